@@ -1,0 +1,253 @@
+// Package storage is the contract between a relay and the place where it keeps
+// envelopes. It is for authors of storage plugins, who implement [Store], and
+// for the relay, which calls it.
+//
+// A store is an append-only log of envelopes and a set of spent tokens. It
+// knows nothing of connections, groups or people, and it is not told anything
+// that would let it find out: an envelope is ciphertext and a signature that
+// only the members of its group can check.
+//
+// # Guarantees a store gives
+//
+//   - Durable: when Append returns without an error, every outcome it reports
+//     survives the death of the process and of the machine.
+//   - Atomic: a batch is applied whole or not at all, and an envelope is never
+//     kept without the token that paid for it, nor the other way round.
+//   - Ordered: sequence numbers start at 1, rise by one with every stored
+//     envelope and are never reused within an [Epoch]. Once a reader has seen
+//     number s, nothing appears at or below s.
+//   - Idempotent: an envelope is stored once, however often it is appended.
+//
+// # Sharing
+//
+// The store assigns sequence numbers, so several relays may append to one
+// store. A store that is shared this way also implements [Watcher], which is
+// how a relay learns of what the others appended.
+//
+// # Concurrency
+//
+// All methods may be called at the same time from several goroutines. A relay
+// has at most one Append in flight.
+//
+// # Proof
+//
+// The package storagetest beside this one checks every sentence above and
+// below against an implementation: called directly, over gRPC and as a process
+// that is killed while it appends.
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+// Sizes, in bytes, and counts that bound every call. A store may rely on the
+// relay keeping them, and must refuse what exceeds them with [ErrTooLarge].
+const (
+	// MaxBatch is the greatest number of records in one Append.
+	MaxBatch = 256
+	// MaxBatchBytes bounds the ciphertexts and signatures of one Append. A
+	// batch of a single record is always allowed.
+	MaxBatchBytes = 1 << 20
+	// MaxEnvelope bounds ciphertext and signature of one record together.
+	MaxEnvelope = 16 << 10
+	// PageBytes bounds the bodies of one [Page]. A page of a single entry is
+	// always allowed.
+	PageBytes = 256 << 10
+	// MaxPage is the greatest number of entries in one [Page].
+	MaxPage = 1024
+)
+
+// Store keeps the envelopes of one server.
+type Store interface {
+	// Info describes the store as it is now. The relay calls it whenever it
+	// opens or reopens the store, and for its status report; it must be cheap.
+	Info(ctx context.Context) (Info, error)
+
+	// Append applies the records in order, in one transaction, and returns one
+	// outcome for each. It returns when the batch is durable, not before. On an
+	// error nothing is said about the batch: the caller appends it again, and
+	// what had been applied is then reported as Duplicate or Replayed.
+	//
+	// The records and what they point to belong to the caller and are not to
+	// be kept or changed after the call.
+	Append(ctx context.Context, records []Record) ([]Outcome, error)
+
+	// Log returns the entries from sequence number req.From on, ascending and
+	// without a gap, as many as fit a page; a Page with no entries means that
+	// the log ends before From. Entries that were pruned are left out, which is
+	// the only reason for a gap. Replay of a whole log is many calls, so Log
+	// must not hold anything between them.
+	Log(ctx context.Context, req LogRequest) (Page, error)
+
+	// Find returns the lowest sequence number of an envelope with the given
+	// signature, or [ErrNotFound]. Signatures are opaque and not unique:
+	// strangers may post another ciphertext under a known signature.
+	Find(ctx context.Context, signature []byte) (Seq, error)
+
+	// Close releases the store. The relay calls it once, after the last call
+	// of the other methods has returned.
+	Close() error
+}
+
+// Watcher is implemented by a store to which others append as well.
+type Watcher interface {
+	// Watch blocks until the log holds an entry above after, and returns the
+	// highest sequence number; or until ctx ends, and returns its error.
+	Watch(ctx context.Context, after Seq) (Seq, error)
+}
+
+// Seq is a position in the log of one store; 0 stands for "before the first".
+type Seq uint64
+
+// Epoch names one life of a store. It is random and new whenever a store is
+// created or restored from a copy; sequence numbers of different epochs have
+// nothing to do with each other.
+type Epoch [16]byte
+
+// NewEpoch draws an epoch.
+func NewEpoch() (e Epoch) {
+	rand.Read(e[:]) // never fails: crypto/rand ends the process instead
+	return e
+}
+
+func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
+
+// ID identifies an envelope: signature and ciphertext together, since a relay
+// can not check that one belongs to the other.
+type ID [sha256.Size]byte
+
+// NewID computes the id of an envelope:
+//
+//	SHA-256("cwtch-relay/envelope/v1" ‖ uint32(len) ‖ signature ‖ uint32(len) ‖ ciphertext)
+//
+// with both lengths big-endian.
+func NewID(signature, ciphertext []byte) (id ID) {
+	h := sha256.New()
+	var n [4]byte
+	h.Write([]byte("cwtch-relay/envelope/v1"))
+	for _, part := range [][]byte{signature, ciphertext} {
+		binary.BigEndian.PutUint32(n[:], uint32(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	h.Sum(id[:0])
+	return id
+}
+
+// Nullifier is what remains of a spent token. Whoever redeems a token shows
+// it, and it can not be linked to the purchase.
+type Nullifier [32]byte
+
+// Hour is a time in whole hours since the Unix epoch, the only precision in
+// which time is stored.
+type Hour uint32
+
+// HourOf returns the hour that t lies in.
+func HourOf(t time.Time) Hour { return Hour(t.Unix() / 3600) }
+
+// Record is an envelope to append.
+type Record struct {
+	ID         ID
+	Born       Hour // when the first relay accepted it
+	Signature  []byte
+	Ciphertext []byte
+	// Nullifier is the token that pays for the envelope; nil when none does,
+	// as for an envelope that another relay has accepted already.
+	Nullifier *Nullifier
+}
+
+// Entry is an envelope in the log.
+type Entry struct {
+	Seq        Seq
+	ID         ID
+	Born       Hour
+	Signature  []byte
+	Ciphertext []byte
+}
+
+// Status says what became of a record. The numbers cross the wire and are
+// never changed.
+type Status uint8
+
+const (
+	// Stored: the envelope is new and now in the log at Seq; its nullifier is
+	// spent.
+	Stored Status = 1
+	// Duplicate: the envelope was in the log before, at Seq; its nullifier,
+	// unspent until now, is spent.
+	Duplicate Status = 2
+	// Spent: the nullifier had paid for another envelope; nothing changed.
+	Spent Status = 3
+	// Replayed: the nullifier had paid for this very envelope, which is in the
+	// log at Seq; nothing changed. It is how the caller of a repeated Append
+	// tells its own earlier attempt from a second spend.
+	Replayed Status = 4
+)
+
+func (s Status) String() string {
+	switch s {
+	case Stored:
+		return "stored"
+	case Duplicate:
+		return "duplicate"
+	case Spent:
+		return "spent"
+	case Replayed:
+		return "replayed"
+	}
+	return "unknown"
+}
+
+// Outcome answers one record of an Append.
+type Outcome struct {
+	Status Status
+	Seq    Seq // of the envelope in the log; 0 with Spent
+}
+
+// Info describes a store.
+type Info struct {
+	Epoch  Epoch
+	First  Seq    // lowest sequence number kept; 0 when the log is empty
+	Last   Seq    // highest ever assigned; 0 when none was
+	Count  uint64 // envelopes kept
+	Bytes  uint64 // space the store takes, as far as it can tell
+	Tokens uint64 // nullifiers kept
+}
+
+// LogRequest asks for a page of the log.
+type LogRequest struct {
+	From Seq // first entry wanted; 0 is read as 1
+	// Max bounds the number of entries; 0 means MaxPage.
+	Max int
+}
+
+// Page is a part of the log. Its slices belong to the caller.
+type Page struct {
+	Entries []Entry
+	// Last is the highest sequence number the log had when the page was read;
+	// the reader is at the end when the page holds it or is empty.
+	Last Seq
+}
+
+// The errors of a store. They keep their identity (errors.Is) across the
+// process border; any other error is reported by its text.
+var (
+	// ErrNotFound: no envelope has the signature asked for.
+	ErrNotFound = errors.New("not found")
+	// ErrTooLarge: a batch, a record or a request exceeds the limits above.
+	ErrTooLarge = errors.New("too large")
+	// ErrFull: there is no room for the batch. Nothing was stored; the store
+	// goes on serving reads and accepts appends again once there is room.
+	ErrFull = errors.New("no space left for the store")
+	// ErrUnavailable: the store can not be reached now, as while its process
+	// restarts. Whether an Append was applied is unknown; it may be repeated.
+	ErrUnavailable = errors.New("store unavailable")
+	// ErrCorrupt: the store contradicts itself and must not be used further.
+	ErrCorrupt = errors.New("store is damaged")
+)
