@@ -29,6 +29,16 @@
 // All methods may be called at the same time from several goroutines. A relay
 // has at most one Append in flight.
 //
+// A method that is called with a context that has ended returns its error and
+// does nothing. One whose context ends while it works may finish or return that
+// error; for an Append that means, as with any error, that the batch is to be
+// appended again.
+//
+// # Bytes
+//
+// Signatures and ciphertexts are opaque and may be empty; nil and empty are the
+// same. The ID of a record is taken as given: the store does not compute it.
+//
 // # Proof
 //
 // The package storagetest beside this one checks every sentence above and
@@ -46,8 +56,9 @@ import (
 	"time"
 )
 
-// Sizes, in bytes, and counts that bound every call. A store may rely on the
-// relay keeping them, and must refuse what exceeds them with [ErrTooLarge].
+// Sizes, in bytes, and counts that bound every call. The relay keeps them; a
+// store refuses what exceeds them with [ErrTooLarge] and changes nothing. See
+// [CheckBatch] and [LogRequest.Bounds].
 const (
 	// MaxBatch is the greatest number of records in one Append.
 	MaxBatch = 256
@@ -70,7 +81,9 @@ type Store interface {
 	Info(ctx context.Context) (Info, error)
 
 	// Append applies the records in order, in one transaction, and returns one
-	// outcome for each. It returns when the batch is durable, not before. On an
+	// outcome for each: a record meets what the records before it in the batch
+	// did. Its nullifier is looked at first, its ID second. No records are no
+	// error and no outcomes. It returns when the batch is durable, not before. On an
 	// error nothing is said about the batch: the caller appends it again, and
 	// what had been applied is then reported as Duplicate or Replayed.
 	//
@@ -80,14 +93,17 @@ type Store interface {
 
 	// Log returns the entries from sequence number req.From on, ascending and
 	// without a gap, as many as fit a page; a Page with no entries means that
-	// the log ends before From. Entries that were pruned are left out, which is
+	// the log ends before From. A page is never shorter than its limits make
+	// it: it ends at the end of the log, at Max entries, or where one more
+	// would exceed PageBytes. Entries that were pruned are left out, which is
 	// the only reason for a gap. Replay of a whole log is many calls, so Log
 	// must not hold anything between them.
 	Log(ctx context.Context, req LogRequest) (Page, error)
 
 	// Find returns the lowest sequence number of an envelope with the given
 	// signature, or [ErrNotFound]. Signatures are opaque and not unique:
-	// strangers may post another ciphertext under a known signature.
+	// strangers may post another ciphertext under a known signature. A
+	// signature longer than MaxEnvelope is ErrTooLarge.
 	Find(ctx context.Context, signature []byte) (Seq, error)
 
 	// Close releases the store. The relay calls it once, after the last call
@@ -223,7 +239,8 @@ type Info struct {
 // LogRequest asks for a page of the log.
 type LogRequest struct {
 	From Seq // first entry wanted; 0 is read as 1
-	// Max bounds the number of entries; 0 means MaxPage.
+	// Max bounds the number of entries; 0 means MaxPage. Less than 0 or more
+	// than MaxPage is ErrTooLarge.
 	Max int
 }
 

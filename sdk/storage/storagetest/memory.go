@@ -1,0 +1,174 @@
+package storagetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Memory is a [storage.Store] and [storage.Watcher] in memory: the model that
+// [Run] compares other stores with, and a stand-in for tests of whatever uses a
+// store. It keeps the contract except for one sentence: it is not durable. What
+// it holds is gone with the process.
+//
+// Close does nothing, so handing the same Memory to the next relay is how a
+// test reopens a store, and handing it to two at once is how a test shares one.
+type Memory struct {
+	epoch storage.Epoch
+
+	mu    sync.Mutex
+	log   []storage.Entry // log[i] has sequence number i+1 and is never changed
+	byID  map[storage.ID]storage.Seq
+	spent map[storage.Nullifier]storage.ID
+	bytes uint64
+	grown chan struct{} // closed, and replaced, when log grows
+}
+
+var (
+	_ storage.Store   = (*Memory)(nil)
+	_ storage.Watcher = (*Memory)(nil)
+)
+
+// NewMemory returns an empty store with an epoch of its own.
+func NewMemory() *Memory {
+	return &Memory{
+		epoch: storage.NewEpoch(),
+		byID:  make(map[storage.ID]storage.Seq),
+		spent: make(map[storage.Nullifier]storage.ID),
+		grown: make(chan struct{}),
+	}
+}
+
+// Info implements [storage.Store]. Bytes counts ciphertexts and signatures.
+func (m *Memory) Info(ctx context.Context) (storage.Info, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Info{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return storage.Info{
+		Epoch:  m.epoch,
+		First:  min(1, m.last()),
+		Last:   m.last(),
+		Count:  uint64(len(m.log)),
+		Bytes:  m.bytes,
+		Tokens: uint64(len(m.spent)),
+	}, nil
+}
+
+// Append implements [storage.Store].
+func (m *Memory) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckBatch(records); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.last()
+	outcomes := make([]storage.Outcome, len(records))
+	for i := range records {
+		outcomes[i] = m.append(&records[i])
+	}
+	if m.last() > before {
+		close(m.grown)
+		m.grown = make(chan struct{})
+	}
+	return outcomes, nil
+}
+
+func (m *Memory) append(r *storage.Record) storage.Outcome {
+	if r.Nullifier != nil {
+		switch paid, spent := m.spent[*r.Nullifier]; {
+		case spent && paid == r.ID:
+			return storage.Outcome{Status: storage.Replayed, Seq: m.byID[r.ID]}
+		case spent:
+			return storage.Outcome{Status: storage.Spent}
+		}
+		m.spent[*r.Nullifier] = r.ID
+	}
+	if seq, ok := m.byID[r.ID]; ok {
+		return storage.Outcome{Status: storage.Duplicate, Seq: seq}
+	}
+	seq := m.last() + 1
+	m.log = append(m.log, storage.Entry{
+		Seq:        seq,
+		ID:         r.ID,
+		Born:       r.Born,
+		Signature:  bytes.Clone(r.Signature),
+		Ciphertext: bytes.Clone(r.Ciphertext),
+	})
+	m.byID[r.ID] = seq
+	m.bytes += uint64(len(r.Signature) + len(r.Ciphertext))
+	return storage.Outcome{Status: storage.Stored, Seq: seq}
+}
+
+// Log implements [storage.Store].
+func (m *Memory) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Page{}, err
+	}
+	from, limit, err := req.Bounds()
+	if err != nil {
+		return storage.Page{}, fmt.Errorf("log: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page := storage.Page{Last: m.last()}
+	size := 0
+	for seq := from; seq <= page.Last && len(page.Entries) < limit; seq++ {
+		e := m.log[seq-1]
+		size += len(e.Signature) + len(e.Ciphertext)
+		if size > storage.PageBytes && len(page.Entries) > 0 {
+			break
+		}
+		e.Signature, e.Ciphertext = bytes.Clone(e.Signature), bytes.Clone(e.Ciphertext)
+		page.Entries = append(page.Entries, e)
+	}
+	return page, nil
+}
+
+// Find implements [storage.Store]. It looks through the whole log.
+func (m *Memory) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(signature) > storage.MaxEnvelope {
+		return 0, fmt.Errorf("find a signature of %d bytes: %w", len(signature), storage.ErrTooLarge)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.log, func(e storage.Entry) bool { return bytes.Equal(e.Signature, signature) })
+	if i < 0 {
+		return 0, fmt.Errorf("find: %w", storage.ErrNotFound)
+	}
+	return m.log[i].Seq, nil
+}
+
+// Watch implements [storage.Watcher].
+func (m *Memory) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
+	for {
+		m.mu.Lock()
+		last, grown := m.last(), m.grown
+		m.mu.Unlock()
+		if last > after {
+			return last, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// Close implements [storage.Store]; the Memory stays usable.
+func (m *Memory) Close() error { return nil }
+
+// last returns the highest sequence number assigned. m.mu is held.
+func (m *Memory) last() storage.Seq { return storage.Seq(len(m.log)) }
