@@ -1,0 +1,219 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// fileFormat is the version of the key file that this package writes.
+const fileFormat = 1
+
+// maxFileSize bounds what is read of a key file, in bytes. A real one has about
+// 300.
+const maxFileSize = 4 << 10
+
+// serverFile is the key file as JSON. Secrets are standard base64.
+type serverFile struct {
+	Format      int    `json:"format"`
+	BoardSeed   []byte `json:"board_seed"`
+	TokenSeed   []byte `json:"token_seed"`
+	TokenScalar []byte `json:"token_scalar"`
+	// Checksum is the SHA-256 of the secrets. Without it a damaged byte would
+	// give the server another address instead of an error.
+	Checksum []byte `json:"checksum"`
+}
+
+// LoadOrCreate returns the keys in the file at path. If there is no such file it
+// draws new keys and writes them, with mode 0600, in a way that survives a crash
+// at any moment: after LoadOrCreate returned, the keys are on disk. The
+// directory must exist. Several processes may call LoadOrCreate for one path at
+// the same time and get the same keys.
+//
+// It never changes a file that exists, and it refuses one that it cannot trust:
+// a symbolic link, not a regular file, of another user, open to group or others,
+// damaged or of an unknown format. Every error is one sentence with the path and
+// what to do about it.
+func LoadOrCreate(path string) (*Server, error) {
+	s, err := Load(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	err = create(path, newServer())
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create key file %s: nothing was kept, make room or permit writing to %s and start again: %w", path, filepath.Dir(path), err)
+	}
+	// Read back what is there now: ours, or that of a process that was faster.
+	return Load(path)
+}
+
+// Load returns the keys in the file at path and refuses what [LoadOrCreate]
+// refuses. If there is no file the error matches [fs.ErrNotExist].
+func Load(path string) (*Server, error) {
+	if err := checkDirectory(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	// O_NONBLOCK so that a named pipe does not hold us up before it is refused.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, syscall.ELOOP):
+		return nil, fmt.Errorf("key file %s is a symbolic link: put the file itself there", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("key file %s may not be read by uid %d: run as the user who owns it: %w", path, os.Geteuid(), err)
+	case err != nil:
+		return nil, fmt.Errorf("open key file: %w", err)
+	}
+	defer f.Close()
+	if err := checkFile(path, f); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read key file %s: %w", path, err)
+	}
+	s, err := decodeServer(text)
+	if err != nil {
+		return nil, fmt.Errorf("key file %s %w", path, err)
+	}
+	return s, nil
+}
+
+// checkDirectory refuses a directory in which another user could swap the key
+// file.
+func checkDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Not wrapped: the caller would take it for a missing key file.
+		return fmt.Errorf("directory %s for the key file does not exist: create it with mode 0700", dir)
+	case err != nil:
+		return fmt.Errorf("look at directory of key file: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory: the key file needs one", dir)
+	}
+	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
+		return fmt.Errorf("directory %s belongs to uid %d but this process runs as uid %d: run as that user or change the owner with chown", dir, owner, me)
+	}
+	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return fmt.Errorf("directory %s may be written by everybody: run chmod 700 %s", dir, dir)
+	}
+	return nil
+}
+
+// checkFile refuses a key file that others could have read or written.
+func checkFile(path string, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look at key file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("key file %s is not a regular file: move it away or restore the keys from a backup", path)
+	}
+	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
+		return fmt.Errorf("key file %s belongs to uid %d but this process runs as uid %d: run as that user or change the owner with chown", path, owner, me)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("key file %s is open to other users (mode %04o): run chmod 600 %s, and consider its keys known if others use this machine", path, mode, path)
+	}
+	return nil
+}
+
+func ownerOf(info fs.FileInfo) int {
+	return int(info.Sys().(*syscall.Stat_t).Uid)
+}
+
+// create writes s to a new file at path. The file appears there with its whole
+// content or not at all; if there is one already the error matches
+// [fs.ErrExist].
+func create(path string, s *Server) error {
+	dir := filepath.Dir(path)
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(encodeServer(s))
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err != nil {
+		return err
+	}
+	// A link, because rename would replace the file of a faster process.
+	err = os.Link(temp.Name(), path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// Also when another process was faster: it may not have come this far yet.
+	return errors.Join(err, syncDirectory(dir))
+}
+
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func encodeServer(s *Server) []byte {
+	board, token := s.Board.Seed(), s.Token.Seed()
+	text, err := json.MarshalIndent(serverFile{
+		Format:      fileFormat,
+		BoardSeed:   board[:],
+		TokenSeed:   token[:],
+		TokenScalar: s.Scalar[:],
+		Checksum:    checksum(board[:], token[:], s.Scalar[:]),
+	}, "", "  ")
+	if err != nil {
+		panic("identity: " + err.Error()) // bytes and numbers always encode
+	}
+	return append(text, '\n')
+}
+
+// decodeServer reads what encodeServer wrote. Its errors continue the words
+// "key file PATH" and hold nothing of the text.
+func decodeServer(text []byte) (*Server, error) {
+	errDamaged := errors.New("is damaged: restore it from a backup; only if there is none, move it away and the server gets a new address")
+	if len(text) > maxFileSize {
+		return nil, errDamaged
+	}
+	var version struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(text, &version) == nil && version.Format > fileFormat {
+		return nil, fmt.Errorf("has format %d but this program knows only up to %d: use the newer program that wrote it", version.Format, fileFormat)
+	}
+	var f serverFile
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if d.Decode(&f) != nil || len(bytes.TrimSpace(text[d.InputOffset():])) > 0 ||
+		f.Format != fileFormat ||
+		len(f.BoardSeed) != 32 || len(f.TokenSeed) != 32 || len(f.TokenScalar) != 32 ||
+		!bytes.Equal(f.Checksum, checksum(f.BoardSeed, f.TokenSeed, f.TokenScalar)) {
+		return nil, errDamaged
+	}
+	s := &Server{
+		Board:  KeyFromSeed([32]byte(f.BoardSeed)),
+		Token:  KeyFromSeed([32]byte(f.TokenSeed)),
+		Scalar: [32]byte(f.TokenScalar),
+	}
+	if !checkScalar(s.Scalar) {
+		return nil, errDamaged
+	}
+	return s, nil
+}
+
+func checksum(board, token, tokenScalar []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte("cwtch-relay/server-keys/v1"))
+	h.Write(board)
+	h.Write(token)
+	h.Write(tokenScalar)
+	return h.Sum(nil)
+}

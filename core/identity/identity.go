@@ -1,0 +1,82 @@
+// Package identity holds the names and the secrets of a Cwtch server: ed25519
+// keys, the Tor v3 onion names that follow from them, and the one file that
+// keeps the keys of a server. It is for every part of the relay and of its
+// clients that listens on, dials or signs for an onion service.
+//
+// # Names
+//
+// An [Onion] is the 56-character base32 name of a v3 onion service, lower case
+// and without ".onion": the form Cwtch uses inside its protocol. It contains
+// the public key, so whoever holds the name can verify what the service signs.
+// [ParseOnion] and [CheckPublicKey] refuse keys that a dishonest peer could use
+// to confuse a key exchange or a signature check.
+//
+// # Secrets
+//
+// A [Key] or a [Server] prints as "[secret]" through fmt, log/slog, JSON and
+// every other encoder that honours [encoding.TextMarshaler]. Only the methods
+// that say so hand out secret bytes; what they return is a copy.
+//
+// # The key file
+//
+// [LoadOrCreate] keeps the keys of one server in one file. The keys are on disk
+// for good before the caller sees them, two processes that create the file at
+// the same moment end up with the same keys, and an existing file is never
+// changed: losing or replacing it would give the server a new address.
+package identity
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// redacted is what a secret looks like when it is printed.
+const redacted = "[secret]"
+
+// A Key is an ed25519 key pair that owns an onion name. The zero Key is not
+// usable. A Key may be copied and used by several goroutines.
+type Key struct {
+	// A pointer, because fmt ignores the methods of unexported fields and would
+	// print the bytes of a Key that is embedded by value in another struct.
+	secret *keyPair
+}
+
+type keyPair struct {
+	seed    [ed25519.SeedSize]byte
+	private ed25519.PrivateKey
+}
+
+// NewKey returns a fresh random key.
+func NewKey() Key {
+	var seed [ed25519.SeedSize]byte
+	rand.Read(seed[:]) // never fails, see crypto/rand
+	return KeyFromSeed(seed)
+}
+
+// KeyFromSeed returns the key with the given seed, as RFC 8032 derives it.
+func KeyFromSeed(seed [32]byte) Key {
+	return Key{&keyPair{seed: seed, private: ed25519.NewKeyFromSeed(seed[:])}}
+}
+
+// Onion returns the onion name of the key.
+func (k Key) Onion() Onion { return OnionOf(k.Public()) }
+
+// Public returns a copy of the public key.
+func (k Key) Public() ed25519.PublicKey {
+	return ed25519.PublicKey(slices.Clone(k.secret.private[ed25519.SeedSize:]))
+}
+
+// Private returns a copy of the secret key in the form of crypto/ed25519.
+func (k Key) Private() ed25519.PrivateKey { return slices.Clone(k.secret.private) }
+
+// Seed returns the secret seed.
+func (k Key) Seed() [32]byte { return k.secret.seed }
+
+// Format prints "[secret]" for every verb and flag.
+func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// MarshalText returns "[secret]", which keeps keys out of log/slog and JSON.
+func (Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
