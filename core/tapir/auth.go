@@ -1,0 +1,110 @@
+package tapir
+
+import (
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// defaultStepTimeout allows for the latency of Tor.
+const defaultStepTimeout = 30 * time.Second
+
+// Config has the settings of an authentication. The zero value is good.
+type Config struct {
+	// StepTimeout bounds each of the two exchanges of an authentication, the
+	// keys and the proofs. Default: 30 s. Shorter cuts off peers on slow
+	// circuits, longer lets a stranger who says nothing hold a connection.
+	StepTimeout time.Duration
+}
+
+// Client authenticates over nc, which key's owner dialled, with the owner of the
+// onion name server. It is Config{}.Client.
+func Client(ctx context.Context, nc net.Conn, key identity.Key, server identity.Onion) (*Conn, error) {
+	return Config{}.Client(ctx, nc, key, server)
+}
+
+// Server authenticates over nc, which the owner of key accepted, with whoever
+// dialled; see [Conn.Peer]. It is Config{}.Server.
+func Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
+	return Config{}.Server(ctx, nc, key)
+}
+
+// Client authenticates over nc as the side that dialled. It fails with
+// [ErrAuthentication] if the other side is not server. It takes over nc: when
+// it fails, also because ctx is done, nc is closed. ctx has no effect on the
+// returned connection.
+func (cfg Config) Client(ctx context.Context, nc net.Conn, key identity.Key, server identity.Onion) (*Conn, error) {
+	return cfg.authenticate(ctx, nc, func(c *Conn) error {
+		h := newHandshake(outbound, key, identity.NewKey())
+		h.expect = server
+		return cfg.run(c, h)
+	})
+}
+
+// Server authenticates over nc as the side that was dialled. Any client that
+// proves its own name is let in. It takes over nc as [Config.Client] does.
+func (cfg Config) Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
+	return cfg.authenticate(ctx, nc, func(c *Conn) error {
+		return cfg.run(c, newHandshake(inbound, key, identity.NewKey()))
+	})
+}
+
+// authenticate calls run on a connection that is closed when ctx is done or run
+// fails.
+func (cfg Config) authenticate(ctx context.Context, nc net.Conn, run func(*Conn) error) (*Conn, error) {
+	c := Plain(nc)
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	err := run(c)
+	if !stop() {
+		// nc is closed already, whatever run says.
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("authenticate: %w", c.fail(err))
+	}
+	return c, nil
+}
+
+// run exchanges keys, switches c to encryption and exchanges proofs. Neither
+// side waits for the other before it sends.
+func (cfg Config) run(c *Conn, h *handshake) error {
+	err := cfg.exchange(c, h.ownMessage(), h.readMessage)
+	if err != nil {
+		return fmt.Errorf("exchange keys: %w", err)
+	}
+	keys, err := h.agree()
+	if err != nil {
+		return fmt.Errorf("exchange keys: %w", err)
+	}
+	c.key = &keys.session
+	err = cfg.exchange(c, keys.ownProof, func(proof []byte) error {
+		if subtle.ConstantTimeCompare(proof, keys.peerProof) != 1 {
+			return ErrAuthentication
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("exchange proofs: %w", err)
+	}
+	c.peer = keys.peer
+	return c.nc.SetDeadline(time.Time{})
+}
+
+// exchange is one step: it sends message and hands the answer to read.
+func (cfg Config) exchange(c *Conn, message []byte, read func([]byte) error) error {
+	timeout := cfg.StepTimeout
+	if timeout <= 0 {
+		timeout = defaultStepTimeout
+	}
+	if err := c.nc.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	if err := c.Send(message); err != nil {
+		return err
+	}
+	return c.Receive(read)
+}

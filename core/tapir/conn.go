@@ -1,0 +1,121 @@
+package tapir
+
+import (
+	"io"
+	"slices"
+	"sync"
+)
+
+// maxBurst is the number of packets in one write, 64 KiB of them: enough to make
+// system calls cheap, little enough to hold per slow reader.
+const maxBurst = 8
+
+// burst is room for the packets of one write.
+type burst [maxBurst * PacketSize]byte
+
+// Buffers are pooled and held only while bytes move, so that an idle connection
+// costs none.
+var (
+	packets = sync.Pool{New: func() any { return new(packet) }}
+	bursts  = sync.Pool{New: func() any { return new(burst) }}
+)
+
+// Receive waits for a message and calls use with it. The payload is valid only
+// during the call and must not be kept; what use returns, Receive returns.
+//
+// The error is [io.EOF] if the peer closed the connection or, by an empty
+// message, said that it did, and [io.ErrUnexpectedEOF] if it did so within a
+// packet. A deadline that passes before the first byte of a packet leaves the
+// connection usable; every later failure closes it.
+func (c *Conn) Receive(use func(payload []byte) error) error {
+	// Wait for the first byte without a buffer: this is where idle connections
+	// spend their time.
+	if _, err := io.ReadFull(c.nc, c.first[:]); err != nil {
+		return err
+	}
+	in := packets.Get().(*packet)
+	defer packets.Put(in)
+	in[0] = c.first[0]
+	if _, err := io.ReadFull(c.nc, in[1:]); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return c.fail(err)
+	}
+	if c.key == nil {
+		payload, err := in.clear()
+		return c.deliver(payload, err, use)
+	}
+	plain := packets.Get().(*packet)
+	defer packets.Put(plain)
+	payload, err := in.open(c.key, plain)
+	return c.deliver(payload, err, use)
+}
+
+func (c *Conn) deliver(payload []byte, err error, use func([]byte) error) error {
+	if err != nil {
+		return c.fail(err)
+	}
+	if len(payload) == 0 {
+		return c.fail(io.EOF)
+	}
+	return use(payload)
+}
+
+// Send sends each payload as one message, in order, with no message of another
+// call of Send between them. It packs up to 64 KiB into one write to the
+// network. If a payload is empty or longer than [MaxPayload] it sends nothing
+// and returns [ErrPayloadSize]. Any other error, a missed deadline among them,
+// closes the connection, because the peer may have half a packet.
+//
+// Send does not keep or change the payloads.
+func (c *Conn) Send(payloads ...[]byte) error {
+	for _, payload := range payloads {
+		if len(payload) == 0 || len(payload) > MaxPayload {
+			return ErrPayloadSize
+		}
+	}
+	c.send.Lock()
+	defer c.send.Unlock()
+	for group := range slices.Chunk(payloads, maxBurst) {
+		if err := c.write(group); err != nil {
+			return c.fail(err)
+		}
+	}
+	return nil
+}
+
+// write sends at most maxBurst payloads.
+func (c *Conn) write(payloads [][]byte) error {
+	if len(payloads) == 1 {
+		out := packets.Get().(*packet)
+		defer packets.Put(out)
+		c.encode(out, payloads[0])
+		_, err := c.nc.Write(out[:])
+		return err
+	}
+	out := bursts.Get().(*burst)
+	defer bursts.Put(out)
+	for i, payload := range payloads {
+		c.encode((*packet)(out[i*PacketSize:]), payload)
+	}
+	_, err := c.nc.Write(out[:len(payloads)*PacketSize])
+	return err
+}
+
+func (c *Conn) encode(out *packet, payload []byte) {
+	if c.key == nil {
+		out.putClear(payload)
+		return
+	}
+	plain := packets.Get().(*packet)
+	defer packets.Put(plain)
+	out.putSealed(c.key, payload, plain)
+}
+
+// fail closes the connection, since its packets can no longer be told apart, and
+// returns err.
+func (c *Conn) fail(err error) error {
+	c.nc.Close()
+	return err
+}

@@ -1,0 +1,172 @@
+package tapir
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha3"
+	"encoding/json"
+	"fmt"
+
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
+	"github.com/oasisprotocol/curve25519-voi/primitives/x25519"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// The labels of the transcript of an authentication.
+const (
+	authProtocol           = "auth-app"
+	outboundHostnameLabel  = "outbound-hostname"
+	inboundHostnameLabel   = "inbound-hostname"
+	outboundChallengeLabel = "outbound-challenge"
+	inboundChallengeLabel  = "inbound-challenge"
+	authChallengeLabel     = "3dh-auth-challenge"
+)
+
+// role is the side of a connection.
+type role int
+
+const (
+	outbound role = iota // dialled
+	inbound              // was dialled
+)
+
+// authMessage is the first message of each side. The order of the fields and the
+// encoding matter: both sides hash the message as encoding/json writes it.
+type authMessage struct {
+	LongTermPublicKey  ed25519.PublicKey
+	EphemeralPublicKey ed25519.PublicKey
+}
+
+func (m authMessage) encode() []byte {
+	text, err := json.Marshal(m)
+	if err != nil {
+		panic("tapir: " + err.Error()) // two byte strings always encode
+	}
+	return text
+}
+
+// decodeAuthMessage reads the message of a peer, whose keys are safe to use in a
+// key exchange afterwards. Like upstream it is lenient about the JSON around
+// them, which goes into the transcript in our own spelling only.
+func decodeAuthMessage(text []byte) (authMessage, error) {
+	var m authMessage
+	if err := json.Unmarshal(text, &m); err != nil {
+		return authMessage{}, ErrAuthentication // err may quote the text
+	}
+	if identity.CheckPublicKey(m.LongTermPublicKey) != nil || identity.CheckPublicKey(m.EphemeralPublicKey) != nil {
+		return authMessage{}, ErrAuthentication
+	}
+	return m, nil
+}
+
+// handshake is the part of an authentication that does not touch the network.
+type handshake struct {
+	role                role
+	longTerm, ephemeral identity.Key
+	expect              identity.Onion // name the peer must have, "" for any
+	own, peer           authMessage
+}
+
+func newHandshake(r role, longTerm, ephemeral identity.Key) *handshake {
+	own := authMessage{longTerm.Public(), ephemeral.Public()}
+	return &handshake{role: r, longTerm: longTerm, ephemeral: ephemeral, own: own}
+}
+
+func (h *handshake) ownMessage() []byte { return h.own.encode() }
+
+// readMessage takes the first message of the peer.
+func (h *handshake) readMessage(text []byte) error {
+	peer, err := decodeAuthMessage(text)
+	if err != nil {
+		return err
+	}
+	// No honest peer has a key of ours: this is our own message, reflected.
+	for _, own := range []ed25519.PublicKey{h.own.LongTermPublicKey, h.own.EphemeralPublicKey} {
+		if bytes.Equal(own, peer.LongTermPublicKey) || bytes.Equal(own, peer.EphemeralPublicKey) {
+			return ErrAuthentication
+		}
+	}
+	if h.expect != "" && identity.OnionOf(peer.LongTermPublicKey) != h.expect {
+		return fmt.Errorf("another service answered: %w", ErrAuthentication)
+	}
+	h.peer = peer
+	return nil
+}
+
+// agreement is what both sides know after the first messages.
+type agreement struct {
+	peer                identity.Onion
+	session             sessionKey
+	ownProof, peerProof []byte
+}
+
+// agree derives the session key and the proofs. readMessage was called.
+func (h *handshake) agree() (*agreement, error) {
+	session, err := h.sessionKey()
+	if err != nil {
+		return nil, err
+	}
+	peer := identity.OnionOf(h.peer.LongTermPublicKey)
+	challenge := h.challenge()
+	return &agreement{
+		peer:      peer,
+		session:   session,
+		ownProof:  append(challenge[:], h.longTerm.Onion()...),
+		peerProof: append(challenge[:], peer...),
+	}, nil
+}
+
+// sessionKey hashes the three shared secrets in the order in which the side that
+// dialled names its keys first.
+func (h *handshake) sessionKey() (sessionKey, error) {
+	pairs := [3]struct {
+		own  identity.Key
+		peer ed25519.PublicKey
+	}{
+		{h.longTerm, h.peer.EphemeralPublicKey},
+		{h.ephemeral, h.peer.LongTermPublicKey},
+		{h.ephemeral, h.peer.EphemeralPublicKey},
+	}
+	if h.role == inbound {
+		pairs[0], pairs[1] = pairs[1], pairs[0]
+	}
+	hash := sha3.New256()
+	for _, dh := range pairs {
+		secret, err := diffieHellman(dh.own, dh.peer)
+		if err != nil {
+			return sessionKey{}, err
+		}
+		hash.Write(secret)
+	}
+	return sessionKey(hash.Sum(nil)), nil
+}
+
+// diffieHellman runs X25519 between ed25519 keys, mapped to the Montgomery curve
+// in the usual way.
+func diffieHellman(own identity.Key, peer ed25519.PublicKey) ([]byte, error) {
+	point, ok := x25519.EdPublicKeyToX25519(voi.PublicKey(peer))
+	if !ok {
+		return nil, ErrAuthentication
+	}
+	secret, err := x25519.X25519(x25519.EdPrivateKeyToX25519(voi.PrivateKey(own.Private())), point)
+	if err != nil {
+		return nil, ErrAuthentication
+	}
+	return secret, nil
+}
+
+// challenge is what proves that a side saw the same messages.
+func (h *handshake) challenge() [64]byte {
+	out, in := h.own, h.peer
+	if h.role == inbound {
+		out, in = in, out
+	}
+	t := NewTranscript()
+	t.Protocol(authProtocol)
+	t.Append(outboundHostnameLabel, []byte(identity.OnionOf(out.LongTermPublicKey)))
+	t.Append(inboundHostnameLabel, []byte(identity.OnionOf(in.LongTermPublicKey)))
+	t.Append(outboundChallengeLabel, out.encode())
+	t.Append(inboundChallengeLabel, in.encode())
+	return t.Commit(authChallengeLabel)
+}
