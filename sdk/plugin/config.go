@@ -1,0 +1,112 @@
+package plugin
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/gocty"
+)
+
+// NewConfig makes a configuration out of a value of s.CtyType(): it puts the
+// defaults in place and checks it. The relay and [Serve] do that for a plugin;
+// a test does it for itself, with a value from [Schema.Value].
+func NewConfig(s Schema, v cty.Value, dir string, logger *slog.Logger) (Config, error) {
+	done, diags := s.Complete(v)
+	if len(diags) > 0 {
+		return Config{}, diags
+	}
+	return Config{Dir: dir, Logger: logger, value: done}, nil
+}
+
+// Decode stores the configuration in the struct that into points to. Each
+// attribute and block of the schema needs a field with its name in a `cty` tag:
+// string, an integer, bool, time.Duration, []string; a struct or a pointer to
+// one for a block, a slice of structs for a repeated and a map from string to
+// structs for a labelled block. What is absent leaves its field as it is. An
+// error is a fault in the plugin, not in the configuration.
+func (c Config) Decode(into any) error {
+	v := reflect.ValueOf(into)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("decode configuration: %T is not a pointer to a struct", into)
+	}
+	if c.value == cty.NilVal {
+		return fmt.Errorf("decode configuration: there is none")
+	}
+	if err := decodeObject(c.value, v.Elem()); err != nil {
+		return fmt.Errorf("decode configuration: %w", err)
+	}
+	return nil
+}
+
+func decodeObject(object cty.Value, into reflect.Value) error {
+	fields := make(map[string]reflect.Value)
+	for i, f := range reflect.VisibleFields(into.Type()) {
+		if tag, ok := f.Tag.Lookup("cty"); ok && len(f.Index) == 1 {
+			fields[tag] = into.Field(i)
+		}
+	}
+	for name := range object.Type().AttributeTypes() {
+		field, ok := fields[name]
+		if !ok {
+			return fmt.Errorf("%v has no field for %q", into.Type(), name)
+		}
+		delete(fields, name)
+		if err := decodeField(object.GetAttr(name), field); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	for name := range fields {
+		return fmt.Errorf("%v has a field for %q, the schema does not", into.Type(), name)
+	}
+	return nil
+}
+
+func decodeField(v cty.Value, into reflect.Value) error {
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return nil
+	case t.IsObjectType():
+		return decodeBlock(v, into)
+	case t.IsListType() && t.ElementType().IsObjectType():
+		if into.Kind() != reflect.Slice {
+			return fmt.Errorf("a repeated block needs a slice, not %v", into.Type())
+		}
+		list := reflect.MakeSlice(into.Type(), v.LengthInt(), v.LengthInt())
+		for i, body := range v.AsValueSlice() {
+			if err := decodeBlock(body, list.Index(i)); err != nil {
+				return err
+			}
+		}
+		into.Set(list)
+		return nil
+	case t.IsMapType():
+		if into.Kind() != reflect.Map || into.Type().Key().Kind() != reflect.String {
+			return fmt.Errorf("a labelled block needs a map from strings, not %v", into.Type())
+		}
+		labelled := reflect.MakeMap(into.Type())
+		for label, body := range v.AsValueMap() {
+			e := reflect.New(into.Type().Elem()).Elem()
+			if err := decodeBlock(body, e); err != nil {
+				return err
+			}
+			labelled.SetMapIndex(reflect.ValueOf(label).Convert(into.Type().Key()), e)
+		}
+		into.Set(labelled)
+		return nil
+	}
+	return gocty.FromCtyValue(v, into.Addr().Interface())
+}
+
+func decodeBlock(v cty.Value, into reflect.Value) error {
+	if into.Kind() == reflect.Pointer && into.Type().Elem().Kind() == reflect.Struct {
+		into.Set(reflect.New(into.Type().Elem()))
+		into = into.Elem()
+	}
+	if into.Kind() != reflect.Struct {
+		return fmt.Errorf("a block needs a struct, not %v", into.Type())
+	}
+	return decodeObject(v, into)
+}

@@ -1,0 +1,201 @@
+package plugin
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Bounds on a schema. A plugin that describes itself beyond them is refused,
+// so that a hostile one can not make the relay work for its description.
+const (
+	MaxSchemaDepth   = 4       // blocks within blocks
+	MaxSchemaItems   = 256     // attributes and blocks, all levels together
+	MaxSchemaOneOf   = 64      // choices of one attribute
+	MaxSchemaText    = 4 << 10 // bytes of one doc text, default or choice
+	MaxNameLength    = 64      // bytes of the name of an attribute, a block or a plugin
+	maxVersionLength = 128
+)
+
+// Schema describes what an operator writes between the braces of a plugin
+// block. It is plain data: it crosses the process border, is printed in the
+// manual, and is checked by the relay before the plugin runs.
+type Schema struct {
+	Attributes []Attribute `json:"attributes,omitempty"`
+	Blocks     []Block     `json:"blocks,omitempty"`
+}
+
+// Attribute is one `name = value` of a schema.
+type Attribute struct {
+	// Name is lower case: a letter, then letters, digits and underscores.
+	Name string `json:"name"`
+	// Doc says in whole sentences what the value does and what it endangers.
+	Doc  string `json:"doc,omitempty"`
+	Type Type   `json:"type"`
+	// Required attributes must be written, and can have no default.
+	Required bool `json:"required,omitempty"`
+	// Default is the value of an attribute that is not written, in the text an
+	// operator would write: "10", "true", "30s", "64MiB", or the string itself.
+	// The empty text stands for no default; lists have none.
+	Default string `json:"default,omitempty"`
+	// Min and Max bound an Int, a Duration (in nanoseconds), or a Bytes (in
+	// bytes), and the length of a StringList; both are inclusive.
+	Min *int64 `json:"min,omitempty"`
+	Max *int64 `json:"max,omitempty"`
+	// OneOf lists the values that a String, or each string of a StringList,
+	// may have; empty means any.
+	OneOf []string `json:"one_of,omitempty"`
+}
+
+// Block is a nested `name { … }` of a schema.
+type Block struct {
+	Name string `json:"name"` // as of an attribute
+	Doc  string `json:"doc,omitempty"`
+	// Schema is what stands between the braces.
+	Schema Schema `json:"schema"`
+	// Repeated blocks may be written any number of times, in order. Labelled
+	// blocks as well, each with one label that no other has: `name "label" {}`.
+	// A block that is neither may be written once or not at all; one can not be
+	// both.
+	Repeated bool `json:"repeated,omitempty"`
+	Labelled bool `json:"labelled,omitempty"`
+}
+
+// Type is the type of an attribute. The numbers cross the wire and are never
+// changed.
+type Type uint8
+
+const (
+	String     Type = 1
+	Int        Type = 2 // 64 bits, signed
+	Bool       Type = 3
+	Duration   Type = 4 // written "30s"; decodes into a time.Duration
+	Bytes      Type = 5 // a size, written "64MiB" or as a number; decodes into an int64
+	StringList Type = 6
+)
+
+var typeNames = [...]string{
+	String: "string", Int: "int", Bool: "bool", Duration: "duration",
+	Bytes: "bytes", StringList: "list of strings",
+}
+
+func (t Type) known() bool { return t >= String && int(t) < len(typeNames) }
+
+func (t Type) String() string {
+	if !t.known() {
+		return fmt.Sprintf("unknown type %d", uint8(t))
+	}
+	return typeNames[t]
+}
+
+// MarshalText gives the name of the type, as in the output of describe.
+func (t Type) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (t *Type) UnmarshalText(text []byte) error {
+	i := slices.Index(typeNames[:], string(text))
+	if i < int(String) {
+		return fmt.Errorf("unknown attribute type %.40q", text)
+	}
+	*t = Type(i)
+	return nil
+}
+
+var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+func checkName(name string) error {
+	if len(name) > MaxNameLength || !namePattern.MatchString(name) {
+		return fmt.Errorf("%.80q is not a name: at most %d of a-z, 0-9 and _, a letter first", name, MaxNameLength)
+	}
+	return nil
+}
+
+// Validate reports whether the schema keeps its own rules and the bounds
+// above. The relay refuses a plugin whose schema does not.
+func (s Schema) Validate() error {
+	items := 0
+	return s.validate(MaxSchemaDepth, &items)
+}
+
+func (s Schema) validate(depth int, items *int) error {
+	if depth < 0 {
+		return fmt.Errorf("schema: blocks nested deeper than %d", MaxSchemaDepth)
+	}
+	if *items += len(s.Attributes) + len(s.Blocks); *items > MaxSchemaItems {
+		return fmt.Errorf("schema: more than %d attributes and blocks", MaxSchemaItems)
+	}
+	seen := make(map[string]bool)
+	for _, a := range s.Attributes {
+		if err := a.validate(); err != nil {
+			return fmt.Errorf("schema: attribute %w", err)
+		}
+		if seen[a.Name] {
+			return fmt.Errorf("schema: %q is there twice", a.Name)
+		}
+		seen[a.Name] = true
+	}
+	for _, b := range s.Blocks {
+		if err := checkName(b.Name); err != nil {
+			return fmt.Errorf("schema: block %w", err)
+		}
+		if seen[b.Name] {
+			return fmt.Errorf("schema: %q is there twice", b.Name)
+		}
+		seen[b.Name] = true
+		if b.Repeated && b.Labelled {
+			return fmt.Errorf("schema: block %q is both repeated and labelled", b.Name)
+		}
+		if err := checkText(b.Doc); err != nil {
+			return fmt.Errorf("schema: block %q: %w", b.Name, err)
+		}
+		if err := b.Schema.validate(depth-1, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a Attribute) validate() error {
+	if err := checkName(a.Name); err != nil {
+		return err
+	}
+	for _, text := range append([]string{a.Doc, a.Default}, a.OneOf...) {
+		if err := checkText(text); err != nil {
+			return fmt.Errorf("%q: %w", a.Name, err)
+		}
+	}
+	bounded := a.Type == Int || a.Type == Duration || a.Type == Bytes || a.Type == StringList
+	switch {
+	case !a.Type.known():
+		return fmt.Errorf("%q: %v", a.Name, a.Type)
+	case !bounded && (a.Min != nil || a.Max != nil):
+		return fmt.Errorf("%q: a %v has neither min nor max", a.Name, a.Type)
+	case a.Min != nil && a.Max != nil && *a.Min > *a.Max:
+		return fmt.Errorf("%q: min is above max", a.Name)
+	case len(a.OneOf) > MaxSchemaOneOf:
+		return fmt.Errorf("%q: more than %d choices", a.Name, MaxSchemaOneOf)
+	case len(a.OneOf) > 0 && a.Type != String && a.Type != StringList:
+		return fmt.Errorf("%q: a %v has no choices", a.Name, a.Type)
+	case a.Required && a.Default != "":
+		return fmt.Errorf("%q: required, and yet has a default", a.Name)
+	case a.Type == StringList && a.Default != "":
+		return fmt.Errorf("%q: a list has no default", a.Name)
+	}
+	if a.Default != "" {
+		if _, err := a.Parse(a.Default); err != nil {
+			return fmt.Errorf("%q: default: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+func checkText(text string) error {
+	if len(text) > MaxSchemaText {
+		return fmt.Errorf("text longer than %d bytes", MaxSchemaText)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r == '\uFFFD' }) {
+		return fmt.Errorf("text has control characters or is not UTF-8")
+	}
+	return nil
+}
