@@ -15,7 +15,7 @@
 //
 // A [Key] or a [Server] prints as "[secret]" through fmt, log/slog, JSON and
 // every other encoder that honours [encoding.TextMarshaler]. Only the methods
-// that say so hand out secret bytes; what they return is a copy.
+// and fields that say so hand out secret bytes; what a method returns is a copy.
 //
 // # The key file
 //
@@ -37,11 +37,12 @@ import (
 const redacted = "[secret]"
 
 // A Key is an ed25519 key pair that owns an onion name. The zero Key is not
-// usable. A Key may be copied and used by several goroutines.
+// usable. A Key may be copied and used by several goroutines; compare keys by their
+// onion names.
 type Key struct {
-	// A pointer, because fmt ignores the methods of unexported fields and would
-	// print the bytes of a Key that is embedded by value in another struct.
-	secret *keyPair
+	// A function, because fmt does not call the methods of a Key that sits in an
+	// unexported field of another struct; a function prints as its address.
+	secret func() *keyPair
 }
 
 type keyPair struct {
@@ -58,7 +59,8 @@ func NewKey() Key {
 
 // KeyFromSeed returns the key with the given seed, as RFC 8032 derives it.
 func KeyFromSeed(seed [32]byte) Key {
-	return Key{&keyPair{seed: seed, private: ed25519.NewKeyFromSeed(seed[:])}}
+	pair := &keyPair{seed: seed, private: ed25519.NewKeyFromSeed(seed[:])}
+	return Key{func() *keyPair { return pair }}
 }
 
 // Onion returns the onion name of the key.
@@ -66,14 +68,14 @@ func (k Key) Onion() Onion { return OnionOf(k.Public()) }
 
 // Public returns a copy of the public key.
 func (k Key) Public() ed25519.PublicKey {
-	return ed25519.PublicKey(slices.Clone(k.secret.private[ed25519.SeedSize:]))
+	return ed25519.PublicKey(slices.Clone(k.secret().private[ed25519.SeedSize:]))
 }
 
 // Private returns a copy of the secret key in the form of crypto/ed25519.
-func (k Key) Private() ed25519.PrivateKey { return slices.Clone(k.secret.private) }
+func (k Key) Private() ed25519.PrivateKey { return slices.Clone(k.secret().private) }
 
 // Seed returns the secret seed.
-func (k Key) Seed() [32]byte { return k.secret.seed }
+func (k Key) Seed() [32]byte { return k.secret().seed }
 
 // Format prints "[secret]" for every verb and flag.
 func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }

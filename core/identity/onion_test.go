@@ -3,7 +3,6 @@ package identity
 import (
 	"bytes"
 	"crypto/ed25519"
-	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -61,7 +60,7 @@ func TestParseOnionRefuses(t *testing.T) {
 		"low order":     string(OnionOf(curveBytes(curve.EIGHT_TORSION[1]))),
 		"identity":      string(OnionOf(curveBytes(curve.NewEdwardsPoint()))),
 		"mixed order":   string(OnionOf(mixedOrder())),
-		"not canonical": string(OnionOf(nonCanonical())),
+		"not canonical": string(OnionOf(nonCanonical(t))),
 		"no point":      string(OnionOf(noPoint())),
 	} {
 		if o, err := ParseOnion(s); err == nil {
@@ -93,7 +92,7 @@ func TestCheckPublicKeyRefuses(t *testing.T) {
 		"nil": nil, "short": make([]byte, 31), "long": make([]byte, 33),
 		"zero": make([]byte, 32), "ones": bytes.Repeat([]byte{0xff}, 32),
 		"identity with sign": minusZero,
-		"mixed order":        mixedOrder(), "not canonical": nonCanonical(), "no point": noPoint(),
+		"mixed order":        mixedOrder(), "not canonical": nonCanonical(t), "no point": noPoint(),
 	} {
 		if CheckPublicKey(key) == nil {
 			t.Errorf("%s key is accepted", name)
@@ -120,10 +119,21 @@ func mixedOrder() ed25519.PublicKey {
 	return curveBytes(p.Add(&p, curve.EIGHT_TORSION[1]))
 }
 
-// nonCanonical encodes y = p + 3, which is the point with y = 3.
-func nonCanonical() ed25519.PublicKey {
-	b, _ := hex.DecodeString("f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f")
-	return b
+// nonCanonical is a point of more than low order whose y is spelled as y + p.
+func nonCanonical(t *testing.T) ed25519.PublicKey {
+	t.Helper()
+	for y := range byte(19) {
+		for _, sign := range []byte{0x7f, 0xff} {
+			b := bytes.Repeat([]byte{0xff}, 32)
+			b[0], b[31] = 0xed+y, sign
+			var p curve.EdwardsPoint
+			if _, err := p.SetCompressedY((*curve.CompressedEdwardsY)(b)); err == nil && !p.IsSmallOrder() {
+				return b
+			}
+		}
+	}
+	t.Fatal("no such point")
+	return nil
 }
 
 // noPoint encodes y = 2, for which the curve has no x.
