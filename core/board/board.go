@@ -1,0 +1,233 @@
+// Package board is the message board of one server: posts go in through a
+// commit queue, and everybody who reads follows a cursor on one log.
+//
+// # The way of a post
+//
+// [Board.Post] puts an envelope, whose token has been checked, in a bounded
+// queue. One goroutine takes whatever waits there as a batch and hands it to
+// the store in a single durable append; there is no timer, so a lone post is
+// committed at once, and many posts share the cost of a commit. While a batch
+// is in flight the next one gathers.
+//
+// # The log
+//
+// The store numbers the envelopes. A [Cursor] is a position in that numbering.
+// Recent envelopes are kept in memory, encoded, where all cursors at the end of
+// the log find them; a cursor that is further back reads pages from the store.
+// Both are one method, so there is no moment between replay and live delivery
+// in which an envelope could be lost or come twice, and a slow reader only ever
+// falls back; it never holds up a post or another reader.
+//
+// # Guarantees
+//
+//   - Success is reported only for an envelope that the store has made durable.
+//   - The result of a post is delivered before a cursor can yield its envelope.
+//   - An entry of the log never appears behind a cursor that has passed it.
+//
+// # When the store fails
+//
+// While the store is unavailable posts wait, no longer than [Config.PostTimeout]
+// in the queue and the same again in the append, and are then refused. An append
+// that was cut is repeated; the store tells what had been done already. A store
+// that comes back with another epoch or a shorter log has lost what was
+// acknowledged: the board then refuses posts and replays for good, and
+// [Board.Err] says why.
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Config describes a board. The zero value of each limit selects the default.
+type Config struct {
+	Store storage.Store
+
+	QueueRecords int           // posts that may wait; 8 192
+	QueueBytes   int           // bytes they may hold, encoded and decoded; 64 MiB
+	PostTimeout  time.Duration // wait for the queue, and again for the store; 10 s
+	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
+
+	Logger *slog.Logger // nil discards
+}
+
+func (c Config) withDefaults() Config {
+	if c.QueueRecords == 0 {
+		c.QueueRecords = 8192
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = 64 << 20
+	}
+	if c.PostTimeout == 0 {
+		c.PostTimeout = 10 * time.Second
+	}
+	if c.RecentBytes == 0 {
+		c.RecentBytes = 8 << 20
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// ErrClosed is returned once the board has been closed.
+var ErrClosed = errors.New("board is closed")
+
+// Board is safe for use by any number of goroutines.
+type Board struct {
+	cfg   Config
+	store storage.Store
+	log   *slog.Logger
+	queue *queue
+	tail  tail
+
+	// appending is held while the log is extended, by whoever does it: the
+	// committer from before an append until its results are delivered and its
+	// entries are published, the watcher while it reads what others appended.
+	appending sync.Mutex
+	epoch     storage.Epoch // guarded by appending
+
+	failed atomic.Pointer[error] // why the board refuses to serve; set once
+
+	stop   context.CancelFunc // ends the goroutines
+	closed chan struct{}      // closed when the committer has ended
+	wg     sync.WaitGroup
+
+	Counts Counts
+}
+
+// Counts are what a board has done since it was opened. They tell nothing of
+// who did it.
+type Counts struct {
+	Stored     atomic.Uint64 // envelopes made durable
+	Duplicate  atomic.Uint64 // posts of an envelope that was there before
+	Spent      atomic.Uint64 // posts refused because of a spent token
+	Timeout    atomic.Uint64 // posts refused because queue or store took too long
+	Failed     atomic.Uint64 // posts refused because the store reported an error
+	Batches    atomic.Uint64 // appends to the store
+	StorePages atomic.Uint64 // pages that cursors read from the store
+}
+
+// Open opens the board on cfg.Store, waiting for the store until ctx ends. The
+// store remains the caller's and must outlive the board.
+func Open(ctx context.Context, cfg Config) (*Board, error) {
+	cfg = cfg.withDefaults()
+	info, err := cfg.Store.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open board: %w", err)
+	}
+	run, stop := context.WithCancel(context.Background())
+	b := &Board{
+		cfg:    cfg,
+		store:  cfg.Store,
+		log:    cfg.Logger,
+		queue:  newQueue(cfg.QueueRecords, cfg.QueueBytes),
+		epoch:  info.Epoch,
+		stop:   stop,
+		closed: make(chan struct{}),
+	}
+	b.tail.init(info.Last, cfg.RecentBytes)
+	b.wg.Go(func() {
+		defer close(b.closed)
+		b.commit(run)
+	})
+	if w, ok := cfg.Store.(storage.Watcher); ok {
+		b.wg.Go(func() { b.watch(run, w) })
+	}
+	return b, nil
+}
+
+// Close stops accepting posts, commits those that wait, and returns when all
+// their results are delivered; or when ctx ends, after refusing the rest.
+func (b *Board) Close(ctx context.Context) error {
+	b.queue.close()
+	select {
+	case <-b.closed:
+	case <-ctx.Done():
+	}
+	b.stop()
+	b.wg.Wait()
+	return context.Cause(ctx)
+}
+
+// Err says why the board refuses to serve, or nil while it does serve.
+func (b *Board) Err() error {
+	if p := b.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (b *Board) fail(err error) {
+	if b.failed.CompareAndSwap(nil, &err) {
+		b.log.Error("board stops serving: what the store holds can not be trusted", "reason", err)
+	}
+}
+
+// Reopened tells the board that the store may have been replaced under it, as
+// after a restart of its process. The board compares it with what it knows and
+// catches up with what the log holds beyond that.
+func (b *Board) Reopened(ctx context.Context) error {
+	b.appending.Lock()
+	defer b.appending.Unlock()
+	return b.resync(ctx)
+}
+
+// resync checks that the store still is the one whose log the board has
+// served, and publishes what has been added to it. b.appending is held.
+func (b *Board) resync(ctx context.Context) error {
+	info, err := b.store.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the store again: %w", err)
+	}
+	if last := b.tail.last(); info.Epoch != b.epoch || info.Last < last {
+		err := fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
+			info.Epoch, info.Last, b.epoch, last)
+		b.fail(err)
+		return err
+	}
+	return b.catchUp(ctx, info.Last)
+}
+
+// watch follows what other relays append to a shared store.
+func (b *Board) watch(ctx context.Context, w storage.Watcher) {
+	for ctx.Err() == nil {
+		last, err := w.Watch(ctx, b.tail.last())
+		if err == nil {
+			b.appending.Lock()
+			err = b.catchUp(ctx, last)
+			b.appending.Unlock()
+		}
+		if err != nil && ctx.Err() == nil {
+			b.log.Warn("can not follow the shared store, will try again", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// catchUp publishes the entries up to last that are in the store and not yet
+// known here. b.appending is held.
+func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
+	for from := b.tail.last() + 1; from <= last; from = b.tail.last() + 1 {
+		page, err := b.store.Log(ctx, storage.LogRequest{From: from})
+		if err != nil {
+			return fmt.Errorf("read the log from %d: %w", from, err)
+		}
+		if len(page.Entries) == 0 {
+			b.tail.skip(last)
+			break
+		}
+		b.tail.publish(encodeEntries(page.Entries))
+	}
+	return nil
+}

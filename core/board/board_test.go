@@ -1,0 +1,383 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// flaky is a real store behind a switch that fails it in the ways a process
+// can: before it does anything, after it has done it, or by not answering.
+type flaky struct {
+	storage.Store
+	before, after atomic.Pointer[error] // returned by the next Append, once
+	hang          atomic.Bool           // Append waits for its context
+	down          atomic.Bool           // everything is unavailable
+	appends       atomic.Int64
+}
+
+func once(p *atomic.Pointer[error]) error {
+	if err := p.Swap(nil); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *flaky) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+	f.appends.Add(1)
+	if f.hang.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if f.down.Load() {
+		<-ctx.Done() // as a store that waits for its process to come back
+		return nil, fmt.Errorf("%w: %w", storage.ErrUnavailable, ctx.Err())
+	}
+	if err := once(&f.before); err != nil {
+		return nil, err
+	}
+	out, err := f.Store.Append(ctx, rs)
+	if cut := once(&f.after); cut != nil {
+		return nil, cut
+	}
+	return out, err
+}
+
+func envelope(n int) wire.Envelope {
+	return wire.Envelope{Ciphertext: fmt.Appendf(nil, "ciphertext %d", n), Signature: fmt.Appendf(nil, "signature %d", n)}
+}
+
+func nullifier(n int) (t storage.Nullifier) {
+	copy(t[:], fmt.Sprintf("token %d", n))
+	return t
+}
+
+func open(t *testing.T, cfg Config) *Board {
+	t.Helper()
+	b, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close(context.Background()) })
+	return b
+}
+
+// send posts and waits for the result.
+func send(b *Board, env, token int) Result {
+	c := make(chan Result, 1)
+	e := envelope(env)
+	b.Post(context.Background(), e, e.AppendJSON(nil), nullifier(token), func(r Result) { c <- r })
+	return <-c
+}
+
+// all reads the log from a position to its end.
+func all(t *testing.T, b *Board, from storage.Seq) (out []string) {
+	t.Helper()
+	end := b.End().Seq
+	for c := b.CursorAt(from); c.Pending(end) > 0; {
+		page, err := c.Next(t.Context(), end, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range page {
+			out = append(out, string(p))
+		}
+	}
+	return out
+}
+
+func TestPostResults(t *testing.T) {
+	b := open(t, Config{Store: storagetest.NewMemory()})
+	for _, c := range []struct {
+		env, token int
+		want       Result
+	}{
+		{1, 1, Result{Success: true}},
+		{2, 1, Result{}}, // spent on another envelope
+		{1, 1, Result{}}, // spent, though on this very envelope
+		{1, 2, Result{Success: true, Duplicate: true}},
+		{2, 2, Result{}}, // the duplicate has cost its token
+		{2, 3, Result{Success: true}},
+	} {
+		if got := send(b, c.env, c.token); got != c.want {
+			t.Errorf("envelope %d with token %d: %+v, want %+v", c.env, c.token, got, c.want)
+		}
+	}
+	if got := all(t, b, 1); len(got) != 2 {
+		t.Errorf("log holds %d envelopes, want 2", len(got))
+	}
+}
+
+// TestCursorsSeeOneLog has posters and readers of all speeds at once, with so
+// little in memory that most readers fall back to the store.
+func TestCursorsSeeOneLog(t *testing.T) {
+	const posters, each, readers = 8, 100, 8
+	b := open(t, Config{Store: storagetest.NewMemory(), RecentBytes: 500})
+	var wg sync.WaitGroup
+	logs := make([][]string, readers)
+	for i := range readers {
+		wg.Go(func() {
+			c := b.CursorAt(1)
+			for len(logs[i]) < posters*each {
+				end := b.End()
+				if c.Pending(end.Seq) == 0 {
+					<-end.Changed
+					continue
+				}
+				page, err := c.Next(t.Context(), end.Seq, 1+i*200)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, p := range page {
+					logs[i] = append(logs[i], string(p))
+				}
+			}
+		})
+	}
+	for i := range posters {
+		wg.Go(func() {
+			for j := range each {
+				if n := i*each + j; !send(b, n, n).Success {
+					t.Errorf("post %d failed", n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	want := all(t, b, 1)
+	seen := map[string]bool{}
+	for _, e := range want {
+		if seen[e] {
+			t.Fatal("the log holds an envelope twice")
+		}
+		seen[e] = true
+	}
+	for i, got := range logs {
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("reader %d saw another log", i)
+		}
+	}
+	if b.Counts.StorePages.Load() == 0 {
+		t.Error("no reader fell back to the store, so the test shows nothing")
+	}
+}
+
+func TestResultComesBeforeEnvelope(t *testing.T) {
+	b := open(t, Config{Store: storagetest.NewMemory()})
+	for n := range 200 {
+		var early atomic.Bool
+		done := make(chan Result, 1)
+		before := b.End()
+		e := envelope(n)
+		b.Post(t.Context(), e, e.AppendJSON(nil), nullifier(n), func(r Result) {
+			early.Store(b.End().Seq > before.Seq)
+			done <- r
+		})
+		if <-done; early.Load() {
+			t.Fatal("the envelope was visible before its result was delivered")
+		}
+		<-before.Changed
+	}
+}
+
+// TestSuccessMeansDurable holds promise 1 against every way an append can fail.
+func TestSuccessMeansDurable(t *testing.T) {
+	for name, c := range map[string]struct {
+		breakIt func(*flaky)
+		want    Result
+	}{
+		"cut before":  {func(f *flaky) { e := error(storage.ErrUnavailable); f.before.Store(&e) }, Result{Success: true}},
+		"cut after":   {func(f *flaky) { e := error(storage.ErrUnavailable); f.after.Store(&e) }, Result{Success: true}},
+		"full":        {func(f *flaky) { e := error(storage.ErrFull); f.before.Store(&e) }, Result{}},
+		"other error": {func(f *flaky) { e := errors.New("disk on fire"); f.before.Store(&e) }, Result{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &flaky{Store: storagetest.NewMemory()}
+			b := open(t, Config{Store: f})
+			c.breakIt(f)
+			if got := send(b, 1, 1); got != c.want {
+				t.Fatalf("got %+v, want %+v", got, c.want)
+			}
+			if info, _ := f.Info(t.Context()); (info.Count == 1) != c.want.Success {
+				t.Fatalf("success %t, but the store holds %d", c.want.Success, info.Count)
+			}
+			if got := send(b, 2, 2); !got.Success {
+				t.Error("the board does not go on after a failure")
+			}
+			want := 1
+			if c.want.Success {
+				want = 2
+			}
+			if got := all(t, b, 1); len(got) != want {
+				t.Errorf("cursors see %d envelopes, want %d", len(got), want)
+			}
+		})
+	}
+}
+
+// TestPostsWaitBoundedTime holds promise 6: while the store is down posts wait,
+// then are refused; when it is back, posts work again.
+func TestPostsWaitBoundedTime(t *testing.T) {
+	for _, kind := range []string{"down", "hangs"} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &flaky{Store: storagetest.NewMemory()}
+				b, err := Open(t.Context(), Config{Store: f, PostTimeout: 10 * time.Second, QueueRecords: 4})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close(context.Background())
+				f.down.Store(kind == "down")
+				f.hang.Store(kind == "hangs")
+				start := time.Now()
+				var wg sync.WaitGroup
+				for n := range 20 { // more than the queue has room for
+					wg.Go(func() {
+						if send(b, n, n).Success {
+							t.Error("success while the store is down")
+						}
+						if d := time.Since(start); d > 20*time.Second {
+							t.Errorf("refused after %v, want at most twice the timeout", d)
+						}
+					})
+				}
+				wg.Wait()
+				f.down.Store(false)
+				f.hang.Store(false)
+				if !send(b, 100, 100).Success {
+					t.Error("the board does not recover")
+				}
+			})
+		})
+	}
+}
+
+func TestCloseCommitsWhatWaits(t *testing.T) {
+	f := &flaky{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: f})
+	results := make(chan Result, 1000)
+	for n := range 1000 {
+		e := envelope(n)
+		b.Post(t.Context(), e, e.AppendJSON(nil), nullifier(n), func(r Result) { results <- r })
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if r := <-results; !r.Success {
+			t.Fatal("a post that waited was refused by an orderly close")
+		}
+	}
+	if send(b, 2000, 2000).Success {
+		t.Error("success after close")
+	}
+}
+
+func TestCloseRefusesWhenOutOfTime(t *testing.T) {
+	f := &flaky{Store: storagetest.NewMemory()}
+	f.hang.Store(true)
+	b := open(t, Config{Store: f})
+	results := make(chan Result, 2)
+	for n := range 2 {
+		e := envelope(n)
+		b.Post(t.Context(), e, e.AppendJSON(nil), nullifier(n), func(r Result) { results <- r })
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Close(ctx); err == nil {
+		t.Error("Close does not say that it ran out of time")
+	}
+	for range 2 {
+		if r := <-results; r.Success {
+			t.Error("success without a commit")
+		}
+	}
+}
+
+// TestLostStoreIsNotServed: a store that comes back without what was
+// acknowledged must not be appended to as if nothing had happened.
+func TestLostStoreIsNotServed(t *testing.T) {
+	f := &flaky{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: f})
+	send(b, 1, 1)
+	f.Store = storagetest.NewMemory()
+	if err := b.Reopened(t.Context()); err == nil {
+		t.Fatal("another store was accepted")
+	}
+	if b.Err() == nil || send(b, 2, 2).Success {
+		t.Error("the board goes on with a store that lost envelopes")
+	}
+	if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err == nil {
+		t.Error("the board replays from a store that lost envelopes")
+	}
+}
+
+// liar answers appends with numbers that went backwards.
+type liar struct{ storage.Store }
+
+func (l liar) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+	return make([]storage.Outcome, len(rs)), errors.Join(nil)
+}
+
+func TestLyingStore(t *testing.T) {
+	m := storagetest.NewMemory()
+	f := &flaky{Store: m}
+	b := open(t, Config{Store: f})
+	send(b, 1, 1)
+	f.Store = liar{m}
+	if send(b, 2, 2).Success {
+		t.Error("success for a status that is none")
+	}
+}
+
+// TestSharedStore has two boards on one store: each sees the posts of the other,
+// in the order of the store.
+func TestSharedStore(t *testing.T) {
+	m := storagetest.NewMemory()
+	boards := []*Board{open(t, Config{Store: m}), open(t, Config{Store: m})}
+	var wg sync.WaitGroup
+	for i, b := range boards {
+		wg.Go(func() {
+			for n := range 100 {
+				if !send(b, i*100+n, i*100+n).Success {
+					t.Error("post failed")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, b := range boards {
+		for b.End().Seq < 200 {
+			<-b.End().Changed
+		}
+	}
+	if fmt.Sprint(all(t, boards[0], 1)) != fmt.Sprint(all(t, boards[1], 1)) {
+		t.Error("the two relays show different logs")
+	}
+}
+
+func TestFind(t *testing.T) {
+	b := open(t, Config{Store: storagetest.NewMemory()})
+	for n := range 5 {
+		send(b, n, n)
+	}
+	for sig, want := range map[string]storage.Seq{"signature 3": 4, "unknown": 1, "": 1} {
+		if got, err := b.Find(t.Context(), []byte(sig)); err != nil || got != want {
+			t.Errorf("Find(%q) = %d, %v; want %d", sig, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Result is what became of a post.
+type Result struct {
+	// Success means that the envelope is durable.
+	Success bool
+	// Duplicate means that it was in the log before this post, so that cursors
+	// may have passed it already.
+	Duplicate bool
+}
+
+// Post queues an envelope with the nullifier of the token that pays for it.
+// json is the encoding of the envelope; both are kept by the board. It waits
+// for room in the queue until ctx ends or the timeout for posts has passed.
+//
+// done is called exactly once, possibly before Post returns, and always before
+// a cursor yields the envelope. It must not block: it runs in the goroutine that
+// serves all posts. Successes come in the order of the posts; a refusal may
+// overtake a post that still waits.
+func (b *Board) Post(ctx context.Context, env wire.Envelope, json []byte, token storage.Nullifier, done func(Result)) {
+	now := time.Now()
+	p := &post{
+		record: storage.Record{
+			ID:         storage.NewID(env.Signature, env.Ciphertext),
+			Born:       storage.HourOf(now),
+			Signature:  env.Signature,
+			Ciphertext: env.Ciphertext,
+			Nullifier:  &token,
+		},
+		json:  json,
+		since: now,
+		done:  done,
+	}
+	if b.Err() != nil {
+		b.Counts.Failed.Add(1)
+		done(Result{})
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
+	defer cancel()
+	if err := b.queue.put(ctx, p); err != nil {
+		b.Counts.Timeout.Add(1)
+		done(Result{})
+	}
+}
+
+// commit is the one goroutine that appends to the log.
+func (b *Board) commit(ctx context.Context) {
+	for {
+		batch := b.queue.take(ctx)
+		if batch == nil {
+			break
+		}
+		b.commitBatch(ctx, b.expire(batch))
+	}
+	// Only a Close that ran out of time leaves something behind.
+	for batch := b.queue.take(ctx); batch != nil; batch = b.queue.take(ctx) {
+		b.refuse(batch, &b.Counts.Timeout)
+	}
+}
+
+// expire refuses the posts that have waited too long and returns the others.
+func (b *Board) expire(batch []*post) []*post {
+	n := 0
+	for n < len(batch) && time.Since(batch[n].since) > b.cfg.PostTimeout {
+		n++
+	}
+	b.refuse(batch[:n], &b.Counts.Timeout)
+	return batch[n:]
+}
+
+func (b *Board) refuse(batch []*post, count interface{ Add(uint64) uint64 }) {
+	for _, p := range batch {
+		count.Add(1)
+		b.answer(p, Result{})
+	}
+}
+
+func (b *Board) answer(p *post, r Result) {
+	b.queue.release(p)
+	p.done(r)
+}
+
+func (b *Board) commitBatch(ctx context.Context, batch []*post) {
+	if len(batch) == 0 {
+		return
+	}
+	records := make([]storage.Record, len(batch))
+	for i, p := range batch {
+		records[i] = p.record
+	}
+	b.appending.Lock()
+	defer b.appending.Unlock()
+	outcomes, repeated, err := b.append(ctx, records)
+	if err != nil {
+		b.log.Warn("posts refused", "count", len(batch), "error", err)
+		b.refuse(batch, &b.Counts.Failed)
+		return
+	}
+	b.Counts.Batches.Add(1)
+	fresh := make([]entry, 0, len(batch))
+	for i, o := range outcomes {
+		if o.Status == storage.Stored {
+			fresh = append(fresh, entry{seq: o.Seq, json: batch[i].json})
+		}
+	}
+	for i, p := range batch {
+		b.answer(p, b.result(outcomes[i].Status, repeated))
+	}
+	b.publish(ctx, fresh, repeated)
+}
+
+// append writes the records to the store, again if need be until the time for
+// posts is over, and reports whether it had to be repeated.
+func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
+	defer cancel()
+	for ; ; repeated = true {
+		if err := b.Err(); err != nil {
+			return nil, repeated, err
+		}
+		outcomes, err = b.store.Append(ctx, records)
+		if err == nil {
+			err = b.check(outcomes, len(records))
+		}
+		if !errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
+			return outcomes, repeated, err
+		}
+		// The store calls wait until it is back, so this does not spin; it is
+		// the look at the store that must come before anything is appended.
+		if err := b.resync(ctx); err != nil {
+			return nil, true, err
+		}
+	}
+}
+
+// check refuses outcomes that contradict the log as it is known.
+func (b *Board) check(outcomes []storage.Outcome, want int) error {
+	if len(outcomes) != want {
+		return fmt.Errorf("%w: %d outcomes for %d records", storage.ErrCorrupt, len(outcomes), want)
+	}
+	last := b.tail.last()
+	for _, o := range outcomes {
+		if o.Status != storage.Stored {
+			continue
+		}
+		if o.Seq <= last {
+			err := fmt.Errorf("%w: it stored an envelope at %d after one at %d", storage.ErrCorrupt, o.Seq, last)
+			b.fail(err)
+			return err
+		}
+		last = o.Seq
+	}
+	return nil
+}
+
+func (b *Board) result(s storage.Status, repeated bool) Result {
+	switch {
+	case s == storage.Stored:
+		b.Counts.Stored.Add(1)
+		return Result{Success: true}
+	case s == storage.Duplicate:
+		b.Counts.Duplicate.Add(1)
+		return Result{Success: true, Duplicate: true}
+	case s == storage.Replayed && repeated:
+		// Our own earlier attempt, which was cut before it could answer.
+		b.Counts.Stored.Add(1)
+		return Result{Success: true}
+	}
+	b.Counts.Spent.Add(1)
+	return Result{}
+}
+
+// publish makes the entries visible to cursors. After a repeated append, and
+// where others have appended in between, the log holds more than we were told.
+// Should reading that fail, the next append or the next reopening shows it.
+func (b *Board) publish(ctx context.Context, fresh []entry, repeated bool) {
+	if !repeated && (len(fresh) == 0 || continues(fresh, b.tail.last())) {
+		b.tail.publish(fresh)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
+	defer cancel()
+	if err := b.resync(ctx); err != nil {
+		b.log.Warn("new envelopes are stored but can not be shown yet", "error", err)
+	}
+}
+
+// continues reports whether the entries follow last without a gap.
+func continues(es []entry, last storage.Seq) bool {
+	return es[0].seq == last+1 && es[len(es)-1].seq == last+storage.Seq(len(es))
+}

@@ -1,0 +1,207 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// entry is an envelope of the log as connections send it.
+type entry struct {
+	seq  storage.Seq
+	json []byte // shared by all cursors, never changed
+}
+
+// tail is the end of the log: the position up to which entries are known to be
+// durable, and the last of them in memory.
+type tail struct {
+	mu      sync.RWMutex
+	seq     storage.Seq   // last entry that cursors may see
+	recent  []entry       // ascending without a gap; the last one, if any, is at seq
+	bytes   int           // of recent
+	max     int           // bytes
+	changed chan struct{} // closed and replaced whenever seq rises
+}
+
+func (t *tail) init(seq storage.Seq, max int) {
+	t.seq, t.max, t.changed = seq, max, make(chan struct{})
+}
+
+func (t *tail) last() storage.Seq {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.seq
+}
+
+// publish appends entries, ascending from above the present end. Where they do
+// not continue it without a gap, what was in memory is dropped.
+func (t *tail) publish(es []entry) {
+	if len(es) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range es {
+		if e.seq != t.seq+1 {
+			t.recent, t.bytes = nil, 0
+		}
+		t.recent = append(t.recent, e)
+		t.bytes += len(e.json)
+		t.seq = e.seq
+	}
+	drop := 0
+	for t.bytes > t.max && drop < len(t.recent)-1 {
+		t.bytes -= len(t.recent[drop].json)
+		t.recent[drop] = entry{}
+		drop++
+	}
+	t.recent = t.recent[drop:]
+	t.wake()
+}
+
+// skip moves the end to seq without entries, which were pruned.
+func (t *tail) skip(seq storage.Seq) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seq > t.seq {
+		t.seq, t.recent, t.bytes = seq, nil, 0
+		t.wake()
+	}
+}
+
+func (t *tail) wake() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// from returns the entries from seq to the end, at most maxBytes of them but
+// at least one, or false when the first is no longer in memory.
+func (t *tail) from(seq storage.Seq, maxBytes int) ([]entry, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.recent) == 0 || seq < t.recent[0].seq {
+		return nil, false
+	}
+	rest := t.recent[min(int(seq-t.recent[0].seq), len(t.recent)):]
+	n, bytes := 0, 0
+	for n < len(rest) && (n == 0 || bytes+len(rest[n].json) <= maxBytes) {
+		bytes += len(rest[n].json)
+		n++
+	}
+	return slices.Clone(rest[:n]), true
+}
+
+// Position is the end of the log at some moment.
+type Position struct {
+	Seq     storage.Seq
+	Changed <-chan struct{} // closed when the log is longer than that
+}
+
+// End returns the end of the log. Whatever is in the log up to there, the
+// results of its posts have been delivered.
+func (b *Board) End() Position {
+	b.tail.mu.RLock()
+	defer b.tail.mu.RUnlock()
+	return Position{Seq: b.tail.seq, Changed: b.tail.changed}
+}
+
+// Cursor is a reader's place in the log. It belongs to one goroutine.
+type Cursor struct {
+	board *Board
+	next  storage.Seq
+}
+
+// CursorAt returns a cursor whose first entry is the one at seq.
+func (b *Board) CursorAt(seq storage.Seq) *Cursor { return &Cursor{board: b, next: max(seq, 1)} }
+
+// Pending returns how many entries lie between the cursor and end.
+func (c *Cursor) Pending(end storage.Seq) uint64 {
+	if end < c.next {
+		return 0
+	}
+	return uint64(end - c.next + 1)
+}
+
+// Next returns the JSON of the next envelopes up to the position end, in order,
+// at most maxBytes of them but at least one, and moves the cursor behind them.
+// It returns none when the cursor is past end. The slices are shared and must
+// not be changed.
+func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
+	if c.next > end {
+		return nil, nil
+	}
+	if err := c.board.Err(); err != nil {
+		return nil, err
+	}
+	es, ok := c.board.tail.from(c.next, maxBytes)
+	if !ok {
+		var err error
+		if es, err = c.board.read(ctx, c.next, end); err != nil {
+			return nil, err
+		}
+	}
+	out := make([][]byte, 0, len(es))
+	for _, e := range es {
+		if maxBytes -= len(e.json); e.seq > end || maxBytes < 0 && len(out) > 0 {
+			break
+		}
+		out = append(out, e.json)
+		c.next = e.seq + 1
+	}
+	if len(out) == 0 {
+		c.next = end + 1 // what was left has been pruned
+	}
+	return out, nil
+}
+
+// read reads a page from the store, once more when the store went away. The
+// log is known to reach end.
+func (b *Board) read(ctx context.Context, from, end storage.Seq) ([]entry, error) {
+	req := storage.LogRequest{From: from}
+	page, err := b.store.Log(ctx, req)
+	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+		page, err = b.store.Log(ctx, req)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log from %d: %w", from, err)
+	}
+	if page.Last < end {
+		return nil, fmt.Errorf("read the log from %d: %w: it ends at %d and had reached %d", from, storage.ErrCorrupt, page.Last, end)
+	}
+	b.Counts.StorePages.Add(1)
+	return encodeEntries(page.Entries), nil
+}
+
+// Find returns the position of the first envelope with the given signature, or
+// the beginning of the log when there is none.
+func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	if len(signature) > 0 {
+		seq, err := b.store.Find(ctx, signature)
+		if err == nil {
+			return seq, nil
+		}
+		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
+			return 0, fmt.Errorf("find the last commit: %w", err)
+		}
+	}
+	info, err := b.store.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("find the beginning of the log: %w", err)
+	}
+	return max(info.First, 1), nil
+}
+
+func encodeEntries(in []storage.Entry) []entry {
+	out := make([]entry, len(in))
+	for i, e := range in {
+		env := wire.Envelope{Ciphertext: e.Ciphertext, Signature: e.Signature}
+		json := make([]byte, 0, wire.EnvelopeSize(len(e.Ciphertext), len(e.Signature)))
+		out[i] = entry{seq: e.Seq, json: env.AppendJSON(json)}
+	}
+	return out
+}

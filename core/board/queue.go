@@ -1,0 +1,132 @@
+package board
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// post is an envelope on its way into the log.
+type post struct {
+	record storage.Record
+	json   []byte // the envelope, encoded
+	since  time.Time
+	done   func(Result)
+}
+
+// size is what the post holds in memory.
+func (p *post) size() int64 {
+	return int64(len(p.record.Ciphertext) + len(p.record.Signature) + len(p.json))
+}
+
+// queue holds the posts that wait for the committer, bounded in number and in
+// bytes. Whoever finds it full waits in line, in the order of arrival.
+type queue struct {
+	records *semaphore.Weighted
+	bytes   *semaphore.Weighted
+
+	mu      sync.Mutex
+	waiting []*post
+	closed  bool
+	wake    chan struct{} // holds a signal while there may be something to take
+}
+
+func newQueue(records, bytes int) *queue {
+	return &queue{
+		records: semaphore.NewWeighted(int64(records)),
+		bytes:   semaphore.NewWeighted(int64(bytes)),
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// put adds p, waiting for room until ctx ends.
+func (q *queue) put(ctx context.Context, p *post) error {
+	if err := q.records.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	if err := q.bytes.Acquire(ctx, p.size()); err != nil {
+		q.records.Release(1)
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		q.release(p)
+		return ErrClosed
+	}
+	q.waiting = append(q.waiting, p)
+	q.signal()
+	return nil
+}
+
+// release gives back the room that p took. It is called when p is answered,
+// not when it is taken, so that the batch in flight counts.
+func (q *queue) release(p *post) {
+	q.records.Release(1)
+	q.bytes.Release(p.size())
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for posts and removes as many as make a batch. It returns nil
+// when the queue is closed and empty, or ctx has ended.
+func (q *queue) take(ctx context.Context) []*post {
+	for {
+		q.mu.Lock()
+		batch := q.cut()
+		closed := q.closed
+		q.mu.Unlock()
+		if batch != nil || closed || ctx.Err() != nil {
+			return batch
+		}
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// cut removes the longest prefix that fits the limits of an append.
+func (q *queue) cut() []*post {
+	n, bytes := 0, 0
+	for n < len(q.waiting) && n < storage.MaxBatch {
+		r := &q.waiting[n].record
+		bytes += len(r.Signature) + len(r.Ciphertext)
+		if n > 0 && bytes > storage.MaxBatchBytes {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	batch := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // lets go of the array
+	}
+	return batch
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.signal()
+	q.mu.Unlock()
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
