@@ -1,0 +1,130 @@
+package token
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+)
+
+// DefaultStepTimeout is how long a peer may take for one step of a purchase:
+// with Tor's latency and the proof of work, on a slow telephone.
+const DefaultStepTimeout = 30 * time.Second
+
+// lingerTimeout is how long a server waits for the client to close after the
+// reply. Closing at once, with data of the client unread, could reset the
+// connection and lose the reply.
+const lingerTimeout = 5 * time.Second
+
+// What a client may do wrong. [Issue] returns them wrapped.
+var (
+	// ErrWork: the solution does not meet the difficulty.
+	ErrWork = errors.New("proof of work does not meet the difficulty")
+	// ErrRequest: the request is not the JSON of a batch, too large, or has a
+	// point that no honest client sends.
+	ErrRequest = errors.New("malformed token request")
+)
+
+// IssueConfig has the limits of a token service. The zero value works.
+type IssueConfig struct {
+	// MaxBatch is the most tokens that one proof of work buys, 1 to [MaxBatch].
+	// Zero means MaxBatch. Clients of Cwtch ask for 10; below that they get none.
+	MaxBatch int
+	// StepTimeout bounds each step of a client. Zero means DefaultStepTimeout.
+	StepTimeout time.Duration
+	// Admit, unless nil, is called after a valid proof of work and a well-formed
+	// request, before the expensive part. An error ends the connection without a
+	// reply. It may wait, no longer than the client does.
+	Admit func(ctx context.Context) error
+}
+
+func (c IssueConfig) maxBatch() int {
+	if c.MaxBatch <= 0 {
+		return MaxBatch
+	}
+	return min(c.MaxBatch, MaxBatch)
+}
+
+// Issue serves one connection of the token onion: one proof of work, one batch.
+// It returns the number of tokens that it sent, which is zero if err is not
+// nil. A client that asks again gets no reply. When ctx ends, Issue closes c;
+// otherwise closing c, after any outcome, is the caller's. An error never has
+// anything of the client's in it but the kind of its fault.
+func Issue(ctx context.Context, c *tapir.Conn, k *Key, cfg IssueConfig) (int, error) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	s := newSteps(c, cfg.StepTimeout)
+	n, err := issue(ctx, s, k, cfg)
+	if err != nil {
+		return 0, fmt.Errorf("token: issue: %w", cause(ctx, err))
+	}
+	s.linger()
+	return n, nil
+}
+
+func issue(ctx context.Context, s steps, k *Key, cfg IssueConfig) (int, error) {
+	seed := randomSeed()
+	if err := s.send(seed); err != nil {
+		return 0, fmt.Errorf("send seed: %w", err)
+	}
+	puzzle := newPuzzle(seed)
+	solution, err := s.receiveSolution()
+	if err != nil {
+		return 0, fmt.Errorf("receive solution: %w", err)
+	}
+	if !puzzle.meets(solution) {
+		return 0, ErrWork
+	}
+	blinded, err := s.receiveRequest(cfg.maxBatch())
+	if err != nil {
+		return 0, fmt.Errorf("receive request: %w", err)
+	}
+	if cfg.Admit != nil {
+		if err := cfg.Admit(ctx); err != nil {
+			return 0, fmt.Errorf("admit: %w", err)
+		}
+	}
+	reply, err := k.sign(openSale(puzzle, solution), blinded, randomScalar())
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	if err := s.send(reply.encode()); err != nil {
+		return 0, fmt.Errorf("send reply: %w", err)
+	}
+	return len(blinded), nil
+}
+
+func randomSeed() []byte {
+	var random [seedSize / 2]byte
+	rand.Read(random[:]) // does not fail, see crypto/rand
+	return hex.AppendEncode(nil, random[:])
+}
+
+func (s steps) receiveSolution() (solution [solutionSize]byte, err error) {
+	err = s.receive(func(payload []byte) error {
+		if len(payload) != solutionSize {
+			return fmt.Errorf("%w: %d bytes long", ErrWork, len(payload))
+		}
+		copy(solution[:], payload)
+		return nil
+	})
+	return solution, err
+}
+
+func (s steps) receiveRequest(limit int) (blinded []element, err error) {
+	err = s.receive(func(payload []byte) error {
+		if blinded, err = decodeRequest(payload); err != nil {
+			// The cause may quote the client, so it stays here.
+			return ErrRequest
+		}
+		if len(blinded) > limit {
+			return fmt.Errorf("%w: %d tokens, at most %d", ErrRequest, len(blinded), limit)
+		}
+		return nil
+	})
+	return blinded, err
+}
