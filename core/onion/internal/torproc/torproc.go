@@ -1,0 +1,94 @@
+// Package torproc starts tor processes. It is the only place of the project
+// that does, so that what must hold of every tor holds in one place:
+//
+//   - It dies with the process that started it, also when that one is killed.
+//   - It reads the configuration it was given and nothing else: both torrc
+//     files must be named, and the main one must not be empty. Without them tor
+//     would read those of the system and join the public network.
+//   - Under go test, and wherever the environment sets [TestingOnlyEnv] to 1, it
+//     can not join the public network, see [CheckLoopback].
+package torproc
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// Process is a tor that was started.
+type Process struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // how it ended; read after done
+}
+
+// Start runs tor with a command line as [os/exec.Command] takes it, which must
+// contain -f FILE and --defaults-torrc FILE. What tor prints goes to output,
+// from one goroutine, until Done is closed.
+//
+// An error that wraps [exec.ErrNotFound] says that there is no tor.
+func Start(path string, args []string, output io.Writer) (*Process, error) {
+	if err := checkCommand(args); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // pluggable transports are looked up in it
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = sysProcAttr()
+	cmd.WaitDelay = time.Second // a transport that tor started may hold its output open
+	p := &Process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig is sent when the thread that forked ends, not the process
+		// (go.dev/issue/27505). This goroutine keeps its thread for as long as
+		// the child lives.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Pid is the process id of tor.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Done is closed when tor has ended and has been waited for.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err tells how tor ended: nil for exit status 0. It may be called after Done
+// is closed.
+func (p *Process) Err() error { return p.err }
+
+// Kill ends tor at once and returns when it is gone.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill() // an error means that it has ended
+	<-p.done
+}
+
+// Stop asks tor to end and returns when it is gone. After grace it is killed,
+// and the error says so.
+func (p *Process) Stop(grace time.Duration) error {
+	p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return nil
+	case <-timer.C:
+		p.Kill()
+		return fmt.Errorf("stop tor: process %d did not end in %v and was killed", p.Pid(), grace)
+	}
+}

@@ -1,0 +1,183 @@
+package tornet
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("TORNET_CHILD_DIR"); dir != "" {
+		childMain(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Clients join: one that downloads the directory from the relays, and checks
+// all of it on the way, and one that was seeded.
+func TestClientBootstraps(t *testing.T) {
+	n := ForTest(t)
+	if err := torproc.CheckLoopback(n.ClientTorrc()); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("plain", func(t *testing.T) { bootstrap(t, n, filepath.Join(t.TempDir(), "data")) })
+	t.Run("seeded", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "data")
+		if err := n.Seed(dir); err != nil {
+			t.Fatal(err)
+		}
+		bootstrap(t, n, dir)
+	})
+}
+
+// bootstrap runs a client until it says that it is done.
+func bootstrap(t *testing.T, n *Network, dataDir string) {
+	t.Helper()
+	dir := t.TempDir()
+	torrc, empty := filepath.Join(dir, "torrc"), filepath.Join(dir, "empty")
+	lines := append(n.ClientTorrc(), "DataDirectory "+dataDir, "SocksPort 0", "Log notice stdout")
+	if err := errors.Join(os.WriteFile(torrc, []byte(strings.Join(lines, "\n")), 0o600), os.WriteFile(empty, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p, err := torproc.Start("tor", []string{"-f", torrc, "--defaults-torrc", empty}, w)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	timer := time.AfterFunc(time.Minute, p.Kill) // ends the output
+	defer timer.Stop()
+	var log []string
+	for s := bufio.NewScanner(r); s.Scan(); {
+		if log = append(log, s.Text()); strings.Contains(s.Text(), "Bootstrapped 100%") {
+			return
+		}
+	}
+	t.Errorf("client did not bootstrap:\n%s", strings.Join(log, "\n"))
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	n := ForTest(t)
+	pids := n.Pids()
+	if len(pids) != 5 {
+		t.Fatalf("pids %v", pids)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		if alive(pid) {
+			t.Errorf("tor %d runs after Close", pid)
+		}
+	}
+	if err := n.Close(); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	// Programs that are not tor: one is not there, one ends at once.
+	for tor, want := range map[string]string{"/nonexistent/tor": "no such file", "/bin/false": "exit status 1"} {
+		_, err := Start(t.Context(), t.TempDir(), Options{Tor: tor})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", tor, err, want)
+		}
+	}
+	if _, err := Start(t.Context(), t.TempDir(), Options{Relays: 3}); err == nil {
+		t.Error("a network of 3 relays started")
+	}
+	// A relay that never publishes.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Start(ctx, t.TempDir(), Options{Tor: "/bin/cat"}); err == nil {
+		t.Error("started in a context that has ended")
+	}
+}
+
+// Relays must not outlive a process that is killed.
+func TestRelaysDieWithParent(t *testing.T) {
+	if _, err := exec.LookPath("tor"); err != nil {
+		ForTest(t) // skips or fails
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "TORNET_CHILD_DIR="+t.TempDir())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	cmd.Process.Kill()
+	cmd.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := strings.Fields(line)
+	if len(pids) != 5 {
+		t.Fatalf("child said %q", line)
+	}
+	for _, s := range pids {
+		pid, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The kernel kills them before it reports the death of their parent, but
+		// they take a moment to go.
+		deadline := time.Now().Add(10 * time.Second)
+		for alive(pid) && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if alive(pid) {
+			t.Errorf("tor %d outlived its parent", pid)
+		}
+	}
+}
+
+// childMain is the process that is killed.
+func childMain(dir string) {
+	n, err := Start(context.Background(), dir, Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(strings.Trim(fmt.Sprint(n.Pids()), "[]"))
+	io.Copy(io.Discard, os.Stdin)
+	select {}
+}
+
+// alive reports whether a process runs. One that nobody has waited for yet, a
+// zombie, does not.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	i := strings.LastIndexByte(string(stat), ')')
+	state := strings.Fields(string(stat[i+1:]))[0]
+	return state != "Z" && state != "X"
+}
