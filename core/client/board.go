@@ -1,0 +1,250 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+)
+
+// Errors of a board, beside those of the network. After any of them but
+// ErrRefused, ErrReplaying and ErrNotSynced the connection is closed.
+var (
+	// ErrRefused means that the server answered a post with false: the token was
+	// spent before or is not of this server, or the server cannot store now. The
+	// token has to be taken as spent.
+	ErrRefused = errors.New("board refused the post")
+	// ErrProtocol means that the server sent what no server sends.
+	ErrProtocol = errors.New("board broke the protocol")
+	// ErrReplaying means that a replay is still under way.
+	ErrReplaying = errors.New("a replay is under way")
+	// ErrNotSynced means that a post would not be echoed, because the connection
+	// has not asked for a replay yet.
+	ErrNotSynced = errors.New("not synced with the board")
+)
+
+// Board is a connection to a board. One goroutine at a time may read, which is
+// Next, Events, Sync and Post; any number may Submit at the same time. A context
+// that ends during a call closes the connection, because a packet may be half
+// read.
+type Board struct {
+	conn *tapir.Conn
+	name identity.Onion
+
+	send sync.Mutex // held while a request is numbered and sent, so that both orders agree
+
+	mu    sync.Mutex
+	state state // guarded by mu, and so is the read deadline, which follows from it
+}
+
+// Open connects to a board under a fresh identity.
+func Open(ctx context.Context, d Dialer, board identity.Onion) (*Board, error) {
+	nc, err := d.Dial(ctx, board, Port)
+	if err != nil {
+		return nil, fmt.Errorf("connect to board: %w", err)
+	}
+	conn, err := tapir.Client(ctx, nc, identity.NewKey(), board)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("authenticate board: %w", err)
+	}
+	return &Board{conn: conn, name: board, state: newState()}, nil
+}
+
+// Close closes the connection and ends all calls.
+func (b *Board) Close() error { return b.conn.Close() }
+
+// Replay asks for the envelopes from the one with the signature last on, which
+// comes again as a [Replayed] with Repeat set. A nil last, or one that the
+// server does not know, asks for everything. One replay can be under way.
+func (b *Board) Replay(last []byte) error {
+	b.send.Lock()
+	defer b.send.Unlock()
+	err := b.owe(func(s *state) error { return s.replay(last) })
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	if err := b.request(wire.Request{Replay: &wire.Replay{LastCommit: last}}); err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	return nil
+}
+
+// Submit posts an envelope and does not wait for the result, which comes as a
+// [Posted] event with the returned number. Numbers count up from 1 in the order
+// of the results. The token is spent whatever Submit returns.
+//
+// Somebody has to read meanwhile: a server stops reading from a connection that
+// does not read its results.
+func (b *Board) Submit(e wire.Envelope, t token.Token) (post uint64, err error) {
+	spent := t.Spend(e.AppendJSON(nil), []byte(b.name))
+	b.send.Lock()
+	defer b.send.Unlock()
+	b.owe(func(s *state) error { post = s.submit(); return nil })
+	request := wire.Post{Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: e}
+	if err := b.request(wire.Request{Post: &request}); err != nil {
+		return 0, fmt.Errorf("post: %w", err)
+	}
+	return post, nil
+}
+
+func (b *Board) request(r wire.Request) error {
+	if err := b.conn.SetWriteDeadline(time.Now().Add(Timeout)); err != nil {
+		return err
+	}
+	return b.conn.Send(wire.AppendRequest(nil, r))
+}
+
+// owe records what the server will owe and starts its time, unless it owes
+// something already.
+func (b *Board) owe(record func(*state) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.state.owing()
+	if err := record(&b.state); err != nil || before {
+		return err
+	}
+	return b.conn.SetReadDeadline(time.Now().Add(Timeout))
+}
+
+// Next waits for the next event. It waits without limit while the server owes
+// nothing. After an error the connection is closed; [io.EOF] is among the errors
+// when the server closed it.
+func (b *Board) Next(ctx context.Context) (Event, error) {
+	stop := context.AfterFunc(ctx, func() { b.conn.Close() })
+	defer stop()
+	for {
+		e, ok, err := b.receive()
+		if err != nil {
+			b.conn.Close()
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return Event{}, fmt.Errorf("read board: %w", err)
+		}
+		if ok {
+			return e, nil
+		}
+	}
+}
+
+// receive reads one packet; ok tells whether it was an event.
+func (b *Board) receive() (e Event, ok bool, err error) {
+	err = b.conn.Receive(func(payload []byte) error {
+		reply, err := wire.DecodeReply(payload)
+		if err != nil {
+			return ErrProtocol // the cause would quote the server
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		e, ok, err = b.state.accept(reply)
+		if err != nil || !ok || e.Kind == New {
+			return err // the time for what is owed goes on
+		}
+		return b.rearm()
+	})
+	return e, ok, err
+}
+
+// rearm gives the server new time for the rest of what it owes. b.mu is held.
+func (b *Board) rearm() error {
+	var deadline time.Time
+	if b.state.owing() {
+		deadline = time.Now().Add(Timeout)
+	}
+	return b.conn.SetReadDeadline(deadline)
+}
+
+// Events iterates over the events until the connection or ctx ends, which is
+// the last thing that it yields. Leaving the loop leaves the connection open.
+func (b *Board) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			e, err := b.Next(ctx)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Sync replays from last and returns when the replay is complete. It calls use,
+// unless nil, with every event on the way; an error of use ends it and is
+// returned as it is.
+func (b *Board) Sync(ctx context.Context, last []byte, use func(Event) error) error {
+	if err := b.Replay(last); err != nil {
+		return err
+	}
+	return b.until(ctx, use, func(e Event) bool {
+		return (e.Kind == Count || e.Kind == Replayed) && e.Left == 0
+	})
+}
+
+// Post posts an envelope and returns when the server has said that it is
+// durable and has echoed it. It calls use, unless nil, with every event on the
+// way, the echo included. Where the error is not [ErrRefused], the envelope may
+// have been stored: to post the same again with another token is safe, a server
+// stores an envelope once.
+func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use func(Event) error) error {
+	b.mu.Lock()
+	synced := b.state.asked
+	b.mu.Unlock()
+	if !synced {
+		return fmt.Errorf("post: %w", ErrNotSynced)
+	}
+	post, err := b.Submit(env, t)
+	if err != nil {
+		return err
+	}
+	refused, stored, echoed := false, false, false
+	err = b.until(ctx, use, func(e Event) bool {
+		switch {
+		case e.Kind == Posted && e.Post == post:
+			refused, stored = !e.Success, e.Success
+			b.owe(func(s *state) error { s.echo = stored; return nil })
+		case e.Kind == New && equal(e.Envelope, env):
+			echoed = true
+		}
+		return refused || stored && echoed
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state.echo = false
+	if err == nil {
+		err = b.rearm()
+	}
+	if err == nil && refused {
+		err = fmt.Errorf("post: %w", ErrRefused)
+	}
+	return err
+}
+
+// until hands events to use up to the one for which done is true.
+func (b *Board) until(ctx context.Context, use func(Event) error, done func(Event) bool) error {
+	for e, err := range b.Events(ctx) {
+		if err != nil {
+			return err
+		}
+		if use != nil {
+			if err := use(e); err != nil {
+				return err
+			}
+		}
+		if done(e) {
+			break
+		}
+	}
+	return nil
+}
+
+func equal(a, b wire.Envelope) bool {
+	return bytes.Equal(a.Signature, b.Signature) && bytes.Equal(a.Ciphertext, b.Ciphertext)
+}

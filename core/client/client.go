@@ -1,0 +1,76 @@
+// Package client talks to a Cwtch server: it buys tokens at the token onion,
+// and reads and posts on the board. It is for programs of group members, for
+// bots and for load generators; it knows envelopes, not what is inside them,
+// which is the business of core/group.
+//
+// # Use
+//
+//	tokens, err := client.Buy(ctx, network, bundle, token.DefaultBatch, nil)
+//	board, err := client.Open(ctx, network, bundle.Board)
+//	err = board.Sync(ctx, lastSignature, use)        // everything since, in order
+//	err = board.Post(ctx, envelope, tokens[0], use)  // returns when it is durable and echoed
+//
+// and [Board.Events] for what others post from then on. [Board.Submit] posts
+// without waiting, for programs that keep many posts under way.
+//
+// # What the server learns
+//
+// Every connection has an identity of its own that is forgotten with it. Over
+// Tor the server cannot tell who connects, nor that two connections belong to
+// one person, unless what they ask for says so: a replay from one's last
+// signature says which message was read last. Tokens cannot be linked to their
+// purchase.
+//
+// # A hostile server
+//
+// It can lie about what exists, drop, repeat and reorder. It cannot make a
+// client hold more than a few packets, since nothing is read before the program
+// asks for it, nor wait longer than [Timeout] for something that is due; that a
+// replay goes on for ever is the caller's context to end. The number of
+// envelopes that it announces is used as a claim: to count down, never to
+// allocate.
+package client
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// Port is the virtual port of both onion services of a server.
+const Port = 9878
+
+// Timeout is how long a server may take for the next thing that it owes: a part
+// of a replay, the result of a post, its echo. It is also how long a packet may
+// take to be sent.
+const Timeout = 60 * time.Second
+
+// Dialer connects to onion services; a Network of core/onion is one.
+type Dialer interface {
+	Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error)
+}
+
+// Buy buys n tokens, 1 to [token.MaxBatch], over a connection of its own. Cwtch
+// clients ask for [token.DefaultBatch]. The proof of work takes a good second of
+// one processor; progress, unless nil, is called now and then with the number of
+// tries so far. The tokens are checked against the key in the bundle, so a
+// server cannot mark them.
+func Buy(ctx context.Context, d Dialer, b bundle.Bundle, n int, progress func(tries int)) ([]token.Token, error) {
+	nc, err := d.Dial(ctx, b.TokenService, Port)
+	if err != nil {
+		return nil, fmt.Errorf("connect to token service: %w", err)
+	}
+	c := tapir.Plain(nc)
+	defer c.Close()
+	tokens, err := token.Buy(ctx, c, b.TokenKey, n, progress)
+	if err != nil {
+		return nil, fmt.Errorf("buy tokens: %w", err)
+	}
+	return tokens, nil
+}
