@@ -1,0 +1,194 @@
+// Package rpc is the wire between a relay and its plugins: the generated
+// protobuf code (pluginv1), conversions between it and the types of the sdk,
+// and the server that puts an implementation on the wire. Protobuf types stay
+// in here, in sdk/host and in the server of sdk/plugin.
+//
+// Decoding trusts neither side: a relay survives what a plugin says, whatever
+// it says, and the other way round.
+package rpc
+
+import (
+	"fmt"
+	"math"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// MaxMessage bounds a message in either direction, in bytes.
+const MaxMessage = 16 << 20
+
+// maxSeq leaves room for arithmetic on the sequence numbers of a liar.
+const maxSeq = math.MaxInt64
+
+// AppendRequest puts records on the wire. It aliases them.
+func AppendRequest(records []storage.Record) *pb.AppendRequest {
+	out := make([]*pb.Record, len(records))
+	all := make([]pb.Record, len(records)) // one allocation instead of many
+	for i := range records {
+		r := &records[i]
+		out[i] = &all[i]
+		out[i].Id = r.ID[:]
+		out[i].Born = uint32(r.Born)
+		out[i].Signature = r.Signature
+		out[i].Ciphertext = r.Ciphertext
+		if r.Nullifier != nil {
+			out[i].Nullifier = r.Nullifier[:]
+		}
+	}
+	return &pb.AppendRequest{Records: out}
+}
+
+// Records reads what AppendRequest wrote. The records alias the request.
+func Records(req *pb.AppendRequest) ([]storage.Record, error) {
+	records := make([]storage.Record, len(req.GetRecords()))
+	for i, in := range req.GetRecords() {
+		r := &records[i]
+		if !exactly(r.ID[:], in.GetId()) {
+			return nil, fmt.Errorf("record %d: id is %d bytes long", i, len(in.GetId()))
+		}
+		if len(in.GetNullifier()) > 0 {
+			r.Nullifier = new(storage.Nullifier)
+			if !exactly(r.Nullifier[:], in.GetNullifier()) {
+				return nil, fmt.Errorf("record %d: nullifier is %d bytes long", i, len(in.GetNullifier()))
+			}
+		}
+		r.Born = storage.Hour(in.GetBorn())
+		r.Signature, r.Ciphertext = in.GetSignature(), in.GetCiphertext()
+	}
+	return records, nil
+}
+
+// AppendResponse puts outcomes on the wire.
+func AppendResponse(outcomes []storage.Outcome) *pb.AppendResponse {
+	out := make([]*pb.Outcome, len(outcomes))
+	for i, o := range outcomes {
+		out[i] = &pb.Outcome{Status: pb.Outcome_Status(o.Status), Seq: uint64(o.Seq)}
+	}
+	return &pb.AppendResponse{Outcomes: out}
+}
+
+// Outcomes reads the answer to an Append of n records.
+func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
+	if got := len(resp.GetOutcomes()); got != n {
+		return nil, broken("%d outcomes for %d records", got, n)
+	}
+	outcomes := make([]storage.Outcome, n)
+	var last storage.Seq // of what this batch stored
+	for i, in := range resp.GetOutcomes() {
+		o := storage.Outcome{Status: storage.Status(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
+		switch {
+		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_REPLAYED:
+			return nil, broken("outcome %d has the unknown status %d", i, in.GetStatus())
+		case o.Status == storage.Spent && o.Seq != 0:
+			return nil, broken("outcome %d has a sequence number though nothing was stored", i)
+		case o.Status != storage.Spent && (o.Seq == 0 || o.Seq > maxSeq):
+			return nil, broken("outcome %d has the sequence number %d", i, o.Seq)
+		case o.Status == storage.Stored && last != 0 && o.Seq != last+1:
+			return nil, broken("outcome %d is stored at %d, the one before it at %d", i, o.Seq, last)
+		}
+		if o.Status == storage.Stored {
+			last = o.Seq
+		}
+		outcomes[i] = o
+	}
+	return outcomes, nil
+}
+
+// LogResponse puts a page on the wire. It aliases the page.
+func LogResponse(page storage.Page) *pb.LogResponse {
+	out := make([]*pb.Entry, len(page.Entries))
+	all := make([]pb.Entry, len(page.Entries))
+	for i := range page.Entries {
+		e := &page.Entries[i]
+		out[i] = &all[i]
+		out[i].Seq = uint64(e.Seq)
+		out[i].Id = e.ID[:]
+		out[i].Born = uint32(e.Born)
+		out[i].Signature = e.Signature
+		out[i].Ciphertext = e.Ciphertext
+	}
+	return &pb.LogResponse{Entries: out, Last: uint64(page.Last)}
+}
+
+// Page reads the answer to req. It aliases the response.
+func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
+	limit := storage.MaxPage
+	if req.Max > 0 {
+		limit = min(limit, req.Max)
+	}
+	if n := len(resp.GetEntries()); n > limit {
+		return storage.Page{}, broken("%d entries on a page, %d were allowed", n, limit)
+	}
+	page := storage.Page{Last: storage.Seq(resp.GetLast()), Entries: make([]storage.Entry, len(resp.GetEntries()))}
+	if page.Last > maxSeq {
+		return storage.Page{}, broken("the log ends at %d", page.Last)
+	}
+	size, next := 0, max(req.From, 1)
+	for i, in := range resp.GetEntries() {
+		e := &page.Entries[i]
+		e.Seq, e.Born = storage.Seq(in.GetSeq()), storage.Hour(in.GetBorn())
+		e.Signature, e.Ciphertext = in.GetSignature(), in.GetCiphertext()
+		body := len(e.Signature) + len(e.Ciphertext)
+		size += body
+		switch {
+		case !exactly(e.ID[:], in.GetId()):
+			return storage.Page{}, broken("an id of %d bytes", len(in.GetId()))
+		case e.Seq < next || e.Seq > page.Last:
+			return storage.Page{}, broken("entry %d where the next was %d and the last %d", e.Seq, next, page.Last)
+		case body > storage.MaxEnvelope:
+			return storage.Page{}, broken("entry %d has %d bytes", e.Seq, body)
+		case size > storage.PageBytes && len(page.Entries) > 1:
+			return storage.Page{}, broken("a page of more than %d bytes", storage.PageBytes)
+		}
+		next = e.Seq + 1
+	}
+	return page, nil
+}
+
+// InfoResponse puts the state of a store on the wire.
+func InfoResponse(info storage.Info) *pb.InfoResponse {
+	return &pb.InfoResponse{
+		Epoch: info.Epoch[:], First: uint64(info.First), Last: uint64(info.Last),
+		Count: info.Count, Bytes: info.Bytes, Tokens: info.Tokens,
+	}
+}
+
+// Info reads the state of a store.
+func Info(resp *pb.InfoResponse) (storage.Info, error) {
+	info := storage.Info{
+		First: storage.Seq(resp.GetFirst()), Last: storage.Seq(resp.GetLast()),
+		Count: resp.GetCount(), Bytes: resp.GetBytes(), Tokens: resp.GetTokens(),
+	}
+	switch {
+	case !exactly(info.Epoch[:], resp.GetEpoch()):
+		return storage.Info{}, broken("an epoch of %d bytes", len(resp.GetEpoch()))
+	case info.Last > maxSeq || info.First > info.Last:
+		return storage.Info{}, broken("a log from %d to %d", info.First, info.Last)
+	case (info.First == 0) != (info.Count == 0), info.Count > 0 && info.Count > uint64(info.Last-info.First)+1:
+		return storage.Info{}, broken("%d entries in a log from %d to %d", info.Count, info.First, info.Last)
+	}
+	return info, nil
+}
+
+// Found reads the answer to a Find.
+func Found(resp *pb.FindResponse) (storage.Seq, error) {
+	if seq := storage.Seq(resp.GetSeq()); seq >= 1 && seq <= maxSeq {
+		return seq, nil
+	}
+	return 0, broken("found at %d", resp.GetSeq())
+}
+
+// Watched reads the answer to a Watch.
+func Watched(resp *pb.WatchResponse, after storage.Seq) (storage.Seq, error) {
+	if seq := storage.Seq(resp.GetLast()); seq > after && seq <= maxSeq {
+		return seq, nil
+	}
+	return 0, broken("a watch after %d ended at %d", after, resp.GetLast())
+}
+
+func exactly(dst, src []byte) bool { return copy(dst, src) == len(dst) && len(src) == len(dst) }
+
+func broken(format string, args ...any) error {
+	return &ContractError{What: fmt.Sprintf(format, args...)}
+}
