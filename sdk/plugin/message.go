@@ -1,0 +1,42 @@
+package plugin
+
+import (
+	"errors"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+)
+
+// schemaMessage puts a schema on the wire; sdk/host reads it.
+func schemaMessage(s Schema) *pb.Schema {
+	out := &pb.Schema{}
+	for _, a := range s.Attributes {
+		out.Attributes = append(out.Attributes, &pb.Attribute{
+			Name: a.Name, Doc: a.Doc, Type: pb.Attribute_Type(a.Type), Required: a.Required,
+			Default: a.Default, Min: a.Min, Max: a.Max, OneOf: a.OneOf,
+		})
+	}
+	for _, b := range s.Blocks {
+		out.Blocks = append(out.Blocks, &pb.Block{
+			Name: b.Name, Doc: b.Doc, Schema: schemaMessage(b.Schema), Repeated: b.Repeated, Labelled: b.Labelled,
+		})
+	}
+	return out
+}
+
+// splitDiagnostics takes the faults that are the operator's out of an error;
+// what remains is a failure of the call.
+func splitDiagnostics(err error) ([]*pb.Diagnostic, error) {
+	var diags Diagnostics
+	if !errors.As(err, &diags) {
+		return nil, rpc.Status(err)
+	}
+	if len(diags) == 0 { // an error all the same
+		diags = Diagnostics{{Summary: err.Error()}}
+	}
+	var out []*pb.Diagnostic
+	for _, d := range diags {
+		out = append(out, &pb.Diagnostic{Summary: d.Summary, Detail: d.Detail, Path: d.Path})
+	}
+	return out, nil
+}

@@ -1,0 +1,145 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// lastCalls is how long a plugin whose relay is gone goes on with the calls
+// that are under way.
+const lastCalls = 5 * time.Second
+
+// Serve is the main function of a plugin. It returns, or ends the process,
+// when the relay is done with the plugin.
+func Serve(p Plugin) {
+	if err := p.Describe().Validate(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(2)
+	}
+	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
+		os.Exit(byHand(p, os.Args[1:]))
+	}
+	log := newLogger(os.Stderr, levelFromEnv())
+	s := newServer(p, log)
+	if err := watchLifeline(s); err != nil {
+		log.Error("no lifeline", "error", err)
+		os.Exit(1)
+	}
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig:  rpc.Handshake,
+		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: &wire{server: s}}},
+		Logger:           libraryLogger(os.Stderr),
+		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(opts, serverOptions(s)...)...)
+		},
+	})
+}
+
+// NewServer makes the gRPC server of a plugin without a process around it, for
+// tests that want the wire and nothing else. Where [Serve] takes over the
+// process, it leaves signals, standard output and the lifeline alone.
+func NewServer(p Plugin, log *slog.Logger) *grpc.Server {
+	s := newServer(p, log)
+	g := grpc.NewServer(serverOptions(s)...)
+	s.register(g)
+	return g
+}
+
+// byHand answers a person who starts the binary: the exit status.
+func byHand(p Plugin, args []string) int {
+	d := p.Describe()
+	if len(args) == 1 && args[0] == "describe" {
+		out, err := json.MarshalIndent(d, "", "  ")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			return 1
+		}
+		fmt.Printf("%s\n", out)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "error: this is the %s plugin %q of cwtch-relay, version %s, which a relay starts by itself\n"+
+		"hint: name it in the configuration of the relay, or run it with the argument \"describe\" to see what it is\n",
+		d.Kind, d.Name, d.Version)
+	return 1
+}
+
+// serverOptions: limits and windows as on the side of the relay. Windows of
+// 4/16 MiB save a quarter of the processor time of large batches against the
+// default of 64 KiB.
+func serverOptions(s *server) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(rpc.MaxMessage),
+		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses what is too large, and can say so
+		grpc.InitialWindowSize(4 << 20),
+		grpc.InitialConnWindowSize(16 << 20),
+		grpc.UnaryInterceptor(s.intercept),
+	}
+}
+
+// wire is how go-plugin puts the services on its server.
+type wire struct {
+	goplugin.NetRPCUnsupportedPlugin
+	server *server
+}
+
+func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
+	w.server.register(g)
+	return nil
+}
+
+func (w *wire) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, fmt.Errorf("plugin: the relay's side is in sdk/host")
+}
+
+// watchLifeline ends the process in good order when the relay is gone or done,
+// and until then ignores the signals that are meant for the relay. Without a
+// lifeline, as under a debugger, it does nothing.
+func watchLifeline(s *server) error {
+	text := os.Getenv(rpc.EnvLifeline)
+	if text == "" {
+		return nil
+	}
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd < 3 {
+		return fmt.Errorf("%s is %.20q, not a file descriptor", rpc.EnvLifeline, text)
+	}
+	line := os.NewFile(uintptr(fd), "lifeline")
+	if info, err := line.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return fmt.Errorf("file descriptor %d is not a pipe", fd)
+	}
+	syscall.CloseOnExec(fd)
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		for {
+			if _, err := line.Read(make([]byte, 64)); err != nil {
+				break
+			}
+		}
+		os.Exit(lastWords(s))
+	}()
+	return nil
+}
+
+// lastWords closes the implementation and gives the exit status.
+func lastWords(s *server) int {
+	ctx, cancel := context.WithTimeout(context.Background(), lastCalls)
+	defer cancel()
+	if err := s.shutdown(ctx); err != nil {
+		s.log.Error("closing failed", "error", err)
+		return 1
+	}
+	return 0
+}
