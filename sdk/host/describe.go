@@ -1,0 +1,79 @@
+package host
+
+import (
+	"fmt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// Bounds on what a plugin says of a configuration or of itself.
+const (
+	maxReason      = 1 << 10 // bytes
+	maxDiagnostics = 100
+	maxStep        = 256 // bytes
+	maxPath        = 2 * (plugin.MaxSchemaDepth + 1)
+)
+
+// description reads and checks what a plugin says it is.
+func description(resp *pb.DescribeResponse) (plugin.Description, error) {
+	items := 0
+	schema, err := schema(resp.GetSchema(), plugin.MaxSchemaDepth, &items)
+	if err != nil {
+		return plugin.Description{}, err
+	}
+	d := plugin.Description{
+		Kind: plugin.Kind(resp.GetKind()), Name: resp.GetName(),
+		Version: resp.GetVersion(), Doc: resp.GetDoc(), Schema: schema,
+	}
+	if err := d.Validate(); err != nil {
+		return plugin.Description{}, &ContractError{What: err.Error()}
+	}
+	return d, nil
+}
+
+// schema copies a schema, after a look at how much of it there is: a message
+// of 16 MiB can hold millions of empty attributes.
+func schema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
+	if *items += len(in.GetAttributes()) + len(in.GetBlocks()); *items > plugin.MaxSchemaItems || depth < 0 {
+		return plugin.Schema{}, &ContractError{What: fmt.Sprintf("a schema of more than %d items or %d levels", plugin.MaxSchemaItems, plugin.MaxSchemaDepth)}
+	}
+	var out plugin.Schema
+	for _, a := range in.GetAttributes() {
+		if t := a.GetType(); t < 0 || t > 255 {
+			return plugin.Schema{}, &ContractError{What: fmt.Sprintf("the unknown attribute type %d", t)}
+		}
+		out.Attributes = append(out.Attributes, plugin.Attribute{
+			Name: a.GetName(), Doc: a.GetDoc(), Type: plugin.Type(a.GetType()), Required: a.GetRequired(),
+			Default: a.GetDefault(), Min: a.Min, Max: a.Max, OneOf: a.GetOneOf(),
+		})
+	}
+	for _, b := range in.GetBlocks() {
+		body, err := schema(b.GetSchema(), depth-1, items)
+		if err != nil {
+			return plugin.Schema{}, err
+		}
+		out.Blocks = append(out.Blocks, plugin.Block{
+			Name: b.GetName(), Doc: b.GetDoc(), Schema: body, Repeated: b.GetRepeated(), Labelled: b.GetLabelled(),
+		})
+	}
+	return out, nil
+}
+
+// diagnostics reads what a plugin found wrong with a configuration: nil, or
+// plugin.Diagnostics.
+func diagnostics(in []*pb.Diagnostic) error {
+	var out plugin.Diagnostics
+	for _, d := range in[:min(len(in), maxDiagnostics)] {
+		diag := plugin.Diagnostic{Summary: rpc.Clean(d.GetSummary(), maxReason), Detail: rpc.Clean(d.GetDetail(), maxReason)}
+		for _, step := range d.GetPath()[:min(len(d.GetPath()), maxPath)] {
+			diag.Path = append(diag.Path, rpc.Clean(step, maxStep))
+		}
+		out = append(out, diag)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}

@@ -1,0 +1,212 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// What a plugin may make of the log of the relay.
+const (
+	logRate  = 200 // lines a second
+	logBurst = 500 // lines at once
+
+	maxLine     = 64 << 10 // bytes that are read as one line
+	maxText     = 4 << 10  // bytes of a message that are shown
+	maxAttrs    = 32
+	maxAttrText = 1 << 10
+
+	// A plugin that floods is read no faster than this, in bytes a second, with
+	// lineCost for each line: it then waits at its own end of the pipe, instead
+	// of taking a core of the host.
+	readRate  = 2 << 20
+	readBurst = 4 << 20
+	lineCost  = 64
+)
+
+// logWriter puts the lines that a plugin writes on standard error into the
+// log. go-plugin writes to it, from one goroutine, a line in one or more parts
+// and then a line feed.
+type logWriter struct {
+	logger *slog.Logger
+	ctx    context.Context // ends with the process
+	lines  *rate.Limiter
+	bytes  *rate.Limiter
+	line   []byte
+	cut    bool // the line was longer
+	panics bool // a stack trace has begun
+
+	dropped atomic.Int64 // lines
+
+	mu   sync.Mutex
+	last string // the last line that tells of a fault
+}
+
+func newLogWriter(ctx context.Context, logger *slog.Logger) *logWriter {
+	return &logWriter{
+		logger: logger,
+		ctx:    ctx,
+		lines:  rate.NewLimiter(logRate, logBurst),
+		bytes:  rate.NewLimiter(readRate, readBurst),
+	}
+}
+
+func (w *logWriter) Write(part []byte) (int, error) {
+	if !bytes.Equal(part, []byte{'\n'}) {
+		room := max(maxLine-len(w.line), 0)
+		w.cut = w.cut || len(part) > room
+		w.line = append(w.line, part[:min(len(part), room)]...)
+		w.pace(len(part))
+		return len(part), nil
+	}
+	w.pace(lineCost)
+	w.emit()
+	w.line, w.cut = w.line[:0], false
+	return len(part), nil
+}
+
+func (w *logWriter) pace(n int) {
+	w.bytes.WaitN(w.ctx, min(n, readBurst)) //nolint:errcheck // ends with the process, and then all is read
+}
+
+func (w *logWriter) emit() {
+	if !w.lines.Allow() {
+		w.dropped.Add(1)
+		return
+	}
+	w.flush()
+	r := w.record()
+	if r.level >= slog.LevelError {
+		w.mu.Lock()
+		w.last = r.message
+		w.mu.Unlock()
+	}
+	w.logger.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
+}
+
+// flush tells of the lines that were left out. It is called once more when the
+// plugin has ended.
+func (w *logWriter) flush() {
+	if n := w.dropped.Swap(0); n > 0 {
+		w.logger.Warn("plugin logs too much; lines were left out", "dropped", n)
+	}
+}
+
+// printed takes what a plugin prints after the handshake, by way of go-plugin's
+// stdio service: a mistake that its author wants to see. It has no end of line
+// of its own.
+type printed struct{ *logWriter }
+
+func (w printed) Write(text []byte) (int, error) {
+	w.pace(len(text) + lineCost)
+	if w.lines.Allow() {
+		w.logger.Debug("plugin printed", "text", rpc.Clean(string(text), maxAttrText))
+	} else {
+		w.dropped.Add(1)
+	}
+	return len(text), nil
+}
+
+// fault is the last thing that the plugin logged as an error, or empty.
+func (w *logWriter) fault() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+type logRecord struct {
+	level   slog.Level
+	message string
+	attrs   []slog.Attr
+}
+
+// record reads a line: JSON as hclog writes it, or any text. The first line of
+// a panic in Go and all text after it are errors.
+func (w *logWriter) record() logRecord {
+	if r, ok := parseHCLog(w.line); ok && !w.cut {
+		return r
+	}
+	text := rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText)
+	w.panics = w.panics || strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")
+	r := logRecord{level: slog.LevelInfo, message: text}
+	if w.panics {
+		r.level = slog.LevelError
+	}
+	if w.cut || len(w.line) > maxText {
+		r.attrs = []slog.Attr{slog.Bool("cut", true)}
+	}
+	return r
+}
+
+func parseHCLog(line []byte) (logRecord, bool) {
+	if len(line) == 0 || line[0] != '{' {
+		return logRecord{}, false
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return logRecord{}, false
+	}
+	message, ok := fields["@message"].(string)
+	if !ok {
+		return logRecord{}, false
+	}
+	name, _ := fields["@level"].(string)
+	r := logRecord{level: parseLevel(name), message: rpc.Clean(message, maxText)}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		// Names of the relay's own are not for the plugin to set.
+		if strings.HasPrefix(key, "@") || slices.Contains([]string{"time", "level", "msg", "plugin"}, key) {
+			continue
+		}
+		if len(r.attrs) == maxAttrs {
+			break
+		}
+		r.attrs = append(r.attrs, attr(rpc.Clean(key, 64), fields[key]))
+	}
+	return r, true
+}
+
+func attr(key string, value any) slog.Attr {
+	switch v := value.(type) {
+	case string:
+		return slog.String(key, rpc.Clean(v, maxAttrText))
+	case float64, bool, nil:
+		return slog.Any(key, v)
+	default:
+		return slog.String(key, rpc.Clean(fmt.Sprint(v), maxAttrText))
+	}
+}
+
+func parseLevel(name string) slog.Level {
+	switch strings.ToLower(name) {
+	case "trace":
+		return slog.LevelDebug - 4
+	case "debug":
+		return slog.LevelDebug
+	case "warn", "warning":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// levelName is the lowest level that logger keeps.
+func levelName(logger *slog.Logger) string {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
+		if logger.Enabled(context.Background(), l) {
+			return l.String()
+		}
+	}
+	return slog.LevelError.String()
+}

@@ -1,0 +1,227 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	gopluginrunner "github.com/hashicorp/go-plugin/runner"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// StartTimeout is how long a plugin may take until it has shaken hands.
+const StartTimeout = 10 * time.Second
+
+// maxSocketDir bounds the path of the directory for sockets, in bytes: with the
+// names that go-plugin makes below it, 38 bytes, a socket has to fit the 107 of
+// sun_path (unix(7)).
+const maxSocketDir = 64
+
+// Command says what to start.
+type Command struct {
+	Path string   // absolute
+	Args []string // after the name
+	// Env is the whole environment, besides what the handshake needs; that of
+	// the host is not passed on.
+	Env []string
+	// File, when not nil, is the open file that is executed, whatever Path
+	// names by then (Linux only). Start closes it.
+	File *os.File
+}
+
+// StartConfig says how to start it.
+type StartConfig struct {
+	Command
+	// SocketDir is an existing directory that only this user can enter. When it
+	// is empty or its path too long for a socket, a private one is made below
+	// os.TempDir.
+	SocketDir string
+	// Logger takes the log of the plugin.
+	Logger *slog.Logger
+	// Timeout bounds the start; 0 is StartTimeout.
+	Timeout time.Duration
+}
+
+// Process is one incarnation of a plugin.
+type Process struct {
+	runner  *runner
+	library *goplugin.Client
+	client  *Client
+	log     *logWriter
+	dirs    []string // to remove at the end
+	endLog  context.CancelFunc
+	end     sync.Once
+}
+
+// Start starts a plugin process and shakes hands. When it fails, nothing is
+// left of the process. A Process that it returns has to be ended with Stop or
+// Kill, also after it has exited by itself.
+func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
+	if cfg.File != nil {
+		defer cfg.File.Close()
+	}
+	p := &Process{}
+	var logCtx context.Context
+	logCtx, p.endLog = context.WithCancel(context.Background())
+	p.log = newLogWriter(logCtx, cfg.Logger)
+	if err := p.start(ctx, cfg); err != nil {
+		p.Kill()
+		if fault := p.log.fault(); fault != "" {
+			err = fmt.Errorf("%w; the plugin said: %s", err, fault)
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Process) start(ctx context.Context, cfg StartConfig) error {
+	sockets, err := p.socketDir(cfg.SocketDir)
+	if err != nil {
+		return err
+	}
+	tlsConfig, certificate, err := newIdentity()
+	if err != nil {
+		return err
+	}
+	timeout := cmp.Or(cfg.Timeout, StartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no handshake within %v", timeout))
+	defer cancel()
+	p.library = goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig:  rpc.Handshake,
+		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {}},
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		StartTimeout:     2 * timeout, // ctx is first
+		TLSConfig:        tlsConfig,
+		SkipHostEnv:      true,
+		GRPCDialOptions:  DialOptions(),
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets},
+		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}), // lines of the plugin go to Stderr
+		Stderr:           p.log,
+		SyncStdout:       printed{p.log},
+		SyncStderr:       printed{p.log},
+		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (gopluginrunner.Runner, error) {
+			p.dirs = append(p.dirs, dir)
+			cmd := exec.Command(cfg.Path, cfg.Args...)
+			cmd.Dir = "/"
+			cmd.Env = slices.Concat(cfg.Env, environment(cfg, certificate), spec.Env) // the last of a name counts
+			r, err := newRunner(ctx, cmd, cfg.Path, dir, cfg.File)
+			p.runner = r
+			return r, err
+		},
+	})
+	if err := p.connect(); err != nil {
+		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), err))
+	}
+	return nil
+}
+
+// connect shakes hands. Neither Start nor Client of go-plugin take a context,
+// but both give up when the process ends, and that is how they are stopped.
+func (p *Process) connect() error {
+	if _, err := p.library.Start(); err != nil {
+		return err
+	}
+	protocol, err := p.library.Client()
+	if err != nil {
+		return err
+	}
+	connection, ok := protocol.(*goplugin.GRPCClient)
+	if !ok {
+		return &ContractError{What: "does not speak gRPC"}
+	}
+	p.runner.disarm()
+	p.client = NewClient(connection.Conn)
+	return nil
+}
+
+// environment is what every plugin sees. The path is for interpreters of
+// scripts. TMPDIR and HOME are left out on purpose: a plugin works in its own
+// directory.
+func environment(cfg StartConfig, certificate []byte) []string {
+	return []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin",
+		"PLUGIN_CLIENT_CERT=" + string(certificate),
+		fmt.Sprintf("%s=%d", rpc.EnvLifeline, firstExtraFile),
+		rpc.EnvLogLevel + "=" + levelName(cfg.Logger),
+	}
+}
+
+func (p *Process) socketDir(dir string) (string, error) {
+	if dir != "" && len(dir) <= maxSocketDir {
+		return filepath.Clean(dir), nil
+	}
+	dir, err := os.MkdirTemp("", "cwtch-relay-")
+	if err != nil {
+		return "", fmt.Errorf("make directory for the plugin's socket: %w", err)
+	}
+	p.dirs = append(p.dirs, dir)
+	return dir, nil
+}
+
+// Client speaks to the plugin.
+func (p *Process) Client() *Client { return p.client }
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.runner.cmd.Process.Pid }
+
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.runner.exited }
+
+// ExitReason says, once the process has ended, how: "exit status 2", "signal:
+// killed", with the last error from its log. It is for operators, and complete
+// when Kill has returned.
+func (p *Process) ExitReason() string {
+	reason := "exit status 0"
+	if err := p.runner.Wait(context.Background()); err != nil {
+		reason = err.Error()
+	}
+	if fault := p.log.fault(); fault != "" {
+		reason += ": " + fault
+	}
+	return reason
+}
+
+// Stop tells the plugin through its lifeline that it is no longer wanted, and
+// kills it if it has not ended when ctx does.
+func (p *Process) Stop(ctx context.Context) {
+	p.runner.lifeline.Close() //nolint:errcheck // a pipe
+	select {
+	case <-p.runner.exited:
+	case <-ctx.Done():
+	}
+	p.Kill()
+}
+
+// Kill ends the process and all of its group at once, and removes what the
+// host has made for it. It may be called more than once.
+func (p *Process) Kill() {
+	p.end.Do(func() {
+		if p.runner != nil {
+			p.runner.Kill(context.Background()) //nolint:errcheck // always nil
+			if p.runner.ID() != "" {
+				<-p.runner.exited
+			}
+		}
+		p.endLog()
+		if p.library != nil {
+			p.library.Kill() // of goroutines; the process is gone
+		}
+		p.log.flush()
+		if p.runner != nil {
+			p.runner.close()
+		}
+		for _, dir := range p.dirs {
+			os.RemoveAll(dir) //nolint:errcheck // the next start empties the directory above
+		}
+	})
+}

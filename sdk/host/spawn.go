@@ -1,0 +1,37 @@
+package host
+
+import (
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// spawner starts all plugins of the process from one thread that never ends:
+// the kernel sends the parent death signal when the *thread* that forked dies
+// (prctl(2), go.dev/issue/27505), and Go ends threads as it likes.
+var spawner = sync.OnceValue(func() chan<- spawnRequest {
+	requests := make(chan spawnRequest)
+	go spawnLoop(requests)
+	return requests
+})
+
+type spawnRequest struct {
+	cmd    *exec.Cmd
+	result chan<- error
+}
+
+func spawnLoop(requests <-chan spawnRequest) {
+	runtime.LockOSThread()
+	for r := range requests {
+		r.result <- r.cmd.Start()
+	}
+}
+
+// spawn starts cmd in a process group of its own, to be killed with this process.
+func spawn(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	result := make(chan error, 1)
+	spawner() <- spawnRequest{cmd, result}
+	return <-result
+}

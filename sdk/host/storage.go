@@ -1,0 +1,125 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// How long a call waits for its answer when its context sets no deadline.
+const (
+	infoTimeout  = 5 * time.Second
+	callTimeout  = 30 * time.Second
+	closeTimeout = 10 * time.Second
+)
+
+// store is a store on the other side of a connection.
+type store struct{ client *Client }
+
+// watchedStore is one to which others append.
+type watchedStore struct{ *store }
+
+func (s *store) Info(ctx context.Context) (storage.Info, error) {
+	return call(ctx, "info", infoTimeout, func(ctx context.Context) (storage.Info, error) {
+		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{})
+		if err != nil {
+			return storage.Info{}, err
+		}
+		return rpc.Info(resp)
+	})
+}
+
+func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+	return call(ctx, "append", callTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
+		req := rpc.AppendRequest(records)
+		if proto.Size(req) > rpc.MaxMessage {
+			return nil, storage.ErrTooLarge
+		}
+		resp, err := s.client.storage.Append(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		return rpc.Outcomes(resp, len(records))
+	})
+}
+
+func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	return call(ctx, "log", callTimeout, func(ctx context.Context) (storage.Page, error) {
+		limit := req.Max
+		if limit < 0 { // as refused as any that is too large
+			limit = math.MaxInt32
+		}
+		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{From: uint64(req.From), Max: uint32(min(limit, math.MaxInt32))})
+		if err != nil {
+			return storage.Page{}, err
+		}
+		return rpc.Page(resp, req)
+	})
+}
+
+func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	return call(ctx, "find", callTimeout, func(ctx context.Context) (storage.Seq, error) {
+		if len(signature) > rpc.MaxMessage-16 {
+			return 0, storage.ErrTooLarge
+		}
+		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature})
+		if err != nil {
+			return 0, err
+		}
+		return rpc.Found(resp)
+	})
+}
+
+func (s *store) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := s.client.Drain(ctx); err != nil {
+		return err
+	}
+	return s.client.Shutdown(ctx)
+}
+
+func (s *watchedStore) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
+	return call(ctx, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
+		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)})
+		if err != nil {
+			return 0, err
+		}
+		return rpc.Watched(resp, after)
+	})
+}
+
+// call runs one call under a deadline and gives its error the meaning it has
+// for the caller: the end of the caller's own context, or what the plugin said.
+// A plugin that misses a deadline which the caller did not set is unavailable.
+func call[R any](ctx context.Context, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
+	callCtx := ctx
+	if _, ok := ctx.Deadline(); !ok && timeout > 0 {
+		var cancel context.CancelFunc
+		callCtx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	result, err := do(callCtx)
+	if err == nil {
+		return result, nil
+	}
+	var none R
+	err = rpc.Error(err)
+	switch {
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		return none, fmt.Errorf("storage %s: %w", name, ctx.Err())
+	case callCtx.Err() != nil:
+		return none, fmt.Errorf("storage %s: %w: no answer within %v", name, storage.ErrUnavailable, timeout)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return none, fmt.Errorf("storage %s: %w: the plugin gave up the call", name, storage.ErrUnavailable)
+	}
+	return none, fmt.Errorf("storage %s: %w", name, err)
+}

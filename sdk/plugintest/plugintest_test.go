@@ -1,0 +1,135 @@
+package plugintest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+var memory = plugin.Plugin{
+	Name:    "memory",
+	Version: "1.0.0",
+	Schema: plugin.Schema{Attributes: []plugin.Attribute{
+		{Name: "refuse", Type: plugin.Bool, Default: "false"},
+	}},
+	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
+		var c struct {
+			Refuse bool `cty:"refuse"`
+		}
+		if err := cfg.Decode(&c); err != nil {
+			return nil, err
+		}
+		if c.Refuse {
+			return nil, plugin.Invalid("Told to refuse", "", "refuse")
+		}
+		cfg.Logger.Info("store opened", "dir", cfg.Dir)
+		return storagetest.NewMemory(), nil
+	},
+}
+
+func TestMain(m *testing.M) { plugintest.Main(m, memory) }
+
+func eachTransport(t *testing.T, test func(*testing.T, plugintest.Transport)) {
+	for _, transport := range plugintest.Transports(t, memory) {
+		t.Run(transport.Name, func(t *testing.T) {
+			t.Cleanup(func() {
+				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+			})
+			test(t, transport)
+		})
+	}
+}
+
+func TestStoreOverEveryTransport(t *testing.T) {
+	eachTransport(t, func(t *testing.T, transport plugintest.Transport) {
+		opened, err := transport.Open(t, t.TempDir(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, ctx := opened.Store, t.Context()
+		sig, body := []byte("signature"), []byte("ciphertext")
+		records := []storage.Record{
+			{ID: storage.NewID(sig, body), Born: 7, Signature: sig, Ciphertext: body, Nullifier: &storage.Nullifier{1}},
+			{ID: storage.NewID(body, sig), Signature: body, Ciphertext: sig},
+		}
+		watched := make(chan storage.Seq, 1)
+		go func() {
+			seq, _ := store.(storage.Watcher).Watch(ctx, 0)
+			watched <- seq
+		}()
+		outcomes, err := store.Append(ctx, records)
+		if err != nil || len(outcomes) != 2 || outcomes[0] != (storage.Outcome{Status: storage.Stored, Seq: 1}) {
+			t.Fatalf("append: %v, %v", outcomes, err)
+		}
+		if seq := <-watched; seq < 1 || seq > 2 {
+			t.Errorf("watched %d", seq)
+		}
+		page, err := store.Log(ctx, storage.LogRequest{From: 1})
+		if err != nil || len(page.Entries) != 2 || page.Last != 2 {
+			t.Fatalf("log: %v, %v", page, err)
+		}
+		if e := page.Entries[0]; e.Seq != 1 || e.ID != records[0].ID || e.Born != 7 || string(e.Signature) != "signature" || string(e.Ciphertext) != "ciphertext" {
+			t.Errorf("entry %v", e)
+		}
+		if seq, err := store.Find(ctx, sig); seq != 1 || err != nil {
+			t.Errorf("find: %d, %v", seq, err)
+		}
+		if _, err := store.Find(ctx, []byte("other")); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("find of what is not there: %v", err)
+		}
+		for _, n := range []int{-1, storage.MaxPage + 1} {
+			if _, err := store.Log(ctx, storage.LogRequest{Max: n}); !errors.Is(err, storage.ErrTooLarge) {
+				t.Errorf("page of %d: %v", n, err)
+			}
+		}
+		if _, err := store.Append(ctx, make([]storage.Record, storage.MaxBatch+1)); !errors.Is(err, storage.ErrTooLarge) {
+			t.Errorf("large batch: %v", err)
+		}
+		info, err := store.Info(ctx)
+		if err != nil || info.Last != 2 || info.Epoch == (storage.Epoch{}) {
+			t.Errorf("info: %v, %v", info, err)
+		}
+		if err := opened.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := opened.Close(); err != nil {
+			t.Errorf("second close: %v", err)
+		}
+	})
+}
+
+func TestRefusedConfiguration(t *testing.T) {
+	eachTransport(t, func(t *testing.T, transport plugintest.Transport) {
+		_, err := transport.Open(t, t.TempDir(), map[string]any{"refuse": true})
+		var diags plugin.Diagnostics
+		if !errors.As(err, &diags) || len(diags) != 1 || diags[0].String() != "refuse: Told to refuse" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestKilledProcess(t *testing.T) {
+	for _, transport := range plugintest.Transports(t, memory) {
+		if transport.Name != "process" {
+			continue
+		}
+		opened, err := transport.Open(t, t.TempDir(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened.Kill()
+		if _, err := opened.Store.Info(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		if err := opened.Close(); err != nil {
+			t.Errorf("close after kill: %v", err)
+		}
+	}
+}
