@@ -51,7 +51,7 @@ type Config struct {
 	Store storage.Store
 
 	QueueRecords int           // posts that may wait; 8 192
-	QueueBytes   int           // bytes they may hold, encoded and decoded; 64 MiB
+	QueueBytes   int64         // bytes they may hold, encoded and decoded; 64 MiB
 	PostTimeout  time.Duration // wait for the queue, and again for the store; 10 s
 	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
 

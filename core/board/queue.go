@@ -35,10 +35,10 @@ type queue struct {
 	wake    chan struct{} // holds a signal while there may be something to take
 }
 
-func newQueue(records, bytes int) *queue {
+func newQueue(records int, bytes int64) *queue {
 	return &queue{
 		records: semaphore.NewWeighted(int64(records)),
-		bytes:   semaphore.NewWeighted(int64(bytes)),
+		bytes:   semaphore.NewWeighted(bytes),
 		wake:    make(chan struct{}, 1),
 	}
 }

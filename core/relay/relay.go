@@ -1,0 +1,183 @@
+// Package relay hosts one Cwtch server: a board onion service that takes posts
+// and replays envelopes, a token onion service that sells write tokens for a
+// proof of work, and the board behind them.
+//
+// # What a client sees
+//
+// The board authenticates a connection, answers posts in their order, replays
+// the log on request and then sends every new envelope, the client's own
+// included. A connection that breaks the protocol is closed without a word. The
+// token service has no authentication; one connection buys one batch.
+//
+// # Bounds
+//
+// [Limits] bounds what strangers may cost. A connection too many is closed at
+// once, one too early waits to be accepted; a client that posts faster than the store commits is read more
+// slowly; a client that does not read is waited for, with at most one page of
+// envelopes in memory, and closed when it moves nothing for Limits.StuckReader.
+//
+// # What is not kept
+//
+// A connection's name is used for its authentication and then forgotten. Nothing
+// in logs or counts is about one client.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Port is the virtual port of both onion services of a Cwtch server.
+const Port = 9878
+
+// Config describes a server.
+type Config struct {
+	Network onion.Network
+	Keys    *identity.Server
+	Store   storage.Store
+	Limits  Limits
+	Logger  *slog.Logger // nil discards
+}
+
+// Limits bounds what clients may cost. All must be positive; package config has
+// the defaults, and docs/configuration.md says what happens at each.
+type Limits struct {
+	Connections           int           // open at a time, for each onion service
+	ConnectionsPerSecond  int           // accepted, for each onion service
+	HandshakeTimeout      time.Duration // each step of an authentication or a purchase
+	IdleTimeout           time.Duration // without a message in either direction
+	OutstandingPosts      int           // unanswered, for each connection
+	QueueRecords          int           // posts that wait for the store
+	QueueBytes            int64         // memory they hold
+	PostTimeout           time.Duration // wait for the queue, and again for the store
+	TokenBatchesPerSecond int
+	TokenBatch            int           // tokens for one proof of work
+	ReaderBuffer          int64         // bytes of envelopes held for a reader
+	StuckReader           time.Duration // without progress of a write
+}
+
+// Server is a running server. Its methods may be called from any goroutine.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	board *board.Board
+	key   *token.Key
+	gates []*gate
+	sales *rate.Limiter
+	since time.Time
+
+	stop context.CancelFunc // ends all sessions
+	wg   sync.WaitGroup
+
+	counts counts
+}
+
+// Start opens the board and publishes the two onion services; it returns when
+// both can be found, or when ctx ends. The store and the network remain the
+// caller's and must outlive the server.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	key, err := token.NewKey(cfg.Keys.Scalar)
+	if err != nil {
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	l := cfg.Limits
+	b, err := board.Open(ctx, board.Config{
+		Store:        cfg.Store,
+		QueueRecords: l.QueueRecords,
+		QueueBytes:   l.QueueBytes,
+		PostTimeout:  l.PostTimeout,
+		Logger:       cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	run, stop := context.WithCancel(context.Background())
+	s := &Server{
+		cfg:   cfg,
+		log:   cfg.Logger,
+		board: b,
+		key:   key,
+		sales: rate.NewLimiter(rate.Limit(l.TokenBatchesPerSecond), l.TokenBatchesPerSecond),
+		since: time.Now(),
+		stop:  stop,
+	}
+	if err := s.listen(ctx, run); err != nil {
+		s.Close(ctx)
+		return nil, fmt.Errorf("start server: %w", err)
+	}
+	return s, nil
+}
+
+// listen publishes both services at the same time, since each takes seconds.
+func (s *Server) listen(ctx, run context.Context) error {
+	services := []struct {
+		name  string
+		key   identity.Key
+		count *connectionCounts
+		serve func(context.Context, net.Conn)
+	}{
+		{"board", s.cfg.Keys.Board, &s.counts.board, s.serveBoard},
+		{"token service", s.cfg.Keys.Token, &s.counts.tokens, s.serveTokens},
+	}
+	listeners := make([]net.Listener, len(services))
+	errs := make([]error, len(services))
+	var wg sync.WaitGroup
+	for i, svc := range services {
+		wg.Go(func() {
+			ln, err := s.cfg.Network.Listen(ctx, svc.key, Port)
+			if err != nil {
+				err = fmt.Errorf("publish the %s: %w", svc.name, err)
+			}
+			listeners[i], errs[i] = ln, err
+		})
+	}
+	wg.Wait()
+	for i, ln := range listeners {
+		if ln == nil {
+			continue
+		}
+		g := newGate(ln, s.cfg.Limits, services[i].count, s.log)
+		s.gates = append(s.gates, g)
+		s.wg.Go(func() { g.run(run, services[i].serve) })
+	}
+	return errors.Join(errs...)
+}
+
+// Bundle returns the signed key bundle that clients import.
+func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Public()) }
+
+// Reopened is to be called when the process behind the store has been started
+// again. See [board.Board.Reopened].
+func (s *Server) Reopened(ctx context.Context) error { return s.board.Reopened(ctx) }
+
+// Close withdraws the services, commits and answers the posts that wait, and
+// closes all connections. It takes no longer than until ctx ends.
+func (s *Server) Close(ctx context.Context) error {
+	for _, g := range s.gates {
+		g.close()
+	}
+	err := s.board.Close(ctx)
+	s.stop()
+	s.wg.Wait()
+	if err != nil {
+		return fmt.Errorf("close server: posts were refused: %w", err)
+	}
+	return nil
+}

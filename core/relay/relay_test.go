@@ -1,0 +1,442 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a server on the loopback network and what a test needs to be its
+// clients.
+type rig struct {
+	*Server
+	t   *testing.T
+	net onion.Network
+
+	mu     sync.Mutex
+	tokens []token.Token
+}
+
+func start(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
+	network, err := onion.Loopback(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := identity.LoadOrCreate(t.TempDir() + "/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{
+		Network: network,
+		Keys:    keys,
+		Store:   storagetest.NewMemory(),
+		Logger:  slog.New(slog.DiscardHandler),
+		Limits: Limits{
+			Connections: 100, ConnectionsPerSecond: 1000,
+			HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+			OutstandingPosts: 8, QueueRecords: 1000, QueueBytes: 1 << 20, PostTimeout: 5 * time.Second,
+			TokenBatchesPerSecond: 100, TokenBatch: 150,
+			ReaderBuffer: 64 << 10, StuckReader: 10 * time.Second,
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Close(context.Background())
+		network.Close()
+	})
+	return &rig{Server: s, t: t, net: network}
+}
+
+// token returns an unspent token, buying them by the batch.
+func (r *rig) token() token.Token {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.tokens) == 0 {
+		var err error
+		if r.tokens, err = client.Buy(r.t.Context(), r.net, r.Bundle(), 150, nil); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	t := r.tokens[0]
+	r.tokens = r.tokens[1:]
+	return t
+}
+
+// peer is a bare connection to the board.
+type peer struct {
+	*tapir.Conn
+	r *rig
+}
+
+func (r *rig) connect() *peer {
+	r.t.Helper()
+	nc, err := r.net.Dial(r.t.Context(), r.cfg.Keys.Board.Onion(), Port)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conn, err := tapir.Client(r.t.Context(), nc, identity.NewKey(), r.cfg.Keys.Board.Onion())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	return &peer{conn, r}
+}
+
+func (p *peer) raw(payload string) {
+	p.r.t.Helper()
+	if err := p.Send([]byte(payload)); err != nil {
+		p.r.t.Fatal(err)
+	}
+}
+
+// next receives a reply and describes it in a word.
+func (p *peer) next() string {
+	p.r.t.Helper()
+	p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	var reply wire.Reply
+	err := p.Receive(func(b []byte) (err error) {
+		reply, err = wire.DecodeReply(b)
+		return err
+	})
+	switch {
+	case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
+		return "closed"
+	case err != nil:
+		return err.Error()
+	case reply.Count != nil:
+		return fmt.Sprintf("count %d", *reply.Count)
+	case reply.Posted != nil:
+		return fmt.Sprintf("posted %t", *reply.Posted)
+	case reply.New != nil:
+		return "new " + string(reply.New.Signature)
+	case reply.Replay != nil:
+		return "old " + string(reply.Replay.Signature)
+	}
+	return "unknown"
+}
+
+func (p *peer) expect(want ...string) {
+	p.r.t.Helper()
+	for _, w := range want {
+		if got := p.next(); got != w {
+			p.r.t.Fatalf("got %q, want %q (of %q)", got, w, want)
+		}
+	}
+}
+
+func (p *peer) replay(last string) {
+	p.r.t.Helper()
+	p.raw(string(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: []byte(last)}})))
+}
+
+func sign(env wire.Envelope, t token.Token, board identity.Onion) string {
+	spent := t.Spend(env.AppendJSON(nil), []byte(board))
+	return string(wire.AppendRequest(nil, wire.Request{Post: &wire.Post{
+		Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: env,
+	}}))
+}
+
+func env(name string) wire.Envelope {
+	return wire.Envelope{Ciphertext: []byte("ciphertext of " + name), Signature: []byte(name)}
+}
+
+func (p *peer) post(name string, t token.Token) {
+	p.r.t.Helper()
+	p.raw(sign(env(name), t, p.r.cfg.Keys.Board.Onion()))
+}
+
+func TestConversation(t *testing.T) {
+	r := start(t, nil)
+	alice, bob, mute := r.connect(), r.connect(), r.connect()
+	alice.replay("")
+	alice.expect("count 0")
+	bob.replay("")
+	bob.expect("count 0")
+
+	alice.post("m1", r.token())
+	alice.expect("posted true", "new m1")
+	bob.expect("new m1")
+	bob.post("m2", r.token())
+	bob.expect("posted true", "new m2")
+	alice.expect("new m2")
+
+	// Who has not asked for a replay is told only of his own results.
+	mute.post("m3", r.token())
+	mute.expect("posted true")
+	alice.expect("new m3")
+
+	late := r.connect()
+	late.replay("")
+	late.expect("count 3", "old m1", "old m2", "old m3")
+	late.replay("m2") // the last one known is included
+	late.expect("count 2", "old m2", "old m3")
+	late.replay("never posted")
+	late.expect("count 3", "old m1", "old m2", "old m3")
+	late.post("m4", r.token())
+	late.expect("posted true", "new m4")
+}
+
+func TestDuplicateIsEchoedToItsPosterOnly(t *testing.T) {
+	r := start(t, nil)
+	alice, bob := r.connect(), r.connect()
+	for _, p := range []*peer{alice, bob} {
+		p.replay("")
+		p.expect("count 0")
+	}
+	alice.post("m1", r.token())
+	alice.expect("posted true", "new m1")
+	bob.expect("new m1")
+	bob.post("m1", r.token())
+	bob.expect("posted true", "new m1")
+	bob.post("m2", r.token())
+	bob.expect("posted true", "new m2")
+	alice.expect("new m2")
+}
+
+func TestRefusedPosts(t *testing.T) {
+	r := start(t, nil)
+	p := r.connect()
+	board := r.cfg.Keys.Board.Onion()
+	p.replay("")
+	p.expect("count 0")
+
+	used := r.token()
+	p.post("m1", used)
+	p.expect("posted true", "new m1")
+	p.post("m2", used)
+	p.expect("posted false")
+	p.post("m1", used) // the very same post
+	p.expect("posted false")
+
+	// A wrong MAC does not burn the token.
+	fresh := r.token()
+	p.raw(sign(env("m3"), fresh, r.cfg.Keys.Token.Onion()))
+	p.expect("posted false")
+	p.post("m3", fresh)
+	p.expect("posted true", "new m3")
+
+	noSignature := env("")
+	noSignature.Signature = []byte{}
+	p.raw(sign(noSignature, r.token(), board))
+	p.expect("posted false")
+	p.raw(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`)
+	p.expect("posted false")
+	p.post("m4", r.token())
+	p.expect("posted true", "new m4")
+
+	late := r.connect()
+	late.replay("")
+	late.expect("count 3", "old m1", "old m3", "old m4")
+	if st := r.Status(t.Context()).Posts; st.Stored != 3 || st.SpentToken != 2 || st.InvalidToken != 2 || st.InvalidEnvelope != 1 {
+		t.Errorf("counts %+v", st)
+	}
+}
+
+// TestBrokenProtocolCloses: what a stranger sends wrongly ends his connection
+// and nothing else.
+func TestBrokenProtocolCloses(t *testing.T) {
+	r := start(t, nil)
+	watcher := r.connect()
+	watcher.replay("")
+	watcher.expect("count 0")
+	for _, bad := range []string{"x", "{", `{"MessageType":0}`, `{"MessageType":2}`, `{"MessageType":0,"ReplayRequest":{"LastCommit":"*"}}`} {
+		p := r.connect()
+		p.raw(bad)
+		p.expect("closed")
+	}
+	p := r.connect()
+	p.raw(`{"MessageType":99}`) // unknown, so ignored
+	p.post("m1", r.token())
+	p.expect("posted true")
+	watcher.expect("new m1")
+}
+
+// TestResultsKeepTheirOrder has more posts under way than the connection may,
+// good and bad ones mixed.
+func TestResultsKeepTheirOrder(t *testing.T) {
+	r := start(t, nil)
+	p := r.connect()
+	const n = 100
+	tokens := make([]token.Token, n)
+	for i := range tokens {
+		tokens[i] = r.token()
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range n {
+			if i%3 == 1 {
+				p.post("spent", tokens[0])
+			} else {
+				p.post(fmt.Sprint("m", i), tokens[i])
+			}
+		}
+	})
+	for i := range n {
+		p.expect(fmt.Sprint("posted ", i%3 != 1))
+	}
+	wg.Wait()
+}
+
+// TestNothingIsMissed connects readers while others post: each must see every
+// envelope, in one order, and none twice but the last of its replay.
+func TestNothingIsMissed(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.ReaderBuffer = 1 << 10 })
+	const posts = 140
+	tokens := make([]token.Token, posts)
+	for i := range tokens {
+		tokens[i] = r.token()
+	}
+	var wg sync.WaitGroup
+	seen := make([][]string, 10)
+	poster := r.connect()
+	for i := range seen {
+		wg.Go(func() {
+			for r.board.End().Seq < storage.Seq(i*posts/len(seen)) {
+				<-r.board.End().Changed
+			}
+			p := r.connect()
+			p.replay("")
+			for len(seen[i]) < posts {
+				var kind, name string
+				if fmt.Sscan(p.next(), &kind, &name); kind == "old" || kind == "new" {
+					seen[i] = append(seen[i], name)
+				} else if kind != "count" {
+					t.Errorf("reader got %q", kind)
+					return
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range posts {
+			poster.post(fmt.Sprint("m", i), tokens[i])
+			poster.expect("posted true")
+		}
+	})
+	wg.Wait()
+	for i := range seen {
+		for j, name := range seen[i] {
+			if name != fmt.Sprint("m", j) {
+				t.Fatalf("reader %d saw %s at position %d", i, name, j)
+			}
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Run("connections", func(t *testing.T) {
+		r := start(t, func(c *Config) { c.Limits.Connections = 2 })
+		a := r.connect()
+		r.connect()
+		nc, err := r.net.Dial(t.Context(), r.cfg.Keys.Board.Onion(), Port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := nc.Read(make([]byte, 1)); err == nil {
+			t.Error("a connection above the limit was served")
+		}
+		a.Close()
+		for r.Status(t.Context()).BoardConnections.Open > 1 { // until the server has noticed
+			time.Sleep(time.Millisecond)
+		}
+		r.connect().post("m", r.token())
+		if got := r.Status(t.Context()).BoardConnections.Refused; got != 1 {
+			t.Errorf("refused %d, want 1", got)
+		}
+	})
+	t.Run("handshake", func(t *testing.T) {
+		r := start(t, func(c *Config) { c.Limits.HandshakeTimeout = 50 * time.Millisecond })
+		for _, service := range []identity.Key{r.cfg.Keys.Board, r.cfg.Keys.Token} {
+			nc, err := r.net.Dial(t.Context(), service.Onion(), Port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if _, err := io.Copy(io.Discard, nc); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Log(err) // a reset is as good as an end
+			}
+		}
+	})
+	t.Run("idle", func(t *testing.T) {
+		r := start(t, func(c *Config) { c.Limits.IdleTimeout = 100 * time.Millisecond })
+		p := r.connect()
+		p.expect("closed")
+		for r.Status(t.Context()).BoardConnections.Idle != 1 {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	t.Run("stuck reader", func(t *testing.T) {
+		r := start(t, func(c *Config) { c.Limits.StuckReader = 100 * time.Millisecond })
+		p, other := r.connect(), r.connect()
+		tokens := make([]token.Token, 140)
+		for i := range tokens {
+			tokens[i] = r.token()
+		}
+		for i, tok := range tokens {
+			other.post(fmt.Sprint("m", i), tok)
+			other.expect("posted true")
+		}
+		for r.Status(t.Context()).BoardConnections.Stuck == 0 { // asks for more and more, and reads nothing
+			if p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}})) != nil {
+				break
+			}
+		}
+		for r.Status(t.Context()).BoardConnections.Stuck == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		other.replay("m139")
+		other.expect("count 1", "old m139")
+	})
+}
+
+func TestCloseAnswersPostsUnderWay(t *testing.T) {
+	r := start(t, nil)
+	p := r.connect()
+	for i := range 8 {
+		p.post(fmt.Sprint("m", i), r.token())
+	}
+	p.expect("posted true") // the rest is on its way
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for s := p.next(); s != "closed" && len(got) < 10; s = p.next() {
+		got = append(got, s)
+	}
+	if slices.Contains(got, "posted false") {
+		t.Errorf("an orderly close refused posts: %q", got)
+	}
+	info, err := r.cfg.Store.Info(t.Context())
+	if err != nil || info.Count < uint64(len(got)+1) {
+		t.Errorf("%d posts acknowledged, %d stored", len(got)+1, info.Count)
+	}
+}

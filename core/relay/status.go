@@ -1,0 +1,157 @@
+package relay
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// counts are what a server has done since it started. Each is a sum over all
+// clients; none is kept for one client.
+type counts struct {
+	board, tokens connectionCounts
+
+	unauthenticated atomic.Uint64
+	malformed       atomic.Uint64
+	idle            atomic.Uint64
+	stuck           atomic.Uint64
+
+	invalidToken    atomic.Uint64
+	invalidEnvelope atomic.Uint64
+	replays         atomic.Uint64
+	replayed        atomic.Uint64
+
+	sales        atomic.Uint64
+	salesFailed  atomic.Uint64
+	salesRefused atomic.Uint64
+	tokensSold   atomic.Uint64
+}
+
+type connectionCounts struct {
+	open     atomic.Int64
+	accepted atomic.Uint64
+	refused  atomic.Uint64 // too many at a time
+	delayed  atomic.Uint64 // too many in a second
+	panics   atomic.Uint64
+}
+
+// Status is a server as its operator sees it. Its JSON form is part of the
+// output of the status command.
+type Status struct {
+	Since        time.Time      `json:"since"`
+	Board        identity.Onion `json:"board"`
+	TokenService identity.Onion `json:"token_service"`
+	Problem      string         `json:"problem,omitempty"` // why the board refuses to serve
+
+	Store  *StoreStatus `json:"store,omitempty"` // absent while the store does not answer
+	Posts  PostCounts   `json:"posts"`
+	Reads  ReadCounts   `json:"reads"`
+	Tokens TokenCounts  `json:"tokens"`
+
+	BoardConnections ConnectionCounts `json:"board_connections"`
+	TokenConnections ConnectionCounts `json:"token_connections"`
+}
+
+// StoreStatus is what the store says of itself.
+type StoreStatus struct {
+	Envelopes uint64 `json:"envelopes"`
+	Bytes     uint64 `json:"bytes"`
+	Tokens    uint64 `json:"spent_tokens"`
+}
+
+// PostCounts tells what became of posts since the start.
+type PostCounts struct {
+	Stored          uint64 `json:"stored"`
+	Duplicate       uint64 `json:"duplicate"`
+	SpentToken      uint64 `json:"spent_token"`
+	InvalidToken    uint64 `json:"invalid_token"`
+	InvalidEnvelope uint64 `json:"invalid_envelope"` // too large, or without a signature
+	Timeout         uint64 `json:"timeout"`          // queue or store took too long
+	StoreFailed     uint64 `json:"store_failed"`
+	Batches         uint64 `json:"batches"`
+}
+
+// ReadCounts tells what was read since the start.
+type ReadCounts struct {
+	Replays    uint64 `json:"replays"`
+	Replayed   uint64 `json:"replayed"` // envelopes sent in replays
+	StorePages uint64 `json:"store_pages"`
+}
+
+// TokenCounts tells what the token service did since the start.
+type TokenCounts struct {
+	Purchases uint64 `json:"purchases"`
+	Failed    uint64 `json:"failed"`  // refused ones included
+	Refused   uint64 `json:"refused"` // above the rate limit
+	Sold      uint64 `json:"sold"`
+}
+
+// ConnectionCounts tells of the connections to one onion service since the
+// start.
+type ConnectionCounts struct {
+	Open            int64  `json:"open"`
+	Accepted        uint64 `json:"accepted"`
+	Refused         uint64 `json:"refused"` // too many at a time
+	Delayed         uint64 `json:"delayed"` // too many in a second
+	Unauthenticated uint64 `json:"unauthenticated,omitempty"`
+	Malformed       uint64 `json:"malformed,omitempty"`
+	Idle            uint64 `json:"idle,omitempty"`
+	Stuck           uint64 `json:"stuck,omitempty"`
+	Panics          uint64 `json:"panics,omitempty"`
+}
+
+func (c *connectionCounts) status() ConnectionCounts {
+	return ConnectionCounts{
+		Open:     c.open.Load(),
+		Accepted: c.accepted.Load(),
+		Refused:  c.refused.Load(),
+		Delayed:  c.delayed.Load(),
+		Panics:   c.panics.Load(),
+	}
+}
+
+// Status describes the server as it is now. It asks the store, until ctx ends.
+func (s *Server) Status(ctx context.Context) Status {
+	c, b := &s.counts, &s.board.Counts
+	st := Status{
+		Since:        s.since,
+		Board:        s.cfg.Keys.Board.Onion(),
+		TokenService: s.cfg.Keys.Token.Onion(),
+		Posts: PostCounts{
+			Stored:          b.Stored.Load(),
+			Duplicate:       b.Duplicate.Load(),
+			SpentToken:      b.Spent.Load(),
+			InvalidToken:    c.invalidToken.Load(),
+			InvalidEnvelope: c.invalidEnvelope.Load(),
+			Timeout:         b.Timeout.Load(),
+			StoreFailed:     b.Failed.Load(),
+			Batches:         b.Batches.Load(),
+		},
+		Reads: ReadCounts{
+			Replays:    c.replays.Load(),
+			Replayed:   c.replayed.Load(),
+			StorePages: b.StorePages.Load(),
+		},
+		Tokens: TokenCounts{
+			Purchases: c.sales.Load(),
+			Failed:    c.salesFailed.Load(),
+			Refused:   c.salesRefused.Load(),
+			Sold:      c.tokensSold.Load(),
+		},
+		BoardConnections: c.board.status(),
+		TokenConnections: c.tokens.status(),
+	}
+	st.BoardConnections.Unauthenticated = c.unauthenticated.Load()
+	st.BoardConnections.Malformed = c.malformed.Load()
+	st.BoardConnections.Idle = c.idle.Load()
+	st.BoardConnections.Stuck = c.stuck.Load()
+	if err := s.board.Err(); err != nil {
+		st.Problem = err.Error()
+	}
+	if info, err := s.cfg.Store.Info(ctx); err == nil {
+		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, Tokens: info.Tokens}
+	}
+	return st
+}
