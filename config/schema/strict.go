@@ -1,0 +1,123 @@
+package schema
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// strict is a body that says, for every name it does not know, which ones it
+// does; hcl itself names one at best.
+type strict struct {
+	*hclsyntax.Body
+	others []hcl.BlockHeaderSchema // blocks to pass over
+}
+
+// Content implements [hcl.Body].
+func (b strict) Content(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Diagnostics) {
+	content, _, diags := b.PartialContent(known)
+	return content, append(diags, b.unknown(known)...)
+}
+
+// PartialContent implements [hcl.Body]; the bodies of the blocks that it
+// returns are strict in turn.
+func (b strict) PartialContent(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Body, hcl.Diagnostics) {
+	content, rest, diags := b.Body.PartialContent(known)
+	for _, block := range content.Blocks {
+		block.Body = strict{Body: block.Body.(*hclsyntax.Body)}
+	}
+	return content, rest, diags
+}
+
+func (b strict) unknown(known *hcl.BodySchema) (diags hcl.Diagnostics) {
+	var attributes, blocks []string
+	for _, a := range known.Attributes {
+		attributes = append(attributes, a.Name)
+	}
+	for _, block := range append(slices.Clip(known.Blocks), b.others...) {
+		blocks = append(blocks, block.Type)
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Attributes)) {
+		switch {
+		case slices.Contains(attributes, name):
+		case slices.Contains(blocks, name):
+			diags = append(diags, fault(b.Attributes[name].NameRange, fmt.Sprintf("%q is a block, not an option", name),
+				fmt.Sprintf("Write it without the equals sign: %s { … }.", name)))
+		default:
+			diags = append(diags, fault(b.Attributes[name].NameRange, fmt.Sprintf("unknown option %q", clip(name)),
+				Suggest(name, "options", attributes)))
+		}
+	}
+	for _, block := range b.Blocks {
+		switch {
+		case slices.Contains(blocks, block.Type):
+		case slices.Contains(attributes, block.Type):
+			diags = append(diags, fault(block.TypeRange, fmt.Sprintf("%q is an option, not a block", block.Type),
+				fmt.Sprintf("Write it with an equals sign: %s = ….", block.Type)))
+		default:
+			diags = append(diags, fault(block.TypeRange, fmt.Sprintf("unknown block %q", clip(block.Type)),
+				Suggest(block.Type, "blocks", blocks)))
+		}
+	}
+	return diags
+}
+
+func fault(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: &at}
+}
+
+// maxClip bounds what an error quotes of a name.
+const maxClip = 64
+
+func clip(name string) string {
+	if len(name) > maxClip {
+		return strings.ToValidUTF8(name[:maxClip], "") + "…"
+	}
+	return name
+}
+
+// Suggest says which of the known names was probably meant, or else lists all
+// of them. What is the word for the things named.
+func Suggest(name, what string, known []string) string {
+	best, least := "", 3 // as in hcl: two edits are a slip, three another name
+	for _, k := range known {
+		if d := distance(name, k); d < min(least, len(k)) {
+			best, least = k, d
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("Did you mean %q?", best)
+	case len(known) == 0:
+		return fmt.Sprintf("There are no %s here.", what)
+	}
+	return fmt.Sprintf("The %s here are %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}
+
+// distance counts the letters to insert, delete or replace on the way from one
+// name to the other; names of very different length are not compared.
+func distance(a, b string) int {
+	if max(len(a), len(b))-min(len(a), len(b)) > 2 {
+		return max(len(a), len(b))
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
