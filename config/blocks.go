@@ -1,0 +1,189 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/cwtch-relay/cwtch-relay/config/schema"
+)
+
+// network reads the one block that says which network it is.
+func (l *loader) network(blocks hcl.Blocks, top hcl.Range, dataDir string) (n Network) {
+	if len(blocks) == 0 {
+		l.fail(top, "no network block", `Add network "tor" {}.`)
+		return n
+	}
+	l.once(blocks)
+	b := blocks[0]
+	n.Range = rangeOf(b.DefRange)
+	switch kind := b.Labels[0]; kind {
+	case "tor":
+		sec, _ := l.open(b.Body, b.DefRange, torOptions)
+		n.Tor = l.tor(sec, dataDir)
+	case "loopback":
+		sec, _ := l.open(b.Body, b.DefRange, loopbackOptions)
+		n.Loopback = &Loopback{Registry: l.path(sec, "registry")}
+		l.directory(sec.at("registry"), n.Loopback.Registry, false)
+	default:
+		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown network %.80q", kind),
+			schema.Suggest(kind, "networks", []string{"tor", "loopback"}))
+	}
+	return n
+}
+
+func (l *loader) tor(sec section, dataDir string) *Tor {
+	t := &Tor{Path: sec.text("path"), Torrc: sec.list("torrc"), Control: sec.text("control")}
+	for _, line := range t.Torrc {
+		if strings.ContainsFunc(line, unicode.IsControl) {
+			l.fail(sec.at("torrc"), "torrc holds a line break or another control character", "Write each line as a string of its own.")
+			break
+		}
+	}
+	if t.Control != "" {
+		if !validControl(t.Control) {
+			l.fail(sec.at("control"), "control is not the address of a control port on this machine",
+				`Write an address such as "127.0.0.1:9051", or "unix:" and an absolute path.`)
+		}
+		return t
+	}
+	if strings.Contains(t.Path, "/") || t.Path == "" {
+		t.Path = l.path(sec, "path")
+	}
+	if t.DataDir = filepath.Join(dataDir, "tor"); sec.text("data_dir") != "" {
+		t.DataDir = l.path(sec, "data_dir")
+		l.directory(sec.at("data_dir"), t.DataDir, true)
+	}
+	return t
+}
+
+// validControl accepts only this machine: the control port is not encrypted,
+// and whoever can reach it is master of tor.
+func validControl(address string) bool {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return filepath.IsAbs(path) && !strings.ContainsFunc(path, unicode.IsControl)
+	}
+	at, err := netip.ParseAddrPort(address)
+	return err == nil && at.Addr().IsLoopback() && at.Port() != 0
+}
+
+func (l *loader) log(sec section) Log {
+	log := Log{JSON: sec.text("format") == "json"}
+	if level := sec.text("level"); level != "" {
+		if err := log.Level.UnmarshalText([]byte(level)); err != nil {
+			panic("config: the table of options has a level that slog has not: " + level)
+		}
+	}
+	return log
+}
+
+func (l *loader) limits(sec section) Limits {
+	return Limits{
+		Connections:           int(sec.number("connections")),
+		ConnectionsPerSecond:  int(sec.number("connections_per_second")),
+		HandshakeTimeout:      time.Duration(sec.number("handshake_timeout")),
+		IdleTimeout:           time.Duration(sec.number("idle_timeout")),
+		OutstandingPosts:      int(sec.number("outstanding_posts")),
+		QueueRecords:          int(sec.number("queue_records")),
+		QueueBytes:            sec.number("queue_bytes"),
+		PostTimeout:           time.Duration(sec.number("post_timeout")),
+		TokenBatchesPerSecond: int(sec.number("token_batches_per_second")),
+		TokenBatch:            int(sec.number("token_batch")),
+		ReaderBuffer:          sec.number("reader_buffer"),
+		StuckReader:           time.Duration(sec.number("stuck_reader")),
+	}
+}
+
+// externals reads the plugin blocks. Those with errors are among the result,
+// so that servers that use them are not blamed.
+func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
+	for _, b := range blocks {
+		faults := len(l.diags)
+		sec, _ := l.open(b.Body, b.DefRange, externalOptions)
+		e := External{
+			Kind: b.Labels[0], Name: b.Labels[1],
+			Path: l.path(sec, "path"),
+			Args: sec.list("args"), Dev: sec.flag("dev"),
+			Range: rangeOf(b.DefRange),
+		}
+		switch sum, ok := parseChecksum(sec.text("checksum")); {
+		case ok:
+			e.Checksum = sum
+		case sec.text("checksum") != "":
+			l.fail(sec.at("checksum"), "checksum is not a SHA-256", `Write "sha256:" and 64 hexadecimal digits, as sha256sum prints them.`)
+		case !e.Dev && !sec.wrong("checksum") && !sec.wrong("dev"):
+			l.fail(sec.at("checksum"), "plugin without a checksum",
+				`Write checksum = "sha256:…", with what sha256sum prints for the program. While developing it: dev = true.`)
+		}
+		l.nameExternal(b, e)
+		externals = append(externals, e)
+		l.declared = append(l.declared, &declared{External: e, sound: len(l.diags) == faults})
+	}
+	return externals
+}
+
+// nameExternal checks the labels of a plugin block against what is there.
+func (l *loader) nameExternal(b *hcl.Block, e External) {
+	switch {
+	case e.Kind != storageKind:
+		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown kind of plugin %.80q", e.Kind),
+			schema.Suggest(e.Kind, "kinds of plugins", []string{storageKind}))
+	case !serverName.MatchString(e.Name):
+		l.fail(b.LabelRanges[1], "the name of a plugin is 1 to 64 of a-z, 0-9 and -", "Use the name that the plugin gives itself.")
+	case l.builtIn(e.Kind, e.Name) != nil:
+		l.fail(b.LabelRanges[1], fmt.Sprintf("plugin %q is built in", e.Name), "Leave this block out, or use a plugin of another name.")
+	}
+	for _, other := range l.declared {
+		if other.Kind == e.Kind && other.Name == e.Name {
+			l.fail(b.LabelRanges[1], fmt.Sprintf("second plugin %q %.80q", e.Kind, e.Name),
+				fmt.Sprintf("There is one already, on line %d.", other.Range.Line))
+		}
+	}
+}
+
+func parseChecksum(text string) (sum [32]byte, ok bool) {
+	digits, ok := strings.CutPrefix(text, "sha256:")
+	if !ok || len(digits) != hex.EncodedLen(len(sum)) {
+		return sum, false
+	}
+	_, err := hex.Decode(sum[:], []byte(digits))
+	return sum, err == nil
+}
+
+var serverName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+func (l *loader) servers(blocks hcl.Blocks, top hcl.Range, cfg *Config) (servers []Server) {
+	if len(blocks) == 0 {
+		l.fail(top, "no server block", `Add server "main" {}.`)
+	}
+	lines := make(map[string]int)
+	for _, b := range blocks {
+		name := b.Labels[0]
+		switch line, twice := lines[name]; {
+		case !serverName.MatchString(name):
+			l.fail(b.LabelRanges[0], "the name of a server is 1 to 64 of a-z, 0-9 and -", `For example: server "book-club". A description may hold anything.`)
+		case twice:
+			l.fail(b.LabelRanges[0], fmt.Sprintf("second server %q", name),
+				fmt.Sprintf("There is one already, on line %d. Servers need names of their own.", line))
+		default:
+			lines[name] = b.DefRange.Start.Line
+		}
+		sec, kinds := l.open(b.Body, b.DefRange, serverOptions,
+			hcl.BlockHeaderSchema{Type: storageKind, LabelNames: []string{"name"}})
+		servers = append(servers, Server{
+			Name:        name,
+			Description: sec.text("description"),
+			Dir:         filepath.Join(cfg.DataDir, "servers", name),
+			Storage:     l.plugin(storageKind, defaultStorage, kinds, b.DefRange, cfg),
+			Range:       rangeOf(b.DefRange),
+		})
+	}
+	return servers
+}

@@ -1,0 +1,145 @@
+// Package config reads the file that says what a relay does: server.hcl. It is
+// for the daemon and its commands, which get plain Go values, and for the
+// people who write the file, who get errors that point.
+//
+// # Errors
+//
+// [Load] reports everything that is wrong with a file at once, as an [Error]:
+// what is wrong, the file, the line and the column, the line itself, and what
+// would be right. This holds for the bodies of plugin blocks too, whose schema
+// comes from the plugin, and for what a plugin itself has to say about its
+// configuration, by way of [PluginConfig.Diagnose].
+//
+// # One table
+//
+// What options there are, their types, defaults and bounds, and what they do,
+// stands in one table (options.go). Decoding, [Template] and [Markdown] are
+// made from it and can not contradict each other.
+//
+// # Expressions
+//
+// Values are literals, lists, string templates, and two functions that keep
+// secrets out of the file: env("NAME") is an environment variable, which must
+// be set; file("path") is the content of a file of at most 64 KiB, without the
+// newlines at its end. All relative paths are relative to the file they stand
+// in.
+//
+// # Bounds
+//
+// A file has at most 256 KiB, nests at most 64 levels deep, and its functions
+// give at most 1 MiB together. Loops are refused. Within these bounds no text
+// makes Load panic, or use more than memory and time in proportion.
+//
+// # Caveats
+//
+// Error texts quote the line at fault. Secrets belong in files and in the
+// environment, whose content is never shown.
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// Config is a whole file, checked and with defaults filled in. All paths are
+// absolute.
+type Config struct {
+	// DataDir holds all that the relay writes. It is a directory of this user
+	// that nobody else can write to, or does not exist yet and can be made.
+	DataDir string
+	Network Network
+	Log     Log
+	Limits  Limits
+	// Plugins are the external ones, in the order of the file.
+	Plugins []External
+	// Servers holds at least one server; in the order of the file, no name
+	// twice.
+	Servers []Server
+}
+
+// Network says how servers are reached. Exactly one of its pointers is set.
+type Network struct {
+	Tor      *Tor
+	Loopback *Loopback
+	Range    Range // header of the block
+}
+
+// Tor is the Tor network.
+type Tor struct {
+	// Path is the program: an absolute path, or a name to look up in PATH.
+	Path string
+	// Torrc holds lines to add to the configuration of tor, each one line.
+	Torrc []string
+	// Control is the control port of a tor that runs already, as
+	// "127.0.0.1:9051" or "unix:/run/tor/control"; empty when the relay is to
+	// start a tor of its own.
+	Control string
+	// DataDir is for the tor that the relay starts; empty with Control.
+	DataDir string
+}
+
+// Loopback is a network on this machine, for development and tests.
+type Loopback struct {
+	Registry string // directory in which services find one another
+}
+
+// Log says what is logged.
+type Log struct {
+	Level slog.Level
+	JSON  bool // else text
+}
+
+// Limits bound what strangers can make one server do. All are above zero.
+type Limits struct {
+	Connections           int           // at once
+	ConnectionsPerSecond  int           // accepted
+	HandshakeTimeout      time.Duration // for each step
+	IdleTimeout           time.Duration // without a packet in either direction
+	OutstandingPosts      int           // of one connection, waiting for their result
+	QueueRecords          int           // posts of all connections, waiting to be stored
+	QueueBytes            int64         // of these
+	PostTimeout           time.Duration // from arrival to result
+	TokenBatchesPerSecond int           // signed
+	TokenBatch            int           // tokens signed for one proof of work
+	ReaderBuffer          int64         // bytes on the way to one reader
+	StuckReader           time.Duration // until a reader that takes nothing is closed
+}
+
+// External is a plugin that is not built in.
+type External struct {
+	Kind, Name string
+	Path       string
+	// Checksum is the SHA-256 of the file at Path; meaningless with Dev.
+	Checksum [32]byte
+	Args     []string
+	// Dev: the file changes, do not check it.
+	Dev   bool
+	Range Range // header of the block
+}
+
+// Server is one hosted server.
+type Server struct {
+	Name        string // 1 to 64 of a-z, 0-9 and -
+	Description string // for the operator; may be empty
+	Dir         string // where it keeps its files, below DataDir
+	Storage     PluginConfig
+	Range       Range // header of the block
+}
+
+// Plugins says which plugins there are, and what they take.
+type Plugins struct {
+	// BuiltIn plugins need no block of their own in the file.
+	BuiltIn []BuiltIn
+	// Describe asks an external plugin for its schema. It is called once for
+	// every external plugin that a server uses, and its error is shown to the
+	// operator. Nil: files that use external plugins are refused.
+	Describe func(External) (plugin.Schema, error)
+}
+
+// BuiltIn is a plugin that is part of the relay.
+type BuiltIn struct {
+	Kind, Name string
+	Schema     plugin.Schema
+}

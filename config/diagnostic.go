@@ -1,0 +1,192 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// Bounds of what an [Error] shows of a file that is not a configuration at
+// all.
+const (
+	maxDiagnostics = 50
+	maxSourceLine  = 160 // characters
+)
+
+// Error is what [Load] returns for a file that was read and is not valid. It
+// holds everything that is wrong with the file, in the order of the file; a
+// file with more than 50 mistakes shows the first 50.
+type Error struct {
+	Diagnostics []Diagnostic `json:"diagnostics"`
+}
+
+// Error returns all diagnostics as [Diagnostic.String] writes them, separated
+// by an empty line.
+func (e *Error) Error() string {
+	texts := make([]string, len(e.Diagnostics))
+	for i, d := range e.Diagnostics {
+		texts[i] = d.String()
+	}
+	return strings.Join(texts, "\n\n")
+}
+
+// Diagnostic is one mistake in a configuration file.
+type Diagnostic struct {
+	// Summary says what is wrong, in a few words.
+	Summary string `json:"summary"`
+	// Hint says what would be right.
+	Hint string `json:"hint,omitempty"`
+	// Range is where the mistake is.
+	Range Range `json:"range"`
+	// Block names the blocks around the mistake, outermost first, as in
+	// `server "club", storage "bolt"`; empty at the top of the file.
+	Block string `json:"block,omitempty"`
+	// Source is the line of the file in which Range starts, cut to 160
+	// characters and with unprintable characters replaced.
+	Source string `json:"source,omitempty"`
+}
+
+// String returns the form that operators read:
+//
+//	error: unknown option "pathh"
+//	  on server.hcl line 10, column 5, in server "club", storage "bolt":
+//	  10:     pathh = "messages.db"
+//	  hint: Did you mean "path"?
+func (d Diagnostic) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "error: %s\n  on %s line %d, column %d", d.Summary, d.Range.File, d.Range.Line, d.Range.Column)
+	if d.Block != "" {
+		fmt.Fprintf(&b, ", in %s", d.Block)
+	}
+	fmt.Fprintf(&b, ":\n  %d: %s", d.Range.Line, d.Source)
+	if d.Hint != "" {
+		fmt.Fprintf(&b, "\n  hint: %s", d.Hint)
+	}
+	return b.String()
+}
+
+// Range is a part of a file. Lines and columns start at 1; columns count
+// characters, and the end is that of the character after the last one.
+type Range struct {
+	File      string `json:"file"`
+	Line      int    `json:"line"`
+	Column    int    `json:"column"`
+	EndLine   int    `json:"end_line"`
+	EndColumn int    `json:"end_column"`
+}
+
+// String returns "file:line,column".
+func (r Range) String() string { return fmt.Sprintf("%s:%d,%d", r.File, r.Line, r.Column) }
+
+func rangeOf(r hcl.Range) Range {
+	return Range{
+		File: r.Filename,
+		Line: r.Start.Line, Column: r.Start.Column,
+		EndLine: r.End.Line, EndColumn: r.End.Column,
+	}
+}
+
+// document is a file that was parsed: what turns the positions of hcl into
+// text for people.
+type document struct {
+	name string
+	file *hcl.File // nil while parsing
+	src  []byte
+}
+
+// failure sorts diagnostics and makes an error of them; nil when there are
+// none.
+func (doc *document) failure(diags hcl.Diagnostics) error {
+	if len(diags) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
+		return cmp.Or(
+			cmp.Compare(doc.subject(a).Start.Byte, doc.subject(b).Start.Byte),
+			cmp.Compare(a.Summary, b.Summary))
+	})
+	diags = diags[:min(len(diags), maxDiagnostics)]
+	e := &Error{Diagnostics: make([]Diagnostic, len(diags))}
+	for i, d := range diags {
+		e.Diagnostics[i] = doc.diagnostic(d)
+	}
+	return e
+}
+
+func (doc *document) diagnostic(d *hcl.Diagnostic) Diagnostic {
+	at := doc.subject(d)
+	summary, hint := lowerFirst(d.Summary), d.Detail
+	if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
+		summary = fmt.Sprintf("%s: %v", call.CalledFunctionName(), call.FunctionCallError())
+		hint = functionHints[call.CalledFunctionName()]
+	}
+	return Diagnostic{
+		Summary: summary,
+		Hint:    hint,
+		Range:   rangeOf(at),
+		Block:   doc.blocks(at.Start),
+		Source:  doc.line(at.Start),
+	}
+}
+
+// subject is the place of a diagnostic: the start of the file for the few that
+// name none.
+func (doc *document) subject(d *hcl.Diagnostic) hcl.Range {
+	if d.Subject == nil {
+		return hcl.Range{Filename: doc.name, Start: hcl.InitialPos, End: hcl.InitialPos}
+	}
+	return *d.Subject
+}
+
+// blocks names the blocks around a position.
+func (doc *document) blocks(pos hcl.Pos) string {
+	if doc.file == nil {
+		return ""
+	}
+	var names []string
+	for _, block := range doc.file.BlocksAtPos(pos) {
+		name := block.Type
+		for _, label := range block.Labels {
+			name += fmt.Sprintf(" %q", label)
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// line returns the line of a position in a form that is safe to print.
+func (doc *document) line(pos hcl.Pos) string {
+	at := min(max(pos.Byte, 0), len(doc.src))
+	start := bytes.LastIndexByte(doc.src[:at], '\n') + 1
+	line, _, _ := bytes.Cut(doc.src[start:], []byte("\n"))
+	line = bytes.TrimRight(line, "\r \t")
+	var b strings.Builder
+	for n := 0; len(line) > 0; n++ {
+		if n == maxSourceLine {
+			b.WriteString("…")
+			break
+		}
+		r, size := utf8.DecodeRune(line)
+		line = line[size:]
+		if r != '\t' && !unicode.IsPrint(r) {
+			r = utf8.RuneError
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func lowerFirst(s string) string {
+	r, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
+		return s
+	}
+	return string(unicode.ToLower(r)) + s[size:]
+}

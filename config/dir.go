@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2"
+	"golang.org/x/sys/unix"
+)
+
+// path returns the absolute path that an option gives.
+func (l *loader) path(sec section, name string) string {
+	if !sec.set(name) {
+		return ""
+	}
+	path := sec.text(name)
+	switch {
+	case path == "":
+		l.fail(sec.at(name), name+" is empty", "Write a path; a relative one starts at the directory of this file.")
+		return ""
+	case strings.ContainsFunc(path, unicode.IsControl):
+		l.fail(sec.at(name), name+" holds a control character", "Write a path without it.")
+		return ""
+	case !filepath.IsAbs(path):
+		path = filepath.Join(l.dir, path)
+	}
+	return filepath.Clean(path)
+}
+
+// directory complains, at a place of the file, of a directory that the relay
+// could not use, and reports whether it can. One that is private must be ours
+// and closed to the writes of others. An empty path has been reported.
+func (l *loader) directory(at hcl.Range, path string, private bool) bool {
+	if path == "" {
+		return false
+	}
+	summary, hint := examine(path, private)
+	if summary != "" {
+		l.fail(at, summary, hint)
+	}
+	return summary == ""
+}
+
+// examine says what is wrong with a directory that is there, or with the one
+// in which it would have to be made, and what to do; nothing if it is usable.
+// It changes nothing.
+func examine(path string, private bool) (summary, hint string) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path):
+		if summary, _ = examine(filepath.Dir(path), false); summary != "" {
+			return fmt.Sprintf("can not make the directory %s: %s", path, summary),
+				fmt.Sprintf("Make it, for the user that runs the relay: mkdir -p -m 0700 %s", path)
+		}
+		return "", ""
+	case err != nil:
+		return fmt.Sprintf("can not use the directory %s: %v", path, cause(err)), "Choose another directory, or mend this one."
+	case !info.IsDir():
+		return fmt.Sprintf("%s is not a directory", path), "Choose another directory, or move the file away."
+	}
+	if private {
+		if summary, hint = examineOwner(path, info); summary != "" {
+			return summary, hint
+		}
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Sprintf("can not write to the directory %s: %v", path, err),
+			fmt.Sprintf("Give it to the user that runs the relay: chown %d %s", os.Geteuid(), path)
+	}
+	return "", ""
+}
+
+func examineOwner(path string, info fs.FileInfo) (summary, hint string) {
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	switch {
+	case owner != os.Geteuid():
+		return fmt.Sprintf("the directory %s belongs to user %d, and this is user %d", path, owner, os.Geteuid()),
+			fmt.Sprintf("Run this as user %d, or give the directory away: chown -R %d %s", owner, os.Geteuid(), path)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Sprintf("other users can write to the directory %s (mode %04o)", path, info.Mode().Perm()),
+			fmt.Sprintf("Close it: chmod 0700 %s", path)
+	}
+	return "", ""
+}
+
+// cause is an error without the operation and the path, which the text around
+// it gives.
+func cause(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+const (
+	maxSecret  = 64 << 10 // bytes that file reads
+	maxSecrets = 1 << 20  // bytes that all calls in one configuration give
+)
+
+// functionHints say what is right where a call fails.
+var functionHints = map[string]string{
+	"env":  "Set the variable where the relay is started.",
+	"file": "The path of a text file of at most 64 KiB; a relative one starts at the directory of this file.",
+}
+
+// evaluation returns what expressions can use. It serves one configuration in
+// the directory dir.
+func evaluation(dir string) *hcl.EvalContext {
+	left := maxSecrets
+	bounded := func(value string) (cty.Value, error) {
+		if left -= len(value); left < 0 {
+			return cty.NilVal, fmt.Errorf("the functions of one configuration may give at most %d bytes together", maxSecrets)
+		}
+		return cty.StringVal(value), nil
+	}
+	return &hcl.EvalContext{Functions: map[string]function.Function{
+		"env": stringFunction("name", func(name string) (cty.Value, error) {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				return cty.NilVal, fmt.Errorf("the environment variable %.80q is not set", name)
+			}
+			if !utf8.ValidString(value) {
+				return cty.NilVal, fmt.Errorf("the environment variable %.80q is not UTF-8", name)
+			}
+			return bounded(value)
+		}),
+		"file": stringFunction("path", func(path string) (cty.Value, error) {
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			content, err := readBounded(path, maxSecret)
+			if err != nil {
+				return cty.NilVal, err
+			}
+			if !utf8.Valid(content) {
+				return cty.NilVal, fmt.Errorf("%s is not UTF-8 text", path)
+			}
+			return bounded(strings.TrimRight(string(content), "\r\n"))
+		}),
+	}}
+}
+
+// stringFunction is a function of one string.
+func stringFunction(param string, f func(string) (cty.Value, error)) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: param, Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0].AsString()) },
+	})
+}
+
+// readBounded reads a regular file of at most limit bytes. It does not wait
+// for the other end of a pipe.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(content)) > limit:
+		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d KiB", limit>>10)}
+	}
+	return content, nil
+}

@@ -1,0 +1,217 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// testPlugins has one plugin with every feature of a schema built in, and
+// describes any external one in the same way.
+var testPlugins = Plugins{
+	BuiltIn: []BuiltIn{{Kind: "storage", Name: "bolt", Schema: testSchema}},
+	Describe: func(External) (plugin.Schema, error) {
+		return testSchema, nil
+	},
+}
+
+var testSchema = plugin.Schema{
+	Attributes: []plugin.Attribute{
+		{Name: "path", Type: plugin.String, Default: "messages.db", Doc: "The file."},
+		{Name: "size", Type: plugin.Bytes, Default: "1GiB", Min: new(int64(1 << 20))},
+		{Name: "wait", Type: plugin.Duration, Max: new(int64(time.Hour))},
+		{Name: "sync", Type: plugin.Bool, Default: "true"},
+	},
+	Blocks: []plugin.Block{
+		{Name: "cache", Schema: plugin.Schema{Attributes: []plugin.Attribute{
+			{Name: "pages", Type: plugin.Int, Required: true, Min: new(int64(1))},
+		}}},
+		{Name: "shard", Repeated: true, Schema: plugin.Schema{Attributes: []plugin.Attribute{
+			{Name: "dirs", Type: plugin.StringList},
+		}}},
+		{Name: "peer", Labelled: true, Schema: plugin.Schema{Attributes: []plugin.Attribute{
+			{Name: "mode", Type: plugin.String, OneOf: []string{"read", "write"}, Default: "read"},
+		}}},
+	},
+}
+
+// write puts a configuration into a directory of its own and returns its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "server.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var defaultLimits = Limits{
+	Connections: 4096, ConnectionsPerSecond: 100,
+	HandshakeTimeout: 30 * time.Second, IdleTimeout: 2 * time.Hour,
+	OutstandingPosts: 64, QueueRecords: 8192, QueueBytes: 64 << 20, PostTimeout: 10 * time.Second,
+	TokenBatchesPerSecond: 100, TokenBatch: 150,
+	ReaderBuffer: 256 << 10, StuckReader: 5 * time.Minute,
+}
+
+func TestDefaults(t *testing.T) {
+	path := write(t, "network \"tor\" {}\nserver \"main\" {}\n")
+	dir := filepath.Dir(path)
+	cfg, err := Load(path, testPlugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := testSchema.Encode(defaultValue())
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := cfg.Servers[0].Storage
+	if !reflect.DeepEqual(storage.Msgpack, encoded) || storage.Name != "bolt" || storage.External != nil {
+		t.Errorf("storage is %q with %x, want bolt with %x", storage.Name, storage.Msgpack, encoded)
+	}
+	cfg.Servers[0].Storage = PluginConfig{}
+	want := &Config{
+		DataDir: filepath.Join(dir, "data"),
+		Network: Network{
+			Tor:   &Tor{Path: "tor", DataDir: filepath.Join(dir, "data", "tor")},
+			Range: Range{path, 1, 1, 1, 14},
+		},
+		Log:    Log{Level: slog.LevelInfo},
+		Limits: defaultLimits,
+		Servers: []Server{{
+			Name: "main", Dir: filepath.Join(dir, "data", "servers", "main"), Range: Range{path, 2, 1, 2, 14},
+		}},
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", cfg, want)
+	}
+}
+
+func defaultValue() cty.Value {
+	attrs := testSchema.CtyType().AttributeTypes()
+	return cty.ObjectVal(map[string]cty.Value{
+		"path":  cty.StringVal("messages.db"),
+		"size":  cty.NumberIntVal(1 << 30),
+		"wait":  cty.NullVal(cty.Number),
+		"sync":  cty.True,
+		"cache": cty.NullVal(attrs["cache"]),
+		"shard": cty.ListValEmpty(attrs["shard"].ElementType()),
+		"peer":  cty.MapValEmpty(attrs["peer"].ElementType()),
+	})
+}
+
+func TestEverything(t *testing.T) {
+	t.Setenv("CWTCH_RELAY_TEST", "debug")
+	path := write(t, `
+		data_dir = "d"
+		network "loopback" { registry = "reg" }
+		log {
+		  level  = env("CWTCH_RELAY_TEST")
+		  format = "json"
+		}
+		limits {
+		  connections              = 1
+		  connections_per_second   = 2
+		  handshake_timeout        = "3s"
+		  idle_timeout             = "4m"
+		  outstanding_posts        = 5
+		  queue_records            = 600
+		  queue_bytes              = "7MiB"
+		  post_timeout             = "8s"
+		  token_batches_per_second = 9
+		  token_batch              = 10
+		  reader_buffer            = "11MiB"
+		  stuck_reader             = "12s"
+		}
+		server "one" {
+		  description = file("note")
+		  storage "sqlite" {
+		    path = "x"
+		    wait = "90s"
+		    cache { pages = 3 }
+		    shard { dirs = ["a", "b"] }
+		    shard {}
+		    peer "alice" { mode = "write" }
+		  }
+		}
+		server "two" {}
+		plugin "storage" "sqlite" {
+		  path     = "bin/sqlite"
+		  checksum = "sha256:00000000000000000000000000000000000000000000000000000000000000ff"
+		  args     = ["-v"]
+		}`)
+	dir := filepath.Dir(path)
+	if err := os.WriteFile(filepath.Join(dir, "note"), []byte("reading group\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Load(path, testPlugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	wantExternal := External{
+		Kind: "storage", Name: "sqlite", Path: filepath.Join(dir, "bin/sqlite"),
+		Checksum: [32]byte{31: 0xff}, Args: []string{"-v"}, Range: cfg.Plugins[0].Range,
+	}
+	storage := cfg.Servers[0].Storage
+	got, err := testSchema.Decode(storage.Msgpack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strs := func(s ...string) cty.Value {
+		list := make([]cty.Value, len(s))
+		for i := range s {
+			list[i] = cty.StringVal(s[i])
+		}
+		return cty.ListVal(list)
+	}
+	fields := defaultValue().AsValueMap()
+	fields["path"] = cty.StringVal("x")
+	fields["wait"] = cty.NumberIntVal(int64(90 * time.Second))
+	fields["cache"] = cty.ObjectVal(map[string]cty.Value{"pages": cty.NumberIntVal(3)})
+	fields["shard"] = cty.ListVal([]cty.Value{
+		cty.ObjectVal(map[string]cty.Value{"dirs": strs("a", "b")}),
+		cty.ObjectVal(map[string]cty.Value{"dirs": cty.NullVal(cty.List(cty.String))}),
+	})
+	fields["peer"] = cty.MapVal(map[string]cty.Value{
+		"alice": cty.ObjectVal(map[string]cty.Value{"mode": cty.StringVal("write")}),
+	})
+	if want := cty.ObjectVal(fields); !got.RawEquals(want) {
+		t.Errorf("storage is configured with\n%#v\nwant\n%#v", got, want)
+	}
+	if storage.External == nil || !reflect.DeepEqual(*storage.External, wantExternal) {
+		t.Errorf("storage is %+v, want %+v", storage.External, wantExternal)
+	}
+	if two := cfg.Servers[1].Storage; two.Name != "bolt" || two.Range != cfg.Servers[1].Range {
+		t.Errorf("the storage left out is %q at %v", two.Name, two.Range)
+	}
+
+	names := []string{cfg.Servers[0].Name, cfg.Servers[0].Description, cfg.Servers[1].Name}
+	for i := range cfg.Servers {
+		cfg.Servers[i] = Server{}
+	}
+	if want := []string{"one", "reading group", "two"}; !reflect.DeepEqual(names, want) {
+		t.Errorf("servers are %q, want %q", names, want)
+	}
+	want := &Config{
+		DataDir: filepath.Join(dir, "d"),
+		Network: Network{Loopback: &Loopback{Registry: filepath.Join(dir, "reg")}, Range: cfg.Network.Range},
+		Log:     Log{Level: slog.LevelDebug, JSON: true},
+		Limits: Limits{
+			Connections: 1, ConnectionsPerSecond: 2, HandshakeTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute,
+			OutstandingPosts: 5, QueueRecords: 600, QueueBytes: 7 << 20, PostTimeout: 8 * time.Second,
+			TokenBatchesPerSecond: 9, TokenBatch: 10, ReaderBuffer: 11 << 20, StuckReader: 12 * time.Second,
+		},
+		Plugins: []External{wantExternal},
+		Servers: make([]Server, 2),
+	}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", cfg, want)
+	}
+}

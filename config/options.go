@@ -1,0 +1,99 @@
+package config
+
+import (
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// The table of all options. Names and defaults are a promise to operators.
+
+var fileOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "data_dir", Type: plugin.String, Default: "data",
+	Doc: "Directory of everything the relay writes: keys, envelopes, the state of tor. It is made with mode 0700, and has to belong to the user that runs the relay. Whoever can read it can impersonate the servers.",
+}}}
+
+var torOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "path", Type: plugin.String, Default: "tor",
+	Doc: "The tor program: a path, or a name that is looked up in PATH.",
+}, {
+	Name: "torrc", Type: plugin.StringList, Max: new(int64(256)),
+	Doc: "Lines to add to the configuration of tor, such as \"Bridge …\".",
+}, {
+	Name: "control", Type: plugin.String,
+	Doc: "Control port of a tor that runs already, as \"127.0.0.1:9051\" or \"unix:/run/tor/control\"; the relay has to be able to read its authentication cookie. Left out or empty, the relay starts a tor of its own and watches over it. The other options of this block have no effect on a tor that runs already.",
+}, {
+	Name: "data_dir", Type: plugin.String,
+	Doc: "Directory of the tor that the relay starts. Left out or empty, it is the directory tor below the data_dir of the relay.",
+}}}
+
+var loopbackOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "registry", Type: plugin.String, Required: true,
+	Doc: "Directory in which the programs of this machine find one another: one file for each service.",
+}}}
+
+var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "level", Type: plugin.String, Default: "info", OneOf: []string{"debug", "info", "warn", "error"},
+	Doc: "The least important messages to write. No level shows keys, tokens, messages or who is connected.",
+}, {
+	Name: "format", Type: plugin.String, Default: "text", OneOf: []string{"text", "json"},
+	Doc: "Form of the messages; they go to standard error.",
+}}}
+
+var limitOptions = plugin.Schema{Attributes: []plugin.Attribute{
+	limit(plugin.Int, "connections", "4096", 1, 1<<16,
+		"Connections that are open at once. At the limit, new ones are closed at once."),
+	limit(plugin.Int, "connections_per_second", "100", 1, 100_000,
+		"Connections accepted in a second. Those above it wait in the queue of the network."),
+	limit(plugin.Duration, "handshake_timeout", "30s", int64(time.Second), int64(10*time.Minute),
+		"Time for each step until a client is authenticated. A client that takes longer is closed."),
+	limit(plugin.Duration, "idle_timeout", "2h", int64(time.Minute), int64(7*24*time.Hour),
+		"Time without a packet in either direction after which a connection is closed."),
+	limit(plugin.Int, "outstanding_posts", "64", 1, 4096,
+		"Posts of one connection that wait for their result. At the limit, nothing more is read from that connection until one is done."),
+	limit(plugin.Int, "queue_records", "8192", 256, 1<<20,
+		"Posts of all connections that wait to be stored. A post that finds no room before post_timeout is refused."),
+	limit(plugin.Bytes, "queue_bytes", "64MiB", 1<<20, 16<<30,
+		"Size of the posts that wait to be stored. The answer at the limit is that of queue_records."),
+	limit(plugin.Duration, "post_timeout", "10s", int64(100*time.Millisecond), int64(10*time.Minute),
+		"Time after which a post that is not stored is refused; its author may try again."),
+	limit(plugin.Int, "token_batches_per_second", "100", 1, 100_000,
+		"Batches of tokens signed in a second, each for one proof of work. Requests above it wait until handshake_timeout, then they are closed."),
+	limit(plugin.Int, "token_batch", "150", 1, 150,
+		"Tokens signed in one batch. A client that asks for more is closed; clients ask for 10."),
+	limit(plugin.Bytes, "reader_buffer", "256KiB", 16<<10, 64<<20,
+		"Memory for what is on its way to one reader. At the limit, the relay waits for the reader, and reads on from storage where it stopped."),
+	limit(plugin.Duration, "stuck_reader", "5m", int64(time.Second), int64(24*time.Hour),
+		"Time after which a reader that takes nothing is closed."),
+}}
+
+var serverOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "description", Type: plugin.String,
+	Doc: "A note for the operator. It stays on this machine.",
+}}}
+
+var externalOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "path", Type: plugin.String, Required: true,
+	Doc: "The plugin program.",
+}, {
+	Name: "checksum", Type: plugin.String,
+	Doc: "SHA-256 of the program, as \"sha256:\" and 64 hexadecimal digits. Required unless dev is true.",
+}, {
+	Name: "args", Type: plugin.StringList, Max: new(int64(256)),
+	Doc: "Arguments for the program.",
+}, {
+	Name: "dev", Type: plugin.Bool, Default: "false",
+	Doc: "Run the program whatever its checksum. For plugin authors: anyone who can write the file can then read and change everything the plugin can.",
+}}}
+
+// limit is an option of limitOptions; min and max are in nanoseconds or bytes
+// where these are its unit.
+func limit(t plugin.Type, name, def string, min, max int64, doc string) plugin.Attribute {
+	return plugin.Attribute{Name: name, Type: t, Default: def, Min: &min, Max: &max, Doc: doc}
+}
+
+// storageKind is the only kind of plugin that servers have.
+const storageKind = "storage"
+
+// defaultStorage is the plugin of a server without a storage block.
+const defaultStorage = "bolt"
