@@ -42,22 +42,20 @@ func (c *Conn) Receive(use func(payload []byte) error) error {
 		}
 		return c.fail(err)
 	}
+	var payload []byte
+	var err error
 	if c.key == nil {
-		payload, err := in.clear()
-		return c.deliver(payload, err, use)
+		payload, err = in.clear()
+	} else {
+		plain := packets.Get().(*packet)
+		defer packets.Put(plain)
+		payload, err = in.open(c.key, plain)
 	}
-	plain := packets.Get().(*packet)
-	defer packets.Put(plain)
-	payload, err := in.open(c.key, plain)
-	return c.deliver(payload, err, use)
-}
-
-func (c *Conn) deliver(payload []byte, err error, use func([]byte) error) error {
+	if err == nil && len(payload) == 0 {
+		err = io.EOF
+	}
 	if err != nil {
 		return c.fail(err)
-	}
-	if len(payload) == 0 {
-		return c.fail(io.EOF)
 	}
 	return use(payload)
 }
