@@ -26,8 +26,8 @@ var ErrProof = errors.New("batch proof does not verify")
 // the calling goroutine, some 65,536 tries, and calls progress, unless nil, every
 // few thousand with their number so far. When ctx ends, Buy closes c and returns
 // its cause; otherwise closing c, after any outcome, is the caller's. A server
-// that refuses just closes, which comes back as io.EOF. Each step of the server
-// may take [DefaultStepTimeout].
+// that refuses just closes, which comes back as io.EOF or another error of the
+// connection. Each step of the server may take [DefaultStepTimeout].
 func Buy(ctx context.Context, c *tapir.Conn, service [32]byte, n int, progress func(tries int)) ([]Token, error) {
 	if n < 1 || n > MaxBatch {
 		return nil, fmt.Errorf("token: buy: %d tokens, want 1 to %d", n, MaxBatch)
