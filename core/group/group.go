@@ -47,11 +47,16 @@ type Group struct {
 	key [32]byte
 }
 
-// New makes a group with a fresh key that meets on a server's board.
-func New(name string, server identity.Onion) Group {
+// New makes a group with a fresh key that meets on a server's board. The name
+// is UTF-8 of at most [bundle.MaxGroupName] bytes.
+func New(name string, server identity.Onion) (Group, error) {
 	var key [32]byte
 	rand.Read(key[:]) // never fails
-	return Group{ID: bundle.GroupID(key, server), Name: name, Server: server, key: key}
+	i, err := bundle.NewInvite(name, key, server)
+	if err != nil {
+		return Group{}, fmt.Errorf("make group: %w", err)
+	}
+	return FromInvite(i), nil
 }
 
 // FromInvite is the group that an invite admits to.

@@ -39,12 +39,11 @@ func testers(t testing.TB) Group {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return FromInvite(bundle.Invite{
-		GroupID:   bundle.GroupID([32]byte(key), server),
-		GroupName: "Cwtch Release Candidate Testers!",
-		SharedKey: [32]byte(key),
-		Server:    server,
-	})
+	i, err := bundle.NewInvite("Cwtch Release Candidate Testers!", [32]byte(key), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return FromInvite(i)
 }
 
 func sender(b byte) identity.Key {
@@ -284,12 +283,30 @@ func TestFarFutureCanBeMarshalled(t *testing.T) {
 	}
 }
 
+func newGroup(t *testing.T) Group {
+	t.Helper()
+	g, err := New("book club", sender(3).Onion())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestNewRefuses(t *testing.T) {
+	if _, err := New("caf\xe9", sender(3).Onion()); err == nil {
+		t.Error("a name that is not UTF-8 is accepted")
+	}
+	if _, err := New("book club", "somewhere"); err == nil {
+		t.Error("a server that is no onion is accepted")
+	}
+}
+
 func TestInviteRoundTrip(t *testing.T) {
-	g := New("book club", sender(3).Onion())
+	g := newGroup(t)
 	if got := FromInvite(g.Invite()); got != g {
 		t.Error("the group of its own invite is another")
 	}
-	if other := New("book club", sender(3).Onion()); other.ID == g.ID || other.key == g.key {
+	if other := newGroup(t); other.ID == g.ID || other.key == g.key {
 		t.Error("two groups share a key")
 	}
 }
