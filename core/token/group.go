@@ -46,9 +46,8 @@ func decodeScalar(encoding [32]byte) (*scalar.Scalar, error) {
 	return s, nil
 }
 
-func encodeScalar(s *scalar.Scalar) (b [32]byte) {
-	must(struct{}{}, s.ToBytes(b[:]))
-	return b
+func encodeScalar(s *scalar.Scalar) [32]byte {
+	return [32]byte(must(s.MarshalBinary()))
 }
 
 // mulBase returns s·X in constant time.

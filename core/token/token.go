@@ -80,7 +80,8 @@ func CheckPublic(public [32]byte) error {
 
 // Verify reports whether s was made from a token of this key and is bound to
 // the concatenation of data. It says nothing of whether s.T was seen before.
-// It takes some 40 µs of processor time whatever the answer.
+// It takes some 40 µs of processor time, and 5 µs for each KiB of data,
+// whatever the answer.
 func (k *Key) Verify(s Spent, data ...[]byte) bool {
 	w := encode(curve.NewRistrettoPoint().Mul(hashToGroup(s.T), k.k))
 	mac := spendMAC(s.T, w, data)
