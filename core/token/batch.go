@@ -21,8 +21,8 @@ type reply struct {
 	c, s   [32]byte
 }
 
-// sign answers blinded points. The nonce must be fresh, random and never told: two proofs with one nonce, or
-// one proof with a known one, give k away.
+// sign answers blinded points. The nonce must be fresh, random and never told:
+// two proofs with one nonce, or one proof with a known one, give k away.
 func (k *Key) sign(t *tapir.Transcript, blinded []element, nonce *scalar.Scalar) (reply, error) {
 	points, err := decodePoints(blinded)
 	if err != nil {
