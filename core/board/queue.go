@@ -124,9 +124,3 @@ func (q *queue) close() {
 	q.signal()
 	q.mu.Unlock()
 }
-
-func (q *queue) len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting)
-}

@@ -119,7 +119,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		stop:  stop,
 	}
 	if err := s.listen(ctx, run); err != nil {
-		s.Close(ctx)
+		s.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return nil, fmt.Errorf("start server: %w", err)
 	}
 	return s, nil

@@ -212,7 +212,7 @@ func (s *session) write(ctx context.Context) error {
 				return err
 			}
 		case <-ctx.Done():
-			s.sendResults(ctx, cursor != nil) // what a closing board has committed
+			s.sendResults(ctx, cursor != nil) //nolint:errcheck // the last words, of what a closing board has committed
 			return context.Cause(ctx)
 		}
 	}

@@ -1,0 +1,49 @@
+# The commands of this repository. Everything that is built or fetched goes to
+# bin/ and .cache/, which git ignores.
+
+# The second generation of encoding/json decodes a post in half the time.
+export GOEXPERIMENT := jsonv2
+# No tor that this repository starts may touch the public network.
+export CWTCH_RELAY_TOR_TESTING_ONLY := 1
+export CGO_ENABLED ?= 0
+
+LINT_VERSION := v2.15.0
+LINT := .cache/golangci-lint-$(LINT_VERSION)
+
+.PHONY: build demo test race lint fuzz bench interop generate tor clean
+
+build: ## bin/cwtch-relay and bin/cwtch-group
+	go build -trimpath -o bin/ ./cmd/...
+
+demo: tor build ## a private Tor network, a relay, three people who talk
+	bin/cwtch-demo
+
+test: tor build ## every test, those over Tor included
+	CGO_ENABLED=1 go test -race -timeout 12m ./...
+
+lint: $(LINT) ## import lines, formatting and mistakes
+	$(LINT) run ./...
+
+$(LINT):
+	mkdir -p .cache
+	GOBIN=$(CURDIR)/.cache go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv .cache/golangci-lint $(LINT)
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz target for FUZZTIME
+	.ci/fuzz $(FUZZTIME)
+
+bench: build ## the relay against a load generator; writes bench.json
+	bin/cwtch-bench -relay bin/cwtch-relay -json bench.json
+
+interop: ## authentication with the Rust client of Cwtch's author, both roles
+	core/tapir/interop/run.sh
+
+generate: ## protobuf code and docs/configuration.md
+	go generate ./...
+
+tor: ## install tor where it is missing
+	@command -v tor >/dev/null || .ci/install tor
+
+clean:
+	rm -rf bin .cache bench.json
