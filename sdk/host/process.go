@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -139,7 +140,9 @@ func (p *Process) connect() error {
 	if !ok {
 		return &ContractError{What: "does not speak gRPC"}
 	}
-	p.runner.disarm()
+	if !p.runner.disarm() {
+		return errors.New("too late") // killed by now; the cause is that of the context
+	}
 	p.client = NewClient(connection.Conn)
 	return nil
 }

@@ -98,28 +98,31 @@ func (s *watchedStore) Watch(ctx context.Context, after storage.Seq) (storage.Se
 }
 
 // call runs one call under a deadline and gives its error the meaning it has
-// for the caller: the end of the caller's own context, or what the plugin said.
-// A plugin that misses a deadline which the caller did not set is unavailable.
+// for the caller. A plugin that misses a deadline which the caller did not set is
+// unavailable; whosesoever the deadline was, the error is a
+// [context.DeadlineExceeded].
 func call[R any](ctx context.Context, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
-	callCtx := ctx
-	if _, ok := ctx.Deadline(); !ok && timeout > 0 {
+	deadline, theirs := ctx.Deadline()
+	if !theirs && timeout > 0 {
+		deadline = time.Now().Add(timeout)
 		var cancel context.CancelFunc
-		callCtx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	result, err := do(callCtx)
+	result, err := do(ctx)
 	if err == nil {
 		return result, nil
 	}
-	var none R
 	err = rpc.Error(err)
+	// The deadline passes on the other side as well, and its answer may be here
+	// before our own clock says so. Any earlier it is the plugin that gave up.
+	passed := !deadline.IsZero() && time.Until(deadline) < time.Second
 	switch {
-	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
-		return none, fmt.Errorf("storage %s: %w", name, ctx.Err())
-	case callCtx.Err() != nil:
-		return none, fmt.Errorf("storage %s: %w: no answer within %v", name, storage.ErrUnavailable, timeout)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return none, fmt.Errorf("storage %s: %w: the plugin gave up the call", name, storage.ErrUnavailable)
+	case errors.Is(err, context.DeadlineExceeded) && !passed, errors.Is(err, context.Canceled) && ctx.Err() == nil:
+		err = fmt.Errorf("%w: the plugin gave up the call", storage.ErrUnavailable)
+	case errors.Is(err, context.DeadlineExceeded) && !theirs:
+		err = fmt.Errorf("%w: no answer within %v: %w", storage.ErrUnavailable, timeout, context.DeadlineExceeded)
 	}
+	var none R
 	return none, fmt.Errorf("storage %s: %w", name, err)
 }

@@ -1,0 +1,589 @@
+package supervise
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// patience bounds every wait of the tests; it is reached only by a failure.
+const patience = 30 * time.Second
+
+// quick makes a supervisor that wastes no time of a test.
+var quick = Timing{
+	HealthEvery: 20 * time.Millisecond, Health: 2 * time.Second,
+	BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond, Drain: 5 * time.Second,
+}
+
+// rig is a supervised test plugin and what its processes leave.
+type rig struct {
+	*Plugin
+	t       *testing.T
+	log     *logBuffer
+	sockets string
+	alive   chan *life // of every process that announces itself
+}
+
+// life is one process, seen through the connection it holds.
+type life struct {
+	pid  int
+	gone chan struct{}
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// newRig starts a plugin whose incarnations behave as modes say, the last one
+// for all that follow.
+func newRig(t *testing.T, change func(*Config), modes ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, log: &logBuffer{}, sockets: shortDir(t), alive: make(chan *life, 64)}
+	presence := listenPresence(t, r.alive)
+	n := 0
+	cfg := Config{
+		Kind:      plugin.KindStorage,
+		Name:      "test",
+		Dir:       filepath.Join(t.TempDir(), "dir"),
+		SocketDir: r.sockets,
+		Logger:    slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Timing:    quick,
+		Command: func() (host.Command, error) {
+			mode := modes[min(n, len(modes)-1)]
+			n++
+			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode, envPresence + "=" + presence, "GORACE=atexit_sleep_ms=0"}}, nil
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r.Plugin = Start(cfg)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		r.Stop(ctx)
+		if left, _ := filepath.Glob(filepath.Join(r.sockets, "*")); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		if t.Failed() {
+			t.Log(r.log.String())
+		}
+	})
+	return r
+}
+
+// shortDir is a directory whose path leaves room for a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func listenPresence(t *testing.T, alive chan<- *life) string {
+	t.Helper()
+	path := filepath.Join(shortDir(t), "p")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				line, _ := in.ReadString('\n')
+				pid, _ := strconv.Atoi(strings.TrimSpace(line))
+				life := &life{pid: pid, gone: make(chan struct{})}
+				alive <- life
+				in.ReadByte()
+				close(life.gone)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		wg.Wait() // for every process: a survivor would make the test hang here
+	})
+	return path
+}
+
+func (r *rig) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+func (r *rig) mustBeReady() {
+	r.t.Helper()
+	if err := r.WaitReady(r.ctx()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// await waits until the status is as wanted.
+func (r *rig) await(what string, is func(Status) bool) Status {
+	r.t.Helper()
+	timeout := time.After(patience)
+	for {
+		changed := r.Changed()
+		if s := r.Status(); is(s) {
+			return s
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			r.t.Fatalf("not %s: %+v", what, r.Status())
+		}
+	}
+}
+
+func (r *rig) nextLife() *life {
+	r.t.Helper()
+	select {
+	case l := <-r.alive:
+		return l
+	case <-time.After(patience):
+		r.t.Fatal("no process")
+		return nil
+	}
+}
+
+func (r *rig) mustEnd(l *life) {
+	r.t.Helper()
+	select {
+	case <-l.gone:
+	case <-time.After(patience):
+		r.t.Fatalf("process %d is still there", l.pid)
+	}
+}
+
+func record(n byte) storage.Record {
+	sig, body := []byte{'s', n}, []byte{'c', n}
+	return storage.Record{ID: storage.NewID(sig, body), Signature: sig, Ciphertext: body}
+}
+
+func TestStoreSurvivesIncarnations(t *testing.T) {
+	ready := make(chan int, 8)
+	r := newRig(t, func(c *Config) { c.OnReady = func(n int) { ready <- n } }, "good")
+	r.mustBeReady()
+	store := r.Storage()
+	if _, ok := store.(storage.Watcher); !ok {
+		t.Error("the store can not watch")
+	}
+	if outcomes, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil || outcomes[0].Seq != 1 {
+		t.Fatalf("append: %v, %v", outcomes, err)
+	}
+	first := r.nextLife()
+	if s := r.Status(); s.State != Ready || s.PID != first.pid || s.Incarnation != 1 || s.Version != "1.2.3" || s.Restarts != 0 {
+		t.Errorf("status %+v", s)
+	}
+	watching := make(chan error, 1)
+	go func() {
+		_, err := store.(storage.Watcher).Watch(r.ctx(), 100)
+		watching <- err
+	}()
+	syscall.Kill(first.pid, syscall.SIGKILL)
+	if err := <-watching; !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("watch of a killed plugin: %v", err)
+	}
+	r.mustEnd(first)
+	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+	if s.Restarts != 1 || !strings.Contains(s.LastError, "killed") {
+		t.Errorf("status %+v", s)
+	}
+	// The store in memory is a new one, the Store is the same.
+	if info, err := store.Info(r.ctx()); err != nil || info.Last != 0 {
+		t.Errorf("info: %v, %v", info, err)
+	}
+	if a, b := <-ready, <-ready; a != 1 || b != 2 {
+		t.Errorf("OnReady was called with %d, %d", a, b)
+	}
+	second := r.nextLife()
+	if err := r.Stop(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	r.mustEnd(second)
+	if _, err := store.Info(r.ctx()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("info of a stopped plugin: %v", err)
+	}
+	if s := r.Status(); s.State != Stopped || s.PID != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestStatusAsJSON(t *testing.T) {
+	r := newRig(t, nil, "good")
+	r.mustBeReady()
+	data, err := json.Marshal(r.Status())
+	if err != nil || !bytes.Contains(data, []byte(`"state":"ready"`)) || !bytes.Contains(data, []byte(`"name":"test"`)) {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
+func TestCallsWaitForAnIncarnation(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit")
+	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Storage().Info(ctx)
+		done <- err
+	}()
+	enough := errors.New("waited enough")
+	cancel(enough)
+	if err := <-done; !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, enough) || !strings.Contains(err.Error(), "told to exit") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCrashInACall(t *testing.T) {
+	for _, mode := range []string{"crash", "panic"} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, nil, mode, "good")
+			r.mustBeReady()
+			store, first := r.Storage(), r.nextLife()
+			if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); err == nil {
+				t.Error("append succeeded")
+			} else if mode == "crash" && !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("append: %v", err)
+			}
+			r.mustEnd(first)
+			r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+			if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+				t.Error(err)
+			}
+			if mode == "panic" && !strings.Contains(r.log.String(), "told to panic") {
+				t.Error("the log has lost the panic")
+			}
+		})
+	}
+}
+
+func TestHungCall(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Hang = 10 * time.Millisecond }, "hang", "good")
+	r.mustBeReady()
+	first := r.nextLife()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := r.Storage().Append(ctx, []storage.Record{record(1)}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("append: %v", err)
+	}
+	r.mustEnd(first)
+	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+	if !strings.Contains(s.LastError, "append was not answered") {
+		t.Errorf("last error: %s", s.LastError)
+	}
+}
+
+func TestHungProcess(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Health = 50 * time.Millisecond }, "good")
+	r.mustBeReady()
+	first := r.nextLife()
+	syscall.Kill(first.pid, syscall.SIGSTOP)
+	r.mustEnd(first)
+	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation >= 2 })
+	if !strings.Contains(s.LastError, "no answer within") {
+		t.Errorf("last error: %s", s.LastError)
+	}
+}
+
+func TestBrokenContract(t *testing.T) {
+	calls := map[string]func(context.Context, storage.Store) error{
+		"count": func(ctx context.Context, s storage.Store) error {
+			_, err := s.Append(ctx, []storage.Record{record(1)})
+			return err
+		},
+		"huge": func(ctx context.Context, s storage.Store) error {
+			_, err := s.Log(ctx, storage.LogRequest{})
+			return err
+		},
+	}
+	for mode, call := range calls {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, nil, mode)
+			r.mustBeReady()
+			err := call(r.ctx(), r.Storage())
+			var broken *host.ContractError
+			if !errors.As(err, &broken) || !errors.Is(err, storage.ErrCorrupt) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := r.Storage().Info(r.ctx()); err != nil {
+				t.Errorf("info: %v", err)
+			}
+		})
+	}
+}
+
+func TestErrorsKeepTheirIdentity(t *testing.T) {
+	r := newRig(t, nil, "full")
+	r.mustBeReady()
+	_, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)})
+	if !errors.Is(err, storage.ErrFull) || !strings.Contains(err.Error(), "write messages.db") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStartsThatFail(t *testing.T) {
+	for mode, want := range map[string]string{
+		"silent":    "no handshake within",
+		"exit":      "told to exit",
+		"garbage":   "Unrecognized remote plugin message: hello",
+		"protocol":  "incompatible API version",
+		"elsewhere": "not on a unix socket in its directory",
+		"deaf":      "no handshake within",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, func(c *Config) {
+				c.Timing.BackoffMin = time.Hour
+				if strings.HasPrefix(want, "no handshake") {
+					c.Timing.Start = time.Second
+				}
+			}, mode)
+			s := r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+			if s.Restarts != 1 || s.PID != 0 || !strings.Contains(s.LastError, want) {
+				t.Errorf("status %+v, want an error with %q", s, want)
+			}
+			r.mustEnd(r.nextLife())
+		})
+	}
+}
+
+func TestWaitReadyTellsWhatItWaitsFor(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit")
+	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.WaitReady(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "told to exit") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFirstStartThatCanNotSucceed(t *testing.T) {
+	refuse, err := testPlugin("").Schema.Value(map[string]any{"refuse": "That is wrong"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := testPlugin("").Schema.Encode(refuse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		mode   string
+		change func(*Config)
+		want   string
+	}{
+		"diagnostics":  {"good", func(c *Config) { c.Value = value }, "refuse: That is wrong"},
+		"locked":       {"locked", nil, "in use by another process"},
+		"other name":   {"name", nil, `the binary is the storage plugin "other"`},
+		"no binary":    {"good", func(c *Config) { c.Command = func() (host.Command, error) { return host.Command{}, os.ErrNotExist } }, "file does not exist"},
+		"no directory": {"good", func(c *Config) { c.Dir = "/proc/nothing" }, "make the plugin's directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, test.change, test.mode)
+			err := r.WaitReady(r.ctx())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want an error with %q", err, test.want)
+			}
+			var diags plugin.Diagnostics
+			if errors.As(err, &diags) != (name == "diagnostics") {
+				t.Errorf("diagnostics: %v", diags)
+			}
+			if s := r.Status(); s.State != Failed || !strings.Contains(s.LastError, test.want) {
+				t.Errorf("status %+v", s)
+			}
+			if _, err := r.Storage().Info(r.ctx()); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("info: %v", err)
+			}
+		})
+	}
+}
+
+func TestConfigurationRefusedLaterIsTriedAgain(t *testing.T) {
+	r := newRig(t, nil, "good", "locked", "locked", "good")
+	r.mustBeReady()
+	syscall.Kill(r.Status().PID, syscall.SIGKILL)
+	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 4 })
+	if s.Restarts != 3 || !strings.Contains(s.LastError, "in use by another process") {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestStopOfAStubbornPlugin(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Drain = 100 * time.Millisecond }, "stubborn")
+	r.mustBeReady()
+	life := r.nextLife()
+	if err := r.Stop(r.ctx()); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("stop: %v", err)
+	}
+	r.mustEnd(life)
+}
+
+func TestStopLetsCallsEnd(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Drain = 100 * time.Millisecond }, "hang")
+	r.mustBeReady()
+	done := make(chan error, 1)
+	store := r.Storage()
+	go func() {
+		_, err := store.Append(t.Context(), []storage.Record{record(1)})
+		done <- err
+	}()
+	// A hung call is cut when the time for draining is over.
+	r.Stop(r.ctx())
+	if err := <-done; !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("append: %v", err)
+	}
+}
+
+func TestStopInEveryState(t *testing.T) {
+	for state, mode := range map[State]string{Starting: "silent", Backoff: "exit", Ready: "good", Failed: "locked"} {
+		t.Run(state.String(), func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, mode)
+			r.await(state.String(), func(s Status) bool { return s.State == state && (state != Starting || s.Incarnation == 1) })
+			if err := r.Stop(r.ctx()); err != nil {
+				t.Error(err)
+			}
+			if err := r.Stop(r.ctx()); err != nil {
+				t.Errorf("second stop: %v", err)
+			}
+			if s := r.Status(); s.PID != 0 || !s.State.ended() {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+}
+
+func TestChildrenOfAPluginEndWithIt(t *testing.T) {
+	r := newRig(t, nil, "fork")
+	r.mustBeReady()
+	parent, child := r.nextLife(), r.nextLife()
+	syscall.Kill(parent.pid, syscall.SIGKILL)
+	r.mustEnd(parent)
+	r.mustEnd(child)
+	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+}
+
+func TestFloodOfLogLines(t *testing.T) {
+	for _, mode := range []string{"flood", "print"} {
+		t.Run(mode, func(t *testing.T) {
+			begin := time.Now()
+			r := newRig(t, nil, mode)
+			r.mustBeReady()
+			for range 200 {
+				if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := r.Stop(r.ctx()); err != nil {
+				t.Error(err)
+			}
+			lines := strings.Count(r.log.String(), "\n")
+			if limit := 600 + int(300*time.Since(begin).Seconds()); lines > limit {
+				t.Errorf("%d lines in the log, want at most %d", lines, limit)
+			}
+		})
+	}
+}
+
+func TestNothingSurvivesTheRelay(t *testing.T) {
+	r := &rig{t: t, alive: make(chan *life, 8)}
+	presence := listenPresence(t, r.alive)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{envMode + "=relay", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the relay said %q, %v", line, err)
+	}
+	relay, plugin := r.nextLife(), r.nextLife()
+	cmd.Process.Kill()
+	r.mustEnd(relay)
+	r.mustEnd(plugin)
+}
+
+func TestStaleSocketsAreRemoved(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		if err := os.MkdirAll(filepath.Join(c.SocketDir, "plugin-dir123"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(c.SocketDir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}, "good")
+	r.mustBeReady()
+	if _, err := os.Stat(filepath.Join(r.sockets, "plugin-dir123")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("stale directory: %v", err)
+	}
+	if info, err := os.Stat(r.sockets); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("socket directory: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestLongSocketDirectory(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
+	r := newRig(t, func(c *Config) { c.SocketDir = long }, "good")
+	r.mustBeReady()
+}
+
+func TestEnvironmentOfAPlugin(t *testing.T) {
+	t.Setenv("SECRET_OF_THE_RELAY", "1")
+	r := newRig(t, nil, "good")
+	r.mustBeReady()
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", r.Status().PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(env, []byte("SECRET_OF_THE_RELAY")) {
+		t.Error("the plugin sees the environment of the relay")
+	}
+	stdin, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", r.Status().PID))
+	if err != nil || stdin != "/dev/null" {
+		t.Errorf("standard input is %q, %v", stdin, err)
+	}
+}
