@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -13,12 +12,18 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+var (
+	serverName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	pluginName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`) // as in package plugin
+	checksum   = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
 )
 
 // network reads the one block that says which network it is.
-func (l *loader) network(blocks hcl.Blocks, top hcl.Range, dataDir string) (n Network) {
+func (l *loader) network(blocks hcl.Blocks, dataDir string) (n Network) {
 	if len(blocks) == 0 {
-		l.fail(top, "no network block", `Add network "tor" {}.`)
 		return n
 	}
 	l.once(blocks)
@@ -108,15 +113,14 @@ func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
 		faults := len(l.diags)
 		sec, _ := l.open(b.Body, b.DefRange, externalOptions)
 		e := External{
-			Kind: b.Labels[0], Name: b.Labels[1],
-			Path: l.path(sec, "path"),
+			Kind: plugin.Kind(b.Labels[0]), Name: b.Labels[1],
+			Path: l.path(sec, "path"), Checksum: sec.text("checksum"),
 			Args: sec.list("args"), Dev: sec.flag("dev"),
 			Range: rangeOf(b.DefRange),
 		}
-		switch sum, ok := parseChecksum(sec.text("checksum")); {
-		case ok:
-			e.Checksum = sum
-		case sec.text("checksum") != "":
+		switch {
+		case checksum.MatchString(e.Checksum):
+		case e.Checksum != "":
 			l.fail(sec.at("checksum"), "checksum is not a SHA-256", `Write "sha256:" and 64 hexadecimal digits, as sha256sum prints them.`)
 		case !e.Dev && !sec.wrong("checksum") && !sec.wrong("dev"):
 			l.fail(sec.at("checksum"), "plugin without a checksum",
@@ -132,11 +136,11 @@ func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
 // nameExternal checks the labels of a plugin block against what is there.
 func (l *loader) nameExternal(b *hcl.Block, e External) {
 	switch {
-	case e.Kind != storageKind:
+	case e.Kind != plugin.KindStorage:
 		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown kind of plugin %.80q", e.Kind),
-			schema.Suggest(e.Kind, "kinds of plugins", []string{storageKind}))
-	case !serverName.MatchString(e.Name):
-		l.fail(b.LabelRanges[1], "the name of a plugin is 1 to 64 of a-z, 0-9 and -", "Use the name that the plugin gives itself.")
+			schema.Suggest(string(e.Kind), "kinds of plugins", []string{string(plugin.KindStorage)}))
+	case !pluginName.MatchString(e.Name):
+		l.fail(b.LabelRanges[1], "the name of a plugin is at most 64 of a-z, 0-9 and _, a letter first", "Use the name that the plugin gives itself.")
 	case l.builtIn(e.Kind, e.Name) != nil:
 		l.fail(b.LabelRanges[1], fmt.Sprintf("plugin %q is built in", e.Name), "Leave this block out, or use a plugin of another name.")
 	}
@@ -148,21 +152,7 @@ func (l *loader) nameExternal(b *hcl.Block, e External) {
 	}
 }
 
-func parseChecksum(text string) (sum [32]byte, ok bool) {
-	digits, ok := strings.CutPrefix(text, "sha256:")
-	if !ok || len(digits) != hex.EncodedLen(len(sum)) {
-		return sum, false
-	}
-	_, err := hex.Decode(sum[:], []byte(digits))
-	return sum, err == nil
-}
-
-var serverName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
-
-func (l *loader) servers(blocks hcl.Blocks, top hcl.Range, cfg *Config) (servers []Server) {
-	if len(blocks) == 0 {
-		l.fail(top, "no server block", `Add server "main" {}.`)
-	}
+func (l *loader) servers(blocks hcl.Blocks, cfg *Config) (servers []Server) {
 	lines := make(map[string]int)
 	for _, b := range blocks {
 		name := b.Labels[0]
@@ -176,14 +166,18 @@ func (l *loader) servers(blocks hcl.Blocks, top hcl.Range, cfg *Config) (servers
 			lines[name] = b.DefRange.Start.Line
 		}
 		sec, kinds := l.open(b.Body, b.DefRange, serverOptions,
-			hcl.BlockHeaderSchema{Type: storageKind, LabelNames: []string{"name"}})
-		servers = append(servers, Server{
+			hcl.BlockHeaderSchema{Type: string(plugin.KindStorage), LabelNames: []string{"name"}})
+		server := Server{
 			Name:        name,
 			Description: sec.text("description"),
 			Dir:         filepath.Join(cfg.DataDir, "servers", name),
-			Storage:     l.plugin(storageKind, defaultStorage, kinds, b.DefRange, cfg),
 			Range:       rangeOf(b.DefRange),
-		})
+		}
+		var ok bool
+		if server.Storage, ok = l.plugin(plugin.KindStorage, defaultStorage, kinds, b.DefRange, cfg); ok {
+			l.validate(server, server.Storage)
+		}
+		servers = append(servers, server)
 	}
 	return servers
 }

@@ -109,14 +109,15 @@ type Limits struct {
 
 // External is a plugin that is not built in.
 type External struct {
-	Kind, Name string
-	Path       string
-	// Checksum is the SHA-256 of the file at Path; meaningless with Dev.
-	Checksum [32]byte
+	Kind plugin.Kind
+	Name string
+	Path string
+	// Checksum of the file at Path: "sha256:" and 64 hexadecimal digits. It may
+	// be empty with Dev.
+	Checksum string
 	Args     []string
-	// Dev: the file changes, do not check it.
-	Dev   bool
-	Range Range // header of the block
+	Dev      bool  // the file changes; its checksum is not checked
+	Range    Range // header of the block
 }
 
 // Server is one hosted server.
@@ -131,15 +132,14 @@ type Server struct {
 // Plugins says which plugins there are, and what they take.
 type Plugins struct {
 	// BuiltIn plugins need no block of their own in the file.
-	BuiltIn []BuiltIn
+	BuiltIn []plugin.Description
 	// Describe asks an external plugin for its schema. It is called once for
 	// every external plugin that a server uses, and its error is shown to the
 	// operator. Nil: files that use external plugins are refused.
 	Describe func(External) (plugin.Schema, error)
-}
-
-// BuiltIn is a plugin that is part of the relay.
-type BuiltIn struct {
-	Kind, Name string
-	Schema     plugin.Schema
+	// Validate asks a plugin for faults that its schema can not express. It is
+	// called for every block whose body keeps the schema. Faults that it returns
+	// as [plugin.Diagnostics] are shown where they are, any other error at the
+	// header of the block. May be nil.
+	Validate func(Server, PluginConfig) error
 }

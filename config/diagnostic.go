@@ -18,6 +18,7 @@ import (
 const (
 	maxDiagnostics = 50
 	maxSourceLine  = 160 // characters
+	maxText        = 600 // characters of a summary or a hint
 )
 
 // Error is what [Load] returns for a file that was read and is not valid. It
@@ -65,7 +66,10 @@ func (d Diagnostic) String() string {
 	if d.Block != "" {
 		fmt.Fprintf(&b, ", in %s", d.Block)
 	}
-	fmt.Fprintf(&b, ":\n  %d: %s", d.Range.Line, d.Source)
+	fmt.Fprintf(&b, ":\n  %d:", d.Range.Line)
+	if d.Source != "" {
+		fmt.Fprintf(&b, " %s", d.Source)
+	}
 	if d.Hint != "" {
 		fmt.Fprintf(&b, "\n  hint: %s", d.Hint)
 	}
@@ -128,10 +132,10 @@ func (doc *document) diagnostic(d *hcl.Diagnostic) Diagnostic {
 		hint = functionHints[call.CalledFunctionName()]
 	}
 	return Diagnostic{
-		Summary: summary,
-		Hint:    hint,
+		Summary: printable(summary, maxText),
+		Hint:    printable(hint, maxText),
 		Range:   rangeOf(at),
-		Block:   doc.blocks(at.Start),
+		Block:   doc.blocks(at),
 		Source:  doc.line(at.Start),
 	}
 }
@@ -145,13 +149,14 @@ func (doc *document) subject(d *hcl.Diagnostic) hcl.Range {
 	return *d.Subject
 }
 
-// blocks names the blocks around a position.
-func (doc *document) blocks(pos hcl.Pos) string {
-	if doc.file == nil {
+// blocks names the blocks around a place. What is wrong with the file as a whole
+// is in none, even if the file starts with a block.
+func (doc *document) blocks(at hcl.Range) string {
+	if doc.file == nil || at.End.Byte == 0 {
 		return ""
 	}
 	var names []string
-	for _, block := range doc.file.BlocksAtPos(pos) {
+	for _, block := range doc.file.BlocksAtPos(at.Start) {
 		name := block.Type
 		for _, label := range block.Labels {
 			name += fmt.Sprintf(" %q", label)
@@ -161,20 +166,22 @@ func (doc *document) blocks(pos hcl.Pos) string {
 	return strings.Join(names, ", ")
 }
 
-// line returns the line of a position in a form that is safe to print.
+// line returns the line of a position.
 func (doc *document) line(pos hcl.Pos) string {
 	at := min(max(pos.Byte, 0), len(doc.src))
 	start := bytes.LastIndexByte(doc.src[:at], '\n') + 1
 	line, _, _ := bytes.Cut(doc.src[start:], []byte("\n"))
-	line = bytes.TrimRight(line, "\r \t")
+	return printable(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
+}
+
+// printable makes text safe to show on a terminal, and at most limit characters
+// long: it comes from a file or from a plugin.
+func printable(text string, limit int) string {
 	var b strings.Builder
-	for n := 0; len(line) > 0; n++ {
-		if n == maxSourceLine {
-			b.WriteString("…")
-			break
+	for n, r := range text {
+		if n >= limit && utf8.RuneCountInString(text[:n]) >= limit {
+			return b.String() + "…"
 		}
-		r, size := utf8.DecodeRune(line)
-		line = line[size:]
 		if r != '\t' && !unicode.IsPrint(r) {
 			r = utf8.RuneError
 		}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -82,11 +83,13 @@ func (l *loader) load(body *hclsyntax.Body) *Config {
 
 	cfg := &Config{DataDir: l.path(top, "data_dir")}
 	usable := l.directory(top.at("data_dir"), cfg.DataDir, true)
-	cfg.Network = l.network(of["network"], top.header, cfg.DataDir)
+	cfg.Network = l.network(of["network"], cfg.DataDir)
 	cfg.Log = l.log(l.single(of["log"], logOptions))
 	cfg.Limits = l.limits(l.single(of["limits"], limitOptions))
 	cfg.Plugins = l.externals(of["plugin"])
-	cfg.Servers = l.servers(of["server"], top.header, cfg)
+	cfg.Servers = l.servers(of["server"], cfg)
+	l.present(body, "network", `Add network "tor" {}.`)
+	l.present(body, "server", `Add server "main" {}.`)
 	if usable {
 		for i, s := range cfg.Servers {
 			l.directory(of["server"][i].DefRange, s.Dir, true)
@@ -121,6 +124,14 @@ func (l *loader) single(blocks hcl.Blocks, s plugin.Schema) section {
 	sec, _ := l.open(blocks[0].Body, blocks[0].DefRange, s)
 	l.once(blocks)
 	return sec
+}
+
+// present complains of a file without a block of a type. One that is there but
+// wrong is complained of elsewhere.
+func (l *loader) present(body *hclsyntax.Body, kind, hint string) {
+	if !slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind }) {
+		l.fail(body.MissingItemRange(), fmt.Sprintf("no %s block", kind), hint)
+	}
 }
 
 // once complains of every block but the first.

@@ -16,7 +16,9 @@ import (
 // testPlugins has one plugin with every feature of a schema built in, and
 // describes any external one in the same way.
 var testPlugins = Plugins{
-	BuiltIn: []BuiltIn{{Kind: "storage", Name: "bolt", Schema: testSchema}},
+	BuiltIn: []plugin.Description{{
+		Kind: plugin.KindStorage, Name: "bolt", Version: "1", Doc: "Keeps messages in one file.", Schema: testSchema,
+	}},
 	Describe: func(External) (plugin.Schema, error) {
 		return testSchema, nil
 	},
@@ -157,7 +159,7 @@ func TestEverything(t *testing.T) {
 
 	wantExternal := External{
 		Kind: "storage", Name: "sqlite", Path: filepath.Join(dir, "bin/sqlite"),
-		Checksum: [32]byte{31: 0xff}, Args: []string{"-v"}, Range: cfg.Plugins[0].Range,
+		Checksum: "sha256:00000000000000000000000000000000000000000000000000000000000000ff", Args: []string{"-v"}, Range: cfg.Plugins[0].Range,
 	}
 	storage := cfg.Servers[0].Storage
 	got, err := testSchema.Decode(storage.Msgpack)

@@ -42,9 +42,9 @@ var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 
 var limitOptions = plugin.Schema{Attributes: []plugin.Attribute{
 	limit(plugin.Int, "connections", "4096", 1, 1<<16,
-		"Connections that are open at once. At the limit, new ones are closed at once."),
+		"Connections that are open at once at each of the two onion services of a server. At the limit, new ones are closed."),
 	limit(plugin.Int, "connections_per_second", "100", 1, 100_000,
-		"Connections accepted in a second. Those above it wait in the queue of the network."),
+		"Connections that each onion service accepts in a second. Those above it wait until they are accepted."),
 	limit(plugin.Duration, "handshake_timeout", "30s", int64(time.Second), int64(10*time.Minute),
 		"Time for each step until a client is authenticated. A client that takes longer is closed."),
 	limit(plugin.Duration, "idle_timeout", "2h", int64(time.Minute), int64(7*24*time.Hour),
@@ -54,9 +54,9 @@ var limitOptions = plugin.Schema{Attributes: []plugin.Attribute{
 	limit(plugin.Int, "queue_records", "8192", 256, 1<<20,
 		"Posts of all connections that wait to be stored. A post that finds no room before post_timeout is refused."),
 	limit(plugin.Bytes, "queue_bytes", "64MiB", 1<<20, 16<<30,
-		"Size of the posts that wait to be stored. The answer at the limit is that of queue_records."),
+		"Memory of the posts that wait to be stored. The answer at the limit is that of queue_records."),
 	limit(plugin.Duration, "post_timeout", "10s", int64(100*time.Millisecond), int64(10*time.Minute),
-		"Time after which a post that is not stored is refused; its author may try again."),
+		"Time that a post waits for room in the queue, and again for the storage plugin. A post that waits longer is refused; its author may try again."),
 	limit(plugin.Int, "token_batches_per_second", "100", 1, 100_000,
 		"Batches of tokens signed in a second, each for one proof of work. Requests above it wait until handshake_timeout, then they are closed."),
 	limit(plugin.Int, "token_batch", "150", 1, 150,
@@ -91,9 +91,6 @@ var externalOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 func limit(t plugin.Type, name, def string, min, max int64, doc string) plugin.Attribute {
 	return plugin.Attribute{Name: name, Type: t, Default: def, Min: &min, Max: &max, Doc: doc}
 }
-
-// storageKind is the only kind of plugin that servers have.
-const storageKind = "storage"
 
 // defaultStorage is the plugin of a server without a storage block.
 const defaultStorage = "bolt"

@@ -12,7 +12,8 @@ import (
 
 // PluginConfig is the use of a plugin by a server.
 type PluginConfig struct {
-	Kind, Name string
+	Kind plugin.Kind
+	Name string
 	// External is the block that declares the plugin; nil if it is built in.
 	External *External
 	// Schema is the schema that the body of the block was checked against.
@@ -41,17 +42,21 @@ func (p *PluginConfig) locate(path []string) hcl.Range {
 // Diagnose returns what a plugin found wrong with its configuration in the form
 // of all other errors of the file; nil if there is nothing.
 func (p *PluginConfig) Diagnose(faults plugin.Diagnostics) error {
-	var diags hcl.Diagnostics
+	return p.doc.failure(p.diagnose(faults))
+}
+
+func (p *PluginConfig) diagnose(faults plugin.Diagnostics) (diags hcl.Diagnostics) {
 	for _, f := range faults {
 		diags = append(diags, complain(p.locate(f.Path), f.Summary, f.Detail)...)
 	}
-	return p.doc.failure(diags)
+	return diags
 }
 
 // plugin decodes the block, of the given kind, with which a server says which
-// plugin it uses; without one it is the default.
-func (l *loader) plugin(kind, name string, blocks hcl.Blocks, server hcl.Range, cfg *Config) PluginConfig {
-	p := PluginConfig{Kind: kind, Name: name, header: server, doc: l.doc}
+// plugin it uses; without one it is the default. It is not ok if there are
+// errors in it.
+func (l *loader) plugin(kind plugin.Kind, name string, blocks hcl.Blocks, server hcl.Range, cfg *Config) (p PluginConfig, ok bool) {
+	p = PluginConfig{Kind: kind, Name: name, header: server, doc: l.doc}
 	body, label := hcl.EmptyBody(), server
 	if len(blocks) > 0 {
 		l.once(blocks)
@@ -61,9 +66,8 @@ func (l *loader) plugin(kind, name string, blocks hcl.Blocks, server hcl.Range, 
 	}
 	p.Range = rangeOf(p.header)
 
-	var ok bool
 	if p.Schema, p.External, ok = l.find(kind, p.Name, label, cfg); !ok {
-		return p
+		return p, false
 	}
 	value, _, diags := schema.Decode(body, p.Schema, l.eval)
 	for _, d := range diags {
@@ -72,18 +76,30 @@ func (l *loader) plugin(kind, name string, blocks hcl.Blocks, server hcl.Range, 
 		}
 	}
 	if l.diags = append(l.diags, diags...); diags.HasErrors() {
-		return p
+		return p, false
 	}
-	encoded, err := p.Schema.Encode(value)
-	if err != nil {
+	var err error
+	if p.Msgpack, err = p.Schema.Encode(value); err != nil {
 		l.fail(p.header, err.Error(), "")
 	}
-	p.Msgpack = encoded
-	return p
+	return p, err == nil
+}
+
+// validate asks a plugin for faults that its schema can not express.
+func (l *loader) validate(server Server, p PluginConfig) {
+	if l.plugins.Validate == nil {
+		return
+	}
+	err := l.plugins.Validate(server, p)
+	if faults, ok := errors.AsType[plugin.Diagnostics](err); ok {
+		l.diags = append(l.diags, p.diagnose(faults)...)
+	} else if err != nil {
+		l.fail(p.header, fmt.Sprintf("plugin %q refuses its configuration: %v", p.Name, err), "")
+	}
 }
 
 // find looks a plugin up by its name, which stands at label.
-func (l *loader) find(kind, name string, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+func (l *loader) find(kind plugin.Kind, name string, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
 	if b := l.builtIn(kind, name); b != nil {
 		return b.Schema, nil, true
 	}
@@ -98,12 +114,12 @@ func (l *loader) find(kind, name string, label hcl.Range, cfg *Config) (s plugin
 		}
 	}
 	l.fail(label, fmt.Sprintf("unknown %s plugin %.80q", kind, name),
-		schema.Suggest(name, kind+" plugins", known)+
+		schema.Suggest(name, string(kind)+" plugins", known)+
 			fmt.Sprintf(" Others need a block: plugin %q \"NAME\" { … }.", kind))
 	return s, nil, false
 }
 
-func (l *loader) builtIn(kind, name string) *BuiltIn {
+func (l *loader) builtIn(kind plugin.Kind, name string) *plugin.Description {
 	for i := range l.plugins.BuiltIn {
 		if b := &l.plugins.BuiltIn[i]; b.Kind == kind && b.Name == name {
 			return b
@@ -113,7 +129,7 @@ func (l *loader) builtIn(kind, name string) *BuiltIn {
 }
 
 // named lists the built-in plugins of a kind.
-func (l *loader) named(kind string) (names []string) {
+func (l *loader) named(kind plugin.Kind) (names []string) {
 	for _, b := range l.plugins.BuiltIn {
 		if b.Kind == kind {
 			names = append(names, b.Name)

@@ -17,12 +17,13 @@
 package schema
 
 import (
-	"strings"
+	"errors"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -63,26 +64,24 @@ func specOf(s plugin.Schema) hcldec.ObjectSpec {
 }
 
 // attrSpec reads an attribute as it is written, checks it and then makes the
-// wire value of it. A missing attribute is left to the check as well, since
-// hcldec takes `name = null` for one that is there.
+// wire value of it. Types and missing attributes are left to the check:
+// hcldec takes a number for a string, and null for a value that is there.
 func attrSpec(a plugin.Attribute) hcldec.Spec {
 	return &hcldec.TransformFuncSpec{
 		Wrapped: &hcldec.ValidateSpec{
-			Wrapped: &hcldec.AttrSpec{Name: a.Name, Type: writtenType(a.Type)},
+			Wrapped: &hcldec.AttrSpec{Name: a.Name, Type: cty.DynamicPseudoType},
 			Func: func(written cty.Value) hcl.Diagnostics {
 				if _, err := valueOf(a, written); err != nil {
-					return hcl.Diagnostics{{
-						Severity: hcl.DiagError,
-						Summary:  about(a.Name, err),
-						Detail:   "Expected " + Accepts(a) + ".",
-					}}
+					return hcl.Diagnostics{refusal(a, written)}
 				}
 				return nil
 			},
 		},
 		Func: function.New(&function.Spec{
-			Params: []function.Parameter{{Name: "written", Type: writtenType(a.Type), AllowNull: true}},
-			Type:   function.StaticReturnType(a.Type.CtyType()),
+			Params: []function.Parameter{{
+				Name: "written", Type: cty.DynamicPseudoType, AllowNull: true, AllowDynamicType: true,
+			}},
+			Type: function.StaticReturnType(a.Type.CtyType()),
 			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 				return valueOf(a, args[0])
 			},
@@ -90,35 +89,46 @@ func attrSpec(a plugin.Attribute) hcldec.Spec {
 	}
 }
 
-// about puts a name before an error of package plugin: one that speaks of the
-// value starts with a quote, all others go on from the name.
-func about(name string, err error) string {
-	if text := err.Error(); strings.HasPrefix(text, `"`) {
-		return name + ": " + text
+// refusal says what was expected. It does not show the value, which may come
+// from a file of secrets. The range is left to hcldec.
+func refusal(a plugin.Attribute, written cty.Value) *hcl.Diagnostic {
+	summary := a.Name + " must be " + Accepts(a)
+	if written.IsNull() {
+		summary = a.Name + " is missing"
 	}
-	return name + " " + err.Error()
-}
-
-// writtenType is the type of an attribute as operators write it: durations and
-// sizes are text.
-func writtenType(t plugin.Type) cty.Type {
-	switch t {
-	case plugin.Duration, plugin.Bytes:
-		return cty.String
+	return &hcl.Diagnostic{
+		Severity: hcl.DiagError,
+		Summary:  summary,
+		Detail:   "For example: " + a.Name + " = " + Example(a),
 	}
-	return t.CtyType()
 }
 
 // valueOf turns a written value into the one on the wire.
 func valueOf(a plugin.Attribute, written cty.Value) (cty.Value, error) {
-	switch {
-	case written.IsNull() && a.Default != "":
-		return a.Parse(a.Default)
-	case written.IsNull():
+	if written.IsNull() {
+		if a.Default != "" {
+			return a.Parse(a.Default)
+		}
 		value := cty.NullVal(a.Type.CtyType())
 		return value, a.Check(value)
-	case a.Type == plugin.Duration || a.Type == plugin.Bytes:
-		return a.Parse(written.AsString())
 	}
-	return written, a.Check(written)
+	text := a.Type == plugin.Duration || a.Type == plugin.Bytes
+	want := a.Type.CtyType()
+	if text {
+		want = cty.String
+	}
+	// Text stands for numbers and truth values, so that functions can give
+	// them. The other way round is a mistake, save for a size in bytes.
+	given := written.Type()
+	if want == cty.String && given != cty.String && !(a.Type == plugin.Bytes && given == cty.Number) {
+		return cty.NilVal, errors.New("not a string")
+	}
+	value, err := convert.Convert(written, want)
+	switch {
+	case err != nil:
+		return cty.NilVal, err
+	case text:
+		return a.Parse(value.AsString())
+	}
+	return value, a.Check(value)
 }

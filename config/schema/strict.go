@@ -95,7 +95,7 @@ func Suggest(name, what string, known []string) string {
 	case len(known) == 0:
 		return fmt.Sprintf("There are no %s here.", what)
 	}
-	return fmt.Sprintf("The %s here are %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+	return fmt.Sprintf("Known %s: %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
 }
 
 // distance counts the letters to insert, delete or replace on the way from one

@@ -38,15 +38,51 @@ func Accepts(a plugin.Attribute) string {
 	return text
 }
 
-// Literal writes a value of an attribute, given as in [plugin.Attribute]'s
-// Default, in the syntax of the file; nothing is the zero value.
-func Literal(a plugin.Attribute, text string) string {
-	switch a.Type {
-	case plugin.StringList:
-		return "[]"
-	case plugin.Int, plugin.Bool:
-		return text
+// Default writes the default of an attribute in the syntax of the file; null
+// if it has none.
+func Default(a plugin.Attribute) string {
+	switch {
+	case a.Default == "":
+		return "null"
+	case a.Type == plugin.Int || a.Type == plugin.Bool:
+		return a.Default
 	}
+	return literal(a.Default)
+}
+
+// Example writes a value that an attribute takes.
+func Example(a plugin.Attribute) string {
+	limit := a.Min
+	if limit == nil {
+		limit = a.Max
+	}
+	switch {
+	case a.Default != "":
+		return Default(a)
+	case a.Type == plugin.StringList && len(a.OneOf) > 0:
+		return "[" + literal(a.OneOf[0]) + "]"
+	case len(a.OneOf) > 0:
+		return literal(a.OneOf[0])
+	case a.Type == plugin.Bool:
+		return "true"
+	case a.Type == plugin.StringList:
+		return `["TEXT"]`
+	case a.Type == plugin.String:
+		return literal(strings.ToUpper(a.Name))
+	case a.Type == plugin.Int && limit != nil:
+		return bound(a.Type, *limit)
+	case limit != nil:
+		return literal(bound(a.Type, *limit))
+	case a.Type == plugin.Int:
+		return "1"
+	case a.Type == plugin.Duration:
+		return `"90s"`
+	}
+	return `"64MiB"`
+}
+
+// literal writes a string in quotes.
+func literal(text string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }
 

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// chapter is a block of the file, as the template and the manual show it.
+type chapter struct {
+	header  string // as it is written; empty for the top of the file
+	doc     string
+	options plugin.Schema
+	// optional blocks are there for some, and commented out in the template.
+	optional bool
+}
+
+var chapters = []chapter{{
+	doc:     "At the top of the file, outside of all blocks.",
+	options: fileOptions,
+}, {
+	header:  `network "tor"`,
+	doc:     "Servers are onion services of the Tor network. A file has exactly one network block.",
+	options: torOptions,
+}, {
+	header:   `network "loopback"`,
+	doc:      "Instead of Tor: servers are reached from this machine only, and nothing is hidden. For development and tests.",
+	options:  loopbackOptions,
+	optional: true,
+}, {
+	header:  "log",
+	doc:     "What the relay says while it runs.",
+	options: logOptions,
+}, {
+	header:  "limits",
+	doc:     "What strangers can make one server do. Each limit holds for each server by itself; at a limit the relay does what stands below, and counts it.",
+	options: limitOptions,
+}, {
+	header:   `plugin "storage" "NAME"`,
+	doc:      "A plugin that is not built in, for any number of servers to use. NAME is what the plugin calls itself.",
+	options:  externalOptions,
+	optional: true,
+}}
+
+// serverChapter is the last one: it holds the blocks of plugins.
+var serverChapter = chapter{
+	header:  `server "NAME"`,
+	doc:     "A server: one board with its own address. There may be any number of them, with names of 1 to 64 of a-z, 0-9 and -. The name is that of the server's directory; whoever changes it makes another server.",
+	options: serverOptions,
+}
+
+const templateIntro = `What this relay does. Lines that start with # and a name show an option with its default (null: not set); ` +
+	`take the # away to change it. "cwtch-relay validate" checks this file without starting anything.
+
+Durations are written "90s", "10m" or "1h30m", sizes "512KiB", "64MiB" or "2GiB". Relative paths start at the directory of this file. ` +
+	`env("NAME") stands for a variable of the environment, file("path") for the content of a file; use them for secrets.`
+
+// Template returns a configuration that works as it is, in which every option
+// is shown with its default and explained. Taking away the # in front of any of
+// them changes nothing.
+func Template(builtIn []plugin.Description) string {
+	var t template
+	t.comment(templateIntro)
+	for _, c := range chapters {
+		t.line("")
+		if c.header == "" {
+			t.options(c.options)
+			continue
+		}
+		t.comment(c.doc)
+		t.block(c.header, c.optional, func(t *template) { t.options(c.options) })
+	}
+	t.line("")
+	t.comment(serverChapter.doc)
+	t.block(`server "main"`, false, func(t *template) {
+		t.options(serverChapter.options)
+		for _, b := range builtIn {
+			t.line("")
+			t.comment(b.Doc)
+			t.block(fmt.Sprintf("%s %q", b.Kind, b.Name), b.Name != defaultStorage, func(t *template) { t.options(b.Schema) })
+		}
+	})
+	return t.String()
+}
+
+// template is a file that is being written.
+type template struct {
+	strings.Builder
+	prefix string // of each line
+}
+
+func (t *template) line(text string) {
+	t.WriteString(strings.TrimRight(t.prefix+text, " ") + "\n")
+}
+
+// comment writes a text in lines of about 80 characters.
+func (t *template) comment(text string) {
+	for paragraph := range strings.SplitSeq(text, "\n") {
+		line := "#"
+		for word := range strings.FieldsSeq(paragraph) {
+			if len(t.prefix)+len(line)+1+len(word) > 80 && line != "#" {
+				t.line(line)
+				line = "#"
+			}
+			line += " " + word
+		}
+		t.line(line)
+	}
+}
+
+// block writes a block, and # and a space in front of all of it if it is
+// commented out.
+func (t *template) block(header string, out bool, body func(*template)) {
+	outer := t.prefix
+	if out {
+		t.prefix += "# "
+	}
+	inner := t.prefix
+	t.line(header + " {")
+	t.prefix = inner + "  "
+	body(t)
+	t.prefix = inner
+	t.line("}")
+	t.prefix = outer
+}
+
+func (t *template) options(s plugin.Schema) {
+	for i, a := range s.Attributes {
+		if i > 0 {
+			t.line("")
+		}
+		t.comment(explain(a))
+		switch {
+		case a.Required:
+			t.line(a.Name + " = " + schema.Example(a))
+		default:
+			t.line("#" + a.Name + " = " + schema.Default(a))
+		}
+	}
+	for _, b := range s.Blocks {
+		t.line("")
+		if b.Doc != "" {
+			t.comment(b.Doc)
+		}
+		t.block(nestedHeader(b), true, func(t *template) { t.options(b.Schema) })
+	}
+}
+
+// explain is what an option does and takes; that it takes a string or a truth
+// value can be seen.
+func explain(a plugin.Attribute) string {
+	accepts := schema.Accepts(a)
+	plain := a.Type == plugin.Bool || a.Type == plugin.String && len(a.OneOf) == 0
+	if plain && a.Doc != "" {
+		return a.Doc
+	}
+	return strings.TrimSpace(a.Doc + " " + strings.ToUpper(accepts[:1]) + accepts[1:] + ".")
+}
+
+func nestedHeader(b plugin.Block) string {
+	if b.Labelled {
+		return b.Name + ` "NAME"`
+	}
+	return b.Name
+}

@@ -1,0 +1,75 @@
+package config
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// The parts of the manual that no table holds.
+//
+//go:embed manual.md
+var manualIntro string
+
+// Markdown returns docs/configuration.md, with the options of the given
+// plugins.
+func Markdown(builtIn []plugin.Description) string {
+	var b strings.Builder
+	b.WriteString(manualIntro)
+	for _, c := range append(chapters[:len(chapters):len(chapters)], serverChapter) {
+		title := "Top of the file"
+		if c.header != "" {
+			title = "`" + c.header + "`"
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title, c.doc)
+		writeOptions(&b, c.options, title)
+	}
+	b.WriteString("\nA server keeps its messages with the plugin that its `storage` block names; without such a block that is `storage \"" +
+		defaultStorage + "\"` with its defaults.\n")
+	for _, p := range builtIn {
+		title := fmt.Sprintf("`%s %q`", p.Kind, p.Name)
+		fmt.Fprintf(&b, "\n## %s\n\n%s Built in; the block stands in a `server` block.\n", title, p.Doc)
+		writeOptions(&b, p.Schema, title)
+	}
+	return b.String()
+}
+
+// writeOptions writes the table of a schema and those of the blocks in it.
+func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
+	if len(s.Attributes) > 0 {
+		b.WriteString("\n| option | value | default | |\n|---|---|---|---|\n")
+	}
+	for _, a := range s.Attributes {
+		def := "not set"
+		switch {
+		case a.Required:
+			def = "required"
+		case a.Default != "":
+			def = "`" + schema.Default(a) + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.Name, cell(schema.Accepts(a)), cell(def), cell(a.Doc))
+	}
+	for _, block := range s.Blocks {
+		inner := "`" + nestedHeader(block) + "` in " + title
+		fmt.Fprintf(b, "\n### %s\n", inner)
+		text := block.Doc
+		switch {
+		case block.Repeated:
+			text += " It may be there any number of times."
+		case block.Labelled:
+			text += " It may be there any number of times, each with a name of its own."
+		}
+		if text = strings.TrimSpace(text); text != "" {
+			fmt.Fprintf(b, "\n%s\n", text)
+		}
+		writeOptions(b, block.Schema, inner)
+	}
+}
+
+// cell makes text fit a cell of a table.
+func cell(text string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
+}

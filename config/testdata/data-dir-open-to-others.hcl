@@ -1,0 +1,8 @@
+data_dir = "open"
+network "tor" {}
+server "main" {}
+----------
+error: other users can write to the directory DIR/open (mode 0777)
+  on server.hcl line 1, column 12:
+  1: data_dir = "open"
+  hint: Close it: chmod 0700 DIR/open

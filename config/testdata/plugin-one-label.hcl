@@ -1,0 +1,10 @@
+network "tor" {}
+server "main" {}
+plugin "storage" {
+  path = "x"
+}
+----------
+error: missing name for plugin
+  on server.hcl line 3, column 18, in plugin "storage":
+  3: plugin "storage" {
+  hint: All plugin blocks must have 2 labels (kind, name).
