@@ -101,7 +101,7 @@ func TestValidate(t *testing.T) {
 		}
 		return plugin.Invalid("Not this file", "Write another.", "path")
 	}
-	_, err := Load(write(t, strings.Replace(nested, "network", "netwrok", 1)), plugins)
+	_, err := Load(write(t, strings.Replace(nested, "network", "net", 1)), plugins)
 	failure, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("the error is %v", err)
@@ -110,7 +110,7 @@ func TestValidate(t *testing.T) {
 	for _, d := range failure.Diagnostics {
 		got = append(got, d.Summary)
 	}
-	want := `no network block; unknown block "netwrok"; not this file; plugin "bolt" refuses its configuration: no reason given`
+	want := `no network block; unknown block "net"; not this file; plugin "bolt" refuses its configuration: no reason given`
 	if strings.Join(got, "; ") != want {
 		t.Errorf("got %q", got)
 	}
