@@ -37,7 +37,8 @@
 // # Bytes
 //
 // Signatures and ciphertexts are opaque and may be empty; nil and empty are the
-// same. The ID of a record is taken as given: the store does not compute it.
+// same. The relay has computed the ID of a record, with [NewID]; a store takes
+// it as given and may rely on equal IDs meaning equal bytes.
 //
 // # Proof
 //

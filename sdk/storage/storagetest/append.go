@@ -1,0 +1,169 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+var appendChecks = []check{
+	{"Ordered", "sequence numbers start at 1, rise by one with every stored envelope and are never reused within an Epoch", checkOrder},
+	{"Idempotent", "an envelope is stored once, however often it is appended", checkIdempotence},
+	{"SameSignature", "ID: signature and ciphertext together", checkSameSignature},
+	{"WithinBatch", "a record meets what the records before it in the batch did", checkWithinBatch},
+	{"EmptyBatch", "no records are no error and no outcomes", checkEmptyBatch},
+	{"EmptyBytes", "signatures and ciphertexts are opaque and may be empty; nil and empty are the same", checkEmptyBytes},
+	{"Largest", "a store refuses what exceeds the limits, and nothing else", checkLargest},
+	{"TooLarge", "a store refuses what exceeds the limits with ErrTooLarge and changes nothing", checkTooLarge},
+	{"RecordsBelongToCaller", "the records and what they point to belong to the caller and are not to be kept or changed after the call", checkRecordsBelongToCaller},
+	{"EndedContext", "a method that is called with a context that has ended returns its error and does nothing", checkEndedContext},
+}
+
+func checkOrder(f *fixture) {
+	var all []storage.Record
+	for _, n := range []int{1, 3, 64, 1, 130} {
+		batch := newRecords(n, 40)
+		for i, o := range f.append(batch...) {
+			if want := stored(storage.Seq(len(all) + i + 1)); o != want {
+				f.Fatalf("record %d of a batch after %d: %v at %d, want %v at %d", i, len(all), o.Status, o.Seq, want.Status, want.Seq)
+			}
+		}
+		all = append(all, batch...)
+		f.holds(all...)
+	}
+}
+
+func checkIdempotence(f *fixture) {
+	a, b, c := newRecord(100), newRecord(100), newRecord(100)
+	f.expect([]storage.Record{a, b}, stored(1), stored(2))
+	f.expect([]storage.Record{a, b}, duplicate(1), duplicate(2))
+	f.expect([]storage.Record{b, c, a}, duplicate(2), stored(3), duplicate(1))
+	later := a
+	later.Born++
+	f.expect([]storage.Record{later}, duplicate(1))
+	f.holds(a, b, c)
+}
+
+func checkSameSignature(f *fixture) {
+	signature := []byte("a signature that strangers know")
+	a, b := signed(signature, 100), signed(signature, 100)
+	f.expect([]storage.Record{a, b}, stored(1), stored(2))
+	f.expect([]storage.Record{b, a}, duplicate(2), duplicate(1))
+	f.holds(a, b)
+}
+
+func checkWithinBatch(f *fixture) {
+	a, b, c := newRecord(100), newRecord(100), newRecord(100)
+	x, y, z := newToken(), newToken(), newToken()
+	f.expect([]storage.Record{
+		paid(a, x), paid(a, x), a, paid(b, x), paid(a, y), paid(b, y), paid(a, y), paid(b, z), b, c,
+	}, stored(1), replayed(1), duplicate(1), spent, duplicate(1), spent, replayed(1), stored(2), duplicate(2), stored(3))
+	f.holds(a, b, c)
+}
+
+func checkEmptyBatch(f *fixture) {
+	f.append(newRecord(100))
+	f.unchanged(func() {
+		f.append()
+		f.append([]storage.Record{}...)
+	})
+}
+
+func checkEmptyBytes(f *fixture) {
+	all := []storage.Record{
+		signed(nil, 20), signed([]byte("no ciphertext"), 0), signed(nil, 0), signed([]byte{0}, 0), signed(nil, 1),
+	}
+	f.append(all...)
+	f.holds(all...)
+	again := slices.Clone(all[:3])
+	again[0].Signature, again[1].Ciphertext = []byte{}, []byte{}
+	again[2].Signature, again[2].Ciphertext = []byte{}, nil
+	f.expect(again, duplicate(1), duplicate(2), duplicate(3))
+	if seq, err := f.store.Find(f.Context(), []byte{}); seq != 1 || err != nil {
+		f.Errorf("find the empty signature: %d, %v, want 1", seq, err)
+	}
+}
+
+func checkLargest(f *fixture) {
+	all := []storage.Record{newRecord(storage.MaxEnvelope), signed(make([]byte, storage.MaxEnvelope), 0)}
+	f.append(all[0])
+	f.append(all[1])
+	for _, batch := range [][]storage.Record{
+		newRecords(storage.MaxBatch, storage.MaxBatchBytes/storage.MaxBatch),
+		newRecords(storage.MaxBatchBytes/storage.MaxEnvelope, storage.MaxEnvelope),
+	} {
+		f.append(batch...)
+		all = append(all, batch...)
+	}
+	f.holds(all...)
+}
+
+func checkTooLarge(f *fixture) {
+	f.append(newRecord(100))
+	long := storage.MaxBatchBytes/storage.MaxBatch + 1
+	for name, batch := range map[string][]storage.Record{
+		"too many records":   newRecords(storage.MaxBatch+1, 16),
+		"too many bytes":     newRecords(storage.MaxBatch, long),
+		"a large ciphertext": {newRecord(100), newRecord(storage.MaxEnvelope + 1)},
+		"a large signature":  {signed(make([]byte, storage.MaxEnvelope+1), 0)},
+		"a large sum":        {signed(make([]byte, 1+storage.MaxEnvelope/2), storage.MaxEnvelope/2)},
+	} {
+		batch[0].Nullifier = newToken()
+		f.unchanged(func() {
+			if outcomes, err := f.store.Append(f.Context(), batch); !errors.Is(err, storage.ErrTooLarge) {
+				f.Errorf("%s: %d outcomes and error %v, want ErrTooLarge", name, len(outcomes), err)
+			}
+		})
+	}
+}
+
+func checkRecordsBelongToCaller(f *fixture) {
+	batch := []storage.Record{paid(newRecord(100), newToken()), paid(newRecord(100), newToken())}
+	kept := slices.Clone(batch)
+	for i := range batch {
+		batch[i].Signature = slices.Clone(batch[i].Signature)
+		batch[i].Ciphertext = slices.Clone(batch[i].Ciphertext)
+		token := *batch[i].Nullifier
+		batch[i].Nullifier = &token
+	}
+	outcomes := f.append(batch...)
+	for i := range batch {
+		if !same(storage.Entry{ID: batch[i].ID, Born: batch[i].Born, Signature: batch[i].Signature, Ciphertext: batch[i].Ciphertext}, kept[i]) || *batch[i].Nullifier != *kept[i].Nullifier {
+			f.Errorf("append changed record %d", i)
+		}
+		clear(batch[i].Signature)
+		clear(batch[i].Ciphertext)
+		clear(batch[i].Nullifier[:])
+	}
+	clear(batch)
+	f.append(newRecord(100)) // may use the space of the batch before
+	f.expect(kept, replayed(outcomes[0].Seq), replayed(outcomes[1].Seq))
+	if got := f.log(); !same(got[0], kept[0]) || !same(got[1], kept[1]) {
+		f.Error("the log changed with the slices of the caller")
+	}
+}
+
+func checkEndedContext(f *fixture) {
+	a := paid(newRecord(100), newToken())
+	f.append(a)
+	calls := map[string]func(context.Context) error{
+		"info":   func(ctx context.Context) error { _, err := f.store.Info(ctx); return err },
+		"append": func(ctx context.Context) error { _, err := f.store.Append(ctx, newRecords(2, 100)); return err },
+		"log":    func(ctx context.Context) error { _, err := f.store.Log(ctx, storage.LogRequest{}); return err },
+		"find":   func(ctx context.Context) error { _, err := f.store.Find(ctx, a.Signature); return err },
+	}
+	f.unchanged(func() {
+		for name, call := range calls {
+			if err := call(canceled); !errors.Is(err, context.Canceled) {
+				f.Errorf("%s: %v, want the error of the context", name, err)
+			}
+		}
+	})
+	for name, call := range calls {
+		if err := call(f.Context()); err != nil {
+			f.Errorf("%s after a call that was given up: %v", name, err)
+		}
+	}
+}

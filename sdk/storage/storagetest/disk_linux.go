@@ -1,0 +1,68 @@
+package storagetest
+
+import (
+	"fmt"
+	"os/signal"
+	"syscall"
+	"testing"
+)
+
+// smallDisk is a directory in which little can be written.
+type smallDisk struct {
+	dir string
+	// ofProcess: a process keeps the limit it was started with, so that it must
+	// be started again after grow.
+	ofProcess bool
+	size      uint64
+	limit     func(size uint64) error
+}
+
+// newSmallDisk makes a file system in memory, or where that is not allowed,
+// limits the size of files that this process and those it starts write.
+func newSmallDisk(tb testing.TB, size uint64) *smallDisk {
+	tb.Helper()
+	d := &smallDisk{dir: tb.TempDir(), size: size}
+	options := func(size uint64) string { return fmt.Sprintf("size=%d,mode=0700", size) }
+	if syscall.Mount("tmpfs", d.dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, options(size)) == nil {
+		tb.Cleanup(func() {
+			if err := syscall.Unmount(d.dir, syscall.MNT_DETACH); err != nil {
+				tb.Errorf("unmount %s: %v", d.dir, err)
+			}
+		})
+		d.limit = func(size uint64) error { return syscall.Mount("", d.dir, "", syscall.MS_REMOUNT, options(size)) }
+		return d
+	}
+	d.limitFiles(tb)
+	return d
+}
+
+func (d *smallDisk) limitFiles(tb testing.TB) {
+	tb.Helper()
+	d.ofProcess = true
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		tb.Fatal(err)
+	}
+	d.limit = func(size uint64) error {
+		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: before.Max})
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	tb.Cleanup(func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+			tb.Errorf("lift the limit of file sizes: %v", err)
+		}
+		signal.Reset(syscall.SIGXFSZ)
+	})
+	if err := d.limit(d.size); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// grow makes room.
+func (d *smallDisk) grow(tb testing.TB, more uint64) {
+	tb.Helper()
+	d.size += more
+	if err := d.limit(d.size); err != nil {
+		tb.Fatalf("make room: %v", err)
+	}
+}

@@ -1,0 +1,70 @@
+package storagetest
+
+import (
+	"errors"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+var failureChecks = []check{
+	{"Killed", "a batch is applied whole or not at all; every outcome that Append reported survives the death of the process", checkKilled},
+	{"Full", "ErrFull: nothing was stored; the store goes on serving reads and accepts appends again once there is room", checkFull},
+}
+
+// smallDiskBytes is the room that checkFull begins with and adds each time.
+const smallDiskBytes = 24 << 20
+
+// checkFull fills the disk, and makes room, a few times.
+func checkFull(f *fixture) {
+	if !f.opener.Disk {
+		f.Skip("the store is not on a disk of the test")
+	}
+	f.close()
+	disk := newSmallDisk(f, smallDiskBytes)
+	f.dir = disk.dir
+	f.reopen()
+	w := newTwin(f)
+	for range 3 {
+		refused := w.fill()
+		w.agree()
+		first := w.record(1)
+		f.found(first.Signature, 1)
+		if err := w.try(refused); err != nil && !errors.Is(err, storage.ErrFull) {
+			f.Fatalf("append to a full store: %v, want ErrFull", err)
+		}
+		w.agree()
+
+		disk.grow(f, smallDiskBytes)
+		err := w.try(refused)
+		if errors.Is(err, storage.ErrFull) && disk.ofProcess {
+			f.reopen()
+			err = w.try(refused)
+		}
+		if err != nil {
+			f.Fatalf("append when there is room again: %v", err)
+		}
+		w.agree()
+	}
+	f.reopen()
+	w.agree()
+}
+
+// fill appends until the disk is full, and returns the batch that was refused.
+func (w *twin) fill() []storage.Record {
+	w.Helper()
+	for size := 0; size < 8*smallDiskBytes; {
+		batch := newRecords(8, storage.MaxEnvelope)
+		for i := range batch {
+			batch[i].Nullifier = newToken()
+			size += storage.MaxEnvelope
+		}
+		switch err := w.try(batch); {
+		case errors.Is(err, storage.ErrFull):
+			return batch
+		case err != nil:
+			w.Fatalf("append to a store that is getting full: %v, want ErrFull", err)
+		}
+	}
+	w.Fatal("the disk never became full; is the store in the directory that it was given?")
+	return nil
+}

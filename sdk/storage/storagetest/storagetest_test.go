@@ -1,0 +1,49 @@
+package storagetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// memories opens one Memory for each directory, for the length of a test.
+func memories(wrap func(*Memory) storage.Store) Opener {
+	stores := make(map[string]storage.Store)
+	return Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+		store, ok := stores[dir]
+		if !ok {
+			store = wrap(NewMemory())
+			stores[dir] = store
+		}
+		return &plugintest.Opened{Store: store, Close: store.Close}, nil
+	}}
+}
+
+func TestMemory(t *testing.T) {
+	Run(t, memories(func(m *Memory) storage.Store { return m }))
+}
+
+// TestSharedMemory appends to one Memory as two relays would.
+func TestSharedMemory(t *testing.T) {
+	m := NewMemory()
+	seen := make(chan storage.Seq)
+	go func() {
+		seq, err := m.Watch(context.Background(), 0)
+		if err != nil {
+			t.Error(err)
+		}
+		seen <- seq
+	}()
+	batch := newRecords(2, 100)
+	for i, want := range []storage.Outcome{stored(1), duplicate(1)} {
+		got, err := m.Append(t.Context(), batch[:1])
+		if err != nil || got[0] != want {
+			t.Errorf("append of relay %d: %v, %v, want %v", i, got, err, want)
+		}
+	}
+	if seq := <-seen; seq != 1 {
+		t.Errorf("watched %d", seq)
+	}
+}

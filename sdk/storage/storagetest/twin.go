@@ -1,0 +1,95 @@
+package storagetest
+
+import (
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// twin is a store that has one appender, and a Memory that is told what the
+// store acknowledged. They must agree.
+type twin struct {
+	*fixture
+	model  *Memory
+	tokens []*storage.Nullifier // those that are spent
+}
+
+func newTwin(f *fixture) *twin { return &twin{fixture: f, model: NewMemory()} }
+
+// try appends a batch and compares the outcomes, or returns the error.
+func (w *twin) try(batch []storage.Record) error {
+	w.Helper()
+	got, err := w.store.Append(w.Context(), batch)
+	if err != nil {
+		return err
+	}
+	if want := w.acknowledge(batch); !slices.Equal(got, want) {
+		w.Fatalf("append after %d entries: %v, want %v", w.model.last(), got, want)
+	}
+	return nil
+}
+
+// acknowledge takes in a batch that the store has applied, and returns what the
+// store should have said.
+func (w *twin) acknowledge(batch []storage.Record) []storage.Outcome {
+	w.Helper()
+	outcomes, err := w.model.Append(w.Context(), batch)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for i, o := range outcomes {
+		if batch[i].Nullifier != nil && (o.Status == storage.Stored || o.Status == storage.Duplicate) {
+			w.tokens = append(w.tokens, batch[i].Nullifier)
+		}
+	}
+	return outcomes
+}
+
+// agree compares all that can be read, and tries to spend each token again.
+func (w *twin) agree() {
+	w.Helper()
+	got, want := w.info(), w.modelInfo()
+	if got.Last != want.Last || got.First != want.First || got.Count != want.Count || got.Tokens != want.Tokens {
+		w.Fatalf("info: %+v, want %+v", got, want)
+	}
+	entries := w.log()
+	if len(entries) != len(w.model.log) {
+		w.Fatalf("the log has %d entries, want %d", len(entries), len(w.model.log))
+	}
+	seen := make(map[storage.ID]bool)
+	for i, e := range w.model.log {
+		if !same(entries[i], w.record(e.Seq)) {
+			w.Fatalf("entry %d is not what was acknowledged", e.Seq)
+		}
+		if seen[e.ID] {
+			w.Fatalf("entry %d is in the log twice", e.Seq)
+		}
+		seen[e.ID] = true
+	}
+	for part := range slices.Chunk(w.tokens, storage.MaxBatch) {
+		thefts := newRecords(len(part), 16)
+		for i := range thefts {
+			thefts[i].Nullifier = part[i]
+		}
+		for _, o := range w.append(thefts...) {
+			if o != spent {
+				w.Fatalf("a token was spent a second time: %v at %d", o.Status, o.Seq)
+			}
+		}
+	}
+}
+
+func (w *twin) modelInfo() storage.Info {
+	w.Helper()
+	info, err := w.model.Info(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	return info
+}
+
+// record returns the record of an entry, without the token that paid for it.
+func (w *twin) record(seq storage.Seq) storage.Record {
+	e := w.model.log[seq-1]
+	return storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}
+}
