@@ -1,0 +1,166 @@
+package bolt
+
+import (
+	"errors"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// batch is the transaction of one Append. It reads the index and leaves it to
+// Append to change it when the transaction is committed.
+type batch struct {
+	index    *index
+	outcomes []storage.Outcome
+	arena    []byte // of the values of the log, which must last until the commit
+
+	// What the batch itself has stored and spent, and the seq of the envelope.
+	stored map[storage.ID]storage.Seq
+	spent  map[storage.Nullifier]payment
+
+	keys   []key       // new recent keys of the index
+	moved  []int       // shards of the index moved into the tree
+	before storage.Seq // end of the log before the batch
+
+	state     state
+	log, tree *bbolt.Bucket
+	search    *bbolt.Cursor // of tree
+}
+
+// payment is what a token was spent on.
+type payment struct {
+	id  storage.ID
+	seq storage.Seq
+}
+
+// errUnchanged ends a transaction that has nothing to commit.
+var errUnchanged = errors.New("nothing to commit")
+
+func newBatch(x *index, n int, arena []byte) *batch {
+	return &batch{
+		index:    x,
+		outcomes: make([]storage.Outcome, n),
+		arena:    arena,
+		stored:   make(map[storage.ID]storage.Seq, n),
+		spent:    make(map[storage.Nullifier]payment, n),
+		keys:     make([]key, 0, 2*n),
+	}
+}
+
+func (b *batch) apply(tx *bbolt.Tx, records []storage.Record) (err error) {
+	if b.state, err = readState(tx); err != nil {
+		return err
+	}
+	b.before = b.state.last
+	tokens := b.state.tokens
+	b.log, b.tree = tx.Bucket(logBucket), tx.Bucket(indexBucket)
+	b.log.FillPercent = 1 // nothing is ever put between two entries
+	b.search = b.tree.Cursor()
+	for i := range records {
+		if b.outcomes[i], err = b.append(&records[i]); err != nil {
+			return err
+		}
+	}
+	if b.state.last == b.before && b.state.tokens == tokens {
+		return errUnchanged
+	}
+	return b.finish(tx.Bucket(metaBucket))
+}
+
+func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
+	if r.Nullifier != nil {
+		switch p, spent, err := b.payment(*r.Nullifier); {
+		case err != nil:
+			return storage.Outcome{}, err
+		case spent && p.id == r.ID:
+			return storage.Outcome{Status: storage.Replayed, Seq: p.seq}, nil
+		case spent:
+			return storage.Outcome{Status: storage.Spent}, nil
+		}
+	}
+	seq, err := b.find(r)
+	if err != nil {
+		return storage.Outcome{}, err
+	}
+	status := storage.Duplicate
+	if seq == 0 {
+		status = storage.Stored
+		seq, err = b.store(r)
+	} else if r.Nullifier != nil {
+		// The log does not tell of this token, so it goes into the tree at once.
+		k := newKey(tokenKind, tokenTag(*r.Nullifier), seq)
+		err = b.tree.Put(k[:], nil)
+	}
+	if err != nil {
+		return storage.Outcome{}, err
+	}
+	if r.Nullifier != nil {
+		b.spent[*r.Nullifier] = payment{r.ID, seq}
+		b.state.tokens++
+	}
+	return storage.Outcome{Status: status, Seq: seq}, nil
+}
+
+// payment returns what a token was spent on, if it was.
+func (b *batch) payment(n storage.Nullifier) (p payment, spent bool, err error) {
+	if p, spent := b.spent[n]; spent {
+		return p, true, nil
+	}
+	k := newKey(tokenKind, tokenTag(n), 0)
+	seqs := b.index.seqs(b.search, k.prefix(tagSize))
+	if len(seqs) == 0 {
+		return payment{}, false, nil
+	}
+	r, err := readRecord(b.log, seqs[0])
+	return payment{r.id, seqs[0]}, true, err
+}
+
+// find returns the place of an envelope in the log, or 0.
+func (b *batch) find(r *storage.Record) (storage.Seq, error) {
+	if seq, ok := b.stored[r.ID]; ok {
+		return seq, nil
+	}
+	k := newKey(envelopeKind, envelopeTag(r.Signature, r.ID), 0)
+	for _, seq := range b.index.seqs(b.search, k.prefix(tagSize)) {
+		if other, err := readRecord(b.log, seq); err != nil || other.id == r.ID {
+			return seq, err
+		}
+	}
+	return 0, nil
+}
+
+// store puts an envelope at the end of the log.
+func (b *batch) store(r *storage.Record) (storage.Seq, error) {
+	b.state.last++
+	b.state.count++
+	seq := b.state.last
+	k := seqKey(seq)
+	start := len(b.arena)
+	b.arena = appendRecord(b.arena, k, r)
+	if err := b.log.Put(k, b.arena[start:]); err != nil {
+		return 0, err
+	}
+	b.stored[r.ID] = seq
+	b.keys = append(b.keys, newKey(envelopeKind, envelopeTag(r.Signature, r.ID), seq))
+	if r.Nullifier != nil {
+		b.keys = append(b.keys, newKey(tokenKind, tokenTag(*r.Nullifier), seq))
+	}
+	return seq, nil
+}
+
+// finish writes what goes with the records.
+func (b *batch) finish(meta *bbolt.Bucket) (err error) {
+	if b.moved, err = b.index.merge(b.tree, b.before); err != nil {
+		return err
+	}
+	for _, s := range b.moved {
+		b.state.merged[s] = b.before
+	}
+	if len(b.moved) > 0 {
+		if err := meta.Put(mergedKey, b.state.merged.encode()); err != nil {
+			return err
+		}
+	}
+	return meta.Put(stateKey, b.state.encode())
+}

@@ -1,0 +1,188 @@
+// Package bolt is a storage plugin that keeps the envelopes of one server in
+// one file, a database of go.etcd.io/bbolt. It is for operators who want
+// nothing else to run and back up. [Plugin] is what the relay starts; [Open] is
+// the store itself, for programs and tests.
+//
+// # Durability
+//
+// An Append is one bbolt transaction: the pages are written and flushed, then a
+// header that points to them is written and flushed. Nothing is left to the
+// operating system to write later, and the list of free pages is kept in the
+// file, so that opening a large store does not read it all.
+//
+// # What is in the file
+//
+// Three buckets; all numbers are big-endian:
+//
+//	meta    the application, the version of the format, the epoch, counters
+//	log     sequence number -> envelope
+//	index   a set of keys: kind, hash of what is looked up, sequence number
+//
+// The log is written from left to right, which costs next to nothing. The
+// index would cost five times as much, since each key is in another place of
+// the tree and takes a page of its own to write. So new keys stay in memory,
+// where the log is their journal, and move into the tree one neighbourhood at
+// a time. See index.go.
+//
+// # Limits
+//
+// One process at a time: the file is locked. The store is not a
+// [storage.Watcher]. A bbolt page has no checksum, an envelope has one: damage
+// to an envelope is found when it is read, damage to the tree when it is met,
+// and both end the use of the store with [storage.ErrCorrupt]. A file that
+// somebody made to do harm, rather than one that broke, can end the process.
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Options are choices of a store. The zero value is what a relay uses.
+type Options struct {
+	// LockTimeout is how long Open waits for another process to let go of the
+	// file, as one that is just being ended does; 0 means one second.
+	LockTimeout time.Duration
+}
+
+// Store is a [storage.Store] in a file.
+type Store struct {
+	path   string
+	epoch  storage.Epoch
+	db     *bbolt.DB
+	broken atomic.Pointer[error] // what ended the use of the store, if anything
+
+	appending sync.Mutex // held by Append for its whole length
+	arena     []byte     // room for the records of a batch, reused
+
+	mu    sync.RWMutex // guards index, which only the holder of appending changes
+	index index
+}
+
+var _ storage.Store = (*Store)(nil)
+
+// Open opens the store at path, or makes one, and its directory, where there is
+// none. It changes nothing when it returns an error: not a file that is no
+// store, nor one that is damaged, locked, of another user or of a newer format.
+// Errors are one sentence with the path and what to do; of damage they are
+// [storage.ErrCorrupt], of a full disk [storage.ErrFull].
+func Open(path string, opts Options) (*Store, error) {
+	if opts.LockTimeout == 0 {
+		opts.LockTimeout = time.Second
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s := &Store{path: path}
+	if err := s.open(opts.LockTimeout); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(wait time.Duration) error {
+	err := checkOwner(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = create(s.path)
+	}
+	if err != nil {
+		return err
+	}
+	if err := inspect(s.path, wait); err != nil {
+		return err
+	}
+	var file *os.File
+	options := boltOptions(wait)
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
+		return file, err
+	}
+	err = guarded(func() (err error) {
+		if s.db, err = bbolt.Open(s.path, fileMode, options); err != nil {
+			return explain(err)
+		}
+		return s.db.View(s.load)
+	})
+	switch {
+	case err == nil:
+		return nil
+	case s.db != nil:
+		s.db.Close()
+	case file != nil:
+		file.Close() // bbolt panicked and left the file open and locked
+	}
+	return err
+}
+
+// load reads what the store keeps in memory.
+func (s *Store) load(tx *bbolt.Tx) error {
+	st, err := readState(tx)
+	if err != nil {
+		return err
+	}
+	s.epoch = st.epoch
+	return s.index.load(tx, &st)
+}
+
+// Info implements [storage.Store].
+func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
+	err = s.view(ctx, "describe", func(tx *bbolt.Tx) error {
+		st, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		info = storage.Info{
+			Epoch:  s.epoch,
+			First:  min(1, st.last),
+			Last:   st.last,
+			Count:  st.count,
+			Bytes:  uint64(tx.Size()),
+			Tokens: st.tokens,
+		}
+		return nil
+	})
+	return info, err
+}
+
+// Close implements [storage.Store].
+func (s *Store) Close() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// view calls f with a view of the file as of now.
+func (s *Store) view(ctx context.Context, op string, f func(*bbolt.Tx) error) error {
+	return s.do(ctx, op, func() error { return s.db.View(f) })
+}
+
+// do calls f, the body of a method, unless there is a reason not to. Damage
+// that f meets ends the use of the store.
+func (s *Store) do(ctx context.Context, op string, f func() error) error {
+	err := ctx.Err()
+	if broken := s.broken.Load(); broken != nil {
+		err = *broken
+	} else if err == nil {
+		err = guarded(f)
+	}
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, storage.ErrCorrupt) {
+		s.broken.CompareAndSwap(nil, &err)
+	}
+	return fmt.Errorf("%s %s: %w", op, s.path, err)
+}

@@ -1,0 +1,62 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// guarded calls f and makes of a panic an error that is [storage.ErrCorrupt].
+// bbolt trusts its file: it panics about a page that makes no sense, and where
+// the memory map can not be read (the file was cut, the disk fails) the
+// processor faults, which is a panic too for the length of this call.
+func guarded(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged(fmt.Sprint(p))
+		}
+	}()
+	return f()
+}
+
+// damaged is the error of a file that contradicts itself.
+func damaged(how string) error {
+	return fmt.Errorf("%w (%s); restore it from a copy, or move it away to start an empty one", storage.ErrCorrupt, how)
+}
+
+// explain says in an operator's words why bbolt did not open a file.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, bbolt.ErrTimeout):
+		return errors.New("another process has the store open; end it first")
+	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrVersionMismatch):
+		return errForeign
+	case errors.Is(err, bbolt.ErrChecksum):
+		return damaged("both headers have wrong checksums")
+	}
+	return full(err)
+}
+
+var errForeign = errors.New("the file is not a store of this relay; give the store another path")
+
+// full makes an error that is [storage.ErrFull] of one that says that there is
+// no room, and returns any other as it is.
+func full(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		// bbolt formats the error of growing the file with %s.
+		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error()) {
+			return fmt.Errorf("%w: %w", storage.ErrFull, err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,56 @@
+package bolt
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Version is that of the plugin.
+const Version = "1.0.0"
+
+// Plugin is the store as a plugin.
+func Plugin() plugin.Plugin {
+	return plugin.Plugin{
+		Name:    "bolt",
+		Version: Version,
+		Doc:     "Keeps the messages of a server in one file.",
+		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
+			Name:    "path",
+			Type:    plugin.String,
+			Default: "messages.db",
+			Doc: "The file. A relative path is below the directory of the plugin. " +
+				"It must be on a local file system and belong to the user that the relay runs as; one store has one file.",
+		}}},
+		Validate: func(cfg plugin.Config) error {
+			_, err := configuredPath(cfg)
+			return err
+		},
+		Storage: func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
+			path, err := configuredPath(cfg)
+			if err != nil {
+				return nil, err
+			}
+			return Open(path, Options{})
+		},
+	}
+}
+
+func configuredPath(cfg plugin.Config) (string, error) {
+	var c struct {
+		Path string `cty:"path"`
+	}
+	if err := cfg.Decode(&c); err != nil {
+		return "", err
+	}
+	switch {
+	case filepath.IsAbs(c.Path):
+		return filepath.Clean(c.Path), nil
+	case !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == ".":
+		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
+			"Write a relative path without \"..\", such as \"messages.db\", or an absolute one.", "path")
+	}
+	return filepath.Join(cfg.Dir, c.Path), nil
+}

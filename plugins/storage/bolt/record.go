@@ -1,0 +1,120 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// A record is the value of an entry of the log:
+//
+//	4 bytes   CRC-32C of the key and of all that follows
+//	4         hour of birth
+//	32        id
+//	1         1 when a token paid for the envelope, otherwise 0
+//	16        tag of that token, or nothing
+//	2         length of the signature
+//	          signature, ciphertext
+type record struct {
+	born       storage.Hour
+	id         storage.ID
+	paid       bool
+	token      tag
+	signature  []byte
+	ciphertext []byte
+}
+
+const (
+	tagSize = 16
+	// headerSize is that of the record of an envelope that a token paid for,
+	// without signature and ciphertext.
+	headerSize = 4 + 4 + len(storage.ID{}) + 1 + tagSize + 2
+)
+
+// castagnoli has instructions of its own in the processors that matter.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// seqKey is the key of an entry of the log.
+func seqKey(seq storage.Seq) []byte { return binary.BigEndian.AppendUint64(nil, uint64(seq)) }
+
+// appendRecord appends to dst the record of r under the key given.
+func appendRecord(dst, key []byte, r *storage.Record) []byte {
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Born))
+	dst = append(dst, r.ID[:]...)
+	if r.Nullifier != nil {
+		t := tokenTag(*r.Nullifier)
+		dst = append(append(dst, 1), t[:]...)
+	} else {
+		dst = append(dst, 0)
+	}
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(r.Signature)))
+	dst = append(dst, r.Signature...)
+	dst = append(dst, r.Ciphertext...)
+	binary.BigEndian.PutUint32(dst[start:], checksum(key, dst[start+4:]))
+	return dst
+}
+
+// decodeRecord reads what appendRecord wrote; slices of the record are parts of
+// data. Anything else is an error that is [storage.ErrCorrupt].
+func decodeRecord(key, data []byte) (r record, err error) {
+	if len(data) < headerSize-tagSize || checksum(key, data[4:]) != binary.BigEndian.Uint32(data) {
+		return record{}, damaged("the checksum of an entry of the log is wrong")
+	}
+	r.born = storage.Hour(binary.BigEndian.Uint32(data[4:]))
+	data = data[8+copy(r.id[:], data[8:]):]
+	r.paid, data = data[0] == 1, data[1:]
+	if r.paid {
+		if len(data) < tagSize+2 {
+			return record{}, damaged("an entry of the log is too short")
+		}
+		data = data[copy(r.token[:], data):]
+	}
+	n := int(binary.BigEndian.Uint16(data))
+	if data = data[2:]; len(data) < n {
+		return record{}, damaged("an entry of the log is too short")
+	}
+	r.signature, r.ciphertext = data[:n:n], data[n:]
+	return r, nil
+}
+
+func checksum(key, data []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, key), castagnoli, data)
+}
+
+// keys returns the keys of the index for an entry of the log.
+func (r *record) keys(seq storage.Seq) []key {
+	keys := []key{newKey(envelopeKind, envelopeTag(r.signature, r.id), seq)}
+	if r.paid {
+		keys = append(keys, newKey(tokenKind, r.token, seq))
+	}
+	return keys
+}
+
+// entry returns a copy that does not refer to the file.
+func (r *record) entry(seq storage.Seq) storage.Entry {
+	n := len(r.signature)
+	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
+	return storage.Entry{
+		Seq:        seq,
+		ID:         r.id,
+		Born:       r.born,
+		Signature:  body[:n:n],
+		Ciphertext: body[n:],
+	}
+}
+
+// readRecord returns the entry of the log at seq, which must be there. Its
+// slices are good until the transaction ends.
+func readRecord(log *bbolt.Bucket, seq storage.Seq) (record, error) {
+	k := seqKey(seq)
+	v := log.Get(k)
+	if v == nil {
+		return record{}, damaged("the index names an entry that the log lacks")
+	}
+	return decodeRecord(k, v)
+}
