@@ -1,0 +1,161 @@
+package profile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// version is the format of profile.json. A program refuses a newer one.
+const version = 1
+
+// document is profile.json. Servers and groups are kept in the text forms in
+// which people pass them on, which check themselves when they are read.
+type document struct {
+	Version  int
+	Identity []byte // seed
+	Servers  []serverEntry
+	Groups   []groupEntry
+}
+
+type serverEntry struct {
+	Bundle string
+	Tokens [][]byte // T, then W
+	Last   []byte
+}
+
+type groupEntry struct {
+	Name   string
+	Invite string
+	Head   []byte
+	Synced []byte
+	Read   []byte
+}
+
+// load reads and checks a profile. Its errors name the file, not what is in it.
+func load(path string) (*State, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return nil, fmt.Errorf("read profile: %w", err)
+	}
+	var d document
+	if json.Unmarshal(b, &d) != nil {
+		return nil, fmt.Errorf("read profile: %s is damaged; restore it from a backup", path)
+	}
+	if d.Version != version {
+		return nil, fmt.Errorf("read profile: %s has format %d and this program knows %d; use the newer program that wrote it", path, d.Version, version)
+	}
+	s, err := d.state()
+	if err != nil {
+		return nil, fmt.Errorf("read profile: %s is damaged (%w); restore it from a backup", path, err)
+	}
+	return s, nil
+}
+
+func (d document) state() (*State, error) {
+	if len(d.Identity) != 32 {
+		return nil, errors.New("identity")
+	}
+	s := &State{Identity: identity.KeyFromSeed([32]byte(d.Identity))}
+	for i, e := range d.Servers {
+		b, err := bundle.Parse(e.Bundle)
+		if err != nil {
+			return nil, fmt.Errorf("server %d", i)
+		}
+		server := &Server{Bundle: b, Last: e.Last}
+		for _, t := range e.Tokens {
+			if len(t) != 64 {
+				return nil, fmt.Errorf("tokens of server %d", i)
+			}
+			server.Tokens = append(server.Tokens, token.Token{T: [32]byte(t), W: [32]byte(t[32:])})
+		}
+		s.Servers = append(s.Servers, server)
+	}
+	for i, e := range d.Groups {
+		invite, err := bundle.ParseInvite(e.Invite)
+		if err != nil {
+			return nil, fmt.Errorf("group %d", i)
+		}
+		s.Groups = append(s.Groups, &Group{
+			Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.Synced, Read: e.Read,
+		})
+	}
+	return s, nil
+}
+
+func (s *State) document() document {
+	seed := s.Identity.Seed()
+	d := document{Version: version, Identity: seed[:]}
+	for _, server := range s.Servers {
+		e := serverEntry{Bundle: server.Bundle.String(), Last: server.Last}
+		for _, t := range server.Tokens {
+			e.Tokens = append(e.Tokens, append(t.T[:], t.W[:]...))
+		}
+		d.Servers = append(d.Servers, e)
+	}
+	for _, g := range s.Groups {
+		d.Groups = append(d.Groups, groupEntry{
+			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head, Synced: g.Synced, Read: g.Read,
+		})
+	}
+	return d
+}
+
+// readPrivate reads a file that nobody else may read.
+func readPrivate(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("others may read %s (mode %04o); run chmod 600 on it", path, info.Mode().Perm())
+	}
+	return os.ReadFile(path)
+}
+
+// store replaces the file. The lock is held, so the name of the new file is
+// free, or left over from a crash.
+func store(path string, s *State) error {
+	b, err := json.MarshalIndent(s.document(), "", "\t")
+	if err == nil {
+		err = replace(path, append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("write profile: %w", err)
+	}
+	return nil
+}
+
+func replace(path string, b []byte) error {
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,141 @@
+// Package profile keeps what one person's cwtch-group knows: who they are, the
+// servers and groups they use, and the tokens they have not spent yet.
+//
+// A profile is a directory:
+//
+//	profile.json   everything below; mode 0600, replaced as a whole
+//	lock           held while profile.json is read and replaced
+//	tor/           data directory of tor, so that the next start is fast
+//	tor.lock       held while a tor uses it
+//
+// # Guarantees
+//
+//   - An update is seen whole or not at all, also after a crash, and it is on
+//     disk when [Profile.Update] returns.
+//   - Commands may run at the same time. Each update starts from what the last
+//     one wrote, and the lock is held for one update, never for a conversation.
+//   - A token is gone from the profile, durably, before anybody can use it. A
+//     crash may lose a token; it never leads to one being spent twice.
+//   - A server keeps the keys it was first imported with.
+//
+// # Caveats
+//
+// The file is not encrypted: whoever reads it is the person, in every group.
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// Profile is a directory. It holds no state of its own, so any number may be
+// open for the same directory, in any number of processes.
+type Profile struct{ dir string }
+
+// Open makes the directory, mode 0700, unless it exists.
+func Open(dir string) (*Profile, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open profile: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open profile: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("open profile: others may write to %s (mode %04o); run chmod 700 on it", dir, info.Mode().Perm())
+	}
+	return &Profile{dir}, nil
+}
+
+// View returns the state as the last update left it.
+func (p *Profile) View(ctx context.Context) (*State, error) {
+	s, err := load(p.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = p.Update(ctx, func(fresh *State) error {
+			s = fresh
+			return nil
+		})
+	}
+	return s, err
+}
+
+// Update hands the state to change and writes what change made of it, unless
+// change returns an error, which Update returns as it is. A profile that does
+// not exist yet begins with a new identity. ctx bounds the wait for the lock.
+func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
+	unlock, err := lock(ctx, filepath.Join(p.dir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s, err := load(p.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		s, err = &State{Identity: identity.NewKey()}, nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := change(s); err != nil {
+		return err
+	}
+	return store(p.file(), s)
+}
+
+// TakeToken removes a token of a server and returns it; ok is false where there
+// is none.
+func (p *Profile) TakeToken(ctx context.Context, board identity.Onion) (t token.Token, ok bool, err error) {
+	err = p.Update(ctx, func(s *State) error {
+		server, err := s.Server(board)
+		if err != nil {
+			return err
+		}
+		if n := len(server.Tokens); n > 0 {
+			t, ok = server.Tokens[n-1], true
+			server.Tokens = server.Tokens[:n-1]
+		}
+		return nil
+	})
+	return t, ok && err == nil, err
+}
+
+// AddTokens keeps tokens for later.
+func (p *Profile) AddTokens(ctx context.Context, board identity.Onion, tokens []token.Token) error {
+	return p.Update(ctx, func(s *State) error {
+		server, err := s.Server(board)
+		if err != nil {
+			return err
+		}
+		server.Tokens = append(server.Tokens, tokens...)
+		return nil
+	})
+}
+
+// TorDir returns a data directory for a tor of the caller's own, until it calls
+// release: that of the profile or, while another command uses it, an empty one.
+func (p *Profile) TorDir() (dir string, release func(), err error) {
+	unlock, err := tryLock(filepath.Join(p.dir, "tor.lock"))
+	if err == nil {
+		dir = filepath.Join(p.dir, "tor")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			unlock()
+			return "", nil, fmt.Errorf("make tor directory: %w", err)
+		}
+		return dir, unlock, nil
+	}
+	if !errors.Is(err, errLocked) {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp("", "cwtch-group-tor-"); err != nil {
+		return "", nil, fmt.Errorf("make tor directory: %w", err)
+	}
+	return dir, func() { os.RemoveAll(dir) }, nil
+}
+
+func (p *Profile) file() string { return filepath.Join(p.dir, "profile.json") }

@@ -1,0 +1,122 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// Reasons to refuse a change, and things that are not there.
+var (
+	// ErrServerChanged means that a known board presents another token service
+	// or token key. Its operator changed them, which clients of Cwtch refuse
+	// as well, or somebody else made the bundle and stole the board's key.
+	ErrServerChanged = errors.New("server has other keys than those it was imported with")
+	ErrNoServer      = errors.New("no such server")
+	ErrWhichServer   = errors.New("more than one server fits")
+	ErrNoGroup       = errors.New("no such group")
+	ErrNameTaken     = errors.New("another group has this name")
+	ErrMember        = errors.New("already a member of this group")
+)
+
+// State is the contents of a profile.
+type State struct {
+	Identity identity.Key // under which the person posts
+	Servers  []*Server    // in the order in which they were imported
+	Groups   []*Group     // in the order in which they were made or joined
+}
+
+// Server is a server that the person trusts with their envelopes.
+type Server struct {
+	Bundle bundle.Bundle
+	Tokens []token.Token // unspent
+	// Last is the signature of the last envelope that any command received from
+	// the board. A new group starts there: nothing before it can be of the group.
+	Last []byte
+}
+
+// Group is a group that the person is a member of. Its places on the board are
+// signatures of whatever envelope came last, of this group or another: to ask
+// for a replay from a message of the group would tell the server that the two
+// belong together.
+type Group struct {
+	Name  string // what the person calls it
+	Group group.Group
+
+	Head   []byte // signature of the group's last verified message, which the next one refers to
+	Synced []byte // place on the board up to which Head is right
+	Read   []byte // place on the board up to which messages were printed
+}
+
+// AddServer trusts a bundle on first use; added is false if it was known.
+func (s *State) AddServer(b bundle.Bundle) (added bool, err error) {
+	known, err := s.Server(b.Board)
+	if err != nil {
+		s.Servers = append(s.Servers, &Server{Bundle: b})
+		return true, nil
+	}
+	if !known.Bundle.SameKeys(b) {
+		return false, ErrServerChanged
+	}
+	return false, nil
+}
+
+// Server finds a server by the full name of its board.
+func (s *State) Server(board identity.Onion) (*Server, error) {
+	i := slices.IndexFunc(s.Servers, func(x *Server) bool { return x.Bundle.Board == board })
+	if i < 0 {
+		return nil, ErrNoServer
+	}
+	return s.Servers[i], nil
+}
+
+// FindServer finds the only server whose board begins with prefix.
+func (s *State) FindServer(prefix string) (*Server, error) {
+	prefix = strings.TrimSuffix(strings.ToLower(prefix), ".onion")
+	var found *Server
+	for _, x := range s.Servers {
+		if !strings.HasPrefix(string(x.Bundle.Board), prefix) {
+			continue
+		}
+		if found != nil {
+			return nil, ErrWhichServer
+		}
+		found = x
+	}
+	if found == nil {
+		return nil, ErrNoServer
+	}
+	return found, nil
+}
+
+// AddGroup adds a group whose server is known.
+func (s *State) AddGroup(g *Group) error {
+	if _, err := s.Server(g.Group.Server); err != nil {
+		return err
+	}
+	for _, known := range s.Groups {
+		if known.Group.ID == g.Group.ID {
+			return fmt.Errorf("%w, as %q", ErrMember, known.Name)
+		}
+		if known.Name == g.Name {
+			return ErrNameTaken
+		}
+	}
+	s.Groups = append(s.Groups, g)
+	return nil
+}
+
+// FindGroup finds a group by what the person calls it.
+func (s *State) FindGroup(name string) (*Group, error) {
+	i := slices.IndexFunc(s.Groups, func(g *Group) bool { return g.Name == name })
+	if i < 0 {
+		return nil, ErrNoGroup
+	}
+	return s.Groups[i], nil
+}
