@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// try runs a command line in a profile of its own.
+func try(t *testing.T, profile string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = run(t.Context(), args, surroundings{
+		stdin: strings.NewReader(""), stdout: &out, stderr: &errs,
+		getenv: func(name string) string {
+			return map[string]string{"CWTCH_GROUP_PROFILE": profile}[name]
+		},
+	})
+	return status, out.String(), errs.String()
+}
+
+func TestExitStatus(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args string
+		want int
+	}{
+		{"list", 0},
+		{"-help", 0},
+		{"read club", 1},
+		{"join nonsense", 1},
+		{"", 2},
+		{"dance", 2},
+		{"read", 2},
+		{"read a b", 2},
+		{"read -what club", 2},
+		{"-what read club", 2},
+		{"follow -n x club", 2},
+		{"follow -n -1 club", 2},
+	} {
+		status, _, stderr := try(t, dir, strings.Fields(c.args)...)
+		if status != c.want {
+			t.Errorf("%q: status %d, want %d: %s", c.args, status, c.want, stderr)
+		}
+		if (status != 0) != strings.HasPrefix(stderr, "error: ") {
+			t.Errorf("%q: stderr is %q", c.args, stderr)
+		}
+	}
+}
+
+func TestFlagsStandAnywhere(t *testing.T) {
+	for args, want := range map[string][]string{
+		"a b":              {"a", "b"},
+		"-q a b":           {"a", "b"},
+		"a --q b":          {"a", "b"},
+		"a b -q":           {"a", "b"},
+		"-name x a b -q":   {"a", "b"},
+		"a -q -- -b":       {"a", "-b"},
+		"-- -q -name":      {"-q", "-name"},
+		"a -- b -- -q":     {"a", "b", "--", "-q"},
+		"- -q":             {"-"},
+		"a -name=-- b":     {"a", "b"},
+		"-q --name x -- a": {"a"},
+	} {
+		fs := newFlagSet()
+		fs.Bool("q", false, "")
+		fs.String("name", "", "")
+		got, err := parseMixed(fs, strings.Fields(args))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %q, %v; want %q", args, got, err, want)
+		}
+	}
+}
+
+func TestJoinRefusesNamesThatActOnATerminal(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"book club": true, "日本　語": true, "": false, " ": false, "a\x1b[2J": false, "a\nb": false, "\u202eab": false,
+	} {
+		if err := checkName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// A broken pipe, or a full disk behind a redirection, is an error.
+func TestOutputError(t *testing.T) {
+	var errs bytes.Buffer
+	status := run(t.Context(), []string{"version"}, surroundings{
+		stdin: strings.NewReader(""), stdout: brokenWriter{}, stderr: &errs, getenv: func(string) string { return "" },
+	})
+	if status != 1 || !strings.Contains(errs.String(), "disk full") {
+		t.Errorf("status %d, %s", status, errs.String())
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestTorrcLines(t *testing.T) {
+	got := torrcLines("# private network\nTestingTorNetwork 1\r\n\n  DirAuthority a 127.0.0.1:1 # first\n")
+	if want := []string{"TestingTorNetwork 1", "DirAuthority a 127.0.0.1:1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+)
+
+const (
+	// quietLimit is how long a board may be silent before follow asks for a
+	// replay of nothing, to learn whether the connection still is one: an onion
+	// circuit can die without a word.
+	quietLimit = 10 * time.Minute
+	// saveEvery limits how often a busy group is saved to the profile.
+	saveEvery = 5 * time.Second
+	// Waits between attempts to connect again double from the first to the last.
+	firstBackoff = time.Second
+	lastBackoff  = time.Minute
+)
+
+// follow prints until ^C, the -timeout or the -n-th message. It connects again
+// when the connection ends, except when it never had one.
+func (a *app) follow(ctx context.Context, args []string) error {
+	if a.n < 0 || a.timeout < 0 {
+		return usageError{"-n and -timeout are not negative", listHint}
+	}
+	outer := ctx
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+	}
+	r, hangUp, err := a.startReading(ctx, args[0], a.all)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	r.limit = a.n
+	err = r.follow(ctx)
+	switch {
+	case errors.Is(err, errEnough), outer.Err() != nil: // as asked, or ^C
+		err = nil
+	case ctx.Err() != nil && r.limit == 0:
+		err = nil
+	case ctx.Err() != nil:
+		err = fmt.Errorf("follow: %d of %d messages came within %s", r.talk.count(), r.limit, a.timeout)
+	}
+	return errors.Join(err, r.talk.save(ctx, a.profile, true))
+}
+
+// final is an error that another connection would not mend.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// errEnough ends a reading that printed as many messages as it was to.
+var errEnough error = final{errors.New("enough")}
+
+// follow reads over one connection after the other. It returns an error always.
+func (r *reading) follow(ctx context.Context) error {
+	backoff := firstBackoff
+	for connected := false; ; {
+		board, err := r.sync(ctx)
+		if err == nil {
+			connected, backoff = true, firstBackoff
+			r.app.progress.Note("following %q", r.talk.name)
+			err = r.live(ctx, board)
+			board.Close()
+		}
+		if errors.As(err, new(final)) || ctx.Err() != nil || !connected {
+			return err
+		}
+		r.app.progress.Stage("connection lost, trying again in %s", backoff)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, lastBackoff)
+	}
+}
+
+// live prints what comes until the connection ends.
+func (r *reading) live(ctx context.Context, board *client.Board) error {
+	for {
+		if time.Since(r.saved) >= saveEvery {
+			r.saved = time.Now()
+			if err := r.talk.save(ctx, r.app.profile, true); err != nil {
+				return final{err}
+			}
+		}
+		place := r.talk.place
+		probe := time.AfterFunc(quietLimit, func() {
+			board.Replay(place) // its answer, or its absence, is for Next
+		})
+		e, err := board.Next(ctx)
+		probe.Stop()
+		if err != nil {
+			return err
+		}
+		if err := r.use(e); err != nil {
+			return err
+		}
+	}
+}

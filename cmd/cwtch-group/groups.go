@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// maxText bounds what is read from standard input: the longest text that any
+// command takes is a tofubundle.
+const maxText = 8 << 10
+
+// The facts that commands print as JSON.
+type (
+	serverFact struct {
+		Board        identity.Onion `json:"board"`
+		TokenService identity.Onion `json:"token_service"`
+		Tokens       int            `json:"tokens"` // unspent
+	}
+	groupFact struct {
+		Name   string         `json:"name"`
+		ID     string         `json:"id"`
+		Server identity.Onion `json:"server"`
+	}
+)
+
+func factOfServer(s *profile.Server) serverFact {
+	return serverFact{s.Bundle.Board, s.Bundle.TokenService, len(s.Tokens)}
+}
+
+func factOfGroup(g *profile.Group) groupFact {
+	return groupFact{g.Name, fmt.Sprintf("%x", g.Group.ID), g.Group.Server}
+}
+
+func (a *app) importServer(ctx context.Context, args []string) error {
+	text, err := a.argument(args[0], maxText)
+	if err != nil {
+		return err
+	}
+	b, err := bundle.Parse(text)
+	if err != nil {
+		return hinted{fmt.Errorf("import server: %w", err), "copy the whole text that cwtch-relay bundle prints; it begins with server:"}
+	}
+	var fact serverFact
+	var added bool
+	err = a.profile.Update(ctx, func(s *profile.State) (err error) {
+		if added, err = s.AddServer(b); err != nil {
+			return fmt.Errorf("import server: %w", err)
+		}
+		known, err := s.Server(b.Board)
+		if err == nil {
+			fact = factOfServer(known)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.fact(fact, "%s %s", map[bool]string{true: "imported", false: "already known:"}[added], b.Board)
+}
+
+func (a *app) create(ctx context.Context, args []string) error {
+	name := args[0]
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("create group: %w", err)
+	}
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		server, err := s.FindServer(a.server)
+		if err != nil {
+			return fmt.Errorf("create group: %w", err)
+		}
+		g, err := group.New(name, server.Bundle.Board)
+		if err != nil {
+			return err
+		}
+		made := &profile.Group{Name: name, Group: g, Synced: server.Last, Read: server.Last}
+		fact = factOfGroup(made)
+		if err := s.AddGroup(made); err != nil {
+			return fmt.Errorf("create group: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.fact(fact, "created %q on %s", fact.Name, fact.Server)
+}
+
+func (a *app) invite(ctx context.Context, args []string) error {
+	s, err := a.profile.View(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := s.FindGroup(args[0])
+	if err != nil {
+		return fmt.Errorf("invite: %w", err)
+	}
+	text := g.Group.Invite().String()
+	if a.withServer {
+		server, err := s.Server(g.Group.Server)
+		if err != nil {
+			return fmt.Errorf("invite: %w", err)
+		}
+		text = bundle.TOFU(server.Bundle, g.Group.Invite())
+	}
+	return a.fact(struct {
+		groupFact
+		Invite string `json:"invite"`
+	}{factOfGroup(g), text}, "%s", text)
+}
+
+func (a *app) join(ctx context.Context, args []string) error {
+	text, err := a.argument(args[0], maxText)
+	if err != nil {
+		return err
+	}
+	invite, server, err := parseInvite(text)
+	if err != nil {
+		return err
+	}
+	name := a.name
+	if name == "" {
+		name = invite.GroupName
+	}
+	if err := checkName(name); err != nil {
+		return hinted{fmt.Errorf("join: %w", err), "choose what to call the group with -name"}
+	}
+	joined := &profile.Group{Name: name, Group: group.FromInvite(invite)}
+	err = a.profile.Update(ctx, func(s *profile.State) error {
+		if server != nil {
+			if _, err := s.AddServer(*server); err != nil {
+				return fmt.Errorf("join: %w", err)
+			}
+		}
+		return s.AddGroup(joined)
+	})
+	switch {
+	case errors.Is(err, profile.ErrNoServer):
+		return hinted{fmt.Errorf("join: the group is on %s, which this profile does not know", invite.Server),
+			"ask for the output of cwtch-group invite -with-server, or import the server: cwtch-group import-server server:…"}
+	case err != nil:
+		return err
+	}
+	return a.fact(factOfGroup(joined), "joined %q on %s", name, invite.Server)
+}
+
+// parseInvite reads either form of an invite; server is nil for the plain one.
+func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err error) {
+	if strings.HasPrefix(text, "tofubundle:") {
+		var b bundle.Bundle
+		b, invite, err = bundle.ParseTOFU(text)
+		server = &b
+	} else {
+		invite, err = bundle.ParseInvite(text)
+	}
+	if err != nil {
+		err = hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with torv3 or tofubundle:"}
+	}
+	return invite, server, err
+}
+
+// checkName refuses names that a person could not type, or that would act on
+// their terminal.
+func checkName(name string) error {
+	if strings.TrimSpace(name) == "" {
+		return errors.New("the group has no name")
+	}
+	if printable(name) != name {
+		return fmt.Errorf("the name %+q holds characters that cannot be printed", name)
+	}
+	return nil
+}
+
+func (a *app) list(ctx context.Context, _ []string) error {
+	s, err := a.profile.View(ctx)
+	if err != nil {
+		return err
+	}
+	facts := struct {
+		You     identity.Onion `json:"you"`
+		Servers []serverFact   `json:"servers"`
+		Groups  []groupFact    `json:"groups"`
+	}{s.Identity.Onion(), []serverFact{}, []groupFact{}}
+	var text strings.Builder
+	fmt.Fprintf(&text, "you     %s", facts.You)
+	for _, server := range s.Servers {
+		f := factOfServer(server)
+		facts.Servers = append(facts.Servers, f)
+		fmt.Fprintf(&text, "\nserver  %s, unspent tokens: %d", f.Board, f.Tokens)
+	}
+	for _, g := range s.Groups {
+		f := factOfGroup(g)
+		facts.Groups = append(facts.Groups, f)
+		fmt.Fprintf(&text, "\ngroup   %q on %.8s…", f.Name, f.Server)
+	}
+	return a.fact(facts, "%s", text.String())
+}
+
+func (a *app) version(context.Context, []string) error {
+	version := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	return a.fact(map[string]string{"version": version, "go": runtime.Version()}, "cwtch-group %s %s", version, runtime.Version())
+}

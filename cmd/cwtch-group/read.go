@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+)
+
+// reading is the work of read and follow: a conversation that is printed.
+type reading struct {
+	app     *app
+	board   identity.Onion
+	talk    *conversation
+	printer printer
+	network onion.Network
+
+	limit int       // messages to print; 0 is no limit
+	saved time.Time // last save to the profile
+}
+
+// startReading prepares to print a group from the beginning or from where the
+// last reading ended. The caller calls hangUp at the end.
+func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r *reading, hangUp func(), err error) {
+	s, err := a.profile.View(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := s.FindGroup(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read group: %w", err)
+	}
+	place := g.Read
+	if fromStart {
+		place = nil
+	}
+	network, hangUp, err := a.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &reading{
+		app: a, board: g.Group.Server, talk: newConversation(g, place), network: network,
+		printer: printer{a, newNames(s.Identity.Onion()), time.Local},
+	}, hangUp, nil
+}
+
+func (a *app) read(ctx context.Context, args []string) error {
+	r, hangUp, err := a.startReading(ctx, args[0], !a.onlyNew)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	board, err := r.sync(ctx)
+	if err != nil {
+		return err
+	}
+	board.Close()
+	a.progress.Note("%s", r.talk.summary(r.printer.names))
+	return r.talk.save(ctx, a.profile, true)
+}
+
+// sync connects and prints everything from the conversation's place on. The
+// connection stays open.
+func (r *reading) sync(ctx context.Context) (*client.Board, error) {
+	board, err := r.app.openBoard(ctx, r.network, r.board)
+	if err != nil {
+		return nil, err
+	}
+	if err := board.Sync(ctx, r.talk.place, r.app.replaying(r.use)); err != nil {
+		board.Close()
+		return nil, err
+	}
+	r.app.progress.Done()
+	return board, nil
+}
+
+// use prints the message of an event. Its errors are final.
+func (r *reading) use(e client.Event) error {
+	if m, ok := r.talk.take(e); ok {
+		r.app.progress.Done()
+		if err := r.printer.print(m); err != nil {
+			return final{err}
+		}
+		if err := r.app.out.Flush(); err != nil {
+			return final{fmt.Errorf("write output: %w", err)}
+		}
+	}
+	if r.limit > 0 && r.talk.count() == r.limit {
+		return errEnough
+	}
+	return nil
+}
