@@ -47,10 +47,20 @@ func DialOptions() []grpc.DialOption {
 	}
 }
 
+// Bounds on single answers, in bytes. A message can decode into fifty times its
+// size, when it holds many messages that are empty, so that the bound of a
+// connection alone would let a plugin make the relay hold a gigabyte.
+const (
+	maxAnswer      = 1 << 20
+	maxShortAnswer = 8 << 10
+)
+
+func atMost(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
+
 // Describe asks the plugin what it is. The description is valid, whatever the
 // plugin says.
 func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
-	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{})
+	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(maxAnswer))
 	if err != nil {
 		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.Error(err))
 	}
@@ -60,7 +70,7 @@ func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 // Validate asks the plugin for faults in an encoded configuration; those come
 // back as [plugin.Diagnostics].
 func (c *Client) Validate(ctx context.Context, config []byte) error {
-	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config})
+	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(maxAnswer))
 	if err != nil {
 		return fmt.Errorf("validate: %w", rpc.Error(err))
 	}
@@ -71,7 +81,7 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 // Faults that the operator can mend come back as [plugin.Diagnostics]. It is
 // called once, before Storage.
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir})
+	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(maxAnswer))
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.Error(err))
 	}
@@ -103,7 +113,7 @@ const (
 
 // Health asks the plugin how it is.
 func (c *Client) Health(ctx context.Context) (Health, error) {
-	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{})
+	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(maxShortAnswer))
 	if err != nil {
 		return Health{}, fmt.Errorf("health: %w", rpc.Error(err))
 	}
@@ -117,7 +127,7 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 // Drain lets no new call to the implementation begin and waits for those under
 // way, until ctx ends.
 func (c *Client) Drain(ctx context.Context) error {
-	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}); err != nil {
+	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(maxShortAnswer)); err != nil {
 		return fmt.Errorf("drain: %w", rpc.Error(err))
 	}
 	return nil
@@ -125,7 +135,7 @@ func (c *Client) Drain(ctx context.Context) error {
 
 // Shutdown closes the implementation.
 func (c *Client) Shutdown(ctx context.Context) error {
-	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}); err != nil {
+	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(maxShortAnswer)); err != nil {
 		return fmt.Errorf("shut down: %w", rpc.Error(err))
 	}
 	return nil

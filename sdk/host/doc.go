@@ -12,7 +12,7 @@
 // [storage.ErrUnavailable], and Exited tells of it. A hang is ended by the
 // deadline that every call has. Log lines are cut, counted and paced. An answer that no
 // plugin may give, of the wrong length, out of order or beyond the limits, is a
-// [ContractError]. Messages are bounded at 16 MiB. The one address the host
+// [ContractError]. Answers are bounded at 1 MiB. The one address the host
 // connects to is a socket in the directory that it made for that purpose.
 //
 // # What it can not do

@@ -21,6 +21,9 @@ const (
 	closeTimeout = 10 * time.Second
 )
 
+// maxOutcome is more than an outcome takes on the wire, in bytes.
+const maxOutcome = 32
+
 // store is a store on the other side of a connection.
 type store struct{ client *Client }
 
@@ -29,7 +32,7 @@ type watchedStore struct{ *store }
 
 func (s *store) Info(ctx context.Context) (storage.Info, error) {
 	return call(ctx, "info", infoTimeout, func(ctx context.Context) (storage.Info, error) {
-		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{})
+		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(maxShortAnswer))
 		if err != nil {
 			return storage.Info{}, err
 		}
@@ -43,7 +46,7 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Append(ctx, req)
+		resp, err := s.client.storage.Append(ctx, req, atMost(maxShortAnswer+maxOutcome*len(records)))
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +60,7 @@ func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 		if limit < 0 { // as refused as any that is too large
 			limit = math.MaxInt32
 		}
-		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{From: uint64(req.From), Max: uint32(min(limit, math.MaxInt32))})
+		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{From: uint64(req.From), Max: uint32(min(limit, math.MaxInt32))}, atMost(maxAnswer))
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -70,7 +73,7 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 		if len(signature) > rpc.MaxMessage-16 {
 			return 0, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature})
+		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature}, atMost(maxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -89,7 +92,7 @@ func (s *store) Close() error {
 
 func (s *watchedStore) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
 	return call(ctx, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
-		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)})
+		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(maxShortAnswer))
 		if err != nil {
 			return 0, err
 		}

@@ -21,8 +21,8 @@
 // way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
 // standard error, best as JSON with "@level", "@message" and further members.
 //
-// Limits. A message is at most 16 MiB in both directions; a server that keeps
-// gRPC's default of 4 MiB has to raise it.
+// Limits. A request is at most 16 MiB long; a server that keeps gRPC's default
+// of 4 MiB has to raise it. An answer is at most 1 MiB long.
 //
 // Numbers of fields and enums are never reused or changed within v1.
 

@@ -1,0 +1,398 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// liar is a plugin that answers as a test tells it.
+type liar struct {
+	pb.UnimplementedPluginServer
+	pb.UnimplementedStorageServer
+	describe  *pb.DescribeResponse
+	configure *pb.ConfigureResponse
+	health    *pb.HealthResponse
+	append    func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error)
+}
+
+func (l *liar) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
+	return l.describe, nil
+}
+
+func (l *liar) Configure(context.Context, *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
+	return l.configure, nil
+}
+
+func (l *liar) Health(context.Context, *pb.HealthRequest) (*pb.HealthResponse, error) {
+	return l.health, nil
+}
+
+func (l *liar) Append(ctx context.Context, req *pb.AppendRequest) (*pb.AppendResponse, error) {
+	return l.append(ctx, req)
+}
+
+func dial(t *testing.T, l *liar) *Client {
+	t.Helper()
+	listener := bufconn.Listen(1 << 20)
+	server := grpc.NewServer()
+	pb.RegisterPluginServer(server, l)
+	pb.RegisterStorageServer(server, l)
+	go server.Serve(listener) //nolint:errcheck // ends with Stop
+	t.Cleanup(server.Stop)
+	conn, err := grpc.NewClient("passthrough:///liar", append(DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+	)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return NewClient(conn)
+}
+
+func TestDescribe(t *testing.T) {
+	c := dial(t, &liar{describe: &pb.DescribeResponse{
+		Kind: "storage", Name: "x", Version: "1", Doc: "A store.",
+		Schema: &pb.Schema{
+			Attributes: []*pb.Attribute{{Name: "n", Type: pb.Attribute_TYPE_INT, Default: "3", Min: new(int64(1)), Max: new(int64(9))}},
+			Blocks:     []*pb.Block{{Name: "b", Labelled: true, Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "s", Type: pb.Attribute_TYPE_STRING, OneOf: []string{"a"}, Required: true}}}}},
+		},
+	}})
+	got, err := c.Describe(t.Context())
+	want := plugin.Description{
+		Kind: plugin.KindStorage, Name: "x", Version: "1", Doc: "A store.",
+		Schema: plugin.Schema{
+			Attributes: []plugin.Attribute{{Name: "n", Type: plugin.Int, Default: "3", Min: new(int64(1)), Max: new(int64(9))}},
+			Blocks:     []plugin.Block{{Name: "b", Labelled: true, Schema: plugin.Schema{Attributes: []plugin.Attribute{{Name: "s", Type: plugin.String, OneOf: []string{"a"}, Required: true}}}}},
+		},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestTypeNumbersAreThoseOfPlugin(t *testing.T) {
+	for n := plugin.String; n <= plugin.StringList; n++ {
+		want := "TYPE_" + map[plugin.Type]string{
+			plugin.String: "STRING", plugin.Int: "INT", plugin.Bool: "BOOL",
+			plugin.Duration: "DURATION", plugin.Bytes: "BYTES", plugin.StringList: "STRING_LIST",
+		}[n]
+		if got := pb.Attribute_Type(n).String(); got != want {
+			t.Errorf("%v is %s on the wire", n, got)
+		}
+	}
+}
+
+func TestHostileDescriptions(t *testing.T) {
+	deep := &pb.Schema{}
+	for range 100 {
+		deep = &pb.Schema{Blocks: []*pb.Block{{Name: "b", Schema: deep}}}
+	}
+	many := &pb.Schema{Attributes: make([]*pb.Attribute, 100_000)}
+	for i := range many.Attributes {
+		many.Attributes[i] = &pb.Attribute{}
+	}
+	for name, d := range map[string]*pb.DescribeResponse{
+		"empty":        {},
+		"deep":         {Kind: "storage", Name: "x", Version: "1", Schema: deep},
+		"many":         {Kind: "storage", Name: "x", Version: "1", Schema: many},
+		"type":         {Kind: "storage", Name: "x", Version: "1", Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "a", Type: 257}}}},
+		"kind":         {Kind: "shell", Name: "x", Version: "1"},
+		"name":         {Kind: "storage", Name: "../x", Version: "1"},
+		"terminal":     {Kind: "storage", Name: "x", Version: "\x1b[2J"},
+		"long version": {Kind: "storage", Name: "x", Version: strings.Repeat("1", 1000)},
+		"large":        {Kind: "storage", Name: "x", Version: "1", Doc: strings.Repeat("x", 20<<20)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := dial(t, &liar{describe: d}).Describe(t.Context())
+			var broken *ContractError
+			if !errors.As(err, &broken) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestDiagnosticsAreBounded(t *testing.T) {
+	many := make([]*pb.Diagnostic, 200)
+	for i := range many {
+		many[i] = &pb.Diagnostic{Summary: strings.Repeat("x\n", 1000), Path: make([]string, 100)}
+	}
+	err := dial(t, &liar{configure: &pb.ConfigureResponse{Diagnostics: many}}).Configure(t.Context(), nil, "/dir")
+	var diags plugin.Diagnostics
+	if !errors.As(err, &diags) || len(diags) != maxDiagnostics || len(diags[0].Summary) != maxReason || strings.Contains(diags[0].Summary, "\n") || len(diags[0].Path) != maxPath {
+		t.Errorf("got %T", err)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	h, err := dial(t, &liar{health: &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "disk\nfull"}}).Health(t.Context())
+	if err != nil || h != (Health{State: Degraded, Reason: "disk full"}) {
+		t.Errorf("%+v, %v", h, err)
+	}
+	for _, n := range []pb.HealthResponse_Status{0, 4, -1} {
+		var broken *ContractError
+		if _, err := dial(t, &liar{health: &pb.HealthResponse{Status: n}}).Health(t.Context()); !errors.As(err, &broken) {
+			t.Errorf("status %d: %v", n, err)
+		}
+	}
+}
+
+func TestCapabilityOfWatching(t *testing.T) {
+	for name, capabilities := range map[string][]pb.Capability{"none": nil, "unknown": {99}, "watch": {99, pb.Capability_CAPABILITY_STORAGE_WATCH}} {
+		c := dial(t, &liar{configure: &pb.ConfigureResponse{Capabilities: capabilities}})
+		if err := c.Configure(t.Context(), nil, "/dir"); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.Storage().(storage.Watcher); ok != (name == "watch") {
+			t.Errorf("%s: watcher is %v", name, ok)
+		}
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	hang := func(ctx context.Context, _ *pb.AppendRequest) (*pb.AppendResponse, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	store := dial(t, &liar{append: hang}).Storage()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := store.Append(ctx, nil); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("the caller's deadline: %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	if _, err := store.Append(ctx, nil); !errors.Is(err, context.Canceled) || errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("cancelled by the caller: %v", err)
+	}
+	for _, gaveUp := range []error{context.DeadlineExceeded, context.Canceled} {
+		store := dial(t, &liar{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) { return nil, gaveUp }}).Storage()
+		if _, err := store.Append(t.Context(), nil); err == nil || errors.Is(err, gaveUp) {
+			t.Errorf("given up by the plugin: %v", err)
+		}
+	}
+}
+
+func TestOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		_, err := call(t.Context(), "append", callTimeout, func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != callTimeout {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+func TestRequestThatIsTooLargeIsNotSent(t *testing.T) {
+	store := dial(t, &liar{}).Storage()
+	if _, err := store.Append(t.Context(), []storage.Record{{Ciphertext: make([]byte, 17<<20)}}); !errors.Is(err, storage.ErrTooLarge) {
+		t.Errorf("append: %v", err)
+	}
+	if _, err := store.Find(t.Context(), make([]byte, 17<<20)); !errors.Is(err, storage.ErrTooLarge) {
+		t.Errorf("find: %v", err)
+	}
+}
+
+func TestAnswerThatIsTooLargeIsABrokenContract(t *testing.T) {
+	store := dial(t, &liar{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) {
+		resp := &pb.AppendResponse{}
+		for range 1 << 16 {
+			resp.Outcomes = append(resp.Outcomes, &pb.Outcome{})
+		}
+		return resp, nil
+	}}).Storage()
+	var broken *ContractError
+	if _, err := store.Append(t.Context(), make([]storage.Record, 1)); !errors.As(err, &broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMissingServiceIsABrokenContract(t *testing.T) {
+	var broken *ContractError
+	if _, err := dial(t, &liar{}).Storage().Info(t.Context()); !errors.As(err, &broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAddressOfAPlugin(t *testing.T) {
+	r := &runner{sockets: "/run/x/plugin-dir1"}
+	if _, _, err := r.PluginToHost("unix", "/run/x/plugin-dir1/plugin2"); err != nil {
+		t.Error(err)
+	}
+	for _, address := range [][2]string{
+		{"tcp", "192.0.2.1:80"}, {"unix", "/run/other.sock"}, {"unix", "/run/x/plugin-dir1/../../docker.sock"}, {"unix", "@abstract"}, {"", ""},
+	} {
+		if _, _, err := r.PluginToHost(address[0], address[1]); err == nil {
+			t.Errorf("%q was accepted", address)
+		}
+	}
+}
+
+// logLines gives lines to a logWriter as go-plugin does, and returns what
+// comes out.
+func logLines(t *testing.T, lines ...string) []map[string]any {
+	t.Helper()
+	var out bytes.Buffer
+	w := newLogWriter(t.Context(), slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 4})))
+	for _, line := range lines {
+		w.Write([]byte(line))
+		w.Write([]byte{'\n'})
+	}
+	w.flush()
+	var records []map[string]any
+	for d := json.NewDecoder(&out); d.More(); {
+		var r map[string]any
+		if err := d.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+func TestLogLines(t *testing.T) {
+	got := logLines(t,
+		`{"@level":"warn","@message":"slow disk","@timestamp":"2026-01-02T03:04:05Z","took":1.5,"path":"x.db","nested":{"a":1},"plugin":"other/name","level":"x"}`,
+		`plain text`, `{"not":"ours"}`, `panic: oh`, `goroutine 1 [running]:`,
+	)
+	want := []struct{ level, msg string }{
+		{"WARN", "slow disk"}, {"INFO", "plain text"}, {"INFO", `{"not":"ours"}`}, {"ERROR", "panic: oh"}, {"ERROR", "goroutine 1 [running]:"},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("got %v", got)
+	}
+	for i, w := range want {
+		if got[i]["level"] != w.level || got[i]["msg"] != w.msg {
+			t.Errorf("got %v, want %v", got[i], w)
+		}
+	}
+	if r := got[0]; r["took"] != 1.5 || r["path"] != "x.db" || r["nested"] != "map[a:1]" || r["plugin"] != nil || r["@timestamp"] != nil {
+		t.Errorf("got %v", r)
+	}
+}
+
+func TestLongLogLine(t *testing.T) {
+	got := logLines(t, strings.Repeat("x", 2*maxLine), "short", `{"@message":"`+strings.Repeat("y", maxLine)+`"}`)
+	if len(got) != 3 || len(got[0]["msg"].(string)) != maxText || got[0]["cut"] != true || got[1]["msg"] != "short" || len(got[2]["msg"].(string)) != maxText {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+func TestLogRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines []string
+		for i := range 3 * logBurst {
+			lines = append(lines, fmt.Sprint("line ", i))
+		}
+		got := logLines(t, lines...)
+		last := got[len(got)-1]
+		if len(got) != logBurst+1 || last["dropped"] != float64(2*logBurst) {
+			t.Errorf("%d lines, then %v", len(got), last)
+		}
+	})
+}
+
+func TestFloodIsReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := newLogWriter(ctx, slog.New(slog.DiscardHandler))
+		flood := func() time.Duration {
+			begin := time.Now()
+			for range 3 * readBurst / (1 << 10) {
+				w.Write(make([]byte, 1<<10))
+				w.Write([]byte{'\n'})
+			}
+			return time.Since(begin)
+		}
+		if took := flood(); took < 2*readBurst/readRate*time.Second {
+			t.Errorf("read within %v", took)
+		}
+		cancel() // the process is dead: the rest is read at once
+		if took := flood(); took != 0 {
+			t.Errorf("read within %v after the end", took)
+		}
+	})
+}
+
+func FuzzLogLine(f *testing.F) {
+	f.Add([]byte(`{"@level":"info","@message":"x","a":[1,{"b":null}]}`))
+	f.Add([]byte("panic: x"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
+		w.line = line
+		if r := w.record(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
+			t.Errorf("%d bytes, %d attributes", len(r.message), len(r.attrs))
+		}
+	})
+}
+
+func FuzzDescribeResponse(f *testing.F) {
+	data, _ := proto.Marshal(&pb.DescribeResponse{
+		Kind: "storage", Name: "x", Version: "1", Doc: "d",
+		Schema: &pb.Schema{
+			Attributes: []*pb.Attribute{{Name: "a", Type: pb.Attribute_TYPE_BYTES, Default: "1MiB", Min: new(int64(1))}},
+			Blocks:     []*pb.Block{{Name: "b", Repeated: true, Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "l", Type: pb.Attribute_TYPE_STRING_LIST, OneOf: []string{"q"}}}}}},
+		},
+	})
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var resp pb.DescribeResponse
+		if proto.Unmarshal(data, &resp) != nil {
+			return
+		}
+		d, err := description(&resp)
+		if err != nil {
+			return
+		}
+		// What the relay accepts it can also work with.
+		v, err := d.Schema.Value(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Schema.Complete(v)
+		if _, err := json.Marshal(d); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzConfigureResponse(f *testing.F) {
+	data, _ := proto.Marshal(&pb.ConfigureResponse{Diagnostics: []*pb.Diagnostic{{Summary: "s", Detail: "d", Path: []string{"a", "b"}}}})
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var resp pb.ConfigureResponse
+		if proto.Unmarshal(data, &resp) != nil {
+			return
+		}
+		if err := diagnostics(resp.GetDiagnostics()); (err == nil) != (len(resp.GetDiagnostics()) == 0) || err != nil && strings.ContainsAny(err.Error(), "\n\x1b") {
+			t.Errorf("got %q", err)
+		}
+	})
+}
