@@ -12,6 +12,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -28,14 +29,43 @@ func TestMain(m *testing.M) {
 //	shutdown NAME  stop it; what it stored is gone
 //	fromfile V F   set the variable V to what is in the file F
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/script", func(e *testscript.Env) (network, error) {
+		registry := filepath.Join(e.WorkDir, "net")
+		e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+registry)
+		return func() (onion.Network, error) { return onion.Loopback(registry) }, nil
+	})
+}
+
+// TestScriptsOverTor runs others over a private Tor network, from which the
+// relay and each command have a tor of their own.
+func TestScriptsOverTor(t *testing.T) {
+	tor := tornet.ForTest(t)
+	t.Run("people", func(t *testing.T) { // ends before the network does
+		runScripts(t, "testdata/tor", func(e *testscript.Env) (network, error) {
+			torrc := filepath.Join(e.WorkDir, "torrc")
+			e.Setenv("CWTCH_GROUP_TORRC", torrc)
+			connect := func() (onion.Network, error) {
+				return onion.StartTor(context.Background(), onion.TorConfig{
+					DataDir: filepath.Join(e.WorkDir, "tor"), Torrc: tor.ClientTorrc(),
+				})
+			}
+			return connect, os.WriteFile(torrc, []byte(strings.Join(tor.ClientTorrc(), "\n")), 0o600)
+		})
+	})
+}
+
+// network connects a relay to the network that a script is about.
+type network func() (onion.Network, error)
+
+func runScripts(t *testing.T, dir string, setup func(*testscript.Env) (network, error)) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+filepath.Join(e.WorkDir, "net"))
 			e.Setenv("TZ", "UTC")
-			e.Values[serversKey{}] = make(servers)
-			return nil
+			connect, err := setup(e)
+			e.Values[rigKey{}] = &rig{connect, make(map[string]func())}
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":   startServer,
@@ -45,10 +75,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// servers are the relays of a script and how to stop them.
-type servers map[string]func()
+// rig is what a script runs on.
+type rig struct {
+	connect network
+	servers map[string]func() // how to stop each
+}
 
-type serversKey struct{}
+type rigKey struct{}
 
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -57,9 +90,26 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	keys, err := identity.LoadOrCreate(ts.MkAbs(name + ".keys"))
 	ts.Check(err)
-	network, err := onion.Loopback(ts.MkAbs("net"))
+	rig := ts.Value(rigKey{}).(*rig)
+	network, err := rig.connect()
 	ts.Check(err)
-	s, err := relay.Start(context.Background(), relay.Config{
+	s, err := startRelay(network, keys)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(name+".bundle"), []byte(s.Bundle().String()+"\n"), 0o600))
+	rig.servers[name] = func() {
+		delete(rig.servers, name)
+		ts.Check(s.Close(context.Background()))
+		ts.Check(network.Close())
+	}
+	ts.Defer(func() {
+		if stop, ok := rig.servers[name]; ok {
+			stop()
+		}
+	})
+}
+
+func startRelay(network onion.Network, keys *identity.Server) (*relay.Server, error) {
+	return relay.Start(context.Background(), relay.Config{
 		Network: network, Keys: keys, Store: storagetest.NewMemory(),
 		Limits: relay.Limits{
 			Connections: 100, ConnectionsPerSecond: 1000,
@@ -69,26 +119,13 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 			ReaderBuffer: 64 << 10, StuckReader: time.Minute,
 		},
 	})
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(name+".bundle"), []byte(s.Bundle().String()+"\n"), 0o600))
-	running := ts.Value(serversKey{}).(servers)
-	running[name] = func() {
-		delete(running, name)
-		ts.Check(s.Close(context.Background()))
-		ts.Check(network.Close())
-	}
-	ts.Defer(func() {
-		if stop, ok := running[name]; ok {
-			stop()
-		}
-	})
 }
 
 func shutDown(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: shutdown NAME")
 	}
-	ts.Value(serversKey{}).(servers)[args[0]]()
+	ts.Value(rigKey{}).(*rig).servers[args[0]]()
 }
 
 func fromFile(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+)
+
+// follow connects again when the server was gone, and goes on printing.
+func TestFollowConnectsAgain(t *testing.T) {
+	dir := t.TempDir()
+	registry := filepath.Join(dir, "net")
+	network, err := onion.Loopback(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(ctx context.Context, stdout io.Writer, args ...string) {
+		t.Helper()
+		var errs strings.Builder
+		status := run(ctx, append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
+			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
+		if status != 0 {
+			t.Errorf("%s: %s", args, &errs)
+		}
+	}
+	server, err := startRelay(network, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t.Context(), io.Discard, "import-server", server.Bundle().String())
+	do(t.Context(), io.Discard, "create", "club")
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		do(ctx, write, "follow", "club")
+		write.Close()
+	}()
+	lines := bufio.NewScanner(read)
+	expect := func(text string) {
+		t.Helper()
+		if !lines.Scan() || !strings.HasSuffix(lines.Text(), text) {
+			t.Fatalf("follow printed %q, want %q", lines.Text(), text)
+		}
+	}
+	do(t.Context(), io.Discard, "post", "club", "before")
+	expect("before")
+	if err := server.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = startRelay(network, keys); err != nil {
+		t.Fatal(err)
+	}
+	do(t.Context(), io.Discard, "post", "club", "after")
+	expect("after")
+	interrupt()
+	<-ended
+	if err := server.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
