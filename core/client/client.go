@@ -57,9 +57,9 @@ type Dialer interface {
 }
 
 // Buy buys n tokens, 1 to [token.MaxBatch], over a connection of its own. Cwtch
-// clients ask for [token.DefaultBatch]. The proof of work takes a good second of
-// one processor; progress, unless nil, is called now and then with the number of
-// tries so far. The tokens are checked against the key in the bundle, so a
+// clients ask for [token.DefaultBatch]. The proof of work takes one
+// processor some 65,536 tries, well under a second on a desktop; progress, unless
+// nil, is called now and then with the number so far. The tokens are checked against the key in the bundle, so a
 // server cannot mark them.
 func Buy(ctx context.Context, d Dialer, b bundle.Bundle, n int, progress func(tries int)) ([]token.Token, error) {
 	nc, err := d.Dial(ctx, b.TokenService, Port)
