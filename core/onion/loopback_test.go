@@ -1,4 +1,4 @@
-package onion_test
+package onion
 
 import (
 	"context"
@@ -11,14 +11,13 @@ import (
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
 const port = 9878
 
-func newLoopback(t *testing.T, registry string) onion.Network {
+func newLoopback(t *testing.T, registry string) Network {
 	t.Helper()
-	n, err := onion.Loopback(registry)
+	n, err := Loopback(registry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +53,7 @@ func echo(t *testing.T, ln net.Listener) {
 }
 
 // roundTrip dials and expects an echo.
-func roundTrip(ctx context.Context, n onion.Network, service identity.Onion) error {
+func roundTrip(ctx context.Context, n Network, service identity.Onion) error {
 	c, err := n.Dial(ctx, service, port)
 	if err != nil {
 		return err
@@ -91,8 +90,8 @@ func TestLoopbackRoundTrip(t *testing.T) {
 	if err := roundTrip(t.Context(), client, key.Onion()); err != nil {
 		t.Fatal(err)
 	}
-	want := onion.Service{Onion: key.Onion(), Port: port, Published: true}
-	if s := server.Status(); s.State != onion.Ready || len(s.Services) != 1 || s.Services[0] != want {
+	want := Service{Onion: key.Onion(), Port: port, Published: true}
+	if s := server.Status(); s.State != Ready || len(s.Services) != 1 || s.Services[0] != want {
 		t.Errorf("status = %+v", s)
 	}
 }
@@ -126,7 +125,7 @@ func TestLoopbackRegistry(t *testing.T) {
 	if err != nil || len(files) != 0 {
 		t.Errorf("left in the registry: %v %v", files, err)
 	}
-	if _, err := n.Dial(t.Context(), key.Onion(), port); !errors.Is(err, onion.ErrNotPublished) {
+	if _, err := n.Dial(t.Context(), key.Onion(), port); !errors.Is(err, ErrNotPublished) {
 		t.Errorf("dial after close: %v", err)
 	}
 	if ln, err = n.Listen(t.Context(), key, port); err != nil {
@@ -179,7 +178,7 @@ func TestLoopbackRefuses(t *testing.T) {
 		}
 	}
 	for _, bad := range []identity.Onion{"", "../secret", identity.Onion(strings.ToUpper(string(service))), service + ".onion"} {
-		if _, err := n.Dial(t.Context(), bad, port); err == nil || errors.Is(err, onion.ErrNotPublished) {
+		if _, err := n.Dial(t.Context(), bad, port); err == nil || errors.Is(err, ErrNotPublished) {
 			t.Errorf("dial %q: %v", bad, err)
 		}
 	}
@@ -216,7 +215,7 @@ func TestLoopbackClose(t *testing.T) {
 	if _, err := n.Dial(t.Context(), identity.NewKey().Onion(), port); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("dial: %v", err)
 	}
-	if s := n.Status(); s.State != onion.Closed || len(s.Services) != 0 {
+	if s := n.Status(); s.State != Closed || len(s.Services) != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }

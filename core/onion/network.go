@@ -84,12 +84,13 @@ const (
 // Status is the state of a network as an operator sees it. Its JSON form is
 // part of the output of the status command.
 type Status struct {
-	Network  string    `json:"network"`           // "tor" or "loopback"
-	State    State     `json:"state"`             //
+	Network  string    `json:"network"` // "tor" or "loopback"
+	State    State     `json:"state"`
 	Since    time.Time `json:"since"`             // when State began
 	Progress int       `json:"progress"`          // per cent of tor's bootstrap; 100 when done
 	Summary  string    `json:"summary,omitempty"` // tor's words for the bootstrap step; in backoff, what went wrong
 	Version  string    `json:"version,omitempty"` // of tor, such as "0.4.9.11"
+	Pid      int       `json:"pid,omitempty"`     // of the tor that this process started
 	Restarts int       `json:"restarts"`          // times tor was started or connected to again
 	Services []Service `json:"services"`          // ordered by onion name
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
 )
@@ -85,8 +86,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range pids {
-		if alive(pid) {
-			t.Errorf("tor %d runs after Close", pid)
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("tor %d after Close: %v", pid, err)
 		}
 	}
 	if err := n.Close(); err != nil {
@@ -129,28 +130,25 @@ func TestRelaysDieWithParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
+	var ended []unix.PollFd // a process can wait for children of its child only by descriptor
+	for _, field := range strings.Fields(line) {
+		pid, _ := strconv.Atoi(field)
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Errorf("open process %q: %v", field, err)
+			continue
+		}
+		defer unix.Close(fd)
+		ended = append(ended, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(ended) != 5 {
+		t.Fatalf("child said %q, %v", line, err)
 	}
-	pids := strings.Fields(line)
-	if len(pids) != 5 {
-		t.Fatalf("child said %q", line)
-	}
-	for _, s := range pids {
-		pid, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The kernel kills them before it reports the death of their parent, but
-		// they take a moment to go.
-		deadline := time.Now().Add(10 * time.Second)
-		for alive(pid) && time.Now().Before(deadline) {
-			time.Sleep(10 * time.Millisecond)
-		}
-		if alive(pid) {
-			t.Errorf("tor %d outlived its parent", pid)
+	for i := range ended {
+		if n, err := unix.Poll(ended[i:i+1], 3000); n != 1 || err != nil {
+			t.Errorf("relay %d outlived its parent (%v)", i, err)
 		}
 	}
 }
@@ -165,19 +163,4 @@ func childMain(dir string) {
 	fmt.Println(strings.Trim(fmt.Sprint(n.Pids()), "[]"))
 	io.Copy(io.Discard, os.Stdin)
 	select {}
-}
-
-// alive reports whether a process runs. One that nobody has waited for yet, a
-// zombie, does not.
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	i := strings.LastIndexByte(string(stat), ')')
-	state := strings.Fields(string(stat[i+1:]))[0]
-	return state != "Z" && state != "X"
 }

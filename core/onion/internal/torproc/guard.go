@@ -27,7 +27,7 @@ func checkCommand(args []string) error {
 		return err
 	}
 	if len(torrc) == 0 {
-		return errors.New("start tor: the torrc file is empty, tor would join the public network with its defaults")
+		return errors.New("the torrc file is empty, tor would join the public network with its defaults")
 	}
 	defaults, err := configFile(args, "--defaults-torrc")
 	if err != nil {
@@ -47,7 +47,7 @@ func configFile(args []string, flag string) ([]string, error) {
 		}
 		text, err := os.ReadFile(args[i+1])
 		if err != nil {
-			return nil, fmt.Errorf("start tor: %w", err)
+			return nil, fmt.Errorf("configuration of tor: %w", err)
 		}
 		var lines []string
 		for line := range strings.Lines(string(text)) {
@@ -58,7 +58,7 @@ func configFile(args []string, flag string) ([]string, error) {
 		}
 		return lines, nil
 	}
-	return nil, fmt.Errorf("start tor: no %s on the command line, tor would read the system's", flag)
+	return nil, fmt.Errorf("no %s on the command line, tor would read the system's", flag)
 }
 
 // optionLines turns options of a command line into lines of a torrc, as tor
@@ -125,7 +125,7 @@ func refuse(what, line string) error {
 	if line != "" {
 		what += fmt.Sprintf(" (%q)", line)
 	}
-	return fmt.Errorf("start tor: refused, as only private networks may be used under go test or with %s=1: the torrc has %s", TestingOnlyEnv, what)
+	return fmt.Errorf("refused, as only private networks may be used under go test or with %s=1: the torrc has %s", TestingOnlyEnv, what)
 }
 
 // loopbackDirectory checks the value of a DirAuthority or FallbackDir line:

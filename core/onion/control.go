@@ -1,0 +1,163 @@
+package onion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cretz/bine/control"
+)
+
+// session is an authenticated control connection to one run of tor, and with it
+// one life of the services: tor drops them when the connection ends.
+type session struct {
+	tor  torInfo
+	nc   net.Conn
+	conn *control.Conn
+	wait time.Duration // for an answer; tor answers from memory, one that takes longer hangs
+	end  func() string // ends what the session came with and tells how that ended; called once, by close
+
+	events   chan control.Event
+	reading  chan struct{} // closed when the connection has ended
+	draining chan struct{} // closed to end the consumer of events
+	consumed chan struct{} // closed when that has ended
+
+	// mu is held around every request. control.Conn of bine v0.2.0 takes the
+	// number of a request before its lock, so of two requests at once each can
+	// wait for the other without end.
+	mu     sync.Mutex
+	closed bool
+}
+
+// torInfo is what a session knows of its tor.
+type torInfo struct {
+	pid          int // 0 if it is not ours
+	version      string
+	socksNetwork string // "unix" or "tcp"
+	socksAddress string
+}
+
+// watched are the events a session subscribes to.
+var watched = []control.EventCode{control.EventCodeStatusClient, control.EventCodeHSDesc}
+
+// newSession takes over an authenticated connection and gives its events to
+// handle, which must not make requests: they would wait for handle to return.
+// end is called by close; if newSession fails, it is not.
+func newSession(nc net.Conn, conn *control.Conn, info torInfo, wait time.Duration, handle func(*session, control.Event), end func() string) (*session, error) {
+	s := &session{
+		tor: info, nc: nc, conn: conn, wait: wait, end: end,
+		events:   make(chan control.Event, 64),
+		reading:  make(chan struct{}),
+		draining: make(chan struct{}),
+		consumed: make(chan struct{}),
+	}
+	go s.consume(handle)
+	go s.read()
+	if err := s.subscribe(); err != nil {
+		s.end = func() string { return "" }
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) subscribe() error {
+	return s.request(func(c *control.Conn) error {
+		if err := c.AddEventListener(s.events, watched...); err != nil {
+			return fmt.Errorf("subscribe to events of tor: %w", err)
+		}
+		info, err := c.GetInfo("version")
+		if err != nil || len(info) != 1 {
+			return errors.Join(errors.New("ask tor for its version"), err)
+		}
+		s.tor.version = info[0].Val
+		return nil
+	})
+}
+
+// read relays events until the connection ends.
+func (s *session) read() {
+	defer close(s.reading)
+	for s.conn.HandleNextEvent() == nil {
+	}
+	s.nc.Close() // after nonsense from tor it is still open
+}
+
+// consume handles events. It outlives the connection: a request that is cut off
+// may still be handing over an event.
+func (s *session) consume(handle func(*session, control.Event)) {
+	defer close(s.consumed)
+	for {
+		select {
+		case e := <-s.events:
+			handle(s, e)
+		case <-s.draining:
+			return
+		}
+	}
+}
+
+// done is closed when tor or the connection to it has ended.
+func (s *session) done() <-chan struct{} { return s.reading }
+
+// request makes requests while no other does. A request that is not answered in
+// time ends the session.
+func (s *session) request(f func(*control.Conn) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("tor control connection: %w", net.ErrClosed)
+	}
+	timer := time.AfterFunc(s.wait, func() { s.nc.Close() })
+	defer timer.Stop()
+	return f(s.conn)
+}
+
+// report is the state of tor, asked for, among the events.
+type report struct {
+	phase    string // of the bootstrap
+	circuits bool
+}
+
+func (report) Code() control.EventCode { return control.EventCodeStatusClient }
+
+// report asks tor for its state, which comes as an event.
+func (s *session) report() error {
+	return s.request(func(c *control.Conn) error {
+		info, err := c.GetInfo("status/bootstrap-phase", "status/circuit-established")
+		if err != nil || len(info) != 2 {
+			return errors.Join(errors.New("ask tor for its state"), err)
+		}
+		s.events <- report{phase: info[0].Val, circuits: info[1].Val == "1"}
+		return nil
+	})
+}
+
+// close ends the connection and what it came with, and tells how that ended.
+func (s *session) close() string {
+	s.nc.Close()
+	<-s.reading
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.draining)
+	<-s.consumed
+	return s.end()
+}
+
+// authenticating bounds the exchange before there is a session: bine's requests
+// know no context. The function it returns lifts the bound, and tells why the
+// connection was closed if it was.
+func authenticating(ctx context.Context, nc net.Conn, wait time.Duration) func() error {
+	nc.SetDeadline(time.Now().Add(wait))
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	return func() error {
+		if !stop() {
+			return ctx.Err()
+		}
+		return nc.SetDeadline(time.Time{})
+	}
+}

@@ -1,0 +1,125 @@
+package onion
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+)
+
+// dataDir is the directory of a tor of ours. It is locked from openDataDir to
+// close.
+type dataDir struct {
+	path    string
+	lock    *os.File
+	sockets sockets
+}
+
+// openDataDir creates the directory if need be, and refuses one that others
+// could read or that another process uses: in it are the keys of tor's guards
+// and the cookie that gives control of tor.
+func openDataDir(path string) (*dataDir, error) {
+	if path == "" {
+		return nil, errors.New("tor data directory: none is set")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("tor data directory: %w", err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("tor data directory: %w", err)
+	}
+	if err := checkPrivate(path); err != nil {
+		return nil, err
+	}
+	d := &dataDir{path: path}
+	if d.lock, err = os.OpenFile(filepath.Join(path, "relay.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("tor data directory: %w", err)
+	}
+	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		err = fmt.Errorf("tor data directory %s is used by another process: stop that one, or choose another directory", path)
+		return nil, errors.Join(err, d.lock.Close())
+	}
+	if d.sockets, err = openSockets(filepath.Join(path, "sockets")); err != nil {
+		return nil, errors.Join(err, d.lock.Close())
+	}
+	return d, nil
+}
+
+func checkPrivate(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("tor data directory: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("tor data directory %s is not a directory (a link to one will not do)", path)
+	case !ok || int(owner.Uid) != os.Geteuid():
+		return fmt.Errorf("tor data directory %s belongs to another user: run as that user, or choose another directory", path)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("tor data directory %s can be entered by other users: run chmod 700 %s", path, path)
+	}
+	return nil
+}
+
+// writeTorrc writes what tor reads: its configuration, and an empty file in the
+// place of the system's defaults.
+func (d *dataDir) writeTorrc(lines []string) (torrc, defaults string, err error) {
+	torrc, defaults = filepath.Join(d.path, "torrc"), filepath.Join(d.path, "torrc-defaults")
+	err = errors.Join(
+		os.WriteFile(torrc, []byte(strings.Join(lines, "\n")+"\n"), 0o600),
+		os.WriteFile(defaults, nil, 0o600),
+	)
+	if err != nil {
+		err = fmt.Errorf("tor data directory: %w", err)
+	}
+	return torrc, defaults, err
+}
+
+func (d *dataDir) close() error {
+	return errors.Join(os.RemoveAll(string(d.sockets)), d.lock.Close())
+}
+
+// sockets is a directory of mode 0700: nobody but this user can connect to what
+// listens in it.
+type sockets string
+
+// Socket paths go into torrc and control commands as they are, and into
+// sockaddr_un, which holds 107 bytes and a zero (unix(7)).
+const maxSocketPath = 107
+
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
+
+func (s sockets) control() string { return filepath.Join(string(s), "control.sock") }
+func (s sockets) socks() string   { return filepath.Join(string(s), "socks.sock") }
+func (s sockets) service(n int) string {
+	return filepath.Join(string(s), fmt.Sprintf("service%d.sock", n))
+}
+func (s sockets) usable() bool {
+	return len(s.service(99_999_999)) <= maxSocketPath && plainPath.MatchString(string(s))
+}
+
+// openSockets makes the directory afresh: at path, or in the system's directory
+// for temporary files if path is too long or too odd for a socket.
+func openSockets(path string) (sockets, error) {
+	if sockets(path).usable() {
+		if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
+			return "", fmt.Errorf("tor data directory: %w", err)
+		}
+		return sockets(path), nil
+	}
+	short, err := os.MkdirTemp("", "cwtch-relay-") // of mode 0700
+	if err != nil {
+		return "", fmt.Errorf("directory for sockets: %w", err)
+	}
+	if !sockets(short).usable() {
+		return "", errors.Join(
+			fmt.Errorf("neither %s nor %s can hold sockets: their path is too long (%d bytes at most) or has special characters; set TMPDIR to a short plain path", path, short, maxSocketPath),
+			os.Remove(short))
+	}
+	return sockets(short), nil
+}

@@ -1,0 +1,142 @@
+package onion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cretz/bine/control"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
+)
+
+// runningSource uses a tor that somebody else runs, through its control port.
+type runningSource struct {
+	network, address string
+	wait             time.Duration // for an answer
+}
+
+// newRunningSource reads a control address: "unix:/path" or an address of this
+// machine, as what is said there, keys included, is not encrypted.
+func newRunningSource(address string, wait time.Duration) (*runningSource, error) {
+	network, addr, err := localAddress(address)
+	if err != nil {
+		return nil, fmt.Errorf("tor control address %q: %w", address, err)
+	}
+	return &runningSource{network, addr, wait}, nil
+}
+
+// localAddress reads "unix:/path" or "127.0.0.1:9051".
+func localAddress(text string) (network, address string, err error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		if !strings.HasPrefix(path, "/") || strings.Contains(path, "\x00") {
+			return "", "", errors.New("the path of a unix socket begins with /")
+		}
+		return "unix", path, nil
+	}
+	addr, err := netip.ParseAddrPort(text)
+	if err != nil || !addr.Addr().IsLoopback() || addr.Port() == 0 {
+		return "", "", errors.New(`write it as "unix:/path" or as an address and port of this machine, such as "127.0.0.1:9051"`)
+	}
+	return "tcp", addr.String(), nil
+}
+
+func (r *runningSource) connect(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, r.wait)
+	defer cancel()
+	var d net.Dialer
+	nc, err := d.DialContext(dialCtx, r.network, r.address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to running tor: %w: is it running, with ControlPort or ControlSocket set to this address?", err)
+	}
+	authenticated := authenticating(ctx, nc, r.wait)
+	conn := control.NewConn(textproto.NewConn(nc))
+	info := torInfo{}
+	if err = conn.Authenticate(""); err != nil {
+		err = fmt.Errorf("authenticate to running tor: %w: set CookieAuthentication 1 and let this user read the cookie", err)
+	}
+	if err == nil && torproc.TestingOnly() {
+		err = checkRunningLoopback(conn)
+	}
+	if err == nil {
+		info.socksNetwork, info.socksAddress, err = socksListener(conn)
+	}
+	if err = errors.Join(err, authenticated()); err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	s, err := newSession(nc, conn, info, r.wait, handle, func() string { return "running tor has closed its control connection" })
+	if err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	return s, nil
+}
+
+// checkRunningLoopback holds a running tor to the rule that one of ours is held
+// to when it starts.
+func checkRunningLoopback(conn *control.Conn) error {
+	values, err := conn.GetConf("TestingTorNetwork", "DirAuthority", "FallbackDir")
+	if err != nil {
+		return fmt.Errorf("ask running tor for its directories: %w", err)
+	}
+	var lines []string
+	for _, v := range values {
+		if v.Val != "" {
+			lines = append(lines, v.Key+" "+v.Val)
+		}
+	}
+	return torproc.CheckLoopback(lines)
+}
+
+// socksListener asks tor where it takes SOCKS connections.
+func socksListener(conn *control.Conn) (network, address string, err error) {
+	resp, err := conn.SendRequest("GETINFO net/listeners/socks")
+	if err != nil {
+		return "", "", fmt.Errorf("ask running tor for its SOCKS port: %w", err)
+	}
+	for _, line := range resp.Data {
+		for listener := range quotedFields(strings.TrimPrefix(line, "net/listeners/socks=")) {
+			if network, address, err := localAddress(listener); err == nil {
+				return network, address, nil
+			}
+		}
+	}
+	return "", "", errors.New("running tor has no SOCKS port on this machine: set SocksPort in its configuration")
+}
+
+// quotedFields yields the strings of a list like "127.0.0.1:9050" "unix:/run/x",
+// and ends at the first thing that is not one.
+func quotedFields(list string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for {
+			list = strings.TrimLeft(list, " ")
+			quoted, err := strconv.QuotedPrefix(list)
+			if err != nil || quoted[0] != '"' {
+				return
+			}
+			field, err := strconv.Unquote(quoted)
+			if err != nil || !yield(field) {
+				return
+			}
+			list = list[len(quoted):]
+		}
+	}
+}
+
+// listen opens a port, as tor may run as a user who can not reach a socket of
+// ours. Another user of this machine can connect to it as well: it gets what
+// any client on the network gets, and learns nothing of them.
+func (r *runningSource) listen() (net.Listener, string, error) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", err
+	}
+	return ln, ln.Addr().String(), nil
+}
+
+func (r *runningSource) close() error { return nil }

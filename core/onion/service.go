@@ -1,0 +1,143 @@
+package onion
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"strconv"
+	"sync"
+
+	"github.com/cretz/bine/control"
+	"github.com/cretz/bine/torutil/ed25519"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// service is a published onion service, and its listener. What tor connects to
+// stays open while sessions with tor come and go.
+type service struct {
+	net.Listener
+	tor    *Tor
+	key    identity.Key
+	onion  identity.Onion
+	port   int    // virtual
+	target string // of ADD_ONION
+
+	uploaded chan struct{} // closed when a directory first has the descriptor
+	once     sync.Once     // closes uploaded
+
+	published bool // in the present session; guarded by Tor.mu
+
+	mu     sync.Mutex // held while tor is asked
+	on     *session   // that has the service
+	closed bool
+
+	closing  sync.Once
+	closeErr error
+}
+
+func (s *service) Addr() net.Addr { return onionAddr{s.onion, strconv.Itoa(s.port)} }
+
+// add gives the service to the tor of a session, unless it has it.
+func (s *service) add(session *session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.on == session {
+		return nil
+	}
+	err := session.request(func(c *control.Conn) error {
+		// Defences against floods of introductions (proof of work, proposal 327)
+		// are in tor since 0.4.8, where it was built with them.
+		err := addOnion(c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
+		if unknownArgument(err) {
+			s.tor.log.Warn("this tor has no proof-of-work defence for onion services; publishing without", "onion", s.onion)
+			err = addOnion(c, s.key, s.port, s.target, "")
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("publish onion service %s: %w", s.onion, err)
+	}
+	s.on = session
+	return nil
+}
+
+// addOnion is ADD_ONION of control-spec. Bine's own knows no defences. Nothing
+// of the key is in the errors: tor does not repeat it.
+func addOnion(c *control.Conn, key identity.Key, port int, target, defences string) error {
+	expanded := ed25519.FromCryptoPrivateKey(key.Private()).PrivateKey()
+	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK%s Port=%d,%s",
+		base64.StdEncoding.EncodeToString(expanded), defences, port, target)
+	return err
+}
+
+// unknownArgument reports whether tor refused a command for an argument it does
+// not know. Which of the two codes that is depends on its version.
+func unknownArgument(err error) bool {
+	e := (*textproto.Error)(nil)
+	return errors.As(err, &e) && (e.Code == control.StatusErrSyntaxErrorArg || e.Code == control.StatusErrUnrecognizedCmdArg)
+}
+
+// Close withdraws the service. Connections that were accepted stay.
+func (s *service) Close() error {
+	s.closing.Do(func() {
+		session := s.tor.forget(s)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.closed = true
+		s.closeErr = s.Listener.Close()
+		if session == nil || s.on != session {
+			return
+		}
+		err := session.request(func(c *control.Conn) error { return c.DelOnion(string(s.onion)) })
+		if err != nil {
+			// The session has ended, or is about to, and the service with it.
+			s.tor.log.Debug("withdrawing onion service failed", "onion", s.onion, "error", err)
+		}
+	})
+	return s.closeErr
+}
+
+// Listen implements [Network]. It returns when the first directory has accepted
+// the descriptor of the service.
+func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+	if err := checkPort(port); err != nil {
+		return nil, err
+	}
+	if t.ctx.Err() != nil {
+		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), net.ErrClosed)
+	}
+	ln, target, err := t.source.listen()
+	if err != nil {
+		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), err)
+	}
+	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target, uploaded: make(chan struct{})}
+	session, err := t.register(s)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("publish onion service %s: %w", s.onion, err), ln.Close())
+	}
+	if session != nil {
+		if err := s.add(session); isReply(err) {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	select {
+	case <-s.uploaded:
+		return s, nil
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-t.ctx.Done():
+		err = net.ErrClosed
+	}
+	return nil, errors.Join(fmt.Errorf("publish onion service %s: %w (tor is %s)", s.onion, err, t.Status().describe()), s.Close())
+}
+
+// isReply reports whether an error is an answer of tor, rather than the end of
+// the connection, after which the service is added again.
+func isReply(err error) bool {
+	e := (*textproto.Error)(nil)
+	return errors.As(err, &e)
+}

@@ -1,0 +1,263 @@
+package onion
+
+import (
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/cretz/bine/control"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// timing is how patient the supervisor is.
+type timing struct {
+	answer   time.Duration // until a tor that does not answer is taken to hang
+	look     time.Duration // between two looks at tor
+	minDelay time.Duration // before the first new start
+	maxDelay time.Duration // before later ones
+	stable   time.Duration // a session that lasted this long resets the delay
+}
+
+var defaultTiming = timing{
+	answer: 30 * time.Second, look: 30 * time.Second,
+	minDelay: time.Second, maxDelay: time.Minute, stable: 5 * time.Minute,
+}
+
+// supervise keeps a session with tor until the network is closed.
+func (t *Tor) supervise(s *session) {
+	defer close(t.ended)
+	delay := t.timing.minDelay
+	for {
+		begun := time.Now()
+		t.watch(s)
+		t.detach(s)
+		if time.Since(begun) >= t.timing.stable {
+			delay = t.timing.minDelay
+		}
+		for s = nil; s == nil; delay = min(2*delay, t.timing.maxDelay) {
+			if !t.pause(delay) {
+				t.setState(Closed, "")
+				return
+			}
+			s = t.connect()
+		}
+	}
+}
+
+// pause waits for a random time between half of d and d, so that relays which
+// lost a tor they share do not all come back at once. It reports whether the
+// network is still wanted.
+func (t *Tor) pause(d time.Duration) bool {
+	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return t.ctx.Err() == nil
+	case <-t.ctx.Done():
+		return false
+	}
+}
+
+// connect tries once to get a session, and returns nil if it fails.
+func (t *Tor) connect() *session {
+	t.setState(Starting, "")
+	s, err := t.source.connect(t.ctx, t.handle)
+	if err != nil {
+		if t.ctx.Err() == nil {
+			t.setState(Backoff, err.Error())
+			t.log.Error("tor can not be used, trying again", "error", err)
+		}
+		return nil
+	}
+	t.mu.Lock()
+	t.status.Restarts++
+	t.mu.Unlock()
+	t.attach(s)
+	return s
+}
+
+// attach makes s the present session.
+func (t *Tor) attach(s *session) {
+	t.mu.Lock()
+	t.session = s
+	t.status.Version, t.status.Pid = s.tor.version, s.tor.pid
+	t.status.Progress, t.circuits = 0, false
+	t.mu.Unlock()
+	t.setState(Bootstrapping, "")
+	t.log.Info("tor is running", "version", s.tor.version, "pid", s.tor.pid)
+}
+
+// watch returns when the session has ended or the network is closed. It looks
+// at tor at once and then now and again: a tor that hangs ends its session by
+// not answering, and a service that could not be added is tried again.
+func (t *Tor) watch(s *session) {
+	t.look(s)
+	tick := time.NewTicker(t.timing.look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.look(s)
+		case <-s.done():
+			return
+		case <-t.ctx.Done():
+			return
+		}
+	}
+}
+
+// detach ends a session.
+func (t *Tor) detach(s *session) {
+	t.mu.Lock()
+	t.session = nil
+	t.status.Progress, t.status.Pid, t.circuits = 0, 0, false
+	for _, svc := range t.services {
+		svc.published = false
+	}
+	t.mu.Unlock()
+	if why := s.close(); t.ctx.Err() == nil {
+		t.setState(Backoff, why)
+		t.log.Warn("lost tor, trying again", "reason", why)
+	}
+}
+
+// look asks tor how it is, and adds the services it does not have.
+func (t *Tor) look(s *session) {
+	if err := s.report(); err != nil {
+		t.log.Debug("asking tor for its state failed", "error", err)
+		return
+	}
+	t.mu.Lock()
+	services := make([]*service, 0, len(t.services))
+	for _, svc := range t.services {
+		services = append(services, svc)
+	}
+	t.mu.Unlock()
+	for _, svc := range services {
+		if err := svc.add(s); err != nil {
+			t.log.Error("publishing an onion service failed, trying again", "onion", svc.onion, "error", err)
+		}
+	}
+}
+
+// handle takes the events of a session, one after the other. It makes no
+// requests.
+func (t *Tor) handle(s *session, e control.Event) {
+	switch e := e.(type) {
+	case report:
+		t.setCircuits(s, e.circuits)
+		// A report may have been overtaken by an event.
+		if percent, summary, ok := parseBootstrap(e.phase); ok && percent > t.Status().Progress {
+			t.setProgress(s, percent, summary)
+		}
+	case *control.HSDescEvent:
+		if e.Action == "UPLOADED" {
+			t.uploaded(s, identity.Onion(e.Address))
+		}
+	case *control.StatusEvent:
+		switch e.Action {
+		case "BOOTSTRAP":
+			if percent, summary, ok := parseBootstrap(e.Raw); ok {
+				t.setProgress(s, percent, summary)
+			}
+		case "CIRCUIT_ESTABLISHED":
+			t.setCircuits(s, true)
+		case "CIRCUIT_NOT_ESTABLISHED":
+			t.setCircuits(s, false)
+		}
+	}
+}
+
+// uploaded notes that a directory has the descriptor of a service. Descriptors
+// of services that are not ours do not come with this action.
+func (t *Tor) uploaded(s *session, onion identity.Onion) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	svc := t.services[onion]
+	if svc == nil || t.session != s || svc.published {
+		return
+	}
+	svc.published = true
+	svc.once.Do(func() { close(svc.uploaded) })
+	t.log.Info("onion service is published", "onion", onion)
+}
+
+func (t *Tor) setCircuits(s *session, ok bool) {
+	t.mu.Lock()
+	if t.session == s {
+		t.circuits = ok
+	}
+	t.mu.Unlock()
+	t.settle(s)
+}
+
+func (t *Tor) setProgress(s *session, percent int, summary string) {
+	t.mu.Lock()
+	news := t.session == s && percent != t.status.Progress
+	if news {
+		t.status.Progress, t.status.Summary = percent, summary
+	}
+	t.mu.Unlock()
+	t.settle(s)
+	if news && t.config.Progress != nil {
+		t.config.Progress(percent, summary)
+	}
+}
+
+// settle derives the state of a running tor from what is known of it.
+func (t *Tor) settle(s *session) {
+	t.mu.Lock()
+	if t.session != s {
+		t.mu.Unlock()
+		return
+	}
+	state, summary := Bootstrapping, t.status.Summary
+	switch {
+	case t.status.Progress < 100:
+	case t.circuits:
+		state = Ready
+	default:
+		state = Offline
+	}
+	t.mu.Unlock()
+	t.setState(state, summary)
+}
+
+// setState wakes whoever waits for a state.
+func (t *Tor) setState(state State, summary string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status.State != state {
+		t.status.State, t.status.Since = state, time.Now()
+	}
+	t.status.Summary = summary
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// parseBootstrap reads a status of control-spec, "Bootstrap phases":
+// NOTICE BOOTSTRAP PROGRESS=45 TAG=x SUMMARY="Asking for relay descriptors".
+func parseBootstrap(text string) (percent int, summary string, ok bool) {
+	_, after, ok := strings.Cut(text, " PROGRESS=")
+	if !ok {
+		return 0, "", false
+	}
+	digits, _, _ := strings.Cut(after, " ")
+	percent, ok = parsePercent(digits)
+	if _, quoted, found := strings.Cut(after, ` SUMMARY="`); found {
+		summary, _, _ = strings.Cut(quoted, `"`)
+	}
+	return percent, summary, ok
+}
+
+func parsePercent(s string) (int, bool) {
+	n := 0
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' || n > 100 {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, s != "" && n <= 100
+}

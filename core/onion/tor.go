@@ -1,0 +1,209 @@
+package onion
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// TorConfig says which tor to use. Either DataDir is set, and a tor of our own
+// runs in it, or Control is, and a tor that runs already is used.
+type TorConfig struct {
+	// Path of the program; "tor" in PATH if empty.
+	Path string
+
+	// DataDir is the data directory of tor, for nothing else. It is created with
+	// mode 0700 if need be, and refused if others can enter it.
+	DataDir string
+
+	// Torrc are lines of configuration that are added to ours, see [CheckTorrc].
+	Torrc []string
+
+	// Control is the address of the control port of a running tor, such as
+	// "127.0.0.1:9051" or "unix:/run/tor/control". Its cookie must be readable.
+	// The other fields above are then ignored.
+	Control string
+
+	// Logger is where the state of tor and its own log go. Nothing is logged if
+	// it is nil.
+	Logger *slog.Logger
+
+	// Progress, if set, is called when the bootstrap of tor has advanced, with
+	// per cent and tor's words for the step; also when tor was started again. It
+	// is called by one goroutine at a time and must return soon.
+	Progress func(percent int, summary string)
+}
+
+// Tor is the [Network] of the real thing. StartTor makes it.
+type Tor struct {
+	config TorConfig
+	log    *slog.Logger
+	source source
+	timing timing
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the supervisor has ended
+
+	closing  sync.Once
+	closeErr error
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced when session or status change
+	session  *session      // nil while there is none
+	services map[identity.Onion]*service
+	status   Status // Services is not kept here
+	circuits bool   // tor has working circuits
+}
+
+// StartTor starts tor, or connects to a running one, and returns when it answers:
+// what is wrong with the configuration is known then. ctx bounds only that.
+// Bootstrapping goes on behind; Listen and Dial wait for it, and Status tells.
+//
+// From then on tor is kept running until Close. If it ends, hangs or closes its
+// control port, it is started or connected to again, after a delay that grows
+// from a second to a minute.
+//
+// If there is no tor, the error wraps [exec.ErrNotFound], or [fs.ErrNotExist] for
+// a path, and says how to install it.
+func StartTor(ctx context.Context, config TorConfig) (*Tor, error) {
+	return startTor(ctx, config, defaultTiming)
+}
+
+func startTor(ctx context.Context, config TorConfig, timing timing) (*Tor, error) {
+	source, err := newSource(config, timing)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tor{
+		config: config, log: logger(config), source: source, timing: timing,
+		ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{},
+		status: Status{Network: "tor", State: Starting, Since: time.Now()},
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	session, err := source.connect(ctx, t.handle)
+	if err != nil {
+		t.cancel()
+		return nil, errors.Join(err, source.close())
+	}
+	t.attach(session)
+	go t.supervise(session)
+	return t, nil
+}
+
+func newSource(config TorConfig, timing timing) (source, error) {
+	if config.Control != "" {
+		return newRunningSource(config.Control, timing.answer)
+	}
+	if err := CheckTorrc(config.Torrc); err != nil {
+		return nil, err
+	}
+	dir, err := openDataDir(config.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &childSource{path: cmp.Or(config.Path, "tor"), dir: dir, extra: config.Torrc, log: logger(config), wait: timing.answer}, nil
+}
+
+func logger(config TorConfig) *slog.Logger {
+	if config.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return config.Logger
+}
+
+// Status implements [Network].
+func (t *Tor) Status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.status
+	s.Services = []Service{}
+	for _, svc := range t.services {
+		s.Services = append(s.Services, Service{Onion: svc.onion, Port: svc.port, Published: svc.published})
+	}
+	sortServices(s.Services)
+	return s
+}
+
+// describe is the state in a few words, for the end of an error.
+func (s Status) describe() string {
+	switch s.State {
+	case Bootstrapping:
+		return fmt.Sprintf("bootstrapping, %d %%: %s", s.Progress, s.Summary)
+	case Backoff:
+		return fmt.Sprintf("not running: %s", s.Summary)
+	default:
+		return string(s.State)
+	}
+}
+
+// Close implements [Network].
+func (t *Tor) Close() error {
+	t.closing.Do(func() {
+		t.cancel()
+		<-t.ended
+		t.mu.Lock()
+		services := make([]*service, 0, len(t.services))
+		for _, s := range t.services {
+			services = append(services, s)
+		}
+		t.mu.Unlock()
+		var errs []error
+		for _, s := range services {
+			errs = append(errs, s.Close())
+		}
+		t.closeErr = errors.Join(append(errs, t.source.close())...)
+	})
+	return t.closeErr
+}
+
+// register makes a service known and returns the present session, if any. From
+// now on every new session gets the service.
+func (t *Tor) register(s *service) (*session, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	if t.services[s.onion] != nil {
+		return nil, errors.New("already served by this process")
+	}
+	t.services[s.onion] = s
+	return t.session, nil
+}
+
+// forget takes a service out and returns the present session, if any.
+func (t *Tor) forget(s *service) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.services[s.onion] == s {
+		delete(t.services, s.onion)
+	}
+	return t.session
+}
+
+// ready waits until tor can take connections.
+func (t *Tor) ready(ctx context.Context) (torInfo, error) {
+	for {
+		t.mu.Lock()
+		session, progress, changed := t.session, t.status.Progress, t.changed
+		t.mu.Unlock()
+		if session != nil && progress == 100 {
+			return session.tor, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return torInfo{}, context.Cause(ctx)
+		case <-t.ctx.Done():
+			return torInfo{}, net.ErrClosed
+		}
+	}
+}

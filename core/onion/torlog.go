@@ -1,0 +1,81 @@
+package onion
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// torLog takes what tor prints and logs it line by line. Tor leaves out
+// addresses and onion names, as SafeLogging is 1.
+type torLog struct {
+	log  *slog.Logger
+	rest []byte // of a line that is not complete
+
+	mu   sync.Mutex
+	last string // warning or error
+}
+
+// maxLogLine bounds a line that is kept; the rest of a longer one is dropped.
+const maxLogLine = 4 << 10
+
+// Write is called by one goroutine.
+func (l *torLog) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		line, rest, complete := bytes.Cut(p, []byte("\n"))
+		l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
+		if !complete {
+			return n, nil
+		}
+		l.line(string(l.rest))
+		l.rest, p = l.rest[:0], rest
+	}
+}
+
+func (l *torLog) line(text string) {
+	level, text := parseLogLine(text)
+	if text == "" {
+		return
+	}
+	if level >= slog.LevelWarn && !strings.Contains(text, "see warnings above") {
+		l.mu.Lock()
+		l.last = text
+		l.mu.Unlock()
+	}
+	l.log.Log(context.Background(), level, text)
+}
+
+// trouble is the last warning, to be put behind the news that tor has ended.
+func (l *torLog) trouble() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == "" {
+		return ""
+	}
+	return "; its last warning: " + l.last
+}
+
+// parseLogLine takes the time and the level off a line of tor's log:
+// "Nov 22 15:54:01.000 [notice] Bootstrapped 0% (starting): Starting". A line
+// of another form is kept whole, as a warning: tor prints such before its log
+// is set up, or when it dies.
+func parseLogLine(line string) (slog.Level, string) {
+	_, after, ok := strings.Cut(line, " [")
+	level, text, ok2 := strings.Cut(after, "] ")
+	if ok && ok2 {
+		switch level {
+		case "debug", "info":
+			return slog.LevelDebug, text
+		case "notice":
+			return slog.LevelInfo, text
+		case "warn":
+			return slog.LevelWarn, text
+		case "err":
+			return slog.LevelError, text
+		}
+	}
+	return slog.LevelWarn, strings.TrimSpace(line)
+}

@@ -1,0 +1,72 @@
+package onion
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
+)
+
+// reserved are the options that StartTor sets itself or relies on not being
+// set. The last two would publish services without hiding where they are.
+var reserved = []string{
+	"DataDirectory", "DataDirectoryGroupReadable",
+	"ControlPort", "ControlSocket", "ControlSocketsGroupWritable", "ControlPortWriteToFile",
+	"CookieAuthentication", "CookieAuthFile", "CookieAuthFileGroupReadable", "HashedControlPassword",
+	"SocksPort", "SocksSocketsGroupWritable", "__ControlPort", "__SocksPort",
+	"__OwningControllerProcess", "__DisableSignalHandlers",
+	"DisableNetwork", "RunAsDaemon", "User",
+	"Log", "SafeLogging",
+	"HiddenServiceNonAnonymousMode", "HiddenServiceSingleHopMode",
+}
+
+// torrcLine is the form of a line of [TorConfig.Torrc]. It leaves out what tor
+// also understands: a + or / before the name adds to or clears other lines, %
+// includes files.
+var torrcLine = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)( [^\x00-\x1f\x7f]*)?$`)
+
+// CheckTorrc reports the first of these lines that [StartTor] would refuse to
+// hand to tor: what is not plainly "Option value", and options that would take
+// tor out of its hands or tell more in logs. Whether tor knows an option is
+// known only when tor starts.
+func CheckTorrc(lines []string) error {
+	for i, line := range lines {
+		if err := checkLine(line); err != nil {
+			return fmt.Errorf("torrc line %d (%q): %w", i+1, line, err)
+		}
+	}
+	return nil
+}
+
+func checkLine(line string) error {
+	m := torrcLine.FindStringSubmatch(line)
+	if m == nil {
+		return errors.New("write it as \"Option value\", one option to a line")
+	}
+	if strings.HasSuffix(line, `\`) {
+		return errors.New("a backslash at the end would take in the next line")
+	}
+	for _, option := range reserved {
+		if torproc.Abbreviates(m[1], option) {
+			return fmt.Errorf("%s is set by the relay, remove the line", option)
+		}
+	}
+	return nil
+}
+
+// ownTorrc is the configuration of a tor of ours. DataDirectory and
+// CookieAuthentication come on the command line, from bine.
+func ownTorrc(sockets sockets, extra []string) []string {
+	return append([]string{
+		"ControlSocket " + sockets.control(),
+		// Onion services only: nothing may leave through an exit, ever. Streams
+		// with different credentials never share a circuit.
+		"SocksPort unix:" + sockets.socks() + " OnionTrafficOnly IsolateSOCKSAuth ExtendedErrors",
+		fmt.Sprintf("__OwningControllerProcess %d", os.Getpid()),
+		"Log notice stdout",
+		"SafeLogging 1",
+	}, extra...)
+}
