@@ -18,16 +18,21 @@ var memory = plugin.Plugin{
 	Version: "1.0.0",
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
+		{Name: "void", Type: plugin.Bool, Default: "false"},
 	}},
 	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 		var c struct {
 			Refuse bool `cty:"refuse"`
+			Void   bool `cty:"void"`
 		}
 		if err := cfg.Decode(&c); err != nil {
 			return nil, err
 		}
 		if c.Refuse {
 			return nil, plugin.Invalid("Told to refuse", "", "refuse")
+		}
+		if c.Void {
+			return void{}, nil
 		}
 		cfg.Logger.Info("store opened", "dir", cfg.Dir)
 		return storagetest.NewMemory(), nil
