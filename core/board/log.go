@@ -128,7 +128,7 @@ func (c *Cursor) Pending(end storage.Seq) uint64 {
 }
 
 // Next returns the JSON of the next envelopes up to the position end, in order,
-// at most maxBytes of them but at least one, and moves the cursor behind them.
+// about maxBytes of them at most but at least one, and moves the cursor behind them.
 // It returns none when the cursor is past end. The slices are shared and must
 // not be changed.
 func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
@@ -141,13 +141,13 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 	es, ok := c.board.tail.from(c.next, maxBytes)
 	if !ok {
 		var err error
-		if es, err = c.board.read(ctx, c.next, end); err != nil {
+		if es, err = c.board.read(ctx, c.next, end, maxBytes); err != nil {
 			return nil, err
 		}
 	}
 	out := make([][]byte, 0, len(es))
 	for _, e := range es {
-		if maxBytes -= len(e.json); e.seq > end || maxBytes < 0 && len(out) > 0 {
+		if e.seq > end {
 			break
 		}
 		out = append(out, e.json)
@@ -161,8 +161,12 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 
 // read reads a page from the store, once more when the store went away. The
 // log is known to reach end.
-func (b *Board) read(ctx context.Context, from, end storage.Seq) ([]entry, error) {
-	req := storage.LogRequest{From: from}
+func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]entry, error) {
+	req := storage.LogRequest{
+		From:     from,
+		Max:      int(min(end-from+1, storage.MaxPage)),
+		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
+	}
 	page, err := b.store.Log(ctx, req)
 	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
 		page, err = b.store.Log(ctx, req)

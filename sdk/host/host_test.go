@@ -59,7 +59,7 @@ func dial(t *testing.T, l *liar) *Client {
 	server := grpc.NewServer()
 	pb.RegisterPluginServer(server, l)
 	pb.RegisterStorageServer(server, l)
-	go server.Serve(listener) //nolint:errcheck // ends with Stop
+	go server.Serve(listener)
 	t.Cleanup(server.Stop)
 	conn, err := grpc.NewClient("passthrough:///liar", append(DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -160,8 +160,11 @@ func environment(cfg StartConfig, certificate []byte) []string {
 }
 
 func (p *Process) socketDir(dir string) (string, error) {
-	if dir != "" && len(dir) <= maxSocketDir {
-		return filepath.Clean(dir), nil
+	if dir != "" {
+		abs, err := filepath.Abs(dir)
+		if err == nil && len(abs) <= maxSocketDir {
+			return abs, nil
+		}
 	}
 	dir, err := os.MkdirTemp("", "cwtch-relay-")
 	if err != nil {
@@ -197,7 +200,7 @@ func (p *Process) ExitReason() string {
 // Stop tells the plugin through its lifeline that it is no longer wanted, and
 // kills it if it has not ended when ctx does.
 func (p *Process) Stop(ctx context.Context) {
-	p.runner.lifeline.Close() //nolint:errcheck // a pipe
+	p.runner.lifeline.Close()
 	select {
 	case <-p.runner.exited:
 	case <-ctx.Done():

@@ -100,8 +100,9 @@ func (r *runner) reap() {
 	r.reaped = true
 	r.mu.Unlock()
 	deadline := time.Now().Add(lastOutput)
-	r.stdout.SetReadDeadline(deadline)
-	r.stderr.SetReadDeadline(deadline)
+	for _, output := range []*os.File{r.stdout, r.stderr} {
+		output.SetReadDeadline(deadline) //nolint:errcheck // all pipes have deadlines
+	}
 	close(r.exited)
 }
 
@@ -141,7 +142,7 @@ func (r *runner) Wait(context.Context) error {
 // close lets go of all files. The process has ended or never started.
 func (r *runner) close() {
 	for _, f := range append(r.child, r.stdout, r.stderr, r.lifeline) {
-		f.Close() //nolint:errcheck // some are closed already
+		f.Close() // some a second time
 	}
 }
 

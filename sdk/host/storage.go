@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -56,11 +55,12 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 
 func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	return call(ctx, "log", callTimeout, func(ctx context.Context) (storage.Page, error) {
-		limit := req.Max
-		if limit < 0 { // as refused as any that is too large
-			limit = math.MaxInt32
+		if _, _, _, err := req.Bounds(); err != nil {
+			return storage.Page{}, err
 		}
-		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{From: uint64(req.From), Max: uint32(min(limit, math.MaxInt32))}, atMost(maxAnswer))
+		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{
+			From: uint64(req.From), Max: uint32(req.Max), MaxBytes: uint32(req.MaxBytes),
+		}, atMost(maxAnswer))
 		if err != nil {
 			return storage.Page{}, err
 		}

@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // CheckBatch returns an error that is [ErrTooLarge] when records exceed the
 // limits of one Append, and nil otherwise. Stores call it first.
@@ -23,15 +26,14 @@ func CheckBatch(records []Record) error {
 }
 
 // Bounds returns the first sequence number that r asks for and the greatest
-// number of entries to return, with the defaults filled in; or an error that is
-// [ErrTooLarge]. Stores call it first.
-func (r LogRequest) Bounds() (from Seq, limit int, err error) {
+// number of entries and of bytes in their bodies to return, with the defaults
+// filled in; or an error that is [ErrTooLarge]. Stores call it first.
+func (r LogRequest) Bounds() (from Seq, entries, bytes int, err error) {
 	if r.Max < 0 || r.Max > MaxPage {
-		return 0, 0, fmt.Errorf("page of %d entries, limit %d: %w", r.Max, MaxPage, ErrTooLarge)
+		return 0, 0, 0, fmt.Errorf("page of %d entries, limit %d: %w", r.Max, MaxPage, ErrTooLarge)
 	}
-	from, limit = max(r.From, 1), r.Max
-	if limit == 0 {
-		limit = MaxPage
+	if r.MaxBytes < 0 || r.MaxBytes > PageBytes {
+		return 0, 0, 0, fmt.Errorf("page of %d bytes, limit %d: %w", r.MaxBytes, PageBytes, ErrTooLarge)
 	}
-	return from, limit, nil
+	return max(r.From, 1), cmp.Or(r.Max, MaxPage), cmp.Or(r.MaxBytes, PageBytes), nil
 }

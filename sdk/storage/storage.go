@@ -96,7 +96,7 @@ type Store interface {
 	// without a gap, as many as fit a page; a Page with no entries means that
 	// the log ends before From. A page is never shorter than its limits make
 	// it: it ends at the end of the log, at Max entries, or where one more
-	// would exceed PageBytes. Entries that were pruned are left out, which is
+	// would exceed MaxBytes. Entries that were pruned are left out, which is
 	// the only reason for a gap. Replay of a whole log is many calls, so Log
 	// must not hold anything between them.
 	Log(ctx context.Context, req LogRequest) (Page, error)
@@ -243,6 +243,9 @@ type LogRequest struct {
 	// Max bounds the number of entries; 0 means MaxPage. Less than 0 or more
 	// than MaxPage is ErrTooLarge.
 	Max int
+	// MaxBytes bounds the bodies of the page, of which one is always allowed; 0
+	// means PageBytes, and more than that is ErrTooLarge.
+	MaxBytes int
 }
 
 // Page is a part of the log. Its slices belong to the caller.

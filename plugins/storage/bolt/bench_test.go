@@ -113,7 +113,7 @@ func measure(b *testing.B, size int, f func()) {
 	}
 	records := float64(b.N * size)
 	b.ReportMetric(records/b.Elapsed().Seconds(), "records/s")
-	b.ReportMetric(float64((processorTime(b) - before).Microseconds())/records, "cpu-us/record")
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/records, "cpu-us/record")
 }
 
 func processorTime(b *testing.B) time.Duration {

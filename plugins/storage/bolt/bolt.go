@@ -34,6 +34,7 @@
 package bolt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,8 @@ type Options struct {
 	// LockTimeout is how long Open waits for another process to let go of the
 	// file, as one that is just being ended does; 0 means one second.
 	LockTimeout time.Duration
+
+	maxRecent int // of the index; 0 means the constant, tests want less
 }
 
 // Store is a [storage.Store] in a file.
@@ -78,22 +81,23 @@ var _ storage.Store = (*Store)(nil)
 // Errors are one sentence with the path and what to do; of damage they are
 // [storage.ErrCorrupt], of a full disk [storage.ErrFull].
 func Open(path string, opts Options) (*Store, error) {
-	if opts.LockTimeout == 0 {
-		opts.LockTimeout = time.Second
-	}
+	opts.LockTimeout = cmp.Or(opts.LockTimeout, time.Second)
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{path: path}
+	s := &Store{path: path, index: index{max: cmp.Or(opts.maxRecent, maxRecent)}}
 	if err := s.open(opts.LockTimeout); err != nil {
+		if p, ok := err.(*fs.PathError); ok && p.Path == path {
+			err = p.Err // which names neither again
+		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return s, nil
 }
 
 func (s *Store) open(wait time.Duration) error {
-	err := checkOwner(s.path)
+	err := checkFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(s.path)
 	}

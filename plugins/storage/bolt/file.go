@@ -102,7 +102,7 @@ func initialize(path string) error {
 
 // makeDir makes the directory of a store, or checks that of an existing one.
 func makeDir(dir string) error {
-	if err := checkOwner(dir); !errors.Is(err, fs.ErrNotExist) {
+	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.MkdirAll(dir, dirMode); err != nil {

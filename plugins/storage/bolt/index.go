@@ -36,12 +36,13 @@ type index struct {
 	merged marks
 	recent [shards][]key
 	count  int // recent keys of all shards
+	max    int // that merge leaves
 }
 
 const (
 	shards = 256
-	// maxRecent is the number of recent keys above which a shard moves. More
-	// means fewer pages to write and more of the log to read at a start, up to
+	// maxRecent is how many keys may be recent. More means fewer pages to write,
+	// 32 bytes of memory each, and more of the log to read at a start: up to
 	// twice as many entries.
 	maxRecent = 64 << 10
 )
@@ -113,7 +114,7 @@ func (x *index) add(k key) {
 // when, the transaction is committed.
 func (x *index) merge(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
 	merged := x.merged
-	for count := x.count; count > maxRecent; {
+	for count := x.count; count > x.max; {
 		oldest := 0
 		for s := range merged {
 			if merged[s] < merged[oldest] {

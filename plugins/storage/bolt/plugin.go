@@ -12,7 +12,9 @@ import (
 const Version = "1.0.0"
 
 // Plugin is the store as a plugin.
-func Plugin() plugin.Plugin {
+func Plugin() plugin.Plugin { return newPlugin(Options{}) }
+
+func newPlugin(opts Options) plugin.Plugin {
 	return plugin.Plugin{
 		Name:    "bolt",
 		Version: Version,
@@ -33,7 +35,7 @@ func Plugin() plugin.Plugin {
 			if err != nil {
 				return nil, err
 			}
-			return Open(path, Options{})
+			return Open(path, opts)
 		},
 	}
 }

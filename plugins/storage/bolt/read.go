@@ -13,29 +13,29 @@ import (
 
 // Log implements [storage.Store].
 func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.Page, err error) {
-	from, limit, err := req.Bounds()
+	from, entries, bytes, err := req.Bounds()
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
 	err = s.view(ctx, "read", func(tx *bbolt.Tx) (err error) {
-		page, err = readPage(tx.Bucket(logBucket).Cursor(), from, limit)
+		page, err = readPage(tx.Bucket(logBucket).Cursor(), from, entries, bytes)
 		return err
 	})
 	return page, err
 }
 
-func readPage(log *bbolt.Cursor, from storage.Seq, limit int) (page storage.Page, err error) {
+func readPage(log *bbolt.Cursor, from storage.Seq, entries, bytes int) (page storage.Page, err error) {
 	if last, _ := log.Last(); last != nil {
 		page.Last = storage.Seq(binary.BigEndian.Uint64(last))
 	}
 	size := 0
-	for k, v := log.Seek(seqKey(from)); k != nil && len(page.Entries) < limit; k, v = log.Next() {
+	for k, v := log.Seek(seqKey(from)); k != nil && len(page.Entries) < entries; k, v = log.Next() {
 		r, err := decodeRecord(k, v)
 		if err != nil {
 			return storage.Page{}, err
 		}
 		size += len(r.signature) + len(r.ciphertext)
-		if size > storage.PageBytes && len(page.Entries) > 0 {
+		if size > bytes && len(page.Entries) > 0 {
 			break
 		}
 		page.Entries = append(page.Entries, r.entry(storage.Seq(binary.BigEndian.Uint64(k))))

@@ -63,8 +63,9 @@ func (s *StorageServer) Append(ctx context.Context, req *pb.AppendRequest) (*pb.
 func (s *StorageServer) Log(ctx context.Context, req *pb.LogRequest) (*pb.LogResponse, error) {
 	return with(s, ctx, func(ctx context.Context, store storage.Store) (*pb.LogResponse, error) {
 		page, err := store.Log(ctx, storage.LogRequest{
-			From: storage.Seq(req.GetFrom()),
-			Max:  int(min(req.GetMax(), math.MaxInt32)),
+			From:     storage.Seq(req.GetFrom()),
+			Max:      int(min(req.GetMax(), math.MaxInt32)),
+			MaxBytes: int(min(req.GetMaxBytes(), math.MaxInt32)),
 		})
 		return LogResponse(page), err
 	})

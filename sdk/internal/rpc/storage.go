@@ -113,9 +113,9 @@ func LogResponse(page storage.Page) *pb.LogResponse {
 
 // Page reads the answer to req. It aliases the response.
 func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
-	limit := storage.MaxPage
-	if req.Max > 0 {
-		limit = min(limit, req.Max)
+	_, limit, bytes, err := req.Bounds()
+	if err != nil {
+		return storage.Page{}, err
 	}
 	if n := len(resp.GetEntries()); n > limit {
 		return storage.Page{}, broken("%d entries on a page, %d were allowed", n, limit)
@@ -138,8 +138,8 @@ func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
 			return storage.Page{}, broken("entry %d where the next was %d and the last %d", e.Seq, next, page.Last)
 		case body > storage.MaxEnvelope:
 			return storage.Page{}, broken("entry %d has %d bytes", e.Seq, body)
-		case size > storage.PageBytes && len(page.Entries) > 1:
-			return storage.Page{}, broken("a page of more than %d bytes", storage.PageBytes)
+		case size > bytes && len(page.Entries) > 1:
+			return storage.Page{}, broken("a page of more than %d bytes", bytes)
 		}
 		next = e.Seq + 1
 	}

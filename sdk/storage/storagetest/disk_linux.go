@@ -2,7 +2,6 @@ package storagetest
 
 import (
 	"fmt"
-	"os/signal"
 	"syscall"
 	"testing"
 )
@@ -18,7 +17,8 @@ type smallDisk struct {
 }
 
 // newSmallDisk makes a file system in memory, or where that is not allowed,
-// limits the size of files that this process and those it starts write.
+// limits the size of files that this process and those it starts write. (Go
+// takes no notice of SIGXFSZ, the signal that goes with that limit.)
 func newSmallDisk(tb testing.TB, size uint64) *smallDisk {
 	tb.Helper()
 	d := &smallDisk{dir: tb.TempDir(), size: size}
@@ -46,12 +46,10 @@ func (d *smallDisk) limitFiles(tb testing.TB) {
 	d.limit = func(size uint64) error {
 		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: before.Max})
 	}
-	signal.Ignore(syscall.SIGXFSZ)
 	tb.Cleanup(func() {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
 			tb.Errorf("lift the limit of file sizes: %v", err)
 		}
-		signal.Reset(syscall.SIGXFSZ)
 	})
 	if err := d.limit(d.size); err != nil {
 		tb.Fatal(err)

@@ -12,6 +12,7 @@ var logChecks = []check{
 	{"LogEnd", "a Page with no entries means that the log ends before From", checkLogEnd},
 	{"LogMax", "Max bounds the number of entries; 0 means MaxPage. Less than 0 or more than MaxPage is ErrTooLarge", checkLogMax},
 	{"LogPageBytes", "a page ends at the end of the log, at Max entries, or where one more would exceed PageBytes", checkLogPageBytes},
+	{"LogMaxBytes", "MaxBytes bounds the bodies of the page, of which one is always allowed; more than PageBytes is ErrTooLarge", checkLogMaxBytes},
 	{"LogMaxPage", "MaxPage is the greatest number of entries in one Page", checkLogMaxPage},
 	{"PagesBelongToCaller", "Page: its slices belong to the caller", checkPagesBelongToCaller},
 }
@@ -93,6 +94,20 @@ func checkLogPageBytes(f *fixture) {
 		f.Errorf("%d entries of %d bytes, want %d to fill the page", len(page.Entries), storage.MaxEnvelope, len(exact)-1)
 	}
 	f.holds(append(all, exact...)...)
+}
+
+func checkLogMaxBytes(f *fixture) {
+	f.append(newRecords(10, 1000)...)
+	for bytes, want := range map[int]int{1: 1, 999: 1, 1000: 1, 1999: 1, 2000: 2, 9999: 9, storage.PageBytes: 10} {
+		if page := f.page(storage.LogRequest{MaxBytes: bytes}); len(page.Entries) != want {
+			f.Errorf("at most %d bytes: %d entries of 1000, want %d", bytes, len(page.Entries), want)
+		}
+	}
+	for _, bytes := range []int{-1, storage.PageBytes + 1, math.MaxInt} {
+		if _, err := f.store.Log(f.Context(), storage.LogRequest{MaxBytes: bytes}); !errors.Is(err, storage.ErrTooLarge) {
+			f.Errorf("at most %d bytes: %v, want ErrTooLarge", bytes, err)
+		}
+	}
 }
 
 func checkLogMaxPage(f *fixture) {

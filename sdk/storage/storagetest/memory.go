@@ -113,7 +113,7 @@ func (m *Memory) Log(ctx context.Context, req storage.LogRequest) (storage.Page,
 	if err := ctx.Err(); err != nil {
 		return storage.Page{}, err
 	}
-	from, limit, err := req.Bounds()
+	from, limit, bound, err := req.Bounds()
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("log: %w", err)
 	}
@@ -124,7 +124,7 @@ func (m *Memory) Log(ctx context.Context, req storage.LogRequest) (storage.Page,
 	for seq := from; seq <= page.Last && len(page.Entries) < limit; seq++ {
 		e := m.log[seq-1]
 		size += len(e.Signature) + len(e.Ciphertext)
-		if size > storage.PageBytes && len(page.Entries) > 0 {
+		if size > bound && len(page.Entries) > 0 {
 			break
 		}
 		e.Signature, e.Ciphertext = bytes.Clone(e.Signature), bytes.Clone(e.Ciphertext)

@@ -434,8 +434,9 @@ func (x *AppendResponse) GetOutcomes() []*Outcome {
 
 type LogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // 0 is read as 1
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`   // 0: as many as fit a page
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`                         // 0 is read as 1
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`                           // entries; 0: as many as fit a page
+	MaxBytes      uint32                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of signatures and ciphertexts; 0: as many as fit a page
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +481,13 @@ func (x *LogRequest) GetFrom() uint64 {
 func (x *LogRequest) GetMax() uint32 {
 	if x != nil {
 		return x.Max
+	}
+	return 0
+}
+
+func (x *LogRequest) GetMaxBytes() uint32 {
+	if x != nil {
+		return x.MaxBytes
 	}
 	return 0
 }
@@ -821,11 +829,12 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\fSTATUS_SPENT\x10\x03\x12\x13\n" +
 	"\x0fSTATUS_REPLAYED\x10\x04\"L\n" +
 	"\x0eAppendResponse\x12:\n" +
-	"\boutcomes\x18\x01 \x03(\v2\x1e.cwtch.relay.plugin.v1.OutcomeR\boutcomes\"2\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1e.cwtch.relay.plugin.v1.OutcomeR\boutcomes\"O\n" +
 	"\n" +
 	"LogRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x10\n" +
-	"\x03max\x18\x02 \x01(\rR\x03max\"{\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\rR\bmaxBytes\"{\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +

@@ -1,0 +1,272 @@
+package bolt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// openNew opens a store in a directory of its own.
+func openNew(t testing.TB, opts Options) *Store {
+	t.Helper()
+	return reopen(t, filepath.Join(t.TempDir(), "messages.db"), opts)
+}
+
+func reopen(t testing.TB, path string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// image returns the file of a store with a few dozen envelopes, of which some
+// are in the tree of the index.
+func image(t testing.TB) []byte {
+	t.Helper()
+	s := openNew(t, Options{maxRecent: 16})
+	for range 4 {
+		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// database writes a bbolt database that is none of ours.
+func database(t *testing.T, path string, options *bbolt.Options, fill func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	good := image(t)
+	inMeta := func(key, value string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			write(t, path, good)
+			database(t, path, nil, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(key), []byte(value)) })
+		}
+	}
+	withData := func(data []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) { write(t, path, data) }
+	}
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, path string)
+		want    string
+		kind    error
+	}{
+		"text":          {withData([]byte("dear operator\n")), "is not a store of this relay; give the store another path", nil},
+		"zeros":         {withData(make([]byte, 1<<17)), "is not a store of this relay", nil},
+		"empty":         {withData(nil), "is empty; remove it", nil},
+		"cut":           {withData(good[:8*pageSize]), "bytes are there); restore it from a copy", storage.ErrCorrupt},
+		"cut to header": {withData(good[:2*pageSize]), "restore it from a copy", storage.ErrCorrupt},
+		"headers": {func(t *testing.T, path string) {
+			data := bytes.Clone(good)
+			data[40]++
+			data[pageSize+40]++
+			write(t, path, data)
+		}, "both headers", storage.ErrCorrupt},
+		"pages": {func(t *testing.T, path string) {
+			data := bytes.Clone(good)
+			for i := range data[2*pageSize:] {
+				data[2*pageSize+i] ^= 0x55
+			}
+			write(t, path, data)
+		}, "restore it from a copy", storage.ErrCorrupt},
+		"directory": {func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "something else than a file; give the store another path", nil},
+		"foreign": {func(t *testing.T, path string) {
+			database(t, path, nil, func(tx *bbolt.Tx) error {
+				_, err := tx.CreateBucket([]byte("users"))
+				return err
+			})
+		}, "is not a store of this relay", nil},
+		"foreign, to be written when opened": {func(t *testing.T, path string) {
+			database(t, path, &bbolt.Options{NoFreelistSync: true}, func(tx *bbolt.Tx) error { return nil })
+		}, "is not a store of this relay", nil},
+		"other application": {inMeta("application", "cwtch-relay/storage/other"), "is not a store of this relay", nil},
+		"newer":             {inMeta("version", "\x00\x00\x00\x02"), "has format 2 and this release knows formats up to 1", nil},
+		"no version":        {inMeta("version", ""), "no version", storage.ErrCorrupt},
+		"short counters":    {inMeta("state", "?"), "counters", storage.ErrCorrupt},
+		"wrong counters":    {inMeta("state", string(make([]byte, stateSize))), "does not end at its last entry", storage.ErrCorrupt},
+		"no bucket": {func(t *testing.T, path string) {
+			write(t, path, good)
+			database(t, path, nil, func(tx *bbolt.Tx) error { return tx.DeleteBucket(indexBucket) })
+		}, "bucket", storage.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "messages.db")
+			c.prepare(t, path)
+			before := listing(t, dir)
+			s, err := Open(path, Options{})
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			if text := err.Error(); strings.Count(text, path) != 1 || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
+				t.Errorf("the error is %q, want the path once and %q", text, c.want)
+			}
+			if errors.Is(err, storage.ErrCorrupt) != (c.kind != nil) {
+				t.Errorf("%v is ErrCorrupt: %t", err, c.kind == nil)
+			}
+			if after := listing(t, dir); after != before {
+				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
+			}
+			if c.kind != nil {
+				write(t, path, good) // nothing of the attempt holds the lock
+				reopen(t, path, Options{})
+			}
+		})
+	}
+}
+
+// listing returns names, sizes and contents in a directory.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(filepath.Join(dir, e.Name()))
+		fmt.Fprintf(&b, "%v %s %v %x\n", info.Mode(), e.Name(), info.ModTime(), sha256.Sum256(data))
+	}
+	return b.String()
+}
+
+func TestLocked(t *testing.T) {
+	s := openNew(t, Options{})
+	_, err := Open(s.path, Options{LockTimeout: time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), s.path+": another process has the store open") {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopen(t, s.path, Options{})
+}
+
+func TestOtherOwner(t *testing.T) {
+	path := "/etc/passwd" // which belongs to root
+	if os.Geteuid() == 0 {
+		path = filepath.Join(t.TempDir(), "messages.db")
+		write(t, path, image(t))
+		if err := os.Chown(path, 65534, -1); err != nil {
+			t.Skip(err)
+		}
+	}
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path+": the file belongs to user ") {
+		t.Errorf("a file of another user: %v", err)
+	}
+	dir := "/"
+	if os.Geteuid() == 0 {
+		dir = t.TempDir()
+		if err := os.Chown(dir, 65534, -1); err != nil {
+			t.Skip(err)
+		}
+	}
+	path = filepath.Join(dir, "messages.db")
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "the directory "+dir+" belongs to user ") {
+		t.Errorf("a directory of another user: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made in a directory of another user: %v", err)
+	}
+}
+
+func TestCreated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "messages.db")
+	s := reopen(t, path, Options{})
+	for path, want := range map[string]os.FileMode{path: fileMode, filepath.Dir(path): os.ModeDir | dirMode} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("%s has mode %v, want %v", path, info.Mode(), want)
+		}
+	}
+	if names, err := os.ReadDir(filepath.Dir(path)); err != nil || len(names) != 1 {
+		t.Errorf("the directory has %v, %v", names, err)
+	}
+	if got := s.db.Info().PageSize; got != pageSize {
+		t.Errorf("pages of %d bytes", got)
+	}
+	if s.db.NoSync || s.db.NoGrowSync || s.db.NoFreelistSync {
+		t.Error("a commit is not flushed")
+	}
+}
+
+// TestCreatedTwice has several goroutines make the same store at once, as
+// processes might: one gets it, and none replaces what another has opened.
+func TestCreatedTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "messages.db")
+	results := make(chan error, 4)
+	opened := make(chan *Store, 4)
+	for range 4 {
+		go func() {
+			s, err := Open(path, Options{LockTimeout: time.Millisecond})
+			if err == nil {
+				opened <- s
+			}
+			results <- err
+		}()
+	}
+	for range 4 {
+		if err := <-results; err != nil && !strings.Contains(err.Error(), "another process") {
+			t.Error(err)
+		}
+	}
+	if len(opened) != 1 {
+		t.Fatalf("%d stores are open", len(opened))
+	}
+	s := <-opened
+	if _, err := s.Append(t.Context(), randomRecords(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if info, err := reopen(t, path, Options{}).Info(t.Context()); err != nil || info.Last != 1 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}

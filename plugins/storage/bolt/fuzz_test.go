@@ -1,0 +1,98 @@
+package bolt
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// FuzzOpen opens files of any content.
+func FuzzOpen(f *testing.F) {
+	good := image(f)
+	f.Add(good)
+	f.Add(good[:4*pageSize])
+	f.Add([]byte{})
+	f.Add([]byte("\xed\xda\x0c\xed"))
+	f.Fuzz(useFile)
+}
+
+// FuzzDamage opens the file of a store that was changed in one place.
+func FuzzDamage(f *testing.F) {
+	good := image(f)
+	for page := range len(good) / pageSize {
+		f.Add(uint32(page*pageSize+8), []byte{0xff, 0xff}) // kind
+		f.Add(uint32(page*pageSize+10), []byte{0xff, 0xff, 0xff, 0xff})
+		f.Add(uint32(page*pageSize+16), []byte{0, 0, 0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff}) // first element
+	}
+	f.Fuzz(func(t *testing.T, at uint32, patch []byte) {
+		data := bytes.Clone(good)
+		copy(data[int(at)%len(data):], patch)
+		useFile(t, data)
+	})
+}
+
+// useFile opens a file and uses whatever store comes of it.
+func useFile(t *testing.T, data []byte) {
+	path := filepath.Join(t.TempDir(), "messages.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(path, Options{maxRecent: 16})
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	s.db.NoSync = true // nobody needs it, and it is most of the time
+	if _, err := s.Info(t.Context()); err != nil {
+		return
+	}
+	page, err := s.Log(t.Context(), storage.LogRequest{})
+	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("log: %v", err)
+	}
+	for _, e := range page.Entries {
+		if seq, err := s.Find(t.Context(), e.Signature); err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("find: %d, %v", seq, err)
+		}
+	}
+	for range 3 {
+		if _, err := s.Append(t.Context(), randomRecords(12)); err != nil {
+			return
+		}
+	}
+}
+
+// FuzzRecord decodes values of the log.
+func FuzzRecord(f *testing.F) {
+	k := seqKey(7)
+	for i, r := range randomRecords(2) {
+		r.Ciphertext = r.Ciphertext[:9]
+		if i == 0 {
+			r.Nullifier = nil
+		}
+		f.Add(appendRecord(nil, k, &r), true)
+	}
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
+		if seal && len(data) >= 4 { // past the checksum
+			data = bytes.Clone(data)
+			sum := checksum(k, data[4:])
+			data[0], data[1], data[2], data[3] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
+		}
+		r, err := decodeRecord(k, data)
+		if err != nil {
+			if !errors.Is(err, storage.ErrCorrupt) {
+				t.Errorf("%v is not ErrCorrupt", err)
+			}
+			return
+		}
+		in := storage.Record{ID: r.id, Born: r.born, Signature: r.signature, Ciphertext: r.ciphertext}
+		if again := appendRecord(nil, k, &in); !r.paid && !bytes.Equal(again[9+len(r.id):], data[9+len(r.id):]) {
+			t.Error("the record is encoded otherwise")
+		}
+	})
+}
