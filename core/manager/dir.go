@@ -1,0 +1,117 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names below the data directory.
+const (
+	lockName   = "lock"
+	socketName = "status.sock"
+)
+
+// dataDir is a data directory that this process holds alone.
+type dataDir struct {
+	path string
+	dir  *os.File // to name the socket by, however long the path is
+	lock *os.File
+}
+
+// claim makes the directory, takes its lock and refuses a directory that others
+// could change or that another relay uses.
+func claim(path string) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	d, err := openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		d.close()
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		d.close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("data directory %s is used by another relay: stop that one, or give this one a data_dir of its own", path)
+		}
+		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
+	}
+	return d, nil
+}
+
+func openDir(path string) (*dataDir, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory: %w", err)
+	}
+	if err := checkOwner(dir); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &dataDir{path: path, dir: dir}, nil
+}
+
+func checkOwner(dir *os.File) error {
+	info, err := dir.Stat()
+	if err != nil {
+		return fmt.Errorf("look at data directory: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("data directory %s is not a directory", dir.Name())
+	}
+	if owner, me := int(info.Sys().(*syscall.Stat_t).Uid), os.Geteuid(); owner != me {
+		return fmt.Errorf("data directory %s belongs to uid %d but this process runs as uid %d: run as that user, or change the owner with chown -R", dir.Name(), owner, me)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return fmt.Errorf("data directory %s may be written by other users (mode %04o): run chmod 700 %s", dir.Name(), mode, dir.Name())
+	}
+	return nil
+}
+
+// socket names the status socket through the open directory, because the path
+// of a socket may have no more than 107 bytes (unix(7)).
+func (d *dataDir) socket() string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", d.dir.Fd(), socketName)
+}
+
+// listen opens the status socket for this user only. What an earlier process
+// left is in the way and, since the lock is ours, of no use to anybody.
+func (d *dataDir) listen() (net.Listener, error) {
+	if err := os.Remove(d.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove the status socket of an earlier run: %w", err)
+	}
+	ln, err := net.Listen("unix", d.socket())
+	if err != nil {
+		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
+	}
+	if err := os.Chmod(d.socket(), 0o600); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("restrict the status socket in %s: %w", d.path, err)
+	}
+	return ln, nil
+}
+
+func (d *dataDir) dial(ctx context.Context) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", d.socket())
+}
+
+// close releases the directory. The lock file stays: removing it would let two
+// processes lock two files of that name.
+func (d *dataDir) close() {
+	if d.lock != nil {
+		d.lock.Close()
+	}
+	d.dir.Close()
+}

@@ -1,0 +1,97 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestClaim(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d, err := claim(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "another relay") {
+		t.Errorf("a directory was claimed twice: %v", err)
+	}
+	d.close()
+	d, err = claim(path)
+	if err != nil {
+		t.Fatalf("not released: %v", err)
+	}
+	d.close()
+}
+
+func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(path, lockName)); err == nil {
+		t.Error("something was written to a directory that was refused")
+	}
+}
+
+// TestSocketInLongPath: the path of a unix socket is bounded, that of a data
+// directory is not.
+func TestSocketInLongPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
+	d, err := claim(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	for range 2 { // the second finds the socket of the first in its way
+		ln, err := d.listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(path, socketName))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("socket has mode %v, %v", info.Mode(), err)
+		}
+		nc, err := d.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+		defer ln.Close()
+	}
+}
+
+func TestAskWithoutRelay(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	left := t.TempDir()
+	if err := os.Chmod(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := claim(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := d.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As after a crash: the socket file is there, nobody listens.
+	if err := os.Rename(filepath.Join(left, socketName), filepath.Join(left, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := os.Rename(filepath.Join(left, "moved"), filepath.Join(left, socketName)); err != nil {
+		t.Fatal(err)
+	}
+	d.close()
+	for _, path := range []string{missing, left} {
+		if _, err := Ask(context.Background(), path); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
