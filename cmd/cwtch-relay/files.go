@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// initialize writes a configuration to start from. Keys are made by the first
+// start, so that a copied configuration never means copied keys.
+func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	dir := f.String("dir", "", "")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if *dir == "" {
+		return usageError{"no directory given: say -dir DIR"}
+	}
+	if err := os.MkdirAll(*dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory: %w", err)
+	}
+	path := filepath.Join(*dir, "server.hcl")
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or remove the file first"}
+	}
+	if err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	if _, err := out.WriteString(config.Template(descriptions())); err != nil {
+		out.Close()
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if f.json {
+		return printJSON(stdout, map[string]string{"config": path})
+	}
+	_, err = fmt.Fprintf(stdout, "wrote %s\n\nrun it with:  cwtch-relay -config %s\n", path, path)
+	return err
+}
+
+func validate(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(true)
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	cfg, err := load(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(cfg.Servers))
+	for i, s := range cfg.Servers {
+		names[i] = s.Name
+	}
+	if f.json {
+		return printJSON(stdout, map[string]any{"config": f.config, "valid": true, "servers": names})
+	}
+	_, err = fmt.Fprintf(stdout, "%s is valid: %s\n", f.config, counted(len(names), "server"))
+	return err
+}
+
+// printBundle prints what clients import, from the keys on disk. It makes them
+// when the relay has not been started yet, so that the text can be handed
+// out beforehand.
+func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(true)
+	name := f.String("server", "", "")
+	file := f.String("o", "", "")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	cfg, err := load(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	server, err := pick(cfg, *name)
+	if err != nil {
+		return err
+	}
+	b, err := bundleOf(cfg, server)
+	if err != nil {
+		return err
+	}
+	if *file != "" {
+		if err := os.WriteFile(*file, []byte(b.String()), 0o600); err != nil {
+			return fmt.Errorf("write the bundle: %w", err)
+		}
+		return nil
+	}
+	if f.json {
+		return printJSON(stdout, started{Server: server.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()})
+	}
+	_, err = fmt.Fprintln(stdout, b)
+	return err
+}
+
+func pick(cfg *config.Config, name string) (config.Server, error) {
+	if name == "" && len(cfg.Servers) > 1 {
+		return config.Server{}, hinted{errors.New("the configuration has several servers"), "say which one: -server " + cfg.Servers[0].Name}
+	}
+	for _, s := range cfg.Servers {
+		if name == "" || s.Name == name {
+			return s, nil
+		}
+	}
+	return config.Server{}, hinted{fmt.Errorf("the configuration has no server %q", name), "its first one is " + cfg.Servers[0].Name}
+}
+
+func bundleOf(cfg *config.Config, s config.Server) (bundle.Bundle, error) {
+	keys, err := manager.Keys(cfg.DataDir, s.Dir)
+	if err != nil {
+		return bundle.Bundle{}, err
+	}
+	return signBundle(keys)
+}
+
+func signBundle(keys *identity.Server) (bundle.Bundle, error) {
+	key, err := token.NewKey(keys.Scalar)
+	if err != nil {
+		return bundle.Bundle{}, fmt.Errorf("sign the bundle: %w", err)
+	}
+	return bundle.New(keys, key.Public()), nil
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,154 @@
+// Command cwtch-relay hosts Cwtch servers: untrusted message boards behind Tor
+// onion services.
+//
+//	cwtch-relay init -dir D                  write D/server.hcl, every option present and commented
+//	cwtch-relay validate -config F           check a configuration without starting anything
+//	cwtch-relay -config F                    run
+//	cwtch-relay bundle -config F             print the text that clients import
+//	cwtch-relay status -config F             ask the running relay how it is
+//	cwtch-relay version
+//
+// Facts go to standard output, with -json as JSON; logs, errors and hints go to
+// standard error. The exit status is 0, 1 after an error and 2 after wrong usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command is one of the things that cwtch-relay does.
+type command struct {
+	name  string // empty: what happens without the name of a command
+	args  string // as usage shows them
+	about string
+	run   func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}
+
+// commands is a function because the help lists them and is one of them.
+func commands() []command {
+	return []command{
+		{"", "-config FILE [-json]", "run the servers of a configuration until SIGTERM or ^C", serve},
+		{"init", "-dir DIR", "write DIR/server.hcl, every option present and commented", initialize},
+		{"validate", "-config FILE [-json]", "check a configuration without starting anything", validate},
+		{"bundle", "-config FILE [-server NAME] [-o FILE] [-json]", "print the text that clients import", printBundle},
+		{"status", "-config FILE [-json]", "ask the running relay how it is", printStatus},
+		{"version", "[-json]", "print the version", printVersion},
+	}
+}
+
+// usageError is wrong usage of the command line, exit status 2.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+// hinted is an error with something to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+func (h hinted) Hint() string  { return h.hint }
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := dispatch(ctx, args, stdout, stderr)
+	var usage usageError
+	var wrongConfig *config.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usageText())
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "error: %s\nhint: cwtch-relay -help lists the commands\n", usage.text)
+		return 2
+	case errors.As(err, &wrongConfig):
+		fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
+	default:
+		fmt.Fprintf(stderr, "error: %v\n", err)
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			fmt.Fprintf(stderr, "hint: %s\n", h.Hint())
+		}
+	}
+	return 1
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == pluginMode {
+		return servePlugin(args[1:])
+	}
+	if len(args) == 0 {
+		return usageError{"no configuration given"}
+	}
+	name := ""
+	if !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	if name == "help" {
+		return flag.ErrHelp
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(ctx, args, stdout, stderr)
+		}
+	}
+	return usageError{fmt.Sprintf("unknown command %q", name)}
+}
+
+func usageText() string {
+	var b strings.Builder
+	b.WriteString("cwtch-relay hosts Cwtch servers behind Tor onion services.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(&b, "  cwtch-relay %s\n        %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
+	}
+	b.WriteString("\nStart with: cwtch-relay init -dir my-server\n")
+	return b.String()
+}
+
+// flags is a set of flags whose mistakes are usage errors. Those with a
+// configuration require -config.
+type flags struct {
+	*flag.FlagSet
+	config string
+	json   bool
+}
+
+func newFlags(withConfig bool) *flags {
+	f := &flags{FlagSet: flag.NewFlagSet("cwtch-relay", flag.ContinueOnError)}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.BoolVar(&f.json, "json", false, "")
+	if withConfig {
+		f.StringVar(&f.config, "config", "", "")
+	}
+	return f
+}
+
+func (f *flags) parse(args []string) error {
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return usageError{err.Error()}
+	case f.NArg() > 0:
+		return usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
+	case f.Lookup("config") != nil && f.config == "":
+		return usageError{"no configuration given: say -config FILE"}
+	}
+	return nil
+}
