@@ -1,0 +1,92 @@
+// Command cwtch-demo shows a relay at work on this machine: it starts a private
+// Tor network on loopback, a relay from examples/quickstart/server.hcl, and
+// three people with cwtch-group. One makes a group and invites two, all post,
+// and one comes late and reads everything.
+//
+// What people type is run as it is printed, with the real programs. Nothing
+// leaves this machine, and nothing is left running on it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// limit is how long the whole demonstration may take.
+const limit = 2 * time.Minute
+
+func main() {
+	// Children are told to end when this thread does, see the stage's start.
+	runtime.LockOSThread()
+	bin := flag.String("bin", "bin", "directory of cwtch-relay and cwtch-group")
+	example := flag.String("config", "examples/quickstart/server.hcl", "configuration of the relay")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := demonstrate(ctx, *bin, *example); err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// demonstrate is the play; everything it starts has ended when it returns.
+func demonstrate(ctx context.Context, bin, example string) (err error) {
+	s, err := newStage(bin)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, s.close()); err == nil {
+			s.say("It ended with status 0. Nothing is left running.")
+		}
+	}()
+
+	s.say("A private Tor network comes up on 127.0.0.1: five relays, no way out.")
+	if err := s.startTorNetwork(ctx); err != nil {
+		return err
+	}
+	s.say("A relay hosts a server behind it. Its file is %s,\nwith lines added that keep its Tor on the private network.", example)
+	bundle, err := s.startRelay(ctx, example)
+	if err != nil {
+		return err
+	}
+
+	alice, bob, carol := s.person("alice"), s.person("bob"), s.person("carol")
+	s.say("Alice got the text of the server from its host. She makes a group.")
+	alice.run(ctx, "import-server", bundle)
+	alice.run(ctx, "create", "book club")
+	invite := alice.run(ctx, "invite", "-with-server", "book club")
+	s.say("She posts. That takes write tokens, which cost a proof of work.")
+	alice.run(ctx, "post", "book club", "Welcome! We begin with The Dispossessed.")
+
+	s.say("Bob was invited and answers.")
+	bob.run(ctx, "join", invite)
+	bob.run(ctx, "post", "book club", "I have read it twice.")
+
+	s.say("Carol comes late, and reads everything.")
+	carol.run(ctx, "join", invite)
+	carol.run(ctx, "post", "book club", "Then I had better hurry.")
+	carol.expect(ctx, 3, "read", "book club")
+
+	s.say("So do the others.")
+	alice.expect(ctx, 3, "read", "book club")
+	bob.expect(ctx, 3, "read", "book club")
+
+	s.say("What the host sees of all this:")
+	s.status(ctx)
+	if s.failed != nil {
+		return s.failed
+	}
+	s.say("The relay is told to end.")
+	return s.stopRelay()
+}

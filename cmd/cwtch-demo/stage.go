@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
+)
+
+// stage is where the demonstration happens: a temporary directory, the private
+// network and the processes.
+type stage struct {
+	bin    string
+	dir    string
+	begun  time.Time
+	tor    *tornet.Network
+	relay  *exec.Cmd
+	config string // of the relay
+	failed error  // the first command that went wrong; the rest is skipped
+}
+
+func newStage(bin string) (*stage, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
+	for _, program := range []string{"cwtch-relay", "cwtch-group"} {
+		if _, err := os.Stat(filepath.Join(bin, program)); err != nil {
+			return nil, fmt.Errorf("find the programs: %w; build them with: make build", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "cwtch-demo-")
+	if err != nil {
+		return nil, err
+	}
+	return &stage{bin: bin, dir: dir, begun: time.Now()}, nil
+}
+
+// close ends whatever is still running and removes the directory.
+func (s *stage) close() error {
+	var errs []error
+	if s.relay != nil {
+		errs = append(errs, s.stopRelay())
+	}
+	if s.tor != nil {
+		errs = append(errs, s.tor.Close())
+	}
+	errs = append(errs, os.RemoveAll(s.dir))
+	return errors.Join(errs...)
+}
+
+// say tells what happens next, with the time since the beginning.
+func (s *stage) say(format string, a ...any) {
+	if s.failed != nil {
+		return
+	}
+	text := strings.ReplaceAll(fmt.Sprintf(format, a...), "\n", "\n        ")
+	fmt.Printf("\n%5.1f s  %s\n", time.Since(s.begun).Seconds(), text)
+}
+
+func (s *stage) startTorNetwork(ctx context.Context) (err error) {
+	s.tor, err = tornet.Start(ctx, filepath.Join(s.dir, "tornet"), tornet.Options{})
+	if err != nil {
+		return fmt.Errorf("start the private Tor network: %w", err)
+	}
+	torrc := strings.Join(s.tor.ClientTorrc(), "\n") + "\n"
+	return os.WriteFile(filepath.Join(s.dir, "torrc"), []byte(torrc), 0o600)
+}
+
+// privately returns the example with its network kept on this machine.
+func (s *stage) privately(example string) (string, error) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		return "", err
+	}
+	const public = `network "tor" {}`
+	before, after, ok := strings.Cut(string(text), public)
+	if !ok {
+		return "", fmt.Errorf("%s has no line %s to keep on this machine", example, public)
+	}
+	var b strings.Builder
+	b.WriteString(before)
+	b.WriteString("network \"tor\" {\n  torrc = [\n")
+	for _, line := range s.tor.ClientTorrc() {
+		fmt.Fprintf(&b, "    %s,\n", strconv.Quote(line))
+	}
+	b.WriteString("  ]\n}")
+	b.WriteString(after)
+	return b.String(), nil
+}
+
+// startRelay starts the relay and returns the bundle that it prints once both
+// its services are published.
+func (s *stage) startRelay(ctx context.Context, example string) (bundle string, err error) {
+	home := filepath.Join(s.dir, "relay")
+	if err := s.tor.Seed(filepath.Join(home, "data", "tor")); err != nil {
+		return "", err
+	}
+	text, err := s.privately(example)
+	if err != nil {
+		return "", err
+	}
+	s.config = filepath.Join(home, "server.hcl")
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	log, err := os.Create(filepath.Join(s.dir, "relay.log"))
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	fmt.Printf("\n  host$ cwtch-relay -config server.hcl\n")
+	s.relay = exec.Command(filepath.Join(s.bin, "cwtch-relay"), "-config", s.config)
+	s.relay.Stderr = log
+	s.relay.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	out, err := s.relay.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := s.relay.Start(); err != nil {
+		s.relay = nil
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { s.relay.Process.Signal(syscall.SIGTERM) })
+	defer stop()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Printf("  %s\n", shorten(lines.Text()))
+		if word := strings.Fields(lines.Text()); len(word) == 2 && word[0] == "bundle" {
+			go io.Copy(io.Discard, out)
+			return word[1], nil
+		}
+	}
+	said, _ := os.ReadFile(log.Name())
+	return "", fmt.Errorf("the relay ended before it was published:\n%s", said)
+}
+
+// stopRelay ends the relay as a host would, and insists on a good end.
+func (s *stage) stopRelay() error {
+	cmd := s.relay
+	s.relay = nil
+	fmt.Printf("\n  host$ kill -TERM %d\n", cmd.Process.Pid)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop the relay: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("the relay ended badly: %w", err)
+		}
+		return nil
+	case <-time.After(40 * time.Second):
+		cmd.Process.Kill()
+		return errors.New("the relay did not end when it was told to")
+	}
+}
+
+func (s *stage) status(ctx context.Context) {
+	s.command(ctx, "host", nil, "cwtch-relay", "status", "-config", s.config)
+}
+
+// person is somebody with a profile of their own.
+type person struct {
+	*stage
+	name string
+}
+
+func (s *stage) person(name string) person { return person{s, name} }
+
+// run runs cwtch-group as this person and returns what it prints.
+func (p person) run(ctx context.Context, args ...string) string {
+	profile := filepath.Join(p.dir, p.name)
+	if _, err := os.Stat(profile); err != nil && p.failed == nil {
+		if err := os.Mkdir(profile, 0o700); err != nil {
+			p.failed = err
+		} else if err := p.tor.Seed(filepath.Join(profile, "tor")); err != nil {
+			p.failed = err
+		}
+	}
+	return p.command(ctx, p.name, []string{
+		"CWTCH_GROUP_PROFILE=" + profile,
+		"CWTCH_GROUP_TORRC=" + filepath.Join(p.dir, "torrc"),
+	}, "cwtch-group", args...)
+}
+
+// expect is run for a command that has to print a number of lines.
+func (p person) expect(ctx context.Context, lines int, args ...string) {
+	out := p.run(ctx, args...)
+	if got := strings.Count(strings.TrimSpace(out), "\n") + 1; p.failed == nil && got != lines {
+		p.failed = fmt.Errorf("%s read %d messages instead of %d", p.name, got, lines)
+	}
+}
+
+// command shows a command, runs it, shows what it prints and returns that.
+func (s *stage) command(ctx context.Context, who string, env []string, program string, args ...string) string {
+	if s.failed != nil {
+		return ""
+	}
+	shown := []string{program}
+	for _, a := range args {
+		if strings.HasPrefix(a, s.dir) {
+			a = filepath.Base(a)
+		}
+		if strings.Contains(a, " ") {
+			a = strconv.Quote(a)
+		}
+		shown = append(shown, shorten(a))
+	}
+	fmt.Printf("\n  %s$ %s\n", who, strings.Join(shown, " "))
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	err := cmd.Run()
+	for line := range strings.Lines(out.String()) {
+		fmt.Printf("  %s\n", shorten(strings.TrimRight(line, "\n")))
+	}
+	if err != nil {
+		s.failed = fmt.Errorf("%s: %s: %w\n%s", who, program, err, said.String())
+	}
+	return strings.TrimSpace(out.String())
+}
+
+// shorten cuts the long texts that only programs read.
+func shorten(line string) string {
+	for _, prefix := range []string{"server:", "tofubundle:server:", "torv3"} {
+		if i := strings.Index(line, prefix+"ey"); i >= 0 && len(line) > i+60 {
+			return line[:i+len(prefix)+16] + "…"
+		}
+	}
+	return line
+}
