@@ -24,10 +24,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
+
+// describeTimeout bounds the start of a plugin that is to describe itself, and
+// its answer. A person waits for it, and rather long than in vain.
+const describeTimeout = 30 * time.Second
 
 // Config says what is in a catalog.
 type Config struct {
@@ -217,12 +222,13 @@ func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, err
 	process, err := host.Start(ctx, host.StartConfig{
 		Command: host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file},
 		Logger:  e.logger.With("plugin", string(e.Kind)+"/"+e.Name),
+		Timeout: describeTimeout,
 	})
 	if err != nil {
 		return plugin.Description{}, err
 	}
 	defer process.Kill()
-	ctx, cancel := context.WithTimeout(ctx, host.StartTimeout)
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	return process.Client().Describe(ctx)
 }

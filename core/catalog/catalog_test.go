@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -96,7 +97,7 @@ func run(t *testing.T, e *Entry) (plugin.Description, error) {
 	if err != nil {
 		return plugin.Description{}, err
 	}
-	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Timeout: time.Minute})
 	if err != nil {
 		return plugin.Description{}, err
 	}
@@ -160,7 +161,7 @@ func TestWhatIsExecutedIsWhatWasChecked(t *testing.T) {
 	if err := os.Rename(other, x.Path); err != nil {
 		t.Fatal(err)
 	}
-	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.Default()})
+	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.Default(), Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

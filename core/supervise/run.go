@@ -61,7 +61,12 @@ func (p *Plugin) run(ctx context.Context) {
 
 // prepare makes the directories, and removes sockets of an earlier relay.
 func (p *Plugin) prepare() error {
-	if err := os.MkdirAll(p.cfg.Dir, 0o700); err != nil {
+	dir, err := filepath.Abs(p.cfg.Dir)
+	if err == nil {
+		p.cfg.Dir = dir
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("make the plugin's directory: %w", err)
 	}
 	if p.cfg.SocketDir == "" {

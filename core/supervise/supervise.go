@@ -51,7 +51,7 @@ type Config struct {
 
 	// Value is the configuration, as [plugin.Schema.Encode] gives it.
 	Value []byte
-	// Dir is the plugin's own directory, absolute; it is created, with mode 0700.
+	// Dir is the plugin's own directory; it is created, with mode 0700.
 	Dir string
 	// SocketDir is a directory for the sockets of this plugin alone; it is
 	// created, and stale sockets in it are removed. When it is empty or its path too

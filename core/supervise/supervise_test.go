@@ -25,12 +25,13 @@ import (
 )
 
 // patience bounds every wait of the tests; it is reached only by a failure.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
-// quick makes a supervisor that wastes no time of a test.
+// quick makes a supervisor that wastes no time of a test, and has patience with
+// a machine that is busy.
 var quick = Timing{
-	HealthEvery: 20 * time.Millisecond, Health: 2 * time.Second,
-	BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond, Drain: 5 * time.Second,
+	Start: time.Minute, HealthEvery: 20 * time.Millisecond, Health: time.Minute,
+	BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond, Drain: time.Minute,
 }
 
 // rig is a supervised test plugin and what its processes leave.

@@ -100,7 +100,7 @@ func serveFake(t *testing.T, store storage.Store) clients {
 	var log bytes.Buffer
 	listener := bufconn.Listen(1 << 20)
 	server := NewServer(fakePlugin(store), newLogger(&log, slog.LevelDebug))
-	go server.Serve(listener) //nolint:errcheck // ends with Stop
+	go server.Serve(listener)
 	t.Cleanup(server.Stop)
 	conn, err := grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
@@ -279,7 +279,7 @@ func runPlugin(t *testing.T, name string, env []string, args ...string) (stdout,
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append([]string{"TEST_PLUGIN=" + name}, env...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.Run() //nolint:errcheck // the status is looked at
+	cmd.Run() // what it returns is in the status
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 

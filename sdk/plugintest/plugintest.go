@@ -36,8 +36,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// closeTimeout bounds how long a process may take to end in good order.
-const closeTimeout = 10 * time.Second
+// Bounds on the start of a process and on its end in good order, with patience
+// for a machine that is busy with other tests.
+const (
+	startTimeout = time.Minute
+	closeTimeout = time.Minute
+)
 
 // Transport is one way to call an implementation.
 type Transport struct {
@@ -168,7 +172,7 @@ func openGRPC(ctx context.Context, t target) (*Opened, error) {
 		return nil, err
 	}
 	stop := func() {
-		conn.Close()
+		conn.Close() //nolint:errcheck // only says that it is closed already
 		server.Stop()
 	}
 	client := host.NewClient(conn)
@@ -187,6 +191,7 @@ func openProcess(ctx context.Context, t target) (*Opened, error) {
 	process, err := host.Start(ctx, host.StartConfig{
 		Command: host.Command{Path: "/proc/self/exe"},
 		Logger:  t.log,
+		Timeout: startTimeout,
 	})
 	if err != nil {
 		return nil, err
