@@ -132,12 +132,12 @@ func (s *stage) startRelay(ctx context.Context, example string) (bundle string, 
 		s.relay = nil
 		return "", err
 	}
-	stop := context.AfterFunc(ctx, func() { s.relay.Process.Signal(syscall.SIGTERM) })
+	stop := context.AfterFunc(ctx, func() { s.relay.Process.Signal(syscall.SIGTERM) }) //nolint:errcheck // it may have ended
 	defer stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Printf("  %s\n", shorten(lines.Text()))
 		if word := strings.Fields(lines.Text()); len(word) == 2 && word[0] == "bundle" {
-			go io.Copy(io.Discard, out)
+			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the relay
 			return word[1], nil
 		}
 	}
@@ -162,7 +162,7 @@ func (s *stage) stopRelay() error {
 		}
 		return nil
 	case <-time.After(40 * time.Second):
-		cmd.Process.Kill()
+		cmd.Process.Kill() //nolint:errcheck // it may have ended just now
 		return errors.New("the relay did not end when it was told to")
 	}
 }

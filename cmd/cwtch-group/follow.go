@@ -94,7 +94,7 @@ func (r *reading) live(ctx context.Context, board *client.Board) error {
 		}
 		place := r.talk.place
 		probe := time.AfterFunc(quietLimit, func() {
-			board.Replay(place) // its answer, or its absence, is for Next
+			board.Replay(place) //nolint:errcheck // its answer, or its absence, is for Next
 		})
 		e, err := board.Next(ctx)
 		probe.Stop()

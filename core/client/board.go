@@ -88,7 +88,7 @@ func (b *Board) Submit(e wire.Envelope, t token.Token) (post uint64, err error) 
 	spent := t.Spend(e.AppendJSON(nil), []byte(b.name))
 	b.send.Lock()
 	defer b.send.Unlock()
-	b.owe(func(s *state) error { post = s.submit(); return nil })
+	b.owe(func(s *state) error { post = s.submit(); return nil }) //nolint:errcheck // a broken connection fails at its next use
 	request := wire.Post{Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: e}
 	if err := b.request(wire.Request{Post: &request}); err != nil {
 		return 0, fmt.Errorf("post: %w", err)
@@ -209,7 +209,7 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 		switch {
 		case e.Kind == Posted && e.Post == post:
 			refused, stored = !e.Success, e.Success
-			b.owe(func(s *state) error { s.echo = stored; return nil })
+			b.owe(func(s *state) error { s.echo = stored; return nil }) //nolint:errcheck // a broken connection fails at its next use
 		case e.Kind == New && equal(e.Envelope, env):
 			echoed = true
 		}

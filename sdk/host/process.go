@@ -227,7 +227,7 @@ func (p *Process) Kill() {
 			p.runner.close()
 		}
 		for _, dir := range p.dirs {
-			os.RemoveAll(dir) //nolint:errcheck // the next start empties the directory above
+			os.RemoveAll(dir) // the next start empties the directory above
 		}
 	})
 }

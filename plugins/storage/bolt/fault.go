@@ -7,7 +7,7 @@ import (
 	"strings"
 	"syscall"
 
-	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -34,11 +34,11 @@ func damaged(how string) error {
 // explain says in an operator's words why bbolt did not open a file.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return errors.New("another process has the store open; end it first")
-	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return errForeign
-	case errors.Is(err, bbolt.ErrChecksum):
+	case errors.Is(err, bolterrors.ErrChecksum):
 		return damaged("both headers have wrong checksums")
 	}
 	return full(err)

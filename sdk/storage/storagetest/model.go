@@ -19,8 +19,8 @@ const processModelChecks = "10"
 // meet what calls before them did.
 func checkModel(f *fixture) {
 	if checks := flag.Lookup("rapid.checks"); f.opened.Kill != nil && checks.Value.String() == checks.DefValue {
-		defer checks.Value.Set(checks.DefValue)
-		checks.Value.Set(processModelChecks)
+		defer checks.Value.Set(checks.DefValue) //nolint:errcheck // its own default
+		checks.Value.Set(processModelChecks) //nolint:errcheck // a number, which it takes
 	}
 	f.close()
 	rapid.Check(f.T, func(t *rapid.T) {
