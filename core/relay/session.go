@@ -3,11 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -165,151 +163,6 @@ func (s *session) finish(p *pending, r board.Result, json []byte) {
 	default:
 	}
 }
-
-// finished removes and returns the posts that can be answered now: those before
-// which no unfinished one is left.
-func (s *session) finished() []*pending {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for n < len(s.posts) && s.posts[n].finished {
-		n++
-	}
-	done := s.posts[:n:n]
-	s.posts = s.posts[n:]
-	if len(s.posts) == 0 {
-		s.posts = nil // lets go of the array
-	}
-	return done
-}
-
-// write sends whatever there is to send until the connection ends.
-func (s *session) write(ctx context.Context) error {
-	var cursor *board.Cursor // nil until the first replay
-	for {
-		// The end of the log is taken before the results: all results of posts
-		// up to there are finished, so no echo overtakes its result.
-		end := s.server.board.End()
-		if err := s.sendResults(ctx, cursor != nil); err != nil {
-			return err
-		}
-		if cursor != nil && cursor.Pending(end.Seq) > 0 {
-			if err := s.sendNew(ctx, cursor, end.Seq); err != nil {
-				return err
-			}
-			continue
-		}
-		changed := end.Changed
-		if cursor == nil {
-			changed = nil // who has not asked for a replay is not told
-		}
-		select {
-		case <-changed:
-		case <-s.wake:
-		case req := <-s.replays:
-			var err error
-			if cursor, err = s.replay(ctx, req); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			s.sendResults(ctx, cursor != nil) //nolint:errcheck // the last words, of what a closing board has committed
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// sendResults answers finished posts. The envelope of a duplicate, which the
-// cursor will not meet again, follows its result.
-func (s *session) sendResults(ctx context.Context, echo bool) error {
-	done := s.finished()
-	if len(done) == 0 {
-		return nil
-	}
-	payloads := make([][]byte, 0, len(done))
-	for _, p := range done {
-		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
-		if p.echo != nil && echo {
-			payloads = append(payloads, wire.AppendNew(nil, p.echo))
-		}
-	}
-	err := s.send(ctx, payloads)
-	for range done {
-		<-s.slots
-	}
-	return err
-}
-
-// sendNew sends a page of new envelopes.
-func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage.Seq) error {
-	page, err := cursor.Next(ctx, end, int(s.limits.ReaderBuffer))
-	if err != nil {
-		return err
-	}
-	payloads := make([][]byte, len(page))
-	for i, json := range page {
-		payloads[i] = wire.AppendNew(make([]byte, 0, len(json)+wire.NewOverhead), json)
-	}
-	return s.send(ctx, payloads)
-}
-
-// replay answers a replay request: the number of envelopes, then as many of
-// them, bare and with nothing in between. It returns the cursor behind them.
-func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
-	from, err := s.server.board.Find(ctx, req.LastCommit)
-	if err != nil {
-		return nil, err
-	}
-	end := s.server.board.End().Seq
-	cursor := s.server.board.CursorAt(from)
-	count := cursor.Pending(end)
-	if err := s.send(ctx, [][]byte{wire.AppendCount(nil, count)}); err != nil {
-		return nil, err
-	}
-	s.server.counts.replays.Add(1)
-	for cursor.Pending(end) > 0 {
-		page, err := cursor.Next(ctx, end, int(s.limits.ReaderBuffer))
-		if err != nil {
-			return nil, err
-		}
-		if err := s.send(ctx, page); err != nil {
-			return nil, err
-		}
-		count -= uint64(len(page))
-		s.server.counts.replayed.Add(uint64(len(page)))
-	}
-	if count != 0 {
-		return nil, fmt.Errorf("replay: the log lost %d envelopes meanwhile", count)
-	}
-	return cursor, nil
-}
-
-// burst is the number of packets whose write has to succeed within the time for
-// stuck readers: 64 KiB on the wire, one write of tapir.
-const burst = 8
-
-// send sends messages, waiting for a slow reader as long as it makes progress.
-// Sending counts as activity of the connection.
-func (s *session) send(ctx context.Context, payloads [][]byte) error {
-	for group := range slices.Chunk(payloads, burst) {
-		s.conn.SetWriteDeadline(time.Now().Add(s.limits.StuckReader))
-		if ctx.Err() != nil { // hurry has set its deadline before ours, or will yet
-			s.hurry()
-		}
-		if err := s.conn.Send(group...); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return errStuck
-			}
-			return err
-		}
-		s.conn.SetReadDeadline(time.Now().Add(s.limits.IdleTimeout))
-	}
-	return nil
-}
-
-// hurry gives what is being sent a last second, when the connection ends.
-func (s *session) hurry() { s.conn.SetWriteDeadline(time.Now().Add(time.Second)) }
-
-var errStuck = errors.New("the client does not read")
 
 // countEnd sorts the ends of connections that a limit caused.
 func (s *Server) countEnd(err error) {
