@@ -152,7 +152,7 @@ func (s *session) close() string {
 // know no context. The function it returns lifts the bound, and tells why the
 // connection was closed if it was.
 func authenticating(ctx context.Context, nc net.Conn, wait time.Duration) func() error {
-	nc.SetDeadline(time.Now().Add(wait))
+	_ = nc.SetDeadline(time.Now().Add(wait)) // fails only if the first request does as well
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	return func() error {
 		if !stop() {

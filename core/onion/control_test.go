@@ -238,6 +238,34 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// Requests of many goroutines, with events in between. Without the lock of the
+// session bine deadlocks.
+func TestRequestsAtOnce(t *testing.T) {
+	c := newControlServer(t)
+	tor := torAt(t, c.address, impatient)
+	session := tor.session
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				if err := session.report(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 500 {
+			c.event("STATUS_CLIENT NOTICE CIRCUIT_ESTABLISHED")
+		}
+	})
+	wg.Wait()
+	if s := tor.Status(); s.State != Ready || s.Restarts != 0 {
+		t.Errorf("status: %+v", s)
+	}
+}
+
 func TestStates(t *testing.T) {
 	c := newControlServer(t)
 	quick := impatient
@@ -260,6 +288,27 @@ func TestStates(t *testing.T) {
 	await(t, tor, "backoff", is(Backoff))
 	if s := tor.Status(); s.Version != "0.4.7.16" {
 		t.Errorf("status: %+v", s)
+	}
+}
+
+// A tor that hangs does not hold up Close.
+func TestCloseWhileSilent(t *testing.T) {
+	c := newControlServer(t)
+	patient := impatient
+	patient.answer, patient.look = time.Hour, 10*time.Millisecond
+	tor := torAt(t, c.address, patient)
+	await(t, tor, "ready", func(s Status) bool { return s.State == Ready })
+	asked := make(chan struct{}, 1)
+	c.answer("GETINFO", func(string) string {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return ""
+	})
+	<-asked
+	if err := tor.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -128,7 +128,7 @@ func TestLoopbackRegistry(t *testing.T) {
 	if _, err := n.Dial(t.Context(), key.Onion(), port); !errors.Is(err, ErrNotPublished) {
 		t.Errorf("dial after close: %v", err)
 	}
-	if ln, err = n.Listen(t.Context(), key, port); err != nil {
+	if _, err = n.Listen(t.Context(), key, port); err != nil {
 		t.Fatalf("listen again: %v", err)
 	}
 }

@@ -62,7 +62,7 @@ func writeEntry(registry string, onion identity.Onion, addr string) error {
 		err = os.Rename(f.Name(), filepath.Join(registry, string(onion)))
 	}
 	if err != nil {
-		os.Remove(f.Name()) // the first error is the one to report
+		_ = os.Remove(f.Name()) // the first error is the one to report
 	}
 	return err
 }

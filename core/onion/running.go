@@ -68,11 +68,13 @@ func (r *runningSource) connect(ctx context.Context, handle func(*session, contr
 		info.socksNetwork, info.socksAddress, err = socksListener(conn)
 	}
 	if err = errors.Join(err, authenticated()); err != nil {
-		return nil, errors.Join(err, nc.Close())
+		nc.Close()
+		return nil, err
 	}
 	s, err := newSession(nc, conn, info, r.wait, handle, func() string { return "running tor has closed its control connection" })
 	if err != nil {
-		return nil, errors.Join(err, nc.Close())
+		nc.Close()
+		return nil, err
 	}
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package onion
 
 import (
+	"context"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -92,6 +93,8 @@ func (t *Tor) attach(s *session) {
 // at tor at once and then now and again: a tor that hangs ends its session by
 // not answering, and a service that could not be added is tried again.
 func (t *Tor) watch(s *session) {
+	stop := context.AfterFunc(t.ctx, func() { s.nc.Close() }) // Close does not wait for a tor that hangs
+	defer stop()
 	t.look(s)
 	tick := time.NewTicker(t.timing.look)
 	defer tick.Stop()
@@ -100,8 +103,6 @@ func (t *Tor) watch(s *session) {
 		case <-tick.C:
 			t.look(s)
 		case <-s.done():
-			return
-		case <-t.ctx.Done():
 			return
 		}
 	}

@@ -129,8 +129,10 @@ func TestTor(t *testing.T) {
 func testRoundTrip(t *testing.T, n *tornet.Network) {
 	var mu sync.Mutex
 	var steps []int
+	var log lockedBuffer
 	start := time.Now()
 	server := torOn(t, n, func(c *TorConfig) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		c.Progress = func(percent int, summary string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -150,6 +152,9 @@ func testRoundTrip(t *testing.T, n *tornet.Network) {
 	want := Service{Onion: service, Port: port, Published: true}
 	if s.State != Ready || s.Progress != 100 || s.Version == "" || s.Pid == 0 || s.Restarts != 0 || len(s.Services) != 1 || s.Services[0] != want {
 		t.Errorf("status: %+v", s)
+	}
+	if strings.Contains(log.String(), "no proof-of-work defence") {
+		t.Error("tor does not know the proof-of-work defence")
 	}
 	mu.Lock()
 	defer mu.Unlock()

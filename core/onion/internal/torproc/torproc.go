@@ -74,14 +74,14 @@ func (p *Process) Err() error { return p.err }
 
 // Kill ends tor at once and returns when it is gone.
 func (p *Process) Kill() {
-	p.cmd.Process.Kill() // an error means that it has ended
+	_ = p.cmd.Process.Kill() // an error means that it has ended
 	<-p.done
 }
 
 // Stop asks tor to end and returns when it is gone. After grace it is killed,
 // and the error says so.
 func (p *Process) Stop(grace time.Duration) error {
-	p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
