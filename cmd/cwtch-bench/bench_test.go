@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// TestQuick runs the whole bench against a relay that it builds. What it
+// measures means nothing; that it measures everything is the test.
+func TestQuick(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "cwtch-relay")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cwtch-relay").CombinedOutput(); err != nil {
+		t.Fatalf("build the relay: %v\n%s", err, out)
+	}
+	file := filepath.Join(dir, "figures.json")
+	var stdout, stderr bytes.Buffer
+	if err := run(t.Context(), []string{"-quick", "-relay", program, "-dir", dir, "-json", file}, &stdout, &stderr); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	t.Logf("\n%s", stdout.String())
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Rows []struct {
+			Name, Text string
+			Median     float64
+			Target     map[string]float64
+			Met        *bool
+		}
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range report.Rows {
+		if !strings.Contains(stdout.String(), r.Text) {
+			t.Errorf("the table lacks %q", r.Text)
+		}
+		// Memory may come out as nothing or less where so little is done.
+		if r.Median <= 0 && !strings.Contains(r.Text, "memory") {
+			t.Errorf("%s is %v", r.Name, r.Median)
+		}
+		if (r.Target != nil) != (r.Met != nil) {
+			t.Errorf("%s has the target %v and the verdict %v", r.Name, r.Target, r.Met)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "cwtch-bench-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestMint: a token that is derived from the secret is one that the service
+// accepts.
+func TestMint(t *testing.T) {
+	keys, err := identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMint(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := m.token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := token.NewKey(keys.Scalar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !key.Verify(tok.Spend([]byte("post")), []byte("post")) {
+		t.Error("refused")
+	}
+}
+
+func TestPostSize(t *testing.T) {
+	keys, err := identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := newMint(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1000, 4096, 8000} {
+		posts, err := m.posts(t.Context(), 2, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range posts {
+			if n := len(p.payload); n > size || n < size-4 {
+				t.Errorf("a post of %d bytes has %d", size, n)
+			}
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		target target
+		value  float64
+		met    bool
+	}{
+		{atLeast(2), 2, true},
+		{atLeast(2), 1.9, false},
+		{atMost(2), 2, true},
+		{atMost(2), 2.1, false},
+	} {
+		if got := c.target.met(c.value); got != c.met {
+			t.Errorf("%v is %v by %v", c.target, got, c.value)
+		}
+	}
+	if m := median([]float64{9, 1, 2}); m != 2 {
+		t.Errorf("median %v, want 2", m)
+	}
+	if m := median([]float64{1, 2}); m != 1.5 {
+		t.Errorf("median %v, want 1.5", m)
+	}
+	values := make([]time.Duration, 100)
+	for i := range values {
+		values[i] = time.Duration(100 - i)
+	}
+	if p := percentile(values, 0.99); p != 99 {
+		t.Errorf("p99 of 1 to 100 is %d", p)
+	}
+	if p := percentile(values[:1], 0.5); p != 1 {
+		t.Errorf("p50 of one value is %d", p)
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+)
+
+// idle measures what connections cost that have authenticated and do nothing
+// more, on a relay that has done nothing before: its resident memory with all of
+// them, less that with the first few, which cost what is needed once.
+func (b *bench) idle(ctx context.Context, r *relay) error {
+	first, err := r.connectAll(ctx, 1+b.plan.Idle/50, 16)
+	if err != nil {
+		return err
+	}
+	defer closeAll(first)
+	before, err := r.settled(ctx)
+	if err != nil {
+		return err
+	}
+	var peers []*peer
+	took, err := r.measure(func() (err error) {
+		peers, err = r.connectAll(ctx, b.plan.Idle, 16)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer closeAll(peers)
+	after, err := r.settled(ctx)
+	if err != nil {
+		return err
+	}
+	b.sheet.set("auth.cpu", took.cpuOf(b.plan.Idle))
+	b.sheet.set("idle.memory", float64(after-before)/float64(b.plan.Idle))
+	closeAll(peers)
+	closeAll(first)
+	return r.alone(ctx)
+}
+
+// settled waits until the resident memory of the relay has not changed for half
+// a second, and returns it, in KiB.
+func (r *relay) settled(ctx context.Context) (int, error) {
+	const calm = 5
+	last, same := 0, 0
+	for same < calm {
+		now, err := memory(r.cmd.Process.Pid, "VmRSS")
+		if err != nil {
+			return 0, err
+		}
+		if now == last {
+			same++
+		} else {
+			last, same = now, 0
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	return last, nil
+}
+
+// alone waits until the relay has seen all connections end.
+func (r *relay) alone(ctx context.Context) error {
+	for {
+		st, err := manager.Ask(ctx, r.dataDir())
+		if err != nil {
+			return err
+		}
+		server := st.Servers[0].Relay
+		if server == nil {
+			return errors.New("the relay does not say how many connections are open")
+		}
+		if server.BoardConnections.Open == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

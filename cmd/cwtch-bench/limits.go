@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/crypto/nacl/secretbox"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+)
+
+// limits measures what no relay of this design can be faster than: the work
+// that every item needs, done by the same libraries and nothing around it.
+func (b *bench) limits(ctx context.Context) error {
+	verify, err := b.verification()
+	if err != nil {
+		return err
+	}
+	b.sheet.set("verify", verify)
+	seal, err := b.seal()
+	if err != nil {
+		return err
+	}
+	b.sheet.set("seal", seal)
+	for name, batch := range map[string]int{"bbolt.1": 1, "bbolt.64": 64} {
+		rate, err := b.bareCommits(ctx, batch)
+		if err != nil {
+			return err
+		}
+		b.sheet.set(name, rate)
+	}
+	return nil
+}
+
+// verification is the processor time of one check of the token of a post, in µs.
+func (b *bench) verification() (float64, error) {
+	var keys identity.Server
+	keys.Board, keys.Scalar[0] = identity.NewKey(), 42
+	m, err := newMint(&keys)
+	if err != nil {
+		return 0, err
+	}
+	key, err := token.NewKey(keys.Scalar)
+	if err != nil {
+		return 0, err
+	}
+	t, err := m.token()
+	if err != nil {
+		return 0, err
+	}
+	data := newSource(b.plan.Size).envelope().AppendJSON(nil)
+	spent := t.Spend(data, []byte(m.board))
+	return b.ownTime(func() error {
+		if !key.Verify(spent, data, []byte(m.board)) {
+			return errors.New("a token of the bench does not verify")
+		}
+		return nil
+	})
+}
+
+// seal is the processor time of sealing one packet, in µs.
+func (b *bench) seal() (float64, error) {
+	var key [32]byte
+	var nonce [24]byte
+	out := make([]byte, 0, tapir.PacketSize)
+	plain := make([]byte, tapir.PacketSize-len(nonce)-secretbox.Overhead)
+	return b.ownTime(func() error {
+		secretbox.Seal(out, plain, &nonce, &key)
+		return nil
+	})
+}
+
+// ownTime is the processor time of one call of f, in µs.
+func (b *bench) ownTime(f func() error) (float64, error) {
+	before, err := cpuTime(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	calls := 0
+	for start := time.Now(); time.Since(start) < b.plan.Limit; calls++ {
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	after, err := cpuTime(os.Getpid())
+	return float64((after - before).Nanoseconds()) / 1e3 / float64(calls), err
+}
+
+// bareCommits is how many records of the size of an envelope bbolt makes
+// durable in a second, so many in a transaction, with the page size of the bolt
+// plugin and nothing else in the file.
+func (b *bench) bareCommits(ctx context.Context, batch int) (float64, error) {
+	path := filepath.Join(b.dir, "bare.db")
+	defer os.Remove(path) //nolint:errcheck // goes with the directory
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 16 << 10, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close() //nolint:errcheck // it was for measuring only
+	value := make([]byte, ciphertextSize(b.plan.Size)+signatureSize)
+	name := []byte("log")
+	seq := uint64(0)
+	records := 0
+	start := time.Now()
+	for ; time.Since(start) < 2*b.plan.Limit && ctx.Err() == nil; records += batch {
+		err := db.Update(func(tx *bbolt.Tx) error {
+			bucket, err := tx.CreateBucketIfNotExists(name)
+			if err != nil {
+				return err
+			}
+			bucket.FillPercent = 1
+			for range batch {
+				seq++
+				if err := bucket.Put(binary.BigEndian.AppendUint64(nil, seq), value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return float64(records) / time.Since(start).Seconds(), ctx.Err()
+}

@@ -1,0 +1,111 @@
+// Command cwtch-bench measures a relay against the limits of the machine that
+// it runs on.
+//
+//	cwtch-bench -relay bin/cwtch-relay            print a table
+//	cwtch-bench -relay bin/cwtch-relay -json F    and write every figure to F
+//	cwtch-bench -relay bin/cwtch-relay -quick     a smoke test of the bench itself
+//	cwtch-bench -relay bin/cwtch-relay -large     10^6 stored envelopes in the place of 10^5
+//
+// It starts the program it is given, as an operator would, with the bolt plugin
+// in a process of its own, on the loopback network, in a temporary directory,
+// with limits that do not get in the way; and is many clients to it.
+//
+// # How to read it
+//
+// The clients run on the processors that the relay runs on, and take about half
+// of them. So rates are lower bounds; the processor time of relay and plugin
+// for one item is the figure that says what the relay costs.
+//
+// Figures change with what else the machine does. Each round therefore measures
+// the limits as well: what one token verification, one sealed packet, one
+// commit of bare bbolt cost in that minute. Ratios are computed within a round,
+// the table shows the median of the rounds, and the spread beside it.
+//
+// # What a post is
+//
+// A post is as long as one of the Cwtch client: 4 KiB of JSON, in a packet of
+// 8 KiB. Every client has one post under way, and has not asked for a replay, so
+// that what is measured is the way into the log and not the way out.
+//
+// # Where the tokens come from
+//
+// Each post takes a token, and a token takes its buyer some milliseconds of
+// processor time, a hundred times what the post takes the relay. The bench makes
+// the keys of the relay before it starts it, so it knows the secret scalar k of
+// the token service and derives tokens as nobody else can: T at random,
+// W = k·H(T). To the relay they are like any other. The token service is
+// measured by itself, with purchases.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	relay string // the program
+	json  string // file, or none
+	dir   string // for the temporary directory
+	quick bool
+	large bool
+	size  int // of a post, in bytes
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("cwtch-bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.relay, "relay", "bin/cwtch-relay", "the `program` to measure")
+	f.StringVar(&o.json, "json", "", "write all figures to `file`")
+	f.StringVar(&o.dir, "dir", "", "`directory` below which to work; its disk is what is measured")
+	f.BoolVar(&o.quick, "quick", false, "touch everything, measure nothing well; some seconds")
+	f.BoolVar(&o.large, "large", false, "a store of 10^6 envelopes, some 3 GiB")
+	f.IntVar(&o.size, "size", 4096, "length of a post in `bytes` of JSON")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	dir, err := os.MkdirTemp(o.dir, "cwtch-bench-")
+	if err != nil {
+		return fmt.Errorf("make a directory to work in: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // best effort, it is in the directory for temporary files
+	p := choose(o)
+	b := &bench{plan: p, program: o.relay, dir: dir, sheet: newSheet(p), progress: stderr}
+	m, err := describeMachine(ctx, o.relay, dir)
+	if err != nil {
+		return err
+	}
+	if err := b.run(ctx); err != nil {
+		return err
+	}
+	m.finish()
+	if err := b.sheet.print(stdout, m, p); err != nil {
+		return err
+	}
+	if o.json == "" {
+		return nil
+	}
+	return b.sheet.write(o.json, m, p)
+}

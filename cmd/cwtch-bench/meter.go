@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuTime is the processor time that a process has used, in user and kernel
+// mode. Its clock is that of clock_getcpuclockid(3), in nanoseconds, where
+// /proc/PID/stat would have hundredths of a second.
+func cpuTime(pid int) (time.Duration, error) {
+	const scheduled = 2 // CPUCLOCK_SCHED, see linux/include/linux/posix-timers.h
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &ts); err != nil {
+		return 0, fmt.Errorf("read the processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// cpu is the processor time of relay and plugin together.
+func (r *relay) cpu() (time.Duration, error) {
+	own, err := cpuTime(r.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	plugin, err := cpuTime(r.plugin)
+	return own + plugin, err
+}
+
+// spent is what f takes.
+type spent struct {
+	elapsed time.Duration
+	cpu     time.Duration // of relay and plugin
+}
+
+func (r *relay) measure(f func() error) (spent, error) {
+	before, err := r.cpu()
+	if err != nil {
+		return spent{}, err
+	}
+	start := time.Now()
+	if err := f(); err != nil {
+		return spent{}, err
+	}
+	elapsed := time.Since(start)
+	after, err := r.cpu()
+	return spent{elapsed, after - before}, err
+}
+
+func (s spent) rate(items int) float64  { return float64(items) / s.elapsed.Seconds() }
+func (s spent) cpuOf(items int) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(items) }
+
+// memory is one line of /proc/PID/status in KiB: VmRSS, or RssAnon, which
+// leaves out pages of files, such as those of a store.
+func memory(pid int, name string) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(text) {
+		key, value, _ := strings.Cut(string(line), ":")
+		if key != name {
+			continue
+		}
+		return strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
+}
+
+// anonymous is the memory of relay and plugin without pages of files, in KiB.
+func (r *relay) anonymous() (int, error) {
+	own, err := memory(r.cmd.Process.Pid, "RssAnon")
+	if err != nil {
+		return 0, err
+	}
+	plugin, err := memory(r.plugin, "RssAnon")
+	return own + plugin, err
+}
+
+// peak returns the most anonymous memory, in KiB, that is seen while f runs.
+func (r *relay) peak(f func() error) (most int, err error) {
+	done := make(chan struct{})
+	var sampling sync.WaitGroup
+	var sampleErr error
+	sampling.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for sampleErr == nil {
+			var now int
+			now, sampleErr = r.anonymous()
+			most = max(most, now)
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	err = f()
+	close(done)
+	sampling.Wait()
+	if err == nil {
+		err = sampleErr
+	}
+	return most, err
+}
+
+// percentile of values, which it sorts; p is between 0 and 1.
+func percentile(values []time.Duration, p float64) time.Duration {
+	slices.Sort(values)
+	return values[min(len(values)-1, int(math.Ceil(p*float64(len(values))))-1)]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+// machine is what figures have to be read with.
+type machine struct {
+	Time       time.Time `json:"time"`
+	Seconds    float64   `json:"seconds"`
+	Processors int       `json:"processors"`
+	Model      string    `json:"model,omitempty"`
+	Go         string    `json:"go"`
+	Relay      string    `json:"relay"`
+	LoadBefore string    `json:"load_before"`
+	LoadAfter  string    `json:"load_after"`
+	InMemory   bool      `json:"in_memory"` // the directory is on no disk
+}
+
+func describeMachine(ctx context.Context, program, dir string) (*machine, error) {
+	version, err := exec.CommandContext(ctx, program, "version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its version: %w", program, err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return nil, err
+	}
+	return &machine{
+		Time:       time.Now(),
+		Processors: runtime.NumCPU(),
+		Model:      processor(),
+		Go:         runtime.Version(),
+		Relay:      strings.TrimSpace(string(version)),
+		LoadBefore: load(),
+		InMemory:   fs.Type == unix.TMPFS_MAGIC,
+	}, nil
+}
+
+func (m *machine) finish() {
+	m.Seconds = time.Since(m.Time).Seconds()
+	m.LoadAfter = load()
+}
+
+// load is the load average over 1, 5 and 15 minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}
+
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	for line := range bytes.Lines(text) {
+		if key, value, _ := strings.Cut(string(line), ":"); strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+)
+
+// serverName is that of the one server of a relay.
+const serverName = "bench"
+
+// configuration has the limits out of the way. The others are the defaults.
+const configuration = `data_dir = "data"
+network "loopback" { registry = "net" }
+log { level = "warn" }
+limits {
+  connections              = 20000
+  connections_per_second   = 100000
+  token_batches_per_second = 100000
+}
+server "` + serverName + `" {}
+`
+
+func (s *site) dataDir() string   { return filepath.Join(s.dir, "data") }
+func (s *site) serverDir() string { return filepath.Join(s.dataDir(), "servers", serverName) }
+func (s *site) registry() string  { return filepath.Join(s.dir, "net") }
+func (s *site) store() string {
+	return filepath.Join(manager.StorageDir(s.serverDir()), "messages.db")
+}
+
+// relay is a running relay and the process of its storage plugin.
+type relay struct {
+	*site
+	network onion.Network
+	bundle  bundle.Bundle
+	log     *os.File
+
+	cmd    *exec.Cmd
+	plugin int // process
+
+	mint *mint
+}
+
+// start starts the program and returns when its server can be reached.
+func (b *bench) start(ctx context.Context, s *site) (*relay, error) {
+	config := filepath.Join(s.dir, "server.hcl")
+	if err := os.WriteFile(config, []byte(configuration), 0o600); err != nil {
+		return nil, err
+	}
+	r := &relay{site: s}
+	var err error
+	if r.mint, err = newMint(s.keys); err != nil {
+		return nil, err
+	}
+	if r.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil {
+		return nil, err
+	}
+	if r.network, err = onion.Loopback(s.registry()); err != nil {
+		return nil, err
+	}
+	r.cmd = exec.CommandContext(ctx, b.program, "-json", "-config", config)
+	r.cmd.Stderr = r.log
+	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(syscall.SIGTERM) }
+	r.cmd.WaitDelay = 10 * time.Second
+	stdout, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the relay: %w", err)
+	}
+	if err := r.identify(ctx, stdout); err != nil {
+		r.kill()
+		return nil, r.explain(fmt.Errorf("start the relay: %w", err))
+	}
+	return r, nil
+}
+
+// identify reads what the relay prints, and asks it for the rest.
+func (r *relay) identify(ctx context.Context, stdout io.Reader) error {
+	var started struct{ Bundle string }
+	if err := json.NewDecoder(stdout).Decode(&started); err != nil {
+		return fmt.Errorf("read its bundle: %w", err)
+	}
+	var err error
+	if r.bundle, err = bundle.Parse(started.Bundle); err != nil {
+		return err
+	}
+	st, err := manager.Ask(ctx, r.dataDir())
+	if err != nil {
+		return err
+	}
+	r.plugin = st.Servers[0].Storage.PID
+	if st.PID != r.cmd.Process.Pid || r.plugin == 0 {
+		return fmt.Errorf("it runs as process %d with a plugin %d", st.PID, r.plugin)
+	}
+	return nil
+}
+
+// stop ends the relay as an operator does.
+func (r *relay) stop() error {
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop the relay: %w", err)
+	}
+	if err := r.cmd.Wait(); err != nil {
+		return r.explain(fmt.Errorf("stop the relay: %w", err))
+	}
+	return errors.Join(r.network.Close(), r.log.Close())
+}
+
+// kill ends the relay if it still runs.
+func (r *relay) kill() {
+	if r.cmd.ProcessState != nil {
+		return
+	}
+	r.cmd.Process.Kill() //nolint:errcheck // it has ended, then
+	r.cmd.Wait()         //nolint:errcheck // "signal: killed"
+}
+
+// explain adds the end of the relay's log to an error.
+func (r *relay) explain(err error) error {
+	const most = 2 << 10
+	text, readErr := os.ReadFile(r.log.Name())
+	if readErr != nil || len(text) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; its log ends:\n%s", err, text[max(0, len(text)-most):])
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+)
+
+// row is one figure of the report.
+type row struct {
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+	Unit   string `json:"unit"`
+	Target target `json:"target,omitzero"`
+
+	Rounds []float64 `json:"rounds"`
+	Median float64   `json:"median"`
+	Met    *bool     `json:"met,omitempty"` // where there is a target: whether the median meets it
+}
+
+// target is what a figure should be.
+type target struct {
+	AtLeast float64 `json:"at_least,omitzero"`
+	AtMost  float64 `json:"at_most,omitzero"`
+}
+
+func atLeast(v float64) target { return target{AtLeast: v} }
+func atMost(v float64) target  { return target{AtMost: v} }
+
+func (t target) met(v float64) bool {
+	return (t.AtLeast == 0 || v >= t.AtLeast) && (t.AtMost == 0 || v <= t.AtMost)
+}
+
+func (t target) String() string {
+	switch {
+	case t.AtLeast != 0:
+		return "≥ " + number(t.AtLeast)
+	case t.AtMost != 0:
+		return "≤ " + number(t.AtMost)
+	}
+	return ""
+}
+
+// group is a headline and the rows under it.
+type group struct {
+	title string
+	rows  []*row
+}
+
+// sheet collects figures, round by round. Its table says what is measured; a
+// name that is not in it is a mistake of the program.
+type sheet struct {
+	groups []group
+	now    map[string]float64 // of this round
+}
+
+func newSheet(p plan) *sheet {
+	return &sheet{now: map[string]float64{}, groups: []group{
+		{"limits of the machine, without a relay", []*row{
+			{Name: "verify", Text: "verify the token of a post", Unit: "µs CPU"},
+			{Name: "seal", Text: "seal a packet of 8 KiB", Unit: "µs CPU"},
+			{Name: "bbolt.1", Text: "bare bbolt, one record in a commit", Unit: "/s"},
+			{Name: "bbolt.64", Text: "bare bbolt, 64 records in a commit", Unit: "/s"},
+		}},
+		{"acknowledged posts", []*row{
+			{Name: "posts.1.rate", Text: "1 client", Unit: "/s"},
+			{Name: "posts.1.p50", Text: "1 client, p50", Unit: "ms"},
+			{Name: "posts.1.p99", Text: "1 client, p99", Unit: "ms"},
+			{Name: "posts.1.cpu", Text: "1 client, relay + plugin for a post", Unit: "µs CPU"},
+			{Name: "posts.ratio.bbolt", Text: "1 client / bare bbolt, one record", Unit: "×", Target: atLeast(0.45)},
+			{Name: "posts.16.rate", Text: "16 clients", Unit: "/s"},
+			{Name: "posts.16.p50", Text: "16 clients, p50", Unit: "ms"},
+			{Name: "posts.16.p99", Text: "16 clients, p99", Unit: "ms"},
+			{Name: "posts.16.cpu", Text: "16 clients, relay + plugin for a post", Unit: "µs CPU"},
+			{Name: "posts.64.rate", Text: "64 clients", Unit: "/s", Target: atLeast(6500)},
+			{Name: "posts.64.p50", Text: "64 clients, p50", Unit: "ms", Target: atMost(12)},
+			{Name: "posts.64.p99", Text: "64 clients, p99", Unit: "ms", Target: atMost(35)},
+			{Name: "posts.64.cpu", Text: "64 clients, relay + plugin for a post", Unit: "µs CPU"},
+			{Name: "posts.ratio.verify", Text: "64 clients, that / one verification", Unit: "×", Target: atMost(6)},
+		}},
+		{"the large store", []*row{
+			{Name: "posts.many.rate", Text: "posts, 64 clients", Unit: "/s"},
+			{Name: "posts.many.cpu", Text: "relay + plugin for a post", Unit: "µs CPU"},
+			{Name: "posts.many.ratio", Text: "posts / those of the small store", Unit: "×", Target: atLeast(0.8)},
+			{Name: "start", Text: "start to first answer", Unit: "s", Target: atMost(2)},
+			{Name: "file", Text: "file / envelopes in it", Unit: "×", Target: atMost(1.4)},
+		}},
+		{"replay of the large store", []*row{
+			{Name: "replay.rate", Text: "1 reader", Unit: "/s"},
+			{Name: "replay.cpu", Text: "relay + plugin for an envelope", Unit: "µs CPU"},
+			{Name: "replay.ratio", Text: "that / one seal", Unit: "×", Target: atMost(2.5)},
+			{Name: "replay.one", Text: "memory for the first reader", Unit: "MiB"},
+			{Name: "replay.memory", Text: "memory for each further one", Unit: "MiB", Target: atMost(1)},
+		}},
+		{fmt.Sprintf("fan-out of one poster to %d connections", p.Subscribers), []*row{
+			{Name: "fanout.p50", Text: fmt.Sprintf("%.0f posts/s, p50", 1/p.Pace.Seconds()), Unit: "ms", Target: atMost(4)},
+			{Name: "fanout.p99", Text: fmt.Sprintf("%.0f posts/s, p99", 1/p.Pace.Seconds()), Unit: "ms", Target: atMost(12)},
+			{Name: "fanout.rate", Text: fmt.Sprintf("closed loop, %d posts under way", p.Window), Unit: "/s", Target: atLeast(28_000)},
+			{Name: "fanout.cpu", Text: "relay + plugin for a delivery", Unit: "µs CPU"},
+		}},
+		{"connections", []*row{
+			{Name: "auth.cpu", Text: "relay for an authentication", Unit: "µs CPU"},
+			{Name: "idle.memory", Text: fmt.Sprintf("resident memory of an idle one, of %d", p.Idle), Unit: "KiB", Target: atMost(20)},
+		}},
+		{"tokens", []*row{
+			{Name: "tokens.10.cpu", Text: "batches of 10, relay for a token", Unit: "µs CPU"},
+			{Name: "tokens.10.rate", Text: "batches of 10, on one processor", Unit: "/s", Target: atLeast(15_000)},
+			{Name: "tokens.150.cpu", Text: "batches of 150, relay for a token", Unit: "µs CPU"},
+			{Name: "tokens.150.rate", Text: "batches of 150, on one processor", Unit: "/s"},
+			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
+			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
+		}},
+	}}
+}
+
+// rows visits all rows in the order of the table.
+func (s *sheet) rows(visit func(*row)) {
+	for _, g := range s.groups {
+		for _, r := range g.rows {
+			visit(r)
+		}
+	}
+}
+
+// set notes a figure of this round.
+func (s *sheet) set(name string, v float64) { s.now[name] = v }
+
+// get returns a figure that this round has measured already.
+func (s *sheet) get(name string) float64 {
+	v, ok := s.now[name]
+	if !ok {
+		panic("cwtch-bench: " + name + " is not measured yet")
+	}
+	return v
+}
+
+// endRound takes the figures of a round into the table.
+func (s *sheet) endRound() {
+	s.rows(func(r *row) {
+		r.Rounds = append(r.Rounds, s.get(r.Name))
+		r.Median = median(r.Rounds)
+		if r.Target != (target{}) {
+			r.Met = new(r.Target.met(r.Median))
+		}
+		delete(s.now, r.Name)
+	})
+	for name := range s.now {
+		panic("cwtch-bench: " + name + " is not in the table")
+	}
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// print writes the table for people.
+func (s *sheet) print(w io.Writer, m *machine, p plan) error {
+	fmt.Fprintf(w, "%s\n%d processors (%s), shared by relay, plugin, clients and whatever else runs\n", m.Relay, m.Processors, m.Model)
+	fmt.Fprintf(w, "load average %s before, %s after, %.0f s\n", m.LoadBefore, m.LoadAfter, m.Seconds)
+	fmt.Fprintf(w, "posts of %d bytes; %d and %d envelopes stored beforehand; median of %d rounds\n", p.Size, p.Few, p.Many, p.Rounds)
+	if m.InMemory {
+		fmt.Fprintln(w, "THE DIRECTORY IS IN MEMORY: nothing here says how fast posts become durable, see -dir")
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, g := range s.groups {
+		fmt.Fprintf(t, "\n%s\t\t\t\t\n", g.title)
+		for _, r := range g.rows {
+			fmt.Fprintf(t, "  %s\t%s %s\t%s … %s\t%s\t%s\n", r.Text, number(r.Median), r.Unit,
+				number(slices.Min(r.Rounds)), number(slices.Max(r.Rounds)), r.Target, r.verdict())
+		}
+	}
+	return t.Flush()
+}
+
+func (r *row) verdict() string {
+	switch {
+	case r.Met == nil:
+		return ""
+	case *r.Met:
+		return "met"
+	}
+	return "NOT MET"
+}
+
+// number has three digits, or all of a large number.
+func number(v float64) string {
+	switch {
+	case v >= 100 || v <= -100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10 || v <= -10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// write writes everything for programs.
+func (s *sheet) write(path string, m *machine, p plan) error {
+	out := struct {
+		Machine *machine `json:"machine"`
+		Plan    plan     `json:"plan"`
+		Rows    []*row   `json:"rows"`
+	}{Machine: m, Plan: p}
+	s.rows(func(r *row) { out.Rows = append(out.Rows, r) })
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	return nil
+}
