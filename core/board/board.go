@@ -123,6 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open board: %w", err)
 	}
+	warnOfClock(ctx, cfg, info.Last)
 	run, stop := context.WithCancel(context.Background())
 	b := &Board{
 		cfg:    cfg,
@@ -142,6 +143,21 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 		b.wg.Go(func() { b.watch(run, w) })
 	}
 	return b, nil
+}
+
+// warnOfClock tells the operator of a clock that is, or was, wrong. Nothing
+// depends on it but the hour that is kept with new envelopes.
+func warnOfClock(ctx context.Context, cfg Config, last storage.Seq) {
+	if last == 0 {
+		return
+	}
+	page, err := cfg.Store.Log(ctx, storage.LogRequest{From: last, Max: 1})
+	if err != nil || len(page.Entries) == 0 {
+		return
+	}
+	if ahead := int64(page.Entries[0].Born) - int64(storage.HourOf(time.Now())); ahead > 1 {
+		cfg.Logger.Warn("the newest envelope in the store is from the future: the clock of this machine is behind, or was ahead when it came; compare it with another clock", "hours", ahead)
+	}
 }
 
 // Close stops accepting posts, commits those that wait, and returns when all

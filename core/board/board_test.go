@@ -1,9 +1,12 @@
 package board
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -379,5 +382,19 @@ func TestFind(t *testing.T) {
 		if got, err := b.Find(t.Context(), []byte(sig)); err != nil || got != want {
 			t.Errorf("Find(%q) = %d, %v; want %d", sig, got, err, want)
 		}
+	}
+}
+
+func TestClockBehindTheStoreIsReported(t *testing.T) {
+	m := storagetest.NewMemory()
+	future := storage.HourOf(time.Now()) + 48
+	e := envelope(1)
+	if _, err := m.Append(t.Context(), []storage.Record{{ID: storage.NewID(e.Signature, e.Ciphertext), Born: future, Signature: e.Signature}}); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	open(t, Config{Store: m, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "from the future") {
+		t.Errorf("log: %s", log.String())
 	}
 }

@@ -108,6 +108,9 @@ func StorageDir(dir string) string { return filepath.Join(dir, "storage") }
 
 // Start starts everything and returns when all servers can be reached.
 func Start(ctx context.Context, cfg Config) (*Manager, error) {
+	if err := checkClock(time.Now()); err != nil {
+		return nil, err
+	}
 	dir, err := claim(cfg.DataDir)
 	if err != nil {
 		return nil, err
