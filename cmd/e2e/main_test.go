@@ -1,0 +1,57 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience ends a test that waits for something that does not come. It is not
+// what anything is expected to take.
+const patience = 90 * time.Second
+
+// bin is the directory of the programs under test.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "cwtch-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	// No tor that these tests start may touch the public network.
+	os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
+	status := m.Run()
+	if err := goleak.Find(); err != nil && status == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	return status
+}
+
+// build makes the programs, with the race detector if the tests have it.
+func build() error {
+	args := []string{"build", "-o", bin + string(filepath.Separator)}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo", "./testdata/badstore")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build the programs: %w\n%s", err, out)
+	}
+	// A plugin that others can write is refused, and umask may allow that.
+	return os.Chmod(filepath.Join(bin, "badstore"), 0o755)
+}

@@ -1,0 +1,312 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+)
+
+// TestScripts runs the scripts, each an operator at the command line. Beside the
+// commands of testscript they have
+//
+//	serve ARGS...         run "cwtch-relay ARGS..." until it has announced its servers
+//	as NAME serve ARGS... the same for a second relay; the first is "relay"
+//	logged NAME REGEXP    wait until the relay has logged that
+//	signal NAME SIGNAL    send TERM, INT, KILL, STOP or CONT to the relay
+//	signalplugin DIR S    send it to the storage plugin of the relay on that data directory
+//	ended NAME STATUS     wait until the relay has ended with that exit status
+//	status N PROGRAM...   run a program that ends with the exit status N
+//	snapshot DIR          remember all files below DIR
+//	unchanged DIR         they are as they were: names, modes and content
+//	mode FILE MODE        FILE has that mode
+//	fields                list the fields of the JSON in stdout, sorted
+//	fromfile VAR FILE     set a variable to what is in a file
+//	patch FILE OLD NEW    replace bytes in a file; both are Go strings without quotes
+//	checksum FILE         print the SHA-256 of a file
+//	tmpfs DIR SIZE        mount a small disk
+//	chown UID FILE        change the owner
+//
+// and the conditions [root] and [mount], without which the last two fail.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
+			e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+filepath.Join(e.WorkDir, "net"))
+			// A directory of the script is too long for sockets of plugins.
+			e.Setenv("TMPDIR", os.TempDir())
+			e.Setenv("BADSTORE", filepath.Join(bin, "badstore"))
+			e.Values[relaysKey{}] = make(map[string]*process)
+			e.Values[snapshotsKey{}] = make(map[string]map[string]string)
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "mount":
+				return canMount(t), nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":        command("ARGS...", -1, serve),
+			"as":           command("NAME serve ARGS...", -1, serveAs),
+			"logged":       command("NAME REGEXP", 2, logged),
+			"signal":       command("NAME SIGNAL", 2, signalRelay),
+			"signalplugin": command("DIR SIGNAL", 2, signalPlugin),
+			"ended":        command("NAME STATUS", 2, ended),
+			"status":       command("N PROGRAM ARGS...", -1, exitStatus),
+			"snapshot":     command("DIR", 1, snapshot),
+			"unchanged":    command("DIR", 1, unchanged),
+			"mode":         command("FILE MODE", 2, mode),
+			"fields":       command("", 0, fields),
+			"fromfile":     command("VAR FILE", 2, fromFile),
+			"patch":        command("FILE OLD NEW", 3, patch),
+			"checksum":     command("FILE", 1, checksum),
+			"tmpfs":        command("DIR SIZE", 2, tmpfs),
+			"chown":        command("UID FILE", 2, chown),
+		},
+	})
+}
+
+type (
+	relaysKey    struct{}
+	snapshotsKey struct{}
+)
+
+// command checks the usage of a command in a script; count -1 is any number of
+// arguments.
+func command(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || count >= 0 && len(args) != count || count < 0 && len(args) == 0 {
+			ts.Fatalf("usage: %s", usage)
+		}
+		run(ts, args)
+	}
+}
+
+func serve(ts *testscript.TestScript, args []string) {
+	serveAs(ts, append([]string{"relay", "serve"}, args...))
+}
+
+func serveAs(ts *testscript.TestScript, args []string) {
+	relays := ts.Value(relaysKey{}).(map[string]*process)
+	name := args[0]
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = os.Environ()
+	for _, name := range []string{"WORK", "BADSTORE", "SUM"} { // as exec has them
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	p, err := startRelay(cmd)
+	ts.Check(err)
+	relays[name] = p
+	ts.Defer(func() {
+		p.kill()
+		ts.Check(p.raced())
+	})
+	fmt.Fprint(ts.Stdout(), p.stdout.String())
+}
+
+func relayNamed(ts *testscript.TestScript, name string) *process {
+	p, ok := ts.Value(relaysKey{}).(map[string]*process)[name]
+	if !ok {
+		ts.Fatalf("no relay %q was started", name)
+	}
+	return p
+}
+
+func logged(ts *testscript.TestScript, args []string) {
+	_, err := relayNamed(ts, args[0]).log.await(args[1])
+	ts.Check(err)
+}
+
+func signalNamed(ts *testscript.TestScript, name string) syscall.Signal {
+	s := unix.SignalNum("SIG" + name)
+	if s == 0 {
+		ts.Fatalf("there is no signal %q", name)
+	}
+	return s
+}
+
+func signalRelay(ts *testscript.TestScript, args []string) {
+	ts.Check(relayNamed(ts, args[0]).cmd.Process.Signal(signalNamed(ts, args[1])))
+}
+
+func signalPlugin(ts *testscript.TestScript, args []string) {
+	st, err := manager.Ask(context.Background(), ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(syscall.Kill(st.Servers[0].Storage.PID, signalNamed(ts, args[1])))
+}
+
+func ended(ts *testscript.TestScript, args []string) {
+	p := relayNamed(ts, args[0])
+	status, err := p.wait()
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), p.stdout.String())
+	fmt.Fprint(ts.Stderr(), p.log.String())
+	if strconv.Itoa(status) != args[1] {
+		ts.Fatalf("exit status %d:\n%s", status, p.log.String())
+	}
+}
+
+func exitStatus(ts *testscript.TestScript, args []string) {
+	cmd := exec.Command(filepath.Join(bin, args[1]), args[2:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		ts.Check(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d", got)
+	}
+}
+
+// filesIn describes all files below dir. Sockets are left out: they are of a
+// process and hold nothing.
+func filesIn(dir string) (map[string]string, error) {
+	files := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil || info.Mode()&fs.ModeSocket != 0 {
+			return err
+		}
+		files[path] = info.Mode().String()
+		if info.Mode().IsRegular() {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			files[path] += fmt.Sprintf(" %x", sha256.Sum256(content))
+		}
+		return nil
+	})
+	return files, err
+}
+
+func snapshot(ts *testscript.TestScript, args []string) {
+	files, err := filesIn(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Value(snapshotsKey{}).(map[string]map[string]string)[args[0]] = files
+}
+
+func unchanged(ts *testscript.TestScript, args []string) {
+	before, ok := ts.Value(snapshotsKey{}).(map[string]map[string]string)[args[0]]
+	if !ok {
+		ts.Fatalf("there is no snapshot of %s", args[0])
+	}
+	after, err := filesIn(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for path, was := range before {
+		if after[path] != was {
+			ts.Fatalf("%s was %q and is %q", path, was, after[path])
+		}
+		delete(after, path)
+	}
+	for path := range after {
+		ts.Fatalf("%s is new", path)
+	}
+}
+
+func mode(ts *testscript.TestScript, args []string) {
+	info, err := os.Lstat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s", args[0], got)
+	}
+}
+
+func fields(ts *testscript.TestScript, _ []string) {
+	var value any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
+	names := fieldsOf("", value)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		fmt.Fprintln(ts.Stdout(), name)
+	}
+}
+
+// fieldsOf names what is in a JSON value, as "servers[].relay.posts.stored".
+func fieldsOf(path string, value any) (names []string) {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			names = append(names, fieldsOf(strings.TrimPrefix(path+"."+name, "."), inner)...)
+		}
+	case []any:
+		for _, inner := range v {
+			names = append(names, fieldsOf(path+"[]", inner)...)
+		}
+	default:
+		names = append(names, path)
+	}
+	return names
+}
+
+func fromFile(ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func patch(ts *testscript.TestScript, args []string) {
+	path := ts.MkAbs(args[0])
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	var text [2][]byte
+	for i := range text {
+		s, err := strconv.Unquote(`"` + strings.ReplaceAll(args[1+i], `"`, `\"`) + `"`)
+		ts.Check(err)
+		text[i] = []byte(s)
+	}
+	if !bytes.Contains(content, text[0]) {
+		ts.Fatalf("%s does not contain %q", args[0], text[0])
+	}
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(content, text[0], text[1]), 0o600))
+}
+
+func checksum(ts *testscript.TestScript, args []string) {
+	fmt.Fprintf(ts.Stdout(), "%x\n", sha256.Sum256([]byte(ts.ReadFile(args[0]))))
+}
+
+func tmpfs(ts *testscript.TestScript, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Check(syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0700,size="+args[1]))
+	ts.Defer(func() { ts.Check(syscall.Unmount(dir, syscall.MNT_DETACH)) })
+}
+
+func canMount(t *testing.T) bool {
+	dir := t.TempDir()
+	if syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4k") != nil {
+		return false
+	}
+	return syscall.Unmount(dir, syscall.MNT_DETACH) == nil
+}
+
+func chown(ts *testscript.TestScript, args []string) {
+	uid, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(os.Lchown(ts.MkAbs(args[1]), uid, uid))
+}
