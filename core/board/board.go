@@ -196,20 +196,30 @@ func (b *Board) Reopened(ctx context.Context) error {
 	return b.resync(ctx)
 }
 
-// resync checks that the store still is the one whose log the board has
-// served, and publishes what has been added to it. b.appending is held.
+// resync looks at the store and publishes what has been added to it.
+// b.appending is held.
 func (b *Board) resync(ctx context.Context) error {
+	last, err := b.look(ctx)
+	if err != nil {
+		return err
+	}
+	return b.catchUp(ctx, last)
+}
+
+// look checks that the store still is the one whose log the board has served,
+// and returns the end of its log. b.appending is held.
+func (b *Board) look(ctx context.Context) (storage.Seq, error) {
 	info, err := b.store.Info(ctx)
 	if err != nil {
-		return fmt.Errorf("look at the store again: %w", err)
+		return 0, fmt.Errorf("look at the store again: %w", err)
 	}
 	if last := b.tail.last(); info.Epoch != b.epoch || info.Last < last {
 		err := fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
 			info.Epoch, info.Last, b.epoch, last)
 		b.fail(err)
-		return err
+		return 0, err
 	}
-	return b.catchUp(ctx, info.Last)
+	return info.Last, nil
 }
 
 // watch follows what other relays append to a shared store.

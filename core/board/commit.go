@@ -138,7 +138,9 @@ func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes 
 		}
 		// The store calls wait until it is back, so this does not spin; it is
 		// the look at the store that must come before anything is appended.
-		if err := b.resync(ctx); err != nil {
+		// What the cut attempt may have stored is not shown yet: its posters
+		// have no results.
+		if _, err := b.look(ctx); err != nil {
 			return nil, true, err
 		}
 	}
