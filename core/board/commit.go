@@ -109,7 +109,9 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	}
 	b.Counts.Batches.Add(1)
 	fresh := make([]entry, 0, len(batch))
+	var reached storage.Seq
 	for i, o := range outcomes {
+		reached = max(reached, o.Seq)
 		if o.Status == storage.Stored {
 			fresh = append(fresh, entry{seq: o.Seq, json: batch[i].json})
 		}
@@ -117,7 +119,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	for i, p := range batch {
 		b.answer(p, b.result(outcomes[i].Status, repeated))
 	}
-	b.publish(ctx, fresh, repeated)
+	b.publish(ctx, fresh, reached)
 }
 
 // append writes the records to the store, again if need be until the time for
@@ -183,11 +185,14 @@ func (b *Board) result(s storage.Status, repeated bool) Result {
 	return Result{}
 }
 
-// publish makes the entries visible to cursors. After a repeated append, and
-// where others have appended in between, the log holds more than we were told.
-// Should reading that fail, the next append or the next reopening shows it.
-func (b *Board) publish(ctx context.Context, fresh []entry, repeated bool) {
-	if !repeated && (len(fresh) == 0 || continues(fresh, b.tail.last())) {
+// publish makes the entries visible to cursors. The log reaches at least to
+// reached: where that is beyond the entries, as after an append that was cut or
+// that was refused though the store had done it, and where others have appended
+// in between, the log holds more than we were told. Should reading that fail,
+// the next append or the next reopening shows it.
+func (b *Board) publish(ctx context.Context, fresh []entry, reached storage.Seq) {
+	last := b.tail.last()
+	if continues(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
 		b.tail.publish(fresh)
 		return
 	}
@@ -198,7 +203,7 @@ func (b *Board) publish(ctx context.Context, fresh []entry, repeated bool) {
 	}
 }
 
-// continues reports whether the entries follow last without a gap.
+// continues reports whether the entries, if any, follow last without a gap.
 func continues(es []entry, last storage.Seq) bool {
-	return es[0].seq == last+1 && es[len(es)-1].seq == last+storage.Seq(len(es))
+	return len(es) == 0 || es[0].seq == last+1 && es[len(es)-1].seq == last+storage.Seq(len(es))
 }

@@ -2,9 +2,11 @@ package board
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -41,4 +43,29 @@ func TestResultComesBeforeEnvelopeOfACutAppend(t *testing.T) {
 		t.Error("the envelope was visible before its result was delivered")
 	}
 	<-end.Changed
+}
+
+// TestEnvelopeOfARefusedPostIsShownWithItsDuplicate: an append whose answer got
+// lost was refused; what it stored has to be shown at the latest when another
+// post of it succeeds.
+func TestEnvelopeOfARefusedPostIsShownWithItsDuplicate(t *testing.T) {
+	store := &flaky{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: store})
+	late := errors.New("no answer in time")
+	store.after.Store(&late)
+	if r := send(b, 1, 1); r.Success {
+		t.Fatalf("post whose append failed: %+v", r)
+	}
+	end := b.End()
+	if r := send(b, 1, 2); !r.Success {
+		t.Fatalf("post of a duplicate: %+v", r)
+	}
+	select {
+	case <-end.Changed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the envelope is stored and acknowledged, and nobody sees it")
+	}
+	if got := all(t, b, 1); len(got) != 1 {
+		t.Errorf("log holds %d envelopes, want 1", len(got))
+	}
 }
