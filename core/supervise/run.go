@@ -214,6 +214,7 @@ func (p *Plugin) attend(ctx context.Context, inc *incarnation) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-inc.process.Exited():
+			p.withdraw()
 			inc.process.Kill()
 			return errors.New(inc.process.ExitReason())
 		case <-tick.C:
@@ -222,6 +223,14 @@ func (p *Plugin) attend(ctx context.Context, inc *incarnation) error {
 			}
 		}
 	}
+}
+
+// withdraw lets no more calls go to an incarnation that has ended.
+func (p *Plugin) withdraw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.current = nil
+	p.updateLocked(func(*Status) {})
 }
 
 // examine asks inc how it is. An error means that it has to end.

@@ -85,7 +85,38 @@ func through[R any](ctx context.Context, p *Plugin, method string, call func(sto
 	}
 	result, err := call(inc.store)
 	inc.overdue.note(method, err)
+	if errors.Is(err, storage.ErrUnavailable) {
+		p.settle(ctx, inc)
+	}
 	return result, err
+}
+
+// settleTime is how long the death of a process may go unnoticed by the
+// supervisor, with time to spare.
+const settleTime = time.Second
+
+// settle waits until inc is no longer called, or for settleTime if it lives. A
+// call learns of the end of a process before the supervisor does; without the
+// wait its repetition would meet the dead process again, instead of waiting
+// for the next one.
+func (p *Plugin) settle(ctx context.Context, inc *incarnation) {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	for {
+		p.mu.Lock()
+		current, changed := p.current, p.changed
+		p.mu.Unlock()
+		if current != inc {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // overdue remembers which calls a plugin leaves unanswered. A single one says

@@ -300,6 +300,22 @@ func TestCrashInACall(t *testing.T) {
 	}
 }
 
+// TestCallAfterACrash: whoever repeats a call that a crash has cut meets the next
+// incarnation, also when he is faster than the supervisor.
+func TestCallAfterACrash(t *testing.T) {
+	r := newRig(t, nil, "crash", "crash", "crash", "good")
+	r.mustBeReady()
+	store := r.Storage()
+	for range 3 {
+		if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatalf("append: %v", err)
+		}
+		if _, err := store.Info(r.ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestHungCall(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Timing.Hang = 10 * time.Millisecond }, "hang", "good")
 	r.mustBeReady()
