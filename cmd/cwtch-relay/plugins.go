@@ -9,6 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -44,9 +45,9 @@ func servePlugin(args []string) error {
 }
 
 // load reads a configuration; the schemas of external plugins come from the
-// plugins.
+// plugins, and what tor may be told is for the room of tor to say.
 func load(ctx context.Context, path string) (*config.Config, error) {
-	return config.Load(path, config.Plugins{
+	cfg, err := config.Load(path, config.Plugins{
 		BuiltIn: descriptions(),
 		Describe: func(x config.External) (plugin.Schema, error) {
 			entry, err := lookup(x.Kind, x.Name, &x)
@@ -58,6 +59,15 @@ func load(ctx context.Context, path string) (*config.Config, error) {
 		},
 		Validate: validateBuiltin,
 	})
+	if err != nil {
+		return nil, err
+	}
+	if t := cfg.Network.Tor; t != nil {
+		if err := onion.CheckTorrc(t.Torrc); err != nil {
+			return nil, fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)
+		}
+	}
+	return cfg, nil
 }
 
 // validateBuiltin asks a built-in plugin for faults that its schema can not

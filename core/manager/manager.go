@@ -57,6 +57,10 @@ type ServerConfig struct {
 	Storage supervise.Config // Dir, SocketDir, Logger and OnReady are filled in
 }
 
+// storesTimeout is how long the stores may take at the start, a few tries of
+// each included.
+const storesTimeout = time.Minute
+
 // Manager is a running relay.
 type Manager struct {
 	cfg     Config
@@ -163,6 +167,8 @@ func (m *Manager) startStores(ctx context.Context) error {
 		c.OnReady = func(int) { m.wg.Go(func() { m.reopened(s) }) }
 		s.storage = supervise.Start(c)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
+	defer cancel()
 	errs := make([]error, len(m.servers))
 	for i, s := range m.servers {
 		if err := s.storage.WaitReady(ctx); err != nil {
