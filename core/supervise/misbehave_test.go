@@ -159,6 +159,8 @@ func (s *testStore) Append(ctx context.Context, records []storage.Record) ([]sto
 		<-s.stuck
 	case "count":
 		return make([]storage.Outcome, len(records)+1), nil
+	case "unavailable":
+		return nil, fmt.Errorf("%w until the file is opened anew", storage.ErrUnavailable)
 	case "full":
 		return nil, fmt.Errorf("write messages.db: %w", storage.ErrFull)
 	}

@@ -77,14 +77,17 @@ func (p *Plugin) available(ctx context.Context) (*incarnation, error) {
 	return inc, nil
 }
 
-func through[R any](ctx context.Context, p *Plugin, method string, call func(storage.Store) (R, error)) (R, error) {
+func through[R any](ctx context.Context, p *Plugin, method string, call func(storage.Store) (R, error)) (result R, err error) {
 	inc, err := p.available(ctx)
 	if err != nil {
-		var none R
-		return none, err
+		return result, err
 	}
-	result, err := call(inc.store)
-	inc.overdue.note(method, err)
+	if err := ctx.Err(); err != nil {
+		return result, fmt.Errorf("storage %s: %w", method, err) // nothing is asked, so nothing is left unanswered
+	}
+	begin := time.Now()
+	result, err = call(inc.store)
+	inc.overdue.note(method, begin, err)
 	if errors.Is(err, storage.ErrUnavailable) {
 		p.settle(ctx, inc)
 	}
@@ -119,37 +122,46 @@ func (p *Plugin) settle(ctx context.Context, inc *incarnation) {
 	}
 }
 
-// overdue remembers which calls a plugin leaves unanswered. A single one says
-// little, since its deadline may have been short; a method of which nothing
-// has come back for long hangs, however well the plugin says it is.
+// overdue remembers which calls a plugin leaves unanswered, or answers only
+// with being unavailable. A single one says little, since its deadline may have
+// been short; a method of which nothing has come back for long hangs, however
+// well the plugin says it is.
 type overdue struct {
-	mu    sync.Mutex
-	first map[string]time.Time // of a row of unanswered calls
+	mu   sync.Mutex
+	rows map[string]row
 }
 
-func (o *overdue) note(method string, err error) {
+// row is a row of unanswered calls of one method.
+type row struct{ begin, end time.Time }
+
+func (o *overdue) note(method string, begin time.Time, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, waiting := o.first[method]
 	switch {
 	case errors.Is(err, context.Canceled):
 		// The caller lost interest, which says nothing of the plugin.
-	case !errors.Is(err, context.DeadlineExceeded):
-		delete(o.first, method)
-	case !waiting:
-		if o.first == nil {
-			o.first = make(map[string]time.Time)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, storage.ErrUnavailable):
+		r, waiting := o.rows[method]
+		if !waiting {
+			r.begin = begin
 		}
-		o.first[method] = time.Now()
+		r.end = time.Now()
+		if o.rows == nil {
+			o.rows = make(map[string]row)
+		}
+		o.rows[method] = r
+	default:
+		delete(o.rows, method)
 	}
 }
 
-// since names a method that has been unanswered for at least d, or none.
+// since names a method of which calls over a time of at least d were not
+// answered, or none.
 func (o *overdue) since(d time.Duration) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for method, at := range o.first {
-		if time.Since(at) >= d {
+	for method, r := range o.rows {
+		if r.end.Sub(r.begin) >= d {
 			return method
 		}
 	}

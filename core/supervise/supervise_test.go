@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -314,6 +315,59 @@ func TestCallAfterACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestStoreThatStaysUnavailable is started anew: nothing else opens its file again.
+func TestStoreThatStaysUnavailable(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Hang = 10 * time.Millisecond }, "unavailable", "good")
+	r.mustBeReady()
+	store := r.Storage()
+	for {
+		_, err := store.Append(r.ctx(), []storage.Record{record(1)})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if s := r.Status(); s.Incarnation != 2 {
+		t.Errorf("incarnation %d, want 2", s.Incarnation)
+	}
+}
+
+// TestOverdue: only calls over a time count, not the time since a call.
+func TestOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const hang = 30 * time.Second
+		var o overdue
+		call := func(took time.Duration, err error) {
+			begin := time.Now()
+			time.Sleep(took)
+			o.note("info", begin, err)
+		}
+		call(2*time.Second, context.DeadlineExceeded)
+		time.Sleep(time.Hour)
+		if o.since(hang) != "" {
+			t.Error("one call with a short deadline is taken for a hang")
+		}
+		call(2*time.Second, context.Canceled)
+		if o.since(hang) != "" {
+			t.Error("a caller that lost interest is taken for a hang")
+		}
+		call(2*time.Second, context.DeadlineExceeded)
+		if o.since(hang) != "info" {
+			t.Error("nothing came back for an hour and it is no hang")
+		}
+		call(time.Second, nil)
+		if o.since(hang) != "" {
+			t.Error("an answer does not end the row")
+		}
+		call(hang, context.DeadlineExceeded)
+		if o.since(hang) != "info" {
+			t.Error("a call that waited long enough is no hang")
+		}
+	})
 }
 
 func TestHungCall(t *testing.T) {
