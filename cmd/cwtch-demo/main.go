@@ -28,6 +28,11 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of cwtch-relay and cwtch-group")
 	example := flag.String("config", "examples/quickstart/server.hcl", "configuration of the relay")
 	flag.Parse()
+	// Whatever goes wrong here, no tor of ours may reach the public network.
+	if err := os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1"); err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(1)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
