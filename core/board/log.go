@@ -159,18 +159,24 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 	return out, nil
 }
 
-// read reads a page from the store, once more when the store went away. The
-// log is known to reach end.
+// again calls the store, once more when it went away during the call: the
+// second one waits until the store is back, or ctx ends.
+func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
+	r, err := call()
+	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+		r, err = call()
+	}
+	return r, err
+}
+
+// read reads a page from the store. The log is known to reach end.
 func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]entry, error) {
 	req := storage.LogRequest{
 		From:     from,
 		Max:      int(min(end-from+1, storage.MaxPage)),
 		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
 	}
-	page, err := b.store.Log(ctx, req)
-	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
-		page, err = b.store.Log(ctx, req)
-	}
+	page, err := again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
 	if err != nil {
 		return nil, fmt.Errorf("read the log from %d: %w", from, err)
 	}
@@ -185,7 +191,7 @@ func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) (
 // the beginning of the log when there is none.
 func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if len(signature) > 0 {
-		seq, err := b.store.Find(ctx, signature)
+		seq, err := again(ctx, func() (storage.Seq, error) { return b.store.Find(ctx, signature) })
 		if err == nil {
 			return seq, nil
 		}
@@ -193,7 +199,7 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 			return 0, fmt.Errorf("find the last commit: %w", err)
 		}
 	}
-	info, err := b.store.Info(ctx)
+	info, err := again(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
 	if err != nil {
 		return 0, fmt.Errorf("find the beginning of the log: %w", err)
 	}
