@@ -183,14 +183,20 @@ func descendants(pid int) ([]*other, error) {
 	var found []*other
 	for next := children[pid]; len(next) > 0; next = next[1:] {
 		next = append(next, children[next[0]]...)
-		fd, err := unix.PidfdOpen(next[0], 0)
-		if err != nil {
-			continue // gone meanwhile
+		if o, err := openProcess(next[0]); err == nil { // or gone meanwhile
+			found = append(found, o)
 		}
-		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", next[0]))
-		found = append(found, &other{next[0], strings.ReplaceAll(string(name), "\x00", " "), fd})
 	}
 	return found, nil
+}
+
+func openProcess(pid int) (*other, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return &other{pid, strings.ReplaceAll(string(name), "\x00", " "), fd}, nil
 }
 
 func (o *other) kill() error { return unix.PidfdSendSignal(o.fd, unix.SIGKILL, nil, 0) }
@@ -211,4 +217,10 @@ func (o *other) gone(ctx context.Context) error {
 			return fmt.Errorf("process %d still runs: %s", o.pid, o.name)
 		}
 	}
+}
+
+// lastLines cuts a text to its last n lines.
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
