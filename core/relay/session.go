@@ -27,6 +27,7 @@ type session struct {
 	slots   chan struct{}     // holds one for each post that is not answered
 	replays chan *wire.Replay // to the writer
 	wake    chan struct{}     // to the writer: a post is finished
+	end     func() time.Time  // of the last second; begins it when first called
 
 	mu    sync.Mutex
 	posts []*pending // in the order they came; those sent are removed
@@ -48,17 +49,21 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
 		s.log.Debug("connection did not authenticate", "error", err)
 		return
 	}
-	ses := &session{
+	err = newSession(s, conn).run(ctx)
+	s.countEnd(err)
+	s.log.Debug("connection ended", "reason", err)
+}
+
+func newSession(s *Server, conn *tapir.Conn) *session {
+	return &session{
 		server:  s,
 		conn:    conn,
 		limits:  &s.cfg.Limits,
 		slots:   make(chan struct{}, s.cfg.Limits.OutstandingPosts),
 		replays: make(chan *wire.Replay),
 		wake:    make(chan struct{}, 1),
+		end:     sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
 	}
-	err = ses.run(ctx)
-	s.countEnd(err)
-	s.log.Debug("connection ended", "reason", err)
 }
 
 // run returns why the connection ended, never nil.

@@ -153,7 +153,7 @@ func (s *session) send(ctx context.Context, payloads [][]byte) error {
 	return nil
 }
 
-// hurry gives what is being sent a last second, when the connection ends.
-func (s *session) hurry() { s.conn.SetWriteDeadline(time.Now().Add(time.Second)) }
+// hurry gives all that is still sent a last second, when the connection ends.
+func (s *session) hurry() { s.conn.SetWriteDeadline(s.end()) }
 
 var errStuck = errors.New("the client does not read")

@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+)
+
+// TestSlowReaderDoesNotHoldUpTheEnd: one that takes a burst now and then makes
+// progress, for which there is time until the connection ends, but not after.
+func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		ses := newSession(&Server{cfg: Config{Limits: Limits{StuckReader: time.Minute, IdleTimeout: time.Minute}}}, tapir.Plain(near))
+		var reader sync.WaitGroup
+		defer reader.Wait()
+		reader.Go(func() {
+			for {
+				if _, err := io.CopyN(io.Discard, far, burst*tapir.PacketSize); err != nil {
+					return
+				}
+				time.Sleep(900 * time.Millisecond)
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		defer context.AfterFunc(ctx, ses.hurry)()
+		begin := time.Now()
+		page := slices.Repeat([][]byte{bytes.Repeat([]byte("x"), 40)}, 100*burst)
+		if err := ses.send(ctx, page); err == nil {
+			t.Error("everything was sent")
+		}
+		if took := time.Since(begin); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("sending ended after %v, want 10 s and a last second", took)
+		}
+	})
+}
