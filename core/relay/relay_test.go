@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -417,25 +418,40 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// held is a store whose appends wait until they may go on.
+type held struct {
+	storage.Store
+	goOn chan struct{}
+}
+
+func (h *held) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+	<-h.goOn
+	return h.Store.Append(ctx, rs)
+}
+
 func TestCloseAnswersPostsUnderWay(t *testing.T) {
-	r := start(t, nil)
+	store := &held{storagetest.NewMemory(), make(chan struct{})}
+	r := start(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	for i := range 8 {
 		p.post(fmt.Sprint("m", i), r.token())
 	}
-	p.expect("posted true") // the rest is on its way
-	if err := r.Close(t.Context()); err != nil {
+	p.replay("")
+	p.expect("count 0") // so the posts before it are in the queue
+	closed := make(chan error)
+	go func() { closed <- r.Close(t.Context()) }()
+	close(store.goOn)
+	for range 8 {
+		for s := p.next(); s != "posted true"; s = p.next() {
+			if !strings.HasPrefix(s, "new ") {
+				t.Fatalf("got %q from an orderly close, want the results of all posts", s)
+			}
+		}
+	}
+	if err := <-closed; err != nil {
 		t.Fatal(err)
 	}
-	acknowledged := uint64(1)
-	for s := p.next(); s == "posted true" || s == "posted false"; s = p.next() {
-		if s == "posted false" {
-			t.Error("an orderly close refused a post")
-		}
-		acknowledged++
-	}
-	info, err := r.cfg.Store.Info(t.Context())
-	if err != nil || info.Count < acknowledged {
-		t.Errorf("%d posts acknowledged, %d stored", acknowledged, info.Count)
+	if info, err := store.Info(t.Context()); err != nil || info.Count != 8 {
+		t.Errorf("8 posts acknowledged, %d stored", info.Count)
 	}
 }
