@@ -281,6 +281,29 @@ func TestBrokenProtocolCloses(t *testing.T) {
 
 // TestResultsKeepTheirOrder has more posts under way than the connection may,
 // good and bad ones mixed.
+// search is a store whose Find waits until it may go on.
+type search struct {
+	storage.Store
+	goOn chan struct{}
+}
+
+func (s *search) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	<-s.goOn
+	return s.Store.Find(ctx, signature)
+}
+
+func TestResultComesBeforeTheReplayOfItsEnvelope(t *testing.T) {
+	store := &search{storagetest.NewMemory(), make(chan struct{})}
+	r := start(t, func(c *Config) { c.Store = store })
+	p := r.connect()
+	end := r.board.End()
+	p.replay("unknown")
+	p.post("m1", r.token())
+	<-end.Changed
+	close(store.goOn)
+	p.expect("posted true", "count 1", "old m1")
+}
+
 func TestResultsKeepTheirOrder(t *testing.T) {
 	r := start(t, nil)
 	p := r.connect()

@@ -55,7 +55,7 @@ func (s *session) write(ctx context.Context) error {
 		case <-s.wake:
 		case req := <-s.replays:
 			var err error
-			if cursor, err = s.replay(ctx, req); err != nil {
+			if cursor, err = s.replay(ctx, req, cursor != nil); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -101,12 +101,15 @@ func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage
 
 // replay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
-func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
+func (s *session) replay(ctx context.Context, req *wire.Replay, echo bool) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
 		return nil, err
 	}
 	end := s.server.board.End().Seq
+	if err := s.sendResults(ctx, echo); err != nil { // of posts that the replay shows
+		return nil, err
+	}
 	cursor := s.server.board.CursorAt(from)
 	count := cursor.Pending(end)
 	if err := s.send(ctx, [][]byte{wire.AppendCount(nil, count)}); err != nil {
