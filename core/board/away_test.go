@@ -52,6 +52,9 @@ func TestReadersOutliveARestart(t *testing.T) {
 	for i := range 3 {
 		send(b, i, i)
 	}
+	for end := b.End(); end.Seq < 3; end = b.End() {
+		<-end.Changed
+	}
 	for _, signature := range [][]byte{nil, envelope(1).Signature} {
 		store.cut.Store(true)
 		from, err := b.Find(t.Context(), signature)

@@ -43,6 +43,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -77,6 +79,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// maxReading is how many pages are read from the store at a time. A page that
+// is on its way takes a few times its size in both processes, so a thousand
+// readers at once would take gigabytes; those above the bound wait in line.
+const maxReading = 8
+
 // ErrClosed is returned once the board has been closed.
 var ErrClosed = errors.New("board is closed")
 
@@ -93,6 +100,11 @@ type Board struct {
 	// entries are published, the watcher while it reads what others appended.
 	appending sync.Mutex
 	epoch     storage.Epoch // guarded by appending
+
+	refused    int       // posts refused since the last complaint; the committer's
+	complained time.Time // the committer's
+
+	reading *semaphore.Weighted // bounds the pages that are read at a time
 
 	failed atomic.Pointer[error] // why the board refuses to serve; set once
 
@@ -126,13 +138,14 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 	warnOfClock(ctx, cfg, info.Last)
 	run, stop := context.WithCancel(context.Background())
 	b := &Board{
-		cfg:    cfg,
-		store:  cfg.Store,
-		log:    cfg.Logger,
-		queue:  newQueue(cfg.QueueRecords, cfg.QueueBytes),
-		epoch:  info.Epoch,
-		stop:   stop,
-		closed: make(chan struct{}),
+		cfg:     cfg,
+		store:   cfg.Store,
+		log:     cfg.Logger,
+		queue:   newQueue(cfg.QueueRecords, cfg.QueueBytes),
+		epoch:   info.Epoch,
+		stop:    stop,
+		closed:  make(chan struct{}),
+		reading: semaphore.NewWeighted(maxReading),
 	}
 	b.tail.init(info.Last, cfg.RecentBytes)
 	b.wg.Go(func() {
@@ -179,6 +192,15 @@ func (b *Board) Err() error {
 		return *p
 	}
 	return nil
+}
+
+// judge gives the board up when err says that the store contradicts itself, and
+// returns err.
+func (b *Board) judge(err error) error {
+	if errors.Is(err, storage.ErrCorrupt) {
+		b.fail(err)
+	}
+	return err
 }
 
 func (b *Board) fail(err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,7 +112,7 @@ func TestPostResults(t *testing.T) {
 		{1, 1, Result{Success: true}},
 		{2, 1, Result{}}, // spent on another envelope
 		{1, 1, Result{}}, // spent, though on this very envelope
-		{1, 2, Result{Success: true, Duplicate: true}},
+		{1, 2, Result{Success: true, Earlier: 1}},
 		{2, 2, Result{}}, // the duplicate has cost its token
 		{2, 3, Result{Success: true}},
 	} {
@@ -397,4 +398,62 @@ func TestClockBehindTheStoreIsReported(t *testing.T) {
 	if !strings.Contains(log.String(), "from the future") {
 		t.Errorf("log: %s", log.String())
 	}
+}
+
+// damaged is a store that finds out while it is read.
+type damaged struct{ storage.Store }
+
+func (damaged) Log(context.Context, storage.LogRequest) (storage.Page, error) {
+	return storage.Page{}, fmt.Errorf("page 7: %w", storage.ErrCorrupt)
+}
+
+// TestDamageEndsTheService: the operator must see it, not only the client that met it.
+func TestDamageEndsTheService(t *testing.T) {
+	f := &flaky{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: f, RecentBytes: 1})
+	send(b, 1, 1)
+	send(b, 2, 2)
+	f.Store = damaged{f.Store}
+	if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err == nil {
+		t.Fatal("a damaged store was read")
+	}
+	if b.Err() == nil || send(b, 3, 3).Success {
+		t.Error("the board goes on with a damaged store")
+	}
+}
+
+// TestReadersAreFewAtATime: a thousand readers must not have a thousand pages on their way.
+func TestReadersAreFewAtATime(t *testing.T) {
+	var now, most atomic.Int64
+	store := &counted{Store: storagetest.NewMemory(), now: &now, most: &most}
+	b := open(t, Config{Store: store, RecentBytes: 1})
+	for n := range 3 {
+		send(b, n, n)
+	}
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > maxReading {
+		t.Errorf("%d pages were read at a time, limit %d", most.Load(), maxReading)
+	}
+}
+
+type counted struct {
+	storage.Store
+	now, most *atomic.Int64
+}
+
+func (c *counted) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	for m := c.most.Load(); n > m && !c.most.CompareAndSwap(m, n); m = c.most.Load() {
+	}
+	runtime.Gosched()
+	return c.Store.Log(ctx, req)
 }

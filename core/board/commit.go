@@ -14,9 +14,9 @@ import (
 type Result struct {
 	// Success means that the envelope is durable.
 	Success bool
-	// Duplicate means that it was in the log before this post, so that cursors
-	// may have passed it already.
-	Duplicate bool
+	// Earlier is the position of the envelope when it was in the log before this
+	// post, so that cursors may have passed it already; else 0.
+	Earlier storage.Seq
 }
 
 // Post queues an envelope with the nullifier of the token that pays for it.
@@ -103,7 +103,8 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	defer b.appending.Unlock()
 	outcomes, repeated, err := b.append(ctx, records)
 	if err != nil {
-		b.log.Warn("posts refused", "count", len(batch), "error", err)
+		b.judge(err)
+		b.complain(len(batch), err)
 		b.refuse(batch, &b.Counts.Failed)
 		return
 	}
@@ -117,9 +118,22 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		}
 	}
 	for i, p := range batch {
-		b.answer(p, b.result(outcomes[i].Status, repeated))
+		b.answer(p, b.result(outcomes[i], repeated))
 	}
 	b.publish(ctx, fresh, reached)
+}
+
+// complainEvery paces what is logged of refused posts: a store that is down refuses
+// hundreds in a second, and their times are nobody's business.
+const complainEvery = time.Minute
+
+func (b *Board) complain(n int, err error) {
+	b.refused += n
+	if time.Since(b.complained) < complainEvery {
+		return
+	}
+	b.log.Warn("posts are refused, because of the store", "count", b.refused, "error", err)
+	b.refused, b.complained = 0, time.Now()
 }
 
 // append writes the records to the store, again if need be until the time for
@@ -168,15 +182,15 @@ func (b *Board) check(outcomes []storage.Outcome, want int) error {
 	return nil
 }
 
-func (b *Board) result(s storage.Status, repeated bool) Result {
+func (b *Board) result(o storage.Outcome, repeated bool) Result {
 	switch {
-	case s == storage.Stored:
+	case o.Status == storage.Stored:
 		b.Counts.Stored.Add(1)
 		return Result{Success: true}
-	case s == storage.Duplicate:
+	case o.Status == storage.Duplicate:
 		b.Counts.Duplicate.Add(1)
-		return Result{Success: true, Duplicate: true}
-	case s == storage.Replayed && repeated:
+		return Result{Success: true, Earlier: o.Seq}
+	case o.Status == storage.Replayed && repeated:
 		// Our own earlier attempt, which was cut before it could answer.
 		b.Counts.Stored.Add(1)
 		return Result{Success: true}

@@ -128,9 +128,9 @@ func (c *Cursor) Pending(end storage.Seq) uint64 {
 }
 
 // Next returns the JSON of the next envelopes up to the position end, in order,
-// about maxBytes of them at most but at least one, and moves the cursor behind them.
-// It returns none when the cursor is past end. The slices are shared and must
-// not be changed.
+// about maxBytes of them at most but at least one, and moves the cursor behind
+// them. It returns none when the cursor is past end. The slices are shared and
+// must not be changed.
 func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
 	if c.next > end {
 		return nil, nil
@@ -176,12 +176,16 @@ func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) (
 		Max:      int(min(end-from+1, storage.MaxPage)),
 		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
 	}
-	page, err := again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
-	if err != nil {
-		return nil, fmt.Errorf("read the log from %d: %w", from, err)
+	if err := b.reading.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
-	if page.Last < end {
-		return nil, fmt.Errorf("read the log from %d: %w: it ends at %d and had reached %d", from, storage.ErrCorrupt, page.Last, end)
+	defer b.reading.Release(1)
+	page, err := again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
+	if err == nil && page.Last < end {
+		err = fmt.Errorf("%w: it ends at %d and had reached %d", storage.ErrCorrupt, page.Last, end)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log from %d: %w", from, b.judge(err))
 	}
 	b.Counts.StorePages.Add(1)
 	return encodeEntries(page.Entries), nil
@@ -196,7 +200,7 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 			return seq, nil
 		}
 		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
-			return 0, fmt.Errorf("find the last commit: %w", err)
+			return 0, fmt.Errorf("find the last commit: %w", b.judge(err))
 		}
 	}
 	info, err := again(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })

@@ -37,7 +37,6 @@ type session struct {
 type pending struct {
 	finished bool
 	result   board.Result
-	echo     []byte // JSON of the envelope, sent after the result of a duplicate
 }
 
 // serveBoard authenticates a connection of the board and serves it to its end.
@@ -124,11 +123,11 @@ func (s *session) post(ctx context.Context, req *wire.Post) error {
 	s.mu.Unlock()
 	spent, ok := s.check(req, json)
 	if !ok {
-		s.finish(p, board.Result{}, nil)
+		s.finish(p, board.Result{})
 		return nil
 	}
 	s.server.board.Post(ctx, req.EGM, json, storage.Nullifier(spent.T), func(r board.Result) {
-		s.finish(p, r, json)
+		s.finish(p, r)
 	})
 	return nil
 }
@@ -156,12 +155,9 @@ func (s *session) check(req *wire.Post, json []byte) (spent token.Spent, ok bool
 
 // finish is called once for each post, by the committer among others, so it
 // must not block.
-func (s *session) finish(p *pending, r board.Result, json []byte) {
+func (s *session) finish(p *pending, r board.Result) {
 	s.mu.Lock()
 	p.finished, p.result = true, r
-	if r.Duplicate {
-		p.echo = json
-	}
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:

@@ -59,31 +59,42 @@ func (s *session) write(ctx context.Context) error {
 				return err
 			}
 		case <-ctx.Done():
-			s.sendResults(ctx, cursor != nil) //nolint:errcheck // the last words, of what a closing board has committed
+			s.sendResults(ctx, false) //nolint:errcheck // the last words, of what a closing board has committed
 			return context.Cause(ctx)
 		}
 	}
 }
 
 // sendResults answers finished posts. The envelope of a duplicate, which the
-// cursor will not meet again, follows its result.
+// cursor will not meet again, follows its result; it is read when it is sent, so
+// that a client that does not read can not have many of them kept.
 func (s *session) sendResults(ctx context.Context, echo bool) error {
-	done := s.finished()
-	if len(done) == 0 {
-		return nil
-	}
-	payloads := make([][]byte, 0, len(done))
-	for _, p := range done {
+	var payloads [][]byte
+	for _, p := range s.finished() {
 		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
-		if p.echo != nil && echo {
-			payloads = append(payloads, wire.AppendNew(nil, p.echo))
+		if at := p.result.Earlier; at > 0 && echo {
+			page, err := s.server.board.CursorAt(at).Next(ctx, at, 1)
+			if err != nil {
+				return err
+			}
+			payloads = appendNew(payloads, page)
 		}
-	}
-	err := s.send(ctx, payloads)
-	for range done {
+		if len(payloads) >= burst {
+			if err := s.send(ctx, payloads); err != nil {
+				return err
+			}
+			payloads = payloads[:0]
+		}
 		<-s.slots
 	}
-	return err
+	return s.send(ctx, payloads)
+}
+
+func appendNew(payloads, page [][]byte) [][]byte {
+	for _, json := range page {
+		payloads = append(payloads, wire.AppendNew(make([]byte, 0, len(json)+wire.NewOverhead), json))
+	}
+	return payloads
 }
 
 // sendNew sends a page of new envelopes.
@@ -92,11 +103,12 @@ func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage
 	if err != nil {
 		return err
 	}
-	payloads := make([][]byte, len(page))
-	for i, json := range page {
-		payloads[i] = wire.AppendNew(make([]byte, 0, len(json)+wire.NewOverhead), json)
+	for group := range slices.Chunk(page, burst) {
+		if err := s.send(ctx, appendNew(nil, group)); err != nil {
+			return err
+		}
 	}
-	return s.send(ctx, payloads)
+	return nil
 }
 
 // replay answers a replay request: the number of envelopes, then as many of
