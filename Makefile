@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test race lint fuzz bench interop generate tor clean
+.PHONY: build demo test race lint fuzz bench interop generate tor gcc clean
 
 build: ## bin/cwtch-relay and bin/cwtch-group
 	go build -trimpath -o bin/ ./cmd/...
@@ -18,7 +18,7 @@ build: ## bin/cwtch-relay and bin/cwtch-group
 demo: tor build ## a private Tor network, a relay, three people who talk
 	bin/cwtch-demo
 
-test: tor build ## every test, those over Tor included
+test: tor gcc build ## every test, those over Tor included
 	CGO_ENABLED=1 go test -race -timeout 12m ./...
 
 lint: $(LINT) ## import lines, formatting and mistakes
@@ -44,6 +44,9 @@ generate: ## protobuf code and docs/configuration.md
 
 tor: ## install tor where it is missing
 	@command -v tor >/dev/null || .ci/install tor
+
+gcc: ## install a C compiler where it is missing; the race detector needs one
+	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
 clean:
 	rm -rf bin .cache bench.json

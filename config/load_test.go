@@ -58,7 +58,7 @@ var defaultLimits = Limits{
 	Connections: 4096, ConnectionsPerSecond: 100,
 	HandshakeTimeout: 30 * time.Second, IdleTimeout: 2 * time.Hour,
 	OutstandingPosts: 64, QueueRecords: 8192, QueueBytes: 64 << 20, PostTimeout: 10 * time.Second,
-	TokenBatchesPerSecond: 100, TokenBatch: 150,
+	TokenBatchesPerSecond: 10, TokenBatch: 150,
 	ReaderBuffer: 256 << 10, StuckReader: 5 * time.Minute,
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
@@ -60,6 +61,11 @@ func validate(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	cfg, err := load(ctx, f.config)
 	if err != nil {
 		return err
+	}
+	if t := cfg.Network.Tor; t != nil && t.Control == "" {
+		if _, err := exec.LookPath(t.Path); err != nil {
+			return hinted{fmt.Errorf("%s: tor is not there: %w", cfg.Network.Range, err), "install it (apt-get install tor), or set path to where it is"}
+		}
 	}
 	names := make([]string, len(cfg.Servers))
 	for i, s := range cfg.Servers {

@@ -133,9 +133,6 @@ func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (oni
 		DataDir: t.DataDir,
 		Torrc:   t.Torrc,
 		Control: t.Control,
-		Logger:  log,
-		Progress: func(percent int, summary string) {
-			log.Info("tor starts", "percent", percent, "step", summary)
-		},
+		Logger:  log.With("from", "tor"),
 	})
 }

@@ -48,6 +48,9 @@ func writeStatus(out io.Writer, st manager.Status, now time.Time) error {
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s since %s", n.Network, n.State, age(now, n.Since))
+		if n.State == onion.Bootstrapping {
+			fmt.Fprintf(w, ", %d %%", n.Progress)
+		}
 		if n.Version != "" {
 			fmt.Fprintf(w, ", version %s", n.Version)
 		}

@@ -16,8 +16,10 @@
 //
 // # What a message reveals
 //
-// The text is padded, so the lengths of two messages hardly differ: by the
-// padding being base64 and the text not, a longer text makes a shorter message.
+// The text is padded, but the padding is base64 and the text is not, so a longer
+// text makes a shorter message: from 2621 bytes of ciphertext for none to 2021
+// for 1800 characters. Who sees the ciphertext can tell short from long. On the
+// network every packet is as long as every other.
 // The time is the sender's claim.
 //
 // # Compatibility

@@ -95,3 +95,26 @@ func TestAskWithoutRelay(t *testing.T) {
 		}
 	}
 }
+
+func TestLostKeysAreNotReplaced(t *testing.T) {
+	data := t.TempDir()
+	if err := os.Chmod(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server := filepath.Join(data, "servers", "main")
+	if _, err := Keys(data, server); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(StorageDir(server), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(StorageDir(server), "messages.db"), []byte("envelopes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(server, "keys")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Keys(data, server); err == nil || !strings.Contains(err.Error(), "restore the key file") {
+		t.Errorf("new keys beside old envelopes: %v", err)
+	}
+}

@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -103,7 +104,24 @@ func Keys(dataDir, dir string) (*identity.Server, error) {
 		return nil, err
 	}
 	defer d.close()
-	return identity.LoadOrCreate(filepath.Join(dir, "keys"))
+	path := filepath.Join(dir, "keys")
+	if err := checkLost(path, StorageDir(dir)); err != nil {
+		return nil, err
+	}
+	return identity.LoadOrCreate(path)
+}
+
+// checkLost refuses to make new keys beside the envelopes of a server whose
+// keys are gone: it would be another server, and nobody could reach this one.
+func checkLost(keys, storage string) error {
+	if _, err := os.Lstat(keys); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	files, err := os.ReadDir(storage)
+	if err != nil || len(files) == 0 {
+		return nil
+	}
+	return fmt.Errorf("key file %s is missing, but %s holds envelopes: restore the key file from a backup, or move that directory away to begin a new server", keys, storage)
 }
 
 // StorageDir is where the storage plugin of the server in dir keeps its files;

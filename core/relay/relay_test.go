@@ -272,6 +272,9 @@ func TestBrokenProtocolCloses(t *testing.T) {
 		p.raw(bad)
 		p.expect("closed")
 	}
+	for r.Status(t.Context()).BoardConnections.Malformed < 5 {
+		time.Sleep(time.Millisecond)
+	}
 	p := r.connect()
 	p.raw(`{"MessageType":99}`) // unknown, so ignored
 	p.post("m1", r.token())

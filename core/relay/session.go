@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -86,8 +87,10 @@ func (s *session) read(ctx context.Context) error {
 		s.conn.SetReadDeadline(time.Now().Add(s.limits.IdleTimeout))
 		var req wire.Request
 		err := s.conn.Receive(func(payload []byte) (err error) {
-			req, err = wire.DecodeRequest(payload)
-			return err
+			if req, err = wire.DecodeRequest(payload); err != nil {
+				return fmt.Errorf("%w: %w", errMalformed, err)
+			}
+			return nil
 		})
 		if err != nil {
 			return err
@@ -165,6 +168,8 @@ func (s *session) finish(p *pending, r board.Result) {
 	}
 }
 
+var errMalformed = errors.New("message is malformed")
+
 // countEnd sorts the ends of connections that a limit caused.
 func (s *Server) countEnd(err error) {
 	switch {
@@ -172,7 +177,7 @@ func (s *Server) countEnd(err error) {
 		s.counts.stuck.Add(1)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.counts.idle.Add(1)
-	case errors.Is(err, tapir.ErrPacket), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, errMalformed), errors.Is(err, tapir.ErrPacket), errors.Is(err, io.ErrUnexpectedEOF):
 		s.counts.malformed.Add(1)
 	}
 }

@@ -32,6 +32,7 @@ func Serve(p Plugin) {
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
 		os.Exit(byHand(p, os.Args[1:]))
 	}
+	setProcessName(p.Name)
 	log := newLogger(os.Stderr, levelFromEnv())
 	s := newServer(p, log)
 	if err := watchLifeline(s); err != nil {
@@ -46,6 +47,12 @@ func Serve(p Plugin) {
 			return grpc.NewServer(append(opts, serverOptions(s)...)...)
 		},
 	})
+}
+
+// setProcessName gives the process a name for ps and top, 15 bytes of it at most.
+// It is executed through a file descriptor, and would go by the number of that.
+func setProcessName(name string) {
+	os.WriteFile("/proc/self/comm", []byte("cwtch-"+name), 0) //nolint:errcheck // a convenience, and Linux only
 }
 
 // NewServer makes the gRPC server of a plugin without a process around it, for

@@ -123,8 +123,9 @@ type Watcher interface {
 type Seq uint64
 
 // Epoch names one life of a store. It is random and new whenever a store is
-// created or restored from a copy; sequence numbers of different epochs have
-// nothing to do with each other.
+// created, or restored by a means of its own; sequence numbers of different
+// epochs have nothing to do with each other. A file that somebody copied back
+// keeps its epoch, which is why a relay also minds the length of the log.
 type Epoch [16]byte
 
 // NewEpoch draws an epoch.

@@ -20,7 +20,7 @@ const processModelChecks = "10"
 func checkModel(f *fixture) {
 	if checks := flag.Lookup("rapid.checks"); f.opened.Kill != nil && checks.Value.String() == checks.DefValue {
 		defer checks.Value.Set(checks.DefValue) //nolint:errcheck // its own default
-		checks.Value.Set(processModelChecks) //nolint:errcheck // a number, which it takes
+		checks.Value.Set(processModelChecks)    //nolint:errcheck // a number, which it takes
 	}
 	f.close()
 	rapid.Check(f.T, func(t *rapid.T) {
