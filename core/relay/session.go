@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,12 +47,12 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
 	conn, err := auth.Server(ctx, nc, s.cfg.Keys.Board)
 	if err != nil {
 		s.counts.unauthenticated.Add(1)
-		s.log.Debug("connection did not authenticate", "error", err)
+		s.log.Debug("connection did not authenticate", "error", addressless(err))
 		return
 	}
 	err = newSession(s, conn).run(ctx)
 	s.countEnd(err)
-	s.log.Debug("connection ended", "reason", err)
+	s.log.Debug("connection ended", "reason", addressless(err))
 }
 
 func newSession(s *Server, conn *tapir.Conn) *session {
@@ -71,14 +72,19 @@ func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, s.hurry)()
+	end := func(err error) {
+		if !errors.Is(err, net.ErrClosed) { // else the other of the two closed it and knows why
+			cancel(err)
+		}
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		cancel(s.write(ctx))
+		end(s.write(ctx))
 		s.conn.Close() // ends the reader
 	})
-	cancel(s.read(ctx))
+	end(s.read(ctx))
 	wg.Wait()
-	return context.Cause(ctx)
+	return cmp.Or(context.Cause(ctx), net.ErrClosed)
 }
 
 // read takes requests until the connection ends.
@@ -180,4 +186,13 @@ func (s *Server) countEnd(err error) {
 	case errors.Is(err, errMalformed), errors.Is(err, tapir.ErrPacket), errors.Is(err, io.ErrUnexpectedEOF):
 		s.counts.malformed.Add(1)
 	}
+}
+
+// addressless leaves out of an error the two addresses that package net puts
+// into those of a connection.
+func addressless(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }

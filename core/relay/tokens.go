@@ -18,7 +18,7 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn) {
 	})
 	if err != nil {
 		s.counts.salesFailed.Add(1)
-		s.log.Debug("token purchase failed", "error", err)
+		s.log.Debug("token purchase failed", "error", addressless(err))
 		return
 	}
 	s.counts.sales.Add(1)
