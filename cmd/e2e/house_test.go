@@ -88,7 +88,7 @@ func (h *house) start() {
 			h.Error(err)
 		}
 		if h.Failed() {
-			h.Logf("the log of relay %d ends with:\n%s", p.pid(), lastLines(p.log.String(), 40))
+			h.Logf("the log of relay %d ends with:\n%s", p.pid(), lastLines(withoutDebug(p.log.String()), 40))
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -61,13 +62,20 @@ type badStore struct {
 	log   *slog.Logger
 }
 
+// word is what the plugin has been told to do.
+func (s *badStore) word() string {
+	word, _ := os.ReadFile(s.fault) // there is none while all is well
+	return string(word)
+}
+
 func (s *badStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	word, _ := os.ReadFile(s.fault)
-	switch strings.TrimSpace(string(word)) {
+	switch s.word() {
 	case "crash":
 		os.Exit(3)
-	case "hang":
-		select {}
+	case "hang": // and answers when nobody waits any more
+		for s.word() == "hang" {
+			time.Sleep(10 * time.Millisecond)
+		}
 	case "count": // claims more than it was given
 		return make([]storage.Outcome, len(records)+1), nil
 	case "rewind": // stores, and then says that it was long ago
@@ -80,9 +88,11 @@ func (s *badStore) Append(ctx context.Context, records []storage.Record) ([]stor
 		os.Remove(s.path)
 		os.Exit(3)
 	case "flood":
-		for i := range 100_000 {
-			s.log.Warn("a flood of words "+strings.Repeat("blah ", 20), "line", i)
-		}
+		go func() {
+			for i := range 20_000 {
+				s.log.Warn("a flood of words "+strings.Repeat("blah ", 20), "line", i)
+			}
+		}()
 	case "print":
 		for range 1000 {
 			fmt.Println("to standard output, which is not for plugins")
