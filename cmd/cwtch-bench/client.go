@@ -9,8 +9,6 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
@@ -57,15 +55,11 @@ func (r *relay) connect(ctx context.Context, ahead int) (*peer, error) {
 // connectAll opens n connections, some at a time.
 func (r *relay) connectAll(ctx context.Context, n, ahead int) ([]*peer, error) {
 	peers := make([]*peer, n)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for i := range peers {
-		g.Go(func() (err error) {
-			peers[i], err = r.connect(ctx, ahead)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err := inParallel(peers, 8, func(i int) (err error) {
+		peers[i], err = r.connect(ctx, ahead)
+		return err
+	})
+	if err != nil {
 		closeAll(peers)
 		return nil, fmt.Errorf("connect %d clients: %w", n, err)
 	}

@@ -45,7 +45,7 @@ func choose(o options) plan {
 		Size:   o.size,
 		Few:    1_000, Many: 100_000,
 		Posts:     map[int]int{1: 1_200, 16: 6_000, 64: 16_000},
-		Purchases: 60, Tries: 2 * averageTries,
+		Purchases: 200, Tries: 2 * averageTries,
 		Readers: 32, ReaderPart: 3_000,
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
 		Idle:  1_000,
@@ -58,7 +58,7 @@ func choose(o options) plan {
 		p.Rounds = 1
 		p.Few, p.Many = 100, 2_000
 		p.Posts = map[int]int{1: 40, 16: 200, 64: 400}
-		p.Purchases, p.Tries = 3, 2_500
+		p.Purchases, p.Tries = 8, 2_500
 		p.Readers, p.ReaderPart = 8, 200
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
 		p.Idle = 50

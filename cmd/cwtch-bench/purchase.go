@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -22,28 +25,64 @@ func (b *bench) purchases(ctx context.Context, r *relay) error {
 		return err
 	}
 	for _, size := range []int{token.DefaultBatch, token.MaxBatch} {
-		request, err := r.record(ctx, size)
-		if err != nil {
-			return err
+		if err := b.sell(ctx, r, size); err != nil {
+			return fmt.Errorf("purchases of %d tokens: %w", size, err)
 		}
-		// Nothing for the relay to do but purchases: its rate is that of one
-		// processor, whatever the buyers reach.
-		took, err := r.measure(func() error {
-			for range b.plan.Purchases {
-				if err := r.repeat(ctx, request); err != nil {
-					return fmt.Errorf("repeat a purchase of %d tokens: %w", size, err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		cpu := took.cpuOf(b.plan.Purchases * size)
-		b.sheet.set(fmt.Sprintf("tokens.%d.cpu", size), cpu)
-		b.sheet.set(fmt.Sprintf("tokens.%d.rate", size), 1e6/cpu)
 	}
 	return nil
+}
+
+// sell has many clients buy size tokens each. What they need for their proofs
+// of work, while the relay waits, is left out.
+func (b *bench) sell(ctx context.Context, r *relay, size int) error {
+	request, err := r.record(ctx, size)
+	if err != nil {
+		return err
+	}
+	buyers := make([]*buyer, b.plan.Purchases)
+	defer func() {
+		for _, buyer := range buyers {
+			if buyer != nil {
+				buyer.Close()
+			}
+		}
+	}()
+	connecting, err := r.measure(func() error {
+		return inParallel(buyers, 8, func(i int) (err error) {
+			buyers[i], err = r.enter(ctx)
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	err = inParallel(buyers, runtime.GOMAXPROCS(0), func(i int) error {
+		buyers[i].solution = solve(buyers[i].seed)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	buying, err := r.measure(func() error {
+		return inParallel(buyers, len(buyers), func(i int) error { return buyers[i].pay(request) })
+	})
+	if err != nil {
+		return err
+	}
+	cpu := connecting.cpuOf(size*len(buyers)) + buying.cpuOf(size*len(buyers))
+	b.sheet.set(fmt.Sprintf("tokens.%d.cpu", size), cpu)
+	b.sheet.set(fmt.Sprintf("tokens.%d.rate", size), 1e6/cpu)
+	return nil
+}
+
+// inParallel calls f with the index of every element, so many at a time.
+func inParallel[T any](all []T, limit int, f func(i int) error) error {
+	var g errgroup.Group
+	g.SetLimit(limit)
+	for i := range all {
+		g.Go(func() error { return f(i) })
+	}
+	return g.Wait()
 }
 
 // averageTries is how many the proof of work takes on average: two bytes of a
@@ -109,31 +148,40 @@ func (r *relay) record(ctx context.Context, n int) ([]byte, error) {
 	return sent[tapir.PacketSize:], nil
 }
 
-// repeat makes a purchase with a request that was made before and an easy proof
-// of work, since what a client does for its tokens takes far longer than what
-// the service does.
-func (r *relay) repeat(ctx context.Context, request []byte) error {
+// buyer is a client of a token service that sends a request which was made
+// before, and has an easy way to its proof of work, since what a client does for
+// its tokens takes far longer than what the service does.
+type buyer struct {
+	net.Conn
+	clear    *tapir.Conn
+	seed     []byte
+	solution []byte
+}
+
+// enter connects to the token service and takes the seed of its puzzle.
+func (r *relay) enter(ctx context.Context) (*buyer, error) {
 	nc, err := r.network.Dial(ctx, r.bundle.TokenService, client.Port)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // reads and writes fail as well
-	c := tapir.Plain(nc)
-	var solution []byte
-	if err := c.Receive(func(seed []byte) error {
-		solution = solve(seed)
+	b := &buyer{Conn: nc, clear: tapir.Plain(nc)}
+	err = b.clear.Receive(func(seed []byte) error {
+		b.seed = bytes.Clone(seed)
 		return nil
-	}); err != nil {
+	})
+	return b, err
+}
+
+// pay sends solution and request and takes the tokens.
+func (b *buyer) pay(request []byte) error {
+	if err := b.clear.Send(b.solution); err != nil {
 		return err
 	}
-	if err := c.Send(solution); err != nil {
+	if _, err := b.Write(request); err != nil {
 		return err
 	}
-	if _, err := nc.Write(request); err != nil {
-		return err
-	}
-	return c.Receive(func([]byte) error { return nil }) // a service that refuses sends nothing
+	return b.clear.Receive(func([]byte) error { return nil }) // a service that refuses sends nothing
 }
 
 // solve finds a solution of the proof of work by counting, which is quicker than
