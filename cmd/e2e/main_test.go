@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,11 +10,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // patience ends a test that waits for something that does not come. It is not
 // what anything is expected to take.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // bin is the directory of the programs under test.
 var bin string
@@ -34,8 +36,13 @@ func testMain(m *testing.M) int {
 	os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	// No tor that these tests start may touch the public network.
 	os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
+	// Orphans become children of this process, where they can be found.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "adopt orphans:", err)
+		return 1
+	}
 	status := m.Run()
-	if err := goleak.Find(); err != nil && status == 0 {
+	if err := errors.Join(nothingLeft(), goleak.Find()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		status = 1
 	}

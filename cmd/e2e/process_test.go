@@ -176,6 +176,9 @@ func descendants(pid int) ([]*other, error) {
 		// "pid (name) state ppid …", proc_pid_stat(5)
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if fields[0] == "Z" {
+			continue // it has ended
+		}
 		if parent, err := strconv.Atoi(fields[1]); err == nil {
 			children[parent] = append(children[parent], child)
 		}
@@ -217,6 +220,20 @@ func (o *other) gone(ctx context.Context) error {
 			return fmt.Errorf("process %d still runs: %s", o.pid, o.name)
 		}
 	}
+}
+
+// nothingLeft checks that no process is left of those that these tests have
+// started, directly or not. The process of the tests has taken over those whose
+// parents have ended, see testMain. They may need a moment to notice that.
+func nothingLeft() error {
+	left, err := descendants(os.Getpid())
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, o := range left {
+		err = errors.Join(err, o.gone(ctx))
+		o.close()
+	}
+	return err
 }
 
 // lastLines cuts a text to its last n lines.

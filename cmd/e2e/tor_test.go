@@ -1,0 +1,172 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
+)
+
+// TestOverTor has people talk over a private Tor network, with every program as
+// it is installed: a relay that runs its own tor, and cwtch-group, each command
+// with a tor of its own. The tor of the relay is killed in between.
+func TestOverTor(t *testing.T) {
+	network := tornet.ForTest(t)
+	h := newHouse(t, `server "main" {}`)
+	var torrc strings.Builder
+	for _, line := range network.ClientTorrc() {
+		fmt.Fprintf(&torrc, "%s,\n", strconv.Quote(line))
+	}
+	h.write("server.hcl", `
+		log { level = "debug" }
+		network "tor" { torrc = [`+torrc.String()+`] }
+		server "main" {}
+	`)
+	h.write("torrc", strings.Join(network.ClientTorrc(), "\n"))
+	if err := network.Seed(h.path("data", "tor")); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	bundle, err := h.run("bundle")
+	if err != nil {
+		t.Fatal(bundle)
+	}
+	alice, bob, carol := newPerson(h, network, "alice"), newPerson(h, network, "bob"), newPerson(h, network, "carol")
+
+	alice.does("import-server", strings.TrimSpace(bundle))
+	alice.does("create", "book club")
+	invite := alice.does("invite", "-with-server", "book club")
+	alice.does("post", "book club", "Which book?")
+	bob.does("join", invite)
+	bob.does("post", "book club", "Middlemarch.")
+
+	h.tor().kill()
+	h.until("the services published again", func(st manager.Status) bool {
+		n := st.Network
+		published := 0
+		for _, s := range n.Services {
+			if s.Published {
+				published++
+			}
+		}
+		return n.Restarts == 1 && n.State == "ready" && published == 2
+	})
+	if strings.Contains(h.relay.log.String(), "plugin ended") {
+		t.Error("the plugin did not outlive tor")
+	}
+
+	carol.does("join", invite)
+	carol.does("post", "book club", "All of it?")
+	talk := alice.does("read", "book club")
+	at := 0
+	for _, text := range []string{"Which book?", "Middlemarch.", "All of it?"} {
+		i := strings.Index(talk[at:], text)
+		if i < 0 {
+			t.Fatalf("Alice does not read %q in its place:\n%s", text, talk)
+		}
+		at += i
+	}
+
+	// Nothing outlives a relay, however it ends.
+	children, err := descendants(h.relay.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(children) < 2 {
+		t.Errorf("the relay has %d processes, and should have tor and a plugin", len(children))
+	}
+	h.relay.kill()
+	for _, c := range children {
+		if err := c.gone(h.ctx); err != nil {
+			t.Error(err)
+		}
+		c.close()
+	}
+}
+
+// tor is the tor process that the relay has started.
+func (h *house) tor() *other {
+	h.Helper()
+	children, err := descendants(h.relay.pid())
+	if err != nil {
+		h.Fatal(err)
+	}
+	var found *other
+	for _, c := range children {
+		h.Cleanup(c.close)
+		if name, _, _ := strings.Cut(c.name, " "); filepath.Base(name) == "tor" {
+			found = c
+		}
+	}
+	if found == nil {
+		h.Fatalf("the relay has no tor process")
+	}
+	return found
+}
+
+// person is somebody with a profile of cwtch-group.
+type person struct {
+	*house
+	env []string
+}
+
+func newPerson(h *house, network *tornet.Network, name string) person {
+	h.Helper()
+	profile := h.path(name)
+	if err := os.Mkdir(profile, 0o700); err != nil {
+		h.Fatal(err)
+	}
+	if err := network.Seed(filepath.Join(profile, "tor")); err != nil {
+		h.Fatal(err)
+	}
+	return person{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
+}
+
+// does runs a command and returns what it prints.
+func (p person) does(args ...string) string {
+	p.Helper()
+	cmd := exec.CommandContext(p.ctx, filepath.Join(bin, "cwtch-group"), args...)
+	cmd.Env = p.env
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		p.Fatalf("cwtch-group %q: %v\n%s", args, err, said.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// TestDemo runs what "make demo" does.
+func TestDemo(t *testing.T) {
+	if _, err := exec.LookPath("tor"); err != nil {
+		tornet.ForTest(t) // says what is missing
+	}
+	cmd := exec.Command(filepath.Join(bin, "cwtch-demo"), "-bin", bin, "-config", "../../examples/quickstart/server.hcl")
+	p, err := start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	status, err := p.wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := p.stdout.String()
+	if status != 0 {
+		t.Errorf("exit status %d\n%s\n%s", status, out, p.log.String())
+	}
+	for _, want := range []string{"alice$ cwtch-group create", "carol$ cwtch-group read", "Nothing is left running."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not show %q:\n%s", want, out)
+		}
+	}
+	if err := nothingLeft(); err != nil {
+		t.Error(err)
+	}
+}
