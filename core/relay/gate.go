@@ -59,7 +59,7 @@ func (g *gate) run(ctx context.Context, serve func(context.Context, net.Conn)) {
 		g.wg.Go(func() {
 			defer g.count.open.Add(-1)
 			defer nc.Close()
-			defer g.survive()
+			defer g.count.survive(g.log)
 			serve(ctx, nc)
 		})
 	}
@@ -83,12 +83,13 @@ func (g *gate) admit(ctx context.Context) bool {
 	return true
 }
 
-// survive keeps a defect that one client can trigger from ending the relay for
-// all. The stack has no values of the client's in it.
-func (g *gate) survive() {
+// survive, deferred by every goroutine of a connection, keeps a defect that one
+// client can trigger from ending the relay for all. The stack has no values of
+// the client's in it.
+func (c *connectionCounts) survive(log *slog.Logger) {
 	if r := recover(); r != nil {
-		g.count.panics.Add(1)
-		g.log.Error("a connection ended by a defect of the relay, please report it", "stack", string(debug.Stack()))
+		c.panics.Add(1)
+		log.Error("a connection ended by a defect of the relay, please report it", "stack", string(debug.Stack()))
 	}
 }
 

@@ -43,8 +43,7 @@ type pending struct {
 
 // serveBoard authenticates a connection of the board and serves it to its end.
 func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
-	auth := tapir.Config{StepTimeout: s.cfg.Limits.HandshakeTimeout}
-	conn, err := auth.Server(ctx, nc, s.cfg.Keys.Board)
+	conn, err := s.authenticate(ctx, nc)
 	if err != nil {
 		s.counts.unauthenticated.Add(1)
 		s.log.Debug("connection did not authenticate", "error", addressless(err))
@@ -53,6 +52,21 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
 	err = newSession(s, conn).run(ctx)
 	s.countEnd(err)
 	s.log.Debug("connection ended", "reason", addressless(err))
+}
+
+// authenticate does so on a goroutine of its own, whose stack the cryptography
+// makes grow: a connection keeps its stack, and this halves what an idle one
+// takes.
+func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Conn, err error) {
+	auth := tapir.Config{StepTimeout: s.cfg.Limits.HandshakeTimeout}
+	err = tapir.ErrAuthentication // should it panic
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer s.counts.board.survive(s.log)
+		conn, err = auth.Server(ctx, nc, s.cfg.Keys.Board)
+	})
+	wg.Wait()
+	return conn, err
 }
 
 func newSession(s *Server, conn *tapir.Conn) *session {
@@ -79,8 +93,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		defer s.conn.Close() // ends the reader
+		defer s.server.counts.board.survive(s.server.log)
 		end(s.write(ctx))
-		s.conn.Close() // ends the reader
 	})
 	end(s.read(ctx))
 	wg.Wait()
