@@ -215,6 +215,8 @@ func (b *Board) fail(err error) {
 func (b *Board) Reopened(ctx context.Context) error {
 	b.appending.Lock()
 	defer b.appending.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout) // posts wait meanwhile
+	defer cancel()
 	return b.resync(ctx)
 }
 

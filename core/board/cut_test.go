@@ -69,3 +69,38 @@ func TestEnvelopeOfARefusedPostIsShownWithItsDuplicate(t *testing.T) {
 		t.Errorf("log holds %d envelopes, want 1", len(got))
 	}
 }
+
+// deaf is a store whose Info is not answered.
+type deaf struct {
+	storage.Store
+	on    atomic.Bool
+	asked chan struct{}
+}
+
+func (d *deaf) Info(ctx context.Context) (storage.Info, error) {
+	if d.on.Load() {
+		d.asked <- struct{}{}
+		<-ctx.Done()
+		return storage.Info{}, ctx.Err()
+	}
+	return d.Store.Info(ctx)
+}
+
+// TestReopeningHoldsUpPostsABoundedTime, whatever time its caller has.
+func TestReopeningHoldsUpPostsABoundedTime(t *testing.T) {
+	store := &deaf{Store: storagetest.NewMemory(), asked: make(chan struct{}, 1)}
+	b := open(t, Config{Store: store, PostTimeout: 200 * time.Millisecond})
+	store.on.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	looked := make(chan error, 1)
+	go func() { looked <- b.Reopened(ctx) }()
+	<-store.asked
+	send(b, 1, 1)
+	if ctx.Err() != nil {
+		t.Error("the post waited for all the time that the look at the store had")
+	}
+	if err := <-looked; err == nil {
+		t.Error("a look that was not answered succeeded")
+	}
+}
