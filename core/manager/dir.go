@@ -92,13 +92,16 @@ func (d *dataDir) listen() (net.Listener, error) {
 	if err := os.Remove(d.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove the status socket of an earlier run: %w", err)
 	}
-	ln, err := net.Listen("unix", d.socket())
+	// The mode is set before the socket gets its name (bind gives the file the mode
+	// of the socket), so that it is never open to others, whatever the umask.
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, failed)
+	}}
+	ln, err := config.Listen(context.Background(), "unix", d.socket())
 	if err != nil {
 		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
-	}
-	if err := os.Chmod(d.socket(), 0o600); err != nil {
-		ln.Close()
-		return nil, fmt.Errorf("restrict the status socket in %s: %w", d.path, err)
 	}
 	return ln, nil
 }

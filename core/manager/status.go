@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,13 +49,15 @@ func (m *Manager) Status(ctx context.Context) Status {
 	if network != nil {
 		st.Network = new(network.Status())
 	}
+	st.Servers = make([]ServerStatus, len(m.servers))
+	var wg sync.WaitGroup
 	for i, s := range m.servers {
-		one := ServerStatus{Name: s.name, Storage: s.storage.Status()}
+		st.Servers[i] = ServerStatus{Name: s.name, Storage: s.storage.Status()}
 		if relays[i] != nil {
-			one.Relay = new(relays[i].Status(ctx))
+			wg.Go(func() { st.Servers[i].Relay = new(relays[i].Status(ctx)) })
 		}
-		st.Servers = append(st.Servers, one)
 	}
+	wg.Wait()
 	return st
 }
 
