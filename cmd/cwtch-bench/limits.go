@@ -98,12 +98,12 @@ func (b *bench) ownTime(f func() error) (float64, error) {
 // plugin and nothing else in the file.
 func (b *bench) bareCommits(ctx context.Context, batch int) (float64, error) {
 	path := filepath.Join(b.dir, "bare.db")
-	defer os.Remove(path) //nolint:errcheck // goes with the directory
+	defer os.Remove(path)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 16 << 10, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return 0, err
 	}
-	defer db.Close() //nolint:errcheck // it was for measuring only
+	defer db.Close()
 	value := make([]byte, ciphertextSize(b.plan.Size)+signatureSize)
 	name := []byte("log")
 	seq := uint64(0)

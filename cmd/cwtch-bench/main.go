@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a directory to work in: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // best effort, it is in the directory for temporary files
+	defer os.RemoveAll(dir)
 	p := choose(o)
 	b := &bench{plan: p, program: o.relay, dir: dir, sheet: newSheet(p), progress: stderr}
 	m, err := describeMachine(ctx, o.relay, dir)

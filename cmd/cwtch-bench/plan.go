@@ -116,7 +116,7 @@ func (b *bench) round(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(few.dir) //nolint:errcheck // goes with the directory above it
+	defer os.RemoveAll(few.dir)
 	small, err := b.start(ctx, few)
 	if err != nil {
 		return err
