@@ -36,6 +36,8 @@ func testMain(m *testing.M) int {
 	os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	// No tor that these tests start may touch the public network.
 	os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
+	// Else every program with the race detector takes a second to end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	// Orphans become children of this process, where they can be found.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "adopt orphans:", err)

@@ -1,13 +1,10 @@
 package e2e_test
 
 import (
-	"context"
-	"net"
 	"slices"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
@@ -21,7 +18,7 @@ func TestPromise3OneLogManyCursors(t *testing.T) {
 	first := h.posts("main", 10, 5700)
 	h.store("main", first)
 
-	slow := h.connectBy(narrow{h.net}, "main")
+	slow := h.connect("main")
 	if err := slow.Sync(h.ctx, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -87,19 +84,4 @@ func envelopes(posts []post) []wire.Envelope {
 		out[i] = p.Envelope
 	}
 	return out
-}
-
-// narrow connects with small buffers, so that a reader that does not read is
-// noticed at the other end soon.
-type narrow struct{ client.Dialer }
-
-func (d narrow) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
-	nc, err := d.Dialer.Dial(ctx, service, port)
-	if err != nil {
-		return nil, err
-	}
-	if c, ok := nc.(interface{ SetReadBuffer(int) error }); ok {
-		return nc, c.SetReadBuffer(16 << 10)
-	}
-	return nc, nil
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -143,6 +144,21 @@ func (c rawConn) awaitEnd(t *testing.T) {
 	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
 		t.Error("the relay does not hang up")
 	}
+}
+
+// narrow connects with small buffers, so that a reader that does not read is
+// noticed at the other end soon. One that does read is slow with them.
+type narrow struct{ client.Dialer }
+
+func (d narrow) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
+	nc, err := d.Dialer.Dial(ctx, service, port)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := nc.(interface{ SetReadBuffer(int) error }); ok {
+		return nc, c.SetReadBuffer(16 << 10)
+	}
+	return nc, nil
 }
 
 func (h *house) authenticated(nc net.Conn) *tapir.Conn {

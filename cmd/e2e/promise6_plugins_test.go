@@ -21,7 +21,7 @@ type badHouse struct {
 func newBadHouse(t *testing.T) *badHouse {
 	t.Helper()
 	h := newHouse(t, badPlugin(t)+`
-		limits { post_timeout = "500ms" }
+		limits { post_timeout = "2s" }
 		server "bad" {
 			storage "badstore" { fault = file("fault.path") }
 		}
@@ -138,6 +138,7 @@ func TestPromise6LiesEndABoard(t *testing.T) {
 		"forget": "acknowledged envelopes are gone",
 	} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			h := newBadHouse(t)
 			h.misbehave(how)
 			h.refused()

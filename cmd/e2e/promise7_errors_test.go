@@ -26,6 +26,7 @@ func TestPromise7ErrorsPoint(t *testing.T) {
 		"no such plugin":         {`storage ‸"bold" {}`, `bold`, "bolt", false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHouse(t, "")
 			text := badPlugin(t) + "network \"loopback\" { registry = \"net\" }\nserver \"main\" {\n  " + c.block + "\n}\n"
 			before, after, _ := strings.Cut(text, "‸")

@@ -49,7 +49,9 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
+			for _, name := range []string{"CWTCH_RELAY_TOR_TESTING_ONLY", "GORACE"} {
+				e.Setenv(name, os.Getenv(name))
+			}
 			e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+filepath.Join(e.WorkDir, "net"))
 			// A directory of the script is too long for sockets of plugins.
 			e.Setenv("TMPDIR", os.TempDir())
