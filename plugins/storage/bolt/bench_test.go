@@ -142,3 +142,30 @@ func randomRecords(n int) []storage.Record {
 }
 
 var benchBody [benchPayload]byte
+
+// BenchmarkReplay reads a log of 20000 envelopes from the first to the last.
+func BenchmarkReplay(b *testing.B) {
+	s := openNew(b, Options{})
+	s.db.NoSync = true
+	for range 20_000 / 100 {
+		if _, err := s.Append(b.Context(), randomRecords(100)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	before, entries := processorTime(b), 0
+	for b.Loop() {
+		for from := storage.Seq(1); ; {
+			page, err := s.Log(b.Context(), storage.LogRequest{From: from})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(page.Entries) == 0 {
+				break
+			}
+			entries += len(page.Entries)
+			from += storage.Seq(len(page.Entries))
+		}
+	}
+	b.ReportMetric(float64(entries)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(entries)/1000, "cpu-us/record")
+}

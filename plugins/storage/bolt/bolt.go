@@ -29,8 +29,9 @@
 // One process at a time: the file is locked. The store is not a
 // [storage.Watcher]. A bbolt page has no checksum, an envelope has one: damage
 // to an envelope is found when it is read, damage to the tree when it is met,
-// and both end the use of the store with [storage.ErrCorrupt]. A file that
-// somebody made to do harm, rather than one that broke, can end the process.
+// and both end the use of the store with [storage.ErrCorrupt]. bbolt believes
+// what a page says of itself, so that one which was damaged in just the wrong
+// way, or a file made to do harm, can end the process instead.
 package bolt
 
 import (
@@ -64,6 +65,7 @@ type Store struct {
 	path   string
 	epoch  storage.Epoch
 	db     *bbolt.DB
+	file   *os.File              // that db has open
 	broken atomic.Pointer[error] // what ended the use of the store, if anything
 
 	appending sync.Mutex // held by Append for its whole length
@@ -107,11 +109,10 @@ func (s *Store) open(wait time.Duration) error {
 	if err := inspect(s.path, wait); err != nil {
 		return err
 	}
-	var file *os.File
 	options := boltOptions(wait)
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		file, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
-		return file, err
+		s.file, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
+		return s.file, err
 	}
 	err = guarded(func() (err error) {
 		if s.db, err = bbolt.Open(s.path, fileMode, options); err != nil {
@@ -124,8 +125,8 @@ func (s *Store) open(wait time.Duration) error {
 		return nil
 	case s.db != nil:
 		s.db.Close()
-	case file != nil:
-		file.Close() // bbolt panicked and left the file open and locked
+	case s.file != nil:
+		s.file.Close() // bbolt has closed it, or panicked and left it locked
 	}
 	return err
 }
@@ -160,9 +161,15 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 	return info, err
 }
 
-// Close implements [storage.Store].
+// Close implements [storage.Store]. A transaction that panicked half way may
+// hold locks for which bbolt would wait; of a damaged store only the file is
+// closed, which unlocks it.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	release := s.db.Close
+	if broken := s.broken.Load(); broken != nil && errors.Is(*broken, storage.ErrCorrupt) {
+		release = s.file.Close
+	}
+	if err := release(); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
 	return nil

@@ -125,10 +125,10 @@ func syncDir(dir string) error {
 func inspect(path string, wait time.Duration) error {
 	options := boltOptions(wait)
 	options.ReadOnly = true
+	var file *os.File
 	var size int64
-	options.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
-		file, err := os.OpenFile(name, flag, mode)
-		if err != nil {
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		if file, err = os.OpenFile(name, flag, mode); err != nil {
 			return nil, err
 		}
 		info, err := file.Stat()
@@ -152,7 +152,10 @@ func inspect(path string, wait time.Duration) error {
 			if tx.Size() > size {
 				return damaged(fmt.Sprintf("%d of %d bytes are there", size, tx.Size()))
 			}
-			return checkFormat(tx)
+			if err := checkFormat(tx); err != nil {
+				return err
+			}
+			return checkFreelist(tx, file)
 		})
 	})
 }
@@ -178,9 +181,9 @@ func checkFormat(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	last, _ := tx.Bucket(logBucket).Cursor().Last()
-	if st.last != 0 && string(last) != string(seqKey(st.last)) || st.last == 0 && last != nil {
-		return damaged("the log does not end at its last entry")
+	log := tx.Bucket(logBucket)
+	if st.last > 0 && log.Get(seqKey(st.last)) == nil || log.Get(seqKey(st.last+1)) != nil {
+		return damaged("the log does not end where the counters say")
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func TestRefused(t *testing.T) {
 		"newer":             {inMeta("version", "\x00\x00\x00\x02"), "has format 2 and this release knows formats up to 1", nil},
 		"no version":        {inMeta("version", ""), "no version", storage.ErrCorrupt},
 		"short counters":    {inMeta("state", "?"), "counters", storage.ErrCorrupt},
-		"wrong counters":    {inMeta("state", string(make([]byte, stateSize))), "does not end at its last entry", storage.ErrCorrupt},
+		"wrong counters":    {inMeta("state", string(make([]byte, stateSize))), "does not end where the counters say", storage.ErrCorrupt},
 		"no bucket": {func(t *testing.T, path string) {
 			write(t, path, good)
 			database(t, path, nil, func(tx *bbolt.Tx) error { return tx.DeleteBucket(indexBucket) })

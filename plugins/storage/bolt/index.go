@@ -146,14 +146,14 @@ func (x *index) drop(moved []int, last storage.Seq) {
 // load reads the recent keys from the log.
 func (x *index) load(tx *bbolt.Tx, st *state) error {
 	x.merged = st.merged
-	log := tx.Bucket(logBucket).Cursor()
-	for k, v := log.Seek(seqKey(slices.Min(x.merged[:]) + 1)); k != nil; k, v = log.Next() {
-		r, err := decodeRecord(k, v)
+	log := tx.Bucket(logBucket)
+	for seq := slices.Min(x.merged[:]) + 1; seq <= st.last; seq++ {
+		r, err := readRecord(log, seq)
 		if err != nil {
 			return err
 		}
-		for _, k := range r.keys(storage.Seq(binary.BigEndian.Uint64(k))) {
-			if k.seq() > x.merged[shardOf(k[:])] {
+		for _, k := range r.keys(seq) {
+			if seq > x.merged[shardOf(k[:])] {
 				x.add(k)
 			}
 		}

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -18,19 +17,22 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
 	err = s.view(ctx, "read", func(tx *bbolt.Tx) (err error) {
-		page, err = readPage(tx.Bucket(logBucket).Cursor(), from, entries, bytes)
+		page, err = readPage(tx, from, entries, bytes)
 		return err
 	})
 	return page, err
 }
 
-func readPage(log *bbolt.Cursor, from storage.Seq, entries, bytes int) (page storage.Page, err error) {
-	if last, _ := log.Last(); last != nil {
-		page.Last = storage.Seq(binary.BigEndian.Uint64(last))
+func readPage(tx *bbolt.Tx, from storage.Seq, entries, bytes int) (page storage.Page, err error) {
+	st, err := readState(tx)
+	if err != nil {
+		return storage.Page{}, err
 	}
+	page.Last = st.last
+	log := tx.Bucket(logBucket)
 	size := 0
-	for k, v := log.Seek(seqKey(from)); k != nil && len(page.Entries) < entries; k, v = log.Next() {
-		r, err := decodeRecord(k, v)
+	for seq := from; seq <= st.last && len(page.Entries) < entries; seq++ {
+		r, err := readRecord(log, seq)
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -38,7 +40,7 @@ func readPage(log *bbolt.Cursor, from storage.Seq, entries, bytes int) (page sto
 		if size > bytes && len(page.Entries) > 0 {
 			break
 		}
-		page.Entries = append(page.Entries, r.entry(storage.Seq(binary.BigEndian.Uint64(k))))
+		page.Entries = append(page.Entries, r.entry(seq))
 	}
 	return page, nil
 }

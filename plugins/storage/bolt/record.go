@@ -110,11 +110,15 @@ func (r *record) entry(seq storage.Seq) storage.Entry {
 
 // readRecord returns the entry of the log at seq, which must be there. Its
 // slices are good until the transaction ends.
+//
+// The log is never walked with a cursor: a Get looks at the kind of each page on
+// its way down, while Next and Last of a cursor trust what they meet, and go
+// round for ever, growing all the while, where a page was overwritten with zeros.
 func readRecord(log *bbolt.Bucket, seq storage.Seq) (record, error) {
 	k := seqKey(seq)
 	v := log.Get(k)
 	if v == nil {
-		return record{}, damaged("the index names an entry that the log lacks")
+		return record{}, damaged("an entry of the log is missing")
 	}
 	return decodeRecord(k, v)
 }

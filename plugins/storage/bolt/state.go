@@ -30,9 +30,10 @@ func (st *state) encode() []byte {
 func readState(tx *bbolt.Tx) (st state, err error) {
 	meta := tx.Bucket(metaBucket)
 	epoch, counters, merged := meta.Get(epochKey), meta.Get(stateKey), meta.Get(mergedKey)
-	if copy(st.epoch[:], epoch) != len(epoch) || len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.decode(merged) {
+	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.decode(merged) {
 		return state{}, damaged("the counters make no sense")
 	}
+	st.epoch = storage.Epoch(epoch)
 	st.last = storage.Seq(binary.BigEndian.Uint64(counters))
 	st.count = binary.BigEndian.Uint64(counters[8:])
 	st.tokens = binary.BigEndian.Uint64(counters[16:])

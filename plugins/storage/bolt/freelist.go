@@ -1,0 +1,67 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+
+	"go.etcd.io/bbolt"
+)
+
+// Places in a file of bbolt, in the byte order of the machine
+// (go.etcd.io/bbolt/internal/common: page.go and meta.go).
+const (
+	pageHeaderSize = 8 + 2 + 2 + 4 // id, kind, count, pages that follow
+	kindFreelist   = 0x10
+	manyPages      = 0xffff // the count that means: see the first element
+	metaFreelist   = pageHeaderSize + 32
+	noFreelist     = math.MaxUint64
+)
+
+// checkFreelist checks the list of free pages that the header of tx names. bbolt
+// reads it at the start without a look at its length, which in a damaged file
+// may ask for more memory than there is, and takes pages from it to write to,
+// be they in use or not.
+func checkFreelist(tx *bbolt.Tx, file io.ReaderAt) error {
+	size := int64(tx.DB().Info().PageSize)
+	pages := uint64(tx.Size() / size)
+	var word [8]byte
+	if _, err := file.ReadAt(word[:], int64(tx.ID()%2)*size+metaFreelist); err != nil {
+		return err
+	}
+	id := binary.NativeEndian.Uint64(word[:])
+	if id == noFreelist {
+		return nil
+	}
+	if id >= pages {
+		return damaged("the free pages are listed outside of the file")
+	}
+	list := io.NewSectionReader(file, int64(id)*size, int64(pages-id)*size)
+	header := make([]byte, pageHeaderSize)
+	if _, err := io.ReadFull(list, header); err != nil {
+		return err
+	}
+	count := uint64(binary.NativeEndian.Uint16(header[10:]))
+	if count == manyPages {
+		if _, err := io.ReadFull(list, word[:]); err != nil {
+			return err
+		}
+		count = binary.NativeEndian.Uint64(word[:])
+	}
+	if binary.NativeEndian.Uint64(header) != id || binary.NativeEndian.Uint16(header[8:]) != kindFreelist || count > pages {
+		return damaged("the list of free pages makes no sense")
+	}
+	ids := make([]byte, 8*count)
+	if _, err := io.ReadFull(list, ids); err != nil {
+		return damaged(fmt.Sprintf("the list of %d free pages is cut short", count))
+	}
+	for before := uint64(1); len(ids) > 0; ids = ids[8:] {
+		free := binary.NativeEndian.Uint64(ids)
+		if free <= before || free >= pages {
+			return damaged("the list of free pages makes no sense")
+		}
+		before = free
+	}
+	return nil
+}
