@@ -45,11 +45,11 @@ func newRecords(n, size int) []storage.Record {
 	return records
 }
 
-// newToken makes a nullifier that no other call makes. Half of its bytes are
-// those of all others, to meet stores that look at a part.
+// newToken makes a nullifier that no other call makes. It differs from others
+// in the last bytes only, to meet stores that look at a part.
 func newToken() *storage.Nullifier {
 	var t storage.Nullifier
-	binary.BigEndian.PutUint64(t[16:], serial.Add(1))
+	binary.BigEndian.PutUint64(t[24:], serial.Add(1))
 	return &t
 }
 
