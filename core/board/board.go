@@ -251,9 +251,7 @@ func (b *Board) watch(ctx context.Context, w storage.Watcher) {
 	for ctx.Err() == nil {
 		last, err := w.Watch(ctx, b.tail.last())
 		if err == nil {
-			b.appending.Lock()
-			err = b.catchUp(ctx, last)
-			b.appending.Unlock()
+			err = b.follow(ctx, last)
 		}
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("can not follow the shared store, will try again", "error", err)
@@ -263,6 +261,16 @@ func (b *Board) watch(ctx context.Context, w storage.Watcher) {
 			}
 		}
 	}
+}
+
+// follow publishes what others have appended. It holds up the posts behind it no
+// longer than a post may wait.
+func (b *Board) follow(ctx context.Context, last storage.Seq) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
+	defer cancel()
+	b.appending.Lock()
+	defer b.appending.Unlock()
+	return b.catchUp(ctx, last)
 }
 
 // catchUp publishes the entries up to last that are in the store and not yet

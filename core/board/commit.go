@@ -103,8 +103,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	defer b.appending.Unlock()
 	outcomes, repeated, err := b.append(ctx, records)
 	if err != nil {
-		b.judge(err)
-		b.complain(len(batch), err)
+		b.complain(len(batch), b.judge(err))
 		b.refuse(batch, &b.Counts.Failed)
 		return
 	}

@@ -114,6 +114,8 @@ func (b *Board) End() Position {
 type Cursor struct {
 	board *Board
 	next  storage.Seq
+	page  []storage.Entry // from the store and not yielded yet
+	room  []byte          // for the JSON of what is yielded of it
 }
 
 // CursorAt returns a cursor whose first entry is the one at seq.
@@ -128,9 +130,10 @@ func (c *Cursor) Pending(end storage.Seq) uint64 {
 }
 
 // Next returns the JSON of the next envelopes up to the position end, in order,
-// about maxBytes of them at most but at least one, and moves the cursor behind
-// them. It returns none when the cursor is past end. The slices are shared and
-// must not be changed.
+// some of them but at least one, and moves the cursor behind them. It returns
+// none when the cursor is past end. The slices are shared, must not be changed,
+// and are good until the next call. Cursor and slices together hold about
+// maxBytes.
 func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
 	if c.next > end {
 		return nil, nil
@@ -138,13 +141,20 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 	if err := c.board.Err(); err != nil {
 		return nil, err
 	}
-	es, ok := c.board.tail.from(c.next, maxBytes)
-	if !ok {
+	if len(c.page) == 0 {
+		if es, ok := c.board.tail.from(c.next, maxBytes); ok {
+			return c.yield(es, end), nil
+		}
 		var err error
-		if es, err = c.board.read(ctx, c.next, end, maxBytes); err != nil {
+		if c.page, err = c.board.read(ctx, c.next, end, maxBytes); err != nil {
 			return nil, err
 		}
 	}
+	return c.yield(c.encode(), end), nil
+}
+
+// yield moves the cursor behind the entries up to end, and returns their JSON.
+func (c *Cursor) yield(es []entry, end storage.Seq) [][]byte {
 	out := make([][]byte, 0, len(es))
 	for _, e := range es {
 		if e.seq > end {
@@ -156,7 +166,33 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 	if len(out) == 0 {
 		c.next = end + 1 // what was left has been pruned
 	}
-	return out, nil
+	return out
+}
+
+// encodeAtOnce is how many envelopes a cursor encodes at a time: what a
+// connection writes at a time.
+const encodeAtOnce = 8
+
+// encode encodes the next part of the page, in the room of the part before. To
+// take new memory for every envelope would cost a replay a tenth of its time.
+func (c *Cursor) encode() []entry {
+	part := c.page[:min(encodeAtOnce, len(c.page))]
+	size := 0
+	for _, e := range part {
+		size += wire.EnvelopeSize(len(e.Ciphertext), len(e.Signature))
+	}
+	room := slices.Grow(c.room[:0], size) // and not again: entries point into it
+	out := make([]entry, len(part))
+	for i, e := range part {
+		start := len(room)
+		room = wire.Envelope{Ciphertext: e.Ciphertext, Signature: e.Signature}.AppendJSON(room)
+		out[i] = entry{seq: e.Seq, json: room[start:len(room):len(room)]}
+	}
+	clear(part) // lets go of the envelopes
+	if c.page, c.room = c.page[len(part):], room; len(c.page) == 0 {
+		c.page, c.room = nil, nil // a reader that has caught up holds nothing
+	}
+	return out
 }
 
 // again calls the store, once more when it went away during the call: the
@@ -170,7 +206,7 @@ func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
 }
 
 // read reads a page from the store. The log is known to reach end.
-func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]entry, error) {
+func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
 	req := storage.LogRequest{
 		From:     from,
 		Max:      int(min(end-from+1, storage.MaxPage)),
@@ -188,7 +224,7 @@ func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) (
 		return nil, fmt.Errorf("read the log from %d: %w", from, b.judge(err))
 	}
 	b.Counts.StorePages.Add(1)
-	return encodeEntries(page.Entries), nil
+	return page.Entries, nil
 }
 
 // Find returns the position of the first envelope with the given signature, or
@@ -210,6 +246,8 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 	return max(info.First, 1), nil
 }
 
+// encodeEntries gives each entry memory of its own, to be kept and let go of one
+// by one.
 func encodeEntries(in []storage.Entry) []entry {
 	out := make([]entry, len(in))
 	for i, e := range in {
