@@ -14,7 +14,7 @@ var failureChecks = []check{
 // smallDiskBytes is the room that checkFull begins with and adds each time.
 const smallDiskBytes = 24 << 20
 
-// checkFull fills the disk, and makes room, a few times.
+// checkFull fills the disk, and makes room, twice.
 func checkFull(f *fixture) {
 	if !f.opener.Disk {
 		f.Skip("the store is not on a disk of the test")
@@ -24,7 +24,7 @@ func checkFull(f *fixture) {
 	f.dir = disk.dir
 	f.reopen()
 	w := newTwin(f)
-	for range 3 {
+	for range 2 {
 		refused := w.fill()
 		w.agree()
 		first := w.record(1)

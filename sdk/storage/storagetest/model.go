@@ -12,7 +12,7 @@ import (
 
 // processModelChecks is how many sequences of calls a store that is a process
 // is compared in, since each starts some.
-const processModelChecks = "10"
+const processModelChecks = "3"
 
 // checkModel makes random calls of the store and of a Memory and compares what
 // they return. There are few envelopes and fewer tokens, so that most calls
