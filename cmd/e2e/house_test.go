@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha3"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -124,7 +125,8 @@ func (h *house) until(what string, wanted func(manager.Status) bool) manager.Sta
 		select {
 		case <-tick.C:
 		case <-h.ctx.Done():
-			h.Fatalf("the status never has: %s; it is %+v", what, st)
+			text, _ := json.MarshalIndent(st, "", "  ")
+			h.Fatalf("the status never has: %s; it is:\n%s", what, text)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"errors"
 	"math/rand/v2"
+	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +32,30 @@ func TestPromise1SuccessMeansDurable(t *testing.T) {
 	}
 	a.audit()
 	a.spendAgain()
+	h.stop()
+}
+
+// TestPromise1CutAfterTheCommit has the plugin die when it has stored a batch
+// and before it could say so. The posts are acknowledged all the same, since
+// they are durable, and nothing is there twice.
+func TestPromise1CutAfterTheCommit(t *testing.T) {
+	h := newHouse(t, badPlugin(t)+`
+		limits { post_timeout = "60s" }
+		server "main" {
+			storage "badstore" { fault = file("fault.path") }
+		}
+	`)
+	h.write("fault.path", h.path("fault"))
+	h.start()
+	h.write("fault", "die")
+	posts := h.posts("main", 32, 1000)
+	h.store("main", posts)
+	if _, err := os.Stat(h.path("fault")); err == nil {
+		t.Fatal("the plugin did not die")
+	}
+	if log := h.log("main"); !slices.EqualFunc(log, envelopes(posts), sameEnvelope) {
+		t.Errorf("the board has %d envelopes, not the %d that were posted, in their order", len(log), len(posts))
+	}
 	h.stop()
 }
 

@@ -25,7 +25,7 @@ func main() {
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name: "fault",
 			Type: plugin.String,
-			Doc:  "A file with the word for what to do wrong at the moment: crash, hang, count, rewind, forget, flood, print. While there is none, all is well.",
+			Doc:  "A file with the word for what to do wrong at the moment: crash, die, hang, count, rewind, forget, flood, print. While there is none, all is well.",
 		}, {
 			Name: "pages",
 			Type: plugin.Int, Default: "4",
@@ -71,6 +71,10 @@ func (s *badStore) word() string {
 func (s *badStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	switch s.word() {
 	case "crash":
+		os.Exit(3)
+	case "die": // once, and late: all is stored and nobody knows
+		s.Store.Append(ctx, records)
+		os.Remove(s.fault)
 		os.Exit(3)
 	case "hang": // and answers when nobody waits any more
 		for s.word() == "hang" {
