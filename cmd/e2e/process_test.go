@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -169,19 +171,12 @@ func descendants(pid int) ([]*other, error) {
 	}
 	children := make(map[int][]int)
 	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		// "pid (name) state ppid …", proc_pid_stat(5)
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if fields[0] == "Z" {
+		state, parent, err := readStat(path)
+		if err != nil || state == "Z" {
 			continue // it has ended
 		}
-		if parent, err := strconv.Atoi(fields[1]); err == nil {
-			children[parent] = append(children[parent], child)
-		}
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		children[parent] = append(children[parent], child)
 	}
 	var found []*other
 	for next := children[pid]; len(next) > 0; next = next[1:] {
@@ -191,6 +186,37 @@ func descendants(pid int) ([]*other, error) {
 		}
 	}
 	return found, nil
+}
+
+// readStat reads a file of proc_pid_stat(5): "pid (name) state ppid …".
+func readStat(path string) (state string, parent int, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	parent, err = strconv.Atoi(fields[1])
+	return fields[0], parent, err
+}
+
+// awaitStopped waits until all threads of a process have taken notice of a
+// SIGSTOP, which they do one by one, some time after kill has returned.
+func awaitStopped(pid int) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(threads, func(path string) bool {
+			state, _, err := readStat(path)
+			return err == nil && state != "T"
+		}) {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d does not stop", pid)
 }
 
 func openProcess(pid int) (*other, error) {

@@ -30,7 +30,8 @@ import (
 //	as NAME serve ARGS... the same for a second relay; the first is "relay"
 //	logged NAME REGEXP    wait until the relay has logged that
 //	signal NAME SIGNAL    send TERM, INT, KILL, STOP or CONT to the relay
-//	signalplugin DIR S    send it to the storage plugin of the relay on that data directory
+//	signalplugin DIR S    send it to the storage plugin of the relay on that data
+//	                      directory; after STOP it does nothing more
 //	ended NAME STATUS     wait until the relay has ended with that exit status
 //	status N PROGRAM...   run a program that ends with the exit status N
 //	snapshot DIR          remember all files below DIR
@@ -157,7 +158,11 @@ func signalRelay(ts *testscript.TestScript, args []string) {
 func signalPlugin(ts *testscript.TestScript, args []string) {
 	st, err := manager.Ask(context.Background(), ts.MkAbs(args[0]))
 	ts.Check(err)
-	ts.Check(syscall.Kill(st.Servers[0].Storage.PID, signalNamed(ts, args[1])))
+	pid := st.Servers[0].Storage.PID
+	ts.Check(syscall.Kill(pid, signalNamed(ts, args[1])))
+	if args[1] == "STOP" {
+		ts.Check(awaitStopped(pid))
+	}
 }
 
 func ended(ts *testscript.TestScript, args []string) {
