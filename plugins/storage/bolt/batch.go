@@ -112,7 +112,7 @@ func (b *batch) payment(n storage.Nullifier) (p payment, spent bool, err error) 
 	if len(seqs) == 0 {
 		return payment{}, false, nil
 	}
-	r, err := readRecord(b.log, seqs[0])
+	r, err := readRecord(b.log, seqs[0], nil)
 	return payment{r.id, seqs[0]}, true, err
 }
 
@@ -123,7 +123,7 @@ func (b *batch) find(r *storage.Record) (storage.Seq, error) {
 	}
 	k := newKey(envelopeKind, envelopeTag(r.Signature, r.ID), 0)
 	for _, seq := range b.index.seqs(b.search, k.prefix(tagSize)) {
-		if other, err := readRecord(b.log, seq); err != nil || other.id == r.ID {
+		if other, err := readRecord(b.log, seq, nil); err != nil || other.id == r.ID {
 			return seq, err
 		}
 	}
@@ -135,10 +135,9 @@ func (b *batch) store(r *storage.Record) (storage.Seq, error) {
 	b.state.last++
 	b.state.count++
 	seq := b.state.last
-	k := seqKey(seq)
 	start := len(b.arena)
-	b.arena = appendRecord(b.arena, k, r)
-	if err := b.log.Put(k, b.arena[start:]); err != nil {
+	b.arena = appendRecord(b.arena, seq, r)
+	if err := putRecord(b.log, seq, b.arena[start:]); err != nil {
 		return 0, err
 	}
 	b.stored[r.ID] = seq

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func benchmarkBare(b *testing.B, prefill, size int) {
 			bucket.FillPercent = 1
 			for range batch {
 				seq++
-				if err := bucket.Put(seqKey(seq), benchBody[:]); err != nil {
+				if err := bucket.Put(binary.BigEndian.AppendUint64(nil, uint64(seq)), benchBody[:]); err != nil {
 					return err
 				}
 			}

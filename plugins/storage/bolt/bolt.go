@@ -15,7 +15,7 @@
 // Three buckets; all numbers are big-endian:
 //
 //	meta    the application, the version of the format, the epoch, counters
-//	log     sequence number -> envelope
+//	log     sequence number, number of the piece -> piece of an envelope
 //	index   a set of keys: kind, hash of what is looked up, sequence number
 //
 // The log is written from left to right, which costs next to nothing. The

@@ -64,22 +64,22 @@ func useFile(t *testing.T, data []byte) {
 
 // FuzzRecord decodes values of the log.
 func FuzzRecord(f *testing.F) {
-	k := seqKey(7)
+	const seq = 7
 	for i, r := range randomRecords(2) {
 		r.Ciphertext = r.Ciphertext[:9]
 		if i == 0 {
 			r.Nullifier = nil
 		}
-		f.Add(appendRecord(nil, k, &r), true)
+		f.Add(appendRecord(nil, seq, &r), true)
 	}
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
 		if seal && len(data) >= 4 { // past the checksum
 			data = bytes.Clone(data)
-			sum := checksum(k, data[4:])
+			sum := checksum(seq, data[4:])
 			data[0], data[1], data[2], data[3] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 		}
-		r, err := decodeRecord(k, data)
+		r, err := decodeRecord(seq, data)
 		if err != nil {
 			if !errors.Is(err, storage.ErrCorrupt) {
 				t.Errorf("%v is not ErrCorrupt", err)
@@ -87,7 +87,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		in := storage.Record{ID: r.id, Born: r.born, Signature: r.signature, Ciphertext: r.ciphertext}
-		if again := appendRecord(nil, k, &in); !r.paid && !bytes.Equal(again[9+len(r.id):], data[9+len(r.id):]) {
+		if again := appendRecord(nil, seq, &in); !r.paid && !bytes.Equal(again[9+len(r.id):], data[9+len(r.id):]) {
 			t.Error("the record is encoded otherwise")
 		}
 	})

@@ -146,9 +146,9 @@ func (x *index) drop(moved []int, last storage.Seq) {
 // load reads the recent keys from the log.
 func (x *index) load(tx *bbolt.Tx, st *state) error {
 	x.merged = st.merged
-	log := tx.Bucket(logBucket)
+	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	for seq := slices.Min(x.merged[:]) + 1; seq <= st.last; seq++ {
-		r, err := readRecord(log, seq)
+		r, err := readRecord(log, seq, buf)
 		if err != nil {
 			return err
 		}

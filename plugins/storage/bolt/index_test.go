@@ -60,8 +60,8 @@ func checkIndex(t *testing.T, s *Store) {
 	want := make(map[key]int)
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		log := tx.Bucket(logBucket)
-		for seq := storage.Seq(1); log.Get(seqKey(seq)) != nil; seq++ {
-			r, err := readRecord(log, seq)
+		for seq := storage.Seq(1); hasRecord(log, seq); seq++ {
+			r, err := readRecord(log, seq, nil)
 			if err != nil {
 				return err
 			}

@@ -29,10 +29,10 @@ func readPage(tx *bbolt.Tx, from storage.Seq, entries, bytes int) (page storage.
 		return storage.Page{}, err
 	}
 	page.Last = st.last
-	log := tx.Bucket(logBucket)
+	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	size := 0
 	for seq := from; seq <= st.last && len(page.Entries) < entries; seq++ {
-		r, err := readRecord(log, seq)
+		r, err := readRecord(log, seq, buf)
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -65,7 +65,7 @@ func (s *Store) find(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
 	slices.Sort(seqs)
 	log := tx.Bucket(logBucket)
 	for _, seq := range seqs {
-		r, err := readRecord(log, seq)
+		r, err := readRecord(log, seq, nil)
 		if err != nil {
 			return 0, err
 		}

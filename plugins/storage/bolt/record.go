@@ -4,14 +4,12 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// A record is the value of an entry of the log:
+// A record is what the log keeps of an envelope:
 //
-//	4 bytes   CRC-32C of the key and of all that follows
+//	4 bytes   CRC-32C of the sequence number and of all that follows
 //	4         hour of birth
 //	32        id
 //	1         1 when a token paid for the envelope, otherwise 0
@@ -37,11 +35,8 @@ const (
 // castagnoli has instructions of its own in the processors that matter.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seqKey is the key of an entry of the log.
-func seqKey(seq storage.Seq) []byte { return binary.BigEndian.AppendUint64(nil, uint64(seq)) }
-
-// appendRecord appends to dst the record of r under the key given.
-func appendRecord(dst, key []byte, r *storage.Record) []byte {
+// appendRecord appends to dst the record of r at seq.
+func appendRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Born))
@@ -55,14 +50,14 @@ func appendRecord(dst, key []byte, r *storage.Record) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(r.Signature)))
 	dst = append(dst, r.Signature...)
 	dst = append(dst, r.Ciphertext...)
-	binary.BigEndian.PutUint32(dst[start:], checksum(key, dst[start+4:]))
+	binary.BigEndian.PutUint32(dst[start:], checksum(seq, dst[start+4:]))
 	return dst
 }
 
 // decodeRecord reads what appendRecord wrote; slices of the record are parts of
 // data. Anything else is an error that is [storage.ErrCorrupt].
-func decodeRecord(key, data []byte) (r record, err error) {
-	if len(data) < headerSize-tagSize || checksum(key, data[4:]) != binary.BigEndian.Uint32(data) {
+func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
+	if len(data) < headerSize-tagSize || checksum(seq, data[4:]) != binary.BigEndian.Uint32(data) {
 		return record{}, damaged("the checksum of an entry of the log is wrong")
 	}
 	r.born = storage.Hour(binary.BigEndian.Uint32(data[4:]))
@@ -82,8 +77,10 @@ func decodeRecord(key, data []byte) (r record, err error) {
 	return r, nil
 }
 
-func checksum(key, data []byte) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, key), castagnoli, data)
+func checksum(seq storage.Seq, data []byte) uint32 {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(seq))
+	return crc32.Update(crc32.Update(0, castagnoli, b[:]), castagnoli, data)
 }
 
 // keys returns the keys of the index for an entry of the log.
@@ -95,7 +92,7 @@ func (r *record) keys(seq storage.Seq) []key {
 	return keys
 }
 
-// entry returns a copy that does not refer to the file.
+// entry returns a copy that shares nothing with the record.
 func (r *record) entry(seq storage.Seq) storage.Entry {
 	n := len(r.signature)
 	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
@@ -106,19 +103,4 @@ func (r *record) entry(seq storage.Seq) storage.Entry {
 		Signature:  body[:n:n],
 		Ciphertext: body[n:],
 	}
-}
-
-// readRecord returns the entry of the log at seq, which must be there. Its
-// slices are good until the transaction ends.
-//
-// The log is never walked with a cursor: a Get looks at the kind of each page on
-// its way down, while Next and Last of a cursor trust what they meet, and go
-// round for ever, growing all the while, where a page was overwritten with zeros.
-func readRecord(log *bbolt.Bucket, seq storage.Seq) (record, error) {
-	k := seqKey(seq)
-	v := log.Get(k)
-	if v == nil {
-		return record{}, damaged("an entry of the log is missing")
-	}
-	return decodeRecord(k, v)
 }
