@@ -87,6 +87,14 @@ func send(b *Board, env, token int) Result {
 	return <-c
 }
 
+// reach waits until the log is visible up to seq, which is after the results of
+// its posts.
+func reach(b *Board, seq storage.Seq) {
+	for end := b.End(); end.Seq < seq; end = b.End() {
+		<-end.Changed
+	}
+}
+
 // all reads the log from a position to its end.
 func all(t *testing.T, b *Board, from storage.Seq) (out []string) {
 	t.Helper()
@@ -226,6 +234,7 @@ func TestSuccessMeansDurable(t *testing.T) {
 			if c.want.Success {
 				want = 2
 			}
+			reach(b, storage.Seq(want))
 			if got := all(t, b, 1); len(got) != want {
 				t.Errorf("cursors see %d envelopes, want %d", len(got), want)
 			}
@@ -365,9 +374,7 @@ func TestSharedStore(t *testing.T) {
 	}
 	wg.Wait()
 	for _, b := range boards {
-		for b.End().Seq < 200 {
-			<-b.End().Changed
-		}
+		reach(b, 200)
 	}
 	if fmt.Sprint(all(t, boards[0], 1)) != fmt.Sprint(all(t, boards[1], 1)) {
 		t.Error("the two relays show different logs")
@@ -413,6 +420,7 @@ func TestDamageEndsTheService(t *testing.T) {
 	b := open(t, Config{Store: f, RecentBytes: 1})
 	send(b, 1, 1)
 	send(b, 2, 2)
+	reach(b, 2) // and the first is no longer in memory
 	f.Store = damaged{f.Store}
 	if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err == nil {
 		t.Fatal("a damaged store was read")
