@@ -39,6 +39,7 @@ func DialOptions() []grpc.DialOption {
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(rpc.MaxMessage),
 			grpc.MaxCallSendMsgSize(rpc.MaxMessage),
+			grpc.ForceCodecV2(rpc.Codec),
 		),
 		grpc.WithMaxHeaderListSize(64 << 10),
 		grpc.WithInitialWindowSize(4 << 20),

@@ -92,6 +92,7 @@ func serverOptions(s *server) []grpc.ServerOption {
 		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses what is too large, and can say so
 		grpc.InitialWindowSize(4 << 20),
 		grpc.InitialConnWindowSize(16 << 20),
+		grpc.ForceServerCodecV2(rpc.Codec),
 		grpc.UnaryInterceptor(s.intercept),
 	}
 }
