@@ -128,6 +128,7 @@ func TestPostResults(t *testing.T) {
 			t.Errorf("envelope %d with token %d: %+v, want %+v", c.env, c.token, got, c.want)
 		}
 	}
+	reach(b, 2)
 	if got := all(t, b, 1); len(got) != 2 {
 		t.Errorf("log holds %d envelopes, want 2", len(got))
 	}
