@@ -16,6 +16,7 @@ import (
 // random moments while clients post. After that every envelope that was
 // acknowledged is there, none is there twice, and no token can be spent again.
 func TestPromise1SuccessMeansDurable(t *testing.T) {
+	t.Parallel()
 	// Posts wait for the plugin to be back, and are all acknowledged.
 	h := newHouse(t, `
 		limits { post_timeout = "60s" }
@@ -39,6 +40,7 @@ func TestPromise1SuccessMeansDurable(t *testing.T) {
 // and before it could say so. The posts are acknowledged all the same, since
 // they are durable, and nothing is there twice.
 func TestPromise1CutAfterTheCommit(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, badPlugin(t)+`
 		limits { post_timeout = "60s" }
 		server "main" {

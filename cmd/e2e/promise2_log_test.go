@@ -14,6 +14,7 @@ import (
 // nothing appears later at a place that it has passed, neither on its connection
 // nor on any other nor after the relay was killed.
 func TestPromise2GapFreeLog(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, `
 		limits { post_timeout = "60s" }
 		server "main" {}

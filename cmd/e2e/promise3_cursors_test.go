@@ -13,6 +13,7 @@ import (
 // reader wait for it; when it reads on it gets everything, from storage, while
 // the plugin is killed.
 func TestPromise3OneLogManyCursors(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, `server "main" {}`)
 	h.start()
 	first := h.posts("main", 10, 5700)

@@ -30,6 +30,7 @@ import (
 // then, at the level of the log that tells most, and looks through all that the
 // relay has said and written for what it must not know or tell.
 func TestPromise4Blind(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, `server "main" {}`)
 	begin := time.Now()
 	h.start()

@@ -28,7 +28,7 @@ func TestPromise5Bounded(t *testing.T) {
 		limits {
 			connections            = %d
 			connections_per_second = 1000
-			handshake_timeout      = "1s"
+			handshake_timeout      = "3s"
 			outstanding_posts      = 16
 			queue_records          = 256
 			queue_bytes            = "1MiB"
@@ -63,7 +63,7 @@ func TestPromise5Bounded(t *testing.T) {
 		for _, text := range [][]byte{nil, []byte("x"), random, bytes.Repeat([]byte{0xff}, tapir.PacketSize), make([]byte, tapir.PacketSize)} {
 			c := h.dial()
 			c.Write(text)
-			c.awaitEnd(t)
+			defer c.awaitEnd(t)
 		}
 		for _, text := range []string{"{", "[]", `{"MessageType":2}`, `{"MessageType":0,"ReplayRequest":{"LastCommit":7}}`} {
 			c := h.authenticated(h.dial())

@@ -21,7 +21,7 @@ type badHouse struct {
 func newBadHouse(t *testing.T) *badHouse {
 	t.Helper()
 	h := newHouse(t, badPlugin(t)+`
-		limits { post_timeout = "2s" }
+		limits { post_timeout = "3s" }
 		server "bad" {
 			storage "badstore" { fault = file("fault.path") }
 		}
@@ -89,6 +89,7 @@ func (h *badHouse) recovered() {
 // back from. Posts are refused after a bounded time, the relay and its other
 // server do not notice, and afterwards all is well.
 func TestPromise6PluginsMayFail(t *testing.T) {
+	t.Parallel()
 	h := newBadHouse(t)
 	for _, how := range []string{"crash", "hang"} {
 		t.Run(how, func(t *testing.T) {
