@@ -16,10 +16,11 @@
 // of them. So rates are lower bounds; the processor time of relay and plugin
 // for one item is the figure that says what the relay costs.
 //
-// Figures change with what else the machine does. Each round therefore measures
-// the limits as well: what one token verification, one sealed packet, one
-// commit of bare bbolt cost in that minute. Ratios are computed within a round,
-// the table shows the median of the rounds, and the spread beside it.
+// Figures change with what else the machine does. So the limits are measured as
+// well, right before and after what is compared with them: what one token
+// verification, one sealed packet, one commit of bare bbolt cost in that moment.
+// Ratios are computed within a round, the table shows the median of the rounds,
+// and the spread beside it.
 //
 // # What a post is
 //

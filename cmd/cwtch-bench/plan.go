@@ -36,7 +36,7 @@ type plan struct {
 
 	Idle int `json:"idle_connections"`
 
-	Limit time.Duration `json:"limit_ns"` // for each limit of the machine
+	Limit time.Duration `json:"limit_ns"` // for each look at a limit of the machine
 }
 
 func choose(o options) plan {
@@ -109,9 +109,6 @@ func (b *bench) run(ctx context.Context) (err error) {
 // round measures everything once. The small store is new in each round, the
 // large one grows a little.
 func (b *bench) round(ctx context.Context, n int) error {
-	if err := b.limits(ctx); err != nil {
-		return fmt.Errorf("measure the machine: %w", err)
-	}
 	few, err := b.prepare(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
 	if err != nil {
 		return err

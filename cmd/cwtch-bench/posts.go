@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,30 +13,56 @@ import (
 // posts measures acknowledged posts: by few and many clients with little
 // stored, and by many clients with much stored.
 func (b *bench) posts(ctx context.Context, small, large *relay) error {
-	var most int
-	var rate float64
-	for _, clients := range slices.Sorted(maps.Keys(b.plan.Posts)) {
-		res, err := b.postLoad(ctx, small, clients, b.plan.Posts[clients])
-		if err != nil {
-			return fmt.Errorf("%d clients: %w", clients, err)
-		}
-		name := fmt.Sprintf("posts.%d", clients)
-		b.sheet.set(name+".rate", res.rate)
-		b.sheet.set(name+".p50", milliseconds(percentile(res.latencies, 0.50)))
-		b.sheet.set(name+".p99", milliseconds(percentile(res.latencies, 0.99)))
-		b.sheet.set(name+".cpu", res.cpu)
-		most, rate = clients, res.rate
+	one := func() (float64, error) { return b.bareCommits(1) }
+	err := b.beside("bbolt.1", one, func() error { return b.postRows(ctx, small, 1) })
+	if err != nil {
+		return err
+	}
+	if err := b.postRows(ctx, small, 16); err != nil {
+		return err
+	}
+	many := func() (float64, error) { return b.bareCommits(64) }
+	err = b.beside("bbolt.64", many, func() error {
+		return b.beside("verify", b.verification, func() error { return b.postRows(ctx, small, 64) })
+	})
+	if err != nil {
+		return err
 	}
 	b.sheet.set("posts.ratio.bbolt", b.sheet.get("posts.1.rate")/b.sheet.get("bbolt.1"))
-	b.sheet.set("posts.ratio.verify", b.sheet.get(fmt.Sprintf("posts.%d.cpu", most))/b.sheet.get("verify"))
+	b.sheet.set("posts.ratio.verify", b.sheet.get("posts.64.cpu")/b.sheet.get("verify"))
 
-	res, err := b.postLoad(ctx, large, most, b.plan.Posts[most])
-	if err != nil {
-		return fmt.Errorf("%d clients, much stored: %w", most, err)
+	return b.compare(ctx, small, large)
+}
+
+// compare has the stores take turns, so that what else runs on the machine
+// slows both.
+func (b *bench) compare(ctx context.Context, small, large *relay) error {
+	var rate, cpu = map[*relay]float64{}, map[*relay]float64{}
+	for _, r := range []*relay{small, large, large, small} {
+		res, err := b.postLoad(ctx, r, 64, b.plan.Posts[64]/2)
+		if err != nil {
+			return fmt.Errorf("64 clients, %d stored: %w", r.stored, err)
+		}
+		rate[r] += res.rate / 2
+		cpu[r] += res.cpu / 2
 	}
-	b.sheet.set("posts.many.rate", res.rate)
-	b.sheet.set("posts.many.cpu", res.cpu)
-	b.sheet.set("posts.many.ratio", res.rate/rate)
+	b.sheet.set("posts.many.rate", rate[large])
+	b.sheet.set("posts.many.cpu", cpu[large])
+	b.sheet.set("posts.many.ratio", rate[large]/rate[small])
+	return nil
+}
+
+// postRows measures the posts of so many clients.
+func (b *bench) postRows(ctx context.Context, r *relay, clients int) error {
+	res, err := b.postLoad(ctx, r, clients, b.plan.Posts[clients])
+	if err != nil {
+		return fmt.Errorf("%d clients: %w", clients, err)
+	}
+	name := fmt.Sprintf("posts.%d", clients)
+	b.sheet.set(name+".rate", res.rate)
+	b.sheet.set(name+".p50", milliseconds(percentile(res.latencies, 0.50)))
+	b.sheet.set(name+".p99", milliseconds(percentile(res.latencies, 0.99)))
+	b.sheet.set(name+".cpu", res.cpu)
 	return nil
 }
 

@@ -44,9 +44,13 @@ func (b *bench) replay(ctx context.Context, r *relay) error {
 	}
 	var took spent
 	count := 0
-	one, err := r.peak(func() error {
-		took, err = r.measure(func() (err error) {
-			count, err = r.read(ctx, -1)
+	one := 0
+	err = b.beside("seal", b.seal, func() (err error) {
+		one, err = r.peak(func() error {
+			took, err = r.measure(func() (err error) {
+				count, err = r.read(ctx, -1)
+				return err
+			})
 			return err
 		})
 		return err
