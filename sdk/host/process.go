@@ -171,6 +171,9 @@ func (p *Process) socketDir(dir string) (string, error) {
 		return "", fmt.Errorf("make directory for the plugin's socket: %w", err)
 	}
 	p.dirs = append(p.dirs, dir)
+	if len(dir) > maxSocketDir {
+		return "", fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)
+	}
 	return dir, nil
 }
 
