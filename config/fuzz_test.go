@@ -29,7 +29,7 @@ func FuzzLoad(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "server.hcl")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > maxFile {
-			t.Skip()
+			t.Skip("longer than a file may be")
 		}
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)

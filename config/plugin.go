@@ -30,11 +30,9 @@ type PluginConfig struct {
 	doc    *document
 }
 
-// Locate returns the place in the file that a path of a [plugin.Diagnostic]
+// locate returns the place in the file that a path of a [plugin.Diagnostic]
 // leads to: the value of an attribute, the header of a block, or the innermost
 // block on the way that is written.
-func (p *PluginConfig) Locate(path []string) Range { return rangeOf(p.locate(path)) }
-
 func (p *PluginConfig) locate(path []string) hcl.Range {
 	return schema.Locate(p.body, p.Schema, p.header, path)
 }

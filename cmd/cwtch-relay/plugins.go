@@ -108,10 +108,13 @@ func lookup(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, 
 	return all.Lookup(kind, name)
 }
 
-func serverConfig(s config.Server) (manager.ServerConfig, error) {
+func serverConfig(s config.Server, log *slog.Logger) (manager.ServerConfig, error) {
 	entry, err := lookup(s.Storage.Kind, s.Storage.Name, s.Storage.External)
 	if err != nil {
 		return manager.ServerConfig{}, fmt.Errorf("server %s: %w", s.Name, err)
+	}
+	if entry.Unchecked() {
+		log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what it stores", "server", s.Name, "path", s.Storage.External.Path)
 	}
 	return manager.ServerConfig{
 		Name: s.Name,

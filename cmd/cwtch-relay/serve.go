@@ -110,12 +110,9 @@ func managerConfig(cfg *config.Config, log *slog.Logger) (manager.Config, error)
 		Network: func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, cfg.Network, log) },
 	}
 	for _, s := range cfg.Servers {
-		sc, err := serverConfig(s)
+		sc, err := serverConfig(s, log)
 		if err != nil {
 			return m, err
-		}
-		if x := s.Storage.External; x != nil && x.Dev {
-			log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what it stores", "server", s.Name, "path", x.Path)
 		}
 		m.Servers = append(m.Servers, sc)
 	}

@@ -105,9 +105,6 @@ func (c *Catalog) find(kind plugin.Kind, name string) *Entry {
 	return c.entries[i]
 }
 
-// Entries are all plugins, built-in ones first.
-func (c *Catalog) Entries() []*Entry { return slices.Clone(c.entries) }
-
 // Lookup finds a plugin. The error of an unknown one tells which there are.
 func (c *Catalog) Lookup(kind plugin.Kind, name string) (*Entry, error) {
 	if e := c.find(kind, name); e != nil {

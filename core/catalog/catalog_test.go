@@ -276,7 +276,7 @@ func TestLookupOfUnknown(t *testing.T) {
 	if _, err := c.Lookup("stats", "x"); err == nil || !strings.Contains(err.Error(), "nor any other") {
 		t.Errorf("got %v", err)
 	}
-	if n := len(c.Entries()); n != 2 {
+	if n := len(c.entries); n != 2 {
 		t.Errorf("%d entries", n)
 	}
 }
