@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -108,11 +109,17 @@ func (c *conversation) count() int {
 // summary says whose signatures were verified.
 func (c *conversation) summary(n names) string {
 	s := plural(c.count(), "message")
-	var members []string
-	for o, k := range c.verified {
-		members = append(members, fmt.Sprintf("%s (%d)", n.of(o), k))
+	// Oneself last: among names that are random, "you" would be in another place in
+	// every group.
+	onions := slices.Sorted(maps.Keys(c.verified))
+	if i := slices.Index(onions, n.own); i >= 0 {
+		onions = append(slices.Delete(onions, i, i+1), n.own)
 	}
-	if slices.Sort(members); len(members) > 0 {
+	var members []string
+	for _, o := range onions {
+		members = append(members, fmt.Sprintf("%s (%d)", n.of(o), c.verified[o]))
+	}
+	if len(members) > 0 {
 		s += "; verified " + strings.Join(members, ", ")
 	}
 	if c.unverified > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,4 +132,18 @@ func reseal(t *testing.T, g group.Group, e wire.Envelope) wire.Envelope {
 	again := box(g, text)
 	again.Signature = e.Signature
 	return again
+}
+
+// TestSummaryOrder: the order must not depend on what the names happen to be.
+func TestSummaryOrder(t *testing.T) {
+	for own := range byte(4) {
+		c, g := newTalk(t)
+		for i := range byte(4) {
+			c.take(client.Event{Kind: client.New, Envelope: seal(t, g, member(i), "a")})
+		}
+		got := c.summary(newNames(member(own).Onion()))
+		if !strings.HasSuffix(got, ", you (1)") {
+			t.Errorf("summary %q does not end with oneself", got)
+		}
+	}
 }
