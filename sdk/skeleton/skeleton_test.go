@@ -1,0 +1,74 @@
+package skeleton
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// TestWrite does what an author does with a new plugin, and sees every test of
+// it pass.
+func TestWrite(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range Kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "new")
+			files, err := Write(dir, Options{Kind: kind, Name: "my_first", Version: "0.1.0", Replace: root})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(files, "README.md") || !slices.Contains(files, "go.mod") {
+				t.Errorf("files: %q", files)
+			}
+			// What the module itself depends on is what its plugins need.
+			sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			command(t, dir, "go", "mod", "tidy")
+			command(t, dir, "go", "vet", "./...")
+			command(t, dir, "go", "test", "-short", "./...")
+			command(t, dir, "go", "build", "-o", "plugin", ".")
+			if out := command(t, dir, "./plugin", "describe"); !strings.Contains(out, `"name": "my_first"`) {
+				t.Errorf("describe: %s", out)
+			}
+		})
+	}
+}
+
+func command(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(dir, Options{Kind: plugin.KindStorage, Name: "x", Version: "0.1.0"}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a directory with files in it: %v", err)
+	}
+	if _, err := Write(filepath.Join(dir, "new"), Options{Kind: plugin.KindStorage, Name: "../x", Version: "0.1.0"}); err == nil {
+		t.Error("a name that is none was taken")
+	}
+}
