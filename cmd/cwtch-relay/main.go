@@ -101,10 +101,20 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if name == "help" {
 		return flag.ErrHelp
 	}
+	var family []string // commands of two words that begin with this one
 	for _, c := range commands() {
-		if c.name == name {
+		first, second, _ := strings.Cut(c.name, " ")
+		switch {
+		case c.name == name:
 			return c.run(ctx, args, stdout, stderr)
+		case first == name && len(args) > 0 && second == args[0]:
+			return c.run(ctx, args[1:], stdout, stderr)
+		case first == name:
+			family = append(family, second)
 		}
+	}
+	if len(family) > 0 {
+		return usageError{fmt.Sprintf("%s is followed by one of: %s", name, strings.Join(family, ", "))}
 	}
 	return usageError{fmt.Sprintf("unknown command %q", name)}
 }
@@ -139,16 +149,32 @@ func newFlags(withConfig bool) *flags {
 }
 
 func (f *flags) parse(args []string) error {
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
+	if _, err := f.parseWith(args); err != nil {
 		return err
-	case err != nil:
-		return usageError{err.Error()}
-	case f.NArg() > 0:
-		return usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
-	case f.Lookup("config") != nil && f.config == "":
+	}
+	if f.Lookup("config") != nil && f.config == "" {
 		return usageError{"no configuration given: say -config FILE"}
 	}
 	return nil
+}
+
+// parseWith takes arguments, which are called names, before, between and after
+// the flags. A configuration is not required.
+func (f *flags) parseWith(args []string, names ...string) (values []string, err error) {
+	for {
+		switch err := f.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, usageError{err.Error()}
+		case f.NArg() == 0 && len(values) < len(names):
+			return nil, usageError{"missing: " + names[len(values)]}
+		case f.NArg() == 0:
+			return values, nil
+		case len(values) == len(names):
+			return nil, usageError{fmt.Sprintf("unexpected argument %q", f.Arg(0))}
+		}
+		values = append(values, f.Arg(0))
+		args = f.Args()[1:]
+	}
 }
