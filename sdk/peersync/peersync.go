@@ -1,0 +1,332 @@
+// Package peersync is the contract between a relay and an algorithm that keeps
+// the boards of several relays equal. It is for authors of peer-sync plugins,
+// who implement [Replicator], and for the relay, which calls it and implements
+// [Host].
+//
+// A plugin is only the algorithm. It sees when each envelope was born, its id
+// and its place in the log; it exchanges messages with its twin on the other
+// relay; and it decides which envelopes go where. All that is dangerous stays
+// with the relay: the links and who may use them, reading and checking and
+// appending the envelopes, flow control, quotas and floors. No ciphertext, no
+// onion address and no socket ever comes near a plugin, and a [Peer] is a
+// number.
+//
+// # One event after the other
+//
+// The relay tells a replicator what happens as [Event] values, in order, in
+// calls of Handle of which there is never more than one. Whatever the
+// replicator does, it does in Handle, by calling its [Host] from the goroutine
+// that Handle is called on. The first event of all is [Start]; what a
+// replicator has to know beyond its own life it keeps in cursors.
+//
+// # Determinism
+//
+// A replicator looks at no clock, draws no random numbers, starts no goroutines
+// and depends on no order that Go leaves open, as that of a map. Time comes with
+// [Tick], randomness with [Start]. So the same events and the same answers of
+// the host lead to the same calls of the host, and a plugin runs unchanged in a
+// simulator that replays years of bad networks from a seed.
+//
+// # Failure
+//
+// An error from Handle means that the replicator has lost its way: the relay
+// closes it and opens another one, which begins with Start. Errors of the host
+// are no reason for that, but a part of life; see the list at [ErrBusy].
+//
+// # Bounds
+//
+// Every list, message and text has a limit, see [MaxMessage] and what follows
+// it. What exceeds one is refused with [ErrTooLarge] and does nothing.
+//
+// # Proof
+//
+// The package peersynctest beside this one checks an implementation against
+// this contract in a small simulation: called directly, over gRPC and as a
+// process of its own.
+package peersync
+
+import (
+	"context"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Replicator is the algorithm of a peer-sync plugin.
+type Replicator interface {
+	// Handle takes in what has happened, in order; no events are no error. It
+	// may take seconds, as for a look through the whole log, but not longer than
+	// ctx, with which it also calls the host. When ctx has ended before the call
+	// Handle does nothing and returns its error.
+	//
+	// A replicator ignores what it does not understand: messages that make no
+	// sense, peers that it was never told of, and events of types that a later
+	// version of this package has added. The events and what they point to
+	// belong to the replicator. After an error only Close is called.
+	Handle(ctx context.Context, events []Event) error
+
+	// Close releases the replicator. The relay calls it once, after the last
+	// Handle has returned. The host is not to be called from it.
+	Close() error
+}
+
+// Host is what a relay gives a replicator. Its methods are called from within
+// Handle only, one at a time, with the context of Handle. What they return
+// belongs to the caller, and what they are given remains the caller's.
+type Host interface {
+	Replica
+	Links
+	Cursors
+
+	// Report replaces what the relay shows its operator of the replication.
+	Report(ctx context.Context, report Report) error
+}
+
+// Replica is the board of this relay as a replicator sees it.
+type Replica interface {
+	// Log returns the entries from req.From on, ascending by their place in the
+	// log, as many as there are up to the limit of the request.
+	Log(ctx context.Context, req LogRequest) (LogPage, error)
+
+	// Keys returns the first keys of a range, ascending, as many as there are
+	// up to max, which is 1 to [MaxKeys]. Fewer than max is all there are.
+	Keys(ctx context.Context, in Range, max int) ([]Key, error)
+
+	// RangeSum returns one sum for each of at most [MaxRanges] ranges.
+	RangeSum(ctx context.Context, ranges []Range) ([]Sum, error)
+
+	// Split cuts a range in parts of equal count, in order: when n keys are in
+	// the range, the first n mod parts of them have one key more than the rest.
+	// Parts without keys are left out, so an empty range has none. parts is 1 to
+	// [MaxParts].
+	Split(ctx context.Context, in Range, parts int) ([]Part, error)
+}
+
+// Links are the connections to other relays.
+type Links interface {
+	// Send queues a message of 1 to [MaxMessage] bytes for the twin of this
+	// replicator at the peer. Messages arrive in the order of Send or, when the
+	// link breaks, not at all; that is not reported but by [PeerDown].
+	Send(ctx context.Context, to Peer, message []byte) error
+
+	// Transfer queues envelopes, 1 to [MaxIDs], to be read from the log and sent
+	// to the peer. Each id is settled once by an outcome in a [Sent] event.
+	Transfer(ctx context.Context, to Peer, ids []storage.ID) error
+
+	// Request asks the peer for envelopes, 1 to [MaxIDs]. Each id is settled
+	// once by an outcome in a [Received] event; one that is in the log already
+	// is settled as [Known] and not asked for.
+	Request(ctx context.Context, from Peer, ids []storage.ID) error
+
+	// Drop closes the link to a peer that does not keep to the protocol, and
+	// keeps it closed for a while; the reason, as a [Report]'s text, is for the
+	// operators on this side. PeerDown follows.
+	Drop(ctx context.Context, peer Peer, reason string) error
+}
+
+// Cursors are what a replicator remembers when its process ends.
+type Cursors interface {
+	// Save keeps a value, of at most [MaxCursor] bytes, under a name, in the
+	// place of what was kept there; an empty value is as none. Names are 1 to
+	// [MaxCursorName] bytes of a-z, 0-9 and "./_-". The value is durable when
+	// Save returns, and no call before it is lost that is kept.
+	Save(ctx context.Context, name string, value []byte) error
+
+	// Load returns the value under a name, and none when nothing is kept there.
+	Load(ctx context.Context, name string) ([]byte, error)
+}
+
+// Peer stands for another relay with a replica of the board. The relay gives
+// the numbers, from 1 on; a peer keeps its number for as long as it is
+// configured, whatever restarts, so that it may be part of a cursor's name, and
+// no other peer is given the same number afterwards.
+type Peer uint32
+
+// Key is an envelope in the order of reconciliation, which is the same on all
+// relays: by hour first, then by the bytes of the id.
+type Key struct {
+	Born storage.Hour
+	ID   storage.ID
+}
+
+// Range is a half-open range of keys: Lo is in it, Hi is not. The zero Hi
+// stands for the end, so that the zero Range holds every key.
+type Range struct{ Lo, Hi Key }
+
+// Sum describes a set of envelopes. Sums of disjoint sets add up, see [Sum.Join].
+type Sum struct {
+	Count uint64
+	// IDs is the sum of the ids, each a little-endian number of 256 bits,
+	// modulo 2^256.
+	IDs [32]byte
+}
+
+// Part is a run of keys out of a [Replica.Split].
+type Part struct {
+	First, Last Key // both in it
+	Sum         Sum
+}
+
+// State describes a replica.
+type State struct {
+	Epoch storage.Epoch // a new one makes all sequence numbers of the old one void
+	First storage.Seq   // lowest sequence number kept; 0 when the log is empty
+	Last  storage.Seq   // highest ever assigned; 0 when none was
+	Count uint64        // envelopes kept
+	// Floor is the hour below which the relay neither keeps nor accepts
+	// envelopes. It only rises.
+	Floor storage.Hour
+}
+
+// LogRequest asks for a page of the log.
+type LogRequest struct {
+	From storage.Seq // first entry wanted; 0 is read as 1
+	Max  int         // entries; 0 means MaxEntries, and more than that is ErrTooLarge
+}
+
+// LogPage is a part of the log.
+type LogPage struct {
+	// Epoch is that of the log the page was read from. When it is another than
+	// the replicator knows, From came from a log that is no more.
+	Epoch   storage.Epoch
+	Entries []Entry
+	// Last is the highest sequence number the log had when the page was read;
+	// the reader is at the end when the page holds it or is empty.
+	Last storage.Seq
+}
+
+// Entry is an envelope in the log.
+type Entry struct {
+	Seq storage.Seq
+	Key
+	Size uint32 // bytes of ciphertext and signature together
+	// Via is the peer it came from; 0 when a client posted it here, and also
+	// when the relay no longer knows.
+	Via Peer
+}
+
+// Report is what an operator is told. Its texts are at most [MaxText] bytes of
+// UTF-8 without control characters, and hold no ids.
+type Report struct {
+	Summary string
+	Peers   []PeerReport // each peer at most once
+}
+
+// PeerReport is what an operator is told of one peer.
+type PeerReport struct {
+	Peer    Peer
+	Summary string
+	Lacks   uint64 // envelopes that the peer is known to lack
+	Missing uint64 // envelopes that the peer has and this relay is known to lack
+}
+
+// Event is something that has happened: one of the types below.
+type Event interface{ event() }
+
+// Start is the first event that a replicator is given, and never comes again.
+// No peer is up and nothing is under way.
+type Start struct {
+	State State
+	Hour  storage.Hour // as of Tick
+	// Seed is all the randomness that the replicator gets; it is new in every
+	// life and known to nobody else.
+	Seed [32]byte
+}
+
+// LogAdvanced says that the log or the floor has moved, or that the epoch is
+// another one. Many moves may come as one event.
+type LogAdvanced struct{ State State }
+
+// Tick comes at a modest rate, of about one a second, and brings the time.
+type Tick struct {
+	Now  time.Duration // since Start; never less than before
+	Hour storage.Hour  // by the clock of the relay, which may be wrong and may jump
+}
+
+// PeerUp says that the link to a peer stands and that its twin is there.
+type PeerUp struct {
+	Peer Peer
+	// Initiator is true at exactly one of the two ends.
+	Initiator bool
+	// State of the peer's replica, as the peer says.
+	State State
+}
+
+// PeerDown says that the link is gone. All messages from the peer have come
+// before it, and whatever was under way has been settled.
+type PeerDown struct{ Peer Peer }
+
+// PeerMessage is a message that the twin at a peer has sent. The peer may be
+// anybody's relay: nothing is known of the bytes but that they are 1 to
+// [MaxMessage].
+type PeerMessage struct {
+	Peer Peer
+	Data []byte
+}
+
+// Sent settles ids of a Transfer: as [Passed], [Gone] or [Lost].
+type Sent struct {
+	Peer     Peer
+	Outcomes []Outcome // at most MaxIDs
+}
+
+// Received settles ids of a Request, and tells of envelopes that the peer has
+// transferred unasked: as [Stored], [Known], [Gone], [Refused] or [Lost].
+type Received struct {
+	Peer     Peer
+	Outcomes []Outcome // at most MaxIDs
+}
+
+// Outcome says what became of an envelope that was to move.
+type Outcome struct {
+	ID     storage.ID
+	Status Status
+}
+
+// Status is what became of an envelope. The numbers cross the wire and are
+// never changed.
+type Status uint8
+
+const (
+	// Passed: the envelope has been handed to the link. Whether it has arrived
+	// is for the twin to say.
+	Passed Status = 1
+	// Stored: the envelope is new, and durable in the log here.
+	Stored Status = 2
+	// Known: the envelope was in the log here before.
+	Known Status = 3
+	// Gone: whoever was to send the envelope does not have it.
+	Gone Status = 4
+	// Refused: the envelope is below the floor here, over a quota or no
+	// envelope at all, and was not stored.
+	Refused Status = 5
+	// Lost: the link broke first.
+	Lost Status = 6
+)
+
+func (s Status) String() string {
+	switch s {
+	case Passed:
+		return "passed"
+	case Stored:
+		return "stored"
+	case Known:
+		return "known"
+	case Gone:
+		return "gone"
+	case Refused:
+		return "refused"
+	case Lost:
+		return "lost"
+	}
+	return "unknown"
+}
+
+func (Start) event()       {}
+func (LogAdvanced) event() {}
+func (Tick) event()        {}
+func (PeerUp) event()      {}
+func (PeerDown) event()    {}
+func (PeerMessage) event() {}
+func (Sent) event()        {}
+func (Received) event()    {}
