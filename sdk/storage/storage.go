@@ -200,7 +200,8 @@ const (
 	// Duplicate: the envelope was in the log before, at Seq; its nullifier,
 	// unspent until now, is spent.
 	Duplicate Status = 2
-	// Spent: the nullifier had paid for another envelope; nothing changed.
+	// Spent: the nullifier had paid for another envelope, or for this one, which
+	// is not in the log (see [Ledger]); nothing changed.
 	Spent Status = 3
 	// Replayed: the nullifier had paid for this very envelope, which is in the
 	// log at Seq; nothing changed. It is how the caller of a repeated Append
@@ -235,7 +236,7 @@ type Info struct {
 	Last   Seq    // highest ever assigned; 0 when none was
 	Count  uint64 // envelopes kept
 	Bytes  uint64 // space the store takes, as far as it can tell
-	Tokens uint64 // nullifiers kept
+	Tokens uint64 // spent tokens, those of Spend included
 }
 
 // LogRequest asks for a page of the log.

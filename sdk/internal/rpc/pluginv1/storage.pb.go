@@ -1,6 +1,6 @@
 // The service of storage plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/storage, whose interface Store
-// this is; the comments here add only what concerns the wire.
+// and its limits are those of the Go package sdk/storage, whose interfaces Store,
+// Watcher and Ledger this is; the comments here add only what concerns the wire.
 //
 // Errors. A call fails with one of these codes; the relay tells nothing by the
 // text, which it shows to the operator (at most 1 KiB):
@@ -796,6 +796,234 @@ func (x *WatchResponse) GetLast() uint64 {
 	return 0
 }
 
+type Spending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // 16 bytes, the first of SHA-256(nullifier)
+	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes, of the envelope it paid for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Spending) Reset() {
+	*x = Spending{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Spending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Spending) ProtoMessage() {}
+
+func (x *Spending) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Spending.ProtoReflect.Descriptor instead.
+func (*Spending) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Spending) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *Spending) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+type SpendingsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes; empty: from the first on
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: as many as fit a page, which is 1024
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendingsRequest) Reset() {
+	*x = SpendingsRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendingsRequest) ProtoMessage() {}
+
+func (x *SpendingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendingsRequest.ProtoReflect.Descriptor instead.
+func (*SpendingsRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SpendingsRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *SpendingsRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type SpendingsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendingsResponse) Reset() {
+	*x = SpendingsResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendingsResponse) ProtoMessage() {}
+
+func (x *SpendingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendingsResponse.ProtoReflect.Descriptor instead.
+func (*SpendingsResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SpendingsResponse) GetSpendings() []*Spending {
+	if x != nil {
+		return x.Spendings
+	}
+	return nil
+}
+
+type SpendRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"` // at most 1024
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendRequest) Reset() {
+	*x = SpendRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendRequest) ProtoMessage() {}
+
+func (x *SpendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendRequest.ProtoReflect.Descriptor instead.
+func (*SpendRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SpendRequest) GetSpendings() []*Spending {
+	if x != nil {
+		return x.Spendings
+	}
+	return nil
+}
+
+type SpendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpendResponse) Reset() {
+	*x = SpendResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpendResponse) ProtoMessage() {}
+
+func (x *SpendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpendResponse.ProtoReflect.Descriptor instead.
+func (*SpendResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{17}
+}
+
 var File_cwtch_relay_plugin_v1_storage_proto protoreflect.FileDescriptor
 
 const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
@@ -853,13 +1081,26 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\"#\n" +
 	"\rWatchResponse\x12\x12\n" +
-	"\x04last\x18\x01 \x01(\x04R\x04last2\xa4\x03\n" +
+	"\x04last\x18\x01 \x01(\x04R\x04last\"0\n" +
+	"\bSpending\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\fR\x05token\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\":\n" +
+	"\x10SpendingsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\"R\n" +
+	"\x11SpendingsResponse\x12=\n" +
+	"\tspendings\x18\x01 \x03(\v2\x1f.cwtch.relay.plugin.v1.SpendingR\tspendings\"M\n" +
+	"\fSpendRequest\x12=\n" +
+	"\tspendings\x18\x01 \x03(\v2\x1f.cwtch.relay.plugin.v1.SpendingR\tspendings\"\x0f\n" +
+	"\rSpendResponse2\xd8\x04\n" +
 	"\aStorage\x12O\n" +
 	"\x04Info\x12\".cwtch.relay.plugin.v1.InfoRequest\x1a#.cwtch.relay.plugin.v1.InfoResponse\x12U\n" +
 	"\x06Append\x12$.cwtch.relay.plugin.v1.AppendRequest\x1a%.cwtch.relay.plugin.v1.AppendResponse\x12L\n" +
 	"\x03Log\x12!.cwtch.relay.plugin.v1.LogRequest\x1a\".cwtch.relay.plugin.v1.LogResponse\x12O\n" +
 	"\x04Find\x12\".cwtch.relay.plugin.v1.FindRequest\x1a#.cwtch.relay.plugin.v1.FindResponse\x12R\n" +
-	"\x05Watch\x12#.cwtch.relay.plugin.v1.WatchRequest\x1a$.cwtch.relay.plugin.v1.WatchResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
+	"\x05Watch\x12#.cwtch.relay.plugin.v1.WatchRequest\x1a$.cwtch.relay.plugin.v1.WatchResponse\x12^\n" +
+	"\tSpendings\x12'.cwtch.relay.plugin.v1.SpendingsRequest\x1a(.cwtch.relay.plugin.v1.SpendingsResponse\x12R\n" +
+	"\x05Spend\x12#.cwtch.relay.plugin.v1.SpendRequest\x1a$.cwtch.relay.plugin.v1.SpendResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
 
 var (
 	file_cwtch_relay_plugin_v1_storage_proto_rawDescOnce sync.Once
@@ -874,43 +1115,54 @@ func file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_cwtch_relay_plugin_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_cwtch_relay_plugin_v1_storage_proto_goTypes = []any{
-	(Outcome_Status)(0),    // 0: cwtch.relay.plugin.v1.Outcome.Status
-	(*InfoRequest)(nil),    // 1: cwtch.relay.plugin.v1.InfoRequest
-	(*InfoResponse)(nil),   // 2: cwtch.relay.plugin.v1.InfoResponse
-	(*Record)(nil),         // 3: cwtch.relay.plugin.v1.Record
-	(*AppendRequest)(nil),  // 4: cwtch.relay.plugin.v1.AppendRequest
-	(*Outcome)(nil),        // 5: cwtch.relay.plugin.v1.Outcome
-	(*AppendResponse)(nil), // 6: cwtch.relay.plugin.v1.AppendResponse
-	(*LogRequest)(nil),     // 7: cwtch.relay.plugin.v1.LogRequest
-	(*Entry)(nil),          // 8: cwtch.relay.plugin.v1.Entry
-	(*LogResponse)(nil),    // 9: cwtch.relay.plugin.v1.LogResponse
-	(*FindRequest)(nil),    // 10: cwtch.relay.plugin.v1.FindRequest
-	(*FindResponse)(nil),   // 11: cwtch.relay.plugin.v1.FindResponse
-	(*WatchRequest)(nil),   // 12: cwtch.relay.plugin.v1.WatchRequest
-	(*WatchResponse)(nil),  // 13: cwtch.relay.plugin.v1.WatchResponse
+	(Outcome_Status)(0),       // 0: cwtch.relay.plugin.v1.Outcome.Status
+	(*InfoRequest)(nil),       // 1: cwtch.relay.plugin.v1.InfoRequest
+	(*InfoResponse)(nil),      // 2: cwtch.relay.plugin.v1.InfoResponse
+	(*Record)(nil),            // 3: cwtch.relay.plugin.v1.Record
+	(*AppendRequest)(nil),     // 4: cwtch.relay.plugin.v1.AppendRequest
+	(*Outcome)(nil),           // 5: cwtch.relay.plugin.v1.Outcome
+	(*AppendResponse)(nil),    // 6: cwtch.relay.plugin.v1.AppendResponse
+	(*LogRequest)(nil),        // 7: cwtch.relay.plugin.v1.LogRequest
+	(*Entry)(nil),             // 8: cwtch.relay.plugin.v1.Entry
+	(*LogResponse)(nil),       // 9: cwtch.relay.plugin.v1.LogResponse
+	(*FindRequest)(nil),       // 10: cwtch.relay.plugin.v1.FindRequest
+	(*FindResponse)(nil),      // 11: cwtch.relay.plugin.v1.FindResponse
+	(*WatchRequest)(nil),      // 12: cwtch.relay.plugin.v1.WatchRequest
+	(*WatchResponse)(nil),     // 13: cwtch.relay.plugin.v1.WatchResponse
+	(*Spending)(nil),          // 14: cwtch.relay.plugin.v1.Spending
+	(*SpendingsRequest)(nil),  // 15: cwtch.relay.plugin.v1.SpendingsRequest
+	(*SpendingsResponse)(nil), // 16: cwtch.relay.plugin.v1.SpendingsResponse
+	(*SpendRequest)(nil),      // 17: cwtch.relay.plugin.v1.SpendRequest
+	(*SpendResponse)(nil),     // 18: cwtch.relay.plugin.v1.SpendResponse
 }
 var file_cwtch_relay_plugin_v1_storage_proto_depIdxs = []int32{
 	3,  // 0: cwtch.relay.plugin.v1.AppendRequest.records:type_name -> cwtch.relay.plugin.v1.Record
 	0,  // 1: cwtch.relay.plugin.v1.Outcome.status:type_name -> cwtch.relay.plugin.v1.Outcome.Status
 	5,  // 2: cwtch.relay.plugin.v1.AppendResponse.outcomes:type_name -> cwtch.relay.plugin.v1.Outcome
 	8,  // 3: cwtch.relay.plugin.v1.LogResponse.entries:type_name -> cwtch.relay.plugin.v1.Entry
-	1,  // 4: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
-	4,  // 5: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
-	7,  // 6: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
-	10, // 7: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
-	12, // 8: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
-	2,  // 9: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
-	6,  // 10: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
-	9,  // 11: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
-	11, // 12: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
-	13, // 13: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
-	9,  // [9:14] is the sub-list for method output_type
-	4,  // [4:9] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	14, // 4: cwtch.relay.plugin.v1.SpendingsResponse.spendings:type_name -> cwtch.relay.plugin.v1.Spending
+	14, // 5: cwtch.relay.plugin.v1.SpendRequest.spendings:type_name -> cwtch.relay.plugin.v1.Spending
+	1,  // 6: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
+	4,  // 7: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
+	7,  // 8: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
+	10, // 9: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
+	12, // 10: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
+	15, // 11: cwtch.relay.plugin.v1.Storage.Spendings:input_type -> cwtch.relay.plugin.v1.SpendingsRequest
+	17, // 12: cwtch.relay.plugin.v1.Storage.Spend:input_type -> cwtch.relay.plugin.v1.SpendRequest
+	2,  // 13: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
+	6,  // 14: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
+	9,  // 15: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
+	11, // 16: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
+	13, // 17: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
+	16, // 18: cwtch.relay.plugin.v1.Storage.Spendings:output_type -> cwtch.relay.plugin.v1.SpendingsResponse
+	18, // 19: cwtch.relay.plugin.v1.Storage.Spend:output_type -> cwtch.relay.plugin.v1.SpendResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_storage_proto_init() }
@@ -924,7 +1176,7 @@ func file_cwtch_relay_plugin_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cwtch_relay_plugin_v1_storage_proto_rawDesc), len(file_cwtch_relay_plugin_v1_storage_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,6 +1,6 @@
 // The service of storage plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/storage, whose interface Store
-// this is; the comments here add only what concerns the wire.
+// and its limits are those of the Go package sdk/storage, whose interfaces Store,
+// Watcher and Ledger this is; the comments here add only what concerns the wire.
 //
 // Errors. A call fails with one of these codes; the relay tells nothing by the
 // text, which it shows to the operator (at most 1 KiB):
@@ -39,11 +39,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Storage_Info_FullMethodName   = "/cwtch.relay.plugin.v1.Storage/Info"
-	Storage_Append_FullMethodName = "/cwtch.relay.plugin.v1.Storage/Append"
-	Storage_Log_FullMethodName    = "/cwtch.relay.plugin.v1.Storage/Log"
-	Storage_Find_FullMethodName   = "/cwtch.relay.plugin.v1.Storage/Find"
-	Storage_Watch_FullMethodName  = "/cwtch.relay.plugin.v1.Storage/Watch"
+	Storage_Info_FullMethodName      = "/cwtch.relay.plugin.v1.Storage/Info"
+	Storage_Append_FullMethodName    = "/cwtch.relay.plugin.v1.Storage/Append"
+	Storage_Log_FullMethodName       = "/cwtch.relay.plugin.v1.Storage/Log"
+	Storage_Find_FullMethodName      = "/cwtch.relay.plugin.v1.Storage/Find"
+	Storage_Watch_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Watch"
+	Storage_Spendings_FullMethodName = "/cwtch.relay.plugin.v1.Storage/Spendings"
+	Storage_Spend_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Spend"
 )
 
 // StorageClient is the client API for Storage service.
@@ -59,6 +61,12 @@ type StorageClient interface {
 	// otherwise waits until the relay cancels the call or its deadline passes.
 	// Only for plugins with CAPABILITY_STORAGE_WATCH.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchResponse, error)
+	// Spendings returns spent tokens by the page, ascending in the order of their
+	// bytes; an empty page means that there are no more after `after`.
+	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER.
+	Spendings(ctx context.Context, in *SpendingsRequest, opts ...grpc.CallOption) (*SpendingsResponse, error)
+	// Spend records tokens as spent. The first spending of a token stays.
+	Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error)
 }
 
 type storageClient struct {
@@ -119,6 +127,26 @@ func (c *storageClient) Watch(ctx context.Context, in *WatchRequest, opts ...grp
 	return out, nil
 }
 
+func (c *storageClient) Spendings(ctx context.Context, in *SpendingsRequest, opts ...grpc.CallOption) (*SpendingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SpendingsResponse)
+	err := c.cc.Invoke(ctx, Storage_Spendings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SpendResponse)
+	err := c.cc.Invoke(ctx, Storage_Spend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StorageServer is the server API for Storage service.
 // All implementations must embed UnimplementedStorageServer
 // for forward compatibility.
@@ -132,6 +160,12 @@ type StorageServer interface {
 	// otherwise waits until the relay cancels the call or its deadline passes.
 	// Only for plugins with CAPABILITY_STORAGE_WATCH.
 	Watch(context.Context, *WatchRequest) (*WatchResponse, error)
+	// Spendings returns spent tokens by the page, ascending in the order of their
+	// bytes; an empty page means that there are no more after `after`.
+	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER.
+	Spendings(context.Context, *SpendingsRequest) (*SpendingsResponse, error)
+	// Spend records tokens as spent. The first spending of a token stays.
+	Spend(context.Context, *SpendRequest) (*SpendResponse, error)
 	mustEmbedUnimplementedStorageServer()
 }
 
@@ -156,6 +190,12 @@ func (UnimplementedStorageServer) Find(context.Context, *FindRequest) (*FindResp
 }
 func (UnimplementedStorageServer) Watch(context.Context, *WatchRequest) (*WatchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedStorageServer) Spendings(context.Context, *SpendingsRequest) (*SpendingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Spendings not implemented")
+}
+func (UnimplementedStorageServer) Spend(context.Context, *SpendRequest) (*SpendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Spend not implemented")
 }
 func (UnimplementedStorageServer) mustEmbedUnimplementedStorageServer() {}
 func (UnimplementedStorageServer) testEmbeddedByValue()                 {}
@@ -268,6 +308,42 @@ func _Storage_Watch_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Storage_Spendings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SpendingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Spendings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Spendings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Spendings(ctx, req.(*SpendingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Storage_Spend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SpendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Spend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Spend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Spend(ctx, req.(*SpendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Storage_ServiceDesc is the grpc.ServiceDesc for Storage service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -294,6 +370,14 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Watch",
 			Handler:    _Storage_Watch_Handler,
+		},
+		{
+			MethodName: "Spendings",
+			Handler:    _Storage_Spendings_Handler,
+		},
+		{
+			MethodName: "Spend",
+			Handler:    _Storage_Spend_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

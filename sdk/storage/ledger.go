@@ -1,0 +1,79 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+)
+
+// MaxSpendings is the greatest number of spendings in one page and in one Spend.
+const MaxSpendings = 1024
+
+// Ledger is implemented by a store whose spent tokens can be carried to another
+// store: the envelopes go through Log and Append, and then the tokens through
+// Spendings and Spend. A token stays spent for ever, so it may outlive the
+// envelope it paid for, and a ledger knows it all the same.
+//
+// The tokens are those of Append: what Append spends is in the ledger, and what
+// Spend records is spent for Append.
+type Ledger interface {
+	// Spendings returns the spent tokens that come after req.After, in the order
+	// of their bytes, as many as there are and at most req.Max; none means that
+	// there are no more. They are the tokens of one moment. Those spent between
+	// the calls for two pages may be left out when they come before the second.
+	// The slice belongs to the caller.
+	Spendings(ctx context.Context, req SpendingsRequest) ([]Spending, error)
+
+	// Spend records tokens as spent, all of them in one transaction, and returns
+	// when that is durable. The envelopes need not be in the log, and are not put
+	// there. Of a token that is spent, be it by the same batch, the first spending
+	// stays as it is, which is no error; so Spend may be repeated. More than
+	// MaxSpendings is ErrTooLarge and changes nothing. On an error nothing is said
+	// about the batch, as with Append.
+	Spend(ctx context.Context, spendings []Spending) error
+}
+
+// TokenID stands for a spent token. It is the beginning of a hash, in which a
+// store can not find its nullifier again; two nullifiers with one TokenID are
+// one token.
+type TokenID [16]byte
+
+// NewTokenID computes the id of the token that a nullifier belongs to: the first
+// 16 bytes of SHA-256(nullifier).
+func NewTokenID(n Nullifier) TokenID {
+	h := sha256.Sum256(n[:])
+	return TokenID(h[:len(TokenID{})])
+}
+
+// Spending is a spent token and the envelope it paid for.
+type Spending struct {
+	Token TokenID
+	ID    ID
+}
+
+// SpendingsRequest asks for a page of the ledger.
+type SpendingsRequest struct {
+	After *TokenID // the last one of the page before; nil: from the first on
+	// Max bounds the number of spendings; 0 means MaxSpendings. Less than 0 or
+	// more than MaxSpendings is ErrTooLarge.
+	Max int
+}
+
+// Bound returns the greatest number of spendings to return, with the default
+// filled in; or an error that is [ErrTooLarge]. Stores call it first.
+func (r SpendingsRequest) Bound() (int, error) {
+	if r.Max < 0 || r.Max > MaxSpendings {
+		return 0, fmt.Errorf("page of %d spendings, limit %d: %w", r.Max, MaxSpendings, ErrTooLarge)
+	}
+	return cmp.Or(r.Max, MaxSpendings), nil
+}
+
+// CheckSpend returns an error that is [ErrTooLarge] when spendings exceed the
+// limit of one Spend, and nil otherwise. Stores call it first.
+func CheckSpend(spendings []Spending) error {
+	if len(spendings) > MaxSpendings {
+		return fmt.Errorf("batch of %d spendings, limit %d: %w", len(spendings), MaxSpendings, ErrTooLarge)
+	}
+	return nil
+}
