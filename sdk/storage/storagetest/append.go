@@ -154,6 +154,13 @@ func checkEndedContext(f *fixture) {
 		"log":    func(ctx context.Context) error { _, err := f.store.Log(ctx, storage.LogRequest{}); return err },
 		"find":   func(ctx context.Context) error { _, err := f.store.Find(ctx, a.Signature); return err },
 	}
+	if l, ok := f.store.(storage.Ledger); ok {
+		calls["spend"] = func(ctx context.Context) error { return l.Spend(ctx, newSpendings(2)) }
+		calls["spendings"] = func(ctx context.Context) error {
+			_, err := l.Spendings(ctx, storage.SpendingsRequest{})
+			return err
+		}
+	}
 	f.unchanged(func() {
 		for name, call := range calls {
 			if err := call(canceled); !errors.Is(err, context.Canceled) {

@@ -1,5 +1,6 @@
 // Package storagetest proves that a store keeps the contract of the package
-// storage. It is for authors of storage plugins, who call [Run] from a test, and
+// storage. It is for authors of storage plugins in Go, who call [Run] from a
+// test, for programs that prove a plugin of any language with [Checks], and
 // holds [Memory], a store for tests of whatever uses one.
 //
 // A plugin is proved over every way it can be called:

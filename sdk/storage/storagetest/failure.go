@@ -8,6 +8,7 @@ import (
 
 var failureChecks = []check{
 	{"Killed", "a batch is applied whole or not at all; every outcome that Append reported survives the death of the process", checkKilled},
+	{"SpendKilled", "Spend records tokens as spent, all of them in one transaction, and returns when that is durable", checkSpendKilled},
 	{"Full", "ErrFull: nothing was stored; the store goes on serving reads and accepts appends again once there is room", checkFull},
 }
 

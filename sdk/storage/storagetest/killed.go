@@ -3,25 +3,23 @@ package storagetest
 import (
 	"errors"
 	"math/rand/v2"
-	"testing"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
+
+// killedRounds is how often checkKilled kills the process.
+const killedRounds = 12
 
 // checkKilled kills the process while it appends, again and again.
 func checkKilled(f *fixture) {
 	if f.opened.Kill == nil {
 		f.Skip("the store is no process of its own")
 	}
-	rounds := 12
-	if testing.Short() {
-		rounds = 3
-	}
 	w := newTwin(f)
 	epoch := f.info().Epoch
 	applied := 0
-	for range rounds {
+	for range killedRounds {
 		cut := w.appendUntilKilled()
 		w.reopen()
 		if w.info().Epoch != epoch {
@@ -31,40 +29,77 @@ func checkKilled(f *fixture) {
 			applied++
 		}
 	}
-	f.Logf("%d entries, %d tokens; of %d batches that a kill cut off %d were applied", w.model.last(), len(w.tokens), rounds, applied)
+	f.Logf("%d entries, %d tokens; of %d batches that a kill cut off %d were applied", w.model.last(), len(w.tokens), killedRounds, applied)
 }
 
-// appendUntilKilled appends until the process is killed, which it sees to, and
-// returns the batch that was cut off.
-func (w *twin) appendUntilKilled() []storage.Record {
+// checkSpendKilled kills the process while it records spent tokens.
+func checkSpendKilled(f *fixture) {
+	if f.opened.Kill == nil {
+		f.Skip("the store is no process of its own")
+	}
+	f.ledger()
+	var known []storage.Spending
+	for range killedRounds / 3 {
+		var cut []storage.Spending
+		f.untilKilled(func() error {
+			cut = newSpendings(1 + rand.IntN(200))
+			err := f.ledger().Spend(f.Context(), cut)
+			if err == nil {
+				known = append(known, cut...)
+			}
+			return err
+		})
+		f.reopen()
+		if f.info().Tokens != uint64(len(known)) {
+			known = append(known, cut...)
+		}
+		f.ledgerHolds(known...)
+		f.spend(cut...)
+		f.spend(known[:min(len(known), storage.MaxSpendings)]...)
+		known = f.readLedger()
+	}
+}
+
+// appendUntilKilled appends until the process is killed, and returns the batch
+// that was cut off.
+func (w *twin) appendUntilKilled() (batch []storage.Record) {
 	w.Helper()
-	begun, killed := make(chan struct{}), make(chan struct{})
+	w.untilKilled(func() error {
+		batch = w.mixedBatch()
+		return w.try(batch)
+	})
+	return batch
+}
+
+// untilKilled calls the store until its process is killed, which it sees to.
+func (f *fixture) untilKilled(call func() error) {
+	f.Helper()
+	kill, killed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(killed)
-		<-begun
-		// Some time within the next few appends.
+		<-kill
+		// Some time within the next few calls.
 		time.Sleep(time.Duration(rand.Int64N(int64(10 * time.Millisecond))))
-		w.opened.Kill()
+		f.opened.Kill()
 	}()
 	for n := 0; ; n++ {
 		if n == 3 {
-			close(begun)
+			close(kill)
 		}
-		batch := w.mixedBatch()
-		err := w.try(batch)
+		err := call()
 		if err == nil {
 			continue
 		}
 		if n < 3 {
-			close(begun)
+			close(kill)
 			<-killed
-			w.Fatalf("append: %v", err)
+			f.Fatalf("a call before the kill: %v", err)
 		}
 		if !errors.Is(err, storage.ErrUnavailable) {
-			w.Errorf("append to a store that was killed: %v, want ErrUnavailable", err)
+			f.Errorf("a call of a store that was killed: %v, want ErrUnavailable", err)
 		}
 		<-killed
-		return batch
+		return
 	}
 }
 

@@ -31,8 +31,7 @@ func checkEpoch(f *fixture) {
 	if f.info().Epoch != epoch {
 		f.Error("the epoch changed when the store was opened again")
 	}
-	other := &fixture{T: f.T, opener: f.opener, dir: f.TempDir()}
-	other.reopen()
+	other := newFixture(f.TB, f.opener)
 	if other.info().Epoch == epoch {
 		f.Error("two stores have one epoch")
 	}

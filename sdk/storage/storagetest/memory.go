@@ -10,9 +10,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Memory is a [storage.Store] and [storage.Watcher] in memory: the model that
-// [Run] compares other stores with, and a stand-in for tests of whatever uses a
-// store. It keeps the contract except for one sentence: it is not durable. What
+// Memory is a [storage.Store], [storage.Watcher] and [storage.Ledger] in memory:
+// the model that [Run] compares other stores with, and a stand-in for tests of
+// whatever uses a store. It keeps the contract except for one sentence: it is not durable. What
 // it holds is gone with the process.
 //
 // Close does nothing, so handing the same Memory to the next relay is how a
@@ -23,7 +23,7 @@ type Memory struct {
 	mu    sync.Mutex
 	log   []storage.Entry // log[i] has sequence number i+1 and is never changed
 	byID  map[storage.ID]storage.Seq
-	spent map[storage.Nullifier]storage.ID
+	spent map[storage.TokenID]storage.ID
 	bytes uint64
 	grown chan struct{} // closed, and replaced, when log grows
 }
@@ -31,6 +31,7 @@ type Memory struct {
 var (
 	_ storage.Store   = (*Memory)(nil)
 	_ storage.Watcher = (*Memory)(nil)
+	_ storage.Ledger  = (*Memory)(nil)
 )
 
 // NewMemory returns an empty store with an epoch of its own.
@@ -38,7 +39,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		epoch: storage.NewEpoch(),
 		byID:  make(map[storage.ID]storage.Seq),
-		spent: make(map[storage.Nullifier]storage.ID),
+		spent: make(map[storage.TokenID]storage.ID),
 		grown: make(chan struct{}),
 	}
 }
@@ -83,19 +84,21 @@ func (m *Memory) Append(ctx context.Context, records []storage.Record) ([]storag
 }
 
 func (m *Memory) append(r *storage.Record) storage.Outcome {
+	seq, inLog := m.byID[r.ID]
 	if r.Nullifier != nil {
-		switch paid, spent := m.spent[*r.Nullifier]; {
-		case spent && paid == r.ID:
-			return storage.Outcome{Status: storage.Replayed, Seq: m.byID[r.ID]}
+		token := storage.NewTokenID(*r.Nullifier)
+		switch paid, spent := m.spent[token]; {
+		case spent && paid == r.ID && inLog:
+			return storage.Outcome{Status: storage.Replayed, Seq: seq}
 		case spent:
 			return storage.Outcome{Status: storage.Spent}
 		}
-		m.spent[*r.Nullifier] = r.ID
+		m.spent[token] = r.ID
 	}
-	if seq, ok := m.byID[r.ID]; ok {
+	if inLog {
 		return storage.Outcome{Status: storage.Duplicate, Seq: seq}
 	}
-	seq := m.last() + 1
+	seq = m.last() + 1
 	m.log = append(m.log, storage.Entry{
 		Seq:        seq,
 		ID:         r.ID,
@@ -165,6 +168,45 @@ func (m *Memory) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// Spendings implements [storage.Ledger]. It sorts all tokens for each page.
+func (m *Memory) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	limit, err := req.Bound()
+	if err != nil {
+		return nil, fmt.Errorf("spendings: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var page []storage.Spending
+	for token, id := range m.spent {
+		if req.After == nil || bytes.Compare(token[:], req.After[:]) > 0 {
+			page = append(page, storage.Spending{Token: token, ID: id})
+		}
+	}
+	slices.SortFunc(page, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	return page[:min(len(page), limit)], nil
+}
+
+// Spend implements [storage.Ledger].
+func (m *Memory) Spend(ctx context.Context, spendings []storage.Spending) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := storage.CheckSpend(spendings); err != nil {
+		return fmt.Errorf("spend: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range spendings {
+		if _, spent := m.spent[s.Token]; !spent {
+			m.spent[s.Token] = s.ID
+		}
+	}
+	return nil
 }
 
 // Close implements [storage.Store]; the Memory stays usable.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"slices"
+	"sync"
+	"testing"
 
 	"pgregory.net/rapid"
 
@@ -18,25 +20,50 @@ const processModelChecks = "3"
 // they return. There are few envelopes and fewer tokens, so that most calls
 // meet what calls before them did.
 func checkModel(f *fixture) {
-	if checks := flag.Lookup("rapid.checks"); f.opened.Kill != nil && checks.Value.String() == checks.DefValue {
-		defer checks.Value.Set(checks.DefValue) //nolint:errcheck // its own default
-		checks.Value.Set(processModelChecks)    //nolint:errcheck // a number, which it takes
+	defer setRapid("checks", processModelChecks, f.opened.Kill != nil)()
+	if !testing.Testing() {
+		defer setRapid("nofailfile", "true", true)()
+		parseFlags()
 	}
+	_, ledger := f.store.(storage.Ledger)
 	f.close()
-	rapid.Check(f.T, func(t *rapid.T) {
-		m := &modelled{f: &fixture{T: f.T, opener: f.opener, dir: f.TempDir()}, model: NewMemory()}
-		m.f.reopen()
+	rapid.Check(f.TB, func(t *rapid.T) {
+		m := &modelled{f: newFixture(f.TB, f.opener), model: NewMemory()}
 		defer m.f.close()
-		t.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"append": m.append,
 			"log":    m.log,
 			"find":   m.find,
 			"info":   m.info,
 			"reopen": m.reopen,
-		})
+		}
+		if ledger {
+			actions["spend"], actions["spendings"] = m.spend, m.spendings
+		}
+		t.Repeat(actions)
 		m.log(t)
 	})
 }
+
+// setRapid sets a flag of rapid that has its default, on the condition, and
+// returns what sets it back.
+func setRapid(name, value string, condition bool) (reset func()) {
+	f := flag.Lookup("rapid." + name)
+	if !condition || f.Value.String() != f.DefValue {
+		return func() {}
+	}
+	f.Value.Set(value)                        //nolint:errcheck // of its type
+	return func() { f.Value.Set(f.DefValue) } //nolint:errcheck // its own default
+}
+
+// parseFlags lets rapid, which asks for -test.short, work in a program that is
+// no test: the flags of a test have their defaults.
+var parseFlags = sync.OnceFunc(func() {
+	testing.Init()
+	if !flag.Parsed() {
+		flag.CommandLine.Parse(nil) //nolint:errcheck // nothing is nothing wrong
+	}
+})
 
 // modelled is a store and what it should be.
 type modelled struct {
@@ -52,6 +79,12 @@ var (
 		}
 		return &storage.Nullifier{31: byte(n)}
 	})
+	modelSpendings = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) storage.Spending {
+		return storage.Spending{
+			Token: storage.NewTokenID(storage.Nullifier{31: byte(rapid.IntRange(0, 15).Draw(t, "token"))}),
+			ID:    modelRecords.Draw(t, "envelope").ID,
+		}
+	}), 0, 4)
 	modelRecords = rapid.Custom(func(t *rapid.T) storage.Record {
 		signature := modelSignatures.Draw(t, "signature")
 		n := rapid.IntRange(0, 3).Draw(t, "ciphertext")
@@ -134,4 +167,32 @@ func (m *modelled) reopen(t *rapid.T) {
 		m.f.reopen()
 	}
 	m.info(t)
+}
+
+func (m *modelled) spend(t *rapid.T) {
+	batch := modelSpendings.Draw(t, "spendings")
+	if err := m.f.ledger().Spend(m.f.Context(), batch); err != nil {
+		t.Fatalf("spend: %v", err)
+	}
+	if err := m.model.Spend(m.f.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *modelled) spendings(t *rapid.T) {
+	req := storage.SpendingsRequest{Max: rapid.IntRange(0, 20).Draw(t, "max")}
+	if rapid.Bool().Draw(t, "from the middle") {
+		req.After = &storage.TokenID{byte(rapid.Byte().Draw(t, "after"))}
+	}
+	got, err := m.f.ledger().Spendings(m.f.Context(), req)
+	if err != nil {
+		t.Fatalf("spendings: %v", err)
+	}
+	want, err := m.model.Spendings(m.f.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("spendings: %x, want %x", got, want)
+	}
 }

@@ -21,6 +21,8 @@ type mutant struct {
 	log        func(ctx context.Context, m *Memory, req storage.LogRequest) (storage.Page, error)
 	find       func(ctx context.Context, m *Memory, signature []byte) (storage.Seq, error)
 	watch      func(ctx context.Context, m *Memory, after storage.Seq) (storage.Seq, error)
+	spendings  func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error)
+	spend      func(ctx context.Context, m *Memory, spendings []storage.Spending) error
 }
 
 func (m *mutant) Info(ctx context.Context) (storage.Info, error) {
@@ -57,6 +59,20 @@ func (m *mutant) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 		return m.watch(ctx, m.Memory, after)
 	}
 	return m.Memory.Watch(ctx, after)
+}
+
+func (m *mutant) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
+	if m.spendings != nil {
+		return m.spendings(ctx, m.Memory, req)
+	}
+	return m.Memory.Spendings(ctx, req)
+}
+
+func (m *mutant) Spend(ctx context.Context, spendings []storage.Spending) error {
+	if m.spend != nil {
+		return m.spend(ctx, m.Memory, spendings)
+	}
+	return m.Memory.Spend(ctx, spendings)
 }
 
 // mutants are faults, by the check that must find them.
@@ -122,7 +138,7 @@ var mutants = map[string]mutant{
 		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if n := records[i].Nullifier; o.Status == storage.Duplicate && n != nil {
 				m.mu.Lock()
-				delete(m.spent, *n)
+				delete(m.spent, storage.NewTokenID(*n))
 				m.mu.Unlock()
 			}
 		})
@@ -216,6 +232,55 @@ var mutants = map[string]mutant{
 			page.Entries = slices.Delete(page.Entries, n-2, n-1)
 		}
 		return page, err
+	}},
+	"Spendings": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
+		page, err := m.Spendings(ctx, req)
+		return slices.DeleteFunc(page, func(s storage.Spending) bool { // knows only the first token of an envelope
+			return slices.ContainsFunc(page, func(o storage.Spending) bool { return o.ID == s.ID && o.Token != s.Token })
+		}), err
+	}},
+	"SpendingsPages": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
+		if req.After != nil && req.Max == 5 { // as if the token before the page had to be there
+			if all, err := m.Spendings(ctx, storage.SpendingsRequest{}); err != nil || !slices.ContainsFunc(all, func(s storage.Spending) bool { return s.Token == *req.After }) {
+				return nil, err
+			}
+		}
+		return m.Spendings(ctx, req)
+	}},
+	"SpendingsMax": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxSpendings)
+		return m.Spendings(ctx, req)
+	}},
+	"Spend": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error { // only of envelopes that are there
+		return m.Spend(ctx, slices.DeleteFunc(slices.Clone(spendings), func(s storage.Spending) bool {
+			_, ok := m.byID[s.ID]
+			return !ok
+		}))
+	}},
+	"SpendPaysNothing": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+			if n := records[i].Nullifier; n != nil && o.Status == storage.Spent && m.spent[storage.NewTokenID(*n)] == records[i].ID {
+				free := records[i] // it was paid for, after all
+				free.Nullifier = nil
+				outcomes, _ := m.Append(ctx, []storage.Record{free})
+				*o = outcomes[0]
+			}
+		})
+	}},
+	"SpendTwice": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error { // the last one stays
+		m.mu.Lock()
+		for _, s := range spendings {
+			delete(m.spent, s.Token)
+		}
+		m.mu.Unlock()
+		return m.Spend(ctx, spendings)
+	}},
+	"SpendTooLarge": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error {
+		if err := storage.CheckSpend(spendings); err != nil {
+			_ = m.Spend(ctx, spendings[:1])
+			return err
+		}
+		return m.Spend(ctx, spendings)
 	}},
 	"Watch": {watch: func(ctx context.Context, m *Memory, after storage.Seq) (storage.Seq, error) {
 		_, err := m.Watch(ctx, after)

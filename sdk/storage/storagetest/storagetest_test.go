@@ -47,3 +47,13 @@ func TestSharedMemory(t *testing.T) {
 		t.Errorf("watched %d", seq)
 	}
 }
+
+// TestEvaluate runs the suite as a program that is no test does.
+func TestEvaluate(t *testing.T) {
+	checks := Checks(memories(func(m *Memory) storage.Store { return m }))
+	plugintest.Evaluate(t.Context(), checks, func(r plugintest.Result) {
+		if r.Verdict == plugintest.Failed {
+			t.Errorf("%s: %v", r.Check.Name, r.Output)
+		}
+	})
+}

@@ -19,48 +19,52 @@ type Opener struct {
 	Disk bool
 }
 
-// check is one subtest.
+// check proves one sentence of the contract.
 type check struct {
 	name     string
-	sentence string // of the contract, as the comments in storage.go have it
+	sentence string // as the comments in the package storage have it
 	run      func(*fixture)
 }
 
-// Run checks every sentence of the contract that can be checked from outside,
-// each in a subtest that names it and quotes it when it fails. Checks that need
-// more than the store offers (a process to kill, a disk to fill, a Watch) are
-// left out where it is missing.
-func Run(t *testing.T, o Opener) {
-	for _, checks := range [][]check{appendChecks, tokenChecks, logChecks, findChecks, lifeChecks, concurrencyChecks, failureChecks} {
-		for _, c := range checks {
-			t.Run(c.name, func(t *testing.T) {
-				t.Cleanup(func() {
-					if t.Failed() {
-						t.Logf("the contract says: %s", c.sentence)
-					}
-				})
-				f := &fixture{T: t, opener: o, dir: t.TempDir()}
-				f.reopen()
-				c.run(f)
-			})
+// Checks are the sentences of the contract that can be checked from outside.
+// Those that need more than the store offers (a process to kill, a disk to
+// fill, a Watch) are skipped where it is missing.
+func Checks(o Opener) (checks []plugintest.Check) {
+	for _, list := range [][]check{appendChecks, tokenChecks, logChecks, findChecks, ledgerChecks, lifeChecks, concurrencyChecks, failureChecks} {
+		for _, c := range list {
+			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
+				c.run(newFixture(tb, o))
+			}})
 		}
 	}
+	return checks
 }
+
+// Run runs the [Checks], each in a subtest that quotes its sentence when it
+// fails.
+func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
 
 // fixture is an open store and what a check does with it.
 type fixture struct {
-	*testing.T
+	testing.TB
 	opener Opener
 	dir    string
 	opened *plugintest.Opened
 	store  storage.Store
 }
 
+// newFixture opens a new store.
+func newFixture(tb testing.TB, o Opener) *fixture {
+	f := &fixture{TB: tb, opener: o, dir: tb.TempDir()}
+	f.reopen()
+	return f
+}
+
 // reopen closes the store, where it is open, and opens it.
 func (f *fixture) reopen() {
 	f.Helper()
 	f.close()
-	opened, err := f.opener.Open(f, f.dir)
+	opened, err := f.opener.Open(f.TB, f.dir)
 	if err != nil {
 		f.Fatalf("open: %v", err)
 	}
@@ -163,6 +167,15 @@ func (f *fixture) watcher() storage.Watcher {
 		f.Skip("the store is no Watcher")
 	}
 	return w
+}
+
+// ledger returns the store as one, or ends the check when it is none.
+func (f *fixture) ledger() storage.Ledger {
+	l, ok := f.store.(storage.Ledger)
+	if !ok {
+		f.Skip("the store is no Ledger")
+	}
+	return l
 }
 
 var canceled = func() context.Context {
