@@ -17,7 +17,7 @@ type batch struct {
 
 	// What the batch itself has stored and spent, and the seq of the envelope.
 	stored map[storage.ID]storage.Seq
-	spent  map[storage.Nullifier]payment
+	spent  map[tag]payment
 
 	keys   []key       // new recent keys of the index
 	moved  []int       // shards of the index moved into the tree
@@ -28,7 +28,8 @@ type batch struct {
 	search    *bbolt.Cursor // of tree
 }
 
-// payment is what a token was spent on.
+// payment is what a token was spent on. Of one that Spend recorded the sequence
+// number is 0, whether the envelope is in the log or not.
 type payment struct {
 	id  storage.ID
 	seq storage.Seq
@@ -43,7 +44,7 @@ func newBatch(x *index, n int, arena []byte) *batch {
 		outcomes: make([]storage.Outcome, n),
 		arena:    arena,
 		stored:   make(map[storage.ID]storage.Seq, n),
-		spent:    make(map[storage.Nullifier]payment, n),
+		spent:    make(map[tag]payment, n),
 		keys:     make([]key, 0, 2*n),
 	}
 }
@@ -70,13 +71,8 @@ func (b *batch) apply(tx *bbolt.Tx, records []storage.Record) (err error) {
 
 func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 	if r.Nullifier != nil {
-		switch p, spent, err := b.payment(*r.Nullifier); {
-		case err != nil:
-			return storage.Outcome{}, err
-		case spent && p.id == r.ID:
-			return storage.Outcome{Status: storage.Replayed, Seq: p.seq}, nil
-		case spent:
-			return storage.Outcome{Status: storage.Spent}, nil
+		if p, spent, err := b.payment(tokenTag(*r.Nullifier)); spent || err != nil {
+			return b.refuse(r, p, err)
 		}
 	}
 	seq, err := b.find(r)
@@ -96,24 +92,35 @@ func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 		return storage.Outcome{}, err
 	}
 	if r.Nullifier != nil {
-		b.spent[*r.Nullifier] = payment{r.ID, seq}
+		b.spent[tokenTag(*r.Nullifier)] = payment{r.ID, seq}
 		b.state.tokens++
 	}
 	return storage.Outcome{Status: status, Seq: seq}, nil
 }
 
+// refuse answers a record whose token was spent before.
+func (b *batch) refuse(r *storage.Record, p payment, err error) (storage.Outcome, error) {
+	if err == nil && p.id == r.ID && p.seq == 0 {
+		p.seq, err = b.find(r)
+	}
+	if err != nil || p.id != r.ID || p.seq == 0 {
+		return storage.Outcome{Status: storage.Spent}, err
+	}
+	return storage.Outcome{Status: storage.Replayed, Seq: p.seq}, nil
+}
+
 // payment returns what a token was spent on, if it was.
-func (b *batch) payment(n storage.Nullifier) (p payment, spent bool, err error) {
-	if p, spent := b.spent[n]; spent {
+func (b *batch) payment(t tag) (p payment, spent bool, err error) {
+	if p, spent := b.spent[t]; spent {
 		return p, true, nil
 	}
-	k := newKey(tokenKind, tokenTag(n), 0)
-	seqs := b.index.seqs(b.search, k.prefix(tagSize))
-	if len(seqs) == 0 {
+	k, id, spent := b.index.token(b.search, t)
+	if !spent {
 		return payment{}, false, nil
 	}
-	r, err := readRecord(b.log, seqs[0], nil)
-	return payment{r.id, seqs[0]}, true, err
+	p.seq = k.seq()
+	p.id, err = paidFor(b.log, k, id)
+	return p, true, err
 }
 
 // find returns the place of an envelope in the log, or 0.

@@ -16,7 +16,8 @@
 //
 //	meta    the application, the version of the format, the epoch, counters
 //	log     sequence number, number of the piece -> piece of an envelope
-//	index   a set of keys: kind, hash of what is looked up, sequence number
+//	index   a set of keys: kind, hash of what is looked up, sequence number; and
+//	        tokens that came without their envelope
 //
 // The log is written from left to right, which costs next to nothing. The
 // index would cost five times as much, since each key is in another place of
@@ -75,7 +76,10 @@ type Store struct {
 	index index
 }
 
-var _ storage.Store = (*Store)(nil)
+var (
+	_ storage.Store  = (*Store)(nil)
+	_ storage.Ledger = (*Store)(nil)
+)
 
 // Open opens the store at path, or makes one, and its directory, where there is
 // none. It changes nothing when it returns an error: not a file that is no
@@ -92,6 +96,9 @@ func Open(path string, opts Options) (*Store, error) {
 	if err := s.open(opts.LockTimeout); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again
+		}
+		if errors.Is(err, storage.ErrFull) {
+			return nil, fmt.Errorf("open %s: %w; make room on its disk, or give the relay a data_dir on a larger one", path, err)
 		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

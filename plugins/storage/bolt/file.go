@@ -23,7 +23,9 @@ const (
 	pageSize = 16 << 10
 
 	application = "cwtch-relay/storage/bolt"
-	version     = 1
+	// Format 2 has keys of tokens with values, see index. A file begins with
+	// format 1, which earlier releases read as well, until it gets such a key.
+	firstVersion, version = 1, 2
 )
 
 // Buckets, and the keys of the bucket meta.
@@ -91,7 +93,7 @@ func initialize(path string) error {
 		meta := tx.Bucket(metaBucket)
 		return errors.Join(
 			meta.Put(applicationKey, []byte(application)),
-			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)),
+			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, firstVersion)),
 			meta.Put(epochKey, epoch[:]),
 			meta.Put(stateKey, st.encode()),
 			meta.Put(mergedKey, st.merged.encode()),

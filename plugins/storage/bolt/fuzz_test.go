@@ -55,6 +55,9 @@ func useFile(t *testing.T, data []byte) {
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("log: %v", err)
 	}
+	if _, err := s.Spendings(t.Context(), storage.SpendingsRequest{}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("spendings: %v", err)
+	}
 	for _, e := range page.Entries {
 		if seq, err := s.Find(t.Context(), e.Signature); err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("find: %d, %v", seq, err)

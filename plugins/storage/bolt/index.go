@@ -12,13 +12,17 @@ import (
 )
 
 // The index finds sequence numbers by what is known of an envelope. It is a set
-// of keys of one size without values:
+// of keys of one size:
 //
 //	1 byte    kind: 0 envelope, 1 token
 //	16        tag: of an envelope, 8 bytes of a hash of the signature and 8 of
 //	          the id, so that one key serves both ways to look it up; of a
-//	          token, 16 bytes of a hash of the nullifier
+//	          token, its [storage.TokenID]
 //	8         sequence number
+//
+// Keys have no values, except for those of tokens that Spend recorded: these
+// have the sequence number 0 and as their value the id of the envelope, which
+// need not be in the log. Files with such keys have format 2.
 //
 // A tag is shorter than what it stands for. Whoever looks up an envelope
 // compares it with the log, so envelopes that share a tag do no harm. Tokens
@@ -67,10 +71,7 @@ func envelopeTag(signature []byte, id storage.ID) (t tag) {
 	return t
 }
 
-func tokenTag(n storage.Nullifier) tag {
-	h := sha256.Sum256(n[:])
-	return tag(h[:tagSize])
-}
+func tokenTag(n storage.Nullifier) tag { return tag(storage.NewTokenID(n)) }
 
 func newKey(kind byte, t tag, seq storage.Seq) (k key) {
 	k[0] = kind
@@ -84,8 +85,14 @@ func (k *key) prefix(n int) []byte { return k[:1+n] }
 
 func (k *key) seq() storage.Seq { return storage.Seq(binary.BigEndian.Uint64(k[1+tagSize:])) }
 
+// token returns the token of a key of that kind.
+func (k *key) token() storage.TokenID { return storage.TokenID(k[1 : 1+tagSize]) }
+
 // shardOf returns the shard of the keys with a prefix of two bytes or more.
 func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
+
+// shardStart is what the keys of a shard begin with, or come after.
+func shardStart(shard int) []byte { return []byte{byte(shard >> 7), byte(shard << 1)} }
 
 // seqs returns the sequence numbers of the keys with the prefix, in no order
 // and perhaps more than once.
@@ -100,6 +107,22 @@ func (x *index) seqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 		found = append(found, key.seq())
 	}
 	return found
+}
+
+// token returns the key of a token, if it is spent, and its value.
+func (x *index) token(tree *bbolt.Cursor, t tag) (k key, value []byte, spent bool) {
+	k = newKey(tokenKind, t, 0)
+	prefix := k.prefix(tagSize)
+	for _, r := range x.recent[shardOf(prefix)] {
+		if bytes.HasPrefix(r[:], prefix) {
+			return r, nil, true
+		}
+	}
+	found, value := tree.Seek(prefix)
+	if !bytes.HasPrefix(found, prefix) {
+		return k, nil, false
+	}
+	return key(found), value, true
 }
 
 // add takes in the keys of an entry of the log.

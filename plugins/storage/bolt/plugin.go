@@ -23,7 +23,7 @@ func newPlugin(opts Options) plugin.Plugin {
 			Name:    "path",
 			Type:    plugin.String,
 			Default: "messages.db",
-			Doc: "The file. A relative path is below the directory of the plugin. " +
+			Doc: "The file, below the directory of the plugin, which can use no other. " +
 				"It must be on a local file system and belong to the user that the relay runs as; one store has one file.",
 		}}},
 		Validate: func(cfg plugin.Config) error {
@@ -47,12 +47,10 @@ func configuredPath(cfg plugin.Config) (string, error) {
 	if err := cfg.Decode(&c); err != nil {
 		return "", err
 	}
-	switch {
-	case filepath.IsAbs(c.Path):
-		return filepath.Clean(c.Path), nil
-	case !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == ".":
+	if !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == "." {
 		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
-			"Write a relative path without \"..\", such as \"messages.db\", or an absolute one.", "path")
+			"Write a relative path without \"..\", such as \"messages.db\". To keep the file on another disk, "+
+				"set data_dir to a directory there, or mount the disk at the plugin's directory, \"storage\" in that of the server.", "path")
 	}
 	return filepath.Join(cfg.Dir, c.Path), nil
 }

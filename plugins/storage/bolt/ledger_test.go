@@ -1,0 +1,155 @@
+package bolt
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// format1 writes a file of format 1 that an earlier release has made, and
+// returns what is in it: 40 envelopes, of which some were paid for once, some
+// twice and some not at all.
+func format1(t *testing.T, path string) (records []storage.Record, ledger []storage.Spending) {
+	t.Helper()
+	file, err := os.Open("testdata/format1.db.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, data)
+	for i := range 40 {
+		signature, ciphertext := fmt.Appendf(nil, "signature %d", i), fmt.Appendf(nil, "ciphertext %d", i)
+		r := storage.Record{ID: storage.NewID(signature, ciphertext), Born: storage.Hour(i), Signature: signature, Ciphertext: ciphertext}
+		pay := func(token int) {
+			r.Nullifier = &storage.Nullifier{0: byte(token), 31: 1}
+			ledger = append(ledger, storage.Spending{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
+		}
+		if i%5 == 0 {
+			pay(100 + i)
+		}
+		if i%4 > 0 {
+			pay(i)
+		}
+		records = append(records, r)
+	}
+	slices.SortFunc(ledger, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	return records, ledger
+}
+
+func formatOf(t *testing.T, s *Store) (version uint32) {
+	t.Helper()
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		version = binary.BigEndian.Uint32(tx.Bucket(metaBucket).Get(versionKey))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+// TestFormat1 uses a file of an earlier release, with and without tokens that
+// only later ones can record.
+func TestFormat1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "messages.db")
+	records, ledger := format1(t, path)
+	s := reopen(t, path, Options{maxRecent: 16})
+	again := func(format uint32) {
+		t.Helper()
+		for i, r := range records {
+			want := storage.Outcome{Status: storage.Replayed, Seq: storage.Seq(i + 1)}
+			if r.Nullifier == nil {
+				want.Status = storage.Duplicate
+			}
+			if got, err := s.Append(t.Context(), records[i:i+1]); err != nil || got[0] != want {
+				t.Fatalf("envelope %d: %v, %v, want %v", i, got, err, want)
+			}
+		}
+		if got, err := s.Spendings(t.Context(), storage.SpendingsRequest{}); err != nil || !slices.Equal(got, ledger) {
+			t.Fatalf("%d spendings, %v, want %d, or others than expected", len(got), err, len(ledger))
+		}
+		if got := formatOf(t, s); got != format {
+			t.Fatalf("the file has format %d, want %d", got, format)
+		}
+	}
+	again(1)
+	if err := s.Spend(t.Context(), ledger); err != nil { // which is known
+		t.Fatal(err)
+	}
+	again(1)
+
+	early := randomRecords(1)[0]
+	spending := storage.Spending{Token: storage.NewTokenID(*early.Nullifier), ID: early.ID}
+	if err := s.Spend(t.Context(), []storage.Spending{spending}); err != nil {
+		t.Fatal(err)
+	}
+	ledger = append(ledger, spending)
+	slices.SortFunc(ledger, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	again(2)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, path, Options{})
+	again(2)
+}
+
+// TestSpendingsWhileMerging reads the ledger while keys move into the tree.
+func TestSpendingsWhileMerging(t *testing.T) {
+	s := openNew(t, Options{maxRecent: 64})
+	var known []storage.Spending
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for range 200 {
+			if _, err = s.Append(t.Context(), randomRecords(8)); err != nil {
+				break
+			}
+		}
+		done <- err
+	}()
+	for ended := false; !ended; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = true
+		default:
+		}
+		page, err := s.Spendings(t.Context(), storage.SpendingsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.IsSortedFunc(page, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) }) {
+			t.Fatal("the page is not in order")
+		}
+		if len(slices.Compact(slices.Clone(page))) != len(page) {
+			t.Fatal("a token is on the page twice")
+		}
+		if len(page) < min(len(known), storage.MaxSpendings) {
+			t.Fatalf("%d spendings after %d", len(page), len(known))
+		}
+		known = page
+	}
+	if len(known) != storage.MaxSpendings {
+		t.Errorf("a page of %d of 1600 spendings", len(known))
+	}
+}
