@@ -38,6 +38,22 @@ type Command struct {
 	// File, when not nil, is the open file that is executed, whatever Path
 	// names by then (Linux only). Start closes it.
 	File *os.File
+	// Launcher, when not nil, is executed in place of the plugin, and executes
+	// the plugin itself.
+	Launcher *Launcher
+}
+
+// Launcher is a program that prepares the process of a plugin before the first
+// instruction of the plugin, and has to execute it in that process. It gets the
+// plugin's environment and descriptors: 0 to 3 as every plugin has them, 4 if
+// there is an open file of the plugin, and the next for its own open file, if
+// there is one, which the plugin should not get. Its arguments are Args, "--",
+// and then the Path and the Args of the plugin.
+type Launcher struct {
+	Path string // absolute
+	Args []string
+	// File, when not nil, is the open file that is executed. Start closes it.
+	File *os.File
 }
 
 // StartConfig says how to start it.
@@ -68,9 +84,7 @@ type Process struct {
 // left of the process. A Process that it returns has to be ended with Stop or
 // Kill, also after it has exited by itself.
 func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
-	if cfg.File != nil {
-		defer cfg.File.Close()
-	}
+	defer cfg.closeFiles()
 	p := &Process{}
 	var logCtx context.Context
 	logCtx, p.endLog = context.WithCancel(context.Background())
@@ -112,10 +126,8 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		SyncStderr:       printed{p.log},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (gopluginrunner.Runner, error) {
 			p.dirs = append(p.dirs, dir)
-			cmd := exec.Command(cfg.Path, cfg.Args...)
-			cmd.Dir = "/"
-			cmd.Env = slices.Concat(cfg.Env, environment(cfg, certificate), spec.Env) // the last of a name counts
-			r, err := newRunner(ctx, cmd, cfg.Path, dir, cfg.File)
+			env := slices.Concat(cfg.Env, environment(cfg, certificate), spec.Env) // the last of a name counts
+			r, err := newRunner(ctx, cfg.Command, env, dir)
 			p.runner = r
 			return r, err
 		},
@@ -124,6 +136,15 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
+}
+
+func (c Command) closeFiles() {
+	if c.File != nil {
+		c.File.Close()
+	}
+	if c.Launcher != nil && c.Launcher.File != nil {
+		c.Launcher.File.Close()
+	}
 }
 
 // connect shakes hands. Neither Start nor Client of go-plugin take a context,

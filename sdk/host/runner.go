@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -39,10 +40,9 @@ type runner struct {
 	err     error // of the process, once exited
 }
 
-// newRunner prepares cmd, which has a path, arguments and environment. file,
-// if not nil, is what is executed in place of the path.
-func newRunner(abort context.Context, cmd *exec.Cmd, name, sockets string, file *os.File) (*runner, error) {
-	r := &runner{abort: abort, cmd: cmd, name: name, sockets: sockets, exited: make(chan struct{})}
+// newRunner prepares the process of c.
+func newRunner(abort context.Context, c Command, env []string, sockets string) (*runner, error) {
+	r := &runner{abort: abort, name: c.Path, sockets: sockets, exited: make(chan struct{})}
 	var pipes [3][2]*os.File
 	for i := range pipes {
 		from, to, err := os.Pipe()
@@ -55,16 +55,36 @@ func newRunner(abort context.Context, cmd *exec.Cmd, name, sockets string, file 
 		}
 		pipes[i] = [2]*os.File{from, to}
 	}
-	r.stdout, cmd.Stdout = pipes[0][0], pipes[0][1]
-	r.stderr, cmd.Stderr = pipes[1][0], pipes[1][1]
-	r.lifeline, cmd.ExtraFiles = pipes[2][1], []*os.File{pipes[2][0]}
+	r.stdout, r.stderr, r.lifeline = pipes[0][0], pipes[1][0], pipes[2][1]
 	r.child = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
-	cmd.Stdin = nil // go-plugin hands over that of the host
-	if file != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		cmd.Path = fmt.Sprintf("/proc/self/fd/%d", firstExtraFile+1)
+	r.cmd = &exec.Cmd{
+		Path:       c.Path,
+		Args:       slices.Concat([]string{c.Path}, c.Args),
+		Env:        env,
+		Dir:        "/",
+		Stdin:      nil, // /dev/null; go-plugin would hand over that of the host
+		Stdout:     pipes[0][1],
+		Stderr:     pipes[1][1],
+		ExtraFiles: []*os.File{pipes[2][0]},
+	}
+	if c.File != nil {
+		r.cmd.Path = inherit(r.cmd, c.File)
+	}
+	if l := c.Launcher; l != nil {
+		r.cmd.Path = l.Path
+		r.cmd.Args = slices.Concat([]string{l.Path}, l.Args, []string{"--"}, r.cmd.Args)
+		if l.File != nil {
+			r.cmd.Path = inherit(r.cmd, l.File)
+		}
 	}
 	return r, nil
+}
+
+// inherit gives the child one more open file, and the path by which it can
+// execute it.
+func inherit(cmd *exec.Cmd, file *os.File) string {
+	cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+	return fmt.Sprintf("/proc/self/fd/%d", firstExtraFile+len(cmd.ExtraFiles)-1)
 }
 
 // firstExtraFile is the number that the first of exec.Cmd.ExtraFiles has in the
