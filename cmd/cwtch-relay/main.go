@@ -22,9 +22,11 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
 func main() {
+	sandbox.Main()
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 

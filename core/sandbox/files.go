@@ -1,0 +1,128 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+)
+
+// systemDirs hold programs and libraries, nobody's data.
+var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"}
+
+// systemFiles are what programs of any language read at their start, as
+// patterns. Certificates are here but not the keys beside them.
+var systemFiles = []string{
+	"/etc/ld.so.cache", "/etc/ld-musl-*.path", "/etc/localtime", "/etc/timezone", "/etc/locale.alias",
+	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
+	"/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/tls/openssl.cnf", "/etc/pki/ca-trust/extracted", "/etc/crypto-policies",
+	"/etc/python3*", "/etc/java-*-openjdk",
+}
+
+// networkFiles turn names into addresses.
+var networkFiles = []string{
+	"/etc/hosts", "/etc/resolv.conf", "/run/systemd/resolve/*resolv.conf", "/etc/nsswitch.conf",
+	"/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols",
+}
+
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
+
+// Rights of landlock(7). None may execute what the plugin itself has written.
+const (
+	readFile = landlock.AccessFSSet(ll.AccessFSReadFile)
+	readExec = readFile | ll.AccessFSExecute
+	readDir  = landlock.AccessFSSet(ll.AccessFSReadDir)
+	device   = readFile | ll.AccessFSWriteFile
+	own      = readFile | readDir | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
+		ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
+		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeSym
+)
+
+// versions of Landlock, by number: all that it can restrict in each.
+var versions = []landlock.Config{
+	{}, landlock.V1, landlock.V2, landlock.V3, landlock.V4, landlock.V5, landlock.V6,
+	landlock.V7, landlock.V8, landlock.V9, landlock.V10, landlock.V11,
+}
+
+// restrictFiles confines the process by what the version of Landlock offers.
+// It does not settle for less: what fails here is an error.
+func restrictFiles(p Policy, plugin string, version int) error {
+	handled := versions[version]
+	switch p.Network {
+	case Listen:
+		handled.HandledAccessNet &^= ll.AccessNetBindTCP
+	case Open:
+		handled.HandledAccessNet = 0
+	}
+	r := rules{handled: handled.HandledAccessFS}
+	r.required("the plugin's own file", readExec, plugin)
+	if p.Dir != "" {
+		r.required("the plugin's directory", own, p.Dir)
+	}
+	if dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR"); dir != "" {
+		access := own
+		if p.Unix {
+			access |= ll.AccessFSResolveUnix
+		}
+		r.required("the directory of its socket", access, dir)
+	}
+	for _, path := range p.Read {
+		r.required("what it was granted to read", readExec|readDir, path)
+	}
+	r.optional(readExec|readDir, systemDirs...)
+	r.optional(readFile|readDir, systemFiles...)
+	r.optional(device, devices...)
+	if p.Network != None {
+		r.optional(readFile, networkFiles...)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if err := handled.Restrict(r.list...); err != nil {
+		return fmt.Errorf("restrict files: %w", err)
+	}
+	return nil
+}
+
+// rules collects what a plugin may reach.
+type rules struct {
+	handled landlock.AccessFSSet // what this version knows
+	list    []landlock.Rule
+	err     error // the first
+}
+
+// ofFile are the rights that a rule about a file can have.
+const ofFile = device | readExec | ll.AccessFSTruncate | ll.AccessFSResolveUnix
+
+// required allows access to a path that has to exist.
+func (r *rules) required(what string, access landlock.AccessFSSet, path string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		if r.err == nil {
+			r.err = fmt.Errorf("find %s: %w", what, err)
+		}
+		return
+	}
+	if !info.IsDir() {
+		access &= ofFile
+	}
+	r.list = append(r.list, landlock.PathAccess(access&r.handled, path))
+}
+
+// optional allows access to those paths of the patterns that there are.
+func (r *rules) optional(access landlock.AccessFSSet, patterns ...string) {
+	for _, pattern := range patterns {
+		found, _ := filepath.Glob(pattern) // the patterns are well-formed
+		for _, path := range slices.DeleteFunc(found, dangling) {
+			r.required(path, access, path)
+		}
+	}
+}
+
+func dangling(path string) bool {
+	_, err := os.Stat(path)
+	return err != nil
+}

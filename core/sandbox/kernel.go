@@ -1,0 +1,49 @@
+package sandbox
+
+import (
+	"runtime"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+)
+
+// kernel is what the one at hand offers.
+type kernel struct {
+	landlock int  // the version, 0: none; at most the newest that the library knows
+	seccomp  bool // and its system calls are known here
+}
+
+func probe() kernel {
+	// Without Landlock in the kernel, or with it switched off at boot, or in a
+	// container that forbids it, there is an error.
+	version, err := ll.LandlockGetABIVersion()
+	if err != nil {
+		version = 0
+	}
+	known := runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
+	return kernel{
+		landlock: min(version, len(versions)-1),
+		seccomp:  known && seccomp.Supported(),
+	}
+}
+
+// Missing says what this kernel can not enforce of p, in sentences for the
+// operator; none means that all is enforced.
+func Missing(p Policy) []string { return p.missing(probe()) }
+
+func (p Policy) missing(k kernel) (out []string) {
+	add := func(when bool, what string) {
+		if when {
+			out = append(out, what)
+		}
+	}
+	connects := p.Unix || p.Network == Open || !k.seccomp
+	add(k.landlock == 0, "this kernel has no Landlock: the plugin can read and write all files of the relay's user, the keys of the servers among them (Linux 5.13 has it, unless the list lsm= of the boot parameters leaves it out)")
+	add(!k.seccomp, "this kernel has no seccomp filters: the plugin can start processes, send signals to the relay, change modes and owners of its files, and open sockets that Landlock does not know")
+	add(k.landlock > 0 && k.landlock < 3, "this kernel can not keep the plugin from emptying files that it may only read and that belong to the relay's user (Linux 6.2 can)")
+	add(k.landlock < 4 && (!k.seccomp && p.Network != Open || p.Network == Listen && p.Unix), "this kernel can not keep the plugin from opening TCP connections (Linux 6.7 can)")
+	add(k.landlock < 6 && p.Processes && k.seccomp, "this kernel can not keep the plugin from sending signals to other processes of the relay's user (Linux 6.12 can)")
+	add(k.landlock < 6 && connects, "this kernel can not keep the plugin from connecting to abstract unix sockets (Linux 6.12 can)")
+	add(k.landlock < 9 && connects, "this kernel can not keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (Landlock 9 can)")
+	return out
+}

@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Descriptors that the host gives, see host.Launcher.
+const pluginFile = 4
+
+// Main is the first line of main, and of TestMain, in programs that call Wrap.
+// When this process was started as the launcher of a plugin, it confines
+// itself and executes the plugin, and never returns. Else it does nothing.
+func Main() {
+	if len(os.Args) < 2 || os.Args[1] != mode {
+		return
+	}
+	// Seccomp filters and the death signal are the thread's that executes.
+	runtime.LockOSThread()
+	report(launch(os.Args[2:]))
+	os.Exit(1)
+}
+
+// report writes an error as plugins do, so that it becomes the reason why the
+// plugin did not start.
+func report(err error) {
+	line, _ := json.Marshal(map[string]string{"@level": "error", "@message": "sandbox: " + err.Error()})
+	os.Stderr.Write(append(line, '\n')) //nolint:errcheck // there is nobody else to tell
+}
+
+// launch does as args say: the policy, "--", and the plugin's name with its
+// arguments. It returns only when it fails.
+func launch(args []string) error {
+	if len(args) < 3 || args[1] != "--" {
+		return errors.New("not started by the relay")
+	}
+	var o order
+	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
+	argv := args[2:]
+	path, own := argv[0], pluginFile
+	if o.OpenFile {
+		path, own = fmt.Sprintf("/proc/self/fd/%d", pluginFile), pluginFile+1
+	}
+	unix.CloseOnExec(own)
+	if err := confine(o.Policy, path); err != nil {
+		return err
+	}
+	if err := unix.Exec(path, argv, os.Environ()); err != nil {
+		return fmt.Errorf("execute %s: %w", argv[0], err)
+	}
+	return nil
+}
+
+// confine restricts this thread for good. The order matters: what comes first
+// allows the next, and what comes later forbids the former.
+func confine(p Policy, plugin string) error {
+	k := probe()
+	if err := stayMortal(); err != nil {
+		return err
+	}
+	if err := dropPrivileges(); err != nil {
+		return err
+	}
+	if k.landlock > 0 {
+		if err := restrictFiles(p, plugin, k.landlock); err != nil {
+			return err
+		}
+	}
+	if err := limit(p); err != nil {
+		return err
+	}
+	if k.seccomp {
+		return filterCalls(p, k)
+	}
+	return nil
+}
+
+// stayMortal keeps the plugin dying with the relay: the signal that the host
+// asked for is the main thread's, which does not survive when another one
+// executes (prctl(2), PR_SET_PDEATHSIG).
+func stayMortal() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("ask to die with the relay: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package sandbox
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// limit sets the limits of the process, which no process can raise again.
+//
+// Of memory, RLIMIT_DATA counts what is mapped privately to be written. It does
+// not count files that a store maps, as RLIMIT_AS would, nor shared memory,
+// for which Memory is watched.
+//
+// A core dump holds what memory held. The limit is 1 byte because 0 would not
+// keep the kernel from piping the dump to a program, and 1 does
+// (fs/coredump.c); to a file, neither allows it.
+func limit(p Policy) error {
+	for _, l := range []struct {
+		name     string
+		resource int
+		value    uint64
+	}{
+		{"core dumps", unix.RLIMIT_CORE, 1},
+		{"open files", unix.RLIMIT_NOFILE, uint64(p.Files)},
+		{"memory", unix.RLIMIT_DATA, uint64(p.Memory)},
+	} {
+		var now unix.Rlimit
+		if err := unix.Prlimit(0, l.resource, nil, &now); err != nil {
+			return fmt.Errorf("read the limit of %s: %w", l.name, err)
+		}
+		value := min(l.value, now.Max)
+		if err := unix.Prlimit(0, l.resource, &unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
+			return fmt.Errorf("limit %s: %w", l.name, err)
+		}
+	}
+	return nil
+}
+
+// Memory is how much memory of its own a process has now, in bytes: anonymous
+// memory, resident or swapped out, and shared memory that is no file. The
+// pages of files that it maps are not counted, since the kernel can drop them. It is
+// 0 when the process has ended and has not been reaped.
+func Memory(pid int) (int64, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read memory of process: %w", err)
+	}
+	defer f.Close()
+	var sum int64
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		switch name {
+		case "RssAnon", "RssShmem", "VmSwap":
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read memory of process %d: %s is %q", pid, name, value)
+			}
+			sum += n << 10
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
+	}
+	return sum, nil
+}

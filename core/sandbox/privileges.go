@@ -1,0 +1,63 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Securebits of capabilities(7) that x/sys does not name: root is a user like
+// others, changing it gains nothing, and neither can be switched back.
+const (
+	secureNoRoot       = 1<<0 | 1<<1
+	secureNoFixup      = 1<<2 | 1<<3
+	secureNoKeepCaps   = 1 << 5
+	secureNoAmbient    = 1<<6 | 1<<7
+	secureNoPrivileges = secureNoRoot | secureNoFixup | secureNoKeepCaps | secureNoAmbient
+)
+
+// dropPrivileges gives up all capabilities of this thread, and all ways by
+// which execve could give it new ones.
+func dropPrivileges() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("give up new privileges: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	if os.Geteuid() == 0 {
+		if err := dropRoot(); err != nil {
+			return fmt.Errorf("drop the capabilities of root: %w (run the relay as a user other than root)", err)
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
+
+// dropRoot empties what execve would give to root: the bounding set, and the
+// rule that root has all of it.
+func dropRoot() error {
+	held := false
+	for c := uintptr(0); ; c++ {
+		on, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+		if err != nil {
+			break // there are no more
+		}
+		if on == 0 {
+			continue
+		}
+		held = true
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	if !held {
+		return nil // a root without any, as in some containers, may not set the bits and needs not
+	}
+	return unix.Prctl(unix.PR_SET_SECUREBITS, secureNoPrivileges, 0, 0, 0)
+}

@@ -1,0 +1,175 @@
+package sandbox
+
+import (
+	"slices"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+	"golang.org/x/sys/unix"
+)
+
+// rulesOf are the rules for the process pid, of which the first that matches
+// counts. Those that look at arguments come first: the kernel remembers which
+// calls pass whatever their arguments, and runs the filter for the others.
+func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
+	deny := slices.Clone(forbidden)
+	if !p.Unix && p.Network != Open {
+		deny = append(deny, "connect")
+	}
+	if !p.Processes {
+		deny = append(deny, "fork", "vfork", "tkill")
+	}
+	if root {
+		deny = slices.Concat(deny, byFile, []string{"utimensat"})
+	}
+	if k.landlock < 3 {
+		deny = append(deny, "truncate")
+	}
+	return []seccomp.SyscallGroup{
+		denyIf(sockets(p.Network)),
+		denyIf(processes(p.Processes, uint64(pid))),
+		denyIf(others(uint64(pid))),
+		denyIf(ioctls(p.Network)),
+		{Action: noSuchCall, Names: absent},
+		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
+	}
+}
+
+func denyIf(calls []seccomp.NameWithConditions) seccomp.SyscallGroup {
+	return seccomp.SyscallGroup{Action: seccomp.ActionErrno, NamesWithCondtions: calls}
+}
+
+// when matches a call of which all conditions hold.
+func when(call string, conditions ...seccomp.Condition) seccomp.NameWithConditions {
+	return seccomp.NameWithConditions{Name: call, Conditions: conditions}
+}
+
+// The conditions compare the 64 bits of a register. Where the kernel takes 32
+// of them, a plugin may put anything into the others: not and has then match too
+// often, which is harmless, and exactly looks at the 32 alone.
+
+func not(arg uint32, value uint64) seccomp.Condition {
+	return seccomp.Condition{Argument: arg, Operation: seccomp.NotEqual, Value: value}
+}
+
+func has(arg uint32, anyOf uint64) seccomp.Condition {
+	return seccomp.Condition{Argument: arg, Operation: seccomp.BitsSet, Value: anyOf}
+}
+
+func lacks(arg uint32, allOf uint64) seccomp.Condition {
+	return seccomp.Condition{Argument: arg, Operation: seccomp.BitsNotSet, Value: allOf}
+}
+
+// exactly: the lower half of the argument is value, in the bits of mask.
+func exactly(arg, value, mask uint32) []seccomp.Condition {
+	conditions := []seccomp.Condition{lacks(arg, uint64(mask&^value))}
+	for bit := uint32(1); bit != 0; bit <<= 1 {
+		if value&bit != 0 {
+			conditions = append(conditions, has(arg, uint64(bit)))
+		}
+	}
+	return conditions
+}
+
+const all32 = 1<<32 - 1
+
+// Bits of the second argument of socket(2) beside a stream.
+const noStream = ^uint64(unix.SOCK_STREAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)
+
+// sockets: which ones may be made, and no connection but by connect(2).
+// Datagrams between unix sockets need none, and would reach the journal and
+// other daemons.
+func sockets(n Network) []seccomp.NameWithConditions {
+	family := []seccomp.Condition{not(0, unix.AF_UNIX)}
+	if n != None {
+		family = append(family, not(0, unix.AF_INET), not(0, unix.AF_INET6))
+	}
+	if n == Open {
+		family = append(family, not(0, unix.AF_NETLINK)) // addresses of the host, to choose one
+	}
+	out := []seccomp.NameWithConditions{
+		when("socket", family...),
+		when("socketpair", not(0, unix.AF_UNIX)),
+		when("socketpair", has(1, noStream)),
+		when("socketpair", lacks(1, unix.SOCK_STREAM)),
+	}
+	if n == Open {
+		return out
+	}
+	return append(out,
+		when("socket", has(1, noStream)),
+		when("socket", lacks(1, unix.SOCK_STREAM)),
+		when("socket", not(2, 0), not(2, unix.IPPROTO_TCP)), // multipath TCP passes by Landlock
+		// These connect as they send.
+		when("sendto", has(3, unix.MSG_FASTOPEN)),
+		when("sendmsg", has(2, unix.MSG_FASTOPEN)),
+		when("sendmmsg", has(3, unix.MSG_FASTOPEN)),
+	)
+}
+
+// Flags of clone(2) that no child gets: namespaces of its own, and the relay as
+// its parent.
+const noClone = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_PARENT
+
+// processes: threads always, children and signals to them with a grant.
+// Without, a signal may go to the plugin itself, which is what abort(3) and the
+// scheduler of Go do. With, Landlock keeps signals inside.
+func processes(granted bool, self uint64) []seccomp.NameWithConditions {
+	out := []seccomp.NameWithConditions{when("clone", has(0, noClone))}
+	if granted {
+		return out
+	}
+	return append(out,
+		when("clone", lacks(0, unix.CLONE_THREAD)),
+		when("kill", not(0, self)),
+		when("tgkill", not(0, self)),
+		when("rt_sigqueueinfo", not(0, self)),
+		when("rt_tgsigqueueinfo", not(0, self)),
+	)
+}
+
+// others: what a process may do to others of the same user, and to its own end
+// with the relay.
+func others(self uint64) []seccomp.NameWithConditions {
+	out := []seccomp.NameWithConditions{
+		when("prlimit64", not(0, 0), not(0, self)),
+		when("setpriority", not(0, unix.PRIO_PROCESS)),
+		when("setpriority", not(1, 0)),
+		// by path; without one it is the time of an open file
+		when("utimensat", not(1, 0)),
+		when("prctl", append(exactly(0, unix.PR_SET_PDEATHSIG, all32), not(1, uint64(unix.SIGKILL)))...),
+	}
+	for _, call := range []string{"sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"} {
+		out = append(out, when(call, not(0, 0), not(0, self)))
+	}
+	// A file can send signals to whom it is made to belong to.
+	for _, command := range []uint32{unix.F_SETOWN, unix.F_SETOWN_EX, unix.F_SETSIG} {
+		out = append(out, when("fcntl", exactly(1, command, all32)...))
+	}
+	return out
+}
+
+// Numbers of ioctl(2), asm-generic/ioctls.h and asm-generic/sockios.h.
+const (
+	fioSetOwn   = 0x8901
+	sioSetGroup = 0x8902
+	ttyInput    = 0x5412 // TIOCSTI
+	ttyLinux    = 0x541C
+)
+
+// ioctls: none that types into a terminal, or sends signals by a socket. Those of
+// sockets, 0x89.., also tell the addresses of the host, with a unix socket as
+// well.
+func ioctls(n Network) []seccomp.NameWithConditions {
+	out := []seccomp.NameWithConditions{
+		when("ioctl", exactly(1, ttyInput, all32)...),
+		when("ioctl", exactly(1, ttyLinux, all32)...),
+	}
+	if n != Open {
+		return append(out, when("ioctl", exactly(1, 0x8900, all32&^0xFF)...))
+	}
+	return append(out,
+		when("ioctl", exactly(1, fioSetOwn, all32)...),
+		when("ioctl", exactly(1, sioSetGroup, all32)...),
+	)
+}

@@ -1,0 +1,162 @@
+// Package sandbox confines the process of a plugin before its first
+// instruction, whatever language it is written in. It is for the supervisor of
+// plugins and for whatever else starts one.
+//
+// [Wrap] changes a command so that the running binary is executed in place of
+// the plugin, as its launcher. [Main], the first line of main, recognises that,
+// restricts its own process by what the kernel offers, and executes the plugin
+// in it. Everything that a process can do to itself lasts over execve(2), so
+// nothing of it needs privileges, and nothing of it can be undone.
+//
+// # What a plugin can do inside
+//
+// Read and write in its own directory and in that of its socket. Read and
+// execute its own file, the system's programs and libraries (/usr, /lib, /bin
+// and the like), what the operator grants, and the few files of /etc that
+// dynamic linking, time zones, locales and TLS need. Make threads. Open unix
+// sockets to listen at. All else needs a grant of the [Policy] or is not
+// possible.
+//
+// # By what
+//
+//   - no_new_privs, and no capabilities: nothing that it executes gains rights;
+//   - Landlock: files, and what newer kernels add (TCP, signals, unix sockets);
+//   - seccomp: sockets, processes, and all calls by which a process of the same
+//     user could reach the relay or change files that Landlock does not
+//     look at: modes, owners, limits and priorities of others, watches;
+//   - limits of memory, open files and core dumps.
+//
+// # What remains
+//
+// The processor's time; the disk, as far as the plugin's directory and that of its
+// socket may fill it; existence, size and times of files whose names it
+// guesses; the name of the host; whatever it can tell by how it answers.
+// docs/adr/0006-sandbox.md has the reasons. What the kernel at hand can not
+// enforce is told by [Missing].
+package sandbox
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+)
+
+// Network is what a plugin may do with the network.
+type Network int
+
+const (
+	None   Network = iota // nothing
+	Listen                // accept TCP connections, and open none
+	Open                  // open connections to anywhere
+)
+
+// Limits of a policy that does not say.
+const (
+	DefaultMemory = 512 << 20
+	DefaultFiles  = 1024
+)
+
+// Policy is what a plugin may do. The zero value is for a plugin without a
+// directory, that is only asked to describe itself.
+type Policy struct {
+	// Dir is the plugin's own directory, absolute; it has to exist when the
+	// plugin starts. Empty: it has none.
+	Dir string
+	// Read are files and directories, absolute, that it may read and execute
+	// besides: the home of its interpreter, a certificate.
+	Read    []string
+	Network Network
+	// Unix allows to connect to unix sockets, for a plugin that calls its host.
+	// Which ones can be narrowed by newer kernels only, see Missing.
+	Unix bool
+	// Processes allows child processes. They are confined like the plugin and
+	// can not leave its process group.
+	Processes bool
+	// Memory bounds what the process and each of its children may map to write
+	// to, in bytes. That is more than it uses: the stacks of threads and the
+	// reserve of an allocator count. 0 is DefaultMemory.
+	Memory int64
+	Files  int // open at a time; 0 is DefaultFiles
+}
+
+// mode is the argument by which a binary becomes the launcher.
+const mode = "plugin-sandbox"
+
+// maxOrder bounds the policy as an argument, in bytes. The kernel takes 128 KiB.
+const maxOrder = 64 << 10
+
+// order is what the launcher is told.
+type order struct {
+	Policy
+	OpenFile bool // the plugin is the open file pluginFile, not a path
+}
+
+// Wrap returns the command, confined by p. The running program has to call Main
+// first. After an error the files of cmd are still the caller's.
+func Wrap(cmd host.Command, p Policy) (host.Command, error) {
+	p.Memory = cmp.Or(p.Memory, DefaultMemory)
+	p.Files = cmp.Or(p.Files, DefaultFiles)
+	if err := p.check(); err != nil {
+		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
+	}
+	text, err := json.Marshal(order{Policy: p, OpenFile: cmd.File != nil})
+	if err != nil {
+		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
+	}
+	if len(text) > maxOrder {
+		return host.Command{}, fmt.Errorf("confine plugin: the paths of its policy take more than %d bytes", maxOrder)
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return host.Command{}, fmt.Errorf("confine plugin: find own binary: %w", err)
+	}
+	self, err := os.Open("/proc/self/exe") // also when an upgrade has put another in its place
+	if err != nil {
+		return host.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
+	}
+	cmd.Launcher = &host.Launcher{Path: path, Args: []string{mode, string(text)}, File: self}
+	return cmd, nil
+}
+
+func (p Policy) check() error {
+	if p.Memory < 0 || p.Files < 0 {
+		return fmt.Errorf("negative limit: %d bytes of memory, %d files", p.Memory, p.Files)
+	}
+	if p.Network < None || p.Network > Open {
+		return fmt.Errorf("unknown network policy %d", p.Network)
+	}
+	for _, path := range p.Read {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("the path %q is not absolute", path)
+		}
+	}
+	if p.Dir == "" {
+		return nil
+	}
+	if !filepath.IsAbs(p.Dir) {
+		return fmt.Errorf("the directory %q is not absolute", p.Dir)
+	}
+	return apart(p.Dir)
+}
+
+// apart refuses a directory of data among the programs of the system, which
+// every plugin may read: the keys beside it would not be safe there.
+func apart(dir string) error {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	for _, system := range systemDirs {
+		if real, err := filepath.EvalSymlinks(system); err == nil {
+			system = real
+		}
+		if strings.HasPrefix(dir+"/", system+"/") {
+			return fmt.Errorf("the directory %s is below %s, where every plugin may read: move data_dir to elsewhere, such as /var/lib", dir, system)
+		}
+	}
+	return nil
+}
