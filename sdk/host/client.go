@@ -3,8 +3,10 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
+	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
@@ -20,15 +22,28 @@ type ContractError = rpc.ContractError
 // Client speaks to one incarnation of a plugin. Its methods may be called at
 // the same time from several goroutines.
 type Client struct {
-	plugin  pb.PluginClient
-	storage pb.StorageClient
-	watches atomic.Bool
+	conn   grpc.ClientConnInterface
+	broker *goplugin.GRPCBroker // nil where go-plugin is not around the connection
+
+	plugin   pb.PluginClient
+	storage  pb.StorageClient
+	stats    pb.StatsClient
+	peersync pb.PeerSyncClient
+
+	relay        relay // what a peer-sync plugin calls
+	capabilities atomic.Pointer[[]plugin.Capability]
 }
 
 // NewClient makes a client of a connection, which stays the caller's. The
 // connection should have been dialled with [DialOptions].
-func NewClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{plugin: pb.NewPluginClient(conn), storage: pb.NewStorageClient(conn)}
+func NewClient(conn grpc.ClientConnInterface) *Client { return newClient(conn, nil) }
+
+func newClient(conn grpc.ClientConnInterface, broker *goplugin.GRPCBroker) *Client {
+	return &Client{
+		conn: conn, broker: broker,
+		plugin: pb.NewPluginClient(conn), storage: pb.NewStorageClient(conn), stats: pb.NewStatsClient(conn),
+		peersync: pb.NewPeerSyncClient(conn),
+	}
 }
 
 // DialOptions bound what a plugin can make the relay hold: messages of 16 MiB
@@ -63,7 +78,7 @@ func atMost(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
 func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(maxAnswer))
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.Error(err))
+		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.Error(err))
 	}
 	return description(resp)
 }
@@ -73,26 +88,35 @@ func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 func (c *Client) Validate(ctx context.Context, config []byte) error {
 	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(maxAnswer))
 	if err != nil {
-		return fmt.Errorf("validate: %w", rpc.Error(err))
+		return fmt.Errorf("validate: %w", rpc.StorageErrors.Error(err))
 	}
 	return diagnostics(resp.GetDiagnostics())
 }
 
 // Configure hands over the encoded configuration and the plugin's directory.
-// Faults that the operator can mend come back as [plugin.Diagnostics]. It is
-// called once, before Storage.
+// Faults that the operator can mend come back as [plugin.Diagnostics].
+//
+// It is called before anything of the kind, and may be called again with another
+// configuration: calls of the kind that are under way are waited for, new ones
+// fail as unavailable, and what Storage, Stats or PeerSync returned goes on with
+// the new configuration. The same one again changes nothing. When a later
+// Configure fails, the plugin is as it was or asks by its Health for a new process.
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(maxAnswer))
+	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir, Host: c.relay.announce(c.broker)}, atMost(maxAnswer))
 	if err != nil {
-		return fmt.Errorf("configure: %w", rpc.Error(err))
+		return fmt.Errorf("configure: %w", rpc.StorageErrors.Error(err))
 	}
 	if err := diagnostics(resp.GetDiagnostics()); err != nil {
 		return err
 	}
-	for _, capability := range resp.GetCapabilities() {
-		if capability == pb.Capability_CAPABILITY_STORAGE_WATCH {
-			c.watches.Store(true)
-		}
+	c.capabilities.Store(new(capabilities(resp.GetCapabilities())))
+	return nil
+}
+
+// Capabilities are those of the plugin as it is configured, ascending.
+func (c *Client) Capabilities() []plugin.Capability {
+	if p := c.capabilities.Load(); p != nil {
+		return slices.Clone(*p)
 	}
 	return nil
 }
@@ -116,7 +140,7 @@ const (
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(maxShortAnswer))
 	if err != nil {
-		return Health{}, fmt.Errorf("health: %w", rpc.Error(err))
+		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.Error(err))
 	}
 	h := Health{State: HealthState(resp.GetStatus()), Reason: rpc.Clean(resp.GetReason(), maxReason)}
 	if h.State < Ready || h.State > Failed {
@@ -129,7 +153,7 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 // way, until ctx ends.
 func (c *Client) Drain(ctx context.Context) error {
 	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(maxShortAnswer)); err != nil {
-		return fmt.Errorf("drain: %w", rpc.Error(err))
+		return fmt.Errorf("drain: %w", rpc.StorageErrors.Error(err))
 	}
 	return nil
 }
@@ -137,18 +161,25 @@ func (c *Client) Drain(ctx context.Context) error {
 // Shutdown closes the implementation.
 func (c *Client) Shutdown(ctx context.Context) error {
 	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(maxShortAnswer)); err != nil {
-		return fmt.Errorf("shut down: %w", rpc.Error(err))
+		return fmt.Errorf("shut down: %w", rpc.StorageErrors.Error(err))
 	}
 	return nil
 }
 
 // Storage is the store of a configured storage plugin. It is a
-// [storage.Watcher] when the plugin is one. Closing it drains the plugin and
-// shuts it down.
+// [storage.Watcher] and a [storage.Ledger] when the plugin is one. Closing it
+// drains the plugin and shuts it down.
 func (c *Client) Storage() storage.Store {
-	s := &store{client: c}
-	if c.watches.Load() {
-		return &watchedStore{s}
+	offered := c.Capabilities()
+	return newStore(c, slices.Contains(offered, plugin.Watch), slices.Contains(offered, plugin.Ledger))
+}
+
+// close drains the plugin and shuts it down.
+func (c *Client) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := c.Drain(ctx); err != nil {
+		return err
 	}
-	return s
+	return c.Shutdown(ctx)
 }

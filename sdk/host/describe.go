@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
@@ -14,6 +15,7 @@ const (
 	maxDiagnostics = 100
 	maxStep        = 256 // bytes
 	maxPath        = 2 * (plugin.MaxSchemaDepth + 1)
+	maxProtocols   = 256 // more than a description may have
 )
 
 // description reads and checks what a plugin says it is.
@@ -24,13 +26,40 @@ func description(resp *pb.DescribeResponse) (plugin.Description, error) {
 		return plugin.Description{}, err
 	}
 	d := plugin.Description{
-		Kind: plugin.Kind(resp.GetKind()), Name: resp.GetName(),
-		Version: resp.GetVersion(), Doc: resp.GetDoc(), Schema: schema,
+		Kind: plugin.Kind(resp.GetKind()), Name: resp.GetName(), Version: resp.GetVersion(), Doc: resp.GetDoc(),
+		Protocols: protocols(resp.GetProtocols()), Network: resp.GetNetwork(),
+		Capabilities: capabilities(resp.GetCapabilities()), Schema: schema,
 	}
 	if err := d.Validate(); err != nil {
 		return plugin.Description{}, &ContractError{What: err.Error()}
 	}
 	return d, nil
+}
+
+// protocols reads the versions of the framing; none stands for the first. Those
+// beyond the limit are enough for the description to be refused.
+func protocols(in []uint32) []int {
+	if len(in) == 0 {
+		return []int{1}
+	}
+	var out []int
+	for _, v := range in[:min(len(in), maxProtocols)] {
+		out = append(out, int(v))
+	}
+	return out
+}
+
+// capabilities reads those that this host knows, ascending and each once. Later
+// plugins may have others.
+func capabilities(in []pb.Capability) []plugin.Capability {
+	var out []plugin.Capability
+	for number, name := range rpc.Capabilities {
+		if slices.Contains(in, number) {
+			out = append(out, plugin.Capability(name))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // schema copies a schema, after a look at how much of it there is: a message

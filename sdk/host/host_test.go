@@ -82,7 +82,7 @@ func TestDescribe(t *testing.T) {
 	}})
 	got, err := c.Describe(t.Context())
 	want := plugin.Description{
-		Kind: plugin.KindStorage, Name: "x", Version: "1", Doc: "A store.",
+		Kind: plugin.KindStorage, Name: "x", Version: "1", Doc: "A store.", Protocols: []int{1},
 		Schema: plugin.Schema{
 			Attributes: []plugin.Attribute{{Name: "n", Type: plugin.Int, Default: "3", Min: new(int64(1)), Max: new(int64(9))}},
 			Blocks:     []plugin.Block{{Name: "b", Labelled: true, Schema: plugin.Schema{Attributes: []plugin.Attribute{{Name: "s", Type: plugin.String, OneOf: []string{"a"}, Required: true}}}}},
@@ -200,7 +200,7 @@ func TestDeadlines(t *testing.T) {
 func TestOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		_, err := call(t.Context(), "append", callTimeout, func(ctx context.Context) (int, error) {
+		_, err := call(t.Context(), storageCalls, "append", callTimeout, func(ctx context.Context) (int, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		})

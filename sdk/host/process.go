@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	gopluginrunner "github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
@@ -113,7 +115,7 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 	defer cancel()
 	p.library = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake,
-		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {}},
+		VersionedPlugins: framings,
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		StartTimeout:     2 * timeout, // ctx is first
 		TLSConfig:        tlsConfig,
@@ -132,7 +134,7 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 			return r, err
 		},
 	})
-	if err := p.connect(); err != nil {
+	if err := p.connect(tlsConfig); err != nil {
 		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
@@ -149,23 +151,54 @@ func (c Command) closeFiles() {
 
 // connect shakes hands. Neither Start nor Client of go-plugin take a context,
 // but both give up when the process ends, and that is how they are stopped.
-func (p *Process) connect() error {
+func (p *Process) connect(identity *tls.Config) error {
 	if _, err := p.library.Start(); err != nil {
 		return err
 	}
-	protocol, err := p.library.Client()
+	client, err := dispense(p.library)
 	if err != nil {
 		return err
-	}
-	connection, ok := protocol.(*goplugin.GRPCClient)
-	if !ok {
-		return &ContractError{What: "does not speak gRPC"}
 	}
 	if !p.runner.disarm() {
 		return errors.New("too late") // killed by now; the cause is that of the context
 	}
-	p.client = NewClient(connection.Conn)
+	client.relay.identity = identity
+	p.client = client
 	return nil
+}
+
+// framings are the versions of the framing that this host speaks, of which
+// go-plugin takes the highest that the plugin speaks as well.
+var framings = map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: wire{}}}
+
+// wire is how go-plugin makes a client out of its connection.
+type wire struct {
+	goplugin.NetRPCUnsupportedPlugin
+}
+
+func (wire) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the plugin's side is in sdk/plugin")
+}
+
+func (wire) GRPCClient(_ context.Context, broker *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return newClient(conn, broker), nil
+}
+
+// dispense connects to a plugin that has shaken hands.
+func dispense(library *goplugin.Client) (*Client, error) {
+	connection, err := library.Client()
+	if err != nil {
+		return nil, err
+	}
+	dispensed, err := connection.Dispense(rpc.PluginName)
+	if err != nil {
+		return nil, err
+	}
+	client, ok := dispensed.(*Client)
+	if !ok {
+		return nil, &ContractError{What: "does not speak gRPC"}
+	}
+	return client, nil
 }
 
 // environment is what every plugin sees. The path is for interpreters of
@@ -203,6 +236,9 @@ func (p *Process) Client() *Client { return p.client }
 
 // PID is the number of the process.
 func (p *Process) PID() int { return p.runner.cmd.Process.Pid }
+
+// Protocol is the version of the framing that host and plugin agreed on.
+func (p *Process) Protocol() int { return p.library.NegotiatedVersion() }
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.runner.exited }
@@ -243,6 +279,9 @@ func (p *Process) Kill() {
 			}
 		}
 		p.endLog()
+		if p.client != nil {
+			p.client.relay.stop()
+		}
 		if p.library != nil {
 			p.library.Kill() // of goroutines; the process is gone
 		}

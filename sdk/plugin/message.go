@@ -7,7 +7,26 @@ import (
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 )
 
-// schemaMessage puts a schema on the wire; sdk/host reads it.
+// descriptionMessage puts a description on the wire; sdk/host reads it.
+func descriptionMessage(d Description) *pb.DescribeResponse {
+	out := &pb.DescribeResponse{
+		Kind: string(d.Kind), Name: d.Name, Version: d.Version, Doc: d.Doc, Network: d.Network,
+		Capabilities: capabilityNumbers(d.Capabilities), Schema: schemaMessage(d.Schema),
+	}
+	for _, v := range d.Protocols {
+		out.Protocols = append(out.Protocols, uint32(v))
+	}
+	return out
+}
+
+func capabilityNumbers(capabilities []Capability) (out []pb.Capability) {
+	for _, c := range capabilities {
+		out = append(out, rpc.Capability(string(c)))
+	}
+	return out
+}
+
+// schemaMessage puts a schema on the wire.
 func schemaMessage(s Schema) *pb.Schema {
 	out := &pb.Schema{}
 	for _, a := range s.Attributes {
@@ -29,7 +48,7 @@ func schemaMessage(s Schema) *pb.Schema {
 func splitDiagnostics(err error) ([]*pb.Diagnostic, error) {
 	var diags Diagnostics
 	if !errors.As(err, &diags) {
-		return nil, rpc.Status(err)
+		return nil, rpc.StorageErrors.Status(err)
 	}
 	if len(diags) == 0 { // an error all the same
 		diags = Diagnostics{{Summary: err.Error()}}

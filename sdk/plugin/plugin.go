@@ -1,6 +1,7 @@
 // Package plugin is for authors of plugins of cwtch-relay: it turns an
-// implementation of a kind, such as a [storage.Store], into a process that a
-// relay starts, configures and watches.
+// implementation of a kind, a [storage.Store], a [stats.Exporter] or a
+// [peersync.Replicator], into a process that a relay starts, configures and
+// watches.
 //
 // A whole plugin is its implementation and this main:
 //
@@ -26,11 +27,15 @@
 // The relay starts the binary with an almost empty environment, nothing on
 // standard input and its own process group; the two shake hands and speak gRPC
 // over a unix socket with mutual TLS. The relay asks for the description,
-// hands over the configuration once, and from then on calls the implementation
+// hands over the configuration, and from then on calls the implementation
 // and asks every few seconds whether the plugin is well. When the relay wants
 // it to end, it lets no new call begin, waits for those under way, and closes
 // the implementation. It may as well be killed at any moment, as may the
 // machine; what an implementation promised to keep it has to have kept by then.
+//
+// When the operator changes the configuration, the implementation is closed in
+// the same way and another one opened in its place, by the same constructor. There
+// is never more than one at a time.
 //
 // The process ends when the relay does, however that came about: it holds the
 // read end of a pipe whose other end only the relay has. Signals meant for the
@@ -40,33 +45,41 @@
 //
 // Standard output belongs to the handshake, so print nothing; log through
 // [Config.Logger]. Keep all files below [Config.Dir]. Log no identifiers,
-// ciphertexts or tokens: the relay passes lines on as they are.
+// ciphertexts or tokens: the relay passes lines on as they are. The relay confines
+// the process to that, where the kernel lets it.
+//
+// # Health
+//
+// A plugin whose process answers is taken to be well, and one in which a call
+// panicked is started anew. An implementation that knows more, such as a disk that
+// is nearly full, says so as a [Healther].
 //
 // # By hand
 //
 // Started with the single argument "describe", the binary prints its
-// description and schema as JSON and ends.
+// description and schema as JSON and ends. With "debug" it waits for a relay to
+// attach to it, as under a debugger, and prints the line to set for that relay.
 package plugin
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Kind is what a plugin is for.
-type Kind string
-
-// KindStorage plugins implement [storage.Store].
-const KindStorage Kind = "storage"
-
-// Plugin is what an author provides. Exactly one of the implementations is
-// set, and makes the plugin one of its kind.
+// Plugin is what an author provides. Exactly one of the constructors Storage,
+// Stats and PeerSync is set, and makes the plugin one of its kind.
+//
+// A constructor is called with a configuration that keeps the schema, and again
+// with another one when what it returned has been closed. A fault that the
+// operator can mend in the configuration is returned as [Diagnostics]; every other
+// error is shown as it is, so it should name the file and say what to do. The
+// context ends when the relay no longer waits for the answer.
 type Plugin struct {
 	// Name is how a configuration names the plugin: a letter, then letters,
 	// digits and underscores, all lower case.
@@ -77,57 +90,31 @@ type Plugin struct {
 	Doc string
 	// Schema describes the configuration.
 	Schema Schema
+	// Network says in a sentence why the plugin must open network connections,
+	// for the operator who has to grant it. Empty: it needs none, and gets none.
+	Network string
+	// Capabilities are what the implementation offers beyond the obligatory calls
+	// of its kind, in whatever configuration. What is listed here has to be
+	// implemented, and what is not is not used.
+	Capabilities []Capability
 
-	// Storage opens the store. It is called once in the life of a process, with
-	// a configuration that keeps the schema. A fault that the operator can mend
-	// in the configuration is returned as [Diagnostics]; every other error is
-	// shown as it is, so it should name the file and say what to do. ctx ends
-	// when the relay no longer waits for the answer.
-	Storage func(ctx context.Context, cfg Config) (storage.Store, error)
+	Storage  func(ctx context.Context, cfg Config) (storage.Store, error)
+	Stats    func(ctx context.Context, cfg Config) (stats.Exporter, error)
+	PeerSync func(ctx context.Context, cfg Config, host peersync.Host) (peersync.Replicator, error)
 
 	// Validate, where set, looks for faults that the schema can not express,
 	// and touches nothing. It may be called at any time, also instead of
-	// Storage.
+	// a constructor.
 	Validate func(cfg Config) error
 }
 
-// Description is what a plugin says about itself.
-type Description struct {
-	Kind    Kind   `json:"kind"`
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Doc     string `json:"doc,omitempty"`
-	Schema  Schema `json:"schema"`
-}
-
-// Describe gives the description of the plugin.
-func (p Plugin) Describe() Description {
-	d := Description{Name: p.Name, Version: p.Version, Doc: p.Doc, Schema: p.Schema}
-	if p.Storage != nil {
-		d.Kind = KindStorage
-	}
-	return d
-}
-
-// Validate reports whether the description keeps its rules: names and versions
-// that can be printed, and a valid schema.
-func (d Description) Validate() error {
-	if d.Kind != KindStorage {
-		return fmt.Errorf("plugin: %.40q is not a kind of plugin", string(d.Kind))
-	}
-	if err := checkName(d.Name); err != nil {
-		return fmt.Errorf("plugin: name: %w", err)
-	}
-	if d.Version == "" || len(d.Version) > maxVersionLength {
-		return fmt.Errorf("plugin %s: version is empty or longer than %d bytes", d.Name, maxVersionLength)
-	}
-	if err := errors.Join(checkText(d.Version), checkText(d.Doc)); err != nil {
-		return fmt.Errorf("plugin %s: %w", d.Name, err)
-	}
-	if err := d.Schema.Validate(); err != nil {
-		return fmt.Errorf("plugin %s: %w", d.Name, err)
-	}
-	return nil
+// Healther is implemented by a [storage.Store], [stats.Exporter] or
+// [peersync.Replicator] that can tell how well it is.
+type Healther interface {
+	// Health returns why the operator should look after the plugin although it
+	// serves, in a sentence, or nothing when all is well. It is called every few
+	// seconds, also while other calls are under way, and answers within a second.
+	Health(ctx context.Context) (degraded string)
 }
 
 // Config is what a plugin is configured with.

@@ -103,7 +103,8 @@ type wire struct {
 	server *server
 }
 
-func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
+func (w *wire) GRPCServer(broker *goplugin.GRPCBroker, g *grpc.Server) error {
+	w.server.relay = overBroker(broker)
 	w.server.register(g)
 	return nil
 }

@@ -1,9 +1,11 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -23,41 +26,74 @@ import (
 type server struct {
 	pb.UnimplementedPluginServer
 
-	plugin Plugin
-	log    *slog.Logger
+	plugin      Plugin
+	description Description
+	log         *slog.Logger
+	relay       relay // the way back to the relay, for peer-sync plugins; nil: none
 
-	// waiting ends calls that only wait, when the plugin is drained.
-	waiting    context.Context
-	endWaiting context.CancelFunc
+	gate *gate
+	// turn holds an element while the implementation is being opened or closed.
+	turn chan struct{}
 
-	closing sync.Mutex // held while the store closes
-
-	mu         sync.Mutex
-	configured bool          // Configure has begun; there is no second one
-	store      storage.Store // nil before Configure and after Shutdown
-	draining   bool
-	calls      int           // under way, of the kind's services
-	idle       chan struct{} // closed when draining and calls is 0
-	failure    string        // the plugin can not go on, and why
+	mu       sync.Mutex
+	impl     io.Closer            // nil before Configure and after Shutdown
+	opened   *pb.ConfigureRequest // what impl was opened with
+	draining bool                 // for good
+	failure  string               // the plugin can not go on, and why
 }
 
 func newServer(p Plugin, log *slog.Logger) *server {
-	s := &server{plugin: p, log: log, idle: make(chan struct{})}
-	s.waiting, s.endWaiting = context.WithCancel(context.Background())
-	return s
+	return &server{plugin: p, description: p.Describe(), log: log, gate: newGate(errNotConfigured), turn: make(chan struct{}, 1)}
 }
+
+// Why calls of the kind are refused.
+var (
+	errNotConfigured = fmt.Errorf("%w: not configured", rpc.ErrUnavailable)
+	errConfiguring   = fmt.Errorf("%w: being configured anew", rpc.ErrUnavailable)
+	errDraining      = fmt.Errorf("%w: draining", rpc.ErrUnavailable)
+)
 
 // register puts all services of the plugin on g.
 func (s *server) register(g grpc.ServiceRegistrar) {
 	pb.RegisterPluginServer(g, s)
-	pb.RegisterStorageServer(g, &rpc.StorageServer{Acquire: s.acquire})
+	switch s.description.Kind {
+	case KindStorage:
+		pb.RegisterStorageServer(g, &rpc.StorageServer{Acquire: acquire[storage.Store](s)})
+	case KindStats:
+		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquire[stats.Exporter](s)))
+	case KindPeerSync:
+		s.registerPeerSync(g)
+	}
+}
+
+// open opens the implementation.
+func (s *server) open(ctx context.Context, cfg Config, req *pb.ConfigureRequest) (io.Closer, error) {
+	switch s.description.Kind {
+	case KindStorage:
+		return s.plugin.Storage(ctx, cfg)
+	case KindStats:
+		return s.plugin.Stats(ctx, cfg)
+	case KindPeerSync:
+		return s.openPeerSync(ctx, cfg, req)
+	}
+	return nil, fmt.Errorf("%.40q is not a kind of plugin", string(s.description.Kind))
+}
+
+// acquire lets calls to the implementation, which is an I, begin.
+func acquire[I any](s *server) rpc.Acquire[I] {
+	return func() (rpc.Lease[I], error) {
+		ending, err := s.gate.enter()
+		if err != nil {
+			return rpc.Lease[I]{}, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return rpc.Lease[I]{Implementation: s.impl.(I), Ending: ending, Release: s.gate.leave}, nil
+	}
 }
 
 func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
-	d := s.plugin.Describe()
-	return &pb.DescribeResponse{
-		Kind: string(d.Kind), Name: d.Name, Version: d.Version, Doc: d.Doc, Schema: schemaMessage(d.Schema),
-	}, nil
+	return descriptionMessage(s.description), nil
 }
 
 func (s *server) Validate(_ context.Context, req *pb.ValidateRequest) (*pb.ValidateResponse, error) {
@@ -67,44 +103,114 @@ func (s *server) Validate(_ context.Context, req *pb.ValidateRequest) (*pb.Valid
 }
 
 func (s *server) Configure(ctx context.Context, req *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
-	s.mu.Lock()
-	again := s.configured
-	s.configured = true
-	s.mu.Unlock()
-	if again {
-		return nil, status.Error(codes.InvalidArgument, "configured already")
-	}
-	store, err := s.open(ctx, req)
-	if err != nil {
+	resp := &pb.ConfigureResponse{Capabilities: capabilityNumbers(s.description.Capabilities)}
+	if err := s.configure(ctx, req); err != nil {
 		diags, err := splitDiagnostics(err)
 		return &pb.ConfigureResponse{Diagnostics: diags}, err
 	}
-	resp := &pb.ConfigureResponse{}
-	if _, ok := store.(storage.Watcher); ok {
-		resp.Capabilities = append(resp.Capabilities, pb.Capability_CAPABILITY_STORAGE_WATCH)
+	return resp, nil
+}
+
+// configure sees to it that there is an implementation with the configuration
+// of req.
+func (s *server) configure(ctx context.Context, req *pb.ConfigureRequest) error {
+	release, err := s.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if same, err := s.isConfigured(req); same || err != nil {
+		return err
+	}
+	if !filepath.IsAbs(req.GetDir()) {
+		return fmt.Errorf("the plugin's directory %.100q is not absolute", req.GetDir())
+	}
+	cfg, err := s.config(req.GetConfig(), req.GetDir())
+	if err != nil {
+		return err
+	}
+	before, err := s.close(ctx, errConfiguring)
+	if err == nil {
+		err = s.replace(ctx, cfg, req)
+	}
+	if err != nil && before {
+		s.fail("the plugin could not be configured anew: " + err.Error())
+	}
+	return err
+}
+
+// isConfigured reports whether the implementation is that of req already, or
+// why there can be none.
+func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining:
+		return false, errDraining
+	case s.failure != "":
+		return false, fmt.Errorf("%w: %s", rpc.ErrUnavailable, s.failure)
+	}
+	return s.impl != nil && bytes.Equal(req.GetConfig(), s.opened.GetConfig()) && req.GetDir() == s.opened.GetDir(), nil
+}
+
+// replace opens the implementation, of which there is none, and lets calls begin.
+func (s *server) replace(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
+	impl, err := s.open(ctx, cfg, req)
+	if err != nil {
+		return err
+	}
+	if impl == nil {
+		return errors.New("the plugin opened nothing")
+	}
+	if err := s.lacks(impl); err != nil {
+		return errors.Join(err, impl.Close())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
-		return nil, errors.Join(status.Error(codes.Unavailable, "draining"), store.Close())
+		return errors.Join(errDraining, impl.Close())
 	}
-	s.store = store
-	return resp, nil
+	s.impl, s.opened = impl, req
+	s.gate.open()
+	return nil
 }
 
-func (s *server) open(ctx context.Context, req *pb.ConfigureRequest) (storage.Store, error) {
-	if !filepath.IsAbs(req.GetDir()) {
-		return nil, fmt.Errorf("the plugin's directory %.100q is not absolute", req.GetDir())
+// lacks returns an error when impl has not all that the plugin declares.
+func (s *server) lacks(impl io.Closer) error {
+	for _, c := range s.description.Capabilities {
+		if !c.of(impl) {
+			return fmt.Errorf("the plugin declares the capability %s, and its %T does not have it", c, impl)
+		}
 	}
-	cfg, err := s.config(req.GetConfig(), req.GetDir())
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+// takeTurn waits until nobody else opens or closes the implementation.
+func (s *server) takeTurn(ctx context.Context) (release func(), err error) {
+	select {
+	case s.turn <- struct{}{}:
+		return func() { <-s.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	store, err := s.plugin.Storage(ctx, cfg)
-	if err == nil && store == nil {
-		err = errors.New("the plugin opened no store")
+}
+
+// close closes the implementation, and reports whether there was one, once no
+// call uses it any more. The caller has the turn.
+func (s *server) close(ctx context.Context, reason error) (was bool, err error) {
+	s.mu.Lock()
+	impl := s.impl
+	s.mu.Unlock()
+	if impl == nil {
+		return false, nil
 	}
-	return store, err
+	if err := s.gate.close(ctx, reason); err != nil {
+		return true, err
+	}
+	s.mu.Lock()
+	s.impl, s.opened = nil, nil
+	s.mu.Unlock()
+	return true, impl.Close()
 }
 
 // config makes the configuration for the author out of what came in.
@@ -120,113 +226,80 @@ func (s *server) config(data []byte, dir string) (Config, error) {
 	return cfg, err
 }
 
-func (s *server) Health(context.Context, *pb.HealthRequest) (*pb.HealthResponse, error) {
+func (s *server) Health(ctx context.Context, _ *pb.HealthRequest) (*pb.HealthResponse, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	failure, impl := s.failure, s.impl
+	s.mu.Unlock()
 	switch {
-	case s.failure != "":
-		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_FAILED, Reason: s.failure}, nil
-	case s.store == nil:
+	case failure != "":
+		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_FAILED, Reason: failure}, nil
+	case impl == nil:
 		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "not configured"}, nil
+	}
+	if degraded := s.degraded(ctx); degraded != "" {
+		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: degraded}, nil
 	}
 	return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY}, nil
 }
 
-func (s *server) Drain(ctx context.Context, _ *pb.DrainRequest) (*pb.DrainResponse, error) {
-	if err := s.drain(ctx); err != nil {
-		return nil, rpc.Status(err)
+// degraded asks the implementation how it is, unless it is about to be closed.
+func (s *server) degraded(ctx context.Context) string {
+	lease, err := acquire[any](s)()
+	if err != nil {
+		return ""
 	}
-	return &pb.DrainResponse{}, nil
+	defer lease.Release()
+	if h, ok := lease.Implementation.(Healther); ok {
+		return h.Health(ctx)
+	}
+	return ""
+}
+
+func (s *server) fail(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failure = reason
+}
+
+func (s *server) Drain(ctx context.Context, _ *pb.DrainRequest) (*pb.DrainResponse, error) {
+	return &pb.DrainResponse{}, rpc.StorageErrors.Status(s.drain(ctx))
 }
 
 func (s *server) Shutdown(ctx context.Context, _ *pb.ShutdownRequest) (*pb.ShutdownResponse, error) {
-	if err := s.shutdown(ctx); err != nil {
-		return nil, rpc.Status(err)
-	}
-	return &pb.ShutdownResponse{}, nil
+	return &pb.ShutdownResponse{}, rpc.StorageErrors.Status(s.shutdown(ctx))
 }
 
 func (s *server) drain(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.draining {
-		s.draining = true
-		s.endWaiting()
-		if s.calls == 0 {
-			close(s.idle)
-		}
-	}
+	s.draining = true
 	s.mu.Unlock()
-	select {
-	case <-s.idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.gate.close(ctx, errDraining)
 }
 
-// shutdown closes the store once no call uses it any more; when ctx ends
-// before that, the store stays open and the process ends as if it were killed.
+// shutdown closes the implementation once no call uses it any more; when ctx
+// ends before that, it stays open and the process ends as if it were killed.
 func (s *server) shutdown(ctx context.Context) error {
 	if err := s.drain(ctx); err != nil {
 		return err
 	}
-	s.closing.Lock() // who comes second waits for the first
-	defer s.closing.Unlock()
-	s.mu.Lock()
-	store := s.store
-	s.store = nil
-	s.mu.Unlock()
-	if store == nil {
-		return nil
+	release, err := s.takeTurn(ctx)
+	if err != nil {
+		return err
 	}
-	return store.Close()
-}
-
-var (
-	errNotConfigured = fmt.Errorf("%w: not configured", storage.ErrUnavailable)
-	errDraining      = fmt.Errorf("%w: draining", storage.ErrUnavailable)
-)
-
-// acquire lets a call to the store begin.
-func (s *server) acquire(ctx context.Context) (context.Context, storage.Store, func(), error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.draining:
-		return nil, nil, nil, errDraining
-	case s.store == nil:
-		return nil, nil, nil, errNotConfigured
-	}
-	s.calls++
-	return ctx, s.store, s.release, nil
-}
-
-func (s *server) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.calls--; s.calls == 0 && s.draining {
-		close(s.idle)
-	}
+	defer release()
+	_, err = s.close(ctx, errDraining)
+	return err
 }
 
 // intercept keeps a panic from taking the log of its cause with it. What the
-// panic left behind is unknown, so the plugin asks to be started anew. It also
-// ends a Watch when the plugin is drained.
+// panic left behind is unknown, so the plugin asks to be started anew.
 func (s *server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.log.Error("panic in a call", "call", info.FullMethod, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			s.mu.Lock()
-			s.failure = "panic in " + info.FullMethod
-			s.mu.Unlock()
+			s.fail("panic in " + info.FullMethod)
 			resp, err = nil, status.Error(codes.Internal, "panic in "+info.FullMethod+"; the log of the plugin says more")
 		}
 	}()
-	if info.FullMethod == pb.Storage_Watch_FullMethodName {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.waiting, cancel)()
-	}
 	return handle(ctx, req)
 }

@@ -14,8 +14,9 @@ import (
 )
 
 var memory = plugin.Plugin{
-	Name:    "memory",
-	Version: "1.0.0",
+	Name:         "memory",
+	Version:      "1.0.0",
+	Capabilities: []plugin.Capability{plugin.Watch, plugin.Ledger},
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
 		{Name: "void", Type: plugin.Bool, Default: "false"},

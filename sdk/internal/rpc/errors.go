@@ -4,49 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // maxErrorText bounds the text of an error that crosses the border, in bytes.
 const maxErrorText = 1 << 10
 
-// storageCodes pairs the errors of a store with the codes that stand for them;
-// storage.proto says why these.
-var storageCodes = []struct {
+// Vocabulary pairs the errors of a kind with the codes that stand for them on
+// the wire; the proto file of the kind says why these.
+type Vocabulary []meaning
+
+type meaning struct {
 	err  error
 	code codes.Code
-}{
+}
+
+// StorageErrors are those of storage.proto, and of the service that all kinds
+// have.
+var StorageErrors = Vocabulary{
 	{storage.ErrNotFound, codes.NotFound},
 	{storage.ErrTooLarge, codes.OutOfRange},
 	{storage.ErrFull, codes.FailedPrecondition},
 	{storage.ErrCorrupt, codes.DataLoss},
 	{storage.ErrUnavailable, codes.Unavailable},
+}
+
+// StatsErrors are those of stats.proto.
+var StatsErrors = Vocabulary{
+	{stats.ErrInvalid, codes.OutOfRange},
+	{stats.ErrUnavailable, codes.Unavailable},
+}
+
+var (
+	// ErrUnavailable says, in the words of no kind, that a plugin takes no calls now.
+	ErrUnavailable = errors.New("plugin unavailable")
+	// errUnannounced answers calls of a capability that the plugin does not have.
+	errUnannounced = errors.New("not offered by this plugin")
+)
+
+// common are the errors of all kinds, behind their own.
+var common = Vocabulary{
+	{ErrUnavailable, codes.Unavailable},
+	{errUnannounced, codes.Unimplemented},
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }
 
 // Status turns an error of an implementation into one for the wire.
-func Status(err error) error {
-	if err == nil || err == errNoWatch {
-		return err
+func (v Vocabulary) Status(err error) error {
+	if err == nil {
+		return nil
 	}
-	for _, c := range storageCodes {
-		if errors.Is(err, c.err) {
-			return status.Error(c.code, Clean(err.Error(), maxErrorText))
+	code := codes.Unknown
+	for _, m := range slices.Concat(v, common) {
+		if errors.Is(err, m.err) {
+			code = m.code
+			break
 		}
 	}
-	return status.Error(codes.Unknown, Clean(err.Error(), maxErrorText))
+	return status.Error(code, Clean(err.Error(), maxErrorText))
 }
 
 // Error turns an error of a call back into what the implementation returned.
 // Whether a deadline was the caller's own or the relay's is for the caller to
 // tell: both come out as the errors of package context.
-func Error(err error) error {
+func (v Vocabulary) Error(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -55,22 +84,19 @@ func Error(err error) error {
 		return err
 	}
 	text := Clean(s.Message(), maxErrorText)
-	for _, c := range storageCodes {
-		if s.Code() == c.code {
-			return &remoteError{text: text, kind: c.err}
-		}
-	}
 	switch s.Code() {
 	case codes.ResourceExhausted, codes.Unimplemented:
 		return &ContractError{What: text}
 	case codes.Unknown:
 		return errors.New(text)
 	}
+	for _, m := range slices.Concat(v, common) {
+		if s.Code() == m.code {
+			return &remoteError{text: text, kind: m.err}
+		}
+	}
 	return fmt.Errorf("%v: %s", s.Code(), text)
 }
-
-// errNoWatch answers a Watch that was never announced.
-var errNoWatch = status.Error(codes.Unimplemented, "the store has no Watch")
 
 // remoteError has the text of an error on the other side, and its identity.
 type remoteError struct {
@@ -91,7 +117,8 @@ func (e *remoteError) Error() string {
 func (e *remoteError) Unwrap() error { return e.kind }
 
 // ContractError reports an answer that no plugin may give. It is a
-// [storage.ErrCorrupt]: whoever answers so must not be used further.
+// [storage.ErrCorrupt], whatever the kind: whoever answers so must not be used
+// further.
 type ContractError struct{ What string }
 
 func (e *ContractError) Error() string { return "plugin broke its contract: " + e.What }

@@ -162,35 +162,35 @@ func TestErrorsCrossTheWire(t *testing.T) {
 		storage.ErrNotFound, storage.ErrTooLarge, storage.ErrFull, storage.ErrCorrupt, storage.ErrUnavailable,
 		context.Canceled, context.DeadlineExceeded,
 	} {
-		got := Error(Status(fmt.Errorf("write messages.db: %w", kind)))
+		got := StorageErrors.Error(StorageErrors.Status(fmt.Errorf("write messages.db: %w", kind)))
 		if !errors.Is(got, kind) || got.Error() != "write messages.db: "+kind.Error() {
 			t.Errorf("%v became %v", kind, got)
 		}
-		for _, other := range storageCodes {
+		for _, other := range StorageErrors {
 			if other.err != kind && errors.Is(got, other.err) {
 				t.Errorf("%v became %v as well", kind, other.err)
 			}
 		}
 	}
-	if Status(nil) != nil || Error(nil) != nil {
+	if StorageErrors.Status(nil) != nil || StorageErrors.Error(nil) != nil {
 		t.Error("nil became an error")
 	}
-	if got := Error(Status(errors.New("disk on fire"))); got.Error() != "disk on fire" {
+	if got := StorageErrors.Error(StorageErrors.Status(errors.New("disk on fire"))); got.Error() != "disk on fire" {
 		t.Errorf("got %v", got)
 	}
-	if got := Error(status.Error(codes.NotFound, "")); got.Error() != "not found" {
+	if got := StorageErrors.Error(status.Error(codes.NotFound, "")); got.Error() != "not found" {
 		t.Errorf("an empty text became %q", got)
 	}
-	if got := Error(status.Error(codes.DataLoss, "page 7")); got.Error() != "store is damaged: page 7" {
+	if got := StorageErrors.Error(status.Error(codes.DataLoss, "page 7")); got.Error() != "store is damaged: page 7" {
 		t.Errorf("got %q", got)
 	}
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unimplemented} {
 		var broken *ContractError
-		if got := Error(status.Error(code, "x")); !errors.As(got, &broken) {
+		if got := StorageErrors.Error(status.Error(code, "x")); !errors.As(got, &broken) {
 			t.Errorf("%v became %v", code, got)
 		}
 	}
-	long := Error(Status(errors.New(strings.Repeat("x\x1b\n", 10_000))))
+	long := StorageErrors.Error(StorageErrors.Status(errors.New(strings.Repeat("x\x1b\n", 10_000))))
 	if len(long.Error()) > maxErrorText || strings.ContainsAny(long.Error(), "\x1b\n") {
 		t.Errorf("a text of %d bytes", len(long.Error()))
 	}

@@ -52,8 +52,9 @@ const (
 type Capability int32
 
 const (
-	Capability_CAPABILITY_UNSPECIFIED   Capability = 0
-	Capability_CAPABILITY_STORAGE_WATCH Capability = 1 // Storage.Watch
+	Capability_CAPABILITY_UNSPECIFIED    Capability = 0
+	Capability_CAPABILITY_STORAGE_WATCH  Capability = 1 // Storage.Watch
+	Capability_CAPABILITY_STORAGE_LEDGER Capability = 2 // Storage.Spendings and Storage.Spend
 )
 
 // Enum value maps for Capability.
@@ -61,10 +62,12 @@ var (
 	Capability_name = map[int32]string{
 		0: "CAPABILITY_UNSPECIFIED",
 		1: "CAPABILITY_STORAGE_WATCH",
+		2: "CAPABILITY_STORAGE_LEDGER",
 	}
 	Capability_value = map[string]int32{
-		"CAPABILITY_UNSPECIFIED":   0,
-		"CAPABILITY_STORAGE_WATCH": 1,
+		"CAPABILITY_UNSPECIFIED":    0,
+		"CAPABILITY_STORAGE_WATCH":  1,
+		"CAPABILITY_STORAGE_LEDGER": 2,
 	}
 )
 
@@ -245,12 +248,21 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 }
 
 type DescribeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "storage"
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // a-z, then a-z, 0-9 and _; at most 64 bytes
-	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // printable, 1 to 128 bytes
-	Doc           string                 `protobuf:"bytes,4,opt,name=doc,proto3" json:"doc,omitempty"`         // a sentence
-	Schema        *Schema                `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Kind    string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "storage", "stats" or "peersync"
+	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // a-z, then a-z, 0-9 and _; at most 64 bytes
+	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // printable, 1 to 128 bytes
+	Doc     string                 `protobuf:"bytes,4,opt,name=doc,proto3" json:"doc,omitempty"`         // a sentence
+	Schema  *Schema                `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Why the plugin has to open network connections, a sentence for the operator,
+	// who has to grant it; empty: it needs none.
+	Network string `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
+	// What it implements beyond the obligatory calls of its kind, in whatever
+	// configuration. Each once; the relay ignores those that it does not know.
+	Capabilities []Capability `protobuf:"varint,7,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
+	// The versions of the framing that it speaks, the first field of the
+	// handshake's VERSIONS, ascending; none stands for 1.
+	Protocols     []uint32 `protobuf:"varint,8,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +328,27 @@ func (x *DescribeResponse) GetDoc() string {
 func (x *DescribeResponse) GetSchema() *Schema {
 	if x != nil {
 		return x.Schema
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *DescribeResponse) GetCapabilities() []Capability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetProtocols() []uint32 {
+	if x != nil {
+		return x.Protocols
 	}
 	return nil
 }
@@ -710,7 +743,10 @@ type ConfigureRequest struct {
 	// what is neither written nor has a default is nil.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	// The plugin's own directory, absolute. Relative paths are below it.
-	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	Dir string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	// For peersync: the id in go-plugin's broker at which the relay serves
+	// PeerSyncHost to this plugin; see peersync.proto.
+	Host          uint32 `protobuf:"varint,3,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -759,11 +795,18 @@ func (x *ConfigureRequest) GetDir() string {
 	return ""
 }
 
+func (x *ConfigureRequest) GetHost() uint32 {
+	if x != nil {
+		return x.Host
+	}
+	return 0
+}
+
 type ConfigureResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When there are any, the plugin is not configured.
 	Diagnostics []*Diagnostic `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
-	// What is implemented beyond the obligatory calls of the kind.
+	// What is implemented in this configuration; each is one of the description.
 	Capabilities  []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1050,13 +1093,16 @@ var File_cwtch_relay_plugin_v1_plugin_proto protoreflect.FileDescriptor
 const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\"cwtch/relay/plugin/v1/plugin.proto\x12\x15cwtch.relay.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x9d\x01\n" +
+	"\x0fDescribeRequest\"\x9c\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x10\n" +
 	"\x03doc\x18\x04 \x01(\tR\x03doc\x125\n" +
-	"\x06schema\x18\x05 \x01(\v2\x1d.cwtch.relay.plugin.v1.SchemaR\x06schema\"\x80\x01\n" +
+	"\x06schema\x18\x05 \x01(\v2\x1d.cwtch.relay.plugin.v1.SchemaR\x06schema\x12\x18\n" +
+	"\anetwork\x18\x06 \x01(\tR\anetwork\x12E\n" +
+	"\fcapabilities\x18\a \x03(\x0e2!.cwtch.relay.plugin.v1.CapabilityR\fcapabilities\x12\x1c\n" +
+	"\tprotocols\x18\b \x03(\rR\tprotocols\"\x80\x01\n" +
 	"\x06Schema\x12@\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2 .cwtch.relay.plugin.v1.AttributeR\n" +
@@ -1096,10 +1142,11 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x0fValidateRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\"W\n" +
 	"\x10ValidateResponse\x12C\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"<\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"P\n" +
 	"\x10ConfigureRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x10\n" +
-	"\x03dir\x18\x02 \x01(\tR\x03dir\"\x9f\x01\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\rR\x04host\"\x9f\x01\n" +
 	"\x11ConfigureResponse\x12C\n" +
 	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\x12E\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2!.cwtch.relay.plugin.v1.CapabilityR\fcapabilities\"\x0f\n" +
@@ -1115,11 +1162,12 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse*F\n" +
+	"\x10ShutdownResponse*e\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x1c\n" +
-	"\x18CAPABILITY_STORAGE_WATCH\x10\x012\xaa\x04\n" +
+	"\x18CAPABILITY_STORAGE_WATCH\x10\x01\x12\x1d\n" +
+	"\x19CAPABILITY_STORAGE_LEDGER\x10\x022\xaa\x04\n" +
 	"\x06Plugin\x12[\n" +
 	"\bDescribe\x12&.cwtch.relay.plugin.v1.DescribeRequest\x1a'.cwtch.relay.plugin.v1.DescribeResponse\x12[\n" +
 	"\bValidate\x12&.cwtch.relay.plugin.v1.ValidateRequest\x1a'.cwtch.relay.plugin.v1.ValidateResponse\x12^\n" +
@@ -1165,31 +1213,32 @@ var file_cwtch_relay_plugin_v1_plugin_proto_goTypes = []any{
 }
 var file_cwtch_relay_plugin_v1_plugin_proto_depIdxs = []int32{
 	5,  // 0: cwtch.relay.plugin.v1.DescribeResponse.schema:type_name -> cwtch.relay.plugin.v1.Schema
-	6,  // 1: cwtch.relay.plugin.v1.Schema.attributes:type_name -> cwtch.relay.plugin.v1.Attribute
-	7,  // 2: cwtch.relay.plugin.v1.Schema.blocks:type_name -> cwtch.relay.plugin.v1.Block
-	1,  // 3: cwtch.relay.plugin.v1.Attribute.type:type_name -> cwtch.relay.plugin.v1.Attribute.Type
-	5,  // 4: cwtch.relay.plugin.v1.Block.schema:type_name -> cwtch.relay.plugin.v1.Schema
-	8,  // 5: cwtch.relay.plugin.v1.ValidateResponse.diagnostics:type_name -> cwtch.relay.plugin.v1.Diagnostic
-	8,  // 6: cwtch.relay.plugin.v1.ConfigureResponse.diagnostics:type_name -> cwtch.relay.plugin.v1.Diagnostic
-	0,  // 7: cwtch.relay.plugin.v1.ConfigureResponse.capabilities:type_name -> cwtch.relay.plugin.v1.Capability
-	2,  // 8: cwtch.relay.plugin.v1.HealthResponse.status:type_name -> cwtch.relay.plugin.v1.HealthResponse.Status
-	3,  // 9: cwtch.relay.plugin.v1.Plugin.Describe:input_type -> cwtch.relay.plugin.v1.DescribeRequest
-	9,  // 10: cwtch.relay.plugin.v1.Plugin.Validate:input_type -> cwtch.relay.plugin.v1.ValidateRequest
-	11, // 11: cwtch.relay.plugin.v1.Plugin.Configure:input_type -> cwtch.relay.plugin.v1.ConfigureRequest
-	13, // 12: cwtch.relay.plugin.v1.Plugin.Health:input_type -> cwtch.relay.plugin.v1.HealthRequest
-	15, // 13: cwtch.relay.plugin.v1.Plugin.Drain:input_type -> cwtch.relay.plugin.v1.DrainRequest
-	17, // 14: cwtch.relay.plugin.v1.Plugin.Shutdown:input_type -> cwtch.relay.plugin.v1.ShutdownRequest
-	4,  // 15: cwtch.relay.plugin.v1.Plugin.Describe:output_type -> cwtch.relay.plugin.v1.DescribeResponse
-	10, // 16: cwtch.relay.plugin.v1.Plugin.Validate:output_type -> cwtch.relay.plugin.v1.ValidateResponse
-	12, // 17: cwtch.relay.plugin.v1.Plugin.Configure:output_type -> cwtch.relay.plugin.v1.ConfigureResponse
-	14, // 18: cwtch.relay.plugin.v1.Plugin.Health:output_type -> cwtch.relay.plugin.v1.HealthResponse
-	16, // 19: cwtch.relay.plugin.v1.Plugin.Drain:output_type -> cwtch.relay.plugin.v1.DrainResponse
-	18, // 20: cwtch.relay.plugin.v1.Plugin.Shutdown:output_type -> cwtch.relay.plugin.v1.ShutdownResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	0,  // 1: cwtch.relay.plugin.v1.DescribeResponse.capabilities:type_name -> cwtch.relay.plugin.v1.Capability
+	6,  // 2: cwtch.relay.plugin.v1.Schema.attributes:type_name -> cwtch.relay.plugin.v1.Attribute
+	7,  // 3: cwtch.relay.plugin.v1.Schema.blocks:type_name -> cwtch.relay.plugin.v1.Block
+	1,  // 4: cwtch.relay.plugin.v1.Attribute.type:type_name -> cwtch.relay.plugin.v1.Attribute.Type
+	5,  // 5: cwtch.relay.plugin.v1.Block.schema:type_name -> cwtch.relay.plugin.v1.Schema
+	8,  // 6: cwtch.relay.plugin.v1.ValidateResponse.diagnostics:type_name -> cwtch.relay.plugin.v1.Diagnostic
+	8,  // 7: cwtch.relay.plugin.v1.ConfigureResponse.diagnostics:type_name -> cwtch.relay.plugin.v1.Diagnostic
+	0,  // 8: cwtch.relay.plugin.v1.ConfigureResponse.capabilities:type_name -> cwtch.relay.plugin.v1.Capability
+	2,  // 9: cwtch.relay.plugin.v1.HealthResponse.status:type_name -> cwtch.relay.plugin.v1.HealthResponse.Status
+	3,  // 10: cwtch.relay.plugin.v1.Plugin.Describe:input_type -> cwtch.relay.plugin.v1.DescribeRequest
+	9,  // 11: cwtch.relay.plugin.v1.Plugin.Validate:input_type -> cwtch.relay.plugin.v1.ValidateRequest
+	11, // 12: cwtch.relay.plugin.v1.Plugin.Configure:input_type -> cwtch.relay.plugin.v1.ConfigureRequest
+	13, // 13: cwtch.relay.plugin.v1.Plugin.Health:input_type -> cwtch.relay.plugin.v1.HealthRequest
+	15, // 14: cwtch.relay.plugin.v1.Plugin.Drain:input_type -> cwtch.relay.plugin.v1.DrainRequest
+	17, // 15: cwtch.relay.plugin.v1.Plugin.Shutdown:input_type -> cwtch.relay.plugin.v1.ShutdownRequest
+	4,  // 16: cwtch.relay.plugin.v1.Plugin.Describe:output_type -> cwtch.relay.plugin.v1.DescribeResponse
+	10, // 17: cwtch.relay.plugin.v1.Plugin.Validate:output_type -> cwtch.relay.plugin.v1.ValidateResponse
+	12, // 18: cwtch.relay.plugin.v1.Plugin.Configure:output_type -> cwtch.relay.plugin.v1.ConfigureResponse
+	14, // 19: cwtch.relay.plugin.v1.Plugin.Health:output_type -> cwtch.relay.plugin.v1.HealthResponse
+	16, // 20: cwtch.relay.plugin.v1.Plugin.Drain:output_type -> cwtch.relay.plugin.v1.DrainResponse
+	18, // 21: cwtch.relay.plugin.v1.Plugin.Shutdown:output_type -> cwtch.relay.plugin.v1.ShutdownResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_plugin_proto_init() }

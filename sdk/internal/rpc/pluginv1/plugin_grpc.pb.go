@@ -67,8 +67,18 @@ type PluginClient interface {
 	// Validate looks for faults in a configuration beyond what the schema says.
 	// It touches nothing. It may come at any time, and without a Configure after it.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
-	// Configure comes once, before any call of the services of the kind. A fault
-	// that the operator can mend in the configuration is a diagnostic; other
+	// Configure comes before any call of the services of the kind, and again
+	// whenever the operator changed the configuration.
+	//
+	// The same bytes and directory as before change nothing and succeed. Others
+	// replace the implementation: what is wrong with them by the schema or by
+	// Validate is reported first, and leaves everything as it was. Then no new call
+	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
+	// that only wait are ended, the implementation is closed and the new one opened.
+	// When that fails the plugin has none any more and says FAILED from then on; the
+	// relay starts a new process.
+	//
+	// A fault that the operator can mend in the configuration is a diagnostic; other
 	// failures are a status as storage.proto lists them, with a text that an
 	// operator understands.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
@@ -164,8 +174,18 @@ type PluginServer interface {
 	// Validate looks for faults in a configuration beyond what the schema says.
 	// It touches nothing. It may come at any time, and without a Configure after it.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
-	// Configure comes once, before any call of the services of the kind. A fault
-	// that the operator can mend in the configuration is a diagnostic; other
+	// Configure comes before any call of the services of the kind, and again
+	// whenever the operator changed the configuration.
+	//
+	// The same bytes and directory as before change nothing and succeed. Others
+	// replace the implementation: what is wrong with them by the schema or by
+	// Validate is reported first, and leaves everything as it was. Then no new call
+	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
+	// that only wait are ended, the implementation is closed and the new one opened.
+	// When that fails the plugin has none any more and says FAILED from then on; the
+	// relay starts a new process.
+	//
+	// A fault that the operator can mend in the configuration is a diagnostic; other
 	// failures are a status as storage.proto lists them, with a text that an
 	// operator understands.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)

@@ -1,0 +1,141 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Kind is what a plugin is for.
+type Kind string
+
+const (
+	KindStorage  Kind = "storage"  // implements [storage.Store]
+	KindStats    Kind = "stats"    // implements [stats.Exporter]
+	KindPeerSync Kind = "peersync" // implements [peersync.Replicator]
+)
+
+// Kinds are all kinds there are.
+func Kinds() []Kind { return []Kind{KindStorage, KindStats, KindPeerSync} }
+
+// Capability is something that not every plugin of a kind can do. Its name
+// begins with that of the kind.
+type Capability string
+
+const (
+	Watch  Capability = "storage.watch"  // implements [storage.Watcher]
+	Ledger Capability = "storage.ledger" // implements [storage.Ledger]
+)
+
+// Capabilities are all capabilities there are.
+func Capabilities() []Capability { return []Capability{Watch, Ledger} }
+
+// Kind is the kind that the capability belongs to.
+func (c Capability) Kind() Kind {
+	kind, _, _ := strings.Cut(string(c), ".")
+	return Kind(kind)
+}
+
+// of reports whether an implementation has the capability.
+func (c Capability) of(impl io.Closer) (ok bool) {
+	switch c {
+	case Watch:
+		_, ok = impl.(storage.Watcher)
+	case Ledger:
+		_, ok = impl.(storage.Ledger)
+	}
+	return ok
+}
+
+// Description is what a plugin says about itself.
+type Description struct {
+	Kind         Kind         `json:"kind"`
+	Name         string       `json:"name"`
+	Version      string       `json:"version"`
+	Doc          string       `json:"doc,omitempty"`
+	Protocols    []int        `json:"protocols"`         // versions of the framing, ascending; none stands for 1
+	Network      string       `json:"network,omitempty"` // as of Plugin
+	Capabilities []Capability `json:"capabilities,omitempty"`
+	Schema       Schema       `json:"schema"`
+}
+
+// maxProtocols bounds how many versions of the framing a plugin speaks, and
+// maxProtocol their numbers.
+const (
+	maxProtocols = 16
+	maxProtocol  = 1 << 16
+)
+
+// Describe gives the description of the plugin. Its kind is empty unless
+// exactly one constructor is set.
+func (p Plugin) Describe() Description {
+	d := Description{
+		Name: p.Name, Version: p.Version, Doc: p.Doc, Network: p.Network, Schema: p.Schema,
+		Protocols: []int{int(rpc.Handshake.ProtocolVersion)}, Capabilities: slices.Clone(p.Capabilities),
+	}
+	switch storage, stats, peersync := p.Storage != nil, p.Stats != nil, p.PeerSync != nil; {
+	case storage && !stats && !peersync:
+		d.Kind = KindStorage
+	case stats && !storage && !peersync:
+		d.Kind = KindStats
+	case peersync && !storage && !stats:
+		d.Kind = KindPeerSync
+	}
+	return d
+}
+
+// Validate reports whether the description keeps its rules: names and texts
+// that can be printed, capabilities of its kind, and a valid schema.
+func (d Description) Validate() error {
+	if d.Kind == "" {
+		return errors.New("plugin: exactly one of Storage, Stats and PeerSync has to be set")
+	}
+	if !slices.Contains(Kinds(), d.Kind) {
+		return fmt.Errorf("plugin: %.40q is not a kind of plugin", string(d.Kind))
+	}
+	if err := checkName(d.Name); err != nil {
+		return fmt.Errorf("plugin: name: %w", err)
+	}
+	if d.Version == "" || len(d.Version) > maxVersionLength {
+		return fmt.Errorf("plugin %s: version is empty or longer than %d bytes", d.Name, maxVersionLength)
+	}
+	for _, check := range []error{
+		checkText(d.Version), checkText(d.Doc), checkText(d.Network), d.checkProtocols(), d.checkCapabilities(), d.Schema.Validate(),
+	} {
+		if check != nil {
+			return fmt.Errorf("plugin %s: %w", d.Name, check)
+		}
+	}
+	return nil
+}
+
+func (d Description) checkProtocols() error {
+	if len(d.Protocols) > maxProtocols {
+		return fmt.Errorf("speaks %d protocols, limit %d", len(d.Protocols), maxProtocols)
+	}
+	for i, v := range d.Protocols {
+		if v < 1 || v > maxProtocol || i > 0 && v <= d.Protocols[i-1] {
+			return fmt.Errorf("protocols are not ascending numbers from 1 to %d", maxProtocol)
+		}
+	}
+	return nil
+}
+
+func (d Description) checkCapabilities() error {
+	for i, c := range d.Capabilities {
+		switch {
+		case !slices.Contains(Capabilities(), c):
+			return fmt.Errorf("%.80q is not a capability", string(c))
+		case c.Kind() != d.Kind:
+			return fmt.Errorf("%s is not a capability of a %s plugin", c, d.Kind)
+		case slices.Contains(d.Capabilities[:i], c):
+			return fmt.Errorf("the capability %s is there twice", c)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package stats
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Bounds on a snapshot. The relay stays far below them.
+const (
+	MaxMetrics = 512
+	MaxPoints  = 64      // of one metric
+	MaxLabels  = 16      // of one point
+	MaxBuckets = 64      // of one point
+	MaxName    = 128     // bytes of the name of a metric or a label
+	MaxValue   = 128     // bytes of the value of a label
+	MaxText    = 1 << 10 // bytes of a unit or a doc
+	MaxBytes   = 4 << 20 // of a snapshot, as Size counts them
+)
+
+// Size is about how much room the snapshot takes, in bytes: its texts, and 8 for
+// each number and each text. On the wire it is not more.
+func (s Snapshot) Size() int {
+	size := 0
+	for _, m := range s.Metrics {
+		size += len(m.Name) + len(m.Unit) + len(m.Doc) + 5*8
+		for _, p := range m.Points {
+			size += 5*8 + len(p.Buckets)*3*8
+			for _, l := range p.Labels {
+				size += len(l.Name) + len(l.Value) + 3*8
+			}
+		}
+	}
+	return size
+}
+
+// Validate returns an error that is [ErrInvalid] when the snapshot breaks a rule
+// or a bound of this package, and nil otherwise. Exporters call it first.
+func (s Snapshot) Validate() error {
+	if err := s.validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func (s Snapshot) validate() error {
+	switch {
+	case s.Epoch == Epoch{}:
+		return fmt.Errorf("no epoch")
+	case s.Seq == 0:
+		return fmt.Errorf("sequence number 0")
+	case len(s.Metrics) > MaxMetrics:
+		return fmt.Errorf("%d metrics, limit %d", len(s.Metrics), MaxMetrics)
+	}
+	seen := make(map[string]bool, len(s.Metrics))
+	for _, m := range s.Metrics {
+		if err := m.validate(); err != nil {
+			return fmt.Errorf("metric %.*q: %w", MaxName, m.Name, err)
+		}
+		if seen[m.Name] {
+			return fmt.Errorf("metric %q is there twice", m.Name)
+		}
+		seen[m.Name] = true
+	}
+	if size := s.Size(); size > MaxBytes {
+		return fmt.Errorf("%d bytes, limit %d", size, MaxBytes)
+	}
+	return nil
+}
+
+func (m Metric) validate() error {
+	switch {
+	case !isName(m.Name):
+		return fmt.Errorf("not a name: at most %d of a-z, 0-9 and _, a letter first", MaxName)
+	case !isText(m.Unit, MaxText) || !isText(m.Doc, MaxText):
+		return fmt.Errorf("unit or doc is longer than %d bytes, has control characters or is not UTF-8", MaxText)
+	case m.Kind < Counter || m.Kind > Histogram:
+		return fmt.Errorf("the unknown kind %d", m.Kind)
+	case len(m.Points) > MaxPoints:
+		return fmt.Errorf("%d points, limit %d", len(m.Points), MaxPoints)
+	}
+	for i, p := range m.Points {
+		if err := p.validate(m.Kind); err != nil {
+			return fmt.Errorf("point %d: %w", i, err)
+		}
+		if !slices.EqualFunc(p.Labels, m.Points[0].Labels, func(a, b Label) bool { return a.Name == b.Name }) {
+			return fmt.Errorf("point %d: other labels than point 0", i)
+		}
+	}
+	points := slices.SortedFunc(slices.Values(m.Points), comparePoints)
+	if len(slices.CompactFunc(points, func(a, b Point) bool { return comparePoints(a, b) == 0 })) < len(m.Points) {
+		return fmt.Errorf("two points have the same labels")
+	}
+	return nil
+}
+
+func comparePoints(a, b Point) int {
+	return slices.CompareFunc(a.Labels, b.Labels, func(a, b Label) int { return cmp.Compare(a.Value, b.Value) })
+}
+
+func (p Point) validate(kind Kind) error {
+	if len(p.Labels) > MaxLabels {
+		return fmt.Errorf("%d labels, limit %d", len(p.Labels), MaxLabels)
+	}
+	for i, l := range p.Labels {
+		switch {
+		case !isName(l.Name):
+			return fmt.Errorf("label %.*q: not a name", MaxName, l.Name)
+		case !isText(l.Value, MaxValue):
+			return fmt.Errorf("label %s: value is longer than %d bytes, has control characters or is not UTF-8", l.Name, MaxValue)
+		case i > 0 && l.Name <= p.Labels[i-1].Name:
+			return fmt.Errorf("label %s: out of order", l.Name)
+		}
+	}
+	if kind == Histogram {
+		return p.validateHistogram()
+	}
+	switch {
+	case !isFinite(p.Value) || kind == Counter && p.Value < 0:
+		return fmt.Errorf("a %v of %v", kind, p.Value)
+	case p.Count != 0 || p.Sum != 0 || len(p.Buckets) > 0:
+		return fmt.Errorf("a %v with the numbers of a histogram", kind)
+	}
+	return nil
+}
+
+func (p Point) validateHistogram() error {
+	n := len(p.Buckets)
+	switch {
+	case n == 0 || n > MaxBuckets:
+		return fmt.Errorf("%d buckets, limits 1 and %d", n, MaxBuckets)
+	case !math.IsInf(p.Buckets[n-1].UpTo, 1) || p.Buckets[n-1].Count != p.Count:
+		return fmt.Errorf("the last bucket is not that of all %d values", p.Count)
+	case p.Value != 0 || !isFinite(p.Sum):
+		return fmt.Errorf("a histogram with the value %v and the sum %v", p.Value, p.Sum)
+	}
+	for i, b := range p.Buckets {
+		if math.IsNaN(b.UpTo) || math.IsInf(b.UpTo, -1) {
+			return fmt.Errorf("a bucket up to %v", b.UpTo)
+		}
+		if i > 0 && (b.UpTo <= p.Buckets[i-1].UpTo || b.Count < p.Buckets[i-1].Count) {
+			return fmt.Errorf("bucket %d does not ascend", i)
+		}
+	}
+	return nil
+}
+
+func isFinite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+
+func isName(s string) bool {
+	if s == "" || len(s) > MaxName || s[0] < 'a' || s[0] > 'z' {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_'
+	})
+}
+
+// isText is true for at most limit bytes of UTF-8 without control characters.
+func isText(s string, limit int) bool {
+	return len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
+}
