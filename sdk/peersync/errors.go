@@ -11,11 +11,10 @@ var (
 	// ErrPeerUnknown: the peer is not up. PeerDown says so too, but may come
 	// later.
 	ErrPeerUnknown = errors.New("peer unknown")
-	// ErrTooLarge: a call exceeds the limits of this package, or something in it
-	// does not have the form that it must have. Nothing was done.
+	// ErrTooLarge: a call exceeds the limits of this package, also by one cursor
+	// too many, or something in it does not have the form that it must have.
+	// Nothing was done.
 	ErrTooLarge = errors.New("beyond the limits of peer sync")
-	// ErrFull: there is no room for another cursor.
-	ErrFull = errors.New("no room for the cursor")
 	// ErrUnavailable: the store of the relay, or the relay, can not be reached
 	// now. Another attempt at a later Tick may succeed.
 	ErrUnavailable = errors.New("replica unavailable")

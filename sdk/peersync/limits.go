@@ -106,10 +106,14 @@ func CheckCursor(name string, value []byte) error {
 	if err := between("bytes of a cursor's name", len(name), 1, MaxCursorName); err != nil {
 		return err
 	}
-	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789./_-") != "" {
+	if strings.IndexFunc(name, notInName) >= 0 {
 		return fmt.Errorf("cursor %q: a name has letters a-z, digits and \"./_-\" only: %w", name, ErrTooLarge)
 	}
 	return atMost("bytes of a cursor", len(value), MaxCursor)
+}
+
+func notInName(r rune) bool {
+	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789./_-", r)
 }
 
 // Check does the same for a report.

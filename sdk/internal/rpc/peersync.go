@@ -1,0 +1,169 @@
+package rpc
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// HandleRequest puts events on the wire. It aliases them.
+func HandleRequest(events []peersync.Event) *pb.HandleRequest {
+	out := make([]*pb.Event, len(events))
+	for i, e := range events {
+		out[i] = eventMessage(e)
+	}
+	return &pb.HandleRequest{Events: out}
+}
+
+func eventMessage(e peersync.Event) *pb.Event {
+	switch e := e.(type) {
+	case peersync.Start:
+		return &pb.Event{Event: &pb.Event_Start{Start: &pb.Start{
+			State: stateMessage(e.State), Hour: uint32(e.Hour), Seed: e.Seed[:],
+		}}}
+	case peersync.LogAdvanced:
+		return &pb.Event{Event: &pb.Event_LogAdvanced{LogAdvanced: stateMessage(e.State)}}
+	case peersync.Tick:
+		return &pb.Event{Event: &pb.Event_Tick{Tick: &pb.Tick{Now: int64(e.Now), Hour: uint32(e.Hour)}}}
+	case peersync.PeerUp:
+		return &pb.Event{Event: &pb.Event_PeerUp{PeerUp: &pb.PeerUp{
+			Peer: uint32(e.Peer), Initiator: e.Initiator, State: stateMessage(e.State),
+		}}}
+	case peersync.PeerDown:
+		return &pb.Event{Event: &pb.Event_PeerDown{PeerDown: &pb.PeerDown{Peer: uint32(e.Peer)}}}
+	case peersync.PeerMessage:
+		return &pb.Event{Event: &pb.Event_PeerMessage{PeerMessage: &pb.PeerMessage{Peer: uint32(e.Peer), Data: e.Data}}}
+	case peersync.Sent:
+		return &pb.Event{Event: &pb.Event_Sent{Sent: moved(e.Peer, e.Outcomes)}}
+	case peersync.Received:
+		return &pb.Event{Event: &pb.Event_Received{Received: moved(e.Peer, e.Outcomes)}}
+	}
+	return &pb.Event{} // ignored at the other end
+}
+
+func stateMessage(s peersync.State) *pb.ReplicaState {
+	return &pb.ReplicaState{
+		Epoch: s.Epoch[:], First: uint64(s.First), Last: uint64(s.Last), Count: s.Count, Floor: uint32(s.Floor),
+	}
+}
+
+func moved(peer peersync.Peer, outcomes []peersync.Outcome) *pb.Moved {
+	out := &pb.Moved{Peer: uint32(peer)}
+	for _, o := range outcomes {
+		out.Ids = append(out.Ids, o.ID[:]...)
+		out.Statuses = append(out.Statuses, pb.Moved_Status(o.Status))
+	}
+	return out
+}
+
+// Events reads what HandleRequest wrote, without the events of unknown types.
+// The messages in them alias the request.
+func Events(req *pb.HandleRequest) ([]peersync.Event, error) {
+	if n := len(req.GetEvents()); n > peersync.MaxEvents {
+		return nil, fmt.Errorf("%d events: %w", n, peersync.ErrTooLarge)
+	}
+	var events []peersync.Event
+	for i, in := range req.GetEvents() {
+		e, err := event(in)
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", i, err)
+		}
+		if e != nil {
+			events = append(events, e)
+		}
+	}
+	return events, peersync.CheckEvents(events)
+}
+
+func event(in *pb.Event) (e peersync.Event, err error) {
+	switch in := in.GetEvent().(type) {
+	case *pb.Event_Start:
+		start := peersync.Start{Hour: storage.Hour(in.Start.GetHour())}
+		if !exactly(start.Seed[:], in.Start.GetSeed()) {
+			return nil, fmt.Errorf("a seed of %d bytes", len(in.Start.GetSeed()))
+		}
+		start.State, err = state(in.Start.GetState())
+		return start, err
+	case *pb.Event_LogAdvanced:
+		s, err := state(in.LogAdvanced)
+		return peersync.LogAdvanced{State: s}, err
+	case *pb.Event_Tick:
+		return peersync.Tick{Now: time.Duration(in.Tick.GetNow()), Hour: storage.Hour(in.Tick.GetHour())}, nil
+	case *pb.Event_PeerUp:
+		up := peersync.PeerUp{Peer: peersync.Peer(in.PeerUp.GetPeer()), Initiator: in.PeerUp.GetInitiator()}
+		up.State, err = state(in.PeerUp.GetState())
+		return up, err
+	case *pb.Event_PeerDown:
+		return peersync.PeerDown{Peer: peersync.Peer(in.PeerDown.GetPeer())}, nil
+	case *pb.Event_PeerMessage:
+		return peersync.PeerMessage{Peer: peersync.Peer(in.PeerMessage.GetPeer()), Data: in.PeerMessage.GetData()}, nil
+	case *pb.Event_Sent:
+		outcomes, err := settled(in.Sent)
+		return peersync.Sent{Peer: peersync.Peer(in.Sent.GetPeer()), Outcomes: outcomes}, err
+	case *pb.Event_Received:
+		outcomes, err := settled(in.Received)
+		return peersync.Received{Peer: peersync.Peer(in.Received.GetPeer()), Outcomes: outcomes}, err
+	}
+	return nil, nil
+}
+
+func state(in *pb.ReplicaState) (peersync.State, error) {
+	s := peersync.State{
+		First: storage.Seq(in.GetFirst()), Last: storage.Seq(in.GetLast()),
+		Count: in.GetCount(), Floor: storage.Hour(in.GetFloor()),
+	}
+	switch {
+	case !exactly(s.Epoch[:], in.GetEpoch()):
+		return peersync.State{}, fmt.Errorf("an epoch of %d bytes", len(in.GetEpoch()))
+	case s.Last > maxSeq || s.First > s.Last:
+		return peersync.State{}, fmt.Errorf("a log from %d to %d", s.First, s.Last)
+	}
+	return s, nil
+}
+
+func settled(in *pb.Moved) ([]peersync.Outcome, error) {
+	ids, err := IDs(in.GetIds())
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) != len(in.GetStatuses()) {
+		return nil, fmt.Errorf("%d outcomes for %d ids", len(in.GetStatuses()), len(ids))
+	}
+	outcomes := make([]peersync.Outcome, len(ids))
+	for i, status := range in.GetStatuses() {
+		if status < pb.Moved_STATUS_PASSED || status > pb.Moved_STATUS_LOST {
+			return nil, fmt.Errorf("the unknown outcome %d", status)
+		}
+		outcomes[i] = peersync.Outcome{ID: ids[i], Status: peersync.Status(status)}
+	}
+	return outcomes, nil
+}
+
+// packIDs puts ids one after the other.
+func packIDs(ids []storage.ID) []byte {
+	out := make([]byte, 0, len(ids)*len(storage.ID{}))
+	for i := range ids {
+		out = append(out, ids[i][:]...)
+	}
+	return out
+}
+
+// IDs reads ids that lie one after the other, at most [peersync.MaxIDs].
+func IDs(data []byte) ([]storage.ID, error) {
+	const size = len(storage.ID{})
+	if len(data)%size != 0 {
+		return nil, fmt.Errorf("ids of %d bytes together", len(data))
+	}
+	if n := len(data) / size; n > peersync.MaxIDs {
+		return nil, fmt.Errorf("%d ids: %w", n, peersync.ErrTooLarge)
+	}
+	ids := make([]storage.ID, 0, len(data)/size)
+	for id := range slices.Chunk(data, size) {
+		ids = append(ids, storage.ID(id))
+	}
+	return ids, nil
+}
