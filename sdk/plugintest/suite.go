@@ -3,6 +3,7 @@ package plugintest
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -146,6 +147,7 @@ func (b *bench) clean(cleanup func()) {
 func (b *bench) Name() string             { return b.name }
 func (b *bench) Helper()                  {}
 func (b *bench) Context() context.Context { return b.ctx }
+func (b *bench) Output() io.Writer        { return io.Discard }
 
 func (b *bench) Cleanup(f func()) {
 	b.mu.Lock()

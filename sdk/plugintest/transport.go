@@ -1,0 +1,188 @@
+package plugintest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// Bounds on the start of a process and on its end in good order, with patience
+// for a machine that is busy with other tests.
+const (
+	startTimeout = time.Minute
+	closeTimeout = time.Minute
+)
+
+// Transport is one way to call an implementation.
+type Transport struct {
+	Name string // "direct", "grpc", "process", or that of an External
+	open func(context.Context, target) (*Opened, error)
+}
+
+// target is what is to be opened.
+type target struct {
+	dir    string
+	config map[string]any
+	host   peersync.Host // of a peersync plugin
+	log    *slog.Logger
+}
+
+// Transports gives the three ways to call p.
+func Transports(tb testing.TB, p plugin.Plugin) []Transport {
+	tb.Helper()
+	d := p.Describe()
+	if err := d.Validate(); err != nil {
+		tb.Fatal(err)
+	}
+	return []Transport{
+		{"direct", func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
+		{"grpc", func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
+		{"process", func(ctx context.Context, t target) (*Opened, error) {
+			return openProcess(ctx, host.Command{Path: "/proc/self/exe"}, t, func(found plugin.Description) error {
+				if found.Kind != d.Kind || found.Name != d.Name {
+					return fmt.Errorf("the test binary is the %s plugin %q, not the %s plugin %q: TestMain must call plugintest.Main",
+						found.Kind, found.Name, d.Kind, d.Name)
+				}
+				return nil
+			})
+		}},
+	}
+}
+
+// External is a plugin of any kind that is a program of its own, whatever it is
+// written in. command says how to start it and is asked each time, since an open
+// file in it is used up. The configuration is read by the schema that the program
+// describes.
+func External(name string, command func() (host.Command, error)) Transport {
+	return Transport{name, func(ctx context.Context, t target) (*Opened, error) {
+		c, err := command()
+		if err != nil {
+			return nil, err
+		}
+		return openProcess(ctx, c, t, func(plugin.Description) error { return nil })
+	}}
+}
+
+// Open opens a storage or stats plugin in dir, which is absolute, with a
+// configuration as [plugin.Schema.Value] takes it. It may be called again for the
+// same directory once the earlier one is closed or killed. What is open at the end
+// of the test is closed then.
+func (t Transport) Open(tb testing.TB, dir string, config map[string]any) (*Opened, error) {
+	return t.OpenPeerSync(tb, dir, config, nil)
+}
+
+// OpenPeerSync does the same for a peersync plugin, to which it gives its host.
+func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.Host) (*Opened, error) {
+	log := slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	o, err := t.open(tb.Context(), target{dir: dir, config: config, host: h, log: log})
+	if err != nil {
+		return nil, err
+	}
+	o.closeOnce()
+	tb.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	})
+	return o, nil
+}
+
+func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
+	v, err := p.Schema.Value(t.config)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := plugin.NewConfig(p.Schema, v, t.dir, t.log)
+	if err == nil && p.Validate != nil {
+		err = p.Validate(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var o Opened
+	switch p.Describe().Kind {
+	case plugin.KindStorage:
+		if o.Store, err = p.Storage(ctx, cfg); err == nil {
+			o.Close = o.Store.Close
+		}
+	case plugin.KindStats:
+		if o.Exporter, err = p.Stats(ctx, cfg); err == nil {
+			o.Close = o.Exporter.Close
+		}
+	case plugin.KindPeerSync:
+		if o.Replicator, err = plugin.OpenPeerSync(ctx, p, cfg, t.host); err == nil {
+			o.Close = o.Replicator.Close
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &o, nil
+}
+
+// openProcess opens a plugin in a process of its own, if its description passes.
+func openProcess(ctx context.Context, command host.Command, t target, check func(plugin.Description) error) (*Opened, error) {
+	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: t.log, Timeout: startTimeout})
+	if err != nil {
+		return nil, err
+	}
+	d, err := process.Client().Describe(ctx)
+	if err == nil {
+		err = check(d)
+	}
+	if err != nil {
+		process.Kill()
+		return nil, err
+	}
+	if t.host != nil {
+		process.Client().ServeHost(t.host)
+	}
+	o, err := t.configure(ctx, process.Client(), d)
+	if err != nil {
+		process.Kill()
+		return nil, err
+	}
+	closing := o.Close
+	o.Kill = process.Kill
+	o.Close = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		defer process.Stop(ctx)
+		return closing()
+	}
+	return o, nil
+}
+
+// configure configures a plugin on the other side of a connection.
+func (t target) configure(ctx context.Context, client *host.Client, d plugin.Description) (*Opened, error) {
+	v, err := d.Schema.Value(t.config)
+	if err != nil {
+		return nil, err
+	}
+	config, err := d.Schema.Encode(v)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Configure(ctx, config, t.dir); err != nil {
+		return nil, err
+	}
+	var o Opened
+	switch d.Kind {
+	case plugin.KindStorage:
+		o.Store = client.Storage()
+		o.Close = o.Store.Close
+	case plugin.KindStats:
+		o.Exporter = client.Stats()
+		o.Close = o.Exporter.Close
+	case plugin.KindPeerSync:
+		o.Replicator = client.PeerSync()
+		o.Close = o.Replicator.Close
+	}
+	return &o, nil
+}
