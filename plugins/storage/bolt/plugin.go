@@ -16,9 +16,10 @@ func Plugin() plugin.Plugin { return newPlugin(Options{}) }
 
 func newPlugin(opts Options) plugin.Plugin {
 	return plugin.Plugin{
-		Name:    "bolt",
-		Version: Version,
-		Doc:     "Keeps the messages of a server in one file.",
+		Name:         "bolt",
+		Version:      Version,
+		Capabilities: []plugin.Capability{plugin.Ledger},
+		Doc:          "Keeps the messages of a server in one file.",
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name:    "path",
 			Type:    plugin.String,
