@@ -46,6 +46,10 @@ func newClient(conn grpc.ClientConnInterface, broker *goplugin.GRPCBroker) *Clie
 	}
 }
 
+// Conn is the connection to the plugin, for programs that pass calls on as
+// they are. It ends with the process.
+func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
+
 // DialOptions bound what a plugin can make the relay hold: messages of 16 MiB
 // and headers of 64 KiB. Windows of 4/16 MiB save a quarter of the processor
 // time of large batches against the default of 64 KiB.

@@ -1,0 +1,87 @@
+// Command cwtch-fault stands between a relay and a plugin and misbehaves, as a
+// seed decides. A relay starts it in place of the plugin:
+//
+//	plugin "storage" "faulty_diary" {
+//	  path = "/usr/local/bin/cwtch-fault"
+//	  args = ["-seed", "7", "-mix", "all=0.05", "--", "/opt/cwtch-storage-diary"]
+//	  dev  = true
+//	  sandbox { enabled = false }
+//	}
+//
+// What can go wrong is in the documentation of package plugins/fault.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/fault"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+func main() {
+	plugin.ServeBetween(plugin.Between{
+		Name:  "fault",
+		Codec: fault.Codec,
+		Open: func(ctx context.Context, log *slog.Logger) (grpc.StreamHandler, func(context.Context) error, error) {
+			return open(ctx, log, os.Args[1:])
+		},
+	})
+}
+
+// open starts the plugin that stands behind.
+func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHandler, func(context.Context) error, error) {
+	f := flag.NewFlagSet("cwtch-fault", flag.ContinueOnError)
+	seed := f.Uint64("seed", 1, "")
+	text := f.String("mix", "all=0.05", "")
+	if err := f.Parse(args); err != nil {
+		return nil, nil, err
+	}
+	mix, err := fault.ParseMix(*text)
+	if err == nil && f.NArg() == 0 {
+		err = errors.New("no plugin given: the arguments end with -- and its path")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	path, err := filepath.Abs(f.Arg(0))
+	if err != nil {
+		return nil, nil, err
+	}
+	process, err := host.Start(ctx, host.StartConfig{
+		Command: host.Command{Path: path, Args: f.Args()[1:]},
+		Logger:  log.With("behind", filepath.Base(path)),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	log.Info("standing between the relay and a plugin", "seed", *seed, "mix", *text)
+	exit := func() {
+		process.Kill()
+		os.Exit(3)
+	}
+	var ending atomic.Bool
+	go func() { // a plugin that dies takes this process with it, as the relay expects of one
+		<-process.Exited()
+		if ending.Load() {
+			return
+		}
+		log.Error("the plugin behind has ended", "reason", process.ExitReason())
+		os.Exit(4)
+	}()
+	proxy := &fault.Proxy{Plugin: process.Client().Conn(), Mix: mix, Seed: *seed, Logger: log, Exit: exit}
+	return proxy.Service(), func(ctx context.Context) error {
+		ending.Store(true)
+		process.Stop(ctx)
+		return nil
+	}, nil
+}

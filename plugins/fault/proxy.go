@@ -1,0 +1,153 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	maxDelay   = 2 * time.Second
+	maxMessage = 16 << 20 // bytes of a request or an answer of the plugin
+)
+
+// Proxy stands between a relay and a plugin.
+type Proxy struct {
+	// Plugin is the connection to the plugin.
+	Plugin grpc.ClientConnInterface
+	Mix    Mix
+	Seed   uint64
+	Logger *slog.Logger // tells of every fault
+	// Exit ends the process, for [Crash].
+	Exit func()
+
+	dice *dice
+}
+
+// Service is the description of what every call to a plugin comes in: a
+// handler for methods that are not known. See grpc.UnknownServiceHandler. It is
+// called once, before the first call.
+func (p *Proxy) Service() grpc.StreamHandler {
+	p.dice = newDice(p.Seed, p.Mix)
+	return p.handle
+}
+
+// handle passes one call on.
+func (p *Proxy) handle(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	var request frame
+	if err := stream.RecvMsg(&request); err != nil {
+		return err
+	}
+	if err := stream.RecvMsg(new(frame)); !errors.Is(err, io.EOF) {
+		return status.Error(codes.Unimplemented, "cwtch-fault passes on calls with one request only")
+	}
+	answer, err := p.call(stream.Context(), method, request)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(&answer)
+}
+
+func (p *Proxy) call(ctx context.Context, method string, request frame) (frame, error) {
+	if strings.HasSuffix(method, ".Plugin/Describe") {
+		answer, err := p.ask(ctx, method, request)
+		if err != nil {
+			return nil, err
+		}
+		return rename(answer)
+	}
+	if strings.Contains(method, ".Plugin/") {
+		return p.ask(ctx, method, request)
+	}
+	f, rng := p.dice.throw()
+	if f != "" {
+		p.Logger.Info("fault", "kind", string(f), "call", method[strings.LastIndex(method, "/")+1:])
+	}
+	return p.misbehave(ctx, f, rng, func() (frame, error) { return p.ask(ctx, method, request) })
+}
+
+// misbehave asks the plugin, or not, and answers, or not.
+func (p *Proxy) misbehave(ctx context.Context, f Fault, rng *rand.Rand, ask func() (frame, error)) (frame, error) {
+	late := rng.IntN(2) == 0
+	switch f {
+	case Delay:
+		pause(ctx, time.Duration(rng.Int64N(int64(maxDelay))))
+	case Fail:
+		reasons := []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown, codes.ResourceExhausted}
+		return nil, status.Error(reasons[rng.IntN(len(reasons))], "made up by cwtch-fault")
+	case Duplicate:
+		ask() //nolint:errcheck // the second answer counts
+	case Hang:
+		if late {
+			ask() //nolint:errcheck // nobody hears of it
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case Crash:
+		if late {
+			ask() //nolint:errcheck // nobody hears of it
+		}
+		p.Exit()
+	}
+	answer, err := ask()
+	switch {
+	case f == Cut:
+		return nil, status.Error(codes.Unavailable, "answer cut off by cwtch-fault")
+	case err == nil && (f == Corrupt || f == Truncate || f == Huge):
+		return damage(answer, f, rng), nil
+	}
+	return answer, err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// ask makes one call to the plugin, in bytes.
+func (p *Proxy) ask(ctx context.Context, method string, request frame) (frame, error) {
+	var answer frame
+	err := p.Plugin.Invoke(ctx, method, &request, &answer,
+		grpc.ForceCodecV2(Codec), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))
+	return answer, err
+}
+
+// frame is a message as it is on the wire.
+type frame []byte
+
+// Codec passes frames as they are and messages of protobuf, which the services
+// of go-plugin on the same connection use, as gRPC does.
+var Codec encoding.CodecV2 = codec{encoding.GetCodecV2(proto.Name)}
+
+type codec struct{ encoding.CodecV2 }
+
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if f, ok := v.(*frame); ok {
+		return mem.BufferSlice{mem.SliceBuffer(*f)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if f, ok := v.(*frame); ok {
+		*f = data.Materialize()
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
+}

@@ -1,0 +1,55 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// Between is a program that stands between a relay and a plugin, such as one
+// that measures or disturbs what they say. The relay starts it as it would
+// start the plugin; it gets every call as it is on the wire.
+type Between struct {
+	Name string // of the process
+	// Open is called once, before the first call. It returns the handler of all
+	// calls (see [grpc.UnknownServiceHandler]) and a function that ends what
+	// Open began, when the relay is done.
+	Open func(ctx context.Context, log *slog.Logger) (handle grpc.StreamHandler, end func(context.Context) error, err error)
+	// Codec reads and writes the messages that the handler gets and gives. It
+	// must take messages of protobuf as well, which the services of the
+	// handshake use.
+	Codec encoding.CodecV2
+}
+
+// ServeBetween is the main function of such a program; see [Serve].
+func ServeBetween(b Between) {
+	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
+		fmt.Fprintf(os.Stderr, "error: %s is started by a relay\nhint: name it in the configuration of the relay, in a plugin block\n", b.Name)
+		os.Exit(1)
+	}
+	log := newLogger(os.Stderr, levelFromEnv())
+	handle, end, err := b.Open(context.Background(), log)
+	if err != nil {
+		log.Error("can not start", "error", err)
+		os.Exit(1)
+	}
+	serveProcess(b.Name, log, end, between{}, append(limits(),
+		grpc.ForceServerCodecV2(b.Codec),
+		grpc.UnknownServiceHandler(handle)))
+}
+
+// between has no services of its own.
+type between struct{ goplugin.NetRPCUnsupportedPlugin }
+
+func (between) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error { return nil }
+
+func (between) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, fmt.Errorf("plugin: the relay's side is in sdk/host")
+}
