@@ -32,19 +32,25 @@ func Serve(p Plugin) {
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
 		os.Exit(byHand(p, os.Args[1:]))
 	}
-	setProcessName(p.Name)
 	log := newLogger(os.Stderr, levelFromEnv())
 	s := newServer(p, log)
-	if err := watchLifeline(s); err != nil {
+	serveProcess(p.Name, log, s.shutdown, &wire{server: s}, serverOptions(s))
+}
+
+// serveProcess makes this process a plugin: it serves until the relay is done
+// with it, and then ends it by way of shutdown.
+func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) error, services goplugin.Plugin, options []grpc.ServerOption) {
+	setProcessName(name)
+	if err := watchLifeline(shutdown, log); err != nil {
 		log.Error("no lifeline", "error", err)
 		os.Exit(1)
 	}
 	goplugin.Serve(&goplugin.ServeConfig{
 		HandshakeConfig:  rpc.Handshake,
-		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: &wire{server: s}}},
+		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: services}},
 		Logger:           libraryLogger(os.Stderr),
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, serverOptions(s)...)...)
+			return grpc.NewServer(append(opts, options...)...)
 		},
 	})
 }
@@ -83,17 +89,18 @@ func byHand(p Plugin, args []string) int {
 	return 1
 }
 
-// serverOptions: limits and windows as on the side of the relay. Windows of
-// 4/16 MiB save a quarter of the processor time of large batches against the
-// default of 64 KiB.
 func serverOptions(s *server) []grpc.ServerOption {
+	return append(limits(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.intercept))
+}
+
+// limits and windows are as on the side of the relay. Windows of 4/16 MiB save a
+// quarter of the processor time of large batches against the default of 64 KiB.
+func limits() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(rpc.MaxMessage),
 		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses what is too large, and can say so
 		grpc.InitialWindowSize(4 << 20),
 		grpc.InitialConnWindowSize(16 << 20),
-		grpc.ForceServerCodecV2(rpc.Codec),
-		grpc.UnaryInterceptor(s.intercept),
 	}
 }
 
@@ -116,7 +123,7 @@ func (w *wire) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientCon
 // watchLifeline ends the process in good order when the relay is gone or done,
 // and until then ignores the signals that are meant for the relay. Without a
 // lifeline, as under a debugger, it does nothing.
-func watchLifeline(s *server) error {
+func watchLifeline(shutdown func(context.Context) error, log *slog.Logger) error {
 	text := os.Getenv(rpc.EnvLifeline)
 	if text == "" {
 		return nil
@@ -137,17 +144,17 @@ func watchLifeline(s *server) error {
 				break
 			}
 		}
-		os.Exit(lastWords(s))
+		os.Exit(lastWords(shutdown, log))
 	}()
 	return nil
 }
 
 // lastWords closes the implementation and gives the exit status.
-func lastWords(s *server) int {
+func lastWords(shutdown func(context.Context) error, log *slog.Logger) int {
 	ctx, cancel := context.WithTimeout(context.Background(), lastCalls)
 	defer cancel()
-	if err := s.shutdown(ctx); err != nil {
-		s.log.Error("closing failed", "error", err)
+	if err := shutdown(ctx); err != nil {
+		log.Error("closing failed", "error", err)
 		return 1
 	}
 	return 0
