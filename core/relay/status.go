@@ -23,10 +23,10 @@ type counts struct {
 	replays         atomic.Uint64
 	replayed        atomic.Uint64
 
-	sales        atomic.Uint64
-	salesFailed  atomic.Uint64
-	salesRefused atomic.Uint64
-	tokensSold   atomic.Uint64
+	sales          atomic.Uint64
+	salesBrokenOff atomic.Uint64
+	salesRefused   atomic.Uint64
+	tokensSold     atomic.Uint64
 }
 
 type connectionCounts struct {
@@ -115,6 +115,7 @@ func (c *connectionCounts) status() ConnectionCounts {
 // Status describes the server as it is now. It asks the store, until ctx ends.
 func (s *Server) Status(ctx context.Context) Status {
 	c, b := &s.counts, &s.board.Counts
+	refused := c.salesRefused.Load()
 	st := Status{
 		Since:        s.since,
 		Board:        s.cfg.Keys.Board.Onion(),
@@ -136,8 +137,8 @@ func (s *Server) Status(ctx context.Context) Status {
 		},
 		Tokens: TokenCounts{
 			Purchases: c.sales.Load(),
-			Failed:    c.salesFailed.Load(),
-			Refused:   c.salesRefused.Load(),
+			Failed:    c.salesBrokenOff.Load() + refused,
+			Refused:   refused,
 			Sold:      c.tokensSold.Load(),
 		},
 		BoardConnections: c.board.status(),

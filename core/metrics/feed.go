@@ -1,0 +1,246 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// Interval is the time between two snapshots.
+const Interval = 10 * time.Second
+
+const (
+	takeTimeout   = 2 * time.Second  // for the store to say what it holds
+	exportTimeout = 10 * time.Second // as package stats tells authors
+	flushTimeout  = 5 * time.Second  // for the last snapshot and the flush
+)
+
+// Source tells what a server has counted; it is not ok while there is no
+// server. A server that was started anew, with counts from zero, has another
+// Since.
+type Source func(context.Context) (st relay.Status, ok bool)
+
+// Feed takes snapshots of one server and hands them to any number of exporters.
+// An exporter that is slow misses snapshots and holds up nobody. Methods may be
+// called from any goroutine.
+type Feed struct {
+	source Source
+	log    *slog.Logger
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	taking sync.Mutex // held while a snapshot is taken, so that they come in order
+
+	mu      sync.Mutex
+	since   time.Time // of the server that is counted
+	epoch   stats.Epoch
+	seq     uint64
+	outlets []*Outlet
+}
+
+// NewFeed begins to take a snapshot every [Interval], while there are outlets.
+func NewFeed(source Source, log *slog.Logger) *Feed {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &Feed{source: source, log: log, cancel: cancel}
+	f.wg.Go(func() {
+		tick := time.NewTicker(Interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				f.Distribute(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return f
+}
+
+// Close ends the feed. The outlets have to be stopped before.
+func (f *Feed) Close() {
+	f.cancel()
+	f.wg.Wait()
+}
+
+// Distribute takes a snapshot now and offers it to all outlets: when a server
+// begins to count, or an exporter that had been away is back.
+func (f *Feed) Distribute(ctx context.Context) {
+	f.mu.Lock()
+	idle := len(f.outlets) == 0
+	f.mu.Unlock()
+	if idle {
+		return
+	}
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	s, ok := f.take(ctx)
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.outlets {
+		o.offer(s)
+	}
+}
+
+// take makes a snapshot; f.taking is held.
+func (f *Feed) take(ctx context.Context) (stats.Snapshot, bool) {
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	st, ok := f.source(ctx)
+	if !ok {
+		return stats.Snapshot{}, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !st.Since.Equal(f.since) {
+		f.since, f.epoch, f.seq = st.Since, stats.NewEpoch(), 0
+	}
+	f.seq++
+	return stats.Snapshot{Epoch: f.epoch, Seq: f.seq, Metrics: Of(st)}, true
+}
+
+// Outlet is one exporter of a feed.
+type Outlet struct {
+	feed     *Feed
+	exporter stats.Exporter
+	log      *slog.Logger
+	next     chan stats.Snapshot // the one that waits
+	cancel   context.CancelFunc
+	done     chan struct{}
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status tells what became of the snapshots for one exporter since it was
+// added.
+type Status struct {
+	Exported  uint64 `json:"exported"`
+	Dropped   uint64 `json:"dropped"` // a newer one came before the exporter was ready for it
+	Failed    uint64 `json:"failed"`
+	LastError string `json:"last_error,omitempty"` // empty once one was exported again
+}
+
+// Add hands the snapshots to an exporter from now on. It remains the caller's.
+// The name is for the log.
+func (f *Feed) Add(name string, e stats.Exporter) *Outlet {
+	ctx, cancel := context.WithCancel(context.Background())
+	o := &Outlet{
+		feed: f, exporter: e, log: f.log.With("plugin", name),
+		next: make(chan stats.Snapshot, 1), cancel: cancel, done: make(chan struct{}),
+	}
+	f.mu.Lock()
+	f.outlets = append(f.outlets, o)
+	f.mu.Unlock()
+	go o.run(ctx)
+	return o
+}
+
+// offer puts s in the place of what waits. There is one caller at a time.
+func (o *Outlet) offer(s stats.Snapshot) {
+	select {
+	case <-o.next:
+		o.mu.Lock()
+		o.status.Dropped++
+		o.mu.Unlock()
+	default:
+	}
+	o.next <- s
+}
+
+func (o *Outlet) run(ctx context.Context) {
+	defer close(o.done)
+	for {
+		select {
+		case s := <-o.next:
+			o.export(ctx, s)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// latest takes a snapshot for this outlet alone, in place of one that waits.
+func (o *Outlet) latest(ctx context.Context) (stats.Snapshot, bool) {
+	o.feed.taking.Lock()
+	defer o.feed.taking.Unlock()
+	s, ok := o.feed.take(ctx)
+	select {
+	case older := <-o.next:
+		if !ok {
+			return older, true
+		}
+	default:
+	}
+	return s, ok
+}
+
+func (o *Outlet) export(ctx context.Context, s stats.Snapshot) {
+	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
+	defer cancel()
+	err := o.exporter.Export(ctx, s)
+	if err != nil && context.Cause(ctx) == context.Canceled {
+		return // stopped meanwhile, which says nothing of the exporter
+	}
+	o.note(err)
+}
+
+// note counts, and logs when an exporter begins to fail and when it is well
+// again, not every time in between. That a plugin is away is for its supervisor
+// to say.
+func (o *Outlet) note(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	failing := o.status.LastError != ""
+	switch {
+	case err == nil:
+		o.status.Exported++
+		o.status.LastError = ""
+		if failing {
+			o.log.Info("the numbers are exported again")
+		}
+		return
+	case !failing && !errors.Is(err, stats.ErrUnavailable):
+		o.log.Warn("the numbers could not be exported; newer ones follow", "error", err)
+	}
+	o.status.Failed++
+	o.status.LastError = err.Error()
+}
+
+// Status tells how the exporter does.
+func (o *Outlet) Status() Status {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.status
+}
+
+// Stop ends the outlet: a last snapshot is exported and flushed, as far as that
+// is possible within some seconds and until ctx ends.
+func (o *Outlet) Stop(ctx context.Context) {
+	o.feed.remove(o)
+	o.cancel()
+	<-o.done
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if s, ok := o.latest(ctx); ok {
+		o.export(ctx, s)
+	}
+	if err := o.exporter.ForceFlush(ctx); err != nil {
+		o.log.Warn("the last numbers may not have been written", "error", err)
+	}
+}
+
+func (f *Feed) remove(o *Outlet) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outlets = slices.DeleteFunc(f.outlets, func(other *Outlet) bool { return other == o })
+}

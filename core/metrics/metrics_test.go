@@ -1,0 +1,94 @@
+package metrics
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// filled is a status in which every number is another one.
+func filled(t *testing.T) (st relay.Status, numbers int) {
+	t.Helper()
+	st.Store = &relay.StoreStatus{}
+	var fill func(reflect.Value)
+	fill = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			fill(v.Elem())
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					fill(v.Field(i))
+				}
+			}
+		case reflect.Uint64:
+			numbers++
+			v.SetUint(uint64(1) << numbers)
+		case reflect.Int64:
+			numbers++
+			v.SetInt(int64(1) << numbers)
+		}
+	}
+	for _, part := range []any{st.Store, &st.Posts, &st.Reads, &st.Tokens, &st.BoardConnections, &st.TokenConnections} {
+		fill(reflect.ValueOf(part))
+	}
+	st.Tokens.Failed = st.Tokens.Refused + st.Tokens.Failed
+	return st, numbers
+}
+
+// Every number of a server is in a snapshot, and only once.
+func TestComplete(t *testing.T) {
+	st, numbers := filled(t)
+	snapshot := stats.Snapshot{Epoch: stats.NewEpoch(), Seq: 1, Metrics: Of(st)}
+	if err := snapshot.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	sum, want := uint64(0), uint64(0)
+	for _, m := range snapshot.Metrics {
+		for _, p := range m.Points {
+			if m.Name != "board_serving" {
+				sum += uint64(p.Value)
+			}
+		}
+	}
+	for n := 1; n <= numbers; n++ {
+		want += 1 << n
+	}
+	// Counted for the board alone: no client authenticates to the token service.
+	c := st.TokenConnections
+	want -= c.Unauthenticated + c.Malformed + c.Idle + c.Stuck
+	if sum != want {
+		t.Errorf("the sum of all numbers is %b, want %b", sum, want)
+	}
+}
+
+func TestWithoutStore(t *testing.T) {
+	for _, m := range Of(relay.Status{Problem: "lost"}) {
+		if strings.HasPrefix(m.Name, "stored_") {
+			t.Errorf("%s is there while the store does not answer", m.Name)
+		}
+		if m.Name == "board_serving" && m.Points[0].Value != 0 {
+			t.Error("a board that refuses to serve is shown as serving")
+		}
+	}
+}
+
+// Nothing that a status says in words may get into the numbers.
+func TestNothingButNumbers(t *testing.T) {
+	words := regexp.MustCompile(`^[a-z_]+$`)
+	st, _ := filled(t)
+	st.Problem = "a secret"
+	for _, m := range Of(st) {
+		for _, p := range m.Points {
+			for _, l := range p.Labels {
+				if !words.MatchString(l.Value) {
+					t.Errorf("%s has the label %s=%q", m.Name, l.Name, l.Value)
+				}
+			}
+		}
+	}
+}
