@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -16,7 +17,7 @@ import (
 // the limits.
 type gate struct {
 	ln    net.Listener
-	max   int64
+	max   atomic.Int64
 	rate  *rate.Limiter
 	count *connectionCounts
 	log   *slog.Logger
@@ -24,13 +25,21 @@ type gate struct {
 }
 
 func newGate(ln net.Listener, l Limits, count *connectionCounts, log *slog.Logger) *gate {
-	return &gate{
+	g := &gate{
 		ln:    ln,
-		max:   int64(l.Connections),
 		rate:  rate.NewLimiter(rate.Limit(l.ConnectionsPerSecond), l.ConnectionsPerSecond),
 		count: count,
 		log:   log,
 	}
+	g.max.Store(int64(l.Connections))
+	return g
+}
+
+// set changes what the gate lets in.
+func (g *gate) set(l Limits) {
+	g.max.Store(int64(l.Connections))
+	g.rate.SetLimit(rate.Limit(l.ConnectionsPerSecond))
+	g.rate.SetBurst(l.ConnectionsPerSecond)
 }
 
 // run serves connections until the gate is closed, and returns when the last of
@@ -74,7 +83,7 @@ func (g *gate) admit(ctx context.Context) bool {
 			return false
 		}
 	}
-	if g.count.open.Add(1) > g.max {
+	if g.count.open.Add(1) > g.max.Load() {
 		g.count.open.Add(-1)
 		g.count.refused.Add(1)
 		return false

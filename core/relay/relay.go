@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -70,6 +71,12 @@ type Limits struct {
 	StuckReader           time.Duration // without progress of a write
 }
 
+// Live reports whether a running server can go over to other limits: those of
+// the queue are of the board, which keeps what it was opened with.
+func (l Limits) Live(next Limits) bool {
+	return l.QueueRecords == next.QueueRecords && l.QueueBytes == next.QueueBytes && l.PostTimeout == next.PostTimeout
+}
+
 // Server is a running server. Its methods may be called from any goroutine.
 type Server struct {
 	cfg   Config
@@ -78,7 +85,9 @@ type Server struct {
 	key   *token.Key
 	gates []*gate
 	sales *rate.Limiter
-	since time.Time
+	// limits are those of new connections; what has them keeps them.
+	limits atomic.Pointer[Limits]
+	since  time.Time
 
 	stop context.CancelFunc // ends all sessions
 	wg   sync.WaitGroup
@@ -118,6 +127,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		since: time.Now(),
 		stop:  stop,
 	}
+	s.limits.Store(&l)
 	if err := s.listen(ctx, run); err != nil {
 		s.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return nil, fmt.Errorf("start server: %w", err)
@@ -158,6 +168,17 @@ func (s *Server) listen(ctx, run context.Context) error {
 		s.wg.Go(func() { g.run(run, services[i].serve) })
 	}
 	return errors.Join(errs...)
+}
+
+// SetLimits changes the limits of a running server, as far as they are live. Those
+// of one connection hold for connections that come from now on; none is closed.
+func (s *Server) SetLimits(l Limits) {
+	s.limits.Store(&l)
+	s.sales.SetLimit(rate.Limit(l.TokenBatchesPerSecond))
+	s.sales.SetBurst(l.TokenBatchesPerSecond)
+	for _, g := range s.gates {
+		g.set(l)
+	}
 }
 
 // Bundle returns the signed key bundle that clients import.

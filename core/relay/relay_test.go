@@ -399,6 +399,24 @@ func TestLimits(t *testing.T) {
 			t.Errorf("refused %d, want 1", got)
 		}
 	})
+	t.Run("changed", func(t *testing.T) {
+		r := start(t, func(c *Config) { c.Limits.Connections = 1 })
+		p := r.connect()
+		p.post("before", r.token())
+		p.expect("posted true")
+		l := r.cfg.Limits
+		l.Connections, l.TokenBatch, l.ConnectionsPerSecond = 2, 1, 1000
+		if !r.cfg.Limits.Live(l) {
+			t.Error("limits of connections are not live")
+		}
+		r.SetLimits(l)
+		p = r.connect()
+		p.post("after", r.token())
+		p.expect("posted true")
+		if l.QueueBytes++; r.cfg.Limits.Live(l) {
+			t.Error("the limits of the queue are live")
+		}
+	})
 	t.Run("handshake", func(t *testing.T) {
 		r := start(t, func(c *Config) { c.Limits.HandshakeTimeout = 50 * time.Millisecond })
 		for _, service := range []identity.Key{r.cfg.Keys.Board, r.cfg.Keys.Token} {

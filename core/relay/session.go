@@ -58,7 +58,7 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
 // makes grow: a connection keeps its stack, and this halves what an idle one
 // takes.
 func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Conn, err error) {
-	auth := tapir.Config{StepTimeout: s.cfg.Limits.HandshakeTimeout}
+	auth := tapir.Config{StepTimeout: s.limits.Load().HandshakeTimeout}
 	err = tapir.ErrAuthentication // should it panic
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -70,11 +70,12 @@ func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Con
 }
 
 func newSession(s *Server, conn *tapir.Conn) *session {
+	limits := s.limits.Load()
 	return &session{
 		server:  s,
 		conn:    conn,
-		limits:  &s.cfg.Limits,
-		slots:   make(chan struct{}, s.cfg.Limits.OutstandingPosts),
+		limits:  limits,
+		slots:   make(chan struct{}, limits.OutstandingPosts),
 		replays: make(chan *wire.Replay),
 		wake:    make(chan struct{}, 1),
 		end:     sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),

@@ -19,7 +19,9 @@ import (
 func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		ses := newSession(&Server{cfg: Config{Limits: Limits{StuckReader: time.Minute, IdleTimeout: time.Minute}}}, tapir.Plain(near))
+		server := &Server{}
+		server.limits.Store(&Limits{StuckReader: time.Minute, IdleTimeout: time.Minute})
+		ses := newSession(server, tapir.Plain(near))
 		var reader sync.WaitGroup
 		defer reader.Wait()
 		reader.Go(func() {
