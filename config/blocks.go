@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,6 +20,8 @@ var (
 	serverName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 	pluginName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`) // as in package plugin
 	checksum   = regexp.MustCompile(`^sha256:[0-9a-fA-F]{64}$`)
+
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
 // network reads the one block that says which network it is.
@@ -111,12 +114,14 @@ func (l *loader) limits(sec section) Limits {
 func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
 	for _, b := range blocks {
 		faults := len(l.diags)
-		sec, _ := l.open(b.Body, b.DefRange, externalOptions)
+		sec, blocks := l.open(b.Body, b.DefRange, externalOptions, hcl.BlockHeaderSchema{Type: "sandbox"})
+		confined := l.single(blocks, sandboxOptions)
 		e := External{
 			Kind: plugin.Kind(b.Labels[0]), Name: b.Labels[1],
 			Path: l.path(sec, "path"), Checksum: sec.text("checksum"),
-			Args: sec.list("args"), Dev: sec.flag("dev"),
-			Range: rangeOf(b.DefRange),
+			Args: sec.list("args"), Env: l.environment(sec), Dev: sec.flag("dev"),
+			Sandbox: l.sandbox(confined),
+			Range:   rangeOf(b.DefRange),
 		}
 		switch {
 		case checksum.MatchString(e.Checksum):
@@ -124,21 +129,55 @@ func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
 			l.fail(sec.at("checksum"), "checksum is not a SHA-256", `Write "sha256:" and 64 hexadecimal digits, as sha256sum prints them.`)
 		case !e.Dev && !sec.wrong("checksum") && !sec.wrong("dev"):
 			l.fail(sec.at("checksum"), "plugin without a checksum",
-				`Write checksum = "sha256:…", with what sha256sum prints for the program. While developing it: dev = true.`)
+				`Paste the line that "cwtch-relay plugin sum PATH" prints. While developing it: dev = true.`)
 		}
 		l.nameExternal(b, e)
 		externals = append(externals, e)
-		l.declared = append(l.declared, &declared{External: e, sound: len(l.diags) == faults})
+		l.declared = append(l.declared, &declared{External: e, sandbox: confined, sound: len(l.diags) == faults})
 	}
 	return externals
+}
+
+// environment reads the variables for a plugin. What is wrong with one is told
+// by its name alone, since the value may be a secret.
+func (l *loader) environment(sec section) []string {
+	list := sec.list("env")
+	seen := make(map[string]bool)
+	for i, variable := range list {
+		name, value, ok := strings.Cut(variable, "=")
+		switch {
+		case !ok || !variableName.MatchString(name):
+			l.fail(sec.at("env"), fmt.Sprintf("element %d of env is not a variable", i+1), `Write each as "NAME=value".`)
+		case strings.Contains(value, "\x00"):
+			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s holds a zero byte", name), "Write it without.")
+		case name == "PATH" || strings.HasPrefix(name, "PLUGIN_") || strings.HasPrefix(name, "CWTCH_RELAY_"):
+			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s is set by the relay", name), "Leave it out.")
+		case seen[name]:
+			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s is there twice", name), "Leave one out.")
+		}
+		seen[name] = true
+	}
+	return list
+}
+
+func (l *loader) sandbox(sec section) Sandbox {
+	s := Sandbox{
+		Off:     sec.set("enabled") && !sec.flag("enabled"),
+		Network: sec.flag("network"), Processes: sec.flag("processes"),
+		Memory: sec.number("memory"), Files: int(sec.number("files")),
+	}
+	for _, path := range sec.list("read") {
+		s.Read = append(s.Read, l.absolute(sec, "read", path))
+	}
+	return s
 }
 
 // nameExternal checks the labels of a plugin block against what is there.
 func (l *loader) nameExternal(b *hcl.Block, e External) {
 	switch {
-	case e.Kind != plugin.KindStorage:
+	case !slices.Contains(plugin.Kinds(), e.Kind):
 		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown kind of plugin %.80q", e.Kind),
-			schema.Suggest(string(e.Kind), "kinds of plugins", []string{string(plugin.KindStorage)}))
+			schema.Suggest(string(e.Kind), "kinds of plugins", kindNames()))
 	case !pluginName.MatchString(e.Name):
 		l.fail(b.LabelRanges[1], "the name of a plugin is at most 64 of a-z, 0-9 and _, a letter first", "Use the name that the plugin gives itself.")
 	case l.builtIn(e.Kind, e.Name) != nil:
@@ -165,19 +204,34 @@ func (l *loader) servers(blocks hcl.Blocks, cfg *Config) (servers []Server) {
 		default:
 			lines[name] = b.DefRange.Start.Line
 		}
-		sec, kinds := l.open(b.Body, b.DefRange, serverOptions,
-			hcl.BlockHeaderSchema{Type: string(plugin.KindStorage), LabelNames: []string{"name"}})
+		sec, blocks := l.open(b.Body, b.DefRange, serverOptions, pluginBlocks()...)
+		of := blocks.ByType()
 		server := Server{
 			Name:        name,
 			Description: sec.text("description"),
 			Dir:         filepath.Join(cfg.DataDir, "servers", name),
 			Range:       rangeOf(b.DefRange),
 		}
-		var ok bool
-		if server.Storage, ok = l.plugin(plugin.KindStorage, defaultStorage, kinds, b.DefRange, cfg); ok {
-			l.validate(server, server.Storage)
-		}
+		server.Storage = l.storage(server, of[string(plugin.KindStorage)], b.DefRange, cfg)
+		server.Stats = l.uses(server, plugin.KindStats, of[string(plugin.KindStats)], cfg)
+		server.PeerSync = l.uses(server, plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
 		servers = append(servers, server)
 	}
 	return servers
+}
+
+// kindNames are the kinds of plugins, as suggestions have them.
+func kindNames() (names []string) {
+	for _, kind := range plugin.Kinds() {
+		names = append(names, string(kind))
+	}
+	return names
+}
+
+// pluginBlocks are the blocks of a server that say which plugins it uses.
+func pluginBlocks() (headers []hcl.BlockHeaderSchema) {
+	for _, kind := range kindNames() {
+		headers = append(headers, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})
+	}
+	return headers
 }

@@ -37,6 +37,7 @@
 package config
 
 import (
+	"iter"
 	"log/slog"
 	"time"
 
@@ -116,8 +117,21 @@ type External struct {
 	// be empty with Dev.
 	Checksum string
 	Args     []string
-	Dev      bool  // the file changes; its checksum is not checked
+	Env      []string // "NAME=value", no name twice
+	Dev      bool     // the file changes; its checksum is not checked
+	Sandbox  Sandbox
 	Range    Range // header of the block
+}
+
+// Sandbox says what an external plugin may do. One without the block has the
+// defaults of its options; so have those that are built in.
+type Sandbox struct {
+	Off       bool     // the plugin may do whatever the user of the relay may
+	Network   bool     // it may open network connections, as it asked for
+	Read      []string // files and directories that it may read; absolute
+	Processes bool     // it may start others
+	Memory    int64    // bytes
+	Files     int      // open at once
 }
 
 // Server is one hosted server.
@@ -126,17 +140,35 @@ type Server struct {
 	Description string // for the operator; may be empty
 	Dir         string // where it keeps its files, below DataDir
 	Storage     PluginConfig
+	Stats       []PluginConfig // in the order of the file
+	PeerSync    []PluginConfig
 	Range       Range // header of the block
+}
+
+// Plugins gives the uses of all plugins by the server, the store first.
+func (s *Server) Plugins() iter.Seq[*PluginConfig] {
+	return func(yield func(*PluginConfig) bool) {
+		if !yield(&s.Storage) {
+			return
+		}
+		for _, list := range [][]PluginConfig{s.Stats, s.PeerSync} {
+			for i := range list {
+				if !yield(&list[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Plugins says which plugins there are, and what they take.
 type Plugins struct {
 	// BuiltIn plugins need no block of their own in the file.
 	BuiltIn []plugin.Description
-	// Describe asks an external plugin for its schema. It is called once for
-	// every external plugin that a server uses, and its error is shown to the
-	// operator. Nil: files that use external plugins are refused.
-	Describe func(External) (plugin.Schema, error)
+	// Describe asks an external plugin what it is. It is called once for every
+	// external plugin that a server uses, and its error is shown to the operator.
+	// Nil: files that use external plugins are refused.
+	Describe func(External) (plugin.Description, error)
 	// Validate asks a plugin for faults that its schema can not express. It is
 	// called for every block whose body keeps the schema. Faults that it returns
 	// as [plugin.Diagnostics] are shown where they are, any other error at the

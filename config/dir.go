@@ -19,7 +19,11 @@ func (l *loader) path(sec section, name string) string {
 	if !sec.set(name) {
 		return ""
 	}
-	path := sec.text(name)
+	return l.absolute(sec, name, sec.text(name))
+}
+
+// absolute checks a path that is in the value of an option.
+func (l *loader) absolute(sec section, name, path string) string {
 	switch {
 	case path == "":
 		l.fail(sec.at(name), name+" is empty", "Write a path; a relative one starts at the directory of this file.")

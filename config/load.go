@@ -14,27 +14,54 @@ import (
 )
 
 // Load reads, decodes and checks a file. It starts and writes nothing, apart
-// from what plugins.Describe does. The error is an [*Error] unless the file
+// from what plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file
 // could not be read. A file with errors of syntax is not examined further.
 func Load(path string, plugins Plugins) (*Config, error) {
-	dir, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("find configuration: %w", err)
-	}
-	src, err := readBounded(path, maxFile)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	doc, body, err := parse(path, src)
+	l, body, err := begin(path, plugins)
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{doc: doc, dir: dir, plugins: plugins, eval: evaluation(dir)}
 	cfg := l.load(body)
-	if err := doc.failure(l.diags); err != nil {
+	if err := l.doc.failure(l.diags); err != nil {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+// DataDir returns the data directory of a file, and examines nothing else in
+// it. It is for commands that speak to a running relay, whatever the file has
+// become since that has started.
+func DataDir(path string) (string, error) {
+	l, body, err := begin(path, Plugins{})
+	if err != nil {
+		return "", err
+	}
+	alone := *body
+	alone.Attributes, alone.Blocks = make(hclsyntax.Attributes), nil
+	for _, a := range fileOptions.Attributes {
+		if written, ok := body.Attributes[a.Name]; ok {
+			alone.Attributes[a.Name] = written
+		}
+	}
+	top, _ := l.open(&alone, body.MissingItemRange(), fileOptions)
+	return l.path(top, "data_dir"), l.doc.failure(l.diags)
+}
+
+// begin reads and parses a file.
+func begin(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, nil, fmt.Errorf("find configuration: %w", err)
+	}
+	src, err := readBounded(path, maxFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	doc, body, err := parse(path, src)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evaluation(dir)}, body, nil
 }
 
 // parse is the part of Load that a file can not survive with an error.

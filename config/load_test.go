@@ -1,10 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,13 +16,18 @@ import (
 )
 
 // testPlugins has one plugin with every feature of a schema built in, and
-// describes any external one in the same way.
+// describes any external one in the same way; one of the name "caller" asks
+// for the network.
 var testPlugins = Plugins{
 	BuiltIn: []plugin.Description{{
 		Kind: plugin.KindStorage, Name: "bolt", Version: "1", Doc: "Keeps messages in one file.", Schema: testSchema,
 	}},
-	Describe: func(External) (plugin.Schema, error) {
-		return testSchema, nil
+	Describe: func(e External) (plugin.Description, error) {
+		d := plugin.Description{Kind: e.Kind, Name: e.Name, Version: "1", Schema: testSchema}
+		if e.Name == "caller" {
+			d.Network = "It keeps messages in a database on another machine."
+		}
+		return d, nil
 	},
 }
 
@@ -142,11 +149,31 @@ func TestEverything(t *testing.T) {
 		    peer "alice" { mode = "write" }
 		  }
 		}
-		server "two" {}
+		server "two" {
+		  peersync "mesh" {}
+		  stats "prometheus" { path = "a" }
+		  stats "prometheus" { path = "b" }
+		}
 		plugin "storage" "sqlite" {
 		  path     = "bin/sqlite"
 		  checksum = "sha256:00000000000000000000000000000000000000000000000000000000000000ff"
 		  args     = ["-v"]
+		  env      = ["A=b", "EMPTY="]
+		  sandbox {
+		    read      = ["lib", "/opt/lib"]
+		    processes = true
+		    memory    = "1GiB"
+		    files     = 100
+		  }
+		}
+		plugin "stats" "prometheus" {
+		  path = "prometheus"
+		  dev  = true
+		}
+		plugin "peersync" "mesh" {
+		  path    = "mesh"
+		  dev     = true
+		  sandbox { enabled = false }
 		}`)
 	dir := filepath.Dir(path)
 	if err := os.WriteFile(filepath.Join(dir, "note"), []byte("reading group\n"), 0o600); err != nil {
@@ -159,7 +186,9 @@ func TestEverything(t *testing.T) {
 
 	wantExternal := External{
 		Kind: "storage", Name: "sqlite", Path: filepath.Join(dir, "bin/sqlite"),
-		Checksum: "sha256:00000000000000000000000000000000000000000000000000000000000000ff", Args: []string{"-v"}, Range: cfg.Plugins[0].Range,
+		Checksum: "sha256:00000000000000000000000000000000000000000000000000000000000000ff", Args: []string{"-v"}, Env: []string{"A=b", "EMPTY="},
+		Sandbox: Sandbox{Read: []string{filepath.Join(dir, "lib"), "/opt/lib"}, Processes: true, Memory: 1 << 30, Files: 100},
+		Range:   cfg.Plugins[0].Range,
 	}
 	storage := cfg.Servers[0].Storage
 	got, err := testSchema.Decode(storage.Msgpack)
@@ -194,6 +223,21 @@ func TestEverything(t *testing.T) {
 		t.Errorf("the storage left out is %q at %v", two.Name, two.Range)
 	}
 
+	var uses []string
+	for p := range cfg.Servers[1].Plugins() {
+		uses = append(uses, fmt.Sprintf("%s %s %s", p.Kind, p.Name, p.Instance))
+	}
+	if want := []string{"storage bolt bolt", "stats prometheus prometheus", "stats prometheus prometheus#2", "peersync mesh mesh"}; !slices.Equal(uses, want) {
+		t.Errorf("the plugins in use are %q, want %q", uses, want)
+	}
+	if a, b := cfg.Servers[1].Stats[0], cfg.Servers[1].Stats[1]; slices.Equal(a.Msgpack, b.Msgpack) || a.External != &cfg.Plugins[1] {
+		t.Errorf("the two uses of a plugin are %+v and %+v", a, b)
+	}
+	if off := cfg.Plugins[2].Sandbox; !off.Off || off.Memory != 512<<20 || off.Files != 1024 {
+		t.Errorf("a sandbox that is off is %+v", off)
+	}
+	cfg.Plugins = cfg.Plugins[:1]
+
 	names := []string{cfg.Servers[0].Name, cfg.Servers[0].Description, cfg.Servers[1].Name}
 	for i := range cfg.Servers {
 		cfg.Servers[i] = Server{}
@@ -215,5 +259,22 @@ func TestEverything(t *testing.T) {
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", cfg, want)
+	}
+}
+
+// What is wrong elsewhere in a file does not keep a command from finding the
+// relay that runs with it.
+func TestDataDir(t *testing.T) {
+	path := write(t, "data_dir = \"d\"\nwrong = 1\nserver \"A\" {\n  stats \"none\" {}\n}\n")
+	if dir, err := DataDir(path); err != nil || dir != filepath.Join(filepath.Dir(path), "d") {
+		t.Errorf("got %q, %v", dir, err)
+	}
+	if dir, err := DataDir(write(t, "")); err != nil || filepath.Base(dir) != "data" {
+		t.Errorf("without the option it is %q, %v", dir, err)
+	}
+	for _, text := range []string{"data_dir = \"\"", "data_dir = 1", "data_dir = \"a", "data_dir = env(\"CWTCH_RELAY_UNSET\")"} {
+		if dir, err := DataDir(write(t, text)); err == nil {
+			t.Errorf("%s gives %q", text, dir)
+		}
 	}
 }

@@ -38,11 +38,25 @@ var chapters = []chapter{{
 	doc:     "What strangers can make one server do. Each limit holds for each server by itself; at a limit the relay does what stands below, and counts it.",
 	options: limitOptions,
 }, {
-	header:   `plugin "storage" "NAME"`,
-	doc:      "A plugin that is not built in, for any number of servers to use. NAME is what the plugin calls itself.",
-	options:  externalOptions,
+	header:   `plugin "KIND" "NAME"`,
+	doc:      "A plugin that is not built in, for any number of servers to use. KIND is storage, stats or peersync, and NAME what the plugin calls itself: \"cwtch-relay plugin describe PATH\" shows both.",
+	options:  externalChapter,
 	optional: true,
 }}
+
+// externalChapter has the sandbox as a block of the schema, as plugins have
+// theirs, for the manual; the file is decoded in two steps.
+var externalChapter = plugin.Schema{Attributes: externalOptions.Attributes, Blocks: []plugin.Block{{
+	Name: "sandbox", Schema: sandboxOptions,
+	Doc: "What the plugin may do. Every plugin is confined, those that are built in with the defaults that stand here: it has its own directory, and no network but for a listener of a stats plugin. What the kernel can not enforce is said at every start and in the status.",
+}}}
+
+// kindDocs say what the blocks are with which a server uses plugins.
+var kindDocs = map[plugin.Kind]string{
+	plugin.KindStorage:  "Where the server keeps its messages: at most one block. Left out, it is storage \"" + defaultStorage + "\" with its defaults.",
+	plugin.KindStats:    "What gets the numbers of the server every ten seconds, as a monitoring system; docs/metrics.md lists them. Any number of blocks.",
+	plugin.KindPeerSync: "What keeps the server in step with replicas of it on other relays. Any number of blocks.",
+}
 
 // serverChapter is the last one: it holds the blocks of plugins.
 var serverChapter = chapter{
@@ -76,13 +90,33 @@ func Template(builtIn []plugin.Description) string {
 	t.comment(serverChapter.doc)
 	t.block(`server "main"`, false, func(t *template) {
 		t.options(serverChapter.options)
-		for _, b := range builtIn {
-			t.line("")
-			t.comment(b.Doc)
-			t.block(fmt.Sprintf("%s %q", b.Kind, b.Name), b.Name != defaultStorage, func(t *template) { t.options(b.Schema) })
+		for _, kind := range plugin.Kinds() {
+			t.plugins(kind, builtIn)
 		}
 	})
 	return t.String()
+}
+
+// plugins writes the blocks of a kind that a server can have. One that is not
+// built in has options that nobody knows here.
+func (t *template) plugins(kind plugin.Kind, builtIn []plugin.Description) {
+	t.line("")
+	t.comment(kindDocs[kind])
+	found := false
+	for _, b := range builtIn {
+		if b.Kind != kind {
+			continue
+		}
+		found = true
+		t.line("")
+		t.comment(b.Doc)
+		t.block(fmt.Sprintf("%s %q", kind, b.Name), kind != plugin.KindStorage || b.Name != defaultStorage, func(t *template) { t.options(b.Schema) })
+	}
+	if !found {
+		t.block(fmt.Sprintf("%s %q", kind, "NAME"), true, func(t *template) {
+			t.comment("None is built in: NAME is that of a plugin block, and the options are its own.")
+		})
+	}
 }
 
 // template is a file that is being written.

@@ -27,8 +27,13 @@ func Markdown(builtIn []plugin.Description) string {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title, c.doc)
 		writeOptions(&b, c.options, title)
 	}
-	b.WriteString("\nA server keeps its messages with the plugin that its `storage` block names; without such a block that is `storage \"" +
-		defaultStorage + "\"` with its defaults.\n")
+	b.WriteString("\nThe other blocks of a server name the plugins that it uses:\n\n| block | |\n|---|---|\n")
+	for _, kind := range plugin.Kinds() {
+		fmt.Fprintf(&b, "| `%s \"NAME\"` | %s |\n", kind, cell(kindDocs[kind]))
+	}
+	b.WriteString("\n" + `NAME is a plugin that is built in, below, or one of a ` + "`plugin`" + ` block. What stands in the body is for the plugin to say;
+` + "`cwtch-relay plugin describe`" + ` shows it. Two blocks of one server may name the same plugin; the second has the directory ` + "`NAME#2`" + `, and so on.
+`)
 	for _, p := range builtIn {
 		title := fmt.Sprintf("`%s %q`", p.Kind, p.Name)
 		fmt.Fprintf(&b, "\n## %s\n\n%s Built in; the block stands in a `server` block.\n", title, p.Doc)

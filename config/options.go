@@ -77,13 +77,36 @@ var externalOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Doc: "The plugin program.",
 }, {
 	Name: "checksum", Type: plugin.String,
-	Doc: "SHA-256 of the program, as \"sha256:\" and 64 hexadecimal digits. Required unless dev is true.",
+	Doc: "SHA-256 of the program, as \"sha256:\" and 64 hexadecimal digits; \"cwtch-relay plugin sum PATH\" prints the line. Required unless dev is true.",
 }, {
 	Name: "args", Type: plugin.StringList, Max: new(int64(256)),
 	Doc: "Arguments for the program.",
 }, {
+	Name: "env", Type: plugin.StringList, Max: new(int64(256)),
+	Doc: "Environment of the program, each variable as \"NAME=value\". It gets no other, but for PATH and what the relay tells it. Every process of the same user can read it: secrets are better off in a file, in the directory of the plugin.",
+}, {
 	Name: "dev", Type: plugin.Bool, Default: "false",
 	Doc: "Run the program whatever its checksum. For plugin authors: anyone who can write the file can then read and change everything the plugin can.",
+}}}
+
+var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "enabled", Type: plugin.Bool, Default: "true",
+	Doc: "Confine the plugin. Without it the plugin can do whatever the user of the relay can: read the keys of all servers, and connect to anybody. The relay warns of that at every start.",
+}, {
+	Name: "network", Type: plugin.Bool, Default: "false",
+	Doc: "Let the plugin open network connections. Only for one that asks for it; \"cwtch-relay plugin describe\" shows what for. Whom it connects to sees the address of this machine.",
+}, {
+	Name: "read", Type: plugin.StringList, Max: new(int64(64)),
+	Doc: "Files and directories that the plugin may read, beside those of the system and its own directory, as an interpreter with its libraries.",
+}, {
+	Name: "processes", Type: plugin.Bool, Default: "false",
+	Doc: "Let the plugin start other programs, which are confined as it is.",
+}, {
+	Name: "memory", Type: plugin.Bytes, Default: "512MiB", Min: new(int64(32 << 20)), Max: new(int64(1 << 40)),
+	Doc: "Memory of the plugin. One that takes more is ended and started again.",
+}, {
+	Name: "files", Type: plugin.Int, Default: "1024", Min: new(int64(64)), Max: new(int64(1 << 20)),
+	Doc: "Files and connections that the plugin may have open at once.",
 }}}
 
 // limit is an option of limitOptions; min and max are in nanoseconds or bytes

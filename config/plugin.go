@@ -10,10 +10,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
+// maxUses bounds the stats and the peersync plugins of a server: each is a
+// process.
+const maxUses = 16
+
 // PluginConfig is the use of a plugin by a server.
 type PluginConfig struct {
 	Kind plugin.Kind
 	Name string
+	// Instance tells the uses of a kind by one server apart: it is the name, and
+	// NAME#2 for the second block of that name and so on, in the order of the file.
+	Instance string
 	// External is the block that declares the plugin; nil if it is built in.
 	External *External
 	// Schema is the schema that the body of the block was checked against.
@@ -50,40 +57,70 @@ func (p *PluginConfig) diagnose(faults plugin.Diagnostics) (diags hcl.Diagnostic
 	return diags
 }
 
-// plugin decodes the block, of the given kind, with which a server says which
-// plugin it uses; without one it is the default. It is not ok if there are
-// errors in it.
-func (l *loader) plugin(kind plugin.Kind, name string, blocks hcl.Blocks, server hcl.Range, cfg *Config) (p PluginConfig, ok bool) {
-	p = PluginConfig{Kind: kind, Name: name, header: server, doc: l.doc}
-	body, label := hcl.EmptyBody(), server
+// storage decodes the block with which a server says where it keeps its
+// messages; without one it is the default.
+func (l *loader) storage(server Server, blocks hcl.Blocks, header hcl.Range, cfg *Config) PluginConfig {
+	p := PluginConfig{Kind: plugin.KindStorage, Name: defaultStorage, Instance: defaultStorage, header: header, doc: l.doc}
+	label := header
 	if len(blocks) > 0 {
 		l.once(blocks)
 		b := blocks[0]
-		p.Name, p.header, p.body = b.Labels[0], b.DefRange, b.Body
-		body, label = b.Body, b.LabelRanges[0]
+		p.Name, p.Instance, p.header, p.body, label = b.Labels[0], b.Labels[0], b.DefRange, b.Body, b.LabelRanges[0]
 	}
-	p.Range = rangeOf(p.header)
+	l.use(server, &p, label, cfg)
+	return p
+}
 
-	if p.Schema, p.External, ok = l.find(kind, p.Name, label, cfg); !ok {
-		return p, false
+// uses decodes the blocks of a kind of which a server takes any number.
+func (l *loader) uses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginConfig) {
+	if len(blocks) > maxUses {
+		l.fail(blocks[maxUses].DefRange, fmt.Sprintf("more than %d %s plugins in one server", maxUses, kind), "Leave some out.")
+		blocks = blocks[:maxUses]
+	}
+	times := make(map[string]int)
+	for _, b := range blocks {
+		name := b.Labels[0]
+		p := PluginConfig{Kind: kind, Name: name, Instance: name, header: b.DefRange, doc: l.doc, body: b.Body}
+		if times[name]++; times[name] > 1 {
+			p.Instance = fmt.Sprintf("%s#%d", name, times[name])
+		}
+		l.use(server, &p, b.LabelRanges[0], cfg)
+		list = append(list, p)
+	}
+	return list
+}
+
+// use decodes the body of a block for a plugin, whose name stands at label, and
+// has the plugin look at it.
+func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Config) {
+	p.Range = rangeOf(p.header)
+	var ok bool
+	if p.Schema, p.External, ok = l.find(p.Kind, p.Name, label, cfg); !ok {
+		return
+	}
+	body := p.body
+	if body == nil {
+		body = hcl.EmptyBody()
 	}
 	value, _, diags := schema.Decode(body, p.Schema, l.eval)
 	for _, d := range diags {
 		if p.body == nil {
-			d.Subject = &server // an empty body has no place of its own
+			d.Subject = &label // an empty body has no place of its own
 		}
 	}
 	if l.diags = append(l.diags, diags...); diags.HasErrors() {
-		return p, false
+		return
 	}
 	var err error
 	if p.Msgpack, err = p.Schema.Encode(value); err != nil {
 		l.fail(p.header, err.Error(), "")
+		return
 	}
-	return p, err == nil
+	l.validate(server, *p)
 }
 
-// validate asks a plugin for faults that its schema can not express.
+// validate asks a plugin for faults that its schema can not express. In a file
+// with other errors it is asked as well, so that all come at once.
 func (l *loader) validate(server Server, p PluginConfig) {
 	if l.plugins.Validate == nil {
 		return
@@ -105,8 +142,8 @@ func (l *loader) find(kind plugin.Kind, name string, label hcl.Range, cfg *Confi
 	for i, d := range l.declared {
 		switch {
 		case d.Kind == kind && d.Name == name:
-			s, ok := l.describe(d, label)
-			return s, &cfg.Plugins[i], ok
+			described, ok := l.describe(d, label)
+			return described.Schema, &cfg.Plugins[i], ok
 		case d.Kind == kind:
 			known = append(known, d.Name)
 		}
@@ -139,35 +176,56 @@ func (l *loader) named(kind plugin.Kind) (names []string) {
 // declared is an external plugin on the way through the file.
 type declared struct {
 	External
-	sound  bool // its block is in order
-	asked  bool
-	schema plugin.Schema // what it answered
-	err    error
+	sandbox section
+	sound   bool // its block is in order
+	asked   bool
+	answer  plugin.Description
+	err     error
 }
 
-// describe asks an external plugin for its schema, once. One whose block is
-// not in order has been reported and is not run.
-func (l *loader) describe(d *declared, label hcl.Range) (plugin.Schema, bool) {
+// describe asks an external plugin what it is, once. One whose block is not in
+// order has been reported and is not run.
+func (l *loader) describe(d *declared, label hcl.Range) (plugin.Description, bool) {
 	if !d.sound {
-		return plugin.Schema{}, false
+		return plugin.Description{}, false
 	}
 	if !d.asked {
 		d.asked = true
-		if d.schema, d.err = l.ask(d.External); d.err != nil {
+		if d.answer, d.err = l.ask(d.External); d.err != nil {
 			l.fail(label, fmt.Sprintf("plugin %q can not be used: %v", d.Name, d.err),
 				fmt.Sprintf("It is declared on line %d.", d.Range.Line))
+		} else {
+			l.grant(d, label)
 		}
 	}
-	return d.schema, d.err == nil
+	return d.answer, d.err == nil
 }
 
-func (l *loader) ask(e External) (plugin.Schema, error) {
+func (l *loader) ask(e External) (plugin.Description, error) {
 	if l.plugins.Describe == nil {
-		return plugin.Schema{}, errors.New("external plugins are not supported here")
+		return plugin.Description{}, errors.New("external plugins are not supported here")
 	}
-	s, err := l.plugins.Describe(e)
+	d, err := l.plugins.Describe(e)
 	if err != nil {
-		return plugin.Schema{}, err
+		return plugin.Description{}, err
 	}
-	return s, s.Validate()
+	return d, d.Validate()
+}
+
+// grant compares what a plugin says it needs with what the operator lets it
+// do. The network is asked for by the one and granted by the other, or closed;
+// for a plugin that is not confined there is nothing to grant.
+func (l *loader) grant(d *declared, label hcl.Range) {
+	asks, granted := d.answer.Network != "", d.Sandbox.Network
+	switch {
+	case granted && d.Kind == plugin.KindPeerSync:
+		l.fail(d.sandbox.at("network"), "no peersync plugin gets the network", "Leave this out: the relay itself sends what the plugin has for others.")
+	case granted && !asks:
+		l.fail(d.sandbox.at("network"), fmt.Sprintf("plugin %q does not ask for the network", d.Name), "Leave this out.")
+	case asks && d.Kind == plugin.KindPeerSync:
+		l.fail(label, fmt.Sprintf("plugin %q wants the network, and no peersync plugin gets it: %s", d.Name, d.answer.Network), "Use another plugin.")
+	case asks && !granted && !d.Sandbox.Off:
+		l.fail(label, fmt.Sprintf("plugin %q needs the network: %s", d.Name, d.answer.Network),
+			fmt.Sprintf("If you agree, write sandbox { network = true } into its block on line %d.", d.Range.Line))
+	}
 }

@@ -132,12 +132,12 @@ server "b" {
 	calls := 0
 	describe := func(s plugin.Schema, err error) Plugins {
 		calls = 0
-		return Plugins{BuiltIn: testPlugins.BuiltIn, Describe: func(e External) (plugin.Schema, error) {
+		return Plugins{BuiltIn: testPlugins.BuiltIn, Describe: func(e External) (plugin.Description, error) {
 			calls++
 			if e.Name != "sqlite" || !e.Dev {
 				t.Errorf("asked of %+v", e)
 			}
-			return s, err
+			return plugin.Description{Kind: e.Kind, Name: e.Name, Version: "1", Schema: s}, err
 		}}
 	}
 	for name, c := range map[string]struct {

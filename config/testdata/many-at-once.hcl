@@ -37,7 +37,7 @@ error: connections must be a whole number from 1 to 65536
 error: plugin without a checksum
   on server.hcl line 9, column 1, in plugin "storage" "sqlite":
   9: plugin "storage" "sqlite" { path = "x" }
-  hint: Write checksum = "sha256:…", with what sha256sum prints for the program. While developing it: dev = true.
+  hint: Paste the line that "cwtch-relay plugin sum PATH" prints. While developing it: dev = true.
 
 error: unknown option "pathh"
   on server.hcl line 11, column 20, in server "a", storage "bolt":

@@ -9,7 +9,7 @@ server "main" {
 error: plugin without a checksum
   on server.hcl line 2, column 1, in plugin "storage" "sqlite":
   2: plugin "storage" "sqlite" {
-  hint: Write checksum = "sha256:…", with what sha256sum prints for the program. While developing it: dev = true.
+  hint: Paste the line that "cwtch-relay plugin sum PATH" prints. While developing it: dev = true.
 
 error: path is missing
   on server.hcl line 2, column 27, in plugin "storage" "sqlite":

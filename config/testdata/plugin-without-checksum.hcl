@@ -7,4 +7,4 @@ plugin "storage" "sqlite" {
 error: plugin without a checksum
   on server.hcl line 3, column 1, in plugin "storage" "sqlite":
   3: plugin "storage" "sqlite" {
-  hint: Write checksum = "sha256:…", with what sha256sum prints for the program. While developing it: dev = true.
+  hint: Paste the line that "cwtch-relay plugin sum PATH" prints. While developing it: dev = true.

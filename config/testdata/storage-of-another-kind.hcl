@@ -3,7 +3,7 @@ server "a" {
   stats "prometheus" {}
 }
 ----------
-error: unknown block "stats"
-  on server.hcl line 3, column 3, in server "a", stats "prometheus":
+error: unknown stats plugin "prometheus"
+  on server.hcl line 3, column 9, in server "a", stats "prometheus":
   3:   stats "prometheus" {}
-  hint: Known blocks: storage.
+  hint: There are no stats plugins here. Others need a block: plugin "stats" "NAME" { … }.

@@ -1,0 +1,37 @@
+// Package docs_test keeps the generated pages of the manual current.
+package docs_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+var update = flag.Bool("update", false, "write the generated pages")
+
+//go:generate go test . -run TestGenerated -update
+
+func TestGenerated(t *testing.T) {
+	for page, want := range map[string]string{
+		"configuration.md": config.Markdown([]plugin.Description{bolt.Plugin().Describe()}),
+		"metrics.md":       metrics.Markdown(),
+	} {
+		if *update {
+			if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("docs/%s is not current; write it with: go generate ./docs", page)
+		}
+	}
+}
