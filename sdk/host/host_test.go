@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,7 +26,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "debug" {
+		plugin.Serve(seqs)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // liar is a plugin that answers as a test tells it.
 type liar struct {

@@ -37,7 +37,7 @@ func (c *Client) HostServer() *grpc.Server { return c.relay.host.NewServer() }
 // relay is what a peer-sync plugin sees of the relay.
 type relay struct {
 	host     *rpc.PeerSyncHostServer // nil: the plugin has no host
-	identity *tls.Config             // of the connection to the plugin
+	identity *tls.Config             // of the connection to the plugin; nil: it is not encrypted
 
 	mu     sync.Mutex
 	number uint32
@@ -55,7 +55,11 @@ func (r *relay) announce(broker *goplugin.GRPCBroker) uint32 {
 	}
 	if r.server == nil {
 		r.number = broker.NextId()
-		r.server = r.host.NewServer(grpc.Creds(credentials.NewTLS(r.identity)))
+		var options []grpc.ServerOption
+		if r.identity != nil {
+			options = append(options, grpc.Creds(credentials.NewTLS(r.identity)))
+		}
+		r.server = r.host.NewServer(options...)
 		go serveOver(broker, r.number, r.server)
 	}
 	return r.number

@@ -45,14 +45,19 @@ func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) 
 		log.Error("no lifeline", "error", err)
 		os.Exit(1)
 	}
-	goplugin.Serve(&goplugin.ServeConfig{
+	goplugin.Serve(serveConfig(services, options))
+}
+
+// serveConfig has go-plugin serve what a relay calls.
+func serveConfig(services goplugin.Plugin, options []grpc.ServerOption) *goplugin.ServeConfig {
+	return &goplugin.ServeConfig{
 		HandshakeConfig:  rpc.Handshake,
 		VersionedPlugins: map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: services}},
 		Logger:           libraryLogger(os.Stderr),
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(opts, options...)...)
 		},
-	})
+	}
 }
 
 // setProcessName gives the process a name for ps and top, 15 bytes of it at most.
@@ -73,20 +78,30 @@ func NewServer(p Plugin, log *slog.Logger) *grpc.Server {
 
 // byHand answers a person who starts the binary: the exit status.
 func byHand(p Plugin, args []string) int {
-	d := p.Describe()
-	if len(args) == 1 && args[0] == "describe" {
-		out, err := json.MarshalIndent(d, "", "  ")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "error:", err)
-			return 1
-		}
-		fmt.Printf("%s\n", out)
-		return 0
+	var err error
+	switch {
+	case len(args) == 1 && args[0] == "describe":
+		err = printDescription(p.Describe())
+	case len(args) == 1 && args[0] == "debug":
+		err = serveDebug(p, os.Stdout)
+	default:
+		err = fmt.Errorf("this is the %s plugin %q of cwtch-relay, version %s, which a relay starts by itself\n"+
+			"hint: name it in the configuration of the relay, or run it with the argument \"describe\" to see what it is,\n"+
+			"or with \"debug\" to have a relay attach to it", p.Describe().Kind, p.Name, p.Version)
 	}
-	fmt.Fprintf(os.Stderr, "error: this is the %s plugin %q of cwtch-relay, version %s, which a relay starts by itself\n"+
-		"hint: name it in the configuration of the relay, or run it with the argument \"describe\" to see what it is\n",
-		d.Kind, d.Name, d.Version)
-	return 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+func printDescription(d Description) error {
+	out, err := json.MarshalIndent(d, "", "  ")
+	if err == nil {
+		fmt.Printf("%s\n", out)
+	}
+	return err
 }
 
 func serverOptions(s *server) []grpc.ServerOption {

@@ -28,6 +28,7 @@ type server struct {
 
 	plugin      Plugin
 	description Description
+	lasting     bool // after Shutdown another relay may configure it
 	log         *slog.Logger
 	relay       relay // the way back to the relay, for peer-sync plugins; nil: none
 
@@ -288,6 +289,11 @@ func (s *server) shutdown(ctx context.Context) error {
 	}
 	defer release()
 	_, err = s.close(ctx, errDraining)
+	if s.lasting && err == nil {
+		s.mu.Lock()
+		s.draining, s.failure = false, ""
+		s.mu.Unlock()
+	}
 	return err
 }
 

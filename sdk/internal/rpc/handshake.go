@@ -23,3 +23,14 @@ const (
 	// debug, info, warn or error.
 	EnvLogLevel = "CWTCH_RELAY_PLUGIN_LOG_LEVEL"
 )
+
+// EnvReattach holds, in the environment of a relay, the plugins that were
+// started by hand: an object with an [Attachment] for each "KIND/NAME", as JSON.
+const EnvReattach = "CWTCH_REATTACH_PLUGINS"
+
+// Attachment says where a plugin that was started by hand is to be found.
+type Attachment struct {
+	PID      int    `json:"pid"`
+	Socket   string `json:"socket"`
+	Protocol int    `json:"protocol"` // the version of the framing
+}

@@ -1,0 +1,180 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	gopluginrunner "github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// Attached is a plugin that was started by hand, and that this host has connected
+// to. It is used like a [Process] and differs in what the host does not do: it
+// neither starts nor confines nor ends the process and does not see its log, and
+// the connection is not encrypted. It is for development.
+//
+// A storage or stats plugin may be attached to again when the connection has ended;
+// a peersync plugin has to be started anew.
+type Attached struct {
+	cfg    AttachConfig
+	socket onceDialer
+	client *Client
+	conn   *grpc.ClientConn
+	exited chan struct{}
+
+	used context.Context // until Kill
+	drop context.CancelFunc
+	wait sync.WaitGroup
+}
+
+// Attach connects to a plugin that waits for it. An Attached that it returns has to
+// be ended with Stop or Kill, also after the connection has ended. ctx bounds the
+// attempt, as does [StartTimeout].
+func Attach(ctx context.Context, cfg AttachConfig) (*Attached, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, StartTimeout, fmt.Errorf("no answer within %v", StartTimeout))
+	defer cancel()
+	a := &Attached{cfg: cfg, exited: make(chan struct{})}
+	a.used, a.drop = context.WithCancel(context.Background())
+	if err := a.connect(ctx); err != nil {
+		a.Kill()
+		return nil, fmt.Errorf("attach to the plugin at %s: %w", cfg.Socket, cmp.Or(context.Cause(ctx), err))
+	}
+	return a, nil
+}
+
+// connect does what Start and connect do for a Process. What go-plugin waits for
+// without a context ends when the socket is closed.
+func (a *Attached) connect(ctx context.Context) error {
+	if err := a.socket.open(ctx, a.cfg.Socket); err != nil {
+		return err
+	}
+	disarm := context.AfterFunc(ctx, a.socket.close)
+	defer disarm()
+	library := goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig:  rpc.Handshake,
+		Plugins:          framings[a.cfg.Protocol],
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		GRPCDialOptions:  append(DialOptions(), grpc.WithContextDialer(a.socket.dial)),
+		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
+		Reattach: &goplugin.ReattachConfig{
+			Protocol:        goplugin.ProtocolGRPC,
+			ProtocolVersion: a.cfg.Protocol,
+			Addr:            &net.UnixAddr{Net: "unix", Name: a.cfg.Socket},
+			Test:            true, // the process is not the host's to end
+			ReattachFunc:    func() (gopluginrunner.AttachedRunner, error) { return attachedRunner{a.used}, nil },
+		},
+	})
+	if _, err := library.Start(); err != nil {
+		return err
+	}
+	var err error
+	if a.client, err = dispense(library); err != nil {
+		return err
+	}
+	var ok bool
+	if a.conn, ok = a.client.conn.(*grpc.ClientConn); !ok {
+		return &ContractError{What: "does not speak gRPC"}
+	}
+	for state := a.conn.GetState(); state != connectivity.Ready; state = a.conn.GetState() {
+		if state == connectivity.TransientFailure || !a.conn.WaitForStateChange(ctx, state) {
+			return errors.New("it does not speak gRPC without TLS")
+		}
+	}
+	if !disarm() {
+		return ctx.Err()
+	}
+	a.wait.Go(func() {
+		a.conn.WaitForStateChange(a.used, connectivity.Ready)
+		close(a.exited)
+	})
+	return nil
+}
+
+// Client speaks to the plugin.
+func (a *Attached) Client() *Client { return a.client }
+
+// PID is the number of the process, as far as the host was told.
+func (a *Attached) PID() int { return a.cfg.PID }
+
+// Protocol is the version of the framing.
+func (a *Attached) Protocol() int { return a.cfg.Protocol }
+
+// Exited is closed when the connection has ended, which it does with the process.
+func (a *Attached) Exited() <-chan struct{} { return a.exited }
+
+// ExitReason says for operators why Exited is closed.
+func (a *Attached) ExitReason() string {
+	return "the connection to the process that was started by hand has ended"
+}
+
+// Stop is Kill: there is nothing to wait for.
+func (a *Attached) Stop(context.Context) { a.Kill() }
+
+// Kill closes the connection. The process goes on and waits for the next host.
+// It may be called more than once.
+func (a *Attached) Kill() {
+	a.drop()
+	if a.client != nil {
+		a.client.relay.stop()
+		a.client.broker.Close() //nolint:errcheck // always nil
+	}
+	if a.conn != nil {
+		a.conn.Close() //nolint:errcheck // only says that it is closed already
+	}
+	a.socket.close()
+	a.wait.Wait()
+}
+
+// onceDialer gives gRPC one connection to a socket. A second one, which might
+// reach another process, it refuses.
+type onceDialer struct {
+	conn  net.Conn
+	taken atomic.Bool
+}
+
+func (d *onceDialer) open(ctx context.Context, path string) (err error) {
+	d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+	return err
+}
+
+func (d *onceDialer) dial(context.Context, string) (net.Conn, error) {
+	if d.taken.Swap(true) {
+		return nil, errors.New("the connection has ended")
+	}
+	return d.conn, nil
+}
+
+func (d *onceDialer) close() {
+	if d.conn != nil {
+		d.conn.Close()
+	}
+}
+
+// attachedRunner is an attached plugin as go-plugin wants to see it.
+type attachedRunner struct{ used context.Context }
+
+func (r attachedRunner) Wait(context.Context) error {
+	<-r.used.Done()
+	return nil
+}
+
+func (attachedRunner) Kill(context.Context) error { return nil }
+func (attachedRunner) ID() string                 { return "" }
+
+func (attachedRunner) PluginToHost(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+func (attachedRunner) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}

@@ -1,0 +1,212 @@
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// seqs is a stats plugin that leaves a file named after the last sequence number.
+var seqs = plugin.Plugin{
+	Name: "seqs", Version: "1",
+	Stats: func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) { return seqExporter(cfg.Dir), nil },
+}
+
+type seqExporter string
+
+func (dir seqExporter) Export(_ context.Context, s stats.Snapshot) error {
+	return os.WriteFile(filepath.Join(string(dir), fmt.Sprint(s.Seq)), nil, 0o600)
+}
+
+func (dir seqExporter) ForceFlush(context.Context) error { return nil }
+
+func (dir seqExporter) Close() error {
+	return os.WriteFile(filepath.Join(string(dir), "closed"), nil, 0o600)
+}
+
+// startDebug starts this binary as a person would, and returns what it printed.
+func startDebug(t *testing.T) (*exec.Cmd, string) {
+	t.Helper()
+	var log bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "debug")
+	cmd.Env = []string{"TMPDIR=" + os.TempDir(), "PLUGIN_CLIENT_CERT=of somebody", "PLUGIN_PROTOCOL_VERSIONS=9"}
+	cmd.Stderr = &log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, &log)
+	}
+	value, ok := strings.CutPrefix(strings.TrimSpace(line), EnvReattach+"='")
+	if !ok || !strings.HasSuffix(value, "'") {
+		t.Fatalf("printed %q", line)
+	}
+	return cmd, strings.TrimSuffix(value, "'")
+}
+
+func TestAttach(t *testing.T) {
+	cmd, value := startDebug(t)
+	plugins, err := Attachments(value)
+	cfg, ok := plugins["stats/seqs"]
+	if err != nil || !ok || cfg.PID != cmd.Process.Pid {
+		t.Fatalf("%v, %v out of %s", plugins, err, value)
+	}
+	if info, err := os.Stat(filepath.Dir(cfg.Socket)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("directory of the socket: %v, %v", info.Mode(), err)
+	}
+	dir := t.TempDir()
+	epoch := stats.NewEpoch()
+	for life := range uint64(2) { // one relay after the other
+		a, err := Attach(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := a.Client().Describe(t.Context()); err != nil || d.Name != "seqs" || d.Kind != plugin.KindStats {
+			t.Errorf("described %v, %v", d, err)
+		}
+		if err := a.Client().Configure(t.Context(), nil, dir); err != nil {
+			t.Fatal(err)
+		}
+		exporter := a.Client().Stats()
+		if err := exporter.Export(t.Context(), stats.Snapshot{Epoch: epoch, Seq: life + 1}); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, fmt.Sprint(life+1))); err != nil {
+			t.Error(err)
+		}
+		if err := exporter.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(filepath.Join(dir, "closed")); err != nil {
+			t.Error(err)
+		}
+		a.Stop(t.Context())
+		<-a.Exited()
+		if err := exporter.Export(t.Context(), stats.Snapshot{Epoch: epoch, Seq: 9}); err == nil {
+			t.Error("exported over a closed connection")
+		}
+	}
+
+	a, err := Attach(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Kill()
+	if err := a.Client().Configure(t.Context(), nil, dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-a.Exited()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "closed")); err != nil {
+		t.Errorf("ended by a signal without closing: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(cfg.Socket)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left its directory: %v", err)
+	}
+	if err := a.Client().Stats().ForceFlush(t.Context()); !errors.Is(err, stats.ErrUnavailable) {
+		t.Errorf("a call to a process that has ended: %v", err)
+	}
+}
+
+func TestAttachToNothing(t *testing.T) {
+	if _, err := Attach(t.Context(), AttachConfig{Socket: filepath.Join(t.TempDir(), "none"), PID: 1, Protocol: 1}); err == nil {
+		t.Error("attached to nothing")
+	}
+}
+
+// TestAttachToSomethingElse has go-plugin wait for a socket that is silent.
+func TestAttachToSomethingElse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "silent")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	closed := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			closed <- err
+			return
+		}
+		cancel(errors.New("enough"))
+		defer conn.Close()
+		for err == nil {
+			_, err = conn.Read(make([]byte, 64))
+		}
+		closed <- nil
+	}()
+	if _, err := Attach(ctx, AttachConfig{Socket: path, PID: 1, Protocol: 1}); err == nil || !strings.Contains(err.Error(), "enough") {
+		t.Errorf("got %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAttachments(t *testing.T) {
+	if got, err := Attachments(""); got != nil || err != nil {
+		t.Errorf("nothing gave %v, %v", got, err)
+	}
+	got, err := Attachments(`{"storage/a":{"pid":1,"socket":"/a","protocol":1},"stats/b":{"pid":2,"socket":"/b","protocol":1}}`)
+	if err != nil || len(got) != 2 || got["storage/a"] != (AttachConfig{Socket: "/a", PID: 1, Protocol: 1}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range hostileAttachments {
+		if got, err := Attachments(bad); err == nil || !strings.Contains(err.Error(), EnvReattach) {
+			t.Errorf("%.80q gave %v, %v", bad, got, err)
+		}
+	}
+}
+
+var hostileAttachments = []string{
+	"x", "[]", "1", `{"storage/a":{}}`, `{"storage/a":{"pid":1,"socket":"/a","protocol":1}} {}`,
+	`{"a":{"pid":1,"socket":"/a","protocol":1}}`, `{"storage/":{"pid":1,"socket":"/a","protocol":1}}`,
+	`{"door/a":{"pid":1,"socket":"/a","protocol":1}}`, `{"storage/a/b":{"pid":1,"socket":"/a","protocol":1}}`,
+	`{"storage/a":{"pid":0,"socket":"/a","protocol":1}}`, `{"storage/a":{"pid":1,"socket":"a","protocol":1}}`,
+	`{"storage/a":{"pid":1,"socket":"@a","protocol":1}}`, `{"storage/a":{"pid":1,"socket":"/a\u0000b","protocol":1}}`,
+	`{"storage/a":{"pid":1,"socket":"/` + strings.Repeat("a", maxSocketPath) + `","protocol":1}}`,
+	`{"storage/a":{"pid":1,"socket":"/a","protocol":2}}`, `{"storage/a":{"pid":1,"socket":"/a","protocol":1,"tls":true}}`,
+	strings.Repeat(" ", maxAttachments+1),
+}
+
+func FuzzAttachments(f *testing.F) {
+	f.Add(`{"storage/a":{"pid":1,"socket":"/a","protocol":1}}`)
+	for _, s := range hostileAttachments[:len(hostileAttachments)-1] {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, env string) {
+		got, err := Attachments(env)
+		if err != nil && len(err.Error()) > 1<<10 {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+		for name, a := range got {
+			if !strings.Contains(name, "/") || !filepath.IsAbs(a.Socket) || a.PID < 1 {
+				t.Errorf("%q: %v", name, a)
+			}
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	goplugin "github.com/hashicorp/go-plugin"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// serveDebug serves a plugin that was started by hand, as under a debugger, until a
+// signal: without TLS and without a lifeline, to one relay after the other. It
+// prints the line that tells a relay where it is.
+func serveDebug(p Plugin, out io.Writer) (err error) {
+	setProcessName(p.Name)
+	dir, err := os.MkdirTemp("", "cwtch-plugin-") // for this user alone
+	if err != nil {
+		return fmt.Errorf("make directory for the socket: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// What go-plugin would take from the environment of a relay.
+	for _, name := range []string{"PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_GROUP", "PLUGIN_MULTIPLEX_GRPC", "PLUGIN_PROTOCOL_VERSIONS"} {
+		os.Unsetenv(name) //nolint:errcheck // only fails for names that are none
+	}
+	if err := os.Setenv(goplugin.EnvUnixSocketDir, dir); err != nil {
+		return err
+	}
+	asked, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	log := newLogger(os.Stderr, levelFromEnv())
+	s := newServer(p, log)
+	s.lasting = true
+	config := serveConfig(&wire{server: s}, serverOptions(s))
+	serving, end := context.WithCancel(context.Background())
+	defer end()
+	ready, ended := make(chan *goplugin.ReattachConfig, 1), make(chan struct{})
+	config.Test = &goplugin.ServeTestConfig{Context: serving, ReattachConfigCh: ready, CloseCh: ended}
+	go goplugin.Serve(config)
+	select {
+	case at := <-ready:
+		fmt.Fprintln(out, reattachLine(s.description, at))
+	case <-ended:
+		return errors.New("no socket; the log says why")
+	}
+	select {
+	case <-asked.Done():
+	case <-ended:
+	}
+	if lastWords(s.shutdown, log) != 0 {
+		err = errors.New("it could not be closed; the log says why")
+	}
+	end()
+	<-ended
+	return err
+}
+
+// reattachLine is what to put in front of the command of a relay, for a shell.
+func reattachLine(d Description, at *goplugin.ReattachConfig) string {
+	value, err := json.Marshal(map[string]rpc.Attachment{
+		string(d.Kind) + "/" + d.Name: {PID: at.Pid, Socket: at.Addr.String(), Protocol: at.ProtocolVersion},
+	})
+	if err != nil {
+		panic("plugin: " + err.Error()) // texts and numbers can be marshalled
+	}
+	return rpc.EnvReattach + "='" + strings.ReplaceAll(string(value), "'", `'\''`) + "'"
+}
