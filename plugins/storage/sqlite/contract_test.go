@@ -1,0 +1,34 @@
+package sqlite
+
+import (
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// restless is the plugin with a log of SQLite that begins anew all the time,
+// instead of once in some thousand envelopes.
+var restless = newPlugin(Options{maxWAL: 64 << 10})
+
+func TestMain(m *testing.M) { plugintest.Main(m, restless) }
+
+func TestContract(t *testing.T) {
+	for _, transport := range plugintest.Transports(t, restless) {
+		t.Run(transport.Name, func(t *testing.T) { prove(t, transport) })
+	}
+}
+
+// TestContractOfDefaults proves the plugin as it is shipped.
+func TestContractOfDefaults(t *testing.T) {
+	prove(t, plugintest.Transports(t, Plugin())[0])
+}
+
+func prove(t *testing.T, transport plugintest.Transport) {
+	storagetest.Run(t, storagetest.Opener{
+		Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+			return transport.Open(tb, dir, nil)
+		},
+		Disk: true,
+	})
+}

@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// damaged is the error of a database that contradicts itself.
+func damaged(how string) error {
+	return fmt.Errorf("%w (%s); restore it from a copy, or move it away to start an empty one", storage.ErrCorrupt, how)
+}
+
+var (
+	errForeign = errors.New("the file is not a store of this relay; give the store another path")
+	errBusy    = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
+)
+
+// explain says in the words of the contract, and of an operator, what SQLite
+// says in its own. Other errors stay as they are.
+func explain(path string, err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
+		return full(err)
+	}
+	switch e.Code() & 0xff {
+	case codes.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", storage.ErrFull, err)
+	case codes.SQLITE_BUSY, codes.SQLITE_LOCKED:
+		return errBusy
+	case codes.SQLITE_CORRUPT, codes.SQLITE_NOTADB,
+		codes.SQLITE_ERROR,      // a table is missing: no statement of ours is wrong otherwise
+		codes.SQLITE_CONSTRAINT, // the log goes on where the table meta says that it ends
+		codes.SQLITE_MISMATCH, codes.SQLITE_TOOBIG:
+		return damaged(err.Error())
+	case codes.SQLITE_IOERR:
+		switch e.Code() {
+		case codes.SQLITE_IOERR_SHORT_READ, codes.SQLITE_IOERR_CORRUPTFS:
+			return damaged(err.Error())
+		}
+	case codes.SQLITE_CANTOPEN:
+	default:
+		return err
+	}
+	// SQLite tells a full disk from another error in some places only, and
+	// never one that is full for this user, or for this file.
+	if cause := probe(path); cause != nil {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// probe returns an error that is [storage.ErrFull] when there is no room beside
+// the database, or a file there may not be longer than the database is.
+func probe(path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".probe-*")
+	if err == nil {
+		defer os.Remove(f.Name())
+		defer f.Close()
+		_, err = f.WriteAt(make([]byte, storage.MaxBatchBytes), max(size(path), size(path+walSuffix)))
+	}
+	if err = full(err); errors.Is(err, storage.ErrFull) {
+		return err
+	}
+	return nil
+}
+
+// full makes an error that is [storage.ErrFull] of one that says that there is
+// no room, and returns any other as it is.
+func full(err error) error {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", storage.ErrFull, err)
+		}
+	}
+	return err
+}

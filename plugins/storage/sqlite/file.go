@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+const (
+	fileMode = 0o600 // which SQLite gives to the files beside it as well
+	dirMode  = 0o700
+)
+
+// The header of a database, see https://www.sqlite.org/fileformat2.html#the_database_header.
+const (
+	headerSize        = 100
+	magic             = "SQLite format 3\x00"
+	versionOffset     = 60 // of user_version, uint32
+	applicationOffset = 68 // of application_id, uint32
+)
+
+// create makes an empty store at path. The file gets its name when it is
+// complete and on disk, so a crash leaves a store or none; it takes no name
+// that is in use, so of two processes that create one makes what both open.
+func create(path string) error {
+	dir := filepath.Dir(path)
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
+	if err != nil {
+		return full(err)
+	}
+	file.Close()
+	defer func() {
+		for _, suffix := range []string{"", walSuffix, "-shm", "-journal"} {
+			os.Remove(file.Name() + suffix)
+		}
+	}()
+	if err := initialize(file.Name()); err != nil {
+		return explain(file.Name(), err)
+	}
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return full(err)
+	}
+	return syncDir(dir)
+}
+
+// initialize makes an empty store of an empty file.
+func initialize(path string) error {
+	db, err := sql.Open("sqlite", source(path, url.Values{"mode": {"rw"}},
+		fmt.Sprintf("page_size(%d)", pageSize),
+		"journal_mode(wal)",
+		"synchronous(full)",
+		"fullfsync(1)",
+		"checkpoint_fullfsync(1)",
+	))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	epoch := storage.NewEpoch()
+	_, err = db.ExecContext(ever, fmt.Sprintf(
+		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+		schema, epoch[:], applicationID, version))
+	return errors.Join(err, db.Close())
+}
+
+// makeDir makes the directory of a store, or checks that of an existing one.
+func makeDir(dir string) error {
+	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return full(err)
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return full(errors.Join(d.Sync(), d.Close()))
+}
+
+// inspect returns why the locked file at path can not be opened as a store, if
+// so, and changes nothing.
+func inspect(path string, file io.ReaderAt) error {
+	if err := checkHeader(file); err != nil {
+		return err
+	}
+	// A database that was closed in good order is read by itself, without any of
+	// the files beside it, which SQLite would make. Where there is a log, as after
+	// a crash, it is read as well, but not copied.
+	mode := url.Values{"mode": {"ro"}}
+	if size(path+walSuffix) == 0 && size(path+"-journal") == 0 {
+		mode.Set("immutable", "1")
+	}
+	db, err := sql.Open("sqlite", source(path, mode))
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // reads only
+	return explain(path, checkContent(db))
+}
+
+// checkHeader returns an error for a file that is no store, or one that this
+// code can not read.
+func checkHeader(file io.ReaderAt) error {
+	header := make([]byte, headerSize)
+	switch n, err := file.ReadAt(header, 0); {
+	case err != nil && err != io.EOF:
+		return err
+	case n == 0:
+		return errors.New("the file is empty; remove it to start an empty store")
+	case !bytes.HasPrefix(header, []byte(magic)) || binary.BigEndian.Uint32(header[applicationOffset:]) != applicationID:
+		return errForeign
+	}
+	if v := binary.BigEndian.Uint32(header[versionOffset:]); v != version {
+		return fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", v, version)
+	}
+	return nil
+}
+
+// checkContent returns an error for a store that contradicts itself.
+func checkContent(db *sql.DB) error {
+	m, err := scanMeta(db.QueryRowContext(ever, selectMeta))
+	if err != nil {
+		return err
+	}
+	var last storage.Seq
+	if err := scanned(db.QueryRowContext(ever, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
+		return err
+	}
+	if last != m.last {
+		return damaged("the log does not end where the table meta says")
+	}
+	_, err = db.ExecContext(ever, "SELECT token FROM tokens LIMIT 1")
+	return err
+}

@@ -1,0 +1,348 @@
+package sqlite
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+func openNew(t testing.TB, opts Options) *Store {
+	t.Helper()
+	return reopen(t, filepath.Join(t.TempDir(), "messages.db"), opts)
+}
+
+func reopen(t testing.TB, path string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// image returns the file of a store with a few dozen envelopes.
+func image(t testing.TB) []byte {
+	t.Helper()
+	s := openNew(t, Options{})
+	for range 4 {
+		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// other opens the database at path as another program does.
+func other(t *testing.T, path, mode string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=" + mode}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// change runs a statement on the database at path, which nobody else uses.
+func change(t *testing.T, path, statement string) {
+	t.Helper()
+	db := other(t, path, "rwc")
+	_, err := db.Exec(statement)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	good := image(t)
+	changed := func(statement string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			write(t, path, good)
+			change(t, path, statement)
+		}
+	}
+	withData := func(data []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) { write(t, path, data) }
+	}
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, path string)
+		want    string
+		kind    error
+	}{
+		"text":  {withData([]byte("dear operator\n")), "is not a store of this relay; give the store another path", nil},
+		"zeros": {withData(make([]byte, 1<<17)), "is not a store of this relay", nil},
+		"empty": {withData(nil), "is empty; remove it", nil},
+		"short": {withData(good[:headerSize-1]), "restore it from a copy", storage.ErrCorrupt},
+		"cut":   {withData(good[:8*pageSize]), "restore it from a copy", storage.ErrCorrupt},
+		"pages": {func(t *testing.T, path string) {
+			data := bytes.Clone(good)
+			for i := range data[pageSize:] {
+				data[pageSize+i] ^= 0x55
+			}
+			write(t, path, data)
+		}, "restore it from a copy", storage.ErrCorrupt},
+		"directory": {func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "something else than a file; give the store another path", nil},
+		"link": {func(t *testing.T, path string) {
+			elsewhere := filepath.Join(t.TempDir(), "elsewhere.db")
+			write(t, elsewhere, good)
+			if err := os.Symlink(elsewhere, path); err != nil {
+				t.Fatal(err)
+			}
+		}, "something else than a file; give the store another path", nil},
+		"link to nothing": {func(t *testing.T, path string) {
+			if err := os.Symlink("nothing", path); err != nil {
+				t.Fatal(err)
+			}
+		}, "something else than a file; give the store another path", nil},
+		"foreign":           {func(t *testing.T, path string) { change(t, path, "CREATE TABLE users (name TEXT)") }, "is not a store of this relay", nil},
+		"other application": {changed("PRAGMA application_id = 7"), "is not a store of this relay", nil},
+		"newer":             {changed("PRAGMA user_version = 2"), "has format 2 and this release knows format 1", nil},
+		"no version":        {changed("PRAGMA user_version = 0"), "has format 0", nil},
+		"no epoch":          {changed("UPDATE meta SET epoch = x''"), "makes no sense", storage.ErrCorrupt},
+		"nothing in meta":   {changed("DELETE FROM meta"), "is empty", storage.ErrCorrupt},
+		"wrong end":         {changed("UPDATE meta SET last = last - 1"), "does not end where the table meta says", storage.ErrCorrupt},
+		"end of log gone":   {changed("DELETE FROM envelopes WHERE seq > 60"), "does not end where the table meta says", storage.ErrCorrupt},
+		"no log":            {changed("DROP TABLE envelopes"), "no such table", storage.ErrCorrupt},
+		"no tokens":         {changed("DROP TABLE tokens"), "no such table", storage.ErrCorrupt},
+		"other columns":     {changed("ALTER TABLE meta RENAME last TO first"), "no such column", storage.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "messages.db")
+			c.prepare(t, path)
+			before := listing(t, dir)
+			s, err := Open(path, Options{})
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			if text := err.Error(); strings.Count(text, path) != 1 || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
+				t.Errorf("the error is %q, want the path once and %q", text, c.want)
+			}
+			if errors.Is(err, storage.ErrCorrupt) != (c.kind != nil) {
+				t.Errorf("%v is ErrCorrupt: %t", err, c.kind == nil)
+			}
+			if after := listing(t, dir); after != before {
+				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
+			}
+			if c.kind != nil {
+				write(t, path, good) // nothing of the attempt holds the lock
+				reopen(t, path, Options{})
+			}
+		})
+	}
+}
+
+// TestRefusedAfterCrash opens a store with a log of SQLite that nobody copied,
+// and in it what makes no sense. The log stays there for whoever finds out why.
+func TestRefusedAfterCrash(t *testing.T) {
+	s := openNew(t, Options{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db := other(t, s.path, "rw")
+	if _, err := db.Exec("UPDATE meta SET last = 7"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, suffix := range []string{"", walSuffix} {
+		data, err := os.ReadFile(s.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, "messages.db"+suffix), data)
+	}
+	before := listing(t, dir)
+	if _, err := Open(filepath.Join(dir, "messages.db"), Options{}); !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("got %v, want ErrCorrupt", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "messages.db-shm")); err != nil {
+		t.Fatal(err)
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// listing returns names, sizes and contents in a directory.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(filepath.Join(dir, e.Name()))
+		fmt.Fprintf(&b, "%v %s %v %x\n", info.Mode(), e.Name(), info.ModTime(), sha256.Sum256(data))
+	}
+	return b.String()
+}
+
+// names returns the names in the directory of a store.
+func names(t *testing.T, s *Store) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(s.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestLocked(t *testing.T) {
+	s := openNew(t, Options{})
+	_, err := Open(s.path, Options{LockTimeout: time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), s.path+": another process has the store open") {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopen(t, s.path, Options{})
+}
+
+func TestOtherOwner(t *testing.T) {
+	path := "/etc/passwd" // which belongs to root
+	if os.Geteuid() == 0 {
+		path = filepath.Join(t.TempDir(), "messages.db")
+		write(t, path, image(t))
+		if err := os.Chown(path, 65534, -1); err != nil {
+			t.Skip(err)
+		}
+	}
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path+": the file belongs to user ") {
+		t.Errorf("a file of another user: %v", err)
+	}
+	dir := "/"
+	if os.Geteuid() == 0 {
+		dir = t.TempDir()
+		if err := os.Chown(dir, 65534, -1); err != nil {
+			t.Skip(err)
+		}
+	}
+	path = filepath.Join(dir, "messages.db")
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "the directory "+dir+" belongs to user ") {
+		t.Errorf("a directory of another user: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made in a directory of another user: %v", err)
+	}
+}
+
+// TestFiles looks at the files of a store that is open, and that is closed.
+func TestFiles(t *testing.T) {
+	leaks := goleak.IgnoreCurrent()
+	path := filepath.Join(t.TempDir(), "a", "b c?%41#", "messages.db")
+	s := reopen(t, path, Options{})
+	if _, err := s.Append(t.Context(), randomRecords(3)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := names(t, s), []string{"messages.db", "messages.db-shm", "messages.db-wal"}; !slices.Equal(got, want) {
+		t.Errorf("the directory has %q, want %q", got, want)
+	}
+	for path, want := range map[string]os.FileMode{path: fileMode, path + walSuffix: fileMode, path + "-shm": fileMode, filepath.Dir(path): os.ModeDir | dirMode} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("%s has mode %v, want %v", path, info.Mode(), want)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, s); !slices.Equal(got, []string{"messages.db"}) {
+		t.Errorf("a closed store left %q", got)
+	}
+	goleak.VerifyNone(t, leaks)
+}
+
+// TestCommitIsFlushed asks SQLite how it was told to commit.
+func TestCommitIsFlushed(t *testing.T) {
+	s := openNew(t, Options{})
+	for pragma, want := range map[string]string{
+		"journal_mode": "wal", "synchronous": "2", "fullfsync": "1", "checkpoint_fullfsync": "1",
+		"page_size": "4096", "temp_store": "2", "mmap_size": "0", "locking_mode": "normal",
+	} {
+		var got string
+		if err := s.writer.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q (%v)", pragma, got, want, err)
+		}
+	}
+}
+
+// TestCreatedTwice has several goroutines make the same store at once, as
+// processes might: one gets it, and none replaces what another has opened.
+func TestCreatedTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "messages.db")
+	results := make(chan error, 4)
+	opened := make(chan *Store, 4)
+	for range 4 {
+		go func() {
+			s, err := Open(path, Options{LockTimeout: time.Millisecond})
+			if err == nil {
+				opened <- s
+			}
+			results <- err
+		}()
+	}
+	for range 4 {
+		if err := <-results; err != nil && !strings.Contains(err.Error(), "another process") {
+			t.Error(err)
+		}
+	}
+	if len(opened) != 1 {
+		t.Fatalf("%d stores are open", len(opened))
+	}
+	s := <-opened
+	if _, err := s.Append(t.Context(), randomRecords(1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if info, err := reopen(t, path, Options{}).Info(t.Context()); err != nil || info.Last != 1 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if got := names(t, s); len(got) != 3 {
+		t.Errorf("the directory has %q", got)
+	}
+}

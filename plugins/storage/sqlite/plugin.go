@@ -1,0 +1,56 @@
+package sqlite
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Version is that of the plugin.
+const Version = "1.0.0"
+
+// Plugin is the store as a plugin.
+func Plugin() plugin.Plugin { return newPlugin(Options{}) }
+
+func newPlugin(opts Options) plugin.Plugin {
+	return plugin.Plugin{
+		Name:         "sqlite",
+		Version:      Version,
+		Doc:          "Keeps the messages of a server in an SQLite database, which people can look into while the relay runs.",
+		Capabilities: []plugin.Capability{plugin.Ledger},
+		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
+			Name:    "path",
+			Type:    plugin.String,
+			Default: "messages.db",
+			Doc: "The database, below the directory of the plugin. That must be on a local file system and belong to " +
+				"the user that the relay runs as; one store has one database.",
+		}}},
+		Validate: func(cfg plugin.Config) error {
+			_, err := configuredPath(cfg)
+			return err
+		},
+		Storage: func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
+			path, err := configuredPath(cfg)
+			if err != nil {
+				return nil, err
+			}
+			return Open(path, opts)
+		},
+	}
+}
+
+func configuredPath(cfg plugin.Config) (string, error) {
+	var c struct {
+		Path string `cty:"path"`
+	}
+	if err := cfg.Decode(&c); err != nil {
+		return "", err
+	}
+	if !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == "." {
+		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
+			"Write a relative path without \"..\", such as \"messages.db\".", "path")
+	}
+	return filepath.Join(cfg.Dir, c.Path), nil
+}

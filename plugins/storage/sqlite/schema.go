@@ -1,0 +1,70 @@
+package sqlite
+
+import (
+	"net/url"
+)
+
+const (
+	// applicationID is in the header of the file, where file(1) looks for it:
+	// the letters "CwRy".
+	applicationID = 0x43775279
+	// version is the user_version of SQLite.
+	version = 1
+
+	pageSize  = 4 << 10
+	walSuffix = "-wal"
+
+	// maxWAL is the size in bytes from which on the log of SQLite is made to begin
+	// anew, whatever we read. Mostly it does so by itself, at a quarter of that
+	// size, where it is copied into the database. It is no longer than that when
+	// it has begun anew.
+	maxWAL = 4 * walPages * pageSize
+	// walPages is the number of pages after which SQLite copies its log.
+	walPages = 1000
+)
+
+// schema is what .schema shows, so it is written for those who look.
+const schema = `
+CREATE TABLE envelopes (          -- the log of the server
+  seq        INTEGER PRIMARY KEY, -- place in the log, from 1 on without a gap
+  id         BLOB NOT NULL UNIQUE, -- SHA-256 of signature and ciphertext, see storage.NewID
+  born       INTEGER NOT NULL,    -- when the first relay accepted it, in hours since 1970
+  checksum   INTEGER NOT NULL,    -- CRC-32C of all the rest, see row.go
+  signature  BLOB NOT NULL,       -- that only the members of a group can check
+  ciphertext BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX envelopes_by_signature ON envelopes (signature);
+
+CREATE TABLE tokens (             -- those that are spent
+  token BLOB NOT NULL PRIMARY KEY, -- part of a hash, see storage.NewTokenID
+  id    BLOB NOT NULL             -- the envelope that it paid for
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meta (               -- one row
+  one    INTEGER PRIMARY KEY CHECK (one = 1),
+  epoch  BLOB NOT NULL,           -- 16 random bytes, the name of this store
+  last   INTEGER NOT NULL,        -- greatest seq of the log, 0 when it is empty
+  tokens INTEGER NOT NULL         -- number of rows in tokens
+) STRICT;
+`
+
+// source is the data source name of a database: a URI with parameters, of which
+// SQLite knows some and the driver the others.
+// See https://www.sqlite.org/uri.html and the documentation of sqlite.Driver.Open.
+func source(path string, parameters url.Values, pragmas ...string) string {
+	q := url.Values{
+		"_defensive": {"1"}, // no statement can damage the file
+		"_dqs":       {"0"}, // a misspelled column is no string
+		"_pragma": append([]string{
+			"trusted_schema(0)",
+			"cell_size_check(1)", // notice damaged pages early
+			"mmap_size(0)",       // a disk error is an error and no signal
+			"temp_store(memory)", // no files elsewhere
+		}, pragmas...),
+	}
+	for name, value := range parameters {
+		q[name] = value
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}

@@ -1,0 +1,237 @@
+// Package sqlite is a storage plugin that keeps the envelopes of one server in
+// one SQLite database, by way of modernc.org/sqlite, which needs no C. It is for
+// operators who want to look into their store, and to back it up, with the tools
+// that everybody has. [Plugin] is what the relay starts; [Open] is the store
+// itself, for programs and tests.
+//
+// # Looking into it
+//
+// The database can be read while the relay runs:
+//
+//	sqlite3 -readonly messages.db 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) FROM envelopes LIMIT 10'
+//	sqlite3 -readonly messages.db 'SELECT last, tokens FROM meta'
+//	sqlite3 -readonly messages.db .schema
+//	sqlite3 -readonly messages.db 'VACUUM INTO "copy.db"'
+//
+// The last one makes a copy of one moment, which cp does not: what was appended
+// of late is in messages.db-wal. The schema explains itself; see schema.go. A
+// reader who keeps a transaction open keeps that file from being used anew, and
+// it grows for as long.
+//
+// # One writer
+//
+// One process has the store open: the file is locked with flock(2), which SQLite
+// itself does not use. And it is the only one to write: the store holds the
+// write lock of SQLite by means of a transaction that is open all the time, so
+// that whoever tries to change something by hand is told that the database is
+// locked. Only between the commit of one batch and the beginning of the next
+// transaction, some microseconds, could another program slip in; and what it did
+// would be there, as with a file that was changed while no relay ran.
+//
+// # Durability
+//
+// An Append is one transaction, in WAL mode with synchronous=FULL, where SQLite
+// writes the changed pages to the end of the log messages.db-wal and flushes it
+// before the commit returns: "transactions are durable across a power loss"
+// (https://www.sqlite.org/pragma.html#pragma_synchronous). When it makes that file
+// it flushes the directory too. It copies pages from there into the database
+// about every four mebibytes, flushing one before it relies on the other. SQLite
+// assumes of a disk that a write which a power failure cuts off leaves alone
+// what is beside it (https://www.sqlite.org/psow.html). The store does not: with
+// psow=0 a commit fills the last sector that it writes, and the next one begins
+// in another.
+//
+// # Limits
+//
+// The database must be on a local file system: SQLite coordinates those who use
+// it by memory that they share, messages.db-shm. The store is not a
+// [storage.Watcher]. A page of the database has no checksum, an envelope has one:
+// damage to an envelope is found when it is read, damage to the trees when it is
+// met, and both end the use of the store with [storage.ErrCorrupt].
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Options are choices of a store. The zero value is what a relay uses.
+type Options struct {
+	// LockTimeout is how long Open waits for another process to let go of the
+	// file, as one that is just being ended does; 0 means one second.
+	LockTimeout time.Duration
+
+	maxWAL int64 // bytes; 0 means the constant, tests want less
+}
+
+// Store is a [storage.Store] in a database.
+type Store struct {
+	path   string
+	epoch  storage.Epoch
+	maxWAL int64
+	lock   *os.File
+	reader *reader
+	broken atomic.Pointer[error] // what ended the use of the store, if anything
+
+	appending sync.Mutex // held by Append and Spend for their whole length
+	writer    *writer
+
+	// calm is held for reading by whoever reads, and for writing where the log
+	// of SQLite must come to an end, which readers keep it from.
+	calm sync.RWMutex
+}
+
+var (
+	_ storage.Store  = (*Store)(nil)
+	_ storage.Ledger = (*Store)(nil)
+)
+
+// Open opens the store at path, or makes one, and its directory, where there is
+// none. It changes nothing when it returns an error: not a file that is no
+// store, nor one that is damaged, locked, of another user or of a newer format.
+// Errors are one sentence with the path and what to do; of damage they are
+// [storage.ErrCorrupt], of a full disk [storage.ErrFull]. Only of a store that
+// was not closed a file messages.db-shm may be left, which says nothing.
+//
+// The first call decides for all of the process that SQLite locks files in the
+// way of Linux that does not mind when another descriptor of the file is closed.
+func Open(path string, opts Options) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s := &Store{path: path, maxWAL: cmp.Or(opts.maxWAL, maxWAL)}
+	if err := s.open(cmp.Or(opts.LockTimeout, time.Second)); err != nil {
+		if p, ok := err.(*fs.PathError); ok && p.Path == path {
+			err = p.Err // which names neither again
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(wait time.Duration) (err error) {
+	sqlite.OFDLocking(true) //nolint:errcheck // where there is none, no other descriptor is closed while the database is open
+	err = checkFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = create(s.path)
+	}
+	if err != nil {
+		return err
+	}
+	if s.lock, err = lock(s.path, wait); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.release() //nolint:errcheck // says less than err
+		}
+	}()
+	if err := inspect(s.path, s.lock); err != nil {
+		return err
+	}
+	if s.writer, err = openWriter(s.path, s.maxWAL); err != nil {
+		return explain(s.path, err)
+	}
+	if s.reader, err = openReader(s.path); err != nil {
+		return explain(s.path, err)
+	}
+	if err := s.writer.hold(); err != nil {
+		return explain(s.path, err)
+	}
+	m, err := s.reader.meta()
+	s.epoch = m.epoch
+	return explain(s.path, err)
+}
+
+// Info implements [storage.Store].
+func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
+	err = s.read(ctx, "describe", func() error {
+		m, err := s.reader.meta()
+		if err != nil {
+			return err
+		}
+		info = storage.Info{
+			Epoch:  s.epoch,
+			First:  min(1, m.last),
+			Last:   m.last,
+			Count:  uint64(m.last),
+			Bytes:  uint64(size(s.path) + size(s.path+walSuffix)),
+			Tokens: m.tokens,
+		}
+		return nil
+	})
+	return info, err
+}
+
+// Close implements [storage.Store]. SQLite copies what its log holds into the
+// database and removes the log, if nobody else is looking and the disk has room;
+// if not, the next to open the database does.
+func (s *Store) Close() error {
+	if err := s.release(); err != nil {
+		return fmt.Errorf("close %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// release closes what is open. The lock is last: nobody opens a database that
+// is still being closed.
+func (s *Store) release() error {
+	var errs []error
+	if s.reader != nil {
+		errs = append(errs, s.reader.close())
+	}
+	if s.writer != nil {
+		errs = append(errs, s.writer.close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// read calls f, which reads, while the log of SQLite is kept as it is.
+func (s *Store) read(ctx context.Context, op string, f func() error) error {
+	return s.do(ctx, op, func() error {
+		s.calm.RLock()
+		defer s.calm.RUnlock()
+		return f()
+	})
+}
+
+// do calls f, the body of a method, unless there is a reason not to. Damage
+// that f meets ends the use of the store. The work itself is not given up when
+// ctx ends: it is short, and SQLite would take back a transaction half way.
+func (s *Store) do(ctx context.Context, op string, f func() error) error {
+	err := ctx.Err()
+	if broken := s.broken.Load(); broken != nil {
+		err = *broken
+	} else if err == nil {
+		err = explain(s.path, f())
+	}
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, storage.ErrCorrupt) {
+		s.broken.CompareAndSwap(nil, &err)
+	}
+	return fmt.Errorf("%s %s: %w", op, s.path, err)
+}
+
+// size returns the size of a file, or 0.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

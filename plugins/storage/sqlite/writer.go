@@ -1,0 +1,163 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// ever is the context of all that SQLite does, see [Store.do].
+var ever = context.Background()
+
+// writer is the one connection that changes the database. It is used by one
+// goroutine at a time.
+type writer struct {
+	db   *sql.DB
+	conn *sql.Conn
+	held bool // a transaction is open, and with it the write lock is held
+
+	begin, commit, rollback, checkpoint *sql.Stmt
+
+	meta, advance  *sql.Stmt
+	store, seqOf   *sql.Stmt
+	spend, spentOn *sql.Stmt
+	prepared       []*sql.Stmt
+}
+
+// writerSource opens an existing database. The writer waits for a program that
+// slipped in, as the package comment says, and has a page cache of 4 MiB, for the
+// inner pages of the trees.
+func writerSource(path string, maxWAL int64) string {
+	return source(path, url.Values{
+		"mode":          {"rw"},
+		"psow":          {"0"},
+		"_busy_timeout": {"1000"},
+	},
+		"journal_mode(wal)", // whoever had the file before may have changed that
+		"synchronous(full)",
+		"fullfsync(1)", // on macOS
+		"checkpoint_fullfsync(1)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
+		fmt.Sprintf("journal_size_limit(%d)", maxWAL),
+		"cache_size(-4096)",
+	)
+}
+
+func openWriter(path string, maxWAL int64) (_ *writer, err error) {
+	w := &writer{}
+	if w.db, err = sql.Open("sqlite", writerSource(path, maxWAL)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.close() //nolint:errcheck // says less than err
+		}
+	}()
+	if w.conn, err = w.db.Conn(ever); err != nil {
+		return nil, err
+	}
+	for _, s := range []struct {
+		to   **sql.Stmt
+		text string
+	}{
+		{&w.begin, "BEGIN IMMEDIATE"},
+		{&w.commit, "COMMIT"},
+		{&w.rollback, "ROLLBACK"},
+		{&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)"},
+		{&w.meta, selectMeta},
+		{&w.advance, "UPDATE meta SET last = ?, tokens = ? WHERE one = 1"},
+		{&w.store, "INSERT INTO envelopes (seq, id, born, checksum, signature, ciphertext) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"},
+		{&w.seqOf, "SELECT seq FROM envelopes WHERE id = ?"},
+		{&w.spend, "INSERT INTO tokens (token, id) VALUES (?, ?) ON CONFLICT (token) DO NOTHING"},
+		{&w.spentOn, "SELECT id FROM tokens WHERE token = ?"},
+	} {
+		if *s.to, err = w.conn.PrepareContext(ever, s.text); err != nil {
+			return nil, err
+		}
+		w.prepared = append(w.prepared, *s.to)
+	}
+	return w, nil
+}
+
+// hold takes the write lock, where it is not held.
+func (w *writer) hold() error {
+	if w.held {
+		return nil
+	}
+	_, err := w.begin.ExecContext(ever)
+	w.held = err == nil
+	return err
+}
+
+// finish commits what was written and lets go of the write lock. On an error
+// nothing is changed.
+func (w *writer) finish() error {
+	if _, err := w.commit.ExecContext(ever); err != nil {
+		return err
+	}
+	w.held = false
+	return nil
+}
+
+// undo takes back what was written and lets go of the write lock.
+func (w *writer) undo() {
+	w.rollback.ExecContext(ever) //nolint:errcheck // SQLite did so itself after some errors, and then says that it can not
+	w.held = false
+}
+
+// copyLog copies what the log of SQLite holds into the database, as far as
+// nobody reads it. If that is all, the next transaction begins the log anew.
+func (w *writer) copyLog() error {
+	_, err := w.checkpoint.ExecContext(ever)
+	return err
+}
+
+// seq returns the place of an envelope in the log, or 0.
+func (w *writer) seq(id storage.ID) (seq storage.Seq, err error) {
+	switch err := scanned(w.seqOf.QueryRowContext(ever, id[:]).Scan(&seq)); {
+	case err == sql.ErrNoRows:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return seq, nil
+}
+
+// payment returns the envelope that a spent token paid for.
+func (w *writer) payment(token storage.TokenID) (storage.ID, error) {
+	var id []byte
+	switch err := scanned(w.spentOn.QueryRowContext(ever, token[:]).Scan(&id)); {
+	case err == sql.ErrNoRows, err == nil && len(id) != len(storage.ID{}):
+		return storage.ID{}, damaged("a token makes no sense")
+	case err != nil:
+		return storage.ID{}, err
+	}
+	return storage.ID(id), nil
+}
+
+func (w *writer) close() error {
+	if w.held {
+		w.undo()
+	}
+	for _, s := range w.prepared {
+		s.Close() //nolint:errcheck // nothing is under way
+	}
+	if w.conn != nil {
+		w.conn.Close() //nolint:errcheck // gives it back to db
+	}
+	return w.db.Close()
+}
+
+// inserted reports whether an INSERT put in its row, which it does not where
+// there is one already.
+func inserted(s *sql.Stmt, values ...any) (bool, error) {
+	result, err := s.ExecContext(ever, values...)
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
+}
