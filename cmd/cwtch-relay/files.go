@@ -92,11 +92,11 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err != nil {
 		return err
 	}
-	server, err := pick(cfg, *name)
+	server, err := pick(cfg.Config, *name)
 	if err != nil {
 		return err
 	}
-	b, err := bundleOf(cfg, server)
+	b, err := bundleOf(cfg.Config, server)
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,11 @@
 // onion services.
 //
 //	cwtch-relay init -dir D                  write D/server.hcl, every option present and commented
-//	cwtch-relay validate -config F           check a configuration without starting anything
+//	cwtch-relay validate -config F           check a configuration without running it
 //	cwtch-relay -config F                    run
 //	cwtch-relay bundle -config F             print the text that clients import
 //	cwtch-relay status -config F             ask the running relay how it is
+//	cwtch-relay reload -config F             have it go over to a changed configuration
 //	cwtch-relay version
 //
 // Facts go to standard output, with -json as JSON; logs, errors and hints go to
@@ -22,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
@@ -43,9 +45,10 @@ func commands() []command {
 	return []command{
 		{"", "-config FILE [-json]", "run the servers of a configuration until SIGTERM or ^C", serve},
 		{"init", "-dir DIR", "write DIR/server.hcl, every option present and commented", initialize},
-		{"validate", "-config FILE [-json]", "check a configuration without starting anything", validate},
+		{"validate", "-config FILE [-json]", "check a configuration without running it", validate},
 		{"bundle", "-config FILE [-server NAME] [-o FILE] [-json]", "print the text that clients import", printBundle},
 		{"status", "-config FILE [-json]", "ask the running relay how it is", printStatus},
+		{"reload", "-config FILE [-dry-run] [-json]", "have the running relay go over to a changed configuration", reload},
 		{"version", "[-json]", "print the version", printVersion},
 	}
 }
@@ -68,6 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
 	var usage usageError
 	var wrongConfig *config.Error
+	var answer *manager.RefusedError
 	switch {
 	case err == nil:
 		return 0
@@ -79,6 +83,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	case errors.As(err, &wrongConfig):
 		fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
+	case errors.As(err, &answer) && strings.HasPrefix(answer.Text, "error: "):
+		fmt.Fprintln(stderr, answer.Text) // so has this
 	default:
 		fmt.Fprintf(stderr, "error: %v\n", err)
 		var h interface{ Hint() string }

@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -44,20 +49,27 @@ func servePlugin(args []string) error {
 	return usageError{fmt.Sprintf("no built-in %s plugin %q", args[0], args[1])}
 }
 
-// load reads a configuration; the schemas of external plugins come from the
-// plugins, and what tor may be told is for the room of tor to say.
-func load(ctx context.Context, path string) (*config.Config, error) {
+// loaded is a configuration with the plugins that it uses.
+type loaded struct {
+	*config.Config
+	path string
+	used shelf
+}
+
+// load reads a configuration. What stands in the block of a plugin is for the
+// plugin to judge, and what tor may be told for the room of tor.
+func load(ctx context.Context, path string) (*loaded, error) {
+	used := shelf{}
 	cfg, err := config.Load(path, config.Plugins{
 		BuiltIn: descriptions(),
-		Describe: func(x config.External) (plugin.Schema, error) {
-			entry, err := lookup(x.Kind, x.Name, &x)
+		Describe: func(x config.External) (plugin.Description, error) {
+			entry, err := used.find(x.Kind, x.Name, &x)
 			if err != nil {
-				return plugin.Schema{}, err
+				return plugin.Description{}, err
 			}
-			d, err := entry.Describe(ctx)
-			return d.Schema, err
+			return entry.Describe(ctx)
 		},
-		Validate: validateBuiltin,
+		Validate: func(_ config.Server, use config.PluginConfig) error { return used.validate(ctx, use) },
 	})
 	if err != nil {
 		return nil, err
@@ -67,78 +79,173 @@ func load(ctx context.Context, path string) (*config.Config, error) {
 			return nil, fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)
 		}
 	}
-	return cfg, nil
+	return &loaded{cfg, path, used}, nil
 }
 
-// validateBuiltin asks a built-in plugin for faults that its schema can not
-// express. External ones are asked when they start: their code runs in their
-// own process only.
-func validateBuiltin(s config.Server, used config.PluginConfig) error {
-	entry, err := lookup(used.Kind, used.Name, used.External)
-	if err != nil {
-		return err
-	}
-	p, ok := entry.Builtin()
-	if !ok || p.Validate == nil {
-		return nil
-	}
-	value, err := used.Schema.Decode(used.Msgpack)
-	if err != nil {
-		return err
-	}
-	cfg, err := plugin.NewConfig(used.Schema, value, manager.StorageDir(s.Dir), slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	return p.Validate(cfg)
-}
+// shelf has the plugins of one configuration as they are found, so that each is
+// asked once what it is. The key is the kind and the name.
+type shelf map[string]*catalog.Entry
 
-// lookup finds a built-in plugin, or the external one that x declares.
-func lookup(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, error) {
+// find finds a built-in plugin, or the external one that x declares.
+func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, error) {
+	key := string(kind) + "/" + name
+	if entry, ok := s[key]; ok {
+		return entry, nil
+	}
 	c := catalog.Config{Builtin: builtins(), Self: []string{pluginMode}, Logger: slog.New(slog.DiscardHandler)}
 	if x != nil {
 		c.External = []catalog.External{{
-			Kind: x.Kind, Name: x.Name, Path: x.Path, Args: x.Args, Dev: x.Dev, Checksum: x.Checksum,
+			Kind: x.Kind, Name: x.Name, Path: x.Path, Args: x.Args, Env: x.Env, Dev: x.Dev, Checksum: x.Checksum,
 		}}
 	}
 	all, err := catalog.New(c)
 	if err != nil {
 		return nil, err
 	}
-	return all.Lookup(kind, name)
+	entry, err := all.Lookup(kind, name)
+	if err == nil {
+		s[key] = entry
+	}
+	return entry, err
 }
 
-func serverConfig(s config.Server, log *slog.Logger) (manager.ServerConfig, error) {
-	entry, err := lookup(s.Storage.Kind, s.Storage.Name, s.Storage.External)
+// validate asks a plugin for faults that its schema can not express: a built-in
+// one here, an external one in a process that is started for that, since the
+// code of others runs in processes of its own only.
+func (s shelf) validate(ctx context.Context, use config.PluginConfig) error {
+	entry, err := s.find(use.Kind, use.Name, use.External)
 	if err != nil {
-		return manager.ServerConfig{}, fmt.Errorf("server %s: %w", s.Name, err)
+		return err
 	}
-	if entry.Unchecked() {
-		log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what it stores", "server", s.Name, "path", s.Storage.External.Path)
+	p, ok := entry.Builtin()
+	if !ok {
+		return validateExternal(ctx, entry, use)
 	}
-	return manager.ServerConfig{
-		Name: s.Name,
-		Dir:  s.Dir,
-		Storage: supervise.Config{
+	if p.Validate == nil {
+		return nil
+	}
+	value, err := use.Schema.Decode(use.Msgpack)
+	if err != nil {
+		return err
+	}
+	cfg, err := plugin.NewConfig(use.Schema, value, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return p.Validate(cfg)
+}
+
+// validateTimeout bounds how long a plugin may think about its configuration.
+const validateTimeout = 30 * time.Second
+
+func validateExternal(ctx context.Context, entry *catalog.Entry, use config.PluginConfig) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, validateTimeout, fmt.Errorf("no answer within %v", validateTimeout))
+	defer cancel()
+	command, err := entry.Command()
+	if err != nil {
+		return err
+	}
+	if policy := policyOf(use.Kind, use.External); policy != nil {
+		policy.Network = sandbox.None // there is nothing yet to connect to or to be reached by
+		confined, err := sandbox.Wrap(command, *policy)
+		if err != nil {
+			command.File.Close()
+			return err
+		}
+		command = confined
+	}
+	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler), Timeout: validateTimeout})
+	if err != nil {
+		return err
+	}
+	defer process.Kill()
+	return process.Client().Validate(ctx, use.Msgpack)
+}
+
+// policyOf is what a plugin may do: by its kind, and by what the operator grants
+// to it; nil when it is not to be confined.
+func policyOf(kind plugin.Kind, x *config.External) *sandbox.Policy {
+	p := &sandbox.Policy{}
+	switch kind {
+	case plugin.KindStats:
+		p.Network = sandbox.Listen
+	case plugin.KindPeerSync:
+		p.Unix = true // to call the relay
+	}
+	if x == nil {
+		return p
+	}
+	if x.Sandbox.Off {
+		return nil
+	}
+	if x.Sandbox.Network {
+		p.Network = sandbox.Open
+	}
+	p.Read, p.Processes, p.Memory, p.Files = x.Sandbox.Read, x.Sandbox.Processes, x.Sandbox.Memory, x.Sandbox.Files
+	return p
+}
+
+func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, error) {
+	entry, err := l.used.find(use.Kind, use.Name, use.External)
+	if err != nil {
+		return manager.PluginConfig{}, err
+	}
+	return manager.PluginConfig{
+		Config: supervise.Config{
 			Kind:     entry.Kind,
 			Name:     entry.Name,
 			Command:  entry.Command,
 			Checksum: entry.Checksum(),
-			Value:    s.Storage.Msgpack,
+			Value:    use.Msgpack,
+			Sandbox:  policyOf(use.Kind, use.External),
 		},
+		Instance: use.Instance,
+		Program:  program(use.External),
+		Schema:   use.Schema,
+		Where:    use.Range.String(),
 	}, nil
 }
 
+// program has what a plugin is started with, by option.
+func program(x *config.External) map[string]string {
+	if x == nil {
+		return nil
+	}
+	return map[string]string{
+		"path":     x.Path,
+		"checksum": strings.ToLower(x.Checksum),
+		"args":     fmt.Sprintf("%q", x.Args),
+		"env":      fmt.Sprintf("%q", x.Env),
+		"dev":      fmt.Sprint(x.Dev),
+		"sandbox":  fmt.Sprintf("%+v", x.Sandbox),
+	}
+}
+
+// warn tells of what the operator has switched off, at every start. What the
+// kernel can not enforce of a sandbox is for the supervisor to say.
+func (l *loaded) warn(log *slog.Logger) {
+	for _, x := range l.Plugins {
+		if x.Dev && x.Checksum == "" {
+			log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what the plugin can",
+				"plugin", string(x.Kind)+"/"+x.Name, "path", x.Path)
+		}
+	}
+}
+
 // explain points into the configuration where a plugin refused its part of it.
-func explain(cfg *config.Config, err error) error {
-	var refused *manager.StorageError
+func (l *loaded) explain(err error) error {
+	var refused *manager.PluginError
 	var faults plugin.Diagnostics
 	if !errors.As(err, &refused) || !errors.As(refused.Err, &faults) {
 		return err
 	}
-	for i := range cfg.Servers {
-		if s := &cfg.Servers[i]; s.Name == refused.Server {
-			return s.Storage.Diagnose(faults)
+	i := slices.IndexFunc(l.Servers, func(s config.Server) bool { return s.Name == refused.Server })
+	if i < 0 {
+		return err
+	}
+	for use := range l.Servers[i].Plugins() {
+		if string(use.Kind)+"/"+use.Instance == refused.Plugin {
+			return use.Diagnose(faults)
 		}
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // drainTimeout bounds an orderly end: posts under way are committed and answered,
@@ -41,7 +42,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg.Log, stderr)
+	level := &slog.LevelVar{}
+	level.Set(cfg.Log.Level)
+	log := newLogger(cfg.Log, level, stderr)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -56,16 +59,23 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		os.Exit(1)
 	}()
 
-	mc, err := managerConfig(cfg, log)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	mc, err := cfg.managerConfig(log)
 	if err != nil {
 		return err
 	}
+	mc.Level = level
+	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloaded(ctx, f.config, log) }
+	cfg.warn(log)
 	m, err := manager.Start(ctx, mc)
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errStopped) {
 			return nil
 		}
-		return explain(cfg, err)
+		return cfg.explain(err)
 	}
 	for _, s := range m.Servers() {
 		b := s.Bundle
@@ -73,7 +83,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			log.Warn("can not print the bundle", "error", err)
 		}
 	}
-	<-ctx.Done()
+	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer done()
 	if err := m.Close(drain); err != nil {
@@ -93,30 +103,92 @@ func announce(w io.Writer, asJSON bool, s started) error {
 	return err
 }
 
-func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level}
+// reloadOnSignal reloads the configuration with every SIGHUP until ctx ends. What
+// comes of it is in the log.
+func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.Signal, log *slog.Logger) {
+	for {
+		select {
+		case <-hangups:
+			m.Reload(ctx, false) //nolint:errcheck // is in the log
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reloaded reads the configuration of a running relay again. The faults of one
+// that is not valid go to the log, whoever asked.
+func reloaded(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
+	cfg, err := load(ctx, path)
+	if wrong, ok := errors.AsType[*config.Error](err); ok {
+		for _, d := range wrong.Diagnostics {
+			log.Error("error in the configuration", "at", d.Range.String(), "error", d.Summary, "hint", d.Hint)
+		}
+	} else if err != nil {
+		log.Error("error in the configuration", "error", err)
+	}
+	if err != nil {
+		return manager.Config{}, err
+	}
+	cfg.warn(log)
+	return cfg.managerConfig(log)
+}
+
+func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if cfg.JSON {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-func managerConfig(cfg *config.Config, log *slog.Logger) (manager.Config, error) {
+func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 	m := manager.Config{
-		DataDir: cfg.DataDir,
+		Path:    l.path,
+		DataDir: l.DataDir,
 		Version: version,
-		Limits:  relay.Limits(cfg.Limits),
+		Limits:  relay.Limits(l.Limits),
 		Logger:  log,
-		Network: func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, cfg.Network, log) },
+		Network: manager.NetworkConfig{
+			Open:     func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, l.Network, log) },
+			Settings: networkSettings(l.Network),
+			Where:    l.Network.Range.String(),
+		},
+		LogLevel:  l.Log.Level,
+		LogFormat: logFormat(l.Log),
+		Explain:   l.explain,
 	}
-	for _, s := range cfg.Servers {
-		sc, err := serverConfig(s, log)
-		if err != nil {
-			return m, err
+	for _, s := range l.Servers {
+		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir}
+		for use := range s.Plugins() {
+			pc, err := l.pluginConfig(use)
+			if err != nil {
+				return m, fmt.Errorf("server %s: %w", s.Name, err)
+			}
+			if use.Kind == plugin.KindStorage {
+				sc.Storage = pc
+			} else {
+				sc.Others = append(sc.Others, pc)
+			}
 		}
 		m.Servers = append(m.Servers, sc)
 	}
 	return m, nil
+}
+
+func logFormat(cfg config.Log) string {
+	if cfg.JSON {
+		return "json"
+	}
+	return "text"
+}
+
+// networkSettings is different for different settings.
+func networkSettings(n config.Network) string {
+	if n.Loopback != nil {
+		return fmt.Sprintf("loopback %+v", *n.Loopback)
+	}
+	return fmt.Sprintf("tor %+v", *n.Tor)
 }
 
 func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (onion.Network, error) {

@@ -8,7 +8,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
@@ -19,11 +21,11 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	cfg, err := load(ctx, f.config)
+	dataDir, err := config.DataDir(f.config)
 	if err != nil {
 		return err
 	}
-	st, err := manager.Ask(ctx, cfg.DataDir)
+	st, err := manager.Ask(ctx, dataDir)
 	if errors.Is(err, manager.ErrNotRunning) {
 		return hinted{err, "start it with: cwtch-relay -config " + f.config}
 	}
@@ -73,7 +75,13 @@ func writeStatus(out io.Writer, st manager.Status, now time.Time) error {
 
 func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "\nserver %s\n", s.Name)
-	writePlugin(w, s.Storage, now)
+	writePlugin(w, s.Storage, s.Storage.Name, now)
+	for _, p := range s.Others {
+		writePlugin(w, p.Status, p.Instance, now)
+		if p.Snapshots != nil {
+			writeSnapshots(w, *p.Snapshots)
+		}
+	}
 	r := s.Relay
 	if r == nil {
 		fmt.Fprintln(w, "  board\tnot published yet")
@@ -99,16 +107,48 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	writeConnections(w, "token", r.TokenConnections)
 }
 
-func writePlugin(w io.Writer, p supervise.Status, now time.Time) {
-	fmt.Fprintf(w, "  %s\t%s %s, %s since %s", p.Kind, p.Name, p.Version, p.State, age(now, p.Since))
+// writePlugin writes what a plugin is doing, and below it what is not well with
+// it.
+func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time) {
+	fmt.Fprintf(w, "  %s\t%s", p.Kind, instance)
+	if p.Version != "" {
+		fmt.Fprintf(w, " %s", p.Version)
+	}
+	fmt.Fprintf(w, ", %s since %s", p.State, age(now, p.Since))
 	if p.PID != 0 {
 		fmt.Fprintf(w, ", process %d", p.PID)
 	}
-	if p.Restarts > 0 {
-		fmt.Fprintf(w, ", restarted %s, last because of: %s", times(p.Restarts), p.LastError)
+	if p.Memory > 0 {
+		fmt.Fprintf(w, ", %s", size(uint64(p.Memory)))
 	}
+	if p.Attached {
+		fmt.Fprint(w, ", attached")
+	}
+	if !p.Sandbox.On {
+		fmt.Fprint(w, ", NOT CONFINED")
+	}
+	fmt.Fprintln(w)
 	if p.Reason != "" {
-		fmt.Fprintf(w, " (%s)", p.Reason)
+		fmt.Fprintf(w, "  \t%s\n", p.Reason)
+	}
+	if p.Restarts > 0 {
+		fmt.Fprintf(w, "  \trestarted %s\n", times(p.Restarts))
+	}
+	if p.LastError != "" && p.LastError != p.Reason {
+		fmt.Fprintf(w, "  \tlast error: %s\n", p.LastError)
+	}
+	for _, what := range p.Sandbox.Missing {
+		fmt.Fprintf(w, "  \tsandbox: %s\n", what)
+	}
+}
+
+func writeSnapshots(w io.Writer, s metrics.Status) {
+	if s.Dropped == 0 && s.LastError == "" {
+		return
+	}
+	fmt.Fprintf(w, "  \t%s, %d dropped, %d failed", counted(int(s.Exported), "snapshot"), s.Dropped, s.Failed)
+	if s.LastError != "" {
+		fmt.Fprintf(w, ", last because of: %s", s.LastError)
 	}
 	fmt.Fprintln(w)
 }

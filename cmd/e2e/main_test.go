@@ -17,6 +17,10 @@ import (
 // what anything is expected to take.
 const patience = 3 * time.Minute
 
+// testPlugins are the external plugins of the tests, each named as its directory
+// below testdata.
+var testPlugins = []string{"badstore", "teststats", "testsync"}
+
 // bin is the directory of the programs under test.
 var bin string
 
@@ -57,10 +61,17 @@ func build() error {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo", "./testdata/badstore")
+	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo")
+	for _, plugin := range testPlugins {
+		args = append(args, "./testdata/"+plugin)
+	}
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
 	// A plugin that others can write is refused, and umask may allow that.
-	return os.Chmod(filepath.Join(bin, "badstore"), 0o755)
+	var errs []error
+	for _, plugin := range testPlugins {
+		errs = append(errs, os.Chmod(filepath.Join(bin, plugin), 0o755))
+	}
+	return errors.Join(errs...)
 }

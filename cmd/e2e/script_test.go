@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -29,10 +31,11 @@ import (
 //	serve ARGS...         run "cwtch-relay ARGS..." until it has announced its servers
 //	as NAME serve ARGS... the same for a second relay; the first is "relay"
 //	logged NAME REGEXP    wait until the relay has logged that
-//	signal NAME SIGNAL    send TERM, INT, KILL, STOP or CONT to the relay
+//	signal NAME SIGNAL    send TERM, INT, HUP, KILL, STOP or CONT to the relay
 //	signalplugin DIR S    send it to the storage plugin of the relay on that data
 //	                      directory; after STOP it does nothing more
 //	ended NAME STATUS     wait until the relay has ended with that exit status
+//	until REGEXP PROGRAM...  run a program until its output matches
 //	status N PROGRAM...   run a program that ends with the exit status N
 //	snapshot DIR          remember all files below DIR
 //	unchanged DIR         they are as they were: names, modes and content
@@ -56,7 +59,9 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+filepath.Join(e.WorkDir, "net"))
 			// A directory of the script is too long for sockets of plugins.
 			e.Setenv("TMPDIR", os.TempDir())
-			e.Setenv("BADSTORE", filepath.Join(bin, "badstore"))
+			for _, plugin := range testPlugins {
+				e.Setenv(strings.ToUpper(plugin), filepath.Join(bin, plugin))
+			}
 			e.Values[relaysKey{}] = make(map[string]*process)
 			e.Values[snapshotsKey{}] = make(map[string]map[string]string)
 			return nil
@@ -77,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"signal":       command("NAME SIGNAL", 2, signalRelay),
 			"signalplugin": command("DIR SIGNAL", 2, signalPlugin),
 			"ended":        command("NAME STATUS", 2, ended),
+			"until":        command("REGEXP PROGRAM ARGS...", -1, until),
 			"status":       command("N PROGRAM ARGS...", -1, exitStatus),
 			"snapshot":     command("DIR", 1, snapshot),
 			"unchanged":    command("DIR", 1, unchanged),
@@ -117,7 +123,7 @@ func serveAs(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, name := range []string{"WORK", "BADSTORE", "SUM"} { // as exec has them
+	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM"} { // as exec has them
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p, err := startRelay(cmd)
@@ -173,6 +179,23 @@ func ended(ts *testscript.TestScript, args []string) {
 	fmt.Fprint(ts.Stderr(), p.log.String())
 	if strconv.Itoa(status) != args[1] {
 		ts.Fatalf("exit status %d:\n%s", status, p.log.String())
+	}
+}
+
+func until(ts *testscript.TestScript, args []string) {
+	wanted, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		cmd := exec.Command(filepath.Join(bin, args[1]), args[2:]...)
+		cmd.Dir = ts.MkAbs(".")
+		out, err := cmd.CombinedOutput()
+		if err == nil && wanted.Match(out) {
+			ts.Stdout().Write(out)
+			return
+		}
+		if time.Since(begin) > patience {
+			ts.Fatalf("%v\n%s", err, out)
+		}
 	}
 }
 

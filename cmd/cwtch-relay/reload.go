@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+)
+
+// reload has the running relay read its configuration again.
+func reload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(true)
+	dryRun := f.Bool("dry-run", false, "")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	dataDir, err := config.DataDir(f.config)
+	if err != nil {
+		return err
+	}
+	path, err := filepath.Abs(f.config)
+	if err != nil {
+		return err
+	}
+	plan, err := manager.AskReload(ctx, dataDir, path, *dryRun)
+	if errors.Is(err, manager.ErrNotRunning) {
+		return hinted{err, "start it with: cwtch-relay -config " + f.config + "; a relay that runs with another data_dir has to be restarted"}
+	}
+	if err != nil {
+		return err
+	}
+	if f.json {
+		err = printJSON(stdout, plan)
+	} else {
+		err = writePlan(stdout, f.config, plan)
+	}
+	if err != nil {
+		return err
+	}
+	return planError(plan, stderr)
+}
+
+// writePlan writes a plan for people. What was refused is left to planError.
+func writePlan(w io.Writer, path string, plan *manager.Plan) error {
+	switch {
+	case len(plan.Steps) == 0 && len(plan.Refused) == 0:
+		fmt.Fprintf(w, "%s is valid, and nothing in it has changed\n", path)
+		return nil
+	case len(plan.Steps) == 0:
+		return nil
+	case plan.Applied:
+		fmt.Fprintf(w, "reloaded %s\n", path)
+	case len(plan.Refused) > 0:
+		fmt.Fprintln(w, "without what is refused, a reload would")
+	default:
+		fmt.Fprintf(w, "%s is valid; a reload would\n", path)
+	}
+	for _, s := range plan.Steps {
+		switch {
+		case s.Error != "":
+			fmt.Fprintf(w, "  FAILED  %s\n", s)
+		case s.Done:
+			fmt.Fprintf(w, "  done    %s\n", s)
+		default:
+			fmt.Fprintf(w, "  %s\n", s)
+		}
+	}
+	writeDeletes(w, plan)
+	return nil
+}
+
+// writeDeletes says what becomes of data, also when that is nothing: it is what
+// an operator fears most of a change.
+func writeDeletes(w io.Writer, plan *manager.Plan) {
+	verb := "would be"
+	if plan.Applied {
+		verb = "was"
+	}
+	if len(plan.Deletes) == 0 {
+		fmt.Fprintf(w, "no data %s deleted\n", verb)
+	}
+	for _, d := range plan.Deletes {
+		fmt.Fprintf(w, "%s %s deleted\n", d, verb)
+	}
+}
+
+// planError writes what was refused and what failed, each with its own hint,
+// and sums them up.
+func planError(plan *manager.Plan, stderr io.Writer) error {
+	for _, r := range plan.Refused {
+		where := ""
+		if r.Where != "" {
+			where = r.Where + ": "
+		}
+		fmt.Fprintf(stderr, "error: %s%s\nhint: %s\n", where, r.What, r.Hint)
+	}
+	for _, s := range plan.Steps {
+		switch {
+		case strings.HasPrefix(s.Error, "error: "): // of the configuration, with its place
+			fmt.Fprintf(stderr, "error: could not %s:\n%s\n", s, s.Error)
+		case s.Error != "":
+			fmt.Fprintf(stderr, "error: could not %s: %s\n", s, s.Error)
+		}
+	}
+	switch failed := plan.Failed(); {
+	case len(plan.Refused) > 0:
+		return errors.New("nothing was changed")
+	case failed > 0:
+		return hinted{fmt.Errorf("%d of %s failed", failed, counted(len(plan.Steps), "step")), "mend what is wrong and reload again; what has failed is tried again then"}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// Command teststats is a stats plugin for tests: it writes the numbers to a
+// file, one a line, and fails as it is told.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+func main() {
+	plugin.Serve(plugin.Plugin{
+		Name:    "teststats",
+		Version: "0.0.1",
+		Doc:     "Writes numbers to a file.",
+		Schema: plugin.Schema{Attributes: []plugin.Attribute{
+			{Name: "file", Type: plugin.String, Default: "numbers", Doc: "The file, below the directory of the plugin."},
+			{Name: "pages", Type: plugin.Int, Default: "4", Doc: "Has to be even, which only the plugin knows."},
+			{Name: "open", Type: plugin.Bool, Default: "true", Doc: "Whether it can be opened, which nobody knows before it is."},
+		}},
+		Stats: open,
+		Validate: func(cfg plugin.Config) error {
+			c, err := decode(cfg)
+			if err == nil && c.Pages%2 != 0 {
+				return plugin.Invalid("Pages come in pairs", fmt.Sprintf("Write %d.", c.Pages+1), "pages")
+			}
+			return err
+		},
+	})
+}
+
+type options struct {
+	File  string `cty:"file"`
+	Pages int    `cty:"pages"`
+	Open  bool   `cty:"open"`
+}
+
+func decode(cfg plugin.Config) (c options, err error) {
+	err = cfg.Decode(&c)
+	return c, err
+}
+
+func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
+	c, err := decode(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if !c.Open {
+		return nil, plugin.Invalid("It can not be opened", "Write true.", "open")
+	}
+	return &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger}, nil
+}
+
+type exporter struct {
+	path string
+	log  *slog.Logger
+}
+
+func (e *exporter) Export(_ context.Context, s stats.Snapshot) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	for _, m := range s.Metrics {
+		for _, p := range m.Points {
+			fmt.Fprintf(&b, "%s", m.Name)
+			for _, l := range p.Labels {
+				fmt.Fprintf(&b, " %s=%s", l.Name, l.Value)
+			}
+			fmt.Fprintf(&b, " %v\n", p.Value)
+		}
+	}
+	if err := os.WriteFile(e.path, b.Bytes(), 0o600); err != nil {
+		return errors.New("can not write the numbers")
+	}
+	e.log.Info("numbers written", "file", filepath.Base(e.path))
+	return nil
+}
+
+func (e *exporter) ForceFlush(context.Context) error {
+	e.log.Info("numbers flushed")
+	return nil
+}
+
+func (e *exporter) Close() error { return nil }

@@ -1,0 +1,174 @@
+package manager
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"syscall"
+	"time"
+)
+
+// The control socket takes one request of a connection, a line of JSON, and
+// gives one answer, as a line: what was asked for, or {"error": …}.
+
+// Bounds of the control socket.
+const (
+	statusWait    = 2 * time.Second  // for the stores to answer
+	askTimeout    = 10 * time.Second // for a request to come and a status to be read
+	turnTimeout   = 30 * time.Second // for a reload to begin
+	reloadTimeout = 30 * time.Minute // until the client gives up; the relay goes on
+	maxRequest    = 8 << 10
+	maxAnswer     = 4 << 20
+	maxClients    = 16 // at a time
+)
+
+// request is what a command asks of the running relay.
+type request struct {
+	Command string `json:"command"`           // "status" or "reload"
+	Config  string `json:"config,omitempty"`  // of a reload: the file that the operator means
+	DryRun  bool   `json:"dry_run,omitempty"` // of a reload
+}
+
+// failure is the answer in place of what was asked for.
+type failure struct {
+	Error string `json:"error"`
+}
+
+// serveControl answers the commands of the operator.
+func (m *Manager) serveControl(ln net.Listener) {
+	slots := make(chan struct{}, maxClients)
+	for {
+		nc, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			m.log.Warn("can not accept a command, will try again", "error", err)
+			time.Sleep(time.Second)
+			continue
+		}
+		slots <- struct{}{} // only this user can connect
+		m.wg.Go(func() {
+			defer func() { <-slots }()
+			defer nc.Close()
+			if err := m.serveCommand(nc); err != nil {
+				m.log.Debug("command not answered", "error", err)
+			}
+		})
+	}
+}
+
+func (m *Manager) serveCommand(nc net.Conn) error {
+	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the read fails as well
+	var req request
+	line, err := bufio.NewReader(io.LimitReader(nc, maxRequest)).ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	if err := json.Unmarshal(line, &req); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	answer := m.answer(req)
+	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the write fails as well
+	return json.NewEncoder(nc).Encode(answer)
+}
+
+func (m *Manager) answer(req request) any {
+	switch req.Command {
+	case "status":
+		ctx, cancel := context.WithTimeout(context.Background(), statusWait)
+		defer cancel()
+		return m.Status(ctx)
+	case "reload":
+		if err := m.sameFile(req.Config); err != nil {
+			return failure{err.Error()}
+		}
+		ctx, cancel := context.WithTimeout(m.closing, turnTimeout)
+		defer cancel()
+		plan, err := m.Reload(ctx, req.DryRun)
+		if err != nil {
+			return failure{err.Error()}
+		}
+		return plan
+	}
+	return failure{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
+}
+
+// ErrNotRunning: no relay uses the data directory.
+var ErrNotRunning = errors.New("no relay is running")
+
+// RefusedError is what a running relay answers in place of what it was asked
+// for.
+type RefusedError struct {
+	Text string // of a configuration that is not valid: all its diagnostics, each with "error:" in front
+}
+
+func (e *RefusedError) Error() string { return e.Text }
+
+// Ask asks the relay that uses a data directory for its status.
+func Ask(ctx context.Context, dataDir string) (Status, error) {
+	var st Status
+	err := ask(ctx, dataDir, request{Command: "status"}, askTimeout, &st)
+	return st, err
+}
+
+// AskReload asks the relay that uses a data directory to reload its
+// configuration, which is the file at the absolute path config. What the relay
+// says against it is a [RefusedError].
+func AskReload(ctx context.Context, dataDir, config string, dryRun bool) (*Plan, error) {
+	plan := &Plan{}
+	if err := ask(ctx, dataDir, request{Command: "reload", Config: config, DryRun: dryRun}, reloadTimeout, plan); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+func ask(ctx context.Context, dataDir string, req request, timeout time.Duration, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	nc, err := dialControl(ctx, dataDir)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	if err := json.NewEncoder(nc).Encode(req); err != nil {
+		return fmt.Errorf("ask the relay on %s: %w", dataDir, err)
+	}
+	line, err := io.ReadAll(io.LimitReader(nc, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of the relay on %s: %w", dataDir, err)
+	}
+	var refused failure
+	if err := errors.Join(json.Unmarshal(line, &refused), json.Unmarshal(line, answer)); err != nil {
+		return fmt.Errorf("read the answer of the relay on %s: %w", dataDir, err)
+	}
+	if refused.Error != "" {
+		return &RefusedError{refused.Error}
+	}
+	return nil
+}
+
+func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
+	d, err := openDir(dataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	nc, err := d.dial(ctx)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the relay on %s: %w", dataDir, err)
+	}
+	return nc, nil
+}

@@ -1,0 +1,354 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// Plan is what a reload does, or would do.
+type Plan struct {
+	Config string `json:"config"` // the path of the file
+	// Applied tells whether the steps were tried; not in a dry run, nor when
+	// anything is refused.
+	Applied bool `json:"applied"`
+	// Refused is what a running relay can not change to.
+	Refused []Refusal `json:"refused"`
+	Steps   []Step    `json:"steps"`
+	// Deletes lists the data that the change would have deleted. Nothing deletes
+	// data as yet, so it is empty.
+	Deletes []string `json:"deletes"`
+}
+
+// Failed counts the steps that were tried in vain.
+func (p *Plan) Failed() (n int) {
+	for _, s := range p.Steps {
+		if s.Error != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Refusal is a change that takes more than a reload.
+type Refusal struct {
+	Where string `json:"where,omitempty"` // in the file: "server.hcl:7,3"
+	What  string `json:"what"`
+	Hint  string `json:"hint"` // what to do instead
+}
+
+// Action is what a step does.
+type Action string
+
+const (
+	ActionStart       Action = "start"
+	ActionStop        Action = "stop"
+	ActionRestart     Action = "restart"     // stop and start; what depends on it waits meanwhile
+	ActionReconfigure Action = "reconfigure" // in the same process
+	ActionRetry       Action = "retry"       // a plugin that has failed, with what it had
+	ActionSet         Action = "set"         // in place, without stopping anything
+)
+
+// Step is one part of a plan.
+type Step struct {
+	Action Action `json:"action"`
+	Server string `json:"server,omitempty"` // empty: the relay as a whole
+	Plugin string `json:"plugin,omitempty"` // "stats/prometheus"; empty: the server itself
+	// Settings are the names of what has changed, never the values, which may be
+	// secret.
+	Settings []string `json:"settings,omitempty"`
+	Note     string   `json:"note,omitempty"`
+	Done     bool     `json:"done"`
+	Error    string   `json:"error,omitempty"` // why it is not done
+
+	do func(context.Context) error
+}
+
+// String says what the step does: "restart stats/prometheus of server main
+// (checksum)".
+func (s Step) String() string {
+	text := string(s.Action)
+	switch {
+	case s.Plugin != "":
+		text += fmt.Sprintf(" %s of server %s", s.Plugin, s.Server)
+	case s.Server != "":
+		text += " server " + s.Server
+	}
+	if len(s.Settings) > 0 {
+		list := strings.Join(s.Settings, ", ")
+		if s.Action != ActionSet {
+			list = "(" + list + ")"
+		}
+		text += " " + list
+	}
+	if s.Note != "" {
+		text += ": " + s.Note
+	}
+	return text
+}
+
+// planner compares what runs with a configuration.
+type planner struct {
+	m    *Manager
+	next Config
+	plan Plan
+}
+
+// plan makes the plan that leads from what runs to next; m.changing is held.
+func (m *Manager) plan(next Config) *Plan {
+	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}, Deletes: []string{}}}
+	p.relay()
+	for _, s := range m.servers {
+		if !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
+			p.add(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
+				do: func(ctx context.Context) error { return m.drop(ctx, s) }})
+		}
+	}
+	p.limits()
+	for _, c := range next.Servers {
+		if s := m.find(c.Name); s != nil {
+			p.server(s, c)
+		}
+	}
+	for _, c := range next.Servers {
+		if m.find(c.Name) == nil {
+			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits) }})
+		}
+	}
+	return &p.plan
+}
+
+func (m *Manager) find(name string) *server {
+	i := slices.IndexFunc(m.servers, func(s *server) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return m.servers[i]
+}
+
+func (p *planner) add(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
+
+func (p *planner) refuse(where, what, hint string) {
+	p.plan.Refused = append(p.plan.Refused, Refusal{where, what, hint})
+}
+
+const restartHint = "restart the relay for that, or change it back"
+
+// relay plans what is not of one server.
+func (p *planner) relay() {
+	now, next := p.m.cfg, p.next
+	if now.DataDir != next.DataDir {
+		p.refuse("", fmt.Sprintf("data_dir is %s while the relay runs, and can not become %s", now.DataDir, next.DataDir),
+			"stop the relay, move the files, and start it again")
+	}
+	if now.Network.Settings != next.Network.Settings {
+		p.refuse(next.Network.Where, "the network can not change while the relay runs", restartHint)
+	}
+	if now.LogFormat != next.LogFormat {
+		p.refuse("", fmt.Sprintf("the format of the log is %q while the relay runs, and can not become %q", now.LogFormat, next.LogFormat), restartHint)
+	}
+	if now.LogLevel != next.LogLevel {
+		p.add(Step{Action: ActionSet, Settings: []string{"log.level"}, Note: levelName(next.LogLevel), do: func(context.Context) error {
+			p.m.cfg.Level.Set(next.LogLevel)
+			p.m.set(func() { p.m.cfg.LogLevel = next.LogLevel })
+			return nil
+		}})
+	}
+}
+
+func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
+
+// limits plans the limits that running servers can go over to.
+func (p *planner) limits() {
+	var live []*server
+	var from relay.Limits
+	for _, s := range p.m.servers {
+		if s.relay != nil && s.limits != p.next.Limits && s.limits.Live(p.next.Limits) {
+			live, from = append(live, s), s.limits
+		}
+	}
+	if len(live) == 0 {
+		return
+	}
+	p.add(Step{Action: ActionSet, Settings: changedLimits(from, p.next.Limits), do: func(context.Context) error {
+		for _, s := range live {
+			if s.relay != nil { // it may be gone with the new configuration
+				s.relay.SetLimits(p.next.Limits)
+				p.m.set(func() { s.limits = p.next.Limits })
+			}
+		}
+		return nil
+	}})
+}
+
+// changedLimits names the limits that differ, as the file does.
+func changedLimits(a, b relay.Limits) (names []string) {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range x.NumField() {
+		if !x.Field(i).Equal(y.Field(i)) {
+			names = append(names, "limits."+snake(x.Type().Field(i).Name))
+		}
+	}
+	return names
+}
+
+// snake is the name of an option for a field: token_batch for TokenBatch.
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteString(strings.ToLower(string(r)))
+	}
+	return b.String()
+}
+
+// server plans what becomes of a server that stays.
+func (p *planner) server(s *server, c ServerConfig) {
+	m := p.m
+	p.store(s, c.Storage)
+	for _, i := range s.others {
+		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
+			p.add(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
+				do: func(ctx context.Context) error { return m.remove(ctx, s, i) }})
+		}
+	}
+	for _, o := range c.Others {
+		n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == o.String() })
+		if n >= 0 {
+			p.plugin(s, s.others[n], o)
+			continue
+		}
+		p.add(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error {
+			i := m.add(s, o)
+			if err := i.plugin.WaitReady(ctx); err != nil {
+				return &PluginError{s.name, o.String(), err}
+			}
+			return nil
+		}})
+	}
+	switch publish := func(ctx context.Context) error { return m.publish(ctx, s, p.next.Limits) }; {
+	case s.relay == nil:
+		p.add(Step{Action: ActionStart, Server: s.name, do: publish})
+	case !s.limits.Live(p.next.Limits):
+		p.add(Step{Action: ActionRestart, Server: s.name, Settings: changedLimits(s.limits, p.next.Limits), do: func(ctx context.Context) error {
+			if err := m.withdraw(ctx, s); err != nil {
+				m.log.Warn("server was not withdrawn in good order", "server", s.name, "error", err)
+			}
+			return publish(ctx)
+		}})
+	}
+}
+
+// store plans the store of a server that stays, and refuses what would put the
+// server on other data: readers would be sent what they do not know, or nothing,
+// and tokens could be spent twice.
+func (p *planner) store(s *server, c PluginConfig) {
+	now := s.store.cfg
+	copied := fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name)
+	if now.Name != c.Name {
+		p.refuse(c.Where, fmt.Sprintf("server %s: storage %q can not take the place of %q while the relay runs", s.name, c.Name, now.Name), copied)
+		return
+	}
+	if names := elsewhere(now, c); len(names) > 0 {
+		p.refuse(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and can not change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copied)
+		return
+	}
+	p.plugin(s, s.store, c)
+}
+
+// plugin plans a plugin that stays.
+func (p *planner) plugin(s *server, i *instance, c PluginConfig) {
+	step := Step{Server: s.name, Plugin: c.String(), do: func(ctx context.Context) error { return p.m.reconfigure(ctx, s, i, c) }}
+	state := i.plugin.Status().State
+	program, settings := changedNames(i.cfg.Program, c.Program), changedSettings(i.cfg, c)
+	step.Settings = slices.Concat(program, settings)
+	switch {
+	case len(program) > 0:
+		step.Action = ActionRestart
+	case len(settings) > 0:
+		step.Action = ActionReconfigure
+	case state == supervise.Failed || state == supervise.Backoff:
+		step.Action, step.Note = ActionRetry, "it is in state "+state.String()
+	default:
+		return
+	}
+	p.add(step)
+}
+
+func changedNames(a, b map[string]string) (names []string) {
+	for name := range a {
+		if a[name] != b[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// changedSettings names what is different in two values: attributes and blocks
+// of the schema.
+func changedSettings(a, b PluginConfig) (names []string) {
+	if slices.Equal(a.Value, b.Value) {
+		return nil
+	}
+	x, errX := a.Schema.Decode(a.Value)
+	y, errY := b.Schema.Decode(b.Value)
+	if errX != nil || errY != nil {
+		return []string{"configuration"} // of two schemas, then
+	}
+	was, is := x.AsValueMap(), y.AsValueMap()
+	for name := range is {
+		if old, ok := was[name]; !ok || !old.RawEquals(is[name]) {
+			names = append(names, name)
+		}
+	}
+	for name := range maps.Keys(was) {
+		if _, ok := is[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// elsewhere names the settings of a store that have changed and may say where
+// its data is: texts that are not words of a list, such as paths and addresses.
+func elsewhere(a, b PluginConfig) (names []string) {
+	for _, name := range changedSettings(a, b) {
+		if leads(b.Schema, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// leads tells whether a setting of a schema is, or holds, such a text.
+func leads(s plugin.Schema, name string) bool {
+	for _, a := range s.Attributes {
+		if a.Name == name {
+			return (a.Type == plugin.String || a.Type == plugin.StringList) && len(a.OneOf) == 0
+		}
+	}
+	for _, b := range s.Blocks {
+		if b.Name == name {
+			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return leads(b.Schema, a.Name) }) ||
+				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return leads(b.Schema, inner.Name) })
+		}
+	}
+	return true // of a schema that has changed
+}

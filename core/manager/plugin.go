@@ -1,0 +1,103 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// PluginConfig is the use of a plugin by a server.
+type PluginConfig struct {
+	// Config is what to run. Dir, SocketDir, Logger, OnReady and Host are filled
+	// in.
+	supervise.Config
+	// Instance tells uses of one kind by one server apart; it is the name of a
+	// directory.
+	Instance string
+	// Program has what makes a process of this plugin different from another one:
+	// its path, its arguments and so on, under the names of their options.
+	Program map[string]string
+	Schema  plugin.Schema // of Value
+	Where   string        // in the file
+}
+
+// String names the use within its server: "stats/prometheus#2".
+func (c PluginConfig) String() string { return string(c.Kind) + "/" + c.Instance }
+
+// StorageDir is where the storage plugin of the server in dir keeps its files;
+// the keys are not there.
+func StorageDir(dir string) string { return filepath.Join(dir, string(plugin.KindStorage)) }
+
+// PluginDir is where a plugin of the server in dir keeps its files.
+func PluginDir(dir string, kind plugin.Kind, instance string) string {
+	if kind == plugin.KindStorage {
+		return StorageDir(dir)
+	}
+	return filepath.Join(dir, string(kind), instance)
+}
+
+// instance is a plugin that runs for a server.
+type instance struct {
+	cfg     PluginConfig // as it runs; set under Manager.mu
+	plugin  *supervise.Plugin
+	sockets string          // its directory
+	outlet  *metrics.Outlet // of a stats plugin
+}
+
+// launch starts a plugin for a server.
+func (m *Manager) launch(s *server, c PluginConfig) *instance {
+	m.sockets++
+	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.Itoa(m.sockets))} // short, for sun_path
+	i.plugin = supervise.Start(m.complete(s, i, c))
+	if c.Kind == plugin.KindStats {
+		i.outlet = s.feed.Add(c.String(), i.plugin.Stats())
+	}
+	return i
+}
+
+// complete fills in what a plugin is told of where it runs.
+func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Config {
+	full := c.Config
+	full.Dir = PluginDir(s.dir, c.Kind, c.Instance)
+	full.SocketDir = i.sockets
+	full.Logger = m.log.With("server", s.name)
+	if c.Instance != c.Name {
+		full.Logger = full.Logger.With("instance", c.Instance)
+	}
+	switch c.Kind {
+	case plugin.KindStorage:
+		full.OnReady = func(int) { m.wg.Go(func() { m.reopened(s) }) }
+	case plugin.KindStats:
+		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }
+	}
+	return full
+}
+
+// reconfigure gives a plugin that runs another configuration, or the same one
+// another try.
+func (m *Manager) reconfigure(ctx context.Context, s *server, i *instance, c PluginConfig) error {
+	if err := i.plugin.Reconfigure(ctx, m.complete(s, i, c)); err != nil {
+		return &PluginError{s.name, c.String(), err}
+	}
+	m.set(func() { i.cfg = c })
+	return nil
+}
+
+// stop ends a plugin; a stats plugin gets the last numbers first.
+func (i *instance) stop(ctx context.Context) error {
+	if i.outlet != nil {
+		i.outlet.Stop(ctx)
+	}
+	err := i.plugin.Stop(ctx)
+	os.RemoveAll(i.sockets)
+	if err != nil {
+		return fmt.Errorf("stop plugin: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+)
+
+// Times of a reload.
+const (
+	loadTimeout = 2 * time.Minute // external plugins are asked about their blocks
+	stepTimeout = 3 * time.Minute // onion services are published within that, or not at all
+)
+
+// ErrBusy: the relay is starting or ending, or at another reload that takes long.
+var ErrBusy = errors.New("the relay is starting, ending, or at another reload: try again when that is done")
+
+// Reload reads the configuration again and changes what runs accordingly, or
+// only says what it would change. The error is that of a configuration that is not
+// valid; then, and when the plan has anything refused, nothing has changed.
+// Steps that failed say so in the plan. It waits for its turn until ctx ends, and
+// once it has begun it does not stop halfway but for the end of the relay.
+func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
+	if m.changing.Acquire(ctx, 1) != nil {
+		return nil, ErrBusy
+	}
+	defer m.changing.Release(1)
+	if m.closing.Err() != nil {
+		return nil, ErrBusy
+	}
+	next, err := m.load()
+	if err != nil {
+		m.log.Error("the configuration is not valid, and nothing was changed", "file", m.cfg.Path)
+		return nil, err
+	}
+	plan := m.plan(next)
+	for _, r := range plan.Refused {
+		m.log.Error("the configuration was not reloaded", "at", r.Where, "refused", r.What, "hint", r.Hint)
+	}
+	if dryRun || len(plan.Refused) > 0 {
+		return plan, nil
+	}
+	plan.Applied = true
+	for i := range plan.Steps {
+		m.apply(&plan.Steps[i], next)
+	}
+	m.adopt(next)
+	m.log.Info("configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
+	return plan, nil
+}
+
+func (m *Manager) load() (Config, error) {
+	ctx, cancel := context.WithTimeout(m.closing, loadTimeout)
+	defer cancel()
+	return m.cfg.Load(ctx)
+}
+
+// apply takes one step. What it does and what it leaves undone is in the step
+// and in the log.
+func (m *Manager) apply(step *Step, next Config) {
+	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
+	defer cancel()
+	err := ctx.Err()
+	if err == nil {
+		err = step.do(ctx)
+	}
+	if err == nil {
+		step.Done = true
+		m.log.Info("reload: " + step.String())
+		return
+	}
+	if next.Explain != nil {
+		err = next.Explain(err)
+	}
+	step.Error = err.Error()
+	m.log.Error("reload: could not "+step.String(), "error", err)
+}
+
+// adopt takes over what is not of one server, and the order of the servers.
+func (m *Manager) adopt(next Config) {
+	order := func(s *server) int {
+		return slices.IndexFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name })
+	}
+	m.set(func() {
+		m.cfg.Limits, m.cfg.Servers, m.cfg.Explain = next.Limits, next.Servers, next.Explain
+		m.servers = slices.SortedStableFunc(slices.Values(m.servers), func(a, b *server) int { return order(a) - order(b) })
+	})
+}
+
+// introduce starts a server that was not there.
+func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Limits) error {
+	s, err := m.newServer(c)
+	if err != nil {
+		return err
+	}
+	m.openStore(s, c.Storage)
+	if err = m.awaitStores(ctx, s); err == nil {
+		err = m.publish(ctx, s, limits)
+	}
+	if err != nil {
+		m.closeServer(ctx, s) //nolint:errcheck // the reason to give up is err
+		return err
+	}
+	m.set(func() { m.servers = append(slices.Clip(m.servers), s) })
+	for _, o := range c.Others {
+		m.add(s, o)
+	}
+	return nil
+}
+
+// drop withdraws a server and ends it. Its files stay.
+func (m *Manager) drop(ctx context.Context, s *server) error {
+	err := m.closeServer(ctx, s)
+	m.set(func() {
+		m.servers = slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == s })
+	})
+	return err
+}
+
+// sameFile tells whether the relay runs with the file at path.
+func (m *Manager) sameFile(path string) error {
+	mine, err := os.Stat(m.cfg.Path)
+	if err != nil {
+		return fmt.Errorf("look at the file that the relay runs with: %w", err)
+	}
+	if given, err := os.Stat(path); err != nil || !os.SameFile(mine, given) {
+		return fmt.Errorf("the relay on this data directory runs with another file, %s", m.cfg.Path)
+	}
+	return nil
+}

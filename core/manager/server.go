@@ -1,0 +1,178 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+)
+
+// server is one server with its plugins.
+type server struct {
+	name string
+	dir  string
+	keys *identity.Server
+	feed *metrics.Feed
+
+	// Set by the holder of Manager.changing, under Manager.mu.
+	store  *instance
+	others []*instance
+	relay  *relay.Server // nil while it is not published
+	limits relay.Limits  // of the relay
+}
+
+// Keys returns the keys of the server in dir, made on first use.
+func Keys(dataDir, dir string) (*identity.Server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the server: %w", err)
+	}
+	d, err := openDir(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	path := filepath.Join(dir, "keys")
+	if err := checkLost(path, StorageDir(dir)); err != nil {
+		return nil, err
+	}
+	return identity.LoadOrCreate(path)
+}
+
+// checkLost refuses to make new keys beside the envelopes of a server whose
+// keys are gone: it would be another server, and nobody could reach this one.
+func checkLost(keys, storage string) error {
+	if _, err := os.Lstat(keys); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	files, err := os.ReadDir(storage)
+	if err != nil || len(files) == 0 {
+		return nil
+	}
+	return fmt.Errorf("key file %s is missing, but %s holds envelopes: restore the key file from a backup, or move that directory away to begin a new server", keys, storage)
+}
+
+func (m *Manager) newServer(c ServerConfig) (*server, error) {
+	keys, err := Keys(m.cfg.DataDir, c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("server %s: %w", c.Name, err)
+	}
+	s := &server{name: c.Name, dir: c.Dir, keys: keys}
+	s.feed = metrics.NewFeed(func(ctx context.Context) (relay.Status, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
+	return s, nil
+}
+
+// count is what a server has counted, for its stats plugins.
+func (m *Manager) count(ctx context.Context, s *server) (relay.Status, bool) {
+	r := m.relayOf(s)
+	if r == nil {
+		return relay.Status{}, false
+	}
+	return r.Status(ctx), true
+}
+
+func (m *Manager) relayOf(s *server) *relay.Server {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return s.relay
+}
+
+// openStore starts the process of a store.
+func (m *Manager) openStore(s *server, c PluginConfig) {
+	i := m.launch(s, c)
+	m.set(func() { s.store = i })
+}
+
+// awaitStores waits for all stores, so that whatever is wrong is reported at
+// once.
+func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
+	defer cancel()
+	errs := make([]error, len(servers))
+	for i, s := range servers {
+		if err := s.store.plugin.WaitReady(ctx); err != nil {
+			errs[i] = &PluginError{s.name, s.store.cfg.String(), err}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reopened lets a board look at a store whose process has been started again.
+func (m *Manager) reopened(s *server) {
+	r := m.relayOf(s)
+	if r == nil {
+		return // not open yet, so it will see the store as it is
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := r.Reopened(ctx); err != nil {
+		m.log.Warn("store came back but could not be looked at", "server", s.name, "error", err)
+	}
+}
+
+// publish opens the board of a server and makes it reachable.
+func (m *Manager) publish(ctx context.Context, s *server, limits relay.Limits) error {
+	r, err := relay.Start(ctx, relay.Config{
+		Network: m.network,
+		Keys:    s.keys,
+		Store:   s.store.plugin.Storage(),
+		Limits:  limits,
+		Logger:  m.log.With("server", s.name),
+	})
+	if err != nil {
+		return fmt.Errorf("server %s: %w", s.name, err)
+	}
+	m.set(func() { s.relay, s.limits = r, limits })
+	return nil
+}
+
+// withdraw makes a server unreachable and answers what is under way. Its plugins
+// run on.
+func (m *Manager) withdraw(ctx context.Context, s *server) error {
+	if s.relay == nil {
+		return nil
+	}
+	err := s.relay.Close(ctx)
+	m.set(func() { s.relay = nil })
+	return err
+}
+
+// add starts a plugin that a server can do without.
+func (m *Manager) add(s *server, c PluginConfig) *instance {
+	i := m.launch(s, c)
+	m.set(func() { s.others = append(slices.Clip(s.others), i) })
+	return i
+}
+
+// remove ends it again.
+func (m *Manager) remove(ctx context.Context, s *server, i *instance) error {
+	err := i.stop(ctx)
+	m.set(func() {
+		s.others = slices.DeleteFunc(slices.Clone(s.others), func(other *instance) bool { return other == i })
+	})
+	return err
+}
+
+// closeServer ends a server and all its plugins, in an order in which each still
+// has what it needs.
+func (m *Manager) closeServer(ctx context.Context, s *server) error {
+	var errs []error
+	if s.relay != nil {
+		errs = append(errs, s.relay.Close(ctx)) // its counts remain, for the last snapshot
+	}
+	for _, i := range s.others {
+		errs = append(errs, i.stop(ctx))
+	}
+	s.feed.Close()
+	if s.store != nil {
+		errs = append(errs, s.store.stop(ctx))
+	}
+	return errors.Join(errs...)
+}
