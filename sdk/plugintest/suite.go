@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,11 +53,12 @@ type Result struct {
 	Verdict Verdict       `json:"verdict"`
 	Took    time.Duration `json:"took"`
 	Output  []string      `json:"output,omitempty"` // what was wrong, or why it was skipped; one line each
+	Logged  []string      `json:"logged,omitempty"` // the last lines of the plugin's log before it failed
 }
 
 // Evaluate runs checks one after the other without go test, reports each when
-// it is done, and returns how many failed. What a plugin logs meanwhile is left
-// out. When ctx ends, the check that is under way fails and no other begins.
+// it is done, and returns how many failed. When ctx ends, no other check begins,
+// and the one that is under way ends as well as it can.
 func Evaluate(ctx context.Context, checks []Check, report func(Result)) (failed int) {
 	for _, c := range checks {
 		if ctx.Err() != nil {
@@ -87,7 +89,7 @@ func evaluate(ctx context.Context, c Check) Result {
 	r := Result{Check: c, Verdict: Passed, Took: time.Since(begin)}
 	switch {
 	case tb.failed:
-		r.Verdict, r.Output = Failed, tb.output
+		r.Verdict, r.Output, r.Logged = Failed, tb.output, tb.log
 	case tb.skipped:
 		r.Verdict, r.Output = Skipped, tb.output
 	}
@@ -107,6 +109,7 @@ type bench struct {
 	mu              sync.Mutex
 	failed, skipped bool
 	output          []string
+	log             []string // of the plugin, the last lines
 	cleanups        []func()
 }
 
@@ -147,7 +150,6 @@ func (b *bench) clean(cleanup func()) {
 func (b *bench) Name() string             { return b.name }
 func (b *bench) Helper()                  {}
 func (b *bench) Context() context.Context { return b.ctx }
-func (b *bench) Output() io.Writer        { return io.Discard }
 
 func (b *bench) Cleanup(f func()) {
 	b.mu.Lock()
@@ -162,6 +164,22 @@ func (b *bench) TempDir() string {
 	}
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// maxLog is how many lines of a plugin's log are kept.
+const maxLog = 20
+
+// Output takes the log of a plugin, a line or more at a time.
+func (b *bench) Output() io.Writer { return logged{b} }
+
+type logged struct{ bench *bench }
+
+func (l logged) Write(text []byte) (int, error) {
+	l.bench.mu.Lock()
+	defer l.bench.mu.Unlock()
+	l.bench.log = append(l.bench.log, strings.Split(strings.TrimSpace(string(text)), "\n")...)
+	l.bench.log = slices.Delete(l.bench.log, 0, max(0, len(l.bench.log)-maxLog))
+	return len(text), nil
 }
 
 func (b *bench) say(text string) {

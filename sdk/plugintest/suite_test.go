@@ -2,6 +2,7 @@ package plugintest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -19,7 +20,14 @@ func TestEvaluate(t *testing.T) {
 			tb.Cleanup(note("last"))
 			tb.Log("not shown")
 		}},
-		{"Fails", "b", func(tb testing.TB) { tb.Errorf("one"); tb.Fatalf("two\nlines"); tb.Error("never") }},
+		{"Fails", "b", func(tb testing.TB) {
+			for i := range 2 * maxLog {
+				fmt.Fprintln(tb.Output(), "line", i)
+			}
+			tb.Errorf("one")
+			tb.Fatalf("two\nlines")
+			tb.Error("never")
+		}},
 		{"Skips", "c", func(tb testing.TB) { tb.Skip("no such thing here") }},
 		{"Panics", "d", func(tb testing.TB) { panic("oh") }},
 		{"FailsInCleanup", "e", func(tb testing.TB) { tb.Cleanup(func() { tb.Fatal("late") }) }},
@@ -41,6 +49,9 @@ func TestEvaluate(t *testing.T) {
 			}
 		} else if !slices.Equal(r.Output, w.output) {
 			t.Errorf("%s says %q, want %q", r.Check.Name, r.Output, w.output)
+		}
+		if r.Check.Name == "Fails" && (len(r.Logged) != maxLog || r.Logged[maxLog-1] != "line 39") {
+			t.Errorf("the log of a plugin comes as %q", r.Logged)
 		}
 		n++
 	})

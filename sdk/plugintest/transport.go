@@ -56,12 +56,12 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 }
 
 // External is a plugin of any kind that is a program of its own, whatever it is
-// written in. command says how to start it and is asked each time, since an open
-// file in it is used up. The configuration is read by the schema that the program
-// describes.
-func External(name string, command func() (host.Command, error)) Transport {
+// written in. command says how to start it, as the plugin whose own directory is
+// dir, and is asked each time, since an open file in it is used up. The
+// configuration is read by the schema that the program describes.
+func External(name string, command func(dir string) (host.Command, error)) Transport {
 	return Transport{name, func(ctx context.Context, t target) (*Opened, error) {
-		c, err := command()
+		c, err := command(t.dir)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// LoadBody reads a file that holds what would stand between the braces of one
+// plugin block, and gives it in the form that [plugin.Schema.Value] takes, with
+// defaults filled in. Errors are those of [Load].
+func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("find configuration: %w", err)
+	}
+	src, err := readBounded(path, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	doc, body, err := parse(path, src)
+	if err != nil {
+		return nil, err
+	}
+	value, _, diags := schema.Decode(body, s, evaluation(dir))
+	if err := doc.failure(diags); err != nil {
+		return nil, err
+	}
+	return plain(value), nil
+}
+
+// plain turns an object into a map, without what is null.
+func plain(object cty.Value) map[string]any {
+	out := make(map[string]any)
+	for name, v := range object.AsValueMap() {
+		if !v.IsNull() {
+			out[name] = plainValue(v)
+		}
+	}
+	return out
+}
+
+func plainValue(v cty.Value) any {
+	t := v.Type()
+	switch {
+	case t == cty.String:
+		return v.AsString()
+	case t == cty.Bool:
+		return v.True()
+	case t == cty.Number:
+		n, _ := v.AsBigFloat().Int64() // exact: the schema was checked
+		return n
+	case t.IsObjectType():
+		return plain(v)
+	case t.IsMapType():
+		blocks := make(map[string]map[string]any)
+		for label, body := range v.AsValueMap() {
+			blocks[label] = plain(body)
+		}
+		return blocks
+	case t.ElementType().IsObjectType():
+		blocks := []map[string]any{}
+		for _, body := range v.AsValueSlice() {
+			blocks = append(blocks, plain(body))
+		}
+		return blocks
+	}
+	texts := []string{}
+	for _, e := range v.AsValueSlice() {
+		texts = append(texts, e.AsString())
+	}
+	return texts
+}
