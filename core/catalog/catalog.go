@@ -8,12 +8,13 @@
 //
 // # What is checked of an external plugin
 //
-// Before every start: that the file, with symbolic links resolved, and its
-// directory belong to root or the user of the relay and can be written by nobody
-// else, and that the content has the checksum of the configuration. What is
-// executed is the very file that was opened and read for that, whatever its path
-// leads to by then. The checksum of a script covers the script alone, not its
-// interpreter nor what it imports.
+// Before every start: that the file, every directory above it up to the root
+// and every symbolic link on the way belong to root or the user of the relay and
+// can be replaced by nobody else, and that the content has the checksum of the
+// configuration. What is executed is the very file that was opened and read for
+// that, whatever its path leads to by then. The checksum of a script covers the
+// script alone, not its interpreter nor what it imports.
+// docs/adr/0007-catalog.md has the reasons.
 package catalog
 
 import (
@@ -26,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -55,6 +57,10 @@ type External struct {
 	Dev      bool
 	Args     []string
 	Env      []string // "NAME=value", the whole environment
+	// Sandbox confines the process that is started to ask the plugin something,
+	// where it needs no directory and no network; nil leaves it unconfined. The
+	// running program has to call [sandbox.Main] first.
+	Sandbox *sandbox.Policy
 }
 
 // Catalog finds plugins by kind and name. It is safe for concurrent use.
@@ -122,6 +128,10 @@ func (c *Catalog) Lookup(kind plugin.Kind, name string) (*Entry, error) {
 	return nil, fmt.Errorf("there is no %s plugin %q, only %s", kind, name, strings.Join(known, ", "))
 }
 
+// All are the plugins of the catalog: the built-in ones, then the external ones,
+// in the order in which they were given.
+func (c *Catalog) All() []*Entry { return slices.Clone(c.entries) }
+
 // Entry is one plugin of a catalog.
 type Entry struct {
 	Kind plugin.Kind
@@ -144,6 +154,14 @@ func (e *Entry) Builtin() (plugin.Plugin, bool) {
 		return plugin.Plugin{}, false
 	}
 	return *e.builtin, true
+}
+
+// Path is that of an external plugin as the operator wrote it, or empty.
+func (e *Entry) Path() string {
+	if e.external == nil {
+		return ""
+	}
+	return e.external.Path
 }
 
 // Checksum is what the operator demands of an external plugin, or empty.
@@ -203,10 +221,10 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 	}
 	d, err := e.ask(ctx, file)
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("%s plugin %q (%s): %w", e.Kind, e.Name, e.external.Path, err)
+		return plugin.Description{}, fmt.Errorf("%v: %s does not say what it is: %w; \"cwtch-relay plugin describe %[2]s\" asks again", e.external, e.external.Path, err)
 	}
 	if d.Kind != e.Kind || d.Name != e.Name {
-		return plugin.Description{}, fmt.Errorf("%s plugin %q: the binary %s is the %s plugin %q", e.Kind, e.Name, e.external.Path, d.Kind, d.Name)
+		return plugin.Description{}, fmt.Errorf("%v: %s is the %s plugin %q", e.external, e.external.Path, d.Kind, d.Name)
 	}
 	if e.described == nil {
 		e.described = make(map[string]plugin.Description)
@@ -215,9 +233,21 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 	return d, nil
 }
 
+// ask starts the plugin for its description alone. The file is closed.
 func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, error) {
+	command := host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}
+	if e.external.Sandbox != nil {
+		policy := *e.external.Sandbox
+		policy.Dir, policy.Network, policy.Unix = "", sandbox.None, false
+		confined, err := sandbox.Wrap(command, policy)
+		if err != nil {
+			file.Close()
+			return plugin.Description{}, err
+		}
+		command = confined
+	}
 	process, err := host.Start(ctx, host.StartConfig{
-		Command: host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file},
+		Command: command,
 		Logger:  e.logger.With("plugin", string(e.Kind)+"/"+e.Name),
 		Timeout: describeTimeout,
 	})

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -25,11 +28,14 @@ import (
 // TestMain makes this binary a relay with a built-in plugin, and, as a copy in
 // another file, an external one.
 func TestMain(m *testing.M) {
+	sandbox.Main()
 	if len(os.Args) == 4 && os.Args[1] == "plugin-serve" {
 		plugin.Serve(memory(os.Args[3]))
 		return
 	}
 	if len(os.Args) == 2 && os.Args[1] == "external" {
+		confined, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+		fmt.Fprintf(os.Stderr, "started, confined: %d\n", confined)
 		plugin.Serve(memory("outside"))
 		return
 	}
@@ -128,10 +134,32 @@ func TestExternal(t *testing.T) {
 	if _, ok := e.Builtin(); ok || e.Checksum() != x.Checksum || e.Unchecked() {
 		t.Error("taken for a built-in one")
 	}
-	for range 2 { // the second comes from memory
-		if d, err := e.Describe(t.Context()); err != nil || d.Name != "outside" || len(d.Schema.Attributes) != 1 {
+}
+
+// TestDescribe asks once, in a sandbox, whoever looks the plugin up.
+func TestDescribe(t *testing.T) {
+	x := install(t)
+	x.Sandbox = &sandbox.Policy{Network: sandbox.Open}
+	var log bytes.Buffer
+	c, err := New(Config{External: []External{x}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if d, err := lookup(t, c, "outside").Describe(t.Context()); err != nil || d.Name != "outside" || len(d.Schema.Attributes) != 1 {
 			t.Errorf("%+v, %v", d, err)
 		}
+	}
+	if all, confined := strings.Count(log.String(), "started"), strings.Count(log.String(), "confined: 1"); all != 1 || confined != 1 {
+		t.Errorf("started %d times, %d of them in a sandbox", all, confined)
+	}
+}
+
+func TestAll(t *testing.T) {
+	x := install(t)
+	all := newCatalog(t, x).All()
+	if len(all) != 2 || all[0].Name != "bolt" || all[0].Path() != "" || all[1].Name != "outside" || all[1].Path() != x.Path {
+		t.Errorf("%+v", all)
 	}
 }
 
@@ -176,12 +204,37 @@ func TestRefusedBinaries(t *testing.T) {
 		spoil func(t *testing.T, x *External)
 		want  string
 	}{
-		"changed": {func(t *testing.T, x *External) { appendTo(t, x.Path) }, "has the checksum sha256:"},
+		"changed": {func(t *testing.T, x *External) { appendTo(t, x.Path) }, `write the line that "cwtch-relay plugin sum /`},
 		"gone":    {func(t *testing.T, x *External) { must(t, os.Remove(x.Path)) }, "no such file"},
 		"writable by the group": {func(t *testing.T, x *External) { must(t, os.Chmod(x.Path, 0o775)) },
 			"can be written by its group"},
 		"directory writable by all": {func(t *testing.T, x *External) { must(t, os.Chmod(filepath.Dir(x.Path), 0o777)) },
 			"can be written by its group or by everybody"},
+		"directory above writable by all": {func(t *testing.T, x *External) {
+			must(t, os.Chmod(filepath.Dir(filepath.Dir(x.Path)), 0o777))
+		}, "can be written by its group or by everybody, who could replace the plugin: chmod go-w /"},
+		"directory of a link writable": {func(t *testing.T, x *External) {
+			dir := t.TempDir()
+			link := filepath.Join(dir, "link")
+			must(t, os.Symlink(x.Path, link))
+			must(t, os.Chmod(dir, 0o777))
+			x.Path = link
+		}, "can be written by its group or by everybody"},
+		"owner of a link": {func(t *testing.T, x *External) {
+			dir := sticky(t)
+			link := filepath.Join(dir, "link")
+			must(t, os.Symlink(x.Path, link))
+			must(t, os.Lchown(link, asRoot(t), -1))
+			x.Path = link
+		}, "link belongs to user 12345"},
+		"owner of a directory above": {func(t *testing.T, x *External) {
+			must(t, os.Chown(filepath.Dir(filepath.Dir(x.Path)), asRoot(t), -1))
+		}, "belongs to user 12345, who could replace the plugin"},
+		"links in a circle": {func(t *testing.T, x *External) {
+			x.Path = filepath.Join(t.TempDir(), "link")
+			must(t, os.Symlink("./link", x.Path))
+		}, "more than 40 symbolic links"},
+		"below a file": {func(t *testing.T, x *External) { x.Path += "/plugin" }, "is not a directory"},
 		"target's directory writable": {func(t *testing.T, x *External) {
 			link := filepath.Join(t.TempDir(), "link")
 			must(t, os.Symlink(x.Path, link))
@@ -195,10 +248,7 @@ func TestRefusedBinaries(t *testing.T) {
 			must(t, syscall.Mkfifo(x.Path, 0o755))
 		}, "not a regular file"},
 		"owner": {func(t *testing.T, x *External) {
-			if os.Geteuid() != 0 {
-				t.Skip("only root can give files away")
-			}
-			must(t, os.Chown(x.Path, 12345, -1))
+			must(t, os.Chown(x.Path, asRoot(t), -1))
 		}, "belongs to user 12345"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,6 +262,62 @@ func TestRefusedBinaries(t *testing.T) {
 				t.Errorf("describe: got %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// asRoot is another user, to whom only root can give files.
+func asRoot(t *testing.T) (uid int) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	return 12345
+}
+
+// sticky is a directory like /tmp.
+func sticky(t *testing.T) string {
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	return dir
+}
+
+// TestWaysToAFile: the same file by several paths, all of them safe.
+func TestWaysToAFile(t *testing.T) {
+	x := install(t)
+	shared := sticky(t)
+	dir, name := filepath.Split(x.Path)
+	must(t, os.Symlink(dir, filepath.Join(shared, "dir")))
+	must(t, os.Symlink("dir/"+name, filepath.Join(shared, "file")))
+	must(t, os.Mkdir(filepath.Join(shared, "below"), 0o755))
+	must(t, os.Symlink("../file", filepath.Join(shared, "below", "up")))
+	must(t, os.Symlink(name, filepath.Join(dir, "beside")))
+	for _, path := range []string{
+		x.Path, dir + "./" + name, dir + "../" + filepath.Base(dir) + "//" + name,
+		shared + "/dir/" + name, shared + "/file", shared + "/below/up", shared + "/dir/beside",
+	} {
+		if got, err := resolve(path); err != nil || got != x.Path {
+			t.Errorf("%s leads to %q, %v, want %s", path, got, err, x.Path)
+		}
+	}
+	if got, err := resolve("/"); err != nil || got != "/" {
+		t.Errorf("/ leads to %q, %v", got, err)
+	}
+}
+
+func TestSum(t *testing.T) {
+	x := install(t)
+	if sum, err := Sum(x.Path); err != nil || sum != x.Checksum {
+		t.Errorf("%s, %v, want %s", sum, err, x.Checksum)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o755))
+	for path, want := range map[string]string{
+		pipe:               "not a regular file",
+		filepath.Dir(pipe): "not a regular file",
+		pipe + "2":         "no such file",
+	} {
+		if _, err := Sum(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("sum of %s: %v, want an error with %q", path, err, want)
+		}
 	}
 }
 
@@ -275,9 +381,6 @@ func TestLookupOfUnknown(t *testing.T) {
 	}
 	if _, err := c.Lookup("stats", "x"); err == nil || !strings.Contains(err.Error(), "nor any other") {
 		t.Errorf("got %v", err)
-	}
-	if n := len(c.entries); n != 2 {
-		t.Errorf("%d entries", n)
 	}
 }
 
