@@ -1,0 +1,123 @@
+package replica
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+)
+
+// maxFile is more than the cursors take when there are as many as may be, in
+// bytes.
+const maxFile = 1 << 20
+
+// cursors are the cursors of one plugin, in a file of JSON: an object from name
+// to value in base64.
+type cursors struct {
+	path string
+
+	mu     sync.Mutex
+	values map[string][]byte // as in the file
+}
+
+func loadCursors(path string) (*cursors, error) {
+	c := &cursors{path: path, values: make(map[string][]byte)}
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read cursors: %w", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil {
+		err = c.decode(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read cursors in %s: %w; remove the file, and the plugin begins at the beginning", path, err)
+	}
+	return c, nil
+}
+
+func (c *cursors) decode(data []byte) error {
+	if len(data) > maxFile {
+		return fmt.Errorf("it is longer than %d bytes", maxFile)
+	}
+	if err := json.Unmarshal(data, &c.values); err != nil {
+		return err
+	}
+	if c.values == nil { // "null"
+		return errors.New("it holds no cursors")
+	}
+	if len(c.values) > peersync.MaxCursors {
+		return fmt.Errorf("it holds %d cursors", len(c.values))
+	}
+	for name, value := range c.values {
+		if err := peersync.CheckCursor(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cursors) load(name string) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.values[name])
+}
+
+func (c *cursors) save(name string, value []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, kept := c.values[name]; kept == (len(value) > 0) && bytes.Equal(old, value) {
+		return nil
+	}
+	next := maps.Clone(c.values)
+	next[name] = bytes.Clone(value)
+	if len(value) == 0 {
+		delete(next, name)
+	}
+	if len(next) > peersync.MaxCursors {
+		return fmt.Errorf("save: %d cursors, limit %d: %w", len(next), peersync.MaxCursors, peersync.ErrTooLarge)
+	}
+	if err := c.write(next); err != nil {
+		return fmt.Errorf("save cursor in %s: %w", c.path, err)
+	}
+	c.values = next
+	return nil
+}
+
+// write replaces the file, at once and durably.
+func (c *cursors) write(values map[string][]byte) error {
+	data, err := json.Marshal(values)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(c.path)
+	file, err := os.CreateTemp(dir, ".cursors-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // which it has no more once all went well
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), c.path); err != nil {
+		return err
+	}
+	names, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(names.Sync(), names.Close())
+}

@@ -1,0 +1,175 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Log implements [peersync.Replica].
+func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+	from, limit, err := req.Bounds()
+	if err != nil {
+		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
+	}
+	var page peersync.LogPage
+	state, err := r.scan(ctx, from, limit, func(e storage.Entry) bool {
+		page.Entries = append(page.Entries, peersync.Entry{
+			Seq: e.Seq, Key: key(e), Size: uint32(len(e.Signature) + len(e.Ciphertext)),
+		})
+		return len(page.Entries) < limit
+	})
+	if err != nil {
+		return peersync.LogPage{}, unavailable("log", err)
+	}
+	page.Epoch, page.Last = state.Epoch, state.Last
+	return page, nil
+}
+
+// Keys implements [peersync.Replica]. It looks through the log once.
+func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
+	if err := peersync.CheckKeys(max); err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	keys, _, err := r.lowest(ctx, in, max)
+	if err != nil {
+		return nil, unavailable("keys", err)
+	}
+	return keys, nil
+}
+
+// RangeSum implements [peersync.Replica]. It looks through the log once, whatever
+// the number of ranges.
+func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+	if err := peersync.CheckRanges(ranges); err != nil {
+		return nil, fmt.Errorf("range sum: %w", err)
+	}
+	sums := make([]peersync.Sum, len(ranges))
+	if _, err := r.scan(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
+		for i := range ranges {
+			if ranges[i].Has(key(e)) {
+				sums[i].Add(e.ID)
+			}
+		}
+		return true
+	}); err != nil {
+		return nil, unavailable("range sum", err)
+	}
+	return sums, nil
+}
+
+// Split implements [peersync.Replica]. It looks through the log once for every
+// maxKept keys in the range, which is how many it holds at a time.
+func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
+	if err := peersync.CheckParts(parts); err != nil {
+		return nil, fmt.Errorf("split: %w", err)
+	}
+	keys, count, err := r.lowest(ctx, in, r.kept)
+	s := splitter{left: count, parts: parts}
+	for err == nil && len(keys) > 0 && s.left > 0 {
+		for _, k := range keys[:min(len(keys), s.left)] {
+			s.add(k)
+		}
+		if s.left > 0 {
+			in.Lo = after(keys[len(keys)-1])
+			keys, _, err = r.lowest(ctx, in, r.kept)
+		}
+	}
+	if err != nil {
+		return nil, unavailable("split", err)
+	}
+	return s.out, nil
+}
+
+// splitter cuts a row of keys in parts.
+type splitter struct {
+	left  int // keys to come
+	parts int // parts to come, with the one that has room
+	room  int // keys that the last part still takes
+	out   []peersync.Part
+}
+
+func (s *splitter) add(k peersync.Key) {
+	if s.room == 0 {
+		s.room = (s.left + s.parts - 1) / s.parts
+		s.parts--
+		s.out = append(s.out, peersync.Part{First: k})
+	}
+	part := &s.out[len(s.out)-1]
+	part.Last = k
+	part.Sum.Add(k.ID)
+	s.room--
+	s.left--
+}
+
+// after returns the key that follows k.
+func after(k peersync.Key) peersync.Key {
+	for i := len(k.ID) - 1; i >= 0; i-- {
+		if k.ID[i]++; k.ID[i] != 0 {
+			return k
+		}
+	}
+	k.Born++
+	return k
+}
+
+// lowest returns the first keys of a range, ascending and at most max, and how
+// many there are in all.
+func (r *Replica) lowest(ctx context.Context, in peersync.Range, max int) (keys []peersync.Key, count int, err error) {
+	shorten := func() {
+		slices.SortFunc(keys, peersync.Key.Compare)
+		keys = keys[:min(len(keys), max)]
+	}
+	_, err = r.scan(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
+		if k := key(e); in.Has(k) {
+			count++
+			if keys = append(keys, k); len(keys) == 2*max {
+				shorten()
+			}
+		}
+		return true
+	})
+	shorten()
+	return keys, count, err
+}
+
+func key(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }
+
+// scan calls do with the entries from a place in the log on, until do returns
+// false or the log ends. Entries that come meanwhile are left out. It fails when
+// the store is another one in the end. A page has at most atOnce entries.
+func (r *Replica) scan(ctx context.Context, from storage.Seq, atOnce int, do func(storage.Entry) bool) (peersync.State, error) {
+	state, err := r.state(ctx)
+	if err != nil {
+		return state, err
+	}
+	for more := true; more && from <= state.Last; {
+		begin := time.Now()
+		page, err := r.store.Log(ctx, storage.LogRequest{From: from, Max: int(min(state.Last-from+1, storage.Seq(atOnce)))})
+		if err != nil {
+			return state, err
+		}
+		if len(page.Entries) == 0 {
+			break // what was left has been pruned
+		}
+		for _, e := range page.Entries {
+			if more = e.Seq <= state.Last && do(e); !more {
+				break
+			}
+		}
+		from = page.Entries[len(page.Entries)-1].Seq + 1
+		if more && from <= state.Last && !pause(ctx, time.Since(begin)) {
+			return state, ctx.Err()
+		}
+	}
+	now, err := r.state(ctx)
+	if err == nil && now.Epoch != state.Epoch {
+		err = errors.New("the store was replaced by another one meanwhile")
+	}
+	return state, err
+}

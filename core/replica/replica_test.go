@@ -1,0 +1,80 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newReplica(t *testing.T, store storage.Store) *Replica {
+	t.Helper()
+	r, err := New(Config{Store: store, Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// fill appends n envelopes of random hours and returns their keys, ascending.
+func fill(t *testing.T, store storage.Store, rng *rand.Rand, n int) (keys []peersync.Key) {
+	t.Helper()
+	for i := range n {
+		r := storage.Record{Born: storage.Hour(100 + rng.IntN(20)), Signature: fmt.Append(nil, i), Ciphertext: make([]byte, rng.IntN(2000))}
+		r.ID = storage.NewID(r.Signature, r.Ciphertext)
+		if _, err := store.Append(t.Context(), []storage.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, peersync.Key{Born: r.Born, ID: r.ID})
+	}
+	slices.SortFunc(keys, peersync.Key.Compare)
+	return keys
+}
+
+func TestLimits(t *testing.T) {
+	r := newReplica(t, storagetest.NewMemory())
+	ctx := t.Context()
+	for name, call := range map[string]func() error{
+		"log":       func() error { _, err := r.Log(ctx, peersync.LogRequest{Max: -1}); return err },
+		"keys":      func() error { _, err := r.Keys(ctx, peersync.Range{}, 0); return err },
+		"range sum": func() error { _, err := r.RangeSum(ctx, make([]peersync.Range, peersync.MaxRanges+1)); return err },
+		"split":     func() error { _, err := r.Split(ctx, peersync.Range{}, peersync.MaxParts+1); return err },
+		"save":      func() error { return r.Save(ctx, "UP", []byte("x")) },
+		"load":      func() error { _, err := r.Load(ctx, ""); return err },
+		"report":    func() error { return r.Report(ctx, peersync.Report{Summary: "\n"}) },
+	} {
+		if err := call(); !errors.Is(err, peersync.ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"send": r.Send(ctx, 1, []byte("x")), "transfer": r.Transfer(ctx, 1, nil),
+		"request": r.Request(ctx, 1, nil), "drop": r.Drop(ctx, 1, ""),
+	} {
+		if !errors.Is(err, peersync.ErrPeerUnknown) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	r := newReplica(t, storagetest.NewMemory())
+	report := peersync.Report{Summary: "in step", Peers: []peersync.PeerReport{{Peer: 1, Lacks: 2}}}
+	if err := r.Report(t.Context(), report); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Status(); s.Report.Summary != "in step" || len(s.Report.Peers) != 1 || s.Trouble != "" {
+		t.Errorf("status %+v", s)
+	}
+}

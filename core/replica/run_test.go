@@ -1,0 +1,88 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// heard is a replicator that notes what it is told.
+type heard struct {
+	events []peersync.Event
+	fail   func() error
+}
+
+func (h *heard) Handle(_ context.Context, events []peersync.Event) error {
+	h.events = append(h.events, events...)
+	if h.fail != nil {
+		return h.fail()
+	}
+	return nil
+}
+
+func (*heard) Close() error { return nil }
+
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storagetest.NewMemory()
+		r, h := newReplica(t, store), &heard{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx, h) }()
+		time.Sleep(1500 * time.Millisecond)
+		fill(t, store, rand.New(rand.NewPCG(1, 2)), 3)
+		time.Sleep(2 * time.Second)
+		cancel()
+		<-done
+
+		start, ok := h.events[0].(peersync.Start)
+		if !ok || start.State.Last != 0 || start.Seed == [32]byte{} || start.Hour != storage.HourOf(time.Now()) {
+			t.Errorf("the first event is %+v", h.events[0])
+		}
+		info, _ := store.Info(t.Context())
+		hour := start.Hour
+		want := []peersync.Event{
+			peersync.Tick{Now: time.Second, Hour: hour},
+			peersync.LogAdvanced{State: peersync.State{Epoch: info.Epoch, First: 1, Last: 3, Count: 3}},
+			peersync.Tick{Now: 2 * time.Second, Hour: hour},
+			peersync.Tick{Now: 3 * time.Second, Hour: hour},
+		}
+		if !slices.EqualFunc(h.events[1:], want, func(a, b peersync.Event) bool { return a == b }) {
+			t.Errorf("then came %+v, want %+v", h.events[1:], want)
+		}
+	})
+}
+
+// TestRunAnew shows that a replicator that fails is given Start again, less and
+// less often, and with other randomness.
+func TestRunAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, storagetest.NewMemory())
+		h := &heard{fail: func() error { return errors.New("lost") }}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+		defer cancel()
+		go func() {
+			time.Sleep(time.Minute)
+			if r.Status().Trouble != "lost" {
+				t.Errorf("the trouble is %q", r.Status().Trouble)
+			}
+		}()
+		r.Run(ctx, h)
+		seeds := make(map[[32]byte]bool)
+		for _, e := range h.events {
+			seeds[e.(peersync.Start).Seed] = true
+		}
+		// After 0, 1, 3, 7, 15, 31, 63, 123, 183 seconds.
+		if len(h.events) != 9 || len(seeds) != 9 {
+			t.Errorf("%d starts with %d seeds in four minutes, want 9", len(h.events), len(seeds))
+		}
+	})
+}
