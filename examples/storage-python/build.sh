@@ -43,3 +43,6 @@ build/tools/bin/python3 -m grpc_tools.protoc -I "$proto" --python_out=build/app 
 build/tools/bin/python3 -m zipapp build/app -o storage-python.pyz \
 	-p "$PWD/venv/bin/python3 -I" -m storage_python.__main__:run
 chmod 755 storage-python.pyz
+
+# For server.hcl, which demands it.
+echo "sha256:$(sha256sum storage-python.pyz | cut -d' ' -f1)" >storage-python.sum

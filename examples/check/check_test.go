@@ -1,0 +1,121 @@
+// Package check_test builds, tests and uses every example as somebody outside of
+// this repository would: copied to a directory of its own, as a module that gets
+// the sdk from a module proxy, with the programs of the relay on the path.
+package check_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// root is the repository, seen from the directory of this package.
+const root = "../.."
+
+// TestExamples runs a script for each example. Beside the commands of testscript
+// they have
+//
+//	example NAME       copy an example to a directory of that name; its module does
+//	                   not know any more where the repository is
+//	serve ARGS...      run "cwtch-relay ARGS..." until it has announced its servers
+//	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
+//	fromfile VAR FILE  set a variable to what is in a file
+//
+// and the condition [python], without which storage-python can not be built.
+func TestExamples(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds modules from nothing")
+	}
+	o := newOutside(t)
+	python := buildPython(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			for name, value := range o.env {
+				e.Setenv(name, value)
+			}
+			e.Setenv("PATH", o.bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("HOME", e.WorkDir)
+			// A directory of the script is too long for sockets of plugins.
+			e.Setenv("TMPDIR", os.TempDir())
+			e.Setenv("PYTHON_EXAMPLE", python)
+			e.Values[relayKey{}] = &relay{}
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "python" {
+				return python != "", nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"example":  command("NAME", 1, example),
+			"serve":    command("ARGS...", -1, o.serve),
+			"end":      command("SIGNAL", 1, end),
+			"fromfile": command("VAR FILE", 2, fromFile),
+		},
+	})
+}
+
+// command checks the usage of a command in a script; count -1 is any number of
+// arguments.
+func command(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || count >= 0 && len(args) != count || count < 0 && len(args) == 0 {
+			ts.Fatalf("usage: %s", usage)
+		}
+		run(ts, args)
+	}
+}
+
+func example(ts *testscript.TestScript, args []string) {
+	files, err := tracked("examples/" + args[0])
+	ts.Check(err)
+	if len(files) == 0 {
+		ts.Fatalf("there is no example %q", args[0])
+	}
+	to := ts.MkAbs(args[0])
+	for _, file := range files {
+		from := filepath.Join(root, file)
+		info, err := os.Stat(from)
+		ts.Check(err)
+		content, err := os.ReadFile(from)
+		ts.Check(err)
+		copied := filepath.Join(to, strings.TrimPrefix(file, "examples/"+args[0]))
+		ts.Check(os.MkdirAll(filepath.Dir(copied), 0o755))
+		ts.Check(os.WriteFile(copied, content, info.Mode().Perm()))
+	}
+	if mod := filepath.Join(to, "go.mod"); slices.Contains(files, filepath.Join("examples", args[0], "go.mod")) {
+		ts.Check(ts.Exec("go", "mod", "edit", "-dropreplace="+module, mod))
+	}
+}
+
+func fromFile(ts *testscript.TestScript, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// buildPython builds storage-python where it is, since a script names its
+// interpreter by an absolute path, and gives its directory; or nothing where
+// that is not possible, which is an error in CI.
+func buildPython(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(root, "examples/storage-python"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(filepath.Join(dir, "build.sh")).CombinedOutput(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("build storage-python: %v\n%s", err, out)
+		}
+		t.Logf("storage-python is left out: %v\n%s", err, out)
+		return ""
+	}
+	return dir
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { plugintest.Main(m, newPlugin()) }
+
+// remembers are the checks that end the process and look for what it has stored.
+// It is what this store does not do, and only these sentences may it break.
+var remembers = []string{
+	"DuplicateSpends", "ManyTokens", "Find", "FindLowest", "Epoch", "Reopened", "Model", "Killed",
+}
+
+// TestContract checks every sentence of the contract, except for those about the
+// next process where there is one.
+func TestContract(t *testing.T) {
+	for _, transport := range plugintest.Transports(t, newPlugin()) {
+		t.Run(transport.Name, func(t *testing.T) {
+			checks := storagetest.Checks(storagetest.Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+				return transport.Open(tb, dir, nil)
+			}})
+			if transport.Name == "process" {
+				checks = slices.DeleteFunc(checks, func(c plugintest.Check) bool { return slices.Contains(remembers, c.Name) })
+			}
+			plugintest.RunTests(t, checks)
+		})
+	}
+}
+
+// TestForgets: after its process was killed the store is empty, and another one,
+// so that no relay goes on with numbers of the log that is gone.
+func TestForgets(t *testing.T) {
+	transports := plugintest.Transports(t, newPlugin())
+	process := transports[slices.IndexFunc(transports, func(t plugintest.Transport) bool { return t.Name == "process" })]
+	var infos [2]storage.Info
+	for i := range infos {
+		opened, err := process.Open(t, t.TempDir(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if infos[i], err = opened.Store.Info(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		opened.Kill()
+	}
+	if infos[0].Epoch == infos[1].Epoch {
+		t.Error("two processes have one epoch")
+	}
+}
