@@ -9,13 +9,17 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -26,9 +30,11 @@ const (
 	envMode     = "TEST_MODE"
 	envPresence = "TEST_PRESENCE" // a socket to be connected to while the process lives
 	envDir      = "TEST_DIR"      // of the relay in the mode "relay"
+	envPlugin   = "TEST_PLUGIN"   // the mode of its plugin
 )
 
 func TestMain(m *testing.M) {
+	sandbox.Main()
 	if path := os.Getenv(envPresence); path != "" {
 		announce(path)
 	}
@@ -90,42 +96,98 @@ func listenDeaf() {
 	select {}
 }
 
-func testPlugin(mode string) plugin.Plugin {
-	p := plugin.Plugin{
-		Name:    "test",
-		Version: "1.2.3",
-		Schema:  plugin.Schema{Attributes: []plugin.Attribute{{Name: "refuse", Type: plugin.String}}},
-		Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
-			var c struct {
-				Refuse string `cty:"refuse"`
-			}
-			if err := cfg.Decode(&c); err != nil {
-				return nil, err
-			}
-			switch {
-			case c.Refuse != "":
-				return nil, plugin.Invalid(c.Refuse, "", "refuse")
-			case mode == "locked":
-				return nil, fmt.Errorf("messages.db is in use by another process")
-			case mode == "fork":
-				return storagetest.NewMemory(), fork()
-			case mode == "flood":
-				go flood(cfg.Logger)
-			case mode == "print":
-				go func() {
-					for {
-						fmt.Println("to standard output")
-					}
-				}()
-			}
-			cfg.Logger.Warn("opened", "mode", mode)
-			return &testStore{Memory: storagetest.NewMemory(), mode: mode, stuck: make(chan struct{})}, nil
-		},
+// testConfig is the configuration of all test plugins.
+type testConfig struct {
+	Refuse string `cty:"refuse"` // what to complain of
+	Tokens int    `cty:"tokens"` // what Info tells, by which one configuration is known from another
+	Crash  bool   `cty:"crash"`  // while it is configured
+	Stall  bool   `cty:"stall"`
+}
+
+var testSchema = plugin.Schema{Attributes: []plugin.Attribute{
+	{Name: "refuse", Type: plugin.String, Default: ""},
+	{Name: "tokens", Type: plugin.Int, Default: "0"},
+	{Name: "crash", Type: plugin.Bool, Default: "false"},
+	{Name: "stall", Type: plugin.Bool, Default: "false"},
+}}
+
+// encoded is a configuration of a test plugin as it crosses the wire.
+func encoded(t *testing.T, config map[string]any) []byte {
+	t.Helper()
+	value, err := testSchema.Value(config)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if mode == "name" {
+	data, err := testSchema.Encode(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func testPlugin(mode string) plugin.Plugin {
+	p := plugin.Plugin{Name: "test", Version: "1.2.3", Schema: testSchema}
+	switch mode {
+	case "name":
 		p.Name = "other"
+	case "stats":
+		p.Stats = func(context.Context, plugin.Config) (stats.Exporter, error) { return &testExporter{}, nil }
+		return p
+	case "peersync":
+		p.PeerSync = func(_ context.Context, _ plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+			return &testReplicator{host: host}, nil
+		}
+		return p
+	}
+	p.Capabilities = []plugin.Capability{plugin.Watch, plugin.Ledger}
+	p.Storage = func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
+		s := &testStore{Memory: storagetest.NewMemory(), mode: mode, stuck: make(chan struct{})}
+		if err := cfg.Decode(&s.config); err != nil {
+			return nil, err
+		}
+		return s, s.misbehave(cfg.Logger)
 	}
 	return p
+}
+
+// misbehave does what a store does wrong while it is opened.
+func (s *testStore) misbehave(log *slog.Logger) error {
+	switch {
+	case s.config.Refuse != "":
+		return plugin.Invalid(s.config.Refuse, "", "refuse")
+	case s.config.Crash:
+		os.Exit(6)
+	case s.config.Stall:
+		<-s.stuck
+	}
+	switch s.mode {
+	case "locked":
+		return fmt.Errorf("messages.db is in use by another process")
+	case "fork":
+		return fork()
+	case "flood":
+		go flood(log)
+	case "print":
+		go func() {
+			for {
+				fmt.Println("to standard output")
+			}
+		}()
+	case "hog":
+		go hog(func(n int) ([]byte, error) { return make([]byte, n), nil })
+	case "hog shared memory":
+		go hog(func(n int) ([]byte, error) {
+			return syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANONYMOUS)
+		})
+	case "interruptible":
+		interrupts := make(chan os.Signal, 1)
+		signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+		go func() {
+			fmt.Fprintln(keep, <-interrupts)
+		}()
+	}
+	log.Warn("opened", "mode", s.mode)
+	return nil
 }
 
 // fork starts a child that has the files of the plugin and outlives it if it can.
@@ -142,11 +204,60 @@ func flood(log *slog.Logger) {
 	}
 }
 
+// hog takes memory until somebody ends it.
+func hog(take func(int) ([]byte, error)) {
+	for {
+		chunk, err := take(4 << 20)
+		if err != nil {
+			panic(err)
+		}
+		for i := range chunk {
+			chunk[i] = 1
+		}
+		held = append(held, chunk)
+	}
+}
+
+var held [][]byte // by hog
+
 // testStore is a store with faults.
 type testStore struct {
 	*storagetest.Memory
-	mode  string
-	stuck chan struct{}
+	mode   string
+	config testConfig
+	stuck  chan struct{}
+	asked  atomic.Int32 // how often for its health
+}
+
+// Health says of a "degraded" store that it recovers at the third question.
+func (s *testStore) Health(context.Context) string {
+	if s.mode == "degraded" && s.asked.Add(1) < 3 {
+		return "the disk is nearly full"
+	}
+	return ""
+}
+
+func (s *testStore) Info(ctx context.Context) (storage.Info, error) {
+	info, err := s.Memory.Info(ctx)
+	info.Tokens = uint64(s.config.Tokens)
+	return info, err
+}
+
+// Find of a store that hangs up loses the connection to the relay, and the
+// socket on which another one could be made.
+func (s *testStore) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	if strings.HasPrefix(s.mode, "hang up") {
+		if s.mode == "hang up for ever" {
+			os.RemoveAll(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
+		}
+		for fd := range 64 {
+			name, err := syscall.Getsockname(fd)
+			if _, notConnected := syscall.Getpeername(fd); err == nil && notConnected == nil && name.(*syscall.SockaddrUnix).Name != "" {
+				syscall.Shutdown(fd, syscall.SHUT_RDWR)
+			}
+		}
+	}
+	return s.Memory.Find(ctx, signature)
 }
 
 func (s *testStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
@@ -174,6 +285,13 @@ func (s *testStore) Log(ctx context.Context, req storage.LogRequest) (storage.Pa
 	return s.Memory.Log(ctx, req)
 }
 
+func (s *testStore) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
+	if keep != nil {
+		fmt.Fprintln(keep, "watching")
+	}
+	return s.Memory.Watch(ctx, after)
+}
+
 func (s *testStore) Close() error {
 	if s.mode == "stubborn" {
 		<-s.stuck
@@ -181,12 +299,45 @@ func (s *testStore) Close() error {
 	return s.Memory.Close()
 }
 
-// relay is a whole relay that does nothing but run a plugin, to be killed.
+// testExporter shows nothing, and can be told to end by a snapshot.
+type testExporter struct{}
+
+func (*testExporter) Export(_ context.Context, s stats.Snapshot) error {
+	if s.Seq == 13 {
+		os.Exit(7)
+	}
+	return nil
+}
+
+func (*testExporter) ForceFlush(context.Context) error { return nil }
+func (*testExporter) Close() error                     { return nil }
+
+// testReplicator reports every event, and loses its way at a message.
+type testReplicator struct{ host peersync.Host }
+
+func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) error {
+	for _, e := range events {
+		if m, ok := e.(peersync.PeerMessage); ok {
+			return fmt.Errorf("can not go on after %q", m.Data)
+		}
+		if err := r.host.Report(ctx, peersync.Report{Summary: fmt.Sprintf("%T", e)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (*testReplicator) Close() error { return nil }
+
+// relay is a whole relay that does nothing but run a plugin, until it is killed
+// or interrupted.
 func relay() {
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	p := Start(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
 		Command: func() (host.Command, error) {
-			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=stubborn", envPresence + "=" + os.Getenv(envPresence)}}, nil
+			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + os.Getenv(envPlugin), envPresence + "=" + os.Getenv(envPresence)}}, nil
 		},
 	})
 	if err := p.WaitReady(context.Background()); err != nil {
@@ -194,5 +345,11 @@ func relay() {
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	select {}
+	<-interrupted.Done()
+	if err := p.Stop(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "relay:", err)
+		os.Exit(1)
+	}
+	fmt.Println("stopped")
+	os.Exit(0)
 }

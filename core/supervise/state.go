@@ -15,13 +15,14 @@ const (
 	Starting    State = iota // its process is being started
 	Configuring              // it opens its implementation
 	Ready                    // it answers calls
-	Backoff                  // it ended, and is started again after a while
+	Degraded                 // it answers calls, and says what is not well with it
 	Draining                 // it was told to end
+	Backoff                  // it ended, and is started again after a while
+	Failed                   // it is not started again until Retry or Reconfigure
 	Stopped                  // it has ended as it was told
-	Failed                   // it could not be started, and will not be by itself
 )
 
-var stateNames = [...]string{"starting", "configuring", "ready", "backoff", "draining", "stopped", "failed"}
+var stateNames = [...]string{"starting", "configuring", "ready", "degraded", "draining", "backoff", "failed", "stopped"}
 
 func (s State) String() string {
 	if s < 0 || int(s) >= len(stateNames) {
@@ -30,27 +31,11 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
+// Serving tells whether calls are answered in this state.
+func (s State) Serving() bool { return s == Ready || s == Degraded }
+
 // MarshalText gives the name of the state.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// ended: no call can succeed in this state or after it.
-func (s State) ended() bool { return s == Draining || s == Stopped || s == Failed }
-
-// Status is a plugin at one moment, for the operator.
-type Status struct {
-	Kind        plugin.Kind `json:"kind"`
-	Name        string      `json:"name"`
-	Version     string      `json:"version,omitempty"`  // once the plugin has told it
-	Checksum    string      `json:"checksum,omitempty"` // of an external binary
-	State       State       `json:"state"`
-	Since       time.Time   `json:"since"`            // of the state
-	Reason      string      `json:"reason,omitempty"` // what a ready plugin says is not well with it
-	PID         int         `json:"pid,omitempty"`    // 0: no process
-	Incarnation int         `json:"incarnation"`      // counts from 1
-	Restarts    int         `json:"restarts"`         // incarnations that ended unasked
-	LastError   string      `json:"last_error,omitempty"`
-	LastErrorAt *time.Time  `json:"last_error_at,omitempty"`
-}
 
 // UnmarshalText reads what MarshalText gives.
 func (s *State) UnmarshalText(text []byte) error {
@@ -60,4 +45,36 @@ func (s *State) UnmarshalText(text []byte) error {
 	}
 	*s = State(i)
 	return nil
+}
+
+// Status is a plugin at one moment, for the operator.
+type Status struct {
+	Kind         plugin.Kind         `json:"kind"`
+	Name         string              `json:"name"`
+	Version      string              `json:"version,omitempty"`      // once the plugin has told it
+	Protocol     int                 `json:"protocol,omitempty"`     // the framing's major version, of a process
+	Capabilities []plugin.Capability `json:"capabilities,omitempty"` // once the plugin has told them
+	Checksum     string              `json:"checksum,omitempty"`     // of an external binary
+	Attached     bool                `json:"attached,omitempty"`     // it was started by hand
+	Sandbox      Sandbox             `json:"sandbox"`
+	State        State               `json:"state"`
+	Since        time.Time           `json:"since"`            // of the state
+	Reason       string              `json:"reason,omitempty"` // why it is Degraded or Failed
+	PID          int                 `json:"pid,omitempty"`    // 0: no process
+	Memory       int64               `json:"memory,omitempty"` // private to the process, in bytes
+	Incarnation  int                 `json:"incarnation"`      // counts from 1
+	Restarts     int                 `json:"restarts"`         // incarnations that ended unasked
+	LastError    string              `json:"last_error,omitempty"`
+	LastErrorAt  *time.Time          `json:"last_error_at,omitempty"`
+}
+
+// Sandbox tells how a plugin is confined.
+type Sandbox struct {
+	On      bool     `json:"on"`
+	Missing []string `json:"missing,omitempty"` // what this system can not enforce of it; sentences
+}
+
+func (s *Status) setError(err error) {
+	now := time.Now()
+	s.LastError, s.LastErrorAt = err.Error(), &now
 }

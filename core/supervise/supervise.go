@@ -1,25 +1,44 @@
-// Package supervise keeps a plugin running: it starts the process, configures
-// it, looks after it, starts another when it ends, and ends it in good order.
-// It is for the relay, which gets from it a store that stays the same while
-// processes come and go.
+// Package supervise keeps a plugin running: it starts the process, confines
+// and configures it, looks after it, starts another when it ends, and ends it in
+// good order. It is for the relay, which gets from it a store, an exporter or a
+// replicator that stays the same while processes come and go.
 //
 // # Incarnations
 //
-// One run of the process is an incarnation; they are counted from 1. An
-// incarnation ends when its process does, when it does not answer a question
-// about its health in time, when it says of itself that it can not go on, or when
-// calls to it have gone unanswered for a while. The next one starts after a
-// delay that doubles up to a bound, and is short again once an incarnation has
-// been ready for a while. A plugin that was ready once is started again for ever.
-// One that can not become ready because of its configuration, its binary or its
-// description has failed, since trying again would not help.
+// One run of the process under one configuration is an incarnation; they are
+// counted from 1. It ends when the process does, when it does not answer a
+// question about its health in time, when it says of itself that it can not go
+// on, when calls to it have gone unanswered for a while, or when it takes more
+// memory than it may. The next one starts after a delay that doubles up to a
+// bound, and is short again once an incarnation has been ready for a while.
 //
-// # What a caller of the store sees
+// The question about health is a call over the connection that all calls take,
+// which is dialled again when it is lost. So a process that runs and can not be
+// reached, as after somebody removed its socket, does not pass for well.
 //
-// A call waits, until its context ends, for an incarnation that is ready. One
-// that is under way when the incarnation ends fails with
-// [storage.ErrUnavailable]; it is for the caller to repeat it, who alone knows
-// whether that is safe.
+// # Giving up
+//
+// A plugin that ended too often within a while has failed: nothing is started
+// any more, calls to it fail at once, and the status says how often it ended and
+// why. So has, at once, one that could not become ready because of its
+// configuration, its binary or its description, unless it was ready with the same
+// configuration before. Retry and Reconfigure start it again.
+//
+// # What a caller sees
+//
+// A call to a store or a replicator waits, until its context ends, for an
+// incarnation that is ready; one to an exporter does not wait, because by then
+// there are newer numbers. One that is under way when the incarnation ends fails
+// with [storage.ErrUnavailable]; it is for the caller to repeat it, who alone
+// knows whether that is safe. OnReady tells of every new incarnation, with which
+// all that the one before held in memory is gone.
+//
+// # Attached plugins
+//
+// A plugin that its author started by hand, under a debugger perhaps, is only
+// connected to: it is neither confined nor killed, and since it may stand at a
+// breakpoint it is not asked how it is. When it is gone, the supervisor tries to
+// connect again.
 //
 // # What is left of a plugin
 //
@@ -36,7 +55,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -58,6 +79,13 @@ type Config struct {
 	// long for a socket (64 bytes), a temporary directory takes its place.
 	SocketDir string
 
+	// Sandbox confines the processes; nil leaves them unconfined. Dir is filled
+	// in. What the system can not enforce of it, and that there is none, is
+	// warned of. The running program has to call [sandbox.Main] first.
+	Sandbox *sandbox.Policy
+	// Host is for a peer-sync plugin, and nil for any other.
+	Host peersync.Host
+
 	// Logger takes the log of the plugin and what there is to say about it.
 	Logger *slog.Logger
 	// OnReady, where set, is called when an incarnation is ready, after calls to
@@ -73,12 +101,16 @@ type Timing struct {
 	Start       time.Duration // until the handshake, 10 s
 	Configure   time.Duration // until configured, 60 s
 	HealthEvery time.Duration // between two questions, 5 s
+	MemoryEvery time.Duration // between two looks at the memory, 1 s
 	Health      time.Duration // until the answer, 10 s
 	Hang        time.Duration // calls of one method going unanswered, 30 s
 	BackoffMin  time.Duration // before the first restart, 200 ms
 	BackoffMax  time.Duration // before any, 30 s
 	Stable      time.Duration // ready this long: the next delay is short, 60 s
 	Drain       time.Duration // for calls under way and for closing, 10 s
+
+	Limit  int           // more ends than this, unasked, 10,
+	Window time.Duration // within this time, 10 min, and the plugin has failed
 }
 
 func (t Timing) withDefaults() Timing {
@@ -86,44 +118,57 @@ func (t Timing) withDefaults() Timing {
 		Start:       cmp.Or(t.Start, host.StartTimeout),
 		Configure:   cmp.Or(t.Configure, 60*time.Second),
 		HealthEvery: cmp.Or(t.HealthEvery, 5*time.Second),
+		MemoryEvery: cmp.Or(t.MemoryEvery, time.Second),
 		Health:      cmp.Or(t.Health, 10*time.Second),
 		Hang:        cmp.Or(t.Hang, 30*time.Second),
 		BackoffMin:  cmp.Or(t.BackoffMin, 200*time.Millisecond),
 		BackoffMax:  cmp.Or(t.BackoffMax, 30*time.Second),
 		Stable:      cmp.Or(t.Stable, 60*time.Second),
 		Drain:       cmp.Or(t.Drain, 10*time.Second),
+		Limit:       cmp.Or(t.Limit, 10),
+		Window:      cmp.Or(t.Window, 10*time.Minute),
 	}
 }
 
-// Plugin is a supervised plugin.
+// Plugin is a supervised plugin. Its methods may be called at the same time from
+// several goroutines.
 type Plugin struct {
-	cfg  Config
-	log  *slog.Logger
-	stop context.CancelFunc // ends the supervision: no more incarnations
-	done chan struct{}      // closed when the last incarnation is gone
+	kind    plugin.Kind
+	name    string
+	timing  Timing
+	onReady func(incarnation int)
+	log     *slog.Logger
+	changes chan *change       // asked for, not yet begun
+	stop    context.CancelFunc // ends the supervision: no more incarnations
+	done    chan struct{}      // closed when the last incarnation is gone
 
 	mu      sync.Mutex
 	status  Status
 	failure error           // of the last incarnation; the reason when failed
 	drain   context.Context // of the first Stop; set before stop is called
 	forced  bool            // the last incarnation had to be killed
-	current *incarnation    // nil unless Ready
+	current *incarnation    // nil unless Ready or Degraded
+	last    *incarnation    // that was current most lately
+	wake    chan struct{}   // to be closed by Retry; nil unless Backoff or Failed
 	changed chan struct{}   // closed and replaced with every change above
 }
 
 // Start begins to keep a plugin running, and returns at once.
 func Start(cfg Config) *Plugin {
-	cfg.Timing = cfg.Timing.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Plugin{
-		cfg:     cfg,
+		kind:    cfg.Kind,
+		name:    cfg.Name,
+		timing:  cfg.Timing.withDefaults(),
+		onReady: cfg.OnReady,
 		log:     cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
+		changes: make(chan *change),
 		stop:    cancel,
 		done:    make(chan struct{}),
 		changed: make(chan struct{}),
-		status:  Status{Kind: cfg.Kind, Name: cfg.Name, Checksum: cfg.Checksum, Since: time.Now()},
+		status:  Status{Kind: cfg.Kind, Name: cfg.Name, Since: time.Now()},
 	}
-	go p.run(ctx)
+	go newCourse(p, cfg).run(ctx)
 	return p
 }
 
@@ -131,7 +176,11 @@ func Start(cfg Config) *Plugin {
 func (p *Plugin) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.status
+	s := p.status
+	if s.PID != 0 {
+		s.Memory, _ = sandbox.Memory(s.PID) // 0 when it can not be read
+	}
+	return s
 }
 
 // Changed is closed when the status is no longer what it was at the call.
@@ -152,25 +201,52 @@ func (p *Plugin) WaitReady(ctx context.Context) error {
 // ready waits for an incarnation that answers calls.
 func (p *Plugin) ready(ctx context.Context) (*incarnation, error) {
 	for {
-		p.mu.Lock()
-		current, changed, state, failure := p.current, p.changed, p.status.State, p.failure
-		p.mu.Unlock()
-		switch {
-		case current != nil:
-			return current, nil
-		case state == Failed:
-			return nil, fmt.Errorf("%s plugin %q: %w", p.cfg.Kind, p.cfg.Name, failure)
-		case state.ended():
-			return nil, fmt.Errorf("%s plugin %q is %s", p.cfg.Kind, p.cfg.Name, state)
+		inc, changed, err := p.now()
+		if inc != nil || err != nil {
+			return inc, err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if failure != nil {
-				return nil, fmt.Errorf("%s plugin %q is not ready (%s; last error: %w): %w", p.cfg.Kind, p.cfg.Name, state, failure, context.Cause(ctx))
-			}
-			return nil, fmt.Errorf("%s plugin %q is not ready (%s): %w", p.cfg.Kind, p.cfg.Name, state, context.Cause(ctx))
+			return nil, p.notReady(context.Cause(ctx))
 		}
+	}
+}
+
+// now is the incarnation that answers calls, or an error when waiting for one
+// would be in vain. Without both, changed is closed when it is time to look again.
+func (p *Plugin) now() (inc *incarnation, changed <-chan struct{}, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.current != nil:
+		return p.current, nil, nil
+	case p.drain != nil:
+		return nil, nil, fmt.Errorf("%s plugin %q is stopped", p.kind, p.name)
+	case p.status.State == Failed:
+		return nil, nil, fmt.Errorf("%s plugin %q: %w", p.kind, p.name, p.failure)
+	}
+	return nil, p.changed, nil
+}
+
+// notReady says why nothing answers calls, and cause why nobody waits for it.
+func (p *Plugin) notReady(cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != nil {
+		return fmt.Errorf("%s plugin %q is not ready (%s; last error: %w): %w", p.kind, p.name, p.status.State, p.failure, cause)
+	}
+	return fmt.Errorf("%s plugin %q is not ready (%s): %w", p.kind, p.name, p.status.State, cause)
+}
+
+// Retry starts a plugin that has failed or waits for its next start, at once
+// and with its ends so far forgotten. In any other state it does nothing.
+func (p *Plugin) Retry() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wake != nil {
+		close(p.wake)
+		p.wake = nil
 	}
 }
 
@@ -182,7 +258,7 @@ var errKilled = errors.New("did not close in time and was killed")
 // that takes no longer than Timing.Drain, and after ctx ends the process is
 // killed at once; an error says that it was.
 func (p *Plugin) Stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timing.Drain)
+	ctx, cancel := context.WithTimeout(ctx, p.timing.Drain)
 	defer cancel()
 	p.mu.Lock()
 	if p.drain == nil {
@@ -194,7 +270,7 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.forced {
-		return fmt.Errorf("%s plugin %q %w", p.cfg.Kind, p.cfg.Name, errKilled)
+		return fmt.Errorf("%s plugin %q %w", p.kind, p.name, errKilled)
 	}
 	return nil
 }
@@ -215,5 +291,3 @@ func (p *Plugin) updateLocked(change func(*Status)) {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
-
-func (p *Plugin) setState(s State) { p.update(func(status *Status) { status.State = s }) }

@@ -47,8 +47,12 @@ type rig struct {
 // life is one process, seen through the connection it holds.
 type life struct {
 	pid  int
+	said chan string // lines of the process about itself
 	gone chan struct{}
 }
+
+// dir is the name of the process in /proc.
+func (l *life) dir() string { return strconv.Itoa(l.pid) }
 
 type logBuffer struct {
 	mu sync.Mutex
@@ -132,12 +136,14 @@ func listenPresence(t *testing.T, alive chan<- *life) string {
 			}
 			wg.Go(func() {
 				defer conn.Close()
-				in := bufio.NewReader(conn)
-				line, _ := in.ReadString('\n')
-				pid, _ := strconv.Atoi(strings.TrimSpace(line))
-				life := &life{pid: pid, gone: make(chan struct{})}
+				in := bufio.NewScanner(conn)
+				in.Scan()
+				pid, _ := strconv.Atoi(in.Text())
+				life := &life{pid: pid, said: make(chan string, 16), gone: make(chan struct{})}
 				alive <- life
-				in.ReadByte()
+				for in.Scan() {
+					life.said <- in.Text()
+				}
 				close(life.gone)
 			})
 		}
@@ -199,6 +205,18 @@ func (r *rig) mustEnd(l *life) {
 	}
 }
 
+func (r *rig) mustHear(l *life, want string) {
+	r.t.Helper()
+	select {
+	case got := <-l.said:
+		if got != want {
+			r.t.Fatalf("process %d said %q, want %q", l.pid, got, want)
+		}
+	case <-time.After(patience):
+		r.t.Fatalf("process %d does not say %q", l.pid, want)
+	}
+}
+
 func record(n byte) storage.Record {
 	sig, body := []byte{'s', n}, []byte{'c', n}
 	return storage.Record{ID: storage.NewID(sig, body), Signature: sig, Ciphertext: body}
@@ -224,6 +242,7 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 		_, err := store.(storage.Watcher).Watch(r.ctx(), 100)
 		watching <- err
 	}()
+	r.mustHear(first, "watching")
 	syscall.Kill(first.pid, syscall.SIGKILL)
 	if err := <-watching; !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("watch of a killed plugin: %v", err)
@@ -344,7 +363,7 @@ func TestOverdue(t *testing.T) {
 		call := func(took time.Duration, err error) {
 			begin := time.Now()
 			time.Sleep(took)
-			o.note("info", begin, err)
+			o.note("info", begin, err, false)
 		}
 		call(2*time.Second, context.DeadlineExceeded)
 		time.Sleep(time.Hour)
@@ -470,14 +489,7 @@ func TestWaitReadyTellsWhatItWaitsFor(t *testing.T) {
 }
 
 func TestFirstStartThatCanNotSucceed(t *testing.T) {
-	refuse, err := testPlugin("").Schema.Value(map[string]any{"refuse": "That is wrong"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	value, err := testPlugin("").Schema.Encode(refuse)
-	if err != nil {
-		t.Fatal(err)
-	}
+	value := encoded(t, map[string]any{"refuse": "That is wrong"})
 	for name, test := range map[string]struct {
 		mode   string
 		change func(*Config)
@@ -556,7 +568,7 @@ func TestStopInEveryState(t *testing.T) {
 			if err := r.Stop(r.ctx()); err != nil {
 				t.Errorf("second stop: %v", err)
 			}
-			if s := r.Status(); s.PID != 0 || !s.State.ended() {
+			if s := r.Status(); s.PID != 0 || s.State != Stopped {
 				t.Errorf("status %+v", s)
 			}
 		})
@@ -599,7 +611,7 @@ func TestNothingSurvivesTheRelay(t *testing.T) {
 	r := &rig{t: t, alive: make(chan *life, 8)}
 	presence := listenPresence(t, r.alive)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{envMode + "=relay", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
+	cmd.Env = []string{envMode + "=relay", envPlugin + "=stubborn", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

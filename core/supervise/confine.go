@@ -1,0 +1,45 @@
+package supervise
+
+import (
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+)
+
+// policy is what the plugin may do.
+func (s *setting) policy() sandbox.Policy {
+	p := *s.Sandbox
+	p.Dir = s.Dir
+	return p
+}
+
+// confine changes the command to one that confines the plugin. After an error
+// the file of the command is still the caller's.
+func (s *setting) confine(command host.Command) (host.Command, error) {
+	if s.Sandbox == nil {
+		return command, nil
+	}
+	confined, err := sandbox.Wrap(command, s.policy())
+	if err != nil {
+		return command, err
+	}
+	return confined, nil
+}
+
+// confinement is what the status says of it.
+func (s *setting) confinement() Sandbox {
+	if s.Sandbox == nil {
+		return Sandbox{}
+	}
+	return Sandbox{On: true, Missing: sandbox.Missing(s.policy())}
+}
+
+// warn tells, once for every setting, what the operator gave up or can not have.
+func (c *course) warn(s *setting) {
+	if s.Sandbox == nil {
+		c.log.Warn("plugin is not confined: it can do all that the user of the relay can, such as read the keys of the servers")
+		return
+	}
+	for _, what := range s.confinement().Missing {
+		c.log.Warn("the sandbox of the plugin is incomplete", "missing", what)
+	}
+}

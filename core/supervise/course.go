@@ -1,0 +1,140 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// course is the goroutine of a supervisor: one incarnation after the other, and
+// what they have in common.
+type course struct {
+	*Plugin
+	now    *setting
+	number int // of the incarnation begun last
+	ends   ends
+}
+
+// setting is a configuration with what is known of it.
+type setting struct {
+	Config
+	proven bool // the plugin was ready with it: what is wrong now may pass
+}
+
+// fatalError is a fault that a new start would meet again.
+type fatalError struct{ error }
+
+func (e fatalError) Unwrap() error { return e.error }
+
+func newCourse(p *Plugin, cfg Config) *course {
+	return &course{Plugin: p, now: &setting{Config: cfg}, ends: ends{timing: p.timing}}
+}
+
+// run starts one incarnation after the other until ctx ends.
+func (c *course) run(ctx context.Context) {
+	defer close(c.done)
+	defer c.stop()
+	c.warn(c.now)
+	var inc *incarnation // nil: to be launched
+	for inc != nil || ctx.Err() == nil {
+		var next *change
+		var err error
+		if inc == nil {
+			inc, err = c.launch(ctx, c.now)
+		}
+		ready := time.Now()
+		if err == nil {
+			next, err = c.attend(ctx, inc)
+		}
+		if err != nil && ctx.Err() == nil {
+			next = c.pause(ctx, err, time.Since(ready))
+		}
+		inc = nil
+		if next != nil {
+			inc = c.adopt(ctx, next)
+		}
+	}
+	c.update(func(s *Status) { s.State, s.Reason = Stopped, "" })
+	c.log.Info("plugin stopped")
+}
+
+// pause waits until the next incarnation is due, after one that ended unasked
+// because of err. It returns what is asked for meanwhile, if anything.
+func (c *course) pause(ctx context.Context, err error, lived time.Duration) *change {
+	n, delay := c.ends.note(time.Now(), lived)
+	state, fatal := Backoff, fatalError{}
+	switch {
+	case errors.As(err, &fatal) && !c.now.proven:
+		state, err = Failed, fatal.error
+	case n > c.timing.Limit:
+		state, err = Failed, fmt.Errorf("ended %d times within %v, the last time because of: %w", n, c.timing.Window, err)
+	}
+	var due <-chan time.Time // never, when it has failed
+	if state == Failed {
+		c.log.Error("plugin has failed and is not started again; a reload tries again", "error", err)
+	} else {
+		c.log.Warn("plugin ended; it is started again", "error", err, "after", delay)
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		due = timer.C
+	}
+	wake := c.rest(state, err)
+	select {
+	case <-due:
+	case <-ctx.Done():
+	case <-wake:
+		c.ends.forget()
+	case next := <-c.changes:
+		return next
+	}
+	return nil
+}
+
+// rest shows that nothing runs, and returns what Retry closes.
+func (c *course) rest(state State, err error) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wake := make(chan struct{})
+	c.failure, c.wake = err, wake
+	c.updateLocked(func(s *Status) {
+		s.State = state
+		s.setError(err)
+		if state == Failed {
+			s.Reason = err.Error() + "; a reload tries again"
+		} else {
+			s.Restarts++
+		}
+	})
+	return wake
+}
+
+// ends are the ends of incarnations that nobody asked for.
+type ends struct {
+	timing Timing
+	recent []time.Time // within the window
+	delay  time.Duration
+}
+
+// note adds an end, of an incarnation that was there for a time. It returns how
+// many ends there were within the window, and after which delay to start again.
+func (e *ends) note(now time.Time, lived time.Duration) (n int, delay time.Duration) {
+	for len(e.recent) > 0 && now.Sub(e.recent[0]) >= e.timing.Window {
+		e.recent = e.recent[1:]
+	}
+	e.recent = append(e.recent, now)
+	if lived >= e.timing.Stable {
+		e.delay = 0
+	}
+	e.delay = min(max(2*e.delay, e.timing.BackoffMin), e.timing.BackoffMax)
+	return len(e.recent), jitter(e.delay)
+}
+
+func (e *ends) forget() { e.recent, e.delay = nil, 0 }
+
+// jitter keeps plugins that failed together from starting together: 75 to 125
+// percent of d.
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2+1)
+}

@@ -1,0 +1,165 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+func TestTooManyEndsAreAFailure(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Limit = 3 }, "exit", "exit", "exit", "exit", "good")
+	err := r.WaitReady(r.ctx())
+	for _, want := range []string{"ended 4 times within 10m0s", "told to exit"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+	s := r.Status()
+	if s.State != Failed || s.Incarnation != 4 || s.PID != 0 || !strings.Contains(s.Reason, "told to exit") || !strings.Contains(s.Reason, "a reload tries again") {
+		t.Errorf("status %+v", s)
+	}
+	if !strings.Contains(r.log.String(), "plugin has failed") {
+		t.Error("the log does not tell of the failure")
+	}
+	// Calls do not wait: the context never ends.
+	if _, err := r.Storage().Info(context.Background()); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "told to exit") {
+		t.Errorf("info: %v", err)
+	}
+	r.Retry()
+	r.await("ready", func(s Status) bool { return s.State == Ready && s.Incarnation == 5 && s.Reason == "" })
+	r.Retry() // of a plugin that is ready does nothing
+	if _, err := r.Storage().Info(r.ctx()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadyPluginsFailAsWell(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.Limit = 2 }, "crash")
+	store := r.Storage()
+	for {
+		_, err := store.Append(r.ctx(), []storage.Record{record(1)})
+		if !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if strings.Contains(err.Error(), "ended 3 times") {
+			break
+		}
+	}
+	if s := r.Status(); s.State != Failed || s.Restarts != 2 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestRetryCutsTheBackoff(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit", "good")
+	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	r.Retry()
+	r.mustBeReady()
+}
+
+func TestEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := ends{timing: Timing{}.withDefaults()}
+		note := func(lived time.Duration) (int, time.Duration) {
+			n, _ := e.note(time.Now(), lived)
+			return n, e.delay
+		}
+		for i, want := range []time.Duration{200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
+			if n, delay := note(0); n != i+1 || delay != want*time.Millisecond {
+				t.Errorf("end %d: %d within the window, then %v", i+1, n, delay)
+			}
+		}
+		if _, delay := note(time.Minute); delay != 200*time.Millisecond {
+			t.Errorf("after a stable time the delay is %v", delay)
+		}
+		time.Sleep(10 * time.Minute)
+		if n, _ := note(0); n != 1 {
+			t.Errorf("%d ends within the window after another window", n)
+		}
+		e.forget()
+		if n, delay := note(0); n != 1 || delay != 200*time.Millisecond {
+			t.Errorf("after forgetting: %d ends, %v", n, delay)
+		}
+	})
+	for range 1000 {
+		if d := jitter(time.Second); d < 750*time.Millisecond || d > 1250*time.Millisecond {
+			t.Fatalf("jitter made %v of a second", d)
+		}
+	}
+}
+
+// TestNoRestartsWhileStopping: who ends a whole machine kills the plugins and
+// tells the relay to stop, in any order.
+func TestNoRestartsWhileStopping(t *testing.T) {
+	started := 0
+	r := newRig(t, func(c *Config) {
+		command := c.Command
+		c.Command = func() (host.Command, error) {
+			started++
+			return command()
+		}
+	}, "stubborn")
+	r.mustBeReady()
+	life := r.nextLife()
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.Stop(r.ctx()) }()
+	r.await("draining", func(s Status) bool { return s.State == Draining })
+	syscall.Kill(life.pid, syscall.SIGKILL)
+	<-stopped
+	if s := r.Status(); started != 1 || s.State != Stopped || s.Restarts != 0 {
+		t.Errorf("%d starts, status %+v", started, s)
+	}
+}
+
+func TestDegraded(t *testing.T) {
+	r := newRig(t, nil, "degraded")
+	s := r.await("degraded", func(s Status) bool { return s.State == Degraded })
+	if s.Reason != "the disk is nearly full" {
+		t.Errorf("status %+v", s)
+	}
+	if _, err := r.Storage().Info(r.ctx()); err != nil {
+		t.Errorf("a degraded plugin does not serve: %v", err)
+	}
+	s = r.await("well", func(s Status) bool { return s.State == Ready && s.Reason == "" })
+	if s.Incarnation != 1 {
+		t.Errorf("status %+v", s)
+	}
+	if !strings.Contains(r.log.String(), "plugin is degraded") {
+		t.Error("the log does not tell")
+	}
+}
+
+// TestLostConnection: a connection that breaks is made again, and a plugin that
+// can not be reached any more is not well, though its process runs.
+func TestLostConnection(t *testing.T) {
+	for mode, incarnation := range map[string]int{"hang up": 1, "hang up for ever": 2} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, nil, mode, "good")
+			r.mustBeReady()
+			store := r.Storage()
+			if _, err := store.Find(r.ctx(), []byte("x")); !errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("find: %v", err)
+			}
+			r.await("examined", func(s Status) bool { return s.Incarnation == incarnation && s.State == Ready })
+			for {
+				_, err := store.Info(r.ctx())
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, storage.ErrUnavailable) {
+					t.Fatal(err)
+				}
+			}
+			if s := r.Status(); s.Incarnation != incarnation {
+				t.Errorf("status %+v", s)
+			}
+		})
+	}
+}

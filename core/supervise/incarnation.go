@@ -1,0 +1,155 @@
+package supervise
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// incarnation is one run of the plugin under one configuration.
+type incarnation struct {
+	number int
+	*run
+	overdue overdue
+}
+
+// run is a process with what was decided about it.
+type run struct {
+	process process
+	image   image
+	sandbox *sandbox.Policy // nil: not confined
+	watches sync.WaitGroup  // that end with the process
+
+	condemn   sync.Once
+	condemned chan struct{} // closed when the process has to end for a reason that it does not know
+	verdict   error         // that reason
+}
+
+// process is a plugin's process, or the connection to one that was started by
+// hand.
+type process interface {
+	Client() *host.Client
+	PID() int
+	Protocol() int
+	Exited() <-chan struct{}
+	ExitReason() string
+	Stop(context.Context)
+	Kill()
+}
+
+// doom decides that the process has to end.
+func (r *run) doom(reason error) {
+	r.condemn.Do(func() {
+		r.verdict = reason
+		close(r.condemned)
+	})
+}
+
+// ended says why the process has ended or has to.
+func (r *run) ended() error {
+	select {
+	case <-r.condemned:
+		return r.verdict
+	default:
+	}
+	r.process.Kill() // reads the rest of its log
+	reason := errors.New(r.process.ExitReason())
+	if r.sandbox != nil && outOfMemory.MatchString(reason.Error()) {
+		return fmt.Errorf("%w (%s)", reason, memoryHint(r.memory()))
+	}
+	return reason
+}
+
+// outOfMemory is what runtimes of several languages say when the limit of their
+// process is reached.
+var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|memoryerror|bad_alloc|memory allocation of`)
+
+// memoryHint tells how to allow more than limit.
+func memoryHint(limit int64) string {
+	return fmt.Sprintf("it may have %s: if it needs more, raise memory in the sandbox block of the plugin", plugin.FormatBytes(limit))
+}
+
+// fault adds to the error of a call what is known of the process's end, if it
+// has ended. A call may learn of that before we do, so it is waited for.
+func (r *run) fault(err error) error {
+	if errors.Is(err, storage.ErrUnavailable) {
+		select {
+		case <-r.condemned:
+		case <-r.process.Exited():
+		case <-time.After(settleTime):
+		}
+	}
+	select {
+	case <-r.condemned:
+		return r.verdict
+	case <-r.process.Exited():
+		return fmt.Errorf("%w (%w)", err, r.ended())
+	default:
+		return err
+	}
+}
+
+// end leaves nothing of the process.
+func (r *run) end() {
+	r.process.Kill()
+	r.watches.Wait()
+}
+
+// memory is the limit of a process in a sandbox, in bytes.
+func (r *run) memory() int64 { return cmp.Or(r.sandbox.Memory, sandbox.DefaultMemory) }
+
+// watchMemory kills the process when it takes more memory than it may.
+func (r *run) watchMemory(every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.process.Exited():
+			return
+		case <-tick.C:
+		}
+		if used, err := sandbox.Memory(r.process.PID()); err == nil && used > r.memory() {
+			r.doom(fmt.Errorf("took %d MiB of memory; %s", used>>20, memoryHint(r.memory())))
+			r.process.Kill()
+			return
+		}
+	}
+}
+
+// image is what a process executes.
+type image struct {
+	path string
+	args []string
+	env  []string
+	file os.FileInfo // nil when it is named by its path alone
+}
+
+func imageOf(c host.Command) (image, error) {
+	i := image{path: c.Path, args: c.Args, env: c.Env}
+	if c.File != nil {
+		info, err := c.File.Stat()
+		if err != nil {
+			return image{}, fmt.Errorf("look at the plugin's binary: %w", err)
+		}
+		i.file = info
+	}
+	return i, nil
+}
+
+func (i image) equal(o image) bool {
+	if i.path != o.path || !slices.Equal(i.args, o.args) || !slices.Equal(i.env, o.env) || (i.file == nil) != (o.file == nil) {
+		return false
+	}
+	return i.file == nil || os.SameFile(i.file, o.file) && i.file.Size() == o.file.Size() && i.file.ModTime().Equal(o.file.ModTime())
+}

@@ -1,0 +1,114 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+func TestStats(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Kind, c.Timing.BackoffMin = plugin.KindStats, time.Hour }, "stats")
+	r.mustBeReady()
+	e := r.Stats()
+	epoch := stats.NewEpoch()
+	if err := e.Export(r.ctx(), stats.Snapshot{Epoch: epoch, Seq: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.ForceFlush(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	if err := e.Export(r.ctx(), stats.Snapshot{Epoch: epoch, Seq: 13}); !errors.Is(err, stats.ErrUnavailable) {
+		t.Errorf("export of the deadly snapshot: %v", err)
+	}
+	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	// The next call does not wait: its context never ends.
+	if err := e.Export(context.Background(), stats.Snapshot{Epoch: epoch, Seq: 14}); !errors.Is(err, stats.ErrUnavailable) || !strings.Contains(err.Error(), "dropped") || !strings.Contains(err.Error(), "exit status 7") {
+		t.Errorf("export without an incarnation: %v", err)
+	}
+	r.Retry()
+	r.mustBeReady()
+	if err := e.Export(r.ctx(), stats.Snapshot{Epoch: epoch, Seq: 15}); err != nil {
+		t.Error(err)
+	}
+}
+
+// reports is a host that takes down what is reported to it.
+type reports struct {
+	peersync.Host
+	got chan string
+}
+
+func (h reports) Report(_ context.Context, r peersync.Report) error {
+	h.got <- r.Summary
+	return nil
+}
+
+func TestPeerSync(t *testing.T) {
+	h := reports{got: make(chan string, 16)}
+	ready := make(chan int, 16)
+	r := newRig(t, func(c *Config) {
+		c.Kind, c.Host = plugin.KindPeerSync, h
+		c.OnReady = func(n int) { ready <- n }
+	}, "peersync")
+	r.mustBeReady()
+	replicator := r.PeerSync()
+	start := []peersync.Event{peersync.Start{}}
+	must := func(events []peersync.Event, report string) {
+		t.Helper()
+		if err := replicator.Handle(r.ctx(), events); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-h.got; got != report {
+			t.Fatalf("reported %q, want %q", got, report)
+		}
+	}
+	must(start, "peersync.Start")
+	must([]peersync.Event{peersync.Tick{Now: time.Second}}, "peersync.Tick")
+
+	// One that was killed begins anew, and says so.
+	syscall.Kill(r.Status().PID, syscall.SIGKILL)
+	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.Tick{Now: 2 * time.Second}}); !errors.Is(err, peersync.ErrNotStarted) {
+		t.Errorf("handle of a new incarnation: %v", err)
+	}
+	must(start, "peersync.Start")
+
+	// One that lost its way is replaced.
+	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.PeerMessage{Peer: 1, Data: []byte("x")}}); err == nil || !strings.Contains(err.Error(), "can not go on") {
+		t.Errorf("handle: %v", err)
+	}
+	s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 3 })
+	if !strings.Contains(s.LastError, "can not go on") {
+		t.Errorf("status %+v", s)
+	}
+	must(start, "peersync.Start")
+	for want := range 3 {
+		if n := <-ready; n != want+1 {
+			t.Errorf("OnReady was called with %d, want %d", n, want+1)
+		}
+	}
+}
+
+func TestLedger(t *testing.T) {
+	r := newRig(t, nil, "good")
+	r.mustBeReady()
+	ledger, ok := r.Storage().(storage.Ledger)
+	if !ok {
+		t.Fatal("the store keeps no ledger")
+	}
+	spent := storage.Spending{Token: storage.TokenID{1}, ID: storage.ID{2}}
+	if err := ledger.Spend(r.ctx(), []storage.Spending{spent}); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := ledger.Spendings(r.ctx(), storage.SpendingsRequest{}); err != nil || len(page) != 1 || page[0] != spent {
+		t.Errorf("spendings: %v, %v", page, err)
+	}
+}

@@ -1,0 +1,150 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// describeTimeout bounds the answer to Describe, which a plugin knows by heart.
+const describeTimeout = 5 * time.Second
+
+// launch starts an incarnation and brings it to where it is called. When it
+// fails nothing is left of it.
+func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
+	begin := time.Now()
+	number := c.count(s)
+	run, err := c.begin(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	inc := &incarnation{number: number, run: run}
+	c.update(func(s *Status) { s.PID, s.Protocol = run.process.PID(), run.process.Protocol() })
+	err = c.introduce(ctx, inc)
+	if err == nil {
+		err = c.configure(ctx, inc, s)
+	}
+	if err != nil {
+		c.end(inc)
+		return nil, err
+	}
+	c.publish(inc)
+	c.log.Info("plugin ready", "incarnation", number, "pid", inc.process.PID(), "version", c.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
+	return inc, nil
+}
+
+// count begins another incarnation.
+func (c *course) count(s *setting) int {
+	c.number++
+	confinement := s.confinement()
+	c.update(func(status *Status) {
+		status.State, status.Reason = Starting, ""
+		status.Incarnation, status.Checksum, status.Sandbox = c.number, s.Checksum, confinement
+	})
+	return c.number
+}
+
+// begin starts the process.
+func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
+	if err := s.prepare(); err != nil {
+		return nil, fatalError{err}
+	}
+	command, err := s.Command()
+	if err != nil {
+		return nil, fatalError{err}
+	}
+	image, err := imageOf(command)
+	if err == nil {
+		command, err = s.confine(command)
+	}
+	if err != nil {
+		closeFile(command)
+		return nil, fatalError{err}
+	}
+	process, err := host.Start(ctx, host.StartConfig{
+		Command: command, SocketDir: s.SocketDir, Logger: c.log, Timeout: c.timing.Start,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.Host != nil {
+		process.Client().ServeHost(s.Host)
+	}
+	r := &run{process: process, image: image, sandbox: s.Sandbox, condemned: make(chan struct{})}
+	if s.Sandbox != nil {
+		r.watches.Go(func() { r.watchMemory(c.timing.MemoryEvery) })
+	}
+	return r, nil
+}
+
+func closeFile(command host.Command) {
+	if command.File != nil {
+		command.File.Close()
+	}
+}
+
+// prepare makes the directories, and removes sockets of an earlier process.
+func (s *setting) prepare() error {
+	dir, err := filepath.Abs(s.Dir)
+	if err == nil {
+		s.Dir = dir
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make the plugin's directory: %w", err)
+	}
+	if s.SocketDir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(s.SocketDir, 0o700); err != nil {
+		return fmt.Errorf("make directory for the plugin's sockets: %w", err)
+	}
+	if err := os.Chmod(s.SocketDir, 0o700); err != nil {
+		return fmt.Errorf("protect directory for the plugin's sockets: %w", err)
+	}
+	stale, err := filepath.Glob(filepath.Join(s.SocketDir, "plugin-dir*")) // go-plugin's name
+	for _, dir := range stale {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("remove stale sockets: %w", err)
+	}
+	return nil
+}
+
+// introduce asks the process who it is.
+func (c *course) introduce(ctx context.Context, inc *incarnation) error {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	d, err := inc.process.Client().Describe(ctx)
+	if err != nil {
+		return inc.fault(err)
+	}
+	if d.Kind != c.kind || d.Name != c.name {
+		return fatalError{fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
+	}
+	c.update(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
+	return nil
+}
+
+// configure has the process open its implementation.
+func (c *course) configure(ctx context.Context, inc *incarnation, s *setting) error {
+	c.update(func(status *Status) { status.State = Configuring })
+	ctx, cancel := context.WithTimeout(ctx, c.timing.Configure)
+	defer cancel()
+	err := inc.process.Client().Configure(ctx, s.Value, s.Dir)
+	switch {
+	case err == nil:
+		s.proven = true
+		return nil
+	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
+		return inc.fault(err)
+	}
+	return fatalError{err}
+}

@@ -1,0 +1,118 @@
+package supervise
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"reflect"
+)
+
+// change is a wish for another configuration.
+type change struct {
+	ctx    context.Context // of who wishes
+	to     Config
+	answer chan error // has room for one
+}
+
+// Reconfigure gives the plugin another configuration, and returns nil when it is
+// ready with it. Of cfg, which is for the same kind and name, Command, Checksum,
+// Value and Sandbox count; the rest is as it was at Start.
+//
+// When nothing has changed nothing happens to a plugin that is ready. When only
+// Value has, and what is to be executed is what runs, the process is configured
+// again; otherwise it ends in good order and another one is started. Calls wait
+// meanwhile. OnReady is called in both cases, since what the plugin opens may be
+// something else.
+//
+// The new configuration is tried once. When that fails, or ctx ends, the plugin
+// goes back to the one that it had, and the error says what was wrong; it is a
+// [plugin.Diagnostics] when the reason is in the configuration. A plugin that
+// has failed, or waits for its next start, is started at once, whatever changed.
+func (p *Plugin) Reconfigure(ctx context.Context, cfg Config) error {
+	if cfg.Kind != p.kind || cfg.Name != p.name {
+		return fmt.Errorf("%s plugin %q can not become the %s plugin %q", p.kind, p.name, cfg.Kind, cfg.Name)
+	}
+	wish := &change{ctx: ctx, to: cfg, answer: make(chan error, 1)}
+	select {
+	case p.changes <- wish:
+	case <-ctx.Done():
+		return p.notReady(context.Cause(ctx))
+	case <-p.done:
+		return fmt.Errorf("%s plugin %q is stopped", p.kind, p.name)
+	}
+	if err := <-wish.answer; err != nil {
+		return fmt.Errorf("%s plugin %q: %w", p.kind, p.name, err)
+	}
+	return nil
+}
+
+// after is s as the change makes it.
+func (wish *change) after(s *setting) *setting {
+	next := &setting{Config: s.Config}
+	next.Command, next.Checksum = wish.to.Command, wish.to.Checksum
+	next.Value, next.Sandbox = wish.to.Value, wish.to.Sandbox
+	return next
+}
+
+// runs tells whether inc is what would be started for s, its Value apart.
+func (inc *incarnation) runs(s *setting) (bool, error) {
+	command, err := s.Command()
+	if err != nil {
+		return false, err
+	}
+	defer closeFile(command)
+	image, err := imageOf(command)
+	return err == nil && image.equal(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox), err
+}
+
+// reopen makes the change to a running process, which makes another incarnation
+// of it. After an error the process is of no more use.
+func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *setting) (*incarnation, error) {
+	if bytes.Equal(s.Value, c.now.Value) {
+		s.proven = true
+		c.now = s
+		return inc, nil
+	}
+	ctx, cancel := either(ctx, wish.ctx)
+	defer cancel()
+	c.withdraw()
+	next := &incarnation{number: c.count(s), run: inc.run}
+	if err := c.configure(ctx, next, s); err != nil {
+		c.revert(err)
+		return inc, err
+	}
+	c.now = s
+	c.publish(next)
+	c.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
+	return next, nil
+}
+
+// adopt makes the change by starting a process, when none is running. Without
+// success there is no incarnation.
+func (c *course) adopt(ctx context.Context, wish *change) *incarnation {
+	c.ends.forget()
+	ctx, cancel := either(ctx, wish.ctx)
+	defer cancel()
+	next := wish.after(c.now)
+	inc, err := c.launch(ctx, next)
+	if err != nil {
+		c.revert(err)
+	} else {
+		c.now = next
+		c.warn(next)
+	}
+	wish.answer <- err
+	return inc
+}
+
+// revert says why the setting remains what it was.
+func (c *course) revert(err error) {
+	c.log.Error("plugin could not be reconfigured, and goes back to what it was", "error", err)
+}
+
+// either ends with the first of two contexts, for the reason of that one.
+func either(a, b context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(a)
+	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })
+	return ctx, func() { stop(); cancel(nil) }
+}

@@ -1,0 +1,263 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// changing is a rig whose configuration a test changes.
+type changing struct {
+	*rig
+	cfg   Config
+	ready chan int
+}
+
+func newChanging(t *testing.T, modes ...string) *changing {
+	r := &changing{ready: make(chan int, 64)}
+	r.rig = newRig(t, func(c *Config) {
+		c.OnReady = func(n int) { r.ready <- n }
+		r.cfg = *c
+	}, modes...)
+	return r
+}
+
+// with is the configuration with another value.
+func (r *changing) with(config map[string]any) Config {
+	c := r.cfg
+	c.Value = encoded(r.t, config)
+	return c
+}
+
+// mustHave checks which configuration is in use, by its tokens, and which
+// incarnations were announced since the last look.
+func (r *changing) mustHave(tokens uint64, incarnations ...int) {
+	r.t.Helper()
+	info, err := r.Storage().Info(r.ctx())
+	if err != nil || info.Tokens != tokens {
+		r.t.Fatalf("info: %+v, %v, want %d tokens", info, err, tokens)
+	}
+	for _, want := range incarnations {
+		if got := <-r.ready; got != want {
+			r.t.Fatalf("OnReady was called with %d, want %d", got, want)
+		}
+	}
+	if n := len(r.ready); n > 0 {
+		r.t.Fatalf("OnReady was called %d times more", n)
+	}
+}
+
+func TestReconfigureTheSameProcess(t *testing.T) {
+	r := newChanging(t, "good")
+	r.mustBeReady()
+	r.mustHave(0, 1)
+	watching := make(chan error, 1)
+	watcher := r.Storage().(storage.Watcher)
+	go func() {
+		_, err := watcher.Watch(r.ctx(), 100)
+		watching <- err
+	}()
+	life := r.nextLife()
+	r.mustHear(life, "watching")
+	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+		t.Fatal(err)
+	}
+	r.mustHave(3, 2)
+	if s := r.Status(); s.PID != life.pid || s.State != Ready || s.Incarnation != 2 || s.Restarts != 0 {
+		t.Errorf("status %+v, the process was %d", s, life.pid)
+	}
+	if err := <-watching; !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("watch of the store that was: %v", err)
+	}
+	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+		t.Fatal(err)
+	}
+	r.mustHave(3)
+}
+
+func TestReconfigureWithAnotherProcess(t *testing.T) {
+	r := newChanging(t, "good")
+	r.mustBeReady()
+	r.mustHave(0, 1)
+	first := r.nextLife()
+	next := r.with(map[string]any{"tokens": 3})
+	command := next.Command
+	next.Checksum = "sha256:00"
+	next.Command = func() (host.Command, error) {
+		c, err := command()
+		c.Env = append(c.Env, "ANOTHER=1")
+		return c, err
+	}
+	if err := r.Reconfigure(r.ctx(), next); err != nil {
+		t.Fatal(err)
+	}
+	r.mustEnd(first)
+	r.mustHave(3, 2)
+	if s := r.Status(); s.PID == first.pid || s.Restarts != 0 || s.Checksum != "sha256:00" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestReplacedBinary: a path that leads to another file is another command.
+func TestReplacedBinary(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plugin")
+	install := func() {
+		t.Helper()
+		data, err := os.ReadFile("/proc/self/exe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(path+".new", data, 0o755), os.Rename(path+".new", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install()
+	var cfg Config
+	r := newRig(t, func(c *Config) {
+		command := c.Command
+		c.Command = func() (host.Command, error) {
+			cmd, err := command()
+			if err != nil {
+				return cmd, err
+			}
+			cmd.File, err = os.Open(path)
+			return cmd, err
+		}
+		cfg = *c
+	}, "good")
+	r.mustBeReady()
+	mustBe := func(incarnation int) {
+		t.Helper()
+		if err := r.Reconfigure(r.ctx(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if s := r.Status(); s.Incarnation != incarnation {
+			t.Errorf("incarnation %d, want %d", s.Incarnation, incarnation)
+		}
+	}
+	mustBe(1)
+	install()
+	mustBe(2)
+}
+
+func TestReconfigureInVain(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Config, *testing.T)
+		want   string
+	}{
+		"refused": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"refuse": "That is wrong"}) }, "That is wrong"},
+		"crashed": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"crash": true}) }, "exit status 6"},
+		"no binary": {func(c *Config, _ *testing.T) {
+			c.Command = func() (host.Command, error) { return host.Command{}, os.ErrNotExist }
+		}, "does not exist"},
+		"no start": {func(c *Config, _ *testing.T) {
+			c.Command = func() (host.Command, error) {
+				return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=exit"}}, nil
+			}
+		}, "told to exit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newChanging(t, "good")
+			r.mustBeReady()
+			if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+				t.Fatal(err)
+			}
+			next := r.with(map[string]any{"tokens": 3})
+			test.change(&next, t)
+			err := r.Reconfigure(r.ctx(), next)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+			if diags := (plugin.Diagnostics{}); errors.As(err, &diags) != (name == "refused") {
+				t.Errorf("diagnostics: %v", diags)
+			}
+			info, err := r.Storage().Info(r.ctx())
+			if err != nil || info.Tokens != 3 {
+				t.Errorf("info: %+v, %v", info, err)
+			}
+		})
+	}
+}
+
+func TestReconfigureGivesUpWithItsContext(t *testing.T) {
+	r := newChanging(t, "good")
+	r.mustBeReady()
+	r.mustHave(0, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Reconfigure(ctx, r.with(map[string]any{"stall": true})) }()
+	r.await("configuring", func(s Status) bool { return s.State == Configuring && s.Incarnation == 2 })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	r.mustHave(0, 3)
+}
+
+func TestReconfigureOfAFailedPlugin(t *testing.T) {
+	r := newChanging(t, "locked", "locked", "good")
+	r.await("failed", func(s Status) bool { return s.State == Failed })
+	if err := r.Reconfigure(r.ctx(), r.with(nil)); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("got %v", err)
+	}
+	r.mustBeReady() // with what it had before
+	r.mustHave(0, 3)
+}
+
+func TestReconfigureInBackoff(t *testing.T) {
+	r := &changing{ready: make(chan int, 64)}
+	r.rig = newRig(t, func(c *Config) {
+		c.Timing.BackoffMin = time.Hour
+		r.cfg = *c
+	}, "exit", "good")
+	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 1})); err != nil {
+		t.Error(err)
+	}
+	r.mustHave(1)
+}
+
+func TestReconfigureOfAnother(t *testing.T) {
+	r := newChanging(t, "good")
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Name = "other" },
+		func(c *Config) { c.Kind = plugin.KindStats },
+	} {
+		cfg := r.cfg
+		change(&cfg)
+		if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "can not become") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := r.Stop(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	if err := r.Reconfigure(r.ctx(), r.cfg); err == nil || !strings.Contains(err.Error(), "is stopped") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStopWhileReconfiguring(t *testing.T) {
+	r := newChanging(t, "good")
+	r.mustBeReady()
+	done := make(chan error, 1)
+	go func() { done <- r.Reconfigure(r.ctx(), r.with(map[string]any{"stall": true})) }()
+	r.await("configuring", func(s Status) bool { return s.State == Configuring && s.Incarnation == 2 })
+	if err := r.Stop(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("reconfigured a plugin that was stopped")
+	}
+	if s := r.Status(); s.State != Stopped || s.Incarnation != 2 {
+		t.Errorf("status %+v", s)
+	}
+}

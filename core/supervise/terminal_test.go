@@ -1,0 +1,77 @@
+package supervise
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestInterruptAtTheTerminal: ^C is for the relay, which then stops its plugins
+// in good order. The terminal sends it to every process of the group in front.
+func TestInterruptAtTheTerminal(t *testing.T) {
+	terminal, relaySide := openTerminal(t)
+	r := &rig{t: t, alive: make(chan *life, 8)}
+	presence := listenPresence(t, r.alive)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{envMode + "=relay", envPlugin + "=interruptible", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
+	cmd.Stdin, cmd.Stderr = relaySide, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	relaySide.Close()
+	said := bufio.NewScanner(out)
+	mustSay := func(want string) {
+		t.Helper()
+		if said.Scan(); said.Text() != want {
+			t.Fatalf("the relay said %q, want %q", said.Text(), want)
+		}
+	}
+	mustSay("ready")
+	relay, plugin := r.nextLife(), r.nextLife()
+	if _, err := terminal.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	mustSay("stopped")
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	r.mustEnd(relay)
+	r.mustEnd(plugin)
+	select {
+	case signal := <-plugin.said:
+		t.Errorf("the plugin got %s", signal)
+	default:
+	}
+}
+
+// openTerminal makes a terminal: the side of the person and that of a program.
+func openTerminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { person.Close() })
+	fd := int(person.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err = errors.Join(err, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)); err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return person, program
+}
