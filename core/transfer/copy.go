@@ -1,0 +1,95 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// batchesPerMark is how many batches may have to be appended again after the
+// copy was cut off. Each mark costs two flushes, about as much as a batch.
+const batchesPerMark = 8
+
+var errGrown = errors.New("the source was written to while it was copied: see to it that nobody uses it, and copy again")
+
+// copyEnvelopes appends the entries of the source from the mark on. What was
+// appended after the mark was made is appended again, and has to be a duplicate
+// in the same place.
+func (c *copier) copyEnvelopes(ctx context.Context) error {
+	var batch []storage.Record
+	size, batches := 0, 0
+	read := c.marker.Read
+	flush := func() error {
+		if err := c.appendBatch(ctx, batch); err != nil {
+			return err
+		}
+		c.marker.Read, c.marker.Written = read, c.marker.Written+storage.Seq(len(batch))
+		c.progress(Progress{Envelopes, uint64(c.marker.Written), c.info.Count})
+		batch, size = batch[:0], 0
+		if batches++; batches%batchesPerMark == 0 {
+			return c.marker.save()
+		}
+		return nil
+	}
+	for e, err := range entries(ctx, c.from, c.marker.Read) {
+		if err != nil {
+			return fmt.Errorf("read the source: %w", err)
+		}
+		if e.Seq > c.info.Last {
+			return errGrown
+		}
+		if storage.NewID(e.Signature, e.Ciphertext) != e.ID {
+			return fmt.Errorf("read the source: entry %d does not have the id it says: %w", e.Seq, storage.ErrCorrupt)
+		}
+		n := len(e.Signature) + len(e.Ciphertext)
+		if len(batch) == storage.MaxBatch || size+n > storage.MaxBatchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, size = append(batch, storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}), size+n
+		read = e.Seq
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return flush()
+}
+
+// appendBatch appends records, of which all that were there before must be where
+// they belong.
+func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error {
+	outcomes, err := c.to.Append(ctx, batch)
+	if err != nil {
+		return fmt.Errorf("append to the destination: %w", err)
+	}
+	if len(outcomes) != len(batch) {
+		return fmt.Errorf("append to the destination: %d outcomes for %d envelopes: %w", len(outcomes), len(batch), storage.ErrCorrupt)
+	}
+	for i, o := range outcomes {
+		want := c.marker.Written + storage.Seq(i+1)
+		if o.Seq != want || o.Status != storage.Stored && o.Status != storage.Duplicate {
+			return fmt.Errorf("append to the destination: envelope %d of the copy is %v at %d: remove the destination and copy again", want, o.Status, o.Seq)
+		}
+	}
+	return nil
+}
+
+// copyTokens copies the whole ledger: to spend a token once more changes nothing,
+// and costs little.
+func (c *copier) copyTokens(ctx context.Context) error {
+	done := uint64(0)
+	for page, err := range pages(ctx, c.source) {
+		if err != nil {
+			return fmt.Errorf("read the spent tokens of the source: %w", err)
+		}
+		if err := c.target.Spend(ctx, page); err != nil {
+			return fmt.Errorf("record spent tokens in the destination: %w", err)
+		}
+		done += uint64(len(page))
+		c.progress(Progress{Tokens, done, c.info.Tokens})
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Digest stands for what a store holds, wherever that is:
+//
+//	SHA-256("cwtch-relay/store/v1"
+//	  ‖ for each entry of the log: 1 ‖ uint32(born) ‖ id ‖ uint32(len) ‖ signature ‖ uint32(len) ‖ ciphertext
+//	  ‖ for each spent token, ascending: 2 ‖ token ‖ id)
+//
+// with all numbers big-endian. Sequence numbers and the epoch are no part of it.
+type Digest [sha256.Size]byte
+
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// MarshalText gives the digest in hexadecimal.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// compare reads both sides and returns the digest that they have in common.
+func (c *copier) compare(ctx context.Context) (Digest, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // one side in vain, when the other fails
+	var theirs summary
+	var failed error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if theirs, failed = summarize(ctx, c.to, c.target, func(uint64) {}); failed != nil {
+			cancel()
+		}
+	})
+	total := c.info.Count + c.info.Tokens
+	ours, err := summarize(ctx, c.from, c.source, func(done uint64) { c.progress(Progress{Comparison, done, total}) })
+	if err != nil {
+		cancel()
+	}
+	wg.Wait()
+	switch {
+	case failed != nil && (err == nil || errors.Is(err, context.Canceled)):
+		return Digest{}, fmt.Errorf("read the destination: %w", failed)
+	case err != nil:
+		return Digest{}, fmt.Errorf("read the source: %w", err)
+	case ours.entries != c.info.Count || ours.tokens != c.info.Tokens:
+		return Digest{}, errGrown
+	case ours != theirs:
+		return Digest{}, fmt.Errorf("the copy is not like the source: %v with the digest %v, and in the source %v with %v: remove the destination and copy again", theirs, theirs.digest, ours, ours.digest)
+	}
+	return ours.digest, nil
+}
+
+// summary is what a store holds, in short.
+type summary struct {
+	entries, tokens uint64
+	digest          Digest
+}
+
+func (s summary) String() string {
+	return fmt.Sprintf("%d envelopes and %d spent tokens", s.entries, s.tokens)
+}
+
+// summarize reads a store from the first to the last.
+func summarize(ctx context.Context, store storage.Store, ledger storage.Ledger, progress func(done uint64)) (s summary, err error) {
+	h := sha256.New()
+	h.Write([]byte("cwtch-relay/store/v1"))
+	for e, err := range entries(ctx, store, 0) {
+		if err != nil {
+			return s, err
+		}
+		hashEntry(h, &e)
+		if s.entries++; s.entries%storage.MaxBatch == 0 {
+			progress(s.entries)
+		}
+	}
+	for page, err := range pages(ctx, ledger) {
+		if err != nil {
+			return s, err
+		}
+		for i := range page {
+			h.Write([]byte{2})
+			h.Write(page[i].Token[:])
+			h.Write(page[i].ID[:])
+		}
+		s.tokens += uint64(len(page))
+		progress(s.entries + s.tokens)
+	}
+	h.Sum(s.digest[:0])
+	return s, nil
+}
+
+func hashEntry(h hash.Hash, e *storage.Entry) {
+	var head [1 + 4 + len(e.ID) + 4]byte
+	head[0] = 1
+	binary.BigEndian.PutUint32(head[1:], uint32(e.Born))
+	copy(head[5:], e.ID[:])
+	binary.BigEndian.PutUint32(head[5+len(e.ID):], uint32(len(e.Signature)))
+	h.Write(head[:])
+	h.Write(e.Signature)
+	binary.BigEndian.PutUint32(head[:], uint32(len(e.Ciphertext)))
+	h.Write(head[:4])
+	h.Write(e.Ciphertext)
+}

@@ -1,0 +1,113 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// marker is the file that makes a store an unfinished copy. It has the epoch of
+// the store in its name, so that it speaks of this store and of no other, whatever
+// the configuration has become since.
+type marker struct {
+	dir   string
+	epoch storage.Epoch // of the destination
+
+	Source  string      `json:"source"`  // its epoch
+	Read    storage.Seq `json:"read"`    // up to here in the source, or further,
+	Written storage.Seq `json:"written"` // and here in the destination
+}
+
+// markerPrefix begins the name of a marker; the epoch follows.
+const markerPrefix = "unfinished-copy-"
+
+func (m *marker) path() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
+
+// loadMarker reads the marker of a store, if it has one.
+func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err error) {
+	m = marker{dir: dir, epoch: epoch}
+	data, err := os.ReadFile(m.path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return m, false, nil
+	case err != nil:
+		return m, false, fmt.Errorf("read how far the copy is: %w", err)
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, false, fmt.Errorf("read how far the copy is: %s: %w; remove that file and the destination, and copy again", m.path(), err)
+	}
+	return m, true, nil
+}
+
+// save writes the marker and returns when it is on disk.
+func (m *marker) save() (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("note how far the copy is: %w", err)
+		}
+	}()
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(m.dir, ".copy-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // which it has no more once all went well
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), m.path()); err != nil {
+		return err
+	}
+	return m.sync()
+}
+
+// remove finishes the copy.
+func (m *marker) remove() error {
+	if err := errors.Join(os.Remove(m.path()), m.sync()); err != nil {
+		return fmt.Errorf("finish the copy: %w", err)
+	}
+	return nil
+}
+
+// sync makes the names in the directory durable.
+func (m *marker) sync() error {
+	dir, err := os.Open(m.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// CheckFinished returns an error when store is a copy that was begun with the
+// same Dir and is not finished: envelopes or spent tokens may be missing. The
+// store is only asked when there is a marker.
+func CheckFinished(ctx context.Context, dir string, store storage.Store) error {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for an unfinished copy: %w", err)
+	}
+	if !slices.ContainsFunc(files, func(f fs.DirEntry) bool { return strings.HasPrefix(f.Name(), markerPrefix) }) {
+		return nil
+	}
+	info, err := store.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look whether the store is an unfinished copy: %w", err)
+	}
+	m := marker{dir: dir, epoch: info.Epoch}
+	if _, err := os.Lstat(m.path()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("the store is an unfinished copy of another one: finish it with \"cwtch-relay storage copy\", as it was begun, or go back to the storage that it was copied from (%s says so)", m.path())
+}

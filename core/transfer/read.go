@@ -1,0 +1,54 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// entries gives the log of a store from after on, and ends with an error or at
+// the end. It holds one page at a time.
+func entries(ctx context.Context, store storage.Store, after storage.Seq) iter.Seq2[storage.Entry, error] {
+	return func(yield func(storage.Entry, error) bool) {
+		for {
+			page, err := store.Log(ctx, storage.LogRequest{From: after + 1})
+			if err != nil {
+				yield(storage.Entry{}, err)
+				return
+			}
+			if len(page.Entries) == 0 {
+				return
+			}
+			for _, e := range page.Entries {
+				if e.Seq <= after { // or it might go on for ever
+					yield(storage.Entry{}, fmt.Errorf("entry %d comes after %d: %w", e.Seq, after, storage.ErrCorrupt))
+					return
+				}
+				if !yield(e, nil) {
+					return
+				}
+				after = e.Seq
+			}
+		}
+	}
+}
+
+// pages gives the pages of a ledger, and ends with an error or at the end.
+func pages(ctx context.Context, ledger storage.Ledger) iter.Seq2[[]storage.Spending, error] {
+	return func(yield func([]storage.Spending, error) bool) {
+		var req storage.SpendingsRequest
+		for {
+			page, err := ledger.Spendings(ctx, req)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(page) == 0 || !yield(page, nil) {
+				return
+			}
+			req.After = &page[len(page)-1].Token
+		}
+	}
+}

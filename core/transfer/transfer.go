@@ -1,0 +1,143 @@
+// Package transfer copies what one store holds into another. It is for the
+// operator who moves a server to another storage plugin or to another disk, and
+// for whoever starts a server, who must not start it on half a copy.
+//
+// # What is copied
+//
+// All that a relay has promised to keep: the envelopes, in the order of the log,
+// and the spent tokens, those without their envelope included. What is not
+// copied is the position of an envelope as a number. The destination counts from
+// 1 without gaps, and it has an epoch of its own, by which clients notice that
+// numbers they remember mean nothing any more. The source is only read.
+//
+// # Proof
+//
+// At the end both sides are read once more, and the copy is finished when they
+// have the same [Digest].
+//
+// # Ends and begins
+//
+// A copy may end at any moment, by an error, a signal or the death of the
+// machine, and the next one of the same two stores goes on where it stopped. What
+// tells a destination from a store that is in use is its marker, a file that is
+// there from before the first envelope is written until the copy is finished;
+// see [CheckFinished]. A destination that is neither empty nor marked is refused.
+//
+// Memory is bounded by a batch and a few pages, whatever the size of the stores.
+package transfer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Config says what to copy.
+type Config struct {
+	// From and To are both a [storage.Ledger], and nobody else uses them for the
+	// length of the copy.
+	From, To storage.Store
+	// Dir is where the marker is kept: a directory that stays with the
+	// destination, and is not the one of its plugin.
+	Dir string
+	// Progress, where set, is told of it after each batch, by the goroutine of
+	// Copy.
+	Progress func(Progress)
+}
+
+// Phase is a part of a copy. They follow each other in this order.
+type Phase int
+
+const (
+	Envelopes Phase = iota
+	Tokens
+	Comparison // of the envelopes and tokens of both sides
+)
+
+// Progress says how far a copy is.
+type Progress struct {
+	Phase       Phase
+	Done, Total uint64 // of what the phase is about
+}
+
+// Result is a finished copy.
+type Result struct {
+	Envelopes, Tokens uint64
+	Digest            Digest        // of either side
+	Epoch             storage.Epoch // of the destination
+	Resumed           bool          // an earlier copy had begun it
+}
+
+// copier is a copy that is under way.
+type copier struct {
+	from, to       storage.Store
+	source, target storage.Ledger
+	marker         marker
+	info           storage.Info // of the source when the copy began
+	progress       func(Progress)
+}
+
+// Copy copies From into To. When it returns an error, the destination is
+// unfinished, or as it was if it was refused.
+func Copy(ctx context.Context, cfg Config) (Result, error) {
+	c := &copier{from: cfg.From, to: cfg.To, progress: cfg.Progress}
+	if c.progress == nil {
+		c.progress = func(Progress) {}
+	}
+	resumed, err := c.begin(ctx, cfg.Dir)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.copyEnvelopes(ctx); err != nil {
+		return Result{}, err
+	}
+	if err := c.copyTokens(ctx); err != nil {
+		return Result{}, err
+	}
+	digest, err := c.compare(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.marker.remove(); err != nil {
+		return Result{}, err
+	}
+	return Result{
+		Envelopes: c.info.Count, Tokens: c.info.Tokens, Digest: digest, Epoch: c.marker.epoch, Resumed: resumed,
+	}, nil
+}
+
+// begin looks at both sides and sees to the marker.
+func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error) {
+	var ok bool
+	if c.source, ok = c.from.(storage.Ledger); !ok {
+		return false, fmt.Errorf("the plugin of the source can not list spent tokens, without which each could be spent once more")
+	}
+	if c.target, ok = c.to.(storage.Ledger); !ok {
+		return false, fmt.Errorf("the plugin of the destination can not take spent tokens over, without which each could be spent once more")
+	}
+	if c.info, err = c.from.Info(ctx); err != nil {
+		return false, fmt.Errorf("look at the source: %w", err)
+	}
+	target, err := c.to.Info(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look at the destination: %w", err)
+	}
+	if target.Epoch == c.info.Epoch {
+		return false, fmt.Errorf("source and destination are one store, or one is a copy of the file of the other")
+	}
+	m, found, err := loadMarker(dir, target.Epoch)
+	switch {
+	case err != nil:
+		return false, err
+	case found && m.Source != c.info.Epoch.String():
+		return false, fmt.Errorf("the destination is the unfinished copy of another store, with epoch %s: finish that one, or remove it", m.Source)
+	case !found && (target.Last > 0 || target.Tokens > 0):
+		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens: copy to an empty one", target.Count, target.Tokens)
+	case !found:
+		m.Source = c.info.Epoch.String()
+		err = m.save()
+	}
+	c.marker = m
+	return found, err
+}

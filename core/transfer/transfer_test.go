@@ -1,0 +1,414 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// filled returns a store with n envelopes, of which some were paid for more
+// than once, and tokens whose envelopes are not there.
+func filled(t *testing.T, n int) *storagetest.Memory {
+	t.Helper()
+	m := storagetest.NewMemory()
+	token := 0
+	pay := func(r storage.Record) storage.Record {
+		token++
+		r.Nullifier = &storage.Nullifier{byte(token), byte(token >> 8), 1}
+		return r
+	}
+	var spent []storage.Spending
+	for i := range n {
+		signature, ciphertext := fmt.Appendf(nil, "signature %d", i), make([]byte, rand.IntN(storage.MaxEnvelope-16))
+		r := storage.Record{ID: storage.NewID(signature, ciphertext), Born: storage.Hour(i / 7), Signature: signature, Ciphertext: ciphertext}
+		batch := []storage.Record{r}
+		if i%3 > 0 {
+			batch = append(batch, pay(r), pay(r))
+		}
+		if _, err := m.Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		if i%5 == 0 {
+			spent = append(spent, storage.Spending{Token: storage.TokenID{byte(i), byte(i >> 8)}, ID: storage.ID{byte(i), 1}})
+		}
+	}
+	for page := range slices.Chunk(spent, storage.MaxSpendings) {
+		if err := m.Spend(t.Context(), page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// like checks that two stores hold the same, apart from epoch and numbers.
+func like(t *testing.T, got, want storage.Store) {
+	t.Helper()
+	read := func(s storage.Store) (list []storage.Entry, spent []storage.Spending) {
+		for e, err := range entries(t.Context(), s, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Seq = 0
+			list = append(list, e)
+		}
+		for page, err := range pages(t.Context(), s.(storage.Ledger)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			spent = append(spent, page...)
+		}
+		return list, spent
+	}
+	a, spentA := read(got)
+	b, spentB := read(want)
+	same := func(a, b storage.Entry) bool {
+		return a.ID == b.ID && a.Born == b.Born && string(a.Signature) == string(b.Signature) && string(a.Ciphertext) == string(b.Ciphertext)
+	}
+	if !slices.EqualFunc(a, b, same) || !slices.Equal(spentA, spentB) {
+		t.Errorf("%d envelopes and %d tokens, want %d and %d, or others than expected", len(a), len(spentA), len(b), len(spentB))
+	}
+}
+
+func noMarkers(t *testing.T, dir string) {
+	t.Helper()
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("left behind: %v, %v", files, err)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	for _, n := range []int{0, 1, storage.MaxBatch, 1000} {
+		from, to, dir := filled(t, n), storagetest.NewMemory(), t.TempDir()
+		last := Progress{}
+		r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
+			if p.Phase < last.Phase || p.Phase == last.Phase && p.Done < last.Done || p.Done > p.Total {
+				t.Errorf("%+v comes after %+v", p, last)
+			}
+			last = p
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		like(t, to, from)
+		noMarkers(t, dir)
+		info, _ := to.Info(t.Context())
+		if r.Resumed || r.Envelopes != uint64(n) || r.Tokens != info.Tokens || r.Epoch != info.Epoch {
+			t.Errorf("the result is %+v of %+v", r, info)
+		}
+	}
+}
+
+// TestPruned copies a log with gaps: the order stays, the numbers do not.
+func TestPruned(t *testing.T) {
+	whole := filled(t, 700)
+	from := pruned{whole, func(s storage.Seq) bool { return s < 100 || s%3 == 0 || s > 400 && s < 690 }}
+	to, dir := storagetest.NewMemory(), t.TempDir()
+	if _, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	like(t, to, from)
+	if info, _ := to.Info(t.Context()); info.First != 1 || uint64(info.Last) != info.Count {
+		t.Errorf("the destination has gaps: %+v", info)
+	}
+}
+
+// pruned is a store that has let go of some envelopes, not of their tokens.
+type pruned struct {
+	*storagetest.Memory
+	gone func(storage.Seq) bool
+}
+
+func (p pruned) Info(ctx context.Context) (storage.Info, error) {
+	info, err := p.Memory.Info(ctx)
+	for seq := range info.Last {
+		if p.gone(seq + 1) {
+			info.Count--
+		}
+	}
+	return info, err
+}
+
+func (p pruned) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	for {
+		page, err := p.Memory.Log(ctx, req)
+		if err != nil || len(page.Entries) == 0 {
+			return page, err
+		}
+		req.From = page.Entries[len(page.Entries)-1].Seq + 1
+		page.Entries = slices.DeleteFunc(page.Entries, func(e storage.Entry) bool { return p.gone(e.Seq) })
+		if len(page.Entries) > 0 {
+			return page, nil
+		}
+	}
+}
+
+// failing fails after so many calls, before or after the call has had its
+// effect, and then for good.
+type failing struct {
+	*storagetest.Memory
+	calls *int
+	late  bool
+}
+
+var errFailing = fmt.Errorf("%w: of the test", storage.ErrUnavailable)
+
+func (f failing) call(do func() error) error {
+	*f.calls--
+	switch {
+	case *f.calls < 0, *f.calls == 0 && !f.late:
+		return errFailing
+	case *f.calls == 0:
+		return errors.Join(do(), errFailing)
+	}
+	return do()
+}
+
+func (f failing) Append(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, err error) {
+	err = f.call(func() error { outcomes, err = f.Memory.Append(ctx, records); return err })
+	return outcomes, err
+}
+
+func (f failing) Log(ctx context.Context, req storage.LogRequest) (page storage.Page, err error) {
+	err = f.call(func() error { page, err = f.Memory.Log(ctx, req); return err })
+	return page, err
+}
+
+func (f failing) Spend(ctx context.Context, spendings []storage.Spending) error {
+	return f.call(func() error { return f.Memory.Spend(ctx, spendings) })
+}
+
+func (f failing) Spendings(ctx context.Context, req storage.SpendingsRequest) (page []storage.Spending, err error) {
+	err = f.call(func() error { page, err = f.Memory.Spendings(ctx, req); return err })
+	return page, err
+}
+
+// TestResumed has the copy fail at every single call, and again at the next
+// one, until it is done.
+func TestResumed(t *testing.T) {
+	from := filled(t, 40*storage.MaxBatch/16)
+	for _, late := range []bool{false, true} {
+		to, dir := storagetest.NewMemory(), t.TempDir()
+		for n := 1; ; n++ {
+			calls := n
+			r, err := Copy(t.Context(), Config{From: from, To: failing{to, &calls, late}, Dir: dir})
+			if err == nil {
+				if n < 10 || !r.Resumed {
+					t.Errorf("finished at once: %+v", r)
+				}
+				break
+			}
+			if !errors.Is(err, errFailing) {
+				t.Fatalf("after %d calls: %v", n, err)
+			}
+			if err := CheckFinished(t.Context(), dir, to); err == nil || !strings.Contains(err.Error(), "unfinished copy") {
+				t.Fatalf("after %d calls: an unfinished copy passes for a store: %v", n, err)
+			}
+		}
+		like(t, to, from)
+		noMarkers(t, dir)
+		if err := CheckFinished(t.Context(), dir, to); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMark goes on from the mark, and appends little again.
+func TestMark(t *testing.T) {
+	from, to, dir := filled(t, 4000), storagetest.NewMemory(), t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := Copy(ctx, Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
+		if p.Done > 3900 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	first := Progress{}
+	r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
+		if first.Total == 0 {
+			first = p
+		}
+	}})
+	if err != nil || !r.Resumed {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if first.Done < 1000 {
+		t.Errorf("the second copy began at %d of 4000", first.Done)
+	}
+	like(t, to, from)
+}
+
+func TestRefused(t *testing.T) {
+	from, dir := filled(t, 10), t.TempDir()
+	for name, c := range map[string]struct {
+		from, to storage.Store
+		want     string
+	}{
+		"not empty": {from, filled(t, 1), "holds 1 envelopes"},
+		"tokens only": {from, func() storage.Store {
+			m := storagetest.NewMemory()
+			m.Spend(t.Context(), make([]storage.Spending, 1))
+			return m
+		}(), "and 1 spent tokens"},
+		"itself":         {from, from, "are one store"},
+		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source can not list"},
+		"to no ledger":   {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination can not take"},
+	} {
+		if _, err := Copy(t.Context(), Config{From: c.from, To: c.to, Dir: dir}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if err := CheckFinished(t.Context(), dir, c.to); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	noMarkers(t, dir)
+}
+
+// TestOtherSource does not mix two stores.
+func TestOtherSource(t *testing.T) {
+	to, dir := storagetest.NewMemory(), t.TempDir()
+	calls := 2
+	if _, err := Copy(t.Context(), Config{From: filled(t, 300), To: failing{to, &calls, false}, Dir: dir}); err == nil {
+		t.Fatal("not cut off")
+	}
+	other := filled(t, 300)
+	if _, err := Copy(t.Context(), Config{From: other, To: to, Dir: dir}); err == nil || !strings.Contains(err.Error(), "of another store") {
+		t.Errorf("got %v", err)
+	}
+	if err := CheckFinished(t.Context(), dir, other); err != nil {
+		t.Errorf("another store in the same place is taken for the copy: %v", err)
+	}
+	if err := CheckFinished(t.Context(), filepath.Join(dir, "nowhere"), to); err != nil {
+		t.Error(err)
+	}
+}
+
+// liar is a store that answers something else.
+type liar struct {
+	*storagetest.Memory
+	append    func([]storage.Record) []storage.Record
+	log       func(storage.Page) storage.Page
+	spendings func([]storage.Spending) []storage.Spending
+}
+
+func (l liar) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+	if l.append != nil {
+		records = l.append(records)
+	}
+	return l.Memory.Append(ctx, records)
+}
+
+func (l liar) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	page, err := l.Memory.Log(ctx, req)
+	if l.log != nil {
+		page = l.log(page)
+	}
+	return page, err
+}
+
+func (l liar) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
+	page, err := l.Memory.Spendings(ctx, req)
+	if l.spendings != nil {
+		page = l.spendings(page)
+	}
+	return page, err
+}
+
+// TestLies finds copies that are not like their source, and leaves the marker.
+func TestLies(t *testing.T) {
+	from := filled(t, 300)
+	for name, to := range map[string]liar{
+		"another hour": {append: func(r []storage.Record) []storage.Record {
+			r = slices.Clone(r)
+			r[len(r)-1].Born++
+			return r
+		}},
+		"another order": {append: func(r []storage.Record) []storage.Record {
+			r = slices.Clone(r)
+			slices.Reverse(r)
+			return r
+		}},
+		"one envelope twice": {append: func(r []storage.Record) []storage.Record {
+			r = slices.Clone(r)
+			r[len(r)-1] = r[0]
+			return r
+		}},
+		"a hole": {log: func(p storage.Page) storage.Page {
+			if len(p.Entries) > 9 {
+				p.Entries = slices.Delete(p.Entries, 5, 6)
+			}
+			return p
+		}},
+		"backwards for ever": {log: func(p storage.Page) storage.Page {
+			for i := range p.Entries {
+				p.Entries[i].Seq = 1
+			}
+			return p
+		}},
+		"a token less": {spendings: func(s []storage.Spending) []storage.Spending {
+			if len(s) > 9 {
+				s = slices.Delete(s, 5, 6)
+			}
+			return s
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to.Memory = storagetest.NewMemory()
+			dir := t.TempDir()
+			_, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir})
+			if err == nil {
+				t.Fatal("the copy passes for one that is like its source")
+			}
+			t.Log(err)
+			if CheckFinished(t.Context(), dir, to) == nil {
+				t.Error("a relay may use it")
+			}
+		})
+	}
+	for name, from := range map[string]liar{
+		"a wrong id": {Memory: from, log: func(p storage.Page) storage.Page {
+			if len(p.Entries) > 0 {
+				p.Entries[0].ID[0]++
+			}
+			return p
+		}},
+		"grows": {Memory: from, log: func(p storage.Page) storage.Page {
+			for i := range p.Entries {
+				p.Entries[i].Seq += 1000
+			}
+			return p
+		}},
+	} {
+		if _, err := Copy(t.Context(), Config{From: from, To: storagetest.NewMemory(), Dir: t.TempDir()}); err == nil {
+			t.Errorf("a source that lies (%s) was copied", name)
+		}
+	}
+}
+
+// TestDigest keeps the definition of the digest.
+func TestDigest(t *testing.T) {
+	m := storagetest.NewMemory()
+	r := storage.Record{ID: storage.NewID([]byte("s"), []byte("c")), Born: 7, Signature: []byte("s"), Ciphertext: []byte("c"), Nullifier: &storage.Nullifier{1}}
+	if _, err := m.Append(t.Context(), []storage.Record{r}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := summarize(t.Context(), m, m, func(uint64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Computed with Python's hashlib.
+	if got := s.digest.String(); got != "e52a9a74b96cb95d8161f00f59fb94bb90db17ba91ec3c0889f4a919e739d5ca" {
+		t.Errorf("the digest is %s", got)
+	}
+}
