@@ -102,7 +102,8 @@ type Replica interface {
 	Split(ctx context.Context, in Range, parts int) ([]Part, error)
 }
 
-// Links are the connections to other relays.
+// Links are the connections to other relays. They are called for peers that are
+// up: from [PeerUp] until [PeerDown].
 type Links interface {
 	// Send queues a message of 1 to [MaxMessage] bytes for the twin of this
 	// replicator at the peer. Messages arrive in the order of Send or, when the

@@ -1,0 +1,179 @@
+package peersynctest
+
+import (
+	"bytes"
+	"math"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+var eventChecks = []check{
+	{"UnknownPeers", "A replicator ignores peers that it was never told of", (*fixture).unknownPeers},
+	{"UnknownEvents", "A replicator ignores events of types that a later version of this package has added", (*fixture).unknownEvents},
+	{"UnknownIDs", "A replicator ignores what it does not understand", (*fixture).unknownIDs},
+	{"Garbage", "A replicator ignores messages that make no sense", (*fixture).garbage},
+	{"Extremes", "A replicator ignores what it does not understand", (*fixture).extremes},
+	{"FullBatch", "MaxEvents is the greatest number of events in one Handle", (*fixture).fullBatch},
+	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).longMessages},
+	{"TooMuch", "What exceeds a limit is refused with ErrTooLarge and does nothing", (*fixture).tooMuch},
+	{"UpAndDown", "They are called for peers that are up: from PeerUp until PeerDown", (*fixture).upAndDown},
+	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).backlog},
+}
+
+// stranger is a peer that no world has.
+const stranger peersync.Peer = math.MaxUint32
+
+func (f *fixture) unknownPeers() {
+	f.beginLive(1, 2)
+	id := storage.NewID([]byte("stranger"), nil)
+	for _, e := range []peersync.Event{
+		peersync.PeerMessage{Peer: stranger, Data: []byte("hello")},
+		peersync.Sent{Peer: stranger, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Lost}}},
+		peersync.Received{Peer: stranger, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Gone}}},
+		peersync.PeerDown{Peer: stranger},
+		peersync.PeerDown{},
+	} {
+		f.handled(e)
+	}
+	f.ticks(2)
+}
+
+func (f *fixture) unknownEvents() {
+	f.beginLive(1, 2)
+	type later struct{ peersync.Event }
+	f.handled(later{}, peersync.Tick{Now: time.Minute}, later{})
+	f.ticks(2)
+}
+
+func (f *fixture) unknownIDs() {
+	f.beginLive(1, 2)
+	peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+	for status := peersync.Passed; status <= peersync.Lost; status++ {
+		o := []peersync.Outcome{{ID: storage.NewID([]byte{byte(status)}, nil), Status: status}}
+		f.handled(peersync.Sent{Peer: peer, Outcomes: o}, peersync.Received{Peer: peer, Outcomes: o})
+	}
+	f.ticks(2)
+}
+
+// garbage has a peer say things of every length that mean nothing, and things
+// that almost mean something: what its twin said, cut, changed or said again.
+func (f *fixture) garbage() {
+	f.beginLive(1, 2)
+	r, rng := f.world.Replicas[0], f.world.rng
+	peer := r.peer(f.world.Replicas[1])
+	f.world.Post(0, 20)
+	f.world.Post(1, 20)
+	said := [][]byte{{0}, []byte("hello")}
+	for range 40 { // so far with a twin that is sane
+		for _, e := range r.pending {
+			if m, ok := e.(peersync.PeerMessage); ok {
+				said = append(said, bytes.Clone(m.Data))
+			}
+		}
+		if _, err := f.world.step(f.Context()); err != nil {
+			f.Fatal(err)
+		}
+	}
+	for range 200 {
+		data := bytes.Clone(said[rng.IntN(len(said))])
+		switch rng.IntN(4) {
+		case 0:
+			data = data[:1+rng.IntN(len(data))]
+		case 1:
+			data[rng.IntN(len(data))] ^= byte(1 + rng.IntN(255))
+		case 2:
+			data = make([]byte, 1+rng.IntN(1<<rng.IntN(12)))
+			for i := range data {
+				data[i] = byte(rng.Uint32())
+			}
+		}
+		if r.up[peer] { // it may have been dropped, and rightly so
+			f.handled(peersync.PeerMessage{Peer: peer, Data: data})
+		}
+	}
+	f.ticks(2)
+}
+
+func (f *fixture) extremes() {
+	f.begin(1, 1)
+	f.world.Start(0, f.opened[0].Replicator)
+	f.run()
+	last := storage.Seq(math.MaxInt64)
+	far := peersync.State{First: last, Last: last, Count: math.MaxUint64, Floor: math.MaxUint32}
+	f.handled(
+		peersync.LogAdvanced{State: far}, // of a log that ends at 0
+		peersync.LogAdvanced{},
+		peersync.Tick{Now: math.MaxInt64, Hour: math.MaxUint32},
+		peersync.Tick{Now: math.MaxInt64}, // the clock was set back
+	)
+	f.ticks(1)
+}
+
+func (f *fixture) fullBatch() {
+	f.beginLive(1, 1)
+	events := make([]peersync.Event, peersync.MaxEvents)
+	for i := range events {
+		events[i] = peersync.Tick{Now: time.Duration(i) * time.Second, Hour: firstHour}
+	}
+	f.handled(events...)
+	ids := make([]peersync.Outcome, peersync.MaxIDs)
+	for i := range ids {
+		ids[i] = peersync.Outcome{ID: storage.NewID([]byte{byte(i), byte(i >> 8)}, nil), Status: peersync.Passed}
+	}
+	f.handled(peersync.Sent{Peer: stranger, Outcomes: ids}, peersync.Received{Peer: stranger, Outcomes: ids})
+}
+
+func (f *fixture) longMessages() {
+	f.beginLive(1, 2)
+	var events []peersync.Event
+	for range peersync.MaxEventBytes / peersync.MaxMessage {
+		peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+		events = append(events, peersync.PeerMessage{Peer: peer, Data: make([]byte, peersync.MaxMessage)})
+	}
+	f.handled(events...)
+	f.ticks(1)
+}
+
+func (f *fixture) tooMuch() {
+	f.beginLive(1, 2)
+	peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+	for _, events := range [][]peersync.Event{
+		make([]peersync.Event, peersync.MaxEvents+1),
+		{peersync.PeerMessage{Peer: peer}},
+		{peersync.PeerMessage{Peer: peer, Data: make([]byte, peersync.MaxMessage+1)}},
+		{peersync.Sent{Peer: peer, Outcomes: make([]peersync.Outcome, peersync.MaxIDs+1)}},
+	} {
+		if calls := f.calls(func() {
+			if err := f.handle(f.Context(), events...); err == nil {
+				f.Errorf("%d events beyond the limits were handled", len(events))
+			}
+		}); len(calls) > 0 {
+			f.Errorf("for events beyond the limits the host was asked for %q", calls)
+		}
+	}
+	f.ticks(1) // the replicator goes on
+}
+
+func (f *fixture) upAndDown() {
+	f.beginLive(1, 3)
+	for range 10 {
+		f.world.Post(0, 3)
+		f.world.Cut(0, 1)
+		f.world.Tick()
+		f.world.Connect(0, 1) // in one batch, perhaps
+		f.world.Cut(0, 1)
+		f.ticks(1)
+		f.world.Cut(0, 2)
+		f.connect()
+		f.run()
+	}
+}
+
+func (f *fixture) backlog() {
+	f.begin(1, 1)
+	f.world.Post(0, 5*peersync.MaxEntries/2)
+	f.world.Start(0, f.opened[0].Replicator)
+	f.ticks(5)
+}

@@ -1,0 +1,229 @@
+package peersynctest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// maxQueue is how many parcels may wait on one direction of a link before its
+// sender is told that it is busy.
+const maxQueue = 2 * peersync.MaxIDs
+
+// link is what lies between two relays. All of it is guarded by the mutex of the
+// world.
+type link struct {
+	ends   [2]*Replica
+	up     bool
+	queues [2][]parcel     // from ends[0], and from ends[1]
+	asked  [2][]storage.ID // by ends[0], and by ends[1]
+}
+
+// parcel is one thing on its way: a message, or an envelope that was transferred
+// or asked for, or the wish for one, or the answer that it is not there.
+type parcel struct {
+	kind    parcelKind
+	message []byte
+	id      storage.ID
+}
+
+type parcelKind int
+
+const (
+	message parcelKind = iota
+	transfer
+	wish
+	answer
+	refusal
+)
+
+// linkTo returns the link to another relay, and which of its ends r is.
+func (r *Replica) linkTo(other *Replica) (*link, int) {
+	for _, l := range r.world.links {
+		if end := slices.Index(l.ends[:], r); end >= 0 && l.ends[1-end] == other {
+			return l, end
+		}
+	}
+	return nil, 0
+}
+
+// peer is the number by which r knows another relay.
+func (r *Replica) peer(other *Replica) peersync.Peer {
+	return peersync.Peer(100*(r.index+1) + other.index)
+}
+
+// linkWith returns the link to a peer, and which of its ends r is.
+func (r *Replica) linkWith(peer peersync.Peer) (*link, int) {
+	for _, other := range r.world.Replicas {
+		if other != r && r.peer(other) == peer {
+			return r.linkTo(other)
+		}
+	}
+	return nil, 0
+}
+
+func (l *link) connect(initiator int) {
+	l.up = true
+	for i, end := range l.ends {
+		if other := l.ends[1-i]; end.replicator != nil {
+			end.tell(peersync.PeerUp{Peer: end.peer(other), Initiator: i == initiator, State: other.state()})
+		}
+	}
+}
+
+func (l *link) cut() {
+	l.up = false
+	for i, end := range l.ends {
+		for _, p := range l.queues[i] {
+			if p.kind == transfer {
+				l.sent(i, p.id, peersync.Lost)
+			}
+		}
+		for _, id := range l.asked[i] {
+			l.received(i, id, peersync.Lost)
+		}
+		l.queues[i], l.asked[i] = nil, nil
+		if end.replicator != nil {
+			end.tell(peersync.PeerDown{Peer: end.peer(l.ends[1-i])})
+		}
+	}
+}
+
+// sent and received settle an id at one end.
+func (l *link) sent(end int, id storage.ID, status peersync.Status) {
+	r := l.ends[end]
+	r.tell(peersync.Sent{Peer: r.peer(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+}
+
+func (l *link) received(end int, id storage.ID, status peersync.Status) {
+	r := l.ends[end]
+	r.tell(peersync.Received{Peer: r.peer(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+}
+
+// deliver takes the first parcel from one end to the other.
+func (l *link) deliver(from int) {
+	sender, receiver := l.ends[from], l.ends[1-from]
+	sender.world.mu.Lock()
+	defer sender.world.mu.Unlock()
+	p := l.queues[from][0]
+	l.queues[from] = l.queues[from][1:]
+	switch p.kind {
+	case message:
+		receiver.tell(peersync.PeerMessage{Peer: receiver.peer(sender), Data: p.message})
+	case transfer:
+		entry := sender.find(p.id)
+		if entry == nil {
+			l.sent(from, p.id, peersync.Gone)
+			return
+		}
+		l.sent(from, p.id, peersync.Passed)
+		l.accept(1-from, *entry)
+	case wish:
+		kind := answer
+		if sender, held := l.ends[1-from], l.ends[1-from].find(p.id); held == nil || sender.replicator == nil {
+			kind = refusal
+		}
+		l.queues[1-from] = append(l.queues[1-from], parcel{kind: kind, id: p.id})
+	case answer, refusal:
+		if i := slices.Index(l.asked[1-from], p.id); i >= 0 {
+			l.asked[1-from] = slices.Delete(l.asked[1-from], i, i+1)
+		}
+		if entry := sender.find(p.id); p.kind == answer && entry != nil {
+			l.accept(1-from, *entry)
+			return
+		}
+		l.received(1-from, p.id, peersync.Gone)
+	}
+}
+
+// accept has one end take in an envelope.
+func (l *link) accept(end int, e peersync.Entry) {
+	r := l.ends[end]
+	status := peersync.Known
+	switch {
+	case e.Born < r.floor:
+		status = peersync.Refused
+	case r.add(e.Key, e.Size, r.peer(l.ends[1-end])):
+		status = peersync.Stored
+	}
+	l.received(end, e.ID, status)
+}
+
+// toPeer begins a call that needs a link. When it returns no error, the caller
+// has w.mu and unlocks it.
+func (r *Replica) toPeer(ctx context.Context, name string, broken error, peer peersync.Peer, args ...any) (*link, int, error) {
+	if err := r.call(ctx, name, broken, append([]any{peer}, args...)...); err != nil {
+		return nil, 0, err
+	}
+	if !r.up[peer] {
+		r.fault("%s to peer %d, which is not up", name, peer)
+	}
+	l, end := r.linkWith(peer)
+	err := error(nil)
+	switch {
+	case l == nil || !l.up:
+		err = peersync.ErrPeerUnknown
+	case len(l.queues[end]) >= maxQueue || len(l.asked[end]) >= maxQueue:
+		err = peersync.ErrBusy
+	}
+	if err != nil {
+		r.world.mu.Unlock()
+		return nil, 0, err
+	}
+	return l, end, nil
+}
+
+// Send implements [peersync.Links].
+func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error {
+	l, end, err := r.toPeer(ctx, "send", peersync.CheckMessage(data), to, digest(data))
+	if err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	l.queues[end] = append(l.queues[end], parcel{kind: message, message: slices.Clone(data)})
+	return nil
+}
+
+// Transfer implements [peersync.Links].
+func (r *Replica) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	l, end, err := r.toPeer(ctx, "transfer", peersync.CheckIDs(ids), to, ids)
+	if err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	for _, id := range ids {
+		l.queues[end] = append(l.queues[end], parcel{kind: transfer, id: id})
+	}
+	return nil
+}
+
+// Request implements [peersync.Links].
+func (r *Replica) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
+	l, end, err := r.toPeer(ctx, "request", peersync.CheckIDs(ids), from, ids)
+	if err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	for _, id := range ids {
+		if r.find(id) != nil {
+			l.received(end, id, peersync.Known)
+			continue
+		}
+		l.asked[end] = append(l.asked[end], id)
+		l.queues[end] = append(l.queues[end], parcel{kind: wish, id: id})
+	}
+	return nil
+}
+
+// Drop implements [peersync.Links].
+func (r *Replica) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
+	l, _, err := r.toPeer(ctx, "drop", peersync.CheckText(reason), peer, reason)
+	if err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	l.cut()
+	return nil
+}

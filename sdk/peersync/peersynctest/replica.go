@@ -1,0 +1,289 @@
+package peersynctest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Replica is a relay in a [World], and the [peersync.Host] of its replicator. It
+// notes every call, and every breach of the contract.
+type Replica struct {
+	// Refuse, when not nil, is asked before every call of the host, with the name
+	// of the method; an error that it returns is what the call returns.
+	Refuse func(call string) error
+	// Calls are the calls of the host so far, one line each.
+	Calls []string
+	// Faults are what the replicator did that it must not.
+	Faults []string
+
+	world *World
+	index int
+
+	epoch   storage.Epoch
+	floor   storage.Hour
+	log     []peersync.Entry // log[i] has sequence number i+1
+	places  map[storage.ID]storage.Seq
+	keys    []peersync.Key // of log, ascending
+	cursors map[string][]byte
+	report  peersync.Report
+
+	replicator peersync.Replicator
+	began      time.Duration
+	pending    []peersync.Event
+	up         map[peersync.Peer]bool // as the replicator knows
+	handling   bool
+}
+
+var _ peersync.Host = (*Replica)(nil)
+
+// Last returns the end of the log.
+func (r *Replica) Last() storage.Seq { return storage.Seq(len(r.log)) }
+
+// Renew empties the board and gives it a new epoch, as when a store is lost.
+func (r *Replica) Renew() {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	r.log, r.keys, r.places = nil, nil, make(map[storage.ID]storage.Seq)
+	binary.BigEndian.PutUint64(r.epoch[:], r.world.rng.Uint64())
+}
+
+// LastReport returns what the replicator reported last.
+func (r *Replica) LastReport() peersync.Report {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	return r.report
+}
+
+func (r *Replica) state() peersync.State {
+	s := peersync.State{Epoch: r.epoch, Last: r.Last(), Count: uint64(len(r.log)), Floor: r.floor}
+	s.First = min(1, s.Last)
+	return s
+}
+
+// add appends an envelope, and reports whether it was new.
+func (r *Replica) add(key peersync.Key, size uint32, via peersync.Peer) bool {
+	if r.find(key.ID) != nil {
+		return false
+	}
+	at, _ := slices.BinarySearchFunc(r.keys, key, peersync.Key.Compare)
+	r.keys = slices.Insert(r.keys, at, key)
+	r.log = append(r.log, peersync.Entry{Seq: r.Last() + 1, Key: key, Size: size, Via: via})
+	r.places[key.ID] = r.Last()
+	if r.replicator != nil {
+		r.tell(peersync.LogAdvanced{State: r.state()})
+	}
+	return true
+}
+
+// find returns an envelope of the log, or none.
+func (r *Replica) find(id storage.ID) *peersync.Entry {
+	if seq := r.places[id]; seq > 0 {
+		return &r.log[seq-1]
+	}
+	return nil
+}
+
+// tell adds an event to those the replicator has not been given. A move of the
+// log right after another makes one of the two.
+func (r *Replica) tell(e peersync.Event) {
+	if n := len(r.pending); n > 0 {
+		_, was := r.pending[n-1].(peersync.LogAdvanced)
+		if _, is := e.(peersync.LogAdvanced); was && is {
+			r.pending[n-1] = e
+			return
+		}
+	}
+	r.pending = append(r.pending, e)
+}
+
+// handle gives the replicator some of the events that it was not given.
+func (r *Replica) handle(ctx context.Context) error {
+	r.world.mu.Lock()
+	n := 1 + r.world.rng.IntN(min(len(r.pending), 8))
+	for peersync.CheckEvents(r.pending[:n]) != nil {
+		n--
+	}
+	events := slices.Clone(r.pending[:n])
+	r.pending = slices.Delete(r.pending, 0, n)
+	r.world.mu.Unlock()
+	return r.give(ctx, events)
+}
+
+// give calls Handle.
+func (r *Replica) give(ctx context.Context, events []peersync.Event) error {
+	r.world.mu.Lock()
+	for _, e := range events { // a peer that goes down in them may be called until then
+		if e, ok := e.(peersync.PeerUp); ok {
+			r.up[e.Peer] = true
+		}
+	}
+	r.handling = true
+	r.world.mu.Unlock()
+	err := r.replicator.Handle(ctx, events)
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	r.handling = false
+	for _, e := range events {
+		switch e := e.(type) {
+		case peersync.PeerUp:
+			r.up[e.Peer] = true
+		case peersync.PeerDown:
+			r.up[e.Peer] = false
+		}
+	}
+	return err
+}
+
+func (r *Replica) fault(format string, args ...any) {
+	r.Faults = append(r.Faults, fmt.Sprintf("relay %d: ", r.index)+fmt.Sprintf(format, args...))
+}
+
+// call notes a call and decides what is the same for all of them. When it
+// returns no error, the caller has w.mu and unlocks it.
+func (r *Replica) call(ctx context.Context, name string, broken error, args ...any) error {
+	r.world.mu.Lock()
+	line := name
+	for _, arg := range args {
+		line += fmt.Sprintf(" %v", arg)
+	}
+	r.Calls = append(r.Calls, line)
+	err := errors.Join(ctx.Err(), broken)
+	switch {
+	case !r.handling:
+		r.fault("%s was called outside of Handle", name)
+		err = errors.New("called outside of Handle")
+	case broken != nil:
+		r.fault("%s: %v", name, broken)
+	case err == nil && r.Refuse != nil:
+		err = r.Refuse(name)
+	}
+	if err != nil {
+		r.world.mu.Unlock()
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// digest stands for bytes in a line of Calls.
+func digest(data []byte) string {
+	h := fnv.New64a()
+	h.Write(data) //nolint:errcheck // never fails
+	return fmt.Sprintf("%d:%x", len(data), h.Sum64())
+}
+
+// Log implements [peersync.Replica].
+func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+	from, limit, err := req.Bounds()
+	if err := r.call(ctx, "log", err, req.From, req.Max); err != nil {
+		return peersync.LogPage{}, err
+	}
+	defer r.world.mu.Unlock()
+	page := peersync.LogPage{Epoch: r.epoch, Last: r.Last()}
+	if from <= page.Last {
+		rest := r.log[from-1:]
+		page.Entries = slices.Clone(rest[:min(limit, len(rest))])
+	}
+	return page, nil
+}
+
+// Keys implements [peersync.Replica].
+func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
+	if err := r.call(ctx, "keys", peersync.CheckKeys(max), in, max); err != nil {
+		return nil, err
+	}
+	defer r.world.mu.Unlock()
+	keys := r.within(in)
+	return slices.Clone(keys[:min(max, len(keys))]), nil
+}
+
+// RangeSum implements [peersync.Replica].
+func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+	if err := r.call(ctx, "range sum", peersync.CheckRanges(ranges), ranges); err != nil {
+		return nil, err
+	}
+	defer r.world.mu.Unlock()
+	sums := make([]peersync.Sum, len(ranges))
+	for i, in := range ranges {
+		sums[i] = r.sum(in)
+	}
+	return sums, nil
+}
+
+// Split implements [peersync.Replica].
+func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
+	if err := r.call(ctx, "split", peersync.CheckParts(parts), in, parts); err != nil {
+		return nil, err
+	}
+	defer r.world.mu.Unlock()
+	var out []peersync.Part
+	for keys := r.within(in); len(keys) > 0; parts-- {
+		n := (len(keys) + parts - 1) / parts
+		part := peersync.Part{First: keys[0], Last: keys[n-1]}
+		for _, k := range keys[:n] {
+			part.Sum.Add(k.ID)
+		}
+		out, keys = append(out, part), keys[n:]
+	}
+	return out, nil
+}
+
+func (r *Replica) within(in peersync.Range) []peersync.Key {
+	lo, _ := slices.BinarySearchFunc(r.keys, in.Lo, peersync.Key.Compare)
+	hi := len(r.keys)
+	if in.Hi != (peersync.Key{}) {
+		hi, _ = slices.BinarySearchFunc(r.keys, in.Hi, peersync.Key.Compare)
+	}
+	return r.keys[lo:max(lo, hi)]
+}
+
+func (r *Replica) sum(in peersync.Range) (sum peersync.Sum) {
+	for _, k := range r.within(in) {
+		sum.Add(k.ID)
+	}
+	return sum
+}
+
+// Save implements [peersync.Cursors].
+func (r *Replica) Save(ctx context.Context, name string, value []byte) error {
+	if err := r.call(ctx, "save", peersync.CheckCursor(name, value), name, digest(value)); err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	if _, kept := r.cursors[name]; !kept && len(r.cursors) == peersync.MaxCursors && len(value) > 0 {
+		r.fault("save: more than %d cursors", peersync.MaxCursors)
+		return peersync.ErrTooLarge
+	}
+	r.cursors[name] = bytes.Clone(value)
+	if len(value) == 0 {
+		delete(r.cursors, name)
+	}
+	return nil
+}
+
+// Load implements [peersync.Cursors].
+func (r *Replica) Load(ctx context.Context, name string) ([]byte, error) {
+	if err := r.call(ctx, "load", peersync.CheckCursor(name, nil), name); err != nil {
+		return nil, err
+	}
+	defer r.world.mu.Unlock()
+	return bytes.Clone(r.cursors[name]), nil
+}
+
+// Report implements [peersync.Host].
+func (r *Replica) Report(ctx context.Context, report peersync.Report) error {
+	if err := r.call(ctx, "report", report.Check(), fmt.Sprintf("%+v", report)); err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	r.report = report
+	return nil
+}

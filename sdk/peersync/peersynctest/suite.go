@@ -1,0 +1,201 @@
+package peersynctest
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+)
+
+// Opener says how to reach the replicator that is to be proved, and what it
+// promises beyond the contract.
+type Opener struct {
+	// Open opens a replicator whose plugin has the directory dir. It is called
+	// again for the same directory when what it returned has been closed or
+	// killed.
+	Open func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error)
+
+	// Converges claims that boards whose relays are connected become equal,
+	// whatever happened before.
+	Converges bool
+	// Resumes claims that a replicator follows the log from a cursor: one that
+	// is opened again reads no entry that the one before it had handled, unless
+	// the epoch is another one.
+	Resumes bool
+}
+
+// check proves one sentence of the contract.
+type check struct {
+	name     string
+	sentence string // as the comments in the package peersync have it
+	run      func(*fixture)
+}
+
+// Checks are the sentences of the contract that can be checked from outside.
+// Those that need more than the replicator claims, or a process to kill, are
+// skipped where it is missing.
+func Checks(o Opener) (checks []plugintest.Check) {
+	for _, list := range [][]check{lifeChecks, eventChecks, hostChecks, claimChecks} {
+		for _, c := range list {
+			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
+				c.run(&fixture{TB: tb, opener: o})
+			}})
+		}
+	}
+	return checks
+}
+
+// Run runs the [Checks], each in a subtest that quotes its sentence when it
+// fails.
+func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
+
+// fixture is a world with a replicator at every relay, and what a check does
+// with them.
+type fixture struct {
+	testing.TB
+	opener Opener
+	world  *World
+	dirs   []string
+	opened []*plugintest.Opened
+}
+
+// begin makes a new world of n relays and opens a replicator at each, which is
+// not started yet. What the replicators must not do fails the check, up to its
+// very end.
+func (f *fixture) begin(seed uint64, n int) {
+	f.Helper()
+	f.world, f.dirs, f.opened = NewWorld(seed, n), make([]string, n), make([]*plugintest.Opened, n)
+	world := f.world
+	f.Cleanup(func() { // after those of Open, which close what is open
+		world.mu.Lock()
+		defer world.mu.Unlock()
+		for _, r := range world.Replicas {
+			for _, fault := range r.Faults {
+				f.Error(fault)
+			}
+		}
+	})
+	for i := range n {
+		f.dirs[i] = f.TempDir()
+		f.open(i)
+	}
+}
+
+// beginLive does the same, starts all of the replicators and connects them.
+func (f *fixture) beginLive(seed uint64, n int) {
+	f.Helper()
+	f.begin(seed, n)
+	for i := range n {
+		f.world.Start(i, f.opened[i].Replicator)
+	}
+	f.connect()
+	f.run()
+}
+
+// open opens a replicator at a relay.
+func (f *fixture) open(at int) {
+	f.Helper()
+	opened, err := f.opener.Open(f.TB, f.dirs[at], f.world.Replicas[at])
+	if err != nil {
+		f.Fatalf("open: %v", err)
+	}
+	f.opened[at] = opened
+}
+
+func (f *fixture) close(at int) {
+	f.Helper()
+	if err := f.opened[at].Close(); err != nil {
+		f.Fatalf("close: %v", err)
+	}
+}
+
+// restart closes the replicator at a relay, and opens and starts another.
+func (f *fixture) restart(at int) {
+	f.Helper()
+	f.close(at)
+	f.open(at)
+	f.world.Start(at, f.opened[at].Replicator)
+}
+
+// connect brings up all links.
+func (f *fixture) connect() {
+	for a := range f.world.Replicas {
+		for b := range a {
+			f.world.Connect(a, b)
+		}
+	}
+}
+
+// run lets everything happen that is under way.
+func (f *fixture) run() {
+	f.Helper()
+	if err := f.world.Run(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// ticks does so and lets n seconds pass, one by one.
+func (f *fixture) ticks(n int) {
+	f.Helper()
+	f.run()
+	for range n {
+		f.world.Tick()
+		f.run()
+	}
+}
+
+// live lets a stretch of time pass in which clients post and links come and go.
+func (f *fixture) live(moments int) {
+	f.Helper()
+	w := f.world
+	for range moments {
+		a, b := w.rng.IntN(len(w.Replicas)), w.rng.IntN(len(w.Replicas))
+		switch what := w.rng.IntN(10); {
+		case what < 3:
+			w.Post(a, 1+w.rng.IntN(4))
+		case what < 5 && a != b:
+			w.Connect(a, b)
+		case what < 6 && a != b:
+			w.Cut(a, b)
+		case what < 8:
+			w.Tick()
+		}
+		for range w.rng.IntN(12) {
+			if _, err := w.step(f.Context()); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}
+}
+
+// handle gives events to the first replicator, past the world.
+func (f *fixture) handle(ctx context.Context, events ...peersync.Event) error {
+	return f.world.Replicas[0].give(ctx, events)
+}
+
+// handled does so and fails the check on an error.
+func (f *fixture) handled(events ...peersync.Event) {
+	f.Helper()
+	if err := f.handle(f.Context(), events...); err != nil {
+		f.Fatalf("handle %T and %d more: %v", events[0], len(events)-1, err)
+	}
+}
+
+// calls returns what the first replicator asked of its host while do ran.
+func (f *fixture) calls(do func()) []string {
+	f.Helper()
+	r := f.world.Replicas[0]
+	before := len(r.Calls)
+	do()
+	return r.Calls[before:]
+}
+
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func isNotStarted(err error) bool { return errors.Is(err, peersync.ErrNotStarted) }

@@ -1,0 +1,167 @@
+package peersynctest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// World is a simulation of relays that replicate one board, without clocks,
+// networks and disks: what happens next is drawn from a seed, so the same seed
+// and the same calls of World lead to the same history, if the replicators keep
+// their contract.
+//
+// A World belongs to one goroutine.
+type World struct {
+	// Replicas are the relays. Links between them are down at first.
+	Replicas []*Replica
+
+	rng   *rand.Rand
+	mu    sync.Mutex // guards what follows and the replicas, from replicators that call when they must not
+	links []*link
+	now   time.Duration
+	posts uint64
+}
+
+// firstHour is the hour in which a World begins.
+const firstHour storage.Hour = 480_000
+
+// NewWorld makes a world of n relays with empty boards.
+func NewWorld(seed uint64, n int) *World {
+	w := &World{rng: rand.New(rand.NewPCG(seed, uint64(n)))}
+	for i := range n {
+		r := &Replica{world: w, index: i, cursors: make(map[string][]byte)}
+		r.Renew()
+		for _, other := range w.Replicas {
+			w.links = append(w.links, &link{ends: [2]*Replica{other, r}})
+		}
+		w.Replicas = append(w.Replicas, r)
+	}
+	return w
+}
+
+// Start lets a replicator begin at a relay, in the place of the one before it,
+// which is dead or closed. Its links are down.
+func (w *World) Start(at int, replicator peersync.Replicator) {
+	r := w.Replicas[at]
+	for i := range w.Replicas {
+		if i != at {
+			w.Cut(at, i)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	start := peersync.Start{State: r.state(), Hour: w.hour()}
+	for i := 0; i < len(start.Seed); i += 8 {
+		binary.LittleEndian.PutUint64(start.Seed[i:], w.rng.Uint64())
+	}
+	r.replicator, r.up, r.began = replicator, make(map[peersync.Peer]bool), w.now
+	r.pending = []peersync.Event{start}
+}
+
+// Post has a client post n envelopes at a relay.
+func (w *World) Post(at, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for range n {
+		w.posts++
+		key := peersync.Key{Born: w.hour(), ID: storage.NewID(binary.BigEndian.AppendUint64(nil, w.posts), nil)}
+		w.Replicas[at].add(key, uint32(w.rng.IntN(storage.MaxEnvelope)), 0)
+	}
+}
+
+// Connect brings the link between two relays up, if it is down.
+func (w *World) Connect(a, b int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); !l.up {
+		l.connect(w.rng.IntN(2))
+	}
+}
+
+// Cut breaks the link between two relays, if it is up, and loses what is on it.
+func (w *World) Cut(a, b int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l.up {
+		l.cut()
+	}
+}
+
+// Tick lets a second pass, or an hour once in a while.
+func (w *World) Tick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now += time.Second
+	if w.rng.IntN(50) == 0 {
+		w.now += time.Hour
+	}
+	for _, r := range w.Replicas {
+		if r.replicator != nil {
+			r.tell(peersync.Tick{Now: w.now - r.began, Hour: w.hour()})
+		}
+	}
+}
+
+// hour is the present hour. w.mu is held.
+func (w *World) hour() storage.Hour { return firstHour + storage.Hour(w.now/time.Hour) }
+
+// maxSteps is how many things may happen before a world that nobody touches is
+// quiet.
+const maxSteps = 1 << 20
+
+// Run lets whatever is under way happen, in an order out of the seed, until
+// nothing is. It returns the first error of a Handle.
+func (w *World) Run(ctx context.Context) error {
+	for range maxSteps {
+		if quiet, err := w.step(ctx); quiet || err != nil {
+			return err
+		}
+	}
+	return errors.New("the replicators do not come to rest between two ticks")
+}
+
+// step delivers one parcel or calls one Handle.
+func (w *World) step(ctx context.Context) (quiet bool, err error) {
+	w.mu.Lock()
+	var choices []func(context.Context) error
+	for _, l := range w.links {
+		for from := range l.queues {
+			if len(l.queues[from]) > 0 {
+				choices = append(choices, func(context.Context) error { l.deliver(from); return nil })
+			}
+		}
+	}
+	for _, r := range w.Replicas {
+		if len(r.pending) > 0 && r.replicator != nil {
+			choices = append(choices, r.handle)
+		}
+	}
+	if len(choices) == 0 {
+		w.mu.Unlock()
+		return true, nil
+	}
+	choice := choices[w.rng.IntN(len(choices))]
+	w.mu.Unlock()
+	return false, choice(ctx)
+}
+
+// Equal returns an error when the boards differ.
+func (w *World) Equal() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := w.Replicas[0]
+	for _, r := range w.Replicas[1:] {
+		if got, want := r.sum(peersync.Range{}), first.sum(peersync.Range{}); got != want {
+			return fmt.Errorf("relay %d has %d envelopes and relay 0 has %d, or others", r.index, got.Count, want.Count)
+		}
+	}
+	return nil
+}
