@@ -56,15 +56,16 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 )
 
 // Exporter shows the numbers of one server.
 type Exporter interface {
 	// Export takes over a snapshot in place of the one before. It may return
-	// before the numbers are where they are to be read, but then keeps what it
-	// needs: the snapshot and all it points to belong to the caller and are not to
-	// be kept or changed after the call. The relay calls it every few seconds, and
-	// gives up after ten.
+	// before the numbers are where they are to be read, but then keeps a copy, see
+	// [Snapshot.Clone]: the snapshot and all it points to belong to the caller and
+	// are not to be kept or changed after the call. The relay calls it every few
+	// seconds, and gives up after ten.
 	//
 	// A snapshot that [Snapshot.Validate] finds fault with is refused with
 	// [ErrInvalid] and changes nothing. Any other error says that this snapshot may
@@ -103,6 +104,20 @@ type Snapshot struct {
 	// Export goes on with a higher one.
 	Seq     uint64
 	Metrics []Metric
+}
+
+// Clone returns a copy that shares nothing with s.
+func (s Snapshot) Clone() Snapshot {
+	s.Metrics = slices.Clone(s.Metrics)
+	for i := range s.Metrics {
+		m := &s.Metrics[i]
+		m.Points = slices.Clone(m.Points)
+		for j := range m.Points {
+			p := &m.Points[j]
+			p.Labels, p.Buckets = slices.Clone(p.Labels), slices.Clone(p.Buckets)
+		}
+	}
+	return s
 }
 
 // Metric is one thing that is counted or measured.

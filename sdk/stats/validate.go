@@ -23,7 +23,7 @@ const (
 // Size is about how much room the snapshot takes, in bytes: its texts, and 8 for
 // each number and each text. On the wire it is not more.
 func (s Snapshot) Size() int {
-	size := 0
+	size := len(s.Epoch) + 2*8
 	for _, m := range s.Metrics {
 		size += len(m.Name) + len(m.Unit) + len(m.Doc) + 5*8
 		for _, p := range m.Points {
@@ -57,7 +57,7 @@ func (s Snapshot) validate() error {
 	seen := make(map[string]bool, len(s.Metrics))
 	for _, m := range s.Metrics {
 		if err := m.validate(); err != nil {
-			return fmt.Errorf("metric %.*q: %w", MaxName, m.Name, err)
+			return fmt.Errorf("metric %.64q: %w", m.Name, err)
 		}
 		if seen[m.Name] {
 			return fmt.Errorf("metric %q is there twice", m.Name)
@@ -107,7 +107,7 @@ func (p Point) validate(kind Kind) error {
 	for i, l := range p.Labels {
 		switch {
 		case !isName(l.Name):
-			return fmt.Errorf("label %.*q: not a name", MaxName, l.Name)
+			return fmt.Errorf("label %.64q: not a name", l.Name)
 		case !isText(l.Value, MaxValue):
 			return fmt.Errorf("label %s: value is longer than %d bytes, has control characters or is not UTF-8", l.Name, MaxValue)
 		case i > 0 && l.Name <= p.Labels[i-1].Name:

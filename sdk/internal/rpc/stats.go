@@ -103,6 +103,9 @@ func (s *StatsServer) inTurn(ctx context.Context, call func(context.Context, sta
 			return struct{}{}, ctx.Err()
 		}
 		defer func() { <-s.turn }()
+		if err := ctx.Err(); err != nil { // given up, and overtaken by the next
+			return struct{}{}, err
+		}
 		return struct{}{}, call(ctx, e)
 	})
 	return err

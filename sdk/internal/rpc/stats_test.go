@@ -1,0 +1,176 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+func snapshot() stats.Snapshot {
+	return stats.Snapshot{Epoch: stats.Epoch{1}, Seq: math.MaxUint64, Metrics: []stats.Metric{
+		{Name: "a_total", Unit: "bytes", Doc: "All.", Kind: stats.Counter, Points: []stats.Point{
+			{Labels: []stats.Label{{Name: "k", Value: "1"}, {Name: "l", Value: "x"}}, Value: 3},
+			{Labels: []stats.Label{{Name: "k", Value: "2"}, {Name: "l", Value: ""}}, Value: 0.5},
+		}},
+		{Name: "b", Kind: stats.Gauge, Points: []stats.Point{{Value: -1}}},
+		{Name: "c", Kind: stats.Histogram, Points: []stats.Point{{Count: math.MaxUint64, Sum: 2, Buckets: []stats.Bucket{
+			{UpTo: -1, Count: 0}, {UpTo: 5, Count: 7}, {UpTo: math.Inf(1), Count: math.MaxUint64},
+		}}}},
+		{Name: "d", Kind: stats.Counter},
+	}}
+}
+
+func TestSnapshotsCrossTheWire(t *testing.T) {
+	for _, want := range []stats.Snapshot{snapshot(), {Epoch: stats.Epoch{1}, Seq: 1}} {
+		got, err := Snapshot(wire(t, ExportRequest(want), &pb.ExportRequest{}))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+		if size := proto.Size(ExportRequest(want)); size > want.Size() {
+			t.Errorf("%d bytes on the wire, %d by Size", size, want.Size())
+		}
+	}
+}
+
+func TestKindsAreThoseOfStats(t *testing.T) {
+	for k := stats.Counter; k <= stats.Histogram; k++ {
+		if got := pb.Metric_Kind(k).String(); got != "KIND_"+strings.ToUpper(k.String()) {
+			t.Errorf("%v is %s on the wire", k, got)
+		}
+	}
+}
+
+func TestHostileSnapshots(t *testing.T) {
+	for name, spoil := range map[string]func(*pb.ExportRequest){
+		"no epoch":    func(r *pb.ExportRequest) { r.Epoch = nil },
+		"short epoch": func(r *pb.ExportRequest) { r.Epoch = r.Epoch[1:] },
+		"long epoch":  func(r *pb.ExportRequest) { r.Epoch = make([]byte, 17) },
+		"no sequence": func(r *pb.ExportRequest) { r.Seq = 0 },
+		"kind":        func(r *pb.ExportRequest) { r.Metrics[0].Kind = 257 },
+		"negative":    func(r *pb.ExportRequest) { r.Metrics[0].Kind = -255 },
+		"metrics":     func(r *pb.ExportRequest) { r.Metrics = make([]*pb.Metric, 100_000) },
+		"points":      func(r *pb.ExportRequest) { r.Metrics[0].Points = make([]*pb.Point, 100_000) },
+		"nil":         func(r *pb.ExportRequest) { r.Metrics[0].Points[0].Labels[0] = nil },
+	} {
+		req := ExportRequest(snapshot())
+		spoil(req)
+		if _, err := Snapshot(req); !errors.Is(err, stats.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// slow is an exporter that tells of its calls and waits to be let go.
+type slow struct {
+	begun chan uint64
+	let   chan struct{}
+}
+
+func (s slow) Export(_ context.Context, snapshot stats.Snapshot) error {
+	s.begun <- snapshot.Seq
+	<-s.let
+	return nil
+}
+
+func (s slow) ForceFlush(context.Context) error {
+	s.begun <- 0
+	<-s.let
+	return nil
+}
+
+func (s slow) Close() error { return nil }
+
+func TestOneCallOfAnExporterAtATime(t *testing.T) {
+	exporter := slow{begun: make(chan uint64), let: make(chan struct{})}
+	server := NewStatsServer(func() (Lease[stats.Exporter], error) {
+		return Lease[stats.Exporter]{Implementation: exporter, Release: func() {}}, nil
+	})
+	export := func(ctx context.Context, seq uint64) chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.Export(ctx, ExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: seq}))
+			done <- err
+		}()
+		return done
+	}
+	first := export(t.Context(), 1)
+	if seq := <-exporter.begun; seq != 1 {
+		t.Fatalf("began with %d", seq)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := <-export(ctx, 2); status.Code(err) != codes.Canceled {
+		t.Errorf("given up while another was under way: %v", err)
+	}
+	flushed := make(chan error, 1)
+	go func() {
+		_, err := server.ForceFlush(t.Context(), &pb.ForceFlushRequest{})
+		flushed <- err
+	}()
+	exporter.let <- struct{}{}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if seq := <-exporter.begun; seq != 0 {
+		t.Errorf("then came %d", seq)
+	}
+	exporter.let <- struct{}{}
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	if err := <-export(ctx, 3); status.Code(err) != codes.Canceled {
+		t.Errorf("given up before its turn: %v", err)
+	}
+}
+
+func TestErrorsOfStatsCrossTheWire(t *testing.T) {
+	for _, want := range []error{stats.ErrInvalid, stats.ErrUnavailable, context.Canceled, context.DeadlineExceeded} {
+		if got := StatsErrors.Error(StatsErrors.Status(want)); !errors.Is(got, want) || got.Error() != want.Error() {
+			t.Errorf("%v became %v", want, got)
+		}
+	}
+	if got := StatsErrors.Error(StatsErrors.Status(ErrUnavailable)); !errors.Is(got, stats.ErrUnavailable) {
+		t.Errorf("a plugin that is away: %v", got)
+	}
+	var broken *ContractError
+	if got := StatsErrors.Error(StatsErrors.Status(errNoWatch)); !errors.As(got, &broken) {
+		t.Errorf("a call that was never offered: %v", got)
+	}
+}
+
+func FuzzExportRequest(f *testing.F) {
+	data, _ := proto.Marshal(ExportRequest(snapshot()))
+	f.Add(data)
+	data, _ = proto.Marshal(ExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: 1}))
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var req pb.ExportRequest
+		if proto.Unmarshal(data, &req) != nil {
+			return
+		}
+		s, err := Snapshot(&req)
+		if err != nil {
+			if !errors.Is(err, stats.ErrInvalid) || len(err.Error()) > 1<<10 {
+				t.Errorf("%T of %d bytes", err, len(err.Error()))
+			}
+			return
+		}
+		again := ExportRequest(s)
+		if proto.Size(again) > s.Size() {
+			t.Errorf("%d bytes on the wire, %d by Size", proto.Size(again), s.Size())
+		}
+		if got, err := Snapshot(again); err != nil || !reflect.DeepEqual(got, s) {
+			t.Errorf("%v became %v, %v", s, got, err)
+		}
+	})
+}

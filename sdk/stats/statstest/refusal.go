@@ -1,0 +1,132 @@
+package statstest
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+var refusalChecks = []check{
+	{"Invalid", "a snapshot that Validate finds fault with is refused with ErrInvalid and changes nothing", checkInvalid},
+	{"EndedContext", "a method that is called with a context that has ended returns its error and does nothing", checkEndedContext},
+	{"GivenUp", "the methods are called one at a time, also when a relay has given up waiting for one of them", checkGivenUp},
+}
+
+// invalid are snapshots that break one rule each.
+func invalid() map[string]func(*stats.Snapshot) {
+	point := func(kind stats.Kind, p stats.Point) func(*stats.Snapshot) {
+		return func(s *stats.Snapshot) {
+			s.Metrics = append(s.Metrics, stats.Metric{Name: "x", Kind: kind, Points: []stats.Point{p}})
+		}
+	}
+	metric := func(m stats.Metric) func(*stats.Snapshot) {
+		return func(s *stats.Snapshot) { s.Metrics = append(s.Metrics, m) }
+	}
+	labelled := func(labels ...stats.Label) func(*stats.Snapshot) {
+		return point(stats.Gauge, stats.Point{Labels: labels})
+	}
+	inf := math.Inf(1)
+	return map[string]func(*stats.Snapshot){
+		"no epoch":          func(s *stats.Snapshot) { s.Epoch = stats.Epoch{} },
+		"no sequence":       func(s *stats.Snapshot) { s.Seq = 0 },
+		"metric twice":      func(s *stats.Snapshot) { s.Metrics = append(s.Metrics, s.Metrics[0]) },
+		"many metrics":      func(s *stats.Snapshot) { s.Metrics = make([]stats.Metric, stats.MaxMetrics+1) },
+		"too large":         tooLarge,
+		"no name":           metric(stats.Metric{Kind: stats.Gauge}),
+		"bad name":          metric(stats.Metric{Name: "a-b", Kind: stats.Gauge}),
+		"upper case":        metric(stats.Metric{Name: "aB", Kind: stats.Gauge}),
+		"digit first":       metric(stats.Metric{Name: "1a", Kind: stats.Gauge}),
+		"long name":         metric(stats.Metric{Name: strings.Repeat("a", stats.MaxName+1), Kind: stats.Gauge}),
+		"long doc":          metric(stats.Metric{Name: "a", Kind: stats.Gauge, Doc: strings.Repeat("a", stats.MaxText+1)}),
+		"line in doc":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Doc: "a\nb"}),
+		"line in unit":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Unit: "a\nb"}),
+		"no kind":           metric(stats.Metric{Name: "a"}),
+		"unknown kind":      metric(stats.Metric{Name: "a", Kind: stats.Histogram + 1}),
+		"many points":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: make([]stats.Point, stats.MaxPoints+1)}),
+		"same labels":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: make([]stats.Point, 2)}),
+		"other labels":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: []stats.Point{{}, {Labels: labels("l", "v")}}}),
+		"many labels":       labelled(make([]stats.Label, stats.MaxLabels+1)...),
+		"label without":     labelled(stats.Label{Value: "v"}),
+		"label twice":       labelled(stats.Label{Name: "l", Value: "1"}, stats.Label{Name: "l", Value: "2"}),
+		"label order":       labelled(stats.Label{Name: "l"}, stats.Label{Name: "k"}),
+		"long value":        labelled(stats.Label{Name: "l", Value: strings.Repeat("v", stats.MaxValue+1)}),
+		"line in value":     labelled(stats.Label{Name: "l", Value: "a\nb"}),
+		"falling":           point(stats.Counter, stats.Point{Value: -1}),
+		"not a number":      point(stats.Gauge, stats.Point{Value: math.NaN()}),
+		"infinite":          point(stats.Counter, stats.Point{Value: inf}),
+		"gauge of many":     point(stats.Gauge, stats.Point{Count: 1}),
+		"no buckets":        point(stats.Histogram, stats.Point{}),
+		"many buckets":      point(stats.Histogram, stats.Point{Buckets: make([]stats.Bucket, stats.MaxBuckets+1)}),
+		"last bucket":       point(stats.Histogram, stats.Point{Buckets: buckets(1, 0)}),
+		"count":             point(stats.Histogram, stats.Point{Count: 2, Buckets: buckets(inf, 1)}),
+		"falling buckets":   point(stats.Histogram, stats.Point{Count: 1, Buckets: buckets(1, 2, inf, 1)}),
+		"order of buckets":  point(stats.Histogram, stats.Point{Buckets: buckets(2, 0, 1, 0, inf, 0)}),
+		"bucket of nothing": point(stats.Histogram, stats.Point{Buckets: buckets(math.NaN(), 0, inf, 0)}),
+		"histogram value":   point(stats.Histogram, stats.Point{Value: 1, Buckets: buckets(inf, 0)}),
+		"histogram sum":     point(stats.Histogram, stats.Point{Sum: inf, Buckets: buckets(inf, 0)}),
+	}
+}
+
+// tooLarge keeps every bound but that of all together.
+func tooLarge(s *stats.Snapshot) {
+	s.Metrics = largest()
+	for i := range s.Metrics {
+		s.Metrics[i].Doc, s.Metrics[i].Unit = strings.Repeat("d", stats.MaxText), strings.Repeat("u", stats.MaxText)
+	}
+	for s.Size() <= stats.MaxBytes {
+		for i := range s.Metrics[1:] {
+			for j := range s.Metrics[i+1].Points {
+				p := &s.Metrics[i+1].Points[j]
+				p.Labels = append(p.Labels, stats.Label{Name: "q", Value: strings.Repeat("v", stats.MaxValue)})
+			}
+		}
+	}
+}
+
+func checkInvalid(f *fixture) {
+	f.export(all(3)...)
+	for name, spoil := range invalid() {
+		s := stats.Snapshot{Epoch: f.epoch, Seq: f.seq + 1, Metrics: all(4)}
+		spoil(&s)
+		if err := f.exporter.Export(f.Context(), s); !errors.Is(err, stats.ErrInvalid) {
+			f.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+	f.shows(all(3)...)
+	f.export(all(4)...)
+	f.shows(all(4)...)
+}
+
+func checkEndedContext(f *fixture) {
+	f.export(all(3)...)
+	f.shows(all(3)...)
+	if err := f.exporter.Export(canceled, f.next(all(4)...)); !errors.Is(err, context.Canceled) {
+		f.Errorf("export: %v, want context.Canceled", err)
+	}
+	if err := f.exporter.ForceFlush(canceled); !errors.Is(err, context.Canceled) {
+		f.Errorf("force flush: %v, want context.Canceled", err)
+	}
+	f.shows(all(3)...)
+	f.export(all(5)...)
+	f.shows(all(5)...)
+}
+
+// checkGivenUp gives up calls, of which any number may have come to their end,
+// and goes on with the next at once.
+func checkGivenUp(f *fixture) {
+	metrics := largest()
+	for n := range uint64(5) {
+		ctx, cancel := context.WithCancel(f.Context())
+		done := make(chan error, 1)
+		go func(s stats.Snapshot) { done <- f.exporter.Export(ctx, s) }(f.next(metrics...))
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			f.Fatalf("an export that was given up: %v", err)
+		}
+		f.export(all(n)...)
+		f.shows(all(n)...)
+	}
+}

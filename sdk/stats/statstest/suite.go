@@ -1,0 +1,161 @@
+package statstest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// Opener says how to reach the exporter that is to be proved.
+type Opener struct {
+	// Open opens the exporter in dir. It is called again for the same directory
+	// when what it returned has been closed or killed.
+	Open func(tb testing.TB, dir string) (*plugintest.Opened, error)
+	// Read, where set, returns what is to be read now where the exporter shows its
+	// numbers: the metrics of one snapshot in any order, as far as name, kind and
+	// points go, and with or without those that have no points. Before the first
+	// snapshot, and after one without metrics, it returns none.
+	Read func(tb testing.TB, dir string, o *plugintest.Opened) []stats.Metric
+}
+
+// check proves one sentence of the contract.
+type check struct {
+	name     string
+	sentence string // as the comments in the package stats have it
+	run      func(*fixture)
+}
+
+// Checks are the sentences of the contract that can be checked from outside.
+// Those that need a process to kill, or a Read, are skipped where there is none.
+func Checks(o Opener) (checks []plugintest.Check) {
+	for _, list := range [][]check{exportChecks, refusalChecks, lifeChecks} {
+		for _, c := range list {
+			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
+				c.run(newFixture(tb, o))
+			}})
+		}
+	}
+	return checks
+}
+
+// Run runs the [Checks], each in a subtest that quotes its sentence when it
+// fails.
+func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
+
+// fixture is an open exporter and the relay that counts for it.
+type fixture struct {
+	testing.TB
+	opener   Opener
+	dir      string
+	opened   *plugintest.Opened
+	exporter stats.Exporter
+	epoch    stats.Epoch
+	seq      uint64
+}
+
+func newFixture(tb testing.TB, o Opener) *fixture {
+	f := &fixture{TB: tb, opener: o, dir: tb.TempDir(), epoch: stats.NewEpoch()}
+	f.open()
+	return f
+}
+
+func (f *fixture) open() {
+	f.Helper()
+	opened, err := f.opener.Open(f.TB, f.dir)
+	if err != nil {
+		f.Fatalf("open: %v", err)
+	}
+	if opened.Exporter == nil {
+		f.Fatal("open: what was opened is no exporter")
+	}
+	f.opened, f.exporter = opened, opened.Exporter
+}
+
+func (f *fixture) reopen() {
+	f.Helper()
+	if err := f.opened.Close(); err != nil {
+		f.Fatalf("close: %v", err)
+	}
+	f.open()
+}
+
+// next makes the next snapshot of this epoch.
+func (f *fixture) next(metrics ...stats.Metric) stats.Snapshot {
+	f.seq++
+	return stats.Snapshot{Epoch: f.epoch, Seq: f.seq, Metrics: metrics}
+}
+
+// export exports metrics, and ends the check when that fails.
+func (f *fixture) export(metrics ...stats.Metric) {
+	f.Helper()
+	if err := f.exporter.Export(f.Context(), f.next(metrics...)); err != nil {
+		f.Fatalf("export of snapshot %d: %v", f.seq, err)
+	}
+}
+
+func (f *fixture) flush() {
+	f.Helper()
+	if err := f.exporter.ForceFlush(f.Context()); err != nil {
+		f.Fatalf("force flush: %v", err)
+	}
+}
+
+// shows flushes and checks that metrics are what is to be read, where the suite
+// can read.
+func (f *fixture) shows(metrics ...stats.Metric) {
+	f.Helper()
+	f.flush()
+	if f.opener.Read == nil {
+		return
+	}
+	got, want := comparable(f.opener.Read(f.TB, f.dir, f.opened)), comparable(metrics)
+	if len(got) != len(want) {
+		f.Fatalf("after snapshot %d there are %d metrics to be read, want %d", f.seq, len(got), len(want))
+	}
+	for i := range want {
+		if !same(got[i], want[i]) {
+			f.Fatalf("after snapshot %d there is to be read\n%+v, want\n%+v", f.seq, got[i], want[i])
+		}
+	}
+}
+
+// mustRead skips the rest of a check that can see nothing without a Read.
+func (f *fixture) mustRead() {
+	if f.opener.Read == nil {
+		f.Skip("what arrived can not be read")
+	}
+}
+
+// comparable puts metrics, their points and their labels in one order, and leaves
+// out those that have no points.
+func comparable(metrics []stats.Metric) []stats.Metric {
+	metrics = stats.Snapshot{Metrics: metrics}.Clone().Metrics
+	metrics = slices.DeleteFunc(metrics, func(m stats.Metric) bool { return len(m.Points) == 0 })
+	for _, m := range metrics {
+		for _, p := range m.Points {
+			slices.SortFunc(p.Labels, func(a, b stats.Label) int { return strings.Compare(a.Name, b.Name) })
+		}
+		slices.SortFunc(m.Points, func(a, b stats.Point) int {
+			return slices.CompareFunc(a.Labels, b.Labels, func(a, b stats.Label) int { return strings.Compare(a.Value, b.Value) })
+		})
+	}
+	slices.SortFunc(metrics, func(a, b stats.Metric) int { return strings.Compare(a.Name, b.Name) })
+	return metrics
+}
+
+func same(a, b stats.Metric) bool {
+	return a.Name == b.Name && a.Kind == b.Kind && slices.EqualFunc(a.Points, b.Points, func(a, b stats.Point) bool {
+		return a.Value == b.Value && a.Count == b.Count && a.Sum == b.Sum &&
+			slices.Equal(a.Labels, b.Labels) && slices.Equal(a.Buckets, b.Buckets)
+	})
+}
+
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
