@@ -3,10 +3,13 @@ package plugintest_test
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -137,5 +140,41 @@ func TestKilledProcess(t *testing.T) {
 		if err := opened.Close(); err != nil {
 			t.Errorf("close after kill: %v", err)
 		}
+	}
+}
+
+func TestExternal(t *testing.T) {
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	external := plugintest.External("this", func(string) (host.Command, error) {
+		file, err := os.Open(binary)
+		return host.Command{Path: binary, File: file}, err
+	})
+	dir := t.TempDir()
+	for range 2 { // the file is opened for each
+		opened, err := external.Open(t, dir, map[string]any{"refuse": false})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if opened.Store == nil || opened.Exporter != nil || opened.Replicator != nil {
+			t.Errorf("opened %+v", opened)
+		}
+		if _, err := opened.Store.Info(t.Context()); err != nil {
+			t.Error(err)
+		}
+		opened.Kill()
+	}
+	if _, err := external.Open(t, dir, map[string]any{"colour": "red"}); err == nil || !strings.Contains(err.Error(), "colour") {
+		t.Errorf("what is not in its schema: %v", err)
+	}
+	failing := plugintest.External("failing", func(string) (host.Command, error) { return host.Command{}, errors.New("no such binary") })
+	if _, err := failing.Open(t, dir, nil); err == nil {
+		t.Error("started without a command")
+	}
+	none := plugintest.External("none", func(string) (host.Command, error) { return host.Command{Path: "/bin/false"}, nil })
+	if _, err := none.Open(t, dir, nil); err == nil {
+		t.Error("started something that is no plugin")
 	}
 }

@@ -165,6 +165,10 @@ func (t target) configure(ctx context.Context, client *host.Client, d plugin.Des
 	if err != nil {
 		return nil, err
 	}
+	v, faults := d.Schema.Complete(v) // as a relay does
+	if len(faults) > 0 {
+		return nil, faults
+	}
 	config, err := d.Schema.Encode(v)
 	if err != nil {
 		return nil, err
