@@ -1,0 +1,40 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+)
+
+func TestMain(m *testing.M) { plugintest.Main(m, nop) }
+
+// TestContract checks every sentence of the contract, and that the cursor is
+// good for something. That boards become equal is not claimed.
+func TestContract(t *testing.T) {
+	for _, transport := range plugintest.Transports(t, nop) {
+		t.Run(transport.Name, func(t *testing.T) {
+			peersynctest.Run(t, peersynctest.Opener{
+				Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+					return transport.OpenPeerSync(tb, dir, nil, host)
+				},
+				Resumes: true,
+			})
+		})
+	}
+}
+
+// TestReport follows one log in a simulated world.
+func TestReport(t *testing.T) {
+	world := peersynctest.NewWorld(1, 1)
+	relay := world.Replicas[0]
+	world.Post(0, 3)
+	world.Start(0, &replicator{host: relay})
+	if err := world.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := relay.LastReport().Summary, "has seen the log up to entry 3"; got != want {
+		t.Errorf("reported %q, want %q", got, want)
+	}
+}
