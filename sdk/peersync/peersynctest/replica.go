@@ -176,7 +176,7 @@ func (r *Replica) call(ctx context.Context, name string, broken error, args ...a
 // digest stands for bytes in a line of Calls.
 func digest(data []byte) string {
 	h := fnv.New64a()
-	h.Write(data) //nolint:errcheck // never fails
+	h.Write(data)
 	return fmt.Sprintf("%d:%x", len(data), h.Sum64())
 }
 
