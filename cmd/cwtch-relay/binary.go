@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// binary is a program that is said to be a plugin. No configuration declares
+// it: a person names it on the command line and so takes it as it is.
+type binary struct {
+	path   string
+	kind   plugin.Kind // empty until it has described itself
+	grants config.Sandbox
+}
+
+// newBinary has flags for what the operator would grant in a sandbox block.
+func newBinary(f *flags) *binary {
+	b := &binary{}
+	f.BoolVar(&b.grants.Off, "no-sandbox", false, "")
+	f.BoolVar(&b.grants.Network, "network", false, "")
+	f.BoolVar(&b.grants.Processes, "processes", false, "")
+	f.Func("read", "", func(path string) error {
+		abs, err := filepath.Abs(path)
+		b.grants.Read = append(b.grants.Read, abs)
+		return err
+	})
+	return b
+}
+
+// command starts it as the plugin whose own directory is dir.
+func (b *binary) command(dir string) (host.Command, error) {
+	path, err := filepath.Abs(b.path)
+	if err != nil {
+		return host.Command{}, err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return host.Command{}, err
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return host.Command{}, fmt.Errorf("%s is not a program that can be executed", b.path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return host.Command{}, err
+	}
+	command := host.Command{Path: path, File: file}
+	policy := policyOf(b.kind, &config.External{Sandbox: b.grants})
+	if policy == nil {
+		return command, nil
+	}
+	policy.Dir = dir
+	confined, err := sandbox.Wrap(command, *policy)
+	if err != nil {
+		file.Close()
+		return host.Command{}, err
+	}
+	return confined, nil
+}
+
+// describeTimeout bounds the start of a program and its answer.
+const describeTimeout = 30 * time.Second
+
+// describe asks the program what it is, and remembers the kind.
+func (b *binary) describe(ctx context.Context) (plugin.Description, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, describeTimeout, fmt.Errorf("no answer within %v", describeTimeout))
+	defer cancel()
+	command, err := b.command("")
+	if err != nil {
+		return plugin.Description{}, err
+	}
+	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler), Timeout: describeTimeout})
+	if err != nil {
+		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? -no-sandbox tells whether it is the sandbox that it does not bear"}
+	}
+	defer process.Kill()
+	d, err := process.Client().Describe(ctx)
+	if err != nil {
+		return plugin.Description{}, fmt.Errorf("%s: %w", b.path, err)
+	}
+	b.kind = d.Kind
+	return d, nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// conformance is a run of the suite of a kind against a binary.
+type conformance struct {
+	Plugin  plugin.Description `json:"plugin"`
+	Path    string             `json:"path"`
+	Sandbox bool               `json:"sandbox"`
+	Results []verdict          `json:"results"`
+	Failed  int                `json:"failed"`
+}
+
+// verdict is a result with its check, as the report in JSON has it.
+type verdict struct {
+	Name     string `json:"name"`
+	Contract string `json:"contract"`
+	plugintest.Result
+}
+
+var errNotConforming = errors.New("the plugin does not keep the contract")
+
+// testPlugin runs the conformance suite of its kind against any binary.
+func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	body := f.String("config", "", "")
+	only := f.String("run", "", "")
+	b := newBinary(f)
+	named, err := f.parseWith(args, "PATH")
+	if err != nil {
+		return err
+	}
+	pattern, err := regexp.Compile(*only)
+	if err != nil {
+		return usageError{"-run: " + err.Error()}
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	b.path = named[0]
+	run := conformance{Path: b.path, Sandbox: !b.grants.Off}
+	if run.Plugin, err = b.describe(ctx); err != nil {
+		return err
+	}
+	var values map[string]any
+	if *body != "" {
+		if values, err = config.LoadBody(*body, run.Plugin.Schema); err != nil {
+			return err
+		}
+	}
+	checks := selected(checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values), pattern)
+	begin := time.Now()
+	if !f.json {
+		writeDescribed(stdout, run, len(checks))
+	}
+	run.Failed = plugintest.Evaluate(ctx, checks, func(r plugintest.Result) {
+		run.Results = append(run.Results, verdict{r.Check.Name, r.Check.Contract, r})
+		if !f.json {
+			writeResult(stdout, r)
+		}
+	})
+	switch {
+	case f.json:
+		err = printJSON(stdout, run)
+	default:
+		err = writeSummary(stdout, run, time.Since(begin))
+	}
+	return errors.Join(err, run.verdict(ctx, len(checks)))
+}
+
+// verdict is an error unless all checks have been run and none failed.
+func (c conformance) verdict(ctx context.Context, checks int) error {
+	switch {
+	case c.Failed > 0:
+		return errNotConforming
+	case ctx.Err() != nil:
+		return fmt.Errorf("stopped after %d of %s", len(c.Results), counted(checks, "check"))
+	case checks == 0:
+		return errors.New("no check has such a name")
+	}
+	return nil
+}
+
+// checksOf is the suite of a kind against one plugin. The disk can be filled,
+// since a plugin in the sandbox has no other place than its directory.
+func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any) []plugintest.Check {
+	open := func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Open(tb, dir, values) }
+	switch kind {
+	case plugin.KindStorage:
+		return storagetest.Checks(storagetest.Opener{Open: open, Disk: true})
+	default:
+		return peersynctest.Checks(peersynctest.Opener{
+			Open: func(tb testing.TB, dir string, h peersync.Host) (*plugintest.Opened, error) {
+				return t.OpenPeerSync(tb, dir, values, h)
+			},
+		})
+	}
+}
+
+func selected(checks []plugintest.Check, pattern *regexp.Regexp) (out []plugintest.Check) {
+	for _, c := range checks {
+		if pattern.MatchString(c.Name) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func writeDescribed(w io.Writer, c conformance, checks int) {
+	where := "in the sandbox"
+	if !c.Sandbox {
+		where = "without the sandbox"
+	}
+	fmt.Fprintf(w, "%s plugin %q, version %s, %s\n%s, each with processes of its own %s\n\n",
+		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, counted(checks, "check"), where)
+}
+
+// writeResult says what the contract demands, and when that is not kept what
+// happened instead.
+func writeResult(w io.Writer, r plugintest.Result) {
+	fmt.Fprintf(w, "%-7s  %-22s %6.2fs  %s\n", r.Verdict, r.Check.Name, r.Took.Seconds(), r.Check.Contract)
+	for _, line := range r.Output {
+		fmt.Fprintf(w, "         %s\n", line)
+	}
+	if len(r.Logged) > 0 {
+		fmt.Fprintf(w, "         the plugin logged last:\n")
+	}
+	for _, line := range r.Logged {
+		fmt.Fprintf(w, "           %s\n", line)
+	}
+}
+
+func writeSummary(w io.Writer, c conformance, took time.Duration) error {
+	counts := make(map[plugintest.Verdict]int)
+	var broken []string
+	for _, r := range c.Results {
+		counts[r.Verdict]++
+		if r.Verdict == plugintest.Failed {
+			broken = append(broken, r.Name)
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", counted(len(c.Results), "check"),
+		took.Round(time.Second/10), counts[plugintest.Passed], counts[plugintest.Failed], counts[plugintest.Skipped])
+	if len(broken) > 0 {
+		_, err = fmt.Fprintf(w, "again, only what failed: -run '^(%s)$'\n", strings.Join(broken, "|"))
+	}
+	return err
+}

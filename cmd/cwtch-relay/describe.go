@@ -1,0 +1,81 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// describePlugin prints what a plugin says of itself. It is for the operator
+// who was given a binary: nothing has to be configured or to run.
+func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	b := newBinary(f)
+	named, err := f.parseWith(args, "PATH, or KIND/NAME of a built-in plugin")
+	if err != nil {
+		return err
+	}
+	origin := "built in"
+	d, ok := builtinNamed(named[0])
+	if !ok {
+		b.path, origin = named[0], named[0]
+		if d, err = b.describe(ctx); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return printJSON(stdout, d)
+	}
+	return writeDescription(stdout, d, origin)
+}
+
+// builtinNamed finds the plugin that is built in as KIND/NAME.
+func builtinNamed(name string) (plugin.Description, bool) {
+	for _, d := range descriptions() {
+		if string(d.Kind)+"/"+d.Name == name {
+			return d, true
+		}
+	}
+	return plugin.Description{}, false
+}
+
+func writeDescription(w io.Writer, d plugin.Description, origin string) error {
+	network := "does not ask for the network"
+	if d.Network != "" {
+		network = "asks for the network: " + d.Network
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s plugin %q, version %s, %s\n", d.Kind, d.Name, d.Version, origin)
+	if d.Doc != "" {
+		fmt.Fprintf(&b, "%s\n", d.Doc)
+	}
+	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", listed(d.Protocols), listed(d.Capabilities), network)
+	fmt.Fprintf(&b, "\nIn a server of the configuration:\n\n%s", indented(config.Sample(d)))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// listed writes values with commas between them.
+func listed[T any](values []T) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i] = fmt.Sprint(v)
+	}
+	return cmp.Or(strings.Join(texts, ", "), "none")
+}
+
+func indented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) != "" {
+			b.WriteString("  ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// listedPlugin is a plugin that a configuration could use or uses.
+type listedPlugin struct {
+	Kind         plugin.Kind         `json:"kind"`
+	Name         string              `json:"name"`
+	Version      string              `json:"version,omitempty"`
+	Protocols    []int               `json:"protocols,omitempty"`
+	Capabilities []plugin.Capability `json:"capabilities,omitempty"`
+	Path         string              `json:"path,omitempty"`     // absent: built in
+	Checksum     string              `json:"checksum,omitempty"` // that is demanded
+	Problem      string              `json:"problem,omitempty"`  // why it can not be used
+	Uses         []pluginUse         `json:"uses,omitempty"`
+}
+
+// pluginUse is a server that has the plugin in its configuration.
+type pluginUse struct {
+	Server string `json:"server"`
+	State  string `json:"state"` // of the process, or "not running"
+}
+
+// listPlugins shows which plugins there are: without a configuration those that
+// are built in, with one also those that it declares, and where they are used.
+func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	f.StringVar(&f.config, "config", "", "")
+	if _, err := f.parseWith(args); err != nil {
+		return err
+	}
+	var list []listedPlugin
+	for _, d := range descriptions() {
+		list = append(list, describedRow(d))
+	}
+	if f.config != "" {
+		cfg, err := load(ctx, f.config)
+		if err != nil {
+			return err
+		}
+		if list, err = withConfigured(ctx, list, cfg); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return printJSON(stdout, list)
+	}
+	return writePlugins(stdout, list)
+}
+
+func describedRow(d plugin.Description) listedPlugin {
+	return listedPlugin{Kind: d.Kind, Name: d.Name, Version: d.Version, Protocols: d.Protocols, Capabilities: d.Capabilities}
+}
+
+// withConfigured adds what a configuration declares, and the uses of all.
+func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]listedPlugin, error) {
+	for _, x := range cfg.Plugins {
+		row := listedPlugin{Kind: x.Kind, Name: x.Name}
+		entry, err := cfg.used.find(x.Kind, x.Name, &x)
+		if err != nil {
+			return nil, err
+		}
+		if d, err := entry.Describe(ctx); err != nil {
+			row.Problem = err.Error()
+		} else {
+			row = describedRow(d)
+		}
+		row.Path, row.Checksum = x.Path, x.Checksum
+		list = append(list, row)
+	}
+	running, err := manager.Ask(ctx, cfg.DataDir)
+	if err != nil && !errors.Is(err, manager.ErrNotRunning) {
+		return nil, err
+	}
+	for _, s := range cfg.Servers {
+		for use := range s.Plugins() {
+			for i := range list {
+				if row := &list[i]; row.Kind == use.Kind && row.Name == use.Name {
+					row.Uses = append(row.Uses, pluginUse{s.Name, stateOf(running, s, use)})
+				}
+			}
+		}
+	}
+	return list, nil
+}
+
+// stateOf is what the process of a plugin does for a server.
+func stateOf(running manager.Status, s config.Server, use *config.PluginConfig) string {
+	for _, r := range running.Servers {
+		if r.Name != s.Name {
+			continue
+		}
+		if use.Kind == plugin.KindStorage && r.Storage.Name == use.Name {
+			return r.Storage.State.String()
+		}
+		for _, p := range r.Others {
+			if p.Kind == use.Kind && p.Instance == use.Instance {
+				return p.State.String()
+			}
+		}
+	}
+	return "not running"
+}
+
+func writePlugins(out io.Writer, list []listedPlugin) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PLUGIN\tVERSION\tPROTOCOL\tCAPABILITIES\tSTATE\tPROGRAM")
+	for _, p := range list {
+		program := "built in"
+		if p.Path != "" {
+			program = p.Path
+			if p.Checksum != "" {
+				program += " " + p.Checksum
+			} else {
+				program += " (any checksum)"
+			}
+		}
+		var states []string
+		for _, u := range p.Uses {
+			states = append(states, u.Server+": "+u.State)
+		}
+		state := strings.Join(states, ", ")
+		if state == "" {
+			state = "not used"
+		}
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, listed(p.Protocols), listed(p.Capabilities), state, program)
+		if p.Problem != "" {
+			fmt.Fprintf(w, "  can not be used: %s\n", p.Problem)
+		}
+	}
+	return w.Flush()
+}

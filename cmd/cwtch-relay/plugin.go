@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/catalog"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/skeleton"
+)
+
+// sumPlugin prints the line that an operator pastes into a plugin block.
+func sumPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	named, err := f.parseWith(args, "PATH")
+	if err != nil {
+		return err
+	}
+	sum, err := catalog.Sum(named[0])
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(stdout, map[string]string{"path": named[0], "checksum": sum})
+	}
+	_, err = fmt.Fprintf(stdout, "checksum = %q\n", sum)
+	return err
+}
+
+// newPlugin writes the first files of a plugin.
+func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(false)
+	dir := f.String("dir", "", "")
+	module := f.String("module", "", "")
+	sdk := f.String("sdk", "", "")
+	named, err := f.parseWith(args, "KIND", "NAME")
+	if err != nil {
+		return err
+	}
+	o := skeleton.Options{Kind: plugin.Kind(named[0]), Name: named[1], Module: *module, Version: version}
+	if !slices.Contains(skeleton.Kinds(), o.Kind) {
+		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s", named[0], listed(skeleton.Kinds()))}
+	}
+	if *sdk != "" {
+		if o.Replace, err = filepath.Abs(*sdk); err != nil {
+			return err
+		}
+	}
+	if *dir == "" {
+		*dir = o.Name
+	}
+	files, err := skeleton.Write(*dir, o)
+	if errors.Is(err, fs.ErrExist) {
+		return hinted{err, "say -dir DIR"}
+	}
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(stdout, map[string]any{"dir": *dir, "files": files})
+	}
+	_, err = fmt.Fprintf(stdout, "wrote %s: %s\n\nnext:\n  cd %s\n  go mod tidy && go test ./...\nand read README.md there\n",
+		*dir, strings.Join(files, " "), *dir)
+	return err
+}
