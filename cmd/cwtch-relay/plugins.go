@@ -16,13 +16,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // builtins are the plugins that come with the relay.
 func builtins() []plugin.Plugin {
-	return []plugin.Plugin{bolt.Plugin()}
+	return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()}
 }
 
 func descriptions() (out []plugin.Description) {
