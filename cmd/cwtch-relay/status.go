@@ -81,6 +81,9 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 		if p.Snapshots != nil {
 			writeSnapshots(w, *p.Snapshots)
 		}
+		if p.Replication != nil {
+			writeReplication(w, *p.Replication)
+		}
 	}
 	r := s.Relay
 	if r == nil {
@@ -139,6 +142,18 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	}
 	for _, what := range p.Sandbox.Missing {
 		fmt.Fprintf(w, "  \tsandbox: %s\n", what)
+	}
+}
+
+func writeReplication(w io.Writer, r manager.Replication) {
+	if r.Summary != "" {
+		fmt.Fprintf(w, "  \t%s\n", r.Summary)
+	}
+	for _, p := range r.Peers {
+		fmt.Fprintf(w, "  \tpeer %d: %s; it lacks %d, and has %d that are missing here\n", p.Peer, p.Summary, p.Lacks, p.Missing)
+	}
+	if r.Trouble != "" {
+		fmt.Fprintf(w, "  \tit is told nothing now: %s\n", r.Trouble)
 	}
 }
 

@@ -44,15 +44,15 @@ func TestPromise1CutAfterTheCommit(t *testing.T) {
 	h := newHouse(t, badPlugin(t)+`
 		limits { post_timeout = "60s" }
 		server "main" {
-			storage "badstore" { fault = file("fault.path") }
+			storage "badstore" { fault = "fault" }
 		}
 	`)
-	h.write("fault.path", h.path("fault"))
 	h.start()
-	h.write("fault", "die")
+	fault := "data/servers/main/storage/fault" // where the plugin can see it
+	h.write(fault, "die")
 	posts := h.posts("main", 32, 1000)
 	h.store("main", posts)
-	if _, err := os.Stat(h.path("fault")); err == nil {
+	if _, err := os.Stat(h.path(fault)); err == nil {
 		t.Fatal("the plugin did not die")
 	}
 	if log := h.log("main"); !slices.EqualFunc(log, envelopes(posts), sameEnvelope) {

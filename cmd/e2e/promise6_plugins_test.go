@@ -23,11 +23,10 @@ func newBadHouse(t *testing.T) *badHouse {
 	h := newHouse(t, badPlugin(t)+`
 		limits { post_timeout = "3s" }
 		server "bad" {
-			storage "badstore" { fault = file("fault.path") }
+			storage "badstore" { fault = "fault" }
 		}
 		server "good" {}
 	`)
-	h.write("fault.path", h.path("fault"))
 	h.start()
 	b := &badHouse{house: h}
 	b.storeBad(5)
@@ -35,9 +34,12 @@ func newBadHouse(t *testing.T) *badHouse {
 }
 
 // misbehave has the plugin do something wrong from now on.
-func (h *badHouse) misbehave(how string) { h.write("fault", how) }
+func (h *badHouse) misbehave(how string) { h.write(badFault, how) }
 
-func (h *badHouse) behave() { os.Remove(h.path("fault")) }
+func (h *badHouse) behave() { os.Remove(h.path(badFault)) }
+
+// badFault is in the directory of the plugin, since it sees no other.
+const badFault = "data/servers/bad/storage/fault"
 
 func (h *badHouse) storeBad(n int) {
 	h.Helper()

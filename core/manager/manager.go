@@ -30,7 +30,8 @@
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
-//	DATA_DIR/servers/NAME/KIND/INSTANCE  that of any other plugin
+//	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
+//	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
 //	DATA_DIR/tor/                 the state of the tor that the relay starts
 package manager
 
@@ -148,17 +149,17 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) start(ctx context.Context) error {
-	// Sockets of a relay that was killed: the directory is ours, and nobody is
-	// there any more.
-	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
-		return fmt.Errorf("remove stale sockets: %w", err)
-	}
 	for _, c := range m.cfg.Servers {
 		s, err := m.newServer(c)
 		if err != nil {
 			return err
 		}
 		m.servers = append(m.servers, s) // nobody else can see them yet
+	}
+	// Sockets of a relay that was killed: the directory is ours, and nobody is
+	// there any more.
+	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
+		return fmt.Errorf("remove stale sockets: %w", err)
 	}
 	for i, s := range m.servers {
 		m.openStore(s, m.cfg.Servers[i].Storage)

@@ -228,13 +228,7 @@ func (p *planner) server(s *server, c ServerConfig) {
 			p.plugin(s, s.others[n], o)
 			continue
 		}
-		p.add(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error {
-			i := m.add(s, o)
-			if err := i.plugin.WaitReady(ctx); err != nil {
-				return &PluginError{s.name, o.String(), err}
-			}
-			return nil
-		}})
+		p.add(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error { return m.join(ctx, s, o) }})
 	}
 	switch publish := func(ctx context.Context) error { return m.publish(ctx, s, p.next.Limits) }; {
 	case s.relay == nil:

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -48,17 +51,54 @@ type instance struct {
 	plugin  *supervise.Plugin
 	sockets string          // its directory
 	outlet  *metrics.Outlet // of a stats plugin
+	// Of a peersync plugin: what it sees, nil when that could not be made ready,
+	// and the end of what it is told.
+	replica *replica.Replica
+	silence func()
 }
 
 // launch starts a plugin for a server.
 func (m *Manager) launch(s *server, c PluginConfig) *instance {
 	m.sockets++
 	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.Itoa(m.sockets))} // short, for sun_path
-	i.plugin = supervise.Start(m.complete(s, i, c))
-	if c.Kind == plugin.KindStats {
+	full := m.complete(s, i, c)
+	if c.Kind == plugin.KindPeerSync {
+		full = m.prepareSync(s, i, full)
+	}
+	i.plugin = supervise.Start(full)
+	switch {
+	case c.Kind == plugin.KindStats:
 		i.outlet = s.feed.Add(c.String(), i.plugin.Stats())
+	case i.replica != nil:
+		i.tell()
 	}
 	return i
+}
+
+// prepareSync makes the replica that a peersync plugin sees. Its cursors are
+// beside the directory of the plugin, which can not change them there.
+func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
+	err := os.MkdirAll(filepath.Dir(c.Dir), 0o700)
+	if err == nil {
+		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Cursors: c.Dir + ".cursors", Logger: c.Logger})
+	}
+	if err != nil { // is shown as the reason of the failed plugin
+		c.Command = func() (host.Command, error) { return host.Command{}, err }
+		return c
+	}
+	c.Host = i.replica
+	return c
+}
+
+// tell begins to tell a peersync plugin what happens.
+func (i *instance) tell() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { i.replica.Run(ctx, i.plugin.PeerSync()) })
+	i.silence = func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // complete fills in what a plugin is told of where it runs.
@@ -82,6 +122,10 @@ func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Con
 // reconfigure gives a plugin that runs another configuration, or the same one
 // another try.
 func (m *Manager) reconfigure(ctx context.Context, s *server, i *instance, c PluginConfig) error {
+	if c.Kind == plugin.KindPeerSync && i.replica == nil {
+		m.remove(ctx, s, i) //nolint:errcheck // it has never run
+		return m.join(ctx, s, c)
+	}
 	if err := i.plugin.Reconfigure(ctx, m.complete(s, i, c)); err != nil {
 		return &PluginError{s.name, c.String(), err}
 	}
@@ -93,6 +137,9 @@ func (m *Manager) reconfigure(ctx context.Context, s *server, i *instance, c Plu
 func (i *instance) stop(ctx context.Context) error {
 	if i.outlet != nil {
 		i.outlet.Stop(ctx)
+	}
+	if i.silence != nil {
+		i.silence()
 	}
 	err := i.plugin.Stop(ctx)
 	os.RemoveAll(i.sockets)

@@ -13,6 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 )
 
 // server is one server with its plugins.
@@ -91,13 +92,17 @@ func (m *Manager) openStore(s *server, c PluginConfig) {
 }
 
 // awaitStores waits for all stores, so that whatever is wrong is reported at
-// once.
+// once, and serves none that is half a copy of another.
 func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
 	defer cancel()
 	errs := make([]error, len(servers))
 	for i, s := range servers {
-		if err := s.store.plugin.WaitReady(ctx); err != nil {
+		err := s.store.plugin.WaitReady(ctx)
+		if err == nil {
+			err = transfer.CheckFinished(ctx, s.dir, s.store.plugin.Storage())
+		}
+		if err != nil {
 			errs[i] = &PluginError{s.name, s.store.cfg.String(), err}
 		}
 	}
@@ -149,6 +154,15 @@ func (m *Manager) add(s *server, c PluginConfig) *instance {
 	i := m.launch(s, c)
 	m.set(func() { s.others = append(slices.Clip(s.others), i) })
 	return i
+}
+
+// join does so and waits for it. One that does not become ready stays, and its
+// supervisor goes on trying where that can help.
+func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
+	if err := m.add(s, c).plugin.WaitReady(ctx); err != nil {
+		return &PluginError{s.name, c.String(), err}
+	}
+	return nil
 }
 
 // remove ends it again.

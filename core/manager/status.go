@@ -9,6 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
@@ -34,7 +35,32 @@ type ServerStatus struct {
 type PluginStatus struct {
 	Instance string `json:"instance"`
 	supervise.Status
-	Snapshots *metrics.Status `json:"snapshots,omitempty"` // of a stats plugin
+	Snapshots   *metrics.Status `json:"snapshots,omitempty"`   // of a stats plugin
+	Replication *Replication    `json:"replication,omitempty"` // of a peersync plugin
+}
+
+// Replication is how far a server is in step with replicas of it, as its plugin
+// says.
+type Replication struct {
+	Summary string            `json:"summary,omitempty"`
+	Peers   []PeerReplication `json:"peers,omitempty"`
+	Trouble string            `json:"trouble,omitempty"` // why the plugin is told nothing now
+}
+
+// PeerReplication is the same for one of them.
+type PeerReplication struct {
+	Peer    uint32 `json:"peer"`
+	Summary string `json:"summary,omitempty"`
+	Lacks   uint64 `json:"lacks"`   // envelopes that it is known to lack
+	Missing uint64 `json:"missing"` // envelopes that it has and this server is known to lack
+}
+
+func replication(st replica.Status) *Replication {
+	r := &Replication{Summary: st.Report.Summary, Trouble: st.Trouble}
+	for _, p := range st.Report.Peers {
+		r.Peers = append(r.Peers, PeerReplication{uint32(p.Peer), p.Summary, p.Lacks, p.Missing})
+	}
+	return r
 }
 
 // Status describes the relay as it is now. A store that does not answer soon is
@@ -70,6 +96,9 @@ func (s *server) status() ServerStatus {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
 		if i.outlet != nil {
 			p.Snapshots = new(i.outlet.Status())
+		}
+		if i.replica != nil {
+			p.Replication = replication(i.replica.Status())
 		}
 		st.Others = append(st.Others, p)
 	}

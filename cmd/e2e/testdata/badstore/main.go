@@ -25,7 +25,7 @@ func main() {
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name: "fault",
 			Type: plugin.String,
-			Doc:  "A file with the word for what to do wrong at the moment: crash, die, hang, count, rewind, forget, flood, print. While there is none, all is well.",
+			Doc:  "A file with the word for what to do wrong at the moment, relative to the directory of the plugin: crash, die, hang, count, rewind, forget, flood, print. While there is none, all is well.",
 		}, {
 			Name: "pages",
 			Type: plugin.Int, Default: "4",
@@ -45,6 +45,9 @@ func open(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 	}
 	if c.Pages%2 != 0 {
 		return nil, plugin.Invalid("Pages come in pairs", fmt.Sprintf("Write %d.", c.Pages+1), "pages")
+	}
+	if !filepath.IsAbs(c.Fault) {
+		c.Fault = filepath.Join(cfg.Dir, c.Fault)
 	}
 	path := filepath.Join(cfg.Dir, "messages.db")
 	store, err := bolt.Open(path, bolt.Options{})

@@ -1,0 +1,34 @@
+// Command testsync is a peersync plugin for tests: it reads what it is told and
+// says that it is there.
+package main
+
+import (
+	"context"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+func main() {
+	plugin.Serve(plugin.Plugin{
+		Name:    "testsync",
+		Version: "0.0.1",
+		Doc:     "Says that it is there.",
+		PeerSync: func(_ context.Context, cfg plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+			return &replicator{host}, nil
+		},
+	})
+}
+
+type replicator struct{ host peersync.Host }
+
+func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
+	for _, e := range events {
+		if _, ok := e.(peersync.Start); ok {
+			return r.host.Report(ctx, peersync.Report{Summary: "in step with nobody"})
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *replicator) Close() error { return nil }

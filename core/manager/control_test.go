@@ -1,0 +1,100 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// ask1 sends a line to the control socket of a manager without servers, and
+// returns all that comes back.
+func ask1(t testing.TB, m *Manager, line string) string {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		defer far.Close()
+		m.serveCommand(far)
+	}()
+	go io.WriteString(near, line)
+	answer, err := io.ReadAll(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+func idle(t testing.TB) *Manager {
+	path := filepath.Join(t.TempDir(), "server.hcl")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := &Manager{cfg: Config{Path: path}, log: slog.New(slog.DiscardHandler), changing: semaphore.NewWeighted(1)}
+	m.closing, m.end = t.Context(), func() {}
+	return m
+}
+
+func TestControl(t *testing.T) {
+	m := idle(t)
+	for line, want := range map[string]string{
+		`{"command":"status"}` + "\n":                        `"servers":[]`,
+		`{"command":"dance"}` + "\n":                         `"error":"the relay does not know the command \"dance\"`,
+		`{"command":"reload"}` + "\n":                        `"error":"the relay on this data directory runs with another file`,
+		"{\n":                                                "", // broken
+		strings.Repeat(" ", maxRequest+1) + "\n":             "", // too long
+		`{"command":"reload","config":"/etc/passwd"}` + "\n": "another file",
+	} {
+		if got := ask1(t, m, line); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%.40q is answered with %q, want %q", line, got, want)
+		}
+	}
+}
+
+// A second reload waits for the first as long as its context lets it.
+func TestReloadsTakeTurns(t *testing.T) {
+	m := idle(t)
+	m.cfg.Load = func(context.Context) (Config, error) {
+		impatient, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := m.Reload(impatient, false); !errors.Is(err, ErrBusy) {
+			t.Errorf("a second reload began: %v", err)
+		}
+		return m.cfg, nil
+	}
+	plan, err := m.Reload(t.Context(), false)
+	if err != nil || !plan.Applied {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+}
+
+// A configuration that can not be loaded changes nothing.
+func TestReloadOfAnInvalidFile(t *testing.T) {
+	m := idle(t)
+	want := errors.New("not valid")
+	m.cfg.Load = func(context.Context) (Config, error) { return Config{LogFormat: "other"}, want }
+	if plan, err := m.Reload(t.Context(), false); !errors.Is(err, want) || plan != nil || m.cfg.LogFormat != "" {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+}
+
+func FuzzControl(f *testing.F) {
+	f.Add(`{"command":"status"}`)
+	f.Add(`{"command":"reload","config":"x","dry_run":true}`)
+	f.Add(`{"command":1}`)
+	m := idle(f)
+	f.Fuzz(func(t *testing.T, line string) {
+		answer := ask1(t, m, line+"\n")
+		if answer != "" && !json.Valid([]byte(answer)) {
+			t.Errorf("%q is answered with %q", line, answer)
+		}
+	})
+}
