@@ -3,7 +3,7 @@
 //
 //	plugin "storage" "faulty_diary" {
 //	  path = "/usr/local/bin/cwtch-fault"
-//	  args = ["-seed", "7", "-mix", "all=0.05", "--", "/opt/cwtch-storage-diary"]
+//	  args = ["-seed", "7", "-after", "20", "-mix", "all=0.05", "--", "/opt/cwtch-storage-diary"]
 //	  dev  = true
 //	  sandbox { enabled = false }
 //	}
@@ -43,6 +43,7 @@ func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHand
 	f := flag.NewFlagSet("cwtch-fault", flag.ContinueOnError)
 	seed := f.Uint64("seed", 1, "")
 	text := f.String("mix", "all=0.05", "")
+	after := f.Int("after", 0, "") // calls that pass first
 	if err := f.Parse(args); err != nil {
 		return nil, nil, err
 	}
@@ -78,7 +79,7 @@ func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHand
 		log.Error("the plugin behind has ended", "reason", process.ExitReason())
 		os.Exit(4)
 	}()
-	proxy := &fault.Proxy{Plugin: process.Client().Conn(), Mix: mix, Seed: *seed, Logger: log, Exit: exit}
+	proxy := &fault.Proxy{Plugin: process.Client().Conn(), Mix: mix, Seed: *seed, After: *after, Logger: log, Exit: exit}
 	return proxy.Service(), func(ctx context.Context) error {
 		ending.Store(true)
 		process.Stop(ctx)

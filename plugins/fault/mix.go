@@ -68,13 +68,15 @@ func ParseMix(text string) (Mix, error) {
 
 // dice decides what goes wrong. It is safe for concurrent use.
 type dice struct {
-	mu  sync.Mutex
-	rng *rand.Rand
 	mix Mix
+
+	mu    sync.Mutex
+	rng   *rand.Rand
+	after int // calls that are left alone
 }
 
-func newDice(seed uint64, mix Mix) *dice {
-	return &dice{rng: rand.New(rand.NewPCG(seed, 0)), mix: mix}
+func newDice(seed uint64, mix Mix, after int) *dice {
+	return &dice{rng: rand.New(rand.NewPCG(seed, 0)), mix: mix, after: after}
 }
 
 // throw gives the fault of the next call, and a source for its details that
@@ -84,6 +86,10 @@ func (d *dice) throw() (Fault, *rand.Rand) {
 	defer d.mu.Unlock()
 	details := rand.New(rand.NewPCG(d.rng.Uint64(), d.rng.Uint64()))
 	at := d.rng.Float64()
+	if d.after > 0 {
+		d.after--
+		return "", details
+	}
 	for _, f := range Faults { // in an order of its own, unlike a map
 		if at -= d.mix[f]; at < 0 {
 			return f, details

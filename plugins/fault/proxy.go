@@ -28,6 +28,9 @@ type Proxy struct {
 	Plugin grpc.ClientConnInterface
 	Mix    Mix
 	Seed   uint64
+	// After is the number of calls at the beginning with which nothing goes
+	// wrong, so that a relay can start.
+	After  int
 	Logger *slog.Logger // tells of every fault
 	// Exit ends the process, for [Crash].
 	Exit func()
@@ -39,7 +42,7 @@ type Proxy struct {
 // handler for methods that are not known. See grpc.UnknownServiceHandler. It is
 // called once, before the first call.
 func (p *Proxy) Service() grpc.StreamHandler {
-	p.dice = newDice(p.Seed, p.Mix)
+	p.dice = newDice(p.Seed, p.Mix, p.After)
 	return p.handle
 }
 
@@ -85,7 +88,7 @@ func (p *Proxy) misbehave(ctx context.Context, f Fault, rng *rand.Rand, ask func
 	case Delay:
 		pause(ctx, time.Duration(rng.Int64N(int64(maxDelay))))
 	case Fail:
-		reasons := []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown, codes.ResourceExhausted}
+		reasons := []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown}
 		return nil, status.Error(reasons[rng.IntN(len(reasons))], "made up by cwtch-fault")
 	case Duplicate:
 		ask() //nolint:errcheck // the second answer counts
