@@ -50,7 +50,7 @@ type logWriter struct {
 	dropped atomic.Int64 // lines
 
 	mu   sync.Mutex
-	last string // the last line that tells of a fault
+	last string // the last line that tells of a fault; of a panic the first
 }
 
 func newLogWriter(ctx context.Context, logger *slog.Logger) *logWriter {
@@ -86,8 +86,9 @@ func (w *logWriter) emit() {
 		return
 	}
 	w.flush()
+	traced := w.panics // by a line before
 	r := w.record()
-	if r.level >= slog.LevelError {
+	if r.level >= slog.LevelError && !traced {
 		w.mu.Lock()
 		w.last = r.message
 		w.mu.Unlock()
@@ -118,7 +119,8 @@ func (w printed) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// fault is the last thing that the plugin logged as an error, or empty.
+// fault is the last thing that the plugin logged as an error, or empty. Of a
+// panic that is what it says, not the end of its trace.
 func (w *logWriter) fault() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,6 +133,9 @@ type logRecord struct {
 	attrs   []slog.Attr
 }
 
+// panicking is how the last words of a process in Go begin.
+var panicking = []string{"panic: ", "fatal error: ", "runtime/cgo: "}
+
 // record reads a line: JSON as hclog writes it, or any text. The first line of
 // a panic in Go and all text after it are errors.
 func (w *logWriter) record() logRecord {
@@ -138,7 +143,7 @@ func (w *logWriter) record() logRecord {
 		return r
 	}
 	text := rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText)
-	w.panics = w.panics || strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")
+	w.panics = w.panics || slices.ContainsFunc(panicking, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
 	r := logRecord{level: slog.LevelInfo, message: text}
 	if w.panics {
 		r.level = slog.LevelError
