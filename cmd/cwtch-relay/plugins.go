@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -61,17 +62,7 @@ type loaded struct {
 // plugin to judge, and what tor may be told for the room of tor.
 func load(ctx context.Context, path string) (*loaded, error) {
 	used := shelf{}
-	cfg, err := config.Load(path, config.Plugins{
-		BuiltIn: descriptions(),
-		Describe: func(x config.External) (plugin.Description, error) {
-			entry, err := used.find(x.Kind, x.Name, &x)
-			if err != nil {
-				return plugin.Description{}, err
-			}
-			return entry.Describe(ctx)
-		},
-		Validate: func(_ config.Server, use config.PluginConfig) error { return used.validate(ctx, use) },
-	})
+	cfg, err := config.Load(path, used.plugins(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +78,21 @@ func load(ctx context.Context, path string) (*loaded, error) {
 // asked once what it is. The key is the kind and the name.
 type shelf map[string]*catalog.Entry
 
+// plugins is what a configuration is read with.
+func (s shelf) plugins(ctx context.Context) config.Plugins {
+	return config.Plugins{
+		BuiltIn: descriptions(),
+		Describe: func(x config.External) (plugin.Description, error) {
+			entry, err := s.find(x.Kind, x.Name, &x)
+			if err != nil {
+				return plugin.Description{}, err
+			}
+			return entry.Describe(ctx)
+		},
+		Validate: func(_ config.Server, use config.PluginConfig) error { return s.validate(ctx, use) },
+	}
+}
+
 // find finds a built-in plugin, or the external one that x declares.
 func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, error) {
 	key := string(kind) + "/" + name
@@ -97,6 +103,7 @@ func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog
 	if x != nil {
 		c.External = []catalog.External{{
 			Kind: x.Kind, Name: x.Name, Path: x.Path, Args: x.Args, Env: x.Env, Dev: x.Dev, Checksum: x.Checksum,
+			Sandbox: policyOf(x.Kind, x),
 		}}
 	}
 	all, err := catalog.New(c)
@@ -147,7 +154,7 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 		return err
 	}
 	if policy := policyOf(use.Kind, use.External); policy != nil {
-		policy.Network = sandbox.None // there is nothing yet to connect to or to be reached by
+		policy.Network, policy.Unix = sandbox.None, false // there is nothing yet to connect to or to be reached by
 		confined, err := sandbox.Wrap(command, *policy)
 		if err != nil {
 			command.File.Close()
@@ -205,6 +212,37 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 		Schema:   use.Schema,
 		Where:    use.Range.String(),
 	}, nil
+}
+
+// attach has the uses of plugins that were started by hand connect to those
+// processes, each of which can serve one use.
+func attach(cfg *manager.Config) error {
+	attached, err := host.Attachments(os.Getenv(host.EnvReattach))
+	if err != nil {
+		return fmt.Errorf("%s: %w", host.EnvReattach, err)
+	}
+	used := make(map[string]bool)
+	one := func(use *manager.PluginConfig) error {
+		name := string(use.Kind) + "/" + use.Name
+		to, ok := attached[name]
+		switch {
+		case !ok:
+			return nil
+		case used[name]:
+			return hinted{fmt.Errorf("%s: %s is attached and used more than once", use.Where, name), "use it in one block while it is attached"}
+		}
+		used[name], use.Attach = true, &to
+		return nil
+	}
+	var errs []error
+	for i := range cfg.Servers {
+		s := &cfg.Servers[i]
+		errs = append(errs, one(&s.Storage))
+		for j := range s.Others {
+			errs = append(errs, one(&s.Others[j]))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // program has what a plugin is started with, by option.

@@ -31,6 +31,9 @@ const markerPrefix = "unfinished-copy-"
 
 func (m *marker) path() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
 
+// draft is where the next content is written, until it is whole.
+func (m *marker) draft() string { return m.path() + ".new" }
+
 // loadMarker reads the marker of a store, if it has one.
 func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err error) {
 	m = marker{dir: dir, epoch: epoch}
@@ -58,16 +61,15 @@ func (m *marker) save() (err error) {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(m.dir, ".copy-*") // mode 0600
+	file, err := os.OpenFile(m.draft(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // which it has no more once all went well
 	_, err = file.Write(data)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(file.Name(), m.path()); err != nil {
+	if err := os.Rename(m.draft(), m.path()); err != nil {
 		return err
 	}
 	return m.sync()
@@ -75,6 +77,7 @@ func (m *marker) save() (err error) {
 
 // remove finishes the copy.
 func (m *marker) remove() error {
+	os.Remove(m.draft()) // if a copy was cut off while it wrote that
 	if err := errors.Join(os.Remove(m.path()), m.sync()); err != nil {
 		return fmt.Errorf("finish the copy: %w", err)
 	}

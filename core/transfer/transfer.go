@@ -7,8 +7,8 @@
 // All that a relay has promised to keep: the envelopes, in the order of the log,
 // and the spent tokens, those without their envelope included. What is not
 // copied is the position of an envelope as a number. The destination counts from
-// 1 without gaps, and it has an epoch of its own, by which clients notice that
-// numbers they remember mean nothing any more. The source is only read.
+// 1 without gaps, and it has an epoch of its own, which tells whoever remembers
+// numbers that they mean nothing any more. The source is only read.
 //
 // # Proof
 //
@@ -122,6 +122,9 @@ func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error
 	target, err := c.to.Info(ctx)
 	if err != nil {
 		return false, fmt.Errorf("look at the destination: %w", err)
+	}
+	if c.info.Last == 0 && c.info.Tokens == 0 {
+		return false, fmt.Errorf("the source is empty, and may have been made just now: is it the right one?")
 	}
 	if target.Epoch == c.info.Epoch {
 		return false, fmt.Errorf("source and destination are one store, or one is a copy of the file of the other")

@@ -86,7 +86,7 @@ func noMarkers(t *testing.T, dir string) {
 }
 
 func TestCopy(t *testing.T) {
-	for _, n := range []int{0, 1, storage.MaxBatch, 1000} {
+	for _, n := range []int{1, storage.MaxBatch, 1000} {
 		from, to, dir := filled(t, n), storagetest.NewMemory(), t.TempDir()
 		last := Progress{}
 		r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
@@ -262,6 +262,7 @@ func TestRefused(t *testing.T) {
 			return m
 		}(), "and 1 spent tokens"},
 		"itself":         {from, from, "are one store"},
+		"from nothing":   {storagetest.NewMemory(), storagetest.NewMemory(), "source is empty"},
 		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source can not list"},
 		"to no ledger":   {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination can not take"},
 	} {

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/core/transfer"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// storeTimeout is how long a store may take to open.
+const storeTimeout = time.Minute
+
+// side is one side of a copy.
+type side struct {
+	flag    string // that it was given with
+	server  config.Server
+	running *supervise.Plugin
+}
+
+func (s *side) String() string {
+	return fmt.Sprintf("storage %q of server %q", s.server.Storage.Name, s.server.Name)
+}
+
+// copyStorage copies what one store holds into another, for an operator who
+// then changes the configuration.
+func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(true)
+	name := f.String("server", "", "")
+	from := f.String("from", "", "")
+	to := f.String("to", "", "")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if *from == "" || *to == "" {
+		return usageError{`say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
+	}
+	used := shelf{}
+	cfg, stores, err := config.LoadStores(f.config, used.plugins(ctx), *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
+	if err != nil {
+		return err
+	}
+	c := &copying{
+		loaded: &loaded{cfg, f.config, used},
+		from:   &side{flag: "from", server: stores[0]},
+		to:     &side{flag: "to", server: stores[1]},
+		stderr: stderr,
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends at once
+	result, err := c.run(ctx)
+	if err != nil {
+		return c.explain(err)
+	}
+	if f.json {
+		return printJSON(stdout, c.summary(result))
+	}
+	return c.report(stdout, result)
+}
+
+// copying is the work of copyStorage.
+type copying struct {
+	*loaded
+	from, to *side
+	stderr   io.Writer
+}
+
+func (c *copying) run(ctx context.Context) (r transfer.Result, err error) {
+	if a, b := c.from.server, c.to.server; a.Dir == b.Dir && a.Storage.Name == b.Storage.Name && bytes.Equal(a.Storage.Msgpack, b.Storage.Msgpack) {
+		return r, usageError{"-from and -to are one store"}
+	}
+	release, err := manager.Hold(c.DataDir)
+	if err != nil {
+		return r, hinted{err, "a relay has to be stopped for the length of the copy"}
+	}
+	defer release()
+	if files, err := os.ReadDir(manager.StorageDir(c.from.server.Dir)); err != nil || len(files) == 0 {
+		return r, fmt.Errorf("there is no %s: %s is missing or empty", c.from, manager.StorageDir(c.from.server.Dir))
+	}
+	if _, err := manager.Keys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
+		return r, err
+	}
+	if err := c.open(ctx); err != nil {
+		return r, errors.Join(err, c.close())
+	}
+	r, err = transfer.Copy(ctx, transfer.Config{
+		From:     c.from.running.Storage(),
+		To:       c.to.running.Storage(),
+		Dir:      c.to.server.Dir,
+		Progress: (&progress{w: c.stderr}).show,
+	})
+	return r, errors.Join(err, c.close())
+}
+
+// open starts the processes of both stores, confined as those of a relay.
+func (c *copying) open(ctx context.Context) error {
+	level := &slog.LevelVar{}
+	level.Set(max(c.Log.Level, slog.LevelWarn))
+	log := newLogger(c.Log, level, c.stderr)
+	c.warn(log)
+	for _, s := range []*side{c.from, c.to} {
+		pc, err := c.pluginConfig(&s.server.Storage)
+		if err != nil {
+			return err
+		}
+		pc.Dir = manager.StorageDir(s.server.Dir)
+		pc.SocketDir = filepath.Join(c.DataDir, "run", s.flag)
+		pc.Logger = log.With("side", s.flag)
+		s.running = supervise.Start(pc.Config)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, fmt.Errorf("gave up after %v", storeTimeout))
+	defer cancel()
+	for _, s := range []*side{c.from, c.to} {
+		if err := s.running.WaitReady(ctx); err != nil {
+			return &sideError{s, err}
+		}
+	}
+	return nil
+}
+
+// close ends the processes in good order.
+func (c *copying) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	var errs []error
+	for _, s := range []*side{c.from, c.to} {
+		if s.running == nil {
+			continue
+		}
+		if err := s.running.Stop(ctx); err != nil {
+			errs = append(errs, &sideError{s, err})
+		}
+		os.RemoveAll(filepath.Join(c.DataDir, "run", s.flag))
+	}
+	return errors.Join(errs...)
+}
+
+// sideError is the error of one side.
+type sideError struct {
+	side *side
+	err  error
+}
+
+func (e *sideError) Error() string { return fmt.Sprintf("%s: %v", e.side, e.err) }
+func (e *sideError) Unwrap() error { return e.err }
+
+// explain says where the fault is, or how to go on.
+func (c *copying) explain(err error) error {
+	var refused *sideError
+	var faults plugin.Diagnostics
+	switch {
+	case errors.As(err, &refused) && errors.As(refused.err, &faults):
+		return refused.side.server.Storage.Diagnose(faults)
+	case errors.Is(err, context.Canceled), errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrFull):
+		return hinted{err, "the same command goes on where this one stopped"}
+	}
+	return err
+}
+
+// progress writes how far a copy is, at most once a second and at the end of
+// each phase.
+type progress struct {
+	w    io.Writer
+	last time.Time
+}
+
+func (p *progress) show(now transfer.Progress) {
+	if now.Done < now.Total && time.Since(p.last) < time.Second {
+		return
+	}
+	p.last = time.Now()
+	what := [...]string{transfer.Envelopes: "copied %d of %d envelopes", transfer.Tokens: "copied %d of %d spent tokens", transfer.Comparison: "compared %d of %d envelopes and spent tokens"}
+	fmt.Fprintf(p.w, what[now.Phase]+"\n", now.Done, now.Total)
+}
+
+// copied is a finished copy as JSON.
+type copied struct {
+	From      place           `json:"from"`
+	To        place           `json:"to"`
+	Envelopes uint64          `json:"envelopes"`
+	Tokens    uint64          `json:"tokens"`
+	Digest    transfer.Digest `json:"digest"`
+	Epoch     string          `json:"epoch"` // of the copy
+	Resumed   bool            `json:"resumed"`
+	InUse     bool            `json:"in_use"` // the configuration names the copy already
+}
+
+type place struct {
+	Server  string `json:"server"`
+	Storage string `json:"storage"`
+	Dir     string `json:"dir"`
+}
+
+func (s *side) place() place {
+	return place{s.server.Name, s.server.Storage.Name, manager.StorageDir(s.server.Dir)}
+}
+
+func (c *copying) summary(r transfer.Result) copied {
+	return copied{
+		From: c.from.place(), To: c.to.place(), Envelopes: r.Envelopes, Tokens: r.Tokens,
+		Digest: r.Digest, Epoch: r.Epoch.String(), Resumed: r.Resumed, InUse: c.inUse(),
+	}
+}
+
+// inUse reports whether the configuration names the copy already.
+func (c *copying) inUse() bool {
+	for _, s := range c.Servers {
+		if s.Name == c.to.server.Name {
+			return s.Storage.Name == c.to.server.Storage.Name && bytes.Equal(s.Storage.Msgpack, c.to.server.Storage.Msgpack)
+		}
+	}
+	return false
+}
+
+// report says what was done and what is left to do.
+func (c *copying) report(w io.Writer, r transfer.Result) error {
+	fmt.Fprintf(w, "copied %s and %s\n", counted(int(r.Envelopes), "envelope"), counted(int(r.Tokens), "spent token"))
+	fmt.Fprintf(w, "  from    %s\n  to      %s\n  digest  %v, of both\n\nnext:\n", c.from, c.to, r.Digest)
+	if c.inUse() {
+		fmt.Fprintf(w, "  - server %q of %s uses the copy already: start the relay\n", c.to.server.Name, c.path)
+	} else {
+		fmt.Fprintf(w, "  - in %s, have server %q use storage %q as you wrote it for -to, and start the relay\n", c.path, c.to.server.Name, c.to.server.Storage.Name)
+	}
+	if c.from.server.Name != c.to.server.Name {
+		fmt.Fprintf(w, "  - server %q keeps its own address and its own keys: those of %q are no part of a copy\n", c.to.server.Name, c.from.server.Name)
+	}
+	_, err := fmt.Fprintf(w, "  - keep the source, in %s, until you are content with the copy; then remove it\n"+
+		"  - do not go back to it once the relay has run on the copy: posts since then are not in it,\n"+
+		"    and the tokens that paid for them could be spent once more\n", manager.StorageDir(c.from.server.Dir))
+	return err
+}
