@@ -35,6 +35,9 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 	defer c.end(inc)
 	tick := time.NewTicker(c.timing.HealthEvery)
 	defer tick.Stop()
+	if inc.attached { // and may stand at a breakpoint
+		tick.Stop()
+	}
 	for {
 		select {
 		case <-ctx.Done():

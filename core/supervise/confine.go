@@ -5,6 +5,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
+// confined tells whether the processes are in a sandbox.
+func (s *setting) confined() bool { return s.Sandbox != nil && s.Attach == nil }
+
 // policy is what the plugin may do.
 func (s *setting) policy() sandbox.Policy {
 	p := *s.Sandbox
@@ -15,7 +18,7 @@ func (s *setting) policy() sandbox.Policy {
 // confine changes the command to one that confines the plugin. After an error
 // the file of the command is still the caller's.
 func (s *setting) confine(command host.Command) (host.Command, error) {
-	if s.Sandbox == nil {
+	if !s.confined() {
 		return command, nil
 	}
 	confined, err := sandbox.Wrap(command, s.policy())
@@ -27,7 +30,7 @@ func (s *setting) confine(command host.Command) (host.Command, error) {
 
 // confinement is what the status says of it.
 func (s *setting) confinement() Sandbox {
-	if s.Sandbox == nil {
+	if !s.confined() {
 		return Sandbox{}
 	}
 	return Sandbox{On: true, Missing: sandbox.Missing(s.policy())}
@@ -35,6 +38,10 @@ func (s *setting) confinement() Sandbox {
 
 // warn tells, once for every setting, what the operator gave up or can not have.
 func (c *course) warn(s *setting) {
+	if s.Attach != nil {
+		c.log.Warn("plugin is a process that was started by hand: it is neither checked nor confined nor encrypted, which is for development only", "pid", s.Attach.PID, "socket", s.Attach.Socket)
+		return
+	}
 	if s.Sandbox == nil {
 		c.log.Warn("plugin is not confined: it can do all that the user of the relay can, such as read the keys of the servers")
 		return

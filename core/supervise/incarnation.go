@@ -26,10 +26,11 @@ type incarnation struct {
 
 // run is a process with what was decided about it.
 type run struct {
-	process process
-	image   image
-	sandbox *sandbox.Policy // nil: not confined
-	watches sync.WaitGroup  // that end with the process
+	process  process
+	attached bool            // it was started by hand
+	image    image           // otherwise
+	sandbox  *sandbox.Policy // nil: not confined
+	watches  sync.WaitGroup  // that end with the process
 
 	condemn   sync.Once
 	condemned chan struct{} // closed when the process has to end for a reason that it does not know
@@ -73,7 +74,7 @@ func (r *run) ended() error {
 
 // outOfMemory is what runtimes of several languages say when the limit of their
 // process is reached.
-var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|memoryerror|bad_alloc|memory allocation of`)
+var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|pthread_create failed|memoryerror|bad_alloc|memory allocation of`)
 
 // memoryHint tells how to allow more than limit.
 func memoryHint(limit int64) string {
@@ -120,7 +121,7 @@ func (r *run) watchMemory(every time.Duration) {
 		case <-tick.C:
 		}
 		if used, err := sandbox.Memory(r.process.PID()); err == nil && used > r.memory() {
-			r.doom(fmt.Errorf("took %d MiB of memory; %s", used>>20, memoryHint(r.memory())))
+			r.doom(fmt.Errorf("took %d MiB of memory; %s", used>>20+1, memoryHint(r.memory())))
 			r.process.Kill()
 			return
 		}

@@ -45,42 +45,64 @@ func (c *course) count(s *setting) int {
 	confinement := s.confinement()
 	c.update(func(status *Status) {
 		status.State, status.Reason = Starting, ""
-		status.Incarnation, status.Checksum, status.Sandbox = c.number, s.Checksum, confinement
+		status.Incarnation, status.Checksum = c.number, s.Checksum
+		status.Attached, status.Sandbox = s.Attach != nil, confinement
 	})
 	return c.number
 }
 
-// begin starts the process.
+// begin starts the process, or connects to the one that was started by hand.
 func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
 	if err := s.prepare(); err != nil {
 		return nil, fatalError{err}
 	}
+	r := &run{attached: s.Attach != nil, sandbox: s.Sandbox, condemned: make(chan struct{})}
+	var err error
+	if r.attached {
+		r.process, err = attach(ctx, *s.Attach)
+	} else {
+		r.process, r.image, err = c.start(ctx, s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Host != nil {
+		r.process.Client().ServeHost(s.Host)
+	}
+	if s.confined() {
+		r.watches.Go(func() { r.watchMemory(c.timing.MemoryEvery) })
+	}
+	return r, nil
+}
+
+func attach(ctx context.Context, cfg host.AttachConfig) (process, error) {
+	attached, err := host.Attach(ctx, cfg)
+	if err != nil {
+		return nil, err // not a nil *Attached in an interface
+	}
+	return attached, nil
+}
+
+func (c *course) start(ctx context.Context, s *setting) (process, image, error) {
 	command, err := s.Command()
 	if err != nil {
-		return nil, fatalError{err}
+		return nil, image{}, fatalError{err}
 	}
-	image, err := imageOf(command)
+	executed, err := imageOf(command)
 	if err == nil {
 		command, err = s.confine(command)
 	}
 	if err != nil {
 		closeFile(command)
-		return nil, fatalError{err}
+		return nil, image{}, fatalError{err}
 	}
-	process, err := host.Start(ctx, host.StartConfig{
+	started, err := host.Start(ctx, host.StartConfig{
 		Command: command, SocketDir: s.SocketDir, Logger: c.log, Timeout: c.timing.Start,
 	})
 	if err != nil {
-		return nil, err
+		return nil, image{}, err
 	}
-	if s.Host != nil {
-		process.Client().ServeHost(s.Host)
-	}
-	r := &run{process: process, image: image, sandbox: s.Sandbox, condemned: make(chan struct{})}
-	if s.Sandbox != nil {
-		r.watches.Go(func() { r.watchMemory(c.timing.MemoryEvery) })
-	}
-	return r, nil
+	return started, executed, nil
 }
 
 func closeFile(command host.Command) {

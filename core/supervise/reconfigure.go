@@ -56,6 +56,9 @@ func (wish *change) after(s *setting) *setting {
 
 // runs tells whether inc is what would be started for s, its Value apart.
 func (inc *incarnation) runs(s *setting) (bool, error) {
+	if inc.attached {
+		return true, nil
+	}
 	command, err := s.Command()
 	if err != nil {
 		return false, err

@@ -85,6 +85,9 @@ type Config struct {
 	Sandbox *sandbox.Policy
 	// Host is for a peer-sync plugin, and nil for any other.
 	Host peersync.Host
+	// Attach, where set, is a process that somebody started by hand, to connect to
+	// in place of starting Command. See [host.Attachments].
+	Attach *host.AttachConfig
 
 	// Logger takes the log of the plugin and what there is to say about it.
 	Logger *slog.Logger

@@ -1,0 +1,135 @@
+package supervise
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// debugged is a plugin that somebody starts by hand.
+type debugged struct {
+	*exec.Cmd
+	attach host.AttachConfig
+}
+
+var pasted = regexp.MustCompile(host.EnvReattach + `='(.*)'`)
+
+func startByHand(t *testing.T, mode string) *debugged {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "debug")
+	cmd.Env = []string{envMode + "=" + mode, "TMPDIR=" + shortDir(t)}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := pasted.FindStringSubmatch(line)
+	if match == nil {
+		t.Fatalf("the plugin printed %q", line)
+	}
+	all, err := host.Attachments(match[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &debugged{cmd, all["storage/test"]}
+}
+
+func TestAttach(t *testing.T) {
+	byHand := startByHand(t, "good")
+	var cfg Config
+	r := newRig(t, func(c *Config) {
+		confined(c)
+		c.Command = func() (host.Command, error) { panic("started") }
+		c.Attach = &byHand.attach
+		c.Timing.Health = 10 * time.Millisecond
+		cfg = *c
+	}, "good")
+	r.mustBeReady()
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.Status(); !s.Attached || s.Sandbox.On || s.PID != byHand.Process.Pid || s.State != Ready {
+		t.Errorf("status %+v", s)
+	}
+	if !strings.Contains(r.log.String(), "started by hand") {
+		t.Error("the log does not warn")
+	}
+	cfg.Value = encoded(t, map[string]any{"tokens": 3})
+	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := r.Storage().Info(r.ctx()); err != nil || info.Tokens != 3 {
+		t.Errorf("info: %+v, %v", info, err)
+	}
+	if err := r.Stop(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	if err := syscall.Kill(byHand.Process.Pid, 0); err != nil {
+		t.Errorf("the process was ended: %v", err)
+	}
+	// It waits for the next relay.
+	again := newRig(t, func(c *Config) { c.Attach = &byHand.attach }, "good")
+	again.mustBeReady()
+}
+
+// TestAttachedPluginIsGone: nothing is started in its place.
+func TestAttachedPluginIsGone(t *testing.T) {
+	byHand := startByHand(t, "good")
+	r := newRig(t, func(c *Config) {
+		c.Command = func() (host.Command, error) { panic("started") }
+		c.Attach = &byHand.attach
+		c.Timing.Limit = 2
+	}, "good")
+	r.mustBeReady()
+	byHand.Process.Kill()
+	s := r.await("failed", func(s Status) bool { return s.State == Failed })
+	if s.Restarts != 2 || !strings.Contains(s.LastError, byHand.attach.Socket) {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestBreakpoint: an attached plugin that stands still is left alone.
+func TestBreakpoint(t *testing.T) {
+	byHand := startByHand(t, "good")
+	r := newRig(t, func(c *Config) {
+		c.Attach = &byHand.attach
+		c.Timing.HealthEvery, c.Timing.Health, c.Timing.Hang = time.Millisecond, time.Millisecond, time.Millisecond
+	}, "good")
+	r.mustBeReady()
+	byHand.Process.Signal(syscall.SIGSTOP)
+	if err := unix.Waitid(unix.P_PID, byHand.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := r.Storage().Info(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("info of a plugin that stands still: %v", err)
+	}
+	byHand.Process.Signal(syscall.SIGCONT)
+	if _, err := r.Storage().Info(r.ctx()); err != nil || r.Status().Incarnation != 1 {
+		t.Errorf("info: %v, status %+v", err, r.Status())
+	}
+}

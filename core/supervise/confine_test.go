@@ -1,0 +1,108 @@
+package supervise
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// confined makes the test plugins run in a sandbox from which they can still
+// announce themselves.
+func confined(c *Config) {
+	c.Sandbox = &sandbox.Policy{Unix: true, Read: []string{os.TempDir()}}
+}
+
+func TestSandbox(t *testing.T) {
+	r := newRig(t, confined, "good")
+	r.mustBeReady()
+	status, err := os.ReadFile(filepath.Join("/proc", r.nextLife().dir(), "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(status), "NoNewPrivs:\t1") {
+		t.Error("the plugin is not confined")
+	}
+	s := r.Status()
+	if !s.Sandbox.On || !slices.Equal(s.Sandbox.Missing, sandbox.Missing(sandbox.Policy{Unix: true})) || s.Memory == 0 {
+		t.Errorf("status %+v", s)
+	}
+	if n := strings.Count(r.log.String(), "sandbox of the plugin is incomplete"); n != len(s.Sandbox.Missing) {
+		t.Errorf("%d warnings, want %d", n, len(s.Sandbox.Missing))
+	}
+	if strings.Contains(r.log.String(), "is not confined") {
+		t.Error("the log says that the plugin is not confined")
+	}
+}
+
+func TestWithoutSandbox(t *testing.T) {
+	r := newRig(t, nil, "good")
+	r.mustBeReady()
+	if r.Status().Sandbox.On || strings.Count(r.log.String(), "is not confined") != 1 {
+		t.Errorf("sandbox %+v", r.Status().Sandbox)
+	}
+}
+
+// TestSandboxChanges: another policy needs another process.
+func TestSandboxChanges(t *testing.T) {
+	var cfg Config
+	r := newRig(t, func(c *Config) {
+		confined(c)
+		cfg = *c
+	}, "good")
+	r.mustBeReady()
+	first := r.nextLife()
+	policy := *cfg.Sandbox
+	cfg.Sandbox = &policy
+	if err := r.Reconfigure(r.ctx(), cfg); err != nil || r.Status().PID != first.pid {
+		t.Errorf("the same policy: %v", err)
+	}
+	policy.Files = 512
+	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
+		t.Error(err)
+	}
+	r.mustEnd(first)
+	cfg.Sandbox = nil
+	if err := r.Reconfigure(r.ctx(), cfg); err != nil || r.Status().Sandbox.On {
+		t.Errorf("without a policy: %v", err)
+	}
+}
+
+func TestPolicyThatCanNotBe(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Sandbox = &sandbox.Policy{Read: []string{"relative"}} }, "good")
+	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "not absolute") || r.Status().State != Failed {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestTooMuchMemory: what the limits of a process do not count is watched, and
+// either way the reason names the option to raise.
+func TestTooMuchMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes more memory than the limit")
+	}
+	for _, mode := range []string{"hog", "hog shared memory"} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, func(c *Config) {
+				confined(c)
+				c.Sandbox.Memory = 256 << 20
+				c.Timing.MemoryEvery = time.Millisecond
+				c.Timing.HealthEvery = time.Hour
+			}, mode, "good")
+			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+			for _, want := range []string{"256MiB", "raise memory in the sandbox block"} {
+				if !strings.Contains(s.LastError, want) {
+					t.Errorf("last error %q, want %q in it", s.LastError, want)
+				}
+			}
+			if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
