@@ -146,6 +146,10 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	if err != nil {
 		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.Error(err))
 	}
+	return health(resp)
+}
+
+func health(resp *pb.HealthResponse) (Health, error) {
 	h := Health{State: HealthState(resp.GetStatus()), Reason: rpc.Clean(resp.GetReason(), maxReason)}
 	if h.State < Ready || h.State > Failed {
 		return Health{}, &ContractError{What: fmt.Sprintf("the unknown health %d", resp.GetStatus())}

@@ -4,12 +4,12 @@
 //
 // A [Process] is one incarnation of a plugin: it is started once, and when it
 // has ended there is another one or none. Starting it again, when and how
-// often, is for the caller.
+// often, is for the caller. An [Attached] is a plugin that a developer started.
 //
 // # What a plugin can do to its host
 //
-// Crash, hang, print, lie. A crash makes calls fail with
-// [storage.ErrUnavailable], and Exited tells of it. A hang is ended by the
+// Crash, hang, print, lie. A crash makes calls fail with the ErrUnavailable of
+// the kind, such as [storage.ErrUnavailable], and Exited tells of it. A hang is ended by the
 // deadline that every call has. Log lines are cut, counted and paced. An answer that no
 // plugin may give, of the wrong length, out of order or beyond the limits, is a
 // [ContractError]. Answers are bounded at 1 MiB. The one address the host

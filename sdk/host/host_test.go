@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -23,6 +24,7 @@ import (
 
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -122,15 +124,23 @@ func TestHostileDescriptions(t *testing.T) {
 		many.Attributes[i] = &pb.Attribute{}
 	}
 	for name, d := range map[string]*pb.DescribeResponse{
-		"empty":        {},
-		"deep":         {Kind: "storage", Name: "x", Version: "1", Schema: deep},
-		"many":         {Kind: "storage", Name: "x", Version: "1", Schema: many},
-		"type":         {Kind: "storage", Name: "x", Version: "1", Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "a", Type: 257}}}},
-		"kind":         {Kind: "shell", Name: "x", Version: "1"},
-		"name":         {Kind: "storage", Name: "../x", Version: "1"},
-		"terminal":     {Kind: "storage", Name: "x", Version: "\x1b[2J"},
-		"long version": {Kind: "storage", Name: "x", Version: strings.Repeat("1", 1000)},
-		"large":        {Kind: "storage", Name: "x", Version: "1", Doc: strings.Repeat("x", 20<<20)},
+		"empty":         {},
+		"deep":          {Kind: "storage", Name: "x", Version: "1", Schema: deep},
+		"many":          {Kind: "storage", Name: "x", Version: "1", Schema: many},
+		"type":          {Kind: "storage", Name: "x", Version: "1", Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "a", Type: 257}}}},
+		"kind":          {Kind: "shell", Name: "x", Version: "1"},
+		"name":          {Kind: "storage", Name: "../x", Version: "1"},
+		"terminal":      {Kind: "storage", Name: "x", Version: "\x1b[2J"},
+		"two lines":     {Kind: "storage", Name: "x", Version: "1\n2"},
+		"C1":            {Kind: "storage", Name: "x", Version: "1", Doc: "\u009b2J"},
+		"right to left": {Kind: "storage", Name: "x", Version: "1", Network: "\u202e"},
+		"network":       {Kind: "storage", Name: "x", Version: "1", Network: strings.Repeat("x", plugin.MaxSchemaText+1)},
+		"of two kinds":  {Kind: "stats", Name: "x", Version: "1", Capabilities: []pb.Capability{pb.Capability_CAPABILITY_STORAGE_WATCH}},
+		"protocols":     {Kind: "storage", Name: "x", Version: "1", Protocols: make([]uint32, 200_000)},
+		"protocol":      {Kind: "storage", Name: "x", Version: "1", Protocols: []uint32{1 << 31}},
+		"choices":       {Kind: "storage", Name: "x", Version: "1", Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "a", Type: pb.Attribute_TYPE_STRING, OneOf: make([]string, 100_000)}}}},
+		"long version":  {Kind: "storage", Name: "x", Version: strings.Repeat("1", 1000)},
+		"large":         {Kind: "storage", Name: "x", Version: "1", Doc: strings.Repeat("x", 20<<20)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := dial(t, &liar{describe: d}).Describe(t.Context())
@@ -361,14 +371,18 @@ func FuzzLogLine(f *testing.F) {
 }
 
 func FuzzDescribeResponse(f *testing.F) {
-	data, _ := proto.Marshal(&pb.DescribeResponse{
-		Kind: "storage", Name: "x", Version: "1", Doc: "d",
-		Schema: &pb.Schema{
-			Attributes: []*pb.Attribute{{Name: "a", Type: pb.Attribute_TYPE_BYTES, Default: "1MiB", Min: new(int64(1))}},
-			Blocks:     []*pb.Block{{Name: "b", Repeated: true, Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "l", Type: pb.Attribute_TYPE_STRING_LIST, OneOf: []string{"q"}}}}}},
-		},
-	})
-	f.Add(data)
+	schema := &pb.Schema{
+		Attributes: []*pb.Attribute{{Name: "a", Type: pb.Attribute_TYPE_BYTES, Default: "1MiB", Min: new(int64(1))}},
+		Blocks:     []*pb.Block{{Name: "b", Repeated: true, Schema: &pb.Schema{Attributes: []*pb.Attribute{{Name: "l", Type: pb.Attribute_TYPE_STRING_LIST, OneOf: []string{"q"}}}}}},
+	}
+	for _, seed := range []*pb.DescribeResponse{
+		{Kind: "storage", Name: "x", Version: "1", Doc: "d", Schema: schema, Capabilities: []pb.Capability{1, 2, 1, 99, -1}, Protocols: []uint32{1, 2}},
+		{Kind: "stats", Name: "x", Version: "1", Network: "To be scraped.", Protocols: []uint32{0}},
+		{Kind: "peersync", Name: "x", Version: "1", Capabilities: []pb.Capability{1}},
+	} {
+		data, _ := proto.Marshal(seed)
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var resp pb.DescribeResponse
 		if proto.Unmarshal(data, &resp) != nil {
@@ -376,14 +390,29 @@ func FuzzDescribeResponse(f *testing.F) {
 		}
 		d, err := description(&resp)
 		if err != nil {
+			var broken *ContractError
+			if !errors.As(err, &broken) {
+				t.Errorf("got %v", err)
+			}
 			return
+		}
+		if len(d.Capabilities) > len(plugin.Capabilities()) || len(d.Protocols) > maxProtocols {
+			t.Errorf("%d capabilities, %d protocols", len(d.Capabilities), len(d.Protocols))
 		}
 		// What the relay accepts it can also work with.
 		v, err := d.Schema.Value(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.Schema.Complete(v)
+		if done, diags := d.Schema.Complete(v); len(diags) == 0 {
+			data, err := d.Schema.Encode(done)
+			if err == nil {
+				_, err = d.Schema.Decode(data)
+			}
+			if err != nil {
+				t.Errorf("a complete configuration: %v", err)
+			}
+		}
 		if _, err := json.Marshal(d); err != nil {
 			t.Error(err)
 		}
@@ -391,15 +420,53 @@ func FuzzDescribeResponse(f *testing.F) {
 }
 
 func FuzzConfigureResponse(f *testing.F) {
-	data, _ := proto.Marshal(&pb.ConfigureResponse{Diagnostics: []*pb.Diagnostic{{Summary: "s", Detail: "d", Path: []string{"a", "b"}}}})
-	f.Add(data)
+	for _, seed := range []*pb.ConfigureResponse{
+		{Diagnostics: []*pb.Diagnostic{{Summary: "s", Detail: "d\u009b", Path: []string{"a", "b"}}}},
+		{Capabilities: []pb.Capability{2, 1, 0, -1, 1 << 30}},
+	} {
+		data, _ := proto.Marshal(seed)
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var resp pb.ConfigureResponse
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		if err := diagnostics(resp.GetDiagnostics()); (err == nil) != (len(resp.GetDiagnostics()) == 0) || err != nil && strings.ContainsAny(err.Error(), "\n\x1b") {
+		err := diagnostics(resp.GetDiagnostics())
+		if (err == nil) != (len(resp.GetDiagnostics()) == 0) || err != nil && strings.ContainsFunc(err.Error(), unicode.IsControl) {
 			t.Errorf("got %q", err)
 		}
+		if got := capabilities(resp.GetCapabilities()); len(got) > len(plugin.Capabilities()) {
+			t.Errorf("capabilities %v", got)
+		}
 	})
+}
+
+func FuzzHealthResponse(f *testing.F) {
+	data, _ := proto.Marshal(&pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "disk\nfull"})
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var resp pb.HealthResponse
+		if proto.Unmarshal(data, &resp) != nil {
+			return
+		}
+		h, err := health(&resp)
+		if err == nil && (h.State < Ready || h.State > Failed || len(h.Reason) > maxReason || strings.ContainsFunc(h.Reason, unicode.IsControl)) {
+			t.Errorf("got %+v", h)
+		}
+	})
+}
+
+func TestInvalidSnapshotIsNotSent(t *testing.T) {
+	exporter := dial(t, &liar{}).Stats() // which does not know the service
+	if err := exporter.Export(t.Context(), stats.Snapshot{}); !errors.Is(err, stats.ErrInvalid) {
+		t.Errorf("an invalid one: %v", err)
+	}
+	var broken *ContractError
+	if err := exporter.Export(t.Context(), stats.Snapshot{Epoch: stats.NewEpoch(), Seq: 1}); !errors.As(err, &broken) {
+		t.Errorf("a valid one: %v", err)
+	}
+	if err := exporter.ForceFlush(t.Context()); !errors.As(err, &broken) {
+		t.Errorf("force flush: %v", err)
+	}
 }

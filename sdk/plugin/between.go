@@ -46,7 +46,9 @@ func ServeBetween(b Between) {
 }
 
 // between has no services of its own.
-type between struct{ goplugin.NetRPCUnsupportedPlugin }
+type between struct {
+	goplugin.NetRPCUnsupportedPlugin
+}
 
 func (between) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error { return nil }
 

@@ -101,8 +101,8 @@ func (d Description) Validate() error {
 	if err := checkName(d.Name); err != nil {
 		return fmt.Errorf("plugin: name: %w", err)
 	}
-	if d.Version == "" || len(d.Version) > maxVersionLength {
-		return fmt.Errorf("plugin %s: version is empty or longer than %d bytes", d.Name, maxVersionLength)
+	if d.Version == "" || len(d.Version) > maxVersionLength || strings.Contains(d.Version, "\n") {
+		return fmt.Errorf("plugin %s: version is empty, longer than %d bytes or more than a line", d.Name, maxVersionLength)
 	}
 	for _, check := range []error{
 		checkText(d.Version), checkText(d.Doc), checkText(d.Network), d.checkProtocols(), d.checkCapabilities(), d.Schema.Validate(),

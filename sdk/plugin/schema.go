@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
 // Bounds on a schema. A plugin that describes itself beyond them is refused,
@@ -194,7 +196,7 @@ func checkText(text string) error {
 	if len(text) > MaxSchemaText {
 		return fmt.Errorf("text longer than %d bytes", MaxSchemaText)
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r == '\uFFFD' }) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && rpc.IsControl(r) || r == '\uFFFD' }) {
 		return fmt.Errorf("text has control characters or is not UTF-8")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Bounds on a snapshot. The relay stays far below them.
@@ -160,5 +161,5 @@ func isName(s string) bool {
 
 // isText is true for at most limit bytes of UTF-8 without control characters.
 func isText(s string, limit int) bool {
-	return len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
+	return len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\uFFFD' })
 }
