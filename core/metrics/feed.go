@@ -119,6 +119,7 @@ type Outlet struct {
 
 	mu     sync.Mutex
 	status Status
+	warned bool // the log has that it fails
 }
 
 // Status tells what became of the snapshots for one exporter since it was
@@ -200,17 +201,18 @@ func (o *Outlet) export(ctx context.Context, s stats.Snapshot) {
 func (o *Outlet) note(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	failing := o.status.LastError != ""
 	switch {
 	case err == nil:
 		o.status.Exported++
 		o.status.LastError = ""
-		if failing {
+		if o.warned {
 			o.log.Info("the numbers are exported again")
+			o.warned = false
 		}
 		return
-	case !failing && !errors.Is(err, stats.ErrUnavailable):
+	case !o.warned && !errors.Is(err, stats.ErrUnavailable):
 		o.log.Warn("the numbers could not be exported; newer ones follow", "error", err)
+		o.warned = true
 	}
 	o.status.Failed++
 	o.status.LastError = err.Error()
