@@ -23,7 +23,7 @@ func newPlugin(opts Options) plugin.Plugin {
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name:    "path",
 			Type:    plugin.String,
-			Default: "messages.db",
+			Default: "messages.sqlite",
 			Doc: "The database, below the directory of the plugin. That must be on a local file system and belong to " +
 				"the user that the relay runs as; one store has one database.",
 		}}},
@@ -50,7 +50,7 @@ func configuredPath(cfg plugin.Config) (string, error) {
 	}
 	if !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == "." {
 		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
-			"Write a relative path without \"..\", such as \"messages.db\".", "path")
+			"Write a relative path without \"..\", such as \"messages.sqlite\".", "path")
 	}
 	return filepath.Join(cfg.Dir, c.Path), nil
 }

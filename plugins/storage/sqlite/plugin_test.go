@@ -14,7 +14,7 @@ func TestConfiguredPath(t *testing.T) {
 	direct := plugintest.Transports(t, Plugin())[0]
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere.db")
 	for written, want := range map[string]string{
-		"":             "messages.db", // the default
+		"":             "messages.sqlite", // the default
 		"a.db":         "a.db",
 		"./sub//b.db":  "sub/b.db",
 		"sub/../c.db":  "c.db",
