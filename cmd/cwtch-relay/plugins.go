@@ -219,7 +219,7 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 func attach(cfg *manager.Config) error {
 	attached, err := host.Attachments(os.Getenv(host.EnvReattach))
 	if err != nil {
-		return fmt.Errorf("%s: %w", host.EnvReattach, err)
+		return err
 	}
 	used := make(map[string]bool)
 	one := func(use *manager.PluginConfig) error {

@@ -173,7 +173,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 		}
 		m.Servers = append(m.Servers, sc)
 	}
-	return m, nil
+	return m, attach(&m)
 }
 
 func logFormat(cfg config.Log) string {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // TestScripts runs the scripts, each an operator at the command line. Beside the
@@ -31,6 +33,7 @@ import (
 //	serve ARGS...         run "cwtch-relay ARGS..." until it has announced its servers
 //	as NAME serve ARGS... the same for a second relay; the first is "relay"
 //	logged NAME REGEXP    wait until the relay has logged that
+//	byhand PLUGIN         start a plugin as its author does, for relays to attach to
 //	signal NAME SIGNAL    send TERM, INT, HUP, KILL, STOP or CONT to the relay
 //	signalplugin DIR S    send it to the storage plugin of the relay on that data
 //	                      directory; after STOP it does nothing more
@@ -79,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"serve":        command("ARGS...", -1, serve),
 			"as":           command("NAME serve ARGS...", -1, serveAs),
 			"logged":       command("NAME REGEXP", 2, logged),
+			"byhand":       command("PLUGIN", 1, byHand),
 			"signal":       command("NAME SIGNAL", 2, signalRelay),
 			"signalplugin": command("DIR SIGNAL", 2, signalPlugin),
 			"ended":        command("NAME STATUS", 2, ended),
@@ -123,7 +127,7 @@ func serveAs(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM"} { // as exec has them
+	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", host.EnvReattach} { // as exec has them
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p, err := startRelay(cmd)
@@ -134,6 +138,22 @@ func serveAs(ts *testscript.TestScript, args []string) {
 		ts.Check(p.raced())
 	})
 	fmt.Fprint(ts.Stdout(), p.stdout.String())
+}
+
+// byHand sets the variable that the plugin prints for its author to paste.
+func byHand(ts *testscript.TestScript, args []string) {
+	cmd := exec.Command(filepath.Join(bin, args[0]), "debug")
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	ts.Check(err)
+	name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+	ts.Setenv(name, strings.Trim(value, "'"))
 }
 
 func relayNamed(ts *testscript.TestScript, name string) *process {
