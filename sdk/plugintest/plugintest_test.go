@@ -3,7 +3,9 @@ package plugintest_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,11 +25,13 @@ var memory = plugin.Plugin{
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
 		{Name: "void", Type: plugin.Bool, Default: "false"},
+		{Name: "label", Type: plugin.String},
 	}},
 	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 		var c struct {
-			Refuse bool `cty:"refuse"`
-			Void   bool `cty:"void"`
+			Refuse bool   `cty:"refuse"`
+			Void   bool   `cty:"void"`
+			Label  string `cty:"label"`
 		}
 		if err := cfg.Decode(&c); err != nil {
 			return nil, err
@@ -176,5 +180,60 @@ func TestExternal(t *testing.T) {
 	none := plugintest.External("none", func(string) (host.Command, error) { return host.Command{Path: "/bin/false"}, nil })
 	if _, err := none.Open(t, dir, nil); err == nil {
 		t.Error("started something that is no plugin")
+	}
+}
+
+func TestConfiguredAgain(t *testing.T) {
+	process, err := host.Start(t.Context(), host.StartConfig{Command: host.Command{Path: "/proc/self/exe"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.Kill()
+	if process.Protocol() != 1 {
+		t.Errorf("protocol %d", process.Protocol())
+	}
+	client, dir := process.Client(), t.TempDir()
+	configure := func(config map[string]any) error {
+		t.Helper()
+		v, err := memory.Schema.Value(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := memory.Schema.Encode(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client.Configure(t.Context(), data, dir)
+	}
+	if err := configure(nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := client.Capabilities(); !slices.Equal(got, []plugin.Capability{plugin.Ledger, plugin.Watch}) {
+		t.Errorf("capabilities %v", got)
+	}
+	store := client.Storage()
+	epoch := func() storage.Epoch {
+		t.Helper()
+		info, err := store.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Epoch
+	}
+	first := epoch()
+	if err := configure(nil); err != nil || epoch() != first {
+		t.Errorf("the same configuration made another store: %v", err)
+	}
+	if err := configure(map[string]any{"label": "other"}); err != nil || epoch() == first {
+		t.Errorf("another configuration left the store: %v", err)
+	}
+	if err := configure(map[string]any{"refuse": true}); err == nil {
+		t.Error("refused and accepted")
+	}
+	if h, err := client.Health(t.Context()); err != nil || h.State != host.Failed {
+		t.Errorf("health %+v, %v", h, err)
+	}
+	if _, err := store.Info(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("the store that is gone: %v", err)
 	}
 }

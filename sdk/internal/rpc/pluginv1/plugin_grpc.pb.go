@@ -21,6 +21,17 @@
 // way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
 // standard error, best as JSON with "@level", "@message" and further members.
 //
+// By hand. Started without the handshake's cookie and with the single argument
+// "describe", the binary prints the description as JSON. With "debug" it waits for
+// a relay to attach: without TLS and without a lifeline, on a socket in a directory
+// that only its user can enter, and prints the line that the relay's environment
+// needs,
+//
+//   CWTCH_REATTACH_PLUGINS='{"KIND/NAME":{"pid":PID,"socket":"PATH","protocol":1}}'
+//
+// There, after Shutdown another relay may connect and Configure. Both may be left
+// out.
+//
 // Limits. A request is at most 16 MiB long; a server that keeps gRPC's default
 // of 4 MiB has to raise it. An answer is at most 1 MiB long.
 //
