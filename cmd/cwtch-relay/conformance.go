@@ -17,6 +17,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats/statstest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
@@ -106,6 +107,8 @@ func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any) [
 	switch kind {
 	case plugin.KindStorage:
 		return storagetest.Checks(storagetest.Opener{Open: open, Disk: true})
+	case plugin.KindStats:
+		return statstest.Checks(statstest.Opener{Open: open})
 	default:
 		return peersynctest.Checks(peersynctest.Opener{
 			Open: func(tb testing.TB, dir string, h peersync.Host) (*plugintest.Opened, error) {
