@@ -96,20 +96,13 @@ func filter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 		newest = max(newest, number)
 	}
 	return append([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: uint32(unsafe.Offsetof(callData{}.arch)), Size: 4},
+		bpf.LoadAbsolute{Off: 4, Size: 4}, // arch of struct seccomp_data, seccomp(2)
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(native.ID), SkipTrue: 1},
 		bpf.RetConstant{Val: uint32(seccomp.ActionKillProcess)},
-		bpf.LoadAbsolute{Off: uint32(unsafe.Offsetof(callData{}.number)), Size: 4},
+		bpf.LoadAbsolute{Off: 0, Size: 4}, // nr
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(newest), SkipFalse: 1},
 		bpf.RetConstant{Val: uint32(noSuchCall)},
 	}, code...), nil
-}
-
-// callData is what a filter sees: struct seccomp_data of seccomp(2).
-type callData struct {
-	number, arch uint32
-	instruction  uint64
-	args         [6]uint64
 }
 
 // known leaves out what this architecture does not have.

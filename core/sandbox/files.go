@@ -75,6 +75,7 @@ func restrictFiles(p Policy, plugin string, version int) error {
 	r.optional(readExec|readDir, systemDirs...)
 	r.optional(readFile|readDir, systemFiles...)
 	r.optional(device, devices...)
+	r.optional(ll.AccessFSWriteFile|ll.AccessFSTruncate, "/proc/self/comm") // its name for ps and top
 	if p.Network != None {
 		r.optional(readFile, networkFiles...)
 	}

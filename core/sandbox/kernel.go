@@ -44,6 +44,6 @@ func (p Policy) missing(k kernel) (out []string) {
 	add(k.landlock < 4 && (!k.seccomp && p.Network != Open || p.Network == Listen && p.Unix), "this kernel can not keep the plugin from opening TCP connections (Linux 6.7 can)")
 	add(k.landlock < 6 && p.Processes && k.seccomp, "this kernel can not keep the plugin from sending signals to other processes of the relay's user (Linux 6.12 can)")
 	add(k.landlock < 6 && connects, "this kernel can not keep the plugin from connecting to abstract unix sockets (Linux 6.12 can)")
-	add(k.landlock < 9 && connects, "this kernel can not keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (Landlock 9 can)")
+	add(k.landlock < 9 && connects, "this kernel can not keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (a Linux with version 9 of Landlock can)")
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,12 +49,29 @@ func launch(args []string) error {
 	if o.OpenFile {
 		path, own = fmt.Sprintf("/proc/self/fd/%d", pluginFile), pluginFile+1
 	}
-	unix.CloseOnExec(own)
+	if err := closeFrom(own); err != nil {
+		return err
+	}
 	if err := confine(o.Policy, path); err != nil {
 		return err
 	}
 	if err := unix.Exec(path, argv, os.Environ()); err != nil {
 		return fmt.Errorf("execute %s: %w", argv[0], err)
+	}
+	return nil
+}
+
+// closeFrom keeps descriptors from the plugin: that of the launcher's own file,
+// and whatever the relay itself was started with.
+func closeFrom(first int) error {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list open files: %w", err)
+	}
+	for _, f := range files {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
 	}
 	return nil
 }

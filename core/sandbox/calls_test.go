@@ -1,0 +1,208 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"testing"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+	"github.com/elastic/go-seccomp-bpf/arch"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	allow = uint32(seccomp.ActionAllow)
+	deny  = uint32(seccomp.ActionErrno) | uint32(unix.EPERM)
+	noSys = uint32(noSuchCall)
+	kill  = uint32(seccomp.ActionKillProcess)
+)
+
+const self = 4711
+
+// machine runs filters as the kernel does.
+type machine struct {
+	t      *testing.T
+	vm     *bpf.VM
+	native *arch.Info
+}
+
+func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
+	t.Helper()
+	native, err := arch.GetInfo("")
+	if err != nil {
+		t.Skip(err)
+	}
+	code, err := filter(rulesOf(p, k, self, root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, err := bpf.NewVM(code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return machine{t, vm, native}
+}
+
+func (m machine) run(id arch.AuditArch, number uint32, args ...uint64) uint32 {
+	m.t.Helper()
+	// The words are where a little-endian kernel puts them, and each is written
+	// as the machine, which is one for packets, reads it.
+	words := []uint32{number, uint32(id), 0, 0}
+	for i := range 6 {
+		var arg uint64
+		if i < len(args) {
+			arg = args[i]
+		}
+		words = append(words, uint32(arg), uint32(arg>>32))
+	}
+	data, _ := binary.Append(nil, binary.BigEndian, words)
+	out, err := m.vm.Run(data)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return uint32(out)
+}
+
+func (m machine) call(name string, args ...uint64) uint32 {
+	m.t.Helper()
+	number, ok := m.native.SyscallNames[name]
+	if !ok {
+		m.t.Skipf("%s has no %s", m.native.Name, name)
+	}
+	return m.run(m.native.ID, uint32(number), args...)
+}
+
+// Every call that a list names is denied, and every other passes with
+// arguments that no rule minds.
+func TestEveryCall(t *testing.T) {
+	m := newMachine(t, Policy{}, kernel{landlock: 7}, false)
+	plain := map[string][]uint64{
+		"socket": {unix.AF_UNIX, unix.SOCK_STREAM | unix.SOCK_CLOEXEC}, "socketpair": {unix.AF_UNIX, unix.SOCK_STREAM},
+		"clone": {unix.CLONE_THREAD | unix.CLONE_VM}, "kill": {self}, "tgkill": {self}, "rt_sigqueueinfo": {self}, "rt_tgsigqueueinfo": {self},
+	}
+	denied := slices.Concat(forbidden, []string{"connect", "fork", "vfork", "tkill"})
+	for name := range m.native.SyscallNames {
+		want := allow
+		switch {
+		case slices.Contains(denied, name):
+			want = deny
+		case slices.Contains(absent, name):
+			want = noSys
+		}
+		if got := m.call(name, plain[name]...); got != want {
+			t.Errorf("%s: %#x, want %#x", name, got, want)
+		}
+	}
+}
+
+func TestCallsByArgument(t *testing.T) {
+	const garbage = 0xdeadbeef << 32
+	none, listen, open, children := Policy{}, Policy{Network: Listen}, Policy{Network: Open}, Policy{Processes: true}
+	for _, c := range []struct {
+		policy Policy
+		name   string
+		args   []uint64
+		want   uint32
+	}{
+		{none, "socket", []uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, deny},
+		{none, "socket", []uint64{unix.AF_UNIX, unix.SOCK_SEQPACKET}, deny},
+		{none, "socket", []uint64{unix.AF_INET, unix.SOCK_STREAM}, deny},
+		{none, "socket", []uint64{unix.AF_UNIX | garbage, unix.SOCK_STREAM}, deny},
+		{none, "socketpair", []uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, deny},
+		{listen, "socket", []uint64{unix.AF_INET6, unix.SOCK_STREAM | unix.SOCK_NONBLOCK, unix.IPPROTO_TCP}, allow},
+		{listen, "socket", []uint64{unix.AF_INET, unix.SOCK_RAW}, deny},
+		{listen, "socket", []uint64{unix.AF_NETLINK, unix.SOCK_RAW}, deny},
+		{listen, "sendmmsg", []uint64{3, 0, 0, unix.MSG_FASTOPEN}, deny},
+		{listen, "sendmsg", []uint64{3, 0, unix.MSG_FASTOPEN | garbage}, deny},
+		{listen, "sendmsg", []uint64{3, 0, unix.MSG_NOSIGNAL}, allow},
+		{open, "socket", []uint64{unix.AF_INET, unix.SOCK_DGRAM}, allow},
+		{open, "socket", []uint64{unix.AF_VSOCK, unix.SOCK_STREAM}, deny},
+		{open, "connect", nil, allow},
+		{open, "ioctl", []uint64{3, unix.SIOCGIFINDEX}, allow},
+		{open, "ioctl", []uint64{3, fioSetOwn | garbage}, deny},
+		{Policy{Unix: true}, "connect", nil, allow},
+		{Policy{Unix: true}, "socket", []uint64{unix.AF_INET, unix.SOCK_STREAM}, deny},
+		{none, "ioctl", []uint64{0, unix.TIOCSTI | garbage}, deny},
+		{none, "ioctl", []uint64{0, unix.TIOCINQ}, allow},
+		{none, "ioctl", []uint64{3, 0x8906}, deny},
+		{none, "fcntl", []uint64{3, unix.F_SETOWN_EX | garbage}, deny},
+		{none, "fcntl", []uint64{3, unix.F_SETSIG}, deny},
+		{none, "fcntl", []uint64{3, unix.F_SETLKW}, allow},
+		{none, "fcntl", []uint64{3, unix.F_DUPFD_CLOEXEC}, allow},
+		{none, "prctl", []uint64{unix.PR_SET_PDEATHSIG | garbage, 0}, deny},
+		{none, "prctl", []uint64{unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL)}, allow},
+		{none, "prctl", []uint64{unix.PR_SET_NAME}, allow},
+		{none, "prlimit64", []uint64{1}, deny},
+		{none, "prlimit64", []uint64{self}, allow},
+		{none, "setpriority", []uint64{unix.PRIO_USER}, deny},
+		{none, "sched_setaffinity", []uint64{1}, deny},
+		{none, "kill", []uint64{^uint64(0)}, deny},
+		{none, "kill", []uint64{0}, deny},
+		{none, "clone", []uint64{uint64(unix.SIGCHLD)}, deny},
+		{none, "clone", []uint64{unix.CLONE_THREAD | unix.CLONE_NEWUSER}, deny},
+		{children, "clone", []uint64{uint64(unix.SIGCHLD)}, allow},
+		{children, "clone", []uint64{unix.CLONE_NEWUSER}, deny},
+		{children, "clone", []uint64{unix.CLONE_PARENT}, deny},
+		{children, "clone3", nil, noSys},
+		{children, "kill", []uint64{1}, allow}, // for Landlock to decide
+		{children, "setsid", nil, deny},
+		{none, "utimensat", []uint64{3, 0}, allow},
+		{none, "utimensat", []uint64{3, 4096}, deny},
+	} {
+		if got := newMachine(t, c.policy, kernel{landlock: 7}, false).call(c.name, c.args...); got != c.want {
+			t.Errorf("%+v: %s%x: %#x, want %#x", c.policy, c.name, c.args, got, c.want)
+		}
+	}
+}
+
+func TestCallsOfRootAndOfOldKernels(t *testing.T) {
+	for _, name := range byFile {
+		if got := newMachine(t, Policy{}, kernel{landlock: 7}, true).call(name); got != deny {
+			t.Errorf("%s as root: %#x", name, got)
+		}
+	}
+	if got := newMachine(t, Policy{}, kernel{landlock: 2}, false).call("truncate"); got != deny {
+		t.Errorf("truncate where Landlock does not know it: %#x", got)
+	}
+}
+
+func TestOtherArchitecturesAndNewCalls(t *testing.T) {
+	m := newMachine(t, Policy{}, kernel{landlock: 7}, false)
+	for _, other := range []*arch.Info{arch.I386, arch.ARM, arch.AARCH64, arch.X86_64} {
+		if other.ID == m.native.ID {
+			continue
+		}
+		for number := range other.SyscallNumbers {
+			if got := m.run(other.ID, uint32(number)); got != kill {
+				t.Fatalf("%s: %#x", other.Name, got)
+			}
+		}
+	}
+	newest := slices.Max(slices.Collect(maps.Keys(m.native.SyscallNumbers)))
+	for _, number := range []uint32{uint32(newest) + 1, 1000, 0x40000000 | 59, 1<<32 - 1} { // the third is of x32
+		if got := m.run(m.native.ID, number); got != noSys {
+			t.Errorf("call %#x: %#x", number, got)
+		}
+	}
+}
+
+// A misspelt name would be left out silently, as one that another
+// architecture does not have.
+func TestNamesOfCalls(t *testing.T) {
+	var names []string
+	for _, g := range rulesOf(Policy{}, kernel{}, self, true) {
+		names = append(names, g.Names...)
+		for _, n := range g.NamesWithCondtions {
+			names = append(names, n.Name)
+		}
+	}
+	for _, name := range names {
+		_, amd64 := arch.X86_64.SyscallNames[name]
+		_, arm64 := arch.AARCH64.SyscallNames[name]
+		if !amd64 && !arm64 {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}

@@ -1,0 +1,583 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// hostile is the program below testdata, without the race detector, whose own
+// memory would be beyond what plugins get.
+var hostile *os.File
+
+// hostileEnv hands it over to the tests of an ordinary user.
+const hostileEnv = "SANDBOX_TEST_HOSTILE"
+
+const done = "done"
+
+func TestMain(m *testing.M) {
+	Main()
+	if len(os.Args) > 1 && os.Args[1] == pluginMode {
+		plugin.Serve(quiet)
+		return
+	}
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	path := os.Getenv(hostileEnv)
+	if path == "" {
+		dir, err := os.MkdirTemp("", "sandbox")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		path = filepath.Join(dir, "hostile")
+		build := exec.Command("go", "build", "-o", path, "./testdata/hostile")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+			return 1
+		}
+	}
+	var err error
+	if hostile, err = os.Open(path); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer hostile.Close()
+	status := m.Run()
+	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop")); err != nil && status == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
+
+// start prepares the hostile plugin as the host would start it: inside p, or
+// without any sandbox when p is nil.
+func start(p *Policy, try string, args ...string) (*exec.Cmd, error) {
+	argv := append([]string{"hostile", try}, args...)
+	cmd := &exec.Cmd{Path: "/proc/self/fd/4", Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}}
+	cmd.ExtraFiles = []*os.File{hostile, hostile, hostile} // in the place of the lifeline, the plugin and the launcher
+	if p != nil {
+		before, err := launcher(*p)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Path = "/proc/self/fd/5"
+		argv = append(before, argv...)
+	}
+	cmd.Args = argv
+	return cmd, nil
+}
+
+// launcher gives what Wrap puts before the arguments of a plugin.
+func launcher(p Policy) ([]string, error) {
+	c, err := Wrap(host.Command{File: hostile}, p)
+	if err != nil {
+		return nil, err
+	}
+	c.Launcher.File.Close()
+	return slices.Concat([]string{c.Launcher.Path}, c.Launcher.Args, []string{"--"}), nil
+}
+
+// run gives what the plugin prints, and after a failure how it ended.
+func run(t *testing.T, p *Policy, try string, args ...string) string {
+	t.Helper()
+	cmd, err := start(p, try, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	text := strings.TrimSpace(string(out))
+	if err != nil {
+		text = strings.TrimSpace(fmt.Sprintf("%s %v %.300s", text, err, stderr.String()))
+	}
+	return text
+}
+
+// stage is a machine with something to harm.
+type stage struct {
+	policy Policy
+	names  map[string]string
+}
+
+func newStage(t *testing.T, victim string) *stage {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sandbox") // short, for the sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, d := range []string{"own/sub", "keys"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{"own/file", "keys/key"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &stage{
+		policy: Policy{Dir: filepath.Join(dir, "own")},
+		names: map[string]string{
+			"DIR":    dir,
+			"SELF":   strconv.Itoa(os.Getpid()),
+			"VICTIM": victim,
+			"TCP":    answer(t, "tcp", "127.0.0.1:0"),
+			"UNIX":   answer(t, "unix", filepath.Join(dir, "socket")),
+			"HIDDEN": answer(t, "unix", "@"+dir),
+			"LOG":    datagrams(t, "unixgram", filepath.Join(dir, "log")),
+			"UDP":    datagrams(t, "udp", "127.0.0.1:0"),
+		},
+	}
+}
+
+func (s *stage) run(t *testing.T, p *Policy, try []string) string {
+	t.Helper()
+	args := slices.Clone(try)
+	for i := range args {
+		args[i] = os.Expand(args[i], func(name string) string { return s.names[name] })
+	}
+	return run(t, p, args[0], args[1:]...)
+}
+
+// victim is a process of the same user.
+func victim(t *testing.T) string {
+	t.Helper()
+	cmd, err := start(nil, "wait")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	return strconv.Itoa(cmd.Process.Pid)
+}
+
+// answer listens, and writes one byte to whoever connects.
+func answer(t *testing.T, network, address string) string {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("x"))
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-stopped })
+	return l.Addr().String()
+}
+
+func datagrams(t *testing.T, network, address string) string {
+	t.Helper()
+	conn, err := net.ListenPacket(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
+}
+
+// needs skips where the kernel can not do what a test is about.
+func needs(t *testing.T, version int) {
+	t.Helper()
+	if k := probe(); k.landlock < version || !k.seccomp {
+		t.Skipf("needs version %d of Landlock and seccomp, has %+v", version, k)
+	}
+}
+
+// Everything here is possible outside and not inside, and where there is a grant
+// for it, inside with the grant.
+func TestBreakingOut(t *testing.T) {
+	needs(t, 3)
+	poor := victim(t)
+	reading := func(path string) func(*stage) {
+		return func(s *stage) { s.policy.Read = []string{os.Expand(path, func(n string) string { return s.names[n] })} }
+	}
+	processes := func(s *stage) { s.policy.Processes = true }
+	open := func(s *stage) { s.policy.Network = Open }
+	connecting := func(s *stage) { s.policy.Unix = true }
+	for _, c := range []struct {
+		try   []string
+		want  string
+		grant func(*stage)
+		root  bool // only root can do it outside
+	}{
+		{try: []string{"read", "$DIR/keys/key"}, want: "EACCES", grant: reading("$DIR/keys")},
+		{try: []string{"read", "$DIR/own/../keys/key"}, want: "EACCES", grant: reading("$DIR/keys/key")},
+		{try: []string{"list", "$DIR"}, want: "EACCES", grant: reading("$DIR")},
+		{try: []string{"list", "/tmp"}, want: "EACCES"},
+		{try: []string{"list", "/proc"}, want: "EACCES"},
+		{try: []string{"read", "/proc/self/environ"}, want: "EACCES", grant: reading("/proc")},
+		{try: []string{"read", "/etc/passwd"}, want: "EACCES", grant: reading("/etc/passwd")},
+		{try: []string{"read", "/etc/shadow"}, want: "EACCES", root: true},
+		{try: []string{"read", "/proc/$SELF/environ"}, want: "EACCES"},
+		{try: []string{"read", "/proc/$SELF/cmdline"}, want: "EACCES", grant: reading("/proc")},
+		{try: []string{"read", "/proc/$SELF/maps"}, want: "EACCES"},
+		{try: []string{"read", "/proc/net/tcp"}, want: "EACCES"},
+		{try: []string{"list", "/sys/class/net"}, want: "EACCES"},
+		{try: []string{"write", "$DIR/new"}, want: "EACCES"},
+		{try: []string{"write", "$DIR/keys/key"}, want: "EACCES"},
+		{try: []string{"mkdir", "$DIR/new"}, want: "EACCES"},
+		{try: []string{"remove", "$DIR/keys/key"}, want: "EACCES"},
+		{try: []string{"rename", "$DIR/keys/key", "$DIR/own/key"}, want: "EACCES"},
+		{try: []string{"rename", "$DIR/own/file", "$DIR/keys/key"}, want: "EACCES"},
+		{try: []string{"link", "$DIR/keys/key", "$DIR/own/key"}, want: "EXDEV"},
+		{try: []string{"truncate", "$DIR/keys/key"}, want: "EACCES"},
+		{try: []string{"chmod", "$DIR/keys"}, want: "EPERM"},
+		{try: []string{"chown", "$DIR/keys"}, want: "EPERM"},
+		{try: []string{"chtimes", "$DIR/keys/key"}, want: "EPERM"},
+		{try: []string{"setxattr", "$DIR/keys/key"}, want: "EPERM"},
+		{try: []string{"chmod open", "/usr/bin/env"}, want: "EPERM", root: true},
+		{try: []string{"watch", "$DIR/keys"}, want: "EPERM"},
+
+		{try: []string{"connect", "tcp", "$TCP"}, want: "EPERM", grant: open},
+		{try: []string{"connect", "udp", "$UDP"}, want: "EPERM", grant: open},
+		{try: []string{"connect", "unix", "$UNIX"}, want: "EPERM", grant: connecting},
+		{try: []string{"connect", "unix", "$HIDDEN"}, want: "EPERM"},
+		{try: []string{"datagram", "$LOG"}, want: "EPERM"},
+		{try: []string{"multipath"}, want: "EPERM"},
+		{try: []string{"socket", "16", "3"}, want: "EPERM", grant: open}, // netlink
+		{try: []string{"socket", "1", "2"}, want: "EPERM", grant: open},  // datagrams of unix
+		{try: []string{"socket", "17", "3"}, want: "EPERM", root: true},  // packets
+		{try: []string{"interfaces"}, want: "EPERM", grant: open},
+
+		{try: []string{"io_uring"}, want: "ENOSYS"},
+		{try: []string{"memfd"}, want: "EPERM"},
+		{try: []string{"fork"}, want: "EPERM", grant: processes},
+		{try: []string{"spawn"}, want: "EPERM", grant: processes},
+		{try: []string{"clone3"}, want: "ENOSYS"},
+		{try: []string{"new session"}, want: "EPERM"},
+		{try: []string{"unshare"}, want: "EPERM", root: true},
+		{try: []string{"mount", "$DIR/own"}, want: "EPERM", root: true},
+		{try: []string{"setuid"}, want: "EPERM", root: true},
+
+		{try: []string{"signal", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"tgkill", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"tkill", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"pidfd", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"ptrace", "$VICTIM"}, want: "EPERM", root: true},
+		{try: []string{"prlimit", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"priority", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"affinity", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"set owner", "$VICTIM"}, want: "EPERM"},
+
+		{try: []string{"map", "805306368"}, want: "ENOMEM", grant: func(s *stage) { s.policy.Memory = 2 << 30 }},
+		{try: []string{"files", "2000"}, want: "EMFILE", grant: func(s *stage) { s.policy.Files = 4000 }},
+	} {
+		t.Run(strings.Join(c.try, " "), func(t *testing.T) {
+			t.Parallel()
+			if c.root && os.Geteuid() != 0 {
+				t.Skip("not possible for an ordinary user")
+			}
+			s := newStage(t, poor)
+			if got := s.run(t, &s.policy, c.try); got != c.want {
+				t.Errorf("inside: %s, want %s", got, c.want)
+			}
+			if c.grant != nil {
+				c.grant(s)
+				if got := s.run(t, &s.policy, c.try); got != done {
+					t.Errorf("with a grant: %s", got)
+				}
+			}
+			if got := s.run(t, nil, c.try); got != done {
+				t.Errorf("the test shows nothing, outside it is: %s", got)
+			}
+		})
+	}
+}
+
+// A grant is not more than it says.
+func TestGrantsAreNarrow(t *testing.T) {
+	needs(t, 6)
+	poor := victim(t)
+	for _, c := range []struct {
+		grant Policy
+		try   []string
+		want  string
+	}{
+		{Policy{Network: Listen}, []string{"connect", "tcp", "$TCP"}, "EPERM"},
+		{Policy{Network: Listen}, []string{"connect", "unix", "$UNIX"}, "EPERM"},
+		{Policy{Network: Listen}, []string{"fast open", "$TCP"}, "EPERM"},
+		{Policy{Network: Listen}, []string{"multipath"}, "EPERM"},
+		{Policy{Network: Listen}, []string{"socket", "2", "2"}, "EPERM"}, // UDP
+		{Policy{Network: Listen, Unix: true}, []string{"connect", "tcp", "$TCP"}, "EACCES"},
+		{Policy{Unix: true}, []string{"connect", "tcp", "$TCP"}, "EPERM"},
+		{Policy{Unix: true}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
+		{Policy{Unix: true}, []string{"datagram", "$LOG"}, "EPERM"},
+		{Policy{Network: Open}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
+		{Policy{Network: Open}, []string{"socket", "38", "5"}, "EPERM"}, // AF_ALG
+		{Policy{Processes: true}, []string{"signal", "$VICTIM"}, "EPERM"},
+		{Policy{Processes: true}, []string{"tkill", "$VICTIM"}, "EPERM"},
+		{Policy{Processes: true}, []string{"set owner", "$VICTIM"}, "EPERM"},
+		{Policy{Processes: true}, []string{"new session"}, "EPERM"},
+		{Policy{Processes: true}, []string{"clone3"}, "ENOSYS"},
+		{Policy{Read: []string{"/proc"}}, []string{"read", "/proc/$SELF/environ"}, "EACCES"},
+		{Policy{Read: []string{"/tmp"}}, []string{"write", "$DIR/new"}, "EACCES"},
+	} {
+		t.Run(strings.Join(c.try, " "), func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, poor)
+			if got := s.run(t, &c.grant, c.try); got != c.want {
+				t.Errorf("%+v: %s, want %s", c.grant, got, c.want)
+			}
+		})
+	}
+}
+
+// What a plugin is for, it can do.
+func TestInside(t *testing.T) {
+	for _, try := range [][]string{
+		{"read", "$DIR/own/file"},
+		{"list", "$DIR/own"},
+		{"write", "$DIR/own/new"},
+		{"mkdir", "$DIR/own/new"},
+		{"remove", "$DIR/own/file"},
+		{"rename", "$DIR/own/file", "$DIR/own/sub/file"},
+		{"link", "$DIR/own/file", "$DIR/own/sub/file"},
+		{"truncate", "$DIR/own/file"},
+		{"read", "/etc/ld.so.cache"},
+		{"list", "/usr/lib"},
+		{"write", "/dev/null"},
+		{"map", "268435456"},
+		{"fill", "67108864"},
+		{"files", "900"},
+		{"execute", "/bin/true"},
+	} {
+		t.Run(strings.Join(try, " "), func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, "")
+			if got := s.run(t, &s.policy, try); got != done && !(try[0] == "execute" && got == "") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// A plugin may not execute what it has written, and only a user other than
+// root may change the mode of its own open files.
+func TestOwnFiles(t *testing.T) {
+	needs(t, 3)
+	s := newStage(t, "")
+	program := filepath.Join(s.policy.Dir, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, &s.policy, "execute", program); got != "EACCES" {
+		t.Errorf("execute: %s", got)
+	}
+	want := done
+	if os.Geteuid() == 0 {
+		want = "EPERM"
+	}
+	if got := run(t, &s.policy, "chmod open", program); got != want {
+		t.Errorf("change mode: %s, want %s", got, want)
+	}
+}
+
+func TestListen(t *testing.T) {
+	cmd, err := start(&Policy{Network: Listen}, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	var address string
+	if _, err := fmt.Fscanln(out, &address); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		t.Fatalf("connect to a plugin that may listen: %v (%s)", err, address)
+	}
+	defer conn.Close()
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	if got := run(t, &Policy{}, "serve"); !strings.Contains(got, "EPERM") {
+		t.Errorf("without the grant: %s", got)
+	}
+}
+
+func TestCoreDumps(t *testing.T) {
+	s := newStage(t, "")
+	for _, p := range []*Policy{&s.policy, nil} {
+		got := run(t, p, "dump core", s.policy.Dir)
+		found, _ := filepath.Glob(filepath.Join(s.policy.Dir, "core*"))
+		if !strings.Contains(got, "aborted") || p != nil && (len(found) > 0 || strings.Contains(got, "core dumped")) {
+			t.Errorf("inside: %v: %s %v", p != nil, got, found)
+		}
+		if p == nil && !strings.Contains(got, "core dumped") {
+			t.Logf("this machine makes no core dumps outside either: %s", got)
+		}
+	}
+}
+
+// A heap that grows too far ends the plugin and nothing else.
+func TestMemoryIsBounded(t *testing.T) {
+	if got := run(t, &Policy{}, "fill", "1073741824"); !strings.HasPrefix(got, "exit status 2 ") {
+		t.Error(got)
+	}
+	if got := run(t, nil, "fill", "1073741824"); got != done {
+		t.Errorf("the test shows nothing: %s", got)
+	}
+}
+
+func TestForeignCalls(t *testing.T) {
+	needs(t, 0)
+	outside := run(t, nil, "foreign")
+	if outside != done {
+		t.Skipf("not possible outside: %.80s", outside)
+	}
+	if got := run(t, &Policy{}, "foreign"); !strings.Contains(got, "bad system call") {
+		t.Error(got)
+	}
+}
+
+// The kernel's own account of a plugin that runs.
+func TestStatus(t *testing.T) {
+	cmd, err := start(&Policy{}, "wait")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	fmt.Fscanln(out, new(string))
+	proc := fmt.Sprintf("/proc/%d/", cmd.Process.Pid)
+	status, err := os.ReadFile(proc + "status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000"} {
+		if !bytes.Contains(status, []byte(want+"\n")) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if os.Geteuid() == 0 && !bytes.Contains(status, []byte("CapBnd:\t0000000000000000\n")) {
+		t.Error("the bounding set has capabilities")
+	}
+	files, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if n, _ := strconv.Atoi(f.Name()); n > pluginFile {
+			if target, _ := os.Readlink(proc + "fd/" + f.Name()); !strings.HasPrefix(target, "anon_inode:") {
+				t.Errorf("the plugin has descriptor %d, %s", n, target)
+			}
+		}
+	}
+	if memory, err := Memory(cmd.Process.Pid); err != nil || memory < 64<<10 || memory > 64<<20 {
+		t.Errorf("memory: %d, %v", memory, err)
+	}
+}
+
+// A plugin that asks not to be killed with the relay is.
+func TestDiesWithTheRelay(t *testing.T) {
+	before, err := launcher(Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay, err := start(nil, "relay", append(before[1:], "hostile", "live on")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	relay.Stdout = w
+	if err := relay.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	out.SetReadDeadline(time.Now().Add(20 * time.Second))
+	line := make([]byte, 200)
+	n, err := out.Read(line)
+	if err != nil || !strings.Contains(string(line[:n]), "operation not permitted") {
+		t.Fatalf("%s, %v", line[:n], err)
+	}
+	relay.Process.Kill()
+	relay.Wait()
+	if n, err := out.Read(line); n != 0 || os.IsTimeout(err) {
+		t.Errorf("the plugin lives on: %v", err)
+	}
+}
+
+// The same as an ordinary user, as relays should run.
+func TestOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("already one")
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	// Both programs are in directories that this user can not enter.
+	cmd := exec.CommandContext(ctx, "/proc/self/fd/3", "-test.v", "-test.run", "^Test")
+	cmd.ExtraFiles = []*os.File{self, hostile}
+	cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "HOME=/", hostileEnv+"=/proc/self/fd/4")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestBreakingOut")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
