@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
@@ -36,12 +37,39 @@ func (dir seqExporter) Close() error {
 	return os.WriteFile(filepath.Join(string(dir), "closed"), nil, 0o600)
 }
 
+// reporter is a peersync plugin that reports that it was started.
+var reporter = plugin.Plugin{
+	Name: "reporter", Version: "1",
+	PeerSync: func(_ context.Context, _ plugin.Config, h peersync.Host) (peersync.Replicator, error) {
+		return reporting{h}, nil
+	},
+}
+
+type reporting struct{ host peersync.Host }
+
+func (r reporting) Handle(ctx context.Context, _ []peersync.Event) error {
+	return r.host.Report(ctx, peersync.Report{Summary: "started"})
+}
+
+func (reporting) Close() error { return nil }
+
+// reported is a host that takes reports.
+type reported struct {
+	peersync.Host
+	summaries chan string
+}
+
+func (r reported) Report(_ context.Context, report peersync.Report) error {
+	r.summaries <- report.Summary
+	return nil
+}
+
 // startDebug starts this binary as a person would, and returns what it printed.
-func startDebug(t *testing.T) (*exec.Cmd, string) {
+func startDebug(t *testing.T, name string) (*exec.Cmd, string) {
 	t.Helper()
 	var log bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "debug")
-	cmd.Env = []string{"TMPDIR=" + os.TempDir(), "PLUGIN_CLIENT_CERT=of somebody", "PLUGIN_PROTOCOL_VERSIONS=9"}
+	cmd.Env = []string{"TEST_PLUGIN=" + name, "TMPDIR=" + os.TempDir(), "PLUGIN_CLIENT_CERT=of somebody", "PLUGIN_PROTOCOL_VERSIONS=9"}
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -62,7 +90,7 @@ func startDebug(t *testing.T) (*exec.Cmd, string) {
 }
 
 func TestAttach(t *testing.T) {
-	cmd, value := startDebug(t)
+	cmd, value := startDebug(t, "seqs")
 	plugins, err := Attachments(value)
 	cfg, ok := plugins["stats/seqs"]
 	if err != nil || !ok || cfg.PID != cmd.Process.Pid {
@@ -127,6 +155,37 @@ func TestAttach(t *testing.T) {
 	}
 	if err := a.Client().Stats().ForceFlush(t.Context()); !errors.Is(err, stats.ErrUnavailable) {
 		t.Errorf("a call to a process that has ended: %v", err)
+	}
+}
+
+func TestAttachToPeerSync(t *testing.T) {
+	cmd, value := startDebug(t, "reporter")
+	plugins, err := Attachments(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Attach(t.Context(), plugins["peersync/reporter"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Kill()
+	summaries := make(chan string, 1)
+	a.Client().ServeHost(reported{summaries: summaries})
+	if err := a.Client().Configure(t.Context(), nil, t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-summaries; got != "started" {
+		t.Errorf("reported %q", got)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-a.Exited()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "debug" {
-		plugin.Serve(seqs)
+		plugin.Serve(map[string]plugin.Plugin{"seqs": seqs, "reporter": reporter}[os.Getenv("TEST_PLUGIN")])
 		return
 	}
 	goleak.VerifyTestMain(m)
