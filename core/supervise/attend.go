@@ -44,7 +44,7 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 			c.retireForGood(inc)
 			return nil, nil
 		case wish := <-c.changes:
-			next := wish.after(c.now)
+			next := wish.after(c.setting)
 			switch same, err := inc.runs(next); {
 			case err != nil:
 				wish.answer <- err

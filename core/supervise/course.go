@@ -12,9 +12,9 @@ import (
 // what they have in common.
 type course struct {
 	*Plugin
-	now    *setting
-	number int // of the incarnation begun last
-	ends   ends
+	setting *setting // in use
+	number  int      // of the incarnation begun last
+	ends    ends
 }
 
 // setting is a configuration with what is known of it.
@@ -29,20 +29,20 @@ type fatalError struct{ error }
 func (e fatalError) Unwrap() error { return e.error }
 
 func newCourse(p *Plugin, cfg Config) *course {
-	return &course{Plugin: p, now: &setting{Config: cfg}, ends: ends{timing: p.timing}}
+	return &course{Plugin: p, setting: &setting{Config: cfg}, ends: ends{timing: p.timing}}
 }
 
 // run starts one incarnation after the other until ctx ends.
 func (c *course) run(ctx context.Context) {
 	defer close(c.done)
 	defer c.stop()
-	c.warn(c.now)
+	c.warn(c.setting)
 	var inc *incarnation // nil: to be launched
 	for inc != nil || ctx.Err() == nil {
 		var next *change
 		var err error
 		if inc == nil {
-			inc, err = c.launch(ctx, c.now)
+			inc, err = c.launch(ctx, c.setting)
 		}
 		ready := time.Now()
 		if err == nil {
@@ -66,7 +66,7 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 	n, delay := c.ends.note(time.Now(), lived)
 	state, fatal := Backoff, fatalError{}
 	switch {
-	case errors.As(err, &fatal) && !c.now.proven:
+	case errors.As(err, &fatal) && !c.setting.proven:
 		state, err = Failed, fatal.error
 	case n > c.timing.Limit:
 		state, err = Failed, fmt.Errorf("ended %d times within %v, the last time because of: %w", n, c.timing.Window, err)

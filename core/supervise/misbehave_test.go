@@ -336,6 +336,7 @@ func relay() {
 	defer stop()
 	p := Start(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
+		Sandbox: &sandbox.Policy{Unix: true, Read: []string{os.TempDir()}},
 		Command: func() (host.Command, error) {
 			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + os.Getenv(envPlugin), envPresence + "=" + os.Getenv(envPresence)}}, nil
 		},

@@ -71,9 +71,9 @@ func (inc *incarnation) runs(s *setting) (bool, error) {
 // reopen makes the change to a running process, which makes another incarnation
 // of it. After an error the process is of no more use.
 func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *setting) (*incarnation, error) {
-	if bytes.Equal(s.Value, c.now.Value) {
+	if bytes.Equal(s.Value, c.setting.Value) {
 		s.proven = true
-		c.now = s
+		c.setting = s
 		return inc, nil
 	}
 	ctx, cancel := either(ctx, wish.ctx)
@@ -84,7 +84,7 @@ func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *
 		c.revert(err)
 		return inc, err
 	}
-	c.now = s
+	c.setting = s
 	c.publish(next)
 	c.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
 	return next, nil
@@ -96,12 +96,12 @@ func (c *course) adopt(ctx context.Context, wish *change) *incarnation {
 	c.ends.forget()
 	ctx, cancel := either(ctx, wish.ctx)
 	defer cancel()
-	next := wish.after(c.now)
+	next := wish.after(c.setting)
 	inc, err := c.launch(ctx, next)
 	if err != nil {
 		c.revert(err)
 	} else {
-		c.now = next
+		c.setting = next
 		c.warn(next)
 	}
 	wish.answer <- err
