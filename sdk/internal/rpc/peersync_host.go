@@ -20,14 +20,16 @@ type PeerSyncHostServer struct {
 	pb.UnimplementedPeerSyncHostServer
 
 	host peersync.Host
-	call sync.Mutex // held by the call that is under way
+	turn chan struct{} // holds an element while a call is under way
 
 	mu       sync.Mutex
 	handling context.Context // of the Handle that is under way; nil without one
 }
 
 // ServePeerSyncHost serves h.
-func ServePeerSyncHost(h peersync.Host) *PeerSyncHostServer { return &PeerSyncHostServer{host: h} }
+func ServePeerSyncHost(h peersync.Host) *PeerSyncHostServer {
+	return &PeerSyncHostServer{host: h, turn: make(chan struct{}, 1)}
+}
 
 // NewServer makes the gRPC server of one plugin's connection. It bounds what a
 // plugin can make the relay hold: one call at a time, and in it hardly more than
@@ -55,8 +57,8 @@ func (s *PeerSyncHostServer) During(ctx context.Context, handle func(context.Con
 	err := handle(ctx)
 	cancel()
 	s.set(nil) //nolint:staticcheck // SA1012: nil stands for no Handle
-	s.call.Lock()
-	defer s.call.Unlock()
+	s.turn <- struct{}{}
+	<-s.turn
 	return err
 }
 
@@ -73,8 +75,12 @@ func answer[Q, R any](ctx context.Context, s *PeerSyncHostServer, req Q, err err
 	if err != nil {
 		return none, PeerSyncErrors.Status(err)
 	}
-	s.call.Lock()
-	defer s.call.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return none, PeerSyncErrors.Status(ctx.Err())
+	}
 	s.mu.Lock()
 	handling := s.handling
 	s.mu.Unlock()

@@ -1,0 +1,105 @@
+package rpc
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+var someEvents = []peersync.Event{
+	peersync.Start{State: peersync.State{Epoch: storage.Epoch{1}, First: 2, Last: 3, Count: 4, Floor: 5}, Hour: 6, Seed: [32]byte{7}},
+	peersync.LogAdvanced{State: peersync.State{Epoch: storage.Epoch{1}, Last: 3}},
+	peersync.Tick{Now: -time.Second, Hour: 1},
+	peersync.PeerUp{Peer: 1, Initiator: true, State: peersync.State{Epoch: storage.Epoch{2}, Floor: 3}},
+	peersync.PeerDown{Peer: 1},
+	peersync.PeerMessage{Peer: 1, Data: []byte("hello")},
+	peersync.Sent{Peer: 1, Outcomes: []peersync.Outcome{{ID: storage.ID{1}, Status: peersync.Passed}, {ID: storage.ID{2}, Status: peersync.Lost}}},
+	peersync.Received{Peer: 1, Outcomes: []peersync.Outcome{{ID: storage.ID{3}, Status: peersync.Stored}}},
+}
+
+func TestEventsCrossTheWire(t *testing.T) {
+	got, err := Events(wire(t, HandleRequest(someEvents), &pb.HandleRequest{}))
+	if err != nil || !reflect.DeepEqual(got, someEvents) {
+		t.Errorf("got %+v, %v; want %+v", got, err, someEvents)
+	}
+	type later struct{ peersync.Event }
+	got, err = Events(wire(t, HandleRequest([]peersync.Event{later{}, peersync.Tick{}}), &pb.HandleRequest{}))
+	if err != nil || !reflect.DeepEqual(got, []peersync.Event{peersync.Tick{}}) {
+		t.Errorf("an event of an unknown type: %+v, %v", got, err)
+	}
+}
+
+func TestOutcomeNumbersAreThoseOfPeerSync(t *testing.T) {
+	for s := peersync.Passed; s <= peersync.Lost; s++ {
+		want := "STATUS_" + strings.ToUpper(s.String())
+		if got := pb.Moved_Status(s).String(); got != want {
+			t.Errorf("status %d is %s on the wire, want %s", s, got, want)
+		}
+	}
+}
+
+func TestBadEvents(t *testing.T) {
+	state := &pb.ReplicaState{Epoch: make([]byte, 16)}
+	id := make([]byte, 32)
+	for name, e := range map[string]*pb.Event{
+		"no seed":        {Event: &pb.Event_Start{Start: &pb.Start{State: state}}},
+		"no state":       {Event: &pb.Event_Start{Start: &pb.Start{Seed: id}}},
+		"short epoch":    {Event: &pb.Event_LogAdvanced{LogAdvanced: &pb.ReplicaState{Epoch: make([]byte, 15)}}},
+		"backwards":      {Event: &pb.Event_LogAdvanced{LogAdvanced: &pb.ReplicaState{Epoch: make([]byte, 16), First: 2, Last: 1}}},
+		"endless":        {Event: &pb.Event_LogAdvanced{LogAdvanced: &pb.ReplicaState{Epoch: make([]byte, 16), Last: 1 << 63}}},
+		"empty message":  {Event: &pb.Event_PeerMessage{PeerMessage: &pb.PeerMessage{}}},
+		"half an id":     {Event: &pb.Event_Sent{Sent: &pb.Moved{Ids: id[:16], Statuses: []pb.Moved_Status{1}}}},
+		"no outcome":     {Event: &pb.Event_Sent{Sent: &pb.Moved{Ids: id}}},
+		"other outcome":  {Event: &pb.Event_Sent{Sent: &pb.Moved{Ids: id, Statuses: []pb.Moved_Status{7}}}},
+		"no outcomes":    {Event: &pb.Event_Received{Received: &pb.Moved{}}},
+		"negative":       {Event: &pb.Event_Received{Received: &pb.Moved{Ids: id, Statuses: []pb.Moved_Status{-1}}}},
+		"nothing inside": {Event: &pb.Event_PeerUp{}},
+	} {
+		if got, err := Events(&pb.HandleRequest{Events: []*pb.Event{e}}); err == nil {
+			t.Errorf("%s: read as %+v", name, got)
+		}
+	}
+}
+
+// FuzzEvents reads what a relay might say: what is accepted keeps the limits, and
+// is read the same again.
+func FuzzEvents(f *testing.F) {
+	for _, e := range someEvents {
+		data, err := proto.Marshal(HandleRequest([]peersync.Event{e, e}))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add(bytes.Repeat([]byte{0x0a, 0}, peersync.MaxEvents+1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var req pb.HandleRequest
+		if proto.Unmarshal(data, &req) != nil {
+			return
+		}
+		events, err := Events(&req)
+		if err != nil {
+			return
+		}
+		if err := peersync.CheckEvents(events); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Events(wire(t, HandleRequest(events), &pb.HandleRequest{}))
+		if err != nil || len(again) != len(events) {
+			t.Fatalf("%d events became %d, %v", len(events), len(again), err)
+		}
+		for i := range events {
+			if !reflect.DeepEqual(again[i], events[i]) {
+				t.Fatalf("event %d: %+v became %+v", i, events[i], again[i])
+			}
+		}
+	})
+}
