@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 //	example NAME       copy an example to a directory of that name; its module does
 //	                   not know any more where the repository is
 //	serve ARGS...      run "cwtch-relay ARGS..." until it has announced its servers
+//	logged REGEXP      wait until the relay has logged that
 //	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
 //	fromfile VAR FILE  set a variable to what is in a file
 //
@@ -65,6 +66,7 @@ func TestExamples(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"example":  command("NAME", 1, example),
 			"serve":    command("ARGS...", -1, o.serve),
+			"logged":   command("REGEXP", 1, logged),
 			"end":      command("SIGNAL", 1, end),
 			"fromfile": command("VAR FILE", 2, fromFile),
 		},

@@ -33,7 +33,7 @@ func newOutside(t *testing.T) *outside {
 	t.Helper()
 	dir := t.TempDir()
 	o := &outside{bin: filepath.Join(dir, "bin")}
-	goCommand(t, "build", "-o", o.bin+"/", root+"/cmd/cwtch-relay", root+"/cmd/cwtch-group")
+	goCommand(t, "build", "-trimpath", "-o", o.bin+"/", root+"/cmd/cwtch-relay", root+"/cmd/cwtch-group")
 	proxy := filepath.Join(dir, "proxy")
 	if err := publish(filepath.Join(proxy, module, "@v")); err != nil {
 		t.Fatalf("make a module of the repository: %v", err)
@@ -44,12 +44,12 @@ func newOutside(t *testing.T) *outside {
 		"GONOSUMDB":  module,
 		"GOMODCACHE": filepath.Join(dir, "modules"),
 		"GOCACHE":    goCommand(t, "env", "GOCACHE"),
-		// Paths of modules are not to make a difference to the build cache, go.sum
-		// has yet to learn of this repository, and the modules can be deleted.
+		// Where modules are is to make no difference to the build cache, go.sum has
+		// yet to learn of this repository, and the modules can be deleted.
 		"GOFLAGS": "-trimpath -mod=mod -modcacherw -buildvcs=false",
-	}
-	for _, name := range []string{"GOEXPERIMENT", "CGO_ENABLED", "CI"} {
-		o.env[name] = os.Getenv(name)
+		// Nobody else sets what the Makefile does.
+		"GOEXPERIMENT": "",
+		"CGO_ENABLED":  "0",
 	}
 	return o
 }

@@ -1,10 +1,9 @@
 package check_test
 
 import (
-	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -18,70 +17,97 @@ const patience = time.Minute
 
 type relayKey struct{}
 
-// relay is the one that a script runs.
+// relay is the one that a script runs; when it has ended, the next one.
 type relay struct {
-	cmd    *exec.Cmd
-	stdout *announcement
-	log    bytes.Buffer // to be read when it has ended
-	ended  chan struct{}
+	cmd         *exec.Cmd
+	stdout, log *output
 }
 
 func (o *outside) serve(ts *testscript.TestScript, args []string) {
 	r := ts.Value(relayKey{}).(*relay)
-	*r = relay{stdout: &announcement{made: make(chan struct{})}, ended: make(chan struct{})}
-	r.cmd = exec.Command(filepath.Join(o.bin, "cwtch-relay"), args...)
+	*r = relay{exec.Command(filepath.Join(o.bin, "cwtch-relay"), args...), newOutput(), newOutput()}
 	r.cmd.Dir = ts.MkAbs(".")
-	r.cmd.Env = os.Environ()
-	r.cmd.Stdout, r.cmd.Stderr = r.stdout, &r.log
+	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.log
 	ts.Check(r.cmd.Start())
-	cmd, ended := r.cmd, r.ended // a script may go on to another one
+	cmd, stdout, log := r.cmd, r.stdout, r.log // r may be another one by then
 	go func() {
 		cmd.Wait() // the result is in cmd.ProcessState
-		close(ended)
+		close(stdout.ended)
+		close(log.ended)
 	}()
-	kill := func() {
+	ts.Defer(func() {
 		cmd.Process.Kill()
-		<-ended
+		<-log.ended
+	})
+	if !r.stdout.await(`server:\S+`) {
+		ts.Fatalf("the relay announced nothing:\n%s", r.log)
 	}
-	ts.Defer(kill)
-	select {
-	case <-r.stdout.made:
-		return
-	case <-ended:
-	case <-time.After(patience):
-		kill()
+}
+
+func logged(ts *testscript.TestScript, args []string) {
+	if r := ts.Value(relayKey{}).(*relay); !r.log.await(args[0]) {
+		ts.Fatalf("the relay does not log %q:\n%s", args[0], r.log)
 	}
-	ts.Fatalf("the relay announced nothing:\n%s", r.log.String())
 }
 
 func end(ts *testscript.TestScript, args []string) {
 	r := ts.Value(relayKey{}).(*relay)
-	if r.cmd == nil {
-		ts.Fatalf("no relay was started")
-	}
-	ts.Check(r.cmd.Process.Signal(unix.SignalNum("SIG" + args[0])))
+	signal := unix.SignalNum("SIG" + args[0])
+	ts.Check(r.cmd.Process.Signal(signal))
 	select {
-	case <-r.ended:
+	case <-r.log.ended:
 	case <-time.After(patience):
-		ts.Fatalf("the relay does not end")
+		ts.Fatalf("the relay does not end:\n%s", r.log)
 	}
-	if state := r.cmd.ProcessState; args[0] == "TERM" && !state.Success() || args[0] == "KILL" && state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		ts.Fatalf("the relay ended with %v:\n%s", state, r.log.String())
+	ts.Logf("%s", r.log)
+	state := r.cmd.ProcessState
+	if killed := state.Sys().(syscall.WaitStatus).Signal() == signal; !killed && !state.Success() {
+		ts.Fatalf("the relay ended with %v", state)
 	}
-	ts.Logf("%s", r.log.String())
 }
 
-// announcement is the output of a relay until it has told of a server.
-type announcement struct {
-	text bytes.Buffer
-	made chan struct{}
-	once sync.Once
+// output is what a process has written so far.
+type output struct {
+	ended chan struct{} // closed with the process
+
+	mu    sync.Mutex
+	text  []byte
+	grown chan struct{} // closed, and replaced, with every change
 }
 
-func (a *announcement) Write(b []byte) (int, error) {
-	a.text.Write(b)
-	if bytes.Contains(a.text.Bytes(), []byte("server:")) {
-		a.once.Do(func() { close(a.made) })
-	}
+func newOutput() *output { return &output{ended: make(chan struct{}), grown: make(chan struct{})} }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, b...)
+	close(o.grown)
+	o.grown = make(chan struct{})
 	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text)
+}
+
+// await waits until the output matches a pattern, and reports whether it does.
+func (o *output) await(pattern string) bool {
+	re := regexp.MustCompile(pattern)
+	for deadline := time.After(patience); ; {
+		o.mu.Lock()
+		found, grown := re.Match(o.text), o.grown
+		o.mu.Unlock()
+		if found {
+			return true
+		}
+		select {
+		case <-grown:
+		case <-o.ended:
+			return re.MatchString(o.String())
+		case <-deadline:
+			return false
+		}
+	}
 }

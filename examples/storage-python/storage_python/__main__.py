@@ -1,8 +1,10 @@
 """What happens when the relay starts the plugin."""
 
+import json
 import os
 import signal
 import sys
+import tempfile
 
 # The core of grpc writes lines of its own to standard error; only its errors are
 # of interest. It reads this when it is imported.
@@ -14,7 +16,7 @@ import grpc
 from cwtch.relay.plugin.v1 import plugin_pb2_grpc, storage_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from .handshake import HandshakeError, Identity, Invitation
+from .handshake import PROTOCOL, HandshakeError, Identity, Invitation
 from .life import Life
 from .log import Log
 from .service import DESCRIPTION, PluginService, StorageService
@@ -28,23 +30,15 @@ def main() -> int:
     log = Log(os.environ.get("CWTCH_RELAY_PLUGIN_LOG_LEVEL", "info"))
     try:
         invitation = Invitation.read(os.environ)
-        if invitation is None:
-            return by_hand()
-        return serve(invitation, log)
+        if invitation is not None:
+            return serve(invitation, log)
+        if sys.argv[1:] == ["debug"]:
+            return debug(log)
+        return by_hand()
     except HandshakeError as error:
         log.error("no handshake", error=str(error))
     except Exception:
         log.exception("the plugin failed")
-    return 1
-
-
-def by_hand() -> int:
-    print(
-        f'error: this is the {DESCRIPTION.kind} plugin "{DESCRIPTION.name}" of cwtch-relay,'
-        f" version {DESCRIPTION.version}, which a relay starts by itself\n"
-        "hint: name it in the configuration of the relay",
-        file=sys.stderr,
-    )
     return 1
 
 
@@ -73,6 +67,44 @@ def serve(invitation: Invitation, log: Log) -> int:
     return 0
 
 
+def await_end(lifeline: int) -> None:
+    """Returns when the lifeline, a pipe on which nothing is written, has ended:
+    the relay has closed its end, or is gone and the kernel has."""
+    while os.read(lifeline, 64):
+        pass
+
+
+def debug(log: Log) -> int:
+    """Serves a relay that attaches to this process, until ^C: without a handshake,
+    TLS and lifeline, in a directory that nobody else can enter."""
+    with tempfile.TemporaryDirectory(prefix="cwtch-plugin-") as directory:
+        life = Life(lasting=True)
+        server = new_server(life, log)
+        socket = os.path.join(directory, "plugin.sock")
+        server.add_insecure_port(f"unix:{socket}")
+        server.start()
+        name = f"{DESCRIPTION.kind}/{DESCRIPTION.name}"
+        line = json.dumps({name: {"pid": os.getpid(), "socket": socket, "protocol": PROTOCOL}})
+        print(f"CWTCH_REATTACH_PLUGINS='{line}'", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            life.shutdown(LAST_CALLS)
+            server.stop(None)
+    return 0
+
+
+def by_hand() -> int:
+    print(
+        f'error: this is the {DESCRIPTION.kind} plugin "{DESCRIPTION.name}" of cwtch-relay,'
+        f" version {DESCRIPTION.version}, which a relay starts by itself\n"
+        "hint: name it in the configuration of the relay,"
+        ' or run it with "debug" to have a relay attach to it',
+        file=sys.stderr,
+    )
+    return 1
+
+
 def new_server(life: Life, log: Log) -> grpc.Server:
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS),
@@ -85,13 +117,6 @@ def new_server(life: Life, log: Log) -> grpc.Server:
     pings.set("plugin", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(pings, server)
     return server
-
-
-def await_end(lifeline: int) -> None:
-    """Returns when the lifeline, a pipe on which nothing is written, has ended:
-    the relay has closed its end, or is gone and the kernel has."""
-    while os.read(lifeline, 64):
-        pass
 
 
 def run() -> None:

@@ -15,9 +15,11 @@ class Life:
     """Holds the store, when there is one, and counts the calls that use it.
 
     Times are in seconds; None is as long as it takes. What takes longer raises
-    TimeoutError."""
+    TimeoutError. A life is over after shutdown, unless it is lasting, as for a
+    debugger: then it begins anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, lasting: bool = False) -> None:
+        self._lasting = lasting
         self._turn = threading.Lock()  # held by what opens or closes the store
         self._changed = threading.Condition()  # guards all that follows
         self._store: Store | None = None
@@ -74,6 +76,9 @@ class Life:
         self.drain(time)
         with self._turn:
             self._retire("closed", time)
+            if self._lasting:
+                with self._changed:
+                    self._obstacle, self._draining = "not configured", False
 
     def health(self) -> tuple[bool, str]:
         """Whether the plugin has to be started anew, and what the operator
