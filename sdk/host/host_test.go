@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		plugin.Serve(map[string]plugin.Plugin{"seqs": seqs, "reporter": reporter}[os.Getenv("TEST_PLUGIN")])
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
 }
 
 // liar is a plugin that answers as a test tells it.
