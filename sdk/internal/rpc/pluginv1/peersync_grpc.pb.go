@@ -59,7 +59,7 @@ type PeerSyncClient interface {
 	// Handle comes one at a time. The first event after Configure is a Start, and
 	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
 	// means that the relay begins anew: the plugin forgets everything but its
-	// cursors. After an error other than OUT_OF_RANGE it accepts nothing but a Start.
+	// cursors. It does so after every error.
 	Handle(ctx context.Context, in *HandleRequest, opts ...grpc.CallOption) (*HandleResponse, error)
 }
 
@@ -90,7 +90,7 @@ type PeerSyncServer interface {
 	// Handle comes one at a time. The first event after Configure is a Start, and
 	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
 	// means that the relay begins anew: the plugin forgets everything but its
-	// cursors. After an error other than OUT_OF_RANGE it accepts nothing but a Start.
+	// cursors. It does so after every error.
 	Handle(context.Context, *HandleRequest) (*HandleResponse, error)
 	mustEmbedUnimplementedPeerSyncServer()
 }
