@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -306,13 +305,13 @@ func changedSettings(a, b PluginConfig) (names []string) {
 		return []string{"configuration"} // of two schemas, then
 	}
 	was, is := x.AsValueMap(), y.AsValueMap()
-	for name := range is {
-		if old, ok := was[name]; !ok || !old.RawEquals(is[name]) {
+	for name, v := range is {
+		if old, ok := was[name]; ok && !old.RawEquals(v) || !ok && !v.IsNull() {
 			names = append(names, name)
 		}
 	}
-	for name := range maps.Keys(was) {
-		if _, ok := is[name]; !ok {
+	for name, old := range was {
+		if _, ok := is[name]; !ok && !old.IsNull() {
 			names = append(names, name)
 		}
 	}

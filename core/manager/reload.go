@@ -39,10 +39,13 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 		return nil, err
 	}
 	plan := m.plan(next)
+	if dryRun {
+		return plan, nil
+	}
 	for _, r := range plan.Refused {
 		m.log.Error("the configuration was not reloaded", "at", r.Where, "refused", r.What, "hint", r.Hint)
 	}
-	if dryRun || len(plan.Refused) > 0 {
+	if len(plan.Refused) > 0 {
 		return plan, nil
 	}
 	plan.Applied = true
