@@ -29,7 +29,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	for _, size := range []int{1, 16, 64, storage.MaxBatchBytes / benchPayload} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			s := reopen(b, filepath.Join(b.TempDir(), "messages.db"), Options{})
+			s := reopen(b, filepath.Join(b.TempDir(), "messages.sqlite"), Options{})
 			appendBatch := func(n int) {
 				batch := randomRecords(n)
 				outcomes, err := s.Append(b.Context(), batch)

@@ -21,7 +21,7 @@ import (
 
 func openNew(t testing.TB, opts Options) *Store {
 	t.Helper()
-	return reopen(t, filepath.Join(t.TempDir(), "messages.db"), opts)
+	return reopen(t, filepath.Join(t.TempDir(), "messages.sqlite"), opts)
 }
 
 func reopen(t testing.TB, path string, opts Options) *Store {
@@ -140,7 +140,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path := filepath.Join(dir, "messages.db")
+			path := filepath.Join(dir, "messages.sqlite")
 			c.prepare(t, path)
 			before := listing(t, dir)
 			s, err := Open(path, Options{})
@@ -182,13 +182,13 @@ func TestRefusedAfterCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, "messages.db"+suffix), data)
+		write(t, filepath.Join(dir, "messages.sqlite"+suffix), data)
 	}
 	before := listing(t, dir)
-	if _, err := Open(filepath.Join(dir, "messages.db"), Options{}); !errors.Is(err, storage.ErrCorrupt) {
+	if _, err := Open(filepath.Join(dir, "messages.sqlite"), Options{}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
 	}
-	if err := os.Remove(filepath.Join(dir, "messages.db-shm")); err != nil {
+	if err := os.Remove(filepath.Join(dir, "messages.sqlite-shm")); err != nil {
 		t.Fatal(err)
 	}
 	if after := listing(t, dir); after != before {
@@ -243,7 +243,7 @@ func TestLocked(t *testing.T) {
 func TestOtherOwner(t *testing.T) {
 	path := "/etc/passwd" // which belongs to root
 	if os.Geteuid() == 0 {
-		path = filepath.Join(t.TempDir(), "messages.db")
+		path = filepath.Join(t.TempDir(), "messages.sqlite")
 		write(t, path, image(t))
 		if err := os.Chown(path, 65534, -1); err != nil {
 			t.Skip(err)
@@ -259,7 +259,7 @@ func TestOtherOwner(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	path = filepath.Join(dir, "messages.db")
+	path = filepath.Join(dir, "messages.sqlite")
 	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "the directory "+dir+" belongs to user ") {
 		t.Errorf("a directory of another user: %v", err)
 	}
@@ -271,12 +271,12 @@ func TestOtherOwner(t *testing.T) {
 // TestFiles looks at the files of a store that is open, and that is closed.
 func TestFiles(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
-	path := filepath.Join(t.TempDir(), "a", "b c?%41#", "messages.db")
+	path := filepath.Join(t.TempDir(), "a", "b c?%41#", "messages.sqlite")
 	s := reopen(t, path, Options{})
 	if _, err := s.Append(t.Context(), randomRecords(3)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, s), []string{"messages.db", "messages.db-shm", "messages.db-wal"}; !slices.Equal(got, want) {
+	if got, want := names(t, s), []string{"messages.sqlite", "messages.sqlite-shm", "messages.sqlite-wal"}; !slices.Equal(got, want) {
 		t.Errorf("the directory has %q, want %q", got, want)
 	}
 	for path, want := range map[string]os.FileMode{path: fileMode, path + walSuffix: fileMode, path + "-shm": fileMode, filepath.Dir(path): os.ModeDir | dirMode} {
@@ -291,7 +291,7 @@ func TestFiles(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, s); !slices.Equal(got, []string{"messages.db"}) {
+	if got := names(t, s); !slices.Equal(got, []string{"messages.sqlite"}) {
 		t.Errorf("a closed store left %q", got)
 	}
 	goleak.VerifyNone(t, leaks)
@@ -314,7 +314,7 @@ func TestCommitIsFlushed(t *testing.T) {
 // TestCreatedTwice has several goroutines make the same store at once, as
 // processes might: one gets it, and none replaces what another has opened.
 func TestCreatedTwice(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "messages.db")
+	path := filepath.Join(t.TempDir(), "messages.sqlite")
 	results := make(chan error, 4)
 	opened := make(chan *Store, 4)
 	for range 4 {

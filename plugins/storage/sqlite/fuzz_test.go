@@ -39,7 +39,7 @@ func FuzzDamage(f *testing.F) {
 // useFiles opens a database, perhaps with a log beside it, and uses whatever
 // store comes of it.
 func useFiles(t *testing.T, data, wal []byte) {
-	path := filepath.Join(t.TempDir(), "messages.db")
+	path := filepath.Join(t.TempDir(), "messages.sqlite")
 	for path, data := range map[string][]byte{path: data, path + walSuffix: wal} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)

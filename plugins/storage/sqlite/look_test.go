@@ -20,7 +20,7 @@ func TestLooking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := other(t, filepath.Join(dir, "messages.db"), "rw")
+	db := other(t, filepath.Join(dir, "messages.sqlite"), "rw")
 	for round := range 20 {
 		records := randomRecords(10)
 		if _, err := opened.Store.Append(t.Context(), records); err != nil {

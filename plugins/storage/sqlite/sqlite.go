@@ -8,13 +8,13 @@
 //
 // The database can be read while the relay runs:
 //
-//	sqlite3 -readonly messages.db 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) FROM envelopes LIMIT 10'
-//	sqlite3 -readonly messages.db 'SELECT last, tokens FROM meta'
-//	sqlite3 -readonly messages.db .schema
-//	sqlite3 -readonly messages.db 'VACUUM INTO "copy.db"'
+//	sqlite3 -readonly messages.sqlite 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) FROM envelopes LIMIT 10'
+//	sqlite3 -readonly messages.sqlite 'SELECT last, tokens FROM meta'
+//	sqlite3 -readonly messages.sqlite .schema
+//	sqlite3 -readonly messages.sqlite 'VACUUM INTO "copy.db"'
 //
 // The last one makes a copy of one moment, which cp does not: what was appended
-// of late is in messages.db-wal. The schema explains itself; see schema.go. A
+// of late is in messages.sqlite-wal. The schema explains itself; see schema.go. A
 // reader who keeps a transaction open keeps that file from being used anew, and
 // it grows for as long.
 //
@@ -31,7 +31,7 @@
 // # Durability
 //
 // An Append is one transaction, in WAL mode with synchronous=FULL, where SQLite
-// writes the changed pages to the end of the log messages.db-wal and flushes it
+// writes the changed pages to the end of the log messages.sqlite-wal and flushes it
 // before the commit returns: "transactions are durable across a power loss"
 // (https://www.sqlite.org/pragma.html#pragma_synchronous). When it makes that file
 // it flushes the directory too. It copies pages from there into the database
@@ -44,7 +44,7 @@
 // # Limits
 //
 // The database must be on a local file system: SQLite coordinates those who use
-// it by memory that they share, messages.db-shm. The store is not a
+// it by memory that they share, messages.sqlite-shm. The store is not a
 // [storage.Watcher]. A page of the database has no checksum, an envelope has one:
 // damage to an envelope is found when it is read, damage to the trees when it is
 // met, and both end the use of the store with [storage.ErrCorrupt].
@@ -103,7 +103,7 @@ var (
 // store, nor one that is damaged, locked, of another user or of a newer format.
 // Errors are one sentence with the path and what to do; of damage they are
 // [storage.ErrCorrupt], of a full disk [storage.ErrFull]. Only of a store that
-// was not closed a file messages.db-shm may be left, which says nothing.
+// was not closed a file messages.sqlite-shm may be left, which says nothing.
 //
 // The first call decides for all of the process that SQLite locks files in the
 // way of Linux that does not mind when another descriptor of the file is closed.
