@@ -296,6 +296,9 @@ func (s *testStore) Close() error {
 	if s.mode == "stubborn" {
 		<-s.stuck
 	}
+	if keep != nil {
+		fmt.Fprintln(keep, "closed")
+	}
 	return s.Memory.Close()
 }
 

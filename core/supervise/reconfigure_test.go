@@ -99,6 +99,7 @@ func TestReconfigureWithAnotherProcess(t *testing.T) {
 	if err := r.Reconfigure(r.ctx(), next); err != nil {
 		t.Fatal(err)
 	}
+	r.mustHear(first, "closed")
 	r.mustEnd(first)
 	r.mustHave(3, 2)
 	if s := r.Status(); s.PID == first.pid || s.Restarts != 0 || s.Checksum != "sha256:00" {
