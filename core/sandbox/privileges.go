@@ -31,12 +31,24 @@ func dropPrivileges() error {
 			return fmt.Errorf("drop the capabilities of root: %w (run the relay as a user other than root)", err)
 		}
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	if err := unix.Capset(&header, &none[0]); err != nil {
+	if err := dropCapabilities(); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	return nil
+}
+
+// dropCapabilities drops those that there are. It asks first: where there are
+// none, the call may be forbidden, as by systemd's filter of @privileged.
+func dropCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var now, none [2]unix.CapUserData
+	if err := unix.Capget(&header, &now[0]); err != nil {
+		return err
+	}
+	if now == none {
+		return nil
+	}
+	return unix.Capset(&header, &none[0])
 }
 
 // dropRoot empties what execve would give to root: the bounding set, and the

@@ -77,9 +77,10 @@ type Policy struct {
 	// Processes allows child processes. They are confined like the plugin and
 	// can not leave its process group.
 	Processes bool
-	// Memory bounds what the process and each of its children may map to write
-	// to, in bytes. That is more than it uses: the stacks of threads and the
-	// reserve of an allocator count. 0 is DefaultMemory.
+	// Memory is how much memory of its own the plugin may use, in bytes, as the
+	// function Memory counts it: whoever starts the plugin has to watch that. The
+	// kernel's own limit, which holds between two looks, is some way above. 0 is
+	// DefaultMemory.
 	Memory int64
 	Files  int // open at a time; 0 is DefaultFiles
 }

@@ -297,7 +297,7 @@ func TestBreakingOut(t *testing.T) {
 		{try: []string{"affinity", "$VICTIM"}, want: "EPERM"},
 		{try: []string{"set owner", "$VICTIM"}, want: "EPERM"},
 
-		{try: []string{"map", "805306368"}, want: "ENOMEM", grant: func(s *stage) { s.policy.Memory = 2 << 30 }},
+		{try: []string{"map", "1073741824"}, want: "ENOMEM", grant: func(s *stage) { s.policy.Memory = 2 << 30 }},
 		{try: []string{"files", "2000"}, want: "EMFILE", grant: func(s *stage) { s.policy.Files = 4000 }},
 	} {
 		t.Run(strings.Join(c.try, " "), func(t *testing.T) {
