@@ -41,13 +41,15 @@ func (b *bench) idle(ctx context.Context, r *relay) error {
 	return r.alone(ctx)
 }
 
-// settled waits until the resident memory of the relay has not changed for half
+func (r *relay) settled(ctx context.Context) (int, error) { return settled(ctx, r.cmd.Process.Pid) }
+
+// settled waits until the resident memory of a process has not changed for half
 // a second, and returns it, in KiB.
-func (r *relay) settled(ctx context.Context) (int, error) {
+func settled(ctx context.Context, pid int) (int, error) {
 	const calm = 5
 	last, same := 0, 0
 	for same < calm {
-		now, err := memory(r.cmd.Process.Pid, "VmRSS")
+		now, err := memory(pid, "VmRSS")
 		if err != nil {
 			return 0, err
 		}

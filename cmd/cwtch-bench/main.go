@@ -36,6 +36,14 @@
 // the token service and derives tokens as nobody else can: T at random,
 // W = k·H(T). To the relay they are like any other. The token service is
 // measured by itself, with purchases.
+//
+// # The storage plugins
+//
+// Each is also measured by itself: called directly, over gRPC on a unix socket
+// within the bench, and as the process that the relay starts, in its sandbox and
+// with mutual TLS. They are given the same batches in turn. The processor time is
+// that of both sides; the wall time is that of one caller, who waits for each
+// batch to be durable.
 package main
 
 import (
@@ -47,9 +55,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
 func main() {
+	sandbox.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -42,7 +42,7 @@ func (r *relay) cpu() (time.Duration, error) {
 // spent is what f takes.
 type spent struct {
 	elapsed time.Duration
-	cpu     time.Duration // of relay and plugin
+	cpu     time.Duration // of the processes in question
 }
 
 func (r *relay) measure(f func() error) (spent, error) {

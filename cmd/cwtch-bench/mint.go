@@ -7,7 +7,6 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"runtime"
-	"time"
 
 	"github.com/oasisprotocol/curve25519-voi/curve"
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
@@ -17,7 +16,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
-	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // mint makes posts that are paid for, with the secret of the token service.
@@ -125,18 +123,9 @@ func (s *site) fill(ctx context.Context, n, size int) error {
 		return err
 	}
 	src := newSource(size)
-	born := storage.HourOf(time.Now())
 	for done := 0; done < n; {
-		batch := make([]storage.Record, min(fillBatch, n-done))
-		for i := range batch {
-			e := src.envelope()
-			batch[i] = storage.Record{
-				ID: storage.NewID(e.Signature, e.Ciphertext), Born: born,
-				Signature: e.Signature, Ciphertext: e.Ciphertext, Nullifier: new(storage.Nullifier),
-			}
-			rand.Read(batch[i].Nullifier[:])
-			s.last = e.Signature
-		}
+		batch := src.records(min(fillBatch, n-done))
+		s.last = batch[len(batch)-1].Signature
 		if _, err := store.Append(ctx, batch); err != nil {
 			store.Close() //nolint:errcheck // the reason is err
 			return err

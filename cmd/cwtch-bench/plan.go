@@ -22,6 +22,8 @@ type plan struct {
 
 	Posts map[int]int `json:"posts"` // by number of clients
 
+	Batches map[int]int `json:"batches"` // for each store, by their size
+
 	Purchases int `json:"purchases"` // of each size
 	Tries     int `json:"tries"`     // of a proof of work, at the least
 
@@ -45,6 +47,7 @@ func choose(o options) plan {
 		Size:   o.size,
 		Few:    1_000, Many: 100_000,
 		Posts:     map[int]int{1: 1_200, 16: 6_000, 64: 16_000},
+		Batches:   map[int]int{1: 300, 16: 60, 64: 30, 256: 10},
 		Purchases: 200, Tries: 2 * averageTries,
 		Readers: 32, ReaderPart: 3_000,
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
@@ -58,6 +61,7 @@ func choose(o options) plan {
 		p.Rounds = 1
 		p.Few, p.Many = 100, 2_000
 		p.Posts = map[int]int{1: 40, 16: 200, 64: 400}
+		p.Batches = map[int]int{1: 10, 16: 2, 64: 1, 256: 1}
 		p.Purchases, p.Tries = 8, 2_500
 		p.Readers, p.ReaderPart = 8, 200
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
@@ -133,6 +137,7 @@ func (b *bench) round(ctx context.Context, n int) error {
 		{"posts", func(ctx context.Context) error { return b.posts(ctx, small, large) }},
 		{"purchases", func(ctx context.Context) error { return b.purchases(ctx, small) }},
 		{"fan-out", func(ctx context.Context) error { return b.fanOut(ctx, small) }},
+		{"stores", b.stores},
 	} {
 		b.say("  %s", step.name)
 		if err := step.run(ctx); err != nil {

@@ -59,7 +59,7 @@ type sheet struct {
 }
 
 func newSheet(p plan) *sheet {
-	return &sheet{now: map[string]float64{}, groups: []group{
+	return &sheet{now: map[string]float64{}, groups: append([]group{
 		{"limits of the machine, without a relay", []*row{
 			{Name: "verify", Text: "verify the token of a post", Unit: "µs CPU"},
 			{Name: "seal", Text: "seal a packet of 8 KiB", Unit: "µs CPU"},
@@ -114,7 +114,7 @@ func newSheet(p plan) *sheet {
 			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
 			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
 		}},
-	}}
+	}, storeGroups()...)}
 }
 
 // rows visits all rows in the order of the table.
