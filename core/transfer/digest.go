@@ -52,6 +52,8 @@ func (c *copier) compare(ctx context.Context) (Digest, error) {
 		return Digest{}, fmt.Errorf("read the source: %w", err)
 	case ours.entries != c.info.Count || ours.tokens != c.info.Tokens:
 		return Digest{}, errGrown
+	case ours != theirs && c.finished:
+		return Digest{}, fmt.Errorf("the destination holds as much as the source, and something else: copy to an empty one")
 	case ours != theirs:
 		return Digest{}, fmt.Errorf("the copy is not like the source: %v with the digest %v, and in the source %v with %v: remove the destination and copy again", theirs, theirs.digest, ours, ours.digest)
 	}

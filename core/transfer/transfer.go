@@ -21,7 +21,8 @@
 // machine, and the next one of the same two stores goes on where it stopped. What
 // tells a destination from a store that is in use is its marker, a file that is
 // there from before the first envelope is written until the copy is finished;
-// see [CheckFinished]. A destination that is neither empty nor marked is refused.
+// see [CheckFinished]. A destination that is neither empty nor marked is refused,
+// unless it is just like the source: the copy was finished before.
 //
 // Memory is bounded by a batch and a few pages, whatever the size of the stores.
 package transfer
@@ -75,6 +76,7 @@ type copier struct {
 	source, target storage.Ledger
 	marker         marker
 	info           storage.Info // of the source when the copy began
+	finished       bool         // before, so it seems
 	progress       func(Progress)
 }
 
@@ -89,18 +91,22 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.copyEnvelopes(ctx); err != nil {
-		return Result{}, err
-	}
-	if err := c.copyTokens(ctx); err != nil {
-		return Result{}, err
+	if !c.finished {
+		if err := c.copyEnvelopes(ctx); err != nil {
+			return Result{}, err
+		}
+		if err := c.copyTokens(ctx); err != nil {
+			return Result{}, err
+		}
 	}
 	digest, err := c.compare(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.marker.remove(); err != nil {
-		return Result{}, err
+	if !c.finished {
+		if err := c.marker.remove(); err != nil {
+			return Result{}, err
+		}
 	}
 	return Result{
 		Envelopes: c.info.Count, Tokens: c.info.Tokens, Digest: digest, Epoch: c.marker.epoch, Resumed: resumed,
@@ -135,6 +141,8 @@ func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error
 		return false, err
 	case found && m.Source != c.info.Epoch.String():
 		return false, fmt.Errorf("the destination is the unfinished copy of another store, with epoch %s: finish that one, or remove it", m.Source)
+	case !found && target.Count == c.info.Count && target.Tokens == c.info.Tokens:
+		c.finished = true
 	case !found && (target.Last > 0 || target.Tokens > 0):
 		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens: copy to an empty one", target.Count, target.Tokens)
 	case !found:
@@ -142,5 +150,5 @@ func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error
 		err = m.save()
 	}
 	c.marker = m
-	return found, err
+	return found || c.finished, err
 }

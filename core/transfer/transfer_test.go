@@ -101,6 +101,10 @@ func TestCopy(t *testing.T) {
 		like(t, to, from)
 		noMarkers(t, dir)
 		info, _ := to.Info(t.Context())
+		again, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir})
+		if err != nil || !again.Resumed || again.Digest != r.Digest {
+			t.Errorf("the copy of a copy that is there: %+v, %v", again, err)
+		}
 		if r.Resumed || r.Envelopes != uint64(n) || r.Tokens != info.Tokens || r.Epoch != info.Epoch {
 			t.Errorf("the result is %+v of %+v", r, info)
 		}
@@ -261,6 +265,7 @@ func TestRefused(t *testing.T) {
 			m.Spend(t.Context(), make([]storage.Spending, 1))
 			return m
 		}(), "and 1 spent tokens"},
+		"something else": {from, filled(t, 10), "and something else"},
 		"itself":         {from, from, "are one store"},
 		"from nothing":   {storagetest.NewMemory(), storagetest.NewMemory(), "source is empty"},
 		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source can not list"},
