@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test race lint fuzz bench interop generate tor gcc clean
+.PHONY: build demo test race lint examples fuzz bench interop generate tor gcc python clean
 
 build: ## bin/cwtch-relay and bin/cwtch-group
 	go build -trimpath -o bin/ ./cmd/...
@@ -18,8 +18,8 @@ build: ## bin/cwtch-relay and bin/cwtch-group
 demo: tor build ## a private Tor network, a relay, three people who talk
 	bin/cwtch-demo
 
-test: tor gcc build ## every test, those over Tor included
-	CGO_ENABLED=1 go test -race -timeout 12m ./...
+test: tor gcc build ## every test, those over Tor included, but for the examples
+	CGO_ENABLED=1 go test -race -timeout 12m $$(go list ./... | grep -v /examples/)
 
 lint: $(LINT) ## import lines, formatting and mistakes
 	$(LINT) run ./...
@@ -28,6 +28,9 @@ $(LINT):
 	mkdir -p .cache
 	GOBIN=$(CURDIR)/.cache go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv .cache/golangci-lint $(LINT)
+
+examples: python ## every example, built and used as somebody outside of this repository would
+	go test -count=1 -timeout 20m ./examples/check
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME
@@ -48,5 +51,8 @@ tor: ## install tor where it is missing
 gcc: ## install a C compiler where it is missing; the race detector needs one
 	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
+python: ## install Python where it is missing; an example is written in it
+	@/usr/bin/python3 -c 'import ensurepip, sqlite3' 2>/dev/null || .ci/install python3 python3-venv
+
 clean:
-	rm -rf bin .cache bench.json
+	rm -rf bin .cache bench.json examples/storage-python/build examples/storage-python/venv

@@ -13,17 +13,10 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
 // root is the repository, seen from the directory of this package.
 const root = "../.."
-
-func TestMain(m *testing.M) {
-	sandbox.Main()
-	os.Exit(m.Run())
-}
 
 // TestExamples runs a script for each example. Beside the commands of testscript
 // they have

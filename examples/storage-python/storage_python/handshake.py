@@ -68,8 +68,8 @@ class Identity:
     @classmethod
     def new(cls) -> "Identity":
         """Makes a pair for "localhost", the name by which the relay calls every
-        plugin. The curve has to be one that BoringSSL, on which grpcio stands, and
-        Go both take: P-256 or P-384."""
+        plugin. It has to stand among the alternative names, a common name does not
+        count; and the key is P-256 because that is quick everywhere."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         now = datetime.datetime.now(datetime.UTC)
