@@ -220,6 +220,21 @@ func (b *Board) Reopened(ctx context.Context) error {
 	return b.resync(ctx)
 }
 
+// Admit says whether a store that describes itself so can be the one whose log
+// the board has served. It is asked before calls are let through to a store that
+// was started again: one that has lost or exchanged its log must not acknowledge
+// anything. After an error the board accepts nothing more.
+func (b *Board) Admit(info storage.Info) error {
+	last := b.tail.last()
+	if info.Epoch == b.epoch && info.Last >= last {
+		return nil
+	}
+	err := fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
+		info.Epoch, info.Last, b.epoch, last)
+	b.fail(err)
+	return err
+}
+
 // resync looks at the store and publishes what has been added to it.
 // b.appending is held.
 func (b *Board) resync(ctx context.Context) error {
@@ -237,10 +252,7 @@ func (b *Board) look(ctx context.Context) (storage.Seq, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look at the store again: %w", err)
 	}
-	if last := b.tail.last(); info.Epoch != b.epoch || info.Last < last {
-		err := fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
-			info.Epoch, info.Last, b.epoch, last)
-		b.fail(err)
+	if err := b.Admit(info); err != nil {
 		return 0, err
 	}
 	return info.Last, nil

@@ -112,6 +112,7 @@ func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Con
 	}
 	switch c.Kind {
 	case plugin.KindStorage:
+		full.Admit = func(ctx context.Context, c *host.Client) error { return m.admit(ctx, s, c) }
 		full.OnReady = func(int) { m.wg.Go(func() { m.reopened(s) }) }
 	case plugin.KindStats:
 		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }

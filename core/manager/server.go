@@ -14,6 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // server is one server with its plugins.
@@ -107,6 +109,23 @@ func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// admit asks the board, where there is one already, whether a store that has been
+// started again is the one it knows.
+func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
+	r := m.relayOf(s)
+	if r == nil {
+		return nil
+	}
+	info, err := c.Storage().Info(ctx)
+	switch {
+	case errors.Is(err, storage.ErrCorrupt):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err) // may pass with another start
+	}
+	return r.Admit(info)
 }
 
 // reopened lets a board look at a store whose process has been started again.

@@ -184,6 +184,10 @@ func (s *Server) SetLimits(l Limits) {
 // Bundle returns the signed key bundle that clients import.
 func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Public()) }
 
+// Admit is to be asked before a store that was started again is called. See
+// [board.Board.Admit].
+func (s *Server) Admit(info storage.Info) error { return s.board.Admit(info) }
+
 // Reopened is to be called when the process behind the store has been started
 // again. See [board.Board.Reopened].
 func (s *Server) Reopened(ctx context.Context) error { return s.board.Reopened(ctx) }

@@ -23,10 +23,16 @@ type setting struct {
 	proven bool // the plugin was ready with it: what is wrong now may pass
 }
 
-// fatalError is a fault that a new start would meet again.
+// fatalError is a fault that a new start would meet again, unless the plugin has
+// been ready with the same configuration before.
 type fatalError struct{ error }
 
 func (e fatalError) Unwrap() error { return e.error }
+
+// inadmissibleError is why nobody may call a plugin that is ready.
+type inadmissibleError struct{ error }
+
+func (e inadmissibleError) Unwrap() error { return e.error }
 
 func newCourse(p *Plugin, cfg Config) *course {
 	return &course{Plugin: p, setting: &setting{Config: cfg}, ends: ends{timing: p.timing}}
@@ -64,8 +70,10 @@ func (c *course) run(ctx context.Context) {
 // because of err. It returns what is asked for meanwhile, if anything.
 func (c *course) pause(ctx context.Context, err error, lived time.Duration) *change {
 	n, delay := c.ends.note(time.Now(), lived)
-	state, fatal := Backoff, fatalError{}
+	state, fatal, inadmissible := Backoff, fatalError{}, inadmissibleError{}
 	switch {
+	case errors.As(err, &inadmissible):
+		state = Failed
 	case errors.As(err, &fatal) && !c.setting.proven:
 		state, err = Failed, fatal.error
 	case n > c.timing.Limit:

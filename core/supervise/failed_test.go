@@ -163,3 +163,37 @@ func TestLostConnection(t *testing.T) {
 		})
 	}
 }
+
+// TestInadmissible: a plugin that comes back as another one is not called, and
+// not started again and again; one that can not be asked is.
+func TestInadmissible(t *testing.T) {
+	var asked int
+	r := newRig(t, func(c *Config) {
+		c.Admit = func(ctx context.Context, client *host.Client) error {
+			if _, err := client.Storage().Info(ctx); err != nil {
+				t.Errorf("info before anybody else may call: %v", err)
+			}
+			switch asked++; asked {
+			case 1, 4:
+				return nil
+			case 2:
+				return storage.ErrUnavailable
+			}
+			return errors.New("another store")
+		}
+	}, "crash", "good", "good", "good")
+	r.mustBeReady()
+	store := r.Storage()
+	if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	// No call gets through to the third incarnation.
+	if _, err := store.Append(r.ctx(), []storage.Record{record(2)}); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "another store") {
+		t.Errorf("append to another store: %v", err)
+	}
+	if s := r.Status(); s.State != Failed || s.Incarnation != 3 || !strings.Contains(s.Reason, "another store") {
+		t.Errorf("status %+v", s)
+	}
+	r.Retry()
+	r.await("ready", func(s Status) bool { return s.State == Ready && s.Incarnation == 4 })
+}

@@ -30,6 +30,9 @@ func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
 	if err == nil {
 		err = c.configure(ctx, inc, s)
 	}
+	if err == nil {
+		err = admit(ctx, inc, s)
+	}
 	if err != nil {
 		c.end(inc)
 		return nil, err
@@ -153,6 +156,21 @@ func (c *course) introduce(ctx context.Context, inc *incarnation) error {
 	}
 	c.update(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
 	return nil
+}
+
+// admit asks whoever uses the plugin whether it is the one that they mean.
+func admit(ctx context.Context, inc *incarnation, s *setting) error {
+	if s.Admit == nil {
+		return nil
+	}
+	switch err := s.Admit(ctx, inc.process.Client()); {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
+		return inc.fault(err)
+	default:
+		return inadmissibleError{err}
+	}
 }
 
 // configure has the process open its implementation.

@@ -91,6 +91,11 @@ type Config struct {
 
 	// Logger takes the log of the plugin and what there is to say about it.
 	Logger *slog.Logger
+	// Admit, where set, is called when an incarnation is configured, before
+	// anybody else can call it. An error that is not [storage.ErrUnavailable] means
+	// that it is not what was there before, as a store that has lost its data: the
+	// plugin has failed.
+	Admit func(context.Context, *host.Client) error
 	// OnReady, where set, is called when an incarnation is ready, after calls to
 	// it have become possible. It must not wait for anything.
 	OnReady func(incarnation int)
