@@ -2,197 +2,184 @@ package storagetest
 
 import (
 	"errors"
-	"flag"
+	"fmt"
+	"math/rand/v2"
 	"slices"
-	"sync"
-	"testing"
-
-	"pgregory.net/rapid"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// processModelChecks is how many sequences of calls a store that is a process
-// is compared in, since each starts some.
-const processModelChecks = "3"
+// How many random walks a store is taken on, and how many calls each has. A
+// store that is a process gets fewer, since each walk starts some.
+const (
+	walks        = 60
+	processWalks = 3
+	walkCalls    = 40
+)
 
 // checkModel makes random calls of the store and of a Memory and compares what
 // they return. There are few envelopes and fewer tokens, so that most calls
-// meet what calls before them did.
+// meet what calls before them did. The walks are the same every time; what is
+// told of a failure are the calls that led to it.
 func checkModel(f *fixture) {
-	defer setRapid("checks", processModelChecks, f.opened.Kill != nil)()
-	if !testing.Testing() {
-		defer setRapid("nofailfile", "true", true)()
-		parseFlags()
+	n := walks
+	if f.opened.Kill != nil {
+		n = processWalks
 	}
-	_, ledger := f.store.(storage.Ledger)
 	f.close()
-	rapid.Check(f.TB, func(t *rapid.T) {
-		m := &modelled{f: newFixture(f.TB, f.opener), model: NewMemory()}
-		defer m.f.close()
-		actions := map[string]func(*rapid.T){
-			"append": m.append,
-			"log":    m.log,
-			"find":   m.find,
-			"info":   m.info,
-			"reopen": m.reopen,
-		}
-		if ledger {
-			actions["spend"], actions["spendings"] = m.spend, m.spendings
-		}
-		t.Repeat(actions)
-		m.log(t)
-	})
+	for seed := range n {
+		w := &walk{fixture: newFixture(f.TB, f.opener), model: NewMemory(), rng: rand.New(rand.NewPCG(uint64(seed), 0))}
+		w.run()
+		w.close()
+	}
 }
 
-// setRapid sets a flag of rapid that has its default, on the condition, and
-// returns what sets it back.
-func setRapid(name, value string, condition bool) (reset func()) {
-	f := flag.Lookup("rapid." + name)
-	if !condition || f.Value.String() != f.DefValue {
-		return func() {}
-	}
-	f.Value.Set(value)                        //nolint:errcheck // of its type
-	return func() { f.Value.Set(f.DefValue) } //nolint:errcheck // its own default
-}
-
-// parseFlags lets rapid, which asks for -test.short, work in a program that is
-// no test: the flags of a test have their defaults.
-var parseFlags = sync.OnceFunc(func() {
-	testing.Init()
-	if !flag.Parsed() {
-		flag.CommandLine.Parse(nil) //nolint:errcheck // nothing is nothing wrong
-	}
-})
-
-// modelled is a store and what it should be.
-type modelled struct {
-	f     *fixture
+// walk is a store, what it should be, and how it came to be so.
+type walk struct {
+	*fixture
 	model *Memory
+	rng   *rand.Rand
+	calls []string // made so far
 }
 
-var (
-	modelSignatures = rapid.Map(rapid.IntRange(0, 7), func(n int) []byte { return []byte("signature")[:n] })
-	modelTokens     = rapid.Map(rapid.IntRange(0, 15), func(n int) *storage.Nullifier {
-		if n < 4 {
-			return nil
-		}
-		return &storage.Nullifier{31: byte(n)}
-	})
-	modelSpendings = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) storage.Spending {
-		return storage.Spending{
-			Token: storage.NewTokenID(storage.Nullifier{31: byte(rapid.IntRange(0, 15).Draw(t, "token"))}),
-			ID:    modelRecords.Draw(t, "envelope").ID,
-		}
-	}), 0, 4)
-	modelRecords = rapid.Custom(func(t *rapid.T) storage.Record {
-		signature := modelSignatures.Draw(t, "signature")
-		n := rapid.IntRange(0, 3).Draw(t, "ciphertext")
-		ciphertext := make([]byte, n*n*1800) // 0 to 16200 bytes
-		return storage.Record{
-			ID:         storage.NewID(signature, ciphertext),
-			Born:       storage.Hour(rapid.Uint32().Draw(t, "born")),
-			Signature:  signature,
-			Ciphertext: ciphertext,
-			Nullifier:  modelTokens.Draw(t, "token"),
-		}
-	})
-	modelBatches = rapid.SliceOfN(modelRecords, 0, 12)
-)
+func (w *walk) run() {
+	steps := []func(){w.batch, w.batch, w.pages, w.search, w.look, w.again}
+	if _, ok := w.store.(storage.Ledger); ok {
+		steps = append(steps, w.spend, w.ledgerPage)
+	}
+	for range walkCalls {
+		steps[w.rng.IntN(len(steps))]()
+	}
+	w.pages()
+}
 
-func (m *modelled) append(t *rapid.T) {
-	batch := modelBatches.Draw(t, "batch")
-	got, err := m.f.store.Append(m.f.Context(), batch)
-	if err != nil {
-		t.Fatalf("append: %v", err)
+// note remembers a call.
+func (w *walk) note(format string, args ...any) {
+	w.calls = append(w.calls, fmt.Sprintf(format, args...))
+}
+
+// wrong ends the check with the calls that led there.
+func (w *walk) wrong(format string, args ...any) {
+	w.Helper()
+	w.Fatalf("%s\nafter %s", fmt.Sprintf(format, args...), w.calls)
+}
+
+// must fails on an error of either side, which none of these calls may have.
+func (w *walk) must(err, model error) {
+	w.Helper()
+	if err != nil || model != nil {
+		w.wrong("%s: %v", w.calls[len(w.calls)-1], errors.Join(err, model))
 	}
-	want, err := m.model.Append(m.f.Context(), batch)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// upTo draws a number from 0 to n.
+func (w *walk) upTo(n int) int { return w.rng.IntN(n + 1) }
+
+func (w *walk) signature() []byte { return []byte("signature")[:w.upTo(7)] }
+
+func (w *walk) token() storage.Nullifier { return storage.Nullifier{31: byte(w.upTo(15))} }
+
+func (w *walk) record() storage.Record {
+	signature := w.signature()
+	n := w.upTo(3)
+	ciphertext := make([]byte, n*n*1800) // 0 to 16200 bytes
+	r := storage.Record{
+		ID:         storage.NewID(signature, ciphertext),
+		Born:       storage.Hour(w.rng.Uint32()),
+		Signature:  signature,
+		Ciphertext: ciphertext,
 	}
+	if w.rng.IntN(4) > 0 {
+		r.Nullifier = new(w.token())
+	}
+	return r
+}
+
+func (w *walk) batch() {
+	batch := make([]storage.Record, w.upTo(12))
+	var text []string
+	for i := range batch {
+		batch[i] = w.record()
+		paid := "unpaid"
+		if t := batch[i].Nullifier; t != nil {
+			paid = fmt.Sprintf("token %d", t[31])
+		}
+		text = append(text, fmt.Sprintf("%x (%s)", batch[i].ID[:2], paid))
+	}
+	w.note("append %s", text)
+	got, err := w.store.Append(w.Context(), batch)
+	want, wantErr := w.model.Append(w.Context(), batch)
+	w.must(err, wantErr)
 	if !slices.Equal(got, want) {
-		t.Fatalf("append: %v, want %v", got, want)
+		w.wrong("append: %v, want %v", got, want)
 	}
 }
 
-func (m *modelled) log(t *rapid.T) {
-	req := storage.LogRequest{
-		From: storage.Seq(rapid.IntRange(0, 40).Draw(t, "from")),
-		Max:  rapid.IntRange(0, 40).Draw(t, "max"),
-	}
-	got, err := m.f.store.Log(m.f.Context(), req)
-	if err != nil {
-		t.Fatalf("log: %v", err)
-	}
-	want, err := m.model.Log(m.f.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
+func (w *walk) pages() {
+	req := storage.LogRequest{From: storage.Seq(w.upTo(40)), Max: w.upTo(40)}
+	w.note("log from %d, at most %d", req.From, req.Max)
+	got, err := w.store.Log(w.Context(), req)
+	want, wantErr := w.model.Log(w.Context(), req)
+	w.must(err, wantErr)
 	if len(got.Entries) != len(want.Entries) || got.Last != want.Last {
-		t.Fatalf("log: %d entries, last of the log %d; want %d and %d", len(got.Entries), got.Last, len(want.Entries), want.Last)
+		w.wrong("log: %d entries, last of the log %d; want %d and %d", len(got.Entries), got.Last, len(want.Entries), want.Last)
 	}
 	for i, e := range want.Entries {
 		if r := (storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}); got.Entries[i].Seq != e.Seq || !same(got.Entries[i], r) {
-			t.Fatalf("log: entry %d is not what was appended", e.Seq)
+			w.wrong("log: entry %d is not what was appended", e.Seq)
 		}
 	}
 }
 
-func (m *modelled) find(t *rapid.T) {
-	signature := modelSignatures.Draw(t, "signature")
-	got, err := m.f.store.Find(m.f.Context(), signature)
-	want, wantErr := m.model.Find(m.f.Context(), signature)
+func (w *walk) search() {
+	signature := w.signature()
+	w.note("find a signature of %d bytes", len(signature))
+	got, err := w.store.Find(w.Context(), signature)
+	want, wantErr := w.model.Find(w.Context(), signature)
 	if got != want || errors.Is(err, storage.ErrNotFound) != (wantErr != nil) || (err == nil) != (wantErr == nil) {
-		t.Fatalf("find: %d, %v; want %d, %v", got, err, want, wantErr)
+		w.wrong("find: %d, %v; want %d, %v", got, err, want, wantErr)
 	}
 }
 
-func (m *modelled) info(t *rapid.T) {
-	got, err := m.f.store.Info(m.f.Context())
-	if err != nil {
-		t.Fatalf("info: %v", err)
-	}
-	want, err := m.model.Info(m.f.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+func (w *walk) look() {
+	w.note("info")
+	got, err := w.store.Info(w.Context())
+	want, wantErr := w.model.Info(w.Context())
+	w.must(err, wantErr)
 	want.Epoch, want.Bytes = got.Epoch, got.Bytes
 	if got != want {
-		t.Fatalf("info: %+v, want %+v", got, want)
+		w.wrong("info: %+v, want %+v", got, want)
 	}
 }
 
-func (m *modelled) reopen(t *rapid.T) {
-	if rapid.IntRange(0, 3).Draw(t, "stay open") == 0 {
-		m.f.reopen()
+// again closes the store and opens it, one time in four.
+func (w *walk) again() {
+	if w.rng.IntN(4) == 0 {
+		w.note("close and open")
+		w.reopen()
 	}
-	m.info(t)
+	w.look()
 }
 
-func (m *modelled) spend(t *rapid.T) {
-	batch := modelSpendings.Draw(t, "spendings")
-	if err := m.f.ledger().Spend(m.f.Context(), batch); err != nil {
-		t.Fatalf("spend: %v", err)
+func (w *walk) spend() {
+	batch := make([]storage.Spending, w.upTo(4))
+	for i := range batch {
+		batch[i] = storage.Spending{Token: storage.NewTokenID(w.token()), ID: w.record().ID}
 	}
-	if err := m.model.Spend(m.f.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	w.note("spend %x", batch)
+	w.must(w.ledger().Spend(w.Context(), batch), w.model.Spend(w.Context(), batch))
 }
 
-func (m *modelled) spendings(t *rapid.T) {
-	req := storage.SpendingsRequest{Max: rapid.IntRange(0, 20).Draw(t, "max")}
-	if rapid.Bool().Draw(t, "from the middle") {
-		req.After = &storage.TokenID{byte(rapid.Byte().Draw(t, "after"))}
+func (w *walk) ledgerPage() {
+	req := storage.SpendingsRequest{Max: w.upTo(20)}
+	if w.rng.IntN(2) == 0 {
+		req.After = &storage.TokenID{byte(w.upTo(255))}
 	}
-	got, err := m.f.ledger().Spendings(m.f.Context(), req)
-	if err != nil {
-		t.Fatalf("spendings: %v", err)
-	}
-	want, err := m.model.Spendings(m.f.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.note("spendings, at most %d", req.Max)
+	got, err := w.ledger().Spendings(w.Context(), req)
+	want, wantErr := w.model.Spendings(w.Context(), req)
+	w.must(err, wantErr)
 	if !slices.Equal(got, want) {
-		t.Fatalf("spendings: %x, want %x", got, want)
+		w.wrong("spendings: %x, want %x", got, want)
 	}
 }

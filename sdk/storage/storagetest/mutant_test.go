@@ -341,7 +341,7 @@ func TestMutants(t *testing.T) {
 	}
 	for name := range mutants {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), self, "-test.v", "-test.run=^TestMutant$/^"+name+"$", "-rapid.nofailfile")
+			cmd := exec.CommandContext(t.Context(), self, "-test.v", "-test.run=^TestMutant$/^"+name+"$")
 			cmd.Env = append(os.Environ(), mutantVariable+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "--- FAIL: TestMutant/"+name+" ") || !strings.Contains(string(out), "the contract says: ") {
