@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"reflect"
 
 	"github.com/zclconf/go-cty/cty"
@@ -18,6 +19,18 @@ func NewConfig(s Schema, v cty.Value, dir string, logger *slog.Logger) (Config, 
 		return Config{}, diags
 	}
 	return Config{Dir: dir, Logger: logger, value: done}, nil
+}
+
+// File is where the file is that a value of the configuration names: below Dir,
+// where alone a plugin can write. A path that leads elsewhere, or to Dir itself,
+// is a fault of the attribute that it was written as.
+func (c Config) File(path string, attribute ...string) (string, error) {
+	if !filepath.IsLocal(path) || filepath.Clean(path) == "." {
+		return "", Invalid("The path does not name a file below the plugin's directory",
+			"Write a relative path without \"..\". To keep the file on another disk, set data_dir to a directory there, "+
+				"or mount the disk at the plugin's directory.", attribute...)
+	}
+	return filepath.Join(c.Dir, path), nil
 }
 
 // Decode stores the configuration in the struct that into points to. Each

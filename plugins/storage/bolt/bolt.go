@@ -49,6 +49,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -106,7 +107,7 @@ func Open(path string, opts Options) (*Store, error) {
 }
 
 func (s *Store) open(wait time.Duration) error {
-	err := checkFile(s.path)
+	err := ground.CheckFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(s.path)
 	}

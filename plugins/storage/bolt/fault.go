@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -52,7 +52,7 @@ func full(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+	for _, errno := range ground.NoRoom {
 		// bbolt formats the error of growing the file with %s.
 		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error()) {
 			return fmt.Errorf("%w: %w", storage.ErrFull, err)

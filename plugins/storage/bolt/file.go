@@ -11,12 +11,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 const (
 	fileMode = 0o600
-	dirMode  = 0o700
 
 	// pageSize is four times the usual, for fewer and larger writes: a third more
 	// envelopes a second when many come at once.
@@ -58,7 +58,7 @@ func boltOptions(wait time.Duration) *bbolt.Options {
 // that is in use, so of two processes that create one makes what both open.
 func create(path string) error {
 	dir := filepath.Dir(path)
-	if err := makeDir(dir); err != nil {
+	if err := ground.MakeDir(dir); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
@@ -73,7 +73,7 @@ func create(path string) error {
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return full(err)
 	}
-	return syncDir(dir)
+	return ground.SyncDir(dir)
 }
 
 // initialize makes an empty store of an empty file.
@@ -100,26 +100,6 @@ func initialize(path string) error {
 		)
 	})
 	return errors.Join(err, db.Close())
-}
-
-// makeDir makes the directory of a store, or checks that of an existing one.
-func makeDir(dir string) error {
-	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return full(err)
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return full(errors.Join(d.Sync(), d.Close()))
 }
 
 // inspect returns why the file at path can not be opened as a store, if so. It

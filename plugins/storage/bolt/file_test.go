@@ -221,7 +221,7 @@ func TestOtherOwner(t *testing.T) {
 func TestCreated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "messages.db")
 	s := reopen(t, path, Options{})
-	for path, want := range map[string]os.FileMode{path: fileMode, filepath.Dir(path): os.ModeDir | dirMode} {
+	for path, want := range map[string]os.FileMode{path: fileMode, filepath.Dir(path): os.ModeDir | 0o700} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)

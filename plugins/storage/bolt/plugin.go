@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -48,10 +47,5 @@ func configuredPath(cfg plugin.Config) (string, error) {
 	if err := cfg.Decode(&c); err != nil {
 		return "", err
 	}
-	if !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == "." {
-		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
-			"Write a relative path without \"..\", such as \"messages.db\". To keep the file on another disk, "+
-				"set data_dir to a directory there, or mount the disk at the plugin's directory, \"storage\" in that of the server.", "path")
-	}
-	return filepath.Join(cfg.Dir, c.Path), nil
+	return cfg.File(c.Path, "path")
 }

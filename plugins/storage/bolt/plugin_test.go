@@ -12,18 +12,10 @@ import (
 
 func TestConfiguredPath(t *testing.T) {
 	direct := plugintest.Transports(t, Plugin())[0]
-	elsewhere := filepath.Join(t.TempDir(), "elsewhere.db")
 	for written, want := range map[string]string{
-		"":             "messages.db", // the default
-		"a.db":         "a.db",
-		"./sub//b.db":  "sub/b.db",
-		"sub/../c.db":  "c.db",
-		elsewhere:      "refused",
-		"../d.db":      "refused",
-		"sub/../../e":  "refused",
-		".":            "refused",
-		"sub/..":       "refused",
-		"../../../etc": "refused",
+		"":        "messages.db", // the default
+		"sub/b.x": "sub/b.x",
+		"../d.x":  "refused",
 	} {
 		dir := t.TempDir()
 		config := map[string]any{"path": written}

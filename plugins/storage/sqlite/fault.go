@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -28,7 +28,7 @@ var (
 func explain(path string, err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
-		return full(err)
+		return ground.Full(err)
 	}
 	switch e.Code() & 0xff {
 	case codes.SQLITE_FULL:
@@ -66,19 +66,8 @@ func probe(path string) error {
 		defer f.Close()
 		_, err = f.WriteAt(make([]byte, storage.MaxBatchBytes), max(size(path), size(path+walSuffix)))
 	}
-	if err = full(err); errors.Is(err, storage.ErrFull) {
+	if err = ground.Full(err); errors.Is(err, storage.ErrFull) {
 		return err
 	}
 	return nil
-}
-
-// full makes an error that is [storage.ErrFull] of one that says that there is
-// no room, and returns any other as it is.
-func full(err error) error {
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if errors.Is(err, errno) {
-			return fmt.Errorf("%w: %w", storage.ErrFull, err)
-		}
-	}
-	return err
 }

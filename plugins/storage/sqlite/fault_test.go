@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -179,14 +180,14 @@ func TestFull(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		cause := &fs.PathError{Op: "truncate", Path: "x.db", Err: errno}
 		for _, err := range []error{cause, errno, fmt.Errorf("file resize error: %w", cause)} {
-			if !errors.Is(full(err), storage.ErrFull) {
+			if !errors.Is(ground.Full(err), storage.ErrFull) {
 				t.Errorf("%q is not ErrFull", err)
 			}
 		}
 	}
 	for _, err := range []error{syscall.EIO, context.Canceled, errors.New("no space left on device, or so they say"), nil} {
-		if full(err) != err {
-			t.Errorf("%v became %v", err, full(err))
+		if ground.Full(err) != err {
+			t.Errorf("%v became %v", err, ground.Full(err))
 		}
 	}
 }

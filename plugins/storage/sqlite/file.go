@@ -12,12 +12,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 const (
 	fileMode = 0o600 // which SQLite gives to the files beside it as well
-	dirMode  = 0o700
 )
 
 // The header of a database, see https://www.sqlite.org/fileformat2.html#the_database_header.
@@ -33,12 +33,12 @@ const (
 // that is in use, so of two processes that create one makes what both open.
 func create(path string) error {
 	dir := filepath.Dir(path)
-	if err := makeDir(dir); err != nil {
+	if err := ground.MakeDir(dir); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
 	if err != nil {
-		return full(err)
+		return ground.Full(err)
 	}
 	file.Close()
 	defer func() {
@@ -50,9 +50,9 @@ func create(path string) error {
 		return explain(file.Name(), err)
 	}
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return full(err)
+		return ground.Full(err)
 	}
-	return syncDir(dir)
+	return ground.SyncDir(dir)
 }
 
 // initialize makes an empty store of an empty file.
@@ -73,26 +73,6 @@ func initialize(path string) error {
 		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
 	return errors.Join(err, db.Close())
-}
-
-// makeDir makes the directory of a store, or checks that of an existing one.
-func makeDir(dir string) error {
-	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return full(err)
-	}
-	return syncDir(filepath.Dir(dir))
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return full(errors.Join(d.Sync(), d.Close()))
 }
 
 // inspect returns why the locked file at path can not be opened as a store, if

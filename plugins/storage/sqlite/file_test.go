@@ -279,7 +279,7 @@ func TestFiles(t *testing.T) {
 	if got, want := names(t, s), []string{"messages.sqlite", "messages.sqlite-shm", "messages.sqlite-wal"}; !slices.Equal(got, want) {
 		t.Errorf("the directory has %q, want %q", got, want)
 	}
-	for path, want := range map[string]os.FileMode{path: fileMode, path + walSuffix: fileMode, path + "-shm": fileMode, filepath.Dir(path): os.ModeDir | dirMode} {
+	for path, want := range map[string]os.FileMode{path: fileMode, path + walSuffix: fileMode, path + "-shm": fileMode, filepath.Dir(path): os.ModeDir | 0o700} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)

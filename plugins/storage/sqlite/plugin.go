@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"path/filepath"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -48,9 +47,5 @@ func configuredPath(cfg plugin.Config) (string, error) {
 	if err := cfg.Decode(&c); err != nil {
 		return "", err
 	}
-	if !filepath.IsLocal(c.Path) || filepath.Clean(c.Path) == "." {
-		return "", plugin.Invalid("The path does not name a file below the plugin's directory",
-			"Write a relative path without \"..\", such as \"messages.sqlite\".", "path")
-	}
-	return filepath.Join(cfg.Dir, c.Path), nil
+	return cfg.File(c.Path, "path")
 }

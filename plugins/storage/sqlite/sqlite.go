@@ -64,6 +64,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -124,7 +125,7 @@ func Open(path string, opts Options) (*Store, error) {
 
 func (s *Store) open(wait time.Duration) (err error) {
 	sqlite.OFDLocking(true) //nolint:errcheck // where there is none, no other descriptor is closed while the database is open
-	err = checkFile(s.path)
+	err = ground.CheckFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(s.path)
 	}

@@ -1,0 +1,97 @@
+//go:build unix
+
+// Package ground looks after the file and the directory that a store stands on:
+// that they are this user's, that their names are durable, and that a lack of
+// room is told from other faults. It is for the storage plugins of this
+// repository that keep a file.
+package ground
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+const dirMode = 0o700
+
+// CheckFile returns why path is no file of this user's, or [fs.ErrNotExist]. A
+// symbolic link is none: what goes with a store is beside its file, and a
+// sandbox ends at the directory.
+func CheckFile(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("there is something else than a file; give the store another path")
+	}
+	if err := checkOwner(info); err != nil {
+		return fmt.Errorf("the file %w", err)
+	}
+	return nil
+}
+
+// MakeDir makes the directory of a store, or checks that of an existing one.
+func MakeDir(dir string) error {
+	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return Full(err)
+	}
+	return SyncDir(filepath.Dir(dir))
+}
+
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return Full(errors.Join(d.Sync(), d.Close()))
+}
+
+// Full makes an error that is [storage.ErrFull] of one that says that there is
+// no room, and returns any other as it is.
+func Full(err error) error {
+	for _, errno := range NoRoom {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", storage.ErrFull, err)
+		}
+	}
+	return err
+}
+
+// NoRoom are the numbers by which a system says that a file can not grow: the
+// disk, a quota, or the limit of a process.
+var NoRoom = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+
+// checkDir returns why dir is no directory of this user's, or fs.ErrNotExist.
+func checkDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no directory; give the store another path", dir)
+	}
+	if err := checkOwner(info); err != nil {
+		return fmt.Errorf("the directory %s %w", dir, err)
+	}
+	return nil
+}
+
+// checkOwner returns an error for what belongs to another user. It is not ours
+// to change, even where we could.
+func checkOwner(info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("belongs to user %d and the relay runs as user %d; change its owner or run the relay as that user", stat.Uid, os.Geteuid())
+	}
+	return nil
+}
