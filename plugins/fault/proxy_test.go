@@ -47,7 +47,7 @@ func behind(tb testing.TB, store storage.Store, mix fault.Mix, exit func()) (*ho
 func dial(tb testing.TB, server *grpc.Server) *grpc.ClientConn {
 	tb.Helper()
 	listener := bufconn.Listen(1 << 20)
-	go server.Serve(listener) //nolint:errcheck // ends with Stop
+	go server.Serve(listener)
 	conn, err := grpc.NewClient("passthrough:///x", append(host.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
@@ -138,7 +138,7 @@ var errAny = errors.New("any error")
 func TestCrash(t *testing.T) {
 	ended := make(chan struct{})
 	client, _ := behind(t, storagetest.NewMemory(), fault.Mix{fault.Crash: 1}, func() { close(ended) })
-	client.Storage().Info(t.Context()) //nolint:errcheck // the process would be gone
+	client.Storage().Info(t.Context())
 	<-ended
 }
 
@@ -171,7 +171,7 @@ func TestSeed(t *testing.T) {
 			}}))
 			serve := p.Service()
 			for range 50 {
-				serve(nil, &call{ctx: t.Context()}) //nolint:errcheck // made up
+				serve(nil, &call{ctx: t.Context()})
 			}
 			return log.String()
 		}
