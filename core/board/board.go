@@ -195,9 +195,10 @@ func (b *Board) Err() error {
 }
 
 // judge gives the board up when err says that the store contradicts itself, and
-// returns err.
+// returns err. A store that is away may have something to say of its plugin, such
+// as a broken contract, and has said nothing of what it holds.
 func (b *Board) judge(err error) error {
-	if errors.Is(err, storage.ErrCorrupt) {
+	if errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrUnavailable) {
 		b.fail(err)
 	}
 	return err
@@ -225,14 +226,21 @@ func (b *Board) Reopened(ctx context.Context) error {
 // was started again: one that has lost or exchanged its log must not acknowledge
 // anything. After an error the board accepts nothing more.
 func (b *Board) Admit(info storage.Info) error {
+	err := b.Recognize(info)
+	if err != nil {
+		b.fail(err)
+	}
+	return err
+}
+
+// Recognize is Admit without consequences, for a store that is only tried.
+func (b *Board) Recognize(info storage.Info) error {
 	last := b.tail.last()
 	if info.Epoch == b.epoch && info.Last >= last {
 		return nil
 	}
-	err := fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
+	return fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
 		info.Epoch, info.Last, b.epoch, last)
-	b.fail(err)
-	return err
 }
 
 // resync looks at the store and publishes what has been added to it.

@@ -340,6 +340,34 @@ func TestLostStoreIsNotServed(t *testing.T) {
 	}
 }
 
+// TestStoreThatIsOnlyTried: what another configuration would lead to is refused
+// and leaves no trace, as the store goes back to what it was.
+func TestStoreThatIsOnlyTried(t *testing.T) {
+	store := storagetest.NewMemory()
+	b := open(t, Config{Store: store})
+	send(b, 1, 1)
+	reach(b, 1)
+	own, err := store.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, shorter := own, own
+	other.Epoch[0]++
+	shorter.Last = 0
+	if b.Recognize(own) != nil || b.Recognize(other) == nil || b.Recognize(shorter) == nil {
+		t.Error("the board does not know its store")
+	}
+	if b.Err() != nil || !send(b, 2, 2).Success {
+		t.Error("the board gave up because of a store that it never used")
+	}
+	if own, err = store.Info(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.Admit(own) != nil || b.Err() != nil || b.Admit(other) == nil || b.Err() == nil {
+		t.Error("a store that came back as another one was admitted")
+	}
+}
+
 // liar answers appends with numbers that went backwards.
 type liar struct{ storage.Store }
 

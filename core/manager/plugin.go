@@ -127,6 +127,10 @@ func (m *Manager) reconfigure(ctx context.Context, s *server, i *instance, c Plu
 		m.remove(ctx, s, i) //nolint:errcheck // it has never run
 		return m.join(ctx, s, c)
 	}
+	if i == s.store {
+		s.trying.Store(true)
+		defer s.trying.Store(false)
+	}
 	if err := i.plugin.Reconfigure(ctx, m.complete(s, i, c)); err != nil {
 		return &PluginError{s.name, c.String(), err}
 	}

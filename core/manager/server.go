@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -24,6 +25,10 @@ type server struct {
 	dir  string
 	keys *identity.Server
 	feed *metrics.Feed
+
+	// trying: the store is given another configuration, and goes back to the one
+	// that it had if that leads to other data.
+	trying atomic.Bool
 
 	// Set by the holder of Manager.changing, under Manager.mu.
 	store  *instance
@@ -112,7 +117,7 @@ func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
 }
 
 // admit asks the board, where there is one already, whether a store that has been
-// started again is the one it knows.
+// started again, or given another configuration, is the one it knows.
 func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
 	r := m.relayOf(s)
 	if r == nil {
@@ -124,6 +129,9 @@ func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err) // may pass with another start
+	}
+	if s.trying.Load() {
+		return r.Recognize(info)
 	}
 	return r.Admit(info)
 }

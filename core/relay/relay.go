@@ -188,6 +188,10 @@ func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Pu
 // [board.Board.Admit].
 func (s *Server) Admit(info storage.Info) error { return s.board.Admit(info) }
 
+// Recognize is to be asked before a store with another configuration is called.
+// See [board.Board.Recognize].
+func (s *Server) Recognize(info storage.Info) error { return s.board.Recognize(info) }
+
 // Reopened is to be called when the process behind the store has been started
 // again. See [board.Board.Reopened].
 func (s *Server) Reopened(ctx context.Context) error { return s.board.Reopened(ctx) }

@@ -80,7 +80,11 @@ func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *
 	defer cancel()
 	c.withdraw()
 	next := &incarnation{number: c.count(s), run: inc.run}
-	if err := c.configure(ctx, next, s); err != nil {
+	err := c.configure(ctx, next, s)
+	if err == nil {
+		err = admit(ctx, next, s) // it may have opened something else
+	}
+	if err != nil {
 		c.revert(err)
 		return inc, err
 	}

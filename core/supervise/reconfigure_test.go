@@ -89,13 +89,8 @@ func TestReconfigureWithAnotherProcess(t *testing.T) {
 	r.mustHave(0, 1)
 	first := r.nextLife()
 	next := r.with(map[string]any{"tokens": 3})
-	command := next.Command
 	next.Checksum = "sha256:00"
-	next.Command = func() (host.Command, error) {
-		c, err := command()
-		c.Env = append(c.Env, "ANOTHER=1")
-		return c, err
-	}
+	next.Command = withEnv(next.Command, "ANOTHER=1")
 	if err := r.Reconfigure(r.ctx(), next); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +99,54 @@ func TestReconfigureWithAnotherProcess(t *testing.T) {
 	r.mustHave(3, 2)
 	if s := r.Status(); s.PID == first.pid || s.Restarts != 0 || s.Checksum != "sha256:00" {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// withEnv is command with one more variable.
+func withEnv(command func() (host.Command, error), variable string) func() (host.Command, error) {
+	return func() (host.Command, error) {
+		c, err := command()
+		c.Env = append(c.Env, variable)
+		return c, err
+	}
+}
+
+// TestReconfigureToAnotherStore: what a plugin opens with other settings is asked
+// about before anybody can call it, in the same process as in another one.
+func TestReconfigureToAnotherStore(t *testing.T) {
+	for name, alter := range map[string]func(*Config){
+		"same process":    func(*Config) {},
+		"another process": func(c *Config) { c.Command = withEnv(c.Command, "ANOTHER=1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ready := make(chan int, 64)
+			var cfg Config
+			r := newRig(t, func(c *Config) {
+				c.OnReady = func(n int) { ready <- n }
+				c.Admit = func(ctx context.Context, client *host.Client) error {
+					info, err := client.Storage().Info(ctx)
+					if err == nil && info.Tokens != 0 {
+						err = errors.New("another store")
+					}
+					return err
+				}
+				cfg = *c
+			}, "good", "good", "good")
+			r.mustBeReady()
+			<-ready
+			cfg.Value = encoded(t, map[string]any{"tokens": 3})
+			alter(&cfg)
+			if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "another store") {
+				t.Errorf("reconfigured: %v", err)
+			}
+			r.mustBeReady()
+			if info, err := r.Storage().Info(r.ctx()); err != nil || info.Tokens != 0 {
+				t.Errorf("after it went back: %+v, %v", info, err)
+			}
+			if n := <-ready; n != 3 { // not 2, which was the other store
+				t.Errorf("incarnation %d was announced", n)
+			}
+		})
 	}
 }
 
