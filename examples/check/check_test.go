@@ -25,6 +25,7 @@ const root = "../.."
 //	                   not know any more where the repository is
 //	serve ARGS...      run "cwtch-relay ARGS..." until it has announced its servers
 //	logged REGEXP      wait until the relay has logged that
+//	strangers          check that the plugin of the relay answers nobody else
 //	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
 //	fromfile VAR FILE  set a variable to what is in a file
 //
@@ -44,8 +45,13 @@ func TestExamples(t *testing.T) {
 			}
 			e.Setenv("PATH", o.bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("HOME", e.WorkDir)
-			// A directory of the script is too long for sockets of plugins.
-			e.Setenv("TMPDIR", os.TempDir())
+			// The directory of the script is too long for sockets of plugins.
+			sockets, err := os.MkdirTemp("", "cwtch-check-")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { os.RemoveAll(sockets) })
+			e.Setenv("TMPDIR", sockets)
 			e.Setenv("PYTHON_EXAMPLE", python)
 			e.Values[relayKey{}] = &relay{}
 			return nil
@@ -57,11 +63,12 @@ func TestExamples(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"example":  command("NAME", 1, example),
-			"serve":    command("ARGS...", -1, o.serve),
-			"logged":   command("REGEXP", 1, logged),
-			"end":      command("SIGNAL", 1, end),
-			"fromfile": command("VAR FILE", 2, fromFile),
+			"example":   command("NAME", 1, example),
+			"serve":     command("ARGS...", -1, o.serve),
+			"logged":    command("REGEXP", 1, logged),
+			"strangers": command("", 0, strangers),
+			"end":       command("SIGNAL", 1, end),
+			"fromfile":  command("VAR FILE", 2, fromFile),
 		},
 	})
 }

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,7 @@ func (o *outside) serve(ts *testscript.TestScript, args []string) {
 	r := ts.Value(relayKey{}).(*relay)
 	*r = relay{exec.Command(filepath.Join(o.bin, "cwtch-relay"), args...), newOutput(), newOutput()}
 	r.cmd.Dir = ts.MkAbs(".")
+	r.cmd.Env = append(os.Environ(), "TMPDIR="+ts.Getenv("TMPDIR"))
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.log
 	ts.Check(r.cmd.Start())
 	cmd, stdout, log := r.cmd, r.stdout, r.log // r may be another one by then
