@@ -130,6 +130,9 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 			p.dirs = append(p.dirs, dir)
 			env := slices.Concat(cfg.Env, environment(cfg, certificate), spec.Env) // the last of a name counts
 			r, err := newRunner(ctx, cfg.Command, env, dir)
+			if err == nil {
+				r.pace = p.log.pace
+			}
 			p.runner = r
 			return r, err
 		},
@@ -153,7 +156,7 @@ func (c Command) closeFiles() {
 // but both give up when the process ends, and that is how they are stopped.
 func (p *Process) connect(identity *tls.Config) error {
 	if _, err := p.library.Start(); err != nil {
-		return err
+		return shownError{err}
 	}
 	client, err := dispense(p.library)
 	if err != nil {
@@ -166,6 +169,13 @@ func (p *Process) connect(identity *tls.Config) error {
 	p.client = client
 	return nil
 }
+
+// shownError is an error with words of the plugin in it, such as the line that is
+// no handshake, fit to be shown.
+type shownError struct{ error }
+
+func (e shownError) Error() string { return rpc.Clean(e.error.Error(), maxReason) }
+func (e shownError) Unwrap() error { return e.error }
 
 // framings are the versions of the framing that this host speaks, of which
 // go-plugin takes the highest that the plugin speaks as well.

@@ -27,9 +27,10 @@ type runner struct {
 	name           string
 	sockets        string // the directory where the plugin makes its socket
 	stdout, stderr *os.File
-	lifeline       *os.File      // the end that the host holds
-	child          []*os.File    // the ends that the plugin holds, closed after the start
-	exited         chan struct{} // closed when the process has ended
+	pace           func(bytes int) // waits after so much of stdout; nil: it does not
+	lifeline       *os.File        // the end that the host holds
+	child          []*os.File      // the ends that the plugin holds, closed after the start
+	exited         chan struct{}   // closed when the process has ended
 
 	abort  context.Context // ends the process when it ends first
 	disarm func() bool     // set by Start: from now on abort ends nothing
@@ -166,9 +167,29 @@ func (r *runner) close() {
 	}
 }
 
-func (r *runner) Stdout() io.ReadCloser { return r.stdout }
+// Stdout is read by go-plugin for as long as the process lives, for the one line
+// of the handshake.
+func (r *runner) Stdout() io.ReadCloser {
+	if r.pace == nil {
+		return r.stdout
+	}
+	return pacedReader{r.stdout, r.pace}
+}
+
 func (r *runner) Stderr() io.ReadCloser { return r.stderr }
 func (r *runner) Name() string          { return r.name }
+
+// pacedReader waits after what it has read.
+type pacedReader struct {
+	io.ReadCloser
+	pace func(bytes int)
+}
+
+func (r pacedReader) Read(b []byte) (int, error) {
+	n, err := r.ReadCloser.Read(b)
+	r.pace(n)
+	return n, err
+}
 
 func (r *runner) Diagnose(context.Context) string { return "" }
 
