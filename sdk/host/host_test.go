@@ -296,7 +296,7 @@ func logLines(t *testing.T, lines ...string) []map[string]any {
 
 func TestLogLines(t *testing.T) {
 	got := logLines(t,
-		`{"@level":"warn","@message":"slow disk","@timestamp":"2026-01-02T03:04:05Z","took":1.5,"path":"x.db","nested":{"a":1},"plugin":"other/name","level":"x"}`,
+		`{"@level":"warn","@message":"slow disk","@timestamp":"2026-01-02T03:04:05Z","took":1.5,"path":"x.db","nested":{"a":1},"plugin":"other/name","server":"other","instance":"x#2","level":"x"}`,
 		`plain text`, `{"not":"ours"}`, `panic: oh`, `goroutine 1 [running]:`,
 	)
 	want := []struct{ level, msg string }{
@@ -310,7 +310,7 @@ func TestLogLines(t *testing.T) {
 			t.Errorf("got %v, want %v", got[i], w)
 		}
 	}
-	if r := got[0]; r["took"] != 1.5 || r["path"] != "x.db" || r["nested"] != "map[a:1]" || r["plugin"] != nil || r["@timestamp"] != nil {
+	if r := got[0]; r["took"] != 1.5 || r["path"] != "x.db" || r["nested"] != "map[a:1]" || r["plugin"] != nil || r["server"] != nil || r["instance"] != nil || r["@timestamp"] != nil {
 		t.Errorf("got %v", r)
 	}
 }

@@ -154,6 +154,11 @@ func (w *logWriter) record() logRecord {
 	return r
 }
 
+// reserved are the names by which the relay says whose line it is. They are not
+// for a plugin to set: of two values with one name, most readers of JSON take
+// the later.
+var reserved = []string{"time", "level", "msg", "plugin", "server", "instance"}
+
 func parseHCLog(line []byte) (logRecord, bool) {
 	if len(line) == 0 || line[0] != '{' {
 		return logRecord{}, false
@@ -169,8 +174,7 @@ func parseHCLog(line []byte) (logRecord, bool) {
 	name, _ := fields["@level"].(string)
 	r := logRecord{level: parseLevel(name), message: rpc.Clean(message, maxText)}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		// Names of the relay's own are not for the plugin to set.
-		if strings.HasPrefix(key, "@") || slices.Contains([]string{"time", "level", "msg", "plugin"}, key) {
+		if strings.HasPrefix(key, "@") || slices.Contains(reserved, key) {
 			continue
 		}
 		if len(r.attrs) == maxAttrs {
