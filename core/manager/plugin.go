@@ -116,6 +116,8 @@ func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Con
 		full.OnReady = func(int) { m.wg.Go(func() { m.reopened(s) }) }
 	case plugin.KindStats:
 		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }
+	case plugin.KindPeerSync:
+		full.OnReady = func(int) { i.replica.Wake() } // without a replica it never is
 	}
 	return full
 }

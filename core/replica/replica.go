@@ -9,8 +9,8 @@
 // # What there is
 //
 // The plugin can read the log, and the keys in their order with sums over them; it
-// keeps cursors, and reports to the operator. It is told of time and of the log, at
-// most a second late.
+// keeps cursors, and reports to the operator. It is told of the log at most a second
+// late, and of time every ten seconds.
 //
 // There are no links between relays yet. No peer is ever up, and whoever sends to
 // one all the same is told [peersync.ErrPeerUnknown].
@@ -61,6 +61,7 @@ type Replica struct {
 	cursors *cursors
 	log     *slog.Logger
 	kept    int // keys that Split holds at a time
+	wake    chan struct{}
 
 	mu     sync.Mutex
 	status Status
@@ -80,7 +81,17 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{store: cfg.Store, cursors: c, log: cfg.Logger, kept: maxKept}, nil
+	return &Replica{store: cfg.Store, cursors: c, log: cfg.Logger, kept: maxKept, wake: make(chan struct{}, 1)}, nil
+}
+
+// Wake has the plugin told the time within a second, by which it is found out
+// whether it is the one that was told before: when its process was started again.
+// It does not wait, and may be called from any goroutine.
+func (r *Replica) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Status says how the replication goes.

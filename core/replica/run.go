@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// interval is between two ticks, and between two looks at the log.
+	// interval is between two looks at the log.
 	interval = time.Second
+	// quiet is between two ticks when there is nothing else to tell. With no peer
+	// up nothing waits for a replicator, and each tick wakes up two processes.
+	quiet = 10 * time.Second
 	// handleTimeout is how long a Handle may take. It may have to look through
 	// the whole log.
 	handleTimeout = 5 * time.Minute
@@ -22,10 +25,10 @@ const (
 	lastWait  = time.Minute
 )
 
-// Run tells a replicator what happens, until ctx ends: Start, then every second
-// the time, with the state of the log whenever that has changed. When the
-// replicator fails, or is another one than it was, it is given Start again after
-// a while. Run does not close it, and runs once at a time.
+// Run tells a replicator what happens, until ctx ends: Start, then the state of
+// the log within a second of a change, and the time with it, or ten seconds after
+// it was told last. When the replicator fails, or is another one than it was, it is
+// given Start again after a while. Run does not close it, and runs once at a time.
 func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 	wait := firstWait
 	for {
@@ -63,15 +66,48 @@ func (r *Replica) live(ctx context.Context, replicator peersync.Replicator) erro
 			return err
 		}
 		r.trouble(nil)
-		if !pause(ctx, interval) {
-			return ctx.Err()
+		moved, err := r.await(ctx, &told)
+		if err != nil {
+			return err
 		}
-		events = []peersync.Event{peersync.Tick{Now: time.Since(begin), Hour: storage.HourOf(time.Now())}}
+		events = nil // the last ones are the replicator's
+		if moved {
+			events = append(events, peersync.LogAdvanced{State: told})
+		}
+		events = append(events, peersync.Tick{Now: time.Since(begin), Hour: storage.HourOf(time.Now())})
+	}
+}
+
+// await returns when there is something to tell: that the log is no longer as
+// told, which it then updates, or only the time.
+func (r *Replica) await(ctx context.Context, told *peersync.State) (moved bool, err error) {
+	due := time.Now().Add(quiet)
+	for {
+		woken, err := r.rest(ctx)
+		if err != nil {
+			return false, err
+		}
 		// Without its store a replicator still has the time.
-		if now, err := r.state(ctx); err == nil && now != told {
-			told = now
-			events = append([]peersync.Event{peersync.LogAdvanced{State: now}}, events...)
+		if now, err := r.state(ctx); err == nil && now != *told {
+			*told = now
+			return true, nil
 		}
+		if woken || !time.Now().Before(due) {
+			return false, nil
+		}
+	}
+}
+
+// rest lasts for interval, and tells whether Wake was called.
+func (r *Replica) rest(ctx context.Context) (woken bool, err error) {
+	if !pause(ctx, interval) {
+		return false, ctx.Err()
+	}
+	select {
+	case <-r.wake:
+		return true, nil
+	default:
+		return false, nil
 	}
 }
 

@@ -39,7 +39,9 @@ func TestRun(t *testing.T) {
 		go func() { defer close(done); r.Run(ctx, h) }()
 		time.Sleep(1500 * time.Millisecond)
 		fill(t, store, rand.New(rand.NewPCG(1, 2)), 3)
-		time.Sleep(2 * time.Second)
+		time.Sleep(15 * time.Second)
+		r.Wake()
+		time.Sleep(time.Second)
 		cancel()
 		<-done
 
@@ -50,10 +52,10 @@ func TestRun(t *testing.T) {
 		info, _ := store.Info(t.Context())
 		hour := start.Hour
 		want := []peersync.Event{
-			peersync.Tick{Now: time.Second, Hour: hour},
 			peersync.LogAdvanced{State: peersync.State{Epoch: info.Epoch, First: 1, Last: 3, Count: 3}},
 			peersync.Tick{Now: 2 * time.Second, Hour: hour},
-			peersync.Tick{Now: 3 * time.Second, Hour: hour},
+			peersync.Tick{Now: 12 * time.Second, Hour: hour}, // nothing has happened
+			peersync.Tick{Now: 17 * time.Second, Hour: hour}, // somebody may have
 		}
 		if !slices.EqualFunc(h.events[1:], want, func(a, b peersync.Event) bool { return a == b }) {
 			t.Errorf("then came %+v, want %+v", h.events[1:], want)

@@ -30,24 +30,26 @@ type replicator struct {
 	epoch  storage.Epoch
 	seen   storage.Seq
 	loaded bool // epoch and seen are what the cursor says, or newer
+	behind bool // there is more in the log, as far as is known
 }
 
 // cursor is the name under which the replicator remembers epoch and seen.
 const cursor = "log"
 
-// Handle goes on reading the log whenever it is longer, and every second in case
-// the last attempt failed. Errors of the host are left for then, except for the
+// Handle goes on reading the log whenever it is longer, and with the next event
+// when the last attempt failed. Errors of the host are left for then, except for the
 // end of the context: it says that nobody waits for this Handle any more.
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	wanted := false
 	for _, e := range events {
 		switch e.(type) {
-		case peersync.Start, peersync.LogAdvanced, peersync.Tick:
-			wanted = true
+		case peersync.Start, peersync.LogAdvanced:
+			r.behind = true
 		}
 	}
-	if wanted && ctx.Err() == nil {
-		if err := r.follow(ctx); err != nil && ctx.Err() == nil {
+	if r.behind && ctx.Err() == nil {
+		err := r.follow(ctx)
+		r.behind = err != nil
+		if r.behind && ctx.Err() == nil {
 			r.report(ctx, fmt.Sprintf("waits after entry %d: the relay could not answer", r.seen))
 		}
 	}

@@ -238,7 +238,9 @@ type Start struct {
 // another one. Many moves may come as one event.
 type LogAdvanced struct{ State State }
 
-// Tick comes at a modest rate, of about one a second, and brings the time.
+// Tick brings the time: about every second while a peer is up, and about every ten
+// seconds or with a LogAdvanced otherwise. How often it comes says nothing; a
+// replicator reckons with Now.
 type Tick struct {
 	Now  time.Duration // since Start; never less than before
 	Hour storage.Hour  // by the clock of the relay, which may be wrong and may jump
