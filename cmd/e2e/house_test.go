@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,8 @@ type house struct {
 }
 
 // newHouse writes the configuration of a relay. Blocks are its servers and
-// whatever else is not as usual; "main" is the server that most tests have.
+// whatever else is not as usual, where $HOUSE is the directory of it all; "main"
+// is the server that most tests have.
 func newHouse(t testing.TB, blocks string) *house {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -53,7 +55,7 @@ func newHouse(t testing.TB, blocks string) *house {
 	h.write("server.hcl", `
 		network "loopback" { registry = "net" }
 		log { level = "debug" }
-	`+blocks)
+	`+strings.ReplaceAll(blocks, "$HOUSE", dir))
 	return h
 }
 

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
 // badHouse has a server on the plugin that misbehaves on demand, and another one
@@ -18,9 +16,9 @@ type badHouse struct {
 	acknowledged []post // on the bad server
 }
 
-func newBadHouse(t *testing.T) *badHouse {
+func newBadHouse(t *testing.T, options ...string) *badHouse {
 	t.Helper()
-	h := newHouse(t, badPlugin(t)+`
+	h := newHouse(t, badPlugin(t, options...)+`
 		limits { post_timeout = "3s" }
 		server "bad" {
 			storage "badstore" { fault = "fault" }
@@ -38,8 +36,11 @@ func (h *badHouse) misbehave(how string) { h.write(badFault, how) }
 
 func (h *badHouse) behave() { os.Remove(h.path(badFault)) }
 
-// badFault is in the directory of the plugin, since it sees no other.
-const badFault = "data/servers/bad/storage/fault"
+// What badstore is told by is in its own directory, since it sees no other.
+const (
+	badFault = "data/servers/bad/storage/fault"
+	badStart = "data/servers/bad/storage/start" // what to do wrong before the handshake
+)
 
 func (h *badHouse) storeBad(n int) {
 	h.Helper()
@@ -92,30 +93,43 @@ func (h *badHouse) recovered() {
 // server do not notice, and afterwards all is well.
 func TestPromise6PluginsMayFail(t *testing.T) {
 	t.Parallel()
-	h := newBadHouse(t)
-	for _, how := range []string{"crash", "hang"} {
+	for how, complaint := range map[string]string{
+		"crash":  `msg="plugin ended; it is started again" server=bad plugin=storage/badstore error="exit status 3`,
+		"fatal":  `msg="plugin ended; it is started again" server=bad plugin=storage/badstore error="exit status 2: panic: told to panic aside`,
+		"panic":  `level=ERROR msg="?panic.* server=bad plugin=storage/badstore .*told to panic in append`,
+		"hang":   `level=WARN msg="posts are refused, because of the store" server=bad count=1 error=".*deadline exceeded`,
+		"hangup": `msg="plugin ended; it is started again" server=bad plugin=storage/badstore`,
+	} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			h := newBadHouse(t)
 			h.misbehave(how)
 			h.refused()
 			h.undisturbed()
-			h.refused()
+			if _, err := h.relay.log.await(complaint); err != nil {
+				t.Error(err)
+			}
 			h.behave()
 			h.recovered()
+			h.stop()
 		})
 	}
-	if !strings.Contains(h.relay.log.String(), `msg="plugin ended; it is started again" server=bad plugin=storage/badstore error="exit status 3`) {
-		t.Error("the log does not say that the plugin has crashed")
-	}
+}
 
-	// One that only talks too much can be used meanwhile.
+// TestPromise6PluginsMayTalk has a plugin talk too much. It can be used
+// meanwhile.
+func TestPromise6PluginsMayTalk(t *testing.T) {
+	t.Parallel()
+	h := newBadHouse(t)
 	t.Run("flood", func(t *testing.T) {
 		h.misbehave("flood")
 		h.storeBad(1)
 		h.undisturbed()
-		h.behave()
 		if _, err := h.relay.log.await(`lines were left out`); err != nil {
 			t.Error(err)
 		}
+		h.storeBad(1)
+		h.behave()
 		if n := strings.Count(h.relay.log.String(), "a flood of words"); n > 10_000 {
 			t.Errorf("%d lines of the flood are in the log", n)
 		}
@@ -131,41 +145,77 @@ func TestPromise6PluginsMayFail(t *testing.T) {
 	h.stop()
 }
 
-// TestPromise6LiesEndABoard has a plugin contradict what it said before. There is
-// nothing to wait for then: the board refuses to serve and says why, until its
-// operator has looked at it.
-func TestPromise6LiesEndABoard(t *testing.T) {
-	for how, reason := range map[string]string{
-		"count":  "2 outcomes for 1 records",
-		"rewind": "store is damaged",
-		"forget": "acknowledged envelopes are gone",
-	} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			h := newBadHouse(t)
-			h.misbehave(how)
-			h.refused()
-			h.undisturbed()
-			h.behave()
-			h.until("a problem", func(st manager.Status) bool { return strings.Contains(st.Servers[0].Relay.Problem, reason) })
-			out, err := h.run("status")
-			if err != nil || !strings.Contains(out, "PROBLEM") {
-				t.Errorf("the status command shows no problem: %v\n%s", err, out)
-			}
-			h.refused() // for good
-			h.undisturbed()
-			h.stop()
-			if how != "forget" { // the store has everything
-				h.start()
-				h.recovered()
-				h.stop()
-			}
-		})
+// TestPromise6PluginsMayRefuseToEnd has a plugin answer neither a post nor the
+// calls by which it is asked to end. The relay ends all the same, tells that the
+// plugin did not, and nothing of it is left.
+func TestPromise6PluginsMayRefuseToEnd(t *testing.T) {
+	t.Parallel()
+	h := newBadHouse(t)
+	h.misbehave("stubborn")
+	h.refused()
+	h.undisturbed()
+	plugin := h.plugin()
+	if err := h.relay.terminate(); err == nil {
+		t.Error("the relay does not tell by its exit status that a plugin had to be killed")
 	}
+	if log := h.relay.log.String(); !strings.Contains(log, "did not close in time and was killed") {
+		t.Error("the log does not say that a plugin had to be killed")
+	}
+	if err := plugin.gone(h.ctx); err != nil {
+		t.Error(err)
+	}
+	h.behave()
+	h.start()
+	h.recovered()
+	h.stop()
 }
 
-// badPlugin declares the plugin.
-func badPlugin(t *testing.T) string {
+// TestPromise6PluginsMayFork has a plugin start a program that outlives the call.
+// It ends with the plugin, however that ends. Without a grant there is none.
+func TestPromise6PluginsMayFork(t *testing.T) {
+	t.Parallel()
+	t.Run("granted", func(t *testing.T) {
+		t.Parallel()
+		h := newBadHouse(t, "sandbox { processes = true }")
+		h.misbehave("escape") // from the group by which it is found, which is not granted
+		h.storeBad(1)
+		if _, err := h.relay.log.await(`msg="told to fork and could not".*operation not permitted`); err != nil {
+			t.Error(err)
+		}
+		h.misbehave("fork")
+		h.storeBad(1)
+		h.behave()
+		plugin := h.plugin()
+		children, err := descendants(plugin.pid)
+		if err != nil || len(children) != 1 {
+			t.Fatalf("the plugin has %d children, not 1: %v", len(children), err)
+		}
+		h.undisturbed()
+		plugin.kill()
+		if err := children[0].gone(h.ctx); err != nil {
+			t.Error(err)
+		}
+		children[0].close()
+		h.recovered()
+		h.stop()
+	})
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		h := newBadHouse(t)
+		h.misbehave("fork")
+		h.storeBad(1)
+		if _, err := h.relay.log.await(`msg="told to fork and could not".*operation not permitted`); err != nil {
+			t.Error(err)
+		}
+		h.undisturbed()
+		h.behave()
+		h.recovered()
+		h.stop()
+	})
+}
+
+// badPlugin declares the plugin, with more options of its block.
+func badPlugin(t *testing.T, options ...string) string {
 	t.Helper()
 	path := filepath.Join(bin, "badstore")
 	content, err := os.ReadFile(path)
@@ -176,6 +226,8 @@ func badPlugin(t *testing.T) string {
 plugin "storage" "badstore" {
   path     = %q
   checksum = "sha256:%x"
+  args     = ["$HOUSE/%s"]
+  %s
 }
-`, path, sha256.Sum256(content))
+`, path, sha256.Sum256(content), badStart, strings.Join(options, "\n"))
 }
