@@ -39,6 +39,10 @@ const (
 	own      = readFile | readDir | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
 		ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
 		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeSym
+	// What it takes to make a socket, the way of go-plugin included, which makes a
+	// file of the name first. The relay connects to what is there and removes it
+	// all, and should find neither links nor directories below directories.
+	socket = readFile | readDir | ll.AccessFSWriteFile | ll.AccessFSRemoveFile | ll.AccessFSMakeReg | ll.AccessFSMakeSock
 )
 
 // versions of Landlock, by number: all that it can restrict in each.
@@ -63,7 +67,7 @@ func restrictFiles(p Policy, plugin string, version int) error {
 		r.required("the plugin's directory", own, p.Dir)
 	}
 	if dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR"); dir != "" {
-		access := own
+		access := socket
 		if p.Unix {
 			access |= ll.AccessFSResolveUnix
 		}

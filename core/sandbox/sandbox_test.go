@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -319,6 +320,39 @@ func TestBreakingOut(t *testing.T) {
 				t.Errorf("the test shows nothing, outside it is: %s", got)
 			}
 		})
+	}
+}
+
+// The directory of its socket, from which the relay connects and which it empties,
+// takes sockets and nothing that leads elsewhere or has no end.
+func TestSocketDirectory(t *testing.T) {
+	needs(t, 3)
+	s := newStage(t, victim(t))
+	dir := filepath.Join(s.names["DIR"], "sockets")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink("/run/x", filepath.Join(s.policy.Dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		try  []string
+		want string
+	}{
+		{[]string{"listen", dir + "/socket"}, done},
+		{[]string{"write", dir + "/file"}, done},
+		{[]string{"remove", dir + "/file"}, done},
+		{[]string{"mkdir", dir + "/deep"}, "EACCES"},
+		{[]string{"symlink", "/run/x", dir + "/link"}, "EACCES"},
+		{[]string{"rename", s.policy.Dir + "/link", dir + "/link"}, "EACCES"},
+		{[]string{"rename", s.policy.Dir + "/sub", dir + "/sub"}, "EACCES"},
+	} {
+		cmd, err := start(&s.policy, c.try[0], c.try[1:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, "PLUGIN_UNIX_SOCKET_DIR="+dir)
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); got != c.want {
+			t.Errorf("%s: %s, %v, want %s", c.try, got, err, c.want)
+		}
 	}
 }
 

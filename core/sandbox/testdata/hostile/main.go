@@ -92,6 +92,8 @@ var attempts = map[string]func(arg []string) error{
 		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, multipath)
 		return err
 	},
+	"symlink": func(arg []string) error { return os.Symlink(arg[0], arg[1]) },
+	"listen":  func(arg []string) error { _, err := net.Listen("unix", arg[0]); return err },
 	"socket": func(arg []string) error {
 		family, _ := strconv.Atoi(arg[0])
 		kind, _ := strconv.Atoi(arg[1])
