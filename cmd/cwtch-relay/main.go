@@ -8,6 +8,8 @@
 //	cwtch-relay status -config F             ask the running relay how it is
 //	cwtch-relay reload -config F             have it go over to a changed configuration
 //	cwtch-relay storage copy -config F       copy what one store holds into another
+//	cwtch-relay plugin list|describe|sum|test|new
+//	                                         what operators and authors of plugins need
 //	cwtch-relay version
 //
 // Facts go to standard output, with -json as JSON; logs, errors and hints go to
@@ -51,9 +53,9 @@ func commands() []command {
 		{"status", "-config FILE [-json]", "ask the running relay how it is", printStatus},
 		{"reload", "-config FILE [-dry-run] [-json]", "have the running relay go over to a changed configuration", reload},
 		{"plugin list", "[-config FILE] [-json]", "which plugins there are, and how they are", listPlugins},
-		{"plugin describe", "PATH|KIND/NAME [-json]", "what a plugin says of itself, and what its block may hold", describePlugin},
+		{"plugin describe", "PATH|KIND/NAME [GRANTS] [-json]", "what a plugin says of itself, and what its block may hold", describePlugin},
 		{"plugin sum", "PATH [-json]", "print the line checksum = … for a plugin block", sumPlugin},
-		{"plugin test", "PATH [-config BODY] [-run REGEXP] [-json]", "does a plugin keep the contract of its kind? BODY is a file with what would stand in its block", testPlugin},
+		{"plugin test", "PATH [-config BODY] [-run REGEXP] [GRANTS] [-json]", "does a plugin keep the contract of its kind? BODY is a file with what would stand in its block", testPlugin},
 		{"plugin new", "KIND NAME [-dir DIR] [-module PATH] [-sdk DIR]", "write the first files of a plugin", newPlugin},
 		{"storage copy", "-config FILE -from STORE -to STORE [-server NAME] [-json]", "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", copyStorage},
 		{"version", "[-json]", "print the version", printVersion},
@@ -140,6 +142,8 @@ func usageText() string {
 	for _, c := range commands() {
 		fmt.Fprintf(&b, "  cwtch-relay %s\n        %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
 	}
+	b.WriteString("\nGRANTS are what the sandbox block of the plugin would grant: -read PATH (any number of times), -network,\n" +
+		"-processes; or -no-sandbox.\n")
 	b.WriteString("\nStart with: cwtch-relay init -dir my-server\n")
 	return b.String()
 }

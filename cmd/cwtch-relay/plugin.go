@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	o := skeleton.Options{Kind: plugin.Kind(named[0]), Name: named[1], Module: *module, Version: version}
 	if !slices.Contains(skeleton.Kinds(), o.Kind) {
-		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s", named[0], listed(skeleton.Kinds()))}
+		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], listed(skeleton.Kinds()))}
 	}
 	if *sdk != "" {
 		if o.Replace, err = filepath.Abs(*sdk); err != nil {
@@ -56,8 +55,8 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 		*dir = o.Name
 	}
 	files, err := skeleton.Write(*dir, o)
-	if errors.Is(err, fs.ErrExist) {
-		return hinted{err, "say -dir DIR"}
+	if errors.As(err, new(*skeleton.NotEmptyError)) {
+		return hinted{err, "choose another directory with -dir DIR"}
 	}
 	if err != nil {
 		return err

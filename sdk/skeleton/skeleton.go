@@ -9,7 +9,6 @@ package skeleton
 import (
 	"bytes"
 	"embed"
-	"errors"
 	"fmt"
 	"go/format"
 	"io/fs"
@@ -19,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+
+	"golang.org/x/mod/modfile"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -38,8 +39,8 @@ type Options struct {
 	Module string
 	// Version of this module to require, without the "v".
 	Version string
-	// Replace is a directory that holds this module, to be used in place of a
-	// released version; empty: none.
+	// Replace is a directory that holds this module, absolute, to be used in
+	// place of a released version; empty: none.
 	Replace string
 }
 
@@ -50,6 +51,9 @@ type fields struct {
 	Go        string // name of the plugin as an identifier
 	GoVersion string
 }
+
+// sdkModule is the module that this package is part of.
+const sdkModule = "github.com/cwtch-relay/cwtch-relay"
 
 // goVersion is what the sdk needs at least.
 const goVersion = "1.26.0"
@@ -76,6 +80,11 @@ func Write(dir string, o Options) (files []string, err error) {
 	if f.Module == "" {
 		f.Module = f.Binary
 	}
+	if o.Replace != "" {
+		if err := checkModule(o.Replace); err != nil {
+			return nil, err
+		}
+	}
 	made, err := render(f)
 	if err != nil {
 		return nil, err
@@ -83,8 +92,11 @@ func Write(dir string, o Options) (files []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the plugin: %w", err)
 	}
-	if there, err := os.ReadDir(dir); err != nil || len(there) > 0 {
-		return nil, fmt.Errorf("%s is not empty: choose a directory that does not exist yet: %w", dir, errors.Join(err, fs.ErrExist))
+	switch there, err := os.ReadDir(dir); {
+	case err != nil:
+		return nil, fmt.Errorf("look into the directory of the plugin: %w", err)
+	case len(there) > 0:
+		return nil, &NotEmptyError{dir}
 	}
 	for _, m := range made {
 		if err := os.WriteFile(filepath.Join(dir, m.name), m.content, 0o644); err != nil {
@@ -93,6 +105,24 @@ func Write(dir string, o Options) (files []string, err error) {
 		files = append(files, m.name)
 	}
 	return files, nil
+}
+
+// NotEmptyError is the answer to a directory in which something is already.
+type NotEmptyError struct{ Dir string }
+
+func (e *NotEmptyError) Error() string { return e.Dir + " is not empty" }
+
+// checkModule sees that dir holds this module: the go command would complain of
+// another one much later, and of something else.
+func checkModule(dir string) error {
+	content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return fmt.Errorf("look for the sdk: %w", err)
+	}
+	if path := modfile.ModulePath(content); path != sdkModule {
+		return fmt.Errorf("look for the sdk: %s holds the module %q, not %s", dir, path, sdkModule)
+	}
+	return nil
 }
 
 type file struct {
