@@ -30,7 +30,7 @@ $(LINT):
 	mv .cache/golangci-lint $(LINT)
 
 examples: python ## every example, built and used as somebody outside of this repository would
-	go test -count=1 -timeout 20m ./examples/check
+	go test -count=1 -timeout 30m ./examples/check
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME
