@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	gopluginrunner "github.com/hashicorp/go-plugin/runner"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
@@ -142,9 +144,34 @@ type onceDialer struct {
 	taken atomic.Bool
 }
 
+// open connects to a process of this user or of root. The directory of a plugin
+// that is gone may be there again, made by somebody else.
 func (d *onceDialer) open(ctx context.Context, path string) (err error) {
-	d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
-	return err
+	if d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
+		return err
+	}
+	switch owner, err := listener(d.conn); {
+	case err != nil:
+		return fmt.Errorf("look whose process it is: %w", err)
+	case owner != 0 && owner != os.Geteuid():
+		return fmt.Errorf("the process belongs to user %d: start it as the user of the relay (%d)", owner, os.Geteuid())
+	}
+	return nil
+}
+
+// listener is the user whose process listens at the other end.
+func listener(conn net.Conn) (uid int, err error) {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, failed); err != nil {
+		return 0, err
+	}
+	return int(cred.Uid), nil
 }
 
 func (d *onceDialer) dial(context.Context, string) (net.Conn, error) {

@@ -65,12 +65,16 @@ func (r reported) Report(_ context.Context, report peersync.Report) error {
 }
 
 // startDebug starts this binary as a person would, and returns what it printed.
-func startDebug(t *testing.T, name string) (*exec.Cmd, string) {
+func startDebug(t *testing.T, name string) (*exec.Cmd, string) { return startDebugAs(t, name, nil) }
+
+// startDebugAs starts it as another person.
+func startDebugAs(t *testing.T, name string, user *syscall.Credential) (*exec.Cmd, string) {
 	t.Helper()
 	var log bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "debug")
 	cmd.Env = []string{"TEST_PLUGIN=" + name, "TMPDIR=" + os.TempDir(), "PLUGIN_CLIENT_CERT=of somebody", "PLUGIN_PROTOCOL_VERSIONS=9"}
 	cmd.Stderr = &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +196,26 @@ func TestAttachToPeerSync(t *testing.T) {
 func TestAttachToNothing(t *testing.T) {
 	if _, err := Attach(t.Context(), AttachConfig{Socket: filepath.Join(t.TempDir(), "none"), PID: 1, Protocol: 1}); err == nil {
 		t.Error("attached to nothing")
+	}
+}
+
+// TestAttachToSomebodyElse: whoever makes a directory of the same name, when the
+// plugin and its own are gone, is not given what the plugin was.
+func TestAttachToSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can start processes of others")
+	}
+	cmd, value := startDebugAs(t, "seqs", &syscall.Credential{Uid: 65534, Gid: 65534})
+	defer func() {
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+	}()
+	attachments, err := Attachments(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Attach(t.Context(), attachments["stats/seqs"]); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		t.Errorf("got %v", err)
 	}
 }
 
