@@ -11,10 +11,9 @@
 // # What a plugin can do inside
 //
 // Read and write in its own directory. Make a socket in the directory for that.
-// Read and
-// execute its own file, the system's programs and libraries (/usr, /lib, /bin
-// and the like), what the operator grants, and the few files of /etc that
-// dynamic linking, time zones, locales and TLS need. Make threads. Open unix
+// Read and execute its own file, the system's programs and libraries (/usr,
+// /lib, /bin and the like), what the operator grants, and the few files of /etc
+// that dynamic linking, time zones, locales and TLS need. Make threads. Open unix
 // sockets to listen at. All else needs a grant of the [Policy] or is not
 // possible.
 //
