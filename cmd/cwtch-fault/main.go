@@ -31,12 +31,29 @@ import (
 func main() {
 	plugin.ServeBetween(plugin.Between{
 		Name:  "fault",
+		Usage: usage,
 		Codec: fault.Codec,
 		Open: func(ctx context.Context, log *slog.Logger) (grpc.StreamHandler, func(context.Context) error, error) {
 			return open(ctx, log, os.Args[1:])
 		},
 	})
 }
+
+const usage = `hint: name it in the configuration of the relay, in the place of the plugin NAME:
+
+  plugin "storage" "faulty_NAME" {
+    path = "/usr/local/bin/cwtch-fault"
+    args = ["-seed", "7", "-after", "20", "-mix", "all=0.05", "--", "/path/of/the/plugin"]
+    dev  = true
+    sandbox { enabled = false }
+  }
+
+  -seed N   what goes wrong, and when, follows from it (default: 1)
+  -after N  calls that are left alone first (default: 0)
+  -mix MIX  shares of calls at which something goes wrong, such as
+            all=0.05,hang=0,cut=0.1 (default: all=0.05); the faults are
+            delay fail cut duplicate corrupt truncate huge hang crash
+`
 
 // open starts the plugin that stands behind.
 func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHandler, func(context.Context) error, error) {

@@ -18,6 +18,9 @@ import (
 // start the plugin; it gets every call as it is on the wire.
 type Between struct {
 	Name string // of the process
+	// Usage tells a person who starts the program by hand how to put it into
+	// the configuration of a relay.
+	Usage string
 	// Open is called once, before the first call. It returns the handler of all
 	// calls (see [grpc.UnknownServiceHandler]) and a function that ends what
 	// Open began, when the relay is done.
@@ -31,7 +34,7 @@ type Between struct {
 // ServeBetween is the main function of such a program; see [Serve].
 func ServeBetween(b Between) {
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
-		fmt.Fprintf(os.Stderr, "error: %s is started by a relay\nhint: name it in the configuration of the relay, in a plugin block\n", b.Name)
+		fmt.Fprintf(os.Stderr, "error: this program is started by a relay, between itself and a plugin\n%s", b.Usage)
 		os.Exit(1)
 	}
 	log := newLogger(os.Stderr, levelFromEnv())
