@@ -164,7 +164,7 @@ func (f *fixture) unchanged(do func()) {
 func (f *fixture) watcher() storage.Watcher {
 	w, ok := f.store.(storage.Watcher)
 	if !ok {
-		f.Skip("the store is no Watcher")
+		f.Skip("the store is no storage.Watcher, and need not be one")
 	}
 	return w
 }
@@ -173,7 +173,7 @@ func (f *fixture) watcher() storage.Watcher {
 func (f *fixture) ledger() storage.Ledger {
 	l, ok := f.store.(storage.Ledger)
 	if !ok {
-		f.Skip("the store is no Ledger")
+		f.Skip("the store is no storage.Ledger, and need not be one")
 	}
 	return l
 }
