@@ -1,11 +1,13 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,9 +137,21 @@ func TestFailedFlush(t *testing.T) {
 	}
 }
 
+// limited is the variable that tells the process of TestLimitOfFiles what it is.
+const limited = "SQLITE_TEST_LIMITED"
+
 // TestLimitOfFiles meets the limit of file sizes, which SQLite takes for a broken
 // disk, in the file that grows first and in the one that grows when that is copied.
+// It does so in a process of its own: go test writes files of its own as well.
 func TestLimitOfFiles(t *testing.T) {
+	if os.Getenv(limited) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLimitOfFiles$", "-test.v")
+		cmd.Env = append(os.Environ(), limited+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestLimitOfFiles")) {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
 	for _, limit := range []uint64{100 << 10, 3 << 20, 6 << 20} {
 		s := openNew(t, Options{})
 		var before syscall.Rlimit
