@@ -167,9 +167,23 @@ func (l *loader) sandbox(sec section) Sandbox {
 		Memory: sec.number("memory"), Files: int(sec.number("files")),
 	}
 	for _, path := range sec.list("read") {
-		s.Read = append(s.Read, l.absolute(sec, "read", path))
+		path = l.absolute(sec, "read", path)
+		l.apart(sec, path)
+		s.Read = append(s.Read, path)
 	}
 	return s
+}
+
+// apart complains of a grant to read what the sandbox is there to keep from a
+// plugin: the keys of the servers, and of tor. An empty path has been reported.
+func (l *loader) apart(sec section, path string) {
+	for _, private := range l.private {
+		if path != "" && private != "" && (within(path, private) || within(private, path)) {
+			l.fail(sec.at("read"), fmt.Sprintf("%s is not apart from %s, where the keys are", path, private),
+				"Grant less, or move what the plugin reads to elsewhere. Whoever trusts it with the keys can write enabled = false.")
+			return
+		}
+	}
 }
 
 // nameExternal checks the labels of a plugin block against what is there.

@@ -37,6 +37,24 @@ func (l *loader) absolute(sec section, name, path string) string {
 	return filepath.Clean(path)
 }
 
+// within reports whether a path, or what it will be once it is made, is dir or
+// below it, whatever links lead there.
+func within(path, dir string) bool {
+	rel, err := filepath.Rel(resolved(dir), resolved(path))
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// resolved is the path without links, as far as it is there.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if dir := filepath.Dir(path); dir != path {
+		return filepath.Join(resolved(dir), filepath.Base(path))
+	}
+	return path
+}
+
 // directory complains, at a place of the file, of a directory that the relay
 // could not use, and reports whether it can. One that is private must be ours
 // and closed to the writes of others. An empty path has been reported.

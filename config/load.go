@@ -89,6 +89,7 @@ type loader struct {
 	dir      string // of the file
 	plugins  Plugins
 	eval     *hcl.EvalContext
+	private  []string    // directories with keys
 	declared []*declared // as in Config.Plugins
 	diags    hcl.Diagnostics
 }
@@ -111,6 +112,10 @@ func (l *loader) load(body *hclsyntax.Body) *Config {
 	cfg := &Config{DataDir: l.path(top, "data_dir")}
 	usable := l.directory(top.at("data_dir"), cfg.DataDir, true)
 	cfg.Network = l.network(of["network"], cfg.DataDir)
+	l.private = []string{cfg.DataDir}
+	if t := cfg.Network.Tor; t != nil {
+		l.private = append(l.private, t.DataDir)
+	}
 	cfg.Log = l.log(l.single(of["log"], logOptions))
 	cfg.Limits = l.limits(l.single(of["limits"], limitOptions))
 	cfg.Plugins = l.externals(of["plugin"])

@@ -97,7 +97,7 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Doc: "Let the plugin open network connections. Only for one that asks for it; \"cwtch-relay plugin describe\" shows what for. Whom it connects to sees the address of this machine.",
 }, {
 	Name: "read", Type: plugin.StringList, Max: new(int64(64)),
-	Doc: "Files and directories that the plugin may read, beside those of the system and its own directory, as an interpreter with its libraries.",
+	Doc: "Files and directories that the plugin may read, beside those of the system and its own directory, as an interpreter with its libraries. Neither the data_dir, nor anything in it or above it.",
 }, {
 	Name: "processes", Type: plugin.Bool, Default: "false",
 	Doc: "Let the plugin start other programs, which are confined as it is.",
