@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,34 +25,9 @@ func TestMain(m *testing.M) {
 // TestQuick runs the whole bench against a relay that it builds. What it
 // measures means nothing; that it measures everything is the test.
 func TestQuick(t *testing.T) {
-	dir := t.TempDir()
-	program := filepath.Join(dir, "cwtch-relay")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cwtch-relay").CombinedOutput(); err != nil {
-		t.Fatalf("build the relay: %v\n%s", err, out)
-	}
-	file := filepath.Join(dir, "figures.json")
-	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), []string{"-quick", "-relay", program, "-dir", dir, "-json", file}, &stdout, &stderr); err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
-	}
-	t.Logf("\n%s", stdout.String())
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var report struct {
-		Rows []struct {
-			Name, Text string
-			Median     float64
-			Target     map[string]float64
-			Met        *bool
-		}
-	}
-	if err := json.Unmarshal(text, &report); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range report.Rows {
-		if !strings.Contains(stdout.String(), r.Text) {
+	table, rows := quick(t)
+	for _, r := range rows {
+		if !strings.Contains(table, r.Text) {
 			t.Errorf("the table lacks %q", r.Text)
 		}
 		// Memory may come out as nothing or less where so little is done.
@@ -61,9 +38,69 @@ func TestQuick(t *testing.T) {
 			t.Errorf("%s has the target %v and the verdict %v", r.Name, r.Target, r.Met)
 		}
 	}
+	for _, name := range []string{"posts.64.rate", "file", "calm.cpu", "store.sqlite.plain.16.cpu"} {
+		if !slices.ContainsFunc(rows, func(r reported) bool { return r.Name == name }) {
+			t.Errorf("there is no row %s", name)
+		}
+	}
+}
+
+// TestPart asks for one part, with the other store: nothing else is measured, and
+// there are no verdicts.
+func TestPart(t *testing.T) {
+	table, rows := quick(t, "-only", "fanout", "-storage", "sqlite")
+	for _, r := range rows {
+		if !strings.HasPrefix(r.Name, "fanout.") || r.Met != nil {
+			t.Errorf("there is a row %+v", r)
+		}
+	}
+	if len(rows) != 4 || !strings.Contains(table, "sqlite") || strings.Contains(table, "replay") {
+		t.Errorf("%d rows, want 4; the table:\n%s", len(rows), table)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, args := range [][]string{{"-only", "fanout,fan"}, {"-storage", "bolt2"}, {"more"}} {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
+			t.Errorf("%q passes", args)
+		}
+	}
+}
+
+// reported is a row as programs see it.
+type reported struct {
+	Name, Text string
+	Median     float64
+	Target     map[string]float64
+	Met        *bool
+}
+
+// quick runs the bench and returns what it reports.
+func quick(t *testing.T, args ...string) (table string, rows []reported) {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "cwtch-relay")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cwtch-relay").CombinedOutput(); err != nil {
+		t.Fatalf("build the relay: %v\n%s", err, out)
+	}
+	file := filepath.Join(dir, "figures.json")
+	var stdout, stderr bytes.Buffer
+	if err := run(t.Context(), append([]string{"-quick", "-relay", program, "-dir", dir, "-json", file}, args...), &stdout, &stderr); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	t.Logf("\n%s", stdout.String())
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct{ Rows []reported }
+	if err := json.Unmarshal(text, &report); err != nil {
+		t.Fatal(err)
+	}
 	if left, err := filepath.Glob(filepath.Join(dir, "cwtch-bench-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+	return stdout.String(), report.Rows
 }
 
 // TestMint: a token that is derived from the secret is one that the service

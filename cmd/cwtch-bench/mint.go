@@ -6,6 +6,7 @@ import (
 	"crypto/sha3"
 	"fmt"
 	mathrand "math/rand/v2"
+	"os"
 	"runtime"
 
 	"github.com/oasisprotocol/curve25519-voi/curve"
@@ -15,7 +16,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 )
 
 // mint makes posts that are paid for, with the secret of the token service.
@@ -117,20 +117,23 @@ const fillBatch = 64
 
 // fill puts n envelopes into the store of a site, by means of the plugin's own
 // code and before any relay runs.
-func (s *site) fill(ctx context.Context, n, size int) error {
-	store, err := bolt.Open(s.store(), bolt.Options{})
+func (b *bench) fill(ctx context.Context, s *site, n int) error {
+	if err := os.MkdirAll(s.storageDir(), 0o700); err != nil {
+		return err
+	}
+	store, err := b.openDirect(ctx, b.storage(), s.storageDir())
 	if err != nil {
 		return err
 	}
-	src := newSource(size)
+	src := newSource(b.plan.Size)
 	for done := 0; done < n; {
 		batch := src.records(min(fillBatch, n-done))
 		s.last = batch[len(batch)-1].Signature
 		if _, err := store.Append(ctx, batch); err != nil {
-			store.Close() //nolint:errcheck // the reason is err
+			store.close() //nolint:errcheck // the reason is err
 			return err
 		}
 		done += len(batch)
 	}
-	return store.Close()
+	return store.close()
 }

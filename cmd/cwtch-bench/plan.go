@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // plan says how much to do of everything in one round. Work is counted and not
@@ -16,6 +20,9 @@ import (
 type plan struct {
 	Rounds int `json:"rounds"`
 	Size   int `json:"post_bytes"`
+
+	Storage string   `json:"storage"` // the plugin of the relays
+	Only    []string `json:"only,omitempty"`
 
 	Few  int `json:"few"`  // envelopes in the small store
 	Many int `json:"many"` // and in the large one
@@ -36,22 +43,27 @@ type plan struct {
 	Closed      int           `json:"closed_loop_posts"`
 	Window      int           `json:"closed_loop_window"`
 
-	Idle int `json:"idle_connections"`
+	Idle int           `json:"idle_connections"`
+	Calm time.Duration `json:"idle_ns"` // for which a relay is left alone
 
 	Limit time.Duration `json:"limit_ns"` // for each look at a limit of the machine
 }
 
-func choose(o options) plan {
+// judged is the storage plugin that the targets are for.
+const judged = "bolt"
+
+func choose(o options) (plan, error) {
 	p := plan{
-		Rounds: 3,
-		Size:   o.size,
-		Few:    1_000, Many: 100_000,
+		Storage: o.storage,
+		Rounds:  3,
+		Size:    o.size,
+		Few:     1_000, Many: 100_000,
 		Posts:     map[int]int{1: 1_200, 16: 6_000, 64: 16_000},
 		Batches:   map[int]int{1: 300, 16: 60, 64: 30, 256: 10},
 		Purchases: 200, Tries: 2 * averageTries,
 		Readers: 32, ReaderPart: 3_000,
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
-		Idle:  1_000,
+		Idle: 1_000, Calm: 30 * time.Second,
 		Limit: 500 * time.Millisecond,
 	}
 	if o.large {
@@ -65,10 +77,53 @@ func choose(o options) plan {
 		p.Purchases, p.Tries = 8, 2_500
 		p.Readers, p.ReaderPart = 8, 200
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
-		p.Idle = 50
+		p.Idle, p.Calm = 50, time.Second
 		p.Limit = 20 * time.Millisecond
 	}
-	return p
+	if !slices.ContainsFunc(storagePlugins(), func(x plugin.Plugin) bool { return x.Name == o.storage }) {
+		return p, fmt.Errorf("-storage %s: there is no such plugin", o.storage)
+	}
+	if o.only != "" {
+		p.Only = strings.Split(o.only, ",")
+	}
+	for _, name := range p.Only {
+		if !slices.Contains(partNames(), name) {
+			return p, fmt.Errorf("-only %s: the parts are %s", name, strings.Join(partNames(), ", "))
+		}
+	}
+	return p, nil
+}
+
+// part is something that a round measures, with the relays that it needs.
+type part struct {
+	name         string
+	small, large bool
+	run          func(b *bench, ctx context.Context, small, large *relay) error
+}
+
+// parts are in the order of a round.
+func parts() []part {
+	return []part{
+		{name: "idle", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.calm(ctx) }},
+		{name: "connections", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.idle(ctx, small) }},
+		{name: "replay", large: true, run: func(b *bench, ctx context.Context, _, large *relay) error { return b.replay(ctx, large) }},
+		{name: "posts", small: true, large: true, run: (*bench).posts},
+		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.purchases(ctx, small) }},
+		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.fanOut(ctx, small) }},
+		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.stores(ctx) }},
+	}
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// wanted are the parts that this run measures.
+func (p plan) wanted() []part {
+	return slices.DeleteFunc(parts(), func(x part) bool { return p.Only != nil && !slices.Contains(p.Only, x.name) })
 }
 
 // bench is one run of the program.
@@ -79,7 +134,14 @@ type bench struct {
 	sheet    *sheet
 	progress io.Writer
 
-	many *site
+	many     *site
+	examples string // directory of the built example plugins; empty: there are none
+}
+
+// storage is the plugin of the relays.
+func (b *bench) storage() plugin.Plugin {
+	all := storagePlugins()
+	return all[slices.IndexFunc(all, func(p plugin.Plugin) bool { return p.Name == b.plan.Storage })]
 }
 
 // site is a directory from which a relay can be started, and what the bench
@@ -89,6 +151,10 @@ type site struct {
 	keys   *identity.Server
 	stored int
 	last   []byte // signature of the last envelope that was put in beforehand
+
+	// Of the configuration: plugins that it declares, and those that the server
+	// uses beside its store.
+	declared, used string
 }
 
 func (b *bench) say(format string, args ...any) {
@@ -96,9 +162,17 @@ func (b *bench) say(format string, args ...any) {
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
-	b.say("store %d envelopes", b.plan.Many)
-	if b.many, err = b.prepare(ctx, "many", b.plan.Many); err != nil {
-		return err
+	wanted := b.plan.wanted()
+	if slices.ContainsFunc(wanted, func(p part) bool { return p.large }) {
+		b.say("store %d envelopes", b.plan.Many)
+		if b.many, err = b.prepare(ctx, "many", b.plan.Many); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(wanted, func(p part) bool { return p.name == "idle" }) {
+		if b.examples, err = b.buildExamples(ctx); err != nil {
+			b.sheet.leaveOut(calmGroup, err)
+		}
 	}
 	for n := range b.plan.Rounds {
 		b.say("round %d of %d", n+1, b.plan.Rounds)
@@ -113,44 +187,40 @@ func (b *bench) run(ctx context.Context) (err error) {
 // round measures everything once. The small store is new in each round, the
 // large one grows a little.
 func (b *bench) round(ctx context.Context, n int) error {
-	few, err := b.prepare(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(few.dir)
-	small, err := b.start(ctx, few)
-	if err != nil {
-		return err
-	}
-	defer small.kill()
-	large, err := b.startLarge(ctx)
-	if err != nil {
-		return err
-	}
-	defer large.kill()
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"idle connections", func(ctx context.Context) error { return b.idle(ctx, small) }},
-		{"replay", func(ctx context.Context) error { return b.replay(ctx, large) }},
-		{"posts", func(ctx context.Context) error { return b.posts(ctx, small, large) }},
-		{"purchases", func(ctx context.Context) error { return b.purchases(ctx, small) }},
-		{"fan-out", func(ctx context.Context) error { return b.fanOut(ctx, small) }},
-		{"stores", b.stores},
-	} {
-		b.say("  %s", step.name)
-		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+	var small, large *relay
+	for _, p := range b.plan.wanted() {
+		if p.small && small == nil {
+			few, err := b.prepare(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(few.dir)
+			if small, err = b.start(ctx, few); err != nil {
+				return err
+			}
+			defer small.kill()
+		}
+		if p.large && large == nil {
+			var err error
+			if large, err = b.startLarge(ctx); err != nil {
+				return err
+			}
+			defer large.kill()
+		}
+		b.say("  %s", p.name)
+		if err := p.run(b, ctx, small, large); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if err := b.fileSize(large); err != nil {
-		return err
+	if large != nil {
+		if err := errors.Join(b.fileSize(large), large.stop()); err != nil {
+			return err
+		}
 	}
-	if err := small.stop(); err != nil {
-		return err
+	if small != nil {
+		return small.stop()
 	}
-	return large.stop()
+	return nil
 }
 
 // prepare makes a site with n envelopes in its store.
@@ -163,7 +233,7 @@ func (b *bench) prepare(ctx context.Context, name string, n int) (*site, error) 
 	if s.keys, err = identity.LoadOrCreate(filepath.Join(s.serverDir(), "keys")); err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, n, b.plan.Size); err != nil {
+	if err := b.fill(ctx, s, n); err != nil {
 		return nil, fmt.Errorf("fill the store: %w", err)
 	}
 	return s, nil

@@ -122,13 +122,21 @@ func postAll(peers []*peer, posts []post) ([]time.Duration, error) {
 	return latencies, g.Wait()
 }
 
-// fileSize compares the file of a store with what was posted into it.
+// fileSize compares the files of a store with what was posted into it.
 func (b *bench) fileSize(r *relay) error {
-	info, err := os.Stat(r.store())
+	files, err := os.ReadDir(r.storageDir())
 	if err != nil {
 		return err
 	}
+	var size int64
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			return err
+		}
+		size += info.Size()
+	}
 	payload := r.stored * (ciphertextSize(b.plan.Size) + signatureSize)
-	b.sheet.set("file", float64(info.Size())/float64(payload))
+	b.sheet.set("file", float64(size)/float64(payload))
 	return nil
 }

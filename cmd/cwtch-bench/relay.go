@@ -20,7 +20,8 @@ import (
 // serverName is that of the one server of a relay.
 const serverName = "bench"
 
-// configuration has the limits out of the way. The others are the defaults.
+// configuration has the limits out of the way. The others are the defaults. In its
+// places are what the site declares, the storage plugin, and what else the server has.
 const configuration = `data_dir = "data"
 network "loopback" { registry = "net" }
 log { level = "warn" }
@@ -29,15 +30,16 @@ limits {
   connections_per_second   = 100000
   token_batches_per_second = 100000
 }
-server "` + serverName + `" {}
+%s
+server "` + serverName + `" {
+  storage %q {}
+%s}
 `
 
-func (s *site) dataDir() string   { return filepath.Join(s.dir, "data") }
-func (s *site) serverDir() string { return filepath.Join(s.dataDir(), "servers", serverName) }
-func (s *site) registry() string  { return filepath.Join(s.dir, "net") }
-func (s *site) store() string {
-	return filepath.Join(manager.StorageDir(s.serverDir()), "messages.db")
-}
+func (s *site) dataDir() string    { return filepath.Join(s.dir, "data") }
+func (s *site) serverDir() string  { return filepath.Join(s.dataDir(), "servers", serverName) }
+func (s *site) registry() string   { return filepath.Join(s.dir, "net") }
+func (s *site) storageDir() string { return manager.StorageDir(s.serverDir()) }
 
 // relay is a running relay and the process of its storage plugin.
 type relay struct {
@@ -55,7 +57,8 @@ type relay struct {
 // start starts the program and returns when its server can be reached.
 func (b *bench) start(ctx context.Context, s *site) (*relay, error) {
 	config := filepath.Join(s.dir, "server.hcl")
-	if err := os.WriteFile(config, []byte(configuration), 0o600); err != nil {
+	text := fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used)
+	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return nil, err
 	}
 	r := &relay{site: s}

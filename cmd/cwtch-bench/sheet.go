@@ -54,12 +54,15 @@ type group struct {
 // sheet collects figures, round by round. Its table says what is measured; a
 // name that is not in it is a mistake of the program.
 type sheet struct {
-	groups []group
-	now    map[string]float64 // of this round
+	groups  []group
+	now     map[string]float64 // of this round
+	partial bool               // not everything is measured: such rows are left out
+	judged  bool               // the targets are for what is measured
+	notes   []string
 }
 
 func newSheet(p plan) *sheet {
-	return &sheet{now: map[string]float64{}, groups: append([]group{
+	return &sheet{now: map[string]float64{}, partial: p.Only != nil, judged: p.Storage == judged, groups: append([]group{
 		{"limits of the machine, without a relay", []*row{
 			{Name: "verify", Text: "verify the token of a post", Unit: "µs CPU"},
 			{Name: "seal", Text: "seal a packet of 8 KiB", Unit: "µs CPU"},
@@ -114,7 +117,13 @@ func newSheet(p plan) *sheet {
 			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
 			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
 		}},
-	}, storeGroups()...)}
+	}, append(storeGroups(), calmRows(p))...)}
+}
+
+// leaveOut takes a group out of the table, and notes why.
+func (s *sheet) leaveOut(title string, why error) {
+	s.groups = slices.DeleteFunc(s.groups, func(g group) bool { return g.title == title })
+	s.notes = append(s.notes, fmt.Sprintf("left out: %s: %v", title, why))
 }
 
 // rows visits all rows in the order of the table.
@@ -141,9 +150,12 @@ func (s *sheet) get(name string) float64 {
 // endRound takes the figures of a round into the table.
 func (s *sheet) endRound() {
 	s.rows(func(r *row) {
+		if _, measured := s.now[r.Name]; !measured && s.partial {
+			return
+		}
 		r.Rounds = append(r.Rounds, s.get(r.Name))
 		r.Median = median(r.Rounds)
-		if r.Target != (target{}) {
+		if r.Target != (target{}) && s.judged {
 			r.Met = new(r.Target.met(r.Median))
 		}
 		delete(s.now, r.Name)
@@ -164,19 +176,31 @@ func (s *sheet) print(w io.Writer, m *machine, p plan) error {
 	fmt.Fprintf(w, "%s\n%d processors (%s), shared by relay, plugin, clients and whatever else runs\n", m.Relay, m.Processors, m.Model)
 	fmt.Fprintf(w, "load average %s before, %s after, %.0f s\n", m.LoadBefore, m.LoadAfter, m.Seconds)
 	fmt.Fprintf(w, "posts of %d bytes; %d and %d envelopes stored beforehand; median of %d rounds\n", p.Size, p.Few, p.Many, p.Rounds)
+	if p.Storage != judged {
+		fmt.Fprintf(w, "the store is %s; the targets are those of %s, and nothing is judged by them\n", p.Storage, judged)
+	}
+	for _, note := range s.notes {
+		fmt.Fprintln(w, note)
+	}
 	if m.InMemory {
 		fmt.Fprintln(w, "THE DIRECTORY IS IN MEMORY: nothing here says how fast posts become durable, see -dir")
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range s.groups {
+		rows := slices.DeleteFunc(slices.Clone(g.rows), (*row).empty)
+		if len(rows) == 0 {
+			continue
+		}
 		fmt.Fprintf(t, "\n%s\t\t\t\t\n", g.title)
-		for _, r := range g.rows {
+		for _, r := range rows {
 			fmt.Fprintf(t, "  %s\t%s %s\t%s … %s\t%s\t%s\n", r.Text, number(r.Median), r.Unit,
 				number(slices.Min(r.Rounds)), number(slices.Max(r.Rounds)), r.Target, r.verdict())
 		}
 	}
 	return t.Flush()
 }
+
+func (r *row) empty() bool { return len(r.Rounds) == 0 }
 
 func (r *row) verdict() string {
 	switch {
@@ -204,9 +228,14 @@ func (s *sheet) write(path string, m *machine, p plan) error {
 	out := struct {
 		Machine *machine `json:"machine"`
 		Plan    plan     `json:"plan"`
+		Notes   []string `json:"notes,omitempty"`
 		Rows    []*row   `json:"rows"`
-	}{Machine: m, Plan: p}
-	s.rows(func(r *row) { out.Rows = append(out.Rows, r) })
+	}{Machine: m, Plan: p, Notes: s.notes}
+	s.rows(func(r *row) {
+		if !r.empty() {
+			out.Rows = append(out.Rows, r)
+		}
+	})
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the figures: %w", err)

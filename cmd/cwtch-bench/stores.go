@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,8 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,15 +34,17 @@ var batches = []int{1, 16, 64, 256}
 func storagePlugins() []plugin.Plugin { return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()} }
 
 // ways are the ways in which a store is called: by its methods, over gRPC on a
-// unix socket within this process, and as the process that a relay starts, in its
-// sandbox and with mutual TLS.
+// unix socket within this process, as a process that was started by hand, without
+// sandbox and TLS, and as the process that a relay starts, in its sandbox and with
+// mutual TLS.
 var ways = []struct {
-	name string
-	open func(*bench, context.Context, plugin.Plugin, string) (*openStore, error)
+	name, text string
+	open       func(*bench, context.Context, plugin.Plugin, string) (*openStore, error)
 }{
-	{"direct", (*bench).openDirect},
-	{"gRPC", (*bench).openGRPC},
-	{"process", (*bench).openProcess},
+	{"direct", "direct", (*bench).openDirect},
+	{"gRPC", "gRPC", (*bench).openGRPC},
+	{"plain", "process without TLS", (*bench).openAttached},
+	{"process", "process", (*bench).openProcess},
 }
 
 // openStore is a store that is called in one of the ways.
@@ -248,6 +254,42 @@ func (b *bench) openProcess(ctx context.Context, p plugin.Plugin, dir string) (*
 	return o.configure(ctx, process.Client(), p, dir)
 }
 
+// openAttached starts a plugin as its author does under a debugger.
+func (b *bench) openAttached(ctx context.Context, p plugin.Plugin, dir string) (_ *openStore, err error) {
+	id := string(plugin.KindStorage) + "/" + p.Name
+	o := &openStore{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.close())
+		}
+	}()
+	cmd := exec.CommandContext(ctx, b.program, "plugin-serve", string(plugin.KindStorage), p.Name, "debug")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	o.pid = cmd.Process.Pid
+	o.closes = append(o.closes, func() error { return errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()) })
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("read where the plugin is: %w", err)
+	}
+	_, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+	attachments, err := host.Attachments(strings.Trim(value, "'"))
+	if err != nil {
+		return nil, err
+	}
+	attached, err := host.Attach(ctx, attachments[id])
+	if err != nil {
+		return nil, err
+	}
+	o.closes = append(o.closes, func() error { attached.Kill(); return nil })
+	return o.configure(ctx, attached.Client(), p, dir)
+}
+
 // configure opens the store of a plugin by its client, with the defaults.
 func (o *openStore) configure(ctx context.Context, c *host.Client, p plugin.Plugin, dir string) (*openStore, error) {
 	value, err := p.Schema.Value(nil)
@@ -275,7 +317,7 @@ func storeGroups() []group {
 		for _, size := range batches {
 			for _, way := range ways {
 				name := fmt.Sprintf("store.%s.%s.%d", p.Name, way.name, size)
-				text := fmt.Sprintf("%s, batch of %d, %s", p.Name, size, way.name)
+				text := fmt.Sprintf("%s, batch of %d, %s", p.Name, size, way.text)
 				cpu.rows = append(cpu.rows, &row{Name: name + ".cpu", Text: text, Unit: "µs CPU"})
 				rate.rows = append(rate.rows, &row{Name: name + ".rate", Text: text, Unit: "/s"})
 			}

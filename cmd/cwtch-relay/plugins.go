@@ -44,6 +44,7 @@ func servePlugin(args []string) error {
 	}
 	for _, p := range builtins() {
 		if d := p.Describe(); string(d.Kind) == args[0] && d.Name == args[1] {
+			os.Args = slices.Delete(os.Args, 1, 4) // what follows is for the plugin, as "debug"
 			plugin.Serve(p)
 			return nil
 		}

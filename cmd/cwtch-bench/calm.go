@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// calmGroup is the title of the rows of calm.
+const calmGroup = "idle relay with three plugins"
+
+// calmed are the processes whose memory is reported, the relay first. The store is
+// that of all relays.
+var calmed = []string{"relay", "storage", "stats", "peersync"}
+
+func calmRows(p plan) group {
+	names := []string{"the relay", p.Storage, "stats-stdout", "peersync-nop"}
+	g := group{title: calmGroup, rows: []*row{
+		{Name: "calm.cpu", Text: fmt.Sprintf("all processes, of a core, over %v", p.Calm), Unit: "% CPU", Target: atMost(0.5)},
+	}}
+	for i, name := range calmed {
+		g.rows = append(g.rows, &row{Name: "calm." + name + ".memory", Text: "resident memory of " + names[i], Unit: "MiB"})
+	}
+	return g
+}
+
+// calm measures a relay with a plugin of each kind that has nothing to do.
+func (b *bench) calm(ctx context.Context) error {
+	if b.examples == "" {
+		return nil
+	}
+	s, err := b.prepare(ctx, "calm", b.plan.Few)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
+	for _, e := range examples {
+		s.declared += fmt.Sprintf("plugin %q %q {\n  path = %q\n  dev = true\n}\n", e.kind, e.name, filepath.Join(b.examples, e.dir))
+		s.used += fmt.Sprintf("  %s %q {}\n", e.kind, e.name)
+	}
+	r, err := b.start(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer r.kill()
+	pids, err := r.serving(ctx)
+	if err != nil {
+		return err
+	}
+	for i, pid := range pids {
+		resident, err := settled(ctx, pid)
+		if err != nil {
+			return err
+		}
+		b.sheet.set("calm."+calmed[i]+".memory", float64(resident)/1024)
+	}
+	before, err := cpuOfAll(pids)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	select {
+	case <-time.After(b.plan.Calm):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	elapsed := time.Since(start)
+	after, err := cpuOfAll(pids)
+	if err != nil {
+		return err
+	}
+	b.sheet.set("calm.cpu", 100*(after-before).Seconds()/elapsed.Seconds())
+	return r.stop()
+}
+
+// cpuOfAll is the processor time of all processes together.
+func cpuOfAll(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		one, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// serving waits until all plugins of the relay serve, and returns the processes as
+// calmed names them.
+func (r *relay) serving(ctx context.Context) ([]int, error) {
+	for {
+		st, err := manager.Ask(ctx, r.dataDir())
+		if err != nil {
+			return nil, err
+		}
+		server := st.Servers[0]
+		pids := []int{st.PID, server.Storage.PID}
+		for _, p := range server.Others { // stats first, as in the file
+			if p.State.Serving() {
+				pids = append(pids, p.PID)
+			}
+		}
+		if len(pids) == len(calmed) {
+			return pids, nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// examples are the plugins that the relay does not come with, in the order of
+// calmed.
+var examples = []struct {
+	kind      plugin.Kind
+	name, dir string
+}{
+	{plugin.KindStats, "stdout", "stats-stdout"},
+	{plugin.KindPeerSync, "nop", "peersync-nop"},
+}
+
+// buildExamples builds the example plugins of the checkout around the working
+// directory, and returns the directory that they are in.
+func (b *bench) buildExamples(ctx context.Context) (string, error) {
+	root, err := checkout()
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(b.dir, "examples")
+	for _, e := range examples {
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(out, e.dir), ".")
+		cmd.Dir = filepath.Join(root, "examples", e.dir) // a module of its own
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build examples/%s: %w\n%s", e.dir, err, text)
+		}
+	}
+	return out, nil
+}
+
+// checkout is the directory above the working directory that has the examples.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "examples", examples[0].dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("the plugins are built from a checkout of the project, and the working directory is in none")
+		}
+	}
+}
