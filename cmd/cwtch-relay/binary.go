@@ -80,7 +80,7 @@ func (b *binary) describe(ctx context.Context) (plugin.Description, error) {
 	}
 	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler), Timeout: describeTimeout})
 	if err != nil {
-		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? -no-sandbox tells whether it is the sandbox that it does not bear"}
+		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? -no-sandbox tells whether it is the sandbox that it does not bear, and -read PATH lets it read there"}
 	}
 	defer process.Kill()
 	d, err := process.Client().Describe(ctx)

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,6 +52,7 @@ type logWriter struct {
 
 	mu   sync.Mutex
 	last string // the last line that tells of a fault; of a panic the first
+	text string // the last line that is not JSON
 }
 
 func newLogWriter(ctx context.Context, logger *slog.Logger) *logWriter {
@@ -88,11 +90,14 @@ func (w *logWriter) emit() {
 	w.flush()
 	traced := w.panics // by a line before
 	r := w.record()
+	w.mu.Lock()
 	if r.level >= slog.LevelError && !traced {
-		w.mu.Lock()
 		w.last = r.message
-		w.mu.Unlock()
 	}
+	if r.plain && r.message != "" {
+		w.text = r.message
+	}
+	w.mu.Unlock()
 	w.logger.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
 }
 
@@ -127,7 +132,16 @@ func (w *logWriter) fault() string {
 	return w.last
 }
 
+// lastWords is the fault, or else the last line of plain text. Of a program that
+// ends before its handshake that is the reason: interpreters and shells say it so.
+func (w *logWriter) lastWords() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return cmp.Or(w.last, w.text)
+}
+
 type logRecord struct {
+	plain   bool // not JSON
 	level   slog.Level
 	message string
 	attrs   []slog.Attr
@@ -144,7 +158,7 @@ func (w *logWriter) record() logRecord {
 	}
 	text := rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText)
 	w.panics = w.panics || slices.ContainsFunc(panicking, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
-	r := logRecord{level: slog.LevelInfo, message: text}
+	r := logRecord{plain: true, level: slog.LevelInfo, message: text}
 	if w.panics {
 		r.level = slog.LevelError
 	}

@@ -93,8 +93,8 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	p.log = newLogWriter(logCtx, cfg.Logger)
 	if err := p.start(ctx, cfg); err != nil {
 		p.Kill()
-		if fault := p.log.fault(); fault != "" {
-			err = fmt.Errorf("%w; the plugin said: %s", err, fault)
+		if words := p.log.lastWords(); words != "" {
+			err = fmt.Errorf("%w; the plugin said: %s", err, words)
 		}
 		return nil, err
 	}
