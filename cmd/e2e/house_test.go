@@ -133,14 +133,19 @@ func (h *house) until(what string, wanted func(manager.Status) bool) manager.Sta
 	}
 }
 
-// plugin is the process of the store of the first server.
-func (h *house) plugin() *other {
+// plugin is the process of the store of the first server. One that has ended by
+// the time that it is looked at has a successor.
+func (h *house) plugin() (o *other) {
 	h.Helper()
-	pid := h.until("a plugin", func(st manager.Status) bool { return st.Servers[0].Storage.PID != 0 }).Servers[0].Storage.PID
-	o, err := openProcess(pid)
-	if err != nil {
-		h.Fatal(err)
-	}
+	h.until("a plugin", func(st manager.Status) bool {
+		pid := st.Servers[0].Storage.PID
+		if pid == 0 {
+			return false
+		}
+		var err error
+		o, err = openProcess(pid)
+		return err == nil
+	})
 	h.Cleanup(o.close)
 	return o
 }
