@@ -98,9 +98,11 @@ func (r *Replica) await(ctx context.Context, told *peersync.State) (moved bool, 
 	}
 }
 
-// rest lasts for interval, and tells whether Wake was called.
+// rest lasts for at most interval, and tells whether Wake was called.
 func (r *Replica) rest(ctx context.Context) (woken bool, err error) {
-	if !pause(ctx, interval) {
+	// On the second, when the supervisor looks at the plugins as well: what an idle
+	// relay costs is for the most part to wake up.
+	if !pause(ctx, time.Until(time.Now().Truncate(interval).Add(interval))) {
 		return false, ctx.Err()
 	}
 	select {

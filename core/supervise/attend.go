@@ -33,10 +33,10 @@ func (c *course) withdraw() {
 // neither, the plugin is to be stopped, or started again at once.
 func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) {
 	defer c.end(inc)
-	tick := time.NewTicker(c.timing.HealthEvery)
-	defer tick.Stop()
+	due := time.NewTimer(untilNext(c.timing.HealthEvery))
+	defer due.Stop()
 	if inc.attached { // and may stand at a breakpoint
-		tick.Stop()
+		due.Stop()
 	}
 	for {
 		select {
@@ -64,11 +64,12 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 		case <-inc.condemned:
 			c.withdraw()
 			return nil, inc.ended()
-		case <-tick.C:
+		case <-due.C:
 			if err := c.examine(ctx, inc); err != nil && ctx.Err() == nil {
 				c.withdraw()
 				return nil, inc.fault(err)
 			}
+			due.Reset(untilNext(c.timing.HealthEvery))
 		}
 	}
 }
