@@ -443,6 +443,51 @@ func (damaged) Log(context.Context, storage.LogRequest) (storage.Page, error) {
 	return storage.Page{}, fmt.Errorf("page 7: %w", storage.ErrCorrupt)
 }
 
+// absent is a store whose plugin is away, because it broke its contract.
+type absent struct {
+	storage.Store
+	away atomic.Bool
+}
+
+func (a *absent) err() error {
+	if a.away.Load() {
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, storage.ErrCorrupt)
+	}
+	return nil
+}
+
+func (a *absent) Info(ctx context.Context) (storage.Info, error) {
+	if err := a.err(); err != nil {
+		return storage.Info{}, err
+	}
+	return a.Store.Info(ctx)
+}
+
+func (a *absent) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+	if err := a.err(); err != nil {
+		return nil, err
+	}
+	return a.Store.Append(ctx, records)
+}
+
+// TestAbsenceIsNoDamage: why a store is away says nothing of what it holds, and
+// the board serves when it is back.
+func TestAbsenceIsNoDamage(t *testing.T) {
+	store := &absent{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: store})
+	store.away.Store(true)
+	if send(b, 1, 1).Success {
+		t.Error("success while the store is away")
+	}
+	if _, err := b.Find(t.Context(), []byte("unknown")); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("find: %v", err)
+	}
+	store.away.Store(false)
+	if !send(b, 2, 2).Success {
+		t.Errorf("the board does not recover: %v", b.Err())
+	}
+}
+
 // TestDamageEndsTheService: the operator must see it, not only the client that met it.
 func TestDamageEndsTheService(t *testing.T) {
 	f := &flaky{Store: storagetest.NewMemory()}
