@@ -18,13 +18,13 @@ func TestPromise6StartsMayFail(t *testing.T) {
 		{{"slow", "no handshake within 10s"}},
 		{{"deaf", "no handshake within 10s"}},
 		{
-			{"garbage", "Unrecognized remote plugin message: hello"},
+			{"garbage", `Unrecognized remote plugin message: hello \[2J`},
 			{"endless", "Failed to read any lines"},
 			{"protocol", "incompatible core API version"},
 			{"version", "99"},
-			{"netrpc", `unsupported plugin protocol "netrpc"`},
-			{"tcp", `listens on "tcp" "127.0.0.1:9", not on a unix socket in its directory`},
-			{"elsewhere", `listens on "unix" "/tmp/elsewhere.sock", not on a unix socket in its directory`},
+			{"netrpc", "unsupported plugin protocol"},
+			{"tcp", `listens on \\"tcp\\" \\"127.0.0.1:9\\", not on a unix socket in its directory`},
+			{"elsewhere", `listens on \\"unix\\" \\"/tmp/elsewhere.sock\\", not on a unix socket in its directory`},
 			{"certificate", "error parsing server cert"},
 			{"plain", "tls: first record does not look like a TLS handshake"},
 		},
@@ -33,13 +33,17 @@ func TestPromise6StartsMayFail(t *testing.T) {
 			t.Parallel()
 			h := newBadHouse(t)
 			for i, f := range faults {
+				begin := len(h.relay.log.String())
 				h.write(badStart, f.how)
 				h.plugin().kill()
 				if i == 0 { // it takes its time
 					h.refused()
+					h.untilLastError(f.reason)
 				}
 				h.undisturbed()
-				h.untilLastError(f.reason)
+				if _, err := h.relay.log.awaitFrom(begin, `msg="plugin ended; it is started again" server=bad .*`+f.reason); err != nil {
+					t.Error(err)
+				}
 				h.startAsItShould()
 				h.recovered()
 			}
@@ -48,7 +52,7 @@ func TestPromise6StartsMayFail(t *testing.T) {
 	}
 }
 
-// startFault is what the plugin does wrong, and what the status says then.
+// startFault is what the plugin does wrong, and what the relay says then.
 type startFault struct{ how, reason string }
 
 func (h *badHouse) untilLastError(reason string) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -138,10 +139,20 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		},
 	})
 	if err := p.connect(tlsConfig); err != nil {
-		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), err))
+		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), error(startError{err})))
 	}
 	return nil
 }
+
+// startError is an error of go-plugin, which quotes what a plugin printed in place
+// of its handshake, and is of several lines. It is made fit to be shown.
+type startError struct{ error }
+
+func (e startError) Error() string {
+	return strings.Join(strings.Fields(rpc.Clean(e.error.Error(), maxReason)), " ")
+}
+
+func (e startError) Unwrap() error { return e.error }
 
 func (c Command) closeFiles() {
 	if c.File != nil {

@@ -22,9 +22,8 @@ func begin(word string, p plugin.Plugin) {
 		select {}
 	case "slow": // a handshake when nobody waits for it any more
 		time.Sleep(time.Minute)
-	case "garbage":
-		fmt.Println("hello")
-		select {}
+	case "garbage": // that would clear a terminal
+		shake("hello\x1b[2J")
 	case "endless": // a line that is
 		for {
 			fmt.Print(strings.Repeat("endless ", 1000))
