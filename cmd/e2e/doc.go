@@ -5,10 +5,12 @@
 //
 // # What is where
 //
-//	testdata/script/*.txtar   one behaviour each of cwtch-relay at the command line
-//	promiseN_*_test.go        the seven promises of docs/architecture.md, by name
-//	tor_test.go               a conversation, and cwtch-demo, over a private Tor network
-//	testdata/badstore         an external storage plugin that misbehaves on demand
+//	testdata/script/*.txtar      one behaviour each of cwtch-relay at the command line
+//	testdata/script/trap_*       the traps of running plugins as processes, and our answers
+//	testdata/script/misbehave_*  programs that are no plugins, in other languages
+//	promiseN_*_test.go           the seven promises of docs/architecture.md, by name
+//	tor_test.go                  a conversation, and cwtch-demo, over a private Tor network
+//	testdata/badstore            an external storage plugin that misbehaves on demand
 //
 // A promise has its details tested where it is kept, in core, sdk and plugins.
 // The tests here show that the pieces keep it together, and fail when any of

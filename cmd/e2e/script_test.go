@@ -1,9 +1,7 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -23,7 +21,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
@@ -37,6 +34,12 @@ import (
 //	signal NAME SIGNAL    send TERM, INT, HUP, KILL, STOP or CONT to the relay
 //	signalplugin DIR S    send it to the storage plugin of the relay on that data
 //	                      directory; after STOP it does nothing more
+//	plugin DIR            set PID to the process of that plugin, SOCKET to where it
+//	                      listens, and SOCKETS to the directory of that
+//	curve PID             print the curve of the key that the relay shows to a plugin
+//	plaintext SOCKET      be hung up on by a plugin as one without a certificate
+//	family NAME|PID       remember the relay or process, and all that it has started
+//	extinct NAME|PID      wait until all those have ended
 //	ended NAME STATUS     wait until the relay has ended with that exit status
 //	until REGEXP PROGRAM...  run a program until its output matches
 //	status N PROGRAM...   run a program that ends with the exit status N
@@ -66,6 +69,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv(strings.ToUpper(plugin), filepath.Join(bin, plugin))
 			}
 			e.Values[relaysKey{}] = make(map[string]*process)
+			e.Values[familiesKey{}] = make(map[string][]*other)
 			e.Values[snapshotsKey{}] = make(map[string]map[string]string)
 			return nil
 		},
@@ -85,6 +89,11 @@ func TestScripts(t *testing.T) {
 			"byhand":       command("PLUGIN", 1, byHand),
 			"signal":       command("NAME SIGNAL", 2, signalRelay),
 			"signalplugin": command("DIR SIGNAL", 2, signalPlugin),
+			"plugin":       command("DIR", 1, lookAtPlugin),
+			"curve":        command("PID", 1, showCurve),
+			"plaintext":    command("SOCKET", 1, plaintext),
+			"family":       command("NAME|PID", 1, family),
+			"extinct":      command("NAME|PID", 1, extinct),
 			"ended":        command("NAME STATUS", 2, ended),
 			"until":        command("REGEXP PROGRAM ARGS...", -1, until),
 			"status":       command("N PROGRAM ARGS...", -1, exitStatus),
@@ -127,7 +136,7 @@ func serveAs(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", host.EnvReattach} { // as exec has them
+	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", "TMPDIR", host.EnvReattach} { // as exec has them
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p, err := startRelay(cmd)
@@ -138,22 +147,6 @@ func serveAs(ts *testscript.TestScript, args []string) {
 		ts.Check(p.raced())
 	})
 	fmt.Fprint(ts.Stdout(), p.stdout.String())
-}
-
-// byHand sets the variable that the plugin prints for its author to paste.
-func byHand(ts *testscript.TestScript, args []string) {
-	cmd := exec.Command(filepath.Join(bin, args[0]), "debug")
-	out, err := cmd.StdoutPipe()
-	ts.Check(err)
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	ts.Check(err)
-	name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-	ts.Setenv(name, strings.Trim(value, "'"))
 }
 
 func relayNamed(ts *testscript.TestScript, name string) *process {
@@ -179,16 +172,6 @@ func signalNamed(ts *testscript.TestScript, name string) syscall.Signal {
 
 func signalRelay(ts *testscript.TestScript, args []string) {
 	ts.Check(relayNamed(ts, args[0]).cmd.Process.Signal(signalNamed(ts, args[1])))
-}
-
-func signalPlugin(ts *testscript.TestScript, args []string) {
-	st, err := manager.Ask(context.Background(), ts.MkAbs(args[0]))
-	ts.Check(err)
-	pid := st.Servers[0].Storage.PID
-	ts.Check(syscall.Kill(pid, signalNamed(ts, args[1])))
-	if args[1] == "STOP" {
-		ts.Check(awaitStopped(pid))
-	}
 }
 
 func ended(ts *testscript.TestScript, args []string) {
