@@ -56,6 +56,10 @@ func (m *Manager) serveControl(ln net.Listener) {
 		m.wg.Go(func() {
 			defer func() { <-slots }()
 			defer nc.Close()
+			if err := checkPeer(nc.(*net.UnixConn)); err != nil {
+				m.intruder.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
+				return
+			}
 			if err := m.serveCommand(nc); err != nil {
 				m.log.Debug("command not answered", "error", err)
 			}

@@ -103,6 +103,8 @@ type Manager struct {
 	control net.Listener
 	wg      sync.WaitGroup
 
+	intruder sync.Once // has asked for what is not for it
+
 	closing context.Context // ends when the relay is to end
 	end     context.CancelFunc
 

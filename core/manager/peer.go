@@ -1,0 +1,59 @@
+package manager
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// errPlugin: a peersync plugin may connect to unix sockets, which older kernels
+// can not narrow to that of its relay (core/sandbox). This one has names and
+// addresses of all servers to tell.
+var errPlugin = errors.New("a plugin connected to the control socket, and was not answered")
+
+// checkPeer refuses a plugin of this relay, or a child of one. Both are in a
+// process group that was made for the plugin and that they can not leave, and
+// whose first process is a child of the relay. An operator's command never is.
+func checkPeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("look who asks: %w", err)
+	}
+	if peer.Pid == 0 { // in another PID namespace, where no child of ours is
+		return nil
+	}
+	group, err := unix.Getpgid(int(peer.Pid))
+	if err != nil {
+		return fmt.Errorf("look who asks: %w", err)
+	}
+	if parentOf(group) == os.Getpid() {
+		return errPlugin
+	}
+	return nil
+}
+
+// parentOf is the parent of a process, or 0 when there is no such process.
+func parentOf(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// "pid (name) state ppid …"; the name may hold anything.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(string(fields[1]))
+	return parent
+}
