@@ -3,8 +3,10 @@ package plugin
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/gocty"
@@ -60,7 +62,7 @@ func decodeObject(object cty.Value, into reflect.Value) error {
 			fields[tag] = into.Field(i)
 		}
 	}
-	for name := range object.Type().AttributeTypes() {
+	for _, name := range slices.Sorted(maps.Keys(object.Type().AttributeTypes())) {
 		field, ok := fields[name]
 		if !ok {
 			return fmt.Errorf("%v has no field for %q", into.Type(), name)
@@ -70,7 +72,7 @@ func decodeObject(object cty.Value, into reflect.Value) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for name := range fields {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		return fmt.Errorf("%v has a field for %q, the schema does not", into.Type(), name)
 	}
 	return nil
