@@ -38,6 +38,7 @@ func TestPromise6StartsMayFail(t *testing.T) {
 				h.plugin().kill()
 				if i == 0 { // it takes its time
 					h.refused()
+					os.Remove(h.path(badStart)) // before the next start, which takes as long
 					h.untilLastError(f.reason)
 				}
 				h.undisturbed()
