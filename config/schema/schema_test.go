@@ -139,6 +139,8 @@ func TestSuggest(t *testing.T) {
 		want  string
 	}{
 		{"pathh", []string{"size", "path"}, `Did you mean "path"?`},
+		{"paht", []string{"wait", "path"}, `Did you mean "path"?`},
+		{"paht", []string{"path", "wait"}, `Did you mean "path"?`},
 		{"pth", []string{"path"}, `Did you mean "path"?`},
 		{"apth", []string{"path"}, `Did you mean "path"?`},
 		{"colour", []string{"size", "path"}, "Known options: path, size."},

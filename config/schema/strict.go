@@ -83,9 +83,13 @@ func clip(name string) string {
 // Suggest says which of the known names was probably meant, or else lists all
 // of them. What is the word for the things named.
 func Suggest(name, what string, known []string) string {
-	best, least := "", 3 // as in hcl: two edits are a slip, three another name
+	known = slices.Sorted(slices.Values(known)) // some come in the order of a map
+	first := name[:min(1, len(name))]           // is seldom the slip
+	best, least := "", 3                        // as in hcl: two edits are a slip, three another name
 	for _, k := range known {
-		if d := distance(name, k); d < min(least, len(k)) {
+		d := distance(name, k)
+		likelier := d == least && strings.HasPrefix(k, first) && !strings.HasPrefix(best, first)
+		if (d < least || likelier && best != "") && d < len(k) {
 			best, least = k, d
 		}
 	}
@@ -95,7 +99,7 @@ func Suggest(name, what string, known []string) string {
 	case len(known) == 0:
 		return fmt.Sprintf("There are no %s here.", what)
 	}
-	return fmt.Sprintf("Known %s: %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+	return fmt.Sprintf("Known %s: %s.", what, strings.Join(known, ", "))
 }
 
 // distance counts the letters to insert, delete or replace on the way from one
