@@ -9,6 +9,7 @@ package skeleton
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"go/format"
 	"io/fs"
@@ -99,7 +100,7 @@ func Write(dir string, o Options) (files []string, err error) {
 		return nil, &NotEmptyError{dir}
 	}
 	for _, m := range made {
-		if err := os.WriteFile(filepath.Join(dir, m.name), m.content, 0o644); err != nil {
+		if err := writeNew(filepath.Join(dir, m.name), m.content); err != nil {
 			return nil, err
 		}
 		files = append(files, m.name)
@@ -123,6 +124,17 @@ func checkModule(dir string) error {
 		return fmt.Errorf("look for the sdk: %s holds the module %q, not %s", dir, path, sdkModule)
 	}
 	return nil
+}
+
+// writeNew writes a file that must not be there. It follows no link, which
+// somebody else may have put into an empty directory that is his.
+func writeNew(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 type file struct {
