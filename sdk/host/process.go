@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -241,7 +242,8 @@ func (p *Process) socketDir(dir string) (string, error) {
 			return abs, nil
 		}
 	}
-	dir, err := os.MkdirTemp("", "cwtch-relay-")
+	removeStale(os.TempDir())
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
 	if err != nil {
 		return "", fmt.Errorf("make directory for the plugin's socket: %w", err)
 	}
@@ -250,6 +252,30 @@ func (p *Process) socketDir(dir string) (string, error) {
 		return "", fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)
 	}
 	return dir, nil
+}
+
+// tempPrefix is how the names of temporary directories begin; the number of the
+// process that made it follows.
+const tempPrefix = "cwtch-relay-"
+
+// removeStale removes the directories of this user's processes that were killed
+// before they could do so themselves. Others may put names there too: what
+// belongs to them is left alone.
+func removeStale(temp string) {
+	dirs, _ := filepath.Glob(filepath.Join(temp, tempPrefix+"*"))
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), tempPrefix+"%d-", &pid); err != nil || pid <= 0 {
+			continue
+		}
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+			continue
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 // Client speaks to the plugin.

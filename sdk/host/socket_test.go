@@ -1,7 +1,9 @@
 package host
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,5 +26,34 @@ func TestSocketDirThatIsTooLong(t *testing.T) {
 	}
 	for _, dir := range p.dirs {
 		os.RemoveAll(dir)
+	}
+}
+
+func TestStaleDirectories(t *testing.T) {
+	temp := t.TempDir()
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{ // and whether they stay
+		fmt.Sprintf("cwtch-relay-%d-1", gone.Process.Pid): false,
+		fmt.Sprintf("cwtch-relay-%d-1", os.Getpid()):      true,
+		fmt.Sprintf("cwtch-other-%d-1", gone.Process.Pid): true,
+		"cwtch-relay-mine": true,
+	}
+	for name := range names {
+		if err := os.MkdirAll(filepath.Join(temp, name, "plugin-dir"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(temp, fmt.Sprintf("cwtch-relay-%d-2", gone.Process.Pid))
+	if err := os.Symlink(filepath.Join(temp, "cwtch-relay-mine"), link); err != nil {
+		t.Fatal(err)
+	}
+	removeStale(temp)
+	for name, stays := range names {
+		if _, err := os.Stat(filepath.Join(temp, name, "plugin-dir")); (err == nil) != stays {
+			t.Errorf("%s: %v, should stay: %v", name, err, stays)
+		}
 	}
 }
