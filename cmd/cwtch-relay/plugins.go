@@ -246,12 +246,13 @@ func attach(cfg *manager.Config) error {
 	return errors.Join(errs...)
 }
 
-// program has what a plugin is started with, by option.
+// program has what a plugin is started with, by option. Where no checksum says
+// which file that is, as while its author builds it anew, the file itself does.
 func program(x *config.External) map[string]string {
 	if x == nil {
 		return nil
 	}
-	return map[string]string{
+	p := map[string]string{
 		"path":     x.Path,
 		"checksum": strings.ToLower(x.Checksum),
 		"args":     fmt.Sprintf("%q", x.Args),
@@ -259,6 +260,10 @@ func program(x *config.External) map[string]string {
 		"dev":      fmt.Sprint(x.Dev),
 		"sandbox":  fmt.Sprintf("%+v", x.Sandbox),
 	}
+	if info, err := os.Stat(x.Path); err == nil && x.Checksum == "" {
+		p["file"] = fmt.Sprint(info.Size(), info.ModTime())
+	}
+	return p
 }
 
 // warn tells of what the operator has switched off, at every start. What the
