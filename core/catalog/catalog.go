@@ -128,10 +128,6 @@ func (c *Catalog) Lookup(kind plugin.Kind, name string) (*Entry, error) {
 	return nil, fmt.Errorf("there is no %s plugin %q, only %s", kind, name, strings.Join(known, ", "))
 }
 
-// All are the plugins of the catalog: the built-in ones, then the external ones,
-// in the order in which they were given.
-func (c *Catalog) All() []*Entry { return slices.Clone(c.entries) }
-
 // Entry is one plugin of a catalog.
 type Entry struct {
 	Kind plugin.Kind
@@ -156,14 +152,6 @@ func (e *Entry) Builtin() (plugin.Plugin, bool) {
 	return *e.builtin, true
 }
 
-// Path is that of an external plugin as the operator wrote it, or empty.
-func (e *Entry) Path() string {
-	if e.external == nil {
-		return ""
-	}
-	return e.external.Path
-}
-
 // Checksum is what the operator demands of an external plugin, or empty.
 func (e *Entry) Checksum() string {
 	if e.external == nil {
@@ -171,10 +159,6 @@ func (e *Entry) Checksum() string {
 	}
 	return e.external.Checksum
 }
-
-// Unchecked tells that whatever file is at the path is executed, of which the
-// operator is to be warned at every start.
-func (e *Entry) Unchecked() bool { return e.external != nil && e.sum == nil }
 
 // Command gives what to execute for one incarnation, after all the checks. The
 // open file in it belongs to the caller.

@@ -120,7 +120,7 @@ func TestBuiltinRunsAsAProcess(t *testing.T) {
 	if direct, err := e.Describe(t.Context()); err != nil || direct.Name != d.Name || len(direct.Schema.Attributes) != 1 {
 		t.Errorf("%+v, %v", direct, err)
 	}
-	if p, ok := e.Builtin(); !ok || p.Name != "bolt" || e.Checksum() != "" || e.Unchecked() {
+	if p, ok := e.Builtin(); !ok || p.Name != "bolt" || e.Checksum() != "" {
 		t.Errorf("built-in: %v", ok)
 	}
 }
@@ -131,7 +131,7 @@ func TestExternal(t *testing.T) {
 	if d, err := run(t, e); err != nil || d.Name != "outside" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if _, ok := e.Builtin(); ok || e.Checksum() != x.Checksum || e.Unchecked() {
+	if _, ok := e.Builtin(); ok || e.Checksum() != x.Checksum {
 		t.Error("taken for a built-in one")
 	}
 }
@@ -152,14 +152,6 @@ func TestDescribe(t *testing.T) {
 	}
 	if all, confined := strings.Count(log.String(), "started"), strings.Count(log.String(), "confined: 1"); all != 1 || confined != 1 {
 		t.Errorf("started %d times, %d of them in a sandbox", all, confined)
-	}
-}
-
-func TestAll(t *testing.T) {
-	x := install(t)
-	all := newCatalog(t, x).All()
-	if len(all) != 2 || all[0].Name != "bolt" || all[0].Path() != "" || all[1].Name != "outside" || all[1].Path() != x.Path {
-		t.Errorf("%+v", all)
 	}
 }
 
@@ -326,7 +318,7 @@ func TestDevelopment(t *testing.T) {
 	x.Checksum, x.Dev = "", true
 	e := lookup(t, newCatalog(t, x), "outside")
 	appendTo(t, x.Path)
-	if d, err := run(t, e); err != nil || d.Name != "outside" || !e.Unchecked() {
+	if d, err := run(t, e); err != nil || d.Name != "outside" {
 		t.Errorf("%+v, %v", d, err)
 	}
 }

@@ -32,7 +32,7 @@ func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
 	t.Helper()
 	native, err := arch.GetInfo("")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("the library of the filter does not know this architecture: %v", err)
 	}
 	code, err := filter(rulesOf(p, k, self, root))
 	if err != nil {

@@ -595,7 +595,7 @@ func TestDiesWithTheRelay(t *testing.T) {
 // The same as an ordinary user, as relays should run.
 func TestOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("already one")
+		t.Skip("the tests run as an ordinary user already")
 	}
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
