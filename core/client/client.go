@@ -7,10 +7,10 @@
 //
 //	tokens, err := client.Buy(ctx, network, bundle, token.DefaultBatch, nil)
 //	board, err := client.Open(ctx, network, bundle.Board)
-//	err = board.Sync(ctx, lastSignature, use)        // everything since, in order
+//	err = board.Sync(ctx, reader.From(), use)        // everything since, in order
 //	err = board.Post(ctx, envelope, tokens[0], use)  // returns when it is durable and echoed
 //
-// and [Board.Events] for what others post from then on. [Board.Submit] posts
+// where use calls [Reader.Take], and [Board.Events] for what others post from then on. [Board.Submit] posts
 // without waiting, for programs that keep many posts under way.
 //
 // # What the server learns
