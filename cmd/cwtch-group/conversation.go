@@ -13,6 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
@@ -22,79 +23,84 @@ type conversation struct {
 	name  string // of the group in the profile
 	group group.Group
 
-	place  []byte // on the board: signature of the last envelope that came in order
-	synced bool   // the present replay is complete
+	reader *client.Reader
+	since  uint64 // end of the trail when the profile was read
 	head   []byte // signature of the last verified message
 
-	seen       map[[32]byte]struct{}
+	printed profile.Printed     // messages that are not printed again
+	shown   []profile.MessageID // since the last save; the last few thousand
+
+	seen       map[profile.MessageID]struct{}
 	verified   map[identity.Onion]int // messages of each member
 	unverified int
 	malformed  int
 }
 
-func newConversation(g *profile.Group, place []byte) *conversation {
+// newConversation begins at a place on the group's server.
+func newConversation(g *profile.Group, server *profile.Server, place client.Place) *conversation {
 	return &conversation{
-		name: g.Name, group: g.Group, place: place, head: g.Head,
-		seen: make(map[[32]byte]struct{}), verified: make(map[identity.Onion]int),
+		name: g.Name, group: g.Group, head: g.Head,
+		reader: client.NewReader(server.Trail.Clone(), place), since: server.Trail.End(),
+		seen: make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
 	}
 }
 
 // take takes an event in and returns the message in it; ok is false where there
-// is none or it came before.
-func (c *conversation) take(e client.Event) (m group.Message, ok bool) {
-	switch e.Kind {
-	case client.Count:
-		c.synced = e.Left == 0
-		return m, false
-	case client.Posted:
-		return m, false
+// is none or it came before. The error is [client.ErrMisplaced].
+func (c *conversation) take(e client.Event) (m group.Message, ok bool, err error) {
+	if err := c.reader.Take(e); err != nil {
+		return m, false, err
 	}
-	c.advance(e)
-	if e.Repeat { // such as the envelope at the place from which was replayed
-		return m, false
+	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat { // such as the envelope from which was replayed
+		return m, false, nil
 	}
-	m, err := c.group.Open(e.Envelope)
-	if errors.Is(err, group.ErrForeign) || !c.first(e.Envelope, m, err) {
-		return m, false
+	m, err = c.group.Open(e.Envelope)
+	if errors.Is(err, group.ErrForeign) {
+		return m, false, nil
 	}
+	id := messageID(e.Envelope, m, err)
+	_, known := c.seen[id]
+	c.seen[id] = struct{}{}
+	if known {
+		return m, false, nil
+	}
+	if m.Verified {
+		c.head = m.Signature
+	}
+	if c.printed.Has(id) {
+		return m, false, nil
+	}
+	c.show(id)
 	switch {
 	case err != nil:
 		c.malformed++
-		return m, false
+		return m, false, nil
 	case m.Verified:
 		c.verified[m.From]++
-		c.head = m.Signature
 	default:
 		c.unverified++
 	}
-	return m, true
+	return m, true, nil
 }
 
-// advance moves the place. What is announced before a replay is complete does
-// not move it, since envelopes before it are still to come.
-func (c *conversation) advance(e client.Event) {
-	inOrder := e.Kind == client.Replayed || c.synced && !e.Repeat
-	if inOrder && len(e.Envelope.Signature) > 0 {
-		c.place = e.Envelope.Signature
+// show remembers a message for the profile.
+func (c *conversation) show(id profile.MessageID) {
+	if len(c.shown) == profile.MaxPrinted {
+		c.shown = c.shown[1:]
 	}
-	if e.Kind == client.Replayed && e.Left == 0 {
-		c.synced = true
-	}
+	c.shown = append(c.shown, id)
 }
 
-// first reports whether a message came for the first time. A verified one is
-// known by its signature alone: members can seal what another member signed once
-// more, which does not make it another message.
-func (c *conversation) first(e wire.Envelope, m group.Message, err error) bool {
+// messageID names a message. A verified one is known by its signature alone:
+// members can seal what another member signed once more, which does not make it
+// another message.
+func messageID(e wire.Envelope, m group.Message, err error) profile.MessageID {
 	h := sha256.New()
 	h.Write(e.Signature)
 	if err != nil || !m.Verified {
 		h.Write(e.Ciphertext)
 	}
-	key := [32]byte(h.Sum(nil))
-	_, known := c.seen[key]
-	c.seen[key] = struct{}{}
-	return !known
+	return profile.MessageID(h.Sum(nil))
 }
 
 // count is the number of messages taken in.
@@ -106,18 +112,30 @@ func (c *conversation) count() int {
 	return n
 }
 
+// maxListed bounds the members whom a summary lists: a member can make as many
+// keys as they like.
+const maxListed = 20
+
 // summary says whose signatures were verified.
-func (c *conversation) summary(n names) string {
+func (c *conversation) summary(n *names) string {
 	s := plural(c.count(), "message")
 	// Oneself last: among names that are random, "you" would be in another place in
 	// every group.
 	onions := slices.Sorted(maps.Keys(c.verified))
-	if i := slices.Index(onions, n.own); i >= 0 {
-		onions = append(slices.Delete(onions, i, i+1), n.own)
+	i := slices.Index(onions, n.own)
+	if i >= 0 {
+		onions = slices.Delete(onions, i, i+1)
 	}
+	more := max(0, len(onions)-maxListed)
 	var members []string
-	for _, o := range onions {
+	for _, o := range onions[:len(onions)-more] {
 		members = append(members, fmt.Sprintf("%s (%d)", n.of(o), c.verified[o]))
+	}
+	if more > 0 {
+		members = append(members, fmt.Sprintf("%d more", more))
+	}
+	if i >= 0 {
+		members = append(members, fmt.Sprintf("you (%d)", c.verified[n.own]))
 	}
 	if len(members) > 0 {
 		s += "; verified " + strings.Join(members, ", ")
@@ -146,14 +164,27 @@ func (c *conversation) save(ctx context.Context, p *profile.Profile, read bool) 
 		if err != nil {
 			return err
 		}
-		server, err := s.Server(g.Group.Server)
-		if err != nil {
-			return err
-		}
-		g.Head, g.Synced, server.Last = c.head, c.place, c.place
-		if read {
-			g.Read = c.place
-		}
-		return nil
+		err = s.Advance(g, profile.Session{Reader: c.reader, Since: c.since, Head: c.head, Read: read, Shown: c.shown})
+		c.shown = nil
+		return err
 	})
+}
+
+// sync connects to the board and takes in everything from the place on. Where a
+// replay does not begin there, it connects again and asks from another mark, of
+// which a place has few. The connection stays open.
+func (a *app) sync(ctx context.Context, network onion.Network, name identity.Onion, c *conversation, use func(client.Event) error) (*client.Board, error) {
+	for {
+		board, err := a.openBoard(ctx, network, name)
+		if err != nil {
+			return nil, err
+		}
+		if err = board.Sync(ctx, c.reader.From(), a.replaying(use)); err == nil {
+			return board, nil
+		}
+		board.Close()
+		if !errors.Is(err, client.ErrMisplaced) {
+			return nil, err
+		}
+	}
 }

@@ -21,7 +21,7 @@ func newTalk(t *testing.T) (*conversation, group.Group) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newConversation(&profile.Group{Name: "club", Group: g}, nil), g
+	return newConversation(&profile.Group{Name: "club", Group: g}, &profile.Server{Trail: client.NewTrail()}, nil), g
 }
 
 func seal(t *testing.T, g group.Group, from identity.Key, text string) wire.Envelope {
@@ -52,7 +52,7 @@ func TestConversationTakesEachMessageOnce(t *testing.T) {
 		{client.Event{Kind: client.Posted, Post: 1}, false},
 	}
 	for i, x := range events {
-		if _, ok := c.take(x.e); ok != x.want {
+		if _, ok, err := c.take(x.e); ok != x.want || err != nil {
 			t.Errorf("event %d: message %t, want %t", i, ok, x.want)
 		}
 	}
@@ -83,8 +83,8 @@ func TestPlace(t *testing.T) {
 		{client.Event{Kind: client.New, Envelope: second, Repeat: true}, live.Signature},
 		{client.Event{Kind: client.New, Envelope: unsigned}, live.Signature},
 	} {
-		if c.take(x.e); !bytes.Equal(c.place, x.want) {
-			t.Errorf("after event %d the place is %x, want %x", i, c.place, x.want)
+		if c.take(x.e); !bytes.Equal(c.reader.Place().Signature(), x.want) {
+			t.Errorf("after event %d the place is %x, want %x", i, c.reader.Place().Signature(), x.want)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestResealedMessageIsTheSame(t *testing.T) {
 	c, g := newTalk(t)
 	e := seal(t, g, member(1), "pay 5")
 	c.take(client.Event{Kind: client.Replayed, Envelope: e, Left: 1})
-	if _, ok := c.take(client.Event{Kind: client.Replayed, Envelope: reseal(t, g, e)}); ok {
+	if _, ok, _ := c.take(client.Event{Kind: client.Replayed, Envelope: reseal(t, g, e)}); ok {
 		t.Error("the message was taken twice")
 	}
 }
@@ -109,7 +109,7 @@ func TestSummary(t *testing.T) {
 	c.take(client.Event{Kind: client.New, Envelope: forged})
 	c.take(client.Event{Kind: client.New, Envelope: box(g, []byte("not a message"))})
 	const want = "3 messages; verified you (2); unverified: 1, not signed by the member they name; left out: 1 that hold no message"
-	if got := c.summary(newNames(member(1).Onion())); got != want {
+	if got := c.summary(testNames(member(1).Onion(), nil)); got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
 }
@@ -141,7 +141,7 @@ func TestSummaryOrder(t *testing.T) {
 		for i := range byte(4) {
 			c.take(client.Event{Kind: client.New, Envelope: seal(t, g, member(i), "a")})
 		}
-		got := c.summary(newNames(member(own).Onion()))
+		got := c.summary(testNames(member(own).Onion(), nil))
 		if !strings.HasSuffix(got, ", you (1)") {
 			t.Errorf("summary %q does not end with oneself", got)
 		}

@@ -92,7 +92,7 @@ func (r *reading) live(ctx context.Context, board *client.Board) error {
 				return final{err}
 			}
 		}
-		place := r.talk.place
+		place := r.talk.reader.Place().Signature()
 		probe := time.AfterFunc(quietLimit, func() {
 			board.Replay(place) //nolint:errcheck // its answer, or its absence, is for Next
 		})

@@ -82,7 +82,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		made := &profile.Group{Name: name, Group: g, Synced: server.Last, Read: server.Last}
+		made := &profile.Group{Name: name, Group: g, Synced: server.Place, Read: server.Place}
 		fact = factOfGroup(made)
 		if err := s.AddGroup(made); err != nil {
 			return fmt.Errorf("create group: %w", err)
@@ -200,9 +200,20 @@ func (a *app) list(ctx context.Context, _ []string) error {
 	for _, g := range s.Groups {
 		f := factOfGroup(g)
 		facts.Groups = append(facts.Groups, f)
-		fmt.Fprintf(&text, "\ngroup   %q on %.8s…", f.Name, f.Server)
+		fmt.Fprintf(&text, "\ngroup   %q on %s", f.Name, shortServer(s, f.Server))
 	}
 	return a.fact(facts, "%s", text.String())
+}
+
+// shortServer is the beginning of a board's address, as long as no other server
+// of the profile has the same.
+func shortServer(s *profile.State, board identity.Onion) string {
+	for n := 8; n < len(board); n++ {
+		if _, err := s.FindServer(string(board[:n])); err == nil {
+			return string(board[:n]) + "…"
+		}
+	}
+	return string(board)
 }
 
 func (a *app) version(context.Context, []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
@@ -39,11 +41,16 @@ type messageFact struct {
 // printer writes messages for people and for programs.
 type printer struct {
 	app   *app
-	names names
+	names *names
 	zone  *time.Location
 }
 
 func (p *printer) print(m group.Message) error {
+	if m.Verified {
+		if err := p.names.meet(m.From); err != nil {
+			return err
+		}
+	}
 	text, chat := group.UnwrapText(m.Text)
 	return p.app.fact(
 		messageFact{m.Time.UTC(), m.From, m.From == p.names.own, m.Verified, chat, text},
@@ -64,37 +71,65 @@ func formatMessage(at time.Time, name string, verified bool, text string) string
 	return head + strings.Join(lines, "\n"+strings.Repeat(" ", len(head)))
 }
 
-// names gives members short names: the beginning of their onion, longer where
-// another member has the same beginning, which can be had for some computing.
+// names are what the members of a group are called on the screen.
 type names struct {
 	own   identity.Onion
-	known map[identity.Onion]string
-	taken map[string]bool
+	known profile.Names
+	// give keeps a name for a member for ever, and returns all names.
+	give func(identity.Onion) (profile.Names, error)
+	// warn tells the reader that somebody's onion begins like another member's.
+	warn   func(text string)
+	warned map[identity.Onion]bool
 }
 
-const shortName = 8
-
-func newNames(own identity.Onion) names {
-	return names{own, make(map[identity.Onion]string), make(map[string]bool)}
+func (a *app) newNames(ctx context.Context, own identity.Onion, g *profile.Group) *names {
+	group := g.Name
+	return &names{
+		own: own, known: g.Names, warned: make(map[identity.Onion]bool),
+		give: func(from identity.Onion) (profile.Names, error) {
+			return a.profile.GiveName(context.WithoutCancel(ctx), group, from)
+		},
+		warn: a.progress.Warn,
+	}
 }
 
-func (n names) of(o identity.Onion) string {
+// meet gives the sender of a verified message a name, unless they have one.
+func (n *names) meet(o identity.Onion) (err error) {
+	if o == n.own {
+		return nil
+	}
+	if _, ok := n.known.Of(o); !ok && !n.known.Full() {
+		if n.known, err = n.give(o); err != nil {
+			return err
+		}
+	}
+	twin := n.known.Twin(o)
+	if o[:shortest] == n.own[:shortest] {
+		twin = "you"
+	}
+	if twin != "" && !n.warned[o] {
+		n.warned[o] = true
+		n.warn(fmt.Sprintf("warning: %s is not %s: their keys begin alike, which does not happen by chance", n.of(o), twin))
+	}
+	return nil
+}
+
+// shortest is how many characters two onions have in common where a warning is due.
+const shortest = 8
+
+// of returns a name. Who has none is shown by the whole onion: a message that is
+// not verified must not get a name for a key.
+func (n *names) of(o identity.Onion) string {
 	if o == n.own {
 		return "you"
 	}
 	if o == "" {
 		return "nobody"
 	}
-	if name, ok := n.known[o]; ok {
+	if name, ok := n.known.Of(o); ok {
 		return name
 	}
-	length := min(shortName, len(o))
-	for length < len(o) && n.taken[string(o[:length])] {
-		length++
-	}
-	name := string(o[:length])
-	n.known[o], n.taken[name] = name, true
-	return name
+	return string(o)
 }
 
 // printable replaces what would act on a terminal or reorder text: control

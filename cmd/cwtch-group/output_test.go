@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
@@ -21,6 +22,18 @@ var update = flag.Bool("update", false, "write golden files")
 
 // member returns the same member for the same number.
 func member(n byte) identity.Key { return identity.KeyFromSeed([32]byte{n}) }
+
+// testNames are names without a profile; warn may be nil.
+func testNames(own identity.Onion, warn func(string)) *names {
+	if warn == nil {
+		warn = func(string) {}
+	}
+	var kept profile.Names
+	return &names{own: own, warn: warn, warned: make(map[identity.Onion]bool), give: func(o identity.Onion) (profile.Names, error) {
+		kept.Give(o, own)
+		return kept, nil
+	}}
+}
 
 // TestOutput prints messages, friendly and hostile, in both forms.
 func TestOutput(t *testing.T) {
@@ -44,7 +57,7 @@ func TestOutput(t *testing.T) {
 	var out bytes.Buffer
 	for _, asJSON := range []bool{false, true} {
 		a := &app{options: options{json: asJSON}, out: bufio.NewWriter(&out)}
-		p := printer{a, newNames(member(1).Onion()), time.UTC}
+		p := printer{a, testNames(member(1).Onion(), nil), time.UTC}
 		for _, m := range messages {
 			if err := p.print(m); err != nil {
 				t.Fatal(err)
@@ -111,5 +124,40 @@ func TestProgress(t *testing.T) {
 		if got := show(c.terminal, c.quiet); got != c.want {
 			t.Errorf("terminal %t, quiet %t: %q, want %q", c.terminal, c.quiet, got, c.want)
 		}
+	}
+}
+
+// A sender whose message is not verified gets no name that another could have,
+// and takes none.
+func TestUnverifiedSendersTakeNoNames(t *testing.T) {
+	n := testNames(member(1).Onion(), func(s string) { t.Errorf("warned: %s", s) })
+	if got := n.of(member(2).Onion()); got != string(member(2).Onion()) {
+		t.Errorf("shown as %s", got)
+	}
+	if err := n.meet(member(2).Onion()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.of(member(2).Onion()); got != string(member(2).Onion()[:8]) {
+		t.Errorf("the verified sender is shown as %s", got)
+	}
+}
+
+// A reader is told of a key that was made to look like another's, or like their
+// own, once in each run.
+func TestLookalikesAreSaid(t *testing.T) {
+	var said []string
+	n := testNames(member(1).Onion(), func(s string) { said = append(said, s) })
+	for _, o := range []identity.Onion{
+		member(2).Onion(),
+		member(2).Onion()[:8] + member(3).Onion()[8:],
+		member(2).Onion()[:8] + member(3).Onion()[8:],
+		member(1).Onion()[:8] + member(3).Onion()[8:],
+	} {
+		if err := n.meet(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(said) != 2 || !strings.Contains(said[0], "not "+string(member(2).Onion()[:8])) || !strings.Contains(said[1], "not you") {
+		t.Errorf("said %q", said)
 	}
 }

@@ -45,7 +45,7 @@ func (a *app) post(ctx context.Context, args []string) error {
 		return err
 	}
 	defer hangUp()
-	p := poster{app: a, network: network, bundle: server.Bundle, talk: newConversation(g, g.Synced)}
+	p := poster{app: a, network: network, bundle: server.Bundle, talk: newConversation(g, server, g.Synced)}
 	if err := p.post(ctx, s.Identity, draft); err != nil {
 		return err
 	}
@@ -69,15 +69,15 @@ func (p *poster) post(ctx context.Context, from identity.Key, d group.Draft) err
 	if err != nil {
 		return err
 	}
-	board, err := p.app.openBoard(ctx, p.network, p.bundle.Board)
+	take := func(e client.Event) error {
+		_, _, err := p.talk.take(e)
+		return err
+	}
+	board, err := p.app.sync(ctx, p.network, p.bundle.Board, p.talk, take)
 	if err != nil {
 		return err
 	}
 	defer board.Close()
-	take := func(e client.Event) error { p.talk.take(e); return nil }
-	if err := board.Sync(ctx, p.talk.place, p.app.replaying(take)); err != nil {
-		return err
-	}
 	d.Previous = p.talk.head
 	e, err := p.talk.group.Seal(from, d)
 	if err != nil {

@@ -53,6 +53,12 @@ func (p *progress) Note(format string, args ...any) {
 	}
 }
 
+// Warn is a line that stays, also where no progress is wanted.
+func (p *progress) Warn(text string) {
+	p.Done()
+	fmt.Fprintln(p.w, printable(text))
+}
+
 // Done takes the line off the terminal, so that something else can be printed.
 func (p *progress) Done() {
 	p.mu.Lock()

@@ -33,17 +33,22 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 	if err != nil {
 		return nil, nil, fmt.Errorf("read group: %w", err)
 	}
-	place := g.Read
-	if fromStart {
-		place = nil
+	server, err := s.Server(g.Group.Server)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read group: %w", err)
+	}
+	talk := newConversation(g, server, nil)
+	if !fromStart {
+		talk = newConversation(g, server, g.Read)
+		talk.printed = g.Printed
 	}
 	network, hangUp, err := a.dial(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &reading{
-		app: a, board: g.Group.Server, talk: newConversation(g, place), network: network,
-		printer: printer{a, newNames(s.Identity.Onion()), time.Local},
+		app: a, board: g.Group.Server, talk: talk, network: network,
+		printer: printer{a, a.newNames(ctx, s.Identity.Onion(), g), time.Local},
 	}, hangUp, nil
 }
 
@@ -65,12 +70,8 @@ func (a *app) read(ctx context.Context, args []string) error {
 // sync connects and prints everything from the conversation's place on. The
 // connection stays open.
 func (r *reading) sync(ctx context.Context) (*client.Board, error) {
-	board, err := r.app.openBoard(ctx, r.network, r.board)
+	board, err := r.app.sync(ctx, r.network, r.board, r.talk, r.use)
 	if err != nil {
-		return nil, err
-	}
-	if err := board.Sync(ctx, r.talk.place, r.app.replaying(r.use)); err != nil {
-		board.Close()
 		return nil, err
 	}
 	r.app.progress.Done()
@@ -79,7 +80,11 @@ func (r *reading) sync(ctx context.Context) (*client.Board, error) {
 
 // use prints the message of an event. Its errors are final.
 func (r *reading) use(e client.Event) error {
-	if m, ok := r.talk.take(e); ok {
+	m, ok, err := r.talk.take(e)
+	if err != nil {
+		return err
+	}
+	if ok {
 		r.app.progress.Done()
 		if err := r.printer.print(m); err != nil {
 			return final{err}

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
-// version is the format of profile.json. A program refuses a newer one.
-const version = 1
+// version is the format of profile.json. A program refuses a newer one. Version
+// 1 had single signatures as places, and no trails, names and printed messages.
+const version = 2
 
 // document is profile.json. Servers and groups are kept in the text forms in
 // which people pass them on, which check themselves when they are read.
@@ -29,15 +31,27 @@ type document struct {
 type serverEntry struct {
 	Bundle string
 	Tokens [][]byte // T, then W
-	Last   []byte
+	Last   []byte   `json:",omitempty"` // version 1
+	Place  client.Place
+	Trail  []byte
 }
 
 type groupEntry struct {
 	Name   string
 	Invite string
 	Head   []byte
-	Synced []byte
-	Read   []byte
+	Synced []byte `json:",omitempty"` // version 1
+	Read   []byte `json:",omitempty"` // version 1
+
+	SyncedPlace client.Place
+	ReadPlace   client.Place
+	Printed     []byte
+	Names       []nameEntry
+}
+
+type nameEntry struct {
+	Name string
+	From identity.Onion
 }
 
 // load reads and checks a profile. Its errors name the file, not what is in it.
@@ -50,7 +64,7 @@ func load(path string) (*State, error) {
 	if json.Unmarshal(b, &d) != nil {
 		return nil, fmt.Errorf("read profile: %s is damaged; restore it from a backup", path)
 	}
-	if d.Version != version {
+	if d.Version < 1 || d.Version > version {
 		return nil, fmt.Errorf("read profile: %s has format %d and this program knows %d; use the newer program that wrote it", path, d.Version, version)
 	}
 	s, err := d.state()
@@ -70,7 +84,15 @@ func (d document) state() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("server %d", i)
 		}
-		server := &Server{Bundle: b, Last: e.Last}
+		server := &Server{Bundle: b, Place: e.Place, Trail: client.NewTrail()}
+		if len(e.Last) > 0 {
+			server.Place = client.Place{{Signature: e.Last, Number: server.Trail.Note(e.Last)}}
+		}
+		if len(e.Trail) > 0 {
+			if err := server.Trail.UnmarshalBinary(e.Trail); err != nil {
+				return nil, fmt.Errorf("trail of server %d", i)
+			}
+		}
 		for _, t := range e.Tokens {
 			if len(t) != 64 {
 				return nil, fmt.Errorf("tokens of server %d", i)
@@ -84,27 +106,51 @@ func (d document) state() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("group %d", i)
 		}
-		s.Groups = append(s.Groups, &Group{
-			Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.Synced, Read: e.Read,
-		})
+		g := &Group{Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.SyncedPlace, Read: e.ReadPlace}
+		if server, err := s.Server(invite.Server); err == nil && d.Version == 1 {
+			g.Synced, g.Read = onlyMark(e.Synced, server.Trail), onlyMark(e.Read, server.Trail)
+		}
+		if err := g.Printed.decode(e.Printed); err != nil {
+			return nil, fmt.Errorf("printed messages of group %d", i)
+		}
+		for _, n := range e.Names {
+			if !g.Names.restore(n.Name, n.From) {
+				return nil, fmt.Errorf("names of group %d", i)
+			}
+		}
+		s.Groups = append(s.Groups, g)
 	}
 	return s, nil
+}
+
+// onlyMark is the place of version 1.
+func onlyMark(signature []byte, t *client.Trail) client.Place {
+	if len(signature) == 0 {
+		return nil
+	}
+	return client.Place{{Signature: signature}}.Translate(t)
 }
 
 func (s *State) document() document {
 	seed := s.Identity.Seed()
 	d := document{Version: version, Identity: seed[:]}
 	for _, server := range s.Servers {
-		e := serverEntry{Bundle: server.Bundle.String(), Last: server.Last}
+		e := serverEntry{Bundle: server.Bundle.String(), Place: server.Place}
+		e.Trail, _ = server.Trail.MarshalBinary() // never fails
 		for _, t := range server.Tokens {
 			e.Tokens = append(e.Tokens, append(t.T[:], t.W[:]...))
 		}
 		d.Servers = append(d.Servers, e)
 	}
 	for _, g := range s.Groups {
-		d.Groups = append(d.Groups, groupEntry{
-			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head, Synced: g.Synced, Read: g.Read,
-		})
+		e := groupEntry{
+			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head,
+			SyncedPlace: g.Synced, ReadPlace: g.Read, Printed: g.Printed.encode(),
+		}
+		for _, from := range g.Names.order {
+			e.Names = append(e.Names, nameEntry{g.Names.names[from], from})
+		}
+		d.Groups = append(d.Groups, e)
 	}
 	return d
 }

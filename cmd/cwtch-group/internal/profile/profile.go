@@ -17,6 +17,9 @@
 //   - A token is gone from the profile, durably, before anybody can use it. A
 //     crash may lose a token; it never leads to one being spent twice.
 //   - A server keeps the keys it was first imported with.
+//   - A place on a board moves forward only, whichever command saves last.
+//   - A member's name is kept for good before it is shown first, and no other
+//     member of the group gets it.
 //
 // # Caveats
 //

@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		spend(dir)
 		return
 	}
+	if argument := os.Getenv(workVariable); argument != "" {
+		if err := work(argument); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

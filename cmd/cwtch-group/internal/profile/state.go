@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
@@ -36,29 +37,68 @@ type State struct {
 type Server struct {
 	Bundle bundle.Bundle
 	Tokens []token.Token // unspent
-	// Last is the signature of the last envelope that any command received from
-	// the board. A new group starts there: nothing before it can be of the group.
-	Last []byte
+	// Place is the last envelope that any command received from the board. A new
+	// group starts there: nothing before it can be of the group.
+	Place client.Place
+	Trail *client.Trail // shared by all places on this board
 }
 
 // Group is a group that the person is a member of. Its places on the board are
-// signatures of whatever envelope came last, of this group or another: to ask
+// of whatever envelope came last, of this group or another: to ask
 // for a replay from a message of the group would tell the server that the two
 // belong together.
 type Group struct {
 	Name  string // what the person calls it
 	Group group.Group
 
-	Head   []byte // signature of the group's last verified message, which the next one refers to
-	Synced []byte // place on the board up to which Head is right
-	Read   []byte // place on the board up to which messages were printed
+	Head   []byte       // signature of the group's last verified message, which the next one refers to
+	Synced client.Place // up to which Head is right
+	Read   client.Place // up to which messages were printed
+
+	Printed Printed // the last messages that were
+	Names   Names   // of the members
+}
+
+// Session is what a command received from a board since it last saved.
+type Session struct {
+	Reader *client.Reader
+	Since  uint64 // end of the trail when the state was read
+	Head   []byte
+	Read   bool        // the messages were printed
+	Shown  []MessageID // the messages, in order
+}
+
+// Advance takes in what a command received. Places move forward only: another
+// command, which runs at the same time, may be ahead.
+func (s *State) Advance(g *Group, x Session) error {
+	server, err := s.Server(g.Group.Server)
+	if err != nil {
+		return err
+	}
+	server.Trail.Merge(x.Reader.Trail, x.Since)
+	place := x.Reader.Place().Translate(server.Trail)
+	move := func(p *client.Place) bool {
+		if len(place) == 0 || place.Number() < p.Number() {
+			return false
+		}
+		*p = place
+		return true
+	}
+	move(&server.Place)
+	if move(&g.Synced) {
+		g.Head = x.Head
+	}
+	if x.Read && move(&g.Read) {
+		g.Printed.add(x.Shown)
+	}
+	return nil
 }
 
 // AddServer trusts a bundle on first use; added is false if it was known.
 func (s *State) AddServer(b bundle.Bundle) (added bool, err error) {
 	known, err := s.Server(b.Board)
 	if err != nil {
-		s.Servers = append(s.Servers, &Server{Bundle: b})
+		s.Servers = append(s.Servers, &Server{Bundle: b, Trail: client.NewTrail()})
 		return true, nil
 	}
 	if !known.Bundle.SameKeys(b) {

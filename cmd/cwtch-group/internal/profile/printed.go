@@ -1,0 +1,82 @@
+package profile
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// MessageID names a message of a group; see [Printed.Has].
+type MessageID [32]byte
+
+// MaxPrinted bounds the messages that a group remembers to have printed, at 8
+// bytes each.
+const MaxPrinted = 2048
+
+// Printed is the last messages of a group that were printed, so that a replay
+// that begins before the place at which reading ended does not print them again.
+// It holds a keyed hash of each.
+type Printed struct {
+	key    [16]byte
+	hashes []uint64 // oldest first
+	known  map[uint64]bool
+}
+
+func (p *Printed) hash(id MessageID) uint64 {
+	sum := sha256.Sum256(append(p.key[:], id[:]...))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// Has reports whether a message was printed.
+func (p *Printed) Has(id MessageID) bool { return p.known[p.hash(id)] }
+
+func (p *Printed) add(ids []MessageID) {
+	if p.key == [16]byte{} {
+		rand.Read(p.key[:]) // never fails
+	}
+	for _, id := range ids {
+		p.note(p.hash(id))
+	}
+}
+
+func (p *Printed) note(h uint64) {
+	if p.known == nil {
+		p.known = make(map[uint64]bool)
+	}
+	if p.known[h] {
+		return
+	}
+	if len(p.hashes) == MaxPrinted {
+		delete(p.known, p.hashes[0])
+		p.hashes = p.hashes[1:]
+	}
+	p.hashes = append(p.hashes, h)
+	p.known[h] = true
+}
+
+func (p *Printed) encode() []byte {
+	if len(p.hashes) == 0 {
+		return nil
+	}
+	b := slices.Clone(p.key[:])
+	for _, h := range p.hashes {
+		b = binary.BigEndian.AppendUint64(b, h)
+	}
+	return b
+}
+
+func (p *Printed) decode(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b)%8 != 0 || len(b) < 16 || len(b) > 16+8*MaxPrinted {
+		return errors.New("wrong length")
+	}
+	p.key = [16]byte(b)
+	for b = b[16:]; len(b) > 0; b = b[8:] {
+		p.note(binary.BigEndian.Uint64(b))
+	}
+	return nil
+}
