@@ -109,8 +109,8 @@ func TestCommandsAtOnce(t *testing.T) {
 	if n := len(s.Servers[0].Tokens); n != 10 {
 		t.Errorf("%d tokens are left, want 10", n)
 	}
-	if got := number(t, p); got != 43 {
-		t.Errorf("the place is %d, want 43", got)
+	if got, end := number(t, p), s.Servers[0].Trail.End(); got != 43 || end != 43 {
+		t.Errorf("the place is %d and the trail ends at %d, want 43", got, end)
 	}
 }
 
