@@ -23,8 +23,8 @@ var ErrProof = errors.New("batch proof does not verify")
 
 // Buy buys n tokens, 1 to [MaxBatch], on a fresh connection to a token onion,
 // from the service with the given public key. It solves the proof of work on
-// the calling goroutine, some 65,536 tries, and calls progress, unless nil, every
-// few thousand with their number so far. When ctx ends, Buy closes c and returns
+// the calling goroutine, some 65,536 tries, and calls progress, unless nil, with
+// 0 when it begins and every few thousand with their number so far. When ctx ends, Buy closes c and returns
 // its cause; otherwise closing c, after any outcome, is the caller's. A server
 // that refuses just closes, which comes back as io.EOF or another error of the
 // connection. Each step of the server may take [DefaultStepTimeout].

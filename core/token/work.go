@@ -45,9 +45,12 @@ func newPuzzle(seed []byte) *puzzle {
 }
 
 // solve tries the scalars of the transcript's PRNG in their order until one
-// meets the difficulty. It calls progress, unless nil, every few thousand tries
-// with their number so far, and gives up when ctx ends.
+// meets the difficulty. It calls progress, unless nil, with 0 and then every few
+// thousand tries with their number so far, and gives up when ctx ends.
 func (p *puzzle) solve(ctx context.Context, progress func(tries int)) ([solutionSize]byte, error) {
+	if progress != nil {
+		progress(0)
+	}
 	for tries := 1; ; tries++ {
 		candidate := encodeScalar(p.candidates.next())
 		if p.meets(candidate) {
