@@ -24,11 +24,26 @@
 //   - The result of a post is delivered before a cursor can yield its envelope.
 //   - An entry of the log never appears behind a cursor that has passed it.
 //
+// # What readers cost
+//
+// All that the store is asked for a reader, which a stranger may be, waits in
+// one line: pages, and where a replay begins. Eight such calls are under way at
+// a time, two of them searches. A reader has one, and waits at the end of the
+// line again for the next. Whoever does not get an answer within
+// [Config.ReadTimeout] gets [ErrReadTimeout]. Appends do not wait in that line.
+//
+// # When entries are pruned
+//
+// A store may prune any entries at any time. A cursor passes over them and skips
+// nothing else; [Cursor.Count] counts what is there.
+//
 // # When the store fails
 //
 // While the store is unavailable posts wait, no longer than [Config.PostTimeout]
 // in the queue and the same again in the append, and are then refused. An append
-// that was cut is repeated; the store tells what had been done already. A store
+// that was cut is repeated; the store tells what had been done already. So is the
+// page that a reader waits for, but no search: its cost may be what the store
+// died of. A store
 // that comes back with another epoch or a shorter log has lost what was
 // acknowledged: the board then refuses posts and replays for good, and
 // [Board.Err] says why.
@@ -55,6 +70,7 @@ type Config struct {
 	QueueRecords int           // posts that may wait; 8 192
 	QueueBytes   int64         // bytes they may hold, encoded and decoded; 64 MiB
 	PostTimeout  time.Duration // wait for the queue, and again for the store; 10 s
+	ReadTimeout  time.Duration // wait of a reader for its turn, and again for the store; 15 s
 	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
 
 	Logger *slog.Logger // nil discards
@@ -70,6 +86,9 @@ func (c Config) withDefaults() Config {
 	if c.PostTimeout == 0 {
 		c.PostTimeout = 10 * time.Second
 	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = 15 * time.Second
+	}
 	if c.RecentBytes == 0 {
 		c.RecentBytes = 8 << 20
 	}
@@ -78,11 +97,6 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
-
-// maxReading is how many pages are read from the store at a time. A page that
-// is on its way takes a few times its size in both processes, so a thousand
-// readers at once would take gigabytes; those above the bound wait in line.
-const maxReading = 8
 
 // ErrClosed is returned once the board has been closed.
 var ErrClosed = errors.New("board is closed")
@@ -99,12 +113,13 @@ type Board struct {
 	// committer from before an append until its results are delivered and its
 	// entries are published, the watcher while it reads what others appended.
 	appending sync.Mutex
-	epoch     storage.Epoch // guarded by appending
+	epoch     storage.Epoch // never changes
 
 	refused    int       // posts refused since the last complaint; the committer's
 	complained time.Time // the committer's
 
-	reading *semaphore.Weighted // bounds the pages that are read at a time
+	reading *semaphore.Weighted // bounds the calls that are made for readers
+	finding *semaphore.Weighted // bounds those of them that look for a signature
 
 	failed atomic.Pointer[error] // why the board refuses to serve; set once
 
@@ -146,6 +161,7 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 		stop:    stop,
 		closed:  make(chan struct{}),
 		reading: semaphore.NewWeighted(maxReading),
+		finding: semaphore.NewWeighted(maxFinding),
 	}
 	b.tail.init(info.Last, cfg.RecentBytes)
 	b.wg.Go(func() {
@@ -185,6 +201,9 @@ func (b *Board) Close(ctx context.Context) error {
 	b.wg.Wait()
 	return context.Cause(ctx)
 }
+
+// Epoch is that of the store that the board was opened on.
+func (b *Board) Epoch() storage.Epoch { return b.epoch }
 
 // Err says why the board refuses to serve, or nil while it does serve.
 func (b *Board) Err() error {
@@ -243,14 +262,35 @@ func (b *Board) Recognize(info storage.Info) error {
 		info.Epoch, info.Last, b.epoch, last)
 }
 
-// resync looks at the store and publishes what has been added to it.
-// b.appending is held.
+// resync looks at the store and publishes what has been added to it. It tries
+// again until ctx ends. b.appending is held.
 func (b *Board) resync(ctx context.Context) error {
-	last, err := b.look(ctx)
-	if err != nil {
-		return err
+	return b.persist(ctx, func() error {
+		last, err := b.look(ctx)
+		if err != nil {
+			return err
+		}
+		return b.catchUp(ctx, last)
+	})
+}
+
+// retryPause is between two tries of what fails at once.
+const retryPause = 100 * time.Millisecond
+
+// persist calls try until it succeeds, ctx ends or the board is given up, and
+// returns the last error.
+func (b *Board) persist(ctx context.Context, try func() error) error {
+	for {
+		err := try()
+		if err == nil || b.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryPause):
+		}
 	}
-	return b.catchUp(ctx, last)
 }
 
 // look checks that the store still is the one whose log the board has served,
@@ -258,7 +298,7 @@ func (b *Board) resync(ctx context.Context) error {
 func (b *Board) look(ctx context.Context) (storage.Seq, error) {
 	info, err := b.store.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("look at the store again: %w", err)
+		return 0, fmt.Errorf("look at the store again: %w", b.judge(err))
 	}
 	if err := b.Admit(info); err != nil {
 		return 0, err
@@ -297,15 +337,16 @@ func (b *Board) follow(ctx context.Context, last storage.Seq) error {
 // known here. b.appending is held.
 func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 	for from := b.tail.last() + 1; from <= last; from = b.tail.last() + 1 {
-		page, err := b.store.Log(ctx, storage.LogRequest{From: from})
+		page, err := b.store.Log(ctx, storage.LogRequest{From: from, Max: pageLength(from, last)})
 		if err != nil {
-			return fmt.Errorf("read the log from %d: %w", from, err)
+			return fmt.Errorf("read the log from %d: %w", from, b.judge(err))
 		}
-		if len(page.Entries) == 0 {
+		entries := upTo(last, page.Entries)
+		if len(entries) == 0 {
 			b.tail.skip(last)
 			break
 		}
-		b.tail.publish(encodeEntries(page.Entries))
+		b.tail.publish(encodeEntries(entries))
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func reach(b *Board, seq storage.Seq) {
 func all(t *testing.T, b *Board, from storage.Seq) (out []string) {
 	t.Helper()
 	end := b.End().Seq
-	for c := b.CursorAt(from); c.Pending(end) > 0; {
+	for c := b.CursorAt(from); !c.Passed(end); {
 		page, err := c.Next(t.Context(), end, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestCursorsSeeOneLog(t *testing.T) {
 			c := b.CursorAt(1)
 			for len(logs[i]) < posters*each {
 				end := b.End()
-				if c.Pending(end.Seq) == 0 {
+				if c.Passed(end.Seq) {
 					<-end.Changed
 					continue
 				}

@@ -152,10 +152,11 @@ func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes 
 			return outcomes, repeated, err
 		}
 		// The store calls wait until it is back, so this does not spin; it is
-		// the look at the store that must come before anything is appended.
+		// the look at the store that must come before anything is appended. It
+		// may fail too, and a refusal now could be of what is stored.
 		// What the cut attempt may have stored is not shown yet: its posters
 		// have no results.
-		if _, err := b.look(ctx); err != nil {
+		if err := b.persist(ctx, func() error { _, err := b.look(ctx); return err }); err != nil {
 			return nil, true, err
 		}
 	}

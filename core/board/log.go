@@ -2,8 +2,6 @@ package board
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -96,6 +94,13 @@ func (t *tail) from(seq storage.Seq, maxBytes int) ([]entry, bool) {
 	return slices.Clone(rest[:n]), true
 }
 
+// holds reports whether from would return the entry at seq.
+func (t *tail) holds(seq storage.Seq) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.recent) > 0 && seq >= t.recent[0].seq
+}
+
 // Position is the end of the log at some moment.
 type Position struct {
 	Seq     storage.Seq
@@ -121,21 +126,48 @@ type Cursor struct {
 // CursorAt returns a cursor whose first entry is the one at seq.
 func (b *Board) CursorAt(seq storage.Seq) *Cursor { return &Cursor{board: b, next: max(seq, 1)} }
 
-// Pending returns how many entries lie between the cursor and end.
-func (c *Cursor) Pending(end storage.Seq) uint64 {
-	if end < c.next {
-		return 0
+// Passed reports whether the cursor is behind the position seq, and so will not
+// yield the entry there.
+func (c *Cursor) Passed(seq storage.Seq) bool { return c.next > seq }
+
+// Count returns how many envelopes lie between the cursor and end. It is exact
+// when it returns; entries may be pruned before they are read. The store is asked
+// for no more than what Next would ask for, and maxBytes is as with Next.
+func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint64, error) {
+	if c.Passed(end) {
+		return 0, nil
 	}
-	return uint64(end - c.next + 1)
+	if c.board.tail.holds(c.next) {
+		return distance(c.next, end), nil
+	}
+	if err := c.fill(ctx, end, maxBytes); err != nil {
+		return 0, err
+	}
+	here := upTo(end, c.page)
+	if len(here) == 0 || len(here) < len(c.page) {
+		return uint64(len(here)), nil
+	}
+	rest, err := c.board.count(ctx, here[len(here)-1].Seq+1, end)
+	return uint64(len(here)) + rest, err
+}
+
+// fill reads the next page, unless there is one.
+func (c *Cursor) fill(ctx context.Context, end storage.Seq, maxBytes int) error {
+	if err := c.board.Err(); err != nil || len(c.page) > 0 {
+		return err
+	}
+	page, err := c.board.read(ctx, c.next, end, maxBytes)
+	c.page = page
+	return err
 }
 
 // Next returns the JSON of the next envelopes up to the position end, in order,
 // some of them but at least one, and moves the cursor behind them. It returns
-// none when the cursor is past end. The slices are shared, must not be changed,
+// none when there are none, and the cursor is then past end. The slices are shared, must not be changed,
 // and are good until the next call. Cursor and slices together hold about
 // maxBytes.
 func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
-	if c.next > end {
+	if c.Passed(end) {
 		return nil, nil
 	}
 	if err := c.board.Err(); err != nil {
@@ -145,12 +177,11 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 		if es, ok := c.board.tail.from(c.next, maxBytes); ok {
 			return c.yield(es, end), nil
 		}
-		var err error
-		if c.page, err = c.board.read(ctx, c.next, end, maxBytes); err != nil {
-			return nil, err
-		}
 	}
-	return c.yield(c.encode(), end), nil
+	if err := c.fill(ctx, end, maxBytes); err != nil {
+		return nil, err
+	}
+	return c.yield(c.encode(end), end), nil
 }
 
 // yield moves the cursor behind the entries up to end, and returns their JSON.
@@ -173,10 +204,11 @@ func (c *Cursor) yield(es []entry, end storage.Seq) [][]byte {
 // connection writes at a time.
 const encodeAtOnce = 8
 
-// encode encodes the next part of the page, in the room of the part before. To
-// take new memory for every envelope would cost a replay a tenth of its time.
-func (c *Cursor) encode() []entry {
-	part := c.page[:min(encodeAtOnce, len(c.page))]
+// encode encodes the next part of the page up to end, in the room of the part
+// before. To take new memory for every envelope would cost a replay a tenth of
+// its time.
+func (c *Cursor) encode(end storage.Seq) []entry {
+	part := upTo(end, c.page[:min(encodeAtOnce, len(c.page))])
 	size := 0
 	for _, e := range part {
 		size += wire.EnvelopeSize(len(e.Ciphertext), len(e.Signature))
@@ -193,57 +225,6 @@ func (c *Cursor) encode() []entry {
 		c.page, c.room = nil, nil // a reader that has caught up holds nothing
 	}
 	return out
-}
-
-// again calls the store, once more when it went away during the call: the
-// second one waits until the store is back, or ctx ends.
-func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
-	r, err := call()
-	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
-		r, err = call()
-	}
-	return r, err
-}
-
-// read reads a page from the store. The log is known to reach end.
-func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
-	req := storage.LogRequest{
-		From:     from,
-		Max:      int(min(end-from+1, storage.MaxPage)),
-		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
-	}
-	if err := b.reading.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer b.reading.Release(1)
-	page, err := again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
-	if err == nil && page.Last < end {
-		err = fmt.Errorf("%w: it ends at %d and had reached %d", storage.ErrCorrupt, page.Last, end)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the log from %d: %w", from, b.judge(err))
-	}
-	b.Counts.StorePages.Add(1)
-	return page.Entries, nil
-}
-
-// Find returns the position of the first envelope with the given signature, or
-// the beginning of the log when there is none.
-func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	if len(signature) > 0 {
-		seq, err := again(ctx, func() (storage.Seq, error) { return b.store.Find(ctx, signature) })
-		if err == nil {
-			return seq, nil
-		}
-		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
-			return 0, fmt.Errorf("find the last commit: %w", b.judge(err))
-		}
-	}
-	info, err := again(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
-	if err != nil {
-		return 0, fmt.Errorf("find the beginning of the log: %w", err)
-	}
-	return max(info.First, 1), nil
 }
 
 // encodeEntries gives each entry memory of its own, to be kept and let go of one

@@ -94,12 +94,12 @@ var table = []metric{{
 	},
 }, {
 	name: "connections_ended", kind: stats.Counter,
-	doc: "Connections that the relay closed: a client that did not authenticate, broke the protocol, was idle or did not read; or, which should be reported, a defect of the relay.",
+	doc: "Connections that the relay closed: a client that did not authenticate, broke the protocol, was idle or did not read; a store that was too slow for a reader, or away; or, which should be reported, a defect of the relay.",
 	points: func(st relay.Status) []stats.Point {
 		b := st.BoardConnections
 		return labelled("reason",
 			number{"defect", b.Panics + st.TokenConnections.Panics}, number{"idle", b.Idle}, number{"malformed", b.Malformed},
-			number{"stuck", b.Stuck}, number{"unauthenticated", b.Unauthenticated})
+			number{"stuck", b.Stuck}, number{"unauthenticated", b.Unauthenticated}, number{"unserved", b.Unserved})
 	},
 }, {
 	name: "stored_envelopes", kind: stats.Gauge,

@@ -195,6 +195,8 @@ var errMalformed = errors.New("message is malformed")
 // countEnd sorts the ends of connections that a limit caused.
 func (s *Server) countEnd(err error) {
 	switch {
+	case errors.Is(err, board.ErrReadTimeout), errors.Is(err, storage.ErrUnavailable):
+		s.counts.unserved.Add(1)
 	case errors.Is(err, errStuck):
 		s.counts.stuck.Add(1)
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -17,6 +17,7 @@ type counts struct {
 	malformed       atomic.Uint64
 	idle            atomic.Uint64
 	stuck           atomic.Uint64
+	unserved        atomic.Uint64 // the store was too slow for a reader, or away
 
 	invalidToken    atomic.Uint64
 	invalidEnvelope atomic.Uint64
@@ -99,6 +100,7 @@ type ConnectionCounts struct {
 	Malformed       uint64 `json:"malformed,omitempty"`
 	Idle            uint64 `json:"idle,omitempty"`
 	Stuck           uint64 `json:"stuck,omitempty"`
+	Unserved        uint64 `json:"unserved,omitempty"` // the store was too slow for a reader, or away
 	Panics          uint64 `json:"panics,omitempty"`
 }
 
@@ -148,6 +150,7 @@ func (s *Server) Status(ctx context.Context) Status {
 	st.BoardConnections.Malformed = c.malformed.Load()
 	st.BoardConnections.Idle = c.idle.Load()
 	st.BoardConnections.Stuck = c.stuck.Load()
+	st.BoardConnections.Unserved = c.unserved.Load()
 	if err := s.board.Err(); err != nil {
 		st.Problem = err.Error()
 	}

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -38,10 +37,10 @@ func (s *session) write(ctx context.Context) error {
 		// The end of the log is taken before the results: all results of posts
 		// up to there are finished, so no echo overtakes its result.
 		end := s.server.board.End()
-		if err := s.sendResults(ctx, cursor != nil); err != nil {
+		if err := s.sendResults(ctx, cursor); err != nil {
 			return err
 		}
-		if cursor != nil && cursor.Pending(end.Seq) > 0 {
+		if cursor != nil && !cursor.Passed(end.Seq) {
 			if err := s.sendNew(ctx, cursor, end.Seq); err != nil {
 				return err
 			}
@@ -56,24 +55,25 @@ func (s *session) write(ctx context.Context) error {
 		case <-s.wake:
 		case req := <-s.replays:
 			var err error
-			if cursor, err = s.replay(ctx, req, cursor != nil); err != nil {
+			if cursor, err = s.replay(ctx, req); err != nil {
 				return err
 			}
 		case <-ctx.Done():
-			s.sendResults(ctx, false) //nolint:errcheck // the last words, of what a closing board has committed
+			s.sendResults(ctx, nil) //nolint:errcheck // the last words, of what a closing board has committed
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// sendResults answers finished posts. The envelope of a duplicate, which the
-// cursor will not meet again, follows its result; it is read when it is sent, so
-// that a client that does not read can not have many of them kept.
-func (s *session) sendResults(ctx context.Context, echo bool) error {
+// sendResults answers finished posts. The envelope of a duplicate follows its
+// result where the cursor, if any, has passed it; else the cursor will yield it.
+// It is read when it is sent, so that a client that does not read cannot have many
+// of them kept.
+func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	var payloads [][]byte
 	for _, p := range s.finished() {
 		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
-		if at := p.result.Earlier; at > 0 && echo {
+		if at := p.result.Earlier; at > 0 && cursor != nil && cursor.Passed(at) {
 			page, err := s.server.board.CursorAt(at).Next(ctx, at, 1)
 			if err != nil {
 				return err
@@ -139,34 +139,57 @@ func wrapNew(room *[]byte, page [][]byte) [][]byte {
 
 // replay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
-func (s *session) replay(ctx context.Context, req *wire.Replay, echo bool) (*board.Cursor, error) {
+//
+// A client counts bare envelopes, and takes what follows for one of them while it
+// has fewer than it was told. So where entries are pruned between the count and
+// their turn, the last envelope is repeated in their place, which clients bear.
+func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
 		return nil, err
 	}
+	cursor := s.server.board.CursorAt(from)
 	end := s.server.board.End().Seq
-	if err := s.sendResults(ctx, echo); err != nil { // of posts that the replay shows
+	if err := s.sendResults(ctx, cursor); err != nil { // of posts that the replay shows
 		return nil, err
 	}
-	cursor := s.server.board.CursorAt(from)
-	count := cursor.Pending(end)
-	if err := s.send(ctx, [][]byte{wire.AppendCount(nil, count)}); err != nil {
+	left, err := cursor.Count(ctx, end, int(s.limits.ReaderBuffer))
+	if err != nil {
+		return nil, err
+	}
+	page, err := cursor.Next(ctx, end, int(s.limits.ReaderBuffer))
+	if err != nil {
+		return nil, err
+	}
+	if len(page) == 0 { // all was pruned since
+		left = 0
+	}
+	if err := s.send(ctx, [][]byte{wire.AppendCount(nil, left)}); err != nil {
 		return nil, err
 	}
 	s.server.counts.replays.Add(1)
-	for cursor.Pending(end) > 0 {
-		page, err := cursor.Next(ctx, end, int(s.limits.ReaderBuffer))
-		if err != nil {
+	var last []byte
+	for len(page) > 0 {
+		bare := page[:min(left, uint64(len(page)))]
+		if err := s.send(ctx, bare); err != nil {
 			return nil, err
 		}
-		if err := s.send(ctx, page); err != nil {
+		if err := s.send(ctx, appendNew(nil, page[len(bare):])); err != nil { // more than was counted
 			return nil, err
 		}
-		count -= uint64(len(page))
-		s.server.counts.replayed.Add(uint64(len(page)))
+		s.server.counts.replayed.Add(uint64(len(bare)))
+		if left -= uint64(len(bare)); left == 0 {
+			return cursor, nil
+		}
+		last = append(last[:0], page[len(page)-1]...)
+		if page, err = cursor.Next(ctx, end, int(s.limits.ReaderBuffer)); err != nil {
+			return nil, err
+		}
 	}
-	if count != 0 {
-		return nil, fmt.Errorf("replay: the log lost %d envelopes meanwhile", count)
+	for ; left > 0; left-- {
+		if err := s.send(ctx, [][]byte{last}); err != nil {
+			return nil, err
+		}
 	}
 	return cursor, nil
 }

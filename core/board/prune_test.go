@@ -1,0 +1,133 @@
+package board
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// fill posts envelopes 1 to n, which get these positions.
+func fill(b *Board, n int) {
+	for i := range n {
+		send(b, i+1, i+1)
+	}
+	reach(b, storage.Seq(n))
+}
+
+// TestPageBeyondEnd: with gaps in the log a page reaches beyond the end that the
+// reader asked for. What lies there comes later.
+func TestPageBeyondEnd(t *testing.T) {
+	store := storagetest.NewPruning()
+	b := open(t, Config{Store: store, RecentBytes: 1})
+	fill(b, 40)
+	store.Prune(1, 2, 3, 5, 8, 13)
+	var got []string
+	c := b.CursorAt(1)
+	for _, end := range []storage.Seq{10, 21, 22, 30, 40} {
+		for !c.Passed(end) {
+			page, err := c.Next(t.Context(), end, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, json := range page {
+				got = append(got, string(json))
+			}
+		}
+	}
+	if len(got) != 34 {
+		t.Errorf("%d of 34 envelopes", len(got))
+	}
+}
+
+// TestCount counts what is there, with the gaps in any place.
+func TestCount(t *testing.T) {
+	for name, gone := range map[string][]storage.Seq{
+		"none": nil, "beginning": {1, 2, 3}, "middle": {50, 51, 99}, "end": {98, 99}, "within the first page": {4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := storagetest.NewPruning()
+			b := open(t, Config{Store: store, RecentBytes: 1})
+			fill(b, 100)
+			store.Prune(gone...)
+			for _, from := range []storage.Seq{1, 3, 50, 97, 100, 101} {
+				want := uint64(0)
+				for seq := from; seq <= 100; seq++ {
+					if !slices.Contains(gone, seq) {
+						want++
+					}
+				}
+				for _, maxBytes := range []int{1, 1 << 20} {
+					c := b.CursorAt(from)
+					if got, err := c.Count(t.Context(), 100, maxBytes); err != nil || got != want {
+						t.Errorf("from %d: %d, %v; want %d", from, got, err, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// early is a store that shows entries of which its description and its appends
+// say nothing yet.
+type early struct {
+	storage.Store
+	hidden storage.Seq // how many
+}
+
+func (e *early) Info(ctx context.Context) (storage.Info, error) {
+	info, err := e.Store.Info(ctx)
+	info.Last -= e.hidden
+	info.Count -= uint64(e.hidden)
+	return info, err
+}
+
+// TestCatchUpGoesNoFurtherThanTheEnd: what is beyond the end that the store gave
+// may not be durable.
+func TestCatchUpGoesNoFurtherThanTheEnd(t *testing.T) {
+	store := &early{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: struct{ storage.Store }{store}})
+	fill(b, 3)
+	for n := range 5 {
+		if _, err := store.Append(t.Context(), []storage.Record{record(100 + n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store.hidden = 2
+	if err := b.Reopened(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if end := b.End().Seq; end != 6 {
+		t.Errorf("the log ends at %d, want 6", end)
+	}
+}
+
+// TestFindIsNeverBeyondTheEnd: an envelope may be stored and not shown yet.
+func TestFindIsNeverBeyondTheEnd(t *testing.T) {
+	store := storagetest.NewMemory()
+	b := open(t, Config{Store: struct{ storage.Store }{store}})
+	fill(b, 3)
+	for n := range 3 {
+		if _, err := store.Append(t.Context(), []storage.Record{record(100 + n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int{100, 101, 102} {
+		if seq, err := b.Find(t.Context(), envelope(n).Signature); err != nil || seq != 4 {
+			t.Errorf("a replay from envelope %d begins at %d, %v; the log ends at 3", n, seq, err)
+		}
+	}
+	if err := b.Reopened(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, b, 4); len(got) != 3 {
+		t.Errorf("%d envelopes of 3", len(got))
+	}
+}
+
+func record(n int) storage.Record {
+	e := envelope(n)
+	return storage.Record{ID: storage.NewID(e.Signature, e.Ciphertext), Signature: e.Signature, Ciphertext: e.Ciphertext}
+}

@@ -1,0 +1,186 @@
+package board
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+const (
+	// maxReading is how many calls to the store are under way for readers at a
+	// time. A page that is on its way takes a few times its size in both
+	// processes, so a thousand readers at once would take gigabytes; those above
+	// the bound wait in line.
+	maxReading = 8
+	// maxFinding is how many of them may be searches for a signature, which a
+	// client chooses: when they are slow, pages still have six places.
+	maxFinding = 2
+)
+
+// ErrReadTimeout means that a reader had to wait for its turn at the store, or
+// for the answer of the store, for longer than [Config.ReadTimeout].
+var ErrReadTimeout = errors.New("the store is too busy to be read")
+
+// ask makes one call to the store for a reader, when all of lines have a place
+// for it.
+func ask[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
+	leave, err := b.enter(ctx, lines)
+	if err != nil {
+		return r, err
+	}
+	defer leave()
+	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
+	defer cancel()
+	r, err = call(limited)
+	return r, timedOut(ctx, limited, err)
+}
+
+// enter waits for a place in all of lines, and returns what gives them back.
+func (b *Board) enter(ctx context.Context, lines []*semaphore.Weighted) (leave func(), err error) {
+	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
+	defer cancel()
+	for i, line := range lines {
+		if err := line.Acquire(limited, 1); err != nil {
+			release(lines[:i])
+			return nil, timedOut(ctx, limited, err)
+		}
+	}
+	return func() { release(lines) }, nil
+}
+
+func release(lines []*semaphore.Weighted) {
+	for _, line := range lines {
+		line.Release(1)
+	}
+}
+
+// timedOut makes err an ErrReadTimeout when it was the limit that ended.
+func timedOut(ctx, limited context.Context, err error) error {
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrReadTimeout, err)
+	}
+	return err
+}
+
+// again calls the store, once more when it went away during the call: the
+// second one waits until the store is back, or ctx ends. It is for calls whose
+// cost no client chooses, since what a client chose may be what the store died
+// of.
+func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
+	r, err := call()
+	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+		r, err = call()
+	}
+	return r, err
+}
+
+// read reads a page from the store. The log is known to reach end. It may be
+// repeated: a client chooses where the page begins, but none has more than
+// [storage.MaxPage] entries and [storage.PageBytes].
+func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
+	req := storage.LogRequest{
+		From:     from,
+		Max:      pageLength(from, end),
+		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
+	}
+	page, err := ask(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Page, error) {
+		return again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
+	})
+	if err == nil && page.Last < end {
+		err = fmt.Errorf("%w: it ends at %d and had reached %d", storage.ErrCorrupt, page.Last, end)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the log from %d: %w", from, b.judge(err))
+	}
+	b.Counts.StorePages.Add(1)
+	return upTo(end, page.Entries), nil
+}
+
+// info asks the store how it is, for a reader. It may be repeated: it takes
+// nothing from a client.
+func (b *Board) info(ctx context.Context) (storage.Info, error) {
+	info, err := ask(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Info, error) {
+		return again(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
+	})
+	return info, b.judge(err)
+}
+
+// Find returns the position of the first envelope with the given signature, or
+// the beginning of the log when there is none. It is never beyond the end of the
+// log, but right behind it where the envelope is stored and not shown yet. A
+// search is not repeated: the signature is a client's.
+func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	if err := b.Err(); err != nil {
+		return 0, err
+	}
+	if len(signature) > 0 {
+		seq, err := ask(ctx, b, []*semaphore.Weighted{b.finding, b.reading}, func(ctx context.Context) (storage.Seq, error) {
+			return b.store.Find(ctx, signature)
+		})
+		if err == nil {
+			return min(seq, b.tail.last()+1), nil
+		}
+		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
+			return 0, fmt.Errorf("find the last commit: %w", b.judge(err))
+		}
+	}
+	info, err := b.info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("find the beginning of the log: %w", err)
+	}
+	return min(max(info.First, 1), b.tail.last()+1), nil
+}
+
+// count returns how many entries there are from a position to end. Where the
+// store has a gap anywhere, they are counted page by page; whoever reads them
+// afterwards asks for the same pages once more.
+func (b *Board) count(ctx context.Context, from, end storage.Seq) (n uint64, err error) {
+	if from > end || b.tail.holds(from) {
+		return distance(from, end), nil
+	}
+	info, err := b.info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count the envelopes of a replay: %w", err)
+	}
+	if info.Count == distance(info.First, info.Last) && info.Last >= end {
+		return distance(max(from, info.First), end), nil
+	}
+	for from <= end && !b.tail.holds(from) {
+		page, err := b.read(ctx, from, end, 2*storage.PageBytes)
+		if err != nil {
+			return 0, err
+		}
+		if len(page) == 0 {
+			return n, nil // what was left has been pruned
+		}
+		n += uint64(len(page))
+		from = page[len(page)-1].Seq + 1
+	}
+	return n + distance(from, end), nil
+}
+
+// distance is how many positions there are from one to another.
+func distance(from, end storage.Seq) uint64 {
+	if from > end {
+		return 0
+	}
+	return uint64(end-from) + 1
+}
+
+// pageLength is how many entries a page from one position to another may have.
+func pageLength(from, end storage.Seq) int { return int(min(distance(from, end), storage.MaxPage)) }
+
+// upTo returns the entries that are not beyond end. A page may reach further
+// where entries were pruned, and what is there may not be durable yet.
+func upTo(end storage.Seq, entries []storage.Entry) []storage.Entry {
+	n, _ := slices.BinarySearchFunc(entries, end+1, func(e storage.Entry, seq storage.Seq) int {
+		return cmp.Compare(e.Seq, seq)
+	})
+	return entries[:n]
+}

@@ -1,0 +1,242 @@
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// laborious is a store whose Find takes as long as find lets it.
+type laborious struct {
+	storage.Store
+	find  func(context.Context) error
+	finds atomic.Int64
+}
+
+func (l *laborious) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+	l.finds.Add(1)
+	if err := l.find(ctx); err != nil {
+		return 0, err
+	}
+	return l.Store.Find(ctx, signature)
+}
+
+// TestSlowSearches: two thousand clients search a store that never answers. Two
+// searches reach it at a time and all end in time; posts and pages go on as
+// if nothing were the matter, and those who wait take little memory.
+func TestSlowSearches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients = 2000
+		store := &laborious{Store: storagetest.NewMemory(), find: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		b, err := Open(t.Context(), Config{Store: store, RecentBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(context.Background())
+		fill(b, 3)
+		before := heap()
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				if _, err := b.Find(t.Context(), []byte("x")); !errors.Is(err, ErrReadTimeout) {
+					t.Errorf("find: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := store.finds.Load(); n != maxFinding {
+			t.Errorf("%d searches reached the store at a time, limit %d", n, maxFinding)
+		}
+		if each := (heap() - before) / clients; each > 8<<10 {
+			t.Errorf("a client that waits takes %d bytes", each)
+		}
+		if !send(b, 4, 4).Success {
+			t.Error("posts do not go on")
+		}
+		if page, err := b.CursorAt(1).Next(t.Context(), 3, 1<<20); err != nil || len(page) != 3 {
+			t.Errorf("a reader got %d envelopes, %v", len(page), err)
+		}
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("a post and a page took %v", took)
+		}
+		wg.Wait()
+		if took := time.Since(begin); took > 30*time.Second {
+			t.Errorf("the clients were answered after %v, want 15 s in line and 15 s at the store at most", took)
+		}
+		if n := store.finds.Load(); n > 2*maxFinding {
+			t.Errorf("%d searches reached the store", n)
+		}
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// TestDeadlySearches: each search ends the process of the store, which is back
+// a second later. None is made twice.
+func TestDeadlySearches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients = 500
+		alive := make(chan struct{}, 1)
+		store := &laborious{Store: storagetest.NewMemory(), find: func(context.Context) error {
+			alive <- struct{}{}
+			time.Sleep(time.Second)
+			<-alive
+			return fmt.Errorf("killed: %w", storage.ErrUnavailable)
+		}}
+		b, err := Open(t.Context(), Config{Store: store, RecentBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(context.Background())
+		fill(b, 3)
+		var failed atomic.Int64
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				if _, err := b.Find(t.Context(), []byte("x")); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		// One a second, while the others wait in line for 15.
+		if n := store.finds.Load(); failed.Load() != clients || n > 17 {
+			t.Errorf("%d of %d clients met an error; %d searches were made", failed.Load(), clients, n)
+		}
+	})
+}
+
+// slowPages is a store whose pages take a second, of which it notes the readers.
+type slowPages struct{ storage.Store }
+
+func (s slowPages) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	time.Sleep(time.Second)
+	return s.Store.Log(ctx, req)
+}
+
+// TestReadersTakeTurns: one that asks for a page whenever it has one does not get
+// more of them than another.
+func TestReadersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const readers, seconds = 24, 30
+		b, err := Open(t.Context(), Config{Store: slowPages{storagetest.NewMemory()}, RecentBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(context.Background())
+		fill(b, 3)
+		var pages [readers]int
+		ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range readers {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					if _, err := b.CursorAt(1).Next(ctx, 1, 1); err == nil {
+						pages[i]++
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for i, n := range pages {
+			if fair := seconds * maxReading / readers; n < fair-1 || n > fair+1 {
+				t.Errorf("reader %d got %d pages, its share is %d", i, n, fair)
+			}
+		}
+	})
+}
+
+// TestSlowPageEndsTheReader, and only after its time.
+func TestSlowPageEndsTheReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := &stuckPages{Store: storagetest.NewMemory()}
+		b, err := Open(t.Context(), Config{Store: stuck, RecentBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(context.Background())
+		fill(b, 3)
+		begin := time.Now()
+		if _, err := b.CursorAt(1).Next(t.Context(), 1, 1); !errors.Is(err, ErrReadTimeout) || time.Since(begin) != 15*time.Second {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := b.CursorAt(1).Next(canceled, 1, 1); errors.Is(err, ErrReadTimeout) || err == nil {
+			t.Errorf("a reader that has left: %v", err)
+		}
+	})
+}
+
+type stuckPages struct{ storage.Store }
+
+func (s *stuckPages) Log(ctx context.Context, _ storage.LogRequest) (storage.Page, error) {
+	<-ctx.Done()
+	return storage.Page{}, ctx.Err()
+}
+
+// TestLooksAgainAfterACutAppend: a look that fails at once, for a while, refuses
+// no post of which the store may hold the envelope.
+func TestLooksAgainAfterACutAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{Store: storagetest.NewMemory()}
+		store := &blind{flaky: f}
+		b, err := Open(t.Context(), Config{Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close(context.Background())
+		for name, c := range map[string]struct {
+			blindFor time.Duration
+			err      error
+			success  bool
+		}{
+			"away for long":     {9 * time.Second, storage.ErrUnavailable, true},
+			"another error":     {9 * time.Second, errors.New("disk on fire"), true},
+			"away for too long": {11 * time.Second, storage.ErrUnavailable, false},
+		} {
+			store.until, store.err = time.Now().Add(c.blindFor), c.err
+			cut := fmt.Errorf("killed: %w", storage.ErrUnavailable)
+			f.after.Store(&cut)
+			begin := time.Now()
+			n := len(name)
+			if r := send(b, n, n); r.Success != c.success {
+				t.Errorf("%s: %+v after %v", name, r, time.Since(begin))
+			}
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("%s: answered after %v", name, took)
+			}
+			time.Sleep(time.Until(store.until))
+		}
+	})
+}
+
+// blind is a store whose Info fails for a while.
+type blind struct {
+	*flaky
+	until time.Time
+	err   error
+}
+
+func (b *blind) Info(ctx context.Context) (storage.Info, error) {
+	if time.Now().Before(b.until) {
+		return storage.Info{}, b.err
+	}
+	return b.flaky.Info(ctx)
+}
