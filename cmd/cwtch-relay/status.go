@@ -85,6 +85,9 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 			writeReplication(w, *p.Replication)
 		}
 	}
+	if s.RolledBack != "" {
+		fmt.Fprintf(w, "  WARNING\t%s\n", s.RolledBack)
+	}
 	r := s.Relay
 	if r == nil {
 		fmt.Fprintln(w, "  board\tnot published yet")
@@ -173,7 +176,7 @@ func writeConnections(w io.Writer, what string, c relay.ConnectionCounts) {
 	for _, odd := range []struct {
 		n    uint64
 		what string
-	}{{c.Unauthenticated, "not authenticated"}, {c.Malformed, "malformed"}, {c.Idle, "idle"}, {c.Stuck, "stuck"}, {c.Panics, "ended by a defect"}} {
+	}{{c.Unauthenticated, "not authenticated"}, {c.Malformed, "malformed"}, {c.Idle, "idle"}, {c.Stuck, "stuck"}, {c.Unserved, "unserved"}, {c.Panics, "ended by a defect"}} {
 		if odd.n > 0 {
 			fmt.Fprintf(w, ", %d %s", odd.n, odd.what)
 		}

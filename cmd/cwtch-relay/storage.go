@@ -103,7 +103,23 @@ func (c *copying) run(ctx context.Context) (r transfer.Result, err error) {
 		Dir:      c.to.server.Dir,
 		Progress: (&progress{w: c.stderr}).show,
 	})
+	if err == nil {
+		err = c.note(ctx)
+	}
 	return r, errors.Join(err, c.close())
+}
+
+// note lets the server go over to the copy without a warning at its start.
+func (c *copying) note(ctx context.Context) error {
+	from, err := c.from.running.Storage().Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the source: %w", err)
+	}
+	to, err := c.to.running.Storage().Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the copy: %w", err)
+	}
+	return manager.NoteCopy(c.to.server.Dir, from, to)
 }
 
 // open starts the processes of both stores, confined as those of a relay.

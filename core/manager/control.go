@@ -2,6 +2,7 @@ package manager
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ const (
 	askTimeout    = 10 * time.Second // for a request to come and a status to be read
 	turnTimeout   = 30 * time.Second // for a reload to begin
 	reloadTimeout = 30 * time.Minute // until the client gives up; the relay goes on
+	lastAnswer    = time.Second      // for an answer when the relay ends
 	maxRequest    = 8 << 10
 	maxAnswer     = 4 << 20
 	maxClients    = 16 // at a time
@@ -39,8 +41,11 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// serveControl answers the commands of the operator.
-func (m *Manager) serveControl(ln net.Listener) {
+// serveControl answers the commands of the operator until ctx ends. Whoever has
+// not said by then what he wants is not waited for, and an answer has a last
+// second to be read.
+func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	slots := make(chan struct{}, maxClients)
 	for {
 		nc, err := ln.Accept()
@@ -49,10 +54,17 @@ func (m *Manager) serveControl(ln net.Listener) {
 		}
 		if err != nil {
 			m.log.Warn("can not accept a command, will try again", "error", err)
-			time.Sleep(time.Second)
+			if !pause(ctx, time.Second) {
+				return
+			}
 			continue
 		}
-		slots <- struct{}{} // only this user can connect
+		select {
+		case slots <- struct{}{}: // only this user can connect
+		case <-ctx.Done():
+			nc.Close()
+			return
+		}
 		m.wg.Go(func() {
 			defer func() { <-slots }()
 			defer nc.Close()
@@ -60,32 +72,34 @@ func (m *Manager) serveControl(ln net.Listener) {
 				m.intruder.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
 				return
 			}
-			if err := m.serveCommand(nc); err != nil {
+			if err := m.serveCommand(ctx, nc); err != nil {
 				m.log.Debug("command not answered", "error", err)
 			}
 		})
 	}
 }
 
-func (m *Manager) serveCommand(nc net.Conn) error {
+func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the read fails as well
+	silent := context.AfterFunc(ctx, func() { nc.Close() })
 	var req request
 	line, err := bufio.NewReader(io.LimitReader(nc, maxRequest)).ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("read request: %w", err)
+	if !silent() || err != nil {
+		return fmt.Errorf("read request: %w", cmp.Or(err, ctx.Err()))
 	}
 	if err := json.Unmarshal(line, &req); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	answer := m.answer(req)
+	answer := m.answer(ctx, req)
 	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the write fails as well
+	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })()
 	return json.NewEncoder(nc).Encode(answer)
 }
 
-func (m *Manager) answer(req request) any {
+func (m *Manager) answer(ctx context.Context, req request) any {
 	switch req.Command {
 	case "status":
-		ctx, cancel := context.WithTimeout(context.Background(), statusWait)
+		ctx, cancel := context.WithTimeout(ctx, statusWait)
 		defer cancel()
 		return m.Status(ctx)
 	case "reload":
@@ -175,4 +189,14 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 		return nil, fmt.Errorf("ask the relay on %s: %w", dataDir, err)
 	}
 	return nc, nil
+}
+
+// pause returns whether ctx let it last d.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

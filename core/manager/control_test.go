@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -23,7 +24,7 @@ func ask1(t testing.TB, m *Manager, line string) string {
 	defer near.Close()
 	go func() {
 		defer far.Close()
-		m.serveCommand(far)
+		m.serveCommand(context.Background(), far)
 	}()
 	go io.WriteString(near, line)
 	answer, err := io.ReadAll(near)
@@ -83,6 +84,39 @@ func TestReloadOfAnInvalidFile(t *testing.T) {
 	m.cfg.Load = func(context.Context) (Config, error) { return Config{LogFormat: "other"}, want }
 	if plan, err := m.Reload(t.Context(), false); !errors.Is(err, want) || plan != nil || m.cfg.LogFormat != "" {
 		t.Errorf("got %+v, %v", plan, err)
+	}
+}
+
+// TestSilentClientsDoNotHoldUpTheEnd: as many as there is room for, and more,
+// connect to the control socket and say nothing.
+func TestSilentClientsDoNotHoldUpTheEnd(t *testing.T) {
+	m, dir := idle(t), t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d, err := claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	ln, err := d.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	m.wg.Go(func() { m.serveControl(ctx, ln) })
+	for range maxClients + 4 {
+		nc, err := d.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+	}
+	begin := time.Now()
+	end()
+	m.wg.Wait()
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the end took %v", took)
 	}
 }
 

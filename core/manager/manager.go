@@ -29,6 +29,7 @@
 //	DATA_DIR/status.sock          mode 0600; who can connect may ask and reload
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
+//	DATA_DIR/servers/NAME/mark    how far its log has come, to notice a store that was rolled back
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
@@ -40,7 +41,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -97,11 +97,11 @@ const storesTimeout = time.Minute
 
 // Manager is a running relay.
 type Manager struct {
-	log     *slog.Logger
-	since   time.Time
-	dir     *dataDir
-	control net.Listener
-	wg      sync.WaitGroup
+	log        *slog.Logger
+	since      time.Time
+	dir        *dataDir
+	endControl context.CancelFunc // nil until commands are answered
+	wg         sync.WaitGroup
 
 	intruder sync.Once // has asked for what is not for it
 
@@ -173,8 +173,9 @@ func (m *Manager) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.control = ln
-	m.wg.Go(func() { m.serveControl(ln) })
+	control, end := context.WithCancel(context.WithoutCancel(ctx))
+	m.endControl = end
+	m.wg.Go(func() { m.serveControl(control, ln) })
 	network, err := m.cfg.Network.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open the network: %w", err)
@@ -253,8 +254,8 @@ func (m *Manager) close(ctx context.Context) error {
 	if m.network != nil {
 		errs[len(m.servers)] = m.network.Close()
 	}
-	if m.control != nil {
-		m.control.Close()
+	if m.endControl != nil {
+		m.endControl()
 	}
 	m.wg.Wait()
 	m.dir.close()

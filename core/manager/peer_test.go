@@ -37,7 +37,8 @@ func TestPluginsAreNotAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.wg.Go(func() { m.serveControl(ln) })
+	ctx, end := context.WithCancel(t.Context())
+	m.wg.Go(func() { m.serveControl(ctx, ln) })
 	ask := func(group bool, path string, args ...string) string {
 		cmd := exec.CommandContext(t.Context(), path, args...)
 		cmd.Env = []string{envAsk + "=" + dir.path}
@@ -53,7 +54,7 @@ func TestPluginsAreNotAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	operator, plugin, child := ask(false, self), ask(true, self), ask(true, "/bin/sh", "-c", self+"; true")
-	ln.Close()
+	end()
 	m.wg.Wait()
 	if operator != "told" {
 		t.Errorf("the operator got %q", operator)

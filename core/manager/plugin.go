@@ -80,7 +80,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
 	err := os.MkdirAll(filepath.Dir(c.Dir), 0o700)
 	if err == nil {
-		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Cursors: c.Dir + ".cursors", Logger: c.Logger})
+		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.published, Cursors: c.Dir + ".cursors", Logger: c.Logger})
 	}
 	if err != nil { // is shown as the reason of the failed plugin
 		c.Command = func() (host.Command, error) { return host.Command{}, err }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +31,17 @@ type server struct {
 	// that it had if that leads to other data.
 	trying atomic.Bool
 
+	// opened has the board that knows the store: relay, or before it is published
+	// what will be; nil while there is none.
+	opened atomic.Pointer[relay.Server]
+
 	// Set by the holder of Manager.changing, under Manager.mu.
-	store  *instance
-	others []*instance
-	relay  *relay.Server // nil while it is not published
-	limits relay.Limits  // of the relay
+	store      *instance
+	others     []*instance
+	relay      *relay.Server // nil while it is not published
+	limits     relay.Limits  // of the relay
+	endMark    func()        // of the relay
+	rolledBack string        // what checkMark said of the store
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -119,8 +126,7 @@ func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
 // admit asks the board, where there is one already, whether a store that has been
 // started again, or given another configuration, is the one it knows.
 func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
-	r := m.relayOf(s)
-	if r == nil {
+	if s.opened.Load() == nil {
 		return nil
 	}
 	info, err := c.Storage().Info(ctx)
@@ -130,38 +136,74 @@ func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err) // may pass with another start
 	}
-	if s.trying.Load() {
+	return s.admit(info)
+}
+
+func (s *server) admit(info storage.Info) error {
+	switch r := s.opened.Load(); {
+	case r == nil:
+		return nil // it is asked once more when there is one
+	case s.trying.Load():
 		return r.Recognize(info)
+	default:
+		return r.Admit(info)
 	}
-	return r.Admit(info)
+}
+
+// published is the end of the log as the board of the server shows it.
+func (s *server) published() (storage.Seq, error) {
+	r := s.opened.Load()
+	if r == nil {
+		return 0, errors.New("the server is not published")
+	}
+	return r.Published()
 }
 
 // reopened lets a board look at a store whose process has been started again.
 func (m *Manager) reopened(s *server) {
-	r := m.relayOf(s)
+	r := s.opened.Load()
 	if r == nil {
 		return // not open yet, so it will see the store as it is
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(m.closing, time.Minute)
 	defer cancel()
-	if err := r.Reopened(ctx); err != nil {
+	if err := r.Reopened(ctx); err != nil && m.closing.Err() == nil {
 		m.log.Warn("store came back but could not be looked at", "server", s.name, "error", err)
 	}
 }
 
 // publish opens the board of a server and makes it reachable.
 func (m *Manager) publish(ctx context.Context, s *server, limits relay.Limits) error {
-	r, err := relay.Start(ctx, relay.Config{
-		Network: m.network,
-		Keys:    s.keys,
-		Store:   s.store.plugin.Storage(),
-		Limits:  limits,
-		Logger:  m.log.With("server", s.name),
-	})
-	if err != nil {
+	if err := m.publishOn(ctx, s, limits, s.store.plugin.Storage()); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
-	m.set(func() { s.relay, s.limits = r, limits })
+	return nil
+}
+
+func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits, store storage.Store) error {
+	log := m.log.With("server", s.name)
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Logger: log})
+	if err != nil {
+		return err
+	}
+	s.opened.Store(r)
+	// A store that was started again before there was a board to ask has not been
+	// compared with anything.
+	err = r.Reopened(ctx)
+	if err == nil {
+		if warning := checkMark(s.dir, r.Epoch(), r.End().Seq); warning != "" {
+			log.Warn(warning)
+			m.set(func() { s.rolledBack = warning })
+		}
+		err = r.Publish(ctx)
+	}
+	if err != nil {
+		s.opened.Store(nil)
+		r.Close(ctx) //nolint:errcheck // nothing was posted yet
+		return err
+	}
+	end := keepMark(s.dir, r, log)
+	m.set(func() { s.relay, s.limits, s.endMark = r, limits, end })
 	return nil
 }
 
@@ -171,8 +213,16 @@ func (m *Manager) withdraw(ctx context.Context, s *server) error {
 	if s.relay == nil {
 		return nil
 	}
-	err := s.relay.Close(ctx)
+	err := s.closeRelay(ctx)
+	s.opened.Store(nil)
 	m.set(func() { s.relay = nil })
+	return err
+}
+
+// closeRelay ends the relay of a server and notes how far its log has come.
+func (s *server) closeRelay(ctx context.Context) error {
+	err := s.relay.Close(ctx)
+	s.endMark()
 	return err
 }
 
@@ -206,14 +256,17 @@ func (m *Manager) remove(ctx context.Context, s *server, i *instance) error {
 func (m *Manager) closeServer(ctx context.Context, s *server) error {
 	var errs []error
 	if s.relay != nil {
-		errs = append(errs, s.relay.Close(ctx)) // its counts remain, for the last snapshot
+		errs = append(errs, s.closeRelay(ctx)) // its counts remain, for the last snapshot
 	}
-	for _, i := range s.others {
-		errs = append(errs, i.stop(ctx))
+	stopped := make([]error, len(s.others))
+	var wg sync.WaitGroup
+	for n, i := range s.others {
+		wg.Go(func() { stopped[n] = i.stop(ctx) }) // none takes the time of the store
 	}
+	wg.Wait()
 	s.feed.Close()
 	if s.store != nil {
-		errs = append(errs, s.store.stop(ctx))
+		stopped = append(stopped, s.store.stop(ctx))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, stopped...)...)
 }

@@ -25,10 +25,13 @@ type Status struct {
 
 // ServerStatus is one server of a relay.
 type ServerStatus struct {
-	Name    string           `json:"name"`
-	Relay   *relay.Status    `json:"relay,omitempty"` // absent until the server is published
-	Storage supervise.Status `json:"storage"`
-	Others  []PluginStatus   `json:"plugins,omitempty"` // stats and peersync
+	Name  string        `json:"name"`
+	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
+	// RolledBack says that the store is older than what the server had served
+	// before this relay started, and what that means.
+	RolledBack string           `json:"rolled_back,omitempty"`
+	Storage    supervise.Status `json:"storage"`
+	Others     []PluginStatus   `json:"plugins,omitempty"` // stats and peersync
 }
 
 // PluginStatus is a plugin of a server that is not its store.
@@ -91,7 +94,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 
 // status is what is known of a server without asking it; Manager.mu is held.
 func (s *server) status() ServerStatus {
-	st := ServerStatus{Name: s.name, Storage: s.store.plugin.Status()}
+	st := ServerStatus{Name: s.name, RolledBack: s.rolledBack, Storage: s.store.plugin.Status()}
 	for _, i := range s.others {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
 		if i.outlet != nil {

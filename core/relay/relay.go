@@ -89,16 +89,28 @@ type Server struct {
 	limits atomic.Pointer[Limits]
 	since  time.Time
 
-	stop context.CancelFunc // ends all sessions
+	run  context.Context    // of all sessions
+	stop context.CancelFunc // ends it
 	wg   sync.WaitGroup
 
 	counts counts
 }
 
-// Start opens the board and publishes the two onion services; it returns when
-// both can be found, or when ctx ends. The store and the network remain the
-// caller's and must outlive the server.
+// Start is Open and Publish.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	s, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Publish(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Open opens the board, which from then on knows its store. The store and the
+// network remain the caller's and must outlive the server.
+func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -128,11 +140,18 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		stop:  stop,
 	}
 	s.limits.Store(&l)
-	if err := s.listen(ctx, run); err != nil {
-		s.Close(ctx) //nolint:errcheck // nothing was posted yet
-		return nil, fmt.Errorf("start server: %w", err)
-	}
+	s.run = run
 	return s, nil
+}
+
+// Publish publishes the two onion services; it returns when both can be found, or
+// when ctx ends. After an error the server is closed.
+func (s *Server) Publish(ctx context.Context) error {
+	if err := s.listen(ctx, s.run); err != nil {
+		s.Close(ctx) //nolint:errcheck // nothing was posted yet
+		return fmt.Errorf("start server: %w", err)
+	}
+	return nil
 }
 
 // listen publishes both services at the same time, since each takes seconds.
@@ -187,6 +206,16 @@ func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Pu
 // Admit is to be asked before a store that was started again is called. See
 // [board.Board.Admit].
 func (s *Server) Admit(info storage.Info) error { return s.board.Admit(info) }
+
+// Epoch is that of the store. See [board.Board.Epoch].
+func (s *Server) Epoch() storage.Epoch { return s.board.Epoch() }
+
+// End is the end of the log as readers see it. See [board.Board.End].
+func (s *Server) End() board.Position { return s.board.End() }
+
+// Published is the end of the log for whoever passes on what is in it, or the
+// reason why the board serves nothing.
+func (s *Server) Published() (storage.Seq, error) { return s.board.End().Seq, s.board.Err() }
 
 // Recognize is to be asked before a store with another configuration is called.
 // See [board.Board.Recognize].

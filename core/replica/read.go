@@ -150,7 +150,7 @@ func (r *Replica) scan(ctx context.Context, from storage.Seq, atOnce int, do fun
 	}
 	for more := true; more && from <= state.Last; {
 		begin := time.Now()
-		page, err := r.store.Log(ctx, storage.LogRequest{From: from, Max: int(min(state.Last-from+1, storage.Seq(atOnce)))})
+		page, err := r.page(ctx, storage.LogRequest{From: from, Max: int(min(state.Last-from+1, storage.Seq(atOnce)))})
 		if err != nil {
 			return state, err
 		}
@@ -172,4 +172,10 @@ func (r *Replica) scan(ctx context.Context, from storage.Seq, atOnce int, do fun
 		err = errors.New("the store was replaced by another one meanwhile")
 	}
 	return state, err
+}
+
+func (r *Replica) page(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	return r.store.Log(ctx, req)
 }

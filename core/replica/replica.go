@@ -2,7 +2,7 @@
 // boards of several relays equal is told, and what it may ask for. One [Replica]
 // belongs to one such plugin of a server.
 //
-//	r, err := replica.New(replica.Config{Store: store, Cursors: file, Logger: log})
+//	r, err := replica.New(replica.Config{Store: store, Published: end, Cursors: file, Logger: log})
 //	plugin := supervise.Start(…, supervise.Config{Host: r})
 //	r.Run(ctx, plugin.PeerSync())
 //
@@ -44,6 +44,10 @@ type Config struct {
 	// Store holds the board. It stays the caller's, is only read, and outlives
 	// Run.
 	Store storage.Store
+	// Published returns the end of the log as the board shows it to readers, or an
+	// error while it shows nothing. The plugin is told of nothing beyond: what the
+	// store has there may not be durable, and its posters have no results.
+	Published func() (storage.Seq, error)
 	// Cursors is the file that the plugin's cursors are kept in. It belongs
 	// outside of what the plugin can write. Its directory exists.
 	Cursors string
@@ -58,6 +62,7 @@ const maxKept = 1 << 18
 // done from one goroutine at a time; Status may be called from any.
 type Replica struct {
 	store   storage.Store
+	end     func() (storage.Seq, error)
 	cursors *cursors
 	log     *slog.Logger
 	kept    int // keys that Split holds at a time
@@ -81,7 +86,7 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{store: cfg.Store, cursors: c, log: cfg.Logger, kept: maxKept, wake: make(chan struct{}, 1)}, nil
+	return &Replica{store: cfg.Store, end: cfg.Published, cursors: c, log: cfg.Logger, kept: maxKept, wake: make(chan struct{}, 1)}, nil
 }
 
 // Wake has the plugin told the time within a second, by which it is found out
@@ -159,17 +164,31 @@ func unavailable(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, peersync.ErrUnavailable, err)
 }
 
-// infoTimeout bounds the question for the state of the store, in which a poster
-// has no part.
-const infoTimeout = 5 * time.Second
+// Bounds of one question to the store. A poster has no part in them, and readers
+// do not wait for them: they have a line of their own (core/board).
+const (
+	infoTimeout = 5 * time.Second
+	pageTimeout = 30 * time.Second
+)
 
-// state asks the store how it is.
+// state is the state of the log as far as it was published.
 func (r *Replica) state(ctx context.Context) (peersync.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
+	end, err := r.end() // before what the store says, which is further
+	if err != nil {
+		return peersync.State{}, unavailable("look at the board", err)
+	}
 	info, err := r.store.Info(ctx)
 	if err != nil {
 		return peersync.State{}, unavailable("look at the store", err)
+	}
+	if info.Last > end { // the rest was appended just now
+		info.Count -= min(info.Count, uint64(info.Last-end))
+		info.Last = end
+	}
+	if info.First > end || info.Count == 0 {
+		info.First, info.Count = 0, 0
 	}
 	return peersync.State{Epoch: info.Epoch, First: info.First, Last: info.Last, Count: info.Count}, nil
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,11 +21,57 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newReplica(t *testing.T, store storage.Store) *Replica {
 	t.Helper()
-	r, err := New(Config{Store: store, Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
+	r, err := New(Config{Store: store, Published: endOf(store), Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// endOf is a board that has published all that its store holds.
+func endOf(store storage.Store) func() (storage.Seq, error) {
+	return func() (storage.Seq, error) {
+		info, err := store.Info(context.Background())
+		return info.Last, err
+	}
+}
+
+// TestOnlyWhatIsPublished: a store may show entries that are not durable yet. No
+// answer and no announcement has anything of them.
+func TestOnlyWhatIsPublished(t *testing.T) {
+	store := storagetest.NewMemory()
+	rng := rand.New(rand.NewPCG(1, 2))
+	published := fill(t, store, rng, 10)
+	extra := storage.Record{Born: published[0].Born, Signature: []byte("not durable"), ID: storage.NewID([]byte("not durable"), nil)}
+	if _, err := store.Append(t.Context(), []storage.Record{extra}); err != nil {
+		t.Fatal(err)
+	}
+	end, problem := storage.Seq(10), error(nil)
+	r := newReplica(t, store)
+	r.end = func() (storage.Seq, error) { return end, problem }
+	if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
+		t.Errorf("keys: %d, %v", len(keys), err)
+	}
+	if page, err := r.Log(t.Context(), peersync.LogRequest{}); err != nil || len(page.Entries) != 10 || page.Last != 10 {
+		t.Errorf("log: %d entries to %d, %v", len(page.Entries), page.Last, err)
+	}
+	if sums, err := r.RangeSum(t.Context(), []peersync.Range{{}}); err != nil || sums[0] != sumOf(published) {
+		t.Errorf("range sum: %v, %v", sums, err)
+	}
+	if parts, err := r.Split(t.Context(), peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
+		t.Errorf("split: %v, %v", parts, err)
+	}
+	if state, err := r.state(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
+		t.Errorf("announced: %+v, %v", state, err)
+	}
+	end = 0
+	if state, err := r.state(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
+		t.Errorf("announced of nothing: %+v, %v", state, err)
+	}
+	problem = errors.New("the board refuses to serve")
+	if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+		t.Errorf("keys of a board that serves nothing: %v", err)
+	}
 }
 
 // fill appends n envelopes of random hours and returns their keys, ascending.
