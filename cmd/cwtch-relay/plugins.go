@@ -207,6 +207,8 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 			Checksum: entry.Checksum(),
 			Value:    use.Msgpack,
 			Sandbox:  policyOf(use.Kind, use.External),
+			// Strangers may be why it ends, and no operator may be at hand.
+			RetryForever: use.Kind == plugin.KindStorage && use.External == nil,
 		},
 		Instance: use.Instance,
 		Program:  program(use.External),

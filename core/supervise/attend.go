@@ -38,6 +38,7 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 	if inc.attached { // and may stand at a breakpoint
 		due.Stop()
 	}
+	ready := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -68,6 +69,9 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 			if err := c.examine(ctx, inc); err != nil && ctx.Err() == nil {
 				c.withdraw()
 				return nil, inc.fault(err)
+			}
+			if time.Since(ready) >= c.timing.Stable {
+				c.unmute()
 			}
 			due.Reset(untilNext(c.timing.HealthEvery))
 		}

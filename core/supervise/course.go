@@ -15,6 +15,7 @@ type course struct {
 	setting *setting // in use
 	number  int      // of the incarnation begun last
 	ends    ends
+	quiet   quiet
 }
 
 // setting is a configuration with what is known of it.
@@ -69,6 +70,9 @@ func (c *course) run(ctx context.Context) {
 // pause waits until the next incarnation is due, after one that ended unasked
 // because of err. It returns what is asked for meanwhile, if anything.
 func (c *course) pause(ctx context.Context, err error, lived time.Duration) *change {
+	if lived >= c.timing.Stable {
+		c.unmute()
+	}
 	n, delay := c.ends.note(time.Now(), lived)
 	state, fatal, inadmissible := Backoff, fatalError{}, inadmissibleError{}
 	switch {
@@ -76,14 +80,15 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 		state = Failed
 	case errors.As(err, &fatal) && !c.setting.proven:
 		state, err = Failed, fatal.error
-	case n > c.timing.Limit:
+	case n > c.timing.Limit && !c.setting.RetryForever:
 		state, err = Failed, fmt.Errorf("ended %d times within %v, the last time because of: %w", n, c.timing.Window, err)
 	}
 	var due <-chan time.Time // never, when it has failed
 	if state == Failed {
+		c.unmute()
 		c.log.Error("plugin has failed and is not started again; a reload tries again", "error", err)
 	} else {
-		c.log.Warn("plugin ended; it is started again", "error", err, "after", delay)
+		c.logEnd(n, err, delay)
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		due = timer.C
@@ -94,6 +99,7 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 	case <-ctx.Done():
 	case <-wake:
 		c.ends.forget()
+		c.unmute()
 	case next := <-c.changes:
 		return next
 	}

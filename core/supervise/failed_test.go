@@ -3,6 +3,8 @@ package supervise
 import (
 	"context"
 	"errors"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +39,47 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 	r.Retry() // of a plugin that is ready does nothing
 	if _, err := r.Storage().Info(r.ctx()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A plugin that is to be started forever is, and its ends do not fill the log: not
+// the lines of the supervisor, and not those of the plugin.
+func TestRetryForever(t *testing.T) {
+	const ends, limit = 30, 5
+	modes := append(slices.Repeat([]string{"exit"}, ends), "good")
+	r := newRig(t, func(c *Config) {
+		c.RetryForever = true
+		c.Timing.Limit, c.Timing.Stable = limit, time.Millisecond
+	}, modes...)
+	r.mustBeReady()
+	if s := r.Status(); s.Restarts != ends || !strings.Contains(s.LastError, "told to exit") {
+		t.Errorf("status %+v", s)
+	}
+	if _, err := r.Storage().Info(r.ctx()); err != nil {
+		t.Error(err)
+	}
+	for ctx := r.ctx(); !strings.Contains(r.log.String(), "plugin is logged in full again"); runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal("the log stays silent")
+		}
+	}
+	log := r.log.String()
+	if n := strings.Count(log, "again and again"); n != 1 {
+		t.Errorf("%d lines tell that it ends again and again, want 1", n)
+	}
+	// Each end that is logged is a line of the plugin and one of the supervisor.
+	if n := strings.Count(log, "told to exit"); n > 2*(limit+1)+1 {
+		t.Errorf("%d lines tell of ends, of which %d may be logged", n, limit+1)
+	}
+}
+
+func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.RetryForever = true
+		c.Value = encoded(t, map[string]any{"refuse": "no"})
+	}, "good")
+	if err := r.WaitReady(r.ctx()); err == nil || r.Status().State != Failed {
+		t.Errorf("got %v, %s", err, r.Status().State)
 	}
 }
 

@@ -16,7 +16,7 @@ type change struct {
 
 // Reconfigure gives the plugin another configuration, and returns nil when it is
 // ready with it. Of cfg, which is for the same kind and name, Command, Checksum,
-// Value and Sandbox count; the rest is as it was at Start.
+// Value, Sandbox and RetryForever count; the rest is as it was at Start.
 //
 // When nothing has changed nothing happens to a plugin that is ready. When only
 // Value has, and what is to be executed is what runs, the process is configured
@@ -51,6 +51,7 @@ func (wish *change) after(s *setting) *setting {
 	next := &setting{Config: s.Config}
 	next.Command, next.Checksum = wish.to.Command, wish.to.Checksum
 	next.Value, next.Sandbox = wish.to.Value, wish.to.Sandbox
+	next.RetryForever = wish.to.RetryForever
 	return next
 }
 
@@ -98,6 +99,7 @@ func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *
 // success there is no incarnation.
 func (c *course) adopt(ctx context.Context, wish *change) *incarnation {
 	c.ends.forget()
+	c.unmute()
 	ctx, cancel := either(ctx, wish.ctx)
 	defer cancel()
 	next := wish.after(c.setting)

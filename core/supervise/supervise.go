@@ -20,9 +20,10 @@
 //
 // A plugin that ended too often within a while has failed: nothing is started
 // any more, calls to it fail at once, and the status says how often it ended and
-// why. So has, at once, one that could not become ready because of its
-// configuration, its binary or its description, unless it was ready with the same
-// configuration before. Retry and Reconfigure start it again.
+// why. With RetryForever it is started on and on instead, at the longest delay, while
+// the log says little of it. At once, a plugin has failed that could not become ready
+// because of its configuration, its binary or its description, unless it was ready
+// with the same configuration before. Retry and Reconfigure start it again.
 //
 // # What a caller sees
 //
@@ -53,6 +54,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
@@ -96,6 +98,9 @@ type Config struct {
 	// that it is not what was there before, as a store that has lost its data: the
 	// plugin has failed.
 	Admit func(context.Context, *host.Client) error
+	// RetryForever keeps the plugin from failing because of how often it ended. It
+	// is for what a server cannot do without, when a stranger may have caused the ends.
+	RetryForever bool
 	// OnReady, where set, is called when an incarnation is ready, after calls to
 	// it have become possible. It must not wait for anything.
 	OnReady func(incarnation int)
@@ -146,6 +151,8 @@ type Plugin struct {
 	timing  Timing
 	onReady func(incarnation int)
 	log     *slog.Logger
+	muted   atomic.Bool        // log says nothing
+	loud    *slog.Logger       // log, also while it says nothing
 	changes chan *change       // asked for, not yet begun
 	stop    context.CancelFunc // ends the supervision: no more incarnations
 	done    chan struct{}      // closed when the last incarnation is gone
@@ -169,13 +176,14 @@ func Start(cfg Config) *Plugin {
 		name:    cfg.Name,
 		timing:  cfg.Timing.withDefaults(),
 		onReady: cfg.OnReady,
-		log:     cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
+		loud:    cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
 		changes: make(chan *change),
 		stop:    cancel,
 		done:    make(chan struct{}),
 		changed: make(chan struct{}),
 		status:  Status{Kind: cfg.Kind, Name: cfg.Name, Since: time.Now()},
 	}
+	p.log = slog.New(mutable{p.loud.Handler(), &p.muted})
 	go newCourse(p, cfg).run(ctx)
 	return p
 }
