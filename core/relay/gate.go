@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +97,7 @@ func (g *gate) admit(ctx context.Context) bool {
 func (c *connectionCounts) survive(log *slog.Logger) {
 	if r := recover(); r != nil {
 		c.panics.Add(1)
-		log.Error("a connection ended by a defect of the relay, please report it", "stack", string(debug.Stack()))
+		log.Error("a connection ended by a defect of the relay, please report it", "stack", callers())
 	}
 }
 

@@ -364,7 +364,7 @@ func FuzzLogLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
 		w.line = line
-		if r := w.record(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
+		if r, _ := w.record(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
 			t.Errorf("%d bytes, %d attributes", len(r.message), len(r.attrs))
 		}
 	})

@@ -46,9 +46,10 @@ type logWriter struct {
 	bytes  *rate.Limiter
 	line   []byte
 	cut    bool // the line was longer
-	panics bool // a stack trace has begun
+	trace  trace
 
 	dropped atomic.Int64 // lines
+	cleaned atomic.Int64 // lines of traces, dropped
 
 	mu   sync.Mutex
 	last string // the last line that tells of a fault; of a panic the first
@@ -87,9 +88,13 @@ func (w *logWriter) emit() {
 		w.dropped.Add(1)
 		return
 	}
-	w.flush()
-	traced := w.panics // by a line before
-	r := w.record()
+	w.tellDropped()
+	traced := w.trace.style == goStyle // by a line before
+	r, ok := w.record()
+	if !ok {
+		w.cleaned.Add(1)
+		return
+	}
 	w.mu.Lock()
 	if r.level >= slog.LevelError && !traced {
 		w.last = r.message
@@ -101,9 +106,16 @@ func (w *logWriter) emit() {
 	w.logger.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
 }
 
-// flush tells of the lines that were left out. It is called once more when the
-// plugin has ended.
+// flush tells of the lines that were left out. It is called when the plugin has
+// ended.
 func (w *logWriter) flush() {
+	w.tellDropped()
+	if n := w.cleaned.Swap(0); n > 0 {
+		w.logger.Info("lines of the plugin's stack trace were left out, which may show what was in its memory", "lines", n)
+	}
+}
+
+func (w *logWriter) tellDropped() {
 	if n := w.dropped.Swap(0); n > 0 {
 		w.logger.Warn("plugin logs too much; lines were left out", "dropped", n)
 	}
@@ -117,7 +129,7 @@ type printed struct{ *logWriter }
 func (w printed) Write(text []byte) (int, error) {
 	w.pace(len(text) + lineCost)
 	if w.lines.Allow() {
-		w.logger.Debug("plugin printed", "text", rpc.Clean(string(text), maxAttrText))
+		w.logger.Debug("plugin printed", "text", cleanLines(string(text), maxAttrText))
 	} else {
 		w.dropped.Add(1)
 	}
@@ -147,25 +159,24 @@ type logRecord struct {
 	attrs   []slog.Attr
 }
 
-// panicking is how the last words of a process in Go begin.
-var panicking = []string{"panic: ", "fatal error: ", "runtime/cgo: "}
-
 // record reads a line: JSON as hclog writes it, or any text. The first line of
-// a panic in Go and all text after it are errors.
-func (w *logWriter) record() logRecord {
+// a panic in Go and all text after it are errors. ok is false for a line that is not shown.
+func (w *logWriter) record() (r logRecord, ok bool) {
 	if r, ok := parseHCLog(w.line); ok && !w.cut {
-		return r
+		return r, true
 	}
-	text := rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText)
-	w.panics = w.panics || slices.ContainsFunc(panicking, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
-	r := logRecord{plain: true, level: slog.LevelInfo, message: text}
-	if w.panics {
+	text, ok := w.trace.line(rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText))
+	if !ok {
+		return logRecord{}, false
+	}
+	r = logRecord{plain: true, level: slog.LevelInfo, message: text}
+	if w.trace.style == goStyle {
 		r.level = slog.LevelError
 	}
 	if w.cut || len(w.line) > maxText {
 		r.attrs = []slog.Attr{slog.Bool("cut", true)}
 	}
-	return r
+	return r, true
 }
 
 // reserved are the names by which the relay says whose line it is. They are not
@@ -186,7 +197,7 @@ func parseHCLog(line []byte) (logRecord, bool) {
 		return logRecord{}, false
 	}
 	name, _ := fields["@level"].(string)
-	r := logRecord{level: parseLevel(name), message: rpc.Clean(message, maxText)}
+	r := logRecord{level: parseLevel(name), message: cleanLines(message, maxText)}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		if strings.HasPrefix(key, "@") || slices.Contains(reserved, key) {
 			continue
@@ -202,11 +213,11 @@ func parseHCLog(line []byte) (logRecord, bool) {
 func attr(key string, value any) slog.Attr {
 	switch v := value.(type) {
 	case string:
-		return slog.String(key, rpc.Clean(v, maxAttrText))
+		return slog.String(key, cleanLines(v, maxAttrText))
 	case float64, bool, nil:
 		return slog.Any(key, v)
 	default:
-		return slog.String(key, rpc.Clean(fmt.Sprint(v), maxAttrText))
+		return slog.String(key, cleanLines(fmt.Sprint(v), maxAttrText))
 	}
 }
 

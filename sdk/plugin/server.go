@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -302,7 +301,7 @@ func (s *server) shutdown(ctx context.Context) error {
 func (s *server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.log.Error("panic in a call", "call", info.FullMethod, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			s.log.Error("panic in a call", "call", info.FullMethod, "panic", fmt.Sprint(r), "stack", callers())
 			s.fail("panic in " + info.FullMethod)
 			resp, err = nil, status.Error(codes.Internal, "panic in "+info.FullMethod+"; the log of the plugin says more")
 		}

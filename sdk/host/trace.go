@@ -1,0 +1,149 @@
+package host
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// maxTrace bounds the lines of one stack trace that are shown.
+const maxTrace = 64
+
+// trace reads the lines of a process, and keeps of stack traces the reason, the
+// names of functions, and where they are. It drops what a trace tells of memory:
+// arguments, registers, words of the stack, and lines of source.
+type trace struct {
+	style *traceStyle // nil: no trace has begun
+	kept  int         // lines of it
+}
+
+// traceStyle is how the traces of a language look.
+type traceStyle struct {
+	begin *regexp.Regexp
+	// keep are the lines to be kept. What its group matches is shown, or else all.
+	keep *regexp.Regexp
+	// last: the process ends with the trace, so that nothing but keep is shown
+	// any more. Otherwise a line that is not indented ends the trace, and is its reason.
+	last bool
+}
+
+var (
+	goStyle = &traceStyle{
+		begin: regexp.MustCompile(`^(panic: |fatal error: |runtime/cgo: |runtime: |unexpected fault address|SIG[A-Z]+: |goroutine \d+ )`),
+		keep: regexp.MustCompile(`^(?:` + strings.Join([]string{
+			`(\s*panic: .*|fatal error: .*|runtime/cgo: .*|runtime: [^{]*|unexpected fault address|SIG[A-Z]+: [a-z ]+|runtime stack:|\.\.\.additional frames elided\.\.\.)`,
+			`(goroutine \d+) (?:[a-z]+=\S+ )*(\[[^\]]*\]:?).*`,
+			`([A-Za-z_][^\s(]*(?:\(\*?[^\s()]*\)[^\s(]*)*)\([0-9a-fx{}, .?_]*\)`, // a function and its arguments
+			`(\s+\S.*\.[a-zA-Z]+:\d+)(?: .*)?`,                                   // where it is, and the registers
+			`(created by \S+(?: in goroutine \d+)?)`,
+			`(\[signal SIG[A-Z]+: [a-z ]+).*`,
+		}, `|`) + `)$`),
+		last: true,
+	}
+	styles = []*traceStyle{
+		goStyle,
+		{ // C and C++, the JVM, sanitizers
+			begin: regexp.MustCompile(`^(\*\*\* |==\d+==|terminate called|# A fatal error|# *$|Segmentation fault|Aborted|.*: Assertion .* failed)`),
+			keep:  regexp.MustCompile(`^(?:(\*\*\* .*|==\d+==ERROR.*|terminate called.*|#.*|.*: Assertion .* failed.*)|( *what\(\): .*)|(\s+#\d+ .* in .*))$`),
+			last:  true,
+		},
+		{ // Python
+			begin: regexp.MustCompile(`^(Traceback \(most recent call last\):|Fatal Python error: |Current thread |Thread 0x)`),
+			keep:  regexp.MustCompile(`^(\s+File "[^"]*", line \d+(?:,? in \S+)?)`),
+		},
+		{ // Node, before the reason: the file, its line and a mark
+			begin: regexp.MustCompile(`^(?:node:|file:|/)\S*:\d+$`),
+			keep:  regexp.MustCompile(`^$`),
+		},
+		{ // Java, Node, Rust
+			begin: regexp.MustCompile(`^(Exception in thread |Caused by: |Uncaught |[\w.$]*(?:Error|Exception)\b|(?:.* )?thread '.*' .*panicked at |stack backtrace:|-+ .*stack ?trace|FATAL ERROR: )`),
+			keep:  regexp.MustCompile(`^(?:(\s+at [^{]*).*|(\s*\d+: +[^{]*)|(\s+\.\.\. \d+ more))$`),
+		},
+	}
+)
+
+// sourceStyle has lines of source that are not indented, until an empty one.
+var sourceStyle = styles[3]
+
+// line is what may be shown of a line, and whether any of it is.
+func (t *trace) line(text string) (string, bool) {
+	for _, s := range styles {
+		if t.last() || t.style == sourceStyle && t.kept > 0 {
+			break
+		}
+		if s.begin.MatchString(text) {
+			if s != t.style {
+				t.style, t.kept = s, 0
+			}
+			break
+		}
+	}
+	if t.style == nil {
+		return withoutHex(text), true
+	}
+	text, ok := t.ofTrace(text)
+	if ok {
+		t.kept++
+		ok = t.kept <= maxTrace
+	}
+	return withoutHex(text), ok
+}
+
+// last tells that nothing but a trace can follow.
+func (t *trace) last() bool { return t.style != nil && t.style.last }
+
+// ofTrace is what may be shown of a line in a trace.
+func (t *trace) ofTrace(text string) (string, bool) {
+	empty := strings.TrimSpace(text) == ""
+	switch {
+	case t.style == sourceStyle:
+		if empty {
+			t.style = nil
+		}
+		return text, t.kept == 0 && !empty
+	case empty:
+		return "", false
+	}
+	if parts := t.style.keep.FindStringSubmatch(text); parts != nil {
+		return strings.TrimRight(strings.Join(nonEmpty(parts[1:]), " "), " "), true
+	}
+	begins := t.style.begin.MatchString(text)
+	if t.style.last || text[0] == ' ' || text[0] == '\t' {
+		return text, begins
+	}
+	if !begins {
+		t.style = nil // that was the reason
+	}
+	return text, true
+}
+
+func nonEmpty(parts []string) (out []string) {
+	for _, p := range parts {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// hex are addresses and dumps.
+var hex = regexp.MustCompile(`\b0x[0-9a-fA-F]+\b|\b[0-9a-fA-F]{16,}\b`)
+
+func withoutHex(text string) string { return hex.ReplaceAllString(text, "0x?") }
+
+// cleanLines makes a text fit to be shown as rpc.Clean does. Of one of several
+// lines, as a stack is, it keeps what may be shown of a trace.
+func cleanLines(text string, limit int) string {
+	if !strings.Contains(text, "\n") {
+		return rpc.Clean(text, limit)
+	}
+	var t trace
+	var lines []string
+	for line := range strings.SplitSeq(text[:min(len(text), maxLine)], "\n") {
+		if line, ok := t.line(line); ok {
+			lines = append(lines, line)
+		}
+	}
+	return rpc.Clean(strings.Join(lines, "\n"), limit)
+}
