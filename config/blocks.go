@@ -165,6 +165,7 @@ func (l *loader) sandbox(sec section) Sandbox {
 		Off:     sec.set("enabled") && !sec.flag("enabled"),
 		Network: sec.flag("network"), Processes: sec.flag("processes"),
 		Memory: sec.number("memory"), Files: int(sec.number("files")),
+		Tasks: int(sec.number("tasks")),
 	}
 	for _, path := range sec.list("read") {
 		path = l.absolute(sec, "read", path)

@@ -132,6 +132,7 @@ type Sandbox struct {
 	Processes bool     // it may start others
 	Memory    int64    // bytes
 	Files     int      // open at once
+	Tasks     int      // threads, and processes, at once
 }
 
 // Server is one hosted server.

@@ -164,6 +164,7 @@ func TestEverything(t *testing.T) {
 		    processes = true
 		    memory    = "1GiB"
 		    files     = 100
+		    tasks     = 50
 		  }
 		}
 		plugin "stats" "prometheus" {
@@ -187,7 +188,7 @@ func TestEverything(t *testing.T) {
 	wantExternal := External{
 		Kind: "storage", Name: "sqlite", Path: filepath.Join(dir, "bin/sqlite"),
 		Checksum: "sha256:00000000000000000000000000000000000000000000000000000000000000ff", Args: []string{"-v"}, Env: []string{"A=b", "EMPTY="},
-		Sandbox: Sandbox{Read: []string{filepath.Join(dir, "lib"), "/opt/lib"}, Processes: true, Memory: 1 << 30, Files: 100},
+		Sandbox: Sandbox{Read: []string{filepath.Join(dir, "lib"), "/opt/lib"}, Processes: true, Memory: 1 << 30, Files: 100, Tasks: 50},
 		Range:   cfg.Plugins[0].Range,
 	}
 	storage := cfg.Servers[0].Storage

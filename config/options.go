@@ -107,6 +107,9 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 }, {
 	Name: "files", Type: plugin.Int, Default: "1024", Min: new(int64(64)), Max: new(int64(1 << 20)),
 	Doc: "Files and connections that the plugin may have open at once.",
+}, {
+	Name: "tasks", Type: plugin.Int, Default: "256", Min: new(int64(24)), Max: new(int64(1 << 15)),
+	Doc: "Threads that the plugin may have at once, those of programs that it starts included. One that makes more is ended and started again.",
 }}}
 
 // limit is an option of limitOptions; min and max are in nanoseconds or bytes
