@@ -174,7 +174,7 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 // policyOf is what a plugin may do: by its kind, and by what the operator grants
 // to it; nil when it is not to be confined.
 func policyOf(kind plugin.Kind, x *config.External) *sandbox.Policy {
-	p := &sandbox.Policy{}
+	p := &sandbox.Policy{Hide: true}
 	switch kind {
 	case plugin.KindStats:
 		p.Network = sandbox.Listen
@@ -190,7 +190,8 @@ func policyOf(kind plugin.Kind, x *config.External) *sandbox.Policy {
 	if x.Sandbox.Network {
 		p.Network = sandbox.Open
 	}
-	p.Read, p.Processes, p.Memory, p.Files = x.Sandbox.Read, x.Sandbox.Processes, x.Sandbox.Memory, x.Sandbox.Files
+	p.Read, p.Processes = x.Sandbox.Read, x.Sandbox.Processes
+	p.Memory, p.Files, p.Tasks = x.Sandbox.Memory, x.Sandbox.Files, x.Sandbox.Tasks
 	return p
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -70,6 +71,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	mc.Level = level
 	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloaded(ctx, f.config, log) }
 	cfg.warn(log)
+	sandbox.ReserveThreads(reservedThreads)
 	m, err := manager.Start(ctx, mc)
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errStopped) {
@@ -92,6 +94,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	log.Info("stopped")
 	return nil
 }
+
+// reservedThreads are made at the start, for when the system has none to give.
+const reservedThreads = 16
 
 var errStopped = errors.New("stopped by a signal")
 

@@ -51,9 +51,8 @@ var versions = []landlock.Config{
 	landlock.V7, landlock.V8, landlock.V9, landlock.V10, landlock.V11,
 }
 
-// restrictFiles confines the process by what the version of Landlock offers.
-// It does not settle for less: what fails here is an error.
-func restrictFiles(p Policy, plugin string, version int) error {
+// filesOf are the files of a plugin, and what it may do with them.
+func filesOf(p Policy, plugin string, version int) (*rules, error) {
 	handled := versions[version]
 	switch p.Network {
 	case Listen:
@@ -61,7 +60,7 @@ func restrictFiles(p Policy, plugin string, version int) error {
 	case Open:
 		handled.HandledAccessNet = 0
 	}
-	r := rules{handled: handled.HandledAccessFS}
+	r := &rules{handled: handled}
 	r.required("the plugin's own file", readExec, plugin)
 	if p.Dir != "" {
 		r.required("the plugin's directory", own, p.Dir)
@@ -83,10 +82,13 @@ func restrictFiles(p Policy, plugin string, version int) error {
 	if p.Network != None {
 		r.optional(readFile, networkFiles...)
 	}
-	if r.err != nil {
-		return r.err
-	}
-	if err := handled.Restrict(r.list...); err != nil {
+	return r, r.err
+}
+
+// restrict confines the process by what the version of Landlock offers. It does
+// not settle for less: what fails here is an error.
+func (r *rules) restrict() error {
+	if err := r.handled.Restrict(r.list...); err != nil {
 		return fmt.Errorf("restrict files: %w", err)
 	}
 	return nil
@@ -94,9 +96,10 @@ func restrictFiles(p Policy, plugin string, version int) error {
 
 // rules collects what a plugin may reach.
 type rules struct {
-	handled landlock.AccessFSSet // what this version knows
+	handled landlock.Config // what this version knows
 	list    []landlock.Rule
-	err     error // the first
+	paths   []string // that the rules are about
+	err     error    // the first
 }
 
 // ofFile are the rights that a rule about a file can have.
@@ -114,7 +117,8 @@ func (r *rules) required(what string, access landlock.AccessFSSet, path string) 
 	if !info.IsDir() {
 		access &= ofFile
 	}
-	r.list = append(r.list, landlock.PathAccess(access&r.handled, path))
+	r.list = append(r.list, landlock.PathAccess(access&r.handled.HandledAccessFS, path))
+	r.paths = append(r.paths, path)
 }
 
 // optional allows access to those paths of the patterns that there are.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"os"
 	"runtime"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
@@ -11,6 +12,8 @@ import (
 type kernel struct {
 	landlock int  // the version, 0: none; at most the newest that the library knows
 	seccomp  bool // and its system calls are known here
+	hides    bool // a process can have mounts of its own
+	counts   bool // and the kernel can count its tasks apart from others
 }
 
 func probe() kernel {
@@ -29,7 +32,12 @@ func probe() kernel {
 
 // Missing says what this kernel can not enforce of p, in sentences for the
 // operator; none means that all is enforced.
-func Missing(p Policy) []string { return p.missing(probe()) }
+func Missing(p Policy) []string {
+	k, can := probe(), able()
+	k.hides = can.attr != nil
+	k.counts = can.Cgroup || k.hides && os.Geteuid() != 0 // root is exempt from RLIMIT_NPROC
+	return p.missing(k)
+}
 
 func (p Policy) missing(k kernel) (out []string) {
 	add := func(when bool, what string) {
@@ -45,5 +53,7 @@ func (p Policy) missing(k kernel) (out []string) {
 	add(k.landlock < 6 && p.Processes && k.seccomp, "this kernel can not keep the plugin from sending signals to other processes of the relay's user (Linux 6.12 can)")
 	add(k.landlock < 6 && connects, "this kernel can not keep the plugin from connecting to abstract unix sockets (Linux 6.12 can)")
 	add(k.landlock < 9 && connects, "this kernel can not keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (a Linux with version 9 of Landlock can)")
+	add(p.Hide && !k.hides, "this system does not let the relay give the plugin mounts of its own: it can learn by stat whether files exist whose names it guesses, how long they are and when they change, the stores of other servers among them (permit user namespaces to the relay: RestrictNamespaces= of systemd, user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)")
+	add(p.Hide && !k.counts, "this system cannot limit the threads of the plugin by themselves: the relay counts them each second, and until then they may use up what the user or TasksMax of systemd permits (Delegate=pids of systemd lets the relay do that, or user namespaces)")
 	return out
 }

@@ -12,16 +12,18 @@ func TestMissing(t *testing.T) {
 		kernel kernel
 		want   []string // a part of each sentence
 	}{
-		{"all", Policy{}, kernel{9, true}, nil},
-		{"all with grants", Policy{Network: Open, Unix: true, Processes: true}, kernel{9, true}, nil},
-		{"seccomp is enough", Policy{}, kernel{3, true}, nil},
-		{"Linux 6.12", Policy{Unix: true}, kernel{6, true}, []string{"unix sockets of other programs"}},
-		{"Linux 6.1", Policy{Processes: true}, kernel{2, true}, []string{"emptying files", "signals"}},
-		{"Linux 6.1 with connections", Policy{Network: Open}, kernel{2, true}, []string{"emptying files", "abstract", "other programs"}},
-		{"listening and calling", Policy{Network: Listen, Unix: true}, kernel{3, true}, []string{"TCP connections", "abstract", "other programs"}},
-		{"no Landlock", Policy{}, kernel{0, true}, []string{"no Landlock"}},
-		{"no seccomp", Policy{}, kernel{7, false}, []string{"no seccomp", "other programs"}},
-		{"nothing", Policy{}, kernel{}, []string{"no Landlock", "no seccomp", "TCP connections", "abstract", "other programs"}},
+		{"all", Policy{}, kernel{9, true, true, true}, nil},
+		{"all with grants", Policy{Network: Open, Unix: true, Processes: true}, kernel{9, true, true, true}, nil},
+		{"seccomp is enough", Policy{}, kernel{3, true, true, true}, nil},
+		{"Linux 6.12", Policy{Unix: true}, kernel{6, true, true, true}, []string{"unix sockets of other programs"}},
+		{"Linux 6.1", Policy{Processes: true}, kernel{2, true, true, true}, []string{"emptying files", "signals"}},
+		{"Linux 6.1 with connections", Policy{Network: Open}, kernel{2, true, true, true}, []string{"emptying files", "abstract", "other programs"}},
+		{"listening and calling", Policy{Network: Listen, Unix: true}, kernel{3, true, true, true}, []string{"TCP connections", "abstract", "other programs"}},
+		{"no Landlock", Policy{}, kernel{0, true, true, true}, []string{"no Landlock"}},
+		{"no seccomp", Policy{}, kernel{7, false, true, true}, []string{"no seccomp", "other programs"}},
+		{"nothing", Policy{}, kernel{hides: true, counts: true}, []string{"no Landlock", "no seccomp", "TCP connections", "abstract", "other programs"}},
+		{"no namespaces", Policy{Hide: true}, kernel{landlock: 9, seccomp: true}, []string{"mounts of its own", "limit the threads"}},
+		{"root", Policy{Hide: true}, kernel{landlock: 9, seccomp: true, hides: true}, []string{"limit the threads"}},
 	} {
 		got := c.policy.missing(c.kernel)
 		ok := len(got) == len(c.want)

@@ -18,6 +18,7 @@ const pluginFile = 4
 // When this process was started as the launcher of a plugin, it confines
 // itself and executes the plugin, and never returns. Else it does nothing.
 func Main() {
+	mainRan.Store(true)
 	if len(os.Args) < 2 || os.Args[1] != mode {
 		return
 	}
@@ -37,6 +38,13 @@ func report(err error) {
 // launch does as args say: the policy, "--", and the plugin's name with its
 // arguments. It returns only when it fails.
 func launch(args []string) error {
+	if len(args) > 0 && args[0] == probeMode {
+		err := answerProbe(len(args) > 1)
+		if err == nil {
+			os.Exit(0)
+		}
+		return err
+	}
 	if len(args) < 3 || args[1] != "--" {
 		return errors.New("not started by the relay")
 	}
@@ -52,7 +60,7 @@ func launch(args []string) error {
 	if err := closeFrom(own); err != nil {
 		return err
 	}
-	if err := confine(o.Policy, path); err != nil {
+	if err := confine(o, path); err != nil {
 		return err
 	}
 	if err := unix.Exec(path, argv, os.Environ()); err != nil {
@@ -78,26 +86,51 @@ func closeFrom(first int) error {
 
 // confine restricts this thread for good. The order matters: what comes first
 // allows the next, and what comes later forbids the former.
-func confine(p Policy, plugin string) error {
-	k := probe()
+func confine(o order, plugin string) error {
+	k, p := probe(), o.Policy
 	if err := stayMortal(); err != nil {
 		return err
+	}
+	files, err := filesOf(p, plugin, k.landlock)
+	if err != nil {
+		return err
+	}
+	if o.Cgroup {
+		joinCgroup(p.Tasks + taskMargin) //nolint:errcheck // the relay watches it in any case
+	}
+	if p.Hide {
+		if err := hideFiles(o, files); err != nil {
+			return err
+		}
 	}
 	if err := dropPrivileges(); err != nil {
 		return err
 	}
 	if k.landlock > 0 {
-		if err := restrictFiles(p, plugin, k.landlock); err != nil {
+		if err := files.restrict(); err != nil {
 			return err
 		}
 	}
-	if err := limit(p); err != nil {
+	if err := limit(o); err != nil {
 		return err
 	}
 	if k.seccomp {
 		return filterCalls(p, k)
 	}
 	return nil
+}
+
+// hideFiles hides all but files, in mounts that only this process has.
+func hideFiles(o order, files *rules) error {
+	mounts, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return fmt.Errorf("find own mounts: %w", err)
+	}
+	if mounts == o.Mounts {
+		return errors.New("the launcher shares the mounts of the relay: it was started without the attributes that it needs")
+	}
+	// A child of the plugin is another process in /proc.
+	return hide(files.paths, !o.Processes)
 }
 
 // stayMortal keeps the plugin dying with the relay: the signal that the host

@@ -1,11 +1,7 @@
 package sandbox
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,22 +17,35 @@ const reserve = 256 << 20
 // not count files that a store maps, as RLIMIT_AS would, nor shared memory,
 // nor children, each of which has a limit of its own.
 //
+// RLIMIT_NPROC counts the tasks of the user in the user namespace. In one of its
+// own those are the plugin's alone. Else they are all of the user's, and the limit
+// only keeps a reserve for the relay: the kernel compares with the limit of whoever
+// asks for another task. Root is exempt.
+//
 // A core dump holds what memory held. The limit is 1 byte because 0 would not
 // keep the kernel from piping the dump to a program, and 1 does
 // (fs/coredump.c); to a file, neither allows it.
-func limit(p Policy) error {
+func limit(o order) error {
+	tasks := uint64(o.Tasks + taskMargin)
+	if o.UserTasks > 0 {
+		tasks = o.UserTasks
+	}
 	for _, l := range []struct {
 		name     string
 		resource int
 		value    uint64
 	}{
 		{"core dumps", unix.RLIMIT_CORE, 1},
-		{"open files", unix.RLIMIT_NOFILE, uint64(p.Files)},
-		{"memory", unix.RLIMIT_DATA, uint64(p.Memory) + reserve},
+		{"open files", unix.RLIMIT_NOFILE, uint64(o.Files)},
+		{"memory", unix.RLIMIT_DATA, uint64(o.Memory) + reserve},
+		{"tasks", unix.RLIMIT_NPROC, tasks},
 	} {
 		var now unix.Rlimit
 		if err := unix.Prlimit(0, l.resource, nil, &now); err != nil {
 			return fmt.Errorf("read the limit of %s: %w", l.name, err)
+		}
+		if l.value == unix.RLIM_INFINITY {
+			continue
 		}
 		value := min(l.value, now.Max)
 		if err := unix.Prlimit(0, l.resource, &unix.Rlimit{Cur: value, Max: value}, nil); err != nil {
@@ -51,26 +60,6 @@ func limit(p Policy) error {
 // pages of files that it maps are not counted, since the kernel can drop them. It is
 // 0 when the process has ended and has not been reaped.
 func Memory(pid int) (int64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read memory of process: %w", err)
-	}
-	defer f.Close()
-	var sum int64
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		switch name {
-		case "RssAnon", "RssShmem", "VmSwap":
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("read memory of process %d: %s is %q", pid, name, value)
-			}
-			sum += n << 10
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
-	}
-	return sum, nil
+	u, err := UsageOf(pid, false)
+	return u.Memory, err
 }

@@ -192,7 +192,7 @@ func runFile(t *testing.T, content []byte, inside bool, read []string) string {
 
 // BenchmarkStart measures the time until a plugin has described itself.
 func BenchmarkStart(b *testing.B) {
-	for name, p := range map[string]*Policy{"bare": nil, "confined": {}} {
+	for name, p := range map[string]*Policy{"bare": nil, "confined": {}, "hidden": {Hide: true}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				process, err := startPlugin(b, p)

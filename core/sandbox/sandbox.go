@@ -24,14 +24,15 @@
 //   - seccomp: sockets, processes, and all calls by which a process of the same
 //     user could reach the relay or change files that Landlock does not
 //     look at: modes, owners, limits and priorities of others, watches;
-//   - limits of memory, open files and core dumps.
+//   - limits of memory, open files, threads and core dumps;
+//   - where the system permits them, mounts and a cgroup of its own.
 //
 // # What remains
 //
 // The processor's time; the disk, as far as the plugin's directory and that of its
-// socket may fill it; existence, size and times of files whose names it
+// socket may fill it; without Hide existence, size and times of files whose names it
 // guesses; the name of the host; whatever it can tell by how it answers.
-// docs/adr/0006-sandbox.md has the reasons. What the kernel at hand can not
+// docs/adr/0006-sandbox.md and 0012-namespaces-and-tasks.md have the reasons. What the kernel at hand can not
 // enforce is told by [Missing].
 package sandbox
 
@@ -42,6 +43,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
@@ -59,6 +62,9 @@ const (
 const (
 	DefaultMemory = 512 << 20
 	DefaultFiles  = 1024
+	// DefaultTasks has room for the runtimes of Go, Node, Python and Java, on a machine
+	// with many processors as well.
+	DefaultTasks = 256
 )
 
 // Policy is what a plugin may do. The zero value is for a plugin without a
@@ -83,6 +89,15 @@ type Policy struct {
 	// DefaultMemory.
 	Memory int64
 	Files  int // open at a time; 0 is DefaultFiles
+	// Tasks is how many threads the plugin may have at a time, those of child
+	// processes included. As with Memory, whoever starts the plugin has to watch
+	// that; the kernel's own limit is a little above, where there can be one. 0 is
+	// DefaultTasks.
+	Tasks int
+	// Hide keeps the plugin from seeing that files exist that it may not read. Where
+	// the system permits that, the process has to be started with the attributes of
+	// [host.Launcher], and with mounts of its own.
+	Hide bool
 }
 
 // mode is the argument by which a binary becomes the launcher.
@@ -94,7 +109,10 @@ const maxOrder = 64 << 10
 // order is what the launcher is told.
 type order struct {
 	Policy
-	OpenFile bool // the plugin is the open file pluginFile, not a path
+	OpenFile  bool   // the plugin is the open file pluginFile, not a path
+	Mounts    string // of the relay, which the launcher must not have
+	Cgroup    bool   // it can have a cgroup of its own
+	UserTasks uint64 // limit of all tasks of the user; 0: the limit is for the plugin's own
 }
 
 // Wrap returns the command, confined by p. The running program has to call Main
@@ -102,10 +120,21 @@ type order struct {
 func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 	p.Memory = cmp.Or(p.Memory, DefaultMemory)
 	p.Files = cmp.Or(p.Files, DefaultFiles)
+	p.Tasks = cmp.Or(p.Tasks, DefaultTasks)
 	if err := p.check(); err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}
-	text, err := json.Marshal(order{Policy: p, OpenFile: cmd.File != nil})
+	can := able()
+	p.Hide = p.Hide && can.attr != nil
+	mounts, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
+	}
+	o := order{Policy: p, OpenFile: cmd.File != nil, Mounts: mounts, Cgroup: can.Cgroup}
+	if !p.Hide || can.attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+		o.UserTasks = absoluteLimit()
+	}
+	text, err := json.Marshal(o)
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}
@@ -121,12 +150,15 @@ func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 		return host.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
 	}
 	cmd.Launcher = &host.Launcher{Path: path, Args: []string{mode, string(text)}, File: self}
+	if p.Hide {
+		cmd.Launcher.Sys = can.attr
+	}
 	return cmd, nil
 }
 
 func (p Policy) check() error {
-	if p.Memory < 0 || p.Files < 0 {
-		return fmt.Errorf("negative limit: %d bytes of memory, %d files", p.Memory, p.Files)
+	if p.Memory < 0 || p.Files < 0 || p.Tasks < 0 {
+		return fmt.Errorf("negative limit: %d bytes of memory, %d files, %d tasks", p.Memory, p.Files, p.Tasks)
 	}
 	if p.Network < None || p.Network > Open {
 		return fmt.Errorf("unknown network policy %d", p.Network)

@@ -83,6 +83,9 @@ func start(p *Policy, try string, args ...string) (*exec.Cmd, error) {
 			return nil, err
 		}
 		cmd.Path = "/proc/self/fd/5"
+		if p.Hide {
+			cmd.SysProcAttr = able().attr
+		}
 		argv = append(before, argv...)
 	}
 	cmd.Args = argv

@@ -11,7 +11,7 @@ func (s *setting) confined() bool { return s.Sandbox != nil && s.Attach == nil }
 // policy is what the plugin may do.
 func (s *setting) policy() sandbox.Policy {
 	p := *s.Sandbox
-	p.Dir = s.Dir
+	p.Dir, p.Hide = s.Dir, true
 	return p
 }
 
@@ -21,7 +21,10 @@ func (s *setting) confine(command host.Command) (host.Command, error) {
 	if !s.confined() {
 		return command, nil
 	}
-	confined, err := sandbox.Wrap(command, s.policy())
+	p := s.policy()
+	p.Tasks = sandbox.TaskLimit(p.Tasks)
+	s.tasks = p.Tasks
+	confined, err := sandbox.Wrap(command, p)
 	if err != nil {
 		return command, err
 	}

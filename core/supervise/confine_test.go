@@ -1,10 +1,13 @@
 package supervise
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +32,7 @@ func TestSandbox(t *testing.T) {
 		t.Error("the plugin is not confined")
 	}
 	s := r.Status()
-	if !s.Sandbox.On || !slices.Equal(s.Sandbox.Missing, sandbox.Missing(sandbox.Policy{Unix: true})) || s.Memory == 0 {
+	if !s.Sandbox.On || !slices.Equal(s.Sandbox.Missing, sandbox.Missing(sandbox.Policy{Unix: true, Hide: true})) || s.Memory == 0 {
 		t.Errorf("status %+v", s)
 	}
 	if n := strings.Count(r.log.String(), "sandbox of the plugin is incomplete"); n != len(s.Sandbox.Missing) {
@@ -104,5 +107,63 @@ func TestTooMuchMemory(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestTooManyThreads: threads are watched as memory is, also where the kernel does
+// not refuse them.
+func TestTooManyThreads(t *testing.T) {
+	for _, mode := range []string{"threads", "a few threads too many"} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, func(c *Config) {
+				confined(c)
+				c.Sandbox.Tasks = fewThreads
+				c.Timing.MemoryEvery = time.Millisecond
+				c.Timing.HealthEvery = time.Hour
+			}, mode, "good")
+			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+			for _, want := range []string{"it may have 40 threads", "raise tasks in the sandbox block"} {
+				if !strings.Contains(s.LastError, want) {
+					t.Errorf("last error %q, want %q in it", s.LastError, want)
+				}
+			}
+			if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestThreadsAreLeftToTheRelay: a plugin that takes all threads of a user who may
+// not have many does not end the relay, which would end by being refused one.
+func TestThreadsAreLeftToTheRelay(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become a user without other programs")
+	}
+	if raceEnabled {
+		t.Skip("the race detector takes more memory than the limit")
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	user := uint32(1<<20 + os.Getpid()) // nobody else
+	dir := shortDir(t)
+	if err := os.Chown(dir, int(user), int(user)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/fd/3")
+	cmd.ExtraFiles = []*os.File{self} // in a directory that this user cannot enter
+	cmd.Env = []string{envMode + "=crowded relay", envDir + "=" + filepath.Join(dir, "own"), "TMPDIR=" + dir}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.Output()
+	for _, want := range []string{"raise tasks in the sandbox block", "serves\n"} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Fatalf("%v, %s, want %q in it", err, out, want)
+		}
 	}
 }

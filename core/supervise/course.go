@@ -22,6 +22,7 @@ type course struct {
 type setting struct {
 	Config
 	proven bool // the plugin was ready with it: what is wrong now may pass
+	tasks  int  // that the process started last may have
 }
 
 // fatalError is a fault that a new start would meet again, unless the plugin has

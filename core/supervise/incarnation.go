@@ -30,6 +30,7 @@ type run struct {
 	attached bool            // it was started by hand
 	image    image           // otherwise
 	sandbox  *sandbox.Policy // nil: not confined
+	tasks    int             // that it may have, when it is confined
 	watches  sync.WaitGroup  // that end with the process
 
 	condemn   sync.Once
@@ -69,16 +70,27 @@ func (r *run) ended() error {
 	if r.sandbox != nil && outOfMemory.MatchString(reason.Error()) {
 		return fmt.Errorf("%w (%s)", reason, memoryHint(r.memory()))
 	}
+	if r.sandbox != nil && outOfTasks.MatchString(reason.Error()) {
+		return fmt.Errorf("%w (%s)", reason, taskHint(r.tasks))
+	}
 	return reason
 }
 
 // outOfMemory is what runtimes of several languages say when the limit of their
 // process is reached.
-var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|pthread_create failed|memoryerror|bad_alloc|memory allocation of`)
+var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|memoryerror|bad_alloc|memory allocation of`)
 
 // memoryHint tells how to allow more than limit.
 func memoryHint(limit int64) string {
 	return fmt.Sprintf("it may have %s: if it needs more, raise memory in the sandbox block of the plugin", plugin.FormatBytes(limit))
+}
+
+// outOfTasks is what they say when the kernel refuses them a thread.
+var outOfTasks = regexp.MustCompile(`(?i)failed to create new OS thread|pthread_create failed|can't start new thread|unable to create (new )?native thread|resource temporarily unavailable`)
+
+// taskHint tells how to allow more than limit.
+func taskHint(limit int) string {
+	return fmt.Sprintf("it may have %d threads: if it needs more, raise tasks in the sandbox block of the plugin, and the limits of the relay's user and service (ulimit -u, TasksMax)", limit)
 }
 
 // fault adds to the error of a call what is known of the process's end, if it
@@ -105,24 +117,36 @@ func (r *run) fault(err error) error {
 func (r *run) end() {
 	r.process.Kill()
 	r.watches.Wait()
+	if r.sandbox != nil {
+		sandbox.CleanUp()
+	}
 }
 
 // memory is the limit of a process in a sandbox, in bytes.
 func (r *run) memory() int64 { return cmp.Or(r.sandbox.Memory, sandbox.DefaultMemory) }
 
-// watchMemory kills the process when it takes more memory than it may.
-func (r *run) watchMemory(every time.Duration) {
+// watchUsage kills the process when it takes more memory or has more threads than
+// it may.
+func (r *run) watchUsage(every time.Duration) {
 	for {
 		select {
 		case <-r.process.Exited():
 			return
 		case <-time.After(untilNext(every)):
 		}
-		if used, err := sandbox.Memory(r.process.PID()); err == nil && used > r.memory() {
-			r.doom(fmt.Errorf("took %d MiB of memory; %s", used>>20+1, memoryHint(r.memory())))
-			r.process.Kill()
-			return
+		used, err := sandbox.UsageOf(r.process.PID(), r.sandbox.Processes)
+		switch {
+		case err != nil:
+			continue
+		case used.Memory > r.memory():
+			r.doom(fmt.Errorf("took %d MiB of memory; %s", used.Memory>>20+1, memoryHint(r.memory())))
+		case used.Tasks > r.tasks:
+			r.doom(fmt.Errorf("made %d threads; %s", used.Tasks, taskHint(r.tasks)))
+		default:
+			continue
 		}
+		r.process.Kill()
+		return
 	}
 }
 

@@ -73,7 +73,8 @@ func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
 		r.process.Client().ServeHost(s.Host)
 	}
 	if s.confined() {
-		r.watches.Go(func() { r.watchMemory(c.timing.MemoryEvery) })
+		r.tasks = s.tasks
+		r.watches.Go(func() { r.watchUsage(c.timing.MemoryEvery) })
 	}
 	return r, nil
 }

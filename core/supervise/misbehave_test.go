@@ -2,18 +2,22 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -48,6 +52,8 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	case "relay":
 		relay()
+	case "crowded relay":
+		crowdedRelay()
 	case "child":
 		select {}
 	case "silent":
@@ -179,6 +185,10 @@ func (s *testStore) misbehave(log *slog.Logger) error {
 		go hog(func(n int) ([]byte, error) {
 			return syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANONYMOUS)
 		})
+	case "threads":
+		go threads(math.MaxInt)
+	case "a few threads too many":
+		go threads(fewThreads + 2)
 	case "interruptible":
 		interrupts := make(chan os.Signal, 1)
 		signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -201,6 +211,22 @@ func fork() error {
 func flood(log *slog.Logger) {
 	for i := 0; ; i++ {
 		log.Info(strings.Repeat("flood ", 20), "line", i)
+	}
+}
+
+// fewThreads is the limit of a test.
+const fewThreads = 40
+
+// threads makes threads that never end.
+func threads(n int) {
+	for range n {
+		running := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(running)
+			select {}
+		}()
+		<-running
 	}
 }
 
@@ -355,5 +381,48 @@ func relay() {
 		os.Exit(1)
 	}
 	fmt.Println("stopped")
+	os.Exit(0)
+}
+
+// crowdedTasks is how many tasks the user of a crowded relay may have.
+const crowdedTasks = 140
+
+// crowdedRelay is a relay of a user who may not have many tasks, with a plugin that
+// takes as many as it gets. It tells why the plugin ended, and then needs threads
+// itself.
+func crowdedRelay() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	fail(unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: crowdedTasks, Max: crowdedTasks}))
+	sandbox.ReserveThreads(16)
+	modes := []string{"threads", "good"}
+	p := Start(Config{
+		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
+		Sandbox: &sandbox.Policy{}, Timing: quick,
+		Command: func() (host.Command, error) {
+			mode := modes[0]
+			modes = modes[len(modes)-1:]
+			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode}}, nil
+		},
+	})
+	for {
+		changed := p.Changed()
+		if s := p.Status(); s.State == Ready && s.Incarnation > 1 {
+			fmt.Println(s.LastError)
+			break
+		} else if s.State == Failed {
+			fail(errors.New(s.Reason))
+		}
+		<-changed
+	}
+	_, err := p.Storage().Info(context.Background())
+	fail(err)
+	threads(30)
+	fmt.Println("serves")
+	fail(p.Stop(context.Background()))
 	os.Exit(0)
 }

@@ -9,7 +9,7 @@
 // counted from 1. It ends when the process does, when it does not answer a
 // question about its health in time, when it says of itself that it can not go
 // on, when calls to it have gone unanswered for a while, or when it takes more
-// memory than it may. The next one starts after a delay that doubles up to a
+// memory or more threads than it may. The next one starts after a delay that doubles up to a
 // bound, and is short again once an incarnation has been ready for a while.
 //
 // The question about health is a call over the connection that all calls take,
@@ -114,7 +114,7 @@ type Timing struct {
 	Start       time.Duration // until the handshake, 10 s
 	Configure   time.Duration // until configured, 60 s
 	HealthEvery time.Duration // between two questions, 5 s
-	MemoryEvery time.Duration // between two looks at the memory, 1 s
+	MemoryEvery time.Duration // between two looks at memory and threads, 1 s
 	Health      time.Duration // until the answer, 10 s
 	Hang        time.Duration // calls of one method going unanswered, 30 s
 	BackoffMin  time.Duration // before the first restart, 200 ms

@@ -58,6 +58,8 @@ type Launcher struct {
 	Args []string
 	// File, when not nil, is the open file that is executed. Start closes it.
 	File *os.File
+	// Sys, when not nil, has more attributes of the process, such as namespaces.
+	Sys *syscall.SysProcAttr
 }
 
 // StartConfig says how to start it.

@@ -74,6 +74,7 @@ func newRunner(abort context.Context, c Command, env []string, sockets string) (
 	if l := c.Launcher; l != nil {
 		r.cmd.Path = l.Path
 		r.cmd.Args = slices.Concat([]string{l.Path}, l.Args, []string{"--"}, r.cmd.Args)
+		r.cmd.SysProcAttr = l.Sys
 		if l.File != nil {
 			r.cmd.Path = inherit(r.cmd, l.File)
 		}

@@ -30,7 +30,12 @@ func spawnLoop(requests <-chan spawnRequest) {
 
 // spawn starts cmd in a process group of its own, to be killed with this process.
 func spawn(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	var attr syscall.SysProcAttr
+	if cmd.SysProcAttr != nil {
+		attr = *cmd.SysProcAttr
+	}
+	attr.Setpgid, attr.Pdeathsig = true, syscall.SIGKILL
+	cmd.SysProcAttr = &attr
 	result := make(chan error, 1)
 	spawner() <- spawnRequest{cmd, result}
 	return <-result

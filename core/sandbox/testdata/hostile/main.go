@@ -195,6 +195,35 @@ var attempts = map[string]func(arg []string) error{
 		}
 		return nil
 	},
+	"stat": func(arg []string) error { _, err := os.Stat(arg[0]); return err },
+	// As many threads as there are, which is the end of a program in Go, or processes.
+	"threads": func(arg []string) error {
+		n, _ := strconv.Atoi(arg[0])
+		for range n {
+			started := make(chan struct{})
+			go func() {
+				runtime.LockOSThread()
+				close(started)
+				select {}
+			}()
+			<-started
+		}
+		return nil
+	},
+	"forks": func(arg []string) error {
+		n, _ := strconv.Atoi(arg[0])
+		for range n {
+			child, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+			if errno != 0 {
+				return errno
+			}
+			if child == 0 {
+				syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+				syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+			}
+		}
+		return nil
+	},
 	"files": func(arg []string) error {
 		n, _ := strconv.Atoi(arg[0])
 		for range n {

@@ -1,0 +1,171 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// shown are the directories at the top that stay as they are, beside those of the
+// system's programs.
+var shown = []string{"/etc", "/dev", "/sys"}
+
+// hide covers everything of this mount namespace but the system and the files of
+// keep, so that stat(2) finds nothing else: Landlock keeps a plugin from files that
+// it can name, and not from learning when they change. With proc, also of /proc there
+// is only the process itself.
+//
+// The plugin's own file is kept unless another is in its place by now: it is executed
+// by its descriptor. What is kept is at the same path as outside, and at the path to which links
+// lead, since programs look at either.
+func hide(keep []string, proc bool) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("detach the mounts of the process: %w", err)
+	}
+	covers, err := coversOf(keep, proc)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(covers, "/proc") {
+		keep = append(keep, filepath.Join("/proc", strconv.Itoa(os.Getpid())))
+	}
+	trees, err := open(keep, covers)
+	if err != nil {
+		return err
+	}
+	for _, dir := range covers {
+		if err := unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755"); err != nil {
+			return fmt.Errorf("hide %s: %w", dir, err)
+		}
+	}
+	for _, t := range trees {
+		if err := t.place(); err != nil {
+			return fmt.Errorf("keep %s: %w", t.path, err)
+		}
+	}
+	if slices.Contains(covers, "/proc") {
+		if err := os.Symlink(strconv.Itoa(os.Getpid()), "/proc/self"); err != nil {
+			return fmt.Errorf("hide /proc: %w", err)
+		}
+	}
+	for _, dir := range covers {
+		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("protect what hides %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// coversOf are the directories to cover: none that is to be kept itself.
+func coversOf(keep []string, proc bool) (out []string, err error) {
+	entries, err := os.ReadDir("/")
+	if err != nil {
+		return nil, fmt.Errorf("list what to hide: %w", err)
+	}
+	candidates := []string{"/dev/shm"}
+	for _, e := range entries {
+		if e.IsDir() {
+			candidates = append(candidates, "/"+e.Name())
+		}
+	}
+	for _, dir := range candidates {
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || dir == "/proc" && !proc || slices.Contains(shown, dir) || slices.ContainsFunc(systemDirs, inside(dir)) {
+			continue
+		}
+		if !slices.ContainsFunc(keep, func(k string) bool { return k == "/" || k == dir || real(k) == dir }) {
+			out = append(out, dir)
+		}
+	}
+	return out, nil
+}
+
+// inside tells whether a path is dir or below it.
+func inside(dir string) func(path string) bool {
+	return func(path string) bool { return strings.HasPrefix(path+"/", dir+"/") }
+}
+
+// real is the path without links, or else the path.
+func real(path string) string {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	return path
+}
+
+// sameFile tells whether both paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// tree is a file or a directory with all below it, to be put back to its path.
+type tree struct {
+	path string
+	fd   int
+	dir  bool
+}
+
+// open takes hold of those files of keep that would be covered, parents first.
+func open(keep, covers []string) (out []tree, err error) {
+	self := inside("/proc/self")
+	places := make(map[string]string) // where it is to be, and where it is now
+	for _, path := range keep {
+		for _, place := range []string{filepath.Clean(path), real(path)} {
+			covered := slices.ContainsFunc(covers, func(dir string) bool { return inside(dir)(place) })
+			if _, found := places[place]; !found && covered && !self(place) {
+				places[place] = path
+			}
+		}
+	}
+	for place, path := range places {
+		// An open file has the mounts of the relay, and needs to be found in ours.
+		if self(path) {
+			if path = place; !sameFile(place, places[place]) {
+				continue
+			}
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return nil, fmt.Errorf("keep %s: %w", path, err)
+		}
+		var info unix.Stat_t
+		if err := unix.Fstat(fd, &info); err != nil {
+			return nil, fmt.Errorf("keep %s: %w", path, err)
+		}
+		out = append(out, tree{place, fd, info.Mode&unix.S_IFMT == unix.S_IFDIR})
+	}
+	slices.SortFunc(out, func(a, b tree) int { return strings.Compare(a.path, b.path) })
+	return out, nil
+}
+
+// place puts the tree to its path, and lets go of it.
+func (t tree) place() error {
+	defer unix.Close(t.fd) //nolint:errcheck // nothing was written
+	if _, err := os.Stat(t.path); err != nil {
+		if err := t.makePoint(); err != nil {
+			return err
+		}
+	}
+	return unix.MoveMount(t.fd, "", unix.AT_FDCWD, t.path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// makePoint makes what the tree is mounted on.
+func (t tree) makePoint() error {
+	if t.dir {
+		return os.MkdirAll(t.path, 0o755)
+	}
+	err := os.MkdirAll(filepath.Dir(t.path), 0o755)
+	f, err2 := os.OpenFile(t.path, os.O_CREATE|os.O_EXCL, 0o444)
+	if err2 == nil {
+		err2 = f.Close()
+	}
+	return errors.Join(err, err2)
+}

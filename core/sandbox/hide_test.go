@@ -1,0 +1,176 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// needsMounts skips where a process cannot have mounts of its own.
+func needsMounts(t *testing.T) {
+	t.Helper()
+	if able().attr == nil {
+		t.Skip("this system does not let the user make mounts")
+	}
+}
+
+// What a plugin may not read it does not see either: it learns nothing of a store
+// whose name it guesses. What it may, it finds where it was.
+func TestHide(t *testing.T) {
+	needsMounts(t)
+	needs(t, 1)
+	s := newStage(t, "")
+	socketDir := filepath.Join(s.names["DIR"], "sockets")
+	granted := filepath.Join(s.names["DIR"], "granted")
+	link := filepath.Join(s.names["DIR"], "link")
+	for _, dir := range []string{socketDir, granted} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("keys", link); err != nil {
+		t.Fatal(err)
+	}
+	hidden := s.policy
+	hidden.Hide = true
+	reading := hidden
+	reading.Read = []string{granted, link, "/proc/meminfo"}
+	for _, c := range []struct {
+		policy *Policy
+		try    []string
+		want   string
+	}{
+		{&hidden, []string{"stat", "$DIR/keys/key"}, "ENOENT"},
+		{&hidden, []string{"stat", "$DIR/own/../keys/key"}, "ENOENT"},
+		{&hidden, []string{"stat", "$DIR/keys"}, "ENOENT"},
+		{&hidden, []string{"stat", "$DIR/socket"}, "ENOENT"},
+		{&hidden, []string{"stat", "/proc/$SELF/fd"}, "ENOENT"},
+		{&hidden, []string{"stat", "/proc/self/fd"}, done},
+		{&hidden, []string{"stat", "/usr/bin"}, done},
+		{&hidden, []string{"stat", "$DIR/own/file"}, done},
+		{&hidden, []string{"read", "$DIR/own/file"}, done},
+		{&hidden, []string{"rename", "$DIR/own/file", "$DIR/own/sub/file"}, done},
+		{&hidden, []string{"write", "$DIR/own/file"}, done},
+		{&hidden, []string{"write", "$DIR/new"}, "EROFS"},
+		{&hidden, []string{"mkdir", "/tmp/new"}, "EROFS"},
+		{&hidden, []string{"mount", "/usr"}, "EPERM"},
+		{&hidden, []string{"unshare"}, "EPERM"},
+		{&hidden, []string{"listen", "$DIR/sockets/s"}, done},
+		{&reading, []string{"list", "$DIR/granted"}, done},
+		{&reading, []string{"read", "$DIR/link/key"}, done},
+		{&reading, []string{"read", "$DIR/keys/key"}, done},
+		{&reading, []string{"read", "/proc/meminfo"}, done},
+		{&reading, []string{"stat", "$DIR/socket"}, "ENOENT"},
+	} {
+		args := make([]string, len(c.try))
+		for i := range args {
+			args[i] = os.Expand(c.try[i], func(name string) string { return s.names[name] })
+		}
+		cmd, err := start(c.policy, args[0], args[1:]...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, "PLUGIN_UNIX_SOCKET_DIR="+socketDir)
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); got != c.want {
+			t.Errorf("%s: %s, %v, want %s", c.try, got, err, c.want)
+		}
+		if c.want == "ENOENT" {
+			if got := run(t, nil, args[0], args[1:]...); got != done {
+				t.Errorf("%s: the test shows nothing: %s", c.try, got)
+			}
+		}
+	}
+	// What it wrote is the user's, and is where the user wrote it.
+	info, err := os.Stat(filepath.Join(s.policy.Dir, "file"))
+	if err != nil || info.Size() != 0 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	if left, _ := os.ReadDir(s.names["DIR"]); len(left) != 7 {
+		t.Errorf("the directory has %d entries: something was made outside of what hides it", len(left))
+	}
+}
+
+// A launcher that was not given mounts of its own hides nothing of the relay's.
+func TestHideNeedsMounts(t *testing.T) {
+	needsMounts(t)
+	cmd, err := start(&Policy{Hide: true}, "wait")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.SysProcAttr = nil
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "shares the mounts of the relay") {
+		t.Errorf("%v, %s", err, out)
+	}
+}
+
+func TestHiddenPlugin(t *testing.T) {
+	needsMounts(t)
+	p, err := startPlugin(t, &Policy{Dir: t.TempDir(), Hide: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	if d, err := p.Client().Describe(t.Context()); err != nil || d.Name != quiet.Name {
+		t.Errorf("%+v, %v", d, err)
+	}
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", p.PID()))
+	ours, _ := os.Readlink("/proc/self/ns/mnt")
+	if err == nil && theirs == ours {
+		t.Error("the plugin has the mounts of the relay")
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "Uid:\t" + strconv.Itoa(os.Getuid())} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("%s is missing in\n%s", want, status)
+		}
+	}
+}
+
+// The kernel refuses a plugin more tasks than its policy has, and a little.
+func TestTasksAreBounded(t *testing.T) {
+	if can := able(); !can.Cgroup && (can.attr == nil || os.Geteuid() == 0) {
+		t.Skip("this system cannot limit the tasks of one process")
+	}
+	defer CleanUp()
+	few := Policy{Tasks: 40, Hide: true}
+	if got := run(t, &few, "threads", "20"); got != done {
+		t.Errorf("within the limit: %s", got)
+	}
+	if got := run(t, &few, "threads", "80"); !strings.Contains(got, "failed to create new OS thread") {
+		t.Errorf("beyond the limit: %s", got)
+	}
+	few.Processes = true
+	if got := run(t, &few, "forks", "80"); got != "EAGAIN" {
+		t.Errorf("processes beyond the limit: %s", got)
+	}
+	for _, try := range []string{"threads", "forks"} {
+		if got := run(t, nil, try, "80"); got != done {
+			t.Errorf("the test shows nothing: %s", got)
+		}
+	}
+}
+
+// Its cgroup is removed when a plugin has ended, whoever started it.
+func TestCgroupsAreRemoved(t *testing.T) {
+	if !able().Cgroup {
+		t.Skip("this system does not let the user make cgroups")
+	}
+	if got := run(t, &Policy{}, "stat", "/usr"); got != done {
+		t.Fatal(got)
+	}
+	CleanUp()
+	top, _, _ := ownCgroup()
+	dirs, _ := filepath.Glob(filepath.Join(top, cgroupPrefix+"*"))
+	for _, dir := range dirs {
+		if pids, err := os.ReadFile(filepath.Join(dir, "cgroup.procs")); err == nil && len(pids) == 0 {
+			t.Errorf("%s is empty and still there", dir)
+		}
+	}
+}
