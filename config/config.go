@@ -77,6 +77,10 @@ type Tor struct {
 	// "127.0.0.1:9051" or "unix:/run/tor/control"; empty when the relay is to
 	// start a tor of its own.
 	Control string
+	// ControlUser is the user of that tor, and ControlCookie, absolute, the file
+	// with its cookie; empty if they are not named.
+	ControlUser   string
+	ControlCookie string
 	// DataDir is for the tor that the relay starts; empty with Control.
 	DataDir string
 }

@@ -21,7 +21,13 @@ var torOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Doc: "Lines to add to the configuration of tor, such as \"Bridge …\".",
 }, {
 	Name: "control", Type: plugin.String,
-	Doc: "Control port of a tor that runs already, as \"127.0.0.1:9051\" or \"unix:/run/tor/control\"; the relay has to be able to read its authentication cookie. Left out or empty, the relay starts a tor of its own and watches over it. The other options of this block have no effect on a tor that runs already.",
+	Doc: "Control socket or port of a tor that runs already, as \"unix:/run/tor/control\" or \"127.0.0.1:9051\"; the relay has to be able to read its authentication cookie. Left out or empty, the relay starts a tor of its own and watches over it. Path, torrc and data_dir have no effect on a tor that runs already. It gets the keys of the servers: the relay refuses whoever else listens there. The socket and the directories above it have to belong to root, the user of the relay or control_user; a port needs control_cookie.",
+}, {
+	Name: "control_user", Type: plugin.String,
+	Doc: "User that the tor at control runs as, by name or number, such as \"debian-tor\". Root and the user of the relay need not be named. The relay trusts every process of this user with the keys of the servers.",
+}, {
+	Name: "control_cookie", Type: plugin.String,
+	Doc: "File with the authentication cookie of the tor at control, as CookieAuthFile in its torrc. Required if control is a port: tor then has to prove that it knows the cookie before it gets anything. The file has to belong to root, the user of the relay or control_user, and not everybody may read it.",
 }, {
 	Name: "data_dir", Type: plugin.String,
 	Doc: "Directory of the tor that the relay starts. Left out or empty, it is the directory tor below the data_dir of the relay.",

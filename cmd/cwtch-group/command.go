@@ -55,6 +55,8 @@ type options struct {
 	network    string
 	torrc      string
 	torControl string
+	torUser    string
+	torCookie  string
 	json       bool
 	quiet      bool
 
@@ -72,6 +74,8 @@ func (o *options) common(fs *flag.FlagSet) {
 	fs.StringVar(&o.network, "network", o.network, "")
 	fs.StringVar(&o.torrc, "torrc", o.torrc, "")
 	fs.StringVar(&o.torControl, "tor-control", o.torControl, "")
+	fs.StringVar(&o.torUser, "tor-control-user", o.torUser, "")
+	fs.StringVar(&o.torCookie, "tor-control-cookie", o.torCookie, "")
 	fs.BoolVar(&o.json, "json", o.json, "")
 	fs.BoolVar(&o.quiet, "q", o.quiet, "")
 }
@@ -243,7 +247,11 @@ Flags of every command, with one dash or two, before or behind its arguments:
                       (CWTCH_GROUP_PROFILE; default: cwtch-group in the user's configuration directory)
   -network N          tor, or loopback:DIR for development (CWTCH_GROUP_NETWORK; default: tor)
   -torrc FILE         more lines for tor's configuration (CWTCH_GROUP_TORRC)
-  -tor-control ADDR   use the tor that runs there, such as 127.0.0.1:9051 or unix:/run/tor/control
+  -tor-control ADDR   use the tor that runs there, such as unix:/run/tor/control or 127.0.0.1:9051
+  -tor-control-user USER
+                      the user that this tor has, if it is neither you nor root, such as debian-tor
+  -tor-control-cookie FILE
+                      the file with its cookie, required with a port, such as /run/tor/control.authcookie
   -json               print facts and messages as JSON, one value a line
   -q                  show no progress
 

@@ -24,9 +24,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
 func main() {
+	sandbox.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	status := run(ctx, os.Args[1:], surroundings{

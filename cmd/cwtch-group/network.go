@@ -28,7 +28,9 @@ func (a *app) dial(ctx context.Context) (network onion.Network, hangUp func(), e
 
 func (a *app) dialTor(ctx context.Context) (onion.Network, func(), error) {
 	config := onion.TorConfig{
-		Control: a.torControl,
+		Control:       a.torControl,
+		ControlUser:   a.torUser,
+		ControlCookie: a.torCookie,
 		Progress: func(percent int, summary string) {
 			a.progress.Detail("%d %%, %s", percent, summary)
 		},

@@ -14,10 +14,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
 func TestMain(m *testing.M) {
+	sandbox.Main()
 	testscript.Main(m, map[string]func(){"cwtch-group": main})
 }
 

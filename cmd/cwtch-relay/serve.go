@@ -203,10 +203,12 @@ func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (oni
 	}
 	t := cfg.Tor
 	return onion.StartTor(ctx, onion.TorConfig{
-		Path:    t.Path,
-		DataDir: t.DataDir,
-		Torrc:   t.Torrc,
-		Control: t.Control,
-		Logger:  log.With("from", "tor"),
+		Path:          t.Path,
+		DataDir:       t.DataDir,
+		Torrc:         t.Torrc,
+		Control:       t.Control,
+		ControlUser:   t.ControlUser,
+		ControlCookie: t.ControlCookie,
+		Logger:        log.With("from", "tor"),
 	})
 }

@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/textproto"
+	"os"
 	"os/exec"
 	"sync/atomic"
 	"time"
 
 	"github.com/cretz/bine/control"
-	"github.com/cretz/bine/process"
-	"github.com/cretz/bine/tor"
 
 	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
 )
@@ -32,37 +32,69 @@ type childSource struct {
 	services atomic.Int64  // numbers the sockets of services
 }
 
-// connect starts tor through bine. Bine can reach a control socket only when it
-// takes tor for one linked into the program: it then asks the process for the
-// connection, see child.
+// connect starts tor and authenticates. Bine's own way to start one reaches it
+// by a TCP port.
 func (s *childSource) connect(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
 	torrc, defaults, err := s.dir.writeTorrc(ownTorrc(s.dir.sockets, s.extra))
 	if err != nil {
 		return nil, err
 	}
-	c := &child{ctx: ctx, wait: s.wait, path: s.path, control: s.dir.sockets.control(), log: &torLog{log: s.log}}
-	started, err := tor.Start(ctx, &tor.StartConf{
-		ProcessCreator:         c,
-		UseEmbeddedControlConn: true,
-		DataDir:                s.dir.path,
-		TorrcFile:              torrc,
-		ExtraArgs:              []string{"--defaults-torrc", defaults},
-		NoAutoSocksPort:        true,
-		EnableNetwork:          true,
-	})
-	if err == nil {
-		started.ProcessCancelFunc() // of a context that child has no use for
-		err = errors.Join(started.Control.TakeOwnership(), c.authenticated())
-	}
+	policy, err := s.policy()
 	if err != nil {
-		return nil, c.failed(err)
+		return nil, startError(err)
 	}
-	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socks()}
-	session, err := newSession(c.conn, started.Control, info, s.wait, handle, c.stop)
+	c := &child{control: s.dir.sockets.control(), wait: s.wait, log: &torLog{log: s.log}}
+	args := []string{
+		"--DataDirectory", s.dir.path, "--CookieAuthentication", "1", "--CookieAuthFile", s.dir.cookie(),
+		"--hush", "-f", torrc, "--defaults-torrc", defaults,
+	}
+	if c.process, err = torproc.Start(s.path, args, policy, c.log); err != nil {
+		return nil, startError(err)
+	}
+	session, err := s.authenticate(ctx, c, handle)
 	if err != nil {
-		return nil, c.failed(err)
+		c.stop()
+		return nil, startError(fmt.Errorf("%w%s", err, c.log.trouble()))
 	}
 	return session, nil
+}
+
+// authenticate makes a session with a tor that was started.
+func (s *childSource) authenticate(ctx context.Context, c *child, handle func(*session, control.Event)) (*session, error) {
+	unix, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nc := newControlConn(unix)
+	authenticated := authenticating(ctx, nc, s.wait)
+	conn := control.NewConn(textproto.NewConn(nc))
+	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socks()}
+	if info.trust, err = newTrust(""); err == nil {
+		err = info.trust.checkPeer(unix)
+	}
+	var cookie []byte
+	if err == nil {
+		_, err = conn.ProtocolInfo() // tor writes the cookie after it listens and before it answers
+	}
+	if err == nil {
+		cookie, err = os.ReadFile(s.dir.cookie())
+	}
+	if err == nil {
+		err = authenticateByCookie(conn, cookie)
+	}
+	if err == nil {
+		nc.unproven = -1
+		err = conn.TakeOwnership()
+	}
+	if err = errors.Join(err, authenticated()); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	session, err := newSession(nc, conn, info, s.wait, handle, c.stop)
+	if err != nil {
+		nc.Close()
+	}
+	return session, err
 }
 
 func (s *childSource) listen() (net.Listener, string, error) {
@@ -73,43 +105,17 @@ func (s *childSource) listen() (net.Listener, string, error) {
 
 func (s *childSource) close() error { return s.dir.close() }
 
-// child is a tor process as bine wants to see one.
+// child is a tor process of ours.
 type child struct {
-	ctx     context.Context // of the start; not of the process
-	path    string
-	args    []string
-	control string // path of the control socket
-	wait    time.Duration
+	control string        // path of the control socket
+	wait    time.Duration // until that has to be open
 	log     *torLog
-
-	process       *torproc.Process
-	conn          net.Conn
-	err           error // of EmbeddedControlConn; bine wraps it without %w
-	authenticated func() error
-}
-
-// New is called by bine with the command line.
-func (c *child) New(_ context.Context, args ...string) (process.Process, error) {
-	c.args = args
-	return c, nil
-}
-
-// EmbeddedControlConn starts tor and connects to its control socket. Bine calls
-// it once, before Start.
-func (c *child) EmbeddedControlConn() (net.Conn, error) {
-	if c.process, c.err = torproc.Start(c.path, c.args, c.log); c.err != nil {
-		return nil, c.err
-	}
-	if c.conn, c.err = c.dial(); c.err != nil {
-		return nil, c.err
-	}
-	c.authenticated = authenticating(c.ctx, c.conn, c.wait)
-	return c.conn, nil
+	process *torproc.Process
 }
 
 // dial waits for tor to open its control socket.
-func (c *child) dial() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
+func (c *child) dial(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -129,15 +135,6 @@ func (c *child) dial() (net.Conn, error) {
 	}
 }
 
-// Start does nothing, as EmbeddedControlConn has started tor.
-func (c *child) Start() error { return nil }
-
-// Wait is called by bine when its own Start fails.
-func (c *child) Wait() error {
-	c.stop()
-	return nil
-}
-
 // stop ends tor, if it has not ended yet, and tells how it did.
 func (c *child) stop() string {
 	if err := c.process.Stop(stopGrace); err != nil {
@@ -153,17 +150,10 @@ func (c *child) stop() string {
 	return "tor has ended (exit status 0)"
 }
 
-// failed ends a tor that did start and says why the start failed.
-func (c *child) failed(err error) error {
-	if c.err != nil {
-		err = c.err
-	}
+// startError says what to do if there is no tor.
+func startError(err error) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("start tor: %w: install it (apt-get install tor) or set its path; the service that the package may set up is not needed", err)
 	}
-	if c.process == nil {
-		return fmt.Errorf("start tor: %w", err)
-	}
-	c.stop()
-	return fmt.Errorf("start tor: %w%s", err, c.log.trouble())
+	return fmt.Errorf("start tor: %w", err)
 }

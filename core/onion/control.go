@@ -15,7 +15,7 @@ import (
 // one life of the services: tor drops them when the connection ends.
 type session struct {
 	tor  torInfo
-	nc   net.Conn
+	nc   *controlConn
 	conn *control.Conn
 	wait time.Duration // for an answer; tor answers from memory, one that takes longer hangs
 	end  func() string // ends what the session came with and tells how that ended; called once, by close
@@ -38,6 +38,7 @@ type torInfo struct {
 	version      string
 	socksNetwork string // "unix" or "tcp"
 	socksAddress string
+	trust        trust // who may listen there
 }
 
 // watched are the events a session subscribes to.
@@ -46,7 +47,7 @@ var watched = []control.EventCode{control.EventCodeStatusClient, control.EventCo
 // newSession takes over an authenticated connection and gives its events to
 // handle, which must not make requests: they would wait for handle to return.
 // end is called by close; if newSession fails, it is not.
-func newSession(nc net.Conn, conn *control.Conn, info torInfo, wait time.Duration, handle func(*session, control.Event), end func() string) (*session, error) {
+func newSession(nc *controlConn, conn *control.Conn, info torInfo, wait time.Duration, handle func(*session, control.Event), end func() string) (*session, error) {
 	s := &session{
 		tor: info, nc: nc, conn: conn, wait: wait, end: end,
 		events:   make(chan control.Event, 64),

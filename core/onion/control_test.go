@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -28,14 +30,29 @@ type controlServer struct {
 // private network, and accepts every service.
 func newControlServer(t *testing.T) *controlServer {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	dir, err := os.MkdirTemp("", "") // short, for a socket
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ln, err := net.Listen("unix", filepath.Join(dir, "control"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveControl(t, ln)
+}
+
+// serveControl serves on a listener.
+func serveControl(t *testing.T, ln net.Listener) *controlServer {
+	t.Helper()
+	address := ln.Addr().String()
+	if ln.Addr().Network() == "unix" {
+		address = "unix:" + address
 	}
 	say := func(lines ...string) func(string) string {
 		return func(string) string { return strings.Join(lines, "\r\n") }
 	}
-	c := &controlServer{t: t, address: ln.Addr().String(), answers: map[string]func(string) string{
+	c := &controlServer{t: t, address: address, answers: map[string]func(string) string{
 		"PROTOCOLINFO": say("250-PROTOCOLINFO 1", "250-AUTH METHODS=NULL", `250-VERSION Tor="0.4.7.16"`, "250 OK"),
 		"AUTHENTICATE": say("250 OK"),
 		"SETEVENTS":    say("250 OK"),
@@ -186,7 +203,7 @@ func TestDefences(t *testing.T) {
 			}
 			defer ln.Close()
 			adds := c.said("ADD_ONION")
-			if len(adds) != test.adds || !strings.Contains(adds[0], " Flags=DiscardPK PoWDefensesEnabled=1 Port=9878,127.0.0.1:") {
+			if len(adds) != test.adds || !strings.Contains(adds[0], " Flags=DiscardPK,MaxStreamsCloseCircuit PoWDefensesEnabled=1 MaxStreams=16 Port=9878,127.0.0.1:") {
 				t.Errorf("commands: %d", len(adds))
 			}
 		})
@@ -341,8 +358,9 @@ func TestControlAddress(t *testing.T) {
 	dead.answer("AUTHENTICATE", func(string) string { return "515 Bad authentication" })
 	for address, want := range map[string]string{
 		"192.0.2.1:9051":            "write it as",
+		"127.0.0.1:9051":            "name the cookie file",
 		"unix:/nonexistent/control": "is it running",
-		dead.address:                "CookieAuthentication 1",
+		dead.address:                "Bad authentication",
 	} {
 		if _, err := StartTor(t.Context(), TorConfig{Control: address}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", address, err, want)

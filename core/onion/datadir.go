@@ -80,6 +80,9 @@ func (d *dataDir) writeTorrc(lines []string) (torrc, defaults string, err error)
 	return torrc, defaults, err
 }
 
+// cookie is the file in which tor keeps the secret that gives control of it.
+func (d *dataDir) cookie() string { return filepath.Join(d.path, "control_auth_cookie") }
+
 func (d *dataDir) close() error {
 	return errors.Join(os.RemoveAll(string(d.sockets)), d.lock.Close())
 }

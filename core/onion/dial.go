@@ -30,7 +30,7 @@ func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.C
 		return nil, fmt.Errorf("dial onion service: %w (tor is %s)", err, t.Status().describe())
 	}
 	auth := &proxy.Auth{User: rand.Text(), Password: rand.Text()}
-	d, err := proxy.SOCKS5(info.socksNetwork, info.socksAddress, auth, &net.Dialer{})
+	d, err := proxy.SOCKS5(info.socksNetwork, info.socksAddress, auth, socksDialer{info.trust})
 	if err != nil {
 		return nil, fmt.Errorf("dial onion service: %w", err)
 	}
@@ -40,6 +40,29 @@ func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.C
 		return nil, fmt.Errorf("dial onion service: %w", explain(err))
 	}
 	return conn, nil
+}
+
+// socksDialer connects to tor's SOCKS port. Whoever listens there learns the name
+// of the service: tor may have ended since it named its port, and another user
+// may listen on it now.
+type socksDialer struct{ trust trust }
+
+func (s socksDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.trust.checkPeer(c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Dial is for proxy.SOCKS5, which does not call it with a context.
+func (s socksDialer) Dial(network, address string) (net.Conn, error) {
+	return s.DialContext(context.Background(), network, address)
 }
 
 // Replies of tor's ExtendedErrors (tor(1), SocksPort), as x/net/proxy prints

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/textproto"
@@ -19,17 +20,26 @@ import (
 // runningSource uses a tor that somebody else runs, through its control port.
 type runningSource struct {
 	network, address string
+	cookie           string // file that the operator names; empty: none
+	trust            trust
 	wait             time.Duration // for an answer
 }
 
 // newRunningSource reads a control address: "unix:/path" or an address of this
 // machine, as what is said there, keys included, is not encrypted.
-func newRunningSource(address string, wait time.Duration) (*runningSource, error) {
-	network, addr, err := localAddress(address)
+func newRunningSource(config TorConfig, wait time.Duration) (*runningSource, error) {
+	network, addr, err := localAddress(config.Control)
 	if err != nil {
-		return nil, fmt.Errorf("tor control address %q: %w", address, err)
+		return nil, fmt.Errorf("tor control address %q: %w", config.Control, err)
 	}
-	return &runningSource{network, addr, wait}, nil
+	if network == "tcp" && config.ControlCookie == "" {
+		return nil, fmt.Errorf("tor control address %s: %w", addr, ErrNoCookie)
+	}
+	trust, err := newTrust(config.ControlUser)
+	if err != nil {
+		return nil, err
+	}
+	return &runningSource{network, addr, config.ControlCookie, trust, wait}, nil
 }
 
 // localAddress reads "unix:/path" or "127.0.0.1:9051".
@@ -50,16 +60,16 @@ func localAddress(text string) (network, address string, err error) {
 func (r *runningSource) connect(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, r.wait)
 	defer cancel()
-	var d net.Dialer
-	nc, err := d.DialContext(dialCtx, r.network, r.address)
+	tcp, err := r.dial(dialCtx)
 	if err != nil {
-		return nil, fmt.Errorf("connect to running tor: %w: is it running, with ControlPort or ControlSocket set to this address?", err)
+		return nil, fmt.Errorf("connect to running tor: %w", err)
 	}
+	nc := newControlConn(tcp)
 	authenticated := authenticating(ctx, nc, r.wait)
 	conn := control.NewConn(textproto.NewConn(nc))
-	info := torInfo{}
-	if err = conn.Authenticate(""); err != nil {
-		err = fmt.Errorf("authenticate to running tor: %w: set CookieAuthentication 1 and let this user read the cookie", err)
+	info := torInfo{trust: r.trust}
+	if err = r.authenticate(nc, conn); err != nil {
+		err = fmt.Errorf("authenticate to running tor: %w", err)
 	}
 	if err == nil && torproc.TestingOnly() {
 		err = checkRunningLoopback(conn)
@@ -77,6 +87,70 @@ func (r *runningSource) connect(ctx context.Context, handle func(*session, contr
 		return nil, err
 	}
 	return s, nil
+}
+
+// dial connects to a socket that only trusted users can have put there.
+func (r *runningSource) dial(ctx context.Context) (net.Conn, error) {
+	address := r.address
+	if r.network == "unix" {
+		path, info, err := r.trust.resolve(address)
+		if err == nil && info.Mode()&fs.ModeSocket == 0 {
+			err = fmt.Errorf("%s is not a socket", path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, notThere(err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		address = path
+	}
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, r.network, address)
+	if err != nil {
+		return nil, notThere(err)
+	}
+	if err := r.trust.checkPeer(nc); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+func notThere(err error) error {
+	return fmt.Errorf("%w: is it running, with ControlPort or ControlSocket set to this address?", err)
+}
+
+// authenticate lets nobody but tor have what follows. Behind a TCP port only a
+// tor that knows the cookie is believed, and the cookie is the one that the
+// operator names: whoever listens there would name a file of his own. Behind a
+// unix socket the kernel has told that a trusted user listens.
+func (r *runningSource) authenticate(nc *controlConn, conn *control.Conn) error {
+	path := r.cookie
+	if path == "" {
+		methods, err := conn.ProtocolInfo()
+		if err != nil {
+			return err
+		}
+		if methods.HasAuthMethod("NULL") {
+			nc.unproven = -1
+			_, err = conn.SendRequest("AUTHENTICATE")
+			return err
+		}
+		if path = methods.CookieFile; path == "" {
+			return errors.New("it wants a password: write CookieAuthentication 1 in its torrc")
+		}
+	}
+	cookie, err := r.trust.readCookie(path)
+	if err != nil {
+		return fmt.Errorf("read the cookie of tor: %w", err)
+	}
+	if err := authenticateByCookie(conn, cookie); err != nil {
+		return fmt.Errorf("%w: write CookieAuthentication 1 and CookieAuthFile %s in its torrc, the file that control_cookie names (cwtch-group: -tor-control-cookie), and stop whatever else listens on %s", err, path, r.address)
+	}
+	nc.unproven = -1
+	// By now tor has accepted the connection: its own socket tells who it is.
+	return r.trust.checkPeer(nc.Conn)
 }
 
 // checkRunningLoopback holds a running tor to the rule that one of ours is held

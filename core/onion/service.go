@@ -2,6 +2,7 @@ package onion
 
 import (
 	"context"
+	"crypto/sha512"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/cretz/bine/control"
-	"github.com/cretz/bine/torutil/ed25519"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
@@ -51,10 +51,10 @@ func (s *service) add(session *session) error {
 	err := session.request(func(c *control.Conn) error {
 		// Defences against floods of introductions (proof of work, proposal 327)
 		// are in tor since 0.4.8, where it was built with them.
-		err := addOnion(c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
+		err := addOnion(session.nc, c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
 		if unknownArgument(err) {
 			s.tor.log.Warn("this tor has no proof-of-work defence for onion services; publishing without", "onion", s.onion)
-			err = addOnion(c, s.key, s.port, s.target, "")
+			err = addOnion(session.nc, c, s.key, s.port, s.target, "")
 		}
 		return err
 	})
@@ -65,13 +65,39 @@ func (s *service) add(session *session) error {
 	return nil
 }
 
+// maxStreams is how many connections one rendezvous circuit may carry at a time.
+// The client of one circuit has proved one piece of work, under load, and should
+// not get all connections of a server for it. core/client opens a circuit for
+// each connection and needs 1. Clients that do not separate their circuits share
+// one among all their profiles, of which 16 are plenty. Tor closes the circuit at
+// the next connection, with all that it carries.
+const maxStreams = 16
+
 // addOnion is ADD_ONION of control-spec. Bine's own knows no defences. Nothing
 // of the key is in the errors: tor does not repeat it.
-func addOnion(c *control.Conn, key identity.Key, port int, target, defences string) error {
-	expanded := ed25519.FromCryptoPrivateKey(key.Private()).PrivateKey()
-	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK%s Port=%d,%s",
-		base64.StdEncoding.EncodeToString(expanded), defences, port, target)
+func addOnion(nc *controlConn, c *control.Conn, key identity.Key, port int, target, defences string) error {
+	nc.key = expandedKey(key)
+	defer func() {
+		clear(nc.key)
+		nc.key = nil
+	}()
+	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK,MaxStreamsCloseCircuit%s MaxStreams=%d Port=%d,%s",
+		keyHere, defences, maxStreams, port, target)
 	return err
+}
+
+// expandedKey is the secret key as tor wants it: in base64, expanded as in RFC
+// 8032, section 5.1.5. The caller wipes it.
+func expandedKey(key identity.Key) []byte {
+	private := key.Private()
+	defer clear(private)
+	expanded := sha512.Sum512(private[:32])
+	defer clear(expanded[:])
+	expanded[0] &= 248
+	expanded[31] = expanded[31]&63 | 64
+	text := make([]byte, base64.StdEncoding.EncodedLen(len(expanded)))
+	base64.StdEncoding.Encode(text, expanded[:])
+	return text
 }
 
 // unknownArgument reports whether tor refused a command for an argument it does

@@ -27,9 +27,21 @@ type TorConfig struct {
 	Torrc []string
 
 	// Control is the address of the control port of a running tor, such as
-	// "127.0.0.1:9051" or "unix:/run/tor/control". Its cookie must be readable.
-	// The other fields above are then ignored.
+	// "unix:/run/tor/control" or "127.0.0.1:9051". Its cookie must be readable.
+	// The fields above are then ignored. Tor gets the keys of the services, so
+	// whoever else could listen there is refused, at every connection: the socket
+	// and all directories above it have to belong to trusted users, and so does
+	// the process that listens. Trusted are root, the user of this process, and
+	// ControlUser.
 	Control string
+
+	// ControlUser is the user that the running tor has, by name or number, such
+	// as "debian-tor".
+	ControlUser string
+
+	// ControlCookie is the file with the running tor's cookie. It is required
+	// when Control is a TCP port, see [ErrNoCookie].
+	ControlCookie string
 
 	// Logger is where the state of tor and its own log go. Nothing is logged if
 	// it is nil.
@@ -40,6 +52,12 @@ type TorConfig struct {
 	// is called by one goroutine at a time and must return soon.
 	Progress func(percent int, summary string)
 }
+
+// ErrNoCookie is wrapped by the error of StartTor for a TCP control port whose
+// cookie file is not named. Every user of the machine can listen on a port while
+// tor does not.
+var ErrNoCookie = errors.New("whoever listens on a TCP port gets the keys of all services: " +
+	"use a unix socket, or name the cookie file by which tor has to prove itself, such as /run/tor/control.authcookie")
 
 // Tor is the [Network] of the real thing. StartTor makes it.
 type Tor struct {
@@ -100,7 +118,7 @@ func startTor(ctx context.Context, config TorConfig, timing timing) (*Tor, error
 
 func newSource(config TorConfig, timing timing) (source, error) {
 	if config.Control != "" {
-		return newRunningSource(config.Control, timing.answer)
+		return newRunningSource(config, timing.answer)
 	}
 	if err := CheckTorrc(config.Torrc); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cretz/bine/control"
+	"golang.org/x/net/proxy"
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -121,6 +122,8 @@ func TestTor(t *testing.T) {
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, n) })
 	t.Run("Withdraw", func(t *testing.T) { testWithdraw(t, n) })
 	t.Run("Running", func(t *testing.T) { testRunning(t, n) })
+	t.Run("SystemTor", func(t *testing.T) { testSystemTor(t, n) })
+	t.Run("MaxStreams", func(t *testing.T) { testMaxStreams(t, n) })
 	t.Run("Dial", func(t *testing.T) { testDial(t, n) })
 	t.Run("Configuration", func(t *testing.T) { testConfiguration(t, n) })
 	t.Run("ParentKilled", func(t *testing.T) { testParentKilled(t, n) })
@@ -272,6 +275,79 @@ func testRunning(t *testing.T, n *tornet.Network) {
 	}
 	if s := other.Status(); s.State != Ready {
 		t.Errorf("the tor of others after close: %+v", s)
+	}
+}
+
+// The tor of a system, as its package sets it up: by its port and by its socket.
+func testSystemTor(t *testing.T, n *tornet.Network) {
+	dir := openDir(t)
+	port, err := net.Listen("tcp4", "127.0.0.1:0") // one that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := port.Addr().String()
+	port.Close()
+	n.ClientForTest(t, "ControlPort "+address, "ControlSocket "+filepath.Join(dir, "control")+" RelaxDirModeCheck",
+		"CookieAuthentication 1", "CookieAuthFile "+filepath.Join(dir, "cookie"), "CookieAuthFileGroupReadable 1", "SocksPort 127.0.0.1:auto")
+	for _, config := range []TorConfig{
+		{Control: "unix:" + filepath.Join(dir, "control")},
+		{Control: address, ControlCookie: filepath.Join(dir, "cookie")},
+	} {
+		t.Run(config.Control[:4], func(t *testing.T) {
+			config.Logger = testLogger(t)
+			var tor *Tor
+			err := errors.New("not tried")
+			for ctx := within(t, watchdog); err != nil; { // until tor listens
+				if tor, err = startTor(ctx, config, impatient); ctx.Err() != nil {
+					t.Fatal(err)
+				}
+			}
+			defer tor.Close()
+			reach(t, tor, served(t, tor))
+		})
+	}
+}
+
+// A circuit carries so many connections and is closed at the next.
+func testMaxStreams(t *testing.T, n *tornet.Network) {
+	client := torOn(t, n)
+	service := served(t, torOn(t, n))
+	reach(t, client, service)
+	info, err := client.ready(within(t, watchdog))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With the same credentials all connections are on one circuit.
+	auth := &proxy.Auth{User: "one", Password: "circuit"}
+	d, err := proxy.SOCKS5(info.socksNetwork, info.socksAddress, auth, &net.Dialer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() (net.Conn, error) {
+		return d.(proxy.ContextDialer).DialContext(within(t, watchdog), "tcp", fmt.Sprintf("%s.onion:%d", service, port))
+	}
+	var open []net.Conn
+	for i := range maxStreams {
+		c, err := dial()
+		if err != nil {
+			t.Fatalf("connection %d: %v", i+1, err)
+		}
+		defer c.Close()
+		open = append(open, c)
+	}
+	if c, err := dial(); err == nil {
+		// Tor may tell of the end after it has told of the beginning.
+		c.SetDeadline(time.Now().Add(watchdog))
+		if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a connection too many was accepted: %d, %v", n, err)
+		}
+		c.Close()
+	}
+	for i, c := range open {
+		c.SetDeadline(time.Now().Add(watchdog))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("connection %d is still open: %v", i+1, err)
+		}
 	}
 }
 

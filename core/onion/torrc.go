@@ -58,7 +58,7 @@ func checkLine(line string) error {
 }
 
 // ownTorrc is the configuration of a tor of ours. DataDirectory and
-// CookieAuthentication come on the command line, from bine.
+// the cookie are on the command line, where a path needs no quotes.
 func ownTorrc(sockets sockets, extra []string) []string {
 	return append([]string{
 		"ControlSocket " + sockets.control(),

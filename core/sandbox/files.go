@@ -72,6 +72,13 @@ func filesOf(p Policy, plugin string, version int) (*rules, error) {
 		}
 		r.required("the directory of its socket", access, dir)
 	}
+	for _, path := range p.Write {
+		access := own
+		if p.Unix {
+			access |= ll.AccessFSResolveUnix
+		}
+		r.required("the directory it was granted to write in", access, path)
+	}
 	for _, path := range p.Read {
 		r.required("what it was granted to read", readExec|readDir, path)
 	}

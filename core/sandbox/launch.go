@@ -53,7 +53,7 @@ func launch(args []string) error {
 		return fmt.Errorf("read policy: %w", err)
 	}
 	argv := args[2:]
-	path, own := argv[0], pluginFile
+	path, own := argv[0], o.Keep
 	if o.OpenFile {
 		path, own = fmt.Sprintf("/proc/self/fd/%d", pluginFile), pluginFile+1
 	}

@@ -21,6 +21,9 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 	if root {
 		deny = slices.Concat(deny, byFile, []string{"utimensat"})
 	}
+	if p.Modes {
+		deny = slices.DeleteFunc(deny, func(call string) bool { return call == "chmod" || call == "fchmodat" })
+	}
 	if k.landlock < 3 {
 		deny = append(deny, "truncate")
 	}
@@ -29,6 +32,7 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 		denyIf(processes(p.Processes, uint64(pid))),
 		denyIf(others(uint64(pid))),
 		denyIf(ioctls(p.Network)),
+		denyIf(modes),
 		{Action: noSuchCall, Names: absent},
 		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
 	}
@@ -110,6 +114,16 @@ func sockets(n Network) []seccomp.NameWithConditions {
 // its parent.
 const noClone = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_PARENT
+
+// shared are the bits of a mode that give rights to others, or more than one's own by
+// set-user-ID.
+const shared = 0o7077
+
+// modes: none of those. They come to bear when the calls are allowed at all.
+var modes = []seccomp.NameWithConditions{
+	when("chmod", has(1, shared)),
+	when("fchmodat", has(2, shared)),
+}
 
 // processes: threads always, children and signals to them with a grant.
 // Without, a signal may go to the plugin itself, which is what abort(3) and the

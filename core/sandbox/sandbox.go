@@ -39,8 +39,10 @@ package sandbox
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -58,13 +60,15 @@ const (
 	Open                  // open connections to anywhere
 )
 
-// Limits of a policy that does not say.
+// Limits of a policy that does not say, and for one that wants none of its own:
+// those of the relay's process hold then.
 const (
 	DefaultMemory = 512 << 20
 	DefaultFiles  = 1024
 	// DefaultTasks has room for the runtimes of Go, Node, Python and Java, on a machine
 	// with many processors as well.
 	DefaultTasks = 256
+	NoLimit      = 1 << 40
 )
 
 // Policy is what a plugin may do. The zero value is for a plugin without a
@@ -75,7 +79,9 @@ type Policy struct {
 	Dir string
 	// Read are files and directories, absolute, that it may read and execute
 	// besides: the home of its interpreter, a certificate.
-	Read    []string
+	Read []string
+	// Write are directories, absolute, in which it may do what it may do in Dir.
+	Write   []string
 	Network Network
 	// Unix allows to connect to unix sockets, for a plugin that calls its host.
 	// Which ones can be narrowed by newer kernels only, see Missing.
@@ -83,6 +89,9 @@ type Policy struct {
 	// Processes allows child processes. They are confined like the plugin and
 	// can not leave its process group.
 	Processes bool
+	// Modes allows to change the modes of files by path, but not to anything that
+	// gives rights to others than their owner. Programs set those of sockets so.
+	Modes bool
 	// Memory is how much memory of its own the plugin may use, in bytes, as the
 	// function Memory counts it: whoever starts the plugin has to watch that. The
 	// kernel's own limit, which holds between two looks, is some way above. 0 is
@@ -113,33 +122,17 @@ type order struct {
 	Mounts    string // of the relay, which the launcher must not have
 	Cgroup    bool   // it can have a cgroup of its own
 	UserTasks uint64 // limit of all tasks of the user; 0: the limit is for the plugin's own
+	Keep      int    // descriptors below it are for the plugin
 }
 
 // Wrap returns the command, confined by p. The running program has to call Main
 // first. After an error the files of cmd are still the caller's.
 func Wrap(cmd host.Command, p Policy) (host.Command, error) {
-	p.Memory = cmp.Or(p.Memory, DefaultMemory)
-	p.Files = cmp.Or(p.Files, DefaultFiles)
-	p.Tasks = cmp.Or(p.Tasks, DefaultTasks)
-	if err := p.check(); err != nil {
-		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
-	}
 	can := able()
 	p.Hide = p.Hide && can.attr != nil
-	mounts, err := os.Readlink("/proc/self/ns/mnt")
+	text, err := p.order(order{OpenFile: cmd.File != nil, Keep: pluginFile, Cgroup: can.Cgroup})
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
-	}
-	o := order{Policy: p, OpenFile: cmd.File != nil, Mounts: mounts, Cgroup: can.Cgroup}
-	if !p.Hide || can.attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
-		o.UserTasks = absoluteLimit()
-	}
-	text, err := json.Marshal(o)
-	if err != nil {
-		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
-	}
-	if len(text) > maxOrder {
-		return host.Command{}, fmt.Errorf("confine plugin: the paths of its policy take more than %d bytes", maxOrder)
 	}
 	path, err := os.Executable()
 	if err != nil {
@@ -149,11 +142,65 @@ func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
 	}
-	cmd.Launcher = &host.Launcher{Path: path, Args: []string{mode, string(text)}, File: self}
+	cmd.Launcher = &host.Launcher{Path: path, Args: []string{mode, text}, File: self}
 	if p.Hide {
 		cmd.Launcher.Sys = can.attr
 	}
 	return cmd, nil
+}
+
+// Confine changes a command that is no plugin, and has not been started, so that
+// it runs confined by p, with nothing open but its standard files. The running
+// program has to call Main first.
+func Confine(cmd *exec.Cmd, p Policy) error {
+	if cmd.Err != nil {
+		return cmd.Err
+	}
+	if len(cmd.ExtraFiles) > 0 {
+		return errors.New("confine program: it cannot be given open files")
+	}
+	path, err := filepath.Abs(cmd.Path)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return err
+	}
+	p.Hide = false // its starter gives it no mounts of its own
+	text, err := p.order(order{Keep: 3})
+	if err != nil {
+		return fmt.Errorf("confine program: %w", err)
+	}
+	cmd.Args = append([]string{path, mode, text, "--", path}, cmd.Args[1:]...)
+	cmd.Path = "/proc/self/exe" // also when an upgrade has put another in its place
+	return nil
+}
+
+// order is o with the policy and what follows from it, as the argument that tells
+// the launcher what to do.
+func (p Policy) order(o order) (string, error) {
+	p.Memory = cmp.Or(p.Memory, DefaultMemory)
+	p.Files = cmp.Or(p.Files, DefaultFiles)
+	p.Tasks = cmp.Or(p.Tasks, DefaultTasks)
+	if err := p.check(); err != nil {
+		return "", err
+	}
+	o.Policy = p
+	var err error
+	if o.Mounts, err = os.Readlink("/proc/self/ns/mnt"); err != nil {
+		return "", err
+	}
+	if !p.Hide || able().attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+		o.UserTasks = absoluteLimit()
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxOrder {
+		return "", fmt.Errorf("the paths of its policy take more than %d bytes", maxOrder)
+	}
+	return string(text), nil
 }
 
 func (p Policy) check() error {
@@ -163,7 +210,7 @@ func (p Policy) check() error {
 	if p.Network < None || p.Network > Open {
 		return fmt.Errorf("unknown network policy %d", p.Network)
 	}
-	for _, path := range p.Read {
+	for _, path := range append(p.Read[:len(p.Read):len(p.Read)], p.Write...) {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("the path %q is not absolute", path)
 		}

@@ -36,7 +36,7 @@ func (n *Network) startRelay(tor string, i int) (*relay, error) {
 		return nil, err
 	}
 	defer log.Close() // tor has its own copy
-	r.process, err = torproc.Start(tor, []string{"--defaults-torrc", n.emptyFile(), "-f", torrc}, log)
+	r.process, err = torproc.Start(tor, []string{"--defaults-torrc", n.emptyFile(), "-f", torrc}, nil, log)
 	return r, err
 }
 

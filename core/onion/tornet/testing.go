@@ -4,8 +4,12 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
 )
 
 // ForTest starts a network that lives as long as the test. Tests that can share
@@ -34,4 +38,25 @@ func ForTest(t testing.TB) *Network {
 		}
 	})
 	return n
+}
+
+// ClientForTest runs a tor as the one of a system: one that nobody in the test
+// owns, with these lines in its torrc, until stop is called or the test ends.
+func (n *Network) ClientForTest(t testing.TB, lines ...string) (stop func()) {
+	t.Helper()
+	dir := t.TempDir()
+	data, torrc := filepath.Join(dir, "data"), filepath.Join(dir, "torrc")
+	if err := n.Seed(data); err != nil {
+		t.Fatal(err)
+	}
+	lines = append(append(n.ClientTorrc(), "DataDirectory "+data), lines...)
+	if err := os.WriteFile(torrc, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := torproc.Start("tor", []string{"--defaults-torrc", n.emptyFile(), "-f", torrc}, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p.Kill
 }

@@ -59,7 +59,7 @@ func bootstrap(t *testing.T, n *Network, dataDir string) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p, err := torproc.Start("tor", []string{"-f", torrc, "--defaults-torrc", empty}, w)
+	p, err := torproc.Start("tor", []string{"-f", torrc, "--defaults-torrc", empty}, nil, w)
 	w.Close()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@
 //   - It reads the configuration it was given and nothing else: both torrc
 //     files must be named, and the main one must not be empty. Without them tor
 //     would read those of the system and join the public network.
+//   - It is confined before its first instruction, as a [sandbox.Policy] says, when it gets
+//     keys of ours.
 //   - Under go test, and wherever the environment sets [TestingOnlyEnv] to 1, it
 //     can not join the public network, see [CheckLoopback].
 package torproc
@@ -17,6 +19,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
 // Process is a tor that was started.
@@ -28,14 +32,21 @@ type Process struct {
 
 // Start runs tor with a command line as [os/exec.Command] takes it, which must
 // contain -f FILE and --defaults-torrc FILE. What tor prints goes to output,
-// from one goroutine, until Done is closed.
+// from one goroutine, until Done is closed. A policy that is not nil confines tor;
+// the running program has to call [sandbox.Main] first.
 //
-// An error that wraps [exec.ErrNotFound] says that there is no tor.
-func Start(path string, args []string, output io.Writer) (*Process, error) {
+// An error that wraps [exec.ErrNotFound], or [fs.ErrNotExist] for a path, says
+// that there is no tor.
+func Start(path string, args []string, policy *sandbox.Policy, output io.Writer) (*Process, error) {
 	if err := checkCommand(args); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(path, args...)
+	if policy != nil {
+		if err := sandbox.Confine(cmd, *policy); err != nil {
+			return nil, err
+		}
+	}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // pluggable transports are looked up in it
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = sysProcAttr()

@@ -81,12 +81,12 @@ func TestStartRefuses(t *testing.T) {
 		"public argument": {[]string{"-f", good, "--defaults-torrc", none, "--DirAuthority", "x 192.0.2.1:1 00"}, "private networks"},
 		"flag cut off":    {[]string{"--defaults-torrc", none, "-f"}, "no -f"},
 	} {
-		_, err := Start("/nonexistent/tor", test.args, nil)
+		_, err := Start("/nonexistent/tor", test.args, nil, nil)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v, want %q", name, err, test.want)
 		}
 	}
-	_, err := Start("/nonexistent/tor", []string{"--hush", "-f", good, "--defaults-torrc", none, "--DataDirectory", "/x"}, nil)
+	_, err := Start("/nonexistent/tor", []string{"--hush", "-f", good, "--defaults-torrc", none, "--DataDirectory", "/x"}, nil, nil)
 	if err == nil || !os.IsNotExist(err) {
 		t.Errorf("good command line: %v", err)
 	}
@@ -105,7 +105,7 @@ func TestStartNotFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir)
-	_, err := Start("tor", []string{"-f", torrc, "--defaults-torrc", torrc}, nil)
+	_, err := Start("tor", []string{"-f", torrc, "--defaults-torrc", torrc}, nil, nil)
 	if !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("no tor in PATH: %v", err)
 	}

@@ -1,0 +1,5 @@
+network "tor" { 
+  control      = "[::1]:9051"
+  control_user = "debian-tor"
+}
+server "main" {}

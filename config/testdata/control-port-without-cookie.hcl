@@ -1,0 +1,2 @@
+network "tor" { control = "127.0.0.1:9051" }
+server "main" {}

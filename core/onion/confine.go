@@ -1,0 +1,85 @@
+package onion
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+)
+
+// policy is what a tor of ours may do. It parses what strangers send, so it gets
+// the network, its own directory and what its configuration names, and nothing
+// else of this user: not the seeds of servers, not their envelopes. It starts
+// programs only if it is configured to, or is itself a script.
+func (s *childSource) policy() (*sandbox.Policy, error) {
+	path, err := exec.LookPath(s.path)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	script, err := isScript(path)
+	if err != nil {
+		return nil, err
+	}
+	read, write, transports := namedPaths(s.extra)
+	return &sandbox.Policy{
+		Dir:       s.dir.path,
+		Read:      append(read, "/proc/meminfo"), // by which it bounds its queues
+		Write:     append(write, string(s.dir.sockets)),
+		Network:   sandbox.Open,
+		Unix:      true, // to the services
+		Modes:     true, // of its own sockets
+		Processes: script || transports,
+		Memory:    sandbox.NoLimit,
+		Files:     sandbox.NoLimit,
+	}, nil
+}
+
+// isScript reports whether a program is run by another one.
+func isScript(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var magic [2]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return string(magic[:]) == "#!", nil
+}
+
+// writtenDirs are the options whose directory tor writes in.
+var writtenDirs = []string{"CacheDirectory", "KeyDirectory", "HiddenServiceDir", "ClientOnionAuthDir"}
+
+// namedPaths finds the absolute paths in the operator's lines, as far as they
+// exist, and whether tor is to start pluggable transports.
+func namedPaths(torrc []string) (read, write []string, transports bool) {
+	for _, line := range torrc {
+		option, value, _ := strings.Cut(line, " ")
+		if torproc.Abbreviates(option, "ClientTransportPlugin", "ServerTransportPlugin") {
+			transports = true
+		}
+		paths := &read
+		if torproc.Abbreviates(option, writtenDirs...) {
+			paths = &write
+		}
+		// A value with spaces is one path if it is in quotes.
+		for _, word := range append(strings.Fields(value), value) {
+			word = strings.Trim(word, ` "`)
+			if _, err := os.Stat(word); filepath.IsAbs(word) && err == nil && !slices.Contains(*paths, word) {
+				*paths = append(*paths, word)
+			}
+		}
+	}
+	return read, write, transports
+}

@@ -1,0 +1,123 @@
+package onion
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkPeer makes sure that the other end of a connection within this machine is
+// held by a trusted user.
+func (t trust) checkPeer(nc net.Conn) error {
+	switch c := nc.(type) {
+	case *net.UnixConn:
+		uid, err := unixPeer(c)
+		if err != nil {
+			return fmt.Errorf("ask for the user who listens on the socket: %w", err)
+		}
+		return t.check(uid, "the process that listens on "+c.RemoteAddr().String())
+	case *net.TCPConn:
+		return t.checkTCPPeer(c, "/proc/net")
+	}
+	return fmt.Errorf("a connection of type %T tells nothing about its other end", nc)
+}
+
+// unixPeer is the user of the process that called listen(2) (SO_PEERCRED in
+// unix(7)).
+func unixPeer(c *net.UnixConn) (uid int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, credErr); err != nil {
+		return 0, err
+	}
+	return int(cred.Uid), nil
+}
+
+// checkTCPPeer looks the other end up in the kernel's tables below dir. Once it
+// has accepted, its own socket tells who that was; before, all sockets tell that
+// listen where it would be accepted. It passes what the tables do not know: a
+// process in another network namespace.
+//
+// The tables are not read in one moment. That is safe, as they have the
+// listeners first: a listener that was gone by then has either accepted, which
+// comes later in the table, or has reset the connection.
+func (t trust) checkTCPPeer(c *net.TCPConn, dir string) error {
+	self, peer := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	var listener error
+	for _, name := range []string{"tcp", "tcp6"} {
+		table, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			continue // no IPv6, or no /proc
+		}
+		defer table.Close()
+		for lines := bufio.NewScanner(table); lines.Scan(); {
+			s, ok := parseSocket(lines.Text())
+			switch {
+			case !ok:
+			case s.local == unmap(peer) && s.remote == unmap(self) && s.inode != "0":
+				return t.check(s.uid, "the connection that was accepted on "+peer.String())
+			case s.listens && s.local.Port() == peer.Port() && (s.local.Addr() == peer.Addr().Unmap() || s.local.Addr().IsUnspecified()):
+				listener = errors.Join(listener, t.check(s.uid, "the socket that listens on "+s.local.String()))
+			}
+		}
+	}
+	return listener
+}
+
+// tcpSocket is a line of /proc/net/tcp or tcp6 (proc_net_tcp in the kernel's
+// documentation).
+type tcpSocket struct {
+	local, remote netip.AddrPort
+	listens       bool
+	uid           int
+	inode         string // "0" if no process has it
+}
+
+func parseSocket(line string) (s tcpSocket, ok bool) {
+	f := strings.Fields(line)
+	if len(f) < 10 {
+		return s, false
+	}
+	var errs [3]error
+	s.local, errs[0] = parseKernelAddr(f[1])
+	s.remote, errs[1] = parseKernelAddr(f[2])
+	s.uid, errs[2] = strconv.Atoi(f[7])
+	s.listens, s.inode = f[3] == "0A", f[9]
+	return s, errors.Join(errs[:]...) == nil
+}
+
+// parseKernelAddr reads the address in words of 32 bits, each as the processor
+// has it, and the port: 0100007F:2359.
+func parseKernelAddr(text string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(text, ":")
+	raw, err := hex.DecodeString(host)
+	if err != nil || len(raw)%4 != 0 {
+		return netip.AddrPort{}, errors.New("not an address")
+	}
+	for at := 0; at < len(raw); at += 4 {
+		binary.NativeEndian.PutUint32(raw[at:], binary.BigEndian.Uint32(raw[at:]))
+	}
+	addr, ok := netip.AddrFromSlice(raw)
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil || !ok {
+		return netip.AddrPort{}, errors.New("not an address")
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), nil
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -1,0 +1,143 @@
+package onion
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// trust names the users whose sockets and files may be believed: root, the user
+// of this process, and the one that tor runs as, if the operator names it.
+type trust struct{ uids []int }
+
+// newTrust looks the user of tor up, by name or number; there may be none.
+func newTrust(torUser string) (trust, error) {
+	t := trust{[]int{0, os.Geteuid()}}
+	if torUser == "" {
+		return t, nil
+	}
+	uid, err := strconv.Atoi(torUser)
+	if err != nil {
+		u, err := user.Lookup(torUser)
+		if err != nil {
+			return t, fmt.Errorf("user of tor %q: %w", torUser, err)
+		}
+		if uid, err = strconv.Atoi(u.Uid); err != nil {
+			return t, fmt.Errorf("user of tor %q: %w", torUser, err)
+		}
+	}
+	t.uids = append(t.uids, uid)
+	return t, nil
+}
+
+func (t trust) has(uid int) bool { return slices.Contains(t.uids, uid) }
+
+// check refuses what belongs to another user.
+func (t trust) check(uid int, what string) error {
+	if t.has(uid) {
+		return nil
+	}
+	return fmt.Errorf("%s belongs to user %s, who is neither root nor the user of this process (%d): "+
+		"if tor runs as that user, name it with control_user (cwtch-group: -tor-control-user); if not, do not connect to it",
+		what, describeUser(uid), os.Geteuid())
+}
+
+func describeUser(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return fmt.Sprintf("%s (%d)", u.Username, uid)
+	}
+	return strconv.Itoa(uid)
+}
+
+// maxLinks bounds the symbolic links on the way to a file, as the kernel does.
+const maxLinks = 40
+
+// resolve follows an absolute path to its end and refuses a way that another
+// user could have laid: all directories, links and the file itself belong to
+// trusted users, and nobody else can put another in their place. What it returns
+// has no links in it.
+func (t trust) resolve(path string) (string, fs.FileInfo, error) {
+	at, rest, links := "/", steps(path), 0
+	for {
+		info, err := os.Lstat(at)
+		if err != nil {
+			return "", nil, err
+		}
+		if err := t.check(ownerOf(info), at); err != nil {
+			return "", nil, err
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			if links++; links > maxLinks {
+				return "", nil, fmt.Errorf("%s: more than %d symbolic links", path, maxLinks)
+			}
+			target, err := os.Readlink(at)
+			if err != nil {
+				return "", nil, err
+			}
+			at, rest = filepath.Dir(at), slices.Concat(steps(target), rest)
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			continue
+		}
+		if len(rest) == 0 {
+			return at, info, nil
+		}
+		if !info.IsDir() {
+			return "", nil, fmt.Errorf("%s is not a directory", at)
+		}
+		// With the sticky bit, as in /tmp, nobody can replace what is not his.
+		if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+			return "", nil, fmt.Errorf("%s can be written by its group or by everybody, who could put a socket or cookie of their own there: chmod go-w %[1]s", at)
+		}
+		at, rest = filepath.Join(at, rest[0]), rest[1:]
+	}
+}
+
+func steps(path string) []string {
+	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
+}
+
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// cookieSize is the length of tor's cookie in bytes (control-spec, AUTHENTICATE).
+const cookieSize = 32
+
+// readCookie reads a cookie that only trusted users can have written, and not
+// everybody can read.
+func (t trust) readCookie(path string) ([]byte, error) {
+	path, _, err := t.resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	// O_NONBLOCK so that a named pipe does not hold us up before it is refused.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.check(ownerOf(info), path); err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o026 != 0 {
+		return nil, fmt.Errorf("%s has mode %v: it has to be a file that only its owner can write and not everybody can read, as tor makes it", path, mode)
+	}
+	cookie := make([]byte, cookieSize+1)
+	n, err := io.ReadFull(f, cookie)
+	if n != cookieSize || !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%s does not hold the %d bytes of a cookie", path, cookieSize)
+	}
+	return cookie[:cookieSize], nil
+}
