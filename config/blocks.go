@@ -63,7 +63,7 @@ func (l *loader) tor(sec section, dataDir string) *Tor {
 		t.ControlUser = sec.text("control_user")
 		if sec.text("control_cookie") != "" {
 			t.ControlCookie = l.path(sec, "control_cookie")
-		} else if !strings.HasPrefix(t.Control, "unix:") {
+		} else if validControl(t.Control) && !strings.HasPrefix(t.Control, "unix:") {
 			l.fail(sec.at("control"), "control is a TCP port, and control_cookie does not name the cookie of tor: whoever listens there while tor does not would get the keys of all servers",
 				`Better write control = "unix:/run/tor/control" here, and ControlSocket /run/tor/control in torrc. Or write control_cookie = "/run/tor/control.authcookie" here, and in torrc CookieAuthentication 1 and CookieAuthFile /run/tor/control.authcookie. If tor runs as a user of its own, add control_user = "debian-tor".`)
 		}

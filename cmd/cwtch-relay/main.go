@@ -32,6 +32,10 @@ import (
 
 func main() {
 	sandbox.Main()
+	if err := sandbox.ProtectMemory(); err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(1)
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -2,9 +2,11 @@ package e2e_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,6 +89,59 @@ func TestOverTor(t *testing.T) {
 			t.Error(err)
 		}
 		c.close()
+	}
+}
+
+// TestOverSystemTor has people talk through a tor that the system runs: the relay
+// reaches it by its socket or by its port, and cwtch-group the other way.
+func TestOverSystemTor(t *testing.T) {
+	network := tornet.ForTest(t)
+	h := newHouse(t, `server "main" {}`)
+	dir, err := os.MkdirTemp("", "") // short, for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, unix, cookie := free.Addr().String(), filepath.Join(dir, "control"), filepath.Join(dir, "cookie")
+	free.Close()
+	network.ClientForTest(t, "ControlPort "+tcp, "ControlSocket "+unix, "CookieAuthentication 1", "CookieAuthFile "+cookie, "SocksPort 127.0.0.1:auto")
+	for { // until tor has opened both
+		if c, err := net.Dial("unix", unix); err == nil {
+			c.Close()
+			if _, err := os.Stat(cookie); err == nil {
+				break
+			}
+		}
+		if h.ctx.Err() != nil {
+			t.Fatal("tor does not open its control socket")
+		}
+		runtime.Gosched()
+	}
+	byPort := []string{"-tor-control", tcp, "-tor-control-cookie", cookie}
+	bySocket := []string{"-tor-control", "unix:" + unix}
+	for i, settings := range []string{
+		fmt.Sprintf("control = %q", "unix:"+unix),
+		fmt.Sprintf("control = %q\ncontrol_cookie = %q", tcp, cookie),
+	} {
+		h.write("server.hcl", "network \"tor\" {\n"+settings+"\n}\nserver \"main\" {}\n")
+		h.start()
+		bundle, err := h.run("bundle")
+		if err != nil {
+			t.Fatal(bundle)
+		}
+		alice := newPerson(h, network, fmt.Sprintf("alice%d", i))
+		flags := [][]string{byPort, bySocket}[i]
+		alice.does("import-server", strings.TrimSpace(bundle))
+		alice.does(append([]string{"create", "book club"}, flags...)...)
+		alice.does(append([]string{"post", "book club", "Which book?"}, flags...)...)
+		if talk := alice.does(append([]string{"read", "book club"}, flags...)...); !strings.Contains(talk, "Which book?") {
+			t.Errorf("with %s: read %q", settings, talk)
+		}
+		h.stop()
 	}
 }
 

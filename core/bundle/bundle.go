@@ -65,7 +65,7 @@ type Bundle struct {
 // tokenKey. The same keys make the same bundle.
 func New(s *identity.Server, tokenKey [32]byte) Bundle {
 	b := Bundle{Board: s.Board.Onion(), TokenService: s.Token.Onion(), TokenKey: tokenKey}
-	b.Signature = ed25519.Sign(s.Board.Private(), b.signed())
+	b.Signature = s.Board.Sign(b.signed())
 	return b
 }
 

@@ -106,7 +106,7 @@ func (g Group) seal(from identity.Key, nonce [nonceSize]byte, p plain) wire.Enve
 	text := p.marshal()
 	return wire.Envelope{
 		Ciphertext: secretbox.Seal(nonce[:], text, &nonce, &g.key),
-		Signature:  ed25519.Sign(from.Private(), g.signed(text)),
+		Signature:  from.Sign(g.signed(text)),
 	}
 }
 

@@ -74,11 +74,13 @@ func Load(path string) (*Server, error) {
 	if err := checkFile(path, f); err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
+	text := make([]byte, maxFileSize+1)
+	defer clear(text)
+	n, err := io.ReadFull(f, text)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("read key file %s: %w", path, err)
 	}
-	s, err := decodeServer(text)
+	s, err := decodeServer(text[:n])
 	if err != nil {
 		return nil, fmt.Errorf("key file %s %w", path, err)
 	}
@@ -139,7 +141,9 @@ func create(path string, s *Server) error {
 		return err
 	}
 	defer os.Remove(temp.Name())
-	_, err = temp.Write(encodeServer(s))
+	text := encodeServer(s)
+	defer clear(text)
+	_, err = temp.Write(text)
 	err = errors.Join(err, temp.Sync(), temp.Close())
 	if err != nil {
 		return err
@@ -163,6 +167,8 @@ func syncDirectory(dir string) error {
 
 func encodeServer(s *Server) []byte {
 	board, token := s.Board.Seed(), s.Token.Seed()
+	defer clear(board[:])
+	defer clear(token[:])
 	text, err := json.MarshalIndent(serverFile{
 		Format:      fileFormat,
 		BoardSeed:   board[:],
@@ -190,23 +196,44 @@ func decodeServer(text []byte) (*Server, error) {
 		return nil, fmt.Errorf("has format %d but this program knows only up to %d: use the newer program that wrote it", version.Format, fileFormat)
 	}
 	var f serverFile
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if d.Decode(&f) != nil || len(bytes.TrimSpace(text[d.InputOffset():])) > 0 ||
+	defer func() {
+		clear(f.BoardSeed)
+		clear(f.TokenSeed)
+		clear(f.TokenScalar)
+	}()
+	// Not by a Decoder that knows unknown fields: it keeps a copy of the text.
+	if json.Unmarshal(text, &f) != nil || !hasOnlyFields(text) ||
 		f.Format != fileFormat ||
 		len(f.BoardSeed) != 32 || len(f.TokenSeed) != 32 || len(f.TokenScalar) != 32 ||
 		!bytes.Equal(f.Checksum, checksum(f.BoardSeed, f.TokenSeed, f.TokenScalar)) {
 		return nil, errDamaged
 	}
 	s := &Server{
-		Board:  KeyFromSeed([32]byte(f.BoardSeed)),
-		Token:  KeyFromSeed([32]byte(f.TokenSeed)),
+		Board:  keyFromSeed(f.BoardSeed),
+		Token:  keyFromSeed(f.TokenSeed),
 		Scalar: [32]byte(f.TokenScalar),
 	}
 	if !checkScalar(s.Scalar) {
 		return nil, errDamaged
 	}
 	return s, nil
+}
+
+// hasOnlyFields reports whether text has all fields of a serverFile and no other.
+func hasOnlyFields(text []byte) bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(text, &fields) != nil {
+		return false
+	}
+	for _, value := range fields {
+		defer clear(value)
+	}
+	for _, name := range []string{"format", "board_seed", "token_seed", "token_scalar", "checksum"} {
+		if fields[name] == nil {
+			return false
+		}
+	}
+	return len(fields) == 5
 }
 
 func checksum(board, token, tokenScalar []byte) []byte {

@@ -46,20 +46,25 @@ type Key struct {
 }
 
 type keyPair struct {
-	seed    [ed25519.SeedSize]byte
-	private ed25519.PrivateKey
+	private ed25519.PrivateKey // the seed and the public key
 }
 
 // NewKey returns a fresh random key.
 func NewKey() Key {
 	var seed [ed25519.SeedSize]byte
+	defer clear(seed[:])
 	rand.Read(seed[:]) // never fails, see crypto/rand
-	return KeyFromSeed(seed)
+	return keyFromSeed(seed[:])
 }
 
 // KeyFromSeed returns the key with the given seed, as RFC 8032 derives it.
 func KeyFromSeed(seed [32]byte) Key {
-	pair := &keyPair{seed: seed, private: ed25519.NewKeyFromSeed(seed[:])}
+	defer clear(seed[:])
+	return keyFromSeed(seed[:])
+}
+
+func keyFromSeed(seed []byte) Key {
+	pair := &keyPair{private: ed25519.NewKeyFromSeed(seed)}
 	return Key{func() *keyPair { return pair }}
 }
 
@@ -71,11 +76,15 @@ func (k Key) Public() ed25519.PublicKey {
 	return ed25519.PublicKey(slices.Clone(k.secret().private[ed25519.SeedSize:]))
 }
 
-// Private returns a copy of the secret key in the form of crypto/ed25519.
+// Private returns a copy of the secret key in the form of crypto/ed25519. Whoever
+// needs it for a moment wipes it with clear.
 func (k Key) Private() ed25519.PrivateKey { return slices.Clone(k.secret().private) }
 
+// Sign signs a message. It leaves no copy of the key with the caller.
+func (k Key) Sign(message []byte) []byte { return ed25519.Sign(k.secret().private, message) }
+
 // Seed returns the secret seed.
-func (k Key) Seed() [32]byte { return k.secret().seed }
+func (k Key) Seed() [32]byte { return [32]byte(k.secret().private[:ed25519.SeedSize]) }
 
 // Format prints "[secret]" for every verb and flag.
 func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }

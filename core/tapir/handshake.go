@@ -149,7 +149,11 @@ func diffieHellman(own identity.Key, peer ed25519.PublicKey) ([]byte, error) {
 	if !ok {
 		return nil, ErrAuthentication
 	}
-	secret, err := x25519.X25519(x25519.EdPrivateKeyToX25519(voi.PrivateKey(own.Private())), point)
+	private := own.Private()
+	defer clear(private)
+	scalar := x25519.EdPrivateKeyToX25519(voi.PrivateKey(private))
+	defer clear(scalar)
+	secret, err := x25519.X25519(scalar, point)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
