@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -169,17 +170,22 @@ func encodeServer(s *Server) []byte {
 	board, token := s.Board.Seed(), s.Token.Seed()
 	defer clear(board[:])
 	defer clear(token[:])
-	text, err := json.MarshalIndent(serverFile{
-		Format:      fileFormat,
-		BoardSeed:   board[:],
-		TokenSeed:   token[:],
-		TokenScalar: s.Scalar[:],
-		Checksum:    checksum(board[:], token[:], s.Scalar[:]),
-	}, "", "  ")
-	if err != nil {
-		panic("identity: " + err.Error()) // bytes and numbers always encode
+	// Not by encoding/json, whose buffers keep copies of the text.
+	text := append(make([]byte, 0, maxFileSize), fmt.Sprintf("{\n  \"format\": %d", fileFormat)...)
+	for _, field := range []struct {
+		name  string
+		value []byte
+	}{
+		{"board_seed", board[:]},
+		{"token_seed", token[:]},
+		{"token_scalar", s.Scalar[:]},
+		{"checksum", checksum(board[:], token[:], s.Scalar[:])},
+	} {
+		text = append(text, ",\n  \""+field.name+"\": \""...)
+		text = base64.StdEncoding.AppendEncode(text, field.value)
+		text = append(text, '"')
 	}
-	return append(text, '\n')
+	return append(text, "\n}\n"...)
 }
 
 // decodeServer reads what encodeServer wrote. Its errors continue the words

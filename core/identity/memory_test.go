@@ -18,7 +18,7 @@ import (
 	"unsafe"
 )
 
-// TestCopiesInMemory has a process load keys, sign, and look for the board's seed
+// TestCopiesInMemory has a process load keys, sign, write them, and look for the board's seed
 // in all its memory. One copy is the key itself. crypto/ed25519 keeps another
 // for as long as the key lives, once it has signed.
 func TestCopiesInMemory(t *testing.T) {
@@ -56,6 +56,9 @@ func scanMain(path string) {
 	s, err := Load(path)
 	if err == nil {
 		s.Board.Sign([]byte("message"))
+		err = create(path+" again", s)
+	}
+	if err == nil {
 		var turned []byte
 		if turned, err = hex.DecodeString(os.Getenv("IDENTITY_SCAN_FOR")); err == nil {
 			var raw, text int
