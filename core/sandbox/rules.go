@@ -27,15 +27,20 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 	if k.landlock < 3 {
 		deny = append(deny, "truncate")
 	}
-	return []seccomp.SyscallGroup{
+	rules := []seccomp.SyscallGroup{
 		denyIf(sockets(p.Network)),
 		denyIf(processes(p.Processes, uint64(pid))),
 		denyIf(others(uint64(pid))),
 		denyIf(ioctls(p.Network)),
-		denyIf(modes),
 		{Action: noSuchCall, Names: absent},
 		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
 	}
+	if p.Modes {
+		// Last: when none of the conditions holds, the library compares the argument
+		// with the numbers of the calls that follow, and mode 0700 is one of them.
+		rules = append(rules, denyIf(modes))
+	}
+	return rules
 }
 
 func denyIf(calls []seccomp.NameWithConditions) seccomp.SyscallGroup {
@@ -119,7 +124,7 @@ const noClone = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | un
 // set-user-ID.
 const shared = 0o7077
 
-// modes: none of those. They come to bear when the calls are allowed at all.
+// modes: none of those.
 var modes = []seccomp.NameWithConditions{
 	when("chmod", has(1, shared)),
 	when("fchmodat", has(2, shared)),
