@@ -121,6 +121,7 @@ func TestOverSystemTor(t *testing.T) {
 			t.Fatal("tor does not write its cookie")
 		}
 	}
+	h.write("torrc", "") // no lines: this tor is not ours
 	byPort := []string{"-tor-control", tcp, "-tor-control-cookie", cookie}
 	bySocket := []string{"-tor-control", "unix:" + unix}
 	for i, settings := range []string{
