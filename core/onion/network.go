@@ -16,6 +16,11 @@
 //     one client can not be linked by the circuit they share.
 //   - A tor process never outlives the process that started it, however that
 //     one ends.
+//   - Keys and the names of services that are dialled go only to processes of
+//     root, of this user, and of a user that the operator has named, see
+//     [TorConfig.Control].
+//   - A tor process that this package starts is confined: it cannot read other
+//     files of this user. The running program has to call sandbox.Main first.
 //   - The names of onion services that are dialled, keys and the addresses of
 //     anybody who connects appear neither in logs nor in errors.
 //
