@@ -38,8 +38,8 @@ func report(err error) {
 // launch does as args say: the policy, "--", and the plugin's name with its
 // arguments. It returns only when it fails.
 func launch(args []string) error {
-	if len(args) > 0 && args[0] == probeMode {
-		err := answerProbe(len(args) > 1)
+	if len(args) == 2 && args[0] == probeMode {
+		err := answerProbe(args[1])
 		if err == nil {
 			os.Exit(0)
 		}
@@ -89,6 +89,9 @@ func closeFrom(first int) error {
 func confine(o order, plugin string) error {
 	k, p := probe(), o.Policy
 	if err := stayMortal(); err != nil {
+		return err
+	}
+	if err := o.User.restore(); err != nil {
 		return err
 	}
 	files, err := filesOf(p, plugin, k.landlock)

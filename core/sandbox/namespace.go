@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"sync"
@@ -47,13 +48,11 @@ var able = sync.OnceValue(func() (a abilities) {
 })
 
 // mountNamespaces are the ways to make one. Root needs no other privileges than
-// it has. Everybody else gets the privilege in a user namespace in which all users
-// are who they are outside, and the launcher drops it.
+// it has. Everybody else gets the privilege in a user namespace, and the launcher
+// drops it.
 func mountNamespaces() []*syscall.SysProcAttr {
 	user := &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}},
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN},
 	}
 	if os.Geteuid() == 0 {
@@ -67,11 +66,12 @@ func mountNamespaces() []*syscall.SysProcAttr {
 func try(attr *syscall.SysProcAttr, a *abilities) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", mode, probeMode)
-	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{}, "/", attr
-	if attr == nil {
-		cmd.Args = append(cmd.Args, "visible")
+	text, err := json.Marshal(probeOrder{Hide: attr != nil, User: userIn(attr)})
+	if err != nil {
+		return false
 	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", mode, probeMode, string(text))
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{}, "/", attr
 	out, err := cmd.Output()
 	if err == nil {
 		err = json.Unmarshal(out, a)
@@ -80,13 +80,56 @@ func try(attr *syscall.SysProcAttr, a *abilities) bool {
 	return err == nil
 }
 
+// probeOrder is what a launcher is to try.
+type probeOrder struct {
+	Hide bool
+	User *userIDs
+}
+
 // answerProbe does in a launcher what its relay wants to know.
-func answerProbe(visible bool) error {
+func answerProbe(text string) error {
+	var o probeOrder
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	if err := o.User.restore(); err != nil {
+		return err
+	}
 	can := abilities{Cgroup: joinCgroup(DefaultTasks) == nil}
-	if !visible {
+	if o.Hide {
 		if err := hide(nil, true); err != nil {
 			return err
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(can)
+}
+
+// userIDs are those that the process of a new user namespace has outside.
+type userIDs struct{ UID, GID int }
+
+// userIn returns the user for a process with attr; nil: it keeps its own.
+func userIn(attr *syscall.SysProcAttr) *userIDs {
+	if attr == nil || attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	return &userIDs{os.Geteuid(), os.Getegid()}
+}
+
+// restore makes the user in this namespace who it is outside. The process does it
+// for itself, after execve: the maps of one that was only cloned belong to root, as
+// the relay's memory does (see ProtectMemory), and an ordinary user cannot write them.
+func (u *userIDs) restore() error {
+	if u == nil {
+		return nil
+	}
+	for _, m := range []struct{ file, text string }{
+		{"setgroups", "deny"}, // else the kernel refuses the next one, user_namespaces(7)
+		{"gid_map", fmt.Sprintf("%d %[1]d 1", u.GID)},
+		{"uid_map", fmt.Sprintf("%d %[1]d 1", u.UID)},
+	} {
+		if err := os.WriteFile("/proc/self/"+m.file, []byte(m.text), 0); err != nil {
+			return fmt.Errorf("keep the user in a namespace: %w", err)
+		}
+	}
+	return nil
 }

@@ -46,8 +46,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
@@ -118,11 +116,12 @@ const maxOrder = 64 << 10
 // order is what the launcher is told.
 type order struct {
 	Policy
-	OpenFile  bool   // the plugin is the open file pluginFile, not a path
-	Mounts    string // of the relay, which the launcher must not have
-	Cgroup    bool   // it can have a cgroup of its own
-	UserTasks uint64 // limit of all tasks of the user; 0: the limit is for the plugin's own
-	Keep      int    // descriptors below it are for the plugin
+	OpenFile  bool     // the plugin is the open file pluginFile, not a path
+	Mounts    string   // of the relay, which the launcher must not have
+	Cgroup    bool     // it can have a cgroup of its own
+	User      *userIDs // in a user namespace of its own; nil: it has none
+	UserTasks uint64   // limit of all tasks of the user; 0: the limit is for the plugin's own
+	Keep      int      // descriptors below it are for the plugin
 }
 
 // Wrap returns the command, confined by p. The running program has to call Main
@@ -190,7 +189,10 @@ func (p Policy) order(o order) (string, error) {
 	if o.Mounts, err = os.Readlink("/proc/self/ns/mnt"); err != nil {
 		return "", err
 	}
-	if !p.Hide || able().attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
+	if p.Hide {
+		o.User = userIn(able().attr)
+	}
+	if o.User == nil {
 		o.UserTasks = absoluteLimit()
 	}
 	text, err := json.Marshal(o)
