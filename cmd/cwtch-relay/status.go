@@ -104,8 +104,8 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 		fmt.Fprintln(w, "  stored\tunknown, the store does not answer")
 	}
 	p := r.Posts
-	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
-		p.Stored, p.Duplicate, p.SpentToken, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
+	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
+		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
 	fmt.Fprintf(w, "  reads\t%s of %s\n", counted(int(r.Reads.Replays), "replay"), counted(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d above the rate\n",
 		r.Tokens.Sold, counted(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)

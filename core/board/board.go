@@ -136,6 +136,7 @@ type Counts struct {
 	Stored     atomic.Uint64 // envelopes made durable
 	Duplicate  atomic.Uint64 // posts of an envelope that was there before
 	Spent      atomic.Uint64 // posts refused because of a spent token
+	Conflict   atomic.Uint64 // posts refused because another envelope has their signature
 	Timeout    atomic.Uint64 // posts refused because queue or store took too long
 	Failed     atomic.Uint64 // posts refused because the store reported an error
 	Batches    atomic.Uint64 // appends to the store

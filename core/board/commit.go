@@ -194,6 +194,9 @@ func (b *Board) result(o storage.Outcome, repeated bool) Result {
 		// Our own earlier attempt, which was cut before it could answer.
 		b.Counts.Stored.Add(1)
 		return Result{Success: true}
+	case o.Status == storage.Conflict:
+		b.Counts.Conflict.Add(1)
+		return Result{}
 	}
 	b.Counts.Spent.Add(1)
 	return Result{}

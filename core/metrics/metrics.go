@@ -37,7 +37,7 @@ var table = []metric{{
 	points: func(st relay.Status) []stats.Point {
 		p := st.Posts
 		return labelled("result",
-			number{"duplicate", p.Duplicate}, number{"invalid_envelope", p.InvalidEnvelope}, number{"invalid_token", p.InvalidToken},
+			number{"conflict", p.Conflict}, number{"duplicate", p.Duplicate}, number{"invalid_envelope", p.InvalidEnvelope}, number{"invalid_token", p.InvalidToken},
 			number{"spent_token", p.SpentToken}, number{"store_failed", p.StoreFailed}, number{"stored", p.Stored}, number{"timeout", p.Timeout})
 	},
 }, {

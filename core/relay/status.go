@@ -67,6 +67,7 @@ type PostCounts struct {
 	Stored          uint64 `json:"stored"`
 	Duplicate       uint64 `json:"duplicate"`
 	SpentToken      uint64 `json:"spent_token"`
+	Conflict        uint64 `json:"conflict"` // another envelope has the signature
 	InvalidToken    uint64 `json:"invalid_token"`
 	InvalidEnvelope uint64 `json:"invalid_envelope"` // too large, or without a signature
 	Timeout         uint64 `json:"timeout"`          // queue or store took too long
@@ -126,6 +127,7 @@ func (s *Server) Status(ctx context.Context) Status {
 			Stored:          b.Stored.Load(),
 			Duplicate:       b.Duplicate.Load(),
 			SpentToken:      b.Spent.Load(),
+			Conflict:        b.Conflict.Load(),
 			InvalidToken:    c.invalidToken.Load(),
 			InvalidEnvelope: c.invalidEnvelope.Load(),
 			Timeout:         b.Timeout.Load(),

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -38,7 +37,7 @@ func newPlugin() plugin.Plugin {
 				return nil, err
 			}
 			if stores[cfg.Dir] == nil {
-				stores[cfg.Dir] = &store{epoch: storage.NewEpoch(), seqs: map[storage.ID]storage.Seq{}, spent: map[storage.Nullifier]storage.ID{}}
+				stores[cfg.Dir] = &store{epoch: storage.NewEpoch(), seqs: map[storage.ID]storage.Seq{}, first: map[string]storage.Seq{}, spent: map[storage.Nullifier]storage.ID{}}
 			}
 			stores[cfg.Dir].maxBytes = c.MaxBytes
 			return stores[cfg.Dir], nil
@@ -51,6 +50,7 @@ type store struct {
 	mu              sync.Mutex      // all methods may be called at the same time
 	log             []storage.Entry // the one with sequence number n is log[n-1]
 	seqs            map[storage.ID]storage.Seq
+	first           map[string]storage.Seq           // by signature
 	spent           map[storage.Nullifier]storage.ID // a token, and the envelope it paid for
 	bytes, maxBytes int
 }
@@ -92,7 +92,8 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 	return outcomes, nil
 }
 
-// append applies a record: its nullifier is looked at first, its id second.
+// append applies a record: its nullifier is looked at first, its id second, its
+// signature third.
 func (s *store) append(r storage.Record) storage.Outcome {
 	seq, known := s.seqs[r.ID]
 	if r.Nullifier != nil {
@@ -100,6 +101,9 @@ func (s *store) append(r storage.Record) storage.Outcome {
 			return storage.Outcome{Status: storage.Replayed, Seq: seq} // an Append is repeated
 		} else if spent {
 			return storage.Outcome{Status: storage.Spent}
+		}
+		if _, signed := s.first[string(r.Signature)]; signed && !known && len(r.Signature) > 0 {
+			return storage.Outcome{Status: storage.Conflict} // and the token is not spent
 		}
 		s.spent[*r.Nullifier] = r.ID
 	}
@@ -110,6 +114,9 @@ func (s *store) append(r storage.Record) storage.Outcome {
 	e := storage.Entry{Seq: storage.Seq(len(s.log) + 1), ID: r.ID, Born: r.Born, Signature: bytes.Clone(r.Signature), Ciphertext: bytes.Clone(r.Ciphertext)}
 	s.log = append(s.log, e)
 	s.seqs[r.ID] = e.Seq
+	if _, signed := s.first[string(r.Signature)]; !signed {
+		s.first[string(r.Signature)] = e.Seq
+	}
 	s.bytes += len(r.Signature) + len(r.Ciphertext)
 	return storage.Outcome{Status: storage.Stored, Seq: e.Seq}
 }
@@ -140,11 +147,11 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 		return 0, err
 	}
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.log, func(e storage.Entry) bool { return bytes.Equal(e.Signature, signature) })
-	if i < 0 {
+	seq, ok := s.first[string(signature)]
+	if !ok {
 		return 0, storage.ErrNotFound
 	}
-	return storage.Seq(i + 1), nil
+	return seq, nil
 }
 
 func (s *store) Close() error { return nil }

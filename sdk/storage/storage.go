@@ -16,6 +16,9 @@
 //   - Ordered: sequence numbers start at 1, rise by one with every stored
 //     envelope and are never reused within an [Epoch]. Once a reader has seen
 //     number s, nothing appears at or below s.
+//   - Shown at one moment: Log, Find, Info and Spendings show the entries and
+//     tokens of an Append, or the tokens of a Spend, from one moment on, all of
+//     them, and not before they are durable.
 //   - Idempotent: an envelope is stored once, however often it is appended.
 //
 // # Sharing
@@ -83,10 +86,11 @@ type Store interface {
 
 	// Append applies the records in order, in one transaction, and returns one
 	// outcome for each: a record meets what the records before it in the batch
-	// did. Its nullifier is looked at first, its ID second. No records are no
-	// error and no outcomes. It returns when the batch is durable, not before. On an
-	// error nothing is said about the batch: the caller appends it again, and
-	// what had been applied is then reported as Duplicate or Replayed.
+	// did. Its nullifier is looked at first, its ID second, its signature third.
+	// No records are no error and no outcomes. It returns when the batch is
+	// durable, not before. On an error nothing is said about the batch: the caller
+	// appends it again, and what had been applied is then reported as Duplicate or
+	// Replayed.
 	//
 	// The records and what they point to belong to the caller and are not to
 	// be kept or changed after the call.
@@ -103,8 +107,10 @@ type Store interface {
 
 	// Find returns the lowest sequence number of an envelope with the given
 	// signature, or [ErrNotFound]. Signatures are opaque and not unique:
-	// strangers may post another ciphertext under a known signature. A
-	// signature longer than MaxEnvelope is ErrTooLarge.
+	// strangers may post another ciphertext under a known signature. What is
+	// stored under a signature does not decide what a call costs: neither Find
+	// nor Append walks over the envelopes of one signature. A signature longer
+	// than MaxEnvelope is ErrTooLarge.
 	Find(ctx context.Context, signature []byte) (Seq, error)
 
 	// Close releases the store. The relay calls it once, after the last call
@@ -207,6 +213,13 @@ const (
 	// log at Seq; nothing changed. It is how the caller of a repeated Append
 	// tells its own earlier attempt from a second spend.
 	Replayed Status = 4
+	// Conflict: another envelope with this signature is in the log; nothing
+	// changed, and the nullifier is not spent. Only a record with a nullifier and
+	// a signature that is not empty is refused so. One without a nullifier comes
+	// from another relay or store: if it were refused, a stranger who has seen an
+	// envelope at one relay could keep it out of another, by posting something
+	// else under its signature there first.
+	Conflict Status = 5
 )
 
 func (s Status) String() string {
@@ -219,6 +232,8 @@ func (s Status) String() string {
 		return "spent"
 	case Replayed:
 		return "replayed"
+	case Conflict:
+		return "conflict"
 	}
 	return "unknown"
 }
@@ -226,7 +241,7 @@ func (s Status) String() string {
 // Outcome answers one record of an Append.
 type Outcome struct {
 	Status Status
-	Seq    Seq // of the envelope in the log; 0 with Spent
+	Seq    Seq // of the envelope in the log; 0 with Spent and Conflict
 }
 
 // Info describes a store.

@@ -85,6 +85,7 @@ class Status(IntEnum):
     DUPLICATE = 2
     SPENT = 3
     REPLAYED = 4
+    CONFLICT = 5
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,11 @@ class _Batch:
         self.tokens = tokens
 
     def append(self, record: Record) -> Outcome:
-        """Applies one record: its token is looked at first, its id second."""
+        """Applies one record: its token is looked at first, its id second, its
+        signature third."""
         seq = self._find(record.id)
+        if record.nullifier and not seq and self._conflicts(record):
+            return Outcome(Status.CONFLICT)
         if record.nullifier and not self.spend(token_id(record.nullifier), record.id):
             if seq and self._paid_for(token_id(record.nullifier)) == record.id:
                 return Outcome(Status.REPLAYED, seq)
@@ -269,6 +273,15 @@ class _Batch:
     def _find(self, envelope: bytes) -> int:
         row = self._db.execute("SELECT seq FROM envelope WHERE id = ?", (envelope,)).fetchone()
         return row[0] if row else 0
+
+    def _conflicts(self, record: Record) -> bool:
+        """Whether another envelope has the signature, and the token is unspent."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM envelope WHERE signature = ? AND signature <> x'')"
+            " AND NOT EXISTS (SELECT 1 FROM token WHERE token = ?)"
+        )
+        (conflicts,) = self._db.execute(query, (record.signature, token_id(record.nullifier))).fetchone()
+        return bool(conflicts)
 
     def _paid_for(self, token: bytes) -> bytes:
         (paid_for,) = self._db.execute("SELECT id FROM token WHERE token = ?", (token,)).fetchone()

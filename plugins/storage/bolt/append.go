@@ -40,6 +40,7 @@ func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {
 	for _, k := range b.keys {
 		s.index.add(k)
 	}
+	s.shown = b.state
 	return b.outcomes, nil
 }
 

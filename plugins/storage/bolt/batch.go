@@ -18,6 +18,7 @@ type batch struct {
 	// What the batch itself has stored and spent, and the seq of the envelope.
 	stored map[storage.ID]storage.Seq
 	spent  map[tag]payment
+	signed map[tag]storage.Seq // one envelope under each tag of a signature
 
 	keys   []key       // new recent keys of the index
 	moved  []int       // shards of the index moved into the tree
@@ -45,6 +46,7 @@ func newBatch(x *index, n int, arena []byte) *batch {
 		arena:    arena,
 		stored:   make(map[storage.ID]storage.Seq, n),
 		spent:    make(map[tag]payment, n),
+		signed:   make(map[tag]storage.Seq, n),
 		keys:     make([]key, 0, 2*n),
 	}
 }
@@ -75,27 +77,63 @@ func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 			return b.refuse(r, p, err)
 		}
 	}
-	seq, err := b.find(r)
-	if err != nil {
-		return storage.Outcome{}, err
+	t := b.index.signatureTag(r.Signature)
+	one := b.one(t)
+	if one == 0 { // mostly: neither the envelope nor its signature is known
+		return b.store(r, t)
 	}
-	status := storage.Duplicate
-	if seq == 0 {
-		status = storage.Stored
-		seq, err = b.store(r)
-	} else if r.Nullifier != nil {
+	switch seq, err := b.find(r); {
+	case err != nil:
+		return storage.Outcome{}, err
+	case seq != 0:
+		return b.duplicate(r, seq)
+	}
+	seqs, marked := firsts(b.search, t, one)
+	first, err := signedBy(b.log, seqs, r.Signature)
+	switch {
+	case err != nil:
+		return storage.Outcome{}, err
+	case first != 0 && r.Nullifier != nil && len(r.Signature) > 0:
+		return storage.Outcome{Status: storage.Conflict}, nil
+	case first == 0:
+		seqs = append(seqs, b.state.last+1)
+	}
+	if !marked || first == 0 {
+		for _, seq := range seqs {
+			k := firstKey(t, seq)
+			if err := b.tree.Put(k[:], nil); err != nil {
+				return storage.Outcome{}, err
+			}
+		}
+	}
+	return b.store(r, t)
+}
+
+// one returns an envelope whose signature has the tag t, or 0.
+func (b *batch) one(t tag) storage.Seq {
+	if seq, ok := b.signed[t]; ok {
+		return seq
+	}
+	k, _, _ := b.index.lookUp(b.search, shared(t))
+	return k.seq()
+}
+
+// duplicate answers a record whose envelope is at seq.
+func (b *batch) duplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
+	if r.Nullifier != nil {
 		// The log does not tell of this token, so it goes into the tree at once.
 		k := newKey(tokenKind, tokenTag(*r.Nullifier), seq)
-		err = b.tree.Put(k[:], nil)
+		if err := b.tree.Put(k[:], nil); err != nil {
+			return storage.Outcome{}, err
+		}
+		b.pay(r, seq)
 	}
-	if err != nil {
-		return storage.Outcome{}, err
-	}
-	if r.Nullifier != nil {
-		b.spent[tokenTag(*r.Nullifier)] = payment{r.ID, seq}
-		b.state.tokens++
-	}
-	return storage.Outcome{Status: status, Seq: seq}, nil
+	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, nil
+}
+
+func (b *batch) pay(r *storage.Record, seq storage.Seq) {
+	b.spent[tokenTag(*r.Nullifier)] = payment{r.ID, seq}
+	b.state.tokens++
 }
 
 // refuse answers a record whose token was spent before.
@@ -128,7 +166,7 @@ func (b *batch) find(r *storage.Record) (storage.Seq, error) {
 	if seq, ok := b.stored[r.ID]; ok {
 		return seq, nil
 	}
-	k := newKey(envelopeKind, envelopeTag(r.Signature, r.ID), 0)
+	k := newKey(envelopeKind, b.index.envelopeTag(r.Signature, r.ID), 0)
 	for _, seq := range b.index.seqs(b.search, k.prefix(tagSize)) {
 		if other, err := readRecord(b.log, seq, nil); err != nil || other.id == r.ID {
 			return seq, err
@@ -137,22 +175,24 @@ func (b *batch) find(r *storage.Record) (storage.Seq, error) {
 	return 0, nil
 }
 
-// store puts an envelope at the end of the log.
-func (b *batch) store(r *storage.Record) (storage.Seq, error) {
+// store puts an envelope, whose signature has the tag t, at the end of the log.
+func (b *batch) store(r *storage.Record, t tag) (storage.Outcome, error) {
 	b.state.last++
 	b.state.count++
 	seq := b.state.last
 	start := len(b.arena)
 	b.arena = appendRecord(b.arena, seq, r)
 	if err := putRecord(b.log, seq, b.arena[start:]); err != nil {
-		return 0, err
+		return storage.Outcome{}, err
 	}
-	b.stored[r.ID] = seq
-	b.keys = append(b.keys, newKey(envelopeKind, envelopeTag(r.Signature, r.ID), seq))
+	b.stored[r.ID], b.signed[t] = seq, seq
+	copy(t[signatureTagSize:], r.ID[:])
+	b.keys = append(b.keys, newKey(envelopeKind, t, seq))
 	if r.Nullifier != nil {
 		b.keys = append(b.keys, newKey(tokenKind, tokenTag(*r.Nullifier), seq))
+		b.pay(r, seq)
 	}
-	return seq, nil
+	return storage.Outcome{Status: storage.Stored, Seq: seq}, nil
 }
 
 // finish writes what goes with the records.

@@ -19,6 +19,9 @@
 //	index   a set of keys: kind, hash of what is looked up, sequence number; and
 //	        tokens that came without their envelope
 //
+// Whoever has the file can make signatures that collide in its index; strangers
+// cannot, since the hash of signatures is keyed with a secret in the bucket meta.
+//
 // The log is written from left to right, which costs next to nothing. The
 // index would cost five times as much, since each key is in another place of
 // the tree and takes a page of its own to write. So new keys stay in memory,
@@ -73,8 +76,12 @@ type Store struct {
 	appending sync.Mutex // held by Append for its whole length
 	arena     []byte     // room for the records of a batch, reused
 
-	mu    sync.RWMutex // guards index, which only the holder of appending changes
+	// What readers are told of, the index and the state. The holder of appending
+	// changes both in one moment, when a commit is durable. The file itself shows a
+	// commit earlier, before bbolt has flushed its header.
+	mu    sync.RWMutex
 	index index
+	shown state
 }
 
 var (
@@ -126,7 +133,10 @@ func (s *Store) open(wait time.Duration) error {
 		if s.db, err = bbolt.Open(s.path, fileMode, options); err != nil {
 			return explain(err)
 		}
-		return s.db.View(s.load)
+		if err := s.db.View(s.load); err != nil {
+			return err
+		}
+		return s.upgrade()
 	})
 	switch {
 	case err == nil:
@@ -145,15 +155,22 @@ func (s *Store) load(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	s.epoch = st.epoch
+	s.epoch, s.shown = st.epoch, st
 	return s.index.load(tx, &st)
+}
+
+// state returns what readers are told of.
+func (s *Store) state() state {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.shown
 }
 
 // Info implements [storage.Store].
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
+	st := s.state()
 	err = s.view(ctx, "describe", func(tx *bbolt.Tx) error {
-		st, err := readState(tx)
-		if err != nil {
+		if _, err := readState(tx); err != nil {
 			return err
 		}
 		info = storage.Info{

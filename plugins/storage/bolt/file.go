@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,9 +24,10 @@ const (
 	pageSize = 16 << 10
 
 	application = "cwtch-relay/storage/bolt"
-	// Format 2 has keys of tokens with values, see index. A file begins with
-	// format 1, which earlier releases read as well, until it gets such a key.
-	firstVersion, version = 1, 2
+	// Format 2 has keys of tokens with values, see index, and format 3 keys of
+	// firsts. A file of an earlier format gets these when it is opened; it has no
+	// secret, and keeps its tags.
+	version = 3
 )
 
 // Buckets, and the keys of the bucket meta.
@@ -39,6 +41,7 @@ var (
 	epochKey       = []byte("epoch")       // 16 bytes
 	stateKey       = []byte("state")       // counters, see state
 	mergedKey      = []byte("merged")      // marks, see index
+	secretKey      = []byte("secret")      // of the index, 32 bytes; not in files that began with an earlier format
 )
 
 // boltOptions are those under which every file is opened: flushed at each
@@ -90,16 +93,44 @@ func initialize(path string) error {
 		}
 		epoch := storage.NewEpoch()
 		st := state{epoch: epoch}
+		secret := make([]byte, secretSize)
+		rand.Read(secret) // never fails: crypto/rand ends the process instead
 		meta := tx.Bucket(metaBucket)
 		return errors.Join(
 			meta.Put(applicationKey, []byte(application)),
-			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, firstVersion)),
+			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)),
 			meta.Put(epochKey, epoch[:]),
 			meta.Put(stateKey, st.encode()),
 			meta.Put(mergedKey, st.merged.encode()),
+			meta.Put(secretKey, secret),
 		)
 	})
 	return errors.Join(err, db.Close())
+}
+
+// upgrade gives a file of an earlier format what this one has: one walk over its
+// index, in several transactions. A file in which it was cut short still has its
+// format, and the next start does it again.
+func (s *Store) upgrade() error {
+	from, done := key{envelopeKind}, false
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		done = formatOf(tx) == version
+		return nil
+	})
+	for !done && err == nil {
+		err = s.db.Update(func(tx *bbolt.Tx) (err error) {
+			if from, done, err = s.index.markFirsts(tx, from); !done || err != nil {
+				return err
+			}
+			return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, version))
+		})
+	}
+	return full(err)
+}
+
+// formatOf returns the format of a file that has one.
+func formatOf(tx *bbolt.Tx) uint32 {
+	return binary.BigEndian.Uint32(tx.Bucket(metaBucket).Get(versionKey))
 }
 
 // inspect returns why the file at path can not be opened as a store, if so. It
@@ -153,7 +184,7 @@ func checkFormat(tx *bbolt.Tx) error {
 	if len(v) != 4 {
 		return damaged("no version")
 	}
-	if v := binary.BigEndian.Uint32(v); v > version {
+	if v := formatOf(tx); v > version {
 		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, version)
 	}
 	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil {

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 
@@ -14,33 +13,45 @@ import (
 // The index finds sequence numbers by what is known of an envelope. It is a set
 // of keys of one size:
 //
-//	1 byte    kind: 0 envelope, 1 token
+//	1 byte    kind: 0 envelope, 1 token, 2 first
 //	16        tag: of an envelope, 8 bytes of a hash of the signature and 8 of
 //	          the id, so that one key serves both ways to look it up; of a
-//	          token, its [storage.TokenID]
+//	          token, its [storage.TokenID]; of a first, 8 bytes of the hash of
+//	          the signature and zeros
 //	8         sequence number
+//
+// A first names the first envelope of a signature. There are firsts where two
+// envelopes or more share the hash of their signatures: one for each signature
+// that has it. So the first envelope of a signature is found without a walk over
+// all of them. See signature.go.
 //
 // Keys have no values, except for those of tokens that Spend recorded: these
 // have the sequence number 0 and as their value the id of the envelope, which
-// need not be in the log. Files with such keys have format 2.
+// need not be in the log.
 //
 // A tag is shorter than what it stands for. Whoever looks up an envelope
 // compares it with the log, so envelopes that share a tag do no harm. Tokens
 // are not compared: two of one tag take 2^64 hashes to make, and then the
 // second, of the same maker, counts as spent.
 //
-// The keys are in the tree (the bucket) or recent (in memory). A shard is the
-// 1/256th of all possible keys that begin alike. For each shard there is a mark, the
-// sequence number up to which the log's keys are in the tree, and the recent
-// keys of the shard are those of the entries of the log above the mark, which
-// is how a start finds them again. When there are too many, the shard that has
-// waited longest moves into the tree: several keys for each page that must be
-// written, where one after the other would take a page each.
+// The keys are in the tree (the bucket) or recent (in memory); firsts are in the
+// tree. A shard is the 1/256th of all possible keys that begin alike. For each
+// shard there is a mark, the sequence number up to which the log's keys are in
+// the tree, and the recent keys of the shard are those of the entries of the log
+// above the mark, which is how a start finds them again. When there are too many,
+// the shard that has waited longest moves into the tree: several keys for each
+// page that must be written, where one after the other would take a page each.
+//
+// A stranger can send many keys to one shard: tokens whose hashes begin alike, or
+// envelopes of one signature. It costs the others nothing. A shard is sorted, so a
+// lookup is a binary search; a shard that is full moves before its turn, and its
+// keys are neighbours in the tree; and no mark falls far behind the log.
 type index struct {
+	secret []byte // see signatureTag
 	merged marks
-	recent [shards][]key
-	count  int // recent keys of all shards
-	max    int // that merge leaves
+	recent [shards][]key // each ascending
+	count  int           // recent keys of all shards
+	max    int           // that merge leaves
 }
 
 const (
@@ -49,6 +60,12 @@ const (
 	// 32 bytes of memory each, and more of the log to read at a start: up to
 	// twice as many entries.
 	maxRecent = 64 << 10
+	// fullShards is how many shards hold all that may be recent when they are full:
+	// a full one has eight times its part, or four where no tokens pay.
+	fullShards = 32
+	// maxBehind is how far a mark may be behind the log, in entries for each key
+	// that may be recent. Without ground keys it is less.
+	maxBehind = 2
 )
 
 type (
@@ -61,15 +78,10 @@ type (
 const (
 	envelopeKind = 0
 	tokenKind    = 1
+	firstKind    = 2
 
 	signatureTagSize = 8 // of the tag of an envelope
 )
-
-func envelopeTag(signature []byte, id storage.ID) (t tag) {
-	h := sha256.Sum256(signature)
-	copy(t[copy(t[:signatureTagSize], h[:]):], id[:])
-	return t
-}
 
 func tokenTag(n storage.Nullifier) tag { return tag(storage.NewTokenID(n)) }
 
@@ -94,14 +106,28 @@ func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
 // shardStart is what the keys of a shard begin with, or come after.
 func shardStart(shard int) []byte { return []byte{byte(shard >> 7), byte(shard << 1)} }
 
-// seqs returns the sequence numbers of the keys with the prefix, in no order
-// and perhaps more than once.
+// from returns the recent keys of a shard from prefix on, which begins with the
+// shard.
+func (x *index) from(prefix []byte) []key {
+	shard := x.recent[shardOf(prefix)]
+	i, _ := slices.BinarySearchFunc(shard, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
+	return shard[i:]
+}
+
+// seqs returns the sequence numbers of the keys with the prefix, in no order. It
+// walks over all of them, so the prefix is one that few keys have.
 func (x *index) seqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
-	for _, k := range x.recent[shardOf(prefix)] {
-		if bytes.HasPrefix(k[:], prefix) {
-			found = append(found, k.seq())
+	for _, k := range x.from(prefix) {
+		if !bytes.HasPrefix(k[:], prefix) {
+			break
 		}
+		found = append(found, k.seq())
 	}
+	return append(found, inTree(tree, prefix)...)
+}
+
+// inTree returns the sequence numbers of the keys in the tree with the prefix.
+func inTree(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 	for k, _ := tree.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = tree.Next() {
 		key := key(k)
 		found = append(found, key.seq())
@@ -109,52 +135,70 @@ func (x *index) seqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 	return found
 }
 
-// token returns the key of a token, if it is spent, and its value.
-func (x *index) token(tree *bbolt.Cursor, t tag) (k key, value []byte, spent bool) {
-	k = newKey(tokenKind, t, 0)
-	prefix := k.prefix(tagSize)
-	for _, r := range x.recent[shardOf(prefix)] {
-		if bytes.HasPrefix(r[:], prefix) {
-			return r, nil, true
-		}
+// lookUp returns the lowest recent key with the prefix, or else the lowest in the
+// tree, and its value; ok reports whether there is one.
+func (x *index) lookUp(tree *bbolt.Cursor, prefix []byte) (k key, value []byte, ok bool) {
+	if keys := x.from(prefix); len(keys) > 0 && bytes.HasPrefix(keys[0][:], prefix) {
+		return keys[0], nil, true
 	}
 	found, value := tree.Seek(prefix)
 	if !bytes.HasPrefix(found, prefix) {
-		return k, nil, false
+		return key{}, nil, false
 	}
 	return key(found), value, true
+}
+
+// token returns the key of a token, if it is spent, and its value.
+func (x *index) token(tree *bbolt.Cursor, t tag) (k key, value []byte, spent bool) {
+	k = newKey(tokenKind, t, 0)
+	return x.lookUp(tree, k.prefix(tagSize))
 }
 
 // add takes in the keys of an entry of the log.
 func (x *index) add(k key) {
 	s := shardOf(k[:])
-	x.recent[s] = append(x.recent[s], k)
+	x.recent[s] = slices.Insert(x.recent[s], len(x.recent[s])-len(x.from(k[:])), k)
 	x.count++
 }
 
-// merge puts shards into the tree until few enough recent keys remain, and
-// returns them. The log ends at last. They are to be dropped when, and only
-// when, the transaction is committed.
+// merge puts shards into the tree until no shard is full and few enough recent
+// keys remain, and returns them. The log ends at last. They are to be dropped
+// when, and only when, the transaction is committed.
 func (x *index) merge(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
-	merged := x.merged
-	for count := x.count; count > x.max; {
+	merged, count := x.merged, x.count
+	move := func(s int) error {
+		for i := range x.recent[s] {
+			if err := tree.Put(x.recent[s][i][:], nil); err != nil {
+				return err
+			}
+		}
+		count -= len(x.recent[s])
+		merged[s] = last
+		moved = append(moved, s)
+		return nil
+	}
+	for s := range x.recent {
+		if len(x.recent[s]) > x.max/fullShards {
+			if err := move(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for {
 		oldest := 0
 		for s := range merged {
 			if merged[s] < merged[oldest] {
 				oldest = s
 			}
 		}
-		keys := slices.SortedFunc(slices.Values(x.recent[oldest]), func(a, b key) int { return bytes.Compare(a[:], b[:]) })
-		for i := range keys {
-			if err := tree.Put(keys[i][:], nil); err != nil {
-				return nil, err
-			}
+		behind := last-merged[oldest] > storage.Seq(maxBehind*x.max)
+		if count <= x.max && (!behind || len(moved) > 0) { // the marks catch up in many commits, one shard in each
+			return moved, nil
 		}
-		count -= len(keys)
-		merged[oldest] = last
-		moved = append(moved, oldest)
+		if err := move(oldest); err != nil {
+			return nil, err
+		}
 	}
-	return moved, nil
 }
 
 // drop forgets shards that merge returned for a log that ended at last.
@@ -168,20 +212,33 @@ func (x *index) drop(moved []int, last storage.Seq) {
 
 // load reads the recent keys from the log.
 func (x *index) load(tx *bbolt.Tx, st *state) error {
-	x.merged = st.merged
+	x.secret, x.merged = bytes.Clone(tx.Bucket(metaBucket).Get(secretKey)), st.merged
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	for seq := slices.Min(x.merged[:]) + 1; seq <= st.last; seq++ {
 		r, err := readRecord(log, seq, buf)
 		if err != nil {
 			return err
 		}
-		for _, k := range r.keys(seq) {
-			if seq > x.merged[shardOf(k[:])] {
-				x.add(k)
+		for _, k := range x.keys(&r, seq) {
+			if s := shardOf(k[:]); seq > x.merged[s] {
+				x.recent[s] = append(x.recent[s], k)
+				x.count++
 			}
 		}
 	}
+	for s := range x.recent {
+		slices.SortFunc(x.recent[s], func(a, b key) int { return bytes.Compare(a[:], b[:]) })
+	}
 	return nil
+}
+
+// keys returns the keys of an entry of the log.
+func (x *index) keys(r *record, seq storage.Seq) []key {
+	keys := []key{newKey(envelopeKind, x.envelopeTag(r.signature, r.id), seq)}
+	if r.paid {
+		keys = append(keys, newKey(tokenKind, r.token, seq))
+	}
+	return keys
 }
 
 func (m *marks) encode() []byte {

@@ -65,7 +65,7 @@ func checkIndex(t *testing.T, s *Store) {
 			if err != nil {
 				return err
 			}
-			for _, k := range r.keys(seq) {
+			for _, k := range s.index.keys(&r, seq) {
 				want[k]++
 			}
 		}
@@ -101,7 +101,7 @@ func checkIndex(t *testing.T, s *Store) {
 func TestShards(t *testing.T) {
 	var keys []key
 	for _, r := range randomRecords(1000) {
-		keys = append(keys, newKey(envelopeKind, envelopeTag(r.Signature, r.ID), 1), newKey(tokenKind, tokenTag(*r.Nullifier), 1))
+		keys = append(keys, newKey(envelopeKind, new(index).envelopeTag(r.Signature, r.ID), 1), newKey(tokenKind, tokenTag(*r.Nullifier), 1))
 	}
 	slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(a[:], b[:]) })
 	if !slices.IsSortedFunc(keys, func(a, b key) int { return shardOf(a[:]) - shardOf(b[:]) }) {

@@ -3,10 +3,10 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -25,16 +25,22 @@ func (s *Store) Spendings(ctx context.Context, req storage.SpendingsRequest) (pa
 	if req.After != nil {
 		from = newKey(tokenKind, tag(*req.After), math.MaxUint64)
 	}
-	s.mu.RLock() // before the view begins: a key is never in neither place
+	// Not while an Append is under way: bbolt shows what it commits before that is
+	// durable, and of tokens in the tree nothing tells which are new.
+	s.appending.Lock()
+	wait := sync.OnceFunc(s.appending.Unlock)
+	defer wait()
+	s.mu.RLock()
 	defer s.mu.RUnlock()
 	err = s.view(ctx, "list the tokens of", func(tx *bbolt.Tx) (err error) {
+		wait()
 		page, err = s.index.spendings(tx, from, limit)
 		return err
 	})
 	return page, err
 }
 
-// spendings returns those whose keys come after from, at most limit.
+// spendings returns those whose keys are from or come after it, at most limit.
 func (x *index) spendings(tx *bbolt.Tx, from key, limit int) (page []storage.Spending, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
 	for shard := shardOf(from[:]); shard < shards; shard++ {
@@ -58,24 +64,21 @@ type found struct {
 	value []byte
 }
 
-// after returns the keys of a shard that come after from, ascending, at most
-// limit.
+// after returns the keys of a shard that are from or come after it, ascending, at
+// most limit.
 func (x *index) after(tree *bbolt.Cursor, shard int, from key, limit int) (keys []found) {
-	for _, k := range x.recent[shard] {
-		if bytes.Compare(k[:], from[:]) > 0 {
-			keys = append(keys, found{k, nil})
-		}
-	}
 	first := from[:]
 	if start := shardStart(shard); bytes.Compare(start, first) > 0 {
 		first = start
 	}
+	recent := x.from(first)
+	for _, k := range recent[:min(len(recent), limit)] {
+		keys = append(keys, found{k, nil})
+	}
 	n := 0
 	for k, v := tree.Seek(first); n < limit && len(k) == len(key{}) && shardOf(k) == shard; k, v = tree.Next() {
-		if bytes.Compare(k, from[:]) > 0 {
-			keys = append(keys, found{key(k), v})
-			n++
-		}
+		keys = append(keys, found{key(k), v})
+		n++
 	}
 	slices.SortFunc(keys, func(a, b found) int { return bytes.Compare(a.key[:], b.key[:]) })
 	keys = slices.CompactFunc(keys, func(a, b found) bool { return a.key == b.key }) // recent and in the tree, just then
@@ -104,25 +107,24 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	return s.do(ctx, "spend tokens in", func() error {
-		var last storage.Seq
-		err := s.db.Update(func(tx *bbolt.Tx) error {
-			st, err := readState(tx)
-			if err != nil {
-				return err
-			}
-			last = st.last
-			return s.index.spend(tx, st, spendings)
-		})
-		if err == nil || err == errUnchanged {
+		st := s.shown
+		err := s.db.Update(func(tx *bbolt.Tx) error { return s.index.spend(tx, &st, spendings) })
+		switch err {
+		case nil:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.shown = st
+			return nil
+		case errUnchanged:
 			return nil
 		}
-		return s.failed(err, last)
+		return s.failed(err, st.last)
 	})
 }
 
 // spend puts the tokens that are not spent into the tree at once, since the log
 // does not tell of them.
-func (x *index) spend(tx *bbolt.Tx, st state, spendings []storage.Spending) error {
+func (x *index) spend(tx *bbolt.Tx, st *state, spendings []storage.Spending) error {
 	meta, tree := tx.Bucket(metaBucket), tx.Bucket(indexBucket)
 	tokens := st.tokens
 	for i := range spendings {
@@ -138,9 +140,6 @@ func (x *index) spend(tx *bbolt.Tx, st state, spendings []storage.Spending) erro
 	}
 	if st.tokens == tokens {
 		return errUnchanged
-	}
-	if err := meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)); err != nil {
-		return err
 	}
 	return meta.Put(stateKey, st.encode())
 }

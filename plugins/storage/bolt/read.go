@@ -16,22 +16,20 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
+	last := s.state().last
 	err = s.view(ctx, "read", func(tx *bbolt.Tx) (err error) {
-		page, err = readPage(tx, from, entries, bytes)
+		page, err = readPage(tx, from, last, entries, bytes)
 		return err
 	})
 	return page, err
 }
 
-func readPage(tx *bbolt.Tx, from storage.Seq, entries, bytes int) (page storage.Page, err error) {
-	st, err := readState(tx)
-	if err != nil {
-		return storage.Page{}, err
-	}
-	page.Last = st.last
+// readPage reads from a log that is shown up to last.
+func readPage(tx *bbolt.Tx, from, last storage.Seq, entries, bytes int) (page storage.Page, err error) {
+	page.Last = last
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	size := 0
-	for seq := from; seq <= st.last && len(page.Entries) < entries; seq++ {
+	for seq := from; seq <= last && len(page.Entries) < entries; seq++ {
 		r, err := readRecord(log, seq, buf)
 		if err != nil {
 			return storage.Page{}, err
@@ -60,18 +58,16 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 }
 
 func (s *Store) find(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
-	k := newKey(envelopeKind, envelopeTag(signature, storage.ID{}), 0)
-	seqs := s.index.seqs(tx.Bucket(indexBucket).Cursor(), k.prefix(signatureTagSize))
-	slices.Sort(seqs)
-	log := tx.Bucket(logBucket)
-	for _, seq := range seqs {
-		r, err := readRecord(log, seq, nil)
-		if err != nil {
-			return 0, err
-		}
-		if string(r.signature) == string(signature) {
-			return seq, nil
-		}
+	t, tree := s.index.signatureTag(signature), tx.Bucket(indexBucket).Cursor()
+	one, _, ok := s.index.lookUp(tree, shared(t))
+	if !ok {
+		return 0, storage.ErrNotFound
 	}
-	return 0, storage.ErrNotFound
+	seqs, _ := firsts(tree, t, one.seq())
+	seqs = slices.DeleteFunc(seqs, func(seq storage.Seq) bool { return seq > s.shown.last })
+	seq, err := signedBy(tx.Bucket(logBucket), seqs, signature)
+	if err == nil && seq == 0 {
+		err = storage.ErrNotFound
+	}
+	return seq, err
 }

@@ -83,15 +83,6 @@ func checksum(seq storage.Seq, data []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, b[:]), castagnoli, data)
 }
 
-// keys returns the keys of the index for an entry of the log.
-func (r *record) keys(seq storage.Seq) []key {
-	keys := []key{newKey(envelopeKind, envelopeTag(r.signature, r.id), seq)}
-	if r.paid {
-		keys = append(keys, newKey(tokenKind, r.token, seq))
-	}
-	return keys
-}
-
 // entry returns a copy that shares nothing with the record.
 func (r *record) entry(seq storage.Seq) storage.Entry {
 	n := len(r.signature)

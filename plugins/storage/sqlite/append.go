@@ -118,6 +118,9 @@ type batch struct {
 func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 	if r.Nullifier != nil {
 		token := storage.NewTokenID(*r.Nullifier)
+		if conflict, err := b.conflict(token, r); conflict || err != nil {
+			return storage.Outcome{Status: storage.Conflict}, err
+		}
 		switch spent, err := b.pay(token, r.ID); {
 		case err != nil:
 			return storage.Outcome{}, err
@@ -139,6 +142,22 @@ func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 		err = damaged("an entry of the log is missing")
 	}
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, err
+}
+
+// conflict reports whether a record must be refused because another envelope has
+// its signature. Mostly none has, and that is one look.
+func (b *batch) conflict(token storage.TokenID, r *storage.Record) (bool, error) {
+	if len(r.Signature) == 0 {
+		return false, nil
+	}
+	if has, err := exists(b.signed, r.Signature); !has || err != nil {
+		return false, err
+	}
+	if spent, err := exists(b.spentOn, token[:]); spent || err != nil {
+		return false, err
+	}
+	seq, err := b.seq(r.ID)
+	return seq == 0, err
 }
 
 // pay spends a token on an envelope, and reports whether it could.

@@ -24,6 +24,7 @@ type writer struct {
 	meta, advance  *sql.Stmt
 	store, seqOf   *sql.Stmt
 	spend, spentOn *sql.Stmt
+	signed         *sql.Stmt
 	prepared       []*sql.Stmt
 }
 
@@ -73,6 +74,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.seqOf, "SELECT seq FROM envelopes WHERE id = ?"},
 		{&w.spend, "INSERT INTO tokens (token, id) VALUES (?, ?) ON CONFLICT (token) DO NOTHING"},
 		{&w.spentOn, "SELECT id FROM tokens WHERE token = ?"},
+		{&w.signed, "SELECT 1 FROM envelopes WHERE signature = ? LIMIT 1"},
 	} {
 		if *s.to, err = w.conn.PrepareContext(ever, s.text); err != nil {
 			return nil, err
@@ -149,6 +151,17 @@ func (w *writer) close() error {
 		w.conn.Close() //nolint:errcheck // gives it back to db
 	}
 	return w.db.Close()
+}
+
+// exists reports whether a SELECT finds a row.
+func exists(s *sql.Stmt, value []byte) (bool, error) {
+	rows, err := s.QueryContext(ever, value)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close() //nolint:errcheck // reads only
+	found := rows.Next()
+	return found, rows.Err()
 }
 
 // inserted reports whether an INSERT put in its row, which it does not where

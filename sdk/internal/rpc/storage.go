@@ -77,12 +77,13 @@ func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	var last storage.Seq // of what this batch stored
 	for i, in := range resp.GetOutcomes() {
 		o := storage.Outcome{Status: storage.Status(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
+		refused := o.Status == storage.Spent || o.Status == storage.Conflict
 		switch {
-		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_REPLAYED:
+		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_CONFLICT:
 			return nil, broken("outcome %d has the unknown status %d", i, in.GetStatus())
-		case o.Status == storage.Spent && o.Seq != 0:
+		case refused && o.Seq != 0:
 			return nil, broken("outcome %d has a sequence number though nothing was stored", i)
-		case o.Status != storage.Spent && (o.Seq == 0 || o.Seq > maxSeq):
+		case !refused && (o.Seq == 0 || o.Seq > maxSeq):
 			return nil, broken("outcome %d has the sequence number %d", i, o.Seq)
 		case o.Status == storage.Stored && last != 0 && o.Seq != last+1:
 			return nil, broken("outcome %d is stored at %d, the one before it at %d", i, o.Seq, last)

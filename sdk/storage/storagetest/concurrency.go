@@ -14,6 +14,7 @@ import (
 
 var concurrencyChecks = []check{
 	{"Readers", "once a reader has seen number s, nothing appears at or below s", checkReaders},
+	{"ShownAtOnce", "Log, Find, Info and Spendings show the entries and tokens of an Append from one moment on, all of them", checkShownAtOnce},
 	{"Appenders", "all methods may be called at the same time from several goroutines", checkAppenders},
 	{"Watch", "Watch blocks until the log holds an entry above after, and returns the highest sequence number; or until ctx ends, and returns its error", checkWatch},
 }
@@ -90,6 +91,75 @@ func (r *reader) read(ctx context.Context) error {
 		case r.seen[i] != e.ID:
 			return fmt.Errorf("entry %d is another than before", e.Seq)
 		}
+	}
+	return nil
+}
+
+// checkShownAtOnce appends batches of one size while readers look for a part of
+// one.
+func checkShownAtOnce(f *fixture) {
+	const readers, batches, size = 2, 100, 8
+	done := make(chan struct{})
+	var all [batches * size]storage.Record
+	for i := range all {
+		all[i] = paid(newRecord(100), newToken())
+	}
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			for {
+				if err := f.wholeBatches(all[:], size); err != nil {
+					f.Error(err)
+					return
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for batch := range slices.Chunk(all[:], size) {
+		if _, err := f.store.Append(f.Context(), batch); err != nil {
+			f.Errorf("append: %v", err)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
+}
+
+// wholeBatches checks that the log ends where a batch does, and that all that can
+// be asked agrees with it.
+func (f *fixture) wholeBatches(all []storage.Record, size int) error {
+	info, err := f.store.Info(f.Context())
+	if err != nil {
+		return fmt.Errorf("info: %w", err)
+	}
+	page, err := f.store.Log(f.Context(), storage.LogRequest{From: info.Last + 1})
+	if err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	last := page.Last
+	if n := storage.Seq(size); info.Last%n != 0 || last%n != 0 || info.Tokens != uint64(info.Last) || len(page.Entries) != int(last-info.Last) {
+		return fmt.Errorf("%d tokens in a log that ends at %d and then at %d, with %d entries between, after batches of %d", info.Tokens, info.Last, last, len(page.Entries), size)
+	}
+	for seq := last; seq > info.Last; seq-- {
+		if found, err := f.store.Find(f.Context(), all[seq-1].Signature); found != seq {
+			return fmt.Errorf("find entry %d, which Log has shown: %d, %w", seq, found, err)
+		}
+	}
+	l, ok := f.store.(storage.Ledger)
+	if !ok {
+		return nil
+	}
+	tokens, err := l.Spendings(f.Context(), storage.SpendingsRequest{})
+	if err != nil {
+		return fmt.Errorf("spendings: %w", err)
+	}
+	if len(tokens) < int(last) || len(tokens)%size != 0 {
+		return fmt.Errorf("%d spent tokens, after a log that ended at %d and batches of %d", len(tokens), last, size)
 	}
 	return nil
 }

@@ -2,7 +2,10 @@ package storagetest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -11,6 +14,8 @@ var findChecks = []check{
 	{"Find", "Find returns the lowest sequence number of an envelope with the given signature", checkFind},
 	{"FindLowest", "signatures are opaque and not unique: strangers may post another ciphertext under a known signature", checkFindLowest},
 	{"FindNothing", "ErrNotFound: no envelope has the signature asked for", checkFindNothing},
+	{"CrowdedSignature", "what is stored under a signature does not decide what a call costs", checkCrowdedSignature},
+	{"GroundKeys", "what is stored under a signature does not decide what a call costs; tokens and signatures whose hashes begin alike are like any others", checkGroundKeys},
 	{"FindTooLarge", "a signature longer than MaxEnvelope is ErrTooLarge", checkFindTooLarge},
 }
 
@@ -61,6 +66,117 @@ func checkFindNothing(f *fixture) {
 	if seq, err := f.store.Find(f.Context(), refused.Signature); !errors.Is(err, storage.ErrNotFound) {
 		f.Errorf("find an envelope that was refused: %d, %v", seq, err)
 	}
+}
+
+// checkCrowdedSignature compares what calls cost before and after 10^5 envelopes
+// of one signature.
+func checkCrowdedSignature(f *fixture) {
+	const crowd = 100_000
+	known, single := []byte("a signature that strangers know"), newRecord(32)
+	f.append(newRecord(32), signed(known, 8), single)
+	random := func() { f.append(newRecords(storage.MaxBatch, 32)...) }
+	crowded := func() {
+		batch := make([]storage.Record, storage.MaxBatch)
+		for i := range batch {
+			batch[i] = signed(known, 8)
+		}
+		f.append(batch...)
+	}
+	find := func(signature []byte, want storage.Seq) func() {
+		return func() {
+			if seq, err := f.store.Find(f.Context(), signature); seq != want || (want == 0) != errors.Is(err, storage.ErrNotFound) {
+				f.Fatalf("find: %d, %v, want %d", seq, err, want)
+			}
+		}
+	}
+	slowFind := 20*fastest(50, find(single.Signature, 3)) + 100*time.Microsecond
+	slowAppend := 8*fastest(20, random) + 5*time.Millisecond
+	for range crowd / storage.MaxBatch {
+		crowded()
+	}
+	for name, c := range map[string]struct {
+		call  func()
+		times int
+		limit time.Duration
+	}{
+		"find the signature":          {find(known, 2), 50, slowFind},
+		"find another":                {find(single.Signature, 3), 50, slowFind},
+		"find one that is not there":  {find([]byte("a signature that nobody knows"), 0), 50, slowFind},
+		"append to the signature":     {crowded, 10, slowAppend},
+		"append behind the signature": {random, 10, slowAppend},
+	} {
+		if took := fastest(c.times, c.call); took > c.limit {
+			f.Errorf("%s, of which there are %d envelopes: %v, want %v at most", name, crowd, took, c.limit)
+		}
+	}
+}
+
+// checkGroundKeys appends envelopes that cost somebody 2^9 hashes each, and
+// compares what that costs with others.
+func checkGroundKeys(f *fixture) {
+	random := func() []storage.Record {
+		batch := newRecords(storage.MaxBatch, 32)
+		for i := range batch {
+			batch[i].Nullifier = newToken()
+		}
+		return batch
+	}
+	ground := func() []storage.Record {
+		batch := make([]storage.Record, storage.MaxBatch)
+		for i := range batch {
+			for r := newRecord(32); batch[i].Signature == nil; r = newRecord(32) {
+				if h := sha256.Sum256(r.Signature); h[0] == 0 {
+					batch[i] = r
+				}
+			}
+			for batch[i].Nullifier == nil {
+				if n := newToken(); storage.NewTokenID(*n)[0] == 0 {
+					batch[i].Nullifier = n
+				}
+			}
+		}
+		return batch
+	}
+	var all []storage.Record
+	append := func(make func() []storage.Record) func() time.Duration {
+		return func() time.Duration {
+			batch := make()
+			all = slices.Concat(all, batch)
+			start := time.Now()
+			f.append(batch...)
+			return time.Since(start)
+		}
+	}
+	fast := least(10, append(random))
+	least(40, append(ground))
+	for name, call := range map[string]func() time.Duration{"ground": append(ground), "other": append(random)} {
+		if took, limit := least(10, call), 4*fast+5*time.Millisecond; took > limit {
+			f.Errorf("append %d %s envelopes: %v, want %v at most", storage.MaxBatch, name, took, limit)
+		}
+	}
+	f.reopen()
+	for i := 0; i < len(all); i += len(all) / 50 {
+		f.found(all[i].Signature, storage.Seq(i+1))
+	}
+}
+
+// fastest calls f n times and returns the shortest time, which a busy machine
+// changes least.
+func fastest(n int, f func()) time.Duration {
+	return least(n, func() time.Duration {
+		start := time.Now()
+		f()
+		return time.Since(start)
+	})
+}
+
+// least calls f n times and returns the least of the results.
+func least(n int, f func() time.Duration) time.Duration {
+	shortest := f()
+	for range n - 1 {
+		shortest = min(shortest, f())
+	}
+	return shortest
 }
 
 func checkFindTooLarge(f *fixture) {

@@ -119,6 +119,10 @@ func checkSpendingsPages(f *fixture) {
 		f.spend(more...)
 		all = append(all, more...)
 	}
+	least, greatest := storage.TokenID{}, storage.TokenID(bytes.Repeat([]byte{0xff}, len(storage.TokenID{})))
+	ends := []storage.Spending{{Token: least}, {Token: greatest}}
+	f.spend(ends...)
+	all = append(all, ends...)
 	f.ledgerHolds(all...) // which sorts them
 	last := len(all) - 1
 	for _, limit := range []int{1, 7, 100, storage.MaxSpendings - 1, storage.MaxSpendings} {
@@ -141,9 +145,8 @@ func checkSpendingsPages(f *fixture) {
 			f.Errorf("5 after %x, which is not spent: got %x", token, got)
 		}
 	}
-	least, greatest := storage.TokenID{}, storage.TokenID(bytes.Repeat([]byte{0xff}, len(storage.TokenID{})))
-	if got := f.spendings(storage.SpendingsRequest{After: &least, Max: 1}); len(got) != 1 || got[0] != all[0] {
-		f.Errorf("the first after %x: %x, want %x", least, got, all[0])
+	if got := f.spendings(storage.SpendingsRequest{After: &least, Max: 1}); len(got) != 1 || got[0] != all[1] {
+		f.Errorf("the first after %x: %x, want %x", least, got, all[1])
 	}
 	if got := f.spendings(storage.SpendingsRequest{After: &greatest}); len(got) != 0 {
 		f.Errorf("after %x: %d spendings", greatest, len(got))

@@ -23,6 +23,7 @@ type Memory struct {
 	mu    sync.Mutex
 	log   []storage.Entry // log[i] has sequence number i+1 and is never changed
 	byID  map[storage.ID]storage.Seq
+	first map[string]storage.Seq // by signature
 	spent map[storage.TokenID]storage.ID
 	bytes uint64
 	grown chan struct{} // closed, and replaced, when log grows
@@ -39,6 +40,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		epoch: storage.NewEpoch(),
 		byID:  make(map[storage.ID]storage.Seq),
+		first: make(map[string]storage.Seq),
 		spent: make(map[storage.TokenID]storage.ID),
 		grown: make(chan struct{}),
 	}
@@ -85,6 +87,7 @@ func (m *Memory) Append(ctx context.Context, records []storage.Record) ([]storag
 
 func (m *Memory) append(r *storage.Record) storage.Outcome {
 	seq, inLog := m.byID[r.ID]
+	_, signed := m.first[string(r.Signature)]
 	if r.Nullifier != nil {
 		token := storage.NewTokenID(*r.Nullifier)
 		switch paid, spent := m.spent[token]; {
@@ -92,6 +95,8 @@ func (m *Memory) append(r *storage.Record) storage.Outcome {
 			return storage.Outcome{Status: storage.Replayed, Seq: seq}
 		case spent:
 			return storage.Outcome{Status: storage.Spent}
+		case !inLog && signed && len(r.Signature) > 0:
+			return storage.Outcome{Status: storage.Conflict}
 		}
 		m.spent[token] = r.ID
 	}
@@ -107,6 +112,9 @@ func (m *Memory) append(r *storage.Record) storage.Outcome {
 		Ciphertext: bytes.Clone(r.Ciphertext),
 	})
 	m.byID[r.ID] = seq
+	if !signed {
+		m.first[string(r.Signature)] = seq
+	}
 	m.bytes += uint64(len(r.Signature) + len(r.Ciphertext))
 	return storage.Outcome{Status: storage.Stored, Seq: seq}
 }
@@ -136,7 +144,7 @@ func (m *Memory) Log(ctx context.Context, req storage.LogRequest) (storage.Page,
 	return page, nil
 }
 
-// Find implements [storage.Store]. It looks through the whole log.
+// Find implements [storage.Store].
 func (m *Memory) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -146,11 +154,11 @@ func (m *Memory) Find(ctx context.Context, signature []byte) (storage.Seq, error
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := slices.IndexFunc(m.log, func(e storage.Entry) bool { return bytes.Equal(e.Signature, signature) })
-	if i < 0 {
+	seq, ok := m.first[string(signature)]
+	if !ok {
 		return 0, fmt.Errorf("find: %w", storage.ErrNotFound)
 	}
-	return m.log[i].Seq, nil
+	return seq, nil
 }
 
 // Watch implements [storage.Watcher].

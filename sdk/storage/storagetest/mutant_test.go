@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,69 @@ var mutants = map[string]mutant{
 				o.Status = storage.Replayed
 			}
 		})
+	}},
+	"Conflict": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+			if o.Status == storage.Conflict { // take another ciphertext, as long as somebody pays
+				free := records[i]
+				free.Nullifier = nil
+				outcomes, _ := m.Append(ctx, []storage.Record{free})
+				_ = m.Spend(ctx, []storage.Spending{spending(records[i])})
+				*o = outcomes[0]
+			}
+		})
+	}},
+	"ConflictUnpaid": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+			if first, _ := m.Find(ctx, records[i].Signature); first < o.Seq && len(records[i].Signature) > 0 {
+				*o = conflict // whoever it comes from
+			}
+		})
+	}},
+	"ConflictWithinBatch": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		before := m.last()
+		return answered(ctx, m, records, func(i int, o *storage.Outcome) { // the batches before are all that counts
+			if first, _ := m.Find(ctx, records[i].Signature); o.Status == storage.Conflict && first > before {
+				o.Status = storage.Spent
+			}
+		})
+	}},
+	"CrowdedSignature": {find: func(_ context.Context, m *Memory, signature []byte) (storage.Seq, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		var all []storage.Seq
+		for _, e := range m.log {
+			if bytes.Equal(e.Signature, signature) {
+				all = append(all, e.Seq)
+			}
+		}
+		if len(all) == 0 {
+			return 0, storage.ErrNotFound
+		}
+		return slices.Min(all), nil
+	}},
+	"GroundKeys": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		outcomes, err := m.Append(ctx, records)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, r := range records { // a token is looked for among all whose ids have its first byte
+			if r.Nullifier == nil || storage.NewTokenID(*r.Nullifier)[0] != 0 {
+				continue // other shards are short
+			}
+			n := 0
+			for token := range m.spent {
+				if token[0] == 0 {
+					n++
+				}
+			}
+			if n == 0 {
+				return nil, storage.ErrCorrupt
+			}
+		}
+		return outcomes, err
+	}},
+	"ShownAtOnce": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return answered(ctx, m, records, func(int, *storage.Outcome) { runtime.Gosched() })
 	}},
 	"TokensCounted": {info: func(i storage.Info) storage.Info { i.Tokens = i.Count; return i }},
 	"ManyTokens": {appendWith: changed(func(r *storage.Record) { // looks at a part

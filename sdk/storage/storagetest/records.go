@@ -74,7 +74,10 @@ func replayed(seq storage.Seq) storage.Outcome {
 	return storage.Outcome{Status: storage.Replayed, Seq: seq}
 }
 
-var spent = storage.Outcome{Status: storage.Spent}
+var (
+	spent    = storage.Outcome{Status: storage.Spent}
+	conflict = storage.Outcome{Status: storage.Conflict}
+)
 
 // readLog reads the whole log. A gap in it is an error, since nothing was
 // pruned, as is a page that does not keep its limits.

@@ -6,7 +6,10 @@ var tokenChecks = []check{
 	{"Spent", "Spent: the nullifier had paid for another envelope; nothing changed", checkSpent},
 	{"Replayed", "Replayed: the nullifier had paid for this very envelope, which is in the log at Seq; nothing changed", checkReplayed},
 	{"DuplicateSpends", "Duplicate: the envelope was in the log before, at Seq; its nullifier, unspent until now, is spent", checkDuplicateSpends},
-	{"PaidAndUnpaid", "its nullifier is looked at first, its ID second", checkPaidAndUnpaid},
+	{"PaidAndUnpaid", "its nullifier is looked at first, its ID second, its signature third", checkPaidAndUnpaid},
+	{"Conflict", "Conflict: another envelope with this signature is in the log; nothing changed, and the nullifier is not spent", checkConflict},
+	{"ConflictUnpaid", "only a record with a nullifier and a signature that is not empty is refused so", checkConflictUnpaid},
+	{"ConflictWithinBatch", "a record meets what the records before it in the batch did; its signature is looked at third", checkConflictWithinBatch},
 	{"TokensCounted", "Tokens: nullifiers kept", checkTokensCounted},
 	{"ManyTokens", "an envelope is never kept without the token that paid for it, nor the other way round", checkManyTokens},
 }
@@ -56,6 +59,50 @@ func checkPaidAndUnpaid(f *fixture) {
 	})
 	f.expect([]storage.Record{paid(a, newToken())}, duplicate(1))
 	f.holds(a)
+}
+
+func checkConflict(f *fixture) {
+	known := []byte("a signature that strangers know")
+	a, b, c := signed(known, 100), signed(known, 100), newRecord(100)
+	x, y := newToken(), newToken()
+	f.expect([]storage.Record{paid(a, x)}, stored(1))
+	for range 2 {
+		f.unchanged(func() {
+			f.expect([]storage.Record{paid(b, y), paid(b, y)}, conflict, conflict)
+			f.expect([]storage.Record{paid(b, x), paid(a, x)}, spent, replayed(1))
+		})
+		f.found(known, 1)
+		f.holds(a)
+		f.reopen()
+	}
+	f.expect([]storage.Record{paid(c, y)}, stored(2)) // which is not spent
+	f.expect([]storage.Record{paid(a, newToken())}, duplicate(1))
+	f.holds(a, c)
+}
+
+func checkConflictUnpaid(f *fixture) {
+	known := []byte("a signature that strangers know")
+	a, b, c := signed(known, 100), signed(known, 100), signed(known, 100)
+	f.expect([]storage.Record{a, b}, stored(1), stored(2))
+	f.expect([]storage.Record{paid(c, newToken())}, conflict)
+	f.expect([]storage.Record{c, paid(c, newToken()), paid(b, newToken())}, stored(3), duplicate(3), duplicate(2))
+	f.found(known, 1)
+	d, e := signed(nil, 100), signed([]byte{}, 100)
+	f.expect([]storage.Record{paid(d, newToken()), paid(e, newToken())}, stored(4), stored(5))
+	f.holds(a, b, c, d, e)
+}
+
+func checkConflictWithinBatch(f *fixture) {
+	known, other := []byte("a signature that strangers know"), []byte("another one")
+	a, b, c, d, e := signed(known, 100), signed(known, 100), signed(known, 100), signed(other, 100), signed(other, 100)
+	x, y, z, free := newToken(), newToken(), newToken(), newToken()
+	batch := []storage.Record{paid(a, x), paid(b, free), c, paid(d, free), paid(b, x), paid(c, y), paid(e, z), paid(a, x)}
+	f.expect(batch, stored(1), conflict, stored(2), stored(3), spent, duplicate(2), conflict, replayed(1))
+	f.unchanged(func() {
+		batch[1].Nullifier = z // the token paid for another envelope since
+		f.expect(batch, replayed(1), conflict, duplicate(2), replayed(3), spent, replayed(2), conflict, replayed(1))
+	})
+	f.holds(a, c, d)
 }
 
 func checkTokensCounted(f *fixture) {

@@ -49,6 +49,7 @@ const (
 	Outcome_STATUS_DUPLICATE   Outcome_Status = 2
 	Outcome_STATUS_SPENT       Outcome_Status = 3
 	Outcome_STATUS_REPLAYED    Outcome_Status = 4
+	Outcome_STATUS_CONFLICT    Outcome_Status = 5
 )
 
 // Enum value maps for Outcome_Status.
@@ -59,6 +60,7 @@ var (
 		2: "STATUS_DUPLICATE",
 		3: "STATUS_SPENT",
 		4: "STATUS_REPLAYED",
+		5: "STATUS_CONFLICT",
 	}
 	Outcome_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -66,6 +68,7 @@ var (
 		"STATUS_DUPLICATE":   2,
 		"STATUS_SPENT":       3,
 		"STATUS_REPLAYED":    4,
+		"STATUS_CONFLICT":    5,
 	}
 )
 
@@ -339,7 +342,7 @@ func (x *AppendRequest) GetRecords() []*Record {
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Outcome_Status         `protobuf:"varint,1,opt,name=status,proto3,enum=cwtch.relay.plugin.v1.Outcome_Status" json:"status,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // 0 with STATUS_SPENT
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // 0 with STATUS_SPENT and STATUS_CONFLICT
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1046,16 +1049,17 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"ciphertext\x12\x1c\n" +
 	"\tnullifier\x18\x05 \x01(\fR\tnullifier\"H\n" +
 	"\rAppendRequest\x127\n" +
-	"\arecords\x18\x01 \x03(\v2\x1d.cwtch.relay.plugin.v1.RecordR\arecords\"\xcc\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x1d.cwtch.relay.plugin.v1.RecordR\arecords\"\xe2\x01\n" +
 	"\aOutcome\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.cwtch.relay.plugin.v1.Outcome.StatusR\x06status\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"p\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x85\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_STORED\x10\x01\x12\x14\n" +
 	"\x10STATUS_DUPLICATE\x10\x02\x12\x10\n" +
 	"\fSTATUS_SPENT\x10\x03\x12\x13\n" +
-	"\x0fSTATUS_REPLAYED\x10\x04\"L\n" +
+	"\x0fSTATUS_REPLAYED\x10\x04\x12\x13\n" +
+	"\x0fSTATUS_CONFLICT\x10\x05\"L\n" +
 	"\x0eAppendResponse\x12:\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1e.cwtch.relay.plugin.v1.OutcomeR\boutcomes\"O\n" +
 	"\n" +
