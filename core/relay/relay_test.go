@@ -252,10 +252,19 @@ func TestRefusedPosts(t *testing.T) {
 	p.post("m4", r.token())
 	p.expect("posted true", "new m4")
 
+	// Another envelope under a signature that was seen costs no token.
+	another := env("m4")
+	another.Ciphertext = append(another.Ciphertext, '!')
+	unspent := r.token()
+	p.raw(sign(another, unspent, board))
+	p.expect("posted false")
+	p.post("m5", unspent)
+	p.expect("posted true", "new m5")
+
 	late := r.connect()
 	late.replay("")
-	late.expect("count 3", "old m1", "old m3", "old m4")
-	if st := r.Status(t.Context()).Posts; st.Stored != 3 || st.SpentToken != 2 || st.InvalidToken != 2 || st.InvalidEnvelope != 1 {
+	late.expect("count 4", "old m1", "old m3", "old m4", "old m5")
+	if st := r.Status(t.Context()).Posts; st.Stored != 4 || st.Conflict != 1 || st.SpentToken != 2 || st.InvalidToken != 2 || st.InvalidEnvelope != 1 {
 		t.Errorf("counts %+v", st)
 	}
 }

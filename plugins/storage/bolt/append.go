@@ -34,6 +34,12 @@ func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {
 	case err != nil:
 		return nil, s.failed(err, b.before)
 	}
+	s.show(b)
+	return b.outcomes, nil
+}
+
+// show tells readers of a batch that is durable.
+func (s *Store) show(b *batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index.drop(b.moved, b.before)
@@ -41,7 +47,6 @@ func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {
 		s.index.add(k)
 	}
 	s.shown = b.state
-	return b.outcomes, nil
 }
 
 // failed returns the error of a transaction that bbolt took back because of

@@ -41,6 +41,7 @@ package bolt
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,7 +101,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{path: path, index: index{max: cmp.Or(opts.maxRecent, maxRecent)}}
+	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.maxRecent, maxRecent)}}
 	if err := s.open(opts.LockTimeout); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 
@@ -47,7 +48,8 @@ import (
 // lookup is a binary search; a shard that is full moves before its turn, and its
 // keys are neighbours in the tree; and no mark falls far behind the log.
 type index struct {
-	secret []byte // see signatureTag
+	secret []byte                         // see signatureTag
+	hash   func([]byte) [sha256.Size]byte // of signatures; tests have them collide
 	merged marks
 	recent [shards][]key // each ascending
 	count  int           // recent keys of all shards

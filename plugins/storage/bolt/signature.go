@@ -27,7 +27,7 @@ func (x *index) envelopeTag(signature []byte, id storage.ID) (t tag) {
 // ten of one tag take more than 2^57.
 func (x *index) signatureTag(signature []byte) (t tag) {
 	var room [secretSize + 96]byte
-	h := sha256.Sum256(append(append(room[:0], x.secret...), signature...))
+	h := x.hash(append(append(room[:0], x.secret...), signature...))
 	copy(t[:signatureTagSize], h[:])
 	return t
 }

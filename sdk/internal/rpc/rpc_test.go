@@ -52,7 +52,7 @@ func TestRecordsCrossTheWire(t *testing.T) {
 func TestOutcomesCrossTheWire(t *testing.T) {
 	want := []storage.Outcome{
 		{Status: storage.Stored, Seq: 4}, {Status: storage.Spent}, {Status: storage.Duplicate, Seq: 2},
-		{Status: storage.Stored, Seq: 5}, {Status: storage.Replayed, Seq: 5},
+		{Status: storage.Stored, Seq: 5}, {Status: storage.Replayed, Seq: 5}, {Status: storage.Conflict},
 	}
 	got, err := Outcomes(wire(t, AppendResponse(want), &pb.AppendResponse{}), len(want))
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -61,7 +61,7 @@ func TestOutcomesCrossTheWire(t *testing.T) {
 }
 
 func TestStatusNumbersAreThoseOfStorage(t *testing.T) {
-	for s := storage.Stored; s <= storage.Replayed; s++ {
+	for s := storage.Stored; s <= storage.Conflict; s++ {
 		want := "STATUS_" + strings.ToUpper(s.String())
 		if got := pb.Outcome_Status(s).String(); got != want {
 			t.Errorf("status %d is %s on the wire, want %s", s, got, want)
