@@ -2,8 +2,14 @@ package relay
 
 import (
 	"context"
+	"net"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -26,5 +32,110 @@ func TestDefectEndsOneConnection(t *testing.T) {
 	other.expect("posted true", "new m1")
 	if n := r.Status(t.Context()).BoardConnections.Panics; n != 1 {
 		t.Errorf("%d panics counted, want 1", n)
+	}
+}
+
+// mined is a network whose connections panic where the relay reads from them or
+// writes to them, once armed.
+type mined struct {
+	onion.Network
+	read, write atomic.Bool
+}
+
+func (m *mined) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+	ln, err := m.Network.Listen(ctx, key, port)
+	return minedListener{ln, m}, err
+}
+
+type minedListener struct {
+	net.Listener
+	m *mined
+}
+
+func (l minedListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return minedConn{nc, l.m}, nil
+}
+
+type minedConn struct {
+	net.Conn
+	m *mined
+}
+
+func (c minedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.m.read.Load() {
+		panic("a defect of what reads")
+	}
+	return n, err
+}
+
+func (c minedConn) Write(b []byte) (int, error) {
+	if c.m.write.Load() {
+		panic("a defect of what writes")
+	}
+	return c.Conn.Write(b)
+}
+
+// TestEveryEndOfAHalfEndsBoth injects a defect into each goroutine of a
+// connection, while the other one waits for its client and for the defective
+// one. Nothing may remain, so that places cannot be used up.
+func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
+	for name, provoke := range map[string]func(*rig, *mined){
+		"writer, the reader receives": func(r *rig, m *mined) {
+			p := r.connect()
+			m.write.Store(true)
+			p.replay("")
+			p.next() // closed or reset
+		},
+		"writer, the reader hands over a replay": func(r *rig, m *mined) {
+			p := r.connect()
+			m.write.Store(true)
+			for range 3 { // of which the writer takes one
+				p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}})) //nolint:errcheck // may be closed already
+			}
+		},
+		"writer, the reader has no slot for a post": func(r *rig, m *mined) {
+			p := r.connect()
+			m.write.Store(true)
+			for range 3 * r.cfg.Limits.OutstandingPosts {
+				p.Send([]byte(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`)) //nolint:errcheck // may be closed already
+			}
+		},
+		"reader": func(r *rig, m *mined) {
+			p := r.connect()
+			p.replay("")
+			p.expect("count 0")
+			m.read.Store(true)
+			p.replay("")
+			p.next() // closed or reset
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := &mined{}
+			r := start(t, func(c *Config) { m.Network, c.Network = c.Network, m })
+			open := func() (n int64, panics uint64) {
+				st := r.Status(t.Context())
+				return st.BoardConnections.Open + st.TokenConnections.Open, st.BoardConnections.Panics + st.TokenConnections.Panics
+			}
+			for range 3 {
+				_, before := open()
+				provoke(r, m)
+				for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+					n, panics := open()
+					if n == 0 && panics > before {
+						break
+					}
+					if time.Since(begin) > 10*time.Second {
+						t.Fatalf("%d connections are open after %d defects", n, panics)
+					}
+				}
+				m.read.Store(false)
+				m.write.Store(false)
+			}
+		})
 	}
 }

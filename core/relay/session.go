@@ -1,11 +1,11 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -87,20 +87,35 @@ func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, s.hurry)()
-	end := func(err error) {
-		if !errors.Is(err, net.ErrClosed) { // else the other of the two closed it and knows why
-			cancel(err)
-		}
+	// Each half, however it ends, ends the other.
+	half := func(f func(context.Context) error) error {
+		err := s.server.counts.board.guard(s.server.log, func() error { return f(ctx) })
+		cancel(err)
+		return err
 	}
+	var read, written error
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer s.conn.Close() // ends the reader
-		defer s.server.counts.board.survive(s.server.log)
-		end(s.write(ctx))
+		written = half(s.write)
 	})
-	end(s.read(ctx))
+	read = half(s.read)
 	wg.Wait()
-	return cmp.Or(context.Cause(ctx), net.ErrClosed)
+	for _, err := range []error{context.Cause(ctx), read, written} {
+		if !errors.Is(err, net.ErrClosed) { // else another closed it and knows why
+			return err
+		}
+	}
+	return net.ErrClosed
+}
+
+var errDefect = errors.New("a defect of the relay")
+
+// guard calls f and returns its error, or errDefect if it panics.
+func (c *connectionCounts) guard(log *slog.Logger, f func() error) (err error) {
+	err = errDefect
+	defer c.survive(log)
+	return f()
 }
 
 // read takes requests until the connection ends.
