@@ -12,6 +12,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // The control socket takes one request of a connection, a line of JSON, and
@@ -47,20 +49,29 @@ type failure struct {
 func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	slots := make(chan struct{}, maxClients)
+	complaints, failures := rate.Sometimes{Interval: time.Minute}, 0
 	for {
 		nc, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			m.log.Warn("can not accept a command, will try again", "error", err)
+			failures++
+			complaints.Do(func() {
+				m.log.Warn("cannot accept a command, will keep trying; said once a minute", "error", err, "times", failures)
+			})
 			if !pause(ctx, time.Second) {
 				return
 			}
 			continue
 		}
+		if err := checkPeer(nc.(*net.UnixConn)); err != nil { // before it takes a slot
+			m.intruder.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
+			nc.Close()
+			continue
+		}
 		select {
-		case slots <- struct{}{}: // only this user can connect
+		case slots <- struct{}{}: // of this user
 		case <-ctx.Done():
 			nc.Close()
 			return
@@ -68,10 +79,6 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 		m.wg.Go(func() {
 			defer func() { <-slots }()
 			defer nc.Close()
-			if err := checkPeer(nc.(*net.UnixConn)); err != nil {
-				m.intruder.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
-				return
-			}
 			if err := m.serveCommand(ctx, nc); err != nil {
 				m.log.Debug("command not answered", "error", err)
 			}
