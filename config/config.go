@@ -99,14 +99,14 @@ type Log struct {
 // Limits bound what strangers can make one server do. All are above zero.
 type Limits struct {
 	Connections           int           // at once
-	ConnectionsPerSecond  int           // accepted
+	ConnectionsPerSecond  int           // authenticated
 	HandshakeTimeout      time.Duration // for each step
 	IdleTimeout           time.Duration // without a packet in either direction
 	OutstandingPosts      int           // of one connection, waiting for their result
 	QueueRecords          int           // posts of all connections, waiting to be stored
 	QueueBytes            int64         // of these
 	PostTimeout           time.Duration // from arrival to result
-	TokenBatchesPerSecond int           // signed
+	TokenBatchesPerSecond int           // full ones, signed
 	TokenBatch            int           // tokens signed for one proof of work
 	ReaderBuffer          int64         // bytes on the way to one reader
 	StuckReader           time.Duration // until a reader that takes nothing is closed

@@ -62,7 +62,7 @@ func write(t *testing.T, text string) string {
 }
 
 var defaultLimits = Limits{
-	Connections: 4096, ConnectionsPerSecond: 100,
+	Connections: 4096, ConnectionsPerSecond: 500,
 	HandshakeTimeout: 30 * time.Second, IdleTimeout: 2 * time.Hour,
 	OutstandingPosts: 64, QueueRecords: 8192, QueueBytes: 64 << 20, PostTimeout: 10 * time.Second,
 	TokenBatchesPerSecond: 10, TokenBatch: 150,

@@ -107,7 +107,7 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
 		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
 	fmt.Fprintf(w, "  reads\t%s of %s\n", counted(int(r.Reads.Replays), "replay"), counted(int(r.Reads.Replayed), "envelope"))
-	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d above the rate\n",
+	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
 		r.Tokens.Sold, counted(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
 	writeConnections(w, "board", r.BoardConnections)
 	writeConnections(w, "token", r.TokenConnections)
@@ -176,7 +176,7 @@ func writeConnections(w io.Writer, what string, c relay.ConnectionCounts) {
 	for _, odd := range []struct {
 		n    uint64
 		what string
-	}{{c.Unauthenticated, "not authenticated"}, {c.Malformed, "malformed"}, {c.Idle, "idle"}, {c.Stuck, "stuck"}, {c.Unserved, "unserved"}, {c.Panics, "ended by a defect"}} {
+	}{{c.Evicted, "evicted"}, {c.Abandoned, "abandoned"}, {c.AcceptErrors, "errors of accepting"}, {c.Unauthenticated, "not authenticated"}, {c.Malformed, "malformed"}, {c.Idle, "idle"}, {c.Stuck, "stuck"}, {c.Unserved, "unserved"}, {c.Panics, "ended by a defect"}} {
 		if odd.n > 0 {
 			fmt.Fprintf(w, ", %d %s", odd.n, odd.what)
 		}

@@ -43,8 +43,14 @@ func TestPromise5Bounded(t *testing.T) {
 
 	t.Run("too many connections", func(t *testing.T) {
 		var held []*client.Board
+		last := stored[len(stored)-1].Envelope.Signature
 		for range connections {
-			held = append(held, h.connect("main"))
+			b := h.connect("main")
+			// Who asks for nothing gives up his place.
+			if err := b.Sync(h.ctx, last, func(client.Event) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, b)
 		}
 		h.dial().awaitEnd(t)
 		h.untilCounts("a refused connection", func(c relay.ConnectionCounts) bool { return c.Refused > 0 })

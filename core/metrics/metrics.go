@@ -58,7 +58,7 @@ var table = []metric{{
 	points: func(st relay.Status) []stats.Point { return single(st.Reads.Replayed) },
 }, {
 	name: "token_purchases", kind: stats.Counter,
-	doc: "Purchases of write tokens. Broken off ones were not paid, or not completed in time; refused ones came above the rate limit.",
+	doc: "Purchases of write tokens. Broken off ones were not paid, or not completed in time; refused ones were paid and waited for their signatures too long, which only purchases of more than ten tokens do.",
 	points: func(st relay.Status) []stats.Point {
 		t := st.Tokens
 		return labelled("result",
@@ -82,15 +82,33 @@ var table = []metric{{
 	},
 }, {
 	name: "connections_refused", kind: stats.Counter,
-	doc: "Connections that were closed because too many were open.",
+	doc: "Connections that were closed because too many were open, or too many waited for their handshake.",
 	points: func(st relay.Status) []stats.Point {
 		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Refused })
 	},
 }, {
 	name: "connections_delayed", kind: stats.Counter,
-	doc: "Connections that had to wait because too many came in a second.",
+	doc: "Connections that had to wait for their handshake, or for the signatures of a purchase, because too many came in a second.",
 	points: func(st relay.Status) []stats.Point {
 		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Delayed })
+	},
+}, {
+	name: "connections_evicted", kind: stats.Counter,
+	doc: "Connections that were closed because a newer one needed the place and their clients had not asked for anything yet.",
+	points: func(st relay.Status) []stats.Point {
+		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Evicted })
+	},
+}, {
+	name: "connections_abandoned", kind: stats.Counter,
+	doc: "Connections that their clients had closed before the relay took them up.",
+	points: func(st relay.Status) []stats.Point {
+		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Abandoned })
+	},
+}, {
+	name: "accept_errors", kind: stats.Counter,
+	doc: "Times that the system gave no connection, most likely for want of file descriptors.",
+	points: func(st relay.Status) []stats.Point {
+		return services(st, func(c relay.ConnectionCounts) uint64 { return c.AcceptErrors })
 	},
 }, {
 	name: "connections_ended", kind: stats.Counter,

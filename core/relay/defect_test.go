@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,18 @@ func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
 			m.read.Store(true)
 			p.replay("")
 			p.next() // closed or reset
+		},
+		"authenticate, at a read": func(r *rig, m *mined) {
+			m.read.Store(true)
+			r.half(1)
+		},
+		"authenticate, at a write": func(r *rig, m *mined) {
+			m.write.Store(true)
+			r.silent(1, r.cfg.Keys.Board.Onion())
+		},
+		"serveTokens": func(r *rig, m *mined) {
+			m.write.Store(true)
+			io.Copy(io.Discard, r.silent(1, r.cfg.Keys.Token.Onion())[0]) //nolint:errcheck // a reset is as good as an end
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

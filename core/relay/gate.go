@@ -1,49 +1,61 @@
 package relay
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
-	"golang.org/x/time/rate"
+	"golang.org/x/sys/unix"
 )
 
-// gate accepts the connections of one onion service and turns away those above
-// the limits.
+// gate accepts the connections of one onion service, and sees to it that not too
+// many are open. It takes every connection at once; what is expensive about one
+// waits elsewhere, see admission.
 type gate struct {
 	ln    net.Listener
-	max   atomic.Int64
-	rate  *rate.Limiter
 	count *connectionCounts
 	log   *slog.Logger
 	wg    sync.WaitGroup // one for each connection that is served
+
+	places func(Limits) int // how many connections may be open
+
+	mu     sync.Mutex
+	max    int
+	taken  int        // places; not those of evicted connections, which are about to end
+	unkept *list.List // of *place, oldest first: connections that may be evicted
 }
 
-func newGate(ln net.Listener, l Limits, count *connectionCounts, log *slog.Logger) *gate {
-	g := &gate{
-		ln:    ln,
-		rate:  rate.NewLimiter(rate.Limit(l.ConnectionsPerSecond), l.ConnectionsPerSecond),
-		count: count,
-		log:   log,
-	}
-	g.max.Store(int64(l.Connections))
-	return g
+// place is that of one connection.
+type place struct {
+	gate    *gate
+	evict   context.CancelCauseFunc
+	unkept  *list.Element // nil: kept, or evicted
+	evicted bool
 }
 
-// set changes what the gate lets in.
+func newGate(ln net.Listener, places func(Limits) int, l Limits, count *connectionCounts, log *slog.Logger) *gate {
+	return &gate{ln: ln, places: places, max: places(l), count: count, log: log, unkept: list.New()}
+}
+
+// set changes how many connections may be open.
 func (g *gate) set(l Limits) {
-	g.max.Store(int64(l.Connections))
-	g.rate.SetLimit(rate.Limit(l.ConnectionsPerSecond))
-	g.rate.SetBurst(l.ConnectionsPerSecond)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.max = g.places(l)
 }
+
+// server serves a connection until it ends or ctx does. It calls keep once the
+// client has asked for something: then no other takes its place.
+type server func(ctx context.Context, nc net.Conn, keep func())
 
 // run serves connections until the gate is closed, and returns when the last of
 // them has ended.
-func (g *gate) run(ctx context.Context, serve func(context.Context, net.Conn)) {
+func (g *gate) run(ctx context.Context, serve server) {
 	defer g.wg.Wait()
 	for {
 		nc, err := g.ln.Accept()
@@ -51,44 +63,126 @@ func (g *gate) run(ctx context.Context, serve func(context.Context, net.Conn)) {
 			return
 		}
 		if err != nil {
-			// Out of file descriptors, most likely; they come back.
-			g.log.Warn("can not accept a connection, will try again", "error", err)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(100 * time.Millisecond):
-			}
+			g.complain(ctx, err)
 			continue
 		}
-		if !g.admit(ctx) {
+		if gone(nc) { // takes no place from anybody
+			g.count.abandoned.Add(1)
+			nc.Close()
+			continue
+		}
+		ctx, evict := context.WithCancelCause(ctx)
+		p := g.enter(evict)
+		if p == nil {
+			evict(nil)
 			nc.Close()
 			continue
 		}
 		g.wg.Go(func() {
 			defer g.count.open.Add(-1)
+			defer evict(nil)
+			defer p.leave()
 			defer nc.Close()
 			defer g.count.survive(g.log)
-			serve(ctx, nc)
+			serve(ctx, nc, p.keep)
 		})
 	}
 }
 
-// admit decides on a new connection, and holds up those behind it while they
-// come faster than they may.
-func (g *gate) admit(ctx context.Context) bool {
-	if !g.rate.Allow() {
-		g.count.delayed.Add(1)
-		if g.rate.Wait(ctx) != nil {
-			return false
+// complain makes room if there are no file descriptors, and waits for some.
+func (g *gate) complain(ctx context.Context, err error) {
+	pause := 100 * time.Millisecond
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		g.mu.Lock()
+		if g.evictOldest() {
+			pause = time.Millisecond
+		}
+		g.mu.Unlock()
+	}
+	n := g.count.acceptErrors.Add(1)
+	g.count.acceptLog.Do(func() {
+		g.log.Warn("cannot accept connections, will keep trying; said once a minute", "error", err, "times", n)
+	})
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
+}
+
+// enter gives a new connection a place, that of the oldest that was not kept if
+// there is no other; nil if all are kept.
+func (g *gate) enter(evict context.CancelCauseFunc) *place {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.taken >= g.max {
+		if !g.evictOldest() {
+			g.count.refused.Add(1)
+			return nil
 		}
 	}
-	if g.count.open.Add(1) > g.max.Load() {
-		g.count.open.Add(-1)
-		g.count.refused.Add(1)
+	g.taken++
+	g.count.open.Add(1)
+	g.count.accepted.Add(1)
+	p := &place{gate: g, evict: evict}
+	p.unkept = g.unkept.PushBack(p)
+	return p
+}
+
+// evictOldest reports whether there was one to evict. mu is held.
+func (g *gate) evictOldest() bool {
+	e := g.unkept.Front()
+	if e == nil {
 		return false
 	}
-	g.count.accepted.Add(1)
+	p := g.unkept.Remove(e).(*place)
+	p.unkept, p.evicted = nil, true
+	g.taken--
+	g.count.evicted.Add(1)
+	p.evict(errEvicted)
 	return true
+}
+
+func (p *place) keep() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	p.forget()
+}
+
+func (p *place) leave() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	p.forget()
+	if !p.evicted {
+		p.gate.taken--
+	}
+}
+
+// forget takes the place off the list of those that may be evicted.
+func (p *place) forget() {
+	if p.unkept != nil {
+		p.gate.unkept.Remove(p.unkept)
+		p.unkept = nil
+	}
+}
+
+// gone reports whether the client has closed the connection, without taking
+// anything from it.
+func gone(nc net.Conn) bool {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	closed := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		closed = err == nil && n == 0 || err != nil && err != unix.EAGAIN && err != unix.EINTR
+	})
+	return closed || err != nil
 }
 
 // survive, deferred by every goroutine of a connection, keeps a defect that one
@@ -96,8 +190,10 @@ func (g *gate) admit(ctx context.Context) bool {
 // the client's in it.
 func (c *connectionCounts) survive(log *slog.Logger) {
 	if r := recover(); r != nil {
-		c.panics.Add(1)
-		log.Error("a connection ended by a defect of the relay, please report it", "stack", callers())
+		n := c.panics.Add(1)
+		c.panicLog.Do(func() {
+			log.Error("a connection ended by a defect of the relay, please report it; said once a minute", "times", n, "stack", callers())
+		})
 	}
 }
 

@@ -11,10 +11,14 @@
 //
 // # Bounds
 //
-// [Limits] bounds what strangers may cost. A connection too many is closed at
-// once, one too early waits to be accepted; a client that posts faster than the store commits is read more
-// slowly; a client that does not read is waited for, with at most one page of
-// envelopes in memory, and closed when it moves nothing for Limits.StuckReader.
+// [Limits] bounds what strangers may cost. Every connection is accepted at once.
+// One too many takes the place of the oldest whose client has not asked for
+// anything yet, and is closed if there is none. The rate of handshakes is
+// bounded, newest first, and so is that of signed tokens, small purchases first;
+// nobody who did the proof of work for a usual purchase is turned away. A client
+// that posts faster than the store commits is read more slowly; a client that
+// does not read is waited for, with at most one page of envelopes in memory, and
+// closed when it moves nothing for Limits.StuckReader.
 //
 // # What is not kept
 //
@@ -31,8 +35,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
@@ -58,14 +60,14 @@ type Config struct {
 // the defaults, and docs/configuration.md says what happens at each.
 type Limits struct {
 	Connections           int           // open at a time, for each onion service
-	ConnectionsPerSecond  int           // accepted, for each onion service
+	ConnectionsPerSecond  int           // authenticated by the board
 	HandshakeTimeout      time.Duration // each step of an authentication or a purchase
 	IdleTimeout           time.Duration // without a message in either direction
 	OutstandingPosts      int           // unanswered, for each connection
 	QueueRecords          int           // posts that wait for the store
 	QueueBytes            int64         // memory they hold
 	PostTimeout           time.Duration // wait for the queue, and again for the store
-	TokenBatchesPerSecond int
+	TokenBatchesPerSecond int           // of TokenBatch tokens, or more of fewer
 	TokenBatch            int           // tokens for one proof of work
 	ReaderBuffer          int64         // bytes of envelopes held for a reader
 	StuckReader           time.Duration // without progress of a write
@@ -77,6 +79,8 @@ func (l Limits) Live(next Limits) bool {
 	return l.QueueRecords == next.QueueRecords && l.QueueBytes == next.QueueBytes && l.PostTimeout == next.PostTimeout
 }
 
+func (l Limits) boardPlaces() int { return l.Connections }
+
 // Server is a running server. Its methods may be called from any goroutine.
 type Server struct {
 	cfg   Config
@@ -84,7 +88,9 @@ type Server struct {
 	board *board.Board
 	key   *token.Key
 	gates []*gate
-	sales *rate.Limiter
+
+	handshakes *admission
+	sales      *admission
 	// limits are those of new connections; what has them keeps them.
 	limits atomic.Pointer[Limits]
 	since  time.Time
@@ -135,11 +141,14 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		log:   cfg.Logger,
 		board: b,
 		key:   key,
-		sales: rate.NewLimiter(rate.Limit(l.TokenBatchesPerSecond), l.TokenBatchesPerSecond),
 		since: time.Now(),
 		stop:  stop,
 	}
 	s.limits.Store(&l)
+	s.counts.board.quiet()
+	s.counts.tokens.quiet()
+	s.handshakes = newAdmission(l.ConnectionsPerSecond, maxHandshakes, newestFirst, &s.counts.board.delayed)
+	s.sales = newAdmission(l.tokensPerSecond(), maxSales, usualFirst, &s.counts.tokens.delayed)
 	s.run = run
 	return s, nil
 }
@@ -160,10 +169,11 @@ func (s *Server) listen(ctx, run context.Context) error {
 		name  string
 		key   identity.Key
 		count *connectionCounts
-		serve func(context.Context, net.Conn)
+		max   func(Limits) int
+		serve server
 	}{
-		{"board", s.cfg.Keys.Board, &s.counts.board, s.serveBoard},
-		{"token service", s.cfg.Keys.Token, &s.counts.tokens, s.serveTokens},
+		{"board", s.cfg.Keys.Board, &s.counts.board, Limits.boardPlaces, s.serveBoard},
+		{"token service", s.cfg.Keys.Token, &s.counts.tokens, Limits.tokenPlaces, s.serveTokens},
 	}
 	listeners := make([]net.Listener, len(services))
 	errs := make([]error, len(services))
@@ -182,7 +192,7 @@ func (s *Server) listen(ctx, run context.Context) error {
 		if ln == nil {
 			continue
 		}
-		g := newGate(ln, s.cfg.Limits, services[i].count, s.log)
+		g := newGate(ln, services[i].max, s.cfg.Limits, services[i].count, s.log)
 		s.gates = append(s.gates, g)
 		s.wg.Go(func() { g.run(run, services[i].serve) })
 	}
@@ -190,11 +200,11 @@ func (s *Server) listen(ctx, run context.Context) error {
 }
 
 // SetLimits changes the limits of a running server, as far as they are live. Those
-// of one connection hold for connections that come from now on; none is closed.
+// of one connection hold for connections that come from now on; it closes none.
 func (s *Server) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.sales.SetLimit(rate.Limit(l.TokenBatchesPerSecond))
-	s.sales.SetBurst(l.TokenBatchesPerSecond)
+	s.handshakes.set(l.ConnectionsPerSecond)
+	s.sales.set(l.tokensPerSecond())
 	for _, g := range s.gates {
 		g.set(l)
 	}

@@ -387,27 +387,6 @@ func TestNothingIsMissed(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	t.Run("connections", func(t *testing.T) {
-		r := start(t, func(c *Config) { c.Limits.Connections = 2 })
-		a := r.connect()
-		r.connect()
-		nc, err := r.net.Dial(t.Context(), r.cfg.Keys.Board.Onion(), Port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		if _, err := nc.Read(make([]byte, 1)); err == nil {
-			t.Error("a connection above the limit was served")
-		}
-		a.Close()
-		for r.Status(t.Context()).BoardConnections.Open > 1 { // until the server has noticed
-			time.Sleep(time.Millisecond)
-		}
-		r.connect().post("m", r.token())
-		if got := r.Status(t.Context()).BoardConnections.Refused; got != 1 {
-			t.Errorf("refused %d, want 1", got)
-		}
-	})
 	t.Run("changed", func(t *testing.T) {
 		r := start(t, func(c *Config) { c.Limits.Connections = 1 })
 		p := r.connect()

@@ -30,6 +30,7 @@ type session struct {
 	replays chan *wire.Replay // to the writer
 	wake    chan struct{}     // to the writer: a post is finished
 	end     func() time.Time  // of the last second; begins it when first called
+	keep    func()            // is called when the client asks for something; nil once it did
 
 	mu    sync.Mutex
 	posts []*pending // in the order they came; those sent are removed
@@ -42,14 +43,16 @@ type pending struct {
 }
 
 // serveBoard authenticates a connection of the board and serves it to its end.
-func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
+func (s *Server) serveBoard(ctx context.Context, nc net.Conn, keep func()) {
 	conn, err := s.authenticate(ctx, nc)
 	if err != nil {
-		s.counts.unauthenticated.Add(1)
+		s.countUnauthenticated(err)
 		s.log.Debug("connection did not authenticate", "error", addressless(err))
 		return
 	}
-	err = newSession(s, conn).run(ctx)
+	ses := newSession(s, conn)
+	ses.keep = keep
+	err = ses.run(ctx)
 	s.countEnd(err)
 	s.log.Debug("connection ended", "reason", addressless(err))
 }
@@ -58,15 +61,36 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn) {
 // makes grow: a connection keeps its stack, and this halves what an idle one
 // takes.
 func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Conn, err error) {
-	auth := tapir.Config{StepTimeout: s.limits.Load().HandshakeTimeout}
-	err = tapir.ErrAuthentication // should it panic
+	auth := tapir.Config{
+		StepTimeout: s.limits.Load().HandshakeTimeout,
+		Admit:       func() error { return s.admitHandshake(ctx, nc) },
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		defer s.counts.board.survive(s.log)
-		conn, err = auth.Server(ctx, nc, s.cfg.Keys.Board)
+		err = s.counts.board.guard(s.log, func() (err error) {
+			conn, err = auth.Server(ctx, nc, s.cfg.Keys.Board)
+			return err
+		})
 	})
 	wg.Wait()
 	return conn, err
+}
+
+const (
+	// maxHandshakes is how many clients may wait until their keys are looked at.
+	// Each holds a packet.
+	maxHandshakes = 256
+	// handshakeWait is how long one of them may wait, less than it will.
+	handshakeWait = 5 * time.Second
+	// firstRequest is how long a client may take until it asks for something. It
+	// has nothing to say until then, so nobody waits for it.
+	firstRequest = 2 * time.Minute
+)
+
+func (s *Server) admitHandshake(ctx context.Context, nc net.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeWait, errTooMany)
+	defer cancel()
+	return s.handshakes.wait(ctx, 1, func() bool { return gone(nc) })
 }
 
 func newSession(s *Server, conn *tapir.Conn) *session {
@@ -121,7 +145,7 @@ func (c *connectionCounts) guard(log *slog.Logger, f func() error) (err error) {
 // read takes requests until the connection ends.
 func (s *session) read(ctx context.Context) error {
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(s.limits.IdleTimeout))
+		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
 		var req wire.Request
 		err := s.conn.Receive(func(payload []byte) (err error) {
 			if req, err = wire.DecodeRequest(payload); err != nil {
@@ -131,6 +155,10 @@ func (s *session) read(ctx context.Context) error {
 		})
 		if err != nil {
 			return err
+		}
+		if s.keep != nil && (req.Post != nil || req.Replay != nil) {
+			s.keep()
+			s.keep = nil
 		}
 		switch {
 		case req.Post != nil:
@@ -146,6 +174,14 @@ func (s *session) read(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// patience is how long the reader waits for a request.
+func (s *session) patience() time.Duration {
+	if s.keep != nil {
+		return min(s.limits.IdleTimeout, firstRequest)
+	}
+	return s.limits.IdleTimeout
 }
 
 // post checks the token of a post and queues it, waiting while the connection
@@ -206,6 +242,19 @@ func (s *session) finish(p *pending, r board.Result) {
 }
 
 var errMalformed = errors.New("message is malformed")
+
+// countUnauthenticated sorts the ends of connections that never were sessions.
+func (s *Server) countUnauthenticated(err error) {
+	switch {
+	case errors.Is(err, errTooMany):
+		s.counts.board.refused.Add(1)
+	case errors.Is(err, errGone):
+		s.counts.board.abandoned.Add(1)
+	case errors.Is(err, errEvicted), errors.Is(err, errDefect): // is counted
+	default:
+		s.counts.unauthenticated.Add(1)
+	}
+}
 
 // countEnd sorts the ends of connections that a limit caused.
 func (s *Server) countEnd(err error) {

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
@@ -31,11 +33,22 @@ type counts struct {
 }
 
 type connectionCounts struct {
-	open     atomic.Int64
-	accepted atomic.Uint64
-	refused  atomic.Uint64 // too many at a time
-	delayed  atomic.Uint64 // too many in a second
-	panics   atomic.Uint64
+	open         atomic.Int64
+	accepted     atomic.Uint64
+	refused      atomic.Uint64
+	delayed      atomic.Uint64
+	evicted      atomic.Uint64
+	abandoned    atomic.Uint64
+	acceptErrors atomic.Uint64
+	panics       atomic.Uint64
+
+	// Strangers can repeat what these are about.
+	acceptLog, panicLog rate.Sometimes
+}
+
+// quiet has what strangers can repeat logged once a minute.
+func (c *connectionCounts) quiet() {
+	c.acceptLog.Interval, c.panicLog.Interval = time.Minute, time.Minute
 }
 
 // Status is a server as its operator sees it. Its JSON form is part of the
@@ -86,7 +99,7 @@ type ReadCounts struct {
 type TokenCounts struct {
 	Purchases uint64 `json:"purchases"`
 	Failed    uint64 `json:"failed"`  // refused ones included
-	Refused   uint64 `json:"refused"` // above the rate limit
+	Refused   uint64 `json:"refused"` // paid, and not signed for want of capacity
 	Sold      uint64 `json:"sold"`
 }
 
@@ -95,8 +108,11 @@ type TokenCounts struct {
 type ConnectionCounts struct {
 	Open            int64  `json:"open"`
 	Accepted        uint64 `json:"accepted"`
-	Refused         uint64 `json:"refused"` // too many at a time
-	Delayed         uint64 `json:"delayed"` // too many in a second
+	Refused         uint64 `json:"refused"`             // too many at a time
+	Delayed         uint64 `json:"delayed"`             // had to wait for a handshake or a signature
+	Evicted         uint64 `json:"evicted,omitempty"`   // had not asked for anything when a newer one needed the place
+	Abandoned       uint64 `json:"abandoned,omitempty"` // closed by the client before they were accepted
+	AcceptErrors    uint64 `json:"accept_errors,omitempty"`
 	Unauthenticated uint64 `json:"unauthenticated,omitempty"`
 	Malformed       uint64 `json:"malformed,omitempty"`
 	Idle            uint64 `json:"idle,omitempty"`
@@ -107,11 +123,14 @@ type ConnectionCounts struct {
 
 func (c *connectionCounts) status() ConnectionCounts {
 	return ConnectionCounts{
-		Open:     c.open.Load(),
-		Accepted: c.accepted.Load(),
-		Refused:  c.refused.Load(),
-		Delayed:  c.delayed.Load(),
-		Panics:   c.panics.Load(),
+		Open:         c.open.Load(),
+		Accepted:     c.accepted.Load(),
+		Refused:      c.refused.Load(),
+		Delayed:      c.delayed.Load(),
+		Evicted:      c.evicted.Load(),
+		Abandoned:    c.abandoned.Load(),
+		AcceptErrors: c.acceptErrors.Load(),
+		Panics:       c.panics.Load(),
 	}
 }
 

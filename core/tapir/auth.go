@@ -19,6 +19,10 @@ type Config struct {
 	// keys and the proofs. Default: 30 s. Shorter cuts off peers on slow
 	// circuits, longer lets a stranger who says nothing hold a connection.
 	StepTimeout time.Duration
+	// Admit, unless nil, is called by Server when the keys of the client have
+	// come, before the exchange of keys is computed, which is the expensive part.
+	// It may wait. An error ends the authentication.
+	Admit func() error
 }
 
 // Client authenticates over nc, which key's owner dialled, with the owner of the
@@ -72,7 +76,14 @@ func (cfg Config) authenticate(ctx context.Context, nc net.Conn, run func(*Conn)
 // run exchanges keys, switches c to encryption and exchanges proofs. Neither
 // side waits for the other before it sends.
 func (cfg Config) run(c *Conn, h *handshake) error {
-	err := cfg.exchange(c, h.ownMessage(), h.readMessage)
+	err := cfg.exchange(c, h.ownMessage(), func(message []byte) error {
+		if cfg.Admit != nil && h.role == inbound {
+			if err := cfg.Admit(); err != nil {
+				return err
+			}
+		}
+		return h.readMessage(message)
+	})
 	if err != nil {
 		return fmt.Errorf("exchange keys: %w", err)
 	}

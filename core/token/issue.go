@@ -37,9 +37,10 @@ type IssueConfig struct {
 	// StepTimeout bounds each step of a client. Zero means DefaultStepTimeout.
 	StepTimeout time.Duration
 	// Admit, unless nil, is called after a valid proof of work and a well-formed
-	// request, before the expensive part. An error ends the connection without a
-	// reply. It may wait, no longer than the client does.
-	Admit func(ctx context.Context) error
+	// request for n tokens, before the expensive part. It may wait. An error ends
+	// the connection without a reply: whoever means to turn clients away should do
+	// so before Issue, which asks them for the work.
+	Admit func(ctx context.Context, n int) error
 }
 
 func (c IssueConfig) maxBatch() int {
@@ -84,7 +85,7 @@ func issue(ctx context.Context, s steps, k *Key, cfg IssueConfig) (int, error) {
 		return 0, fmt.Errorf("receive request: %w", err)
 	}
 	if cfg.Admit != nil {
-		if err := cfg.Admit(ctx); err != nil {
+		if err := cfg.Admit(ctx, len(blinded)); err != nil {
 			return 0, fmt.Errorf("admit: %w", err)
 		}
 	}

@@ -122,7 +122,7 @@ func TestBadSolutions(t *testing.T) {
 		"short": func(s []byte) []byte { return s[:31] },
 		"long":  func(s []byte) []byte { return append(s, 0) },
 	} {
-		client, done := serve(t, IssueConfig{Admit: func(context.Context) error {
+		client, done := serve(t, IssueConfig{Admit: func(context.Context, int) error {
 			t.Errorf("%s: admitted", name)
 			return nil
 		}})
@@ -185,7 +185,7 @@ func TestBadRequests(t *testing.T) {
 
 func TestAdmit(t *testing.T) {
 	full := errors.New("full")
-	client, done := serve(t, IssueConfig{Admit: func(context.Context) error { return full }})
+	client, done := serve(t, IssueConfig{Admit: func(context.Context, int) error { return full }})
 	_, err := Buy(t.Context(), client.conn, vectorSecret(t).Public(), 1, nil)
 	if !hungUp(err) {
 		t.Errorf("Buy: %v", err)

@@ -1,0 +1,295 @@
+package relay
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+func fixed(n int) func(Limits) int { return func(Limits) int { return n } }
+
+// silent opens connections on which nothing is said.
+func (r *rig) silent(n int, service identity.Onion) (opened []net.Conn) {
+	r.t.Helper()
+	for range n {
+		nc, err := r.net.Dial(r.t.Context(), service, Port)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.t.Cleanup(func() { nc.Close() })
+		opened = append(opened, nc)
+	}
+	return opened
+}
+
+// half opens connections that send the keys of a client, and then nothing.
+func (r *rig) half(n int) {
+	r.t.Helper()
+	for _, nc := range r.silent(n, r.cfg.Keys.Board.Onion()) {
+		sendKeys(r.t, nc)
+	}
+}
+
+func sendKeys(t *testing.T, nc net.Conn) {
+	t.Helper()
+	key, ephemeral := identity.NewKey(), identity.NewKey()
+	text := fmt.Appendf(nil, `{"LongTermPublicKey":%q,"EphemeralPublicKey":%q}`, base64Of(key), base64Of(ephemeral))
+	if err := tapir.Plain(nc).Send(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func base64Of(k identity.Key) string { return base64.StdEncoding.EncodeToString(k.Public()) }
+
+func (r *rig) untilBoard(what string, wanted func(ConnectionCounts) bool) {
+	r.t.Helper()
+	for begin := time.Now(); !wanted(r.Status(r.t.Context()).BoardConnections); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 20*time.Second {
+			r.t.Fatalf("waited for %s: %+v", what, r.Status(r.t.Context()).BoardConnections)
+		}
+	}
+}
+
+// TestNewcomerIsLetIn fills all places with connections of strangers who want
+// nothing, in every state that they can be in, beside one of a reader.
+func TestNewcomerIsLetIn(t *testing.T) {
+	const places = 8
+	for name, fill := range map[string]func(*rig){
+		"silent": func(r *rig) { r.silent(4*places, r.cfg.Keys.Board.Onion()) },
+		"half":   func(r *rig) { r.half(4 * places) },
+		"never asked": func(r *rig) {
+			for range 4 * places {
+				r.connect()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, func(c *Config) { c.Limits.Connections = places })
+			reader := r.connect()
+			reader.replay("")
+			reader.expect("count 0")
+			fill(r)
+			r.untilBoard("all to be accepted", func(c ConnectionCounts) bool { return c.Accepted == 1+4*places })
+			newcomer := r.connect()
+			newcomer.post("m", r.token())
+			newcomer.expect("posted true")
+			reader.expect("new m")
+			r.untilBoard("the others to end", func(c ConnectionCounts) bool { return c.Open == places })
+			c := r.Status(t.Context()).BoardConnections
+			if c.Evicted != 3*places+2 || c.Refused != 0 || c.Unauthenticated != 0 {
+				t.Errorf("counted %+v", c)
+			}
+		})
+	}
+}
+
+// TestReadersKeepTheirPlaces: when all have asked for something, the new one is
+// closed.
+func TestReadersKeepTheirPlaces(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.Connections = 2 })
+	for range 2 {
+		p := r.connect()
+		p.replay("")
+		p.expect("count 0")
+	}
+	nc := r.silent(1, r.cfg.Keys.Board.Onion())[0]
+	if _, err := nc.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection above the limit was served")
+	}
+	if c := r.Status(t.Context()).BoardConnections; c.Refused != 1 || c.Evicted != 0 || c.Open != 2 {
+		t.Errorf("counted %+v", c)
+	}
+}
+
+// TestAcceptDoesNotWait: those who say nothing take no turn of those who do.
+func TestAcceptDoesNotWait(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
+	r.silent(50, r.cfg.Keys.Board.Onion())
+	begin := time.Now()
+	r.connect()
+	r.untilBoard("all to be accepted", func(c ConnectionCounts) bool { return c.Accepted == 51 })
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v behind 50 silent connections", took)
+	}
+	if c := r.Status(t.Context()).BoardConnections; c.Delayed != 0 {
+		t.Errorf("counted %+v", c)
+	}
+}
+
+// TestHandshakesAreDelayed: the second client in a second waits for the next.
+func TestHandshakesAreDelayed(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
+	r.half(1)
+	begin := time.Now()
+	r.connect()
+	if took := time.Since(begin); took < 500*time.Millisecond {
+		t.Errorf("two handshakes in %v, limit 1 a second", took)
+	}
+	if c := r.Status(t.Context()).BoardConnections; c.Delayed != 1 {
+		t.Errorf("counted %+v", c)
+	}
+}
+
+// TestClosedConnectionsTakeNoPlace: what was closed before it was accepted is
+// dropped, and evicts nobody.
+func TestClosedConnectionsTakeNoPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() net.Conn {
+		nc, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	first := dial()
+	defer first.Close()
+	for range 100 {
+		dial().Close()
+	}
+	last := dial()
+	defer last.Close()
+	var count connectionCounts
+	g := newGate(ln, fixed(2), Limits{}, &count, slog.New(slog.DiscardHandler))
+	served := make(chan struct{})
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	running.Go(func() {
+		g.run(ctx, func(ctx context.Context, _ net.Conn, _ func()) {
+			served <- struct{}{}
+			<-ctx.Done()
+		})
+	})
+	<-served
+	<-served
+	if n := count.abandoned.Load(); n != 100 || count.evicted.Load() != 0 || count.accepted.Load() != 2 {
+		t.Errorf("%d abandoned, %d evicted, %d accepted", n, count.evicted.Load(), count.accepted.Load())
+	}
+	g.close()
+	cancel()
+	running.Wait()
+}
+
+// exhausted is a listener of a process that has no file descriptors left.
+type exhausted struct {
+	net.Listener
+	calls  int
+	closed context.CancelFunc
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.calls++; l.calls > 1000 {
+		l.closed()
+		return nil, net.ErrClosed
+	}
+	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+}
+
+// TestAcceptErrorsAreLoggedOnce however often they come, and counted; and a
+// connection that wants nothing gives up its descriptor.
+func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		var count connectionCounts
+		count.quiet()
+		ctx, cancel := context.WithCancel(t.Context())
+		g := newGate(&exhausted{closed: cancel}, fixed(2), Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
+		var cause error
+		g.enter(func(err error) { cause = err })
+		begin := time.Now()
+		g.run(ctx, nil)
+		lines, most := strings.Count(log.b.String(), "\n"), 1+int(time.Since(begin)/time.Minute)
+		if n := count.acceptErrors.Load(); n != 1000 || lines == 0 || lines > most {
+			t.Errorf("%d errors counted, %d lines logged, want 1000 and at most %d", n, lines, most)
+		}
+		if !errors.Is(cause, errEvicted) {
+			t.Errorf("a silent connection was ended by %v", cause)
+		}
+	})
+}
+
+// TestDefectsAreLoggedOnce: a stranger who finds a defect cannot fill the log.
+func TestDefectsAreLoggedOnce(t *testing.T) {
+	var log syncBuffer
+	var count connectionCounts
+	count.quiet()
+	for range 100 {
+		err := count.guard(slog.New(slog.NewTextHandler(&log, nil)), func() error { panic("a defect") })
+		if !errors.Is(err, errDefect) {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(log.b.String(), "\n"); n != 1 || count.panics.Load() != 100 {
+		t.Errorf("%d lines, %d counted", n, count.panics.Load())
+	}
+}
+
+// bare is a server without a network and keys.
+func bare(t *testing.T, l Limits) *Server {
+	t.Helper()
+	b, err := board.Open(t.Context(), board.Config{
+		Store: storagetest.NewMemory(), QueueRecords: 1, QueueBytes: 1 << 20, PostTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{board: b, log: slog.New(slog.DiscardHandler)}
+	s.limits.Store(&l)
+	return s
+}
+
+// TestNewcomersAreNotWaitedForLong: who asks for nothing has minutes, who has
+// asked has hours.
+func TestNewcomersAreNotWaitedForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			request string
+			want    time.Duration
+		}{
+			{"", firstRequest},
+			{`{"MessageType":99}`, firstRequest},
+			{`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`, 2 * time.Hour},
+		} {
+			s := bare(t, Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
+			near, far := net.Pipe()
+			ses := newSession(s, tapir.Plain(near))
+			ses.keep = func() {}
+			var serving sync.WaitGroup
+			serving.Go(func() { s.countEnd(ses.run(t.Context())) })
+			conn := tapir.Plain(far)
+			begin := time.Now()
+			if c.request != "" {
+				if err := conn.Send([]byte(c.request)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for conn.Receive(func([]byte) error { return nil }) == nil {
+			}
+			serving.Wait()
+			if err := s.board.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begin); took != c.want || s.counts.idle.Load() != 1 {
+				t.Errorf("after %q closed in %v, want %v", c.request, took, c.want)
+			}
+		}
+	})
+}

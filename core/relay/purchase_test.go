@@ -1,0 +1,55 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+)
+
+// TestUsualPurchaseThroughLargeOnes: many who bought all they can get do not keep
+// out who buys what clients buy.
+func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.TokenBatchesPerSecond = 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for range 100 { // paid purchases, for which the service needs 100 s
+		waiting.Go(func() { r.sales.wait(ctx, 150, here) }) //nolint:errcheck // ends with the test
+	}
+	for r.Status(t.Context()).TokenConnections.Delayed < 50 {
+		time.Sleep(time.Millisecond)
+	}
+	begin := time.Now()
+	if _, err := client.Buy(ctx, r.net, r.Bundle(), 10, nil); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("ten tokens took %v", took)
+	}
+	cancel()
+	waiting.Wait()
+}
+
+// TestWhoPaidIsServed fills all places of the token service with clients who come
+// back with the work at once.
+func TestWhoPaidIsServed(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.TokenBatchesPerSecond, c.Limits.TokenBatch = 2, 5 })
+	const places = 20 // ten seconds, of ten tokens, by five
+	if n := r.cfg.Limits.tokenPlaces(); n != places {
+		t.Fatalf("%d places", n)
+	}
+	var buying sync.WaitGroup
+	for range places {
+		buying.Go(func() {
+			if _, err := client.Buy(t.Context(), r.net, r.Bundle(), 5, nil); err != nil {
+				t.Errorf("paid, and got no tokens: %v", err)
+			}
+		})
+	}
+	buying.Wait()
+	if st := r.Status(t.Context()); st.Tokens.Refused != 0 || st.TokenConnections.Delayed == 0 {
+		t.Errorf("counted %+v and %+v", st.Tokens, st.TokenConnections)
+	}
+}
