@@ -61,7 +61,7 @@ func build() error {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo", "../cwtch-fault")
+	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo", "../cwtch-fault", "../cwtch-attack")
 	for _, plugin := range testPlugins {
 		args = append(args, "./testdata/"+plugin)
 	}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+)
+
+// attack is what strangers do, and what somebody honest does at the same time.
+type attack struct {
+	name    string
+	limits  string // of the relay, in its configuration; %d: options.connections
+	prepare func(context.Context, options, *relay) error
+	storm   func(context.Context, options, *relay)
+	honest  func(context.Context, *relay) error
+	act     string // what the honest one does
+	bound   time.Duration
+}
+
+// result is a row of the table.
+type result struct {
+	attack
+	took    []time.Duration // of what succeeded
+	failed  int
+	first   error // of the failures
+	strikes int64 // connections of the attackers
+	memory  int   // most that relay and store had resident, KiB
+	cpu     float64
+}
+
+func (r *result) met() bool {
+	return r.failed == 0 && len(r.took) > 0 && slices.Max(r.took) <= r.bound
+}
+
+// perform attacks a relay that it starts for that.
+func (o options) perform(ctx context.Context, a attack) (*result, error) {
+	dir, err := os.MkdirTemp("", "cwtch-attack-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	r, err := start(ctx, o, dir, a.limits)
+	if err != nil {
+		return nil, err
+	}
+	defer r.kill()
+	if a.prepare != nil {
+		if err := a.prepare(ctx, o, r); err != nil {
+			return nil, r.explain(fmt.Errorf("prepare: %w", err))
+		}
+	}
+	res := &result{attack: a}
+	before, begin := r.processorTime(), time.Now()
+	storm, cancel := context.WithTimeout(ctx, o.time)
+	defer cancel()
+	var attacking sync.WaitGroup
+	attacking.Go(func() { a.storm(storm, o, r) })
+	for pause := time.Tick(100 * time.Millisecond); storm.Err() == nil; {
+		res.try(ctx, r)
+		select {
+		case <-pause:
+		case <-storm.Done():
+		}
+	}
+	res.cpu = (r.processorTime() - before).Seconds() / time.Since(begin).Seconds()
+	res.memory = r.peakMemory()
+	attacking.Wait()
+	res.strikes = r.strikes.Load()
+	return res, ctx.Err()
+}
+
+// try does once what the honest client does.
+func (res *result) try(ctx context.Context, r *relay) {
+	ctx, cancel := context.WithTimeout(ctx, 4*res.bound)
+	defer cancel()
+	begin := time.Now()
+	if err := res.honest(ctx, r); err != nil {
+		if res.failed++; res.first == nil {
+			res.first = err
+		}
+		return
+	}
+	res.took = append(res.took, time.Since(begin))
+}
+
+func writeTable(w io.Writer, rows []*result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "attack\tstrikes\thonest client\ttimes\trefused\tp50\tmax\tbound\tmet\tmemory\tprocessors")
+	for _, r := range rows {
+		p50, max := "-", "-"
+		if n := len(r.took); n > 0 {
+			slices.Sort(r.took)
+			p50, max = r.took[n/2].Round(time.Millisecond).String(), r.took[n-1].Round(time.Millisecond).String()
+		}
+		met := "yes"
+		if !r.met() {
+			met = "NO"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\t%s\t%v\t%s\t%d MiB\t%.2f\n",
+			r.name, r.strikes, r.act, len(r.took)+r.failed, r.failed, p50, max, r.bound, met, r.memory>>10, r.cpu)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.first != nil {
+			fmt.Fprintf(w, "%s: the honest client met: %v\n", r.name, r.first)
+		}
+	}
+	return nil
+}
+
+// everyone runs n attackers, each again and again until ctx ends.
+func everyone(ctx context.Context, n int, pause time.Duration, strikes *atomic.Int64, strike func(context.Context)) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				strikes.Add(1)
+				strike(ctx)
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+)
+
+var connectAttacks = []attack{
+	storm("opened and closed at once", func(ctx context.Context, r *relay, nc net.Conn) { nc.Close() }),
+	storm("kept open and silent", func(ctx context.Context, r *relay, nc net.Conn) {}),
+	storm("half a handshake", func(ctx context.Context, r *relay, nc net.Conn) {
+		tapir.Plain(nc).Send(r.keys) //nolint:errcheck // may be closed
+	}),
+	storm("authenticated, never asks", func(ctx context.Context, r *relay, nc net.Conn) {
+		tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board) //nolint:errcheck // may be closed
+	}),
+}
+
+// storm opens connections at a rate, does one thing with each and keeps it.
+func storm(name string, do func(context.Context, *relay, net.Conn)) attack {
+	return attack{
+		name: name, act: "connect, replay", bound: time.Second, honest: honestReplay,
+		limits: "connections = %d",
+		storm: func(ctx context.Context, o options, r *relay) {
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			tick := time.NewTicker(time.Second / time.Duration(o.rate))
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				wg.Go(func() {
+					nc, err := r.dial(ctx, r.bundle.Board)
+					if err != nil {
+						return
+					}
+					r.strikes.Add(1)
+					context.AfterFunc(ctx, func() { nc.Close() })
+					do(ctx, r, nc)
+				})
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
+			}
+		},
+	}
+}
+
+// honestReplay connects, authenticates and reads what is new.
+func honestReplay(ctx context.Context, r *relay) error {
+	b, err := client.Open(ctx, r, r.bundle.Board)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return b.Sync(ctx, r.last, func(client.Event) error { return nil })
+}

@@ -1,0 +1,111 @@
+// Command cwtch-attack attacks a relay as a stranger can, and says what an honest
+// client meets meanwhile.
+//
+//	cwtch-attack -relay bin/cwtch-relay connect    storms of connections, of four kinds
+//	cwtch-attack -relay bin/cwtch-relay buy        buyers of 150 tokens
+//	cwtch-attack -relay bin/cwtch-relay replay     replays from a signature that many envelopes have, and from others
+//
+// It exits with status 1 if the honest client was turned away, or waited longer
+// than the bound that the table shows.
+//
+// It attacks nothing but a relay that it starts itself: from the program it is
+// given, in a temporary directory, on the loopback network. It knows no other
+// way to name a relay. Every attack is bounded in connections and in time, and
+// ends by itself. Clients and relay share the processors of the machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	relay       string
+	storage     string
+	time        time.Duration
+	rate        int // connections opened in a second
+	connections int // limit of the relay
+	buyers      int
+	envelopes   int
+	readers     int
+}
+
+// most bounds the flags, so that a slip of the finger does not take the machine.
+var most = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000}
+
+func (o options) check() error {
+	for _, c := range []struct {
+		flag        string
+		value, most int
+	}{
+		{"time", int(o.time), int(most.time)}, {"rate", o.rate, most.rate}, {"connections", o.connections, most.connections},
+		{"buyers", o.buyers, most.buyers}, {"envelopes", o.envelopes, most.envelopes}, {"readers", o.readers, most.readers},
+	} {
+		if c.value < 1 || c.value > c.most {
+			return fmt.Errorf("-%s is out of bounds", c.flag)
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("cwtch-attack", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.relay, "relay", "bin/cwtch-relay", "the `program` to attack")
+	f.StringVar(&o.storage, "storage", "bolt", "the storage `plugin` of the relay")
+	f.DurationVar(&o.time, "time", 5*time.Second, "how long each attack lasts")
+	f.IntVar(&o.rate, "rate", 250, "connect: `connections` opened in a second")
+	f.IntVar(&o.connections, "connections", 256, "connect: the `limit` of the relay")
+	f.IntVar(&o.buyers, "buyers", 340, "buy: buyers at a time")
+	f.IntVar(&o.envelopes, "envelopes", 2000, "replay: envelopes to plant")
+	f.IntVar(&o.readers, "readers", 100, "replay: connections that ask at a time")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	attacks := map[string][]attack{"connect": connectAttacks, "buy": {buyAttack}, "replay": replayAttacks}
+	chosen := attacks[f.Arg(0)]
+	if chosen == nil || f.NArg() != 1 {
+		return errors.New("name one attack: connect, buy or replay")
+	}
+	var rows []*result
+	for _, a := range chosen {
+		fmt.Fprintf(stderr, "%s: %s\n", f.Arg(0), a.name)
+		res, err := o.perform(ctx, a)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		rows = append(rows, res)
+	}
+	if err := writeTable(stdout, rows); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(rows, func(r *result) bool { return !r.met() }) {
+		return errors.New("the honest client was not served within the bound")
+	}
+	return nil
+}

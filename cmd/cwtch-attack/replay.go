@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha3"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oasisprotocol/curve25519-voi/curve"
+	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+)
+
+var replayAttacks = []attack{
+	replayAttack("replays from one signature", true),
+	replayAttack("replays from many signatures", false),
+}
+
+func replayAttack(name string, one bool) attack {
+	return attack{
+		name: name, act: "connect, replay", bound: 2 * time.Second, honest: honestReplay,
+		// The gate is not what is attacked here.
+		limits:  "connections = 8192\n connections_per_second = 10000",
+		prepare: func(ctx context.Context, o options, r *relay) error { return r.plant(ctx, o.envelopes, one) },
+		storm: func(ctx context.Context, o options, r *relay) {
+			everyone(ctx, o.readers, 0, &r.strikes, r.askForReplay)
+		},
+	}
+}
+
+// askForReplay asks from what was planted, waits for the answer to begin and
+// leaves.
+func (r *relay) askForReplay(ctx context.Context) {
+	nc, err := r.dial(ctx, r.bundle.Board)
+	if err != nil {
+		return
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	c, err := tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board)
+	if err != nil {
+		return
+	}
+	if c.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: r.planted}})) == nil {
+		c.Receive(func([]byte) error { return nil }) //nolint:errcheck // may be refused
+	}
+}
+
+// plant posts n tiny envelopes, under one signature or each under its own, and an
+// honest one behind them. A relay may refuse some.
+func (r *relay) plant(ctx context.Context, n int, one bool) error {
+	const posters = 8
+	r.planted = signature(0)
+	g, posting := errgroup.WithContext(ctx)
+	for i := range posters {
+		g.Go(func() error {
+			var batch []wire.Envelope
+			for k := i; k < n; k += posters {
+				e := wire.Envelope{Ciphertext: fmt.Append(nil, k), Signature: r.planted}
+				if !one {
+					e.Signature = signature(k)
+				}
+				batch = append(batch, e)
+			}
+			_, err := r.post(posting, batch)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.last = signature(n)
+	stored, err := r.post(ctx, []wire.Envelope{{Ciphertext: []byte("honest"), Signature: r.last}})
+	if err == nil && stored != 1 {
+		err = errors.New("an honest post is refused")
+	}
+	return err
+}
+
+// signature makes one of the usual length.
+func signature(n int) []byte { return fmt.Appendf(nil, "%064d", n) }
+
+// post posts envelopes on a connection of its own, with tokens made from the key
+// of the relay, and returns how many were stored.
+func (r *relay) post(ctx context.Context, all []wire.Envelope) (stored int, err error) {
+	nc, err := r.dial(ctx, r.bundle.Board)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	c, err := tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board)
+	if err != nil {
+		return 0, err
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		for _, e := range all {
+			t, err := r.mint()
+			if err != nil {
+				return err
+			}
+			spent := t.Spend(e.AppendJSON(nil), []byte(r.bundle.Board))
+			request := wire.Request{Post: &wire.Post{Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: e}}
+			if err := c.Send(wire.AppendRequest(nil, request)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range all {
+		err := c.Receive(func(payload []byte) error {
+			reply, err := wire.DecodeReply(payload)
+			if err == nil && reply.Posted != nil && *reply.Posted {
+				stored++
+			}
+			return err
+		})
+		if err != nil {
+			nc.Close()
+			return stored, errors.Join(err, g.Wait())
+		}
+	}
+	return stored, g.Wait()
+}
+
+// mint derives a token from the secret of the token service, W = k·H(T), where H
+// is the one-way map of RFC 9496 behind SHA3-512. An attacker would buy it.
+func (r *relay) mint() (t token.Token, err error) {
+	k, err := scalar.NewFromCanonicalBytes(r.secret.Scalar[:])
+	if err != nil {
+		return t, err
+	}
+	rand.Read(t.T[:])
+	uniform := sha3.Sum512(t.T[:])
+	h, err := curve.NewRistrettoPoint().SetUniformBytes(uniform[:])
+	if err != nil {
+		return t, err
+	}
+	var w curve.CompressedRistretto
+	w.SetRistrettoPoint(curve.NewRistrettoPoint().Mul(h, k))
+	t.W = w
+	return t, nil
+}
