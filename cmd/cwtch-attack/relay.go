@@ -120,8 +120,8 @@ func (r *relay) Dial(ctx context.Context, service identity.Onion, port int) (net
 
 // kill ends the relay, as an operator does if it lets him.
 func (r *relay) kill() {
-	r.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended, then
-	timer := time.AfterFunc(10*time.Second, func() { r.cmd.Process.Kill() })
+	r.cmd.Process.Signal(syscall.SIGTERM)                                    //nolint:errcheck // it has ended, then
+	timer := time.AfterFunc(10*time.Second, func() { r.cmd.Process.Kill() }) //nolint:errcheck // it has ended, then
 	defer timer.Stop()
 	r.cmd.Wait() //nolint:errcheck // how it ends is not measured
 	r.Network.Close()

@@ -96,14 +96,14 @@ func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
 			p := r.connect()
 			m.write.Store(true)
 			for range 3 { // of which the writer takes one
-				p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}})) //nolint:errcheck // may be closed already
+				p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}}))
 			}
 		},
 		"writer, the reader has no slot for a post": func(r *rig, m *mined) {
 			p := r.connect()
 			m.write.Store(true)
 			for range 3 * r.cfg.Limits.OutstandingPosts {
-				p.Send([]byte(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`)) //nolint:errcheck // may be closed already
+				p.Send([]byte(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`))
 			}
 		},
 		"reader": func(r *rig, m *mined) {
@@ -124,7 +124,7 @@ func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
 		},
 		"serveTokens": func(r *rig, m *mined) {
 			m.write.Store(true)
-			io.Copy(io.Discard, r.silent(1, r.cfg.Keys.Token.Onion())[0]) //nolint:errcheck // a reset is as good as an end
+			io.Copy(io.Discard, r.silent(1, r.cfg.Keys.Token.Onion())[0])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range 100 { // paid purchases, for which the service needs 100 s
-		waiting.Go(func() { r.sales.wait(ctx, 150, here) }) //nolint:errcheck // ends with the test
+		waiting.Go(func() { r.sales.wait(ctx, 150, here) })
 	}
 	for r.Status(t.Context()).TokenConnections.Delayed < 50 {
 		time.Sleep(time.Millisecond)
