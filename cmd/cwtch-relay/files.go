@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // initialize writes a configuration to start from. Keys are made by the first
@@ -28,7 +29,7 @@ func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if *dir == "" {
 		return usageError{"no directory given: say -dir DIR"}
 	}
-	if err := os.MkdirAll(*dir, 0o700); err != nil {
+	if err := durable.MakeDir(*dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
 	path := filepath.Join(*dir, "server.hcl")
@@ -39,11 +40,11 @@ func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	if _, err := out.WriteString(config.Template(descriptions())); err != nil {
-		out.Close()
-		return fmt.Errorf("write %s: %w", path, err)
+	_, err = out.WriteString(config.Template(descriptions()))
+	if err == nil {
+		err = durable.Confirm(out)
 	}
-	if err := out.Close(); err != nil {
+	if err := errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if f.json {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // fileFormat is the version of the key file that this package writes.
@@ -74,6 +76,11 @@ func Load(path string) (*Server, error) {
 	defer f.Close()
 	if err := checkFile(path, f); err != nil {
 		return nil, err
+	}
+	// The process that made the file may have been killed before it was durable,
+	// and the keys of a published server must not vanish.
+	if err := durable.Confirm(f); err != nil {
+		return nil, fmt.Errorf("make key file %s durable: %w: check its disk", path, err)
 	}
 	text := make([]byte, maxFileSize+1)
 	defer clear(text)
@@ -155,15 +162,7 @@ func create(path string, s *Server) error {
 		return err
 	}
 	// Also when another process was faster: it may not have come this far yet.
-	return errors.Join(err, syncDirectory(dir))
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, durable.SyncDir(dir))
 }
 
 func encodeServer(s *Server) []byte {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // Names below the data directory.
@@ -29,7 +31,7 @@ type dataDir struct {
 // claim makes the directory, takes its lock and refuses a directory that others
 // could change or that another relay uses.
 func claim(path string) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := durable.MakeDir(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	d, err := openDir(path)

@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -78,7 +79,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 // prepareSync makes the replica that a peersync plugin sees. Its cursors are
 // beside the directory of the plugin, which can not change them there.
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
-	err := os.MkdirAll(filepath.Dir(c.Dir), 0o700)
+	err := durable.MakeDir(filepath.Dir(c.Dir), 0o700)
 	if err == nil {
 		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.published, Cursors: c.Dir + ".cursors", Logger: c.Logger})
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -46,7 +47,7 @@ type server struct {
 
 // Keys returns the keys of the server in dir, made on first use.
 func Keys(dataDir, dir string) (*identity.Server, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the server: %w", err)
 	}
 	d, err := openDir(dataDir)

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // dataDir is the directory of a tor of ours. It is locked from openDataDir to
@@ -29,7 +31,7 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tor data directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := durable.MakeDir(path, 0o700); err != nil {
 		return nil, fmt.Errorf("tor data directory: %w", err)
 	}
 	if err := checkPrivate(path); err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
@@ -38,6 +39,9 @@ func loadCursors(path string) (*cursors, error) {
 		return nil, fmt.Errorf("read cursors: %w", err)
 	}
 	defer file.Close()
+	if err := durable.Confirm(file); err != nil { // a plugin goes on from what it is told here
+		return nil, fmt.Errorf("make cursors in %s durable: %w; check the disk", path, err)
+	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err == nil {
 		err = c.decode(data)
@@ -115,9 +119,5 @@ func (c *cursors) write(values map[string][]byte) error {
 	if err := os.Rename(file.Name(), c.path); err != nil {
 		return err
 	}
-	names, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(names.Sync(), names.Close())
+	return durable.SyncDir(dir)
 }

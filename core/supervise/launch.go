@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -120,7 +121,7 @@ func (s *setting) prepare() error {
 	dir, err := filepath.Abs(s.Dir)
 	if err == nil {
 		s.Dir = dir
-		err = os.MkdirAll(dir, 0o700)
+		err = durable.MakeDir(dir, 0o700)
 	}
 	if err != nil {
 		return fmt.Errorf("make the plugin's directory: %w", err)

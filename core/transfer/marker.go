@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -37,7 +39,7 @@ func (m *marker) draft() string { return m.path() + ".new" }
 // loadMarker reads the marker of a store, if it has one.
 func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err error) {
 	m = marker{dir: dir, epoch: epoch}
-	data, err := os.ReadFile(m.path())
+	data, err := readDurable(m.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return m, false, nil
@@ -72,25 +74,30 @@ func (m *marker) save() (err error) {
 	if err := os.Rename(m.draft(), m.path()); err != nil {
 		return err
 	}
-	return m.sync()
+	return durable.SyncDir(m.dir)
 }
 
 // remove finishes the copy.
 func (m *marker) remove() error {
 	os.Remove(m.draft()) // if a copy was cut off while it wrote that
-	if err := errors.Join(os.Remove(m.path()), m.sync()); err != nil {
+	if err := errors.Join(os.Remove(m.path()), durable.SyncDir(m.dir)); err != nil {
 		return fmt.Errorf("finish the copy: %w", err)
 	}
 	return nil
 }
 
-// sync makes the names in the directory durable.
-func (m *marker) sync() error {
-	dir, err := os.Open(m.dir)
+// readDurable reads a file that will be there after a power cut as well: what is
+// appended next must not outlive the marker.
+func readDurable(path string) ([]byte, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	defer file.Close()
+	if err := durable.Confirm(file); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(file)
 }
 
 // CheckFinished returns an error when store is a copy that was begun with the

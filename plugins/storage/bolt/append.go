@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Append implements [storage.Store]. A batch that changes nothing, such as one
@@ -26,13 +28,17 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 
 func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {
 	b := newBatch(&s.index, len(records), s.arena[:0])
-	err := s.db.Update(func(tx *bbolt.Tx) error { return b.apply(tx, records) })
+	before := 0
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		before = tx.ID() - 1
+		return b.apply(tx, records)
+	})
 	s.arena = b.arena
 	switch {
 	case err == errUnchanged:
 		return b.outcomes, nil
 	case err != nil:
-		return nil, s.failed(err, b.before)
+		return nil, s.failed(err, before)
 	}
 	s.show(b)
 	return b.outcomes, nil
@@ -50,26 +56,34 @@ func (s *Store) show(b *batch) {
 }
 
 // failed returns the error of a transaction that bbolt took back because of
-// err. The store outlives a full disk: the pages that the transaction wrote
-// were free and are free again. After any other failure nobody knows what the
-// disk holds, and flushing once more does not tell, since Linux reports a lost
-// page once (https://lwn.net/Articles/752063/); so the file must be opened anew.
-func (s *Store) failed(err error, before storage.Seq) error {
-	err = full(err)
-	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrFull) && s.endsAt(before) {
-		return err
+// err, when before was the last one. The store outlives a full disk that a write
+// met: the pages that the transaction wrote were free and are free again. After
+// any other failure nobody knows what the disk holds. A sync that failed, for
+// whatever reason, is no reason to try again, since Linux reports a lost page once
+// (https://lwn.net/Articles/752063/); the next process has to know of it, see
+// [ground.Distrust].
+func (s *Store) failed(err error, before int) error {
+	cause := full(err)
+	switch {
+	case errors.Is(cause, storage.ErrCorrupt):
+		return cause
+	case isSyncError(err):
+		err = ground.Distrust(s.path, err)
+	case errors.Is(cause, storage.ErrFull) && s.endsWith(before):
+		return cause
+	default:
+		err = fmt.Errorf("%w until the file is opened anew: %w", storage.ErrUnavailable, cause)
 	}
-	err = fmt.Errorf("%w until the file is opened anew: %w", storage.ErrUnavailable, err)
 	s.broken.Store(&err)
 	return err
 }
 
-// endsAt reports whether readers see a log that ends at last.
-func (s *Store) endsAt(last storage.Seq) bool {
-	var st state
-	err := s.db.View(func(tx *bbolt.Tx) (err error) {
-		st, err = readState(tx)
-		return err
+// endsWith reports whether readers see what the given transaction left.
+func (s *Store) endsWith(last int) bool {
+	seen := 0
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		seen = tx.ID()
+		return nil
 	})
-	return err == nil && st.last == last
+	return err == nil && seen == last
 }

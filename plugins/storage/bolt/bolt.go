@@ -127,7 +127,7 @@ func (s *Store) open(wait time.Duration) error {
 	}
 	options := boltOptions(wait)
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		s.file, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
+		s.file, err = openLocked(name, flag, mode, wait)
 		return s.file, err
 	}
 	err = guarded(func() (err error) {

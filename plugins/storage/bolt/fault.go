@@ -3,8 +3,10 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -59,4 +61,15 @@ func full(err error) error {
 		}
 	}
 	return err
+}
+
+// isSyncError reports whether err, of a transaction, is that of a sync. bbolt
+// returns what fdatasync(2) says as it is; the error of a write names the file.
+func isSyncError(err error) bool {
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return named.Op == "sync"
+	}
+	var errno syscall.Errno
+	return errors.As(err, &errno) || strings.HasPrefix(err.Error(), "file sync error: ")
 }

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -76,7 +77,7 @@ func create(path string) error {
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return full(err)
 	}
-	return ground.SyncDir(dir)
+	return full(durable.SyncDir(dir))
 }
 
 // initialize makes an empty store of an empty file.
@@ -117,20 +118,43 @@ func (s *Store) upgrade() error {
 		done = formatOf(tx) == version
 		return nil
 	})
+	before := 0
 	for !done && err == nil {
 		err = s.db.Update(func(tx *bbolt.Tx) (err error) {
+			before = tx.ID() - 1
 			if from, done, err = s.index.markFirsts(tx, from); !done || err != nil {
 				return err
 			}
 			return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, version))
 		})
 	}
-	return full(err)
+	if err != nil {
+		return s.failed(err, before)
+	}
+	return nil
 }
 
 // formatOf returns the format of a file that has one.
 func formatOf(tx *bbolt.Tx) uint32 {
 	return binary.BigEndian.Uint32(tx.Bucket(metaBucket).Get(versionKey))
+}
+
+// openLocked opens the file of a store for bbolt, which locks it anew, to no
+// effect. It has the lock before bbolt does, because what is read then must be
+// durable by then; see [ground.Settle].
+func openLocked(path string, flag int, mode os.FileMode, wait time.Duration) (*os.File, error) {
+	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err = ground.Lock(file, wait); err == nil {
+		err = ground.Settle(path)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // inspect returns why the file at path can not be opened as a store, if so. It
@@ -141,7 +165,7 @@ func inspect(path string, wait time.Duration) error {
 	var file *os.File
 	var size int64
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		if file, err = os.OpenFile(name, flag, mode); err != nil {
+		if file, err = openLocked(name, flag, mode, wait); err != nil {
 			return nil, err
 		}
 		info, err := file.Stat()

@@ -107,8 +107,11 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	return s.do(ctx, "spend tokens in", func() error {
-		st := s.shown
-		err := s.db.Update(func(tx *bbolt.Tx) error { return s.index.spend(tx, &st, spendings) })
+		st, before := s.shown, 0
+		err := s.db.Update(func(tx *bbolt.Tx) error {
+			before = tx.ID() - 1
+			return s.index.spend(tx, &st, spendings)
+		})
 		switch err {
 		case nil:
 			s.mu.Lock()
@@ -118,7 +121,7 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
 		case errUnchanged:
 			return nil
 		}
-		return s.failed(err, st.last)
+		return s.failed(err, before)
 	})
 }
 

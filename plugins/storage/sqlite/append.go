@@ -65,7 +65,7 @@ func (s *Store) settle() {
 		// begun, which then does not need what is in it.
 		s.calm.Lock()
 		defer s.calm.Unlock()
-		err := explain(s.path, s.writer.copyLog())
+		err := s.explain(s.writer.copyLog())
 		if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
 			s.breaks(err) //nolint:errcheck // for those that come
 			return
@@ -77,12 +77,11 @@ func (s *Store) settle() {
 // failed takes back a transaction that met err, and returns the error of the
 // Append. The store outlives a full disk: what was written of the transaction
 // is behind the end of the log, where the next one will write. After any other
-// failure nobody knows what the disk holds, and flushing once more does not tell,
-// since Linux reports a lost page once (https://lwn.net/Articles/752063/); so the
-// file must be opened anew.
+// failure nobody knows what the disk holds, and the file must be opened anew. A
+// sync that failed is worse, see [ground.Distrust].
 func (s *Store) failed(err error, before *meta) error {
 	s.writer.undo()
-	err = explain(s.path, err)
+	err = s.explain(err)
 	switch {
 	case errors.Is(err, errBusy), errors.Is(err, storage.ErrFull) && (before == nil || s.isAt(*before)):
 		return err

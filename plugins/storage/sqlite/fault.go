@@ -30,6 +30,9 @@ func explain(path string, err error) error {
 	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
 		return ground.Full(err)
 	}
+	if isSyncError(err) {
+		return err // never ErrFull: the pages are lost, and room does not bring them back
+	}
 	switch e.Code() & 0xff {
 	case codes.SQLITE_FULL:
 		return fmt.Errorf("%w: %w", storage.ErrFull, err)
@@ -55,6 +58,12 @@ func explain(path string, err error) error {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
+}
+
+// isSyncError reports whether SQLite could not sync a file or a directory.
+func isSyncError(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code() == codes.SQLITE_IOERR_FSYNC || e.Code() == codes.SQLITE_IOERR_DIR_FSYNC)
 }
 
 // probe returns an error that is [storage.ErrFull] when there is no room beside

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -24,7 +25,6 @@ const (
 const (
 	headerSize        = 100
 	magic             = "SQLite format 3\x00"
-	versionOffset     = 60 // of user_version, uint32
 	applicationOffset = 68 // of application_id, uint32
 )
 
@@ -42,7 +42,7 @@ func create(path string) error {
 	}
 	file.Close()
 	defer func() {
-		for _, suffix := range []string{"", walSuffix, "-shm", "-journal"} {
+		for _, suffix := range []string{"", walSuffix, journalSuffix, "-shm"} {
 			os.Remove(file.Name() + suffix)
 		}
 	}()
@@ -52,7 +52,7 @@ func create(path string) error {
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return ground.Full(err)
 	}
-	return ground.SyncDir(dir)
+	return ground.Full(durable.SyncDir(dir))
 }
 
 // initialize makes an empty store of an empty file.
@@ -78,14 +78,18 @@ func initialize(path string) error {
 // inspect returns why the locked file at path can not be opened as a store, if
 // so, and changes nothing.
 func inspect(path string, file io.ReaderAt) error {
-	if err := checkHeader(file); err != nil {
-		return err
-	}
 	// A database that was closed in good order is read by itself, without any of
 	// the files beside it, which SQLite would make. Where there is a log, as after
-	// a crash, it is read as well, but not copied.
+	// a crash, it is read as well, but not copied. Then the file alone says little:
+	// a power cut may have torn any page that was being copied into it, the header
+	// included, and the log has it whole.
 	mode := url.Values{"mode": {"ro"}}
-	if size(path+walSuffix) == 0 && size(path+"-journal") == 0 {
+	alone := size(path+walSuffix) == 0 && size(path+journalSuffix) == 0
+	ours, err := checkHeader(file, alone)
+	if err != nil {
+		return err
+	}
+	if alone {
 		mode.Set("immutable", "1")
 	}
 	db, err := sql.Open("sqlite", source(path, mode))
@@ -93,23 +97,46 @@ func inspect(path string, file io.ReaderAt) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // reads only
-	return explain(path, checkContent(db))
-}
-
-// checkHeader returns an error for a file that is no store, or one that this
-// code can not read.
-func checkHeader(file io.ReaderAt) error {
-	header := make([]byte, headerSize)
-	switch n, err := file.ReadAt(header, 0); {
-	case err != nil && err != io.EOF:
-		return err
-	case n == 0:
-		return errors.New("the file is empty; remove it to start an empty store")
-	case !bytes.HasPrefix(header, []byte(magic)) || binary.BigEndian.Uint32(header[applicationOffset:]) != applicationID:
+	err = checkFormat(db)
+	if err == nil {
+		err = checkContent(db)
+	}
+	if err = explain(path, err); errors.Is(err, storage.ErrCorrupt) && !ours {
 		return errForeign
 	}
-	if v := binary.BigEndian.Uint32(header[versionOffset:]); v != version {
-		return fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", v, version)
+	return err
+}
+
+// checkHeader reports whether a file says that it is a store. It returns an error
+// for an empty file, and for one that stands alone and is no store.
+func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
+	header := make([]byte, headerSize)
+	n, err := file.ReadAt(header, 0)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	if n == 0 {
+		return false, errors.New("the file is empty; remove it to start an empty store")
+	}
+	ours = bytes.HasPrefix(header, []byte(magic)) && binary.BigEndian.Uint32(header[applicationOffset:]) == applicationID
+	if alone && !ours {
+		return false, errForeign
+	}
+	return ours, nil
+}
+
+// checkFormat returns an error for a database that is no store, or one that this
+// code can not read.
+func checkFormat(db *sql.DB) error {
+	var application, format int64
+	if err := db.QueryRowContext(ever, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {
+		return err
+	}
+	if application != applicationID {
+		return errForeign
+	}
+	if format != version {
+		return fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", format, version)
 	}
 	return nil
 }

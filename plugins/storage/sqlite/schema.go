@@ -11,8 +11,9 @@ const (
 	// version is the user_version of SQLite.
 	version = 1
 
-	pageSize  = 4 << 10
-	walSuffix = "-wal"
+	pageSize      = 4 << 10
+	walSuffix     = "-wal"
+	journalSuffix = "-journal"
 
 	// maxWAL is the size in bytes from which on the log of SQLite is made to begin
 	// anew, whatever we read. Mostly it does so by itself, at a quarter of that

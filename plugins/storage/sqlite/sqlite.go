@@ -132,7 +132,7 @@ func (s *Store) open(wait time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.lock, err = lock(s.path, wait); err != nil {
+	if s.lock, err = os.Open(s.path); err != nil {
 		return err
 	}
 	defer func() {
@@ -140,21 +140,27 @@ func (s *Store) open(wait time.Duration) (err error) {
 			s.release() //nolint:errcheck // says less than err
 		}
 	}()
+	if err := ground.Lock(s.lock, wait); err != nil {
+		return err
+	}
+	if err := ground.Settle(s.path, walSuffix, journalSuffix); err != nil {
+		return err
+	}
 	if err := inspect(s.path, s.lock); err != nil {
 		return err
 	}
 	if s.writer, err = openWriter(s.path, s.maxWAL); err != nil {
-		return explain(s.path, err)
+		return s.explain(err)
 	}
 	if s.reader, err = openReader(s.path); err != nil {
-		return explain(s.path, err)
+		return s.explain(err)
 	}
 	if err := s.writer.hold(); err != nil {
-		return explain(s.path, err)
+		return s.explain(err)
 	}
 	m, err := s.reader.meta()
 	s.epoch = m.epoch
-	return explain(s.path, err)
+	return s.explain(err)
 }
 
 // Info implements [storage.Store].
@@ -217,7 +223,7 @@ func (s *Store) do(ctx context.Context, op string, f func() error) error {
 	if broken := s.broken.Load(); broken != nil {
 		err = *broken
 	} else if err == nil {
-		err = explain(s.path, f())
+		err = s.explain(f())
 	}
 	if err == nil {
 		return nil
@@ -226,6 +232,15 @@ func (s *Store) do(ctx context.Context, op string, f func() error) error {
 		s.broken.CompareAndSwap(nil, &err)
 	}
 	return fmt.Errorf("%s %s: %w", op, s.path, err)
+}
+
+// explain is the function of that name for the files of the store. A sync that
+// failed marks them.
+func (s *Store) explain(err error) error {
+	if isSyncError(err) && !errors.Is(err, storage.ErrCorrupt) {
+		return ground.Distrust(s.path, err)
+	}
+	return explain(s.path, err)
 }
 
 // size returns the size of a file, or 0.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // version is the format of profile.json. A program refuses a newer one. Version
@@ -167,7 +169,17 @@ func readPrivate(path string) ([]byte, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("others may read %s (mode %04o); run chmod 600 on it", path, info.Mode().Perm())
 	}
-	return os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// A command that was killed before this was durable may have taken a token out,
+	// which must not come back, or have made an identity.
+	if err := durable.Confirm(f); err != nil {
+		return nil, fmt.Errorf("make %s durable: %w; check its disk", path, err)
+	}
+	return io.ReadAll(f)
 }
 
 // store replaces the file. The lock is held, so the name of the new file is
@@ -199,9 +211,5 @@ func replace(path string, b []byte) error {
 	if err := os.Rename(next, path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }

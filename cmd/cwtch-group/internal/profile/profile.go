@@ -36,6 +36,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // Profile is a directory. It holds no state of its own, so any number may be
@@ -44,7 +45,7 @@ type Profile struct{ dir string }
 
 // Open makes the directory, mode 0700, unless it exists.
 func Open(dir string) (*Profile, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open profile: %w", err)
 	}
 	info, err := os.Stat(dir)

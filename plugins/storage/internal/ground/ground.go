@@ -1,8 +1,8 @@
 //go:build unix
 
 // Package ground looks after the file and the directory that a store stands on:
-// that they are this user's, that their names are durable, and that a lack of
-// room is told from other faults. It is for the storage plugins of this
+// that they are this user's, that they are durable before they are read, and that
+// a lack of room and a failed sync are told from other faults. It is for the storage plugins of this
 // repository that keep a file.
 package ground
 
@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -36,24 +36,13 @@ func CheckFile(path string) error {
 	return nil
 }
 
-// MakeDir makes the directory of a store, or checks that of an existing one.
+// MakeDir makes the directory of a store, durably, or checks that of an existing
+// one.
 func MakeDir(dir string) error {
-	if err := checkDir(dir); !errors.Is(err, fs.ErrNotExist) {
+	if err := checkDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return Full(err)
-	}
-	return SyncDir(filepath.Dir(dir))
-}
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return Full(errors.Join(d.Sync(), d.Close()))
+	return Full(durable.MakeDir(dir, dirMode))
 }
 
 // Full makes an error that is [storage.ErrFull] of one that says that there is
