@@ -65,6 +65,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -157,6 +158,11 @@ func (s *Store) open(wait time.Duration) (err error) {
 	}
 	if err := s.writer.hold(); err != nil {
 		return s.explain(err)
+	}
+	// SQLite has made its log by now. It syncs the directory for that later, and
+	// takes no notice if it cannot.
+	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
+		return ground.Distrust(s.path, err)
 	}
 	m, err := s.reader.meta()
 	s.epoch = m.epoch

@@ -1,0 +1,153 @@
+//go:build linux && amd64
+
+package powerloss
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+const (
+	workerVariable = "POWERLOSS_TEST_WORKER"
+	jobDone        = "done\n"
+)
+
+// job is what one process does with a store, in the worker.
+type job struct {
+	Store string // which plugin
+	Path  string
+	Steps []step
+}
+
+// step is one call. An append or a spend is of N records from First on, see
+// [record].
+type step struct {
+	Do       string // open, append, spend, close
+	First, N int
+}
+
+// said is what the worker says after a step.
+type said struct {
+	Step     int
+	Error    string `json:",omitempty"`
+	Full     bool   `json:",omitempty"`
+	Outcomes []storage.Outcome
+}
+
+// ledgerStore is what both plugins are.
+type ledgerStore interface {
+	storage.Store
+	storage.Ledger
+}
+
+func openStore(plugin, path string) (ledgerStore, error) {
+	if plugin == "bolt" {
+		return bolt.Open(path, bolt.Options{})
+	}
+	return sqlite.Open(path, sqlite.Options{})
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(workerVariable) != "" {
+		work()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// work does jobs until there are no more. A store that a job has left open stays
+// so, which is how its process would leave it if it were killed.
+func work() {
+	out := os.NewFile(sayFD, "said")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var j job
+		if err := json.Unmarshal(in.Bytes(), &j); err != nil {
+			panic(err)
+		}
+		j.do(func(s said) {
+			line, err := json.Marshal(s)
+			if err != nil {
+				panic(err)
+			}
+			out.Write(line)
+		})
+		out.WriteString(jobDone)
+	}
+}
+
+func (j job) do(say func(said)) {
+	var s ledgerStore
+	for i, step := range j.Steps {
+		var outcomes []storage.Outcome
+		var err error
+		switch {
+		case step.Do == "open":
+			s, err = openStore(j.Store, j.Path)
+		case s == nil:
+			err = errors.New("not open")
+		case step.Do == "append":
+			outcomes, err = s.Append(context.Background(), records(step.First, step.N))
+		case step.Do == "spend":
+			err = s.Spend(context.Background(), spendings(step.First, step.N))
+		case step.Do == "close":
+			err = s.Close()
+		}
+		answer := said{Step: i, Outcomes: outcomes, Full: errors.Is(err, storage.ErrFull)}
+		if err != nil {
+			answer.Error = err.Error()
+			if step.Do == "open" {
+				s = nil // not a nil pointer in an interface
+			}
+		}
+		say(answer)
+	}
+}
+
+// record is the record with a number: always the same one.
+func record(n int) storage.Record {
+	h := func(what string) [32]byte {
+		return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(what), uint64(n)))
+	}
+	signature, fill, nullifier := h("signature"), h("ciphertext"), storage.Nullifier(h("nullifier"))
+	ciphertext := make([]byte, 200+37*(n%40))
+	for i := range ciphertext {
+		ciphertext[i] = fill[i%len(fill)]
+	}
+	return storage.Record{
+		ID: storage.NewID(signature[:], ciphertext), Born: 7, Signature: signature[:], Ciphertext: ciphertext, Nullifier: &nullifier,
+	}
+}
+
+func records(first, n int) (rs []storage.Record) {
+	for i := range n {
+		rs = append(rs, record(first+i))
+	}
+	return rs
+}
+
+// spendings spends tokens of records that are not in the log.
+func spendings(first, n int) (list []storage.Spending) {
+	for _, r := range records(first, n) {
+		list = append(list, storage.Spending{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
+	}
+	return list
+}
+
+// parseSaid reads what the worker said.
+func parseSaid(e event) (s said) {
+	if err := json.Unmarshal(e.data, &s); err != nil {
+		panic(fmt.Sprintf("%s: %v", e.data, err))
+	}
+	return s
+}
