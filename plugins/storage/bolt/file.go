@@ -71,13 +71,16 @@ func create(path string) error {
 	}
 	file.Close()
 	defer os.Remove(file.Name())
-	if err := initialize(file.Name()); err != nil {
+	switch err := initialize(file.Name()); {
+	case err != nil && isSyncError(err):
+		return err
+	case err != nil:
 		return full(err)
 	}
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return full(err)
 	}
-	return full(durable.SyncDir(dir))
+	return durable.SyncDir(dir)
 }
 
 // initialize makes an empty store of an empty file.

@@ -52,7 +52,7 @@ func create(path string) error {
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return ground.Full(err)
 	}
-	return ground.Full(durable.SyncDir(dir))
+	return durable.SyncDir(dir)
 }
 
 // initialize makes an empty store of an empty file.

@@ -46,8 +46,13 @@ func MakeDir(dir string) error {
 }
 
 // Full makes an error that is [storage.ErrFull] of one that says that there is
-// no room, and returns any other as it is.
+// no room, and returns any other as it is. That of a sync is never one: what it
+// has lost does not come back with room.
 func Full(err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) && named.Op == "sync" {
+		return err
+	}
 	for _, errno := range NoRoom {
 		if errors.Is(err, errno) {
 			return fmt.Errorf("%w: %w", storage.ErrFull, err)

@@ -3,6 +3,7 @@
 package powerloss
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -29,7 +30,7 @@ type lab struct {
 
 	states     int
 	violations int
-	first      error // violation
+	first      error // violations
 }
 
 // run is a trace with what it began from.
@@ -198,8 +199,8 @@ func (l *lab) check(d *disk, p *promise, what string) {
 }
 
 func (l *lab) violate(err error) {
-	if l.violations++; l.violations == 1 {
-		l.first = err
+	if l.violations++; l.violations <= 3 {
+		l.first = errors.Join(l.first, err)
 	}
 }
 
@@ -219,11 +220,11 @@ func (l *lab) report() {
 	l.Logf("%d violations in %d states", l.violations, l.states)
 	switch {
 	case l.ignored == nil && l.violations > 0:
-		l.Errorf("the first: %v", l.first)
+		l.Errorf("the first:\n%v", l.first)
 	case l.ignored != nil && l.violations == 0:
 		l.Error("the missing sync was not noticed")
 	case l.ignored != nil:
-		l.Logf("noticed: %v", l.first)
+		l.Logf("noticed:\n%v", l.first)
 	}
 }
 
