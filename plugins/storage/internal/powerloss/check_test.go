@@ -143,8 +143,10 @@ func (p *promise) checkTokens(ctx context.Context, s storage.Store, last storage
 		if err != nil {
 			return err
 		}
-		if !slices.Equal(got, want[:k]) {
-			return fmt.Errorf("the outcomes are %v, want %v", got, want[:k])
+		for i, o := range got {
+			if o != want[i] {
+				return fmt.Errorf("outcome %d is %v, want %v", i, o, want[i])
+			}
 		}
 		batch, want = batch[k:], want[k:]
 	}
