@@ -72,6 +72,10 @@ func initialize(path string) error {
 	_, err = db.ExecContext(ever, fmt.Sprintf(
 		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
+	if err == nil {
+		// Closing would do so as well, but take no notice of a sync that fails.
+		_, err = db.ExecContext(ever, "PRAGMA wal_checkpoint(TRUNCATE)")
+	}
 	return errors.Join(err, db.Close())
 }
 

@@ -257,15 +257,15 @@ var repetition = func() (steps []step) {
 // TestOnce cuts the power while one process uses a store.
 func TestOnce(t *testing.T) {
 	forEach(t, func(l *lab) {
-		l.once()
+		l.once(400)
 		l.report()
 	})
 }
 
-func (l *lab) once() {
+func (l *lab) once(states int) {
 	r := l.begin(life, failure{})
 	l.mustSucceed(r)
-	l.cut(r, 400*effort())
+	l.cut(r, states*effort())
 }
 
 // TestKilled kills a process at points all along its life, has another one repeat what was not
@@ -352,7 +352,7 @@ func (l *lab) afterFailedSync(r run, what string) {
 	}
 	second := l.goOn(d, p, repetition)
 	l.mustSucceed(second)
-	l.cut(second, 3*effort())
+	l.cut(second, 2*effort())
 }
 
 // unmark removes the mark of a failed sync, as an operator does, and reports
@@ -381,9 +381,9 @@ func TestMutants(t *testing.T) {
 			test    func(*lab)
 			ignored func(name string, opening bool) bool
 		}{
-			"database":  {(*lab).once, func(name string, _ bool) bool { return database(name) }},
-			"directory": {(*lab).once, func(name string, _ bool) bool { return name == "directory" }},
-			"log":       {(*lab).once, func(name string, _ bool) bool { return name == "messages-wal" }},
+			"database":  {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return database(name) }},
+			"directory": {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "directory" }},
+			"log":       {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "messages-wal" }},
 			"opening":   {func(l *lab) { l.killed(life) }, func(name string, opening bool) bool { return opening && name != "directory" }},
 		} {
 			if name == "log" && l.plugin == "bolt" {
