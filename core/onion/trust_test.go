@@ -170,9 +170,16 @@ func forwardMain(to string) {
 		if err != nil {
 			os.Exit(1)
 		}
-		go io.Copy(onward, from)
-		go io.Copy(from, onward)
+		go pass(onward, from)
+		go pass(from, onward)
 	}
+}
+
+// pass passes on what one end sends, and ends the connection with it.
+func pass(to, from net.Conn) {
+	io.Copy(to, from)
+	to.Close()
+	from.Close()
 }
 
 const nobody = 65534
