@@ -329,7 +329,11 @@ func (l *lab) failedSyncs() {
 }
 
 func (l *lab) afterFailedSync(r run, what string) {
-	failed := "" // the call in which the sync failed
+	end, p := l.at(r, len(r.events))
+	// The call in which the sync of a file failed. SQLite takes no notice where it
+	// syncs the directory, for the second time.
+	failed := ""
+	ofFile := func(e event) bool { return e.kind == failedSyncEvent && end.dirs[e.ino] == nil }
 	for i, e := range r.events {
 		if e.kind != sayEvent {
 			continue
@@ -339,18 +343,17 @@ func (l *lab) afterFailedSync(r run, what string) {
 		if s.Full {
 			l.violate(fmt.Errorf("%s: %s is full", what, do))
 		}
-		if failed == "" && slices.ContainsFunc(r.events[:i], func(e event) bool { return e.kind == failedSyncEvent }) {
+		if failed == "" && slices.ContainsFunc(r.events[:i], ofFile) {
 			failed = do
 		}
 		if (failed == "append" || failed == "spend") && do != "close" && s.Error == "" {
 			l.violate(fmt.Errorf("%s, in %s: %s goes on", what, failed, do))
 		}
 	}
-	d, p := l.at(r, len(r.events))
-	if marked := d.unmark(); !marked && (failed == "append" || failed == "spend") {
+	if marked := end.unmark(); !marked && (failed == "append" || failed == "spend") {
 		l.violate(fmt.Errorf("%s, in %s: the store is not marked", what, failed))
 	}
-	second := l.goOn(d, p, repetition)
+	second := l.goOn(end, p, repetition)
 	l.mustSucceed(second)
 	l.cut(second, 2*effort())
 }
