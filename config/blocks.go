@@ -170,7 +170,7 @@ func (l *loader) environment(sec section) []string {
 func (l *loader) sandbox(sec section) Sandbox {
 	s := Sandbox{
 		Off:     sec.set("enabled") && !sec.flag("enabled"),
-		Network: sec.flag("network"), Processes: sec.flag("processes"),
+		Network: sec.flag("network"), Listen: sec.flag("listen"), Processes: sec.flag("processes"),
 		Memory: sec.number("memory"), Files: int(sec.number("files")),
 		Tasks: int(sec.number("tasks")),
 	}

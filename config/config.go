@@ -132,6 +132,7 @@ type External struct {
 type Sandbox struct {
 	Off       bool     // the plugin may do whatever the user of the relay may
 	Network   bool     // it may open network connections, as it asked for
+	Listen    bool     // others than this machine may connect to it
 	Read      []string // files and directories that it may read; absolute
 	Processes bool     // it may start others
 	Memory    int64    // bytes

@@ -102,6 +102,9 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "network", Type: plugin.Bool, Default: "false",
 	Doc: "Let the plugin open network connections. Only for one that asks for it; \"cwtch-relay plugin describe\" shows what for. Whom it connects to sees the address of this machine.",
 }, {
+	Name: "listen", Type: plugin.Bool, Default: "false",
+	Doc: "Let other machines reach the listeners of a stats plugin. Without it the relay opens them at loopback addresses only. Whoever can connect learns that a relay runs here.",
+}, {
 	Name: "read", Type: plugin.StringList, Max: new(int64(64)),
 	Doc: "Files and directories that the plugin may read, beside those of the system and its own directory, as an interpreter with its libraries. Neither the data_dir, nor anything in it or above it.",
 }, {

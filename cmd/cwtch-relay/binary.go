@@ -54,7 +54,7 @@ func (b *binary) command(dir string) (host.Command, error) {
 		return host.Command{}, err
 	}
 	command := host.Command{Path: path, File: file}
-	policy := policyOf(b.kind, &config.External{Sandbox: b.grants})
+	policy := policyOf(&config.External{Sandbox: b.grants})
 	if policy == nil {
 		return command, nil
 	}

@@ -104,7 +104,7 @@ func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog
 	if x != nil {
 		c.External = []catalog.External{{
 			Kind: x.Kind, Name: x.Name, Path: x.Path, Args: x.Args, Env: x.Env, Dev: x.Dev, Checksum: x.Checksum,
-			Sandbox: policyOf(x.Kind, x),
+			Sandbox: policyOf(x),
 		}}
 	}
 	all, err := catalog.New(c)
@@ -126,16 +126,21 @@ func (s shelf) validate(ctx context.Context, use config.PluginConfig) error {
 	if err != nil {
 		return err
 	}
+	value, err := use.Schema.Decode(use.Msgpack)
+	if err != nil {
+		return err
+	}
+	for _, at := range use.Schema.ListenAddresses(value) {
+		if err := host.CheckListen(at, listensAnywhere(use.External)); err != nil {
+			return err
+		}
+	}
 	p, ok := entry.Builtin()
 	if !ok {
 		return validateExternal(ctx, entry, use)
 	}
 	if p.Validate == nil {
 		return nil
-	}
-	value, err := use.Schema.Decode(use.Msgpack)
-	if err != nil {
-		return err
 	}
 	cfg, err := plugin.NewConfig(use.Schema, value, "", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -154,8 +159,8 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 	if err != nil {
 		return err
 	}
-	if policy := policyOf(use.Kind, use.External); policy != nil {
-		policy.Network, policy.Unix = sandbox.None, false // there is nothing yet to connect to or to be reached by
+	if policy := policyOf(use.External); policy != nil {
+		policy.Network = sandbox.None // there is nothing yet to connect to
 		confined, err := sandbox.Wrap(command, *policy)
 		if err != nil {
 			command.File.Close()
@@ -171,16 +176,10 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 	return process.Client().Validate(ctx, use.Msgpack)
 }
 
-// policyOf is what a plugin may do: by its kind, and by what the operator grants
-// to it; nil when it is not to be confined.
-func policyOf(kind plugin.Kind, x *config.External) *sandbox.Policy {
+// policyOf is what the operator grants to a plugin; nil when it is not to be
+// confined.
+func policyOf(x *config.External) *sandbox.Policy {
 	p := &sandbox.Policy{Hide: true}
-	switch kind {
-	case plugin.KindStats:
-		p.Network = sandbox.Listen
-	case plugin.KindPeerSync:
-		p.Unix = true // to call the relay
-	}
 	if x == nil {
 		return p
 	}
@@ -195,8 +194,18 @@ func policyOf(kind plugin.Kind, x *config.External) *sandbox.Policy {
 	return p
 }
 
+// listensAnywhere reports whether the operator lets strangers reach the listeners of
+// a plugin.
+func listensAnywhere(x *config.External) bool {
+	return x != nil && (x.Sandbox.Off || x.Sandbox.Network || x.Sandbox.Listen)
+}
+
 func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, error) {
 	entry, err := l.used.find(use.Kind, use.Name, use.External)
+	if err != nil {
+		return manager.PluginConfig{}, err
+	}
+	value, err := use.Schema.Decode(use.Msgpack)
 	if err != nil {
 		return manager.PluginConfig{}, err
 	}
@@ -207,7 +216,10 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 			Command:  entry.Command,
 			Checksum: entry.Checksum(),
 			Value:    use.Msgpack,
-			Sandbox:  policyOf(use.Kind, use.External),
+			Sandbox:  policyOf(use.External),
+			Listen:   use.Schema.ListenAddresses(value),
+
+			ListenAnywhere: listensAnywhere(use.External),
 			// Strangers may be why it ends, and no operator may be at hand.
 			RetryForever: use.Kind == plugin.KindStorage && use.External == nil,
 		},

@@ -52,8 +52,10 @@ import (
 //	checksum FILE         print the SHA-256 of a file
 //	tmpfs DIR SIZE        mount a small disk
 //	chown UID FILE        change the owner
+//	freeport VAR          set a variable to a loopback address where nobody listens
+//	fetch ADDRESS         print what is served there by HTTP
 //
-// and the conditions [root] and [mount], without which the last two fail.
+// and the conditions [root] and [mount], without which tmpfs and chown fail.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -106,6 +108,8 @@ func TestScripts(t *testing.T) {
 			"checksum":     command("FILE", 1, checksum),
 			"tmpfs":        command("DIR SIZE", 2, tmpfs),
 			"chown":        command("UID FILE", 2, chown),
+			"freeport":     command("VAR", 1, freePort),
+			"fetch":        command("ADDRESS", 1, fetch),
 		},
 	})
 }

@@ -222,7 +222,7 @@ func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, err
 	command := host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}
 	if e.external.Sandbox != nil {
 		policy := *e.external.Sandbox
-		policy.Dir, policy.Network, policy.Unix, policy.Hide = "", sandbox.None, false, true
+		policy.Dir, policy.Network, policy.Hide = "", sandbox.None, true
 		confined, err := sandbox.Wrap(command, policy)
 		if err != nil {
 			file.Close()

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errPlugin: a peersync plugin may connect to unix sockets, which older kernels
-// can not narrow to that of its relay (core/sandbox). This one has names and
-// addresses of all servers to tell.
+// errPlugin: a plugin with a grant for the network, or without a sandbox, may
+// connect to unix sockets. This one has names and addresses of all servers to tell.
 var errPlugin = errors.New("a plugin connected to the control socket, and was not answered")
 
 // checkPeer refuses a plugin of this relay, or a child of one. Both are in a

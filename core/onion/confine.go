@@ -33,10 +33,9 @@ func (s *childSource) policy() (*sandbox.Policy, error) {
 	read, write, transports := namedPaths(s.extra)
 	return &sandbox.Policy{
 		Dir:       s.dir.path,
-		Read:      append(read, "/proc/meminfo"), // by which it bounds its queues
-		Write:     append(write, string(s.dir.sockets)),
+		Read:      append(read, "/proc/meminfo"),        // by which it bounds its queues
+		Write:     append(write, string(s.dir.sockets)), // those of the services too
 		Network:   sandbox.Open,
-		Unix:      true, // to the services
 		Modes:     true, // of its own sockets
 		Processes: script || transports,
 		Memory:    sandbox.NoLimit,

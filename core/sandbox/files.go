@@ -54,10 +54,7 @@ var versions = []landlock.Config{
 // filesOf are the files of a plugin, and what it may do with them.
 func filesOf(p Policy, plugin string, version int) (*rules, error) {
 	handled := versions[version]
-	switch p.Network {
-	case Listen:
-		handled.HandledAccessNet &^= ll.AccessNetBindTCP
-	case Open:
+	if p.Network == Open {
 		handled.HandledAccessNet = 0
 	}
 	r := &rules{handled: handled}
@@ -66,18 +63,10 @@ func filesOf(p Policy, plugin string, version int) (*rules, error) {
 		r.required("the plugin's directory", own, p.Dir)
 	}
 	if dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR"); dir != "" {
-		access := socket
-		if p.Unix {
-			access |= ll.AccessFSResolveUnix
-		}
-		r.required("the directory of its socket", access, dir)
+		r.required("the directory of its socket", socket, dir)
 	}
 	for _, path := range p.Write {
-		access := own
-		if p.Unix {
-			access |= ll.AccessFSResolveUnix
-		}
-		r.required("the directory it was granted to write in", access, path)
+		r.required("the directory it was granted to write in", own|ll.AccessFSResolveUnix, path)
 	}
 	for _, path := range p.Read {
 		r.required("what it was granted to read", readExec|readDir, path)

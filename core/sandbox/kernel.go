@@ -45,11 +45,11 @@ func (p Policy) missing(k kernel) (out []string) {
 			out = append(out, what)
 		}
 	}
-	connects := p.Unix || p.Network == Open || !k.seccomp
+	connects := p.Network == Open || !k.seccomp
 	add(k.landlock == 0, "this kernel has no Landlock: the plugin can read and write all files of the relay's user, the keys of the servers among them (Linux 5.13 has it, unless the list lsm= of the boot parameters leaves it out)")
 	add(!k.seccomp, "this kernel has no seccomp filters: the plugin can start processes, send signals to the relay, change modes and owners of its files, and open sockets that Landlock does not know")
 	add(k.landlock > 0 && k.landlock < 3, "this kernel can not keep the plugin from emptying files that it may only read and that belong to the relay's user (Linux 6.2 can)")
-	add(k.landlock < 4 && (!k.seccomp && p.Network != Open || p.Network == Listen && p.Unix), "this kernel can not keep the plugin from opening TCP connections (Linux 6.7 can)")
+	add(k.landlock < 4 && !k.seccomp && p.Network != Open, "this kernel can not keep the plugin from opening TCP connections (Linux 6.7 can)")
 	add(k.landlock < 6 && p.Processes && k.seccomp, "this kernel can not keep the plugin from sending signals to other processes of the relay's user (Linux 6.12 can)")
 	add(k.landlock < 6 && connects, "this kernel can not keep the plugin from connecting to abstract unix sockets (Linux 6.12 can)")
 	add(k.landlock < 9 && connects, "this kernel can not keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (a Linux with version 9 of Landlock can)")

@@ -13,12 +13,11 @@ func TestMissing(t *testing.T) {
 		want   []string // a part of each sentence
 	}{
 		{"all", Policy{}, kernel{9, true, true, true}, nil},
-		{"all with grants", Policy{Network: Open, Unix: true, Processes: true}, kernel{9, true, true, true}, nil},
+		{"all with grants", Policy{Network: Open, Processes: true}, kernel{9, true, true, true}, nil},
 		{"seccomp is enough", Policy{}, kernel{3, true, true, true}, nil},
-		{"Linux 6.12", Policy{Unix: true}, kernel{6, true, true, true}, []string{"unix sockets of other programs"}},
+		{"Linux 6.12 with connections", Policy{Network: Open}, kernel{6, true, true, true}, []string{"unix sockets of other programs"}},
 		{"Linux 6.1", Policy{Processes: true}, kernel{2, true, true, true}, []string{"emptying files", "signals"}},
 		{"Linux 6.1 with connections", Policy{Network: Open}, kernel{2, true, true, true}, []string{"emptying files", "abstract", "other programs"}},
-		{"listening and calling", Policy{Network: Listen, Unix: true}, kernel{3, true, true, true}, []string{"TCP connections", "abstract", "other programs"}},
 		{"no Landlock", Policy{}, kernel{0, true, true, true}, []string{"no Landlock"}},
 		{"no seccomp", Policy{}, kernel{7, false, true, true}, []string{"no seccomp", "other programs"}},
 		{"nothing", Policy{}, kernel{hides: true, counts: true}, []string{"no Landlock", "no seccomp", "TCP connections", "abstract", "other programs"}},

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Descriptors that the host gives, see host.Launcher.
-const pluginFile = 4
+// lifeline is the descriptor of the lifeline, unless there are listeners, which
+// come before it; see host.Launcher.
+const lifeline = 3
 
 // Main is the first line of main, and of TestMain, in programs that call Wrap.
 // When this process was started as the launcher of a plugin, it confines
@@ -52,10 +53,14 @@ func launch(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
 		return fmt.Errorf("read policy: %w", err)
 	}
+	listeners, err := listenersOf(o)
+	if err != nil {
+		return err
+	}
 	argv := args[2:]
-	path, own := argv[0], o.Keep
+	path, own := argv[0], o.Keep+listeners
 	if o.OpenFile {
-		path, own = fmt.Sprintf("/proc/self/fd/%d", pluginFile), pluginFile+1
+		path, own = fmt.Sprintf("/proc/self/fd/%d", own), own+1
 	}
 	if err := closeFrom(own); err != nil {
 		return err
@@ -67,6 +72,21 @@ func launch(args []string) error {
 		return fmt.Errorf("execute %s: %w", argv[0], err)
 	}
 	return nil
+}
+
+// listenersOf is how many the plugin gets. They are for the process that LISTEN_PID
+// names (sd_listen_fds(3)), which is this one. A program that is no plugin gets none,
+// whatever the relay itself was started with.
+func listenersOf(o order) (int, error) {
+	text := os.Getenv("LISTEN_FDS")
+	if text == "" || o.Keep <= lifeline {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("LISTEN_FDS is %.20q, not a number of listeners", text)
+	}
+	return n, os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 }
 
 // closeFrom keeps descriptors from the plugin: that of the launcher's own file,

@@ -12,7 +12,7 @@ import (
 // calls pass whatever their arguments, and runs the filter for the others.
 func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 	deny := slices.Clone(forbidden)
-	if !p.Unix && p.Network != Open {
+	if p.Network != Open {
 		deny = append(deny, "connect")
 	}
 	if !p.Processes {
@@ -84,16 +84,16 @@ const all32 = 1<<32 - 1
 // Bits of the second argument of socket(2) beside a stream.
 const noStream = ^uint64(unix.SOCK_STREAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)
 
-// sockets: which ones may be made, and no connection but by connect(2).
+// sockets: which ones may be made, and no connection but by connect(2). Without a
+// grant there are none of the network, so none to bind(2): the filter cannot see
+// the address. A listener that was passed on keeps its port when it is shut down,
+// and cannot be bound again.
 // Datagrams between unix sockets need none, and would reach the journal and
 // other daemons.
 func sockets(n Network) []seccomp.NameWithConditions {
 	family := []seccomp.Condition{not(0, unix.AF_UNIX)}
-	if n != None {
-		family = append(family, not(0, unix.AF_INET), not(0, unix.AF_INET6))
-	}
-	if n == Open {
-		family = append(family, not(0, unix.AF_NETLINK)) // addresses of the host, to choose one
+	if n == Open { // AF_NETLINK has the addresses of the host, to choose one
+		family = append(family, not(0, unix.AF_INET), not(0, unix.AF_INET6), not(0, unix.AF_NETLINK))
 	}
 	out := []seccomp.NameWithConditions{
 		when("socket", family...),
@@ -107,8 +107,7 @@ func sockets(n Network) []seccomp.NameWithConditions {
 	return append(out,
 		when("socket", has(1, noStream)),
 		when("socket", lacks(1, unix.SOCK_STREAM)),
-		when("socket", not(2, 0), not(2, unix.IPPROTO_TCP)), // multipath TCP passes by Landlock
-		// These connect as they send.
+		// These connect as they send. A listener that was passed on, shut down, could.
 		when("sendto", has(3, unix.MSG_FASTOPEN)),
 		when("sendmsg", has(2, unix.MSG_FASTOPEN)),
 		when("sendmmsg", has(3, unix.MSG_FASTOPEN)),

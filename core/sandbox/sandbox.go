@@ -13,8 +13,9 @@
 // Read and write in its own directory. Make a socket in the directory for that.
 // Read and execute its own file, the system's programs and libraries (/usr,
 // /lib, /bin and the like), what the operator grants, and the few files of /etc
-// that dynamic linking, time zones, locales and TLS need. Make threads. Open unix
-// sockets to listen at. All else needs a grant of the [Policy] or is not
+// that dynamic linking, time zones, locales and TLS need. Make threads. Listen
+// on unix sockets, and accept connections at the listeners that it was passed. All
+// else needs a grant of the [Policy] or is not
 // possible.
 //
 // # By what
@@ -53,9 +54,8 @@ import (
 type Network int
 
 const (
-	None   Network = iota // nothing
-	Listen                // accept TCP connections, and open none
-	Open                  // open connections to anywhere
+	None Network = iota // nothing but accept connections at listeners that it was passed
+	Open                // open sockets and connections to anywhere
 )
 
 // Limits of a policy that does not say, and for one that wants none of its own:
@@ -78,12 +78,10 @@ type Policy struct {
 	// Read are files and directories, absolute, that it may read and execute
 	// besides: the home of its interpreter, a certificate.
 	Read []string
-	// Write are directories, absolute, in which it may do what it may do in Dir.
+	// Write are directories, absolute, in which it may do what it may do in Dir, and
+	// with Open connect to the unix sockets.
 	Write   []string
 	Network Network
-	// Unix allows to connect to unix sockets, for a plugin that calls its host.
-	// Which ones can be narrowed by newer kernels only, see Missing.
-	Unix bool
 	// Processes allows child processes. They are confined like the plugin and
 	// can not leave its process group.
 	Processes bool
@@ -116,12 +114,12 @@ const maxOrder = 64 << 10
 // order is what the launcher is told.
 type order struct {
 	Policy
-	OpenFile  bool     // the plugin is the open file pluginFile, not a path
+	OpenFile  bool     // the program is the open file after those that it keeps, not a path
+	Keep      int      // descriptors below it are for the program, and its listeners after them
 	Mounts    string   // of the relay, which the launcher must not have
 	Cgroup    bool     // it can have a cgroup of its own
 	User      *userIDs // in a user namespace of its own; nil: it has none
 	UserTasks uint64   // limit of all tasks of the user; 0: the limit is for the plugin's own
-	Keep      int      // descriptors below it are for the plugin
 }
 
 // Wrap returns the command, confined by p. The running program has to call Main
@@ -129,7 +127,7 @@ type order struct {
 func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 	can := able()
 	p.Hide = p.Hide && can.attr != nil
-	text, err := p.order(order{OpenFile: cmd.File != nil, Keep: pluginFile, Cgroup: can.Cgroup})
+	text, err := p.order(order{OpenFile: cmd.File != nil, Keep: lifeline + 1, Cgroup: can.Cgroup})
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}

@@ -235,7 +235,6 @@ func TestBreakingOut(t *testing.T) {
 	}
 	processes := func(s *stage) { s.policy.Processes = true }
 	open := func(s *stage) { s.policy.Network = Open }
-	connecting := func(s *stage) { s.policy.Unix = true }
 	for _, c := range []struct {
 		try   []string
 		want  string
@@ -272,10 +271,16 @@ func TestBreakingOut(t *testing.T) {
 
 		{try: []string{"connect", "tcp", "$TCP"}, want: "EPERM", grant: open},
 		{try: []string{"connect", "udp", "$UDP"}, want: "EPERM", grant: open},
-		{try: []string{"connect", "unix", "$UNIX"}, want: "EPERM", grant: connecting},
+		{try: []string{"connect", "unix", "$UNIX"}, want: "EPERM"},
 		{try: []string{"connect", "unix", "$HIDDEN"}, want: "EPERM"},
 		{try: []string{"datagram", "$LOG"}, want: "EPERM"},
 		{try: []string{"multipath"}, want: "EPERM"},
+		{try: []string{"bind", "0.0.0.0:0"}, want: "EPERM", grant: open},
+		{try: []string{"bind", "127.0.0.1:0"}, want: "EPERM", grant: open},
+		{try: []string{"bind", "[::]:0"}, want: "EPERM", grant: open},
+		{try: []string{"socket", "2", "1"}, want: "EPERM", grant: open},
+		{try: []string{"socket", "10", "1"}, want: "EPERM", grant: open},
+		{try: []string{"socket", "2", "2"}, want: "EPERM", grant: open},  // UDP
 		{try: []string{"socket", "16", "3"}, want: "EPERM", grant: open}, // netlink
 		{try: []string{"socket", "1", "2"}, want: "EPERM", grant: open},  // datagrams of unix
 		{try: []string{"socket", "17", "3"}, want: "EPERM", root: true},  // packets
@@ -368,15 +373,6 @@ func TestGrantsAreNarrow(t *testing.T) {
 		try   []string
 		want  string
 	}{
-		{Policy{Network: Listen}, []string{"connect", "tcp", "$TCP"}, "EPERM"},
-		{Policy{Network: Listen}, []string{"connect", "unix", "$UNIX"}, "EPERM"},
-		{Policy{Network: Listen}, []string{"fast open", "$TCP"}, "EPERM"},
-		{Policy{Network: Listen}, []string{"multipath"}, "EPERM"},
-		{Policy{Network: Listen}, []string{"socket", "2", "2"}, "EPERM"}, // UDP
-		{Policy{Network: Listen, Unix: true}, []string{"connect", "tcp", "$TCP"}, "EACCES"},
-		{Policy{Unix: true}, []string{"connect", "tcp", "$TCP"}, "EPERM"},
-		{Policy{Unix: true}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
-		{Policy{Unix: true}, []string{"datagram", "$LOG"}, "EPERM"},
 		{Policy{Network: Open}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
 		{Policy{Network: Open}, []string{"socket", "38", "5"}, "EPERM"}, // AF_ALG
 		{Policy{Processes: true}, []string{"signal", "$VICTIM"}, "EPERM"},
@@ -447,11 +443,36 @@ func TestOwnFiles(t *testing.T) {
 	}
 }
 
-func TestListen(t *testing.T) {
-	cmd, err := start(&Policy{Network: Listen}, "serve")
+// passing prepares the hostile plugin in the sandbox with a listener that it was
+// passed.
+func passing(t *testing.T, try string, args ...string) (*exec.Cmd, net.Listener) {
+	t.Helper()
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { l.Close() })
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	cmd, err := start(&Policy{}, try, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.ExtraFiles = append([]*os.File{file}, cmd.ExtraFiles...)
+	cmd.Path = "/proc/self/fd/6"
+	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=listen")
+	return cmd, l
+}
+
+// A plugin is reached by a listener that it was passed, as the libraries of
+// systemd find it, and by that alone.
+func TestPassedListener(t *testing.T) {
+	cmd, l := passing(t, "serve passed")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -461,20 +482,40 @@ func TestListen(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
-	var address string
-	if _, err := fmt.Fscanln(out, &address); err != nil {
-		t.Fatal(err)
+	var pid string
+	if _, err := fmt.Fscanln(out, &pid); err != nil || pid != strconv.Itoa(cmd.Process.Pid) {
+		t.Fatalf("LISTEN_PID is %q, %v, want %d", pid, err, cmd.Process.Pid)
 	}
-	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	l.Close() // this process does not accept
+	conn, err := net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
 	if err != nil {
-		t.Fatalf("connect to a plugin that may listen: %v (%s)", err, address)
+		t.Fatalf("connect to a plugin with a listener: %v", err)
 	}
 	defer conn.Close()
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		t.Error(err)
 	}
-	if got := run(t, &Policy{}, "serve"); !strings.Contains(got, "EPERM") {
-		t.Errorf("without the grant: %s", got)
+}
+
+// A listener that was passed leads to no other address and to nobody.
+func TestPassedListenerIsNarrow(t *testing.T) {
+	needs(t, 3)
+	s := newStage(t, "")
+	for _, c := range []struct {
+		try  []string
+		want []string
+	}{
+		{[]string{"bind passed", "0.0.0.0:0"}, []string{"EACCES", "EPERM", "EINVAL"}},
+		{[]string{"rebind passed", "0.0.0.0:0"}, []string{"EACCES", "EPERM", "EINVAL"}},
+		{[]string{"connect passed", s.names["TCP"]}, []string{"EPERM"}},
+		{[]string{"fast open passed", s.names["TCP"]}, []string{"EPERM"}},
+		{[]string{"bind", "127.0.0.1:0"}, []string{"EPERM"}},
+	} {
+		cmd, _ := passing(t, c.try[0], c.try[1:]...)
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); !slices.Contains(c.want, got) {
+			t.Errorf("%s: %s, %v, want one of %s", c.try, got, err, c.want)
+		}
 	}
 }
 
@@ -551,7 +592,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if n, _ := strconv.Atoi(f.Name()); n > pluginFile {
+		if n, _ := strconv.Atoi(f.Name()); n > lifeline+1 {
 			if target, _ := os.Readlink(proc + "fd/" + f.Name()); !strings.HasPrefix(target, "anon_inode:") {
 				t.Errorf("the plugin has descriptor %d, %s", n, target)
 			}

@@ -18,7 +18,7 @@ import (
 // confined makes the test plugins run in a sandbox from which they can still
 // announce themselves.
 func confined(c *Config) {
-	c.Sandbox = &sandbox.Policy{Unix: true, Read: []string{os.TempDir()}}
+	c.Sandbox = &sandbox.Policy{Network: sandbox.Open, Read: []string{os.TempDir()}}
 }
 
 func TestSandbox(t *testing.T) {
@@ -32,7 +32,7 @@ func TestSandbox(t *testing.T) {
 		t.Error("the plugin is not confined")
 	}
 	s := r.Status()
-	if !s.Sandbox.On || !slices.Equal(s.Sandbox.Missing, sandbox.Missing(sandbox.Policy{Unix: true, Hide: true})) || s.Memory == 0 {
+	if !s.Sandbox.On || !slices.Equal(s.Sandbox.Missing, sandbox.Missing(sandbox.Policy{Network: sandbox.Open, Hide: true})) || s.Memory == 0 {
 		t.Errorf("status %+v", s)
 	}
 	if n := strings.Count(r.log.String(), "sandbox of the plugin is incomplete"); n != len(s.Sandbox.Missing) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // course is the goroutine of a supervisor: one incarnation after the other, and
@@ -14,8 +16,10 @@ type course struct {
 	*Plugin
 	setting *setting // in use
 	number  int      // of the incarnation begun last
-	ends    ends
-	quiet   quiet
+	// listeners are open, by address.
+	listeners map[string]host.Listener
+	ends      ends
+	quiet     quiet
 }
 
 // setting is a configuration with what is known of it.
@@ -37,13 +41,14 @@ type inadmissibleError struct{ error }
 func (e inadmissibleError) Unwrap() error { return e.error }
 
 func newCourse(p *Plugin, cfg Config) *course {
-	return &course{Plugin: p, setting: &setting{Config: cfg}, ends: ends{timing: p.timing}}
+	return &course{Plugin: p, setting: &setting{Config: cfg}, ends: ends{timing: p.timing}, listeners: make(map[string]host.Listener)}
 }
 
 // run starts one incarnation after the other until ctx ends.
 func (c *course) run(ctx context.Context) {
 	defer close(c.done)
 	defer c.stop()
+	defer c.closeListeners(nil)
 	c.warn(c.setting)
 	var inc *incarnation // nil: to be launched
 	for inc != nil || ctx.Err() == nil {

@@ -31,7 +31,8 @@ type run struct {
 	image    image           // otherwise
 	sandbox  *sandbox.Policy // nil: not confined
 	tasks    int             // that it may have, when it is confined
-	watches  sync.WaitGroup  // that end with the process
+	listen   []plugin.ListenAddress
+	watches  sync.WaitGroup // that end with the process
 
 	condemn   sync.Once
 	condemned chan struct{} // closed when the process has to end for a reason that it does not know

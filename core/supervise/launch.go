@@ -38,6 +38,7 @@ func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
 		c.end(inc)
 		return nil, err
 	}
+	c.closeListeners(s.Listen)
 	c.publish(inc)
 	c.log.Info("plugin ready", "incarnation", number, "pid", inc.process.PID(), "version", c.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
 	return inc, nil
@@ -60,7 +61,7 @@ func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
 	if err := s.prepare(); err != nil {
 		return nil, fatalError{err}
 	}
-	r := &run{attached: s.Attach != nil, sandbox: s.Sandbox, condemned: make(chan struct{})}
+	r := &run{attached: s.Attach != nil, sandbox: s.Sandbox, listen: s.Listen, condemned: make(chan struct{})}
 	var err error
 	if r.attached {
 		r.process, err = attach(ctx, *s.Attach)
@@ -89,6 +90,10 @@ func attach(ctx context.Context, cfg host.AttachConfig) (process, error) {
 }
 
 func (c *course) start(ctx context.Context, s *setting) (process, image, error) {
+	listeners, err := c.listen(ctx, s)
+	if err != nil {
+		return nil, image{}, err
+	}
 	command, err := s.Command()
 	if err != nil {
 		return nil, image{}, fatalError{err}
@@ -102,7 +107,7 @@ func (c *course) start(ctx context.Context, s *setting) (process, image, error) 
 		return nil, image{}, fatalError{err}
 	}
 	started, err := host.Start(ctx, host.StartConfig{
-		Command: command, SocketDir: s.SocketDir, Logger: c.log, Timeout: c.timing.Start,
+		Command: command, SocketDir: s.SocketDir, Listeners: listeners, Logger: c.log, Timeout: c.timing.Start,
 	})
 	if err != nil {
 		return nil, image{}, err
@@ -187,6 +192,8 @@ func (c *course) configure(ctx context.Context, inc *incarnation, s *setting) er
 		return nil
 	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
 		return inc.fault(err)
+	case s.confined() && refusedSocket.MatchString(err.Error()):
+		err = listenHint(err)
 	}
 	return fatalError{err}
 }

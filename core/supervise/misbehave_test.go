@@ -39,7 +39,7 @@ const (
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	if path := os.Getenv(envPresence); path != "" {
+	if path := os.Getenv(envPresence); path != "" && !strings.HasSuffix(os.Getenv(envMode), "listening") {
 		announce(path)
 	}
 	switch mode := os.Getenv(envMode); mode {
@@ -138,6 +138,11 @@ func testPlugin(mode string) plugin.Plugin {
 		p.Name = "other"
 	case "stats":
 		p.Stats = func(context.Context, plugin.Config) (stats.Exporter, error) { return &testExporter{}, nil }
+		return p
+	case "listening", "self-listening":
+		p.Schema, p.Stats = listeningSchema, func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
+			return openListening(cfg, mode == "self-listening")
+		}
 		return p
 	case "peersync":
 		p.PeerSync = func(_ context.Context, _ plugin.Config, host peersync.Host) (peersync.Replicator, error) {
@@ -365,7 +370,7 @@ func relay() {
 	defer stop()
 	p := Start(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
-		Sandbox: &sandbox.Policy{Unix: true, Read: []string{os.TempDir()}},
+		Sandbox: &sandbox.Policy{Network: sandbox.Open, Read: []string{os.TempDir()}},
 		Command: func() (host.Command, error) {
 			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + os.Getenv(envPlugin), envPresence + "=" + os.Getenv(envPresence)}}, nil
 		},

@@ -16,7 +16,8 @@ type change struct {
 
 // Reconfigure gives the plugin another configuration, and returns nil when it is
 // ready with it. Of cfg, which is for the same kind and name, Command, Checksum,
-// Value, Sandbox and RetryForever count; the rest is as it was at Start.
+// Value, Sandbox, Listen, ListenAnywhere and RetryForever count; the rest is as it
+// was at Start.
 //
 // When nothing has changed nothing happens to a plugin that is ready. When only
 // Value has, and what is to be executed is what runs, the process is configured
@@ -52,10 +53,12 @@ func (wish *change) after(s *setting) *setting {
 	next.Command, next.Checksum = wish.to.Command, wish.to.Checksum
 	next.Value, next.Sandbox = wish.to.Value, wish.to.Sandbox
 	next.RetryForever = wish.to.RetryForever
+	next.Listen, next.ListenAnywhere = wish.to.Listen, wish.to.ListenAnywhere
 	return next
 }
 
-// runs tells whether inc is what would be started for s, its Value apart.
+// runs tells whether inc is what would be started for s, its Value apart. A
+// process gets its listeners only when it is executed.
 func (inc *incarnation) runs(s *setting) (bool, error) {
 	if inc.attached {
 		return true, nil
@@ -66,7 +69,7 @@ func (inc *incarnation) runs(s *setting) (bool, error) {
 	}
 	defer closeFile(command)
 	image, err := imageOf(command)
-	return err == nil && image.equal(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox), err
+	return err == nil && image.equal(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox) && reflect.DeepEqual(s.Listen, inc.listen), err
 }
 
 // reopen makes the change to a running process, which makes another incarnation

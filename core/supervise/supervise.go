@@ -85,6 +85,11 @@ type Config struct {
 	// in. What the system can not enforce of it, and that there is none, is
 	// warned of. The running program has to call [sandbox.Main] first.
 	Sandbox *sandbox.Policy
+	// Listen has the addresses at which the plugin is reached. The listeners are
+	// opened here and passed on to its processes, and only with ListenAnywhere at
+	// others than loopback addresses.
+	Listen         []plugin.ListenAddress
+	ListenAnywhere bool
 	// Host is for a peer-sync plugin, and nil for any other.
 	Host peersync.Host
 	// Attach, where set, is a process that somebody started by hand, to connect to

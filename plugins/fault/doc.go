@@ -20,7 +20,7 @@
 //
 // Describe, Validate, Configure, Drain and Shutdown pass as they are, but for
 // the name: a plugin "bolt" becomes "faulty_bolt", so that nobody mistakes one
-// for the other. Calls of a stream (the broker of a peersync plugin) are not
+// for the other. Calls of a stream (the Handle of a peersync plugin) are not
 // passed on, so storage and stats plugins can stand behind it, and peersync
 // plugins can not.
 //

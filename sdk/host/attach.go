@@ -25,8 +25,7 @@ import (
 // neither starts nor confines nor ends the process and does not see its log, and
 // the connection is not encrypted. It is for development.
 //
-// A storage or stats plugin may be attached to again when the connection has ended;
-// a peersync plugin has to be started anew.
+// It may be attached to again when the connection has ended.
 type Attached struct {
 	cfg    AttachConfig
 	socket onceDialer
@@ -127,7 +126,6 @@ func (a *Attached) Stop(context.Context) { a.Kill() }
 func (a *Attached) Kill() {
 	a.drop()
 	if a.client != nil {
-		a.client.relay.stop()
 		a.client.broker.Close() //nolint:errcheck // always nil
 	}
 	if a.conn != nil {

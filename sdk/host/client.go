@@ -11,6 +11,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -23,14 +24,14 @@ type ContractError = rpc.ContractError
 // the same time from several goroutines.
 type Client struct {
 	conn   grpc.ClientConnInterface
-	broker *goplugin.GRPCBroker // nil where go-plugin is not around the connection
+	broker *goplugin.GRPCBroker // to be closed; nil where go-plugin is not around the connection
 
 	plugin   pb.PluginClient
 	storage  pb.StorageClient
 	stats    pb.StatsClient
 	peersync pb.PeerSyncClient
 
-	relay        relay // what a peer-sync plugin calls
+	host         peersync.Host // what a peer-sync plugin calls; nil: nothing
 	capabilities atomic.Pointer[[]plugin.Capability]
 }
 
@@ -107,7 +108,7 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 // the new configuration. The same one again changes nothing. When a later
 // Configure fails, the plugin is as it was or asks by its Health for a new process.
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir, Host: c.relay.announce(c.broker)}, atMost(maxAnswer))
+	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(maxAnswer))
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.StorageErrors.Error(err))
 	}

@@ -75,7 +75,7 @@ func schema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 		}
 		out.Attributes = append(out.Attributes, plugin.Attribute{
 			Name: a.GetName(), Doc: a.GetDoc(), Type: plugin.Type(a.GetType()), Required: a.GetRequired(),
-			Default: a.GetDefault(), Min: a.Min, Max: a.Max, OneOf: a.GetOneOf(),
+			Default: a.GetDefault(), Min: a.Min, Max: a.Max, OneOf: a.GetOneOf(), Listener: a.GetListener(),
 		})
 	}
 	for _, b := range in.GetBlocks() {

@@ -70,6 +70,11 @@ func dial(t *testing.T, l *liar) *Client {
 	pb.RegisterStorageServer(server, l)
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
+	return dialListener(t, listener)
+}
+
+func dialListener(t *testing.T, listener *bufconn.Listener) *Client {
+	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///liar", append(DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),

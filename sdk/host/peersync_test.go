@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/test/bufconn"
+
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // startProcess starts this binary as one of its plugins. It is killed at the end
@@ -61,10 +64,9 @@ func socketsBelow(t *testing.T, dir string) (found []string) {
 	return found
 }
 
-// TestHostSocket follows a call of the host through a process: its socket lies
-// beside that of the plugin, serves through any number of configurations, and is
-// gone with the process.
-func TestHostSocket(t *testing.T) {
+// TestHostCalls follows a call of the host through a process, in any number of
+// configurations. It opens no socket beside that of the plugin.
+func TestHostCalls(t *testing.T) {
 	dir := shortDir(t)
 	p := startProcess(t, "reporter", dir)
 	h := reported{summaries: make(chan string, 1)}
@@ -80,9 +82,8 @@ func TestHostSocket(t *testing.T) {
 			t.Errorf("reported %q", got)
 		}
 	}
-	sockets := socketsBelow(t, dir)
-	if len(sockets) != 2 || filepath.Dir(sockets[0]) != filepath.Dir(sockets[1]) {
-		t.Errorf("the sockets are %v, want that of the plugin and one beside it", sockets)
+	if sockets := socketsBelow(t, dir); len(sockets) != 1 {
+		t.Errorf("the sockets are %v, want that of the plugin", sockets)
 	}
 	p.Kill()
 	if left := socketsBelow(t, dir); len(left) > 0 {
@@ -92,27 +93,99 @@ func TestHostSocket(t *testing.T) {
 
 func TestNoHost(t *testing.T) {
 	p := startProcess(t, "reporter", "")
-	err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir())
-	if err == nil || !strings.Contains(err.Error(), "no host") {
-		t.Errorf("configured without a host: %v", err)
-	}
-	if err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}}); err == nil {
-		t.Error("a replicator without a host handled events")
-	}
-}
-
-// TestHostNotCalled has a host announced to a plugin that never connects.
-func TestHostNotCalled(t *testing.T) {
-	dir := shortDir(t)
-	p := startProcess(t, "seqs", dir)
-	p.Client().ServeHost(reported{})
 	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	p.Kill()
-	if left := socketsBelow(t, dir); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}})
+	if err == nil || !strings.Contains(err.Error(), "no host") {
+		t.Errorf("a replicator without a host handled events: %v", err)
 	}
+}
+
+// TestKilledInACall: a Handle ends with the process, and the call that it was in.
+func TestKilledInACall(t *testing.T) {
+	p := startProcess(t, "reporter", "")
+	h := stuck{called: make(chan struct{}), ended: make(chan struct{})}
+	p.Client().ServeHost(h)
+	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-h.called
+		p.Kill()
+	}()
+	err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}})
+	if !errors.Is(err, peersync.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-h.ended:
+	default:
+		t.Error("the call goes on")
+	}
+}
+
+// stuck is a host whose Report takes as long as it may.
+type stuck struct {
+	peersync.Host
+	called, ended chan struct{}
+}
+
+func (h stuck) Report(ctx context.Context, _ peersync.Report) error {
+	close(h.called)
+	<-ctx.Done()
+	close(h.ended)
+	return ctx.Err()
+}
+
+// TestLongestMessage has a plugin send the longest message there may be, in the
+// answer to as many as a batch takes.
+func TestLongestMessage(t *testing.T) {
+	echo := plugin.Plugin{Name: "echo", Version: "1", PeerSync: func(_ context.Context, _ plugin.Config, h peersync.Host) (peersync.Replicator, error) {
+		return echoing{h}, nil
+	}}
+	listener := bufconn.Listen(1 << 20)
+	server := plugin.NewServer(echo, slog.New(slog.DiscardHandler))
+	go server.Serve(listener)
+	t.Cleanup(server.Stop)
+	c := dialListener(t, listener)
+	h := &counted{}
+	c.ServeHost(h)
+	if err := c.Configure(t.Context(), nil, t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	events := []peersync.Event{peersync.Start{}}
+	for range 12 {
+		events = append(events, peersync.PeerMessage{Peer: 1, Data: make([]byte, peersync.MaxMessage)})
+	}
+	if err := c.PeerSync().Handle(t.Context(), events); err != nil || h.bytes != 12*peersync.MaxMessage {
+		t.Errorf("%d bytes were sent, %v", h.bytes, err)
+	}
+}
+
+type echoing struct{ peersync.Host }
+
+func (e echoing) Handle(ctx context.Context, events []peersync.Event) error {
+	for _, event := range events {
+		if m, ok := event.(peersync.PeerMessage); ok {
+			if err := e.Send(ctx, m.Peer, m.Data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (echoing) Close() error { return nil }
+
+type counted struct {
+	peersync.Host
+	bytes int
+}
+
+func (c *counted) Send(_ context.Context, _ peersync.Peer, message []byte) error {
+	c.bytes += len(message)
+	return nil
 }
 
 // TestHandleBounds shows what the relay does not even send.

@@ -3,7 +3,6 @@ package host
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,10 +48,11 @@ type Command struct {
 
 // Launcher is a program that prepares the process of a plugin before the first
 // instruction of the plugin, and has to execute it in that process. It gets the
-// plugin's environment and descriptors: 0 to 3 as every plugin has them, 4 if
-// there is an open file of the plugin, and the next for its own open file, if
-// there is one, which the plugin should not get. Its arguments are Args, "--",
-// and then the Path and the Args of the plugin.
+// plugin's environment and descriptors: 0 to 2 as every plugin has them, then as
+// many listeners as LISTEN_FDS says, the lifeline, the open file of the plugin, if
+// there is one, and its own open file, if there is one, which the plugin should
+// not get. Its arguments are Args, "--", and then the Path and the Args of the
+// plugin. Where there are listeners it sets LISTEN_PID.
 type Launcher struct {
 	Path string // absolute
 	Args []string
@@ -69,6 +69,8 @@ type StartConfig struct {
 	// is empty or its path too long for a socket, a private one is made below
 	// os.TempDir.
 	SocketDir string
+	// Listeners are passed on to the plugin. They stay the caller's.
+	Listeners []Listener
 	// Logger takes the log of the plugin.
 	Logger *slog.Logger
 	// Timeout bounds the start; 0 is StartTimeout.
@@ -132,8 +134,9 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		SyncStderr:       printed{p.log},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (gopluginrunner.Runner, error) {
 			p.dirs = append(p.dirs, dir)
-			env := slices.Concat(cfg.Env, environment(cfg, certificate), spec.Env) // the last of a name counts
-			r, err := newRunner(ctx, cfg.Command, env, dir)
+			own := slices.DeleteFunc(slices.Clone(cfg.Env), forListening)
+			env := slices.Concat(own, environment(cfg, certificate), spec.Env) // the last of a name counts
+			r, err := newRunner(ctx, cfg.Command, cfg.Listeners, env, dir)
 			if err == nil {
 				r.pace = p.log.pace
 			}
@@ -141,7 +144,7 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 			return r, err
 		},
 	})
-	if err := p.connect(tlsConfig); err != nil {
+	if err := p.connect(); err != nil {
 		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), error(startError{err})))
 	}
 	return nil
@@ -168,7 +171,7 @@ func (c Command) closeFiles() {
 
 // connect shakes hands. Neither Start nor Client of go-plugin take a context,
 // but both give up when the process ends, and that is how they are stopped.
-func (p *Process) connect(identity *tls.Config) error {
+func (p *Process) connect() error {
 	if _, err := p.library.Start(); err != nil {
 		return shownError{err}
 	}
@@ -179,7 +182,6 @@ func (p *Process) connect(identity *tls.Config) error {
 	if !p.runner.disarm() {
 		return errors.New("too late") // killed by now; the cause is that of the context
 	}
-	client.relay.identity = identity
 	p.client = client
 	return nil
 }
@@ -229,12 +231,12 @@ func dispense(library *goplugin.Client) (*Client, error) {
 // scripts. TMPDIR and HOME are left out on purpose: a plugin works in its own
 // directory.
 func environment(cfg StartConfig, certificate []byte) []string {
-	return []string{
+	return append(listenEnvironment(cfg.Listeners),
 		"PATH=/usr/local/bin:/usr/bin:/bin",
-		"PLUGIN_CLIENT_CERT=" + string(certificate),
-		fmt.Sprintf("%s=%d", rpc.EnvLifeline, firstExtraFile),
-		rpc.EnvLogLevel + "=" + levelName(cfg.Logger),
-	}
+		"PLUGIN_CLIENT_CERT="+string(certificate),
+		fmt.Sprintf("%s=%d", rpc.EnvLifeline, firstExtraFile+len(cfg.Listeners)),
+		rpc.EnvLogLevel+"="+levelName(cfg.Logger),
+	)
 }
 
 func (p *Process) socketDir(dir string) (string, error) {
@@ -328,9 +330,6 @@ func (p *Process) Kill() {
 			}
 		}
 		p.endLog()
-		if p.client != nil {
-			p.client.relay.stop()
-		}
 		if p.library != nil {
 			p.library.Kill() // of goroutines; the process is gone
 		}

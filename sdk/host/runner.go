@@ -42,7 +42,7 @@ type runner struct {
 }
 
 // newRunner prepares the process of c.
-func newRunner(abort context.Context, c Command, env []string, sockets string) (*runner, error) {
+func newRunner(abort context.Context, c Command, listeners []Listener, env []string, sockets string) (*runner, error) {
 	r := &runner{abort: abort, name: c.Path, sockets: sockets, exited: make(chan struct{})}
 	var pipes [3][2]*os.File
 	for i := range pipes {
@@ -59,15 +59,18 @@ func newRunner(abort context.Context, c Command, env []string, sockets string) (
 	r.stdout, r.stderr, r.lifeline = pipes[0][0], pipes[1][0], pipes[2][1]
 	r.child = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
 	r.cmd = &exec.Cmd{
-		Path:       c.Path,
-		Args:       slices.Concat([]string{c.Path}, c.Args),
-		Env:        env,
-		Dir:        "/",
-		Stdin:      nil, // /dev/null; go-plugin would hand over that of the host
-		Stdout:     pipes[0][1],
-		Stderr:     pipes[1][1],
-		ExtraFiles: []*os.File{pipes[2][0]},
+		Path:   c.Path,
+		Args:   slices.Concat([]string{c.Path}, c.Args),
+		Env:    env,
+		Dir:    "/",
+		Stdin:  nil, // /dev/null; go-plugin would hand over that of the host
+		Stdout: pipes[0][1],
+		Stderr: pipes[1][1],
 	}
+	for _, l := range listeners {
+		inherit(r.cmd, l.File)
+	}
+	inherit(r.cmd, pipes[2][0])
 	if c.File != nil {
 		r.cmd.Path = inherit(r.cmd, c.File)
 	}
@@ -90,7 +93,7 @@ func inherit(cmd *exec.Cmd, file *os.File) string {
 }
 
 // firstExtraFile is the number that the first of exec.Cmd.ExtraFiles has in the
-// child: that of the lifeline.
+// child: that of the first listener, or of the lifeline.
 const firstExtraFile = 3
 
 // Start starts the process, and a goroutine that ends with it.

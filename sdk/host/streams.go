@@ -20,7 +20,10 @@ const (
 // the first one ends the stream. What a plugin prints comes no faster than what
 // it logs.
 func boundStreams(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	stream, err := open(ctx, desc, conn, method, append(opts, atMost(maxStreamed))...)
+	if method == brokerStream || method == stdioStream {
+		opts = append(opts, atMost(maxStreamed))
+	}
+	stream, err := open(ctx, desc, conn, method, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +36,7 @@ func boundStreams(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientC
 	return stream, nil
 }
 
-// maxStreamed bounds one message of a stream, in bytes. What go-plugin sends has
+// maxStreamed bounds one message of such a stream, in bytes. What go-plugin sends has
 // one KiB.
 const maxStreamed = 64 << 10
 

@@ -53,7 +53,6 @@ func newIdentity() (*tls.Config, []byte, error) {
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		ServerName:   "localhost",
 		RootCAs:      x509.NewCertPool(),
-		ClientAuth:   tls.RequireAndVerifyClientCert, // for connections that the plugin opens
 		MinVersion:   tls.VersionTLS13,
 	}
 	return config, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil

@@ -104,6 +104,9 @@ func (d Description) Validate() error {
 	if d.Version == "" || len(d.Version) > maxVersionLength || strings.Contains(d.Version, "\n") {
 		return fmt.Errorf("plugin %s: version is empty, longer than %d bytes or more than a line", d.Name, maxVersionLength)
 	}
+	if d.Kind != KindStats && d.Schema.listens() {
+		return fmt.Errorf("plugin %s: only a stats plugin has a listener", d.Name)
+	}
 	for _, check := range []error{
 		checkText(d.Version), checkText(d.Doc), checkText(d.Network), d.checkProtocols(), d.checkCapabilities(), d.Schema.Validate(),
 	} {

@@ -32,7 +32,7 @@ func schemaMessage(s Schema) *pb.Schema {
 	for _, a := range s.Attributes {
 		out.Attributes = append(out.Attributes, &pb.Attribute{
 			Name: a.Name, Doc: a.Doc, Type: pb.Attribute_Type(a.Type), Required: a.Required,
-			Default: a.Default, Min: a.Min, Max: a.Max, OneOf: a.OneOf,
+			Default: a.Default, Min: a.Min, Max: a.Max, OneOf: a.OneOf, Listener: a.Listener,
 		})
 	}
 	for _, b := range s.Blocks {

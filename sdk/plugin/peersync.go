@@ -3,12 +3,8 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"sync"
 
-	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
@@ -119,56 +115,7 @@ func (r *replicator) set(current peersync.Replicator) {
 	r.current = current
 }
 
-// relay is how a peer-sync plugin reaches its relay: it gives the connection for
-// a number out of a configuration, always the same one.
-type relay func(number uint32) (grpc.ClientConnInterface, error)
-
-// overBroker connects when it is first asked. The connection is as long as the
-// process.
-func overBroker(broker *goplugin.GRPCBroker) relay {
-	var mu sync.Mutex
-	var conn *grpc.ClientConn
-	return func(number uint32) (_ grpc.ClientConnInterface, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if number == 0 {
-			return nil, errNoHost
-		}
-		if conn == nil {
-			conn, err = broker.DialWithOptions(number, rpc.HostDialOptions()...)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("connect to the relay: %w", err)
-		}
-		return conn, nil
-	}
-}
-
-var errNoHost = errors.New("the relay offers this plugin no host")
-
-// NewPeerSyncServer is [NewServer] for a peer-sync plugin whose host is at the
-// other end of a connection.
-func NewPeerSyncServer(p Plugin, log *slog.Logger, host grpc.ClientConnInterface) *grpc.Server {
-	s := newServer(p, log)
-	s.relay = func(uint32) (grpc.ClientConnInterface, error) { return host, nil }
-	g := grpc.NewServer(serverOptions(s)...)
-	s.register(g)
-	return g
-}
-
 // registerPeerSync puts the service of peer-sync plugins on g.
 func (s *server) registerPeerSync(g grpc.ServiceRegistrar) {
-	pb.RegisterPeerSyncServer(g, &rpc.PeerSyncServer{Acquire: acquire[peersync.Replicator](s)})
-}
-
-// openPeerSync opens the replicator.
-func (s *server) openPeerSync(ctx context.Context, cfg Config, req *pb.ConfigureRequest) (io.Closer, error) {
-	if s.relay == nil {
-		return nil, errNoHost
-	}
-	conn, err := s.relay(req.GetHost())
-	if err != nil {
-		return nil, err
-	}
-	return OpenPeerSync(ctx, s.plugin, cfg, rpc.NewPeerSyncHost(conn))
+	pb.RegisterPeerSyncServer(g, rpc.NewPeerSyncServer(acquire[peersync.Replicator](s), &s.host))
 }

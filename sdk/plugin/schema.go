@@ -48,6 +48,10 @@ type Attribute struct {
 	// OneOf lists the values that a String, or each string of a StringList,
 	// may have; empty means any.
 	OneOf []string `json:"one_of,omitempty"`
+	// Listener declares that the value, of a String, is an address IP:PORT at which
+	// the relay listens for a stats plugin; [Config.Listener] gives the listener. An
+	// empty value is none. It cannot stand in a repeated or labelled block.
+	Listener bool `json:"listener,omitempty"`
 }
 
 // Block is a nested `name { … }` of a schema.
@@ -151,6 +155,9 @@ func (s Schema) validate(depth int, items *int) error {
 		if err := checkText(b.Doc); err != nil {
 			return fmt.Errorf("schema: block %q: %w", b.Name, err)
 		}
+		if (b.Repeated || b.Labelled) && b.Schema.listens() {
+			return fmt.Errorf("schema: block %q is repeated or labelled, and has a listener", b.Name)
+		}
 		if err := b.Schema.validate(depth-1, items); err != nil {
 			return err
 		}
@@ -179,6 +186,8 @@ func (a Attribute) validate() error {
 		return fmt.Errorf("%q: more than %d choices", a.Name, MaxSchemaOneOf)
 	case len(a.OneOf) > 0 && a.Type != String && a.Type != StringList:
 		return fmt.Errorf("%q: a %v has no choices", a.Name, a.Type)
+	case a.Listener && a.Type != String:
+		return fmt.Errorf("%q: a %v is no address to listen at", a.Name, a.Type)
 	case a.Required && a.Default != "":
 		return fmt.Errorf("%q: required, and yet has a default", a.Name)
 	case a.Type == StringList && a.Default != "":

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
@@ -228,4 +229,94 @@ func FuzzDecodeConfig(f *testing.F) {
 			t.Errorf("a complete configuration can not be encoded: %v", err)
 		}
 	})
+}
+
+func TestListeners(t *testing.T) {
+	listen := Attribute{Name: "listen", Type: String, Listener: true, Default: "127.0.0.1:9464"}
+	schema := Schema{Attributes: []Attribute{listen}, Blocks: []Block{{Name: "more", Schema: Schema{Attributes: []Attribute{{Name: "at", Type: String, Listener: true}}}}}}
+	value := func(config map[string]any) (cty.Value, Diagnostics) {
+		v, err := schema.Value(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return schema.Complete(v)
+	}
+	for address, loopback := range map[string]bool{
+		"127.0.0.1:1": true, "127.9.9.9:65535": true, "[::1]:9": true, "[::ffff:127.0.0.1]:9": true,
+		"0.0.0.0:1": false, "[::]:1": false, "10.0.0.1:1": false, "[::ffff:10.0.0.1]:1": false, "[::127.0.0.1]:1": false,
+	} {
+		v, faults := value(map[string]any{"listen": address, "more": map[string]any{"at": "[::1]:2"}})
+		if len(faults) > 0 {
+			t.Errorf("%s: %v", address, faults)
+			continue
+		}
+		got := schema.ListenAddresses(v)
+		if len(got) != 2 || got[0].Name() != "listen" || got[0].Address != address || got[1].Name() != "more.at" || got[0].Loopback() != loopback {
+			t.Errorf("%s: %+v", address, got)
+		}
+	}
+	for _, address := range []string{"localhost:9464", "127.0.0.1", "127.0.0.1:0", ":9464", "127.0.0.1:http", "[fe80::1%lo]:1", "127.1:1", "/run/x", "127.0.0.1:65536"} {
+		if _, faults := value(map[string]any{"listen": address}); len(faults) != 1 || faults[0].Path[0] != "listen" {
+			t.Errorf("%s: %v", address, faults)
+		}
+	}
+	if v, faults := value(map[string]any{"listen": ""}); len(faults) > 0 || len(schema.ListenAddresses(v)) > 0 {
+		t.Errorf("no address: %v, %v", faults, schema.ListenAddresses(v))
+	}
+	labelled := Block{Name: "b", Labelled: true, Schema: Schema{Attributes: []Attribute{listen}}}
+	for name, s := range map[string]Schema{
+		"of a number":         {Attributes: []Attribute{{Name: "n", Type: Int, Listener: true}}},
+		"default that is one": {Attributes: []Attribute{{Name: "n", Type: String, Listener: true, Default: "localhost:1"}}},
+		"in a labelled block": {Blocks: []Block{labelled}},
+		"deeper in one":       {Blocks: []Block{{Name: "c", Repeated: true, Schema: Schema{Blocks: []Block{{Name: "d", Schema: Schema{Attributes: []Attribute{listen}}}}}}}},
+	} {
+		if err := s.Validate(); err == nil {
+			t.Errorf("%s: it is valid", name)
+		}
+	}
+	d := Description{Kind: KindStorage, Name: "x", Version: "1", Schema: schema}
+	if err := d.Validate(); err == nil {
+		t.Error("a storage plugin has a listener")
+	}
+	if d.Kind = KindStats; d.Validate() != nil {
+		t.Error(d.Validate())
+	}
+}
+
+// TestListenByHand: without a relay the plugin listens itself.
+func TestListenByHand(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	schema := Schema{Attributes: []Attribute{{Name: "listen", Type: String, Listener: true}}}
+	config := func(in map[string]any) Config {
+		v, err := schema.Value(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := NewConfig(schema, v, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	l, err := config(map[string]any{"listen": address}).Listener("listen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if l.Addr().String() != address {
+		t.Errorf("listens at %v", l.Addr())
+	}
+	for _, c := range []Config{config(nil), config(map[string]any{"listen": ""}), {}} {
+		if l, err := c.Listener("listen"); err == nil {
+			t.Errorf("without an address: %v", l.Addr())
+		}
+	}
+	if l, err := config(nil).Listener("listens"); err == nil {
+		t.Errorf("of no attribute: %v", l.Addr())
+	}
 }

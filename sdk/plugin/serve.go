@@ -105,7 +105,7 @@ func printDescription(d Description) error {
 }
 
 func serverOptions(s *server) []grpc.ServerOption {
-	return append(limits(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.intercept))
+	return append(limits(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.intercept), grpc.StreamInterceptor(s.interceptStream))
 }
 
 // limits and windows are as on the side of the relay. Windows of 4/16 MiB save a
@@ -125,8 +125,7 @@ type wire struct {
 	server *server
 }
 
-func (w *wire) GRPCServer(broker *goplugin.GRPCBroker, g *grpc.Server) error {
-	w.server.relay = overBroker(broker)
+func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
 	w.server.register(g)
 	return nil
 }

@@ -29,7 +29,7 @@ type server struct {
 	description Description
 	lasting     bool // after Shutdown another relay may configure it
 	log         *slog.Logger
-	relay       relay // the way back to the relay, for peer-sync plugins; nil: none
+	host        rpc.HostClient // of a peer-sync plugin
 
 	gate *gate
 	// turn holds an element while the implementation is being opened or closed.
@@ -67,14 +67,14 @@ func (s *server) register(g grpc.ServiceRegistrar) {
 }
 
 // open opens the implementation.
-func (s *server) open(ctx context.Context, cfg Config, req *pb.ConfigureRequest) (io.Closer, error) {
+func (s *server) open(ctx context.Context, cfg Config) (io.Closer, error) {
 	switch s.description.Kind {
 	case KindStorage:
 		return s.plugin.Storage(ctx, cfg)
 	case KindStats:
 		return s.plugin.Stats(ctx, cfg)
 	case KindPeerSync:
-		return s.openPeerSync(ctx, cfg, req)
+		return OpenPeerSync(ctx, s.plugin, cfg, &s.host)
 	}
 	return nil, fmt.Errorf("%.40q is not a kind of plugin", string(s.description.Kind))
 }
@@ -155,7 +155,7 @@ func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
 
 // replace opens the implementation, of which there is none, and lets calls begin.
 func (s *server) replace(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
-	impl, err := s.open(ctx, cfg, req)
+	impl, err := s.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -296,15 +296,24 @@ func (s *server) shutdown(ctx context.Context) error {
 	return err
 }
 
-// intercept keeps a panic from taking the log of its cause with it. What the
-// panic left behind is unknown, so the plugin asks to be started anew.
+// intercept keeps a panic from taking the log of its cause with it.
 func (s *server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.log.Error("panic in a call", "call", info.FullMethod, "panic", fmt.Sprint(r), "stack", callers())
-			s.fail("panic in " + info.FullMethod)
-			resp, err = nil, status.Error(codes.Internal, "panic in "+info.FullMethod+"; the log of the plugin says more")
-		}
-	}()
+	defer s.recoverCall(info.FullMethod, &err)
 	return handle(ctx, req)
+}
+
+// interceptStream does the same for Handle, the one call that is a stream.
+func (s *server) interceptStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer s.recoverCall(info.FullMethod, &err)
+	return handle(service, stream)
+}
+
+// recoverCall is deferred by what makes a call. What a panic left behind is
+// unknown, so the plugin asks to be started anew.
+func (s *server) recoverCall(method string, err *error) {
+	if r := recover(); r != nil {
+		s.log.Error("panic in a call", "call", method, "panic", fmt.Sprint(r), "stack", callers())
+		s.fail("panic in " + method)
+		*err = status.Error(codes.Internal, "panic in "+method+"; the log of the plugin says more")
+	}
 }

@@ -120,6 +120,11 @@ func (a Attribute) Check(v cty.Value) error {
 		}
 		return a.checkBounds(n)
 	case String:
+		if a.Listener {
+			if err := checkListenAddress(v.AsString()); err != nil {
+				return err
+			}
+		}
 		return a.checkChoice(v)
 	case StringList:
 		for _, e := range v.AsValueSlice() {

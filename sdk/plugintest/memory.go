@@ -37,17 +37,10 @@ func (m *memory) open(ctx context.Context, p plugin.Plugin, t target) (*Opened, 
 		return nil, err
 	}
 	client := host.NewClient(conn)
-	if t.host == nil {
-		m.serve(plugin.NewServer(p, t.log), listener)
-		return t.configure(ctx, client, p.Describe())
+	if t.host != nil {
+		client.ServeHost(t.host)
 	}
-	back, hostListener, err := m.dial()
-	if err != nil {
-		return nil, err
-	}
-	client.ServeHost(t.host)
-	m.serve(client.HostServer(), hostListener)
-	m.serve(plugin.NewPeerSyncServer(p, t.log, back), listener)
+	m.serve(plugin.NewServer(p, t.log), listener)
 	return t.configure(ctx, client, p.Describe())
 }
 

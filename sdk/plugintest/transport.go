@@ -44,7 +44,8 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 		{"direct", func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
 		{"grpc", func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
 		{"process", func(ctx context.Context, t target) (*Opened, error) {
-			return openProcess(ctx, host.Command{Path: "/proc/self/exe"}, t, func(found plugin.Description) error {
+			self := func() (host.Command, error) { return host.Command{Path: "/proc/self/exe"}, nil }
+			return openProcess(ctx, self, t, func(found plugin.Description) error {
 				if found.Kind != d.Kind || found.Name != d.Name {
 					return fmt.Errorf("the test binary is the %s plugin %q, not the %s plugin %q: TestMain must call plugintest.Main",
 						found.Kind, found.Name, d.Kind, d.Name)
@@ -61,11 +62,7 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 // configuration is read by the schema that the program describes.
 func External(name string, command func(dir string) (host.Command, error)) Transport {
 	return Transport{name, func(ctx context.Context, t target) (*Opened, error) {
-		c, err := command(t.dir)
-		if err != nil {
-			return nil, err
-		}
-		return openProcess(ctx, c, t, func(plugin.Description) error { return nil })
+		return openProcess(ctx, func() (host.Command, error) { return command(t.dir) }, t, func(plugin.Description) error { return nil })
 	}}
 }
 
@@ -127,17 +124,26 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 }
 
 // openProcess opens a plugin in a process of its own, if its description passes.
-func openProcess(ctx context.Context, command host.Command, t target, check func(plugin.Description) error) (*Opened, error) {
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: t.log, Timeout: startTimeout})
+func openProcess(ctx context.Context, command func() (host.Command, error), t target, check func(plugin.Description) error) (*Opened, error) {
+	process, d, err := t.start(ctx, command, nil)
 	if err != nil {
 		return nil, err
 	}
-	d, err := process.Client().Describe(ctx)
+	listeners, err := t.listen(ctx, d)
 	if err == nil {
 		err = check(d)
 	}
-	if err != nil {
+	if err == nil && len(listeners) > 0 { // which a process gets when it is started
 		process.Kill()
+		process, d, err = t.start(ctx, command, listeners)
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+	if err != nil {
+		if process != nil {
+			process.Kill()
+		}
 		return nil, err
 	}
 	if t.host != nil {
@@ -157,6 +163,45 @@ func openProcess(ctx context.Context, command host.Command, t target, check func
 		return closing()
 	}
 	return o, nil
+}
+
+// start starts the process, and asks it what it is.
+func (t target) start(ctx context.Context, command func() (host.Command, error), listeners []host.Listener) (*host.Process, plugin.Description, error) {
+	c, err := command()
+	if err != nil {
+		return nil, plugin.Description{}, err
+	}
+	process, err := host.Start(ctx, host.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Timeout: startTimeout})
+	if err != nil {
+		return nil, plugin.Description{}, err
+	}
+	d, err := process.Client().Describe(ctx)
+	if err != nil {
+		process.Kill()
+		return nil, plugin.Description{}, err
+	}
+	return process, d, nil
+}
+
+// listen opens the listeners of the configuration. What is wrong with that is
+// for configure to say.
+func (t target) listen(ctx context.Context, d plugin.Description) (out []host.Listener, err error) {
+	v, err := d.Schema.Value(t.config)
+	if err != nil {
+		return nil, nil //nolint:nilerr // configure says it
+	}
+	v, faults := d.Schema.Complete(v)
+	if len(faults) > 0 {
+		return nil, nil
+	}
+	for _, at := range d.Schema.ListenAddresses(v) {
+		l, err := host.Listen(ctx, at, false)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
 }
 
 // configure configures a plugin on the other side of a connection.

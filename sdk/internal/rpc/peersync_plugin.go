@@ -2,7 +2,10 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,37 +25,117 @@ var PeerSyncErrors = Vocabulary{
 	{peersync.ErrUnavailable, codes.Unavailable},
 }
 
-// PeerSyncServer serves a replicator.
+// PeerSyncServer serves a replicator, to which it makes one call at a time.
 type PeerSyncServer struct {
 	pb.UnimplementedPeerSyncServer
 
-	Acquire Acquire[peersync.Replicator]
+	acquire Acquire[peersync.Replicator]
+	host    *HostClient
+	turn    chan struct{} // holds an element while a Handle is under way
 }
 
-func (s *PeerSyncServer) Handle(ctx context.Context, req *pb.HandleRequest) (*pb.HandleResponse, error) {
+// NewPeerSyncServer serves the replicator that acquire gives. It calls host.
+func NewPeerSyncServer(acquire Acquire[peersync.Replicator], host *HostClient) *PeerSyncServer {
+	return &PeerSyncServer{acquire: acquire, host: host, turn: make(chan struct{}, 1)}
+}
+
+// Handle reads the events and handles them. A Handle that the relay has given up
+// may still be under way: the next one waits for it.
+func (s *PeerSyncServer) Handle(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
+	req, err := stream.Recv()
+	if err != nil {
+		return err
+	}
 	events, err := Events(req)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	return with(s.Acquire, PeerSyncErrors, ctx, func(ctx context.Context, r peersync.Replicator) (*pb.HandleResponse, error) {
-		return &pb.HandleResponse{}, r.Handle(ctx, events)
+	_, err = with(s.acquire, PeerSyncErrors, stream.Context(), func(ctx context.Context, r peersync.Replicator) (struct{}, error) {
+		select {
+		case s.turn <- struct{}{}:
+		case <-ctx.Done():
+			return struct{}{}, ctx.Err()
+		}
+		defer func() { <-s.turn }()
+		s.host.set(&exchange{stream: stream, turn: make(chan struct{}, 1)})
+		defer s.host.set(nil)
+		return struct{}{}, r.Handle(ctx, events)
 	})
+	return err
 }
 
-// maxHostAnswer bounds what the relay answers a plugin, in bytes; the longest is a
-// full page of keys.
-const maxHostAnswer = 1 << 20
-
-// NewPeerSyncHost gives the host at the other end of a connection.
-func NewPeerSyncHost(conn grpc.ClientConnInterface) peersync.Host {
-	return &remoteHost{rpc: pb.NewPeerSyncHostClient(conn)}
+// HostClient is the host of a plugin: it calls the relay on the stream of the
+// Handle that is under way. It refuses what exceeds the limits without asking.
+type HostClient struct {
+	mu      sync.Mutex
+	current *exchange // nil without a Handle
 }
 
-// remoteHost is a host in another process. It refuses what exceeds the limits
-// without asking.
-type remoteHost struct{ rpc pb.PeerSyncHostClient }
+var _ peersync.Host = (*HostClient)(nil)
 
-var hostAnswers = grpc.MaxCallRecvMsgSize(maxHostAnswer)
+func (h *HostClient) set(current *exchange) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.current = current
+}
+
+// call makes one call and waits for its answer, or until ctx ends.
+func (h *HostClient) call(ctx context.Context, call *pb.HostCall) (*pb.HostAnswer, error) {
+	h.mu.Lock()
+	x := h.current
+	h.mu.Unlock()
+	if x == nil {
+		return nil, status.Error(codes.InvalidArgument, "the host was called outside of Handle")
+	}
+	return x.call(ctx, call)
+}
+
+// exchange is what a plugin and its relay say to each other during one Handle:
+// one call, its answer, the next call.
+type exchange struct {
+	stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]
+	turn   chan struct{} // holds an element until the call under way is answered
+}
+
+func (x *exchange) call(ctx context.Context, call *pb.HostCall) (answer *pb.HostAnswer, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case x.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	answered := make(chan struct{})
+	var got *pb.HostAnswer
+	var failed error
+	go func() { // a call that is given up is answered all the same, and before the next
+		got, failed = x.roundTrip(call)
+		<-x.turn
+		close(answered)
+	}()
+	select {
+	case <-answered:
+		return got, failed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (x *exchange) roundTrip(call *pb.HostCall) (*pb.HostAnswer, error) {
+	if err := x.stream.Send(&pb.HandleResponse{Call: call}); err != nil {
+		return nil, err
+	}
+	req, err := x.stream.Recv()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, status.Error(codes.Unavailable, "the relay has ended the Handle")
+	case err != nil:
+		return nil, err
+	}
+	answer := req.GetAnswer()
+	return answer, status.Error(codes.Code(answer.GetCode()), answer.GetText())
+}
 
 // asked makes the result of a call out of what came back.
 func asked[M, R any](name string, read func(M) (R, error), in M, err error) (out R, _ error) {
@@ -65,112 +148,93 @@ func asked[M, R any](name string, read func(M) (R, error), in M, err error) (out
 	return out, nil
 }
 
-// told is asked for calls that answer nothing.
-func told[M any](name string, _ M, err error) error {
+// tell makes a call that has no result.
+func (h *HostClient) tell(ctx context.Context, name string, call *pb.HostCall) error {
+	_, err := h.call(ctx, call)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, PeerSyncErrors.Error(err))
 	}
 	return nil
 }
 
-func (h *remoteHost) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+func (h *HostClient) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	if _, _, err := req.Bounds(); err != nil {
 		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
 	}
-	resp, err := h.rpc.Log(ctx, &pb.ReplicaLogRequest{From: uint64(req.From), Max: uint32(req.Max)}, hostAnswers)
-	return asked("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return logPage(m, req) }, resp, err)
+	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: uint64(req.From), Max: uint32(req.Max)}}})
+	return asked("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return logPage(m, req) }, resp.GetLog(), err)
 }
 
-func (h *remoteHost) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
+func (h *HostClient) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	resp, err := h.rpc.Keys(ctx, &pb.KeysRequest{Range: packRanges(in), Max: uint32(max)}, hostAnswers)
-	return asked("keys", func(m *pb.KeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp, err)
+	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: packRanges(in), Max: uint32(max)}}})
+	return asked("keys", func(m *pb.KeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
 }
 
-func (h *remoteHost) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+func (h *HostClient) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
-	resp, err := h.rpc.RangeSum(ctx, &pb.RangeSumRequest{Ranges: packRanges(ranges...)}, hostAnswers)
-	return asked("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return rangeSums(m, len(ranges)) }, resp, err)
+	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...)}}})
+	return asked("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return rangeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
 }
 
-func (h *remoteHost) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
+func (h *HostClient) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	resp, err := h.rpc.Split(ctx, &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}, hostAnswers)
-	return asked("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return splitParts(m, parts) }, resp, err)
+	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}}})
+	return asked("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return splitParts(m, parts) }, resp.GetSplit(), err)
 }
 
-func (h *remoteHost) Send(ctx context.Context, to peersync.Peer, message []byte) error {
+func (h *HostClient) Send(ctx context.Context, to peersync.Peer, message []byte) error {
 	if err := peersync.CheckMessage(message); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	resp, err := h.rpc.Send(ctx, &pb.SendRequest{Peer: uint32(to), Message: message}, hostAnswers)
-	return told("send", resp, err)
+	return h.tell(ctx, "send", &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: uint32(to), Message: message}}})
 }
 
-func (h *remoteHost) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+func (h *HostClient) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 	if err := peersync.CheckIDs(ids); err != nil {
 		return fmt.Errorf("transfer: %w", err)
 	}
-	resp, err := h.rpc.Transfer(ctx, &pb.TransferRequest{Peer: uint32(to), Ids: packIDs(ids)}, hostAnswers)
-	return told("transfer", resp, err)
+	return h.tell(ctx, "transfer", &pb.HostCall{Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
 }
 
-func (h *remoteHost) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
+func (h *HostClient) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
 	if err := peersync.CheckIDs(ids); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	resp, err := h.rpc.Request(ctx, &pb.RequestRequest{Peer: uint32(from), Ids: packIDs(ids)}, hostAnswers)
-	return told("request", resp, err)
+	return h.tell(ctx, "request", &pb.HostCall{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: uint32(from), Ids: packIDs(ids)}}})
 }
 
-func (h *remoteHost) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
+func (h *HostClient) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
 	if err := peersync.CheckText(reason); err != nil {
 		return fmt.Errorf("drop: %w", err)
 	}
-	resp, err := h.rpc.Drop(ctx, &pb.DropRequest{Peer: uint32(peer), Reason: reason}, hostAnswers)
-	return told("drop", resp, err)
+	return h.tell(ctx, "drop", &pb.HostCall{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: uint32(peer), Reason: reason}}})
 }
 
-func (h *remoteHost) Save(ctx context.Context, name string, value []byte) error {
+func (h *HostClient) Save(ctx context.Context, name string, value []byte) error {
 	if err := peersync.CheckCursor(name, value); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	resp, err := h.rpc.Save(ctx, &pb.SaveRequest{Name: name, Value: value}, hostAnswers)
-	return told("save", resp, err)
+	return h.tell(ctx, "save", &pb.HostCall{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: name, Value: value}}})
 }
 
-func (h *remoteHost) Load(ctx context.Context, name string) ([]byte, error) {
+func (h *HostClient) Load(ctx context.Context, name string) ([]byte, error) {
 	if err := peersync.CheckCursor(name, nil); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	resp, err := h.rpc.Load(ctx, &pb.LoadRequest{Name: name}, hostAnswers)
-	return asked("load", func(m *pb.LoadResponse) ([]byte, error) { return m.GetValue(), nil }, resp, err)
+	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: name}}})
+	return asked("load", func(m *pb.LoadResponse) ([]byte, error) { return m.GetValue(), nil }, resp.GetLoad(), err)
 }
 
-func (h *remoteHost) Report(ctx context.Context, report peersync.Report) error {
+func (h *HostClient) Report(ctx context.Context, report peersync.Report) error {
 	if err := report.Check(); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	resp, err := h.rpc.Report(ctx, reportMessage(report), hostAnswers)
-	return told("report", resp, err)
-}
-
-// HostDialOptions are those of the connection from a plugin to its relay.
-func HostDialOptions() []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithDefaultCallOptions(
-			grpc.MaxCallRecvMsgSize(maxHostAnswer),
-			grpc.MaxCallSendMsgSize(MaxMessage),
-			grpc.ForceCodecV2(Codec),
-		),
-		grpc.WithMaxHeaderListSize(8 << 10),
-		grpc.WithIdleTimeout(0), // the relay's socket is for one connection at a time
-		grpc.WithDisableServiceConfig(),
-	}
+	return h.tell(ctx, "report", &pb.HostCall{Call: &pb.HostCall_Report{Report: reportMessage(report)}})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -23,6 +24,7 @@ func main() {
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{
 			{Name: "file", Type: plugin.String, Default: "numbers", Doc: "The file, below the directory of the plugin."},
 			{Name: "pages", Type: plugin.Int, Default: "4", Doc: "Has to be even, which only the plugin knows."},
+			{Name: "listen", Type: plugin.String, Listener: true, Doc: "Where the numbers are served."},
 			{Name: "open", Type: plugin.Bool, Default: "true", Doc: "Whether it can be opened, which nobody knows before it is."},
 		}},
 		Stats: open,
@@ -37,9 +39,10 @@ func main() {
 }
 
 type options struct {
-	File  string `cty:"file"`
-	Pages int    `cty:"pages"`
-	Open  bool   `cty:"open"`
+	File   string `cty:"file"`
+	Pages  int    `cty:"pages"`
+	Listen string `cty:"listen"`
+	Open   bool   `cty:"open"`
 }
 
 func decode(cfg plugin.Config) (c options, err error) {
@@ -55,12 +58,24 @@ func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 	if !c.Open {
 		return nil, plugin.Invalid("It can not be opened", "Write true.", "open")
 	}
-	return &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger}, nil
+	e := &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger}
+	if c.Listen != "" {
+		l, err := cfg.Listener("listen")
+		if err != nil {
+			return nil, err
+		}
+		e.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, e.path)
+		})}
+		go e.server.Serve(l) //nolint:errcheck // ends with Close
+	}
+	return e, nil
 }
 
 type exporter struct {
-	path string
-	log  *slog.Logger
+	path   string
+	log    *slog.Logger
+	server *http.Server // nil when it does not listen
 }
 
 func (e *exporter) Export(_ context.Context, s stats.Snapshot) error {
@@ -89,4 +104,9 @@ func (e *exporter) ForceFlush(context.Context) error {
 	return nil
 }
 
-func (e *exporter) Close() error { return nil }
+func (e *exporter) Close() error {
+	if e.server == nil {
+		return nil
+	}
+	return e.server.Close()
+}

@@ -80,6 +80,21 @@ var attempts = map[string]func(arg []string) error{
 		}
 		return unix.Sendto(pair[0], []byte("x"), 0, &unix.SockaddrUnix{Name: arg[0]})
 	},
+	"bind": func(arg []string) error { _, err := net.Listen("tcp", arg[0]); return err },
+	// Of the descriptor 3, a listener.
+	"bind passed": func(arg []string) error { return unix.Bind(3, address(arg[0])) },
+	"rebind passed": func(arg []string) error {
+		if err := unix.Shutdown(3, unix.SHUT_RDWR); err != nil {
+			return err
+		}
+		return unix.Bind(3, address(arg[0]))
+	},
+	"connect passed": func(arg []string) error {
+		return errors.Join(unix.Shutdown(3, unix.SHUT_RDWR), unix.Connect(3, address(arg[0])))
+	},
+	"fast open passed": func(arg []string) error {
+		return errors.Join(unix.Shutdown(3, unix.SHUT_RDWR), unix.Sendto(3, []byte("x"), unix.MSG_FASTOPEN, address(arg[0])))
+	},
 	"fast open": func(arg []string) error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		if err != nil {
@@ -112,12 +127,12 @@ var attempts = map[string]func(arg []string) error{
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), 0xFFFF<<32|unix.SIOCGIFINDEX, uintptr(unsafe.Pointer(request)))
 		return number(errno)
 	},
-	"serve": func(arg []string) error {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	"serve passed": func(arg []string) error {
+		l, err := net.FileListener(os.NewFile(3, "listen"))
 		if err != nil {
 			return err
 		}
-		fmt.Println(l.Addr())
+		fmt.Println(os.Getenv("LISTEN_PID"))
 		conn, err := l.Accept()
 		if err != nil {
 			return err

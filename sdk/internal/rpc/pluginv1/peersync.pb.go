@@ -3,20 +3,19 @@
 // Replicator and Host these are; the comments here add only what concerns the
 // wire.
 //
-// Two directions. The relay calls PeerSync on the connection that all plugins
-// have. The plugin calls PeerSyncHost on a connection of its own, which it opens
-// when it is first configured and keeps. ConfigureRequest.host is a number under
-// which go-plugin's broker (service plugin.GRPCBroker, StartStream) announces,
-// within five seconds, a unix socket in $PLUGIN_UNIX_SOCKET_DIR. The plugin
-// connects to it with the certificates of the first connection: it shows its own
-// and accepts that of $PLUGIN_CLIENT_CERT only. The relay takes one connection and
-// one call at a time.
+// Two directions, one connection. The relay calls Handle, a stream in both
+// directions. Its first message has the events. While the plugin handles them it
+// sends one HostCall after the other, and the relay answers each with a HostAnswer
+// before it takes the next; a plugin that does not wait for the answer has broken
+// the contract. The plugin ends the stream with the status of the Handle. So a
+// plugin opens no connection, and can call the relay while a Handle is under way
+// and only then.
 //
 // Keys. A key is 36 bytes: the hour, big-endian, and the id. A field of ids or
 // keys holds them one after the other, 32 or 36 bytes each.
 //
-// Errors. In both directions a call fails with one of these codes; the text is
-// for the operator (at most 1 KiB):
+// Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
+// text is for the operator (at most 1 KiB):
 //
 //   NOT_FOUND            ErrPeerUnknown: the peer is not up
 //   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits
@@ -107,12 +106,13 @@ func (x Moved_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Moved_Status.Descriptor instead.
 func (Moved_Status) EnumDescriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{9, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11, 0}
 }
 
 type HandleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // of the first message
+	Answer        *HostAnswer            `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"` // of each later one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,8 +154,16 @@ func (x *HandleRequest) GetEvents() []*Event {
 	return nil
 }
 
+func (x *HandleRequest) GetAnswer() *HostAnswer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
 type HandleResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Call          *HostCall              `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +198,389 @@ func (*HandleResponse) Descriptor() ([]byte, []int) {
 	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{1}
 }
 
+func (x *HandleResponse) GetCall() *HostCall {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+// HostCall is one of these. The contract of each is that of the method of Host
+// with its name.
+type HostCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Call:
+	//
+	//	*HostCall_Log
+	//	*HostCall_Keys
+	//	*HostCall_RangeSum
+	//	*HostCall_Split
+	//	*HostCall_Send
+	//	*HostCall_Transfer
+	//	*HostCall_Request
+	//	*HostCall_Drop
+	//	*HostCall_Save
+	//	*HostCall_Load
+	//	*HostCall_Report
+	Call          isHostCall_Call `protobuf_oneof:"call"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostCall) Reset() {
+	*x = HostCall{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostCall) ProtoMessage() {}
+
+func (x *HostCall) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostCall.ProtoReflect.Descriptor instead.
+func (*HostCall) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HostCall) GetCall() isHostCall_Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *HostCall) GetLog() *ReplicaLogRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Log); ok {
+			return x.Log
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetKeys() *KeysRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Keys); ok {
+			return x.Keys
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetRangeSum() *RangeSumRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_RangeSum); ok {
+			return x.RangeSum
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetSplit() *SplitRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Split); ok {
+			return x.Split
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetSend() *SendRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Send); ok {
+			return x.Send
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetTransfer() *TransferRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Transfer); ok {
+			return x.Transfer
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetRequest() *RequestRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Request); ok {
+			return x.Request
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetDrop() *DropRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Drop); ok {
+			return x.Drop
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetSave() *SaveRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Save); ok {
+			return x.Save
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetLoad() *LoadRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Load); ok {
+			return x.Load
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetReport() *ReportRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
+type isHostCall_Call interface {
+	isHostCall_Call()
+}
+
+type HostCall_Log struct {
+	Log *ReplicaLogRequest `protobuf:"bytes,1,opt,name=log,proto3,oneof"`
+}
+
+type HostCall_Keys struct {
+	Keys *KeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
+}
+
+type HostCall_RangeSum struct {
+	RangeSum *RangeSumRequest `protobuf:"bytes,3,opt,name=range_sum,json=rangeSum,proto3,oneof"` // answered with as many sums as there are ranges, in their order
+}
+
+type HostCall_Split struct {
+	Split *SplitRequest `protobuf:"bytes,4,opt,name=split,proto3,oneof"`
+}
+
+type HostCall_Send struct {
+	Send *SendRequest `protobuf:"bytes,5,opt,name=send,proto3,oneof"`
+}
+
+type HostCall_Transfer struct {
+	Transfer *TransferRequest `protobuf:"bytes,6,opt,name=transfer,proto3,oneof"`
+}
+
+type HostCall_Request struct {
+	Request *RequestRequest `protobuf:"bytes,7,opt,name=request,proto3,oneof"`
+}
+
+type HostCall_Drop struct {
+	Drop *DropRequest `protobuf:"bytes,8,opt,name=drop,proto3,oneof"`
+}
+
+type HostCall_Save struct {
+	Save *SaveRequest `protobuf:"bytes,9,opt,name=save,proto3,oneof"`
+}
+
+type HostCall_Load struct {
+	Load *LoadRequest `protobuf:"bytes,10,opt,name=load,proto3,oneof"`
+}
+
+type HostCall_Report struct {
+	Report *ReportRequest `protobuf:"bytes,11,opt,name=report,proto3,oneof"`
+}
+
+func (*HostCall_Log) isHostCall_Call() {}
+
+func (*HostCall_Keys) isHostCall_Call() {}
+
+func (*HostCall_RangeSum) isHostCall_Call() {}
+
+func (*HostCall_Split) isHostCall_Call() {}
+
+func (*HostCall_Send) isHostCall_Call() {}
+
+func (*HostCall_Transfer) isHostCall_Call() {}
+
+func (*HostCall_Request) isHostCall_Call() {}
+
+func (*HostCall_Drop) isHostCall_Call() {}
+
+func (*HostCall_Save) isHostCall_Call() {}
+
+func (*HostCall_Load) isHostCall_Call() {}
+
+func (*HostCall_Report) isHostCall_Call() {}
+
+// HostAnswer is the answer to a HostCall: the message with its name, or nothing
+// where the call has no result, or an error.
+type HostAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // of gRPC; 0: the call succeeded
+	Text  string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`  // of the error
+	// Types that are valid to be assigned to Answer:
+	//
+	//	*HostAnswer_Log
+	//	*HostAnswer_Keys
+	//	*HostAnswer_RangeSum
+	//	*HostAnswer_Split
+	//	*HostAnswer_Load
+	Answer        isHostAnswer_Answer `protobuf_oneof:"answer"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostAnswer) Reset() {
+	*x = HostAnswer{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostAnswer) ProtoMessage() {}
+
+func (x *HostAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostAnswer.ProtoReflect.Descriptor instead.
+func (*HostAnswer) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HostAnswer) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *HostAnswer) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *HostAnswer) GetAnswer() isHostAnswer_Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *HostAnswer) GetLog() *ReplicaLogResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_Log); ok {
+			return x.Log
+		}
+	}
+	return nil
+}
+
+func (x *HostAnswer) GetKeys() *KeysResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_Keys); ok {
+			return x.Keys
+		}
+	}
+	return nil
+}
+
+func (x *HostAnswer) GetRangeSum() *RangeSumResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_RangeSum); ok {
+			return x.RangeSum
+		}
+	}
+	return nil
+}
+
+func (x *HostAnswer) GetSplit() *SplitResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_Split); ok {
+			return x.Split
+		}
+	}
+	return nil
+}
+
+func (x *HostAnswer) GetLoad() *LoadResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_Load); ok {
+			return x.Load
+		}
+	}
+	return nil
+}
+
+type isHostAnswer_Answer interface {
+	isHostAnswer_Answer()
+}
+
+type HostAnswer_Log struct {
+	Log *ReplicaLogResponse `protobuf:"bytes,3,opt,name=log,proto3,oneof"`
+}
+
+type HostAnswer_Keys struct {
+	Keys *KeysResponse `protobuf:"bytes,4,opt,name=keys,proto3,oneof"`
+}
+
+type HostAnswer_RangeSum struct {
+	RangeSum *RangeSumResponse `protobuf:"bytes,5,opt,name=range_sum,json=rangeSum,proto3,oneof"`
+}
+
+type HostAnswer_Split struct {
+	Split *SplitResponse `protobuf:"bytes,6,opt,name=split,proto3,oneof"`
+}
+
+type HostAnswer_Load struct {
+	Load *LoadResponse `protobuf:"bytes,7,opt,name=load,proto3,oneof"`
+}
+
+func (*HostAnswer_Log) isHostAnswer_Answer() {}
+
+func (*HostAnswer_Keys) isHostAnswer_Answer() {}
+
+func (*HostAnswer_RangeSum) isHostAnswer_Answer() {}
+
+func (*HostAnswer_Split) isHostAnswer_Answer() {}
+
+func (*HostAnswer_Load) isHostAnswer_Answer() {}
+
 // Event is one of these; a plugin ignores one that it does not know.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -210,7 +601,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[2]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +613,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[2]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +626,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{2}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Event) GetEvent() isEvent_Event {
@@ -382,7 +773,7 @@ type ReplicaState struct {
 
 func (x *ReplicaState) Reset() {
 	*x = ReplicaState{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +785,7 @@ func (x *ReplicaState) String() string {
 func (*ReplicaState) ProtoMessage() {}
 
 func (x *ReplicaState) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +798,7 @@ func (x *ReplicaState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaState.ProtoReflect.Descriptor instead.
 func (*ReplicaState) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{3}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReplicaState) GetEpoch() []byte {
@@ -456,7 +847,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +859,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +872,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{4}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Start) GetState() *ReplicaState {
@@ -515,7 +906,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[5]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +918,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[5]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +931,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{5}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Tick) GetNow() int64 {
@@ -568,7 +959,7 @@ type PeerUp struct {
 
 func (x *PeerUp) Reset() {
 	*x = PeerUp{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[6]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +971,7 @@ func (x *PeerUp) String() string {
 func (*PeerUp) ProtoMessage() {}
 
 func (x *PeerUp) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[6]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +984,7 @@ func (x *PeerUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerUp.ProtoReflect.Descriptor instead.
 func (*PeerUp) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{6}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PeerUp) GetPeer() uint32 {
@@ -626,7 +1017,7 @@ type PeerDown struct {
 
 func (x *PeerDown) Reset() {
 	*x = PeerDown{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +1029,7 @@ func (x *PeerDown) String() string {
 func (*PeerDown) ProtoMessage() {}
 
 func (x *PeerDown) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +1042,7 @@ func (x *PeerDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerDown.ProtoReflect.Descriptor instead.
 func (*PeerDown) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{7}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PeerDown) GetPeer() uint32 {
@@ -671,7 +1062,7 @@ type PeerMessage struct {
 
 func (x *PeerMessage) Reset() {
 	*x = PeerMessage{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +1074,7 @@ func (x *PeerMessage) String() string {
 func (*PeerMessage) ProtoMessage() {}
 
 func (x *PeerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +1087,7 @@ func (x *PeerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerMessage.ProtoReflect.Descriptor instead.
 func (*PeerMessage) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{8}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PeerMessage) GetPeer() uint32 {
@@ -724,7 +1115,7 @@ type Moved struct {
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +1127,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +1140,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{9}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Moved) GetPeer() uint32 {
@@ -783,7 +1174,7 @@ type ReplicaLogRequest struct {
 
 func (x *ReplicaLogRequest) Reset() {
 	*x = ReplicaLogRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +1186,7 @@ func (x *ReplicaLogRequest) String() string {
 func (*ReplicaLogRequest) ProtoMessage() {}
 
 func (x *ReplicaLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +1199,7 @@ func (x *ReplicaLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogRequest.ProtoReflect.Descriptor instead.
 func (*ReplicaLogRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{10}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplicaLogRequest) GetFrom() uint64 {
@@ -836,7 +1227,7 @@ type ReplicaLogResponse struct {
 
 func (x *ReplicaLogResponse) Reset() {
 	*x = ReplicaLogResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1239,7 @@ func (x *ReplicaLogResponse) String() string {
 func (*ReplicaLogResponse) ProtoMessage() {}
 
 func (x *ReplicaLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1252,7 @@ func (x *ReplicaLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogResponse.ProtoReflect.Descriptor instead.
 func (*ReplicaLogResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReplicaLogResponse) GetEpoch() []byte {
@@ -895,7 +1286,7 @@ type KeysRequest struct {
 
 func (x *KeysRequest) Reset() {
 	*x = KeysRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1298,7 @@ func (x *KeysRequest) String() string {
 func (*KeysRequest) ProtoMessage() {}
 
 func (x *KeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1311,7 @@ func (x *KeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
 func (*KeysRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{12}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KeysRequest) GetRange() []byte {
@@ -946,7 +1337,7 @@ type KeysResponse struct {
 
 func (x *KeysResponse) Reset() {
 	*x = KeysResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1349,7 @@ func (x *KeysResponse) String() string {
 func (*KeysResponse) ProtoMessage() {}
 
 func (x *KeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1362,7 @@ func (x *KeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysResponse.ProtoReflect.Descriptor instead.
 func (*KeysResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeysResponse) GetKeys() []byte {
@@ -991,7 +1382,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1394,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1407,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Sum) GetCount() uint64 {
@@ -1042,7 +1433,7 @@ type RangeSumRequest struct {
 
 func (x *RangeSumRequest) Reset() {
 	*x = RangeSumRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1445,7 @@ func (x *RangeSumRequest) String() string {
 func (*RangeSumRequest) ProtoMessage() {}
 
 func (x *RangeSumRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1458,7 @@ func (x *RangeSumRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeSumRequest.ProtoReflect.Descriptor instead.
 func (*RangeSumRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{15}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RangeSumRequest) GetRanges() []byte {
@@ -1086,7 +1477,7 @@ type RangeSumResponse struct {
 
 func (x *RangeSumResponse) Reset() {
 	*x = RangeSumResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1489,7 @@ func (x *RangeSumResponse) String() string {
 func (*RangeSumResponse) ProtoMessage() {}
 
 func (x *RangeSumResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1502,7 @@ func (x *RangeSumResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeSumResponse.ProtoReflect.Descriptor instead.
 func (*RangeSumResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{16}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RangeSumResponse) GetSums() []*Sum {
@@ -1131,7 +1522,7 @@ type SplitRequest struct {
 
 func (x *SplitRequest) Reset() {
 	*x = SplitRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1534,7 @@ func (x *SplitRequest) String() string {
 func (*SplitRequest) ProtoMessage() {}
 
 func (x *SplitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1547,7 @@ func (x *SplitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitRequest.ProtoReflect.Descriptor instead.
 func (*SplitRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{17}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SplitRequest) GetRange() []byte {
@@ -1182,7 +1573,7 @@ type SplitResponse struct {
 
 func (x *SplitResponse) Reset() {
 	*x = SplitResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1585,7 @@ func (x *SplitResponse) String() string {
 func (*SplitResponse) ProtoMessage() {}
 
 func (x *SplitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1598,7 @@ func (x *SplitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitResponse.ProtoReflect.Descriptor instead.
 func (*SplitResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{18}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SplitResponse) GetParts() []*SplitResponse_Part {
@@ -1227,7 +1618,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1630,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1643,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{19}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SendRequest) GetPeer() uint32 {
@@ -1269,42 +1660,6 @@ func (x *SendRequest) GetMessage() []byte {
 	return nil
 }
 
-type SendResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SendResponse) Reset() {
-	*x = SendResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SendResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SendResponse) ProtoMessage() {}
-
-func (x *SendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SendResponse.ProtoReflect.Descriptor instead.
-func (*SendResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20}
-}
-
 type TransferRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -1315,7 +1670,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1682,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1695,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{21}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TransferRequest) GetPeer() uint32 {
@@ -1355,42 +1710,6 @@ func (x *TransferRequest) GetIds() []byte {
 		return x.Ids
 	}
 	return nil
-}
-
-type TransferResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TransferResponse) Reset() {
-	*x = TransferResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TransferResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TransferResponse) ProtoMessage() {}
-
-func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
-func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{22}
 }
 
 type RequestRequest struct {
@@ -1445,42 +1764,6 @@ func (x *RequestRequest) GetIds() []byte {
 	return nil
 }
 
-type RequestResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RequestResponse) Reset() {
-	*x = RequestResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RequestResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RequestResponse) ProtoMessage() {}
-
-func (x *RequestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RequestResponse.ProtoReflect.Descriptor instead.
-func (*RequestResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{24}
-}
-
 type DropRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -1491,7 +1774,7 @@ type DropRequest struct {
 
 func (x *DropRequest) Reset() {
 	*x = DropRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1786,7 @@ func (x *DropRequest) String() string {
 func (*DropRequest) ProtoMessage() {}
 
 func (x *DropRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1799,7 @@ func (x *DropRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRequest.ProtoReflect.Descriptor instead.
 func (*DropRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{25}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DropRequest) GetPeer() uint32 {
@@ -1533,42 +1816,6 @@ func (x *DropRequest) GetReason() string {
 	return ""
 }
 
-type DropResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *DropResponse) Reset() {
-	*x = DropResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *DropResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*DropResponse) ProtoMessage() {}
-
-func (x *DropResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use DropResponse.ProtoReflect.Descriptor instead.
-func (*DropResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{26}
-}
-
 type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1579,7 +1826,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1838,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1851,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{27}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SaveRequest) GetName() string {
@@ -1621,42 +1868,6 @@ func (x *SaveRequest) GetValue() []byte {
 	return nil
 }
 
-type SaveResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SaveResponse) Reset() {
-	*x = SaveResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SaveResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SaveResponse) ProtoMessage() {}
-
-func (x *SaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SaveResponse.ProtoReflect.Descriptor instead.
-func (*SaveResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28}
-}
-
 type LoadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1666,7 +1877,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1889,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1902,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{29}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LoadRequest) GetName() string {
@@ -1710,7 +1921,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1933,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1946,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{30}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LoadResponse) GetValue() []byte {
@@ -1755,7 +1966,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1978,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1991,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{31}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportRequest) GetSummary() string {
@@ -1797,42 +2008,6 @@ func (x *ReportRequest) GetPeers() []*ReportRequest_Peer {
 	return nil
 }
 
-type ReportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ReportResponse) Reset() {
-	*x = ReportResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[32]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReportResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReportResponse) ProtoMessage() {}
-
-func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[32]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
-func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{32}
-}
-
 type ReplicaLogResponse_Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -1845,7 +2020,7 @@ type ReplicaLogResponse_Entry struct {
 
 func (x *ReplicaLogResponse_Entry) Reset() {
 	*x = ReplicaLogResponse_Entry{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[33]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +2032,7 @@ func (x *ReplicaLogResponse_Entry) String() string {
 func (*ReplicaLogResponse_Entry) ProtoMessage() {}
 
 func (x *ReplicaLogResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[33]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +2045,7 @@ func (x *ReplicaLogResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ReplicaLogResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *ReplicaLogResponse_Entry) GetSeq() uint64 {
@@ -1911,7 +2086,7 @@ type SplitResponse_Part struct {
 
 func (x *SplitResponse_Part) Reset() {
 	*x = SplitResponse_Part{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[34]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2098,7 @@ func (x *SplitResponse_Part) String() string {
 func (*SplitResponse_Part) ProtoMessage() {}
 
 func (x *SplitResponse_Part) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[34]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2111,7 @@ func (x *SplitResponse_Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitResponse_Part.ProtoReflect.Descriptor instead.
 func (*SplitResponse_Part) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{18, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *SplitResponse_Part) GetEnds() []byte {
@@ -1965,7 +2140,7 @@ type ReportRequest_Peer struct {
 
 func (x *ReportRequest_Peer) Reset() {
 	*x = ReportRequest_Peer{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[35]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2152,7 @@ func (x *ReportRequest_Peer) String() string {
 func (*ReportRequest_Peer) ProtoMessage() {}
 
 func (x *ReportRequest_Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[35]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2165,7 @@ func (x *ReportRequest_Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest_Peer.ProtoReflect.Descriptor instead.
 func (*ReportRequest_Peer) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{31, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28, 0}
 }
 
 func (x *ReportRequest_Peer) GetPeer() uint32 {
@@ -2025,10 +2200,36 @@ var File_cwtch_relay_plugin_v1_peersync_proto protoreflect.FileDescriptor
 
 const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\n" +
-	"$cwtch/relay/plugin/v1/peersync.proto\x12\x15cwtch.relay.plugin.v1\"E\n" +
+	"$cwtch/relay/plugin/v1/peersync.proto\x12\x15cwtch.relay.plugin.v1\"\x80\x01\n" +
 	"\rHandleRequest\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EventR\x06events\"\x10\n" +
-	"\x0eHandleResponse\"\xf6\x03\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EventR\x06events\x129\n" +
+	"\x06answer\x18\x02 \x01(\v2!.cwtch.relay.plugin.v1.HostAnswerR\x06answer\"E\n" +
+	"\x0eHandleResponse\x123\n" +
+	"\x04call\x18\x01 \x01(\v2\x1f.cwtch.relay.plugin.v1.HostCallR\x04call\"\xbf\x05\n" +
+	"\bHostCall\x12<\n" +
+	"\x03log\x18\x01 \x01(\v2(.cwtch.relay.plugin.v1.ReplicaLogRequestH\x00R\x03log\x128\n" +
+	"\x04keys\x18\x02 \x01(\v2\".cwtch.relay.plugin.v1.KeysRequestH\x00R\x04keys\x12E\n" +
+	"\trange_sum\x18\x03 \x01(\v2&.cwtch.relay.plugin.v1.RangeSumRequestH\x00R\brangeSum\x12;\n" +
+	"\x05split\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.SplitRequestH\x00R\x05split\x128\n" +
+	"\x04send\x18\x05 \x01(\v2\".cwtch.relay.plugin.v1.SendRequestH\x00R\x04send\x12D\n" +
+	"\btransfer\x18\x06 \x01(\v2&.cwtch.relay.plugin.v1.TransferRequestH\x00R\btransfer\x12A\n" +
+	"\arequest\x18\a \x01(\v2%.cwtch.relay.plugin.v1.RequestRequestH\x00R\arequest\x128\n" +
+	"\x04drop\x18\b \x01(\v2\".cwtch.relay.plugin.v1.DropRequestH\x00R\x04drop\x128\n" +
+	"\x04save\x18\t \x01(\v2\".cwtch.relay.plugin.v1.SaveRequestH\x00R\x04save\x128\n" +
+	"\x04load\x18\n" +
+	" \x01(\v2\".cwtch.relay.plugin.v1.LoadRequestH\x00R\x04load\x12>\n" +
+	"\x06report\x18\v \x01(\v2$.cwtch.relay.plugin.v1.ReportRequestH\x00R\x06reportB\x06\n" +
+	"\x04call\"\xf9\x02\n" +
+	"\n" +
+	"HostAnswer\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12=\n" +
+	"\x03log\x18\x03 \x01(\v2).cwtch.relay.plugin.v1.ReplicaLogResponseH\x00R\x03log\x129\n" +
+	"\x04keys\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.KeysResponseH\x00R\x04keys\x12F\n" +
+	"\trange_sum\x18\x05 \x01(\v2'.cwtch.relay.plugin.v1.RangeSumResponseH\x00R\brangeSum\x12<\n" +
+	"\x05split\x18\x06 \x01(\v2$.cwtch.relay.plugin.v1.SplitResponseH\x00R\x05split\x129\n" +
+	"\x04load\x18\a \x01(\v2#.cwtch.relay.plugin.v1.LoadResponseH\x00R\x04loadB\b\n" +
+	"\x06answer\"\xf6\x03\n" +
 	"\x05Event\x124\n" +
 	"\x05start\x18\x01 \x01(\v2\x1c.cwtch.relay.plugin.v1.StartH\x00R\x05start\x12H\n" +
 	"\flog_advanced\x18\x02 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateH\x00R\vlogAdvanced\x121\n" +
@@ -2107,24 +2308,19 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x03sum\x18\x02 \x01(\v2\x1a.cwtch.relay.plugin.v1.SumR\x03sum\";\n" +
 	"\vSendRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"\x0e\n" +
-	"\fSendResponse\"7\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"7\n" +
 	"\x0fTransferRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
-	"\x03ids\x18\x02 \x01(\fR\x03ids\"\x12\n" +
-	"\x10TransferResponse\"6\n" +
+	"\x03ids\x18\x02 \x01(\fR\x03ids\"6\n" +
 	"\x0eRequestRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
-	"\x03ids\x18\x02 \x01(\fR\x03ids\"\x11\n" +
-	"\x0fRequestResponse\"9\n" +
+	"\x03ids\x18\x02 \x01(\fR\x03ids\"9\n" +
 	"\vDropRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x0e\n" +
-	"\fDropResponse\"7\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
 	"\vSaveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\x0e\n" +
-	"\fSaveResponse\"!\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"!\n" +
 	"\vLoadRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"$\n" +
 	"\fLoadResponse\x12\x14\n" +
@@ -2136,22 +2332,9 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12\x14\n" +
 	"\x05lacks\x18\x03 \x01(\x04R\x05lacks\x12\x18\n" +
-	"\amissing\x18\x04 \x01(\x04R\amissing\"\x10\n" +
-	"\x0eReportResponse2a\n" +
-	"\bPeerSync\x12U\n" +
-	"\x06Handle\x12$.cwtch.relay.plugin.v1.HandleRequest\x1a%.cwtch.relay.plugin.v1.HandleResponse2\xbe\a\n" +
-	"\fPeerSyncHost\x12Z\n" +
-	"\x03Log\x12(.cwtch.relay.plugin.v1.ReplicaLogRequest\x1a).cwtch.relay.plugin.v1.ReplicaLogResponse\x12O\n" +
-	"\x04Keys\x12\".cwtch.relay.plugin.v1.KeysRequest\x1a#.cwtch.relay.plugin.v1.KeysResponse\x12[\n" +
-	"\bRangeSum\x12&.cwtch.relay.plugin.v1.RangeSumRequest\x1a'.cwtch.relay.plugin.v1.RangeSumResponse\x12R\n" +
-	"\x05Split\x12#.cwtch.relay.plugin.v1.SplitRequest\x1a$.cwtch.relay.plugin.v1.SplitResponse\x12O\n" +
-	"\x04Send\x12\".cwtch.relay.plugin.v1.SendRequest\x1a#.cwtch.relay.plugin.v1.SendResponse\x12[\n" +
-	"\bTransfer\x12&.cwtch.relay.plugin.v1.TransferRequest\x1a'.cwtch.relay.plugin.v1.TransferResponse\x12X\n" +
-	"\aRequest\x12%.cwtch.relay.plugin.v1.RequestRequest\x1a&.cwtch.relay.plugin.v1.RequestResponse\x12O\n" +
-	"\x04Drop\x12\".cwtch.relay.plugin.v1.DropRequest\x1a#.cwtch.relay.plugin.v1.DropResponse\x12O\n" +
-	"\x04Save\x12\".cwtch.relay.plugin.v1.SaveRequest\x1a#.cwtch.relay.plugin.v1.SaveResponse\x12O\n" +
-	"\x04Load\x12\".cwtch.relay.plugin.v1.LoadRequest\x1a#.cwtch.relay.plugin.v1.LoadResponse\x12U\n" +
-	"\x06Report\x12$.cwtch.relay.plugin.v1.ReportRequest\x1a%.cwtch.relay.plugin.v1.ReportResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
+	"\amissing\x18\x04 \x01(\x04R\amissing2e\n" +
+	"\bPeerSync\x12Y\n" +
+	"\x06Handle\x12$.cwtch.relay.plugin.v1.HandleRequest\x1a%.cwtch.relay.plugin.v1.HandleResponse(\x010\x01B>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
 
 var (
 	file_cwtch_relay_plugin_v1_peersync_proto_rawDescOnce sync.Once
@@ -2166,93 +2349,85 @@ func file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP() []byte {
 }
 
 var file_cwtch_relay_plugin_v1_peersync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cwtch_relay_plugin_v1_peersync_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_cwtch_relay_plugin_v1_peersync_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_cwtch_relay_plugin_v1_peersync_proto_goTypes = []any{
 	(Moved_Status)(0),                // 0: cwtch.relay.plugin.v1.Moved.Status
 	(*HandleRequest)(nil),            // 1: cwtch.relay.plugin.v1.HandleRequest
 	(*HandleResponse)(nil),           // 2: cwtch.relay.plugin.v1.HandleResponse
-	(*Event)(nil),                    // 3: cwtch.relay.plugin.v1.Event
-	(*ReplicaState)(nil),             // 4: cwtch.relay.plugin.v1.ReplicaState
-	(*Start)(nil),                    // 5: cwtch.relay.plugin.v1.Start
-	(*Tick)(nil),                     // 6: cwtch.relay.plugin.v1.Tick
-	(*PeerUp)(nil),                   // 7: cwtch.relay.plugin.v1.PeerUp
-	(*PeerDown)(nil),                 // 8: cwtch.relay.plugin.v1.PeerDown
-	(*PeerMessage)(nil),              // 9: cwtch.relay.plugin.v1.PeerMessage
-	(*Moved)(nil),                    // 10: cwtch.relay.plugin.v1.Moved
-	(*ReplicaLogRequest)(nil),        // 11: cwtch.relay.plugin.v1.ReplicaLogRequest
-	(*ReplicaLogResponse)(nil),       // 12: cwtch.relay.plugin.v1.ReplicaLogResponse
-	(*KeysRequest)(nil),              // 13: cwtch.relay.plugin.v1.KeysRequest
-	(*KeysResponse)(nil),             // 14: cwtch.relay.plugin.v1.KeysResponse
-	(*Sum)(nil),                      // 15: cwtch.relay.plugin.v1.Sum
-	(*RangeSumRequest)(nil),          // 16: cwtch.relay.plugin.v1.RangeSumRequest
-	(*RangeSumResponse)(nil),         // 17: cwtch.relay.plugin.v1.RangeSumResponse
-	(*SplitRequest)(nil),             // 18: cwtch.relay.plugin.v1.SplitRequest
-	(*SplitResponse)(nil),            // 19: cwtch.relay.plugin.v1.SplitResponse
-	(*SendRequest)(nil),              // 20: cwtch.relay.plugin.v1.SendRequest
-	(*SendResponse)(nil),             // 21: cwtch.relay.plugin.v1.SendResponse
-	(*TransferRequest)(nil),          // 22: cwtch.relay.plugin.v1.TransferRequest
-	(*TransferResponse)(nil),         // 23: cwtch.relay.plugin.v1.TransferResponse
+	(*HostCall)(nil),                 // 3: cwtch.relay.plugin.v1.HostCall
+	(*HostAnswer)(nil),               // 4: cwtch.relay.plugin.v1.HostAnswer
+	(*Event)(nil),                    // 5: cwtch.relay.plugin.v1.Event
+	(*ReplicaState)(nil),             // 6: cwtch.relay.plugin.v1.ReplicaState
+	(*Start)(nil),                    // 7: cwtch.relay.plugin.v1.Start
+	(*Tick)(nil),                     // 8: cwtch.relay.plugin.v1.Tick
+	(*PeerUp)(nil),                   // 9: cwtch.relay.plugin.v1.PeerUp
+	(*PeerDown)(nil),                 // 10: cwtch.relay.plugin.v1.PeerDown
+	(*PeerMessage)(nil),              // 11: cwtch.relay.plugin.v1.PeerMessage
+	(*Moved)(nil),                    // 12: cwtch.relay.plugin.v1.Moved
+	(*ReplicaLogRequest)(nil),        // 13: cwtch.relay.plugin.v1.ReplicaLogRequest
+	(*ReplicaLogResponse)(nil),       // 14: cwtch.relay.plugin.v1.ReplicaLogResponse
+	(*KeysRequest)(nil),              // 15: cwtch.relay.plugin.v1.KeysRequest
+	(*KeysResponse)(nil),             // 16: cwtch.relay.plugin.v1.KeysResponse
+	(*Sum)(nil),                      // 17: cwtch.relay.plugin.v1.Sum
+	(*RangeSumRequest)(nil),          // 18: cwtch.relay.plugin.v1.RangeSumRequest
+	(*RangeSumResponse)(nil),         // 19: cwtch.relay.plugin.v1.RangeSumResponse
+	(*SplitRequest)(nil),             // 20: cwtch.relay.plugin.v1.SplitRequest
+	(*SplitResponse)(nil),            // 21: cwtch.relay.plugin.v1.SplitResponse
+	(*SendRequest)(nil),              // 22: cwtch.relay.plugin.v1.SendRequest
+	(*TransferRequest)(nil),          // 23: cwtch.relay.plugin.v1.TransferRequest
 	(*RequestRequest)(nil),           // 24: cwtch.relay.plugin.v1.RequestRequest
-	(*RequestResponse)(nil),          // 25: cwtch.relay.plugin.v1.RequestResponse
-	(*DropRequest)(nil),              // 26: cwtch.relay.plugin.v1.DropRequest
-	(*DropResponse)(nil),             // 27: cwtch.relay.plugin.v1.DropResponse
-	(*SaveRequest)(nil),              // 28: cwtch.relay.plugin.v1.SaveRequest
-	(*SaveResponse)(nil),             // 29: cwtch.relay.plugin.v1.SaveResponse
-	(*LoadRequest)(nil),              // 30: cwtch.relay.plugin.v1.LoadRequest
-	(*LoadResponse)(nil),             // 31: cwtch.relay.plugin.v1.LoadResponse
-	(*ReportRequest)(nil),            // 32: cwtch.relay.plugin.v1.ReportRequest
-	(*ReportResponse)(nil),           // 33: cwtch.relay.plugin.v1.ReportResponse
-	(*ReplicaLogResponse_Entry)(nil), // 34: cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
-	(*SplitResponse_Part)(nil),       // 35: cwtch.relay.plugin.v1.SplitResponse.Part
-	(*ReportRequest_Peer)(nil),       // 36: cwtch.relay.plugin.v1.ReportRequest.Peer
+	(*DropRequest)(nil),              // 25: cwtch.relay.plugin.v1.DropRequest
+	(*SaveRequest)(nil),              // 26: cwtch.relay.plugin.v1.SaveRequest
+	(*LoadRequest)(nil),              // 27: cwtch.relay.plugin.v1.LoadRequest
+	(*LoadResponse)(nil),             // 28: cwtch.relay.plugin.v1.LoadResponse
+	(*ReportRequest)(nil),            // 29: cwtch.relay.plugin.v1.ReportRequest
+	(*ReplicaLogResponse_Entry)(nil), // 30: cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
+	(*SplitResponse_Part)(nil),       // 31: cwtch.relay.plugin.v1.SplitResponse.Part
+	(*ReportRequest_Peer)(nil),       // 32: cwtch.relay.plugin.v1.ReportRequest.Peer
 }
 var file_cwtch_relay_plugin_v1_peersync_proto_depIdxs = []int32{
-	3,  // 0: cwtch.relay.plugin.v1.HandleRequest.events:type_name -> cwtch.relay.plugin.v1.Event
-	5,  // 1: cwtch.relay.plugin.v1.Event.start:type_name -> cwtch.relay.plugin.v1.Start
-	4,  // 2: cwtch.relay.plugin.v1.Event.log_advanced:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	6,  // 3: cwtch.relay.plugin.v1.Event.tick:type_name -> cwtch.relay.plugin.v1.Tick
-	7,  // 4: cwtch.relay.plugin.v1.Event.peer_up:type_name -> cwtch.relay.plugin.v1.PeerUp
-	8,  // 5: cwtch.relay.plugin.v1.Event.peer_down:type_name -> cwtch.relay.plugin.v1.PeerDown
-	9,  // 6: cwtch.relay.plugin.v1.Event.peer_message:type_name -> cwtch.relay.plugin.v1.PeerMessage
-	10, // 7: cwtch.relay.plugin.v1.Event.sent:type_name -> cwtch.relay.plugin.v1.Moved
-	10, // 8: cwtch.relay.plugin.v1.Event.received:type_name -> cwtch.relay.plugin.v1.Moved
-	4,  // 9: cwtch.relay.plugin.v1.Start.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	4,  // 10: cwtch.relay.plugin.v1.PeerUp.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	0,  // 11: cwtch.relay.plugin.v1.Moved.statuses:type_name -> cwtch.relay.plugin.v1.Moved.Status
-	34, // 12: cwtch.relay.plugin.v1.ReplicaLogResponse.entries:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
-	15, // 13: cwtch.relay.plugin.v1.RangeSumResponse.sums:type_name -> cwtch.relay.plugin.v1.Sum
-	35, // 14: cwtch.relay.plugin.v1.SplitResponse.parts:type_name -> cwtch.relay.plugin.v1.SplitResponse.Part
-	36, // 15: cwtch.relay.plugin.v1.ReportRequest.peers:type_name -> cwtch.relay.plugin.v1.ReportRequest.Peer
-	15, // 16: cwtch.relay.plugin.v1.SplitResponse.Part.sum:type_name -> cwtch.relay.plugin.v1.Sum
-	1,  // 17: cwtch.relay.plugin.v1.PeerSync.Handle:input_type -> cwtch.relay.plugin.v1.HandleRequest
-	11, // 18: cwtch.relay.plugin.v1.PeerSyncHost.Log:input_type -> cwtch.relay.plugin.v1.ReplicaLogRequest
-	13, // 19: cwtch.relay.plugin.v1.PeerSyncHost.Keys:input_type -> cwtch.relay.plugin.v1.KeysRequest
-	16, // 20: cwtch.relay.plugin.v1.PeerSyncHost.RangeSum:input_type -> cwtch.relay.plugin.v1.RangeSumRequest
-	18, // 21: cwtch.relay.plugin.v1.PeerSyncHost.Split:input_type -> cwtch.relay.plugin.v1.SplitRequest
-	20, // 22: cwtch.relay.plugin.v1.PeerSyncHost.Send:input_type -> cwtch.relay.plugin.v1.SendRequest
-	22, // 23: cwtch.relay.plugin.v1.PeerSyncHost.Transfer:input_type -> cwtch.relay.plugin.v1.TransferRequest
-	24, // 24: cwtch.relay.plugin.v1.PeerSyncHost.Request:input_type -> cwtch.relay.plugin.v1.RequestRequest
-	26, // 25: cwtch.relay.plugin.v1.PeerSyncHost.Drop:input_type -> cwtch.relay.plugin.v1.DropRequest
-	28, // 26: cwtch.relay.plugin.v1.PeerSyncHost.Save:input_type -> cwtch.relay.plugin.v1.SaveRequest
-	30, // 27: cwtch.relay.plugin.v1.PeerSyncHost.Load:input_type -> cwtch.relay.plugin.v1.LoadRequest
-	32, // 28: cwtch.relay.plugin.v1.PeerSyncHost.Report:input_type -> cwtch.relay.plugin.v1.ReportRequest
-	2,  // 29: cwtch.relay.plugin.v1.PeerSync.Handle:output_type -> cwtch.relay.plugin.v1.HandleResponse
-	12, // 30: cwtch.relay.plugin.v1.PeerSyncHost.Log:output_type -> cwtch.relay.plugin.v1.ReplicaLogResponse
-	14, // 31: cwtch.relay.plugin.v1.PeerSyncHost.Keys:output_type -> cwtch.relay.plugin.v1.KeysResponse
-	17, // 32: cwtch.relay.plugin.v1.PeerSyncHost.RangeSum:output_type -> cwtch.relay.plugin.v1.RangeSumResponse
-	19, // 33: cwtch.relay.plugin.v1.PeerSyncHost.Split:output_type -> cwtch.relay.plugin.v1.SplitResponse
-	21, // 34: cwtch.relay.plugin.v1.PeerSyncHost.Send:output_type -> cwtch.relay.plugin.v1.SendResponse
-	23, // 35: cwtch.relay.plugin.v1.PeerSyncHost.Transfer:output_type -> cwtch.relay.plugin.v1.TransferResponse
-	25, // 36: cwtch.relay.plugin.v1.PeerSyncHost.Request:output_type -> cwtch.relay.plugin.v1.RequestResponse
-	27, // 37: cwtch.relay.plugin.v1.PeerSyncHost.Drop:output_type -> cwtch.relay.plugin.v1.DropResponse
-	29, // 38: cwtch.relay.plugin.v1.PeerSyncHost.Save:output_type -> cwtch.relay.plugin.v1.SaveResponse
-	31, // 39: cwtch.relay.plugin.v1.PeerSyncHost.Load:output_type -> cwtch.relay.plugin.v1.LoadResponse
-	33, // 40: cwtch.relay.plugin.v1.PeerSyncHost.Report:output_type -> cwtch.relay.plugin.v1.ReportResponse
-	29, // [29:41] is the sub-list for method output_type
-	17, // [17:29] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	5,  // 0: cwtch.relay.plugin.v1.HandleRequest.events:type_name -> cwtch.relay.plugin.v1.Event
+	4,  // 1: cwtch.relay.plugin.v1.HandleRequest.answer:type_name -> cwtch.relay.plugin.v1.HostAnswer
+	3,  // 2: cwtch.relay.plugin.v1.HandleResponse.call:type_name -> cwtch.relay.plugin.v1.HostCall
+	13, // 3: cwtch.relay.plugin.v1.HostCall.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogRequest
+	15, // 4: cwtch.relay.plugin.v1.HostCall.keys:type_name -> cwtch.relay.plugin.v1.KeysRequest
+	18, // 5: cwtch.relay.plugin.v1.HostCall.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumRequest
+	20, // 6: cwtch.relay.plugin.v1.HostCall.split:type_name -> cwtch.relay.plugin.v1.SplitRequest
+	22, // 7: cwtch.relay.plugin.v1.HostCall.send:type_name -> cwtch.relay.plugin.v1.SendRequest
+	23, // 8: cwtch.relay.plugin.v1.HostCall.transfer:type_name -> cwtch.relay.plugin.v1.TransferRequest
+	24, // 9: cwtch.relay.plugin.v1.HostCall.request:type_name -> cwtch.relay.plugin.v1.RequestRequest
+	25, // 10: cwtch.relay.plugin.v1.HostCall.drop:type_name -> cwtch.relay.plugin.v1.DropRequest
+	26, // 11: cwtch.relay.plugin.v1.HostCall.save:type_name -> cwtch.relay.plugin.v1.SaveRequest
+	27, // 12: cwtch.relay.plugin.v1.HostCall.load:type_name -> cwtch.relay.plugin.v1.LoadRequest
+	29, // 13: cwtch.relay.plugin.v1.HostCall.report:type_name -> cwtch.relay.plugin.v1.ReportRequest
+	14, // 14: cwtch.relay.plugin.v1.HostAnswer.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse
+	16, // 15: cwtch.relay.plugin.v1.HostAnswer.keys:type_name -> cwtch.relay.plugin.v1.KeysResponse
+	19, // 16: cwtch.relay.plugin.v1.HostAnswer.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumResponse
+	21, // 17: cwtch.relay.plugin.v1.HostAnswer.split:type_name -> cwtch.relay.plugin.v1.SplitResponse
+	28, // 18: cwtch.relay.plugin.v1.HostAnswer.load:type_name -> cwtch.relay.plugin.v1.LoadResponse
+	7,  // 19: cwtch.relay.plugin.v1.Event.start:type_name -> cwtch.relay.plugin.v1.Start
+	6,  // 20: cwtch.relay.plugin.v1.Event.log_advanced:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	8,  // 21: cwtch.relay.plugin.v1.Event.tick:type_name -> cwtch.relay.plugin.v1.Tick
+	9,  // 22: cwtch.relay.plugin.v1.Event.peer_up:type_name -> cwtch.relay.plugin.v1.PeerUp
+	10, // 23: cwtch.relay.plugin.v1.Event.peer_down:type_name -> cwtch.relay.plugin.v1.PeerDown
+	11, // 24: cwtch.relay.plugin.v1.Event.peer_message:type_name -> cwtch.relay.plugin.v1.PeerMessage
+	12, // 25: cwtch.relay.plugin.v1.Event.sent:type_name -> cwtch.relay.plugin.v1.Moved
+	12, // 26: cwtch.relay.plugin.v1.Event.received:type_name -> cwtch.relay.plugin.v1.Moved
+	6,  // 27: cwtch.relay.plugin.v1.Start.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	6,  // 28: cwtch.relay.plugin.v1.PeerUp.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	0,  // 29: cwtch.relay.plugin.v1.Moved.statuses:type_name -> cwtch.relay.plugin.v1.Moved.Status
+	30, // 30: cwtch.relay.plugin.v1.ReplicaLogResponse.entries:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
+	17, // 31: cwtch.relay.plugin.v1.RangeSumResponse.sums:type_name -> cwtch.relay.plugin.v1.Sum
+	31, // 32: cwtch.relay.plugin.v1.SplitResponse.parts:type_name -> cwtch.relay.plugin.v1.SplitResponse.Part
+	32, // 33: cwtch.relay.plugin.v1.ReportRequest.peers:type_name -> cwtch.relay.plugin.v1.ReportRequest.Peer
+	17, // 34: cwtch.relay.plugin.v1.SplitResponse.Part.sum:type_name -> cwtch.relay.plugin.v1.Sum
+	1,  // 35: cwtch.relay.plugin.v1.PeerSync.Handle:input_type -> cwtch.relay.plugin.v1.HandleRequest
+	2,  // 36: cwtch.relay.plugin.v1.PeerSync.Handle:output_type -> cwtch.relay.plugin.v1.HandleResponse
+	36, // [36:37] is the sub-list for method output_type
+	35, // [35:36] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_peersync_proto_init() }
@@ -2261,6 +2436,26 @@ func file_cwtch_relay_plugin_v1_peersync_proto_init() {
 		return
 	}
 	file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[2].OneofWrappers = []any{
+		(*HostCall_Log)(nil),
+		(*HostCall_Keys)(nil),
+		(*HostCall_RangeSum)(nil),
+		(*HostCall_Split)(nil),
+		(*HostCall_Send)(nil),
+		(*HostCall_Transfer)(nil),
+		(*HostCall_Request)(nil),
+		(*HostCall_Drop)(nil),
+		(*HostCall_Save)(nil),
+		(*HostCall_Load)(nil),
+		(*HostCall_Report)(nil),
+	}
+	file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3].OneofWrappers = []any{
+		(*HostAnswer_Log)(nil),
+		(*HostAnswer_Keys)(nil),
+		(*HostAnswer_RangeSum)(nil),
+		(*HostAnswer_Split)(nil),
+		(*HostAnswer_Load)(nil),
+	}
+	file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4].OneofWrappers = []any{
 		(*Event_Start)(nil),
 		(*Event_LogAdvanced)(nil),
 		(*Event_Tick)(nil),
@@ -2276,9 +2471,9 @@ func file_cwtch_relay_plugin_v1_peersync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cwtch_relay_plugin_v1_peersync_proto_rawDesc), len(file_cwtch_relay_plugin_v1_peersync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   32,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   1,
 		},
 		GoTypes:           file_cwtch_relay_plugin_v1_peersync_proto_goTypes,
 		DependencyIndexes: file_cwtch_relay_plugin_v1_peersync_proto_depIdxs,

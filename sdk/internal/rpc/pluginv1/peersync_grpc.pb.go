@@ -3,20 +3,19 @@
 // Replicator and Host these are; the comments here add only what concerns the
 // wire.
 //
-// Two directions. The relay calls PeerSync on the connection that all plugins
-// have. The plugin calls PeerSyncHost on a connection of its own, which it opens
-// when it is first configured and keeps. ConfigureRequest.host is a number under
-// which go-plugin's broker (service plugin.GRPCBroker, StartStream) announces,
-// within five seconds, a unix socket in $PLUGIN_UNIX_SOCKET_DIR. The plugin
-// connects to it with the certificates of the first connection: it shows its own
-// and accepts that of $PLUGIN_CLIENT_CERT only. The relay takes one connection and
-// one call at a time.
+// Two directions, one connection. The relay calls Handle, a stream in both
+// directions. Its first message has the events. While the plugin handles them it
+// sends one HostCall after the other, and the relay answers each with a HostAnswer
+// before it takes the next; a plugin that does not wait for the answer has broken
+// the contract. The plugin ends the stream with the status of the Handle. So a
+// plugin opens no connection, and can call the relay while a Handle is under way
+// and only then.
 //
 // Keys. A key is 36 bytes: the hour, big-endian, and the id. A field of ids or
 // keys holds them one after the other, 32 or 36 bytes each.
 //
-// Errors. In both directions a call fails with one of these codes; the text is
-// for the operator (at most 1 KiB):
+// Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
+// text is for the operator (at most 1 KiB):
 //
 //   NOT_FOUND            ErrPeerUnknown: the peer is not up
 //   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits
@@ -60,7 +59,7 @@ type PeerSyncClient interface {
 	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
 	// means that the relay begins anew: the plugin forgets everything but its
 	// cursors. It does so after every error.
-	Handle(ctx context.Context, in *HandleRequest, opts ...grpc.CallOption) (*HandleResponse, error)
+	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HandleRequest, HandleResponse], error)
 }
 
 type peerSyncClient struct {
@@ -71,15 +70,18 @@ func NewPeerSyncClient(cc grpc.ClientConnInterface) PeerSyncClient {
 	return &peerSyncClient{cc}
 }
 
-func (c *peerSyncClient) Handle(ctx context.Context, in *HandleRequest, opts ...grpc.CallOption) (*HandleResponse, error) {
+func (c *peerSyncClient) Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HandleRequest, HandleResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(HandleResponse)
-	err := c.cc.Invoke(ctx, PeerSync_Handle_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &PeerSync_ServiceDesc.Streams[0], PeerSync_Handle_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[HandleRequest, HandleResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerSync_HandleClient = grpc.BidiStreamingClient[HandleRequest, HandleResponse]
 
 // PeerSyncServer is the server API for PeerSync service.
 // All implementations must embed UnimplementedPeerSyncServer
@@ -91,7 +93,7 @@ type PeerSyncServer interface {
 	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
 	// means that the relay begins anew: the plugin forgets everything but its
 	// cursors. It does so after every error.
-	Handle(context.Context, *HandleRequest) (*HandleResponse, error)
+	Handle(grpc.BidiStreamingServer[HandleRequest, HandleResponse]) error
 	mustEmbedUnimplementedPeerSyncServer()
 }
 
@@ -102,8 +104,8 @@ type PeerSyncServer interface {
 // pointer dereference when methods are called.
 type UnimplementedPeerSyncServer struct{}
 
-func (UnimplementedPeerSyncServer) Handle(context.Context, *HandleRequest) (*HandleResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Handle not implemented")
+func (UnimplementedPeerSyncServer) Handle(grpc.BidiStreamingServer[HandleRequest, HandleResponse]) error {
+	return status.Error(codes.Unimplemented, "method Handle not implemented")
 }
 func (UnimplementedPeerSyncServer) mustEmbedUnimplementedPeerSyncServer() {}
 func (UnimplementedPeerSyncServer) testEmbeddedByValue()                  {}
@@ -126,23 +128,12 @@ func RegisterPeerSyncServer(s grpc.ServiceRegistrar, srv PeerSyncServer) {
 	s.RegisterService(&PeerSync_ServiceDesc, srv)
 }
 
-func _PeerSync_Handle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(HandleRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncServer).Handle(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSync_Handle_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncServer).Handle(ctx, req.(*HandleRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _PeerSync_Handle_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerSyncServer).Handle(&grpc.GenericServerStream[HandleRequest, HandleResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PeerSync_HandleServer = grpc.BidiStreamingServer[HandleRequest, HandleResponse]
 
 // PeerSync_ServiceDesc is the grpc.ServiceDesc for PeerSync service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -150,502 +141,14 @@ func _PeerSync_Handle_Handler(srv interface{}, ctx context.Context, dec func(int
 var PeerSync_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "cwtch.relay.plugin.v1.PeerSync",
 	HandlerType: (*PeerSyncServer)(nil),
-	Methods: []grpc.MethodDesc{
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
 		{
-			MethodName: "Handle",
-			Handler:    _PeerSync_Handle_Handler,
+			StreamName:    "Handle",
+			Handler:       _PeerSync_Handle_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
-	Metadata: "cwtch/relay/plugin/v1/peersync.proto",
-}
-
-const (
-	PeerSyncHost_Log_FullMethodName      = "/cwtch.relay.plugin.v1.PeerSyncHost/Log"
-	PeerSyncHost_Keys_FullMethodName     = "/cwtch.relay.plugin.v1.PeerSyncHost/Keys"
-	PeerSyncHost_RangeSum_FullMethodName = "/cwtch.relay.plugin.v1.PeerSyncHost/RangeSum"
-	PeerSyncHost_Split_FullMethodName    = "/cwtch.relay.plugin.v1.PeerSyncHost/Split"
-	PeerSyncHost_Send_FullMethodName     = "/cwtch.relay.plugin.v1.PeerSyncHost/Send"
-	PeerSyncHost_Transfer_FullMethodName = "/cwtch.relay.plugin.v1.PeerSyncHost/Transfer"
-	PeerSyncHost_Request_FullMethodName  = "/cwtch.relay.plugin.v1.PeerSyncHost/Request"
-	PeerSyncHost_Drop_FullMethodName     = "/cwtch.relay.plugin.v1.PeerSyncHost/Drop"
-	PeerSyncHost_Save_FullMethodName     = "/cwtch.relay.plugin.v1.PeerSyncHost/Save"
-	PeerSyncHost_Load_FullMethodName     = "/cwtch.relay.plugin.v1.PeerSyncHost/Load"
-	PeerSyncHost_Report_FullMethodName   = "/cwtch.relay.plugin.v1.PeerSyncHost/Report"
-)
-
-// PeerSyncHostClient is the client API for PeerSyncHost service.
-//
-// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
-//
-// PeerSyncHost is served by the relay. Its calls are made while a Handle is
-// under way and only then.
-type PeerSyncHostClient interface {
-	Log(ctx context.Context, in *ReplicaLogRequest, opts ...grpc.CallOption) (*ReplicaLogResponse, error)
-	Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysResponse, error)
-	// RangeSum answers with as many sums as there are ranges, in their order.
-	RangeSum(ctx context.Context, in *RangeSumRequest, opts ...grpc.CallOption) (*RangeSumResponse, error)
-	Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error)
-	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error)
-	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
-	Request(ctx context.Context, in *RequestRequest, opts ...grpc.CallOption) (*RequestResponse, error)
-	Drop(ctx context.Context, in *DropRequest, opts ...grpc.CallOption) (*DropResponse, error)
-	Save(ctx context.Context, in *SaveRequest, opts ...grpc.CallOption) (*SaveResponse, error)
-	Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error)
-	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
-}
-
-type peerSyncHostClient struct {
-	cc grpc.ClientConnInterface
-}
-
-func NewPeerSyncHostClient(cc grpc.ClientConnInterface) PeerSyncHostClient {
-	return &peerSyncHostClient{cc}
-}
-
-func (c *peerSyncHostClient) Log(ctx context.Context, in *ReplicaLogRequest, opts ...grpc.CallOption) (*ReplicaLogResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReplicaLogResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Log_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(KeysResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Keys_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) RangeSum(ctx context.Context, in *RangeSumRequest, opts ...grpc.CallOption) (*RangeSumResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RangeSumResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_RangeSum_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Split(ctx context.Context, in *SplitRequest, opts ...grpc.CallOption) (*SplitResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(SplitResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Split_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(SendResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Send_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(TransferResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Transfer_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Request(ctx context.Context, in *RequestRequest, opts ...grpc.CallOption) (*RequestResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RequestResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Request_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Drop(ctx context.Context, in *DropRequest, opts ...grpc.CallOption) (*DropResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DropResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Drop_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Save(ctx context.Context, in *SaveRequest, opts ...grpc.CallOption) (*SaveResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(SaveResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Save_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(LoadResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Load_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerSyncHostClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReportResponse)
-	err := c.cc.Invoke(ctx, PeerSyncHost_Report_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// PeerSyncHostServer is the server API for PeerSyncHost service.
-// All implementations must embed UnimplementedPeerSyncHostServer
-// for forward compatibility.
-//
-// PeerSyncHost is served by the relay. Its calls are made while a Handle is
-// under way and only then.
-type PeerSyncHostServer interface {
-	Log(context.Context, *ReplicaLogRequest) (*ReplicaLogResponse, error)
-	Keys(context.Context, *KeysRequest) (*KeysResponse, error)
-	// RangeSum answers with as many sums as there are ranges, in their order.
-	RangeSum(context.Context, *RangeSumRequest) (*RangeSumResponse, error)
-	Split(context.Context, *SplitRequest) (*SplitResponse, error)
-	Send(context.Context, *SendRequest) (*SendResponse, error)
-	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
-	Request(context.Context, *RequestRequest) (*RequestResponse, error)
-	Drop(context.Context, *DropRequest) (*DropResponse, error)
-	Save(context.Context, *SaveRequest) (*SaveResponse, error)
-	Load(context.Context, *LoadRequest) (*LoadResponse, error)
-	Report(context.Context, *ReportRequest) (*ReportResponse, error)
-	mustEmbedUnimplementedPeerSyncHostServer()
-}
-
-// UnimplementedPeerSyncHostServer must be embedded to have
-// forward compatible implementations.
-//
-// NOTE: this should be embedded by value instead of pointer to avoid a nil
-// pointer dereference when methods are called.
-type UnimplementedPeerSyncHostServer struct{}
-
-func (UnimplementedPeerSyncHostServer) Log(context.Context, *ReplicaLogRequest) (*ReplicaLogResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Log not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Keys(context.Context, *KeysRequest) (*KeysResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Keys not implemented")
-}
-func (UnimplementedPeerSyncHostServer) RangeSum(context.Context, *RangeSumRequest) (*RangeSumResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RangeSum not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Split(context.Context, *SplitRequest) (*SplitResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Split not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Send(context.Context, *SendRequest) (*SendResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Send not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Transfer(context.Context, *TransferRequest) (*TransferResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Transfer not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Request(context.Context, *RequestRequest) (*RequestResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Request not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Drop(context.Context, *DropRequest) (*DropResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Drop not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Save(context.Context, *SaveRequest) (*SaveResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Save not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Load(context.Context, *LoadRequest) (*LoadResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Load not implemented")
-}
-func (UnimplementedPeerSyncHostServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
-}
-func (UnimplementedPeerSyncHostServer) mustEmbedUnimplementedPeerSyncHostServer() {}
-func (UnimplementedPeerSyncHostServer) testEmbeddedByValue()                      {}
-
-// UnsafePeerSyncHostServer may be embedded to opt out of forward compatibility for this service.
-// Use of this interface is not recommended, as added methods to PeerSyncHostServer will
-// result in compilation errors.
-type UnsafePeerSyncHostServer interface {
-	mustEmbedUnimplementedPeerSyncHostServer()
-}
-
-func RegisterPeerSyncHostServer(s grpc.ServiceRegistrar, srv PeerSyncHostServer) {
-	// If the following call panics, it indicates UnimplementedPeerSyncHostServer was
-	// embedded by pointer and is nil.  This will cause panics if an
-	// unimplemented method is ever invoked, so we test this at initialization
-	// time to prevent it from happening at runtime later due to I/O.
-	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
-		t.testEmbeddedByValue()
-	}
-	s.RegisterService(&PeerSyncHost_ServiceDesc, srv)
-}
-
-func _PeerSyncHost_Log_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReplicaLogRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Log(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Log_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Log(ctx, req.(*ReplicaLogRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Keys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(KeysRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Keys(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Keys_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Keys(ctx, req.(*KeysRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_RangeSum_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RangeSumRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).RangeSum(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_RangeSum_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).RangeSum(ctx, req.(*RangeSumRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Split_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(SplitRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Split(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Split_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Split(ctx, req.(*SplitRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Send_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(SendRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Send(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Send_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Send(ctx, req.(*SendRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Transfer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(TransferRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Transfer(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Transfer_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Transfer(ctx, req.(*TransferRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Request_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RequestRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Request(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Request_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Request(ctx, req.(*RequestRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Drop_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DropRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Drop(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Drop_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Drop(ctx, req.(*DropRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Save_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(SaveRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Save(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Save_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Save(ctx, req.(*SaveRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Load_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(LoadRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Load(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Load_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Load(ctx, req.(*LoadRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PeerSyncHost_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReportRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerSyncHostServer).Report(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PeerSyncHost_Report_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerSyncHostServer).Report(ctx, req.(*ReportRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-// PeerSyncHost_ServiceDesc is the grpc.ServiceDesc for PeerSyncHost service.
-// It's only intended for direct use with grpc.RegisterService,
-// and not to be introspected or modified (even as a copy)
-var PeerSyncHost_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "cwtch.relay.plugin.v1.PeerSyncHost",
-	HandlerType: (*PeerSyncHostServer)(nil),
-	Methods: []grpc.MethodDesc{
-		{
-			MethodName: "Log",
-			Handler:    _PeerSyncHost_Log_Handler,
-		},
-		{
-			MethodName: "Keys",
-			Handler:    _PeerSyncHost_Keys_Handler,
-		},
-		{
-			MethodName: "RangeSum",
-			Handler:    _PeerSyncHost_RangeSum_Handler,
-		},
-		{
-			MethodName: "Split",
-			Handler:    _PeerSyncHost_Split_Handler,
-		},
-		{
-			MethodName: "Send",
-			Handler:    _PeerSyncHost_Send_Handler,
-		},
-		{
-			MethodName: "Transfer",
-			Handler:    _PeerSyncHost_Transfer_Handler,
-		},
-		{
-			MethodName: "Request",
-			Handler:    _PeerSyncHost_Request_Handler,
-		},
-		{
-			MethodName: "Drop",
-			Handler:    _PeerSyncHost_Drop_Handler,
-		},
-		{
-			MethodName: "Save",
-			Handler:    _PeerSyncHost_Save_Handler,
-		},
-		{
-			MethodName: "Load",
-			Handler:    _PeerSyncHost_Load_Handler,
-		},
-		{
-			MethodName: "Report",
-			Handler:    _PeerSyncHost_Report_Handler,
-		},
-	},
-	Streams:  []grpc.StreamDesc{},
 	Metadata: "cwtch/relay/plugin/v1/peersync.proto",
 }

@@ -21,6 +21,15 @@
 // way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
 // standard error, best as JSON with "@level", "@message" and further members.
 //
+// Listening. No plugin opens a socket of the network. For every attribute of the
+// schema that is declared as a listener and has a value, the relay opens a TCP
+// listener before it executes the plugin and passes it on as systemd does
+// (sd_listen_fds(3)): $LISTEN_FDS is their number, the descriptors begin at 3, and
+// $LISTEN_FDNAMES has the names of the attributes in the order of the
+// descriptors, with colons between; one in a block is BLOCK.NAME.
+// $LISTEN_PID is the process, where there is a sandbox. Without any listener the
+// three are not set. Another address means another process.
+//
 // By hand. Started without the handshake's cookie and with the single argument
 // "describe", the binary prints the description as JSON. With "debug" it waits for
 // a relay to attach: without TLS and without a lifeline, on a socket in a directory
@@ -419,15 +428,18 @@ func (x *Schema) GetBlocks() []*Block {
 }
 
 type Attribute struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Doc           string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
-	Type          Attribute_Type         `protobuf:"varint,3,opt,name=type,proto3,enum=cwtch.relay.plugin.v1.Attribute_Type" json:"type,omitempty"`
-	Required      bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
-	Default       string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"` // as in the file; empty: none
-	Min           *int64                 `protobuf:"varint,6,opt,name=min,proto3,oneof" json:"min,omitempty"`  // of a TYPE_INT, _DURATION, _BYTES; of a list's length
-	Max           *int64                 `protobuf:"varint,7,opt,name=max,proto3,oneof" json:"max,omitempty"`
-	OneOf         []string               `protobuf:"bytes,8,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"` // choices of a string or of a list's strings
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Doc      string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
+	Type     Attribute_Type         `protobuf:"varint,3,opt,name=type,proto3,enum=cwtch.relay.plugin.v1.Attribute_Type" json:"type,omitempty"`
+	Required bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
+	Default  string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"` // as in the file; empty: none
+	Min      *int64                 `protobuf:"varint,6,opt,name=min,proto3,oneof" json:"min,omitempty"`  // of a TYPE_INT, _DURATION, _BYTES; of a list's length
+	Max      *int64                 `protobuf:"varint,7,opt,name=max,proto3,oneof" json:"max,omitempty"`
+	OneOf    []string               `protobuf:"bytes,8,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"` // choices of a string or of a list's strings
+	// The value of a TYPE_STRING is an address, IP:PORT, at which the relay listens
+	// for a stats plugin; see "Listening" above. Not in repeated or labelled blocks.
+	Listener      bool `protobuf:"varint,9,opt,name=listener,proto3" json:"listener,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +528,13 @@ func (x *Attribute) GetOneOf() []string {
 		return x.OneOf
 	}
 	return nil
+}
+
+func (x *Attribute) GetListener() bool {
+	if x != nil {
+		return x.Listener
+	}
+	return false
 }
 
 type Block struct {
@@ -754,10 +773,7 @@ type ConfigureRequest struct {
 	// what is neither written nor has a default is nil.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	// The plugin's own directory, absolute. Relative paths are below it.
-	Dir string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
-	// For peersync: the id in go-plugin's broker at which the relay serves
-	// PeerSyncHost to this plugin; see peersync.proto.
-	Host          uint32 `protobuf:"varint,3,opt,name=host,proto3" json:"host,omitempty"`
+	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -804,13 +820,6 @@ func (x *ConfigureRequest) GetDir() string {
 		return x.Dir
 	}
 	return ""
-}
-
-func (x *ConfigureRequest) GetHost() uint32 {
-	if x != nil {
-		return x.Host
-	}
-	return 0
 }
 
 type ConfigureResponse struct {
@@ -1118,7 +1127,7 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2 .cwtch.relay.plugin.v1.AttributeR\n" +
 	"attributes\x124\n" +
-	"\x06blocks\x18\x02 \x03(\v2\x1c.cwtch.relay.plugin.v1.BlockR\x06blocks\"\xfd\x02\n" +
+	"\x06blocks\x18\x02 \x03(\v2\x1c.cwtch.relay.plugin.v1.BlockR\x06blocks\"\x99\x03\n" +
 	"\tAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03doc\x18\x02 \x01(\tR\x03doc\x129\n" +
@@ -1127,7 +1136,8 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\adefault\x18\x05 \x01(\tR\adefault\x12\x15\n" +
 	"\x03min\x18\x06 \x01(\x03H\x00R\x03min\x88\x01\x01\x12\x15\n" +
 	"\x03max\x18\a \x01(\x03H\x01R\x03max\x88\x01\x01\x12\x15\n" +
-	"\x06one_of\x18\b \x03(\tR\x05oneOf\"\x83\x01\n" +
+	"\x06one_of\x18\b \x03(\tR\x05oneOf\x12\x1a\n" +
+	"\blistener\x18\t \x01(\bR\blistener\"\x83\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vTYPE_STRING\x10\x01\x12\f\n" +
@@ -1153,11 +1163,10 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x0fValidateRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\"W\n" +
 	"\x10ValidateResponse\x12C\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"P\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"H\n" +
 	"\x10ConfigureRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x10\n" +
-	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\rR\x04host\"\x9f\x01\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dirJ\x04\b\x03\x10\x04R\x04host\"\x9f\x01\n" +
 	"\x11ConfigureResponse\x12C\n" +
 	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\x12E\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2!.cwtch.relay.plugin.v1.CapabilityR\fcapabilities\"\x0f\n" +

@@ -21,6 +21,15 @@
 // way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
 // standard error, best as JSON with "@level", "@message" and further members.
 //
+// Listening. No plugin opens a socket of the network. For every attribute of the
+// schema that is declared as a listener and has a value, the relay opens a TCP
+// listener before it executes the plugin and passes it on as systemd does
+// (sd_listen_fds(3)): $LISTEN_FDS is their number, the descriptors begin at 3, and
+// $LISTEN_FDNAMES has the names of the attributes in the order of the
+// descriptors, with colons between; one in a block is BLOCK.NAME.
+// $LISTEN_PID is the process, where there is a sandbox. Without any listener the
+// three are not set. Another address means another process.
+//
 // By hand. Started without the handshake's cookie and with the single argument
 // "describe", the binary prints the description as JSON. With "debug" it waits for
 // a relay to attach: without TLS and without a lifeline, on a socket in a directory

@@ -1,0 +1,61 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"regexp"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// listen opens the listeners of s. What is open already stays as it is over
+// restarts of the process, so that whoever connects meanwhile waits and is not
+// refused.
+func (c *course) listen(ctx context.Context, s *setting) ([]host.Listener, error) {
+	var out []host.Listener
+	for _, at := range s.Listen {
+		if err := host.CheckListen(at, s.ListenAnywhere); err != nil {
+			return nil, fatalError{err}
+		}
+		l, ok := c.listeners[at.Address]
+		if ok && !l.Open() {
+			l.Close()
+			delete(c.listeners, at.Address)
+			ok = false
+		}
+		if !ok {
+			var err error
+			if l, err = host.Listen(ctx, at, s.ListenAnywhere); err != nil {
+				return nil, err // the address may be free later
+			}
+			c.listeners[at.Address] = l
+		}
+		l.ListenAddress = at
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// closeListeners closes those that the setting in use does not ask for.
+func (c *course) closeListeners(wanted []plugin.ListenAddress) {
+	keep := make(map[string]bool)
+	for _, at := range wanted {
+		keep[at.Address] = true
+	}
+	for address, l := range c.listeners {
+		if !keep[address] {
+			l.Close()
+			delete(c.listeners, address)
+		}
+	}
+}
+
+// refusedSocket is what libraries say when the sandbox lets them open no socket
+// of the network.
+var refusedSocket = regexp.MustCompile(`(?i)\bsocket: operation not permitted|\blisten .*: (operation not permitted|permission denied)`)
+
+// listenHint explains that to the operator of a plugin which listens by itself.
+func listenHint(err error) error {
+	return errors.Join(err, errors.New("no plugin opens sockets of the network: use a version of it that declares its address as a listener in its schema, which the relay then opens"))
+}

@@ -1,0 +1,164 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+var listeningSchema = plugin.Schema{Attributes: []plugin.Attribute{{Name: "listen", Type: plugin.String, Listener: true}}}
+
+// openListening opens a plugin that says its process number to whoever connects.
+// With self it listens as plugins did when the sandbox let them.
+func openListening(cfg plugin.Config, self bool) (stats.Exporter, error) {
+	var c struct {
+		Listen string `cty:"listen"`
+	}
+	if err := cfg.Decode(&c); err != nil {
+		return nil, err
+	}
+	l, err := func() (net.Listener, error) {
+		if self {
+			return net.Listen("tcp", c.Listen)
+		}
+		return cfg.Listener("listen")
+	}()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, os.Getpid())
+			conn.Close()
+		}
+	}()
+	return &listeningExporter{listener: l}, nil
+}
+
+type listeningExporter struct {
+	testExporter
+	listener net.Listener
+}
+
+func (e *listeningExporter) Close() error { return e.listener.Close() }
+
+// listening is the configuration of such a plugin.
+func listening(t *testing.T, address string) []byte {
+	t.Helper()
+	value, err := listeningSchema.Value(map[string]any{"listen": address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := listeningSchema.Encode(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// freeAddress is a loopback address at which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// greeted connects to a plugin, which says its process number.
+func greeted(t *testing.T, address string) (pid int) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fscanln(conn, &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// TestListener follows a listener through the death of its process and a change of
+// its address, all in a sandbox where no socket can be opened.
+func TestListener(t *testing.T) {
+	first, second := freeAddress(t), freeAddress(t)
+	at := func(address string) []plugin.ListenAddress {
+		return []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
+	}
+	var cfg Config
+	r := newRig(t, func(c *Config) {
+		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listening(t, first), at(first)
+		cfg = *c
+	}, "listening")
+	r.mustBeReady()
+	if got := greeted(t, first); got != r.Status().PID {
+		t.Errorf("process %d answers, want %d", got, r.Status().PID)
+	}
+
+	// While there is no process, who connects waits for the next.
+	syscall.Kill(r.Status().PID, syscall.SIGKILL)
+	r.await("ended", func(s Status) bool { return s.State != Ready || s.Incarnation == 2 })
+	pid := greeted(t, first)
+	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+	if now := r.Status().PID; pid != now {
+		t.Errorf("process %d answers, want %d", pid, now)
+	}
+
+	// Another address is for another process.
+	cfg.Value, cfg.Listen = listening(t, second), at(second)
+	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got, now := greeted(t, second), r.Status().PID; got != now || now == pid {
+		t.Errorf("process %d answers of %d, before it was %d", got, now, pid)
+	}
+	if conn, err := net.Dial("tcp", first); err == nil {
+		conn.Close()
+		t.Error("the address that was given up is still open")
+	}
+
+	// One that is taken is an error of the attribute, and the old one stays.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for address, want := range map[string]string{taken.Addr().String(): "Another program listens there", "0.0.0.0:1": "other machines"} {
+		cfg.Value, cfg.Listen = listening(t, address), at(address)
+		var faults plugin.Diagnostics
+		if err := r.Reconfigure(r.ctx(), cfg); !errors.As(err, &faults) || !strings.Contains(err.Error(), want) || faults[0].Path[0] != "listen" {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	r.mustBeReady()
+	if got, now := greeted(t, second), r.Status().PID; got != now {
+		t.Errorf("after the failed changes process %d answers, want %d", got, now)
+	}
+}
+
+// TestOldListener: a plugin that listens by itself is told what to do.
+func TestOldListener(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, freeAddress(t))
+	}, "self-listening")
+	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "declares its address as a listener") {
+		t.Errorf("got %v", err)
+	}
+}
