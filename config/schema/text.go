@@ -22,6 +22,8 @@ func Accepts(a plugin.Attribute) string {
 		plugin.StringList: "a list of strings",
 	}[a.Type]
 	switch {
+	case a.Listener:
+		return "an IP address and a port other than 0"
 	case a.Type == plugin.String && len(a.OneOf) > 0:
 		return "one of " + quoted(a.OneOf)
 	case len(a.OneOf) > 0:
@@ -59,6 +61,8 @@ func Example(a plugin.Attribute) string {
 	switch {
 	case a.Default != "":
 		return Default(a)
+	case a.Listener:
+		return literal("127.0.0.1:9464")
 	case a.Type == plugin.StringList && len(a.OneOf) > 0:
 		return "[" + literal(a.OneOf[0]) + "]"
 	case len(a.OneOf) > 0:

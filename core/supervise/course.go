@@ -92,6 +92,7 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 	var due <-chan time.Time // never, when it has failed
 	if state == Failed {
 		c.unmute()
+		c.closeListeners(nil) // nobody would answer
 		c.log.Error("plugin has failed and is not started again; a reload tries again", "error", err)
 	} else {
 		c.logEnd(n, err, delay)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
@@ -105,6 +106,12 @@ func TestListener(t *testing.T) {
 	var cfg Config
 	r := newRig(t, func(c *Config) {
 		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listening(t, first), at(first)
+		command := c.Command
+		c.Command = func() (host.Command, error) {
+			out, err := command()
+			out.Env = append(out.Env, "LISTEN_FDS=9", "LISTEN_PID=1") // of the operator, who is not asked
+			return out, err
+		}
 		cfg = *c
 	}, "listening")
 	r.mustBeReady()
@@ -160,5 +167,22 @@ func TestOldListener(t *testing.T) {
 	}, "self-listening")
 	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "declares its address as a listener") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestFailedListener: where a plugin has failed nobody waits for an answer.
+func TestFailedListener(t *testing.T) {
+	address := freeAddress(t)
+	r := newRig(t, func(c *Config) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
+		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
+		c.Timing.Limit = 1
+	}, "exit")
+	if err := r.WaitReady(r.ctx()); err == nil {
+		t.Fatal("it is ready")
+	}
+	if conn, err := net.Dial("tcp", address); err == nil {
+		conn.Close()
+		t.Error("a plugin that has failed is still listened for")
 	}
 }

@@ -155,10 +155,10 @@ func TestLongestMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	events := []peersync.Event{peersync.Start{}}
-	for range 12 {
+	for range 4 {
 		events = append(events, peersync.PeerMessage{Peer: 1, Data: make([]byte, peersync.MaxMessage)})
 	}
-	if err := c.PeerSync().Handle(t.Context(), events); err != nil || h.bytes != 12*peersync.MaxMessage {
+	if err := c.PeerSync().Handle(t.Context(), events); err != nil || h.bytes != 4*peersync.MaxMessage {
 		t.Errorf("%d bytes were sent, %v", h.bytes, err)
 	}
 }

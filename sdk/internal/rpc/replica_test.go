@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -267,19 +268,23 @@ func TestCallsEndWithHandle(t *testing.T) {
 // as many calls as it likes.
 func TestCallBeforeTheAnswer(t *testing.T) {
 	calls := 0
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	h := &aHost{wait: func(ctx context.Context) {
 		calls++
 		<-ctx.Done()
 	}}
 	plugin := servePeerSync(t, &rawPlugin{handle: func(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
-		for {
+		for range 1000 {
 			if err := stream.Send(load); err != nil {
 				return err
 			}
 		}
+		<-stream.Context().Done()
+		return stream.Context().Err()
 	}})
 	var broken *ContractError
-	if err := HandleEvents(t.Context(), plugin, h, &pb.HandleRequest{}); !errors.As(err, &broken) || calls != 1 {
+	if err := HandleEvents(ctx, plugin, h, &pb.HandleRequest{}); !errors.As(err, &broken) || calls != 1 {
 		t.Errorf("got %v after %d calls of the host", err, calls)
 	}
 }
