@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
@@ -58,15 +60,13 @@ func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 	if !c.Open {
 		return nil, plugin.Invalid("It can not be opened", "Write true.", "open")
 	}
-	e := &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger}
+	e := &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger, written: make(chan struct{})}
 	if c.Listen != "" {
 		l, err := cfg.Listener("listen")
 		if err != nil {
 			return nil, err
 		}
-		e.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFile(w, r, e.path)
-		})}
+		e.server = &http.Server{Handler: e}
 		go e.server.Serve(l) //nolint:errcheck // ends with Close
 	}
 	return e, nil
@@ -76,6 +76,19 @@ type exporter struct {
 	path   string
 	log    *slog.Logger
 	server *http.Server // nil when it does not listen
+
+	written chan struct{} // closed when there are numbers
+	first   sync.Once
+	numbers atomic.Pointer[[]byte]
+}
+
+// ServeHTTP serves the last numbers, and waits for the first.
+func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-e.written:
+		w.Write(*e.numbers.Load()) //nolint:errcheck // the client has gone
+	case <-r.Context().Done():
+	}
 }
 
 func (e *exporter) Export(_ context.Context, s stats.Snapshot) error {
@@ -95,6 +108,8 @@ func (e *exporter) Export(_ context.Context, s stats.Snapshot) error {
 	if err := os.WriteFile(e.path, b.Bytes(), 0o600); err != nil {
 		return errors.New("can not write the numbers")
 	}
+	e.numbers.Store(new(b.Bytes()))
+	e.first.Do(func() { close(e.written) })
 	e.log.Info("numbers written", "file", filepath.Base(e.path))
 	return nil
 }
