@@ -89,8 +89,8 @@ func checkCrowdedSignature(f *fixture) {
 			}
 		}
 	}
-	slowFind := 20*fastest(50, find(single.Signature, 3)) + 100*time.Microsecond
-	slowAppend := 8*fastest(20, random) + 5*time.Millisecond
+	slowFind := 20*fastest(50, find(single.Signature, 3)) + time.Millisecond
+	slowAppend := 8*fastest(20, random) + 30*time.Millisecond
 	for range crowd / storage.MaxBatch {
 		crowded()
 	}
@@ -150,7 +150,7 @@ func checkGroundKeys(f *fixture) {
 	fast := least(10, append(random))
 	least(40, append(ground))
 	for name, call := range map[string]func() time.Duration{"ground": append(ground), "other": append(random)} {
-		if took, limit := least(10, call), 4*fast+5*time.Millisecond; took > limit {
+		if took, limit := least(10, call), 4*fast+20*time.Millisecond; took > limit {
 			f.Errorf("append %d %s envelopes: %v, want %v at most", storage.MaxBatch, name, took, limit)
 		}
 	}
