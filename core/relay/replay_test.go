@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -67,6 +69,119 @@ func TestReplayWhilePruning(t *testing.T) {
 	p.expect("count 3", "old m1", "old m2", "old m2")
 	p.post("m7", r.token())
 	p.expect("posted true", "new m7")
+}
+
+// TestMassPruneEndsTheReplay: how much is made up for is bounded, since the store
+// chooses it. Who asks again gets what is there.
+func TestMassPruneEndsTheReplay(t *testing.T) {
+	for name, c := range map[string]struct {
+		gone int
+		next []string
+	}{
+		"as many as are made up for": {maxRepeated, append(slices.Repeat([]string{"old m1"}, maxRepeated), "posted true", "new more")},
+		"one more":                   {maxRepeated + 1, []string{"closed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &pruneDuring{Pruning: filled(t, c.gone+2)}
+			store.Prune(2)
+			r := start(t, func(cfg *Config) {
+				cfg.Store = store
+				cfg.Limits.ReaderBuffer = 1 // a page is an envelope
+			})
+			var gone []storage.Seq
+			for seq := range storage.Seq(c.gone) {
+				gone = append(gone, seq+3)
+			}
+			// The page of m1, two that count the others.
+			store.left, store.then = 3, func() { store.Prune(gone...) }
+			p := r.connect()
+			p.replay("")
+			p.expect(fmt.Sprint("count ", c.gone+1), "old m1")
+			if c.next[0] != "closed" {
+				p.post("more", r.token())
+			}
+			p.expect(c.next...)
+			if c.next[0] == "closed" {
+				again := r.connect()
+				again.replay("m1")
+				again.expect("count 1", "old m1")
+			}
+		})
+	}
+}
+
+// TestAnnouncedCountIsMet, in order and without a loss, while a store prunes any
+// entries at any moment.
+func TestAnnouncedCountIsMet(t *testing.T) {
+	const rounds, entries = 30, 60
+	for round := range rounds {
+		rng := rand.New(rand.NewPCG(1, uint64(round)))
+		gone := make(map[int]bool)
+		store := &pruneDuring{Pruning: filled(t, entries)}
+		prune := func() {
+			from := 1 + rng.IntN(entries)
+			for n := from; n <= min(entries, from+rng.IntN(8)); n++ {
+				gone[n] = true
+				store.Prune(storage.Seq(n))
+			}
+		}
+		store.then = func() { prune(); store.left = 1 + rng.IntN(3) }
+		prune()
+		r := start(t, func(c *Config) {
+			c.Store = store
+			c.Limits.ReaderBuffer = int64(rng.IntN(400))
+		})
+		store.left = 1
+		p := r.connect()
+		p.replay("")
+		var count, seen int
+		if _, err := fmt.Sscanf(p.next(), "count %d", &count); err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[int]bool)
+		for range count {
+			var n int
+			if _, err := fmt.Sscanf(p.next(), "old m%d", &n); err != nil || n < seen || n == seen && len(got) == 0 {
+				t.Fatalf("round %d: envelope %d after %d, %v", round, n, seen, err)
+			}
+			seen, got[n] = n, true
+		}
+		p.post("more", r.token())
+		p.expect("posted true", "new more")
+		for n := 1; n <= entries; n++ {
+			if !got[n] && !gone[n] {
+				t.Errorf("round %d: envelope %d was skipped", round, n)
+			}
+		}
+	}
+}
+
+// TestDuplicatesOfOneBatchAreEchoedOnce, after the last of their results.
+func TestDuplicatesOfOneBatchAreEchoedOnce(t *testing.T) {
+	store := &held{storagetest.NewMemory(), make(chan struct{}, 2)}
+	r := start(t, func(c *Config) { c.Store = store })
+	p := r.connect()
+	p.replay("")
+	p.expect("count 0")
+	store.goOn <- struct{}{}
+	p.post("m1", r.token())
+	p.expect("posted true", "new m1")
+	p.post("m2", r.token()) // waits for its append, so these are a batch
+	p.post("m1", r.token())
+	p.post("m1", r.token())
+	p.replay("")
+	p.expect("count 1", "old m1") // so the posts before it are in the queue
+	close(store.goOn)
+	p.expect("posted true")
+	got := map[string]int{}
+	for range 4 {
+		got[p.next()]++
+	}
+	if got["posted true"] != 2 || got["new m1"] != 1 || got["new m2"] != 1 {
+		t.Errorf("the poster got %v", got)
+	}
+	p.post("m3", r.token())
+	p.expect("posted true", "new m3")
 }
 
 // TestDuplicateIsDeliveredOnce, where the cursor of its poster has yet to come to it.

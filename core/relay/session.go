@@ -259,7 +259,7 @@ func (s *Server) countUnauthenticated(err error) {
 // countEnd sorts the ends of connections that a limit caused.
 func (s *Server) countEnd(err error) {
 	switch {
-	case errors.Is(err, board.ErrReadTimeout), errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, board.ErrReadTimeout), errors.Is(err, storage.ErrUnavailable), errors.Is(err, errPruned):
 		s.counts.unserved.Add(1)
 	case errors.Is(err, errStuck):
 		s.counts.stuck.Add(1)

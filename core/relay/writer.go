@@ -67,13 +67,16 @@ func (s *session) write(ctx context.Context) error {
 
 // sendResults answers finished posts. The envelope of a duplicate follows its
 // result where the cursor, if any, has passed it; else the cursor will yield it.
-// It is read when it is sent, so that a client that does not read cannot have many
+// Of several that are answered at once, the last one's follows. It is read when it is sent, so that a client that does not read cannot have many
 // of them kept.
 func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	var payloads [][]byte
-	for _, p := range s.finished() {
+	done := s.finished()
+	for i, p := range done {
 		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
-		if at := p.result.Earlier; at > 0 && cursor != nil && cursor.Passed(at) {
+		at := p.result.Earlier
+		again := func(later *pending) bool { return later.result.Earlier == at }
+		if at > 0 && cursor != nil && cursor.Passed(at) && !slices.ContainsFunc(done[i+1:], again) {
 			page, err := s.server.board.CursorAt(at).Next(ctx, at, 1)
 			if err != nil {
 				return err
@@ -140,9 +143,12 @@ func wrapNew(room *[]byte, page [][]byte) [][]byte {
 // replay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
 //
-// A client counts bare envelopes, and takes what follows for one of them while it
-// has fewer than it was told. So where entries are pruned between the count and
-// their turn, the last envelope is repeated in their place, which clients bear.
+// A client counts bare envelopes, and takes whatever follows for one of them while
+// it has fewer than it was told: it would lose new envelopes and results. So where
+// entries are pruned between the count and their turn, the last envelope is
+// repeated in their place, which clients bear. How many that are is the store's
+// choice: beyond maxRepeated the connection ends, and the client asks again from
+// the last envelope that it has.
 func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
@@ -186,13 +192,17 @@ func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, 
 			return nil, err
 		}
 	}
-	for ; left > 0; left-- {
-		if err := s.send(ctx, [][]byte{last}); err != nil {
-			return nil, err
-		}
+	if left > maxRepeated {
+		return nil, errPruned
 	}
-	return cursor, nil
+	return cursor, s.send(ctx, slices.Repeat([][]byte{last}, int(left)))
 }
+
+// maxRepeated is how many pruned envelopes a replay makes up for: 8 MiB on the
+// wire.
+const maxRepeated = 1024
+
+var errPruned = errors.New("the store pruned too many envelopes during a replay")
 
 // burst is the number of packets whose write has to succeed within the time for
 // stuck readers: 64 KiB on the wire, one write of tapir.
