@@ -22,14 +22,16 @@ import (
 // of reach of the storage plugin, so that a store that was rolled back while the
 // relay was down is noticed.
 type mark struct {
-	Epoch string      `json:"epoch"`
-	Last  storage.Seq `json:"last"` // of the log; acknowledged
+	Format int         `json:"format,omitempty"` // markFormat; not of a copy
+	Epoch  string      `json:"epoch"`
+	Last   storage.Seq `json:"last"` // of the log; acknowledged
 	// Copy is a finished copy of that store, which may take its place.
 	Copy *mark `json:"copy,omitempty"`
 }
 
 const (
-	markName = "mark"
+	markName   = "mark"
+	markFormat = 1
 	// markEvery is between a change of the log and the mark of it. The time of the
 	// file tells no more than that of the store's own file does.
 	markEvery = time.Minute
@@ -46,15 +48,22 @@ func loadMark(dir string) (m mark, found bool, err error) {
 		return m, false, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxMark))
+	data, err := io.ReadAll(io.LimitReader(file, maxMark+1))
+	if err == nil && len(data) > maxMark {
+		err = fmt.Errorf("it is longer than %d bytes", maxMark)
+	}
 	if err == nil {
 		err = json.Unmarshal(data, &m)
+	}
+	if err == nil && m.Format != markFormat {
+		err = fmt.Errorf("its format is %d, this version of the relay knows %d", m.Format, markFormat)
 	}
 	return m, true, err
 }
 
 // save replaces the mark, at once and durably.
 func (m mark) save(dir string) error {
+	m.Format = markFormat
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,13 +94,13 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	store.now.Store(storeOf(t, "a", "b"))
 	var refused error
 	var s *server
-	m, s := bare(t, func() error {
+	once := sync.OnceFunc(func() { // two services are published at a time
 		info, err := storeOf(t, "a").Info(t.Context())
 		if err == nil {
 			refused = s.admit(info)
 		}
-		return errors.New("enough")
 	})
+	m, s := bare(t, func() error { once(); return errors.New("enough") })
 	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil {
 		t.Fatal("published")
 	}
@@ -129,6 +130,7 @@ func TestRolledBackStoreIsNoticed(t *testing.T) {
 		{"older, known", older, ""},
 		{"longer again", original, ""},
 		{"another", storeOf(t, "a", "b", "c"), "not the one that this server ran on last"},
+		{"another, longer", storeOf(t, "a", "b", "c", "d", "e"), "not the one that this server ran on last"},
 	} {
 		log.Reset()
 		s.rolledBack = ""
@@ -142,11 +144,32 @@ func TestRolledBackStoreIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, markName), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if warning := checkMark(s.dir, storage.Epoch{}, 0); !strings.Contains(warning, "cannot be read") {
-		t.Errorf("a mark that is damaged: %q", warning)
+}
+
+// TestMarkThatCannotBeRead is said, whatever is wrong with it, and keeps no
+// server from running and from a new mark.
+func TestMarkThatCannotBeRead(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty": "", "cut": `{"format":1,"ep`, "nothing": "null", "no format": "{}", "from the future": `{"format":2,"state":"x"}`,
+		"too long":     `{"format":1}` + strings.Repeat(" ", maxMark) + "x",
+		"not a number": `{"format":1,"epoch":"x","last":-1}`,
+	} {
+		m, s := bare(t, func() error { return nil })
+		if err := os.WriteFile(filepath.Join(s.dir, markName), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"cannot be read", ""} {
+			s.rolledBack = ""
+			if err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a")); err != nil {
+				t.Fatal(err)
+			}
+			if want != "" && !strings.Contains(s.rolledBack, want) || want == "" && strings.Contains(s.rolledBack, "cannot be read") {
+				t.Errorf("%s: status %q, want %q", name, s.rolledBack, want)
+			}
+			if err := m.withdraw(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -92,8 +92,8 @@ func TestMassPruneEndsTheReplay(t *testing.T) {
 			for seq := range storage.Seq(c.gone) {
 				gone = append(gone, seq+3)
 			}
-			// The page of m1, two that count the others.
-			store.left, store.then = 3, func() { store.Prune(gone...) }
+			// The page of m1, and those that count the others.
+			store.left, store.then = 2+(c.gone-1)/storage.MaxPage, func() { store.Prune(gone...) }
 			p := r.connect()
 			p.replay("")
 			p.expect(fmt.Sprint("count ", c.gone+1), "old m1")

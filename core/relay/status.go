@@ -19,7 +19,7 @@ type counts struct {
 	malformed       atomic.Uint64
 	idle            atomic.Uint64
 	stuck           atomic.Uint64
-	unserved        atomic.Uint64 // the store was too slow for a reader, or away
+	unserved        atomic.Uint64 // the store was too slow for a reader, or away, or pruned most of a replay
 
 	invalidToken    atomic.Uint64
 	invalidEnvelope atomic.Uint64
@@ -117,7 +117,7 @@ type ConnectionCounts struct {
 	Malformed       uint64 `json:"malformed,omitempty"`
 	Idle            uint64 `json:"idle,omitempty"`
 	Stuck           uint64 `json:"stuck,omitempty"`
-	Unserved        uint64 `json:"unserved,omitempty"` // the store was too slow for a reader, or away
+	Unserved        uint64 `json:"unserved,omitempty"` // the store was too slow for a reader, or away, or pruned most of a replay
 	Panics          uint64 `json:"panics,omitempty"`
 }
 
