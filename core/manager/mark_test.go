@@ -112,6 +112,31 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	}
 }
 
+// exchangedOnce is a store in whose place another one comes once it was described.
+type exchangedOnce struct {
+	exchanged
+	next *storagetest.Memory
+}
+
+func (e *exchangedOnce) Info(ctx context.Context) (storage.Info, error) {
+	defer e.now.Store(e.next)
+	return e.exchanged.Info(ctx)
+}
+
+// TestStoreThatIsExchangedBeforeItsBoardIsKnown has been admitted unchecked: there
+// was nothing to compare it with.
+func TestStoreThatIsExchangedBeforeItsBoardIsKnown(t *testing.T) {
+	store := &exchangedOnce{next: storeOf(t, "a")}
+	store.now.Store(storeOf(t, "a", "b"))
+	m, s := bare(t, func() error { return errors.New("published") })
+	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil || strings.Contains(err.Error(), "published") {
+		t.Errorf("got %v", err)
+	}
+	if s.opened.Load() != nil {
+		t.Error("a server that was not published is asked about its store")
+	}
+}
+
 // TestRolledBackStoreIsNoticed from one run of a server to the next.
 func TestRolledBackStoreIsNoticed(t *testing.T) {
 	original := storeOf(t, "a", "b", "c")
