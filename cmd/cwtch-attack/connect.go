@@ -9,6 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 var connectAttacks = []attack{
@@ -19,6 +20,11 @@ var connectAttacks = []attack{
 	}),
 	storm("authenticated, never asks", func(ctx context.Context, r *relay, nc net.Conn) {
 		tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board) //nolint:errcheck // may be closed
+	}),
+	storm("asks for nothing new", func(ctx context.Context, r *relay, nc net.Conn) {
+		if c, err := tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board); err == nil {
+			c.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: r.last}})) //nolint:errcheck // may be closed
+		}
 	}),
 }
 

@@ -1,7 +1,7 @@
 // Command cwtch-attack attacks a relay as a stranger can, and says what an honest
 // client meets meanwhile.
 //
-//	cwtch-attack -relay bin/cwtch-relay connect    storms of connections, of four kinds
+//	cwtch-attack -relay bin/cwtch-relay connect    storms of connections, of five kinds
 //	cwtch-attack -relay bin/cwtch-relay buy        buyers of 150 tokens
 //	cwtch-attack -relay bin/cwtch-relay replay     replays from a signature that many envelopes have, and from others
 //

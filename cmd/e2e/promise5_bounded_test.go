@@ -46,17 +46,17 @@ func TestPromise5Bounded(t *testing.T) {
 		last := stored[len(stored)-1].Envelope.Signature
 		for range connections {
 			b := h.connect("main")
-			// Who asks for nothing gives up his place.
 			if err := b.Sync(h.ctx, last, func(client.Event) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			held = append(held, b)
 		}
-		h.dial().awaitEnd(t)
-		h.untilCounts("a refused connection", func(c relay.ConnectionCounts) bool { return c.Refused > 0 })
-		held[0].Close()
-		h.untilCounts("room", func(c relay.ConnectionCounts) bool { return c.Open < connections })
-		h.connect("main").Close()
+		newcomer := h.connect("main") // in the place of one who has been idle
+		if err := newcomer.Sync(h.ctx, last, func(client.Event) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		h.untilCounts("an evicted connection", func(c relay.ConnectionCounts) bool { return c.Evicted == 1 && c.Open == connections })
+		newcomer.Close()
 		for _, b := range held {
 			b.Close()
 		}

@@ -94,7 +94,7 @@ var table = []metric{{
 	},
 }, {
 	name: "connections_evicted", kind: stats.Counter,
-	doc: "Connections that were closed because a newer one needed the place and their clients had not asked for anything yet.",
+	doc: "Connections that were closed because a newer one needed the place and their clients had not asked for anything yet, or not for the longest time.",
 	points: func(st relay.Status) []stats.Point {
 		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Evicted })
 	},

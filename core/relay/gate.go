@@ -24,22 +24,25 @@ type gate struct {
 
 	places func(Limits) int // how many connections may be open
 
-	mu     sync.Mutex
-	max    int
-	taken  int        // places; not those of evicted connections, which are about to end
-	unkept *list.List // of *place, oldest first: connections that may be evicted
+	mu    sync.Mutex
+	max   int
+	taken int // places; not those of evicted connections, which are about to end
+	// Connections that may be evicted, the first to go in front, as *place.
+	newcomers *list.List // have not asked for anything yet
+	idlers    *list.List // by when they last did
 }
 
 // place is that of one connection.
 type place struct {
 	gate    *gate
 	evict   context.CancelCauseFunc
-	unkept  *list.Element // nil: kept, or evicted
+	list    *list.List // that it is in; nil: kept, evicted or left
+	element *list.Element
 	evicted bool
 }
 
 func newGate(ln net.Listener, places func(Limits) int, l Limits, count *connectionCounts, log *slog.Logger) *gate {
-	return &gate{ln: ln, places: places, max: places(l), count: count, log: log, unkept: list.New()}
+	return &gate{ln: ln, places: places, max: places(l), count: count, log: log, newcomers: list.New(), idlers: list.New()}
 }
 
 // set changes how many connections may be open.
@@ -49,9 +52,8 @@ func (g *gate) set(l Limits) {
 	g.max = g.places(l)
 }
 
-// server serves a connection until it ends or ctx does. It calls keep once the
-// client has asked for something: then no other takes its place.
-type server func(ctx context.Context, nc net.Conn, keep func())
+// server serves a connection until it ends or ctx does.
+type server func(ctx context.Context, nc net.Conn, p *place)
 
 // run serves connections until the gate is closed, and returns when the last of
 // them has ended.
@@ -84,7 +86,7 @@ func (g *gate) run(ctx context.Context, serve server) {
 			defer p.leave()
 			defer nc.Close()
 			defer g.count.survive(g.log)
-			serve(ctx, nc, p.keep)
+			serve(ctx, nc, p)
 		})
 	}
 }
@@ -94,7 +96,7 @@ func (g *gate) complain(ctx context.Context, err error) {
 	pause := 100 * time.Millisecond
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		g.mu.Lock()
-		if g.evictOldest() {
+		if g.evictOne() {
 			pause = time.Millisecond
 		}
 		g.mu.Unlock()
@@ -109,13 +111,13 @@ func (g *gate) complain(ctx context.Context, err error) {
 	}
 }
 
-// enter gives a new connection a place, that of the oldest that was not kept if
-// there is no other; nil if all are kept.
+// enter gives a new connection a place, that of another if there is none free;
+// nil if all are kept.
 func (g *gate) enter(evict context.CancelCauseFunc) *place {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for g.taken >= g.max {
-		if !g.evictOldest() {
+		if !g.evictOne() {
 			g.count.refused.Add(1)
 			return nil
 		}
@@ -124,24 +126,41 @@ func (g *gate) enter(evict context.CancelCauseFunc) *place {
 	g.count.open.Add(1)
 	g.count.accepted.Add(1)
 	p := &place{gate: g, evict: evict}
-	p.unkept = g.unkept.PushBack(p)
+	p.join(g.newcomers)
 	return p
 }
 
-// evictOldest reports whether there was one to evict. mu is held.
-func (g *gate) evictOldest() bool {
-	e := g.unkept.Front()
+// evictOne reports whether there was one to evict. A quarter of the places is for
+// newcomers, or idlers could keep them all out; beyond that newcomers evict each
+// other, or those who never ask could have every place. mu is held.
+func (g *gate) evictOne() bool {
+	e := g.newcomers.Front()
+	if idler := g.idlers.Front(); idler != nil && (e == nil || g.newcomers.Len() < g.max/4) {
+		e = idler
+	}
 	if e == nil {
 		return false
 	}
-	p := g.unkept.Remove(e).(*place)
-	p.unkept, p.evicted = nil, true
+	p := e.Value.(*place)
+	p.forget()
+	p.evicted = true
 	g.taken--
 	g.count.evicted.Add(1)
 	p.evict(errEvicted)
 	return true
 }
 
+// ask notes that the client asks for something, or takes what it asked for.
+func (p *place) ask() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	if p.list != nil {
+		p.forget()
+		p.join(p.gate.idlers)
+	}
+}
+
+// keep gives the place to the connection until it ends.
 func (p *place) keep() {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
@@ -157,11 +176,13 @@ func (p *place) leave() {
 	}
 }
 
+func (p *place) join(l *list.List) { p.list, p.element = l, l.PushBack(p) }
+
 // forget takes the place off the list of those that may be evicted.
 func (p *place) forget() {
-	if p.unkept != nil {
-		p.gate.unkept.Remove(p.unkept)
-		p.unkept = nil
+	if p.list != nil {
+		p.list.Remove(p.element)
+		p.list, p.element = nil, nil
 	}
 }
 

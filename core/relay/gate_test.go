@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
@@ -84,7 +87,7 @@ func TestNewcomerIsLetIn(t *testing.T) {
 			reader.replay("")
 			reader.expect("count 0")
 			fill(r)
-			r.untilBoard("all to be accepted", func(c ConnectionCounts) bool { return c.Accepted == 1+4*places })
+			r.untilBoard("all to come in", func(c ConnectionCounts) bool { return c.Accepted+c.Refused == 1+4*places })
 			newcomer := r.connect()
 			newcomer.post("m", r.token())
 			newcomer.expect("posted true")
@@ -98,21 +101,73 @@ func TestNewcomerIsLetIn(t *testing.T) {
 	}
 }
 
-// TestReadersKeepTheirPlaces: when all have asked for something, the new one is
-// closed.
-func TestReadersKeepTheirPlaces(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.Connections = 2 })
-	for range 2 {
+// TestLongestIdleGoes: when all have asked for something, the new one takes the
+// place of who has not for the longest time, wherever that one came in.
+func TestLongestIdleGoes(t *testing.T) {
+	r := start(t, func(c *Config) { c.Limits.Connections = 3 })
+	var readers []*peer
+	for range 3 {
 		p := r.connect()
 		p.replay("")
 		p.expect("count 0")
+		readers = append(readers, p)
 	}
-	nc := r.silent(1, r.cfg.Keys.Board.Onion())[0]
-	if _, err := nc.Read(make([]byte, 1)); err == nil {
-		t.Error("a connection above the limit was served")
-	}
-	if c := r.Status(t.Context()).BoardConnections; c.Refused != 1 || c.Evicted != 0 || c.Open != 2 {
+	readers[0].replay("")
+	readers[0].expect("count 0")
+	newcomer := r.connect()
+	newcomer.post("m", r.token())
+	newcomer.expect("posted true")
+	readers[0].expect("new m")
+	readers[2].expect("new m")
+	readers[1].expect("closed")
+	if c := r.Status(t.Context()).BoardConnections; c.Refused != 0 || c.Evicted != 1 {
 		t.Errorf("counted %+v", c)
+	}
+}
+
+// crowd fills a gate of 8 places, of which the first are of idlers.
+func crowd(idlers int) (g *gate, places []*place) {
+	g = newGate(nil, fixed(8), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+	for i := range 8 {
+		places = append(places, g.enter(func(error) {}))
+		if i < idlers {
+			places[i].ask()
+		}
+	}
+	return g, places
+}
+
+// TestNewcomersShare: a storm of those who never ask takes a quarter of the places
+// from those who have, and not more; and idlers leave that quarter to newcomers.
+func TestNewcomersShare(t *testing.T) {
+	for idlers := range 9 {
+		g, places := crowd(idlers)
+		for range 100 {
+			if g.enter(func(error) {}) == nil {
+				t.Fatal("a newcomer is refused")
+			}
+		}
+		for i, p := range places {
+			if stays := i >= idlers-min(idlers, 6) && i < idlers; p.evicted == stays {
+				t.Errorf("%d idlers: number %d evicted: %v", idlers, i, p.evicted)
+			}
+		}
+	}
+}
+
+// TestKeptPlaces are taken from nobody, however often the client asks.
+func TestKeptPlaces(t *testing.T) {
+	g, places := crowd(4)
+	for _, p := range places {
+		p.keep()
+		p.ask()
+	}
+	if g.enter(func(error) {}) != nil || g.count.refused.Load() != 1 || g.count.evicted.Load() != 0 {
+		t.Error("a kept place was taken")
+	}
+	places[0].leave()
+	if p := g.enter(func(error) {}); p == nil || g.enter(func(error) {}) == nil || !p.evicted {
+		t.Error("the place of who left is not given on")
 	}
 }
 
@@ -173,9 +228,12 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	running.Go(func() {
-		g.run(ctx, func(ctx context.Context, _ net.Conn, _ func()) {
-			served <- struct{}{}
-			<-ctx.Done()
+		g.run(ctx, func(ctx context.Context, _ net.Conn, _ *place) {
+			select {
+			case served <- struct{}{}:
+				<-ctx.Done()
+			case <-ctx.Done():
+			}
 		})
 	})
 	<-served
@@ -243,10 +301,10 @@ func TestDefectsAreLoggedOnce(t *testing.T) {
 }
 
 // bare is a server without a network and keys.
-func bare(t *testing.T, l Limits) *Server {
+func bare(t *testing.T, store storage.Store, l Limits) *Server {
 	t.Helper()
 	b, err := board.Open(t.Context(), board.Config{
-		Store: storagetest.NewMemory(), QueueRecords: 1, QueueBytes: 1 << 20, PostTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+		Store: store, QueueRecords: 1, QueueBytes: 1 << 20, PostTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -268,10 +326,10 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			{`{"MessageType":99}`, firstRequest},
 			{`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`, 2 * time.Hour},
 		} {
-			s := bare(t, Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
+			s := bare(t, storagetest.NewMemory(), Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
 			near, far := net.Pipe()
 			ses := newSession(s, tapir.Plain(near))
-			ses.keep = func() {}
+			ses.ask = func() {}
 			var serving sync.WaitGroup
 			serving.Go(func() { s.countEnd(ses.run(t.Context())) })
 			conn := tapir.Plain(far)
@@ -292,4 +350,32 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestReplayCountsAsAsking, with each of its pages that the client takes.
+func TestReplayCountsAsAsking(t *testing.T) {
+	s := bare(t, filled(t, 3), Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 1})
+	near, far := net.Pipe()
+	ses := newSession(s, tapir.Plain(near))
+	var asked atomic.Int64
+	ses.ask = func() { asked.Add(1) }
+	var serving sync.WaitGroup
+	serving.Go(func() { ses.run(t.Context()) })
+	conn := tapir.Plain(far)
+	if err := conn.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}})); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // the count, and a page for each envelope
+		if err := conn.Receive(func([]byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn.Close()
+	serving.Wait()
+	if err := s.board.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := asked.Load(); n != 4 {
+		t.Errorf("asked %d times in a replay of three pages", n)
+	}
 }

@@ -13,7 +13,8 @@
 //
 // [Limits] bounds what strangers may cost. Every connection is accepted at once.
 // One too many takes the place of the oldest whose client has not asked for
-// anything yet, and is closed if there is none. The rate of handshakes is
+// anything yet, or not for the longest time; nobody takes that of a usual purchase
+// which is paid. The rate of handshakes is
 // bounded, newest first, and so is that of signed tokens, small purchases first;
 // nobody who did the proof of work for a usual purchase is turned away. A client
 // that posts faster than the store commits is read more slowly; a client that

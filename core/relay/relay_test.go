@@ -389,18 +389,23 @@ func TestNothingIsMissed(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Run("changed", func(t *testing.T) {
 		r := start(t, func(c *Config) { c.Limits.Connections = 1 })
-		p := r.connect()
-		p.post("before", r.token())
-		p.expect("posted true")
+		first := r.connect()
+		first.post("before", r.token())
+		first.expect("posted true")
 		l := r.cfg.Limits
-		l.Connections, l.TokenBatch, l.ConnectionsPerSecond = 2, 1, 1000
+		l.Connections, l.TokenBatch, l.ConnectionsPerSecond = 2, 1, 999
 		if !r.cfg.Limits.Live(l) {
 			t.Error("limits of connections are not live")
 		}
 		r.SetLimits(l)
-		p = r.connect()
+		p := r.connect()
 		p.post("after", r.token())
 		p.expect("posted true")
+		first.replay("") // it is not evicted
+		first.expect("count 2")
+		if handshakes, tokens := r.handshakes.rate.Burst(), r.sales.rate.Burst(); handshakes != 999 || tokens != 100 {
+			t.Errorf("the rates are %d and %d", handshakes, tokens)
+		}
 		if l.QueueBytes++; r.cfg.Limits.Live(l) {
 			t.Error("the limits of the queue are live")
 		}

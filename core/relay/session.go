@@ -30,7 +30,8 @@ type session struct {
 	replays chan *wire.Replay // to the writer
 	wake    chan struct{}     // to the writer: a post is finished
 	end     func() time.Time  // of the last second; begins it when first called
-	keep    func()            // is called when the client asks for something; nil once it did
+	ask     func()            // is called when the client asks for something, and as it is served
+	asked   bool              // is of the reader
 
 	mu    sync.Mutex
 	posts []*pending // in the order they came; those sent are removed
@@ -43,7 +44,7 @@ type pending struct {
 }
 
 // serveBoard authenticates a connection of the board and serves it to its end.
-func (s *Server) serveBoard(ctx context.Context, nc net.Conn, keep func()) {
+func (s *Server) serveBoard(ctx context.Context, nc net.Conn, p *place) {
 	conn, err := s.authenticate(ctx, nc)
 	if err != nil {
 		s.countUnauthenticated(err)
@@ -51,7 +52,7 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn, keep func()) {
 		return
 	}
 	ses := newSession(s, conn)
-	ses.keep = keep
+	ses.ask = p.ask
 	err = ses.run(ctx)
 	s.countEnd(err)
 	s.log.Debug("connection ended", "reason", addressless(err))
@@ -156,9 +157,9 @@ func (s *session) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.keep != nil && (req.Post != nil || req.Replay != nil) {
-			s.keep()
-			s.keep = nil
+		if req.Post != nil || req.Replay != nil {
+			s.ask()
+			s.asked = true
 		}
 		switch {
 		case req.Post != nil:
@@ -178,10 +179,10 @@ func (s *session) read(ctx context.Context) error {
 
 // patience is how long the reader waits for a request.
 func (s *session) patience() time.Duration {
-	if s.keep != nil {
-		return min(s.limits.IdleTimeout, firstRequest)
+	if s.asked {
+		return s.limits.IdleTimeout
 	}
-	return s.limits.IdleTimeout
+	return min(s.limits.IdleTimeout, firstRequest)
 }
 
 // post checks the token of a post and queues it, waiting while the connection

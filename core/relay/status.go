@@ -110,7 +110,7 @@ type ConnectionCounts struct {
 	Accepted        uint64 `json:"accepted"`
 	Refused         uint64 `json:"refused"`             // too many at a time
 	Delayed         uint64 `json:"delayed"`             // had to wait for a handshake or a signature
-	Evicted         uint64 `json:"evicted,omitempty"`   // had not asked for anything when a newer one needed the place
+	Evicted         uint64 `json:"evicted,omitempty"`   // had to leave their place to a newer one
 	Abandoned       uint64 `json:"abandoned,omitempty"` // closed by the client before they were accepted
 	AcceptErrors    uint64 `json:"accept_errors,omitempty"`
 	Unauthenticated uint64 `json:"unauthenticated,omitempty"`

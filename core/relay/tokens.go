@@ -35,11 +35,11 @@ func (l Limits) tokenPlaces() int {
 }
 
 // serveTokens sells one batch of tokens to a connection of the token service.
-func (s *Server) serveTokens(ctx context.Context, nc net.Conn, keep func()) {
+func (s *Server) serveTokens(ctx context.Context, nc net.Conn, p *place) {
 	n, err := token.Issue(ctx, tapir.Plain(nc), s.key, token.IssueConfig{
 		MaxBatch:    s.limits.Load().TokenBatch,
 		StepTimeout: s.limits.Load().HandshakeTimeout,
-		Admit:       func(ctx context.Context, n int) error { return s.admitSale(ctx, nc, n, keep) },
+		Admit:       func(ctx context.Context, n int) error { return s.admitSale(ctx, nc, n, p) },
 	})
 	if err != nil {
 		if errors.Is(err, errTooMany) {
@@ -57,16 +57,16 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn, keep func()) {
 // admitSale makes a paid purchase wait for its turn. That of a usual one comes:
 // tokenPlaces has let no more in. A larger one waits for what the others leave,
 // and has no claim to its place meanwhile.
-func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, keep func()) error {
+func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, p *place) error {
 	if n <= usualPurchase {
-		keep()
+		p.keep()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, largeWait, errTooMany)
 	defer cancel()
 	if err := s.sales.wait(ctx, n, func() bool { return gone(nc) }); err != nil {
 		return err
 	}
-	keep()
+	p.keep()
 	return nil
 }
 

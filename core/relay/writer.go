@@ -184,6 +184,7 @@ func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, 
 			return nil, err
 		}
 		s.server.counts.replayed.Add(uint64(len(bare)))
+		s.ask()
 		if left -= uint64(len(bare)); left == 0 {
 			return cursor, nil
 		}
