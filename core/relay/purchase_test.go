@@ -2,8 +2,13 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
@@ -79,4 +84,47 @@ func TestTokenServiceHasItsOwnPlaces(t *testing.T) {
 	r.SetLimits(l)
 	r.silent(1, service)
 	until(14, 10)
+}
+
+// TestWhoKeepsAPlace while a paid purchase waits: a usual one does, a larger one
+// only once it is served.
+func TestWhoKeepsAPlace(t *testing.T) {
+	for n, evicted := range map[int]bool{1: false, usualPurchase: false, usualPurchase + 1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			q := newQueue(1, maxSales, usualFirst)
+			q.apply(t.Context(), "first", 1, here)
+			g := newGate(nil, fixed(1), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+			s := &Server{sales: q.admission}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			p := g.enter(cancel)
+			nc, _ := net.Pipe()
+			q.wg.Go(func() {
+				if err := s.admitSale(ctx, nc, n, p); errors.Is(err, errEvicted) != evicted {
+					t.Errorf("a purchase of %d ended with %v", n, err)
+				}
+			})
+			synctest.Wait()
+			if newcomer := g.enter(func(error) {}); (newcomer != nil) != evicted {
+				t.Errorf("a newcomer beside a purchase of %d has a place: %v", n, newcomer != nil)
+			}
+			q.wg.Wait()
+			if !evicted && g.enter(func(error) {}) != nil {
+				t.Errorf("a purchase of %d that is served lost its place", n)
+			}
+		})
+	}
+}
+
+// TestServedPurchaseKeepsItsPlace, of whatever size.
+func TestServedPurchaseKeepsItsPlace(t *testing.T) {
+	g := newGate(nil, fixed(1), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+	var delayed atomic.Uint64
+	s := &Server{sales: newAdmission(1, maxSales, usualFirst, &delayed)}
+	nc, _ := net.Pipe()
+	if err := s.admitSale(t.Context(), nc, 150, g.enter(func(error) {})); err != nil {
+		t.Fatal(err)
+	}
+	if g.enter(func(error) {}) != nil {
+		t.Error("a purchase that is served lost its place")
+	}
 }
