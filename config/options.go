@@ -50,7 +50,7 @@ var limitOptions = plugin.Schema{Attributes: []plugin.Attribute{
 	limit(plugin.Int, "connections", "4096", 1, 1<<16,
 		"Connections that are open at once at each of the two onion services of a server. At the limit, a new one takes the place of the oldest whose client has not asked for anything yet; where those have less than a quarter of the places, that of the one whose client has not asked for anything for the longest time. The token service has no more than it can serve within 10 s, should each buy 10 tokens, and closes a new one when all have paid."),
 	limit(plugin.Int, "connections_per_second", "500", 1, 100_000,
-		"Clients whose keys the board looks at in a second, which takes half a millisecond of a processor each. Of those above it the newest is next, 256 may wait, and who waits longer than 5 s is closed. Connections on which no keys have come do not count."),
+		"Clients whose keys the board looks at in a second, which takes some 0.6 ms of a processor each. Of those above it the newest is next, 256 may wait, and who waits longer than 5 s is closed. Connections on which no keys have come do not count."),
 	limit(plugin.Duration, "handshake_timeout", "30s", int64(time.Second), int64(10*time.Minute),
 		"Time for each step until a client is authenticated. A client that takes longer is closed."),
 	limit(plugin.Duration, "idle_timeout", "2h", int64(time.Minute), int64(7*24*time.Hour),
