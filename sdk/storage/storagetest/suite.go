@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"cmp"
 	"context"
 	"testing"
 
@@ -17,7 +18,13 @@ type Opener struct {
 	// Disk says that the store keeps its data in dir, and has the suite fill
 	// the disk below it.
 	Disk bool
+	// Crowd is how many envelopes of one signature the store gets before its calls
+	// must be as fast as without them; 0 means 100,000. Fewer show less, and are
+	// for a store that is proved with so many over another transport.
+	Crowd int
 }
+
+func (o Opener) crowd() int { return cmp.Or(o.Crowd, 100_000) }
 
 // check proves one sentence of the contract.
 type check struct {
