@@ -40,6 +40,9 @@ func (a *app) follow(ctx context.Context, args []string) error {
 	defer hangUp()
 	r.limit = a.n
 	err = r.follow(ctx)
+	if errors.As(err, new(final)) && !errors.Is(err, errEnough) {
+		return err // what could not be printed does not count as read
+	}
 	switch {
 	case errors.Is(err, errEnough), outer.Err() != nil: // as asked, or ^C
 		err = nil

@@ -72,3 +72,41 @@ func TestFollowConnectsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Messages that follow could not print are not read: -new prints them later.
+func TestFollowWithABrokenOutput(t *testing.T) {
+	dir := t.TempDir()
+	registry := filepath.Join(dir, "net")
+	network, err := onion.Loopback(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startRelay(network, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close(t.Context())
+	var out strings.Builder
+	do := func(status int, stdout io.Writer, args ...string) {
+		t.Helper()
+		var errs strings.Builder
+		got := run(t.Context(), append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
+			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
+		if got != status {
+			t.Errorf("%s: status %d, want %d: %s", args, got, status, &errs)
+		}
+	}
+	do(0, io.Discard, "import-server", server.Bundle().String())
+	do(0, io.Discard, "create", "club")
+	do(0, io.Discard, "post", "club", "a message")
+	do(1, brokenWriter{}, "follow", "-n", "1", "club")
+	do(0, &out, "read", "-new", "club")
+	if !strings.HasSuffix(out.String(), "a message\n") {
+		t.Errorf("reading printed %q", &out)
+	}
+}
