@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"iter"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -101,22 +102,30 @@ const maxMarked = 4096
 func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket)
 	var marks []key
-	g := group{log: log}
+	var g group
+	mark := func() error {
+		firsts, err := g.firsts(log)
+		marks = append(marks, firsts...)
+		g.seqs = g.seqs[:0]
+		return err
+	}
 	done = true
 	for k := range x.envelopes(tree.Cursor(), from) {
-		if !bytes.Equal(k.prefix(signatureTagSize), g.last.prefix(signatureTagSize)) {
-			marks = append(marks, g.marks()...)
-			g = group{log: log}
+		if len(g.seqs) > 0 && !bytes.Equal(k.prefix(signatureTagSize), g.key.prefix(signatureTagSize)) {
+			if err := mark(); err != nil {
+				return key{}, false, err
+			}
 			if len(marks) >= maxMarked {
 				next, done = k, false
 				break
 			}
 		}
-		if err := g.add(k); err != nil {
-			return key{}, false, err
-		}
+		g.key, g.seqs = k, append(g.seqs, k.seq())
 	}
-	for _, k := range append(marks, g.marks()...) {
+	if err := mark(); err != nil {
+		return key{}, false, err
+	}
+	for _, k := range marks {
 		if err := tree.Put(k[:], nil); err != nil {
 			return key{}, false, err
 		}
@@ -124,45 +133,31 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 	return next, done, nil
 }
 
-// group is the keys of the envelopes with one tag, in the order of the index.
+// group is the envelopes with one tag.
 type group struct {
-	log    *bbolt.Bucket
-	last   key // that was added
-	n      int
-	firsts map[[sha256.Size]byte]storage.Seq // of the signatures, by their hash
+	key  key // of one of them
+	seqs []storage.Seq
 }
 
-func (g *group) add(k key) error {
-	g.n++
-	if g.n == 1 { // mostly the only one, of which nothing is read
-		g.last = k
-		return nil
+// firsts returns the keys of the first envelope of each signature, none where
+// there is one envelope, as there mostly is. It reads in the order of the log and
+// not of the index, in which each of a crowd would take a page of its own from
+// the disk, and a start more time than it has.
+func (g *group) firsts(log *bbolt.Bucket) (keys []key, _ error) {
+	if len(g.seqs) < 2 {
+		return nil, nil
 	}
-	if g.n == 2 {
-		g.firsts = make(map[[sha256.Size]byte]storage.Seq)
-		if err := g.read(g.last); err != nil {
-			return err
+	slices.Sort(g.seqs)
+	known := make(map[[sha256.Size]byte]bool)
+	for _, seq := range g.seqs {
+		r, err := readRecord(log, seq, nil)
+		if err != nil {
+			return nil, err
+		}
+		if signature := sha256.Sum256(r.signature); !known[signature] {
+			known[signature] = true
+			keys = append(keys, firstKey(tag(g.key[1:1+tagSize]), seq))
 		}
 	}
-	g.last = k
-	return g.read(k)
-}
-
-func (g *group) read(k key) error {
-	r, err := readRecord(g.log, k.seq(), nil)
-	if err != nil {
-		return err
-	}
-	signature := sha256.Sum256(r.signature)
-	if seq, ok := g.firsts[signature]; !ok || k.seq() < seq {
-		g.firsts[signature] = k.seq()
-	}
-	return nil
-}
-
-func (g *group) marks() (keys []key) {
-	for _, seq := range g.firsts {
-		keys = append(keys, firstKey(tag(g.last[1:1+tagSize]), seq))
-	}
-	return keys
+	return keys, nil
 }
