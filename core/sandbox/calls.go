@@ -1,8 +1,10 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
@@ -81,28 +83,72 @@ func filter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow}
-	for _, g := range rules {
-		if g = known(g, native); len(g.Names)+len(g.NamesWithCondtions) > 0 {
-			policy.Syscalls = append(policy.Syscalls, g)
-		}
-	}
-	code, err := policy.Assemble()
-	if err != nil {
-		return nil, err
-	}
 	newest := 0
 	for number := range native.SyscallNumbers {
 		newest = max(newest, number)
 	}
-	return append([]bpf.Instruction{
+	code := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 4, Size: 4}, // arch of struct seccomp_data, seccomp(2)
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(native.ID), SkipTrue: 1},
 		bpf.RetConstant{Val: uint32(seccomp.ActionKillProcess)},
-		bpf.LoadAbsolute{Off: 0, Size: 4}, // nr
+		loadNumber,
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(newest), SkipFalse: 1},
 		bpf.RetConstant{Val: uint32(noSuchCall)},
-	}, code...), nil
+	}
+	for _, g := range rules {
+		for _, part := range split(known(g, native)) {
+			instructions, err := assemble(part)
+			if err != nil {
+				return nil, err
+			}
+			code = append(code, instructions...)
+		}
+	}
+	return append(code, bpf.RetConstant{Val: uint32(seccomp.ActionAllow)}), nil
+}
+
+// loadNumber loads the number of the system call, nr of struct seccomp_data.
+var loadNumber = bpf.LoadAbsolute{Off: 0, Size: 4}
+
+// split makes a group of each call with conditions. Within a program the library
+// (1.6.0) loads the number of the call only once: when the conditions of one call
+// do not hold, it compares the argument that it looked at last with the numbers of
+// all calls that follow. So a later rule about the same call would not be found, and
+// a process whose own number is that of a forbidden call could not send itself signals.
+func split(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
+	if len(g.Names) > 0 {
+		out = append(out, seccomp.SyscallGroup{Action: g.Action, Names: g.Names})
+	}
+	for len(g.NamesWithCondtions) > 0 {
+		name := g.NamesWithCondtions[0].Name
+		one := seccomp.SyscallGroup{Action: g.Action}
+		var others []seccomp.NameWithConditions
+		for _, c := range g.NamesWithCondtions {
+			if c.Name == name {
+				one.NamesWithCondtions = append(one.NamesWithCondtions, c)
+			} else {
+				others = append(others, c)
+			}
+		}
+		out, g.NamesWithCondtions = append(out, one), others
+	}
+	return out
+}
+
+// assemble returns the instructions for one group, which begin with the number of
+// the call, and go on behind the last of them when no rule of the group matches.
+func assemble(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
+	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{g}}
+	code, err := policy.Assemble()
+	if err != nil {
+		return nil, err
+	}
+	// Before the number it looks at the architecture, and at last it allows the call.
+	begin, last := slices.Index(code, bpf.Instruction(loadNumber)), len(code)-1
+	if begin < 0 || code[last] != bpf.Instruction(bpf.RetConstant{Val: uint32(seccomp.ActionAllow)}) {
+		return nil, errors.New("the library makes programs of another form than it did")
+	}
+	return code[begin:last], nil
 }
 
 // known leaves out what this architecture does not have.

@@ -45,6 +45,92 @@ func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
 	return machine{t, vm, native}
 }
 
+// An argument is not taken for the number of a call: whatever it is, the filter
+// decides as its rules say.
+func TestArgumentsAreNotNumbers(t *testing.T) {
+	for _, c := range []struct {
+		policy Policy
+		root   bool
+	}{
+		{Policy{}, false},
+		{Policy{}, true},
+		{Policy{Network: Open, Modes: true}, false},
+		{Policy{Network: Open, Modes: true, Processes: true}, true},
+	} {
+		m := newMachine(t, c.policy, kernel{landlock: 7}, c.root)
+		rules := rulesOf(c.policy, kernel{landlock: 7}, self, c.root)
+		conditional := make(map[string]bool)
+		for _, g := range rules {
+			for _, n := range known(g, m.native).NamesWithCondtions {
+				conditional[n.Name] = true
+			}
+		}
+		for name := range conditional {
+			for value := range m.native.SyscallNumbers {
+				for position := range 4 {
+					args := []uint64{self, 0, 0, 0}
+					args[position] = uint64(value)
+					if got, want := m.call(name, args...), decide(rules, name, args); got != want {
+						t.Fatalf("%+v, root: %v: %s%d: %#x, want %#x", c.policy, c.root, name, args, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// decide does without a program what rules say of a call.
+func decide(rules []seccomp.SyscallGroup, name string, args []uint64) uint32 {
+	holds := func(c seccomp.Condition) bool {
+		arg := args[c.Argument]
+		switch c.Operation {
+		case seccomp.NotEqual:
+			return arg != c.Value
+		case seccomp.BitsSet:
+			return arg&c.Value != 0
+		default: // BitsNotSet
+			return arg&c.Value == 0
+		}
+	}
+	for _, g := range rules {
+		matches := slices.Contains(g.Names, name) || slices.ContainsFunc(g.NamesWithCondtions, func(n seccomp.NameWithConditions) bool {
+			return n.Name == name && !slices.ContainsFunc(n.Conditions, func(c seccomp.Condition) bool { return !holds(c) })
+		})
+		if matches {
+			if g.Action == seccomp.ActionErrno {
+				return deny
+			}
+			return uint32(g.Action)
+		}
+	}
+	return allow
+}
+
+// A process may have any number, in a container those of forbidden calls. It can
+// send itself the signals of its runtime all the same.
+func TestNumbersOfProcesses(t *testing.T) {
+	native, err := arch.GetInfo("")
+	if err != nil {
+		t.Skip(err)
+	}
+	for pid := range native.SyscallNumbers {
+		code, err := filter(rulesOf(Policy{}, kernel{landlock: 7}, pid, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		vm, err := bpf.NewVM(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := machine{t, vm, native}
+		for _, name := range []string{"kill", "tgkill", "prlimit64", "sched_setaffinity"} {
+			if got := m.call(name, uint64(pid)); got != allow {
+				t.Errorf("%s(%d): %#x", name, pid, got)
+			}
+		}
+	}
+}
+
 func (m machine) run(id arch.AuditArch, number uint32, args ...uint64) uint32 {
 	m.t.Helper()
 	// The words are where a little-endian kernel puts them, and each is written
@@ -167,7 +253,7 @@ func TestCallsByArgument(t *testing.T) {
 }
 
 func TestCallsOfRootAndOfOldKernels(t *testing.T) {
-	for _, name := range byFile {
+	for _, name := range append(byFile, "utimensat") {
 		if got := newMachine(t, Policy{}, kernel{landlock: 7}, true).call(name); got != deny {
 			t.Errorf("%s as root: %#x", name, got)
 		}

@@ -36,8 +36,6 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
 	}
 	if p.Modes {
-		// Last: when none of the conditions holds, the library compares the argument
-		// with the numbers of the calls that follow, and mode 0700 is one of them.
 		rules = append(rules, denyIf(modes))
 	}
 	return rules
