@@ -129,7 +129,7 @@ type printed struct{ *logWriter }
 func (w printed) Write(text []byte) (int, error) {
 	w.pace(len(text) + lineCost)
 	if w.lines.Allow() {
-		w.logger.Debug("plugin printed", "text", cleanLines(string(text), maxAttrText))
+		w.logger.Debug("plugin printed", "text", withoutMemory(cleanLines(string(text), maxAttrText)))
 	} else {
 		w.dropped.Add(1)
 	}

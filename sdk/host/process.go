@@ -155,7 +155,7 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 type startError struct{ error }
 
 func (e startError) Error() string {
-	return strings.Join(strings.Fields(rpc.Clean(e.error.Error(), maxReason)), " ")
+	return withoutMemory(strings.Join(strings.Fields(rpc.Clean(e.error.Error(), maxReason)), " "))
 }
 
 func (e startError) Unwrap() error { return e.error }
@@ -190,7 +190,7 @@ func (p *Process) connect() error {
 // no handshake, fit to be shown.
 type shownError struct{ error }
 
-func (e shownError) Error() string { return rpc.Clean(e.error.Error(), maxReason) }
+func (e shownError) Error() string { return withoutMemory(rpc.Clean(e.error.Error(), maxReason)) }
 func (e shownError) Unwrap() error { return e.error }
 
 // framings are the versions of the framing that this host speaks, of which

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -80,14 +81,14 @@ func (t *trace) line(text string) (string, bool) {
 		}
 	}
 	if t.style == nil {
-		return withoutHex(text), true
+		return withoutMemory(text), true
 	}
 	text, ok := t.ofTrace(text)
 	if ok {
 		t.kept++
 		ok = t.kept <= maxTrace
 	}
-	return withoutHex(text), ok
+	return withoutMemory(text), ok
 }
 
 // last tells that nothing but a trace can follow.
@@ -127,10 +128,58 @@ func nonEmpty(parts []string) (out []string) {
 	return out
 }
 
-// hex are addresses and dumps.
-var hex = regexp.MustCompile(`\b0x[0-9a-fA-F]+\b|\b[0-9a-fA-F]{16,}\b`)
+// minBase64 is less than a key of 32 bytes takes.
+const minBase64 = 40
 
-func withoutHex(text string) string { return hex.ReplaceAllString(text, "0x?") }
+// memory matches what formatting makes of addresses and of the bytes of a key:
+// hexadecimal, in one or with something between, a list in decimal, escapes, base64.
+var memory = regexp.MustCompile(strings.Join([]string{
+	`0[xX][0-9a-fA-F]+`,
+	`[0-9a-fA-F]{16,}`,
+	`\b[0-9a-fA-F]{2}(?:[ :,-]+[0-9a-fA-F]{2}){7,}\b`,
+	`\b\d{1,3}(?:,? +\d{1,3}){7,}\b|\b\d{1,3}(?:,\d{1,3}){7,}\b`,
+	`\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0-7]{3}|[abfnrtv])(?:[^\\\s]{0,3}\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0-7]{3}|[abfnrtv])){3,}`,
+	fmt.Sprintf(`[A-Za-z0-9+/_-]{%d,}={0,2}`, minBase64),
+}, `|`))
+
+// withoutMemory leaves that out. Paths and names have the form of base64 as well, but
+// are made of words.
+func withoutMemory(text string) string {
+	return memory.ReplaceAllStringFunc(text, func(found string) string {
+		if len(found) >= minBase64 && likeBase64.MatchString(found) && !random(found) {
+			return found
+		}
+		return "0x?"
+	})
+}
+
+var likeBase64 = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
+
+// random reports whether letters of both kinds, digits and others take turns as
+// in base64, where the kind changes at two places of three. In words it does at two of
+// five at most.
+func random(text string) bool {
+	changes := 0
+	for i := 1; i < len(text); i++ {
+		if kindOf(text[i]) != kindOf(text[i-1]) {
+			changes++
+		}
+	}
+	hexadecimal := !strings.ContainsFunc(text, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEFxX", r) })
+	return hexadecimal || changes*2 > len(text)
+}
+
+func kindOf(c byte) int {
+	switch {
+	case 'a' <= c && c <= 'z':
+		return 0
+	case 'A' <= c && c <= 'Z':
+		return 1
+	case '0' <= c && c <= '9':
+		return 2
+	}
+	return 3
+}
 
 // cleanLines makes a text fit to be shown as rpc.Clean does. Of one of several
 // lines, as a stack is, it keeps what may be shown of a trace.

@@ -2,6 +2,8 @@ package host
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -132,6 +134,57 @@ func TestTraceLines(t *testing.T) {
 		}
 		if text := strings.Join(got, "|"); text != c.want {
 			t.Errorf("%q:\n%s\nwant\n%s", c.said, text, c.want)
+		}
+	}
+}
+
+// The message of a panic can have a key in it, in any of the forms in which
+// programs write bytes. Its words stay.
+func TestReasonsShowNoKeys(t *testing.T) {
+	key := []byte("\x5e\xc2\xe7\x01\x93\xfa\x0b\xd4k\x88\x9d\xf1\x00\xa7\xee\x91\x3c\xb5\x7f\x80\x1d\xcb\x66\xe2\x99\x04\xd8\xba\x52\xf7\xc0\x8e")
+	for _, form := range []string{"%x", "%X", "%#x", "%#X", "% x", "% X", "%# x", "%v", "%#v", "%q", "%+q"} {
+		testReason(t, fmt.Sprintf(form, key))
+	}
+	var list, colons []string
+	for _, b := range key {
+		list, colons = append(list, fmt.Sprint(b)), append(colons, fmt.Sprintf("%02x", b))
+	}
+	for _, text := range []string{
+		base64.StdEncoding.EncodeToString(key), base64.RawURLEncoding.EncodeToString(key),
+		strings.Join(list, ","), strings.Join(list, ", "), strings.Join(colons, ":"), strings.Join(colons, ", "),
+		"key_" + hex.EncodeToString(key), "x" + hex.EncodeToString(key) + "h",
+	} {
+		testReason(t, text)
+	}
+}
+
+func testReason(t *testing.T, key string) {
+	t.Helper()
+	for _, said := range []string{"panic: open box with %s: no such box\n\ngoroutine 1 [running]:", "Traceback (most recent call last):\nValueError: open box with %s: no such box", "Error: open box with %s: no such box"} {
+		shown := shownOf(t, fmt.Sprintf(said, key))
+		for part := range strings.SplitSeq(key, " ") {
+			if len(part) > 3 && strings.Contains(shown, part) {
+				t.Errorf("%q of the key %q is shown in %s", part, key, shown)
+				break
+			}
+		}
+		if strings.Contains(shown, "194 231") || strings.Contains(shown, "c2 e7") || !strings.Contains(shown, "open box with ") || !strings.Contains(shown, "no such box") {
+			t.Errorf("%q is shown as %s", key, shown)
+		}
+	}
+}
+
+func TestWordsAreShown(t *testing.T) {
+	for _, text := range []string{
+		"panic: /usr/lib/python3/dist-packages/somewhere/else/entirely: no such file",
+		"open /home/user/go/pkg/mod/github.com/cwtch-relay/cwtch-relay/core/board/commit.go",
+		"the option AnOptionWithAVeryLongNameThatSomebodyMadeUp is unknown",
+		"listens at 127.0.0.1:9464, 3 of 10 in 250 ms on 2026-11-28 10:11:12",
+		"AN_ENVIRONMENT_VARIABLE_WITH_A_VERY_LONG_NAME_INDEED is not set",
+		"exit status 2 after 1, 2, 3 attempts",
+	} {
+		if got := withoutMemory(text); got != text {
+			t.Errorf("%s: %s", text, got)
 		}
 	}
 }
