@@ -244,6 +244,13 @@ func TestCallsByArgument(t *testing.T) {
 		{children, "kill", []uint64{1}, allow}, // for Landlock to decide
 		{children, "setsid", nil, deny},
 		{none, "utimensat", []uint64{3, 0}, allow},
+		{none, "clock_gettime", []uint64{unix.CLOCK_PROCESS_CPUTIME_ID}, allow},
+		{none, "clock_gettime", []uint64{clockOf(self, 6)}, allow}, // of a thread of its own
+		{none, "clock_gettime", []uint64{clockOf(1, 2)}, deny},
+		{none, "clock_gettime", []uint64{all32<<32 | clockOf(1, 0)}, deny},
+		{none, "clock_gettime", []uint64{garbage | clockOf(1, 1)}, deny},
+		{none, "clock_nanosleep", []uint64{clockOf(1, 2)}, deny},
+		{none, "timer_create", []uint64{clockOf(1, 2)}, deny},
 		{none, "utimensat", []uint64{3, 4096}, deny},
 	} {
 		if got := newMachine(t, c.policy, kernel{landlock: 7}, false).call(c.name, c.args...); got != c.want {
@@ -251,6 +258,9 @@ func TestCallsByArgument(t *testing.T) {
 		}
 	}
 }
+
+// clockOf is the clock of a process or thread, as <linux/posix-timers.h> numbers them.
+func clockOf(pid, kind uint32) uint64 { return uint64(^pid<<3 | kind) }
 
 func TestCallsOfRootAndOfOldKernels(t *testing.T) {
 	for _, name := range append(byFile, "utimensat") {

@@ -31,6 +31,7 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 		denyIf(sockets(p.Network)),
 		denyIf(processes(p.Processes, uint64(pid))),
 		denyIf(others(uint64(pid))),
+		denyIf(clocks),
 		denyIf(ioctls(p.Network)),
 		{Action: noSuchCall, Names: absent},
 		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
@@ -163,6 +164,17 @@ func others(self uint64) []seccomp.NameWithConditions {
 		out = append(out, when("fcntl", exactly(1, command, all32)...))
 	}
 	return out
+}
+
+// clocks: none of another process by its number, which tells everybody how much
+// processor time the relay has used, and so the microsecond of each post. The sign
+// bit is that of clocks by number, and the bit of 4 that of threads, which are the
+// process's own; see clock_getcpuclockid(3).
+var clocks = []seccomp.NameWithConditions{
+	when("clock_gettime", has(0, 1<<31), lacks(0, 4)),
+	when("clock_getres", has(0, 1<<31), lacks(0, 4)),
+	when("clock_nanosleep", has(0, 1<<31), lacks(0, 4)),
+	when("timer_create", has(0, 1<<31), lacks(0, 4)),
 }
 
 // Numbers of ioctl(2), asm-generic/ioctls.h and asm-generic/sockios.h.

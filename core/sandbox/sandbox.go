@@ -24,7 +24,7 @@
 //   - Landlock: files, and what newer kernels add (TCP, signals, unix sockets);
 //   - seccomp: sockets, processes, and all calls by which a process of the same
 //     user could reach the relay or change files that Landlock does not
-//     look at: modes, owners, limits and priorities of others, watches;
+//     look at: modes, owners, limits, priorities and clocks of others, watches;
 //   - limits of memory, open files, threads and core dumps;
 //   - where the system permits them, mounts and a cgroup of its own.
 //
