@@ -13,8 +13,9 @@ import (
 )
 
 // shown are the directories at the top that stay as they are, beside those of the
-// system's programs.
-var shown = []string{"/etc", "/dev", "/sys"}
+// system's programs. Not /sys: a cgroup is a directory there, whose time is that of
+// the last start of a plugin.
+var shown = []string{"/etc", "/dev"}
 
 // hide covers everything of this mount namespace but the system and the files of
 // keep, so that stat(2) finds nothing else: Landlock keeps a plugin from files that

@@ -111,6 +111,11 @@ func confine(o order, plugin string) error {
 	if err := stayMortal(); err != nil {
 		return err
 	}
+	if p.Hide {
+		if err := ownMounts(o); err != nil {
+			return err
+		}
+	}
 	if err := o.User.restore(); err != nil {
 		return err
 	}
@@ -122,7 +127,8 @@ func confine(o order, plugin string) error {
 		joinCgroup(p.Tasks + taskMargin) //nolint:errcheck // the relay watches it in any case
 	}
 	if p.Hide {
-		if err := hideFiles(o, files); err != nil {
+		// A child of the plugin is another process in /proc.
+		if err := hide(files.paths, !o.Processes); err != nil {
 			return err
 		}
 	}
@@ -143,8 +149,8 @@ func confine(o order, plugin string) error {
 	return nil
 }
 
-// hideFiles hides all but files, in mounts that only this process has.
-func hideFiles(o order, files *rules) error {
+// ownMounts refuses to go on with the mounts of the relay.
+func ownMounts(o order) error {
 	mounts, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
 		return fmt.Errorf("find own mounts: %w", err)
@@ -152,8 +158,7 @@ func hideFiles(o order, files *rules) error {
 	if mounts == o.Mounts {
 		return errors.New("the launcher shares the mounts of the relay: it was started without the attributes that it needs")
 	}
-	// A child of the plugin is another process in /proc.
-	return hide(files.paths, !o.Processes)
+	return nil
 }
 
 // stayMortal keeps the plugin dying with the relay: the signal that the host

@@ -33,9 +33,16 @@ const done = "done"
 
 func TestMain(m *testing.M) {
 	Main()
-	if len(os.Args) > 1 && os.Args[1] == pluginMode {
-		plugin.Serve(quiet)
-		return
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case pluginMode:
+			plugin.Serve(quiet)
+			return
+		case protectedMode:
+			os.Exit(protectedRelay())
+		case crowdedMode:
+			os.Exit(crowdedRelay())
+		}
 	}
 	os.Exit(testMain(m))
 }
@@ -253,6 +260,12 @@ func TestBreakingOut(t *testing.T) {
 		{try: []string{"read", "/proc/$SELF/cmdline"}, want: "EACCES", grant: reading("/proc")},
 		{try: []string{"read", "/proc/$SELF/maps"}, want: "EACCES"},
 		{try: []string{"read", "/proc/net/tcp"}, want: "EACCES"},
+		{try: []string{"read", "/proc/self/mountinfo"}, want: "EACCES", grant: reading("/proc")},
+		{try: []string{"read", "/proc/self/io"}, want: "EACCES", grant: reading("/proc")},
+		{try: []string{"read", "/proc/$SELF/io"}, want: "EACCES"},
+		{try: []string{"read", "/proc/diskstats"}, want: "EACCES", grant: reading("/proc")},
+		{try: []string{"read", "/proc/self/root/$DIR/keys/key"}, want: "EACCES", grant: reading("$DIR/keys")},
+		{try: []string{"list", "/sys/block"}, want: "EACCES", grant: reading("/sys")},
 		{try: []string{"list", "/sys/class/net"}, want: "EACCES"},
 		{try: []string{"write", "$DIR/new"}, want: "EACCES"},
 		{try: []string{"write", "$DIR/keys/key"}, want: "EACCES"},
@@ -300,6 +313,8 @@ func TestBreakingOut(t *testing.T) {
 		{try: []string{"tgkill", "$VICTIM"}, want: "EPERM"},
 		{try: []string{"tkill", "$VICTIM"}, want: "EPERM"},
 		{try: []string{"pidfd", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"clock", "$VICTIM"}, want: "EPERM"},
+		{try: []string{"clock", "$SELF"}, want: "EPERM"},
 		{try: []string{"ptrace", "$VICTIM"}, want: "EPERM", root: true},
 		{try: []string{"prlimit", "$VICTIM"}, want: "EPERM"},
 		{try: []string{"priority", "$VICTIM"}, want: "EPERM"},
@@ -510,12 +525,28 @@ func TestPassedListenerIsNarrow(t *testing.T) {
 		{[]string{"connect passed", s.names["TCP"]}, []string{"EPERM"}},
 		{[]string{"fast open passed", s.names["TCP"]}, []string{"EPERM"}},
 		{[]string{"bind", "127.0.0.1:0"}, []string{"EPERM"}},
+		{[]string{"bind accepted", "0.0.0.0:0"}, []string{"EACCES", "EPERM", "EINVAL"}},
 	} {
-		cmd, _ := passing(t, c.try[0], c.try[1:]...)
+		cmd, l := passing(t, c.try[0], c.try[1:]...)
+		if c.try[0] == "bind accepted" {
+			resetConnection(t, l.Addr().String())
+		}
 		out, err := cmd.Output()
 		if got := strings.TrimSpace(string(out)); !slices.Contains(c.want, got) {
 			t.Errorf("%s: %s, %v, want one of %s", c.try, got, err, c.want)
 		}
+	}
+}
+
+// resetConnection makes a connection that is reset before anybody accepts it.
+func resetConnection(t *testing.T, address string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(conn.(*net.TCPConn).SetLinger(0), conn.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -107,6 +107,20 @@ var attempts = map[string]func(arg []string) error{
 		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, multipath)
 		return err
 	},
+	// Of a connection that was accepted and reset, which the kernel lets go of its port.
+	"bind accepted": func(arg []string) error {
+		conn, _, err := unix.Accept(3)
+		if err != nil {
+			return err
+		}
+		if _, err := unix.Read(conn, make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+			return fmt.Errorf("not reset: %w", err)
+		}
+		if err := unix.Bind(conn, address(arg[0])); err != nil {
+			return err
+		}
+		return unix.Listen(conn, 1)
+	},
 	"symlink": func(arg []string) error { return os.Symlink(arg[0], arg[1]) },
 	"listen":  func(arg []string) error { _, err := net.Listen("unix", arg[0]); return err },
 	"socket": func(arg []string) error {
@@ -179,6 +193,11 @@ var attempts = map[string]func(arg []string) error{
 	"signal": func(arg []string) error { return unix.Kill(pid(arg), 0) },
 	"tgkill": func(arg []string) error { return unix.Tgkill(pid(arg), pid(arg), 0) },
 	"tkill":  func(arg []string) error { return call(unix.SYS_TKILL, uintptr(pid(arg)), 0) },
+	// How much processor time it has used: from it follows when it works.
+	"clock": func(arg []string) error {
+		var ts unix.Timespec
+		return unix.ClockGettime(int32(^pid(arg))<<3|2, &ts)
+	},
 	"pidfd":  func(arg []string) error { _, err := unix.PidfdOpen(pid(arg), 0); return err },
 	"ptrace": func(arg []string) error { return call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(pid(arg))) },
 	"prlimit": func(arg []string) error {
@@ -227,6 +246,7 @@ var attempts = map[string]func(arg []string) error{
 	},
 	"forks": func(arg []string) error {
 		n, _ := strconv.Atoi(arg[0])
+		parent := uintptr(os.Getpid())
 		for range n {
 			child, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 			if errno != 0 {
@@ -234,6 +254,9 @@ var attempts = map[string]func(arg []string) error{
 			}
 			if child == 0 {
 				syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+				if now, _, _ := syscall.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); now != parent {
+					syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0) // it ended before
+				}
 				syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 			}
 		}
@@ -287,6 +310,7 @@ var attempts = map[string]func(arg []string) error{
 		return err
 	},
 	"foreign": foreign,
+	"clones":  clones,
 }
 
 func pid(arg []string) int {

@@ -1,0 +1,216 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Arguments by which the test binary becomes a relay, as an ordinary user.
+const (
+	protectedMode = "protected relay"
+	crowdedMode   = "crowded relay"
+)
+
+// runAs runs the test binary as a user who has no other programs, in one of the
+// modes above.
+func runAs(t *testing.T, mode string, args ...string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become a user without other programs")
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	user := uint32(1<<21 + os.Getpid())
+	cmd := exec.CommandContext(ctx, "/proc/self/fd/3", append([]string{mode}, args...)...)
+	cmd.ExtraFiles = []*os.File{self, hostile} // in directories that this user cannot enter
+	cmd.Env = append(os.Environ(), hostileEnv+"=/proc/self/fd/4")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}, Pdeathsig: syscall.SIGKILL}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Sprintf("%s%v: %.1000s", out, err, stderr.String())
+	}
+	return string(out)
+}
+
+// openHostile is what testMain does for tests.
+func openHostile() (err error) {
+	hostile, err = os.Open(os.Getenv(hostileEnv))
+	return err
+}
+
+// A relay has closed its memory to others before it starts plugins, and its files
+// in /proc belong to root from then on. As an ordinary user it gives plugins mounts and
+// tasks of their own all the same.
+func TestProtectedRelay(t *testing.T) {
+	probe, err := os.CreateTemp("/tmp", "sandbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe.Close()
+	t.Cleanup(func() { os.Remove(probe.Name()) })
+	switch got := runAs(t, protectedMode, probe.Name()); {
+	case strings.HasPrefix(got, "unprotected: no mounts"):
+		t.Skip("this system does not let the user make mounts")
+	case got != "ENOENT\nfailed to create new OS thread\n":
+		t.Error(got)
+	}
+}
+
+func protectedRelay() int {
+	if !try(mountNamespaces()[0], new(abilities)) {
+		fmt.Println("unprotected: no mounts")
+		return 0
+	}
+	err := ProtectMemory()
+	if err == nil {
+		err = openHostile()
+	}
+	if err == nil && able().attr == nil {
+		err = errors.New("no plugin can have mounts of its own")
+	}
+	for _, args := range [][]string{{"stat", os.Args[2]}, {"threads", "80"}} {
+		if err != nil {
+			break
+		}
+		var cmd *exec.Cmd
+		if cmd, err = start(&Policy{Hide: true, Tasks: 40}, args[0], args[1:]...); err == nil {
+			out, _ := cmd.CombinedOutput()
+			const refused = "failed to create new OS thread"
+			if bytes.Contains(out, []byte(refused)) {
+				out = []byte(refused + "\n")
+			}
+			os.Stdout.Write(out)
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// Several plugins that make threads for as long as they are given any leave the
+// relay its reserve, where the system permits no user namespace in which they
+// could be counted apart.
+func TestHostilePluginsLeaveAReserve(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the hostile plugin makes threads past the runtime of Go on amd64 only")
+	}
+	if got := runAs(t, crowdedMode); !strings.HasSuffix(got, "serves\n") {
+		t.Error(got)
+	} else {
+		t.Log(got)
+	}
+}
+
+// crowdedRelay starts the plugins, waits until each is refused more threads, and
+// then needs nearly all of its reserve itself.
+func crowdedRelay() int {
+	able = func() abilities { return abilities{} }
+	const tasks = 200
+	err := errors.Join(unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: tasks, Max: tasks}), openHostile())
+	var plugins []*exec.Cmd
+	var begin []io.Writer
+	var outputs []*bufio.Reader
+	defer func() {
+		for _, cmd := range plugins {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	}()
+	for range 3 {
+		if err != nil {
+			break
+		}
+		var cmd *exec.Cmd
+		if cmd, err = start(&Policy{Tasks: TaskLimit(0)}, "clones"); err != nil {
+			break
+		}
+		in, inErr := cmd.StdinPipe()
+		out, outErr := cmd.StdoutPipe()
+		cmd.Stderr = os.Stdout
+		if err = errors.Join(inErr, outErr, cmd.Start()); err != nil {
+			break
+		}
+		plugins, begin, outputs = append(plugins, cmd), append(begin, in), append(outputs, bufio.NewReader(out))
+		_, err = outputs[len(outputs)-1].ReadString('\n') // it has begun
+	}
+	if err == nil {
+		_, err = io.MultiWriter(begin...).Write([]byte("x"))
+	}
+	for _, out := range outputs {
+		if err != nil {
+			break
+		}
+		var line string
+		line, err = out.ReadString('\n')
+		fmt.Printf("a plugin made %s", line)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	holdThreads(taskReserve - 12) // the runtime has some of its own
+	fmt.Println("serves")
+	return 0
+}
+
+// holdThreads needs n threads at once. A Go program that is refused one aborts.
+func holdThreads(n int) {
+	var held sync.WaitGroup
+	for range n {
+		held.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			held.Done()
+			select {}
+		}()
+	}
+	held.Wait()
+}
+
+// The reserved threads are there, and cost little.
+func TestReserveThreads(t *testing.T) {
+	const n = 16
+	before := usage(t)
+	ReserveThreads(n)
+	after := usage(t)
+	if after.Tasks < n {
+		t.Errorf("%d threads, want at least %d", after.Tasks, n)
+	}
+	t.Logf("%d threads more, %d KiB", after.Tasks-before.Tasks, (after.Memory-before.Memory)>>10)
+	if grown := after.Memory - before.Memory; grown > 4<<20 {
+		t.Errorf("they took %d bytes", grown)
+	}
+}
+
+func usage(t *testing.T) Usage {
+	t.Helper()
+	u, err := UsageOf(os.Getpid(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
