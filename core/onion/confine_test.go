@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,5 +66,69 @@ func TestTorIsConfined(t *testing.T) {
 		if _, _, transports := namedPaths([]string{line}); !transports {
 			t.Errorf("%q: no programs are granted", line)
 		}
+	}
+}
+
+// A tor whose mistake strangers use is a program of their choice: what stands for
+// it here is a shell, not a script. It cannot become another program, nor reach what
+// the relay has.
+func TestTakenOverTor(t *testing.T) {
+	dir := t.TempDir()
+	data, err := openDataDir(filepath.Join(dir, "tor"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.close()
+	program, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tor, key := filepath.Join(dir, "bin"), filepath.Join(dir, "servers")
+	for path, content := range map[string][]byte{tor: program, key: []byte("seed")} {
+		if err := os.WriteFile(path, content, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy, err := (&childSource{path: tor, dir: data}).policy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if policy.Processes {
+		t.Error("a program that is no script may start processes")
+	}
+	if slices.ContainsFunc(sandbox.Missing(*policy), func(s string) bool { return strings.Contains(s, "has no") }) {
+		t.Skip("this kernel has no Landlock or no seccomp filters, which is what is tested")
+	}
+	run := func(confined bool, script string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), tor, "-c", script)
+		if confined {
+			if err := sandbox.Confine(cmd, *policy); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	relay := strconv.Itoa(os.Getpid())
+	for _, script := range []string{
+		"/bin/true; exit $?", // a child
+		"cp /bin/true '" + data.path + "/x' && '" + data.path + "/x'", // what it brought
+		"read x < '" + key + "'; [ -n \"$x\" ]",                       // keys of servers
+		"read x < /proc/" + relay + "/maps",                           // what comes before ptrace
+		"read x < /proc/" + relay + "/status",
+		"kill -0 " + relay,
+		"echo > '" + key + "x'",
+		": | :", // a child without a program
+	} {
+		if out, err := run(true, script); err == nil {
+			t.Errorf("%s: succeeded: %s", script, out)
+		}
+		if out, err := run(false, script); err != nil {
+			t.Errorf("%s: the test shows nothing: %v %s", script, err, out)
+		}
+	}
+	// It may replace itself by a program of the system, in the same confines.
+	if out, err := run(true, "exec /bin/cat '"+key+"'"); err == nil {
+		t.Errorf("another program reads the key: %s", out)
 	}
 }
