@@ -99,7 +99,7 @@ func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 	}
 	answer := m.answer(ctx, req)
 	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the write fails as well
-	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })()
+	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })() //nolint:errcheck // the write fails as well
 	return json.NewEncoder(nc).Encode(answer)
 }
 
