@@ -98,7 +98,7 @@ func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 		return fmt.Errorf("read request: %w", err)
 	}
 	answer := m.answer(ctx, req)
-	nc.SetDeadline(time.Now().Add(askTimeout)) //nolint:errcheck // the write fails as well
+	nc.SetDeadline(time.Now().Add(askTimeout))                                            //nolint:errcheck // the write fails as well
 	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })() //nolint:errcheck // the write fails as well
 	return json.NewEncoder(nc).Encode(answer)
 }
