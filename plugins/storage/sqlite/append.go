@@ -65,13 +65,27 @@ func (s *Store) settle() {
 		// begun, which then does not need what is in it.
 		s.calm.Lock()
 		defer s.calm.Unlock()
-		err := s.explain(s.writer.copyLog())
-		if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
-			s.breaks(err) //nolint:errcheck // for those that come
-			return
-		}
+	}
+	err := s.explain(s.shortenLog())
+	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+		s.breaks(err) //nolint:errcheck // for those that come
+		return
 	}
 	s.writer.hold() //nolint:errcheck // see above
+}
+
+// shortenLog copies the log of SQLite into the database when it is long.
+//
+// SQLite would do so by itself, and take no notice of a sync that fails. It would
+// try again later, but write again only the pages that it has not written before
+// that try: those of an earlier one, which stopped at a reader, are lost with the
+// sync, and then the log begins anew.
+func (s *Store) shortenLog() error {
+	n, err := s.writer.logPages()
+	if err != nil || n*pageSize < s.maxWAL/4 && size(s.path+walSuffix) <= s.maxWAL {
+		return err
+	}
+	return s.writer.copyLog()
 }
 
 // failed takes back a transaction that met err, and returns the error of the

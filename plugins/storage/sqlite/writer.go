@@ -19,7 +19,7 @@ type writer struct {
 	conn *sql.Conn
 	held bool // a transaction is open, and with it the write lock is held
 
-	begin, commit, rollback, checkpoint *sql.Stmt
+	begin, commit, rollback, checkpoint, logState *sql.Stmt
 
 	meta, advance  *sql.Stmt
 	store, seqOf   *sql.Stmt
@@ -41,7 +41,7 @@ func writerSource(path string, maxWAL int64) string {
 		"synchronous(full)",
 		"fullfsync(1)", // on macOS
 		"checkpoint_fullfsync(1)",
-		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
+		"wal_autocheckpoint(0)", // which takes no notice of a sync that fails, see [Store.shortenLog]
 		fmt.Sprintf("journal_size_limit(%d)", maxWAL),
 		"cache_size(-4096)",
 	)
@@ -68,6 +68,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.commit, "COMMIT"},
 		{&w.rollback, "ROLLBACK"},
 		{&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)"},
+		{&w.logState, "PRAGMA wal_checkpoint(NOOP)"},
 		{&w.meta, selectMeta},
 		{&w.advance, "UPDATE meta SET last = ?, tokens = ? WHERE one = 1"},
 		{&w.store, "INSERT INTO envelopes (seq, id, born, checksum, signature, ciphertext) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"},
@@ -115,6 +116,13 @@ func (w *writer) undo() {
 func (w *writer) copyLog() error {
 	_, err := w.checkpoint.ExecContext(ever)
 	return err
+}
+
+// logPages returns how many pages the log of SQLite holds.
+func (w *writer) logPages() (n int64, err error) {
+	var busy, copied int64
+	err = scanned(w.logState.QueryRowContext(ever).Scan(&busy, &n, &copied))
+	return n, err
 }
 
 // seq returns the place of an envelope in the log, or 0.
