@@ -3,6 +3,7 @@
 package powerloss
 
 import (
+	"bytes"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -44,7 +45,7 @@ func newDisk(root uint64, random *rand.Rand) *disk {
 func (d *disk) clone(random *rand.Rand) *disk {
 	c := &disk{root: d.root, rand: random, files: make(map[uint64]*file, len(d.files)), dirs: make(map[uint64]*dir, len(d.dirs)), garbage: d.garbage}
 	for ino, f := range d.files {
-		// Slices of bytes are replaced, never changed.
+		// Slices of bytes are replaced, never changed; see apply.
 		c.files[ino] = &file{f.durable, f.pending[:len(f.pending):len(f.pending)], f.cached}
 	}
 	for ino, x := range d.dirs {
@@ -88,9 +89,9 @@ func (d *disk) play(e event) {
 		d.failSync(e.ino)
 	case forgetEvent:
 		f := d.file(e.ino)
-		f.cached = f.durable
+		f.cached = bytes.Clone(f.durable)
 		for _, w := range f.pending { // is dirty, and stays
-			f.cached = apply(f.cached, w)
+			f.cached = overwrite(f.cached, w)
 		}
 	}
 }
@@ -104,8 +105,11 @@ func (d *disk) sync(ino uint64) {
 		return
 	}
 	f := d.file(ino)
+	if len(f.pending) > 0 {
+		f.durable = bytes.Clone(f.durable)
+	}
 	for _, e := range f.pending {
-		f.durable = apply(f.durable, e)
+		f.durable = overwrite(f.durable, e)
 	}
 	f.pending = nil
 }
@@ -129,18 +133,23 @@ func (x *dir) play(e event) {
 	}
 }
 
-// apply returns content after a write or a truncation.
+// apply returns content after a write or a truncation. Clones of a disk share
+// slices, so it changes none.
 func apply(content []byte, e event) []byte {
-	size := max(int64(len(content)), e.offset+int64(len(e.data)))
-	if e.kind == truncateEvent {
-		size = e.offset
+	return overwrite(bytes.Clone(content), e)
+}
+
+// overwrite is apply for content that nobody else has.
+func overwrite(content []byte, e event) []byte {
+	end := e.offset + int64(len(e.data))
+	if e.kind == truncateEvent && end < int64(len(content)) {
+		return content[:end]
 	}
-	next := make([]byte, size)
-	copy(next, content)
-	if e.kind == writeEvent {
-		copy(next[e.offset:], e.data)
+	if n := end - int64(len(content)); n > 0 {
+		content = append(content, make([]byte, n)...)
 	}
-	return next
+	copy(content[e.offset:], e.data)
+	return content
 }
 
 // powerCut makes of the disk one that a power cut could leave.
@@ -186,7 +195,7 @@ func (d *disk) chooser(n int) func(int) bool {
 
 // cutFile returns what a power cut could leave of a file.
 func (d *disk) cutFile(f *file) []byte {
-	content := f.durable
+	content := bytes.Clone(f.durable)
 	keep := d.chooser(len(f.pending))
 	tear := d.rand.IntN(3) == 0
 	for i, e := range f.pending {
@@ -194,11 +203,11 @@ func (d *disk) cutFile(f *file) []byte {
 		case e.kind == writeEvent && tear:
 			content = d.tear(content, e)
 		case keep(i):
-			content = apply(content, e)
+			content = overwrite(content, e)
 		}
 	}
 	if n := len(f.cached); n > len(content) && d.rand.IntN(4) == 0 { // a size without data
-		content = apply(content, event{kind: truncateEvent, offset: int64(n)})
+		content = overwrite(content, event{kind: truncateEvent, offset: int64(n)})
 	}
 	return content
 }
@@ -217,7 +226,7 @@ func (d *disk) tear(content []byte, e event) []byte {
 		case i == broken:
 			content = d.spoil(content, (e.offset+int64(at))/sectorSize*sectorSize)
 		case keep(i):
-			content = apply(content, event{kind: writeEvent, offset: e.offset + int64(at), data: e.data[at:end]})
+			content = overwrite(content, event{kind: writeEvent, offset: e.offset + int64(at), data: e.data[at:end]})
 		}
 		at = end
 	}
@@ -230,7 +239,7 @@ func (d *disk) spoil(content []byte, at int64) []byte {
 	for i := range garbage {
 		garbage[i] = byte(d.rand.Uint32())
 	}
-	return apply(content, event{kind: writeEvent, offset: at, data: garbage})
+	return overwrite(content, event{kind: writeEvent, offset: at, data: garbage})
 }
 
 // build makes the directory with what a reader sees: of names the youngest, of

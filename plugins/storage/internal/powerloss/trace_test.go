@@ -352,10 +352,17 @@ func (tr *tracer) position(pid int, fd uint64) (pos int64) {
 	return pos
 }
 
+// bytes reads memory of the worker in one call; ptrace(2) would take one for each
+// word.
 func (tr *tracer) bytes(pid int, address uint64, n int64) []byte {
 	b := make([]byte, n)
-	if _, err := unix.PtracePeekData(pid, uintptr(address), b); err != nil {
-		tr.t.Fatal(err)
+	if n == 0 {
+		return b
+	}
+	got, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}},
+		[]unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}, 0)
+	if err != nil || int64(got) != n {
+		tr.t.Fatalf("read %d of %d bytes of the worker: %v", got, n, err)
 	}
 	return b
 }
@@ -364,7 +371,8 @@ func (tr *tracer) bytes(pid int, address uint64, n int64) []byte {
 func (tr *tracer) text(pid int, address uint64) string {
 	var b []byte
 	for {
-		part := tr.bytes(pid, address+uint64(len(b)), 64)
+		at := address + uint64(len(b))
+		part := tr.bytes(pid, at, int64(64-at%64)) // in one page
 		if i := strings.IndexByte(string(part), 0); i >= 0 {
 			return string(append(b, part[:i]...))
 		}

@@ -11,7 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
+	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
@@ -51,11 +54,24 @@ type ledgerStore interface {
 	storage.Ledger
 }
 
+// openStore opens a store that merges its index, or copies its log, with every
+// larger batch.
 func openStore(plugin, path string) (ledgerStore, error) {
 	if plugin == "bolt" {
-		return bolt.Open(path, bolt.Options{})
+		var o bolt.Options
+		setLimit(&o, "maxRecent", 16)
+		return bolt.Open(path, o)
 	}
-	return sqlite.Open(path, sqlite.Options{})
+	var o sqlite.Options
+	setLimit(&o, "maxWAL", 256<<10)
+	return sqlite.Open(path, o)
+}
+
+// setLimit sets an option that is for tests alone, so that no package has it in
+// its interface.
+func setLimit(options any, name string, n int64) {
+	field := reflect.ValueOf(options).Elem().FieldByName(name)
+	reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem().SetInt(n)
 }
 
 func TestMain(m *testing.M) {
@@ -116,6 +132,17 @@ func (j job) do(say func(said)) {
 
 // record is the record with a number: always the same one.
 func record(n int) storage.Record {
+	if r, ok := made.Load(n); ok {
+		return r.(storage.Record)
+	}
+	r := makeRecord(n)
+	made.Store(n, r)
+	return r
+}
+
+var made sync.Map // records by their numbers
+
+func makeRecord(n int) storage.Record {
 	h := func(what string) [32]byte {
 		return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(what), uint64(n)))
 	}

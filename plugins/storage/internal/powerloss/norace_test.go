@@ -1,0 +1,5 @@
+//go:build !race
+
+package powerloss
+
+const slower = 1
