@@ -156,6 +156,9 @@ func (s *Store) open(wait time.Duration) (err error) {
 	if s.reader, err = openReader(s.path); err != nil {
 		return s.explain(err)
 	}
+	if err := s.explain(s.writer.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+		return err
+	}
 	if err := s.writer.hold(); err != nil {
 		return s.explain(err)
 	}

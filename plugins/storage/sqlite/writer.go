@@ -118,6 +118,15 @@ func (w *writer) copyLog() error {
 	return err
 }
 
+// emptyLog copies the log of SQLite that a crash has left, and cuts it off. The
+// next commit would begin in the last sector of the one before, since a crash may
+// have taken what filled it, and on a disk without atomic sectors a power cut then
+// would take that commit.
+func (w *writer) emptyLog() error {
+	_, err := w.conn.ExecContext(ever, "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
+
 // logPages returns how many pages the log of SQLite holds.
 func (w *writer) logPages() (n int64, err error) {
 	var busy, copied int64
