@@ -492,6 +492,9 @@ func TestMutants(t *testing.T) {
 			if name == "sync of log" && l.plugin == "bolt" {
 				continue
 			}
+			if name == "forgetting at opening" && l.plugin == "sqlite" {
+				continue // it copies what it has read of its log into the database, and syncs that
+			}
 			l.states, l.violations, l.first, l.ignored = 0, 0, nil, m.ignored
 			l.remembers = name == "forgetting at opening"
 			m.test(l)

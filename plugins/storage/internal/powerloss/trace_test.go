@@ -164,10 +164,10 @@ func (tr *tracer) step() {
 		return
 	}
 	signal := 0
-	switch s := status.StopSignal(); {
-	case s == unix.SIGTRAP|0x80:
+	switch s := status.StopSignal(); s {
+	case unix.SIGTRAP | 0x80:
 		tr.boundary(pid)
-	case s == unix.SIGTRAP, s == unix.SIGSTOP: // a clone, or its first stop
+	case unix.SIGTRAP, unix.SIGSTOP: // a clone, or its first stop
 	default:
 		signal = int(s)
 	}
