@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, newPlugin()) }
 // remembers are the checks that end the process and look for what it has stored.
 // It is what this store does not do, and only these sentences may it break.
 var remembers = []string{
-	"DuplicateSpends", "ManyTokens", "Find", "FindLowest", "Epoch", "Reopened", "Model", "Killed",
+	"DuplicateSpends", "ManyTokens", "Conflict", "Find", "FindLowest", "GroundKeys", "Epoch", "Reopened", "Model", "Killed",
 }
 
 // TestContract checks every sentence of the contract, except for those about the
