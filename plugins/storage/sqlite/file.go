@@ -130,7 +130,7 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 }
 
 // checkFormat returns an error for a database that is no store, or one that this
-// code can not read.
+// code cannot read.
 func checkFormat(db *sql.DB) error {
 	var application, format int64
 	if err := db.QueryRowContext(ever, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {
