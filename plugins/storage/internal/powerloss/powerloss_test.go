@@ -297,7 +297,7 @@ func TestOnce(t *testing.T) {
 func (l *lab) once(states int) {
 	r := l.begin(life, failure{})
 	l.mustSucceed(r)
-	l.cut(r, states*effort()/slower)
+	l.cut(r, states*effort())
 }
 
 // TestKilled kills a process at every point of a short life, has another one
@@ -337,7 +337,7 @@ func TestTwice(t *testing.T) {
 	forEach(t, func(l *lab) {
 		r := l.begin(life, failure{})
 		at := l.player(r)
-		for _, point := range l.points(r, 40*effort()/slower) {
+		for _, point := range l.points(r, 40*effort()) {
 			d, p := at.at(point)
 			d.garbage = l.rand.IntN(3) == 0
 			d.powerCut()
