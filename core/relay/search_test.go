@@ -118,6 +118,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 		s.limits.Store(&Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 64 << 10})
 		near, far := net.Pipe()
 		ses := newSession(s, tapir.Plain(near))
+		ses.ask = func() {}
 		store.pages.Store(0) // that of opening
 		var running sync.WaitGroup
 		running.Go(func() { s.countEnd(ses.run(t.Context())) })
