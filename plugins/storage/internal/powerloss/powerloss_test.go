@@ -473,6 +473,40 @@ func (d *disk) unmark() (found bool) {
 	return found
 }
 
+// TestSlowSync: a reader does not see what is not durable, however long that takes.
+func TestSlowSync(t *testing.T) {
+	forEach(t, func(l *lab) {
+		r := l.begin([]step{{Do: "open"}, {Do: "append", N: 3}, {Do: "watch", First: 3, N: 5}}, failure{})
+		durable := 0 // event: the last sync
+		var looks []int
+		for i, e := range r.events {
+			switch e.kind {
+			case syncEvent:
+				durable = i
+			case sayEvent:
+				if parseSaid(e).Look != nil {
+					looks = append(looks, i)
+				}
+			}
+		}
+		before := 0
+		for _, i := range looks {
+			if saw := *parseSaid(r.events[i]).Look; i < durable {
+				before++
+				if want := (look{Last: 3, Tokens: 3, Entries: 3}); saw != want {
+					l.Errorf("before it was durable a reader saw %+v, want %+v", saw, want)
+				}
+			}
+		}
+		if last := *parseSaid(r.events[looks[len(looks)-1]]).Look; last != (look{8, 8, 8, true}) {
+			l.Errorf("in the end a reader saw %+v", last)
+		}
+		if before < 4 {
+			l.Errorf("%d looks before the last sync", before)
+		}
+	})
+}
+
 // TestMutants leaves out one kind of sync after the other, and then the forgetting
 // of pages.
 func TestMutants(t *testing.T) {

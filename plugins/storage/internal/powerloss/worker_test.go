@@ -36,7 +36,7 @@ type job struct {
 // step is one call. An append or a spend is of N records from First on, see
 // [record].
 type step struct {
-	Do       string // open, append, spend, close
+	Do       string // open, append, watch, spend, close; watch is an append beside a reader
 	First, N int
 }
 
@@ -46,6 +46,15 @@ type said struct {
 	Error    string `json:",omitempty"`
 	Full     bool   `json:",omitempty"`
 	Outcomes []storage.Outcome
+	Look     *look `json:",omitempty"` // of watch, while it goes on
+}
+
+// look is what a reader sees at a moment.
+type look struct {
+	Last    storage.Seq
+	Tokens  uint64
+	Entries int  // of the log
+	Found   bool // the first envelope that is being appended
 }
 
 // ledgerStore is what both plugins are.
@@ -114,6 +123,8 @@ func (j job) do(say func(said)) {
 			err = errors.New("not open")
 		case step.Do == "append":
 			outcomes, err = s.Append(context.Background(), records(step.First, step.N))
+		case step.Do == "watch":
+			outcomes, err = watch(s, records(step.First, step.N), func(l look) { say(said{Step: i, Look: &l}) })
 		case step.Do == "spend":
 			err = s.Spend(context.Background(), spendings(step.First, step.N))
 		case step.Do == "close":
@@ -128,6 +139,35 @@ func (j job) do(say func(said)) {
 		}
 		say(answer)
 	}
+}
+
+// watch appends records, and says all the while what a reader sees, once before
+// and once behind it.
+func watch(s storage.Store, rs []storage.Record, say func(look)) (outcomes []storage.Outcome, err error) {
+	see := func() {
+		info, err := s.Info(context.Background())
+		page, err2 := s.Log(context.Background(), storage.LogRequest{})
+		_, err3 := s.Find(context.Background(), rs[0].Signature)
+		if err := errors.Join(err, err2); err != nil || err3 != nil && !errors.Is(err3, storage.ErrNotFound) {
+			panic(errors.Join(err, err3))
+		}
+		say(look{info.Last, info.Tokens, len(page.Entries), err3 == nil})
+	}
+	see()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		outcomes, err = s.Append(context.Background(), rs)
+	}()
+	for appending := true; appending; {
+		select {
+		case <-done:
+			appending = false
+		default:
+		}
+		see()
+	}
+	return outcomes, err
 }
 
 // record is the record with a number: always the same one.
