@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -80,11 +81,7 @@ func (m mark) save(dir string) error {
 	if err := os.Rename(file.Name(), filepath.Join(dir, markName)); err != nil {
 		return err
 	}
-	names, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(names.Sync(), names.Close())
+	return durable.SyncDir(dir)
 }
 
 // checkMark compares a store with the mark in dir, and says what an operator has

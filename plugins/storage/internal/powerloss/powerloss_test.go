@@ -507,6 +507,46 @@ func TestSlowSync(t *testing.T) {
 	})
 }
 
+// TestNames: directories are durable up to one that existed, also those that an
+// earlier process made and may not have synced; and so is a file that is found.
+func TestNames(t *testing.T) {
+	l := newLab(t, "")
+	root := l.newDir()
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a, b := filepath.Join(root, "a"), filepath.Join(root, "a", "b")
+	key := filepath.Join(a, "key")
+	for _, again := range []bool{false, true} {
+		events := l.tracer.run(job{"", b, []step{{Do: "make directory"}}}, failure{})
+		for _, dir := range []string{root, a} {
+			if !syncedLast(events, inodeOf(dir)) {
+				t.Errorf("made again: %v: %s was not synced after the last name in it", again, filepath.Base(dir))
+			}
+		}
+	}
+	if err := os.WriteFile(key, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	events := l.tracer.run(job{"", key, []step{{Do: "confirm"}}}, failure{})
+	for _, path := range []string{key, a} {
+		if !syncedLast(events, inodeOf(path)) {
+			t.Errorf("found: %s was not synced", filepath.Base(path))
+		}
+	}
+}
+
+// syncedLast reports whether a directory or file was synced, and no name was made
+// in it since.
+func syncedLast(events []event, ino uint64) (synced bool) {
+	for _, e := range events {
+		if e.ino == ino {
+			synced = e.kind == syncEvent
+		}
+	}
+	return synced
+}
+
 // TestMutants leaves out one kind of sync after the other, and then the forgetting
 // of pages.
 func TestMutants(t *testing.T) {

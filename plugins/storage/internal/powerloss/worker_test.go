@@ -18,6 +18,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -36,7 +37,9 @@ type job struct {
 // step is one call. An append or a spend is of N records from First on, see
 // [record].
 type step struct {
-	Do       string // open, append, watch, spend, close; watch is an append beside a reader
+	// Do is open, append, watch, spend or close; watch is an append beside a reader.
+	// "make directory" and "confirm" are of package durable and need no store.
+	Do       string
 	First, N int
 }
 
@@ -117,6 +120,10 @@ func (j job) do(say func(said)) {
 		var outcomes []storage.Outcome
 		var err error
 		switch {
+		case step.Do == "make directory":
+			err = durable.MakeDir(j.Path, 0o700)
+		case step.Do == "confirm":
+			err = confirm(j.Path)
 		case step.Do == "open":
 			s, err = openStore(j.Store, j.Path)
 		case s == nil:
@@ -139,6 +146,15 @@ func (j job) do(say func(said)) {
 		}
 		say(answer)
 	}
+}
+
+func confirm(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return durable.Confirm(f)
 }
 
 // watch appends records, and says all the while what a reader sees, once before
