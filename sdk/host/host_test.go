@@ -321,7 +321,7 @@ func TestLogLines(t *testing.T) {
 }
 
 func TestLongLogLine(t *testing.T) {
-	got := logLines(t, strings.Repeat("x", 2*maxLine), "short", `{"@message":"`+strings.Repeat("y", maxLine)+`"}`)
+	got := logLines(t, strings.Repeat("x.", maxLine), "short", `{"@message":"`+strings.Repeat("y.", maxLine/2)+`"}`)
 	if len(got) != 3 || len(got[0]["msg"].(string)) != maxText || got[0]["cut"] != true || got[1]["msg"] != "short" || len(got[2]["msg"].(string)) != maxText {
 		t.Errorf("%d lines", len(got))
 	}
