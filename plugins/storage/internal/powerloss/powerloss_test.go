@@ -28,9 +28,6 @@ type lab struct {
 	// of opening are those before the first answer.
 	ignored func(name string, opening bool) bool
 
-	// remembers, where set, has the kernel not forget pages that it is told to.
-	remembers bool
-
 	states     int
 	violations int
 	first      error // violations
@@ -104,7 +101,7 @@ func (l *lab) goOn(d *disk, before *promise, steps []step) run {
 		l.Fatal(err)
 	}
 	l.tracer.onForget = func(ino uint64, soFar []event) ([]byte, bool) {
-		if found.files[ino] == nil || l.remembers {
+		if found.files[ino] == nil {
 			return nil, false
 		}
 		now, _ := l.player(run{steps: steps, events: soFar, disk: found, before: before}).at(len(soFar))
@@ -547,30 +544,23 @@ func syncedLast(events []event, ino uint64) (synced bool) {
 	return synced
 }
 
-// TestMutants leaves out one kind of sync after the other, and then the forgetting
-// of pages.
+// TestMutants leaves out one kind of sync after the other.
 func TestMutants(t *testing.T) {
 	database := func(name string) bool { return name == "messages" || strings.Contains(name, ".new-") }
-	nothing := func(string, bool) bool { return false }
 	forEach(t, func(l *lab) {
 		for name, m := range map[string]struct {
 			test    func(*lab)
 			ignored func(name string, opening bool) bool
 		}{
-			"sync of database":      {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return database(name) }},
-			"sync of directory":     {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "directory" }},
-			"sync of log":           {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "messages-wal" }},
-			"sync at opening":       {func(l *lab) { l.killed(2) }, func(name string, opening bool) bool { return opening && name != "directory" }},
-			"forgetting at opening": {func(l *lab) { l.failedSyncs(3) }, nothing},
+			"sync of database":  {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return database(name) }},
+			"sync of directory": {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "directory" }},
+			"sync of log":       {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "messages-wal" }},
+			"sync at opening":   {func(l *lab) { l.killed(2) }, func(name string, opening bool) bool { return opening && name != "directory" }},
 		} {
 			if name == "sync of log" && l.plugin == "bolt" {
 				continue
 			}
-			if name == "forgetting at opening" && l.plugin == "sqlite" {
-				continue // it copies what it has read of its log into the database, and syncs that
-			}
 			l.states, l.violations, l.first, l.ignored = 0, 0, nil, m.ignored
-			l.remembers = name == "forgetting at opening"
 			m.test(l)
 			l.Logf("without %s:", name)
 			l.report()
