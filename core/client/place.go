@@ -91,7 +91,7 @@ func (t *Trail) Clone() *Trail {
 	return c
 }
 
-// End is the number of the last signature, 0 where there is none.
+// End is the number of the last signature, and 0 in an empty trail.
 func (t *Trail) End() uint64 { return t.first + uint64(len(t.hashes)) - 1 }
 
 // Merge appends what other saw behind number after and t does not have. Other

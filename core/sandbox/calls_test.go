@@ -111,7 +111,7 @@ func decide(rules []seccomp.SyscallGroup, name string, args []uint64) uint32 {
 func TestNumbersOfProcesses(t *testing.T) {
 	native, err := arch.GetInfo("")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("there is no filter for this processor: %v", err)
 	}
 	for pid := range native.SyscallNumbers {
 		code, err := filter(rulesOf(Policy{}, kernel{landlock: 7}, pid, false))
