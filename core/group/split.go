@@ -1,0 +1,104 @@
+package group
+
+import (
+	"sort"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/nacl/secretbox"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+)
+
+// SplitChat splits chat into parts that [Group.Seal] takes once [WrapText] has
+// wrapped them. A message holds 1786 bytes of chat, fewer where JSON escapes
+// characters. A part ends at a line break or else at a space where there is one
+// in its second half. White space at both ends of a part is left out, but for the
+// indentation of its first line, and so are parts without anything else.
+//
+// The chat is UTF-8.
+func SplitChat(chat string) []string {
+	var parts []string
+	for chat = trimChat(chat); chat != ""; {
+		n := breakNear(chat, longestFit(chat))
+		if part := trimChat(chat[:n]); part != "" {
+			parts = append(parts, part)
+		}
+		chat = trimChat(chat[n:])
+	}
+	return parts
+}
+
+// trimChat removes empty lines at the beginning and white space at the end.
+func trimChat(s string) string {
+	s = strings.TrimRightFunc(s, unicode.IsSpace)
+	for {
+		line, rest, more := strings.Cut(s, "\n")
+		if !more || strings.TrimSpace(line) != "" {
+			return s
+		}
+		s = rest
+	}
+}
+
+// longestFit returns the length of a beginning of s that fits a message: as good
+// as the longest one.
+func longestFit(s string) int {
+	beginning := func(n int) string {
+		for n < len(s) && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		return s[:n]
+	}
+	n := sort.Search(min(len(s), MaxText), func(n int) bool { return !fits(beginning(n + 1)) })
+	return len(beginning(n))
+}
+
+// breakNear returns where to break s, of which n bytes fit a message.
+func breakNear(s string, n int) int {
+	if n == len(s) {
+		return n
+	}
+	if s[n] == '\n' || s[n] == ' ' {
+		return n + 1
+	}
+	if i := strings.LastIndexByte(s[n/2:n], '\n'); i >= 0 {
+		return n/2 + i + 1
+	}
+	if i := strings.LastIndexByte(s[n/2:n], ' '); i >= 0 {
+		return n/2 + i + 1
+	}
+	return breakCharacter(s, n)
+}
+
+// breakCharacter moves n to the beginning of a character that is written as
+// several code points, if it is not a very long one.
+func breakCharacter(s string, n int) int {
+	const zeroWidthJoiner = '\u200d'
+	for i := n; i > n-64 && i > n/2; {
+		after, _ := utf8.DecodeRuneInString(s[i:])
+		before, size := utf8.DecodeLastRuneInString(s[:i])
+		if !unicode.Is(unicode.M, after) && after != zeroWidthJoiner && before != zeroWidthJoiner {
+			return i
+		}
+		i -= size
+	}
+	return n
+}
+
+// fits reports whether a post of the chat fits a packet.
+func fits(chat string) bool {
+	text := WrapText(chat)
+	if len(text) > MaxText {
+		return false
+	}
+	message := plain{
+		Text: text, Onion: strings.Repeat("a", identity.OnionLen), Timestamp: maxTimestamp, SignedGroupID: make([]byte, 16),
+		PreviousMessageSig: make([]byte, 64), Padding: make([]byte, MaxText-len(text)),
+	}
+	size := nonceSize + len(message.marshal()) + secretbox.Overhead
+	return postSize(wire.Envelope{Ciphertext: make([]byte, size), Signature: make([]byte, 64)}) <= tapir.MaxPayload
+}
