@@ -181,16 +181,18 @@ func (s *stage) person(name string) person { return person{s, name} }
 
 // run runs cwtch-group as this person and returns what it prints.
 func (p person) run(ctx context.Context, args ...string) string {
-	profile := filepath.Join(p.dir, p.name)
+	home := filepath.Join(p.dir, p.name)
+	profile := filepath.Join(home, "cwtch-group") // the default one, which is made at its first use
 	if _, err := os.Stat(profile); err != nil && p.failed == nil {
-		if err := os.Mkdir(profile, 0o700); err != nil {
+		if err := os.MkdirAll(profile, 0o700); err != nil {
 			p.failed = err
 		} else if err := p.tor.Seed(filepath.Join(profile, "tor")); err != nil {
 			p.failed = err
 		}
 	}
 	return p.command(ctx, p.name, []string{
-		"CWTCH_GROUP_PROFILE=" + profile,
+		"XDG_CONFIG_HOME=" + home,
+		"CWTCH_GROUP_PROFILE=",
 		"CWTCH_GROUP_TORRC=" + filepath.Join(p.dir, "torrc"),
 	}, "cwtch-group", args...)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
@@ -28,7 +27,8 @@ type command struct {
 	name  string
 	args  string // as usage shows them
 	about string
-	n     int // arguments beside flags
+	more  string // what else its help says, a line each
+	n     int    // arguments beside flags
 	flags func(*options, *flag.FlagSet)
 	run   func(a *app, ctx context.Context, args []string) error
 }
@@ -36,15 +36,20 @@ type command struct {
 // commands is a function because the help lists them and is one of them.
 func commands() []command {
 	return []command{
-		{"import-server", "server:…", "trust a server by its key bundle", 1, nil, (*app).importServer},
-		{"create", `[-server ADDR] "NAME"`, "make a group on a server, named by its address or the beginning of it", 1, createFlags, (*app).create},
-		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group", 1, inviteFlags, (*app).invite},
-		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle brings its server along", 1, joinFlags, (*app).join},
-		{"post", `"NAME" "TEXT"`, "post to a group, buying tokens when there are none", 2, nil, (*app).post},
-		{"read", `[-new] "NAME"`, "print all messages of a group, or those not printed yet", 1, readFlags, (*app).read},
-		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet and then new ones, until ^C", 1, followFlags, (*app).follow},
-		{"list", "", "print who you are, your servers and your groups", 0, nil, (*app).list},
-		{"version", "", "print the version", 0, nil, (*app).version},
+		{"init", "", "make a profile, which is a new identity", initHelp, 0, nil, (*app).initProfile},
+		{"import-server", "server:…", "trust a server by its key bundle", "", 1, nil, (*app).importServer},
+		{"create", `[-server ADDR] "NAME"`, "make a group on a server, named by its address or the beginning of it", "", 1, createFlags, (*app).create},
+		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group", inviteHelp, 1, inviteFlags, (*app).invite},
+		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle brings its server along", joinHelp, 1, joinFlags, (*app).join},
+		{"post", `"NAME" "TEXT"`, "post to a group, buying tokens when there are none", postHelp, 2, nil, (*app).post},
+		{"read", `[-new] [-since WHEN] "NAME"`, "print all messages of a group, or those not printed yet", readHelp, 1, readFlags, (*app).read},
+		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet and then new ones, until ^C", followHelp, 1, followFlags, (*app).follow},
+		{"members", `"NAME"`, "print the members of a group whose messages you have read", membersHelp, 1, nil, (*app).members},
+		{"nick", `"NAME" MEMBER "NICK"`, "choose what you call a member", nickHelp, 3, nil, (*app).nick},
+		{"rename", `"NAME" "NEW"`, "choose what you call a group", renameHelp, 2, nil, (*app).rename},
+		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).leave},
+		{"list", "", "print who you are, your servers and your groups", "", 0, nil, (*app).list},
+		{"version", "", "print the version", "", 0, nil, (*app).version},
 	}
 }
 
@@ -64,6 +69,7 @@ type options struct {
 	withServer bool
 	name       string
 	onlyNew    bool
+	since      string
 	all        bool
 	n          int
 	timeout    time.Duration
@@ -83,7 +89,11 @@ func (o *options) common(fs *flag.FlagSet) {
 func createFlags(o *options, fs *flag.FlagSet) { fs.StringVar(&o.server, "server", "", "") }
 func inviteFlags(o *options, fs *flag.FlagSet) { fs.BoolVar(&o.withServer, "with-server", false, "") }
 func joinFlags(o *options, fs *flag.FlagSet)   { fs.StringVar(&o.name, "name", "", "") }
-func readFlags(o *options, fs *flag.FlagSet)   { fs.BoolVar(&o.onlyNew, "new", false, "") }
+
+func readFlags(o *options, fs *flag.FlagSet) {
+	fs.BoolVar(&o.onlyNew, "new", false, "")
+	fs.StringVar(&o.since, "since", "", "")
+}
 
 func followFlags(o *options, fs *flag.FlagSet) {
 	fs.BoolVar(&o.all, "all", false, "")
@@ -103,25 +113,12 @@ type app struct {
 // run runs one command line and returns the exit status.
 func run(ctx context.Context, args []string, s surroundings) int {
 	err := dispatch(ctx, args, s)
-	var usage usageError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, flag.ErrHelp):
-		io.WriteString(s.stdout, usageText())
-		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintf(s.stderr, "error: %s\nhint: %s\n", oneLine(usage.text), usage.hint)
-		return 2
 	}
-	if ctx.Err() != nil {
-		err = errors.New("interrupted")
-	}
-	fmt.Fprintf(s.stderr, "error: %s\n", oneLine(err.Error()))
-	if h := hintFor(err); h != "" {
-		fmt.Fprintf(s.stderr, "hint: %s\n", h)
-	}
-	return 1
+	f := failureOf(ctx, err)
+	f.print(s.stderr, wantsJSON(args))
+	return f.Status
 }
 
 func dispatch(ctx context.Context, args []string, s surroundings) error {
@@ -132,7 +129,14 @@ func dispatch(ctx context.Context, args []string, s surroundings) error {
 	}
 	front := newFlagSet()
 	o.common(front)
-	if err := front.Parse(args); err != nil {
+	err := front.Parse(args)
+	if err == nil {
+		err = refuseEmpty(front)
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return printHelp(s.stdout, nil)
+	}
+	if err != nil {
 		return flagError(err)
 	}
 	if front.NArg() == 0 {
@@ -140,14 +144,24 @@ func dispatch(ctx context.Context, args []string, s surroundings) error {
 	}
 	name, args := front.Arg(0), front.Args()[1:]
 	if name == "help" {
-		return flag.ErrHelp
+		return printHelp(s.stdout, args)
 	}
+	c, err := findCommand(name)
+	if err != nil {
+		return err
+	}
+	return start(ctx, c, args, o, s)
+}
+
+func findCommand(name string) (command, error) {
+	var known []string
 	for _, c := range commands() {
 		if c.name == name {
-			return start(ctx, c, args, o, s)
+			return c, nil
 		}
+		known = append(known, c.name)
 	}
-	return usageError{fmt.Sprintf("unknown command %q", name), listHint}
+	return command{}, usageError{fmt.Sprintf("unknown command %q", name), suggest(name, known) + listHint}
 }
 
 // start parses the rest of the command line and runs c.
@@ -159,20 +173,23 @@ func start(ctx context.Context, c command, args []string, o options, s surroundi
 		c.flags(&a.options, fs)
 	}
 	args, err := parseMixed(fs, args)
+	if err == nil {
+		err = refuseEmpty(fs)
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		return printHelp(s.stdout, []string{c.name})
+	}
 	if err != nil {
 		return flagError(err)
 	}
-	usage := strings.TrimSpace("cwtch-group " + c.name + " " + c.args)
 	if len(args) != c.n {
-		return usageError{fmt.Sprintf("%s takes %d arguments and got %d", c.name, c.n, len(args)), "usage: " + usage}
+		return usageError{fmt.Sprintf("%s takes %d arguments and got %d", c.name, c.n, len(args)), "usage: " + c.usage()}
 	}
-	a.progress = newProgress(s.stderr, s.terminal, a.quiet)
-	if c.name != "version" {
-		dir, err := a.profileDir()
-		if err != nil {
-			return err
-		}
-		if a.profile, err = profile.Open(dir); err != nil {
+	// A program that reads JSON has no use for progress; a person beside it has.
+	a.progress = newProgress(s.stderr, s.terminal, a.quiet || a.json && !s.terminal)
+	a.progress.json = a.json
+	if c.name != "version" && c.name != "init" {
+		if a.profile, err = a.openProfile(ctx); err != nil {
 			return err
 		}
 	}
@@ -207,6 +224,17 @@ func parseMixed(fs *flag.FlagSet, args []string) (plain []string, err error) {
 	}
 }
 
+// refuseEmpty refuses flags that are there and say nothing, as those of a script
+// whose variable is not set: -profile "" does not mean the default one.
+func refuseEmpty(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			err = fmt.Errorf("flag -%s has an empty value", f.Name)
+		}
+	})
+	return err
+}
+
 func (a *app) profileDir() (string, error) {
 	if a.options.profile != "" {
 		return a.options.profile, nil
@@ -216,52 +244,4 @@ func (a *app) profileDir() (string, error) {
 		return "", hinted{fmt.Errorf("find profile: %w", err), "say where to keep it with -profile DIR"}
 	}
 	return filepath.Join(dir, "cwtch-group"), nil
-}
-
-// argument returns an argument, or standard input up to limit bytes for "-":
-// arguments can be seen by everybody on the machine.
-func (a *app) argument(arg string, limit int64) (string, error) {
-	if arg != "-" {
-		return arg, nil
-	}
-	b, err := io.ReadAll(io.LimitReader(a.stdin, limit+1))
-	if err != nil {
-		return "", fmt.Errorf("read standard input: %w", err)
-	}
-	if int64(len(b)) > limit {
-		return "", fmt.Errorf("read standard input: more than %d bytes", limit)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-func usageText() string {
-	var b strings.Builder
-	b.WriteString("cwtch-group makes, joins, reads and follows Cwtch groups, and posts to them.\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "  cwtch-group %s\n        %s\n", strings.TrimSpace(c.name+" "+c.args), c.about)
-	}
-	b.WriteString(`
-Flags of every command, with one dash or two, before or behind its arguments:
-
-  -profile DIR        keep identity, servers, groups and tokens here
-                      (CWTCH_GROUP_PROFILE; default: cwtch-group in the user's configuration directory)
-  -network N          tor, or loopback:DIR for development (CWTCH_GROUP_NETWORK; default: tor)
-  -torrc FILE         more lines for tor's configuration (CWTCH_GROUP_TORRC)
-  -tor-control ADDR   use the tor that runs there, such as unix:/run/tor/control or 127.0.0.1:9051
-  -tor-control-user USER
-                      the user that this tor has, if it is neither you nor root, such as debian-tor
-  -tor-control-cookie FILE
-                      the file with its cookie, required with a port, such as /run/tor/control.authcookie
-  -json               print facts and messages as JSON, one value a line
-  -q                  show no progress
-
-An argument "-" is read from standard input, which keeps invites and texts out of the list of
-processes. A text that begins with a dash goes behind "--".
-
-read replays all that the server keeps and prints the messages of the group; nothing is kept on this
-machine but how far it got, which is where "read -new" and "follow" begin. A message that is not
-signed by the member it names is printed as [unverified].
-follow -n N ends after N messages; with -timeout it fails if they do not come in time.
-`)
-	return b.String()
 }

@@ -3,10 +3,21 @@ package main
 import (
 	"bytes"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// newProfile makes a profile.
+func newProfile(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "profile")
+	if status, _, stderr := try(t, dir, "init"); status != 0 {
+		t.Fatal(stderr)
+	}
+	return dir
+}
 
 // try runs a command line in a profile of its own.
 func try(t *testing.T, profile string, args ...string) (status int, stdout, stderr string) {
@@ -22,7 +33,7 @@ func try(t *testing.T, profile string, args ...string) (status int, stdout, stde
 }
 
 func TestExitStatus(t *testing.T) {
-	dir := t.TempDir()
+	dir := newProfile(t)
 	for _, c := range []struct {
 		args string
 		want int
@@ -70,16 +81,6 @@ func TestFlagsStandAnywhere(t *testing.T) {
 		got, err := parseMixed(fs, strings.Fields(args))
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v; want %q", args, got, err, want)
-		}
-	}
-}
-
-func TestJoinRefusesNamesThatActOnATerminal(t *testing.T) {
-	for name, ok := range map[string]bool{
-		"book club": true, "日本　語": true, "": false, " ": false, "a\x1b[2J": false, "a\nb": false, "\u202eab": false,
-	} {
-		if err := checkName(name); (err == nil) != ok {
-			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
@@ -24,9 +25,10 @@ type conversation struct {
 	group group.Group
 
 	reader *client.Reader
-	since  uint64 // end of the trail when the profile was read
+	known  uint64 // end of the trail when the profile was read
 	head   []byte // signature of the last verified message
 
+	since   time.Time           // older messages are left out
 	printed profile.Printed     // messages that are not printed again
 	shown   []profile.MessageID // since the last save; the last few thousand
 
@@ -34,13 +36,14 @@ type conversation struct {
 	verified   map[identity.Onion]int // messages of each member
 	unverified int
 	malformed  int
+	older      int
 }
 
 // newConversation begins at a place on the group's server.
 func newConversation(g *profile.Group, server *profile.Server, place client.Place) *conversation {
 	return &conversation{
 		name: g.Name, group: g.Group, head: g.Head,
-		reader: client.NewReader(server.Trail.Clone(), place), since: server.Trail.End(),
+		reader: client.NewReader(server.Trail.Clone(), place), known: server.Trail.End(),
 		seen: make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
 	}
 }
@@ -72,6 +75,9 @@ func (c *conversation) take(e client.Event) (m group.Message, ok bool, err error
 	}
 	c.show(id)
 	switch {
+	case err == nil && m.Time.Before(c.since):
+		c.older++
+		return m, false, nil
 	case err != nil:
 		c.malformed++
 		return m, false, nil
@@ -143,6 +149,9 @@ func (c *conversation) summary(n *names) string {
 	if c.unverified > 0 {
 		s += fmt.Sprintf("; unverified: %d, not signed by the member they name", c.unverified)
 	}
+	if c.older > 0 {
+		s += fmt.Sprintf("; left out: %d older", c.older)
+	}
 	if c.malformed > 0 {
 		s += fmt.Sprintf("; left out: %d that hold no message", c.malformed)
 	}
@@ -160,11 +169,11 @@ func plural(n int, noun string) string {
 // the messages were printed. It does so also when ctx has ended.
 func (c *conversation) save(ctx context.Context, p *profile.Profile, read bool) error {
 	return p.Update(context.WithoutCancel(ctx), func(s *profile.State) error {
-		g, err := s.FindGroup(c.name)
+		g, err := s.Group(c.group.ID)
 		if err != nil {
 			return err
 		}
-		err = s.Advance(g, profile.Session{Reader: c.reader, Since: c.since, Head: c.head, Read: read, Shown: c.shown})
+		err = s.Advance(g, profile.Session{Reader: c.reader, Since: c.known, Head: c.head, Read: read, Shown: c.shown})
 		c.shown = nil
 		return err
 	})

@@ -1,16 +1,88 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
-	"flag"
+	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
+
+// failure is an error as it is printed.
+type failure struct {
+	Error  string `json:"error"`
+	Hint   string `json:"hint,omitempty"`
+	Status int    `json:"status"` // of the program
+}
+
+// failureOf says what is printed of an error, and with which status the program
+// ends.
+func failureOf(ctx context.Context, err error) failure {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return failure{oneLine(usage.text), oneLine(usage.hint), 2}
+	case ctx.Err() != nil:
+		return failure{"interrupted", "", interruptedStatus(ctx)}
+	}
+	return failure{oneLine(err.Error()), oneLine(hintFor(err)), 1}
+}
+
+// print prints the failure. Who interrupted the program knows that.
+func (f failure) print(w io.Writer, asJSON bool) {
+	switch {
+	case asJSON:
+		b, err := json.Marshal(f)
+		if err != nil {
+			panic(err) // strings and a number always marshal
+		}
+		fmt.Fprintln(w, escapeJSON(b))
+	case f.Status > 2:
+	case f.Hint != "":
+		fmt.Fprintf(w, "error: %s\nhint: %s\n", f.Error, f.Hint)
+	default:
+		fmt.Fprintf(w, "error: %s\n", f.Error)
+	}
+}
+
+// interruption is the cause of a context that a signal ended.
+type interruption struct{ signal syscall.Signal }
+
+func (i interruption) Error() string { return i.signal.String() }
+
+// interruptedStatus is what shells expect of a program that a signal ended.
+func interruptedStatus(ctx context.Context) int {
+	var i interruption
+	if errors.As(context.Cause(ctx), &i) {
+		return 128 + int(i.signal)
+	}
+	return 128 + int(syscall.SIGINT)
+}
+
+// wantsJSON reports whether a command line has the flag -json, also one that
+// cannot be parsed.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			return false
+		}
+		name, value, set := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
+		if name = strings.TrimPrefix(name, "-"); name != "json" || !strings.HasPrefix(arg, "-") {
+			continue
+		}
+		on, err := strconv.ParseBool(value)
+		return !set || on || err != nil
+	}
+	return false
+}
 
 const listHint = "cwtch-group -help lists the commands"
 
@@ -20,9 +92,6 @@ type usageError struct{ text, hint string }
 func (e usageError) Error() string { return e.text }
 
 func flagError(err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return err
-	}
 	return usageError{err.Error(), listHint + `; a text that begins with a dash goes behind "--"`}
 }
 
@@ -44,10 +113,10 @@ var hints = []struct {
 	{profile.ErrNoServer, "import it first: cwtch-group import-server server:…"},
 	{profile.ErrWhichServer, "say which with -server and the beginning of its address; cwtch-group list prints them"},
 	{profile.ErrNoGroup, "cwtch-group list prints the names of your groups"},
-	{profile.ErrNameTaken, "choose another with -name when joining"},
+	{profile.ErrNameTaken, "choose another name; cwtch-group list prints those of your groups"},
+	{profile.ErrExists, "cwtch-group list prints what is in it"},
 	{client.ErrRefused, "the server may be out of space or its storage down; the text was not posted, try again later"},
 	{token.ErrProof, "the server signs with another key than its bundle has: it may try to mark you; do not use it until its operator explains"},
-	{group.ErrTooLong, "split the text"},
 	{io.EOF, "the server closed the connection: it may be busy or shutting down, try again later"},
 	{io.ErrUnexpectedEOF, "the connection broke, try again"},
 	{os.ErrDeadlineExceeded, "the server did not answer in time, try again later"},

@@ -22,7 +22,7 @@ const (
 )
 
 // follow prints until ^C, the -timeout or the -n-th message. It connects again
-// when the connection ends, except when it never had one.
+// when the connection ends or cannot be made.
 func (a *app) follow(ctx context.Context, args []string) error {
 	if a.n < 0 || a.timeout < 0 {
 		return usageError{"-n and -timeout are not negative", listHint}
@@ -46,12 +46,22 @@ func (a *app) follow(ctx context.Context, args []string) error {
 	switch {
 	case errors.Is(err, errEnough), outer.Err() != nil: // as asked, or ^C
 		err = nil
+	case ctx.Err() != nil && !r.connected:
+		err = notConnected(a.timeout, r.lost)
 	case ctx.Err() != nil && r.limit == 0:
 		err = nil
 	case ctx.Err() != nil:
 		err = fmt.Errorf("follow: %d of %d messages came within %s", r.talk.count(), r.limit, a.timeout)
 	}
 	return errors.Join(err, r.talk.save(ctx, a.profile, true))
+}
+
+// notConnected says that a whole -timeout passed without a connection.
+func notConnected(timeout time.Duration, lost error) error {
+	if lost == nil {
+		return fmt.Errorf("follow: no connection within %s", timeout)
+	}
+	return fmt.Errorf("follow: no connection within %s: %w", timeout, lost)
 }
 
 // final is an error that another connection would not mend.
@@ -65,18 +75,20 @@ var errEnough error = final{errors.New("enough")}
 // follow reads over one connection after the other. It returns an error always.
 func (r *reading) follow(ctx context.Context) error {
 	backoff := firstBackoff
-	for connected := false; ; {
+	for {
 		board, err := r.sync(ctx)
 		if err == nil {
-			connected, backoff = true, firstBackoff
+			r.connected, backoff = true, firstBackoff
 			r.app.progress.Note("following %q", r.talk.name)
 			err = r.live(ctx, board)
 			board.Close()
 		}
-		if errors.As(err, new(final)) || ctx.Err() != nil || !connected {
+		if errors.As(err, new(final)) || ctx.Err() != nil {
 			return err
 		}
-		r.app.progress.Stage("connection lost, trying again in %s", backoff)
+		r.lost = err
+		r.app.progress.Stage("no connection, trying again: %v", err)
+		r.app.progress.Detail("in %s", backoff)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

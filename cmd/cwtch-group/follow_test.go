@@ -38,6 +38,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	do(t.Context(), io.Discard, "init")
 	do(t.Context(), io.Discard, "import-server", server.Bundle().String())
 	do(t.Context(), io.Discard, "create", "club")
 
@@ -101,6 +102,7 @@ func TestFollowWithABrokenOutput(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %s", args, got, status, &errs)
 		}
 	}
+	do(0, io.Discard, "init")
 	do(0, io.Discard, "import-server", server.Bundle().String())
 	do(0, io.Discard, "create", "club")
 	do(0, io.Discard, "post", "club", "a message")

@@ -41,11 +41,11 @@ func factOfGroup(g *profile.Group) groupFact {
 }
 
 func (a *app) importServer(ctx context.Context, args []string) error {
-	text, err := a.argument(args[0], maxText)
+	text, err := a.argument(ctx, args[0], maxText)
 	if err != nil {
-		return err
+		return fmt.Errorf("import server: %w", err)
 	}
-	b, err := bundle.Parse(text)
+	b, err := bundle.Parse(strings.TrimSpace(text))
 	if err != nil {
 		return hinted{fmt.Errorf("import server: %w", err), "copy the whole text that cwtch-relay bundle prints; it begins with server:"}
 	}
@@ -100,7 +100,7 @@ func (a *app) invite(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.FindGroup(args[0])
+	g, err := findGroup(s, args[0])
 	if err != nil {
 		return fmt.Errorf("invite: %w", err)
 	}
@@ -119,17 +119,17 @@ func (a *app) invite(ctx context.Context, args []string) error {
 }
 
 func (a *app) join(ctx context.Context, args []string) error {
-	text, err := a.argument(args[0], maxText)
+	text, err := a.argument(ctx, args[0], maxText)
 	if err != nil {
-		return err
+		return fmt.Errorf("join: %w", err)
 	}
-	invite, server, err := parseInvite(text)
+	invite, server, err := parseInvite(strings.TrimSpace(text))
 	if err != nil {
 		return err
 	}
 	name := a.name
 	if name == "" {
-		name = invite.GroupName
+		name = strings.TrimSpace(invite.GroupName)
 	}
 	if err := checkName(name); err != nil {
 		return hinted{fmt.Errorf("join: %w", err), "choose what to call the group with -name"}
@@ -147,6 +147,8 @@ func (a *app) join(ctx context.Context, args []string) error {
 	case errors.Is(err, profile.ErrNoServer):
 		return hinted{fmt.Errorf("join: the group is on %s, which this profile does not know", invite.Server),
 			"ask for the output of cwtch-group invite -with-server, or import the server: cwtch-group import-server server:…"}
+	case errors.Is(err, profile.ErrNameTaken):
+		return hinted{fmt.Errorf("join: %w", err), "choose what to call the group with -name"}
 	case err != nil:
 		return err
 	}
@@ -166,18 +168,6 @@ func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err 
 		err = hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with torv3 or tofubundle:"}
 	}
 	return invite, server, err
-}
-
-// checkName refuses names that a person could not type, or that would act on
-// their terminal.
-func checkName(name string) error {
-	if strings.TrimSpace(name) == "" {
-		return errors.New("the group has no name")
-	}
-	if printable(name) != name {
-		return fmt.Errorf("the name %+q holds characters that cannot be printed", name)
-	}
-	return nil
 }
 
 func (a *app) list(ctx context.Context, _ []string) error {

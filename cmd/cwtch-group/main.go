@@ -2,6 +2,7 @@
 // and joins groups, posts to them, reads and follows them. It is for people, and
 // for scripts and bots, which find JSON behind -json.
 //
+//	cwtch-group init                              make a profile
 //	cwtch-group import-server server:…            trust a server
 //	cwtch-group create -server ADDR "book club"   make a group there
 //	cwtch-group invite "book club"                print what others join with
@@ -9,11 +10,19 @@
 //	cwtch-group post "book club" "text"
 //	cwtch-group read "book club"
 //	cwtch-group follow "book club"
+//	cwtch-group members "book club"
+//	cwtch-group nick "book club" nn44k7tk Anna    call a member Anna
+//	cwtch-group rename "book club" books
+//	cwtch-group leave books
 //	cwtch-group list
 //	cwtch-group version
 //
 // Facts and messages go to standard output; progress, errors and hints go to
-// standard error. The exit status is 0, 1 after an error and 2 after wrong usage.
+// standard error. The exit status is 0, 1 after an error, 2 after wrong usage, and
+// 130 or 143 after ^C or SIGTERM, which are how one ends follow: it returns 0.
+//
+// With -json, standard output and standard error hold JSON, one value a line: an
+// error is {"error": …, "hint": …, "status": …}, the hint where there is one.
 //
 // Everything lives in a profile directory; its package says what is kept there.
 // Messages are not: each reading replays them from the server.
@@ -21,7 +30,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -32,16 +40,20 @@ import (
 func main() {
 	sandbox.Main()
 	if err := sandbox.ProtectMemory(); err != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		failure{Error: err.Error(), Status: 1}.print(os.Stderr, wantsJSON(os.Args[1:]))
 		os.Exit(1)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	status := run(ctx, os.Args[1:], surroundings{
+	ctx, interrupt := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s, _ := (<-signals).(syscall.Signal)
+		signal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal ends the program at once
+		interrupt(interruption{s})
+	}()
+	os.Exit(run(ctx, os.Args[1:], surroundings{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv,
-	})
-	stop()
-	os.Exit(status)
+	}))
 }
 
 func isTerminal(f *os.File) bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
@@ -32,6 +33,7 @@ func (a *app) fact(v any, format string, args ...any) error {
 type messageFact struct {
 	Time     time.Time      `json:"time"` // the sender's claim
 	From     identity.Onion `json:"from"` // empty where the message names nobody
+	Nick     string         `json:"nick,omitempty"`
 	You      bool           `json:"you"`
 	Verified bool           `json:"verified"` // the signature is From's
 	Chat     bool           `json:"chat"`     // false: text is an overlay that is shown raw
@@ -52,9 +54,13 @@ func (p *printer) print(m group.Message) error {
 		}
 	}
 	text, chat := group.UnwrapText(m.Text)
+	name, nick := p.names.claimed(m.From), ""
+	if m.Verified {
+		name, nick = p.names.of(m.From), p.names.known.Nick(m.From)
+	}
 	return p.app.fact(
-		messageFact{m.Time.UTC(), m.From, m.From == p.names.own, m.Verified, chat, text},
-		"%s", formatMessage(m.Time.In(p.zone), p.names.of(m.From), m.Verified, text))
+		messageFact{m.Time.UTC(), m.From, nick, m.From == p.names.own, m.Verified, chat, text},
+		"%s", formatMessage(m.Time.In(p.zone), name, m.Verified, text))
 }
 
 // formatMessage lays a message out in columns. Further lines of the text are
@@ -68,7 +74,7 @@ func formatMessage(at time.Time, name string, verified bool, text string) string
 	for i, line := range lines {
 		lines[i] = printable(line)
 	}
-	return head + strings.Join(lines, "\n"+strings.Repeat(" ", len(head)))
+	return head + strings.Join(lines, "\n"+strings.Repeat(" ", utf8.RuneCountInString(head)))
 }
 
 // names are what the members of a group are called on the screen.
@@ -83,7 +89,7 @@ type names struct {
 }
 
 func (a *app) newNames(ctx context.Context, own identity.Onion, g *profile.Group) *names {
-	group := g.Name
+	group := g.Group.ID
 	return &names{
 		own: own, known: g.Names, warned: make(map[identity.Onion]bool),
 		give: func(from identity.Onion) (profile.Names, error) {
@@ -117,9 +123,18 @@ func (n *names) meet(o identity.Onion) (err error) {
 // shortest is how many characters two onions have in common where a warning is due.
 const shortest = 8
 
-// of returns a name. Who has none is shown by the whole onion: a message that is
-// not verified must not get a name for a key.
+// of returns what the reader calls a member.
 func (n *names) of(o identity.Onion) string {
+	if nick := n.known.Nick(o); nick != "" {
+		return printable(nick)
+	}
+	return n.claimed(o)
+}
+
+// claimed returns the name of somebody who may be another. Who has none is shown
+// by the whole onion: a message that is not verified must not get a name for a
+// key, nor the nickname of a friend.
+func (n *names) claimed(o identity.Onion) string {
 	if o == n.own {
 		return "you"
 	}

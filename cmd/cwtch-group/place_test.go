@@ -71,6 +71,7 @@ func TestPlantedSignature(t *testing.T) {
 	for i := 1; i < planted; i++ {
 		plant(fmt.Sprint("other ", i))
 	}
+	do("init")
 	do("import-server", server.Bundle().String())
 	do("create", "club")
 	replayed := regexp.MustCompile(`replaying (\d+) envelope`)

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
@@ -24,7 +26,7 @@ func (a *app) post(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	g, err := s.FindGroup(args[0])
+	g, err := findGroup(s, args[0])
 	if err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
@@ -32,72 +34,182 @@ func (a *app) post(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
-	chat, err := a.argument(args[1], group.MaxText)
+	chat, err := a.chat(ctx, args[1])
 	if err != nil {
 		return err
 	}
-	draft := group.Draft{Text: group.WrapText(chat), Time: time.Now()}
-	if _, err := g.Group.Seal(s.Identity, draft); err != nil {
-		return err // before the network is started for nothing
+	release, recorded, err := a.profile.LockPosting()
+	if err != nil {
+		return err
 	}
+	defer release()
+	if g, err = a.viewGroup(ctx, g.Group.ID); err != nil { // another command may have posted until now
+		return err
+	}
+	p := &poster{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
+	p.resume(g)
+	p.talk = newConversation(g, server, p.progress.Place)
 	network, hangUp, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer hangUp()
-	p := poster{app: a, network: network, bundle: server.Bundle, talk: newConversation(g, server, g.Synced)}
-	if err := p.post(ctx, s.Identity, draft); err != nil {
-		return err
+	p.network = network
+	if err := p.post(ctx); err != nil {
+		return p.explain(ctx, err)
 	}
-	return a.fact(struct {
-		Group string    `json:"group"`
-		Time  time.Time `json:"time"`
-	}{g.Name, draft.Time.UTC().Truncate(time.Second)}, "posted to %q", g.Name)
+	fact := postedFact{g.Name, time.Now().UTC().Truncate(time.Second), len(p.parts)}
+	if fact.Messages > 1 {
+		return a.fact(fact, "posted to %q in %d messages", g.Name, fact.Messages)
+	}
+	return a.fact(fact, "posted to %q", g.Name)
 }
 
-// poster posts one message.
+// postedFact is a post as JSON.
+type postedFact struct {
+	Group    string    `json:"group"`
+	Time     time.Time `json:"time"`
+	Messages int       `json:"messages"`
+}
+
+func (a *app) viewGroup(ctx context.Context, id [16]byte) (*profile.Group, error) {
+	s, err := a.profile.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.Group(id)
+	if err != nil {
+		return nil, fmt.Errorf("post: %w", err)
+	}
+	return g, nil
+}
+
+// poster posts the messages that a text takes.
 type poster struct {
 	app     *app
 	network onion.Network
 	bundle  bundle.Bundle
 	talk    *conversation
+	from    identity.Key
+	parts   []string
+
+	progress *profile.Unfinished
+	recorded bool // progress is kept in the profile
+	stored   bool // the board has sent what was pending
 }
 
-// post finds out what the message follows, posts it and remembers its place.
-func (p *poster) post(ctx context.Context, from identity.Key, d group.Draft) error {
-	paid, err := p.token(ctx)
-	if err != nil {
+// resume goes on with a post of the same text that was interrupted.
+func (p *poster) resume(g *profile.Group) {
+	now := time.Now()
+	if u := g.Unfinished; p.recorded && u != nil {
+		if u.Fits(p.parts, now) {
+			p.progress = u
+			p.app.progress.Note("going on with an interrupted post, of which %d of %d messages are known to be posted", u.Done, len(p.parts))
+			return
+		}
+		p.app.progress.Note("dropping the rest of an interrupted post of another text")
+	}
+	p.progress = profile.NewUnfinished(p.parts, now, g.Synced)
+}
+
+// post finds out what the messages follow, posts them and remembers their place.
+func (p *poster) post(ctx context.Context) error {
+	if err := p.buy(ctx, len(p.parts)-p.progress.Done); err != nil {
 		return err
 	}
-	take := func(e client.Event) error {
-		_, _, err := p.talk.take(e)
-		return err
-	}
-	board, err := p.app.sync(ctx, p.network, p.bundle.Board, p.talk, take)
+	board, err := p.app.sync(ctx, p.network, p.bundle.Board, p.talk, p.take)
 	if err != nil {
 		return err
 	}
 	defer board.Close()
-	d.Previous = p.talk.head
-	e, err := p.talk.group.Seal(from, d)
-	if err != nil {
+	for p.progress.Done < len(p.parts) {
+		if err := p.postNext(ctx, board); err != nil {
+			return err
+		}
+	}
+	if err := p.talk.save(ctx, p.app.profile, false); err != nil {
 		return err
 	}
-	if err := p.deliver(ctx, board, e, paid, take); err != nil {
+	return p.record(ctx, nil)
+}
+
+// take takes in an event and notes whether it shows the pending message.
+func (p *poster) take(e client.Event) error {
+	if pending := p.progress.Pending; pending != nil && (e.Kind == client.Replayed || e.Kind == client.New) &&
+		bytes.Equal(e.Envelope.Signature, pending.Signature) && bytes.Equal(e.Envelope.Ciphertext, pending.Ciphertext) {
+		p.stored = true
+	}
+	_, _, err := p.talk.take(e)
+	return err
+}
+
+// postNext posts the next message, unless the replay has shown that an earlier
+// command did. It is recorded before it is sent: a board stores the same envelope
+// once, however often it gets it.
+func (p *poster) postNext(ctx context.Context, board *client.Board) error {
+	if p.progress.Pending == nil {
+		text := group.WrapText(p.parts[p.progress.Done])
+		e, err := p.talk.group.Seal(p.from, group.Draft{Text: text, Time: time.Now(), Previous: p.talk.head})
+		if err != nil {
+			return err
+		}
+		p.progress.Pending = &e
+		if err := p.record(ctx, p.progress); err != nil {
+			return err
+		}
+	}
+	if !p.stored {
+		if err := p.deliver(ctx, board, *p.progress.Pending); err != nil {
+			return err
+		}
+	}
+	p.progress.Done++
+	p.progress.Pending, p.stored = nil, false
+	return nil
+}
+
+// record keeps how far the post is; nil means complete.
+func (p *poster) record(ctx context.Context, u *profile.Unfinished) error {
+	if !p.recorded {
+		return nil
+	}
+	return p.app.profile.SaveUnfinished(context.WithoutCancel(ctx), p.talk.group.ID, u)
+}
+
+// explain says how far the post got and how to go on. Who interrupted it is told
+// only that.
+func (p *poster) explain(ctx context.Context, err error) error {
+	begun := p.progress.Pending != nil || p.progress.Done > 0
+	if !begun || !p.recorded {
 		return err
 	}
-	return p.talk.save(ctx, p.app.profile, false)
+	const again = "give the same command again to post the rest: nothing is posted twice"
+	err = fmt.Errorf("post: %d of %s known to be posted: %w", p.progress.Done, plural(len(p.parts), "message"), err)
+	if ctx.Err() != nil {
+		p.app.progress.Warn(fmt.Sprintf("%d of %s known to be posted; %s", p.progress.Done, plural(len(p.parts), "message"), again))
+		return err
+	}
+	hint := hintFor(err)
+	if hint != "" {
+		hint += "; "
+	}
+	return hinted{err, hint + again}
 }
 
 // deliver posts the envelope, with another token where one is refused.
-func (p *poster) deliver(ctx context.Context, board *client.Board, e wire.Envelope, paid token.Token, take func(client.Event) error) error {
+func (p *poster) deliver(ctx context.Context, board *client.Board, e wire.Envelope) error {
 	for try := 1; ; try++ {
-		p.app.progress.Stage("posting")
-		err := board.Post(ctx, e, paid, take)
-		if !errors.Is(err, client.ErrRefused) || try == postTries {
+		paid, err := p.token(ctx)
+		if err != nil {
 			return err
 		}
-		if paid, err = p.token(ctx); err != nil {
+		if len(p.parts) == 1 {
+			p.app.progress.Stage("posting")
+		} else {
+			p.app.progress.Stage("posting message %d of %d", p.progress.Done+1, len(p.parts))
+		}
+		err = board.Post(ctx, e, paid, p.take)
+		if !errors.Is(err, client.ErrRefused) || try == postTries {
 			return err
 		}
 	}
@@ -105,11 +217,37 @@ func (p *poster) deliver(ctx context.Context, board *client.Board, e wire.Envelo
 
 // token takes a token out of the profile or, where there is none, buys some.
 func (p *poster) token(ctx context.Context) (token.Token, error) {
-	a := p.app
-	paid, ok, err := a.profile.TakeToken(ctx, p.bundle.Board)
-	if ok || err != nil {
-		return paid, err
+	for {
+		paid, ok, err := p.app.profile.TakeToken(ctx, p.bundle.Board)
+		if ok || err != nil {
+			return paid, err
+		}
+		if err := p.buy(ctx, 1); err != nil {
+			return paid, err
+		}
 	}
+}
+
+// buy buys tokens until the profile has n, before the board is connected: it
+// takes long.
+func (p *poster) buy(ctx context.Context, n int) error {
+	for {
+		s, err := p.app.profile.View(ctx)
+		if err != nil {
+			return err
+		}
+		server, err := s.Server(p.bundle.Board)
+		if err != nil || len(server.Tokens) >= n {
+			return err
+		}
+		if err := p.buyBatch(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *poster) buyBatch(ctx context.Context) error {
+	a := p.app
 	a.progress.Stage("buying tokens: connecting to the token service")
 	solving := false
 	tokens, err := client.Buy(ctx, p.network, p.bundle, token.DefaultBatch, func(tries int) {
@@ -120,10 +258,9 @@ func (p *poster) token(ctx context.Context) (token.Token, error) {
 		a.progress.Detail("%d tries of some 65,536", tries)
 	})
 	if err != nil {
-		return paid, unreachable(err)
+		return unreachable(err)
 	}
-	// The one that is used at once never reaches the profile.
-	return tokens[0], a.profile.AddTokens(ctx, p.bundle.Board, tokens[1:])
+	return a.profile.AddTokens(ctx, p.bundle.Board, tokens)
 }
 
 func (a *app) openBoard(ctx context.Context, network onion.Network, name identity.Onion) (*client.Board, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
@@ -13,15 +14,20 @@ type progress struct {
 	w        io.Writer
 	terminal bool
 	quiet    bool
+	json     bool // of warnings
 
 	mu    sync.Mutex
 	stage string
-	shown bool      // a line stands on the terminal
-	last  time.Time // of a detail
+	said  map[string]bool // lines since the last note, where there is no terminal
+	shown bool            // a line stands on the terminal
+	last  time.Time       // of a detail
 }
 
 // detailEvery limits how often the line on a terminal changes.
 const detailEvery = 100 * time.Millisecond
+
+// maxSaid bounds the lines between two notes.
+const maxSaid = 200
 
 func newProgress(w io.Writer, terminal, quiet bool) *progress {
 	return &progress{w: w, terminal: terminal, quiet: quiet}
@@ -45,9 +51,12 @@ func (p *progress) Detail(format string, args ...any) {
 	}
 }
 
-// Note is a line that stays.
+// Note is a line that stays. What was said before it may be said again.
 func (p *progress) Note(format string, args ...any) {
 	p.Done()
+	p.mu.Lock()
+	p.said = nil
+	p.mu.Unlock()
 	if !p.quiet {
 		fmt.Fprintln(p.w, printable(fmt.Sprintf(format, args...)))
 	}
@@ -56,6 +65,14 @@ func (p *progress) Note(format string, args ...any) {
 // Warn is a line that stays, also where no progress is wanted.
 func (p *progress) Warn(text string) {
 	p.Done()
+	if p.json {
+		b, err := json.Marshal(map[string]string{"warning": text})
+		if err != nil {
+			panic(err) // a string always marshals
+		}
+		fmt.Fprintln(p.w, escapeJSON(b))
+		return
+	}
 	fmt.Fprintln(p.w, printable(text))
 }
 
@@ -75,7 +92,11 @@ func (p *progress) show(line string) {
 	case p.terminal:
 		p.shown = true
 		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
-	default:
+	case len(p.said) < maxSaid && !p.said[line]: // who waits for a server says so once
+		if p.said == nil {
+			p.said = make(map[string]bool)
+		}
+		p.said[line] = true
 		fmt.Fprintln(p.w, line)
 	}
 }

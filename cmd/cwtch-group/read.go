@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
@@ -20,6 +22,9 @@ type reading struct {
 
 	limit int       // messages to print; 0 is no limit
 	saved time.Time // last save to the profile
+
+	connected bool  // at least once
+	lost      error // why the last connection ended
 }
 
 // startReading prepares to print a group from the beginning or from where the
@@ -29,7 +34,7 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := s.FindGroup(name)
+	g, err := findGroup(s, name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read group: %w", err)
 	}
@@ -53,18 +58,45 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 }
 
 func (a *app) read(ctx context.Context, args []string) error {
+	if a.onlyNew && a.since != "" {
+		return usageError{"-new and -since do not go together", "say one of them"}
+	}
+	since, err := parseSince(a.since, time.Now())
+	if err != nil {
+		return err
+	}
 	r, hangUp, err := a.startReading(ctx, args[0], !a.onlyNew)
 	if err != nil {
 		return err
 	}
 	defer hangUp()
+	r.talk.since = since
 	board, err := r.sync(ctx)
 	if err != nil {
 		return err
 	}
 	board.Close()
 	a.progress.Note("%s", r.talk.summary(r.printer.names))
-	return r.talk.save(ctx, a.profile, true)
+	return r.talk.save(ctx, a.profile, since.IsZero()) // what was left out stays unread
+}
+
+// parseSince reads how long ago, or a local time. Nothing is the beginning.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if days, err := strconv.ParseUint(strings.TrimSuffix(s, "d"), 10, 16); err == nil && strings.HasSuffix(s, "d") {
+		return now.AddDate(0, 0, -int(days)), nil
+	}
+	if ago, err := time.ParseDuration(s); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", time.DateTime, time.RFC3339} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usageError{fmt.Sprintf("-since %s is no time", s), `say how long ago, such as 90m, 12h or 3d, or when, such as 2026-11-28 or "2026-11-28 09:30"`}
 }
 
 // sync connects and prints everything from the conversation's place on. The

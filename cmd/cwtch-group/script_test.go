@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 //	               the first use, and write its bundle to NAME.bundle
 //	shutdown NAME  stop it; what it stored is gone
 //	fromfile V F   set the variable V to what is in the file F
+//	field V F L W  set V to word W of line L of the file F, counted from 1
 func TestScripts(t *testing.T) {
 	runScripts(t, "testdata/script", func(e *testscript.Env) (network, error) {
 		registry := filepath.Join(e.WorkDir, "net")
@@ -73,6 +75,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) (network, 
 			"server":   startServer,
 			"shutdown": shutDown,
 			"fromfile": fromFile,
+			"field":    field,
 		},
 	})
 }
@@ -135,4 +138,19 @@ func fromFile(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: fromfile VARIABLE FILE")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+func field(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: field VARIABLE FILE LINE WORD")
+	}
+	line, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	word, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	lines := strings.Split(ts.ReadFile(args[1]), "\n")
+	if line > len(lines) || word > len(strings.Fields(lines[line-1])) {
+		ts.Fatalf("no word %d in line %d of %q", word, line, lines)
+	}
+	ts.Setenv(args[0], strings.Fields(lines[line-1])[word-1])
 }

@@ -181,7 +181,9 @@ func newPerson(h *house, network *tornet.Network, name string) person {
 	if err := network.Seed(filepath.Join(profile, "tor")); err != nil {
 		h.Fatal(err)
 	}
-	return person{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
+	p := person{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
+	p.does("init")
+	return p
 }
 
 // does runs a command and returns what it prints.

@@ -142,7 +142,7 @@ func work(argument string) error {
 		fmt.Printf("%x\n", tok.T)
 	}
 	from := identity.Onion("aaaaaaaa" + strings.Repeat(which, 48))
-	names, err := p.GiveName(ctx, "book club", from)
+	names, err := p.GiveName(ctx, s.Groups[0].Group.ID, from)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func TestNamesStay(t *testing.T) {
 		{first, "aaaaaaaa"}, {twin, string(twin[:16])}, {third, string(third[:17])},
 		{twin, string(twin[:16])}, {first, "aaaaaaaa"},
 	} {
-		names, err := p.GiveName(t.Context(), "book club", c.from)
+		names, err := p.GiveName(t.Context(), view(t, p).Groups[0].Group.ID, c.from)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestVersion1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := strings.Replace(string(text), `"Version": 2`, `"Version": 1`, 1)
+	old := strings.Replace(string(text), `"Version": 3`, `"Version": 1`, 1)
 	old = strings.Replace(old, `"Place": null`, `"Last": "bGFzdA=="`, 1)
 	old = strings.Replace(old, `"SyncedPlace": null`, `"Synced": "bGFzdA=="`, 1)
 	old = strings.Replace(old, `"ReadPlace": null`, `"Read": "cmVhZA=="`, 1)

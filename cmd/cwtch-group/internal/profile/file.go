@@ -18,8 +18,9 @@ import (
 )
 
 // version is the format of profile.json. A program refuses a newer one. Version
-// 1 had single signatures as places, and no trails, names and printed messages.
-const version = 2
+// 1 had single signatures as places, and no trails, names and printed messages;
+// version 2 had no nicknames and no unfinished posts.
+const version = 3
 
 // document is profile.json. Servers and groups are kept in the text forms in
 // which people pass them on, which check themselves when they are read.
@@ -49,11 +50,13 @@ type groupEntry struct {
 	ReadPlace   client.Place
 	Printed     []byte
 	Names       []nameEntry
+	Unfinished  *Unfinished `json:",omitempty"`
 }
 
 type nameEntry struct {
 	Name string
 	From identity.Onion
+	Nick string `json:",omitempty"`
 }
 
 // load reads and checks a profile. Its errors name the file, not what is in it.
@@ -119,7 +122,11 @@ func (d document) state() (*State, error) {
 			if !g.Names.restore(n.Name, n.From) {
 				return nil, fmt.Errorf("names of group %d", i)
 			}
+			if n.Nick != "" {
+				g.Names.putNick(n.From, n.Nick)
+			}
 		}
+		g.Unfinished = e.Unfinished
 		s.Groups = append(s.Groups, g)
 	}
 	return s, nil
@@ -148,9 +155,10 @@ func (s *State) document() document {
 		e := groupEntry{
 			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head,
 			SyncedPlace: g.Synced, ReadPlace: g.Read, Printed: g.Printed.encode(),
+			Unfinished: g.Unfinished,
 		}
-		for _, from := range g.Names.order {
-			e.Names = append(e.Names, nameEntry{g.Names.names[from], from})
+		for _, m := range g.Names.Members() {
+			e.Names = append(e.Names, nameEntry{m.Name, m.Onion, m.Nick})
 		}
 		d.Groups = append(d.Groups, e)
 	}

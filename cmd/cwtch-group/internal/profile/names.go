@@ -23,6 +23,7 @@ type Names struct {
 	order []identity.Onion
 	names map[identity.Onion]string
 	taken map[string]bool
+	nicks map[identity.Onion]string // chosen by the reader
 }
 
 // Of returns the name that a member has.
@@ -98,10 +99,10 @@ func shared(a, b identity.Onion) int {
 
 // GiveName gives a member of a group a name, durably, so that no command gives
 // it to somebody else. It returns all names of the group.
-func (p *Profile) GiveName(ctx context.Context, group string, from identity.Onion) (Names, error) {
+func (p *Profile) GiveName(ctx context.Context, group [16]byte, from identity.Onion) (Names, error) {
 	var names Names
 	err := p.Update(ctx, func(s *State) error {
-		g, err := s.FindGroup(group)
+		g, err := s.Group(group)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@
 //
 //	profile.json   everything below; mode 0600, replaced as a whole
 //	lock           held while profile.json is read and replaced
+//	post.lock      held while a command posts; see [Profile.LockPosting]
 //	tor/           data directory of tor, so that the next start is fast
 //	tor.lock       held while a tor uses it
 //
@@ -20,6 +21,7 @@
 //   - A place on a board moves forward only, whichever command saves last.
 //   - A member's name is kept for good before it is shown first, and no other
 //     member of the group gets it.
+//   - A profile, and with it an identity, is made by [Create] only.
 //
 // # Caveats
 //
@@ -43,46 +45,84 @@ import (
 // open for the same directory, in any number of processes.
 type Profile struct{ dir string }
 
-// Open makes the directory, mode 0700, unless it exists.
+// Reasons for which [Open] and [Create] refuse.
+var (
+	// ErrNoProfile means that there is no profile in a directory.
+	ErrNoProfile = errors.New("no such profile")
+	// ErrLost means that a directory holds the rest of a profile without its
+	// profile.json, and so without the identity.
+	ErrLost = errors.New("profile.json is missing from the profile")
+	// ErrExists means that the profile exists already.
+	ErrExists = errors.New("the profile exists already")
+)
+
+// Open opens the profile in a directory. The error is [ErrNoProfile] or
+// [ErrLost] where there is none.
 func Open(dir string) (*Profile, error) {
-	if err := durable.MakeDir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open profile: %w", err)
+	p := &Profile{dir}
+	if err := p.check(); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open profile: %w: %s", ErrNoProfile, dir)
+	} else if err != nil {
+		return nil, err
 	}
-	info, err := os.Stat(dir)
+	if _, err := os.Lstat(p.file()); !errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if _, err := os.Lstat(p.lockFile()); err == nil {
+		return nil, fmt.Errorf("open profile: %w: %s", ErrLost, dir)
+	}
+	return nil, fmt.Errorf("open profile: %w: %s", ErrNoProfile, dir)
+}
+
+// Create makes a profile with a new identity. It makes the directory, mode 0700,
+// unless that exists. The error is [ErrExists] where a profile is there already.
+func Create(ctx context.Context, dir string) (*Profile, error) {
+	if err := durable.MakeDir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make profile: %w", err)
+	}
+	p := &Profile{dir}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	unlock, err := lock(ctx, p.lockFile())
 	if err != nil {
-		return nil, fmt.Errorf("open profile: %w", err)
+		return nil, err
+	}
+	defer unlock()
+	if _, err := os.Lstat(p.file()); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("make profile: %w: %s", ErrExists, dir)
+	}
+	return p, store(p.file(), &State{Identity: identity.NewKey()})
+}
+
+// check refuses a directory in which others could replace the profile.
+func (p *Profile) check() error {
+	info, err := os.Stat(p.dir)
+	if err != nil {
+		return fmt.Errorf("open profile: %w", err)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("open profile: others may write to %s (mode %04o); run chmod 700 on it", dir, info.Mode().Perm())
+		return fmt.Errorf("open profile: others may write to %s (mode %04o); run chmod 700 on it", p.dir, info.Mode().Perm())
 	}
-	return &Profile{dir}, nil
+	return nil
 }
+
+// Dir returns the directory.
+func (p *Profile) Dir() string { return p.dir }
 
 // View returns the state as the last update left it.
-func (p *Profile) View(ctx context.Context) (*State, error) {
-	s, err := load(p.file())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = p.Update(ctx, func(fresh *State) error {
-			s = fresh
-			return nil
-		})
-	}
-	return s, err
-}
+func (p *Profile) View(context.Context) (*State, error) { return load(p.file()) }
 
 // Update hands the state to change and writes what change made of it, unless
-// change returns an error, which Update returns as it is. A profile that does
-// not exist yet begins with a new identity. ctx bounds the wait for the lock.
+// change returns an error, which Update returns as it is. ctx bounds the wait
+// for the lock.
 func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
-	unlock, err := lock(ctx, filepath.Join(p.dir, "lock"))
+	unlock, err := lock(ctx, p.lockFile())
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	s, err := load(p.file())
-	if errors.Is(err, fs.ErrNotExist) {
-		s, err = &State{Identity: identity.NewKey()}, nil
-	}
 	if err != nil {
 		return err
 	}
@@ -142,4 +182,5 @@ func (p *Profile) TorDir() (dir string, release func(), err error) {
 	return dir, func() { os.RemoveAll(dir) }, nil
 }
 
-func (p *Profile) file() string { return filepath.Join(p.dir, "profile.json") }
+func (p *Profile) file() string     { return filepath.Join(p.dir, "profile.json") }
+func (p *Profile) lockFile() string { return filepath.Join(p.dir, "lock") }

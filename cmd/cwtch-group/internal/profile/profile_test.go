@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 
 func newProfile(t *testing.T) *Profile {
 	t.Helper()
-	p, err := Open(filepath.Join(t.TempDir(), "profile"))
+	p, err := Create(t.Context(), filepath.Join(t.TempDir(), "profile"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestForeignFilesStay(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":       "",
 		"cut":         `{"Version":1,"Ident`,
-		"newer":       `{"Version":2}`,
+		"newer":       `{"Version":4}`,
 		"no identity": `{"Version":1}`,
 		"bad server":  `{"Version":1,"Identity":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Servers":[{"Bundle":"server:AAAA"}]}`,
 		"bad group":   `{"Version":1,"Identity":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Groups":[{"Invite":"torv3"}]}`,

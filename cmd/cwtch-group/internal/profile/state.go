@@ -57,6 +57,8 @@ type Group struct {
 
 	Printed Printed // the last messages that were
 	Names   Names   // of the members
+
+	Unfinished *Unfinished // nil where the last post is complete
 }
 
 // Session is what a command received from a board since it last saved.
@@ -150,6 +152,33 @@ func (s *State) AddGroup(g *Group) error {
 	}
 	s.Groups = append(s.Groups, g)
 	return nil
+}
+
+// RenameGroup changes what the person calls a group.
+func (s *State) RenameGroup(name, to string) (*Group, error) {
+	g, err := s.FindGroup(name)
+	if err != nil {
+		return nil, err
+	}
+	if other, err := s.FindGroup(to); err == nil && other != g {
+		return nil, ErrNameTaken
+	}
+	g.Name = to
+	return g, nil
+}
+
+// RemoveGroup forgets a group, its key included.
+func (s *State) RemoveGroup(g *Group) {
+	s.Groups = slices.DeleteFunc(s.Groups, func(x *Group) bool { return x == g })
+}
+
+// Group finds a group by its ID, which stays when the group is renamed.
+func (s *State) Group(id [16]byte) (*Group, error) {
+	i := slices.IndexFunc(s.Groups, func(g *Group) bool { return g.Group.ID == id })
+	if i < 0 {
+		return nil, ErrNoGroup
+	}
+	return s.Groups[i], nil
 }
 
 // FindGroup finds a group by what the person calls it.

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// follow waits for a server that is away at its start, as it does later.
+func TestFollowWaitsForTheServer(t *testing.T) {
+	h := newHall(t)
+	h.close()
+	lost := make(chan struct{})
+	var once sync.Once
+	errs := &watcher{text: "no connection, trying again: connect to board", seen: func() { once.Do(func() { close(lost) }) }}
+	var out bytes.Buffer
+	ended := make(chan int)
+	go func() {
+		ended <- h.run(t.Context(), h.registry, nil, &out, errs, "follow", "-n", "1", "-timeout", "2m", "club")
+	}()
+	<-lost
+	h.open()
+	h.do("", "post", "club", "at last")
+	if status := <-ended; status != 0 || !strings.HasSuffix(out.String(), "  at last\n") {
+		t.Errorf("status %d, %s, %s", status, &out, errs)
+	}
+	if n := strings.Count(errs.String(), "connecting to the board"); n > 2 {
+		t.Errorf("the log says %d times what it waits for", n)
+	}
+}
+
+// Who ends a follow without a connection is told why there was none, and ^C is
+// still not an error.
+func TestFollowWithoutAServer(t *testing.T) {
+	h := newHall(t)
+	h.close()
+	var errs bytes.Buffer
+	status := h.run(t.Context(), h.registry, nil, &errs, &errs, "-q", "follow", "-timeout", "200ms", "club")
+	if status != 1 || !strings.Contains(errs.String(), "no connection within 200ms: connect to board") {
+		t.Errorf("status %d: %s", status, &errs)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	said := &watcher{text: "no connection", seen: interrupt}
+	if status := h.run(ctx, h.registry, nil, &errs, said, "follow", "club"); status != 0 {
+		t.Errorf("status %d: %s", status, said)
+	}
+}

@@ -1,0 +1,76 @@
+package profile
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
+)
+
+// Unfinished is how far a command got that posts a text in one or several
+// messages. Who runs the same command again goes on from there.
+//
+// It does not hold the text, which the command brings along, but a keyed hash.
+type Unfinished struct {
+	Key, Hash []byte
+	Begun     time.Time
+	// Place is up to where the board was read before the first message. A replay
+	// from there shows whether Pending was stored.
+	Place   client.Place
+	Done    int            // messages that are stored
+	Pending *wire.Envelope // the next message, once it may have been sent
+}
+
+// resumeWithin is how long a text counts as unfinished. Later the same words are
+// a new text.
+const resumeWithin = 24 * time.Hour
+
+// NewUnfinished begins to post messages to a board that was read up to place.
+func NewUnfinished(messages []string, now time.Time, place client.Place) *Unfinished {
+	u := &Unfinished{Key: make([]byte, 16), Begun: now, Place: place}
+	rand.Read(u.Key) // never fails
+	u.Hash = u.hash(messages)
+	return u
+}
+
+// Fits reports whether u is about these messages, and recent.
+func (u *Unfinished) Fits(messages []string, now time.Time) bool {
+	age := now.Sub(u.Begun)
+	return age >= 0 && age < resumeWithin && u.Done >= 0 && u.Done < len(messages) && bytes.Equal(u.Hash, u.hash(messages))
+}
+
+func (u *Unfinished) hash(messages []string) []byte {
+	h := sha256.New()
+	h.Write(u.Key)
+	h.Write([]byte(strings.Join(messages, "\x00")))
+	return h.Sum(nil)
+}
+
+// SaveUnfinished keeps how far the post to a group is; nil means complete.
+func (p *Profile) SaveUnfinished(ctx context.Context, group [16]byte, u *Unfinished) error {
+	return p.Update(ctx, func(s *State) error {
+		g, err := s.Group(group)
+		if err == nil {
+			g.Unfinished = u
+		}
+		return err
+	})
+}
+
+// LockPosting makes the caller the only command that resumes and records posts
+// of this profile, until it calls release; ok is false where another command
+// does that.
+func (p *Profile) LockPosting() (release func(), ok bool, err error) {
+	release, err = tryLock(filepath.Join(p.dir, "post.lock"))
+	if errors.Is(err, errLocked) {
+		return func() {}, false, nil
+	}
+	return release, err == nil, err
+}

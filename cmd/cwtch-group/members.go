@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// memberFact is a member as JSON.
+type memberFact struct {
+	Onion identity.Onion `json:"onion"`
+	Name  string         `json:"name"`
+	Nick  string         `json:"nick,omitempty"`
+	You   bool           `json:"you"`
+}
+
+// initProfile makes a profile.
+func (a *app) initProfile(ctx context.Context, _ []string) error {
+	dir, err := a.profileDir()
+	if err != nil {
+		return err
+	}
+	p, err := profile.Create(ctx, dir)
+	if err != nil {
+		return err
+	}
+	s, err := p.View(ctx)
+	if err != nil {
+		return err
+	}
+	return a.fact(struct {
+		Profile string         `json:"profile"`
+		You     identity.Onion `json:"you"`
+	}{dir, s.Identity.Onion()}, "made profile %s\nyou     %s", printable(dir), s.Identity.Onion())
+}
+
+func (a *app) rename(ctx context.Context, args []string) error {
+	if err := checkName(args[1]); err != nil {
+		return fmt.Errorf("rename group: %w", err)
+	}
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		if _, err := findGroup(s, args[0]); err != nil {
+			return fmt.Errorf("rename group: %w", err)
+		}
+		g, err := s.RenameGroup(args[0], args[1])
+		if err != nil {
+			return fmt.Errorf("rename group: %w", err)
+		}
+		fact = factOfGroup(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.fact(fact, "%q is %q now, in this profile only", args[0], fact.Name)
+}
+
+func (a *app) leave(ctx context.Context, args []string) error {
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		g, err := findGroup(s, args[0])
+		if err != nil {
+			return fmt.Errorf("leave group: %w", err)
+		}
+		fact = factOfGroup(g)
+		s.RemoveGroup(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.fact(fact, "left %q; its key is gone from this profile, and only an invite brings it back", fact.Name)
+}
+
+// members lists whom the reader of a group has met.
+func (a *app) members(ctx context.Context, args []string) error {
+	s, err := a.profile.View(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := findGroup(s, args[0])
+	if err != nil {
+		return fmt.Errorf("list members: %w", err)
+	}
+	own := s.Identity.Onion()
+	facts := []memberFact{{Onion: own, Name: "you", You: true}}
+	for _, m := range g.Names.Members() {
+		facts = append(facts, memberFact{Onion: m.Onion, Name: m.Name, Nick: m.Nick})
+	}
+	for _, f := range facts {
+		if err := a.fact(f, "%s", strings.TrimRight(fmt.Sprintf("%-8s  %s  %s", f.Name, f.Onion, f.Nick), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) nick(ctx context.Context, args []string) error {
+	var fact memberFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		g, err := findGroup(s, args[0])
+		if err != nil {
+			return err
+		}
+		m, err := findMember(s, g, args[1])
+		if err != nil {
+			return err
+		}
+		nick := args[2]
+		if nick == m.Name {
+			nick = "" // as members prints them without one
+		} else if err := checkNick(nick); err != nil {
+			return err
+		}
+		if err := g.Names.SetNick(m.Onion, nick); err != nil {
+			return err
+		}
+		fact = memberFact{Onion: m.Onion, Name: m.Name, Nick: nick}
+		return nil
+	})
+	if errors.Is(err, profile.ErrNameTaken) || errors.Is(err, profile.ErrNickTaken) {
+		err = hinted{err, "choose another nickname"}
+	}
+	if err != nil {
+		return fmt.Errorf("set nickname: %w", err)
+	}
+	if fact.Nick == "" {
+		return a.fact(fact, "%s has no nickname now", fact.Name)
+	}
+	return a.fact(fact, "%s is %q now, in this profile only", fact.Name, fact.Nick)
+}
+
+// findMember finds a member, who may be somebody that was not read yet: their
+// whole onion came another way, which is the best reason for a nickname.
+func findMember(s *profile.State, g *profile.Group, word string) (profile.Member, error) {
+	m, err := g.Names.Find(word)
+	own := s.Identity.Onion()
+	switch onion, parsed := identity.ParseOnion(word); {
+	case err == nil:
+		return m, nil
+	case word == "you" || parsed == nil && onion == own:
+		return m, errors.New("you are called \"you\" here, and others choose what they call you")
+	case parsed == nil && !g.Names.Full():
+		return profile.Member{Onion: onion, Name: g.Names.Give(onion, own)}, nil
+	}
+	return m, hinted{err, fmt.Sprintf("cwtch-group members %s prints their names", shellWord(g.Name))}
+}
+
+// checkNick refuses nicknames that say something else where a message has its
+// sender.
+func checkNick(nick string) error {
+	if err := checkLabel(nick, maxNick); err != nil {
+		return err
+	}
+	switch strings.ToLower(nick) {
+	case "you", "nobody":
+		return fmt.Errorf("%q has another meaning there", nick)
+	}
+	if strings.HasPrefix(nick, "[") {
+		return fmt.Errorf("the nickname %q begins like a remark", nick)
+	}
+	return nil
+}
