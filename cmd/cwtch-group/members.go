@@ -93,7 +93,7 @@ func (a *app) members(ctx context.Context, args []string) error {
 		facts = append(facts, memberFact{Onion: m.Onion, Name: m.Name, Nick: m.Nick})
 	}
 	for _, f := range facts {
-		if err := a.fact(f, "%s", strings.TrimRight(fmt.Sprintf("%-8s  %s  %s", f.Name, f.Onion, f.Nick), " ")); err != nil {
+		if err := a.fact(f, "%s", strings.TrimRight(fmt.Sprintf("%-8s  %s  %s", f.Name, f.Onion, printable(f.Nick)), " ")); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+)
+
+// The pages for members are walked through as written, from a system without a
+// profile on.
+func TestPages(t *testing.T) {
+	for page, prefix := range map[string]string{"docs/members.md": "    $ cwtch-group ", "README.md": "    bin/cwtch-group "} {
+		t.Run(page, func(t *testing.T) {
+			h := newHall(t)
+			w := &walk{hall: h, home: t.TempDir()}
+			for line := range strings.Lines(readPage(t, page)) {
+				if command, ok := strings.CutPrefix(line, prefix); ok {
+					w.do(strings.TrimSpace(command))
+				}
+			}
+			if w.commands < 5 {
+				t.Errorf("the page has %d commands", w.commands)
+			}
+		})
+	}
+}
+
+func readPage(t *testing.T, page string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// walk is two people who do what a page says, each in their default profile.
+type walk struct {
+	*hall
+	home     string
+	invite   string
+	joined   bool
+	member   string // as the one who reads sees the other
+	commands int
+}
+
+var shellWords = regexp.MustCompile(`"[^"]*"|\S+`)
+
+func (w *walk) do(line string) {
+	w.Helper()
+	w.commands++
+	line, _, _ = strings.Cut(line, "  #")
+	line = strings.NewReplacer("server:…", w.server.Bundle().String(), "tofubundle:server:…", w.invite, "tofubundle:…", w.invite).Replace(line)
+	var args []string
+	for _, word := range shellWords.FindAllString(line, -1) {
+		args = append(args, strings.Trim(word, `"`))
+	}
+	who := "host"
+	switch args[0] {
+	case "join":
+		w.joined = true
+	case "follow":
+		args = append(args, "-timeout", "300ms")
+	case "members": // whom the first has read
+		w.runAs("host", "read", args[1])
+		w.joined = false
+	case "nick":
+		args[2] = w.member
+	}
+	if w.joined {
+		who = "guest"
+	}
+	for i, a := range args {
+		if a == "-profile" {
+			args[i+1] = filepath.Join(w.home, args[i+1])
+		}
+	}
+	out := w.runAs(who, args...)
+	switch args[0] {
+	case "invite":
+		w.invite = strings.TrimSpace(out)
+	case "members":
+		w.member = strings.Fields(out)[2] // behind "you" and their onion
+	}
+}
+
+func (w *walk) runAs(who string, args ...string) string {
+	w.Helper()
+	w.Setenv("XDG_CONFIG_HOME", filepath.Join(w.home, who))
+	w.Setenv("HOME", w.home)
+	var out, errs bytes.Buffer
+	status := run(w.Context(), append([]string{"-network", "loopback:" + w.registry}, args...),
+		surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
+	if status != 0 {
+		w.Errorf("%s: %.60q: status %d: %s", who, args, status, &errs)
+	}
+	return out.String()
+}
+
+// What the page quotes is what the program says.
+func TestPageQuotes(t *testing.T) {
+	page := readPage(t, "docs/members.md")
+	h := newHall(t)
+	var errs bytes.Buffer
+	h.run(t.Context(), h.registry, nil, &errs, &errs, "-json", "post", "reading", "hello")
+	letters := len(group.SplitChat(strings.Repeat("x", 5000))[0])
+	for _, want := range []string{strings.TrimSpace(errs.String()), fmt.Sprintf("longer than %d bytes", maxPost), fmt.Sprintf("holds %d bytes", letters)} {
+		if !strings.Contains(page, want) {
+			t.Errorf("docs/members.md does not say %s", want)
+		}
+	}
+	if !strings.Contains(postHelp, fmt.Sprint(maxPost)) {
+		t.Error("the help of post says another limit")
+	}
+}
