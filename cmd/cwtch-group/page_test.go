@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
 // The pages for members are walked through as written, from a system without a
@@ -18,17 +23,37 @@ func TestPages(t *testing.T) {
 	for page, prefix := range map[string]string{"docs/members.md": "    $ cwtch-group ", "README.md": "    bin/cwtch-group "} {
 		t.Run(page, func(t *testing.T) {
 			h := newHall(t)
-			w := &walk{hall: h, home: t.TempDir()}
-			for line := range strings.Lines(readPage(t, page)) {
-				if command, ok := strings.CutPrefix(line, prefix); ok {
-					w.do(strings.TrimSpace(command))
-				}
-			}
-			if w.commands < 5 {
-				t.Errorf("the page has %d commands", w.commands)
-			}
+			w := &walk{T: t, network: []string{"-network", "loopback:" + h.registry}, bundle: h.server.Bundle().String(), home: t.TempDir()}
+			w.through(page, prefix)
 		})
 	}
+}
+
+// TestPageOverTor does it over Tor, as members do.
+func TestPageOverTor(t *testing.T) {
+	tor := tornet.ForTest(t)
+	t.Run("members", func(t *testing.T) { // ends before the network does
+		keys, err := identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		network, err := onion.StartTor(t.Context(), onion.TorConfig{DataDir: filepath.Join(t.TempDir(), "tor"), Torrc: tor.ClientTorrc()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer network.Close()
+		server, err := startRelay(network, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close(context.Background())
+		torrc := filepath.Join(t.TempDir(), "torrc")
+		if err := os.WriteFile(torrc, []byte(strings.Join(tor.ClientTorrc(), "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w := &walk{T: t, network: []string{"-torrc", torrc}, bundle: server.Bundle().String(), home: t.TempDir()}
+		w.through("docs/members.md", "    $ cwtch-group ")
+	})
 }
 
 func readPage(t *testing.T, page string) string {
@@ -42,12 +67,26 @@ func readPage(t *testing.T, page string) string {
 
 // walk is two people who do what a page says, each in their default profile.
 type walk struct {
-	*hall
+	*testing.T
+	network  []string // flags
+	bundle   string
 	home     string
 	invite   string
 	joined   bool
 	member   string // as the one who reads sees the other
 	commands int
+}
+
+func (w *walk) through(page, prefix string) {
+	w.Helper()
+	for line := range strings.Lines(readPage(w.T, page)) {
+		if command, ok := strings.CutPrefix(line, prefix); ok {
+			w.do(strings.TrimSpace(command))
+		}
+	}
+	if w.commands < 5 {
+		w.Errorf("the page has %d commands", w.commands)
+	}
 }
 
 var shellWords = regexp.MustCompile(`"[^"]*"|\S+`)
@@ -56,7 +95,7 @@ func (w *walk) do(line string) {
 	w.Helper()
 	w.commands++
 	line, _, _ = strings.Cut(line, "  #")
-	line = strings.NewReplacer("server:…", w.server.Bundle().String(), "tofubundle:server:…", w.invite, "tofubundle:…", w.invite).Replace(line)
+	line = strings.NewReplacer("server:…", w.bundle, "tofubundle:server:…", w.invite, "tofubundle:…", w.invite).Replace(line)
 	var args []string
 	for _, word := range shellWords.FindAllString(line, -1) {
 		args = append(args, strings.Trim(word, `"`))
@@ -66,7 +105,7 @@ func (w *walk) do(line string) {
 	case "join":
 		w.joined = true
 	case "follow":
-		args = append(args, "-timeout", "300ms")
+		args = append(args, "-all", "-n", "1", "-timeout", "2m") // it would go on
 	case "members": // whom the first has read
 		w.runAs("host", "read", args[1])
 		w.joined = false
@@ -95,7 +134,7 @@ func (w *walk) runAs(who string, args ...string) string {
 	w.Setenv("XDG_CONFIG_HOME", filepath.Join(w.home, who))
 	w.Setenv("HOME", w.home)
 	var out, errs bytes.Buffer
-	status := run(w.Context(), append([]string{"-network", "loopback:" + w.registry}, args...),
+	status := run(w.Context(), append(slices.Clone(w.network), args...),
 		surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
 	if status != 0 {
 		w.Errorf("%s: %.60q: status %d: %s", who, args, status, &errs)
