@@ -34,6 +34,9 @@ func (a *app) follow(ctx context.Context, args []string) error {
 		defer cancel()
 	}
 	r, hangUp, err := a.startReading(ctx, args[0], a.all)
+	if err != nil && outer.Err() != nil {
+		return nil // ^C before there was anything to follow
+	}
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (n *names) meet(o identity.Onion) (err error) {
 	}
 	if twin != "" && !n.warned[o] {
 		n.warned[o] = true
-		n.warn(fmt.Sprintf("warning: %s is not %s: their keys begin alike, which does not happen by chance", n.of(o), twin))
+		n.warn(fmt.Sprintf("warning: %s is not %s: they begin alike, which does not happen by chance", n.of(o), twin))
 	}
 	return nil
 }

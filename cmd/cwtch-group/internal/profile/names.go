@@ -35,8 +35,14 @@ func (n *Names) Of(from identity.Onion) (name string, ok bool) {
 // Full reports that nobody gets a name any more.
 func (n *Names) Full() bool { return len(n.order) >= maxNames }
 
-// Twin returns the name of an earlier member whose onion begins alike, or "".
+// Twin returns the name of an earlier member whose onion begins alike, or the
+// nickname of one that does, or "".
 func (n *Names) Twin(from identity.Onion) string {
+	for o, nick := range n.nicks {
+		if o != from && shared(lowerOnion(nick), from) >= shortName {
+			return nick
+		}
+	}
 	for _, o := range n.order {
 		if o == from {
 			break
@@ -59,7 +65,7 @@ func (n *Names) Give(from, own identity.Onion) string {
 	}
 	longest := shared(from, own)
 	for _, o := range n.order {
-		longest = max(longest, shared(from, o))
+		longest = max(longest, shared(from, o), shared(from, lowerOnion(n.nicks[o])))
 	}
 	length := shortName
 	if longest >= shortName {
@@ -87,6 +93,9 @@ func (n *Names) restore(name string, from identity.Onion) (ok bool) {
 	n.put(name, from)
 	return true
 }
+
+// lowerOnion is a nickname as an onion that looks like it begins.
+func lowerOnion(nick string) identity.Onion { return identity.Onion(strings.ToLower(nick)) }
 
 // shared is how many characters two onions have in common at the beginning.
 func shared(a, b identity.Onion) int {

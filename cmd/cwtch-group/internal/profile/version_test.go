@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
 // openCopy opens a profile.json of testdata in a directory of its own.
@@ -145,5 +147,26 @@ func TestNicks(t *testing.T) {
 	}
 	if err := n.SetNick(anna, ""); err != nil || n.Nick(anna) != "" {
 		t.Errorf("nick %q, %v", n.Nick(anna), err)
+	}
+}
+
+// A key can be ground that begins like a nickname. Its name is longer then, and
+// the reader is told.
+func TestNicksAreNotImitated(t *testing.T) {
+	var n Names
+	own, friend := identity.KeyFromSeed([32]byte{1}).Onion(), identity.KeyFromSeed([32]byte{2}).Onion()
+	n.Give(friend, own)
+	if err := n.SetNick(friend, "Jonathan"); err != nil {
+		t.Fatal(err)
+	}
+	ground := "jonathan" + friend[8:]
+	if got := n.Give(ground, own); got != string(ground[:16]) {
+		t.Errorf("the other is called %s", got)
+	}
+	if got := n.Twin(ground); got != "Jonathan" {
+		t.Errorf("the other looks like %q", got)
+	}
+	if got := n.Twin(friend); got != "" {
+		t.Errorf("the friend looks like %q", got)
 	}
 }
