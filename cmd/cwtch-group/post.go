@@ -58,11 +58,26 @@ func (a *app) post(ctx context.Context, args []string) error {
 	if err := p.post(ctx); err != nil {
 		return p.explain(ctx, err)
 	}
-	fact := postedFact{g.Name, time.Now().UTC().Truncate(time.Second), len(p.parts)}
-	if fact.Messages > 1 {
-		return a.fact(fact, "posted to %q in %d messages", g.Name, fact.Messages)
+	if err := p.report(g.Name); err != nil {
+		return p.explain(ctx, err)
 	}
-	return a.fact(fact, "posted to %q", g.Name)
+	return p.record(ctx, nil) // whoever was not told may give the command again
+}
+
+// report says what is posted.
+func (p *poster) report(name string) error {
+	fact := postedFact{name, time.Now().UTC().Truncate(time.Second), len(p.parts)}
+	where := fmt.Sprintf("posted to %q", name)
+	if fact.Messages > 1 {
+		where += fmt.Sprintf(" in %d messages", fact.Messages)
+	}
+	if err := p.app.fact(fact, "%s", where); err != nil {
+		return err
+	}
+	if err := p.app.out.Flush(); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
 }
 
 // postedFact is a post as JSON.
@@ -126,11 +141,11 @@ func (p *poster) post(ctx context.Context) error {
 		if err := p.postNext(ctx, board); err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
-	if err := p.talk.save(ctx, p.app.profile, false); err != nil {
-		return err
-	}
-	return p.record(ctx, nil)
+	return p.talk.save(ctx, p.app.profile, false)
 }
 
 // take takes in an event and notes whether it shows the pending message.
@@ -183,7 +198,7 @@ func (p *poster) explain(ctx context.Context, err error) error {
 	if !begun || !p.recorded {
 		return err
 	}
-	const again = "give the same command again to post the rest: nothing is posted twice"
+	const again = "give the same command again to go on: nothing is posted twice"
 	err = fmt.Errorf("post: %d of %s known to be posted: %w", p.progress.Done, plural(len(p.parts), "message"), err)
 	if ctx.Err() != nil {
 		p.app.progress.Warn(fmt.Sprintf("%d of %s known to be posted; %s", p.progress.Done, plural(len(p.parts), "message"), again))

@@ -84,6 +84,9 @@ func cleanChat(s string) (string, error) {
 	}
 	s = strings.ReplaceAll(strings.TrimPrefix(s, byteOrderMark), "\r\n", "\n")
 	s = strings.TrimRightFunc(strings.TrimLeft(s, "\n"), unicode.IsSpace)
+	if mark := pasteMark(s); mark != "" {
+		return "", hinted{fmt.Errorf("the text has %q at its beginning or end, which a terminal adds to what is pasted", mark), "remove it there"}
+	}
 	if i := strings.IndexFunc(s, unmeant); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(s[i:])
 		return "", hinted{fmt.Errorf("the text has the control character %U in line %d", r, 1+strings.Count(s[:i], "\n")),
@@ -91,9 +94,6 @@ func cleanChat(s string) (string, error) {
 	}
 	if !visible(s) {
 		return "", errors.New("the text has nothing that can be seen")
-	}
-	if mark := pasteMark(s); mark != "" {
-		return "", hinted{fmt.Errorf("the text has %q at its beginning or end, which a terminal adds to what is pasted", mark), "remove it there"}
 	}
 	if len(s) > maxPost {
 		return "", errTooLong
@@ -118,10 +118,10 @@ func visible(s string) bool {
 	})
 }
 
-// pasteMark returns a mark of a terminal's bracketed paste, without the escape
-// character that was lost on the way, or "".
+// pasteMark returns a mark of a terminal's bracketed paste, or what is left of it
+// where characters were lost on the way, or "".
 func pasteMark(s string) string {
-	for _, begin := range []string{"[200~", "^[[200~"} {
+	for _, begin := range []string{"\x1b[200~", "[200~", "^[[200~"} {
 		if strings.HasPrefix(s, begin) {
 			return begin
 		}
