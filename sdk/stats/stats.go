@@ -34,6 +34,17 @@
 // A method that is called with a context that has ended returns its error and
 // does nothing.
 //
+// # Names and units
+//
+// A name is complete: where a metric has a unit, it is the end of the name, as in
+// stored_bytes, and nobody adds it a second time. Units are the words of OpenMetrics,
+// "bytes", "seconds" and so on, not prefixed ones such as "kilobytes"; what is
+// merely counted has none, and the text is empty. What OpenMetrics appends itself, such
+// as the _total of a counter, ends no name, so an exporter appends it without looking.
+// It may put a prefix of its own in front, such as cwtch_. The label "server" is left
+// free for exporters that show to which server their numbers belong, by
+// [Snapshot.Server]. Snapshots that break this are invalid.
+//
 // # Blindness
 //
 // Numbers can betray what messages do not. Names, units and labels come from a
@@ -97,7 +108,10 @@ func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
 
 // Snapshot is all the numbers of a server at one moment.
 type Snapshot struct {
-	Epoch Epoch
+	// Server is the name of the server in the configuration of the relay, the same in
+	// all snapshots that an exporter gets. Empty: the relay is too old to tell.
+	Server string
+	Epoch  Epoch
 	// Seq starts at 1 within an epoch and rises by one with every snapshot that is
 	// taken. What an exporter gets is ascending; gaps are snapshots that were
 	// dropped because the exporter was slow. A relay that gave up waiting for an
@@ -123,7 +137,7 @@ func (s Snapshot) Clone() Snapshot {
 // Metric is one thing that is counted or measured.
 type Metric struct {
 	Name string // lower case: a letter, then letters, digits and underscores; each once in a snapshot
-	Unit string // "seconds", "bytes"; empty for plain counts
+	Unit string // "seconds", "bytes", and then the name ends in it; empty for plain counts
 	Doc  string // a sentence
 	Kind Kind
 	// Points has one point for every combination of labels that occurred; all

@@ -41,6 +41,9 @@ func TestValidateSaysWhere(t *testing.T) {
 		`invalid snapshot: metric "a": point 1: a counter of -2`: func(s *Snapshot) {
 			s.Metrics[0].Points[1].Value = -2
 		},
+		`invalid snapshot: metric "a": it has the unit "bytes", and its name does not end in that`: func(s *Snapshot) {
+			s.Metrics[0].Unit = "bytes"
+		},
 		`invalid snapshot: metric "a": two points have the same labels`: func(s *Snapshot) {
 			s.Metrics[0].Points[1].Labels[0].Value = "1"
 		},

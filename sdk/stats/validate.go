@@ -15,16 +15,16 @@ const (
 	MaxPoints  = 64      // of one metric
 	MaxLabels  = 16      // of one point
 	MaxBuckets = 64      // of one point
-	MaxName    = 128     // bytes of the name of a metric or a label
-	MaxValue   = 128     // bytes of the value of a label
-	MaxText    = 1 << 10 // bytes of a unit or a doc
+	MaxName    = 128     // bytes of the name of a metric, its unit at the end included, or of a label
+	MaxValue   = 128     // bytes of the value of a label or the name of a server
+	MaxText    = 1 << 10 // bytes of a doc
 	MaxBytes   = 4 << 20 // of a snapshot, as Size counts them
 )
 
 // Size is about how much room the snapshot takes, in bytes: its texts, and 8 for
 // each number and each text. On the wire it is not more.
 func (s Snapshot) Size() int {
-	size := len(s.Epoch) + 2*8
+	size := len(s.Server) + len(s.Epoch) + 3*8
 	for _, m := range s.Metrics {
 		size += len(m.Name) + len(m.Unit) + len(m.Doc) + 5*8
 		for _, p := range m.Points {
@@ -52,6 +52,8 @@ func (s Snapshot) validate() error {
 		return fmt.Errorf("no epoch")
 	case s.Seq == 0:
 		return fmt.Errorf("sequence number 0")
+	case !isText(s.Server, MaxValue):
+		return fmt.Errorf("the name of the server is longer than %d bytes, has control characters or is not UTF-8", MaxValue)
 	case len(s.Metrics) > MaxMetrics:
 		return fmt.Errorf("%d metrics, limit %d", len(s.Metrics), MaxMetrics)
 	}
@@ -75,8 +77,12 @@ func (m Metric) validate() error {
 	switch {
 	case !isName(m.Name):
 		return fmt.Errorf("not a name: at most %d of a-z, 0-9 and _, a letter first", MaxName)
-	case !isText(m.Unit, MaxText) || !isText(m.Doc, MaxText):
-		return fmt.Errorf("unit or doc is longer than %d bytes, has control characters or is not UTF-8", MaxText)
+	case m.Unit != "" && (!isName(m.Unit) || !strings.HasSuffix(m.Name, "_"+m.Unit)):
+		return fmt.Errorf("it has the unit %.64q, and its name does not end in that", m.Unit)
+	case slices.ContainsFunc(reserved, func(suffix string) bool { return strings.HasSuffix(m.Name, suffix) }):
+		return fmt.Errorf("its name ends in what OpenMetrics appends: one of %s", strings.Join(reserved, ", "))
+	case !isText(m.Doc, MaxText):
+		return fmt.Errorf("doc is longer than %d bytes, has control characters or is not UTF-8", MaxText)
 	case m.Kind < Counter || m.Kind > Histogram:
 		return fmt.Errorf("the unknown kind %d", m.Kind)
 	case len(m.Points) > MaxPoints:
@@ -97,6 +103,12 @@ func (m Metric) validate() error {
 	return nil
 }
 
+// reserved are the suffixes that OpenMetrics appends to names by itself.
+var reserved = []string{"_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum", "_info"}
+
+// serverLabel is for exporters.
+const serverLabel = "server"
+
 func comparePoints(a, b Point) int {
 	return slices.CompareFunc(a.Labels, b.Labels, func(a, b Label) int { return cmp.Compare(a.Value, b.Value) })
 }
@@ -109,6 +121,8 @@ func (p Point) validate(kind Kind) error {
 		switch {
 		case !isName(l.Name):
 			return fmt.Errorf("label %.64q: not a name", l.Name)
+		case l.Name == serverLabel:
+			return fmt.Errorf("label %s: it is left free for exporters", l.Name)
 		case !isText(l.Value, MaxValue):
 			return fmt.Errorf("label %s: value is longer than %d bytes, has control characters or is not UTF-8", l.Name, MaxValue)
 		case i > 0 && l.Name <= p.Labels[i-1].Name:

@@ -9,7 +9,7 @@ import (
 
 // ExportRequest puts a snapshot on the wire. It aliases the epoch.
 func ExportRequest(s stats.Snapshot) *pb.ExportRequest {
-	req := &pb.ExportRequest{Epoch: s.Epoch[:], Seq: s.Seq, Metrics: make([]*pb.Metric, len(s.Metrics))}
+	req := &pb.ExportRequest{Server: s.Server, Epoch: s.Epoch[:], Seq: s.Seq, Metrics: make([]*pb.Metric, len(s.Metrics))}
 	for i, m := range s.Metrics {
 		out := &pb.Metric{Name: m.Name, Unit: m.Unit, Doc: m.Doc, Kind: pb.Metric_Kind(m.Kind), Points: make([]*pb.Point, len(m.Points))}
 		for j, p := range m.Points {
@@ -33,7 +33,7 @@ func pointMessage(p stats.Point) *pb.Point {
 
 // Snapshot reads what ExportRequest wrote. The snapshot is valid.
 func Snapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
-	s := stats.Snapshot{Seq: req.GetSeq()}
+	s := stats.Snapshot{Server: req.GetServer(), Seq: req.GetSeq()}
 	if !exactly(s.Epoch[:], req.GetEpoch()) {
 		return stats.Snapshot{}, stats.ErrInvalid
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 func snapshot() stats.Snapshot {
-	return stats.Snapshot{Epoch: stats.Epoch{1}, Seq: math.MaxUint64, Metrics: []stats.Metric{
-		{Name: "a_total", Unit: "bytes", Doc: "All.", Kind: stats.Counter, Points: []stats.Point{
+	return stats.Snapshot{Server: "book-club", Epoch: stats.Epoch{1}, Seq: math.MaxUint64, Metrics: []stats.Metric{
+		{Name: "a_bytes", Unit: "bytes", Doc: "All.", Kind: stats.Counter, Points: []stats.Point{
 			{Labels: []stats.Label{{Name: "k", Value: "1"}, {Name: "l", Value: "x"}}, Value: 3},
 			{Labels: []stats.Label{{Name: "k", Value: "2"}, {Name: "l", Value: ""}}, Value: 0.5},
 		}},
@@ -55,6 +55,8 @@ func TestHostileSnapshots(t *testing.T) {
 		"no epoch":    func(r *pb.ExportRequest) { r.Epoch = nil },
 		"short epoch": func(r *pb.ExportRequest) { r.Epoch = r.Epoch[1:] },
 		"long epoch":  func(r *pb.ExportRequest) { r.Epoch = make([]byte, 17) },
+		"server":      func(r *pb.ExportRequest) { r.Server = "a\nb" },
+		"unit":        func(r *pb.ExportRequest) { r.Metrics[0].Unit = "seconds" },
 		"no sequence": func(r *pb.ExportRequest) { r.Seq = 0 },
 		"kind":        func(r *pb.ExportRequest) { r.Metrics[0].Kind = 257 },
 		"negative":    func(r *pb.ExportRequest) { r.Metrics[0].Kind = -255 },

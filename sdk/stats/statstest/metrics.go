@@ -11,13 +11,13 @@ import (
 
 // counted is a counter of n.
 func counted(n float64) stats.Metric {
-	return stats.Metric{Name: "posts_total", Doc: "Posts.", Kind: stats.Counter, Points: []stats.Point{{Value: n}}}
+	return stats.Metric{Name: "posts", Doc: "Posts.", Kind: stats.Counter, Points: []stats.Point{{Value: n}}}
 }
 
 // all has every kind, with points that are easily confused.
 func all(n uint64) []stats.Metric {
 	return []stats.Metric{
-		{Name: "posts_total", Doc: "Posts, by what became of them.", Kind: stats.Counter, Points: []stats.Point{
+		{Name: "posts", Doc: "Posts, by what became of them.", Kind: stats.Counter, Points: []stats.Point{
 			{Labels: labels("how", "x", "result", "refused"), Value: 0},
 			{Labels: labels("how", "x", "result", "stored"), Value: float64(n)},
 			{Labels: labels("how", "y", "result", "stored"), Value: float64(3 * n)},
@@ -55,14 +55,15 @@ func odd() []stats.Metric {
 func largest() []stats.Metric {
 	metrics := make([]stats.Metric, stats.MaxMetrics)
 	for i := range metrics {
-		name := fmt.Sprintf("m%0*d", stats.MaxName-1, i)
+		name := fmt.Sprintf("m%0*d_seconds", stats.MaxName-len("m_seconds"), i)
 		metrics[i] = stats.Metric{Name: name, Unit: "seconds", Doc: strings.Repeat("d", 200), Kind: stats.Gauge}
 		for j := range stats.MaxPoints {
 			metrics[i].Points = append(metrics[i].Points, stats.Point{Labels: labels("p", fmt.Sprint(j)), Value: float64(j)})
 		}
 	}
 	metrics[0].Kind = stats.Histogram
-	metrics[0].Doc, metrics[0].Unit = strings.Repeat("d", stats.MaxText), strings.Repeat("u", stats.MaxText)
+	metrics[0].Unit = strings.Repeat("u", stats.MaxName-len("m_"))
+	metrics[0].Name, metrics[0].Doc = "m_"+metrics[0].Unit, strings.Repeat("d", stats.MaxText)
 	metrics[0].Points = []stats.Point{{Count: stats.MaxBuckets, Sum: 1}}
 	p := &metrics[0].Points[0]
 	for i := range stats.MaxLabels {

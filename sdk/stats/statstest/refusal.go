@@ -31,6 +31,8 @@ func invalid() map[string]func(*stats.Snapshot) {
 	inf := math.Inf(1)
 	return map[string]func(*stats.Snapshot){
 		"no epoch":          func(s *stats.Snapshot) { s.Epoch = stats.Epoch{} },
+		"long server":       func(s *stats.Snapshot) { s.Server = strings.Repeat("s", stats.MaxValue+1) },
+		"line in server":    func(s *stats.Snapshot) { s.Server = "a\nb" },
 		"no sequence":       func(s *stats.Snapshot) { s.Seq = 0 },
 		"metric twice":      func(s *stats.Snapshot) { s.Metrics = append(s.Metrics, s.Metrics[0]) },
 		"many metrics":      func(s *stats.Snapshot) { s.Metrics = make([]stats.Metric, stats.MaxMetrics+1) },
@@ -42,7 +44,11 @@ func invalid() map[string]func(*stats.Snapshot) {
 		"long name":         metric(stats.Metric{Name: strings.Repeat("a", stats.MaxName+1), Kind: stats.Gauge}),
 		"long doc":          metric(stats.Metric{Name: "a", Kind: stats.Gauge, Doc: strings.Repeat("a", stats.MaxText+1)}),
 		"line in doc":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Doc: "a\nb"}),
-		"line in unit":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Unit: "a\nb"}),
+		"unit not in name":  metric(stats.Metric{Name: "a", Kind: stats.Gauge, Unit: "bytes"}),
+		"unit is the name":  metric(stats.Metric{Name: "bytes", Kind: stats.Gauge, Unit: "bytes"}),
+		"line in unit":      metric(stats.Metric{Name: "a_b", Kind: stats.Gauge, Unit: "b\n"}),
+		"name of a total":   metric(stats.Metric{Name: "a_total", Kind: stats.Counter}),
+		"name of a bucket":  metric(stats.Metric{Name: "a_bucket", Kind: stats.Gauge}),
 		"no kind":           metric(stats.Metric{Name: "a"}),
 		"unknown kind":      metric(stats.Metric{Name: "a", Kind: stats.Histogram + 1}),
 		"many points":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: make([]stats.Point, stats.MaxPoints+1)}),
@@ -50,6 +56,7 @@ func invalid() map[string]func(*stats.Snapshot) {
 		"other labels":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: []stats.Point{{}, {Labels: labels("l", "v")}}}),
 		"many labels":       labelled(make([]stats.Label, stats.MaxLabels+1)...),
 		"label without":     labelled(stats.Label{Value: "v"}),
+		"label server":      labelled(stats.Label{Name: "server", Value: "v"}),
 		"label twice":       labelled(stats.Label{Name: "l", Value: "1"}, stats.Label{Name: "l", Value: "2"}),
 		"label order":       labelled(stats.Label{Name: "l"}, stats.Label{Name: "k"}),
 		"long value":        labelled(stats.Label{Name: "l", Value: strings.Repeat("v", stats.MaxValue+1)}),
@@ -74,7 +81,7 @@ func invalid() map[string]func(*stats.Snapshot) {
 func tooLarge(s *stats.Snapshot) {
 	s.Metrics = largest()
 	for i := range s.Metrics {
-		s.Metrics[i].Doc, s.Metrics[i].Unit = strings.Repeat("d", stats.MaxText), strings.Repeat("u", stats.MaxText)
+		s.Metrics[i].Doc = strings.Repeat("d", stats.MaxText)
 	}
 	for s.Size() <= stats.MaxBytes {
 		for i := range s.Metrics[1:] {

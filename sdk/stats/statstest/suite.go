@@ -17,7 +17,8 @@ type Opener struct {
 	Open func(tb testing.TB, dir string) (*plugintest.Opened, error)
 	// Read, where set, returns what is to be read now where the exporter shows its
 	// numbers: the metrics of one snapshot in any order, as far as name, kind and
-	// points go, and with or without those that have no points. Before the first
+	// points go, and with or without those that have no points; under the names of the
+	// snapshot, without what the exporter puts before or after them. Before the first
 	// snapshot, and after one without metrics, it returns none.
 	Read func(tb testing.TB, dir string, o *plugintest.Opened) []stats.Metric
 }
@@ -86,7 +87,7 @@ func (f *fixture) reopen() {
 // next makes the next snapshot of this epoch.
 func (f *fixture) next(metrics ...stats.Metric) stats.Snapshot {
 	f.seq++
-	return stats.Snapshot{Epoch: f.epoch, Seq: f.seq, Metrics: metrics}
+	return stats.Snapshot{Server: "club-1", Epoch: f.epoch, Seq: f.seq, Metrics: metrics}
 }
 
 // export exports metrics, and ends the check when that fails.

@@ -91,10 +91,13 @@ func (Metric_Kind) EnumDescriptor() ([]byte, []int) {
 
 // ExportRequest is a snapshot.
 type ExportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // 16 bytes
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`    // from 1
-	Metrics       []*Metric              `protobuf:"bytes,3,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Epoch   []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // 16 bytes
+	Seq     uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`    // from 1
+	Metrics []*Metric              `protobuf:"bytes,3,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// The name of the server in the configuration of the relay, the same in every
+	// request of a process; at most 128 bytes. Empty from relays that do not tell it.
+	Server        string `protobuf:"bytes,4,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -150,13 +153,23 @@ func (x *ExportRequest) GetMetrics() []*Metric {
 	return nil
 }
 
+func (x *ExportRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 type Metric struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // a-z, then a-z, 0-9 and _; at most 128 bytes
-	Unit          string                 `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
-	Doc           string                 `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
-	Kind          Metric_Kind            `protobuf:"varint,4,opt,name=kind,proto3,enum=cwtch.relay.plugin.v1.Metric_Kind" json:"kind,omitempty"`
-	Points        []*Point               `protobuf:"bytes,5,rep,name=points,proto3" json:"points,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// a-z, then a-z, 0-9 and _; at most 128 bytes. It ends in "_" and the unit, if there
+	// is one, so nobody appends that; and never in _total, _count, _sum, _bucket or
+	// another suffix of OpenMetrics, so whoever needs one appends it without looking.
+	Name          string      `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Unit          string      `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"` // "bytes", "seconds"; empty for plain counts
+	Doc           string      `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
+	Kind          Metric_Kind `protobuf:"varint,4,opt,name=kind,proto3,enum=cwtch.relay.plugin.v1.Metric_Kind" json:"kind,omitempty"`
+	Points        []*Point    `protobuf:"bytes,5,rep,name=points,proto3" json:"points,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,7 +317,7 @@ func (x *Point) GetBuckets() []*Bucket {
 
 type Label struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as of a metric, and never "server", which is left free for plugins
 	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -518,11 +531,12 @@ var File_cwtch_relay_plugin_v1_stats_proto protoreflect.FileDescriptor
 
 const file_cwtch_relay_plugin_v1_stats_proto_rawDesc = "" +
 	"\n" +
-	"!cwtch/relay/plugin/v1/stats.proto\x12\x15cwtch.relay.plugin.v1\"p\n" +
+	"!cwtch/relay/plugin/v1/stats.proto\x12\x15cwtch.relay.plugin.v1\"\x88\x01\n" +
 	"\rExportRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x127\n" +
-	"\ametrics\x18\x03 \x03(\v2\x1d.cwtch.relay.plugin.v1.MetricR\ametrics\"\x84\x02\n" +
+	"\ametrics\x18\x03 \x03(\v2\x1d.cwtch.relay.plugin.v1.MetricR\ametrics\x12\x16\n" +
+	"\x06server\x18\x04 \x01(\tR\x06server\"\x84\x02\n" +
 	"\x06Metric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04unit\x18\x02 \x01(\tR\x04unit\x12\x10\n" +
