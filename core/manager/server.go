@@ -18,6 +18,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -39,10 +40,11 @@ type server struct {
 	// Set by the holder of Manager.changing, under Manager.mu.
 	store      *instance
 	others     []*instance
-	relay      *relay.Server // nil while it is not published
-	limits     relay.Limits  // of the relay
-	endMark    func()        // of the relay
-	rolledBack string        // what checkMark said of the store
+	relay      *relay.Server       // nil while it is not published
+	limits     relay.Limits        // of the relay
+	endMark    func()              // of the relay
+	ended      map[plugin.Kind]int // restarts of the plugins that were removed
+	rolledBack string              // what checkMark said of the store
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -80,18 +82,9 @@ func (m *Manager) newServer(c ServerConfig) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server %s: %w", c.Name, err)
 	}
-	s := &server{name: c.Name, dir: c.Dir, keys: keys}
-	s.feed = metrics.NewFeed(func(ctx context.Context) (relay.Status, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
+	s := &server{name: c.Name, dir: c.Dir, keys: keys, ended: make(map[plugin.Kind]int)}
+	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
 	return s, nil
-}
-
-// count is what a server has counted, for its stats plugins.
-func (m *Manager) count(ctx context.Context, s *server) (relay.Status, bool) {
-	r := m.relayOf(s)
-	if r == nil {
-		return relay.Status{}, false
-	}
-	return r.Status(ctx), true
 }
 
 func (m *Manager) relayOf(s *server) *relay.Server {
@@ -247,6 +240,7 @@ func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
 func (m *Manager) remove(ctx context.Context, s *server, i *instance) error {
 	err := i.stop(ctx)
 	m.set(func() {
+		s.ended[i.cfg.Kind] += i.plugin.Status().Restarts
 		s.others = slices.DeleteFunc(slices.Clone(s.others), func(other *instance) bool { return other == i })
 	})
 	return err

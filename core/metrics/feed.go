@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
@@ -21,15 +22,16 @@ const (
 	flushTimeout  = 5 * time.Second  // for the last snapshot and the flush
 )
 
-// Source tells what a server has counted; it is not ok while there is no
-// server. A server that was started anew, with counts from zero, has another
-// Since.
-type Source func(context.Context) (st relay.Status, ok bool)
+// Source tells what a server has counted, and how the relay does; it is not ok while
+// there is no server. A server that was started anew, with counts from zero, has
+// another Since.
+type Source func(context.Context) (st relay.Status, r Relay, ok bool)
 
 // Feed takes snapshots of one server and hands them to any number of exporters.
 // An exporter that is slow misses snapshots and holds up nobody. Methods may be
 // called from any goroutine.
 type Feed struct {
+	server string // its name
 	source Source
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -42,12 +44,16 @@ type Feed struct {
 	epoch   stats.Epoch
 	seq     uint64
 	outlets []*Outlet
+
+	// Of all outlets, those that are gone too: a counter never falls.
+	exported, dropped, failed atomic.Uint64
 }
 
-// NewFeed begins to take a snapshot every [Interval], while there are outlets.
-func NewFeed(source Source, log *slog.Logger) *Feed {
+// NewFeed begins to take a snapshot of the server of that name every [Interval],
+// while there are outlets.
+func NewFeed(server string, source Source, log *slog.Logger) *Feed {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &Feed{source: source, log: log, cancel: cancel}
+	f := &Feed{server: server, source: source, log: log, cancel: cancel}
 	f.wg.Go(func() {
 		tick := time.NewTicker(Interval)
 		defer tick.Stop()
@@ -95,7 +101,7 @@ func (f *Feed) Distribute(ctx context.Context) {
 func (f *Feed) take(ctx context.Context) (stats.Snapshot, bool) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
-	st, ok := f.source(ctx)
+	st, r, ok := f.source(ctx)
 	if !ok {
 		return stats.Snapshot{}, false
 	}
@@ -105,7 +111,12 @@ func (f *Feed) take(ctx context.Context) (stats.Snapshot, bool) {
 		f.since, f.epoch, f.seq = st.Since, stats.NewEpoch(), 0
 	}
 	f.seq++
-	return stats.Snapshot{Epoch: f.epoch, Seq: f.seq, Metrics: Of(st)}, true
+	return stats.Snapshot{Server: f.server, Epoch: f.epoch, Seq: f.seq, Metrics: append(Of(st), OfRelay(r, f.total())...)}, true
+}
+
+// total is what became of the snapshots for all exporters so far.
+func (f *Feed) total() Status {
+	return Status{Exported: f.exported.Load(), Dropped: f.dropped.Load(), Failed: f.failed.Load()}
 }
 
 // Outlet is one exporter of a feed.
@@ -152,6 +163,7 @@ func (o *Outlet) offer(s stats.Snapshot) {
 	case <-o.next:
 		o.mu.Lock()
 		o.status.Dropped++
+		o.feed.dropped.Add(1)
 		o.mu.Unlock()
 	default:
 	}
@@ -204,6 +216,7 @@ func (o *Outlet) note(err error) {
 	switch {
 	case err == nil:
 		o.status.Exported++
+		o.feed.exported.Add(1)
 		o.status.LastError = ""
 		if o.warned {
 			o.log.Info("the numbers are exported again")
@@ -215,6 +228,7 @@ func (o *Outlet) note(err error) {
 		o.warned = true
 	}
 	o.status.Failed++
+	o.feed.failed.Add(1)
 	o.status.LastError = err.Error()
 }
 

@@ -25,11 +25,11 @@ type server struct {
 	away  bool
 }
 
-func (s *server) status(context.Context) (relay.Status, bool) {
+func (s *server) status(context.Context) (relay.Status, Relay, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.posts++
-	return relay.Status{Since: s.since, Posts: relay.PostCounts{Stored: s.posts}}, !s.away
+	return relay.Status{Since: s.since, Posts: relay.PostCounts{Stored: s.posts}}, Relay{}, !s.away
 }
 
 func (s *server) restart() {
@@ -82,7 +82,7 @@ func (e *exporter) seqs() (seqs []uint64) {
 	return seqs
 }
 
-func newFeed(source Source) *Feed { return NewFeed(source, slog.New(slog.DiscardHandler)) }
+func newFeed(source Source) *Feed { return NewFeed("club", source, slog.New(slog.DiscardHandler)) }
 
 func TestFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestSlow(t *testing.T) {
 
 func TestDropped(t *testing.T) {
 	f := newFeed((&server{}).status)
-	o := &Outlet{next: make(chan stats.Snapshot, 1)}
+	o := &Outlet{feed: f, next: make(chan stats.Snapshot, 1)}
 	for seq := range uint64(3) {
 		o.offer(stats.Snapshot{Seq: seq})
 	}

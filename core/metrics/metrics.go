@@ -5,9 +5,10 @@
 //
 // # What is in a snapshot
 //
-// Sums over all clients that [relay.Status] has, under names, units and labels
-// that are fixed in this package. Nothing else gets in: no names, addresses or
-// texts of the server or of its plugins, and no time of day.
+// Sums over all clients that [relay.Status] has, and how the relay itself does, as
+// [Relay] has it, under names, units and labels that are fixed in this package.
+// Nothing else gets in: no addresses or texts of the server or of its plugins, and
+// no time of day. The name that the operator gave the server stands beside the numbers.
 //
 // # Names are a promise
 //

@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// ailing is a relay in which every number is another one, and every text a secret.
+func ailing() (Relay, Status) {
+	return Relay{
+		Plugins: []supervise.Status{
+			{Kind: plugin.KindStorage, State: supervise.Ready, Restarts: 1, Memory: 5<<20 + 1, Name: "a secret", PID: 4711},
+			{Kind: plugin.KindStats, State: supervise.Failed, Restarts: 2, LastError: "a secret", Reason: "a secret"},
+			{Kind: plugin.KindStats, State: supervise.Backoff, Restarts: 4, Memory: 1 << 20},
+			{Kind: plugin.KindStats, State: supervise.Backoff, Memory: 2 << 20},
+		},
+		Ended: map[plugin.Kind]int{plugin.KindStats: 8, plugin.KindPeerSync: 16},
+		Token: true,
+		Network: onion.Status{
+			Network: "tor", State: onion.Ready, Restarts: 3, Summary: "a secret", Version: "0.4.9",
+			Services: []onion.Service{{Onion: "asecret", Published: true}},
+		},
+		Memory: 9<<20 - 1, LogLines: 7,
+	}, Status{Exported: 20, Dropped: 21, Failed: 22, LastError: "a secret"}
+}
+
+func TestOfRelay(t *testing.T) {
+	got := make(map[string]float64)
+	for _, m := range OfRelay(ailing()) {
+		for _, p := range m.Points {
+			name := m.Name
+			for _, l := range p.Labels {
+				name += " " + l.Value
+			}
+			got[name] = p.Value
+		}
+	}
+	want := map[string]float64{
+		"plugins storage ready": 1, "plugins stats failed": 1, "plugins stats backoff": 2,
+		"plugin_restarts storage": 1, "plugin_restarts stats": 14, "plugin_restarts peersync": 16,
+		"plugin_memory_bytes storage": 6 << 20, "plugin_memory_bytes stats": 3 << 20,
+		"snapshots exported": 20, "snapshots dropped": 21, "snapshots failed": 22,
+		"services_published token": 1,
+		"network_ready":            1, "network_restarts": 3,
+		"relay_memory_bytes": 9 << 20, "log_lines_dropped": 7,
+	}
+	for name, value := range got {
+		if value != want[name] {
+			t.Errorf("%s is %v, want %v", name, value, want[name])
+		}
+	}
+	for name := range want {
+		if _, ok := got[name]; !ok {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+// TestEverySeries: a series is there before the first time that it counts, or
+// nobody could alarm on the first.
+func TestEverySeries(t *testing.T) {
+	series := func(r Relay, s Status) (out []string) {
+		for _, m := range OfRelay(r, s) {
+			for _, p := range m.Points {
+				out = append(out, fmt.Sprint(m.Name, p.Labels))
+			}
+		}
+		return out
+	}
+	if empty, full := fmt.Sprint(series(Relay{}, Status{})), fmt.Sprint(series(ailing())); empty != full {
+		t.Errorf("at first there is\n%s\nand later\n%s", empty, full)
+	}
+}
+
+// TestWholeSnapshot checks all metrics together against the rules of package stats, of
+// names and units above all.
+func TestWholeSnapshot(t *testing.T) {
+	st, _ := filled(t)
+	st.Problem = "a secret"
+	s := stats.Snapshot{Server: "club", Epoch: stats.NewEpoch(), Seq: 1, Metrics: append(Of(st), OfRelay(ailing())...)}
+	if err := s.Validate(); err != nil {
+		t.Error(err)
+	}
+	units := map[string]bool{"": true, "bytes": true, "seconds": true}
+	words := regexp.MustCompile(`^[a-z_]+$`)
+	for _, m := range s.Metrics {
+		if !units[m.Unit] {
+			t.Errorf("%s has the unit %q, which OpenMetrics does not know as a base unit", m.Name, m.Unit)
+		}
+		for unit := range units {
+			if unit != "" && m.Unit != unit && strings.Contains(m.Name+"_", "_"+unit+"_") {
+				t.Errorf("%s has the unit %q", m.Name, m.Unit)
+			}
+		}
+		if m.Doc == "" || !strings.HasSuffix(m.Doc, ".") {
+			t.Errorf("%s is described by %q, which is no sentence", m.Name, m.Doc)
+		}
+		for _, p := range m.Points {
+			for _, l := range p.Labels {
+				if !words.MatchString(l.Value) {
+					t.Errorf("%s has the label %s=%q", m.Name, l.Name, l.Value)
+				}
+			}
+		}
+	}
+	if text := fmt.Sprintf("%+v", s.Metrics); strings.Contains(text, "secret") {
+		t.Errorf("a text is among the numbers: %s", text)
+	}
+}
+
+// TestSnapshotsAreCounted: what became of snapshots stays counted when their exporter
+// is removed, since a counter never falls.
+func TestSnapshotsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed((&server{since: time.Now()}).status)
+		defer f.Close()
+		first := f.Add("stats/first", &exporter{})
+		f.Distribute(t.Context())
+		synctest.Wait()
+		first.Stop(t.Context()) // with a last snapshot
+		second := &exporter{}
+		o := f.Add("stats/second", second)
+		f.Distribute(t.Context())
+		synctest.Wait()
+		if got := snapshotsIn(second.got[0]); got["exported"] != 2 || got["failed"] != 0 {
+			t.Errorf("before the third snapshot these were counted: %v", got)
+		}
+		if second.got[0].Server != "club" {
+			t.Errorf("the numbers are those of server %q", second.got[0].Server)
+		}
+		o.Stop(t.Context())
+	})
+}
+
+func snapshotsIn(s stats.Snapshot) map[string]float64 {
+	out := make(map[string]float64)
+	for _, m := range s.Metrics {
+		for _, p := range m.Points {
+			if m.Name == "snapshots" {
+				out[p.Labels[0].Value] = p.Value
+			}
+		}
+	}
+	return out
+}
