@@ -120,6 +120,7 @@ func (l *loader) load(body *hclsyntax.Body) *Config {
 	cfg.Limits = l.limits(l.single(of["limits"], limitOptions))
 	cfg.Plugins = l.externals(of["plugin"])
 	cfg.Servers = l.servers(of["server"], cfg)
+	l.apartListeners(cfg)
 	l.present(body, "network", `Add network "tor" {}.`)
 	l.present(body, "server", `Add server "main" {}.`)
 	if usable {

@@ -32,9 +32,10 @@ type PluginConfig struct {
 	// left out.
 	Range Range
 
-	body   hcl.Body // nil where the block is left out
-	header hcl.Range
-	doc    *document
+	body    hcl.Body // nil where the block is left out
+	header  hcl.Range
+	doc     *document
+	listens []plugin.ListenAddress
 }
 
 // locate returns the place in the file that a path of a [plugin.Diagnostic]
@@ -116,6 +117,7 @@ func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Confi
 		l.fail(p.header, err.Error(), "")
 		return
 	}
+	p.listens = p.Schema.ListenAddresses(value)
 	l.validate(server, *p)
 }
 

@@ -48,10 +48,10 @@ func reload(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 // writePlan writes a plan for people. What was refused is left to planError.
 func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 	switch {
-	case len(plan.Steps) == 0 && len(plan.Refused) == 0:
+	case len(plan.Steps) == 0 && len(plan.Refused) == 0 && len(plan.Down) == 0:
 		fmt.Fprintf(w, "%s is valid, and nothing in it has changed\n", path)
 		return nil
-	case len(plan.Steps) == 0:
+	case len(plan.Steps) == 0 && len(plan.Down) == 0:
 		return nil
 	case plan.Applied:
 		fmt.Fprintf(w, "reloaded %s\n", path)
@@ -69,6 +69,9 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		default:
 			fmt.Fprintf(w, "  %s\n", s)
 		}
+	}
+	for _, d := range plan.Down {
+		fmt.Fprintf(w, "  FAILED  %s of server %s does not run, it is in state %s\n", d.Plugin, d.Server, d.State)
 	}
 	writeDeletes(w, plan)
 	return nil
@@ -107,11 +110,20 @@ func planError(plan *manager.Plan, stderr io.Writer) error {
 			fmt.Fprintf(stderr, "error: could not %s: %s\n", s, s.Error)
 		}
 	}
-	switch failed := plan.Failed(); {
+	for _, d := range plan.Down {
+		fmt.Fprintf(stderr, "error: %s of server %s does not run: %s\n", d.Plugin, d.Server, d.Error)
+	}
+	const hint = "mend what is wrong and reload again; what has failed is tried again then"
+	failed, down := plan.Failed()-len(plan.Down), counted(len(plan.Down), "plugin")
+	switch {
 	case len(plan.Refused) > 0:
 		return errors.New("nothing was changed")
+	case failed > 0 && len(plan.Down) > 0:
+		return hinted{fmt.Errorf("%d of %s failed, and %s besides did not stay up", failed, counted(len(plan.Steps), "step"), down), hint}
 	case failed > 0:
-		return hinted{fmt.Errorf("%d of %s failed", failed, counted(len(plan.Steps), "step")), "mend what is wrong and reload again; what has failed is tried again then"}
+		return hinted{fmt.Errorf("%d of %s failed", failed, counted(len(plan.Steps), "step")), hint}
+	case len(plan.Down) > 0:
+		return hinted{fmt.Errorf("%s did not stay up", down), hint}
 	}
 	return nil
 }

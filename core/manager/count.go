@@ -11,7 +11,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
 // count is what a server has counted and how the relay does, for its stats plugins.
@@ -28,8 +27,7 @@ func (m *Manager) count(ctx context.Context, s *server) (relay.Status, metrics.R
 func (m *Manager) relayFigures(s *server, st relay.Status) metrics.Relay {
 	var r metrics.Relay
 	m.mu.Lock()
-	r.Plugins = []supervise.Status{s.store.plugin.Status()}
-	for _, i := range s.others {
+	for _, i := range s.instances() {
 		r.Plugins = append(r.Plugins, i.plugin.Status())
 	}
 	r.Ended = maps.Clone(s.ended)

@@ -25,10 +25,13 @@ type Plan struct {
 	// Deletes lists the data that the change would have deleted. Nothing deletes
 	// data as yet, so it is empty.
 	Deletes []string `json:"deletes"`
+	// Down is what does not run in the end although no step that failed is about it.
+	Down []Down `json:"down,omitempty"`
 }
 
-// Failed counts the steps that were tried in vain.
+// Failed counts the steps that were tried in vain, and what is down besides.
 func (p *Plan) Failed() (n int) {
+	n = len(p.Down)
 	for _, s := range p.Steps {
 		if s.Error != "" {
 			n++
@@ -68,7 +71,8 @@ type Step struct {
 	Done     bool     `json:"done"`
 	Error    string   `json:"error,omitempty"` // why it is not done
 
-	do func(context.Context) error
+	do    func(context.Context) error
+	taken bool // the error is that an address cannot be had
 }
 
 // String says what the step does: "restart stats/prometheus of server main
@@ -120,9 +124,23 @@ func (m *Manager) plan(next Config) *Plan {
 	for _, c := range next.Servers {
 		if m.find(c.Name) == nil {
 			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits) }})
+			p.joining(c)
 		}
 	}
 	return &p.plan
+}
+
+// joining plans the plugins of a server that is new and can do without them.
+func (p *planner) joining(c ServerConfig) {
+	for _, o := range c.Others {
+		p.add(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
+			s := p.m.find(c.Name)
+			if s == nil {
+				return fmt.Errorf("server %s was not started", c.Name)
+			}
+			return p.m.join(ctx, s, o)
+		}})
+	}
 }
 
 func (m *Manager) find(name string) *server {

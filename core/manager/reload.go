@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -52,9 +53,23 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	for i := range plan.Steps {
 		m.apply(&plan.Steps[i], next)
 	}
+	m.applyTaken(plan, next)
 	m.adopt(next)
-	m.log.Info("configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
+	m.findDown(plan)
+	m.logReloaded(plan)
 	return plan, nil
+}
+
+// logReloaded says what came of a reload.
+func (m *Manager) logReloaded(plan *Plan) {
+	for _, d := range plan.Down {
+		m.log.Error("reload: a plugin of the configuration does not run", "server", d.Server, "plugin", d.Plugin, "state", d.State, "error", d.Error)
+	}
+	level := slog.LevelInfo
+	if plan.Failed() > 0 {
+		level = slog.LevelError
+	}
+	m.log.Log(context.Background(), level, "configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
 }
 
 func (m *Manager) load() (Config, error) {
@@ -73,10 +88,11 @@ func (m *Manager) apply(step *Step, next Config) {
 		err = step.do(ctx)
 	}
 	if err == nil {
-		step.Done = true
+		step.Done, step.Error = true, ""
 		m.log.Info("reload: " + step.String())
 		return
 	}
+	step.taken = isTaken(err)
 	if next.Explain != nil {
 		err = next.Explain(err)
 	}
@@ -110,9 +126,6 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 		return err
 	}
 	m.set(func() { m.servers = append(slices.Clip(m.servers), s) })
-	for _, o := range c.Others {
-		m.add(s, o)
-	}
 	return nil
 }
 

@@ -227,10 +227,13 @@ func (m *Manager) add(s *server, c PluginConfig) *instance {
 	return i
 }
 
-// join does so and waits for it. One that does not become ready stays, and its
-// supervisor goes on trying where that can help.
+// join does so and waits for its first try, or tries one again that is there already. One
+// that does not become ready stays, and its supervisor goes on trying where that can help.
 func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
-	if err := m.add(s, c).plugin.WaitReady(ctx); err != nil {
+	if n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == c.String() }); n >= 0 {
+		return m.reconfigure(ctx, s, s.others[n], c)
+	}
+	if err := m.add(s, c).plugin.WaitTried(ctx); err != nil {
 		return &PluginError{s.name, c.String(), err}
 	}
 	return nil

@@ -18,6 +18,7 @@ type course struct {
 	number  int      // of the incarnation begun last
 	// listeners are open, by address.
 	listeners map[string]host.Listener
+	waiting   bool // for an address to listen at
 	ends      ends
 	quiet     quiet
 }
@@ -81,7 +82,9 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 	}
 	n, delay := c.ends.note(time.Now(), lived)
 	state, fatal, inadmissible := Backoff, fatalError{}, inadmissibleError{}
+	c.waiting = isTaken(err)
 	switch {
+	case c.waiting:
 	case errors.As(err, &inadmissible):
 		state = Failed
 	case errors.As(err, &fatal) && !c.setting.proven:
@@ -124,7 +127,7 @@ func (c *course) rest(state State, err error) <-chan struct{} {
 		s.setError(err)
 		if state == Failed {
 			s.Reason = err.Error() + "; a reload tries again"
-		} else {
+		} else if !c.waiting {
 			s.Restarts++
 		}
 	})

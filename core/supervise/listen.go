@@ -26,15 +26,29 @@ func (c *course) listen(ctx context.Context, s *setting) ([]host.Listener, error
 		}
 		if !ok {
 			var err error
-			if l, err = host.Listen(ctx, at, s.ListenAnywhere); err != nil {
-				return nil, err // the address may be free later
+			if l, err = host.Listen(ctx, at, s.ListenAnywhere); isTaken(err) {
+				return nil, err
+			} else if err != nil {
+				return nil, fatalError{err}
 			}
 			c.listeners[at.Address] = l
 		}
 		l.ListenAddress = at
 		out = append(out, l)
 	}
+	if c.waiting { // nothing had ended
+		c.waiting = false
+		c.ends.forget()
+		c.unmute()
+	}
 	return out, nil
+}
+
+// isTaken reports whether a plugin could not be started because its address cannot be
+// had now. It is tried again for as long as that takes: no process has failed.
+func isTaken(err error) bool {
+	_, taken := errors.AsType[*host.ListenError](err)
+	return taken
 }
 
 // closeListeners closes those that the setting in use does not ask for.

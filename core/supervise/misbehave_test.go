@@ -139,6 +139,11 @@ func testPlugin(mode string) plugin.Plugin {
 	case "stats":
 		p.Stats = func(context.Context, plugin.Config) (stats.Exporter, error) { return &testExporter{}, nil }
 		return p
+	case "away":
+		p.Stats = func(context.Context, plugin.Config) (stats.Exporter, error) {
+			return nil, fmt.Errorf("the database: %w", stats.ErrUnavailable)
+		}
+		return p
 	case "listening", "self-listening":
 		p.Schema, p.Stats = listeningSchema, func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 			return openListening(cfg, mode == "self-listening")

@@ -21,7 +21,11 @@ type quiet struct {
 // so beyond the limit there is one line an hour until it has been ready for a while.
 func (c *course) logEnd(n int, err error, delay time.Duration) {
 	if n <= c.timing.Limit && !c.muted.Load() {
-		c.log.Warn("plugin ended; it is started again", "error", err, "after", delay)
+		what := "plugin ended; it is started again"
+		if c.waiting {
+			what = "plugin cannot be started; it is tried again"
+		}
+		c.log.Warn(what, "error", err, "after", delay)
 		return
 	}
 	c.quiet.ends++

@@ -23,7 +23,8 @@
 // why. With RetryForever it is started on and on instead, at the longest delay, while
 // the log says little of it. At once, a plugin has failed that could not become ready
 // because of its configuration, its binary or its description, unless it was ready
-// with the same configuration before. Retry and Reconfigure start it again.
+// with the same configuration before. Retry and Reconfigure start it again. A plugin whose
+// address to listen at is taken has not ended: it is tried until the address is free.
 //
 // # What a caller sees
 //
@@ -218,6 +219,27 @@ func (p *Plugin) WaitReady(ctx context.Context) error {
 	_, err := p.ready(ctx)
 	return err
 }
+
+// WaitTried is WaitReady for who does not wait for a second try: it returns an error
+// as well when the first one failed and another follows.
+func (p *Plugin) WaitTried(ctx context.Context) error {
+	for {
+		inc, changed, err := p.now()
+		switch {
+		case inc != nil || err != nil:
+			return err
+		case p.Status().State == Backoff:
+			return p.notReady(errTryAgain)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return p.notReady(context.Cause(ctx))
+		}
+	}
+}
+
+var errTryAgain = errors.New("it is tried again")
 
 // ready waits for an incarnation that answers calls.
 func (p *Plugin) ready(ctx context.Context) (*incarnation, error) {

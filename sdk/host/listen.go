@@ -31,8 +31,18 @@ func CheckListen(at plugin.ListenAddress, anywhere bool) error {
 		"Write a loopback address, such as \"127.0.0.1:9464\". If others are to reach it, write sandbox { listen = true } into the block of the plugin.", at.Path...)
 }
 
+// ListenError is why the relay could not listen, which may pass: the address may be
+// free later. It holds [plugin.Diagnostics] for the operator, and what the system said.
+type ListenError struct {
+	faults plugin.Diagnostics
+	cause  error
+}
+
+func (e *ListenError) Error() string   { return e.faults.Error() }
+func (e *ListenError) Unwrap() []error { return []error{e.faults, e.cause} }
+
 // Listen opens a listener. Close it when no more process is to get it. An error
-// is [plugin.Diagnostics].
+// is [plugin.Diagnostics], and a [ListenError] unless the address is not allowed to the relay.
 func Listen(ctx context.Context, at plugin.ListenAddress, anywhere bool) (Listener, error) {
 	if err := CheckListen(at, anywhere); err != nil {
 		return Listener{}, err
@@ -54,9 +64,13 @@ func Listen(ctx context.Context, at plugin.ListenAddress, anywhere bool) (Listen
 func notListening(at plugin.ListenAddress, err error) error {
 	detail := "Choose another address."
 	if errors.Is(err, unix.EADDRINUSE) {
-		detail = "Another program listens there, or another plugin. Choose another port."
+		detail = "Another program listens there, or another plugin. Choose another port, or end the other: the relay tries again."
 	}
-	return plugin.Invalid(fmt.Sprintf("The relay cannot listen at %s: %v", at.Address, err), detail, at.Path...)
+	faults := plugin.Invalid(fmt.Sprintf("The relay cannot listen at %s: %v", at.Address, err), detail, at.Path...)
+	if errors.Is(err, unix.EACCES) { // a port below 1024
+		return faults
+	}
+	return &ListenError{faults, err}
 }
 
 // Open reports whether the socket still listens. A process that had it can have

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -53,6 +54,10 @@ var (
 // common are the errors of all kinds, behind their own.
 var common = Vocabulary{
 	{ErrUnavailable, codes.Unavailable},
+	// That of any kind, from a constructor: Configure is of no kind.
+	{storage.ErrUnavailable, codes.Unavailable},
+	{stats.ErrUnavailable, codes.Unavailable},
+	{peersync.ErrUnavailable, codes.Unavailable},
 	{errUnannounced, codes.Unimplemented},
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

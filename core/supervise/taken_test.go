@@ -1,0 +1,63 @@
+package supervise
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// TestTakenAddress: a plugin whose address is taken waits for it, however often it was
+// tried. Nothing has ended, so it counts no restarts, and has not used up its ends.
+func TestTakenAddress(t *testing.T) {
+	const limit = 2
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	address := other.Addr().String()
+	r := newRig(t, func(c *Config) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
+		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
+		c.Timing.Limit = limit
+	}, "exit", "listening")
+
+	var taken *host.ListenError
+	var faults plugin.Diagnostics
+	if err := r.WaitTried(r.ctx()); !errors.As(err, &taken) || !errors.As(err, &faults) || !strings.Contains(err.Error(), "Another program listens there") {
+		t.Errorf("the first try: %v", err)
+	}
+	r.await("tried more often than a plugin may end", func(s Status) bool { return s.Incarnation > 2*limit && s.State == Backoff })
+	if s := r.Status(); s.Restarts != 0 || !strings.Contains(s.LastError, "Another program listens there") {
+		t.Errorf("status %+v", s)
+	}
+	other.Close()
+	r.await("ready", func(s Status) bool { return s.State == Ready })
+	if s := r.Status(); s.Restarts != 1 { // the first process ended
+		t.Errorf("%d restarts, want one", s.Restarts)
+	}
+	if got := greeted(t, address); got != r.Status().PID {
+		t.Errorf("process %d answers, want %d", got, r.Status().PID)
+	}
+	if n := strings.Count(r.log.String(), "is tried again\""); n > limit {
+		t.Errorf("%d lines of the log say that it is tried again", n)
+	}
+}
+
+// TestUnavailableAtFirst: an error of a constructor that may pass does not end the
+// plugin for good.
+func TestUnavailableAtFirst(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Kind = plugin.KindStats }, "away", "away", "stats")
+	if err := r.WaitTried(r.ctx()); err == nil || !strings.Contains(err.Error(), "the database") || !strings.Contains(err.Error(), "tried again") {
+		t.Errorf("the first try: %v", err)
+	}
+	r.await("ready", func(s Status) bool { return s.State == Ready && s.Restarts == 2 })
+	if err := r.WaitTried(r.ctx()); err != nil {
+		t.Errorf("when it is ready: %v", err)
+	}
+}
