@@ -115,6 +115,9 @@ func TestPlan(t *testing.T) {
 		"start stats/b of server main",
 		"start server main", // it is not published
 		"start server other",
+		"start stats/a of server other",
+		"start stats/a#2 of server other",
+		"start peersync/a of server other",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

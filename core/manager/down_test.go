@@ -1,0 +1,117 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// TestDown: a reload names every plugin that does not run in the end, in whichever state
+// and whatever its steps were, and counts it once.
+func TestDown(t *testing.T) {
+	m := running(t, Config{Servers: []ServerConfig{{
+		Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil),
+		Others: []PluginConfig{use(t, plugin.KindStats, "a", nil), use(t, plugin.KindStats, "b", nil)},
+	}}})
+	m.closing = t.Context()
+	plan := &Plan{Applied: true, Steps: []Step{
+		{Action: ActionRetry, Server: "main", Plugin: "stats/a", Error: "it failed"},
+		{Action: ActionReconfigure, Server: "main", Plugin: "stats/b", Done: true},
+	}}
+	m.findDown(plan)
+	var got []string
+	for _, d := range plan.Down {
+		if d.State != supervise.Failed || !strings.Contains(d.Error, "there is no program") {
+			t.Errorf("%s is %s because of %q", d.Plugin, d.State, d.Error)
+		}
+		got = append(got, d.Server+" "+d.Plugin)
+	}
+	if want := "[main storage/bolt main stats/b]"; fmt.Sprint(got) != want {
+		t.Errorf("down are %v, want %s", got, want)
+	}
+	if n := plan.Failed(); n != 3 {
+		t.Errorf("%d failed, want 3", n)
+	}
+}
+
+// TestNewServerWithoutPlugin: the plugins of a server that a reload starts are steps of
+// their own, which fail by themselves.
+func TestNewServerWithoutPlugin(t *testing.T) {
+	m := running(t, Config{})
+	m.closing = t.Context()
+	stats := use(t, plugin.KindStats, "a", nil)
+	next := m.cfg
+	next.Servers = []ServerConfig{{Name: "new", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{stats}}}
+	plan := m.plan(next)
+	step := plan.Steps[len(plan.Steps)-1]
+	if step.String() != "start stats/a of server new" {
+		t.Fatalf("the last step is %s", step)
+	}
+	if err := step.do(t.Context()); err == nil || !strings.Contains(err.Error(), "server new was not started") {
+		t.Errorf("without the server: %v", err)
+	}
+}
+
+// TestTakenSteps: a step whose address another plugin gives up in a later step is taken
+// again after that, and others that failed are not.
+func TestTakenSteps(t *testing.T) {
+	m := running(t, Config{})
+	m.closing = t.Context()
+	_, elsewhere := host.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
+	if !isTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", held(t))}) || isTaken(elsewhere) {
+		t.Fatal("an address that is taken is not told from one that is wrong")
+	}
+	owner, tries := map[string]string{"x": "b", "y": "c"}, make(map[string]int)
+	move := func(who, to string) func(context.Context) error {
+		return func(context.Context) error {
+			tries[who]++
+			if by := owner[to]; by != "" && by != who {
+				return held(t)
+			}
+			for address, by := range owner {
+				if by == who {
+					owner[address] = ""
+				}
+			}
+			owner[to] = who
+			return nil
+		}
+	}
+	wrong := errors.New("wrong")
+	plan := &Plan{Steps: []Step{
+		{Server: "a", do: move("a", "x")}, {Server: "b", do: move("b", "y")}, {Server: "c", do: move("c", "z")},
+		{Server: "d", do: func(context.Context) error { tries["d"]++; return wrong }},
+		{Server: "e", do: move("e", "z")}, // is c's for good
+	}}
+	for i := range plan.Steps {
+		m.apply(&plan.Steps[i], m.cfg)
+	}
+	m.applyTaken(plan, m.cfg)
+	for i, want := range []bool{true, true, true, false, false} {
+		if s := plan.Steps[i]; s.Done != want || (s.Error == "") != want {
+			t.Errorf("step %s is done: %v, with the error %q", s.Server, s.Done, s.Error)
+		}
+	}
+	if tries["d"] != 1 || tries["e"] < 2 || tries["e"] > 4 {
+		t.Errorf("the steps were tried so often: %v", tries)
+	}
+}
+
+// held is the error of listening where another does.
+func held(t *testing.T) error {
+	t.Helper()
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, err = host.Listen(t.Context(), plugin.ListenAddress{Address: other.Addr().String(), Path: []string{"listen"}}, false)
+	return err
+}
