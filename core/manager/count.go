@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // count is what a server has counted and how the relay does, for its stats plugins.
@@ -40,6 +41,14 @@ func (m *Manager) relayFigures(s *server, st relay.Status) metrics.Relay {
 	r.Memory, _ = sandbox.Memory(os.Getpid()) // 0 when it can not be read
 	r.Board, r.Token = published(r.Network, st.Board), published(r.Network, st.TokenService)
 	return r
+}
+
+// endedWith counts the restarts of a plugin that is removed; Manager.mu is held.
+func (s *server) endedWith(i *instance) {
+	if s.ended == nil {
+		s.ended = make(map[plugin.Kind]int)
+	}
+	s.ended[i.cfg.Kind] += i.plugin.Status().Restarts
 }
 
 // published reports whether a network has published one of our services.

@@ -26,7 +26,7 @@ func (m *Manager) findDown(plan *Plan) {
 	for _, s := range m.servers {
 		for _, i := range s.instances() {
 			said := slices.ContainsFunc(plan.Steps, func(step Step) bool {
-				return step.Error != "" && step.Server == s.name && step.Plugin == i.cfg.String()
+				return step.Error != "" && step.Server == s.name && (step.Plugin == "" || step.Plugin == i.cfg.String())
 			})
 			if said {
 				continue

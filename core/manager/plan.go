@@ -130,12 +130,13 @@ func (m *Manager) plan(next Config) *Plan {
 	return &p.plan
 }
 
-// joining plans the plugins of a server that is new and can do without them.
+// joining plans the plugins of a server that is new and can do without them. They start
+// with the server, and these steps say what became of them.
 func (p *planner) joining(c ServerConfig) {
 	for _, o := range c.Others {
 		p.add(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
 			s := p.m.find(c.Name)
-			if s == nil {
+			if s == nil || s.relay == nil {
 				return fmt.Errorf("server %s was not started", c.Name)
 			}
 			return p.m.join(ctx, s, o)

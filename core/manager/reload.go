@@ -126,6 +126,9 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 		return err
 	}
 	m.set(func() { m.servers = append(slices.Clip(m.servers), s) })
+	for _, o := range c.Others {
+		m.add(s, o)
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -37,14 +38,16 @@ type server struct {
 	// what will be; nil while there is none.
 	opened atomic.Pointer[relay.Server]
 
+	// ended counts the restarts of plugins that were removed; set under Manager.mu.
+	ended map[plugin.Kind]int
+
 	// Set by the holder of Manager.changing, under Manager.mu.
 	store      *instance
 	others     []*instance
-	relay      *relay.Server       // nil while it is not published
-	limits     relay.Limits        // of the relay
-	endMark    func()              // of the relay
-	ended      map[plugin.Kind]int // restarts of the plugins that were removed
-	rolledBack string              // what checkMark said of the store
+	relay      *relay.Server // nil while it is not published
+	limits     relay.Limits  // of the relay
+	endMark    func()        // of the relay
+	rolledBack string        // what checkMark said of the store
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -82,7 +85,7 @@ func (m *Manager) newServer(c ServerConfig) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server %s: %w", c.Name, err)
 	}
-	s := &server{name: c.Name, dir: c.Dir, keys: keys, ended: make(map[plugin.Kind]int)}
+	s := &server{name: c.Name, dir: c.Dir, keys: keys}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
 	return s, nil
 }
@@ -227,13 +230,20 @@ func (m *Manager) add(s *server, c PluginConfig) *instance {
 	return i
 }
 
-// join does so and waits for its first try, or tries one again that is there already. One
-// that does not become ready stays, and its supervisor goes on trying where that can help.
+// join does so where it has not been done, and waits for its first try; one that had that
+// in vain is tried again. One that does not become ready stays, and its supervisor goes on
+// trying where that can help.
 func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
+	var i *instance
 	if n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == c.String() }); n >= 0 {
-		return m.reconfigure(ctx, s, s.others[n], c)
+		i = s.others[n]
+	} else {
+		i = m.add(s, c)
 	}
-	if err := m.add(s, c).plugin.WaitTried(ctx); err != nil {
+	if state := i.plugin.Status().State; state == supervise.Failed || state == supervise.Backoff {
+		return m.reconfigure(ctx, s, i, c)
+	}
+	if err := i.plugin.WaitTried(ctx); err != nil {
 		return &PluginError{s.name, c.String(), err}
 	}
 	return nil
@@ -243,7 +253,7 @@ func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
 func (m *Manager) remove(ctx context.Context, s *server, i *instance) error {
 	err := i.stop(ctx)
 	m.set(func() {
-		s.ended[i.cfg.Kind] += i.plugin.Status().Restarts
+		s.endedWith(i)
 		s.others = slices.DeleteFunc(slices.Clone(s.others), func(other *instance) bool { return other == i })
 	})
 	return err
