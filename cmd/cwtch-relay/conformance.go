@@ -45,6 +45,7 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	body := f.String("config", "", "")
 	only := f.String("run", "", "")
 	b := newBinary(f)
+	shown := newShown(f)
 	named, err := f.parseWith(args, "PATH")
 	if err != nil {
 		return err
@@ -67,7 +68,10 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 			return err
 		}
 	}
-	checks := selected(checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values), pattern)
+	if err := shown.check(run.Plugin.Kind); err != nil {
+		return err
+	}
+	checks := selected(checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values, shown), pattern)
 	begin := time.Now()
 	if !f.json {
 		writeDescribed(stdout, run, len(checks))
@@ -102,13 +106,13 @@ func (c conformance) verdict(ctx context.Context, checks int) error {
 
 // checksOf is the suite of a kind against one plugin. The disk can be filled,
 // since a plugin in the sandbox has no other place than its directory.
-func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any) []plugintest.Check {
+func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any, shown *shown) []plugintest.Check {
 	open := func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Open(tb, dir, values) }
 	switch kind {
 	case plugin.KindStorage:
 		return storagetest.Checks(storagetest.Opener{Open: open, Disk: true})
 	case plugin.KindStats:
-		return statstest.Checks(statstest.Opener{Open: open})
+		return statstest.Checks(statstest.Opener{Open: open, Read: shown.reader()})
 	default:
 		return peersynctest.Checks(peersynctest.Opener{
 			Open: func(tb testing.TB, dir string, h peersync.Host) (*plugintest.Opened, error) {

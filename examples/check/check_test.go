@@ -28,6 +28,7 @@ const root = "../.."
 //	strangers          check that the plugin of the relay answers nobody else
 //	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
 //	fromfile VAR FILE  set a variable to what is in a file
+//	fetched URL REGEXP wait until a URL shows that
 //
 // and the condition [python], without which storage-python can not be built.
 func TestExamples(t *testing.T) {
@@ -69,6 +70,7 @@ func TestExamples(t *testing.T) {
 			"strangers": command("", 0, strangers),
 			"end":       command("SIGNAL", 1, end),
 			"fromfile":  command("VAR FILE", 2, fromFile),
+			"fetched":   command("URL REGEXP", 2, fetched),
 		},
 	})
 }

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+)
+
+// shown is where a stats plugin shows its numbers, for the suite to look at.
+type shown struct {
+	at     string // a URL, or a file below the directory of the plugin
+	prefix string // that the plugin puts before each name
+}
+
+// newShown has flags for that.
+func newShown(f *flags) *shown {
+	s := &shown{}
+	f.StringVar(&s.at, "shows", "", "")
+	f.StringVar(&s.prefix, "prefix", "", "")
+	return s
+}
+
+// Bounds on what a plugin shows: the largest snapshot takes some 10 MiB as text.
+const (
+	maxShown     = 64 << 20
+	shownTimeout = 30 * time.Second
+)
+
+// reader is the Read of an Opener; nil where nothing is said of what is shown.
+func (s *shown) reader() func(testing.TB, string, *plugintest.Opened) []stats.Metric {
+	if s.at == "" {
+		return nil
+	}
+	return func(tb testing.TB, dir string, _ *plugintest.Opened) []stats.Metric {
+		text, err := s.text(tb.Context(), dir)
+		if err != nil {
+			tb.Fatalf("read what the plugin shows: %v", err)
+		}
+		metrics, err := s.metrics(text)
+		if err != nil {
+			tb.Fatalf("%s does not hold what a stats plugin shows: %v", s.at, err)
+		}
+		return metrics
+	}
+}
+
+// check refuses what makes no sense, before anything is run.
+func (s *shown) check(kind plugin.Kind) error {
+	switch {
+	case s.at != "" && kind != plugin.KindStats:
+		return usageError{fmt.Sprintf("-shows is for stats plugins, and this is a %s plugin", kind)}
+	case s.at != "" && !s.isURL() && (!filepath.IsLocal(s.at) || strings.Contains(s.at, "://")):
+		return usageError{"-shows takes a URL that begins with http://, or a file below the directory of the plugin"}
+	case s.at == "" && s.prefix != "":
+		return usageError{"-prefix says how the names begin that -shows reads"}
+	}
+	return nil
+}
+
+// isURL reports whether it is to be fetched.
+func (s *shown) isURL() bool { return strings.HasPrefix(s.at, "http://") }
+
+// text is what is shown now; nothing where there is no file yet.
+func (s *shown) text(ctx context.Context, dir string) ([]byte, error) {
+	var from io.ReadCloser
+	var err error
+	if s.isURL() {
+		from, err = s.fetch(ctx)
+	} else {
+		from, err = openBelow(dir, s.at)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	text, err := io.ReadAll(io.LimitReader(from, maxShown+1))
+	if err == nil && len(text) > maxShown {
+		err = fmt.Errorf("more than %d MiB", maxShown>>20)
+	}
+	return text, err
+}
+
+// openBelow opens a file below dir, wherever the plugin may have put links to.
+func openBelow(dir, path string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() //nolint:errcheck // nothing was written
+	return root.Open(path)
+}
+
+func (s *shown) fetch(ctx context.Context) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.at, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "text/plain;version=0.0.4")
+	client := http.Client{
+		Timeout:       shownTimeout,
+		Transport:     &http.Transport{DisableKeepAlives: true}, // the next may be another process
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("%s answers %s", s.at, response.Status)
+	}
+	return response.Body, nil
+}
+
+// metrics reads one of the two formats that are known.
+func (s *shown) metrics(text []byte) ([]stats.Metric, error) {
+	if filepath.Ext(s.at) == ".jsonl" {
+		return metricsOfLines(text)
+	}
+	return s.metricsOfText(text)
+}
+
+// metricsOfText reads the text format of Prometheus. What has another prefix is not of
+// the relay, such as what a library says of its own process.
+func (s *shown) metricsOfText(text []byte) (metrics []stats.Metric, err error) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[dto.MetricType]stats.Kind{dto.MetricType_COUNTER: stats.Counter, dto.MetricType_GAUGE: stats.Gauge, dto.MetricType_HISTOGRAM: stats.Histogram}
+	for _, f := range families {
+		name, ours := strings.CutPrefix(f.GetName(), s.prefix)
+		if !ours {
+			continue
+		}
+		m := stats.Metric{Name: name, Kind: kinds[f.GetType()]}
+		if m.Kind == stats.Counter {
+			m.Name = strings.TrimSuffix(name, "_total")
+		}
+		for _, p := range f.GetMetric() {
+			m.Points = append(m.Points, pointOfText(p))
+		}
+		metrics = append(metrics, m)
+	}
+	return metrics, nil
+}
+
+func pointOfText(p *dto.Metric) stats.Point {
+	out := stats.Point{Value: p.GetCounter().GetValue() + p.GetGauge().GetValue()}
+	for _, l := range p.GetLabel() {
+		out.Labels = append(out.Labels, stats.Label{Name: l.GetName(), Value: l.GetValue()})
+	}
+	out.Labels = withoutServer(out.Labels)
+	if h := p.GetHistogram(); h != nil {
+		out.Count, out.Sum = h.GetSampleCount(), h.GetSampleSum()
+		for _, b := range h.GetBucket() {
+			out.Buckets = append(out.Buckets, stats.Bucket{UpTo: b.GetUpperBound(), Count: b.GetCumulativeCount()})
+		}
+	}
+	return out
+}
+
+// withoutServer takes away the label that is an exporter's own.
+func withoutServer(labels []stats.Label) []stats.Label {
+	return slices.DeleteFunc(labels, func(l stats.Label) bool { return l.Name == "server" })
+}
+
+// shownLine is a number as a line of JSON. A bound is a text, since the last is infinite.
+type shownLine struct {
+	Name    string            `json:"name"`
+	Kind    string            `json:"kind"`
+	Labels  map[string]string `json:"labels"`
+	Value   float64           `json:"value"`
+	Count   uint64            `json:"count"`
+	Sum     float64           `json:"sum"`
+	Buckets []struct {
+		UpTo  string `json:"up_to"`
+		Count uint64 `json:"count"`
+	} `json:"buckets"`
+}
+
+// metricsOfLines reads lines of JSON, each with one number.
+func metricsOfLines(text []byte) (metrics []stats.Metric, err error) {
+	kinds := map[string]stats.Kind{"counter": stats.Counter, "gauge": stats.Gauge, "histogram": stats.Histogram}
+	index := make(map[string]int)
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, maxShown)
+	for n := 1; lines.Scan(); n++ {
+		var l shownLine
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		p, err := l.point()
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		i, ok := index[l.Name]
+		if !ok {
+			i = len(metrics)
+			index[l.Name] = i
+			metrics = append(metrics, stats.Metric{Name: l.Name, Kind: kinds[l.Kind]})
+		}
+		metrics[i].Points = append(metrics[i].Points, p)
+	}
+	return metrics, lines.Err()
+}
+
+func (l shownLine) point() (stats.Point, error) {
+	p := stats.Point{Value: l.Value, Count: l.Count, Sum: l.Sum}
+	for name, value := range l.Labels {
+		p.Labels = append(p.Labels, stats.Label{Name: name, Value: value})
+	}
+	p.Labels = withoutServer(p.Labels)
+	for _, b := range l.Buckets {
+		bound, err := strconv.ParseFloat(b.UpTo, 64)
+		if err != nil || math.IsNaN(bound) {
+			return p, fmt.Errorf("the bound %.40q is not a number", b.UpTo)
+		}
+		p.Buckets = append(p.Buckets, stats.Bucket{UpTo: bound, Count: b.Count})
+	}
+	return p, nil
+}
