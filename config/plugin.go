@@ -112,12 +112,12 @@ func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Confi
 	if l.diags = append(l.diags, diags...); diags.HasErrors() {
 		return
 	}
+	p.listens = p.Schema.ListenAddresses(value)
 	var err error
 	if p.Msgpack, err = p.Schema.Encode(value); err != nil {
 		l.fail(p.header, err.Error(), "")
 		return
 	}
-	p.listens = p.Schema.ListenAddresses(value)
 	l.validate(server, *p)
 }
 

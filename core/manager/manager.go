@@ -62,12 +62,12 @@ type Config struct {
 	Servers []ServerConfig
 	Limits  relay.Limits // for each server
 	Logger  *slog.Logger
+	// DroppedLines, where set, counts the lines that the log has lost so far.
+	DroppedLines func() uint64
 	// Level is what Logger writes at the least; a reload sets it to LogLevel.
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
 	LogFormat string // a reload can not change it
-	// DroppedLines, where set, counts the lines that the log has lost so far.
-	DroppedLines func() uint64
 	// Load reads the configuration again. Of what it returns Logger, Level, Version
 	// and Load itself do not count.
 	Load func(context.Context) (Config, error)

@@ -124,6 +124,10 @@ func (m *Manager) plan(next Config) *Plan {
 	for _, c := range next.Servers {
 		if m.find(c.Name) == nil {
 			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits) }})
+		}
+	}
+	for _, c := range next.Servers {
+		if m.find(c.Name) == nil {
 			p.joining(c)
 		}
 	}
