@@ -46,6 +46,12 @@ func (s *server) instances() []*instance {
 	return append([]*instance{s.store}, s.others...)
 }
 
+// triedInVain reports whether a plugin does not run although that was tried.
+func (i *instance) triedInVain() bool {
+	state := i.plugin.Status().State
+	return state == supervise.Failed || state == supervise.Backoff
+}
+
 // applyTaken takes the steps once more that failed because another plugin still had
 // their address, for as long as that helps: the other may have given it up in a later
 // step.

@@ -15,7 +15,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
-	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -240,7 +239,7 @@ func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
 	} else {
 		i = m.add(s, c)
 	}
-	if state := i.plugin.Status().State; state == supervise.Failed || state == supervise.Backoff {
+	if i.triedInVain() {
 		return m.reconfigure(ctx, s, i, c)
 	}
 	if err := i.plugin.WaitTried(ctx); err != nil {
