@@ -104,10 +104,12 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 // ForceFlush has nothing to wait for: whoever fetches from now on gets the last snapshot.
 func (e *exporter) ForceFlush(ctx context.Context) error { return ctx.Err() }
 
-// Close closes the listener itself: the server does not know it before Serve has begun.
+// Close closes the listener as well, which the server does not know before Serve has
+// begun.
 func (e *exporter) Close() error {
+	err := e.server.Close()
 	e.listener.Close()
-	return e.server.Close()
+	return err
 }
 
 // Describe says nothing: what there is to collect is known with the first snapshot.
