@@ -38,7 +38,7 @@ func (m *Manager) relayFigures(s *server, st relay.Status) metrics.Relay {
 	if dropped != nil {
 		r.LogLines = dropped()
 	}
-	r.Memory, _ = sandbox.Memory(os.Getpid()) // 0 when it can not be read
+	r.Memory, _ = sandbox.Memory(os.Getpid()) // 0 when it cannot be read
 	r.Board, r.Token = published(r.Network, st.Board), published(r.Network, st.TokenService)
 	return r
 }

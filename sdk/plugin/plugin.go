@@ -83,8 +83,8 @@ import (
 //
 // An error is final: the plugin has failed until the operator reloads, unless it had
 // been ready with the same configuration before. One that may pass by itself, as of a
-// database that is away, wraps the ErrUnavailable of its kind; the relay then tries
-// again, after a delay that doubles. That the address of a listener is taken concerns no
+// database that is away, wraps the ErrUnavailable of its kind; the relay then starts
+// the plugin again, as after any end. That the address of a listener is taken concerns no
 // constructor: the relay opens it before, and tries until it is free.
 type Plugin struct {
 	// Name is how a configuration names the plugin: a letter, then letters,
