@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -43,6 +44,7 @@ type Feed struct {
 	since   time.Time // of the server that is counted
 	epoch   stats.Epoch
 	seq     uint64
+	base    map[string]float64 // the counters of the relay when the epoch began
 	outlets []*Outlet
 
 	// Of all outlets, those that are gone too: a counter never falls.
@@ -111,7 +113,29 @@ func (f *Feed) take(ctx context.Context) (stats.Snapshot, bool) {
 		f.since, f.epoch, f.seq = st.Since, stats.NewEpoch(), 0
 	}
 	f.seq++
-	return stats.Snapshot{Server: f.server, Epoch: f.epoch, Seq: f.seq, Metrics: append(Of(st), OfRelay(r, f.total())...)}, true
+	ofRelay := OfRelay(r, f.total())
+	f.sinceEpoch(ofRelay)
+	return stats.Snapshot{Server: f.server, Epoch: f.epoch, Seq: f.seq, Metrics: append(Of(st), ofRelay...)}, true
+}
+
+// sinceEpoch has the counters of the relay, which outlive the server, begin at zero with
+// the epoch, as package stats promises; f.mu is held.
+func (f *Feed) sinceEpoch(metrics []stats.Metric) {
+	if f.seq == 1 {
+		f.base = make(map[string]float64)
+	}
+	for _, m := range metrics {
+		if m.Kind != stats.Counter {
+			continue
+		}
+		for i := range m.Points {
+			key := fmt.Sprint(m.Name, m.Points[i].Labels)
+			if f.seq == 1 {
+				f.base[key] = m.Points[i].Value
+			}
+			m.Points[i].Value -= f.base[key]
+		}
+	}
 }
 
 // total is what became of the snapshots for all exporters so far.

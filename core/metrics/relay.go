@@ -47,7 +47,7 @@ var relayTable = []row{{
 	},
 }, {
 	name: "plugin_restarts", kind: stats.Counter,
-	doc: "Processes of its plugins that ended unasked, since the relay started.",
+	doc: "Processes of its plugins that ended unasked.",
 	points: func(r Relay, _ Status) []stats.Point {
 		return kinds(func(k plugin.Kind) int64 {
 			return int64(r.Ended[k]) + count(r.Plugins, func(p supervise.Status) int64 { return one(p.Kind == k) * int64(p.Restarts) })

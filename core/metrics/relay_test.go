@@ -1,14 +1,17 @@
 package metrics
 
 import (
+	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
@@ -138,6 +141,48 @@ func TestSnapshotsAreCounted(t *testing.T) {
 			t.Errorf("the numbers are those of server %q", second.got[0].Server)
 		}
 		o.Stop(t.Context())
+	})
+}
+
+// TestRelayCountsFromZero: what the relay has counted before a server starts, or starts
+// anew, is not of that start.
+func TestRelayCountsFromZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, restarts := &server{since: time.Now()}, 5
+		f := newFeed(func(ctx context.Context) (relay.Status, Relay, bool) {
+			st, _, ok := s.status(ctx)
+			return st, Relay{Network: onion.Status{Restarts: restarts}, LogLines: 9}, ok
+		})
+		defer f.Close()
+		e := &exporter{}
+		o := f.Add("stats/test", e)
+		for _, again := range []int{0, 2, 1} {
+			restarts += again
+			f.Distribute(t.Context())
+			synctest.Wait()
+		}
+		time.Sleep(time.Second)
+		s.restart()
+		f.Distribute(t.Context())
+		synctest.Wait()
+		restarts++
+		o.Stop(t.Context())
+		var got []float64
+		for _, s := range e.got {
+			for _, m := range s.Metrics {
+				switch m.Name {
+				case "network_restarts":
+					got = append(got, m.Points[0].Value)
+				case "log_lines_dropped":
+					if m.Points[0].Value != 0 {
+						t.Errorf("%v lines were dropped since the server started", m.Points[0].Value)
+					}
+				}
+			}
+		}
+		if want := []float64{0, 2, 3, 0, 1}; !slices.Equal(got, want) {
+			t.Errorf("restarts are %v, want %v", got, want)
+		}
 	})
 }
 
