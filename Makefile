@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test race lint examples fuzz bench interop generate tor gcc python clean
+.PHONY: build demo test systemd-test race lint examples fuzz bench interop generate tor gcc python clean
 
 build: ## bin/cwtch-relay and bin/cwtch-group
 	go build -trimpath -o bin/ ./cmd/...
@@ -22,6 +22,9 @@ test: tor gcc build ## every test, those over Tor included, but for the examples
 	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
 	# It follows processes one call at a time; the race detector only makes it slower.
 	go test -timeout 10m ./plugins/storage/internal/powerloss
+
+systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
+	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v
 
 lint: $(LINT) ## import lines, formatting and mistakes
 	$(LINT) run ./...
