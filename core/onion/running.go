@@ -97,7 +97,7 @@ func (r *runningSource) dial(ctx context.Context) (net.Conn, error) {
 		if err == nil && info.Mode()&fs.ModeSocket == 0 {
 			err = fmt.Errorf("%s is not a socket", path)
 		}
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil, notThere(err)
 		}
 		if err != nil {
@@ -118,6 +118,9 @@ func (r *runningSource) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func notThere(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: tor lets only its group connect, with Debian's tor debian-tor: add the user of this process to that group (SupplementaryGroups= of systemd)", err)
+	}
 	return fmt.Errorf("%w: is it running, with ControlPort or ControlSocket set to this address?", err)
 }
 
