@@ -63,7 +63,7 @@ const (
 // those that are not everywhere.
 var ofNetwork = map[string]string{
 	"apt-get": "",
-	"make":    `mkdir -p bin && cp "$BIN"/cwtch-relay bin/`,
+	"make":    `mkdir -p bin && cp "$BIN"/cwtch-relay "$BIN"/cwtch-group bin/`,
 	"age":     `if [ "$1" = -d ]; then cat "$4"; else cat; fi`,
 	"sudo": `if [ "$1" = -u ]; then user=$2; shift 2; [ "$ROOT" ] || exec runuser -u "$user" -- "$@"; fi
 		exec "$@"`,
@@ -127,7 +127,7 @@ func (m *machine) doPage() {
 		switch {
 		case b.lines[0] == "[Unit]":
 			m.install(b)
-		case strings.HasSuffix(b.lines[0], "{"):
+		case strings.HasSuffix(b.lines[0], "{") && !strings.Contains(strings.Join(b.lines, ""), "…"):
 			m.validate(b)
 		}
 		for _, s := range b.steps() {
@@ -402,5 +402,53 @@ func (m *machine) validate(b block) {
 	m.write(file, text, 0o600)
 	if out, err := m.run("cwtch-relay validate -config " + file); err != nil {
 		m.Errorf("%s: %v\n%s", b, err, out)
+	}
+}
+
+// TestReadmePage does the blocks of README.md that host a server and talk through it.
+// Those of plugin authors are in the script plugin_new.
+func TestReadmePage(t *testing.T) {
+	m := newMachine(t)
+	m.root = filepath.Join(m.dir, "r")
+	m.standIn(ofMachine)
+	m.env = append(m.env, "CWTCH_GROUP_PROFILE="+filepath.Join(m.dir, "profile"), "CWTCH_GROUP_NETWORK=loopback:"+m.registry())
+	bundle := ""
+	for _, b := range readBlocks(t, "README.md") {
+		if b.lines[0] != "make build" && !strings.HasPrefix(b.lines[0], "bin/cwtch-group ") {
+			continue
+		}
+		for _, s := range b.steps() {
+			command, _, _ := strings.Cut(s.command, "  #")
+			command = strings.Replace(strings.TrimSpace(command), "server:…", bundle, 1)
+			cmd := exec.Command("bash", "-c", "exec "+command)
+			cmd.Dir, cmd.Env = m.home, m.env
+			var err error
+			switch {
+			case strings.HasPrefix(command, "bin/cwtch-relay -config"):
+				if m.relay, err = startRelay(cmd); err == nil {
+					bundle = regexp.MustCompile(`server:\S+`).FindString(m.relay.stdout.String())
+				}
+			case strings.HasPrefix(command, "bin/cwtch-group follow"):
+				var follower *process
+				if follower, err = start(cmd); err == nil {
+					_, err = follower.stdout.await("hello")
+					follower.kill()
+				}
+			default:
+				m.do(b, step{command: command})
+			}
+			if err != nil {
+				t.Fatalf("%s: %s: %v", b, command, err)
+			}
+		}
+	}
+	if m.relay == nil {
+		t.Fatal("no block of the page runs a relay")
+	}
+	if err := m.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := len(m.done); n < 8 {
+		t.Errorf("the page has %d commands, and should have more: are its blocks still found?", n)
 	}
 }
