@@ -143,7 +143,7 @@ var (
 	codeSpan     = regexp.MustCompile("`([^`]+)`")
 	relayCommand = regexp.MustCompile(`(?:^|\$ |bin/|\s|\()(cwtch-relay|cwtch-group)((?: [^|;()#&>]+)?)`)
 	userOfRelay  = regexp.MustCompile(`-[uog] cwtch-relay\b`)
-	makeTarget   = regexp.MustCompile(`^(?:\$ )?make ([a-z]+)`)
+	makeTarget   = regexp.MustCompile(`^(?:\$ )?make ([a-z][a-z-]*)`)
 	flagOfUsage  = regexp.MustCompile(`(?:^|[ \[])(-[a-z][a-z-]*)`)
 )
 
