@@ -18,18 +18,44 @@ import (
 	"syscall"
 )
 
-// MakeDir makes a directory and those above it, as [os.MkdirAll] does, and makes
-// their names durable. That includes directories that exist: an earlier process
-// may have been killed between making and syncing them.
+// MakeDir makes a directory and those above it, and makes their names durable.
+// Those that it makes have the mode whatever the umask is. The names of directories
+// that exist are made durable as well: an earlier process may have been killed
+// between making and syncing them.
 func MakeDir(path string, mode fs.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(path, mode); err != nil {
+	if err := makeAll(path, mode); err != nil {
 		return err
 	}
 	return syncNames(path)
+}
+
+func makeAll(path string, mode fs.FileMode) error {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+		}
+		return nil
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := makeAll(parent, mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, mode); err != nil {
+		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+			return nil // another process was faster
+		}
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() == mode {
+		return err // the sandbox of a plugin allows no change of modes
+	}
+	return os.Chmod(path, mode) // the umask was in the way
 }
 
 // syncNames makes the name of a directory durable, and the names of those above

@@ -1,0 +1,82 @@
+//go:build unix
+
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// PrivateUmask has all files and directories that this process and its children
+// make be for their user alone, unless they are given another mode, whatever umask
+// the process was started with. Programs call it first.
+func PrivateUmask() { syscall.Umask(0o077) }
+
+// WriteFile writes a file, durably. Under its name there is the old content, or
+// none, until all of the new one is on disk; so a full disk or a crash leaves no
+// part of it. The mode is exact, whatever the umask is.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, os.Rename)
+}
+
+// CreateFile is WriteFile for a file that must not exist: of one that does, it
+// returns an error that matches [fs.ErrExist].
+func CreateFile(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, os.Link) // rename would replace the file of a faster process
+}
+
+// WriteOutput writes what a person wants to have at a path: as WriteFile to a
+// file, whose mode it keeps if the file exists, and at the end of links; and directly
+// to whatever is no file, such as a pipe or a terminal.
+func WriteOutput(path string, data []byte, mode fs.FileMode) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return writeDirectly(path, data)
+	}
+	if err == nil {
+		mode = info.Mode().Perm()
+	}
+	return WriteFile(path, data, mode)
+}
+
+func writeDirectly(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// write writes a temporary file and has publish give it its name.
+func write(path string, data []byte, mode fs.FileMode, publish func(temporary, path string) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".new-*") // short: the name of the file may be as long as a name can be
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // a name that it no longer has after a rename
+	_, err = f.Write(data)
+	if err := errors.Join(err, setMode(f, mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := publish(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// setMode gives a file its mode, which the sandbox of a plugin allows only if it has it.
+func setMode(f *os.File, mode fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || info.Mode().Perm() == mode {
+		return err
+	}
+	return f.Chmod(mode)
+}
