@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"text/tabwriter"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // row is one figure of the report.
@@ -240,7 +241,7 @@ func (s *sheet) write(path string, m *machine, p plan) error {
 	if err != nil {
 		return fmt.Errorf("write the figures: %w", err)
 	}
-	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+	if err := durable.WriteOutput(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write the figures: %w", err)
 	}
 	return nil

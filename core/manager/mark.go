@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,19 +68,7 @@ func (m mark) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(dir, ".mark-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // which it has no more once all went well
-	_, err = io.Copy(file, bytes.NewReader(data))
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), filepath.Join(dir, markName)); err != nil {
-		return err
-	}
-	return durable.SyncDir(dir)
+	return durable.WriteFile(filepath.Join(dir, markName), data, 0o600)
 }
 
 // checkMark compares a store with the mark in dir, and says what an operator has

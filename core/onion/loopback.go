@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 // dialTimeout bounds every Dial, also one whose context has no deadline. It is
@@ -35,7 +35,7 @@ func Loopback(registry string) (Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loopback registry: %w", err)
 	}
-	if err := os.MkdirAll(registry, 0o700); err != nil {
+	if err := durable.MakeDir(registry, 0o700); err != nil {
 		return nil, fmt.Errorf("loopback registry: %w", err)
 	}
 	return &loopback{registry: registry, since: time.Now(), services: map[identity.Onion]*loopbackListener{}}, nil

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
@@ -106,18 +105,5 @@ func (c *cursors) write(values map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(c.path)
-	file, err := os.CreateTemp(dir, ".cursors-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // which it has no more once all went well
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), c.path); err != nil {
-		return err
-	}
-	return durable.SyncDir(dir)
+	return durable.WriteFile(c.path, data, 0o600)
 }

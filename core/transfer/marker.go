@@ -33,7 +33,7 @@ const markerPrefix = "unfinished-copy-"
 
 func (m *marker) path() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
 
-// draft is where the next content is written, until it is whole.
+// draft is where earlier releases wrote the next content until it was whole.
 func (m *marker) draft() string { return m.path() + ".new" }
 
 // loadMarker reads the marker of a store, if it has one.
@@ -63,18 +63,7 @@ func (m *marker) save() (err error) {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(m.draft(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(m.draft(), m.path()); err != nil {
-		return err
-	}
-	return durable.SyncDir(m.dir)
+	return durable.WriteFile(m.path(), data, 0o600)
 }
 
 // remove finishes the copy.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/gocty"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // NewConfig makes a configuration out of a value of s.CtyType(): it puts the
@@ -27,6 +29,9 @@ func NewConfig(s Schema, v cty.Value, dir string, logger *slog.Logger) (Config, 
 // where alone a plugin can write. A path that leads elsewhere, or to Dir itself,
 // is a fault of the attribute that it was written as.
 func (c Config) File(path string, attribute ...string) (string, error) {
+	if err := pathname.Check(path); err != nil {
+		return "", Invalid("The path begins with what is not expanded here: "+err.Error(), "Write a path relative to the plugin's directory.", attribute...)
+	}
 	if !filepath.IsLocal(path) || filepath.Clean(path) == "." {
 		return "", Invalid("The path does not name a file below the plugin's directory",
 			"Write a relative path without \"..\". To keep the file on another disk, set data_dir to a directory there, "+

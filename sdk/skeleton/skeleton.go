@@ -9,7 +9,6 @@ package skeleton
 import (
 	"bytes"
 	"embed"
-	"errors"
 	"fmt"
 	"go/format"
 	"io/fs"
@@ -22,6 +21,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -90,7 +90,7 @@ func Write(dir string, o Options) (files []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := durable.MakeDir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the plugin: %w", err)
 	}
 	switch there, err := os.ReadDir(dir); {
@@ -101,6 +101,9 @@ func Write(dir string, o Options) (files []string, err error) {
 	}
 	for _, m := range made {
 		if err := writeNew(filepath.Join(dir, m.name), m.content); err != nil {
+			for _, name := range files {
+				os.Remove(filepath.Join(dir, name)) // or the next try finds the directory in use
+			}
 			return nil, err
 		}
 		files = append(files, m.name)
@@ -129,12 +132,7 @@ func checkModule(dir string) error {
 // writeNew writes a file that must not be there. It follows no link, which
 // somebody else may have put into an empty directory that is his.
 func writeNew(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Close())
+	return durable.CreateFile(path, content, 0o644)
 }
 
 type file struct {
