@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -36,7 +38,14 @@ func (x External) String() string { return fmt.Sprintf("%s plugin %q", x.Kind, x
 
 // howToSum says how to get the right checksum.
 func (x External) howToSum() string {
-	return fmt.Sprintf("write the line that \"cwtch-relay plugin sum %s\" prints into its block", x.Path)
+	return fmt.Sprintf("write the line into its block that this prints: %s", pathname.Command("cwtch-relay", "plugin", "sum", x.Path))
+}
+
+// howToInstall says where nobody can replace a program. It leaves the directories on the
+// way to it as they are: they may be somebody's home.
+func (x External) howToInstall() string {
+	at := filepath.Join("/usr/local/lib/cwtch-relay", filepath.Base(x.Path))
+	return fmt.Sprintf("put a copy where nobody can, and write path = %q: %s", at, pathname.Command("sudo", "install", "-D", "-m", "0755", x.Path, at))
 }
 
 // check looks at the form of a declaration and gives the sum that it demands.
@@ -65,6 +74,9 @@ func (x External) check() ([]byte, error) {
 func (x External) open(want []byte) (*os.File, []byte, error) {
 	path, err := resolve(x.Path)
 	if err != nil {
+		if errors.As(err, new(*unsafeError)) {
+			err = fmt.Errorf("%w: %s", err, x.howToInstall())
+		}
 		return nil, nil, fmt.Errorf("%v: %w", x, err)
 	}
 	file, err := openFile(path)
@@ -86,13 +98,14 @@ func (x External) verify(file *os.File, want []byte) ([]byte, error) {
 		return nil, err
 	}
 	if info.Mode()&0o111 == 0 {
-		return nil, fmt.Errorf("%s is not executable: chmod +x %[1]s", file.Name())
+		return nil, fmt.Errorf("%s is not executable: %s", file.Name(), pathname.Command("chmod", "+x", file.Name()))
 	}
 	if err := checkOwner(info, file.Name()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %s", err, x.howToInstall())
 	}
-	if err := checkMode(info, file.Name()); err != nil {
-		return nil, err
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("%s can be written by its group or by everybody, who could replace the plugin: %s",
+			file.Name(), pathname.Command("chmod", "go-w", file.Name()))
 	}
 	sum, err := hash(file)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -205,7 +206,7 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 	}
 	d, err := e.ask(ctx, file)
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("%v: %s does not say what it is: %w; \"cwtch-relay plugin describe %[2]s\" asks again", e.external, e.external.Path, err)
+		return plugin.Description{}, fmt.Errorf("%v: %s does not say what it is: %w; %s asks again", e.external, e.external.Path, err, pathname.Command("cwtch-relay", "plugin", "describe", e.external.Path))
 	}
 	if d.Kind != e.Kind || d.Name != e.Name {
 		return plugin.Description{}, fmt.Errorf("%v: %s is the %s plugin %q", e.external, e.external.Path, d.Kind, d.Name)

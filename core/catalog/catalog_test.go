@@ -196,7 +196,7 @@ func TestRefusedBinaries(t *testing.T) {
 		spoil func(t *testing.T, x *External)
 		want  string
 	}{
-		"changed": {func(t *testing.T, x *External) { appendTo(t, x.Path) }, `write the line that "cwtch-relay plugin sum /`},
+		"changed": {func(t *testing.T, x *External) { appendTo(t, x.Path) }, "write the line into its block that this prints: cwtch-relay plugin sum /"},
 		"gone":    {func(t *testing.T, x *External) { must(t, os.Remove(x.Path)) }, "no such file"},
 		"writable by the group": {func(t *testing.T, x *External) { must(t, os.Chmod(x.Path, 0o775)) },
 			"can be written by its group"},
@@ -204,7 +204,7 @@ func TestRefusedBinaries(t *testing.T) {
 			"can be written by its group or by everybody"},
 		"directory above writable by all": {func(t *testing.T, x *External) {
 			must(t, os.Chmod(filepath.Dir(filepath.Dir(x.Path)), 0o777))
-		}, "can be written by its group or by everybody, who could replace the plugin: chmod go-w /"},
+		}, "can be written by its group or by everybody, who could replace the plugin: put a copy where nobody can, and write path = "},
 		"directory of a link writable": {func(t *testing.T, x *External) {
 			dir := t.TempDir()
 			link := filepath.Join(dir, "link")

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // maxLinks is the greatest number of symbolic links on the way to a file, as for
@@ -79,8 +81,16 @@ func checkDir(path string) error {
 	if info.Mode()&os.ModeSticky != 0 {
 		return nil
 	}
-	return checkMode(info, path)
+	if info.Mode().Perm()&0o022 != 0 {
+		return &unsafeError{path + " can be written by its group or by everybody, who could replace the plugin"}
+	}
+	return nil
 }
+
+// unsafeError is a way to a plugin that another user could change.
+type unsafeError struct{ text string }
+
+func (e *unsafeError) Error() string { return e.text }
 
 // checkOwner makes sure that a file belongs to root or to the user of the relay.
 func checkOwner(info os.FileInfo, path string) error {
@@ -89,15 +99,8 @@ func checkOwner(info os.FileInfo, path string) error {
 		return errors.New("the owner of files can not be read on this system")
 	}
 	if uid := os.Geteuid(); stat.Uid != 0 && int(stat.Uid) != uid {
-		return fmt.Errorf("%s belongs to user %d, who could replace the plugin: give it to root or to the user of the relay (%d), as by chown root %[1]s", path, stat.Uid, uid)
-	}
-	return nil
-}
-
-// checkMode makes sure that nobody but the owner can write.
-func checkMode(info os.FileInfo, path string) error {
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s can be written by its group or by everybody, who could replace the plugin: chmod go-w %[1]s", path)
+		return &unsafeError{fmt.Sprintf("%s belongs to user %s, who could replace the plugin and is neither root nor the user of the relay (%s)",
+			path, pathname.UserName(int(stat.Uid)), pathname.UserName(uid))}
 	}
 	return nil
 }

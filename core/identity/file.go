@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // fileFormat is the version of the key file that this package writes.
@@ -69,7 +70,10 @@ func Load(path string) (*Server, error) {
 	case errors.Is(err, syscall.ELOOP):
 		return nil, fmt.Errorf("key file %s is a symbolic link: put the file itself there", path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("key file %s may not be read by uid %d: run as the user who owns it: %w", path, os.Geteuid(), err)
+		if info, statErr := os.Lstat(path); statErr == nil && ownerOf(info) == os.Geteuid() {
+			return nil, fmt.Errorf("key file %s cannot be read, its mode is %04o: run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
+		}
+		return nil, fmt.Errorf("key file %s may not be read by user %s: run as the user who owns it: %w", path, pathname.UserName(os.Geteuid()), err)
 	case err != nil:
 		return nil, fmt.Errorf("open key file: %w", err)
 	}
@@ -109,10 +113,11 @@ func checkDirectory(dir string) error {
 		return fmt.Errorf("%s is not a directory: the key file needs one", dir)
 	}
 	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
-		return fmt.Errorf("directory %s belongs to uid %d but this process runs as uid %d: run as that user or change the owner with chown", dir, owner, me)
+		return fmt.Errorf("directory %s belongs to user %s, and this is user %s: %s",
+			dir, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(dir, owner, "keys", "storage"))
 	}
 	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("directory %s may be written by everybody: run chmod 700 %s", dir, dir)
+		return fmt.Errorf("directory %s may be written by everybody: %s", dir, pathname.WrongMode(dir, "keys", "storage"))
 	}
 	return nil
 }
@@ -127,10 +132,11 @@ func checkFile(path string, f *os.File) error {
 		return fmt.Errorf("key file %s is not a regular file: move it away or restore the keys from a backup", path)
 	}
 	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
-		return fmt.Errorf("key file %s belongs to uid %d but this process runs as uid %d: run as that user or change the owner with chown", path, owner, me)
+		return fmt.Errorf("key file %s belongs to user %s, and this is user %s: %s",
+			path, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(filepath.Dir(path), owner, "keys"))
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("key file %s is open to other users (mode %04o): run chmod 600 %s, and consider its keys known if others use this machine", path, mode, path)
+		return fmt.Errorf("key file %s is open to other users (mode %04o): run %s, and consider its keys known if others use this machine", path, mode, pathname.Command("chmod", "600", path))
 	}
 	return nil
 }
@@ -143,26 +149,9 @@ func ownerOf(info fs.FileInfo) int {
 // content or not at all; if there is one already the error matches
 // [fs.ErrExist].
 func create(path string, s *Server) error {
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
 	text := encodeServer(s)
 	defer clear(text)
-	_, err = temp.Write(text)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err != nil {
-		return err
-	}
-	// A link, because rename would replace the file of a faster process.
-	err = os.Link(temp.Name(), path)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	// Also when another process was faster: it may not have come this far yet.
-	return errors.Join(err, durable.SyncDir(dir))
+	return durable.CreateFile(path, text, 0o600)
 }
 
 func encodeServer(s *Server) []byte {

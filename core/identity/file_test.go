@@ -148,18 +148,18 @@ func TestRefuses(t *testing.T) {
 		}, "does not exist: create it"},
 		"open directory": {func(t *testing.T, path string) {
 			check(t, os.Chmod(filepath.Dir(path), 0o777))
-		}, "may be written by everybody: run chmod 700"},
+		}, "may be written by everybody: close it to others: chmod 0700"},
 		"file of another user": {func(t *testing.T, path string) {
 			write(good, 0o600)(t, path)
 			chown(t, path)
-		}, "belongs to uid 12345 but this process runs as uid 0: run as that user"},
+		}, "belongs to user 12345, and this is user root: run it as its owner: sudo -u '#12345' "},
 		"directory of another user": {func(t *testing.T, path string) {
 			write(good, 0o600)(t, path)
 			chown(t, filepath.Dir(path))
-		}, "belongs to uid 12345 but this process runs as uid 0: run as that user"},
+		}, "belongs to user 12345, and this is user root: run it as its owner: sudo -u '#12345' "},
 		"empty directory of another user": {func(t *testing.T, path string) {
 			chown(t, filepath.Dir(path))
-		}, "belongs to uid 12345 but this process runs as uid 0: run as that user"},
+		}, "belongs to user 12345, and this is user root: run it as its owner: sudo -u '#12345' "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(privateDir(t), "board", "keys.json")

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // Names below the data directory.
@@ -55,6 +56,12 @@ func claim(path string) (*dataDir, error) {
 
 func openDir(path string) (*dataDir, error) {
 	dir, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		if info, statErr := os.Stat(path); statErr == nil && checkOwnerOf(path, info) != nil {
+			return nil, checkOwnerOf(path, info)
+		}
+		return nil, fmt.Errorf("open data directory: %w: %s", err, pathname.NotWritable(path))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
@@ -70,14 +77,19 @@ func checkOwner(dir *os.File) error {
 	if err != nil {
 		return fmt.Errorf("look at data directory: %w", err)
 	}
+	return checkOwnerOf(dir.Name(), info)
+}
+
+func checkOwnerOf(path string, info fs.FileInfo) error {
 	if !info.IsDir() {
-		return fmt.Errorf("data directory %s is not a directory", dir.Name())
+		return fmt.Errorf("data directory %s is not a directory", path)
 	}
 	if owner, me := int(info.Sys().(*syscall.Stat_t).Uid), os.Geteuid(); owner != me {
-		return fmt.Errorf("data directory %s belongs to uid %d but this process runs as uid %d: run as that user, or change the owner with chown -R", dir.Name(), owner, me)
+		return fmt.Errorf("data directory %s belongs to user %s, and this is user %s: %s",
+			path, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(path, owner, lockName, "servers"))
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("data directory %s may be written by other users (mode %04o): run chmod 700 %s", dir.Name(), mode, dir.Name())
+		return fmt.Errorf("data directory %s may be written by other users (mode %04o): %s", path, mode, pathname.WrongMode(path, lockName, "servers"))
 	}
 	return nil
 }

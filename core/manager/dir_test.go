@@ -31,7 +31,7 @@ func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
 	if err := os.Chmod(path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "chmod 0700 ") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(path, lockName)); err == nil {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // trust names the users whose sockets and files may be believed: root, the user
@@ -96,7 +98,7 @@ func (t trust) resolve(path string) (string, fs.FileInfo, error) {
 		}
 		// With the sticky bit, as in /tmp, nobody can replace what is not his.
 		if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return "", nil, fmt.Errorf("%s can be written by its group or by everybody, who could put a socket or cookie of their own there: chmod go-w %[1]s", at)
+			return "", nil, fmt.Errorf("%s can be written by its group or by everybody, who could put a socket or cookie of their own there: choose another directory, or let only owners remove what is in it: %s", at, pathname.Command("sudo", "chmod", "+t", at))
 		}
 		at, rest = filepath.Join(at, rest[0]), rest[1:]
 	}

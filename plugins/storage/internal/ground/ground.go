@@ -85,7 +85,7 @@ func checkDir(dir string) error {
 func checkOwner(info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("belongs to user %d and the relay runs as user %d; change its owner or run the relay as that user", stat.Uid, os.Geteuid())
+		return fmt.Errorf("belongs to user %d and the relay runs as user %d: run the relay as that user", stat.Uid, os.Geteuid())
 	}
 	return nil
 }
