@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -56,6 +58,9 @@ func (l *loader) tor(sec section, dataDir string) *Tor {
 		}
 	}
 	if t.Control != "" {
+		if path, ok := strings.CutPrefix(t.Control, "unix:"); ok && l.unexpandedSocket(sec, path) {
+			return t
+		}
 		if !validControl(t.Control) {
 			l.fail(sec.at("control"), "control is not the address of a control port on this machine",
 				`Write an address such as "127.0.0.1:9051", or "unix:" and an absolute path.`)
@@ -69,7 +74,7 @@ func (l *loader) tor(sec section, dataDir string) *Tor {
 		}
 		return t
 	}
-	if strings.Contains(t.Path, "/") || t.Path == "" {
+	if strings.Contains(t.Path, "/") || t.Path == "" || pathname.Check(t.Path) != nil {
 		t.Path = l.path(sec, "path")
 	}
 	if t.DataDir = filepath.Join(dataDir, "tor"); sec.text("data_dir") != "" {
@@ -79,11 +84,22 @@ func (l *loader) tor(sec section, dataDir string) *Tor {
 	return t
 }
 
+// unexpandedSocket is unexpanded for the path of a control socket.
+func (l *loader) unexpandedSocket(sec section, path string) bool {
+	var found *pathname.UnexpandedError
+	if !errors.As(pathname.Check(path), &found) {
+		return false
+	}
+	l.fail(sec.at("control"), fmt.Sprintf("the path of control begins with %s, which is not expanded here", found.Begin),
+		fmt.Sprintf("Write control = %s.", schema.Literal("unix:"+found.Instead)))
+	return true
+}
+
 // validControl accepts only this machine: the control port is not encrypted,
 // and whoever can reach it is master of tor.
 func validControl(address string) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return filepath.IsAbs(path) && !strings.ContainsFunc(path, unicode.IsControl)
+		return filepath.IsAbs(path) && !strings.Contains(path, "\x00")
 	}
 	at, err := netip.ParseAddrPort(address)
 	return err == nil && at.Addr().IsLoopback() && at.Port() != 0

@@ -1,9 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"path/filepath"
-
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
@@ -14,13 +11,9 @@ import (
 // plugin block, and gives it in the form that [plugin.Schema.Value] takes, with
 // defaults filled in. Errors are those of [Load].
 func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
-	dir, err := filepath.Abs(filepath.Dir(path))
+	dir, src, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("find configuration: %w", err)
-	}
-	src, err := readBounded(path, maxFile)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, err
 	}
 	doc, body, err := parse(path, src)
 	if err != nil {

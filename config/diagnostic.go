@@ -131,6 +131,12 @@ func (doc *document) diagnostic(d *hcl.Diagnostic) Diagnostic {
 		summary = fmt.Sprintf("%s: %v", call.CalledFunctionName(), call.FunctionCallError())
 		hint = functionHints[call.CalledFunctionName()]
 	}
+	switch d.Summary {
+	case "Variables not allowed":
+		summary, hint = doc.variable(at)
+	case "Call to unknown function":
+		hint += " There are " + callHint + "."
+	}
 	return Diagnostic{
 		Summary: printable(summary, maxText),
 		Hint:    printable(hint, maxText),

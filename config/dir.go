@@ -8,10 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"golang.org/x/sys/unix"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // path returns the absolute path that an option gives.
@@ -28,13 +31,42 @@ func (l *loader) absolute(sec section, name, path string) string {
 	case path == "":
 		l.fail(sec.at(name), name+" is empty", "Write a path; a relative one starts at the directory of this file.")
 		return ""
-	case strings.ContainsFunc(path, unicode.IsControl):
-		l.fail(sec.at(name), name+" holds a control character", "Write a path without it.")
+	case strings.Contains(path, "\x00"):
+		l.fail(sec.at(name), name+" holds a zero byte", "Write a path without it.")
+		return ""
+	case l.unexpanded(sec, name, path), l.decomposed(sec, name):
 		return ""
 	case !filepath.IsAbs(path):
 		path = filepath.Join(l.dir, path)
 	}
 	return filepath.Clean(path)
+}
+
+// unexpanded complains of a path that begins with what a shell would replace.
+func (l *loader) unexpanded(sec section, name, path string) bool {
+	var found *pathname.UnexpandedError
+	if !errors.As(pathname.Check(path), &found) {
+		return false
+	}
+	line := name + " = " + schema.Literal(found.Instead)
+	if written := sec.get(name); written.Type().IsListType() {
+		line = name + " = [" + schema.Literal(found.Instead) + "]"
+	}
+	l.fail(sec.at(name), fmt.Sprintf("%s begins with %s, which is not expanded here", name, found.Begin),
+		fmt.Sprintf("Write %s. A relative path starts at the directory of this file; a name that really begins so is %s.", line, schema.Literal("./"+path)))
+	return true
+}
+
+// decomposed complains of a path whose letters are written in a form that HCL
+// changes, as names of files from a Mac are: it would lead to another file.
+func (l *loader) decomposed(sec section, name string) bool {
+	at := sec.at(name)
+	if norm.NFC.IsNormal(at.SliceBytes(l.doc.src)) {
+		return false
+	}
+	l.fail(at, name+" has letters with separate accents, which this language puts together: it would be another name",
+		"Rename what it leads to, or keep this file below it and write a relative path.")
+	return true
 }
 
 // within reports whether a path, or what it will be once it is made, is dir or
@@ -77,12 +109,11 @@ func examine(path string, private bool) (summary, hint string) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path):
 		if summary, _ = examine(filepath.Dir(path), false); summary != "" {
-			return fmt.Sprintf("can not make the directory %s: %s", path, summary),
-				fmt.Sprintf("Make it, for the user that runs the relay: mkdir -p -m 0700 %s", path)
+			return fmt.Sprintf("can not make the directory %s: %s", path, summary), sentence(pathname.NotWritable(path))
 		}
 		return "", ""
 	case err != nil:
-		return fmt.Sprintf("can not use the directory %s: %v", path, cause(err)), "Choose another directory, or mend this one."
+		return fmt.Sprintf("can not use the directory %s: %v", path, cause(err)), sentence(pathname.NotWritable(path))
 	case !info.IsDir():
 		return fmt.Sprintf("%s is not a directory", path), "Choose another directory, or move the file away."
 	}
@@ -93,7 +124,7 @@ func examine(path string, private bool) (summary, hint string) {
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return fmt.Sprintf("can not write to the directory %s: %v", path, err),
-			fmt.Sprintf("Give it to the user that runs the relay: chown %d %s", os.Geteuid(), path)
+			sentence(pathname.NotWritable(path))
 	}
 	return "", ""
 }
@@ -103,13 +134,20 @@ func examineOwner(path string, info fs.FileInfo) (summary, hint string) {
 	switch {
 	case owner != os.Geteuid():
 		return fmt.Sprintf("the directory %s belongs to user %d, and this is user %d", path, owner, os.Geteuid()),
-			fmt.Sprintf("Run this as user %d, or give the directory away: chown -R %d %s", owner, os.Geteuid(), path)
+			sentence(pathname.WrongOwner(path, owner, dataFiles...))
 	case info.Mode().Perm()&0o022 != 0:
 		return fmt.Sprintf("other users can write to the directory %s (mode %04o)", path, info.Mode().Perm()),
-			fmt.Sprintf("Close it: chmod 0700 %s", path)
+			sentence(pathname.WrongMode(path, dataFiles...))
 	}
 	return "", ""
 }
+
+// dataFiles are names by which a directory shows that it is the relay's: its data_dir,
+// that of a server, or that of tor.
+var dataFiles = []string{"lock", "servers", "keys", "relay.lock"}
+
+// sentence begins a hint in a capital letter, as those of this package do.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // cause is an error without the operation and the path, which the text around
 // it gives.

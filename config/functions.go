@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 const (
@@ -48,6 +50,9 @@ func evaluation(dir string) *hcl.EvalContext {
 			return bounded(value)
 		}),
 		"file": stringFunction("path", func(path string) (cty.Value, error) {
+			if err := pathname.Check(path); err != nil {
+				return cty.NilVal, err
+			}
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(dir, path)
 			}

@@ -34,6 +34,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		DataDir(path) // must not panic
 		cfg, err := Load(path, testPlugins)
 		if err == nil {
 			checkLoaded(t, cfg)

@@ -28,40 +28,29 @@ func Load(path string, plugins Plugins) (*Config, error) {
 	return cfg, nil
 }
 
-// DataDir returns the data directory of a file, and examines nothing else in
-// it. It is for commands that speak to a running relay, whatever the file has
-// become since that has started.
-func DataDir(path string) (string, error) {
-	l, body, err := begin(path, Plugins{})
-	if err != nil {
-		return "", err
-	}
-	alone := *body
-	alone.Attributes, alone.Blocks = make(hclsyntax.Attributes), nil
-	for _, a := range fileOptions.Attributes {
-		if written, ok := body.Attributes[a.Name]; ok {
-			alone.Attributes[a.Name] = written
-		}
-	}
-	top, _ := l.open(&alone, body.MissingItemRange(), fileOptions)
-	return l.path(top, "data_dir"), l.doc.failure(l.diags)
-}
-
 // begin reads and parses a file.
 func begin(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
-	dir, err := filepath.Abs(filepath.Dir(path))
+	dir, src, err := read(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("find configuration: %w", err)
-	}
-	src, err := readBounded(path, maxFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read configuration: %w", err)
+		return nil, nil, err
 	}
 	doc, body, err := parse(path, src)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evaluation(dir)}, body, nil
+}
+
+// read returns the text of a file, and the directory that it is in.
+func read(path string) (dir string, src []byte, err error) {
+	if dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+		return "", nil, fmt.Errorf("find configuration: %w", err)
+	}
+	if src, err = readBounded(path, maxFile); err != nil {
+		return "", nil, fmt.Errorf("read configuration: %w", err)
+	}
+	src, err = utf8Text(path, src)
+	return dir, src, err
 }
 
 // parse is the part of Load that a file can not survive with an error.

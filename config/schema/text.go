@@ -49,7 +49,7 @@ func Default(a plugin.Attribute) string {
 	case a.Type == plugin.Int || a.Type == plugin.Bool:
 		return a.Default
 	}
-	return literal(a.Default)
+	return Literal(a.Default)
 }
 
 // Example writes a value that an attribute takes.
@@ -62,21 +62,21 @@ func Example(a plugin.Attribute) string {
 	case a.Default != "":
 		return Default(a)
 	case a.Listener:
-		return literal("127.0.0.1:9464")
+		return Literal("127.0.0.1:9464")
 	case a.Type == plugin.StringList && len(a.OneOf) > 0:
-		return "[" + literal(a.OneOf[0]) + "]"
+		return "[" + Literal(a.OneOf[0]) + "]"
 	case len(a.OneOf) > 0:
-		return literal(a.OneOf[0])
+		return Literal(a.OneOf[0])
 	case a.Type == plugin.Bool:
 		return "true"
 	case a.Type == plugin.StringList:
 		return `["TEXT"]`
 	case a.Type == plugin.String:
-		return literal(strings.ToUpper(a.Name))
+		return Literal(strings.ToUpper(a.Name))
 	case a.Type == plugin.Int && limit != nil:
 		return bound(a.Type, *limit)
 	case limit != nil:
-		return literal(bound(a.Type, *limit))
+		return Literal(bound(a.Type, *limit))
 	case a.Type == plugin.Int:
 		return "1"
 	case a.Type == plugin.Duration:
@@ -85,8 +85,8 @@ func Example(a plugin.Attribute) string {
 	return `"64MiB"`
 }
 
-// literal writes a string in quotes.
-func literal(text string) string {
+// Literal writes a string as the file has it, in quotes.
+func Literal(text string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }
 

@@ -5,4 +5,4 @@ server "main" {}
 error: can not use the directory DIR/server.hcl/data: not a directory
   on server.hcl line 1, column 12:
   1: data_dir = "server.hcl/data"
-  hint: Choose another directory, or mend this one.
+  hint: Choose another directory

@@ -5,4 +5,4 @@ server "main" {}
 error: other users can write to the directory DIR/open (mode 0777)
   on server.hcl line 1, column 12:
   1: data_dir = "open"
-  hint: Close it: chmod 0700 DIR/open
+  hint: Close it to others: chmod 0700 DIR/open

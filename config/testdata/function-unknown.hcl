@@ -6,4 +6,4 @@ server "main" {
 error: call to unknown function
   on server.hcl line 3, column 37, in server "main":
   3:   description = "${file("secret")}${upper("x")}"
-  hint: There is no function named "upper".
+  hint: There is no function named "upper". There are env("NAME"), an environment variable, and file("PATH"), the content of a file.

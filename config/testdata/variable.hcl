@@ -2,7 +2,7 @@ data_dir = home
 network "tor" {}
 server "main" {}
 ----------
-error: variables not allowed
+error: there is no variable "home" here
   on server.hcl line 1, column 12:
   1: data_dir = home
-  hint: Variables may not be used here.
+  hint: Text is in quotes: "home". Else there are env("NAME"), an environment variable, and file("PATH"), the content of a file.

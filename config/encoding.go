@@ -1,0 +1,90 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+)
+
+// utf8Text returns the text of a file, which is UTF-8, without the mark that some
+// editors put in front. Of a file that is something else it returns one error: the
+// parser would complain of every character.
+func utf8Text(name string, src []byte) ([]byte, error) {
+	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
+	doc := &document{name: name, src: src}
+	encoding, at := encodingOf(src), firstOdd(src)
+	if encoding == "" && at < 0 {
+		if at := bytes.IndexByte(src, '\r'); at >= 0 && bytes.IndexByte(src, '\n') < 0 {
+			return nil, doc.failure(complain(doc.place(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
+		}
+		return src, nil
+	}
+	if encoding != "" {
+		return nil, doc.failure(complain(doc.place(0), "the file is not UTF-8 text but "+encoding,
+			fmt.Sprintf("Save it as UTF-8, in an editor or so: iconv -f %s -t UTF-8 %s > server-utf8.hcl", encoding, pathname.Quote(name))))
+	}
+	return nil, doc.failure(complain(doc.place(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
+}
+
+// encodingOf recognizes what editors write in place of UTF-8: a file of ASCII
+// characters in one of these encodings is full of zero bytes.
+func encodingOf(src []byte) string {
+	for _, e := range []struct{ begin, name string }{
+		{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"},
+	} {
+		if bytes.HasPrefix(src, []byte(e.begin)) {
+			return e.name
+		}
+	}
+	if len(src) < 4 || len(src)%2 != 0 {
+		return ""
+	}
+	switch zero := [4]bool{src[0] == 0, src[1] == 0, src[2] == 0, src[3] == 0}; zero {
+	case [4]bool{false, true, true, true}:
+		return "UTF-32LE"
+	case [4]bool{true, true, true, false}:
+		return "UTF-32BE"
+	case [4]bool{false, true, false, true}:
+		return "UTF-16LE"
+	case [4]bool{true, false, true, false}:
+		return "UTF-16BE"
+	}
+	return ""
+}
+
+// firstOdd is where the first byte is that no text in UTF-8 has, or negative.
+func firstOdd(src []byte) int {
+	for at := 0; at < len(src); {
+		r, size := utf8.DecodeRune(src[at:])
+		if r == utf8.RuneError && size == 1 || r == 0 {
+			return at
+		}
+		at += size
+	}
+	return -1
+}
+
+// place is where a byte is.
+func (doc *document) place(at int) hcl.Range {
+	before := doc.src[:at]
+	line := bytes.LastIndexByte(before, '\n') + 1
+	start := hcl.Pos{Line: bytes.Count(before, []byte("\n")) + 1, Column: utf8.RuneCount(before[line:]) + 1, Byte: at}
+	return hcl.Range{Filename: doc.name, Start: start, End: start}
+}
+
+// callHint names the functions.
+const callHint = `env("NAME"), an environment variable, and file("PATH"), the content of a file`
+
+// variable says what was probably meant by a name where no name can be.
+func (doc *document) variable(at hcl.Range) (summary, hint string) {
+	name := string(at.SliceBytes(doc.src))
+	summary = fmt.Sprintf("there is no variable %.80q here", name)
+	if bytes.HasSuffix(bytes.TrimRight(doc.src[:at.Start.Byte], " \t~"), []byte("${")) {
+		return summary, fmt.Sprintf("For an environment variable write ${env(%q)}; for the characters themselves, $${ in place of ${.", name)
+	}
+	return summary, fmt.Sprintf("Text is in quotes: %q. Else there are %s.", name, callHint)
+}
