@@ -2,6 +2,7 @@ package manager
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,8 +13,11 @@ import (
 	"net"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // The control socket takes one request of a connection, a line of JSON, and
@@ -33,9 +37,11 @@ const (
 
 // request is what a command asks of the running relay.
 type request struct {
-	Command string `json:"command"`           // "status" or "reload"
-	Config  string `json:"config,omitempty"`  // of a reload: the file that the operator means
-	DryRun  bool   `json:"dry_run,omitempty"` // of a reload
+	Command string `json:"command"`          // "status" or "reload"
+	Config  string `json:"config,omitempty"` // of a reload: the file that the operator means
+	// ConfigBytes is in place of Config for a path that is not UTF-8, which JSON cannot hold.
+	ConfigBytes []byte `json:"config_bytes,omitempty"`
+	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
 }
 
 // failure is the answer in place of what was asked for.
@@ -110,7 +116,7 @@ func (m *Manager) answer(ctx context.Context, req request) any {
 		defer cancel()
 		return m.Status(ctx)
 	case "reload":
-		if err := m.sameFile(req.Config); err != nil {
+		if err := m.sameFile(cmp.Or(req.Config, string(req.ConfigBytes))); err != nil {
 			return failure{err.Error()}
 		}
 		ctx, cancel := context.WithTimeout(m.closing, turnTimeout)
@@ -139,6 +145,9 @@ func (e *RefusedError) Error() string { return e.Text }
 func Ask(ctx context.Context, dataDir string) (Status, error) {
 	var st Status
 	err := ask(ctx, dataDir, request{Command: "status"}, askTimeout, &st)
+	if err == nil && st.PID == 0 {
+		err = notUnderstood(dataDir)
+	}
 	return st, err
 }
 
@@ -147,8 +156,15 @@ func Ask(ctx context.Context, dataDir string) (Status, error) {
 // says against it is a [RefusedError].
 func AskReload(ctx context.Context, dataDir, config string, dryRun bool) (*Plan, error) {
 	plan := &Plan{}
-	if err := ask(ctx, dataDir, request{Command: "reload", Config: config, DryRun: dryRun}, reloadTimeout, plan); err != nil {
+	req := request{Command: "reload", Config: config, DryRun: dryRun}
+	if !utf8.ValidString(config) {
+		req.Config, req.ConfigBytes = "", []byte(config)
+	}
+	if err := ask(ctx, dataDir, req, reloadTimeout, plan); err != nil {
 		return nil, err
+	}
+	if plan.Config == "" {
+		return nil, notUnderstood(dataDir)
 	}
 	return plan, nil
 }
@@ -162,19 +178,38 @@ func ask(ctx context.Context, dataDir string, req request, timeout time.Duration
 	}
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	if err := json.NewEncoder(nc).Encode(req); err != nil {
-		return fmt.Errorf("ask the relay on %s: %w", dataDir, err)
+	err = json.NewEncoder(nc).Encode(req)
+	var line []byte
+	if err == nil {
+		line, err = io.ReadAll(io.LimitReader(nc, maxAnswer+1))
 	}
-	line, err := io.ReadAll(io.LimitReader(nc, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer of the relay on %s: %w", dataDir, err)
+	if err := checkAnswer(ctx, line, err); err != nil {
+		return fmt.Errorf("the relay on %s %w", dataDir, err)
 	}
 	var refused failure
-	if err := errors.Join(json.Unmarshal(line, &refused), json.Unmarshal(line, answer)); err != nil {
-		return fmt.Errorf("read the answer of the relay on %s: %w", dataDir, err)
+	if errors.Join(json.Unmarshal(line, &refused), json.Unmarshal(line, answer)) != nil {
+		return notUnderstood(dataDir)
 	}
 	if refused.Error != "" {
 		return &RefusedError{refused.Error}
+	}
+	return nil
+}
+
+func notUnderstood(dataDir string) error {
+	return fmt.Errorf("the relay on %s gave an answer that this program does not understand: is it of another version? If you have upgraded it, restart it", dataDir)
+}
+
+// checkAnswer returns why there is no whole answer, in words that continue the name of
+// the relay.
+func checkAnswer(ctx context.Context, line []byte, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("has not answered in time (%w); it goes on with what it was asked to do, if it still can", context.Cause(ctx))
+	case len(line) > maxAnswer:
+		return fmt.Errorf("gave an answer of more than %d MiB, which is not read", maxAnswer>>20)
+	case err != nil || !bytes.HasSuffix(line, []byte("\n")):
+		return errors.New("ended, or was stopped, before it had answered in full: its log says why")
 	}
 	return nil
 }
@@ -191,6 +226,9 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 	nc, err := d.dial(ctx)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("ask the relay on %s: permission denied: %s", dataDir, pathname.NotWritable(dataDir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the relay on %s: %w", dataDir, err)

@@ -1,0 +1,124 @@
+package manager
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAnswersThatAreNone has a relay answer status and reload with less, or with
+// something else, than it should: as one does that ends in the middle, or is of another
+// version. Each gives one sentence, without the words of a decoder.
+func TestAnswersThatAreNone(t *testing.T) {
+	ended := "ended, or was stopped, before it had answered in full: its log says why"
+	unknown := "gave an answer that this program does not understand"
+	for name, c := range map[string]struct{ answer, want string }{
+		"nothing":            {"", ended},
+		"a part":             {`{"pid":1,"config":"/x","ste`, ended},
+		"no end of the line": {`{"pid":1,"config":"/x"}`, ended},
+		"words":              {"hello\n", unknown},
+		"another form":       {`{"pid":"one","config":5}` + "\n", unknown},
+		"two values":         {"{}{}\n", unknown},
+		"an empty object":    {"{}\n", unknown},
+		"null":               {"null\n", unknown},
+		"a list":             {"[1]\n", unknown},
+		"terminal controls":  {"\x1b[2J\n", unknown},
+		"too much":           {strings.Repeat(" ", maxAnswer+2) + "{}\n", "gave an answer of more than 4 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := answering(t, c.answer)
+			_, statusErr := Ask(t.Context(), dir)
+			_, reloadErr := AskReload(t.Context(), dir, "/server.hcl", false)
+			for _, err := range []error{statusErr, reloadErr} {
+				if err == nil || !strings.Contains(err.Error(), "the relay on "+dir+" "+c.want) {
+					t.Errorf("got %v, want %s", err, c.want)
+				} else if strings.Contains(err.Error(), "JSON") || strings.ContainsAny(err.Error(), "\n\x1b") {
+					t.Errorf("the error is not one sentence: %q", err)
+				}
+			}
+		})
+	}
+}
+
+// answering has a relay on a directory that gives one answer to whatever it is asked.
+func answering(t *testing.T, answer string) (dir string) {
+	dir = filepath.Join(t.TempDir(), "data")
+	d, err := claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := d.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			bufio.NewReader(nc).ReadString('\n')
+			io.WriteString(nc, answer)
+			nc.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+		d.close()
+	})
+	return dir
+}
+
+// A relay that does not answer is said to hang, not to have ended.
+func TestNoAnswerInTime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	d, err := claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	ln, err := d.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Ask(ctx, dir); err == nil || !strings.Contains(err.Error(), "has not answered in time") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A file may have a name that JSON cannot hold.
+func TestReloadOfAFileWithAnOddName(t *testing.T) {
+	m, dir := idle(t), filepath.Join(t.TempDir(), "data")
+	m.cfg.Path = filepath.Join(t.TempDir(), "caf\xe9 \"\n.hcl")
+	m.cfg.Load = func(context.Context) (Config, error) { return m.cfg, nil }
+	if err := os.WriteFile(m.cfg.Path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := claim(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	ln, err := d.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	m.wg.Go(func() { m.serveControl(ctx, ln) })
+	defer m.wg.Wait()
+	defer end()
+	if _, err := AskReload(t.Context(), dir, m.cfg.Path, true); err != nil {
+		t.Error(err)
+	}
+}
