@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // reload has the running relay read its configuration again.
@@ -29,7 +31,7 @@ func reload(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	plan, err := manager.AskReload(ctx, dataDir, path, *dryRun)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return hinted{err, "start it with: cwtch-relay -config " + f.config + "; a relay that runs with another data_dir has to be restarted"}
+		return hinted{err, "start it with: " + pathname.Command("cwtch-relay", "-config", f.config) + "; a relay that runs with another data_dir has to be restarted"}
 	}
 	if err != nil {
 		return err
@@ -74,6 +76,18 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		fmt.Fprintf(w, "  FAILED  %s of server %s does not run, it is in state %s\n", d.Plugin, d.Server, d.State)
 	}
 	writeDeletes(w, plan)
+	for _, s := range plan.Steps {
+		if s.Bundle == "" {
+			continue
+		}
+		b, err := bundle.Parse(s.Bundle)
+		if err != nil {
+			return fmt.Errorf("read the bundle of server %s: %w", s.Server, err)
+		}
+		if err := announce(w, false, started{Server: s.Server, Board: b.Board, TokenService: b.TokenService, Bundle: s.Bundle}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -69,7 +69,8 @@ type Step struct {
 	Settings []string `json:"settings,omitempty"`
 	Note     string   `json:"note,omitempty"`
 	Done     bool     `json:"done"`
-	Error    string   `json:"error,omitempty"` // why it is not done
+	Bundle   string   `json:"bundle,omitempty"` // of a server that was started: what clients import
+	Error    string   `json:"error,omitempty"`  // why it is not done
 
 	do    func(context.Context) error
 	taken bool // the error is that an address cannot be had

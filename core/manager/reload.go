@@ -55,6 +55,7 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	}
 	m.applyTaken(plan, next)
 	m.adopt(next)
+	m.bundles(plan)
 	m.findDown(plan)
 	m.logReloaded(plan)
 	return plan, nil
@@ -98,6 +99,17 @@ func (m *Manager) apply(step *Step, next Config) {
 	}
 	step.Error = err.Error()
 	m.log.Error("reload: could not "+step.String(), "error", err)
+}
+
+// bundles puts the bundles of servers that were started into the plan.
+func (m *Manager) bundles(plan *Plan) {
+	for _, s := range m.Servers() {
+		for i, step := range plan.Steps {
+			if step.Action == ActionStart && step.Server == s.Name && step.Plugin == "" && step.Done {
+				plan.Steps[i].Bundle = s.Bundle.String()
+			}
+		}
+	}
 }
 
 // adopt takes over what is not of one server, and the order of the servers.
