@@ -14,8 +14,8 @@ type torLog struct {
 	log  *slog.Logger
 	rest []byte // of a line that is not complete
 
-	mu   sync.Mutex
-	last string // warning or error
+	mu  sync.Mutex
+	end reason
 }
 
 // maxLogLine bounds a line that is kept; the rest of a longer one is dropped.
@@ -35,27 +35,29 @@ func (l *torLog) Write(p []byte) (int, error) {
 	}
 }
 
-func (l *torLog) line(text string) {
-	level, text := parseLogLine(text)
+func (l *torLog) line(whole string) {
+	level, text := parseLogLine(whole)
 	if text == "" {
 		return
 	}
-	if level >= slog.LevelWarn && !strings.Contains(text, "see warnings above") {
-		l.mu.Lock()
-		l.last = text
-		l.mu.Unlock()
+	l.mu.Lock()
+	if text == strings.TrimSpace(whole) {
+		l.end.addPlain(text)
+	} else {
+		l.end.add(level, text)
 	}
+	l.mu.Unlock()
 	l.log.Log(context.Background(), level, text)
 }
 
-// trouble is the last warning, to be put behind the news that tor has ended.
+// trouble is why tor has ended, as far as it has said so, to be put behind the news.
 func (l *torLog) trouble() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.last == "" {
+	if l.end.text == "" {
 		return ""
 	}
-	return "; its last warning: " + l.last
+	return "; it said: " + l.end.text
 }
 
 // parseLogLine takes the time and the level off a line of tor's log:
