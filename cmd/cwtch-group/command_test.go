@@ -99,10 +99,3 @@ func TestOutputError(t *testing.T) {
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
-
-func TestTorrcLines(t *testing.T) {
-	got := torrcLines("# private network\nTestingTorNetwork 1\r\n\n  DirAuthority a 127.0.0.1:1 # first\n")
-	if want := []string{"TestingTorNetwork 1", "DirAuthority a 127.0.0.1:1"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
-	}
-}

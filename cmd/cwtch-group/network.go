@@ -40,7 +40,7 @@ func (a *app) dialTor(ctx context.Context) (onion.Network, func(), error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("read lines for tor: %w", err)
 		}
-		config.Torrc = torrcLines(string(lines))
+		config.Torrc = onion.TorrcLines(string(lines))
 	}
 	release := func() {}
 	if a.torControl == "" {
@@ -56,16 +56,4 @@ func (a *app) dialTor(ctx context.Context) (onion.Network, func(), error) {
 		return nil, nil, err
 	}
 	return tor, func() { tor.Close(); release() }, nil
-}
-
-// torrcLines leaves out comments and empty lines.
-func torrcLines(text string) []string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }

@@ -74,7 +74,7 @@ func (s *childSource) authenticate(ctx context.Context, c *child, handle func(*s
 	}
 	var cookie []byte
 	if err == nil {
-		_, err = conn.ProtocolInfo() // tor writes the cookie after it listens and before it answers
+		_, _, err = authMethods(conn) // tor writes the cookie after it listens and before it answers
 	}
 	if err == nil {
 		cookie, err = os.ReadFile(s.dir.cookie())

@@ -73,8 +73,12 @@ func namedPaths(torrc []string) (read, write []string, transports bool) {
 			paths = &write
 		}
 		// A value with spaces is one path if it is in quotes.
-		for _, word := range append(strings.Fields(value), value) {
-			word = strings.Trim(word, ` "`)
+		value = strings.TrimSpace(uncomment(value))
+		words := append(strings.Fields(value), value)
+		if quoted, _, err := unquote(value); err == nil {
+			words = []string{quoted}
+		}
+		for _, word := range words {
 			if _, err := os.Stat(word); filepath.IsAbs(word) && err == nil && !slices.Contains(*paths, word) {
 				*paths = append(*paths, word)
 			}

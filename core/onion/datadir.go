@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // dataDir is the directory of a tor of ours. It is locked from openDataDir to
@@ -63,7 +64,9 @@ func checkPrivate(path string) error {
 	case !ok || int(owner.Uid) != os.Geteuid():
 		return fmt.Errorf("tor data directory %s belongs to another user: run as that user, or choose another directory", path)
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("tor data directory %s can be entered by other users: run chmod 700 %s", path, path)
+		return fmt.Errorf("tor data directory %s can be entered by other users: %s", path, pathname.WrongMode(path, "relay.lock", "cached-certs", "state"))
+	case info.Mode().Perm()&0o700 != 0o700:
+		return fmt.Errorf("tor data directory %s cannot be used: %s", path, pathname.NotWritable(path))
 	}
 	return nil
 }
@@ -108,8 +111,8 @@ func (s sockets) usable() bool {
 	return len(s.service(99_999_999)) <= maxSocketPath && plainPath.MatchString(string(s))
 }
 
-// openSockets makes the directory afresh: at path, or in the system's directory
-// for temporary files if path is too long or too odd for a socket.
+// openSockets makes the directory afresh: at path, or in a directory for
+// temporary files if path is too long or too odd for a socket.
 func openSockets(path string) (sockets, error) {
 	if sockets(path).usable() {
 		if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
@@ -117,14 +120,13 @@ func openSockets(path string) (sockets, error) {
 		}
 		return sockets(path), nil
 	}
-	short, err := os.MkdirTemp("", "cwtch-relay-") // of mode 0700
-	if err != nil {
-		return "", fmt.Errorf("directory for sockets: %w", err)
+	temp := os.TempDir()
+	if !sockets(filepath.Join(temp, "cwtch-relay-0123456789")).usable() { // as in a home with an accent in its name
+		temp = "/tmp"
 	}
-	if !sockets(short).usable() {
-		return "", errors.Join(
-			fmt.Errorf("neither %s nor %s can hold sockets: their path is too long (%d bytes at most) or has special characters; set TMPDIR to a short plain path", path, short, maxSocketPath),
-			os.Remove(short))
+	short, err := os.MkdirTemp(temp, "cwtch-relay-") // of mode 0700
+	if err != nil {
+		return "", fmt.Errorf("directory for sockets, as the path %s is too long for them (%d bytes at most) or has special characters: %w; set TMPDIR to a directory with a short plain path", path, maxSocketPath, err)
 	}
 	return sockets(short), nil
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"net/textproto"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,16 +130,16 @@ func notThere(err error) error {
 func (r *runningSource) authenticate(nc *controlConn, conn *control.Conn) error {
 	path := r.cookie
 	if path == "" {
-		methods, err := conn.ProtocolInfo()
+		none, cookieFile, err := authMethods(conn)
 		if err != nil {
 			return err
 		}
-		if methods.HasAuthMethod("NULL") {
+		if none {
 			nc.unproven = -1
 			_, err = conn.SendRequest("AUTHENTICATE")
 			return err
 		}
-		if path = methods.CookieFile; path == "" {
+		if path = cookieFile; path == "" {
 			return errors.New("it wants a password: write CookieAuthentication 1 in its torrc")
 		}
 	}
@@ -194,15 +193,11 @@ func quotedFields(list string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for {
 			list = strings.TrimLeft(list, " ")
-			quoted, err := strconv.QuotedPrefix(list)
-			if err != nil || quoted[0] != '"' {
-				return
-			}
-			field, err := strconv.Unquote(quoted)
+			field, rest, err := unquote(list)
 			if err != nil || !yield(field) {
 				return
 			}
-			list = list[len(quoted):]
+			list = rest
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // reserved are the options that StartTor sets itself or relies on not being
@@ -48,6 +49,14 @@ func checkLine(line string) error {
 	}
 	if strings.HasSuffix(line, `\`) {
 		return errors.New("a backslash at the end would take in the next line")
+	}
+	for word := range strings.FieldsSeq(m[2]) {
+		word = strings.Trim(word, `"`)
+		if strings.HasPrefix(word, "~") || strings.HasPrefix(word, "$HOME") || strings.HasPrefix(word, "${") { // $ begins a fingerprint as well
+			if err := pathname.Check(word); err != nil {
+				return err
+			}
+		}
 	}
 	for _, option := range reserved {
 		if torproc.Abbreviates(m[1], option) {

@@ -53,6 +53,7 @@ func launch(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
 		return fmt.Errorf("read policy: %w", err)
 	}
+	o.Policy = o.mapPaths(unescapePath)
 	listeners, err := listenersOf(o)
 	if err != nil {
 		return err
@@ -130,6 +131,11 @@ func confine(o order, plugin string) error {
 		// A child of the plugin is another process in /proc.
 		if err := hide(files.paths, !o.Processes); err != nil {
 			return err
+		}
+	}
+	if p.DirName() != p.Dir {
+		if err := os.Chdir(p.Dir); err != nil {
+			return fmt.Errorf("go to the plugin's directory: %w", err)
 		}
 	}
 	if err := dropPrivileges(); err != nil {

@@ -182,7 +182,7 @@ func (p Policy) order(o order) (string, error) {
 	if err := p.check(); err != nil {
 		return "", err
 	}
-	o.Policy = p
+	o.Policy = p.mapPaths(escapePath)
 	var err error
 	if o.Mounts, err = os.Readlink("/proc/self/ns/mnt"); err != nil {
 		return "", err

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -140,9 +143,11 @@ func (s *setting) prepare() error {
 	if err := os.Chmod(s.SocketDir, 0o700); err != nil {
 		return fmt.Errorf("protect directory for the plugin's sockets: %w", err)
 	}
-	stale, err := filepath.Glob(filepath.Join(s.SocketDir, "plugin-dir*")) // go-plugin's name
-	for _, dir := range stale {
-		err = errors.Join(err, os.RemoveAll(dir))
+	entries, err := os.ReadDir(s.SocketDir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "plugin-dir") { // go-plugin's name
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.SocketDir, e.Name())))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("remove stale sockets: %w", err)
@@ -185,7 +190,14 @@ func (c *course) configure(ctx context.Context, inc *incarnation, s *setting) er
 	c.update(func(status *Status) { status.State = Configuring })
 	ctx, cancel := context.WithTimeout(ctx, c.timing.Configure)
 	defer cancel()
-	err := inc.process.Client().Configure(ctx, s.Value, s.Dir)
+	dir := s.Dir
+	if s.confined() {
+		dir = sandbox.Policy{Dir: s.Dir}.DirName()
+	}
+	if !utf8.ValidString(dir) {
+		return fatalError{errors.New("the path of its directory is not UTF-8, so only a plugin in the sandbox can be told of it: confine it, or move data_dir")}
+	}
+	err := inc.process.Client().Configure(ctx, s.Value, dir)
 	switch {
 	case err == nil:
 		s.proven = true

@@ -246,8 +246,12 @@ func (p *Process) socketDir(dir string) (string, error) {
 			return abs, nil
 		}
 	}
-	removeStale(os.TempDir())
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
+	temp := os.TempDir()
+	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") {
+		temp = "/tmp"
+	}
+	removeStale(temp)
+	dir, err := os.MkdirTemp(temp, fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
 	if err != nil {
 		return "", fmt.Errorf("make directory for the plugin's socket: %w", err)
 	}
@@ -266,12 +270,13 @@ const tempPrefix = "cwtch-relay-"
 // before they could do so themselves. Others may put names there too: what
 // belongs to them is left alone.
 func removeStale(temp string) {
-	dirs, _ := filepath.Glob(filepath.Join(temp, tempPrefix+"*"))
-	for _, dir := range dirs {
+	entries, _ := os.ReadDir(temp)
+	for _, e := range entries {
 		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(dir), tempPrefix+"%d-", &pid); err != nil || pid <= 0 {
+		if _, err := fmt.Sscanf(e.Name(), tempPrefix+"%d-", &pid); err != nil || pid <= 0 {
 			continue
 		}
+		dir := filepath.Join(temp, e.Name())
 		info, err := os.Lstat(dir)
 		if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 			continue

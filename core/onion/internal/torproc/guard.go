@@ -69,6 +69,7 @@ func optionLines(args []string) []string {
 		key, ok := strings.CutPrefix(arg, "--")
 		switch {
 		case !ok || key == "defaults-torrc" || key == "hush":
+		case key == "DataDirectory" || key == "CookieAuthFile": // a path, which may be of any form
 		case i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"):
 			lines = append(lines, key+" "+args[i+1])
 		default:
