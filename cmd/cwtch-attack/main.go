@@ -25,9 +25,13 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 func main() {
+	durable.PrivateUmask()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -73,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cwtch-attack", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&o.relay, "relay", "bin/cwtch-relay", "the `program` to attack")
+	pathname.Var(f, &o.relay, "relay", "bin/cwtch-relay", "the `program` to attack")
 	f.StringVar(&o.storage, "storage", "bolt", "the storage `plugin` of the relay")
 	f.DurationVar(&o.time, "time", 5*time.Second, "how long each attack lasts")
 	f.IntVar(&o.rate, "rate", 250, "connect: `connections` opened in a second")

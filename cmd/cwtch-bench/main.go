@@ -68,10 +68,13 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 func main() {
 	sandbox.Main()
+	durable.PrivateUmask()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -100,9 +103,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cwtch-bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&o.relay, "relay", "bin/cwtch-relay", "the `program` to measure")
-	f.StringVar(&o.json, "json", "", "write all figures to `file`")
-	f.StringVar(&o.dir, "dir", "", "`directory` below which to work; its disk is what is measured")
+	pathname.Var(f, &o.relay, "relay", "bin/cwtch-relay", "the `program` to measure")
+	pathname.Var(f, &o.json, "json", "", "write all figures to `file`")
+	pathname.Var(f, &o.dir, "dir", "", "`directory` below which to work; its disk is what is measured")
 	f.BoolVar(&o.quick, "quick", false, "touch everything, measure nothing well; some seconds")
 	f.BoolVar(&o.large, "large", false, "a store of 10^6 envelopes, some 3 GiB")
 	f.IntVar(&o.size, "size", 4096, "length of a post in `bytes` of JSON")

@@ -17,16 +17,21 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // limit is how long the whole demonstration may take.
 const limit = 2 * time.Minute
 
 func main() {
+	durable.PrivateUmask()
 	// Children are told to end when this thread does, see the stage's start.
 	runtime.LockOSThread()
-	bin := flag.String("bin", "bin", "directory of cwtch-relay and cwtch-group")
-	example := flag.String("config", "examples/quickstart/server.hcl", "configuration of the relay")
+	var bin, example string
+	pathname.Var(flag.CommandLine, &bin, "bin", "bin", "directory of cwtch-relay and cwtch-group")
+	pathname.Var(flag.CommandLine, &example, "config", "examples/quickstart/server.hcl", "configuration of the relay")
 	flag.Parse()
 	// Whatever goes wrong here, no tor of ours may reach the public network.
 	if err := os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1"); err != nil {
@@ -38,7 +43,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := demonstrate(ctx, *bin, *example); err != nil {
+	if err := demonstrate(ctx, bin, example); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}

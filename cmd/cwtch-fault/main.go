@@ -25,6 +25,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/fault"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -69,6 +70,9 @@ func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHand
 		err = errors.New("no plugin given: the arguments end with -- and its path")
 	}
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := pathname.Check(f.Arg(0)); err != nil {
 		return nil, nil, err
 	}
 	path, err := filepath.Abs(f.Arg(0))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // surroundings is what a command gets from its process.
@@ -76,12 +77,12 @@ type options struct {
 }
 
 func (o *options) common(fs *flag.FlagSet) {
-	fs.StringVar(&o.profile, "profile", o.profile, "")
-	fs.StringVar(&o.network, "network", o.network, "")
-	fs.StringVar(&o.torrc, "torrc", o.torrc, "")
-	fs.StringVar(&o.torControl, "tor-control", o.torControl, "")
+	pathname.Var(fs, &o.profile, "profile", o.profile, "")
+	pathname.Var(fs, &o.network, "network", o.network, "")
+	pathname.Var(fs, &o.torrc, "torrc", o.torrc, "")
+	pathname.Var(fs, &o.torControl, "tor-control", o.torControl, "")
 	fs.StringVar(&o.torUser, "tor-control-user", o.torUser, "")
-	fs.StringVar(&o.torCookie, "tor-control-cookie", o.torCookie, "")
+	pathname.Var(fs, &o.torCookie, "tor-control-cookie", o.torCookie, "")
 	fs.BoolVar(&o.json, "json", o.json, "")
 	fs.BoolVar(&o.quiet, "q", o.quiet, "")
 }
@@ -126,6 +127,11 @@ func dispatch(ctx context.Context, args []string, s surroundings) error {
 		profile: s.getenv("CWTCH_GROUP_PROFILE"),
 		network: s.getenv("CWTCH_GROUP_NETWORK"),
 		torrc:   s.getenv("CWTCH_GROUP_TORRC"),
+	}
+	for _, name := range []string{"CWTCH_GROUP_PROFILE", "CWTCH_GROUP_NETWORK", "CWTCH_GROUP_TORRC"} {
+		if err := pathname.CheckAddress(s.getenv(name)); err != nil {
+			return usageError{name + ": " + err.Error(), listHint}
+		}
 	}
 	front := newFlagSet()
 	o.common(front)

@@ -35,10 +35,12 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
 func main() {
 	sandbox.Main()
+	durable.PrivateUmask()
 	if err := sandbox.ProtectMemory(); err != nil {
 		failure{Error: err.Error(), Status: 1}.print(os.Stderr, wantsJSON(os.Args[1:]))
 		os.Exit(1)

@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -29,6 +30,9 @@ func newBinary(f *flags) *binary {
 	f.BoolVar(&b.grants.Network, "network", false, "")
 	f.BoolVar(&b.grants.Processes, "processes", false, "")
 	f.Func("read", "", func(path string) error {
+		if err := pathname.Check(path); err != nil {
+			return err
+		}
 		abs, err := filepath.Abs(path)
 		b.grants.Read = append(b.grants.Read, abs)
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -42,7 +43,7 @@ var errNotConforming = errors.New("the plugin does not keep the contract")
 // testPlugin runs the conformance suite of its kind against any binary.
 func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	body := f.String("config", "", "")
+	body := f.path("config")
 	only := f.String("run", "", "")
 	b := newBinary(f)
 	shown := newShown(f)
@@ -57,7 +58,9 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	b.path = named[0]
+	if b.path, err = pathArgument(named[0]); err != nil {
+		return err
+	}
 	run := conformance{Path: b.path, Sandbox: !b.grants.Off}
 	if run.Plugin, err = b.describe(ctx); err != nil {
 		return err
@@ -167,7 +170,7 @@ func writeSummary(w io.Writer, c conformance, took time.Duration) error {
 	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", counted(len(c.Results), "check"),
 		took.Round(time.Second/10), counts[plugintest.Passed], counts[plugintest.Failed], counts[plugintest.Skipped])
 	if len(broken) > 0 {
-		_, err = fmt.Fprintf(w, "again, only what failed: -run '^(%s)$'\n", strings.Join(broken, "|"))
+		_, err = fmt.Fprintf(w, "again, only what failed: -run %s\n", pathname.Quote("^("+strings.Join(broken, "|")+")$"))
 	}
 	return err
 }

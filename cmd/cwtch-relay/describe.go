@@ -23,7 +23,10 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 	origin := "built in"
 	d, ok := builtinNamed(named[0])
 	if !ok {
-		b.path, origin = named[0], named[0]
+		if b.path, err = pathArgument(named[0]); err != nil {
+			return err
+		}
+		origin = b.path
 		if d, err = b.describe(ctx); err != nil {
 			return err
 		}

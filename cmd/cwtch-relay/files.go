@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -16,41 +15,39 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // initialize writes a configuration to start from. Keys are made by the first
 // start, so that a copied configuration never means copied keys.
 func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	dir := f.String("dir", "", "")
+	dir := f.path("dir")
 	if err := f.parse(args); err != nil {
 		return err
 	}
 	if *dir == "" {
 		return usageError{"no directory given: say -dir DIR"}
 	}
-	if err := durable.MakeDir(*dir, 0o700); err != nil {
+	err := durable.MakeDir(*dir, 0o700)
+	if errors.Is(err, fs.ErrPermission) {
+		return hinted{fmt.Errorf("make the directory: %w", err), pathname.NotWritable(*dir)}
+	}
+	if err != nil {
 		return fmt.Errorf("make the directory: %w", err)
 	}
 	path := filepath.Join(*dir, "server.hcl")
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err = durable.CreateFile(path, []byte(config.Template(descriptions())), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or remove the file first"}
 	}
 	if err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
-	}
-	_, err = out.WriteString(config.Template(descriptions()))
-	if err == nil {
-		err = durable.Confirm(out)
-	}
-	if err := errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if f.json {
 		return printJSON(stdout, map[string]string{"config": path})
 	}
-	_, err = fmt.Fprintf(stdout, "wrote %s\n\nrun it with:  cwtch-relay -config %s\n", path, path)
+	_, err = fmt.Fprintf(stdout, "wrote %s\n\nrun it with:  %s\n", path, pathname.Command("cwtch-relay", "-config", path))
 	return err
 }
 
@@ -85,7 +82,7 @@ func validate(ctx context.Context, args []string, stdout, _ io.Writer) error {
 func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(true)
 	name := f.String("server", "", "")
-	file := f.String("o", "", "")
+	file := f.path("o")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -102,7 +99,7 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		return err
 	}
 	if *file != "" {
-		if err := os.WriteFile(*file, []byte(b.String()), 0o600); err != nil {
+		if err := durable.WriteOutput(*file, []byte(b.String()), 0o600); err != nil {
 			return fmt.Errorf("write the bundle: %w", err)
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -36,7 +37,7 @@ type pluginUse struct {
 // are built in, with one also those that it declares, and where they are used.
 func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	f.StringVar(&f.config, "config", "", "")
+	pathname.Var(f.FlagSet, &f.config, "config", "", "")
 	if _, err := f.parseWith(args); err != nil {
 		return err
 	}

@@ -28,10 +28,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 func main() {
 	sandbox.Main()
+	durable.PrivateUmask()
 	if err := sandbox.ProtectMemory(); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
@@ -166,7 +169,7 @@ func newFlags(withConfig bool) *flags {
 	f.Usage = func() {}
 	f.BoolVar(&f.json, "json", false, "")
 	if withConfig {
-		f.StringVar(&f.config, "config", "", "")
+		pathname.Var(f.FlagSet, &f.config, "config", "", "")
 	}
 	return f
 }
@@ -179,6 +182,21 @@ func (f *flags) parse(args []string) error {
 		return usageError{"no configuration given: say -config FILE"}
 	}
 	return nil
+}
+
+// path is a flag that is a path.
+func (f *flags) path(name string) *string {
+	p := new(string)
+	pathname.Var(f.FlagSet, p, name, "", "")
+	return p
+}
+
+// pathArgument returns an argument that is a path.
+func pathArgument(arg string) (string, error) {
+	if err := pathname.Check(arg); err != nil {
+		return "", usageError{err.Error()}
+	}
+	return arg, nil
 }
 
 // parseWith takes arguments, which are called names, before, between and after

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/skeleton"
 )
@@ -21,12 +22,16 @@ func sumPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sum, err := catalog.Sum(named[0])
+	path, err := pathArgument(named[0])
+	if err != nil {
+		return err
+	}
+	sum, err := catalog.Sum(path)
 	if err != nil {
 		return err
 	}
 	if f.json {
-		return printJSON(stdout, map[string]string{"path": named[0], "checksum": sum})
+		return printJSON(stdout, map[string]string{"path": path, "checksum": sum})
 	}
 	_, err = fmt.Fprintf(stdout, "checksum = %q\n", sum)
 	return err
@@ -35,9 +40,9 @@ func sumPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 // newPlugin writes the first files of a plugin.
 func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	dir := f.String("dir", "", "")
+	dir := f.path("dir")
 	module := f.String("module", "", "")
-	sdk := f.String("sdk", "", "")
+	sdk := f.path("sdk")
 	named, err := f.parseWith(args, "KIND", "NAME")
 	if err != nil {
 		return err
@@ -64,7 +69,7 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if f.json {
 		return printJSON(stdout, map[string]any{"dir": *dir, "files": files})
 	}
-	_, err = fmt.Fprintf(stdout, "wrote %s: %s\n\nnext:\n  cd %s\n  go mod tidy && go test ./...\nand read README.md there\n",
-		*dir, strings.Join(files, " "), *dir)
+	_, err = fmt.Fprintf(stdout, "wrote %s: %s\n\nnext:\n  %s\n  go mod tidy && go test ./...\nand read README.md there\n",
+		*dir, strings.Join(files, " "), pathname.Command("cd", *dir))
 	return err
 }

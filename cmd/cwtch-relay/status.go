@@ -14,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error {
@@ -27,7 +28,7 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	}
 	st, err := manager.Ask(ctx, dataDir)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return hinted{err, "start it with: cwtch-relay -config " + f.config}
+		return hinted{err, "start it with: " + pathname.Command("cwtch-relay", "-config", f.config)}
 	}
 	if err != nil {
 		return err

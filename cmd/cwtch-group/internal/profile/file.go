@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // version is the format of profile.json. A program refuses a newer one. Version
@@ -175,7 +176,7 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others may read %s (mode %04o); run chmod 600 on it", path, info.Mode().Perm())
+		return nil, fmt.Errorf("others may read %s (mode %04o); run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -39,6 +39,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // Profile is a directory. It holds no state of its own, so any number may be
@@ -102,7 +103,10 @@ func (p *Profile) check() error {
 		return fmt.Errorf("open profile: %w", err)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("open profile: others may write to %s (mode %04o); run chmod 700 on it", p.dir, info.Mode().Perm())
+		return fmt.Errorf("open profile: others may write to %s (mode %04o); %s", p.dir, info.Mode().Perm(), pathname.WrongMode(p.dir, "profile.json", "lock"))
+	}
+	if pathname.OwnerOf(info) == os.Geteuid() && info.Mode().Perm()&0o700 != 0o700 && os.Geteuid() != 0 {
+		return fmt.Errorf("open profile: %s", pathname.NotWritable(p.dir))
 	}
 	return nil
 }
@@ -167,7 +171,7 @@ func (p *Profile) TorDir() (dir string, release func(), err error) {
 	unlock, err := tryLock(filepath.Join(p.dir, "tor.lock"))
 	if err == nil {
 		dir = filepath.Join(p.dir, "tor")
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := durable.MakeDir(dir, 0o700); err != nil {
 			unlock()
 			return "", nil, fmt.Errorf("make tor directory: %w", err)
 		}
