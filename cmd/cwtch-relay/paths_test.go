@@ -16,8 +16,9 @@ import (
 // notPaths are the flags of all commands of this repository that are text and no path.
 var notPaths = []string{
 	"cwtch-attack -storage", "cwtch-bench -storage", "cwtch-bench -only", "cwtch-fault -mix",
-	"cwtch-group -tor-control-user", "cwtch-group -server", "cwtch-group -name",
-	"cwtch-relay -server", "cwtch-relay -run", "cwtch-relay -module",
+	"cwtch-group -tor-control-user", "cwtch-group -server", "cwtch-group -name", "cwtch-group -since",
+	"cwtch-relay -server", "cwtch-relay -run", "cwtch-relay -module", "cwtch-relay -prefix",
+	"cwtch-relay -shows", // a URL, or a path that checks by itself
 	"cwtch-relay -from", "cwtch-relay -to", // in the language of the file, in which paths are checked
 	"cwtch-relay -read", // checks by itself, see TestUnexpandedPaths
 }
