@@ -180,4 +180,8 @@ type Plugins struct {
 	// as [plugin.Diagnostics] are shown where they are, any other error at the
 	// header of the block. May be nil.
 	Validate func(Server, PluginConfig) error
+	// KeepFaults leaves a plugin that cannot be asked, and a server whose directory
+	// cannot be used, to the servers concerned; see [PluginConfig.Fault]. The file
+	// is refused for that only when no server is left, or when it has other errors.
+	KeepFaults bool
 }

@@ -81,6 +81,7 @@ type loader struct {
 	private  []string    // directories with keys
 	declared []*declared // as in Config.Plugins
 	diags    hcl.Diagnostics
+	kept     hcl.Diagnostics // that are the Fault of a plugin
 }
 
 func (l *loader) fail(at hcl.Range, summary, hint string) {
@@ -114,8 +115,13 @@ func (l *loader) load(body *hclsyntax.Body) *Config {
 	l.present(body, "server", `Add server "main" {}.`)
 	if usable {
 		for i, s := range cfg.Servers {
-			l.directory(of["server"][i].DefRange, s.Dir, true)
+			if summary, hint := examine(s.Dir, true); summary != "" {
+				l.failUse(&cfg.Servers[i].Storage, complain(of["server"][i].DefRange, summary, hint))
+			}
 		}
+	}
+	if l.diags.HasErrors() || !slices.ContainsFunc(cfg.Servers, func(s Server) bool { return s.Storage.Fault == nil }) {
+		l.diags = append(l.diags, l.kept...)
 	}
 	return cfg
 }

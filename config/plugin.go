@@ -28,6 +28,9 @@ type PluginConfig struct {
 	// Msgpack is the body, encoded as [plugin.Schema.Encode] does, with defaults
 	// filled in.
 	Msgpack []byte
+	// Fault is why the plugin cannot be used, an [*Error], with
+	// Plugins.KeepFaults; Schema and Msgpack may be empty then.
+	Fault error
 	// Range is the header of the block, or that of the server where the block is
 	// left out.
 	Range Range
@@ -96,7 +99,7 @@ func (l *loader) uses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *C
 func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Config) {
 	p.Range = rangeOf(p.header)
 	var ok bool
-	if p.Schema, p.External, ok = l.find(p.Kind, p.Name, label, cfg); !ok {
+	if p.Schema, p.External, ok = l.find(p, label, cfg); !ok {
 		return
 	}
 	body := p.body
@@ -118,25 +121,36 @@ func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Confi
 		l.fail(p.header, err.Error(), "")
 		return
 	}
-	l.validate(server, *p)
+	l.validate(server, p)
 }
 
 // validate asks a plugin for faults that its schema can not express. In a file
 // with other errors it is asked as well, so that all come at once.
-func (l *loader) validate(server Server, p PluginConfig) {
+func (l *loader) validate(server Server, p *PluginConfig) {
 	if l.plugins.Validate == nil {
 		return
 	}
-	err := l.plugins.Validate(server, p)
+	err := l.plugins.Validate(server, *p)
 	if faults, ok := errors.AsType[plugin.Diagnostics](err); ok {
 		l.diags = append(l.diags, p.diagnose(faults)...)
 	} else if err != nil {
-		l.fail(p.header, fmt.Sprintf("plugin %q refuses its configuration: %v", p.Name, err), "")
+		l.failUse(p, complain(p.header, fmt.Sprintf("plugin %q refuses its configuration: %v", p.Name, err), ""))
+	}
+}
+
+// failUse reports a fault that concerns one server only.
+func (l *loader) failUse(p *PluginConfig, diags hcl.Diagnostics) {
+	if l.plugins.KeepFaults {
+		p.Fault = l.doc.failure(diags)
+		l.kept = append(l.kept, diags...)
+	} else {
+		l.diags = append(l.diags, diags...)
 	}
 }
 
 // find looks a plugin up by its name, which stands at label.
-func (l *loader) find(kind plugin.Kind, name string, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+func (l *loader) find(p *PluginConfig, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+	kind, name := p.Kind, p.Name
 	if b := l.builtIn(kind, name); b != nil {
 		return b.Schema, nil, true
 	}
@@ -144,7 +158,7 @@ func (l *loader) find(kind plugin.Kind, name string, label hcl.Range, cfg *Confi
 	for i, d := range l.declared {
 		switch {
 		case d.Kind == kind && d.Name == name:
-			described, ok := l.describe(d, label)
+			described, ok := l.describe(d, p, label)
 			return described.Schema, &cfg.Plugins[i], ok
 		case d.Kind == kind:
 			known = append(known, d.Name)
@@ -187,18 +201,20 @@ type declared struct {
 
 // describe asks an external plugin what it is, once. One whose block is not in
 // order has been reported and is not run.
-func (l *loader) describe(d *declared, label hcl.Range) (plugin.Description, bool) {
+func (l *loader) describe(d *declared, p *PluginConfig, label hcl.Range) (plugin.Description, bool) {
 	if !d.sound {
 		return plugin.Description{}, false
 	}
-	if !d.asked {
+	first := !d.asked
+	if first {
 		d.asked = true
-		if d.answer, d.err = l.ask(d.External); d.err != nil {
-			l.fail(label, fmt.Sprintf("plugin %q can not be used: %v", d.Name, d.err),
-				fmt.Sprintf("It is declared on line %d.", d.Range.Line))
-		} else {
+		if d.answer, d.err = l.ask(d.External); d.err == nil {
 			l.grant(d, label)
 		}
+	}
+	if d.err != nil && (first || l.plugins.KeepFaults) {
+		l.failUse(p, complain(label, fmt.Sprintf("plugin %q can not be used: %v", d.Name, d.err),
+			fmt.Sprintf("It is declared on line %d.", d.Range.Line)))
 	}
 	return d.answer, d.err == nil
 }

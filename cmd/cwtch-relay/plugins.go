@@ -62,8 +62,20 @@ type loaded struct {
 // load reads a configuration. What stands in the block of a plugin is for the
 // plugin to judge, and what tor may be told for the room of tor.
 func load(ctx context.Context, path string) (*loaded, error) {
+	return loadWith(ctx, path, false)
+}
+
+// loadTolerant is load for a relay, which runs what can run; see
+// [config.Plugins.KeepFaults].
+func loadTolerant(ctx context.Context, path string) (*loaded, error) {
+	return loadWith(ctx, path, true)
+}
+
+func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error) {
 	used := shelf{}
-	cfg, err := config.Load(path, used.plugins(ctx))
+	plugins := used.plugins(ctx)
+	plugins.KeepFaults = keepFaults
+	cfg, err := config.Load(path, plugins)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +213,12 @@ func listensAnywhere(x *config.External) bool {
 }
 
 func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, error) {
+	if use.Fault != nil {
+		return manager.PluginConfig{
+			Config:   supervise.Config{Kind: use.Kind, Name: use.Name, Sandbox: policyOf(use.External)},
+			Instance: use.Instance, Program: program(use.External), Where: use.Range.String(), Fault: use.Fault,
+		}, nil
+	}
 	entry, err := l.used.find(use.Kind, use.Name, use.External)
 	if err != nil {
 		return manager.PluginConfig{}, err

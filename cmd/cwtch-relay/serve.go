@@ -39,7 +39,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	cfg, err := load(ctx, f.config)
+	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.S
 // reloaded reads the configuration of a running relay again. The faults of one
 // that is not valid go to the log, whoever asked.
 func reloaded(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
-	cfg, err := load(ctx, path)
+	cfg, err := loadTolerant(ctx, path)
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, d := range wrong.Diagnostics {
 			log.Error("error in the configuration", "at", d.Range.String(), "error", d.Summary, "hint", d.Hint)

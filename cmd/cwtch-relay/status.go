@@ -86,6 +86,9 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 			writeReplication(w, *p.Replication)
 		}
 	}
+	if s.Problem != "" {
+		fmt.Fprintf(w, "  PROBLEM\t%s; a reload tries it again\n", s.Problem)
+	}
 	if s.RolledBack != "" {
 		fmt.Fprintf(w, "  WARNING\t%s\n", s.RolledBack)
 	}

@@ -6,13 +6,23 @@
 //
 // # Order
 //
-// Everything that can be wrong on this machine is tried before anything reaches
-// the network: keys, then stores, then Tor. A start that fails leaves nothing
+// What can be wrong with a server on this machine is tried before it reaches the
+// network: its keys, then its store, then Tor. A start that fails leaves nothing
 // running. At the end the servers withdraw and answer what is under way, the last
 // numbers go to the stats plugins, the plugins close, then Tor ends.
 //
 // A server needs its store. Its other plugins may fail, at the start and later:
 // that is logged and shown in the status, and stops nothing.
+//
+// # Faults
+//
+// A fault of one server, in its keys, its store, its plugins or its publication,
+// leaves all others alone. The server does not run then; the log and the status say
+// why, and a reload tries it again, and only it. A store that comes late and a
+// publication that failed are also tried again without that. [Start] fails for
+// what all servers need: the data directory, the control socket, the network. It
+// also fails with [ErrNoServer], before it opens the network, when not one server
+// is left.
 //
 // # Reload
 //
@@ -44,6 +54,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -93,8 +104,8 @@ type ServerConfig struct {
 	Others  []PluginConfig // stats and peersync, no two of the same kind and instance
 }
 
-// storesTimeout is how long the stores may take at the start, a few tries of
-// each included.
+// storesTimeout is how long a store may take at the start, a few tries
+// included, before its server counts as one that does not run.
 const storesTimeout = time.Minute
 
 // Manager is a running relay.
@@ -113,7 +124,7 @@ type Manager struct {
 	// changing is held by who starts or ends anything: Start, Reload and Close. Only
 	// its holder sets what mu guards.
 	changing *semaphore.Weighted // of one
-	sockets  int                 // directories for sockets so far; guarded by changing
+	sockets  atomic.Int64        // directories for sockets so far
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs
@@ -131,7 +142,8 @@ type PluginError struct {
 func (e *PluginError) Error() string { return fmt.Sprintf("server %s: %v", e.Server, e.Err) }
 func (e *PluginError) Unwrap() error { return e.Err }
 
-// Start starts everything and returns when all servers can be reached.
+// Start starts everything and returns when all servers that can run can be
+// reached.
 func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := checkClock(time.Now()); err != nil {
 		return nil, err
@@ -153,23 +165,10 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) start(ctx context.Context) error {
-	for _, c := range m.cfg.Servers {
-		s, err := m.newServer(c)
-		if err != nil {
-			return err
-		}
-		m.servers = append(m.servers, s) // nobody else can see them yet
-	}
 	// Sockets of a relay that was killed: the directory is ours, and nobody is
 	// there any more.
 	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
 		return fmt.Errorf("remove stale sockets: %w", err)
-	}
-	for i, s := range m.servers {
-		m.openStore(s, m.cfg.Servers[i].Storage)
-	}
-	if err := m.awaitStores(ctx, m.servers...); err != nil {
-		return err
 	}
 	ln, err := m.dir.listen()
 	if err != nil {
@@ -178,12 +177,7 @@ func (m *Manager) start(ctx context.Context) error {
 	control, end := context.WithCancel(context.WithoutCancel(ctx))
 	m.endControl = end
 	m.wg.Go(func() { m.serveControl(control, ln) })
-	network, err := m.cfg.Network.Open(ctx)
-	if err != nil {
-		return fmt.Errorf("open the network: %w", err)
-	}
-	m.set(func() { m.network = network })
-	return m.startServers(ctx)
+	return m.startServers(ctx, m.openServers())
 }
 
 // alone calls f while nobody else starts or ends anything.
@@ -191,26 +185,6 @@ func (m *Manager) alone(f func() error) error {
 	m.changing.Acquire(context.Background(), 1) //nolint:errcheck // the context has no end
 	defer m.changing.Release(1)
 	return f()
-}
-
-// startServers publishes all servers at the same time, since each takes
-// seconds.
-func (m *Manager) startServers(ctx context.Context) error {
-	errs := make([]error, len(m.servers))
-	var wg sync.WaitGroup
-	for i, s := range m.servers {
-		wg.Go(func() { errs[i] = m.publish(ctx, s, m.cfg.Limits) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for i, s := range m.servers {
-		for _, c := range m.cfg.Servers[i].Others {
-			m.add(s, c)
-		}
-	}
-	return nil
 }
 
 // set changes what mu guards; changing is held.

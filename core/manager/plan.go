@@ -55,7 +55,7 @@ const (
 	ActionStop        Action = "stop"
 	ActionRestart     Action = "restart"     // stop and start; what depends on it waits meanwhile
 	ActionReconfigure Action = "reconfigure" // in the same process
-	ActionRetry       Action = "retry"       // a plugin that has failed, with what it had
+	ActionRetry       Action = "retry"       // a plugin that has failed, or a server that does not run
 	ActionSet         Action = "set"         // in place, without stopping anything
 )
 
@@ -118,13 +118,16 @@ func (m *Manager) plan(next Config) *Plan {
 	}
 	p.limits()
 	for _, c := range next.Servers {
-		if s := m.find(c.Name); s != nil {
+		introduce := func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits, next.Explain) }
+		if s := m.find(c.Name); s != nil && s.problem != "" {
+			p.add(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: introduce})
+		} else if s != nil {
 			p.server(s, c)
 		}
 	}
 	for _, c := range next.Servers {
 		if m.find(c.Name) == nil {
-			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits) }})
+			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits, next.Explain) }})
 		}
 	}
 	for _, c := range next.Servers {
@@ -253,7 +256,13 @@ func (p *planner) server(s *server, c ServerConfig) {
 		}
 		p.add(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error { return m.join(ctx, s, o) }})
 	}
-	switch publish := func(ctx context.Context) error { return m.publish(ctx, s, p.next.Limits) }; {
+	publish := func(ctx context.Context) error {
+		if err := m.publish(ctx, s, p.next.Limits); err != nil {
+			return m.fail(s, err, p.next.Explain)
+		}
+		return nil
+	}
+	switch {
 	case s.relay == nil:
 		p.add(Step{Action: ActionStart, Server: s.name, do: publish})
 	case !s.limits.Live(p.next.Limits):

@@ -29,6 +29,7 @@ type PluginConfig struct {
 	Program map[string]string
 	Schema  plugin.Schema // of Value
 	Where   string        // in the file
+	Fault   error         // why it cannot be used, as the file was read; nothing else counts then
 }
 
 // String names the use within its server: "stats/prometheus#2".
@@ -60,11 +61,13 @@ type instance struct {
 
 // launch starts a plugin for a server.
 func (m *Manager) launch(s *server, c PluginConfig) *instance {
-	m.sockets++
-	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.Itoa(m.sockets))} // short, for sun_path
+	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.FormatInt(m.sockets.Add(1), 10))} // short, for sun_path
 	full := m.complete(s, i, c)
 	if c.Kind == plugin.KindPeerSync {
 		full = m.prepareSync(s, i, full)
+	}
+	if c.Fault != nil {
+		full.Command = func() (host.Command, error) { return host.Command{}, c.Fault }
 	}
 	i.plugin = supervise.Start(full)
 	switch {

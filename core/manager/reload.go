@@ -8,8 +8,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 )
 
 // Times of a reload.
@@ -35,6 +33,9 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 		return nil, ErrBusy
 	}
 	next, err := m.load()
+	if err == nil {
+		err = m.newFault(next)
+	}
 	if err != nil {
 		m.log.Error("the configuration is not valid, and nothing was changed", "file", m.cfg.Path)
 		return nil, err
@@ -121,27 +122,6 @@ func (m *Manager) adopt(next Config) {
 		m.cfg.Limits, m.cfg.Servers, m.cfg.Explain = next.Limits, next.Servers, next.Explain
 		m.servers = slices.SortedStableFunc(slices.Values(m.servers), func(a, b *server) int { return order(a) - order(b) })
 	})
-}
-
-// introduce starts a server that was not there.
-func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Limits) error {
-	s, err := m.newServer(c)
-	if err != nil {
-		return err
-	}
-	m.openStore(s, c.Storage)
-	if err = m.awaitStores(ctx, s); err == nil {
-		err = m.publish(ctx, s, limits)
-	}
-	if err != nil {
-		m.closeServer(ctx, s) //nolint:errcheck // the reason to give up is err
-		return err
-	}
-	m.set(func() { m.servers = append(slices.Clip(m.servers), s) })
-	for _, o := range c.Others {
-		m.add(s, o)
-	}
-	return nil
 }
 
 // drop withdraws a server and ends it. Its files stay.

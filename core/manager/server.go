@@ -15,7 +15,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
-	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -24,10 +23,12 @@ import (
 
 // server is one server with its plugins.
 type server struct {
-	name string
-	dir  string
-	keys *identity.Server
-	feed *metrics.Feed
+	name  string
+	dir   string
+	cfg   ServerConfig // as it was started
+	since time.Time
+	keys  *identity.Server // nil when they could not be loaded
+	feed  *metrics.Feed
 
 	// trying: the store is given another configuration, and goes back to the one
 	// that it had if that leads to other data.
@@ -41,12 +42,13 @@ type server struct {
 	ended map[plugin.Kind]int
 
 	// Set by the holder of Manager.changing, under Manager.mu.
-	store      *instance
+	store      *instance // nil without keys
 	others     []*instance
 	relay      *relay.Server // nil while it is not published
 	limits     relay.Limits  // of the relay
 	endMark    func()        // of the relay
 	rolledBack string        // what checkMark said of the store
+	problem    string        // why it does not run
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -79,14 +81,10 @@ func checkLost(keys, storage string) error {
 	return fmt.Errorf("key file %s is missing, but %s holds envelopes: restore the key file from a backup, or move that directory away to begin a new server", keys, storage)
 }
 
-func (m *Manager) newServer(c ServerConfig) (*server, error) {
-	keys, err := Keys(m.cfg.DataDir, c.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("server %s: %w", c.Name, err)
-	}
-	s := &server{name: c.Name, dir: c.Dir, keys: keys}
+func (m *Manager) newServer(c ServerConfig) *server {
+	s := &server{name: c.Name, dir: c.Dir, cfg: c, since: time.Now()}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
-	return s, nil
+	return s
 }
 
 func (m *Manager) relayOf(s *server) *relay.Server {
@@ -99,24 +97,6 @@ func (m *Manager) relayOf(s *server) *relay.Server {
 func (m *Manager) openStore(s *server, c PluginConfig) {
 	i := m.launch(s, c)
 	m.set(func() { s.store = i })
-}
-
-// awaitStores waits for all stores, so that whatever is wrong is reported at
-// once, and serves none that is half a copy of another.
-func (m *Manager) awaitStores(ctx context.Context, servers ...*server) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
-	defer cancel()
-	errs := make([]error, len(servers))
-	for i, s := range servers {
-		err := s.store.plugin.WaitReady(ctx)
-		if err == nil {
-			err = transfer.CheckFinished(ctx, s.dir, s.store.plugin.Storage())
-		}
-		if err != nil {
-			errs[i] = &PluginError{s.name, s.store.cfg.String(), err}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // admit asks the board, where there is one already, whether a store that has been
@@ -199,7 +179,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits,
 		return err
 	}
 	end := keepMark(s.dir, r, log)
-	m.set(func() { s.relay, s.limits, s.endMark = r, limits, end })
+	m.set(func() { s.relay, s.limits, s.endMark, s.problem = r, limits, end, "" })
 	return nil
 }
 

@@ -27,6 +27,8 @@ type Status struct {
 type ServerStatus struct {
 	Name  string        `json:"name"`
 	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
+	// Problem says why the server does not run, on one line.
+	Problem string `json:"problem,omitempty"`
 	// RolledBack says that the store is older than what the server had served
 	// before this relay started, and what that means.
 	RolledBack string           `json:"rolled_back,omitempty"`
@@ -94,7 +96,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 
 // status is what is known of a server without asking it; Manager.mu is held.
 func (s *server) status() ServerStatus {
-	st := ServerStatus{Name: s.name, RolledBack: s.rolledBack, Storage: s.store.plugin.Status()}
+	st := ServerStatus{Name: s.name, RolledBack: s.rolledBack, Problem: s.problem, Storage: s.storage()}
 	for _, i := range s.others {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
 		if i.outlet != nil {

@@ -1,0 +1,277 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/core/transfer"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// ErrNoServer: none of the servers can run. The error of [Start] that is one has
+// the reasons of all.
+var ErrNoServer = errors.New("no server can run")
+
+// noServerError has the reasons why no server can run.
+type noServerError struct{ error }
+
+func (e noServerError) Unwrap() error        { return e.error }
+func (e noServerError) Is(target error) bool { return target == ErrNoServer }
+
+// refusedError is why a server must not run on a store that is open.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
+// retryEvery is between two tries to publish a server.
+const retryEvery = time.Minute
+
+// openServers loads the keys of all servers and starts the processes of their
+// stores. It returns the fault of each, or nil.
+func (m *Manager) openServers() []error {
+	faults := make([]error, len(m.cfg.Servers))
+	for i, c := range m.cfg.Servers {
+		s := m.newServer(c)
+		m.set(func() { m.servers = append(m.servers, s) })
+		faults[i] = m.openServer(s)
+	}
+	return faults
+}
+
+// openServer loads the keys of a server and starts the process of its store.
+func (m *Manager) openServer(s *server) (err error) {
+	if s.cfg.Storage.Fault != nil {
+		return s.cfg.Storage.Fault
+	}
+	if s.keys, err = Keys(m.cfg.DataDir, s.dir); err != nil {
+		return fmt.Errorf("server %s: %w", s.name, err)
+	}
+	m.openStore(s, s.cfg.Storage)
+	return nil
+}
+
+// awaitStore waits for the store of a server, and refuses one that is half a copy
+// of another.
+func (m *Manager) awaitStore(ctx context.Context, s *server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
+	defer cancel()
+	err := s.store.plugin.WaitReady(ctx)
+	if err == nil {
+		if err = transfer.CheckFinished(ctx, s.dir, s.store.plugin.Storage()); err != nil {
+			err = refusedError{err}
+		}
+	}
+	if err != nil {
+		return &PluginError{s.name, s.store.cfg.String(), err}
+	}
+	return nil
+}
+
+// startServers publishes each server whose store opens, without waiting for the
+// others. The network is opened as soon as there is one. What is wrong with one
+// server stops no other, and is an error only when no server is left.
+func (m *Manager) startServers(ctx context.Context, faults []error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	usable := make(chan bool, len(m.servers))
+	opened := make(chan struct{}) // closed when the network is open
+	var wg sync.WaitGroup
+	for i, s := range m.servers {
+		wg.Go(func() {
+			if faults[i] == nil {
+				faults[i] = m.awaitStore(ctx, s)
+			}
+			usable <- faults[i] == nil
+			if faults[i] == nil {
+				faults[i] = m.runServer(ctx, s, opened)
+			}
+			if faults[i] != nil && ctx.Err() == nil {
+				faults[i] = m.fail(s, faults[i], m.cfg.Explain)
+			}
+		})
+	}
+	err := m.openNetwork(ctx, usable)
+	if err != nil && !errors.Is(err, ErrNoServer) {
+		cancel(err)
+	} else if err == nil {
+		close(opened)
+	}
+	wg.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return noServerError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+// openNetwork opens the network once there is a server to publish.
+func (m *Manager) openNetwork(ctx context.Context, usable <-chan bool) error {
+	found := false
+	for n := 0; n < len(m.servers) && !found; n++ {
+		found = <-usable
+	}
+	if !found {
+		return ErrNoServer
+	}
+	network, err := m.cfg.Network.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("open the network: %w", err)
+	}
+	m.set(func() { m.network = network })
+	return nil
+}
+
+// runServer publishes a server once the network is open, and starts its other
+// plugins.
+func (m *Manager) runServer(ctx context.Context, s *server, opened <-chan struct{}) error {
+	select {
+	case <-opened:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := m.publish(ctx, s, m.cfg.Limits); err != nil {
+		return err
+	}
+	m.addOthers(s)
+	return nil
+}
+
+// addOthers starts the plugins that a server can do without.
+func (m *Manager) addOthers(s *server) {
+	for _, c := range s.cfg.Others {
+		m.add(s, c)
+	}
+}
+
+// fail shows why a server does not run, and returns that as explain makes it. A
+// server whose store may still come, or that could not be published, is tried
+// again; any other waits for a reload. Manager.changing is held.
+func (m *Manager) fail(s *server, fault error, explain func(error) error) error {
+	refused := errors.As(fault, new(refusedError))
+	if explain != nil {
+		fault = explain(fault)
+	}
+	m.set(func() { s.problem = oneLine(fault) })
+	m.log.Error("server does not run", "server", s.name, "error", fault)
+	switch {
+	case s.store == nil:
+	case refused: // whoever mends it may need the files
+		ctx, cancel := context.WithTimeout(m.closing, closeTimeout)
+		defer cancel()
+		s.store.stop(ctx) //nolint:errcheck // nothing was posted
+	default:
+		m.wg.Go(func() { m.retry(s) })
+	}
+	return fault
+}
+
+// closeTimeout is how long the store of a server that does not run may take to
+// close.
+const closeTimeout = 10 * time.Second
+
+// retry publishes a server as soon as its store is ready, and tries again until it
+// runs. It gives up when the store has failed for good.
+func (m *Manager) retry(s *server) {
+	for {
+		if s.store.plugin.WaitReady(m.closing) != nil || m.changing.Acquire(m.closing, 1) != nil {
+			return
+		}
+		done := m.revive(s)
+		m.changing.Release(1)
+		if done || !pause(m.closing, retryEvery) {
+			return
+		}
+	}
+}
+
+// revive tries once to run a server that does not, and tells whether that is
+// settled.
+func (m *Manager) revive(s *server) (done bool) {
+	if m.closing.Err() != nil || s.relay != nil || !slices.Contains(m.servers, s) {
+		return true
+	}
+	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
+	defer cancel()
+	err := m.awaitStore(ctx, s)
+	if err == nil {
+		err = m.publish(ctx, s, m.cfg.Limits)
+	}
+	switch {
+	case err == nil:
+		if len(s.others) == 0 {
+			m.addOthers(s)
+		}
+		m.log.Info("server runs now", "server", s.name)
+		return true
+	case errors.As(err, new(refusedError)):
+		m.fail(s, err, m.cfg.Explain)
+		return true
+	}
+	m.set(func() { s.problem = oneLine(err) })
+	return false
+}
+
+// introduce starts a server that was not there, or that did not run. It stays in
+// the status, with its fault if it has one.
+func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Limits, explain func(error) error) error {
+	old := m.find(c.Name)
+	if old != nil {
+		m.closeServer(ctx, old) //nolint:errcheck // it did not run
+	}
+	s := m.newServer(c)
+	m.set(func() {
+		m.servers = append(slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == old }), s)
+	})
+	err := m.openServer(s)
+	if err == nil {
+		err = m.awaitStore(ctx, s)
+	}
+	if err == nil {
+		err = m.publish(ctx, s, limits)
+	}
+	if err != nil {
+		return m.fail(s, err, explain)
+	}
+	m.addOthers(s)
+	return nil
+}
+
+// newFault returns a fault of a plugin in next that would end one which runs.
+func (m *Manager) newFault(next Config) error {
+	for _, c := range next.Servers {
+		s := m.find(c.Name)
+		if s == nil || s.problem != "" {
+			continue
+		}
+		if c.Storage.Fault != nil {
+			return c.Storage.Fault
+		}
+		for _, o := range c.Others {
+			runs := func(i *instance) bool { return i.cfg.String() == o.String() && i.cfg.Fault == nil }
+			if o.Fault != nil && slices.ContainsFunc(s.others, runs) {
+				return o.Fault
+			}
+		}
+	}
+	return nil
+}
+
+// storage is what is known of the store of a server; Manager.mu is held.
+func (s *server) storage() supervise.Status {
+	if s.store == nil {
+		return supervise.Status{Kind: plugin.KindStorage, Name: s.cfg.Storage.Name, State: supervise.Stopped, Since: s.since}
+	}
+	return s.store.plugin.Status()
+}
+
+// oneLine is an error without line breaks, for a table.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
