@@ -44,6 +44,9 @@ func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Conf
 	var stores []Server
 	for _, text := range texts {
 		s, err := l.store(text, name, cfg)
+		if err == nil {
+			err = s.Storage.Fault
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -86,13 +86,16 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	cfg, err := load(ctx, f.config)
+	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
 	server, err := pick(cfg.Config, *name)
 	if err != nil {
 		return err
+	}
+	if server.Storage.Fault != nil {
+		return server.Storage.Fault
 	}
 	b, err := bundleOf(cfg.Config, server)
 	if err != nil {

@@ -49,7 +49,9 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return usageError{`say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
 	}
 	used := shelf{}
-	cfg, stores, err := config.LoadStores(f.config, used.plugins(ctx), *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
+	plugins := used.plugins(ctx)
+	plugins.KeepFaults = true // of servers that are not asked for
+	cfg, stores, err := config.LoadStores(f.config, plugins, *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
 	if err != nil {
 		return err
 	}
