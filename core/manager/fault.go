@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,25 +37,36 @@ const retryEvery = time.Minute
 
 // openServers loads the keys of all servers and starts the processes of their
 // stores. It returns the fault of each, or nil.
-func (m *Manager) openServers() []error {
-	faults := make([]error, len(m.cfg.Servers))
-	for i, c := range m.cfg.Servers {
+func (m *Manager) openServers() (faults []error, err error) {
+	for _, c := range m.cfg.Servers {
 		s := m.newServer(c)
 		m.set(func() { m.servers = append(m.servers, s) })
-		faults[i] = m.openServer(s)
+		faults = append(faults, m.prepare(s))
 	}
-	return faults
+	if !slices.Contains(faults, nil) {
+		return faults, nil
+	}
+	// Sockets of a relay that was killed: the directory is ours, and nobody is
+	// there any more.
+	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
+		return nil, fmt.Errorf("remove stale sockets: %w", err)
+	}
+	for i, s := range m.servers {
+		if faults[i] == nil {
+			m.openStore(s, s.cfg.Storage)
+		}
+	}
+	return faults, nil
 }
 
-// openServer loads the keys of a server and starts the process of its store.
-func (m *Manager) openServer(s *server) (err error) {
+// prepare loads the keys of a server.
+func (m *Manager) prepare(s *server) (err error) {
 	if s.cfg.Storage.Fault != nil {
 		return s.cfg.Storage.Fault
 	}
 	if s.keys, err = Keys(m.cfg.DataDir, s.dir); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
-	m.openStore(s, s.cfg.Storage)
 	return nil
 }
 
@@ -231,8 +244,9 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 	m.set(func() {
 		m.servers = append(slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == old }), s)
 	})
-	err := m.openServer(s)
+	err := m.prepare(s)
 	if err == nil {
+		m.openStore(s, c.Storage)
 		err = m.awaitStore(ctx, s)
 	}
 	if err == nil {
@@ -245,19 +259,20 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 	return nil
 }
 
-// newFault returns a fault of a plugin in next that would end one which runs.
+// newFault returns a fault of a plugin in next, unless that plugin, or its server,
+// does not run as it is.
 func (m *Manager) newFault(next Config) error {
 	for _, c := range next.Servers {
 		s := m.find(c.Name)
-		if s == nil || s.problem != "" {
+		if s != nil && s.problem != "" {
 			continue
 		}
 		if c.Storage.Fault != nil {
 			return c.Storage.Fault
 		}
 		for _, o := range c.Others {
-			runs := func(i *instance) bool { return i.cfg.String() == o.String() && i.cfg.Fault == nil }
-			if o.Fault != nil && slices.ContainsFunc(s.others, runs) {
+			known := func(i *instance) bool { return i.cfg.String() == o.String() && i.cfg.Fault != nil }
+			if o.Fault != nil && (s == nil || !slices.ContainsFunc(s.others, known)) {
 				return o.Fault
 			}
 		}

@@ -51,8 +51,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,11 +163,6 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) start(ctx context.Context) error {
-	// Sockets of a relay that was killed: the directory is ours, and nobody is
-	// there any more.
-	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
-		return fmt.Errorf("remove stale sockets: %w", err)
-	}
 	ln, err := m.dir.listen()
 	if err != nil {
 		return err
@@ -177,7 +170,11 @@ func (m *Manager) start(ctx context.Context) error {
 	control, end := context.WithCancel(context.WithoutCancel(ctx))
 	m.endControl = end
 	m.wg.Go(func() { m.serveControl(control, ln) })
-	return m.startServers(ctx, m.openServers())
+	faults, err := m.openServers()
+	if err != nil {
+		return err
+	}
+	return m.startServers(ctx, faults)
 }
 
 // alone calls f while nobody else starts or ends anything.

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,7 +68,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 		full = m.prepareSync(s, i, full)
 	}
 	if c.Fault != nil {
-		full.Command = func() (host.Command, error) { return host.Command{}, c.Fault }
+		full.Command = func() (host.Command, error) { return host.Command{}, errors.New(oneLine(c.Fault)) }
 	}
 	i.plugin = supervise.Start(full)
 	switch {
