@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,8 @@ func (m *Manager) prepare(s *server) (err error) {
 // awaitStore waits for the store of a server, and refuses one that is half a copy
 // of another.
 func (m *Manager) awaitStore(ctx context.Context, s *server) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, storesTimeout, fmt.Errorf("gave up after %v", storesTimeout))
+	timeout := cmp.Or(m.cfg.storesTimeout, storesTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("gave up after %v", timeout))
 	defer cancel()
 	err := s.store.plugin.WaitReady(ctx)
 	if err == nil {
@@ -200,7 +202,7 @@ func (m *Manager) retry(s *server) {
 		}
 		done := m.revive(s)
 		m.changing.Release(1)
-		if done || !pause(m.closing, retryEvery) {
+		if done || !pause(m.closing, cmp.Or(m.cfg.retryEvery, retryEvery)) {
 			return
 		}
 	}

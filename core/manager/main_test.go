@@ -12,5 +12,9 @@ func TestMain(m *testing.M) {
 		askAsChild(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	if state := os.Getenv(envStore); state != "" {
+		serveTestStore(state)
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
 }

@@ -83,6 +83,8 @@ type Config struct {
 	// Explain, where set, makes an error better that concerns this configuration,
 	// as by pointing into the file.
 	Explain func(error) error
+
+	storesTimeout, retryEvery time.Duration // 0: the constants; tests want less
 }
 
 // NetworkConfig says how servers are reached.
