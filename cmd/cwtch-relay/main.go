@@ -8,6 +8,7 @@
 //	cwtch-relay status -config F             ask the running relay how it is
 //	cwtch-relay reload -config F             have it go over to a changed configuration
 //	cwtch-relay storage copy -config F       copy what one store holds into another
+//	cwtch-relay storage accept -config F     let a server go on with another store than its last
 //	cwtch-relay plugin list|describe|sum|test|new
 //	                                         what operators and authors of plugins need
 //	cwtch-relay version
@@ -65,6 +66,7 @@ func commands() []command {
 		{"plugin test", "PATH [-config BODY] [-run REGEXP] [-shows URL|FILE [-prefix TEXT]] [GRANTS] [-json]", "does a plugin keep the contract of its kind? BODY is a file with what would stand in its block, FILE or URL where a stats plugin shows its numbers", testPlugin},
 		{"plugin new", "KIND NAME [-dir DIR] [-module PATH] [-sdk DIR]", "write the first files of a plugin", newPlugin},
 		{"storage copy", "-config FILE -from STORE -to STORE [-server NAME] [-json]", "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", copyStorage},
+		{"storage accept", "-config FILE [-server NAME] [-json]", "let a server that refuses its store, as not the one it ran on last, go on with it", acceptStore},
 		{"version", "[-json]", "print the version", printVersion},
 	}
 }

@@ -89,9 +89,6 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	if s.Problem != "" {
 		fmt.Fprintf(w, "  PROBLEM\t%s; a reload tries it again\n", s.Problem)
 	}
-	if s.RolledBack != "" {
-		fmt.Fprintf(w, "  WARNING\t%s\n", s.RolledBack)
-	}
 	r := s.Relay
 	if r == nil {
 		fmt.Fprintln(w, "  board\tnot published yet")

@@ -16,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // ErrNoServer: none of the servers can run. The error of [Start] that is one has
@@ -68,11 +69,14 @@ func (m *Manager) prepare(s *server) (err error) {
 	if s.keys, err = Keys(m.cfg.DataDir, s.dir); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
+	if err := checkFiles(s.dir); err != nil {
+		return m.lostStoreError(s, err)
+	}
 	return nil
 }
 
 // awaitStore waits for the store of a server, and refuses one that is half a copy
-// of another.
+// of another, or not the one that the server ran on last.
 func (m *Manager) awaitStore(ctx context.Context, s *server) error {
 	timeout := cmp.Or(m.cfg.storesTimeout, storesTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("gave up after %v", timeout))
@@ -83,8 +87,15 @@ func (m *Manager) awaitStore(ctx context.Context, s *server) error {
 			err = refusedError{err}
 		}
 	}
+	var info storage.Info
+	if err == nil {
+		info, err = s.store.plugin.Storage().Info(ctx)
+	}
 	if err != nil {
 		return &PluginError{s.name, s.store.cfg.String(), err}
+	}
+	if err := checkMark(s.dir, info.Epoch, info.Last); err != nil {
+		return m.lostStoreError(s, err)
 	}
 	return nil
 }
@@ -282,8 +293,8 @@ func (m *Manager) newFault(next Config) error {
 	return nil
 }
 
-// storage is what is known of the store of a server; Manager.mu is held.
-func (s *server) storage() supervise.Status {
+// storeStatus is what is known of the store of a server; Manager.mu is held.
+func (s *server) storeStatus() supervise.Status {
 	if s.store == nil {
 		return supervise.Status{Kind: plugin.KindStorage, Name: s.cfg.Storage.Name, State: supervise.Stopped, Since: s.since}
 	}

@@ -18,20 +18,24 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// mark is how far the log of a server has come. It is kept beside the keys, out
-// of reach of the storage plugin, so that a store that was rolled back while the
-// relay was down is noticed.
+// mark says which store a server runs on, and how far its log has come. It is kept
+// beside the keys, out of reach of the storage plugin, so that a store that was
+// lost, exchanged or rolled back while the relay was down is noticed.
 type mark struct {
 	Format int         `json:"format,omitempty"` // markFormat; not of a copy
 	Epoch  string      `json:"epoch"`
 	Last   storage.Seq `json:"last"` // of the log; acknowledged
+	// Plugin is the name of the storage plugin, and Files tells whether it kept files
+	// in its directory; neither is in format 1.
+	Plugin string `json:"plugin,omitempty"`
+	Files  bool   `json:"files,omitempty"`
 	// Copy is a finished copy of that store, which may take its place.
 	Copy *mark `json:"copy,omitempty"`
 }
 
 const (
 	markName   = "mark"
-	markFormat = 1
+	markFormat = 2
 	// markEvery is between a change of the log and the mark of it. The time of the
 	// file tells no more than that of the store's own file does.
 	markEvery = time.Minute
@@ -55,8 +59,13 @@ func loadMark(dir string) (m mark, found bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, &m)
 	}
-	if err == nil && m.Format != markFormat {
-		err = fmt.Errorf("its format is %d, this version of the relay knows %d", m.Format, markFormat)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("is damaged (%w): restore it from a backup", err)
+	case m.Format > markFormat:
+		err = fmt.Errorf("has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", m.Format, markFormat)
+	case m.Format < 1:
+		err = errors.New("is damaged (it has no format): restore it from a backup")
 	}
 	return m, true, err
 }
@@ -71,48 +80,113 @@ func (m mark) save(dir string) error {
 	return durable.WriteFile(filepath.Join(dir, markName), data, 0o600)
 }
 
-// checkMark compares a store with the mark in dir, and says what an operator has
-// to know; nothing when all is well. It keeps no store from being used: that an
-// older one is here may be what the operator wants.
-func checkMark(dir string, epoch storage.Epoch, last storage.Seq) string {
+// checkMark refuses, for the server in dir, a store that is not the one that the
+// server ran on last, or that has fallen back behind it. It would lose
+// acknowledged posts without a word, and take spent tokens again.
+func checkMark(dir string, epoch storage.Epoch, last storage.Seq) error {
 	known, found, err := loadMark(dir)
 	if err != nil {
-		return fmt.Sprintf("%s cannot be read (%v), so it is not known whether the store was rolled back; it is written anew", filepath.Join(dir, markName), err)
+		return fmt.Errorf("%s %w", filepath.Join(dir, markName), err)
 	}
 	if !found {
-		return ""
+		return nil
 	}
 	if known.Copy != nil && known.Copy.Epoch == epoch.String() {
 		known = *known.Copy
 	}
 	switch {
 	case known.Epoch != epoch.String():
-		return fmt.Sprintf("the store is not the one that this server ran on last, which had come to envelope %d: unless you exchanged it yourself, posts that were acknowledged are gone, and tokens that were spent can be spent again", known.Last)
+		return fmt.Errorf("the store is not the one that this server ran on last: that one%s had come to envelope %d, and this one ends at %d. "+
+			"Look whether its disk is mounted, and at the storage block", known.by(), known.Last, last)
 	case last < known.Last:
-		return fmt.Sprintf("the store was rolled back, as by restoring a backup: it ends at envelope %d and had come to %d, so %d acknowledged posts or more may be gone, and tokens that were spent since can be spent again; if you did not restore it, find out who did", last, known.Last, known.Last-last)
+		return fmt.Errorf("the store was rolled back, as by restoring an old backup: it ends at envelope %d and had come to %d. Bring back the newer one", last, known.Last)
 	}
-	return ""
+	return nil
 }
 
-// keepMark keeps the mark of a server that runs, until stop is called.
-func keepMark(dir string, r *relay.Server, log *slog.Logger) (stop func()) {
-	known, _, _ := loadMark(dir) // one that cannot be read was reported
-	saved := known.Epoch == r.Epoch().String()
+// checkFiles refuses a server whose store has lost all its files, before its plugin
+// makes new ones.
+func checkFiles(dir string) error {
+	known, found, err := loadMark(dir)
+	if err != nil || !found || !known.Files || known.Copy != nil {
+		return nil //nolint:nilerr // checkMark says what is wrong with the mark
+	}
+	if holdsFiles(StorageDir(dir)) {
+		return nil
+	}
+	return fmt.Errorf("the store is gone: it%s had come to envelope %d, and %s is missing or empty. Look whether its disk is mounted",
+		known.by(), known.Last, StorageDir(dir))
+}
+
+// by names the plugin of the store, where it is known.
+func (m mark) by() string {
+	if m.Plugin == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (of storage %q)", m.Plugin)
+}
+
+func holdsFiles(dir string) bool {
+	files, err := os.ReadDir(dir)
+	return err == nil && len(files) > 0
+}
+
+// lostStoreError is what checkMark or checkFiles says, with the way on.
+func (m *Manager) lostStoreError(s *server, err error) error {
+	return refusedError{fmt.Errorf("server %s: %w. To go on without what is missing, run: cwtch-relay storage accept -config %s -server %s",
+		s.name, err, m.cfg.Path, s.name)}
+}
+
+// Known is what is known of the store that a server ran on last.
+type Known struct {
+	Plugin string      `json:"storage,omitempty"` // empty when it is not known
+	Last   storage.Seq `json:"last"`              // the last envelope
+}
+
+// ErrNothingKnown: no store is known for a server, so that it takes any.
+var ErrNothingKnown = errors.New("the server has not run yet, or its store was accepted already: it takes the store that it finds")
+
+// AcceptStore has the server in dir take the store that it finds at its next start,
+// whatever it ran on last. It returns what was known of that, if it could be read.
+// The server must not run.
+func AcceptStore(dir string) (Known, error) {
+	known, found, _ := loadMark(dir) // one that is damaged may be why this is asked for
+	if !found {
+		return Known{}, ErrNothingKnown
+	}
+	err := os.Remove(filepath.Join(dir, markName))
+	if err == nil {
+		err = durable.SyncDir(dir)
+	}
+	if err != nil {
+		return Known{}, fmt.Errorf("forget the store: %w", err)
+	}
+	return Known{known.Plugin, known.Last}, nil
+}
+
+// keepMark keeps the mark of a server, first that of its store if it is another one
+// than before, until stop is called.
+func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func()) {
+	known, _, _ := loadMark(dir) // one that cannot be read was refused
+	saved := known.Epoch == r.Epoch().String() && known.Format == markFormat && known.Plugin == plugin
 	warned := false
 	save := func() {
 		last, err := r.Published()
 		if err != nil || saved && last == known.Last {
 			return // a board that was given up has nothing to say
 		}
-		next := mark{Epoch: r.Epoch().String(), Last: last}
+		next := mark{Epoch: r.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
 		if err := next.save(dir); err != nil {
 			if !warned {
-				log.Warn("cannot note how far the log has come, so a store that is rolled back would not be noticed; said once, tried again", "error", err)
+				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; said once, tried again", "error", err)
 			}
 			warned = true
 			return
 		}
 		known, saved, warned = next, true, false
+	}
+	if !saved {
+		save()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -3,7 +3,6 @@ package manager
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,7 +81,9 @@ func bare(t *testing.T, before func() error) (*Manager, *server) {
 	}
 	m := idle(t)
 	m.network = &holdUp{network, before}
-	return m, &server{name: "main", dir: dir, keys: keys}
+	s := &server{name: "main", dir: dir, keys: keys}
+	s.cfg.Storage.Name = "bolt"
+	return m, s
 }
 
 var someLimits = relay.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, PostTimeout: time.Second}
@@ -137,33 +138,40 @@ func TestStoreThatIsExchangedBeforeItsBoardIsKnown(t *testing.T) {
 	}
 }
 
-// TestRolledBackStoreIsNoticed from one run of a server to the next.
-func TestRolledBackStoreIsNoticed(t *testing.T) {
+// TestLostStoreIsRefused from one run of a server to the next, until it is accepted.
+func TestLostStoreIsRefused(t *testing.T) {
 	original := storeOf(t, "a", "b", "c")
 	older := &rolledBack{original, 2}
+	another, longer := storeOf(t, "a", "b", "c"), storeOf(t, "a", "b", "c", "d", "e")
 	m, s := bare(t, func() error { return nil })
-	var log strings.Builder
-	m.log = slog.New(slog.NewTextHandler(&log, nil))
 	for _, run := range []struct {
-		name  string
-		store storage.Store
-		want  string
+		name   string
+		accept bool
+		store  storage.Store
+		want   string
 	}{
-		{"first", original, ""},
-		{"the same", original, ""},
-		{"older", older, "2 acknowledged posts or more may be gone"},
-		{"older, known", older, ""},
-		{"longer again", original, ""},
-		{"another", storeOf(t, "a", "b", "c"), "not the one that this server ran on last"},
-		{"another, longer", storeOf(t, "a", "b", "c", "d", "e"), "not the one that this server ran on last"},
+		{"first", false, original, ""},
+		{"the same", false, original, ""},
+		{"older", false, older, "it ends at envelope 1 and had come to 3"},
+		{"older, again", false, older, "it ends at envelope 1 and had come to 3"},
+		{"the same, after that", false, original, ""},
+		{"older, accepted", true, older, ""},
+		{"longer again", false, original, ""},
+		{"another", false, another, "not the one that this server ran on last"},
+		{"another, longer", false, longer, "not the one that this server ran on last"},
+		{"an empty one", false, storeOf(t), "had come to envelope 3, and this one ends at 0"},
+		{"another, accepted", true, another, ""},
+		{"and the first", false, original, "not the one that this server ran on last"},
 	} {
-		log.Reset()
-		s.rolledBack = ""
-		if err := m.publishOn(t.Context(), s, someLimits, run.store); err != nil {
-			t.Fatalf("%s: %v", run.name, err)
+		if run.accept {
+			if known, err := AcceptStore(s.dir); err != nil || known.Last != 3 || known.Plugin != "bolt" {
+				t.Fatalf("%s: %+v, %v", run.name, known, err)
+			}
 		}
-		if !strings.Contains(s.rolledBack, run.want) || run.want == "" && s.rolledBack != "" || !strings.Contains(log.String(), run.want) {
-			t.Errorf("%s: status %q, log %s", run.name, s.rolledBack, &log)
+		err := m.publishOn(t.Context(), s, someLimits, run.store)
+		if run.want == "" && err != nil || run.want != "" && (!errors.As(err, new(refusedError)) || !strings.Contains(err.Error(), run.want) ||
+			!strings.Contains(err.Error(), "cwtch-relay storage accept -config "+m.cfg.Path+" -server main")) {
+			t.Fatalf("%s: got %v, want %q", run.name, err, run.want)
 		}
 		if err := m.withdraw(t.Context(), s); err != nil {
 			t.Fatal(err)
@@ -171,30 +179,100 @@ func TestRolledBackStoreIsNoticed(t *testing.T) {
 	}
 }
 
-// TestMarkThatCannotBeRead is said, whatever is wrong with it, and keeps no
-// server from running and from a new mark.
+// TestStoreIsKnownFromItsFirstPost on: there is a mark before the server is
+// published.
+func TestStoreIsKnownFromItsFirstPost(t *testing.T) {
+	var s *server
+	m, s := bare(t, func() error {
+		_, err := os.Stat(filepath.Join(s.dir, markName))
+		return err
+	})
+	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.withdraw(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); !errors.As(err, new(refusedError)) {
+		t.Errorf("another store is taken: %v", err)
+	}
+}
+
+// TestLostFilesAreNoticed before the plugin could make new ones.
+func TestLostFilesAreNoticed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(StorageDir(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(StorageDir(dir), "messages.db")
+	for _, c := range []struct {
+		name  string
+		known mark
+		file  bool
+		lost  bool
+	}{
+		{"no mark", mark{}, false, false},
+		{"a store elsewhere", mark{Epoch: "x", Last: 3, Plugin: "far"}, false, false},
+		{"files", mark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, true, false},
+		{"no file", mark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, false, true},
+	} {
+		os.Remove(file)
+		if c.file {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.known.Epoch != "" {
+			if err := c.known.save(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := checkFiles(dir); (err != nil) != c.lost || err != nil && !strings.Contains(err.Error(), StorageDir(dir)) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestMarkThatCannotBeRead is refused, with the way on, whatever is wrong with it.
 func TestMarkThatCannotBeRead(t *testing.T) {
-	for name, content := range map[string]string{
-		"empty": "", "cut": `{"format":1,"ep`, "nothing": "null", "no format": "{}", "from the future": `{"format":2,"state":"x"}`,
-		"too long":     `{"format":1}` + strings.Repeat(" ", maxMark) + "x",
-		"not a number": `{"format":1,"epoch":"x","last":-1}`,
+	for name, c := range map[string]struct{ content, want string }{
+		"empty": {"", "damaged"}, "cut": {`{"format":1,"ep`, "damaged"}, "nothing": {"null", "damaged"}, "no format": {"{}", "damaged"},
+		"too long":        {`{"format":1}` + strings.Repeat(" ", maxMark) + "x", "damaged"},
+		"not a number":    {`{"format":1,"epoch":"x","last":-1}`, "damaged"},
+		"from the future": {`{"format":3,"state":"x"}`, "has format 3 and this release knows formats up to 2: run the release that wrote it"},
 	} {
 		m, s := bare(t, func() error { return nil })
-		if err := os.WriteFile(filepath.Join(s.dir, markName), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, markName), []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"cannot be read", ""} {
-			s.rolledBack = ""
-			if err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a")); err != nil {
-				t.Fatal(err)
-			}
-			if want != "" && !strings.Contains(s.rolledBack, want) || want == "" && strings.Contains(s.rolledBack, "cannot be read") {
-				t.Errorf("%s: status %q, want %q", name, s.rolledBack, want)
-			}
-			if err := m.withdraw(t.Context(), s); err != nil {
-				t.Fatal(err)
-			}
+		err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a"))
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(s.dir, markName)) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "storage accept") {
+			t.Errorf("%s: %v", name, err)
 		}
+		if _, err := AcceptStore(s.dir); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a")); err != nil {
+			t.Errorf("%s, accepted: %v", name, err)
+		}
+		if err := m.withdraw(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestMarkOfFormat1 is what earlier releases have left.
+func TestMarkOfFormat1(t *testing.T) {
+	dir, epoch := t.TempDir(), storage.NewEpoch()
+	content := `{"format":1,"epoch":"` + epoch.String() + `","last":7}`
+	if err := os.WriteFile(filepath.Join(dir, markName), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkMark(dir, epoch, 7); err != nil {
+		t.Error(err)
+	}
+	if checkMark(dir, epoch, 6) == nil || checkMark(dir, storage.NewEpoch(), 7) == nil {
+		t.Error("a lost store is not noticed")
 	}
 }
 
@@ -224,18 +302,18 @@ func TestCopyTakesThePlaceOfItsSource(t *testing.T) {
 	if err := (mark{Epoch: from.Epoch.String(), Last: 9}).save(dir); err != nil {
 		t.Fatal(err)
 	}
-	if checkMark(dir, to.Epoch, 7) == "" {
+	if checkMark(dir, to.Epoch, 7) == nil {
 		t.Error("another store is not noticed")
 	}
 	rolled := from
 	rolled.Last = 8
-	if err := NoteCopy(dir, rolled, to); err != nil || checkMark(dir, to.Epoch, 7) == "" {
+	if err := NoteCopy(dir, rolled, to); err != nil || checkMark(dir, to.Epoch, 7) == nil {
 		t.Errorf("the copy of a store that was rolled back is not noticed: %v", err)
 	}
-	if err := NoteCopy(dir, from, to); err != nil || checkMark(dir, to.Epoch, 7) != "" || checkMark(dir, from.Epoch, 9) != "" {
-		t.Errorf("copy: %q, source: %q, %v", checkMark(dir, to.Epoch, 7), checkMark(dir, from.Epoch, 9), err)
+	if err := NoteCopy(dir, from, to); err != nil || checkMark(dir, to.Epoch, 7) != nil || checkMark(dir, from.Epoch, 9) != nil {
+		t.Errorf("copy: %v, source: %v, %v", checkMark(dir, to.Epoch, 7), checkMark(dir, from.Epoch, 9), err)
 	}
-	if checkMark(dir, to.Epoch, 6) == "" || checkMark(dir, from.Epoch, 8) == "" {
+	if checkMark(dir, to.Epoch, 6) == nil || checkMark(dir, from.Epoch, 8) == nil {
 		t.Error("a copy or a source that was rolled back is not noticed")
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {

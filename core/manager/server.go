@@ -42,13 +42,12 @@ type server struct {
 	ended map[plugin.Kind]int
 
 	// Set by the holder of Manager.changing, under Manager.mu.
-	store      *instance // nil without keys
-	others     []*instance
-	relay      *relay.Server // nil while it is not published
-	limits     relay.Limits  // of the relay
-	endMark    func()        // of the relay
-	rolledBack string        // what checkMark said of the store
-	problem    string        // why it does not run
+	store   *instance // nil without keys
+	others  []*instance
+	relay   *relay.Server // nil while it is not published
+	limits  relay.Limits  // of the relay
+	endMark func()        // of the relay
+	problem string        // why it does not run
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -62,23 +61,23 @@ func Keys(dataDir, dir string) (*identity.Server, error) {
 	}
 	defer d.close()
 	path := filepath.Join(dir, "keys")
-	if err := checkLost(path, StorageDir(dir)); err != nil {
+	if err := checkLost(dir, path); err != nil {
 		return nil, err
 	}
 	return identity.LoadOrCreate(path)
 }
 
-// checkLost refuses to make new keys beside the envelopes of a server whose
-// keys are gone: it would be another server, and nobody could reach this one.
-func checkLost(keys, storage string) error {
+// checkLost refuses to make new keys for a server that has run and whose keys are
+// gone: it would be another server, and nobody could reach this one.
+func checkLost(dir, keys string) error {
 	if _, err := os.Lstat(keys); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	files, err := os.ReadDir(storage)
-	if err != nil || len(files) == 0 {
+	_, err := os.Lstat(filepath.Join(dir, markName))
+	if err != nil && !holdsFiles(StorageDir(dir)) {
 		return nil
 	}
-	return fmt.Errorf("key file %s is missing, but %s holds envelopes: restore the key file from a backup, or move that directory away to begin a new server", keys, storage)
+	return fmt.Errorf("key file %s is missing, but the server has run: restore the key file from a backup. To begin a new server with a new address, give it another name", keys)
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
@@ -165,20 +164,23 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits,
 	s.opened.Store(r)
 	// A store that was started again before there was a board to ask has not been
 	// compared with anything.
+	end := func() {}
 	err = r.Reopened(ctx)
 	if err == nil {
-		if warning := checkMark(s.dir, r.Epoch(), r.End().Seq); warning != "" {
-			log.Warn(warning)
-			m.set(func() { s.rolledBack = warning })
+		if lost := checkMark(s.dir, r.Epoch(), r.End().Seq); lost != nil {
+			err = m.lostStoreError(s, lost)
 		}
+	}
+	if err == nil {
+		end = keepMark(s.dir, s.cfg.Storage.Name, r, log) // before anything is posted
 		err = r.Publish(ctx)
 	}
 	if err != nil {
+		end()
 		s.opened.Store(nil)
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	end := keepMark(s.dir, r, log)
 	m.set(func() { s.relay, s.limits, s.endMark, s.problem = r, limits, end, "" })
 	return nil
 }

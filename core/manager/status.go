@@ -28,12 +28,9 @@ type ServerStatus struct {
 	Name  string        `json:"name"`
 	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
 	// Problem says why the server does not run, on one line.
-	Problem string `json:"problem,omitempty"`
-	// RolledBack says that the store is older than what the server had served
-	// before this relay started, and what that means.
-	RolledBack string           `json:"rolled_back,omitempty"`
-	Storage    supervise.Status `json:"storage"`
-	Others     []PluginStatus   `json:"plugins,omitempty"` // stats and peersync
+	Problem string           `json:"problem,omitempty"`
+	Storage supervise.Status `json:"storage"`
+	Others  []PluginStatus   `json:"plugins,omitempty"` // stats and peersync
 }
 
 // PluginStatus is a plugin of a server that is not its store.
@@ -96,7 +93,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 
 // status is what is known of a server without asking it; Manager.mu is held.
 func (s *server) status() ServerStatus {
-	st := ServerStatus{Name: s.name, RolledBack: s.rolledBack, Problem: s.problem, Storage: s.storage()}
+	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus()}
 	for _, i := range s.others {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
 		if i.outlet != nil {

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+)
+
+// acceptStore has a server that refuses its store take it at the next start.
+func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags(true)
+	name := f.String("server", "", "")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	cfg, err := loadTolerant(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	server, err := pick(cfg.Config, *name)
+	if err != nil {
+		return err
+	}
+	next := "cwtch-relay reload -config " + f.config
+	st, err := manager.Ask(ctx, cfg.DataDir)
+	switch {
+	case errors.Is(err, manager.ErrNotRunning):
+		release, err := manager.Hold(cfg.DataDir)
+		if err != nil {
+			return err
+		}
+		defer release()
+		next = "start the relay"
+	case err != nil:
+		return err
+	}
+	for _, s := range st.Servers {
+		if s.Name == server.Name && s.Problem == "" {
+			return fmt.Errorf("server %s runs on its store: there is nothing to accept", s.Name)
+		}
+	}
+	known, err := manager.AcceptStore(server.Dir)
+	if err != nil {
+		return fmt.Errorf("server %s: %w", server.Name, err)
+	}
+	if f.json {
+		return printJSON(stdout, accepted{server.Name, known})
+	}
+	_, err = fmt.Fprintf(stdout, "server %s takes the store that it finds at its next start\nthe store before it had come to envelope %d\nnext: %s\n", server.Name, known.Last, next)
+	return err
+}
+
+// accepted is what acceptStore did, as JSON.
+type accepted struct {
+	Server string `json:"server"`
+	manager.Known
+}
