@@ -39,7 +39,7 @@ func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 	path := filepath.Join(*dir, "server.hcl")
 	err = durable.CreateFile(path, []byte(config.Template(descriptions())), 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or remove the file first"}
+		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or move the file aside first"}
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -256,7 +256,7 @@ func (c *copying) report(w io.Writer, r transfer.Result) error {
 	if c.from.server.Name != c.to.server.Name {
 		fmt.Fprintf(w, "  - server %q keeps its own address and its own keys: those of %q are no part of a copy\n", c.to.server.Name, c.from.server.Name)
 	}
-	_, err := fmt.Fprintf(w, "  - keep %s, in %s, until you are content with the copy; then remove its file\n"+
+	_, err := fmt.Fprintf(w, "  - keep %s, in %s, until you are content with the copy\n"+
 		"  - do not go back to it once the relay has run on the copy: posts since then are not in it,\n"+
 		"    and the tokens that paid for them could be spent once more\n", c.from, manager.StorageDir(c.from.server.Dir))
 	return err

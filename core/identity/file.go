@@ -129,7 +129,7 @@ func checkFile(path string, f *os.File) error {
 		return fmt.Errorf("look at key file: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("key file %s is not a regular file: move it away or restore the keys from a backup", path)
+		return fmt.Errorf("key file %s is not a regular file: restore the keys from a backup", path)
 	}
 	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
 		return fmt.Errorf("key file %s belongs to user %s, and this is user %s: %s",
@@ -179,7 +179,7 @@ func encodeServer(s *Server) []byte {
 // decodeServer reads what encodeServer wrote. Its errors continue the words
 // "key file PATH" and hold nothing of the text.
 func decodeServer(text []byte) (*Server, error) {
-	errDamaged := errors.New("is damaged: restore it from a backup; only if there is none, move it away and the server gets a new address")
+	errDamaged := errors.New("is damaged: restore it from a backup; without one its address is lost, and a new server needs a name of its own")
 	if len(text) > maxFileSize {
 		return nil, errDamaged
 	}

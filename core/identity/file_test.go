@@ -141,8 +141,8 @@ func TestRefuses(t *testing.T) {
 		"dangling link": {func(t *testing.T, path string) {
 			check(t, os.Symlink(path+".real", path))
 		}, "is a symbolic link: put the file itself"},
-		"directory": {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is not a regular file: move it away"},
-		"pipe":      {func(t *testing.T, path string) { check(t, syscall.Mkfifo(path, 0o600)) }, "is not a regular file: move it away"},
+		"directory": {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o700)) }, "is not a regular file: restore"},
+		"pipe":      {func(t *testing.T, path string) { check(t, syscall.Mkfifo(path, 0o600)) }, "is not a regular file: restore"},
 		"no directory": {func(t *testing.T, path string) {
 			check(t, os.Remove(filepath.Dir(path)))
 		}, "does not exist: create it"},

@@ -46,7 +46,7 @@ func loadCursors(path string) (*cursors, error) {
 		err = c.decode(data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read cursors in %s: %w; remove the file, and the plugin begins at the beginning", path, err)
+		return nil, fmt.Errorf("read cursors in %s: %w; move the file aside, and the plugin begins at the beginning", path, err)
 	}
 	return c, nil
 }

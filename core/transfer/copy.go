@@ -71,7 +71,7 @@ func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error 
 	for i, o := range outcomes {
 		want := c.marker.Written + storage.Seq(i+1)
 		if o.Seq != want || o.Status != storage.Stored && o.Status != storage.Duplicate {
-			return fmt.Errorf("append to the destination: envelope %d of the copy is %v at %d: remove the destination and copy again", want, o.Status, o.Seq)
+			return fmt.Errorf("append to the destination: envelope %d of the copy is %v at %d: copy again into an empty store", want, o.Status, o.Seq)
 		}
 	}
 	return nil

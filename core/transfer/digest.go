@@ -55,7 +55,7 @@ func (c *copier) compare(ctx context.Context) (Digest, error) {
 	case ours != theirs && c.finished:
 		return Digest{}, fmt.Errorf("the destination holds as much as the source, and something else: copy to an empty one")
 	case ours != theirs:
-		return Digest{}, fmt.Errorf("the copy is not like the source: %v with the digest %v, and in the source %v with %v: remove the destination and copy again", theirs, theirs.digest, ours, ours.digest)
+		return Digest{}, fmt.Errorf("the copy is not like the source: %v with the digest %v, and in the source %v with %v: copy again into an empty store", theirs, theirs.digest, ours, ours.digest)
 	}
 	return ours.digest, nil
 }

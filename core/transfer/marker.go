@@ -47,7 +47,7 @@ func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err erro
 		return m, false, fmt.Errorf("read how far the copy is: %w", err)
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, false, fmt.Errorf("read how far the copy is: %s: %w; remove that file and the destination, and copy again", m.path(), err)
+		return m, false, fmt.Errorf("read how far the copy is: %s: %w; copy again into an empty store", m.path(), err)
 	}
 	return m, true, nil
 }

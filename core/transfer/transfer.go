@@ -140,7 +140,7 @@ func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error
 	case err != nil:
 		return false, err
 	case found && m.Source != c.info.Epoch.String():
-		return false, fmt.Errorf("the destination is the unfinished copy of another store, with epoch %s: finish that one, or remove it", m.Source)
+		return false, fmt.Errorf("the destination is the unfinished copy of another store, with epoch %s: finish that one, or copy into an empty store", m.Source)
 	case !found && target.Count == c.info.Count && target.Tokens == c.info.Tokens:
 		c.finished = true
 	case !found && (target.Last > 0 || target.Tokens > 0):

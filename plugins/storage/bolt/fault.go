@@ -30,7 +30,7 @@ func guarded(f func() error) (err error) {
 
 // damaged is the error of a file that contradicts itself.
 func damaged(how string) error {
-	return fmt.Errorf("%w (%s); restore it from a copy, or move it away to start an empty one", storage.ErrCorrupt, how)
+	return ground.Damaged(how)
 }
 
 // explain says in an operator's words why bbolt did not open a file.
@@ -46,7 +46,7 @@ func explain(err error) error {
 	return full(err)
 }
 
-var errForeign = errors.New("the file is not a store of this relay; give the store another path")
+var errForeign = ground.ErrForeign
 
 // full makes an error that is [storage.ErrFull] of one that says that there is
 // no room, and returns any other as it is.

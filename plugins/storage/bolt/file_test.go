@@ -90,11 +90,11 @@ func TestRefused(t *testing.T) {
 		want    string
 		kind    error
 	}{
-		"text":          {withData([]byte("dear operator\n")), "is not a store of this relay; give the store another path", nil},
+		"text":          {withData([]byte("dear operator\n")), "is not a store of this relay, or its beginning is damaged", nil},
 		"zeros":         {withData(make([]byte, 1<<17)), "is not a store of this relay", nil},
-		"empty":         {withData(nil), "is empty; remove it", nil},
-		"cut":           {withData(good[:8*pageSize]), "bytes are there); restore it from a copy", storage.ErrCorrupt},
-		"cut to header": {withData(good[:2*pageSize]), "restore it from a copy", storage.ErrCorrupt},
+		"empty":         {withData(nil), "is empty; restore a backup", nil},
+		"cut":           {withData(good[:8*pageSize]), "bytes are there); keep a copy of the file and restore a backup", storage.ErrCorrupt},
+		"cut to header": {withData(good[:2*pageSize]), "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"headers": {func(t *testing.T, path string) {
 			data := bytes.Clone(good)
 			data[40]++
@@ -107,12 +107,12 @@ func TestRefused(t *testing.T) {
 				data[2*pageSize+i] ^= 0x55
 			}
 			write(t, path, data)
-		}, "restore it from a copy", storage.ErrCorrupt},
+		}, "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, "something else than a file; give the store another path", nil},
+		}, "something else than a file; put the file itself there", nil},
 		"foreign": {func(t *testing.T, path string) {
 			database(t, path, nil, func(tx *bbolt.Tx) error {
 				_, err := tx.CreateBucket([]byte("users"))

@@ -15,11 +15,11 @@ import (
 
 // damaged is the error of a database that contradicts itself.
 func damaged(how string) error {
-	return fmt.Errorf("%w (%s); restore it from a copy, or move it away to start an empty one", storage.ErrCorrupt, how)
+	return ground.Damaged(how)
 }
 
 var (
-	errForeign = errors.New("the file is not a store of this relay; give the store another path")
+	errForeign = ground.ErrForeign
 	errBusy    = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
 )
 

@@ -88,7 +88,7 @@ func inspect(path string, file io.ReaderAt) error {
 	// a power cut may have torn any page that was being copied into it, the header
 	// included, and the log has it whole.
 	mode := url.Values{"mode": {"ro"}}
-	alone := size(path+walSuffix) == 0 && size(path+journalSuffix) == 0
+	alone := alone(path)
 	ours, err := checkHeader(file, alone)
 	if err != nil {
 		return err
@@ -111,6 +111,10 @@ func inspect(path string, file io.ReaderAt) error {
 	return err
 }
 
+// alone reports whether there is nothing beside a database that belongs to its
+// content.
+func alone(path string) bool { return size(path+walSuffix) == 0 && size(path+journalSuffix) == 0 }
+
 // checkHeader reports whether a file says that it is a store. It returns an error
 // for an empty file, and for one that stands alone and is no store.
 func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
@@ -120,7 +124,7 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 		return false, err
 	}
 	if n == 0 {
-		return false, errors.New("the file is empty; remove it to start an empty store")
+		return false, ground.ErrEmptyFile
 	}
 	ours = bytes.HasPrefix(header, []byte(magic)) && binary.BigEndian.Uint32(header[applicationOffset:]) == applicationID
 	if alone && !ours {

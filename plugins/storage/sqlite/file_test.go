@@ -97,35 +97,35 @@ func TestRefused(t *testing.T) {
 		want    string
 		kind    error
 	}{
-		"text":  {withData([]byte("dear operator\n")), "is not a store of this relay; give the store another path", nil},
+		"text":  {withData([]byte("dear operator\n")), "is not a store of this relay, or its beginning is damaged", nil},
 		"zeros": {withData(make([]byte, 1<<17)), "is not a store of this relay", nil},
-		"empty": {withData(nil), "is empty; remove it", nil},
-		"short": {withData(good[:headerSize-1]), "restore it from a copy", storage.ErrCorrupt},
-		"cut":   {withData(good[:8*pageSize]), "restore it from a copy", storage.ErrCorrupt},
+		"empty": {withData(nil), "is empty; restore a backup", nil},
+		"short": {withData(good[:headerSize-1]), "keep a copy of the file and restore a backup", storage.ErrCorrupt},
+		"cut":   {withData(good[:8*pageSize]), "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"pages": {func(t *testing.T, path string) {
 			data := bytes.Clone(good)
 			for i := range data[pageSize:] {
 				data[pageSize+i] ^= 0x55
 			}
 			write(t, path, data)
-		}, "restore it from a copy", storage.ErrCorrupt},
+		}, "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-		}, "something else than a file; give the store another path", nil},
+		}, "something else than a file; put the file itself there", nil},
 		"link": {func(t *testing.T, path string) {
 			elsewhere := filepath.Join(t.TempDir(), "elsewhere.db")
 			write(t, elsewhere, good)
 			if err := os.Symlink(elsewhere, path); err != nil {
 				t.Fatal(err)
 			}
-		}, "something else than a file; give the store another path", nil},
+		}, "something else than a file; put the file itself there", nil},
 		"link to nothing": {func(t *testing.T, path string) {
 			if err := os.Symlink("nothing", path); err != nil {
 				t.Fatal(err)
 			}
-		}, "something else than a file; give the store another path", nil},
+		}, "something else than a file; put the file itself there", nil},
 		"foreign":           {func(t *testing.T, path string) { change(t, path, "CREATE TABLE users (name TEXT)") }, "is not a store of this relay", nil},
 		"other application": {changed("PRAGMA application_id = 7"), "is not a store of this relay", nil},
 		"newer":             {changed("PRAGMA user_version = 2"), "has format 2 and this release knows format 1", nil},

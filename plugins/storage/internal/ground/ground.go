@@ -28,7 +28,7 @@ func CheckFile(path string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("there is something else than a file; give the store another path")
+		return errors.New("there is something else than a file; put the file itself there, or correct the path of the store")
 	}
 	if err := checkOwner(info); err != nil {
 		return fmt.Errorf("the file %w", err)
@@ -72,7 +72,7 @@ func checkDir(dir string) error {
 		return err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is no directory; give the store another path", dir)
+		return fmt.Errorf("%s is no directory; correct the path of the store", dir)
 	}
 	if err := checkOwner(info); err != nil {
 		return fmt.Errorf("the directory %s %w", dir, err)
