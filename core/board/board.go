@@ -73,10 +73,18 @@ type Config struct {
 	ReadTimeout  time.Duration // wait of a reader for its turn, and again for the store; 15 s
 	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
 
+	// Check, where set, says why what was just stored may not be found again, as
+	// when somebody has moved the files of the server. It is called for every batch,
+	// before its posts are answered, and must be quick.
+	Check func() error
+
 	Logger *slog.Logger // nil discards
 }
 
 func (c Config) withDefaults() Config {
+	if c.Check == nil {
+		c.Check = func() error { return nil }
+	}
 	if c.QueueRecords == 0 {
 		c.QueueRecords = 8192
 	}
@@ -213,6 +221,18 @@ func (b *Board) Err() error {
 	}
 	return nil
 }
+
+// Problem says why posts are refused now, or nil.
+func (b *Board) Problem() error {
+	if err := b.Err(); err != nil {
+		return err
+	}
+	return b.cfg.Check()
+}
+
+// Judge gives the board up when err, of a call to its store, says that the store
+// contradicts itself.
+func (b *Board) Judge(err error) { b.judge(err) } //nolint:errcheck // is err
 
 // judge gives the board up when err says that the store contradicts itself, and
 // returns err. A store that is away may have something to say of its plugin, such

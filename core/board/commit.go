@@ -101,7 +101,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	}
 	b.appending.Lock()
 	defer b.appending.Unlock()
-	outcomes, repeated, err := b.append(ctx, records)
+	outcomes, repeated, err := b.appendChecked(ctx, records)
 	if err != nil {
 		b.complain(len(batch), b.judge(err))
 		b.refuse(batch, &b.Counts.Failed)
@@ -133,6 +133,18 @@ func (b *Board) complain(n int, err error) {
 	}
 	b.log.Warn("posts are refused, because of the store", "count", b.refused, "error", err)
 	b.refused, b.complained = 0, time.Now()
+}
+
+// appendChecked is append, unless what it stores may not be found again. Posts that
+// were stored and refused for that may be posted again.
+func (b *Board) appendChecked(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
+	if err := b.cfg.Check(); err != nil {
+		return nil, false, err
+	}
+	if outcomes, repeated, err = b.append(ctx, records); err == nil {
+		err = b.cfg.Check()
+	}
+	return outcomes, repeated, err
 }
 
 // append writes the records to the store, again if need be until the time for

@@ -27,6 +27,7 @@ type dataDir struct {
 	path string
 	dir  *os.File // to name the socket by, however long the path is
 	lock *os.File
+	made os.FileInfo // the status socket
 }
 
 // claim makes the directory, takes its lock and refuses a directory that others
@@ -114,10 +115,19 @@ func (d *dataDir) listen() (net.Listener, error) {
 		return errors.Join(err, failed)
 	}}
 	ln, err := config.Listen(context.Background(), "unix", d.socket())
+	if err == nil {
+		d.made, err = os.Lstat(d.socket())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
 	}
 	return ln, nil
+}
+
+// lostSocket reports whether the status socket is not the one that listen made.
+func (d *dataDir) lostSocket() bool {
+	info, err := os.Lstat(d.socket())
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.made)
 }
 
 func (d *dataDir) dial(ctx context.Context) (net.Conn, error) {

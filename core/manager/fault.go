@@ -272,12 +272,21 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 	return nil
 }
 
+// gaveUp tells whether the server runs, and its board serves nothing any more.
+func (s *server) gaveUp() bool {
+	if s.relay == nil {
+		return false
+	}
+	_, err := s.relay.Published()
+	return err != nil
+}
+
 // newFault returns a fault of a plugin in next, unless that plugin, or its server,
 // does not run as it is.
 func (m *Manager) newFault(next Config) error {
 	for _, c := range next.Servers {
 		s := m.find(c.Name)
-		if s != nil && s.problem != "" {
+		if s != nil && (s.problem != "" || s.gaveUp()) {
 			continue
 		}
 		if c.Storage.Fault != nil {

@@ -171,7 +171,9 @@ func (m *Manager) start(ctx context.Context) error {
 	}
 	control, end := context.WithCancel(context.WithoutCancel(ctx))
 	m.endControl = end
-	m.wg.Go(func() { m.serveControl(control, ln) })
+	lost := make(chan struct{})
+	m.wg.Go(func() { m.keepControl(control, ln, lost) })
+	m.wg.Go(func() { m.watchPlaces(control, lost) })
 	faults, err := m.openServers()
 	if err != nil {
 		return err

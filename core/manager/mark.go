@@ -175,7 +175,7 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 		if err != nil || saved && last == known.Last {
 			return // a board that was given up has nothing to say
 		}
-		next := mark{Epoch: r.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
+		next := newMark(dir, plugin, r, last)
 		if err := next.save(dir); err != nil {
 			if !warned {
 				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; said once, tried again", "error", err)
@@ -209,6 +209,24 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 		wg.Wait()
 		save()
 	}
+}
+
+// renewMark makes the mark of a server anew when it was deleted.
+func renewMark(dir, plugin string, r *relay.Server, log *slog.Logger) {
+	last, err := r.Published()
+	if err != nil {
+		return
+	}
+	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err := newMark(dir, plugin, r, last).save(dir); err == nil {
+		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
+	}
+}
+
+func newMark(dir, plugin string, r *relay.Server, last storage.Seq) mark {
+	return mark{Epoch: r.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
 }
 
 // NoteCopy notes, in the directory of a server, that to is a finished copy of the

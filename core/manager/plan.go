@@ -119,9 +119,13 @@ func (m *Manager) plan(next Config) *Plan {
 	p.limits()
 	for _, c := range next.Servers {
 		introduce := func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits, next.Explain) }
-		if s := m.find(c.Name); s != nil && s.problem != "" {
+		switch s := m.find(c.Name); {
+		case s == nil:
+		case s.problem != "":
 			p.add(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: introduce})
-		} else if s != nil {
+		case s.gaveUp():
+			p.add(Step{Action: ActionRetry, Server: c.Name, Note: "it has stopped serving", do: introduce})
+		default:
 			p.server(s, c)
 		}
 	}

@@ -48,6 +48,7 @@ type server struct {
 	limits  relay.Limits  // of the relay
 	endMark func()        // of the relay
 	problem string        // why it does not run
+	places  *places       // of the relay
 }
 
 // Keys returns the keys of the server in dir, made on first use.
@@ -157,7 +158,11 @@ func (m *Manager) publish(ctx context.Context, s *server, limits relay.Limits) e
 
 func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits, store storage.Store) error {
 	log := m.log.With("server", s.name)
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Logger: log})
+	places, err := m.placesOf(s)
+	if err != nil {
+		return err
+	}
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: places.check, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -181,7 +186,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits,
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	m.set(func() { s.relay, s.limits, s.endMark, s.problem = r, limits, end, "" })
+	m.set(func() { s.relay, s.limits, s.endMark, s.places, s.problem = r, limits, end, places, "" })
 	return nil
 }
 

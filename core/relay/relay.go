@@ -54,6 +54,7 @@ type Config struct {
 	Keys    *identity.Server
 	Store   storage.Store
 	Limits  Limits
+	Check   func() error // see [board.Config]
 	Logger  *slog.Logger // nil discards
 }
 
@@ -131,6 +132,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		QueueRecords: l.QueueRecords,
 		QueueBytes:   l.QueueBytes,
 		PostTimeout:  l.PostTimeout,
+		Check:        cfg.Check,
 		Logger:       cfg.Logger,
 	})
 	if err != nil {

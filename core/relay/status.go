@@ -57,7 +57,7 @@ type Status struct {
 	Since        time.Time      `json:"since"`
 	Board        identity.Onion `json:"board"`
 	TokenService identity.Onion `json:"token_service"`
-	Problem      string         `json:"problem,omitempty"` // why the board refuses to serve
+	Problem      string         `json:"problem,omitempty"` // why the board refuses posts, or to serve at all
 
 	Store  *StoreStatus `json:"store,omitempty"` // absent while the store does not answer
 	Posts  PostCounts   `json:"posts"`
@@ -172,11 +172,13 @@ func (s *Server) Status(ctx context.Context) Status {
 	st.BoardConnections.Idle = c.idle.Load()
 	st.BoardConnections.Stuck = c.stuck.Load()
 	st.BoardConnections.Unserved = c.unserved.Load()
-	if err := s.board.Err(); err != nil {
-		st.Problem = err.Error()
-	}
-	if info, err := s.cfg.Store.Info(ctx); err == nil {
+	info, err := s.cfg.Store.Info(ctx)
+	if err == nil {
 		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, Tokens: info.Tokens}
+	}
+	s.board.Judge(err)
+	if err := s.board.Problem(); err != nil {
+		st.Problem = err.Error()
 	}
 	return st
 }

@@ -20,10 +20,16 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	err = s.do(ctx, "append to", func() (err error) {
+		if err := s.openForWriting(); err != nil {
+			return err
+		}
 		outcomes, err = s.append(records)
 		return err
 	})
-	return outcomes, err
+	if err != nil {
+		return nil, err
+	}
+	return outcomes, nil
 }
 
 func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {

@@ -68,11 +68,17 @@ type Options struct {
 
 // Store is a [storage.Store] in a file.
 type Store struct {
-	path   string
-	epoch  storage.Epoch
+	path  string
+	epoch storage.Epoch
+	held  ground.Held // what must stay in its place
+	// readOnly: the disk is mounted for reading, and db open for that.
+	readOnly atomic.Bool
+	broken   atomic.Pointer[error] // what ended the use of the store, if anything
+
+	// opened is held for reading by whoever uses db, and for writing to exchange it.
+	opened sync.RWMutex
 	db     *bbolt.DB
-	file   *os.File              // that db has open
-	broken atomic.Pointer[error] // what ended the use of the store, if anything
+	file   *os.File // that db has open
 
 	appending sync.Mutex // held by Append for its whole length
 	arena     []byte     // room for the records of a batch, reused
@@ -125,20 +131,29 @@ func (s *Store) open(wait time.Duration) error {
 	if err := inspect(s.path, wait); err != nil {
 		return err
 	}
-	options := boltOptions(wait)
-	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		s.file, err = openLocked(name, flag, mode, wait)
-		return s.file, err
-	}
-	err = guarded(func() (err error) {
-		if s.db, err = bbolt.Open(s.path, fileMode, options); err != nil {
-			return explain(err)
+	readOnly := ground.CheckWritable(s.path) != nil
+	s.readOnly.Store(readOnly)
+	err = guarded(func() error {
+		if err := s.openFile(wait, readOnly); err != nil {
+			return err
+		}
+		if readOnly {
+			if err := s.checkCurrent(); err != nil {
+				return err
+			}
+			return s.db.View(s.load)
+		}
+		if err := s.cutWhole(); err != nil {
+			return err
 		}
 		if err := s.db.View(s.load); err != nil {
 			return err
 		}
 		return s.upgrade()
 	})
+	if err == nil {
+		s.held, err = ground.Hold(s.path)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -148,6 +163,22 @@ func (s *Store) open(wait time.Duration) error {
 		s.file.Close() // bbolt has closed it, or panicked and left it locked
 	}
 	return err
+}
+
+// openFile opens the file of the store, which is there.
+func (s *Store) openFile(wait time.Duration, readOnly bool) error {
+	options := boltOptions(wait)
+	options.ReadOnly = readOnly
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		s.file, err = openLocked(name, flag, mode, wait)
+		return s.file, err
+	}
+	db, err := bbolt.Open(s.path, fileMode, options)
+	if err != nil {
+		return explain(err)
+	}
+	s.db = db
+	return nil
 }
 
 // load reads what the store keeps in memory.
@@ -191,6 +222,8 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 // hold locks for which bbolt would wait; of a damaged store only the file is
 // closed, which unlocks it.
 func (s *Store) Close() error {
+	s.opened.RLock()
+	defer s.opened.RUnlock()
 	release := s.db.Close
 	if broken := s.broken.Load(); broken != nil && errors.Is(*broken, storage.ErrCorrupt) {
 		release = s.file.Close
@@ -203,6 +236,8 @@ func (s *Store) Close() error {
 
 // view calls f with a view of the file as of now.
 func (s *Store) view(ctx context.Context, op string, f func(*bbolt.Tx) error) error {
+	s.opened.RLock()
+	defer s.opened.RUnlock()
 	return s.do(ctx, op, func() error { return s.db.View(f) })
 }
 
@@ -214,6 +249,9 @@ func (s *Store) do(ctx context.Context, op string, f func() error) error {
 		err = *broken
 	} else if err == nil {
 		err = guarded(f)
+	}
+	if err == nil {
+		err = s.held.Check()
 	}
 	if err == nil {
 		return nil

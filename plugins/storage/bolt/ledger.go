@@ -107,6 +107,9 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	return s.do(ctx, "spend tokens in", func() error {
+		if err := s.openForWriting(); err != nil {
+			return err
+		}
 		st, before := s.shown, 0
 		err := s.db.Update(func(tx *bbolt.Tx) error {
 			before = tx.ID() - 1

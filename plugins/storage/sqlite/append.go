@@ -34,6 +34,9 @@ func (s *Store) write(ctx context.Context, op string, f func(*batch) error) erro
 	s.appending.Lock()
 	defer s.appending.Unlock()
 	return s.do(ctx, op, func() error {
+		if err := s.ready(); err != nil {
+			return err
+		}
 		if err := s.writer.hold(); err != nil {
 			return s.failed(err, nil)
 		}

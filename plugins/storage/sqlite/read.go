@@ -23,9 +23,16 @@ func readerSource(path string) string {
 	return source(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}, "cache_size(-512)")
 }
 
-func openReader(path string) (_ *reader, err error) {
+func openReader(path string) (*reader, error) { return openReaderOn(readerSource(path)) }
+
+// openAlone opens a database that nobody writes, by its one file.
+func openAlone(path string) (*reader, error) {
+	return openReaderOn(source(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}, "cache_size(-512)"))
+}
+
+func openReaderOn(source string) (_ *reader, err error) {
 	r := &reader{}
-	if r.db, err = sql.Open("sqlite", readerSource(path)); err != nil {
+	if r.db, err = sql.Open("sqlite", source); err != nil {
 		return nil, err
 	}
 	r.db.SetMaxOpenConns(readers)

@@ -65,7 +65,6 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -84,15 +83,19 @@ type Store struct {
 	epoch  storage.Epoch
 	maxWAL int64
 	lock   *os.File
-	reader *reader
 	broken atomic.Pointer[error] // what ended the use of the store, if anything
 
 	appending sync.Mutex // held by Append and Spend for their whole length
-	writer    *writer
+	writer    *writer    // nil while there is no room for its files
+	tried     time.Time  // to open it
+
+	refusal atomic.Pointer[error] // why there is no writer
 
 	// calm is held for reading by whoever reads, and for writing where the log
 	// of SQLite must come to an end, which readers keep it from.
-	calm sync.RWMutex
+	calm   sync.RWMutex
+	reader *reader                     // exchanged by the holder of calm and appending
+	held   atomic.Pointer[ground.Held] // what must stay in its place
 }
 
 var (
@@ -150,22 +153,12 @@ func (s *Store) open(wait time.Duration) (err error) {
 	if err := inspect(s.path, s.lock); err != nil {
 		return err
 	}
-	if s.writer, err = openWriter(s.path, s.maxWAL); err != nil {
-		return s.explain(err)
+	err = s.openForWriting()
+	if errors.Is(err, storage.ErrFull) {
+		err = s.openForReading(err)
 	}
-	if s.reader, err = openReader(s.path); err != nil {
-		return s.explain(err)
-	}
-	if err := s.explain(s.writer.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+	if err != nil {
 		return err
-	}
-	if err := s.writer.hold(); err != nil {
-		return s.explain(err)
-	}
-	// SQLite has made its log by now. It syncs the directory for that later, and
-	// takes no notice if it cannot.
-	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
-		return ground.Distrust(s.path, err)
 	}
 	m, err := s.reader.meta()
 	s.epoch = m.epoch
@@ -233,6 +226,9 @@ func (s *Store) do(ctx context.Context, op string, f func() error) error {
 		err = *broken
 	} else if err == nil {
 		err = s.explain(f())
+	}
+	if held := s.held.Load(); err == nil && held != nil {
+		err = held.Check()
 	}
 	if err == nil {
 		return nil

@@ -1,0 +1,69 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// A store on a disk that is mounted for reading only serves reads, and refuses
+// appends as if the disk were full. It goes over to writing with the first append
+// that the disk would take.
+
+// openForWriting does that. Whoever reads waits meanwhile. The caller holds
+// appending.
+func (s *Store) openForWriting() error {
+	if !s.readOnly.Load() {
+		return nil
+	}
+	if err := ground.CheckWritable(s.path); err != nil {
+		return err
+	}
+	s.opened.Lock()
+	defer s.opened.Unlock()
+	s.db.Close() // which has the file locked
+	err := s.openFile(time.Second, false)
+	if err == nil {
+		err = s.db.View(func(tx *bbolt.Tx) error {
+			if st, err := readState(tx); err != nil || st != s.shown {
+				return damaged("it was changed while it was mounted for reading")
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("%w until the file is opened anew: %w", storage.ErrUnavailable, err)
+		s.broken.Store(&err)
+		return err
+	}
+	s.readOnly.Store(false)
+	return nil
+}
+
+// checkCurrent refuses a file that would have to be upgraded first, on a disk that
+// does not let us.
+func (s *Store) checkCurrent() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		if v := formatOf(tx); v != version {
+			return fmt.Errorf("%w; the file has the earlier format %d and has to be upgraded before it can be read: mount it for writing", ground.CheckWritable(s.path), v)
+		}
+		return nil
+	})
+}
+
+// Health implements [plugin.Healther].
+func (s *Store) Health(context.Context) string {
+	err := s.held.Check()
+	if err == nil && s.readOnly.Load() {
+		err = ground.CheckWritable(s.path)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}

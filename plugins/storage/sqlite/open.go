@@ -1,0 +1,136 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// SQLite makes two files when a database is opened for writing. Where the disk has
+// no room for them, or is mounted for reading only, the store serves reads and
+// refuses appends, until one finds that there is room.
+
+// openEvery is how often an append tries to open the database for writing.
+const openEvery = time.Second
+
+// openForWriting opens what writes, and what reads beside it, and exchanges the
+// reader that was there. An error that is [storage.ErrFull] leaves all as it was.
+func (s *Store) openForWriting() (err error) {
+	if err := ground.CheckWritable(s.path); err != nil {
+		return err
+	}
+	var w *writer
+	var r *reader
+	defer func() {
+		if err == nil {
+			return
+		}
+		if r != nil {
+			r.close() //nolint:errcheck // says less than err
+		}
+		if w != nil {
+			w.close() //nolint:errcheck // says less than err
+		}
+	}()
+	if w, err = openWriter(s.path, s.maxWAL); err != nil {
+		return s.explain(err)
+	}
+	if r, err = openReader(s.path); err != nil {
+		return s.explain(err)
+	}
+	if err := s.explain(w.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+		return err
+	}
+	if err := w.hold(); err != nil {
+		return s.explain(err)
+	}
+	// SQLite has made its log by now. It syncs the directory for that later, and
+	// takes no notice if it cannot.
+	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
+		return ground.Distrust(s.path, err)
+	}
+	held, err := ground.Hold(s.path, walSuffix)
+	if err != nil {
+		return err
+	}
+	s.exchange(w, r)
+	s.held.Store(&held)
+	return nil
+}
+
+// exchange takes a writer and a reader into use.
+func (s *Store) exchange(w *writer, r *reader) {
+	s.calm.Lock()
+	defer s.calm.Unlock()
+	if s.reader != nil {
+		s.reader.close() //nolint:errcheck // nobody reads
+	}
+	s.writer, s.reader = w, r
+	s.refusal.Store(nil)
+}
+
+// openForReading opens what can be read although the database cannot be written,
+// because of cause. That is not so when a crash has left a log of SQLite.
+func (s *Store) openForReading(cause error) error {
+	open := openReader
+	if alone(s.path) {
+		open = openAlone
+	}
+	r, err := open(s.path)
+	if err == nil {
+		_, err = r.meta()
+	}
+	if err != nil {
+		if r != nil {
+			r.close() //nolint:errcheck // says less than cause
+		}
+		return fmt.Errorf("%w; nor can it be read as it is, since a crash has left %s beside it (%w): make room, or mount the disk for writing",
+			cause, filepath.Base(s.path)+walSuffix, err)
+	}
+	held, err := ground.Hold(s.path)
+	if err != nil {
+		r.close() //nolint:errcheck // says less than err
+		return err
+	}
+	s.reader, s.tried = r, time.Now()
+	s.held.Store(&held)
+	s.refusal.Store(&cause)
+	return nil
+}
+
+// ready tries to open the database for writing, where that was not possible so far.
+// The caller holds appending.
+func (s *Store) ready() error {
+	refusal := s.refusal.Load()
+	if refusal == nil {
+		return nil
+	}
+	if time.Since(s.tried) < openEvery {
+		return *refusal
+	}
+	err := s.openForWriting()
+	s.tried = time.Now()
+	if errors.Is(err, storage.ErrFull) {
+		s.refusal.Store(&err)
+	}
+	return err
+}
+
+// Health implements [plugin.Healther].
+func (s *Store) Health(context.Context) string {
+	if held := s.held.Load(); held != nil {
+		if err := held.Check(); err != nil {
+			return err.Error()
+		}
+	}
+	if refusal := s.refusal.Load(); refusal != nil {
+		return "posts are refused: " + (*refusal).Error()
+	}
+	return ""
+}
