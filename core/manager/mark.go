@@ -27,7 +27,7 @@ type mark struct {
 	Last   storage.Seq `json:"last"` // of the log; acknowledged
 	// Plugin is the name of the storage plugin, and Files tells whether it kept files
 	// in its directory; neither is in format 1.
-	Plugin string `json:"plugin,omitempty"`
+	Plugin string `json:"storage,omitempty"`
 	Files  bool   `json:"files,omitempty"`
 	// Copy is a finished copy of that store, which may take its place.
 	Copy *mark `json:"copy,omitempty"`

@@ -19,8 +19,17 @@ import (
 // bytes.
 const maxFile = 1 << 20
 
-// cursors are the cursors of one plugin, in a file of JSON: an object from name
-// to value in base64.
+// cursorsFormat is the version of the file that this package writes.
+const cursorsFormat = 1
+
+// cursorsFile is the file as JSON, with the values in base64. The first releases
+// wrote the object of cursors alone, without a number.
+type cursorsFile struct {
+	Format  int               `json:"format"`
+	Cursors map[string][]byte `json:"cursors"`
+}
+
+// cursors are the cursors of one plugin.
 type cursors struct {
 	path string
 
@@ -55,8 +64,16 @@ func (c *cursors) decode(data []byte) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("it is longer than %d bytes", maxFile)
 	}
-	if err := json.Unmarshal(data, &c.values); err != nil {
-		return err
+	var file cursorsFile
+	switch err := json.Unmarshal(data, &file); { // which fails for a cursor that is called format
+	case err == nil && file.Format > cursorsFormat:
+		return fmt.Errorf("it has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", file.Format, cursorsFormat)
+	case err == nil && file.Format > 0:
+		c.values = file.Cursors
+	default:
+		if err := json.Unmarshal(data, &c.values); err != nil {
+			return err
+		}
 	}
 	if c.values == nil { // "null"
 		return errors.New("it holds no cursors")
@@ -101,7 +118,7 @@ func (c *cursors) save(name string, value []byte) error {
 
 // write replaces the file, at once and durably.
 func (c *cursors) write(values map[string][]byte) error {
-	data, err := json.Marshal(values)
+	data, err := json.Marshal(cursorsFile{cursorsFormat, values})
 	if err != nil {
 		return err
 	}

@@ -23,10 +23,14 @@ type marker struct {
 	dir   string
 	epoch storage.Epoch // of the destination
 
+	Format  int         `json:"format"`  // markerFormat; 0 is the same, of the first releases
 	Source  string      `json:"source"`  // its epoch
 	Read    storage.Seq `json:"read"`    // up to here in the source, or further,
 	Written storage.Seq `json:"written"` // and here in the destination
 }
+
+// markerFormat is the version of the file that this package writes.
+const markerFormat = 1
 
 // markerPrefix begins the name of a marker; the epoch follows.
 const markerPrefix = "unfinished-copy-"
@@ -49,6 +53,9 @@ func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err erro
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, false, fmt.Errorf("read how far the copy is: %s: %w; copy again into an empty store", m.path(), err)
 	}
+	if m.Format > markerFormat {
+		return m, false, fmt.Errorf("read how far the copy is: %s has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", m.path(), m.Format, markerFormat)
+	}
 	return m, true, nil
 }
 
@@ -59,6 +66,7 @@ func (m *marker) save() (err error) {
 			err = fmt.Errorf("note how far the copy is: %w", err)
 		}
 	}()
+	m.Format = markerFormat
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
