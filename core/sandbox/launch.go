@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // lifeline is the descriptor of the lifeline, unless there are listeners, which
@@ -25,7 +27,11 @@ func Main() {
 	}
 	// Seccomp filters and the death signal are the thread's that executes.
 	runtime.LockOSThread()
-	report(launch(os.Args[2:]))
+	err := launch(os.Args[2:])
+	report(err)
+	if host.Lasting(err) {
+		os.Exit(host.NotExecutable)
+	}
 	os.Exit(1)
 }
 

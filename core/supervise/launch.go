@@ -112,6 +112,9 @@ func (c *course) start(ctx context.Context, s *setting) (process, image, error) 
 	started, err := host.Start(ctx, host.StartConfig{
 		Command: command, SocketDir: s.SocketDir, Listeners: listeners, Logger: c.log, Timeout: c.timing.Start,
 	})
+	if errors.As(err, new(*host.FinalError)) {
+		err = fatalError{err}
+	}
 	if err != nil {
 		return nil, image{}, err
 	}

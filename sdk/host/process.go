@@ -102,6 +102,9 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 		if words := p.log.lastWords(); words != "" {
 			err = fmt.Errorf("%w; the plugin said: %s", err, words)
 		}
+		if p.runner != nil && p.runner.notExecuted() {
+			err = &FinalError{err}
+		}
 		return nil, err
 	}
 	return p, nil
@@ -253,11 +256,11 @@ func (p *Process) socketDir(dir string) (string, error) {
 	removeStale(temp)
 	dir, err := os.MkdirTemp(temp, fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
 	if err != nil {
-		return "", fmt.Errorf("make directory for the plugin's socket: %w", err)
+		return "", final(fmt.Errorf("make directory for the plugin's socket: %w; TMPDIR has to name a directory", err))
 	}
 	p.dirs = append(p.dirs, dir)
 	if len(dir) > maxSocketDir {
-		return "", fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)
+		return "", &FinalError{fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)}
 	}
 	return dir, nil
 }

@@ -32,6 +32,8 @@ type runner struct {
 	child          []*os.File      // the ends that the plugin holds, closed after the start
 	exited         chan struct{}   // closed when the process has ended
 
+	launched bool // by a Launcher
+
 	abort  context.Context // ends the process when it ends first
 	disarm func() bool     // set by Start: from now on abort ends nothing
 
@@ -75,6 +77,7 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 		r.cmd.Path = inherit(r.cmd, c.File)
 	}
 	if l := c.Launcher; l != nil {
+		r.launched = true
 		r.cmd.Path = l.Path
 		r.cmd.Args = slices.Concat([]string{l.Path}, l.Args, []string{"--"}, r.cmd.Args)
 		r.cmd.SysProcAttr = l.Sys
@@ -104,7 +107,7 @@ func (r *runner) Start(context.Context) error {
 	}
 	if err != nil {
 		close(r.exited)
-		return fmt.Errorf("start plugin: %w", err)
+		return final(fmt.Errorf("start plugin: %w", err))
 	}
 	r.mu.Lock()
 	r.started = true

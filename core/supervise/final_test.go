@@ -1,0 +1,66 @@
+package supervise
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+)
+
+// TestFaultsThatLast fail at once, confined and not: no other try would do better.
+// RetryForever is for ends that may pass.
+func TestFaultsThatLast(t *testing.T) {
+	text := func(mode os.FileMode, content string) func(*testing.T, *Config) {
+		return func(t *testing.T, c *Config) {
+			path := filepath.Join(t.TempDir(), "plugin")
+			if err := os.WriteFile(path, []byte(content), mode); err != nil {
+				t.Fatal(err)
+			}
+			c.Command = func() (host.Command, error) { return host.Command{Path: path}, nil }
+		}
+	}
+	for name, test := range map[string]struct {
+		fault func(*testing.T, *Config)
+		want  string
+	}{
+		"no such program": {func(_ *testing.T, c *Config) {
+			c.Command = func() (host.Command, error) { return host.Command{Path: "/nowhere/plugin"}, nil }
+		}, "no such file"},
+		"not executable": {text(0o600, "#!/bin/sh\n"), "permission denied"},
+		"no program":     {text(0o700, "\x00\x01 not a program"), "exec format error"},
+		"no interpreter": {text(0o700, "#!/nowhere/sh\n"), "no such file"},
+		"no TMPDIR": {func(t *testing.T, c *Config) {
+			t.Setenv("TMPDIR", "/nowhere")
+			c.SocketDir = ""
+		}, "TMPDIR has to name a directory"},
+		"a TMPDIR that is too long": {func(t *testing.T, c *Config) {
+			long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+			if err := os.Mkdir(long, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("TMPDIR", long)
+			c.SocketDir = ""
+		}, "longer name than sockets may"},
+	} {
+		for _, how := range []string{"confined", "not confined"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				r := newRig(t, func(c *Config) {
+					if how == "confined" {
+						confined(c)
+					}
+					c.RetryForever = true
+					test.fault(t, c)
+				}, "good")
+				err := r.WaitReady(r.ctx())
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want an error with %q", err, test.want)
+				}
+				if s := r.Status(); s.State != Failed || s.Incarnation != 1 {
+					t.Errorf("status %+v", s)
+				}
+			})
+		}
+	}
+}
