@@ -12,8 +12,8 @@ import (
 )
 
 // A store on a disk that is mounted for reading only serves reads, and refuses
-// appends as if the disk were full. It goes over to writing with the first append
-// that the disk would take.
+// appends as if the disk were full. It goes over to writing when an append, or
+// Health, finds that the disk is.
 
 // openForWriting does that. Whoever reads waits meanwhile. The caller holds
 // appending.
@@ -59,8 +59,9 @@ func (s *Store) checkCurrent() error {
 // Health implements [plugin.Healther].
 func (s *Store) Health(context.Context) string {
 	err := s.held.Check()
-	if err == nil && s.readOnly.Load() {
-		err = ground.CheckWritable(s.path)
+	if err == nil && s.readOnly.Load() && s.appending.TryLock() { // not only the next post finds out
+		err = s.openForWriting()
+		s.appending.Unlock()
 	}
 	if err != nil {
 		return err.Error()

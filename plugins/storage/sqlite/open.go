@@ -14,7 +14,7 @@ import (
 
 // SQLite makes two files when a database is opened for writing. Where the disk has
 // no room for them, or is mounted for reading only, the store serves reads and
-// refuses appends, until one finds that there is room.
+// refuses appends, until one of them, or Health, finds that there is room.
 
 // openEvery is how often an append tries to open the database for writing.
 const openEvery = time.Second
@@ -128,6 +128,10 @@ func (s *Store) Health(context.Context) string {
 		if err := held.Check(); err != nil {
 			return err.Error()
 		}
+	}
+	if s.refusal.Load() != nil && s.appending.TryLock() { // not only the next post finds out
+		s.ready() //nolint:errcheck // is in refusal
+		s.appending.Unlock()
 	}
 	if refusal := s.refusal.Load(); refusal != nil {
 		return "posts are refused: " + (*refusal).Error()
