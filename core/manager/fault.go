@@ -239,7 +239,7 @@ func (m *Manager) revive(s *server) (done bool) {
 		m.log.Info("server runs now", "server", s.name)
 		return true
 	case errors.As(err, new(refusedError)):
-		m.fail(s, err, m.cfg.Explain)
+		m.fail(s, err, m.cfg.Explain) //nolint:errcheck // is err
 		return true
 	}
 	m.set(func() { s.problem = oneLine(err) })

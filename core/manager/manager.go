@@ -89,7 +89,7 @@ type Config struct {
 
 // NetworkConfig says how servers are reached.
 type NetworkConfig struct {
-	// Open opens the network; it is called once all stores are open.
+	// Open opens the network; it is called once a store is open.
 	Open func(context.Context) (onion.Network, error)
 	// Settings is the same for the same settings; a reload can not change them.
 	Settings string

@@ -10,7 +10,11 @@
 // # Guarantees a store gives
 //
 //   - Durable: when Append returns without an error, every outcome it reports
-//     survives the death of the process and of the machine.
+//     survives the death of the process and of the machine. A store that keeps
+//     files looks before it returns whether they are still at their paths, and
+//     reports [ErrCorrupt] when not: what is written to a file that somebody has
+//     deleted, moved or replaced is lost with the process, and no write fails for
+//     that. A directory that is moved the relay notices itself.
 //   - Atomic: a batch is applied whole or not at all, and an envelope is never
 //     kept without the token that paid for it, nor the other way round.
 //   - Ordered: sequence numbers start at 1, rise by one with every stored
@@ -131,7 +135,8 @@ type Seq uint64
 // Epoch names one life of a store. It is random and new whenever a store is
 // created, or restored by a means of its own; sequence numbers of different
 // epochs have nothing to do with each other. A file that somebody copied back
-// keeps its epoch, which is why a relay also minds the length of the log.
+// keeps its epoch, which is why a relay also minds the length of the log. A server
+// that has run refuses a store of another epoch until an operator accepts it.
 type Epoch [16]byte
 
 // NewEpoch draws an epoch.
