@@ -61,10 +61,11 @@ func gone(path, how string) error {
 }
 
 // CheckWritable returns an error that is [storage.ErrFull] for a file on a file
-// system that is mounted for reading only.
+// system that is mounted for reading only. A process with mounts of its own, as a
+// confined plugin has, does not see when an operator mounts it for writing.
 func CheckWritable(path string) error {
 	if err := unix.Access(path, unix.W_OK); errors.Is(err, unix.EROFS) {
-		return fmt.Errorf("%w: its file system is mounted for reading only", storage.ErrFull)
+		return fmt.Errorf("%w: its file system is mounted for reading only; mount it for writing, and restart the relay", storage.ErrFull)
 	}
 	return nil
 }
