@@ -65,7 +65,7 @@ func (a *Attached) connect(ctx context.Context) error {
 		HandshakeConfig:  rpc.Handshake,
 		Plugins:          framings[a.cfg.Protocol],
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		GRPCDialOptions:  append(DialOptions(), grpc.WithContextDialer(a.socket.dial)),
+		GRPCDialOptions:  append(withTracer(DialOptions(), a.cfg.Tracer), grpc.WithContextDialer(a.socket.dial)),
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
 		Reattach: &goplugin.ReattachConfig{
 			Protocol:        goplugin.ProtocolGRPC,

@@ -28,6 +28,7 @@ type AttachConfig struct {
 	Socket   string // absolute
 	PID      int    // for operators; nothing is done to the process
 	Protocol int    // the version of the framing
+	Tracer   Tracer // where set, is told of every call
 }
 
 // Attachments reads the value of [EnvReattach]: the plugins to attach to, by

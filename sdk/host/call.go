@@ -12,9 +12,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// closeTimeout is how long an implementation of any kind may take to close.
-const closeTimeout = 10 * time.Second
-
 // calls are those of one kind: how its errors are written on the wire, and which
 // of them says that the plugin is away.
 type calls struct {

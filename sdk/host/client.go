@@ -62,27 +62,22 @@ func DialOptions() []grpc.DialOption {
 			grpc.ForceCodecV2(rpc.Codec),
 		),
 		grpc.WithChainStreamInterceptor(boundStreams),
-		grpc.WithMaxHeaderListSize(64 << 10),
+		grpc.WithMaxHeaderListSize(MaxHeaders),
 		grpc.WithInitialWindowSize(4 << 20),
 		grpc.WithInitialConnWindowSize(16 << 20),
 		grpc.WithDisableServiceConfig(),
 	}
 }
 
-// Bounds on single answers, in bytes. A message can decode into fifty times its
-// size, when it holds many messages that are empty, so that the bound of a
-// connection alone would let a plugin make the relay hold a gigabyte.
-const (
-	maxAnswer      = 1 << 20
-	maxShortAnswer = 8 << 10
-)
-
+// atMost bounds a single answer. A message can decode into fifty times its size, when
+// it holds many messages that are empty, so that the bound of a connection alone would
+// let a plugin make the relay hold a gigabyte.
 func atMost(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
 
 // Describe asks the plugin what it is. The description is valid, whatever the
 // plugin says.
 func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
-	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(maxAnswer))
+	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(MaxAnswer))
 	if err != nil {
 		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.Error(err))
 	}
@@ -92,7 +87,7 @@ func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 // Validate asks the plugin for faults in an encoded configuration; those come
 // back as [plugin.Diagnostics].
 func (c *Client) Validate(ctx context.Context, config []byte) error {
-	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(maxAnswer))
+	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(MaxAnswer))
 	if err != nil {
 		return fmt.Errorf("validate: %w", rpc.StorageErrors.Error(err))
 	}
@@ -108,7 +103,7 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 // the new configuration. The same one again changes nothing. When a later
 // Configure fails, the plugin is as it was or asks by its Health for a new process.
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(maxAnswer))
+	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(MaxAnswer))
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.StorageErrors.Error(err))
 	}
@@ -144,7 +139,7 @@ const (
 
 // Health asks the plugin how it is.
 func (c *Client) Health(ctx context.Context) (Health, error) {
-	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(maxShortAnswer))
+	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(MaxShortAnswer))
 	if err != nil {
 		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.Error(err))
 	}
@@ -162,7 +157,7 @@ func health(resp *pb.HealthResponse) (Health, error) {
 // Drain lets no new call to the implementation begin and waits for those under
 // way, until ctx ends.
 func (c *Client) Drain(ctx context.Context) error {
-	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(maxShortAnswer)); err != nil {
+	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(MaxShortAnswer)); err != nil {
 		return fmt.Errorf("drain: %w", rpc.StorageErrors.Error(err))
 	}
 	return nil
@@ -170,7 +165,7 @@ func (c *Client) Drain(ctx context.Context) error {
 
 // Shutdown closes the implementation.
 func (c *Client) Shutdown(ctx context.Context) error {
-	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(maxShortAnswer)); err != nil {
+	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(MaxShortAnswer)); err != nil {
 		return fmt.Errorf("shut down: %w", rpc.StorageErrors.Error(err))
 	}
 	return nil
@@ -186,7 +181,7 @@ func (c *Client) Storage() storage.Store {
 
 // close drains the plugin and shuts it down.
 func (c *Client) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), EndTimeout)
 	defer cancel()
 	if err := c.Drain(ctx); err != nil {
 		return err

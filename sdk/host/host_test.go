@@ -222,11 +222,11 @@ func TestDeadlines(t *testing.T) {
 func TestOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		_, err := call(t.Context(), storageCalls, "append", callTimeout, func(ctx context.Context) (int, error) {
+		_, err := call(t.Context(), storageCalls, "append", CallTimeout, func(ctx context.Context) (int, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		})
-		if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != callTimeout {
+		if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != CallTimeout {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})

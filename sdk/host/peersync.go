@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -11,10 +10,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
-
-// handleTimeout is how long a Handle may take when its context sets no deadline.
-// It may have to look through a whole log.
-const handleTimeout = time.Minute
 
 var peersyncCalls = calls{plugin.KindPeerSync, rpc.PeerSyncErrors, peersync.ErrUnavailable}
 
@@ -30,7 +25,7 @@ func (c *Client) PeerSync() peersync.Replicator { return &replicator{client: c} 
 type replicator struct{ client *Client }
 
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	_, err := call(ctx, peersyncCalls, "handle", handleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
+	_, err := call(ctx, peersyncCalls, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
 		if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil {
 			return nil, err
 		}

@@ -23,9 +23,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// StartTimeout is how long a plugin may take until it has shaken hands.
-const StartTimeout = 10 * time.Second
-
 // maxSocketDir bounds the path of the directory for sockets, in bytes: with the
 // names that go-plugin makes below it, 38 bytes, a socket has to fit the 107 of
 // sun_path (unix(7)).
@@ -75,6 +72,11 @@ type StartConfig struct {
 	Logger *slog.Logger
 	// Timeout bounds the start; 0 is StartTimeout.
 	Timeout time.Duration
+	// Offered, where set, is what the plugin is told of the versions of the framing,
+	// with commas between. It is for a test of how the plugin chooses.
+	Offered string
+	// Tracer, where set, is told of every call.
+	Tracer Tracer
 }
 
 // Process is one incarnation of a plugin.
@@ -99,15 +101,25 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	p.log = newLogWriter(logCtx, cfg.Logger)
 	if err := p.start(ctx, cfg); err != nil {
 		p.Kill()
-		if words := p.log.lastWords(); words != "" {
-			err = fmt.Errorf("%w; the plugin said: %s", err, words)
-		}
+		err = p.explain(err)
 		if p.runner != nil && p.runner.notExecuted() {
 			err = &FinalError{err}
 		}
 		return nil, err
 	}
 	return p, nil
+}
+
+// explain adds to the reason why a start failed what is known of the process, which
+// is gone.
+func (p *Process) explain(err error) error {
+	if p.runner != nil && p.runner.stdout.ended() {
+		err = fmt.Errorf("%w (%s)", err, p.exit())
+	}
+	if words := p.log.lastWords(); words != "" {
+		err = fmt.Errorf("%w; the plugin said: %s", err, words)
+	}
+	return err
 }
 
 func (p *Process) start(ctx context.Context, cfg StartConfig) error {
@@ -129,7 +141,7 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		StartTimeout:     2 * timeout, // ctx is first
 		TLSConfig:        tlsConfig,
 		SkipHostEnv:      true,
-		GRPCDialOptions:  DialOptions(),
+		GRPCDialOptions:  withTracer(DialOptions(), cfg.Tracer),
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets},
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}), // lines of the plugin go to Stderr
 		Stderr:           p.log,
@@ -139,18 +151,38 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 			p.dirs = append(p.dirs, dir)
 			own := slices.DeleteFunc(slices.Clone(cfg.Env), forListening)
 			env := slices.Concat(own, environment(cfg, certificate), spec.Env) // the last of a name counts
+			if cfg.Offered != "" {
+				env = append(env, "PLUGIN_PROTOCOL_VERSIONS="+cfg.Offered)
+			}
 			r, err := newRunner(ctx, cfg.Command, cfg.Listeners, env, dir)
 			if err == nil {
-				r.pace = p.log.pace
+				r.stdout.pace = p.log.pace
 			}
 			p.runner = r
 			return r, err
 		},
 	})
 	if err := p.connect(); err != nil {
-		return fmt.Errorf("start plugin: %w", cmp.Or(context.Cause(ctx), error(startError{err})))
+		return fmt.Errorf("start plugin: %w", startError{p.startFault(ctx, err)})
 	}
 	return nil
+}
+
+// startFault is why the start failed with err: the time was over, or the handshake
+// line was not good, or what go-plugin says.
+func (p *Process) startFault(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		if p.runner == nil {
+			return cause
+		}
+		return fmt.Errorf("%w%s", cause, p.runner.stdout.late())
+	}
+	if p.runner != nil {
+		if fault := p.runner.stdout.faulty(); fault != nil {
+			return fault
+		}
+	}
+	return err
 }
 
 // startError is an error of go-plugin, which quotes what a plugin printed in place
@@ -306,14 +338,19 @@ func (p *Process) Exited() <-chan struct{} { return p.runner.exited }
 // killed", with the last error from its log. It is for operators, and complete
 // when Kill has returned.
 func (p *Process) ExitReason() string {
-	reason := "exit status 0"
-	if err := p.runner.Wait(context.Background()); err != nil {
-		reason = err.Error()
-	}
+	reason := p.exit()
 	if fault := p.log.fault(); fault != "" {
 		reason += ": " + fault
 	}
 	return reason
+}
+
+// exit is how the process ended.
+func (p *Process) exit() string {
+	if err := p.runner.Wait(context.Background()); err != nil {
+		return err.Error()
+	}
+	return "exit status 0"
 }
 
 // Stop tells the plugin through its lifeline that it is no longer wanted, and

@@ -23,14 +23,14 @@ const lastOutput = time.Second
 // runner is one process and its group, as go-plugin wants to see it
 // (runner.Runner).
 type runner struct {
-	cmd            *exec.Cmd
-	name           string
-	sockets        string // the directory where the plugin makes its socket
-	stdout, stderr *os.File
-	pace           func(bytes int) // waits after so much of stdout; nil: it does not
-	lifeline       *os.File        // the end that the host holds
-	child          []*os.File      // the ends that the plugin holds, closed after the start
-	exited         chan struct{}   // closed when the process has ended
+	cmd      *exec.Cmd
+	name     string
+	sockets  string // the directory where the plugin makes its socket
+	stdout   *stdout
+	stderr   *os.File
+	lifeline *os.File      // the end that the host holds
+	child    []*os.File    // the ends that the plugin holds, closed after the start
+	exited   chan struct{} // closed when the process has ended
 
 	launched bool // by a Launcher
 
@@ -58,7 +58,8 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 		}
 		pipes[i] = [2]*os.File{from, to}
 	}
-	r.stdout, r.stderr, r.lifeline = pipes[0][0], pipes[1][0], pipes[2][1]
+	r.stdout = &stdout{from: pipes[0][0], toLocal: r.PluginToHost}
+	r.stderr, r.lifeline = pipes[1][0], pipes[2][1]
 	r.child = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
 	r.cmd = &exec.Cmd{
 		Path:   c.Path,
@@ -128,7 +129,7 @@ func (r *runner) reap() {
 	r.reaped = true
 	r.mu.Unlock()
 	deadline := time.Now().Add(lastOutput)
-	for _, output := range []*os.File{r.stdout, r.stderr} {
+	for _, output := range []*os.File{r.stdout.from, r.stderr} {
 		output.SetReadDeadline(deadline) //nolint:errcheck // all pipes have deadlines
 	}
 	close(r.exited)
@@ -169,34 +170,17 @@ func (r *runner) Wait(context.Context) error {
 
 // close lets go of all files. The process has ended or never started.
 func (r *runner) close() {
-	for _, f := range append(r.child, r.stdout, r.stderr, r.lifeline) {
+	for _, f := range append(r.child, r.stdout.from, r.stderr, r.lifeline) {
 		f.Close() // some a second time
 	}
 }
 
 // Stdout is read by go-plugin for as long as the process lives, for the one line
 // of the handshake.
-func (r *runner) Stdout() io.ReadCloser {
-	if r.pace == nil {
-		return r.stdout
-	}
-	return pacedReader{r.stdout, r.pace}
-}
+func (r *runner) Stdout() io.ReadCloser { return r.stdout }
 
 func (r *runner) Stderr() io.ReadCloser { return r.stderr }
 func (r *runner) Name() string          { return r.name }
-
-// pacedReader waits after what it has read.
-type pacedReader struct {
-	io.ReadCloser
-	pace func(bytes int)
-}
-
-func (r pacedReader) Read(b []byte) (int, error) {
-	n, err := r.ReadCloser.Read(b)
-	r.pace(n)
-	return n, err
-}
 
 func (r *runner) Diagnose(context.Context) string { return "" }
 

@@ -2,16 +2,11 @@ package host
 
 import (
 	"context"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
-
-// exportTimeout is how long an Export or ForceFlush may take when its context
-// sets no deadline.
-const exportTimeout = 10 * time.Second
 
 // exporter is an exporter on the other side of a connection.
 type exporter struct{ client *Client }
@@ -24,15 +19,15 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	_, err := call(ctx, statsCalls, "export", exportTimeout, func(ctx context.Context) (*pb.ExportResponse, error) {
-		return e.client.stats.Export(ctx, rpc.ExportRequest(s), atMost(maxShortAnswer))
+	_, err := call(ctx, statsCalls, "export", ExportTimeout, func(ctx context.Context) (*pb.ExportResponse, error) {
+		return e.client.stats.Export(ctx, rpc.ExportRequest(s), atMost(MaxShortAnswer))
 	})
 	return err
 }
 
 func (e *exporter) ForceFlush(ctx context.Context) error {
-	_, err := call(ctx, statsCalls, "force flush", exportTimeout, func(ctx context.Context) (*pb.ForceFlushResponse, error) {
-		return e.client.stats.ForceFlush(ctx, &pb.ForceFlushRequest{}, atMost(maxShortAnswer))
+	_, err := call(ctx, statsCalls, "force flush", ExportTimeout, func(ctx context.Context) (*pb.ForceFlushResponse, error) {
+		return e.client.stats.ForceFlush(ctx, &pb.ForceFlushRequest{}, atMost(MaxShortAnswer))
 	})
 	return err
 }

@@ -2,19 +2,12 @@ package host
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
-)
-
-// How long a call waits for its answer when its context sets no deadline.
-const (
-	infoTimeout = 5 * time.Second
-	callTimeout = 30 * time.Second
 )
 
 // maxOutcome is more than an outcome takes on the wire, in bytes.
@@ -52,8 +45,8 @@ func newStore(c *Client, watches, keepsLedger bool) storage.Store {
 }
 
 func (s *store) Info(ctx context.Context) (storage.Info, error) {
-	return call(ctx, storageCalls, "info", infoTimeout, func(ctx context.Context) (storage.Info, error) {
-		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(maxShortAnswer))
+	return call(ctx, storageCalls, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
+		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(MaxShortAnswer))
 		if err != nil {
 			return storage.Info{}, err
 		}
@@ -62,12 +55,12 @@ func (s *store) Info(ctx context.Context) (storage.Info, error) {
 }
 
 func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	return call(ctx, storageCalls, "append", callTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
+	return call(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
 		req := rpc.AppendRequest(records)
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Append(ctx, req, atMost(maxShortAnswer+maxOutcome*len(records)))
+		resp, err := s.client.storage.Append(ctx, req, atMost(MaxShortAnswer+maxOutcome*len(records)))
 		if err != nil {
 			return nil, err
 		}
@@ -76,13 +69,13 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 }
 
 func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
-	return call(ctx, storageCalls, "log", callTimeout, func(ctx context.Context) (storage.Page, error) {
+	return call(ctx, storageCalls, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
 		if _, _, _, err := req.Bounds(); err != nil {
 			return storage.Page{}, err
 		}
 		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{
 			From: uint64(req.From), Max: uint32(req.Max), MaxBytes: uint32(req.MaxBytes),
-		}, atMost(maxAnswer))
+		}, atMost(MaxAnswer))
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -91,11 +84,11 @@ func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 }
 
 func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	return call(ctx, storageCalls, "find", callTimeout, func(ctx context.Context) (storage.Seq, error) {
+	return call(ctx, storageCalls, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
 		if len(signature) > rpc.MaxMessage-16 {
 			return 0, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature}, atMost(maxShortAnswer))
+		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature}, atMost(MaxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -107,7 +100,7 @@ func (s *store) Close() error { return s.client.close() }
 
 func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
 	return call(ctx, storageCalls, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
-		resp, err := w.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(maxShortAnswer))
+		resp, err := w.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(MaxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -116,11 +109,11 @@ func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 }
 
 func (l ledger) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
-	return call(ctx, storageCalls, "spendings", callTimeout, func(ctx context.Context) ([]storage.Spending, error) {
+	return call(ctx, storageCalls, "spendings", CallTimeout, func(ctx context.Context) ([]storage.Spending, error) {
 		if _, err := req.Bound(); err != nil {
 			return nil, err
 		}
-		resp, err := l.client.storage.Spendings(ctx, rpc.SpendingsRequest(req), atMost(maxAnswer))
+		resp, err := l.client.storage.Spendings(ctx, rpc.SpendingsRequest(req), atMost(MaxAnswer))
 		if err != nil {
 			return nil, err
 		}
@@ -129,11 +122,11 @@ func (l ledger) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]
 }
 
 func (l ledger) Spend(ctx context.Context, spendings []storage.Spending) error {
-	_, err := call(ctx, storageCalls, "spend", callTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
+	_, err := call(ctx, storageCalls, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
 		if err := storage.CheckSpend(spendings); err != nil {
 			return nil, err
 		}
-		return l.client.storage.Spend(ctx, rpc.SpendRequest(spendings), atMost(maxShortAnswer))
+		return l.client.storage.Spend(ctx, rpc.SpendRequest(spendings), atMost(MaxShortAnswer))
 	})
 	return err
 }

@@ -133,12 +133,11 @@ func TestStandardOutputIsReadSlowly(t *testing.T) {
 		t.Fatal(err)
 	}
 	paced := 0
-	r := &runner{stdout: from, pace: func(n int) { paced += n }}
+	out := &stdout{from: from, pace: func(n int) { paced += n }, shaken: &Handshake{}}
 	io.WriteString(to, "hello")
 	to.Close()
-	out := r.Stdout()
 	defer out.Close()
-	if text, err := io.ReadAll(out); err != nil || string(text) != "hello" || paced != len("hello") {
-		t.Errorf("read %q, %v; paced %d bytes", text, err, paced)
+	if text, err := io.ReadAll(out); err != nil || string(text) != "" || out.more != 5 || paced != len("hello") {
+		t.Errorf("read %q, %v; printed %d, paced %d bytes", text, err, out.more, paced)
 	}
 }

@@ -1,0 +1,143 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+)
+
+// Tracer is told of every call of a plugin and of every answer: a line with the
+// method, the code, the time, the size and the beginning of what was said. It is for the
+// author of a plugin, whose messages are not secret. It is called from several
+// goroutines.
+type Tracer interface{ Trace(line string) }
+
+// tracing sees the calls of a connection.
+type tracing struct{ Tracer }
+
+// maxTracedBody bounds what a line shows of a message, in bytes.
+const maxTracedBody = 160
+
+// withTracer adds to the options of a connection what has it traced.
+func withTracer(options []grpc.DialOption, t Tracer) []grpc.DialOption {
+	if t == nil {
+		return options
+	}
+	c := tracing{t}
+	return append(options, grpc.WithChainUnaryInterceptor(c.unary), grpc.WithChainStreamInterceptor(c.stream))
+}
+
+func (t tracing) unary(ctx context.Context, method string, req, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	name, begin := shortMethod(method), time.Now()
+	t.Trace("> " + name + " " + traced(req))
+	err := invoke(ctx, method, req, answer, conn, opts...)
+	t.Trace("< " + name + " " + outcome(err, answer) + " in " + time.Since(begin).Round(10*time.Microsecond).String())
+	return err
+}
+
+func (t tracing) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, conn, method, opts...)
+	if err != nil || strings.HasPrefix(method, "/plugin.") { // go-plugin's own
+		return stream, err
+	}
+	return &tracedStream{stream, t.Tracer, shortMethod(method)}, nil
+}
+
+// tracedStream tells of each message.
+type tracedStream struct {
+	grpc.ClientStream
+	tracer Tracer
+	name   string
+}
+
+func (s *tracedStream) SendMsg(m any) error {
+	s.tracer.Trace("> " + s.name + " " + traced(m))
+	return s.ClientStream.SendMsg(m)
+}
+
+func (s *tracedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	s.tracer.Trace("< " + s.name + " " + outcome(err, m))
+	return err
+}
+
+// shortMethod makes "Storage.Append" of "/cwtch.relay.plugin.v1.Storage/Append".
+func shortMethod(method string) string {
+	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	return service[strings.LastIndex(service, ".")+1:] + "." + name
+}
+
+func outcome(err error, answer any) string {
+	if err != nil {
+		s := status.Convert(err)
+		return fmt.Sprintf("%v %q", s.Code(), rpc.Clean(s.Message(), maxTracedBody))
+	}
+	return "OK " + traced(answer)
+}
+
+// traced is the size of a message, and its beginning.
+func traced(message any) string {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return fmt.Sprintf("%T", message)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d bytes ", proto.Size(m))
+	limit := b.Len() + maxTracedBody
+	writeTraced(&b, m.ProtoReflect(), limit)
+	if b.Len() > limit {
+		return b.String()[:limit] + "…"
+	}
+	return b.String()
+}
+
+// writeTraced writes fields until there are too many bytes: of lists the number
+// and the first, and only the beginnings of texts, of which a message may have megabytes.
+func writeTraced(b *strings.Builder, m protoreflect.Message, limit int) {
+	b.WriteByte('{')
+	fields, first := m.Descriptor().Fields(), true
+	for i := 0; i < fields.Len() && b.Len() <= limit; i++ {
+		field := fields.Get(i)
+		if !m.Has(field) {
+			continue
+		}
+		if !first {
+			b.WriteByte(' ')
+		}
+		first = false
+		fmt.Fprintf(b, "%s:", field.Name())
+		value := m.Get(field)
+		if field.IsList() {
+			fmt.Fprintf(b, "%d×", value.List().Len())
+			value = value.List().Get(0)
+		}
+		switch v := value.Interface().(type) {
+		case protoreflect.Message:
+			writeTraced(b, v, limit)
+		case []byte:
+			fmt.Fprintf(b, "[%d bytes %x]", len(v), v[:min(len(v), 4)])
+		case string:
+			fmt.Fprintf(b, "%q", rpc.Clean(v, 40))
+		case protoreflect.EnumNumber:
+			fmt.Fprint(b, enumName(field, v))
+		default:
+			fmt.Fprint(b, v)
+		}
+	}
+	b.WriteByte('}')
+}
+
+func enumName(field protoreflect.FieldDescriptor, n protoreflect.EnumNumber) string {
+	if value := field.Enum().Values().ByNumber(n); value != nil {
+		return string(value.Name())
+	}
+	return fmt.Sprint(n)
+}
