@@ -18,6 +18,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats/statstest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -74,7 +75,9 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err := shown.check(run.Plugin.Kind); err != nil {
 		return err
 	}
-	checks := selected(checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values, shown), pattern)
+	checks := protocoltest.Checks(protocoltest.Opener{Command: b.command, Config: values})
+	checks = append(checks, checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values, shown)...)
+	checks = selected(checks, pattern)
 	begin := time.Now()
 	if !f.json {
 		writeDescribed(stdout, run, len(checks))

@@ -41,6 +41,7 @@ func Serve(p Plugin) {
 // with it, and then ends it by way of shutdown.
 func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) error, services goplugin.Plugin, options []grpc.ServerOption) {
 	setProcessName(name)
+	syscall.Umask(0o077) // what it makes is for this user alone
 	if err := watchLifeline(shutdown, log); err != nil {
 		log.Error("no lifeline", "error", err)
 		os.Exit(1)

@@ -235,3 +235,27 @@ func (t target) configure(ctx context.Context, client *host.Client, d plugin.Des
 	}
 	return &o, nil
 }
+
+// settleTime is how long the end of a process may go unnoticed after a call that
+// failed because of it.
+const settleTime = time.Second
+
+// Ended tells whether a process has ended, and how. Where a call has failed, it
+// waits a moment for that: a call may learn of it first.
+func Ended(p interface {
+	Exited() <-chan struct{}
+	ExitReason() string
+	Kill()
+}, failed bool) (reason string, ended bool) {
+	patience := time.Duration(0)
+	if failed {
+		patience = settleTime
+	}
+	select {
+	case <-p.Exited():
+	case <-time.After(patience):
+		return "", false
+	}
+	p.Kill() // reads the rest of its log
+	return p.ExitReason(), true
+}

@@ -1,0 +1,234 @@
+package protocoltest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+var busyChecks = []check{
+	{"ProtocolHealth", "Health answers within a second", (*fixture).healthIsQuick},
+	{"ProtocolHealthBusy", "Health answers while all else is busy", (*fixture).healthWhileBusy},
+	{"ProtocolEight", "eight calls are served at once", (*fixture).eightAtOnce},
+	{"ProtocolDrain", "after Drain calls of the kind fail with UNAVAILABLE", (*fixture).drains},
+	{"ProtocolDrainWaits", "Drain answers when no call is under way", (*fixture).drainWaits},
+}
+
+// atOnce is how many calls a plugin serves at the same time, at least.
+const atOnce = 8
+
+// quick is what "at once" means for an answer, on a machine that has nothing else
+// to do for a moment.
+const quick = time.Second
+
+func (f *fixture) healthIsQuick() {
+	f.notByHand()
+	p := f.open(f.root)
+	best := host.HealthTimeout
+	for range 3 {
+		h, took, err := f.health(p)
+		if err != nil {
+			f.Fatalf("%v", err)
+		}
+		if h.State == host.Failed {
+			f.Fatalf("Health says FAILED: %s", h.Reason)
+		}
+		if best = min(best, took); best < quick {
+			return
+		}
+	}
+	f.Errorf("Health took %v at best; the relay asks every five seconds, and kills the process after %v", best.Round(time.Millisecond), host.HealthTimeout)
+}
+
+// notByHand skips what goes by the clock.
+func (f *fixture) notByHand() {
+	if f.opener.Attach != nil {
+		f.Skip("the plugin was started by hand, and may stand at a breakpoint")
+	}
+}
+
+// workers make calls until they are stopped.
+type workers struct {
+	begun atomic.Int64
+	stop  context.CancelFunc
+	wait  sync.WaitGroup
+	mu    sync.Mutex
+	late  int // calls that ended after stop
+}
+
+// work makes calls from n goroutines, and returns when each has begun one.
+func (f *fixture) work(n int) *workers {
+	ctx, cancel := context.WithCancel(f.Context())
+	w := &workers{stop: cancel}
+	var first sync.WaitGroup
+	first.Add(n)
+	for range n {
+		w.wait.Go(func() {
+			first.Done()
+			for ctx.Err() == nil {
+				w.begun.Add(1)
+				if err := f.kind.load(f.Context()); err != nil && ctx.Err() == nil {
+					if !f.kind.unavailable(err) {
+						f.Errorf("a call under load: %v", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	first.Wait()
+	return w
+}
+
+func (w *workers) end() {
+	w.stop()
+	w.wait.Wait()
+}
+
+// patience is how long Health may take under load: half of what it has with the relay.
+const patience = host.HealthTimeout / 2
+
+func (f *fixture) healthWhileBusy() {
+	f.notByHand()
+	p := f.open(f.root)
+	h, err := f.kind.hold(f.Context())
+	if err == nil {
+		defer h.release()
+	}
+	if f.description.Kind != plugin.KindPeerSync { // which takes one call at a time
+		w := f.work(atOnce - 2) // with the one that is held, and Health, eight
+		defer w.end()
+		for w.begun.Load() < 2*atOnce { // all of them are in the plugin
+			if within(time.Millisecond, p.Exited()) {
+				return
+			}
+		}
+	}
+	for range 3 {
+		h, took, err := f.health(p)
+		switch {
+		case err != nil:
+			f.Fatalf("%v, after %v", err, took.Round(time.Millisecond))
+		case h.State == host.Failed:
+			f.Fatalf("Health says FAILED: %s", h.Reason)
+		case took > patience:
+			f.Fatalf("Health took %v; the relay kills the process after %v", took.Round(time.Millisecond), host.HealthTimeout)
+		}
+	}
+}
+
+// eightAtOnce lets seven calls wait.
+func (f *fixture) eightAtOnce() {
+	p := f.open(f.root)
+	if f.description.Kind == plugin.KindPeerSync {
+		f.Skip("a peersync plugin gets one call of its kind at a time")
+	}
+	for range atOnce - 1 {
+		h, err := f.kind.hold(f.Context())
+		if errors.Is(err, errCannotHold) {
+			f.Skip(err.Error())
+		}
+		if err != nil {
+			f.Fatalf("%v", err)
+		}
+		defer h.release()
+		if within(time.Millisecond, h.done) {
+			f.Fatal("a call that should wait has ended")
+		}
+	}
+	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	defer cancel()
+	if err := f.kind.call(ctx); err != nil {
+		f.Errorf("while seven calls wait the eighth is not answered: %v", err)
+	}
+	if _, _, err := f.health(p); err != nil {
+		f.Errorf("while seven calls wait: %v", err)
+	}
+}
+
+func (f *fixture) drains() {
+	p := f.open(f.root)
+	f.serves(p)
+	if err := f.drain(p); err != nil {
+		f.Fatalf("%v", err)
+	}
+	f.refuses(p, "after Drain")
+}
+
+func (f *fixture) drain(p process) error {
+	ctx, cancel := context.WithTimeout(f.Context(), host.EndTimeout)
+	defer cancel()
+	return p.Client().Drain(ctx)
+}
+
+func (f *fixture) drainWaits() {
+	p := f.open(f.root)
+	drain := func() {
+		if err := f.drain(p); err != nil {
+			f.Errorf("%v", err)
+		}
+	}
+	if f.description.Kind == plugin.KindPeerSync {
+		f.waitsForHeld("Drain", drain)
+		return
+	}
+	f.waitsForLoad(p, "Drain", drain)
+	if h, err := f.kind.hold(f.Context()); err == nil { // after Drain nothing waits
+		defer h.release()
+		if !within(patience, h.done) {
+			f.Error("after Drain a Watch waits")
+		}
+	}
+}
+
+// waitsForHeld checks that do returns when a call that is held has ended, and not
+// before.
+func (f *fixture) waitsForHeld(what string, do func()) {
+	f.Helper()
+	h, err := f.kind.hold(f.Context())
+	if errors.Is(err, errCannotHold) {
+		f.Skip(err.Error())
+	}
+	if err != nil {
+		f.Fatalf("%v", err)
+	}
+	defer h.release()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	if within(lingers/2, done) {
+		f.Errorf("%s was answered while a call was under way", what)
+	}
+	h.release()
+	<-done
+}
+
+// waitsForLoad checks that no answer comes after that of do but those that were
+// on their way with it.
+func (f *fixture) waitsForLoad(p process, what string, do func()) {
+	f.Helper()
+	w := f.work(4)
+	defer w.end()
+	for w.begun.Load() < 8 {
+		if within(time.Millisecond, p.Exited()) {
+			return
+		}
+	}
+	do()
+	w.stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.wait.Wait()
+	}()
+	if !within(lingers, ended) {
+		f.Errorf("%s was answered, and a call is under way %v later", what, lingers)
+	}
+}
