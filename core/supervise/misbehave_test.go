@@ -78,6 +78,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// someCertificate is one that nobody ever shows.
+const someCertificate = "MIIBbzCCARWgAwIBAgIUD1Tz4alG7ldoqaleM5K8z3pYnYMwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBeDAgFw0yNjExMjgxMTQyMjJaGA8yMTI2MTEwNDExNDIyMlowDDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCfIh717LBmT3Z8IQuPACftZ+IazsOu8ZwxaZ14q/NcS44PzZxBH0YAxPBnGsc3EqswnEoWRIq4DAJF4T7bVeuujUzBRMB0GA1UdDgQWBBRsgcLZ9lwFUc+HPtZ3/InzQIYFMTAfBgNVHSMEGDAWgBRsgcLZ9lwFUc+HPtZ3/InzQIYFMTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIFHTssdbTp697+mhlkt7pjLvuX4VsA/2JL7fc8hYrecIAiEAl9BRr7VLx87coJXHVjzN12mWJIlk9ubqw4GZ/6Tpe/4"
+
 // announce connects to the socket of the test, for as long as the process lives.
 func announce(path string) {
 	conn, err := net.Dial("unix", path)
@@ -98,7 +101,7 @@ func listenDeaf() {
 	if err != nil {
 		os.Exit(4)
 	}
-	fmt.Printf("1|1|unix|%s|grpc|\n", l.Addr())
+	fmt.Printf("1|1|unix|%s|grpc|%s\n", l.Addr(), someCertificate)
 	select {}
 }
 
@@ -300,6 +303,9 @@ func (s *testStore) Append(ctx context.Context, records []storage.Record) ([]sto
 	switch s.mode {
 	case "crash":
 		os.Exit(5)
+	case "heap": // as the runtime of Node says it, past package log
+		syscall.Write(2, []byte("FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n\x1b[2J----- Native stack trace -----\n\n 1: 0xe13fde node::OOMErrorHandler [node]\n"))
+		os.Exit(134)
 	case "panic":
 		panic("told to panic")
 	case "hang":

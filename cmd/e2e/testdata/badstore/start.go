@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,6 +25,9 @@ func begin(word string, p plugin.Plugin) {
 		time.Sleep(time.Minute)
 	case "garbage": // that would clear a terminal
 		shake("hello\x1b[2J")
+	case "unfinished": // without a line feed
+		fmt.Print("1|1|unix|" + socket + "|grpc|")
+		select {}
 	case "endless": // a line that is
 		for {
 			fmt.Print(strings.Repeat("endless ", 1000))
@@ -45,7 +49,11 @@ func begin(word string, p plugin.Plugin) {
 		if err != nil {
 			panic(err)
 		}
-		shake("1|1|unix|" + l.Addr().String() + "|grpc|")
+		_, der, err := bareIdentity(os.Getenv("PLUGIN_CLIENT_CERT"))
+		if err != nil {
+			panic(err)
+		}
+		shake("1|1|unix|" + l.Addr().String() + "|grpc|" + base64.RawStdEncoding.EncodeToString(der))
 	case "plain": // does not prove who it is, and does not ask either
 		os.Unsetenv("PLUGIN_CLIENT_CERT")
 	case "bare": // behaves, and owes nothing to go-plugin
