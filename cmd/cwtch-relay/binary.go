@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
@@ -71,25 +71,22 @@ func (b *binary) command(dir string) (host.Command, error) {
 	return confined, nil
 }
 
-// describeTimeout bounds the start of a program and its answer.
-const describeTimeout = 30 * time.Second
-
 // describe asks the program what it is, and remembers the kind.
 func (b *binary) describe(ctx context.Context) (plugin.Description, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, describeTimeout, fmt.Errorf("no answer within %v", describeTimeout))
-	defer cancel()
 	command, err := b.command("")
 	if err != nil {
 		return plugin.Description{}, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler), Timeout: describeTimeout})
+	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? -no-sandbox tells whether it is the sandbox that it does not bear, and -read PATH lets it read there"}
 	}
 	defer process.Kill()
+	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))
+	defer cancel()
 	d, err := process.Client().Describe(ctx)
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("%s: %w", b.path, err)
+		return plugin.Description{}, fmt.Errorf("%s: %w", b.path, cmp.Or(context.Cause(ctx), err))
 	}
 	b.kind = d.Kind
 	return d, nil

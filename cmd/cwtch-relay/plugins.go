@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
@@ -161,12 +160,7 @@ func (s shelf) validate(ctx context.Context, use config.PluginConfig) error {
 	return p.Validate(cfg)
 }
 
-// validateTimeout bounds how long a plugin may think about its configuration.
-const validateTimeout = 30 * time.Second
-
 func validateExternal(ctx context.Context, entry *catalog.Entry, use config.PluginConfig) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, validateTimeout, fmt.Errorf("no answer within %v", validateTimeout))
-	defer cancel()
 	command, err := entry.Command()
 	if err != nil {
 		return err
@@ -180,11 +174,13 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 		}
 		command = confined
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler), Timeout: validateTimeout})
+	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	defer process.Kill()
+	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))
+	defer cancel()
 	return process.Client().Validate(ctx, use.Msgpack)
 }
 

@@ -25,17 +25,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
-
-// describeTimeout bounds the start of a plugin that is to describe itself, and
-// its answer. A person waits for it, and rather long than in vain.
-const describeTimeout = 30 * time.Second
 
 // Config says what is in a catalog.
 type Config struct {
@@ -234,13 +229,12 @@ func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, err
 	process, err := host.Start(ctx, host.StartConfig{
 		Command: command,
 		Logger:  e.logger.With("plugin", string(e.Kind)+"/"+e.Name),
-		Timeout: describeTimeout,
 	})
 	if err != nil {
 		return plugin.Description{}, err
 	}
 	defer process.Kill()
-	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))
 	defer cancel()
 	return process.Client().Describe(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
@@ -18,9 +19,8 @@ import (
 const Interval = 10 * time.Second
 
 const (
-	takeTimeout   = 2 * time.Second  // for the store to say what it holds
-	exportTimeout = 10 * time.Second // as package stats tells authors
-	flushTimeout  = 5 * time.Second  // for the last snapshot and the flush
+	takeTimeout  = 2 * time.Second // for the store to say what it holds
+	flushTimeout = 5 * time.Second // for the last snapshot and the flush
 )
 
 // Source tells what a server has counted, and how the relay does; it is not ok while
@@ -222,7 +222,7 @@ func (o *Outlet) latest(ctx context.Context) (stats.Snapshot, bool) {
 }
 
 func (o *Outlet) export(ctx context.Context, s stats.Snapshot) {
-	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
+	ctx, cancel := context.WithTimeout(ctx, host.ExportTimeout)
 	defer cancel()
 	err := o.exporter.Export(ctx, s)
 	if err != nil && context.Cause(ctx) == context.Canceled {

@@ -125,7 +125,7 @@ func TestSlow(t *testing.T) {
 		f := newFeed(s.status)
 		a, b := f.Add("stats/slow", slow), f.Add("stats/quick", quick)
 		f.Distribute(t.Context())
-		time.Sleep(2*Interval + time.Second) // each export that hangs ends after exportTimeout
+		time.Sleep(2*Interval + time.Second) // each export that hangs ends after host.ExportTimeout
 		close(slow.hang)
 		synctest.Wait()
 		time.Sleep(Interval)

@@ -33,8 +33,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -167,8 +167,8 @@ func unavailable(what string, err error) error {
 // Bounds of one question to the store. A poster has no part in them, and readers
 // do not wait for them: they have a line of their own (core/board).
 const (
-	infoTimeout = 5 * time.Second
-	pageTimeout = 30 * time.Second
+	infoTimeout = host.InfoTimeout
+	pageTimeout = host.CallTimeout
 )
 
 // state is the state of the log as far as it was published.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -16,9 +17,6 @@ const (
 	// quiet is between two ticks when there is nothing else to tell. With no peer
 	// up nothing waits for a replicator, and each tick wakes up two processes.
 	quiet = 10 * time.Second
-	// handleTimeout is how long a Handle may take. It may have to look through
-	// the whole log.
-	handleTimeout = 5 * time.Minute
 	// firstWait is before a replicator that failed is given Start again. It
 	// doubles up to lastWait while it goes on failing.
 	firstWait = time.Second
@@ -114,7 +112,7 @@ func (r *Replica) rest(ctx context.Context) (woken bool, err error) {
 }
 
 func handle(ctx context.Context, replicator peersync.Replicator, events []peersync.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	ctx, cancel := context.WithTimeout(ctx, host.HandleTimeout)
 	defer cancel()
 	return replicator.Handle(ctx, events)
 }

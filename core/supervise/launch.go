@@ -16,9 +16,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// describeTimeout bounds the answer to Describe, which a plugin knows by heart.
-const describeTimeout = 5 * time.Second
-
 // launch starts an incarnation and brings it to where it is called. When it
 // fails nothing is left of it.
 func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
@@ -160,7 +157,7 @@ func (s *setting) prepare() error {
 
 // introduce asks the process who it is.
 func (c *course) introduce(ctx context.Context, inc *incarnation) error {
-	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, host.DescribeTimeout)
 	defer cancel()
 	d, err := inc.process.Client().Describe(ctx)
 	if err != nil {

@@ -117,16 +117,16 @@ type Config struct {
 // Timing has the delays and deadlines of a supervisor; a zero stands for the
 // default.
 type Timing struct {
-	Start       time.Duration // until the handshake, 10 s
-	Configure   time.Duration // until configured, 60 s
+	Start       time.Duration // until the handshake, host.StartTimeout
+	Configure   time.Duration // until configured, host.ConfigureTimeout
 	HealthEvery time.Duration // between two questions, 5 s
 	MemoryEvery time.Duration // between two looks at memory and threads, 1 s
-	Health      time.Duration // until the answer, 10 s
-	Hang        time.Duration // calls of one method going unanswered, 30 s
+	Health      time.Duration // until the answer, host.HealthTimeout
+	Hang        time.Duration // calls of one method going unanswered, host.HangTimeout
 	BackoffMin  time.Duration // before the first restart, 200 ms
 	BackoffMax  time.Duration // before any, 30 s
 	Stable      time.Duration // ready this long: the next delay is short, 60 s
-	Drain       time.Duration // for calls under way and for closing, 10 s
+	Drain       time.Duration // for calls under way and for closing, host.EndTimeout
 
 	Limit  int           // more ends than this, unasked, 10,
 	Window time.Duration // within this time, 10 min, and the plugin has failed
@@ -135,15 +135,15 @@ type Timing struct {
 func (t Timing) withDefaults() Timing {
 	return Timing{
 		Start:       cmp.Or(t.Start, host.StartTimeout),
-		Configure:   cmp.Or(t.Configure, 60*time.Second),
+		Configure:   cmp.Or(t.Configure, host.ConfigureTimeout),
 		HealthEvery: cmp.Or(t.HealthEvery, 5*time.Second),
 		MemoryEvery: cmp.Or(t.MemoryEvery, time.Second),
-		Health:      cmp.Or(t.Health, 10*time.Second),
-		Hang:        cmp.Or(t.Hang, 30*time.Second),
+		Health:      cmp.Or(t.Health, host.HealthTimeout),
+		Hang:        cmp.Or(t.Hang, host.HangTimeout),
 		BackoffMin:  cmp.Or(t.BackoffMin, 200*time.Millisecond),
 		BackoffMax:  cmp.Or(t.BackoffMax, 30*time.Second),
 		Stable:      cmp.Or(t.Stable, 60*time.Second),
-		Drain:       cmp.Or(t.Drain, 10*time.Second),
+		Drain:       cmp.Or(t.Drain, host.EndTimeout),
 		Limit:       cmp.Or(t.Limit, 10),
 		Window:      cmp.Or(t.Window, 10*time.Minute),
 	}

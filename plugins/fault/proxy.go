@@ -15,12 +15,11 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-const (
-	maxDelay   = 2 * time.Second
-	maxMessage = 16 << 20 // bytes of a request or an answer of the plugin
-)
+const maxDelay = 2 * time.Second
 
 // Proxy stands between a relay and a plugin.
 type Proxy struct {
@@ -127,7 +126,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (p *Proxy) ask(ctx context.Context, method string, request frame) (frame, error) {
 	var answer frame
 	err := p.Plugin.Invoke(ctx, method, &request, &answer,
-		grpc.ForceCodecV2(Codec), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))
+		grpc.ForceCodecV2(Codec), grpc.MaxCallRecvMsgSize(host.MaxMessage), grpc.MaxCallSendMsgSize(host.MaxMessage))
 	return answer, err
 }
 
