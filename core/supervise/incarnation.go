@@ -79,7 +79,7 @@ func (r *run) ended() error {
 
 // outOfMemory is what runtimes of several languages say when the limit of their
 // process is reached.
-var outOfMemory = regexp.MustCompile(`(?i)out of memory|cannot allocate memory|memoryerror|bad_alloc|memory allocation of`)
+var outOfMemory = regexp.MustCompile(`(?i)out of memory|outofmemory|cannot allocate memory|failed to allocate|insufficient memory|heap space|memoryerror|bad_alloc|memory allocation of`)
 
 // memoryHint tells how to allow more than limit.
 func memoryHint(limit int64) string {

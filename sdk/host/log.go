@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -96,8 +97,8 @@ func (w *logWriter) emit() {
 		return
 	}
 	w.mu.Lock()
-	if r.level >= slog.LevelError && !traced {
-		w.last = r.message
+	if !traced && (r.level >= slog.LevelError || r.plain && fatalLine.MatchString(r.message)) {
+		w.last = rpc.Clean(r.message, maxReason)
 	}
 	if r.plain && r.message != "" {
 		w.text = r.message
@@ -136,8 +137,14 @@ func (w printed) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// fault is the last thing that the plugin logged as an error, or empty. Of a
-// panic that is what it says, not the end of its trace.
+// fatalLine is what runtimes and libraries write last, as plain text, when they end a
+// process. The traces that follow are indented.
+var fatalLine = regexp.MustCompile(`^(?:\S.*)?\b(?i:fatal|out of memory|outofmemory\w*|cannot allocate memory|failed to allocate|memory allocation of|insufficient memory|unhandled|uncaught|panicked at|terminate called|stack overflow|abort\(\)|assertion\b.* failed)\b` +
+	`|^\s*what\(\): |^Exception in thread |^[\w.]*(?:Error|Exception)(?::|$)`)
+
+// fault is the last thing that the plugin logged as an error, or that its runtime
+// wrote as the reason of its end; or empty. Of a panic that is what it says, not the end
+// of its trace.
 func (w *logWriter) fault() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,0 +1,23 @@
+package supervise
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// TestStatusSaysWhatTheRuntimeSaid: a runtime that ends the process writes the
+// reason as plain text, which the status shows beside how the process ended.
+func TestStatusSaysWhatTheRuntimeSaid(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "heap")
+	r.mustBeReady()
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err == nil {
+		t.Error("append succeeded")
+	}
+	s := r.await("in backoff", func(s Status) bool { return s.State == Backoff })
+	if want := "exit status 134: FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory"; !strings.HasPrefix(s.LastError, want) {
+		t.Errorf("the last error is %q, want %q", s.LastError, want)
+	}
+}
