@@ -17,13 +17,14 @@
 //	}
 //
 // A plugin that is not written in Go, or is only there as a binary, is run by
-// [External].
+// [External], and one that somebody started by hand by [Attached].
 package plugintest
 
 import (
 	"os"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -52,21 +53,24 @@ type Opened struct {
 	// Close closes the implementation in good order, and the process with it. After
 	// Kill or another Close it does nothing.
 	Close func() error
+
+	process *host.Process // nil where there is none
+	over    bool          // closed or killed
 }
 
 // closeOnce makes Close do nothing after itself or Kill.
 func (o *Opened) closeOnce() {
-	closed, closing, killing := false, o.Close, o.Kill
+	closing, killing := o.Close, o.Kill
 	o.Close = func() error {
-		if closed {
+		if o.over {
 			return nil
 		}
-		closed = true
+		o.over = true
 		return closing()
 	}
 	if killing != nil {
 		o.Kill = func() {
-			closed = true
+			o.over = true
 			killing()
 		}
 	}

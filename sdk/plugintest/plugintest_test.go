@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -26,12 +27,14 @@ var memory = plugin.Plugin{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
 		{Name: "void", Type: plugin.Bool, Default: "false"},
 		{Name: "label", Type: plugin.String},
+		{Name: "die", Type: plugin.String, Doc: "When the process kills itself."},
 	}},
 	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 		var c struct {
 			Refuse bool   `cty:"refuse"`
 			Void   bool   `cty:"void"`
 			Label  string `cty:"label"`
+			Die    string `cty:"die"`
 		}
 		if err := cfg.Decode(&c); err != nil {
 			return nil, err
@@ -43,9 +46,34 @@ var memory = plugin.Plugin{
 			return void{}, nil
 		}
 		cfg.Logger.Info("store opened", "dir", cfg.Dir)
-		return storagetest.NewMemory(), nil
+		m := mortal{storagetest.NewMemory(), c.Die, cfg.Logger}
+		return m, m.die("configure")
 	},
 }
+
+// mortal is a store that kills its process.
+type mortal struct {
+	*storagetest.Memory
+	when string
+	log  *slog.Logger
+}
+
+func (m mortal) die(when string) error {
+	if m.when != when {
+		return nil
+	}
+	m.log.Error("the heap is full")
+	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}
+
+func (m mortal) Info(ctx context.Context) (storage.Info, error) {
+	if err := m.die("call"); err != nil {
+		return storage.Info{}, err
+	}
+	return m.Memory.Info(ctx)
+}
+
+func (m mortal) Close() error { return errors.Join(m.die("close"), m.Memory.Close()) }
 
 func TestMain(m *testing.M) { plugintest.Main(m, memory) }
 

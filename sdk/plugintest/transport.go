@@ -2,27 +2,25 @@ package plugintest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
-)
-
-// Bounds on the start of a process and on its end in good order, with patience
-// for a machine that is busy with other tests.
-const (
-	startTimeout = time.Minute
-	closeTimeout = time.Minute
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Transport is one way to call an implementation.
 type Transport struct {
 	Name string // "direct", "grpc", "process", or that of an External
 	open func(context.Context, target) (*Opened, error)
+
+	tracer host.Tracer
 }
 
 // target is what is to be opened.
@@ -31,6 +29,7 @@ type target struct {
 	config map[string]any
 	host   peersync.Host // of a peersync plugin
 	log    *slog.Logger
+	tracer host.Tracer
 }
 
 // Transports gives the three ways to call p.
@@ -41,11 +40,11 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 		tb.Fatal(err)
 	}
 	return []Transport{
-		{"direct", func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
-		{"grpc", func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
-		{"process", func(ctx context.Context, t target) (*Opened, error) {
+		{Name: "direct", open: func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
+		{Name: "grpc", open: func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
+		{Name: "process", open: func(ctx context.Context, t target) (*Opened, error) {
 			self := func() (host.Command, error) { return host.Command{Path: "/proc/self/exe"}, nil }
-			return openProcess(ctx, self, t, func(found plugin.Description) error {
+			return openProcess(ctx, self, t, new(ending), func(found plugin.Description) error {
 				if found.Kind != d.Kind || found.Name != d.Name {
 					return fmt.Errorf("the test binary is the %s plugin %q, not the %s plugin %q: TestMain must call plugintest.Main",
 						found.Kind, found.Name, d.Kind, d.Name)
@@ -61,9 +60,16 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 // dir, and is asked each time, since an open file in it is used up. The
 // configuration is read by the schema that the program describes.
 func External(name string, command func(dir string) (host.Command, error)) Transport {
-	return Transport{name, func(ctx context.Context, t target) (*Opened, error) {
-		return openProcess(ctx, func() (host.Command, error) { return command(t.dir) }, t, func(plugin.Description) error { return nil })
+	end := new(ending)
+	return Transport{Name: name, open: func(ctx context.Context, t target) (*Opened, error) {
+		return openProcess(ctx, func() (host.Command, error) { return command(t.dir) }, t, end, func(plugin.Description) error { return nil })
 	}}
+}
+
+// Traced tells a tracer of every call that goes to a process.
+func (t Transport) Traced(tracer host.Tracer) Transport {
+	t.tracer = tracer
+	return t
 }
 
 // Open opens a storage or stats plugin in dir, which is absolute, with a
@@ -77,12 +83,21 @@ func (t Transport) Open(tb testing.TB, dir string, config map[string]any) (*Open
 // OpenPeerSync does the same for a peersync plugin, to which it gives its host.
 func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.Host) (*Opened, error) {
 	log := slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o, err := t.open(tb.Context(), target{dir: dir, config: config, host: h, log: log})
+	o, err := t.open(tb.Context(), target{dir: dir, config: config, host: h, log: log, tracer: t.tracer})
+	if errors.Is(err, errInUse) {
+		tb.Skip(err.Error())
+	}
 	if err != nil {
 		return nil, err
 	}
 	o.closeOnce()
 	tb.Cleanup(func() {
+		if o.process != nil && !o.over {
+			if reason, ended := Ended(o.process, tb.Failed()); ended {
+				o.over = true
+				tb.Errorf("the process ended: %s", reason)
+			}
+		}
 		if err := o.Close(); err != nil {
 			tb.Errorf("close: %v", err)
 		}
@@ -124,7 +139,7 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 }
 
 // openProcess opens a plugin in a process of its own, if its description passes.
-func openProcess(ctx context.Context, command func() (host.Command, error), t target, check func(plugin.Description) error) (*Opened, error) {
+func openProcess(ctx context.Context, command func() (host.Command, error), t target, end *ending, check func(plugin.Description) error) (*Opened, error) {
 	process, d, err := t.start(ctx, command, nil)
 	if err != nil {
 		return nil, err
@@ -151,18 +166,45 @@ func openProcess(ctx context.Context, command func() (host.Command, error), t ta
 	}
 	o, err := t.configure(ctx, process.Client(), d)
 	if err != nil {
+		err = withEnd(err, process)
 		process.Kill()
 		return nil, err
 	}
 	closing := o.Close
-	o.Kill = process.Kill
+	o.process, o.Kill = process, process.Kill
 	o.Close = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		defer process.Stop(ctx)
-		return closing()
+		defer end.stop(process)
+		return withEnd(closing(), process)
 	}
 	return o, nil
+}
+
+// ending ends processes by their lifeline. When one has not followed it, the others
+// are not waited for: that they must is for a check of its own.
+type ending struct{ ignored atomic.Bool }
+
+func (e *ending) stop(p *host.Process) {
+	patience := host.EndTimeout
+	if e.ignored.Load() {
+		patience = 0
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p.Stop(ctx)
+	if ctx.Err() != nil {
+		e.ignored.Store(true)
+	}
+}
+
+// withEnd adds to the error of a call how the process ended, if it did.
+func withEnd(err error, p *host.Process) error {
+	if err == nil || p == nil {
+		return err
+	}
+	if reason, ended := Ended(p, errors.Is(err, storage.ErrUnavailable)); ended {
+		return fmt.Errorf("%w (the process ended: %s)", err, reason)
+	}
+	return err
 }
 
 // start starts the process, and asks it what it is.
@@ -171,12 +213,13 @@ func (t target) start(ctx context.Context, command func() (host.Command, error),
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Timeout: startTimeout})
+	process, err := host.Start(ctx, host.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Tracer: t.tracer})
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
 	d, err := process.Client().Describe(ctx)
 	if err != nil {
+		err = withEnd(err, process)
 		process.Kill()
 		return nil, plugin.Description{}, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -54,24 +53,17 @@ func (f *fixture) notByHand() {
 
 // workers make calls until they are stopped.
 type workers struct {
-	begun atomic.Int64
-	stop  context.CancelFunc
-	wait  sync.WaitGroup
-	mu    sync.Mutex
-	late  int // calls that ended after stop
+	stop context.CancelFunc // begin no other call
+	wait sync.WaitGroup
 }
 
-// work makes calls from n goroutines, and returns when each has begun one.
-func (f *fixture) work(n int) *workers {
+// work makes calls from n goroutines, and returns when they are under way.
+func (f *fixture) work(p process, n int) *workers {
 	ctx, cancel := context.WithCancel(f.Context())
 	w := &workers{stop: cancel}
-	var first sync.WaitGroup
-	first.Add(n)
 	for range n {
 		w.wait.Go(func() {
-			first.Done()
 			for ctx.Err() == nil {
-				w.begun.Add(1)
 				if err := f.kind.load(f.Context()); err != nil && ctx.Err() == nil {
 					if !f.kind.unavailable(err) {
 						f.Errorf("a call under load: %v", err)
@@ -81,7 +73,7 @@ func (f *fixture) work(n int) *workers {
 			}
 		})
 	}
-	first.Wait()
+	within(lingers/8, p.Exited())
 	return w
 }
 
@@ -101,13 +93,8 @@ func (f *fixture) healthWhileBusy() {
 		defer h.release()
 	}
 	if f.description.Kind != plugin.KindPeerSync { // which takes one call at a time
-		w := f.work(atOnce - 2) // with the one that is held, and Health, eight
+		w := f.work(p, atOnce-2) // with the one that is held, and Health, eight
 		defer w.end()
-		for w.begun.Load() < 2*atOnce { // all of them are in the plugin
-			if within(time.Millisecond, p.Exited()) {
-				return
-			}
-		}
 	}
 	for range 3 {
 		h, took, err := f.health(p)
@@ -177,12 +164,13 @@ func (f *fixture) drainWaits() {
 		f.waitsForHeld("Drain", drain)
 		return
 	}
-	f.waitsForLoad(p, "Drain", drain)
-	if h, err := f.kind.hold(f.Context()); err == nil { // after Drain nothing waits
+	h, err := f.kind.hold(f.Context()) // what only waits is ended
+	if err == nil {
 		defer h.release()
-		if !within(patience, h.done) {
-			f.Error("after Drain a Watch waits")
-		}
+	}
+	f.waitsForLoad(p, "Drain", drain)
+	if err == nil && !within(grace, h.done) {
+		f.Error("Drain was answered, and a Watch waits on")
 	}
 }
 
@@ -214,21 +202,16 @@ func (f *fixture) waitsForHeld(what string, do func()) {
 // on their way with it.
 func (f *fixture) waitsForLoad(p process, what string, do func()) {
 	f.Helper()
-	w := f.work(4)
+	w := f.work(p, 4)
 	defer w.end()
-	for w.begun.Load() < 8 {
-		if within(time.Millisecond, p.Exited()) {
-			return
-		}
-	}
+	w.stop() // those under way go on
 	do()
-	w.stop()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		w.wait.Wait()
 	}()
-	if !within(lingers, ended) {
-		f.Errorf("%s was answered, and a call is under way %v later", what, lingers)
+	if !within(grace, ended) {
+		f.Errorf("%s was answered, and a call is under way %v later", what, grace)
 	}
 }

@@ -97,9 +97,10 @@ func (f *fixture) refusesInvalid() {
 	invalid := f.encode(f.description, f.opener.Invalid)
 	ctx, cancel := context.WithTimeout(f.Context(), host.DescribeTimeout)
 	defer cancel()
-	f.isDiagnosed("Validate", p.Client().Validate(ctx, invalid))
 	f.isDiagnosed("Configure", f.tryConfigure(p, invalid, f.root))
 	f.configure(p, f.root)
+	f.isDiagnosed("Validate", p.Client().Validate(ctx, invalid))
+	f.isDiagnosed("a later Configure", f.tryConfigure(p, invalid, f.root))
 	f.serves(p)
 }
 
@@ -182,8 +183,12 @@ func (f *fixture) sameConfigure() {
 	}
 	if err == nil {
 		defer h.release()
-		f.configure(p, f.root) // which waits for nothing
-		if within(lingers/4, h.done) {
+		ctx, cancel := context.WithTimeout(f.Context(), patience) // it waits for nothing
+		defer cancel()
+		if err := p.Client().Configure(ctx, f.config, f.root); err != nil {
+			f.Fatalf("with the same, while a call is under way: %v", err)
+		}
+		if within(lingers/2, h.done) {
 			f.Errorf("Configure with the same ended a call under way")
 		}
 		h.release()

@@ -43,7 +43,7 @@ func (f *fixture) handshake(p process) host.Handshake { return p.(*host.Process)
 
 func (f *fixture) socket() {
 	f.onlyProcess()
-	if p := f.begin(); !f.handshake(p).Bound {
+	if p := f.start(host.StartConfig{}, f.root); !f.handshake(p).Bound {
 		f.Error("the handshake line came, and there was no socket yet: a relay that is quick does not reach the plugin")
 	}
 }
@@ -132,8 +132,12 @@ func (f *fixture) identity() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// lingers is how long a check waits for what must not happen.
-const lingers = time.Second
+// lingers is how long a check waits for what must not happen, and grace how long
+// what has happened may take to be seen.
+var (
+	lingers = time.Second
+	grace   = time.Second
+)
 
 // stdout goes through a whole life, and stays a moment.
 func (f *fixture) stdout() {

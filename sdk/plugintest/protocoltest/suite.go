@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -86,9 +85,8 @@ type fixture struct {
 	config      []byte
 	listeners   []host.Listener
 
-	mu     sync.Mutex
-	asked  map[process]bool // to end
-	recent process
+	mu    sync.Mutex
+	asked map[process]bool // to end
 }
 
 func newFixture(tb testing.TB, o Opener) *fixture {
@@ -148,7 +146,6 @@ func (f *fixture) start(cfg host.StartConfig, dir string) process {
 	if err != nil {
 		f.Fatalf("start: %v", err)
 	}
-	f.recent = p
 	f.Cleanup(func() { f.end(p) })
 	return p
 }
@@ -314,12 +311,14 @@ func within(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
+// umaskTurn is held by who changes the umask, which is one for the process.
+var umaskTurn sync.Mutex
+
 // withUmask runs do with another umask, which processes inherit.
 func withUmask(mask int, do func()) {
+	umaskTurn.Lock()
+	defer umaskTurn.Unlock()
 	before := syscall.Umask(mask)
 	defer syscall.Umask(before)
 	do()
 }
-
-// oneLine makes a list of what a person has to look at.
-func oneLine(items []string) string { return strings.Join(items, ", ") }

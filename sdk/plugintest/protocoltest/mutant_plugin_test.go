@@ -1,0 +1,537 @@
+package protocoltest_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	protobuf "google.golang.org/protobuf/proto"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// mutantPlugin is a plugin without the library that all of ours have: its process is
+// made by hand, as in another language, and one thing in it is wrong. Behind it
+// stands a good plugin, to which calls are passed on as they are.
+type mutantPlugin struct {
+	fault string
+	inner *grpc.ClientConn
+
+	mu         sync.Mutex
+	last       *pb.ConfigureRequest
+	underWay   sync.WaitGroup // calls of the kind
+	closed     bool           // to calls of the kind
+	asked      int            // for a description
+	isShutDown bool
+
+	writing atomic.Int64 // calls of the kind
+
+	turn  sync.Mutex    // of calls that come one by one
+	slots chan struct{} // for calls at once
+}
+
+func serveMutant(kind, fault string) error {
+	if fault == "versions" && os.Getenv("PLUGIN_PROTOCOL_VERSIONS") != "1" {
+		return errors.New("the relay speaks something else")
+	}
+	syscall.Umask(0o077)
+	if fault == "umask" {
+		syscall.Umask(0)
+	}
+	if fault != "signals" {
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	}
+	m := &mutantPlugin{fault: fault, slots: make(chan struct{}, 64)}
+	if fault == "eight" {
+		m.slots = make(chan struct{}, 4)
+	}
+	if err := m.connect(plugin.NewServer(mutantOf(kind, fault), slog.New(slog.DiscardHandler))); err != nil {
+		return err
+	}
+	config, der, err := m.identity()
+	if err != nil {
+		return err
+	}
+	limit := 16 << 20
+	if fault == "requests" {
+		limit = 4 << 20
+	}
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.MaxRecvMsgSize(limit),
+		grpc.ForceServerCodecV2(frames), grpc.UnknownServiceHandler(m.handle))
+	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
+	line := fmt.Sprintf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(der))
+	if fault == "socket" {
+		os.Stdout.WriteString(line)
+		time.Sleep(3 * time.Millisecond)
+		line = ""
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	os.Stdout.WriteString(line)
+	go m.lifeline()
+	if fault == "stdout" {
+		go func() {
+			for range time.Tick(50 * time.Millisecond) {
+				fmt.Println("all is well")
+			}
+		}()
+	}
+	return server.Serve(l)
+}
+
+// connect makes the connection to the good plugin.
+func (m *mutantPlugin) connect(s *grpc.Server) (err error) {
+	l := bufconn.Listen(1 << 20)
+	go s.Serve(l)
+	m.inner, err = grpc.NewClient("passthrough:///inner", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(frames), grpc.MaxCallRecvMsgSize(32<<20), grpc.MaxCallSendMsgSize(32<<20)))
+	return err
+}
+
+func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
+	trusted := x509.NewCertPool()
+	if !trusted.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT"))) {
+		return nil, nil, errors.New("the relay gave no certificate")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+	}
+	switch m.fault {
+	case "certificate begins now":
+		template.NotBefore = time.Now()
+	case "certificate ends":
+		template.NotAfter = time.Now().Add(24 * time.Hour)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, nil, err
+	}
+	config := &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: trusted, MinVersion: tls.VersionTLS13,
+	}
+	switch m.fault {
+	case "client without":
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	case "client with any":
+		config.ClientAuth = tls.RequireAnyClientCert
+	}
+	return config, der, nil
+}
+
+func (m *mutantPlugin) lifeline() {
+	fd, err := strconv.Atoi(os.Getenv("CWTCH_RELAY_PLUGIN_LIFELINE"))
+	if err != nil {
+		panic(err)
+	}
+	io.Copy(io.Discard, os.NewFile(uintptr(fd), "lifeline"))
+	m.mu.Lock()
+	isShutDown := m.isShutDown
+	m.mu.Unlock()
+	switch {
+	case m.fault == "lifeline" && !isShutDown, m.fault == "stays" && isShutDown:
+		select {}
+	case m.fault == "status" && isShutDown:
+		os.Exit(3)
+	}
+	os.Exit(0)
+}
+
+// handle passes a call on.
+func (m *mutantPlugin) handle(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	if strings.HasSuffix(method, "/Handle") {
+		return m.counted(func() error { return m.proxy(stream, method) })
+	}
+	var request, answer frame
+	if err := stream.RecvMsg(&request); err != nil {
+		return err
+	}
+	var err error
+	if strings.Contains(method, ".Plugin/") {
+		answer, err = m.ofPlugin(stream.Context(), method, request)
+	} else {
+		err = m.counted(func() (err error) {
+			answer, err = m.ofKind(stream.Context(), method, request)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(&answer)
+}
+
+// counted makes a call of the kind.
+func (m *mutantPlugin) counted(call func() error) error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return status.Error(codes.Unavailable, "draining")
+	}
+	m.underWay.Add(1)
+	m.mu.Unlock()
+	defer m.underWay.Done()
+	m.slots <- struct{}{}
+	defer func() { <-m.slots }()
+	return call()
+}
+
+func (m *mutantPlugin) ask(ctx context.Context, method string, request frame) (answer frame, err error) {
+	err = m.inner.Invoke(ctx, method, &request, &answer)
+	return answer, err
+}
+
+// proxy passes on a call with many messages in both directions.
+func (m *mutantPlugin) proxy(stream grpc.ServerStream, method string) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	inner, err := m.inner.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			var f frame
+			if err := stream.RecvMsg(&f); err != nil {
+				inner.CloseSend()
+				return
+			}
+			inner.SendMsg(&f)
+		}
+	}()
+	for {
+		var f frame
+		if err := inner.RecvMsg(&f); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := stream.SendMsg(&f); err != nil {
+			return err
+		}
+	}
+}
+
+// slow is how long some calls take, and slower what nobody waits for.
+const (
+	slow   = 1200 * time.Millisecond
+	slower = 3 * time.Second
+)
+
+func (m *mutantPlugin) ofKind(ctx context.Context, method string, request frame) (frame, error) {
+	writes := strings.HasSuffix(method, "/Append") || strings.HasSuffix(method, "/Export")
+	alone := m.writing.Add(1) == 1
+	defer m.writing.Add(-1)
+	if m.fault == "busy" && writes {
+		m.turn.Lock()
+		defer m.turn.Unlock()
+	}
+	answer, err := m.ask(ctx, method, request)
+	switch {
+	case err != nil || !writes || alone:
+	case m.fault == "busy":
+		time.Sleep(slow)
+	case m.fault == "drain hasty", m.fault == "other hasty":
+		time.Sleep(slower)
+	}
+	return answer, err
+}
+
+func (m *mutantPlugin) ofPlugin(ctx context.Context, method string, request frame) (frame, error) {
+	switch method[strings.LastIndex(method, "/")+1:] {
+	case "Describe":
+		return m.describe(ctx, method, request)
+	case "Validate":
+		m.mu.Lock()
+		configured := m.last != nil
+		m.mu.Unlock()
+		switch {
+		case m.fault == "validates all":
+			return frame{}, nil
+		case m.fault == "validates late" && !configured:
+			return nil, status.Error(codes.Internal, "not configured")
+		}
+	case "Configure":
+		return m.configure(ctx, method, request)
+	case "Health":
+		return m.health(ctx, method, request)
+	case "Drain":
+		return m.drain(ctx, method, request)
+	case "Shutdown":
+		m.mu.Lock()
+		m.isShutDown = true
+		m.mu.Unlock()
+		if m.fault == "shutdown" {
+			return frame{}, nil
+		}
+	}
+	return m.ask(ctx, method, request)
+}
+
+func (m *mutantPlugin) describe(ctx context.Context, method string, request frame) (frame, error) {
+	answer, err := m.ask(ctx, method, request)
+	if m.fault != "describes anew" || err != nil {
+		return answer, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked++
+	var d pb.DescribeResponse
+	if err := protobuf.Unmarshal(answer, &d); err != nil {
+		return nil, err
+	}
+	d.Version = fmt.Sprint(m.asked)
+	return protobuf.Marshal(&d)
+}
+
+func (m *mutantPlugin) configure(ctx context.Context, method string, request frame) (frame, error) {
+	req := &pb.ConfigureRequest{}
+	if err := protobuf.Unmarshal(request, req); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	last := m.last
+	m.mu.Unlock()
+	same := last != nil && protobuf.Equal(req, last)
+	elsewhere := func() frame { // what the good plugin takes for another one
+		out, err := protobuf.Marshal(&pb.ConfigureRequest{Config: last.GetConfig(), Dir: filepath.Dir(filepath.Clean(last.GetDir()) + "/x/y")})
+		if err != nil {
+			panic(err)
+		}
+		os.MkdirAll(filepath.Join(last.GetDir(), "x"), 0o700)
+		return out
+	}
+	another := last != nil && !same && m.isGood(ctx, req)
+	switch {
+	case m.fault == "other" && another:
+		return frame{}, nil
+	case m.fault == "same" && same:
+		return m.ask(ctx, method, elsewhere())
+	case m.fault == "other hasty" && another:
+		go m.ask(context.WithoutCancel(ctx), method, request)
+		return frame{}, nil
+	}
+	answer, err := m.ask(ctx, method, request)
+	if err == nil && m.isGood(ctx, req) {
+		m.mu.Lock()
+		m.last = req
+		m.mu.Unlock()
+	}
+	if m.fault == "refused" && last != nil && !same && !another {
+		m.ask(ctx, method, elsewhere())
+	}
+	if another {
+		m.underWay.Wait()
+	}
+	return answer, err
+}
+
+// isGood tells whether the good plugin finds no fault in a configuration, and there is
+// the directory.
+func (m *mutantPlugin) isGood(ctx context.Context, req *pb.ConfigureRequest) bool {
+	request, err := protobuf.Marshal(&pb.ValidateRequest{Config: req.GetConfig()})
+	if err != nil {
+		panic(err)
+	}
+	answer, err := m.ask(ctx, "/cwtch.relay.plugin.v1.Plugin/Validate", request)
+	_, errDir := os.Stat(req.GetDir())
+	return err == nil && len(answer) == 0 && errDir == nil
+}
+
+func (m *mutantPlugin) health(ctx context.Context, method string, request frame) (frame, error) {
+	switch m.fault {
+	case "health":
+		time.Sleep(slow)
+	case "busy":
+		m.turn.Lock()
+		defer m.turn.Unlock()
+	case "failed":
+		return protobuf.Marshal(&pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY})
+	}
+	return m.ask(ctx, method, request)
+}
+
+func (m *mutantPlugin) drain(ctx context.Context, method string, request frame) (frame, error) {
+	switch m.fault {
+	case "drain open":
+		m.underWay.Wait()
+		return frame{}, nil
+	case "drain hasty":
+		m.mu.Lock()
+		m.closed = true
+		m.mu.Unlock()
+		go m.ask(context.WithoutCancel(ctx), method, request)
+		return frame{}, nil
+	}
+	answer, err := m.ask(ctx, method, request)
+	m.underWay.Wait()
+	return answer, err
+}
+
+// frame is a message as it is on the wire.
+type frame []byte
+
+var frames encoding.CodecV2 = frameCodec{encoding.GetCodecV2(proto.Name)}
+
+type frameCodec struct{ encoding.CodecV2 }
+
+func (c frameCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if f, ok := v.(*frame); ok {
+		return mem.BufferSlice{mem.SliceBuffer(*f)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if f, ok := v.(*frame); ok {
+		*f = data.Materialize()
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
+}
+
+// mutantOf is the good plugin.
+func mutantOf(kind, fault string) plugin.Plugin {
+	p := plugin.Plugin{Name: "mutant", Version: "1", Schema: plugin.Schema{Attributes: []plugin.Attribute{
+		{Name: "pages", Type: plugin.Int, Default: "4"},
+	}}}
+	p.Validate = func(cfg plugin.Config) error {
+		pages, err := pagesOf(kind, cfg)
+		if err != nil {
+			return err
+		}
+		if pages%2 != 0 {
+			return plugin.Invalid("Pages come in pairs", "", map[bool]string{true: "leaves", false: "pages"}[fault == "diagnosed elsewhere"])
+		}
+		return nil
+	}
+	mark := func(cfg plugin.Config) error {
+		mode := os.FileMode(0o600)
+		path := filepath.Join(cfg.Dir, "data")
+		err := os.WriteFile(path, []byte(cfg.Dir), mode)
+		if fault == "file mode" {
+			err = errors.Join(err, os.Chmod(path, 0o644))
+		}
+		return err
+	}
+	switch kind {
+	case "storage":
+		p.Storage = func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
+			if fault == "drain open" {
+				return struct{ storage.Store }{storagetest.NewMemory()}, mark(cfg)
+			}
+			return storagetest.NewMemory(), mark(cfg)
+		}
+		if fault != "drain open" {
+			p.Capabilities = []plugin.Capability{plugin.Watch}
+		}
+	case "stats":
+		p.Schema.Attributes = append(p.Schema.Attributes, plugin.Attribute{Name: "listen", Type: plugin.String, Listener: true})
+		p.Stats = func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
+			e := exporter{fault: fault}
+			if l, err := cfg.Listener("listen"); err == nil {
+				e.listener = l
+			}
+			return e, mark(cfg)
+		}
+	case "peersync":
+		p.PeerSync = func(_ context.Context, cfg plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+			return replicator{host}, mark(cfg)
+		}
+	}
+	return p
+}
+
+func pagesOf(kind string, cfg plugin.Config) (int, error) {
+	if kind == "stats" {
+		var c struct {
+			Pages  int     `cty:"pages"`
+			Listen *string `cty:"listen"`
+		}
+		err := cfg.Decode(&c)
+		return c.Pages, err
+	}
+	var c struct {
+		Pages int `cty:"pages"`
+	}
+	err := cfg.Decode(&c)
+	return c.Pages, err
+}
+
+type exporter struct {
+	fault    string
+	listener net.Listener
+}
+
+func (exporter) Export(context.Context, stats.Snapshot) error { return nil }
+func (exporter) ForceFlush(context.Context) error             { return nil }
+
+func (e exporter) Close() error {
+	if e.listener == nil {
+		return nil
+	}
+	if e.fault == "listener" {
+		file, err := e.listener.(*net.TCPListener).File()
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		syscall.Shutdown(int(file.Fd()), syscall.SHUT_RDWR)
+	}
+	return e.listener.Close()
+}
+
+// replicator asks its host for something in every call.
+type replicator struct{ host peersync.Host }
+
+func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	r.host.Load(ctx, "a")
+	return nil
+}
+
+func (replicator) Close() error { return nil }
