@@ -18,7 +18,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
-	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats/statstest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -28,8 +27,11 @@ type conformance struct {
 	Plugin  plugin.Description `json:"plugin"`
 	Path    string             `json:"path"`
 	Sandbox bool               `json:"sandbox"`
-	Results []verdict          `json:"results"`
-	Failed  int                `json:"failed"`
+	// Attached is the number of the process that was started by hand, if one was.
+	Attached int `json:"attached,omitempty"`
+
+	Results []verdict `json:"results"`
+	Failed  int       `json:"failed"`
 }
 
 // verdict is a result with its check, as the report in JSON has it.
@@ -42,9 +44,11 @@ type verdict struct {
 var errNotConforming = errors.New("the plugin does not keep the contract")
 
 // testPlugin runs the conformance suite of its kind against any binary.
-func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags(false)
 	body := f.path("config")
+	invalidBody := f.path("invalid")
+	traced := f.Bool("trace", false, "")
 	only := f.String("run", "", "")
 	b := newBinary(f)
 	shown := newShown(f)
@@ -59,25 +63,34 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	if b.path, err = pathArgument(named[0]); err != nil {
+	name, err := pathArgument(named[0])
+	if err != nil {
 		return err
 	}
-	run := conformance{Path: b.path, Sandbox: !b.grants.Off}
-	if run.Plugin, err = b.describe(ctx); err != nil {
+	s, err := findSubject(ctx, b, name)
+	if err != nil {
 		return err
 	}
-	var values map[string]any
-	if *body != "" {
-		if values, err = config.LoadBody(*body, run.Plugin.Schema); err != nil {
-			return err
-		}
+	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !b.grants.Off}
+	if s.attach != nil {
+		run.Attached = s.attach.PID
 	}
 	if err := shown.check(run.Plugin.Kind); err != nil {
 		return err
 	}
-	checks := protocoltest.Checks(protocoltest.Opener{Command: b.command, Config: values})
-	checks = append(checks, checksOf(run.Plugin.Kind, plugintest.External(run.Plugin.Name, b.command), values, shown)...)
-	checks = selected(checks, pattern)
+	values, err := loadBody(*body, run.Plugin.Schema)
+	if err != nil {
+		return err
+	}
+	invalid, err := loadBody(*invalidBody, run.Plugin.Schema)
+	if err != nil {
+		return err
+	}
+	var t *tracer
+	if *traced {
+		t = &tracer{w: stderr}
+	}
+	checks := selected(s.checks(values, invalid, t, shown), pattern)
 	begin := time.Now()
 	if !f.json {
 		writeDescribed(stdout, run, len(checks))
@@ -95,6 +108,14 @@ func testPlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		err = writeSummary(stdout, run, time.Since(begin))
 	}
 	return errors.Join(err, run.verdict(ctx, len(checks)))
+}
+
+// loadBody reads what would stand in the block of the plugin; none without a file.
+func loadBody(path string, schema plugin.Schema) (map[string]any, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return config.LoadBody(path, schema)
 }
 
 // verdict is an error unless all checks have been run and none failed.
@@ -138,11 +159,14 @@ func selected(checks []plugintest.Check, pattern *regexp.Regexp) (out []pluginte
 }
 
 func writeDescribed(w io.Writer, c conformance, checks int) {
-	where := "in the sandbox"
-	if !c.Sandbox {
-		where = "without the sandbox"
+	where := "each with processes of its own in the sandbox"
+	switch {
+	case c.Attached != 0:
+		where = fmt.Sprintf("all with process %d, which was started by hand: what it has no part in is skipped", c.Attached)
+	case !c.Sandbox:
+		where = "each with processes of its own without the sandbox"
 	}
-	fmt.Fprintf(w, "%s plugin %q, version %s, %s\n%s, each with processes of its own %s\n\n",
+	fmt.Fprintf(w, "%s plugin %q, version %s, %s\n%s, %s\n\n",
 		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, counted(checks, "check"), where)
 }
 

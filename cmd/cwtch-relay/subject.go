@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
+)
+
+// subject is the plugin that is tested: a binary, or a process that its author
+// started by hand.
+type subject struct {
+	description plugin.Description
+	attach      *host.AttachConfig // nil: the binary
+	binary      *binary
+}
+
+// findSubject takes the path of a binary, or the KIND/NAME of a plugin that was
+// started by hand. The binary of such a one stands for it as well.
+func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
+	attachments, err := host.Attachments(os.Getenv(host.EnvReattach))
+	if err != nil {
+		return subject{}, err
+	}
+	if at, ok := attachments[name]; ok {
+		d, err := describeAttached(ctx, at)
+		if err == nil && string(d.Kind)+"/"+d.Name != name {
+			err = fmt.Errorf("the process at %s is the %s plugin %q, not %s", at.Socket, d.Kind, d.Name, name)
+		}
+		return subject{d, &at, b}, err
+	}
+	b.path = name
+	d, err := b.describe(ctx)
+	if err != nil {
+		return subject{}, err
+	}
+	if at, ok := attachments[string(d.Kind)+"/"+d.Name]; ok {
+		return subject{d, &at, b}, nil
+	}
+	return subject{d, nil, b}, nil
+}
+
+func describeAttached(ctx context.Context, at host.AttachConfig) (plugin.Description, error) {
+	attached, err := host.Attach(ctx, at)
+	if err != nil {
+		return plugin.Description{}, err
+	}
+	defer attached.Kill()
+	ctx, cancel := context.WithTimeout(ctx, host.DescribeTimeout)
+	defer cancel()
+	return attached.Client().Describe(ctx)
+}
+
+// checks are those of the protocol and then those of the kind.
+func (s subject) checks(values, invalid map[string]any, t *tracer, shown *shown) []plugintest.Check {
+	opener := protocoltest.Opener{Command: s.binary.command, Attach: s.attach, Config: values, Invalid: invalid}
+	transport := plugintest.External(s.description.Name, s.binary.command)
+	if s.attach != nil {
+		transport = plugintest.Attached(s.description.Name, *s.attach)
+	}
+	if t != nil {
+		opener.Tracer, transport = t, transport.Traced(t)
+	}
+	return t.watch(append(protocoltest.Checks(opener), checksOf(s.description.Kind, transport, values, shown)...))
+}
+
+// maxTraced is how many lines of calls are shown for a check. The suite of a store
+// makes some hundred thousand calls.
+const maxTraced = 200
+
+// tracer writes the calls of each check.
+type tracer struct {
+	mu   sync.Mutex
+	w    io.Writer
+	left int // lines
+	more int // that were left out
+}
+
+// Trace writes a line.
+func (t *tracer) Trace(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.left == 0 {
+		t.more++
+		return
+	}
+	t.left--
+	fmt.Fprintf(t.w, "  %s\n", line)
+}
+
+// watch puts the name of each check above its calls. Without a tracer it does nothing.
+func (t *tracer) watch(checks []plugintest.Check) []plugintest.Check {
+	if t == nil {
+		return checks
+	}
+	for i, c := range checks {
+		checks[i].Run = func(tb testing.TB) {
+			t.begin(c.Name)
+			tb.Cleanup(t.end) // the last one, when the plugin is closed
+			c.Run(tb)
+		}
+	}
+	return checks
+}
+
+func (t *tracer) begin(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left, t.more = maxTraced, 0
+	fmt.Fprintf(t.w, "%s:\n", name)
+}
+
+func (t *tracer) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.more > 0 {
+		fmt.Fprintf(t.w, "  … and %s more\n", counted(t.more, "line"))
+	}
+}
