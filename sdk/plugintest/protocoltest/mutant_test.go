@@ -1,6 +1,7 @@
 package protocoltest_test
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +19,8 @@ import (
 // wrong with it, or "sdk" for a plugin by way of package plugin.
 func TestMain(m *testing.M) {
 	if os.Getenv("CWTCH_RELAY_PLUGIN") == "" {
+		flag.Parse()
+		flag.Set("test.parallel", "4") // mutants wait for most of their time
 		os.Exit(m.Run())
 	}
 	kind, fault := os.Args[1], os.Args[2]
