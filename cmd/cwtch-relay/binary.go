@@ -86,7 +86,7 @@ func (b *binary) describe(ctx context.Context) (plugin.Description, error) {
 	defer cancel()
 	d, err := process.Client().Describe(ctx)
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("%s: %w", b.path, cmp.Or(context.Cause(ctx), err))
+		return plugin.Description{}, fmt.Errorf("%s: %w", b.path, cmp.Or(context.Cause(ctx), process.Explain(err)))
 	}
 	b.kind = d.Kind
 	return d, nil

@@ -181,7 +181,7 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 	defer process.Kill()
 	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))
 	defer cancel()
-	return process.Client().Validate(ctx, use.Msgpack)
+	return process.Explain(process.Client().Validate(ctx, use.Msgpack))
 }
 
 // policyOf is what the operator grants to a plugin; nil when it is not to be

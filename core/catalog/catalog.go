@@ -236,5 +236,6 @@ func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, err
 	defer process.Kill()
 	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))
 	defer cancel()
-	return process.Client().Describe(ctx)
+	d, err := process.Client().Describe(ctx)
+	return d, process.Explain(err)
 }

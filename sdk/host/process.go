@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // maxSocketDir bounds the path of the directory for sockets, in bytes: with the
@@ -351,6 +352,40 @@ func (p *Process) exit() string {
 		return err.Error()
 	}
 	return "exit status 0"
+}
+
+// settleTime is how long the end of a process may go unnoticed after a call that
+// failed because of it.
+const settleTime = time.Second
+
+// Ended tells whether the process has ended by itself, and how. After a failed call it
+// waits a moment for that, since a call may learn of it first. It is to be asked
+// before Stop and Kill.
+func (p *Process) Ended(failed bool) (reason string, ended bool) {
+	if failed {
+		select {
+		case <-p.Exited():
+		case <-time.After(settleTime):
+		}
+	}
+	select {
+	case <-p.Exited():
+		p.Kill() // reads the rest of its log
+		return p.ExitReason(), true
+	default:
+		return "", false
+	}
+}
+
+// Explain adds to the error of a call how the process ended, if it has.
+func (p *Process) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if reason, ended := p.Ended(errors.Is(err, storage.ErrUnavailable)); ended {
+		return fmt.Errorf("%w (the process ended: %s)", err, reason)
+	}
+	return err
 }
 
 // Stop tells the plugin through its lifeline that it is no longer wanted, and

@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
-	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Transport is one way to call an implementation.
@@ -93,7 +91,7 @@ func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any
 	o.closeOnce()
 	tb.Cleanup(func() {
 		if o.process != nil && !o.over {
-			if reason, ended := Ended(o.process, tb.Failed()); ended {
+			if reason, ended := o.process.Ended(tb.Failed()); ended {
 				o.over = true
 				tb.Errorf("the process ended: %s", reason)
 			}
@@ -166,7 +164,7 @@ func openProcess(ctx context.Context, command func() (host.Command, error), t ta
 	}
 	o, err := t.configure(ctx, process.Client(), d)
 	if err != nil {
-		err = withEnd(err, process)
+		err = process.Explain(err)
 		process.Kill()
 		return nil, err
 	}
@@ -174,7 +172,7 @@ func openProcess(ctx context.Context, command func() (host.Command, error), t ta
 	o.process, o.Kill = process, process.Kill
 	o.Close = func() error {
 		defer end.stop(process)
-		return withEnd(closing(), process)
+		return process.Explain(closing())
 	}
 	return o, nil
 }
@@ -196,17 +194,6 @@ func (e *ending) stop(p *host.Process) {
 	}
 }
 
-// withEnd adds to the error of a call how the process ended, if it did.
-func withEnd(err error, p *host.Process) error {
-	if err == nil || p == nil {
-		return err
-	}
-	if reason, ended := Ended(p, errors.Is(err, storage.ErrUnavailable)); ended {
-		return fmt.Errorf("%w (the process ended: %s)", err, reason)
-	}
-	return err
-}
-
 // start starts the process, and asks it what it is.
 func (t target) start(ctx context.Context, command func() (host.Command, error), listeners []host.Listener) (*host.Process, plugin.Description, error) {
 	c, err := command()
@@ -219,7 +206,7 @@ func (t target) start(ctx context.Context, command func() (host.Command, error),
 	}
 	d, err := process.Client().Describe(ctx)
 	if err != nil {
-		err = withEnd(err, process)
+		err = process.Explain(err)
 		process.Kill()
 		return nil, plugin.Description{}, err
 	}
@@ -277,28 +264,4 @@ func (t target) configure(ctx context.Context, client *host.Client, d plugin.Des
 		o.Close = o.Replicator.Close
 	}
 	return &o, nil
-}
-
-// settleTime is how long the end of a process may go unnoticed after a call that
-// failed because of it.
-const settleTime = time.Second
-
-// Ended tells whether a process has ended, and how. Where a call has failed, it
-// waits a moment for that: a call may learn of it first.
-func Ended(p interface {
-	Exited() <-chan struct{}
-	ExitReason() string
-	Kill()
-}, failed bool) (reason string, ended bool) {
-	patience := time.Duration(0)
-	if failed {
-		patience = settleTime
-	}
-	select {
-	case <-p.Exited():
-	case <-time.After(patience):
-		return "", false
-	}
-	p.Kill() // reads the rest of its log
-	return p.ExitReason(), true
 }

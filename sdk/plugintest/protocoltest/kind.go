@@ -2,12 +2,14 @@ package protocoltest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync/peersynctest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -27,6 +29,10 @@ type kind interface {
 	// mark leaves something in what is open, and marked tells whether it is there.
 	mark(context.Context) error
 	marked(context.Context) (bool, error)
+	// malformed makes calls such as no relay makes, and gives what came of each.
+	malformed(context.Context) map[string]error
+	// secrets makes calls with bytes that nobody may see, and gives those.
+	secrets(context.Context) [][]byte
 	// hold begins a call that ends with release at the earliest, or gives errCannotHold.
 	hold(context.Context) (held, error)
 }
@@ -97,6 +103,47 @@ func (k *storageKind) marked(ctx context.Context) (bool, error) {
 	return info.Count > 0, err
 }
 
+func (k *storageKind) malformed(ctx context.Context) map[string]error {
+	out := make(map[string]error)
+	for what, r := range map[string]*pb.Record{
+		"an id of 31 bytes":       {Id: make([]byte, 31), Signature: []byte("a")},
+		"an id of 33 bytes":       {Id: make([]byte, 33), Signature: []byte("b")},
+		"no id":                   {Signature: []byte("c")},
+		"a nullifier of 31 bytes": {Id: make([]byte, 32), Signature: []byte("d"), Nullifier: make([]byte, 31)},
+		"a nullifier of one byte": {Id: make([]byte, 32), Signature: []byte("e"), Nullifier: []byte{1}},
+		"a nullifier of 33 bytes": {Id: make([]byte, 32), Signature: []byte("f"), Nullifier: make([]byte, 33)},
+	} {
+		_, out[what] = pb.NewStorageClient(k.client.Conn()).Append(ctx, &pb.AppendRequest{Records: []*pb.Record{r}})
+	}
+	return out
+}
+
+// secrets are stored, met again, looked for in vain, and refused.
+func (k *storageKind) secrets(ctx context.Context) (out [][]byte) {
+	secret := func(size int) []byte {
+		b := make([]byte, size)
+		rand.Read(b)
+		out = append(out, b)
+		return b
+	}
+	record := func(sig []byte) storage.Record {
+		r := storage.Record{Born: 1, Signature: sig, Ciphertext: secret(100), Nullifier: (*storage.Nullifier)(secret(32))}
+		r.ID = storage.NewID(r.Signature, r.Ciphertext)
+		out = append(out, r.ID[:])
+		return r
+	}
+	store, first := k.client.Storage(), record(secret(64))
+	for _, r := range []storage.Record{first, first, record(first.Signature), {ID: first.ID, Signature: first.Signature, Ciphertext: secret(storage.MaxEnvelope + 1)}} {
+		store.Append(ctx, []storage.Record{r}) //nolint:errcheck // some are refused
+	}
+	store.Find(ctx, first.Signature)               //nolint:errcheck // the log is looked at
+	store.Find(ctx, secret(64))                    //nolint:errcheck // there is none
+	store.Find(ctx, secret(storage.MaxEnvelope+1)) //nolint:errcheck // it is too long
+	store.Log(ctx, storage.LogRequest{From: 1})    //nolint:errcheck // the log of the plugin is looked at
+	k.malformed(ctx)
+	return out
+}
+
 func (k *storageKind) hold(ctx context.Context) (held, error) {
 	w, ok := k.client.Storage().(storage.Watcher)
 	if !ok {
@@ -141,10 +188,22 @@ func manyMetrics() (out []stats.Metric) {
 	return out
 }
 
+func (k *statsKind) malformed(ctx context.Context) map[string]error {
+	out := make(map[string]error)
+	for what, size := range map[string]int{"an epoch of 15 bytes": 15, "no epoch": 0} {
+		_, out[what] = pb.NewStatsClient(k.client.Conn()).Export(ctx, &pb.ExportRequest{Epoch: make([]byte, size), Seq: 1})
+	}
+	return out
+}
+
+func (k *statsKind) secrets(context.Context) [][]byte     { return nil }
 func (k *statsKind) unavailable(err error) bool           { return errors.Is(err, stats.ErrUnavailable) }
 func (k *statsKind) mark(context.Context) error           { return errNoMark }
 func (k *statsKind) marked(context.Context) (bool, error) { return false, errNoMark }
 func (k *statsKind) hold(context.Context) (held, error)   { return held{}, errCannotHold }
+
+func (k *peersyncKind) malformed(context.Context) map[string]error { return nil }
+func (k *peersyncKind) secrets(context.Context) [][]byte           { return nil }
 
 // peersyncKind has a relay that is alone.
 type peersyncKind struct {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,19 +64,24 @@ type mutantPlugin struct {
 	slots chan struct{} // for calls at once
 }
 
+// has tells whether a list of faults, with "+" between, has one.
+func has(faults, one string) bool { return slices.Contains(strings.Split(faults, "+"), one) }
+
+func (m *mutantPlugin) has(one string) bool { return has(m.fault, one) }
+
 func serveMutant(kind, fault string) error {
-	if fault == "versions" && os.Getenv("PLUGIN_PROTOCOL_VERSIONS") != "1" {
+	if has(fault, "versions") && os.Getenv("PLUGIN_PROTOCOL_VERSIONS") != "1" {
 		return errors.New("the relay speaks something else")
 	}
 	syscall.Umask(0o077)
-	if fault == "umask" {
+	if has(fault, "umask") {
 		syscall.Umask(0)
 	}
-	if fault != "signals" {
+	if !has(fault, "signals") {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 	}
 	m := &mutantPlugin{fault: fault, slots: make(chan struct{}, 64)}
-	if fault == "eight" {
+	if has(fault, "eight") {
 		m.slots = make(chan struct{}, 4)
 	}
 	if err := m.connect(plugin.NewServer(mutantOf(kind, fault), slog.New(slog.DiscardHandler))); err != nil {
@@ -86,14 +92,14 @@ func serveMutant(kind, fault string) error {
 		return err
 	}
 	limit := 16 << 20
-	if fault == "requests" {
+	if has(fault, "requests") {
 		limit = 4 << 20
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.MaxRecvMsgSize(limit),
 		grpc.ForceServerCodecV2(frames), grpc.UnknownServiceHandler(m.handle))
 	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
 	line := fmt.Sprintf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(der))
-	if fault == "socket" {
+	if has(fault, "socket") {
 		os.Stdout.WriteString(line)
 		time.Sleep(3 * time.Millisecond)
 		line = ""
@@ -104,7 +110,7 @@ func serveMutant(kind, fault string) error {
 	}
 	os.Stdout.WriteString(line)
 	go m.lifeline()
-	if fault == "stdout" {
+	if has(fault, "stdout") {
 		go func() {
 			for range time.Tick(50 * time.Millisecond) {
 				fmt.Println("all is well")
@@ -137,10 +143,10 @@ func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
 		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
 	}
-	switch m.fault {
-	case "certificate begins now":
+	switch {
+	case m.has("certificate begins now"):
 		template.NotBefore = time.Now()
-	case "certificate ends":
+	case m.has("certificate ends"):
 		template.NotAfter = time.Now().Add(24 * time.Hour)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -151,10 +157,10 @@ func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: trusted, MinVersion: tls.VersionTLS13,
 	}
-	switch m.fault {
-	case "client without":
+	switch {
+	case m.has("client without"):
 		config.ClientAuth = tls.VerifyClientCertIfGiven
-	case "client with any":
+	case m.has("client with any"):
 		config.ClientAuth = tls.RequireAnyClientCert
 	}
 	return config, der, nil
@@ -170,9 +176,9 @@ func (m *mutantPlugin) lifeline() {
 	isShutDown := m.isShutDown
 	m.mu.Unlock()
 	switch {
-	case m.fault == "lifeline" && !isShutDown, m.fault == "stays" && isShutDown:
+	case m.has("lifeline") && !isShutDown, m.has("stays") && isShutDown:
 		select {}
-	case m.fault == "status" && isShutDown:
+	case m.has("status") && isShutDown:
 		os.Exit(3)
 	}
 	os.Exit(0)
@@ -264,19 +270,42 @@ func (m *mutantPlugin) ofKind(ctx context.Context, method string, request frame)
 	writes := strings.HasSuffix(method, "/Append") || strings.HasSuffix(method, "/Export")
 	alone := m.writing.Add(1) == 1
 	defer m.writing.Add(-1)
-	if m.fault == "busy" && writes {
+	if m.has("busy") && writes {
 		m.turn.Lock()
 		defer m.turn.Unlock()
+	}
+	if strings.HasSuffix(method, "/Append") && (m.has("takes all") || m.has("logs")) {
+		if answer, err, ok := m.append(request); ok {
+			return answer, err
+		}
 	}
 	answer, err := m.ask(ctx, method, request)
 	switch {
 	case err != nil || !writes || alone:
-	case m.fault == "busy":
+	case m.has("busy"):
 		time.Sleep(slow)
-	case m.fault == "drain hasty", m.fault == "other hasty":
+	case m.has("drain hasty"), m.has("other hasty"):
 		time.Sleep(slower)
 	}
 	return answer, err
+}
+
+// append looks into an Append: it takes what is malformed, or logs an id.
+func (m *mutantPlugin) append(request frame) (frame, error, bool) {
+	var req pb.AppendRequest
+	if err := protobuf.Unmarshal(request, &req); err != nil {
+		return nil, err, true
+	}
+	for _, r := range req.GetRecords() {
+		if m.has("logs") {
+			fmt.Fprintf(os.Stderr, "{\"@level\":\"debug\",\"@message\":\"stored\",\"id\":%q}\n", base64.StdEncoding.EncodeToString(r.GetId()))
+		}
+		if n := len(r.GetNullifier()); m.has("takes all") && n > 0 && n < 32 {
+			out, err := protobuf.Marshal(&pb.AppendResponse{Outcomes: []*pb.Outcome{{Status: pb.Outcome_STATUS_STORED, Seq: 1}}})
+			return out, err, true
+		}
+	}
+	return nil, nil, false
 }
 
 func (m *mutantPlugin) ofPlugin(ctx context.Context, method string, request frame) (frame, error) {
@@ -288,9 +317,9 @@ func (m *mutantPlugin) ofPlugin(ctx context.Context, method string, request fram
 		configured := m.last != nil
 		m.mu.Unlock()
 		switch {
-		case m.fault == "validates all":
+		case m.has("validates all"):
 			return frame{}, nil
-		case m.fault == "validates late" && !configured:
+		case m.has("validates late") && !configured:
 			return nil, status.Error(codes.Internal, "not configured")
 		}
 	case "Configure":
@@ -303,7 +332,7 @@ func (m *mutantPlugin) ofPlugin(ctx context.Context, method string, request fram
 		m.mu.Lock()
 		m.isShutDown = true
 		m.mu.Unlock()
-		if m.fault == "shutdown" {
+		if m.has("shutdown") {
 			return frame{}, nil
 		}
 	}
@@ -345,11 +374,11 @@ func (m *mutantPlugin) configure(ctx context.Context, method string, request fra
 	}
 	another := last != nil && !same && m.isGood(ctx, req)
 	switch {
-	case m.fault == "other" && another:
+	case m.has("other") && another:
 		return frame{}, nil
-	case m.fault == "same" && same:
+	case m.has("same") && same:
 		return m.ask(ctx, method, elsewhere())
-	case m.fault == "other hasty" && another:
+	case m.has("other hasty") && another:
 		go m.ask(context.WithoutCancel(ctx), method, request)
 		return frame{}, nil
 	}
@@ -359,7 +388,7 @@ func (m *mutantPlugin) configure(ctx context.Context, method string, request fra
 		m.last = req
 		m.mu.Unlock()
 	}
-	if m.fault == "refused" && last != nil && !same && !another {
+	if m.has("refused") && last != nil && !same && !another {
 		m.ask(ctx, method, elsewhere())
 	}
 	if another {
@@ -381,24 +410,24 @@ func (m *mutantPlugin) isGood(ctx context.Context, req *pb.ConfigureRequest) boo
 }
 
 func (m *mutantPlugin) health(ctx context.Context, method string, request frame) (frame, error) {
-	switch m.fault {
-	case "health":
+	switch {
+	case m.has("health"):
 		time.Sleep(slow)
-	case "busy":
+	case m.has("busy"):
 		m.turn.Lock()
 		defer m.turn.Unlock()
-	case "failed":
+	case m.has("failed"):
 		return protobuf.Marshal(&pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY})
 	}
 	return m.ask(ctx, method, request)
 }
 
 func (m *mutantPlugin) drain(ctx context.Context, method string, request frame) (frame, error) {
-	switch m.fault {
-	case "drain open":
+	switch {
+	case m.has("drain open"):
 		m.underWay.Wait()
 		return frame{}, nil
-	case "drain hasty":
+	case m.has("drain hasty"):
 		m.mu.Lock()
 		m.closed = true
 		m.mu.Unlock()
@@ -443,7 +472,7 @@ func mutantOf(kind, fault string) plugin.Plugin {
 			return err
 		}
 		if pages%2 != 0 {
-			return plugin.Invalid("Pages come in pairs", "", map[bool]string{true: "leaves", false: "pages"}[fault == "diagnosed elsewhere"])
+			return plugin.Invalid("Pages come in pairs", "", map[bool]string{true: "leaves", false: "pages"}[has(fault, "diagnosed elsewhere")])
 		}
 		return nil
 	}
@@ -451,7 +480,7 @@ func mutantOf(kind, fault string) plugin.Plugin {
 		mode := os.FileMode(0o600)
 		path := filepath.Join(cfg.Dir, "data")
 		err := os.WriteFile(path, []byte(cfg.Dir), mode)
-		if fault == "file mode" {
+		if has(fault, "file mode") {
 			err = errors.Join(err, os.Chmod(path, 0o644))
 		}
 		return err
@@ -459,12 +488,12 @@ func mutantOf(kind, fault string) plugin.Plugin {
 	switch kind {
 	case "storage":
 		p.Storage = func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
-			if fault == "drain open" {
+			if has(fault, "drain open") {
 				return struct{ storage.Store }{storagetest.NewMemory()}, mark(cfg)
 			}
 			return storagetest.NewMemory(), mark(cfg)
 		}
-		if fault != "drain open" {
+		if !has(fault, "drain open") {
 			p.Capabilities = []plugin.Capability{plugin.Watch}
 		}
 	case "stats":

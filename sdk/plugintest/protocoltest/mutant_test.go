@@ -68,6 +68,8 @@ var mutants = []struct{ kind, fault, checks string }{
 	{"storage", "other hasty", "ProtocolOtherWaits"},
 	{"peersync", "other hasty", "ProtocolOtherWaits"},
 	{"storage", "failed", "ProtocolFailed"},
+	{"storage", "takes all", "ProtocolMalformed"},
+	{"storage", "logs", "ProtocolLog"},
 	{"storage", "health", "ProtocolHealth"},
 	{"storage", "busy", "ProtocolHealthBusy"},
 	{"stats", "busy", "ProtocolHealthBusy"},
@@ -80,6 +82,11 @@ var mutants = []struct{ kind, fault, checks string }{
 	{"storage", "stays", "ProtocolEnd"},
 	{"storage", "lifeline", "ProtocolLifeline"},
 	{"stats", "listener", "ProtocolListeners"},
+	{ // one that does nothing right that a suite of calls does not see
+		"storage", "client without+stdout+signals+umask+file mode+requests+validates all+other+health+drain open+shutdown+stays+lifeline",
+		"ProtocolClient ProtocolStdout ProtocolSignals ProtocolFiles ProtocolRequests ProtocolValidate ProtocolInvalid ProtocolOther " +
+			"ProtocolHealth ProtocolDrain ProtocolShutdown ProtocolEnd ProtocolLifeline",
+	},
 }
 
 // TestEveryCheckFindsItsMutant: a plugin with one fault fails the check that is there

@@ -13,6 +13,7 @@ package protocoltest
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -51,7 +52,7 @@ type check struct {
 
 // Checks are the lines of the checklist that can be checked from outside.
 func Checks(o Opener) (checks []plugintest.Check) {
-	for _, list := range [][]check{handshakeChecks, configureChecks, busyChecks, endChecks} {
+	for _, list := range [][]check{handshakeChecks, configureChecks, callChecks, busyChecks, endChecks} {
 		for _, c := range list {
 			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
 				c.run(newFixture(tb, o))
@@ -87,6 +88,27 @@ type fixture struct {
 
 	mu    sync.Mutex
 	asked map[process]bool // to end
+
+	log logged
+}
+
+// logged is what the plugin logged.
+type logged struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *logged) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, text...)
+	return len(text), nil
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
 }
 
 func newFixture(tb testing.TB, o Opener) *fixture {
@@ -140,7 +162,8 @@ func (f *fixture) start(cfg host.StartConfig, dir string) process {
 		attach.Tracer = f.opener.Tracer
 		p, err = host.Attach(f.Context(), attach)
 	} else if cfg.Command, err = f.opener.Command(dir); err == nil {
-		cfg.Logger, cfg.Tracer = slog.New(slog.NewTextHandler(f.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), f.opener.Tracer
+		log := slog.NewTextHandler(io.MultiWriter(f.Output(), &f.log), &slog.HandlerOptions{Level: slog.LevelDebug})
+		cfg.Logger, cfg.Tracer = slog.New(log), f.opener.Tracer
 		p, err = host.Start(f.Context(), cfg)
 	}
 	if err != nil {
@@ -168,7 +191,7 @@ func (f *fixture) end(p process) {
 		if err := p.Client().Shutdown(ctx); err != nil {
 			f.Errorf("%v", err)
 		}
-	} else if reason, ended := plugintest.Ended(p, f.Failed()); ended {
+	} else if reason, ended := p.(*host.Process).Ended(f.Failed()); ended {
 		f.Errorf("the process ended: %s", reason)
 	}
 	p.Kill()
