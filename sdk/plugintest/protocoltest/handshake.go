@@ -105,7 +105,7 @@ func (f *fixture) tryDescribe(socket string, c credentials.TransportCredentials)
 	if err != nil {
 		f.Fatalf("%v", err)
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // only says that it is closed already
 	ctx, cancel := context.WithTimeout(f.Context(), host.DescribeTimeout)
 	defer cancel()
 	_, err = pb.NewPluginClient(conn).Describe(ctx, &pb.DescribeRequest{})
