@@ -51,6 +51,9 @@ func (f *fixture) notByHand() {
 	}
 }
 
+// onTheWay is longer than a call takes from a worker to the plugin.
+const onTheWay = 250 * time.Millisecond
+
 // workers make calls until they are stopped.
 type workers struct {
 	stop context.CancelFunc // begin no other call
@@ -73,7 +76,7 @@ func (f *fixture) work(p process, n int) *workers {
 			}
 		})
 	}
-	within(lingers/8, p.Exited())
+	within(onTheWay, p.Exited())
 	return w
 }
 
@@ -205,6 +208,7 @@ func (f *fixture) waitsForLoad(p process, what string, do func()) {
 	w := f.work(p, 4)
 	defer w.end()
 	w.stop() // those under way go on
+	within(onTheWay, p.Exited())
 	do()
 	ended := make(chan struct{})
 	go func() {

@@ -183,6 +183,9 @@ func (f *fixture) sameConfigure() {
 	}
 	if err == nil {
 		defer h.release()
+		if within(onTheWay, h.done) {
+			f.Fatalf("a call that should wait has ended")
+		}
 		ctx, cancel := context.WithTimeout(f.Context(), patience) // it waits for nothing
 		defer cancel()
 		if err := p.Client().Configure(ctx, f.config, f.root); err != nil {

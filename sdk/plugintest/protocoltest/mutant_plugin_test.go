@@ -101,7 +101,7 @@ func serveMutant(kind, fault string) error {
 	line := fmt.Sprintf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(der))
 	if has(fault, "socket") {
 		os.Stdout.WriteString(line)
-		time.Sleep(3 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		line = ""
 	}
 	l, err := net.Listen("unix", path)
