@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test systemd-test race lint examples fuzz bench interop generate tor gcc python clean
+.PHONY: build demo test systemd-test race lint examples fuzz bench interop generate tor gcc python node clean
 
 build: ## bin/cwtch-relay and bin/cwtch-group
 	go build -trimpath -o bin/ ./cmd/...
@@ -34,7 +34,7 @@ $(LINT):
 	GOBIN=$(CURDIR)/.cache go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv .cache/golangci-lint $(LINT)
 
-examples: python ## every example, built and used as somebody outside of this repository would
+examples: python node ## every example and skeleton, built and used as somebody outside of this repository would
 	go test -count=1 -timeout 30m ./examples/check
 
 FUZZTIME ?= 10s
@@ -56,8 +56,11 @@ tor: ## install tor where it is missing
 gcc: ## install a C compiler where it is missing; the race detector needs one
 	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
-python: ## install Python where it is missing; an example is written in it
+python: ## install Python where it is missing; a skeleton is written in it
 	@/usr/bin/python3 -c 'import ensurepip, sqlite3' 2>/dev/null || .ci/install python3 python3-venv
 
+node: ## install Node where it is missing; a skeleton is written for it
+	@command -v npm >/dev/null || .ci/install nodejs npm
+
 clean:
-	rm -rf bin .cache bench.json examples/storage-python/build examples/storage-python/venv
+	rm -rf bin .cache bench.json

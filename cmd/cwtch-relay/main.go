@@ -64,7 +64,7 @@ func commands() []command {
 		{"plugin describe", "PATH|KIND/NAME [GRANTS] [-json]", "what a plugin says of itself, and what its block may hold", describePlugin},
 		{"plugin sum", "PATH [-json]", "print the line checksum = … for a plugin block", sumPlugin},
 		{"plugin test", "PATH|KIND/NAME [-config BODY] [-invalid BODY] [-run REGEXP] [-trace] [-shows URL|FILE [-prefix TEXT]] [GRANTS] [-json]", "does a plugin keep the protocol and the contract of its kind? BODY is a file with what would stand in its block, or, for -invalid, what it has to refuse; FILE or URL is where a stats plugin shows its numbers; KIND/NAME is one that $CWTCH_REATTACH_PLUGINS names", testPlugin},
-		{"plugin new", "KIND NAME [-dir DIR] [-module PATH] [-sdk DIR]", "write the first files of a plugin", newPlugin},
+		{"plugin new", "KIND NAME [-lang go|python|node] [-dir DIR] [-module PATH] [-sdk DIR]", "write the first files of a plugin", newPlugin},
 		{"storage copy", "-config FILE -from STORE -to STORE [-server NAME] [-json]", "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", copyStorage},
 		{"storage accept", "-config FILE [-server NAME] [-json]", "let a server that refuses its store, as not the one it ran on last, go on with it", acceptStore},
 		{"version", "[-json]", "print the version", printVersion},

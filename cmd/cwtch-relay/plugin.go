@@ -37,19 +37,33 @@ func sumPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	return err
 }
 
+// nextSteps lead from the first files of a plugin to one that passes its tests.
+var nextSteps = map[string]string{
+	"go":     "go mod tidy && go test ./...",
+	"python": "./build.sh",
+	"node":   "npm ci --ignore-scripts && npm run build",
+}
+
 // newPlugin writes the first files of a plugin.
 func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
 	dir := f.path("dir")
 	module := f.String("module", "", "")
 	sdk := f.path("sdk")
+	language := f.String("lang", "go", "")
 	named, err := f.parseWith(args, "KIND", "NAME")
 	if err != nil {
 		return err
 	}
-	o := skeleton.Options{Kind: plugin.Kind(named[0]), Name: named[1], Module: *module, Version: version}
-	if !slices.Contains(skeleton.Kinds(), o.Kind) {
-		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], listed(skeleton.Kinds()))}
+	o := skeleton.Options{Language: *language, Kind: plugin.Kind(named[0]), Name: named[1], Module: *module, Version: version}
+	kinds := skeleton.Kinds(o.Language)
+	switch {
+	case !slices.Contains(skeleton.Languages(), o.Language):
+		return usageError{fmt.Sprintf("there is no skeleton in %q, only in: %s; for other languages read docs/plugin-protocol.md", o.Language, listed(skeleton.Languages()))}
+	case !slices.Contains(kinds, o.Kind):
+		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], listed(kinds))}
+	case o.Language != "go" && (*module != "" || *sdk != ""):
+		return usageError{"-module and -sdk are for plugins in Go"}
 	}
 	if *sdk != "" {
 		if o.Replace, err = filepath.Abs(*sdk); err != nil {
@@ -69,7 +83,7 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if f.json {
 		return printJSON(stdout, map[string]any{"dir": *dir, "files": files})
 	}
-	_, err = fmt.Fprintf(stdout, "wrote %s: %s\n\nnext:\n  %s\n  go mod tidy && go test ./...\nand read README.md there\n",
-		*dir, strings.Join(files, " "), pathname.Command("cd", *dir))
+	_, err = fmt.Fprintf(stdout, "wrote %s: %s\n\nnext:\n  %s\n  %s\nand read README.md there\n",
+		*dir, strings.Join(files, " "), pathname.Command("cd", *dir), nextSteps[o.Language])
 	return err
 }

@@ -1,6 +1,7 @@
 // Package check_test builds, tests and uses every example as somebody outside of
 // this repository would: copied to a directory of its own, as a module that gets
-// the sdk from a module proxy, with the programs of the relay on the path.
+// the sdk from a module proxy, with the programs of the relay on the path. It does
+// the same with what "plugin new" writes for languages other than Go.
 package check_test
 
 import (
@@ -18,8 +19,8 @@ import (
 // root is the repository, seen from the directory of this package.
 const root = "../.."
 
-// TestExamples runs a script for each example. Beside the commands of testscript
-// they have
+// TestExamples runs a script for each example and language. Beside the commands of
+// testscript they have
 //
 //	example NAME       copy an example to a directory of that name; its module does
 //	                   not know any more where the repository is
@@ -29,14 +30,16 @@ const root = "../.."
 //	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
 //	fromfile VAR FILE  set a variable to what is in a file
 //	fetched URL REGEXP wait until a URL shows that
+//	build COMMAND...   run a command that may need a registry of packages, with the
+//	                   settings and caches of whoever runs the test
 //
-// and the condition [python], without which storage-python can not be built.
+// and the conditions [python] and [node]: there is one that is recent enough. In CI
+// both hold, so that nothing is left out there.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds modules from nothing")
 	}
 	o := newOutside(t)
-	python := buildPython(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -53,15 +56,15 @@ func TestExamples(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(sockets) })
 			e.Setenv("TMPDIR", sockets)
-			e.Setenv("PYTHON_EXAMPLE", python)
 			e.Values[relayKey{}] = &relay{}
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "python" {
-				return python != "", nil
+			check, known := runtimes[name]
+			if !known {
+				return false, fmt.Errorf("unknown condition %q", name)
 			}
-			return false, fmt.Errorf("unknown condition %q", name)
+			return os.Getenv("CI") != "" || exec.Command(check[0], check[1:]...).Run() == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"example":   command("NAME", 1, example),
@@ -71,6 +74,7 @@ func TestExamples(t *testing.T) {
 			"end":       command("SIGNAL", 1, end),
 			"fromfile":  command("VAR FILE", 2, fromFile),
 			"fetched":   command("URL REGEXP", 2, fetched),
+			"build":     command("COMMAND...", -1, build),
 		},
 	})
 }
@@ -112,21 +116,16 @@ func fromFile(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-// buildPython builds storage-python where it is, since a script names its
-// interpreter by an absolute path, and gives its directory; or nothing where
-// that is not possible, which is an error in CI.
-func buildPython(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs(filepath.Join(root, "examples/storage-python"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(filepath.Join(dir, "build.sh")).CombinedOutput(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("build storage-python: %v\n%s", err, out)
-		}
-		t.Logf("storage-python is left out: %v\n%s", err, out)
-		return ""
-	}
-	return dir
+// runtimes are commands that fail where a runtime is missing or too old.
+var runtimes = map[string][]string{
+	"python": {"/usr/bin/python3", "-c", "import ensurepip, sqlite3, sys; sys.exit(sys.version_info < (3, 11))"},
+	"node":   {"sh", "-c", "npm --version && node -e 'process.exitCode = parseInt(process.versions.node) < 20 ? 1 : 0'"},
+}
+
+func build(ts *testscript.TestScript, args []string) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	out, err := cmd.CombinedOutput()
+	ts.Logf("%s", out)
+	ts.Check(err)
 }

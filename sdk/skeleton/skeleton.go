@@ -1,6 +1,6 @@
-// Package skeleton writes the first files of a new plugin: a Go module that
-// compiles, is tested by the conformance suite of its kind, and works. It is for
-// the command "cwtch-relay plugin new".
+// Package skeleton writes the first files of a new plugin: a project in the
+// language of the author that builds, passes the conformance suite of its kind, and
+// works. It is for the command "cwtch-relay plugin new".
 //
 // The files are templates beside this one. What they make is tested as an author
 // would: written to an empty directory, built and run.
@@ -9,6 +9,7 @@ package skeleton
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"go/format"
 	"io/fs"
@@ -23,22 +24,31 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/proto"
 )
 
-//go:embed *.tmpl */*.tmpl
+// templates has a directory for each language. It holds what plugins of all kinds
+// begin with, and a directory for each kind.
+//
+//go:embed go node python
 var templates embed.FS
 
-// suffix keeps the go command from taking the templates for code, and the
-// go.mod among them for a module of its own.
+// suffix marks what is filled in; the rest is copied. It also keeps the go command
+// from taking the templates for code, and the go.mod among them for a module of
+// its own.
 const suffix = ".tmpl"
+
+// protos is where the protobuf files are, here and in a new project.
+const protos = "cwtch/relay/plugin/v1"
 
 // Options describe the plugin to begin.
 type Options struct {
-	Kind plugin.Kind
-	Name string // as [plugin.Plugin.Name]
-	// Module is the path of the new module; empty: the name of its binary.
+	Language string // one of [Languages]
+	Kind     plugin.Kind
+	Name     string // as [plugin.Plugin.Name]
+	// Module is the path of the new Go module; empty: the name of its binary.
 	Module string
-	// Version of this module to require, without the "v".
+	// Version of this module to require in Go, without the "v".
 	Version string
 	// Replace is a directory that holds this module, absolute, to be used in
 	// place of a released version; empty: none.
@@ -59,15 +69,25 @@ const sdkModule = "github.com/cwtch-relay/cwtch-relay"
 // goVersion is what the sdk needs at least.
 const goVersion = "1.26.0"
 
-// Kinds are those that there is a skeleton for.
-func Kinds() (kinds []plugin.Kind) {
-	dirs, _ := fs.ReadDir(templates, ".")
-	for _, d := range dirs {
-		if d.IsDir() {
-			kinds = append(kinds, plugin.Kind(d.Name()))
-		}
+// Languages are those that there is a skeleton in.
+func Languages() []string { return dirs(".") }
+
+// Kinds are those that there is a skeleton for in a language.
+func Kinds(language string) (kinds []plugin.Kind) {
+	for _, d := range dirs(language) {
+		kinds = append(kinds, plugin.Kind(d))
 	}
 	return kinds
+}
+
+func dirs(of string) (names []string) {
+	entries, _ := fs.ReadDir(templates, of)
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 // Write makes dir, which must not exist or be empty, and the files in it. It
@@ -100,15 +120,23 @@ func Write(dir string, o Options) (files []string, err error) {
 		return nil, &NotEmptyError{dir}
 	}
 	for _, m := range made {
-		if err := writeNew(filepath.Join(dir, m.name), m.content); err != nil {
-			for _, name := range files {
-				os.Remove(filepath.Join(dir, name)) // or the next try finds the directory in use
-			}
+		name := filepath.Join(dir, filepath.FromSlash(m.name))
+		if err := errors.Join(durable.MakeDir(filepath.Dir(name), 0o755), writeNew(name, m.content)); err != nil {
+			remove(dir, files) // or the next try finds the directory in use
 			return nil, err
 		}
 		files = append(files, m.name)
 	}
 	return files, nil
+}
+
+// remove takes away files, and the directories in dir that they leave empty.
+func remove(dir string, files []string) {
+	for _, name := range files {
+		for ; name != "."; name = path.Dir(name) {
+			os.Remove(filepath.Join(dir, filepath.FromSlash(name)))
+		}
+	}
 }
 
 // NotEmptyError is the answer to a directory in which something is already.
@@ -132,7 +160,11 @@ func checkModule(dir string) error {
 // writeNew writes a file that must not be there. It follows no link, which
 // somebody else may have put into an empty directory that is his.
 func writeNew(path string, content []byte) error {
-	return durable.CreateFile(path, content, 0o644)
+	mode := fs.FileMode(0o644)
+	if bytes.HasPrefix(content, []byte("#!")) {
+		mode = 0o755 // a script to be run
+	}
+	return durable.CreateFile(path, content, mode)
 }
 
 type file struct {
@@ -140,34 +172,65 @@ type file struct {
 	content []byte
 }
 
-// render fills in the templates of all kinds and of this one.
+// render makes the files of a language that all kinds have, and those of this one.
 func render(f fields) (files []file, err error) {
-	all, err := template.ParseFS(templates, "*"+suffix, string(f.Kind)+"/*"+suffix)
-	if err != nil {
-		return nil, fmt.Errorf("there is no skeleton of a %s plugin: %w", f.Kind, err)
+	if !slices.Contains(Kinds(f.Language), f.Kind) {
+		return nil, fmt.Errorf("there is no skeleton of a %s plugin in %s", f.Kind, f.Language)
 	}
-	for _, t := range all.Templates() {
-		name, ok := strings.CutSuffix(path.Base(t.Name()), suffix)
-		if !ok {
-			continue
-		}
-		if name == "gitignore" {
-			name = "." + name
-		}
-		var out bytes.Buffer
-		if err := t.Execute(&out, f); err != nil {
+	for _, dir := range []string{f.Language, path.Join(f.Language, string(f.Kind))} {
+		entries, err := fs.ReadDir(templates, dir)
+		if err != nil {
 			return nil, err
 		}
-		content := out.Bytes()
-		if strings.HasSuffix(name, ".go") {
-			if content, err = format.Source(content); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
+		for _, e := range entries {
+			if e.IsDir() {
+				continue
 			}
+			made, err := renderFile(f, path.Join(dir, e.Name()))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", e.Name(), err)
+			}
+			files = append(files, made)
 		}
-		files = append(files, file{name, content})
+	}
+	if f.Language != "go" { // whose sdk has the code that is made of them
+		for _, name := range []string{"plugin.proto", string(f.Kind) + ".proto"} {
+			content, err := proto.Files.ReadFile(path.Join(protos, name))
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, file{path.Join("proto", protos, name), content})
+		}
 	}
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
 	return files, nil
+}
+
+func renderFile(f fields, from string) (file, error) {
+	content, err := templates.ReadFile(from)
+	if err != nil {
+		return file{}, err
+	}
+	name, fill := strings.CutSuffix(path.Base(from), suffix)
+	if name == "gitignore" {
+		name = "." + name
+	}
+	if !fill {
+		return file{name, content}, nil
+	}
+	t, err := template.New(name).Parse(string(content))
+	if err != nil {
+		return file{}, err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, f); err != nil {
+		return file{}, err
+	}
+	if !strings.HasSuffix(name, ".go") {
+		return file{name, out.Bytes()}, nil
+	}
+	content, err = format.Source(out.Bytes())
+	return file{name, content}, err
 }
 
 // identifier turns a name, which is made of a-z, 0-9 and _, into one of Go

@@ -19,10 +19,10 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range Kinds() {
+	for _, kind := range Kinds("go") {
 		t.Run(string(kind), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "new")
-			files, err := Write(dir, Options{Kind: kind, Name: "my_first", Version: "0.1.0", Replace: root})
+			files, err := Write(dir, Options{Language: "go", Kind: kind, Name: "my_first", Version: "0.1.0", Replace: root})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,19 +64,19 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Write(dir, Options{Kind: plugin.KindStorage, Name: "x", Version: "0.1.0"}); err == nil || !errors.As(err, new(*NotEmptyError)) {
+	if _, err := Write(dir, Options{Language: "go", Kind: plugin.KindStorage, Name: "x", Version: "0.1.0"}); err == nil || !errors.As(err, new(*NotEmptyError)) {
 		t.Errorf("a directory with files in it: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.org/other\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, replace := range []string{dir, filepath.Join(dir, "nowhere")} {
-		o := Options{Kind: plugin.KindStorage, Name: "x", Version: "0.1.0", Replace: replace}
+		o := Options{Language: "go", Kind: plugin.KindStorage, Name: "x", Version: "0.1.0", Replace: replace}
 		if _, err := Write(filepath.Join(dir, "new"), o); err == nil || !strings.HasPrefix(err.Error(), "look for the sdk: ") {
 			t.Errorf("%s in place of the sdk: %v", replace, err)
 		}
 	}
-	if _, err := Write(filepath.Join(dir, "new"), Options{Kind: plugin.KindStorage, Name: "../x", Version: "0.1.0"}); err == nil {
+	if _, err := Write(filepath.Join(dir, "new"), Options{Language: "go", Kind: plugin.KindStorage, Name: "../x", Version: "0.1.0"}); err == nil {
 		t.Error("a name that is none was taken")
 	}
 }

@@ -1,0 +1,445 @@
+// The half of a storage plugin that is the same for everybody: how a relay starts
+// it, calls it and ends it. Leave this file as it is, and take a new one with a new
+// release of cwtch-relay; what is yours is in main.mjs and store.mjs.
+//
+// docs/plugin-protocol.md of cwtch-relay is what it implements, and the comments in
+// proto/ are the contract of each call. In this order:
+//
+//   contract    the limits of a store, and the errors that it throws
+//   log         lines for the log of the relay
+//   life        configured, drained, closed: no store is closed while a call uses it
+//   services    protobuf on one side, the store on the other
+//   handshake   what relay and plugin tell each other before the first call
+//   serve       the life of the process
+
+import { writeSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import 'reflect-metadata'; // first: x509 needs it
+import { Metadata, Server, ServerCredentials, loadPackageDefinition, status } from '@grpc/grpc-js';
+import { fromJSON } from '@grpc/proto-loader';
+import { decode } from '@msgpack/msgpack';
+import * as x509 from '@peculiar/x509';
+import wire from './build/wire.json' with { type: 'json' };
+
+const MAX_REQUEST = 16 << 20; // bytes; the default of gRPC is 4 MiB
+const LAST_CALLS = 5000; // milliseconds for what is under way when the relay is gone
+const PROTOCOL = 1;
+// The cookie tells a relay from a person at a shell. It is no secret.
+const COOKIE = 'b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e';
+
+const options = { keepCase: true, longs: Number, defaults: true };
+const { Plugin, Storage } = loadPackageDefinition(fromJSON(wire, options)).cwtch.relay.plugin.v1;
+
+// ---- contract ----
+
+// Limits, as in storage.proto. They are checked here, before a store is called.
+const MAX_BATCH = 256; // records in one append
+const MAX_BATCH_BYTES = 1 << 20; // of their signatures and ciphertexts
+const MAX_ENVELOPE = 16 << 10; // signature and ciphertext of one record
+const MAX_PAGE = 1024; // entries in one page of the log
+const PAGE_BYTES = 256 << 10; // of their signatures and ciphertexts
+const MAX_SPENDINGS = 1024; // in one page and in one spend
+
+/** An error that the operator is shown as it is: say what, where and what to do. */
+export class StoreError extends Error {
+  code = status.UNKNOWN;
+}
+/** No envelope has the signature asked for. */
+export class NotFound extends StoreError {
+  code = status.NOT_FOUND;
+}
+/** A batch, a record or a request exceeds the limits. Nothing was changed. */
+export class TooLarge extends StoreError {
+  code = status.OUT_OF_RANGE;
+}
+/** There is no room. Nothing was stored; reads go on. */
+export class Full extends StoreError {
+  code = status.FAILED_PRECONDITION;
+}
+/** The store contradicts itself. The relay stops using it. */
+export class Corrupt extends StoreError {
+  code = status.DATA_LOSS;
+}
+/** Not now. */
+export class Unavailable extends StoreError {
+  code = status.UNAVAILABLE;
+}
+class Late extends StoreError {
+  code = status.DEADLINE_EXCEEDED;
+}
+class Malformed extends StoreError {
+  code = status.INVALID_ARGUMENT; // what no relay sends
+}
+
+// ---- log ----
+
+const LEVELS = ['debug', 'info', 'warn', 'error'];
+const lowest = Math.max(0, LEVELS.indexOf((process.env.CWTCH_RELAY_PLUGIN_LOG_LEVEL ?? 'info').toLowerCase()));
+
+function write(level, message, fields) {
+  if (LEVELS.indexOf(level) >= lowest) {
+    process.stderr.write(`${JSON.stringify({ '@level': level, '@message': message, ...fields })}\n`);
+  }
+}
+
+/** Lines for the log of the relay. No id, signature, ciphertext or token in them. */
+export const log = Object.fromEntries(LEVELS.map((level) => [level, (message, fields) => write(level, message, fields)]));
+
+// ---- life ----
+
+/**
+ * Holds the store, when there is one, and counts the calls that use it. Deadlines are
+ * in milliseconds since 1970. A life is over after shutdown, unless it is lasting, as
+ * under a debugger: then it begins anew.
+ */
+class Life {
+  #lasting;
+  #store = null;
+  #configuration = ''; // that the store was opened with
+  #obstacle = 'not configured'; // why no call may begin; empty: it may
+  #failed = false;
+  #draining = false;
+  #calls = 0;
+  #idle = []; // who waits until no call is under way
+  #turn = Promise.resolve(); // the last of what opens or closes the store
+
+  constructor(lasting = false) {
+    this.#lasting = lasting;
+  }
+
+  /** Gives the store to one call. */
+  async use(call) {
+    if (this.#obstacle) throw new Unavailable(this.#obstacle);
+    this.#calls++;
+    try {
+      return await call(this.#store);
+    } finally {
+      this.#calls--;
+      if (this.#calls === 0) this.#idle.splice(0).forEach((wake) => wake());
+    }
+  }
+
+  /** Opens the store in place of the one that is open. The same configuration again changes nothing. */
+  configure(configuration, open, deadline) {
+    return this.#inTurn(async () => {
+      if (this.#draining) throw new Unavailable('draining');
+      if (this.#store && this.#configuration === configuration) return;
+      await this.#retire('being configured', deadline);
+      try {
+        this.#store = await open();
+      } catch (error) {
+        [this.#obstacle, this.#failed] = ['the last configuration could not be used', true];
+        throw error;
+      }
+      [this.#configuration, this.#failed] = [configuration, false];
+      this.#obstacle = this.#draining ? 'draining' : '';
+    });
+  }
+
+  /** Lets no call begin any more, and waits for those under way. */
+  drain(deadline) {
+    this.#draining = true;
+    this.#obstacle = 'draining';
+    return this.#whenIdle(deadline);
+  }
+
+  /** Drains, and closes the store. */
+  async shutdown(deadline) {
+    await this.drain(deadline);
+    await this.#inTurn(() => this.#retire('closed', deadline));
+    if (this.#lasting) [this.#obstacle, this.#draining] = ['not configured', false];
+  }
+
+  health() {
+    if (this.#failed) return { status: 'STATUS_FAILED', reason: this.#obstacle };
+    const reason = this.#store ? (this.#store.trouble ?? '') : this.#obstacle;
+    return { status: reason ? 'STATUS_DEGRADED' : 'STATUS_READY', reason };
+  }
+
+  #inTurn(work) {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  async #retire(obstacle, deadline) {
+    const before = this.#obstacle;
+    this.#obstacle = obstacle;
+    try {
+      await this.#whenIdle(deadline);
+    } catch (error) {
+      this.#obstacle = before;
+      throw error;
+    }
+    const store = this.#store;
+    this.#store = null;
+    await store?.close();
+  }
+
+  async #whenIdle(deadline) {
+    if (this.#calls === 0) return;
+    let timer;
+    const late = new Promise((_, reject) => {
+      const wait = Math.min(deadline - Date.now(), 2 ** 31 - 1);
+      timer = setTimeout(() => reject(new Late(`${this.#calls} calls are under way`)), wait);
+    });
+    try {
+      await Promise.race([new Promise((resolve) => this.#idle.push(resolve)), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+// ---- services ----
+
+/** Makes a handler of gRPC of a function from request to answer. */
+function answered(name, method) {
+  return async (call, callback) => {
+    try {
+      callback(null, await method(call.request, Number(call.getDeadline())));
+    } catch (error) {
+      if (!(error instanceof StoreError)) log.error(`${name} failed`, { error: String(error), stack: error?.stack });
+      const known = error instanceof StoreError;
+      const details = known ? error.message : `${error?.name ?? 'error'} in ${name}`;
+      callback({ code: known ? error.code : status.INTERNAL, details, metadata: new Metadata() });
+    }
+  };
+}
+
+function handlers(methods) {
+  return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, answered(name, method)]));
+}
+
+function exactly(size, value, what) {
+  if (value.length !== size) throw new Malformed(`${what} of ${value.length} bytes`);
+  return value;
+}
+
+function atMost(limit, value, what) {
+  if (value > limit) throw new TooLarge(`${value} ${what}, limit ${limit}`);
+  return value;
+}
+
+function checkBatch(records) {
+  atMost(MAX_BATCH, records.length, 'records');
+  let total = 0;
+  for (const { id, nullifier, signature, ciphertext } of records) {
+    exactly(32, id, 'id');
+    if (nullifier.length > 0) exactly(32, nullifier, 'nullifier');
+    total += atMost(MAX_ENVELOPE, signature.length + ciphertext.length, 'bytes of a record');
+  }
+  atMost(MAX_BATCH_BYTES, total, 'bytes of a batch');
+}
+
+function decoded(bytes) {
+  try {
+    return decode(bytes);
+  } catch (error) {
+    throw new Malformed(`configuration: ${error.message}`);
+  }
+}
+
+/** What plugins of every kind serve. */
+function pluginService(plugin, life) {
+  const { name, version, doc, attributes } = plugin;
+  const capabilities = plugin.Store.prototype.spend ? ['CAPABILITY_STORAGE_LEDGER'] : [];
+  return handlers({
+    Describe: () => ({ kind: 'storage', name, version, doc, schema: { attributes }, capabilities, protocols: [PROTOCOL] }),
+    Validate: ({ config }) => ({ diagnostics: plugin.validate(decoded(config)) }),
+    Configure: async ({ config, dir }, deadline) => {
+      const values = decoded(config);
+      if (!path.isAbsolute(dir)) throw new Malformed(`the directory ${dir} is not absolute`);
+      const diagnostics = plugin.validate(values);
+      if (diagnostics.length > 0) return { diagnostics };
+      await life.configure(`${config.toString('base64')} ${dir}`, () => plugin.open(values, dir), deadline);
+      return { capabilities };
+    },
+    Health: () => life.health(),
+    Drain: async (_, deadline) => {
+      await life.drain(deadline);
+      return {};
+    },
+    Shutdown: async (_, deadline) => {
+      await life.shutdown(deadline);
+      return {};
+    },
+  });
+}
+
+/**
+ * The calls to a store, which has the methods
+ *
+ *   info()                              { epoch, first, last, count, bytes, tokens }
+ *   append(records)                     an outcome for each: { status, seq }
+ *   log(from, max, maxBytes)            { entries, last }
+ *   find(signature)                     the lowest sequence number
+ *   spendings(after, max), spend(list)  both or neither: it is a ledger
+ *   close()
+ *
+ * and may have a text, trouble, for the operator. Watch is left out: nobody else appends to
+ * a store in the plugin's own directory.
+ */
+function storageService(plugin, life) {
+  const methods = {
+    Info: () => life.use((store) => store.info()),
+    Append: ({ records }) => {
+      checkBatch(records);
+      return life.use(async (store) => ({ outcomes: await store.append(records) }));
+    },
+    Log: ({ from, max, max_bytes }) => {
+      const entries = atMost(MAX_PAGE, max, 'entries of a page') || MAX_PAGE;
+      const bytes = atMost(PAGE_BYTES, max_bytes, 'bytes of a page') || PAGE_BYTES;
+      return life.use((store) => store.log(Math.max(1, from), entries, bytes));
+    },
+    Find: ({ signature }) => {
+      atMost(MAX_ENVELOPE, signature.length, 'bytes of a signature');
+      return life.use(async (store) => ({ seq: await store.find(signature) }));
+    },
+  };
+  if (!plugin.Store.prototype.spend) return handlers(methods);
+  return handlers({
+    ...methods,
+    Spendings: ({ after, max }) => {
+      if (after.length > 0) exactly(16, after, 'token');
+      const most = atMost(MAX_SPENDINGS, max, 'spendings of a page') || MAX_SPENDINGS;
+      return life.use(async (store) => ({ spendings: await store.spendings(after, most) }));
+    },
+    Spend: async ({ spendings }) => {
+      atMost(MAX_SPENDINGS, spendings.length, 'spendings');
+      for (const { token, id } of spendings) {
+        exactly(16, token, 'token');
+        exactly(32, id, 'id');
+      }
+      await life.use((store) => store.spend(spendings));
+      return {};
+    },
+  });
+}
+
+function newServer(plugin, life) {
+  const server = new Server({ 'grpc.max_receive_message_length': MAX_REQUEST, 'grpc.max_send_message_length': -1 });
+  server.addService(Plugin.service, pluginService(plugin, life));
+  server.addService(Storage.service, storageService(plugin, life));
+  return server;
+}
+
+function listen(server, socket, credentials) {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`unix:${socket}`, credentials, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+// ---- handshake ----
+
+/**
+ * Makes a key and a certificate for "localhost", the name by which the relay calls
+ * every plugin. It has to be among the alternative names; a common name does not count.
+ */
+async function newIdentity() {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const now = Date.now();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: 'CN=localhost',
+    notBefore: new Date(now - 3600e3),
+    notAfter: new Date(now + 3650 * 86400e3),
+    signingAlgorithm: algorithm,
+    keys,
+    extensions: [
+      new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: 'localhost' }]),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+    ],
+  });
+  const key = x509.PemConverter.encode(await crypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
+  return { key: Buffer.from(key), certificate: Buffer.from(certificate.toString('pem')), der: Buffer.from(certificate.rawData) };
+}
+
+/** Reads what the relay has put in the environment; nothing when no relay has started this. */
+function invitation(env) {
+  if (env.CWTCH_RELAY_PLUGIN !== COOKIE) return undefined;
+  const versions = (env.PLUGIN_PROTOCOL_VERSIONS ?? '').split(',');
+  if (!versions.includes(String(PROTOCOL))) throw new Error(`the relay speaks the protocols ${versions}, this plugin ${PROTOCOL}`);
+  for (const name of ['PLUGIN_UNIX_SOCKET_DIR', 'PLUGIN_CLIENT_CERT', 'CWTCH_RELAY_PLUGIN_LIFELINE']) {
+    if (!env[name]) throw new Error(`the environment lacks ${name}`);
+  }
+  return {
+    socket: path.join(env.PLUGIN_UNIX_SOCKET_DIR, 'plugin.sock'),
+    client: Buffer.from(env.PLUGIN_CLIENT_CERT),
+    lifeline: Number(env.CWTCH_RELAY_PLUGIN_LIFELINE),
+  };
+}
+
+// ---- serve ----
+
+/**
+ * Serves a plugin until the relay is done with it, or gone:
+ *
+ *   name, version, doc         as proto/…/plugin.proto has them
+ *   attributes                 of the schema
+ *   validate(config)           faults as [{ summary, detail, path }]
+ *   open(config, dir)          gives an open store
+ *   Store                      the class of the store, see storageService
+ */
+export async function serve(plugin) {
+  process.umask(0o077);
+  process.title = `cwtch-${plugin.name}`; // of which ps shows 15 bytes
+  try {
+    const invited = invitation(process.env);
+    if (invited) await serveRelay(plugin, invited);
+    else if (process.argv[2] === 'debug') await serveDebugger(plugin);
+    else byHand(plugin);
+  } catch (error) {
+    log.error('the plugin failed', { error: String(error), stack: error?.stack });
+    process.exit(1);
+  }
+}
+
+async function serveRelay(plugin, { socket, client, lifeline }) {
+  // These are meant for the relay, which ends the plugin in good order.
+  process.on('SIGTERM', () => {});
+  process.on('SIGINT', () => {});
+
+  const life = new Life();
+  const identity = await newIdentity();
+  const pair = { private_key: identity.key, cert_chain: identity.certificate };
+  await listen(newServer(plugin, life), socket, ServerCredentials.createSsl(client, [pair], true));
+
+  const certificate = identity.der.toString('base64').replace(/=+$/, '');
+  writeSync(1, `1|${PROTOCOL}|unix|${socket}|grpc|${certificate}\n`);
+  // From here on standard output is nobody's; what a library prints is a log line.
+  process.stdout.write = process.stderr.write.bind(process.stderr);
+
+  // Nothing is written on the lifeline: it ends when the relay is done, or gone.
+  await new Promise((resolve) => {
+    new Socket({ fd: lifeline, readable: true, writable: false }).on('error', resolve).on('close', resolve).resume();
+  });
+  await life.shutdown(Date.now() + LAST_CALLS);
+  process.exit(0);
+}
+
+/** Serves relays that attach to this process, until ^C: without handshake, TLS and lifeline. */
+async function serveDebugger(plugin) {
+  const dir = await mkdtemp(path.join(tmpdir(), 'cwtch-plugin-')); // which nobody else can enter
+  const socket = path.join(dir, 'plugin.sock');
+  const life = new Life(true);
+  await listen(newServer(plugin, life), socket, ServerCredentials.createInsecure());
+  const attach = { [`storage/${plugin.name}`]: { pid: process.pid, socket, protocol: PROTOCOL } };
+  console.log(`CWTCH_REATTACH_PLUGINS='${JSON.stringify(attach)}'`);
+  await new Promise((resolve) => process.on('SIGINT', resolve).on('SIGTERM', resolve));
+  await life.shutdown(Date.now() + LAST_CALLS);
+  await rm(dir, { recursive: true });
+  process.exit(0);
+}
+
+function byHand({ name, version }) {
+  console.error(
+    `error: this is the storage plugin "${name}" of cwtch-relay, version ${version}, which a relay starts by itself\n` +
+      'hint: name it in the configuration of the relay, or run it with "debug" to have a relay attach to it',
+  );
+  process.exit(1);
+}

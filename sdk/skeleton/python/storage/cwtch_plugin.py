@@ -1,0 +1,699 @@
+"""The half of a storage plugin that is the same for everybody: how a relay starts
+it, calls it and ends it. Leave this file as it is, and take a new one with a new
+release of cwtch-relay; what is yours is in main.py and store.py.
+
+docs/plugin-protocol.md of cwtch-relay is what it implements, and the comments in
+proto/ are the contract of each call. In this order:
+
+    contract    what a store is given, returns and raises, and its limits
+    log         lines for the log of the relay
+    life        configured, drained, closed: no store is closed while a call uses it
+    services    protobuf on one side, the store on the other
+    handshake   what relay and plugin tell each other before the first call
+    serve       the life of the process
+"""
+
+import base64
+import ctypes
+import datetime
+import functools
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+# The core of grpc writes lines of its own to standard error; only its errors are
+# of interest. It reads this when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+import grpc
+import msgpack
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cwtch.relay.plugin.v1 import plugin_pb2, plugin_pb2_grpc, storage_pb2, storage_pb2_grpc
+
+MAX_REQUEST = 16 << 20  # bytes; the default of gRPC is 4 MiB
+THREADS = 16  # calls that are served at once; a relay makes no more, so Health never waits
+LAST_CALLS = 5  # seconds for what is under way when the relay is gone
+
+# The cookie tells a relay from a person at a shell. It is no secret.
+COOKIE = ("CWTCH_RELAY_PLUGIN", "b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e")
+
+# The version of go-plugin's handshake line, and that of what is said within it.
+CORE_PROTOCOL = 1
+PROTOCOL = 1
+
+# ---- contract ----
+
+# Limits, as in storage.proto. They are checked here, before a store is called.
+MAX_BATCH = 256  # records in one append
+MAX_BATCH_BYTES = 1 << 20  # of their signatures and ciphertexts
+MAX_ENVELOPE = 16 << 10  # signature and ciphertext of one record
+MAX_PAGE = 1024  # entries in one page of the log
+PAGE_BYTES = 256 << 10  # of their signatures and ciphertexts
+MAX_SPENDINGS = 1024  # in one page and in one spend
+
+
+class StoreError(Exception):
+    """An error that the operator is shown as it is: say what, where and what to do.
+    A relay tells the classes below from each other."""
+
+
+class NotFound(StoreError):
+    """No envelope has the signature asked for."""
+
+
+class TooLarge(StoreError):
+    """A batch, a record or a request exceeds the limits."""
+
+
+class Full(StoreError):
+    """There is no room for the batch. Nothing was stored; reads go on."""
+
+
+class Unavailable(StoreError):
+    """Not now."""
+
+
+class Corrupt(StoreError):
+    """The store contradicts itself and must not be used further."""
+
+
+class Status(IntEnum):
+    """What became of a record; the numbers are those of the wire."""
+
+    STORED = 1
+    DUPLICATE = 2
+    SPENT = 3
+    REPLAYED = 4
+    CONFLICT = 5
+
+
+@dataclass(frozen=True)
+class Record:
+    id: bytes
+    born: int
+    signature: bytes
+    ciphertext: bytes
+    nullifier: bytes  # empty: no token pays
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: Status
+    seq: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    seq: int
+    id: bytes
+    born: int
+    signature: bytes
+    ciphertext: bytes
+
+
+@dataclass(frozen=True)
+class Info:
+    epoch: bytes
+    first: int
+    last: int
+    count: int
+    bytes: int
+    tokens: int
+
+
+class Store(Protocol):
+    """What a store implements; storage.proto has the contract of each call. The
+    methods are called by several threads at the same time."""
+
+    trouble: str  # what the operator should look at; empty: nothing
+
+    def info(self) -> Info: ...
+    def append(self, records: Sequence[Record]) -> list[Outcome]: ...
+    def log(self, start: int, limit: int, limit_bytes: int) -> tuple[list[Entry], int]: ...
+    def find(self, signature: bytes) -> int: ...
+    def spendings(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
+    def spend(self, spendings: Sequence[tuple[bytes, bytes]]) -> None: ...
+    def close(self) -> None: ...
+
+
+Attribute = plugin_pb2.Attribute
+Diagnostic = plugin_pb2.Diagnostic
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A storage plugin: what proto/…/plugin.proto has in a description, and what is
+    done with a configuration."""
+
+    name: str
+    version: str
+    doc: str
+    validate: Callable[[dict[str, Any]], list[Diagnostic]]  # faults that the schema cannot express
+    open: Callable[[dict[str, Any], str], Store]  # given the directory of the plugin
+    attributes: Sequence[Attribute] = ()
+    ledger: bool = True  # the store has spendings and spend
+
+    def capabilities(self) -> "list[plugin_pb2.Capability]":
+        # Watch is left out: nobody else appends to a store in the plugin's own directory.
+        return [plugin_pb2.CAPABILITY_STORAGE_LEDGER] if self.ledger else []
+
+    def describe(self) -> plugin_pb2.DescribeResponse:
+        return plugin_pb2.DescribeResponse(
+            kind="storage",
+            name=self.name,
+            version=self.version,
+            doc=self.doc,
+            protocols=[PROTOCOL],
+            capabilities=self.capabilities(),
+            schema=plugin_pb2.Schema(attributes=self.attributes),
+        )
+
+
+# ---- log ----
+
+LEVELS = ("debug", "info", "warn", "error")
+
+
+class Log:
+    """Writes lines of a level and above. It may be used by several threads."""
+
+    def __init__(self, level: str) -> None:
+        level = level.lower()
+        self._lowest = LEVELS.index(level) if level in LEVELS else 1
+
+    def debug(self, message: str, **fields: object) -> None:
+        self._write("debug", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        self._write("info", message, fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        self._write("warn", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        self._write("error", message, fields)
+
+    def exception(self, message: str) -> None:
+        """Tells of the exception that is being handled, and where it arose."""
+        error = sys.exception()
+        self.error(message, error=f"{type(error).__name__}: {error}", stack=traceback.format_exc(limit=-5))
+
+    def _write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        if LEVELS.index(level) < self._lowest:
+            return
+        line = json.dumps({"@level": level, "@message": message, **fields}, default=str)
+        # One write, so that lines of several threads do not mix.
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+# ---- life ----
+
+
+class Life:
+    """Holds the store, when there is one, and counts the calls that use it.
+
+    Times are in seconds; None is as long as it takes. What takes longer raises
+    TimeoutError. A life is over after shutdown, unless it is lasting, as for a
+    debugger: then it begins anew."""
+
+    def __init__(self, lasting: bool = False) -> None:
+        self._lasting = lasting
+        self._turn = threading.Lock()  # held by what opens or closes the store
+        self._changed = threading.Condition()  # guards all that follows
+        self._store: Store | None = None
+        self._configuration: object = None  # that the store was opened with
+        self._obstacle = "not configured"  # why no call may begin; empty: it may
+        self._failed = False
+        self._draining = False
+        self._calls = 0
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Gives the store to one call."""
+        with self._changed:
+            if self._obstacle or self._store is None:
+                raise Unavailable(self._obstacle)
+            store = self._store
+            self._calls += 1
+        try:
+            yield store
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+    def configure(self, configuration: object, open_store: Callable[[], Store], time: float | None) -> None:
+        """Opens the store, in place of the one that is open. With the
+        configuration that it is open with already, nothing happens."""
+        with self._turn:
+            with self._changed:
+                if self._draining:
+                    raise Unavailable("draining")
+                if self._store is not None and self._configuration == configuration:
+                    return
+            self._retire("being configured", time)
+            try:
+                store = open_store()
+            except BaseException:
+                with self._changed:
+                    self._obstacle, self._failed = "the last configuration could not be used", True
+                raise
+            with self._changed:
+                self._store, self._configuration, self._failed = store, configuration, False
+                self._obstacle = "draining" if self._draining else ""
+
+    def drain(self, time: float | None) -> None:
+        """Lets no call begin any more and waits for those under way."""
+        with self._changed:
+            self._draining = True
+            self._obstacle = "draining"
+            self._idle(time)
+
+    def shutdown(self, time: float | None) -> None:
+        """Drains, and closes the store."""
+        self.drain(time)
+        with self._turn:
+            self._retire("closed", time)
+            if self._lasting:
+                with self._changed:
+                    self._obstacle, self._draining = "not configured", False
+
+    def health(self) -> tuple[bool, str]:
+        """Whether the plugin has to be started anew, and what the operator
+        should know; nothing when all is well."""
+        with self._changed:
+            if self._store is None:
+                return self._failed, self._obstacle
+            return False, self._store.trouble
+
+    def _retire(self, obstacle: str, time: float | None) -> None:
+        """Closes the store when the calls under way are over."""
+        with self._changed:
+            before, self._obstacle = self._obstacle, obstacle
+            try:
+                self._idle(time)
+            except TimeoutError:
+                self._obstacle = before
+                raise
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def _idle(self, time: float | None) -> None:
+        """Waits, with self._changed held, until no call is under way."""
+        if not self._changed.wait_for(lambda: self._calls == 0, time):
+            raise TimeoutError(f"{self._calls} calls are under way")
+
+
+# ---- services ----
+
+
+class Malformed(Exception):
+    """A request that no relay makes."""
+
+
+# The codes that storage.proto gives to errors. The first class that fits counts.
+CODES: dict[type[Exception], grpc.StatusCode] = {
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    TooLarge: grpc.StatusCode.OUT_OF_RANGE,
+    Full: grpc.StatusCode.FAILED_PRECONDITION,
+    Corrupt: grpc.StatusCode.DATA_LOSS,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    StoreError: grpc.StatusCode.UNKNOWN,
+    TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+Context = grpc.ServicerContext
+Method = Callable[[Any, Any, Context], Any]
+
+
+def answered(method: Method) -> Method:
+    """Turns what a method raises into the code of its answer."""
+
+    @functools.wraps(method)
+    def answer(self: Any, request: Any, context: Context) -> Any:
+        try:
+            return method(self, request, context)
+        except tuple(CODES) as error:
+            code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+            text = str(error)
+        except Exception as error:
+            self.log.exception(f"{method.__name__} failed")
+            code, text = grpc.StatusCode.INTERNAL, f"{type(error).__name__} in {method.__name__}"
+        context.abort(code, text)
+
+    return answer
+
+
+class PluginService(plugin_pb2_grpc.PluginServicer):
+    """What plugins of every kind serve."""
+
+    def __init__(self, plugin: Plugin, life: Life, log: Log) -> None:
+        self.plugin = plugin
+        self.life = life
+        self.log = log
+
+    @answered
+    def Describe(self, request: plugin_pb2.DescribeRequest, context: Context) -> plugin_pb2.DescribeResponse:
+        return self.plugin.describe()
+
+    @answered
+    def Validate(self, request: plugin_pb2.ValidateRequest, context: Context) -> plugin_pb2.ValidateResponse:
+        return plugin_pb2.ValidateResponse(diagnostics=self.plugin.validate(decode(request.config)))
+
+    @answered
+    def Configure(self, request: plugin_pb2.ConfigureRequest, context: Context) -> plugin_pb2.ConfigureResponse:
+        config = decode(request.config)
+        if not os.path.isabs(request.dir):
+            raise Malformed(f"the directory {request.dir!r} is not absolute")
+        if diagnostics := self.plugin.validate(config):
+            return plugin_pb2.ConfigureResponse(diagnostics=diagnostics)
+        self.life.configure(
+            (request.config, request.dir), lambda: self.plugin.open(config, request.dir), context.time_remaining()
+        )
+        return plugin_pb2.ConfigureResponse(capabilities=self.plugin.capabilities())
+
+    @answered
+    def Health(self, request: plugin_pb2.HealthRequest, context: Context) -> plugin_pb2.HealthResponse:
+        failed, reason = self.life.health()
+        response = plugin_pb2.HealthResponse
+        status = response.STATUS_FAILED if failed else response.STATUS_DEGRADED if reason else response.STATUS_READY
+        return response(status=status, reason=reason)
+
+    @answered
+    def Drain(self, request: plugin_pb2.DrainRequest, context: Context) -> plugin_pb2.DrainResponse:
+        self.life.drain(context.time_remaining())
+        return plugin_pb2.DrainResponse()
+
+    @answered
+    def Shutdown(self, request: plugin_pb2.ShutdownRequest, context: Context) -> plugin_pb2.ShutdownResponse:
+        self.life.shutdown(context.time_remaining())
+        return plugin_pb2.ShutdownResponse()
+
+
+def decode(config: bytes) -> dict[str, Any]:
+    """Decodes a configuration, which the relay has checked by the schema."""
+    try:
+        value = msgpack.unpackb(config)
+    except ValueError as error:
+        raise Malformed(f"configuration: {error}") from error
+    if not isinstance(value, dict):
+        raise Malformed("configuration: it is no map")
+    return value
+
+
+class StorageService(storage_pb2_grpc.StorageServicer):
+    """The calls to a store."""
+
+    def __init__(self, life: Life, log: Log) -> None:
+        self.life = life
+        self.log = log
+
+    @answered
+    def Info(self, request: storage_pb2.InfoRequest, context: Context) -> storage_pb2.InfoResponse:
+        with self.life.store() as s:
+            info = s.info()
+        return storage_pb2.InfoResponse(
+            epoch=info.epoch, first=info.first, last=info.last, count=info.count, bytes=info.bytes, tokens=info.tokens
+        )
+
+    @answered
+    def Append(self, request: storage_pb2.AppendRequest, context: Context) -> storage_pb2.AppendResponse:
+        records = [
+            Record(
+                id=exactly(32, r.id, "id"),
+                born=r.born,
+                signature=r.signature,
+                ciphertext=r.ciphertext,
+                nullifier=r.nullifier and exactly(32, r.nullifier, "nullifier"),
+            )
+            for r in request.records
+        ]
+        check_batch(records)
+        with self.life.store() as s:
+            outcomes = s.append(records)
+        return storage_pb2.AppendResponse(outcomes=[storage_pb2.Outcome(status=o.status, seq=o.seq) for o in outcomes])
+
+    @answered
+    def Log(self, request: storage_pb2.LogRequest, context: Context) -> storage_pb2.LogResponse:
+        limit = at_most(MAX_PAGE, request.max, "entries of a page") or MAX_PAGE
+        limit_bytes = at_most(PAGE_BYTES, request.max_bytes, "bytes of a page") or PAGE_BYTES
+        with self.life.store() as s:
+            entries, last = s.log(max(1, getattr(request, "from")), limit, limit_bytes)
+        return storage_pb2.LogResponse(
+            entries=[
+                storage_pb2.Entry(seq=e.seq, id=e.id, born=e.born, signature=e.signature, ciphertext=e.ciphertext)
+                for e in entries
+            ],
+            last=last,
+        )
+
+    @answered
+    def Find(self, request: storage_pb2.FindRequest, context: Context) -> storage_pb2.FindResponse:
+        at_most(MAX_ENVELOPE, len(request.signature), "bytes of a signature")
+        with self.life.store() as s:
+            return storage_pb2.FindResponse(seq=s.find(request.signature))
+
+    @answered
+    def Spendings(self, request: storage_pb2.SpendingsRequest, context: Context) -> storage_pb2.SpendingsResponse:
+        after = request.after and exactly(16, request.after, "token")
+        limit = at_most(MAX_SPENDINGS, request.max, "spendings of a page") or MAX_SPENDINGS
+        with self.life.store() as s:
+            page = s.spendings(after, limit)
+        return storage_pb2.SpendingsResponse(
+            spendings=[storage_pb2.Spending(token=token, id=paid_for) for token, paid_for in page]
+        )
+
+    @answered
+    def Spend(self, request: storage_pb2.SpendRequest, context: Context) -> storage_pb2.SpendResponse:
+        at_most(MAX_SPENDINGS, len(request.spendings), "spendings")
+        spendings = [(exactly(16, s.token, "token"), exactly(32, s.id, "id")) for s in request.spendings]
+        with self.life.store() as s:
+            s.spend(spendings)
+        return storage_pb2.SpendResponse()
+
+
+def exactly(size: int, value: bytes, what: str) -> bytes:
+    if len(value) != size:
+        raise Malformed(f"{what} of {len(value)} bytes")
+    return value
+
+
+def at_most(limit: int, value: int, what: str) -> int:
+    if value > limit:
+        raise TooLarge(f"{value} {what}, limit {limit}")
+    return value
+
+
+def check_batch(records: Sequence[Record]) -> None:
+    at_most(MAX_BATCH, len(records), "records")
+    sizes = [len(r.signature) + len(r.ciphertext) for r in records]
+    at_most(MAX_ENVELOPE, max(sizes, default=0), "bytes of a record")
+    at_most(MAX_BATCH_BYTES, sum(sizes), "bytes of a batch")
+
+
+# ---- handshake ----
+
+
+class HandshakeError(Exception):
+    """The environment is not that of a relay which this plugin can talk to."""
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What the relay has put in the environment."""
+
+    socket_dir: str
+    client_certificate: bytes  # in PEM
+    lifeline: int  # a file descriptor
+    log_level: str
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Invitation | None":
+        """Reads the environment; None when it is not that of a plugin at all."""
+        name, value = COOKIE
+        if environ.get(name) != value:
+            return None
+        versions = environ.get("PLUGIN_PROTOCOL_VERSIONS", "").split(",")
+        if str(PROTOCOL) not in versions:
+            raise HandshakeError(f"the relay speaks the protocols {versions}, this plugin {PROTOCOL}")
+        try:
+            return cls(
+                socket_dir=environ["PLUGIN_UNIX_SOCKET_DIR"],
+                client_certificate=environ["PLUGIN_CLIENT_CERT"].encode(),
+                lifeline=int(environ["CWTCH_RELAY_PLUGIN_LIFELINE"]),
+                log_level=environ.get("CWTCH_RELAY_PLUGIN_LOG_LEVEL", "info"),
+            )
+        except (KeyError, ValueError) as error:
+            raise HandshakeError(f"the environment lacks {error}") from error
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The plugin's own key and certificate."""
+
+    key: bytes  # in PEM
+    certificate: x509.Certificate
+
+    @classmethod
+    def new(cls) -> "Identity":
+        """Makes a pair for "localhost", the name by which the relay calls every
+        plugin. It has to stand among the alternative names, a common name does not
+        count; and the key is P-256 because that is quick everywhere."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.datetime.now(datetime.UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=10 * 365))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return cls(pem, certificate)
+
+    def credentials(self, client_certificate: bytes) -> grpc.ServerCredentials:
+        """Serves with this identity, to the holder of one certificate alone. The
+        relay insists on TLS 1.3; grpcio has no setting for it."""
+        chain = self.certificate.public_bytes(serialization.Encoding.PEM)
+        return grpc.ssl_server_credentials(
+            [(self.key, chain)], root_certificates=client_certificate, require_client_auth=True
+        )
+
+    def line(self, socket: str) -> str:
+        """The handshake line, for a plugin that listens on socket."""
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        certificate = base64.b64encode(der).decode().rstrip("=")
+        return f"{CORE_PROTOCOL}|{PROTOCOL}|unix|{socket}|grpc|{certificate}"
+
+
+# ---- serve ----
+
+
+def main(plugin: Plugin) -> int:
+    log = Log(os.environ.get("CWTCH_RELAY_PLUGIN_LOG_LEVEL", "info"))
+    os.umask(0o077)
+    name_process(f"cwtch-{plugin.name}")
+    try:
+        invitation = Invitation.read(os.environ)
+        if invitation is not None:
+            return serve(plugin, invitation, log)
+        if sys.argv[1:] == ["debug"]:
+            return debug(plugin, log)
+        return by_hand(plugin)
+    except HandshakeError as error:
+        log.error("no handshake", error=str(error))
+    except Exception:
+        log.exception("the plugin failed")
+    return 1
+
+
+def serve(plugin: Plugin, invitation: Invitation, log: Log) -> int:
+    """Serves until the relay is done with the plugin, or gone."""
+    # These are meant for the relay, which ends the plugin in good order.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    life = Life()
+    identity = Identity.new()
+    server = new_server(plugin, life, log)
+    socket = os.path.join(invitation.socket_dir, "plugin.sock")
+    server.add_secure_port(f"unix:{socket}", identity.credentials(invitation.client_certificate))
+    server.start()
+    print(identity.line(socket), flush=True)
+    # From here on standard output is nobody's; what a library prints is a log line.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    await_end(invitation.lifeline)
+    try:
+        life.shutdown(LAST_CALLS)
+    finally:
+        server.stop(None)
+    return 0
+
+
+def await_end(lifeline: int) -> None:
+    """Returns when the lifeline, a pipe on which nothing is written, has ended:
+    the relay has closed its end, or is gone and the kernel has."""
+    while os.read(lifeline, 64):
+        pass
+
+
+def debug(plugin: Plugin, log: Log) -> int:
+    """Serves a relay that attaches to this process, until ^C: without a handshake,
+    TLS and lifeline, in a directory that nobody else can enter."""
+    with tempfile.TemporaryDirectory(prefix="cwtch-plugin-") as directory:
+        life = Life(lasting=True)
+        server = new_server(plugin, life, log)
+        socket = os.path.join(directory, "plugin.sock")
+        server.add_insecure_port(f"unix:{socket}")
+        server.start()
+        name = f"storage/{plugin.name}"
+        line = json.dumps({name: {"pid": os.getpid(), "socket": socket, "protocol": PROTOCOL}})
+        print(f"CWTCH_REATTACH_PLUGINS='{line}'", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            life.shutdown(LAST_CALLS)
+            server.stop(None)
+    return 0
+
+
+def name_process(name: str) -> None:
+    """Sets the name that ps and top show, of which 15 bytes count. A process that
+    is executed by a descriptor goes by the number of that otherwise."""
+    PR_SET_NAME = 15  # prctl(2)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def by_hand(plugin: Plugin) -> int:
+    print(
+        f'error: this is the storage plugin "{plugin.name}" of cwtch-relay,'
+        f" version {plugin.version}, which a relay starts by itself\n"
+        "hint: name it in the configuration of the relay,"
+        ' or run it with "debug" to have a relay attach to it',
+        file=sys.stderr,
+    )
+    return 1
+
+
+def new_server(plugin: Plugin, life: Life, log: Log) -> grpc.Server:
+    server = grpc.server(
+        ThreadPoolExecutor(max_workers=THREADS),
+        options=[("grpc.max_receive_message_length", MAX_REQUEST), ("grpc.max_send_message_length", -1)],
+    )
+    plugin_pb2_grpc.add_PluginServicer_to_server(PluginService(plugin, life, log), server)
+    storage_pb2_grpc.add_StorageServicer_to_server(StorageService(life, log), server)
+    return server
+
+
+def run(plugin: Plugin) -> None:
+    """Runs the plugin and ends the process, without waiting for threads of grpc."""
+    status = main(plugin)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,75 @@
+"""Tests of this store. The contract of every store is checked by "cwtch-relay plugin
+test", for kill -9 and a full disk as well."""
+
+import os
+import secrets
+import tempfile
+import unittest
+
+from cwtch_plugin import NotFound, Record, Status, Unavailable
+from store import Store
+
+
+def record(**fields: object) -> Record:
+    values = {
+        "id": secrets.token_bytes(32),
+        "born": 7,
+        "signature": secrets.token_bytes(64),
+        "ciphertext": secrets.token_bytes(100),
+        "nullifier": secrets.token_bytes(32),
+    }
+    return Record(**{**values, **fields})
+
+
+class StoreTest(unittest.TestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, "messages.db")
+        self.store = Store(self.path)
+        self.addCleanup(lambda: self.store.close())
+
+    def append(self, *records: Record) -> list[Status]:
+        return [outcome.status for outcome in self.store.append(records)]
+
+    def everything(self) -> object:
+        return self.store.log(1, 1024, 256 << 10), self.store.spendings(b"", 1024), self.store.info().epoch
+
+    def test_what_was_appended_is_there_after_another_start(self) -> None:
+        a, b = record(), record()
+        self.assertEqual(self.append(a, b), [Status.STORED, Status.STORED])
+        before = self.everything()
+        self.store.close()
+        self.store = Store(self.path)
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.store.find(b.signature), 2)
+        with self.assertRaises(NotFound):
+            self.store.find(secrets.token_bytes(64))
+
+    def test_a_token_pays_once(self) -> None:
+        a = record()
+        self.append(a)
+        other = record(nullifier=a.nullifier)
+        self.assertEqual(self.append(a, other), [Status.REPLAYED, Status.SPENT])
+
+    def test_a_signature_is_taken_by_the_first_paid_envelope(self) -> None:
+        a = record()
+        self.append(a)
+        rival = record(signature=a.signature)
+        self.assertEqual(self.append(rival), [Status.CONFLICT])
+        self.assertEqual(self.append(record(nullifier=rival.nullifier)), [Status.STORED], "its token is unspent")
+        self.assertEqual(self.append(record(signature=a.signature, nullifier=b"")), [Status.STORED], "of a peer")
+
+    def test_an_error_changes_nothing(self) -> None:
+        before = self.everything()
+        with self.assertRaises(Exception):
+            self.append(record(), record(id=None))
+        self.assertEqual(self.everything(), before)
+
+    def test_a_second_process_is_refused(self) -> None:
+        with self.assertRaises(Unavailable):
+            Store(self.path)
+
+
+if __name__ == "__main__":
+    unittest.main()
