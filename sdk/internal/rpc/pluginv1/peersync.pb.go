@@ -1,7 +1,13 @@
-// The services of peer-sync plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/peersync, whose interfaces
-// Replicator and Host these are; the comments here add only what concerns the
-// wire.
+// The service of peer-sync plugins: the algorithm that keeps the boards of several
+// relays equal. These comments are the whole contract; the Go package sdk/peersync says
+// the same to authors in Go (there the calls of the plugin are the interface Host), and a
+// test compares the limits and the codes.
+//
+// A plugin is only the algorithm. It sees when each envelope was born, its id and its
+// place in the log; it exchanges messages with its twin on the other relay; and it
+// decides which envelopes go where. The links, flow control, quotas, and reading,
+// checking and appending envelopes are the relay's. No ciphertext, address or socket
+// comes near a plugin.
 //
 // Two directions, one connection. The relay calls Handle, a stream in both
 // directions. Its first message has the events. While the plugin handles them it
@@ -11,19 +17,59 @@
 // plugin opens no connection, and can call the relay while a Handle is under way
 // and only then.
 //
-// Keys. A key is 36 bytes: the hour, big-endian, and the id. A field of ids or
-// keys holds them one after the other, 32 or 36 bytes each.
+// Determinism. A plugin looks at no clock, draws no random numbers, starts no threads
+// and depends on no order that its language leaves open, as that of a hash table. Time
+// comes with Tick, randomness with Start. So the same events and answers lead to the same
+// calls, and the algorithm can run in a simulator.
+//
+// Keys. A key is 36 bytes: the hour (whole hours since 1970-01-01 00:00 UTC, 4 bytes,
+// big-endian) in which the first relay accepted the envelope, and the id, 32 bytes. Keys
+// are ordered as their bytes are, on all relays alike. A field of ids or keys holds them
+// one after the other, 32 or 36 bytes each. A range is two keys: the first in it, and the
+// first after it; 36 zeros as the second stand for the end.
+//
+// Peers. A peer is another relay with a replica of the board. The relay gives the
+// numbers, from 1 on. A peer keeps its number for as long as it is configured, whatever
+// restarts, and no other is given the same afterwards. The peer may be anybody's relay:
+// whatever comes from it may be a lie.
+//
+// Limits. What exceeds one is refused with OUT_OF_RANGE and does nothing. Numbers alone
+// are counts, the others bytes.
+//
+//   max_message      1 MiB   a message to or from a peer, which has 1 byte at least
+//   max_events       256     events of one Handle
+//   max_event_bytes  4 MiB   messages of peers in one Handle
+//   max_event_ids    16384   ids of all Moved events of one Handle
+//   max_ids          1024    ids of a Transfer, a Request or a Moved, which have 1 at least
+//   max_entries      1024    entries of a ReplicaLogResponse
+//   max_keys         4096    keys of a KeysResponse
+//   max_ranges       1024    ranges of a RangeSumRequest
+//   max_parts        1024    parts of a SplitResponse
+//   max_cursors      256     cursors
+//   max_cursor       1 KiB   value of a cursor
+//   max_cursor_name  64      bytes of the name of a cursor, which has 1 at least
+//   max_peers        64      peers at a time; their numbers may be higher
+//   max_text         256     bytes of a summary or a reason
 //
 // Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
 // text is for the operator (at most 1 KiB):
 //
-//   NOT_FOUND            ErrPeerUnknown: the peer is not up
-//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits
-//   ABORTED              ErrBusy: too much waits for the peer
-//   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start
-//   UNAVAILABLE          ErrUnavailable: not now
-//   INTERNAL             a fault of one's own, such as a panic
-//   UNKNOWN              anything else
+//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown says so too, but may
+//                        come later
+//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits, or does not have the form
+//                        that it must have; nothing was done
+//   ABORTED              ErrBusy: too much waits for the peer; nothing was queued. Another
+//                        attempt at a later Tick may succeed
+//   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
+//                        anew with Start
+//   UNAVAILABLE          ErrUnavailable: not now, as when the store of the relay is away.
+//                        Another attempt at a later Tick may succeed
+//   INTERNAL             a fault of one's own, such as an exception that nobody caught
+//   UNKNOWN              anything else, such as a call that the relay is too old for
+//
+// Errors of calls to the relay are a part of life, and no reason to fail a Handle. A
+// Handle that fails with INTERNAL or UNKNOWN says that the plugin has lost its way: the
+// process is replaced, and the next one begins with Start.
 
 // Code generated by protoc-gen-go. DO NOT EDIT.
 // versions:
@@ -51,13 +97,13 @@ const (
 type Moved_Status int32
 
 const (
-	Moved_STATUS_UNSPECIFIED Moved_Status = 0
-	Moved_STATUS_PASSED      Moved_Status = 1
-	Moved_STATUS_STORED      Moved_Status = 2
-	Moved_STATUS_KNOWN       Moved_Status = 3
-	Moved_STATUS_GONE        Moved_Status = 4
-	Moved_STATUS_REFUSED     Moved_Status = 5
-	Moved_STATUS_LOST        Moved_Status = 6
+	Moved_STATUS_UNSPECIFIED Moved_Status = 0 // never sent
+	Moved_STATUS_PASSED      Moved_Status = 1 // handed to the link; whether it has arrived is for the twin to say
+	Moved_STATUS_STORED      Moved_Status = 2 // new, and durable in the log here
+	Moved_STATUS_KNOWN       Moved_Status = 3 // was in the log here before
+	Moved_STATUS_GONE        Moved_Status = 4 // whoever was to send it does not have it
+	Moved_STATUS_REFUSED     Moved_Status = 5 // below the floor here, over a quota or no envelope at all; not stored
+	Moved_STATUS_LOST        Moved_Status = 6 // the link broke first
 )
 
 // Enum value maps for Moved_Status.
@@ -205,8 +251,7 @@ func (x *HandleResponse) GetCall() *HostCall {
 	return nil
 }
 
-// HostCall is one of these. The contract of each is that of the method of Host
-// with its name.
+// HostCall is a call of the plugin to the relay.
 type HostCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Call:
@@ -368,46 +413,68 @@ type isHostCall_Call interface {
 }
 
 type HostCall_Log struct {
+	// Entries of the log from a sequence number on, ascending, as many as there are up to
+	// the limit. No entries: the log ends before.
 	Log *ReplicaLogRequest `protobuf:"bytes,1,opt,name=log,proto3,oneof"`
 }
 
 type HostCall_Keys struct {
+	// The first keys of a range, ascending, as many as there are up to max. Fewer than
+	// max is all there are.
 	Keys *KeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
 }
 
 type HostCall_RangeSum struct {
-	RangeSum *RangeSumRequest `protobuf:"bytes,3,opt,name=range_sum,json=rangeSum,proto3,oneof"` // answered with as many sums as there are ranges, in their order
+	// A sum for each range, in their order.
+	RangeSum *RangeSumRequest `protobuf:"bytes,3,opt,name=range_sum,json=rangeSum,proto3,oneof"`
 }
 
 type HostCall_Split struct {
+	// A range in parts of equal count, in order: when n keys are in it, the first
+	// n mod parts of them have one key more than the rest. Parts without keys are left
+	// out, so an empty range has none.
 	Split *SplitRequest `protobuf:"bytes,4,opt,name=split,proto3,oneof"`
 }
 
 type HostCall_Send struct {
+	// Queues a message for the twin at a peer. Messages arrive in the order of Send or,
+	// when the link breaks, not at all; that is not reported but by PeerDown. This and
+	// the next three only for peers that are up: from PeerUp until PeerDown.
 	Send *SendRequest `protobuf:"bytes,5,opt,name=send,proto3,oneof"`
 }
 
 type HostCall_Transfer struct {
+	// Queues envelopes, to be read from the log and sent to the peer. Each id is settled
+	// once by a Moved of `sent`: PASSED, GONE or LOST.
 	Transfer *TransferRequest `protobuf:"bytes,6,opt,name=transfer,proto3,oneof"`
 }
 
 type HostCall_Request struct {
+	// Asks the peer for envelopes. Each id is settled once by a Moved of `received`; one
+	// that is in the log already is KNOWN, and not asked for.
 	Request *RequestRequest `protobuf:"bytes,7,opt,name=request,proto3,oneof"`
 }
 
 type HostCall_Drop struct {
+	// Closes the link to a peer that does not keep to the protocol, and keeps it closed
+	// for a while. PeerDown follows.
 	Drop *DropRequest `protobuf:"bytes,8,opt,name=drop,proto3,oneof"`
 }
 
 type HostCall_Save struct {
+	// Keeps a value under a name, in the place of what was kept there, beyond the life of
+	// the process. It is durable when the answer comes, and if it survives, every earlier
+	// Save does too.
 	Save *SaveRequest `protobuf:"bytes,9,opt,name=save,proto3,oneof"`
 }
 
 type HostCall_Load struct {
+	// The value under a name; empty when nothing is kept there.
 	Load *LoadRequest `protobuf:"bytes,10,opt,name=load,proto3,oneof"`
 }
 
 type HostCall_Report struct {
+	// Replaces what the relay shows its operator of the replication.
 	Report *ReportRequest `protobuf:"bytes,11,opt,name=report,proto3,oneof"`
 }
 
@@ -713,34 +780,46 @@ type isEvent_Event interface {
 }
 
 type Event_Start struct {
+	// The first of all. No peer is up and nothing is under way.
 	Start *Start `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 
 type Event_LogAdvanced struct {
+	// The log or the floor has moved, or the epoch is another one. Many moves may come as
+	// one event.
 	LogAdvanced *ReplicaState `protobuf:"bytes,2,opt,name=log_advanced,json=logAdvanced,proto3,oneof"`
 }
 
 type Event_Tick struct {
+	// About every second while a peer is up, and about every ten seconds or with a
+	// log_advanced otherwise. How often it comes says nothing; reckon with now.
 	Tick *Tick `protobuf:"bytes,3,opt,name=tick,proto3,oneof"`
 }
 
 type Event_PeerUp struct {
+	// The link to a peer stands, and its twin is there.
 	PeerUp *PeerUp `protobuf:"bytes,4,opt,name=peer_up,json=peerUp,proto3,oneof"`
 }
 
 type Event_PeerDown struct {
+	// The link is gone. All messages of the peer have come before, and whatever was under
+	// way has been settled.
 	PeerDown *PeerDown `protobuf:"bytes,5,opt,name=peer_down,json=peerDown,proto3,oneof"`
 }
 
 type Event_PeerMessage struct {
+	// A message that the twin at a peer has sent.
 	PeerMessage *PeerMessage `protobuf:"bytes,6,opt,name=peer_message,json=peerMessage,proto3,oneof"`
 }
 
 type Event_Sent struct {
+	// Settles ids of a Transfer: PASSED, GONE or LOST.
 	Sent *Moved `protobuf:"bytes,7,opt,name=sent,proto3,oneof"`
 }
 
 type Event_Received struct {
+	// Settles ids of a Request, and tells of envelopes that the peer has transferred
+	// unasked: STORED, KNOWN, GONE, REFUSED or LOST.
 	Received *Moved `protobuf:"bytes,8,opt,name=received,proto3,oneof"`
 }
 
@@ -760,13 +839,14 @@ func (*Event_Sent) isEvent_Event() {}
 
 func (*Event_Received) isEvent_Event() {}
 
+// ReplicaState describes a board.
 type ReplicaState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"` // 16 bytes
-	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
-	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
-	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
-	Floor         uint32                 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
+	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes; a new one makes all sequence numbers of the old one void
+	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // lowest sequence number kept; 0: the log is empty
+	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none was
+	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // envelopes kept
+	Floor         uint32                 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"` // hour below which the relay neither keeps nor accepts envelopes; it only rises
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -839,8 +919,8 @@ func (x *ReplicaState) GetFloor() uint32 {
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         *ReplicaState          `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"`
-	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"` // 32 bytes
+	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // as of Tick
+	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`  // 32 bytes, all the randomness there is; new each time, and known to nobody else
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,8 +978,8 @@ func (x *Start) GetSeed() []byte {
 
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Now           int64                  `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"` // nanoseconds
-	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"`
+	Now           int64                  `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`   // nanoseconds since Start; never less than before
+	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // by the clock of the relay, which may be wrong and may jump
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,8 +1031,8 @@ func (x *Tick) GetHour() uint32 {
 type PeerUp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Initiator     bool                   `protobuf:"varint,2,opt,name=initiator,proto3" json:"initiator,omitempty"`
-	State         *ReplicaState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Initiator     bool                   `protobuf:"varint,2,opt,name=initiator,proto3" json:"initiator,omitempty"` // true at exactly one of the two ends
+	State         *ReplicaState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`          // of the peer's replica, as the peer says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1055,7 +1135,7 @@ func (x *PeerDown) GetPeer() uint32 {
 type PeerMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"` // 1 to max_message bytes; nothing else is known of them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,10 +1184,11 @@ func (x *PeerMessage) GetData() []byte {
 	return nil
 }
 
+// Moved says what became of envelopes that were to move.
 type Moved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"`
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"`                                                           // 1 to max_ids
 	Statuses      []Moved_Status         `protobuf:"varint,3,rep,packed,name=statuses,proto3,enum=cwtch.relay.plugin.v1.Moved_Status" json:"statuses,omitempty"` // one for each id
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1166,8 +1247,8 @@ func (x *Moved) GetStatuses() []Moved_Status {
 
 type ReplicaLogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // 0 is read as 1
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`   // 0: as many as fit a page
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // sequence number of the first entry wanted; 0 is read as 1
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`   // entries; 0: max_entries
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1217,10 +1298,14 @@ func (x *ReplicaLogRequest) GetMax() uint32 {
 }
 
 type ReplicaLogResponse struct {
-	state         protoimpl.MessageState      `protogen:"open.v1"`
-	Epoch         []byte                      `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Entries       []*ReplicaLogResponse_Entry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
-	Last          uint64                      `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes, of the log that was read. When it is another than the plugin knows, `from`
+	// came from a log that is no more.
+	Epoch   []byte                      `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Entries []*ReplicaLogResponse_Entry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Highest sequence number that the log had then. The reader is at the end when the page
+	// holds it, or is empty.
+	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1278,8 +1363,8 @@ func (x *ReplicaLogResponse) GetLast() uint64 {
 
 type KeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // two keys: the first in it, and the first after it or zeros
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // 72 bytes, see "Keys" above
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 1 to max_keys
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1372,10 +1457,11 @@ func (x *KeysResponse) GetKeys() []byte {
 	return nil
 }
 
+// Sum describes a set of envelopes. Sums of disjoint sets add up.
 type Sum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 32 bytes, little-endian
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 32 bytes: the sum of the ids, each a little-endian number, modulo 2^256; little-endian
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1426,7 +1512,7 @@ func (x *Sum) GetIds() []byte {
 
 type RangeSumRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // each as in KeysRequest
+	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // 72 bytes each, up to max_ranges
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1514,8 +1600,8 @@ func (x *RangeSumResponse) GetSums() []*Sum {
 
 type SplitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`
-	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`
+	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`  // 72 bytes
+	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"` // 1 to max_parts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1611,7 +1697,7 @@ func (x *SplitResponse) GetParts() []*SplitResponse_Part {
 type SendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // 1 to max_message bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1663,7 +1749,7 @@ func (x *SendRequest) GetMessage() []byte {
 type TransferRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"`
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 1 to max_ids
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1715,7 +1801,7 @@ func (x *TransferRequest) GetIds() []byte {
 type RequestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"`
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 1 to max_ids
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1767,7 +1853,7 @@ func (x *RequestRequest) GetIds() []byte {
 type DropRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // for the operators on this side, as a summary of ReportRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1818,7 +1904,7 @@ func (x *DropRequest) GetReason() string {
 
 type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // a-z, 0-9 and "./_-"
 	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // empty: forget it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1956,10 +2042,12 @@ func (x *LoadResponse) GetValue() []byte {
 	return nil
 }
 
+// ReportRequest is what an operator is told. Summaries are at most max_text bytes of UTF-8
+// without control characters, and hold no ids.
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Summary       string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
-	Peers         []*ReportRequest_Peer  `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	Peers         []*ReportRequest_Peer  `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"` // each at most once, up to max_peers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2011,9 +2099,9 @@ func (x *ReportRequest) GetPeers() []*ReportRequest_Peer {
 type ReplicaLogResponse_Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
-	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	Size          uint32                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	Via           uint32                 `protobuf:"varint,4,opt,name=via,proto3" json:"via,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`    // 36 bytes
+	Size          uint32                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes of ciphertext and signature together
+	Via           uint32                 `protobuf:"varint,4,opt,name=via,proto3" json:"via,omitempty"`   // the peer it came from; 0: a client posted it here, or the relay no longer knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2132,8 +2220,8 @@ type ReportRequest_Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Summary       string                 `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
-	Lacks         uint64                 `protobuf:"varint,3,opt,name=lacks,proto3" json:"lacks,omitempty"`
-	Missing       uint64                 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	Lacks         uint64                 `protobuf:"varint,3,opt,name=lacks,proto3" json:"lacks,omitempty"`     // envelopes that the peer is known to lack
+	Missing       uint64                 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"` // envelopes that the peer has and this relay is known to lack
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -1,7 +1,13 @@
-// The services of peer-sync plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/peersync, whose interfaces
-// Replicator and Host these are; the comments here add only what concerns the
-// wire.
+// The service of peer-sync plugins: the algorithm that keeps the boards of several
+// relays equal. These comments are the whole contract; the Go package sdk/peersync says
+// the same to authors in Go (there the calls of the plugin are the interface Host), and a
+// test compares the limits and the codes.
+//
+// A plugin is only the algorithm. It sees when each envelope was born, its id and its
+// place in the log; it exchanges messages with its twin on the other relay; and it
+// decides which envelopes go where. The links, flow control, quotas, and reading,
+// checking and appending envelopes are the relay's. No ciphertext, address or socket
+// comes near a plugin.
 //
 // Two directions, one connection. The relay calls Handle, a stream in both
 // directions. Its first message has the events. While the plugin handles them it
@@ -11,19 +17,59 @@
 // plugin opens no connection, and can call the relay while a Handle is under way
 // and only then.
 //
-// Keys. A key is 36 bytes: the hour, big-endian, and the id. A field of ids or
-// keys holds them one after the other, 32 or 36 bytes each.
+// Determinism. A plugin looks at no clock, draws no random numbers, starts no threads
+// and depends on no order that its language leaves open, as that of a hash table. Time
+// comes with Tick, randomness with Start. So the same events and answers lead to the same
+// calls, and the algorithm can run in a simulator.
+//
+// Keys. A key is 36 bytes: the hour (whole hours since 1970-01-01 00:00 UTC, 4 bytes,
+// big-endian) in which the first relay accepted the envelope, and the id, 32 bytes. Keys
+// are ordered as their bytes are, on all relays alike. A field of ids or keys holds them
+// one after the other, 32 or 36 bytes each. A range is two keys: the first in it, and the
+// first after it; 36 zeros as the second stand for the end.
+//
+// Peers. A peer is another relay with a replica of the board. The relay gives the
+// numbers, from 1 on. A peer keeps its number for as long as it is configured, whatever
+// restarts, and no other is given the same afterwards. The peer may be anybody's relay:
+// whatever comes from it may be a lie.
+//
+// Limits. What exceeds one is refused with OUT_OF_RANGE and does nothing. Numbers alone
+// are counts, the others bytes.
+//
+//   max_message      1 MiB   a message to or from a peer, which has 1 byte at least
+//   max_events       256     events of one Handle
+//   max_event_bytes  4 MiB   messages of peers in one Handle
+//   max_event_ids    16384   ids of all Moved events of one Handle
+//   max_ids          1024    ids of a Transfer, a Request or a Moved, which have 1 at least
+//   max_entries      1024    entries of a ReplicaLogResponse
+//   max_keys         4096    keys of a KeysResponse
+//   max_ranges       1024    ranges of a RangeSumRequest
+//   max_parts        1024    parts of a SplitResponse
+//   max_cursors      256     cursors
+//   max_cursor       1 KiB   value of a cursor
+//   max_cursor_name  64      bytes of the name of a cursor, which has 1 at least
+//   max_peers        64      peers at a time; their numbers may be higher
+//   max_text         256     bytes of a summary or a reason
 //
 // Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
 // text is for the operator (at most 1 KiB):
 //
-//   NOT_FOUND            ErrPeerUnknown: the peer is not up
-//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits
-//   ABORTED              ErrBusy: too much waits for the peer
-//   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start
-//   UNAVAILABLE          ErrUnavailable: not now
-//   INTERNAL             a fault of one's own, such as a panic
-//   UNKNOWN              anything else
+//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown says so too, but may
+//                        come later
+//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits, or does not have the form
+//                        that it must have; nothing was done
+//   ABORTED              ErrBusy: too much waits for the peer; nothing was queued. Another
+//                        attempt at a later Tick may succeed
+//   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
+//                        anew with Start
+//   UNAVAILABLE          ErrUnavailable: not now, as when the store of the relay is away.
+//                        Another attempt at a later Tick may succeed
+//   INTERNAL             a fault of one's own, such as an exception that nobody caught
+//   UNKNOWN              anything else, such as a call that the relay is too old for
+//
+// Errors of calls to the relay are a part of life, and no reason to fail a Handle. A
+// Handle that fails with INTERNAL or UNKNOWN says that the plugin has lost its way: the
+// process is replaced, and the next one begins with Start.
 
 // Code generated by protoc-gen-go-grpc. DO NOT EDIT.
 // versions:
@@ -55,10 +101,17 @@ const (
 //
 // PeerSync is served by the plugin.
 type PeerSyncClient interface {
-	// Handle comes one at a time. The first event after Configure is a Start, and
-	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
-	// means that the relay begins anew: the plugin forgets everything but its
-	// cursors. It does so after every error.
+	// Handle takes in what has happened, in order. No events are no error. It comes one
+	// at a time, and may take seconds, as for a look through the whole log; the relay
+	// gives it a minute at least.
+	//
+	// The first event after Configure is a Start, and a plugin that is given another one
+	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the
+	// plugin forgets everything but its cursors. It does so after every error, upon which a
+	// Handle may have been done in part.
+	//
+	// A plugin ignores what it does not understand: messages that make no sense, peers that
+	// it was never told of, and events that a later version of this file has added.
 	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HandleRequest, HandleResponse], error)
 }
 
@@ -89,10 +142,17 @@ type PeerSync_HandleClient = grpc.BidiStreamingClient[HandleRequest, HandleRespo
 //
 // PeerSync is served by the plugin.
 type PeerSyncServer interface {
-	// Handle comes one at a time. The first event after Configure is a Start, and
-	// a plugin that is given another one answers FAILED_PRECONDITION. A later Start
-	// means that the relay begins anew: the plugin forgets everything but its
-	// cursors. It does so after every error.
+	// Handle takes in what has happened, in order. No events are no error. It comes one
+	// at a time, and may take seconds, as for a look through the whole log; the relay
+	// gives it a minute at least.
+	//
+	// The first event after Configure is a Start, and a plugin that is given another one
+	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the
+	// plugin forgets everything but its cursors. It does so after every error, upon which a
+	// Handle may have been done in part.
+	//
+	// A plugin ignores what it does not understand: messages that make no sense, peers that
+	// it was never told of, and events that a later version of this file has added.
 	Handle(grpc.BidiStreamingServer[HandleRequest, HandleResponse]) error
 	mustEmbedUnimplementedPeerSyncServer()
 }

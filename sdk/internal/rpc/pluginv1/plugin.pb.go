@@ -1,6 +1,8 @@
-// The services between a relay and a plugin of it, for authors in languages
-// other than Go. Authors in Go use the package sdk/plugin, which does all of
-// what follows.
+// The service that plugins of every kind serve, and what a relay and a plugin have to
+// agree on before the first call. For authors in languages other than Go;
+// docs/plugin-protocol.md explains it step by step, and the service of a kind is in
+// storage.proto, stats.proto or peersync.proto. Authors in Go use the package
+// sdk/plugin, which does all of what follows.
 //
 // Handshake. The relay starts the plugin as HashiCorp's go-plugin does (core
 // protocol 1, application protocol 1, "grpc"): the plugin writes one line to
@@ -11,9 +13,9 @@
 // and then serves gRPC on the socket PATH, which it makes in the directory
 // named by $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in
 // PEM, that the client of the connection must show; CERTIFICATE is that of the
-// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. The
-// plugin serves the standard grpc.health.v1 service with "plugin" as SERVING.
-// go-plugin's controller and stdio services may be left out.
+// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. No other
+// service is called: grpc.health.v1, reflection, and go-plugin's controller, stdio and
+// broker may be left out.
 //
 // Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor, the
 // read end of a pipe on which nothing is ever written. When it reads as ended
@@ -41,8 +43,36 @@
 // There, after Shutdown another relay may connect and Configure. Both may be left
 // out.
 //
-// Limits. A request is at most 16 MiB long; a server that keeps gRPC's default
-// of 4 MiB has to raise it. An answer is at most 1 MiB long.
+// Limits. What a description exceeds makes the relay refuse the plugin; a reason or a
+// diagnostic is cut. Numbers alone are counts, the others bytes.
+//
+//   max_request       16 MiB   a request; a server that keeps gRPC's default of 4 MiB has
+//                              to raise it
+//   max_answer        1 MiB    an answer
+//   max_short_answer  8 KiB    an answer that is a few numbers: of Health, Drain, Shutdown,
+//                              Info, Find, Watch, Spend, Export, ForceFlush
+//   max_config        1 MiB    a configuration
+//   max_name          64       bytes of the name of a plugin, an attribute or a block
+//   max_version       128      bytes of a version
+//   max_text          4 KiB    any other text of a description, a default or a choice
+//   max_items         256      attributes and blocks of a schema, all levels together
+//   max_depth         4        blocks within blocks
+//   max_choices       64       choices of one attribute
+//   max_protocols     16       versions of the framing, each 1 to 65536
+//   max_diagnostics   100      diagnostics of one answer
+//   max_reason        1 KiB    a reason, a summary, a detail, and the text of an error
+//   max_step          256      bytes of one step of a path
+//   max_path          10       steps of a path
+//
+// Errors. The calls of this file fail with the codes of the kind; the relay tells from
+// each other
+//
+//   UNAVAILABLE        not now: the relay starts a new process and asks that one.
+//   INVALID_ARGUMENT   what no relay sends, as a configuration that does not keep the
+//                      schema.
+//
+// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. What any other
+// code means stands at the call.
 //
 // Numbers of fields and enums are never reused or changed within v1.
 
@@ -69,11 +99,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Capability is a set of calls that not every plugin of a kind has. The relay makes no
+// call of a capability that Configure did not answer with.
 type Capability int32
 
 const (
-	Capability_CAPABILITY_UNSPECIFIED    Capability = 0
-	Capability_CAPABILITY_STORAGE_WATCH  Capability = 1 // Storage.Watch
+	Capability_CAPABILITY_UNSPECIFIED    Capability = 0 // never sent
+	Capability_CAPABILITY_STORAGE_WATCH  Capability = 1 // Storage.Watch; only of a store that others append to
 	Capability_CAPABILITY_STORAGE_LEDGER Capability = 2 // Storage.Spendings and Storage.Spend
 )
 
@@ -121,12 +153,12 @@ func (Capability) EnumDescriptor() ([]byte, []int) {
 type Attribute_Type int32
 
 const (
-	Attribute_TYPE_UNSPECIFIED Attribute_Type = 0
+	Attribute_TYPE_UNSPECIFIED Attribute_Type = 0 // never sent
 	Attribute_TYPE_STRING      Attribute_Type = 1
 	Attribute_TYPE_INT         Attribute_Type = 2 // 64 bits, signed
 	Attribute_TYPE_BOOL        Attribute_Type = 3
 	Attribute_TYPE_DURATION    Attribute_Type = 4 // "30s" in the file, a number of nanoseconds on the wire
-	Attribute_TYPE_BYTES       Attribute_Type = 5 // "64MiB" in the file, a number on the wire
+	Attribute_TYPE_BYTES       Attribute_Type = 5 // "64MiB" in the file, a number of bytes on the wire
 	Attribute_TYPE_STRING_LIST Attribute_Type = 6
 )
 
@@ -182,10 +214,10 @@ func (Attribute_Type) EnumDescriptor() ([]byte, []int) {
 type HealthResponse_Status int32
 
 const (
-	HealthResponse_STATUS_UNSPECIFIED HealthResponse_Status = 0
+	HealthResponse_STATUS_UNSPECIFIED HealthResponse_Status = 0 // never sent
 	HealthResponse_STATUS_READY       HealthResponse_Status = 1
-	HealthResponse_STATUS_DEGRADED    HealthResponse_Status = 2 // calls are served, but the operator should look
-	HealthResponse_STATUS_FAILED      HealthResponse_Status = 3 // calls can not be served; the relay starts a new process
+	HealthResponse_STATUS_DEGRADED    HealthResponse_Status = 2 // calls are served, but the operator should look; nothing else follows
+	HealthResponse_STATUS_FAILED      HealthResponse_Status = 3 // calls cannot be served; the relay starts a new process
 )
 
 // Enum value maps for HealthResponse_Status.
@@ -271,17 +303,18 @@ type DescribeResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Kind    string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "storage", "stats" or "peersync"
 	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // a-z, then a-z, 0-9 and _; at most 64 bytes
-	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // printable, 1 to 128 bytes
+	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // printable, one line, 1 to 128 bytes
 	Doc     string                 `protobuf:"bytes,4,opt,name=doc,proto3" json:"doc,omitempty"`         // a sentence
 	Schema  *Schema                `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
 	// Why the plugin has to open network connections, a sentence for the operator,
-	// who has to grant it; empty: it needs none.
+	// who has to grant it; empty: it needs none. A peersync
+	// plugin is granted none.
 	Network string `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
 	// What it implements beyond the obligatory calls of its kind, in whatever
 	// configuration. Each once; the relay ignores those that it does not know.
 	Capabilities []Capability `protobuf:"varint,7,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
-	// The versions of the framing that it speaks, the first field of the
-	// handshake's VERSIONS, ascending; none stands for 1.
+	// The versions of the framing that it speaks, the second field of the handshake line,
+	// ascending; none stands for 1.
 	Protocols     []uint32 `protobuf:"varint,8,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -373,8 +406,8 @@ func (x *DescribeResponse) GetProtocols() []uint32 {
 	return nil
 }
 
-// Schema describes the configuration: at most 256 attributes and blocks on all
-// levels together, at most 4 blocks within each other, no text over 4 KiB.
+// Schema describes the configuration: what an operator may write in the block of the
+// plugin. The relay checks it, and fills in the defaults, before the plugin sees it.
 type Schema struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attributes    []*Attribute           `protobuf:"bytes,1,rep,name=attributes,proto3" json:"attributes,omitempty"`
@@ -427,16 +460,17 @@ func (x *Schema) GetBlocks() []*Block {
 	return nil
 }
 
+// Attribute is one `name = value`.
 type Attribute struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
-	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Doc      string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // a-z, then a-z, 0-9 and _; at most 64 bytes; once among its neighbours
+	Doc      string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`   // sentences for the operator: what it does, and what it endangers
 	Type     Attribute_Type         `protobuf:"varint,3,opt,name=type,proto3,enum=cwtch.relay.plugin.v1.Attribute_Type" json:"type,omitempty"`
-	Required bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
-	Default  string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"` // as in the file; empty: none
-	Min      *int64                 `protobuf:"varint,6,opt,name=min,proto3,oneof" json:"min,omitempty"`  // of a TYPE_INT, _DURATION, _BYTES; of a list's length
-	Max      *int64                 `protobuf:"varint,7,opt,name=max,proto3,oneof" json:"max,omitempty"`
-	OneOf    []string               `protobuf:"bytes,8,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"` // choices of a string or of a list's strings
+	Required bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`       // has to be written, and has no default
+	Default  string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"`          // as in the file, such as "10", "true", "30s", "64MiB"; empty: none. Lists have none
+	Min      *int64                 `protobuf:"varint,6,opt,name=min,proto3,oneof" json:"min,omitempty"`           // inclusive; of a TYPE_INT, _DURATION (nanoseconds), _BYTES, and of a list's length
+	Max      *int64                 `protobuf:"varint,7,opt,name=max,proto3,oneof" json:"max,omitempty"`           // inclusive, of the same
+	OneOf    []string               `protobuf:"bytes,8,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"` // choices of a string or of a list's strings; none: any
 	// The value of a TYPE_STRING is an address, IP:PORT, at which the relay listens
 	// for a stats plugin; see "Listening" above. Not in repeated or labelled blocks.
 	Listener      bool `protobuf:"varint,9,opt,name=listener,proto3" json:"listener,omitempty"`
@@ -537,13 +571,14 @@ func (x *Attribute) GetListener() bool {
 	return false
 }
 
+// Block is a nested `name { … }`, once or not at all unless it is one of the two below.
 type Block struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as of an attribute
 	Doc           string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
 	Schema        *Schema                `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
-	Repeated      bool                   `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"` // any number of times
-	Labelled      bool                   `protobuf:"varint,5,opt,name=labelled,proto3" json:"labelled,omitempty"` // any number of times, each with a label of its own
+	Repeated      bool                   `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"` // any number of times, in order
+	Labelled      bool                   `protobuf:"varint,5,opt,name=labelled,proto3" json:"labelled,omitempty"` // any number of times, each with a label of its own; not together with repeated
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,10 +652,10 @@ func (x *Block) GetLabelled() bool {
 // that path leads to.
 type Diagnostic struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Summary string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
-	Detail  string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
-	// From the outside in. The index of a repeated block and the label of a
-	// labelled one follow its name.
+	Summary string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"` // what is wrong, a phrase; at most 1 KiB
+	Detail  string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`   // what to write instead, a sentence; at most 1 KiB
+	// Names from the outside in, such as "http", "listen". The index of a repeated block,
+	// in decimal, and the label of a labelled one follow its name. Empty: the whole block.
 	Path          []string `protobuf:"bytes,3,rep,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -767,12 +802,13 @@ func (x *ValidateResponse) GetDiagnostics() []*Diagnostic {
 
 type ConfigureRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The configuration in msgpack: a map from every name of the schema to its
-	// value. A block is a map or nil, a repeated block an array of maps, a labelled
+	// The configuration in msgpack, at most 1 MiB: a map from every name of the schema to
+	// its value. A block is a map or nil, a repeated block an array of maps, a labelled
 	// one a map from label to map. Defaults are filled in and the schema is kept;
 	// what is neither written nor has a default is nil.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
-	// The plugin's own directory, absolute. Relative paths are below it.
+	// The plugin's own directory, absolute. It is there, belongs to the user of the
+	// process and has mode 0700. Relative paths are below it; nowhere else can be written.
 	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -915,7 +951,7 @@ func (*HealthRequest) Descriptor() ([]byte, []int) {
 type HealthResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        HealthResponse_Status  `protobuf:"varint,1,opt,name=status,proto3,enum=cwtch.relay.plugin.v1.HealthResponse_Status" json:"status,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // for the operator; empty when ready
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // for the operator, at most 1 KiB; empty when ready
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

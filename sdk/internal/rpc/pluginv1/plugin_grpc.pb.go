@@ -1,6 +1,8 @@
-// The services between a relay and a plugin of it, for authors in languages
-// other than Go. Authors in Go use the package sdk/plugin, which does all of
-// what follows.
+// The service that plugins of every kind serve, and what a relay and a plugin have to
+// agree on before the first call. For authors in languages other than Go;
+// docs/plugin-protocol.md explains it step by step, and the service of a kind is in
+// storage.proto, stats.proto or peersync.proto. Authors in Go use the package
+// sdk/plugin, which does all of what follows.
 //
 // Handshake. The relay starts the plugin as HashiCorp's go-plugin does (core
 // protocol 1, application protocol 1, "grpc"): the plugin writes one line to
@@ -11,9 +13,9 @@
 // and then serves gRPC on the socket PATH, which it makes in the directory
 // named by $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in
 // PEM, that the client of the connection must show; CERTIFICATE is that of the
-// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. The
-// plugin serves the standard grpc.health.v1 service with "plugin" as SERVING.
-// go-plugin's controller and stdio services may be left out.
+// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. No other
+// service is called: grpc.health.v1, reflection, and go-plugin's controller, stdio and
+// broker may be left out.
 //
 // Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor, the
 // read end of a pipe on which nothing is ever written. When it reads as ended
@@ -41,8 +43,36 @@
 // There, after Shutdown another relay may connect and Configure. Both may be left
 // out.
 //
-// Limits. A request is at most 16 MiB long; a server that keeps gRPC's default
-// of 4 MiB has to raise it. An answer is at most 1 MiB long.
+// Limits. What a description exceeds makes the relay refuse the plugin; a reason or a
+// diagnostic is cut. Numbers alone are counts, the others bytes.
+//
+//   max_request       16 MiB   a request; a server that keeps gRPC's default of 4 MiB has
+//                              to raise it
+//   max_answer        1 MiB    an answer
+//   max_short_answer  8 KiB    an answer that is a few numbers: of Health, Drain, Shutdown,
+//                              Info, Find, Watch, Spend, Export, ForceFlush
+//   max_config        1 MiB    a configuration
+//   max_name          64       bytes of the name of a plugin, an attribute or a block
+//   max_version       128      bytes of a version
+//   max_text          4 KiB    any other text of a description, a default or a choice
+//   max_items         256      attributes and blocks of a schema, all levels together
+//   max_depth         4        blocks within blocks
+//   max_choices       64       choices of one attribute
+//   max_protocols     16       versions of the framing, each 1 to 65536
+//   max_diagnostics   100      diagnostics of one answer
+//   max_reason        1 KiB    a reason, a summary, a detail, and the text of an error
+//   max_step          256      bytes of one step of a path
+//   max_path          10       steps of a path
+//
+// Errors. The calls of this file fail with the codes of the kind; the relay tells from
+// each other
+//
+//   UNAVAILABLE        not now: the relay starts a new process and asks that one.
+//   INVALID_ARGUMENT   what no relay sends, as a configuration that does not keep the
+//                      schema.
+//
+// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. What any other
+// code means stands at the call.
 //
 // Numbers of fields and enums are never reused or changed within v1.
 
@@ -79,38 +109,49 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Plugin is served by plugins of every kind.
+// Plugin is served by plugins of every kind. Its calls may come at the same time as
+// those of the kind, and as one another.
 type PluginClient interface {
-	// Describe says what the plugin is. It may come at any time, and gives the
-	// same answer every time.
+	// Describe says what the plugin is. It may come at any time, also in a process that
+	// is never configured and has no directory, touches nothing, and gives the same answer
+	// every time. Deadline 5 s. After an error the relay starts a new process; another kind
+	// or name than the operator has configured ends the plugin's use until he acts.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
-	// Validate looks for faults in a configuration beyond what the schema says.
-	// It touches nothing. It may come at any time, and without a Configure after it.
+	// Validate looks for faults in a configuration beyond what the schema says. It
+	// touches nothing: the directory may be missing. It may come at any time, and without
+	// a Configure after it; an operator waits for it, so the relay gives it a few seconds.
+	// A fault is a diagnostic, not an error.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
-	// Configure comes before any call of the services of the kind, and again
-	// whenever the operator changed the configuration.
+	// Configure opens the implementation. It comes before any call of the services of the
+	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
 	// The same bytes and directory as before change nothing and succeed. Others
 	// replace the implementation: what is wrong with them by the schema or by
 	// Validate is reported first, and leaves everything as it was. Then no new call
 	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
 	// that only wait are ended, the implementation is closed and the new one opened.
-	// When that fails the plugin has none any more and says FAILED from then on; the
-	// relay starts a new process.
+	// When that fails the plugin has none any more and says STATUS_FAILED from then on;
+	// the relay starts a new process.
 	//
 	// A fault that the operator can mend in the configuration is a diagnostic; other
-	// failures are a status as storage.proto lists them, with a text that an
-	// operator understands.
+	// failures are an error with a text that an operator understands. After UNAVAILABLE,
+	// or without an answer, the relay starts a new process and tries again. After a
+	// diagnostic or any other error it does so only if the plugin was ready with this very
+	// configuration before; otherwise a relay that starts leaves the plugin alone until the
+	// operator reloads, and one that reloads goes back to the configuration before.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
-	// Health comes every few seconds and answers within a second or so. A plugin
-	// that does not answer in time is killed.
+	// Health comes every five seconds, and answers at once, whatever else is under way.
+	// Without an answer within 10 s, or after an error, the process is killed and another
+	// one started.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
 	// Drain lets no new call of the services of the kind begin (they fail with
 	// UNAVAILABLE from now on) and returns when none is under way any more, or at
-	// its deadline. Calls that only wait, such as Watch, are ended.
+	// its deadline. Calls that only wait, such as Watch, are ended. Drain again does the
+	// same. Drain, Shutdown and the end of the process have 10 s together.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
-	// Shutdown closes the implementation and answers when that is done. The relay
-	// then closes the lifeline, upon which the process exits.
+	// Shutdown drains, closes the implementation and answers when that is done. Shutdown
+	// again succeeds. The relay then closes the lifeline, upon which the process exits
+	// with status 0. It may be killed without any of this, at any moment.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
 
@@ -186,38 +227,49 @@ func (c *pluginClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts .
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
 //
-// Plugin is served by plugins of every kind.
+// Plugin is served by plugins of every kind. Its calls may come at the same time as
+// those of the kind, and as one another.
 type PluginServer interface {
-	// Describe says what the plugin is. It may come at any time, and gives the
-	// same answer every time.
+	// Describe says what the plugin is. It may come at any time, also in a process that
+	// is never configured and has no directory, touches nothing, and gives the same answer
+	// every time. Deadline 5 s. After an error the relay starts a new process; another kind
+	// or name than the operator has configured ends the plugin's use until he acts.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
-	// Validate looks for faults in a configuration beyond what the schema says.
-	// It touches nothing. It may come at any time, and without a Configure after it.
+	// Validate looks for faults in a configuration beyond what the schema says. It
+	// touches nothing: the directory may be missing. It may come at any time, and without
+	// a Configure after it; an operator waits for it, so the relay gives it a few seconds.
+	// A fault is a diagnostic, not an error.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
-	// Configure comes before any call of the services of the kind, and again
-	// whenever the operator changed the configuration.
+	// Configure opens the implementation. It comes before any call of the services of the
+	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
 	// The same bytes and directory as before change nothing and succeed. Others
 	// replace the implementation: what is wrong with them by the schema or by
 	// Validate is reported first, and leaves everything as it was. Then no new call
 	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
 	// that only wait are ended, the implementation is closed and the new one opened.
-	// When that fails the plugin has none any more and says FAILED from then on; the
-	// relay starts a new process.
+	// When that fails the plugin has none any more and says STATUS_FAILED from then on;
+	// the relay starts a new process.
 	//
 	// A fault that the operator can mend in the configuration is a diagnostic; other
-	// failures are a status as storage.proto lists them, with a text that an
-	// operator understands.
+	// failures are an error with a text that an operator understands. After UNAVAILABLE,
+	// or without an answer, the relay starts a new process and tries again. After a
+	// diagnostic or any other error it does so only if the plugin was ready with this very
+	// configuration before; otherwise a relay that starts leaves the plugin alone until the
+	// operator reloads, and one that reloads goes back to the configuration before.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
-	// Health comes every few seconds and answers within a second or so. A plugin
-	// that does not answer in time is killed.
+	// Health comes every five seconds, and answers at once, whatever else is under way.
+	// Without an answer within 10 s, or after an error, the process is killed and another
+	// one started.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
 	// Drain lets no new call of the services of the kind begin (they fail with
 	// UNAVAILABLE from now on) and returns when none is under way any more, or at
-	// its deadline. Calls that only wait, such as Watch, are ended.
+	// its deadline. Calls that only wait, such as Watch, are ended. Drain again does the
+	// same. Drain, Shutdown and the end of the process have 10 s together.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
-	// Shutdown closes the implementation and answers when that is done. The relay
-	// then closes the lifeline, upon which the process exits.
+	// Shutdown drains, closes the implementation and answers when that is done. Shutdown
+	// again succeeds. The relay then closes the lifeline, upon which the process exits
+	// with status 0. It may be killed without any of this, at any moment.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedPluginServer()
 }

@@ -1,22 +1,75 @@
-// The service of storage plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/storage, whose interfaces Store,
-// Watcher and Ledger this is; the comments here add only what concerns the wire.
+// The service of storage plugins: an append-only log of envelopes, and a set of
+// spent tokens. These comments are the whole contract; the Go package sdk/storage
+// says the same to authors in Go, and a test compares the limits and the codes.
 //
-// Errors. A call fails with one of these codes; the relay tells nothing by the
-// text, which it shows to the operator (at most 1 KiB):
+// A store knows nothing of connections, groups or people, and is not told anything
+// that would let it find out: an envelope is ciphertext and a signature that only the
+// members of its group can check.
 //
-//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for
-//   OUT_OF_RANGE         ErrTooLarge: a batch, record or request exceeds the limits
-//   FAILED_PRECONDITION  ErrFull: no room; nothing was stored; reads go on
-//   DATA_LOSS            ErrCorrupt: the store contradicts itself
-//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been applied
-//   INTERNAL             a fault of the plugin's own, such as a panic
-//   UNKNOWN              anything else
+// Guarantees of a store.
+//
+//   Durable         When Append answers OK, every outcome in the answer survives the
+//                   death of the process and of the machine: the batch is flushed to
+//                   the disk (fsync) before the answer.
+//   Atomic          A batch is applied whole or not at all, and an envelope is never
+//                   kept without the token that paid for it, nor the other way round.
+//   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
+//                   and are never reused within an epoch. Once a reader has seen number
+//                   s, nothing appears at or below s.
+//   At one moment   Log, Find, Info and Spendings show the entries and tokens of an
+//                   Append, or the tokens of a Spend, from one moment on, all of them,
+//                   and not before they are durable.
+//   Idempotent      An envelope is stored once, however often it is appended.
+//
+// Calls. All may come at the same time, several of one kind too; a relay has at most
+// one Append under way. A call that is cancelled, or whose deadline passes, while it
+// works may be finished or given up, but is never done by half. Every call may be
+// repeated without harm.
+//
+// Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
+// since 1970-01-01 00:00 UTC; no finer time is stored.
+//
+// Limits. The relay keeps them; a store answers what exceeds them with OUT_OF_RANGE
+// and changes nothing. Numbers alone are counts, the others bytes.
+//
+//   max_batch        256      records of one Append
+//   max_batch_bytes  1 MiB    signatures and ciphertexts of one Append
+//   max_envelope     16 KiB   signature and ciphertext of one record; a signature in Find
+//   max_page         1024     entries of one LogResponse
+//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
+//                             entry is always allowed
+//   max_spendings    1024     spendings of one SpendingsResponse and of one SpendRequest
+//
+// Errors. A call fails with one of these codes. The relay goes by the code; the text, of
+// which it takes 1 KiB, is for the operator: what, where, and what to do.
+//
+//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for. Only of
+//                        Find. The relay replays from the beginning of the log.
+//   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
+//                        Nothing was changed.
+//   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
+//                        size of files). Nothing was stored; reads go on, and appends
+//                        are accepted again once there is room. The relay refuses the
+//                        posts, and tries the next ones.
+//   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
+//                        further. The relay stops serving the board until the operator
+//                        acts.
+//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been
+//                        applied. The relay repeats an Append until the posts have
+//                        waited long enough, a Log or an Info once, and starts a new
+//                        process when calls of one method fail so for 30 s.
+//   INVALID_ARGUMENT     what no relay sends, such as an id of 31 bytes.
+//   INTERNAL             a fault of the plugin's own, such as an exception that nobody
+//                        caught. The relay refuses the posts of the batch, or ends the
+//                        replay, and goes on.
+//   UNKNOWN              anything else, with the same consequences.
 //
 // They are codes that gRPC libraries do not produce by themselves, with the
-// exception of UNAVAILABLE, which means the same there. In particular a full
-// store is not RESOURCE_EXHAUSTED, which libraries use for messages that are
-// too large and which the relay takes for a broken contract.
+// exception of UNAVAILABLE, which means the same there; CANCELLED and
+// DEADLINE_EXCEEDED, by which libraries answer a call that was given up, are fine. In
+// particular a full store is not RESOURCE_EXHAUSTED, which libraries use for messages
+// that are too large: that one and UNIMPLEMENTED are taken for a broken contract, as is
+// an answer that breaks a rule of this file, and the relay then does as after DATA_LOSS.
 
 // Code generated by protoc-gen-go. DO NOT EDIT.
 // versions:
@@ -44,12 +97,12 @@ const (
 type Outcome_Status int32
 
 const (
-	Outcome_STATUS_UNSPECIFIED Outcome_Status = 0
-	Outcome_STATUS_STORED      Outcome_Status = 1
-	Outcome_STATUS_DUPLICATE   Outcome_Status = 2
-	Outcome_STATUS_SPENT       Outcome_Status = 3
-	Outcome_STATUS_REPLAYED    Outcome_Status = 4
-	Outcome_STATUS_CONFLICT    Outcome_Status = 5
+	Outcome_STATUS_UNSPECIFIED Outcome_Status = 0 // never sent
+	Outcome_STATUS_STORED      Outcome_Status = 1 // new, and in the log at seq; its nullifier is spent
+	Outcome_STATUS_DUPLICATE   Outcome_Status = 2 // was in the log before, at seq; its nullifier, unspent until now, is spent
+	Outcome_STATUS_SPENT       Outcome_Status = 3 // the nullifier had paid for another envelope, or for this one, which is not in the log; nothing changed
+	Outcome_STATUS_REPLAYED    Outcome_Status = 4 // the nullifier had paid for this very envelope, which is in the log at seq; nothing changed
+	Outcome_STATUS_CONFLICT    Outcome_Status = 5 // another envelope with this signature is in the log; nothing changed, the nullifier is not spent
 )
 
 // Enum value maps for Outcome_Status.
@@ -136,13 +189,15 @@ func (*InfoRequest) Descriptor() ([]byte, []int) {
 }
 
 type InfoResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes
-	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // 0: the log is empty
-	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // 0: nothing was ever stored
-	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
-	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Tokens        uint64                 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 bytes: one life of the store. Random and new whenever a store is created, or
+	// restored by means of its own; else it never changes.
+	Epoch         []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`   // lowest sequence number in the log; 0: the log is empty
+	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`     // highest ever assigned, at most 2^63-1; 0: none was
+	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`   // envelopes in the log
+	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`   // room that the store takes, as far as it can tell
+	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent tokens, those of Spend included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -219,13 +274,19 @@ func (x *InfoResponse) GetTokens() uint64 {
 	return 0
 }
 
+// Record is an envelope to append.
 type Record struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`      // 32 bytes
-	Born          uint32                 `protobuf:"varint,2,opt,name=born,proto3" json:"born,omitempty"` // hours since the Unix epoch
-	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
-	Ciphertext    []byte                 `protobuf:"bytes,4,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
-	Nullifier     []byte                 `protobuf:"bytes,5,opt,name=nullifier,proto3" json:"nullifier,omitempty"` // 32 bytes, or empty: none pays
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 bytes, computed by the relay: SHA-256 of "cwtch-relay/envelope/v1", the length
+	// of the signature (4 bytes, big-endian), the signature, the length of the ciphertext
+	// and the ciphertext. A store takes it as given; equal ids are equal envelopes.
+	Id         []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Born       uint32 `protobuf:"varint,2,opt,name=born,proto3" json:"born,omitempty"`            // hour in which the first relay accepted it
+	Signature  []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`   // 0 bytes or more, opaque
+	Ciphertext []byte `protobuf:"bytes,4,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"` // 0 bytes or more, opaque
+	// 32 bytes: what remains of the token that pays. Empty: none pays. It is enough to
+	// keep its first 16 bytes of SHA-256, see Spending.
+	Nullifier     []byte `protobuf:"bytes,5,opt,name=nullifier,proto3" json:"nullifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,7 +358,7 @@ func (x *Record) GetNullifier() []byte {
 
 type AppendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Records       []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	Records       []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"` // 0 to max_batch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -342,7 +403,7 @@ func (x *AppendRequest) GetRecords() []*Record {
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Outcome_Status         `protobuf:"varint,1,opt,name=status,proto3,enum=cwtch.relay.plugin.v1.Outcome_Status" json:"status,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // 0 with STATUS_SPENT and STATUS_CONFLICT
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // of the envelope in the log; 0 with STATUS_SPENT and STATUS_CONFLICT
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,7 +454,7 @@ func (x *Outcome) GetSeq() uint64 {
 
 type AppendResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Outcomes      []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Outcomes      []*Outcome             `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"` // as many as there are records, in their order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -437,9 +498,9 @@ func (x *AppendResponse) GetOutcomes() []*Outcome {
 
 type LogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`                         // 0 is read as 1
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`                           // entries; 0: as many as fit a page
-	MaxBytes      uint32                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of signatures and ciphertexts; 0: as many as fit a page
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`                         // sequence number of the first entry wanted; 0 is read as 1
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`                           // entries; 0: max_page. More than that is OUT_OF_RANGE
+	MaxBytes      uint32                 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of signatures and ciphertexts; 0: page_bytes. More than that is OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +556,7 @@ func (x *LogRequest) GetMaxBytes() uint32 {
 	return 0
 }
 
+// Entry is an envelope in the log, as its Record was.
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -572,9 +634,11 @@ func (x *Entry) GetCiphertext() []byte {
 }
 
 type LogResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Highest sequence number that the log had when the page was read. The reader is at
+	// the end when the page holds it, or is empty.
+	Last          uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -625,7 +689,7 @@ func (x *LogResponse) GetLast() uint64 {
 
 type FindRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Signature     []byte                 `protobuf:"bytes,1,opt,name=signature,proto3" json:"signature,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,1,opt,name=signature,proto3" json:"signature,omitempty"` // at most max_envelope bytes, else OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -669,7 +733,7 @@ func (x *FindRequest) GetSignature() []byte {
 
 type FindResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // 1 or more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -757,7 +821,7 @@ func (x *WatchRequest) GetAfter() uint64 {
 
 type WatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Last          uint64                 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
+	Last          uint64                 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"` // highest sequence number, above after
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -799,10 +863,11 @@ func (x *WatchResponse) GetLast() uint64 {
 	return 0
 }
 
+// Spending is a spent token and the envelope that it paid for.
 type Spending struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // 16 bytes, the first of SHA-256(nullifier)
-	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes, of the envelope it paid for
+	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // 16 bytes, the first of SHA-256(nullifier); two nullifiers with the same are one token
+	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,8 +918,8 @@ func (x *Spending) GetId() []byte {
 
 type SpendingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes; empty: from the first on
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: as many as fit a page, which is 1024
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes, the last one of the page before; empty: from the first on
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: max_spendings. More than that is OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,7 +1014,7 @@ func (x *SpendingsResponse) GetSpendings() []*Spending {
 
 type SpendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"` // at most 1024
+	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"` // at most max_spendings, else OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -1,22 +1,75 @@
-// The service of storage plugins. The contract of each call, its guarantees
-// and its limits are those of the Go package sdk/storage, whose interfaces Store,
-// Watcher and Ledger this is; the comments here add only what concerns the wire.
+// The service of storage plugins: an append-only log of envelopes, and a set of
+// spent tokens. These comments are the whole contract; the Go package sdk/storage
+// says the same to authors in Go, and a test compares the limits and the codes.
 //
-// Errors. A call fails with one of these codes; the relay tells nothing by the
-// text, which it shows to the operator (at most 1 KiB):
+// A store knows nothing of connections, groups or people, and is not told anything
+// that would let it find out: an envelope is ciphertext and a signature that only the
+// members of its group can check.
 //
-//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for
-//   OUT_OF_RANGE         ErrTooLarge: a batch, record or request exceeds the limits
-//   FAILED_PRECONDITION  ErrFull: no room; nothing was stored; reads go on
-//   DATA_LOSS            ErrCorrupt: the store contradicts itself
-//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been applied
-//   INTERNAL             a fault of the plugin's own, such as a panic
-//   UNKNOWN              anything else
+// Guarantees of a store.
+//
+//   Durable         When Append answers OK, every outcome in the answer survives the
+//                   death of the process and of the machine: the batch is flushed to
+//                   the disk (fsync) before the answer.
+//   Atomic          A batch is applied whole or not at all, and an envelope is never
+//                   kept without the token that paid for it, nor the other way round.
+//   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
+//                   and are never reused within an epoch. Once a reader has seen number
+//                   s, nothing appears at or below s.
+//   At one moment   Log, Find, Info and Spendings show the entries and tokens of an
+//                   Append, or the tokens of a Spend, from one moment on, all of them,
+//                   and not before they are durable.
+//   Idempotent      An envelope is stored once, however often it is appended.
+//
+// Calls. All may come at the same time, several of one kind too; a relay has at most
+// one Append under way. A call that is cancelled, or whose deadline passes, while it
+// works may be finished or given up, but is never done by half. Every call may be
+// repeated without harm.
+//
+// Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
+// since 1970-01-01 00:00 UTC; no finer time is stored.
+//
+// Limits. The relay keeps them; a store answers what exceeds them with OUT_OF_RANGE
+// and changes nothing. Numbers alone are counts, the others bytes.
+//
+//   max_batch        256      records of one Append
+//   max_batch_bytes  1 MiB    signatures and ciphertexts of one Append
+//   max_envelope     16 KiB   signature and ciphertext of one record; a signature in Find
+//   max_page         1024     entries of one LogResponse
+//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
+//                             entry is always allowed
+//   max_spendings    1024     spendings of one SpendingsResponse and of one SpendRequest
+//
+// Errors. A call fails with one of these codes. The relay goes by the code; the text, of
+// which it takes 1 KiB, is for the operator: what, where, and what to do.
+//
+//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for. Only of
+//                        Find. The relay replays from the beginning of the log.
+//   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
+//                        Nothing was changed.
+//   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
+//                        size of files). Nothing was stored; reads go on, and appends
+//                        are accepted again once there is room. The relay refuses the
+//                        posts, and tries the next ones.
+//   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
+//                        further. The relay stops serving the board until the operator
+//                        acts.
+//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been
+//                        applied. The relay repeats an Append until the posts have
+//                        waited long enough, a Log or an Info once, and starts a new
+//                        process when calls of one method fail so for 30 s.
+//   INVALID_ARGUMENT     what no relay sends, such as an id of 31 bytes.
+//   INTERNAL             a fault of the plugin's own, such as an exception that nobody
+//                        caught. The relay refuses the posts of the batch, or ends the
+//                        replay, and goes on.
+//   UNKNOWN              anything else, with the same consequences.
 //
 // They are codes that gRPC libraries do not produce by themselves, with the
-// exception of UNAVAILABLE, which means the same there. In particular a full
-// store is not RESOURCE_EXHAUSTED, which libraries use for messages that are
-// too large and which the relay takes for a broken contract.
+// exception of UNAVAILABLE, which means the same there; CANCELLED and
+// DEADLINE_EXCEEDED, by which libraries answer a call that was given up, are fine. In
+// particular a full store is not RESOURCE_EXHAUSTED, which libraries use for messages
+// that are too large: that one and UNIMPLEMENTED are taken for a broken contract, as is
+// an answer that breaks a rule of this file, and the relay then does as after DATA_LOSS.
 
 // Code generated by protoc-gen-go-grpc. DO NOT EDIT.
 // versions:
@@ -52,20 +105,79 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type StorageClient interface {
+	// Info describes the store as it is now. The relay calls it whenever it has
+	// configured the plugin, when an Append was left in doubt, for its status, and for
+	// its numbers every ten seconds: it must be cheap. Deadline 5 s.
+	//
+	// A store that comes back with another epoch, or with a last number below what the
+	// relay has served, has lost what was acknowledged: the relay stops serving the board.
 	Info(ctx context.Context, in *InfoRequest, opts ...grpc.CallOption) (*InfoResponse, error)
-	// Append answers with as many outcomes as there are records, in their order.
+	// Append applies records in order, in one transaction, and answers with one outcome
+	// for each, in their order, when the batch is durable, not before. A record meets
+	// what the records before it in the batch did. No records are no error and no
+	// outcomes. For each record:
+	//
+	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED when it
+	//     paid for this very id and that is in the log, otherwise STATUS_SPENT. Nothing
+	//     changes, and that is all.
+	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
+	//  3. Its signature, if it is not empty and the record has a nullifier. If another
+	//     envelope has the same: STATUS_CONFLICT, and nothing changes; the nullifier
+	//     stays unspent.
+	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
+	//     spent: STATUS_STORED.
+	//
+	// A record without a nullifier comes from another relay or store. If its signature
+	// could keep it out, a stranger who has seen an envelope at one relay could keep it
+	// out of another, by posting something else under its signature there first.
+	//
+	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
+	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
+	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
+	// default), and never more than 30 s.
+	//
+	// What is stored under a signature does not decide what a call costs: neither Append
+	// nor Find walks over the envelopes of one signature, of which strangers may make any
+	// number.
 	Append(ctx context.Context, in *AppendRequest, opts ...grpc.CallOption) (*AppendResponse, error)
+	// Log answers with the entries from a sequence number on, ascending and without a
+	// gap, as many as fit a page. A page is never shorter than its limits make it: it ends
+	// at the end of the log, at max entries, or where one more would exceed max_bytes. No
+	// entries mean that the log ends before `from`. Entries that were pruned are left out,
+	// which is the only reason for a gap.
+	//
+	// A replay of a whole log is many calls, with seconds or hours between them: nothing
+	// is held from one to the next. Up to eight come at the same time. Deadline 30 s; a
+	// reader is given up after 15 s.
 	Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogResponse, error)
+	// Find answers with the lowest sequence number of an envelope with a signature, or
+	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
+	// same whatever is stored, and the relay does not repeat it. Up to two come at the
+	// same time. Deadline 30 s; a reader is given up after 15 s.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
-	// Watch is a long poll: it answers once there is an entry above `after`, and
-	// otherwise waits until the relay cancels the call or its deadline passes.
-	// Only for plugins with CAPABILITY_STORAGE_WATCH.
+	// Watch is how a relay learns of what others append to a store that several relays
+	// share, such as a database on another machine: it answers once there is an entry
+	// above `after`, and otherwise waits until the relay cancels the call, or until Drain
+	// or another Configure ends it with UNAVAILABLE. It has no deadline, and there is
+	// always one under way.
+	//
+	// Only for plugins with CAPABILITY_STORAGE_WATCH. A store that no other relay appends
+	// to, as any in the plugin's own directory, leaves it out: there is nothing to learn,
+	// the call waits for ever and takes one of the calls that the plugin serves at once.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchResponse, error)
-	// Spendings returns spent tokens by the page, ascending in the order of their
-	// bytes; an empty page means that there are no more after `after`.
-	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER.
+	// Spendings answers with the spent tokens that come after one, ascending in the order
+	// of their bytes, as many as there are and at most max; none means that there are no
+	// more. They are the tokens of one moment. Those spent between the calls for two pages
+	// may be left out when they come before the second. Deadline 30 s.
+	//
+	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER. With them
+	// "cwtch-relay storage copy" can carry a server to this store, and from it.
 	Spendings(ctx context.Context, in *SpendingsRequest, opts ...grpc.CallOption) (*SpendingsResponse, error)
-	// Spend records tokens as spent. The first spending of a token stays.
+	// Spend records tokens as spent, all of them in one transaction, and answers when that
+	// is durable. The envelopes they paid for need not be in the log, and are not put
+	// there. Of a token that is spent, be it by the same batch, the first spending stays,
+	// which is no error. What Append spends is in the ledger, and what Spend records is
+	// spent for Append. Deadline 30 s.
 	Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error)
 }
 
@@ -151,20 +263,79 @@ func (c *storageClient) Spend(ctx context.Context, in *SpendRequest, opts ...grp
 // All implementations must embed UnimplementedStorageServer
 // for forward compatibility.
 type StorageServer interface {
+	// Info describes the store as it is now. The relay calls it whenever it has
+	// configured the plugin, when an Append was left in doubt, for its status, and for
+	// its numbers every ten seconds: it must be cheap. Deadline 5 s.
+	//
+	// A store that comes back with another epoch, or with a last number below what the
+	// relay has served, has lost what was acknowledged: the relay stops serving the board.
 	Info(context.Context, *InfoRequest) (*InfoResponse, error)
-	// Append answers with as many outcomes as there are records, in their order.
+	// Append applies records in order, in one transaction, and answers with one outcome
+	// for each, in their order, when the batch is durable, not before. A record meets
+	// what the records before it in the batch did. No records are no error and no
+	// outcomes. For each record:
+	//
+	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED when it
+	//     paid for this very id and that is in the log, otherwise STATUS_SPENT. Nothing
+	//     changes, and that is all.
+	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
+	//  3. Its signature, if it is not empty and the record has a nullifier. If another
+	//     envelope has the same: STATUS_CONFLICT, and nothing changes; the nullifier
+	//     stays unspent.
+	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
+	//     spent: STATUS_STORED.
+	//
+	// A record without a nullifier comes from another relay or store. If its signature
+	// could keep it out, a stranger who has seen an envelope at one relay could keep it
+	// out of another, by posting something else under its signature there first.
+	//
+	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
+	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
+	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
+	// default), and never more than 30 s.
+	//
+	// What is stored under a signature does not decide what a call costs: neither Append
+	// nor Find walks over the envelopes of one signature, of which strangers may make any
+	// number.
 	Append(context.Context, *AppendRequest) (*AppendResponse, error)
+	// Log answers with the entries from a sequence number on, ascending and without a
+	// gap, as many as fit a page. A page is never shorter than its limits make it: it ends
+	// at the end of the log, at max entries, or where one more would exceed max_bytes. No
+	// entries mean that the log ends before `from`. Entries that were pruned are left out,
+	// which is the only reason for a gap.
+	//
+	// A replay of a whole log is many calls, with seconds or hours between them: nothing
+	// is held from one to the next. Up to eight come at the same time. Deadline 30 s; a
+	// reader is given up after 15 s.
 	Log(context.Context, *LogRequest) (*LogResponse, error)
+	// Find answers with the lowest sequence number of an envelope with a signature, or
+	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
+	// same whatever is stored, and the relay does not repeat it. Up to two come at the
+	// same time. Deadline 30 s; a reader is given up after 15 s.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
-	// Watch is a long poll: it answers once there is an entry above `after`, and
-	// otherwise waits until the relay cancels the call or its deadline passes.
-	// Only for plugins with CAPABILITY_STORAGE_WATCH.
+	// Watch is how a relay learns of what others append to a store that several relays
+	// share, such as a database on another machine: it answers once there is an entry
+	// above `after`, and otherwise waits until the relay cancels the call, or until Drain
+	// or another Configure ends it with UNAVAILABLE. It has no deadline, and there is
+	// always one under way.
+	//
+	// Only for plugins with CAPABILITY_STORAGE_WATCH. A store that no other relay appends
+	// to, as any in the plugin's own directory, leaves it out: there is nothing to learn,
+	// the call waits for ever and takes one of the calls that the plugin serves at once.
 	Watch(context.Context, *WatchRequest) (*WatchResponse, error)
-	// Spendings returns spent tokens by the page, ascending in the order of their
-	// bytes; an empty page means that there are no more after `after`.
-	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER.
+	// Spendings answers with the spent tokens that come after one, ascending in the order
+	// of their bytes, as many as there are and at most max; none means that there are no
+	// more. They are the tokens of one moment. Those spent between the calls for two pages
+	// may be left out when they come before the second. Deadline 30 s.
+	//
+	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER. With them
+	// "cwtch-relay storage copy" can carry a server to this store, and from it.
 	Spendings(context.Context, *SpendingsRequest) (*SpendingsResponse, error)
-	// Spend records tokens as spent. The first spending of a token stays.
+	// Spend records tokens as spent, all of them in one transaction, and answers when that
+	// is durable. The envelopes they paid for need not be in the log, and are not put
+	// there. Of a token that is spent, be it by the same batch, the first spending stays,
+	// which is no error. What Append spends is in the ledger, and what Spend records is
+	// spent for Append. Deadline 30 s.
 	Spend(context.Context, *SpendRequest) (*SpendResponse, error)
 	mustEmbedUnimplementedStorageServer()
 }
