@@ -235,12 +235,34 @@ function checkBatch(records) {
   atMost(MAX_BATCH_BYTES, total, 'bytes of a batch');
 }
 
-function decoded(bytes) {
+// What a value of each type is in JavaScript.
+const isOf = {
+  TYPE_STRING: (value) => typeof value === 'string',
+  TYPE_INT: Number.isInteger,
+  TYPE_BOOL: (value) => typeof value === 'boolean',
+  TYPE_DURATION: Number.isInteger, // nanoseconds
+  TYPE_BYTES: Number.isInteger,
+  TYPE_STRING_LIST: Array.isArray,
+};
+
+/** Decodes a configuration. A relay has checked it by the schema, and filled in the defaults. */
+function decoded(bytes, attributes) {
+  let values;
   try {
-    return decode(bytes);
+    values = decode(bytes);
   } catch (error) {
     throw new Malformed(`configuration: ${error.message}`);
   }
+  const names = attributes.map((a) => a.name);
+  const given = values?.constructor === Object ? Object.keys(values) : undefined;
+  if (given?.length !== names.length || !names.every((name) => given.includes(name))) {
+    throw new Malformed('configuration: not the attributes of the schema');
+  }
+  for (const { name, type, required, default: preset } of attributes) {
+    const missing = values[name] === null && !required && !preset;
+    if (!missing && !isOf[type](values[name])) throw new Malformed(`configuration: ${name} is a ${typeof values[name]}`);
+  }
+  return values;
 }
 
 /** What plugins of every kind serve. */
@@ -249,9 +271,9 @@ function pluginService(plugin, life) {
   const capabilities = plugin.Store.prototype.spend ? ['CAPABILITY_STORAGE_LEDGER'] : [];
   return handlers({
     Describe: () => ({ kind: 'storage', name, version, doc, schema: { attributes }, capabilities, protocols: [PROTOCOL] }),
-    Validate: ({ config }) => ({ diagnostics: plugin.validate(decoded(config)) }),
+    Validate: ({ config }) => ({ diagnostics: plugin.validate(decoded(config, attributes)) }),
     Configure: async ({ config, dir }, deadline) => {
-      const values = decoded(config);
+      const values = decoded(config, attributes);
       if (!path.isAbsolute(dir)) throw new Malformed(`the directory ${dir} is not absolute`);
       const diagnostics = plugin.validate(values);
       if (diagnostics.length > 0) return { diagnostics };

@@ -368,17 +368,20 @@ class PluginService(plugin_pb2_grpc.PluginServicer):
         self.life = life
         self.log = log
 
+    def _decode(self, config: bytes) -> dict[str, Any]:
+        return decode(config, self.plugin.attributes)
+
     @answered
     def Describe(self, request: plugin_pb2.DescribeRequest, context: Context) -> plugin_pb2.DescribeResponse:
         return self.plugin.describe()
 
     @answered
     def Validate(self, request: plugin_pb2.ValidateRequest, context: Context) -> plugin_pb2.ValidateResponse:
-        return plugin_pb2.ValidateResponse(diagnostics=self.plugin.validate(decode(request.config)))
+        return plugin_pb2.ValidateResponse(diagnostics=self.plugin.validate(self._decode(request.config)))
 
     @answered
     def Configure(self, request: plugin_pb2.ConfigureRequest, context: Context) -> plugin_pb2.ConfigureResponse:
-        config = decode(request.config)
+        config = self._decode(request.config)
         if not os.path.isabs(request.dir):
             raise Malformed(f"the directory {request.dir!r} is not absolute")
         if diagnostics := self.plugin.validate(config):
@@ -406,15 +409,31 @@ class PluginService(plugin_pb2_grpc.PluginServicer):
         return plugin_pb2.ShutdownResponse()
 
 
-def decode(config: bytes) -> dict[str, Any]:
-    """Decodes a configuration, which the relay has checked by the schema."""
+# What a value of each type is in Python.
+TYPES = {
+    Attribute.TYPE_STRING: str,
+    Attribute.TYPE_INT: int,
+    Attribute.TYPE_BOOL: bool,
+    Attribute.TYPE_DURATION: int,  # nanoseconds
+    Attribute.TYPE_BYTES: int,
+    Attribute.TYPE_STRING_LIST: list,
+}
+
+
+def decode(config: bytes, attributes: Sequence[Attribute]) -> dict[str, Any]:
+    """Decodes a configuration. A relay has checked it by the schema, and filled in
+    the defaults."""
     try:
-        value = msgpack.unpackb(config)
+        values = msgpack.unpackb(config)
     except ValueError as error:
         raise Malformed(f"configuration: {error}") from error
-    if not isinstance(value, dict):
-        raise Malformed("configuration: it is no map")
-    return value
+    if not isinstance(values, dict) or set(values) != {a.name for a in attributes}:
+        raise Malformed("configuration: not the attributes of the schema")
+    for a in attributes:
+        missing = values[a.name] is None and not a.required and not a.default
+        if not missing and type(values[a.name]) is not TYPES[a.type]:
+            raise Malformed(f"configuration: {a.name} is a {type(values[a.name]).__name__}")
+    return values
 
 
 class StorageService(storage_pb2_grpc.StorageServicer):
