@@ -122,7 +122,9 @@ type Store interface {
 	Close() error
 }
 
-// Watcher is implemented by a store to which others append as well.
+// Watcher is implemented by a store to which others append as well, and by no other:
+// the relay always has one call of Watch under way, from which it learns what it has
+// not appended itself.
 type Watcher interface {
 	// Watch blocks until the log holds an entry above after, and returns the
 	// highest sequence number; or until ctx ends, and returns its error.
