@@ -112,7 +112,7 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Doc: "Let the plugin start other programs, which are confined as it is.",
 }, {
 	Name: "memory", Type: plugin.Bytes, Default: "512MiB", Min: new(int64(32 << 20)), Max: new(int64(1 << 40)),
-	Doc: "Memory of the plugin. One that takes more is ended and started again.",
+	Doc: "Memory of the plugin. One that takes more is ended and started again. A runtime with a garbage collector has to be told how much it may take, see docs/plugin-protocol.md.",
 }, {
 	Name: "files", Type: plugin.Int, Default: "1024", Min: new(int64(64)), Max: new(int64(1 << 20)),
 	Doc: "Files and connections that the plugin may have open at once.",

@@ -102,8 +102,7 @@ const (
 // PeerSync is served by the plugin.
 type PeerSyncClient interface {
 	// Handle takes in what has happened, in order. No events are no error. It comes one
-	// at a time, and may take seconds, as for a look through the whole log; the relay
-	// gives it a minute at least.
+	// at a time, and may take seconds, as for a look through the whole log. Deadline 5 min.
 	//
 	// The first event after Configure is a Start, and a plugin that is given another one
 	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the
@@ -143,8 +142,7 @@ type PeerSync_HandleClient = grpc.BidiStreamingClient[HandleRequest, HandleRespo
 // PeerSync is served by the plugin.
 type PeerSyncServer interface {
 	// Handle takes in what has happened, in order. No events are no error. It comes one
-	// at a time, and may take seconds, as for a look through the whole log; the relay
-	// gives it a minute at least.
+	// at a time, and may take seconds, as for a look through the whole log. Deadline 5 min.
 	//
 	// The first event after Configure is a Start, and a plugin that is given another one
 	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the

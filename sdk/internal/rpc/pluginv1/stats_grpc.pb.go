@@ -81,7 +81,8 @@ type StatsClient interface {
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (*ExportResponse, error)
 	// ForceFlush answers when every snapshot whose Export was answered with OK is where it
 	// is to be read, or one that came after it is. It comes before Drain, after a last
-	// Export. Without any snapshot there is nothing to do, and no error. Deadline 5 s.
+	// Export. Without any snapshot there is nothing to do, and no error. Deadline 5 s,
+	// that Export included.
 	ForceFlush(ctx context.Context, in *ForceFlushRequest, opts ...grpc.CallOption) (*ForceFlushResponse, error)
 }
 
@@ -123,7 +124,8 @@ type StatsServer interface {
 	Export(context.Context, *ExportRequest) (*ExportResponse, error)
 	// ForceFlush answers when every snapshot whose Export was answered with OK is where it
 	// is to be read, or one that came after it is. It comes before Drain, after a last
-	// Export. Without any snapshot there is nothing to do, and no error. Deadline 5 s.
+	// Export. Without any snapshot there is nothing to do, and no error. Deadline 5 s,
+	// that Export included.
 	ForceFlush(context.Context, *ForceFlushRequest) (*ForceFlushResponse, error)
 	mustEmbedUnimplementedStatsServer()
 }

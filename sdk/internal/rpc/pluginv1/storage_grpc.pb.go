@@ -107,7 +107,7 @@ const (
 type StorageClient interface {
 	// Info describes the store as it is now. The relay calls it whenever it has
 	// configured the plugin, when an Append was left in doubt, for its status, and for
-	// its numbers every ten seconds: it must be cheap. Deadline 5 s.
+	// its numbers every ten seconds: it must be cheap. Deadline 5 s or less.
 	//
 	// A store that comes back with another epoch, or with a last number below what the
 	// relay has served, has lost what was acknowledged: the relay stops serving the board.
@@ -134,7 +134,7 @@ type StorageClient interface {
 	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
 	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
 	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
-	// default), and never more than 30 s.
+	// default).
 	//
 	// What is stored under a signature does not decide what a call costs: neither Append
 	// nor Find walks over the envelopes of one signature, of which strangers may make any
@@ -147,13 +147,13 @@ type StorageClient interface {
 	// which is the only reason for a gap.
 	//
 	// A replay of a whole log is many calls, with seconds or hours between them: nothing
-	// is held from one to the next. Up to eight come at the same time. Deadline 30 s; a
-	// reader is given up after 15 s.
+	// is held from one to the next. Up to eight come at the same time. Deadline 15 s for a
+	// reader, 30 s for "cwtch-relay storage copy".
 	Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogResponse, error)
 	// Find answers with the lowest sequence number of an envelope with a signature, or
 	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
 	// same whatever is stored, and the relay does not repeat it. Up to two come at the
-	// same time. Deadline 30 s; a reader is given up after 15 s.
+	// same time. Deadline 15 s.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
 	// Watch is how a relay learns of what others append to a store that several relays
 	// share, such as a database on another machine: it answers once there is an entry
@@ -265,7 +265,7 @@ func (c *storageClient) Spend(ctx context.Context, in *SpendRequest, opts ...grp
 type StorageServer interface {
 	// Info describes the store as it is now. The relay calls it whenever it has
 	// configured the plugin, when an Append was left in doubt, for its status, and for
-	// its numbers every ten seconds: it must be cheap. Deadline 5 s.
+	// its numbers every ten seconds: it must be cheap. Deadline 5 s or less.
 	//
 	// A store that comes back with another epoch, or with a last number below what the
 	// relay has served, has lost what was acknowledged: the relay stops serving the board.
@@ -292,7 +292,7 @@ type StorageServer interface {
 	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
 	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
 	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
-	// default), and never more than 30 s.
+	// default).
 	//
 	// What is stored under a signature does not decide what a call costs: neither Append
 	// nor Find walks over the envelopes of one signature, of which strangers may make any
@@ -305,13 +305,13 @@ type StorageServer interface {
 	// which is the only reason for a gap.
 	//
 	// A replay of a whole log is many calls, with seconds or hours between them: nothing
-	// is held from one to the next. Up to eight come at the same time. Deadline 30 s; a
-	// reader is given up after 15 s.
+	// is held from one to the next. Up to eight come at the same time. Deadline 15 s for a
+	// reader, 30 s for "cwtch-relay storage copy".
 	Log(context.Context, *LogRequest) (*LogResponse, error)
 	// Find answers with the lowest sequence number of an envelope with a signature, or
 	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
 	// same whatever is stored, and the relay does not repeat it. Up to two come at the
-	// same time. Deadline 30 s; a reader is given up after 15 s.
+	// same time. Deadline 15 s.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
 	// Watch is how a relay learns of what others append to a store that several relays
 	// share, such as a database on another machine: it answers once there is an entry
