@@ -122,7 +122,7 @@ func Write(dir string, o Options) (files []string, err error) {
 	for _, m := range made {
 		name := filepath.Join(dir, filepath.FromSlash(m.name))
 		if err := errors.Join(durable.MakeDir(filepath.Dir(name), 0o755), writeNew(name, m.content)); err != nil {
-			remove(dir, files) // or the next try finds the directory in use
+			remove(dir, append(files, path.Dir(m.name))) // or the next try finds the directory in use
 			return nil, err
 		}
 		files = append(files, m.name)
