@@ -27,7 +27,7 @@ type childSource struct {
 	path     string
 	dir      *dataDir
 	extra    []string
-	log      *slog.Logger
+	log      *slog.Logger  // of what tor prints
 	wait     time.Duration // for an answer
 	services atomic.Int64  // numbers the sockets of services
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 )
 
 // TorConfig says which tor to use. Either DataDir is set, and a tor of our own
@@ -127,7 +128,8 @@ func newSource(config TorConfig, timing timing) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &childSource{path: cmp.Or(config.Path, "tor"), dir: dir, extra: config.Torrc, log: logger(config), wait: timing.answer}, nil
+	printed := slog.New(loglimit.NewForeign(logger(config).Handler()))
+	return &childSource{path: cmp.Or(config.Path, "tor"), dir: dir, extra: config.Torrc, log: printed, wait: timing.answer}, nil
 }
 
 func logger(config TorConfig) *slog.Logger {

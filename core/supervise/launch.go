@@ -107,7 +107,7 @@ func (c *course) start(ctx context.Context, s *setting) (process, image, error) 
 		return nil, image{}, fatalError{err}
 	}
 	started, err := host.Start(ctx, host.StartConfig{
-		Command: command, SocketDir: s.SocketDir, Listeners: listeners, Logger: c.log, Timeout: c.timing.Start,
+		Command: command, SocketDir: s.SocketDir, Listeners: listeners, Logger: c.printed, Timeout: c.timing.Start,
 	})
 	if errors.As(err, new(*host.FinalError)) {
 		err = fatalError{err}

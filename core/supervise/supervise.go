@@ -58,6 +58,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -159,6 +160,7 @@ type Plugin struct {
 	log     *slog.Logger
 	muted   atomic.Bool        // log says nothing
 	loud    *slog.Logger       // log, also while it says nothing
+	printed *slog.Logger       // log, for the lines of the plugin itself
 	changes chan *change       // asked for, not yet begun
 	stop    context.CancelFunc // ends the supervision: no more incarnations
 	done    chan struct{}      // closed when the last incarnation is gone
@@ -190,6 +192,7 @@ func Start(cfg Config) *Plugin {
 		status:  Status{Kind: cfg.Kind, Name: cfg.Name, Since: time.Now()},
 	}
 	p.log = slog.New(mutable{p.loud.Handler(), &p.muted})
+	p.printed = slog.New(loglimit.NewForeign(p.log.Handler()))
 	go newCourse(p, cfg).run(ctx)
 	return p
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -49,8 +50,9 @@ type logWriter struct {
 	cut    bool // the line was longer
 	trace  trace
 
-	dropped atomic.Int64 // lines
-	cleaned atomic.Int64 // lines of traces, dropped
+	dropped atomic.Int64   // lines
+	told    rate.Sometimes // of dropped lines
+	cleaned atomic.Int64   // lines of traces, dropped
 
 	mu   sync.Mutex
 	last string // the last line that tells of a fault; of a panic the first
@@ -63,6 +65,7 @@ func newLogWriter(ctx context.Context, logger *slog.Logger) *logWriter {
 		ctx:    ctx,
 		lines:  rate.NewLimiter(logRate, logBurst),
 		bytes:  rate.NewLimiter(readRate, readBurst),
+		told:   rate.Sometimes{Interval: time.Minute},
 	}
 }
 
@@ -89,7 +92,9 @@ func (w *logWriter) emit() {
 		w.dropped.Add(1)
 		return
 	}
-	w.tellDropped()
+	if w.dropped.Load() > 0 {
+		w.told.Do(w.tellDropped)
+	}
 	traced := w.trace.style == goStyle // by a line before
 	r, ok := w.record()
 	if !ok {

@@ -1,0 +1,80 @@
+// Package sdnotify tells a service manager how this process does, by the protocol
+// of sd_notify(3). Where no service manager asks for that, it does nothing.
+package sdnotify
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Manager is the service manager of this process; the zero value is none.
+type Manager struct {
+	socket   string
+	watchdog time.Duration
+	journal  string
+}
+
+// FromEnvironment returns the service manager that the environment names, and takes
+// it out of the environment: it is not for the processes that this one starts.
+func FromEnvironment() Manager {
+	m := Manager{socket: os.Getenv("NOTIFY_SOCKET"), journal: os.Getenv("JOURNAL_STREAM")}
+	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
+		if usec, err := strconv.ParseUint(os.Getenv("WATCHDOG_USEC"), 10, 32+16); err == nil {
+			m.watchdog = time.Duration(usec) * time.Microsecond
+		}
+	}
+	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"} {
+		os.Unsetenv(name)
+	}
+	return m
+}
+
+// Watchdog is how long the service manager waits for a sign of life before it ends
+// the process; 0 if it does not.
+func (m Manager) Watchdog() time.Duration { return m.watchdog }
+
+// Journal reports whether the file is the journal's, which notes the time of each
+// line itself and reads its priority from the front of it, as in sd-daemon(3).
+func (m Manager) Journal(file *os.File) bool {
+	var stat unix.Stat_t
+	if m.journal == "" || unix.Fstat(int(file.Fd()), &stat) != nil {
+		return false
+	}
+	return m.journal == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
+}
+
+// Notify sends assignments such as "READY=1".
+func (m Manager) Notify(assignments ...string) error {
+	if m.socket == "" {
+		return nil
+	}
+	conn, err := net.Dial("unixgram", m.socket) // a name that begins with @ is an abstract one
+	if err != nil {
+		return fmt.Errorf("notify the service manager: %w", err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write fails as well
+	if _, err := conn.Write([]byte(strings.Join(assignments, "\n"))); err != nil {
+		return fmt.Errorf("notify the service manager: %w", err)
+	}
+	return nil
+}
+
+// Status is the assignment of a line of text for people.
+func Status(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
+
+// Extend is the assignment that asks for time to start or stop.
+func Extend(d time.Duration) string { return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()) }
+
+// Reloading has the assignments that begin a reload, which "READY=1" ends.
+func Reloading() []string {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) //nolint:errcheck // it cannot fail
+	return []string{"RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000)}
+}
