@@ -14,7 +14,8 @@
 //	cwtch-relay version
 //
 // Facts go to standard output, with -json as JSON; logs, errors and hints go to
-// standard error. The exit status is 0, 1 after an error and 2 after wrong usage.
+// standard error. The exit status is 0, 1 after an error, 2 after wrong usage and 78
+// when the configuration is wrong; status -check has those of a monitor.
 package main
 
 import (
@@ -26,6 +27,9 @@ import (
 	"os"
 	"strings"
 
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
@@ -40,7 +44,10 @@ func main() {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	// A plugin can have gRPC write a line to standard error for each frame it sends.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	out := stdout.New(os.Stdout)
+	os.Exit(out.Status(run(context.Background(), os.Args[1:], out, os.Stderr), os.Stderr))
 }
 
 // command is one of the things that cwtch-relay does.
@@ -58,7 +65,7 @@ func commands() []command {
 		{"init", "-dir DIR", "write DIR/server.hcl, every option present and commented", initialize},
 		{"validate", "-config FILE [-json]", "check a configuration without running it", validate},
 		{"bundle", "-config FILE [-server NAME] [-o FILE] [-json]", "print the text that clients import", printBundle},
-		{"status", "-config FILE [-json]", "ask the running relay how it is", printStatus},
+		{"status", "-config FILE [-server NAME] [-v] [-check] [-json]", "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", printStatus},
 		{"reload", "-config FILE [-dry-run] [-json]", "have the running relay go over to a changed configuration", reload},
 		{"plugin list", "[-config FILE] [-json]", "which plugins there are, and how they are", listPlugins},
 		{"plugin describe", "PATH|KIND/NAME [GRANTS] [-json]", "what a plugin says of itself, and what its block may hold", describePlugin},
@@ -85,32 +92,58 @@ type hinted struct {
 func (h hinted) Unwrap() error { return h.error }
 func (h hinted) Hint() string  { return h.hint }
 
+// exitStatus is the exit status of a command that has said why.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// Exit statuses beside 0. That of a wrong configuration, EX_CONFIG of sysexits.h,
+// tells a service manager that another try would end the same way.
+const (
+	exitError  = 1
+	exitUsage  = 2
+	exitConfig = 78
+)
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usageText())
+		return 0
+	}
+	return report(err, stderr)
+}
+
+// report says what went wrong, if anything did, and returns the exit status.
+func report(err error, stderr io.Writer) int {
+	var said exitStatus
 	var usage usageError
 	var wrongConfig *config.Error
 	var answer *manager.RefusedError
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usageText())
-		return 0
+	case errors.As(err, &said):
+		return int(said)
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "error: %s\nhint: cwtch-relay -help lists the commands\n", usage.text)
-		return 2
+		return exitUsage
 	case errors.As(err, &wrongConfig):
 		fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
+		return exitConfig
 	case errors.As(err, &answer) && strings.HasPrefix(answer.Text, "error: "):
 		fmt.Fprintln(stderr, answer.Text) // so has this
-	default:
-		fmt.Fprintf(stderr, "error: %v\n", err)
-		var h interface{ Hint() string }
-		if errors.As(err, &h) {
-			fmt.Fprintf(stderr, "hint: %s\n", h.Hint())
-		}
+		return exitConfig
 	}
-	return 1
+	fmt.Fprintf(stderr, "error: %v\n", err)
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		fmt.Fprintf(stderr, "hint: %s\n", h.Hint())
+	}
+	if errors.As(err, new(configFault)) {
+		return exitConfig
+	}
+	return exitError
 }
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {

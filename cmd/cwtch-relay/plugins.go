@@ -58,6 +58,11 @@ type loaded struct {
 	used shelf
 }
 
+// configFault is an error of a configuration that cannot be used, whoever found it.
+type configFault struct{ error }
+
+func (e configFault) Unwrap() error { return e.error }
+
 // load reads a configuration. What stands in the block of a plugin is for the
 // plugin to judge, and what tor may be told for the room of tor.
 func load(ctx context.Context, path string) (*loaded, error) {
@@ -76,11 +81,11 @@ func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error
 	plugins.KeepFaults = keepFaults
 	cfg, err := config.Load(path, plugins)
 	if err != nil {
-		return nil, err
+		return nil, configFault{err}
 	}
 	if t := cfg.Network.Tor; t != nil {
 		if err := onion.CheckTorrc(t.Torrc); err != nil {
-			return nil, fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)
+			return nil, configFault{fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)}
 		}
 	}
 	return &loaded{cfg, path, used}, nil

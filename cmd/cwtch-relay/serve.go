@@ -8,21 +8,33 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
+	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/core/sdnotify"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// drainTimeout bounds an orderly end: posts under way are committed and answered,
-// plugins close their files, tor withdraws the services.
-const drainTimeout = 30 * time.Second
+// Times of an end.
+const (
+	// drainTimeout bounds an orderly end: posts under way are committed and answered,
+	// plugins close their files, tor withdraws the services.
+	drainTimeout = 30 * time.Second
+	// flushTimeout is for the last lines of the log.
+	flushTimeout = time.Second
+)
+
+// maxQueued bounds the bytes that wait for the reader of an output.
+const maxQueued = 1 << 20
 
 // started is what serve prints of a server once clients can reach it.
 type started struct {
@@ -32,20 +44,52 @@ type started struct {
 	Bundle       string         `json:"bundle"`
 }
 
+// daemon is what a running relay has of its process.
+type daemon struct {
+	config      string // the file
+	json        bool
+	stdout, log *logwriter.Writer
+	service     *sdnotify.Manager
+	journal     bool // the log is the journal's
+	limited     *loglimit.Handler
+}
+
 // serve runs the servers of a configuration until the first signal, drains, and
-// ends at once at the second.
+// ends at once at the second. Neither waits for who reads its outputs: they are
+// written without the relay waiting for that, and it goes on when nobody does.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags(true)
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	cfg, err := loadTolerant(ctx, f.config)
+	// Without this, a closed pipe at a standard descriptor ends the process. Ignored
+	// signals would be inherited by tor.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	d := &daemon{
+		config: f.config, json: f.json, service: sdnotify.FromEnvironment(),
+		stdout: logwriter.New(stdout, maxQueued), log: logwriter.New(stderr, maxQueued),
+	}
+	d.journal = d.service.Journal(os.Stderr)
+	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
+	status := report(d.run(ctx), d.reports())
+	var closing sync.WaitGroup
+	closing.Go(func() { d.stdout.Close(flushTimeout) })
+	closing.Go(func() { d.log.Close(flushTimeout) })
+	closing.Wait()
+	return exitStatus(status)
+}
+
+// run runs the relay.
+func (d *daemon) run(ctx context.Context) error {
+	d.notify(sdnotify.Status("reading the configuration"), sdnotify.Extend(startTimeout))
+	cfg, err := loadTolerant(ctx, d.config)
 	if err != nil {
 		return err
 	}
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
-	log := newLogger(cfg.Log, level, stderr)
+	log := d.newLogger(cfg.Log, level)
+	defer d.limited.Flush()
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -54,10 +98,11 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	go func() {
 		s := <-signals
-		log.Info("draining; a second signal ends at once", "signal", s)
 		cancel(errStopped)
+		log.Info("draining; a second signal ends at once", "signal", s)
+		go d.notify("STOPPING=1", sdnotify.Status("draining"), sdnotify.Extend(stopTimeout))
 		<-signals
-		os.Exit(1)
+		os.Exit(exitError)
 	}()
 
 	hangups := make(chan os.Signal, 1)
@@ -69,7 +114,10 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	mc.Level = level
-	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloaded(ctx, f.config, log) }
+	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloaded(ctx, d.config, log) }
+	mc.Log, mc.Stdout = d.log, d.stdout
+	watched := d.watch(ctx, &mc)
+	defer watched()
 	cfg.warn(log)
 	sandbox.ReserveThreads(reservedThreads)
 	m, err := manager.Start(ctx, mc)
@@ -81,9 +129,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	for _, s := range m.Servers() {
 		b := s.Bundle
-		if err := announce(stdout, f.json, started{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}); err != nil {
-			log.Warn("can not print the bundle", "error", err)
-		}
+		announce(d.stdout, d.json, started{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
 	}
 	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
@@ -137,14 +183,6 @@ func reloaded(ctx context.Context, path string, log *slog.Logger) (manager.Confi
 	}
 	cfg.warn(log)
 	return cfg.managerConfig(log)
-}
-
-func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if cfg.JSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {

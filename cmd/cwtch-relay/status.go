@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,16 +18,26 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
+// statusView is what of a status is shown.
+type statusView struct {
+	server  string // the only one; empty: all
+	details bool   // of every server
+}
+
 func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(true)
-	if err := f.parse(args); err != nil {
-		return err
+	var view statusView
+	f.StringVar(&view.server, "server", "", "")
+	f.BoolVar(&view.details, "v", false, "")
+	check := f.Bool("check", false, "")
+	err := f.parse(args)
+	if *check || err != nil && asksForCheck(args) {
+		return printCheck(ctx, f, view, err, stdout)
 	}
-	dataDir, err := config.DataDir(f.config)
 	if err != nil {
 		return err
 	}
-	st, err := manager.Ask(ctx, dataDir)
+	st, err := askStatus(ctx, f.config, view.server)
 	if errors.Is(err, manager.ErrNotRunning) {
 		return hinted{err, "start it with: " + pathname.Command("cwtch-relay", "-config", f.config)}
 	}
@@ -34,48 +45,120 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		return err
 	}
 	if f.json {
-		return printJSON(stdout, st)
+		err = printJSON(stdout, st)
+	} else {
+		err = writeStatus(stdout, st, view, time.Now())
 	}
-	return writeStatus(stdout, st, time.Now())
+	if err == nil && worst(findings(st, time.Now())) == critical {
+		err = exitStatus(exitError) // the reasons are among the facts
+	}
+	return err
 }
 
-// writeStatus writes a status for people.
-func writeStatus(out io.Writer, st manager.Status, now time.Time) error {
+// askStatus asks the relay of a configuration for its status, of one server only if
+// that is named.
+func askStatus(ctx context.Context, path, server string) (manager.Status, error) {
+	dataDir, err := config.DataDir(path)
+	if err != nil {
+		return manager.Status{}, err
+	}
+	st, err := manager.Ask(ctx, dataDir)
+	if err != nil || server == "" {
+		return st, err
+	}
+	var names []string
+	for _, s := range st.Servers {
+		if s.Name == server {
+			st.Servers = []manager.ServerStatus{s}
+			return st, nil
+		}
+		names = append(names, s.Name)
+	}
+	return st, hinted{fmt.Errorf("the relay has no server %q", server), "it has: " + strings.Join(names, ", ")}
+}
+
+// writeStatus writes a status for people: a line for each server, and more of those
+// that are not well. A single server is always shown in full.
+func writeStatus(out io.Writer, st manager.Status, view statusView, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "relay\tversion %s, process %d, up %s\n", st.Version, st.PID, age(now, st.Since))
-	if n := st.Network; n != nil {
-		published := 0
-		for _, s := range n.Services {
-			if s.Published {
-				published++
-			}
-		}
-		fmt.Fprintf(w, "%s\t%s since %s", n.Network, n.State, age(now, n.Since))
-		if n.State == onion.Bootstrapping {
-			fmt.Fprintf(w, ", %d %%", n.Progress)
-		}
-		if n.Version != "" {
-			fmt.Fprintf(w, ", version %s", n.Version)
-		}
-		fmt.Fprintf(w, ", %d of %s published", published, counted(len(n.Services), "service"))
-		if n.Restarts > 0 {
-			fmt.Fprintf(w, ", restarted %s", times(n.Restarts))
-		}
-		if n.Summary != "" && n.State != onion.Ready {
-			fmt.Fprintf(w, " (%s)", n.Summary)
-		}
+	writeNetwork(w, st.Network, now)
+	writeFindings(w, "", relayFindings(st, now))
+	full := view.details || len(st.Servers) == 1
+	if !full && len(st.Servers) > 0 {
 		fmt.Fprintln(w)
-	} else {
-		fmt.Fprintln(w, "network\tnot open yet")
+		for _, s := range st.Servers {
+			writeServerLine(w, s, now)
+		}
 	}
 	for _, s := range st.Servers {
-		writeServer(w, s, now)
+		if full || len(serverFindings(s, now)) > 0 {
+			writeServer(w, s, now)
+		}
 	}
 	return w.Flush()
 }
 
+func writeNetwork(w io.Writer, n *onion.Status, now time.Time) {
+	if n == nil {
+		fmt.Fprintln(w, "network\tnot open yet")
+		return
+	}
+	fmt.Fprintf(w, "%s\t%s since %s", n.Network, n.State, age(now, n.Since))
+	if n.State == onion.Bootstrapping {
+		fmt.Fprintf(w, ", %d %%", n.Progress)
+	}
+	if n.Version != "" {
+		fmt.Fprintf(w, ", version %s", n.Version)
+	}
+	fmt.Fprintf(w, ", %d of %s published", countPublished(*n), counted(len(n.Services), "service"))
+	if n.Restarts > 0 {
+		fmt.Fprintf(w, ", restarted %s", times(n.Restarts))
+	}
+	if n.Summary != "" && n.State != onion.Ready {
+		fmt.Fprintf(w, " (%s)", n.Summary)
+	}
+	fmt.Fprintln(w)
+}
+
+func countPublished(n onion.Status) (published int) {
+	for _, s := range n.Services {
+		if s.Published {
+			published++
+		}
+	}
+	return published
+}
+
+// writeServerLine writes a server on one line.
+func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
+	state := "ok"
+	if level := worst(serverFindings(s, now)); level > ok {
+		state = level.label()
+	}
+	fmt.Fprintf(w, "%s\t%s", s.Name, state)
+	if r := s.Relay; r != nil {
+		stored := "the store does not answer"
+		if r.Store != nil {
+			stored = fmt.Sprintf("%s in %s", counted(int(r.Store.Envelopes), "envelope"), size(r.Store.Bytes))
+		}
+		fmt.Fprintf(w, "\t%s\t%s\t%s.onion", stored, counted(int(r.BoardConnections.Open), "connection"), r.Board)
+	} else {
+		fmt.Fprint(w, "\tnot published")
+	}
+	fmt.Fprintln(w)
+}
+
+func writeFindings(w io.Writer, indent string, all []finding) {
+	for _, f := range all {
+		fmt.Fprintf(w, "%s%s\t%s\n", indent, f.level.label(), f.what)
+	}
+}
+
+// writeServer writes all that is known of a server, what is not well in front.
 func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "\nserver %s\n", s.Name)
+	writeFindings(w, "  ", serverFindings(s, now))
 	writePlugin(w, s.Storage, s.Storage.Name, now)
 	for _, p := range s.Others {
 		writePlugin(w, p.Status, p.Instance, now)
@@ -86,16 +169,10 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 			writeReplication(w, *p.Replication)
 		}
 	}
-	if s.Problem != "" {
-		fmt.Fprintf(w, "  PROBLEM\t%s; a reload tries it again\n", s.Problem)
-	}
 	r := s.Relay
 	if r == nil {
 		fmt.Fprintln(w, "  board\tnot published yet")
 		return
-	}
-	if r.Problem != "" {
-		fmt.Fprintf(w, "  PROBLEM\t%s\n", r.Problem)
 	}
 	fmt.Fprintf(w, "  board\t%s.onion\n", r.Board)
 	fmt.Fprintf(w, "  token service\t%s.onion\n", r.TokenService)

@@ -129,7 +129,8 @@ type Board struct {
 	reading *semaphore.Weighted // bounds the calls that are made for readers
 	finding *semaphore.Weighted // bounds those of them that look for a signature
 
-	failed atomic.Pointer[error] // why the board refuses to serve; set once
+	failed   atomic.Pointer[error] // why the board refuses to serve; set once
+	refusing atomic.Pointer[error] // why the last batch was refused; nil if it was not
 
 	stop   context.CancelFunc // ends the goroutines
 	closed chan struct{}      // closed when the committer has ended
@@ -258,6 +259,7 @@ func (b *Board) Reopened(ctx context.Context) error {
 	defer b.appending.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout) // posts wait meanwhile
 	defer cancel()
+	b.refusing.Store(nil) // by the process before
 	return b.resync(ctx)
 }
 

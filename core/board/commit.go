@@ -104,9 +104,11 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	outcomes, repeated, err := b.appendChecked(ctx, records)
 	if err != nil {
 		b.complain(len(batch), b.judge(err))
+		b.refusing.Store(&err)
 		b.refuse(batch, &b.Counts.Failed)
 		return
 	}
+	b.refusing.Store(nil)
 	b.Counts.Batches.Add(1)
 	fresh := make([]entry, 0, len(batch))
 	var reached storage.Seq

@@ -14,6 +14,7 @@ package logwriter
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"syscall"
@@ -38,6 +39,18 @@ type Trouble struct {
 	Lost   uint64    `json:"lost"`             // lines, since the start
 	Since  time.Time `json:"since,omitzero"`   // nothing could be written; zero if it can be now
 	Reason string    `json:"reason,omitempty"` // why nothing can be written
+}
+
+// Describe is the trouble in words that follow the name of the output.
+func (t Trouble) Describe(now time.Time) string {
+	lost := fmt.Sprintf("%d lines", t.Lost)
+	if t.Lost == 1 {
+		lost = "1 line"
+	}
+	if t.Since.IsZero() {
+		return "has lost " + lost
+	}
+	return fmt.Sprintf("is not written since %s (%s), and has lost %s", now.Sub(t.Since).Round(time.Second), t.Reason, lost)
 }
 
 // Writer queues lines for an output. Its methods may be called at the same time

@@ -130,8 +130,12 @@ func (m *Manager) answer(ctx context.Context, req request) any {
 	return failure{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 }
 
-// ErrNotRunning: no relay uses the data directory.
-var ErrNotRunning = errors.New("no relay is running")
+var (
+	// ErrNotRunning: no relay uses the data directory.
+	ErrNotRunning = errors.New("no relay is running")
+	// ErrNoAnswer: a relay uses the data directory, and does not answer.
+	ErrNoAnswer = errors.New("the relay does not answer")
+)
 
 // RefusedError is what a running relay answers in place of what it was asked
 // for.
@@ -184,7 +188,7 @@ func ask(ctx context.Context, dataDir string, req request, timeout time.Duration
 		line, err = io.ReadAll(io.LimitReader(nc, maxAnswer+1))
 	}
 	if err := checkAnswer(ctx, line, err); err != nil {
-		return fmt.Errorf("the relay on %s %w", dataDir, err)
+		return noAnswerError{fmt.Errorf("the relay on %s %w", dataDir, err)}
 	}
 	var refused failure
 	if errors.Join(json.Unmarshal(line, &refused), json.Unmarshal(line, answer)) != nil {
@@ -195,6 +199,11 @@ func ask(ctx context.Context, dataDir string, req request, timeout time.Duration
 	}
 	return nil
 }
+
+// noAnswerError is an error that is [ErrNoAnswer].
+type noAnswerError struct{ error }
+
+func (e noAnswerError) Unwrap() []error { return []error{ErrNoAnswer, e.error} }
 
 func notUnderstood(dataDir string) error {
 	return fmt.Errorf("the relay on %s gave an answer that this program does not understand: is it of another version? If you have upgraded it, restart it", dataDir)

@@ -58,6 +58,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 )
@@ -77,9 +78,18 @@ type Config struct {
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
 	LogFormat string // a reload can not change it
-	// Load reads the configuration again. Of what it returns Logger, Level, Version
-	// and Load itself do not count.
+	// Load reads the configuration again. Of what it returns Logger, Level, Version,
+	// OnStart, OnReload, Log, Stdout and Load itself do not count.
 	Load func(context.Context) (Config, error)
+	// OnStart, where set, is called by Start before it starts anything. Until Start has
+	// returned only Status may be called.
+	OnStart func(*Manager)
+	// OnReload, where set, is called when a reload begins, and what it returns when
+	// that is over.
+	OnReload func() (done func())
+	// Log and Stdout are the outputs of the relay; the status tells what is wrong with
+	// them. They may be nil.
+	Log, Stdout *logwriter.Writer
 	// Explain, where set, makes an error better that concerns this configuration,
 	// as by pointing into the file.
 	Explain func(error) error
@@ -154,6 +164,9 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{cfg: cfg, log: cfg.Logger, since: time.Now(), dir: dir, changing: semaphore.NewWeighted(1)}
 	m.closing, m.end = context.WithCancel(context.WithoutCancel(ctx))
+	if cfg.OnStart != nil {
+		cfg.OnStart(m)
+	}
 	err = m.alone(func() error { return m.start(ctx) })
 	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

@@ -32,6 +32,9 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	if m.closing.Err() != nil {
 		return nil, ErrBusy
 	}
+	if !dryRun && m.cfg.OnReload != nil {
+		defer m.cfg.OnReload()()
+	}
 	next, err := m.load()
 	if err == nil {
 		err = m.newFault(next)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
@@ -21,6 +22,10 @@ type Status struct {
 	Since   time.Time      `json:"since"`
 	Network *onion.Status  `json:"network,omitempty"` // absent before the network is opened
 	Servers []ServerStatus `json:"servers"`
+	// Log and Stdout tell what is wrong with the outputs of the relay; absent while
+	// everything is written.
+	Log    *logwriter.Trouble `json:"log,omitempty"`
+	Stdout *logwriter.Trouble `json:"stdout,omitempty"`
 }
 
 // ServerStatus is one server of a relay.
@@ -71,6 +76,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 	st := Status{PID: os.Getpid(), Since: m.since}
 	m.mu.Lock()
 	st.Version = m.cfg.Version
+	st.Log, st.Stdout = m.cfg.Log.Trouble(), m.cfg.Stdout.Trouble()
 	if m.network != nil {
 		st.Network = new(m.network.Status())
 	}

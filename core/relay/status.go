@@ -57,7 +57,9 @@ type Status struct {
 	Since        time.Time      `json:"since"`
 	Board        identity.Onion `json:"board"`
 	TokenService identity.Onion `json:"token_service"`
-	Problem      string         `json:"problem,omitempty"` // why the board refuses posts, or to serve at all
+	Problem      string         `json:"problem,omitempty"`  // why the board refuses posts for good, or to serve at all
+	Refusing     string         `json:"refusing,omitempty"` // why the last posts were refused, if it was because of the store
+	Stalled      bool           `json:"stalled,omitempty"`  // posts wait that a defect keeps from being taken
 
 	Store  *StoreStatus `json:"store,omitempty"` // absent while the store does not answer
 	Posts  PostCounts   `json:"posts"`
@@ -172,6 +174,10 @@ func (s *Server) Status(ctx context.Context) Status {
 	st.BoardConnections.Idle = c.idle.Load()
 	st.BoardConnections.Stuck = c.stuck.Load()
 	st.BoardConnections.Unserved = c.unserved.Load()
+	if err := s.board.Refusing(); err != nil {
+		st.Refusing = err.Error()
+	}
+	st.Stalled = s.board.Stalled()
 	info, err := s.cfg.Store.Info(ctx)
 	if err == nil {
 		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, Tokens: info.Tokens}

@@ -8,22 +8,27 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Manager is the service manager of this process; the zero value is none.
+// Manager is the service manager of this process; the zero value is none. Its methods
+// may be called at the same time from several goroutines.
 type Manager struct {
 	socket   string
 	watchdog time.Duration
 	journal  string
+
+	mu   sync.Mutex
+	conn net.Conn // stays open: a sign of life must not take a descriptor
 }
 
 // FromEnvironment returns the service manager that the environment names, and takes
 // it out of the environment: it is not for the processes that this one starts.
-func FromEnvironment() Manager {
-	m := Manager{socket: os.Getenv("NOTIFY_SOCKET"), journal: os.Getenv("JOURNAL_STREAM")}
+func FromEnvironment() *Manager {
+	m := &Manager{socket: os.Getenv("NOTIFY_SOCKET"), journal: os.Getenv("JOURNAL_STREAM")}
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		if usec, err := strconv.ParseUint(os.Getenv("WATCHDOG_USEC"), 10, 32+16); err == nil {
 			m.watchdog = time.Duration(usec) * time.Microsecond
@@ -37,11 +42,11 @@ func FromEnvironment() Manager {
 
 // Watchdog is how long the service manager waits for a sign of life before it ends
 // the process; 0 if it does not.
-func (m Manager) Watchdog() time.Duration { return m.watchdog }
+func (m *Manager) Watchdog() time.Duration { return m.watchdog }
 
 // Journal reports whether the file is the journal's, which notes the time of each
 // line itself and reads its priority from the front of it, as in sd-daemon(3).
-func (m Manager) Journal(file *os.File) bool {
+func (m *Manager) Journal(file *os.File) bool {
 	var stat unix.Stat_t
 	if m.journal == "" || unix.Fstat(int(file.Fd()), &stat) != nil {
 		return false
@@ -50,17 +55,30 @@ func (m Manager) Journal(file *os.File) bool {
 }
 
 // Notify sends assignments such as "READY=1".
-func (m Manager) Notify(assignments ...string) error {
+func (m *Manager) Notify(assignments ...string) error {
 	if m.socket == "" {
 		return nil
 	}
-	conn, err := net.Dial("unixgram", m.socket) // a name that begins with @ is an abstract one
-	if err != nil {
-		return fmt.Errorf("notify the service manager: %w", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.send([]byte(strings.Join(assignments, "\n")))
+	if err != nil && m.conn != nil {
+		m.conn.Close()
+		m.conn = nil // the next time may go better
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write fails as well
-	if _, err := conn.Write([]byte(strings.Join(assignments, "\n"))); err != nil {
+	return err
+}
+
+func (m *Manager) send(message []byte) error {
+	if m.conn == nil {
+		conn, err := net.Dial("unixgram", m.socket) // a name that begins with @ is an abstract one
+		if err != nil {
+			return fmt.Errorf("notify the service manager: %w", err)
+		}
+		m.conn = conn
+	}
+	m.conn.SetDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the write fails as well
+	if _, err := m.conn.Write(message); err != nil {
 		return fmt.Errorf("notify the service manager: %w", err)
 	}
 	return nil

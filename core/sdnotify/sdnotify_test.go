@@ -53,10 +53,10 @@ func TestNotify(t *testing.T) {
 // TestNoManager shows that nothing is sent where nobody asks for it, and that an
 // unreachable manager is an error and no more.
 func TestNoManager(t *testing.T) {
-	if err := (Manager{}).Notify("READY=1"); err != nil {
+	if err := (&Manager{}).Notify("READY=1"); err != nil {
 		t.Error(err)
 	}
-	if err := (Manager{socket: filepath.Join(t.TempDir(), "nobody")}).Notify("READY=1"); err == nil {
+	if err := (&Manager{socket: filepath.Join(t.TempDir(), "nobody")}).Notify("READY=1"); err == nil {
 		t.Error("nobody has received it")
 	}
 }

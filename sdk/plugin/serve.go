@@ -100,7 +100,7 @@ func byHand(p Plugin, args []string) int {
 func printDescription(d Description) error {
 	out, err := json.MarshalIndent(d, "", "  ")
 	if err == nil {
-		fmt.Printf("%s\n", out)
+		_, err = fmt.Printf("%s\n", out)
 	}
 	return err
 }
