@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
@@ -34,12 +35,16 @@ func main() {
 	durable.PrivateUmask()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	out := stdout.New(os.Stdout)
+	err := run(ctx, os.Args[1:], out, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
+	}
+	if status := out.Status(0, os.Stderr); status != 0 {
+		os.Exit(status)
 	}
 }
 

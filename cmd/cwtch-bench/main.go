@@ -67,6 +67,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
@@ -77,12 +78,16 @@ func main() {
 	durable.PrivateUmask()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	out := stdout.New(os.Stdout)
+	err := run(ctx, os.Args[1:], out, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
+	}
+	if status := out.Status(0, os.Stderr); status != 0 {
+		os.Exit(status)
 	}
 }
 

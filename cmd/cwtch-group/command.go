@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -116,6 +117,9 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	err := dispatch(ctx, args, s)
 	if err == nil {
 		return 0
+	}
+	if out, ok := s.stdout.(*stdout.Writer); ok && out.Unread() {
+		return 1
 	}
 	f := failureOf(ctx, err)
 	f.print(s.stderr, wantsJSON(args))

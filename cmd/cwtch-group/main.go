@@ -34,6 +34,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
@@ -53,9 +54,14 @@ func main() {
 		signal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal ends the program at once
 		interrupt(interruption{s})
 	}()
-	os.Exit(run(ctx, os.Args[1:], surroundings{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv,
-	}))
+	// Without this, a closed pipe at a standard descriptor ends the process: a post
+	// whose progress nobody reads would be cut off.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	out := stdout.New(os.Stdout)
+	status := run(ctx, os.Args[1:], surroundings{
+		stdin: os.Stdin, stdout: out, stderr: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv,
+	})
+	os.Exit(out.Status(status, os.Stderr))
 }
 
 func isTerminal(f *os.File) bool {

@@ -42,6 +42,9 @@ func Serve(p Plugin) {
 func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) error, services goplugin.Plugin, options []grpc.ServerOption) {
 	setProcessName(name)
 	syscall.Umask(0o077) // what it makes is for this user alone
+	// Without this, the first line that nobody reads would end the process, which
+	// closes its files after the relay has gone.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := watchLifeline(shutdown, log); err != nil {
 		log.Error("no lifeline", "error", err)
 		os.Exit(1)

@@ -1,0 +1,414 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+)
+
+// startWith starts the relay of a house with outputs of its own, and returns when it
+// has published all servers. The files are closed here.
+func (h *house) startWith(stdout, stderr *os.File, env ...string) *exec.Cmd {
+	h.Helper()
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	stdout.Close()
+	stderr.Close()
+	h.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	h.awaitPublished()
+	return cmd
+}
+
+// awaitPublished waits until a relay answers that all its servers are published.
+func (h *house) awaitPublished() {
+	h.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st, err := manager.Ask(h.ctx, h.path("data"))
+		published := err == nil
+		for _, s := range st.Servers {
+			published = published && s.Relay != nil
+		}
+		if published {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-h.ctx.Done():
+			h.Fatalf("no relay answers: %v", err)
+		}
+	}
+}
+
+// exitOf waits for the end of a process.
+func exitOf(t testing.TB, cmd *exec.Cmd) int {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		cmd.Process.Kill()
+		t.Fatal("the process does not end")
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+func pipe(t testing.TB) (from, to *os.File) {
+	t.Helper()
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { from.Close() })
+	return from, to
+}
+
+// fullPipe is a pipe that takes nothing more.
+func fullPipe(t testing.TB) (from, to *os.File) {
+	t.Helper()
+	from, to = pipe(t)
+	if err := unix.SetNonblock(int(to.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{4096, 1} {
+		for n, err := 0, error(nil); err == nil; {
+			if n, err = unix.Write(int(to.Fd()), make([]byte, size)); n < 0 && !errors.Is(err, unix.EAGAIN) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := unix.SetNonblock(int(to.Fd()), false); err != nil {
+		t.Fatal(err)
+	}
+	return from, to
+}
+
+// TestReadersOfOutputsEnd has the readers of the relay's outputs end, as journald
+// does when it is started again. The relay serves, says so in its status, and ends in
+// good order.
+func TestReadersOfOutputsEnd(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	outFrom, out := pipe(t)
+	logFrom, log := pipe(t)
+	outFrom.Close()
+	logFrom.Close()
+	relay := h.startWith(out, log)
+	if text, err := h.run("reload"); err != nil {
+		t.Errorf("reload: %v\n%s", err, text)
+	}
+	h.store("main", h.posts("main", 3, 100))
+	st := h.until("lines that were lost", func(st manager.Status) bool {
+		return st.Log != nil && st.Log.Lost > 0 && st.Stdout != nil && st.Stdout.Lost > 0
+	})
+	if st.Log.Since.IsZero() || !strings.Contains(st.Log.Reason, "broken pipe") {
+		t.Errorf("the status says of the log: %+v", st.Log)
+	}
+	text, err := h.run("status")
+	if err != nil || !regexp.MustCompile(`(?m)^WARNING +the log is not written since .* \(.*broken pipe\), and has lost \d+ lines?$`).MatchString(text) {
+		t.Errorf("status: %v\n%s", err, text)
+	}
+	relay.Process.Signal(syscall.SIGTERM)
+	if status := exitOf(t, relay); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// TestOutputsAreFull has nobody read the relay's outputs, which are full pipes from
+// the start. It starts, serves and ends all the same.
+func TestOutputsAreFull(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	_, out := fullPipe(t)
+	_, log := fullPipe(t)
+	relay := h.startWith(out, log)
+	h.store("main", h.posts("main", 3, 100))
+	h.until("trouble with the log", func(st manager.Status) bool { return st.Log != nil && st.Stdout != nil })
+	relay.Process.Signal(syscall.SIGTERM)
+	if status := exitOf(t, relay); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// TestSecondSignalWithFullOutputs has a relay drain that nobody reads and whose
+// plugin does not answer. The second signal ends it.
+func TestSecondSignalWithFullOutputs(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	_, out := fullPipe(t)
+	_, log := fullPipe(t)
+	relay := h.startWith(out, log)
+	signalStorage(t, h.status().Servers[0].Storage.PID)
+	relay.Process.Signal(syscall.SIGTERM)
+	// The services are withdrawn at the first signal.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for files := []os.DirEntry{nil}; len(files) > 0; <-tick.C {
+		if files, _ = os.ReadDir(h.path("net")); h.ctx.Err() != nil {
+			t.Fatal("the services are not withdrawn")
+		}
+	}
+	second := time.Now()
+	relay.Process.Signal(syscall.SIGTERM)
+	if status := exitOf(t, relay); status != 1 {
+		t.Errorf("exit status %d", status)
+	}
+	if took := time.Since(second); took > 8*time.Second {
+		t.Errorf("it took %v, as long as without the second signal", took)
+	}
+}
+
+// signalStorage stops a plugin.
+func signalStorage(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := awaitStopped(pid); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestErrorsOfAFullLog has a start fail that nobody reads of.
+func TestErrorsOfAFullLog(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" { nonsense = 1 }`)
+	_, out := fullPipe(t)
+	_, log := fullPipe(t)
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
+	cmd.Stdout, cmd.Stderr = out, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	log.Close()
+	if status := exitOf(t, cmd); status != 78 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// factsOf lists commands that print facts, for a relay that runs.
+func factsOf(h *house) map[string]*exec.Cmd {
+	config, profile := h.path("server.hcl"), h.path("profile")
+	facts := make(map[string]*exec.Cmd)
+	for _, line := range []string{
+		"cwtch-relay -h", "cwtch-relay help", "cwtch-relay version", "cwtch-relay version -json",
+		"cwtch-relay validate -config " + config, "cwtch-relay validate -json -config " + config,
+		"cwtch-relay bundle -config " + config, "cwtch-relay status -config " + config,
+		"cwtch-relay status -json -config " + config, "cwtch-relay reload -config " + config,
+		"cwtch-relay reload -json -dry-run -config " + config, "cwtch-relay plugin list", "cwtch-relay plugin list -json",
+		"cwtch-relay plugin describe storage/bolt", "cwtch-relay plugin describe " + filepath.Join(bin, "teststats"),
+		"cwtch-relay plugin sum " + filepath.Join(bin, "teststats"),
+		"cwtch-relay plugin test -run Close " + filepath.Join(bin, "teststats"),
+		"cwtch-group -h", "cwtch-group version", "cwtch-group -json version", "cwtch-group -profile " + profile + " list",
+		"teststats describe",
+	} {
+		words := strings.Fields(line)
+		cmd := exec.CommandContext(h.ctx, filepath.Join(bin, words[0]), words[1:]...)
+		cmd.WaitDelay = 10 * time.Second
+		facts[line] = cmd
+	}
+	return facts
+}
+
+// TestFactsThatCannotBeWritten has a full disk in the place of standard output.
+func TestFactsThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	h.start()
+	for line, cmd := range factsOf(h) {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		cmd.Run()
+		full.Close()
+		if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: exit status %d\n%s", line, status, stderr.String())
+		}
+	}
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "status", "-check", "-config", h.path("server.hcl"))
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	cmd.Stdout = full
+	if cmd.Run(); cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("a check that nobody reads: exit status %d", cmd.ProcessState.ExitCode())
+	}
+	h.stop()
+}
+
+// TestFactsThatNobodyReads has a program such as head in the place of standard
+// output, that has enough. Commands end without a word, by the signal or with the
+// exit status that shells give it.
+func TestFactsThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	h.start()
+	for line, cmd := range factsOf(h) {
+		from, to := pipe(t)
+		from.Close()
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = to, &stderr
+		cmd.Run()
+		to.Close()
+		ended := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if !ended.Signaled() || ended.Signal() != syscall.SIGPIPE || stderr.Len() > 0 {
+			t.Errorf("%s: %v\n%s", line, cmd.ProcessState, stderr.String())
+		}
+	}
+	h.stop()
+}
+
+// TestProgressThatNobodyReads has a member post whose progress nobody reads.
+func TestProgressThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	h.start()
+	bundle, err := h.run("bundle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"import-server", strings.TrimSpace(bundle)}, {"create", "club"}, {"post", "club", "hello"}, {"read", "club"}} {
+		from, to := pipe(t)
+		from.Close()
+		cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-group"), append([]string{"-profile", h.path("alice"), "-network", "loopback:" + h.path("net")}, args...)...)
+		cmd.Stderr = to
+		out, err := cmd.Output()
+		to.Close()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", args[0], err, out)
+		}
+	}
+	h.stop()
+}
+
+// TestJournal has the journal take the log: each line has its priority in front and no
+// time. Only the file that the service manager names is the journal's.
+func TestJournal(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"text", "json"} {
+		h := newHouse(t, `server "main" {}`)
+		h.write("server.hcl", `
+			network "loopback" { registry = "net" }
+			log { format = "`+format+`" }
+			server "main" {}
+		`)
+		from, log := pipe(t)
+		var stat unix.Stat_t
+		if err := unix.Fstat(int(log.Fd()), &stat); err != nil {
+			t.Fatal(err)
+		}
+		read := make(chan string)
+		go func() {
+			var text bytes.Buffer
+			text.ReadFrom(from)
+			read <- text.String()
+		}()
+		_, out := pipe(t)
+		relay := h.startWith(out, log, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+		relay.Process.Signal(syscall.SIGTERM)
+		if status := exitOf(t, relay); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+		text := <-read
+		for line := range strings.Lines(text) {
+			if !regexp.MustCompile(`^<[3467]>(level=|\{"level":)`).MatchString(line) || strings.Contains(line, "time") {
+				t.Errorf("%s: a line is %q", format, line)
+			}
+		}
+		for _, want := range []string{`<4>.*which hides nothing`, `<6>.*stopped`} {
+			if !regexp.MustCompile(want).MatchString(text) {
+				t.Errorf("%s: nothing matches %s:\n%s", format, want, text)
+			}
+		}
+	}
+}
+
+// TestConfigErrorInTheJournal has a start fail under a service manager.
+func TestConfigErrorInTheJournal(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" { nonsense = 1 }`)
+	log, err := os.Create(h.path("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(log.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
+	cmd.Stderr = log
+	cmd.Env = append(os.Environ(), fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
+	cmd.Run()
+	text, err := os.ReadFile(h.path("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := cmd.ProcessState.ExitCode(); status != 78 {
+		t.Errorf("exit status %d", status)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "<3>") {
+			t.Errorf("a line is %q", line)
+		}
+	}
+	if !strings.Contains(string(text), `<3>error: unknown option "nonsense"`) {
+		t.Errorf("the log is\n%s", text)
+	}
+}
+
+// TestTroubleInJSON shows the fields by which programs find a lost log.
+func TestTroubleInJSON(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `server "main" {}`)
+	_, out := pipe(t)
+	from, log := pipe(t)
+	from.Close()
+	h.startWith(out, log)
+	h.until("trouble", func(st manager.Status) bool { return st.Log != nil && st.Log.Lost > 0 })
+	text, err := h.run("status", "-json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st struct {
+		Log struct {
+			Lost   uint64
+			Since  time.Time
+			Reason string
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &st); err != nil || st.Log.Lost == 0 || st.Log.Since.IsZero() || st.Log.Reason == "" {
+		t.Errorf("%v:\n%s", err, text)
+	}
+}

@@ -1,0 +1,80 @@
+package board
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// TestRefusing shows that a board tells why it refuses posts for as long as it does.
+func TestRefusing(t *testing.T) {
+	store := &flaky{Store: storagetest.NewMemory()}
+	b := open(t, Config{Store: store})
+	full := error(storage.ErrFull)
+	store.before.Store(&full)
+	if send(b, 1, 1).Success {
+		t.Fatal("the store was full, and the post stored")
+	}
+	if err := b.Refusing(); err == nil || !strings.Contains(err.Error(), full.Error()) {
+		t.Errorf("the reason is %v", err)
+	}
+	if !send(b, 1, 2).Success {
+		t.Fatal("the post was refused")
+	}
+	if err := b.Refusing(); err != nil {
+		t.Errorf("posts are stored again, and it says %v", err)
+	}
+	store.before.Store(&full)
+	send(b, 2, 3)
+	if err := b.Reopened(t.Context()); err != nil || b.Refusing() != nil {
+		t.Errorf("the store was started again (%v), and it says %v", err, b.Refusing())
+	}
+}
+
+// TestStalledIsNotTheStore shows that a store that does not answer does not make a
+// board look dead, however many posts wait.
+func TestStalledIsNotTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &flaky{Store: storagetest.NewMemory()}
+		store.hang.Store(true)
+		b := open(t, Config{Store: store})
+		for i := range 2000 {
+			e := envelope(i)
+			go b.Post(t.Context(), e, e.AppendJSON(nil), nullifier(i), func(Result) {})
+			time.Sleep(100 * time.Millisecond)
+			if b.Stalled() {
+				t.Fatalf("it is stalled after %d posts", i)
+			}
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestStalled shows that a board whose committer does nothing looks dead.
+func TestStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Config{Store: storagetest.NewMemory()})
+		b.appending.Lock() // and never lets go of it
+		b.Post(t.Context(), envelope(1), nil, nullifier(1), func(Result) {})
+		synctest.Wait() // the committer has taken it
+		b.Post(t.Context(), envelope(2), nil, nullifier(2), func(Result) {})
+		time.Sleep(stallAfter * b.cfg.PostTimeout)
+		if b.Stalled() {
+			t.Error("it is stalled too early")
+		}
+		time.Sleep(time.Second)
+		if !b.Stalled() {
+			t.Error("it is not stalled")
+		}
+		b.appending.Unlock()
+		synctest.Wait()
+		if b.Stalled() {
+			t.Error("it is stalled though nothing waits")
+		}
+	})
+}
