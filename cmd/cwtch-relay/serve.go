@@ -57,7 +57,7 @@ type daemon struct {
 // serve runs the servers of a configuration until the first signal, drains, and
 // ends at once at the second. Neither waits for who reads its outputs: they are
 // written without the relay waiting for that, and it goes on when nobody does.
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, _, _ io.Writer) error {
 	f := newFlags(true)
 	if err := f.parse(args); err != nil {
 		return err
@@ -67,7 +67,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
 		config: f.config, json: f.json, service: sdnotify.FromEnvironment(),
-		stdout: logwriter.New(stdout, maxQueued), log: logwriter.New(stderr, maxQueued),
+		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration

@@ -92,17 +92,20 @@ func pipe(t testing.TB) (from, to *os.File) {
 func fullPipe(t testing.TB) (from, to *os.File) {
 	t.Helper()
 	from, to = pipe(t)
-	if err := unix.SetNonblock(int(to.Fd()), true); err != nil {
+	fd := int(to.Fd()) // which makes it blocking, so it is asked for once
+	if err := unix.SetNonblock(fd, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, size := range []int{4096, 1} {
-		for n, err := 0, error(nil); err == nil; {
-			if n, err = unix.Write(int(to.Fd()), make([]byte, size)); n < 0 && !errors.Is(err, unix.EAGAIN) {
-				t.Fatal(err)
-			}
+		var err error
+		for err == nil {
+			_, err = unix.Write(fd, make([]byte, size))
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			t.Fatal(err)
 		}
 	}
-	if err := unix.SetNonblock(int(to.Fd()), false); err != nil {
+	if err := unix.SetNonblock(fd, false); err != nil {
 		t.Fatal(err)
 	}
 	return from, to

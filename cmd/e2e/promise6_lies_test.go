@@ -39,7 +39,7 @@ func TestPromise6LiesEndABoard(t *testing.T) {
 			h.behave()
 			h.untilProblem(lie.reason)
 			out, err := h.run("status")
-			if err != nil || !strings.Contains(out, "PROBLEM") {
+			if err == nil || !strings.Contains(out, "PROBLEM") {
 				t.Errorf("the status command shows no problem: %v\n%s", err, out)
 			}
 			h.refused() // for good

@@ -1,6 +1,7 @@
 package board
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,11 +56,22 @@ func TestStalledIsNotTheStore(t *testing.T) {
 	})
 }
 
+// stuck is a store whose Append returns when it is told to, and not with its context.
+type stuck struct {
+	storage.Store
+	release chan struct{}
+}
+
+func (s stuck) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+	<-s.release
+	return s.Store.Append(ctx, records)
+}
+
 // TestStalled shows that a board whose committer does nothing looks dead.
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := open(t, Config{Store: storagetest.NewMemory()})
-		b.appending.Lock() // and never lets go of it
+		store := stuck{storagetest.NewMemory(), make(chan struct{})}
+		b := open(t, Config{Store: store})
 		b.Post(t.Context(), envelope(1), nil, nullifier(1), func(Result) {})
 		synctest.Wait() // the committer has taken it
 		b.Post(t.Context(), envelope(2), nil, nullifier(2), func(Result) {})
@@ -71,7 +83,7 @@ func TestStalled(t *testing.T) {
 		if !b.Stalled() {
 			t.Error("it is not stalled")
 		}
-		b.appending.Unlock()
+		close(store.release)
 		synctest.Wait()
 		if b.Stalled() {
 			t.Error("it is stalled though nothing waits")

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+)
+
+var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+
+// well is the status of a relay with n servers that are well.
+func well(n int) manager.Status {
+	since := now.Add(-24 * time.Hour)
+	st := manager.Status{Version: "1", PID: 1, Since: since, Network: &onion.Status{Network: "tor", State: onion.Ready, Since: since, Progress: 100}}
+	for i := range n {
+		st.Network.Services = append(st.Network.Services, onion.Service{Published: true}, onion.Service{Published: true})
+		st.Servers = append(st.Servers, manager.ServerStatus{
+			Name:    fmt.Sprintf("server%02d", i),
+			Storage: supervise.Status{Kind: "storage", Name: "bolt", State: supervise.Ready, Since: since, Sandbox: supervise.Sandbox{On: true}},
+			Relay:   &relay.Status{Board: "board", Store: &relay.StoreStatus{Envelopes: 3}},
+		})
+	}
+	return st
+}
+
+// TestFindings shows what an operator has to know, and how much they are needed.
+func TestFindings(t *testing.T) {
+	young := func(st *manager.Status) { st.Since = now.Add(-time.Minute) }
+	for _, c := range []struct {
+		name   string
+		change func(*manager.Status)
+		want   level
+		text   string
+	}{
+		{"all is well", func(*manager.Status) {}, ok, ""},
+		{"a server does not run", func(st *manager.Status) {
+			st.Servers[1] = manager.ServerStatus{Name: "server01", Problem: "its key file is damaged"}
+		}, critical, "server server01: its key file is damaged; a reload tries it again"},
+		{"the board has a problem", func(st *manager.Status) { st.Servers[1].Relay.Problem = "the store lost its log" }, critical, "server server01: the store lost its log"},
+		{"the disk is full", func(st *manager.Status) { st.Servers[0].Relay.Refusing = "no space left for the store" }, critical, "server server00: posts are refused, because of the store: no space left for the store"},
+		{"the committer is stuck", func(st *manager.Status) { st.Servers[0].Relay.Stalled = true }, critical, "defect of the relay"},
+		{"the store is away", func(st *manager.Status) {
+			st.Servers[0].Storage.State, st.Servers[0].Storage.LastError = supervise.Backoff, "signal: killed"
+			st.Servers[0].Relay.Store = nil
+		}, critical, "server server00: storage bolt is backoff, so posts are refused: signal: killed"},
+		{"the store is degraded", func(st *manager.Status) {
+			st.Servers[0].Storage.State, st.Servers[0].Storage.Reason = supervise.Degraded, "slow"
+		}, warning, "storage bolt is degraded: slow"},
+		{"the store hangs", func(st *manager.Status) { st.Servers[0].Relay.Store = nil }, critical, "the store does not answer"},
+		{"the store was rolled back", func(st *manager.Status) { st.Servers[0].RolledBack = "the store was rolled back" }, warning, "rolled back"},
+		{"an exporter has failed", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "prometheus", Status: supervise.Status{Kind: "stats", State: supervise.Failed, Reason: "no such file"}}}
+		}, warning, "stats prometheus is failed: no such file"},
+		{"an exporter does not export", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "prometheus", Status: supervise.Status{Kind: "stats", State: supervise.Ready}, Snapshots: &metrics.Status{LastError: "refused"}}}
+		}, warning, "stats prometheus does not export the numbers: refused"},
+		{"an exporter is being started", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "prometheus", Status: supervise.Status{Kind: "stats", State: supervise.Starting}}}
+		}, ok, ""},
+		{"peer sync is in trouble", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &manager.Replication{Trouble: "the store is away"}}}
+		}, warning, "peersync x is told nothing now: the store is away"},
+		{"tor is away", func(st *manager.Status) { st.Network.State, st.Network.Summary = onion.Backoff, "tor has ended" }, critical, "tor is backoff, so nobody can reach the servers: tor has ended"},
+		{"tor is on its way for a day", func(st *manager.Status) { st.Network.State = onion.Bootstrapping }, critical, "tor is bootstrapping"},
+		{"tor is on its way at first", func(st *manager.Status) { young(st); st.Network.State = onion.Bootstrapping }, warning, "tor is bootstrapping"},
+		{"a service is not published for a day", func(st *manager.Status) { st.Network.Services[0].Published = false }, critical, "3 of 4 services are published"},
+		{"a service is not published at first", func(st *manager.Status) { young(st); st.Network.Services[0].Published = false }, warning, "3 of 4 services are published"},
+		{"stores are opening", func(st *manager.Status) { young(st); st.Network = nil }, warning, "the network is not open yet"},
+		{"the log is lost", func(st *manager.Status) {
+			st.Log = &logwriter.Trouble{Lost: 7, Since: now.Add(-time.Minute), Reason: "broken pipe"}
+		}, warning, "the log is not written since 1m0s (broken pipe), and has lost 7 lines"},
+		{"the bundles are lost", func(st *manager.Status) { st.Stdout = &logwriter.Trouble{Lost: 1} }, warning, "standard output has lost 1 line"},
+	} {
+		st := well(2)
+		c.change(&st)
+		all := findings(st, now)
+		if got := worst(all); got != c.want {
+			t.Errorf("%s: %s, want %s: %v", c.name, got.label(), c.want.label(), all)
+		}
+		if c.text == "" && len(all) > 0 || c.text != "" && (len(all) != 1 || !strings.Contains(all[0].String(), c.text)) {
+			t.Errorf("%s: %q", c.name, all)
+		}
+		// What a check finds is in the status, in front of what is well.
+		var out bytes.Buffer
+		if err := writeStatus(&out, st, statusView{}, now); err != nil {
+			t.Fatal(err)
+		}
+		for _, label := range []level{warning, critical} {
+			if got := strings.Contains(out.String(), label.label()); got != (label == c.want) {
+				t.Errorf("%s: the status is\n%s", c.name, out.String())
+			}
+		}
+	}
+}
+
+// TestManyServers shows that of fifty servers there is a line for each, and all of
+// the one that is not well.
+func TestManyServers(t *testing.T) {
+	st := well(50)
+	var out bytes.Buffer
+	if err := writeStatus(&out, st, statusView{}, now); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "\n"); n != 53 {
+		t.Errorf("%d lines", n)
+	}
+	st.Servers[7].Storage.State, st.Servers[7].Storage.LastError = supervise.Backoff, "signal: killed"
+	out.Reset()
+	if err := writeStatus(&out, st, statusView{}, now); err != nil {
+		t.Fatal(err)
+	}
+	_, details, found := strings.Cut(out.String(), "\nserver server07\n  PROBLEM ")
+	if !found || strings.Contains(details, "\nserver ") || !strings.Contains(details, "signal: killed") {
+		t.Errorf("the status is\n%s", out.String())
+	}
+	out.Reset()
+	if err := writeStatus(&out, st, statusView{details: true}, now); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "\nserver server"); n != 50 {
+		t.Errorf("%d servers are shown in full", n)
+	}
+}
+
+// TestOneLine shows that nothing in a text breaks the line of a check.
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\nb\r\n  c":             "a b c",
+		"50 | 7":                  "50 / 7",
+		"\x1b[31mred":             "[31mred",
+		"ü":                       "ü",
+		strings.Repeat("x", 3000): strings.Repeat("x", maxCheck) + "…",
+	} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%.40q becomes %.40q", text, got)
+		}
+	}
+}
