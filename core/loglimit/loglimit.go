@@ -87,8 +87,14 @@ func writeAttr(b *strings.Builder, a slog.Attr) {
 	b.WriteByte(0)
 }
 
-// limitedKey marks the context of a line that a foreign handler has let through.
+// limitedKey marks the context of a line that is to be written.
 type limitedKey struct{}
+
+// Always returns a context for lines that are all written, since something else
+// bounds their number.
+func Always(ctx context.Context) context.Context {
+	return context.WithValue(ctx, limitedKey{}, true)
+}
 
 // Handle implements [slog.Handler].
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
@@ -103,7 +109,7 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 
 func (h *Handler) pass(ctx context.Context, r slog.Record) error {
 	if h.table.foreign != nil {
-		ctx = context.WithValue(ctx, limitedKey{}, true)
+		ctx = Always(ctx)
 	}
 	return h.next.Handle(ctx, r)
 }

@@ -211,6 +211,18 @@ func TestDebug(t *testing.T) {
 	}
 }
 
+// TestAlways shows that lines whose number is bounded elsewhere are all written.
+func TestAlways(t *testing.T) {
+	var out written
+	log := slog.New(New(out.handler()))
+	for range 1000 {
+		log.WarnContext(Always(t.Context()), "plugin ended")
+	}
+	if n := len(out.lines()); n != 1000 {
+		t.Errorf("%d of 1000 lines were written", n)
+	}
+}
+
 // TestManyMessages shows that what is remembered is bounded, and that what goes
 // beyond is written.
 func TestManyMessages(t *testing.T) {

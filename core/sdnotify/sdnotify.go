@@ -35,7 +35,7 @@ func FromEnvironment() *Manager {
 		}
 	}
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"} {
-		os.Unsetenv(name)
+		os.Unsetenv(name) //nolint:errcheck // the names are valid
 	}
 	return m
 }

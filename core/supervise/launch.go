@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -40,7 +41,7 @@ func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
 	}
 	c.closeListeners(s.Listen)
 	c.publish(inc)
-	c.log.Info("plugin ready", "incarnation", number, "pid", inc.process.PID(), "version", c.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
+	c.log.InfoContext(loglimit.Always(ctx), "plugin ready", "incarnation", number, "pid", inc.process.PID(), "version", c.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
 	return inc, nil
 }
 

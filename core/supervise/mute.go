@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 )
 
 // remindEvery is how often the log tells of a plugin that ends again and again.
@@ -25,7 +27,7 @@ func (c *course) logEnd(n int, err error, delay time.Duration) {
 		if c.waiting {
 			what = "plugin cannot be started; it is tried again"
 		}
-		c.log.Warn(what, "error", err, "after", delay)
+		c.log.WarnContext(loglimit.Always(context.Background()), what, "error", err, "after", delay)
 		return
 	}
 	c.quiet.ends++
