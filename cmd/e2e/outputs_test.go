@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -413,5 +414,57 @@ func TestTroubleInJSON(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(text), &st); err != nil || st.Log.Lost == 0 || st.Log.Since.IsZero() || st.Log.Reason == "" {
 		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
+// TestPluginThatNobodyReads has a plugin write to a log that nobody reads.
+func TestPluginThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, `
+		server "main" {
+			stats "teststats" {}
+		}
+		plugin "stats" "teststats" {
+			path = env("TESTSTATS")
+			dev  = true
+		}
+	`)
+	from, to := pipe(t)
+	from.Close()
+	plugin := exec.Command(filepath.Join(bin, "teststats"), "debug")
+	out, err := plugin.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin.Stderr = to
+	if err := plugin.Start(); err != nil {
+		t.Fatal(err)
+	}
+	to.Close()
+	t.Cleanup(func() {
+		plugin.Process.Kill()
+		plugin.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
+	cmd.Env = append(os.Environ(), "TESTSTATS="+filepath.Join(bin, "teststats"), strings.ReplaceAll(strings.TrimSpace(line), "'", ""))
+	relay, err := startRelay(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(relay.kill)
+	// It has logged that it wrote them when it counts as exported.
+	st := h.until("exported numbers", func(st manager.Status) bool {
+		others := st.Servers[0].Others
+		return len(others) == 1 && others[0].Snapshots.Exported > 0
+	})
+	if p := st.Servers[0].Others[0]; p.PID != plugin.Process.Pid || p.Restarts > 0 {
+		t.Errorf("the plugin is %+v", p)
+	}
+	if err := relay.terminate(); err != nil {
+		t.Error(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 // prints the line that tells a relay where it is.
 func serveDebug(p Plugin, out io.Writer) (err error) {
 	setProcessName(p.Name)
+	outliveReaders()
 	dir, err := os.MkdirTemp("", "cwtch-plugin-") // for this user alone
 	if err != nil {
 		return fmt.Errorf("make directory for the socket: %w", err)

@@ -42,9 +42,6 @@ func Serve(p Plugin) {
 func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) error, services goplugin.Plugin, options []grpc.ServerOption) {
 	setProcessName(name)
 	syscall.Umask(0o077) // what it makes is for this user alone
-	// Without this, the first line that nobody reads would end the process, which
-	// closes its files after the relay has gone.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := watchLifeline(shutdown, log); err != nil {
 		log.Error("no lifeline", "error", err)
 		os.Exit(1)
@@ -156,6 +153,7 @@ func watchLifeline(shutdown func(context.Context) error, log *slog.Logger) error
 	}
 	syscall.CloseOnExec(fd)
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	outliveReaders() // the process closes its files after the relay has gone
 	go func() {
 		for {
 			if _, err := line.Read(make([]byte, 64)); err != nil {
@@ -166,6 +164,10 @@ func watchLifeline(shutdown func(context.Context) error, log *slog.Logger) error
 	}()
 	return nil
 }
+
+// outliveReaders keeps a line that nobody reads from ending the process by SIGPIPE.
+// Children do not inherit that, as they would an ignored signal.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // lastWords closes the implementation and gives the exit status.
 func lastWords(shutdown func(context.Context) error, log *slog.Logger) int {
