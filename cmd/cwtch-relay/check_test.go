@@ -56,7 +56,6 @@ func TestFindings(t *testing.T) {
 			st.Servers[0].Storage.State, st.Servers[0].Storage.Reason = supervise.Degraded, "slow"
 		}, warning, "storage bolt is degraded: slow"},
 		{"the store hangs", func(st *manager.Status) { st.Servers[0].Relay.Store = nil }, critical, "the store does not answer"},
-		{"the store was rolled back", func(st *manager.Status) { st.Servers[0].RolledBack = "the store was rolled back" }, warning, "rolled back"},
 		{"an exporter has failed", func(st *manager.Status) {
 			st.Servers[0].Others = []manager.PluginStatus{{Instance: "prometheus", Status: supervise.Status{Kind: "stats", State: supervise.Failed, Reason: "no such file"}}}
 		}, warning, "stats prometheus is failed: no such file"},

@@ -128,6 +128,9 @@ func report(err error, stderr io.Writer) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "error: %s\nhint: cwtch-relay -help lists the commands\n", usage.text)
 		return exitUsage
+	case errors.Is(err, manager.ErrNoServer):
+		fmt.Fprintf(stderr, "error: %v\n", err)
+		return exitConfig
 	case errors.As(err, &wrongConfig):
 		fmt.Fprintln(stderr, wrongConfig) // it has its own errors, places and hints
 		return exitConfig

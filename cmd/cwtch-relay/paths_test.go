@@ -17,7 +17,7 @@ import (
 var notPaths = []string{
 	"cwtch-attack -storage", "cwtch-bench -storage", "cwtch-bench -only", "cwtch-fault -mix",
 	"cwtch-group -tor-control-user", "cwtch-group -server", "cwtch-group -name", "cwtch-group -since",
-	"cwtch-relay -server", "cwtch-relay -run", "cwtch-relay -module", "cwtch-relay -prefix",
+	"cwtch-relay -server", "cwtch-relay -run", "cwtch-relay -module", "cwtch-relay -prefix", "cwtch-relay -lang",
 	"cwtch-relay -shows",                   // a URL, or a path that checks by itself
 	"cwtch-relay -from", "cwtch-relay -to", // in the language of the file, in which paths are checked
 	"cwtch-relay -read", // checks by itself, see TestUnexpandedPaths

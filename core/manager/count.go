@@ -33,10 +33,10 @@ func (m *Manager) relayFigures(s *server, st relay.Status) metrics.Relay {
 	}
 	r.Ended = maps.Clone(s.ended)
 	r.Network = m.network.Status() // there is one, or no server would be published
-	dropped := m.cfg.DroppedLines
+	output := m.cfg.Log
 	m.mu.Unlock()
-	if dropped != nil {
-		r.LogLines = dropped()
+	if output != nil {
+		r.LogLines = output.Lost()
 	}
 	r.Memory, _ = sandbox.Memory(os.Getpid()) // 0 when it cannot be read
 	r.Board, r.Token = published(r.Network, st.Board), published(r.Network, st.TokenService)

@@ -19,9 +19,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// ErrNoServer: none of the servers can run. The error of [Start] that is one has
-// the reasons of all.
+// ErrNoServer: none of the servers can run, and starting again changes nothing of
+// that. The error of [Start] that is one has the reasons of all.
 var ErrNoServer = errors.New("no server can run")
+
+// errNoneUsable: there is no server to open the network for.
+var errNoneUsable = errors.New("no server can be published")
 
 // noServerError has the reasons why no server can run.
 type noServerError struct{ error }
@@ -108,6 +111,7 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	defer cancel(nil)
 	usable := make(chan bool, len(m.servers))
 	opened := make(chan struct{}) // closed when the network is open
+	lasting := make([]bool, len(m.servers))
 	var wg sync.WaitGroup
 	for i, s := range m.servers {
 		wg.Go(func() {
@@ -119,12 +123,13 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 				faults[i] = m.runServer(ctx, s, opened)
 			}
 			if faults[i] != nil && ctx.Err() == nil {
+				lasting[i] = s.hasLasting(faults[i])
 				faults[i] = m.fail(s, faults[i], m.cfg.Explain)
 			}
 		})
 	}
 	err := m.openNetwork(ctx, usable)
-	if err != nil && !errors.Is(err, ErrNoServer) {
+	if err != nil && !errors.Is(err, errNoneUsable) {
 		cancel(err)
 	} else if err == nil {
 		close(opened)
@@ -133,10 +138,18 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case err != nil:
-		return noServerError{errors.Join(faults...)}
+	case err == nil:
+		return nil
+	case slices.Contains(lasting, false):
+		return errors.Join(faults...) // another start may find a store that is ready
 	}
-	return nil
+	return noServerError{errors.Join(faults...)}
+}
+
+// hasLasting reports whether only somebody who mends the fault can make the server
+// run, so that trying again is in vain.
+func (s *server) hasLasting(fault error) bool {
+	return s.store == nil || errors.As(fault, new(refusedError)) || s.store.plugin.Status().State == supervise.Failed
 }
 
 // openNetwork opens the network once there is a server to publish.
@@ -146,7 +159,7 @@ func (m *Manager) openNetwork(ctx context.Context, usable <-chan bool) error {
 		found = <-usable
 	}
 	if !found {
-		return ErrNoServer
+		return errNoneUsable
 	}
 	network, err := m.cfg.Network.Open(ctx)
 	if err != nil {

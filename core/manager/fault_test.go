@@ -233,17 +233,28 @@ func TestNewServerThatFails(t *testing.T) {
 	}
 }
 
-// TestWithoutAServer the relay ends, and opens no network.
+// TestWithoutAServer the relay ends, and opens no network. It tells whether another
+// start could find a store that is ready.
 func TestWithoutAServer(t *testing.T) {
+	for name, second := range map[string]string{"lasting": "no keys", "passing": ""} {
+		t.Run(name, func(t *testing.T) { testWithoutAServer(t, second) })
+	}
+}
+
+func testWithoutAServer(t *testing.T, second string) {
 	h := newHouse(t, "one", "two")
 	h.write(filepath.Join(h.cfg.Servers[0].Dir, "keys"), "no keys")
-	h.write(h.away("two"), "")
+	if second == "" {
+		h.write(h.away("two"), "")
+	} else {
+		h.write(filepath.Join(h.cfg.Servers[1].Dir, "keys"), second)
+	}
 	h.cfg.Network.Open = func(context.Context) (onion.Network, error) {
 		t.Error("the network was opened")
 		return nil, errors.New("no network")
 	}
 	_, err := Start(t.Context(), h.cfg)
-	if !errors.Is(err, ErrNoServer) || !strings.Contains(err.Error(), "server one: ") || !strings.Contains(err.Error(), "server two: ") {
+	if errors.Is(err, ErrNoServer) != (second != "") || !strings.Contains(err.Error(), "server one: ") || !strings.Contains(err.Error(), "server two: ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -21,8 +21,8 @@
 // why, and a reload tries it again, and only it. A store that comes late and a
 // publication that failed are also tried again without that. [Start] fails for
 // what all servers need: the data directory, the control socket, the network. It
-// also fails with [ErrNoServer], before it opens the network, when not one server
-// is left.
+// also fails, before it opens the network, when not one server is left; with
+// [ErrNoServer] if another start would find the same.
 //
 // # Reload
 //
@@ -72,8 +72,6 @@ type Config struct {
 	Servers []ServerConfig
 	Limits  relay.Limits // for each server
 	Logger  *slog.Logger
-	// DroppedLines, where set, counts the lines that the log has lost so far.
-	DroppedLines func() uint64
 	// Level is what Logger writes at the least; a reload sets it to LogLevel.
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
