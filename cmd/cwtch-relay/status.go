@@ -208,7 +208,7 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	if p.Attached {
 		fmt.Fprint(w, ", attached")
 	}
-	if !p.Sandbox.On {
+	if !p.Sandbox.On && p.Incarnation > 0 {
 		fmt.Fprint(w, ", NOT CONFINED")
 	}
 	fmt.Fprintln(w)

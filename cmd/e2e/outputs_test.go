@@ -219,6 +219,9 @@ func TestErrorsOfAFullLog(t *testing.T) {
 // factsOf lists commands that print facts, for a relay that runs.
 func factsOf(h *house) map[string]*exec.Cmd {
 	config, profile := h.path("server.hcl"), h.path("profile")
+	if out, err := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-group"), "init", "-profile", profile).CombinedOutput(); err != nil {
+		h.Fatalf("make a profile: %v\n%s", err, out)
+	}
 	facts := make(map[string]*exec.Cmd)
 	for _, line := range []string{
 		"cwtch-relay -h", "cwtch-relay help", "cwtch-relay version", "cwtch-relay version -json",

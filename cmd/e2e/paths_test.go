@@ -123,6 +123,7 @@ func TestUmask(t *testing.T) {
 				t.Fatal(err)
 			}
 			does("cwtch-relay", "bundle", "-config", config, "-o", "house/bundle")
+			does("cwtch-group", "init")
 			for range 2 { // and again on what the first has made
 				p, err := startRelay(run(mask, "cwtch-relay", "-config", config))
 				if err != nil {
@@ -192,7 +193,7 @@ func TestFullDiskOfCommands(t *testing.T) {
 		{[]string{"cwtch-relay", "bundle", "-config", config, "-o", "DISK/bundle"}, []string{"bundle"}},
 		{[]string{"cwtch-relay", "bundle", "-config", "DISK/server.hcl"}, []string{"data/servers/main/keys"}},
 		{[]string{"cwtch-relay", "plugin", "new", "storage", "diary", "-dir", "DISK/diary"}, []string{"diary/go.mod", "diary/main.go"}},
-		{[]string{"cwtch-group", "list", "-profile", "DISK/profile", "-network", "loopback:net"}, []string{"profile/profile.json"}},
+		{[]string{"cwtch-group", "init", "-profile", "DISK/profile"}, []string{"profile/profile.json"}},
 	} {
 		t.Run(strings.Join(c.args[:2], " "), func(t *testing.T) {
 			disk, fill, empty := smallDisk(t, "64k")

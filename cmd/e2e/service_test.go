@@ -163,7 +163,7 @@ func TestNotReadyForAFault(t *testing.T) {
 	cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
 	cmd.Env = m.environment(time.Minute)
 	out, _ := cmd.CombinedOutput()
-	if status := cmd.ProcessState.ExitCode(); status != 1 {
+	if status := cmd.ProcessState.ExitCode(); status != 78 {
 		t.Errorf("exit status %d\n%s", status, out)
 	}
 	m.conn.SetReadDeadline(time.Now().Add(time.Second)) // all is there already

@@ -199,7 +199,7 @@ func (m *Manager) fail(s *server, fault error, explain func(error) error) error 
 	if explain != nil {
 		fault = explain(fault)
 	}
-	m.set(func() { s.problem = oneLine(fault) })
+	m.set(func() { s.problem = s.problemText(fault) })
 	m.log.Error("server does not run", "server", s.name, "error", fault)
 	switch {
 	case s.store == nil:
@@ -255,7 +255,7 @@ func (m *Manager) revive(s *server) (done bool) {
 		m.fail(s, err, m.cfg.Explain) //nolint:errcheck // is err
 		return true
 	}
-	m.set(func() { s.problem = oneLine(err) })
+	m.set(func() { s.problem = s.problemText(err) })
 	return false
 }
 
@@ -321,6 +321,11 @@ func (s *server) storeStatus() supervise.Status {
 		return supervise.Status{Kind: plugin.KindStorage, Name: s.cfg.Storage.Name, State: supervise.Stopped, Since: s.since}
 	}
 	return s.store.plugin.Status()
+}
+
+// problemText is a fault on one line, beside the name of the server.
+func (s *server) problemText(fault error) string {
+	return strings.TrimSuffix(strings.TrimPrefix(oneLine(fault), "server "+s.name+": "), ".")
 }
 
 // oneLine is an error without line breaks, for a table.
