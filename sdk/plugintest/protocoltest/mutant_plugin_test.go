@@ -499,11 +499,11 @@ func mutantOf(kind, fault string) plugin.Plugin {
 	case "stats":
 		p.Schema.Attributes = append(p.Schema.Attributes, plugin.Attribute{Name: "listen", Type: plugin.String, Listener: true})
 		p.Stats = func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
-			e := exporter{fault: fault}
-			if l, err := cfg.Listener("listen"); err == nil {
-				e.listener = l
+			l, err := cfg.Listener("listen") // the address is taken for who would open it
+			if err != nil {
+				return nil, err
 			}
-			return e, mark(cfg)
+			return exporter{fault: fault, listener: l}, mark(cfg)
 		}
 	case "peersync":
 		p.PeerSync = func(_ context.Context, cfg plugin.Config, host peersync.Host) (peersync.Replicator, error) {

@@ -141,9 +141,12 @@ func (f *fixture) begin() process {
 // beginWith does so with something in the start that is not as usual.
 func (f *fixture) beginWith(cfg host.StartConfig, dir string) process {
 	f.Helper()
+	if dir != "" {
+		cfg.Listeners = f.listeners
+	}
 	p := f.start(cfg, dir)
 	f.describe(p)
-	if dir == "" || !f.listen() {
+	if dir == "" || len(f.listeners) > 0 || !f.listen() {
 		return p
 	}
 	f.end(p) // listeners are passed on at the start
@@ -235,7 +238,7 @@ func (f *fixture) encode(d plugin.Description, config map[string]any) []byte {
 	return data
 }
 
-// listen opens the listeners of the configuration, once.
+// listen opens the listeners of the configuration, of which all processes of a check get the same.
 func (f *fixture) listen() bool {
 	f.Helper()
 	v, err := f.description.Schema.Value(f.opener.Config)
@@ -247,7 +250,7 @@ func (f *fixture) listen() bool {
 		f.Fatalf("the configuration does not keep the schema: %v", faults)
 	}
 	addresses := f.description.Schema.ListenAddresses(v)
-	if len(addresses) == 0 || f.opener.Attach != nil || len(f.listeners) > 0 {
+	if len(addresses) == 0 || f.opener.Attach != nil {
 		return false
 	}
 	for _, at := range addresses {
