@@ -201,8 +201,8 @@ func (x *ExportRequest) GetServer() string {
 type Metric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// a-z, then a-z, 0-9 and _; at most 128 bytes. It ends in "_" and the unit, if there
-	// is one, so nobody appends that; and never in _total, _count, _sum, _bucket or
-	// another suffix of OpenMetrics, so whoever needs one appends it without looking.
+	// is one, so nobody appends that; and never in a suffix of OpenMetrics (_total, _created,
+	// _count, _sum, _bucket, _gcount, _gsum, _info), so whoever needs one appends it without looking.
 	Name          string      `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Unit          string      `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"` // "bytes", "seconds"; empty for plain counts
 	Doc           string      `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
