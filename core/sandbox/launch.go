@@ -76,7 +76,7 @@ func launch(args []string) error {
 		return err
 	}
 	if err := unix.Exec(path, argv, os.Environ()); err != nil {
-		return fmt.Errorf("execute %s: %w", argv[0], err)
+		return fmt.Errorf("execute %s: %w", argv[0], host.ExplainExec(path, err))
 	}
 	return nil
 }

@@ -156,7 +156,7 @@ func TestInterpreterElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := []byte("#!" + filepath.Join(home, "sh") + "\necho started\n")
-	if got := runFile(t, content, true, nil); !strings.Contains(got, "permission denied") {
+	if got := runFile(t, content, true, nil); !strings.Contains(got, "interpreter that cannot be read: open "+home+"/sh: permission denied") {
 		t.Errorf("without a grant: %s", got)
 	}
 	if got := runFile(t, content, true, []string{home}); got != "started" {

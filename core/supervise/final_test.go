@@ -30,7 +30,7 @@ func TestFaultsThatLast(t *testing.T) {
 		}, "no such file"},
 		"not executable": {text(0o600, "#!/bin/sh\n"), "permission denied"},
 		"no program":     {text(0o700, "\x00\x01 not a program"), "exec format error"},
-		"no interpreter": {text(0o700, "#!/nowhere/sh\n"), "no such file"},
+		"no interpreter": {text(0o700, "#!/nowhere/sh\n"), "interpreter that cannot be read: stat /nowhere/sh: no such file"},
 		"no TMPDIR": {func(t *testing.T, c *Config) {
 			t.Setenv("TMPDIR", "/nowhere")
 			c.SocketDir = ""

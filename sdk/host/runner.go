@@ -108,7 +108,7 @@ func (r *runner) Start(context.Context) error {
 	}
 	if err != nil {
 		close(r.exited)
-		return final(fmt.Errorf("start plugin: %w", err))
+		return final(fmt.Errorf("start plugin: %w", ExplainExec(r.cmd.Path, err)))
 	}
 	r.mu.Lock()
 	r.started = true
