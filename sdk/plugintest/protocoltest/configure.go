@@ -107,8 +107,10 @@ func (f *fixture) refusesInvalid() {
 func (f *fixture) isDiagnosed(call string, err error) {
 	f.Helper()
 	var faults plugin.Diagnostics
-	if !errors.As(err, &faults) {
-		f.Errorf("%s of a configuration that has to be refused gives %v, want diagnostics", call, err)
+	if err == nil {
+		f.Errorf("%s took a configuration that has to be refused", call)
+	} else if !errors.As(err, &faults) {
+		f.Errorf("%s of a configuration that has to be refused gives an error in place of diagnostics: %v", call, err)
 		return
 	}
 	for _, d := range faults {
@@ -212,8 +214,10 @@ func (f *fixture) otherConfigure() {
 	}
 	f.configure(p, second)
 	f.serves(p)
-	if marked, err := f.kind.marked(f.Context()); err != nil || marked {
-		f.Errorf("after Configure with another directory what was open before still is (error %v)", err)
+	if marked, err := f.kind.marked(f.Context()); err != nil {
+		f.Errorf("after Configure with another directory: %v", err)
+	} else if marked {
+		f.Error("after Configure with another directory what was open before still is: close it, and open the other one")
 	}
 }
 
