@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
@@ -44,7 +45,8 @@ const (
 
 // loadMark reads the mark in the directory of a server; there may be none.
 func loadMark(dir string) (m mark, found bool, err error) {
-	file, err := os.Open(filepath.Join(dir, markName))
+	// O_NONBLOCK so that a named pipe does not hold up the start.
+	file, err := os.OpenFile(filepath.Join(dir, markName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, false, nil
 	}
@@ -171,9 +173,9 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 	saved := known.Epoch == r.Epoch().String() && known.Format == markFormat && known.Plugin == plugin
 	warned := false
 	save := func() {
-		last, err := r.Published()
-		if err != nil || saved && last == known.Last {
-			return // a board that was given up has nothing to say
+		last := r.End().Seq // also of a board that was given up: it has acknowledged that much
+		if saved && last == known.Last {
+			return
 		}
 		next := newMark(dir, plugin, r, last)
 		if err := next.save(dir); err != nil {
@@ -213,14 +215,10 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 
 // renewMark makes the mark of a server anew when it was deleted.
 func renewMark(dir, plugin string, r *relay.Server, log *slog.Logger) {
-	last, err := r.Published()
-	if err != nil {
-		return
-	}
 	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := newMark(dir, plugin, r, last).save(dir); err == nil {
+	if err := newMark(dir, plugin, r, r.End().Seq).save(dir); err == nil {
 		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
 	}
 }
