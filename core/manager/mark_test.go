@@ -237,6 +237,7 @@ func TestLostFilesAreNoticed(t *testing.T) {
 func TestMarkThatCannotBeRead(t *testing.T) {
 	for name, c := range map[string]struct{ content, want string }{
 		"empty": {"", "damaged"}, "cut": {`{"format":1,"ep`, "damaged"}, "nothing": {"null", "damaged"}, "no format": {"{}", "damaged"},
+		"no store":        {`{"format":2,"last":3}`, "damaged"},
 		"too long":        {`{"format":1}` + strings.Repeat(" ", maxMark) + "x", "damaged"},
 		"not a number":    {`{"format":1,"epoch":"x","last":-1}`, "damaged"},
 		"from the future": {`{"format":3,"state":"x"}`, "has format 3 and this release knows formats up to 2: run the release that wrote it"},
@@ -261,18 +262,21 @@ func TestMarkThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestMarkOfFormat1 is what earlier releases have left.
-func TestMarkOfFormat1(t *testing.T) {
-	dir, epoch := t.TempDir(), storage.NewEpoch()
-	content := `{"format":1,"epoch":"` + epoch.String() + `","last":7}`
-	if err := os.WriteFile(filepath.Join(dir, markName), []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkMark(dir, epoch, 7); err != nil {
-		t.Error(err)
-	}
-	if checkMark(dir, epoch, 6) == nil || checkMark(dir, storage.NewEpoch(), 7) == nil {
-		t.Error("a lost store is not noticed")
+// TestMarksOfEarlierFormats are what earlier releases have left; the first had no
+// number.
+func TestMarksOfEarlierFormats(t *testing.T) {
+	for _, format := range []string{"", `"format":1,`} {
+		dir, epoch := t.TempDir(), storage.NewEpoch()
+		content := `{` + format + `"epoch":"` + epoch.String() + `","last":7}`
+		if err := os.WriteFile(filepath.Join(dir, markName), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkMark(dir, epoch, 7); err != nil {
+			t.Errorf("%q: %v", format, err)
+		}
+		if checkMark(dir, epoch, 6) == nil || checkMark(dir, storage.NewEpoch(), 7) == nil {
+			t.Errorf("%q: a lost store is not noticed", format)
+		}
 	}
 }
 
