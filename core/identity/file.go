@@ -70,10 +70,7 @@ func Load(path string) (*Server, error) {
 	case errors.Is(err, syscall.ELOOP):
 		return nil, fmt.Errorf("key file %s is a symbolic link: put the file itself there", path)
 	case errors.Is(err, fs.ErrPermission):
-		if info, statErr := os.Lstat(path); statErr == nil && ownerOf(info) == os.Geteuid() {
-			return nil, fmt.Errorf("key file %s cannot be read, its mode is %04o: run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
-		}
-		return nil, fmt.Errorf("key file %s may not be read by user %s: run as the user who owns it: %w", path, pathname.UserName(os.Geteuid()), err)
+		return nil, explainUnreadable(path, err)
 	case err != nil:
 		return nil, fmt.Errorf("open key file: %w", err)
 	}
@@ -122,6 +119,23 @@ func checkDirectory(dir string) error {
 	return nil
 }
 
+// explainUnreadable says what keeps this user from reading a key file.
+func explainUnreadable(path string, err error) error {
+	info, statErr := os.Lstat(path)
+	switch {
+	case statErr != nil:
+		return fmt.Errorf("key file %s may not be read by user %s: %w", path, pathname.UserName(os.Geteuid()), err)
+	case ownerOf(info) != os.Geteuid():
+		return wrongOwner(path, ownerOf(info))
+	}
+	return fmt.Errorf("key file %s cannot be read, its mode is %04o: run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
+}
+
+func wrongOwner(path string, owner int) error {
+	return fmt.Errorf("key file %s belongs to user %s, and this is user %s: %s",
+		path, pathname.UserName(owner), pathname.UserName(os.Geteuid()), pathname.WrongOwner(filepath.Dir(path), owner, "keys"))
+}
+
 // checkFile refuses a key file that others could have read or written.
 func checkFile(path string, f *os.File) error {
 	info, err := f.Stat()
@@ -131,9 +145,8 @@ func checkFile(path string, f *os.File) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("key file %s is not a regular file: restore the keys from a backup", path)
 	}
-	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
-		return fmt.Errorf("key file %s belongs to user %s, and this is user %s: %s",
-			path, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(filepath.Dir(path), owner, "keys"))
+	if owner := ownerOf(info); owner != os.Geteuid() {
+		return wrongOwner(path, owner)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("key file %s is open to other users (mode %04o): run %s, and consider its keys known if others use this machine", path, mode, pathname.Command("chmod", "600", path))

@@ -177,7 +177,30 @@ func TestRefusesUnreadable(t *testing.T) {
 	}
 	path := filepath.Join(privateDir(t), "keys.json")
 	check(t, os.WriteFile(path, encodeServer(newServer()), 0))
-	refuses(t, path, "run as the user who owns it")
+	refuses(t, path, "chmod 600")
+}
+
+// The user of the relay is not told to be root, whatever root has made in its directory.
+func TestRefusesUnreadableOfAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	dir, err := os.MkdirTemp("", "identity-") // others can reach it
+	check(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "keys")
+	check(t, os.WriteFile(path, encodeServer(newServer()), 0o600))
+	const user = 1234
+	check(t, os.Chown(dir, user, -1))
+	for owner, says := range map[int]string{0: "sudo chown -R --from=root 1234 ", 4321: "run it as its owner: sudo -u '#4321' "} {
+		check(t, os.Chown(path, owner, -1))
+		check(t, syscall.Setresuid(-1, user, -1)) // no other test runs
+		_, err := Load(path)
+		check(t, syscall.Setresuid(-1, 0, -1))
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("the file belongs to %d: %v does not say %q", owner, err, says)
+		}
+	}
 }
 
 func refuses(t *testing.T, path, says string) {
