@@ -211,6 +211,8 @@ func (u usage) refuse(words []string) string {
 	switch {
 	case name == "plugin-serve": // the relay's own, no command of the operator
 		return ""
+	case strings.HasPrefix(name, "help"):
+		return ""
 	case name != "" && !regexp.MustCompile(`^[a-z-]+( [a-z-]+)?$`).MatchString(name):
 		return "" // a sentence that goes on
 	case !ok:
