@@ -385,6 +385,9 @@ func (m *machine) leavePublicTor() error {
 func (m *machine) install(b block) {
 	text := m.real(strings.Join(b.lines, "\n") + "\n")
 	m.write(m.real(unitPath), text, 0o644)
+	if strings.Contains(text, "\nWatchdogSec=") && !strings.Contains(text, "\nWatchdogSignal=SIGKILL\n") {
+		m.Errorf("%s: the watchdog writes what the relay has in memory to the journal: Go has a trace for every SIGABRT", b)
+	}
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		m.Logf("%s: the unit is not verified: %v", b, err)
 		return
