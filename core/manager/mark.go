@@ -66,8 +66,8 @@ func loadMark(dir string) (m mark, found bool, err error) {
 		err = fmt.Errorf("is damaged (%w): restore it from a backup", err)
 	case m.Format > markFormat:
 		err = fmt.Errorf("has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", m.Format, markFormat)
-	case m.Format < 1:
-		err = errors.New("is damaged (it has no format): restore it from a backup")
+	case m.Format < 0 || m.Epoch == "": // the first marks had no number
+		err = errors.New("is damaged (it names no store): restore it from a backup")
 	}
 	return m, true, err
 }
