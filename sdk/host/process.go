@@ -64,8 +64,8 @@ type Launcher struct {
 type StartConfig struct {
 	Command
 	// SocketDir is an existing directory that only this user can enter. When it
-	// is empty or its path too long for a socket, a private one is made below
-	// os.TempDir.
+	// is empty, or its path too long for a socket or not one that a plugin can name,
+	// a private one is made below os.TempDir.
 	SocketDir string
 	// Listeners are passed on to the plugin. They stay the caller's.
 	Listeners []Listener
@@ -278,12 +278,12 @@ func environment(cfg StartConfig, certificate []byte) []string {
 func (p *Process) socketDir(dir string) (string, error) {
 	if dir != "" {
 		abs, err := filepath.Abs(dir)
-		if err == nil && len(abs) <= maxSocketDir {
+		if err == nil && len(abs) <= maxSocketDir && canBeSaid(abs) {
 			return abs, nil
 		}
 	}
 	temp := os.TempDir()
-	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") {
+	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") || !canBeSaid(temp) {
 		temp = "/tmp"
 	}
 	removeStale(temp)
@@ -297,6 +297,10 @@ func (p *Process) socketDir(dir string) (string, error) {
 	}
 	return dir, nil
 }
+
+// canBeSaid reports whether a plugin can name a socket in dir in its handshake
+// line, in which | parts the fields.
+func canBeSaid(dir string) bool { return !strings.ContainsAny(dir, "|\n") }
 
 // tempPrefix is how the names of temporary directories begin; the number of the
 // process that made it follows.

@@ -57,3 +57,23 @@ func TestStaleDirectories(t *testing.T) {
 		}
 	}
 }
+
+// TestSocketDirThatNoHandshakeLineCanName is replaced: a plugin that says it is
+// taken to break its contract, and is started again and again.
+func TestSocketDirThatNoHandshakeLineCanName(t *testing.T) {
+	for _, name := range []string{"a|b", "a\nb"} {
+		odd := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(odd, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, temp := range []string{t.TempDir(), odd} {
+			t.Setenv("TMPDIR", temp)
+			var p Process
+			dir, err := p.socketDir(odd)
+			if err != nil || strings.ContainsAny(dir, "|\n") {
+				t.Errorf("%q, TMPDIR=%q: %q, %v", odd, temp, dir, err)
+			}
+			os.Remove(dir)
+		}
+	}
+}
