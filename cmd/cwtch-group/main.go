@@ -33,11 +33,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
+
+// endTimeout is how long a program goes on after a signal: it waits for ever where
+// nobody takes what it prints.
+const endTimeout = 10 * time.Second
 
 func main() {
 	sandbox.Main()
@@ -53,6 +58,8 @@ func main() {
 		s, _ := (<-signals).(syscall.Signal)
 		signal.Reset(os.Interrupt, syscall.SIGTERM) // a second signal ends the program at once
 		interrupt(interruption{s})
+		time.Sleep(endTimeout)
+		os.Exit(128 + int(s))
 	}()
 	// Without this, a closed pipe at a standard descriptor ends the process: a post
 	// whose progress nobody reads would be cut off.
