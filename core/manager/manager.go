@@ -37,6 +37,7 @@
 //
 //	DATA_DIR/lock                 held by the running relay
 //	DATA_DIR/status.sock          mode 0600; who can connect may ask and reload
+//	DATA_DIR/known/NAME           the address of the server, so that no other takes its name
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/mark    how far its log has come, to notice a store that was rolled back

@@ -53,6 +53,10 @@ type server struct {
 
 // Keys returns the keys of the server in dir, made on first use.
 func Keys(dataDir, dir string) (*identity.Server, error) {
+	known, err := loadKnown(dataDir, dir)
+	if err != nil {
+		return nil, err
+	}
 	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the server: %w", err)
 	}
@@ -65,7 +69,11 @@ func Keys(dataDir, dir string) (*identity.Server, error) {
 	if err := checkLost(dir, path); err != nil {
 		return nil, err
 	}
-	return identity.LoadOrCreate(path)
+	keys, err := identity.LoadOrCreate(path)
+	if err != nil {
+		return nil, err
+	}
+	return keys, known.confirm(keys.Board.Onion())
 }
 
 // checkLost refuses to make new keys for a server that has run and whose keys are
