@@ -305,7 +305,7 @@ func TestProgressThatNobodyReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"import-server", strings.TrimSpace(bundle)}, {"create", "club"}, {"post", "club", "hello"}, {"read", "club"}} {
+	for _, args := range [][]string{{"init"}, {"import-server", strings.TrimSpace(bundle)}, {"create", "club"}, {"post", "club", "hello"}, {"read", "club"}} {
 		from, to := pipe(t)
 		from.Close()
 		cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-group"), append([]string{"-profile", h.path("alice"), "-network", "loopback:" + h.path("net")}, args...)...)
