@@ -14,7 +14,7 @@
 //
 // What options there are, their types, defaults and bounds, and what they do,
 // stands in one table (options.go). Decoding, [Template] and [Markdown] are
-// made from it and can not contradict each other.
+// made from it and cannot contradict each other.
 //
 // # Expressions
 //
@@ -175,7 +175,7 @@ type Plugins struct {
 	// external plugin that a server uses, and its error is shown to the operator.
 	// Nil: files that use external plugins are refused.
 	Describe func(External) (plugin.Description, error)
-	// Validate asks a plugin for faults that its schema can not express. It is
+	// Validate asks a plugin for faults that its schema cannot express. It is
 	// called for every block whose body keeps the schema. Faults that it returns
 	// as [plugin.Diagnostics] are shown where they are, any other error at the
 	// header of the block. May be nil.

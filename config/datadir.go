@@ -41,7 +41,7 @@ func blank(text []byte) []byte {
 
 // findOption finds the first line outside of all blocks that sets an option, with its
 // value. Where a bracket or a quote is never closed, nobody can tell what is outside: there
-// it takes the first line that begins with the option. The range is empty if there is none.
+// it takes the first line that begins with the option. Without such a line the range is empty.
 func findOption(name string, src []byte, option string) hcl.Range {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
 	depth := 0

@@ -109,11 +109,11 @@ func examine(path string, private bool) (summary, hint string) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path):
 		if summary, _ = examine(filepath.Dir(path), false); summary != "" {
-			return fmt.Sprintf("can not make the directory %s: %s", path, summary), sentence(pathname.NotWritable(path))
+			return fmt.Sprintf("cannot make the directory %s: %s", path, summary), sentence(pathname.NotWritable(path))
 		}
 		return "", ""
 	case err != nil:
-		return fmt.Sprintf("can not use the directory %s: %v", path, cause(err)), sentence(pathname.NotWritable(path))
+		return fmt.Sprintf("cannot use the directory %s: %v", path, cause(err)), sentence(pathname.NotWritable(path))
 	case !info.IsDir():
 		return fmt.Sprintf("%s is not a directory", path), "Choose another directory, or move the file away."
 	}
@@ -123,7 +123,7 @@ func examine(path string, private bool) (summary, hint string) {
 		}
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return fmt.Sprintf("can not write to the directory %s: %v", path, err),
+		return fmt.Sprintf("cannot write to the directory %s: %v", path, err),
 			sentence(pathname.NotWritable(path))
 	}
 	return "", ""

@@ -36,9 +36,9 @@ func TestExamine(t *testing.T) {
 		"others can write": {path: dir("others", 0o707), want: "other users can write"},
 		"file":             {path: file, want: "not a directory", shared: "not a directory"},
 		"below a file":     {path: filepath.Join(file, "x"), want: "not a directory", shared: "not a directory"},
-		"read only":        {path: dir("readonly", 0o500), want: "can not write", shared: "can not write", asUser: true},
-		"in read only": {path: filepath.Join(dir("readonly2", 0o500), "x"), want: "can not make",
-			shared: "can not make", asUser: true},
+		"read only":        {path: dir("readonly", 0o500), want: "cannot write", shared: "cannot write", asUser: true},
+		"in read only": {path: filepath.Join(dir("readonly2", 0o500), "x"), want: "cannot make",
+			shared: "cannot make", asUser: true},
 		"closed": {path: filepath.Join(dir("closed", 0), "x"), want: "permission denied", shared: "permission denied", asUser: true},
 	} {
 		t.Run(name, func(t *testing.T) {

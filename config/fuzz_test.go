@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// FuzzLoad looks for text that Load can not take, and for errors that do not
+// FuzzLoad looks for text that Load cannot take, and for errors that do not
 // point.
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.hcl")

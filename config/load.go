@@ -53,7 +53,7 @@ func read(path string) (dir string, src []byte, err error) {
 	return dir, src, err
 }
 
-// parse is the part of Load that a file can not survive with an error.
+// parse is the part of Load that a file cannot survive with an error.
 func parse(name string, src []byte) (*document, *hclsyntax.Body, error) {
 	doc := &document{name: name, src: src}
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser repeats the errors

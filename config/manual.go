@@ -48,7 +48,7 @@ var chapters = []chapter{{
 // theirs, for the manual; the file is decoded in two steps.
 var externalChapter = plugin.Schema{Attributes: externalOptions.Attributes, Blocks: []plugin.Block{{
 	Name: "sandbox", Schema: sandboxOptions,
-	Doc: "What the plugin may do. Every plugin is confined, those that are built in with the defaults that stand here: it has its own directory, and no network; a stats plugin is reached at the loopback addresses where the relay listens for it. What the kernel can not enforce is said at every start and in the status.",
+	Doc: "What the plugin may do. Every plugin is confined, those that are built in with the defaults that stand here: it has its own directory, and no network; a stats plugin is reached at the loopback addresses where the relay listens for it. What the kernel cannot enforce is said at every start and in the status.",
 }}}
 
 // kindDocs say what the blocks are with which a server uses plugins.

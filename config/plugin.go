@@ -124,7 +124,7 @@ func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Confi
 	l.validate(server, p)
 }
 
-// validate asks a plugin for faults that its schema can not express. In a file
+// validate asks a plugin for faults that its schema cannot express. In a file
 // with other errors it is asked as well, so that all come at once.
 func (l *loader) validate(server Server, p *PluginConfig) {
 	if l.plugins.Validate == nil {
@@ -213,7 +213,7 @@ func (l *loader) describe(d *declared, p *PluginConfig, label hcl.Range) (plugin
 		}
 	}
 	if d.err != nil && (first || l.plugins.KeepFaults) {
-		l.failUse(p, complain(label, fmt.Sprintf("plugin %q can not be used: %v", d.Name, d.err),
+		l.failUse(p, complain(label, fmt.Sprintf("plugin %q cannot be used: %v", d.Name, d.err),
 			fmt.Sprintf("It is declared on line %d.", d.Range.Line)))
 	}
 	return d.answer, d.err == nil

@@ -23,7 +23,7 @@ type listedPlugin struct {
 	Capabilities []plugin.Capability `json:"capabilities,omitempty"`
 	Path         string              `json:"path,omitempty"`     // absent: built in
 	Checksum     string              `json:"checksum,omitempty"` // that is demanded
-	Problem      string              `json:"problem,omitempty"`  // why it can not be used
+	Problem      string              `json:"problem,omitempty"`  // why it cannot be used
 	Uses         []pluginUse         `json:"uses,omitempty"`
 }
 
@@ -137,7 +137,7 @@ func writePlugins(out io.Writer, list []listedPlugin) error {
 		}
 		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, listed(p.Protocols), listed(p.Capabilities), state, program)
 		if p.Problem != "" {
-			fmt.Fprintf(w, "  can not be used: %s\n", p.Problem)
+			fmt.Fprintf(w, "  cannot be used: %s\n", p.Problem)
 		}
 	}
 	return w.Flush()

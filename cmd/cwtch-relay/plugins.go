@@ -134,7 +134,7 @@ func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog
 	return entry, err
 }
 
-// validate asks a plugin for faults that its schema can not express: a built-in
+// validate asks a plugin for faults that its schema cannot express: a built-in
 // one here, an external one in a process that is started for that, since the
 // code of others runs in processes of its own only.
 func (s shelf) validate(ctx context.Context, use config.PluginConfig) error {
@@ -301,7 +301,7 @@ func program(x *config.External) map[string]string {
 }
 
 // warn tells of what the operator has switched off, at every start. What the
-// kernel can not enforce of a sandbox is for the supervisor to say.
+// kernel cannot enforce of a sandbox is for the supervisor to say.
 func (l *loaded) warn(log *slog.Logger) {
 	for _, x := range l.Plugins {
 		if x.Dev && x.Checksum == "" {

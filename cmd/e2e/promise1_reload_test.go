@@ -59,7 +59,7 @@ func TestPromise1Reload(t *testing.T) {
 }
 
 // TestPromise1Withdrawal has a server withdrawn and published again while clients
-// post, for limits that a board can not go over to while it is open. What is
+// post, for limits that a board cannot go over to while it is open. What is
 // refused then is not on the board, and its token is worth as much as before.
 func TestPromise1Withdrawal(t *testing.T) {
 	t.Parallel()

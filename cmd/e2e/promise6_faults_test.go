@@ -70,7 +70,7 @@ func TestPromise6Faults(t *testing.T) {
 	}
 }
 
-// TestPromise6Lies garbles answers. A relay can not tell every such answer from
+// TestPromise6Lies garbles answers. A relay cannot tell every such answer from
 // a true one, but it must stay up, and a server that met an impossible one
 // refuses posts and says why.
 func TestPromise6Lies(t *testing.T) {

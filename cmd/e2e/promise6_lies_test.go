@@ -108,6 +108,6 @@ func (h *badHouse) readAgain() {
 		return nil
 	})
 	if err == nil {
-		h.Error("a reader was told that it has all of a log that can not be read")
+		h.Error("a reader was told that it has all of a log that cannot be read")
 	}
 }

@@ -53,7 +53,7 @@ func (h *badHouse) storeBad(n int) {
 func (h *badHouse) refused() {
 	h.Helper()
 	if h.try("bad", h.posts("bad", 1, 1000)[0]) {
-		h.Error("a post was acknowledged by a plugin that can not have stored it")
+		h.Error("a post was acknowledged by a plugin that cannot have stored it")
 	}
 }
 

@@ -247,7 +247,7 @@ func (b *Board) judge(err error) error {
 
 func (b *Board) fail(err error) {
 	if b.failed.CompareAndSwap(nil, &err) {
-		b.log.Error("board stops serving: what the store holds can not be trusted", "reason", err)
+		b.log.Error("board stops serving: what the store holds cannot be trusted", "reason", err)
 	}
 }
 
@@ -337,7 +337,7 @@ func (b *Board) watch(ctx context.Context, w storage.Watcher) {
 			err = b.follow(ctx, last)
 		}
 		if err != nil && ctx.Err() == nil {
-			b.log.Warn("can not follow the shared store, will try again", "error", err)
+			b.log.Warn("cannot follow the shared store, will try again", "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):

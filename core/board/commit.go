@@ -230,7 +230,7 @@ func (b *Board) publish(ctx context.Context, fresh []entry, reached storage.Seq)
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
 	if err := b.resync(ctx); err != nil {
-		b.log.Warn("new envelopes are stored but can not be shown yet", "error", err)
+		b.log.Warn("new envelopes are stored but cannot be shown yet", "error", err)
 	}
 }
 

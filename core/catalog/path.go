@@ -96,7 +96,7 @@ func (e *unsafeError) Error() string { return e.text }
 func checkOwner(info os.FileInfo, path string) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return errors.New("the owner of files can not be read on this system")
+		return errors.New("the owner of files cannot be read on this system")
 	}
 	if uid := os.Geteuid(); stat.Uid != 0 && int(stat.Uid) != uid {
 		return &unsafeError{fmt.Sprintf("%s belongs to user %s, who could replace the plugin and is neither root nor the user of the relay (%s)",

@@ -65,11 +65,11 @@ type Writer struct {
 	mu      sync.Mutex
 	queue   []byte
 	writing int       // bytes that the goroutine is writing
-	begun   time.Time // of that write; zero if there is none
+	begun   time.Time // when that write began; zero between writes
 	telling bool      // the notice is being written
 	lost    uint64    // lines
 	told    uint64    // of them, those that a notice told of
-	since   time.Time // of the trouble; zero if there is none
+	since   time.Time // when the trouble began; zero while all is well
 	reason  error
 	closed  bool
 

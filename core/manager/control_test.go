@@ -77,7 +77,7 @@ func TestReloadsTakeTurns(t *testing.T) {
 	}
 }
 
-// A configuration that can not be loaded changes nothing.
+// A configuration that cannot be loaded changes nothing.
 func TestReloadOfAnInvalidFile(t *testing.T) {
 	m := idle(t)
 	want := errors.New("not valid")

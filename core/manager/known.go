@@ -44,8 +44,7 @@ func loadKnown(dataDir, dir string) (knownServer, error) {
 	return k, nil
 }
 
-// confirm refuses keys of another server than the one that is known, and makes the
-// record if there is none.
+// confirm refuses the keys of another server. It makes the record when that is missing.
 func (k knownServer) confirm(board identity.Onion) error {
 	if k.board != "" && k.board != board {
 		return fmt.Errorf("the keys are those of %s, and the server had those of %s: were they exchanged? %s", board, k.board, k.beginAnew())

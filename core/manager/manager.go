@@ -76,7 +76,7 @@ type Config struct {
 	// Level is what Logger writes at the least; a reload sets it to LogLevel.
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
-	LogFormat string // a reload can not change it
+	LogFormat string // a reload cannot change it
 	// Load reads the configuration again. Of what it returns Logger, Level, Version,
 	// OnStart, OnReload, Log, Stdout and Load itself do not count.
 	Load func(context.Context) (Config, error)
@@ -100,7 +100,7 @@ type Config struct {
 type NetworkConfig struct {
 	// Open opens the network; it is called once a store is open.
 	Open func(context.Context) (onion.Network, error)
-	// Settings is the same for the same settings; a reload can not change them.
+	// Settings is the same for the same settings; a reload cannot change them.
 	Settings string
 	Where    string // in the file
 }
@@ -141,7 +141,7 @@ type Manager struct {
 	servers []*server     // in the order of the configuration
 }
 
-// PluginError is the error of a plugin that can not be used. It names the use,
+// PluginError is the error of a plugin that cannot be used. It names the use,
 // so that the caller can point into the configuration.
 type PluginError struct {
 	Server, Plugin string // Plugin as PluginConfig.String gives it

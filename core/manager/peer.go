@@ -16,7 +16,7 @@ import (
 var errPlugin = errors.New("a plugin connected to the control socket, and was not answered")
 
 // checkPeer refuses a plugin of this relay, or a child of one. Both are in a
-// process group that was made for the plugin and that they can not leave, and
+// process group that was made for the plugin and that they cannot leave, and
 // whose first process is a child of the relay. An operator's command never is.
 func checkPeer(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()

@@ -19,7 +19,7 @@ type Plan struct {
 	// Applied tells whether the steps were tried; not in a dry run, nor when
 	// anything is refused.
 	Applied bool `json:"applied"`
-	// Refused is what a running relay can not change to.
+	// Refused is what a running relay cannot change to.
 	Refused []Refusal `json:"refused"`
 	Steps   []Step    `json:"steps"`
 	// Deletes lists the data that the change would have deleted. Nothing deletes
@@ -176,14 +176,14 @@ const restartHint = "restart the relay for that, or change it back"
 func (p *planner) relay() {
 	now, next := p.m.cfg, p.next
 	if now.DataDir != next.DataDir {
-		p.refuse("", fmt.Sprintf("data_dir is %s while the relay runs, and can not become %s", now.DataDir, next.DataDir),
+		p.refuse("", fmt.Sprintf("data_dir is %s while the relay runs, and cannot become %s", now.DataDir, next.DataDir),
 			"stop the relay, move the files, and start it again")
 	}
 	if now.Network.Settings != next.Network.Settings {
-		p.refuse(next.Network.Where, "the network can not change while the relay runs", restartHint)
+		p.refuse(next.Network.Where, "the network cannot change while the relay runs", restartHint)
 	}
 	if now.LogFormat != next.LogFormat {
-		p.refuse("", fmt.Sprintf("the format of the log is %q while the relay runs, and can not become %q", now.LogFormat, next.LogFormat), restartHint)
+		p.refuse("", fmt.Sprintf("the format of the log is %q while the relay runs, and cannot become %q", now.LogFormat, next.LogFormat), restartHint)
 	}
 	if now.LogLevel != next.LogLevel {
 		p.add(Step{Action: ActionSet, Settings: []string{"log.level"}, Note: levelName(next.LogLevel), do: func(context.Context) error {
@@ -286,11 +286,11 @@ func (p *planner) store(s *server, c PluginConfig) {
 	now := s.store.cfg
 	copied := fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name)
 	if now.Name != c.Name {
-		p.refuse(c.Where, fmt.Sprintf("server %s: storage %q can not take the place of %q while the relay runs", s.name, c.Name, now.Name), copied)
+		p.refuse(c.Where, fmt.Sprintf("server %s: storage %q cannot take the place of %q while the relay runs", s.name, c.Name, now.Name), copied)
 		return
 	}
 	if names := elsewhere(now, c); len(names) > 0 {
-		p.refuse(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and can not change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copied)
+		p.refuse(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copied)
 		return
 	}
 	p.plugin(s, s.store, c)

@@ -49,7 +49,7 @@ func value(t *testing.T, settings map[string]cty.Value) []byte {
 
 func pages(n int64) map[string]cty.Value { return map[string]cty.Value{"pages": cty.NumberIntVal(n)} }
 
-// use is the use of a plugin that can not be started.
+// use is the use of a plugin that cannot be started.
 func use(t *testing.T, kind plugin.Kind, instance string, settings map[string]cty.Value) PluginConfig {
 	name, _, _ := strings.Cut(instance, "#")
 	return PluginConfig{
@@ -145,7 +145,7 @@ func TestRefused(t *testing.T) {
 		"data_dir":      {func(c *Config) { c.DataDir = "/elsewhere" }, "data_dir is "},
 		"network":       {func(c *Config) { c.Network.Settings = "b" }, "the network "},
 		"log format":    {func(c *Config) { c.LogFormat = "json" }, "the format of the log "},
-		"other storage": {func(c *Config) { c.Servers = servers(use(t, plugin.KindStorage, "sqlite", nil)) }, `storage "sqlite" can not take the place of "bolt"`},
+		"other storage": {func(c *Config) { c.Servers = servers(use(t, plugin.KindStorage, "sqlite", nil)) }, `storage "sqlite" cannot take the place of "bolt"`},
 		"path":          {set("path", text), "path of storage"},
 		"list":          {set("dirs", cty.ListVal([]cty.Value{text})), "dirs of storage"},
 		"word":          {set("sync", cty.StringVal("full")), ""},

@@ -81,7 +81,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 }
 
 // prepareSync makes the replica that a peersync plugin sees. Its cursors are
-// beside the directory of the plugin, which can not change them there.
+// beside the directory of the plugin, which cannot change them there.
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
 	err := durable.MakeDir(filepath.Dir(c.Dir), 0o700)
 	if err == nil {

@@ -140,7 +140,7 @@ var table = []metric{{
 	},
 }, {
 	name: "board_serving", kind: stats.Gauge,
-	doc: "1 while the board serves; 0 once it has refused to, because what the store holds can not be trusted.",
+	doc: "1 while the board serves; 0 once it has refused to, because what the store holds cannot be trusted.",
 	points: func(st relay.Status) []stats.Point {
 		if st.Problem != "" {
 			return single(0)

@@ -62,7 +62,7 @@ func TestDataDirRefused(t *testing.T) {
 	}
 }
 
-// Where a socket can not be, it is put among the temporary files.
+// Where a socket cannot be, it is put among the temporary files.
 func TestSocketsElsewhere(t *testing.T) {
 	short, err := os.MkdirTemp("/tmp", "t")
 	if err != nil {

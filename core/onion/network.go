@@ -13,7 +13,7 @@
 //     closed. When tor dies or hangs it is started again and the service is
 //     published again; meanwhile Accept waits.
 //   - Every Dial over Tor is a circuit of its own, so that two connections of
-//     one client can not be linked by the circuit they share.
+//     one client cannot be linked by the circuit they share.
 //   - A tor process never outlives the process that started it, however that
 //     one ends.
 //   - Keys and the names of services that are dialled go only to processes of

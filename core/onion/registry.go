@@ -19,7 +19,7 @@ const maxEntry = 64
 
 // parseEntry reads the text of a registry file: 127.0.0.1, a port, and nothing
 // else but a final newline. Any other address is refused, so that the loopback
-// network can not be made to leave this machine.
+// network cannot be made to leave this machine.
 func parseEntry(text string) (netip.AddrPort, error) {
 	addr, err := netip.ParseAddrPort(strings.TrimSuffix(text, "\n"))
 	if err != nil || addr.Addr() != netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr.Port() == 0 {

@@ -202,7 +202,7 @@ func quotedFields(list string) func(yield func(string) bool) {
 	}
 }
 
-// listen opens a port, as tor may run as a user who can not reach a socket of
+// listen opens a port, as tor may run as a user who cannot reach a socket of
 // ours. Another user of this machine can connect to it as well: it gets what
 // any client on the network gets, and learns nothing of them.
 func (r *runningSource) listen() (net.Listener, string, error) {

@@ -67,7 +67,7 @@ func (t *Tor) connect() *session {
 	if err != nil {
 		if t.ctx.Err() == nil {
 			t.setState(Backoff, err.Error())
-			t.log.Error("tor can not be used, trying again", "error", err)
+			t.log.Error("tor cannot be used, trying again", "error", err)
 		}
 		return nil
 	}

@@ -80,7 +80,7 @@ type Status struct {
 	Trouble string          // why the plugin is not being told anything now; empty when it is
 }
 
-// New reads the cursors. It fails when their file is there and can not be used.
+// New reads the cursors. It fails when their file is there and cannot be used.
 func New(cfg Config) (*Replica, error) {
 	c, err := loadCursors(cfg.Cursors)
 	if err != nil {

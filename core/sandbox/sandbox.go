@@ -33,7 +33,7 @@
 // The processor's time; the disk, as far as the plugin's directory and that of its
 // socket may fill it; without Hide existence, size and times of files whose names it
 // guesses; the name of the host; whatever it can tell by how it answers.
-// docs/adr/0006-sandbox.md and 0012-namespaces-and-tasks.md have the reasons. What the kernel at hand can not
+// docs/adr/0006-sandbox.md and 0012-namespaces-and-tasks.md have the reasons. What the kernel at hand cannot
 // enforce is told by [Missing].
 package sandbox
 
@@ -83,7 +83,7 @@ type Policy struct {
 	Write   []string
 	Network Network
 	// Processes allows child processes. They are confined like the plugin and
-	// can not leave its process group.
+	// cannot leave its process group.
 	Processes bool
 	// Modes allows to change the modes of files by path, but not to anything that
 	// gives rights to others than their owner. Programs set those of sockets so.

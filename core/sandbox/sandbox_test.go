@@ -224,7 +224,7 @@ func datagrams(t *testing.T, network, address string) string {
 	return conn.LocalAddr().String()
 }
 
-// needs skips where the kernel can not do what a test is about.
+// needs skips where the kernel cannot do what a test is about.
 func needs(t *testing.T, version int) {
 	t.Helper()
 	if k := probe(); k.landlock < version || !k.seccomp {
@@ -679,7 +679,7 @@ func TestOrdinaryUser(t *testing.T) {
 	defer self.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	// Both programs are in directories that this user can not enter.
+	// Both programs are in directories that this user cannot enter.
 	cmd := exec.CommandContext(ctx, "/proc/self/fd/3", "-test.v", "-test.run", "^Test")
 	cmd.ExtraFiles = []*os.File{self, hostile}
 	cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "HOME=/", hostileEnv+"=/proc/self/fd/4")

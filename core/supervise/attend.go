@@ -99,7 +99,7 @@ func (c *course) examine(ctx context.Context, inc *incarnation) error {
 		return err
 	}
 	if health.State == host.Failed {
-		return fmt.Errorf("the plugin can not go on: %s", health.Reason)
+		return fmt.Errorf("the plugin cannot go on: %s", health.Reason)
 	}
 	c.show(health)
 	return nil

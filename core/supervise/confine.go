@@ -39,7 +39,7 @@ func (s *setting) confinement() Sandbox {
 	return Sandbox{On: true, Missing: sandbox.Missing(s.policy())}
 }
 
-// warn tells, once for every setting, what the operator gave up or can not have.
+// warn tells, once for every setting, what the operator gave up or cannot have.
 func (c *course) warn(s *setting) {
 	if s.Attach != nil {
 		c.log.Warn("plugin is a process that was started by hand: it is neither checked nor confined nor encrypted, which is for development only", "pid", s.Attach.PID, "socket", s.Attach.Socket)

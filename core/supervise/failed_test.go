@@ -180,7 +180,7 @@ func TestDegraded(t *testing.T) {
 }
 
 // TestLostConnection: a connection that breaks is made again, and a plugin that
-// can not be reached any more is not well, though its process runs.
+// cannot be reached any more is not well, though its process runs.
 func TestLostConnection(t *testing.T) {
 	for mode, incarnation := range map[string]int{"hang up": 1, "hang up for ever": 2} {
 		t.Run(mode, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestLostConnection(t *testing.T) {
 }
 
 // TestInadmissible: a plugin that comes back as another one is not called, and
-// not started again and again; one that can not be asked is.
+// not started again and again; one that cannot be asked is.
 func TestInadmissible(t *testing.T) {
 	var asked int
 	r := newRig(t, func(c *Config) {

@@ -82,11 +82,11 @@ func TestPeerSync(t *testing.T) {
 	must(start, "peersync.Start")
 
 	// One that lost its way is replaced.
-	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.PeerMessage{Peer: 1, Data: []byte("x")}}); err == nil || !strings.Contains(err.Error(), "can not go on") {
+	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.PeerMessage{Peer: 1, Data: []byte("x")}}); err == nil || !strings.Contains(err.Error(), "cannot go on") {
 		t.Errorf("handle: %v", err)
 	}
 	s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 3 })
-	if !strings.Contains(s.LastError, "can not go on") {
+	if !strings.Contains(s.LastError, "cannot go on") {
 		t.Errorf("status %+v", s)
 	}
 	must(start, "peersync.Start")

@@ -363,7 +363,7 @@ type testReplicator struct{ host peersync.Host }
 func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {
 		if m, ok := e.(peersync.PeerMessage); ok {
-			return fmt.Errorf("can not go on after %q", m.Data)
+			return fmt.Errorf("cannot go on after %q", m.Data)
 		}
 		if err := r.host.Report(ctx, peersync.Report{Summary: fmt.Sprintf("%T", e)}); err != nil {
 			return err

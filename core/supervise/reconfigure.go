@@ -31,7 +31,7 @@ type change struct {
 // has failed, or waits for its next start, is started at once, whatever changed.
 func (p *Plugin) Reconfigure(ctx context.Context, cfg Config) error {
 	if cfg.Kind != p.kind || cfg.Name != p.name {
-		return fmt.Errorf("%s plugin %q can not become the %s plugin %q", p.kind, p.name, cfg.Kind, cfg.Name)
+		return fmt.Errorf("%s plugin %q cannot become the %s plugin %q", p.kind, p.name, cfg.Kind, cfg.Name)
 	}
 	wish := &change{ctx: ctx, to: cfg, answer: make(chan error, 1)}
 	select {

@@ -277,7 +277,7 @@ func TestReconfigureOfAnother(t *testing.T) {
 	} {
 		cfg := r.cfg
 		change(&cfg)
-		if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "can not become") {
+		if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "cannot become") {
 			t.Errorf("got %v", err)
 		}
 	}

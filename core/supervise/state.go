@@ -71,7 +71,7 @@ type Status struct {
 // Sandbox tells how a plugin is confined.
 type Sandbox struct {
 	On      bool     `json:"on"`
-	Missing []string `json:"missing,omitempty"` // what this system can not enforce of it; sentences
+	Missing []string `json:"missing,omitempty"` // what this system cannot enforce of it; sentences
 }
 
 func (s *Status) setError(err error) {

@@ -7,13 +7,13 @@
 //
 // One run of the process under one configuration is an incarnation; they are
 // counted from 1. It ends when the process does, when it does not answer a
-// question about its health in time, when it says of itself that it can not go
+// question about its health in time, when it says of itself that it cannot go
 // on, when calls to it have gone unanswered for a while, or when it takes more
 // memory or more threads than it may. The next one starts after a delay that doubles up to a
 // bound, and is short again once an incarnation has been ready for a while.
 //
 // The question about health is a call over the connection that all calls take,
-// which is dialled again when it is lost. So a process that runs and can not be
+// which is dialled again when it is lost. So a process that runs and cannot be
 // reached, as after somebody removed its socket, does not pass for well.
 //
 // # Giving up
@@ -84,7 +84,7 @@ type Config struct {
 	SocketDir string
 
 	// Sandbox confines the processes; nil leaves them unconfined. Dir is filled
-	// in. What the system can not enforce of it, and that there is none, is
+	// in. What the system cannot enforce of it, and that there is none, is
 	// warned of. The running program has to call [sandbox.Main] first.
 	Sandbox *sandbox.Policy
 	// Listen has the addresses at which the plugin is reached. The listeners are
@@ -203,7 +203,7 @@ func (p *Plugin) Status() Status {
 	defer p.mu.Unlock()
 	s := p.status
 	if s.PID != 0 {
-		s.Memory, _ = sandbox.Memory(s.PID) // 0 when it can not be read
+		s.Memory, _ = sandbox.Memory(s.PID) // 0 when it cannot be read
 	}
 	return s
 }

@@ -228,7 +228,7 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 	r.mustBeReady()
 	store := r.Storage()
 	if _, ok := store.(storage.Watcher); !ok {
-		t.Error("the store can not watch")
+		t.Error("the store cannot watch")
 	}
 	if outcomes, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil || outcomes[0].Seq != 1 {
 		t.Fatalf("append: %v, %v", outcomes, err)

@@ -117,10 +117,10 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error) {
 	var ok bool
 	if c.source, ok = c.from.(storage.Ledger); !ok {
-		return false, fmt.Errorf("the plugin of the source can not list spent tokens, without which each could be spent once more")
+		return false, fmt.Errorf("the plugin of the source cannot list spent tokens, without which each could be spent once more")
 	}
 	if c.target, ok = c.to.(storage.Ledger); !ok {
-		return false, fmt.Errorf("the plugin of the destination can not take spent tokens over, without which each could be spent once more")
+		return false, fmt.Errorf("the plugin of the destination cannot take spent tokens over, without which each could be spent once more")
 	}
 	if c.info, err = c.from.Info(ctx); err != nil {
 		return false, fmt.Errorf("look at the source: %w", err)

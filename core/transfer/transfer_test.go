@@ -268,8 +268,8 @@ func TestRefused(t *testing.T) {
 		"something else": {from, filled(t, 10), "and something else"},
 		"itself":         {from, from, "are one store"},
 		"from nothing":   {storagetest.NewMemory(), storagetest.NewMemory(), "source is empty"},
-		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source can not list"},
-		"to no ledger":   {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination can not take"},
+		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source cannot list"},
+		"to no ledger":   {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination cannot take"},
 	} {
 		if _, err := Copy(t.Context(), Config{From: c.from, To: c.to, Dir: dir}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)

@@ -22,7 +22,7 @@
 // the name: a plugin "bolt" becomes "faulty_bolt", so that nobody mistakes one
 // for the other. Calls of a stream (the Handle of a peersync plugin) are not
 // passed on, so storage and stats plugins can stand behind it, and peersync
-// plugins can not.
+// plugins cannot.
 //
 // # Seed
 //

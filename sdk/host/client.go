@@ -134,7 +134,7 @@ type HealthState int
 const (
 	Ready    HealthState = 1
 	Degraded HealthState = 2 // it serves, but the operator should look
-	Failed   HealthState = 3 // it can not serve, and wants to be started anew
+	Failed   HealthState = 3 // it cannot serve, and wants to be started anew
 )
 
 // Health asks the plugin how it is.

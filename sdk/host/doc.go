@@ -15,7 +15,7 @@
 // [ContractError]. Answers are bounded at 1 MiB. The one address the host
 // connects to is a socket in the directory that it made for that purpose.
 //
-// # What it can not do
+// # What it cannot do
 //
 // Outlive the host: the kernel kills it when the host dies, and it holds the
 // read end of a pipe, the lifeline, that tells it so earlier. Leave children

@@ -10,7 +10,7 @@ import (
 )
 
 // TestHandshakeLines: a handshake line with a fault is said to have that fault, and
-// the process is not waited for when it can not be mended.
+// the process is not waited for when it cannot be mended.
 func TestHandshakeLines(t *testing.T) {
 	const certificate = "MIIBaDCCAQ8CFHnothing"
 	for name, c := range map[string]struct{ script, want string }{

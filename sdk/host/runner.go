@@ -119,7 +119,7 @@ func (r *runner) Start(context.Context) error {
 }
 
 // reap waits for the process to end, and ends what it leaves in its group. The
-// process is reaped after that, so that the number of the group can not have
+// process is reaped after that, so that the number of the group cannot have
 // been given to another one meanwhile.
 func (r *runner) reap() {
 	awaitExit(r.cmd.Process.Pid)

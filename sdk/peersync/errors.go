@@ -15,7 +15,7 @@ var (
 	// too many, or something in it does not have the form that it must have.
 	// Nothing was done.
 	ErrTooLarge = errors.New("beyond the limits of peer sync")
-	// ErrUnavailable: the store of the relay, or the relay, can not be reached
+	// ErrUnavailable: the store of the relay, or the relay, cannot be reached
 	// now. Another attempt at a later Tick may succeed.
 	ErrUnavailable = errors.New("replica unavailable")
 )

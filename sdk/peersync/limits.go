@@ -143,7 +143,7 @@ func CheckText(text string) error {
 		return err
 	}
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
-		return fmt.Errorf("text %q has bytes that can not be shown: %w", text, ErrTooLarge)
+		return fmt.Errorf("text %q has bytes that cannot be shown: %w", text, ErrTooLarge)
 	}
 	return nil
 }

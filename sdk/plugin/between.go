@@ -40,7 +40,7 @@ func ServeBetween(b Between) {
 	log := newLogger(os.Stderr, levelFromEnv())
 	handle, end, err := b.Open(context.Background(), log)
 	if err != nil {
-		log.Error("can not start", "error", err)
+		log.Error("cannot start", "error", err)
 		os.Exit(1)
 	}
 	serveProcess(b.Name, log, end, between{}, append(limits(),

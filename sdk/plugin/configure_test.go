@@ -176,7 +176,7 @@ func TestNothingIsConfiguredAfterDrain(t *testing.T) {
 	}
 }
 
-// noWatch is a store that can not watch.
+// noWatch is a store that cannot watch.
 type noWatch struct{ storage.Store }
 
 func TestDeclaredCapabilityThatIsNotThere(t *testing.T) {

@@ -108,7 +108,7 @@ type Plugin struct {
 	Stats    func(ctx context.Context, cfg Config) (stats.Exporter, error)
 	PeerSync func(ctx context.Context, cfg Config, host peersync.Host) (peersync.Replicator, error)
 
-	// Validate, where set, looks for faults that the schema can not express,
+	// Validate, where set, looks for faults that the schema cannot express,
 	// and touches nothing. It may be called at any time, also instead of
 	// a constructor.
 	Validate func(cfg Config) error

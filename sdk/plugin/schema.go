@@ -10,7 +10,7 @@ import (
 )
 
 // Bounds on a schema. A plugin that describes itself beyond them is refused,
-// so that a hostile one can not make the relay work for its description.
+// so that a hostile one cannot make the relay work for its description.
 const (
 	MaxSchemaDepth   = 4       // blocks within blocks
 	MaxSchemaItems   = 256     // attributes and blocks, all levels together
@@ -62,7 +62,7 @@ type Block struct {
 	Schema Schema `json:"schema"`
 	// Repeated blocks may be written any number of times, in order. Labelled
 	// blocks as well, each with one label that no other has: `name "label" {}`.
-	// A block that is neither may be written once or not at all; one can not be
+	// A block that is neither may be written once or not at all; one cannot be
 	// both.
 	Repeated bool `json:"repeated,omitempty"`
 	Labelled bool `json:"labelled,omitempty"`

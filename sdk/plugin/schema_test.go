@@ -226,7 +226,7 @@ func FuzzDecodeConfig(f *testing.F) {
 			return
 		}
 		if _, err := sampleSchema.Encode(done); err != nil {
-			t.Errorf("a complete configuration can not be encoded: %v", err)
+			t.Errorf("a complete configuration cannot be encoded: %v", err)
 		}
 	})
 }

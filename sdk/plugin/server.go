@@ -39,7 +39,7 @@ type server struct {
 	impl     io.Closer            // nil before Configure and after Shutdown
 	opened   *pb.ConfigureRequest // what impl was opened with
 	draining bool                 // for good
-	failure  string               // the plugin can not go on, and why
+	failure  string               // the plugin cannot go on, and why
 }
 
 func newServer(p Plugin, log *slog.Logger) *server {

@@ -95,7 +95,7 @@ func (t Type) parse(text string) (cty.Value, error) {
 		}
 		return cty.NumberIntVal(n), nil
 	}
-	return cty.NilVal, fmt.Errorf("a %v can not be written as text", t)
+	return cty.NilVal, fmt.Errorf("a %v cannot be written as text", t)
 }
 
 // Check reports whether a value of the attribute's wire type keeps min, max
@@ -348,7 +348,7 @@ func (b Block) valueOf(in any) (cty.Value, error) {
 		}
 		return cty.MapValEmpty(b.Schema.CtyType()), nil
 	}
-	return cty.NilVal, fmt.Errorf("%T can not be a block", in)
+	return cty.NilVal, fmt.Errorf("%T cannot be a block", in)
 }
 
 var byteUnits = []struct {

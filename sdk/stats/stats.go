@@ -196,7 +196,7 @@ type Bucket struct {
 var (
 	// ErrInvalid: the snapshot breaks its rules. Nothing was exported.
 	ErrInvalid = errors.New("invalid snapshot")
-	// ErrUnavailable: the exporter can not be reached now, as while its process
+	// ErrUnavailable: the exporter cannot be reached now, as while its process
 	// restarts.
 	ErrUnavailable = errors.New("stats exporter unavailable")
 )

@@ -35,7 +35,7 @@ type Ledger interface {
 }
 
 // TokenID stands for a spent token. It is the beginning of a hash, in which a
-// store can not find its nullifier again; two nullifiers with one TokenID are
+// store cannot find its nullifier again; two nullifiers with one TokenID are
 // one token.
 type TokenID [16]byte
 

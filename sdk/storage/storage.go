@@ -150,7 +150,7 @@ func NewEpoch() (e Epoch) {
 func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
 
 // ID identifies an envelope: signature and ciphertext together, since a relay
-// can not check that one belongs to the other.
+// cannot check that one belongs to the other.
 type ID [sha256.Size]byte
 
 // NewID computes the id of an envelope:
@@ -172,7 +172,7 @@ func NewID(signature, ciphertext []byte) (id ID) {
 }
 
 // Nullifier is what remains of a spent token. Whoever redeems a token shows
-// it, and it can not be linked to the purchase.
+// it, and it cannot be linked to the purchase.
 type Nullifier [32]byte
 
 // Hour is a time in whole hours since the Unix epoch, the only precision in
@@ -290,7 +290,7 @@ var (
 	// ErrFull: there is no room for the batch. Nothing was stored; the store
 	// goes on serving reads and accepts appends again once there is room.
 	ErrFull = errors.New("no space left for the store")
-	// ErrUnavailable: the store can not be reached now, as while its process
+	// ErrUnavailable: the store cannot be reached now, as while its process
 	// restarts. Whether an Append was applied is unknown; it may be repeated.
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrCorrupt: the store contradicts itself and must not be used further.

@@ -217,7 +217,7 @@ func (a *authority) document(path string) ([]byte, error) {
 }
 
 // named reports whether path is prefix and a list of names with name in it.
-// Hex is compared in any case of letters; base64 can not be, and clients send
+// Hex is compared in any case of letters; base64 cannot be, and clients send
 // it as it stands in the consensus.
 func named(path, prefix, separator, name string) bool {
 	list, ok := strings.CutPrefix(path, prefix)

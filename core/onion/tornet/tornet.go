@@ -13,7 +13,7 @@
 // The relays are tor processes, unchanged. The directory authority is not: it
 // is an HTTP server in this process that takes the descriptors the relays
 // publish and signs one consensus of them. Tor's own authorities vote, which
-// takes them between 9 and 30 seconds; relays and clients can not tell, and
+// takes them between 9 and 30 seconds; relays and clients cannot tell, and
 // check every signature as they always do.
 //
 // # What differs from the public network

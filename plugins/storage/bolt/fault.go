@@ -16,7 +16,7 @@ import (
 
 // guarded calls f and makes of a panic an error that is [storage.ErrCorrupt].
 // bbolt trusts its file: it panics about a page that makes no sense, and where
-// the memory map can not be read (the file was cut, the disk fails) the
+// the memory map cannot be read (the file was cut, the disk fails) the
 // processor faults, which is a panic too for the length of this call.
 func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))

@@ -161,7 +161,7 @@ func openLocked(path string, flag int, mode os.FileMode, wait time.Duration) (*o
 	return file, nil
 }
 
-// inspect returns why the file at path can not be opened as a store, if so. It
+// inspect returns why the file at path cannot be opened as a store, if so. It
 // opens the file for reading only, since bbolt may write to what it opens.
 func inspect(path string, wait time.Duration) error {
 	options := boltOptions(wait)
@@ -202,7 +202,7 @@ func inspect(path string, wait time.Duration) error {
 }
 
 // checkFormat returns an error for a bbolt database that is no store, or one
-// that this code can not read, or one that contradicts itself.
+// that this code cannot read, or one that contradicts itself.
 func checkFormat(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || string(meta.Get(applicationKey)) != application {

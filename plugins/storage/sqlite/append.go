@@ -61,7 +61,7 @@ func (s *Store) write(ctx context.Context, op string, f func(*batch) error) erro
 }
 
 // settle keeps the log of SQLite short, and takes the write lock again. Where
-// either can not be, the next Append finds out; this one is durable.
+// either cannot be, the next Append finds out; this one is durable.
 func (s *Store) settle() {
 	if size(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads for as long as the log is copied and the next transaction

@@ -79,7 +79,7 @@ func initialize(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// inspect returns why the locked file at path can not be opened as a store, if
+// inspect returns why the locked file at path cannot be opened as a store, if
 // so, and changes nothing.
 func inspect(path string, file io.ReaderAt) error {
 	// A database that was closed in good order is read by itself, without any of

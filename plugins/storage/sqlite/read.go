@@ -9,7 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// reader is what reads the database, on a few connections that can not write.
+// reader is what reads the database, on a few connections that cannot write.
 type reader struct {
 	db                           *sql.DB
 	state, page, find, spendings *sql.Stmt

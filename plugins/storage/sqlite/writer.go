@@ -107,7 +107,7 @@ func (w *writer) finish() error {
 
 // undo takes back what was written and lets go of the write lock.
 func (w *writer) undo() {
-	w.rollback.ExecContext(ever) //nolint:errcheck // SQLite did so itself after some errors, and then says that it can not
+	w.rollback.ExecContext(ever) //nolint:errcheck // SQLite did so itself after some errors, and then says that it cannot
 	w.held = false
 }
 

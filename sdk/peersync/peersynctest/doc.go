@@ -27,7 +27,7 @@
 // What an algorithm promises beyond the contract it claims in its [Opener], and
 // has it checked.
 //
-// # What it can not prove
+// # What it cannot prove
 //
 // A replicator in a process of its own is seen by what it asks of its host. What
 // exceeds a limit is refused by the sdk before the host sees it, so that only

@@ -73,7 +73,7 @@ func open(tb testing.TB, dir string, host peersync.Host, f fault) (*plugintest.O
 
 var errMutant = errors.New("fault")
 
-// fails makes a fault of an event that the mutant can not stand.
+// fails makes a fault of an event that the mutant cannot stand.
 func fails(stumbles func(peersync.Event) bool) fault {
 	return fault{before: func(_ *mutant, events []peersync.Event) error {
 		for _, e := range events {

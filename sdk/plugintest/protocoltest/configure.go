@@ -15,7 +15,7 @@ import (
 
 var configureChecks = []check{
 	{"ProtocolValidate", "Validate and Configure refuse what is no configuration of the schema: bytes that are no msgpack, no map, values of other types", (*fixture).validates},
-	{"ProtocolInvalid", "Validate and Configure refuse a configuration that the plugin can not use, with a diagnostic whose path leads into the schema", (*fixture).refusesInvalid},
+	{"ProtocolInvalid", "Validate and Configure refuse a configuration that the plugin cannot use, with a diagnostic whose path leads into the schema", (*fixture).refusesInvalid},
 	{"ProtocolRefused", "a Configure that is refused changes nothing", (*fixture).refusedConfigure},
 	{"ProtocolSame", "Configure with the same bytes and directory does nothing and succeeds", (*fixture).sameConfigure},
 	{"ProtocolOther", "Configure with others closes what is open and opens anew", (*fixture).otherConfigure},

@@ -21,7 +21,7 @@
 //		}
 //	}
 //
-// # What it can not prove
+// # What it cannot prove
 //
 // What an exporter has made of the numbers is not seen through its interface.
 // Without a Read the suite sees only that it takes what it must and refuses what

@@ -127,7 +127,7 @@ func (f *fixture) shows(metrics ...stats.Metric) {
 // mustRead skips the rest of a check that can see nothing without a Read.
 func (f *fixture) mustRead() {
 	if f.opener.Read == nil {
-		f.Skip("what arrived can not be read")
+		f.Skip("what arrived cannot be read")
 	}
 }
 

@@ -22,7 +22,7 @@
 //
 // Run it with the race detector as well: some checks read while they append.
 //
-// # What it can not prove
+// # What it cannot prove
 //
 // A killed process loses nothing that the operating system has taken over, so
 // the suite does not notice a store that never flushes. That it flushes before

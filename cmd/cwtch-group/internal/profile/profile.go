@@ -57,8 +57,8 @@ var (
 	ErrExists = errors.New("the profile exists already")
 )
 
-// Open opens the profile in a directory. The error is [ErrNoProfile] or
-// [ErrLost] where there is none.
+// Open opens the profile in a directory. Without a profile the error is
+// [ErrNoProfile], or [ErrLost] when the rest of one is there.
 func Open(dir string) (*Profile, error) {
 	p := &Profile{dir}
 	if err := p.check(); errors.Is(err, fs.ErrNotExist) {

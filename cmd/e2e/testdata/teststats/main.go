@@ -58,7 +58,7 @@ func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 		return nil, err
 	}
 	if !c.Open {
-		return nil, plugin.Invalid("It can not be opened", "Write true.", "open")
+		return nil, plugin.Invalid("It cannot be opened", "Write true.", "open")
 	}
 	e := &exporter{path: filepath.Join(cfg.Dir, c.File), log: cfg.Logger, written: make(chan struct{})}
 	if c.Listen != "" {
@@ -106,7 +106,7 @@ func (e *exporter) Export(_ context.Context, s stats.Snapshot) error {
 		}
 	}
 	if err := os.WriteFile(e.path, b.Bytes(), 0o600); err != nil {
-		return errors.New("can not write the numbers")
+		return errors.New("cannot write the numbers")
 	}
 	e.numbers.Store(new(b.Bytes()))
 	e.first.Do(func() { close(e.written) })

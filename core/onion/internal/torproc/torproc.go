@@ -8,7 +8,7 @@
 //   - It is confined before its first instruction, as a [sandbox.Policy] says, when it gets
 //     keys of ours.
 //   - Under go test, and wherever the environment sets [TestingOnlyEnv] to 1, it
-//     can not join the public network, see [CheckLoopback].
+//     cannot join the public network, see [CheckLoopback].
 package torproc
 
 import (

@@ -61,7 +61,7 @@ func Full(err error) error {
 	return err
 }
 
-// NoRoom are the numbers by which a system says that a file can not grow: the
+// NoRoom are the numbers by which a system says that a file cannot grow: the
 // disk, a quota, or the limit of a process.
 var NoRoom = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
 

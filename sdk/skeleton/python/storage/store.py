@@ -7,7 +7,7 @@ survives the death of the process and of the machine. Atomic: each call is one
 transaction. Ordered: the number of an envelope is given within it.
 
 One connection does everything, one call at a time. The file is locked for as long
-as it is open (locking_mode = EXCLUSIVE), so that two relays can not share one by
+as it is open (locking_mode = EXCLUSIVE), so that two relays cannot share one by
 mistake; the lock ends with the process, however that ends.
 """
 
