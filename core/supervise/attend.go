@@ -2,11 +2,13 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // publish lets calls through to inc.
@@ -92,6 +94,11 @@ func (c *course) examine(ctx context.Context, inc *incarnation) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Health, fmt.Errorf("no answer within %v", c.timing.Health))
 	defer cancel()
 	health, err := inc.process.Client().Health(ctx)
+	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+		// The connection may have broken under the question alone; the second
+		// one is asked over a new one.
+		health, err = inc.process.Client().Health(ctx)
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("health: %w", cause)
 	}

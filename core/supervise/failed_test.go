@@ -207,6 +207,15 @@ func TestLostConnection(t *testing.T) {
 	}
 }
 
+// TestLostQuestion: a connection that breaks while the plugin is asked how it is
+// does not end the plugin.
+func TestLostQuestion(t *testing.T) {
+	r := newRig(t, nil, "hang up at the question", "good")
+	if s := r.await("answering", func(s Status) bool { return s.State == Degraded || s.Restarts > 0 }); s.Restarts > 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 // TestInadmissible: a plugin that comes back as another one is not called, and
 // not started again and again; one that cannot be asked is.
 func TestInadmissible(t *testing.T) {

@@ -268,9 +268,14 @@ type testStore struct {
 	asked  atomic.Int32 // how often for its health
 }
 
-// Health says of a "degraded" store that it recovers at the third question.
+// Health says of a "degraded" store that it recovers at the third question. A
+// store that hangs up at the question does so at the first one.
 func (s *testStore) Health(context.Context) string {
-	if s.mode == "degraded" && s.asked.Add(1) < 3 {
+	asked := s.asked.Add(1)
+	if s.mode == "hang up at the question" && asked == 1 {
+		hangUp()
+	}
+	if asked < 3 && (s.mode == "degraded" || s.mode == "hang up at the question") {
 		return "the disk is nearly full"
 	}
 	return ""
@@ -285,18 +290,24 @@ func (s *testStore) Info(ctx context.Context) (storage.Info, error) {
 // Find of a store that hangs up loses the connection to the relay, and the
 // socket on which another one could be made.
 func (s *testStore) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	if strings.HasPrefix(s.mode, "hang up") {
-		if s.mode == "hang up for ever" {
-			os.RemoveAll(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
-		}
-		for fd := range 64 {
-			name, err := syscall.Getsockname(fd)
-			if _, notConnected := syscall.Getpeername(fd); err == nil && notConnected == nil && name.(*syscall.SockaddrUnix).Name != "" {
-				syscall.Shutdown(fd, syscall.SHUT_RDWR)
-			}
-		}
+	switch s.mode {
+	case "hang up for ever":
+		os.RemoveAll(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
+		hangUp()
+	case "hang up":
+		hangUp()
 	}
 	return s.Memory.Find(ctx, signature)
+}
+
+// hangUp breaks the connection to the relay.
+func hangUp() {
+	for fd := range 64 {
+		name, err := syscall.Getsockname(fd)
+		if _, notConnected := syscall.Getpeername(fd); err == nil && notConnected == nil && name.(*syscall.SockaddrUnix).Name != "" {
+			syscall.Shutdown(fd, syscall.SHUT_RDWR)
+		}
+	}
 }
 
 func (s *testStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {

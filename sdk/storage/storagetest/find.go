@@ -92,7 +92,7 @@ func checkCrowdedSignature(f *fixture) {
 		}
 	}
 	slowFind := 20*fastest(50, find(single.Signature, 3)) + time.Millisecond
-	slowAppend := 10*fastest(20, random) + 30*time.Millisecond
+	slowAppend := 10*fastest(20, random) + 200*time.Millisecond
 	for range crowd / storage.MaxBatch {
 		crowded()
 	}
