@@ -26,34 +26,34 @@ var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
-// network reads the one block that says which network it is.
-func (l *loader) network(blocks hcl.Blocks, dataDir string) (n Network) {
+// loadNetwork reads the one block that says which network it is.
+func (l *loader) loadNetwork(blocks hcl.Blocks, dataDir string) (n Network) {
 	if len(blocks) == 0 {
 		return n
 	}
-	l.once(blocks)
+	l.refuseRepeated(blocks)
 	b := blocks[0]
 	n.Range = rangeOf(b.DefRange)
 	switch kind := b.Labels[0]; kind {
 	case "tor":
-		sec, _ := l.open(b.Body, b.DefRange, torOptions)
-		n.Tor = l.tor(sec, dataDir)
+		sec, _ := l.openSection(b.Body, b.DefRange, torOptions)
+		n.Tor = l.loadTor(sec, dataDir)
 	case "loopback":
-		sec, _ := l.open(b.Body, b.DefRange, loopbackOptions)
-		n.Loopback = &Loopback{Registry: l.path(sec, "registry")}
-		l.directory(sec.at("registry"), n.Loopback.Registry, false)
+		sec, _ := l.openSection(b.Body, b.DefRange, loopbackOptions)
+		n.Loopback = &Loopback{Registry: l.pathOption(sec, "registry")}
+		l.checkDirectory(sec.rangeOf("registry"), n.Loopback.Registry, false)
 	default:
-		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown network %.80q", kind),
+		l.addFault(b.LabelRanges[0], fmt.Sprintf("unknown network %.80q", kind),
 			schema.Suggest(kind, "networks", []string{"tor", "loopback"}))
 	}
 	return n
 }
 
-func (l *loader) tor(sec section, dataDir string) *Tor {
-	t := &Tor{Path: sec.text("path"), Torrc: sec.list("torrc"), Control: sec.text("control")}
+func (l *loader) loadTor(sec section, dataDir string) *Tor {
+	t := &Tor{Path: sec.textOf("path"), Torrc: sec.listOf("torrc"), Control: sec.textOf("control")}
 	for _, line := range t.Torrc {
 		if strings.ContainsFunc(line, unicode.IsControl) {
-			l.fail(sec.at("torrc"), "torrc holds a line break or another control character", "Write each line as a string of its own.")
+			l.addFault(sec.rangeOf("torrc"), "torrc holds a line break or another control character", "Write each line as a string of its own.")
 			break
 		}
 	}
@@ -62,24 +62,24 @@ func (l *loader) tor(sec section, dataDir string) *Tor {
 			return t
 		}
 		if !validControl(t.Control) {
-			l.fail(sec.at("control"), "control is not the address of a control port on this machine",
+			l.addFault(sec.rangeOf("control"), "control is not the address of a control port on this machine",
 				`Write an address such as "127.0.0.1:9051", or "unix:" and an absolute path.`)
 		}
-		t.ControlUser = sec.text("control_user")
-		if sec.text("control_cookie") != "" {
-			t.ControlCookie = l.path(sec, "control_cookie")
+		t.ControlUser = sec.textOf("control_user")
+		if sec.textOf("control_cookie") != "" {
+			t.ControlCookie = l.pathOption(sec, "control_cookie")
 		} else if validControl(t.Control) && !strings.HasPrefix(t.Control, "unix:") {
-			l.fail(sec.at("control"), "control is a TCP port, and control_cookie does not name the cookie of tor: whoever listens there while tor does not would get the keys of all servers",
+			l.addFault(sec.rangeOf("control"), "control is a TCP port, and control_cookie does not name the cookie of tor: whoever listens there while tor does not would get the keys of all servers",
 				`Better write control = "unix:/run/tor/control" here, and ControlSocket /run/tor/control in torrc. Or write control_cookie = "/run/tor/control.authcookie" here, and in torrc CookieAuthentication 1 and CookieAuthFile /run/tor/control.authcookie. If tor runs as a user of its own, add control_user = "debian-tor".`)
 		}
 		return t
 	}
 	if strings.Contains(t.Path, "/") || t.Path == "" || pathname.Check(t.Path) != nil {
-		t.Path = l.path(sec, "path")
+		t.Path = l.pathOption(sec, "path")
 	}
-	if t.DataDir = filepath.Join(dataDir, "tor"); sec.text("data_dir") != "" {
-		t.DataDir = l.path(sec, "data_dir")
-		l.directory(sec.at("data_dir"), t.DataDir, true)
+	if t.DataDir = filepath.Join(dataDir, "tor"); sec.textOf("data_dir") != "" {
+		t.DataDir = l.pathOption(sec, "data_dir")
+		l.checkDirectory(sec.rangeOf("data_dir"), t.DataDir, true)
 	}
 	return t
 }
@@ -90,7 +90,7 @@ func (l *loader) unexpandedSocket(sec section, path string) bool {
 	if !errors.As(pathname.Check(path), &found) {
 		return false
 	}
-	l.fail(sec.at("control"), fmt.Sprintf("the path of control begins with %s, which is not expanded here", found.Begin),
+	l.addFault(sec.rangeOf("control"), fmt.Sprintf("the path of control begins with %s, which is not expanded here", found.Begin),
 		fmt.Sprintf("Write control = %s.", schema.Literal("unix:"+found.Instead)))
 	return true
 }
@@ -105,9 +105,9 @@ func validControl(address string) bool {
 	return err == nil && at.Addr().IsLoopback() && at.Port() != 0
 }
 
-func (l *loader) log(sec section) Log {
-	log := Log{JSON: sec.text("format") == "json"}
-	if level := sec.text("level"); level != "" {
+func (l *loader) loadLog(sec section) Log {
+	log := Log{JSON: sec.textOf("format") == "json"}
+	if level := sec.textOf("level"); level != "" {
 		if err := log.Level.UnmarshalText([]byte(level)); err != nil {
 			panic("config: the table of options has a level that slog has not: " + level)
 		}
@@ -115,43 +115,43 @@ func (l *loader) log(sec section) Log {
 	return log
 }
 
-func (l *loader) limits(sec section) Limits {
+func (l *loader) loadLimits(sec section) Limits {
 	return Limits{
-		Connections:           int(sec.number("connections")),
-		ConnectionsPerSecond:  int(sec.number("connections_per_second")),
-		HandshakeTimeout:      time.Duration(sec.number("handshake_timeout")),
-		IdleTimeout:           time.Duration(sec.number("idle_timeout")),
-		OutstandingPosts:      int(sec.number("outstanding_posts")),
-		QueueRecords:          int(sec.number("queue_records")),
-		QueueBytes:            sec.number("queue_bytes"),
-		PostTimeout:           time.Duration(sec.number("post_timeout")),
-		TokenBatchesPerSecond: int(sec.number("token_batches_per_second")),
-		TokenBatch:            int(sec.number("token_batch")),
-		ReaderBuffer:          sec.number("reader_buffer"),
-		StuckReader:           time.Duration(sec.number("stuck_reader")),
+		Connections:           int(sec.numberOf("connections")),
+		ConnectionsPerSecond:  int(sec.numberOf("connections_per_second")),
+		HandshakeTimeout:      time.Duration(sec.numberOf("handshake_timeout")),
+		IdleTimeout:           time.Duration(sec.numberOf("idle_timeout")),
+		OutstandingPosts:      int(sec.numberOf("outstanding_posts")),
+		QueueRecords:          int(sec.numberOf("queue_records")),
+		QueueBytes:            sec.numberOf("queue_bytes"),
+		PostTimeout:           time.Duration(sec.numberOf("post_timeout")),
+		TokenBatchesPerSecond: int(sec.numberOf("token_batches_per_second")),
+		TokenBatch:            int(sec.numberOf("token_batch")),
+		ReaderBuffer:          sec.numberOf("reader_buffer"),
+		StuckReader:           time.Duration(sec.numberOf("stuck_reader")),
 	}
 }
 
-// externals reads the plugin blocks. Those with errors are among the result,
+// loadExternals reads the plugin blocks. Those with errors are among the result,
 // so that servers that use them are not blamed.
-func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
+func (l *loader) loadExternals(blocks hcl.Blocks) (externals []External) {
 	for _, b := range blocks {
 		faults := len(l.diags)
-		sec, blocks := l.open(b.Body, b.DefRange, externalOptions, hcl.BlockHeaderSchema{Type: "sandbox"})
-		confined := l.single(blocks, sandboxOptions)
+		sec, blocks := l.openSection(b.Body, b.DefRange, externalOptions, hcl.BlockHeaderSchema{Type: "sandbox"})
+		confined := l.singleBlock(blocks, sandboxOptions)
 		e := External{
 			Kind: plugin.Kind(b.Labels[0]), Name: b.Labels[1],
-			Path: l.path(sec, "path"), Checksum: sec.text("checksum"),
-			Args: sec.list("args"), Env: l.environment(sec), Dev: sec.flag("dev"),
-			Sandbox: l.sandbox(confined),
+			Path: l.pathOption(sec, "path"), Checksum: sec.textOf("checksum"),
+			Args: sec.listOf("args"), Env: l.loadEnvironment(sec), Dev: sec.flagOf("dev"),
+			Sandbox: l.loadSandbox(confined),
 			Range:   rangeOf(b.DefRange),
 		}
 		switch {
 		case checksum.MatchString(e.Checksum):
 		case e.Checksum != "":
-			l.fail(sec.at("checksum"), "checksum is not a SHA-256", `Write "sha256:" and 64 hexadecimal digits, as sha256sum prints them.`)
-		case !e.Dev && !sec.wrong("checksum") && !sec.wrong("dev"):
-			l.fail(sec.at("checksum"), "plugin without a checksum",
+			l.addFault(sec.rangeOf("checksum"), "checksum is not a SHA-256", `Write "sha256:" and 64 hexadecimal digits, as sha256sum prints them.`)
+		case !e.Dev && !sec.hasError("checksum") && !sec.hasError("dev"):
+			l.addFault(sec.rangeOf("checksum"), "plugin without a checksum",
 				`Paste the line that "cwtch-relay plugin sum PATH" prints. While developing it: dev = true.`)
 		}
 		l.nameExternal(b, e)
@@ -161,49 +161,49 @@ func (l *loader) externals(blocks hcl.Blocks) (externals []External) {
 	return externals
 }
 
-// environment reads the variables for a plugin. What is wrong with one is told
+// loadEnvironment reads the variables for a plugin. What is wrong with one is told
 // by its name alone, since the value may be a secret.
-func (l *loader) environment(sec section) []string {
-	list := sec.list("env")
+func (l *loader) loadEnvironment(sec section) []string {
+	list := sec.listOf("env")
 	seen := make(map[string]bool)
 	for i, variable := range list {
 		name, value, ok := strings.Cut(variable, "=")
 		switch {
 		case !ok || !variableName.MatchString(name):
-			l.fail(sec.at("env"), fmt.Sprintf("element %d of env is not a variable", i+1), `Write each as "NAME=value".`)
+			l.addFault(sec.rangeOf("env"), fmt.Sprintf("element %d of env is not a variable", i+1), `Write each as "NAME=value".`)
 		case strings.Contains(value, "\x00"):
-			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s holds a zero byte", name), "Write it without.")
+			l.addFault(sec.rangeOf("env"), fmt.Sprintf("the variable %.80s holds a zero byte", name), "Write it without.")
 		case name == "PATH" || strings.HasPrefix(name, "PLUGIN_") || strings.HasPrefix(name, "CWTCH_RELAY_"):
-			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s is set by the relay", name), "Leave it out.")
+			l.addFault(sec.rangeOf("env"), fmt.Sprintf("the variable %.80s is set by the relay", name), "Leave it out.")
 		case seen[name]:
-			l.fail(sec.at("env"), fmt.Sprintf("the variable %.80s is there twice", name), "Leave one out.")
+			l.addFault(sec.rangeOf("env"), fmt.Sprintf("the variable %.80s is there twice", name), "Leave one out.")
 		}
 		seen[name] = true
 	}
 	return list
 }
 
-func (l *loader) sandbox(sec section) Sandbox {
+func (l *loader) loadSandbox(sec section) Sandbox {
 	s := Sandbox{
-		Off:     sec.set("enabled") && !sec.flag("enabled"),
-		Network: sec.flag("network"), Listen: sec.flag("listen"), Processes: sec.flag("processes"),
-		Memory: sec.number("memory"), Files: int(sec.number("files")),
-		Tasks: int(sec.number("tasks")),
+		Off:     sec.isSet("enabled") && !sec.flagOf("enabled"),
+		Network: sec.flagOf("network"), Listen: sec.flagOf("listen"), Processes: sec.flagOf("processes"),
+		Memory: sec.numberOf("memory"), Files: int(sec.numberOf("files")),
+		Tasks: int(sec.numberOf("tasks")),
 	}
-	for _, path := range sec.list("read") {
-		path = l.absolute(sec, "read", path)
-		l.apart(sec, path)
+	for _, path := range sec.listOf("read") {
+		path = l.absolutePath(sec, "read", path)
+		l.refuseKeyPath(sec, path)
 		s.Read = append(s.Read, path)
 	}
 	return s
 }
 
-// apart complains of a grant to read what the sandbox is there to keep from a
+// refuseKeyPath complains of a grant to read what the sandbox is there to keep from a
 // plugin: the keys of the servers, and of tor. An empty path has been reported.
-func (l *loader) apart(sec section, path string) {
+func (l *loader) refuseKeyPath(sec section, path string) {
 	for _, private := range l.private {
-		if path != "" && private != "" && (within(path, private) || within(private, path)) {
-			l.fail(sec.at("read"), fmt.Sprintf("%s is not apart from %s, where the keys are", path, private),
+		if path != "" && private != "" && (isWithin(path, private) || isWithin(private, path)) {
+			l.addFault(sec.rangeOf("read"), fmt.Sprintf("%s is not apart from %s, where the keys are", path, private),
 				"Grant less, or move what the plugin reads to elsewhere. Whoever trusts it with the keys can write enabled = false.")
 			return
 		}
@@ -214,45 +214,45 @@ func (l *loader) apart(sec section, path string) {
 func (l *loader) nameExternal(b *hcl.Block, e External) {
 	switch {
 	case !slices.Contains(plugin.Kinds(), e.Kind):
-		l.fail(b.LabelRanges[0], fmt.Sprintf("unknown kind of plugin %.80q", e.Kind),
+		l.addFault(b.LabelRanges[0], fmt.Sprintf("unknown kind of plugin %.80q", e.Kind),
 			schema.Suggest(string(e.Kind), "kinds of plugins", kindNames()))
 	case !pluginName.MatchString(e.Name):
-		l.fail(b.LabelRanges[1], "the name of a plugin is at most 64 of a-z, 0-9 and _, a letter first", "Use the name that the plugin gives itself.")
+		l.addFault(b.LabelRanges[1], "the name of a plugin is at most 64 of a-z, 0-9 and _, a letter first", "Use the name that the plugin gives itself.")
 	case l.builtIn(e.Kind, e.Name) != nil:
-		l.fail(b.LabelRanges[1], fmt.Sprintf("plugin %q is built in", e.Name), "Leave this block out, or use a plugin of another name.")
+		l.addFault(b.LabelRanges[1], fmt.Sprintf("plugin %q is built in", e.Name), "Leave this block out, or use a plugin of another name.")
 	}
 	for _, other := range l.declared {
 		if other.Kind == e.Kind && other.Name == e.Name {
-			l.fail(b.LabelRanges[1], fmt.Sprintf("second plugin %q %.80q", e.Kind, e.Name),
+			l.addFault(b.LabelRanges[1], fmt.Sprintf("second plugin %q %.80q", e.Kind, e.Name),
 				fmt.Sprintf("There is one already, on line %d.", other.Range.Line))
 		}
 	}
 }
 
-func (l *loader) servers(blocks hcl.Blocks, cfg *Config) (servers []Server) {
+func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) {
 	lines := make(map[string]int)
 	for _, b := range blocks {
 		name := b.Labels[0]
 		switch line, twice := lines[name]; {
 		case !serverName.MatchString(name):
-			l.fail(b.LabelRanges[0], "the name of a server is 1 to 64 of a-z, 0-9 and -", `For example: server "book-club". A description may hold anything.`)
+			l.addFault(b.LabelRanges[0], "the name of a server is 1 to 64 of a-z, 0-9 and -", `For example: server "book-club". A description may hold anything.`)
 		case twice:
-			l.fail(b.LabelRanges[0], fmt.Sprintf("second server %q", name),
+			l.addFault(b.LabelRanges[0], fmt.Sprintf("second server %q", name),
 				fmt.Sprintf("There is one already, on line %d. Servers need names of their own.", line))
 		default:
 			lines[name] = b.DefRange.Start.Line
 		}
-		sec, blocks := l.open(b.Body, b.DefRange, serverOptions, pluginBlocks()...)
+		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, pluginBlocks()...)
 		of := blocks.ByType()
 		server := Server{
 			Name:        name,
-			Description: sec.text("description"),
+			Description: sec.textOf("description"),
 			Dir:         filepath.Join(cfg.DataDir, "servers", name),
 			Range:       rangeOf(b.DefRange),
 		}
-		server.Storage = l.storage(server, of[string(plugin.KindStorage)], b.DefRange, cfg)
-		server.Stats = l.uses(server, plugin.KindStats, of[string(plugin.KindStats)], cfg)
-		server.PeerSync = l.uses(server, plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
+		server.Storage = l.loadStorage(server, of[string(plugin.KindStorage)], b.DefRange, cfg)
+		server.Stats = l.loadUses(server, plugin.KindStats, of[string(plugin.KindStats)], cfg)
+		server.PeerSync = l.loadUses(server, plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
 		servers = append(servers, server)
 	}
 	return servers

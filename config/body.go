@@ -15,19 +15,19 @@ func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, body, err := parse(path, src)
+	doc, body, err := parseFile(path, src)
 	if err != nil {
 		return nil, err
 	}
-	value, _, diags := schema.Decode(body, s, evaluation(dir))
-	if err := doc.failure(diags); err != nil {
+	value, _, diags := schema.Decode(body, s, evalContext(dir))
+	if err := doc.failureOf(diags); err != nil {
 		return nil, err
 	}
-	return plain(value), nil
+	return plainMap(value), nil
 }
 
-// plain turns an object into a map, without what is null.
-func plain(object cty.Value) map[string]any {
+// plainMap turns an object into a map, without what is null.
+func plainMap(object cty.Value) map[string]any {
 	out := make(map[string]any)
 	for name, v := range object.AsValueMap() {
 		if !v.IsNull() {
@@ -48,17 +48,17 @@ func plainValue(v cty.Value) any {
 		n, _ := v.AsBigFloat().Int64() // exact: the schema was checked
 		return n
 	case t.IsObjectType():
-		return plain(v)
+		return plainMap(v)
 	case t.IsMapType():
 		blocks := make(map[string]map[string]any)
 		for label, body := range v.AsValueMap() {
-			blocks[label] = plain(body)
+			blocks[label] = plainMap(body)
 		}
 		return blocks
 	case t.ElementType().IsObjectType():
 		blocks := []map[string]any{}
 		for _, body := range v.AsValueSlice() {
-			blocks = append(blocks, plain(body))
+			blocks = append(blocks, plainMap(body))
 		}
 		return blocks
 	}

@@ -18,14 +18,14 @@ func DataDir(path string) (string, error) {
 	}
 	line := findOption(path, src, "data_dir")
 	// What is in front becomes spaces, so that errors still point to the place.
-	doc, body, err := parse(path, append(blank(src[:line.Start.Byte]), line.SliceBytes(src)...))
+	doc, body, err := parseFile(path, append(blank(src[:line.Start.Byte]), line.SliceBytes(src)...))
 	if err != nil {
 		return "", err
 	}
 	doc.src = src
-	l := &loader{doc: doc, dir: dir, eval: evaluation(dir)}
-	top, _ := l.open(body, body.MissingItemRange(), fileOptions)
-	return l.path(top, "data_dir"), doc.failure(l.diags)
+	l := &loader{doc: doc, dir: dir, eval: evalContext(dir)}
+	top, _ := l.openSection(body, body.MissingItemRange(), fileOptions)
+	return l.pathOption(top, "data_dir"), doc.failureOf(l.diags)
 }
 
 // blank is a text of the same lines with nothing in them.
@@ -50,9 +50,9 @@ func findOption(name string, src []byte, option string) hcl.Range {
 			return hcl.RangeBetween(token.Range, lineEnd(tokens[i:]))
 		}
 		switch {
-		case opens(token.Type):
+		case opensBracket(token.Type):
 			depth++
-		case closes(token.Type):
+		case closesBracket(token.Type):
 			depth = max(depth-1, 0)
 		}
 	}
@@ -68,9 +68,9 @@ func lineEnd(tokens hclsyntax.Tokens) hcl.Range {
 	depth := 0
 	for i, token := range tokens {
 		switch {
-		case opens(token.Type):
+		case opensBracket(token.Type):
 			depth++
-		case closes(token.Type):
+		case closesBracket(token.Type):
 			depth--
 		case token.Type == hclsyntax.TokenEOF, depth <= 0 && bytes.HasSuffix(token.Bytes, []byte("\n")): // of a comment, too
 			return tokens[i-1].Range

@@ -105,27 +105,27 @@ type document struct {
 	src  []byte
 }
 
-// failure sorts diagnostics and makes an error of them; nil when there are
+// failureOf sorts diagnostics and makes an error of them; nil when there are
 // none.
-func (doc *document) failure(diags hcl.Diagnostics) error {
+func (doc *document) failureOf(diags hcl.Diagnostics) error {
 	if len(diags) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
 		return cmp.Or(
-			cmp.Compare(doc.subject(a).Start.Byte, doc.subject(b).Start.Byte),
+			cmp.Compare(doc.subjectOf(a).Start.Byte, doc.subjectOf(b).Start.Byte),
 			cmp.Compare(a.Summary, b.Summary))
 	})
 	diags = diags[:min(len(diags), maxDiagnostics)]
 	e := &Error{Diagnostics: make([]Diagnostic, len(diags))}
 	for i, d := range diags {
-		e.Diagnostics[i] = doc.diagnostic(d)
+		e.Diagnostics[i] = doc.newDiagnostic(d)
 	}
 	return e
 }
 
-func (doc *document) diagnostic(d *hcl.Diagnostic) Diagnostic {
-	at := doc.subject(d)
+func (doc *document) newDiagnostic(d *hcl.Diagnostic) Diagnostic {
+	at := doc.subjectOf(d)
 	summary, hint := lowerFirst(d.Summary), d.Detail
 	if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
 		summary = fmt.Sprintf("%s: %v", call.CalledFunctionName(), call.FunctionCallError())
@@ -138,26 +138,26 @@ func (doc *document) diagnostic(d *hcl.Diagnostic) Diagnostic {
 		hint += " There are " + callHint + "."
 	}
 	return Diagnostic{
-		Summary: printable(summary, maxText),
-		Hint:    printable(hint, maxText),
+		Summary: printableText(summary, maxText),
+		Hint:    printableText(hint, maxText),
 		Range:   rangeOf(at),
-		Block:   doc.blocks(at),
-		Source:  doc.line(at.Start),
+		Block:   doc.blocksAt(at),
+		Source:  doc.lineAt(at.Start),
 	}
 }
 
-// subject is the place of a diagnostic: the start of the file for the few that
+// subjectOf is the place of a diagnostic: the start of the file for the few that
 // name none.
-func (doc *document) subject(d *hcl.Diagnostic) hcl.Range {
+func (doc *document) subjectOf(d *hcl.Diagnostic) hcl.Range {
 	if d.Subject == nil {
 		return hcl.Range{Filename: doc.name, Start: hcl.InitialPos, End: hcl.InitialPos}
 	}
 	return *d.Subject
 }
 
-// blocks names the blocks around a place. What is wrong with the file as a whole
+// blocksAt names the blocks around a place. What is wrong with the file as a whole
 // is in none, even if the file starts with a block.
-func (doc *document) blocks(at hcl.Range) string {
+func (doc *document) blocksAt(at hcl.Range) string {
 	if doc.file == nil || at.End.Byte == 0 {
 		return ""
 	}
@@ -172,17 +172,17 @@ func (doc *document) blocks(at hcl.Range) string {
 	return strings.Join(names, ", ")
 }
 
-// line returns the line of a position.
-func (doc *document) line(pos hcl.Pos) string {
+// lineAt returns the line of a position.
+func (doc *document) lineAt(pos hcl.Pos) string {
 	at := min(max(pos.Byte, 0), len(doc.src))
 	start := bytes.LastIndexByte(doc.src[:at], '\n') + 1
 	line, _, _ := bytes.Cut(doc.src[start:], []byte("\n"))
-	return printable(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
+	return printableText(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
 }
 
-// printable makes text safe to show on a terminal, and at most limit characters
+// printableText makes text safe to show on a terminal, and at most limit characters
 // long: it comes from a file or from a plugin.
-func printable(text string, limit int) string {
+func printableText(text string, limit int) string {
 	var b strings.Builder
 	for n, r := range text {
 		if n >= limit && utf8.RuneCountInString(text[:n]) >= limit {

@@ -17,22 +17,22 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// path returns the absolute path that an option gives.
-func (l *loader) path(sec section, name string) string {
-	if !sec.set(name) {
+// pathOption returns the absolute path that an option gives.
+func (l *loader) pathOption(sec section, name string) string {
+	if !sec.isSet(name) {
 		return ""
 	}
-	return l.absolute(sec, name, sec.text(name))
+	return l.absolutePath(sec, name, sec.textOf(name))
 }
 
-// absolute checks a path that is in the value of an option.
-func (l *loader) absolute(sec section, name, path string) string {
+// absolutePath checks a path that is in the value of an option.
+func (l *loader) absolutePath(sec section, name, path string) string {
 	switch {
 	case path == "":
-		l.fail(sec.at(name), name+" is empty", "Write a path; a relative one starts at the directory of this file.")
+		l.addFault(sec.rangeOf(name), name+" is empty", "Write a path; a relative one starts at the directory of this file.")
 		return ""
 	case strings.Contains(path, "\x00"):
-		l.fail(sec.at(name), name+" holds a zero byte", "Write a path without it.")
+		l.addFault(sec.rangeOf(name), name+" holds a zero byte", "Write a path without it.")
 		return ""
 	case l.unexpanded(sec, name, path), l.decomposed(sec, name):
 		return ""
@@ -49,10 +49,10 @@ func (l *loader) unexpanded(sec section, name, path string) bool {
 		return false
 	}
 	line := name + " = " + schema.Literal(found.Instead)
-	if written := sec.get(name); written.Type().IsListType() {
+	if written := sec.valueOf(name); written.Type().IsListType() {
 		line = name + " = [" + schema.Literal(found.Instead) + "]"
 	}
-	l.fail(sec.at(name), fmt.Sprintf("%s begins with %s, which is not expanded here", name, found.Begin),
+	l.addFault(sec.rangeOf(name), fmt.Sprintf("%s begins with %s, which is not expanded here", name, found.Begin),
 		fmt.Sprintf("Write %s. A relative path starts at the directory of this file; a name that really begins so is %s.", line, schema.Literal("./"+path)))
 	return true
 }
@@ -60,60 +60,60 @@ func (l *loader) unexpanded(sec section, name, path string) bool {
 // decomposed complains of a path whose letters are written in a form that HCL
 // changes, as names of files from a Mac are: it would lead to another file.
 func (l *loader) decomposed(sec section, name string) bool {
-	at := sec.at(name)
+	at := sec.rangeOf(name)
 	if norm.NFC.IsNormal(at.SliceBytes(l.doc.src)) {
 		return false
 	}
-	l.fail(at, name+" has letters with separate accents, which this language puts together: it would be another name",
+	l.addFault(at, name+" has letters with separate accents, which this language puts together: it would be another name",
 		"Rename what it leads to, or keep this file below it and write a relative path.")
 	return true
 }
 
-// within reports whether a path, or what it will be once it is made, is dir or
+// isWithin reports whether a path, or what it will be once it is made, is dir or
 // below it, whatever links lead there.
-func within(path, dir string) bool {
-	rel, err := filepath.Rel(resolved(dir), resolved(path))
+func isWithin(path, dir string) bool {
+	rel, err := filepath.Rel(resolveLinks(dir), resolveLinks(path))
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// resolved is the path without links, as far as it is there.
-func resolved(path string) string {
+// resolveLinks is the path without links, as far as it is there.
+func resolveLinks(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
 	}
 	if dir := filepath.Dir(path); dir != path {
-		return filepath.Join(resolved(dir), filepath.Base(path))
+		return filepath.Join(resolveLinks(dir), filepath.Base(path))
 	}
 	return path
 }
 
-// directory complains, at a place of the file, of a directory that the relay
+// checkDirectory complains, at a place of the file, of a directory that the relay
 // could not use, and reports whether it can. One that is private must be ours
 // and closed to the writes of others. An empty path has been reported.
-func (l *loader) directory(at hcl.Range, path string, private bool) bool {
+func (l *loader) checkDirectory(at hcl.Range, path string, private bool) bool {
 	if path == "" {
 		return false
 	}
-	summary, hint := examine(path, private)
+	summary, hint := examineDirectory(path, private)
 	if summary != "" {
-		l.fail(at, summary, hint)
+		l.addFault(at, summary, hint)
 	}
 	return summary == ""
 }
 
-// examine says what is wrong with a directory that is there, or with the one
+// examineDirectory says what is wrong with a directory that is there, or with the one
 // in which it would have to be made, and what to do; nothing if it is usable.
 // It changes nothing.
-func examine(path string, private bool) (summary, hint string) {
+func examineDirectory(path string, private bool) (summary, hint string) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path):
-		if summary, _ = examine(filepath.Dir(path), false); summary != "" {
+		if summary, _ = examineDirectory(filepath.Dir(path), false); summary != "" {
 			return fmt.Sprintf("cannot make the directory %s: %s", path, summary), sentence(pathname.NotWritable(path))
 		}
 		return "", ""
 	case err != nil:
-		return fmt.Sprintf("cannot use the directory %s: %v", path, cause(err)), sentence(pathname.NotWritable(path))
+		return fmt.Sprintf("cannot use the directory %s: %v", path, causeOf(err)), sentence(pathname.NotWritable(path))
 	case !info.IsDir():
 		return fmt.Sprintf("%s is not a directory", path), "Choose another directory, or move the file away."
 	}
@@ -149,9 +149,9 @@ var dataFiles = []string{"lock", "servers", "keys", "relay.lock"}
 // sentence begins a hint in a capital letter, as those of this package do.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
-// cause is an error without the operation and the path, which the text around
+// causeOf is an error without the operation and the path, which the text around
 // it gives.
-func cause(err error) error {
+func causeOf(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
 	}

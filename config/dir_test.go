@@ -46,7 +46,7 @@ func TestExamine(t *testing.T) {
 				t.Skip("nothing is closed to root")
 			}
 			for private, want := range map[bool]string{true: c.want, false: c.shared} {
-				summary, hint := examine(c.path, private)
+				summary, hint := examineDirectory(c.path, private)
 				if want == "" && summary != "" || !strings.Contains(summary, want) || (summary == "") != (hint == "") {
 					t.Errorf("private %v: %q, %q, want %q", private, summary, hint, want)
 				}
@@ -69,7 +69,7 @@ func TestForeignDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if summary, _ := examine(dir, true); !strings.Contains(summary, "belongs to user 12345, and this is user 0") {
+	if summary, _ := examineDirectory(dir, true); !strings.Contains(summary, "belongs to user 12345, and this is user 0") {
 		t.Errorf("got %q", summary)
 	}
 }

@@ -19,15 +19,15 @@ func utf8Text(name string, src []byte) ([]byte, error) {
 	encoding, at := encodingOf(src), firstOdd(src)
 	if encoding == "" && at < 0 {
 		if at := bytes.IndexByte(src, '\r'); at >= 0 && bytes.IndexByte(src, '\n') < 0 {
-			return nil, doc.failure(complain(doc.place(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
+			return nil, doc.failureOf(faultAt(doc.place(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
 		}
 		return src, nil
 	}
 	if encoding != "" {
-		return nil, doc.failure(complain(doc.place(0), "the file is not UTF-8 text but "+encoding,
+		return nil, doc.failureOf(faultAt(doc.place(0), "the file is not UTF-8 text but "+encoding,
 			fmt.Sprintf("Save it as UTF-8, in an editor or so: iconv -f %s -t UTF-8 %s > server-utf8.hcl", encoding, pathname.Quote(name))))
 	}
-	return nil, doc.failure(complain(doc.place(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
+	return nil, doc.failureOf(faultAt(doc.place(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
 }
 
 // encodingOf recognizes what editors write in place of UTF-8: a file of ASCII

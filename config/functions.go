@@ -28,9 +28,9 @@ var functionHints = map[string]string{
 	"file": "The path of a text file of at most 64 KiB; a relative one starts at the directory of this file.",
 }
 
-// evaluation returns what expressions can use. It serves one configuration in
+// evalContext returns what expressions can use. It serves one configuration in
 // the directory dir.
-func evaluation(dir string) *hcl.EvalContext {
+func evalContext(dir string) *hcl.EvalContext {
 	left := maxSecrets
 	bounded := func(value string) (cty.Value, error) {
 		if left -= len(value); left < 0 {

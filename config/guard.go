@@ -17,37 +17,37 @@ const (
 	maxChained = 1000      // operators in the whole file, see chains
 )
 
-// guard looks at the tokens of a file, before it is parsed, for what the
+// guardTokens looks at the tokens of a file, before it is parsed, for what the
 // parser or the evaluation of an expression could not survive.
-func guard(tokens hclsyntax.Tokens) hcl.Diagnostics {
+func guardTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 	var depth, chained int
 	var last hclsyntax.TokenType
 	for _, token := range tokens {
 		switch {
-		case opens(token.Type):
+		case opensBracket(token.Type):
 			depth++
-		case closes(token.Type):
+		case closesBracket(token.Type):
 			depth = max(depth-1, 0)
 		}
-		if chains(last, token.Type) {
+		if deepensTree(last, token.Type) {
 			chained++
 		}
 		switch {
 		case depth > maxDepth:
-			return refuse(token, "nested too deeply",
+			return refuseToken(token, "nested too deeply",
 				fmt.Sprintf("At most %d brackets and blocks may be inside one another.", maxDepth))
 		case chained > maxChained:
-			return refuse(token, "too many operators",
+			return refuseToken(token, "too many operators",
 				fmt.Sprintf("A file may hold at most %d operators. Values are written plainly here.", maxChained))
-		case token.Type == hclsyntax.TokenNumberLit && !modest(token.Bytes):
-			return refuse(token, "number out of range", "Numbers lie between -1e308 and 1e308.")
+		case token.Type == hclsyntax.TokenNumberLit && !isModest(token.Bytes):
+			return refuseToken(token, "number out of range", "Numbers lie between -1e308 and 1e308.")
 		}
 		last = token.Type
 	}
 	return nil
 }
 
-func opens(t hclsyntax.TokenType) bool {
+func opensBracket(t hclsyntax.TokenType) bool {
 	switch t {
 	case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
 		hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
@@ -56,7 +56,7 @@ func opens(t hclsyntax.TokenType) bool {
 	return false
 }
 
-func closes(t hclsyntax.TokenType) bool {
+func closesBracket(t hclsyntax.TokenType) bool {
 	switch t {
 	case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc,
 		hclsyntax.TokenTemplateSeqEnd:
@@ -65,10 +65,10 @@ func closes(t hclsyntax.TokenType) bool {
 	return false
 }
 
-// chains reports whether a token makes the syntax tree deeper without opening
+// deepensTree reports whether a token makes the syntax tree deeper without opening
 // a bracket that stays open: operators, indexes and splats behind a value, and
 // the directives of templates.
-func chains(last, t hclsyntax.TokenType) bool {
+func deepensTree(last, t hclsyntax.TokenType) bool {
 	switch t {
 	case hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenPercent,
 		hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq,
@@ -85,10 +85,10 @@ func chains(last, t hclsyntax.TokenType) bool {
 	return false
 }
 
-// modest reports whether a number is one that a float64 can hold. hcl computes
+// isModest reports whether a number is one that a float64 can hold. hcl computes
 // with any exponent, and writes 1e100000000 out in full when it becomes a
 // string.
-func modest(number []byte) bool {
+func isModest(number []byte) bool {
 	if len(number) > 400 {
 		return false
 	}
@@ -96,22 +96,22 @@ func modest(number []byte) bool {
 	return err == nil
 }
 
-// bounded looks at the syntax tree for expressions whose value is not bounded
+// boundValues looks at the syntax tree for expressions whose value is not bounded
 // by the length of their text.
-func bounded(body *hclsyntax.Body) hcl.Diagnostics {
+func boundValues(body *hclsyntax.Body) hcl.Diagnostics {
 	return hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
 		switch node.(type) {
 		case *hclsyntax.ForExpr, *hclsyntax.SplatExpr:
-			return complain(node.Range(), "loops are not supported", "Write the values out.")
+			return faultAt(node.Range(), "loops are not supported", "Write the values out.")
 		}
 		return nil
 	})
 }
 
-func refuse(token hclsyntax.Token, summary, detail string) hcl.Diagnostics {
-	return complain(token.Range, summary, detail)
+func refuseToken(token hclsyntax.Token, summary, detail string) hcl.Diagnostics {
+	return faultAt(token.Range, summary, detail)
 }
 
-func complain(at hcl.Range, summary, detail string) hcl.Diagnostics {
+func faultAt(at hcl.Range, summary, detail string) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: &at}}
 }

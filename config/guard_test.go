@@ -35,7 +35,7 @@ func TestHostileText(t *testing.T) {
 		"loop in a nest":    `server "a" { description = "${[for a in [1]: a][0]}" }`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, body, err := parse("server.hcl", []byte(text))
+			_, body, err := parseFile("server.hcl", []byte(text))
 			if err == nil {
 				t.Fatalf("parsed: %+v", body)
 			}
@@ -53,7 +53,7 @@ func TestDepthIsThatOfTheText(t *testing.T) {
 		"a = [[1, 2], f(3), \"${b}\"]\n" + strings.Repeat("b {\n}\n", 5000),
 		"a = [" + strings.Repeat(`"x${1}", `, 5000) + "]",
 	} {
-		if _, _, err := parse("server.hcl", []byte(text)); err != nil {
+		if _, _, err := parseFile("server.hcl", []byte(text)); err != nil {
 			t.Errorf("%.60s…: %v", text, err)
 		}
 	}

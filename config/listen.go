@@ -37,7 +37,7 @@ func listeners(cfg *Config) (all []listener) {
 				all = append(all, listener{
 					at:    netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
 					name:  fmt.Sprintf("%s %q of server %q", p.Kind, p.Name, cfg.Servers[i].Name),
-					where: p.locate(at.Path), attribute: at.Path[len(at.Path)-1],
+					where: p.locatePath(at.Path), attribute: at.Path[len(at.Path)-1],
 				})
 			}
 		}
@@ -62,7 +62,7 @@ func (l *loader) apartListeners(cfg *Config) {
 				port = max(port+1, 1024)
 			}
 			used[port] = true
-			l.fail(this.where, fmt.Sprintf("%s cannot listen at %s, where %s does already", this.name, this.at, other.name),
+			l.addFault(this.where, fmt.Sprintf("%s cannot listen at %s, where %s does already", this.name, this.at, other.name),
 				fmt.Sprintf("That is on line %d. Each listener needs a port of its own. For example: %s = %q.",
 					other.where.Start.Line, this.attribute, netip.AddrPortFrom(this.at.Addr(), port)))
 			break

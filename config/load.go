@@ -17,28 +17,28 @@ import (
 // from what plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file
 // could not be read. A file with errors of syntax is not examined further.
 func Load(path string, plugins Plugins) (*Config, error) {
-	l, body, err := begin(path, plugins)
+	l, body, err := beginLoad(path, plugins)
 	if err != nil {
 		return nil, err
 	}
-	cfg := l.load(body)
-	if err := l.doc.failure(l.diags); err != nil {
+	cfg := l.loadFile(body)
+	if err := l.doc.failureOf(l.diags); err != nil {
 		return nil, err
 	}
 	return cfg, nil
 }
 
-// begin reads and parses a file.
-func begin(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
+// beginLoad reads and parses a file.
+func beginLoad(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
 	dir, src, err := read(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	doc, body, err := parse(path, src)
+	doc, body, err := parseFile(path, src)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evaluation(dir)}, body, nil
+	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evalContext(dir)}, body, nil
 }
 
 // read returns the text of a file, and the directory that it is in.
@@ -53,21 +53,21 @@ func read(path string) (dir string, src []byte, err error) {
 	return dir, src, err
 }
 
-// parse is the part of Load that a file cannot survive with an error.
-func parse(name string, src []byte) (*document, *hclsyntax.Body, error) {
+// parseFile is the part of Load that a file cannot survive with an error.
+func parseFile(name string, src []byte) (*document, *hclsyntax.Body, error) {
 	doc := &document{name: name, src: src}
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser repeats the errors
-	if diags := guard(tokens); diags.HasErrors() {
-		return nil, nil, doc.failure(diags)
+	if diags := guardTokens(tokens); diags.HasErrors() {
+		return nil, nil, doc.failureOf(diags)
 	}
 	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	doc.file = file
 	if diags.HasErrors() {
-		return nil, nil, doc.failure(diags)
+		return nil, nil, doc.failureOf(diags)
 	}
 	body := file.Body.(*hclsyntax.Body)
-	if diags := bounded(body); diags.HasErrors() {
-		return nil, nil, doc.failure(diags)
+	if diags := boundValues(body); diags.HasErrors() {
+		return nil, nil, doc.failureOf(diags)
 	}
 	return doc, body, nil
 }
@@ -84,14 +84,14 @@ type loader struct {
 	kept     hcl.Diagnostics // that are the Fault of a plugin
 }
 
-func (l *loader) fail(at hcl.Range, summary, hint string) {
-	l.diags = append(l.diags, complain(at, summary, hint)...)
+func (l *loader) addFault(at hcl.Range, summary, hint string) {
+	l.diags = append(l.diags, faultAt(at, summary, hint)...)
 }
 
-// load walks the file from the top. Blocks come in an order of their own, so
+// loadFile walks the file from the top. Blocks come in an order of their own, so
 // that a server finds the plugins that are declared below it.
-func (l *loader) load(body *hclsyntax.Body) *Config {
-	top, blocks := l.open(body, body.MissingItemRange(), fileOptions,
+func (l *loader) loadFile(body *hclsyntax.Body) *Config {
+	top, blocks := l.openSection(body, body.MissingItemRange(), fileOptions,
 		hcl.BlockHeaderSchema{Type: "network", LabelNames: []string{"kind"}},
 		hcl.BlockHeaderSchema{Type: "log"},
 		hcl.BlockHeaderSchema{Type: "limits"},
@@ -99,24 +99,24 @@ func (l *loader) load(body *hclsyntax.Body) *Config {
 		hcl.BlockHeaderSchema{Type: "server", LabelNames: []string{"name"}})
 	of := blocks.ByType()
 
-	cfg := &Config{DataDir: l.path(top, "data_dir")}
-	usable := l.directory(top.at("data_dir"), cfg.DataDir, true)
-	cfg.Network = l.network(of["network"], cfg.DataDir)
+	cfg := &Config{DataDir: l.pathOption(top, "data_dir")}
+	usable := l.checkDirectory(top.rangeOf("data_dir"), cfg.DataDir, true)
+	cfg.Network = l.loadNetwork(of["network"], cfg.DataDir)
 	l.private = []string{cfg.DataDir}
 	if t := cfg.Network.Tor; t != nil {
 		l.private = append(l.private, t.DataDir)
 	}
-	cfg.Log = l.log(l.single(of["log"], logOptions))
-	cfg.Limits = l.limits(l.single(of["limits"], limitOptions))
-	cfg.Plugins = l.externals(of["plugin"])
-	cfg.Servers = l.servers(of["server"], cfg)
+	cfg.Log = l.loadLog(l.singleBlock(of["log"], logOptions))
+	cfg.Limits = l.loadLimits(l.singleBlock(of["limits"], limitOptions))
+	cfg.Plugins = l.loadExternals(of["plugin"])
+	cfg.Servers = l.loadServers(of["server"], cfg)
 	l.apartListeners(cfg)
-	l.present(body, "network", `Add network "tor" {}.`)
-	l.present(body, "server", `Add server "main" {}.`)
+	l.requireBlock(body, "network", `Add network "tor" {}.`)
+	l.requireBlock(body, "server", `Add server "main" {}.`)
 	if usable {
 		for i, s := range cfg.Servers {
-			if summary, hint := examine(s.Dir, true); summary != "" {
-				l.failUse(&cfg.Servers[i].Storage, complain(of["server"][i].DefRange, summary, hint))
+			if summary, hint := examineDirectory(s.Dir, true); summary != "" {
+				l.failUse(&cfg.Servers[i].Storage, faultAt(of["server"][i].DefRange, summary, hint))
 			}
 		}
 	}
@@ -135,52 +135,52 @@ type section struct {
 	values map[string]cty.Value
 }
 
-// open decodes a body and returns the blocks in it that the schema does not
+// openSection decodes a body and returns the blocks in it that the schema does not
 // describe.
-func (l *loader) open(body hcl.Body, header hcl.Range, s plugin.Schema, others ...hcl.BlockHeaderSchema) (section, hcl.Blocks) {
+func (l *loader) openSection(body hcl.Body, header hcl.Range, s plugin.Schema, others ...hcl.BlockHeaderSchema) (section, hcl.Blocks) {
 	value, blocks, diags := schema.Decode(body, s, l.eval, others...)
 	l.diags = append(l.diags, diags...)
 	return section{body, header, s, value.AsValueMap()}, blocks
 }
 
-// single decodes the block that may be there once, or the lack of it.
-func (l *loader) single(blocks hcl.Blocks, s plugin.Schema) section {
+// singleBlock decodes the block that may be there once, or the lack of it.
+func (l *loader) singleBlock(blocks hcl.Blocks, s plugin.Schema) section {
 	if len(blocks) == 0 {
-		sec, _ := l.open(hcl.EmptyBody(), hcl.Range{}, s)
+		sec, _ := l.openSection(hcl.EmptyBody(), hcl.Range{}, s)
 		return sec
 	}
-	sec, _ := l.open(blocks[0].Body, blocks[0].DefRange, s)
-	l.once(blocks)
+	sec, _ := l.openSection(blocks[0].Body, blocks[0].DefRange, s)
+	l.refuseRepeated(blocks)
 	return sec
 }
 
-// present complains of a file without a block of a type. One that is there but
+// requireBlock complains of a file without a block of a type. One that is there but
 // wrong is complained of elsewhere.
-func (l *loader) present(body *hclsyntax.Body, kind, hint string) {
+func (l *loader) requireBlock(body *hclsyntax.Body, kind, hint string) {
 	if !slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind }) {
-		l.fail(body.MissingItemRange(), fmt.Sprintf("no %s block", kind), hint)
+		l.addFault(body.MissingItemRange(), fmt.Sprintf("no %s block", kind), hint)
 	}
 }
 
-// once complains of every block but the first.
-func (l *loader) once(blocks hcl.Blocks) {
+// refuseRepeated complains of every block but the first.
+func (l *loader) refuseRepeated(blocks hcl.Blocks) {
 	for _, b := range blocks[min(1, len(blocks)):] {
-		l.fail(b.DefRange, fmt.Sprintf("second %s block", b.Type),
+		l.addFault(b.DefRange, fmt.Sprintf("second %s block", b.Type),
 			fmt.Sprintf("There is one already, on line %d.", blocks[0].DefRange.Start.Line))
 	}
 }
 
-// at is where an option is written, or else the header of its block.
-func (s section) at(name string) hcl.Range {
+// rangeOf is where an option is written, or else the header of its block.
+func (s section) rangeOf(name string) hcl.Range {
 	return schema.Locate(s.body, s.schema, s.header, []string{name})
 }
 
-// wrong reports whether an option had an error.
-func (s section) wrong(name string) bool { return !s.get(name).IsWhollyKnown() }
+// hasError reports whether an option had an error.
+func (s section) hasError(name string) bool { return !s.valueOf(name).IsWhollyKnown() }
 
-func (s section) set(name string) bool { return !s.wrong(name) && !s.get(name).IsNull() }
+func (s section) isSet(name string) bool { return !s.hasError(name) && !s.valueOf(name).IsNull() }
 
-func (s section) get(name string) cty.Value {
+func (s section) valueOf(name string) cty.Value {
 	value, ok := s.values[name]
 	if !ok {
 		panic("config: there is no option " + name)
@@ -188,29 +188,29 @@ func (s section) get(name string) cty.Value {
 	return value
 }
 
-func (s section) text(name string) string {
-	if !s.set(name) {
+func (s section) textOf(name string) string {
+	if !s.isSet(name) {
 		return ""
 	}
-	return s.get(name).AsString()
+	return s.valueOf(name).AsString()
 }
 
-func (s section) number(name string) int64 {
-	if !s.set(name) {
+func (s section) numberOf(name string) int64 {
+	if !s.isSet(name) {
 		return 0
 	}
-	n, _ := s.get(name).AsBigFloat().Int64() // exact: the schema was checked
+	n, _ := s.valueOf(name).AsBigFloat().Int64() // exact: the schema was checked
 	return n
 }
 
-func (s section) flag(name string) bool { return s.set(name) && s.get(name).True() }
+func (s section) flagOf(name string) bool { return s.isSet(name) && s.valueOf(name).True() }
 
-func (s section) list(name string) []string {
-	if !s.set(name) {
+func (s section) listOf(name string) []string {
+	if !s.isSet(name) {
 		return nil
 	}
 	var texts []string
-	for _, v := range s.get(name).AsValueSlice() {
+	for _, v := range s.valueOf(name).AsValueSlice() {
 		texts = append(texts, v.AsString())
 	}
 	return texts

@@ -76,45 +76,45 @@ Durations are written "90s", "10m" or "1h30m", sizes "512KiB", "64MiB" or "2GiB"
 // them changes nothing.
 func Template(builtIn []plugin.Description) string {
 	var t template
-	t.comment(templateIntro)
+	t.writeComment(templateIntro)
 	for _, c := range chapters {
-		t.line("")
+		t.writeLine("")
 		if c.header == "" {
-			t.options(c.options)
+			t.writeOptions(c.options)
 			continue
 		}
-		t.comment(c.doc)
-		t.block(c.header, c.optional, func(t *template) { t.options(c.options) })
+		t.writeComment(c.doc)
+		t.writeBlock(c.header, c.optional, func(t *template) { t.writeOptions(c.options) })
 	}
-	t.line("")
-	t.comment(serverChapter.doc)
-	t.block(`server "main"`, false, func(t *template) {
-		t.options(serverChapter.options)
+	t.writeLine("")
+	t.writeComment(serverChapter.doc)
+	t.writeBlock(`server "main"`, false, func(t *template) {
+		t.writeOptions(serverChapter.options)
 		for _, kind := range plugin.Kinds() {
-			t.plugins(kind, builtIn)
+			t.writePlugins(kind, builtIn)
 		}
 	})
 	return t.String()
 }
 
-// plugins writes the blocks of a kind that a server can have. One that is not
+// writePlugins writes the blocks of a kind that a server can have. One that is not
 // built in has options that nobody knows here.
-func (t *template) plugins(kind plugin.Kind, builtIn []plugin.Description) {
-	t.line("")
-	t.comment(kindDocs[kind])
+func (t *template) writePlugins(kind plugin.Kind, builtIn []plugin.Description) {
+	t.writeLine("")
+	t.writeComment(kindDocs[kind])
 	found := false
 	for _, b := range builtIn {
 		if b.Kind != kind {
 			continue
 		}
 		found = true
-		t.line("")
-		t.comment(b.Doc)
-		t.block(fmt.Sprintf("%s %q", kind, b.Name), kind != plugin.KindStorage || b.Name != defaultStorage, func(t *template) { t.options(b.Schema) })
+		t.writeLine("")
+		t.writeComment(b.Doc)
+		t.writeBlock(fmt.Sprintf("%s %q", kind, b.Name), kind != plugin.KindStorage || b.Name != defaultStorage, func(t *template) { t.writeOptions(b.Schema) })
 	}
 	if !found {
-		t.block(fmt.Sprintf("%s %q", kind, "NAME"), true, func(t *template) {
-			t.comment("None is built in: NAME is that of a plugin block, and the options are its own.")
+		t.writeBlock(fmt.Sprintf("%s %q", kind, "NAME"), true, func(t *template) {
+			t.writeComment("None is built in: NAME is that of a plugin block, and the options are its own.")
 		})
 	}
 }
@@ -125,66 +125,66 @@ type template struct {
 	prefix string // of each line
 }
 
-func (t *template) line(text string) {
+func (t *template) writeLine(text string) {
 	t.WriteString(strings.TrimRight(t.prefix+text, " ") + "\n")
 }
 
-// comment writes a text in lines of about 80 characters.
-func (t *template) comment(text string) {
+// writeComment writes a text in lines of about 80 characters.
+func (t *template) writeComment(text string) {
 	for paragraph := range strings.SplitSeq(text, "\n") {
 		line := "#"
 		for word := range strings.FieldsSeq(paragraph) {
 			if len(t.prefix)+len(line)+1+len(word) > 80 && line != "#" {
-				t.line(line)
+				t.writeLine(line)
 				line = "#"
 			}
 			line += " " + word
 		}
-		t.line(line)
+		t.writeLine(line)
 	}
 }
 
-// block writes a block, and # and a space in front of all of it if it is
+// writeBlock writes a block, and # and a space in front of all of it if it is
 // commented out.
-func (t *template) block(header string, out bool, body func(*template)) {
+func (t *template) writeBlock(header string, out bool, body func(*template)) {
 	outer := t.prefix
 	if out {
 		t.prefix += "# "
 	}
 	inner := t.prefix
-	t.line(header + " {")
+	t.writeLine(header + " {")
 	t.prefix = inner + "  "
 	body(t)
 	t.prefix = inner
-	t.line("}")
+	t.writeLine("}")
 	t.prefix = outer
 }
 
-func (t *template) options(s plugin.Schema) {
+func (t *template) writeOptions(s plugin.Schema) {
 	for i, a := range s.Attributes {
 		if i > 0 {
-			t.line("")
+			t.writeLine("")
 		}
-		t.comment(explain(a))
+		t.writeComment(explainOption(a))
 		switch {
 		case a.Required:
-			t.line(a.Name + " = " + schema.Example(a))
+			t.writeLine(a.Name + " = " + schema.Example(a))
 		default:
-			t.line("#" + a.Name + " = " + schema.Default(a))
+			t.writeLine("#" + a.Name + " = " + schema.Default(a))
 		}
 	}
 	for _, b := range s.Blocks {
-		t.line("")
+		t.writeLine("")
 		if b.Doc != "" {
-			t.comment(b.Doc)
+			t.writeComment(b.Doc)
 		}
-		t.block(nestedHeader(b), true, func(t *template) { t.options(b.Schema) })
+		t.writeBlock(nestedHeader(b), true, func(t *template) { t.writeOptions(b.Schema) })
 	}
 }
 
-// explain is what an option does and takes; that it takes a string or a truth
+// explainOption is what an option does and takes; that it takes a string or a truth
 // value can be seen.
-func explain(a plugin.Attribute) string {
+func explainOption(a plugin.Attribute) string {
 	accepts := schema.Accepts(a)
 	plain := a.Type == plugin.Bool || a.Type == plugin.String && len(a.OneOf) == 0
 	if plain && a.Doc != "" {

@@ -29,7 +29,7 @@ func Markdown(builtIn []plugin.Description) string {
 	}
 	b.WriteString("\nThe other blocks of a server name the plugins that it uses:\n\n| block | |\n|---|---|\n")
 	for _, kind := range plugin.Kinds() {
-		fmt.Fprintf(&b, "| `%s \"NAME\"` | %s |\n", kind, cell(kindDocs[kind]))
+		fmt.Fprintf(&b, "| `%s \"NAME\"` | %s |\n", kind, tableCell(kindDocs[kind]))
 	}
 	b.WriteString("\n" + `NAME is a plugin that is built in, below, or one of a ` + "`plugin`" + ` block. What stands in the body is for the plugin to say;
 ` + "`cwtch-relay plugin describe`" + ` shows it. Two blocks of one server may name the same plugin; the second has the directory ` + "`NAME#2`" + `, and so on.
@@ -55,7 +55,7 @@ func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
 		case a.Default != "":
 			def = "`" + schema.Default(a) + "`"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.Name, cell(schema.Accepts(a)), cell(def), cell(a.Doc))
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", a.Name, tableCell(schema.Accepts(a)), tableCell(def), tableCell(a.Doc))
 	}
 	for _, block := range s.Blocks {
 		inner := "`" + nestedHeader(block) + "` in " + title
@@ -74,7 +74,7 @@ func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
 	}
 }
 
-// cell makes text fit a cell of a table.
-func cell(text string) string {
+// tableCell makes text fit a cell of a table.
+func tableCell(text string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
 }

@@ -41,44 +41,44 @@ type PluginConfig struct {
 	listens []plugin.ListenAddress
 }
 
-// locate returns the place in the file that a path of a [plugin.Diagnostic]
+// locatePath returns the place in the file that a path of a [plugin.Diagnostic]
 // leads to: the value of an attribute, the header of a block, or the innermost
 // block on the way that is written.
-func (p *PluginConfig) locate(path []string) hcl.Range {
+func (p *PluginConfig) locatePath(path []string) hcl.Range {
 	return schema.Locate(p.body, p.Schema, p.header, path)
 }
 
 // Diagnose returns what a plugin found wrong with its configuration in the form
 // of all other errors of the file; nil if there is nothing.
 func (p *PluginConfig) Diagnose(faults plugin.Diagnostics) error {
-	return p.doc.failure(p.diagnose(faults))
+	return p.doc.failureOf(p.toDiagnostics(faults))
 }
 
-func (p *PluginConfig) diagnose(faults plugin.Diagnostics) (diags hcl.Diagnostics) {
+func (p *PluginConfig) toDiagnostics(faults plugin.Diagnostics) (diags hcl.Diagnostics) {
 	for _, f := range faults {
-		diags = append(diags, complain(p.locate(f.Path), f.Summary, f.Detail)...)
+		diags = append(diags, faultAt(p.locatePath(f.Path), f.Summary, f.Detail)...)
 	}
 	return diags
 }
 
-// storage decodes the block with which a server says where it keeps its
+// loadStorage decodes the block with which a server says where it keeps its
 // messages; without one it is the default.
-func (l *loader) storage(server Server, blocks hcl.Blocks, header hcl.Range, cfg *Config) PluginConfig {
+func (l *loader) loadStorage(server Server, blocks hcl.Blocks, header hcl.Range, cfg *Config) PluginConfig {
 	p := PluginConfig{Kind: plugin.KindStorage, Name: defaultStorage, Instance: defaultStorage, header: header, doc: l.doc}
 	label := header
 	if len(blocks) > 0 {
-		l.once(blocks)
+		l.refuseRepeated(blocks)
 		b := blocks[0]
 		p.Name, p.Instance, p.header, p.body, label = b.Labels[0], b.Labels[0], b.DefRange, b.Body, b.LabelRanges[0]
 	}
-	l.use(server, &p, label, cfg)
+	l.loadUse(server, &p, label, cfg)
 	return p
 }
 
-// uses decodes the blocks of a kind of which a server takes any number.
-func (l *loader) uses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginConfig) {
+// loadUses decodes the blocks of a kind of which a server takes any number.
+func (l *loader) loadUses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginConfig) {
 	if len(blocks) > maxUses {
-		l.fail(blocks[maxUses].DefRange, fmt.Sprintf("more than %d %s plugins in one server", maxUses, kind), "Leave some out.")
+		l.addFault(blocks[maxUses].DefRange, fmt.Sprintf("more than %d %s plugins in one server", maxUses, kind), "Leave some out.")
 		blocks = blocks[:maxUses]
 	}
 	times := make(map[string]int)
@@ -88,18 +88,18 @@ func (l *loader) uses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *C
 		if times[name]++; times[name] > 1 {
 			p.Instance = fmt.Sprintf("%s#%d", name, times[name])
 		}
-		l.use(server, &p, b.LabelRanges[0], cfg)
+		l.loadUse(server, &p, b.LabelRanges[0], cfg)
 		list = append(list, p)
 	}
 	return list
 }
 
-// use decodes the body of a block for a plugin, whose name stands at label, and
+// loadUse decodes the body of a block for a plugin, whose name stands at label, and
 // has the plugin look at it.
-func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Config) {
+func (l *loader) loadUse(server Server, p *PluginConfig, label hcl.Range, cfg *Config) {
 	p.Range = rangeOf(p.header)
 	var ok bool
-	if p.Schema, p.External, ok = l.find(p, label, cfg); !ok {
+	if p.Schema, p.External, ok = l.findPlugin(p, label, cfg); !ok {
 		return
 	}
 	body := p.body
@@ -118,53 +118,53 @@ func (l *loader) use(server Server, p *PluginConfig, label hcl.Range, cfg *Confi
 	p.listens = p.Schema.ListenAddresses(value)
 	var err error
 	if p.Msgpack, err = p.Schema.Encode(value); err != nil {
-		l.fail(p.header, err.Error(), "")
+		l.addFault(p.header, err.Error(), "")
 		return
 	}
-	l.validate(server, p)
+	l.askValidate(server, p)
 }
 
-// validate asks a plugin for faults that its schema cannot express. In a file
+// askValidate asks a plugin for faults that its schema cannot express. In a file
 // with other errors it is asked as well, so that all come at once.
-func (l *loader) validate(server Server, p *PluginConfig) {
+func (l *loader) askValidate(server Server, p *PluginConfig) {
 	if l.plugins.Validate == nil {
 		return
 	}
 	err := l.plugins.Validate(server, *p)
 	if faults, ok := errors.AsType[plugin.Diagnostics](err); ok {
-		l.diags = append(l.diags, p.diagnose(faults)...)
+		l.diags = append(l.diags, p.toDiagnostics(faults)...)
 	} else if err != nil {
-		l.failUse(p, complain(p.header, fmt.Sprintf("plugin %q refuses its configuration: %v", p.Name, err), ""))
+		l.failUse(p, faultAt(p.header, fmt.Sprintf("plugin %q refuses its configuration: %v", p.Name, err), ""))
 	}
 }
 
 // failUse reports a fault that concerns one server only.
 func (l *loader) failUse(p *PluginConfig, diags hcl.Diagnostics) {
 	if l.plugins.KeepFaults {
-		p.Fault = l.doc.failure(diags)
+		p.Fault = l.doc.failureOf(diags)
 		l.kept = append(l.kept, diags...)
 	} else {
 		l.diags = append(l.diags, diags...)
 	}
 }
 
-// find looks a plugin up by its name, which stands at label.
-func (l *loader) find(p *PluginConfig, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+// findPlugin looks a plugin up by its name, which stands at label.
+func (l *loader) findPlugin(p *PluginConfig, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
 	kind, name := p.Kind, p.Name
 	if b := l.builtIn(kind, name); b != nil {
 		return b.Schema, nil, true
 	}
-	known := l.named(kind)
+	known := l.builtInNames(kind)
 	for i, d := range l.declared {
 		switch {
 		case d.Kind == kind && d.Name == name:
-			described, ok := l.describe(d, p, label)
+			described, ok := l.describeExternal(d, p, label)
 			return described.Schema, &cfg.Plugins[i], ok
 		case d.Kind == kind:
 			known = append(known, d.Name)
 		}
 	}
-	l.fail(label, fmt.Sprintf("unknown %s plugin %.80q", kind, name),
+	l.addFault(label, fmt.Sprintf("unknown %s plugin %.80q", kind, name),
 		schema.Suggest(name, string(kind)+" plugins", known)+
 			fmt.Sprintf(" Others need a block: plugin %q \"NAME\" { … }.", kind))
 	return s, nil, false
@@ -179,8 +179,8 @@ func (l *loader) builtIn(kind plugin.Kind, name string) *plugin.Description {
 	return nil
 }
 
-// named lists the built-in plugins of a kind.
-func (l *loader) named(kind plugin.Kind) (names []string) {
+// builtInNames lists the built-in plugins of a kind.
+func (l *loader) builtInNames(kind plugin.Kind) (names []string) {
 	for _, b := range l.plugins.BuiltIn {
 		if b.Kind == kind {
 			names = append(names, b.Name)
@@ -199,27 +199,27 @@ type declared struct {
 	err     error
 }
 
-// describe asks an external plugin what it is, once. One whose block is not in
+// describeExternal asks an external plugin what it is, once. One whose block is not in
 // order has been reported and is not run.
-func (l *loader) describe(d *declared, p *PluginConfig, label hcl.Range) (plugin.Description, bool) {
+func (l *loader) describeExternal(d *declared, p *PluginConfig, label hcl.Range) (plugin.Description, bool) {
 	if !d.sound {
 		return plugin.Description{}, false
 	}
 	first := !d.asked
 	if first {
 		d.asked = true
-		if d.answer, d.err = l.ask(d.External); d.err == nil {
-			l.grant(d, label)
+		if d.answer, d.err = l.askExternal(d.External); d.err == nil {
+			l.checkGrants(d, label)
 		}
 	}
 	if d.err != nil && (first || l.plugins.KeepFaults) {
-		l.failUse(p, complain(label, fmt.Sprintf("plugin %q cannot be used: %v", d.Name, d.err),
+		l.failUse(p, faultAt(label, fmt.Sprintf("plugin %q cannot be used: %v", d.Name, d.err),
 			fmt.Sprintf("It is declared on line %d.", d.Range.Line)))
 	}
 	return d.answer, d.err == nil
 }
 
-func (l *loader) ask(e External) (plugin.Description, error) {
+func (l *loader) askExternal(e External) (plugin.Description, error) {
 	if l.plugins.Describe == nil {
 		return plugin.Description{}, errors.New("external plugins are not supported here")
 	}
@@ -230,20 +230,20 @@ func (l *loader) ask(e External) (plugin.Description, error) {
 	return d, d.Validate()
 }
 
-// grant compares what a plugin says it needs with what the operator lets it
+// checkGrants compares what a plugin says it needs with what the operator lets it
 // do. The network is asked for by the one and granted by the other, or closed;
 // for a plugin that is not confined there is nothing to grant.
-func (l *loader) grant(d *declared, label hcl.Range) {
+func (l *loader) checkGrants(d *declared, label hcl.Range) {
 	asks, granted := d.answer.Network != "", d.Sandbox.Network
 	switch {
 	case granted && d.Kind == plugin.KindPeerSync:
-		l.fail(d.sandbox.at("network"), "no peersync plugin gets the network", "Leave this out: the relay itself sends what the plugin has for others.")
+		l.addFault(d.sandbox.rangeOf("network"), "no peersync plugin gets the network", "Leave this out: the relay itself sends what the plugin has for others.")
 	case granted && !asks:
-		l.fail(d.sandbox.at("network"), fmt.Sprintf("plugin %q does not ask for the network", d.Name), "Leave this out.")
+		l.addFault(d.sandbox.rangeOf("network"), fmt.Sprintf("plugin %q does not ask for the network", d.Name), "Leave this out.")
 	case asks && d.Kind == plugin.KindPeerSync:
-		l.fail(label, fmt.Sprintf("plugin %q wants the network, and no peersync plugin gets it: %s", d.Name, d.answer.Network), "Use another plugin.")
+		l.addFault(label, fmt.Sprintf("plugin %q wants the network, and no peersync plugin gets it: %s", d.Name, d.answer.Network), "Use another plugin.")
 	case asks && !granted && !d.Sandbox.Off:
-		l.fail(label, fmt.Sprintf("plugin %q needs the network: %s", d.Name, d.answer.Network),
+		l.addFault(label, fmt.Sprintf("plugin %q needs the network: %s", d.Name, d.answer.Network),
 			fmt.Sprintf("If you agree, write sandbox { network = true } into its block on line %d.", d.Range.Line))
 	}
 }

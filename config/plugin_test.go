@@ -57,12 +57,12 @@ func TestLocate(t *testing.T) {
 		if path != "" {
 			steps = strings.Split(path, ".")
 		}
-		r := rangeOf(cfg.Servers[0].Storage.locate(steps))
+		r := rangeOf(cfg.Servers[0].Storage.locatePath(steps))
 		if r.Line != want[0] || r.Column != want[1] {
 			t.Errorf("%q is at %v, want line %d, column %d", path, r, want[0], want[1])
 		}
 	}
-	if r := rangeOf(cfg.Servers[1].Storage.locate([]string{"path"})); r.Line != 18 {
+	if r := rangeOf(cfg.Servers[1].Storage.locatePath([]string{"path"})); r.Line != 18 {
 		t.Errorf("the block that is left out is at %v, want the header of its server", r)
 	}
 }

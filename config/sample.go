@@ -10,6 +10,6 @@ import (
 // explained and shown with its default, in the form of [Template].
 func Sample(d plugin.Description) string {
 	var t template
-	t.block(fmt.Sprintf("%s %q", d.Kind, d.Name), false, func(t *template) { t.options(d.Schema) })
+	t.writeBlock(fmt.Sprintf("%s %q", d.Kind, d.Name), false, func(t *template) { t.writeOptions(d.Schema) })
 	return t.String()
 }

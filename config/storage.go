@@ -33,17 +33,17 @@ const maxStoreText = 64 << 10
 // An empty body may be left out. The name may be empty if the file has one
 // server. What comes back for each text is the server with that storage.
 func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Config, []Server, error) {
-	l, body, err := begin(path, plugins)
+	l, body, err := beginLoad(path, plugins)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg := l.load(body)
-	if err := l.doc.failure(l.diags); err != nil {
+	cfg := l.loadFile(body)
+	if err := l.doc.failureOf(l.diags); err != nil {
 		return nil, nil, err
 	}
 	var stores []Server
 	for _, text := range texts {
-		s, err := l.store(text, name, cfg)
+		s, err := l.loadStoreText(text, name, cfg)
 		if err == nil {
 			err = s.Storage.Fault
 		}
@@ -55,8 +55,8 @@ func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Conf
 	return cfg, stores, nil
 }
 
-// store reads one text.
-func (l *loader) store(text Text, name string, cfg *Config) (Server, error) {
+// loadStoreText reads one text.
+func (l *loader) loadStoreText(text Text, name string, cfg *Config) (Server, error) {
 	source := strings.TrimSpace(text.Source)
 	if !strings.HasSuffix(source, "}") {
 		source += " {}"
@@ -64,19 +64,19 @@ func (l *loader) store(text Text, name string, cfg *Config) (Server, error) {
 	if len(source) > maxStoreText {
 		return Server{}, fmt.Errorf("%s is longer than %d bytes", text.Name, maxStoreText)
 	}
-	doc, body, err := parse(text.Name, []byte(source))
+	doc, body, err := parseFile(text.Name, []byte(source))
 	if err != nil {
 		return Server{}, err
 	}
 	of := *l // with the plugins of the file
 	of.doc, of.diags = doc, nil
 	s := of.storeIn(body, name, cfg)
-	return s, doc.failure(of.diags)
+	return s, doc.failureOf(of.diags)
 }
 
 func (l *loader) storeIn(body *hclsyntax.Body, name string, cfg *Config) (s Server) {
 	if len(body.Blocks) != 1 || len(body.Attributes) > 0 {
-		l.fail(body.MissingItemRange(), "a store is one block", storeHint)
+		l.addFault(body.MissingItemRange(), "a store is one block", storeHint)
 		return s
 	}
 	b := body.Blocks[0].AsHCLBlock()
@@ -84,19 +84,19 @@ func (l *loader) storeIn(body *hclsyntax.Body, name string, cfg *Config) (s Serv
 	switch n := len(b.Labels); {
 	case b.Type == "server" && n == 1:
 		s = l.serverNamed(b.Labels[0], b.LabelRanges[0], cfg)
-		_, nested := l.open(b.Body, b.DefRange, plugin.Schema{}, hcl.BlockHeaderSchema{Type: storage, LabelNames: []string{"name"}})
+		_, nested := l.openSection(b.Body, b.DefRange, plugin.Schema{}, hcl.BlockHeaderSchema{Type: storage, LabelNames: []string{"name"}})
 		if len(nested) > 0 {
-			s.Storage = l.storage(s, nested, b.DefRange, cfg)
+			s.Storage = l.loadStorage(s, nested, b.DefRange, cfg)
 		}
 	case b.Type == "server" && n == 3 && b.Labels[1] == storage:
 		s = l.serverNamed(b.Labels[0], b.LabelRanges[0], cfg)
 		b.Labels, b.LabelRanges = b.Labels[2:], b.LabelRanges[2:]
-		s.Storage = l.storage(s, hcl.Blocks{b}, b.DefRange, cfg)
+		s.Storage = l.loadStorage(s, hcl.Blocks{b}, b.DefRange, cfg)
 	case b.Type == storage && n == 1:
 		s = l.serverNamed(name, b.DefRange, cfg)
-		s.Storage = l.storage(s, hcl.Blocks{b}, b.DefRange, cfg)
+		s.Storage = l.loadStorage(s, hcl.Blocks{b}, b.DefRange, cfg)
 	default:
-		l.fail(b.DefRange, "this does not say where envelopes are stored", storeHint)
+		l.addFault(b.DefRange, "this does not say where envelopes are stored", storeHint)
 	}
 	return s
 }
@@ -110,12 +110,12 @@ func (l *loader) serverNamed(name string, at hcl.Range, cfg *Config) Server {
 		names[i] = s.Name
 	}
 	if name == "" && len(names) > 1 {
-		l.fail(at, "the configuration has several servers", fmt.Sprintf("Say which: server %q storage ….", names[0]))
+		l.addFault(at, "the configuration has several servers", fmt.Sprintf("Say which: server %q storage ….", names[0]))
 		return Server{}
 	}
 	i := slices.IndexFunc(cfg.Servers, func(s Server) bool { return name == "" || s.Name == name })
 	if i < 0 {
-		l.fail(at, fmt.Sprintf("the configuration has no server %.80q", name), schema.Suggest(name, "servers", names))
+		l.addFault(at, fmt.Sprintf("the configuration has no server %.80q", name), schema.Suggest(name, "servers", names))
 		return Server{}
 	}
 	return cfg.Servers[i]

@@ -34,25 +34,25 @@ type result struct {
 	cpu     float64
 }
 
-func (r *result) met() bool {
+func (r *result) isMet() bool {
 	return r.failed == 0 && len(r.took) > 0 && slices.Max(r.took) <= r.bound
 }
 
-// perform attacks a relay that it starts for that.
-func (o options) perform(ctx context.Context, a attack) (*result, error) {
+// performAttack attacks a relay that it starts for that.
+func (o options) performAttack(ctx context.Context, a attack) (*result, error) {
 	dir, err := os.MkdirTemp("", "cwtch-attack-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r, err := start(ctx, o, dir, a.limits)
+	r, err := startRelay(ctx, o, dir, a.limits)
 	if err != nil {
 		return nil, err
 	}
-	defer r.kill()
+	defer r.endRelay()
 	if a.prepare != nil {
 		if err := a.prepare(ctx, o, r); err != nil {
-			return nil, r.explain(fmt.Errorf("prepare: %w", err))
+			return nil, r.withLogTail(fmt.Errorf("prepare: %w", err))
 		}
 	}
 	res := &result{attack: a}
@@ -62,7 +62,7 @@ func (o options) perform(ctx context.Context, a attack) (*result, error) {
 	var attacking sync.WaitGroup
 	attacking.Go(func() { a.storm(storm, o, r) })
 	for pause := time.Tick(100 * time.Millisecond); storm.Err() == nil; {
-		res.try(ctx, r)
+		res.tryHonest(ctx, r)
 		select {
 		case <-pause:
 		case <-storm.Done():
@@ -75,8 +75,8 @@ func (o options) perform(ctx context.Context, a attack) (*result, error) {
 	return res, ctx.Err()
 }
 
-// try does once what the honest client does.
-func (res *result) try(ctx context.Context, r *relay) {
+// tryHonest does once what the honest client does.
+func (res *result) tryHonest(ctx context.Context, r *relay) {
 	ctx, cancel := context.WithTimeout(ctx, 4*res.bound)
 	defer cancel()
 	begin := time.Now()
@@ -99,7 +99,7 @@ func writeTable(w io.Writer, rows []*result) error {
 			p50, max = r.took[n/2].Round(time.Millisecond).String(), r.took[n-1].Round(time.Millisecond).String()
 		}
 		met := "yes"
-		if !r.met() {
+		if !r.isMet() {
 			met = "NO"
 		}
 		fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%s\t%s\t%v\t%s\t%d MiB\t%.2f\n",
@@ -116,8 +116,8 @@ func writeTable(w io.Writer, rows []*result) error {
 	return nil
 }
 
-// everyone runs n attackers, each again and again until ctx ends.
-func everyone(ctx context.Context, n int, pause time.Duration, strikes *atomic.Int64, strike func(context.Context)) {
+// runAttackers runs n attackers, each again and again until ctx ends.
+func runAttackers(ctx context.Context, n int, pause time.Duration, strikes *atomic.Int64, strike func(context.Context)) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {

@@ -25,7 +25,7 @@ var buyAttack = attack{
 	storm: func(ctx context.Context, o options, r *relay) {
 		// A buyer pauses between purchases, so that those who are refused do not
 		// take more processor time than those who are served.
-		everyone(ctx, o.buyers, 10*time.Second, &r.strikes, func(ctx context.Context) { r.buyAll(ctx) })
+		runAttackers(ctx, o.buyers, 10*time.Second, &r.strikes, func(ctx context.Context) { r.buyAll(ctx) })
 	},
 	honest: func(ctx context.Context, r *relay) error {
 		_, err := client.Buy(ctx, r, r.bundle, token.DefaultBatch, nil)
@@ -36,7 +36,7 @@ var buyAttack = attack{
 // buyAll buys as much as one proof of work gives, with the least effort: a
 // solution by counting, and a request that was made before.
 func (r *relay) buyAll(ctx context.Context) {
-	nc, err := r.dial(ctx, r.bundle.TokenService)
+	nc, err := r.dialLocal(ctx, r.bundle.TokenService)
 	if err != nil {
 		return
 	}
@@ -48,7 +48,7 @@ func (r *relay) buyAll(ctx context.Context) {
 		seed = bytes.Clone(payload)
 		return nil
 	})
-	if err != nil || c.Send(solve(seed)) != nil {
+	if err != nil || c.Send(solvePuzzle(seed)) != nil {
 		return
 	}
 	if _, err := nc.Write(r.request); err != nil {
@@ -57,9 +57,9 @@ func (r *relay) buyAll(ctx context.Context) {
 	c.Receive(func([]byte) error { return nil }) //nolint:errcheck // may be refused
 }
 
-// solve finds a solution of the proof of work by counting; a service does not ask
+// solvePuzzle finds a solution of the proof of work by counting; a service does not ask
 // where it comes from. The labels are those of core/token.
-func solve(seed []byte) []byte {
+func solvePuzzle(seed []byte) []byte {
 	t := tapir.NewTranscript()
 	t.Protocol("pow-app")
 	t.Append("pow-seed", seed)

@@ -13,23 +13,23 @@ import (
 )
 
 var connectAttacks = []attack{
-	storm("opened and closed at once", func(ctx context.Context, r *relay, nc net.Conn) { nc.Close() }),
-	storm("kept open and silent", func(ctx context.Context, r *relay, nc net.Conn) {}),
-	storm("half a handshake", func(ctx context.Context, r *relay, nc net.Conn) {
+	stormAttack("opened and closed at once", func(ctx context.Context, r *relay, nc net.Conn) { nc.Close() }),
+	stormAttack("kept open and silent", func(ctx context.Context, r *relay, nc net.Conn) {}),
+	stormAttack("half a handshake", func(ctx context.Context, r *relay, nc net.Conn) {
 		tapir.Plain(nc).Send(r.keys) //nolint:errcheck // may be closed
 	}),
-	storm("authenticated, never asks", func(ctx context.Context, r *relay, nc net.Conn) {
+	stormAttack("authenticated, never asks", func(ctx context.Context, r *relay, nc net.Conn) {
 		tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board) //nolint:errcheck // may be closed
 	}),
-	storm("asks for nothing new", func(ctx context.Context, r *relay, nc net.Conn) {
+	stormAttack("asks for nothing new", func(ctx context.Context, r *relay, nc net.Conn) {
 		if c, err := tapir.Client(ctx, nc, identity.NewKey(), r.bundle.Board); err == nil {
 			c.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: r.last}})) //nolint:errcheck // may be closed
 		}
 	}),
 }
 
-// storm opens connections at a rate, does one thing with each and keeps it.
-func storm(name string, do func(context.Context, *relay, net.Conn)) attack {
+// stormAttack opens connections at a rate, does one thing with each and keeps it.
+func stormAttack(name string, do func(context.Context, *relay, net.Conn)) attack {
 	return attack{
 		name: name, act: "connect, replay", bound: time.Second, honest: honestReplay,
 		limits: "connections = %d",
@@ -40,7 +40,7 @@ func storm(name string, do func(context.Context, *relay, net.Conn)) attack {
 			defer tick.Stop()
 			for ctx.Err() == nil {
 				wg.Go(func() {
-					nc, err := r.dial(ctx, r.bundle.Board)
+					nc, err := r.dialLocal(ctx, r.bundle.Board)
 					if err != nil {
 						return
 					}

@@ -36,7 +36,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := stdout.New(os.Stdout)
-	err := run(ctx, os.Args[1:], out, os.Stderr)
+	err := runCommand(ctx, os.Args[1:], out, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
@@ -63,7 +63,7 @@ type options struct {
 // most bounds the flags, so that a slip of the finger does not take the machine.
 var most = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000}
 
-func (o options) check() error {
+func (o options) validate() error {
 	for _, c := range []struct {
 		flag        string
 		value, most int
@@ -78,7 +78,7 @@ func (o options) check() error {
 	return nil
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cwtch-attack", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if err := o.check(); err != nil {
+	if err := o.validate(); err != nil {
 		return err
 	}
 	attacks := map[string][]attack{"connect": connectAttacks, "buy": {buyAttack}, "replay": replayAttacks}
@@ -104,7 +104,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var rows []*result
 	for _, a := range chosen {
 		fmt.Fprintf(stderr, "%s: %s\n", f.Arg(0), a.name)
-		res, err := o.perform(ctx, a)
+		res, err := o.performAttack(ctx, a)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := writeTable(stdout, rows); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(rows, func(r *result) bool { return !r.met() }) {
+	if slices.ContainsFunc(rows, func(r *result) bool { return !r.isMet() }) {
 		return errors.New("the honest client was not served within the bound")
 	}
 	return nil

@@ -52,7 +52,7 @@ server "attacked" {
 }
 `
 
-func start(ctx context.Context, o options, dir, limits string) (*relay, error) {
+func startRelay(ctx context.Context, o options, dir, limits string) (*relay, error) {
 	if strings.Contains(limits, "%d") {
 		limits = fmt.Sprintf(limits, o.connections)
 	}
@@ -93,15 +93,15 @@ func start(ctx context.Context, o options, dir, limits string) (*relay, error) {
 		st, err = manager.Ask(ctx, filepath.Join(dir, "data"))
 	}
 	if err != nil {
-		r.kill()
-		return nil, r.explain(fmt.Errorf("start the relay: %w", err))
+		r.endRelay()
+		return nil, r.withLogTail(fmt.Errorf("start the relay: %w", err))
 	}
 	r.plugin = st.Servers[0].Storage.PID
 	return r, nil
 }
 
-// dial connects to the relay, and to nothing that is not on this machine.
-func (r *relay) dial(ctx context.Context, service identity.Onion) (net.Conn, error) {
+// dialLocal connects to the relay, and to nothing that is not on this machine.
+func (r *relay) dialLocal(ctx context.Context, service identity.Onion) (net.Conn, error) {
 	return r.Dial(ctx, service, client.Port)
 }
 
@@ -118,8 +118,8 @@ func (r *relay) Dial(ctx context.Context, service identity.Onion, port int) (net
 	return nc, nil
 }
 
-// kill ends the relay, as an operator does if it lets him.
-func (r *relay) kill() {
+// endRelay ends the relay, as an operator does if it lets him.
+func (r *relay) endRelay() {
 	r.cmd.Process.Signal(syscall.SIGTERM)                                    //nolint:errcheck // it has ended, then
 	timer := time.AfterFunc(10*time.Second, func() { r.cmd.Process.Kill() }) //nolint:errcheck // it has ended, then
 	defer timer.Stop()
@@ -127,9 +127,9 @@ func (r *relay) kill() {
 	r.Network.Close()
 }
 
-// explain adds the end of the relay's log, which has ended, to an error.
-func (r *relay) explain(err error) error {
-	r.kill()
+// withLogTail adds the end of the relay's log, which has ended, to an error.
+func (r *relay) withLogTail(err error) error {
+	r.endRelay()
 	const most = 2 << 10
 	text := r.log.Bytes()
 	return fmt.Errorf("%w; its log ends:\n%s", err, text[max(0, len(text)-most):])

@@ -28,9 +28,9 @@ func replayAttack(name string, one bool) attack {
 		name: name, act: "connect, replay", bound: 2 * time.Second, honest: honestReplay,
 		// The gate is not what is attacked here.
 		limits:  "connections = 8192\n connections_per_second = 10000",
-		prepare: func(ctx context.Context, o options, r *relay) error { return r.plant(ctx, o.envelopes, one) },
+		prepare: func(ctx context.Context, o options, r *relay) error { return r.plantEnvelopes(ctx, o.envelopes, one) },
 		storm: func(ctx context.Context, o options, r *relay) {
-			everyone(ctx, o.readers, 0, &r.strikes, r.askForReplay)
+			runAttackers(ctx, o.readers, 0, &r.strikes, r.askForReplay)
 		},
 	}
 }
@@ -38,7 +38,7 @@ func replayAttack(name string, one bool) attack {
 // askForReplay asks from what was planted, waits for the answer to begin and
 // leaves.
 func (r *relay) askForReplay(ctx context.Context) {
-	nc, err := r.dial(ctx, r.bundle.Board)
+	nc, err := r.dialLocal(ctx, r.bundle.Board)
 	if err != nil {
 		return
 	}
@@ -53,11 +53,11 @@ func (r *relay) askForReplay(ctx context.Context) {
 	}
 }
 
-// plant posts n tiny envelopes, under one signature or each under its own, and an
+// plantEnvelopes posts n tiny envelopes, under one signature or each under its own, and an
 // honest one behind them. A relay may refuse some.
-func (r *relay) plant(ctx context.Context, n int, one bool) error {
+func (r *relay) plantEnvelopes(ctx context.Context, n int, one bool) error {
 	const posters = 8
-	r.planted = signature(0)
+	r.planted = newSignature(0)
 	g, posting := errgroup.WithContext(ctx)
 	for i := range posters {
 		g.Go(func() error {
@@ -65,32 +65,32 @@ func (r *relay) plant(ctx context.Context, n int, one bool) error {
 			for k := i; k < n; k += posters {
 				e := wire.Envelope{Ciphertext: fmt.Append(nil, k), Signature: r.planted}
 				if !one {
-					e.Signature = signature(k)
+					e.Signature = newSignature(k)
 				}
 				batch = append(batch, e)
 			}
-			_, err := r.post(posting, batch)
+			_, err := r.postAll(posting, batch)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	r.last = signature(n)
-	stored, err := r.post(ctx, []wire.Envelope{{Ciphertext: []byte("honest"), Signature: r.last}})
+	r.last = newSignature(n)
+	stored, err := r.postAll(ctx, []wire.Envelope{{Ciphertext: []byte("honest"), Signature: r.last}})
 	if err == nil && stored != 1 {
 		err = errors.New("an honest post is refused")
 	}
 	return err
 }
 
-// signature makes one of the usual length.
-func signature(n int) []byte { return fmt.Appendf(nil, "%064d", n) }
+// newSignature makes one of the usual length.
+func newSignature(n int) []byte { return fmt.Appendf(nil, "%064d", n) }
 
-// post posts envelopes on a connection of its own, with tokens made from the key
+// postAll posts envelopes on a connection of its own, with tokens made from the key
 // of the relay, and returns how many were stored.
-func (r *relay) post(ctx context.Context, all []wire.Envelope) (stored int, err error) {
-	nc, err := r.dial(ctx, r.bundle.Board)
+func (r *relay) postAll(ctx context.Context, all []wire.Envelope) (stored int, err error) {
+	nc, err := r.dialLocal(ctx, r.bundle.Board)
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func (r *relay) post(ctx context.Context, all []wire.Envelope) (stored int, err 
 	var g errgroup.Group
 	g.Go(func() error {
 		for _, e := range all {
-			t, err := r.mint()
+			t, err := r.mintToken()
 			if err != nil {
 				return err
 			}
@@ -131,9 +131,9 @@ func (r *relay) post(ctx context.Context, all []wire.Envelope) (stored int, err 
 	return stored, g.Wait()
 }
 
-// mint derives a token from the secret of the token service, W = k·H(T), where H
+// mintToken derives a token from the secret of the token service, W = k·H(T), where H
 // is the one-way map of RFC 9496 behind SHA3-512. An attacker would buy it.
-func (r *relay) mint() (t token.Token, err error) {
+func (r *relay) mintToken() (t token.Token, err error) {
 	k, err := scalar.NewFromCanonicalBytes(r.secret.Scalar[:])
 	if err != nil {
 		return t, err

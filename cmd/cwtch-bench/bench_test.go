@@ -61,7 +61,7 @@ func TestPart(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	for _, args := range [][]string{{"-only", "fanout,fan"}, {"-storage", "bolt2"}, {"more"}} {
-		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
+		if err := runBench(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q passes", args)
 		}
 	}
@@ -85,7 +85,7 @@ func quick(t *testing.T, args ...string) (table string, rows []reported) {
 	}
 	file := filepath.Join(dir, "figures.json")
 	var stdout, stderr bytes.Buffer
-	if err := run(t.Context(), append([]string{"-quick", "-relay", program, "-dir", dir, "-json", file}, args...), &stdout, &stderr); err != nil {
+	if err := runBench(t.Context(), append([]string{"-quick", "-relay", program, "-dir", dir, "-json", file}, args...), &stdout, &stderr); err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
 	t.Logf("\n%s", stdout.String())
@@ -114,7 +114,7 @@ func TestMint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := m.token()
+	tok, err := m.mintToken()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestPostSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{1000, 4096, 8000} {
-		posts, err := m.posts(t.Context(), 2, size)
+		posts, err := m.mintPosts(t.Context(), 2, size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestVerdicts(t *testing.T) {
 		{atMost(2), 2, true},
 		{atMost(2), 2.1, false},
 	} {
-		if got := c.target.met(c.value); got != c.met {
+		if got := c.target.isMet(c.value); got != c.met {
 			t.Errorf("%v is %v by %v", c.target, got, c.value)
 		}
 	}

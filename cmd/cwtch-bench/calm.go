@@ -31,12 +31,12 @@ func calmRows(p plan) group {
 	return g
 }
 
-// calm measures a relay with a plugin of each kind that has nothing to do.
-func (b *bench) calm(ctx context.Context) error {
+// measureCalm measures a relay with a plugin of each kind that has nothing to do.
+func (b *bench) measureCalm(ctx context.Context) error {
 	if b.examples == "" {
 		return nil
 	}
-	s, err := b.prepare(ctx, "calm", b.plan.Few)
+	s, err := b.prepareSite(ctx, "calm", b.plan.Few)
 	if err != nil {
 		return err
 	}
@@ -45,21 +45,21 @@ func (b *bench) calm(ctx context.Context) error {
 		s.declared += fmt.Sprintf("plugin %q %q {\n  path = %q\n  dev = true\n}\n", e.kind, e.name, filepath.Join(b.examples, e.dir))
 		s.used += fmt.Sprintf("  %s %q {}\n", e.kind, e.name)
 	}
-	r, err := b.start(ctx, s)
+	r, err := b.startRelay(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer r.kill()
-	pids, err := r.serving(ctx)
+	defer r.killRunning()
+	pids, err := r.awaitPlugins(ctx)
 	if err != nil {
 		return err
 	}
 	for i, pid := range pids {
-		resident, err := settled(ctx, pid)
+		resident, err := awaitStableRSS(ctx, pid)
 		if err != nil {
 			return err
 		}
-		b.sheet.set("calm."+calmed[i]+".memory", float64(resident)/1024)
+		b.sheet.setFigure("calm."+calmed[i]+".memory", float64(resident)/1024)
 	}
 	before, err := cpuOfAll(pids)
 	if err != nil {
@@ -76,8 +76,8 @@ func (b *bench) calm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.sheet.set("calm.cpu", 100*(after-before).Seconds()/elapsed.Seconds())
-	return r.stop()
+	b.sheet.setFigure("calm.cpu", 100*(after-before).Seconds()/elapsed.Seconds())
+	return r.stopAndWait()
 }
 
 // cpuOfAll is the processor time of all processes together.
@@ -92,9 +92,9 @@ func cpuOfAll(pids []int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// serving waits until all plugins of the relay serve, and returns the processes as
+// awaitPlugins waits until all plugins of the relay serve, and returns the processes as
 // calmed names them.
-func (r *relay) serving(ctx context.Context) ([]int, error) {
+func (r *relay) awaitPlugins(ctx context.Context) ([]int, error) {
 	for {
 		st, err := manager.Ask(ctx, r.dataDir())
 		if err != nil {
@@ -131,7 +131,7 @@ var examples = []struct {
 // buildExamples builds the example plugins of the checkout around the working
 // directory, and returns the directory that they are in.
 func (b *bench) buildExamples(ctx context.Context) (string, error) {
-	root, err := checkout()
+	root, err := findCheckout()
 	if err != nil {
 		return "", err
 	}
@@ -146,8 +146,8 @@ func (b *bench) buildExamples(ctx context.Context) (string, error) {
 	return out, nil
 }
 
-// checkout is the directory above the working directory that has the examples.
-func checkout() (string, error) {
+// findCheckout is the directory above the working directory that has the examples.
+func findCheckout() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err

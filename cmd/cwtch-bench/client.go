@@ -35,8 +35,8 @@ type buffered struct {
 
 func (b buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
 
-// connect authenticates a connection, which reads up to ahead bytes at once.
-func (r *relay) connect(ctx context.Context, ahead int) (*peer, error) {
+// openConnection authenticates a connection, which reads up to ahead bytes at once.
+func (r *relay) openConnection(ctx context.Context, ahead int) (*peer, error) {
 	board := r.keys.Board.Onion()
 	nc, err := r.network.Dial(ctx, board, client.Port)
 	if err != nil {
@@ -56,7 +56,7 @@ func (r *relay) connect(ctx context.Context, ahead int) (*peer, error) {
 func (r *relay) connectAll(ctx context.Context, n, ahead int) ([]*peer, error) {
 	peers := make([]*peer, n)
 	err := inParallel(peers, 8, func(i int) (err error) {
-		peers[i], err = r.connect(ctx, ahead)
+		peers[i], err = r.openConnection(ctx, ahead)
 		return err
 	})
 	if err != nil {
@@ -76,8 +76,8 @@ func closeAll(peers []*peer) {
 
 var stored = wire.AppendPosted(nil, true)
 
-// result receives the result of a post.
-func (p *peer) result() error {
+// receiveResult receives the result of a post.
+func (p *peer) receiveResult() error {
 	return p.Receive(func(payload []byte) error {
 		if !bytes.Equal(payload, stored) {
 			return errors.New("a post was not stored")
@@ -86,20 +86,20 @@ func (p *peer) result() error {
 	})
 }
 
-// post sends an encoded post and waits for its result.
-func (p *peer) post(payload []byte) error {
+// postAndWait sends an encoded post and waits for its result.
+func (p *peer) postAndWait(payload []byte) error {
 	if err := p.Send(payload); err != nil {
 		return err
 	}
-	return p.result()
+	return p.receiveResult()
 }
 
-// sync asks for a replay and returns how many envelopes follow.
-func (p *peer) sync(last []byte) (count int, err error) {
+// requestReplay asks for a replay and returns how many envelopes follow.
+func (p *peer) requestReplay(last []byte) (count int, err error) {
 	if err := p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: last}})); err != nil {
 		return 0, err
 	}
-	reply, err := p.reply()
+	reply, err := p.receiveReply()
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +109,7 @@ func (p *peer) sync(last []byte) (count int, err error) {
 	return *reply.Count, nil
 }
 
-func (p *peer) reply() (reply wire.Reply, err error) {
+func (p *peer) receiveReply() (reply wire.Reply, err error) {
 	err = p.Receive(func(payload []byte) error {
 		reply, err = wire.DecodeReply(payload)
 		return err
@@ -121,12 +121,12 @@ func (p *peer) reply() (reply wire.Reply, err error) {
 // not depend on each other, so any of them can be.
 const opened = 64
 
-// pass reads n packets and checks some of them, which have to hold an envelope.
+// readPackets reads n packets and checks some of them, which have to hold an envelope.
 // It calls each, unless nil, after every packet.
-func (p *peer) pass(n int, each func(i int)) error {
+func (p *peer) readPackets(n int, each func(i int)) error {
 	for i := range n {
 		if i%opened == opened-1 {
-			reply, err := p.reply()
+			reply, err := p.receiveReply()
 			if err != nil {
 				return err
 			}

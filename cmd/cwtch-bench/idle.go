@@ -8,21 +8,21 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
-// idle measures what connections cost that have authenticated and do nothing
+// measureIdle measures what connections cost that have authenticated and do nothing
 // more, on a relay that has done nothing before: its resident memory with all of
 // them, less that with the first few, which cost what is needed once.
-func (b *bench) idle(ctx context.Context, r *relay) error {
+func (b *bench) measureIdle(ctx context.Context, r *relay) error {
 	first, err := r.connectAll(ctx, 1+b.plan.Idle/50, 16)
 	if err != nil {
 		return err
 	}
 	defer closeAll(first)
-	before, err := r.settled(ctx)
+	before, err := r.awaitStableMemory(ctx)
 	if err != nil {
 		return err
 	}
 	var peers []*peer
-	took, err := r.measure(func() (err error) {
+	took, err := r.measureCPU(func() (err error) {
 		peers, err = r.connectAll(ctx, b.plan.Idle, 16)
 		return err
 	})
@@ -30,26 +30,28 @@ func (b *bench) idle(ctx context.Context, r *relay) error {
 		return err
 	}
 	defer closeAll(peers)
-	after, err := r.settled(ctx)
+	after, err := r.awaitStableMemory(ctx)
 	if err != nil {
 		return err
 	}
-	b.sheet.set("auth.cpu", took.cpuOf(b.plan.Idle))
-	b.sheet.set("idle.memory", float64(after-before)/float64(b.plan.Idle))
+	b.sheet.setFigure("auth.cpu", took.cpuOf(b.plan.Idle))
+	b.sheet.setFigure("idle.memory", float64(after-before)/float64(b.plan.Idle))
 	closeAll(peers)
 	closeAll(first)
-	return r.alone(ctx)
+	return r.awaitNoConnections(ctx)
 }
 
-func (r *relay) settled(ctx context.Context) (int, error) { return settled(ctx, r.cmd.Process.Pid) }
+func (r *relay) awaitStableMemory(ctx context.Context) (int, error) {
+	return awaitStableRSS(ctx, r.cmd.Process.Pid)
+}
 
-// settled waits until the resident memory of a process has not changed for half
+// awaitStableRSS waits until the resident memory of a process has not changed for half
 // a second, and returns it, in KiB.
-func settled(ctx context.Context, pid int) (int, error) {
+func awaitStableRSS(ctx context.Context, pid int) (int, error) {
 	const calm = 5
 	last, same := 0, 0
 	for same < calm {
-		now, err := memory(pid, "VmRSS")
+		now, err := readMemory(pid, "VmRSS")
 		if err != nil {
 			return 0, err
 		}
@@ -67,8 +69,8 @@ func settled(ctx context.Context, pid int) (int, error) {
 	return last, nil
 }
 
-// alone waits until the relay has seen all connections end.
-func (r *relay) alone(ctx context.Context) error {
+// awaitNoConnections waits until the relay has seen all connections end.
+func (r *relay) awaitNoConnections(ctx context.Context) error {
 	for {
 		st, err := manager.Ask(ctx, r.dataDir())
 		if err != nil {

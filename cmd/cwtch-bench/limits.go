@@ -19,9 +19,9 @@ import (
 // The limits are what no relay of this design can be faster than: the work that
 // every item needs, done by the same libraries and nothing around it.
 
-// beside measures a limit before and after f, which is compared with it, because
+// measureBeside measures a limit before and after f, which is compared with it, because
 // what else runs on the machine changes by the second. The figure is the mean.
-func (b *bench) beside(name string, limit func() (float64, error), f func() error) error {
+func (b *bench) measureBeside(name string, limit func() (float64, error), f func() error) error {
 	before, err := limit()
 	if err != nil {
 		return fmt.Errorf("measure the machine: %w", err)
@@ -33,12 +33,12 @@ func (b *bench) beside(name string, limit func() (float64, error), f func() erro
 	if err != nil {
 		return fmt.Errorf("measure the machine: %w", err)
 	}
-	b.sheet.set(name, (before+after)/2)
+	b.sheet.setFigure(name, (before+after)/2)
 	return nil
 }
 
-// verification is the processor time of one check of the token of a post, in µs.
-func (b *bench) verification() (float64, error) {
+// timeVerification is the processor time of one check of the token of a post, in µs.
+func (b *bench) timeVerification() (float64, error) {
 	var keys identity.Server
 	keys.Board, keys.Scalar[0] = identity.NewKey(), 42
 	m, err := newMint(&keys)
@@ -49,11 +49,11 @@ func (b *bench) verification() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t, err := m.token()
+	t, err := m.mintToken()
 	if err != nil {
 		return 0, err
 	}
-	data := newSource(b.plan.Size).envelope().AppendJSON(nil)
+	data := newSource(b.plan.Size).newEnvelope().AppendJSON(nil)
 	spent := t.Spend(data, []byte(m.board))
 	return b.ownTime(func() error {
 		if !key.Verify(spent, data, []byte(m.board)) {
@@ -63,8 +63,8 @@ func (b *bench) verification() (float64, error) {
 	})
 }
 
-// seal is the processor time of sealing one packet, in µs.
-func (b *bench) seal() (float64, error) {
+// timeSealing is the processor time of sealing one packet, in µs.
+func (b *bench) timeSealing() (float64, error) {
 	var key [32]byte
 	var nonce [24]byte
 	out := make([]byte, 0, tapir.PacketSize)

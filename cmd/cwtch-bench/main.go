@@ -79,7 +79,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	out := stdout.New(os.Stdout)
-	err := run(ctx, os.Args[1:], out, os.Stderr)
+	err := runBench(ctx, os.Args[1:], out, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
@@ -104,7 +104,7 @@ type options struct {
 	only    string // names of parts, with commas; empty: all
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("cwtch-bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -122,7 +122,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	p, err := choose(o)
+	p, err := choosePlan(o)
 	if err != nil {
 		return err
 	}
@@ -136,15 +136,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := b.run(ctx); err != nil {
+	if err := b.runRounds(ctx); err != nil {
 		return err
 	}
-	m.finish()
-	if err := b.sheet.print(stdout, m, p); err != nil {
+	m.readEnd()
+	if err := b.sheet.printTable(stdout, m, p); err != nil {
 		return err
 	}
 	if o.json == "" {
 		return nil
 	}
-	return b.sheet.write(o.json, m, p)
+	return b.sheet.writeJSON(o.json, m, p)
 }

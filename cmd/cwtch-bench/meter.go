@@ -29,8 +29,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// cpu is the processor time of relay and plugin together.
-func (r *relay) cpu() (time.Duration, error) {
+// cpuTime is the processor time of relay and plugin together.
+func (r *relay) cpuTime() (time.Duration, error) {
 	own, err := cpuTime(r.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
@@ -45,8 +45,8 @@ type spent struct {
 	cpu     time.Duration // of the processes in question
 }
 
-func (r *relay) measure(f func() error) (spent, error) {
-	before, err := r.cpu()
+func (r *relay) measureCPU(f func() error) (spent, error) {
+	before, err := r.cpuTime()
 	if err != nil {
 		return spent{}, err
 	}
@@ -55,16 +55,16 @@ func (r *relay) measure(f func() error) (spent, error) {
 		return spent{}, err
 	}
 	elapsed := time.Since(start)
-	after, err := r.cpu()
+	after, err := r.cpuTime()
 	return spent{elapsed, after - before}, err
 }
 
-func (s spent) rate(items int) float64  { return float64(items) / s.elapsed.Seconds() }
-func (s spent) cpuOf(items int) float64 { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(items) }
+func (s spent) perSecond(items int) float64 { return float64(items) / s.elapsed.Seconds() }
+func (s spent) cpuOf(items int) float64     { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(items) }
 
-// memory is one line of /proc/PID/status in KiB: VmRSS, or RssAnon, which
+// readMemory is one line of /proc/PID/status in KiB: VmRSS, or RssAnon, which
 // leaves out pages of files, such as those of a store.
-func memory(pid int, name string) (int, error) {
+func readMemory(pid int, name string) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
@@ -79,18 +79,18 @@ func memory(pid int, name string) (int, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
 }
 
-// anonymous is the memory of relay and plugin without pages of files, in KiB.
-func (r *relay) anonymous() (int, error) {
-	own, err := memory(r.cmd.Process.Pid, "RssAnon")
+// anonymousMemory is the memory of relay and plugin without pages of files, in KiB.
+func (r *relay) anonymousMemory() (int, error) {
+	own, err := readMemory(r.cmd.Process.Pid, "RssAnon")
 	if err != nil {
 		return 0, err
 	}
-	plugin, err := memory(r.plugin, "RssAnon")
+	plugin, err := readMemory(r.plugin, "RssAnon")
 	return own + plugin, err
 }
 
-// peak returns the most anonymous memory, in KiB, that is seen while f runs.
-func (r *relay) peak(f func() error) (most int, err error) {
+// peakMemory returns the most anonymous memory, in KiB, that is seen while f runs.
+func (r *relay) peakMemory(f func() error) (most int, err error) {
 	done := make(chan struct{})
 	var sampling sync.WaitGroup
 	var sampleErr error
@@ -99,7 +99,7 @@ func (r *relay) peak(f func() error) (most int, err error) {
 		defer tick.Stop()
 		for sampleErr == nil {
 			var now int
-			now, sampleErr = r.anonymous()
+			now, sampleErr = r.anonymousMemory()
 			most = max(most, now)
 			select {
 			case <-done:
@@ -123,7 +123,7 @@ func percentile(values []time.Duration, p float64) time.Duration {
 	return values[min(len(values)-1, int(math.Ceil(p*float64(len(values))))-1)]
 }
 
-func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+func toMilliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // machine is what figures have to be read with.
 type machine struct {
@@ -150,21 +150,21 @@ func describeMachine(ctx context.Context, program, dir string) (*machine, error)
 	return &machine{
 		Time:       time.Now(),
 		Processors: runtime.NumCPU(),
-		Model:      processor(),
+		Model:      readProcessor(),
 		Go:         runtime.Version(),
 		Relay:      strings.TrimSpace(string(version)),
-		LoadBefore: load(),
+		LoadBefore: readLoad(),
 		InMemory:   fs.Type == unix.TMPFS_MAGIC,
 	}, nil
 }
 
-func (m *machine) finish() {
+func (m *machine) readEnd() {
 	m.Seconds = time.Since(m.Time).Seconds()
-	m.LoadAfter = load()
+	m.LoadAfter = readLoad()
 }
 
-// load is the load average over 1, 5 and 15 minutes.
-func load() string {
+// readLoad is the load average over 1, 5 and 15 minutes.
+func readLoad() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return "unknown"
@@ -172,7 +172,7 @@ func load() string {
 	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
-func processor() string {
+func readProcessor() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return ""

@@ -32,9 +32,9 @@ func newMint(keys *identity.Server) (*mint, error) {
 	return &mint{keys.Board.Onion(), k}, nil
 }
 
-// token derives a token: W = k·H(T), where H is the one-way map of RFC 9496
+// mintToken derives a token: W = k·H(T), where H is the one-way map of RFC 9496
 // behind SHA3-512.
-func (m *mint) token() (t token.Token, err error) {
+func (m *mint) mintToken() (t token.Token, err error) {
 	rand.Read(t.T[:])
 	uniform := sha3.Sum512(t.T[:])
 	h, err := curve.NewRistrettoPoint().SetUniformBytes(uniform[:])
@@ -76,7 +76,7 @@ func newSource(post int) *source {
 	return &source{mathrand.NewChaCha8(seed), ciphertextSize(post)}
 }
 
-func (s *source) envelope() wire.Envelope {
+func (s *source) newEnvelope() wire.Envelope {
 	b := make([]byte, s.ciphertext+signatureSize)
 	s.random.Read(b) //nolint:errcheck // never fails
 	return wire.Envelope{Ciphertext: b[:s.ciphertext], Signature: b[s.ciphertext:]}
@@ -88,8 +88,8 @@ type post struct {
 	signature []byte
 }
 
-// posts makes n posts of the given size, on all processors.
-func (m *mint) posts(ctx context.Context, n, size int) ([]post, error) {
+// mintPosts makes n posts of the given size, on all processors.
+func (m *mint) mintPosts(ctx context.Context, n, size int) ([]post, error) {
 	posts := make([]post, n)
 	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
@@ -97,11 +97,11 @@ func (m *mint) posts(ctx context.Context, n, size int) ([]post, error) {
 		g.Go(func() error {
 			src := newSource(size)
 			for i := w; i < n && ctx.Err() == nil; i += workers {
-				t, err := m.token()
+				t, err := m.mintToken()
 				if err != nil {
 					return err
 				}
-				e := src.envelope()
+				e := src.newEnvelope()
 				spent := t.Spend(e.AppendJSON(nil), []byte(m.board))
 				posts[i] = post{encodePost(e, spent), e.Signature}
 			}
@@ -115,25 +115,25 @@ func (m *mint) posts(ctx context.Context, n, size int) ([]post, error) {
 // beforehand: what the posts of 64 clients come to.
 const fillBatch = 64
 
-// fill puts n envelopes into the store of a site, by means of the plugin's own
+// fillStore puts n envelopes into the store of a site, by means of the plugin's own
 // code and before any relay runs.
-func (b *bench) fill(ctx context.Context, s *site, n int) error {
+func (b *bench) fillStore(ctx context.Context, s *site, n int) error {
 	if err := os.MkdirAll(s.storageDir(), 0o700); err != nil {
 		return err
 	}
-	store, err := b.openDirect(ctx, b.storage(), s.storageDir())
+	store, err := b.openDirect(ctx, b.storagePlugin(), s.storageDir())
 	if err != nil {
 		return err
 	}
 	src := newSource(b.plan.Size)
 	for done := 0; done < n; {
-		batch := src.records(min(fillBatch, n-done))
+		batch := src.newRecords(min(fillBatch, n-done))
 		s.last = batch[len(batch)-1].Signature
 		if _, err := store.Append(ctx, batch); err != nil {
-			store.close() //nolint:errcheck // the reason is err
+			store.closeAll() //nolint:errcheck // the reason is err
 			return err
 		}
 		done += len(batch)
 	}
-	return store.close()
+	return store.closeAll()
 }

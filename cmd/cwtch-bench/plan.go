@@ -52,7 +52,7 @@ type plan struct {
 // judged is the storage plugin that the targets are for.
 const judged = "bolt"
 
-func choose(o options) (plan, error) {
+func choosePlan(o options) (plan, error) {
 	p := plan{
 		Storage: o.storage,
 		Rounds:  3,
@@ -101,29 +101,29 @@ type part struct {
 	run          func(b *bench, ctx context.Context, small, large *relay) error
 }
 
-// parts are in the order of a round.
-func parts() []part {
+// allParts are in the order of a round.
+func allParts() []part {
 	return []part{
-		{name: "idle", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.calm(ctx) }},
-		{name: "connections", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.idle(ctx, small) }},
-		{name: "replay", large: true, run: func(b *bench, ctx context.Context, _, large *relay) error { return b.replay(ctx, large) }},
-		{name: "posts", small: true, large: true, run: (*bench).posts},
-		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.purchases(ctx, small) }},
+		{name: "idle", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureCalm(ctx) }},
+		{name: "connections", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureIdle(ctx, small) }},
+		{name: "replay", large: true, run: func(b *bench, ctx context.Context, _, large *relay) error { return b.measureReplays(ctx, large) }},
+		{name: "posts", small: true, large: true, run: (*bench).measurePosts},
+		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measurePurchases(ctx, small) }},
 		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.fanOut(ctx, small) }},
-		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.stores(ctx) }},
+		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureStores(ctx) }},
 	}
 }
 
 func partNames() (names []string) {
-	for _, p := range parts() {
+	for _, p := range allParts() {
 		names = append(names, p.name)
 	}
 	return names
 }
 
-// wanted are the parts that this run measures.
-func (p plan) wanted() []part {
-	return slices.DeleteFunc(parts(), func(x part) bool { return p.Only != nil && !slices.Contains(p.Only, x.name) })
+// chosenParts are the parts that this run measures.
+func (p plan) chosenParts() []part {
+	return slices.DeleteFunc(allParts(), func(x part) bool { return p.Only != nil && !slices.Contains(p.Only, x.name) })
 }
 
 // bench is one run of the program.
@@ -138,8 +138,8 @@ type bench struct {
 	examples string // directory of the built example plugins; empty: there are none
 }
 
-// storage is the plugin of the relays.
-func (b *bench) storage() plugin.Plugin {
+// storagePlugin is the plugin of the relays.
+func (b *bench) storagePlugin() plugin.Plugin {
 	all := storagePlugins()
 	return all[slices.IndexFunc(all, func(p plugin.Plugin) bool { return p.Name == b.plan.Storage })]
 }
@@ -157,15 +157,15 @@ type site struct {
 	declared, used string
 }
 
-func (b *bench) say(format string, args ...any) {
+func (b *bench) printf(format string, args ...any) {
 	fmt.Fprintf(b.progress, format+"\n", args...)
 }
 
-func (b *bench) run(ctx context.Context) (err error) {
-	wanted := b.plan.wanted()
+func (b *bench) runRounds(ctx context.Context) (err error) {
+	wanted := b.plan.chosenParts()
 	if slices.ContainsFunc(wanted, func(p part) bool { return p.large }) {
-		b.say("store %d envelopes", b.plan.Many)
-		if b.many, err = b.prepare(ctx, "many", b.plan.Many); err != nil {
+		b.printf("store %d envelopes", b.plan.Many)
+		if b.many, err = b.prepareSite(ctx, "many", b.plan.Many); err != nil {
 			return err
 		}
 	}
@@ -175,8 +175,8 @@ func (b *bench) run(ctx context.Context) (err error) {
 		}
 	}
 	for n := range b.plan.Rounds {
-		b.say("round %d of %d", n+1, b.plan.Rounds)
-		if err := b.round(ctx, n); err != nil {
+		b.printf("round %d of %d", n+1, b.plan.Rounds)
+		if err := b.runRound(ctx, n); err != nil {
 			return err
 		}
 		b.sheet.endRound()
@@ -184,47 +184,47 @@ func (b *bench) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// round measures everything once. The small store is new in each round, the
+// runRound measures everything once. The small store is new in each round, the
 // large one grows a little.
-func (b *bench) round(ctx context.Context, n int) error {
+func (b *bench) runRound(ctx context.Context, n int) error {
 	var small, large *relay
-	for _, p := range b.plan.wanted() {
+	for _, p := range b.plan.chosenParts() {
 		if p.small && small == nil {
-			few, err := b.prepare(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
+			few, err := b.prepareSite(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
 			if err != nil {
 				return err
 			}
 			defer os.RemoveAll(few.dir)
-			if small, err = b.start(ctx, few); err != nil {
+			if small, err = b.startRelay(ctx, few); err != nil {
 				return err
 			}
-			defer small.kill()
+			defer small.killRunning()
 		}
 		if p.large && large == nil {
 			var err error
 			if large, err = b.startLarge(ctx); err != nil {
 				return err
 			}
-			defer large.kill()
+			defer large.killRunning()
 		}
-		b.say("  %s", p.name)
+		b.printf("  %s", p.name)
 		if err := p.run(b, ctx, small, large); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	if large != nil {
-		if err := errors.Join(b.fileSize(large), large.stop()); err != nil {
+		if err := errors.Join(b.fileSize(large), large.stopAndWait()); err != nil {
 			return err
 		}
 	}
 	if small != nil {
-		return small.stop()
+		return small.stopAndWait()
 	}
 	return nil
 }
 
-// prepare makes a site with n envelopes in its store.
-func (b *bench) prepare(ctx context.Context, name string, n int) (*site, error) {
+// prepareSite makes a site with n envelopes in its store.
+func (b *bench) prepareSite(ctx context.Context, name string, n int) (*site, error) {
 	s := &site{dir: filepath.Join(b.dir, name), stored: n}
 	if err := os.MkdirAll(s.serverDir(), 0o700); err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func (b *bench) prepare(ctx context.Context, name string, n int) (*site, error) 
 	if s.keys, err = identity.LoadOrCreate(filepath.Join(s.serverDir(), "keys")); err != nil {
 		return nil, err
 	}
-	if err := b.fill(ctx, s, n); err != nil {
+	if err := b.fillStore(ctx, s, n); err != nil {
 		return nil, fmt.Errorf("fill the store: %w", err)
 	}
 	return s, nil

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// posts measures acknowledged posts: by few and many clients with little
+// measurePosts measures acknowledged posts: by few and many clients with little
 // stored, and by many clients with much stored.
-func (b *bench) posts(ctx context.Context, small, large *relay) error {
+func (b *bench) measurePosts(ctx context.Context, small, large *relay) error {
 	one := func() (float64, error) { return b.bareCommits(1) }
-	err := b.beside("bbolt.1", one, func() error { return b.postRows(ctx, small, 1) })
+	err := b.measureBeside("bbolt.1", one, func() error { return b.postRows(ctx, small, 1) })
 	if err != nil {
 		return err
 	}
@@ -22,21 +22,21 @@ func (b *bench) posts(ctx context.Context, small, large *relay) error {
 		return err
 	}
 	many := func() (float64, error) { return b.bareCommits(64) }
-	err = b.beside("bbolt.64", many, func() error {
-		return b.beside("verify", b.verification, func() error { return b.postRows(ctx, small, 64) })
+	err = b.measureBeside("bbolt.64", many, func() error {
+		return b.measureBeside("verify", b.timeVerification, func() error { return b.postRows(ctx, small, 64) })
 	})
 	if err != nil {
 		return err
 	}
-	b.sheet.set("posts.ratio.bbolt", b.sheet.get("posts.1.rate")/b.sheet.get("bbolt.1"))
-	b.sheet.set("posts.ratio.verify", b.sheet.get("posts.64.cpu")/b.sheet.get("verify"))
+	b.sheet.setFigure("posts.ratio.bbolt", b.sheet.figure("posts.1.rate")/b.sheet.figure("bbolt.1"))
+	b.sheet.setFigure("posts.ratio.verify", b.sheet.figure("posts.64.cpu")/b.sheet.figure("verify"))
 
-	return b.compare(ctx, small, large)
+	return b.compareStores(ctx, small, large)
 }
 
-// compare has the stores take turns, so that what else runs on the machine
+// compareStores has the stores take turns, so that what else runs on the machine
 // slows both.
-func (b *bench) compare(ctx context.Context, small, large *relay) error {
+func (b *bench) compareStores(ctx context.Context, small, large *relay) error {
 	var rate, cpu = map[*relay]float64{}, map[*relay]float64{}
 	for _, r := range []*relay{small, large, large, small} {
 		res, err := b.postLoad(ctx, r, 64, b.plan.Posts[64]/2)
@@ -46,9 +46,9 @@ func (b *bench) compare(ctx context.Context, small, large *relay) error {
 		rate[r] += res.rate / 2
 		cpu[r] += res.cpu / 2
 	}
-	b.sheet.set("posts.many.rate", rate[large])
-	b.sheet.set("posts.many.cpu", cpu[large])
-	b.sheet.set("posts.many.ratio", rate[large]/rate[small])
+	b.sheet.setFigure("posts.many.rate", rate[large])
+	b.sheet.setFigure("posts.many.cpu", cpu[large])
+	b.sheet.setFigure("posts.many.ratio", rate[large]/rate[small])
 	return nil
 }
 
@@ -59,10 +59,10 @@ func (b *bench) postRows(ctx context.Context, r *relay, clients int) error {
 		return fmt.Errorf("%d clients: %w", clients, err)
 	}
 	name := fmt.Sprintf("posts.%d", clients)
-	b.sheet.set(name+".rate", res.rate)
-	b.sheet.set(name+".p50", milliseconds(percentile(res.latencies, 0.50)))
-	b.sheet.set(name+".p99", milliseconds(percentile(res.latencies, 0.99)))
-	b.sheet.set(name+".cpu", res.cpu)
+	b.sheet.setFigure(name+".rate", res.rate)
+	b.sheet.setFigure(name+".p50", toMilliseconds(percentile(res.latencies, 0.50)))
+	b.sheet.setFigure(name+".p99", toMilliseconds(percentile(res.latencies, 0.99)))
+	b.sheet.setFigure(name+".cpu", res.cpu)
 	return nil
 }
 
@@ -77,7 +77,7 @@ type postResult struct {
 // last. A tenth of n comes first and is not counted.
 func (b *bench) postLoad(ctx context.Context, r *relay, clients, n int) (res postResult, err error) {
 	warm := max(clients, n/10)
-	posts, err := r.mint.posts(ctx, warm+n, b.plan.Size)
+	posts, err := r.mint.mintPosts(ctx, warm+n, b.plan.Size)
 	if err != nil {
 		return res, err
 	}
@@ -89,13 +89,13 @@ func (b *bench) postLoad(ctx context.Context, r *relay, clients, n int) (res pos
 	if _, err := postAll(peers, posts[:warm]); err != nil {
 		return res, err
 	}
-	took, err := r.measure(func() (err error) {
+	took, err := r.measureCPU(func() (err error) {
 		res.latencies, err = postAll(peers, posts[warm:])
 		return err
 	})
 	r.stored += len(posts)
 	r.last = posts[len(posts)-1].signature
-	res.rate, res.cpu = took.rate(n), took.cpuOf(n)
+	res.rate, res.cpu = took.perSecond(n), took.cpuOf(n)
 	return res, err
 }
 
@@ -112,7 +112,7 @@ func postAll(peers []*peer, posts []post) ([]time.Duration, error) {
 					return nil
 				}
 				start := time.Now()
-				if err := p.post(posts[i].payload); err != nil {
+				if err := p.postAndWait(posts[i].payload); err != nil {
 					return err
 				}
 				latencies[i] = time.Since(start)
@@ -137,6 +137,6 @@ func (b *bench) fileSize(r *relay) error {
 		size += info.Size()
 	}
 	payload := r.stored * (ciphertextSize(b.plan.Size) + signatureSize)
-	b.sheet.set("file", float64(size)/float64(payload))
+	b.sheet.setFigure("file", float64(size)/float64(payload))
 	return nil
 }

@@ -19,23 +19,23 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
-// purchases measures the token service, and what a purchase costs a client.
-func (b *bench) purchases(ctx context.Context, r *relay) error {
-	if err := b.buy(ctx, r); err != nil {
+// measurePurchases measures the token service, and what a purchase costs a client.
+func (b *bench) measurePurchases(ctx context.Context, r *relay) error {
+	if err := b.measureClient(ctx, r); err != nil {
 		return err
 	}
 	for _, size := range []int{token.DefaultBatch, token.MaxBatch} {
-		if err := b.sell(ctx, r, size); err != nil {
+		if err := b.measureSales(ctx, r, size); err != nil {
 			return fmt.Errorf("purchases of %d tokens: %w", size, err)
 		}
 	}
 	return nil
 }
 
-// sell has many clients buy size tokens each. What they need for their proofs
+// measureSales has many clients buy size tokens each. What they need for their proofs
 // of work, while the relay waits, is left out.
-func (b *bench) sell(ctx context.Context, r *relay, size int) error {
-	request, err := r.record(ctx, size)
+func (b *bench) measureSales(ctx context.Context, r *relay, size int) error {
+	request, err := r.recordRequest(ctx, size)
 	if err != nil {
 		return err
 	}
@@ -47,9 +47,9 @@ func (b *bench) sell(ctx context.Context, r *relay, size int) error {
 			}
 		}
 	}()
-	connecting, err := r.measure(func() error {
+	connecting, err := r.measureCPU(func() error {
 		return inParallel(buyers, 8, func(i int) (err error) {
-			buyers[i], err = r.enter(ctx)
+			buyers[i], err = r.openPurchase(ctx)
 			return err
 		})
 	})
@@ -57,21 +57,21 @@ func (b *bench) sell(ctx context.Context, r *relay, size int) error {
 		return err
 	}
 	err = inParallel(buyers, runtime.GOMAXPROCS(0), func(i int) error {
-		buyers[i].solution = solve(buyers[i].seed)
+		buyers[i].solution = solvePuzzle(buyers[i].seed)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	buying, err := r.measure(func() error {
-		return inParallel(buyers, len(buyers), func(i int) error { return buyers[i].pay(request) })
+	buying, err := r.measureCPU(func() error {
+		return inParallel(buyers, len(buyers), func(i int) error { return buyers[i].payRequest(request) })
 	})
 	if err != nil {
 		return err
 	}
 	cpu := connecting.cpuOf(size*len(buyers)) + buying.cpuOf(size*len(buyers))
-	b.sheet.set(fmt.Sprintf("tokens.%d.cpu", size), cpu)
-	b.sheet.set(fmt.Sprintf("tokens.%d.rate", size), 1e6/cpu)
+	b.sheet.setFigure(fmt.Sprintf("tokens.%d.cpu", size), cpu)
+	b.sheet.setFigure(fmt.Sprintf("tokens.%d.rate", size), 1e6/cpu)
 	return nil
 }
 
@@ -89,9 +89,9 @@ func inParallel[T any](all []T, limit int, f func(i int) error) error {
 // hash have to be zero.
 const averageTries = 1 << 16
 
-// buy buys tokens as a client does. Since that is a lottery, it goes on until
+// measureClient buys tokens as a client does. Since that is a lottery, it goes on until
 // enough was tried, and says what the average purchase takes.
-func (b *bench) buy(ctx context.Context, r *relay) error {
+func (b *bench) measureClient(ctx context.Context, r *relay) error {
 	before, err := cpuTime(os.Getpid())
 	if err != nil {
 		return err
@@ -108,8 +108,8 @@ func (b *bench) buy(ctx context.Context, r *relay) error {
 	elapsed := time.Since(start)
 	after, err := cpuTime(os.Getpid())
 	purchases := float64(tries) / averageTries
-	b.sheet.set("buy.time", elapsed.Seconds()/purchases)
-	b.sheet.set("buy.cpu", (after-before).Seconds()/purchases)
+	b.sheet.setFigure("buy.time", elapsed.Seconds()/purchases)
+	b.sheet.setFigure("buy.cpu", (after-before).Seconds()/purchases)
 	return err
 }
 
@@ -134,9 +134,9 @@ func (c recorded) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// record buys n tokens and returns the packet with the request. It can be sent
+// recordRequest buys n tokens and returns the packet with the request. It can be sent
 // again: a service does not tell blinded points from others.
-func (r *relay) record(ctx context.Context, n int) ([]byte, error) {
+func (r *relay) recordRequest(ctx context.Context, n int) ([]byte, error) {
 	rec := &recorder{Dialer: r.network}
 	if _, err := client.Buy(ctx, rec, r.bundle, n, nil); err != nil {
 		return nil, err
@@ -158,8 +158,8 @@ type buyer struct {
 	solution []byte
 }
 
-// enter connects to the token service and takes the seed of its puzzle.
-func (r *relay) enter(ctx context.Context) (*buyer, error) {
+// openPurchase connects to the token service and takes the seed of its puzzle.
+func (r *relay) openPurchase(ctx context.Context) (*buyer, error) {
 	nc, err := r.network.Dial(ctx, r.bundle.TokenService, client.Port)
 	if err != nil {
 		return nil, err
@@ -173,8 +173,8 @@ func (r *relay) enter(ctx context.Context) (*buyer, error) {
 	return b, err
 }
 
-// pay sends solution and request and takes the tokens.
-func (b *buyer) pay(request []byte) error {
+// payRequest sends solution and request and takes the tokens.
+func (b *buyer) payRequest(request []byte) error {
 	if err := b.clear.Send(b.solution); err != nil {
 		return err
 	}
@@ -184,10 +184,10 @@ func (b *buyer) pay(request []byte) error {
 	return b.clear.Receive(func([]byte) error { return nil }) // a service that refuses sends nothing
 }
 
-// solve finds a solution of the proof of work by counting, which is quicker than
+// solvePuzzle finds a solution of the proof of work by counting, which is quicker than
 // the scalars that the protocol has clients try; a service does not ask where
 // it comes from. The labels are those of core/token.
-func solve(seed []byte) []byte {
+func solvePuzzle(seed []byte) []byte {
 	t := tapir.NewTranscript()
 	t.Protocol("pow-app")
 	t.Append("pow-seed", seed)

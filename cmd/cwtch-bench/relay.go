@@ -36,10 +36,10 @@ server "` + serverName + `" {
 %s}
 `
 
-func (s *site) dataDir() string    { return filepath.Join(s.dir, "data") }
-func (s *site) serverDir() string  { return filepath.Join(s.dataDir(), "servers", serverName) }
-func (s *site) registry() string   { return filepath.Join(s.dir, "net") }
-func (s *site) storageDir() string { return manager.StorageDir(s.serverDir()) }
+func (s *site) dataDir() string     { return filepath.Join(s.dir, "data") }
+func (s *site) serverDir() string   { return filepath.Join(s.dataDir(), "servers", serverName) }
+func (s *site) registryDir() string { return filepath.Join(s.dir, "net") }
+func (s *site) storageDir() string  { return manager.StorageDir(s.serverDir()) }
 
 // relay is a running relay and the process of its storage plugin.
 type relay struct {
@@ -54,8 +54,8 @@ type relay struct {
 	mint *mint
 }
 
-// start starts the program and returns when its server can be reached.
-func (b *bench) start(ctx context.Context, s *site) (*relay, error) {
+// startRelay starts the program and returns when its server can be reached.
+func (b *bench) startRelay(ctx context.Context, s *site) (*relay, error) {
 	config := filepath.Join(s.dir, "server.hcl")
 	text := fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used)
 	if err := os.WriteFile(config, text, 0o600); err != nil {
@@ -69,7 +69,7 @@ func (b *bench) start(ctx context.Context, s *site) (*relay, error) {
 	if r.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil {
 		return nil, err
 	}
-	if r.network, err = onion.Loopback(s.registry()); err != nil {
+	if r.network, err = onion.Loopback(s.registryDir()); err != nil {
 		return nil, err
 	}
 	r.cmd = exec.CommandContext(ctx, b.program, "-json", "-config", config)
@@ -83,15 +83,15 @@ func (b *bench) start(ctx context.Context, s *site) (*relay, error) {
 	if err := r.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the relay: %w", err)
 	}
-	if err := r.identify(ctx, stdout); err != nil {
-		r.kill()
-		return nil, r.explain(fmt.Errorf("start the relay: %w", err))
+	if err := r.readAnnouncement(ctx, stdout); err != nil {
+		r.killRunning()
+		return nil, r.withLogTail(fmt.Errorf("start the relay: %w", err))
 	}
 	return r, nil
 }
 
-// identify reads what the relay prints, and asks it for the rest.
-func (r *relay) identify(ctx context.Context, stdout io.Reader) error {
+// readAnnouncement reads what the relay prints, and asks it for the rest.
+func (r *relay) readAnnouncement(ctx context.Context, stdout io.Reader) error {
 	var started struct{ Bundle string }
 	if err := json.NewDecoder(stdout).Decode(&started); err != nil {
 		return fmt.Errorf("read its bundle: %w", err)
@@ -111,19 +111,19 @@ func (r *relay) identify(ctx context.Context, stdout io.Reader) error {
 	return nil
 }
 
-// stop ends the relay as an operator does.
-func (r *relay) stop() error {
+// stopAndWait ends the relay as an operator does.
+func (r *relay) stopAndWait() error {
 	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop the relay: %w", err)
 	}
 	if err := r.cmd.Wait(); err != nil {
-		return r.explain(fmt.Errorf("stop the relay: %w", err))
+		return r.withLogTail(fmt.Errorf("stop the relay: %w", err))
 	}
 	return errors.Join(r.network.Close(), r.log.Close())
 }
 
-// kill ends the relay if it still runs.
-func (r *relay) kill() {
+// killRunning ends the relay if it still runs.
+func (r *relay) killRunning() {
 	if r.cmd.ProcessState != nil {
 		return
 	}
@@ -131,8 +131,8 @@ func (r *relay) kill() {
 	r.cmd.Wait()         //nolint:errcheck // "signal: killed"
 }
 
-// explain adds the end of the relay's log to an error.
-func (r *relay) explain(err error) error {
+// withLogTail adds the end of the relay's log to an error.
+func (r *relay) withLogTail(err error) error {
 	const most = 2 << 10
 	text, readErr := os.ReadFile(r.log.Name())
 	if readErr != nil || len(text) == 0 {

@@ -32,16 +32,16 @@ type target struct {
 func atLeast(v float64) target { return target{AtLeast: v} }
 func atMost(v float64) target  { return target{AtMost: v} }
 
-func (t target) met(v float64) bool {
+func (t target) isMet(v float64) bool {
 	return (t.AtLeast == 0 || v >= t.AtLeast) && (t.AtMost == 0 || v <= t.AtMost)
 }
 
 func (t target) String() string {
 	switch {
 	case t.AtLeast != 0:
-		return "≥ " + number(t.AtLeast)
+		return "≥ " + formatNumber(t.AtLeast)
 	case t.AtMost != 0:
-		return "≤ " + number(t.AtMost)
+		return "≤ " + formatNumber(t.AtMost)
 	}
 	return ""
 }
@@ -127,8 +127,8 @@ func (s *sheet) leaveOut(title string, why error) {
 	s.notes = append(s.notes, fmt.Sprintf("left out: %s: %v", title, why))
 }
 
-// rows visits all rows in the order of the table.
-func (s *sheet) rows(visit func(*row)) {
+// eachRow visits all rows in the order of the table.
+func (s *sheet) eachRow(visit func(*row)) {
 	for _, g := range s.groups {
 		for _, r := range g.rows {
 			visit(r)
@@ -136,11 +136,11 @@ func (s *sheet) rows(visit func(*row)) {
 	}
 }
 
-// set notes a figure of this round.
-func (s *sheet) set(name string, v float64) { s.now[name] = v }
+// setFigure notes a figure of this round.
+func (s *sheet) setFigure(name string, v float64) { s.now[name] = v }
 
-// get returns a figure that this round has measured already.
-func (s *sheet) get(name string) float64 {
+// figure returns a figure that this round has measured already.
+func (s *sheet) figure(name string) float64 {
 	v, ok := s.now[name]
 	if !ok {
 		panic("cwtch-bench: " + name + " is not measured yet")
@@ -150,14 +150,14 @@ func (s *sheet) get(name string) float64 {
 
 // endRound takes the figures of a round into the table.
 func (s *sheet) endRound() {
-	s.rows(func(r *row) {
+	s.eachRow(func(r *row) {
 		if _, measured := s.now[r.Name]; !measured && s.partial {
 			return
 		}
-		r.Rounds = append(r.Rounds, s.get(r.Name))
+		r.Rounds = append(r.Rounds, s.figure(r.Name))
 		r.Median = median(r.Rounds)
 		if r.Target != (target{}) && s.judged {
-			r.Met = new(r.Target.met(r.Median))
+			r.Met = new(r.Target.isMet(r.Median))
 		}
 		delete(s.now, r.Name)
 	})
@@ -172,8 +172,8 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// print writes the table for people.
-func (s *sheet) print(w io.Writer, m *machine, p plan) error {
+// printTable writes the table for people.
+func (s *sheet) printTable(w io.Writer, m *machine, p plan) error {
 	fmt.Fprintf(w, "%s\n%d processors (%s), shared by relay, plugin, clients and whatever else runs\n", m.Relay, m.Processors, m.Model)
 	fmt.Fprintf(w, "load average %s before, %s after, %.0f s\n", m.LoadBefore, m.LoadAfter, m.Seconds)
 	fmt.Fprintf(w, "posts of %d bytes; %d and %d envelopes stored beforehand; median of %d rounds\n", p.Size, p.Few, p.Many, p.Rounds)
@@ -188,22 +188,22 @@ func (s *sheet) print(w io.Writer, m *machine, p plan) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, g := range s.groups {
-		rows := slices.DeleteFunc(slices.Clone(g.rows), (*row).empty)
+		rows := slices.DeleteFunc(slices.Clone(g.rows), (*row).isEmpty)
 		if len(rows) == 0 {
 			continue
 		}
 		fmt.Fprintf(t, "\n%s\t\t\t\t\n", g.title)
 		for _, r := range rows {
-			fmt.Fprintf(t, "  %s\t%s %s\t%s … %s\t%s\t%s\n", r.Text, number(r.Median), r.Unit,
-				number(slices.Min(r.Rounds)), number(slices.Max(r.Rounds)), r.Target, r.verdict())
+			fmt.Fprintf(t, "  %s\t%s %s\t%s … %s\t%s\t%s\n", r.Text, formatNumber(r.Median), r.Unit,
+				formatNumber(slices.Min(r.Rounds)), formatNumber(slices.Max(r.Rounds)), r.Target, r.verdictText())
 		}
 	}
 	return t.Flush()
 }
 
-func (r *row) empty() bool { return len(r.Rounds) == 0 }
+func (r *row) isEmpty() bool { return len(r.Rounds) == 0 }
 
-func (r *row) verdict() string {
+func (r *row) verdictText() string {
 	switch {
 	case r.Met == nil:
 		return ""
@@ -213,8 +213,8 @@ func (r *row) verdict() string {
 	return "NOT MET"
 }
 
-// number has three digits, or all of a large number.
-func number(v float64) string {
+// formatNumber has three digits, or all of a large number.
+func formatNumber(v float64) string {
 	switch {
 	case v >= 100 || v <= -100:
 		return strconv.FormatFloat(v, 'f', 0, 64)
@@ -224,16 +224,16 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// write writes everything for programs.
-func (s *sheet) write(path string, m *machine, p plan) error {
+// writeJSON writes everything for programs.
+func (s *sheet) writeJSON(path string, m *machine, p plan) error {
 	out := struct {
 		Machine *machine `json:"machine"`
 		Plan    plan     `json:"plan"`
 		Notes   []string `json:"notes,omitempty"`
 		Rows    []*row   `json:"rows"`
 	}{Machine: m, Plan: p, Notes: s.notes}
-	s.rows(func(r *row) {
-		if !r.empty() {
+	s.eachRow(func(r *row) {
+		if !r.isEmpty() {
 			out.Rows = append(out.Rows, r)
 		}
 	})

@@ -55,8 +55,8 @@ type openStore struct {
 	closes []func() error
 }
 
-// close closes the store, and then what was needed to call it.
-func (o *openStore) close() error {
+// closeAll closes the store, and then what was needed to call it.
+func (o *openStore) closeAll() error {
 	var errs []error
 	for _, f := range slices.Backward(o.closes) {
 		errs = append(errs, f())
@@ -64,8 +64,8 @@ func (o *openStore) close() error {
 	return errors.Join(errs...)
 }
 
-// cpu is the processor time of this process and that of the plugin.
-func (o *openStore) cpu() (time.Duration, error) {
+// cpuTime is the processor time of this process and that of the plugin.
+func (o *openStore) cpuTime() (time.Duration, error) {
 	own, err := cpuTime(os.Getpid())
 	if err != nil || o.pid == 0 {
 		return own, err
@@ -74,8 +74,8 @@ func (o *openStore) cpu() (time.Duration, error) {
 	return own + plugin, err
 }
 
-// stores measures the storage plugins by themselves.
-func (b *bench) stores(ctx context.Context) error {
+// measureStores measures the storage plugins by themselves.
+func (b *bench) measureStores(ctx context.Context) error {
 	for _, p := range storagePlugins() {
 		if err := b.storeProcess(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
@@ -86,7 +86,7 @@ func (b *bench) stores(ctx context.Context) error {
 	var all []*openStore
 	defer func() {
 		for _, o := range all {
-			o.close() //nolint:errcheck // nobody wants what is in it
+			o.closeAll() //nolint:errcheck // nobody wants what is in it
 		}
 	}()
 	for _, p := range storagePlugins() {
@@ -105,16 +105,16 @@ func (b *bench) stores(ctx context.Context) error {
 		}
 	}
 	for _, size := range batches {
-		if err := b.appends(ctx, all, size); err != nil {
+		if err := b.measureAppends(ctx, all, size); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// appends gives each store batches of so many envelopes. The stores take turns,
+// measureAppends gives each store batches of so many envelopes. The stores take turns,
 // there and back, so that what else runs on the machine slows all of them.
-func (b *bench) appends(ctx context.Context, all []*openStore, size int) error {
+func (b *bench) measureAppends(ctx context.Context, all []*openStore, size int) error {
 	back := slices.Clone(all)
 	slices.Reverse(back)
 	n := b.plan.Batches[size]
@@ -123,9 +123,9 @@ func (b *bench) appends(ctx context.Context, all []*openStore, size int) error {
 	for _, o := range slices.Concat(all, back) {
 		work := make([][]storage.Record, n)
 		for i := range work {
-			work[i] = src.records(size)
+			work[i] = src.newRecords(size)
 		}
-		this, err := o.appends(ctx, work)
+		this, err := o.measureAppends(ctx, work)
 		if err != nil {
 			return fmt.Errorf("%s, batch of %d: %w", o.name, size, err)
 		}
@@ -133,14 +133,14 @@ func (b *bench) appends(ctx context.Context, all []*openStore, size int) error {
 	}
 	for _, o := range all {
 		name := fmt.Sprintf("store.%s.%d", o.name, size)
-		b.sheet.set(name+".cpu", took[o].cpuOf(2*n*size))
-		b.sheet.set(name+".rate", took[o].rate(2*n*size))
+		b.sheet.setFigure(name+".cpu", took[o].cpuOf(2*n*size))
+		b.sheet.setFigure(name+".rate", took[o].perSecond(2*n*size))
 	}
 	return nil
 }
 
-func (o *openStore) appends(ctx context.Context, work [][]storage.Record) (spent, error) {
-	before, err := o.cpu()
+func (o *openStore) measureAppends(ctx context.Context, work [][]storage.Record) (spent, error) {
+	before, err := o.cpuTime()
 	if err != nil {
 		return spent{}, err
 	}
@@ -151,7 +151,7 @@ func (o *openStore) appends(ctx context.Context, work [][]storage.Record) (spent
 		}
 	}
 	elapsed := time.Since(start)
-	after, err := o.cpu()
+	after, err := o.cpuTime()
 	return spent{elapsed, after - before}, err
 }
 
@@ -167,29 +167,29 @@ func (b *bench) storeProcess(ctx context.Context, p plugin.Plugin) error {
 	if err != nil {
 		return err
 	}
-	defer o.close() //nolint:errcheck // nobody wants what is in it
+	defer o.closeAll() //nolint:errcheck // nobody wants what is in it
 	if _, err := o.Info(ctx); err != nil {
 		return err
 	}
-	b.sheet.set("plugin."+p.Name+".start", time.Since(start).Seconds())
-	resident, err := settled(ctx, o.pid)
+	b.sheet.setFigure("plugin."+p.Name+".start", time.Since(start).Seconds())
+	resident, err := awaitStableRSS(ctx, o.pid)
 	if err != nil {
 		return err
 	}
-	b.sheet.set("plugin."+p.Name+".memory", float64(resident)/1024)
-	private, err := memory(o.pid, "RssAnon")
+	b.sheet.setFigure("plugin."+p.Name+".memory", float64(resident)/1024)
+	private, err := readMemory(o.pid, "RssAnon")
 	if err != nil {
 		return err
 	}
-	b.sheet.set("plugin."+p.Name+".private", float64(private)/1024)
+	b.sheet.setFigure("plugin."+p.Name+".private", float64(private)/1024)
 	return nil
 }
 
-// records makes records that nobody has made before, each with a token.
-func (s *source) records(n int) []storage.Record {
+// newRecords makes records that nobody has made before, each with a token.
+func (s *source) newRecords(n int) []storage.Record {
 	records := make([]storage.Record, n)
 	for i := range records {
-		e := s.envelope()
+		e := s.newEnvelope()
 		records[i] = storage.Record{
 			ID: storage.NewID(e.Signature, e.Ciphertext), Born: storage.HourOf(time.Now()),
 			Signature: e.Signature, Ciphertext: e.Ciphertext, Nullifier: new(storage.Nullifier),
@@ -228,10 +228,10 @@ func (b *bench) openGRPC(ctx context.Context, p plugin.Plugin, dir string) (*ope
 	o := &openStore{closes: []func() error{func() error { server.Stop(); return nil }}}
 	conn, err := grpc.NewClient("unix:"+socket, append(host.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(err, o.closeAll())
 	}
 	o.closes = append(o.closes, conn.Close)
-	return o.configure(ctx, host.NewClient(conn), p, dir)
+	return o.openByClient(ctx, host.NewClient(conn), p, dir)
 }
 
 func (b *bench) openProcess(ctx context.Context, p plugin.Plugin, dir string) (*openStore, error) {
@@ -251,7 +251,7 @@ func (b *bench) openProcess(ctx context.Context, p plugin.Plugin, dir string) (*
 		return nil, err
 	}
 	o := &openStore{pid: process.PID(), closes: []func() error{func() error { process.Stop(ctx); return nil }}}
-	return o.configure(ctx, process.Client(), p, dir)
+	return o.openByClient(ctx, process.Client(), p, dir)
 }
 
 // openAttached starts a plugin as its author does under a debugger.
@@ -260,7 +260,7 @@ func (b *bench) openAttached(ctx context.Context, p plugin.Plugin, dir string) (
 	o := &openStore{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, o.close())
+			err = errors.Join(err, o.closeAll())
 		}
 	}()
 	cmd := exec.CommandContext(ctx, b.program, "plugin-serve", string(plugin.KindStorage), p.Name, "debug")
@@ -287,21 +287,21 @@ func (b *bench) openAttached(ctx context.Context, p plugin.Plugin, dir string) (
 		return nil, err
 	}
 	o.closes = append(o.closes, func() error { attached.Kill(); return nil })
-	return o.configure(ctx, attached.Client(), p, dir)
+	return o.openByClient(ctx, attached.Client(), p, dir)
 }
 
-// configure opens the store of a plugin by its client, with the defaults.
-func (o *openStore) configure(ctx context.Context, c *host.Client, p plugin.Plugin, dir string) (*openStore, error) {
+// openByClient opens the store of a plugin by its client, with the defaults.
+func (o *openStore) openByClient(ctx context.Context, c *host.Client, p plugin.Plugin, dir string) (*openStore, error) {
 	value, err := p.Schema.Value(nil)
 	if err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(err, o.closeAll())
 	}
 	config, err := p.Schema.Encode(value)
 	if err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(err, o.closeAll())
 	}
 	if err := c.Configure(ctx, config, dir); err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(err, o.closeAll())
 	}
 	o.Store = c.Storage()
 	o.closes = append(o.closes, o.Close)

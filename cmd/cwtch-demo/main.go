@@ -43,60 +43,60 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := demonstrate(ctx, bin, example); err != nil {
+	if err := runDemo(ctx, bin, example); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// demonstrate is the play; everything it starts has ended when it returns.
-func demonstrate(ctx context.Context, bin, example string) (err error) {
+// runDemo is the play; everything it starts has ended when it returns.
+func runDemo(ctx context.Context, bin, example string) (err error) {
 	s, err := newStage(bin)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err = errors.Join(err, s.close()); err == nil {
-			s.say("It ended with status 0. Nothing is left running.")
+		if err = errors.Join(err, s.endAll()); err == nil {
+			s.announce("It ended with status 0. Nothing is left running.")
 		}
 	}()
 
-	s.say("A private Tor network comes up on 127.0.0.1: five relays, no way out.")
+	s.announce("A private Tor network comes up on 127.0.0.1: five relays, no way out.")
 	if err := s.startTorNetwork(ctx); err != nil {
 		return err
 	}
-	s.say("A relay hosts a server behind it. Its file is %s,\nwith lines added that keep its Tor on the private network.", example)
+	s.announce("A relay hosts a server behind it. Its file is %s,\nwith lines added that keep its Tor on the private network.", example)
 	bundle, err := s.startRelay(ctx, example)
 	if err != nil {
 		return err
 	}
 
-	alice, bob, carol := s.person("alice"), s.person("bob"), s.person("carol")
-	s.say("Alice got the text of the server from its host. She makes a group.")
-	alice.run(ctx, "import-server", bundle)
-	alice.run(ctx, "create", "book club")
-	invite := alice.run(ctx, "invite", "-with-server", "book club")
-	s.say("She posts. That takes write tokens, which cost a proof of work.")
-	alice.run(ctx, "post", "book club", "Welcome! We begin with The Dispossessed.")
+	alice, bob, carol := s.addPerson("alice"), s.addPerson("bob"), s.addPerson("carol")
+	s.announce("Alice got the text of the server from its host. She makes a group.")
+	alice.runGroup(ctx, "import-server", bundle)
+	alice.runGroup(ctx, "create", "book club")
+	invite := alice.runGroup(ctx, "invite", "-with-server", "book club")
+	s.announce("She posts. That takes write tokens, which cost a proof of work.")
+	alice.runGroup(ctx, "post", "book club", "Welcome! We begin with The Dispossessed.")
 
-	s.say("Bob was invited and answers.")
-	bob.run(ctx, "join", invite)
-	bob.run(ctx, "post", "book club", "I have read it twice.")
+	s.announce("Bob was invited and answers.")
+	bob.runGroup(ctx, "join", invite)
+	bob.runGroup(ctx, "post", "book club", "I have read it twice.")
 
-	s.say("Carol comes late, and reads everything.")
-	carol.run(ctx, "join", invite)
-	carol.run(ctx, "post", "book club", "Then I had better hurry.")
-	carol.expect(ctx, 3, "read", "book club")
+	s.announce("Carol comes late, and reads everything.")
+	carol.runGroup(ctx, "join", invite)
+	carol.runGroup(ctx, "post", "book club", "Then I had better hurry.")
+	carol.expectLines(ctx, 3, "read", "book club")
 
-	s.say("So do the others.")
-	alice.expect(ctx, 3, "read", "book club")
-	bob.expect(ctx, 3, "read", "book club")
+	s.announce("So do the others.")
+	alice.expectLines(ctx, 3, "read", "book club")
+	bob.expectLines(ctx, 3, "read", "book club")
 
-	s.say("What the host sees of all this:")
-	s.status(ctx)
+	s.announce("What the host sees of all this:")
+	s.showStatus(ctx)
 	if s.failed != nil {
 		return s.failed
 	}
-	s.say("The relay is told to end.")
+	s.announce("The relay is told to end.")
 	return s.stopRelay()
 }

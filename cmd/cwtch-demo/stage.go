@@ -47,8 +47,8 @@ func newStage(bin string) (*stage, error) {
 	return &stage{bin: bin, dir: dir, begun: time.Now()}, nil
 }
 
-// close ends whatever is still running and removes the directory.
-func (s *stage) close() error {
+// endAll ends whatever is still running and removes the directory.
+func (s *stage) endAll() error {
 	var errs []error
 	if s.relay != nil {
 		errs = append(errs, s.stopRelay())
@@ -60,8 +60,8 @@ func (s *stage) close() error {
 	return errors.Join(errs...)
 }
 
-// say tells what happens next, with the time since the beginning.
-func (s *stage) say(format string, a ...any) {
+// announce tells what happens next, with the time since the beginning.
+func (s *stage) announce(format string, a ...any) {
 	if s.failed != nil {
 		return
 	}
@@ -78,8 +78,8 @@ func (s *stage) startTorNetwork(ctx context.Context) (err error) {
 	return os.WriteFile(filepath.Join(s.dir, "torrc"), []byte(torrc), 0o600)
 }
 
-// privately returns the example with its network kept on this machine.
-func (s *stage) privately(example string) (string, error) {
+// makePrivateConfig returns the example with its network kept on this machine.
+func (s *stage) makePrivateConfig(example string) (string, error) {
 	text, err := os.ReadFile(example)
 	if err != nil {
 		return "", err
@@ -107,7 +107,7 @@ func (s *stage) startRelay(ctx context.Context, example string) (bundle string, 
 	if err := s.tor.Seed(filepath.Join(home, "data", "tor")); err != nil {
 		return "", err
 	}
-	text, err := s.privately(example)
+	text, err := s.makePrivateConfig(example)
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +135,7 @@ func (s *stage) startRelay(ctx context.Context, example string) (bundle string, 
 	stop := context.AfterFunc(ctx, func() { s.relay.Process.Signal(syscall.SIGTERM) }) //nolint:errcheck // it may have ended
 	defer stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		fmt.Printf("  %s\n", shorten(lines.Text()))
+		fmt.Printf("  %s\n", shortenLine(lines.Text()))
 		if word := strings.Fields(lines.Text()); len(word) == 2 && word[0] == "bundle" {
 			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the relay
 			return word[1], nil
@@ -167,8 +167,8 @@ func (s *stage) stopRelay() error {
 	}
 }
 
-func (s *stage) status(ctx context.Context) {
-	s.command(ctx, "host", nil, "cwtch-relay", "status", "-config", s.config)
+func (s *stage) showStatus(ctx context.Context) {
+	s.runShown(ctx, "host", nil, "cwtch-relay", "status", "-config", s.config)
 }
 
 // person is somebody with a profile of their own.
@@ -177,10 +177,10 @@ type person struct {
 	name string
 }
 
-func (s *stage) person(name string) person { return person{s, name} }
+func (s *stage) addPerson(name string) person { return person{s, name} }
 
-// run runs cwtch-group as this person and returns what it prints.
-func (p person) run(ctx context.Context, args ...string) string {
+// runGroup runs cwtch-group as this person and returns what it prints.
+func (p person) runGroup(ctx context.Context, args ...string) string {
 	home := filepath.Join(p.dir, p.name)
 	profile := filepath.Join(home, "cwtch-group") // the default one, which is made at its first use
 	if _, err := os.Stat(profile); err != nil && p.failed == nil {
@@ -190,23 +190,23 @@ func (p person) run(ctx context.Context, args ...string) string {
 			p.failed = err
 		}
 	}
-	return p.command(ctx, p.name, []string{
+	return p.runShown(ctx, p.name, []string{
 		"XDG_CONFIG_HOME=" + home,
 		"CWTCH_GROUP_PROFILE=",
 		"CWTCH_GROUP_TORRC=" + filepath.Join(p.dir, "torrc"),
 	}, "cwtch-group", args...)
 }
 
-// expect is run for a command that has to print a number of lines.
-func (p person) expect(ctx context.Context, lines int, args ...string) {
-	out := p.run(ctx, args...)
+// expectLines is run for a command that has to print a number of lines.
+func (p person) expectLines(ctx context.Context, lines int, args ...string) {
+	out := p.runGroup(ctx, args...)
 	if got := strings.Count(strings.TrimSpace(out), "\n") + 1; p.failed == nil && got != lines {
 		p.failed = fmt.Errorf("%s read %d messages instead of %d", p.name, got, lines)
 	}
 }
 
-// command shows a command, runs it, shows what it prints and returns that.
-func (s *stage) command(ctx context.Context, who string, env []string, program string, args ...string) string {
+// runShown shows a command, runs it, shows what it prints and returns that.
+func (s *stage) runShown(ctx context.Context, who string, env []string, program string, args ...string) string {
 	if s.failed != nil {
 		return ""
 	}
@@ -218,7 +218,7 @@ func (s *stage) command(ctx context.Context, who string, env []string, program s
 		if strings.Contains(a, " ") {
 			a = strconv.Quote(a)
 		}
-		shown = append(shown, shorten(a))
+		shown = append(shown, shortenLine(a))
 	}
 	fmt.Printf("\n  %s$ %s\n", who, strings.Join(shown, " "))
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
@@ -232,7 +232,7 @@ func (s *stage) command(ctx context.Context, who string, env []string, program s
 	cmd.Stderr = &said
 	err := cmd.Run()
 	for line := range strings.Lines(out.String()) {
-		fmt.Printf("  %s\n", shorten(strings.TrimRight(line, "\n")))
+		fmt.Printf("  %s\n", shortenLine(strings.TrimRight(line, "\n")))
 	}
 	if err != nil {
 		s.failed = fmt.Errorf("%s: %s: %w\n%s", who, program, err, said.String())
@@ -240,8 +240,8 @@ func (s *stage) command(ctx context.Context, who string, env []string, program s
 	return strings.TrimSpace(out.String())
 }
 
-// shorten cuts the long texts that only programs read.
-func shorten(line string) string {
+// shortenLine cuts the long texts that only programs read.
+func shortenLine(line string) string {
 	for _, prefix := range []string{"server:", "tofubundle:server:", "torv3"} {
 		if i := strings.Index(line, prefix+"ey"); i >= 0 && len(line) > i+60 {
 			return line[:i+len(prefix)+16] + "…"

@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	plugin.ServeBetween(plugin.Between{
+	plugin.ServeInterceptor(plugin.Interceptor{
 		Name:  "fault",
 		Usage: usage,
 		Codec: fault.Codec,

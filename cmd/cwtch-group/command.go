@@ -40,18 +40,18 @@ func commands() []command {
 	return []command{
 		{"init", "", "make a profile, which is a new identity", initHelp, 0, nil, (*app).initProfile},
 		{"import-server", "server:…", "trust a server by its key bundle", "", 1, nil, (*app).importServer},
-		{"create", `[-server ADDR] "NAME"`, "make a group on a server, named by its address or the beginning of it", "", 1, createFlags, (*app).create},
-		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group", inviteHelp, 1, inviteFlags, (*app).invite},
-		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle brings its server along", joinHelp, 1, joinFlags, (*app).join},
-		{"post", `"NAME" "TEXT"`, "post to a group, buying tokens when there are none", postHelp, 2, nil, (*app).post},
-		{"read", `[-new] [-since WHEN] "NAME"`, "print all messages of a group, or those not printed yet", readHelp, 1, readFlags, (*app).read},
-		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet and then new ones, until ^C", followHelp, 1, followFlags, (*app).follow},
+		{"create", `[-server ADDR] "NAME"`, "make a group on a server, named by its address or the beginning of it", "", 1, createFlags, (*app).runCreate},
+		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group", inviteHelp, 1, inviteFlags, (*app).runInvite},
+		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle brings its server along", joinHelp, 1, joinFlags, (*app).runJoin},
+		{"post", `"NAME" "TEXT"`, "post to a group, buying tokens when there are none", postHelp, 2, nil, (*app).runPost},
+		{"read", `[-new] [-since WHEN] "NAME"`, "print all messages of a group, or those not printed yet", readHelp, 1, readFlags, (*app).runRead},
+		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet and then new ones, until ^C", followHelp, 1, followFlags, (*app).runFollow},
 		{"members", `"NAME"`, "print the members of a group whose messages you have read", membersHelp, 1, nil, (*app).members},
 		{"nick", `"NAME" MEMBER "NICK"`, "choose what you call a member", nickHelp, 3, nil, (*app).nick},
 		{"rename", `"NAME" "NEW"`, "choose what you call a group", renameHelp, 2, nil, (*app).rename},
 		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).leave},
-		{"list", "", "print who you are, your servers and your groups", "", 0, nil, (*app).list},
-		{"version", "", "print the version", "", 0, nil, (*app).version},
+		{"list", "", "print who you are, your servers and your groups", "", 0, nil, (*app).runList},
+		{"version", "", "print the version", "", 0, nil, (*app).runVersion},
 	}
 }
 
@@ -77,7 +77,7 @@ type options struct {
 	timeout    time.Duration
 }
 
-func (o *options) common(fs *flag.FlagSet) {
+func (o *options) addCommon(fs *flag.FlagSet) {
 	pathname.Var(fs, &o.profile, "profile", o.profile, "")
 	pathname.Var(fs, &o.network, "network", o.network, "")
 	pathname.Var(fs, &o.torrc, "torrc", o.torrc, "")
@@ -112,9 +112,9 @@ type app struct {
 	out      *bufio.Writer // stdout
 }
 
-// run runs one command line and returns the exit status.
-func run(ctx context.Context, args []string, s surroundings) int {
-	err := dispatch(ctx, args, s)
+// runCommand runs one command line and returns the exit status.
+func runCommand(ctx context.Context, args []string, s surroundings) int {
+	err := dispatchCommand(ctx, args, s)
 	if err == nil {
 		return 0
 	}
@@ -126,7 +126,7 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	return f.Status
 }
 
-func dispatch(ctx context.Context, args []string, s surroundings) error {
+func dispatchCommand(ctx context.Context, args []string, s surroundings) error {
 	o := options{
 		profile: s.getenv("CWTCH_GROUP_PROFILE"),
 		network: s.getenv("CWTCH_GROUP_NETWORK"),
@@ -138,7 +138,7 @@ func dispatch(ctx context.Context, args []string, s surroundings) error {
 		}
 	}
 	front := newFlagSet()
-	o.common(front)
+	o.addCommon(front)
 	err := front.Parse(args)
 	if err == nil {
 		err = refuseEmpty(front)
@@ -160,7 +160,7 @@ func dispatch(ctx context.Context, args []string, s surroundings) error {
 	if err != nil {
 		return err
 	}
-	return start(ctx, c, args, o, s)
+	return startCommand(ctx, c, args, o, s)
 }
 
 func findCommand(name string) (command, error) {
@@ -174,11 +174,11 @@ func findCommand(name string) (command, error) {
 	return command{}, usageError{fmt.Sprintf("unknown command %q", name), suggest(name, known) + listHint}
 }
 
-// start parses the rest of the command line and runs c.
-func start(ctx context.Context, c command, args []string, o options, s surroundings) error {
+// startCommand parses the rest of the command line and runs c.
+func startCommand(ctx context.Context, c command, args []string, o options, s surroundings) error {
 	fs := newFlagSet()
 	a := &app{surroundings: s, options: o, out: bufio.NewWriter(s.stdout)}
-	a.common(fs)
+	a.addCommon(fs)
 	if c.flags != nil {
 		c.flags(&a.options, fs)
 	}

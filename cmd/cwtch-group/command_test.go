@@ -23,7 +23,7 @@ func newProfile(t *testing.T) (dir string) {
 func try(t *testing.T, profile string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = run(t.Context(), args, surroundings{
+	status = runCommand(t.Context(), args, surroundings{
 		stdin: strings.NewReader(""), stdout: &out, stderr: &errs,
 		getenv: func(name string) string {
 			return map[string]string{"CWTCH_GROUP_PROFILE": profile}[name]
@@ -88,7 +88,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 // A broken pipe, or a full disk behind a redirection, is an error.
 func TestOutputError(t *testing.T) {
 	var errs bytes.Buffer
-	status := run(t.Context(), []string{"version"}, surroundings{
+	status := runCommand(t.Context(), []string{"version"}, surroundings{
 		stdin: strings.NewReader(""), stdout: brokenWriter{}, stderr: &errs, getenv: func(string) string { return "" },
 	})
 	if status != 1 || !strings.Contains(errs.String(), "disk full") {

@@ -48,9 +48,9 @@ func newConversation(g *profile.Group, server *profile.Server, place client.Plac
 	}
 }
 
-// take takes an event in and returns the message in it; ok is false where there
+// takeEvent takes an event in and returns the message in it; ok is false where there
 // is none or it came before. The error is [client.ErrMisplaced].
-func (c *conversation) take(e client.Event) (m group.Message, ok bool, err error) {
+func (c *conversation) takeEvent(e client.Event) (m group.Message, ok bool, err error) {
 	if err := c.reader.Take(e); err != nil {
 		return m, false, err
 	}
@@ -73,7 +73,7 @@ func (c *conversation) take(e client.Event) (m group.Message, ok bool, err error
 	if c.printed.Has(id) {
 		return m, false, nil
 	}
-	c.show(id)
+	c.noteShown(id)
 	switch {
 	case err == nil && m.Time.Before(c.since):
 		c.older++
@@ -89,8 +89,8 @@ func (c *conversation) take(e client.Event) (m group.Message, ok bool, err error
 	return m, true, nil
 }
 
-// show remembers a message for the profile.
-func (c *conversation) show(id profile.MessageID) {
+// noteShown remembers a message for the profile.
+func (c *conversation) noteShown(id profile.MessageID) {
 	if len(c.shown) == profile.MaxPrinted {
 		c.shown = c.shown[1:]
 	}
@@ -109,8 +109,8 @@ func messageID(e wire.Envelope, m group.Message, err error) profile.MessageID {
 	return profile.MessageID(h.Sum(nil))
 }
 
-// count is the number of messages taken in.
-func (c *conversation) count() int {
+// messageCount is the number of messages taken in.
+func (c *conversation) messageCount() int {
 	n := c.unverified
 	for _, k := range c.verified {
 		n += k
@@ -122,9 +122,9 @@ func (c *conversation) count() int {
 // keys as they like.
 const maxListed = 20
 
-// summary says whose signatures were verified.
-func (c *conversation) summary(n *names) string {
-	s := plural(c.count(), "message")
+// summaryText says whose signatures were verified.
+func (c *conversation) summaryText(n *names) string {
+	s := pluralOf(c.messageCount(), "message")
 	// Oneself last: among names that are random, "you" would be in another place in
 	// every group.
 	onions := slices.Sorted(maps.Keys(c.verified))
@@ -135,7 +135,7 @@ func (c *conversation) summary(n *names) string {
 	more := max(0, len(onions)-maxListed)
 	var members []string
 	for _, o := range onions[:len(onions)-more] {
-		members = append(members, fmt.Sprintf("%s (%d)", n.of(o), c.verified[o]))
+		members = append(members, fmt.Sprintf("%s (%d)", n.nameOf(o), c.verified[o]))
 	}
 	if more > 0 {
 		members = append(members, fmt.Sprintf("%d more", more))
@@ -158,16 +158,16 @@ func (c *conversation) summary(n *names) string {
 	return s
 }
 
-func plural(n int, noun string) string {
+func pluralOf(n int, noun string) string {
 	if n != 1 {
 		noun += "s"
 	}
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// save writes to the profile how far the conversation got; read tells whether
+// saveProgress writes to the profile how far the conversation got; read tells whether
 // the messages were printed. It does so also when ctx has ended.
-func (c *conversation) save(ctx context.Context, p *profile.Profile, read bool) error {
+func (c *conversation) saveProgress(ctx context.Context, p *profile.Profile, read bool) error {
 	return p.Update(context.WithoutCancel(ctx), func(s *profile.State) error {
 		g, err := s.Group(c.group.ID)
 		if err != nil {
@@ -179,16 +179,16 @@ func (c *conversation) save(ctx context.Context, p *profile.Profile, read bool) 
 	})
 }
 
-// sync connects to the board and takes in everything from the place on. Where a
+// syncBoard connects to the board and takes in everything from the place on. Where a
 // replay does not begin there, it connects again and asks from another mark, of
 // which a place has few. The connection stays open.
-func (a *app) sync(ctx context.Context, network onion.Network, name identity.Onion, c *conversation, use func(client.Event) error) (*client.Board, error) {
+func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *conversation, use func(client.Event) error) (*client.Board, error) {
 	for {
 		board, err := a.openBoard(ctx, network, name)
 		if err != nil {
 			return nil, err
 		}
-		if err = board.Sync(ctx, c.reader.From(), a.replaying(use)); err == nil {
+		if err = board.Sync(ctx, c.reader.From(), a.showReplay(use)); err == nil {
 			return board, nil
 		}
 		board.Close()

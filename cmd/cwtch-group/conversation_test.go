@@ -52,11 +52,11 @@ func TestConversationTakesEachMessageOnce(t *testing.T) {
 		{client.Event{Kind: client.Posted, Post: 1}, false},
 	}
 	for i, x := range events {
-		if _, ok, err := c.take(x.e); ok != x.want || err != nil {
+		if _, ok, err := c.takeEvent(x.e); ok != x.want || err != nil {
 			t.Errorf("event %d: message %t, want %t", i, ok, x.want)
 		}
 	}
-	if c.count() != 2 || c.unverified != 1 || c.verified[member(1).Onion()] != 1 {
+	if c.messageCount() != 2 || c.unverified != 1 || c.verified[member(1).Onion()] != 1 {
 		t.Errorf("counted %+v", c)
 	}
 	if !bytes.Equal(c.head, hello.Signature) {
@@ -83,7 +83,7 @@ func TestPlace(t *testing.T) {
 		{client.Event{Kind: client.New, Envelope: second, Repeat: true}, live.Signature},
 		{client.Event{Kind: client.New, Envelope: unsigned}, live.Signature},
 	} {
-		if c.take(x.e); !bytes.Equal(c.reader.Place().Signature(), x.want) {
+		if c.takeEvent(x.e); !bytes.Equal(c.reader.Place().Signature(), x.want) {
 			t.Errorf("after event %d the place is %x, want %x", i, c.reader.Place().Signature(), x.want)
 		}
 	}
@@ -94,8 +94,8 @@ func TestPlace(t *testing.T) {
 func TestResealedMessageIsTheSame(t *testing.T) {
 	c, g := newTalk(t)
 	e := seal(t, g, member(1), "pay 5")
-	c.take(client.Event{Kind: client.Replayed, Envelope: e, Left: 1})
-	if _, ok, _ := c.take(client.Event{Kind: client.Replayed, Envelope: reseal(t, g, e)}); ok {
+	c.takeEvent(client.Event{Kind: client.Replayed, Envelope: e, Left: 1})
+	if _, ok, _ := c.takeEvent(client.Event{Kind: client.Replayed, Envelope: reseal(t, g, e)}); ok {
 		t.Error("the message was taken twice")
 	}
 }
@@ -104,12 +104,12 @@ func TestSummary(t *testing.T) {
 	c, g := newTalk(t)
 	forged := seal(t, g, member(2), "x")
 	forged.Signature = nil
-	c.take(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "a")})
-	c.take(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "b")})
-	c.take(client.Event{Kind: client.New, Envelope: forged})
-	c.take(client.Event{Kind: client.New, Envelope: box(g, []byte("not a message"))})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "a")})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "b")})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: forged})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: box(g, []byte("not a message"))})
 	const want = "3 messages; verified you (2); unverified: 1, not signed by the member they name; left out: 1 that hold no message"
-	if got := c.summary(testNames(member(1).Onion(), nil)); got != want {
+	if got := c.summaryText(testNames(member(1).Onion(), nil)); got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
 }
@@ -139,9 +139,9 @@ func TestSummaryOrder(t *testing.T) {
 	for own := range byte(4) {
 		c, g := newTalk(t)
 		for i := range byte(4) {
-			c.take(client.Event{Kind: client.New, Envelope: seal(t, g, member(i), "a")})
+			c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(i), "a")})
 		}
-		got := c.summary(testNames(member(own).Onion(), nil))
+		got := c.summaryText(testNames(member(own).Onion(), nil))
 		if !strings.HasSuffix(got, ", you (1)") {
 			t.Errorf("summary %q does not end with oneself", got)
 		}

@@ -85,7 +85,7 @@ func flagsOf(name string) []string {
 	c, err := findCommand(name)
 	var o options
 	fs := newFlagSet()
-	o.common(fs)
+	o.addCommon(fs)
 	if err == nil && c.flags != nil {
 		c.flags(&o, fs)
 	}

@@ -21,9 +21,9 @@ const (
 	lastBackoff  = time.Minute
 )
 
-// follow prints until ^C, the -timeout or the -n-th message. It connects again
+// runFollow prints until ^C, the -timeout or the -n-th message. It connects again
 // when the connection ends or cannot be made.
-func (a *app) follow(ctx context.Context, args []string) error {
+func (a *app) runFollow(ctx context.Context, args []string) error {
 	if a.n < 0 || a.timeout < 0 {
 		return usageError{"-n and -timeout are not negative", listHint}
 	}
@@ -42,7 +42,7 @@ func (a *app) follow(ctx context.Context, args []string) error {
 	}
 	defer hangUp()
 	r.limit = a.n
-	err = r.follow(ctx)
+	err = r.followBoard(ctx)
 	if errors.As(err, new(final)) && !errors.Is(err, errEnough) {
 		return err // what could not be printed does not count as read
 	}
@@ -54,9 +54,9 @@ func (a *app) follow(ctx context.Context, args []string) error {
 	case ctx.Err() != nil && r.limit == 0:
 		err = nil
 	case ctx.Err() != nil:
-		err = fmt.Errorf("follow: %d of %d messages came within %s", r.talk.count(), r.limit, a.timeout)
+		err = fmt.Errorf("follow: %d of %d messages came within %s", r.talk.messageCount(), r.limit, a.timeout)
 	}
-	return errors.Join(err, r.talk.save(ctx, a.profile, true))
+	return errors.Join(err, r.talk.saveProgress(ctx, a.profile, true))
 }
 
 // notConnected says that a whole -timeout passed without a connection.
@@ -75,15 +75,15 @@ func (f final) Unwrap() error { return f.error }
 // errEnough ends a reading that printed as many messages as it was to.
 var errEnough error = final{errors.New("enough")}
 
-// follow reads over one connection after the other. It returns an error always.
-func (r *reading) follow(ctx context.Context) error {
+// followBoard reads over one connection after the other. It returns an error always.
+func (r *reading) followBoard(ctx context.Context) error {
 	backoff := firstBackoff
 	for {
-		board, err := r.sync(ctx)
+		board, err := r.syncAndPrint(ctx)
 		if err == nil {
 			r.connected, backoff = true, firstBackoff
 			r.app.progress.Note("following %q", r.talk.name)
-			err = r.live(ctx, board)
+			err = r.printLive(ctx, board)
 			board.Close()
 		}
 		if errors.As(err, new(final)) || ctx.Err() != nil {
@@ -101,12 +101,12 @@ func (r *reading) follow(ctx context.Context) error {
 	}
 }
 
-// live prints what comes until the connection ends.
-func (r *reading) live(ctx context.Context, board *client.Board) error {
+// printLive prints what comes until the connection ends.
+func (r *reading) printLive(ctx context.Context, board *client.Board) error {
 	for {
 		if time.Since(r.saved) >= saveEvery {
 			r.saved = time.Now()
-			if err := r.talk.save(ctx, r.app.profile, true); err != nil {
+			if err := r.talk.saveProgress(ctx, r.app.profile, true); err != nil {
 				return final{err}
 			}
 		}
@@ -119,7 +119,7 @@ func (r *reading) live(ctx context.Context, board *client.Board) error {
 		if err != nil {
 			return err
 		}
-		if err := r.use(e); err != nil {
+		if err := r.printEvent(e); err != nil {
 			return err
 		}
 	}

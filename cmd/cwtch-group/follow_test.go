@@ -28,7 +28,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 	do := func(ctx context.Context, stdout io.Writer, args ...string) {
 		t.Helper()
 		var errs strings.Builder
-		status := run(ctx, append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
+		status := runCommand(ctx, append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
 			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
 		if status != 0 {
 			t.Errorf("%s: %s", args, &errs)
@@ -96,7 +96,7 @@ func TestFollowWithABrokenOutput(t *testing.T) {
 	do := func(status int, stdout io.Writer, args ...string) {
 		t.Helper()
 		var errs strings.Builder
-		got := run(t.Context(), append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
+		got := runCommand(t.Context(), append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
 			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
 		if got != status {
 			t.Errorf("%s: status %d, want %d: %s", args, got, status, &errs)

@@ -41,7 +41,7 @@ func factOfGroup(g *profile.Group) groupFact {
 }
 
 func (a *app) importServer(ctx context.Context, args []string) error {
-	text, err := a.argument(ctx, args[0], maxText)
+	text, err := a.readArgument(ctx, args[0], maxText)
 	if err != nil {
 		return fmt.Errorf("import server: %w", err)
 	}
@@ -64,10 +64,10 @@ func (a *app) importServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fact(fact, "%s %s", map[bool]string{true: "imported", false: "already known:"}[added], b.Board)
+	return a.printFact(fact, "%s %s", map[bool]string{true: "imported", false: "already known:"}[added], b.Board)
 }
 
-func (a *app) create(ctx context.Context, args []string) error {
+func (a *app) runCreate(ctx context.Context, args []string) error {
 	name := args[0]
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("create group: %w", err)
@@ -92,10 +92,10 @@ func (a *app) create(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fact(fact, "created %q on %s", fact.Name, fact.Server)
+	return a.printFact(fact, "created %q on %s", fact.Name, fact.Server)
 }
 
-func (a *app) invite(ctx context.Context, args []string) error {
+func (a *app) runInvite(ctx context.Context, args []string) error {
 	s, err := a.profile.View(ctx)
 	if err != nil {
 		return err
@@ -112,14 +112,14 @@ func (a *app) invite(ctx context.Context, args []string) error {
 		}
 		text = bundle.TOFU(server.Bundle, g.Group.Invite())
 	}
-	return a.fact(struct {
+	return a.printFact(struct {
 		groupFact
 		Invite string `json:"invite"`
 	}{factOfGroup(g), text}, "%s", text)
 }
 
-func (a *app) join(ctx context.Context, args []string) error {
-	text, err := a.argument(ctx, args[0], maxText)
+func (a *app) runJoin(ctx context.Context, args []string) error {
+	text, err := a.readArgument(ctx, args[0], maxText)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
@@ -152,7 +152,7 @@ func (a *app) join(ctx context.Context, args []string) error {
 	case err != nil:
 		return err
 	}
-	return a.fact(factOfGroup(joined), "joined %q on %s", name, invite.Server)
+	return a.printFact(factOfGroup(joined), "joined %q on %s", name, invite.Server)
 }
 
 // parseInvite reads either form of an invite; server is nil for the plain one.
@@ -170,7 +170,7 @@ func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err 
 	return invite, server, err
 }
 
-func (a *app) list(ctx context.Context, _ []string) error {
+func (a *app) runList(ctx context.Context, _ []string) error {
 	s, err := a.profile.View(ctx)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (a *app) list(ctx context.Context, _ []string) error {
 		facts.Groups = append(facts.Groups, f)
 		fmt.Fprintf(&text, "\ngroup   %q on %s", f.Name, shortServer(s, f.Server))
 	}
-	return a.fact(facts, "%s", text.String())
+	return a.printFact(facts, "%s", text.String())
 }
 
 // shortServer is the beginning of a board's address, as long as no other server
@@ -206,10 +206,10 @@ func shortServer(s *profile.State, board identity.Onion) string {
 	return string(board)
 }
 
-func (a *app) version(context.Context, []string) error {
+func (a *app) runVersion(context.Context, []string) error {
 	version := "(unknown)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
-	return a.fact(map[string]string{"version": version, "go": runtime.Version()}, "cwtch-group %s %s", version, runtime.Version())
+	return a.printFact(map[string]string{"version": version, "go": runtime.Version()}, "cwtch-group %s %s", version, runtime.Version())
 }

@@ -65,7 +65,7 @@ func main() {
 	// whose progress nobody reads would be cut off.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	out := stdout.New(os.Stdout)
-	status := run(ctx, os.Args[1:], surroundings{
+	status := runCommand(ctx, os.Args[1:], surroundings{
 		stdin: os.Stdin, stdout: out, stderr: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv,
 	})
 	os.Exit(out.Status(status, os.Stderr))

@@ -32,10 +32,10 @@ func (a *app) initProfile(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fact(struct {
+	return a.printFact(struct {
 		Profile string         `json:"profile"`
 		You     identity.Onion `json:"you"`
-	}{dir, s.Identity.Onion()}, "made profile %s\nyou     %s", printable(dir), s.Identity.Onion())
+	}{dir, s.Identity.Onion()}, "made profile %s\nyou     %s", printableText(dir), s.Identity.Onion())
 }
 
 func (a *app) rename(ctx context.Context, args []string) error {
@@ -57,7 +57,7 @@ func (a *app) rename(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fact(fact, "%q is %q now, in this profile only", args[0], fact.Name)
+	return a.printFact(fact, "%q is %q now, in this profile only", args[0], fact.Name)
 }
 
 func (a *app) leave(ctx context.Context, args []string) error {
@@ -74,7 +74,7 @@ func (a *app) leave(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return a.fact(fact, "left %q; its key is gone from this profile, and only an invite brings it back", fact.Name)
+	return a.printFact(fact, "left %q; its key is gone from this profile, and only an invite brings it back", fact.Name)
 }
 
 // members lists whom the reader of a group has met.
@@ -93,7 +93,7 @@ func (a *app) members(ctx context.Context, args []string) error {
 		facts = append(facts, memberFact{Onion: m.Onion, Name: m.Name, Nick: m.Nick})
 	}
 	for _, f := range facts {
-		if err := a.fact(f, "%s", strings.TrimRight(fmt.Sprintf("%-8s  %s  %s", f.Name, f.Onion, printable(f.Nick)), " ")); err != nil {
+		if err := a.printFact(f, "%s", strings.TrimRight(fmt.Sprintf("%-8s  %s  %s", f.Name, f.Onion, printableText(f.Nick)), " ")); err != nil {
 			return err
 		}
 	}
@@ -130,9 +130,9 @@ func (a *app) nick(ctx context.Context, args []string) error {
 		return fmt.Errorf("set nickname: %w", err)
 	}
 	if fact.Nick == "" {
-		return a.fact(fact, "%s has no nickname now", fact.Name)
+		return a.printFact(fact, "%s has no nickname now", fact.Name)
 	}
-	return a.fact(fact, "%s is %q now, in this profile only", fact.Name, fact.Nick)
+	return a.printFact(fact, "%s is %q now, in this profile only", fact.Name, fact.Nick)
 }
 
 // findMember finds a member, who may be somebody that was not read yet: their

@@ -9,9 +9,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// dial starts the network that the flags name. The caller calls hangUp when it
+// dialNetwork starts the network that the flags name. The caller calls hangUp when it
 // is done with it.
-func (a *app) dial(ctx context.Context) (network onion.Network, hangUp func(), err error) {
+func (a *app) dialNetwork(ctx context.Context) (network onion.Network, hangUp func(), err error) {
 	kind, registry, _ := strings.Cut(a.network, ":")
 	switch {
 	case kind == "tor" || a.network == "":

@@ -27,7 +27,7 @@ func TestNicknamesAreForSignedMessages(t *testing.T) {
 		p := printer{a, n, time.UTC}
 		for _, verified := range []bool{true, false} {
 			m := group.Message{Text: group.WrapText("hello"), From: member(2).Onion(), Verified: verified, Time: time.Unix(0, 0)}
-			if err := p.print(m); err != nil {
+			if err := p.printMessage(m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -49,7 +49,7 @@ func TestNicknamesArePrintedSafely(t *testing.T) {
 	}
 	n := testNames(member(1).Onion(), nil)
 	n.known = kept
-	if got := n.of(member(2).Onion()); strings.ContainsAny(got, "\x1b\n") {
+	if got := n.nameOf(member(2).Onion()); strings.ContainsAny(got, "\x1b\n") {
 		t.Errorf("printed as %q", got)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// fact prints a line of text or, with -json, v.
-func (a *app) fact(v any, format string, args ...any) error {
+// printFact prints a line of text or, with -json, v.
+func (a *app) printFact(v any, format string, args ...any) error {
 	if !a.json {
 		_, err := fmt.Fprintf(a.out, format+"\n", args...)
 		return err
@@ -47,18 +47,18 @@ type printer struct {
 	zone  *time.Location
 }
 
-func (p *printer) print(m group.Message) error {
+func (p *printer) printMessage(m group.Message) error {
 	if m.Verified {
-		if err := p.names.meet(m.From); err != nil {
+		if err := p.names.nameSender(m.From); err != nil {
 			return err
 		}
 	}
 	text, chat := group.UnwrapText(m.Text)
 	name, nick := p.names.claimed(m.From), ""
 	if m.Verified {
-		name, nick = p.names.of(m.From), p.names.known.Nick(m.From)
+		name, nick = p.names.nameOf(m.From), p.names.known.Nick(m.From)
 	}
-	return p.app.fact(
+	return p.app.printFact(
 		messageFact{m.Time.UTC(), m.From, nick, m.From == p.names.own, m.Verified, chat, text},
 		"%s", formatMessage(m.Time.In(p.zone), name, m.Verified, text))
 }
@@ -72,7 +72,7 @@ func formatMessage(at time.Time, name string, verified bool, text string) string
 	}
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		lines[i] = printable(line)
+		lines[i] = printableText(line)
 	}
 	return head + strings.Join(lines, "\n"+strings.Repeat(" ", utf8.RuneCountInString(head)))
 }
@@ -99,8 +99,8 @@ func (a *app) newNames(ctx context.Context, own identity.Onion, g *profile.Group
 	}
 }
 
-// meet gives the sender of a verified message a name, unless they have one.
-func (n *names) meet(o identity.Onion) (err error) {
+// nameSender gives the sender of a verified message a name, unless they have one.
+func (n *names) nameSender(o identity.Onion) (err error) {
 	if o == n.own {
 		return nil
 	}
@@ -115,7 +115,7 @@ func (n *names) meet(o identity.Onion) (err error) {
 	}
 	if twin != "" && !n.warned[o] {
 		n.warned[o] = true
-		n.warn(fmt.Sprintf("warning: %s is not %s: they begin alike, which does not happen by chance", n.of(o), twin))
+		n.warn(fmt.Sprintf("warning: %s is not %s: they begin alike, which does not happen by chance", n.nameOf(o), twin))
 	}
 	return nil
 }
@@ -123,10 +123,10 @@ func (n *names) meet(o identity.Onion) (err error) {
 // shortest is how many characters two onions have in common where a warning is due.
 const shortest = 8
 
-// of returns what the reader calls a member.
-func (n *names) of(o identity.Onion) string {
+// nameOf returns what the reader calls a member.
+func (n *names) nameOf(o identity.Onion) string {
 	if nick := n.known.Nick(o); nick != "" {
-		return printable(nick)
+		return printableText(nick)
 	}
 	return n.claimed(o)
 }
@@ -147,10 +147,10 @@ func (n *names) claimed(o identity.Onion) string {
 	return string(o)
 }
 
-// printable replaces what would act on a terminal or reorder text: control
+// printableText replaces what would act on a terminal or reorder text: control
 // characters, line breaks and directional marks become escapes.
-func printable(s string) string {
-	return escape(s, func(r rune) string {
+func printableText(s string) string {
+	return escapeRunes(s, func(r rune) string {
 		if r == '\t' {
 			return "    "
 		}
@@ -160,12 +160,12 @@ func printable(s string) string {
 }
 
 // oneLine is printable for texts that may hold line breaks of our own making.
-func oneLine(s string) string { return printable(strings.ReplaceAll(s, "\n", "; ")) }
+func oneLine(s string) string { return printableText(strings.ReplaceAll(s, "\n", "; ")) }
 
 // escapeJSON does for JSON what printable does for text; only strings hold such
 // characters.
 func escapeJSON(b []byte) string {
-	return escape(string(b), func(r rune) string {
+	return escapeRunes(string(b), func(r rune) string {
 		if r > 0xffff {
 			r -= 0x10000
 			return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
@@ -177,7 +177,7 @@ func escapeJSON(b []byte) string {
 // zeroWidthJoiner holds emoji together and is harmless.
 const zeroWidthJoiner = '\u200d'
 
-func escape(s string, replace func(rune) string) string {
+func escapeRunes(s string, replace func(rune) string) string {
 	var b strings.Builder
 	for _, r := range s {
 		if unicode.IsGraphic(r) || r == zeroWidthJoiner {

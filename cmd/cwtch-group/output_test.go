@@ -59,7 +59,7 @@ func TestOutput(t *testing.T) {
 		a := &app{options: options{json: asJSON}, out: bufio.NewWriter(&out)}
 		p := printer{a, testNames(member(1).Onion(), nil), time.UTC}
 		for _, m := range messages {
-			if err := p.print(m); err != nil {
+			if err := p.printMessage(m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -83,7 +83,7 @@ func TestOutput(t *testing.T) {
 func TestNothingPrintedActsOnATerminal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.String().Draw(t, "text")
-		line := printable(s)
+		line := printableText(s)
 		encoded, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
@@ -131,13 +131,13 @@ func TestProgress(t *testing.T) {
 // and takes none.
 func TestUnverifiedSendersTakeNoNames(t *testing.T) {
 	n := testNames(member(1).Onion(), func(s string) { t.Errorf("warned: %s", s) })
-	if got := n.of(member(2).Onion()); got != string(member(2).Onion()) {
+	if got := n.nameOf(member(2).Onion()); got != string(member(2).Onion()) {
 		t.Errorf("shown as %s", got)
 	}
-	if err := n.meet(member(2).Onion()); err != nil {
+	if err := n.nameSender(member(2).Onion()); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.of(member(2).Onion()); got != string(member(2).Onion()[:8]) {
+	if got := n.nameOf(member(2).Onion()); got != string(member(2).Onion()[:8]) {
 		t.Errorf("the verified sender is shown as %s", got)
 	}
 }
@@ -153,7 +153,7 @@ func TestLookalikesAreSaid(t *testing.T) {
 		member(2).Onion()[:8] + member(3).Onion()[8:],
 		member(1).Onion()[:8] + member(3).Onion()[8:],
 	} {
-		if err := n.meet(o); err != nil {
+		if err := n.nameSender(o); err != nil {
 			t.Fatal(err)
 		}
 	}

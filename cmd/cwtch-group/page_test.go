@@ -134,7 +134,7 @@ func (w *walk) runAs(who string, args ...string) string {
 	w.Setenv("XDG_CONFIG_HOME", filepath.Join(w.home, who))
 	w.Setenv("HOME", w.home)
 	var out, errs bytes.Buffer
-	status := run(w.Context(), append(slices.Clone(w.network), args...),
+	status := runCommand(w.Context(), append(slices.Clone(w.network), args...),
 		surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
 	if status != 0 {
 		w.Errorf("%s: %.60q: status %d: %s", who, args, status, &errs)

@@ -12,7 +12,7 @@ func TestUnexpandedPaths(t *testing.T) {
 	t.Chdir(t.TempDir())
 	runWith := func(environment map[string]string, args ...string) (status int, errs string) {
 		var out bytes.Buffer
-		status = run(t.Context(), args, surroundings{
+		status = runCommand(t.Context(), args, surroundings{
 			stdin: strings.NewReader(""), stdout: &out, stderr: &out,
 			getenv: func(name string) string { return environment[name] },
 		})

@@ -38,7 +38,7 @@ func TestPlantedSignature(t *testing.T) {
 	do := func(args ...string) (stdout, stderr string) {
 		t.Helper()
 		var out, errs strings.Builder
-		status := run(t.Context(), append([]string{"-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
+		status := runCommand(t.Context(), append([]string{"-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
 			surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
 		if status != 0 {
 			t.Fatalf("%s: %s", args, &errs)

@@ -21,7 +21,7 @@ import (
 // restored from a backup may be spent already.
 const postTries = 3
 
-func (a *app) post(ctx context.Context, args []string) error {
+func (a *app) runPost(ctx context.Context, args []string) error {
 	s, err := a.profile.View(ctx)
 	if err != nil {
 		return err
@@ -49,13 +49,13 @@ func (a *app) post(ctx context.Context, args []string) error {
 	p := &poster{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
 	p.resume(g)
 	p.talk = newConversation(g, server, p.progress.Place)
-	network, hangUp, err := a.dial(ctx)
+	network, hangUp, err := a.dialNetwork(ctx)
 	if err != nil {
 		return err
 	}
 	defer hangUp()
 	p.network = network
-	if err := p.post(ctx); err != nil {
+	if err := p.postMessage(ctx); err != nil {
 		return p.explain(ctx, err)
 	}
 	if err := p.report(g.Name); err != nil {
@@ -71,7 +71,7 @@ func (p *poster) report(name string) error {
 	if fact.Messages > 1 {
 		where += fmt.Sprintf(" in %d messages", fact.Messages)
 	}
-	if err := p.app.fact(fact, "%s", where); err != nil {
+	if err := p.app.printFact(fact, "%s", where); err != nil {
 		return err
 	}
 	if err := p.app.out.Flush(); err != nil {
@@ -127,12 +127,12 @@ func (p *poster) resume(g *profile.Group) {
 	p.progress = profile.NewUnfinished(p.parts, now, g.Synced)
 }
 
-// post finds out what the messages follow, posts them and remembers their place.
-func (p *poster) post(ctx context.Context) error {
+// postMessage finds out what the messages follow, posts them and remembers their place.
+func (p *poster) postMessage(ctx context.Context) error {
 	if err := p.buy(ctx, len(p.parts)-p.progress.Done); err != nil {
 		return err
 	}
-	board, err := p.app.sync(ctx, p.network, p.bundle.Board, p.talk, p.take)
+	board, err := p.app.syncBoard(ctx, p.network, p.bundle.Board, p.talk, p.take)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (p *poster) post(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return p.talk.save(ctx, p.app.profile, false)
+	return p.talk.saveProgress(ctx, p.app.profile, false)
 }
 
 // take takes in an event and notes whether it shows the pending message.
@@ -154,7 +154,7 @@ func (p *poster) take(e client.Event) error {
 		bytes.Equal(e.Envelope.Signature, pending.Signature) && bytes.Equal(e.Envelope.Ciphertext, pending.Ciphertext) {
 		p.stored = true
 	}
-	_, _, err := p.talk.take(e)
+	_, _, err := p.talk.takeEvent(e)
 	return err
 }
 
@@ -174,7 +174,7 @@ func (p *poster) postNext(ctx context.Context, board *client.Board) error {
 		}
 	}
 	if !p.stored {
-		if err := p.deliver(ctx, board, *p.progress.Pending); err != nil {
+		if err := p.deliverEnvelope(ctx, board, *p.progress.Pending); err != nil {
 			return err
 		}
 	}
@@ -199,9 +199,9 @@ func (p *poster) explain(ctx context.Context, err error) error {
 		return err
 	}
 	const again = "give the same command again to go on: nothing is posted twice"
-	err = fmt.Errorf("post: %d of %s known to be posted: %w", p.progress.Done, plural(len(p.parts), "message"), err)
+	err = fmt.Errorf("post: %d of %s known to be posted: %w", p.progress.Done, pluralOf(len(p.parts), "message"), err)
 	if ctx.Err() != nil {
-		p.app.progress.Warn(fmt.Sprintf("%d of %s known to be posted; %s", p.progress.Done, plural(len(p.parts), "message"), again))
+		p.app.progress.Warn(fmt.Sprintf("%d of %s known to be posted; %s", p.progress.Done, pluralOf(len(p.parts), "message"), again))
 		return err
 	}
 	hint := hintFor(err)
@@ -211,10 +211,10 @@ func (p *poster) explain(ctx context.Context, err error) error {
 	return hinted{err, hint + again}
 }
 
-// deliver posts the envelope, with another token where one is refused.
-func (p *poster) deliver(ctx context.Context, board *client.Board, e wire.Envelope) error {
+// deliverEnvelope posts the envelope, with another token where one is refused.
+func (p *poster) deliverEnvelope(ctx context.Context, board *client.Board, e wire.Envelope) error {
 	for try := 1; ; try++ {
-		paid, err := p.token(ctx)
+		paid, err := p.takeToken(ctx)
 		if err != nil {
 			return err
 		}
@@ -230,8 +230,8 @@ func (p *poster) deliver(ctx context.Context, board *client.Board, e wire.Envelo
 	}
 }
 
-// token takes a token out of the profile or, where there is none, buys some.
-func (p *poster) token(ctx context.Context) (token.Token, error) {
+// takeToken takes a token out of the profile or, where there is none, buys some.
+func (p *poster) takeToken(ctx context.Context) (token.Token, error) {
 	for {
 		paid, ok, err := p.app.profile.TakeToken(ctx, p.bundle.Board)
 		if ok || err != nil {
@@ -273,7 +273,7 @@ func (p *poster) buyBatch(ctx context.Context) error {
 		a.progress.Detail("%d tries of some 65,536", tries)
 	})
 	if err != nil {
-		return unreachable(err)
+		return hintUnreachable(err)
 	}
 	return a.profile.AddTokens(ctx, p.bundle.Board, tokens)
 }
@@ -282,27 +282,27 @@ func (a *app) openBoard(ctx context.Context, network onion.Network, name identit
 	a.progress.Stage("connecting to the board")
 	board, err := client.Open(ctx, network, name)
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, hintUnreachable(err)
 	}
 	return board, nil
 }
 
-// unreachable adds a hint to the error of a server that is not there.
-func unreachable(err error) error {
+// hintUnreachable adds a hint to the error of a server that is not there.
+func hintUnreachable(err error) error {
 	if errors.Is(err, onion.ErrNotPublished) {
 		return hinted{err, "the server is offline or has just been started; try again in a minute"}
 	}
 	return err
 }
 
-// replaying shows how far a replay is, and hands on its events.
-func (a *app) replaying(use func(client.Event) error) func(client.Event) error {
+// showReplay shows how far a replay is, and hands on its events.
+func (a *app) showReplay(use func(client.Event) error) func(client.Event) error {
 	total := 0
 	return func(e client.Event) error {
 		switch e.Kind {
 		case client.Count:
 			total = e.Left
-			a.progress.Stage("replaying %s", plural(total, "envelope"))
+			a.progress.Stage("replaying %s", pluralOf(total, "envelope"))
 		case client.Replayed:
 			a.progress.Detail("%d to go", e.Left)
 		}

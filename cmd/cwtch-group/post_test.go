@@ -68,7 +68,7 @@ func (h *hall) close() {
 
 // run runs a command over the network of a registry.
 func (h *hall) run(ctx context.Context, registry string, stdin io.Reader, stdout, stderr io.Writer, args ...string) (status int) {
-	return run(ctx, append([]string{"-network", "loopback:" + registry, "-profile", h.profile}, args...),
+	return runCommand(ctx, append([]string{"-network", "loopback:" + registry, "-profile", h.profile}, args...),
 		surroundings{stdin: stdin, stdout: stdout, stderr: stderr, getenv: func(string) string { return "" }})
 }
 

@@ -37,8 +37,8 @@ func newProgress(w io.Writer, terminal, quiet bool) *progress {
 func (p *progress) Stage(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stage, p.last = printable(fmt.Sprintf(format, args...)), time.Time{}
-	p.show(p.stage)
+	p.stage, p.last = printableText(fmt.Sprintf(format, args...)), time.Time{}
+	p.showLine(p.stage)
 }
 
 // Detail tells how far the stage is. It is for terminals.
@@ -47,7 +47,7 @@ func (p *progress) Detail(format string, args ...any) {
 	defer p.mu.Unlock()
 	if now := time.Now(); p.terminal && now.Sub(p.last) >= detailEvery {
 		p.last = now
-		p.show(p.stage + ": " + printable(fmt.Sprintf(format, args...)))
+		p.showLine(p.stage + ": " + printableText(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -58,7 +58,7 @@ func (p *progress) Note(format string, args ...any) {
 	p.said = nil
 	p.mu.Unlock()
 	if !p.quiet {
-		fmt.Fprintln(p.w, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(p.w, printableText(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -73,7 +73,7 @@ func (p *progress) Warn(text string) {
 		fmt.Fprintln(p.w, escapeJSON(b))
 		return
 	}
-	fmt.Fprintln(p.w, printable(text))
+	fmt.Fprintln(p.w, printableText(text))
 }
 
 // Done takes the line off the terminal, so that something else can be printed.
@@ -86,7 +86,7 @@ func (p *progress) Done() {
 	}
 }
 
-func (p *progress) show(line string) {
+func (p *progress) showLine(line string) {
 	switch {
 	case p.quiet:
 	case p.terminal:

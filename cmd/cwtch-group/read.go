@@ -47,7 +47,7 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 		talk = newConversation(g, server, g.Read)
 		talk.printed = g.Printed
 	}
-	network, hangUp, err := a.dial(ctx)
+	network, hangUp, err := a.dialNetwork(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,7 +57,7 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 	}, hangUp, nil
 }
 
-func (a *app) read(ctx context.Context, args []string) error {
+func (a *app) runRead(ctx context.Context, args []string) error {
 	if a.onlyNew && a.since != "" {
 		return usageError{"-new and -since do not go together", "say one of them"}
 	}
@@ -71,13 +71,13 @@ func (a *app) read(ctx context.Context, args []string) error {
 	}
 	defer hangUp()
 	r.talk.since = since
-	board, err := r.sync(ctx)
+	board, err := r.syncAndPrint(ctx)
 	if err != nil {
 		return err
 	}
 	board.Close()
-	a.progress.Note("%s", r.talk.summary(r.printer.names))
-	return r.talk.save(ctx, a.profile, since.IsZero()) // what was left out stays unread
+	a.progress.Note("%s", r.talk.summaryText(r.printer.names))
+	return r.talk.saveProgress(ctx, a.profile, since.IsZero()) // what was left out stays unread
 }
 
 // parseSince reads how long ago, or a local time. Nothing is the beginning.
@@ -99,10 +99,10 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, usageError{fmt.Sprintf("-since %s is no time", s), `say how long ago, such as 90m, 12h or 3d, or when, such as 2026-11-28 or "2026-11-28 09:30"`}
 }
 
-// sync connects and prints everything from the conversation's place on. The
+// syncAndPrint connects and prints everything from the conversation's place on. The
 // connection stays open.
-func (r *reading) sync(ctx context.Context) (*client.Board, error) {
-	board, err := r.app.sync(ctx, r.network, r.board, r.talk, r.use)
+func (r *reading) syncAndPrint(ctx context.Context) (*client.Board, error) {
+	board, err := r.app.syncBoard(ctx, r.network, r.board, r.talk, r.printEvent)
 	if err != nil {
 		return nil, err
 	}
@@ -110,22 +110,22 @@ func (r *reading) sync(ctx context.Context) (*client.Board, error) {
 	return board, nil
 }
 
-// use prints the message of an event. Its errors are final.
-func (r *reading) use(e client.Event) error {
-	m, ok, err := r.talk.take(e)
+// printEvent prints the message of an event. Its errors are final.
+func (r *reading) printEvent(e client.Event) error {
+	m, ok, err := r.talk.takeEvent(e)
 	if err != nil {
 		return err
 	}
 	if ok {
 		r.app.progress.Done()
-		if err := r.printer.print(m); err != nil {
+		if err := r.printer.printMessage(m); err != nil {
 			return final{err}
 		}
 		if err := r.app.out.Flush(); err != nil {
 			return final{fmt.Errorf("write output: %w", err)}
 		}
 	}
-	if r.limit > 0 && r.talk.count() == r.limit {
+	if r.limit > 0 && r.talk.messageCount() == r.limit {
 		return errEnough
 	}
 	return nil

@@ -19,9 +19,9 @@ const maxPost = 64 << 10
 // byteOrderMark begins files that some editors write. It is no part of a text.
 const byteOrderMark = "\ufeff"
 
-// argument returns an argument, or standard input up to limit bytes for "-":
+// readArgument returns an argument, or standard input up to limit bytes for "-":
 // arguments can be seen by everybody on the machine.
-func (a *app) argument(ctx context.Context, arg string, limit int64) (string, error) {
+func (a *app) readArgument(ctx context.Context, arg string, limit int64) (string, error) {
 	if arg == "-" {
 		var err error
 		if arg, err = a.readInput(ctx, limit); err != nil {
@@ -62,7 +62,7 @@ var (
 // chat returns the text that an argument says.
 func (a *app) chat(ctx context.Context, arg string) (string, error) {
 	const rawLimit = 2*maxPost + 1024 // line breaks of two bytes, and white space at the end
-	s, err := a.argument(ctx, arg, rawLimit)
+	s, err := a.readArgument(ctx, arg, rawLimit)
 	switch {
 	case errors.Is(err, errMore):
 		err = errTooLong
@@ -151,7 +151,7 @@ func checkLabel(name string, limit int) error {
 		return errors.New("the name is empty")
 	case len(name) > limit:
 		return fmt.Errorf("the name has %d bytes and %d are allowed", len(name), limit)
-	case printable(name) != name:
+	case printableText(name) != name:
 		return fmt.Errorf("the name %+q holds characters that cannot be printed", name)
 	case !visible(name):
 		return fmt.Errorf("the name %+q has nothing that can be seen", name)

@@ -13,14 +13,14 @@ import (
 func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(true)
 	name := f.String("server", "", "")
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	server, err := pick(cfg.Config, *name)
+	server, err := pickServer(cfg.Config, *name)
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,8 @@ func newBinary(f *flags) *binary {
 	return b
 }
 
-// command starts it as the plugin whose own directory is dir.
-func (b *binary) command(dir string) (host.Command, error) {
+// startCommand starts it as the plugin whose own directory is dir.
+func (b *binary) startCommand(dir string) (host.Command, error) {
 	path, err := filepath.Abs(b.path)
 	if err != nil {
 		return host.Command{}, err
@@ -71,15 +71,15 @@ func (b *binary) command(dir string) (host.Command, error) {
 	return confined, nil
 }
 
-// describe asks the program what it is, and remembers the kind.
-func (b *binary) describe(ctx context.Context) (plugin.Description, error) {
-	command, err := b.command("")
+// askDescription asks the program what it is, and remembers the kind.
+func (b *binary) askDescription(ctx context.Context) (plugin.Description, error) {
+	command, err := b.startCommand("")
 	if err != nil {
 		return plugin.Description{}, err
 	}
 	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? -no-sandbox tells whether it is the sandbox that it does not bear, and -read PATH lets it read there"}
+		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? try -no-sandbox to see whether the sandbox is the cause; -read PATH lets it read there"}
 	}
 	defer process.Kill()
 	ctx, cancel := context.WithTimeoutCause(ctx, host.DescribeTimeout, fmt.Errorf("no answer within %v", host.DescribeTimeout))

@@ -82,7 +82,7 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	case n.State != onion.Ready:
 		all = append(all, finding{away, fmt.Sprintf("%s is %s", n.Network, n.State), n.Summary})
 	case countPublished(*n) < len(n.Services):
-		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), counted(len(n.Services), "service")), ""})
+		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), countOf(len(n.Services), "service")), ""})
 	}
 	if t := st.Log; t != nil {
 		all = append(all, finding{warning, "the log " + t.Describe(now), ""})
@@ -188,7 +188,7 @@ func check(ctx context.Context, path, server string) (level, string) {
 	now := time.Now()
 	all := findings(st, now)
 	if len(all) == 0 {
-		return ok, fmt.Sprintf("%s, up %s", counted(len(st.Servers), "server"), age(now, st.Since))
+		return ok, fmt.Sprintf("%s, up %s", countOf(len(st.Servers), "server"), formatAge(now, st.Since))
 	}
 	slices.SortStableFunc(all, func(a, b finding) int { return cmp.Compare(b.level, a.level) })
 	texts := make([]string, len(all))

@@ -90,7 +90,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if *traced {
 		t = &tracer{w: stderr}
 	}
-	checks := selected(s.checks(values, invalid, t, shown), pattern)
+	checks := selectChecks(s.checks(values, invalid, t, shown), pattern)
 	begin := time.Now()
 	if !f.json {
 		writeDescribed(stdout, run, len(checks))
@@ -107,7 +107,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	default:
 		err = writeSummary(stdout, run, time.Since(begin))
 	}
-	return errors.Join(err, run.verdict(ctx, len(checks)))
+	return errors.Join(err, run.checkVerdict(ctx, len(checks)))
 }
 
 // loadBody reads what would stand in the block of the plugin; none without a file.
@@ -118,13 +118,13 @@ func loadBody(path string, schema plugin.Schema) (map[string]any, error) {
 	return config.LoadBody(path, schema)
 }
 
-// verdict is an error unless all checks have been run and none failed.
-func (c conformance) verdict(ctx context.Context, checks int) error {
+// checkVerdict is an error unless all checks have been run and none failed.
+func (c conformance) checkVerdict(ctx context.Context, checks int) error {
 	switch {
 	case c.Failed > 0:
 		return errNotConforming
 	case ctx.Err() != nil:
-		return fmt.Errorf("stopped after %d of %s", len(c.Results), counted(checks, "check"))
+		return fmt.Errorf("stopped after %d of %s", len(c.Results), countOf(checks, "check"))
 	case checks == 0:
 		return errors.New("no check has such a name")
 	}
@@ -142,14 +142,14 @@ func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any, s
 		return statstest.Checks(statstest.Opener{Open: open, Read: shown.reader()})
 	default:
 		return peersynctest.Checks(peersynctest.Opener{
-			Open: func(tb testing.TB, dir string, h peersync.Host) (*plugintest.Opened, error) {
+			Open: func(tb testing.TB, dir string, h peersync.HostServices) (*plugintest.Opened, error) {
 				return t.OpenPeerSync(tb, dir, values, h)
 			},
 		})
 	}
 }
 
-func selected(checks []plugintest.Check, pattern *regexp.Regexp) (out []plugintest.Check) {
+func selectChecks(checks []plugintest.Check, pattern *regexp.Regexp) (out []plugintest.Check) {
 	for _, c := range checks {
 		if pattern.MatchString(c.Name) {
 			out = append(out, c)
@@ -167,7 +167,7 @@ func writeDescribed(w io.Writer, c conformance, checks int) {
 		where = "each with processes of its own without the sandbox"
 	}
 	fmt.Fprintf(w, "%s plugin %q, version %s, %s\n%s, %s\n\n",
-		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, counted(checks, "check"), where)
+		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, countOf(checks, "check"), where)
 }
 
 // writeResult says what the contract demands, and when that is not kept what
@@ -194,7 +194,7 @@ func writeSummary(w io.Writer, c conformance, took time.Duration) error {
 			broken = append(broken, r.Name)
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", counted(len(c.Results), "check"),
+	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", countOf(len(c.Results), "check"),
 		took.Round(time.Second/10), counts[plugintest.Passed], counts[plugintest.Failed], counts[plugintest.Skipped])
 	if len(broken) > 0 {
 		_, err = fmt.Fprintf(w, "again, only what failed: -run %s\n", pathname.Quote("^("+strings.Join(broken, "|")+")$"))

@@ -27,7 +27,7 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 			return err
 		}
 		origin = b.path
-		if d, err = b.describe(ctx); err != nil {
+		if d, err = b.askDescription(ctx); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 
 // builtinNamed finds the plugin that is built in as KIND/NAME.
 func builtinNamed(name string) (plugin.Description, bool) {
-	for _, d := range descriptions() {
+	for _, d := range builtInDescriptions() {
 		if string(d.Kind)+"/"+d.Name == name {
 			return d, true
 		}
@@ -57,14 +57,14 @@ func writeDescription(w io.Writer, d plugin.Description, origin string) error {
 	if d.Doc != "" {
 		fmt.Fprintf(&b, "%s\n", d.Doc)
 	}
-	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", listed(d.Protocols), listed(d.Capabilities), network)
-	fmt.Fprintf(&b, "\nIn a server of the configuration:\n\n%s", indented(config.Sample(d)))
+	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", joinValues(d.Protocols), joinValues(d.Capabilities), network)
+	fmt.Fprintf(&b, "\nIn a server of the configuration:\n\n%s", indentText(config.Sample(d)))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// listed writes values with commas between them.
-func listed[T any](values []T) string {
+// joinValues writes values with commas between them.
+func joinValues[T any](values []T) string {
 	texts := make([]string, len(values))
 	for i, v := range values {
 		texts[i] = fmt.Sprint(v)
@@ -72,7 +72,7 @@ func listed[T any](values []T) string {
 	return cmp.Or(strings.Join(texts, ", "), "none")
 }
 
-func indented(text string) string {
+func indentText(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if strings.TrimSpace(line) != "" {

@@ -18,12 +18,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// initialize writes a configuration to start from. Keys are made by the first
+// runInit writes a configuration to start from. Keys are made by the first
 // start, so that a copied configuration never means copied keys.
-func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
+func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
 	dir := f.path("dir")
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	if *dir == "" {
@@ -37,7 +37,7 @@ func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 		return fmt.Errorf("make the directory: %w", err)
 	}
 	path := filepath.Join(*dir, "server.hcl")
-	err = durable.CreateFile(path, []byte(config.Template(descriptions())), 0o600)
+	err = durable.CreateFile(path, []byte(config.Template(builtInDescriptions())), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or move the file aside first"}
 	}
@@ -51,12 +51,12 @@ func initialize(_ context.Context, args []string, stdout, _ io.Writer) error {
 	return err
 }
 
-func validate(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(true)
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
-	cfg, err := load(ctx, f.config)
+	cfg, err := loadConfig(ctx, f.config)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func validate(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if f.json {
 		return printJSON(stdout, map[string]any{"config": f.config, "valid": true, "servers": names})
 	}
-	_, err = fmt.Fprintf(stdout, "%s is valid: %s\n", f.config, counted(len(names), "server"))
+	_, err = fmt.Fprintf(stdout, "%s is valid: %s\n", f.config, countOf(len(names), "server"))
 	return err
 }
 
@@ -83,14 +83,14 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	f := newFlags(true)
 	name := f.String("server", "", "")
 	file := f.path("o")
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	cfg, err := loadTolerant(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	server, err := pick(cfg.Config, *name)
+	server, err := pickServer(cfg.Config, *name)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	return err
 }
 
-func pick(cfg *config.Config, name string) (config.Server, error) {
+func pickServer(cfg *config.Config, name string) (config.Server, error) {
 	if name == "" && len(cfg.Servers) > 1 {
 		return config.Server{}, hinted{errors.New("the configuration has several servers"), "say which one: -server " + cfg.Servers[0].Name}
 	}
@@ -142,7 +142,7 @@ func signBundle(keys *identity.Server) (bundle.Bundle, error) {
 	return bundle.New(keys, key.Public()), nil
 }
 
-func counted(n int, what string) string {
+func countOf(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -42,11 +42,11 @@ func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		return err
 	}
 	var list []listedPlugin
-	for _, d := range descriptions() {
+	for _, d := range builtInDescriptions() {
 		list = append(list, describedRow(d))
 	}
 	if f.config != "" {
-		cfg, err := load(ctx, f.config)
+		cfg, err := loadConfig(ctx, f.config)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func describedRow(d plugin.Description) listedPlugin {
 func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]listedPlugin, error) {
 	for _, x := range cfg.Plugins {
 		row := listedPlugin{Kind: x.Kind, Name: x.Name}
-		entry, err := cfg.used.find(x.Kind, x.Name, &x)
+		entry, err := cfg.used.findProgram(x.Kind, x.Name, &x)
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func writePlugins(out io.Writer, list []listedPlugin) error {
 		if state == "" {
 			state = "not used"
 		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, listed(p.Protocols), listed(p.Capabilities), state, program)
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, joinValues(p.Protocols), joinValues(p.Capabilities), state, program)
 		if p.Problem != "" {
 			fmt.Fprintf(w, "  cannot be used: %s\n", p.Problem)
 		}

@@ -47,7 +47,7 @@ func main() {
 	// A plugin can have gRPC write a line to standard error for each frame it sends.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	out := stdout.New(os.Stdout)
-	os.Exit(out.Status(run(context.Background(), os.Args[1:], out, os.Stderr), os.Stderr))
+	os.Exit(out.Status(runCommand(context.Background(), os.Args[1:], out, os.Stderr), os.Stderr))
 }
 
 // command is one of the things that cwtch-relay does.
@@ -61,12 +61,12 @@ type command struct {
 // commands is a function because the help lists them and is one of them.
 func commands() []command {
 	return []command{
-		{"", "-config FILE [-json]", "run the servers of a configuration until SIGTERM or ^C", serve},
-		{"init", "-dir DIR", "write DIR/server.hcl, every option present and commented", initialize},
-		{"validate", "-config FILE [-json]", "check a configuration without running it", validate},
+		{"", "-config FILE [-json]", "run the servers of a configuration until SIGTERM or ^C", runServe},
+		{"init", "-dir DIR", "write DIR/server.hcl, every option present and commented", runInit},
+		{"validate", "-config FILE [-json]", "check a configuration without running it", runValidate},
 		{"bundle", "-config FILE [-server NAME] [-o FILE] [-json]", "print the text that clients import", printBundle},
 		{"status", "-config FILE [-server NAME] [-v] [-check] [-json]", "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", printStatus},
-		{"reload", "-config FILE [-dry-run] [-json]", "have the running relay go over to a changed configuration", reload},
+		{"reload", "-config FILE [-dry-run] [-json]", "have the running relay go over to a changed configuration", runReload},
 		{"plugin list", "[-config FILE] [-json]", "which plugins there are, and how they are", listPlugins},
 		{"plugin describe", "PATH|KIND/NAME [GRANTS] [-json]", "what a plugin says of itself, and what its block may hold", describePlugin},
 		{"plugin sum", "PATH [-json]", "print the line checksum = … for a plugin block", sumPlugin},
@@ -105,8 +105,8 @@ const (
 	exitConfig = 78
 )
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := dispatch(ctx, args, stdout, stderr)
+func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := dispatchCommand(ctx, args, stdout, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usageText())
 		return 0
@@ -149,7 +149,7 @@ func report(err error, stderr io.Writer) int {
 	return exitError
 }
 
-func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func dispatchCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && args[0] == pluginMode {
 		return servePlugin(args[1:])
 	}
@@ -212,7 +212,7 @@ func newFlags(withConfig bool) *flags {
 	return f
 }
 
-func (f *flags) parse(args []string) error {
+func (f *flags) parseArgs(args []string) error {
 	if _, err := f.parseWith(args); err != nil {
 		return err
 	}

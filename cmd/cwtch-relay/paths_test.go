@@ -89,7 +89,7 @@ func TestUnexpandedPaths(t *testing.T) {
 		"storage copy -from storage -to storage -config ~/x",
 	} {
 		var out, errs bytes.Buffer
-		status := run(context.Background(), strings.Fields(line), &out, &errs)
+		status := runCommand(context.Background(), strings.Fields(line), &out, &errs)
 		if status != 2 || !strings.Contains(errs.String(), "which is not expanded here: write /home/ann/x") {
 			t.Errorf("%s: status %d, %s%s", line, status, &out, &errs)
 		}

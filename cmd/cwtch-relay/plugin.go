@@ -59,9 +59,9 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	kinds := skeleton.Kinds(o.Language)
 	switch {
 	case !slices.Contains(skeleton.Languages(), o.Language):
-		return usageError{fmt.Sprintf("there is no skeleton in %q, only in: %s; for other languages read docs/plugin-protocol.md", o.Language, listed(skeleton.Languages()))}
+		return usageError{fmt.Sprintf("there is no skeleton in %q, only in: %s; for other languages read docs/plugin-protocol.md", o.Language, joinValues(skeleton.Languages()))}
 	case !slices.Contains(kinds, o.Kind):
-		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], listed(kinds))}
+		return usageError{fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], joinValues(kinds))}
 	case o.Language != "go" && (*module != "" || *sdk != ""):
 		return usageError{"-module and -sdk are for plugins in Go"}
 	}

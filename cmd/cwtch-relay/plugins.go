@@ -21,13 +21,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// builtins are the plugins that come with the relay.
-func builtins() []plugin.Plugin {
+// builtInPlugins are the plugins that come with the relay.
+func builtInPlugins() []plugin.Plugin {
 	return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()}
 }
 
-func descriptions() (out []plugin.Description) {
-	for _, p := range builtins() {
+func builtInDescriptions() (out []plugin.Description) {
+	for _, p := range builtInPlugins() {
 		out = append(out, p.Describe())
 	}
 	return out
@@ -41,7 +41,7 @@ func servePlugin(args []string) error {
 	if len(args) < 2 {
 		return usageError{pluginMode + " takes a kind and a name"}
 	}
-	for _, p := range builtins() {
+	for _, p := range builtInPlugins() {
 		if d := p.Describe(); string(d.Kind) == args[0] && d.Name == args[1] {
 			os.Args = slices.Delete(os.Args, 1, 4) // what follows is for the plugin, as "debug"
 			plugin.Serve(p)
@@ -55,7 +55,7 @@ func servePlugin(args []string) error {
 type loaded struct {
 	*config.Config
 	path string
-	used shelf
+	used programs
 }
 
 // configFault is an error of a configuration that cannot be used, whoever found it.
@@ -63,9 +63,9 @@ type configFault struct{ error }
 
 func (e configFault) Unwrap() error { return e.error }
 
-// load reads a configuration. What stands in the block of a plugin is for the
+// loadConfig reads a configuration. What stands in the block of a plugin is for the
 // plugin to judge, and what tor may be told for the room of tor.
-func load(ctx context.Context, path string) (*loaded, error) {
+func loadConfig(ctx context.Context, path string) (*loaded, error) {
 	return loadWith(ctx, path, false)
 }
 
@@ -76,8 +76,8 @@ func loadTolerant(ctx context.Context, path string) (*loaded, error) {
 }
 
 func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error) {
-	used := shelf{}
-	plugins := used.plugins(ctx)
+	used := programs{}
+	plugins := used.configPlugins(ctx)
 	plugins.KeepFaults = keepFaults
 	cfg, err := config.Load(path, plugins)
 	if err != nil {
@@ -91,32 +91,32 @@ func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error
 	return &loaded{cfg, path, used}, nil
 }
 
-// shelf has the plugins of one configuration as they are found, so that each is
+// programs has the plugins of one configuration as they are found, so that each is
 // asked once what it is. The key is the kind and the name.
-type shelf map[string]*catalog.Entry
+type programs map[string]*catalog.Entry
 
-// plugins is what a configuration is read with.
-func (s shelf) plugins(ctx context.Context) config.Plugins {
+// configPlugins is what a configuration is read with.
+func (s programs) configPlugins(ctx context.Context) config.Plugins {
 	return config.Plugins{
-		BuiltIn: descriptions(),
+		BuiltIn: builtInDescriptions(),
 		Describe: func(x config.External) (plugin.Description, error) {
-			entry, err := s.find(x.Kind, x.Name, &x)
+			entry, err := s.findProgram(x.Kind, x.Name, &x)
 			if err != nil {
 				return plugin.Description{}, err
 			}
 			return entry.Describe(ctx)
 		},
-		Validate: func(_ config.Server, use config.PluginConfig) error { return s.validate(ctx, use) },
+		Validate: func(_ config.Server, use config.PluginConfig) error { return s.validateUse(ctx, use) },
 	}
 }
 
-// find finds a built-in plugin, or the external one that x declares.
-func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, error) {
+// findProgram finds a built-in plugin, or the external one that x declares.
+func (s programs) findProgram(kind plugin.Kind, name string, x *config.External) (*catalog.Entry, error) {
 	key := string(kind) + "/" + name
 	if entry, ok := s[key]; ok {
 		return entry, nil
 	}
-	c := catalog.Config{Builtin: builtins(), Self: []string{pluginMode}, Logger: slog.New(slog.DiscardHandler)}
+	c := catalog.Config{Builtin: builtInPlugins(), Self: []string{pluginMode}, Logger: slog.New(slog.DiscardHandler)}
 	if x != nil {
 		c.External = []catalog.External{{
 			Kind: x.Kind, Name: x.Name, Path: x.Path, Args: x.Args, Env: x.Env, Dev: x.Dev, Checksum: x.Checksum,
@@ -134,11 +134,11 @@ func (s shelf) find(kind plugin.Kind, name string, x *config.External) (*catalog
 	return entry, err
 }
 
-// validate asks a plugin for faults that its schema cannot express: a built-in
+// validateUse asks a plugin for faults that its schema cannot express: a built-in
 // one here, an external one in a process that is started for that, since the
 // code of others runs in processes of its own only.
-func (s shelf) validate(ctx context.Context, use config.PluginConfig) error {
-	entry, err := s.find(use.Kind, use.Name, use.External)
+func (s programs) validateUse(ctx context.Context, use config.PluginConfig) error {
+	entry, err := s.findProgram(use.Kind, use.Name, use.External)
 	if err != nil {
 		return err
 	}
@@ -217,10 +217,10 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 	if use.Fault != nil {
 		return manager.PluginConfig{
 			Config:   supervise.Config{Kind: use.Kind, Name: use.Name, Sandbox: policyOf(use.External)},
-			Instance: use.Instance, Program: program(use.External), Where: use.Range.String(), Fault: use.Fault,
+			Instance: use.Instance, Program: programOptions(use.External), Where: use.Range.String(), Fault: use.Fault,
 		}, nil
 	}
-	entry, err := l.used.find(use.Kind, use.Name, use.External)
+	entry, err := l.used.findProgram(use.Kind, use.Name, use.External)
 	if err != nil {
 		return manager.PluginConfig{}, err
 	}
@@ -243,15 +243,15 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 			RetryForever: use.Kind == plugin.KindStorage && use.External == nil,
 		},
 		Instance: use.Instance,
-		Program:  program(use.External),
+		Program:  programOptions(use.External),
 		Schema:   use.Schema,
 		Where:    use.Range.String(),
 	}, nil
 }
 
-// attach has the uses of plugins that were started by hand connect to those
+// attachDebugged has the uses of plugins that were started by hand connect to those
 // processes, each of which can serve one use.
-func attach(cfg *manager.Config) error {
+func attachDebugged(cfg *manager.Config) error {
 	attached, err := host.Attachments(os.Getenv(host.EnvReattach))
 	if err != nil {
 		return err
@@ -280,9 +280,9 @@ func attach(cfg *manager.Config) error {
 	return errors.Join(errs...)
 }
 
-// program has what a plugin is started with, by option. Where no checksum says
+// programOptions has what a plugin is started with, by option. Where no checksum says
 // which file that is, as while its author builds it anew, the file itself does.
-func program(x *config.External) map[string]string {
+func programOptions(x *config.External) map[string]string {
 	if x == nil {
 		return nil
 	}
@@ -300,9 +300,9 @@ func program(x *config.External) map[string]string {
 	return p
 }
 
-// warn tells of what the operator has switched off, at every start. What the
+// logWarnings tells of what the operator has switched off, at every start. What the
 // kernel cannot enforce of a sandbox is for the supervisor to say.
-func (l *loaded) warn(log *slog.Logger) {
+func (l *loaded) logWarnings(log *slog.Logger) {
 	for _, x := range l.Plugins {
 		if x.Dev && x.Checksum == "" {
 			log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what the plugin can",
@@ -311,8 +311,8 @@ func (l *loaded) warn(log *slog.Logger) {
 	}
 }
 
-// explain points into the configuration where a plugin refused its part of it.
-func (l *loaded) explain(err error) error {
+// explainError points into the configuration where a plugin refused its part of it.
+func (l *loaded) explainError(err error) error {
 	var refused *manager.PluginError
 	var faults plugin.Diagnostics
 	if !errors.As(err, &refused) || !errors.As(refused.Err, &faults) {

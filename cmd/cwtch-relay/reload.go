@@ -14,11 +14,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// reload has the running relay read its configuration again.
-func reload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// runReload has the running relay read its configuration again.
+func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags(true)
 	dryRun := f.Bool("dry-run", false, "")
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	dataDir, err := config.DataDir(f.config)
@@ -84,7 +84,7 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		if err != nil {
 			return fmt.Errorf("read the bundle of server %s: %w", s.Server, err)
 		}
-		if err := announce(w, false, started{Server: s.Server, Board: b.Board, TokenService: b.TokenService, Bundle: s.Bundle}); err != nil {
+		if err := printStarted(w, false, started{Server: s.Server, Board: b.Board, TokenService: b.TokenService, Bundle: s.Bundle}); err != nil {
 			return err
 		}
 	}
@@ -128,14 +128,14 @@ func planError(plan *manager.Plan, stderr io.Writer) error {
 		fmt.Fprintf(stderr, "error: %s of server %s does not run: %s\n", d.Plugin, d.Server, d.Error)
 	}
 	const hint = "mend what is wrong and reload again; what has failed is tried again then"
-	failed, down := plan.Failed()-len(plan.Down), counted(len(plan.Down), "plugin")
+	failed, down := plan.Failed()-len(plan.Down), countOf(len(plan.Down), "plugin")
 	switch {
 	case len(plan.Refused) > 0:
 		return errors.New("nothing was changed")
 	case failed > 0 && len(plan.Down) > 0:
-		return hinted{fmt.Errorf("%d of %s failed, and %s besides did not stay up", failed, counted(len(plan.Steps), "step"), down), hint}
+		return hinted{fmt.Errorf("%d of %s failed, and %s besides did not stay up", failed, countOf(len(plan.Steps), "step"), down), hint}
 	case failed > 0:
-		return hinted{fmt.Errorf("%d of %s failed", failed, counted(len(plan.Steps), "step")), hint}
+		return hinted{fmt.Errorf("%d of %s failed", failed, countOf(len(plan.Steps), "step")), hint}
 	case len(plan.Down) > 0:
 		return hinted{fmt.Errorf("%s did not stay up", down), hint}
 	}

@@ -54,12 +54,12 @@ type daemon struct {
 	limited     *loglimit.Handler
 }
 
-// serve runs the servers of a configuration until the first signal, drains, and
+// runServe runs the servers of a configuration until the first signal, drains, and
 // ends at once at the second. Neither waits for who reads its outputs: they are
 // written without the relay waiting for that, and it goes on when nobody does.
-func serve(ctx context.Context, args []string, _, _ io.Writer) error {
+func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	f := newFlags(true)
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	// Without this, a closed pipe at a standard descriptor ends the process. Ignored
@@ -114,22 +114,22 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	mc.Level = level
-	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloaded(ctx, d.config, log) }
+	mc.Load = func(ctx context.Context) (manager.Config, error) { return loadAgain(ctx, d.config, log) }
 	mc.Log, mc.Stdout = d.log, d.stdout
 	watched := d.watch(ctx, &mc)
 	defer watched()
-	cfg.warn(log)
+	cfg.logWarnings(log)
 	sandbox.ReserveThreads(reservedThreads)
 	m, err := manager.Start(ctx, mc)
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errStopped) {
 			return nil
 		}
-		return cfg.explain(err)
+		return cfg.explainError(err)
 	}
 	for _, s := range m.Servers() {
 		b := s.Bundle
-		announce(d.stdout, d.json, started{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
+		printStarted(d.stdout, d.json, started{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
 	}
 	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
@@ -146,7 +146,7 @@ const reservedThreads = 16
 
 var errStopped = errors.New("stopped by a signal")
 
-func announce(w io.Writer, asJSON bool, s started) error {
+func printStarted(w io.Writer, asJSON bool, s started) error {
 	if asJSON {
 		return printJSON(w, s)
 	}
@@ -167,9 +167,9 @@ func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.S
 	}
 }
 
-// reloaded reads the configuration of a running relay again. The faults of one
+// loadAgain reads the configuration of a running relay again. The faults of one
 // that is not valid go to the log, whoever asked.
-func reloaded(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
+func loadAgain(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
 	cfg, err := loadTolerant(ctx, path)
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, d := range wrong.Diagnostics {
@@ -181,7 +181,7 @@ func reloaded(ctx context.Context, path string, log *slog.Logger) (manager.Confi
 	if err != nil {
 		return manager.Config{}, err
 	}
-	cfg.warn(log)
+	cfg.logWarnings(log)
 	return cfg.managerConfig(log)
 }
 
@@ -199,7 +199,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 		},
 		LogLevel:  l.Log.Level,
 		LogFormat: logFormat(l.Log),
-		Explain:   l.explain,
+		Explain:   l.explainError,
 	}
 	for _, s := range l.Servers {
 		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir}
@@ -216,7 +216,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 		}
 		m.Servers = append(m.Servers, sc)
 	}
-	return m, attach(&m)
+	return m, attachDebugged(&m)
 }
 
 func logFormat(cfg config.Log) string {

@@ -89,7 +89,7 @@ func publication(st onion.Status) string {
 	if st.State == onion.Bootstrapping {
 		text += fmt.Sprintf(", %d %% (%s)", st.Progress, st.Summary)
 	}
-	return fmt.Sprintf("%s, %d of %s published", text, published, counted(len(st.Services), "service"))
+	return fmt.Sprintf("%s, %d of %s published", text, published, countOf(len(st.Services), "service"))
 }
 
 // feedWatchdog gives signs of life, each after the relay has told its status: the

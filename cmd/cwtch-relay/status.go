@@ -30,7 +30,7 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	f.StringVar(&view.server, "server", "", "")
 	f.BoolVar(&view.details, "v", false, "")
 	check := f.Bool("check", false, "")
-	err := f.parse(args)
+	err := f.parseArgs(args)
 	if *check || err != nil && asksForCheck(args) {
 		return printCheck(ctx, f, view, err, stdout)
 	}
@@ -81,7 +81,7 @@ func askStatus(ctx context.Context, path, server string) (manager.Status, error)
 // that are not well. A single server is always shown in full.
 func writeStatus(out io.Writer, st manager.Status, view statusView, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "relay\tversion %s, process %d, up %s\n", st.Version, st.PID, age(now, st.Since))
+	fmt.Fprintf(w, "relay\tversion %s, process %d, up %s\n", st.Version, st.PID, formatAge(now, st.Since))
 	writeNetwork(w, st.Network, now)
 	writeFindings(w, "", relayFindings(st, now))
 	full := view.details || len(st.Servers) == 1
@@ -104,16 +104,16 @@ func writeNetwork(w io.Writer, n *onion.Status, now time.Time) {
 		fmt.Fprintln(w, "network\tnot open yet")
 		return
 	}
-	fmt.Fprintf(w, "%s\t%s since %s", n.Network, n.State, age(now, n.Since))
+	fmt.Fprintf(w, "%s\t%s since %s", n.Network, n.State, formatAge(now, n.Since))
 	if n.State == onion.Bootstrapping {
 		fmt.Fprintf(w, ", %d %%", n.Progress)
 	}
 	if n.Version != "" {
 		fmt.Fprintf(w, ", version %s", n.Version)
 	}
-	fmt.Fprintf(w, ", %d of %s published", countPublished(*n), counted(len(n.Services), "service"))
+	fmt.Fprintf(w, ", %d of %s published", countPublished(*n), countOf(len(n.Services), "service"))
 	if n.Restarts > 0 {
-		fmt.Fprintf(w, ", restarted %s", times(n.Restarts))
+		fmt.Fprintf(w, ", restarted %s", formatTimes(n.Restarts))
 	}
 	if n.Summary != "" && n.State != onion.Ready {
 		fmt.Fprintf(w, " (%s)", n.Summary)
@@ -140,9 +140,9 @@ func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
 	if r := s.Relay; r != nil {
 		stored := "the store does not answer"
 		if r.Store != nil {
-			stored = fmt.Sprintf("%s in %s", counted(int(r.Store.Envelopes), "envelope"), size(r.Store.Bytes))
+			stored = fmt.Sprintf("%s in %s", countOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes))
 		}
-		fmt.Fprintf(w, "\t%s\t%s\t%s.onion", stored, counted(int(r.BoardConnections.Open), "connection"), r.Board)
+		fmt.Fprintf(w, "\t%s\t%s\t%s.onion", stored, countOf(int(r.BoardConnections.Open), "connection"), r.Board)
 	} else {
 		fmt.Fprint(w, "\tnot published")
 	}
@@ -177,16 +177,16 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "  board\t%s.onion\n", r.Board)
 	fmt.Fprintf(w, "  token service\t%s.onion\n", r.TokenService)
 	if r.Store != nil {
-		fmt.Fprintf(w, "  stored\t%s in %s, %s\n", counted(int(r.Store.Envelopes), "envelope"), size(r.Store.Bytes), counted(int(r.Store.Tokens), "spent token"))
+		fmt.Fprintf(w, "  stored\t%s in %s, %s\n", countOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes), countOf(int(r.Store.Tokens), "spent token"))
 	} else {
 		fmt.Fprintln(w, "  stored\tunknown, the store does not answer")
 	}
 	p := r.Posts
 	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
 		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
-	fmt.Fprintf(w, "  reads\t%s of %s\n", counted(int(r.Reads.Replays), "replay"), counted(int(r.Reads.Replayed), "envelope"))
+	fmt.Fprintf(w, "  reads\t%s of %s\n", countOf(int(r.Reads.Replays), "replay"), countOf(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
-		r.Tokens.Sold, counted(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
+		r.Tokens.Sold, countOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
 	writeConnections(w, "board", r.BoardConnections)
 	writeConnections(w, "token", r.TokenConnections)
 }
@@ -198,12 +198,12 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	if p.Version != "" {
 		fmt.Fprintf(w, " %s", p.Version)
 	}
-	fmt.Fprintf(w, ", %s since %s", p.State, age(now, p.Since))
+	fmt.Fprintf(w, ", %s since %s", p.State, formatAge(now, p.Since))
 	if p.PID != 0 {
 		fmt.Fprintf(w, ", process %d", p.PID)
 	}
 	if p.Memory > 0 {
-		fmt.Fprintf(w, ", %s", size(uint64(p.Memory)))
+		fmt.Fprintf(w, ", %s", formatSize(uint64(p.Memory)))
 	}
 	if p.Attached {
 		fmt.Fprint(w, ", attached")
@@ -216,7 +216,7 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 		fmt.Fprintf(w, "  \t%s\n", p.Reason)
 	}
 	if p.Restarts > 0 {
-		fmt.Fprintf(w, "  \trestarted %s\n", times(p.Restarts))
+		fmt.Fprintf(w, "  \trestarted %s\n", formatTimes(p.Restarts))
 	}
 	if p.LastError != "" && p.LastError != p.Reason {
 		fmt.Fprintf(w, "  \tlast error: %s\n", p.LastError)
@@ -242,7 +242,7 @@ func writeSnapshots(w io.Writer, s metrics.Status) {
 	if s.Dropped == 0 && s.LastError == "" {
 		return
 	}
-	fmt.Fprintf(w, "  \t%s, %d dropped, %d failed", counted(int(s.Exported), "snapshot"), s.Dropped, s.Failed)
+	fmt.Fprintf(w, "  \t%s, %d dropped, %d failed", countOf(int(s.Exported), "snapshot"), s.Dropped, s.Failed)
 	if s.LastError != "" {
 		fmt.Fprintf(w, ", last because of: %s", s.LastError)
 	}
@@ -262,8 +262,8 @@ func writeConnections(w io.Writer, what string, c relay.ConnectionCounts) {
 	fmt.Fprintln(w)
 }
 
-// age is how long ago something began, in one or two units.
-func age(now, then time.Time) string {
+// formatAge is how long ago something began, in one or two units.
+func formatAge(now, then time.Time) string {
 	d := max(0, now.Sub(then)).Round(time.Second)
 	switch {
 	case d >= 48*time.Hour:
@@ -274,14 +274,14 @@ func age(now, then time.Time) string {
 	return d.String()
 }
 
-func times(n int) string {
+func formatTimes(n int) string {
 	if n == 1 {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
 }
 
-func size(n uint64) string {
+func formatSize(n uint64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)

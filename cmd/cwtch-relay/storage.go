@@ -24,14 +24,14 @@ import (
 // storeTimeout is how long a store may take to open.
 const storeTimeout = time.Minute
 
-// side is one side of a copy.
-type side struct {
+// copyEnd is one side of a copy.
+type copyEnd struct {
 	flag    string // that it was given with
 	server  config.Server
 	running *supervise.Plugin
 }
 
-func (s *side) String() string {
+func (s *copyEnd) String() string {
 	return fmt.Sprintf("storage %q of server %q", s.server.Storage.Name, s.server.Name)
 }
 
@@ -42,46 +42,46 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	name := f.String("server", "", "")
 	from := f.String("from", "", "")
 	to := f.String("to", "", "")
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	if *from == "" || *to == "" {
 		return usageError{`say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
 	}
-	used := shelf{}
-	plugins := used.plugins(ctx)
+	used := programs{}
+	plugins := used.configPlugins(ctx)
 	plugins.KeepFaults = true // of servers that are not asked for
 	cfg, stores, err := config.LoadStores(f.config, plugins, *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
 	if err != nil {
 		return err
 	}
-	c := &copying{
+	c := &copyJob{
 		loaded: &loaded{cfg, f.config, used},
-		from:   &side{flag: "from", server: stores[0]},
-		to:     &side{flag: "to", server: stores[1]},
+		from:   &copyEnd{flag: "from", server: stores[0]},
+		to:     &copyEnd{flag: "to", server: stores[1]},
 		stderr: stderr,
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	result, err := c.run(ctx)
+	result, err := c.runCopy(ctx)
 	if err != nil {
-		return c.explain(err)
+		return c.explainCopy(err)
 	}
 	if f.json {
-		return printJSON(stdout, c.summary(result))
+		return printJSON(stdout, c.summarizeCopy(result))
 	}
-	return c.report(stdout, result)
+	return c.printReport(stdout, result)
 }
 
-// copying is the work of copyStorage.
-type copying struct {
+// copyJob is the work of copyStorage.
+type copyJob struct {
 	*loaded
-	from, to *side
+	from, to *copyEnd
 	stderr   io.Writer
 }
 
-func (c *copying) run(ctx context.Context) (r transfer.Result, err error) {
+func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	if a, b := c.from.server, c.to.server; a.Dir == b.Dir && a.Storage.Name == b.Storage.Name && bytes.Equal(a.Storage.Msgpack, b.Storage.Msgpack) {
 		return r, usageError{"-from and -to are one store"}
 	}
@@ -96,23 +96,23 @@ func (c *copying) run(ctx context.Context) (r transfer.Result, err error) {
 	if _, err := manager.Keys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
 		return r, err
 	}
-	if err := c.open(ctx); err != nil {
-		return r, errors.Join(err, c.close())
+	if err := c.openStores(ctx); err != nil {
+		return r, errors.Join(err, c.closeStores())
 	}
 	r, err = transfer.Copy(ctx, transfer.Config{
 		From:     c.from.running.Storage(),
 		To:       c.to.running.Storage(),
 		Dir:      c.to.server.Dir,
-		Progress: (&progress{w: c.stderr}).show,
+		Progress: (&progress{w: c.stderr}).showProgress,
 	})
 	if err == nil {
-		err = c.note(ctx)
+		err = c.noteCopy(ctx)
 	}
-	return r, errors.Join(err, c.close())
+	return r, errors.Join(err, c.closeStores())
 }
 
-// note lets the server go over to the copy without a warning at its start.
-func (c *copying) note(ctx context.Context) error {
+// noteCopy lets the server go over to the copy without a warning at its start.
+func (c *copyJob) noteCopy(ctx context.Context) error {
 	from, err := c.from.running.Storage().Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the source: %w", err)
@@ -124,13 +124,13 @@ func (c *copying) note(ctx context.Context) error {
 	return manager.NoteCopy(c.to.server.Dir, from, to)
 }
 
-// open starts the processes of both stores, confined as those of a relay.
-func (c *copying) open(ctx context.Context) error {
+// openStores starts the processes of both stores, confined as those of a relay.
+func (c *copyJob) openStores(ctx context.Context) error {
 	level := &slog.LevelVar{}
 	level.Set(max(c.Log.Level, slog.LevelWarn))
 	log := newLogger(c.Log, level, c.stderr)
-	c.warn(log)
-	for _, s := range []*side{c.from, c.to} {
+	c.logWarnings(log)
+	for _, s := range []*copyEnd{c.from, c.to} {
 		pc, err := c.pluginConfig(&s.server.Storage)
 		if err != nil {
 			return err
@@ -142,7 +142,7 @@ func (c *copying) open(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, fmt.Errorf("gave up after %v", storeTimeout))
 	defer cancel()
-	for _, s := range []*side{c.from, c.to} {
+	for _, s := range []*copyEnd{c.from, c.to} {
 		if err := s.running.WaitReady(ctx); err != nil {
 			return &sideError{s, err}
 		}
@@ -150,12 +150,12 @@ func (c *copying) open(ctx context.Context) error {
 	return nil
 }
 
-// close ends the processes in good order.
-func (c *copying) close() error {
+// closeStores ends the processes in good order.
+func (c *copyJob) closeStores() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var errs []error
-	for _, s := range []*side{c.from, c.to} {
+	for _, s := range []*copyEnd{c.from, c.to} {
 		if s.running == nil {
 			continue
 		}
@@ -169,15 +169,15 @@ func (c *copying) close() error {
 
 // sideError is the error of one side.
 type sideError struct {
-	side *side
+	side *copyEnd
 	err  error
 }
 
 func (e *sideError) Error() string { return fmt.Sprintf("%s: %v", e.side, e.err) }
 func (e *sideError) Unwrap() error { return e.err }
 
-// explain says where the fault is, or how to go on.
-func (c *copying) explain(err error) error {
+// explainCopy says where the fault is, or how to go on.
+func (c *copyJob) explainCopy(err error) error {
 	var refused *sideError
 	var faults plugin.Diagnostics
 	switch {
@@ -196,7 +196,7 @@ type progress struct {
 	last time.Time
 }
 
-func (p *progress) show(now transfer.Progress) {
+func (p *progress) showProgress(now transfer.Progress) {
 	if now.Done < now.Total && time.Since(p.last) < time.Second {
 		return
 	}
@@ -223,19 +223,19 @@ type place struct {
 	Dir     string `json:"dir"`
 }
 
-func (s *side) place() place {
+func (s *copyEnd) placeOf() place {
 	return place{s.server.Name, s.server.Storage.Name, manager.StorageDir(s.server.Dir)}
 }
 
-func (c *copying) summary(r transfer.Result) copied {
+func (c *copyJob) summarizeCopy(r transfer.Result) copied {
 	return copied{
-		From: c.from.place(), To: c.to.place(), Envelopes: r.Envelopes, Tokens: r.Tokens,
+		From: c.from.placeOf(), To: c.to.placeOf(), Envelopes: r.Envelopes, Tokens: r.Tokens,
 		Digest: r.Digest, Epoch: r.Epoch.String(), Resumed: r.Resumed, InUse: c.inUse(),
 	}
 }
 
 // inUse reports whether the configuration names the copy already.
-func (c *copying) inUse() bool {
+func (c *copyJob) inUse() bool {
 	for _, s := range c.Servers {
 		if s.Name == c.to.server.Name {
 			return s.Storage.Name == c.to.server.Storage.Name && bytes.Equal(s.Storage.Msgpack, c.to.server.Storage.Msgpack)
@@ -244,9 +244,9 @@ func (c *copying) inUse() bool {
 	return false
 }
 
-// report says what was done and what is left to do.
-func (c *copying) report(w io.Writer, r transfer.Result) error {
-	fmt.Fprintf(w, "copied %s and %s\n", counted(int(r.Envelopes), "envelope"), counted(int(r.Tokens), "spent token"))
+// printReport says what was done and what is left to do.
+func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
+	fmt.Fprintf(w, "copied %s and %s\n", countOf(int(r.Envelopes), "envelope"), countOf(int(r.Tokens), "spent token"))
 	fmt.Fprintf(w, "  from    %s\n  to      %s\n  digest  %v, of both\n\nnext:\n", c.from, c.to, r.Digest)
 	if c.inUse() {
 		fmt.Fprintf(w, "  - server %q of %s uses the copy already: start the relay\n", c.to.server.Name, c.path)

@@ -37,7 +37,7 @@ func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
 		return subject{d, &at, b}, err
 	}
 	b.path = name
-	d, err := b.describe(ctx)
+	d, err := b.askDescription(ctx)
 	if err != nil {
 		return subject{}, err
 	}
@@ -60,8 +60,8 @@ func describeAttached(ctx context.Context, at host.AttachConfig) (plugin.Descrip
 
 // checks are those of the protocol and then those of the kind.
 func (s subject) checks(values, invalid map[string]any, t *tracer, shown *shown) []plugintest.Check {
-	opener := protocoltest.Opener{Command: s.binary.command, Attach: s.attach, Config: values, Invalid: invalid}
-	transport := plugintest.External(s.description.Name, s.binary.command)
+	opener := protocoltest.Opener{Command: s.binary.startCommand, Attach: s.attach, Config: values, Invalid: invalid}
+	transport := plugintest.External(s.description.Name, s.binary.startCommand)
 	if s.attach != nil {
 		transport = plugintest.Attached(s.description.Name, *s.attach)
 	}
@@ -121,6 +121,6 @@ func (t *tracer) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.more > 0 {
-		fmt.Fprintf(t.w, "  … and %s more\n", counted(t.more, "line"))
+		fmt.Fprintf(t.w, "  … and %s more\n", countOf(t.more, "line"))
 	}
 }

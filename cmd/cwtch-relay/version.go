@@ -39,7 +39,7 @@ func currentVersion() versionInfo {
 
 func printVersion(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	if err := f.parse(args); err != nil {
+	if err := f.parseArgs(args); err != nil {
 		return err
 	}
 	v := currentVersion()

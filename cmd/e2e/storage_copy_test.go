@@ -133,7 +133,7 @@ func (d *dataDir) fill(n int) []byte {
 			d.Fatal(err)
 		}
 	}
-	lone := make([]storage.Spending, storage.MaxSpendings)
+	lone := make([]storage.SpentToken, storage.MaxSpentTokens)
 	for i := range lone {
 		rand.Read(lone[i].Token[:])
 		rand.Read(lone[i].ID[:])
@@ -245,7 +245,7 @@ func (d *dataDir) compare(to string, out []byte) {
 	if err := json.Unmarshal(out, &again); err != nil {
 		d.Fatalf("%v: %s", err, out)
 	}
-	if first.Digest != again.Digest || first.Envelopes != again.Envelopes || first.Tokens != first.Envelopes+storage.MaxSpendings {
+	if first.Digest != again.Digest || first.Envelopes != again.Envelopes || first.Tokens != first.Envelopes+storage.MaxSpentTokens {
 		d.Errorf("the copy is %+v, and its copy %+v", first, again)
 	}
 	if files, _ := filepath.Glob(d.path("data/servers/main/*copy-*")); len(files) > 0 {

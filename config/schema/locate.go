@@ -24,7 +24,7 @@ func Locate(body hcl.Body, s plugin.Schema, around hcl.Range, path []string) hcl
 		if i < 0 {
 			break
 		}
-		block, rest := find(native.Blocks, s.Blocks[i], path[1:])
+		block, rest := findBlock(native.Blocks, s.Blocks[i], path[1:])
 		if block == nil {
 			break
 		}
@@ -33,9 +33,9 @@ func Locate(body hcl.Body, s plugin.Schema, around hcl.Range, path []string) hcl
 	return around
 }
 
-// find returns the block that the start of a path selects and the rest of the
+// findBlock returns the block that the start of a path selects and the rest of the
 // path; nil when it is not there.
-func find(blocks hclsyntax.Blocks, want plugin.Block, path []string) (*hclsyntax.Block, []string) {
+func findBlock(blocks hclsyntax.Blocks, want plugin.Block, path []string) (*hclsyntax.Block, []string) {
 	var written hclsyntax.Blocks
 	for _, b := range blocks {
 		if b.Type == want.Name {

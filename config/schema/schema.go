@@ -72,7 +72,7 @@ func attrSpec(a plugin.Attribute) hcldec.Spec {
 			Wrapped: &hcldec.AttrSpec{Name: a.Name, Type: cty.DynamicPseudoType},
 			Func: func(written cty.Value) hcl.Diagnostics {
 				if _, err := valueOf(a, written); err != nil {
-					return hcl.Diagnostics{refusal(a, written)}
+					return hcl.Diagnostics{refuseValue(a, written)}
 				}
 				return nil
 			},
@@ -89,9 +89,9 @@ func attrSpec(a plugin.Attribute) hcldec.Spec {
 	}
 }
 
-// refusal says what was expected. It does not show the value, which may come
+// refuseValue says what was expected. It does not show the value, which may come
 // from a file of secrets. The range is left to hcldec.
-func refusal(a plugin.Attribute, written cty.Value) *hcl.Diagnostic {
+func refuseValue(a plugin.Attribute, written cty.Value) *hcl.Diagnostic {
 	summary := a.Name + " must be " + Accepts(a)
 	if written.IsNull() {
 		summary = a.Name + " is missing"

@@ -162,7 +162,7 @@ func TestDuration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := duration(d); got != want {
+		if got := formatDuration(d); got != want {
 			t.Errorf("%s is written %s, want %s", text, got, want)
 		}
 	}

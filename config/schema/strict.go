@@ -20,7 +20,7 @@ type strict struct {
 // Content implements [hcl.Body].
 func (b strict) Content(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Diagnostics) {
 	content, _, diags := b.PartialContent(known)
-	return content, append(diags, b.unknown(known)...)
+	return content, append(diags, b.unknownNames(known)...)
 }
 
 // PartialContent implements [hcl.Body]; the bodies of the blocks that it
@@ -33,7 +33,7 @@ func (b strict) PartialContent(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Bod
 	return content, rest, diags
 }
 
-func (b strict) unknown(known *hcl.BodySchema) (diags hcl.Diagnostics) {
+func (b strict) unknownNames(known *hcl.BodySchema) (diags hcl.Diagnostics) {
 	var attributes, blocks []string
 	for _, a := range known.Attributes {
 		attributes = append(attributes, a.Name)
@@ -45,10 +45,10 @@ func (b strict) unknown(known *hcl.BodySchema) (diags hcl.Diagnostics) {
 		switch {
 		case slices.Contains(attributes, name):
 		case slices.Contains(blocks, name):
-			diags = append(diags, fault(b.Attributes[name].NameRange, fmt.Sprintf("%q is a block, not an option", name),
+			diags = append(diags, faultAt(b.Attributes[name].NameRange, fmt.Sprintf("%q is a block, not an option", name),
 				fmt.Sprintf("Write it without the equals sign: %s { … }.", name)))
 		default:
-			diags = append(diags, fault(b.Attributes[name].NameRange, fmt.Sprintf("unknown option %q", clip(name)),
+			diags = append(diags, faultAt(b.Attributes[name].NameRange, fmt.Sprintf("unknown option %q", clipName(name)),
 				Suggest(name, "options", attributes)))
 		}
 	}
@@ -56,24 +56,24 @@ func (b strict) unknown(known *hcl.BodySchema) (diags hcl.Diagnostics) {
 		switch {
 		case slices.Contains(blocks, block.Type):
 		case slices.Contains(attributes, block.Type):
-			diags = append(diags, fault(block.TypeRange, fmt.Sprintf("%q is an option, not a block", block.Type),
+			diags = append(diags, faultAt(block.TypeRange, fmt.Sprintf("%q is an option, not a block", block.Type),
 				fmt.Sprintf("Write it with an equals sign: %s = ….", block.Type)))
 		default:
-			diags = append(diags, fault(block.TypeRange, fmt.Sprintf("unknown block %q", clip(block.Type)),
+			diags = append(diags, faultAt(block.TypeRange, fmt.Sprintf("unknown block %q", clipName(block.Type)),
 				Suggest(block.Type, "blocks", blocks)))
 		}
 	}
 	return diags
 }
 
-func fault(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+func faultAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: &at}
 }
 
 // maxClip bounds what an error quotes of a name.
 const maxClip = 64
 
-func clip(name string) string {
+func clipName(name string) string {
 	if len(name) > maxClip {
 		return strings.ToValidUTF8(name[:maxClip], "") + "…"
 	}
@@ -87,7 +87,7 @@ func Suggest(name, what string, known []string) string {
 	first := name[:min(1, len(name))]           // is seldom the slip
 	best, least := "", 3                        // as in hcl: two edits are a slip, three another name
 	for _, k := range known {
-		d := distance(name, k)
+		d := editDistance(name, k)
 		likelier := d == least && strings.HasPrefix(k, first) && !strings.HasPrefix(best, first)
 		if (d < least || likelier && best != "") && d < len(k) {
 			best, least = k, d
@@ -102,9 +102,9 @@ func Suggest(name, what string, known []string) string {
 	return fmt.Sprintf("Known %s: %s.", what, strings.Join(known, ", "))
 }
 
-// distance counts the letters to insert, delete or replace on the way from one
+// editDistance counts the letters to insert, delete or replace on the way from one
 // name to the other; names of very different length are not compared.
-func distance(a, b string) int {
+func editDistance(a, b string) int {
 	if max(len(a), len(b))-min(len(a), len(b)) > 2 {
 		return max(len(a), len(b))
 	}

@@ -25,17 +25,17 @@ func Accepts(a plugin.Attribute) string {
 	case a.Listener:
 		return "an IP address and a port other than 0"
 	case a.Type == plugin.String && len(a.OneOf) > 0:
-		return "one of " + quoted(a.OneOf)
+		return "one of " + quoteWords(a.OneOf)
 	case len(a.OneOf) > 0:
-		text += " out of " + quoted(a.OneOf)
+		text += " out of " + quoteWords(a.OneOf)
 	}
 	switch {
 	case a.Min != nil && a.Max != nil:
-		text += fmt.Sprintf(" from %s to %s", bound(a.Type, *a.Min), bound(a.Type, *a.Max))
+		text += fmt.Sprintf(" from %s to %s", formatBound(a.Type, *a.Min), formatBound(a.Type, *a.Max))
 	case a.Min != nil:
-		text += fmt.Sprintf(" of at least %s", bound(a.Type, *a.Min))
+		text += fmt.Sprintf(" of at least %s", formatBound(a.Type, *a.Min))
 	case a.Max != nil:
-		text += fmt.Sprintf(" of at most %s", bound(a.Type, *a.Max))
+		text += fmt.Sprintf(" of at most %s", formatBound(a.Type, *a.Max))
 	}
 	return text
 }
@@ -74,9 +74,9 @@ func Example(a plugin.Attribute) string {
 	case a.Type == plugin.String:
 		return Literal(strings.ToUpper(a.Name))
 	case a.Type == plugin.Int && limit != nil:
-		return bound(a.Type, *limit)
+		return formatBound(a.Type, *limit)
 	case limit != nil:
-		return Literal(bound(a.Type, *limit))
+		return Literal(formatBound(a.Type, *limit))
 	case a.Type == plugin.Int:
 		return "1"
 	case a.Type == plugin.Duration:
@@ -90,7 +90,7 @@ func Literal(text string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }
 
-func quoted(words []string) string {
+func quoteWords(words []string) string {
 	out := make([]string, len(words))
 	for i, w := range words {
 		out[i] = fmt.Sprintf("%q", w)
@@ -98,10 +98,10 @@ func quoted(words []string) string {
 	return strings.Join(out, ", ")
 }
 
-func bound(t plugin.Type, n int64) string {
+func formatBound(t plugin.Type, n int64) string {
 	switch t {
 	case plugin.Duration:
-		return duration(time.Duration(n))
+		return formatDuration(time.Duration(n))
 	case plugin.Bytes:
 		return plugin.FormatBytes(n)
 	case plugin.StringList:
@@ -110,9 +110,9 @@ func bound(t plugin.Type, n int64) string {
 	return fmt.Sprint(n)
 }
 
-// duration writes a duration without the zero units that [time.Duration] ends
+// formatDuration writes a duration without the zero units that [time.Duration] ends
 // with: "2h", not "2h0m0s".
-func duration(d time.Duration) string {
+func formatDuration(d time.Duration) string {
 	text := d.String()
 	if short, ok := strings.CutSuffix(text, "m0s"); ok {
 		text = short + "m"

@@ -173,13 +173,13 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 		reading: semaphore.NewWeighted(maxReading),
 		finding: semaphore.NewWeighted(maxFinding),
 	}
-	b.tail.init(info.Last, cfg.RecentBytes)
+	b.tail.initAt(info.Last, cfg.RecentBytes)
 	b.wg.Go(func() {
 		defer close(b.closed)
-		b.commit(run)
+		b.commitPosts(run)
 	})
 	if w, ok := cfg.Store.(storage.Watcher); ok {
-		b.wg.Go(func() { b.watch(run, w) })
+		b.wg.Go(func() { b.watchStore(run, w) })
 	}
 	return b, nil
 }
@@ -202,7 +202,7 @@ func warnOfClock(ctx context.Context, cfg Config, last storage.Seq) {
 // Close stops accepting posts, commits those that wait, and returns when all
 // their results are delivered; or when ctx ends, after refusing the rest.
 func (b *Board) Close(ctx context.Context) error {
-	b.queue.close()
+	b.queue.closeQueue()
 	select {
 	case <-b.closed:
 	case <-ctx.Done():
@@ -233,19 +233,18 @@ func (b *Board) Problem() error {
 
 // Judge gives the board up when err, of a call to its store, says that the store
 // contradicts itself.
-func (b *Board) Judge(err error) { b.judge(err) } //nolint:errcheck // is err
+func (b *Board) Judge(err error) { b.failIfCorrupt(err) } //nolint:errcheck // is err
 
-// judge gives the board up when err says that the store contradicts itself, and
-// returns err. A store that is away may have something to say of its plugin, such
-// as a broken contract, and has said nothing of what it holds.
-func (b *Board) judge(err error) error {
+// failIfCorrupt gives the board up when err says that the store contradicts itself, and
+// returns err. ErrUnavailable takes precedence: then the plugin broke, not its data.
+func (b *Board) failIfCorrupt(err error) error {
 	if errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrUnavailable) {
-		b.fail(err)
+		b.giveUp(err)
 	}
 	return err
 }
 
-func (b *Board) fail(err error) {
+func (b *Board) giveUp(err error) {
 	if b.failed.CompareAndSwap(nil, &err) {
 		b.log.Error("board stops serving: what the store holds cannot be trusted", "reason", err)
 	}
@@ -260,7 +259,7 @@ func (b *Board) Reopened(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout) // posts wait meanwhile
 	defer cancel()
 	b.refusing.Store(nil) // by the process before
-	return b.resync(ctx)
+	return b.resyncTail(ctx)
 }
 
 // Admit says whether a store that describes itself so can be the one whose log
@@ -270,14 +269,14 @@ func (b *Board) Reopened(ctx context.Context) error {
 func (b *Board) Admit(info storage.Info) error {
 	err := b.Recognize(info)
 	if err != nil {
-		b.fail(err)
+		b.giveUp(err)
 	}
 	return err
 }
 
 // Recognize is Admit without consequences, for a store that is only tried.
 func (b *Board) Recognize(info storage.Info) error {
-	last := b.tail.last()
+	last := b.tail.lastSeq()
 	if info.Epoch == b.epoch && info.Last >= last {
 		return nil
 	}
@@ -285,11 +284,11 @@ func (b *Board) Recognize(info storage.Info) error {
 		info.Epoch, info.Last, b.epoch, last)
 }
 
-// resync looks at the store and publishes what has been added to it. It tries
+// resyncTail looks at the store and publishes what has been added to it. It tries
 // again until ctx ends. b.appending is held.
-func (b *Board) resync(ctx context.Context) error {
-	return b.persist(ctx, func() error {
-		last, err := b.look(ctx)
+func (b *Board) resyncTail(ctx context.Context) error {
+	return b.retryUntil(ctx, func() error {
+		last, err := b.checkStore(ctx)
 		if err != nil {
 			return err
 		}
@@ -300,9 +299,9 @@ func (b *Board) resync(ctx context.Context) error {
 // retryPause is between two tries of what fails at once.
 const retryPause = 100 * time.Millisecond
 
-// persist calls try until it succeeds, ctx ends or the board is given up, and
+// retryUntil calls try until it succeeds, ctx ends or the board is given up, and
 // returns the last error.
-func (b *Board) persist(ctx context.Context, try func() error) error {
+func (b *Board) retryUntil(ctx context.Context, try func() error) error {
 	for {
 		err := try()
 		if err == nil || b.Err() != nil {
@@ -316,12 +315,12 @@ func (b *Board) persist(ctx context.Context, try func() error) error {
 	}
 }
 
-// look checks that the store still is the one whose log the board has served,
+// checkStore checks that the store still is the one whose log the board has served,
 // and returns the end of its log. b.appending is held.
-func (b *Board) look(ctx context.Context) (storage.Seq, error) {
+func (b *Board) checkStore(ctx context.Context) (storage.Seq, error) {
 	info, err := b.store.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("look at the store again: %w", b.judge(err))
+		return 0, fmt.Errorf("look at the store again: %w", b.failIfCorrupt(err))
 	}
 	if err := b.Admit(info); err != nil {
 		return 0, err
@@ -329,12 +328,12 @@ func (b *Board) look(ctx context.Context) (storage.Seq, error) {
 	return info.Last, nil
 }
 
-// watch follows what other relays append to a shared store.
-func (b *Board) watch(ctx context.Context, w storage.Watcher) {
+// watchStore follows what other relays append to a shared store.
+func (b *Board) watchStore(ctx context.Context, w storage.Watcher) {
 	for ctx.Err() == nil {
-		last, err := w.Watch(ctx, b.tail.last())
+		last, err := w.Watch(ctx, b.tail.lastSeq())
 		if err == nil {
-			err = b.follow(ctx, last)
+			err = b.publishForeign(ctx, last)
 		}
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("cannot follow the shared store, will try again", "error", err)
@@ -346,9 +345,9 @@ func (b *Board) watch(ctx context.Context, w storage.Watcher) {
 	}
 }
 
-// follow publishes what others have appended. It holds up the posts behind it no
+// publishForeign publishes what others have appended. It holds up the posts behind it no
 // longer than a post may wait.
-func (b *Board) follow(ctx context.Context, last storage.Seq) error {
+func (b *Board) publishForeign(ctx context.Context, last storage.Seq) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
 	b.appending.Lock()
@@ -359,17 +358,17 @@ func (b *Board) follow(ctx context.Context, last storage.Seq) error {
 // catchUp publishes the entries up to last that are in the store and not yet
 // known here. b.appending is held.
 func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
-	for from := b.tail.last() + 1; from <= last; from = b.tail.last() + 1 {
+	for from := b.tail.lastSeq() + 1; from <= last; from = b.tail.lastSeq() + 1 {
 		page, err := b.store.Log(ctx, storage.LogRequest{From: from, Max: pageLength(from, last)})
 		if err != nil {
-			return fmt.Errorf("read the log from %d: %w", from, b.judge(err))
+			return fmt.Errorf("read the log from %d: %w", from, b.failIfCorrupt(err))
 		}
 		entries := upTo(last, page.Entries)
 		if len(entries) == 0 {
-			b.tail.skip(last)
+			b.tail.skipTo(last)
 			break
 		}
-		b.tail.publish(encodeEntries(entries))
+		b.tail.appendEntries(encodeEntries(entries))
 	}
 	return nil
 }

@@ -48,46 +48,46 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, json []byte, token 
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
-	if err := b.queue.put(ctx, p); err != nil {
+	if err := b.queue.putPost(ctx, p); err != nil {
 		b.Counts.Timeout.Add(1)
 		done(Result{})
 	}
 }
 
-// commit is the one goroutine that appends to the log.
-func (b *Board) commit(ctx context.Context) {
+// commitPosts is the one goroutine that appends to the log.
+func (b *Board) commitPosts(ctx context.Context) {
 	for {
-		batch := b.queue.take(ctx)
+		batch := b.queue.takeBatch(ctx)
 		if batch == nil {
 			break
 		}
-		b.commitBatch(ctx, b.expire(batch))
+		b.commitBatch(ctx, b.refuseExpired(batch))
 	}
 	// Only a Close that ran out of time leaves something behind.
-	for batch := b.queue.take(ctx); batch != nil; batch = b.queue.take(ctx) {
-		b.refuse(batch, &b.Counts.Timeout)
+	for batch := b.queue.takeBatch(ctx); batch != nil; batch = b.queue.takeBatch(ctx) {
+		b.refuseBatch(batch, &b.Counts.Timeout)
 	}
 }
 
-// expire refuses the posts that have waited too long and returns the others.
-func (b *Board) expire(batch []*post) []*post {
+// refuseExpired refuses the posts that have waited too long and returns the others.
+func (b *Board) refuseExpired(batch []*post) []*post {
 	n := 0
 	for n < len(batch) && time.Since(batch[n].since) > b.cfg.PostTimeout {
 		n++
 	}
-	b.refuse(batch[:n], &b.Counts.Timeout)
+	b.refuseBatch(batch[:n], &b.Counts.Timeout)
 	return batch[n:]
 }
 
-func (b *Board) refuse(batch []*post, count interface{ Add(uint64) uint64 }) {
+func (b *Board) refuseBatch(batch []*post, count interface{ Add(uint64) uint64 }) {
 	for _, p := range batch {
 		count.Add(1)
-		b.answer(p, Result{})
+		b.sendResult(p, Result{})
 	}
 }
 
-func (b *Board) answer(p *post, r Result) {
-	b.queue.release(p)
+func (b *Board) sendResult(p *post, r Result) {
+	b.queue.releaseRoom(p)
 	p.done(r)
 }
 
@@ -103,9 +103,9 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	defer b.appending.Unlock()
 	outcomes, repeated, err := b.appendChecked(ctx, records)
 	if err != nil {
-		b.complain(len(batch), b.judge(err))
+		b.logRefused(len(batch), b.failIfCorrupt(err))
 		b.refusing.Store(&err)
-		b.refuse(batch, &b.Counts.Failed)
+		b.refuseBatch(batch, &b.Counts.Failed)
 		return
 	}
 	b.refusing.Store(nil)
@@ -119,16 +119,16 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		}
 	}
 	for i, p := range batch {
-		b.answer(p, b.result(outcomes[i], repeated))
+		b.sendResult(p, b.resultOf(outcomes[i], repeated))
 	}
-	b.publish(ctx, fresh, reached)
+	b.publishEntries(ctx, fresh, reached)
 }
 
-// complainEvery paces what is logged of refused posts: a store that is down refuses
-// hundreds in a second, and their times are nobody's business.
+// complainEvery limits how often refused posts are logged. A store that is down
+// refuses hundreds in a second, and per-post timestamps would reveal when people post.
 const complainEvery = time.Minute
 
-func (b *Board) complain(n int, err error) {
+func (b *Board) logRefused(n int, err error) {
 	b.refused += n
 	if time.Since(b.complained) < complainEvery {
 		return
@@ -143,15 +143,15 @@ func (b *Board) appendChecked(ctx context.Context, records []storage.Record) (ou
 	if err := b.cfg.Check(); err != nil {
 		return nil, false, err
 	}
-	if outcomes, repeated, err = b.append(ctx, records); err == nil {
+	if outcomes, repeated, err = b.appendBatch(ctx, records); err == nil {
 		err = b.cfg.Check()
 	}
 	return outcomes, repeated, err
 }
 
-// append writes the records to the store, again if need be until the time for
+// appendBatch writes the records to the store, again if need be until the time for
 // posts is over, and reports whether it had to be repeated.
-func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
+func (b *Board) appendBatch(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
 	for ; ; repeated = true {
@@ -160,7 +160,7 @@ func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes 
 		}
 		outcomes, err = b.store.Append(ctx, records)
 		if err == nil {
-			err = b.check(outcomes, len(records))
+			err = b.checkOutcomes(outcomes, len(records))
 		}
 		if !errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
 			return outcomes, repeated, err
@@ -170,25 +170,25 @@ func (b *Board) append(ctx context.Context, records []storage.Record) (outcomes 
 		// may fail too, and a refusal now could be of what is stored.
 		// What the cut attempt may have stored is not shown yet: its posters
 		// have no results.
-		if err := b.persist(ctx, func() error { _, err := b.look(ctx); return err }); err != nil {
+		if err := b.retryUntil(ctx, func() error { _, err := b.checkStore(ctx); return err }); err != nil {
 			return nil, true, err
 		}
 	}
 }
 
-// check refuses outcomes that contradict the log as it is known.
-func (b *Board) check(outcomes []storage.Outcome, want int) error {
+// checkOutcomes refuses outcomes that contradict the log as it is known.
+func (b *Board) checkOutcomes(outcomes []storage.Outcome, want int) error {
 	if len(outcomes) != want {
 		return fmt.Errorf("%w: %d outcomes for %d records", storage.ErrCorrupt, len(outcomes), want)
 	}
-	last := b.tail.last()
+	last := b.tail.lastSeq()
 	for _, o := range outcomes {
 		if o.Status != storage.Stored {
 			continue
 		}
 		if o.Seq <= last {
 			err := fmt.Errorf("%w: it stored an envelope at %d after one at %d", storage.ErrCorrupt, o.Seq, last)
-			b.fail(err)
+			b.giveUp(err)
 			return err
 		}
 		last = o.Seq
@@ -196,7 +196,7 @@ func (b *Board) check(outcomes []storage.Outcome, want int) error {
 	return nil
 }
 
-func (b *Board) result(o storage.Outcome, repeated bool) Result {
+func (b *Board) resultOf(o storage.Outcome, repeated bool) Result {
 	switch {
 	case o.Status == storage.Stored:
 		b.Counts.Stored.Add(1)
@@ -216,25 +216,25 @@ func (b *Board) result(o storage.Outcome, repeated bool) Result {
 	return Result{}
 }
 
-// publish makes the entries visible to cursors. The log reaches at least to
+// publishEntries makes the entries visible to cursors. The log reaches at least to
 // reached: where that is beyond the entries, as after an append that was cut or
 // that was refused though the store had done it, and where others have appended
 // in between, the log holds more than we were told. Should reading that fail,
 // the next append or the next reopening shows it.
-func (b *Board) publish(ctx context.Context, fresh []entry, reached storage.Seq) {
-	last := b.tail.last()
-	if continues(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
-		b.tail.publish(fresh)
+func (b *Board) publishEntries(ctx context.Context, fresh []entry, reached storage.Seq) {
+	last := b.tail.lastSeq()
+	if followsWithoutGap(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
+		b.tail.appendEntries(fresh)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
-	if err := b.resync(ctx); err != nil {
+	if err := b.resyncTail(ctx); err != nil {
 		b.log.Warn("new envelopes are stored but cannot be shown yet", "error", err)
 	}
 }
 
-// continues reports whether the entries, if any, follow last without a gap.
-func continues(es []entry, last storage.Seq) bool {
+// followsWithoutGap reports whether the entries, if any, follow last without a gap.
+func followsWithoutGap(es []entry, last storage.Seq) bool {
 	return len(es) == 0 || es[0].seq == last+1 && es[len(es)-1].seq == last+storage.Seq(len(es))
 }

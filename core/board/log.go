@@ -26,19 +26,19 @@ type tail struct {
 	changed chan struct{} // closed and replaced whenever seq rises
 }
 
-func (t *tail) init(seq storage.Seq, max int) {
+func (t *tail) initAt(seq storage.Seq, max int) {
 	t.seq, t.max, t.changed = seq, max, make(chan struct{})
 }
 
-func (t *tail) last() storage.Seq {
+func (t *tail) lastSeq() storage.Seq {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.seq
 }
 
-// publish appends entries, ascending from above the present end. Where they do
+// appendEntries appends entries, ascending from above the present end. Where they do
 // not continue it without a gap, what was in memory is dropped.
-func (t *tail) publish(es []entry) {
+func (t *tail) appendEntries(es []entry) {
 	if len(es) == 0 {
 		return
 	}
@@ -59,27 +59,27 @@ func (t *tail) publish(es []entry) {
 		drop++
 	}
 	t.recent = t.recent[drop:]
-	t.wake()
+	t.wakeWaiters()
 }
 
-// skip moves the end to seq without entries, which were pruned.
-func (t *tail) skip(seq storage.Seq) {
+// skipTo moves the end to seq without entries, which were pruned.
+func (t *tail) skipTo(seq storage.Seq) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if seq > t.seq {
 		t.seq, t.recent, t.bytes = seq, nil, 0
-		t.wake()
+		t.wakeWaiters()
 	}
 }
 
-func (t *tail) wake() {
+func (t *tail) wakeWaiters() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
 
-// from returns the entries from seq to the end, at most maxBytes of them but
+// entriesFrom returns the entries from seq to the end, at most maxBytes of them but
 // at least one, or false when the first is no longer in memory.
-func (t *tail) from(seq storage.Seq, maxBytes int) ([]entry, bool) {
+func (t *tail) entriesFrom(seq storage.Seq, maxBytes int) ([]entry, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if len(t.recent) == 0 || seq < t.recent[0].seq {
@@ -94,8 +94,8 @@ func (t *tail) from(seq storage.Seq, maxBytes int) ([]entry, bool) {
 	return slices.Clone(rest[:n]), true
 }
 
-// holds reports whether from would return the entry at seq.
-func (t *tail) holds(seq storage.Seq) bool {
+// holdsSeq reports whether from would return the entry at seq.
+func (t *tail) holdsSeq(seq storage.Seq) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.recent) > 0 && seq >= t.recent[0].seq
@@ -137,26 +137,26 @@ func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint
 	if c.Passed(end) {
 		return 0, nil
 	}
-	if c.board.tail.holds(c.next) {
-		return distance(c.next, end), nil
+	if c.board.tail.holdsSeq(c.next) {
+		return seqDistance(c.next, end), nil
 	}
-	if err := c.fill(ctx, end, maxBytes); err != nil {
+	if err := c.fillPage(ctx, end, maxBytes); err != nil {
 		return 0, err
 	}
 	here := upTo(end, c.page)
 	if len(here) == 0 || len(here) < len(c.page) {
 		return uint64(len(here)), nil
 	}
-	rest, err := c.board.count(ctx, here[len(here)-1].Seq+1, end)
+	rest, err := c.board.countEntries(ctx, here[len(here)-1].Seq+1, end)
 	return uint64(len(here)) + rest, err
 }
 
-// fill reads the next page, unless there is one.
-func (c *Cursor) fill(ctx context.Context, end storage.Seq, maxBytes int) error {
+// fillPage reads the next page, unless there is one.
+func (c *Cursor) fillPage(ctx context.Context, end storage.Seq, maxBytes int) error {
 	if err := c.board.Err(); err != nil || len(c.page) > 0 {
 		return err
 	}
-	page, err := c.board.read(ctx, c.next, end, maxBytes)
+	page, err := c.board.readPage(ctx, c.next, end, maxBytes)
 	c.page = page
 	return err
 }
@@ -174,18 +174,18 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 		return nil, err
 	}
 	if len(c.page) == 0 {
-		if es, ok := c.board.tail.from(c.next, maxBytes); ok {
-			return c.yield(es, end), nil
+		if es, ok := c.board.tail.entriesFrom(c.next, maxBytes); ok {
+			return c.takeEntries(es, end), nil
 		}
 	}
-	if err := c.fill(ctx, end, maxBytes); err != nil {
+	if err := c.fillPage(ctx, end, maxBytes); err != nil {
 		return nil, err
 	}
-	return c.yield(c.encode(end), end), nil
+	return c.takeEntries(c.encodeEntries(end), end), nil
 }
 
-// yield moves the cursor behind the entries up to end, and returns their JSON.
-func (c *Cursor) yield(es []entry, end storage.Seq) [][]byte {
+// takeEntries moves the cursor behind the entries up to end, and returns their JSON.
+func (c *Cursor) takeEntries(es []entry, end storage.Seq) [][]byte {
 	out := make([][]byte, 0, len(es))
 	for _, e := range es {
 		if e.seq > end {
@@ -204,10 +204,10 @@ func (c *Cursor) yield(es []entry, end storage.Seq) [][]byte {
 // connection writes at a time.
 const encodeAtOnce = 8
 
-// encode encodes the next part of the page up to end, in the room of the part
+// encodeEntries encodes the next part of the page up to end, in the room of the part
 // before. To take new memory for every envelope would cost a replay a tenth of
 // its time.
-func (c *Cursor) encode(end storage.Seq) []entry {
+func (c *Cursor) encodeEntries(end storage.Seq) []entry {
 	part := upTo(end, c.page[:min(encodeAtOnce, len(c.page))])
 	size := 0
 	for _, e := range part {

@@ -125,7 +125,7 @@ func TestNothingIsSkippedWhilePruning(t *testing.T) {
 				f := &follower{Cursor: b.CursorAt(from), begin: from, got: make(map[storage.Seq]bool)}
 				most := present(from, end)
 				for seq := from; seq <= end; seq++ {
-					if store.gone[seq] && b.tail.holds(seq) { // memory has it still
+					if store.gone[seq] && b.tail.holdsSeq(seq) { // memory has it still
 						most++
 					}
 				}

@@ -18,8 +18,8 @@ type post struct {
 	done   func(Result)
 }
 
-// size is what the post holds in memory.
-func (p *post) size() int64 {
+// memorySize is what the post holds in memory.
+func (p *post) memorySize() int64 {
 	return int64(len(p.record.Ciphertext) + len(p.record.Signature) + len(p.json))
 }
 
@@ -43,46 +43,46 @@ func newQueue(records int, bytes int64) *queue {
 	}
 }
 
-// put adds p, waiting for room until ctx ends.
-func (q *queue) put(ctx context.Context, p *post) error {
+// putPost adds p, waiting for room until ctx ends.
+func (q *queue) putPost(ctx context.Context, p *post) error {
 	if err := q.records.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	if err := q.bytes.Acquire(ctx, p.size()); err != nil {
+	if err := q.bytes.Acquire(ctx, p.memorySize()); err != nil {
 		q.records.Release(1)
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		q.release(p)
+		q.releaseRoom(p)
 		return ErrClosed
 	}
 	q.waiting = append(q.waiting, p)
-	q.signal()
+	q.signalTaker()
 	return nil
 }
 
-// release gives back the room that p took. It is called when p is answered,
+// releaseRoom gives back the room that p took. It is called when p is answered,
 // not when it is taken, so that the batch in flight counts.
-func (q *queue) release(p *post) {
+func (q *queue) releaseRoom(p *post) {
 	q.records.Release(1)
-	q.bytes.Release(p.size())
+	q.bytes.Release(p.memorySize())
 }
 
-func (q *queue) signal() {
+func (q *queue) signalTaker() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take waits for posts and removes as many as make a batch. It returns nil
+// takeBatch waits for posts and removes as many as make a batch. It returns nil
 // when the queue is closed and empty, or ctx has ended.
-func (q *queue) take(ctx context.Context) []*post {
+func (q *queue) takeBatch(ctx context.Context) []*post {
 	for {
 		q.mu.Lock()
-		batch := q.cut()
+		batch := q.cutBatch()
 		closed := q.closed
 		q.mu.Unlock()
 		if batch != nil || closed || ctx.Err() != nil {
@@ -96,8 +96,8 @@ func (q *queue) take(ctx context.Context) []*post {
 	}
 }
 
-// cut removes the longest prefix that fits the limits of an append.
-func (q *queue) cut() []*post {
+// cutBatch removes the longest prefix that fits the limits of an append.
+func (q *queue) cutBatch() []*post {
 	n, bytes := 0, 0
 	for n < len(q.waiting) && n < storage.MaxBatch {
 		r := &q.waiting[n].record
@@ -118,9 +118,9 @@ func (q *queue) cut() []*post {
 	return batch
 }
 
-func (q *queue) close() {
+func (q *queue) closeQueue() {
 	q.mu.Lock()
 	q.closed = true
-	q.signal()
+	q.signalTaker()
 	q.mu.Unlock()
 }

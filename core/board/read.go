@@ -27,10 +27,10 @@ const (
 // for the answer of the store, for longer than [Config.ReadTimeout].
 var ErrReadTimeout = errors.New("the store is too busy to be read")
 
-// ask makes one call to the store for a reader, when all of lines have a place
+// askStore makes one call to the store for a reader, when all of lines have a place
 // for it.
-func ask[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
-	leave, err := b.enter(ctx, lines)
+func askStore[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
+	leave, err := b.enterLines(ctx, lines)
 	if err != nil {
 		return r, err
 	}
@@ -41,20 +41,20 @@ func ask[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call
 	return r, timedOut(ctx, limited, err)
 }
 
-// enter waits for a place in all of lines, and returns what gives them back.
-func (b *Board) enter(ctx context.Context, lines []*semaphore.Weighted) (leave func(), err error) {
+// enterLines waits for a place in all of lines, and returns what gives them back.
+func (b *Board) enterLines(ctx context.Context, lines []*semaphore.Weighted) (leave func(), err error) {
 	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
 	defer cancel()
 	for i, line := range lines {
 		if err := line.Acquire(limited, 1); err != nil {
-			release(lines[:i])
+			releaseLines(lines[:i])
 			return nil, timedOut(ctx, limited, err)
 		}
 	}
-	return func() { release(lines) }, nil
+	return func() { releaseLines(lines) }, nil
 }
 
-func release(lines []*semaphore.Weighted) {
+func releaseLines(lines []*semaphore.Weighted) {
 	for _, line := range lines {
 		line.Release(1)
 	}
@@ -68,11 +68,11 @@ func timedOut(ctx, limited context.Context, err error) error {
 	return err
 }
 
-// again calls the store, once more when it went away during the call: the
+// retryOnce calls the store, once more when it went away during the call: the
 // second one waits until the store is back, or ctx ends. It is for calls whose
 // cost no client chooses, since what a client chose may be what the store died
 // of.
-func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
+func retryOnce[R any](ctx context.Context, call func() (R, error)) (R, error) {
 	r, err := call()
 	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
 		r, err = call()
@@ -80,35 +80,35 @@ func again[R any](ctx context.Context, call func() (R, error)) (R, error) {
 	return r, err
 }
 
-// read reads a page from the store. The log is known to reach end. It may be
+// readPage reads a page from the store. The log is known to reach end. It may be
 // repeated: a client chooses where the page begins, but none has more than
 // [storage.MaxPage] entries and [storage.PageBytes].
-func (b *Board) read(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
+func (b *Board) readPage(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
 	req := storage.LogRequest{
 		From:     from,
 		Max:      pageLength(from, end),
 		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
 	}
-	page, err := ask(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Page, error) {
-		return again(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
+	page, err := askStore(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Page, error) {
+		return retryOnce(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
 	})
 	if err == nil && page.Last < end {
 		err = fmt.Errorf("%w: it ends at %d and had reached %d", storage.ErrCorrupt, page.Last, end)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the log from %d: %w", from, b.judge(err))
+		return nil, fmt.Errorf("read the log from %d: %w", from, b.failIfCorrupt(err))
 	}
 	b.Counts.StorePages.Add(1)
 	return upTo(end, page.Entries), nil
 }
 
-// info asks the store how it is, for a reader. It may be repeated: it takes
+// readInfo asks the store how it is, for a reader. It may be repeated: it takes
 // nothing from a client.
-func (b *Board) info(ctx context.Context) (storage.Info, error) {
-	info, err := ask(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Info, error) {
-		return again(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
+func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
+	info, err := askStore(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Info, error) {
+		return retryOnce(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
 	})
-	return info, b.judge(err)
+	return info, b.failIfCorrupt(err)
 }
 
 // Find returns the position of the first envelope with the given signature, or
@@ -120,39 +120,39 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 		return 0, err
 	}
 	if len(signature) > 0 {
-		seq, err := ask(ctx, b, []*semaphore.Weighted{b.finding, b.reading}, func(ctx context.Context) (storage.Seq, error) {
+		seq, err := askStore(ctx, b, []*semaphore.Weighted{b.finding, b.reading}, func(ctx context.Context) (storage.Seq, error) {
 			return b.store.Find(ctx, signature)
 		})
 		if err == nil {
-			return min(seq, b.tail.last()+1), nil
+			return min(seq, b.tail.lastSeq()+1), nil
 		}
 		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
-			return 0, fmt.Errorf("find the last commit: %w", b.judge(err))
+			return 0, fmt.Errorf("find the last commit: %w", b.failIfCorrupt(err))
 		}
 	}
-	info, err := b.info(ctx)
+	info, err := b.readInfo(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("find the beginning of the log: %w", err)
 	}
-	return min(max(info.First, 1), b.tail.last()+1), nil
+	return min(max(info.First, 1), b.tail.lastSeq()+1), nil
 }
 
-// count returns how many entries there are from a position to end. Where the
+// countEntries returns how many entries there are from a position to end. Where the
 // store has a gap anywhere, they are counted page by page; whoever reads them
 // afterwards asks for the same pages once more.
-func (b *Board) count(ctx context.Context, from, end storage.Seq) (n uint64, err error) {
-	if from > end || b.tail.holds(from) {
-		return distance(from, end), nil
+func (b *Board) countEntries(ctx context.Context, from, end storage.Seq) (n uint64, err error) {
+	if from > end || b.tail.holdsSeq(from) {
+		return seqDistance(from, end), nil
 	}
-	info, err := b.info(ctx)
+	info, err := b.readInfo(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count the envelopes of a replay: %w", err)
 	}
-	if info.Count == distance(info.First, info.Last) && info.Last >= end {
-		return distance(max(from, info.First), end), nil
+	if info.Count == seqDistance(info.First, info.Last) && info.Last >= end {
+		return seqDistance(max(from, info.First), end), nil
 	}
-	for from <= end && !b.tail.holds(from) {
-		page, err := b.read(ctx, from, end, 2*storage.PageBytes)
+	for from <= end && !b.tail.holdsSeq(from) {
+		page, err := b.readPage(ctx, from, end, 2*storage.PageBytes)
 		if err != nil {
 			return 0, err
 		}
@@ -162,11 +162,11 @@ func (b *Board) count(ctx context.Context, from, end storage.Seq) (n uint64, err
 		n += uint64(len(page))
 		from = page[len(page)-1].Seq + 1
 	}
-	return n + distance(from, end), nil
+	return n + seqDistance(from, end), nil
 }
 
-// distance is how many positions there are from one to another.
-func distance(from, end storage.Seq) uint64 {
+// seqDistance is how many positions there are from one to another.
+func seqDistance(from, end storage.Seq) uint64 {
 	if from > end {
 		return 0
 	}
@@ -174,7 +174,7 @@ func distance(from, end storage.Seq) uint64 {
 }
 
 // pageLength is how many entries a page from one position to another may have.
-func pageLength(from, end storage.Seq) int { return int(min(distance(from, end), storage.MaxPage)) }
+func pageLength(from, end storage.Seq) int { return int(min(seqDistance(from, end), storage.MaxPage)) }
 
 // upTo returns the entries that are not beyond end. A page may reach further
 // where entries were pruned, and what is there may not be durable yet.

@@ -65,7 +65,7 @@ type Bundle struct {
 // tokenKey. The same keys make the same bundle.
 func New(s *identity.Server, tokenKey [32]byte) Bundle {
 	b := Bundle{Board: s.Board.Onion(), TokenService: s.Token.Onion(), TokenKey: tokenKey}
-	b.Signature = s.Board.Sign(b.signed())
+	b.Signature = s.Board.Sign(b.signedBytes())
 	return b
 }
 
@@ -80,7 +80,7 @@ func (b Bundle) Verify() error {
 	if err := token.CheckPublic(b.TokenKey); err != nil {
 		return fmt.Errorf("bundle: %w", err)
 	}
-	if !ed25519.Verify(b.Board.PublicKey(), b.signed(), b.Signature) {
+	if !ed25519.Verify(b.Board.PublicKey(), b.signedBytes(), b.Signature) {
 		return fmt.Errorf("bundle: %w", ErrSignature)
 	}
 	return nil
@@ -134,9 +134,9 @@ func Parse(text string) (Bundle, error) {
 	return b, nil
 }
 
-// signed returns the bytes that the board signs: the JSON of the whole bundle
+// signedBytes returns the bytes that the board signs: the JSON of the whole bundle
 // with null for the signature.
-func (b Bundle) signed() []byte { return b.appendJSON(nil, nil) }
+func (b Bundle) signedBytes() []byte { return b.appendJSON(nil, nil) }
 
 // appendJSON writes what encoding/json makes of Cwtch's map of keys. The values
 // need no escapes in a bundle that verifies.

@@ -52,7 +52,7 @@ func TestRealBundles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(a.signed()); got != signedA {
+	if got := string(a.signedBytes()); got != signedA {
 		t.Errorf("signed bytes\n got %s\nwant %s", got, signedA)
 	}
 	if a.Board != "isbr2t6bflul2zyi6hjtnuezb2xvfr42svzjg2q3gyqfgg3wmnrbkkqd" ||
@@ -161,7 +161,7 @@ func flipFirst(onion string) string {
 func TestSignatureOfAnotherKey(t *testing.T) {
 	s, key := testServer(t)
 	b := New(s, key)
-	b.Signature = ed25519.Sign(s.Token.Private(), b.signed())
+	b.Signature = ed25519.Sign(s.Token.Private(), b.signedBytes())
 	if err := b.Verify(); !errors.Is(err, ErrSignature) {
 		t.Errorf("Verify: %v", err)
 	}

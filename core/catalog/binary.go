@@ -26,7 +26,7 @@ func Sum(path string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	sum, err := hash(file)
+	sum, err := hashFile(file)
 	if err != nil {
 		return "", err
 	}
@@ -48,8 +48,8 @@ func (x External) howToInstall() string {
 	return fmt.Sprintf("put a copy where nobody can, and write path = %q: %s", at, pathname.Command("sudo", "install", "-D", "-m", "0755", x.Path, at))
 }
 
-// check looks at the form of a declaration and gives the sum that it demands.
-func (x External) check() ([]byte, error) {
+// parseChecksum looks at the form of a declaration and gives the sum that it demands.
+func (x External) parseChecksum() ([]byte, error) {
 	d := plugin.Description{Kind: x.Kind, Name: x.Name, Version: "0"}
 	if err := d.Validate(); err != nil {
 		return nil, err
@@ -69,10 +69,10 @@ func (x External) check() ([]byte, error) {
 	return sum, nil
 }
 
-// open opens the file to be executed and checks it; want is its sum, or nil
+// openVerified opens the file to be executed and checks it; want is its sum, or nil
 // when any will do. It returns the file and its sum.
-func (x External) open(want []byte) (*os.File, []byte, error) {
-	path, err := resolve(x.Path)
+func (x External) openVerified(want []byte) (*os.File, []byte, error) {
+	path, err := resolveTrusted(x.Path)
 	if err != nil {
 		if errors.As(err, new(*unsafeError)) {
 			err = fmt.Errorf("%w: %s", err, x.howToInstall())
@@ -83,7 +83,7 @@ func (x External) open(want []byte) (*os.File, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%v: %w", x, err)
 	}
-	sum, err := x.verify(file, want)
+	sum, err := x.verifyFile(file, want)
 	if err != nil {
 		file.Close()
 		return nil, nil, fmt.Errorf("%v: %w", x, err)
@@ -91,8 +91,8 @@ func (x External) open(want []byte) (*os.File, []byte, error) {
 	return file, sum, nil
 }
 
-// verify looks at the open file, which nothing can replace any more.
-func (x External) verify(file *os.File, want []byte) ([]byte, error) {
+// verifyFile looks at the open file, which nothing can replace any more.
+func (x External) verifyFile(file *os.File, want []byte) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (x External) verify(file *os.File, want []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%s can be written by its group or by everybody, who could replace the plugin: %s",
 			file.Name(), pathname.Command("chmod", "go-w", file.Name()))
 	}
-	sum, err := hash(file)
+	sum, err := hashFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func openFile(path string) (*os.File, error) {
 	return file, nil
 }
 
-func hash(file *os.File) ([]byte, error) {
+func hashFile(file *os.File) ([]byte, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err != nil {
 		return nil, fmt.Errorf("read %s: %w", file.Name(), err)

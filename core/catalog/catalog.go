@@ -74,32 +74,32 @@ func New(cfg Config) (*Catalog, error) {
 			return nil, fmt.Errorf("built-in %w", err)
 		}
 		args := slices.Concat(cfg.Self, []string{string(d.Kind), d.Name})
-		if err := c.add(&Entry{Kind: d.Kind, Name: d.Name, builtin: &p, args: args}); err != nil {
+		if err := c.addEntry(&Entry{Kind: d.Kind, Name: d.Name, builtin: &p, args: args}); err != nil {
 			return nil, err
 		}
 	}
 	for _, x := range cfg.External {
-		sum, err := x.check()
+		sum, err := x.parseChecksum()
 		if err != nil {
 			return nil, err
 		}
 		e := &Entry{Kind: x.Kind, Name: x.Name, external: &x, sum: sum, args: x.Args, logger: cfg.Logger}
-		if err := c.add(e); err != nil {
+		if err := c.addEntry(e); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func (c *Catalog) add(e *Entry) error {
-	if c.find(e.Kind, e.Name) != nil {
+func (c *Catalog) addEntry(e *Entry) error {
+	if c.findEntry(e.Kind, e.Name) != nil {
 		return fmt.Errorf("there are two %s plugins %q", e.Kind, e.Name)
 	}
 	c.entries = append(c.entries, e)
 	return nil
 }
 
-func (c *Catalog) find(kind plugin.Kind, name string) *Entry {
+func (c *Catalog) findEntry(kind plugin.Kind, name string) *Entry {
 	i := slices.IndexFunc(c.entries, func(e *Entry) bool { return e.Kind == kind && e.Name == name })
 	if i < 0 {
 		return nil
@@ -109,7 +109,7 @@ func (c *Catalog) find(kind plugin.Kind, name string) *Entry {
 
 // Lookup finds a plugin. The error of an unknown one tells which there are.
 func (c *Catalog) Lookup(kind plugin.Kind, name string) (*Entry, error) {
-	if e := c.find(kind, name); e != nil {
+	if e := c.findEntry(kind, name); e != nil {
 		return e, nil
 	}
 	var known []string
@@ -160,18 +160,18 @@ func (e *Entry) Checksum() string {
 // open file in it belongs to the caller.
 func (e *Entry) Command() (host.Command, error) {
 	if e.builtin != nil {
-		return e.self()
+		return e.ownCommand()
 	}
-	file, _, err := e.external.open(e.sum)
+	file, _, err := e.external.openVerified(e.sum)
 	if err != nil {
 		return host.Command{}, err
 	}
 	return host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}, nil
 }
 
-// self executes the file of the running binary, also when an upgrade has put
+// ownCommand executes the file of the running binary, also when an upgrade has put
 // another one in its place.
-func (e *Entry) self() (host.Command, error) {
+func (e *Entry) ownCommand() (host.Command, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return host.Command{}, fmt.Errorf("find own binary: %w", err)
@@ -189,7 +189,7 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 	if e.builtin != nil {
 		return e.builtin.Describe(), nil
 	}
-	file, sum, err := e.external.open(e.sum)
+	file, sum, err := e.external.openVerified(e.sum)
 	if err != nil {
 		return plugin.Description{}, err
 	}
@@ -199,7 +199,7 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 		file.Close()
 		return d, nil
 	}
-	d, err := e.ask(ctx, file)
+	d, err := e.askDescription(ctx, file)
 	if err != nil {
 		return plugin.Description{}, fmt.Errorf("%v: %s does not say what it is: %w; %s asks again", e.external, e.external.Path, err, pathname.Command("cwtch-relay", "plugin", "describe", e.external.Path))
 	}
@@ -213,8 +213,8 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 	return d, nil
 }
 
-// ask starts the plugin for its description alone. The file is closed.
-func (e *Entry) ask(ctx context.Context, file *os.File) (plugin.Description, error) {
+// askDescription starts the plugin for its description alone. The file is closed.
+func (e *Entry) askDescription(ctx context.Context, file *os.File) (plugin.Description, error) {
 	command := host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}
 	if e.external.Sandbox != nil {
 		policy := *e.external.Sandbox

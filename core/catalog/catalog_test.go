@@ -286,11 +286,11 @@ func TestWaysToAFile(t *testing.T) {
 		x.Path, dir + "./" + name, dir + "../" + filepath.Base(dir) + "//" + name,
 		shared + "/dir/" + name, shared + "/file", shared + "/below/up", shared + "/dir/beside",
 	} {
-		if got, err := resolve(path); err != nil || got != x.Path {
+		if got, err := resolveTrusted(path); err != nil || got != x.Path {
 			t.Errorf("%s leads to %q, %v, want %s", path, got, err, x.Path)
 		}
 	}
-	if got, err := resolve("/"); err != nil || got != "/" {
+	if got, err := resolveTrusted("/"); err != nil || got != "/" {
 		t.Errorf("/ leads to %q, %v", got, err)
 	}
 }

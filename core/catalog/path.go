@@ -16,12 +16,12 @@ import (
 // the kernel.
 const maxLinks = 40
 
-// resolve follows the path, which is absolute, to the file that it leads to. It
+// resolveTrusted follows the path, which is absolute, to the file that it leads to. It
 // makes sure that nobody but root and the user of the relay can lead it
 // elsewhere: every directory that is passed, and every link, belongs to one of
 // them, and nobody else can put anything in its place.
-func resolve(path string) (string, error) {
-	at, rest, links := "/", steps(path), 0
+func resolveTrusted(path string) (string, error) {
+	at, rest, links := "/", pathSteps(path), 0
 	if err := checkDir(at); err != nil {
 		return "", err
 	}
@@ -47,7 +47,7 @@ func resolve(path string) (string, error) {
 			if filepath.IsAbs(target) {
 				at = "/"
 			}
-			rest = slices.Concat(steps(target), rest)
+			rest = slices.Concat(pathSteps(target), rest)
 		case len(rest) == 0:
 			return next, nil
 		default:
@@ -60,7 +60,7 @@ func resolve(path string) (string, error) {
 	return at, nil
 }
 
-func steps(path string) []string {
+func pathSteps(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
 }
 

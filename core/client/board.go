@@ -68,11 +68,11 @@ func (b *Board) Close() error { return b.conn.Close() }
 func (b *Board) Replay(last []byte) error {
 	b.send.Lock()
 	defer b.send.Unlock()
-	err := b.owe(func(s *state) error { return s.replay(last) })
+	err := b.recordOwed(func(s *state) error { return s.beginReplay(last) })
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
-	if err := b.request(wire.Request{Replay: &wire.Replay{LastCommit: last}}); err != nil {
+	if err := b.sendRequest(wire.Request{Replay: &wire.Replay{LastCommit: last}}); err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
 	return nil
@@ -88,27 +88,27 @@ func (b *Board) Submit(e wire.Envelope, t token.Token) (post uint64, err error) 
 	spent := t.Spend(e.AppendJSON(nil), []byte(b.name))
 	b.send.Lock()
 	defer b.send.Unlock()
-	b.owe(func(s *state) error { post = s.submit(); return nil }) //nolint:errcheck // a broken connection fails at its next use
+	b.recordOwed(func(s *state) error { post = s.recordPost(); return nil }) //nolint:errcheck // a broken connection fails at its next use
 	request := wire.Post{Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: e}
-	if err := b.request(wire.Request{Post: &request}); err != nil {
+	if err := b.sendRequest(wire.Request{Post: &request}); err != nil {
 		return 0, fmt.Errorf("post: %w", err)
 	}
 	return post, nil
 }
 
-func (b *Board) request(r wire.Request) error {
+func (b *Board) sendRequest(r wire.Request) error {
 	if err := b.conn.SetWriteDeadline(time.Now().Add(Timeout)); err != nil {
 		return err
 	}
 	return b.conn.Send(wire.AppendRequest(nil, r))
 }
 
-// owe records what the server will owe and starts its time, unless it owes
+// recordOwed records what the server will owe and starts its time, unless it owes
 // something already.
-func (b *Board) owe(record func(*state) error) error {
+func (b *Board) recordOwed(record func(*state) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := b.state.owing()
+	before := b.state.isOwed()
 	if err := record(&b.state); err != nil || before {
 		return err
 	}
@@ -122,7 +122,7 @@ func (b *Board) Next(ctx context.Context) (Event, error) {
 	stop := context.AfterFunc(ctx, func() { b.conn.Close() })
 	defer stop()
 	for {
-		e, ok, err := b.receive()
+		e, ok, err := b.receiveEvent()
 		if err != nil {
 			b.conn.Close()
 			if ctx.Err() != nil {
@@ -136,8 +136,8 @@ func (b *Board) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// receive reads one packet; ok tells whether it was an event.
-func (b *Board) receive() (e Event, ok bool, err error) {
+// receiveEvent reads one packet; ok tells whether it was an event.
+func (b *Board) receiveEvent() (e Event, ok bool, err error) {
 	err = b.conn.Receive(func(payload []byte) error {
 		reply, err := wire.DecodeReply(payload)
 		if err != nil {
@@ -145,19 +145,19 @@ func (b *Board) receive() (e Event, ok bool, err error) {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		e, ok, err = b.state.accept(reply)
+		e, ok, err = b.state.acceptReply(reply)
 		if err != nil || !ok || e.Kind == New {
 			return err // the time for what is owed goes on
 		}
-		return b.rearm()
+		return b.extendDeadline()
 	})
 	return e, ok, err
 }
 
-// rearm gives the server new time for the rest of what it owes. b.mu is held.
-func (b *Board) rearm() error {
+// extendDeadline gives the server new time for the rest of what it owes. b.mu is held.
+func (b *Board) extendDeadline() error {
 	var deadline time.Time
-	if b.state.owing() {
+	if b.state.isOwed() {
 		deadline = time.Now().Add(Timeout)
 	}
 	return b.conn.SetReadDeadline(deadline)
@@ -183,7 +183,7 @@ func (b *Board) Sync(ctx context.Context, last []byte, use func(Event) error) er
 	if err := b.Replay(last); err != nil {
 		return err
 	}
-	return b.until(ctx, use, func(e Event) bool {
+	return b.receiveUntil(ctx, use, func(e Event) bool {
 		return (e.Kind == Count || e.Kind == Replayed) && e.Left == 0
 	})
 }
@@ -205,12 +205,12 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 		return err
 	}
 	refused, stored, echoed := false, false, false
-	err = b.until(ctx, use, func(e Event) bool {
+	err = b.receiveUntil(ctx, use, func(e Event) bool {
 		switch {
 		case e.Kind == Posted && e.Post == post:
 			refused, stored = !e.Success, e.Success
-			b.owe(func(s *state) error { s.echo = stored; return nil }) //nolint:errcheck // a broken connection fails at its next use
-		case e.Kind == New && equal(e.Envelope, env):
+			b.recordOwed(func(s *state) error { s.echo = stored; return nil }) //nolint:errcheck // a broken connection fails at its next use
+		case e.Kind == New && sameEnvelope(e.Envelope, env):
 			echoed = true
 		}
 		return refused || stored && echoed
@@ -219,7 +219,7 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 	defer b.mu.Unlock()
 	b.state.echo = false
 	if err == nil {
-		err = b.rearm()
+		err = b.extendDeadline()
 	}
 	if err == nil && refused {
 		err = fmt.Errorf("post: %w", ErrRefused)
@@ -227,8 +227,8 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 	return err
 }
 
-// until hands events to use up to the one for which done is true.
-func (b *Board) until(ctx context.Context, use func(Event) error, done func(Event) bool) error {
+// receiveUntil hands events to use up to the one for which done is true.
+func (b *Board) receiveUntil(ctx context.Context, use func(Event) error, done func(Event) bool) error {
 	for e, err := range b.Events(ctx) {
 		if err != nil {
 			return err
@@ -245,6 +245,6 @@ func (b *Board) until(ctx context.Context, use func(Event) error, done func(Even
 	return nil
 }
 
-func equal(a, b wire.Envelope) bool {
+func sameEnvelope(a, b wire.Envelope) bool {
 	return bytes.Equal(a.Signature, b.Signature) && bytes.Equal(a.Ciphertext, b.Ciphertext)
 }

@@ -64,12 +64,12 @@ const (
 
 func newState() state { return state{seed: maphash.MakeSeed()} }
 
-// owing reports whether something is due from the server.
-func (s *state) owing() bool {
+// isOwed reports whether something is due from the server.
+func (s *state) isOwed() bool {
 	return s.replays != idle || s.answered < s.submitted || s.echo
 }
 
-func (s *state) replay(last []byte) error {
+func (s *state) beginReplay(last []byte) error {
 	if s.replays != idle {
 		return ErrReplaying
 	}
@@ -77,13 +77,13 @@ func (s *state) replay(last []byte) error {
 	return nil
 }
 
-func (s *state) submit() uint64 {
+func (s *state) recordPost() uint64 {
 	s.submitted++
 	return s.submitted
 }
 
-// accept takes a reply in; ok is false for one that means nothing to us.
-func (s *state) accept(r wire.Reply) (e Event, ok bool, err error) {
+// acceptReply takes a reply in; ok is false for one that means nothing to us.
+func (s *state) acceptReply(r wire.Reply) (e Event, ok bool, err error) {
 	switch {
 	case r.Count != nil:
 		e, err = s.acceptCount(*r.Count)
@@ -92,7 +92,7 @@ func (s *state) accept(r wire.Reply) (e Event, ok bool, err error) {
 	case r.Posted != nil:
 		e, err = s.acceptPosted(*r.Posted)
 	case r.New != nil:
-		e = Event{Kind: New, Envelope: *r.New, Repeat: s.repeats(*r.New)}
+		e = Event{Kind: New, Envelope: *r.New, Repeat: s.noteSeen(*r.New)}
 	default:
 		return Event{}, false, nil
 	}
@@ -118,7 +118,7 @@ func (s *state) acceptReplayed(env wire.Envelope) (Event, error) {
 	if s.left == 0 {
 		s.replays = idle
 	}
-	repeat := s.repeats(env)
+	repeat := s.noteSeen(env)
 	if len(s.from) > 0 && bytes.Equal(env.Signature, s.from) {
 		repeat = true
 	}
@@ -134,8 +134,8 @@ func (s *state) acceptPosted(success bool) (Event, error) {
 	return Event{Kind: Posted, Post: s.answered, Success: success}, nil
 }
 
-// repeats reports whether the envelope came before and remembers that it did.
-func (s *state) repeats(env wire.Envelope) bool {
+// noteSeen reports whether the envelope came before and remembers that it did.
+func (s *state) noteSeen(env wire.Envelope) bool {
 	var h maphash.Hash
 	h.SetSeed(s.seed)
 	h.Write(env.Signature)

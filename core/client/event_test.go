@@ -191,15 +191,15 @@ func TestOneReplayAtATime(t *testing.T) {
 func TestRepeatsAreRememberedWithinBounds(t *testing.T) {
 	s := newState()
 	for i := range 2 * recentEnvelopes {
-		if s.repeats(envelope(i)) {
+		if s.noteSeen(envelope(i)) {
 			t.Fatalf("envelope %d is taken for a repetition", i)
 		}
 	}
-	if !s.repeats(envelope(recentEnvelopes)) {
+	if !s.noteSeen(envelope(recentEnvelopes)) {
 		t.Error("a recent envelope is forgotten")
 	}
 	moved := wire.Envelope{Ciphertext: []byte("x"), Signature: envelope(2*recentEnvelopes - 1).Signature}
-	if s.repeats(moved) {
+	if s.noteSeen(moved) {
 		t.Error("another body under a known signature is taken for a repetition")
 	}
 }
@@ -212,17 +212,17 @@ func FuzzReplies(f *testing.F) {
 	f.Fuzz(func(t *testing.T, conversation []byte, replay, submit bool) {
 		s := newState()
 		if replay {
-			s.replay([]byte{0})
+			s.beginReplay([]byte{0})
 		}
 		if submit {
-			s.submit()
+			s.recordPost()
 		}
 		for line := range bytes.Lines(conversation) {
 			r, err := wire.DecodeReply(line)
 			if err != nil {
 				return
 			}
-			e, ok, err := s.accept(r)
+			e, ok, err := s.acceptReply(r)
 			if err != nil {
 				return
 			}

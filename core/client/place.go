@@ -54,21 +54,21 @@ func NewTrail() *Trail {
 	return t
 }
 
-func (t *Trail) hash(signature []byte) uint32 {
+func (t *Trail) hashSignature(signature []byte) uint32 {
 	sum := sha256.Sum256(append(t.key[:], signature...))
 	return binary.BigEndian.Uint32(sum[:])
 }
 
-func (t *Trail) find(signature []byte) (number uint64, ok bool) {
-	number, ok = t.number[t.hash(signature)]
+func (t *Trail) findSignature(signature []byte) (number uint64, ok bool) {
+	number, ok = t.number[t.hashSignature(signature)]
 	return number, ok
 }
 
 // Note appends a signature that has not been seen before and returns its number,
 // or the number that it has.
-func (t *Trail) Note(signature []byte) uint64 { return t.note(t.hash(signature)) }
+func (t *Trail) Note(signature []byte) uint64 { return t.noteHash(t.hashSignature(signature)) }
 
-func (t *Trail) note(hash uint32) uint64 {
+func (t *Trail) noteHash(hash uint32) uint64 {
 	if n, ok := t.number[hash]; ok {
 		return n
 	}
@@ -102,7 +102,7 @@ func (t *Trail) Merge(other *Trail, after uint64) {
 	}
 	for i, h := range other.hashes {
 		if other.first+uint64(i) > after {
-			t.note(h)
+			t.noteHash(h)
 		}
 	}
 }
@@ -167,15 +167,15 @@ func (p Place) Signature() []byte {
 	return p[len(p)-1].Signature
 }
 
-// with returns p moved to a mark. It keeps all marks of the last eight envelopes,
+// withMark returns p moved to a mark. It keeps all marks of the last eight envelopes,
 // and four on average for each doubling of the distance from there. The trail's
 // key draws them, so nobody can see to it that only their own are kept.
-func (p Place) with(m Mark, t *Trail) Place {
+func (p Place) withMark(m Mark, t *Trail) Place {
 	var moved Place
 	for _, x := range p {
 		distance := m.Number - x.Number
 		luck := max(0, bits.Len64(distance)-3) // one of 2^luck
-		if x.Number > 0 && distance < markedSpan && bits.TrailingZeros32(t.hash(x.Signature)) >= luck {
+		if x.Number > 0 && distance < markedSpan && bits.TrailingZeros32(t.hashSignature(x.Signature)) >= luck {
 			moved = append(moved, x)
 		}
 	}
@@ -187,7 +187,7 @@ func (p Place) with(m Mark, t *Trail) Place {
 func (p Place) Translate(t *Trail) Place {
 	p = slices.Clone(p)
 	for i, m := range p {
-		if n, ok := t.find(m.Signature); ok {
+		if n, ok := t.findSignature(m.Signature); ok {
 			p[i].Number = n
 		}
 	}
@@ -268,24 +268,24 @@ func (r *Reader) Take(e Event) error {
 	case e.Kind == Count:
 		r.synced = e.Left == 0
 	case e.Kind == Replayed:
-		if err := r.check(e.Envelope.Signature); err != nil {
+		if err := r.checkMark(e.Envelope.Signature); err != nil {
 			return err
 		}
-		r.advance(e.Envelope.Signature)
+		r.advanceTo(e.Envelope.Signature)
 		if e.Left == 0 {
-			r.settle()
+			r.endReplay()
 		}
 	case e.Kind == New && r.synced && !e.Repeat:
 		// What is announced before a replay is complete has others before it that
 		// are still to come.
-		r.advance(e.Envelope.Signature)
+		r.advanceTo(e.Envelope.Signature)
 	}
 	return nil
 }
 
-// check finds out whether the replay begins at the mark. A mark that failed is
+// checkMark finds out whether the replay begins at the mark. A mark that failed is
 // not used again, unless it is the last one that is left.
-func (r *Reader) check(signature []byte) error {
+func (r *Reader) checkMark(signature []byte) error {
 	if !r.begun {
 		r.begun = true
 		if !bytes.Equal(signature, r.asked.Signature) {
@@ -298,7 +298,7 @@ func (r *Reader) check(signature []byte) error {
 	}
 	// One after the other, or one that is repeated: a jump is a misplaced run of
 	// envelopes that were planted together and repeated one by one.
-	if number, known := r.Trail.find(signature); known && number <= r.at+1 || r.at+1 < r.Trail.first {
+	if number, known := r.Trail.findSignature(signature); known && number <= r.at+1 || r.at+1 < r.Trail.first {
 		return nil
 	}
 	r.place = slices.DeleteFunc(r.place, func(m Mark) bool { return bytes.Equal(m.Signature, r.asked.Signature) })
@@ -306,9 +306,9 @@ func (r *Reader) check(signature []byte) error {
 	return ErrMisplaced
 }
 
-// advance moves the place to an envelope that came in order.
-func (r *Reader) advance(signature []byte) {
-	number, known := r.Trail.find(signature)
+// advanceTo moves the place to an envelope that came in order.
+func (r *Reader) advanceTo(signature []byte) {
+	number, known := r.Trail.findSignature(signature)
 	switch {
 	case known:
 		r.at = max(r.at, number)
@@ -322,34 +322,34 @@ func (r *Reader) advance(signature []byte) {
 		if len(r.strange) == trailLength {
 			r.strange = r.strange[1:]
 		}
-		r.strange = append(r.strange, strange{r.Trail.hash(signature), markable(signature)})
+		r.strange = append(r.strange, strange{r.Trail.hashSignature(signature), copyMarkable(signature)})
 		return
 	}
-	r.move(markable(signature), number)
+	r.moveTo(copyMarkable(signature), number)
 }
 
-// markable returns a copy of a signature that a mark may keep, or nil.
-func markable(signature []byte) []byte {
+// copyMarkable returns a copy of a signature that a mark may keep, or nil.
+func copyMarkable(signature []byte) []byte {
 	if len(signature) > maxMark {
 		return nil
 	}
 	return bytes.Clone(signature)
 }
 
-func (r *Reader) move(signature []byte, number uint64) {
+func (r *Reader) moveTo(signature []byte, number uint64) {
 	if len(signature) > 0 && number > r.place.Number() {
-		r.place = r.place.with(Mark{signature, number}, r.Trail)
+		r.place = r.place.withMark(Mark{signature, number}, r.Trail)
 	}
 }
 
-// settle ends a replay. A board that never came to the end of the trail is
+// endReplay ends a replay. A board that never came to the end of the trail is
 // another one than before, such as that of a server that lost its store.
-func (r *Reader) settle() {
+func (r *Reader) endReplay() {
 	r.synced, r.wrong = true, 0
 	if r.at < r.Trail.End() && len(r.strange) > 0 {
 		r.place = nil
 		for _, x := range r.strange {
-			r.move(x.mark, r.Trail.note(x.hash))
+			r.moveTo(x.mark, r.Trail.noteHash(x.hash))
 		}
 	}
 	r.at, r.strange = max(r.at, r.Trail.End()), nil

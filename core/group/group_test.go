@@ -59,7 +59,7 @@ func TestMessageMatchesVector(t *testing.T) {
 	for i := range nonce {
 		nonce[i] = byte(i)
 	}
-	p := plain{
+	p := plainMessage{
 		Text:               `{"o":1,"d":"hi"}`,
 		Onion:              string(sender(1).Onion()),
 		Timestamp:          1700000000,
@@ -67,10 +67,10 @@ func TestMessageMatchesVector(t *testing.T) {
 		PreviousMessageSig: []byte{},
 		Padding:            bytes.Repeat([]byte{0xaa}, 1784),
 	}
-	if n := len(p.marshal()); n != 2583 {
+	if n := len(p.marshalJSON()); n != 2583 {
 		t.Errorf("message JSON has %d bytes, want 2583", n)
 	}
-	e := g.seal(sender(1), nonce, p)
+	e := g.sealPlain(sender(1), nonce, p)
 	if len(e.Ciphertext) != 2623 {
 		t.Errorf("ciphertext has %d bytes, want 2623", len(e.Ciphertext))
 	}
@@ -197,7 +197,7 @@ func TestChain(t *testing.T) {
 // verified one and never as none.
 func TestForgeriesAreUnverified(t *testing.T) {
 	g := testers(t)
-	honest := plain{
+	honest := plainMessage{
 		Text: "pay me", Onion: string(sender(1).Onion()), Timestamp: 1700000000,
 		SignedGroupID: g.ID[:], PreviousMessageSig: []byte{}, Padding: []byte{},
 	}
@@ -207,34 +207,34 @@ func TestForgeriesAreUnverified(t *testing.T) {
 		name  string
 		forge func() wire.Envelope
 	}{
-		{"another member's name", func() wire.Envelope { return g.seal(sender(2), [nonceSize]byte{}, honest) }},
+		{"another member's name", func() wire.Envelope { return g.sealPlain(sender(2), [nonceSize]byte{}, honest) }},
 		{"signature cut", func() wire.Envelope {
-			e := g.seal(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
 			e.Signature = e.Signature[:63]
 			return e
 		}},
 		{"no signature", func() wire.Envelope {
-			e := g.seal(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
 			e.Signature = nil
 			return e
 		}},
-		{"for another server", func() wire.Envelope { return elsewhere.seal(sender(1), [nonceSize]byte{}, honest) }},
+		{"for another server", func() wire.Envelope { return elsewhere.sealPlain(sender(1), [nonceSize]byte{}, honest) }},
 		{"for another group", func() wire.Envelope {
 			p := honest
 			p.SignedGroupID = make([]byte, 16)
-			return g.seal(sender(1), [nonceSize]byte{}, p)
+			return g.sealPlain(sender(1), [nonceSize]byte{}, p)
 		}},
 		{"text changed", func() wire.Envelope {
-			e := g.seal(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
 			p := honest
 			p.Text = "pay him"
-			e.Ciphertext = g.seal(sender(1), [nonceSize]byte{}, p).Ciphertext
+			e.Ciphertext = g.sealPlain(sender(1), [nonceSize]byte{}, p).Ciphertext
 			return e
 		}},
 		{"sender is no onion", func() wire.Envelope {
 			p := honest
 			p.Onion = "root"
-			return g.seal(sender(1), [nonceSize]byte{}, p)
+			return g.sealPlain(sender(1), [nonceSize]byte{}, p)
 		}},
 	} {
 		m, err := g.Open(c.forge())
@@ -244,7 +244,7 @@ func TestForgeriesAreUnverified(t *testing.T) {
 			t.Errorf("%s: verified", c.name)
 		}
 	}
-	if m, err := g.Open(g.seal(sender(1), [nonceSize]byte{}, honest)); err != nil || !m.Verified {
+	if m, err := g.Open(g.sealPlain(sender(1), [nonceSize]byte{}, honest)); err != nil || !m.Verified {
 		t.Errorf("the honest message: %+v, %v", m, err)
 	}
 }
@@ -274,7 +274,7 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestFarFutureCanBeMarshalled(t *testing.T) {
 	g := testers(t)
-	m, err := g.Open(g.seal(sender(1), [nonceSize]byte{}, plain{Timestamp: 1<<64 - 1}))
+	m, err := g.Open(g.sealPlain(sender(1), [nonceSize]byte{}, plainMessage{Timestamp: 1<<64 - 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestOverlay(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	g := testers(f)
 	f.Add([]byte(`{"Text":"x","Onion":"`+string(sender(1).Onion())+`","Timestamp":1,"SignedGroupID":"AA==","PreviousMessageSig":null,"Padding":""}`), []byte{})
-	f.Add(plain{Text: "x", Onion: string(sender(1).Onion()), SignedGroupID: g.ID[:]}.marshal(), make([]byte, ed25519.SignatureSize))
+	f.Add(plainMessage{Text: "x", Onion: string(sender(1).Onion()), SignedGroupID: g.ID[:]}.marshalJSON(), make([]byte, ed25519.SignatureSize))
 	f.Add([]byte(`{"text":"x","TEXT":[]}`), []byte(nil))
 	f.Fuzz(func(t *testing.T, text, signature []byte) {
 		var nonce [nonceSize]byte

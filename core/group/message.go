@@ -64,9 +64,9 @@ type Message struct {
 	Previous  []byte // Signature of the last message that the sender knew
 }
 
-// plain is the JSON inside a ciphertext. The order of the fields and Go's
+// plainMessage is the JSON inside a ciphertext. The order of the fields and Go's
 // escaping are part of the protocol: the verifier marshals what it decoded.
-type plain struct {
+type plainMessage struct {
 	Text               string
 	Onion              string
 	Timestamp          uint64 // Unix seconds
@@ -87,7 +87,7 @@ func (g Group) Seal(from identity.Key, d Draft) (wire.Envelope, error) {
 	var nonce [nonceSize]byte
 	rand.Read(padding)
 	rand.Read(nonce[:])
-	e := g.seal(from, nonce, plain{
+	e := g.sealPlain(from, nonce, plainMessage{
 		Text:               d.Text,
 		Onion:              string(from.Onion()),
 		Timestamp:          uint64(max(0, d.Time.Unix())),
@@ -102,11 +102,11 @@ func (g Group) Seal(from identity.Key, d Draft) (wire.Envelope, error) {
 	return e, nil
 }
 
-func (g Group) seal(from identity.Key, nonce [nonceSize]byte, p plain) wire.Envelope {
-	text := p.marshal()
+func (g Group) sealPlain(from identity.Key, nonce [nonceSize]byte, p plainMessage) wire.Envelope {
+	text := p.marshalJSON()
 	return wire.Envelope{
 		Ciphertext: secretbox.Seal(nonce[:], text, &nonce, &g.key),
-		Signature:  from.Sign(g.signed(text)),
+		Signature:  from.Sign(g.signedBytes(text)),
 	}
 }
 
@@ -121,7 +121,7 @@ func (g Group) Open(e wire.Envelope) (Message, error) {
 	if !ok {
 		return Message{}, ErrForeign
 	}
-	var p plain
+	var p plainMessage
 	if err := json.Unmarshal(text, &p); err != nil {
 		return Message{}, ErrMalformed
 	}
@@ -137,7 +137,7 @@ func (g Group) Open(e wire.Envelope) (Message, error) {
 	}
 	m.From = from
 	m.Verified = string(p.SignedGroupID) == string(g.ID[:]) &&
-		ed25519.Verify(from.PublicKey(), g.signed(p.marshal()), e.Signature)
+		ed25519.Verify(from.PublicKey(), g.signedBytes(p.marshalJSON()), e.Signature)
 	return m, nil
 }
 
@@ -145,7 +145,7 @@ func (g Group) Open(e wire.Envelope) (Message, error) {
 // neither be formatted nor marshalled.
 const maxTimestamp = 253402300799
 
-func (p plain) marshal() []byte {
+func (p plainMessage) marshalJSON() []byte {
 	b, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // strings, bytes and numbers always marshal
@@ -153,8 +153,8 @@ func (p plain) marshal() []byte {
 	return b
 }
 
-// signed is what the sender of a message signs.
-func (g Group) signed(message []byte) []byte {
+// signedBytes is what the sender of a message signs.
+func (g Group) signedBytes(message []byte) []byte {
 	b := hex.AppendEncode(nil, g.ID[:])
 	b = append(b, g.Server...)
 	return base64.StdEncoding.AppendEncode(b, message)

@@ -95,10 +95,10 @@ func fits(chat string) bool {
 	if len(text) > MaxText {
 		return false
 	}
-	message := plain{
+	message := plainMessage{
 		Text: text, Onion: strings.Repeat("a", identity.OnionLen), Timestamp: maxTimestamp, SignedGroupID: make([]byte, 16),
 		PreviousMessageSig: make([]byte, 64), Padding: make([]byte, MaxText-len(text)),
 	}
-	size := nonceSize + len(message.marshal()) + secretbox.Overhead
+	size := nonceSize + len(message.marshalJSON()) + secretbox.Overhead
 	return postSize(wire.Envelope{Ciphertext: make([]byte, size), Signature: make([]byte, 64)}) <= tapir.MaxPayload
 }

@@ -50,7 +50,7 @@ func LoadOrCreate(path string) (*Server, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	err = create(path, newServer())
+	err = createFile(path, newServer())
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create key file %s: nothing was kept, make room or permit writing to %s and start again: %w", path, filepath.Dir(path), err)
 	}
@@ -158,10 +158,10 @@ func ownerOf(info fs.FileInfo) int {
 	return int(info.Sys().(*syscall.Stat_t).Uid)
 }
 
-// create writes s to a new file at path. The file appears there with its whole
+// createFile writes s to a new file at path. The file appears there with its whole
 // content or not at all; if there is one already the error matches
 // [fs.ErrExist].
-func create(path string, s *Server) error {
+func createFile(path string, s *Server) error {
 	text := encodeServer(s)
 	defer clear(text)
 	return durable.CreateFile(path, text, 0o600)
@@ -180,7 +180,7 @@ func encodeServer(s *Server) []byte {
 		{"board_seed", board[:]},
 		{"token_seed", token[:]},
 		{"token_scalar", s.Scalar[:]},
-		{"checksum", checksum(board[:], token[:], s.Scalar[:])},
+		{"checksum", checksumOf(board[:], token[:], s.Scalar[:])},
 	} {
 		text = append(text, ",\n  \""+field.name+"\": \""...)
 		text = base64.StdEncoding.AppendEncode(text, field.value)
@@ -212,7 +212,7 @@ func decodeServer(text []byte) (*Server, error) {
 	if json.Unmarshal(text, &f) != nil || !hasOnlyFields(text) ||
 		f.Format != fileFormat ||
 		len(f.BoardSeed) != 32 || len(f.TokenSeed) != 32 || len(f.TokenScalar) != 32 ||
-		!bytes.Equal(f.Checksum, checksum(f.BoardSeed, f.TokenSeed, f.TokenScalar)) {
+		!bytes.Equal(f.Checksum, checksumOf(f.BoardSeed, f.TokenSeed, f.TokenScalar)) {
 		return nil, errDamaged
 	}
 	s := &Server{
@@ -243,7 +243,7 @@ func hasOnlyFields(text []byte) bool {
 	return len(fields) == 5
 }
 
-func checksum(board, token, tokenScalar []byte) []byte {
+func checksumOf(board, token, tokenScalar []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte("cwtch-relay/server-keys/v1"))
 	h.Write(board)

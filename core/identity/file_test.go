@@ -79,10 +79,10 @@ func TestCreateAtOnce(t *testing.T) {
 func TestCreateNeverReplaces(t *testing.T) {
 	path := filepath.Join(privateDir(t), "keys.json")
 	first := newServer()
-	if err := create(path, first); err != nil {
+	if err := createFile(path, first); err != nil {
 		t.Fatal(err)
 	}
-	if err := create(path, newServer()); !errors.Is(err, fs.ErrExist) {
+	if err := createFile(path, newServer()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second create: %v", err)
 	}
 	if s, err := Load(path); err != nil || !sameServer(s, first) {

@@ -56,7 +56,7 @@ func scanMain(path string) {
 	s, err := Load(path)
 	if err == nil {
 		s.Board.Sign([]byte("message"))
-		err = create(path+" again", s)
+		err = createFile(path+" again", s)
 	}
 	if err == nil {
 		var turned []byte

@@ -48,11 +48,11 @@ func TestAnswersThatAreNone(t *testing.T) {
 // answering has a relay on a directory that gives one answer to whatever it is asked.
 func answering(t *testing.T, answer string) (dir string) {
 	dir = filepath.Join(t.TempDir(), "data")
-	d, err := claim(dir)
+	d, err := claimDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := d.listen()
+	ln, err := d.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func answering(t *testing.T, answer string) (dir string) {
 	t.Cleanup(func() {
 		ln.Close()
 		<-done
-		d.close()
+		d.releaseDir()
 	})
 	return dir
 }
@@ -80,12 +80,12 @@ func answering(t *testing.T, answer string) (dir string) {
 // A relay that does not answer is said to hang, not to have ended.
 func TestNoAnswerInTime(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	d, err := claim(dir)
+	d, err := claimDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	ln, err := d.listen()
+	defer d.releaseDir()
+	ln, err := d.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,12 +105,12 @@ func TestReloadOfAFileWithAnOddName(t *testing.T) {
 	if err := os.WriteFile(m.cfg.Path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := claim(dir)
+	d, err := claimDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	ln, err := d.listen()
+	defer d.releaseDir()
+	ln, err := d.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}

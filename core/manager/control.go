@@ -66,13 +66,13 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 			complaints.Do(func() {
 				m.log.Warn("cannot accept a command, will keep trying; said once a minute", "error", err, "times", failures)
 			})
-			if !pause(ctx, time.Second) {
+			if !sleepContext(ctx, time.Second) {
 				return
 			}
 			continue
 		}
 		if err := checkPeer(nc.(*net.UnixConn)); err != nil { // before it takes a slot
-			m.intruder.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
+			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
 			nc.Close()
 			continue
 		}
@@ -103,13 +103,13 @@ func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 	if err := json.Unmarshal(line, &req); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	answer := m.answer(ctx, req)
+	answer := m.answerRequest(ctx, req)
 	nc.SetDeadline(time.Now().Add(askTimeout))                                            //nolint:errcheck // the write fails as well
 	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })() //nolint:errcheck // the write fails as well
 	return json.NewEncoder(nc).Encode(answer)
 }
 
-func (m *Manager) answer(ctx context.Context, req request) any {
+func (m *Manager) answerRequest(ctx context.Context, req request) any {
 	switch req.Command {
 	case "status":
 		ctx, cancel := context.WithTimeout(ctx, statusWait)
@@ -148,7 +148,7 @@ func (e *RefusedError) Error() string { return e.Text }
 // Ask asks the relay that uses a data directory for its status.
 func Ask(ctx context.Context, dataDir string) (Status, error) {
 	var st Status
-	err := ask(ctx, dataDir, request{Command: "status"}, askTimeout, &st)
+	err := askRelay(ctx, dataDir, request{Command: "status"}, askTimeout, &st)
 	if err == nil && st.PID == 0 {
 		err = notUnderstood(dataDir)
 	}
@@ -164,7 +164,7 @@ func AskReload(ctx context.Context, dataDir, config string, dryRun bool) (*Plan,
 	if !utf8.ValidString(config) {
 		req.Config, req.ConfigBytes = "", []byte(config)
 	}
-	if err := ask(ctx, dataDir, req, reloadTimeout, plan); err != nil {
+	if err := askRelay(ctx, dataDir, req, reloadTimeout, plan); err != nil {
 		return nil, err
 	}
 	if plan.Config == "" {
@@ -173,7 +173,7 @@ func AskReload(ctx context.Context, dataDir, config string, dryRun bool) (*Plan,
 	return plan, nil
 }
 
-func ask(ctx context.Context, dataDir string, req request, timeout time.Duration, answer any) error {
+func askRelay(ctx context.Context, dataDir string, req request, timeout time.Duration, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	nc, err := dialControl(ctx, dataDir)
@@ -231,8 +231,8 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
-	nc, err := d.dial(ctx)
+	defer d.releaseDir()
+	nc, err := d.dialStatus(ctx)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
 	}
@@ -245,8 +245,8 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 	return nc, nil
 }
 
-// pause returns whether ctx let it last d.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleepContext returns whether ctx let it last d.
+func sleepContext(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

@@ -94,19 +94,19 @@ func TestSilentClientsDoNotHoldUpTheEnd(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d, err := claim(dir)
+	d, err := claimDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	ln, err := d.listen()
+	defer d.releaseDir()
+	ln, err := d.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
 	m.wg.Go(func() { m.serveControl(ctx, ln) })
 	for range maxClients + 4 {
-		nc, err := d.dial(t.Context())
+		nc, err := d.dialStatus(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// count is what a server has counted and how the relay does, for its stats plugins.
-func (m *Manager) count(ctx context.Context, s *server) (relay.Status, metrics.Relay, bool) {
+// countServer is what a server has counted and how the relay does, for its stats plugins.
+func (m *Manager) countServer(ctx context.Context, s *server) (relay.Status, metrics.Relay, bool) {
 	r := m.relayOf(s)
 	if r == nil {
 		return relay.Status{}, metrics.Relay{}, false

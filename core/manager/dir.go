@@ -30,9 +30,9 @@ type dataDir struct {
 	made os.FileInfo // the status socket
 }
 
-// claim makes the directory, takes its lock and refuses a directory that others
+// claimDir makes the directory, takes its lock and refuses a directory that others
 // could change or that another relay uses.
-func claim(path string) (*dataDir, error) {
+func claimDir(path string) (*dataDir, error) {
 	if err := durable.MakeDir(path, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -42,11 +42,11 @@ func claim(path string) (*dataDir, error) {
 	}
 	d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		d.close()
+		d.releaseDir()
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		d.close()
+		d.releaseDir()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("data directory %s is used by another relay: stop that one, or give this one a data_dir of its own", path)
 		}
@@ -95,16 +95,16 @@ func checkOwnerOf(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// socket names the status socket through the open directory, because the path
+// socketPath names the status socket through the open directory, because the path
 // of a socket may have no more than 107 bytes (unix(7)).
-func (d *dataDir) socket() string {
+func (d *dataDir) socketPath() string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", d.dir.Fd(), socketName)
 }
 
-// listen opens the status socket for this user only. What an earlier process
+// listenStatus opens the status socket for this user only. What an earlier process
 // left is in the way and, since the lock is ours, of no use to anybody.
-func (d *dataDir) listen() (net.Listener, error) {
-	if err := os.Remove(d.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (d *dataDir) listenStatus() (net.Listener, error) {
+	if err := os.Remove(d.socketPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove the status socket of an earlier run: %w", err)
 	}
 	// The mode is set before the socket gets its name (bind gives the file the mode
@@ -114,9 +114,9 @@ func (d *dataDir) listen() (net.Listener, error) {
 		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
 		return errors.Join(err, failed)
 	}}
-	ln, err := config.Listen(context.Background(), "unix", d.socket())
+	ln, err := config.Listen(context.Background(), "unix", d.socketPath())
 	if err == nil {
-		d.made, err = os.Lstat(d.socket())
+		d.made, err = os.Lstat(d.socketPath())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
@@ -126,17 +126,17 @@ func (d *dataDir) listen() (net.Listener, error) {
 
 // lostSocket reports whether the status socket is not the one that listen made.
 func (d *dataDir) lostSocket() bool {
-	info, err := os.Lstat(d.socket())
+	info, err := os.Lstat(d.socketPath())
 	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.made)
 }
 
-func (d *dataDir) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", d.socket())
+func (d *dataDir) dialStatus(ctx context.Context) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", d.socketPath())
 }
 
-// close releases the directory. The lock file stays: removing it would let two
+// releaseDir releases the directory. The lock file stays: removing it would let two
 // processes lock two files of that name.
-func (d *dataDir) close() {
+func (d *dataDir) releaseDir() {
 	if d.lock != nil {
 		d.lock.Close()
 	}

@@ -11,19 +11,19 @@ import (
 
 func TestClaim(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
-	d, err := claim(path)
+	d, err := claimDir(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "another relay") {
+	if _, err := claimDir(path); err == nil || !strings.Contains(err.Error(), "another relay") {
 		t.Errorf("a directory was claimed twice: %v", err)
 	}
-	d.close()
-	d, err = claim(path)
+	d.releaseDir()
+	d, err = claimDir(path)
 	if err != nil {
 		t.Fatalf("not released: %v", err)
 	}
-	d.close()
+	d.releaseDir()
 }
 
 func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
@@ -31,7 +31,7 @@ func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
 	if err := os.Chmod(path, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := claim(path); err == nil || !strings.Contains(err.Error(), "chmod 0700 ") {
+	if _, err := claimDir(path); err == nil || !strings.Contains(err.Error(), "chmod 0700 ") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(path, lockName)); err == nil {
@@ -43,13 +43,13 @@ func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
 // directory is not.
 func TestSocketInLongPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
-	d, err := claim(path)
+	d, err := claimDir(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
+	defer d.releaseDir()
 	for range 2 { // the second finds the socket of the first in its way
-		ln, err := d.listen()
+		ln, err := d.listenStatus()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestSocketInLongPath(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("socket has mode %v, %v", info.Mode(), err)
 		}
-		nc, err := d.dial(t.Context())
+		nc, err := d.dialStatus(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,11 +72,11 @@ func TestAskWithoutRelay(t *testing.T) {
 	if err := os.Chmod(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d, err := claim(left)
+	d, err := claimDir(left)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := d.listen()
+	ln, err := d.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestAskWithoutRelay(t *testing.T) {
 	if err := os.Rename(filepath.Join(left, "moved"), filepath.Join(left, socketName)); err != nil {
 		t.Fatal(err)
 	}
-	d.close()
+	d.releaseDir()
 	for _, path := range []string{missing, left} {
 		if _, err := Ask(context.Background(), path); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("%s: %v", path, err)

@@ -60,7 +60,7 @@ func (m *Manager) applyTaken(plan *Plan, next Config) {
 		again = false
 		for i := range plan.Steps {
 			if step := &plan.Steps[i]; step.taken && !step.Done {
-				m.apply(step, next)
+				m.applyStep(step, next)
 				again = again || step.Done
 			}
 		}

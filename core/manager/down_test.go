@@ -49,7 +49,7 @@ func TestNewServerWithoutPlugin(t *testing.T) {
 	stats := use(t, plugin.KindStats, "a", nil)
 	next := m.cfg
 	next.Servers = []ServerConfig{{Name: "new", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{stats}}}
-	plan := m.plan(next)
+	plan := m.makePlan(next)
 	step := plan.Steps[len(plan.Steps)-1]
 	if step.String() != "start stats/a of server new" {
 		t.Fatalf("the last step is %s", step)
@@ -91,7 +91,7 @@ func TestTakenSteps(t *testing.T) {
 		{Server: "e", do: move("e", "z")}, // is c's for good
 	}}
 	for i := range plan.Steps {
-		m.apply(&plan.Steps[i], m.cfg)
+		m.applyStep(&plan.Steps[i], m.cfg)
 	}
 	m.applyTaken(plan, m.cfg)
 	for i, want := range []bool{true, true, true, false, false} {

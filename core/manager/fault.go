@@ -45,7 +45,7 @@ const retryEvery = time.Minute
 func (m *Manager) openServers() (faults []error, err error) {
 	for _, c := range m.cfg.Servers {
 		s := m.newServer(c)
-		m.set(func() { m.servers = append(m.servers, s) })
+		m.updateShared(func() { m.servers = append(m.servers, s) })
 		faults = append(faults, m.prepare(s))
 	}
 	if !slices.Contains(faults, nil) {
@@ -165,7 +165,7 @@ func (m *Manager) openNetwork(ctx context.Context, usable <-chan bool) error {
 	if err != nil {
 		return fmt.Errorf("open the network: %w", err)
 	}
-	m.set(func() { m.network = network })
+	m.updateShared(func() { m.network = network })
 	return nil
 }
 
@@ -177,7 +177,7 @@ func (m *Manager) runServer(ctx context.Context, s *server, opened <-chan struct
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := m.publish(ctx, s, m.cfg.Limits); err != nil {
+	if err := m.publishServer(ctx, s, m.cfg.Limits); err != nil {
 		return err
 	}
 	m.addOthers(s)
@@ -187,7 +187,7 @@ func (m *Manager) runServer(ctx context.Context, s *server, opened <-chan struct
 // addOthers starts the plugins that a server can do without.
 func (m *Manager) addOthers(s *server) {
 	for _, c := range s.cfg.Others {
-		m.add(s, c)
+		m.addPlugin(s, c)
 	}
 }
 
@@ -199,14 +199,14 @@ func (m *Manager) fail(s *server, fault error, explain func(error) error) error 
 	if explain != nil {
 		fault = explain(fault)
 	}
-	m.set(func() { s.problem = s.problemText(fault) })
+	m.updateShared(func() { s.problem = s.problemText(fault) })
 	m.log.Error("server does not run", "server", s.name, "error", fault)
 	switch {
 	case s.store == nil:
 	case refused: // whoever mends it may need the files
 		ctx, cancel := context.WithTimeout(m.closing, closeTimeout)
 		defer cancel()
-		s.store.stop(ctx) //nolint:errcheck // nothing was posted
+		s.store.stopPlugin(ctx) //nolint:errcheck // nothing was posted
 	default:
 		m.wg.Go(func() { m.retry(s) })
 	}
@@ -226,7 +226,7 @@ func (m *Manager) retry(s *server) {
 		}
 		done := m.revive(s)
 		m.changing.Release(1)
-		if done || !pause(m.closing, cmp.Or(m.cfg.retryEvery, retryEvery)) {
+		if done || !sleepContext(m.closing, cmp.Or(m.cfg.retryEvery, retryEvery)) {
 			return
 		}
 	}
@@ -242,7 +242,7 @@ func (m *Manager) revive(s *server) (done bool) {
 	defer cancel()
 	err := m.awaitStore(ctx, s)
 	if err == nil {
-		err = m.publish(ctx, s, m.cfg.Limits)
+		err = m.publishServer(ctx, s, m.cfg.Limits)
 	}
 	switch {
 	case err == nil:
@@ -255,19 +255,19 @@ func (m *Manager) revive(s *server) (done bool) {
 		m.fail(s, err, m.cfg.Explain) //nolint:errcheck // is err
 		return true
 	}
-	m.set(func() { s.problem = s.problemText(err) })
+	m.updateShared(func() { s.problem = s.problemText(err) })
 	return false
 }
 
-// introduce starts a server that was not there, or that did not run. It stays in
+// addServer starts a server that was not there, or that did not run. It stays in
 // the status, with its fault if it has one.
-func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Limits, explain func(error) error) error {
-	old := m.find(c.Name)
+func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits relay.Limits, explain func(error) error) error {
+	old := m.findServer(c.Name)
 	if old != nil {
 		m.closeServer(ctx, old) //nolint:errcheck // it did not run
 	}
 	s := m.newServer(c)
-	m.set(func() {
+	m.updateShared(func() {
 		m.servers = append(slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == old }), s)
 	})
 	err := m.prepare(s)
@@ -276,7 +276,7 @@ func (m *Manager) introduce(ctx context.Context, c ServerConfig, limits relay.Li
 		err = m.awaitStore(ctx, s)
 	}
 	if err == nil {
-		err = m.publish(ctx, s, limits)
+		err = m.publishServer(ctx, s, limits)
 	}
 	if err != nil {
 		return m.fail(s, err, explain)
@@ -298,7 +298,7 @@ func (s *server) gaveUp() bool {
 // does not run as it is.
 func (m *Manager) newFault(next Config) error {
 	for _, c := range next.Servers {
-		s := m.find(c.Name)
+		s := m.findServer(c.Name)
 		if s != nil && (s.problem != "" || s.gaveUp()) {
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 func TestFormatOfMark(t *testing.T) {
 	dir := t.TempDir()
 	known := mark{Epoch: "ab", Last: 7, Plugin: "bolt", Files: true, Copy: &mark{Epoch: "cd", Last: 6}}
-	if err := known.save(dir); err != nil {
+	if err := known.writeTo(dir); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"format":2,"epoch":"ab","last":7,"storage":"bolt","files":true,"copy":{"epoch":"cd","last":6}}`

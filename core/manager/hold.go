@@ -4,9 +4,9 @@ package manager
 // being a relay. It fails while a relay or another such program has it, and
 // keeps relays from starting on it until release is called.
 func Hold(dataDir string) (release func(), err error) {
-	d, err := claim(dataDir)
+	d, err := claimDir(dataDir)
 	if err != nil {
 		return nil, err
 	}
-	return d.close, nil
+	return d.releaseDir, nil
 }

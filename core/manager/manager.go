@@ -125,7 +125,7 @@ type Manager struct {
 	endControl context.CancelFunc // nil until commands are answered
 	wg         sync.WaitGroup
 
-	intruder sync.Once // has asked for what is not for it
+	warnPeerOnce sync.Once // limits the warning about an untrusted peer to one
 
 	closing context.Context // ends when the relay is to end
 	end     context.CancelFunc
@@ -157,7 +157,7 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := checkClock(time.Now()); err != nil {
 		return nil, err
 	}
-	dir, err := claim(cfg.DataDir)
+	dir, err := claimDir(cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if cfg.OnStart != nil {
 		cfg.OnStart(m)
 	}
-	err = m.alone(func() error { return m.start(ctx) })
+	err = m.runExclusive(func() error { return m.startAll(ctx) })
 	if err != nil {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
@@ -176,8 +176,8 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-func (m *Manager) start(ctx context.Context) error {
-	ln, err := m.dir.listen()
+func (m *Manager) startAll(ctx context.Context) error {
+	ln, err := m.dir.listenStatus()
 	if err != nil {
 		return err
 	}
@@ -193,15 +193,15 @@ func (m *Manager) start(ctx context.Context) error {
 	return m.startServers(ctx, faults)
 }
 
-// alone calls f while nobody else starts or ends anything.
-func (m *Manager) alone(f func() error) error {
+// runExclusive calls f while nobody else starts or ends anything.
+func (m *Manager) runExclusive(f func() error) error {
 	m.changing.Acquire(context.Background(), 1) //nolint:errcheck // the context has no end
 	defer m.changing.Release(1)
 	return f()
 }
 
-// set changes what mu guards; changing is held.
-func (m *Manager) set(change func()) {
+// updateShared changes what mu guards; changing is held.
+func (m *Manager) updateShared(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
@@ -230,10 +230,10 @@ func (m *Manager) Servers() []Running {
 // without waiting.
 func (m *Manager) Close(ctx context.Context) error {
 	m.end() // a reload gives up now
-	return m.alone(func() error { return m.close(ctx) })
+	return m.runExclusive(func() error { return m.closeAll(ctx) })
 }
 
-func (m *Manager) close(ctx context.Context) error {
+func (m *Manager) closeAll(ctx context.Context) error {
 	errs := make([]error, len(m.servers)+1)
 	var wg sync.WaitGroup
 	for i, s := range m.servers {
@@ -247,6 +247,6 @@ func (m *Manager) close(ctx context.Context) error {
 		m.endControl()
 	}
 	m.wg.Wait()
-	m.dir.close()
+	m.dir.releaseDir()
 	return errors.Join(errs...)
 }

@@ -72,8 +72,8 @@ func loadMark(dir string) (m mark, found bool, err error) {
 	return m, true, err
 }
 
-// save replaces the mark, at once and durably.
-func (m mark) save(dir string) error {
+// writeTo replaces the mark, at once and durably.
+func (m mark) writeTo(dir string) error {
 	m.Format = markFormat
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -178,7 +178,7 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 			return
 		}
 		next := newMark(dir, plugin, r, last)
-		if err := next.save(dir); err != nil {
+		if err := next.writeTo(dir); err != nil {
 			if !warned {
 				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; said once, tried again", "error", err)
 			}
@@ -200,7 +200,7 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 				case <-ctx.Done():
 				}
 			}
-			if !pause(ctx, markEvery) {
+			if !sleepContext(ctx, markEvery) {
 				return
 			}
 			save()
@@ -218,7 +218,7 @@ func renewMark(dir, plugin string, r *relay.Server, log *slog.Logger) {
 	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := newMark(dir, plugin, r, r.End().Seq).save(dir); err == nil {
+	if err := newMark(dir, plugin, r, r.End().Seq).writeTo(dir); err == nil {
 		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
 	}
 }
@@ -236,7 +236,7 @@ func NoteCopy(dir string, from, to storage.Info) error {
 		return err
 	}
 	known.Copy = &mark{Epoch: to.Epoch.String(), Last: to.Last}
-	if err := known.save(dir); err != nil {
+	if err := known.writeTo(dir); err != nil {
 		return fmt.Errorf("note the copy in %s: %w", filepath.Join(dir, markName), err)
 	}
 	return nil

@@ -32,7 +32,7 @@ func TestMarkOfABoardThatWasGivenUp(t *testing.T) {
 	if err := r.Admit(info); err == nil {
 		t.Fatal("a store that lost an envelope is admitted")
 	}
-	if err := m.withdraw(t.Context(), s); err != nil {
+	if err := m.withdrawServer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if known, _, err := loadMark(s.dir); err != nil || known.Last != 2 {

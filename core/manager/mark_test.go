@@ -98,7 +98,7 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	once := sync.OnceFunc(func() { // two services are published at a time
 		info, err := storeOf(t, "a").Info(t.Context())
 		if err == nil {
-			refused = s.admit(info)
+			refused = s.admitInfo(info)
 		}
 	})
 	m, s := bare(t, func() error { once(); return errors.New("enough") })
@@ -173,7 +173,7 @@ func TestLostStoreIsRefused(t *testing.T) {
 			!strings.Contains(err.Error(), "cwtch-relay storage accept -config "+m.cfg.Path+" -server main")) {
 			t.Fatalf("%s: got %v, want %q", run.name, err, run.want)
 		}
-		if err := m.withdraw(t.Context(), s); err != nil {
+		if err := m.withdrawServer(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestStoreIsKnownFromItsFirstPost(t *testing.T) {
 	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.withdraw(t.Context(), s); err != nil {
+	if err := m.withdrawServer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); !errors.As(err, new(refusedError)) {
@@ -223,7 +223,7 @@ func TestLostFilesAreNoticed(t *testing.T) {
 			}
 		}
 		if c.known.Epoch != "" {
-			if err := c.known.save(dir); err != nil {
+			if err := c.known.writeTo(dir); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -256,7 +256,7 @@ func TestMarkThatCannotBeRead(t *testing.T) {
 		if err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a")); err != nil {
 			t.Errorf("%s, accepted: %v", name, err)
 		}
-		if err := m.withdraw(t.Context(), s); err != nil {
+		if err := m.withdrawServer(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -303,7 +303,7 @@ func (r *rolledBack) Watch(ctx context.Context, _ storage.Seq) (storage.Seq, err
 func TestCopyTakesThePlaceOfItsSource(t *testing.T) {
 	dir := t.TempDir()
 	from, to := storage.Info{Epoch: storage.NewEpoch(), Last: 9}, storage.Info{Epoch: storage.NewEpoch(), Last: 7}
-	if err := (mark{Epoch: from.Epoch.String(), Last: 9}).save(dir); err != nil {
+	if err := (mark{Epoch: from.Epoch.String(), Last: 9}).writeTo(dir); err != nil {
 		t.Fatal(err)
 	}
 	if checkMark(dir, to.Epoch, 7) == nil {

@@ -25,15 +25,15 @@ func askAsChild(dataDir string) {
 // TestPluginsAreNotAnswered: who was started as a plugin is, with a process group
 // of its own, and whoever is in that, gets no answer, and its operator does.
 func TestPluginsAreNotAnswered(t *testing.T) {
-	dir, err := claim(t.TempDir())
+	dir, err := claimDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dir.close()
+	defer dir.releaseDir()
 	var log strings.Builder
 	m := idle(t)
 	m.log = slog.New(slog.NewTextHandler(&log, nil))
-	ln, err := dir.listen()
+	ln, err := dir.listenStatus()
 	if err != nil {
 		t.Fatal(err)
 	}

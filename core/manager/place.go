@@ -96,7 +96,7 @@ func (m *Manager) placesOf(s *server) (*places, error) {
 // deleted, and tells lost when nobody could ask for the status any more.
 func (m *Manager) watchPlaces(ctx context.Context, lost chan<- struct{}) {
 	said := make(map[string]string) // by server
-	for pause(ctx, time.Until(time.Now().Truncate(placesEvery).Add(placesEvery))) {
+	for sleepContext(ctx, time.Until(time.Now().Truncate(placesEvery).Add(placesEvery))) {
 		if m.dir.lostSocket() {
 			m.log.Warn("the status socket was deleted while the relay runs; it is made anew")
 			select {
@@ -160,9 +160,9 @@ func (m *Manager) keepControl(ctx context.Context, ln net.Listener, lost <-chan 
 			if ctx.Err() != nil {
 				return
 			}
-			if ln, err = m.dir.listen(); err != nil {
+			if ln, err = m.dir.listenStatus(); err != nil {
 				m.log.Warn("cannot make the status socket; tried again", "error", err)
-				pause(ctx, placesEvery)
+				sleepContext(ctx, placesEvery)
 			}
 		}
 	}

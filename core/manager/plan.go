@@ -106,36 +106,36 @@ type planner struct {
 	plan Plan
 }
 
-// plan makes the plan that leads from what runs to next; m.changing is held.
-func (m *Manager) plan(next Config) *Plan {
+// makePlan makes the plan that leads from what runs to next; m.changing is held.
+func (m *Manager) makePlan(next Config) *Plan {
 	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}, Deletes: []string{}}}
-	p.relay()
+	p.planRelay()
 	for _, s := range m.servers {
 		if !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
-			p.add(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
-				do: func(ctx context.Context) error { return m.drop(ctx, s) }})
+			p.addStep(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
+				do: func(ctx context.Context) error { return m.dropServer(ctx, s) }})
 		}
 	}
-	p.limits()
+	p.planLimits()
 	for _, c := range next.Servers {
-		introduce := func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits, next.Explain) }
-		switch s := m.find(c.Name); {
+		introduce := func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }
+		switch s := m.findServer(c.Name); {
 		case s == nil:
 		case s.problem != "":
-			p.add(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: introduce})
+			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: introduce})
 		case s.gaveUp():
-			p.add(Step{Action: ActionRetry, Server: c.Name, Note: "it has stopped serving", do: introduce})
+			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it has stopped serving", do: introduce})
 		default:
-			p.server(s, c)
+			p.planServer(s, c)
 		}
 	}
 	for _, c := range next.Servers {
-		if m.find(c.Name) == nil {
-			p.add(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.introduce(ctx, c, next.Limits, next.Explain) }})
+		if m.findServer(c.Name) == nil {
+			p.addStep(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }})
 		}
 	}
 	for _, c := range next.Servers {
-		if m.find(c.Name) == nil {
+		if m.findServer(c.Name) == nil {
 			p.joining(c)
 		}
 	}
@@ -146,17 +146,17 @@ func (m *Manager) plan(next Config) *Plan {
 // with the server, and these steps say what became of them.
 func (p *planner) joining(c ServerConfig) {
 	for _, o := range c.Others {
-		p.add(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
-			s := p.m.find(c.Name)
+		p.addStep(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
+			s := p.m.findServer(c.Name)
 			if s == nil || s.relay == nil {
 				return fmt.Errorf("server %s was not started", c.Name)
 			}
-			return p.m.join(ctx, s, o)
+			return p.m.addAndAwait(ctx, s, o)
 		}})
 	}
 }
 
-func (m *Manager) find(name string) *server {
+func (m *Manager) findServer(name string) *server {
 	i := slices.IndexFunc(m.servers, func(s *server) bool { return s.name == name })
 	if i < 0 {
 		return nil
@@ -164,31 +164,31 @@ func (m *Manager) find(name string) *server {
 	return m.servers[i]
 }
 
-func (p *planner) add(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
+func (p *planner) addStep(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
 
-func (p *planner) refuse(where, what, hint string) {
+func (p *planner) addRefusal(where, what, hint string) {
 	p.plan.Refused = append(p.plan.Refused, Refusal{where, what, hint})
 }
 
 const restartHint = "restart the relay for that, or change it back"
 
-// relay plans what is not of one server.
-func (p *planner) relay() {
+// planRelay plans changes that concern the whole relay.
+func (p *planner) planRelay() {
 	now, next := p.m.cfg, p.next
 	if now.DataDir != next.DataDir {
-		p.refuse("", fmt.Sprintf("data_dir is %s while the relay runs, and cannot become %s", now.DataDir, next.DataDir),
+		p.addRefusal("", fmt.Sprintf("data_dir is %s while the relay runs, and cannot become %s", now.DataDir, next.DataDir),
 			"stop the relay, move the files, and start it again")
 	}
 	if now.Network.Settings != next.Network.Settings {
-		p.refuse(next.Network.Where, "the network cannot change while the relay runs", restartHint)
+		p.addRefusal(next.Network.Where, "the network cannot change while the relay runs", restartHint)
 	}
 	if now.LogFormat != next.LogFormat {
-		p.refuse("", fmt.Sprintf("the format of the log is %q while the relay runs, and cannot become %q", now.LogFormat, next.LogFormat), restartHint)
+		p.addRefusal("", fmt.Sprintf("the format of the log is %q while the relay runs, and cannot become %q", now.LogFormat, next.LogFormat), restartHint)
 	}
 	if now.LogLevel != next.LogLevel {
-		p.add(Step{Action: ActionSet, Settings: []string{"log.level"}, Note: levelName(next.LogLevel), do: func(context.Context) error {
+		p.addStep(Step{Action: ActionSet, Settings: []string{"log.level"}, Note: levelName(next.LogLevel), do: func(context.Context) error {
 			p.m.cfg.Level.Set(next.LogLevel)
-			p.m.set(func() { p.m.cfg.LogLevel = next.LogLevel })
+			p.m.updateShared(func() { p.m.cfg.LogLevel = next.LogLevel })
 			return nil
 		}})
 	}
@@ -196,8 +196,8 @@ func (p *planner) relay() {
 
 func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
 
-// limits plans the limits that running servers can go over to.
-func (p *planner) limits() {
+// planLimits plans the limits that running servers can go over to.
+func (p *planner) planLimits() {
 	var live []*server
 	var from relay.Limits
 	for _, s := range p.m.servers {
@@ -208,11 +208,11 @@ func (p *planner) limits() {
 	if len(live) == 0 {
 		return
 	}
-	p.add(Step{Action: ActionSet, Settings: changedLimits(from, p.next.Limits), do: func(context.Context) error {
+	p.addStep(Step{Action: ActionSet, Settings: changedLimits(from, p.next.Limits), do: func(context.Context) error {
 		for _, s := range live {
 			if s.relay != nil { // it may be gone with the new configuration
 				s.relay.SetLimits(p.next.Limits)
-				p.m.set(func() { s.limits = p.next.Limits })
+				p.m.updateShared(func() { s.limits = p.next.Limits })
 			}
 		}
 		return nil
@@ -224,14 +224,14 @@ func changedLimits(a, b relay.Limits) (names []string) {
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range x.NumField() {
 		if !x.Field(i).Equal(y.Field(i)) {
-			names = append(names, "limits."+snake(x.Type().Field(i).Name))
+			names = append(names, "limits."+snakeCase(x.Type().Field(i).Name))
 		}
 	}
 	return names
 }
 
-// snake is the name of an option for a field: token_batch for TokenBatch.
-func snake(name string) string {
+// snakeCase is the name of an option for a field: token_batch for TokenBatch.
+func snakeCase(name string) string {
 	var b strings.Builder
 	for i, r := range name {
 		if i > 0 && r >= 'A' && r <= 'Z' {
@@ -242,36 +242,36 @@ func snake(name string) string {
 	return b.String()
 }
 
-// server plans what becomes of a server that stays.
-func (p *planner) server(s *server, c ServerConfig) {
+// planServer plans what becomes of a server that stays.
+func (p *planner) planServer(s *server, c ServerConfig) {
 	m := p.m
-	p.store(s, c.Storage)
+	p.planStore(s, c.Storage)
 	for _, i := range s.others {
 		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
-			p.add(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
-				do: func(ctx context.Context) error { return m.remove(ctx, s, i) }})
+			p.addStep(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
+				do: func(ctx context.Context) error { return m.removePlugin(ctx, s, i) }})
 		}
 	}
 	for _, o := range c.Others {
 		n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == o.String() })
 		if n >= 0 {
-			p.plugin(s, s.others[n], o)
+			p.planPlugin(s, s.others[n], o)
 			continue
 		}
-		p.add(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error { return m.join(ctx, s, o) }})
+		p.addStep(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error { return m.addAndAwait(ctx, s, o) }})
 	}
 	publish := func(ctx context.Context) error {
-		if err := m.publish(ctx, s, p.next.Limits); err != nil {
+		if err := m.publishServer(ctx, s, p.next.Limits); err != nil {
 			return m.fail(s, err, p.next.Explain)
 		}
 		return nil
 	}
 	switch {
 	case s.relay == nil:
-		p.add(Step{Action: ActionStart, Server: s.name, do: publish})
+		p.addStep(Step{Action: ActionStart, Server: s.name, do: publish})
 	case !s.limits.Live(p.next.Limits):
-		p.add(Step{Action: ActionRestart, Server: s.name, Settings: changedLimits(s.limits, p.next.Limits), do: func(ctx context.Context) error {
-			if err := m.withdraw(ctx, s); err != nil {
+		p.addStep(Step{Action: ActionRestart, Server: s.name, Settings: changedLimits(s.limits, p.next.Limits), do: func(ctx context.Context) error {
+			if err := m.withdrawServer(ctx, s); err != nil {
 				m.log.Warn("server was not withdrawn in good order", "server", s.name, "error", err)
 			}
 			return publish(ctx)
@@ -279,26 +279,26 @@ func (p *planner) server(s *server, c ServerConfig) {
 	}
 }
 
-// store plans the store of a server that stays, and refuses what would put the
+// planStore plans the store of a server that stays, and refuses what would put the
 // server on other data: readers would be sent what they do not know, or nothing,
 // and tokens could be spent twice.
-func (p *planner) store(s *server, c PluginConfig) {
+func (p *planner) planStore(s *server, c PluginConfig) {
 	now := s.store.cfg
 	copied := fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name)
 	if now.Name != c.Name {
-		p.refuse(c.Where, fmt.Sprintf("server %s: storage %q cannot take the place of %q while the relay runs", s.name, c.Name, now.Name), copied)
+		p.addRefusal(c.Where, fmt.Sprintf("server %s: storage %q cannot take the place of %q while the relay runs", s.name, c.Name, now.Name), copied)
 		return
 	}
-	if names := elsewhere(now, c); len(names) > 0 {
-		p.refuse(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copied)
+	if names := changedLocations(now, c); len(names) > 0 {
+		p.addRefusal(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copied)
 		return
 	}
-	p.plugin(s, s.store, c)
+	p.planPlugin(s, s.store, c)
 }
 
-// plugin plans a plugin that stays.
-func (p *planner) plugin(s *server, i *instance, c PluginConfig) {
-	step := Step{Server: s.name, Plugin: c.String(), do: func(ctx context.Context) error { return p.m.reconfigure(ctx, s, i, c) }}
+// planPlugin plans a plugin that stays.
+func (p *planner) planPlugin(s *server, i *instance, c PluginConfig) {
+	step := Step{Server: s.name, Plugin: c.String(), do: func(ctx context.Context) error { return p.m.reconfigurePlugin(ctx, s, i, c) }}
 	state := i.plugin.Status().State
 	program, settings := changedNames(i.cfg.Program, c.Program), changedSettings(i.cfg, c)
 	step.Settings = slices.Concat(program, settings)
@@ -312,7 +312,7 @@ func (p *planner) plugin(s *server, i *instance, c PluginConfig) {
 	default:
 		return
 	}
-	p.add(step)
+	p.addStep(step)
 }
 
 func changedNames(a, b map[string]string) (names []string) {
@@ -356,19 +356,19 @@ func changedSettings(a, b PluginConfig) (names []string) {
 	return names
 }
 
-// elsewhere names the settings of a store that have changed and may say where
+// changedLocations names the settings of a store that have changed and may say where
 // its data is: texts that are not words of a list, such as paths and addresses.
-func elsewhere(a, b PluginConfig) (names []string) {
+func changedLocations(a, b PluginConfig) (names []string) {
 	for _, name := range changedSettings(a, b) {
-		if leads(b.Schema, name) {
+		if isLocation(b.Schema, name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// leads tells whether a setting of a schema is, or holds, such a text.
-func leads(s plugin.Schema, name string) bool {
+// isLocation tells whether a setting of a schema is, or holds, such a text.
+func isLocation(s plugin.Schema, name string) bool {
 	for _, a := range s.Attributes {
 		if a.Name == name {
 			return (a.Type == plugin.String || a.Type == plugin.StringList) && len(a.OneOf) == 0
@@ -376,8 +376,8 @@ func leads(s plugin.Schema, name string) bool {
 	}
 	for _, b := range s.Blocks {
 		if b.Name == name {
-			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return leads(b.Schema, a.Name) }) ||
-				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return leads(b.Schema, inner.Name) })
+			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return isLocation(b.Schema, a.Name) }) ||
+				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return isLocation(b.Schema, inner.Name) })
 		}
 	}
 	return true // of a schema that has changed

@@ -100,7 +100,7 @@ func TestPlan(t *testing.T) {
 	main.Others[1].Program = map[string]string{"path": "/q", "args": "[]", "env": "[]"}
 	next := Config{Path: "f", DataDir: m.cfg.DataDir, Limits: limits, LogLevel: slog.LevelDebug, Servers: []ServerConfig{other, main}}
 
-	plan := m.plan(next)
+	plan := m.makePlan(next)
 	var got []string
 	for _, s := range plan.Steps {
 		got = append(got, s.String())
@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 	} {
 		next := same
 		c.change(&next)
-		plan := m.plan(next)
+		plan := m.makePlan(next)
 		switch {
 		case c.want == "" && len(plan.Refused) > 0:
 			t.Errorf("%s: refused: %+v", name, plan.Refused)
@@ -180,7 +180,7 @@ func TestNoValues(t *testing.T) {
 	m := running(t, Config{Servers: []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{a}}}})
 	next := m.cfg
 	next.Servers = []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{b}}}
-	for _, s := range m.plan(next).Steps {
+	for _, s := range m.makePlan(next).Steps {
 		if strings.Contains(s.String(), "s3cret") {
 			t.Errorf("a step says %s", s)
 		}

@@ -56,14 +56,14 @@ type instance struct {
 	outlet  *metrics.Outlet // of a stats plugin
 	// Of a peersync plugin: what it sees, nil when that could not be made ready,
 	// and the end of what it is told.
-	replica *replica.Replica
-	silence func()
+	replica    *replica.Replica
+	stopEvents func()
 }
 
-// launch starts a plugin for a server.
-func (m *Manager) launch(s *server, c PluginConfig) *instance {
+// launchPlugin starts a plugin for a server.
+func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.FormatInt(m.sockets.Add(1), 10))} // short, for sun_path
-	full := m.complete(s, i, c)
+	full := m.superviseConfig(s, i, c)
 	if c.Kind == plugin.KindPeerSync {
 		full = m.prepareSync(s, i, full)
 	}
@@ -75,7 +75,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 	case c.Kind == plugin.KindStats:
 		i.outlet = s.feed.Add(c.String(), i.plugin.Stats())
 	case i.replica != nil:
-		i.tell()
+		i.startEvents()
 	}
 	return i
 }
@@ -85,7 +85,7 @@ func (m *Manager) launch(s *server, c PluginConfig) *instance {
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
 	err := durable.MakeDir(filepath.Dir(c.Dir), 0o700)
 	if err == nil {
-		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.published, Cursors: c.Dir + ".cursors", Logger: c.Logger})
+		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.publishedEnd, Cursors: c.Dir + ".cursors", Logger: c.Logger})
 	}
 	if err != nil { // is shown as the reason of the failed plugin
 		c.Command = func() (host.Command, error) { return host.Command{}, err }
@@ -95,19 +95,19 @@ func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) superv
 	return c
 }
 
-// tell begins to tell a peersync plugin what happens.
-func (i *instance) tell() {
+// startEvents begins to tell a peersync plugin what happens.
+func (i *instance) startEvents() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { i.replica.Run(ctx, i.plugin.PeerSync()) })
-	i.silence = func() {
+	i.stopEvents = func() {
 		cancel()
 		wg.Wait()
 	}
 }
 
-// complete fills in what a plugin is told of where it runs.
-func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Config {
+// superviseConfig fills in what a plugin is told of where it runs.
+func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) supervise.Config {
 	full := c.Config
 	full.Dir = PluginDir(s.dir, c.Kind, c.Instance)
 	full.SocketDir = i.sockets
@@ -117,8 +117,8 @@ func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Con
 	}
 	switch c.Kind {
 	case plugin.KindStorage:
-		full.Admit = func(ctx context.Context, c *host.Client) error { return m.admit(ctx, s, c) }
-		full.OnReady = func(int) { m.wg.Go(func() { m.reopened(s) }) }
+		full.Admit = func(ctx context.Context, c *host.Client) error { return m.admitStore(ctx, s, c) }
+		full.OnReady = func(int) { m.wg.Go(func() { m.recheckStore(s) }) }
 	case plugin.KindStats:
 		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }
 	case plugin.KindPeerSync:
@@ -127,31 +127,31 @@ func (m *Manager) complete(s *server, i *instance, c PluginConfig) supervise.Con
 	return full
 }
 
-// reconfigure gives a plugin that runs another configuration, or the same one
+// reconfigurePlugin gives a plugin that runs another configuration, or the same one
 // another try.
-func (m *Manager) reconfigure(ctx context.Context, s *server, i *instance, c PluginConfig) error {
+func (m *Manager) reconfigurePlugin(ctx context.Context, s *server, i *instance, c PluginConfig) error {
 	if c.Kind == plugin.KindPeerSync && i.replica == nil {
-		m.remove(ctx, s, i) //nolint:errcheck // it has never run
-		return m.join(ctx, s, c)
+		m.removePlugin(ctx, s, i) //nolint:errcheck // it has never run
+		return m.addAndAwait(ctx, s, c)
 	}
 	if i == s.store {
 		s.trying.Store(true)
 		defer s.trying.Store(false)
 	}
-	if err := i.plugin.Reconfigure(ctx, m.complete(s, i, c)); err != nil {
+	if err := i.plugin.Reconfigure(ctx, m.superviseConfig(s, i, c)); err != nil {
 		return &PluginError{s.name, c.String(), err}
 	}
-	m.set(func() { i.cfg = c })
+	m.updateShared(func() { i.cfg = c })
 	return nil
 }
 
-// stop ends a plugin; a stats plugin gets the last numbers first.
-func (i *instance) stop(ctx context.Context) error {
+// stopPlugin ends a plugin; a stats plugin gets the last numbers first.
+func (i *instance) stopPlugin(ctx context.Context) error {
 	if i.outlet != nil {
 		i.outlet.Stop(ctx)
 	}
-	if i.silence != nil {
-		i.silence()
+	if i.stopEvents != nil {
+		i.stopEvents()
 	}
 	err := i.plugin.Stop(ctx)
 	os.RemoveAll(i.sockets)

@@ -35,7 +35,7 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	if !dryRun && m.cfg.OnReload != nil {
 		defer m.cfg.OnReload()()
 	}
-	next, err := m.load()
+	next, err := m.loadConfig()
 	if err == nil {
 		err = m.newFault(next)
 	}
@@ -43,7 +43,7 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 		m.log.Error("the configuration is not valid, and nothing was changed", "file", m.cfg.Path)
 		return nil, err
 	}
-	plan := m.plan(next)
+	plan := m.makePlan(next)
 	if dryRun {
 		return plan, nil
 	}
@@ -55,10 +55,10 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	}
 	plan.Applied = true
 	for i := range plan.Steps {
-		m.apply(&plan.Steps[i], next)
+		m.applyStep(&plan.Steps[i], next)
 	}
 	m.applyTaken(plan, next)
-	m.adopt(next)
+	m.adoptConfig(next)
 	m.bundles(plan)
 	m.findDown(plan)
 	m.logReloaded(plan)
@@ -77,15 +77,15 @@ func (m *Manager) logReloaded(plan *Plan) {
 	m.log.Log(context.Background(), level, "configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
 }
 
-func (m *Manager) load() (Config, error) {
+func (m *Manager) loadConfig() (Config, error) {
 	ctx, cancel := context.WithTimeout(m.closing, loadTimeout)
 	defer cancel()
 	return m.cfg.Load(ctx)
 }
 
-// apply takes one step. What it does and what it leaves undone is in the step
+// applyStep takes one step. What it does and what it leaves undone is in the step
 // and in the log.
-func (m *Manager) apply(step *Step, next Config) {
+func (m *Manager) applyStep(step *Step, next Config) {
 	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
 	defer cancel()
 	err := ctx.Err()
@@ -116,21 +116,21 @@ func (m *Manager) bundles(plan *Plan) {
 	}
 }
 
-// adopt takes over what is not of one server, and the order of the servers.
-func (m *Manager) adopt(next Config) {
+// adoptConfig takes over what is not of one server, and the order of the servers.
+func (m *Manager) adoptConfig(next Config) {
 	order := func(s *server) int {
 		return slices.IndexFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name })
 	}
-	m.set(func() {
+	m.updateShared(func() {
 		m.cfg.Limits, m.cfg.Servers, m.cfg.Explain = next.Limits, next.Servers, next.Explain
 		m.servers = slices.SortedStableFunc(slices.Values(m.servers), func(a, b *server) int { return order(a) - order(b) })
 	})
 }
 
-// drop withdraws a server and ends it. Its files stay.
-func (m *Manager) drop(ctx context.Context, s *server) error {
+// dropServer withdraws a server and ends it. Its files stay.
+func (m *Manager) dropServer(ctx context.Context, s *server) error {
 	err := m.closeServer(ctx, s)
-	m.set(func() {
+	m.updateShared(func() {
 		m.servers = slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == s })
 	})
 	return err

@@ -64,7 +64,7 @@ func Keys(dataDir, dir string) (*identity.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
+	defer d.releaseDir()
 	path := filepath.Join(dir, "keys")
 	if err := checkLost(dir, path); err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func checkLost(dir, keys string) error {
 
 func (m *Manager) newServer(c ServerConfig) *server {
 	s := &server{name: c.Name, dir: c.Dir, cfg: c, since: time.Now()}
-	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.count(ctx, s) }, m.log.With("server", s.name))
+	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.countServer(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
 
@@ -103,13 +103,13 @@ func (m *Manager) relayOf(s *server) *relay.Server {
 
 // openStore starts the process of a store.
 func (m *Manager) openStore(s *server, c PluginConfig) {
-	i := m.launch(s, c)
-	m.set(func() { s.store = i })
+	i := m.launchPlugin(s, c)
+	m.updateShared(func() { s.store = i })
 }
 
-// admit asks the board, where there is one already, whether a store that has been
+// admitStore asks the board, where there is one already, whether a store that has been
 // started again, or given another configuration, is the one it knows.
-func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
+func (m *Manager) admitStore(ctx context.Context, s *server, c *host.Client) error {
 	if s.opened.Load() == nil {
 		return nil
 	}
@@ -120,10 +120,10 @@ func (m *Manager) admit(ctx context.Context, s *server, c *host.Client) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err) // may pass with another start
 	}
-	return s.admit(info)
+	return s.admitInfo(info)
 }
 
-func (s *server) admit(info storage.Info) error {
+func (s *server) admitInfo(info storage.Info) error {
 	switch r := s.opened.Load(); {
 	case r == nil:
 		return nil // it is asked once more when there is one
@@ -134,8 +134,8 @@ func (s *server) admit(info storage.Info) error {
 	}
 }
 
-// published is the end of the log as the board of the server shows it.
-func (s *server) published() (storage.Seq, error) {
+// publishedEnd is the end of the log as the board of the server shows it.
+func (s *server) publishedEnd() (storage.Seq, error) {
 	r := s.opened.Load()
 	if r == nil {
 		return 0, errors.New("the server is not published")
@@ -143,8 +143,8 @@ func (s *server) published() (storage.Seq, error) {
 	return r.Published()
 }
 
-// reopened lets a board look at a store whose process has been started again.
-func (m *Manager) reopened(s *server) {
+// recheckStore lets a board look at a store whose process has been started again.
+func (m *Manager) recheckStore(s *server) {
 	r := s.opened.Load()
 	if r == nil {
 		return // not open yet, so it will see the store as it is
@@ -156,8 +156,8 @@ func (m *Manager) reopened(s *server) {
 	}
 }
 
-// publish opens the board of a server and makes it reachable.
-func (m *Manager) publish(ctx context.Context, s *server, limits relay.Limits) error {
+// publishServer opens the board of a server and makes it reachable.
+func (m *Manager) publishServer(ctx context.Context, s *server, limits relay.Limits) error {
 	if err := m.publishOn(ctx, s, limits, s.store.plugin.Storage()); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
@@ -194,19 +194,19 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits,
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	m.set(func() { s.relay, s.limits, s.endMark, s.places, s.problem = r, limits, end, places, "" })
+	m.updateShared(func() { s.relay, s.limits, s.endMark, s.places, s.problem = r, limits, end, places, "" })
 	return nil
 }
 
-// withdraw makes a server unreachable and answers what is under way. Its plugins
+// withdrawServer makes a server unreachable and answers what is under way. Its plugins
 // run on.
-func (m *Manager) withdraw(ctx context.Context, s *server) error {
+func (m *Manager) withdrawServer(ctx context.Context, s *server) error {
 	if s.relay == nil {
 		return nil
 	}
 	err := s.closeRelay(ctx)
 	s.opened.Store(nil)
-	m.set(func() { s.relay = nil })
+	m.updateShared(func() { s.relay = nil })
 	return err
 }
 
@@ -217,25 +217,25 @@ func (s *server) closeRelay(ctx context.Context) error {
 	return err
 }
 
-// add starts a plugin that a server can do without.
-func (m *Manager) add(s *server, c PluginConfig) *instance {
-	i := m.launch(s, c)
-	m.set(func() { s.others = append(slices.Clip(s.others), i) })
+// addPlugin starts a plugin that a server can do without.
+func (m *Manager) addPlugin(s *server, c PluginConfig) *instance {
+	i := m.launchPlugin(s, c)
+	m.updateShared(func() { s.others = append(slices.Clip(s.others), i) })
 	return i
 }
 
-// join does so where it has not been done, and waits for its first try; one that had that
+// addAndAwait does so where it has not been done, and waits for its first try; one that had that
 // in vain is tried again. One that does not become ready stays, and its supervisor goes on
 // trying where that can help.
-func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
+func (m *Manager) addAndAwait(ctx context.Context, s *server, c PluginConfig) error {
 	var i *instance
 	if n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == c.String() }); n >= 0 {
 		i = s.others[n]
 	} else {
-		i = m.add(s, c)
+		i = m.addPlugin(s, c)
 	}
 	if i.triedInVain() {
-		return m.reconfigure(ctx, s, i, c)
+		return m.reconfigurePlugin(ctx, s, i, c)
 	}
 	if err := i.plugin.WaitTried(ctx); err != nil {
 		return &PluginError{s.name, c.String(), err}
@@ -243,10 +243,10 @@ func (m *Manager) join(ctx context.Context, s *server, c PluginConfig) error {
 	return nil
 }
 
-// remove ends it again.
-func (m *Manager) remove(ctx context.Context, s *server, i *instance) error {
-	err := i.stop(ctx)
-	m.set(func() {
+// removePlugin ends it again.
+func (m *Manager) removePlugin(ctx context.Context, s *server, i *instance) error {
+	err := i.stopPlugin(ctx)
+	m.updateShared(func() {
 		s.endedWith(i)
 		s.others = slices.DeleteFunc(slices.Clone(s.others), func(other *instance) bool { return other == i })
 	})
@@ -263,12 +263,12 @@ func (m *Manager) closeServer(ctx context.Context, s *server) error {
 	stopped := make([]error, len(s.others))
 	var wg sync.WaitGroup
 	for n, i := range s.others {
-		wg.Go(func() { stopped[n] = i.stop(ctx) }) // none takes the time of the store
+		wg.Go(func() { stopped[n] = i.stopPlugin(ctx) }) // none takes the time of the store
 	}
 	wg.Wait()
 	s.feed.Close()
 	if s.store != nil {
-		stopped = append(stopped, s.store.stop(ctx))
+		stopped = append(stopped, s.store.stopPlugin(ctx))
 	}
 	return errors.Join(append(errs, stopped...)...)
 }

@@ -62,7 +62,7 @@ type PeerReplication struct {
 	Missing uint64 `json:"missing"` // envelopes that it has and this server is known to lack
 }
 
-func replication(st replica.Status) *Replication {
+func replicationOf(st replica.Status) *Replication {
 	r := &Replication{Summary: st.Report.Summary, Trouble: st.Trouble}
 	for _, p := range st.Report.Peers {
 		r.Peers = append(r.Peers, PeerReplication{uint32(p.Peer), p.Summary, p.Lacks, p.Missing})
@@ -84,7 +84,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 	st.Servers = make([]ServerStatus, len(m.servers))
 	for i, s := range m.servers {
 		relays[i] = s.relay
-		st.Servers[i] = s.status()
+		st.Servers[i] = s.knownStatus()
 	}
 	m.mu.Unlock()
 	var wg sync.WaitGroup
@@ -97,8 +97,8 @@ func (m *Manager) Status(ctx context.Context) Status {
 	return st
 }
 
-// status is what is known of a server without asking it; Manager.mu is held.
-func (s *server) status() ServerStatus {
+// knownStatus is what is known of a server without asking it; Manager.mu is held.
+func (s *server) knownStatus() ServerStatus {
 	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus()}
 	for _, i := range s.others {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
@@ -106,7 +106,7 @@ func (s *server) status() ServerStatus {
 			p.Snapshots = new(i.outlet.Status())
 		}
 		if i.replica != nil {
-			p.Replication = replication(i.replica.Status())
+			p.Replication = replicationOf(i.replica.Status())
 		}
 		st.Others = append(st.Others, p)
 	}

@@ -88,19 +88,19 @@ func (f *Feed) Distribute(ctx context.Context) {
 	}
 	f.taking.Lock()
 	defer f.taking.Unlock()
-	s, ok := f.take(ctx)
+	s, ok := f.takeSnapshot(ctx)
 	if !ok {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, o := range f.outlets {
-		o.offer(s)
+		o.offerSnapshot(s)
 	}
 }
 
-// take makes a snapshot; f.taking is held.
-func (f *Feed) take(ctx context.Context) (stats.Snapshot, bool) {
+// takeSnapshot makes a snapshot; f.taking is held.
+func (f *Feed) takeSnapshot(ctx context.Context) (stats.Snapshot, bool) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
 	st, r, ok := f.source(ctx)
@@ -177,12 +177,12 @@ func (f *Feed) Add(name string, e stats.Exporter) *Outlet {
 	f.mu.Lock()
 	f.outlets = append(f.outlets, o)
 	f.mu.Unlock()
-	go o.run(ctx)
+	go o.runExports(ctx)
 	return o
 }
 
-// offer puts s in the place of what waits. There is one caller at a time.
-func (o *Outlet) offer(s stats.Snapshot) {
+// offerSnapshot puts s in the place of what waits. There is one caller at a time.
+func (o *Outlet) offerSnapshot(s stats.Snapshot) {
 	select {
 	case <-o.next:
 		o.mu.Lock()
@@ -194,23 +194,23 @@ func (o *Outlet) offer(s stats.Snapshot) {
 	o.next <- s
 }
 
-func (o *Outlet) run(ctx context.Context) {
+func (o *Outlet) runExports(ctx context.Context) {
 	defer close(o.done)
 	for {
 		select {
 		case s := <-o.next:
-			o.export(ctx, s)
+			o.exportOne(ctx, s)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// latest takes a snapshot for this outlet alone, in place of one that waits.
-func (o *Outlet) latest(ctx context.Context) (stats.Snapshot, bool) {
+// takeLatest takes a snapshot for this outlet alone, in place of one that waits.
+func (o *Outlet) takeLatest(ctx context.Context) (stats.Snapshot, bool) {
 	o.feed.taking.Lock()
 	defer o.feed.taking.Unlock()
-	s, ok := o.feed.take(ctx)
+	s, ok := o.feed.takeSnapshot(ctx)
 	select {
 	case older := <-o.next:
 		if !ok {
@@ -221,20 +221,20 @@ func (o *Outlet) latest(ctx context.Context) (stats.Snapshot, bool) {
 	return s, ok
 }
 
-func (o *Outlet) export(ctx context.Context, s stats.Snapshot) {
+func (o *Outlet) exportOne(ctx context.Context, s stats.Snapshot) {
 	ctx, cancel := context.WithTimeout(ctx, host.ExportTimeout)
 	defer cancel()
 	err := o.exporter.Export(ctx, s)
 	if err != nil && context.Cause(ctx) == context.Canceled {
 		return // stopped meanwhile, which says nothing of the exporter
 	}
-	o.note(err)
+	o.noteResult(err)
 }
 
-// note counts, and logs when an exporter begins to fail and when it is well
+// noteResult counts, and logs when an exporter begins to fail and when it is well
 // again, not every time in between. That a plugin is away is for its supervisor
 // to say.
-func (o *Outlet) note(err error) {
+func (o *Outlet) noteResult(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -266,20 +266,20 @@ func (o *Outlet) Status() Status {
 // Stop ends the outlet: a last snapshot is exported and flushed, as far as that
 // is possible within some seconds and until ctx ends.
 func (o *Outlet) Stop(ctx context.Context) {
-	o.feed.remove(o)
+	o.feed.removeOutlet(o)
 	o.cancel()
 	<-o.done
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if s, ok := o.latest(ctx); ok {
-		o.export(ctx, s)
+	if s, ok := o.takeLatest(ctx); ok {
+		o.exportOne(ctx, s)
 	}
 	if err := o.exporter.ForceFlush(ctx); err != nil {
 		o.log.Warn("the last numbers may not have been written", "error", err)
 	}
 }
 
-func (f *Feed) remove(o *Outlet) {
+func (f *Feed) removeOutlet(o *Outlet) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.outlets = slices.DeleteFunc(f.outlets, func(other *Outlet) bool { return other == o })

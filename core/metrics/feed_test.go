@@ -149,7 +149,7 @@ func TestDropped(t *testing.T) {
 	f := newFeed((&server{}).status)
 	o := &Outlet{feed: f, next: make(chan stats.Snapshot, 1)}
 	for seq := range uint64(3) {
-		o.offer(stats.Snapshot{Seq: seq})
+		o.offerSnapshot(stats.Snapshot{Seq: seq})
 	}
 	if s := <-o.next; s.Seq != 2 || o.status.Dropped != 2 {
 		t.Errorf("snapshot %d waits and %d were dropped, want 2 and 2", s.Seq, o.status.Dropped)

@@ -37,86 +37,86 @@ var table = []metric{{
 	doc: "Posts that were answered. Those with any result but stored and duplicate were refused.",
 	points: func(st relay.Status) []stats.Point {
 		p := st.Posts
-		return labelled("result",
+		return labelledPoints("result",
 			number{"conflict", p.Conflict}, number{"duplicate", p.Duplicate}, number{"invalid_envelope", p.InvalidEnvelope}, number{"invalid_token", p.InvalidToken},
 			number{"spent_token", p.SpentToken}, number{"store_failed", p.StoreFailed}, number{"stored", p.Stored}, number{"timeout", p.Timeout})
 	},
 }, {
 	name: "store_appends", kind: stats.Counter,
 	doc:    "Appends to the store, each of a batch of posts.",
-	points: func(st relay.Status) []stats.Point { return single(st.Posts.Batches) },
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Posts.Batches) },
 }, {
 	name: "store_pages", kind: stats.Counter,
 	doc:    "Pages of envelopes read from the store.",
-	points: func(st relay.Status) []stats.Point { return single(st.Reads.StorePages) },
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Reads.StorePages) },
 }, {
 	name: "replays", kind: stats.Counter,
 	doc:    "Requests of readers for the envelopes since one they know.",
-	points: func(st relay.Status) []stats.Point { return single(st.Reads.Replays) },
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Reads.Replays) },
 }, {
 	name: "replayed_envelopes", kind: stats.Counter,
 	doc:    "Envelopes sent in answer to them.",
-	points: func(st relay.Status) []stats.Point { return single(st.Reads.Replayed) },
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Reads.Replayed) },
 }, {
 	name: "token_purchases", kind: stats.Counter,
 	doc: "Purchases of write tokens. Broken off ones were not paid, or not completed in time; refused ones were paid and waited for their signatures too long, which only purchases of more than ten tokens do.",
 	points: func(st relay.Status) []stats.Point {
 		t := st.Tokens
-		return labelled("result",
+		return labelledPoints("result",
 			number{"broken_off", t.Failed - t.Refused}, number{"completed", t.Purchases}, number{"refused", t.Refused})
 	},
 }, {
 	name: "tokens_sold", kind: stats.Counter,
 	doc:    "Write tokens signed.",
-	points: func(st relay.Status) []stats.Point { return single(st.Tokens.Sold) },
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Tokens.Sold) },
 }, {
 	name: "connections_open", kind: stats.Gauge,
 	doc: "Connections that are open now, to each of the two onion services.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return uint64(max(0, c.Open)) })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return uint64(max(0, c.Open)) })
 	},
 }, {
 	name: "connections_accepted", kind: stats.Counter,
 	doc: "Connections that were let in.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Accepted })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.Accepted })
 	},
 }, {
 	name: "connections_refused", kind: stats.Counter,
 	doc: "Connections that were closed because too many were open, or too many waited for their handshake.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Refused })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.Refused })
 	},
 }, {
 	name: "connections_delayed", kind: stats.Counter,
 	doc: "Connections that had to wait for their handshake, or for the signatures of a purchase, because too many came in a second.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Delayed })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.Delayed })
 	},
 }, {
 	name: "connections_evicted", kind: stats.Counter,
 	doc: "Connections that were closed because a newer one needed the place and their clients had not asked for anything yet, or not for the longest time.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Evicted })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.Evicted })
 	},
 }, {
 	name: "connections_abandoned", kind: stats.Counter,
 	doc: "Connections that their clients had closed before the relay took them up.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.Abandoned })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.Abandoned })
 	},
 }, {
 	name: "accept_errors", kind: stats.Counter,
 	doc: "Times that the system gave no connection, most likely for want of file descriptors.",
 	points: func(st relay.Status) []stats.Point {
-		return services(st, func(c relay.ConnectionCounts) uint64 { return c.AcceptErrors })
+		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.AcceptErrors })
 	},
 }, {
 	name: "connections_ended", kind: stats.Counter,
 	doc: "Connections that the relay closed: a client that did not authenticate, broke the protocol, was idle or did not read; a store that was too slow for a reader, or away; or, which should be reported, a defect of the relay.",
 	points: func(st relay.Status) []stats.Point {
 		b := st.BoardConnections
-		return labelled("reason",
+		return labelledPoints("reason",
 			number{"defect", b.Panics + st.TokenConnections.Panics}, number{"idle", b.Idle}, number{"malformed", b.Malformed},
 			number{"stuck", b.Stuck}, number{"unauthenticated", b.Unauthenticated}, number{"unserved", b.Unserved})
 	},
@@ -124,28 +124,28 @@ var table = []metric{{
 	name: "stored_envelopes", kind: stats.Gauge,
 	doc: "Envelopes in the store. Left out, as are the next two, while the store does not answer.",
 	points: func(st relay.Status) []stats.Point {
-		return stored(st, func(s *relay.StoreStatus) uint64 { return s.Envelopes })
+		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Envelopes })
 	},
 }, {
 	name: "stored_bytes", unit: "bytes", kind: stats.Gauge,
 	doc: "Room that the store takes.",
 	points: func(st relay.Status) []stats.Point {
-		return stored(st, func(s *relay.StoreStatus) uint64 { return s.Bytes })
+		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Bytes })
 	},
 }, {
 	name: "stored_spent_tokens", kind: stats.Gauge,
 	doc: "Spent tokens in the store.",
 	points: func(st relay.Status) []stats.Point {
-		return stored(st, func(s *relay.StoreStatus) uint64 { return s.Tokens })
+		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Tokens })
 	},
 }, {
 	name: "board_serving", kind: stats.Gauge,
 	doc: "1 while the board serves; 0 once it has refused to, because what the store holds cannot be trusted.",
 	points: func(st relay.Status) []stats.Point {
 		if st.Problem != "" {
-			return single(0)
+			return singlePoint(0)
 		}
-		return single(1)
+		return singlePoint(1)
 	},
 }}
 
@@ -155,9 +155,9 @@ type number struct {
 	n     uint64
 }
 
-func single(n uint64) []stats.Point { return []stats.Point{{Value: float64(n)}} }
+func singlePoint(n uint64) []stats.Point { return []stats.Point{{Value: float64(n)}} }
 
-func labelled(label string, numbers ...number) []stats.Point {
+func labelledPoints(label string, numbers ...number) []stats.Point {
 	points := make([]stats.Point, len(numbers))
 	for i, n := range numbers {
 		points[i] = stats.Point{Labels: []stats.Label{{Name: label, Value: n.value}}, Value: float64(n.n)}
@@ -165,15 +165,15 @@ func labelled(label string, numbers ...number) []stats.Point {
 	return points
 }
 
-func services(st relay.Status, of func(relay.ConnectionCounts) uint64) []stats.Point {
-	return labelled("service", number{"board", of(st.BoardConnections)}, number{"token", of(st.TokenConnections)})
+func servicePoints(st relay.Status, of func(relay.ConnectionCounts) uint64) []stats.Point {
+	return labelledPoints("service", number{"board", of(st.BoardConnections)}, number{"token", of(st.TokenConnections)})
 }
 
-func stored(st relay.Status, of func(*relay.StoreStatus) uint64) []stats.Point {
+func storedPoints(st relay.Status, of func(*relay.StoreStatus) uint64) []stats.Point {
 	if st.Store == nil {
 		return nil
 	}
-	return single(of(st.Store))
+	return singlePoint(of(st.Store))
 }
 
 // Of returns the metrics of a server, in the order of the page.

@@ -34,13 +34,13 @@ func Markdown() string {
 	b.WriteString(pageIntro)
 	everything := relay.Status{Store: &relay.StoreStatus{}}
 	for _, m := range append(Of(everything), OfRelay(Relay{}, Status{})...) {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Kind, m.Unit, labels(m.Points), m.Doc)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Kind, m.Unit, listLabels(m.Points), m.Doc)
 	}
 	return b.String()
 }
 
-// labels lists the labels of a metric, each with all its values.
-func labels(points []stats.Point) string {
+// listLabels lists the labels of a metric, each with all its values.
+func listLabels(points []stats.Point) string {
 	var text []string
 	for i, l := range points[0].Labels {
 		var values []string

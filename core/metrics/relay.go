@@ -65,30 +65,30 @@ var relayTable = []row{{
 	name: "snapshots", kind: stats.Counter,
 	doc: "Snapshots for its stats plugins. Dropped ones were overtaken by a newer one, failed ones were refused, not answered, or came while the plugin was away.",
 	points: func(_ Relay, s Status) []stats.Point {
-		return labelled("result", number{"dropped", s.Dropped}, number{"exported", s.Exported}, number{"failed", s.Failed})
+		return labelledPoints("result", number{"dropped", s.Dropped}, number{"exported", s.Exported}, number{"failed", s.Failed})
 	},
 }, {
 	name: "services_published", kind: stats.Gauge,
 	doc: "1 where the network can find the onion service.",
 	points: func(r Relay, _ Status) []stats.Point {
-		return labelled("service", number{"board", uint64(one(r.Board))}, number{"token", uint64(one(r.Token))})
+		return labelledPoints("service", number{"board", uint64(one(r.Board))}, number{"token", uint64(one(r.Token))})
 	},
 }, {
 	name: "network_ready", kind: stats.Gauge,
 	doc:    "1 while tor can publish and reach services." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return single(uint64(one(r.Network.State == onion.Ready))) },
+	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(one(r.Network.State == onion.Ready))) },
 }, {
 	name: "network_restarts", kind: stats.Counter,
 	doc:    "How often tor was started, or connected to, again." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return single(uint64(r.Network.Restarts)) },
+	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(r.Network.Restarts)) },
 }, {
 	name: "relay_memory_bytes", unit: "bytes", kind: stats.Gauge,
 	doc:    "Memory that the process of the relay has for itself, in whole MiB, without tor and plugins." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return single(uint64(whole(r.Memory))) },
+	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(whole(r.Memory))) },
 }, {
 	name: "log_lines_dropped", kind: stats.Counter,
 	doc:    "Lines that were left out of the log because nobody took them in time." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return single(r.LogLines) },
+	points: func(r Relay, _ Status) []stats.Point { return singlePoint(r.LogLines) },
 }}
 
 // whole rounds memory up to whole MiB: finer figures would move with single posts.
@@ -116,7 +116,7 @@ func kinds(of func(plugin.Kind) int64) []stats.Point {
 	for _, k := range plugin.Kinds() {
 		numbers = append(numbers, number{string(k), uint64(of(k))})
 	}
-	return labelled("kind", numbers...)
+	return labelledPoints("kind", numbers...)
 }
 
 // OfRelay returns the metrics of a relay, in the order of the page.

@@ -32,43 +32,43 @@ type childSource struct {
 	services atomic.Int64  // numbers the sockets of services
 }
 
-// connect starts tor and authenticates. Bine's own way to start one reaches it
+// startSession starts tor and authenticates. Bine's own way to start one reaches it
 // by a TCP port.
-func (s *childSource) connect(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
+func (s *childSource) startSession(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
 	torrc, defaults, err := s.dir.writeTorrc(ownTorrc(s.dir.sockets, s.extra))
 	if err != nil {
 		return nil, err
 	}
-	policy, err := s.policy()
+	policy, err := s.sandboxPolicy()
 	if err != nil {
 		return nil, startError(err)
 	}
-	c := &child{control: s.dir.sockets.control(), wait: s.wait, log: &torLog{log: s.log}}
+	c := &child{control: s.dir.sockets.controlPath(), wait: s.wait, log: &torLog{log: s.log}}
 	args := []string{
-		"--DataDirectory", s.dir.path, "--CookieAuthentication", "1", "--CookieAuthFile", s.dir.cookie(),
+		"--DataDirectory", s.dir.path, "--CookieAuthentication", "1", "--CookieAuthFile", s.dir.cookiePath(),
 		"--hush", "-f", torrc, "--defaults-torrc", defaults,
 	}
 	if c.process, err = torproc.Start(s.path, args, policy, c.log); err != nil {
 		return nil, startError(err)
 	}
-	session, err := s.authenticate(ctx, c, handle)
+	session, err := s.authenticateChild(ctx, c, handle)
 	if err != nil {
-		c.stop()
-		return nil, startError(fmt.Errorf("%w%s", err, c.log.trouble()))
+		c.stopProcess()
+		return nil, startError(fmt.Errorf("%w%s", err, c.log.lastWarning()))
 	}
 	return session, nil
 }
 
-// authenticate makes a session with a tor that was started.
-func (s *childSource) authenticate(ctx context.Context, c *child, handle func(*session, control.Event)) (*session, error) {
-	unix, err := c.dial(ctx)
+// authenticateChild makes a session with a tor that was started.
+func (s *childSource) authenticateChild(ctx context.Context, c *child, handle func(*session, control.Event)) (*session, error) {
+	unix, err := c.dialControl(ctx)
 	if err != nil {
 		return nil, err
 	}
 	nc := newControlConn(unix)
-	authenticated := authenticating(ctx, nc, s.wait)
+	authenticated := boundAuthentication(ctx, nc, s.wait)
 	conn := control.NewConn(textproto.NewConn(nc))
-	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socks()}
+	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socksPath()}
 	if info.trust, err = newTrust(""); err == nil {
 		err = info.trust.checkPeer(unix)
 	}
@@ -77,7 +77,7 @@ func (s *childSource) authenticate(ctx context.Context, c *child, handle func(*s
 		_, _, err = authMethods(conn) // tor writes the cookie after it listens and before it answers
 	}
 	if err == nil {
-		cookie, err = os.ReadFile(s.dir.cookie())
+		cookie, err = os.ReadFile(s.dir.cookiePath())
 	}
 	if err == nil {
 		err = authenticateByCookie(conn, cookie)
@@ -90,20 +90,20 @@ func (s *childSource) authenticate(ctx context.Context, c *child, handle func(*s
 		nc.Close()
 		return nil, err
 	}
-	session, err := newSession(nc, conn, info, s.wait, handle, c.stop)
+	session, err := newSession(nc, conn, info, s.wait, handle, c.stopProcess)
 	if err != nil {
 		nc.Close()
 	}
 	return session, err
 }
 
-func (s *childSource) listen() (net.Listener, string, error) {
-	path := s.dir.sockets.service(int(s.services.Add(1)))
+func (s *childSource) listenService() (net.Listener, string, error) {
+	path := s.dir.sockets.servicePath(int(s.services.Add(1)))
 	ln, err := net.Listen("unix", path)
 	return ln, "unix:" + path, err
 }
 
-func (s *childSource) close() error { return s.dir.close() }
+func (s *childSource) closeSource() error { return s.dir.unlockDir() }
 
 // child is a tor process of ours.
 type child struct {
@@ -113,8 +113,8 @@ type child struct {
 	process *torproc.Process
 }
 
-// dial waits for tor to open its control socket.
-func (c *child) dial(ctx context.Context) (net.Conn, error) {
+// dialControl waits for tor to open its control socket.
+func (c *child) dialControl(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.wait)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -135,14 +135,14 @@ func (c *child) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// stop ends tor, if it has not ended yet, and tells how it did.
-func (c *child) stop() string {
+// stopProcess ends tor, if it has not ended yet, and tells how it did.
+func (c *child) stopProcess() string {
 	if err := c.process.Stop(stopGrace); err != nil {
 		return "tor did not answer and was killed"
 	}
 	err := c.process.Err()
 	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.Exited() {
-		return fmt.Sprintf("tor has ended (%v)%s", err, c.log.trouble())
+		return fmt.Sprintf("tor has ended (%v)%s", err, c.log.lastWarning())
 	}
 	if err != nil {
 		return fmt.Sprintf("tor has ended (%v)", err)

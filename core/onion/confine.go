@@ -14,11 +14,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
-// policy is what a tor of ours may do. It parses what strangers send, so it gets
+// sandboxPolicy is what a tor of ours may do. It parses what strangers send, so it gets
 // the network, its own directory and what its configuration names, and nothing
 // else of this user: not the seeds of servers, not their envelopes. It starts
 // programs only if it is configured to, or is itself a script.
-func (s *childSource) policy() (*sandbox.Policy, error) {
+func (s *childSource) sandboxPolicy() (*sandbox.Policy, error) {
 	path, err := exec.LookPath(s.path)
 	if err == nil {
 		path, err = filepath.Abs(path)

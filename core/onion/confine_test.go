@@ -21,7 +21,7 @@ func TestTorIsConfined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer data.close()
+	defer data.unlockDir()
 	files := map[string]string{}
 	for _, name := range []string{"keys", "tor/state", "named", "named in quotes"} {
 		files[name] = filepath.Join(dir, name)
@@ -30,7 +30,7 @@ func TestTorIsConfined(t *testing.T) {
 		}
 	}
 	s := childSource{path: "/bin/sh", dir: data, extra: []string{"GeoIPFile " + files["named"], `GeoIPv6File "` + files["named in quotes"] + `"`}}
-	policy, err := s.policy()
+	policy, err := s.sandboxPolicy()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestTakenOverTor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer data.close()
+	defer data.unlockDir()
 	program, err := os.ReadFile("/bin/sh")
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestTakenOverTor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	policy, err := (&childSource{path: tor, dir: data}).policy()
+	policy, err := (&childSource{path: tor, dir: data}).sandboxPolicy()
 	if err != nil {
 		t.Fatal(err)
 	}

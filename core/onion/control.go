@@ -55,18 +55,18 @@ func newSession(nc *controlConn, conn *control.Conn, info torInfo, wait time.Dur
 		draining: make(chan struct{}),
 		consumed: make(chan struct{}),
 	}
-	go s.consume(handle)
-	go s.read()
-	if err := s.subscribe(); err != nil {
+	go s.handleEvents(handle)
+	go s.readEvents()
+	if err := s.subscribeEvents(); err != nil {
 		s.end = func() string { return "" }
-		s.close()
+		s.closeSession()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *session) subscribe() error {
-	return s.request(func(c *control.Conn) error {
+func (s *session) subscribeEvents() error {
+	return s.runRequest(func(c *control.Conn) error {
 		if err := c.AddEventListener(s.events, watched...); err != nil {
 			return fmt.Errorf("subscribe to events of tor: %w", err)
 		}
@@ -79,17 +79,17 @@ func (s *session) subscribe() error {
 	})
 }
 
-// read relays events until the connection ends.
-func (s *session) read() {
+// readEvents relays events until the connection ends.
+func (s *session) readEvents() {
 	defer close(s.reading)
 	for s.conn.HandleNextEvent() == nil {
 	}
 	s.nc.Close() // after nonsense from tor it is still open
 }
 
-// consume handles events. It outlives the connection: a request that is cut off
+// handleEvents handles events. It outlives the connection: a request that is cut off
 // may still be handing over an event.
-func (s *session) consume(handle func(*session, control.Event)) {
+func (s *session) handleEvents(handle func(*session, control.Event)) {
 	defer close(s.consumed)
 	for {
 		select {
@@ -104,9 +104,9 @@ func (s *session) consume(handle func(*session, control.Event)) {
 // done is closed when tor or the connection to it has ended.
 func (s *session) done() <-chan struct{} { return s.reading }
 
-// request makes requests while no other does. A request that is not answered in
+// runRequest makes requests while no other does. A request that is not answered in
 // time ends the session.
-func (s *session) request(f func(*control.Conn) error) error {
+func (s *session) runRequest(f func(*control.Conn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -125,9 +125,9 @@ type report struct {
 
 func (report) Code() control.EventCode { return control.EventCodeStatusClient }
 
-// report asks tor for its state, which comes as an event.
-func (s *session) report() error {
-	return s.request(func(c *control.Conn) error {
+// requestStatus asks tor for its state, which comes as an event.
+func (s *session) requestStatus() error {
+	return s.runRequest(func(c *control.Conn) error {
 		info, err := c.GetInfo("status/bootstrap-phase", "status/circuit-established")
 		if err != nil || len(info) != 2 {
 			return errors.Join(errors.New("ask tor for its state"), err)
@@ -137,8 +137,8 @@ func (s *session) report() error {
 	})
 }
 
-// close ends the connection and what it came with, and tells how that ended.
-func (s *session) close() string {
+// closeSession ends the connection and what it came with, and tells how that ended.
+func (s *session) closeSession() string {
 	s.nc.Close()
 	<-s.reading
 	s.mu.Lock()
@@ -149,10 +149,10 @@ func (s *session) close() string {
 	return s.end()
 }
 
-// authenticating bounds the exchange before there is a session: bine's requests
+// boundAuthentication bounds the exchange before there is a session: bine's requests
 // know no context. The function it returns lifts the bound, and tells why the
 // connection was closed if it was.
-func authenticating(ctx context.Context, nc net.Conn, wait time.Duration) func() error {
+func boundAuthentication(ctx context.Context, nc net.Conn, wait time.Duration) func() error {
 	_ = nc.SetDeadline(time.Now().Add(wait)) // fails only if the first request does as well
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	return func() error {

@@ -265,7 +265,7 @@ func TestRequestsAtOnce(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 500 {
-				if err := session.report(); err != nil {
+				if err := session.requestStatus(); err != nil {
 					t.Error(err)
 					return
 				}

@@ -85,10 +85,10 @@ func (d *dataDir) writeTorrc(lines []string) (torrc, defaults string, err error)
 	return torrc, defaults, err
 }
 
-// cookie is the file in which tor keeps the secret that gives control of it.
-func (d *dataDir) cookie() string { return filepath.Join(d.path, "control_auth_cookie") }
+// cookiePath is the file in which tor keeps the secret that gives control of it.
+func (d *dataDir) cookiePath() string { return filepath.Join(d.path, "control_auth_cookie") }
 
-func (d *dataDir) close() error {
+func (d *dataDir) unlockDir() error {
 	return errors.Join(os.RemoveAll(string(d.sockets)), d.lock.Close())
 }
 
@@ -102,26 +102,26 @@ const maxSocketPath = 107
 
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
 
-func (s sockets) control() string { return filepath.Join(string(s), "control.sock") }
-func (s sockets) socks() string   { return filepath.Join(string(s), "socks.sock") }
-func (s sockets) service(n int) string {
+func (s sockets) controlPath() string { return filepath.Join(string(s), "control.sock") }
+func (s sockets) socksPath() string   { return filepath.Join(string(s), "socks.sock") }
+func (s sockets) servicePath(n int) string {
 	return filepath.Join(string(s), fmt.Sprintf("service%d.sock", n))
 }
-func (s sockets) usable() bool {
-	return len(s.service(99_999_999)) <= maxSocketPath && plainPath.MatchString(string(s))
+func (s sockets) areUsable() bool {
+	return len(s.servicePath(99_999_999)) <= maxSocketPath && plainPath.MatchString(string(s))
 }
 
 // openSockets makes the directory afresh: at path, or in a directory for
 // temporary files if path is too long or too odd for a socket.
 func openSockets(path string) (sockets, error) {
-	if sockets(path).usable() {
+	if sockets(path).areUsable() {
 		if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
 			return "", fmt.Errorf("tor data directory: %w", err)
 		}
 		return sockets(path), nil
 	}
 	temp := os.TempDir()
-	if !sockets(filepath.Join(temp, "cwtch-relay-0123456789")).usable() { // as in a home with an accent in its name
+	if !sockets(filepath.Join(temp, "cwtch-relay-0123456789")).areUsable() { // as in a home with an accent in its name
 		temp = "/tmp"
 	}
 	short, err := os.MkdirTemp(temp, "cwtch-relay-") // of mode 0700

@@ -25,7 +25,7 @@ func TestDataDir(t *testing.T) {
 	if _, err := openDataDir(path); err == nil || !strings.Contains(err.Error(), "used by another process") {
 		t.Errorf("opened twice: %v", err)
 	}
-	if err := d.close(); err != nil {
+	if err := d.unlockDir(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(string(d.sockets)); !errors.Is(err, os.ErrNotExist) {
@@ -34,7 +34,7 @@ func TestDataDir(t *testing.T) {
 	if d, err = openDataDir(path); err != nil {
 		t.Fatalf("opened again: %v", err)
 	}
-	if err := d.close(); err != nil {
+	if err := d.unlockDir(); err != nil {
 		t.Error(err)
 	}
 }
@@ -78,7 +78,7 @@ func TestSocketsElsewhere(t *testing.T) {
 		if filepath.Dir(string(d.sockets)) != short {
 			t.Errorf("%q: sockets in %s", name, d.sockets)
 		}
-		if err := d.close(); err != nil {
+		if err := d.unlockDir(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -91,7 +91,7 @@ func TestSocketsElsewhere(t *testing.T) {
 	if err != nil || filepath.Dir(string(d.sockets)) != "/tmp" {
 		t.Fatalf("with such a TMPDIR: %+v, %v", d, err)
 	}
-	if err := d.close(); err != nil {
+	if err := d.unlockDir(); err != nil {
 		t.Error(err)
 	}
 	if left, err := os.ReadDir(long); err != nil || len(left) != 0 {
@@ -139,7 +139,7 @@ func FuzzCheckTorrc(f *testing.F) {
 func TestTorLog(t *testing.T) {
 	var out strings.Builder
 	l := &torLog{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	if l.trouble() != "" {
+	if l.lastWarning() != "" {
 		t.Error("trouble before any line")
 	}
 	for _, part := range []string{
@@ -163,7 +163,7 @@ func TestTorLog(t *testing.T) {
 			t.Errorf("line %d is %.100s, want %.100s", i, lines[i], want[i])
 		}
 	}
-	if got := l.trouble(); !strings.HasPrefix(got, "; it said: Unknown option") {
+	if got := l.lastWarning(); !strings.HasPrefix(got, "; it said: Unknown option") {
 		t.Errorf("trouble: %.40s", got)
 	}
 }

@@ -25,9 +25,9 @@ func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.C
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	info, err := t.ready(ctx)
+	info, err := t.awaitReady(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("dial onion service: %w (tor is %s)", err, t.Status().describe())
+		return nil, fmt.Errorf("dial onion service: %w (tor is %s)", err, t.Status().shortText())
 	}
 	auth := &proxy.Auth{User: rand.Text(), Password: rand.Text()}
 	d, err := proxy.SOCKS5(info.socksNetwork, info.socksAddress, auth, socksDialer{info.trust})
@@ -37,7 +37,7 @@ func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.C
 	host := net.JoinHostPort(string(service)+".onion", strconv.Itoa(port))
 	conn, err := d.(proxy.ContextDialer).DialContext(ctx, "tcp", host)
 	if err != nil {
-		return nil, fmt.Errorf("dial onion service: %w", explain(err))
+		return nil, fmt.Errorf("dial onion service: %w", explainDialError(err))
 	}
 	return conn, nil
 }
@@ -78,9 +78,9 @@ var socksErrors = map[string]error{
 	"unknown code: 247": errors.New("introduction to the onion service timed out"),
 }
 
-// explain says what tor meant, and leaves out the name of the service, which
+// explainDialError says what tor meant, and leaves out the name of the service, which
 // is in the error of the SOCKS client.
-func explain(err error) error {
+func explainDialError(err error) error {
 	if e := (*net.OpError)(nil); errors.As(err, &e) {
 		err = e.Err
 	}

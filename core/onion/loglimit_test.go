@@ -15,7 +15,7 @@ func TestTorLinesAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer source.close()
+	defer source.closeSource()
 	l := &torLog{log: source.(*childSource).log}
 	const printed = 100_000
 	for i := range printed {

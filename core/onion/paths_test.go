@@ -54,7 +54,7 @@ func TestOddDirectories(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				session, err := source.connect(within(t, watchdog), ignoreEvents)
+				session, err := source.startSession(within(t, watchdog), ignoreEvents)
 				if err != nil {
 					t.Errorf("%s, cookie %q: %v", what, named, err)
 					continue
@@ -62,7 +62,7 @@ func TestOddDirectories(t *testing.T) {
 				if session.tor.socksAddress != socks {
 					t.Errorf("%s: the SOCKS port is %q, want %q", what, session.tor.socksAddress, socks)
 				}
-				session.close()
+				session.closeSession()
 			}
 			stop()
 		}

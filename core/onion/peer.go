@@ -25,7 +25,7 @@ func (t trust) checkPeer(nc net.Conn) error {
 		if err != nil {
 			return fmt.Errorf("ask for the user who listens on the socket: %w", err)
 		}
-		return t.check(uid, "the process that listens on "+c.RemoteAddr().String())
+		return t.checkOwner(uid, "the process that listens on "+c.RemoteAddr().String())
 	case *net.TCPConn:
 		return t.checkTCPPeer(c, "/proc/net")
 	}
@@ -69,10 +69,10 @@ func (t trust) checkTCPPeer(c *net.TCPConn, dir string) error {
 			s, ok := parseSocket(lines.Text())
 			switch {
 			case !ok:
-			case s.local == unmap(peer) && s.remote == unmap(self) && s.inode != "0":
-				return t.check(s.uid, "the connection that was accepted on "+peer.String())
+			case s.local == unmapAddr(peer) && s.remote == unmapAddr(self) && s.inode != "0":
+				return t.checkOwner(s.uid, "the connection that was accepted on "+peer.String())
 			case s.listens && s.local.Port() == peer.Port() && (s.local.Addr() == peer.Addr().Unmap() || s.local.Addr().IsUnspecified()):
-				listener = errors.Join(listener, t.check(s.uid, "the socket that listens on "+s.local.String()))
+				listener = errors.Join(listener, t.checkOwner(s.uid, "the socket that listens on "+s.local.String()))
 			}
 		}
 	}
@@ -120,4 +120,6 @@ func parseKernelAddr(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), nil
 }
 
-func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+func unmapAddr(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}

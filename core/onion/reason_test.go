@@ -61,7 +61,7 @@ func TestReasonToEnd(t *testing.T) {
 		if want != "" {
 			want = "; it said: " + want
 		}
-		if got := l.trouble(); got != want {
+		if got := l.lastWarning(); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}

@@ -40,12 +40,12 @@ func readEntry(registry string, service identity.Onion) (netip.AddrPort, error) 
 		return netip.AddrPort{}, ErrNotPublished
 	}
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("loopback registry: %w", pathless(err))
+		return netip.AddrPort{}, fmt.Errorf("loopback registry: %w", dropPath(err))
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxEntry))
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("loopback registry: %w", pathless(err))
+		return netip.AddrPort{}, fmt.Errorf("loopback registry: %w", dropPath(err))
 	}
 	return parseEntry(string(text))
 }
@@ -81,8 +81,8 @@ func removeEntry(registry string, onion identity.Onion, addr string) error {
 	return err
 }
 
-// pathless drops the file name, which is the onion that was dialled.
-func pathless(err error) error {
+// dropPath drops the file name, which is the onion that was dialled.
+func dropPath(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
 	}

@@ -56,18 +56,18 @@ func localAddress(text string) (network, address string, err error) {
 	return "tcp", addr.String(), nil
 }
 
-func (r *runningSource) connect(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
+func (r *runningSource) startSession(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, r.wait)
 	defer cancel()
-	tcp, err := r.dial(dialCtx)
+	tcp, err := r.dialControl(dialCtx)
 	if err != nil {
 		return nil, fmt.Errorf("connect to running tor: %w", err)
 	}
 	nc := newControlConn(tcp)
-	authenticated := authenticating(ctx, nc, r.wait)
+	authenticated := boundAuthentication(ctx, nc, r.wait)
 	conn := control.NewConn(textproto.NewConn(nc))
 	info := torInfo{trust: r.trust}
-	if err = r.authenticate(nc, conn); err != nil {
+	if err = r.authenticateRunning(nc, conn); err != nil {
 		err = fmt.Errorf("authenticate to running tor: %w", err)
 	}
 	if err == nil && torproc.TestingOnly() {
@@ -88,11 +88,11 @@ func (r *runningSource) connect(ctx context.Context, handle func(*session, contr
 	return s, nil
 }
 
-// dial connects to a socket that only trusted users can have put there.
-func (r *runningSource) dial(ctx context.Context) (net.Conn, error) {
+// dialControl connects to a socket that only trusted users can have put there.
+func (r *runningSource) dialControl(ctx context.Context) (net.Conn, error) {
 	address := r.address
 	if r.network == "unix" {
-		path, info, err := r.trust.resolve(address)
+		path, info, err := r.trust.resolveTrusted(address)
 		if err == nil && info.Mode()&fs.ModeSocket == 0 {
 			err = fmt.Errorf("%s is not a socket", path)
 		}
@@ -123,11 +123,11 @@ func notThere(err error) error {
 	return fmt.Errorf("%w: is it running, with ControlPort or ControlSocket set to this address?", err)
 }
 
-// authenticate lets nobody but tor have what follows. Behind a TCP port only a
+// authenticateRunning lets nobody but tor have what follows. Behind a TCP port only a
 // tor that knows the cookie is believed, and the cookie is the one that the
 // operator names: whoever listens there would name a file of his own. Behind a
 // unix socket the kernel has told that a trusted user listens.
-func (r *runningSource) authenticate(nc *controlConn, conn *control.Conn) error {
+func (r *runningSource) authenticateRunning(nc *controlConn, conn *control.Conn) error {
 	path := r.cookie
 	if path == "" {
 		none, cookieFile, err := authMethods(conn)
@@ -202,10 +202,10 @@ func quotedFields(list string) func(yield func(string) bool) {
 	}
 }
 
-// listen opens a port, as tor may run as a user who cannot reach a socket of
+// listenService opens a port, as tor may run as a user who cannot reach a socket of
 // ours. Another user of this machine can connect to it as well: it gets what
 // any client on the network gets, and learns nothing of them.
-func (r *runningSource) listen() (net.Listener, string, error) {
+func (r *runningSource) listenService() (net.Listener, string, error) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
@@ -213,4 +213,4 @@ func (r *runningSource) listen() (net.Listener, string, error) {
 	return ln, ln.Addr().String(), nil
 }
 
-func (r *runningSource) close() error { return nil }
+func (r *runningSource) closeSource() error { return nil }

@@ -41,14 +41,14 @@ type service struct {
 
 func (s *service) Addr() net.Addr { return onionAddr{s.onion, strconv.Itoa(s.port)} }
 
-// add gives the service to the tor of a session, unless it has it.
-func (s *service) add(session *session) error {
+// addTo gives the service to the tor of a session, unless it has it.
+func (s *service) addTo(session *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.on == session {
 		return nil
 	}
-	err := session.request(func(c *control.Conn) error {
+	err := session.runRequest(func(c *control.Conn) error {
 		// Defences against floods of introductions (proof of work, proposal 327)
 		// are in tor since 0.4.8, where it was built with them.
 		err := addOnion(session.nc, c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
@@ -110,7 +110,7 @@ func unknownArgument(err error) bool {
 // Close withdraws the service. Connections that were accepted stay.
 func (s *service) Close() error {
 	s.closing.Do(func() {
-		session := s.tor.forget(s)
+		session := s.tor.forgetService(s)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
@@ -118,7 +118,7 @@ func (s *service) Close() error {
 		if session == nil || s.on != session {
 			return
 		}
-		err := session.request(func(c *control.Conn) error { return c.DelOnion(string(s.onion)) })
+		err := session.runRequest(func(c *control.Conn) error { return c.DelOnion(string(s.onion)) })
 		if err != nil {
 			// The session has ended, or is about to, and the service with it.
 			s.tor.log.Debug("withdrawing onion service failed", "onion", s.onion, "error", err)
@@ -136,17 +136,17 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 	if t.ctx.Err() != nil {
 		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), net.ErrClosed)
 	}
-	ln, target, err := t.source.listen()
+	ln, target, err := t.source.listenService()
 	if err != nil {
 		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), err)
 	}
 	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target, uploaded: make(chan struct{})}
-	session, err := t.register(s)
+	session, err := t.registerService(s)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("publish onion service %s: %w", s.onion, err), ln.Close())
 	}
 	if session != nil {
-		if err := s.add(session); isReply(err) {
+		if err := s.addTo(session); isReply(err) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -158,7 +158,7 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 	case <-t.ctx.Done():
 		err = net.ErrClosed
 	}
-	return nil, errors.Join(fmt.Errorf("publish onion service %s: %w (tor is %s)", s.onion, err, t.Status().describe()), s.Close())
+	return nil, errors.Join(fmt.Errorf("publish onion service %s: %w (tor is %s)", s.onion, err, t.Status().shortText()), s.Close())
 }
 
 // isReply reports whether an error is an answer of tor, rather than the end of

@@ -25,31 +25,31 @@ var defaultTiming = timing{
 	minDelay: time.Second, maxDelay: time.Minute, stable: 5 * time.Minute,
 }
 
-// supervise keeps a session with tor until the network is closed.
-func (t *Tor) supervise(s *session) {
+// keepSession keeps a session with tor until the network is closed.
+func (t *Tor) keepSession(s *session) {
 	defer close(t.ended)
 	delay := t.timing.minDelay
 	for {
 		begun := time.Now()
-		t.watch(s)
-		t.detach(s)
+		t.watchSession(s)
+		t.endSession(s)
 		if time.Since(begun) >= t.timing.stable {
 			delay = t.timing.minDelay
 		}
 		for s = nil; s == nil; delay = min(2*delay, t.timing.maxDelay) {
-			if !t.pause(delay) {
+			if !t.pauseBackoff(delay) {
 				t.setState(Closed, "")
 				return
 			}
-			s = t.connect()
+			s = t.tryConnect()
 		}
 	}
 }
 
-// pause waits for a random time between half of d and d, so that relays which
+// pauseBackoff waits for a random time between half of d and d, so that relays which
 // lost a tor they share do not all come back at once. It reports whether the
 // network is still wanted.
-func (t *Tor) pause(d time.Duration) bool {
+func (t *Tor) pauseBackoff(d time.Duration) bool {
 	timer := time.NewTimer(d/2 + rand.N(d/2+1))
 	defer timer.Stop()
 	select {
@@ -60,10 +60,10 @@ func (t *Tor) pause(d time.Duration) bool {
 	}
 }
 
-// connect tries once to get a session, and returns nil if it fails.
-func (t *Tor) connect() *session {
+// tryConnect tries once to get a session, and returns nil if it fails.
+func (t *Tor) tryConnect() *session {
 	t.setState(Starting, "")
-	s, err := t.source.connect(t.ctx, t.handle)
+	s, err := t.source.startSession(t.ctx, t.handleEvent)
 	if err != nil {
 		if t.ctx.Err() == nil {
 			t.setState(Backoff, err.Error())
@@ -74,12 +74,12 @@ func (t *Tor) connect() *session {
 	t.mu.Lock()
 	t.status.Restarts++
 	t.mu.Unlock()
-	t.attach(s)
+	t.attachSession(s)
 	return s
 }
 
-// attach makes s the present session.
-func (t *Tor) attach(s *session) {
+// attachSession makes s the present session.
+func (t *Tor) attachSession(s *session) {
 	t.mu.Lock()
 	t.session = s
 	t.status.Version, t.status.Pid = s.tor.version, s.tor.pid
@@ -89,27 +89,27 @@ func (t *Tor) attach(s *session) {
 	t.log.Info("tor is running", "version", s.tor.version, "pid", s.tor.pid)
 }
 
-// watch returns when the session has ended or the network is closed. It looks
+// watchSession returns when the session has ended or the network is closed. It looks
 // at tor at once and then now and again: a tor that hangs ends its session by
 // not answering, and a service that could not be added is tried again.
-func (t *Tor) watch(s *session) {
+func (t *Tor) watchSession(s *session) {
 	stop := context.AfterFunc(t.ctx, func() { s.nc.Close() }) // Close does not wait for a tor that hangs
 	defer stop()
-	t.look(s)
+	t.checkTor(s)
 	tick := time.NewTicker(t.timing.look)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			t.look(s)
+			t.checkTor(s)
 		case <-s.done():
 			return
 		}
 	}
 }
 
-// detach ends a session.
-func (t *Tor) detach(s *session) {
+// endSession ends a session.
+func (t *Tor) endSession(s *session) {
 	t.mu.Lock()
 	t.session = nil
 	t.status.Progress, t.status.Pid, t.circuits = 0, 0, false
@@ -117,15 +117,15 @@ func (t *Tor) detach(s *session) {
 		svc.published = false
 	}
 	t.mu.Unlock()
-	if why := s.close(); t.ctx.Err() == nil {
+	if why := s.closeSession(); t.ctx.Err() == nil {
 		t.setState(Backoff, why)
 		t.log.Warn("lost tor, trying again", "reason", why)
 	}
 }
 
-// look asks tor how it is, and adds the services it does not have.
-func (t *Tor) look(s *session) {
-	if err := s.report(); err != nil {
+// checkTor asks tor how it is, and adds the services it does not have.
+func (t *Tor) checkTor(s *session) {
+	if err := s.requestStatus(); err != nil {
 		t.log.Debug("asking tor for its state failed", "error", err)
 		return
 	}
@@ -136,15 +136,15 @@ func (t *Tor) look(s *session) {
 	}
 	t.mu.Unlock()
 	for _, svc := range services {
-		if err := svc.add(s); err != nil {
+		if err := svc.addTo(s); err != nil {
 			t.log.Error("publishing an onion service failed, trying again", "onion", svc.onion, "error", err)
 		}
 	}
 }
 
-// handle takes the events of a session, one after the other. It makes no
+// handleEvent takes the events of a session, one after the other. It makes no
 // requests.
-func (t *Tor) handle(s *session, e control.Event) {
+func (t *Tor) handleEvent(s *session, e control.Event) {
 	switch e := e.(type) {
 	case report:
 		t.setCircuits(s, e.circuits)
@@ -154,7 +154,7 @@ func (t *Tor) handle(s *session, e control.Event) {
 		}
 	case *control.HSDescEvent:
 		if e.Action == "UPLOADED" {
-			t.uploaded(s, identity.Onion(e.Address))
+			t.noteUpload(s, identity.Onion(e.Address))
 		}
 	case *control.StatusEvent:
 		switch e.Action {
@@ -170,9 +170,9 @@ func (t *Tor) handle(s *session, e control.Event) {
 	}
 }
 
-// uploaded notes that a directory has the descriptor of a service. Descriptors
+// noteUpload notes that a directory has the descriptor of a service. Descriptors
 // of services that are not ours do not come with this action.
-func (t *Tor) uploaded(s *session, onion identity.Onion) {
+func (t *Tor) noteUpload(s *session, onion identity.Onion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	svc := t.services[onion]
@@ -190,7 +190,7 @@ func (t *Tor) setCircuits(s *session, ok bool) {
 		t.circuits = ok
 	}
 	t.mu.Unlock()
-	t.settle(s)
+	t.updateState(s)
 }
 
 func (t *Tor) setProgress(s *session, percent int, summary string) {
@@ -200,14 +200,14 @@ func (t *Tor) setProgress(s *session, percent int, summary string) {
 		t.status.Progress, t.status.Summary = percent, summary
 	}
 	t.mu.Unlock()
-	t.settle(s)
+	t.updateState(s)
 	if news && t.config.Progress != nil {
 		t.config.Progress(percent, summary)
 	}
 }
 
-// settle derives the state of a running tor from what is known of it.
-func (t *Tor) settle(s *session) {
+// updateState derives the state of a running tor from what is known of it.
+func (t *Tor) updateState(s *session) {
 	t.mu.Lock()
 	if t.session != s {
 		t.mu.Unlock()

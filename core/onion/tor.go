@@ -102,18 +102,18 @@ func startTor(ctx context.Context, config TorConfig, timing timing) (*Tor, error
 		return nil, err
 	}
 	t := &Tor{
-		config: config, log: logger(config), source: source, timing: timing,
+		config: config, log: loggerOf(config), source: source, timing: timing,
 		ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{},
 		status: Status{Network: "tor", State: Starting, Since: time.Now()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	session, err := source.connect(ctx, t.handle)
+	session, err := source.startSession(ctx, t.handleEvent)
 	if err != nil {
 		t.cancel()
-		return nil, errors.Join(err, source.close())
+		return nil, errors.Join(err, source.closeSource())
 	}
-	t.attach(session)
-	go t.supervise(session)
+	t.attachSession(session)
+	go t.keepSession(session)
 	return t, nil
 }
 
@@ -128,11 +128,11 @@ func newSource(config TorConfig, timing timing) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	printed := slog.New(loglimit.NewForeign(logger(config).Handler()))
+	printed := slog.New(loglimit.NewForeign(loggerOf(config).Handler()))
 	return &childSource{path: cmp.Or(config.Path, "tor"), dir: dir, extra: config.Torrc, log: printed, wait: timing.answer}, nil
 }
 
-func logger(config TorConfig) *slog.Logger {
+func loggerOf(config TorConfig) *slog.Logger {
 	if config.Logger == nil {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -152,8 +152,8 @@ func (t *Tor) Status() Status {
 	return s
 }
 
-// describe is the state in a few words, for the end of an error.
-func (s Status) describe() string {
+// shortText is the state in a few words, for the end of an error.
+func (s Status) shortText() string {
 	switch s.State {
 	case Bootstrapping:
 		return fmt.Sprintf("bootstrapping, %d %%: %s", s.Progress, s.Summary)
@@ -179,14 +179,14 @@ func (t *Tor) Close() error {
 		for _, s := range services {
 			errs = append(errs, s.Close())
 		}
-		t.closeErr = errors.Join(append(errs, t.source.close())...)
+		t.closeErr = errors.Join(append(errs, t.source.closeSource())...)
 	})
 	return t.closeErr
 }
 
-// register makes a service known and returns the present session, if any. From
+// registerService makes a service known and returns the present session, if any. From
 // now on every new session gets the service.
-func (t *Tor) register(s *service) (*session, error) {
+func (t *Tor) registerService(s *service) (*session, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ctx.Err() != nil {
@@ -199,8 +199,8 @@ func (t *Tor) register(s *service) (*session, error) {
 	return t.session, nil
 }
 
-// forget takes a service out and returns the present session, if any.
-func (t *Tor) forget(s *service) *session {
+// forgetService takes a service out and returns the present session, if any.
+func (t *Tor) forgetService(s *service) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.services[s.onion] == s {
@@ -209,8 +209,8 @@ func (t *Tor) forget(s *service) *session {
 	return t.session
 }
 
-// ready waits until tor can take connections.
-func (t *Tor) ready(ctx context.Context) (torInfo, error) {
+// awaitReady waits until tor can take connections.
+func (t *Tor) awaitReady(ctx context.Context) (torInfo, error) {
 	for {
 		t.mu.Lock()
 		session, progress, changed := t.session, t.status.Progress, t.changed

@@ -258,7 +258,7 @@ func testWithdraw(t *testing.T, n *tornet.Network) {
 // A tor that somebody else runs is used, and used again when it comes back.
 func testRunning(t *testing.T, n *tornet.Network) {
 	other := torOn(t, n)
-	control := "unix:" + other.source.(*childSource).dir.sockets.control()
+	control := "unix:" + other.source.(*childSource).dir.sockets.controlPath()
 	server := torAt(t, control, impatient)
 	service := served(t, server)
 	reach(t, server, service)
@@ -317,7 +317,7 @@ func testMaxStreams(t *testing.T, n *tornet.Network) {
 	client := torOn(t, n)
 	service := served(t, torOn(t, n))
 	reach(t, client, service)
-	info, err := client.ready(within(t, watchdog))
+	info, err := client.awaitReady(within(t, watchdog))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +423,7 @@ func getInfo(t *testing.T, tor *Tor, key string) []string {
 	tor.mu.Lock()
 	session := tor.session
 	tor.mu.Unlock()
-	err := session.request(func(c *control.Conn) error {
+	err := session.runRequest(func(c *control.Conn) error {
 		resp, err := c.SendRequest("GETINFO %s", key)
 		if err == nil {
 			for _, d := range resp.Data {

@@ -30,12 +30,12 @@ func (l *torLog) Write(p []byte) (int, error) {
 		if !complete {
 			return n, nil
 		}
-		l.line(string(l.rest))
+		l.readLine(string(l.rest))
 		l.rest, p = l.rest[:0], rest
 	}
 }
 
-func (l *torLog) line(whole string) {
+func (l *torLog) readLine(whole string) {
 	level, text := parseLogLine(whole)
 	if text == "" {
 		return
@@ -50,8 +50,8 @@ func (l *torLog) line(whole string) {
 	l.log.Log(context.Background(), level, text)
 }
 
-// trouble is why tor has ended, as far as it has said so, to be put behind the news.
-func (l *torLog) trouble() string {
+// lastWarning is why tor has ended, as far as it has said so, to be put behind the news.
+func (l *torLog) lastWarning() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.end.text == "" {

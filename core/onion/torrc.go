@@ -70,10 +70,10 @@ func checkLine(line string) error {
 // the cookie are on the command line, where a path needs no quotes.
 func ownTorrc(sockets sockets, extra []string) []string {
 	return append([]string{
-		"ControlSocket " + sockets.control(),
+		"ControlSocket " + sockets.controlPath(),
 		// Onion services only: nothing may leave through an exit, ever. Streams
 		// with different credentials never share a circuit.
-		"SocksPort unix:" + sockets.socks() + " OnionTrafficOnly IsolateSOCKSAuth ExtendedErrors",
+		"SocksPort unix:" + sockets.socksPath() + " OnionTrafficOnly IsolateSOCKSAuth ExtendedErrors",
 		fmt.Sprintf("__OwningControllerProcess %d", os.Getpid()),
 		"Log notice stdout",
 		"SafeLogging 1",

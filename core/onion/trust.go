@@ -40,11 +40,11 @@ func newTrust(torUser string) (trust, error) {
 	return t, nil
 }
 
-func (t trust) has(uid int) bool { return slices.Contains(t.uids, uid) }
+func (t trust) isTrusted(uid int) bool { return slices.Contains(t.uids, uid) }
 
-// check refuses what belongs to another user.
-func (t trust) check(uid int, what string) error {
-	if t.has(uid) {
+// checkOwner refuses what belongs to another user.
+func (t trust) checkOwner(uid int, what string) error {
+	if t.isTrusted(uid) {
 		return nil
 	}
 	return fmt.Errorf("%s belongs to user %s, who is neither root nor the user of this process (%d): "+
@@ -62,18 +62,18 @@ func describeUser(uid int) string {
 // maxLinks bounds the symbolic links on the way to a file, as the kernel does.
 const maxLinks = 40
 
-// resolve follows an absolute path to its end and refuses a way that another
+// resolveTrusted follows an absolute path to its end and refuses a way that another
 // user could have laid: all directories, links and the file itself belong to
 // trusted users, and nobody else can put another in their place. What it returns
 // has no links in it.
-func (t trust) resolve(path string) (string, fs.FileInfo, error) {
-	at, rest, links := "/", steps(path), 0
+func (t trust) resolveTrusted(path string) (string, fs.FileInfo, error) {
+	at, rest, links := "/", pathSteps(path), 0
 	for {
 		info, err := os.Lstat(at)
 		if err != nil {
 			return "", nil, err
 		}
-		if err := t.check(ownerOf(info), at); err != nil {
+		if err := t.checkOwner(ownerOf(info), at); err != nil {
 			return "", nil, err
 		}
 		if info.Mode()&fs.ModeSymlink != 0 {
@@ -84,7 +84,7 @@ func (t trust) resolve(path string) (string, fs.FileInfo, error) {
 			if err != nil {
 				return "", nil, err
 			}
-			at, rest = filepath.Dir(at), slices.Concat(steps(target), rest)
+			at, rest = filepath.Dir(at), slices.Concat(pathSteps(target), rest)
 			if filepath.IsAbs(target) {
 				at = "/"
 			}
@@ -104,7 +104,7 @@ func (t trust) resolve(path string) (string, fs.FileInfo, error) {
 	}
 }
 
-func steps(path string) []string {
+func pathSteps(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
 }
 
@@ -116,7 +116,7 @@ const cookieSize = 32
 // readCookie reads a cookie that only trusted users can have written, and not
 // everybody can read.
 func (t trust) readCookie(path string) ([]byte, error) {
-	path, _, err := t.resolve(path)
+	path, _, err := t.resolveTrusted(path)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (t trust) readCookie(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.check(ownerOf(info), path); err != nil {
+	if err := t.checkOwner(ownerOf(info), path); err != nil {
 		return nil, err
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o026 != 0 {

@@ -48,19 +48,19 @@ func newAdmission(perSecond, max int, order func([]*applicant, *applicant) int, 
 	}
 }
 
-func (q *admission) set(perSecond int) {
+func (q *admission) setRate(perSecond int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.rate.SetLimit(rate.Limit(perSecond))
 	q.rate.SetBurst(perSecond)
-	q.dispatch()
+	q.dispatchNext()
 }
 
-// wait returns nil when the work may begin, or why it will not: ctx has ended,
+// waitTurn returns nil when the work may begin, or why it will not: ctx has ended,
 // too many wait, or nobody wants it any more.
-func (q *admission) wait(ctx context.Context, weight int, gone func() bool) error {
+func (q *admission) waitTurn(ctx context.Context, weight int, gone func() bool) error {
 	a := &applicant{weight: weight, gone: gone, answer: make(chan error, 1)}
-	q.add(a)
+	q.addApplicant(a)
 	select {
 	case err := <-a.answer:
 		return err
@@ -71,23 +71,23 @@ func (q *admission) wait(ctx context.Context, weight int, gone func() bool) erro
 	case err := <-a.answer:
 		return err
 	case <-ctx.Done():
-		q.remove(a)
+		q.removeApplicant(a)
 		return context.Cause(ctx)
 	}
 }
 
-func (q *admission) add(a *applicant) {
+func (q *admission) addApplicant(a *applicant) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = slices.Insert(q.waiting, q.order(q.waiting, a), a)
-	q.dispatch()
+	q.dispatchNext()
 	if len(q.waiting) > q.max {
 		q.waiting[0].answer <- errTooMany
 		q.waiting = slices.Delete(q.waiting, 0, 1)
 	}
 }
 
-func (q *admission) remove(a *applicant) {
+func (q *admission) removeApplicant(a *applicant) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if i := slices.Index(q.waiting, a); i >= 0 {
@@ -95,15 +95,15 @@ func (q *admission) remove(a *applicant) {
 	}
 }
 
-// dispatch lets begin what may, and sets the timer for what is next. mu is held.
-func (q *admission) dispatch() {
+// dispatchNext lets begin what may, and sets the timer for what is next. mu is held.
+func (q *admission) dispatchNext() {
 	for len(q.waiting) > 0 {
 		last := len(q.waiting) - 1
 		next, err := q.waiting[last], error(nil)
 		if next.gone() {
 			err = errGone // and costs nothing
-		} else if delay := q.take(next.weight); delay > 0 {
-			q.wake(delay)
+		} else if delay := q.takeWeight(next.weight); delay > 0 {
+			q.wakeAfter(delay)
 			return
 		}
 		next.answer <- err
@@ -111,8 +111,8 @@ func (q *admission) dispatch() {
 	}
 }
 
-// take takes weight, or returns when there will be enough.
-func (q *admission) take(weight int) time.Duration {
+// takeWeight takes weight, or returns when there will be enough.
+func (q *admission) takeWeight(weight int) time.Duration {
 	now := time.Now()
 	// A burst may have become smaller while its work was prepared.
 	r := q.rate.ReserveN(now, min(weight, q.rate.Burst()))
@@ -123,7 +123,7 @@ func (q *admission) take(weight int) time.Duration {
 	return delay
 }
 
-func (q *admission) wake(delay time.Duration) {
+func (q *admission) wakeAfter(delay time.Duration) {
 	if q.timer != nil {
 		q.timer.Reset(delay)
 		return
@@ -131,7 +131,7 @@ func (q *admission) wake(delay time.Duration) {
 	q.timer = time.AfterFunc(delay, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		q.dispatch()
+		q.dispatchNext()
 	})
 }
 

@@ -32,7 +32,7 @@ func newQueue(perSecond, max int, order func([]*applicant, *applicant) int) *que
 // apply lets a name wait, and returns when it does.
 func (q *queue) apply(ctx context.Context, name string, weight int, gone func() bool) {
 	q.wg.Go(func() {
-		err := q.wait(ctx, weight, gone)
+		err := q.waitTurn(ctx, weight, gone)
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if err != nil {
@@ -112,7 +112,7 @@ func TestTokensAreCounted(t *testing.T) {
 			const sold = 15000
 			for range sold / size {
 				q.wg.Go(func() {
-					if err := q.wait(t.Context(), size, here); err != nil {
+					if err := q.waitTurn(t.Context(), size, here); err != nil {
 						t.Error(err)
 					}
 				})
@@ -132,7 +132,7 @@ func TestRateChanges(t *testing.T) {
 		q := newQueue(10, 100, newestFirst)
 		q.apply(t.Context(), "first", 10, here)
 		q.apply(t.Context(), "second", 10, here)
-		q.set(5) // a burst is half of what the second wants
+		q.setRate(5) // a burst is half of what the second wants
 		q.expect(t, "first", "second")
 	})
 }

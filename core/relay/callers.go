@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// callers is the stack of the caller: names of functions and where they are. It
+// callerStack is the stack of the caller: names of functions and where they are. It
 // has no arguments, unlike [runtime/debug.Stack], since they are values from memory.
-func callers() string {
+func callerStack() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	var out strings.Builder

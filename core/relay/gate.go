@@ -45,8 +45,8 @@ func newGate(ln net.Listener, places func(Limits) int, l Limits, count *connecti
 	return &gate{ln: ln, places: places, max: places(l), count: count, log: log, newcomers: list.New(), idlers: list.New()}
 }
 
-// set changes how many connections may be open.
-func (g *gate) set(l Limits) {
+// setLimits changes how many connections may be open.
+func (g *gate) setLimits(l Limits) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.max = g.places(l)
@@ -55,9 +55,9 @@ func (g *gate) set(l Limits) {
 // server serves a connection until it ends or ctx does.
 type server func(ctx context.Context, nc net.Conn, p *place)
 
-// run serves connections until the gate is closed, and returns when the last of
+// serveAll serves connections until the gate is closed, and returns when the last of
 // them has ended.
-func (g *gate) run(ctx context.Context, serve server) {
+func (g *gate) serveAll(ctx context.Context, serve server) {
 	defer g.wg.Wait()
 	for {
 		nc, err := g.ln.Accept()
@@ -65,16 +65,16 @@ func (g *gate) run(ctx context.Context, serve server) {
 			return
 		}
 		if err != nil {
-			g.complain(ctx, err)
+			g.makeRoom(ctx, err)
 			continue
 		}
-		if gone(nc) { // takes no place from anybody
+		if isGone(nc) { // takes no place from anybody
 			g.count.abandoned.Add(1)
 			nc.Close()
 			continue
 		}
 		ctx, evict := context.WithCancelCause(ctx)
-		p := g.enter(evict)
+		p := g.takePlace(evict)
 		if p == nil {
 			evict(nil)
 			nc.Close()
@@ -83,16 +83,16 @@ func (g *gate) run(ctx context.Context, serve server) {
 		g.wg.Go(func() {
 			defer g.count.open.Add(-1)
 			defer evict(nil)
-			defer p.leave()
+			defer p.leaveGate()
 			defer nc.Close()
-			defer g.count.survive(g.log)
+			defer g.count.recoverDefect(g.log)
 			serve(ctx, nc, p)
 		})
 	}
 }
 
-// complain makes room if there are no file descriptors, and waits for some.
-func (g *gate) complain(ctx context.Context, err error) {
+// makeRoom makes room if there are no file descriptors, and waits for some.
+func (g *gate) makeRoom(ctx context.Context, err error) {
 	pause := 100 * time.Millisecond
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		g.mu.Lock()
@@ -111,9 +111,9 @@ func (g *gate) complain(ctx context.Context, err error) {
 	}
 }
 
-// enter gives a new connection a place, that of another if there is none free;
+// takePlace gives a new connection a place, that of another if there is none free;
 // nil if all are kept.
-func (g *gate) enter(evict context.CancelCauseFunc) *place {
+func (g *gate) takePlace(evict context.CancelCauseFunc) *place {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for g.taken >= g.max {
@@ -126,7 +126,7 @@ func (g *gate) enter(evict context.CancelCauseFunc) *place {
 	g.count.open.Add(1)
 	g.count.accepted.Add(1)
 	p := &place{gate: g, evict: evict}
-	p.join(g.newcomers)
+	p.joinList(g.newcomers)
 	return p
 }
 
@@ -142,7 +142,7 @@ func (g *gate) evictOne() bool {
 		return false
 	}
 	p := e.Value.(*place)
-	p.forget()
+	p.leaveList()
 	p.evicted = true
 	g.taken--
 	g.count.evicted.Add(1)
@@ -150,45 +150,45 @@ func (g *gate) evictOne() bool {
 	return true
 }
 
-// ask notes that the client asks for something, or takes what it asked for.
-func (p *place) ask() {
+// noteActivity notes that the client asks for something, or takes what it asked for.
+func (p *place) noteActivity() {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
 	if p.list != nil {
-		p.forget()
-		p.join(p.gate.idlers)
+		p.leaveList()
+		p.joinList(p.gate.idlers)
 	}
 }
 
-// keep gives the place to the connection until it ends.
-func (p *place) keep() {
+// keepForever gives the place to the connection until it ends.
+func (p *place) keepForever() {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
-	p.forget()
+	p.leaveList()
 }
 
-func (p *place) leave() {
+func (p *place) leaveGate() {
 	p.gate.mu.Lock()
 	defer p.gate.mu.Unlock()
-	p.forget()
+	p.leaveList()
 	if !p.evicted {
 		p.gate.taken--
 	}
 }
 
-func (p *place) join(l *list.List) { p.list, p.element = l, l.PushBack(p) }
+func (p *place) joinList(l *list.List) { p.list, p.element = l, l.PushBack(p) }
 
-// forget takes the place off the list of those that may be evicted.
-func (p *place) forget() {
+// leaveList takes the place off the list of those that may be evicted.
+func (p *place) leaveList() {
 	if p.list != nil {
 		p.list.Remove(p.element)
 		p.list, p.element = nil, nil
 	}
 }
 
-// gone reports whether the client has closed the connection, without taking
+// isGone reports whether the client has closed the connection, without taking
 // anything from it.
-func gone(nc net.Conn) bool {
+func isGone(nc net.Conn) bool {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return false
@@ -209,13 +209,13 @@ func gone(nc net.Conn) bool {
 // survive, deferred by every goroutine of a connection, keeps a defect that one
 // client can trigger from ending the relay for all. The stack has no values of
 // the client's in it.
-func (c *connectionCounts) survive(log *slog.Logger) {
+func (c *connectionCounts) recoverDefect(log *slog.Logger) {
 	if r := recover(); r != nil {
 		n := c.panics.Add(1)
 		c.panicLog.Do(func() {
-			log.Error("a connection ended by a defect of the relay, please report it; said once a minute", "times", n, "stack", callers())
+			log.Error("a connection ended by a defect of the relay, please report it; said once a minute", "times", n, "stack", callerStack())
 		})
 	}
 }
 
-func (g *gate) close() { g.ln.Close() }
+func (g *gate) closeGate() { g.ln.Close() }

@@ -129,9 +129,9 @@ func TestLongestIdleGoes(t *testing.T) {
 func crowd(idlers int) (g *gate, places []*place) {
 	g = newGate(nil, fixed(8), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	for i := range 8 {
-		places = append(places, g.enter(func(error) {}))
+		places = append(places, g.takePlace(func(error) {}))
 		if i < idlers {
-			places[i].ask()
+			places[i].noteActivity()
 		}
 	}
 	return g, places
@@ -143,7 +143,7 @@ func TestNewcomersShare(t *testing.T) {
 	for idlers := range 9 {
 		g, places := crowd(idlers)
 		for range 100 {
-			if g.enter(func(error) {}) == nil {
+			if g.takePlace(func(error) {}) == nil {
 				t.Fatal("a newcomer is refused")
 			}
 		}
@@ -159,14 +159,14 @@ func TestNewcomersShare(t *testing.T) {
 func TestKeptPlaces(t *testing.T) {
 	g, places := crowd(4)
 	for _, p := range places {
-		p.keep()
-		p.ask()
+		p.keepForever()
+		p.noteActivity()
 	}
-	if g.enter(func(error) {}) != nil || g.count.refused.Load() != 1 || g.count.evicted.Load() != 0 {
+	if g.takePlace(func(error) {}) != nil || g.count.refused.Load() != 1 || g.count.evicted.Load() != 0 {
 		t.Error("a kept place was taken")
 	}
-	places[0].leave()
-	if p := g.enter(func(error) {}); p == nil || g.enter(func(error) {}) == nil || !p.evicted {
+	places[0].leaveGate()
+	if p := g.takePlace(func(error) {}); p == nil || g.takePlace(func(error) {}) == nil || !p.evicted {
 		t.Error("the place of who left is not given on")
 	}
 }
@@ -228,7 +228,7 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	running.Go(func() {
-		g.run(ctx, func(ctx context.Context, _ net.Conn, _ *place) {
+		g.serveAll(ctx, func(ctx context.Context, _ net.Conn, _ *place) {
 			select {
 			case served <- struct{}{}:
 				<-ctx.Done()
@@ -241,7 +241,7 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	if n := count.abandoned.Load(); n != 100 || count.evicted.Load() != 0 || count.accepted.Load() != 2 {
 		t.Errorf("%d abandoned, %d evicted, %d accepted", n, count.evicted.Load(), count.accepted.Load())
 	}
-	g.close()
+	g.closeGate()
 	cancel()
 	running.Wait()
 }
@@ -267,13 +267,13 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
 		var count connectionCounts
-		count.quiet()
+		count.limitLog()
 		ctx, cancel := context.WithCancel(t.Context())
 		g := newGate(&exhausted{closed: cancel}, fixed(2), Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
 		var cause error
-		g.enter(func(err error) { cause = err })
+		g.takePlace(func(err error) { cause = err })
 		begin := time.Now()
-		g.run(ctx, nil)
+		g.serveAll(ctx, nil)
 		lines, most := strings.Count(log.b.String(), "\n"), 1+int(time.Since(begin)/time.Minute)
 		if n := count.acceptErrors.Load(); n != 1000 || lines == 0 || lines > most {
 			t.Errorf("%d errors counted, %d lines logged, want 1000 and at most %d", n, lines, most)
@@ -288,9 +288,9 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 func TestDefectsAreLoggedOnce(t *testing.T) {
 	var log syncBuffer
 	var count connectionCounts
-	count.quiet()
+	count.limitLog()
 	for range 100 {
-		err := count.guard(slog.New(slog.NewTextHandler(&log, nil)), func() error { panic("a defect") })
+		err := count.guardCall(slog.New(slog.NewTextHandler(&log, nil)), func() error { panic("a defect") })
 		if !errors.Is(err, errDefect) {
 			t.Fatal(err)
 		}
@@ -331,7 +331,7 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			ses := newSession(s, tapir.Plain(near))
 			ses.ask = func() {}
 			var serving sync.WaitGroup
-			serving.Go(func() { s.countEnd(ses.run(t.Context())) })
+			serving.Go(func() { s.countEnd(ses.runSession(t.Context())) })
 			conn := tapir.Plain(far)
 			begin := time.Now()
 			if c.request != "" {
@@ -360,7 +360,7 @@ func TestReplayCountsAsAsking(t *testing.T) {
 	var asked atomic.Int64
 	ses.ask = func() { asked.Add(1) }
 	var serving sync.WaitGroup
-	serving.Go(func() { ses.run(t.Context()) })
+	serving.Go(func() { ses.runSession(t.Context()) })
 	conn := tapir.Plain(far)
 	if err := conn.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}})); err != nil {
 		t.Fatal(err)

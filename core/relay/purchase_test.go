@@ -21,7 +21,7 @@ func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range 100 { // paid purchases, for which the service needs 100 s
-		waiting.Go(func() { r.sales.wait(ctx, 150, here) })
+		waiting.Go(func() { r.sales.waitTurn(ctx, 150, here) })
 	}
 	for r.Status(t.Context()).TokenConnections.Delayed < 50 {
 		time.Sleep(time.Millisecond)
@@ -96,7 +96,7 @@ func TestWhoKeepsAPlace(t *testing.T) {
 			g := newGate(nil, fixed(1), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 			s := &Server{sales: q.admission}
 			ctx, cancel := context.WithCancelCause(t.Context())
-			p := g.enter(cancel)
+			p := g.takePlace(cancel)
 			nc, _ := net.Pipe()
 			q.wg.Go(func() {
 				if err := s.admitSale(ctx, nc, n, p); errors.Is(err, errEvicted) != evicted {
@@ -104,11 +104,11 @@ func TestWhoKeepsAPlace(t *testing.T) {
 				}
 			})
 			synctest.Wait()
-			if newcomer := g.enter(func(error) {}); (newcomer != nil) != evicted {
+			if newcomer := g.takePlace(func(error) {}); (newcomer != nil) != evicted {
 				t.Errorf("a newcomer beside a purchase of %d has a place: %v", n, newcomer != nil)
 			}
 			q.wg.Wait()
-			if !evicted && g.enter(func(error) {}) != nil {
+			if !evicted && g.takePlace(func(error) {}) != nil {
 				t.Errorf("a purchase of %d that is served lost its place", n)
 			}
 		})
@@ -121,10 +121,10 @@ func TestServedPurchaseKeepsItsPlace(t *testing.T) {
 	var delayed atomic.Uint64
 	s := &Server{sales: newAdmission(1, maxSales, usualFirst, &delayed)}
 	nc, _ := net.Pipe()
-	if err := s.admitSale(t.Context(), nc, 150, g.enter(func(error) {})); err != nil {
+	if err := s.admitSale(t.Context(), nc, 150, g.takePlace(func(error) {})); err != nil {
 		t.Fatal(err)
 	}
-	if g.enter(func(error) {}) != nil {
+	if g.takePlace(func(error) {}) != nil {
 		t.Error("a purchase that is served lost its place")
 	}
 }

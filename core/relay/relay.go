@@ -148,8 +148,8 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		stop:  stop,
 	}
 	s.limits.Store(&l)
-	s.counts.board.quiet()
-	s.counts.tokens.quiet()
+	s.counts.board.limitLog()
+	s.counts.tokens.limitLog()
 	s.handshakes = newAdmission(l.ConnectionsPerSecond, maxHandshakes, newestFirst, &s.counts.board.delayed)
 	s.sales = newAdmission(l.tokensPerSecond(), maxSales, usualFirst, &s.counts.tokens.delayed)
 	s.run = run
@@ -159,15 +159,15 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 // Publish publishes the two onion services; it returns when both can be found, or
 // when ctx ends. After an error the server is closed.
 func (s *Server) Publish(ctx context.Context) error {
-	if err := s.listen(ctx, s.run); err != nil {
+	if err := s.listenBoth(ctx, s.run); err != nil {
 		s.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return fmt.Errorf("start server: %w", err)
 	}
 	return nil
 }
 
-// listen publishes both services at the same time, since each takes seconds.
-func (s *Server) listen(ctx, run context.Context) error {
+// listenBoth publishes both services at the same time, since each takes seconds.
+func (s *Server) listenBoth(ctx, run context.Context) error {
 	services := []struct {
 		name  string
 		key   identity.Key
@@ -197,7 +197,7 @@ func (s *Server) listen(ctx, run context.Context) error {
 		}
 		g := newGate(ln, services[i].max, s.cfg.Limits, services[i].count, s.log)
 		s.gates = append(s.gates, g)
-		s.wg.Go(func() { g.run(run, services[i].serve) })
+		s.wg.Go(func() { g.serveAll(run, services[i].serve) })
 	}
 	return errors.Join(errs...)
 }
@@ -206,10 +206,10 @@ func (s *Server) listen(ctx, run context.Context) error {
 // of one connection hold for connections that come from now on; it closes none.
 func (s *Server) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.handshakes.set(l.ConnectionsPerSecond)
-	s.sales.set(l.tokensPerSecond())
+	s.handshakes.setRate(l.ConnectionsPerSecond)
+	s.sales.setRate(l.tokensPerSecond())
 	for _, g := range s.gates {
-		g.set(l)
+		g.setLimits(l)
 	}
 }
 
@@ -242,7 +242,7 @@ func (s *Server) Reopened(ctx context.Context) error { return s.board.Reopened(c
 // closes all connections. It takes no longer than until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
 	for _, g := range s.gates {
-		g.close()
+		g.closeGate()
 	}
 	err := s.board.Close(ctx)
 	s.stop()

@@ -121,7 +121,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 		ses.ask = func() {}
 		store.pages.Store(0) // that of opening
 		var running sync.WaitGroup
-		running.Go(func() { s.countEnd(ses.run(t.Context())) })
+		running.Go(func() { s.countEnd(ses.runSession(t.Context())) })
 		conn := tapir.Plain(far)
 		var sent atomic.Int64
 		running.Go(func() {

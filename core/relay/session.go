@@ -48,14 +48,14 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn, p *place) {
 	conn, err := s.authenticate(ctx, nc)
 	if err != nil {
 		s.countUnauthenticated(err)
-		s.log.Debug("connection did not authenticate", "error", addressless(err))
+		s.log.Debug("connection did not authenticate", "error", dropAddresses(err))
 		return
 	}
 	ses := newSession(s, conn)
-	ses.ask = p.ask
-	err = ses.run(ctx)
+	ses.ask = p.noteActivity
+	err = ses.runSession(ctx)
 	s.countEnd(err)
-	s.log.Debug("connection ended", "reason", addressless(err))
+	s.log.Debug("connection ended", "reason", dropAddresses(err))
 }
 
 // authenticate does so on a goroutine of its own, whose stack the cryptography
@@ -68,7 +68,7 @@ func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Con
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err = s.counts.board.guard(s.log, func() (err error) {
+		err = s.counts.board.guardCall(s.log, func() (err error) {
 			conn, err = auth.Server(ctx, nc, s.cfg.Keys.Board)
 			return err
 		})
@@ -91,7 +91,7 @@ const (
 func (s *Server) admitHandshake(ctx context.Context, nc net.Conn) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, handshakeWait, errTooMany)
 	defer cancel()
-	return s.handshakes.wait(ctx, 1, func() bool { return gone(nc) })
+	return s.handshakes.waitTurn(ctx, 1, func() bool { return isGone(nc) })
 }
 
 func newSession(s *Server, conn *tapir.Conn) *session {
@@ -107,14 +107,14 @@ func newSession(s *Server, conn *tapir.Conn) *session {
 	}
 }
 
-// run returns why the connection ended, never nil.
-func (s *session) run(ctx context.Context) error {
+// runSession returns why the connection ended, never nil.
+func (s *session) runSession(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(ctx, s.hurry)()
+	defer context.AfterFunc(ctx, s.shortenDeadline)()
 	// Each half, however it ends, ends the other.
 	half := func(f func(context.Context) error) error {
-		err := s.server.counts.board.guard(s.server.log, func() error { return f(ctx) })
+		err := s.server.counts.board.guardCall(s.server.log, func() error { return f(ctx) })
 		cancel(err)
 		return err
 	}
@@ -122,9 +122,9 @@ func (s *session) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer s.conn.Close() // ends the reader
-		written = half(s.write)
+		written = half(s.writeReplies)
 	})
-	read = half(s.read)
+	read = half(s.readRequests)
 	wg.Wait()
 	for _, err := range []error{context.Cause(ctx), read, written} {
 		if !errors.Is(err, net.ErrClosed) { // else another closed it and knows why
@@ -136,17 +136,17 @@ func (s *session) run(ctx context.Context) error {
 
 var errDefect = errors.New("a defect of the relay")
 
-// guard calls f and returns its error, or errDefect if it panics.
-func (c *connectionCounts) guard(log *slog.Logger, f func() error) (err error) {
+// guardCall calls f and returns its error, or errDefect if it panics.
+func (c *connectionCounts) guardCall(log *slog.Logger, f func() error) (err error) {
 	err = errDefect
-	defer c.survive(log)
+	defer c.recoverDefect(log)
 	return f()
 }
 
-// read takes requests until the connection ends.
-func (s *session) read(ctx context.Context) error {
+// readRequests takes requests until the connection ends.
+func (s *session) readRequests(ctx context.Context) error {
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
+		s.conn.SetReadDeadline(time.Now().Add(s.requestTimeout()))
 		var req wire.Request
 		err := s.conn.Receive(func(payload []byte) (err error) {
 			if req, err = wire.DecodeRequest(payload); err != nil {
@@ -163,7 +163,7 @@ func (s *session) read(ctx context.Context) error {
 		}
 		switch {
 		case req.Post != nil:
-			err = s.post(ctx, req.Post)
+			err = s.queuePost(ctx, req.Post)
 		case req.Replay != nil:
 			select {
 			case s.replays <- req.Replay:
@@ -177,17 +177,17 @@ func (s *session) read(ctx context.Context) error {
 	}
 }
 
-// patience is how long the reader waits for a request.
-func (s *session) patience() time.Duration {
+// requestTimeout is how long the reader waits for a request.
+func (s *session) requestTimeout() time.Duration {
 	if s.asked {
 		return s.limits.IdleTimeout
 	}
 	return min(s.limits.IdleTimeout, firstRequest)
 }
 
-// post checks the token of a post and queues it, waiting while the connection
+// queuePost checks the token of a post and queues it, waiting while the connection
 // has as many unanswered as it may.
-func (s *session) post(ctx context.Context, req *wire.Post) error {
+func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -198,20 +198,20 @@ func (s *session) post(ctx context.Context, req *wire.Post) error {
 	s.mu.Lock()
 	s.posts = append(s.posts, p)
 	s.mu.Unlock()
-	spent, ok := s.check(req, json)
+	spent, ok := s.checkPost(req, json)
 	if !ok {
-		s.finish(p, board.Result{})
+		s.finishPost(p, board.Result{})
 		return nil
 	}
 	s.server.board.Post(ctx, req.EGM, json, storage.Nullifier(spent.T), func(r board.Result) {
-		s.finish(p, r)
+		s.finishPost(p, r)
 	})
 	return nil
 }
 
-// check decides whether a post may be tried. Only the store knows whether its
+// checkPost decides whether a post may be tried. Only the store knows whether its
 // token was spent before.
-func (s *session) check(req *wire.Post, json []byte) (spent token.Spent, ok bool) {
+func (s *session) checkPost(req *wire.Post, json []byte) (spent token.Spent, ok bool) {
 	counts := &s.server.counts
 	if len(req.Token.T) != len(spent.T) || len(req.Token.MAC) != len(spent.MAC) {
 		counts.invalidToken.Add(1)
@@ -230,9 +230,9 @@ func (s *session) check(req *wire.Post, json []byte) (spent token.Spent, ok bool
 	return spent, true
 }
 
-// finish is called once for each post, by the committer among others, so it
+// finishPost is called once for each post, by the committer among others, so it
 // must not block.
-func (s *session) finish(p *pending, r board.Result) {
+func (s *session) finishPost(p *pending, r board.Result) {
 	s.mu.Lock()
 	p.finished, p.result = true, r
 	s.mu.Unlock()
@@ -271,9 +271,9 @@ func (s *Server) countEnd(err error) {
 	}
 }
 
-// addressless leaves out of an error the two addresses that package net puts
+// dropAddresses leaves out of an error the two addresses that package net puts
 // into those of a connection.
-func addressless(err error) error {
+func dropAddresses(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return op.Err
 	}

@@ -34,10 +34,10 @@ func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		defer context.AfterFunc(ctx, ses.hurry)()
+		defer context.AfterFunc(ctx, ses.shortenDeadline)()
 		begin := time.Now()
 		page := slices.Repeat([][]byte{bytes.Repeat([]byte("x"), 40)}, 100*burst)
-		if err := ses.send(ctx, page); err == nil {
+		if err := ses.sendPayloads(ctx, page); err == nil {
 			t.Error("everything was sent")
 		}
 		if took := time.Since(begin); took < 10*time.Second || took > 11*time.Second {

@@ -46,8 +46,8 @@ type connectionCounts struct {
 	acceptLog, panicLog rate.Sometimes
 }
 
-// quiet has what strangers can repeat logged once a minute.
-func (c *connectionCounts) quiet() {
+// limitLog has what strangers can repeat logged once a minute.
+func (c *connectionCounts) limitLog() {
 	c.acceptLog.Interval, c.panicLog.Interval = time.Minute, time.Minute
 }
 
@@ -123,7 +123,7 @@ type ConnectionCounts struct {
 	Panics          uint64 `json:"panics,omitempty"`
 }
 
-func (c *connectionCounts) status() ConnectionCounts {
+func (c *connectionCounts) snapshotCounts() ConnectionCounts {
 	return ConnectionCounts{
 		Open:         c.open.Load(),
 		Accepted:     c.accepted.Load(),
@@ -166,8 +166,8 @@ func (s *Server) Status(ctx context.Context) Status {
 			Refused:   refused,
 			Sold:      c.tokensSold.Load(),
 		},
-		BoardConnections: c.board.status(),
-		TokenConnections: c.tokens.status(),
+		BoardConnections: c.board.snapshotCounts(),
+		TokenConnections: c.tokens.snapshotCounts(),
 	}
 	st.BoardConnections.Unauthenticated = c.unauthenticated.Load()
 	st.BoardConnections.Malformed = c.malformed.Load()

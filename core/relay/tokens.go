@@ -47,7 +47,7 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn, p *place) {
 		} else {
 			s.counts.salesBrokenOff.Add(1)
 		}
-		s.log.Debug("token purchase failed", "error", addressless(err))
+		s.log.Debug("token purchase failed", "error", dropAddresses(err))
 		return
 	}
 	s.counts.sales.Add(1)
@@ -59,14 +59,14 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn, p *place) {
 // and has no claim to its place meanwhile.
 func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, p *place) error {
 	if n <= usualPurchase {
-		p.keep()
+		p.keepForever()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, largeWait, errTooMany)
 	defer cancel()
-	if err := s.sales.wait(ctx, n, func() bool { return gone(nc) }); err != nil {
+	if err := s.sales.waitTurn(ctx, n, func() bool { return isGone(nc) }); err != nil {
 		return err
 	}
-	p.keep()
+	p.keepForever()
 	return nil
 }
 

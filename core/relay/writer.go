@@ -13,9 +13,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// finished removes and returns the posts that can be answered now: those before
+// takeFinished removes and returns the posts that can be answered now: those before
 // which no unfinished one is left.
-func (s *session) finished() []*pending {
+func (s *session) takeFinished() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -30,8 +30,8 @@ func (s *session) finished() []*pending {
 	return done
 }
 
-// write sends whatever there is to send until the connection ends.
-func (s *session) write(ctx context.Context) error {
+// writeReplies sends whatever there is to send until the connection ends.
+func (s *session) writeReplies(ctx context.Context) error {
 	var cursor *board.Cursor // nil until the first replay
 	for {
 		// The end of the log is taken before the results: all results of posts
@@ -55,7 +55,7 @@ func (s *session) write(ctx context.Context) error {
 		case <-s.wake:
 		case req := <-s.replays:
 			var err error
-			if cursor, err = s.replay(ctx, req); err != nil {
+			if cursor, err = s.startReplay(ctx, req); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (s *session) write(ctx context.Context) error {
 // of them kept.
 func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	var payloads [][]byte
-	done := s.finished()
+	done := s.takeFinished()
 	for i, p := range done {
 		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
 		at := p.result.Earlier
@@ -84,14 +84,14 @@ func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 			payloads = appendNew(payloads, page)
 		}
 		if len(payloads) >= burst {
-			if err := s.send(ctx, payloads); err != nil {
+			if err := s.sendPayloads(ctx, payloads); err != nil {
 				return err
 			}
 			payloads = payloads[:0]
 		}
 		<-s.slots
 	}
-	return s.send(ctx, payloads)
+	return s.sendPayloads(ctx, payloads)
 }
 
 func appendNew(payloads, page [][]byte) [][]byte {
@@ -111,7 +111,7 @@ func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage
 	defer rooms.Put(room)
 	for group := range slices.Chunk(page, burst) {
 		payloads := wrapNew(room, group)
-		if err := s.send(ctx, payloads); err != nil {
+		if err := s.sendPayloads(ctx, payloads); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,7 @@ func wrapNew(room *[]byte, page [][]byte) [][]byte {
 	return payloads
 }
 
-// replay answers a replay request: the number of envelopes, then as many of
+// startReplay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
 //
 // A client counts bare envelopes, and takes whatever follows for one of them while
@@ -149,7 +149,7 @@ func wrapNew(room *[]byte, page [][]byte) [][]byte {
 // repeated in their place, which clients bear. How many that are is the store's
 // choice: beyond maxRepeated the connection ends, and the client asks again from
 // the last envelope that it has.
-func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
+func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
 		return nil, err
@@ -170,17 +170,17 @@ func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, 
 	if len(page) == 0 { // all was pruned since
 		left = 0
 	}
-	if err := s.send(ctx, [][]byte{wire.AppendCount(nil, left)}); err != nil {
+	if err := s.sendPayloads(ctx, [][]byte{wire.AppendCount(nil, left)}); err != nil {
 		return nil, err
 	}
 	s.server.counts.replays.Add(1)
 	var last []byte
 	for len(page) > 0 {
 		bare := page[:min(left, uint64(len(page)))]
-		if err := s.send(ctx, bare); err != nil {
+		if err := s.sendPayloads(ctx, bare); err != nil {
 			return nil, err
 		}
-		if err := s.send(ctx, appendNew(nil, page[len(bare):])); err != nil { // more than was counted
+		if err := s.sendPayloads(ctx, appendNew(nil, page[len(bare):])); err != nil { // more than was counted
 			return nil, err
 		}
 		s.server.counts.replayed.Add(uint64(len(bare)))
@@ -196,7 +196,7 @@ func (s *session) replay(ctx context.Context, req *wire.Replay) (*board.Cursor, 
 	if left > maxRepeated {
 		return nil, errPruned
 	}
-	return cursor, s.send(ctx, slices.Repeat([][]byte{last}, int(left)))
+	return cursor, s.sendPayloads(ctx, slices.Repeat([][]byte{last}, int(left)))
 }
 
 // maxRepeated is how many pruned envelopes a replay makes up for: 8 MiB on the
@@ -209,13 +209,13 @@ var errPruned = errors.New("the store pruned too many envelopes during a replay"
 // stuck readers: 64 KiB on the wire, one write of tapir.
 const burst = 8
 
-// send sends messages, waiting for a slow reader as long as it makes progress.
+// sendPayloads sends messages, waiting for a slow reader as long as it makes progress.
 // Sending counts as activity of the connection.
-func (s *session) send(ctx context.Context, payloads [][]byte) error {
+func (s *session) sendPayloads(ctx context.Context, payloads [][]byte) error {
 	for group := range slices.Chunk(payloads, burst) {
 		s.conn.SetWriteDeadline(time.Now().Add(s.limits.StuckReader))
 		if ctx.Err() != nil { // hurry has set its deadline before ours, or will yet
-			s.hurry()
+			s.shortenDeadline()
 		}
 		if err := s.conn.Send(group...); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -228,7 +228,7 @@ func (s *session) send(ctx context.Context, payloads [][]byte) error {
 	return nil
 }
 
-// hurry gives all that is still sent a last second, when the connection ends.
-func (s *session) hurry() { s.conn.SetWriteDeadline(s.end()) }
+// shortenDeadline gives all that is still sent a last second, when the connection ends.
+func (s *session) shortenDeadline() { s.conn.SetWriteDeadline(s.end()) }
 
 var errStuck = errors.New("the client does not read")

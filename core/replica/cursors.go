@@ -52,7 +52,7 @@ func loadCursors(path string) (*cursors, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err == nil {
-		err = c.decode(data)
+		err = c.decodeJSON(data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read cursors in %s: %w; move the file aside, and the plugin begins at the beginning", path, err)
@@ -60,7 +60,7 @@ func loadCursors(path string) (*cursors, error) {
 	return c, nil
 }
 
-func (c *cursors) decode(data []byte) error {
+func (c *cursors) decodeJSON(data []byte) error {
 	if len(data) > maxFile {
 		return fmt.Errorf("it is longer than %d bytes", maxFile)
 	}
@@ -89,13 +89,13 @@ func (c *cursors) decode(data []byte) error {
 	return nil
 }
 
-func (c *cursors) load(name string) []byte {
+func (c *cursors) loadCursor(name string) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return bytes.Clone(c.values[name])
 }
 
-func (c *cursors) save(name string, value []byte) error {
+func (c *cursors) saveCursor(name string, value []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, kept := c.values[name]; kept == (len(value) > 0) && bytes.Equal(old, value) {
@@ -109,15 +109,15 @@ func (c *cursors) save(name string, value []byte) error {
 	if len(next) > peersync.MaxCursors {
 		return fmt.Errorf("save: %d cursors, limit %d: %w", len(next), peersync.MaxCursors, peersync.ErrTooLarge)
 	}
-	if err := c.write(next); err != nil {
+	if err := c.writeFile(next); err != nil {
 		return fmt.Errorf("save cursor in %s: %w", c.path, err)
 	}
 	c.values = next
 	return nil
 }
 
-// write replaces the file, at once and durably.
-func (c *cursors) write(values map[string][]byte) error {
+// writeFile replaces the file, at once and durably.
+func (c *cursors) writeFile(values map[string][]byte) error {
 	data, err := json.Marshal(cursorsFile{cursorsFormat, values})
 	if err != nil {
 		return err

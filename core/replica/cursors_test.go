@@ -20,7 +20,7 @@ func TestCursors(t *testing.T) {
 		return c
 	}
 	save := func(c *cursors, name, value string) {
-		if err := c.save(name, []byte(value)); err != nil {
+		if err := c.saveCursor(name, []byte(value)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,19 +31,19 @@ func TestCursors(t *testing.T) {
 	save(c, "c", "4")
 	save(c, "c", "")
 	for _, c := range []*cursors{c, open()} {
-		if !bytes.Equal(c.load("a"), []byte("3")) || !bytes.Equal(c.load("b"), []byte("2\x00\xff")) || len(c.load("c")) != 0 {
+		if !bytes.Equal(c.loadCursor("a"), []byte("3")) || !bytes.Equal(c.loadCursor("b"), []byte("2\x00\xff")) || len(c.loadCursor("c")) != 0 {
 			t.Errorf("cursors %q", c.values)
 		}
 	}
 	for i := 2; i < peersync.MaxCursors; i++ {
 		c.values[fmt.Sprint(i)] = []byte("x") // saved with the next one
 	}
-	if err := c.save("more", []byte("x")); !errors.Is(err, peersync.ErrTooLarge) {
+	if err := c.saveCursor("more", []byte("x")); !errors.Is(err, peersync.ErrTooLarge) {
 		t.Errorf("one cursor too many: %v", err)
 	}
 	save(c, "a", "5")
-	if c := open(); len(c.values) != peersync.MaxCursors || !bytes.Equal(c.load("a"), []byte("5")) {
-		t.Errorf("%d cursors, a is %q", len(c.values), c.load("a"))
+	if c := open(); len(c.values) != peersync.MaxCursors || !bytes.Equal(c.loadCursor("a"), []byte("5")) {
+		t.Errorf("%d cursors, a is %q", len(c.values), c.loadCursor("a"))
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".cursors-*")); err != nil || len(left) > 0 {
 		t.Errorf("files left behind: %v, %v", left, err)
@@ -57,7 +57,7 @@ func FuzzCursors(f *testing.F) {
 	f.Add([]byte(`{"a":`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := &cursors{values: make(map[string][]byte)}
-		if c.decode(data) != nil {
+		if c.decodeJSON(data) != nil {
 			return
 		}
 		if len(c.values) > peersync.MaxCursors {

@@ -13,7 +13,7 @@ func TestFormatOfCursors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursors")
 	c, err := loadCursors(path)
 	if err == nil {
-		err = c.save("a", []byte("one"))
+		err = c.saveCursor("a", []byte("one"))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestFormatOfCursors(t *testing.T) {
 		switch {
 		case value == "" && (err == nil || !strings.Contains(err.Error(), path)):
 			t.Errorf("%s: %v", content, err)
-		case value != "" && (err != nil || string(c.load("a")) != value):
+		case value != "" && (err != nil || string(c.loadCursor("a")) != value):
 			t.Errorf("%s: %v", content, err)
 		}
 	}

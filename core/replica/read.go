@@ -18,14 +18,14 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
 	}
 	var page peersync.LogPage
-	state, err := r.scan(ctx, from, limit, func(e storage.Entry) bool {
+	state, err := r.scanLog(ctx, from, limit, func(e storage.Entry) bool {
 		page.Entries = append(page.Entries, peersync.Entry{
-			Seq: e.Seq, Key: key(e), Size: uint32(len(e.Signature) + len(e.Ciphertext)),
+			Seq: e.Seq, Key: keyOf(e), Size: uint32(len(e.Signature) + len(e.Ciphertext)),
 		})
 		return len(page.Entries) < limit
 	})
 	if err != nil {
-		return peersync.LogPage{}, unavailable("log", err)
+		return peersync.LogPage{}, translateError("log", err)
 	}
 	page.Epoch, page.Last = state.Epoch, state.Last
 	return page, nil
@@ -36,9 +36,9 @@ func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peers
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	keys, _, err := r.lowest(ctx, in, max)
+	keys, _, err := r.lowestKeys(ctx, in, max)
 	if err != nil {
-		return nil, unavailable("keys", err)
+		return nil, translateError("keys", err)
 	}
 	return keys, nil
 }
@@ -50,15 +50,15 @@ func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peer
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
 	sums := make([]peersync.Sum, len(ranges))
-	if _, err := r.scan(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
+	if _, err := r.scanLog(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
 		for i := range ranges {
-			if ranges[i].Has(key(e)) {
+			if ranges[i].Has(keyOf(e)) {
 				sums[i].Add(e.ID)
 			}
 		}
 		return true
 	}); err != nil {
-		return nil, unavailable("range sum", err)
+		return nil, translateError("range sum", err)
 	}
 	return sums, nil
 }
@@ -69,19 +69,19 @@ func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]pe
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	keys, count, err := r.lowest(ctx, in, r.kept)
+	keys, count, err := r.lowestKeys(ctx, in, r.kept)
 	s := splitter{left: count, parts: parts}
 	for err == nil && len(keys) > 0 && s.left > 0 {
 		for _, k := range keys[:min(len(keys), s.left)] {
-			s.add(k)
+			s.addKey(k)
 		}
 		if s.left > 0 {
-			in.Lo = after(keys[len(keys)-1])
-			keys, _, err = r.lowest(ctx, in, r.kept)
+			in.Lo = nextKey(keys[len(keys)-1])
+			keys, _, err = r.lowestKeys(ctx, in, r.kept)
 		}
 	}
 	if err != nil {
-		return nil, unavailable("split", err)
+		return nil, translateError("split", err)
 	}
 	return s.out, nil
 }
@@ -94,7 +94,7 @@ type splitter struct {
 	out   []peersync.Part
 }
 
-func (s *splitter) add(k peersync.Key) {
+func (s *splitter) addKey(k peersync.Key) {
 	if s.room == 0 {
 		s.room = (s.left + s.parts - 1) / s.parts
 		s.parts--
@@ -107,8 +107,8 @@ func (s *splitter) add(k peersync.Key) {
 	s.left--
 }
 
-// after returns the key that follows k.
-func after(k peersync.Key) peersync.Key {
+// nextKey returns the key that follows k.
+func nextKey(k peersync.Key) peersync.Key {
 	for i := len(k.ID) - 1; i >= 0; i-- {
 		if k.ID[i]++; k.ID[i] != 0 {
 			return k
@@ -118,15 +118,15 @@ func after(k peersync.Key) peersync.Key {
 	return k
 }
 
-// lowest returns the first keys of a range, ascending and at most max, and how
+// lowestKeys returns the first keys of a range, ascending and at most max, and how
 // many there are in all.
-func (r *Replica) lowest(ctx context.Context, in peersync.Range, max int) (keys []peersync.Key, count int, err error) {
+func (r *Replica) lowestKeys(ctx context.Context, in peersync.Range, max int) (keys []peersync.Key, count int, err error) {
 	shorten := func() {
 		slices.SortFunc(keys, peersync.Key.Compare)
 		keys = keys[:min(len(keys), max)]
 	}
-	_, err = r.scan(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
-		if k := key(e); in.Has(k) {
+	_, err = r.scanLog(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
+		if k := keyOf(e); in.Has(k) {
 			count++
 			if keys = append(keys, k); len(keys) == 2*max {
 				shorten()
@@ -138,19 +138,19 @@ func (r *Replica) lowest(ctx context.Context, in peersync.Range, max int) (keys 
 	return keys, count, err
 }
 
-func key(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }
+func keyOf(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }
 
-// scan calls do with the entries from a place in the log on, until do returns
+// scanLog calls do with the entries from a place in the log on, until do returns
 // false or the log ends. Entries that come meanwhile are left out. It fails when
 // the store is another one in the end. A page has at most atOnce entries.
-func (r *Replica) scan(ctx context.Context, from storage.Seq, atOnce int, do func(storage.Entry) bool) (peersync.State, error) {
-	state, err := r.state(ctx)
+func (r *Replica) scanLog(ctx context.Context, from storage.Seq, atOnce int, do func(storage.Entry) bool) (peersync.State, error) {
+	state, err := r.readState(ctx)
 	if err != nil {
 		return state, err
 	}
 	for more := true; more && from <= state.Last; {
 		begin := time.Now()
-		page, err := r.page(ctx, storage.LogRequest{From: from, Max: int(min(state.Last-from+1, storage.Seq(atOnce)))})
+		page, err := r.readPage(ctx, storage.LogRequest{From: from, Max: int(min(state.Last-from+1, storage.Seq(atOnce)))})
 		if err != nil {
 			return state, err
 		}
@@ -163,18 +163,18 @@ func (r *Replica) scan(ctx context.Context, from storage.Seq, atOnce int, do fun
 			}
 		}
 		from = page.Entries[len(page.Entries)-1].Seq + 1
-		if more && from <= state.Last && !pause(ctx, time.Since(begin)) {
+		if more && from <= state.Last && !sleepContext(ctx, time.Since(begin)) {
 			return state, ctx.Err()
 		}
 	}
-	now, err := r.state(ctx)
+	now, err := r.readState(ctx)
 	if err == nil && now.Epoch != state.Epoch {
 		err = errors.New("the store was replaced by another one meanwhile")
 	}
 	return state, err
 }
 
-func (r *Replica) page(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+func (r *Replica) readPage(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	return r.store.Log(ctx, req)

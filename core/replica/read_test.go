@@ -110,7 +110,7 @@ func TestLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			entry := full.Entries[0]
-			want := peersync.Entry{Seq: next, Key: key(entry), Size: uint32(len(entry.Signature) + len(entry.Ciphertext))}
+			want := peersync.Entry{Seq: next, Key: keyOf(entry), Size: uint32(len(entry.Signature) + len(entry.Ciphertext))}
 			if e != want {
 				t.Fatalf("entry %+v, want %+v", e, want)
 			}

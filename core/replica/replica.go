@@ -58,7 +58,7 @@ type Config struct {
 // while it looks for them.
 const maxKept = 1 << 18
 
-// Replica is the [peersync.Host] of one plugin. What it does for the plugin is
+// Replica is the [peersync.HostServices] of one plugin. What it does for the plugin is
 // done from one goroutine at a time; Status may be called from any.
 type Replica struct {
 	store   storage.Store
@@ -72,7 +72,7 @@ type Replica struct {
 	status Status
 }
 
-var _ peersync.Host = (*Replica)(nil)
+var _ peersync.HostServices = (*Replica)(nil)
 
 // Status is how the replication goes.
 type Status struct {
@@ -89,8 +89,8 @@ func New(cfg Config) (*Replica, error) {
 	return &Replica{store: cfg.Store, end: cfg.Published, cursors: c, log: cfg.Logger, kept: maxKept, wake: make(chan struct{}, 1)}, nil
 }
 
-// Wake has the plugin told the time within a second, by which it is found out
-// whether it is the one that was told before: when its process was started again.
+// Wake sends a Tick within a second. A plugin that was restarted reveals itself by
+// ErrNotStarted.
 // It does not wait, and may be called from any goroutine.
 func (r *Replica) Wake() {
 	select {
@@ -106,7 +106,7 @@ func (r *Replica) Status() Status {
 	return r.status
 }
 
-// Report implements [peersync.Host].
+// Report implements [peersync.HostServices].
 func (r *Replica) Report(_ context.Context, report peersync.Report) error {
 	if err := report.Check(); err != nil {
 		return fmt.Errorf("report: %w", err)
@@ -117,7 +117,7 @@ func (r *Replica) Report(_ context.Context, report peersync.Report) error {
 	return nil
 }
 
-func (r *Replica) trouble(err error) {
+func (r *Replica) noteTrouble(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status.Trouble = ""
@@ -131,7 +131,7 @@ func (r *Replica) Save(_ context.Context, name string, value []byte) error {
 	if err := peersync.CheckCursor(name, value); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	return r.cursors.save(name, value)
+	return r.cursors.saveCursor(name, value)
 }
 
 // Load implements [peersync.Cursors].
@@ -139,7 +139,7 @@ func (r *Replica) Load(_ context.Context, name string) ([]byte, error) {
 	if err := peersync.CheckCursor(name, nil); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	return r.cursors.load(name), nil
+	return r.cursors.loadCursor(name), nil
 }
 
 // Send implements [peersync.Links]: there are none.
@@ -156,8 +156,8 @@ func (r *Replica) Drop(context.Context, peersync.Peer, string) error { return er
 
 var errNoLinks = fmt.Errorf("%w: this relay has no links to others", peersync.ErrPeerUnknown)
 
-// unavailable puts an error of the store in the words of peer sync.
-func unavailable(what string, err error) error {
+// translateError puts an error of the store in the words of peer sync.
+func translateError(what string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -171,17 +171,17 @@ const (
 	pageTimeout = host.CallTimeout
 )
 
-// state is the state of the log as far as it was published.
-func (r *Replica) state(ctx context.Context) (peersync.State, error) {
+// readState is the state of the log as far as it was published.
+func (r *Replica) readState(ctx context.Context) (peersync.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
 	end, err := r.end() // before what the store says, which is further
 	if err != nil {
-		return peersync.State{}, unavailable("look at the board", err)
+		return peersync.State{}, translateError("look at the board", err)
 	}
 	info, err := r.store.Info(ctx)
 	if err != nil {
-		return peersync.State{}, unavailable("look at the store", err)
+		return peersync.State{}, translateError("look at the store", err)
 	}
 	if info.Last > end { // the rest was appended just now
 		info.Count -= min(info.Count, uint64(info.Last-end))

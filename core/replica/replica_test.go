@@ -61,11 +61,11 @@ func TestOnlyWhatIsPublished(t *testing.T) {
 	if parts, err := r.Split(t.Context(), peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
 		t.Errorf("split: %v, %v", parts, err)
 	}
-	if state, err := r.state(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
+	if state, err := r.readState(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
 		t.Errorf("announced: %+v, %v", state, err)
 	}
 	end = 0
-	if state, err := r.state(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
+	if state, err := r.readState(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
 		t.Errorf("announced of nothing: %+v, %v", state, err)
 	}
 	problem = errors.New("the board refuses to serve")

@@ -31,27 +31,27 @@ func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 	wait := firstWait
 	for {
 		begin := time.Now()
-		err := r.live(ctx, replicator)
+		err := r.runLife(ctx, replicator)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(begin) > lastWait {
 			wait = firstWait
 		}
-		r.trouble(err)
+		r.noteTrouble(err)
 		if !errors.Is(err, peersync.ErrNotStarted) {
 			r.log.Warn("peer sync begins anew", "reason", err, "after", wait)
 		}
-		if !pause(ctx, wait) {
+		if !sleepContext(ctx, wait) {
 			return
 		}
 		wait = min(2*wait, lastWait)
 	}
 }
 
-// live tells one life of a replicator, and returns how it ended.
-func (r *Replica) live(ctx context.Context, replicator peersync.Replicator) error {
-	told, err := r.state(ctx)
+// runLife tells one life of a replicator, and returns how it ended.
+func (r *Replica) runLife(ctx context.Context, replicator peersync.Replicator) error {
+	told, err := r.readState(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func (r *Replica) live(ctx context.Context, replicator peersync.Replicator) erro
 	rand.Read(start.Seed[:])
 	events := []peersync.Event{start}
 	for {
-		if err := handle(ctx, replicator, events); err != nil {
+		if err := handleEvents(ctx, replicator, events); err != nil {
 			return err
 		}
-		r.trouble(nil)
-		moved, err := r.await(ctx, &told)
+		r.noteTrouble(nil)
+		moved, err := r.awaitNews(ctx, &told)
 		if err != nil {
 			return err
 		}
@@ -76,17 +76,17 @@ func (r *Replica) live(ctx context.Context, replicator peersync.Replicator) erro
 	}
 }
 
-// await returns when there is something to tell: that the log is no longer as
+// awaitNews returns when there is something to tell: that the log is no longer as
 // told, which it then updates, or only the time.
-func (r *Replica) await(ctx context.Context, told *peersync.State) (moved bool, err error) {
+func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bool, err error) {
 	due := time.Now().Add(quiet)
 	for {
-		woken, err := r.rest(ctx)
+		woken, err := r.waitInterval(ctx)
 		if err != nil {
 			return false, err
 		}
 		// Without its store a replicator still has the time.
-		if now, err := r.state(ctx); err == nil && now != *told {
+		if now, err := r.readState(ctx); err == nil && now != *told {
 			*told = now
 			return true, nil
 		}
@@ -96,11 +96,11 @@ func (r *Replica) await(ctx context.Context, told *peersync.State) (moved bool, 
 	}
 }
 
-// rest lasts for at most interval, and tells whether Wake was called.
-func (r *Replica) rest(ctx context.Context) (woken bool, err error) {
+// waitInterval lasts for at most interval, and tells whether Wake was called.
+func (r *Replica) waitInterval(ctx context.Context) (woken bool, err error) {
 	// On the second, when the supervisor looks at the plugins as well: what an idle
 	// relay costs is for the most part to wake up.
-	if !pause(ctx, time.Until(time.Now().Truncate(interval).Add(interval))) {
+	if !sleepContext(ctx, time.Until(time.Now().Truncate(interval).Add(interval))) {
 		return false, ctx.Err()
 	}
 	select {
@@ -111,14 +111,14 @@ func (r *Replica) rest(ctx context.Context) (woken bool, err error) {
 	}
 }
 
-func handle(ctx context.Context, replicator peersync.Replicator, events []peersync.Event) error {
+func handleEvents(ctx context.Context, replicator peersync.Replicator, events []peersync.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, host.HandleTimeout)
 	defer cancel()
 	return replicator.Handle(ctx, events)
 }
 
-// pause returns whether ctx let it last d.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleepContext returns whether ctx let it last d.
+func sleepContext(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

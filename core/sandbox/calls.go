@@ -55,7 +55,7 @@ const noSuchCall = seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)
 // filterCalls confines the thread, and what it executes, to the system calls of
 // the policy.
 func filterCalls(p Policy, k kernel) error {
-	code, err := filter(rulesOf(p, k, os.Getpid(), os.Geteuid() == 0))
+	code, err := compileFilter(rulesOf(p, k, os.Getpid(), os.Geteuid() == 0))
 	if err != nil {
 		return fmt.Errorf("make filter of system calls: %w", err)
 	}
@@ -75,10 +75,10 @@ func filterCalls(p Policy, k kernel) error {
 	return nil
 }
 
-// filter translates rules for this architecture. The library lets calls of
+// compileFilter translates rules for this architecture. The library lets calls of
 // other architectures pass, as int 0x80 is on amd64: here they end the process.
 // Calls newer than its tables do not exist.
-func filter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
+func compileFilter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	native, err := arch.GetInfo("")
 	if err != nil {
 		return nil, err
@@ -96,8 +96,8 @@ func filter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 		bpf.RetConstant{Val: uint32(noSuchCall)},
 	}
 	for _, g := range rules {
-		for _, part := range split(known(g, native)) {
-			instructions, err := assemble(part)
+		for _, part := range splitConditions(dropUnknownCalls(g, native)) {
+			instructions, err := assembleGroup(part)
 			if err != nil {
 				return nil, err
 			}
@@ -110,12 +110,12 @@ func filter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 // loadNumber loads the number of the system call, nr of struct seccomp_data.
 var loadNumber = bpf.LoadAbsolute{Off: 0, Size: 4}
 
-// split makes a group of each call with conditions. Within a program the library
+// splitConditions makes a group of each call with conditions. Within a program the library
 // (1.6.0) loads the number of the call only once: when the conditions of one call
 // do not hold, it compares the argument that it looked at last with the numbers of
 // all calls that follow. So a later rule about the same call would not be found, and
 // a process whose own number is that of a forbidden call could not send itself signals.
-func split(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
+func splitConditions(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
 	if len(g.Names) > 0 {
 		out = append(out, seccomp.SyscallGroup{Action: g.Action, Names: g.Names})
 	}
@@ -135,9 +135,9 @@ func split(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
 	return out
 }
 
-// assemble returns the instructions for one group, which begin with the number of
+// assembleGroup returns the instructions for one group, which begin with the number of
 // the call, and go on behind the last of them when no rule of the group matches.
-func assemble(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
+func assembleGroup(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{g}}
 	code, err := policy.Assemble()
 	if err != nil {
@@ -151,8 +151,8 @@ func assemble(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	return code[begin:last], nil
 }
 
-// known leaves out what this architecture does not have.
-func known(g seccomp.SyscallGroup, a *arch.Info) seccomp.SyscallGroup {
+// dropUnknownCalls leaves out what this architecture does not have.
+func dropUnknownCalls(g seccomp.SyscallGroup, a *arch.Info) seccomp.SyscallGroup {
 	out := seccomp.SyscallGroup{Action: g.Action}
 	for _, name := range g.Names {
 		if _, ok := a.SyscallNames[name]; ok {

@@ -34,7 +34,7 @@ func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
 	if err != nil {
 		t.Skipf("the library of the filter does not know this architecture: %v", err)
 	}
-	code, err := filter(rulesOf(p, k, self, root))
+	code, err := compileFilter(rulesOf(p, k, self, root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestArgumentsAreNotNumbers(t *testing.T) {
 		rules := rulesOf(c.policy, kernel{landlock: 7}, self, c.root)
 		conditional := make(map[string]bool)
 		for _, g := range rules {
-			for _, n := range known(g, m.native).NamesWithCondtions {
+			for _, n := range dropUnknownCalls(g, m.native).NamesWithCondtions {
 				conditional[n.Name] = true
 			}
 		}
@@ -114,7 +114,7 @@ func TestNumbersOfProcesses(t *testing.T) {
 		t.Skipf("there is no filter for this processor: %v", err)
 	}
 	for pid := range native.SyscallNumbers {
-		code, err := filter(rulesOf(Policy{}, kernel{landlock: 7}, pid, false))
+		code, err := compileFilter(rulesOf(Policy{}, kernel{landlock: 7}, pid, false))
 		if err != nil {
 			t.Fatal(err)
 		}

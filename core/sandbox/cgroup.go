@@ -29,7 +29,7 @@ func joinCgroup(tasks int) error {
 	}
 	if unified {
 		// Only the controllers of threads can be used below a group that has processes.
-		if err := write(top, "cgroup.subtree_control", "+pids"); err != nil {
+		if err := writeCgroup(top, "cgroup.subtree_control", "+pids"); err != nil {
 			return err
 		}
 	}
@@ -37,20 +37,20 @@ func joinCgroup(tasks int) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make cgroup: %w", err)
 	}
-	err := write(dir, "pids.max", strconv.Itoa(tasks))
+	err := writeCgroup(dir, "pids.max", strconv.Itoa(tasks))
 	if err == nil {
-		err = write(dir, "cgroup.procs", "0")
+		err = writeCgroup(dir, "cgroup.procs", "0")
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) && unified {
-		err = write(dir, "cgroup.type", "threaded")
+		err = writeCgroup(dir, "cgroup.type", "threaded")
 		if err == nil {
-			err = write(dir, "cgroup.procs", "0")
+			err = writeCgroup(dir, "cgroup.procs", "0")
 		}
 	}
 	return err
 }
 
-func write(dir, name, value string) error {
+func writeCgroup(dir, name, value string) error {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("write to cgroup: %w", err)
@@ -82,7 +82,7 @@ func CleanUp() {
 func cgroupRoom() int {
 	dir, mount, _ := ownCgroup()
 	room := math.MaxInt32
-	for dir != "" && inside(mount)(dir) {
+	for dir != "" && isBelow(mount)(dir) {
 		limit, err := readNumber(dir, "pids.max")
 		if used, err2 := readNumber(dir, "pids.current"); err == nil && err2 == nil {
 			room = min(room, limit-used)
@@ -120,7 +120,7 @@ func ownCgroup() (dir, mount string, unified bool) {
 			continue
 		}
 		root, at := cgroupMount(unified)
-		if at == "" || !inside(strings.TrimSuffix(root, "/"))(parts[2]) {
+		if at == "" || !isBelow(strings.TrimSuffix(root, "/"))(parts[2]) {
 			continue
 		}
 		dir = filepath.Join(at, strings.TrimPrefix(parts[2], strings.TrimSuffix(root, "/")))

@@ -52,46 +52,46 @@ var versions = []landlock.Config{
 }
 
 // filesOf are the files of a plugin, and what it may do with them.
-func filesOf(p Policy, plugin string, version int) (*rules, error) {
+func filesOf(p Policy, plugin string, version int) (*pathRules, error) {
 	handled := versions[version]
 	if p.Network == Open {
 		handled.HandledAccessNet = 0
 	}
-	r := &rules{handled: handled}
-	r.required("the plugin's own file", readExec, plugin)
+	r := &pathRules{handled: handled}
+	r.allowRequired("the plugin's own file", readExec, plugin)
 	if p.Dir != "" {
-		r.required("the plugin's directory", own, p.Dir)
+		r.allowRequired("the plugin's directory", own, p.Dir)
 	}
 	if dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR"); dir != "" {
-		r.required("the directory of its socket", socket, dir)
+		r.allowRequired("the directory of its socket", socket, dir)
 	}
 	for _, path := range p.Write {
-		r.required("the directory it was granted to write in", own|ll.AccessFSResolveUnix, path)
+		r.allowRequired("the directory it was granted to write in", own|ll.AccessFSResolveUnix, path)
 	}
 	for _, path := range p.Read {
-		r.required("what it was granted to read", readExec|readDir, path)
+		r.allowRequired("what it was granted to read", readExec|readDir, path)
 	}
-	r.optional(readExec|readDir, systemDirs...)
-	r.optional(readFile|readDir, systemFiles...)
-	r.optional(device, devices...)
-	r.optional(ll.AccessFSWriteFile|ll.AccessFSTruncate, "/proc/self/comm") // its name for ps and top
+	r.allowExisting(readExec|readDir, systemDirs...)
+	r.allowExisting(readFile|readDir, systemFiles...)
+	r.allowExisting(device, devices...)
+	r.allowExisting(ll.AccessFSWriteFile|ll.AccessFSTruncate, "/proc/self/comm") // its name for ps and top
 	if p.Network != None {
-		r.optional(readFile, networkFiles...)
+		r.allowExisting(readFile, networkFiles...)
 	}
 	return r, r.err
 }
 
-// restrict confines the process by what the version of Landlock offers. It does
+// restrictSelf confines the process by what the version of Landlock offers. It does
 // not settle for less: what fails here is an error.
-func (r *rules) restrict() error {
+func (r *pathRules) restrictSelf() error {
 	if err := r.handled.Restrict(r.list...); err != nil {
 		return fmt.Errorf("restrict files: %w", err)
 	}
 	return nil
 }
 
-// rules collects what a plugin may reach.
-type rules struct {
+// pathRules collects what a plugin may reach.
+type pathRules struct {
 	handled landlock.Config // what this version knows
 	list    []landlock.Rule
 	paths   []string // that the rules are about
@@ -101,8 +101,8 @@ type rules struct {
 // ofFile are the rights that a rule about a file can have.
 const ofFile = device | readExec | ll.AccessFSTruncate | ll.AccessFSResolveUnix
 
-// required allows access to a path that has to exist.
-func (r *rules) required(what string, access landlock.AccessFSSet, path string) {
+// allowRequired allows access to a path that has to exist.
+func (r *pathRules) allowRequired(what string, access landlock.AccessFSSet, path string) {
 	info, err := os.Stat(path)
 	if err != nil {
 		if r.err == nil {
@@ -117,17 +117,17 @@ func (r *rules) required(what string, access landlock.AccessFSSet, path string) 
 	r.paths = append(r.paths, path)
 }
 
-// optional allows access to those paths of the patterns that there are.
-func (r *rules) optional(access landlock.AccessFSSet, patterns ...string) {
+// allowExisting allows access to those paths of the patterns that there are.
+func (r *pathRules) allowExisting(access landlock.AccessFSSet, patterns ...string) {
 	for _, pattern := range patterns {
 		found, _ := filepath.Glob(pattern) // the patterns are well-formed
-		for _, path := range slices.DeleteFunc(found, dangling) {
-			r.required(path, access, path)
+		for _, path := range slices.DeleteFunc(found, isDangling) {
+			r.allowRequired(path, access, path)
 		}
 	}
 }
 
-func dangling(path string) bool {
+func isDangling(path string) bool {
 	_, err := os.Stat(path)
 	return err != nil
 }

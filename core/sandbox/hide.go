@@ -17,7 +17,7 @@ import (
 // the last start of a plugin.
 var shown = []string{"/etc", "/dev"}
 
-// hide covers everything of this mount namespace but the system and the files of
+// coverMounts covers everything of this mount namespace but the system and the files of
 // keep, so that stat(2) finds nothing else: Landlock keeps a plugin from files that
 // it can name, and not from learning when they change. With proc, also of /proc there
 // is only the process itself.
@@ -25,7 +25,7 @@ var shown = []string{"/etc", "/dev"}
 // The plugin's own file is kept unless another is in its place by now: it is executed
 // by its descriptor. What is kept is at the same path as outside, and at the path to which links
 // lead, since programs look at either.
-func hide(keep []string, proc bool) error {
+func coverMounts(keep []string, proc bool) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("detach the mounts of the process: %w", err)
 	}
@@ -36,7 +36,7 @@ func hide(keep []string, proc bool) error {
 	if slices.Contains(covers, "/proc") {
 		keep = append(keep, filepath.Join("/proc", strconv.Itoa(os.Getpid())))
 	}
-	trees, err := open(keep, covers)
+	trees, err := openTrees(keep, covers)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func hide(keep []string, proc bool) error {
 		}
 	}
 	for _, t := range trees {
-		if err := t.place(); err != nil {
+		if err := t.attach(); err != nil {
 			return fmt.Errorf("keep %s: %w", t.path, err)
 		}
 	}
@@ -77,23 +77,23 @@ func coversOf(keep []string, proc bool) (out []string, err error) {
 	}
 	for _, dir := range candidates {
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || dir == "/proc" && !proc || slices.Contains(shown, dir) || slices.ContainsFunc(systemDirs, inside(dir)) {
+		if err != nil || !info.IsDir() || dir == "/proc" && !proc || slices.Contains(shown, dir) || slices.ContainsFunc(systemDirs, isBelow(dir)) {
 			continue
 		}
-		if !slices.ContainsFunc(keep, func(k string) bool { return k == "/" || k == dir || real(k) == dir }) {
+		if !slices.ContainsFunc(keep, func(k string) bool { return k == "/" || k == dir || resolveLinks(k) == dir }) {
 			out = append(out, dir)
 		}
 	}
 	return out, nil
 }
 
-// inside tells whether a path is dir or below it.
-func inside(dir string) func(path string) bool {
+// isBelow tells whether a path is dir or below it.
+func isBelow(dir string) func(path string) bool {
 	return func(path string) bool { return strings.HasPrefix(path+"/", dir+"/") }
 }
 
-// real is the path without links, or else the path.
-func real(path string) string {
+// resolveLinks is the path without links, or else the path.
+func resolveLinks(path string) string {
 	if to, err := filepath.EvalSymlinks(path); err == nil {
 		return to
 	}
@@ -107,20 +107,20 @@ func sameFile(a, b string) bool {
 	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// tree is a file or a directory with all below it, to be put back to its path.
-type tree struct {
+// mountTree is a file or a directory with all below it, to be put back to its path.
+type mountTree struct {
 	path string
 	fd   int
 	dir  bool
 }
 
-// open takes hold of those files of keep that would be covered, parents first.
-func open(keep, covers []string) (out []tree, err error) {
-	self := inside("/proc/self")
+// openTrees takes hold of those files of keep that would be covered, parents first.
+func openTrees(keep, covers []string) (out []mountTree, err error) {
+	self := isBelow("/proc/self")
 	places := make(map[string]string) // where it is to be, and where it is now
 	for _, path := range keep {
-		for _, place := range []string{filepath.Clean(path), real(path)} {
-			covered := slices.ContainsFunc(covers, func(dir string) bool { return inside(dir)(place) })
+		for _, place := range []string{filepath.Clean(path), resolveLinks(path)} {
+			covered := slices.ContainsFunc(covers, func(dir string) bool { return isBelow(dir)(place) })
 			if _, found := places[place]; !found && covered && !self(place) {
 				places[place] = path
 			}
@@ -141,14 +141,14 @@ func open(keep, covers []string) (out []tree, err error) {
 		if err := unix.Fstat(fd, &info); err != nil {
 			return nil, fmt.Errorf("keep %s: %w", path, err)
 		}
-		out = append(out, tree{place, fd, info.Mode&unix.S_IFMT == unix.S_IFDIR})
+		out = append(out, mountTree{place, fd, info.Mode&unix.S_IFMT == unix.S_IFDIR})
 	}
-	slices.SortFunc(out, func(a, b tree) int { return strings.Compare(a.path, b.path) })
+	slices.SortFunc(out, func(a, b mountTree) int { return strings.Compare(a.path, b.path) })
 	return out, nil
 }
 
-// place puts the tree to its path, and lets go of it.
-func (t tree) place() error {
+// attach puts the tree to its path, and lets go of it.
+func (t mountTree) attach() error {
 	defer unix.Close(t.fd) //nolint:errcheck // nothing was written
 	if _, err := os.Stat(t.path); err != nil {
 		if err := t.makePoint(); err != nil {
@@ -159,7 +159,7 @@ func (t tree) place() error {
 }
 
 // makePoint makes what the tree is mounted on.
-func (t tree) makePoint() error {
+func (t mountTree) makePoint() error {
 	if t.dir {
 		return os.MkdirAll(t.path, 0o755)
 	}

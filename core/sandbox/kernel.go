@@ -16,7 +16,7 @@ type kernel struct {
 	counts   bool // and the kernel can count its tasks apart from others
 }
 
-func probe() kernel {
+func probeKernel() kernel {
 	// Without Landlock in the kernel, or with it switched off at boot, or in a
 	// container that forbids it, there is an error.
 	version, err := ll.LandlockGetABIVersion()
@@ -33,13 +33,13 @@ func probe() kernel {
 // Missing says what this kernel cannot enforce of p, in sentences for the
 // operator; none means that all is enforced.
 func Missing(p Policy) []string {
-	k, can := probe(), able()
+	k, can := probeKernel(), able()
 	k.hides = can.attr != nil
 	k.counts = can.Cgroup || k.hides && os.Geteuid() != 0 // root is exempt from RLIMIT_NPROC
-	return p.missing(k)
+	return p.listMissing(k)
 }
 
-func (p Policy) missing(k kernel) (out []string) {
+func (p Policy) listMissing(k kernel) (out []string) {
 	add := func(when bool, what string) {
 		if when {
 			out = append(out, what)

@@ -24,7 +24,7 @@ func TestMissing(t *testing.T) {
 		{"no namespaces", Policy{Hide: true}, kernel{landlock: 9, seccomp: true}, []string{"mounts of its own", "limit the threads"}},
 		{"root", Policy{Hide: true}, kernel{landlock: 9, seccomp: true, hides: true}, []string{"limit the threads"}},
 	} {
-		got := c.policy.missing(c.kernel)
+		got := c.policy.listMissing(c.kernel)
 		ok := len(got) == len(c.want)
 		for i := 0; ok && i < len(got); i++ {
 			ok = strings.Contains(got[i], c.want[i])

@@ -22,29 +22,29 @@ const lifeline = 3
 // itself and executes the plugin, and never returns. Else it does nothing.
 func Main() {
 	mainRan.Store(true)
-	if len(os.Args) < 2 || os.Args[1] != mode {
+	if len(os.Args) < 2 || os.Args[1] != launcherMode {
 		return
 	}
 	// Seccomp filters and the death signal are the thread's that executes.
 	runtime.LockOSThread()
-	err := launch(os.Args[2:])
-	report(err)
+	err := launchPlugin(os.Args[2:])
+	reportError(err)
 	if host.Lasting(err) {
 		os.Exit(host.NotExecutable)
 	}
 	os.Exit(1)
 }
 
-// report writes an error as plugins do, so that it becomes the reason why the
+// reportError writes an error as plugins do, so that it becomes the reason why the
 // plugin did not start.
-func report(err error) {
+func reportError(err error) {
 	line, _ := json.Marshal(map[string]string{"@level": "error", "@message": "sandbox: " + err.Error()})
 	os.Stderr.Write(append(line, '\n')) //nolint:errcheck // there is nobody else to tell
 }
 
-// launch does as args say: the policy, "--", and the plugin's name with its
+// launchPlugin does as args say: the policy, "--", and the plugin's name with its
 // arguments. It returns only when it fails.
-func launch(args []string) error {
+func launchPlugin(args []string) error {
 	if len(args) == 2 && args[0] == probeMode {
 		err := answerProbe(args[1])
 		if err == nil {
@@ -55,7 +55,7 @@ func launch(args []string) error {
 	if len(args) < 3 || args[1] != "--" {
 		return errors.New("not started by the relay")
 	}
-	var o order
+	var o launchOrder
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
 		return fmt.Errorf("read policy: %w", err)
 	}
@@ -72,7 +72,7 @@ func launch(args []string) error {
 	if err := closeFrom(own); err != nil {
 		return err
 	}
-	if err := confine(o, path); err != nil {
+	if err := confineSelf(o, path); err != nil {
 		return err
 	}
 	if err := unix.Exec(path, argv, os.Environ()); err != nil {
@@ -84,7 +84,7 @@ func launch(args []string) error {
 // listenersOf is how many the plugin gets. They are for the process that LISTEN_PID
 // names (sd_listen_fds(3)), which is this one. A program that is no plugin gets none,
 // whatever the relay itself was started with.
-func listenersOf(o order) (int, error) {
+func listenersOf(o launchOrder) (int, error) {
 	text := os.Getenv("LISTEN_FDS")
 	if text == "" || o.Keep <= lifeline {
 		return 0, nil
@@ -111,19 +111,19 @@ func closeFrom(first int) error {
 	return nil
 }
 
-// confine restricts this thread for good. The order matters: what comes first
+// confineSelf restricts this thread for good. The order matters: what comes first
 // allows the next, and what comes later forbids the former.
-func confine(o order, plugin string) error {
-	k, p := probe(), o.Policy
+func confineSelf(o launchOrder, plugin string) error {
+	k, p := probeKernel(), o.Policy
 	if err := stayMortal(); err != nil {
 		return err
 	}
 	if p.Hide {
-		if err := ownMounts(o); err != nil {
+		if err := checkOwnMounts(o); err != nil {
 			return err
 		}
 	}
-	if err := o.User.restore(); err != nil {
+	if err := o.User.restoreIDs(); err != nil {
 		return err
 	}
 	files, err := filesOf(p, plugin, k.landlock)
@@ -135,7 +135,7 @@ func confine(o order, plugin string) error {
 	}
 	if p.Hide {
 		// A child of the plugin is another process in /proc.
-		if err := hide(files.paths, !o.Processes); err != nil {
+		if err := coverMounts(files.paths, !o.Processes); err != nil {
 			return err
 		}
 	}
@@ -148,11 +148,11 @@ func confine(o order, plugin string) error {
 		return err
 	}
 	if k.landlock > 0 {
-		if err := files.restrict(); err != nil {
+		if err := files.restrictSelf(); err != nil {
 			return err
 		}
 	}
-	if err := limit(o); err != nil {
+	if err := setLimits(o); err != nil {
 		return err
 	}
 	if k.seccomp {
@@ -161,8 +161,8 @@ func confine(o order, plugin string) error {
 	return nil
 }
 
-// ownMounts refuses to go on with the mounts of the relay.
-func ownMounts(o order) error {
+// checkOwnMounts refuses to go on with the mounts of the relay.
+func checkOwnMounts(o launchOrder) error {
 	mounts, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
 		return fmt.Errorf("find own mounts: %w", err)

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve is what a process may map and not use, in bytes, beyond the memory of
+// mappedReserve is what a process may map and not use, in bytes, beyond the memory of
 // its policy: stacks of threads, and what an allocator sets aside. An idle
 // plugin in Go maps 83 MiB and uses 6, one in Python with gRPC 71 and 13.
-const reserve = 256 << 20
+const mappedReserve = 256 << 20
 
-// limit sets the limits of the process, which no process can raise again.
+// setLimits sets the limits of the process, which no process can raise again.
 //
 // Of memory, RLIMIT_DATA counts what is mapped privately to be written. It does
 // not count files that a store maps, as RLIMIT_AS would, nor shared memory,
@@ -25,7 +25,7 @@ const reserve = 256 << 20
 // A core dump holds what memory held. The limit is 1 byte because 0 would not
 // keep the kernel from piping the dump to a program, and 1 does
 // (fs/coredump.c); to a file, neither allows it.
-func limit(o order) error {
+func setLimits(o launchOrder) error {
 	tasks := uint64(o.Tasks + taskMargin)
 	if o.UserTasks > 0 {
 		tasks = o.UserTasks
@@ -37,7 +37,7 @@ func limit(o order) error {
 	}{
 		{"core dumps", unix.RLIMIT_CORE, 1},
 		{"open files", unix.RLIMIT_NOFILE, uint64(o.Files)},
-		{"memory", unix.RLIMIT_DATA, uint64(o.Memory) + reserve},
+		{"memory", unix.RLIMIT_DATA, uint64(o.Memory) + mappedReserve},
 		{"tasks", unix.RLIMIT_NPROC, tasks},
 	} {
 		var now unix.Rlimit

@@ -38,12 +38,12 @@ var able = sync.OnceValue(func() (a abilities) {
 		return a // this program would run anew in place of the launcher
 	}
 	for _, attr := range mountNamespaces() {
-		if try(attr, &a) {
+		if tryLauncher(attr, &a) {
 			a.attr = attr
 			return a
 		}
 	}
-	try(nil, &a)
+	tryLauncher(nil, &a)
 	return a
 })
 
@@ -61,16 +61,16 @@ func mountNamespaces() []*syscall.SysProcAttr {
 	return []*syscall.SysProcAttr{user}
 }
 
-// try starts a launcher that tries to hide files, and to limit its tasks. It
+// tryLauncher starts a launcher that tries to hide files, and to limit its tasks. It
 // tells whether the first succeeded, or there was nothing to hide.
-func try(attr *syscall.SysProcAttr, a *abilities) bool {
+func tryLauncher(attr *syscall.SysProcAttr, a *abilities) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	text, err := json.Marshal(probeOrder{Hide: attr != nil, User: userIn(attr)})
 	if err != nil {
 		return false
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", mode, probeMode, string(text))
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", launcherMode, probeMode, string(text))
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{}, "/", attr
 	out, err := cmd.Output()
 	if err == nil {
@@ -92,12 +92,12 @@ func answerProbe(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	if err := o.User.restore(); err != nil {
+	if err := o.User.restoreIDs(); err != nil {
 		return err
 	}
 	can := abilities{Cgroup: joinCgroup(DefaultTasks) == nil}
 	if o.Hide {
-		if err := hide(nil, true); err != nil {
+		if err := coverMounts(nil, true); err != nil {
 			return err
 		}
 	}
@@ -115,10 +115,10 @@ func userIn(attr *syscall.SysProcAttr) *userIDs {
 	return &userIDs{os.Geteuid(), os.Getegid()}
 }
 
-// restore makes the user in this namespace who it is outside. The process does it
+// restoreIDs makes the user in this namespace who it is outside. The process does it
 // for itself, after execve: the maps of one that was only cloned belong to root, as
 // the relay's memory does (see ProtectMemory), and an ordinary user cannot write them.
-func (u *userIDs) restore() error {
+func (u *userIDs) restoreIDs() error {
 	if u == nil {
 		return nil
 	}

@@ -84,7 +84,7 @@ func TestWrapRefuses(t *testing.T) {
 		"negative limit":                      {Memory: -1},
 		"unknown network policy 7":            {Network: 7},
 		"is below /usr":                       {Dir: "/usr/share"},
-		"more than 65536 bytes":               {Read: []string{"/" + strings.Repeat("x", maxOrder)}},
+		"more than 65536 bytes":               {Read: []string{"/" + strings.Repeat("x", maxOrderSize)}},
 	} {
 		if _, err := Wrap(host.Command{}, p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

@@ -79,7 +79,7 @@ func TestProtectedRelay(t *testing.T) {
 }
 
 func protectedRelay() int {
-	if !try(mountNamespaces()[0], new(abilities)) {
+	if !tryLauncher(mountNamespaces()[0], new(abilities)) {
 		fmt.Println("unprotected: no mounts")
 		return 0
 	}

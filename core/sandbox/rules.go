@@ -28,11 +28,11 @@ func rulesOf(p Policy, k kernel, pid int, root bool) []seccomp.SyscallGroup {
 		deny = append(deny, "truncate")
 	}
 	rules := []seccomp.SyscallGroup{
-		denyIf(sockets(p.Network)),
-		denyIf(processes(p.Processes, uint64(pid))),
-		denyIf(others(uint64(pid))),
-		denyIf(clocks),
-		denyIf(ioctls(p.Network)),
+		denyIf(denySockets(p.Network)),
+		denyIf(denyProcesses(p.Processes, uint64(pid))),
+		denyIf(denyOthers(uint64(pid))),
+		denyIf(denyClocks),
+		denyIf(denyIoctls(p.Network)),
 		{Action: noSuchCall, Names: absent},
 		{Action: seccomp.ActionErrno, Names: deny}, // EPERM
 	}
@@ -46,8 +46,8 @@ func denyIf(calls []seccomp.NameWithConditions) seccomp.SyscallGroup {
 	return seccomp.SyscallGroup{Action: seccomp.ActionErrno, NamesWithCondtions: calls}
 }
 
-// when matches a call of which all conditions hold.
-func when(call string, conditions ...seccomp.Condition) seccomp.NameWithConditions {
+// matchCall matches a call of which all conditions hold.
+func matchCall(call string, conditions ...seccomp.Condition) seccomp.NameWithConditions {
 	return seccomp.NameWithConditions{Name: call, Conditions: conditions}
 }
 
@@ -55,24 +55,24 @@ func when(call string, conditions ...seccomp.Condition) seccomp.NameWithConditio
 // of them, a plugin may put anything into the others: not and has then match too
 // often, which is harmless, and exactly looks at the 32 alone.
 
-func not(arg uint32, value uint64) seccomp.Condition {
+func argNot(arg uint32, value uint64) seccomp.Condition {
 	return seccomp.Condition{Argument: arg, Operation: seccomp.NotEqual, Value: value}
 }
 
-func has(arg uint32, anyOf uint64) seccomp.Condition {
+func argHasAny(arg uint32, anyOf uint64) seccomp.Condition {
 	return seccomp.Condition{Argument: arg, Operation: seccomp.BitsSet, Value: anyOf}
 }
 
-func lacks(arg uint32, allOf uint64) seccomp.Condition {
+func argLacksAny(arg uint32, allOf uint64) seccomp.Condition {
 	return seccomp.Condition{Argument: arg, Operation: seccomp.BitsNotSet, Value: allOf}
 }
 
 // exactly: the lower half of the argument is value, in the bits of mask.
-func exactly(arg, value, mask uint32) []seccomp.Condition {
-	conditions := []seccomp.Condition{lacks(arg, uint64(mask&^value))}
+func argEquals(arg, value, mask uint32) []seccomp.Condition {
+	conditions := []seccomp.Condition{argLacksAny(arg, uint64(mask&^value))}
 	for bit := uint32(1); bit != 0; bit <<= 1 {
 		if value&bit != 0 {
-			conditions = append(conditions, has(arg, uint64(bit)))
+			conditions = append(conditions, argHasAny(arg, uint64(bit)))
 		}
 	}
 	return conditions
@@ -89,27 +89,27 @@ const noStream = ^uint64(unix.SOCK_STREAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEX
 // and cannot be bound again.
 // Datagrams between unix sockets need none, and would reach the journal and
 // other daemons.
-func sockets(n Network) []seccomp.NameWithConditions {
-	family := []seccomp.Condition{not(0, unix.AF_UNIX)}
+func denySockets(n Network) []seccomp.NameWithConditions {
+	family := []seccomp.Condition{argNot(0, unix.AF_UNIX)}
 	if n == Open { // AF_NETLINK has the addresses of the host, to choose one
-		family = append(family, not(0, unix.AF_INET), not(0, unix.AF_INET6), not(0, unix.AF_NETLINK))
+		family = append(family, argNot(0, unix.AF_INET), argNot(0, unix.AF_INET6), argNot(0, unix.AF_NETLINK))
 	}
 	out := []seccomp.NameWithConditions{
-		when("socket", family...),
-		when("socketpair", not(0, unix.AF_UNIX)),
-		when("socketpair", has(1, noStream)),
-		when("socketpair", lacks(1, unix.SOCK_STREAM)),
+		matchCall("socket", family...),
+		matchCall("socketpair", argNot(0, unix.AF_UNIX)),
+		matchCall("socketpair", argHasAny(1, noStream)),
+		matchCall("socketpair", argLacksAny(1, unix.SOCK_STREAM)),
 	}
 	if n == Open {
 		return out
 	}
 	return append(out,
-		when("socket", has(1, noStream)),
-		when("socket", lacks(1, unix.SOCK_STREAM)),
+		matchCall("socket", argHasAny(1, noStream)),
+		matchCall("socket", argLacksAny(1, unix.SOCK_STREAM)),
 		// These connect as they send. A listener that was passed on, shut down, could.
-		when("sendto", has(3, unix.MSG_FASTOPEN)),
-		when("sendmsg", has(2, unix.MSG_FASTOPEN)),
-		when("sendmmsg", has(3, unix.MSG_FASTOPEN)),
+		matchCall("sendto", argHasAny(3, unix.MSG_FASTOPEN)),
+		matchCall("sendmsg", argHasAny(2, unix.MSG_FASTOPEN)),
+		matchCall("sendmmsg", argHasAny(3, unix.MSG_FASTOPEN)),
 	)
 }
 
@@ -124,44 +124,44 @@ const shared = 0o7077
 
 // modes: none of those.
 var modes = []seccomp.NameWithConditions{
-	when("chmod", has(1, shared)),
-	when("fchmodat", has(2, shared)),
+	matchCall("chmod", argHasAny(1, shared)),
+	matchCall("fchmodat", argHasAny(2, shared)),
 }
 
 // processes: threads always, children and signals to them with a grant.
 // Without, a signal may go to the plugin itself, which is what abort(3) and the
 // scheduler of Go do. With, Landlock keeps signals inside.
-func processes(granted bool, self uint64) []seccomp.NameWithConditions {
-	out := []seccomp.NameWithConditions{when("clone", has(0, noClone))}
+func denyProcesses(granted bool, self uint64) []seccomp.NameWithConditions {
+	out := []seccomp.NameWithConditions{matchCall("clone", argHasAny(0, noClone))}
 	if granted {
 		return out
 	}
 	return append(out,
-		when("clone", lacks(0, unix.CLONE_THREAD)),
-		when("kill", not(0, self)),
-		when("tgkill", not(0, self)),
-		when("rt_sigqueueinfo", not(0, self)),
-		when("rt_tgsigqueueinfo", not(0, self)),
+		matchCall("clone", argLacksAny(0, unix.CLONE_THREAD)),
+		matchCall("kill", argNot(0, self)),
+		matchCall("tgkill", argNot(0, self)),
+		matchCall("rt_sigqueueinfo", argNot(0, self)),
+		matchCall("rt_tgsigqueueinfo", argNot(0, self)),
 	)
 }
 
 // others: what a process may do to others of the same user, and to its own end
 // with the relay.
-func others(self uint64) []seccomp.NameWithConditions {
+func denyOthers(self uint64) []seccomp.NameWithConditions {
 	out := []seccomp.NameWithConditions{
-		when("prlimit64", not(0, 0), not(0, self)),
-		when("setpriority", not(0, unix.PRIO_PROCESS)),
-		when("setpriority", not(1, 0)),
+		matchCall("prlimit64", argNot(0, 0), argNot(0, self)),
+		matchCall("setpriority", argNot(0, unix.PRIO_PROCESS)),
+		matchCall("setpriority", argNot(1, 0)),
 		// by path; without one it is the time of an open file
-		when("utimensat", not(1, 0)),
-		when("prctl", append(exactly(0, unix.PR_SET_PDEATHSIG, all32), not(1, uint64(unix.SIGKILL)))...),
+		matchCall("utimensat", argNot(1, 0)),
+		matchCall("prctl", append(argEquals(0, unix.PR_SET_PDEATHSIG, all32), argNot(1, uint64(unix.SIGKILL)))...),
 	}
 	for _, call := range []string{"sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"} {
-		out = append(out, when(call, not(0, 0), not(0, self)))
+		out = append(out, matchCall(call, argNot(0, 0), argNot(0, self)))
 	}
 	// A file can send signals to whom it is made to belong to.
 	for _, command := range []uint32{unix.F_SETOWN, unix.F_SETOWN_EX, unix.F_SETSIG} {
-		out = append(out, when("fcntl", exactly(1, command, all32)...))
+		out = append(out, matchCall("fcntl", argEquals(1, command, all32)...))
 	}
 	return out
 }
@@ -170,11 +170,11 @@ func others(self uint64) []seccomp.NameWithConditions {
 // processor time the relay has used, and so the microsecond of each post. The sign
 // bit is that of clocks by number, and the bit of 4 that of threads, which are the
 // process's own; see clock_getcpuclockid(3).
-var clocks = []seccomp.NameWithConditions{
-	when("clock_gettime", has(0, 1<<31), lacks(0, 4)),
-	when("clock_getres", has(0, 1<<31), lacks(0, 4)),
-	when("clock_nanosleep", has(0, 1<<31), lacks(0, 4)),
-	when("timer_create", has(0, 1<<31), lacks(0, 4)),
+var denyClocks = []seccomp.NameWithConditions{
+	matchCall("clock_gettime", argHasAny(0, 1<<31), argLacksAny(0, 4)),
+	matchCall("clock_getres", argHasAny(0, 1<<31), argLacksAny(0, 4)),
+	matchCall("clock_nanosleep", argHasAny(0, 1<<31), argLacksAny(0, 4)),
+	matchCall("timer_create", argHasAny(0, 1<<31), argLacksAny(0, 4)),
 }
 
 // Numbers of ioctl(2), asm-generic/ioctls.h and asm-generic/sockios.h.
@@ -188,16 +188,16 @@ const (
 // ioctls: none that types into a terminal, or sends signals by a socket. Those of
 // sockets, 0x89.., also tell the addresses of the host, with a unix socket as
 // well.
-func ioctls(n Network) []seccomp.NameWithConditions {
+func denyIoctls(n Network) []seccomp.NameWithConditions {
 	out := []seccomp.NameWithConditions{
-		when("ioctl", exactly(1, ttyInput, all32)...),
-		when("ioctl", exactly(1, ttyLinux, all32)...),
+		matchCall("ioctl", argEquals(1, ttyInput, all32)...),
+		matchCall("ioctl", argEquals(1, ttyLinux, all32)...),
 	}
 	if n != Open {
-		return append(out, when("ioctl", exactly(1, 0x8900, all32&^0xFF)...))
+		return append(out, matchCall("ioctl", argEquals(1, 0x8900, all32&^0xFF)...))
 	}
 	return append(out,
-		when("ioctl", exactly(1, fioSetOwn, all32)...),
-		when("ioctl", exactly(1, sioSetGroup, all32)...),
+		matchCall("ioctl", argEquals(1, fioSetOwn, all32)...),
+		matchCall("ioctl", argEquals(1, sioSetGroup, all32)...),
 	)
 }

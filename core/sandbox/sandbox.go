@@ -105,14 +105,14 @@ type Policy struct {
 	Hide bool
 }
 
-// mode is the argument by which a binary becomes the launcher.
-const mode = "plugin-sandbox"
+// launcherMode is the argument by which a binary becomes the launcher.
+const launcherMode = "plugin-sandbox"
 
-// maxOrder bounds the policy as an argument, in bytes. The kernel takes 128 KiB.
-const maxOrder = 64 << 10
+// maxOrderSize bounds the policy as an argument, in bytes. The kernel takes 128 KiB.
+const maxOrderSize = 64 << 10
 
-// order is what the launcher is told.
-type order struct {
+// launchOrder is what the launcher is told.
+type launchOrder struct {
 	Policy
 	OpenFile  bool     // the program is the open file after those that it keeps, not a path
 	Keep      int      // descriptors below it are for the program, and its listeners after them
@@ -127,7 +127,7 @@ type order struct {
 func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 	can := able()
 	p.Hide = p.Hide && can.attr != nil
-	text, err := p.order(order{OpenFile: cmd.File != nil, Keep: lifeline + 1, Cgroup: can.Cgroup})
+	text, err := p.encodeOrder(launchOrder{OpenFile: cmd.File != nil, Keep: lifeline + 1, Cgroup: can.Cgroup})
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}
@@ -139,7 +139,7 @@ func Wrap(cmd host.Command, p Policy) (host.Command, error) {
 	if err != nil {
 		return host.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
 	}
-	cmd.Launcher = &host.Launcher{Path: path, Args: []string{mode, text}, File: self}
+	cmd.Launcher = &host.Launcher{Path: path, Args: []string{launcherMode, text}, File: self}
 	if p.Hide {
 		cmd.Launcher.Sys = can.attr
 	}
@@ -164,22 +164,22 @@ func Confine(cmd *exec.Cmd, p Policy) error {
 		return err
 	}
 	p.Hide = false // its starter gives it no mounts of its own
-	text, err := p.order(order{Keep: 3})
+	text, err := p.encodeOrder(launchOrder{Keep: 3})
 	if err != nil {
 		return fmt.Errorf("confine program: %w", err)
 	}
-	cmd.Args = append([]string{path, mode, text, "--", path}, cmd.Args[1:]...)
+	cmd.Args = append([]string{path, launcherMode, text, "--", path}, cmd.Args[1:]...)
 	cmd.Path = "/proc/self/exe" // also when an upgrade has put another in its place
 	return nil
 }
 
-// order is o with the policy and what follows from it, as the argument that tells
+// encodeOrder is o with the policy and what follows from it, as the argument that tells
 // the launcher what to do.
-func (p Policy) order(o order) (string, error) {
+func (p Policy) encodeOrder(o launchOrder) (string, error) {
 	p.Memory = cmp.Or(p.Memory, DefaultMemory)
 	p.Files = cmp.Or(p.Files, DefaultFiles)
 	p.Tasks = cmp.Or(p.Tasks, DefaultTasks)
-	if err := p.check(); err != nil {
+	if err := p.validatePolicy(); err != nil {
 		return "", err
 	}
 	o.Policy = p.mapPaths(escapePath)
@@ -197,13 +197,13 @@ func (p Policy) order(o order) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(text) > maxOrder {
-		return "", fmt.Errorf("the paths of its policy take more than %d bytes", maxOrder)
+	if len(text) > maxOrderSize {
+		return "", fmt.Errorf("the paths of its policy take more than %d bytes", maxOrderSize)
 	}
 	return string(text), nil
 }
 
-func (p Policy) check() error {
+func (p Policy) validatePolicy() error {
 	if p.Memory < 0 || p.Files < 0 || p.Tasks < 0 {
 		return fmt.Errorf("negative limit: %d bytes of memory, %d files, %d tasks", p.Memory, p.Files, p.Tasks)
 	}
@@ -221,12 +221,12 @@ func (p Policy) check() error {
 	if !filepath.IsAbs(p.Dir) {
 		return fmt.Errorf("the directory %q is not absolute", p.Dir)
 	}
-	return apart(p.Dir)
+	return checkApart(p.Dir)
 }
 
-// apart refuses a directory of data among the programs of the system, which
+// checkApart refuses a directory of data among the programs of the system, which
 // every plugin may read: the keys beside it would not be safe there.
-func apart(dir string) error {
+func checkApart(dir string) error {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
 	}

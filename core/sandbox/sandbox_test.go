@@ -227,7 +227,7 @@ func datagrams(t *testing.T, network, address string) string {
 // needs skips where the kernel cannot do what a test is about.
 func needs(t *testing.T, version int) {
 	t.Helper()
-	if k := probe(); k.landlock < version || !k.seccomp {
+	if k := probeKernel(); k.landlock < version || !k.seccomp {
 		t.Skipf("needs version %d of Landlock and seccomp, has %+v", version, k)
 	}
 }

@@ -63,8 +63,8 @@ func userTasks() (n int) {
 	processes, _ := filepath.Glob("/proc/[0-9]*/status")
 	uid := strconv.Itoa(os.Getuid())
 	for _, path := range processes {
-		var s status
-		if s.read(path) == nil && s.uid == uid {
+		var s processStatus
+		if s.readFile(path) == nil && s.uid == uid {
 			n += s.threads
 		}
 	}
@@ -100,8 +100,8 @@ type Usage struct {
 
 // UsageOf looks at the process of a plugin, and with children at its process group.
 func UsageOf(pid int, children bool) (Usage, error) {
-	var s status
-	if err := s.read(fmt.Sprintf("/proc/%d/status", pid)); err != nil {
+	var s processStatus
+	if err := s.readFile(fmt.Sprintf("/proc/%d/status", pid)); err != nil {
 		return Usage{}, err
 	}
 	u := Usage{Memory: s.memory, Tasks: s.threads}
@@ -119,22 +119,22 @@ func groupTasks(group int) (n int) {
 		if g, err := unix.Getpgid(pid); err != nil || g != group {
 			continue
 		}
-		var s status
-		if s.read(dir+"/status") == nil {
+		var s processStatus
+		if s.readFile(dir+"/status") == nil {
 			n += s.threads
 		}
 	}
 	return n
 }
 
-// status is what counts of /proc/PID/status.
-type status struct {
+// processStatus is what counts of /proc/PID/status.
+type processStatus struct {
 	memory  int64 // bytes
 	threads int
 	uid     string
 }
 
-func (s *status) read(path string) error {
+func (s *processStatus) readFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read status of process: %w", err)

@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// publish lets calls through to inc.
-func (c *course) publish(inc *incarnation) {
+// publishIncarnation lets calls through to inc.
+func (c *loop) publishIncarnation(inc *incarnation) {
 	c.mu.Lock()
 	c.current, c.last, c.failure = inc, inc, nil
 	c.updateLocked(func(s *Status) { s.State, s.Reason = Ready, "" })
@@ -22,19 +22,19 @@ func (c *course) publish(inc *incarnation) {
 	}
 }
 
-// withdraw lets no more calls through.
-func (c *course) withdraw() {
+// withdrawIncarnation lets no more calls through.
+func (c *loop) withdrawIncarnation() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = nil
 	c.updateLocked(func(s *Status) { s.Reason = "" })
 }
 
-// attend looks after inc until it has to end, and ends it. It returns the
+// attendIncarnation looks after inc until it has to end, and ends it. It returns the
 // change for which it had to, or an error when nobody asked for it; with
 // neither, the plugin is to be stopped, or started again at once.
-func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) {
-	defer c.end(inc)
+func (c *loop) attendIncarnation(ctx context.Context, inc *incarnation) (*change, error) {
+	defer c.endIncarnation(inc)
 	due := time.NewTimer(untilNext(c.timing.HealthEvery))
 	defer due.Stop()
 	if inc.attached { // and may stand at a breakpoint
@@ -47,48 +47,48 @@ func (c *course) attend(ctx context.Context, inc *incarnation) (*change, error) 
 			c.retireForGood(inc)
 			return nil, nil
 		case wish := <-c.changes:
-			next := wish.after(c.setting)
-			switch same, err := inc.runs(next); {
+			next := wish.applyTo(c.setting)
+			switch same, err := inc.isRunning(next); {
 			case err != nil:
 				wish.answer <- err
 			case !same:
 				c.retireFor(ctx, wish, inc)
 				return wish, nil
 			default:
-				inc, err = c.reopen(ctx, wish, inc, next)
+				inc, err = c.reopenIncarnation(ctx, wish, inc, next)
 				wish.answer <- err
 				if err != nil {
 					return nil, nil
 				}
 			}
 		case <-inc.process.Exited():
-			c.withdraw()
-			return nil, inc.ended()
+			c.withdrawIncarnation()
+			return nil, inc.killedError()
 		case <-inc.condemned:
-			c.withdraw()
-			return nil, inc.ended()
+			c.withdrawIncarnation()
+			return nil, inc.killedError()
 		case <-due.C:
-			if err := c.examine(ctx, inc); err != nil && ctx.Err() == nil {
-				c.withdraw()
-				return nil, inc.fault(err)
+			if err := c.checkHealth(ctx, inc); err != nil && ctx.Err() == nil {
+				c.withdrawIncarnation()
+				return nil, inc.explainFault(err)
 			}
 			if time.Since(ready) >= c.timing.Stable {
-				c.unmute()
+				c.unmuteLog()
 			}
 			due.Reset(untilNext(c.timing.HealthEvery))
 		}
 	}
 }
 
-// end leaves nothing of inc.
-func (c *course) end(inc *incarnation) {
-	inc.run.end()
-	c.update(func(s *Status) { s.PID = 0 })
+// endIncarnation leaves nothing of inc.
+func (c *loop) endIncarnation(inc *incarnation) {
+	inc.run.endProcess()
+	c.updateStatus(func(s *Status) { s.PID = 0 })
 }
 
-// examine asks inc how it is. An error means that it has to end.
-func (c *course) examine(ctx context.Context, inc *incarnation) error {
-	if method := inc.overdue.since(c.timing.Hang); method != "" {
+// checkHealth asks inc how it is. An error means that it has to end.
+func (c *loop) checkHealth(ctx context.Context, inc *incarnation) error {
+	if method := inc.overdue.hangingMethod(c.timing.Hang); method != "" {
 		return fmt.Errorf("%s was not answered for %v", method, c.timing.Hang)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timing.Health, fmt.Errorf("no answer within %v", c.timing.Health))
@@ -108,12 +108,12 @@ func (c *course) examine(ctx context.Context, inc *incarnation) error {
 	if health.State == host.Failed {
 		return fmt.Errorf("the plugin cannot go on: %s", health.Reason)
 	}
-	c.show(health)
+	c.showHealth(health)
 	return nil
 }
 
-// show puts the health of a plugin that serves into the status.
-func (c *course) show(health host.Health) {
+// showHealth puts the health of a plugin that serves into the status.
+func (c *loop) showHealth(health host.Health) {
 	state := Ready
 	if health.State == host.Degraded {
 		state = Degraded
@@ -126,15 +126,15 @@ func (c *course) show(health host.Health) {
 	} else {
 		c.log.Info("plugin is well", "reason", health.Reason)
 	}
-	c.update(func(s *Status) { s.State, s.Reason = state, health.Reason })
+	c.updateStatus(func(s *Status) { s.State, s.Reason = state, health.Reason })
 }
 
 // retireForGood ends inc in good order because of Stop.
-func (c *course) retireForGood(inc *incarnation) {
+func (c *loop) retireForGood(inc *incarnation) {
 	c.mu.Lock()
 	ctx := c.drain
 	c.mu.Unlock()
-	c.retire(ctx, inc)
+	c.retireIncarnation(ctx, inc)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forced = ctx.Err() != nil
@@ -142,16 +142,16 @@ func (c *course) retireForGood(inc *incarnation) {
 
 // retireFor ends inc in good order because of a change. A Stop meanwhile ends it
 // at once.
-func (c *course) retireFor(ctx context.Context, wish *change, inc *incarnation) {
-	ctx, cancel := either(ctx, wish.ctx)
+func (c *loop) retireFor(ctx context.Context, wish *change, inc *incarnation) {
+	ctx, cancel := eitherDone(ctx, wish.ctx)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, c.timing.Drain)
 	defer cancel()
-	c.retire(ctx, inc)
+	c.retireIncarnation(ctx, inc)
 }
 
-// retire takes inc away from the callers and gives it time to end.
-func (c *course) retire(ctx context.Context, inc *incarnation) {
+// retireIncarnation takes inc away from the callers and gives it time to end.
+func (c *loop) retireIncarnation(ctx context.Context, inc *incarnation) {
 	c.mu.Lock()
 	c.current = nil
 	c.updateLocked(func(s *Status) { s.State, s.Reason = Draining, "" })

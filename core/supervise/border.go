@@ -9,9 +9,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// border is the way to the implementation of a plugin, whichever incarnation
+// proxy is the way to the implementation of a plugin, whichever incarnation
 // it has at the time. T is the interface of its kind.
-type border[T any] struct {
+type proxy[T any] struct {
 	plugin      *Plugin
 	pick        func(*host.Client) T
 	unavailable error // the word of the kind for it
@@ -20,9 +20,9 @@ type border[T any] struct {
 	fatal func(error) bool
 }
 
-// through passes one call on.
-func through[T, R any](ctx context.Context, b border[T], method string, call func(T) (R, error)) (result R, err error) {
-	inc, err := b.incarnation(ctx)
+// invoke passes one call on.
+func invoke[T, R any](ctx context.Context, b proxy[T], method string, call func(T) (R, error)) (result R, err error) {
+	inc, err := b.awaitIncarnation(ctx)
 	if err != nil {
 		return result, err
 	}
@@ -32,21 +32,21 @@ func through[T, R any](ctx context.Context, b border[T], method string, call fun
 	begin := time.Now()
 	result, err = call(b.pick(inc.process.Client()))
 	lost := errors.Is(err, b.unavailable)
-	inc.overdue.note(method, begin, err, lost)
+	inc.overdue.noteCall(method, begin, err, lost)
 	if b.fatal != nil && b.fatal(err) {
-		inc.doom(fmt.Errorf("it gave up: %w", err))
+		inc.requestKill(fmt.Errorf("it gave up: %w", err))
 	}
 	if lost && b.patient {
-		b.plugin.settle(ctx, inc)
+		b.plugin.awaitSettled(ctx, inc)
 	}
 	return result, err
 }
 
-// incarnation is the one that answers calls.
-func (b border[T]) incarnation(ctx context.Context) (inc *incarnation, err error) {
+// awaitIncarnation is the one that answers calls.
+func (b proxy[T]) awaitIncarnation(ctx context.Context) (inc *incarnation, err error) {
 	if b.patient {
-		inc, err = b.plugin.ready(ctx)
-	} else if inc, _, err = b.plugin.now(); inc == nil && err == nil {
+		inc, err = b.plugin.awaitReady(ctx)
+	} else if inc, _, err = b.plugin.currentIncarnation(); inc == nil && err == nil {
 		err = b.plugin.notReady(errImpatient)
 	}
 	if err != nil {
@@ -64,11 +64,11 @@ type none struct{}
 // supervisor, with time to spare.
 const settleTime = time.Second
 
-// settle waits until inc is no longer called, or for settleTime if it lives. A
+// awaitSettled waits until inc is no longer called, or for settleTime if it lives. A
 // call learns of the end of a process before the supervisor does; without the
 // wait its repetition would meet the dead process again, instead of waiting
 // for the next one.
-func (p *Plugin) settle(ctx context.Context, inc *incarnation) {
+func (p *Plugin) awaitSettled(ctx context.Context, inc *incarnation) {
 	timer := time.NewTimer(settleTime)
 	defer timer.Stop()
 	for {

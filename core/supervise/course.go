@@ -10,16 +10,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// course is the goroutine of a supervisor: one incarnation after the other, and
+// loop is the goroutine of a supervisor: one incarnation after the other, and
 // what they have in common.
-type course struct {
+type loop struct {
 	*Plugin
 	setting *setting // in use
 	number  int      // of the incarnation begun last
 	// listeners are open, by address.
 	listeners map[string]host.Listener
 	waiting   bool // for an address to listen at
-	ends      ends
+	ends      failures
 	quiet     quiet
 }
 
@@ -41,46 +41,46 @@ type inadmissibleError struct{ error }
 
 func (e inadmissibleError) Unwrap() error { return e.error }
 
-func newCourse(p *Plugin, cfg Config) *course {
-	return &course{Plugin: p, setting: &setting{Config: cfg}, ends: ends{timing: p.timing}, listeners: make(map[string]host.Listener)}
+func newCourse(p *Plugin, cfg Config) *loop {
+	return &loop{Plugin: p, setting: &setting{Config: cfg}, ends: failures{timing: p.timing}, listeners: make(map[string]host.Listener)}
 }
 
-// run starts one incarnation after the other until ctx ends.
-func (c *course) run(ctx context.Context) {
+// runLoop starts one incarnation after the other until ctx ends.
+func (c *loop) runLoop(ctx context.Context) {
 	defer close(c.done)
 	defer c.stop()
 	defer c.closeListeners(nil)
-	c.warn(c.setting)
+	c.warnUnconfined(c.setting)
 	var inc *incarnation // nil: to be launched
 	for inc != nil || ctx.Err() == nil {
 		var next *change
 		var err error
 		if inc == nil {
-			inc, err = c.launch(ctx, c.setting)
+			inc, err = c.launchIncarnation(ctx, c.setting)
 		}
 		ready := time.Now()
 		if err == nil {
-			next, err = c.attend(ctx, inc)
+			next, err = c.attendIncarnation(ctx, inc)
 		}
 		if err != nil && ctx.Err() == nil {
-			next = c.pause(ctx, err, time.Since(ready))
+			next = c.waitBackoff(ctx, err, time.Since(ready))
 		}
 		inc = nil
 		if next != nil {
-			inc = c.adopt(ctx, next)
+			inc = c.adoptChange(ctx, next)
 		}
 	}
-	c.update(func(s *Status) { s.State, s.Reason = Stopped, "" })
+	c.updateStatus(func(s *Status) { s.State, s.Reason = Stopped, "" })
 	c.log.Info("plugin stopped")
 }
 
-// pause waits until the next incarnation is due, after one that ended unasked
+// waitBackoff waits until the next incarnation is due, after one that ended unasked
 // because of err. It returns what is asked for meanwhile, if anything.
-func (c *course) pause(ctx context.Context, err error, lived time.Duration) *change {
+func (c *loop) waitBackoff(ctx context.Context, err error, lived time.Duration) *change {
 	if lived >= c.timing.Stable {
-		c.unmute()
+		c.unmuteLog()
 	}
-	n, delay := c.ends.note(time.Now(), lived)
+	n, delay := c.ends.noteFailure(time.Now(), lived)
 	state, fatal, inadmissible := Backoff, fatalError{}, inadmissibleError{}
 	c.waiting = isTaken(err)
 	switch {
@@ -94,7 +94,7 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 	}
 	var due <-chan time.Time // never, when it has failed
 	if state == Failed {
-		c.unmute()
+		c.unmuteLog()
 		c.closeListeners(nil) // nobody would answer
 		c.log.Error("plugin has failed and is not started again; a reload tries again", "error", err)
 	} else {
@@ -103,21 +103,21 @@ func (c *course) pause(ctx context.Context, err error, lived time.Duration) *cha
 		defer timer.Stop()
 		due = timer.C
 	}
-	wake := c.rest(state, err)
+	wake := c.showStopped(state, err)
 	select {
 	case <-due:
 	case <-ctx.Done():
 	case <-wake:
-		c.ends.forget()
-		c.unmute()
+		c.ends.resetFailures()
+		c.unmuteLog()
 	case next := <-c.changes:
 		return next
 	}
 	return nil
 }
 
-// rest shows that nothing runs, and returns what Retry closes.
-func (c *course) rest(state State, err error) <-chan struct{} {
+// showStopped shows that nothing runs, and returns what Retry closes.
+func (c *loop) showStopped(state State, err error) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wake := make(chan struct{})
@@ -134,16 +134,16 @@ func (c *course) rest(state State, err error) <-chan struct{} {
 	return wake
 }
 
-// ends are the ends of incarnations that nobody asked for.
-type ends struct {
+// failures are the ends of incarnations that nobody asked for.
+type failures struct {
 	timing Timing
 	recent []time.Time // within the window
 	delay  time.Duration
 }
 
-// note adds an end, of an incarnation that was there for a time. It returns how
+// noteFailure adds an end, of an incarnation that was there for a time. It returns how
 // many ends there were within the window, and after which delay to start again.
-func (e *ends) note(now time.Time, lived time.Duration) (n int, delay time.Duration) {
+func (e *failures) noteFailure(now time.Time, lived time.Duration) (n int, delay time.Duration) {
 	for len(e.recent) > 0 && now.Sub(e.recent[0]) >= e.timing.Window {
 		e.recent = e.recent[1:]
 	}
@@ -152,13 +152,13 @@ func (e *ends) note(now time.Time, lived time.Duration) (n int, delay time.Durat
 		e.delay = 0
 	}
 	e.delay = min(max(2*e.delay, e.timing.BackoffMin), e.timing.BackoffMax)
-	return len(e.recent), jitter(e.delay)
+	return len(e.recent), withJitter(e.delay)
 }
 
-func (e *ends) forget() { e.recent, e.delay = nil, 0 }
+func (e *failures) resetFailures() { e.recent, e.delay = nil, 0 }
 
-// jitter keeps plugins that failed together from starting together: 75 to 125
+// withJitter keeps plugins that failed together from starting together: 75 to 125
 // percent of d.
-func jitter(d time.Duration) time.Duration {
+func withJitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
 }

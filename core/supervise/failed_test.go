@@ -109,9 +109,9 @@ func TestRetryCutsTheBackoff(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := ends{timing: Timing{}.withDefaults()}
+		e := failures{timing: Timing{}.withDefaults()}
 		note := func(lived time.Duration) (int, time.Duration) {
-			n, _ := e.note(time.Now(), lived)
+			n, _ := e.noteFailure(time.Now(), lived)
 			return n, e.delay
 		}
 		for i, want := range []time.Duration{200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
@@ -126,13 +126,13 @@ func TestEnds(t *testing.T) {
 		if n, _ := note(0); n != 1 {
 			t.Errorf("%d ends within the window after another window", n)
 		}
-		e.forget()
+		e.resetFailures()
 		if n, delay := note(0); n != 1 || delay != 200*time.Millisecond {
 			t.Errorf("after forgetting: %d ends, %v", n, delay)
 		}
 	})
 	for range 1000 {
-		if d := jitter(time.Second); d < 750*time.Millisecond || d > 1250*time.Millisecond {
+		if d := withJitter(time.Second); d < 750*time.Millisecond || d > 1250*time.Millisecond {
 			t.Fatalf("jitter made %v of a second", d)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 type incarnation struct {
 	number int
 	*run
-	overdue overdue
+	overdue hangDetector
 }
 
 // run is a process with what was decided about it.
@@ -51,16 +51,16 @@ type process interface {
 	Kill()
 }
 
-// doom decides that the process has to end.
-func (r *run) doom(reason error) {
+// requestKill decides that the process has to end.
+func (r *run) requestKill(reason error) {
 	r.condemn.Do(func() {
 		r.verdict = reason
 		close(r.condemned)
 	})
 }
 
-// ended says why the process has ended or has to.
-func (r *run) ended() error {
+// killedError says why the process has ended or has to.
+func (r *run) killedError() error {
 	select {
 	case <-r.condemned:
 		return r.verdict
@@ -69,7 +69,7 @@ func (r *run) ended() error {
 	r.process.Kill() // reads the rest of its log
 	reason := errors.New(r.process.ExitReason())
 	if r.sandbox != nil && outOfMemory.MatchString(reason.Error()) {
-		return fmt.Errorf("%w (%s)", reason, memoryHint(r.memory()))
+		return fmt.Errorf("%w (%s)", reason, memoryHint(r.memoryLimit()))
 	}
 	if r.sandbox != nil && outOfTasks.MatchString(reason.Error()) {
 		return fmt.Errorf("%w (%s)", reason, taskHint(r.tasks))
@@ -94,9 +94,9 @@ func taskHint(limit int) string {
 	return fmt.Sprintf("it may have %d threads: if it needs more, raise tasks in the sandbox block of the plugin, and the limits of the relay's user and service (ulimit -u, TasksMax)", limit)
 }
 
-// fault adds to the error of a call what is known of the process's end, if it
+// explainFault adds to the error of a call what is known of the process's end, if it
 // has ended. A call may learn of that before we do, so it is waited for.
-func (r *run) fault(err error) error {
+func (r *run) explainFault(err error) error {
 	if errors.Is(err, storage.ErrUnavailable) {
 		select {
 		case <-r.condemned:
@@ -108,14 +108,14 @@ func (r *run) fault(err error) error {
 	case <-r.condemned:
 		return r.verdict
 	case <-r.process.Exited():
-		return fmt.Errorf("%w (%w)", err, r.ended())
+		return fmt.Errorf("%w (%w)", err, r.killedError())
 	default:
 		return err
 	}
 }
 
-// end leaves nothing of the process.
-func (r *run) end() {
+// endProcess leaves nothing of the process.
+func (r *run) endProcess() {
 	r.process.Kill()
 	r.watches.Wait()
 	if r.sandbox != nil {
@@ -123,8 +123,8 @@ func (r *run) end() {
 	}
 }
 
-// memory is the limit of a process in a sandbox, in bytes.
-func (r *run) memory() int64 { return cmp.Or(r.sandbox.Memory, sandbox.DefaultMemory) }
+// memoryLimit is the limit of a process in a sandbox, in bytes.
+func (r *run) memoryLimit() int64 { return cmp.Or(r.sandbox.Memory, sandbox.DefaultMemory) }
 
 // watchUsage kills the process when it takes more memory or has more threads than
 // it may.
@@ -139,10 +139,10 @@ func (r *run) watchUsage(every time.Duration) {
 		switch {
 		case err != nil:
 			continue
-		case used.Memory > r.memory():
-			r.doom(fmt.Errorf("took %d MiB of memory; %s", used.Memory>>20+1, memoryHint(r.memory())))
+		case used.Memory > r.memoryLimit():
+			r.requestKill(fmt.Errorf("took %d MiB of memory; %s", used.Memory>>20+1, memoryHint(r.memoryLimit())))
 		case used.Tasks > r.tasks:
-			r.doom(fmt.Errorf("made %d threads; %s", used.Tasks, taskHint(r.tasks)))
+			r.requestKill(fmt.Errorf("made %d threads; %s", used.Tasks, taskHint(r.tasks)))
 		default:
 			continue
 		}
@@ -178,7 +178,7 @@ func imageOf(c host.Command) (image, error) {
 	return i, nil
 }
 
-func (i image) equal(o image) bool {
+func (i image) sameImage(o image) bool {
 	if i.path != o.path || !slices.Equal(i.args, o.args) || !slices.Equal(i.env, o.env) || (i.file == nil) != (o.file == nil) {
 		return false
 	}

@@ -42,7 +42,7 @@ func TestStats(t *testing.T) {
 
 // reports is a host that takes down what is reported to it.
 type reports struct {
-	peersync.Host
+	peersync.HostServices
 	got chan string
 }
 
@@ -104,11 +104,11 @@ func TestLedger(t *testing.T) {
 	if !ok {
 		t.Fatal("the store keeps no ledger")
 	}
-	spent := storage.Spending{Token: storage.TokenID{1}, ID: storage.ID{2}}
-	if err := ledger.Spend(r.ctx(), []storage.Spending{spent}); err != nil {
+	spent := storage.SpentToken{Token: storage.TokenID{1}, ID: storage.ID{2}}
+	if err := ledger.Spend(r.ctx(), []storage.SpentToken{spent}); err != nil {
 		t.Fatal(err)
 	}
-	if page, err := ledger.Spendings(r.ctx(), storage.SpendingsRequest{}); err != nil || len(page) != 1 || page[0] != spent {
+	if page, err := ledger.SpentTokens(r.ctx(), storage.SpentTokensRequest{}); err != nil || len(page) != 1 || page[0] != spent {
 		t.Errorf("spendings: %v, %v", page, err)
 	}
 }

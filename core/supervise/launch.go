@@ -17,39 +17,39 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// launch starts an incarnation and brings it to where it is called. When it
+// launchIncarnation starts an incarnation and brings it to where it is called. When it
 // fails nothing is left of it.
-func (c *course) launch(ctx context.Context, s *setting) (*incarnation, error) {
+func (c *loop) launchIncarnation(ctx context.Context, s *setting) (*incarnation, error) {
 	begin := time.Now()
-	number := c.count(s)
-	run, err := c.begin(ctx, s)
+	number := c.countIncarnation(s)
+	run, err := c.beginProcess(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	inc := &incarnation{number: number, run: run}
-	c.update(func(s *Status) { s.PID, s.Protocol = run.process.PID(), run.process.Protocol() })
-	err = c.introduce(ctx, inc)
+	c.updateStatus(func(s *Status) { s.PID, s.Protocol = run.process.PID(), run.process.Protocol() })
+	err = c.introduceProcess(ctx, inc)
 	if err == nil {
-		err = c.configure(ctx, inc, s)
+		err = c.configureProcess(ctx, inc, s)
 	}
 	if err == nil {
-		err = admit(ctx, inc, s)
+		err = admitIncarnation(ctx, inc, s)
 	}
 	if err != nil {
-		c.end(inc)
+		c.endIncarnation(inc)
 		return nil, err
 	}
 	c.closeListeners(s.Listen)
-	c.publish(inc)
+	c.publishIncarnation(inc)
 	c.log.InfoContext(loglimit.Always(ctx), "plugin ready", "incarnation", number, "pid", inc.process.PID(), "version", c.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
 	return inc, nil
 }
 
-// count begins another incarnation.
-func (c *course) count(s *setting) int {
+// countIncarnation begins another incarnation.
+func (c *loop) countIncarnation(s *setting) int {
 	c.number++
-	confinement := s.confinement()
-	c.update(func(status *Status) {
+	confinement := s.sandboxStatus()
+	c.updateStatus(func(status *Status) {
 		status.State, status.Reason = Starting, ""
 		status.Incarnation, status.Checksum = c.number, s.Checksum
 		status.Attached, status.Sandbox = s.Attach != nil, confinement
@@ -57,17 +57,17 @@ func (c *course) count(s *setting) int {
 	return c.number
 }
 
-// begin starts the process, or connects to the one that was started by hand.
-func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
-	if err := s.prepare(); err != nil {
+// beginProcess starts the process, or connects to the one that was started by hand.
+func (c *loop) beginProcess(ctx context.Context, s *setting) (*run, error) {
+	if err := s.prepareDirs(); err != nil {
 		return nil, fatalError{err}
 	}
 	r := &run{attached: s.Attach != nil, sandbox: s.Sandbox, listen: s.Listen, condemned: make(chan struct{})}
 	var err error
 	if r.attached {
-		r.process, err = attach(ctx, *s.Attach)
+		r.process, err = attachProcess(ctx, *s.Attach)
 	} else {
-		r.process, r.image, err = c.start(ctx, s)
+		r.process, r.image, err = c.startProcess(ctx, s)
 	}
 	if err != nil {
 		return nil, err
@@ -75,14 +75,14 @@ func (c *course) begin(ctx context.Context, s *setting) (*run, error) {
 	if s.Host != nil {
 		r.process.Client().ServeHost(s.Host)
 	}
-	if s.confined() {
+	if s.isConfined() {
 		r.tasks = s.tasks
 		r.watches.Go(func() { r.watchUsage(c.timing.MemoryEvery) })
 	}
 	return r, nil
 }
 
-func attach(ctx context.Context, cfg host.AttachConfig) (process, error) {
+func attachProcess(ctx context.Context, cfg host.AttachConfig) (process, error) {
 	attached, err := host.Attach(ctx, cfg)
 	if err != nil {
 		return nil, err // not a nil *Attached in an interface
@@ -90,8 +90,8 @@ func attach(ctx context.Context, cfg host.AttachConfig) (process, error) {
 	return attached, nil
 }
 
-func (c *course) start(ctx context.Context, s *setting) (process, image, error) {
-	listeners, err := c.listen(ctx, s)
+func (c *loop) startProcess(ctx context.Context, s *setting) (process, image, error) {
+	listeners, err := c.openListeners(ctx, s)
 	if err != nil {
 		return nil, image{}, err
 	}
@@ -101,7 +101,7 @@ func (c *course) start(ctx context.Context, s *setting) (process, image, error) 
 	}
 	executed, err := imageOf(command)
 	if err == nil {
-		command, err = s.confine(command)
+		command, err = s.confineCommand(command)
 	}
 	if err != nil {
 		closeFile(command)
@@ -125,8 +125,8 @@ func closeFile(command host.Command) {
 	}
 }
 
-// prepare makes the directories, and removes sockets of an earlier process.
-func (s *setting) prepare() error {
+// prepareDirs makes the directories, and removes sockets of an earlier process.
+func (s *setting) prepareDirs() error {
 	dir, err := filepath.Abs(s.Dir)
 	if err == nil {
 		s.Dir = dir
@@ -156,23 +156,23 @@ func (s *setting) prepare() error {
 	return nil
 }
 
-// introduce asks the process who it is.
-func (c *course) introduce(ctx context.Context, inc *incarnation) error {
+// introduceProcess asks the process who it is.
+func (c *loop) introduceProcess(ctx context.Context, inc *incarnation) error {
 	ctx, cancel := context.WithTimeout(ctx, host.DescribeTimeout)
 	defer cancel()
 	d, err := inc.process.Client().Describe(ctx)
 	if err != nil {
-		return inc.fault(err)
+		return inc.explainFault(err)
 	}
 	if d.Kind != c.kind || d.Name != c.name {
 		return fatalError{fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
 	}
-	c.update(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
+	c.updateStatus(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
 	return nil
 }
 
-// admit asks whoever uses the plugin whether it is the one that they mean.
-func admit(ctx context.Context, inc *incarnation, s *setting) error {
+// admitIncarnation asks whoever uses the plugin whether it is the one that they mean.
+func admitIncarnation(ctx context.Context, inc *incarnation, s *setting) error {
 	if s.Admit == nil {
 		return nil
 	}
@@ -180,19 +180,19 @@ func admit(ctx context.Context, inc *incarnation, s *setting) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
-		return inc.fault(err)
+		return inc.explainFault(err)
 	default:
 		return inadmissibleError{err}
 	}
 }
 
-// configure has the process open its implementation.
-func (c *course) configure(ctx context.Context, inc *incarnation, s *setting) error {
-	c.update(func(status *Status) { status.State = Configuring })
+// configureProcess has the process open its implementation.
+func (c *loop) configureProcess(ctx context.Context, inc *incarnation, s *setting) error {
+	c.updateStatus(func(status *Status) { status.State = Configuring })
 	ctx, cancel := context.WithTimeout(ctx, c.timing.Configure)
 	defer cancel()
 	dir := s.Dir
-	if s.confined() {
+	if s.isConfined() {
 		dir = sandbox.Policy{Dir: s.Dir}.DirName()
 	}
 	if !utf8.ValidString(dir) {
@@ -204,8 +204,8 @@ func (c *course) configure(ctx context.Context, inc *incarnation, s *setting) er
 		s.proven = true
 		return nil
 	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
-		return inc.fault(err)
-	case s.confined() && refusedSocket.MatchString(err.Error()):
+		return inc.explainFault(err)
+	case s.isConfined() && refusedSocket.MatchString(err.Error()):
 		err = listenHint(err)
 	}
 	return fatalError{err}

@@ -9,10 +9,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// listen opens the listeners of s. What is open already stays as it is over
+// openListeners opens the listeners of s. What is open already stays as it is over
 // restarts of the process, so that whoever connects meanwhile waits and is not
 // refused.
-func (c *course) listen(ctx context.Context, s *setting) ([]host.Listener, error) {
+func (c *loop) openListeners(ctx context.Context, s *setting) ([]host.Listener, error) {
 	var out []host.Listener
 	for _, at := range s.Listen {
 		if err := host.CheckListen(at, s.ListenAnywhere); err != nil {
@@ -38,8 +38,8 @@ func (c *course) listen(ctx context.Context, s *setting) ([]host.Listener, error
 	}
 	if c.waiting { // nothing had ended
 		c.waiting = false
-		c.ends.forget()
-		c.unmute()
+		c.ends.resetFailures()
+		c.unmuteLog()
 	}
 	return out, nil
 }
@@ -52,7 +52,7 @@ func isTaken(err error) bool {
 }
 
 // closeListeners closes those that the setting in use does not ask for.
-func (c *course) closeListeners(wanted []plugin.ListenAddress) {
+func (c *loop) closeListeners(wanted []plugin.ListenAddress) {
 	keep := make(map[string]bool)
 	for _, at := range wanted {
 		keep[at.Address] = true

@@ -153,7 +153,7 @@ func testPlugin(mode string) plugin.Plugin {
 		}
 		return p
 	case "peersync":
-		p.PeerSync = func(_ context.Context, _ plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+		p.PeerSync = func(_ context.Context, _ plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 			return &testReplicator{host: host}, nil
 		}
 		return p
@@ -369,7 +369,7 @@ func (*testExporter) ForceFlush(context.Context) error { return nil }
 func (*testExporter) Close() error                     { return nil }
 
 // testReplicator reports every event, and loses its way at a message.
-type testReplicator struct{ host peersync.Host }
+type testReplicator struct{ host peersync.HostServices }
 
 func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {

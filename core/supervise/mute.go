@@ -21,7 +21,7 @@ type quiet struct {
 // logEnd tells of an end, of which there were n within the window. A plugin that is
 // started forever would fill the log with its starts and with its own last words,
 // so beyond the limit there is one line an hour until it has been ready for a while.
-func (c *course) logEnd(n int, err error, delay time.Duration) {
+func (c *loop) logEnd(n int, err error, delay time.Duration) {
 	if n <= c.timing.Limit && !c.muted.Load() {
 		what := "plugin ended; it is started again"
 		if c.waiting {
@@ -39,8 +39,8 @@ func (c *course) logEnd(n int, err error, delay time.Duration) {
 	c.quiet = quiet{told: time.Now()}
 }
 
-// unmute lets the log tell everything again.
-func (c *course) unmute() {
+// unmuteLog lets the log tell everything again.
+func (c *loop) unmuteLog() {
 	if c.muted.Swap(false) {
 		c.log.Info("plugin is logged in full again", "not logged", c.quiet.ends)
 	}

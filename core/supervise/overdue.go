@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// overdue remembers which calls a plugin leaves unanswered, or answers only
+// hangDetector remembers which calls a plugin leaves unanswered, or answers only
 // with being unavailable. A single one says little, since its deadline may have
 // been short; a method of which nothing has come back for long hangs, however
 // well the plugin says it is.
-type overdue struct {
+type hangDetector struct {
 	mu   sync.Mutex
 	rows map[string]row
 }
@@ -19,8 +19,8 @@ type overdue struct {
 // row is a row of unanswered calls of one method.
 type row struct{ begin, end time.Time }
 
-// note takes down how a call ended; lost tells that the plugin was unavailable.
-func (o *overdue) note(method string, begin time.Time, err error, lost bool) {
+// noteCall takes down how a call ended; lost tells that the plugin was unavailable.
+func (o *hangDetector) noteCall(method string, begin time.Time, err error, lost bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -41,9 +41,9 @@ func (o *overdue) note(method string, begin time.Time, err error, lost bool) {
 	}
 }
 
-// since names a method of which calls over a time of at least d were not
+// hangingMethod names a method of which calls over a time of at least d were not
 // answered, or none.
-func (o *overdue) since(d time.Duration) string {
+func (o *hangDetector) hangingMethod(d time.Duration) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for method, r := range o.rows {

@@ -15,7 +15,7 @@ import (
 // returned an error of its own is ended, as its contract has it. Its Close does
 // nothing; Stop ends the plugin.
 func (p *Plugin) PeerSync() peersync.Replicator {
-	return &replicator{border[peersync.Replicator]{
+	return &replicator{proxy[peersync.Replicator]{
 		plugin: p, pick: (*host.Client).PeerSync, unavailable: peersync.ErrUnavailable, patient: true, fatal: lostItsWay,
 	}}
 }
@@ -31,10 +31,10 @@ func lostItsWay(err error) bool {
 	return err != nil
 }
 
-type replicator struct{ border border[peersync.Replicator] }
+type replicator struct{ border proxy[peersync.Replicator] }
 
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	_, err := through(ctx, r.border, "handle", func(target peersync.Replicator) (none, error) {
+	_, err := invoke(ctx, r.border, "handle", func(target peersync.Replicator) (none, error) {
 		return none{}, target.Handle(ctx, events)
 	})
 	return err

@@ -47,8 +47,8 @@ func (p *Plugin) Reconfigure(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// after is s as the change makes it.
-func (wish *change) after(s *setting) *setting {
+// applyTo is s as the change makes it.
+func (wish *change) applyTo(s *setting) *setting {
 	next := &setting{Config: s.Config}
 	next.Command, next.Checksum = wish.to.Command, wish.to.Checksum
 	next.Value, next.Sandbox = wish.to.Value, wish.to.Sandbox
@@ -57,9 +57,9 @@ func (wish *change) after(s *setting) *setting {
 	return next
 }
 
-// runs tells whether inc is what would be started for s, its Value apart. A
+// isRunning tells whether inc is what would be started for s, its Value apart. A
 // process gets its listeners only when it is executed.
-func (inc *incarnation) runs(s *setting) (bool, error) {
+func (inc *incarnation) isRunning(s *setting) (bool, error) {
 	if inc.attached {
 		return true, nil
 	}
@@ -69,61 +69,61 @@ func (inc *incarnation) runs(s *setting) (bool, error) {
 	}
 	defer closeFile(command)
 	image, err := imageOf(command)
-	return err == nil && image.equal(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox) && reflect.DeepEqual(s.Listen, inc.listen), err
+	return err == nil && image.sameImage(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox) && reflect.DeepEqual(s.Listen, inc.listen), err
 }
 
-// reopen makes the change to a running process, which makes another incarnation
+// reopenIncarnation makes the change to a running process, which makes another incarnation
 // of it. After an error the process is of no more use.
-func (c *course) reopen(ctx context.Context, wish *change, inc *incarnation, s *setting) (*incarnation, error) {
+func (c *loop) reopenIncarnation(ctx context.Context, wish *change, inc *incarnation, s *setting) (*incarnation, error) {
 	if bytes.Equal(s.Value, c.setting.Value) {
 		s.proven = true
 		c.setting = s
 		return inc, nil
 	}
-	ctx, cancel := either(ctx, wish.ctx)
+	ctx, cancel := eitherDone(ctx, wish.ctx)
 	defer cancel()
-	c.withdraw()
-	next := &incarnation{number: c.count(s), run: inc.run}
-	err := c.configure(ctx, next, s)
+	c.withdrawIncarnation()
+	next := &incarnation{number: c.countIncarnation(s), run: inc.run}
+	err := c.configureProcess(ctx, next, s)
 	if err == nil {
-		err = admit(ctx, next, s) // it may have opened something else
+		err = admitIncarnation(ctx, next, s) // it may have opened something else
 	}
 	if err != nil {
-		c.revert(err)
+		c.revertChange(err)
 		return inc, err
 	}
 	c.setting = s
-	c.publish(next)
+	c.publishIncarnation(next)
 	c.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
 	return next, nil
 }
 
-// adopt makes the change by starting a process, when none is running. Without
+// adoptChange makes the change by starting a process, when none is running. Without
 // success there is no incarnation.
-func (c *course) adopt(ctx context.Context, wish *change) *incarnation {
-	c.ends.forget()
-	c.unmute()
-	ctx, cancel := either(ctx, wish.ctx)
+func (c *loop) adoptChange(ctx context.Context, wish *change) *incarnation {
+	c.ends.resetFailures()
+	c.unmuteLog()
+	ctx, cancel := eitherDone(ctx, wish.ctx)
 	defer cancel()
-	next := wish.after(c.setting)
-	inc, err := c.launch(ctx, next)
+	next := wish.applyTo(c.setting)
+	inc, err := c.launchIncarnation(ctx, next)
 	if err != nil {
-		c.revert(err)
+		c.revertChange(err)
 	} else {
 		c.setting = next
-		c.warn(next)
+		c.warnUnconfined(next)
 	}
 	wish.answer <- err
 	return inc
 }
 
-// revert says why the setting remains what it was.
-func (c *course) revert(err error) {
+// revertChange says why the setting remains what it was.
+func (c *loop) revertChange(err error) {
 	c.log.Error("plugin could not be reconfigured, and goes back to what it was", "error", err)
 }
 
-// either ends with the first of two contexts, for the reason of that one.
-func either(a, b context.Context) (context.Context, context.CancelFunc) {
+// eitherDone ends with the first of two contexts, for the reason of that one.
+func eitherDone(a, b context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(a)
 	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })
 	return ctx, func() { stop(); cancel(nil) }

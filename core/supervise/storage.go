@@ -13,7 +13,7 @@ import (
 // last, which is known once WaitReady has returned nil. Its Close does nothing;
 // Stop ends the plugin.
 func (p *Plugin) Storage() storage.Store {
-	b := border[storage.Store]{plugin: p, pick: (*host.Client).Storage, unavailable: storage.ErrUnavailable, patient: true}
+	b := proxy[storage.Store]{plugin: p, pick: (*host.Client).Storage, unavailable: storage.ErrUnavailable, patient: true}
 	var last storage.Store
 	p.mu.Lock()
 	if p.last != nil {
@@ -46,31 +46,31 @@ func (p *Plugin) Storage() storage.Store {
 
 // A store that passes calls on, and what it may offer beyond.
 type (
-	store   struct{ border border[storage.Store] }
-	watcher struct{ border border[storage.Store] }
-	ledger  struct{ border border[storage.Store] }
+	store   struct{ border proxy[storage.Store] }
+	watcher struct{ border proxy[storage.Store] }
+	ledger  struct{ border proxy[storage.Store] }
 )
 
 func (s *store) Info(ctx context.Context) (storage.Info, error) {
-	return through(ctx, s.border, "info", func(target storage.Store) (storage.Info, error) {
+	return invoke(ctx, s.border, "info", func(target storage.Store) (storage.Info, error) {
 		return target.Info(ctx)
 	})
 }
 
 func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	return through(ctx, s.border, "append", func(target storage.Store) ([]storage.Outcome, error) {
+	return invoke(ctx, s.border, "append", func(target storage.Store) ([]storage.Outcome, error) {
 		return target.Append(ctx, records)
 	})
 }
 
 func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
-	return through(ctx, s.border, "log", func(target storage.Store) (storage.Page, error) {
+	return invoke(ctx, s.border, "log", func(target storage.Store) (storage.Page, error) {
 		return target.Log(ctx, req)
 	})
 }
 
 func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	return through(ctx, s.border, "find", func(target storage.Store) (storage.Seq, error) {
+	return invoke(ctx, s.border, "find", func(target storage.Store) (storage.Seq, error) {
 		return target.Find(ctx, signature)
 	})
 }
@@ -79,30 +79,30 @@ func (s *store) Close() error { return nil }
 
 // Watch is not measured by overdue: it waits by design.
 func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
-	inc, err := w.border.incarnation(ctx)
+	inc, err := w.border.awaitIncarnation(ctx)
 	if err != nil {
 		return 0, err
 	}
-	target, err := offered[storage.Watcher](inc.process.Client().Storage(), "watch")
+	target, err := capabilityOf[storage.Watcher](inc.process.Client().Storage(), "watch")
 	if err != nil {
 		return 0, err
 	}
 	return target.Watch(ctx, after)
 }
 
-func (l ledger) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
-	return through(ctx, l.border, "spendings", func(target storage.Store) ([]storage.Spending, error) {
-		ledger, err := offered[storage.Ledger](target, "list spendings")
+func (l ledger) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+	return invoke(ctx, l.border, "spendings", func(target storage.Store) ([]storage.SpentToken, error) {
+		ledger, err := capabilityOf[storage.Ledger](target, "list spendings")
 		if err != nil {
 			return nil, err
 		}
-		return ledger.Spendings(ctx, req)
+		return ledger.SpentTokens(ctx, req)
 	})
 }
 
-func (l ledger) Spend(ctx context.Context, spendings []storage.Spending) error {
-	_, err := through(ctx, l.border, "spend", func(target storage.Store) (none, error) {
-		ledger, err := offered[storage.Ledger](target, "spend")
+func (l ledger) Spend(ctx context.Context, spendings []storage.SpentToken) error {
+	_, err := invoke(ctx, l.border, "spend", func(target storage.Store) (none, error) {
+		ledger, err := capabilityOf[storage.Ledger](target, "spend")
 		if err != nil {
 			return none{}, err
 		}
@@ -111,8 +111,8 @@ func (l ledger) Spend(ctx context.Context, spendings []storage.Spending) error {
 	return err
 }
 
-// offered is target as what it was in an earlier incarnation.
-func offered[T any](target storage.Store, what string) (T, error) {
+// capabilityOf is target as what it was in an earlier incarnation.
+func capabilityOf[T any](target storage.Store, what string) (T, error) {
 	t, ok := target.(T)
 	if !ok {
 		return t, fmt.Errorf("%w: the plugin can no longer %s", storage.ErrUnavailable, what)

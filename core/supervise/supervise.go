@@ -93,7 +93,7 @@ type Config struct {
 	Listen         []plugin.ListenAddress
 	ListenAnywhere bool
 	// Host is for a peer-sync plugin, and nil for any other.
-	Host peersync.Host
+	Host peersync.HostServices
 	// Attach, where set, is a process that somebody started by hand, to connect to
 	// in place of starting Command. See [host.Attachments].
 	Attach *host.AttachConfig
@@ -193,7 +193,7 @@ func Start(cfg Config) *Plugin {
 	}
 	p.log = slog.New(mutable{p.loud.Handler(), &p.muted})
 	p.printed = slog.New(loglimit.NewForeign(p.log.Handler()))
-	go newCourse(p, cfg).run(ctx)
+	go newCourse(p, cfg).runLoop(ctx)
 	return p
 }
 
@@ -219,7 +219,7 @@ func (p *Plugin) Changed() <-chan struct{} {
 // failed or been stopped, or when ctx ends; the error says why it is not ready.
 // When the reason is in the configuration it is a [plugin.Diagnostics].
 func (p *Plugin) WaitReady(ctx context.Context) error {
-	_, err := p.ready(ctx)
+	_, err := p.awaitReady(ctx)
 	return err
 }
 
@@ -227,7 +227,7 @@ func (p *Plugin) WaitReady(ctx context.Context) error {
 // as well when the first one failed and another follows.
 func (p *Plugin) WaitTried(ctx context.Context) error {
 	for {
-		inc, changed, err := p.now()
+		inc, changed, err := p.currentIncarnation()
 		switch {
 		case inc != nil || err != nil:
 			return err
@@ -244,10 +244,10 @@ func (p *Plugin) WaitTried(ctx context.Context) error {
 
 var errTryAgain = errors.New("it is tried again")
 
-// ready waits for an incarnation that answers calls.
-func (p *Plugin) ready(ctx context.Context) (*incarnation, error) {
+// awaitReady waits for an incarnation that answers calls.
+func (p *Plugin) awaitReady(ctx context.Context) (*incarnation, error) {
 	for {
-		inc, changed, err := p.now()
+		inc, changed, err := p.currentIncarnation()
 		if inc != nil || err != nil {
 			return inc, err
 		}
@@ -259,9 +259,9 @@ func (p *Plugin) ready(ctx context.Context) (*incarnation, error) {
 	}
 }
 
-// now is the incarnation that answers calls, or an error when waiting for one
+// currentIncarnation is the incarnation that answers calls, or an error when waiting for one
 // would be in vain. Without both, changed is closed when it is time to look again.
-func (p *Plugin) now() (inc *incarnation, changed <-chan struct{}, err error) {
+func (p *Plugin) currentIncarnation() (inc *incarnation, changed <-chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -321,8 +321,8 @@ func (p *Plugin) Stop(ctx context.Context) error {
 	return nil
 }
 
-// update changes the status and tells who waits for it.
-func (p *Plugin) update(change func(*Status)) {
+// updateStatus changes the status and tells who waits for it.
+func (p *Plugin) updateStatus(change func(*Status)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.updateLocked(change)

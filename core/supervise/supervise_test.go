@@ -359,31 +359,31 @@ func TestStoreThatStaysUnavailable(t *testing.T) {
 func TestOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const hang = 30 * time.Second
-		var o overdue
+		var o hangDetector
 		call := func(took time.Duration, err error) {
 			begin := time.Now()
 			time.Sleep(took)
-			o.note("info", begin, err, false)
+			o.noteCall("info", begin, err, false)
 		}
 		call(2*time.Second, context.DeadlineExceeded)
 		time.Sleep(time.Hour)
-		if o.since(hang) != "" {
+		if o.hangingMethod(hang) != "" {
 			t.Error("one call with a short deadline is taken for a hang")
 		}
 		call(2*time.Second, context.Canceled)
-		if o.since(hang) != "" {
+		if o.hangingMethod(hang) != "" {
 			t.Error("a caller that lost interest is taken for a hang")
 		}
 		call(2*time.Second, context.DeadlineExceeded)
-		if o.since(hang) != "info" {
+		if o.hangingMethod(hang) != "info" {
 			t.Error("nothing came back for an hour and it is no hang")
 		}
 		call(time.Second, nil)
-		if o.since(hang) != "" {
+		if o.hangingMethod(hang) != "" {
 			t.Error("an answer does not end the row")
 		}
 		call(hang, context.DeadlineExceeded)
-		if o.since(hang) != "info" {
+		if o.hangingMethod(hang) != "info" {
 			t.Error("a call that waited long enough is no hang")
 		}
 	})

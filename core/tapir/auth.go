@@ -44,8 +44,8 @@ func Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
 func (cfg Config) Client(ctx context.Context, nc net.Conn, key identity.Key, server identity.Onion) (*Conn, error) {
 	return cfg.authenticate(ctx, nc, func(c *Conn) error {
 		h := newHandshake(outbound, key, identity.NewKey())
-		h.expect = server
-		return cfg.run(c, h)
+		h.wantPeer = server
+		return cfg.exchangeKeysAndProofs(c, h)
 	})
 }
 
@@ -53,7 +53,7 @@ func (cfg Config) Client(ctx context.Context, nc net.Conn, key identity.Key, ser
 // proves its own name is let in. It takes over nc as [Config.Client] does.
 func (cfg Config) Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
 	return cfg.authenticate(ctx, nc, func(c *Conn) error {
-		return cfg.run(c, newHandshake(inbound, key, identity.NewKey()))
+		return cfg.exchangeKeysAndProofs(c, newHandshake(inbound, key, identity.NewKey()))
 	})
 }
 
@@ -68,15 +68,15 @@ func (cfg Config) authenticate(ctx context.Context, nc net.Conn, run func(*Conn)
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("authenticate: %w", c.fail(err))
+		return nil, fmt.Errorf("authenticate: %w", c.closeAfter(err))
 	}
 	return c, nil
 }
 
-// run exchanges keys, switches c to encryption and exchanges proofs. Neither
+// exchangeKeysAndProofs exchanges keys, switches c to encryption and exchanges proofs. Neither
 // side waits for the other before it sends.
-func (cfg Config) run(c *Conn, h *handshake) error {
-	err := cfg.exchange(c, h.ownMessage(), func(message []byte) error {
+func (cfg Config) exchangeKeysAndProofs(c *Conn, h *handshake) error {
+	err := cfg.exchangeStep(c, h.ownMessage(), func(message []byte) error {
 		if cfg.Admit != nil && h.role == inbound {
 			if err := cfg.Admit(); err != nil {
 				return err
@@ -87,12 +87,12 @@ func (cfg Config) run(c *Conn, h *handshake) error {
 	if err != nil {
 		return fmt.Errorf("exchange keys: %w", err)
 	}
-	keys, err := h.agree()
+	keys, err := h.deriveAgreement()
 	if err != nil {
 		return fmt.Errorf("exchange keys: %w", err)
 	}
 	c.key = &keys.session
-	err = cfg.exchange(c, keys.ownProof, func(proof []byte) error {
+	err = cfg.exchangeStep(c, keys.ownProof, func(proof []byte) error {
 		if subtle.ConstantTimeCompare(proof, keys.peerProof) != 1 {
 			return ErrAuthentication
 		}
@@ -105,8 +105,8 @@ func (cfg Config) run(c *Conn, h *handshake) error {
 	return c.nc.SetDeadline(time.Time{})
 }
 
-// exchange is one step: it sends message and hands the answer to read.
-func (cfg Config) exchange(c *Conn, message []byte, read func([]byte) error) error {
+// exchangeStep is one step: it sends message and hands the answer to read.
+func (cfg Config) exchangeStep(c *Conn, message []byte, read func([]byte) error) error {
 	timeout := cfg.StepTimeout
 	if timeout <= 0 {
 		timeout = defaultStepTimeout

@@ -143,8 +143,8 @@ func TestManInTheMiddle(t *testing.T) {
 		done <- outcome{c, err}
 	}()
 	c := Plain(b)
-	check(t, Config{}.exchange(c, forged.ownMessage(), forged.readMessage))
-	keys, err := forged.agree()
+	check(t, Config{}.exchangeStep(c, forged.ownMessage(), forged.readMessage))
+	keys, err := forged.deriveAgreement()
 	check(t, err)
 	c.key = &keys.session
 	keys.ownProof = append(keys.ownProof[:64], serverKey.Onion()...)
@@ -180,12 +180,12 @@ func TestReflectedKeys(t *testing.T) {
 	other := seedKey(9).Public()
 	for _, own := range []ed25519.PublicKey{h.own.LongTermPublicKey, h.own.EphemeralPublicKey} {
 		for _, m := range []authMessage{{own, other}, {other, own}} {
-			if err := h.readMessage(m.encode()); !errors.Is(err, ErrAuthentication) {
-				t.Errorf("%s: %v", m.encode(), err)
+			if err := h.readMessage(m.marshal()); !errors.Is(err, ErrAuthentication) {
+				t.Errorf("%s: %v", m.marshal(), err)
 			}
 		}
 	}
-	check(t, h.readMessage(authMessage{other, seedKey(10).Public()}.encode()))
+	check(t, h.readMessage(authMessage{other, seedKey(10).Public()}.marshal()))
 }
 
 // TestProofs is a client that follows the protocol up to its proof.
@@ -206,8 +206,8 @@ func TestProofs(t *testing.T) {
 			serverKey := identity.NewKey()
 			c, done := stranger(t, serverKey)
 			h := newHandshake(outbound, identity.NewKey(), identity.NewKey())
-			check(t, Config{}.exchange(c, h.ownMessage(), h.readMessage))
-			a, err := h.agree()
+			check(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
+			a, err := h.deriveAgreement()
 			check(t, err)
 			c.key = &a.session
 			check(t, c.Receive(func(received []byte) error {
@@ -231,7 +231,7 @@ func flip(b []byte, i int) []byte {
 func TestReflectedPacket(t *testing.T) {
 	c, done := stranger(t, identity.NewKey())
 	h := newHandshake(outbound, identity.NewKey(), identity.NewKey())
-	check(t, Config{}.exchange(c, h.ownMessage(), h.readMessage))
+	check(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
 	var p packet
 	_, err := io.ReadFull(c.nc, p[:])
 	check(t, err)
@@ -298,7 +298,7 @@ func TestAuthMessageSpellings(t *testing.T) {
 		if err != nil || !m.LongTermPublicKey.Equal(want.LongTermPublicKey) || !m.EphemeralPublicKey.Equal(want.EphemeralPublicKey) {
 			t.Errorf("%s: %v", text, err)
 		}
-		if got := string(m.encode()); got != vectorClientAuth {
+		if got := string(m.marshal()); got != vectorClientAuth {
 			t.Errorf("%s is hashed as %s", text, got)
 		}
 	}
@@ -448,13 +448,13 @@ func FuzzAuthMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decodeAuthMessage(m.encode())
-		if err != nil || !bytes.Equal(again.encode(), m.encode()) || len(m.encode()) != len(vectorClientAuth) {
+		again, err := decodeAuthMessage(m.marshal())
+		if err != nil || !bytes.Equal(again.marshal(), m.marshal()) || len(m.marshal()) != len(vectorClientAuth) {
 			t.Errorf("does not come back: %v", err)
 		}
 		h := newHandshake(inbound, seedKey(3), seedKey(4))
 		if h.readMessage(text) == nil {
-			if _, err := h.agree(); err != nil {
+			if _, err := h.deriveAgreement(); err != nil {
 				t.Errorf("keys that were accepted do not agree: %v", err)
 			}
 		}

@@ -23,7 +23,7 @@ func BenchmarkOpen(b *testing.B) {
 	p.putSealed(&key, make([]byte, 5600), &scratch)
 	b.SetBytes(PacketSize)
 	for b.Loop() {
-		if _, err := p.open(&key, &scratch); err != nil {
+		if _, err := p.openSealed(&key, &scratch); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -40,7 +40,7 @@ func BenchmarkHandshake(b *testing.B) {
 		if err := h.readMessage(client); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := h.agree(); err != nil {
+		if _, err := h.deriveAgreement(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -16,8 +16,8 @@ type burst [maxBurst * PacketSize]byte
 // Buffers are pooled and held only while bytes move, so that an idle connection
 // costs none.
 var (
-	packets = sync.Pool{New: func() any { return new(packet) }}
-	bursts  = sync.Pool{New: func() any { return new(burst) }}
+	packetPool = sync.Pool{New: func() any { return new(packet) }}
+	burstPool  = sync.Pool{New: func() any { return new(burst) }}
 )
 
 // Receive waits for a message and calls use with it. The payload is valid only
@@ -30,32 +30,32 @@ var (
 func (c *Conn) Receive(use func(payload []byte) error) error {
 	// Wait for the first byte without a buffer: this is where idle connections
 	// spend their time.
-	if _, err := io.ReadFull(c.nc, c.first[:]); err != nil {
+	if _, err := io.ReadFull(c.nc, c.firstByte[:]); err != nil {
 		return err
 	}
-	in := packets.Get().(*packet)
-	defer packets.Put(in)
-	in[0] = c.first[0]
+	in := packetPool.Get().(*packet)
+	defer packetPool.Put(in)
+	in[0] = c.firstByte[0]
 	if _, err := io.ReadFull(c.nc, in[1:]); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return c.fail(err)
+		return c.closeAfter(err)
 	}
 	var payload []byte
 	var err error
 	if c.key == nil {
-		payload, err = in.clear()
+		payload, err = in.openClear()
 	} else {
-		plain := packets.Get().(*packet)
-		defer packets.Put(plain)
-		payload, err = in.open(c.key, plain)
+		plain := packetPool.Get().(*packet)
+		defer packetPool.Put(plain)
+		payload, err = in.openSealed(c.key, plain)
 	}
 	if err == nil && len(payload) == 0 {
 		err = io.EOF
 	}
 	if err != nil {
-		return c.fail(err)
+		return c.closeAfter(err)
 	}
 	return use(payload)
 }
@@ -73,47 +73,47 @@ func (c *Conn) Send(payloads ...[]byte) error {
 			return ErrPayloadSize
 		}
 	}
-	c.send.Lock()
-	defer c.send.Unlock()
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
 	for group := range slices.Chunk(payloads, maxBurst) {
-		if err := c.write(group); err != nil {
-			return c.fail(err)
+		if err := c.writePackets(group); err != nil {
+			return c.closeAfter(err)
 		}
 	}
 	return nil
 }
 
-// write sends at most maxBurst payloads.
-func (c *Conn) write(payloads [][]byte) error {
+// writePackets sends at most maxBurst payloads.
+func (c *Conn) writePackets(payloads [][]byte) error {
 	if len(payloads) == 1 {
-		out := packets.Get().(*packet)
-		defer packets.Put(out)
-		c.encode(out, payloads[0])
+		out := packetPool.Get().(*packet)
+		defer packetPool.Put(out)
+		c.encodePacket(out, payloads[0])
 		_, err := c.nc.Write(out[:])
 		return err
 	}
-	out := bursts.Get().(*burst)
-	defer bursts.Put(out)
+	out := burstPool.Get().(*burst)
+	defer burstPool.Put(out)
 	for i, payload := range payloads {
-		c.encode((*packet)(out[i*PacketSize:]), payload)
+		c.encodePacket((*packet)(out[i*PacketSize:]), payload)
 	}
 	_, err := c.nc.Write(out[:len(payloads)*PacketSize])
 	return err
 }
 
-func (c *Conn) encode(out *packet, payload []byte) {
+func (c *Conn) encodePacket(out *packet, payload []byte) {
 	if c.key == nil {
 		out.putClear(payload)
 		return
 	}
-	plain := packets.Get().(*packet)
-	defer packets.Put(plain)
+	plain := packetPool.Get().(*packet)
+	defer packetPool.Put(plain)
 	out.putSealed(c.key, payload, plain)
 }
 
-// fail closes the connection, since its packets can no longer be told apart, and
+// closeAfter closes the connection, since its packets can no longer be told apart, and
 // returns err.
-func (c *Conn) fail(err error) error {
+func (c *Conn) closeAfter(err error) error {
 	c.nc.Close()
 	return err
 }

@@ -38,7 +38,7 @@ type authMessage struct {
 	EphemeralPublicKey ed25519.PublicKey
 }
 
-func (m authMessage) encode() []byte {
+func (m authMessage) marshal() []byte {
 	text, err := json.Marshal(m)
 	if err != nil {
 		panic("tapir: " + err.Error()) // two byte strings always encode
@@ -64,7 +64,7 @@ func decodeAuthMessage(text []byte) (authMessage, error) {
 type handshake struct {
 	role                role
 	longTerm, ephemeral identity.Key
-	expect              identity.Onion // name the peer must have, "" for any
+	wantPeer            identity.Onion // name the peer must have, "" for any
 	own, peer           authMessage
 }
 
@@ -73,7 +73,7 @@ func newHandshake(r role, longTerm, ephemeral identity.Key) *handshake {
 	return &handshake{role: r, longTerm: longTerm, ephemeral: ephemeral, own: own}
 }
 
-func (h *handshake) ownMessage() []byte { return h.own.encode() }
+func (h *handshake) ownMessage() []byte { return h.own.marshal() }
 
 // readMessage takes the first message of the peer.
 func (h *handshake) readMessage(text []byte) error {
@@ -87,7 +87,7 @@ func (h *handshake) readMessage(text []byte) error {
 			return ErrAuthentication
 		}
 	}
-	if h.expect != "" && identity.OnionOf(peer.LongTermPublicKey) != h.expect {
+	if h.wantPeer != "" && identity.OnionOf(peer.LongTermPublicKey) != h.wantPeer {
 		return fmt.Errorf("another service answered: %w", ErrAuthentication)
 	}
 	h.peer = peer
@@ -101,14 +101,14 @@ type agreement struct {
 	ownProof, peerProof []byte
 }
 
-// agree derives the session key and the proofs. readMessage was called.
-func (h *handshake) agree() (*agreement, error) {
-	session, err := h.sessionKey()
+// deriveAgreement derives the session key and the proofs. readMessage was called.
+func (h *handshake) deriveAgreement() (*agreement, error) {
+	session, err := h.deriveSessionKey()
 	if err != nil {
 		return nil, err
 	}
 	peer := identity.OnionOf(h.peer.LongTermPublicKey)
-	challenge := h.challenge()
+	challenge := h.deriveChallenge()
 	return &agreement{
 		peer:      peer,
 		session:   session,
@@ -117,9 +117,9 @@ func (h *handshake) agree() (*agreement, error) {
 	}, nil
 }
 
-// sessionKey hashes the three shared secrets in the order in which the side that
+// deriveSessionKey hashes the three shared secrets in the order in which the side that
 // dialled names its keys first.
-func (h *handshake) sessionKey() (sessionKey, error) {
+func (h *handshake) deriveSessionKey() (sessionKey, error) {
 	pairs := [3]struct {
 		own  identity.Key
 		peer ed25519.PublicKey
@@ -160,8 +160,8 @@ func diffieHellman(own identity.Key, peer ed25519.PublicKey) ([]byte, error) {
 	return secret, nil
 }
 
-// challenge is what proves that a side saw the same messages.
-func (h *handshake) challenge() [64]byte {
+// deriveChallenge is what proves that a side saw the same messages.
+func (h *handshake) deriveChallenge() [64]byte {
 	out, in := h.own, h.peer
 	if h.role == inbound {
 		out, in = in, out
@@ -170,7 +170,7 @@ func (h *handshake) challenge() [64]byte {
 	t.Protocol(authProtocol)
 	t.Append(outboundHostnameLabel, []byte(identity.OnionOf(out.LongTermPublicKey)))
 	t.Append(inboundHostnameLabel, []byte(identity.OnionOf(in.LongTermPublicKey)))
-	t.Append(outboundChallengeLabel, out.encode())
-	t.Append(inboundChallengeLabel, in.encode())
+	t.Append(outboundChallengeLabel, out.marshal())
+	t.Append(inboundChallengeLabel, in.marshal())
 	return t.Commit(authChallengeLabel)
 }

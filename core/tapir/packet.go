@@ -34,12 +34,12 @@ type sessionKey [32]byte
 // putClear makes p the clear packet of payload, which has 1 to MaxPayload bytes.
 func (p *packet) putClear(payload []byte) {
 	putClearLength(p[:], len(payload))
-	fill(p[lengthSize:], payload)
+	copyPadded(p[lengthSize:], payload)
 }
 
-// clear returns the payload of a clear packet; it aliases p.
-func (p *packet) clear() ([]byte, error) {
-	n, ok := clearLength(p[:])
+// openClear returns the payload of a clear packet; it aliases p.
+func (p *packet) openClear() ([]byte, error) {
+	n, ok := readClearLength(p[:])
 	if !ok || n > maxClearPayload {
 		return nil, ErrPacket
 	}
@@ -57,27 +57,27 @@ func (p *packet) putSealed(key *sessionKey, payload []byte, scratch *packet) {
 func (p *packet) putSealedWith(key *sessionKey, nonce *[nonceSize]byte, payload []byte, scratch *packet) {
 	plain := scratch[:sealedPlainSize]
 	putSealedLength(plain, len(payload))
-	fill(plain[lengthSize:], payload)
+	copyPadded(plain[lengthSize:], payload)
 	copy(p[:], nonce[:])
 	secretbox.Seal(p[:nonceSize], plain, nonce, (*[32]byte)(key))
 }
 
-// open returns the payload of an encrypted packet; it aliases scratch.
-func (p *packet) open(key *sessionKey, scratch *packet) ([]byte, error) {
+// openSealed returns the payload of an encrypted packet; it aliases scratch.
+func (p *packet) openSealed(key *sessionKey, scratch *packet) ([]byte, error) {
 	nonce := (*[nonceSize]byte)(p[:nonceSize])
 	plain, ok := secretbox.Open(scratch[:0], p[nonceSize:], nonce, (*[32]byte)(key))
 	if !ok {
 		return nil, ErrPacket
 	}
-	n, ok := sealedLength(plain)
+	n, ok := readSealedLength(plain)
 	if !ok || n > MaxPayload {
 		return nil, ErrPacket
 	}
 	return plain[lengthSize:][:n], nil
 }
 
-// fill copies payload to the start of dst and zeros the rest.
-func fill(dst, payload []byte) {
+// copyPadded copies payload to the start of dst and zeros the rest.
+func copyPadded(dst, payload []byte) {
 	n := copy(dst, payload)
 	clear(dst[n:])
 }
@@ -89,8 +89,8 @@ func putClearLength(dst []byte, n int) {
 	binary.PutUvarint(dst[:lengthSize], uint64(n))
 }
 
-// clearLength reads the length field of a clear packet.
-func clearLength(src []byte) (n int, ok bool) {
+// readClearLength reads the length field of a clear packet.
+func readClearLength(src []byte) (n int, ok bool) {
 	v, size := binary.Uvarint(src[:lengthSize])
 	return int(v), size > 0
 }
@@ -102,5 +102,5 @@ func clearLength(src []byte) (n int, ok bool) {
 // sealedLength are what would change.
 func putSealedLength(dst []byte, n int) { putClearLength(dst, n) }
 
-// sealedLength reads the length field inside an encrypted packet.
-func sealedLength(src []byte) (n int, ok bool) { return clearLength(src) }
+// readSealedLength reads the length field inside an encrypted packet.
+func readSealedLength(src []byte) (n int, ok bool) { return readClearLength(src) }

@@ -39,7 +39,7 @@ func TestClearPacket(t *testing.T) {
 		payload := drawPayload(t)
 		p := packet(bytes.Repeat([]byte{0xee}, PacketSize)) // dirty, as from the pool
 		p.putClear(payload)
-		got, err := p.clear()
+		got, err := p.openClear()
 		if err != nil || !bytes.Equal(got, payload) {
 			t.Fatalf("comes back with %d bytes, %v", len(got), err)
 		}
@@ -64,13 +64,13 @@ func TestSealedPacket(t *testing.T) {
 		if rest := plain[lengthSize+len(payload):]; !bytes.Equal(rest, make([]byte, len(rest))) {
 			t.Fatal("padding is not zero")
 		}
-		got, err := p.open(&key, &scratch)
+		got, err := p.openSealed(&key, &scratch)
 		if err != nil || !bytes.Equal(got, payload) {
 			t.Fatalf("comes back with %d bytes, %v", len(got), err)
 		}
 		bit := rapid.IntRange(0, PacketSize*8-1).Draw(t, "bit")
 		p[bit/8] ^= 1 << (bit % 8)
-		if _, err := p.open(&key, &scratch); err == nil {
+		if _, err := p.openSealed(&key, &scratch); err == nil {
 			t.Fatalf("opens although bit %d is wrong", bit)
 		}
 	})
@@ -119,10 +119,10 @@ func TestReceivedLengths(t *testing.T) {
 			}
 			return len(payload)
 		}
-		if got := length(p.clear()); got != tc.clear {
+		if got := length(p.openClear()); got != tc.clear {
 			t.Errorf("clear %s has length %d, want %d", tc.prefix, got, tc.clear)
 		}
-		if got := length(sealPlain(&key, p[:]).open(&key, new(packet))); got != tc.sealed {
+		if got := length(sealPlain(&key, p[:]).openSealed(&key, new(packet))); got != tc.sealed {
 			t.Errorf("sealed %s has length %d, want %d", tc.prefix, got, tc.sealed)
 		}
 	}
@@ -135,12 +135,12 @@ func FuzzClearPacket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p, again packet
 		copy(p[:], data)
-		payload, err := p.clear()
+		payload, err := p.openClear()
 		if err != nil || len(payload) == 0 || len(payload) > MaxPayload {
 			return
 		}
 		again.putClear(payload)
-		if got, err := again.clear(); err != nil || !bytes.Equal(got, payload) {
+		if got, err := again.openClear(); err != nil || !bytes.Equal(got, payload) {
 			t.Errorf("%d bytes do not come back: %v", len(payload), err)
 		}
 	})
@@ -156,16 +156,16 @@ func FuzzSealedPacket(f *testing.F) {
 		key := sessionKey{7}
 		var p, scratch, again packet
 		copy(p[:], data)
-		if _, err := p.open(&key, &scratch); err == nil {
+		if _, err := p.openSealed(&key, &scratch); err == nil {
 			t.Error("a forged packet opens")
 		}
-		payload, err := sealPlain(&key, p[:]).open(&key, &scratch)
+		payload, err := sealPlain(&key, p[:]).openSealed(&key, &scratch)
 		if err != nil || len(payload) == 0 {
 			return
 		}
 		payload = bytes.Clone(payload)
 		again.putSealed(&key, payload, &scratch)
-		if got, err := again.open(&key, &scratch); err != nil || !bytes.Equal(got, payload) {
+		if got, err := again.openSealed(&key, &scratch); err != nil || !bytes.Equal(got, payload) {
 			t.Errorf("%d bytes do not come back: %v", len(payload), err)
 		}
 	})

@@ -67,8 +67,8 @@ type Conn struct {
 	peer identity.Onion
 	key  *sessionKey // nil for clear packets
 
-	first [1]byte    // of the packet that Receive waits for
-	send  sync.Mutex // held while packets are written, so that they stay whole
+	firstByte [1]byte    // of the packet that Receive waits for
+	sendMu    sync.Mutex // held while packets are written, so that they stay whole
 }
 
 // Plain returns a connection of clear packets, as token services use. It takes

@@ -71,7 +71,7 @@ const (
 func vectorHandshakes(t testing.TB) (client, server *handshake) {
 	t.Helper()
 	client = newHandshake(outbound, seedKey(1), seedKey(2))
-	client.expect = vectorServerHost
+	client.wantPeer = vectorServerHost
 	server = newHandshake(inbound, seedKey(3), seedKey(4))
 	if err := client.readMessage(server.ownMessage()); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestHandshakeVector(t *testing.T) {
 		t.Errorf("auth message of the server is %s", got)
 	}
 	for _, h := range []*handshake{client, server} {
-		a, err := h.agree()
+		a, err := h.deriveAgreement()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestDiffieHellmanVector(t *testing.T) {
 
 func TestProofPacketVector(t *testing.T) {
 	client, server := vectorHandshakes(t)
-	a, err := client.agree()
+	a, err := client.deriveAgreement()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,11 +150,11 @@ func TestProofPacketVector(t *testing.T) {
 	wantHex(t, "SHA-256 of the packet", sum[:], "c48dc214ed03b3362af82d18449e95d900cf47424f3f36c785e7013aefe181e8")
 	wantHex(t, "start of the box", out[24:48], "bf536a32805f3db32058172f05c5d6f9668a95682911b860")
 
-	b, err := server.agree()
+	b, err := server.deriveAgreement()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := out.open(&b.session, &scratch); err != nil || !bytes.Equal(got, b.peerProof) {
+	if got, err := out.openSealed(&b.session, &scratch); err != nil || !bytes.Equal(got, b.peerProof) {
 		t.Errorf("server opens the proof as %x, %v", got, err)
 	}
 }

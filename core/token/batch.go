@@ -21,32 +21,32 @@ type reply struct {
 	c, s   [32]byte
 }
 
-// sign answers blinded points. The nonce must be fresh, random and never told:
+// signBatch answers blinded points. The nonce must be fresh, random and never told:
 // two proofs with one nonce, or one proof with a known one, give k away.
-func (k *Key) sign(t *tapir.Transcript, blinded []element, nonce *scalar.Scalar) (reply, error) {
+func (k *Key) signBatch(t *tapir.Transcript, blinded []element, nonce *scalar.Scalar) (reply, error) {
 	points, err := decodePoints(blinded)
 	if err != nil {
 		return reply{}, err
 	}
 	signed := make([]element, len(points))
 	for i, p := range points {
-		signed[i] = encode(curve.NewRistrettoPoint().Mul(p, k.k))
+		signed[i] = encodePoint(curve.NewRistrettoPoint().Mul(p, k.k))
 	}
 	// Z, the same combination of the signed points, is k·M.
-	m := combine(batchWeights(t, k.public, blinded, signed), points)
+	m := weightedSum(batchWeights(t, k.public, blinded, signed), points)
 	z := curve.NewRistrettoPoint().Mul(m, k.k)
 
 	a := mulBase(nonce)
 	b := curve.NewRistrettoPoint().Mul(m, nonce)
-	c := challenge(t, k.public, m, z, a, b)
+	c := proofChallenge(t, k.public, m, z, a, b)
 	s := scalar.New().Mul(c, k.k)
 	s.Sub(nonce, s)
 	return reply{signed: signed, c: encodeScalar(c), s: encodeScalar(s)}, nil
 }
 
-// verify checks that the signed points are the blinded ones multiplied with the
+// verifyBatch checks that the signed points are the blinded ones multiplied with the
 // scalar behind service, all of them, and returns them.
-func (r reply) verify(t *tapir.Transcript, service element, blinded []element) ([]*curve.RistrettoPoint, error) {
+func (r reply) verifyBatch(t *tapir.Transcript, service element, blinded []element) ([]*curve.RistrettoPoint, error) {
 	y, err := decodePoint(service)
 	if err != nil {
 		return nil, fmt.Errorf("service key: %w", err)
@@ -68,12 +68,12 @@ func (r reply) verify(t *tapir.Transcript, service element, blinded []element) (
 		return nil, err
 	}
 	weights := batchWeights(t, service, blinded, r.signed)
-	m, z := combine(weights, ps), combine(weights, qs)
+	m, z := weightedSum(weights, ps), weightedSum(weights, qs)
 
 	// Everything in here is known to the server: variable time does no harm.
 	a := curve.NewRistrettoPoint().DoubleScalarMulBasepointVartime(c, y, s)
-	b := combine([]*scalar.Scalar{s, c}, []*curve.RistrettoPoint{m, z})
-	if challenge(t, service, m, z, a, b).Equal(c) != 1 {
+	b := weightedSum([]*scalar.Scalar{s, c}, []*curve.RistrettoPoint{m, z})
+	if proofChallenge(t, service, m, z, a, b).Equal(c) != 1 {
 		return nil, ErrProof
 	}
 	return qs, nil
@@ -90,21 +90,21 @@ func batchWeights(t *tapir.Transcript, service element, blinded, signed []elemen
 	w := commitPRNG(t, "w")
 	weights := make([]*scalar.Scalar, len(blinded))
 	for i := range weights {
-		weights[i] = w.next()
+		weights[i] = w.nextScalar()
 	}
 	return weights
 }
 
-// challenge is the transcript of the proof proper for log_X Y = log_M Z. The
+// proofChallenge is the transcript of the proof proper for log_X Y = log_M Z. The
 // label c, and with it s = t - c·k, is unconfirmed (R 85 %).
-func challenge(t *tapir.Transcript, service element, m, z, a, b *curve.RistrettoPoint) *scalar.Scalar {
+func proofChallenge(t *tapir.Transcript, service element, m, z, a, b *curve.RistrettoPoint) *scalar.Scalar {
 	t.Append("X", generator[:])
 	t.Append("Y", service[:])
 	for _, step := range []struct {
 		label string
 		point *curve.RistrettoPoint
 	}{{"P", m}, {"Q", z}, {"A", a}, {"B", b}} {
-		encoding := encode(step.point)
+		encoding := encodePoint(step.point)
 		t.Append(step.label, encoding[:])
 	}
 	return commitScalar(t, "c")
@@ -126,9 +126,9 @@ func vectorText(elements []element) []byte {
 	return append(text, ']')
 }
 
-// combine returns the sum of weights[i]·points[i] in variable time, for public
+// weightedSum returns the sum of weights[i]·points[i] in variable time, for public
 // values only.
-func combine(weights []*scalar.Scalar, points []*curve.RistrettoPoint) *curve.RistrettoPoint {
+func weightedSum(weights []*scalar.Scalar, points []*curve.RistrettoPoint) *curve.RistrettoPoint {
 	return curve.NewRistrettoPoint().MultiscalarMulVartime(weights, points)
 }
 

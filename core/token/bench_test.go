@@ -7,12 +7,12 @@ import (
 )
 
 func BenchmarkVerify(b *testing.B) {
-	k, purse := vectorSecret(b), newPurse(1)
-	r, err := k.sign(vectorTranscript(b), purse.blinded, randomScalar())
+	k, purse := vectorSecret(b), newPurchase(1)
+	r, err := k.signBatch(vectorTranscript(b), purse.blinded, randomScalar())
 	if err != nil {
 		b.Fatal(err)
 	}
-	tokens, err := purse.unblind(vectorTranscript(b), k.Public(), r)
+	tokens, err := purse.unblindTokens(vectorTranscript(b), k.Public(), r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -31,23 +31,23 @@ func BenchmarkVerify(b *testing.B) {
 func BenchmarkIssue(b *testing.B) {
 	for _, n := range []int{1, DefaultBatch, MaxBatch} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			k, request := vectorSecret(b), appendRequest(nil, newPurse(n).blinded)
+			k, request := vectorSecret(b), appendRequest(nil, newPurchase(n).blinded)
 			solution := hex32(b, vectorSolution)
 			b.ReportAllocs()
 			for b.Loop() {
 				p := newPuzzle([]byte(vectorSeed))
-				if !p.meets(solution) {
+				if !p.isSolvedBy(solution) {
 					b.Fatal("refused")
 				}
 				blinded, err := decodeRequest(request)
 				if err != nil {
 					b.Fatal(err)
 				}
-				r, err := k.sign(openSale(p, solution), blinded, randomScalar())
+				r, err := k.signBatch(beginPurchase(p, solution), blinded, randomScalar())
 				if err != nil {
 					b.Fatal(err)
 				}
-				r.encode()
+				r.marshal()
 			}
 			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "tokens/s")
 		})
@@ -55,13 +55,13 @@ func BenchmarkIssue(b *testing.B) {
 }
 
 func BenchmarkUnblind(b *testing.B) {
-	k, purse := vectorSecret(b), newPurse(DefaultBatch)
-	r, err := k.sign(vectorTranscript(b), purse.blinded, randomScalar())
+	k, purse := vectorSecret(b), newPurchase(DefaultBatch)
+	r, err := k.signBatch(vectorTranscript(b), purse.blinded, randomScalar())
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := purse.unblind(vectorTranscript(b), k.Public(), r); err != nil {
+		if _, err := purse.unblindTokens(vectorTranscript(b), k.Public(), r); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -79,7 +79,7 @@ func BenchmarkSolve(b *testing.B) {
 	}
 	for i := 0; b.Loop(); i++ {
 		binary.BigEndian.PutUint64(seed[:], uint64(i))
-		if _, err := newPuzzle(seed[:]).solve(b.Context(), count); err != nil {
+		if _, err := newPuzzle(seed[:]).findSolution(b.Context(), count); err != nil {
 			b.Fatal(err)
 		}
 	}

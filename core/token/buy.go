@@ -37,89 +37,89 @@ func Buy(ctx context.Context, c *tapir.Conn, service [32]byte, n int, progress f
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	tokens, err := buy(ctx, newSteps(c, DefaultStepTimeout), service, n, progress)
+	tokens, err := buyOver(ctx, newConversation(c, DefaultStepTimeout), service, n, progress)
 	if err != nil {
-		return nil, fmt.Errorf("token: buy: %w", cause(ctx, err))
+		return nil, fmt.Errorf("token: buy: %w", endCause(ctx, err))
 	}
 	return tokens, nil
 }
 
-func buy(ctx context.Context, s steps, service element, n int, progress func(tries int)) ([]Token, error) {
+func buyOver(ctx context.Context, s conversation, service element, n int, progress func(tries int)) ([]Token, error) {
 	puzzle, err := s.receivePuzzle()
 	if err != nil {
 		return nil, fmt.Errorf("receive seed: %w", err)
 	}
-	solution, err := puzzle.solve(ctx, progress)
+	solution, err := puzzle.findSolution(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
-	purse := newPurse(n)
+	purse := newPurchase(n)
 	// The server answers nothing to a solution, the request follows at once.
 	request := appendRequest(nil, purse.blinded)
-	if err := s.send(solution[:], request); err != nil {
+	if err := s.sendStep(solution[:], request); err != nil {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
 	reply, err := s.receiveReply()
 	if err != nil {
 		return nil, fmt.Errorf("receive reply: %w", err)
 	}
-	return purse.unblind(openSale(puzzle, solution), service, reply)
+	return purse.unblindTokens(beginPurchase(puzzle, solution), service, reply)
 }
 
-func (s steps) receivePuzzle() (p *puzzle, err error) {
-	err = s.receive(func(payload []byte) error {
+func (s conversation) receivePuzzle() (p *puzzle, err error) {
+	err = s.receiveStep(func(payload []byte) error {
 		p = newPuzzle(payload)
 		return nil
 	})
 	return p, err
 }
 
-func (s steps) receiveReply() (r reply, err error) {
-	err = s.receive(func(payload []byte) (err error) {
+func (s conversation) receiveReply() (r reply, err error) {
+	err = s.receiveStep(func(payload []byte) (err error) {
 		r, err = decodeReply(payload)
 		return err
 	})
 	return r, err
 }
 
-// purse is a purchase under way: token i has the random secrets[i] and its
+// purchase is a purchase under way: token i has the random secrets[i] and its
 // point is blinded with factors[i].
-type purse struct {
+type purchase struct {
 	secrets [][32]byte
 	factors []*scalar.Scalar
 	blinded []element
 }
 
-func newPurse(n int) *purse {
-	p := &purse{}
+func newPurchase(n int) *purchase {
+	p := &purchase{}
 	for range n {
 		var t [32]byte
 		rand.Read(t[:]) // does not fail, see crypto/rand
-		p.add(t, randomScalar())
+		p.addToken(t, randomScalar())
 	}
 	return p
 }
 
-func (p *purse) add(t [32]byte, factor *scalar.Scalar) {
+func (p *purchase) addToken(t [32]byte, factor *scalar.Scalar) {
 	p.secrets = append(p.secrets, t)
 	p.factors = append(p.factors, factor)
 	blinded := curve.NewRistrettoPoint().Mul(hashToGroup(t), factor)
-	p.blinded = append(p.blinded, encode(blinded))
+	p.blinded = append(p.blinded, encodePoint(blinded))
 }
 
-// unblind makes tokens of a reply whose proof verifies.
-func (p *purse) unblind(t *tapir.Transcript, service element, r reply) ([]Token, error) {
+// unblindTokens makes tokens of a reply whose proof verifies.
+func (p *purchase) unblindTokens(t *tapir.Transcript, service element, r reply) ([]Token, error) {
 	if len(r.signed) != len(p.blinded) {
 		return nil, fmt.Errorf("%d tokens signed of %d", len(r.signed), len(p.blinded))
 	}
-	points, err := r.verify(t, service, p.blinded)
+	points, err := r.verifyBatch(t, service, p.blinded)
 	if err != nil {
 		return nil, err
 	}
 	tokens := make([]Token, len(points))
 	for i, q := range points {
 		w := curve.NewRistrettoPoint().Mul(q, scalar.New().Invert(p.factors[i]))
-		tokens[i] = Token{T: p.secrets[i], W: encode(w)}
+		tokens[i] = Token{T: p.secrets[i], W: encodePoint(w)}
 	}
 	return tokens, nil
 }

@@ -33,7 +33,7 @@ func decodePoint(encoding [32]byte) (*curve.RistrettoPoint, error) {
 	return p, nil
 }
 
-func encode(p *curve.RistrettoPoint) (c curve.CompressedRistretto) {
+func encodePoint(p *curve.RistrettoPoint) (c curve.CompressedRistretto) {
 	c.SetRistrettoPoint(p)
 	return c
 }
@@ -90,7 +90,7 @@ func commitPRNG(t *tapir.Transcript, label string) prng {
 	return p
 }
 
-func (p prng) next() *scalar.Scalar {
+func (p prng) nextScalar() *scalar.Scalar {
 	var block [64]byte
 	p.shake.Read(block[:])
 	return wideScalar(block)

@@ -58,18 +58,18 @@ func (c IssueConfig) maxBatch() int {
 func Issue(ctx context.Context, c *tapir.Conn, k *Key, cfg IssueConfig) (int, error) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	s := newSteps(c, cfg.StepTimeout)
-	n, err := issue(ctx, s, k, cfg)
+	s := newConversation(c, cfg.StepTimeout)
+	n, err := issueOver(ctx, s, k, cfg)
 	if err != nil {
-		return 0, fmt.Errorf("token: issue: %w", cause(ctx, err))
+		return 0, fmt.Errorf("token: issue: %w", endCause(ctx, err))
 	}
-	s.linger()
+	s.awaitClose()
 	return n, nil
 }
 
-func issue(ctx context.Context, s steps, k *Key, cfg IssueConfig) (int, error) {
+func issueOver(ctx context.Context, s conversation, k *Key, cfg IssueConfig) (int, error) {
 	seed := randomSeed()
-	if err := s.send(seed); err != nil {
+	if err := s.sendStep(seed); err != nil {
 		return 0, fmt.Errorf("send seed: %w", err)
 	}
 	puzzle := newPuzzle(seed)
@@ -77,7 +77,7 @@ func issue(ctx context.Context, s steps, k *Key, cfg IssueConfig) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("receive solution: %w", err)
 	}
-	if !puzzle.meets(solution) {
+	if !puzzle.isSolvedBy(solution) {
 		return 0, ErrWork
 	}
 	blinded, err := s.receiveRequest(cfg.maxBatch())
@@ -89,11 +89,11 @@ func issue(ctx context.Context, s steps, k *Key, cfg IssueConfig) (int, error) {
 			return 0, fmt.Errorf("admit: %w", err)
 		}
 	}
-	reply, err := k.sign(openSale(puzzle, solution), blinded, randomScalar())
+	reply, err := k.signBatch(beginPurchase(puzzle, solution), blinded, randomScalar())
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	if err := s.send(reply.encode()); err != nil {
+	if err := s.sendStep(reply.marshal()); err != nil {
 		return 0, fmt.Errorf("send reply: %w", err)
 	}
 	return len(blinded), nil
@@ -105,8 +105,8 @@ func randomSeed() []byte {
 	return hex.AppendEncode(nil, random[:])
 }
 
-func (s steps) receiveSolution() (solution [solutionSize]byte, err error) {
-	err = s.receive(func(payload []byte) error {
+func (s conversation) receiveSolution() (solution [solutionSize]byte, err error) {
+	err = s.receiveStep(func(payload []byte) error {
 		if len(payload) != solutionSize {
 			return fmt.Errorf("%w: %d bytes long", ErrWork, len(payload))
 		}
@@ -116,8 +116,8 @@ func (s steps) receiveSolution() (solution [solutionSize]byte, err error) {
 	return solution, err
 }
 
-func (s steps) receiveRequest(limit int) (blinded []element, err error) {
-	err = s.receive(func(payload []byte) error {
+func (s conversation) receiveRequest(limit int) (blinded []element, err error) {
+	err = s.receiveStep(func(payload []byte) error {
 		if blinded, err = decodeRequest(payload); err != nil {
 			// The cause may quote the client, so it stays here.
 			return ErrRequest

@@ -38,11 +38,11 @@ func (w *wire32) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// list is a JSON array of at most MaxBatch elements. encoding/json alone would
+// boundedList is a JSON array of at most MaxBatch elements. encoding/json alone would
 // take memory for as many as the peer sent.
-type list[T any] []T
+type boundedList[T any] []T
 
-func (l *list[T]) UnmarshalJSON(text []byte) error {
+func (l *boundedList[T]) UnmarshalJSON(text []byte) error {
 	*l = nil
 	d := json.NewDecoder(bytes.NewReader(text))
 	open, err := d.Token()
@@ -73,15 +73,15 @@ type (
 	signedJSON  struct{ Q wire32 }
 	proofJSON   struct{ C, S wire32 }
 	replyJSON   struct {
-		Short      list[signedJSON] `json:"st"`
-		ShortProof *proofJSON       `json:"dp"`
-		Long       list[signedJSON] `json:"SignedTokens"`
-		LongProof  *proofJSON       `json:"Proof"`
+		Short      boundedList[signedJSON] `json:"st"`
+		ShortProof *proofJSON              `json:"dp"`
+		Long       boundedList[signedJSON] `json:"SignedTokens"`
+		LongProof  *proofJSON              `json:"Proof"`
 	}
 )
 
 func decodeRequest(payload []byte) ([]element, error) {
-	var request list[blindedJSON]
+	var request boundedList[blindedJSON]
 	if err := json.Unmarshal(payload, &request); err != nil {
 		return nil, err
 	}
@@ -122,9 +122,9 @@ func decodeReply(payload []byte) (reply, error) {
 	return reply{signed: signed, c: proof.C, s: proof.S}, nil
 }
 
-// encode spells the reply both ways or, for 75 tokens and more, only the short
+// marshal spells the reply both ways or, for 75 tokens and more, only the short
 // way, to fit the packet.
-func (r reply) encode() []byte {
+func (r reply) marshal() []byte {
 	dst := append(make([]byte, 0, tapir.MaxPayload), '{')
 	dst = r.appendSpelling(dst, "st", "dp")
 	short := len(dst)

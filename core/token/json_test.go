@@ -64,7 +64,7 @@ func TestReplyJSON(t *testing.T) {
 	both := 0
 	for n := 1; n <= MaxBatch; n++ {
 		r := reply{signed: testElements(n), c: fill32(0xc), s: fill32(5)}
-		text := r.encode()
+		text := r.marshal()
 		if len(text) > tapir.MaxPayload {
 			t.Fatalf("reply of %d has %d bytes", n, len(text))
 		}
@@ -131,8 +131,8 @@ func FuzzDecodeRequest(f *testing.F) {
 		if err != nil || !slices.Equal(again, blinded) {
 			t.Fatalf("second decoding: %v", err)
 		}
-		if r, err := k.sign(vectorTranscript(t), blinded, uniform(9)); err == nil {
-			if _, err := r.verify(vectorTranscript(t), k.Public(), blinded); err != nil {
+		if r, err := k.signBatch(vectorTranscript(t), blinded, uniform(9)); err == nil {
+			if _, err := r.verifyBatch(vectorTranscript(t), k.Public(), blinded); err != nil {
 				t.Fatalf("signed, but %v", err)
 			}
 		}
@@ -141,11 +141,11 @@ func FuzzDecodeRequest(f *testing.F) {
 
 func FuzzDecodeReply(f *testing.F) {
 	purse, k := vectorPurse(), vectorSecret(f)
-	r, err := k.sign(vectorTranscript(f), purse.blinded, uniform(9))
+	r, err := k.signBatch(vectorTranscript(f), purse.blinded, uniform(9))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(r.encode())
+	f.Add(r.marshal())
 	f.Add(append(r.appendSpelling([]byte{'{'}, "SignedTokens", "Proof"), '}'))
 	f.Add([]byte(`{"st":[{}],"dp":{}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -156,12 +156,12 @@ func FuzzDecodeReply(f *testing.F) {
 		if len(got.signed) == 0 || len(got.signed) > MaxBatch {
 			t.Fatalf("%d tokens", len(got.signed))
 		}
-		again, err := decodeReply(got.encode())
+		again, err := decodeReply(got.marshal())
 		if err != nil || !slices.Equal(again.signed, got.signed) || again.c != got.c || again.s != got.s {
 			t.Fatalf("second decoding: %v", err)
 		}
 		// There is one answer that a client takes.
-		_, err = purse.unblind(vectorTranscript(t), k.Public(), got)
+		_, err = purse.unblindTokens(vectorTranscript(t), k.Public(), got)
 		same := slices.Equal(got.signed, r.signed) && got.c == r.c && got.s == r.s
 		if same != (err == nil) {
 			t.Fatalf("the honest reply: %v, error: %v", same, err)

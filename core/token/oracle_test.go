@@ -122,8 +122,8 @@ func TestOracleEncodings(t *testing.T) {
 		if (err == nil) != want {
 			t.Fatalf("point %x: error %v, the oracle takes it: %v", b, err, want)
 		}
-		if err == nil && [32]byte(encode(point)) != [32]byte(b) {
-			t.Fatalf("point %x encodes to %x", b, encode(point))
+		if err == nil && [32]byte(encodePoint(point)) != [32]byte(b) {
+			t.Fatalf("point %x encodes to %x", b, encodePoint(point))
 		}
 		s := ristretto255.NewScalar()
 		want = s.Decode(b) == nil
@@ -146,16 +146,16 @@ func TestOracleGroup(t *testing.T) {
 		token, wide := bytesOf(t, "token", 32), bytesOf(t, "wide", 64)
 		h, s := hashToGroup([32]byte(token)), wideScalar([64]byte(wide))
 		oracleH, oracleS := oracleHash(token), ristretto255.NewScalar().FromUniformBytes(wide)
-		if got := encode(h); [32]byte(got) != [32]byte(oracleH.Encode(nil)) {
+		if got := encodePoint(h); [32]byte(got) != [32]byte(oracleH.Encode(nil)) {
 			t.Fatalf("hash to group: %x", got)
 		}
 		if got := encodeScalar(s); got != [32]byte(oracleS.Encode(nil)) {
 			t.Fatalf("wide scalar: %x", got)
 		}
-		if got := encode(mulBase(s)); [32]byte(got) != [32]byte(ristretto255.NewElement().ScalarBaseMult(oracleS).Encode(nil)) {
+		if got := encodePoint(mulBase(s)); [32]byte(got) != [32]byte(ristretto255.NewElement().ScalarBaseMult(oracleS).Encode(nil)) {
 			t.Fatalf("times generator: %x", got)
 		}
-		got := encode(curve.NewRistrettoPoint().Mul(h, s))
+		got := encodePoint(curve.NewRistrettoPoint().Mul(h, s))
 		if [32]byte(got) != [32]byte(ristretto255.NewElement().ScalarMult(oracleS, oracleH).Encode(nil)) {
 			t.Fatalf("times point: %x", got)
 		}
@@ -175,12 +175,12 @@ func TestOracleWork(t *testing.T) {
 			block := make([]byte, 64)
 			shake.Read(block)
 			want := ristretto255.NewScalar().FromUniformBytes(block).Encode(nil)
-			got := encodeScalar(p.candidates.next())
+			got := encodeScalar(p.candidates.nextScalar())
 			if string(got[:]) != string(want) {
 				t.Fatal("candidates differ")
 			}
 			sum := sha256.Sum256(append(want, challenge...))
-			if p.meets(got) != (sum[0] == 0 && sum[1] == 0) {
+			if p.isSolvedBy(got) != (sum[0] == 0 && sum[1] == 0) {
 				t.Fatal("judgements differ")
 			}
 		}
@@ -204,10 +204,10 @@ func TestOracleBatch(t *testing.T) {
 		if k.Public() != [32]byte(y.Encode(nil)) {
 			t.Fatal("public keys differ")
 		}
-		purse := newPurse(n)
+		purse := newPurchase(n)
 		sale := func() oracleTranscript { return oracleSale(seed, solution) }
 		ours := func() reply {
-			r, err := k.sign(openSale(newPuzzle(seed), [32]byte(solution)), purse.blinded, wideScalar([64]byte(wideNonce)))
+			r, err := k.signBatch(beginPurchase(newPuzzle(seed), [32]byte(solution)), purse.blinded, wideScalar([64]byte(wideNonce)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +246,7 @@ func TestOracleBatch(t *testing.T) {
 		}
 
 		// Tokens are what the server computes without having seen them.
-		tokens, err := purse.unblind(openSale(newPuzzle(seed), [32]byte(solution)), k.Public(), ours)
+		tokens, err := purse.unblindTokens(beginPurchase(newPuzzle(seed), [32]byte(solution)), k.Public(), ours)
 		if err != nil {
 			t.Fatal(err)
 		}

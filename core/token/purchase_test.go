@@ -26,7 +26,7 @@ type outcome struct {
 
 // serve runs Issue as the relay does, closing the connection after it, and
 // returns the client's side and the outcome.
-func serve(t *testing.T, cfg IssueConfig) (steps, <-chan outcome) {
+func serve(t *testing.T, cfg IssueConfig) (conversation, <-chan outcome) {
 	t.Helper()
 	client, server := net.Pipe()
 	k, done := vectorSecret(t), make(chan outcome, 1)
@@ -35,17 +35,17 @@ func serve(t *testing.T, cfg IssueConfig) (steps, <-chan outcome) {
 		server.Close()
 		done <- outcome{n, err}
 	}()
-	return newSteps(tapir.Plain(client), time.Minute), done
+	return newConversation(tapir.Plain(client), time.Minute), done
 }
 
 // pay does the first stage of a purchase.
-func pay(t *testing.T, s steps) [solutionSize]byte {
+func pay(t *testing.T, s conversation) [solutionSize]byte {
 	t.Helper()
 	p, err := s.receivePuzzle()
 	if err != nil {
 		t.Fatal(err)
 	}
-	solution, err := p.solve(t.Context(), nil)
+	solution, err := p.findSolution(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,17 +98,17 @@ func TestBuyRefuses(t *testing.T) {
 func TestOneBatchPerWork(t *testing.T) {
 	client, done := serve(t, IssueConfig{})
 	solution := pay(t, client)
-	request := appendRequest(nil, newPurse(2).blinded)
-	if err := client.send(solution[:], request); err != nil {
+	request := appendRequest(nil, newPurchase(2).blinded)
+	if err := client.sendStep(solution[:], request); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.receive(ignore); err != nil {
+	if err := client.receiveStep(ignore); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.send(request); err != nil {
+	if err := client.sendStep(request); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.receive(ignore); !hungUp(err) {
+	if err := client.receiveStep(ignore); !hungUp(err) {
 		t.Errorf("after the second request: %v", err)
 	}
 	if got := <-done; got.n != 2 || got.err != nil {
@@ -127,10 +127,10 @@ func TestBadSolutions(t *testing.T) {
 			return nil
 		}})
 		solution := pay(t, client)
-		if err := client.send(spoil(solution[:])); err != nil {
+		if err := client.sendStep(spoil(solution[:])); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.receive(ignore); !hungUp(err) {
+		if err := client.receiveStep(ignore); !hungUp(err) {
 			t.Errorf("%s: client got %v", name, err)
 		}
 		if got := <-done; got.n != 0 || !errors.Is(got.err, ErrWork) {
@@ -145,10 +145,10 @@ func TestSolutionOfAnotherConnection(t *testing.T) {
 	first.conn.Close()
 	<-done
 	second, done := serve(t, IssueConfig{})
-	if err := second.receive(ignore); err != nil {
+	if err := second.receiveStep(ignore); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.send(solution[:]); err != nil {
+	if err := second.sendStep(solution[:]); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-done; !errors.Is(got.err, ErrWork) {
@@ -157,7 +157,7 @@ func TestSolutionOfAnotherConnection(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	good := newPurse(1).blinded[0]
+	good := newPurchase(1).blinded[0]
 	for name, request := range map[string]string{
 		"garbage":       "x",
 		"identity":      string(appendRequest(nil, []element{good, {}})),
@@ -166,10 +166,10 @@ func TestBadRequests(t *testing.T) {
 	} {
 		client, done := serve(t, IssueConfig{MaxBatch: 3})
 		solution := pay(t, client)
-		if err := client.send(solution[:], []byte(request)); err != nil {
+		if err := client.sendStep(solution[:], []byte(request)); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.receive(ignore); !hungUp(err) {
+		if err := client.receiveStep(ignore); !hungUp(err) {
 			t.Errorf("%s: client got %v", name, err)
 		}
 		if got := <-done; got.n != 0 || !errors.Is(got.err, ErrRequest) {
@@ -204,11 +204,11 @@ func TestHostileServer(t *testing.T) {
 	}
 	signWith := func(k *Key) func(*tapir.Transcript, []element) []byte {
 		return func(tr *tapir.Transcript, blinded []element) []byte {
-			r, err := k.sign(tr, blinded, randomScalar())
+			r, err := k.signBatch(tr, blinded, randomScalar())
 			if err != nil {
 				t.Error(err)
 			}
-			return r.encode()
+			return r.marshal()
 		}
 	}
 	for name, answer := range map[string]func(*tapir.Transcript, []element) []byte{
@@ -223,9 +223,9 @@ func TestHostileServer(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			defer server.Close()
-			s := newSteps(tapir.Plain(server), 0)
+			s := newConversation(tapir.Plain(server), 0)
 			done <- func() error {
-				if err := s.send([]byte("seed")); err != nil {
+				if err := s.sendStep([]byte("seed")); err != nil {
 					return err
 				}
 				solution, err := s.receiveSolution()
@@ -236,7 +236,7 @@ func TestHostileServer(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return s.send(answer(openSale(newPuzzle([]byte("seed")), solution), blinded))
+				return s.sendStep(answer(beginPurchase(newPuzzle([]byte("seed")), solution), blinded))
 			}()
 		}()
 		tokens, err := Buy(t.Context(), tapir.Plain(client), honest.Public(), 3, nil)
@@ -272,16 +272,16 @@ func TestSilence(t *testing.T) {
 	}{
 		"before the seed": {func(*testing.T, net.Conn) {}, step, 0},
 		"before the solution": {func(t *testing.T, nc net.Conn) {
-			_ = newSteps(tapir.Plain(nc), 0).receive(ignore)
+			_ = newConversation(tapir.Plain(nc), 0).receiveStep(ignore)
 		}, step, 0},
 		"within the solution": {func(t *testing.T, nc net.Conn) {
-			_ = newSteps(tapir.Plain(nc), 0).receive(ignore)
+			_ = newConversation(tapir.Plain(nc), 0).receiveStep(ignore)
 			drip(nc)
 		}, step, 0},
 		"before the request": {func(t *testing.T, nc net.Conn) {
-			s := newSteps(tapir.Plain(nc), 0)
+			s := newConversation(tapir.Plain(nc), 0)
 			solution := pay(t, s)
-			_ = s.send(solution[:])
+			_ = s.sendStep(solution[:])
 		}, step, 0},
 		"after the reply": {func(t *testing.T, nc net.Conn) {
 			if _, err := Buy(t.Context(), tapir.Plain(nc), vectorSecret(t).Public(), 2, nil); err != nil {
@@ -334,7 +334,7 @@ func TestContextEndsPurchase(t *testing.T) {
 			_, err := Issue(ctx, tapir.Plain(server), k, IssueConfig{})
 			done <- err
 		}()
-		if err := newSteps(tapir.Plain(client), 0).receive(ignore); err != nil {
+		if err := newConversation(tapir.Plain(client), 0).receiveStep(ignore); err != nil {
 			t.Fatal(err)
 		}
 		cancel(gone)
@@ -357,7 +357,7 @@ func TestContextEndsPurchase(t *testing.T) {
 	t.Run("solve", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		last := 0
-		_, err := newPuzzle([]byte(vectorSeed)).solve(ctx, func(tries int) {
+		_, err := newPuzzle([]byte(vectorSeed)).findSolution(ctx, func(tries int) {
 			if last = tries; tries > 0 {
 				cancel(gone)
 			}

@@ -63,7 +63,7 @@ func NewKey(secret [32]byte) (*Key, error) {
 	if k.Equal(scalar.New()) == 1 {
 		return nil, errors.New("token: key is zero")
 	}
-	return &Key{k: k, public: encode(mulBase(k))}, nil
+	return &Key{k: k, public: encodePoint(mulBase(k))}, nil
 }
 
 // Public returns the encoding of Y, by which clients know the service.
@@ -83,7 +83,7 @@ func CheckPublic(public [32]byte) error {
 // It takes some 40 µs of processor time, and 5 µs for each KiB of data,
 // whatever the answer.
 func (k *Key) Verify(s Spent, data ...[]byte) bool {
-	w := encode(curve.NewRistrettoPoint().Mul(hashToGroup(s.T), k.k))
+	w := encodePoint(curve.NewRistrettoPoint().Mul(hashToGroup(s.T), k.k))
 	mac := spendMAC(s.T, w, data)
 	return hmac.Equal(mac[:], s.MAC[:])
 }

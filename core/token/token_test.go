@@ -49,12 +49,12 @@ func TestCheckPublic(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
-	k, purse := vectorSecret(t), newPurse(2)
-	r, err := k.sign(vectorTranscript(t), purse.blinded, randomScalar())
+	k, purse := vectorSecret(t), newPurchase(2)
+	r, err := k.signBatch(vectorTranscript(t), purse.blinded, randomScalar())
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := purse.unblind(vectorTranscript(t), k.Public(), r)
+	tokens, err := purse.unblindTokens(vectorTranscript(t), k.Public(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,54 +101,54 @@ func TestTamperedReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sign := func(k *Key, p *purse) reply {
-		r, err := k.sign(vectorTranscript(t), p.blinded, randomScalar())
+	sign := func(k *Key, p *purchase) reply {
+		r, err := k.signBatch(vectorTranscript(t), p.blinded, randomScalar())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
-	for name, change := range map[string]func(p *purse, r *reply){
-		"another key for all": func(p *purse, r *reply) { *r = sign(tracker, p) },
-		"another key for one": func(p *purse, r *reply) { r.signed[2] = sign(tracker, p).signed[2] },
-		"not multiplied":      func(p *purse, r *reply) { r.signed[0] = p.blinded[0] },
-		"order":               func(p *purse, r *reply) { r.signed[0], r.signed[1] = r.signed[1], r.signed[0] },
-		"proof of another":    func(p *purse, r *reply) { o := sign(k, newPurse(3)); r.c, r.s = o.c, o.s },
-		"c":                   func(p *purse, r *reply) { r.c[0] ^= 1 },
-		"s":                   func(p *purse, r *reply) { r.s[0] ^= 1 },
-		"c not canonical":     func(p *purse, r *reply) { r.c = order },
-		"s not canonical":     func(p *purse, r *reply) { r.s = fill32(0xff) },
-		"zero proof":          func(p *purse, r *reply) { r.c, r.s = [32]byte{}, [32]byte{} },
-		"identity":            func(p *purse, r *reply) { r.signed[1] = element{} },
-		"not canonical":       func(p *purse, r *reply) { r.signed[1] = fill32(0xff) },
-		"one less":            func(p *purse, r *reply) { r.signed = r.signed[:2] },
-		"one more":            func(p *purse, r *reply) { r.signed = append(r.signed, r.signed[0]) },
-		"none":                func(p *purse, r *reply) { r.signed = nil },
+	for name, change := range map[string]func(p *purchase, r *reply){
+		"another key for all": func(p *purchase, r *reply) { *r = sign(tracker, p) },
+		"another key for one": func(p *purchase, r *reply) { r.signed[2] = sign(tracker, p).signed[2] },
+		"not multiplied":      func(p *purchase, r *reply) { r.signed[0] = p.blinded[0] },
+		"order":               func(p *purchase, r *reply) { r.signed[0], r.signed[1] = r.signed[1], r.signed[0] },
+		"proof of another":    func(p *purchase, r *reply) { o := sign(k, newPurchase(3)); r.c, r.s = o.c, o.s },
+		"c":                   func(p *purchase, r *reply) { r.c[0] ^= 1 },
+		"s":                   func(p *purchase, r *reply) { r.s[0] ^= 1 },
+		"c not canonical":     func(p *purchase, r *reply) { r.c = order },
+		"s not canonical":     func(p *purchase, r *reply) { r.s = fill32(0xff) },
+		"zero proof":          func(p *purchase, r *reply) { r.c, r.s = [32]byte{}, [32]byte{} },
+		"identity":            func(p *purchase, r *reply) { r.signed[1] = element{} },
+		"not canonical":       func(p *purchase, r *reply) { r.signed[1] = fill32(0xff) },
+		"one less":            func(p *purchase, r *reply) { r.signed = r.signed[:2] },
+		"one more":            func(p *purchase, r *reply) { r.signed = append(r.signed, r.signed[0]) },
+		"none":                func(p *purchase, r *reply) { r.signed = nil },
 	} {
-		p := newPurse(3)
+		p := newPurchase(3)
 		r := sign(k, p)
-		if _, err := p.unblind(vectorTranscript(t), k.Public(), r); err != nil {
+		if _, err := p.unblindTokens(vectorTranscript(t), k.Public(), r); err != nil {
 			t.Fatalf("before: %v", err)
 		}
 		change(p, &r)
-		if tokens, err := p.unblind(vectorTranscript(t), k.Public(), r); err == nil || tokens != nil {
+		if tokens, err := p.unblindTokens(vectorTranscript(t), k.Public(), r); err == nil || tokens != nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	p := newPurse(3)
+	p := newPurchase(3)
 	r := sign(k, p)
-	if _, err := p.unblind(vectorTranscript(t), tracker.Public(), r); !errors.Is(err, ErrProof) {
+	if _, err := p.unblindTokens(vectorTranscript(t), tracker.Public(), r); !errors.Is(err, ErrProof) {
 		t.Errorf("other service: %v", err)
 	}
-	if _, err := p.unblind(openSale(newPuzzle([]byte("other")), fill32(0)), k.Public(), r); !errors.Is(err, ErrProof) {
+	if _, err := p.unblindTokens(beginPurchase(newPuzzle([]byte("other")), fill32(0)), k.Public(), r); !errors.Is(err, ErrProof) {
 		t.Errorf("other connection: %v", err)
 	}
 }
 
 func TestSignRefuses(t *testing.T) {
-	good := newPurse(1).blinded[0]
+	good := newPurchase(1).blinded[0]
 	for name, bad := range map[string]element{"identity": {}, "odd": {1}, "out of field": fill32(0xff)} {
-		if _, err := vectorSecret(t).sign(vectorTranscript(t), []element{good, bad}, randomScalar()); err == nil {
+		if _, err := vectorSecret(t).signBatch(vectorTranscript(t), []element{good, bad}, randomScalar()); err == nil {
 			t.Errorf("%s: signed", name)
 		}
 	}
@@ -165,13 +165,13 @@ func TestNonceIsFresh(t *testing.T) {
 		t.Errorf("%d different scalars of 1000", len(seen))
 	}
 
-	k, blinded := vectorSecret(t), newPurse(1).blinded
+	k, blinded := vectorSecret(t), newPurchase(1).blinded
 	nonce := randomScalar()
-	one, err := k.sign(vectorTranscript(t), blinded, nonce)
+	one, err := k.signBatch(vectorTranscript(t), blinded, nonce)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := k.sign(openSale(newPuzzle([]byte("other")), fill32(0)), blinded, nonce)
+	two, err := k.signBatch(beginPurchase(newPuzzle([]byte("other")), fill32(0)), blinded, nonce)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,23 +74,23 @@ func vectorSecret(t testing.TB) *Key {
 	return k
 }
 
-func vectorPurse() *purse {
-	p := &purse{}
+func vectorPurse() *purchase {
+	p := &purchase{}
 	for i := range byte(10) {
-		p.add(fill32(0x20+i), uniform(0x40+i))
+		p.addToken(fill32(0x20+i), uniform(0x40+i))
 	}
 	return p
 }
 
 func vectorTranscript(t testing.TB) *tapir.Transcript {
-	return openSale(newPuzzle([]byte(vectorSeed)), hex32(t, vectorSolution))
+	return beginPurchase(newPuzzle([]byte(vectorSeed)), hex32(t, vectorSolution))
 }
 
 func TestVectorProofOfWork(t *testing.T) {
 	p := newPuzzle([]byte(vectorSeed))
 	equal(t, "challenge", hex.EncodeToString(p.challenge[:]), vectorChallenge)
 	var last int
-	solution, err := p.solve(t.Context(), func(tries int) { last = tries })
+	solution, err := p.findSolution(t.Context(), func(tries int) { last = tries })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,15 +100,15 @@ func TestVectorProofOfWork(t *testing.T) {
 	}
 	sum := sha256.Sum256(append(solution[:], p.challenge[:]...))
 	equal(t, "hash", hex.EncodeToString(sum[:]), vectorHash)
-	if !p.meets(solution) {
+	if !p.isSolvedBy(solution) {
 		t.Error("solution refused")
 	}
 
 	p = newPuzzle([]byte(vectorSeed))
 	for range vectorTries - 1 {
-		p.candidates.next()
+		p.candidates.nextScalar()
 	}
-	if got := encodeScalar(p.candidates.next()); got != solution {
+	if got := encodeScalar(p.candidates.nextScalar()); got != solution {
 		t.Errorf("candidate %d is %x", vectorTries, got)
 	}
 }
@@ -121,7 +121,7 @@ func TestVectorBatch(t *testing.T) {
 	equal(t, "P_0", b64(purse.blinded[0][:]), vectorP0)
 	equal(t, "P_1", b64(purse.blinded[1][:]), vectorP1)
 
-	r, err := k.sign(vectorTranscript(t), purse.blinded, uniform(9))
+	r, err := k.signBatch(vectorTranscript(t), purse.blinded, uniform(9))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestVectorBatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum := encode(combine(weights, points))
+		sum := encodePoint(weightedSum(weights, points))
 		equal(t, v.name, hex.EncodeToString(sum[:]), v.want)
 	}
 
@@ -148,11 +148,11 @@ func TestVectorBatch(t *testing.T) {
 	if len(short) != 647 {
 		t.Errorf("short reply has %d bytes, want 647", len(short))
 	}
-	if !bytes.HasPrefix(r.encode(), short[:len(short)-1]) {
+	if !bytes.HasPrefix(r.marshal(), short[:len(short)-1]) {
 		t.Error("reply does not begin with its short spelling")
 	}
 
-	tokens, err := purse.unblind(vectorTranscript(t), public, r)
+	tokens, err := purse.unblindTokens(vectorTranscript(t), public, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,10 +178,10 @@ func TestVectorGenerator(t *testing.T) {
 	// RFC 9496, appendix A.1, multiple 1.
 	const want = "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"
 	equal(t, "X", hex.EncodeToString(generator[:]), want)
-	if encode(mulBase(scalar.One())) != generator {
+	if encodePoint(mulBase(scalar.One())) != generator {
 		t.Error("table and constant differ")
 	}
-	if encode(curve.NewRistrettoPoint()) != (curve.CompressedRistretto{}) {
+	if encodePoint(curve.NewRistrettoPoint()) != (curve.CompressedRistretto{}) {
 		t.Error("the identity does not encode to zero")
 	}
 }

@@ -44,16 +44,16 @@ func newPuzzle(seed []byte) *puzzle {
 	}
 }
 
-// solve tries the scalars of the transcript's PRNG in their order until one
+// findSolution tries the scalars of the transcript's PRNG in their order until one
 // meets the difficulty. It calls progress, unless nil, with 0 and then every few
 // thousand tries with their number so far, and gives up when ctx ends.
-func (p *puzzle) solve(ctx context.Context, progress func(tries int)) ([solutionSize]byte, error) {
+func (p *puzzle) findSolution(ctx context.Context, progress func(tries int)) ([solutionSize]byte, error) {
 	if progress != nil {
 		progress(0)
 	}
 	for tries := 1; ; tries++ {
-		candidate := encodeScalar(p.candidates.next())
-		if p.meets(candidate) {
+		candidate := encodeScalar(p.candidates.nextScalar())
+		if p.isSolvedBy(candidate) {
 			return candidate, nil
 		}
 		if tries%progressEvery != 0 {
@@ -68,9 +68,9 @@ func (p *puzzle) solve(ctx context.Context, progress func(tries int)) ([solution
 	}
 }
 
-// meets reports whether solution is good for this puzzle. Where it came from
+// isSolvedBy reports whether solution is good for this puzzle. Where it came from
 // does not matter. The order of the two is unconfirmed (R 93 %).
-func (p *puzzle) meets(solution [solutionSize]byte) bool {
+func (p *puzzle) isSolvedBy(solution [solutionSize]byte) bool {
 	var input [solutionSize + 64]byte
 	copy(input[:], solution[:])
 	copy(input[solutionSize:], p.challenge[:])
@@ -78,9 +78,9 @@ func (p *puzzle) meets(solution [solutionSize]byte) bool {
 	return [difficulty]byte(sum[:]) == [difficulty]byte{}
 }
 
-// openSale binds the transcript to the solution and begins its second stage.
+// beginPurchase binds the transcript to the solution and begins its second stage.
 // The label of the stage is unconfirmed (R 85 %).
-func openSale(p *puzzle, solution [solutionSize]byte) *tapir.Transcript {
+func beginPurchase(p *puzzle, solution [solutionSize]byte) *tapir.Transcript {
 	p.transcript.Append("pow-solution", solution[:])
 	p.transcript.Protocol("token-app")
 	return p.transcript

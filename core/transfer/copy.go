@@ -29,11 +29,11 @@ func (c *copier) copyEnvelopes(ctx context.Context) error {
 		c.progress(Progress{Envelopes, uint64(c.marker.Written), c.info.Count})
 		batch, size = batch[:0], 0
 		if batches++; batches%batchesPerMark == 0 {
-			return c.marker.save()
+			return c.marker.writeDurably()
 		}
 		return nil
 	}
-	for e, err := range entries(ctx, c.from, c.marker.Read) {
+	for e, err := range eachEntry(ctx, c.from, c.marker.Read) {
 		if err != nil {
 			return fmt.Errorf("read the source: %w", err)
 		}
@@ -81,7 +81,7 @@ func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error 
 // and costs little.
 func (c *copier) copyTokens(ctx context.Context) error {
 	done := uint64(0)
-	for page, err := range pages(ctx, c.source) {
+	for page, err := range eachLedgerPage(ctx, c.source) {
 		if err != nil {
 			return fmt.Errorf("read the spent tokens of the source: %w", err)
 		}

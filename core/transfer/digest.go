@@ -27,20 +27,20 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // MarshalText gives the digest in hexadecimal.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// compare reads both sides and returns the digest that they have in common.
-func (c *copier) compare(ctx context.Context) (Digest, error) {
+// compareSides reads both sides and returns the digest that they have in common.
+func (c *copier) compareSides(ctx context.Context) (Digest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // one side in vain, when the other fails
 	var theirs summary
 	var failed error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if theirs, failed = summarize(ctx, c.to, c.target, func(uint64) {}); failed != nil {
+		if theirs, failed = summarizeStore(ctx, c.to, c.target, func(uint64) {}); failed != nil {
 			cancel()
 		}
 	})
 	total := c.info.Count + c.info.Tokens
-	ours, err := summarize(ctx, c.from, c.source, func(done uint64) { c.progress(Progress{Comparison, done, total}) })
+	ours, err := summarizeStore(ctx, c.from, c.source, func(done uint64) { c.progress(Progress{Comparison, done, total}) })
 	if err != nil {
 		cancel()
 	}
@@ -70,11 +70,11 @@ func (s summary) String() string {
 	return fmt.Sprintf("%d envelopes and %d spent tokens", s.entries, s.tokens)
 }
 
-// summarize reads a store from the first to the last.
-func summarize(ctx context.Context, store storage.Store, ledger storage.Ledger, progress func(done uint64)) (s summary, err error) {
+// summarizeStore reads a store from the first to the last.
+func summarizeStore(ctx context.Context, store storage.Store, ledger storage.Ledger, progress func(done uint64)) (s summary, err error) {
 	h := sha256.New()
 	h.Write([]byte("cwtch-relay/store/v1"))
-	for e, err := range entries(ctx, store, 0) {
+	for e, err := range eachEntry(ctx, store, 0) {
 		if err != nil {
 			return s, err
 		}
@@ -83,7 +83,7 @@ func summarize(ctx context.Context, store storage.Store, ledger storage.Ledger, 
 			progress(s.entries)
 		}
 	}
-	for page, err := range pages(ctx, ledger) {
+	for page, err := range eachLedgerPage(ctx, ledger) {
 		if err != nil {
 			return s, err
 		}

@@ -12,11 +12,11 @@ import (
 // the first releases, which had none, is read.
 func TestFormatOfMarker(t *testing.T) {
 	m := marker{dir: t.TempDir(), epoch: storage.Epoch{1}, Source: "ab", Read: 3, Written: 2}
-	if err := m.save(); err != nil {
+	if err := m.writeDurably(); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"format":1,"source":"ab","read":3,"written":2}`
-	if got, err := os.ReadFile(m.path()); err != nil || string(got) != want {
+	if got, err := os.ReadFile(m.filePath()); err != nil || string(got) != want {
 		t.Errorf("the file is %s, %v; want %s, or another number", got, err, want)
 	}
 	for content, fault := range map[string]string{
@@ -24,7 +24,7 @@ func TestFormatOfMarker(t *testing.T) {
 		`{"source":"ab","read":3,"written":2}`: "",
 		`{"format":2,"source":"ab"}`:           "has format 2 and this release knows formats up to 1",
 	} {
-		if err := os.WriteFile(m.path(), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(m.filePath(), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		got, found, err := loadMarker(m.dir, m.epoch)

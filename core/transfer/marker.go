@@ -35,15 +35,15 @@ const markerFormat = 1
 // markerPrefix begins the name of a marker; the epoch follows.
 const markerPrefix = "unfinished-copy-"
 
-func (m *marker) path() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
+func (m *marker) filePath() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
 
-// draft is where earlier releases wrote the next content until it was whole.
-func (m *marker) draft() string { return m.path() + ".new" }
+// draftPath is where earlier releases wrote the next content until it was whole.
+func (m *marker) draftPath() string { return m.filePath() + ".new" }
 
 // loadMarker reads the marker of a store, if it has one.
 func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err error) {
 	m = marker{dir: dir, epoch: epoch}
-	data, err := readDurable(m.path())
+	data, err := readDurable(m.filePath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return m, false, nil
@@ -51,16 +51,16 @@ func loadMarker(dir string, epoch storage.Epoch) (m marker, found bool, err erro
 		return m, false, fmt.Errorf("read how far the copy is: %w", err)
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, false, fmt.Errorf("read how far the copy is: %s: %w; copy again into an empty store", m.path(), err)
+		return m, false, fmt.Errorf("read how far the copy is: %s: %w; copy again into an empty store", m.filePath(), err)
 	}
 	if m.Format > markerFormat {
-		return m, false, fmt.Errorf("read how far the copy is: %s has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", m.path(), m.Format, markerFormat)
+		return m, false, fmt.Errorf("read how far the copy is: %s has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", m.filePath(), m.Format, markerFormat)
 	}
 	return m, true, nil
 }
 
-// save writes the marker and returns when it is on disk.
-func (m *marker) save() (err error) {
+// writeDurably writes the marker and returns when it is on disk.
+func (m *marker) writeDurably() (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("note how far the copy is: %w", err)
@@ -71,13 +71,13 @@ func (m *marker) save() (err error) {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(m.path(), data, 0o600)
+	return durable.WriteFile(m.filePath(), data, 0o600)
 }
 
-// remove finishes the copy.
-func (m *marker) remove() error {
-	os.Remove(m.draft()) // if a copy was cut off while it wrote that
-	if err := errors.Join(os.Remove(m.path()), durable.SyncDir(m.dir)); err != nil {
+// finishCopy finishes the copy.
+func (m *marker) finishCopy() error {
+	os.Remove(m.draftPath()) // if a copy was cut off while it wrote that
+	if err := errors.Join(os.Remove(m.filePath()), durable.SyncDir(m.dir)); err != nil {
 		return fmt.Errorf("finish the copy: %w", err)
 	}
 	return nil
@@ -113,8 +113,8 @@ func CheckFinished(ctx context.Context, dir string, store storage.Store) error {
 		return fmt.Errorf("look whether the store is an unfinished copy: %w", err)
 	}
 	m := marker{dir: dir, epoch: info.Epoch}
-	if _, err := os.Lstat(m.path()); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(m.filePath()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("the store is an unfinished copy of another one: finish it with \"cwtch-relay storage copy\", as it was begun, or go back to the storage that it was copied from (%s says so)", m.path())
+	return fmt.Errorf("the store is an unfinished copy of another one: finish it with \"cwtch-relay storage copy\", as it was begun, or go back to the storage that it was copied from (%s says so)", m.filePath())
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// entries gives the log of a store from after on, and ends with an error or at
+// eachEntry gives the log of a store from after on, and ends with an error or at
 // the end. It holds one page at a time.
-func entries(ctx context.Context, store storage.Store, after storage.Seq) iter.Seq2[storage.Entry, error] {
+func eachEntry(ctx context.Context, store storage.Store, after storage.Seq) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
 		for {
 			page, err := store.Log(ctx, storage.LogRequest{From: after + 1})
@@ -35,12 +35,12 @@ func entries(ctx context.Context, store storage.Store, after storage.Seq) iter.S
 	}
 }
 
-// pages gives the pages of a ledger, and ends with an error or at the end.
-func pages(ctx context.Context, ledger storage.Ledger) iter.Seq2[[]storage.Spending, error] {
-	return func(yield func([]storage.Spending, error) bool) {
-		var req storage.SpendingsRequest
+// eachLedgerPage gives the pages of a ledger, and ends with an error or at the end.
+func eachLedgerPage(ctx context.Context, ledger storage.Ledger) iter.Seq2[[]storage.SpentToken, error] {
+	return func(yield func([]storage.SpentToken, error) bool) {
+		var req storage.SpentTokensRequest
 		for {
-			page, err := ledger.Spendings(ctx, req)
+			page, err := ledger.SpentTokens(ctx, req)
 			if err != nil {
 				yield(nil, err)
 				return

@@ -87,7 +87,7 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 	if c.progress == nil {
 		c.progress = func(Progress) {}
 	}
-	resumed, err := c.begin(ctx, cfg.Dir)
+	resumed, err := c.beginCopy(ctx, cfg.Dir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -99,12 +99,12 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 			return Result{}, err
 		}
 	}
-	digest, err := c.compare(ctx)
+	digest, err := c.compareSides(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	if !c.finished {
-		if err := c.marker.remove(); err != nil {
+		if err := c.marker.finishCopy(); err != nil {
 			return Result{}, err
 		}
 	}
@@ -113,8 +113,8 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 	}, nil
 }
 
-// begin looks at both sides and sees to the marker.
-func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error) {
+// beginCopy looks at both sides and sees to the marker.
+func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err error) {
 	var ok bool
 	if c.source, ok = c.from.(storage.Ledger); !ok {
 		return false, fmt.Errorf("the plugin of the source cannot list spent tokens, without which each could be spent once more")
@@ -147,7 +147,7 @@ func (c *copier) begin(ctx context.Context, dir string) (resumed bool, err error
 		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens: copy to an empty one", target.Count, target.Tokens)
 	case !found:
 		m.Source = c.info.Epoch.String()
-		err = m.save()
+		err = m.writeDurably()
 	}
 	c.marker = m
 	return found || c.finished, err

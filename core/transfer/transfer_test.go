@@ -26,7 +26,7 @@ func filled(t *testing.T, n int) *storagetest.Memory {
 		r.Nullifier = &storage.Nullifier{byte(token), byte(token >> 8), 1}
 		return r
 	}
-	var spent []storage.Spending
+	var spent []storage.SpentToken
 	for i := range n {
 		signature, ciphertext := fmt.Appendf(nil, "signature %d", i), make([]byte, rand.IntN(storage.MaxEnvelope-16))
 		r := storage.Record{ID: storage.NewID(signature, ciphertext), Born: storage.Hour(i / 7), Signature: signature, Ciphertext: ciphertext}
@@ -38,10 +38,10 @@ func filled(t *testing.T, n int) *storagetest.Memory {
 			t.Fatal(err)
 		}
 		if i%5 == 0 {
-			spent = append(spent, storage.Spending{Token: storage.TokenID{byte(i), byte(i >> 8)}, ID: storage.ID{byte(i), 1}})
+			spent = append(spent, storage.SpentToken{Token: storage.TokenID{byte(i), byte(i >> 8)}, ID: storage.ID{byte(i), 1}})
 		}
 	}
-	for page := range slices.Chunk(spent, storage.MaxSpendings) {
+	for page := range slices.Chunk(spent, storage.MaxSpentTokens) {
 		if err := m.Spend(t.Context(), page); err != nil {
 			t.Fatal(err)
 		}
@@ -52,15 +52,15 @@ func filled(t *testing.T, n int) *storagetest.Memory {
 // like checks that two stores hold the same, apart from epoch and numbers.
 func like(t *testing.T, got, want storage.Store) {
 	t.Helper()
-	read := func(s storage.Store) (list []storage.Entry, spent []storage.Spending) {
-		for e, err := range entries(t.Context(), s, 0) {
+	read := func(s storage.Store) (list []storage.Entry, spent []storage.SpentToken) {
+		for e, err := range eachEntry(t.Context(), s, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			e.Seq = 0
 			list = append(list, e)
 		}
-		for page, err := range pages(t.Context(), s.(storage.Ledger)) {
+		for page, err := range eachLedgerPage(t.Context(), s.(storage.Ledger)) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,12 +186,12 @@ func (f failing) Log(ctx context.Context, req storage.LogRequest) (page storage.
 	return page, err
 }
 
-func (f failing) Spend(ctx context.Context, spendings []storage.Spending) error {
+func (f failing) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	return f.call(func() error { return f.Memory.Spend(ctx, spendings) })
 }
 
-func (f failing) Spendings(ctx context.Context, req storage.SpendingsRequest) (page []storage.Spending, err error) {
-	err = f.call(func() error { page, err = f.Memory.Spendings(ctx, req); return err })
+func (f failing) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
+	err = f.call(func() error { page, err = f.Memory.SpentTokens(ctx, req); return err })
 	return page, err
 }
 
@@ -262,7 +262,7 @@ func TestRefused(t *testing.T) {
 		"not empty": {from, filled(t, 1), "holds 1 envelopes"},
 		"tokens only": {from, func() storage.Store {
 			m := storagetest.NewMemory()
-			m.Spend(t.Context(), make([]storage.Spending, 1))
+			m.Spend(t.Context(), make([]storage.SpentToken, 1))
 			return m
 		}(), "and 1 spent tokens"},
 		"something else": {from, filled(t, 10), "and something else"},
@@ -305,7 +305,7 @@ type liar struct {
 	*storagetest.Memory
 	append    func([]storage.Record) []storage.Record
 	log       func(storage.Page) storage.Page
-	spendings func([]storage.Spending) []storage.Spending
+	spendings func([]storage.SpentToken) []storage.SpentToken
 }
 
 func (l liar) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
@@ -323,8 +323,8 @@ func (l liar) Log(ctx context.Context, req storage.LogRequest) (storage.Page, er
 	return page, err
 }
 
-func (l liar) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
-	page, err := l.Memory.Spendings(ctx, req)
+func (l liar) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+	page, err := l.Memory.SpentTokens(ctx, req)
 	if l.spendings != nil {
 		page = l.spendings(page)
 	}
@@ -362,7 +362,7 @@ func TestLies(t *testing.T) {
 			}
 			return p
 		}},
-		"a token less": {spendings: func(s []storage.Spending) []storage.Spending {
+		"a token less": {spendings: func(s []storage.SpentToken) []storage.SpentToken {
 			if len(s) > 9 {
 				s = slices.Delete(s, 5, 6)
 			}
@@ -409,7 +409,7 @@ func TestDigest(t *testing.T) {
 	if _, err := m.Append(t.Context(), []storage.Record{r}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := summarize(t.Context(), m, m, func(uint64) {})
+	s, err := summarizeStore(t.Context(), m, m, func(uint64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,14 +19,14 @@ var nop = plugin.Plugin{
 	Name:    "nop",
 	Version: "0.1.0",
 	Doc:     "Follows the log and synchronizes nothing.",
-	PeerSync: func(_ context.Context, _ plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+	PeerSync: func(_ context.Context, _ plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 		return &replicator{host: host}, nil
 	},
 }
 
 // replicator has seen the log of an epoch up to some entry.
 type replicator struct {
-	host   peersync.Host
+	host   peersync.HostServices
 	epoch  storage.Epoch
 	seen   storage.Seq
 	loaded bool // epoch and seen are what the cursor says, or newer

@@ -79,9 +79,9 @@ func newDice(seed uint64, mix Mix, after int) *dice {
 	return &dice{rng: rand.New(rand.NewPCG(seed, 0)), mix: mix, after: after}
 }
 
-// throw gives the fault of the next call, and a source for its details that
+// throwFault gives the fault of the next call, and a source for its details that
 // nobody else uses.
-func (d *dice) throw() (Fault, *rand.Rand) {
+func (d *dice) throwFault() (Fault, *rand.Rand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	details := rand.New(rand.NewPCG(d.rng.Uint64(), d.rng.Uint64()))
@@ -98,8 +98,8 @@ func (d *dice) throw() (Fault, *rand.Rand) {
 	return "", details
 }
 
-// damage returns a copy of an answer with something wrong in it.
-func damage(answer []byte, f Fault, rng *rand.Rand) []byte {
+// damageAnswer returns a copy of an answer with something wrong in it.
+func damageAnswer(answer []byte, f Fault, rng *rand.Rand) []byte {
 	out := slices.Clone(answer)
 	switch {
 	case f == Huge:

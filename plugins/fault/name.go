@@ -12,9 +12,9 @@ const Prefix = "faulty_"
 // nameField is the number of DescribeResponse.name in plugin.proto.
 const nameField protowire.Number = 2
 
-// rename puts the prefix in front of the name in a description, and leaves the
+// prefixName puts the prefix in front of the name in a description, and leaves the
 // rest as it is.
-func rename(description []byte) (out []byte, err error) {
+func prefixName(description []byte) (out []byte, err error) {
 	for rest := description; len(rest) > 0; {
 		number, kind, tag := protowire.ConsumeTag(rest)
 		if tag < 0 {

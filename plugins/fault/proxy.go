@@ -42,11 +42,11 @@ type Proxy struct {
 // called once, before the first call.
 func (p *Proxy) Service() grpc.StreamHandler {
 	p.dice = newDice(p.Seed, p.Mix, p.After)
-	return p.handle
+	return p.handleStream
 }
 
-// handle passes one call on.
-func (p *Proxy) handle(_ any, stream grpc.ServerStream) error {
+// handleStream passes one call on.
+func (p *Proxy) handleStream(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
 	var request frame
 	if err := stream.RecvMsg(&request); err != nil {
@@ -55,37 +55,37 @@ func (p *Proxy) handle(_ any, stream grpc.ServerStream) error {
 	if err := stream.RecvMsg(new(frame)); !errors.Is(err, io.EOF) {
 		return status.Error(codes.Unimplemented, "cwtch-fault passes on calls with one request only")
 	}
-	answer, err := p.call(stream.Context(), method, request)
+	answer, err := p.passCall(stream.Context(), method, request)
 	if err != nil {
 		return err
 	}
 	return stream.SendMsg(&answer)
 }
 
-func (p *Proxy) call(ctx context.Context, method string, request frame) (frame, error) {
+func (p *Proxy) passCall(ctx context.Context, method string, request frame) (frame, error) {
 	if strings.HasSuffix(method, ".Plugin/Describe") {
-		answer, err := p.ask(ctx, method, request)
+		answer, err := p.askPlugin(ctx, method, request)
 		if err != nil {
 			return nil, err
 		}
-		return rename(answer)
+		return prefixName(answer)
 	}
 	if strings.Contains(method, ".Plugin/") {
-		return p.ask(ctx, method, request)
+		return p.askPlugin(ctx, method, request)
 	}
-	f, rng := p.dice.throw()
+	f, rng := p.dice.throwFault()
 	if f != "" {
 		p.Logger.Info("fault", "kind", string(f), "call", method[strings.LastIndex(method, "/")+1:])
 	}
-	return p.misbehave(ctx, f, rng, func() (frame, error) { return p.ask(ctx, method, request) })
+	return p.applyFault(ctx, f, rng, func() (frame, error) { return p.askPlugin(ctx, method, request) })
 }
 
-// misbehave asks the plugin, or not, and answers, or not.
-func (p *Proxy) misbehave(ctx context.Context, f Fault, rng *rand.Rand, ask func() (frame, error)) (frame, error) {
+// applyFault asks the plugin, or not, and answers, or not.
+func (p *Proxy) applyFault(ctx context.Context, f Fault, rng *rand.Rand, ask func() (frame, error)) (frame, error) {
 	late := rng.IntN(2) == 0
 	switch f {
 	case Delay:
-		pause(ctx, time.Duration(rng.Int64N(int64(maxDelay))))
+		sleepContext(ctx, time.Duration(rng.Int64N(int64(maxDelay))))
 	case Fail:
 		reasons := []codes.Code{codes.Unavailable, codes.Internal, codes.Unknown}
 		return nil, status.Error(reasons[rng.IntN(len(reasons))], "made up by cwtch-fault")
@@ -108,12 +108,12 @@ func (p *Proxy) misbehave(ctx context.Context, f Fault, rng *rand.Rand, ask func
 	case f == Cut:
 		return nil, status.Error(codes.Unavailable, "answer cut off by cwtch-fault")
 	case err == nil && (f == Corrupt || f == Truncate || f == Huge):
-		return damage(answer, f, rng), nil
+		return damageAnswer(answer, f, rng), nil
 	}
 	return answer, err
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func sleepContext(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -122,8 +122,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// ask makes one call to the plugin, in bytes.
-func (p *Proxy) ask(ctx context.Context, method string, request frame) (frame, error) {
+// askPlugin makes one call to the plugin, in bytes.
+func (p *Proxy) askPlugin(ctx context.Context, method string, request frame) (frame, error) {
 	var answer frame
 	err := p.Plugin.Invoke(ctx, method, &request, &answer,
 		grpc.ForceCodecV2(Codec), grpc.MaxCallRecvMsgSize(host.MaxMessage), grpc.MaxCallSendMsgSize(host.MaxMessage))

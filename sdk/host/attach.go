@@ -46,26 +46,26 @@ func Attach(ctx context.Context, cfg AttachConfig) (*Attached, error) {
 	defer cancel()
 	a := &Attached{cfg: cfg, exited: make(chan struct{})}
 	a.used, a.drop = context.WithCancel(context.Background())
-	if err := a.connect(ctx); err != nil {
+	if err := a.dialAttached(ctx); err != nil {
 		a.Kill()
 		return nil, fmt.Errorf("attach to the plugin at %s: %w", cfg.Socket, cmp.Or(context.Cause(ctx), err))
 	}
 	return a, nil
 }
 
-// connect does what Start and connect do for a Process. What go-plugin waits for
+// dialAttached does what Start and connect do for a Process. What go-plugin waits for
 // without a context ends when the socket is closed.
-func (a *Attached) connect(ctx context.Context) error {
-	if err := a.socket.open(ctx, a.cfg.Socket); err != nil {
+func (a *Attached) dialAttached(ctx context.Context) error {
+	if err := a.socket.connectOnce(ctx, a.cfg.Socket); err != nil {
 		return err
 	}
-	disarm := context.AfterFunc(ctx, a.socket.close)
+	disarm := context.AfterFunc(ctx, a.socket.closeConn)
 	defer disarm()
 	library := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake,
 		Plugins:          framings[a.cfg.Protocol],
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		GRPCDialOptions:  append(withTracer(DialOptions(), a.cfg.Tracer), grpc.WithContextDialer(a.socket.dial)),
+		GRPCDialOptions:  append(withTracer(DialOptions(), a.cfg.Tracer), grpc.WithContextDialer(a.socket.dialContext)),
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
 		Reattach: &goplugin.ReattachConfig{
 			Protocol:        goplugin.ProtocolGRPC,
@@ -79,7 +79,7 @@ func (a *Attached) connect(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if a.client, err = dispense(library); err != nil {
+	if a.client, err = dispenseClient(library); err != nil {
 		return err
 	}
 	var ok bool
@@ -131,7 +131,7 @@ func (a *Attached) Kill() {
 	if a.conn != nil {
 		a.conn.Close() //nolint:errcheck // only says that it is closed already
 	}
-	a.socket.close()
+	a.socket.closeConn()
 	a.wait.Wait()
 }
 
@@ -142,13 +142,13 @@ type onceDialer struct {
 	taken atomic.Bool
 }
 
-// open connects to a process of this user or of root. The directory of a plugin
+// connectOnce connects to a process of this user or of root. The directory of a plugin
 // that is gone may be there again, made by somebody else.
-func (d *onceDialer) open(ctx context.Context, path string) (err error) {
+func (d *onceDialer) connectOnce(ctx context.Context, path string) (err error) {
 	if d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
 		return err
 	}
-	switch owner, err := listener(d.conn); {
+	switch owner, err := listenerUID(d.conn); {
 	case err != nil:
 		return fmt.Errorf("look whose process it is: %w", err)
 	case owner != 0 && owner != os.Geteuid():
@@ -157,8 +157,8 @@ func (d *onceDialer) open(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// listener is the user whose process listens at the other end.
-func listener(conn net.Conn) (uid int, err error) {
+// listenerUID is the user whose process listens at the other end.
+func listenerUID(conn net.Conn) (uid int, err error) {
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
 		return 0, err
@@ -172,14 +172,14 @@ func listener(conn net.Conn) (uid int, err error) {
 	return int(cred.Uid), nil
 }
 
-func (d *onceDialer) dial(context.Context, string) (net.Conn, error) {
+func (d *onceDialer) dialContext(context.Context, string) (net.Conn, error) {
 	if d.taken.Swap(true) {
 		return nil, errors.New("the connection has ended")
 	}
 	return d.conn, nil
 }
 
-func (d *onceDialer) close() {
+func (d *onceDialer) closeConn() {
 	if d.conn != nil {
 		d.conn.Close()
 	}

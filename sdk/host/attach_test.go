@@ -40,12 +40,12 @@ func (dir seqExporter) Close() error {
 // reporter is a peersync plugin that reports that it was started.
 var reporter = plugin.Plugin{
 	Name: "reporter", Version: "1",
-	PeerSync: func(_ context.Context, _ plugin.Config, h peersync.Host) (peersync.Replicator, error) {
+	PeerSync: func(_ context.Context, _ plugin.Config, h peersync.HostServices) (peersync.Replicator, error) {
 		return reporting{h}, nil
 	},
 }
 
-type reporting struct{ host peersync.Host }
+type reporting struct{ host peersync.HostServices }
 
 func (r reporting) Handle(ctx context.Context, _ []peersync.Event) error {
 	return r.host.Report(ctx, peersync.Report{Summary: "started"})
@@ -55,7 +55,7 @@ func (reporting) Close() error { return nil }
 
 // reported is a host that takes reports.
 type reported struct {
-	peersync.Host
+	peersync.HostServices
 	summaries chan string
 }
 

@@ -38,14 +38,14 @@ func Attachments(env string) (map[string]AttachConfig, error) {
 	if env == "" {
 		return nil, nil
 	}
-	out, err := attachments(env)
+	out, err := parseAttachments(env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; it should be what the plugin printed between the quotes", EnvReattach, err)
 	}
 	return out, nil
 }
 
-func attachments(env string) (map[string]AttachConfig, error) {
+func parseAttachments(env string) (map[string]AttachConfig, error) {
 	if len(env) > maxAttachments {
 		return nil, fmt.Errorf("%d bytes, limit %d", len(env), maxAttachments)
 	}

@@ -25,11 +25,10 @@ var (
 	statsCalls   = calls{plugin.KindStats, rpc.StatsErrors, stats.ErrUnavailable}
 )
 
-// call runs one call under a deadline and gives its error the meaning it has
+// runCall runs one call under a deadline and gives its error the meaning it has
 // for the caller. A plugin that misses a deadline which the caller did not set is
-// unavailable; whosesoever the deadline was, the error is a
-// [context.DeadlineExceeded].
-func call[R any](ctx context.Context, kind calls, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
+// unavailable. In either case the error wraps [context.DeadlineExceeded].
+func runCall[R any](ctx context.Context, kind calls, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
 	deadline, theirs := ctx.Deadline()
 	if !theirs && timeout > 0 {
 		deadline = time.Now().Add(timeout)

@@ -31,7 +31,7 @@ type Client struct {
 	stats    pb.StatsClient
 	peersync pb.PeerSyncClient
 
-	host         peersync.Host // what a peer-sync plugin calls; nil: nothing
+	host         peersync.HostServices // what a peer-sync plugin calls; nil: nothing
 	capabilities atomic.Pointer[[]plugin.Capability]
 }
 
@@ -81,7 +81,7 @@ func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 	if err != nil {
 		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.Error(err))
 	}
-	return description(resp)
+	return decodeDescription(resp)
 }
 
 // Validate asks the plugin for faults in an encoded configuration; those come
@@ -91,7 +91,7 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 	if err != nil {
 		return fmt.Errorf("validate: %w", rpc.StorageErrors.Error(err))
 	}
-	return diagnostics(resp.GetDiagnostics())
+	return decodeDiagnostics(resp.GetDiagnostics())
 }
 
 // Configure hands over the encoded configuration and the plugin's directory.
@@ -107,10 +107,10 @@ func (c *Client) Configure(ctx context.Context, config []byte, dir string) error
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.StorageErrors.Error(err))
 	}
-	if err := diagnostics(resp.GetDiagnostics()); err != nil {
+	if err := decodeDiagnostics(resp.GetDiagnostics()); err != nil {
 		return err
 	}
-	c.capabilities.Store(new(capabilities(resp.GetCapabilities())))
+	c.capabilities.Store(new(decodeCapabilities(resp.GetCapabilities())))
 	return nil
 }
 
@@ -143,10 +143,10 @@ func (c *Client) Health(ctx context.Context) (Health, error) {
 	if err != nil {
 		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.Error(err))
 	}
-	return health(resp)
+	return decodeHealth(resp)
 }
 
-func health(resp *pb.HealthResponse) (Health, error) {
+func decodeHealth(resp *pb.HealthResponse) (Health, error) {
 	h := Health{State: HealthState(resp.GetStatus()), Reason: rpc.Clean(resp.GetReason(), maxReason)}
 	if h.State < Ready || h.State > Failed {
 		return Health{}, &ContractError{What: fmt.Sprintf("the unknown health %d", resp.GetStatus())}
@@ -179,8 +179,8 @@ func (c *Client) Storage() storage.Store {
 	return newStore(c, slices.Contains(offered, plugin.Watch), slices.Contains(offered, plugin.Ledger))
 }
 
-// close drains the plugin and shuts it down.
-func (c *Client) close() error {
+// drainAndShutdown drains the plugin and shuts it down.
+func (c *Client) drainAndShutdown() error {
 	ctx, cancel := context.WithTimeout(context.Background(), EndTimeout)
 	defer cancel()
 	if err := c.Drain(ctx); err != nil {

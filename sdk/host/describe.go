@@ -18,17 +18,17 @@ const (
 	maxProtocols   = 256 // more than a description may have
 )
 
-// description reads and checks what a plugin says it is.
-func description(resp *pb.DescribeResponse) (plugin.Description, error) {
+// decodeDescription reads and checks what a plugin says it is.
+func decodeDescription(resp *pb.DescribeResponse) (plugin.Description, error) {
 	items := 0
-	schema, err := schema(resp.GetSchema(), plugin.MaxSchemaDepth, &items)
+	schema, err := decodeSchema(resp.GetSchema(), plugin.MaxSchemaDepth, &items)
 	if err != nil {
 		return plugin.Description{}, err
 	}
 	d := plugin.Description{
 		Kind: plugin.Kind(resp.GetKind()), Name: resp.GetName(), Version: resp.GetVersion(), Doc: resp.GetDoc(),
-		Protocols: protocols(resp.GetProtocols()), Network: resp.GetNetwork(),
-		Capabilities: capabilities(resp.GetCapabilities()), Schema: schema,
+		Protocols: decodeProtocols(resp.GetProtocols()), Network: resp.GetNetwork(),
+		Capabilities: decodeCapabilities(resp.GetCapabilities()), Schema: schema,
 	}
 	if err := d.Validate(); err != nil {
 		return plugin.Description{}, &ContractError{What: err.Error()}
@@ -36,9 +36,9 @@ func description(resp *pb.DescribeResponse) (plugin.Description, error) {
 	return d, nil
 }
 
-// protocols reads the versions of the framing; none stands for the first. Those
+// decodeProtocols reads the versions of the framing; none stands for the first. Those
 // beyond the limit are enough for the description to be refused.
-func protocols(in []uint32) []int {
+func decodeProtocols(in []uint32) []int {
 	if len(in) == 0 {
 		return []int{1}
 	}
@@ -49,9 +49,9 @@ func protocols(in []uint32) []int {
 	return out
 }
 
-// capabilities reads those that this host knows, ascending and each once. Later
+// decodeCapabilities reads those that this host knows, ascending and each once. Later
 // plugins may have others.
-func capabilities(in []pb.Capability) []plugin.Capability {
+func decodeCapabilities(in []pb.Capability) []plugin.Capability {
 	var out []plugin.Capability
 	for number, name := range rpc.Capabilities {
 		if slices.Contains(in, number) {
@@ -62,9 +62,9 @@ func capabilities(in []pb.Capability) []plugin.Capability {
 	return out
 }
 
-// schema copies a schema, after a look at how much of it there is: a message
+// decodeSchema copies a schema, after a look at how much of it there is: a message
 // of 16 MiB can hold millions of empty attributes.
-func schema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
+func decodeSchema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 	if *items += len(in.GetAttributes()) + len(in.GetBlocks()); *items > plugin.MaxSchemaItems || depth < 0 {
 		return plugin.Schema{}, &ContractError{What: fmt.Sprintf("a schema of more than %d items or %d levels", plugin.MaxSchemaItems, plugin.MaxSchemaDepth)}
 	}
@@ -79,7 +79,7 @@ func schema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 		})
 	}
 	for _, b := range in.GetBlocks() {
-		body, err := schema(b.GetSchema(), depth-1, items)
+		body, err := decodeSchema(b.GetSchema(), depth-1, items)
 		if err != nil {
 			return plugin.Schema{}, err
 		}
@@ -90,9 +90,9 @@ func schema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 	return out, nil
 }
 
-// diagnostics reads what a plugin found wrong with a configuration: nil, or
+// decodeDiagnostics reads what a plugin found wrong with a configuration: nil, or
 // plugin.Diagnostics.
-func diagnostics(in []*pb.Diagnostic) error {
+func decodeDiagnostics(in []*pb.Diagnostic) error {
 	var out plugin.Diagnostics
 	for _, d := range in[:min(len(in), maxDiagnostics)] {
 		diag := plugin.Diagnostic{Summary: rpc.Clean(d.GetSummary(), maxReason), Detail: rpc.Clean(d.GetDetail(), maxReason)}

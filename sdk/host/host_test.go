@@ -222,7 +222,7 @@ func TestDeadlines(t *testing.T) {
 func TestOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		_, err := call(t.Context(), storageCalls, "append", CallTimeout, func(ctx context.Context) (int, error) {
+		_, err := runCall(t.Context(), storageCalls, "append", CallTimeout, func(ctx context.Context) (int, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		})
@@ -287,7 +287,7 @@ func logLines(t *testing.T, lines ...string) []map[string]any {
 		w.Write([]byte(line))
 		w.Write([]byte{'\n'})
 	}
-	w.flush()
+	w.reportOmitted()
 	var records []map[string]any
 	for d := json.NewDecoder(&out); d.More(); {
 		var r map[string]any
@@ -369,7 +369,7 @@ func FuzzLogLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
 		w.line = line
-		if r, _ := w.record(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
+		if r, _ := w.parseLine(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
 			t.Errorf("%d bytes, %d attributes", len(r.message), len(r.attrs))
 		}
 	})
@@ -393,7 +393,7 @@ func FuzzDescribeResponse(f *testing.F) {
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		d, err := description(&resp)
+		d, err := decodeDescription(&resp)
 		if err != nil {
 			var broken *ContractError
 			if !errors.As(err, &broken) {
@@ -437,11 +437,11 @@ func FuzzConfigureResponse(f *testing.F) {
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		err := diagnostics(resp.GetDiagnostics())
+		err := decodeDiagnostics(resp.GetDiagnostics())
 		if (err == nil) != (len(resp.GetDiagnostics()) == 0) || err != nil && strings.ContainsFunc(err.Error(), unicode.IsControl) {
 			t.Errorf("got %q", err)
 		}
-		if got := capabilities(resp.GetCapabilities()); len(got) > len(plugin.Capabilities()) {
+		if got := decodeCapabilities(resp.GetCapabilities()); len(got) > len(plugin.Capabilities()) {
 			t.Errorf("capabilities %v", got)
 		}
 	})
@@ -455,7 +455,7 @@ func FuzzHealthResponse(f *testing.F) {
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		h, err := health(&resp)
+		h, err := decodeHealth(&resp)
 		if err == nil && (h.State < Ready || h.State > Failed || len(h.Reason) > maxReason || strings.ContainsFunc(h.Reason, unicode.IsControl)) {
 			t.Errorf("got %+v", h)
 		}

@@ -74,20 +74,20 @@ func (w *logWriter) Write(part []byte) (int, error) {
 		room := max(maxLine-len(w.line), 0)
 		w.cut = w.cut || len(part) > room
 		w.line = append(w.line, part[:min(len(part), room)]...)
-		w.pace(len(part))
+		w.limitPace(len(part))
 		return len(part), nil
 	}
-	w.pace(lineCost)
-	w.emit()
+	w.limitPace(lineCost)
+	w.emitLine()
 	w.line, w.cut = w.line[:0], false
 	return len(part), nil
 }
 
-func (w *logWriter) pace(n int) {
+func (w *logWriter) limitPace(n int) {
 	w.bytes.WaitN(w.ctx, min(n, readBurst)) //nolint:errcheck // ends with the process, and then all is read
 }
 
-func (w *logWriter) emit() {
+func (w *logWriter) emitLine() {
 	if !w.lines.Allow() {
 		w.dropped.Add(1)
 		return
@@ -96,7 +96,7 @@ func (w *logWriter) emit() {
 		w.told.Do(w.tellDropped)
 	}
 	traced := w.trace.style == goStyle // by a line before
-	r, ok := w.record()
+	r, ok := w.parseLine()
 	if !ok {
 		w.cleaned.Add(1)
 		return
@@ -112,9 +112,9 @@ func (w *logWriter) emit() {
 	w.logger.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
 }
 
-// flush tells of the lines that were left out. It is called when the plugin has
+// reportOmitted tells of the lines that were left out. It is called when the plugin has
 // ended.
-func (w *logWriter) flush() {
+func (w *logWriter) reportOmitted() {
 	w.tellDropped()
 	if n := w.cleaned.Swap(0); n > 0 {
 		w.logger.Info("lines of the plugin's stack trace were left out, which may show what was in its memory", "lines", n)
@@ -133,7 +133,7 @@ func (w *logWriter) tellDropped() {
 type printed struct{ *logWriter }
 
 func (w printed) Write(text []byte) (int, error) {
-	w.pace(len(text) + lineCost)
+	w.limitPace(len(text) + lineCost)
 	if w.lines.Allow() {
 		w.logger.Debug("plugin printed", "text", withoutMemory(cleanLines(string(text), maxAttrText)))
 	} else {
@@ -147,10 +147,10 @@ func (w printed) Write(text []byte) (int, error) {
 var fatalLine = regexp.MustCompile(`^(?:\S.*)?\b(?i:fatal|out of memory|outofmemory\w*|cannot allocate memory|failed to allocate|memory allocation of|insufficient memory|unhandled|uncaught|panicked at|terminate called|stack overflow|abort\(\)|assertion\b.* failed)\b` +
 	`|^\s*what\(\): |^Exception in thread |^[\w.]*(?:Error|Exception)(?::|$)`)
 
-// fault is the last thing that the plugin logged as an error, or that its runtime
+// lastError is the last thing that the plugin logged as an error, or that its runtime
 // wrote as the reason of its end; or empty. Of a panic that is what it says, not the end
 // of its trace.
-func (w *logWriter) fault() string {
+func (w *logWriter) lastError() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last
@@ -171,13 +171,13 @@ type logRecord struct {
 	attrs   []slog.Attr
 }
 
-// record reads a line: JSON as hclog writes it, or any text. The first line of
+// parseLine reads a line: JSON as hclog writes it, or any text. The first line of
 // a panic in Go and all text after it are errors. ok is false for a line that is not shown.
-func (w *logWriter) record() (r logRecord, ok bool) {
+func (w *logWriter) parseLine() (r logRecord, ok bool) {
 	if r, ok := parseHCLog(w.line); ok && !w.cut {
 		return r, true
 	}
-	text, ok := w.trace.line(rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText))
+	text, ok := w.trace.filterLine(rpc.Clean(string(w.line[:min(len(w.line), maxText)]), maxText))
 	if !ok {
 		return logRecord{}, false
 	}
@@ -217,12 +217,12 @@ func parseHCLog(line []byte) (logRecord, bool) {
 		if len(r.attrs) == maxAttrs {
 			break
 		}
-		r.attrs = append(r.attrs, attr(rpc.Clean(key, 64), fields[key]))
+		r.attrs = append(r.attrs, slogAttr(rpc.Clean(key, 64), fields[key]))
 	}
 	return r, true
 }
 
-func attr(key string, value any) slog.Attr {
+func slogAttr(key string, value any) slog.Attr {
 	switch v := value.(type) {
 	case string:
 		return slog.String(key, cleanLines(v, maxAttrText))

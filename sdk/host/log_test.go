@@ -50,7 +50,7 @@ func TestFatalLines(t *testing.T) {
 				w.Write([]byte(line))
 				w.Write([]byte{'\n'})
 			}
-			if got := strings.Join(strings.Fields(w.fault()), " "); got != strings.Join(strings.Fields(c.want), " ") {
+			if got := strings.Join(strings.Fields(w.lastError()), " "); got != strings.Join(strings.Fields(c.want), " ") {
 				t.Errorf("the fault is %q, want %q", got, c.want)
 			}
 		})
@@ -74,7 +74,7 @@ func TestFault(t *testing.T) {
 	} {
 		w.Write([]byte(step.line))
 		w.Write([]byte{'\n'})
-		if got := w.fault(); got != step.fault {
+		if got := w.lastError(); got != step.fault {
 			t.Errorf("after %q the fault is %q, want %q", step.line, got, step.fault)
 		}
 		if got := w.lastWords(); got != step.words {

@@ -24,7 +24,7 @@ func TestDroppedLinesAreToldOnceAMinute(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		w.flush()
+		w.reportOmitted()
 		notices, dropped := 0, 0
 		for line := range strings.Lines(log.String()) {
 			if _, after, ok := strings.Cut(line, "dropped="); ok {

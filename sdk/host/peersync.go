@@ -15,7 +15,7 @@ var peersyncCalls = calls{plugin.KindPeerSync, rpc.PeerSyncErrors, peersync.ErrU
 
 // ServeHost gives a peer-sync plugin its host, and is called before Configure.
 // The plugin can call the host while a Handle is under way, one call at a time.
-func (c *Client) ServeHost(h peersync.Host) { c.host = h }
+func (c *Client) ServeHost(h peersync.HostServices) { c.host = h }
 
 // PeerSync is the replicator of a configured peer-sync plugin. Closing it drains
 // the plugin and shuts it down.
@@ -25,7 +25,7 @@ func (c *Client) PeerSync() peersync.Replicator { return &replicator{client: c} 
 type replicator struct{ client *Client }
 
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	_, err := call(ctx, peersyncCalls, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
+	_, err := runCall(ctx, peersyncCalls, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
 		if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil {
 			return nil, err
 		}
@@ -43,4 +43,4 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 
 var errNoHost = errors.New("the plugin was given no host")
 
-func (r *replicator) Close() error { return r.client.close() }
+func (r *replicator) Close() error { return r.client.drainAndShutdown() }

@@ -127,7 +127,7 @@ func TestKilledInACall(t *testing.T) {
 
 // stuck is a host whose Report takes as long as it may.
 type stuck struct {
-	peersync.Host
+	peersync.HostServices
 	called, ended chan struct{}
 }
 
@@ -141,7 +141,7 @@ func (h stuck) Report(ctx context.Context, _ peersync.Report) error {
 // TestLongestMessage has a plugin send the longest message there may be, in the
 // answer to as many as a batch takes.
 func TestLongestMessage(t *testing.T) {
-	echo := plugin.Plugin{Name: "echo", Version: "1", PeerSync: func(_ context.Context, _ plugin.Config, h peersync.Host) (peersync.Replicator, error) {
+	echo := plugin.Plugin{Name: "echo", Version: "1", PeerSync: func(_ context.Context, _ plugin.Config, h peersync.HostServices) (peersync.Replicator, error) {
 		return echoing{h}, nil
 	}}
 	listener := bufconn.Listen(1 << 20)
@@ -163,7 +163,7 @@ func TestLongestMessage(t *testing.T) {
 	}
 }
 
-type echoing struct{ peersync.Host }
+type echoing struct{ peersync.HostServices }
 
 func (e echoing) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, event := range events {
@@ -179,7 +179,7 @@ func (e echoing) Handle(ctx context.Context, events []peersync.Event) error {
 func (echoing) Close() error { return nil }
 
 type counted struct {
-	peersync.Host
+	peersync.HostServices
 	bytes int
 }
 

@@ -100,7 +100,7 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	var logCtx context.Context
 	logCtx, p.endLog = context.WithCancel(context.Background())
 	p.log = newLogWriter(logCtx, cfg.Logger)
-	if err := p.start(ctx, cfg); err != nil {
+	if err := p.startProcess(ctx, cfg); err != nil {
 		p.Kill()
 		err = p.explain(err)
 		if p.runner != nil && p.runner.notExecuted() {
@@ -123,7 +123,7 @@ func (p *Process) explain(err error) error {
 	return err
 }
 
-func (p *Process) start(ctx context.Context, cfg StartConfig) error {
+func (p *Process) startProcess(ctx context.Context, cfg StartConfig) error {
 	sockets, err := p.socketDir(cfg.SocketDir)
 	if err != nil {
 		return err
@@ -151,19 +151,19 @@ func (p *Process) start(ctx context.Context, cfg StartConfig) error {
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (gopluginrunner.Runner, error) {
 			p.dirs = append(p.dirs, dir)
 			own := slices.DeleteFunc(slices.Clone(cfg.Env), forListening)
-			env := slices.Concat(own, environment(cfg, certificate), spec.Env) // the last of a name counts
+			env := slices.Concat(own, pluginEnv(cfg, certificate), spec.Env) // the last of a name counts
 			if cfg.Offered != "" {
 				env = append(env, "PLUGIN_PROTOCOL_VERSIONS="+cfg.Offered)
 			}
 			r, err := newRunner(ctx, cfg.Command, cfg.Listeners, env, dir)
 			if err == nil {
-				r.stdout.pace = p.log.pace
+				r.stdout.pace = p.log.limitPace
 			}
 			p.runner = r
 			return r, err
 		},
 	})
-	if err := p.connect(); err != nil {
+	if err := p.shakeHands(); err != nil {
 		return fmt.Errorf("start plugin: %w", startError{p.startFault(ctx, err)})
 	}
 	return nil
@@ -205,13 +205,13 @@ func (c Command) closeFiles() {
 	}
 }
 
-// connect shakes hands. Neither Start nor Client of go-plugin take a context,
+// shakeHands shakes hands. Neither Start nor Client of go-plugin take a context,
 // but both give up when the process ends, and that is how they are stopped.
-func (p *Process) connect() error {
+func (p *Process) shakeHands() error {
 	if _, err := p.library.Start(); err != nil {
 		return shownError{err}
 	}
-	client, err := dispense(p.library)
+	client, err := dispenseClient(p.library)
 	if err != nil {
 		return err
 	}
@@ -246,8 +246,8 @@ func (wire) GRPCClient(_ context.Context, broker *goplugin.GRPCBroker, conn *grp
 	return newClient(conn, broker), nil
 }
 
-// dispense connects to a plugin that has shaken hands.
-func dispense(library *goplugin.Client) (*Client, error) {
+// dispenseClient connects to a plugin that has shaken hands.
+func dispenseClient(library *goplugin.Client) (*Client, error) {
 	connection, err := library.Client()
 	if err != nil {
 		return nil, err
@@ -263,10 +263,10 @@ func dispense(library *goplugin.Client) (*Client, error) {
 	return client, nil
 }
 
-// environment is what every plugin sees. The path is for interpreters of
+// pluginEnv is what every plugin sees. The path is for interpreters of
 // scripts. TMPDIR and HOME are left out on purpose: a plugin works in its own
 // directory.
-func environment(cfg StartConfig, certificate []byte) []string {
+func pluginEnv(cfg StartConfig, certificate []byte) []string {
 	return append(listenEnvironment(cfg.Listeners),
 		"PATH=/usr/local/bin:/usr/bin:/bin",
 		"PLUGIN_CLIENT_CERT="+string(certificate),
@@ -344,7 +344,7 @@ func (p *Process) Exited() <-chan struct{} { return p.runner.exited }
 // when Kill has returned.
 func (p *Process) ExitReason() string {
 	reason := p.exit()
-	if fault := p.log.fault(); fault != "" {
+	if fault := p.log.lastError(); fault != "" {
 		reason += ": " + fault
 	}
 	return reason
@@ -417,9 +417,9 @@ func (p *Process) Kill() {
 		if p.library != nil {
 			p.library.Kill() // of goroutines; the process is gone
 		}
-		p.log.flush()
+		p.log.reportOmitted()
 		if p.runner != nil {
-			p.runner.close()
+			p.runner.closeFiles()
 		}
 		for _, dir := range p.dirs {
 			os.RemoveAll(dir) // the next start empties the directory above

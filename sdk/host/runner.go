@@ -71,11 +71,11 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 		Stderr: pipes[1][1],
 	}
 	for _, l := range listeners {
-		inherit(r.cmd, l.File)
+		inheritFile(r.cmd, l.File)
 	}
-	inherit(r.cmd, pipes[2][0])
+	inheritFile(r.cmd, pipes[2][0])
 	if c.File != nil {
-		r.cmd.Path = inherit(r.cmd, c.File)
+		r.cmd.Path = inheritFile(r.cmd, c.File)
 	}
 	if l := c.Launcher; l != nil {
 		r.launched = true
@@ -83,15 +83,15 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 		r.cmd.Args = slices.Concat([]string{l.Path}, l.Args, []string{"--"}, r.cmd.Args)
 		r.cmd.SysProcAttr = l.Sys
 		if l.File != nil {
-			r.cmd.Path = inherit(r.cmd, l.File)
+			r.cmd.Path = inheritFile(r.cmd, l.File)
 		}
 	}
 	return r, nil
 }
 
-// inherit gives the child one more open file, and the path by which it can
+// inheritFile gives the child one more open file, and the path by which it can
 // execute it.
-func inherit(cmd *exec.Cmd, file *os.File) string {
+func inheritFile(cmd *exec.Cmd, file *os.File) string {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	return fmt.Sprintf("/proc/self/fd/%d", firstExtraFile+len(cmd.ExtraFiles)-1)
 }
@@ -102,7 +102,7 @@ const firstExtraFile = 3
 
 // Start starts the process, and a goroutine that ends with it.
 func (r *runner) Start(context.Context) error {
-	err := spawn(r.cmd)
+	err := spawnInGroup(r.cmd)
 	for _, f := range r.child {
 		f.Close()
 	}
@@ -113,15 +113,15 @@ func (r *runner) Start(context.Context) error {
 	r.mu.Lock()
 	r.started = true
 	r.mu.Unlock()
-	go r.reap()
+	go r.awaitExit()
 	r.disarm = context.AfterFunc(r.abort, func() { r.Kill(r.abort) }) //nolint:errcheck // always nil
 	return nil
 }
 
-// reap waits for the process to end, and ends what it leaves in its group. The
+// awaitExit waits for the process to end, and ends what it leaves in its group. The
 // process is reaped after that, so that the number of the group cannot have
 // been given to another one meanwhile.
-func (r *runner) reap() {
+func (r *runner) awaitExit() {
 	awaitExit(r.cmd.Process.Pid)
 	r.mu.Lock()
 	r.signalGroup()
@@ -168,8 +168,8 @@ func (r *runner) Wait(context.Context) error {
 	return r.err
 }
 
-// close lets go of all files. The process has ended or never started.
-func (r *runner) close() {
+// closeFiles lets go of all files. The process has ended or never started.
+func (r *runner) closeFiles() {
 	for _, f := range append(r.child, r.stdout.from, r.stderr, r.lifeline) {
 		f.Close() // some a second time
 	}

@@ -28,8 +28,8 @@ func spawnLoop(requests <-chan spawnRequest) {
 	}
 }
 
-// spawn starts cmd in a process group of its own, to be killed with this process.
-func spawn(cmd *exec.Cmd) error {
+// spawnInGroup starts cmd in a process group of its own, to be killed with this process.
+func spawnInGroup(cmd *exec.Cmd) error {
 	var attr syscall.SysProcAttr
 	if cmd.SysProcAttr != nil {
 		attr = *cmd.SysProcAttr

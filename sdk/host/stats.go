@@ -19,17 +19,17 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	_, err := call(ctx, statsCalls, "export", ExportTimeout, func(ctx context.Context) (*pb.ExportResponse, error) {
+	_, err := runCall(ctx, statsCalls, "export", ExportTimeout, func(ctx context.Context) (*pb.ExportResponse, error) {
 		return e.client.stats.Export(ctx, rpc.ExportRequest(s), atMost(MaxShortAnswer))
 	})
 	return err
 }
 
 func (e *exporter) ForceFlush(ctx context.Context) error {
-	_, err := call(ctx, statsCalls, "force flush", ExportTimeout, func(ctx context.Context) (*pb.ForceFlushResponse, error) {
+	_, err := runCall(ctx, statsCalls, "force flush", ExportTimeout, func(ctx context.Context) (*pb.ForceFlushResponse, error) {
 		return e.client.stats.ForceFlush(ctx, &pb.ForceFlushRequest{}, atMost(MaxShortAnswer))
 	})
 	return err
 }
 
-func (e *exporter) Close() error { return e.client.close() }
+func (e *exporter) Close() error { return e.client.drainAndShutdown() }

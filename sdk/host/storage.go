@@ -45,7 +45,7 @@ func newStore(c *Client, watches, keepsLedger bool) storage.Store {
 }
 
 func (s *store) Info(ctx context.Context) (storage.Info, error) {
-	return call(ctx, storageCalls, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
+	return runCall(ctx, storageCalls, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
 		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(MaxShortAnswer))
 		if err != nil {
 			return storage.Info{}, err
@@ -55,7 +55,7 @@ func (s *store) Info(ctx context.Context) (storage.Info, error) {
 }
 
 func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	return call(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
+	return runCall(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
 		req := rpc.AppendRequest(records)
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, storage.ErrTooLarge
@@ -69,7 +69,7 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 }
 
 func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
-	return call(ctx, storageCalls, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
+	return runCall(ctx, storageCalls, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
 		if _, _, _, err := req.Bounds(); err != nil {
 			return storage.Page{}, err
 		}
@@ -84,7 +84,7 @@ func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 }
 
 func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	return call(ctx, storageCalls, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
+	return runCall(ctx, storageCalls, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
 		if len(signature) > rpc.MaxMessage-16 {
 			return 0, storage.ErrTooLarge
 		}
@@ -96,10 +96,10 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 	})
 }
 
-func (s *store) Close() error { return s.client.close() }
+func (s *store) Close() error { return s.client.drainAndShutdown() }
 
 func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
-	return call(ctx, storageCalls, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
+	return runCall(ctx, storageCalls, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
 		resp, err := w.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(MaxShortAnswer))
 		if err != nil {
 			return 0, err
@@ -108,8 +108,8 @@ func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 	})
 }
 
-func (l ledger) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
-	return call(ctx, storageCalls, "spendings", CallTimeout, func(ctx context.Context) ([]storage.Spending, error) {
+func (l ledger) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+	return runCall(ctx, storageCalls, "spendings", CallTimeout, func(ctx context.Context) ([]storage.SpentToken, error) {
 		if _, err := req.Bound(); err != nil {
 			return nil, err
 		}
@@ -121,8 +121,8 @@ func (l ledger) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]
 	})
 }
 
-func (l ledger) Spend(ctx context.Context, spendings []storage.Spending) error {
-	_, err := call(ctx, storageCalls, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
+func (l ledger) Spend(ctx context.Context, spendings []storage.SpentToken) error {
+	_, err := runCall(ctx, storageCalls, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
 		if err := storage.CheckSpend(spendings); err != nil {
 			return nil, err
 		}

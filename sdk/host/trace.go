@@ -67,10 +67,10 @@ var (
 // sourceStyle has lines of source that are not indented, until an empty one.
 var sourceStyle = styles[3]
 
-// line is what may be shown of a line, and whether any of it is.
-func (t *trace) line(text string) (string, bool) {
+// filterLine is what may be shown of a line, and whether any of it is.
+func (t *trace) filterLine(text string) (string, bool) {
 	for _, s := range styles {
-		if t.last() || t.style == sourceStyle && t.kept > 0 {
+		if t.isFinal() || t.style == sourceStyle && t.kept > 0 {
 			break
 		}
 		if s.begin.MatchString(text) {
@@ -91,8 +91,8 @@ func (t *trace) line(text string) (string, bool) {
 	return withoutMemory(text), ok
 }
 
-// last tells that nothing but a trace can follow.
-func (t *trace) last() bool { return t.style != nil && t.style.last }
+// isFinal tells that nothing but a trace can follow.
+func (t *trace) isFinal() bool { return t.style != nil && t.style.last }
 
 // ofTrace is what may be shown of a line in a trace.
 func (t *trace) ofTrace(text string) (string, bool) {
@@ -146,7 +146,7 @@ var memory = regexp.MustCompile(strings.Join([]string{
 // are made of words.
 func withoutMemory(text string) string {
 	return memory.ReplaceAllStringFunc(text, func(found string) string {
-		if len(found) >= minBase64 && likeBase64.MatchString(found) && !random(found) {
+		if len(found) >= minBase64 && likeBase64.MatchString(found) && !looksRandom(found) {
 			return found
 		}
 		return "0x?"
@@ -155,10 +155,10 @@ func withoutMemory(text string) string {
 
 var likeBase64 = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
 
-// random reports whether letters of both kinds, digits and others take turns as
+// looksRandom reports whether letters of both kinds, digits and others take turns as
 // in base64, where the kind changes at two places of three. In words it does at two of
 // five at most.
-func random(text string) bool {
+func looksRandom(text string) bool {
 	changes := 0
 	for i := 1; i < len(text); i++ {
 		if kindOf(text[i]) != kindOf(text[i-1]) {
@@ -190,7 +190,7 @@ func cleanLines(text string, limit int) string {
 	var t trace
 	var lines []string
 	for line := range strings.SplitSeq(text[:min(len(text), maxLine)], "\n") {
-		if line, ok := t.line(line); ok {
+		if line, ok := t.filterLine(line); ok {
 			lines = append(lines, line)
 		}
 	}

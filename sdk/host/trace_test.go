@@ -107,7 +107,7 @@ func shownOf(t *testing.T, text string) string {
 		w.Write([]byte(line))
 		w.Write([]byte{'\n'})
 	}
-	w.flush()
+	w.reportOmitted()
 	return strings.ReplaceAll(log.String(), `\"`, `"`)
 }
 
@@ -128,7 +128,7 @@ func TestTraceLines(t *testing.T) {
 		var tr trace
 		var got []string
 		for line := range strings.SplitSeq(c.said, "\n") {
-			if text, ok := tr.line(line); ok {
+			if text, ok := tr.filterLine(line); ok {
 				got = append(got, text)
 			}
 		}

@@ -2,7 +2,7 @@ package peersync
 
 import "errors"
 
-// The errors of a [Host]. They keep their identity (errors.Is) across the
+// The errors of a [HostServices]. They keep their identity (errors.Is) across the
 // process border; any other error is reported by its text.
 var (
 	// ErrBusy: too much waits for the peer already. Nothing was queued; another

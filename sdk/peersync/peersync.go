@@ -1,7 +1,7 @@
 // Package peersync is the contract between a relay and an algorithm that keeps
 // the boards of several relays equal. It is for authors of peer-sync plugins,
 // who implement [Replicator], and for the relay, which calls it and implements
-// [Host].
+// [HostServices].
 //
 // A plugin is only the algorithm. It sees when each envelope was born, its id
 // and its place in the log; it exchanges messages with its twin on the other
@@ -15,7 +15,7 @@
 //
 // The relay tells a replicator what happens as [Event] values, in order, in
 // calls of Handle of which there is never more than one. Whatever the
-// replicator does, it does in Handle, by calling its [Host] from the goroutine
+// replicator does, it does in Handle, by calling its [HostServices] from the goroutine
 // that Handle is called on. The first event of all is [Start]; what a
 // replicator has to know beyond its own life it keeps in cursors.
 //
@@ -70,10 +70,10 @@ type Replicator interface {
 	Close() error
 }
 
-// Host is what a relay gives a replicator. Its methods are called from within
+// HostServices is what a relay gives a replicator. Its methods are called from within
 // Handle only, one at a time, with the context of Handle. What they return
 // belongs to the caller, and what they are given remains the caller's.
-type Host interface {
+type HostServices interface {
 	Replica
 	Links
 	Cursors
@@ -130,7 +130,7 @@ type Cursors interface {
 	// Save keeps a value, of at most [MaxCursor] bytes, under a name, in the
 	// place of what was kept there; an empty value is as none. Names are 1 to
 	// [MaxCursorName] bytes of a-z, 0-9 and "./_-". The value is durable when
-	// Save returns, and no call before it is lost that is kept.
+	// Save returns. If a Save survives a crash, so does every Save before it.
 	Save(ctx context.Context, name string, value []byte) error
 
 	// Load returns the value under a name, and none when nothing is kept there.

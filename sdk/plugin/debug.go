@@ -56,7 +56,7 @@ func serveDebug(p Plugin, out io.Writer) (err error) {
 	case <-asked.Done():
 	case <-ended:
 	}
-	if lastWords(s.shutdown, log) != 0 {
+	if lastWords(s.shutDown, log) != 0 {
 		err = errors.New("it could not be closed; the log says why")
 	}
 	end()

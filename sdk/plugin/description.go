@@ -41,8 +41,8 @@ func (c Capability) Kind() Kind {
 	return Kind(kind)
 }
 
-// of reports whether an implementation has the capability.
-func (c Capability) of(impl io.Closer) (ok bool) {
+// implementedBy reports whether an implementation has the capability.
+func (c Capability) implementedBy(impl io.Closer) (ok bool) {
 	switch c {
 	case Watch:
 		_, ok = impl.(storage.Watcher)
@@ -104,7 +104,7 @@ func (d Description) Validate() error {
 	if d.Version == "" || len(d.Version) > maxVersionLength || strings.Contains(d.Version, "\n") {
 		return fmt.Errorf("plugin %s: version is empty, longer than %d bytes or more than a line", d.Name, maxVersionLength)
 	}
-	if d.Kind != KindStats && d.Schema.listens() {
+	if d.Kind != KindStats && d.Schema.hasListener() {
 		return fmt.Errorf("plugin %s: only a stats plugin has a listener", d.Name)
 	}
 	for _, check := range []error{

@@ -26,8 +26,8 @@ func newGate(shut error) *gate {
 	return g
 }
 
-// enter lets a call begin. It has to leave.
-func (g *gate) enter() (ending context.Context, err error) {
+// beginCall lets a call begin. It has to leave.
+func (g *gate) beginCall() (ending context.Context, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.shut != nil {
@@ -37,7 +37,7 @@ func (g *gate) enter() (ending context.Context, err error) {
 	return g.ending, nil
 }
 
-func (g *gate) leave() {
+func (g *gate) endCall() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.calls--; g.calls == 0 && g.shut != nil {
@@ -45,17 +45,17 @@ func (g *gate) leave() {
 	}
 }
 
-// open lets calls begin.
-func (g *gate) open() {
+// openGate lets calls begin.
+func (g *gate) openGate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shut, g.idle = nil, make(chan struct{})
 	g.ending, g.end = context.WithCancel(context.Background())
 }
 
-// close lets no call begin any more, for a reason, and waits for those under
+// closeGate lets no call begin any more, for a reason, and waits for those under
 // way until ctx ends.
-func (g *gate) close(ctx context.Context, reason error) error {
+func (g *gate) closeGate(ctx context.Context, reason error) error {
 	g.mu.Lock()
 	if g.shut == nil {
 		g.end()

@@ -49,15 +49,15 @@ func (s Schema) listenAddresses(v cty.Value, path []string) (out []ListenAddress
 	return out
 }
 
-// listens reports whether there is a listener anywhere in the schema.
-func (s Schema) listens() bool {
+// hasListener reports whether there is a listener anywhere in the schema.
+func (s Schema) hasListener() bool {
 	for _, a := range s.Attributes {
 		if a.Listener {
 			return true
 		}
 	}
 	for _, b := range s.Blocks {
-		if b.Schema.listens() {
+		if b.Schema.hasListener() {
 			return true
 		}
 	}
@@ -90,7 +90,7 @@ func checkListenAddress(text string) error {
 // itself.
 func (c Config) Listener(path ...string) (net.Listener, error) {
 	name := strings.Join(path, ".")
-	address, err := c.text(path)
+	address, err := c.stringAt(path)
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", name, err)
 	}
@@ -111,8 +111,8 @@ func (c Config) Listener(path ...string) (net.Listener, error) {
 	return l, nil
 }
 
-// text is the value of a string attribute that is written.
-func (c Config) text(path []string) (string, error) {
+// stringAt is the value of a string attribute that is written.
+func (c Config) stringAt(path []string) (string, error) {
 	v := c.value
 	for _, name := range path {
 		if v == cty.NilVal || v.IsNull() || !v.Type().IsObjectType() || !v.Type().HasAttribute(name) {

@@ -16,7 +16,7 @@ import (
 // plugin does: Start opens the author's replicator anew, whatever the one before
 // it was doing, and after an error of Handle the replicator takes nothing but a
 // Start; see [peersync.ErrNotStarted].
-func OpenPeerSync(ctx context.Context, p Plugin, cfg Config, host peersync.Host) (peersync.Replicator, error) {
+func OpenPeerSync(ctx context.Context, p Plugin, cfg Config, host peersync.HostServices) (peersync.Replicator, error) {
 	first, err := p.PeerSync(ctx, cfg, host)
 	if err == nil && first == nil {
 		err = errors.New("the plugin opened nothing")
@@ -47,41 +47,41 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 		return err
 	}
 	if _, start := events[0].(peersync.Start); start {
-		if err := r.begin(ctx); err != nil {
+		if err := r.startCurrent(ctx); err != nil {
 			return err
 		}
 	} else if !r.started {
 		return peersync.ErrNotStarted
 	}
-	err := r.life().Handle(ctx, events)
+	err := r.currentReplicator().Handle(ctx, events)
 	if err != nil {
-		return errors.Join(err, r.end())
+		return errors.Join(err, r.closeCurrent())
 	}
 	return nil
 }
 
-// begin makes current one that was not given Start, and has it started.
-func (r *replicator) begin(ctx context.Context) error {
+// startCurrent makes current one that was not given Start, and has it started.
+func (r *replicator) startCurrent(ctx context.Context) error {
 	if r.started {
-		if err := r.end(); err != nil {
+		if err := r.closeCurrent(); err != nil {
 			return err
 		}
 	}
-	if r.life() == nil {
+	if r.currentReplicator() == nil {
 		next, err := r.open(ctx)
 		if err != nil {
 			return err
 		}
-		r.set(next)
+		r.setCurrent(next)
 	}
 	r.started = true
 	return nil
 }
 
-// end closes current, if there is one.
-func (r *replicator) end() error {
-	current := r.life()
-	r.set(nil)
+// closeCurrent closes current, if there is one.
+func (r *replicator) closeCurrent() error {
+	current := r.currentReplicator()
+	r.setCurrent(nil)
 	r.started = false
 	if current == nil {
 		return nil
@@ -92,24 +92,24 @@ func (r *replicator) end() error {
 func (r *replicator) Close() error {
 	r.handling.Lock()
 	defer r.handling.Unlock()
-	return r.end()
+	return r.closeCurrent()
 }
 
-// Health implements [Healther] for a replicator that does.
+// Health implements [HealthReporter] for a replicator that does.
 func (r *replicator) Health(ctx context.Context) string {
-	if h, ok := r.life().(Healther); ok {
+	if h, ok := r.currentReplicator().(HealthReporter); ok {
 		return h.Health(ctx)
 	}
 	return ""
 }
 
-func (r *replicator) life() peersync.Replicator {
+func (r *replicator) currentReplicator() peersync.Replicator {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current
 }
 
-func (r *replicator) set(current peersync.Replicator) {
+func (r *replicator) setCurrent(current peersync.Replicator) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.current = current
@@ -117,5 +117,5 @@ func (r *replicator) set(current peersync.Replicator) {
 
 // registerPeerSync puts the service of peer-sync plugins on g.
 func (s *server) registerPeerSync(g grpc.ServiceRegistrar) {
-	pb.RegisterPeerSyncServer(g, rpc.NewPeerSyncServer(acquire[peersync.Replicator](s), &s.host))
+	pb.RegisterPeerSyncServer(g, rpc.NewPeerSyncServer(acquireAs[peersync.Replicator](s), &s.host))
 }

@@ -32,7 +32,7 @@ func (m *mortal) Health(context.Context) string { return "mortal" }
 func TestLivesOfAReplicator(t *testing.T) {
 	var diary []string
 	var last *mortal
-	p := Plugin{Name: "mortal", PeerSync: func(context.Context, Config, peersync.Host) (peersync.Replicator, error) {
+	p := Plugin{Name: "mortal", PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) {
 		diary = append(diary, "open")
 		last = &mortal{diary: &diary}
 		return last, nil
@@ -56,12 +56,12 @@ func TestLivesOfAReplicator(t *testing.T) {
 	expect("start", r.Handle(t.Context(), start), nil, "handle")
 	expect("go on", r.Handle(t.Context(), tick), nil, "handle")
 	expect("start anew", r.Handle(t.Context(), start), nil, "close", "open", "handle")
-	if got := r.(Healther).Health(t.Context()); got != "mortal" {
+	if got := r.(HealthReporter).Health(t.Context()); got != "mortal" {
 		t.Errorf("its health is %q", got)
 	}
 	last.err = lost
 	expect("fail", r.Handle(t.Context(), tick), lost, "handle", "close")
-	if got := r.(Healther).Health(t.Context()); got != "" {
+	if got := r.(HealthReporter).Health(t.Context()); got != "" {
 		t.Errorf("with no replicator the health is %q", got)
 	}
 	expect("after it", r.Handle(t.Context(), tick), peersync.ErrNotStarted)
@@ -76,11 +76,11 @@ func TestLivesOfAReplicator(t *testing.T) {
 
 func TestConstructorOfReplicatorFails(t *testing.T) {
 	fault := errors.New("fault")
-	p := Plugin{PeerSync: func(context.Context, Config, peersync.Host) (peersync.Replicator, error) { return nil, fault }}
+	p := Plugin{PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) { return nil, fault }}
 	if _, err := OpenPeerSync(t.Context(), p, Config{}, nil); !errors.Is(err, fault) {
 		t.Errorf("got %v", err)
 	}
-	p.PeerSync = func(context.Context, Config, peersync.Host) (peersync.Replicator, error) { return nil, nil }
+	p.PeerSync = func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) { return nil, nil }
 	if _, err := OpenPeerSync(t.Context(), p, Config{}, nil); err == nil {
 		t.Error("nothing was opened, and that was no error")
 	}

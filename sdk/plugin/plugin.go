@@ -52,7 +52,7 @@
 //
 // A plugin whose process answers is taken to be well, and one in which a call
 // panicked is started anew. An implementation that knows more, such as a disk that
-// is nearly full, says so as a [Healther].
+// is nearly full, says so as a [HealthReporter].
 //
 // # By hand
 //
@@ -100,13 +100,13 @@ type Plugin struct {
 	// for the operator who has to grant it. Empty: it needs none, and gets none.
 	Network string
 	// Capabilities are what the implementation offers beyond the obligatory calls
-	// of its kind, in whatever configuration. What is listed here has to be
-	// implemented, and what is not is not used.
+	// of its kind, in whatever configuration. Every one that is listed must be
+	// implemented. Anything that is not listed is never called.
 	Capabilities []Capability
 
 	Storage  func(ctx context.Context, cfg Config) (storage.Store, error)
 	Stats    func(ctx context.Context, cfg Config) (stats.Exporter, error)
-	PeerSync func(ctx context.Context, cfg Config, host peersync.Host) (peersync.Replicator, error)
+	PeerSync func(ctx context.Context, cfg Config, host peersync.HostServices) (peersync.Replicator, error)
 
 	// Validate, where set, looks for faults that the schema cannot express,
 	// and touches nothing. It may be called at any time, also instead of
@@ -114,9 +114,9 @@ type Plugin struct {
 	Validate func(cfg Config) error
 }
 
-// Healther is implemented by a [storage.Store], [stats.Exporter] or
+// HealthReporter is implemented by a [storage.Store], [stats.Exporter] or
 // [peersync.Replicator] that can tell how well it is.
-type Healther interface {
+type HealthReporter interface {
 	// Health returns why the operator should look after the plugin although it
 	// serves, in a sentence, or nothing when all is well. It is called every few
 	// seconds, also while other calls are under way, and answers within a second.

@@ -86,10 +86,10 @@ var typeNames = [...]string{
 	Bytes: "bytes", StringList: "list of strings",
 }
 
-func (t Type) known() bool { return t >= String && int(t) < len(typeNames) }
+func (t Type) isKnown() bool { return t >= String && int(t) < len(typeNames) }
 
 func (t Type) String() string {
-	if !t.known() {
+	if !t.isKnown() {
 		return fmt.Sprintf("unknown type %d", uint8(t))
 	}
 	return typeNames[t]
@@ -121,10 +121,10 @@ func checkName(name string) error {
 // above. The relay refuses a plugin whose schema does not.
 func (s Schema) Validate() error {
 	items := 0
-	return s.validate(MaxSchemaDepth, &items)
+	return s.validateDepth(MaxSchemaDepth, &items)
 }
 
-func (s Schema) validate(depth int, items *int) error {
+func (s Schema) validateDepth(depth int, items *int) error {
 	if depth < 0 {
 		return fmt.Errorf("schema: blocks nested deeper than %d", MaxSchemaDepth)
 	}
@@ -133,7 +133,7 @@ func (s Schema) validate(depth int, items *int) error {
 	}
 	seen := make(map[string]bool)
 	for _, a := range s.Attributes {
-		if err := a.validate(); err != nil {
+		if err := a.validateAttribute(); err != nil {
 			return fmt.Errorf("schema: attribute %w", err)
 		}
 		if seen[a.Name] {
@@ -155,17 +155,17 @@ func (s Schema) validate(depth int, items *int) error {
 		if err := checkText(b.Doc); err != nil {
 			return fmt.Errorf("schema: block %q: %w", b.Name, err)
 		}
-		if (b.Repeated || b.Labelled) && b.Schema.listens() {
+		if (b.Repeated || b.Labelled) && b.Schema.hasListener() {
 			return fmt.Errorf("schema: block %q is repeated or labelled, and has a listener", b.Name)
 		}
-		if err := b.Schema.validate(depth-1, items); err != nil {
+		if err := b.Schema.validateDepth(depth-1, items); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a Attribute) validate() error {
+func (a Attribute) validateAttribute() error {
 	if err := checkName(a.Name); err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a Attribute) validate() error {
 	}
 	bounded := a.Type == Int || a.Type == Duration || a.Type == Bytes || a.Type == StringList
 	switch {
-	case !a.Type.known():
+	case !a.Type.isKnown():
 		return fmt.Errorf("%q: %v", a.Name, a.Type)
 	case !bounded && (a.Min != nil || a.Max != nil):
 		return fmt.Errorf("%q: a %v has neither min nor max", a.Name, a.Type)

@@ -34,7 +34,7 @@ func Serve(p Plugin) {
 	}
 	log := newLogger(os.Stderr, levelFromEnv())
 	s := newServer(p, log)
-	serveProcess(p.Name, log, s.shutdown, &wire{server: s}, serverOptions(s))
+	serveProcess(p.Name, log, s.shutDown, &wire{server: s}, serverOptions(s))
 }
 
 // serveProcess makes this process a plugin: it serves until the relay is done
@@ -73,7 +73,7 @@ func setProcessName(name string) {
 func NewServer(p Plugin, log *slog.Logger) *grpc.Server {
 	s := newServer(p, log)
 	g := grpc.NewServer(serverOptions(s)...)
-	s.register(g)
+	s.registerServices(g)
 	return g
 }
 
@@ -106,12 +106,12 @@ func printDescription(d Description) error {
 }
 
 func serverOptions(s *server) []grpc.ServerOption {
-	return append(limits(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.intercept), grpc.StreamInterceptor(s.interceptStream))
+	return append(limitOptions(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.recoverPanic), grpc.StreamInterceptor(s.interceptStream))
 }
 
-// limits and windows are as on the side of the relay. Windows of 4/16 MiB save a
+// limitOptions and windows are as on the side of the relay. Windows of 4/16 MiB save a
 // quarter of the processor time of large batches against the default of 64 KiB.
-func limits() []grpc.ServerOption {
+func limitOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(rpc.MaxMessage),
 		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses what is too large, and can say so
@@ -127,7 +127,7 @@ type wire struct {
 }
 
 func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
-	w.server.register(g)
+	w.server.registerServices(g)
 	return nil
 }
 

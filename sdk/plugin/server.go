@@ -53,21 +53,21 @@ var (
 	errDraining      = fmt.Errorf("%w: draining", rpc.ErrUnavailable)
 )
 
-// register puts all services of the plugin on g.
-func (s *server) register(g grpc.ServiceRegistrar) {
+// registerServices puts all services of the plugin on g.
+func (s *server) registerServices(g grpc.ServiceRegistrar) {
 	pb.RegisterPluginServer(g, s)
 	switch s.description.Kind {
 	case KindStorage:
-		pb.RegisterStorageServer(g, &rpc.StorageServer{Acquire: acquire[storage.Store](s)})
+		pb.RegisterStorageServer(g, &rpc.StorageServer{Acquire: acquireAs[storage.Store](s)})
 	case KindStats:
-		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquire[stats.Exporter](s)))
+		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquireAs[stats.Exporter](s)))
 	case KindPeerSync:
 		s.registerPeerSync(g)
 	}
 }
 
-// open opens the implementation.
-func (s *server) open(ctx context.Context, cfg Config) (io.Closer, error) {
+// openImplementation opens the implementation.
+func (s *server) openImplementation(ctx context.Context, cfg Config) (io.Closer, error) {
 	switch s.description.Kind {
 	case KindStorage:
 		return s.plugin.Storage(ctx, cfg)
@@ -79,16 +79,16 @@ func (s *server) open(ctx context.Context, cfg Config) (io.Closer, error) {
 	return nil, fmt.Errorf("%.40q is not a kind of plugin", string(s.description.Kind))
 }
 
-// acquire lets calls to the implementation, which is an I, begin.
-func acquire[I any](s *server) rpc.Acquire[I] {
+// acquireAs lets calls to the implementation, which is an I, begin.
+func acquireAs[I any](s *server) rpc.Acquire[I] {
 	return func() (rpc.Lease[I], error) {
-		ending, err := s.gate.enter()
+		ending, err := s.gate.beginCall()
 		if err != nil {
 			return rpc.Lease[I]{}, err
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return rpc.Lease[I]{Implementation: s.impl.(I), Ending: ending, Release: s.gate.leave}, nil
+		return rpc.Lease[I]{Implementation: s.impl.(I), Ending: ending, Release: s.gate.endCall}, nil
 	}
 }
 
@@ -97,23 +97,23 @@ func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeRes
 }
 
 func (s *server) Validate(_ context.Context, req *pb.ValidateRequest) (*pb.ValidateResponse, error) {
-	_, err := s.config(req.GetConfig(), "")
+	_, err := s.decodeConfig(req.GetConfig(), "")
 	diags, err := splitDiagnostics(err)
 	return &pb.ValidateResponse{Diagnostics: diags}, err
 }
 
 func (s *server) Configure(ctx context.Context, req *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
 	resp := &pb.ConfigureResponse{Capabilities: capabilityNumbers(s.description.Capabilities)}
-	if err := s.configure(ctx, req); err != nil {
+	if err := s.ensureConfigured(ctx, req); err != nil {
 		diags, err := splitDiagnostics(err)
 		return &pb.ConfigureResponse{Diagnostics: diags}, err
 	}
 	return resp, nil
 }
 
-// configure sees to it that there is an implementation with the configuration
+// ensureConfigured sees to it that there is an implementation with the configuration
 // of req.
-func (s *server) configure(ctx context.Context, req *pb.ConfigureRequest) error {
+func (s *server) ensureConfigured(ctx context.Context, req *pb.ConfigureRequest) error {
 	release, err := s.takeTurn(ctx)
 	if err != nil {
 		return err
@@ -125,16 +125,16 @@ func (s *server) configure(ctx context.Context, req *pb.ConfigureRequest) error 
 	if !filepath.IsAbs(req.GetDir()) {
 		return fmt.Errorf("the plugin's directory %.100q is not absolute", req.GetDir())
 	}
-	cfg, err := s.config(req.GetConfig(), req.GetDir())
+	cfg, err := s.decodeConfig(req.GetConfig(), req.GetDir())
 	if err != nil {
 		return err
 	}
-	before, err := s.close(ctx, errConfiguring)
+	before, err := s.closeImplementation(ctx, errConfiguring)
 	if err == nil {
-		err = s.replace(ctx, cfg, req)
+		err = s.replaceImplementation(ctx, cfg, req)
 	}
 	if err != nil && before {
-		s.fail("the plugin could not be configured anew: " + err.Error())
+		s.setFailed("the plugin could not be configured anew: " + err.Error())
 	}
 	return err
 }
@@ -153,16 +153,16 @@ func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
 	return s.impl != nil && bytes.Equal(req.GetConfig(), s.opened.GetConfig()) && req.GetDir() == s.opened.GetDir(), nil
 }
 
-// replace opens the implementation, of which there is none, and lets calls begin.
-func (s *server) replace(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
-	impl, err := s.open(ctx, cfg)
+// replaceImplementation opens the implementation, of which there is none, and lets calls begin.
+func (s *server) replaceImplementation(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
+	impl, err := s.openImplementation(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	if impl == nil {
 		return errors.New("the plugin opened nothing")
 	}
-	if err := s.lacks(impl); err != nil {
+	if err := s.checkCapabilities(impl); err != nil {
 		return errors.Join(err, impl.Close())
 	}
 	s.mu.Lock()
@@ -171,14 +171,14 @@ func (s *server) replace(ctx context.Context, cfg Config, req *pb.ConfigureReque
 		return errors.Join(errDraining, impl.Close())
 	}
 	s.impl, s.opened = impl, req
-	s.gate.open()
+	s.gate.openGate()
 	return nil
 }
 
-// lacks returns an error when impl has not all that the plugin declares.
-func (s *server) lacks(impl io.Closer) error {
+// checkCapabilities returns an error when impl has not all that the plugin declares.
+func (s *server) checkCapabilities(impl io.Closer) error {
 	for _, c := range s.description.Capabilities {
-		if !c.of(impl) {
+		if !c.implementedBy(impl) {
 			return fmt.Errorf("the plugin declares the capability %s, and its %T does not have it", c, impl)
 		}
 	}
@@ -195,16 +195,16 @@ func (s *server) takeTurn(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// close closes the implementation, and reports whether there was one, once no
+// closeImplementation closes the implementation, and reports whether there was one, once no
 // call uses it any more. The caller has the turn.
-func (s *server) close(ctx context.Context, reason error) (was bool, err error) {
+func (s *server) closeImplementation(ctx context.Context, reason error) (was bool, err error) {
 	s.mu.Lock()
 	impl := s.impl
 	s.mu.Unlock()
 	if impl == nil {
 		return false, nil
 	}
-	if err := s.gate.close(ctx, reason); err != nil {
+	if err := s.gate.closeGate(ctx, reason); err != nil {
 		return true, err
 	}
 	s.mu.Lock()
@@ -213,8 +213,8 @@ func (s *server) close(ctx context.Context, reason error) (was bool, err error) 
 	return true, impl.Close()
 }
 
-// config makes the configuration for the author out of what came in.
-func (s *server) config(data []byte, dir string) (Config, error) {
+// decodeConfig makes the configuration for the author out of what came in.
+func (s *server) decodeConfig(data []byte, dir string) (Config, error) {
 	v, err := s.plugin.Schema.Decode(data)
 	if err != nil {
 		return Config{}, err
@@ -236,50 +236,50 @@ func (s *server) Health(ctx context.Context, _ *pb.HealthRequest) (*pb.HealthRes
 	case impl == nil:
 		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "not configured"}, nil
 	}
-	if degraded := s.degraded(ctx); degraded != "" {
+	if degraded := s.degradedReason(ctx); degraded != "" {
 		return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: degraded}, nil
 	}
 	return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY}, nil
 }
 
-// degraded asks the implementation how it is, unless it is about to be closed.
-func (s *server) degraded(ctx context.Context) string {
-	lease, err := acquire[any](s)()
+// degradedReason asks the implementation how it is, unless it is about to be closed.
+func (s *server) degradedReason(ctx context.Context) string {
+	lease, err := acquireAs[any](s)()
 	if err != nil {
 		return ""
 	}
 	defer lease.Release()
-	if h, ok := lease.Implementation.(Healther); ok {
+	if h, ok := lease.Implementation.(HealthReporter); ok {
 		return h.Health(ctx)
 	}
 	return ""
 }
 
-func (s *server) fail(reason string) {
+func (s *server) setFailed(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failure = reason
 }
 
 func (s *server) Drain(ctx context.Context, _ *pb.DrainRequest) (*pb.DrainResponse, error) {
-	return &pb.DrainResponse{}, rpc.StorageErrors.Status(s.drain(ctx))
+	return &pb.DrainResponse{}, rpc.StorageErrors.Status(s.drainCalls(ctx))
 }
 
 func (s *server) Shutdown(ctx context.Context, _ *pb.ShutdownRequest) (*pb.ShutdownResponse, error) {
-	return &pb.ShutdownResponse{}, rpc.StorageErrors.Status(s.shutdown(ctx))
+	return &pb.ShutdownResponse{}, rpc.StorageErrors.Status(s.shutDown(ctx))
 }
 
-func (s *server) drain(ctx context.Context) error {
+func (s *server) drainCalls(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
 	s.mu.Unlock()
-	return s.gate.close(ctx, errDraining)
+	return s.gate.closeGate(ctx, errDraining)
 }
 
-// shutdown closes the implementation once no call uses it any more; when ctx
+// shutDown closes the implementation once no call uses it any more; when ctx
 // ends before that, it stays open and the process ends as if it were killed.
-func (s *server) shutdown(ctx context.Context) error {
-	if err := s.drain(ctx); err != nil {
+func (s *server) shutDown(ctx context.Context) error {
+	if err := s.drainCalls(ctx); err != nil {
 		return err
 	}
 	release, err := s.takeTurn(ctx)
@@ -287,7 +287,7 @@ func (s *server) shutdown(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	_, err = s.close(ctx, errDraining)
+	_, err = s.closeImplementation(ctx, errDraining)
 	if s.lasting && err == nil {
 		s.mu.Lock()
 		s.draining, s.failure = false, ""
@@ -296,8 +296,8 @@ func (s *server) shutdown(ctx context.Context) error {
 	return err
 }
 
-// intercept keeps a panic from taking the log of its cause with it.
-func (s *server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
+// recoverPanic keeps a panic from taking the log of its cause with it.
+func (s *server) recoverPanic(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
 	defer s.recoverCall(info.FullMethod, &err)
 	return handle(ctx, req)
 }
@@ -312,8 +312,8 @@ func (s *server) interceptStream(service any, stream grpc.ServerStream, info *gr
 // unknown, so the plugin asks to be started anew.
 func (s *server) recoverCall(method string, err *error) {
 	if r := recover(); r != nil {
-		s.log.Error("panic in a call", "call", method, "panic", fmt.Sprint(r), "stack", callers())
-		s.fail("panic in " + method)
+		s.log.Error("panic in a call", "call", method, "panic", fmt.Sprint(r), "stack", callerStack())
+		s.setFailed("panic in " + method)
 		*err = status.Error(codes.Internal, "panic in "+method+"; the log of the plugin says more")
 	}
 }

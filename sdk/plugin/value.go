@@ -57,14 +57,14 @@ func (t Type) CtyType() cty.Type {
 // Parse turns the text of a value into the value, and checks it; it is how
 // defaults are read, and durations and sizes that stand in quotes.
 func (a Attribute) Parse(text string) (cty.Value, error) {
-	v, err := a.Type.parse(text)
+	v, err := a.Type.parseText(text)
 	if err != nil {
 		return cty.NilVal, err
 	}
 	return v, a.Check(v)
 }
 
-func (t Type) parse(text string) (cty.Value, error) {
+func (t Type) parseText(text string) (cty.Value, error) {
 	switch t {
 	case String:
 		return cty.StringVal(text), nil
@@ -143,9 +143,9 @@ func (a Attribute) Check(v cty.Value) error {
 func (a Attribute) checkBounds(n int64) error {
 	switch {
 	case a.Min != nil && n < *a.Min:
-		return fmt.Errorf("must be at least %s", a.format(*a.Min))
+		return fmt.Errorf("must be at least %s", a.formatBound(*a.Min))
 	case a.Max != nil && n > *a.Max:
-		return fmt.Errorf("must be at most %s", a.format(*a.Max))
+		return fmt.Errorf("must be at most %s", a.formatBound(*a.Max))
 	}
 	return nil
 }
@@ -157,8 +157,8 @@ func (a Attribute) checkChoice(v cty.Value) error {
 	return nil
 }
 
-// format writes a bound the way an operator would.
-func (a Attribute) format(n int64) string {
+// formatBound writes a bound the way an operator would.
+func (a Attribute) formatBound(n int64) string {
 	switch a.Type {
 	case Duration:
 		return time.Duration(n).String()
@@ -176,10 +176,10 @@ func (s Schema) Complete(v cty.Value) (cty.Value, Diagnostics) {
 	if v == cty.NilVal || !v.Type().Equals(s.CtyType()) || v.IsNull() || !v.IsWhollyKnown() {
 		return cty.NilVal, Diagnostics{{Summary: "The configuration is not of the type that the schema asks for"}}
 	}
-	return s.complete(v, nil)
+	return s.completeValue(v, nil)
 }
 
-func (s Schema) complete(v cty.Value, path []string) (cty.Value, Diagnostics) {
+func (s Schema) completeValue(v cty.Value, path []string) (cty.Value, Diagnostics) {
 	var diags Diagnostics
 	fields := v.AsValueMap()
 	for _, a := range s.Attributes {
@@ -195,26 +195,26 @@ func (s Schema) complete(v cty.Value, path []string) (cty.Value, Diagnostics) {
 	}
 	for _, b := range s.Blocks {
 		var more Diagnostics
-		fields[b.Name], more = b.complete(fields[b.Name], append(slices.Clone(path), b.Name))
+		fields[b.Name], more = b.completeValue(fields[b.Name], append(slices.Clone(path), b.Name))
 		diags = append(diags, more...)
 	}
 	return cty.ObjectVal(fields), diags
 }
 
 func (a Attribute) parseDefault() (cty.Value, error) {
-	v, err := a.Type.parse(a.Default)
+	v, err := a.Type.parseText(a.Default)
 	if err != nil {
 		return cty.NullVal(a.Type.CtyType()), err
 	}
 	return v, nil
 }
 
-func (b Block) complete(v cty.Value, path []string) (cty.Value, Diagnostics) {
+func (b Block) completeValue(v cty.Value, path []string) (cty.Value, Diagnostics) {
 	if v.IsNull() {
 		return v, nil
 	}
 	if !b.Repeated && !b.Labelled {
-		return b.Schema.complete(v, path)
+		return b.Schema.completeValue(v, path)
 	}
 	var diags Diagnostics
 	list, labelled := []cty.Value{}, map[string]cty.Value{}
@@ -228,7 +228,7 @@ func (b Block) complete(v cty.Value, path []string) (cty.Value, Diagnostics) {
 		if body.IsNull() {
 			return v, Diagnostics{{Summary: b.Name + " must not be null", Path: path}}
 		}
-		done, more := b.Schema.complete(body, append(slices.Clone(path), label))
+		done, more := b.Schema.completeValue(body, append(slices.Clone(path), label))
 		diags = append(diags, more...)
 		list, labelled[label] = append(list, done), done
 	}
@@ -262,7 +262,7 @@ func (s Schema) Decode(data []byte) (cty.Value, error) {
 		return cty.NilVal, fmt.Errorf("decode configuration: %d bytes are more than %d", len(data), MaxConfig)
 	}
 	if len(data) == 0 {
-		return s.empty(), nil
+		return s.emptyValue(), nil
 	}
 	v, err := msgpack.Unmarshal(data, s.CtyType())
 	if err != nil {
@@ -271,7 +271,7 @@ func (s Schema) Decode(data []byte) (cty.Value, error) {
 	return v, nil
 }
 
-func (s Schema) empty() cty.Value {
+func (s Schema) emptyValue() cty.Value {
 	fields := make(map[string]cty.Value)
 	for name, t := range s.CtyType().AttributeTypes() {
 		fields[name] = cty.NullVal(t)
@@ -285,7 +285,7 @@ func (s Schema) empty() cty.Value {
 // or time.Duration; blocks are map[string]any, []map[string]any where they are
 // repeated, and map[string]map[string]any where they are labelled.
 func (s Schema) Value(config map[string]any) (cty.Value, error) {
-	fields := s.empty().AsValueMap()
+	fields := s.emptyValue().AsValueMap()
 	if fields == nil {
 		fields = make(map[string]cty.Value)
 	}
@@ -306,7 +306,7 @@ func (s Schema) Value(config map[string]any) (cty.Value, error) {
 func (s Schema) valueOf(name string, in any, want cty.Type) (cty.Value, error) {
 	for _, a := range s.Attributes {
 		if text, ok := in.(string); a.Name == name && ok {
-			return a.Type.parse(text)
+			return a.Type.parseText(text)
 		}
 	}
 	for _, b := range s.Blocks {

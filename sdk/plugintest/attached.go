@@ -49,7 +49,7 @@ func (t target) attach(ctx context.Context, at host.AttachConfig) (*Opened, erro
 	if t.host != nil {
 		client.ServeHost(t.host)
 	}
-	o, err := t.configure(ctx, client, d)
+	o, err := t.configurePlugin(ctx, client, d)
 	if err != nil {
 		attached.Kill()
 		return nil, err

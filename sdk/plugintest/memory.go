@@ -18,21 +18,21 @@ type memory struct{ stops []func() }
 
 func openGRPC(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
 	var m memory
-	o, err := m.open(ctx, p, t)
+	o, err := m.openInMemory(ctx, p, t)
 	if err != nil {
-		m.stop()
+		m.stopServer()
 		return nil, err
 	}
 	closing := o.Close
 	o.Close = func() error {
-		defer m.stop()
+		defer m.stopServer()
 		return closing()
 	}
 	return o, nil
 }
 
-func (m *memory) open(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
-	conn, listener, err := m.dial()
+func (m *memory) openInMemory(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
+	conn, listener, err := m.dialPipe()
 	if err != nil {
 		return nil, err
 	}
@@ -40,12 +40,12 @@ func (m *memory) open(ctx context.Context, p plugin.Plugin, t target) (*Opened, 
 	if t.host != nil {
 		client.ServeHost(t.host)
 	}
-	m.serve(plugin.NewServer(p, t.log), listener)
-	return t.configure(ctx, client, p.Describe())
+	m.serveOn(plugin.NewServer(p, t.log), listener)
+	return t.configurePlugin(ctx, client, p.Describe())
 }
 
-// dial makes a connection and its other end.
-func (m *memory) dial() (*grpc.ClientConn, net.Listener, error) {
+// dialPipe makes a connection and its other end.
+func (m *memory) dialPipe() (*grpc.ClientConn, net.Listener, error) {
 	listener := bufconn.Listen(1 << 20)
 	conn, err := grpc.NewClient("passthrough:///memory", append(host.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -58,12 +58,12 @@ func (m *memory) dial() (*grpc.ClientConn, net.Listener, error) {
 	return conn, listener, nil
 }
 
-func (m *memory) serve(s *grpc.Server, l net.Listener) {
+func (m *memory) serveOn(s *grpc.Server, l net.Listener) {
 	go s.Serve(l) //nolint:errcheck // ends with Stop
 	m.stops = append(m.stops, s.Stop)
 }
 
-func (m *memory) stop() {
+func (m *memory) stopServer() {
 	for _, stop := range slices.Backward(m.stops) {
 		stop()
 	}

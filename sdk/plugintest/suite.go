@@ -64,7 +64,7 @@ func Evaluate(ctx context.Context, checks []Check, report func(Result)) (failed 
 		if ctx.Err() != nil {
 			break
 		}
-		r := evaluate(ctx, c)
+		r := runCheck(ctx, c)
 		if r.Verdict == Failed {
 			failed++
 		}
@@ -73,14 +73,14 @@ func Evaluate(ctx context.Context, checks []Check, report func(Result)) (failed 
 	return failed
 }
 
-func evaluate(ctx context.Context, c Check) Result {
+func runCheck(ctx context.Context, c Check) Result {
 	ctx, cancel := context.WithCancel(ctx)
 	tb := &bench{name: c.Name, ctx: ctx, cancel: cancel}
 	begin := time.Now()
 	done := make(chan struct{})
 	go func() { // of its own, for Goexit
 		defer close(done)
-		defer tb.end()
+		defer tb.endCheck()
 		c.Run(tb)
 	}()
 	<-done
@@ -113,8 +113,8 @@ type bench struct {
 	cleanups        []func()
 }
 
-// end ends a check: what panicked has failed, and what was opened is closed.
-func (b *bench) end() {
+// endCheck ends a check: what panicked has failed, and what was opened is closed.
+func (b *bench) endCheck() {
 	if r := recover(); r != nil {
 		b.Errorf("panic: %v\n%s", r, debug.Stack())
 	}
@@ -129,12 +129,12 @@ func (b *bench) end() {
 		cleanup := b.cleanups[n-1]
 		b.cleanups = b.cleanups[:n-1]
 		b.mu.Unlock()
-		b.clean(cleanup)
+		b.runCleanup(cleanup)
 	}
 }
 
-// clean runs one cleanup, which may end itself with FailNow.
-func (b *bench) clean(cleanup func()) {
+// runCleanup runs one cleanup, which may end itself with FailNow.
+func (b *bench) runCleanup(cleanup func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer func() {
@@ -182,14 +182,14 @@ func (l logged) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-func (b *bench) say(text string) {
+func (b *bench) noteText(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.output = append(b.output, strings.Split(strings.TrimSpace(text), "\n")...)
 }
 
-func (b *bench) Log(args ...any)            { b.say(fmt.Sprintln(args...)) }
-func (b *bench) Logf(f string, args ...any) { b.say(fmt.Sprintf(f, args...)) }
+func (b *bench) Log(args ...any)            { b.noteText(fmt.Sprintln(args...)) }
+func (b *bench) Logf(f string, args ...any) { b.noteText(fmt.Sprintf(f, args...)) }
 func (b *bench) Error(args ...any)          { b.Log(args...); b.Fail() }
 func (b *bench) Errorf(f string, a ...any)  { b.Logf(f, a...); b.Fail() }
 func (b *bench) Fatal(args ...any)          { b.Log(args...); b.FailNow() }

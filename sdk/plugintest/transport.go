@@ -25,7 +25,7 @@ type Transport struct {
 type target struct {
 	dir    string
 	config map[string]any
-	host   peersync.Host // of a peersync plugin
+	host   peersync.HostServices // of a peersync plugin
 	log    *slog.Logger
 	tracer host.Tracer
 }
@@ -79,7 +79,7 @@ func (t Transport) Open(tb testing.TB, dir string, config map[string]any) (*Open
 }
 
 // OpenPeerSync does the same for a peersync plugin, to which it gives its host.
-func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.Host) (*Opened, error) {
+func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.HostServices) (*Opened, error) {
 	log := slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o, err := t.open(tb.Context(), target{dir: dir, config: config, host: h, log: log, tracer: t.tracer})
 	if errors.Is(err, errInUse) {
@@ -138,17 +138,17 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 
 // openProcess opens a plugin in a process of its own, if its description passes.
 func openProcess(ctx context.Context, command func() (host.Command, error), t target, end *ending, check func(plugin.Description) error) (*Opened, error) {
-	process, d, err := t.start(ctx, command, nil)
+	process, d, err := t.startProcess(ctx, command, nil)
 	if err != nil {
 		return nil, err
 	}
-	listeners, err := t.listen(ctx, d)
+	listeners, err := t.openListeners(ctx, d)
 	if err == nil {
 		err = check(d)
 	}
 	if err == nil && len(listeners) > 0 { // which a process gets when it is started
 		process.Kill()
-		process, d, err = t.start(ctx, command, listeners)
+		process, d, err = t.startProcess(ctx, command, listeners)
 	}
 	for _, l := range listeners {
 		l.Close()
@@ -162,7 +162,7 @@ func openProcess(ctx context.Context, command func() (host.Command, error), t ta
 	if t.host != nil {
 		process.Client().ServeHost(t.host)
 	}
-	o, err := t.configure(ctx, process.Client(), d)
+	o, err := t.configurePlugin(ctx, process.Client(), d)
 	if err != nil {
 		err = process.Explain(err)
 		process.Kill()
@@ -194,8 +194,8 @@ func (e *ending) stop(p *host.Process) {
 	}
 }
 
-// start starts the process, and asks it what it is.
-func (t target) start(ctx context.Context, command func() (host.Command, error), listeners []host.Listener) (*host.Process, plugin.Description, error) {
+// startProcess starts the process, and asks it what it is.
+func (t target) startProcess(ctx context.Context, command func() (host.Command, error), listeners []host.Listener) (*host.Process, plugin.Description, error) {
 	c, err := command()
 	if err != nil {
 		return nil, plugin.Description{}, err
@@ -213,9 +213,9 @@ func (t target) start(ctx context.Context, command func() (host.Command, error),
 	return process, d, nil
 }
 
-// listen opens the listeners of the configuration. What is wrong with that is
+// openListeners opens the listeners of the configuration. What is wrong with that is
 // for configure to say.
-func (t target) listen(ctx context.Context, d plugin.Description) (out []host.Listener, err error) {
+func (t target) openListeners(ctx context.Context, d plugin.Description) (out []host.Listener, err error) {
 	v, err := d.Schema.Value(t.config)
 	if err != nil {
 		return nil, nil //nolint:nilerr // configure says it
@@ -234,8 +234,8 @@ func (t target) listen(ctx context.Context, d plugin.Description) (out []host.Li
 	return out, nil
 }
 
-// configure configures a plugin on the other side of a connection.
-func (t target) configure(ctx context.Context, client *host.Client, d plugin.Description) (*Opened, error) {
+// configurePlugin configures a plugin on the other side of a connection.
+func (t target) configurePlugin(ctx context.Context, client *host.Client, d plugin.Description) (*Opened, error) {
 	v, err := d.Schema.Value(t.config)
 	if err != nil {
 		return nil, err

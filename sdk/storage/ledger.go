@@ -7,31 +7,32 @@ import (
 	"fmt"
 )
 
-// MaxSpendings is the greatest number of spendings in one page and in one Spend.
-const MaxSpendings = 1024
+// MaxSpentTokens is the greatest number of spendings in one page and in one Spend.
+const MaxSpentTokens = 1024
 
 // Ledger is implemented by a store whose spent tokens can be carried to another
 // store: the envelopes go through Log and Append, and then the tokens through
-// Spendings and Spend. A token stays spent for ever, so it may outlive the
+// SpentTokens and Spend. A token stays spent for ever, so it may outlive the
 // envelope it paid for, and a ledger knows it all the same.
 //
 // The tokens are those of Append: what Append spends is in the ledger, and what
 // Spend records is spent for Append.
 type Ledger interface {
-	// Spendings returns the spent tokens that come after req.After, in the order
+	// SpentTokens returns the spent tokens that come after req.After, in the order
 	// of their bytes, as many as there are and at most req.Max; none means that
 	// there are no more. They are the tokens of one moment. Those spent between
 	// the calls for two pages may be left out when they come before the second.
 	// The slice belongs to the caller.
-	Spendings(ctx context.Context, req SpendingsRequest) ([]Spending, error)
+	SpentTokens(ctx context.Context, req SpentTokensRequest) ([]SpentToken, error)
 
 	// Spend records tokens as spent, all of them in one transaction, and returns
 	// when that is durable. The envelopes need not be in the log, and are not put
-	// there. Of a token that is spent, be it by the same batch, the first spending
-	// stays as it is, which is no error; so Spend may be repeated. More than
-	// MaxSpendings is ErrTooLarge and changes nothing. On an error nothing is said
+	// there. If a token is already spent, even earlier in this
+	// batch, the first spending is kept and no error is returned, so Spend may be
+	// repeated. More than
+	// MaxSpentTokens is ErrTooLarge and changes nothing. On an error nothing is said
 	// about the batch, as with Append.
-	Spend(ctx context.Context, spendings []Spending) error
+	Spend(ctx context.Context, spendings []SpentToken) error
 }
 
 // TokenID stands for a spent token. It is the beginning of a hash, in which a
@@ -46,34 +47,34 @@ func NewTokenID(n Nullifier) TokenID {
 	return TokenID(h[:len(TokenID{})])
 }
 
-// Spending is a spent token and the envelope it paid for.
-type Spending struct {
+// SpentToken is a spent token and the envelope it paid for.
+type SpentToken struct {
 	Token TokenID
 	ID    ID
 }
 
-// SpendingsRequest asks for a page of the ledger.
-type SpendingsRequest struct {
+// SpentTokensRequest asks for a page of the ledger.
+type SpentTokensRequest struct {
 	After *TokenID // the last one of the page before; nil: from the first on
-	// Max bounds the number of spendings; 0 means MaxSpendings. Less than 0 or
-	// more than MaxSpendings is ErrTooLarge.
+	// Max bounds the number of spendings; 0 means MaxSpentTokens. Less than 0 or
+	// more than MaxSpentTokens is ErrTooLarge.
 	Max int
 }
 
 // Bound returns the greatest number of spendings to return, with the default
 // filled in; or an error that is [ErrTooLarge]. Stores call it first.
-func (r SpendingsRequest) Bound() (int, error) {
-	if r.Max < 0 || r.Max > MaxSpendings {
-		return 0, fmt.Errorf("page of %d spendings, limit %d: %w", r.Max, MaxSpendings, ErrTooLarge)
+func (r SpentTokensRequest) Bound() (int, error) {
+	if r.Max < 0 || r.Max > MaxSpentTokens {
+		return 0, fmt.Errorf("page of %d spendings, limit %d: %w", r.Max, MaxSpentTokens, ErrTooLarge)
 	}
-	return cmp.Or(r.Max, MaxSpendings), nil
+	return cmp.Or(r.Max, MaxSpentTokens), nil
 }
 
 // CheckSpend returns an error that is [ErrTooLarge] when spendings exceed the
 // limit of one Spend, and nil otherwise. Stores call it first.
-func CheckSpend(spendings []Spending) error {
-	if len(spendings) > MaxSpendings {
-		return fmt.Errorf("batch of %d spendings, limit %d: %w", len(spendings), MaxSpendings, ErrTooLarge)
+func CheckSpend(spendings []SpentToken) error {
+	if len(spendings) > MaxSpentTokens {
+		return fmt.Errorf("batch of %d spendings, limit %d: %w", len(spendings), MaxSpentTokens, ErrTooLarge)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@
 //   - Ordered: sequence numbers start at 1, rise by one with every stored
 //     envelope and are never reused within an [Epoch]. Once a reader has seen
 //     number s, nothing appears at or below s.
-//   - Shown at one moment: Log, Find, Info and Spendings show the entries and
+//   - Shown at one moment: Log, Find, Info and SpentTokens show the entries and
 //     tokens of an Append, or the tokens of a Spend, from one moment on, all of
 //     them, and not before they are durable.
 //   - Idempotent: an envelope is stored once, however often it is appended.

@@ -19,11 +19,11 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 	}
 	s.appending.Lock()
 	defer s.appending.Unlock()
-	err = s.do(ctx, "append to", func() (err error) {
+	err = s.runMethod(ctx, "append to", func() (err error) {
 		if err := s.openForWriting(); err != nil {
 			return err
 		}
-		outcomes, err = s.append(records)
+		outcomes, err = s.appendRecords(records)
 		return err
 	})
 	if err != nil {
@@ -32,44 +32,44 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 	return outcomes, nil
 }
 
-func (s *Store) append(records []storage.Record) ([]storage.Outcome, error) {
+func (s *Store) appendRecords(records []storage.Record) ([]storage.Outcome, error) {
 	b := newBatch(&s.index, len(records), s.arena[:0])
 	before := 0
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		before = tx.ID() - 1
-		return b.apply(tx, records)
+		return b.applyRecords(tx, records)
 	})
 	s.arena = b.arena
 	switch {
 	case err == errUnchanged:
 		return b.outcomes, nil
 	case err != nil:
-		return nil, s.failed(err, before)
+		return nil, s.takeBackFailed(err, before)
 	}
-	s.show(b)
+	s.showBatch(b)
 	return b.outcomes, nil
 }
 
-// show tells readers of a batch that is durable.
-func (s *Store) show(b *batch) {
+// showBatch tells readers of a batch that is durable.
+func (s *Store) showBatch(b *batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.index.drop(b.moved, b.before)
+	s.index.dropShards(b.moved, b.before)
 	for _, k := range b.keys {
-		s.index.add(k)
+		s.index.addKey(k)
 	}
 	s.shown = b.state
 }
 
-// failed returns the error of a transaction that bbolt took back because of
+// takeBackFailed returns the error of a transaction that bbolt took back because of
 // err, when before was the last one. The store outlives a full disk that a write
 // met: the pages that the transaction wrote were free and are free again. After
 // any other failure nobody knows what the disk holds. A sync that failed, for
 // whatever reason, is no reason to try again, since Linux reports a lost page once
 // (https://lwn.net/Articles/752063/); the next process has to know of it, see
 // [ground.Distrust].
-func (s *Store) failed(err error, before int) error {
-	cause := full(err)
+func (s *Store) takeBackFailed(err error, before int) error {
+	cause := fullError(err)
 	switch {
 	case errors.Is(cause, storage.ErrCorrupt):
 		return cause

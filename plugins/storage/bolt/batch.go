@@ -51,7 +51,7 @@ func newBatch(x *index, n int, arena []byte) *batch {
 	}
 }
 
-func (b *batch) apply(tx *bbolt.Tx, records []storage.Record) (err error) {
+func (b *batch) applyRecords(tx *bbolt.Tx, records []storage.Record) (err error) {
 	if b.state, err = readState(tx); err != nil {
 		return err
 	}
@@ -61,34 +61,34 @@ func (b *batch) apply(tx *bbolt.Tx, records []storage.Record) (err error) {
 	b.log.FillPercent = 1 // nothing is ever put between two entries
 	b.search = b.tree.Cursor()
 	for i := range records {
-		if b.outcomes[i], err = b.append(&records[i]); err != nil {
+		if b.outcomes[i], err = b.appendRecord(&records[i]); err != nil {
 			return err
 		}
 	}
 	if b.state.last == b.before && b.state.tokens == tokens {
 		return errUnchanged
 	}
-	return b.finish(tx.Bucket(metaBucket))
+	return b.writeMeta(tx.Bucket(metaBucket))
 }
 
-func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
+func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	if r.Nullifier != nil {
-		if p, spent, err := b.payment(tokenTag(*r.Nullifier)); spent || err != nil {
-			return b.refuse(r, p, err)
+		if p, spent, err := b.findPayment(tokenTag(*r.Nullifier)); spent || err != nil {
+			return b.refusePaid(r, p, err)
 		}
 	}
 	t := b.index.signatureTag(r.Signature)
-	one := b.one(t)
+	one := b.envelopeByTag(t)
 	if one == 0 { // mostly: neither the envelope nor its signature is known
-		return b.store(r, t)
+		return b.storeEnvelope(r, t)
 	}
-	switch seq, err := b.find(r); {
+	switch seq, err := b.findEnvelope(r); {
 	case err != nil:
 		return storage.Outcome{}, err
 	case seq != 0:
-		return b.duplicate(r, seq)
+		return b.answerDuplicate(r, seq)
 	}
-	seqs, marked := firsts(b.search, t, one)
+	seqs, marked := firstEnvelopes(b.search, t, one)
 	first, err := signedBy(b.log, seqs, r.Signature)
 	switch {
 	case err != nil:
@@ -106,40 +106,40 @@ func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
 			}
 		}
 	}
-	return b.store(r, t)
+	return b.storeEnvelope(r, t)
 }
 
-// one returns an envelope whose signature has the tag t, or 0.
-func (b *batch) one(t tag) storage.Seq {
+// envelopeByTag returns an envelope whose signature has the tag t, or 0.
+func (b *batch) envelopeByTag(t tag) storage.Seq {
 	if seq, ok := b.signed[t]; ok {
 		return seq
 	}
-	k, _, _ := b.index.lookUp(b.search, shared(t))
-	return k.seq()
+	k, _, _ := b.index.lookUp(b.search, sharedPrefix(t))
+	return k.seqOf()
 }
 
-// duplicate answers a record whose envelope is at seq.
-func (b *batch) duplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
+// answerDuplicate answers a record whose envelope is at seq.
+func (b *batch) answerDuplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
 	if r.Nullifier != nil {
 		// The log does not tell of this token, so it goes into the tree at once.
 		k := newKey(tokenKind, tokenTag(*r.Nullifier), seq)
 		if err := b.tree.Put(k[:], nil); err != nil {
 			return storage.Outcome{}, err
 		}
-		b.pay(r, seq)
+		b.payFor(r, seq)
 	}
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, nil
 }
 
-func (b *batch) pay(r *storage.Record, seq storage.Seq) {
+func (b *batch) payFor(r *storage.Record, seq storage.Seq) {
 	b.spent[tokenTag(*r.Nullifier)] = payment{r.ID, seq}
 	b.state.tokens++
 }
 
-// refuse answers a record whose token was spent before.
-func (b *batch) refuse(r *storage.Record, p payment, err error) (storage.Outcome, error) {
+// refusePaid answers a record whose token was spent before.
+func (b *batch) refusePaid(r *storage.Record, p payment, err error) (storage.Outcome, error) {
 	if err == nil && p.id == r.ID && p.seq == 0 {
-		p.seq, err = b.find(r)
+		p.seq, err = b.findEnvelope(r)
 	}
 	if err != nil || p.id != r.ID || p.seq == 0 {
 		return storage.Outcome{Status: storage.Spent}, err
@@ -147,27 +147,27 @@ func (b *batch) refuse(r *storage.Record, p payment, err error) (storage.Outcome
 	return storage.Outcome{Status: storage.Replayed, Seq: p.seq}, nil
 }
 
-// payment returns what a token was spent on, if it was.
-func (b *batch) payment(t tag) (p payment, spent bool, err error) {
+// findPayment returns what a token was spent on, if it was.
+func (b *batch) findPayment(t tag) (p payment, spent bool, err error) {
 	if p, spent := b.spent[t]; spent {
 		return p, true, nil
 	}
-	k, id, spent := b.index.token(b.search, t)
+	k, id, spent := b.index.findToken(b.search, t)
 	if !spent {
 		return payment{}, false, nil
 	}
-	p.seq = k.seq()
+	p.seq = k.seqOf()
 	p.id, err = paidFor(b.log, k, id)
 	return p, true, err
 }
 
-// find returns the place of an envelope in the log, or 0.
-func (b *batch) find(r *storage.Record) (storage.Seq, error) {
+// findEnvelope returns the place of an envelope in the log, or 0.
+func (b *batch) findEnvelope(r *storage.Record) (storage.Seq, error) {
 	if seq, ok := b.stored[r.ID]; ok {
 		return seq, nil
 	}
 	k := newKey(envelopeKind, b.index.envelopeTag(r.Signature, r.ID), 0)
-	for _, seq := range b.index.seqs(b.search, k.prefix(tagSize)) {
+	for _, seq := range b.index.findSeqs(b.search, k.keyPrefix(tagSize)) {
 		if other, err := readRecord(b.log, seq, nil); err != nil || other.id == r.ID {
 			return seq, err
 		}
@@ -175,8 +175,8 @@ func (b *batch) find(r *storage.Record) (storage.Seq, error) {
 	return 0, nil
 }
 
-// store puts an envelope, whose signature has the tag t, at the end of the log.
-func (b *batch) store(r *storage.Record, t tag) (storage.Outcome, error) {
+// storeEnvelope puts an envelope, whose signature has the tag t, at the end of the log.
+func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error) {
 	b.state.last++
 	b.state.count++
 	seq := b.state.last
@@ -190,23 +190,23 @@ func (b *batch) store(r *storage.Record, t tag) (storage.Outcome, error) {
 	b.keys = append(b.keys, newKey(envelopeKind, t, seq))
 	if r.Nullifier != nil {
 		b.keys = append(b.keys, newKey(tokenKind, tokenTag(*r.Nullifier), seq))
-		b.pay(r, seq)
+		b.payFor(r, seq)
 	}
 	return storage.Outcome{Status: storage.Stored, Seq: seq}, nil
 }
 
-// finish writes what goes with the records.
-func (b *batch) finish(meta *bbolt.Bucket) (err error) {
-	if b.moved, err = b.index.merge(b.tree, b.before); err != nil {
+// writeMeta writes what goes with the records.
+func (b *batch) writeMeta(meta *bbolt.Bucket) (err error) {
+	if b.moved, err = b.index.mergeShards(b.tree, b.before); err != nil {
 		return err
 	}
 	for _, s := range b.moved {
 		b.state.merged[s] = b.before
 	}
 	if len(b.moved) > 0 {
-		if err := meta.Put(mergedKey, b.state.merged.encode()); err != nil {
+		if err := meta.Put(mergedKey, b.state.merged.marshal()); err != nil {
 			return err
 		}
 	}
-	return meta.Put(stateKey, b.state.encode())
+	return meta.Put(stateKey, b.state.marshal())
 }

@@ -108,7 +108,7 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.maxRecent, maxRecent)}}
-	if err := s.open(opts.LockTimeout); err != nil {
+	if err := s.openOrCreate(opts.LockTimeout); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again
 		}
@@ -120,20 +120,20 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(wait time.Duration) error {
+func (s *Store) openOrCreate(wait time.Duration) error {
 	err := ground.CheckFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = create(s.path)
+		err = createFile(s.path)
 	}
 	if err != nil {
 		return err
 	}
-	if err := inspect(s.path, wait); err != nil {
+	if err := inspectFile(s.path, wait); err != nil {
 		return err
 	}
 	readOnly := ground.CheckWritable(s.path) != nil
 	s.readOnly.Store(readOnly)
-	err = guarded(func() error {
+	err = recoverFault(func() error {
 		if err := s.openFile(wait, readOnly); err != nil {
 			return err
 		}
@@ -141,15 +141,15 @@ func (s *Store) open(wait time.Duration) error {
 			if err := s.checkCurrent(); err != nil {
 				return err
 			}
-			return s.db.View(s.load)
+			return s.db.View(s.loadState)
 		}
 		if err := s.cutWhole(); err != nil {
 			return err
 		}
-		if err := s.db.View(s.load); err != nil {
+		if err := s.db.View(s.loadState); err != nil {
 			return err
 		}
-		return s.upgrade()
+		return s.upgradeFile()
 	})
 	if err == nil {
 		s.held, err = ground.Hold(s.path)
@@ -175,24 +175,24 @@ func (s *Store) openFile(wait time.Duration, readOnly bool) error {
 	}
 	db, err := bbolt.Open(s.path, fileMode, options)
 	if err != nil {
-		return explain(err)
+		return explainOpenError(err)
 	}
 	s.db = db
 	return nil
 }
 
-// load reads what the store keeps in memory.
-func (s *Store) load(tx *bbolt.Tx) error {
+// loadState reads what the store keeps in memory.
+func (s *Store) loadState(tx *bbolt.Tx) error {
 	st, err := readState(tx)
 	if err != nil {
 		return err
 	}
 	s.epoch, s.shown = st.epoch, st
-	return s.index.load(tx, &st)
+	return s.index.loadRecent(tx, &st)
 }
 
-// state returns what readers are told of.
-func (s *Store) state() state {
+// shownState returns what readers are told of.
+func (s *Store) shownState() state {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.shown
@@ -200,8 +200,8 @@ func (s *Store) state() state {
 
 // Info implements [storage.Store].
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	st := s.state()
-	err = s.view(ctx, "describe", func(tx *bbolt.Tx) error {
+	st := s.shownState()
+	err = s.viewFile(ctx, "describe", func(tx *bbolt.Tx) error {
 		if _, err := readState(tx); err != nil {
 			return err
 		}
@@ -234,21 +234,21 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// view calls f with a view of the file as of now.
-func (s *Store) view(ctx context.Context, op string, f func(*bbolt.Tx) error) error {
+// viewFile calls f with a view of the file as of now.
+func (s *Store) viewFile(ctx context.Context, op string, f func(*bbolt.Tx) error) error {
 	s.opened.RLock()
 	defer s.opened.RUnlock()
-	return s.do(ctx, op, func() error { return s.db.View(f) })
+	return s.runMethod(ctx, op, func() error { return s.db.View(f) })
 }
 
-// do calls f, the body of a method, unless there is a reason not to. Damage
+// runMethod calls f, the body of a method, unless there is a reason not to. Damage
 // that f meets ends the use of the store.
-func (s *Store) do(ctx context.Context, op string, f func() error) error {
+func (s *Store) runMethod(ctx context.Context, op string, f func() error) error {
 	err := ctx.Err()
 	if broken := s.broken.Load(); broken != nil {
 		err = *broken
 	} else if err == nil {
-		err = guarded(f)
+		err = recoverFault(f)
 	}
 	if err == nil {
 		err = s.held.Check()

@@ -14,43 +14,43 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// guarded calls f and makes of a panic an error that is [storage.ErrCorrupt].
+// recoverFault calls f and makes of a panic an error that is [storage.ErrCorrupt].
 // bbolt trusts its file: it panics about a page that makes no sense, and where
 // the memory map cannot be read (the file was cut, the disk fails) the
 // processor faults, which is a panic too for the length of this call.
-func guarded(f func() error) (err error) {
+func recoverFault(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = damaged(fmt.Sprint(p))
+			err = damagedError(fmt.Sprint(p))
 		}
 	}()
 	return f()
 }
 
-// damaged is the error of a file that contradicts itself.
-func damaged(how string) error {
+// damagedError is the error of a file that contradicts itself.
+func damagedError(how string) error {
 	return ground.Damaged(how)
 }
 
-// explain says in an operator's words why bbolt did not open a file.
-func explain(err error) error {
+// explainOpenError says in an operator's words why bbolt did not open a file.
+func explainOpenError(err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return errors.New("another process has the store open; end it first")
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch):
 		return errForeign
 	case errors.Is(err, bolterrors.ErrChecksum):
-		return damaged("both headers have wrong checksums")
+		return damagedError("both headers have wrong checksums")
 	}
-	return full(err)
+	return fullError(err)
 }
 
 var errForeign = ground.ErrForeign
 
-// full makes an error that is [storage.ErrFull] of one that says that there is
+// fullError makes an error that is [storage.ErrFull] of one that says that there is
 // no room, and returns any other as it is.
-func full(err error) error {
+func fullError(err error) error {
 	if err == nil {
 		return nil
 	}

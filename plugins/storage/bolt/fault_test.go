@@ -84,7 +84,7 @@ func TestDamagedEnvelope(t *testing.T) {
 // TestFailedFlush checks that a store is not used on after an error of the disk.
 func TestFailedFlush(t *testing.T) {
 	s := openNew(t, Options{})
-	err := s.failed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, 0)
+	err := s.takeBackFailed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, 0)
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
@@ -104,17 +104,17 @@ func TestFull(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		cause := &fs.PathError{Op: "truncate", Path: "x.db", Err: errno}
 		for _, err := range []error{cause, errno, fmt.Errorf("file resize error: %s", cause)} {
-			if !errors.Is(full(err), storage.ErrFull) {
+			if !errors.Is(fullError(err), storage.ErrFull) {
 				t.Errorf("%q is not ErrFull", err)
 			}
 		}
 	}
 	for _, err := range []error{syscall.EIO, context.Canceled, errors.New("no space left on device, or so they say")} {
-		if full(err) != err {
-			t.Errorf("%v became %v", err, full(err))
+		if fullError(err) != err {
+			t.Errorf("%v became %v", err, fullError(err))
 		}
 	}
-	if full(nil) != nil {
+	if fullError(nil) != nil {
 		t.Error("no error became one")
 	}
 }

@@ -58,34 +58,34 @@ func boltOptions(wait time.Duration) *bbolt.Options {
 	}
 }
 
-// create makes an empty store at path. The file gets its name when it is
+// createFile makes an empty store at path. The file gets its name when it is
 // complete and on disk, so a crash leaves a store or none; it takes no name
 // that is in use, so of two processes that create one makes what both open.
-func create(path string) error {
+func createFile(path string) error {
 	dir := filepath.Dir(path)
 	if err := ground.MakeDir(dir); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
 	if err != nil {
-		return full(err)
+		return fullError(err)
 	}
 	file.Close()
 	defer os.Remove(file.Name())
-	switch err := initialize(file.Name()); {
+	switch err := initializeFile(file.Name()); {
 	case err != nil && isSyncError(err):
 		return err
 	case err != nil:
-		return full(err)
+		return fullError(err)
 	}
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return full(err)
+		return fullError(err)
 	}
 	return durable.SyncDir(dir)
 }
 
-// initialize makes an empty store of an empty file.
-func initialize(path string) error {
+// initializeFile makes an empty store of an empty file.
+func initializeFile(path string) error {
 	db, err := bbolt.Open(path, fileMode, boltOptions(time.Second))
 	if err != nil {
 		return err
@@ -105,18 +105,18 @@ func initialize(path string) error {
 			meta.Put(applicationKey, []byte(application)),
 			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)),
 			meta.Put(epochKey, epoch[:]),
-			meta.Put(stateKey, st.encode()),
-			meta.Put(mergedKey, st.merged.encode()),
+			meta.Put(stateKey, st.marshal()),
+			meta.Put(mergedKey, st.merged.marshal()),
 			meta.Put(secretKey, secret),
 		)
 	})
 	return errors.Join(err, db.Close())
 }
 
-// upgrade gives a file of an earlier format what this one has: one walk over its
+// upgradeFile gives a file of an earlier format what this one has: one walk over its
 // index, in several transactions. A file in which it was cut short still has its
 // format, and the next start does it again.
-func (s *Store) upgrade() error {
+func (s *Store) upgradeFile() error {
 	from, done := key{envelopeKind}, false
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		done = formatOf(tx) == version
@@ -133,7 +133,7 @@ func (s *Store) upgrade() error {
 		})
 	}
 	if err != nil {
-		return s.failed(err, before)
+		return s.takeBackFailed(err, before)
 	}
 	return nil
 }
@@ -161,9 +161,9 @@ func openLocked(path string, flag int, mode os.FileMode, wait time.Duration) (*o
 	return file, nil
 }
 
-// inspect returns why the file at path cannot be opened as a store, if so. It
+// inspectFile returns why the file at path cannot be opened as a store, if so. It
 // opens the file for reading only, since bbolt may write to what it opens.
-func inspect(path string, wait time.Duration) error {
+func inspectFile(path string, wait time.Duration) error {
 	options := boltOptions(wait)
 	options.ReadOnly = true
 	var file *os.File
@@ -183,15 +183,15 @@ func inspect(path string, wait time.Duration) error {
 		size = info.Size()
 		return file, nil
 	}
-	return guarded(func() error {
+	return recoverFault(func() error {
 		db, err := bbolt.Open(path, fileMode, options)
 		if err != nil {
-			return explain(err)
+			return explainOpenError(err)
 		}
 		defer db.Close()
 		return db.View(func(tx *bbolt.Tx) error {
 			if tx.Size() > size {
-				return damaged(fmt.Sprintf("%d of %d bytes are there", size, tx.Size()))
+				return damagedError(fmt.Sprintf("%d of %d bytes are there", size, tx.Size()))
 			}
 			if err := checkFormat(tx); err != nil {
 				return err
@@ -210,13 +210,13 @@ func checkFormat(tx *bbolt.Tx) error {
 	}
 	v := meta.Get(versionKey)
 	if len(v) != 4 {
-		return damaged("no version")
+		return damagedError("no version")
 	}
 	if v := formatOf(tx); v > version {
 		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, version)
 	}
 	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil {
-		return damaged("a bucket is missing")
+		return damagedError("a bucket is missing")
 	}
 	st, err := readState(tx)
 	if err != nil {
@@ -224,7 +224,7 @@ func checkFormat(tx *bbolt.Tx) error {
 	}
 	log := tx.Bucket(logBucket)
 	if st.last > 0 && !hasRecord(log, st.last) && !hasWhole(tx, st.last) || hasRecord(log, st.last+1) || hasWhole(tx, st.last+1) {
-		return damaged("the log does not end where the counters say")
+		return damagedError("the log does not end where the counters say")
 	}
 	return nil
 }

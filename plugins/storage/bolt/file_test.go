@@ -42,7 +42,7 @@ func image(t testing.TB) []byte {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Spend(t.Context(), []storage.Spending{{}}); err != nil {
+	if err := s.Spend(t.Context(), []storage.SpentToken{{}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

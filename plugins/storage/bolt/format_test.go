@@ -64,7 +64,7 @@ func holdsEarlier(t *testing.T, s *Store, extraTokens int) {
 	if info, err := s.Info(t.Context()); err != nil || info.Last != 40 || info.Count != 40 || info.Tokens != uint64(tokens+extraTokens) {
 		t.Fatalf("info is %+v, %v, want 40 envelopes and %d tokens", info, err, tokens+extraTokens)
 	}
-	spent, err := s.Spendings(t.Context(), storage.SpendingsRequest{})
+	spent, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{})
 	if err != nil || len(spent) != tokens+extraTokens {
 		t.Fatalf("%d spendings, %v, want %d", len(spent), err, tokens+extraTokens)
 	}
@@ -126,7 +126,7 @@ func TestCutShort(t *testing.T) {
 // file of it to testdata, and writes the new dump with -update.
 func TestFormatHasANumber(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "messages.db")
-	if err := create(path); err != nil {
+	if err := createFile(path); err != nil {
 		t.Fatal(err)
 	}
 	database(t, path, boltOptions(0), func(tx *bbolt.Tx) error { // the rest is random
@@ -143,7 +143,7 @@ func TestFormatHasANumber(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Spend(t.Context(), []storage.Spending{{Token: storage.TokenID{1}, ID: storage.ID{2}}}); err != nil {
+	if err := s.Spend(t.Context(), []storage.SpentToken{{Token: storage.TokenID{1}, ID: storage.ID{2}}}); err != nil {
 		t.Fatal(err)
 	}
 	var dump bytes.Buffer

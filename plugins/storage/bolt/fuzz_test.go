@@ -55,7 +55,7 @@ func useFile(t *testing.T, data []byte) {
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("log: %v", err)
 	}
-	if _, err := s.Spendings(t.Context(), storage.SpendingsRequest{}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+	if _, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("spendings: %v", err)
 	}
 	for _, e := range page.Entries {
@@ -79,7 +79,7 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
 		if seal && len(data) >= 4 { // past the checksum
 			data = bytes.Clone(data)
-			sum := checksum(seq, data[4:])
+			sum := checksumOf(seq, data[4:])
 			data[0], data[1], data[2], data[3] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
 		}
 		r, err := decodeRecord(seq, data)

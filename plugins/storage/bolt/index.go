@@ -94,13 +94,13 @@ func newKey(kind byte, t tag, seq storage.Seq) (k key) {
 	return k
 }
 
-// prefix returns the kind and n bytes of the tag.
-func (k *key) prefix(n int) []byte { return k[:1+n] }
+// keyPrefix returns the kind and n bytes of the tag.
+func (k *key) keyPrefix(n int) []byte { return k[:1+n] }
 
-func (k *key) seq() storage.Seq { return storage.Seq(binary.BigEndian.Uint64(k[1+tagSize:])) }
+func (k *key) seqOf() storage.Seq { return storage.Seq(binary.BigEndian.Uint64(k[1+tagSize:])) }
 
-// token returns the token of a key of that kind.
-func (k *key) token() storage.TokenID { return storage.TokenID(k[1 : 1+tagSize]) }
+// tokenOf returns the token of a key of that kind.
+func (k *key) tokenOf() storage.TokenID { return storage.TokenID(k[1 : 1+tagSize]) }
 
 // shardOf returns the shard of the keys with a prefix of two bytes or more.
 func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
@@ -108,22 +108,22 @@ func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
 // shardStart is what the keys of a shard begin with, or come after.
 func shardStart(shard int) []byte { return []byte{byte(shard >> 7), byte(shard << 1)} }
 
-// from returns the recent keys of a shard from prefix on, which begins with the
+// recentFrom returns the recent keys of a shard from prefix on, which begins with the
 // shard.
-func (x *index) from(prefix []byte) []key {
+func (x *index) recentFrom(prefix []byte) []key {
 	shard := x.recent[shardOf(prefix)]
 	i, _ := slices.BinarySearchFunc(shard, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
 	return shard[i:]
 }
 
-// seqs returns the sequence numbers of the keys with the prefix, in no order. It
+// findSeqs returns the sequence numbers of the keys with the prefix, in no order. It
 // walks over all of them, so the prefix is one that few keys have.
-func (x *index) seqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
-	for _, k := range x.from(prefix) {
+func (x *index) findSeqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
+	for _, k := range x.recentFrom(prefix) {
 		if !bytes.HasPrefix(k[:], prefix) {
 			break
 		}
-		found = append(found, k.seq())
+		found = append(found, k.seqOf())
 	}
 	return append(found, inTree(tree, prefix)...)
 }
@@ -132,7 +132,7 @@ func (x *index) seqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 func inTree(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 	for k, _ := tree.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = tree.Next() {
 		key := key(k)
-		found = append(found, key.seq())
+		found = append(found, key.seqOf())
 	}
 	return found
 }
@@ -140,7 +140,7 @@ func inTree(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 // lookUp returns the lowest recent key with the prefix, or else the lowest in the
 // tree, and its value; ok reports whether there is one.
 func (x *index) lookUp(tree *bbolt.Cursor, prefix []byte) (k key, value []byte, ok bool) {
-	if keys := x.from(prefix); len(keys) > 0 && bytes.HasPrefix(keys[0][:], prefix) {
+	if keys := x.recentFrom(prefix); len(keys) > 0 && bytes.HasPrefix(keys[0][:], prefix) {
 		return keys[0], nil, true
 	}
 	found, value := tree.Seek(prefix)
@@ -150,23 +150,23 @@ func (x *index) lookUp(tree *bbolt.Cursor, prefix []byte) (k key, value []byte, 
 	return key(found), value, true
 }
 
-// token returns the key of a token, if it is spent, and its value.
-func (x *index) token(tree *bbolt.Cursor, t tag) (k key, value []byte, spent bool) {
+// findToken returns the key of a token, if it is spent, and its value.
+func (x *index) findToken(tree *bbolt.Cursor, t tag) (k key, value []byte, spent bool) {
 	k = newKey(tokenKind, t, 0)
-	return x.lookUp(tree, k.prefix(tagSize))
+	return x.lookUp(tree, k.keyPrefix(tagSize))
 }
 
-// add takes in the keys of an entry of the log.
-func (x *index) add(k key) {
+// addKey takes in the keys of an entry of the log.
+func (x *index) addKey(k key) {
 	s := shardOf(k[:])
-	x.recent[s] = slices.Insert(x.recent[s], len(x.recent[s])-len(x.from(k[:])), k)
+	x.recent[s] = slices.Insert(x.recent[s], len(x.recent[s])-len(x.recentFrom(k[:])), k)
 	x.count++
 }
 
-// merge puts shards into the tree until no shard is full and few enough recent
+// mergeShards puts shards into the tree until no shard is full and few enough recent
 // keys remain, and returns them. The log ends at last. They are to be dropped
 // when, and only when, the transaction is committed.
-func (x *index) merge(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
+func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
 	merged, count := x.merged, x.count
 	move := func(s int) error {
 		for i := range x.recent[s] {
@@ -203,8 +203,8 @@ func (x *index) merge(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ erro
 	}
 }
 
-// drop forgets shards that merge returned for a log that ended at last.
-func (x *index) drop(moved []int, last storage.Seq) {
+// dropShards forgets shards that merge returned for a log that ended at last.
+func (x *index) dropShards(moved []int, last storage.Seq) {
 	for _, s := range moved {
 		x.count -= len(x.recent[s])
 		x.recent[s] = nil
@@ -212,8 +212,8 @@ func (x *index) drop(moved []int, last storage.Seq) {
 	}
 }
 
-// load reads the recent keys from the log.
-func (x *index) load(tx *bbolt.Tx, st *state) error {
+// loadRecent reads the recent keys from the log.
+func (x *index) loadRecent(tx *bbolt.Tx, st *state) error {
 	x.secret, x.merged = bytes.Clone(tx.Bucket(metaBucket).Get(secretKey)), st.merged
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	for seq := slices.Min(x.merged[:]) + 1; seq <= st.last; seq++ {
@@ -221,7 +221,7 @@ func (x *index) load(tx *bbolt.Tx, st *state) error {
 		if err != nil {
 			return err
 		}
-		for _, k := range x.keys(&r, seq) {
+		for _, k := range x.keysOf(&r, seq) {
 			if s := shardOf(k[:]); seq > x.merged[s] {
 				x.recent[s] = append(x.recent[s], k)
 				x.count++
@@ -234,8 +234,8 @@ func (x *index) load(tx *bbolt.Tx, st *state) error {
 	return nil
 }
 
-// keys returns the keys of an entry of the log.
-func (x *index) keys(r *record, seq storage.Seq) []key {
+// keysOf returns the keys of an entry of the log.
+func (x *index) keysOf(r *record, seq storage.Seq) []key {
 	keys := []key{newKey(envelopeKind, x.envelopeTag(r.signature, r.id), seq)}
 	if r.paid {
 		keys = append(keys, newKey(tokenKind, r.token, seq))
@@ -243,7 +243,7 @@ func (x *index) keys(r *record, seq storage.Seq) []key {
 	return keys
 }
 
-func (m *marks) encode() []byte {
+func (m *marks) marshal() []byte {
 	b := make([]byte, 0, 8*shards)
 	for _, seq := range m {
 		b = binary.BigEndian.AppendUint64(b, uint64(seq))
@@ -251,7 +251,7 @@ func (m *marks) encode() []byte {
 	return b
 }
 
-func (m *marks) decode(b []byte) bool {
+func (m *marks) unmarshal(b []byte) bool {
 	if len(b) != 8*shards {
 		return false
 	}

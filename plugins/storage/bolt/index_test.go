@@ -66,7 +66,7 @@ func checkIndex(t *testing.T, s *Store) {
 			if err != nil {
 				return err
 			}
-			for _, k := range s.index.keys(&r, seq) {
+			for _, k := range s.index.keysOf(&r, seq) {
 				want[k]++
 			}
 		}
@@ -93,7 +93,7 @@ func checkIndex(t *testing.T, s *Store) {
 	}
 	for k, n := range want {
 		if n != 0 {
-			t.Fatalf("a key of entry %d is missing %d times", k.seq(), n)
+			t.Fatalf("a key of entry %d is missing %d times", k.seqOf(), n)
 		}
 	}
 }

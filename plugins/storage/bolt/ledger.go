@@ -16,7 +16,7 @@ import (
 // Spendings implements [storage.Ledger]. The order of tokens is that of the
 // index. Most of them say only where in the log their envelope is, so that a
 // page of them reads as many entries here and there.
-func (s *Store) Spendings(ctx context.Context, req storage.SpendingsRequest) (page []storage.Spending, err error) {
+func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	limit, err := req.Bound()
 	if err != nil {
 		return nil, fmt.Errorf("list the tokens of %s: %w", s.path, err)
@@ -32,24 +32,24 @@ func (s *Store) Spendings(ctx context.Context, req storage.SpendingsRequest) (pa
 	defer wait()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	err = s.view(ctx, "list the tokens of", func(tx *bbolt.Tx) (err error) {
+	err = s.viewFile(ctx, "list the tokens of", func(tx *bbolt.Tx) (err error) {
 		wait()
-		page, err = s.index.spendings(tx, from, limit)
+		page, err = s.index.readSpentTokens(tx, from, limit)
 		return err
 	})
 	return page, err
 }
 
-// spendings returns those whose keys are from or come after it, at most limit.
-func (x *index) spendings(tx *bbolt.Tx, from key, limit int) (page []storage.Spending, err error) {
+// readSpentTokens returns those whose keys are from or come after it, at most limit.
+func (x *index) readSpentTokens(tx *bbolt.Tx, from key, limit int) (page []storage.SpentToken, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
 	for shard := shardOf(from[:]); shard < shards; shard++ {
-		for _, f := range x.after(tree, shard, from, limit-len(page)) {
+		for _, f := range x.keysAfter(tree, shard, from, limit-len(page)) {
 			id, err := paidFor(log, f.key, f.value)
 			if err != nil {
 				return nil, err
 			}
-			page = append(page, storage.Spending{Token: f.token(), ID: id})
+			page = append(page, storage.SpentToken{Token: f.tokenOf(), ID: id})
 		}
 		if len(page) == limit {
 			break
@@ -64,14 +64,14 @@ type found struct {
 	value []byte
 }
 
-// after returns the keys of a shard that are from or come after it, ascending, at
+// keysAfter returns the keys of a shard that are from or come after it, ascending, at
 // most limit.
-func (x *index) after(tree *bbolt.Cursor, shard int, from key, limit int) (keys []found) {
+func (x *index) keysAfter(tree *bbolt.Cursor, shard int, from key, limit int) (keys []found) {
 	first := from[:]
 	if start := shardStart(shard); bytes.Compare(start, first) > 0 {
 		first = start
 	}
-	recent := x.from(first)
+	recent := x.recentFrom(first)
 	for _, k := range recent[:min(len(recent), limit)] {
 		keys = append(keys, found{k, nil})
 	}
@@ -88,10 +88,10 @@ func (x *index) after(tree *bbolt.Cursor, shard int, from key, limit int) (keys 
 // paidFor returns the id of the envelope that a token paid for, whose key and
 // value these are.
 func paidFor(log *bbolt.Bucket, k key, value []byte) (storage.ID, error) {
-	seq := k.seq()
+	seq := k.seqOf()
 	if seq == 0 {
 		if len(value) != len(storage.ID{}) {
-			return storage.ID{}, damaged("a token of the index paid for nothing")
+			return storage.ID{}, damagedError("a token of the index paid for nothing")
 		}
 		return storage.ID(value), nil
 	}
@@ -100,20 +100,20 @@ func paidFor(log *bbolt.Bucket, k key, value []byte) (storage.ID, error) {
 }
 
 // Spend implements [storage.Ledger].
-func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
+func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	if err := storage.CheckSpend(spendings); err != nil {
 		return fmt.Errorf("spend tokens in %s: %w", s.path, err)
 	}
 	s.appending.Lock()
 	defer s.appending.Unlock()
-	return s.do(ctx, "spend tokens in", func() error {
+	return s.runMethod(ctx, "spend tokens in", func() error {
 		if err := s.openForWriting(); err != nil {
 			return err
 		}
 		st, before := s.shown, 0
 		err := s.db.Update(func(tx *bbolt.Tx) error {
 			before = tx.ID() - 1
-			return s.index.spend(tx, &st, spendings)
+			return s.index.spendTokens(tx, &st, spendings)
 		})
 		switch err {
 		case nil:
@@ -124,18 +124,18 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
 		case errUnchanged:
 			return nil
 		}
-		return s.failed(err, before)
+		return s.takeBackFailed(err, before)
 	})
 }
 
-// spend puts the tokens that are not spent into the tree at once, since the log
+// spendTokens puts the tokens that are not spent into the tree at once, since the log
 // does not tell of them.
-func (x *index) spend(tx *bbolt.Tx, st *state, spendings []storage.Spending) error {
+func (x *index) spendTokens(tx *bbolt.Tx, st *state, spendings []storage.SpentToken) error {
 	meta, tree := tx.Bucket(metaBucket), tx.Bucket(indexBucket)
 	tokens := st.tokens
 	for i := range spendings {
 		t := tag(spendings[i].Token)
-		if _, _, spent := x.token(tree.Cursor(), t); spent {
+		if _, _, spent := x.findToken(tree.Cursor(), t); spent {
 			continue
 		}
 		k := newKey(tokenKind, t, 0)
@@ -147,5 +147,5 @@ func (x *index) spend(tx *bbolt.Tx, st *state, spendings []storage.Spending) err
 	if st.tokens == tokens {
 		return errUnchanged
 	}
-	return meta.Put(stateKey, st.encode())
+	return meta.Put(stateKey, st.marshal())
 }

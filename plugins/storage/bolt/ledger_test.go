@@ -18,7 +18,7 @@ import (
 // format1 writes a file of format 1 that an earlier release has made, and
 // returns what is in it: 40 envelopes, of which some were paid for once, some
 // twice and some not at all.
-func format1(t *testing.T, path string) (records []storage.Record, ledger []storage.Spending) {
+func format1(t *testing.T, path string) (records []storage.Record, ledger []storage.SpentToken) {
 	t.Helper()
 	file, err := os.Open("testdata/format1.db.gz")
 	if err != nil {
@@ -39,7 +39,7 @@ func format1(t *testing.T, path string) (records []storage.Record, ledger []stor
 		r := storage.Record{ID: storage.NewID(signature, ciphertext), Born: storage.Hour(i), Signature: signature, Ciphertext: ciphertext}
 		pay := func(token int) {
 			r.Nullifier = &storage.Nullifier{0: byte(token), 31: 1}
-			ledger = append(ledger, storage.Spending{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
+			ledger = append(ledger, storage.SpentToken{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
 		}
 		if i%5 == 0 {
 			pay(100 + i)
@@ -49,7 +49,7 @@ func format1(t *testing.T, path string) (records []storage.Record, ledger []stor
 		}
 		records = append(records, r)
 	}
-	slices.SortFunc(ledger, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	slices.SortFunc(ledger, func(a, b storage.SpentToken) int { return bytes.Compare(a.Token[:], b.Token[:]) })
 	return records, ledger
 }
 
@@ -70,7 +70,7 @@ func TestFormat1(t *testing.T) {
 				t.Fatalf("envelope %d: %v, %v, want %v", i, got, err, want)
 			}
 		}
-		if got, err := s.Spendings(t.Context(), storage.SpendingsRequest{}); err != nil || !slices.Equal(got, ledger) {
+		if got, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{}); err != nil || !slices.Equal(got, ledger) {
 			t.Fatalf("%d spendings, %v, want %d, or others than expected", len(got), err, len(ledger))
 		}
 		s.db.View(func(tx *bbolt.Tx) error {
@@ -87,12 +87,12 @@ func TestFormat1(t *testing.T) {
 	again()
 
 	early := randomRecords(1)[0]
-	spending := storage.Spending{Token: storage.NewTokenID(*early.Nullifier), ID: early.ID}
-	if err := s.Spend(t.Context(), []storage.Spending{spending}); err != nil {
+	spending := storage.SpentToken{Token: storage.NewTokenID(*early.Nullifier), ID: early.ID}
+	if err := s.Spend(t.Context(), []storage.SpentToken{spending}); err != nil {
 		t.Fatal(err)
 	}
 	ledger = append(ledger, spending)
-	slices.SortFunc(ledger, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	slices.SortFunc(ledger, func(a, b storage.SpentToken) int { return bytes.Compare(a.Token[:], b.Token[:]) })
 	again()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestFormat1(t *testing.T) {
 // TestSpendingsWhileMerging reads the ledger while keys move into the tree.
 func TestSpendingsWhileMerging(t *testing.T) {
 	s := openNew(t, Options{maxRecent: 64})
-	var known []storage.Spending
+	var known []storage.SpentToken
 	done := make(chan error, 1)
 	go func() {
 		var err error
@@ -124,22 +124,22 @@ func TestSpendingsWhileMerging(t *testing.T) {
 			ended = true
 		default:
 		}
-		page, err := s.Spendings(t.Context(), storage.SpendingsRequest{})
+		page, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.IsSortedFunc(page, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) }) {
+		if !slices.IsSortedFunc(page, func(a, b storage.SpentToken) int { return bytes.Compare(a.Token[:], b.Token[:]) }) {
 			t.Fatal("the page is not in order")
 		}
 		if len(slices.Compact(slices.Clone(page))) != len(page) {
 			t.Fatal("a token is on the page twice")
 		}
-		if len(page) < min(len(known), storage.MaxSpendings) {
+		if len(page) < min(len(known), storage.MaxSpentTokens) {
 			t.Fatalf("%d spendings after %d", len(page), len(known))
 		}
 		known = page
 	}
-	if len(known) != storage.MaxSpendings {
+	if len(known) != storage.MaxSpentTokens {
 		t.Errorf("a page of %d of 1600 spendings", len(known))
 	}
 }

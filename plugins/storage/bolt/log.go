@@ -56,12 +56,12 @@ func readRecord(log *bbolt.Bucket, seq storage.Seq, buf []byte) (record, error) 
 		k[len(k)-1] = byte(i)
 		piece := log.Get(k)
 		if piece == nil || len(piece) > pieceSize {
-			return record{}, damaged("an entry of the log is missing")
+			return record{}, damagedError("an entry of the log is missing")
 		}
 		buf = append(buf, piece...)
 		if len(piece) < pieceSize {
 			return decodeRecord(seq, buf)
 		}
 	}
-	return record{}, damaged("an entry of the log does not end")
+	return record{}, damagedError("an entry of the log does not end")
 }

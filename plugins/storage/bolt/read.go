@@ -16,8 +16,8 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
-	last := s.state().last
-	err = s.view(ctx, "read", func(tx *bbolt.Tx) (err error) {
+	last := s.shownState().last
+	err = s.viewFile(ctx, "read", func(tx *bbolt.Tx) (err error) {
 		page, err = readPage(tx, from, last, entries, bytes)
 		return err
 	})
@@ -38,7 +38,7 @@ func readPage(tx *bbolt.Tx, from, last storage.Seq, entries, bytes int) (page st
 		if size > bytes && len(page.Entries) > 0 {
 			break
 		}
-		page.Entries = append(page.Entries, r.entry(seq))
+		page.Entries = append(page.Entries, r.toEntry(seq))
 	}
 	return page, nil
 }
@@ -50,20 +50,20 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 	}
 	s.mu.RLock() // before the view begins: a key is never in neither place
 	defer s.mu.RUnlock()
-	err = s.view(ctx, "search", func(tx *bbolt.Tx) (err error) {
-		seq, err = s.find(tx, signature)
+	err = s.viewFile(ctx, "search", func(tx *bbolt.Tx) (err error) {
+		seq, err = s.findSignature(tx, signature)
 		return err
 	})
 	return seq, err
 }
 
-func (s *Store) find(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
+func (s *Store) findSignature(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
 	t, tree := s.index.signatureTag(signature), tx.Bucket(indexBucket).Cursor()
-	one, _, ok := s.index.lookUp(tree, shared(t))
+	one, _, ok := s.index.lookUp(tree, sharedPrefix(t))
 	if !ok {
 		return 0, storage.ErrNotFound
 	}
-	seqs, _ := firsts(tree, t, one.seq())
+	seqs, _ := firstEnvelopes(tree, t, one.seqOf())
 	seqs = slices.DeleteFunc(seqs, func(seq storage.Seq) bool { return seq > s.shown.last })
 	seq, err := signedBy(tx.Bucket(logBucket), seqs, signature)
 	if err == nil && seq == 0 {

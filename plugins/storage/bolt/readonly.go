@@ -31,7 +31,7 @@ func (s *Store) openForWriting() error {
 	if err == nil {
 		err = s.db.View(func(tx *bbolt.Tx) error {
 			if st, err := readState(tx); err != nil || st != s.shown {
-				return damaged("it was changed while it was mounted for reading")
+				return damagedError("it was changed while it was mounted for reading")
 			}
 			return nil
 		})
@@ -56,7 +56,7 @@ func (s *Store) checkCurrent() error {
 	})
 }
 
-// Health implements [plugin.Healther].
+// Health implements [plugin.HealthReporter].
 func (s *Store) Health(context.Context) string {
 	err := s.held.Check()
 	if err == nil && s.readOnly.Load() && s.appending.TryLock() { // not only the next post finds out

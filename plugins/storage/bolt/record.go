@@ -50,41 +50,41 @@ func appendRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(r.Signature)))
 	dst = append(dst, r.Signature...)
 	dst = append(dst, r.Ciphertext...)
-	binary.BigEndian.PutUint32(dst[start:], checksum(seq, dst[start+4:]))
+	binary.BigEndian.PutUint32(dst[start:], checksumOf(seq, dst[start+4:]))
 	return dst
 }
 
 // decodeRecord reads what appendRecord wrote; slices of the record are parts of
 // data. Anything else is an error that is [storage.ErrCorrupt].
 func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
-	if len(data) < headerSize-tagSize || checksum(seq, data[4:]) != binary.BigEndian.Uint32(data) {
-		return record{}, damaged("the checksum of an entry of the log is wrong")
+	if len(data) < headerSize-tagSize || checksumOf(seq, data[4:]) != binary.BigEndian.Uint32(data) {
+		return record{}, damagedError("the checksum of an entry of the log is wrong")
 	}
 	r.born = storage.Hour(binary.BigEndian.Uint32(data[4:]))
 	data = data[8+copy(r.id[:], data[8:]):]
 	r.paid, data = data[0] == 1, data[1:]
 	if r.paid {
 		if len(data) < tagSize+2 {
-			return record{}, damaged("an entry of the log is too short")
+			return record{}, damagedError("an entry of the log is too short")
 		}
 		data = data[copy(r.token[:], data):]
 	}
 	n := int(binary.BigEndian.Uint16(data))
 	if data = data[2:]; len(data) < n {
-		return record{}, damaged("an entry of the log is too short")
+		return record{}, damagedError("an entry of the log is too short")
 	}
 	r.signature, r.ciphertext = data[:n:n], data[n:]
 	return r, nil
 }
 
-func checksum(seq storage.Seq, data []byte) uint32 {
+func checksumOf(seq storage.Seq, data []byte) uint32 {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(seq))
 	return crc32.Update(crc32.Update(0, castagnoli, b[:]), castagnoli, data)
 }
 
-// entry returns a copy that shares nothing with the record.
-func (r *record) entry(seq storage.Seq) storage.Entry {
+// toEntry returns a copy that shares nothing with the record.
+func (r *record) toEntry(seq storage.Seq) storage.Entry {
 	n := len(r.signature)
 	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
 	return storage.Entry{

@@ -50,8 +50,8 @@ func TestReadersAgree(t *testing.T) {
 				if rand.IntN(10) > 0 {
 					continue
 				}
-				spending := storage.Spending{Token: storage.NewTokenID(*randomRecords(1)[0].Nullifier), ID: records[0].ID}
-				if err := s.Spend(t.Context(), []storage.Spending{spending}); err != nil {
+				spending := storage.SpentToken{Token: storage.NewTokenID(*randomRecords(1)[0].Nullifier), ID: records[0].ID}
+				if err := s.Spend(t.Context(), []storage.SpentToken{spending}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -127,7 +127,7 @@ func (w *witness) look(t *testing.T) error {
 func (w *witness) list(t *testing.T) error {
 	listed := make(map[storage.TokenID]bool)
 	for after := (*storage.TokenID)(nil); ; {
-		page, err := w.store.Spendings(t.Context(), storage.SpendingsRequest{After: after})
+		page, err := w.store.SpentTokens(t.Context(), storage.SpentTokensRequest{After: after})
 		if err != nil {
 			return err
 		}

@@ -33,11 +33,11 @@ func (x *index) signatureTag(signature []byte) (t tag) {
 	return t
 }
 
-// shared returns the prefix of the keys of envelopes whose signatures have the
+// sharedPrefix returns the prefix of the keys of envelopes whose signatures have the
 // tag t.
-func shared(t tag) []byte {
+func sharedPrefix(t tag) []byte {
 	k := newKey(envelopeKind, t, 0)
-	return k.prefix(signatureTagSize)
+	return k.keyPrefix(signatureTagSize)
 }
 
 // firstKey names the envelope at seq as the first of its signature, which has the
@@ -47,12 +47,12 @@ func firstKey(t tag, seq storage.Seq) key {
 	return newKey(firstKind, t, seq)
 }
 
-// firsts returns the first envelope of each signature with the tag t, under which
+// firstEnvelopes returns the first envelope of each signature with the tag t, under which
 // there is the envelope at one. marked reports whether they have keys of that
 // kind, which a single envelope does not have.
-func firsts(tree *bbolt.Cursor, t tag, one storage.Seq) (seqs []storage.Seq, marked bool) {
+func firstEnvelopes(tree *bbolt.Cursor, t tag, one storage.Seq) (seqs []storage.Seq, marked bool) {
 	k := firstKey(t, 0)
-	if seqs = inTree(tree, k.prefix(signatureTagSize)); len(seqs) > 0 {
+	if seqs = inTree(tree, k.keyPrefix(signatureTagSize)); len(seqs) > 0 {
 		return seqs, true
 	}
 	return []storage.Seq{one}, false
@@ -72,8 +72,8 @@ func signedBy(log *bbolt.Bucket, seqs []storage.Seq, signature []byte) (storage.
 	return 0, nil
 }
 
-// envelopes gives the keys of the envelopes from one on, ascending.
-func (x *index) envelopes(tree *bbolt.Cursor, from key) iter.Seq[key] {
+// eachEnvelope gives the keys of the envelopes from one on, ascending.
+func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 	return func(yield func(key) bool) {
 		k, _ := tree.Seek(from[:])
 		for shard := shardOf(from[:]); shard < shards/2; shard++ {
@@ -104,14 +104,14 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 	var marks []key
 	var g group
 	mark := func() error {
-		firsts, err := g.firsts(log)
+		firsts, err := g.firstKeys(log)
 		marks = append(marks, firsts...)
 		g.seqs = g.seqs[:0]
 		return err
 	}
 	done = true
-	for k := range x.envelopes(tree.Cursor(), from) {
-		if len(g.seqs) > 0 && !bytes.Equal(k.prefix(signatureTagSize), g.key.prefix(signatureTagSize)) {
+	for k := range x.eachEnvelope(tree.Cursor(), from) {
+		if len(g.seqs) > 0 && !bytes.Equal(k.keyPrefix(signatureTagSize), g.key.keyPrefix(signatureTagSize)) {
 			if err := mark(); err != nil {
 				return key{}, false, err
 			}
@@ -120,7 +120,7 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 				break
 			}
 		}
-		g.key, g.seqs = k, append(g.seqs, k.seq())
+		g.key, g.seqs = k, append(g.seqs, k.seqOf())
 	}
 	if err := mark(); err != nil {
 		return key{}, false, err
@@ -139,11 +139,11 @@ type group struct {
 	seqs []storage.Seq
 }
 
-// firsts returns the keys of the first envelope of each signature, none where
+// firstKeys returns the keys of the first envelope of each signature, none where
 // there is one envelope, as there mostly is. It reads in the order of the log and
 // not of the index, in which each of a crowd would take a page of its own from
 // the disk, and a start more time than it has.
-func (g *group) firsts(log *bbolt.Bucket) (keys []key, _ error) {
+func (g *group) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {
 	if len(g.seqs) < 2 {
 		return nil, nil
 	}

@@ -248,7 +248,7 @@ func TestNotShownBeforeDurable(t *testing.T) {
 
 	s.appending.Lock()
 	b := newBatch(&s.index, len(late), nil)
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return b.apply(tx, late) }); err != nil {
+	if err := s.db.Update(func(tx *bbolt.Tx) error { return b.applyRecords(tx, late) }); err != nil {
 		t.Fatal(err)
 	}
 	info, err := s.Info(t.Context())
@@ -267,7 +267,7 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	}
 	listed := make(chan int)
 	go func() {
-		page, err := s.Spendings(t.Context(), storage.SpendingsRequest{})
+		page, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -279,7 +279,7 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	default: // it waits for the commit
 	}
 
-	s.show(b)
+	s.showBatch(b)
 	s.appending.Unlock()
 	if n := <-listed; n != 60 {
 		t.Errorf("%d tokens are listed, want 60", n)

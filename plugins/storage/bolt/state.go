@@ -21,7 +21,7 @@ type state struct {
 
 const stateSize = 3 * 8
 
-func (st *state) encode() []byte {
+func (st *state) marshal() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(st.last))
 	b = binary.BigEndian.AppendUint64(b, st.count)
 	return binary.BigEndian.AppendUint64(b, st.tokens)
@@ -30,8 +30,8 @@ func (st *state) encode() []byte {
 func readState(tx *bbolt.Tx) (st state, err error) {
 	meta := tx.Bucket(metaBucket)
 	epoch, counters, merged := meta.Get(epochKey), meta.Get(stateKey), meta.Get(mergedKey)
-	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.decode(merged) {
-		return state{}, damaged("the counters make no sense")
+	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.unmarshal(merged) {
+		return state{}, damagedError("the counters make no sense")
 	}
 	st.epoch = storage.Epoch(epoch)
 	st.last = storage.Seq(binary.BigEndian.Uint64(counters))

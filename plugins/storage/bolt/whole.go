@@ -46,7 +46,7 @@ func (s *Store) cutWhole() error {
 		from = to + 1
 	}
 	if err != nil {
-		return s.failed(err, before)
+		return s.takeBackFailed(err, before)
 	}
 	return nil
 }

@@ -15,9 +15,9 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 		return nil, fmt.Errorf("append to %s: %w", s.path, err)
 	}
 	outcomes = make([]storage.Outcome, len(records))
-	err = s.write(ctx, "append to", func(b *batch) (err error) {
+	err = s.writeBatch(ctx, "append to", func(b *batch) (err error) {
 		for i := range records {
-			if outcomes[i], err = b.append(&records[i]); err != nil {
+			if outcomes[i], err = b.appendRecord(&records[i]); err != nil {
 				return err
 			}
 		}
@@ -29,20 +29,20 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 	return outcomes, nil
 }
 
-// write calls f with a transaction, and commits what it did.
-func (s *Store) write(ctx context.Context, op string, f func(*batch) error) error {
+// writeBatch calls f with a transaction, and commits what it did.
+func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error) error {
 	s.appending.Lock()
 	defer s.appending.Unlock()
-	return s.do(ctx, op, func() error {
+	return s.runMethod(ctx, op, func() error {
 		if err := s.ready(); err != nil {
 			return err
 		}
-		if err := s.writer.hold(); err != nil {
-			return s.failed(err, nil)
+		if err := s.writer.holdLock(); err != nil {
+			return s.takeBackFailed(err, nil)
 		}
 		before, err := scanMeta(s.writer.meta.QueryRowContext(ever))
 		if err != nil {
-			return s.failed(err, nil)
+			return s.takeBackFailed(err, nil)
 		}
 		b := &batch{writer: s.writer, meta: before}
 		err = f(b)
@@ -50,31 +50,31 @@ func (s *Store) write(ctx context.Context, op string, f func(*batch) error) erro
 		case err == nil && b.meta == before:
 			return nil
 		case err == nil:
-			err = b.commit()
+			err = b.commitBatch()
 		}
 		if err != nil {
-			return s.failed(err, &before)
+			return s.takeBackFailed(err, &before)
 		}
-		s.settle()
+		s.shortenAndHold()
 		return nil
 	})
 }
 
-// settle keeps the log of SQLite short, and takes the write lock again. Where
+// shortenAndHold keeps the log of SQLite short, and takes the write lock again. Where
 // either cannot be, the next Append finds out; this one is durable.
-func (s *Store) settle() {
-	if size(s.path+walSuffix) > s.maxWAL {
+func (s *Store) shortenAndHold() {
+	if fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads for as long as the log is copied and the next transaction
 		// begun, which then does not need what is in it.
 		s.calm.Lock()
 		defer s.calm.Unlock()
 	}
-	err := s.explain(s.shortenLog())
+	err := s.explainStoreError(s.shortenLog())
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
-		s.breaks(err) //nolint:errcheck // for those that come
+		s.breakStore(err) //nolint:errcheck // for those that come
 		return
 	}
-	s.writer.hold() //nolint:errcheck // see above
+	s.writer.holdLock() //nolint:errcheck // see above
 }
 
 // shortenLog copies the log of SQLite into the database when it is long.
@@ -85,39 +85,39 @@ func (s *Store) settle() {
 // sync, and then the log begins anew.
 func (s *Store) shortenLog() error {
 	n, err := s.writer.logPages()
-	if err != nil || n*pageSize < s.maxWAL/4 && size(s.path+walSuffix) <= s.maxWAL {
+	if err != nil || n*pageSize < s.maxWAL/4 && fileSize(s.path+walSuffix) <= s.maxWAL {
 		return err
 	}
 	return s.writer.copyLog()
 }
 
-// failed takes back a transaction that met err, and returns the error of the
+// takeBackFailed takes back a transaction that met err, and returns the error of the
 // Append. The store outlives a full disk: what was written of the transaction
 // is behind the end of the log, where the next one will write. After any other
 // failure nobody knows what the disk holds, and the file must be opened anew. A
 // sync that failed is worse, see [ground.Distrust].
-func (s *Store) failed(err error, before *meta) error {
-	s.writer.undo()
-	err = s.explain(err)
+func (s *Store) takeBackFailed(err error, before *meta) error {
+	s.writer.rollBack()
+	err = s.explainStoreError(err)
 	switch {
 	case errors.Is(err, errBusy), errors.Is(err, storage.ErrFull) && (before == nil || s.isAt(*before)):
 		return err
 	}
-	return s.breaks(err)
+	return s.breakStore(err)
 }
 
 // isAt reports whether the store is as it was.
 func (s *Store) isAt(before meta) bool {
-	if s.writer.hold() != nil {
+	if s.writer.holdLock() != nil {
 		return false
 	}
 	now, err := scanMeta(s.writer.meta.QueryRowContext(ever))
 	return err == nil && now == before
 }
 
-// breaks ends the use of the store because of err, and returns what is said
+// breakStore ends the use of the store because of err, and returns what is said
 // from now on.
-func (s *Store) breaks(err error) error {
+func (s *Store) breakStore(err error) error {
 	if !errors.Is(err, storage.ErrCorrupt) {
 		err = fmt.Errorf("%w until the file is opened anew: %w", storage.ErrUnavailable, err)
 	}
@@ -131,69 +131,69 @@ type batch struct {
 	meta meta // as it will be
 }
 
-func (b *batch) append(r *storage.Record) (storage.Outcome, error) {
+func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	if r.Nullifier != nil {
 		token := storage.NewTokenID(*r.Nullifier)
-		if conflict, err := b.conflict(token, r); conflict || err != nil {
+		if conflict, err := b.isConflict(token, r); conflict || err != nil {
 			return storage.Outcome{Status: storage.Conflict}, err
 		}
-		switch spent, err := b.pay(token, r.ID); {
+		switch spent, err := b.payFor(token, r.ID); {
 		case err != nil:
 			return storage.Outcome{}, err
 		case !spent:
-			return b.repeat(token, r.ID)
+			return b.answerRepeat(token, r.ID)
 		}
 	}
 	seq := b.meta.last + 1
-	sum := checksum(seq, r.ID, r.Born, r.Signature, r.Ciphertext)
-	switch stored, err := inserted(b.writer.store, int64(seq), r.ID[:], int64(r.Born), int64(sum), blob(r.Signature), blob(r.Ciphertext)); {
+	sum := checksumOf(seq, r.ID, r.Born, r.Signature, r.Ciphertext)
+	switch stored, err := insertRow(b.writer.store, int64(seq), r.ID[:], int64(r.Born), int64(sum), notNull(r.Signature), notNull(r.Ciphertext)); {
 	case err != nil:
 		return storage.Outcome{}, err
 	case stored:
 		b.meta.last = seq
 		return storage.Outcome{Status: storage.Stored, Seq: seq}, nil
 	}
-	seq, err := b.seq(r.ID)
+	seq, err := b.findSeq(r.ID)
 	if err == nil && seq == 0 {
-		err = damaged("an entry of the log is missing")
+		err = damagedError("an entry of the log is missing")
 	}
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, err
 }
 
-// conflict reports whether a record must be refused because another envelope has
+// isConflict reports whether a record must be refused because another envelope has
 // its signature. Mostly none has, and that is one look.
-func (b *batch) conflict(token storage.TokenID, r *storage.Record) (bool, error) {
+func (b *batch) isConflict(token storage.TokenID, r *storage.Record) (bool, error) {
 	if len(r.Signature) == 0 {
 		return false, nil
 	}
-	if has, err := exists(b.signed, r.Signature); !has || err != nil {
+	if has, err := rowExists(b.signed, r.Signature); !has || err != nil {
 		return false, err
 	}
-	if spent, err := exists(b.spentOn, token[:]); spent || err != nil {
+	if spent, err := rowExists(b.spentOn, token[:]); spent || err != nil {
 		return false, err
 	}
-	seq, err := b.seq(r.ID)
+	seq, err := b.findSeq(r.ID)
 	return seq == 0, err
 }
 
-// pay spends a token on an envelope, and reports whether it could.
-func (b *batch) pay(token storage.TokenID, id storage.ID) (bool, error) {
-	spent, err := inserted(b.spend, token[:], id[:])
+// payFor spends a token on an envelope, and reports whether it could.
+func (b *batch) payFor(token storage.TokenID, id storage.ID) (bool, error) {
+	spent, err := insertRow(b.spend, token[:], id[:])
 	if spent {
 		b.meta.tokens++
 	}
 	return spent, err
 }
 
-// repeat is the outcome of a record whose token was spent before.
-func (b *batch) repeat(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
-	switch paid, err := b.payment(token); {
+// answerRepeat is the outcome of a record whose token was spent before.
+func (b *batch) answerRepeat(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
+	switch paid, err := b.findPayment(token); {
 	case err != nil:
 		return storage.Outcome{}, err
 	case paid != id:
 		return storage.Outcome{Status: storage.Spent}, nil
 	}
-	switch seq, err := b.seq(id); {
+	switch seq, err := b.findSeq(id); {
 	case err != nil:
 		return storage.Outcome{}, err
 	case seq == 0:
@@ -203,16 +203,16 @@ func (b *batch) repeat(token storage.TokenID, id storage.ID) (storage.Outcome, e
 	}
 }
 
-// commit writes what goes with the rows, and makes all of it durable.
-func (b *batch) commit() error {
+// commitBatch writes what goes with the rows, and makes all of it durable.
+func (b *batch) commitBatch() error {
 	if _, err := b.advance.ExecContext(ever, int64(b.meta.last), int64(b.meta.tokens)); err != nil {
 		return err
 	}
-	return b.finish()
+	return b.commitAndRelease()
 }
 
-// blob makes of nil, which would be NULL, what it means.
-func blob(b []byte) []byte {
+// notNull makes of nil, which would be NULL, what it means.
+func notNull(b []byte) []byte {
 	if b == nil {
 		return []byte{}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// damaged is the error of a database that contradicts itself.
-func damaged(how string) error {
+// damagedError is the error of a database that contradicts itself.
+func damagedError(how string) error {
 	return ground.Damaged(how)
 }
 
@@ -23,9 +23,9 @@ var (
 	errBusy    = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
 )
 
-// explain says in the words of the contract, and of an operator, what SQLite
+// explainError says in the words of the contract, and of an operator, what SQLite
 // says in its own. Other errors stay as they are.
-func explain(path string, err error) error {
+func explainError(path string, err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
 		return ground.Full(err)
@@ -42,11 +42,11 @@ func explain(path string, err error) error {
 		codes.SQLITE_ERROR,      // a table is missing: no statement of ours is wrong otherwise
 		codes.SQLITE_CONSTRAINT, // the log goes on where the table meta says that it ends
 		codes.SQLITE_MISMATCH, codes.SQLITE_TOOBIG:
-		return damaged(err.Error())
+		return damagedError(err.Error())
 	case codes.SQLITE_IOERR:
 		switch e.Code() {
 		case codes.SQLITE_IOERR_SHORT_READ, codes.SQLITE_IOERR_CORRUPTFS:
-			return damaged(err.Error())
+			return damagedError(err.Error())
 		}
 	case codes.SQLITE_CANTOPEN:
 	default:
@@ -54,7 +54,7 @@ func explain(path string, err error) error {
 	}
 	// SQLite tells a full disk from another error in some places only, and
 	// never one that is full for this user, or for this file.
-	if cause := probe(path); cause != nil {
+	if cause := probeRoom(path); cause != nil {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
@@ -66,14 +66,14 @@ func isSyncError(err error) bool {
 	return errors.As(err, &e) && (e.Code() == codes.SQLITE_IOERR_FSYNC || e.Code() == codes.SQLITE_IOERR_DIR_FSYNC)
 }
 
-// probe returns an error that is [storage.ErrFull] when there is no room beside
+// probeRoom returns an error that is [storage.ErrFull] when there is no room beside
 // the database, or a file there may not be longer than the database is.
-func probe(path string) error {
+func probeRoom(path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".probe-*")
 	if err == nil {
 		defer os.Remove(f.Name())
 		defer f.Close()
-		_, err = f.WriteAt(make([]byte, storage.MaxBatchBytes), max(size(path), size(path+walSuffix)))
+		_, err = f.WriteAt(make([]byte, storage.MaxBatchBytes), max(fileSize(path), fileSize(path+walSuffix)))
 	}
 	if err = ground.Full(err); errors.Is(err, storage.ErrFull) {
 		return err

@@ -54,7 +54,7 @@ func TestDamageWhileOpen(t *testing.T) {
 				{"find", func() error { _, err := s.Find(t.Context(), records[0].Signature); return err }},
 				{"append", func() error { _, err := s.Append(t.Context(), randomRecords(1)); return err }},
 				{"info", func() error { _, err := s.Info(t.Context()); return err }},
-				{"spendings", func() error { _, err := s.Spendings(t.Context(), storage.SpendingsRequest{}); return err }},
+				{"spendings", func() error { _, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{}); return err }},
 			} {
 				if err := c.call(); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), s.path) {
 					t.Errorf("%s: %v, want ErrCorrupt and the path", c.name, err)
@@ -107,7 +107,7 @@ func TestLogGoesOn(t *testing.T) {
 	if _, err := s.Append(t.Context(), records); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.writer.hold(); err != nil {
+	if err := s.writer.holdLock(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.writer.advance.ExecContext(t.Context(), 1, 0); err != nil {
@@ -121,7 +121,7 @@ func TestLogGoesOn(t *testing.T) {
 // TestFailedFlush checks that a store is not used on after an error of the disk.
 func TestFailedFlush(t *testing.T) {
 	s := openNew(t, Options{})
-	err := s.failed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, &meta{})
+	err := s.takeBackFailed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, &meta{})
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}

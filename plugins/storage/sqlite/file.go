@@ -28,10 +28,10 @@ const (
 	applicationOffset = 68 // of application_id, uint32
 )
 
-// create makes an empty store at path. The file gets its name when it is
+// createFile makes an empty store at path. The file gets its name when it is
 // complete and on disk, so a crash leaves a store or none; it takes no name
 // that is in use, so of two processes that create one makes what both open.
-func create(path string) error {
+func createFile(path string) error {
 	dir := filepath.Dir(path)
 	if err := ground.MakeDir(dir); err != nil {
 		return err
@@ -46,8 +46,8 @@ func create(path string) error {
 			os.Remove(file.Name() + suffix)
 		}
 	}()
-	if err := initialize(file.Name()); err != nil {
-		return explain(file.Name(), err)
+	if err := initializeFile(file.Name()); err != nil {
+		return explainError(file.Name(), err)
 	}
 	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return ground.Full(err)
@@ -55,9 +55,9 @@ func create(path string) error {
 	return durable.SyncDir(dir)
 }
 
-// initialize makes an empty store of an empty file.
-func initialize(path string) error {
-	db, err := sql.Open("sqlite", source(path, url.Values{"mode": {"rw"}},
+// initializeFile makes an empty store of an empty file.
+func initializeFile(path string) error {
+	db, err := sql.Open("sqlite", dataSource(path, url.Values{"mode": {"rw"}},
 		fmt.Sprintf("page_size(%d)", pageSize),
 		"journal_mode(wal)",
 		"synchronous(full)",
@@ -79,9 +79,9 @@ func initialize(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// inspect returns why the locked file at path cannot be opened as a store, if
+// inspectFile returns why the locked file at path cannot be opened as a store, if
 // so, and changes nothing.
-func inspect(path string, file io.ReaderAt) error {
+func inspectFile(path string, file io.ReaderAt) error {
 	// A database that was closed in good order is read by itself, without any of
 	// the files beside it, which SQLite would make. Where there is a log, as after
 	// a crash, it is read as well, but not copied. Then the file alone says little:
@@ -96,7 +96,7 @@ func inspect(path string, file io.ReaderAt) error {
 	if alone {
 		mode.Set("immutable", "1")
 	}
-	db, err := sql.Open("sqlite", source(path, mode))
+	db, err := sql.Open("sqlite", dataSource(path, mode))
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func inspect(path string, file io.ReaderAt) error {
 	if err == nil {
 		err = checkContent(db)
 	}
-	if err = explain(path, err); errors.Is(err, storage.ErrCorrupt) && !ours {
+	if err = explainError(path, err); errors.Is(err, storage.ErrCorrupt) && !ours {
 		return errForeign
 	}
 	return err
@@ -113,7 +113,9 @@ func inspect(path string, file io.ReaderAt) error {
 
 // alone reports whether there is nothing beside a database that belongs to its
 // content.
-func alone(path string) bool { return size(path+walSuffix) == 0 && size(path+journalSuffix) == 0 }
+func alone(path string) bool {
+	return fileSize(path+walSuffix) == 0 && fileSize(path+journalSuffix) == 0
+}
 
 // checkHeader reports whether a file says that it is a store. It returns an error
 // for an empty file, and for one that stands alone and is no store.
@@ -156,11 +158,11 @@ func checkContent(db *sql.DB) error {
 		return err
 	}
 	var last storage.Seq
-	if err := scanned(db.QueryRowContext(ever, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
+	if err := scanError(db.QueryRowContext(ever, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
 		return err
 	}
 	if last != m.last {
-		return damaged("the log does not end where the table meta says")
+		return damagedError("the log does not end where the table meta says")
 	}
 	_, err = db.ExecContext(ever, "SELECT token FROM tokens LIMIT 1")
 	return err

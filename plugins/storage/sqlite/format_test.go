@@ -40,7 +40,7 @@ func TestFormatHasANumber(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Spend(t.Context(), []storage.Spending{{Token: storage.TokenID{1}, ID: storage.ID{2}}}); err != nil {
+	if err := s.Spend(t.Context(), []storage.SpentToken{{Token: storage.TokenID{1}, ID: storage.ID{2}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -64,7 +64,7 @@ func useFiles(t *testing.T, data, wal []byte) {
 			bad("find", err)
 		}
 	}
-	_, err = s.Spendings(t.Context(), storage.SpendingsRequest{})
+	_, err = s.SpentTokens(t.Context(), storage.SpentTokensRequest{})
 	bad("spendings", err)
 	_, err = s.Append(t.Context(), randomRecords(3))
 	bad("append", err)
@@ -80,10 +80,10 @@ func FuzzRow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seq, born, sum int64, id, signature, ciphertext []byte, seal bool) {
 		const want = 7
 		if seal && len(id) == len(storage.ID{}) { // past the checksum
-			sum = int64(checksum(want, storage.ID(id), storage.Hour(born), signature, ciphertext))
+			sum = int64(checksumOf(want, storage.ID(id), storage.Hour(born), signature, ciphertext))
 		}
 		r := row{seq: seq, born: born, checksum: sum, id: id, signature: signature, ciphertext: ciphertext}
-		e, err := r.entry(want)
+		e, err := r.toEntry(want)
 		if err != nil {
 			if !errors.Is(err, storage.ErrCorrupt) {
 				t.Errorf("%v is not ErrCorrupt", err)

@@ -9,7 +9,7 @@ import (
 )
 
 // Spendings implements [storage.Ledger].
-func (s *Store) Spendings(ctx context.Context, req storage.SpendingsRequest) (page []storage.Spending, err error) {
+func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	limit, err := req.Bound()
 	if err != nil {
 		return nil, fmt.Errorf("list the tokens of %s: %w", s.path, err)
@@ -18,14 +18,14 @@ func (s *Store) Spendings(ctx context.Context, req storage.SpendingsRequest) (pa
 	if req.After != nil {
 		after = req.After[:]
 	}
-	err = s.read(ctx, "list the tokens of", func() (err error) {
-		page, err = s.reader.tokens(after, limit)
+	err = s.withReader(ctx, "list the tokens of", func() (err error) {
+		page, err = s.reader.readTokens(after, limit)
 		return err
 	})
 	return page, err
 }
 
-func (r *reader) tokens(after []byte, limit int) (page []storage.Spending, err error) {
+func (r *reader) readTokens(after []byte, limit int) (page []storage.SpentToken, err error) {
 	rows, err := r.spendings.QueryContext(ever, after, limit)
 	if err != nil {
 		return nil, err
@@ -33,13 +33,13 @@ func (r *reader) tokens(after []byte, limit int) (page []storage.Spending, err e
 	defer rows.Close() //nolint:errcheck // reads only
 	for rows.Next() {
 		var token, id sql.RawBytes
-		if err := scanned(rows.Scan(&token, &id)); err != nil {
+		if err := scanError(rows.Scan(&token, &id)); err != nil {
 			return nil, err
 		}
 		if len(token) != len(storage.TokenID{}) || len(id) != len(storage.ID{}) {
-			return nil, damaged("a token makes no sense")
+			return nil, damagedError("a token makes no sense")
 		}
-		page = append(page, storage.Spending{Token: storage.TokenID(token), ID: storage.ID(id)})
+		page = append(page, storage.SpentToken{Token: storage.TokenID(token), ID: storage.ID(id)})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -48,13 +48,13 @@ func (r *reader) tokens(after []byte, limit int) (page []storage.Spending, err e
 }
 
 // Spend implements [storage.Ledger].
-func (s *Store) Spend(ctx context.Context, spendings []storage.Spending) error {
+func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	if err := storage.CheckSpend(spendings); err != nil {
 		return fmt.Errorf("spend tokens in %s: %w", s.path, err)
 	}
-	return s.write(ctx, "spend tokens in", func(b *batch) error {
+	return s.writeBatch(ctx, "spend tokens in", func(b *batch) error {
 		for _, x := range spendings {
-			if _, err := b.pay(x.Token, x.ID); err != nil {
+			if _, err := b.payFor(x.Token, x.ID); err != nil {
 				return err
 			}
 		}

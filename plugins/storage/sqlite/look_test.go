@@ -69,7 +69,7 @@ func TestReaderOfOtherProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendSome(20)
-	if n := size(s.path + walSuffix); n < 20*batch*benchPayload {
+	if n := fileSize(s.path + walSuffix); n < 20*batch*benchPayload {
 		t.Errorf("the log of SQLite has %d bytes, and another program reads it", n)
 	}
 	if err := tx.QueryRow("SELECT count(*) FROM envelopes").Scan(&count); err != nil || count != batch {
@@ -79,7 +79,7 @@ func TestReaderOfOtherProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendSome(2) // one that finds the reader gone, one that begins anew
-	if n := size(s.path + walSuffix); n > 5*limit {
+	if n := fileSize(s.path + walSuffix); n > 5*limit {
 		t.Errorf("the log of SQLite has %d bytes, limit %d, and nobody reads it any more", n, limit)
 	}
 }
@@ -112,7 +112,7 @@ func TestOwnReaders(t *testing.T) {
 		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
 			t.Fatal(err)
 		}
-		longest = max(longest, size(s.path+walSuffix))
+		longest = max(longest, fileSize(s.path+walSuffix))
 	}
 	close(done)
 	for range n {

@@ -32,23 +32,23 @@ func (s *Store) openForWriting() (err error) {
 			return
 		}
 		if r != nil {
-			r.close() //nolint:errcheck // says less than err
+			r.closeReader() //nolint:errcheck // says less than err
 		}
 		if w != nil {
-			w.close() //nolint:errcheck // says less than err
+			w.closeWriter() //nolint:errcheck // says less than err
 		}
 	}()
 	if w, err = openWriter(s.path, s.maxWAL); err != nil {
-		return s.explain(err)
+		return s.explainStoreError(err)
 	}
 	if r, err = openReader(s.path); err != nil {
-		return s.explain(err)
+		return s.explainStoreError(err)
 	}
-	if err := s.explain(w.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+	if err := s.explainStoreError(w.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
 		return err
 	}
-	if err := w.hold(); err != nil {
-		return s.explain(err)
+	if err := w.holdLock(); err != nil {
+		return s.explainStoreError(err)
 	}
 	// SQLite has made its log by now. It syncs the directory for that later, and
 	// takes no notice if it cannot.
@@ -69,7 +69,7 @@ func (s *Store) exchange(w *writer, r *reader) {
 	s.calm.Lock()
 	defer s.calm.Unlock()
 	if s.reader != nil {
-		s.reader.close() //nolint:errcheck // nobody reads
+		s.reader.closeReader() //nolint:errcheck // nobody reads
 	}
 	s.writer, s.reader = w, r
 	s.refusal.Store(nil)
@@ -84,18 +84,18 @@ func (s *Store) openForReading(cause error) error {
 	}
 	r, err := open(s.path)
 	if err == nil {
-		_, err = r.meta()
+		_, err = r.readMeta()
 	}
 	if err != nil {
 		if r != nil {
-			r.close() //nolint:errcheck // says less than cause
+			r.closeReader() //nolint:errcheck // says less than cause
 		}
 		return fmt.Errorf("%w; nor can it be read as it is, since a crash has left %s beside it (%w): make room, or mount the disk for writing",
 			cause, filepath.Base(s.path)+walSuffix, err)
 	}
 	held, err := ground.Hold(s.path)
 	if err != nil {
-		r.close() //nolint:errcheck // says less than err
+		r.closeReader() //nolint:errcheck // says less than err
 		return err
 	}
 	s.reader, s.tried = r, time.Now()
@@ -122,7 +122,7 @@ func (s *Store) ready() error {
 	return err
 }
 
-// Health implements [plugin.Healther].
+// Health implements [plugin.HealthReporter].
 func (s *Store) Health(context.Context) string {
 	if held := s.held.Load(); held != nil {
 		if err := held.Check(); err != nil {

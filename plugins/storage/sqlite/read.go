@@ -20,14 +20,14 @@ type reader struct {
 const readers = 4
 
 func readerSource(path string) string {
-	return source(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}, "cache_size(-512)")
+	return dataSource(path, url.Values{"mode": {"ro"}, "_busy_timeout": {"5000"}}, "cache_size(-512)")
 }
 
 func openReader(path string) (*reader, error) { return openReaderOn(readerSource(path)) }
 
 // openAlone opens a database that nobody writes, by its one file.
 func openAlone(path string) (*reader, error) {
-	return openReaderOn(source(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}, "cache_size(-512)"))
+	return openReaderOn(dataSource(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}, "cache_size(-512)"))
 }
 
 func openReaderOn(source string) (_ *reader, err error) {
@@ -54,9 +54,9 @@ func openReaderOn(source string) (_ *reader, err error) {
 	return r, nil
 }
 
-func (r *reader) meta() (meta, error) { return scanMeta(r.state.QueryRowContext(ever)) }
+func (r *reader) readMeta() (meta, error) { return scanMeta(r.state.QueryRowContext(ever)) }
 
-func (r *reader) close() error { return r.db.Close() }
+func (r *reader) closeReader() error { return r.db.Close() }
 
 // Log implements [storage.Store].
 func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.Page, err error) {
@@ -64,8 +64,8 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
-	err = s.read(ctx, "read", func() (err error) {
-		page, err = s.reader.log(from, entries, bytes)
+	err = s.withReader(ctx, "read", func() (err error) {
+		page, err = s.reader.readLog(from, entries, bytes)
 		return err
 	})
 	if err != nil {
@@ -74,10 +74,10 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	return page, nil
 }
 
-// log reads a page. What is in the log stays there, so the rows up to its end
+// readLog reads a page. What is in the log stays there, so the rows up to its end
 // are those of the moment in which it ended there.
-func (r *reader) log(from storage.Seq, entries, bytes int) (page storage.Page, err error) {
-	m, err := r.meta()
+func (r *reader) readLog(from storage.Seq, entries, bytes int) (page storage.Page, err error) {
+	m, err := r.readMeta()
 	if err != nil {
 		return storage.Page{}, err
 	}
@@ -93,14 +93,14 @@ func (r *reader) log(from storage.Seq, entries, bytes int) (page storage.Page, e
 	size := 0
 	for seq := from; rows.Next(); seq++ {
 		var r row
-		if err := scanned(rows.Scan(&r.seq, &r.id, &r.born, &r.checksum, &r.signature, &r.ciphertext)); err != nil {
+		if err := scanError(rows.Scan(&r.seq, &r.id, &r.born, &r.checksum, &r.signature, &r.ciphertext)); err != nil {
 			return storage.Page{}, err
 		}
 		size += len(r.signature) + len(r.ciphertext)
 		if size > bytes && len(page.Entries) > 0 {
 			return page, nil
 		}
-		e, err := r.entry(seq)
+		e, err := r.toEntry(seq)
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -110,7 +110,7 @@ func (r *reader) log(from storage.Seq, entries, bytes int) (page storage.Page, e
 		return storage.Page{}, err
 	}
 	if want := min(uint64(entries), uint64(m.last-from)+1); uint64(len(page.Entries)) < want {
-		return storage.Page{}, damaged("an entry of the log is missing")
+		return storage.Page{}, damagedError("an entry of the log is missing")
 	}
 	return page, nil
 }
@@ -120,8 +120,8 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 	if len(signature) > storage.MaxEnvelope {
 		return 0, fmt.Errorf("search %s for a signature of %d bytes: %w", s.path, len(signature), storage.ErrTooLarge)
 	}
-	err = s.read(ctx, "search", func() error {
-		err := scanned(s.reader.find.QueryRowContext(ever, blob(signature)).Scan(&seq))
+	err = s.withReader(ctx, "search", func() error {
+		err := scanError(s.reader.find.QueryRowContext(ever, notNull(signature)).Scan(&seq))
 		if err == sql.ErrNoRows {
 			return storage.ErrNotFound
 		}

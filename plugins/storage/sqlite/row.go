@@ -15,9 +15,9 @@ import (
 // castagnoli has instructions of its own in the processors that matter.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is the CRC-32C of seq (8 bytes), id, born (4 bytes), length of the
+// checksumOf is the CRC-32C of seq (8 bytes), id, born (4 bytes), length of the
 // signature (4 bytes), signature and ciphertext; numbers are big-endian.
-func checksum(seq storage.Seq, id storage.ID, born storage.Hour, signature, ciphertext []byte) uint32 {
+func checksumOf(seq storage.Seq, id storage.ID, born storage.Hour, signature, ciphertext []byte) uint32 {
 	b := make([]byte, 0, 8+len(id)+4+4)
 	b = binary.BigEndian.AppendUint64(b, uint64(seq))
 	b = append(b, id[:]...)
@@ -35,16 +35,16 @@ type row struct {
 	id, signature, ciphertext sql.RawBytes
 }
 
-// entry returns the entry that should be at seq, with bytes of its own; or an
+// toEntry returns the entry that should be at seq, with bytes of its own; or an
 // error that is [storage.ErrCorrupt].
-func (r *row) entry(seq storage.Seq) (storage.Entry, error) {
+func (r *row) toEntry(seq storage.Seq) (storage.Entry, error) {
 	switch {
 	case r.seq != int64(seq):
-		return storage.Entry{}, damaged("an entry of the log is missing")
+		return storage.Entry{}, damagedError("an entry of the log is missing")
 	case len(r.id) != len(storage.ID{}),
 		r.born < 0 || r.born > math.MaxUint32,
 		len(r.signature)+len(r.ciphertext) > storage.MaxEnvelope:
-		return storage.Entry{}, damaged("an entry of the log makes no sense")
+		return storage.Entry{}, damagedError("an entry of the log makes no sense")
 	}
 	n := len(r.signature)
 	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
@@ -55,8 +55,8 @@ func (r *row) entry(seq storage.Seq) (storage.Entry, error) {
 		Signature:  body[:n:n],
 		Ciphertext: body[n:],
 	}
-	if int64(checksum(seq, e.ID, e.Born, e.Signature, e.Ciphertext)) != r.checksum {
-		return storage.Entry{}, damaged("the checksum of an entry of the log is wrong")
+	if int64(checksumOf(seq, e.ID, e.Born, e.Signature, e.Ciphertext)) != r.checksum {
+		return storage.Entry{}, damagedError("the checksum of an entry of the log is wrong")
 	}
 	return e, nil
 }
@@ -72,25 +72,25 @@ type meta struct {
 func scanMeta(r *sql.Row) (m meta, err error) {
 	var epoch []byte
 	var last, tokens int64
-	switch err := scanned(r.Scan(&epoch, &last, &tokens)); {
+	switch err := scanError(r.Scan(&epoch, &last, &tokens)); {
 	case err == sql.ErrNoRows:
-		return meta{}, damaged("the table meta is empty")
+		return meta{}, damagedError("the table meta is empty")
 	case err != nil:
 		return meta{}, err
 	case len(epoch) != len(m.epoch) || last < 0 || tokens < 0:
-		return meta{}, damaged("the table meta makes no sense")
+		return meta{}, damagedError("the table meta makes no sense")
 	}
 	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens)}, nil
 }
 
-// scanned returns the error of a Scan. The tables are strict, so that a value of
+// scanError returns the error of a Scan. The tables are strict, so that a value of
 // another type than the schema has is damage.
-func scanned(err error) error {
+func scanError(err error) error {
 	var e *sqlite.Error
 	if err == nil || err == sql.ErrNoRows || errors.As(err, &e) {
 		return err
 	}
-	return damaged(err.Error())
+	return damagedError(err.Error())
 }
 
 const selectMeta = "SELECT epoch, last, tokens FROM meta WHERE one = 1"

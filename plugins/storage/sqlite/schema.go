@@ -50,10 +50,10 @@ CREATE TABLE meta (               -- one row
 ) STRICT;
 `
 
-// source is the data source name of a database: a URI with parameters, of which
+// dataSource is the data source name of a database: a URI with parameters, of which
 // SQLite knows some and the driver the others.
 // See https://www.sqlite.org/uri.html and the documentation of sqlite.Driver.Open.
-func source(path string, parameters url.Values, pragmas ...string) string {
+func dataSource(path string, parameters url.Values, pragmas ...string) string {
 	q := url.Values{
 		"_defensive": {"1"}, // no statement can damage the file
 		"_dqs":       {"0"}, // a misspelled column is no string

@@ -118,7 +118,7 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s := &Store{path: path, maxWAL: cmp.Or(opts.maxWAL, maxWAL)}
-	if err := s.open(cmp.Or(opts.LockTimeout, time.Second)); err != nil {
+	if err := s.openFile(cmp.Or(opts.LockTimeout, time.Second)); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again
 		}
@@ -127,11 +127,11 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(wait time.Duration) (err error) {
+func (s *Store) openFile(wait time.Duration) (err error) {
 	sqlite.OFDLocking(true) //nolint:errcheck // where there is none, no other descriptor is closed while the database is open
 	err = ground.CheckFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = create(s.path)
+		err = createFile(s.path)
 	}
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (s *Store) open(wait time.Duration) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.release() //nolint:errcheck // says less than err
+			s.releaseAll() //nolint:errcheck // says less than err
 		}
 	}()
 	if err := ground.Lock(s.lock, wait); err != nil {
@@ -150,7 +150,7 @@ func (s *Store) open(wait time.Duration) (err error) {
 	if err := ground.Settle(s.path, walSuffix, journalSuffix); err != nil {
 		return err
 	}
-	if err := inspect(s.path, s.lock); err != nil {
+	if err := inspectFile(s.path, s.lock); err != nil {
 		return err
 	}
 	err = s.openForWriting()
@@ -160,15 +160,15 @@ func (s *Store) open(wait time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := s.reader.meta()
+	m, err := s.reader.readMeta()
 	s.epoch = m.epoch
-	return s.explain(err)
+	return s.explainStoreError(err)
 }
 
 // Info implements [storage.Store].
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	err = s.read(ctx, "describe", func() error {
-		m, err := s.reader.meta()
+	err = s.withReader(ctx, "describe", func() error {
+		m, err := s.reader.readMeta()
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 			First:  min(1, m.last),
 			Last:   m.last,
 			Count:  uint64(m.last),
-			Bytes:  uint64(size(s.path) + size(s.path+walSuffix)),
+			Bytes:  uint64(fileSize(s.path) + fileSize(s.path+walSuffix)),
 			Tokens: m.tokens,
 		}
 		return nil
@@ -189,43 +189,43 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 // database and removes the log, if nobody else is looking and the disk has room;
 // if not, the next to open the database does.
 func (s *Store) Close() error {
-	if err := s.release(); err != nil {
+	if err := s.releaseAll(); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
 	return nil
 }
 
-// release closes what is open. The lock is last: nobody opens a database that
+// releaseAll closes what is open. The lock is last: nobody opens a database that
 // is still being closed.
-func (s *Store) release() error {
+func (s *Store) releaseAll() error {
 	var errs []error
 	if s.reader != nil {
-		errs = append(errs, s.reader.close())
+		errs = append(errs, s.reader.closeReader())
 	}
 	if s.writer != nil {
-		errs = append(errs, s.writer.close())
+		errs = append(errs, s.writer.closeWriter())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// read calls f, which reads, while the log of SQLite is kept as it is.
-func (s *Store) read(ctx context.Context, op string, f func() error) error {
-	return s.do(ctx, op, func() error {
+// withReader calls f, which reads, while the log of SQLite is kept as it is.
+func (s *Store) withReader(ctx context.Context, op string, f func() error) error {
+	return s.runMethod(ctx, op, func() error {
 		s.calm.RLock()
 		defer s.calm.RUnlock()
 		return f()
 	})
 }
 
-// do calls f, the body of a method, unless there is a reason not to. Damage
+// runMethod calls f, the body of a method, unless there is a reason not to. Damage
 // that f meets ends the use of the store. The work itself is not given up when
 // ctx ends: it is short, and SQLite would take back a transaction half way.
-func (s *Store) do(ctx context.Context, op string, f func() error) error {
+func (s *Store) runMethod(ctx context.Context, op string, f func() error) error {
 	err := ctx.Err()
 	if broken := s.broken.Load(); broken != nil {
 		err = *broken
 	} else if err == nil {
-		err = s.explain(f())
+		err = s.explainStoreError(f())
 	}
 	if held := s.held.Load(); err == nil && held != nil {
 		err = held.Check()
@@ -239,17 +239,17 @@ func (s *Store) do(ctx context.Context, op string, f func() error) error {
 	return fmt.Errorf("%s %s: %w", op, s.path, err)
 }
 
-// explain is the function of that name for the files of the store. A sync that
+// explainStoreError is the function of that name for the files of the store. A sync that
 // failed marks them.
-func (s *Store) explain(err error) error {
+func (s *Store) explainStoreError(err error) error {
 	if isSyncError(err) && !errors.Is(err, storage.ErrCorrupt) {
 		return ground.Distrust(s.path, err)
 	}
-	return explain(s.path, err)
+	return explainError(s.path, err)
 }
 
-// size returns the size of a file, or 0.
-func size(path string) int64 {
+// fileSize returns the size of a file, or 0.
+func fileSize(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0

@@ -47,7 +47,7 @@ func TestTakenAway(t *testing.T) {
 				if _, err := s.Append(t.Context(), fresh(2)); !errors.Is(err, storage.ErrCorrupt) {
 					t.Errorf("append: %v", err)
 				}
-				if err := s.Spend(t.Context(), []storage.Spending{{}}); !errors.Is(err, storage.ErrCorrupt) {
+				if err := s.Spend(t.Context(), []storage.SpentToken{{}}); !errors.Is(err, storage.ErrCorrupt) {
 					t.Errorf("spend: %v", err)
 				}
 				if _, err := s.Info(t.Context()); !errors.Is(err, storage.ErrCorrupt) {

@@ -32,7 +32,7 @@ type writer struct {
 // slipped in, as the package comment says, and has a page cache of 4 MiB, for the
 // inner pages of the trees.
 func writerSource(path string, maxWAL int64) string {
-	return source(path, url.Values{
+	return dataSource(path, url.Values{
 		"mode":          {"rw"},
 		"psow":          {"0"},
 		"_busy_timeout": {"1000"},
@@ -54,7 +54,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 	}
 	defer func() {
 		if err != nil {
-			w.close() //nolint:errcheck // says less than err
+			w.closeWriter() //nolint:errcheck // says less than err
 		}
 	}()
 	if w.conn, err = w.db.Conn(ever); err != nil {
@@ -85,8 +85,8 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 	return w, nil
 }
 
-// hold takes the write lock, where it is not held.
-func (w *writer) hold() error {
+// holdLock takes the write lock, where it is not held.
+func (w *writer) holdLock() error {
 	if w.held {
 		return nil
 	}
@@ -95,9 +95,9 @@ func (w *writer) hold() error {
 	return err
 }
 
-// finish commits what was written and lets go of the write lock. On an error
+// commitAndRelease commits what was written and lets go of the write lock. On an error
 // nothing is changed.
-func (w *writer) finish() error {
+func (w *writer) commitAndRelease() error {
 	if _, err := w.commit.ExecContext(ever); err != nil {
 		return err
 	}
@@ -105,8 +105,8 @@ func (w *writer) finish() error {
 	return nil
 }
 
-// undo takes back what was written and lets go of the write lock.
-func (w *writer) undo() {
+// rollBack takes back what was written and lets go of the write lock.
+func (w *writer) rollBack() {
 	w.rollback.ExecContext(ever) //nolint:errcheck // SQLite did so itself after some errors, and then says that it cannot
 	w.held = false
 }
@@ -130,13 +130,13 @@ func (w *writer) emptyLog() error {
 // logPages returns how many pages the log of SQLite holds.
 func (w *writer) logPages() (n int64, err error) {
 	var busy, copied int64
-	err = scanned(w.logState.QueryRowContext(ever).Scan(&busy, &n, &copied))
+	err = scanError(w.logState.QueryRowContext(ever).Scan(&busy, &n, &copied))
 	return n, err
 }
 
-// seq returns the place of an envelope in the log, or 0.
-func (w *writer) seq(id storage.ID) (seq storage.Seq, err error) {
-	switch err := scanned(w.seqOf.QueryRowContext(ever, id[:]).Scan(&seq)); {
+// findSeq returns the place of an envelope in the log, or 0.
+func (w *writer) findSeq(id storage.ID) (seq storage.Seq, err error) {
+	switch err := scanError(w.seqOf.QueryRowContext(ever, id[:]).Scan(&seq)); {
 	case err == sql.ErrNoRows:
 		return 0, nil
 	case err != nil:
@@ -145,21 +145,21 @@ func (w *writer) seq(id storage.ID) (seq storage.Seq, err error) {
 	return seq, nil
 }
 
-// payment returns the envelope that a spent token paid for.
-func (w *writer) payment(token storage.TokenID) (storage.ID, error) {
+// findPayment returns the envelope that a spent token paid for.
+func (w *writer) findPayment(token storage.TokenID) (storage.ID, error) {
 	var id []byte
-	switch err := scanned(w.spentOn.QueryRowContext(ever, token[:]).Scan(&id)); {
+	switch err := scanError(w.spentOn.QueryRowContext(ever, token[:]).Scan(&id)); {
 	case err == sql.ErrNoRows, err == nil && len(id) != len(storage.ID{}):
-		return storage.ID{}, damaged("a token makes no sense")
+		return storage.ID{}, damagedError("a token makes no sense")
 	case err != nil:
 		return storage.ID{}, err
 	}
 	return storage.ID(id), nil
 }
 
-func (w *writer) close() error {
+func (w *writer) closeWriter() error {
 	if w.held {
-		w.undo()
+		w.rollBack()
 	}
 	for _, s := range w.prepared {
 		s.Close() //nolint:errcheck // nothing is under way
@@ -170,8 +170,8 @@ func (w *writer) close() error {
 	return w.db.Close()
 }
 
-// exists reports whether a SELECT finds a row.
-func exists(s *sql.Stmt, value []byte) (bool, error) {
+// rowExists reports whether a SELECT finds a row.
+func rowExists(s *sql.Stmt, value []byte) (bool, error) {
 	rows, err := s.QueryContext(ever, value)
 	if err != nil {
 		return false, err
@@ -181,9 +181,9 @@ func exists(s *sql.Stmt, value []byte) (bool, error) {
 	return found, rows.Err()
 }
 
-// inserted reports whether an INSERT put in its row, which it does not where
+// insertRow reports whether an INSERT put in its row, which it does not where
 // there is one already.
-func inserted(s *sql.Stmt, values ...any) (bool, error) {
+func insertRow(s *sql.Stmt, values ...any) (bool, error) {
 	result, err := s.ExecContext(ever, values...)
 	if err != nil {
 		return false, err

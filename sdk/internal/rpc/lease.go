@@ -14,15 +14,15 @@ type Lease[I any] struct {
 // Acquire gives a lease, or the reason why there is none now.
 type Acquire[I any] func() (Lease[I], error)
 
-// with runs one call on an implementation and gives its error the form that the
+// withImplementation runs one call on an implementation and gives its error the form that the
 // vocabulary of its kind has for it on the wire.
-func with[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
-	return leased(acquire, errors, func(l Lease[I]) (R, error) { return call(ctx, l.Implementation) })
+func withImplementation[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
+	return callLeased(acquire, errors, func(l Lease[I]) (R, error) { return call(ctx, l.Implementation) })
 }
 
-// waiting does the same for a call that only waits.
-func waiting[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
-	return leased(acquire, errors, func(l Lease[I]) (R, error) {
+// waitWithImplementation does the same for a call that only waits.
+func waitWithImplementation[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
+	return callLeased(acquire, errors, func(l Lease[I]) (R, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(l.Ending, cancel)()
@@ -30,7 +30,7 @@ func waiting[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Contex
 	})
 }
 
-func leased[I, R any](acquire Acquire[I], errors Vocabulary, call func(Lease[I]) (R, error)) (R, error) {
+func callLeased[I, R any](acquire Acquire[I], errors Vocabulary, call func(Lease[I]) (R, error)) (R, error) {
 	var none R
 	l, err := acquire()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // SpendingsRequest puts the request for a page of a ledger on the wire.
-func SpendingsRequest(req storage.SpendingsRequest) *pb.SpendingsRequest {
+func SpendingsRequest(req storage.SpentTokensRequest) *pb.SpendingsRequest {
 	out := &pb.SpendingsRequest{Max: uint32(req.Max)}
 	if req.After != nil {
 		out.After = req.After[:]
@@ -23,16 +23,16 @@ func SpendingsRequest(req storage.SpendingsRequest) *pb.SpendingsRequest {
 }
 
 // SpendRequest puts spendings on the wire. It aliases them.
-func SpendRequest(spendings []storage.Spending) *pb.SpendRequest {
+func SpendRequest(spendings []storage.SpentToken) *pb.SpendRequest {
 	return &pb.SpendRequest{Spendings: spendingMessages(spendings)}
 }
 
 // SpendingsResponse puts a page of a ledger on the wire. It aliases the page.
-func SpendingsResponse(spendings []storage.Spending) *pb.SpendingsResponse {
+func SpendingsResponse(spendings []storage.SpentToken) *pb.SpendingsResponse {
 	return &pb.SpendingsResponse{Spendings: spendingMessages(spendings)}
 }
 
-func spendingMessages(spendings []storage.Spending) []*pb.Spending {
+func spendingMessages(spendings []storage.SpentToken) []*pb.Spending {
 	out := make([]*pb.Spending, len(spendings))
 	all := make([]pb.Spending, len(spendings)) // one allocation instead of many
 	for i := range spendings {
@@ -43,10 +43,10 @@ func spendingMessages(spendings []storage.Spending) []*pb.Spending {
 }
 
 // Spendings reads what SpendRequest wrote.
-func Spendings(in []*pb.Spending) ([]storage.Spending, error) {
-	spendings := make([]storage.Spending, len(in))
+func Spendings(in []*pb.Spending) ([]storage.SpentToken, error) {
+	spendings := make([]storage.SpentToken, len(in))
 	for i, s := range in {
-		if !exactly(spendings[i].Token[:], s.GetToken()) || !exactly(spendings[i].ID[:], s.GetId()) {
+		if !copyExactly(spendings[i].Token[:], s.GetToken()) || !copyExactly(spendings[i].ID[:], s.GetId()) {
 			return nil, fmt.Errorf("spending %d: a token of %d bytes and an id of %d", i, len(s.GetToken()), len(s.GetId()))
 		}
 	}
@@ -54,22 +54,22 @@ func Spendings(in []*pb.Spending) ([]storage.Spending, error) {
 }
 
 // SpendingsPage reads the answer to req.
-func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpendingsRequest) ([]storage.Spending, error) {
+func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 	limit, err := req.Bound()
 	if err != nil {
 		return nil, err
 	}
 	if n := len(resp.GetSpendings()); n > limit {
-		return nil, broken("%d spendings on a page, %d were allowed", n, limit)
+		return nil, protocolError("%d spendings on a page, %d were allowed", n, limit)
 	}
 	page, err := Spendings(resp.GetSpendings())
 	if err != nil {
-		return nil, broken("%v", err)
+		return nil, protocolError("%v", err)
 	}
 	before := req.After
 	for i := range page {
 		if before != nil && bytes.Compare(page[i].Token[:], before[:]) <= 0 {
-			return nil, broken("spending %d does not come after the one before it", i)
+			return nil, protocolError("spending %d does not come after the one before it", i)
 		}
 		before = &page[i].Token
 	}
@@ -77,19 +77,19 @@ func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpendingsRequest) ([]
 }
 
 func (s *StorageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest) (*pb.SpendingsResponse, error) {
-	asked := storage.SpendingsRequest{Max: int(min(req.GetMax(), math.MaxInt32))}
+	asked := storage.SpentTokensRequest{Max: int(min(req.GetMax(), math.MaxInt32))}
 	if len(req.GetAfter()) > 0 {
 		asked.After = new(storage.TokenID)
-		if !exactly(asked.After[:], req.GetAfter()) {
+		if !copyExactly(asked.After[:], req.GetAfter()) {
 			return nil, status.Errorf(codes.InvalidArgument, "after a token of %d bytes", len(req.GetAfter()))
 		}
 	}
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendingsResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendingsResponse, error) {
 		ledger, ok := store.(storage.Ledger)
 		if !ok {
 			return nil, errNoLedger
 		}
-		page, err := ledger.Spendings(ctx, asked)
+		page, err := ledger.SpentTokens(ctx, asked)
 		return SpendingsResponse(page), err
 	})
 }
@@ -99,7 +99,7 @@ func (s *StorageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.Sp
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendResponse, error) {
 		ledger, ok := store.(storage.Ledger)
 		if !ok {
 			return nil, errNoLedger

@@ -13,12 +13,12 @@ import (
 )
 
 func TestSpendingsCrossTheWire(t *testing.T) {
-	want := []storage.Spending{{Token: storage.TokenID{1}, ID: storage.ID{2}}, {Token: storage.TokenID{3}, ID: storage.ID{2}}}
+	want := []storage.SpentToken{{Token: storage.TokenID{1}, ID: storage.ID{2}}, {Token: storage.TokenID{3}, ID: storage.ID{2}}}
 	got, err := Spendings(wire(t, SpendRequest(want), &pb.SpendRequest{}).GetSpendings())
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	page, err := SpendingsPage(wire(t, SpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpendingsRequest{After: &storage.TokenID{}, Max: 2})
+	page, err := SpendingsPage(wire(t, SpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpentTokensRequest{After: &storage.TokenID{}, Max: 2})
 	if err != nil || !slices.Equal(page, want) {
 		t.Errorf("got %v, %v; want %v", page, err, want)
 	}
@@ -32,16 +32,16 @@ func TestLiesOfALedger(t *testing.T) {
 	seven := storage.TokenID(bytes.Repeat([]byte{7}, 16))
 	for name, c := range map[string]struct {
 		page []*pb.Spending
-		req  storage.SpendingsRequest
+		req  storage.SpentTokensRequest
 	}{
-		"empty":            {[]*pb.Spending{{}}, storage.SpendingsRequest{}},
-		"a short token":    {[]*pb.Spending{spending(15, 32)}, storage.SpendingsRequest{}},
-		"a long token":     {[]*pb.Spending{spending(17, 32)}, storage.SpendingsRequest{}},
-		"a nullifier":      {[]*pb.Spending{spending(32, 32)}, storage.SpendingsRequest{}},
-		"a short id":       {[]*pb.Spending{spending(16, 31)}, storage.SpendingsRequest{}},
-		"a token twice":    {[]*pb.Spending{spending(16, 32), spending(16, 32)}, storage.SpendingsRequest{}},
-		"the token before": {[]*pb.Spending{spending(16, 32)}, storage.SpendingsRequest{After: &seven}},
-		"too many":         {SpendingsResponse([]storage.Spending{{}, {Token: storage.TokenID{1}}}).Spendings, storage.SpendingsRequest{Max: 1}},
+		"empty":            {[]*pb.Spending{{}}, storage.SpentTokensRequest{}},
+		"a short token":    {[]*pb.Spending{spending(15, 32)}, storage.SpentTokensRequest{}},
+		"a long token":     {[]*pb.Spending{spending(17, 32)}, storage.SpentTokensRequest{}},
+		"a nullifier":      {[]*pb.Spending{spending(32, 32)}, storage.SpentTokensRequest{}},
+		"a short id":       {[]*pb.Spending{spending(16, 31)}, storage.SpentTokensRequest{}},
+		"a token twice":    {[]*pb.Spending{spending(16, 32), spending(16, 32)}, storage.SpentTokensRequest{}},
+		"the token before": {[]*pb.Spending{spending(16, 32)}, storage.SpentTokensRequest{After: &seven}},
+		"too many":         {SpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}).Spendings, storage.SpentTokensRequest{Max: 1}},
 	} {
 		if page, err := SpendingsPage(&pb.SpendingsResponse{Spendings: c.page}, c.req); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%s: %v, %v, want a broken contract", name, page, err)
@@ -50,7 +50,7 @@ func TestLiesOfALedger(t *testing.T) {
 }
 
 func FuzzSpendingsResponse(f *testing.F) {
-	data, _ := proto.Marshal(SpendingsResponse([]storage.Spending{{}, {Token: storage.TokenID{1}}}))
+	data, _ := proto.Marshal(SpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}))
 	f.Add(data, []byte{}, 0)
 	f.Add(data, make([]byte, 16), 2)
 	f.Fuzz(func(t *testing.T, data, after []byte, limit int) {
@@ -58,7 +58,7 @@ func FuzzSpendingsResponse(f *testing.F) {
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		req := storage.SpendingsRequest{Max: limit}
+		req := storage.SpentTokensRequest{Max: limit}
 		if len(after) == 16 {
 			req.After = (*storage.TokenID)(after)
 		}
@@ -66,7 +66,7 @@ func FuzzSpendingsResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(page) > storage.MaxSpendings {
+		if len(page) > storage.MaxSpentTokens {
 			t.Errorf("a page of %d", len(page))
 		}
 		for i := range page {

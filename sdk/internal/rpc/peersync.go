@@ -38,9 +38,9 @@ func eventMessage(e peersync.Event) *pb.Event {
 	case peersync.PeerMessage:
 		return &pb.Event{Event: &pb.Event_PeerMessage{PeerMessage: &pb.PeerMessage{Peer: uint32(e.Peer), Data: e.Data}}}
 	case peersync.Sent:
-		return &pb.Event{Event: &pb.Event_Sent{Sent: moved(e.Peer, e.Outcomes)}}
+		return &pb.Event{Event: &pb.Event_Sent{Sent: encodeMoved(e.Peer, e.Outcomes)}}
 	case peersync.Received:
-		return &pb.Event{Event: &pb.Event_Received{Received: moved(e.Peer, e.Outcomes)}}
+		return &pb.Event{Event: &pb.Event_Received{Received: encodeMoved(e.Peer, e.Outcomes)}}
 	}
 	return &pb.Event{} // ignored at the other end
 }
@@ -51,7 +51,7 @@ func stateMessage(s peersync.State) *pb.ReplicaState {
 	}
 }
 
-func moved(peer peersync.Peer, outcomes []peersync.Outcome) *pb.Moved {
+func encodeMoved(peer peersync.Peer, outcomes []peersync.Outcome) *pb.Moved {
 	out := &pb.Moved{Peer: uint32(peer)}
 	for _, o := range outcomes {
 		out.Ids = append(out.Ids, o.ID[:]...)
@@ -68,7 +68,7 @@ func Events(req *pb.HandleRequest) ([]peersync.Event, error) {
 	}
 	var events []peersync.Event
 	for i, in := range req.GetEvents() {
-		e, err := event(in)
+		e, err := decodeEvent(in)
 		if err != nil {
 			return nil, fmt.Errorf("event %d: %w", i, err)
 		}
@@ -79,45 +79,45 @@ func Events(req *pb.HandleRequest) ([]peersync.Event, error) {
 	return events, peersync.CheckEvents(events)
 }
 
-func event(in *pb.Event) (e peersync.Event, err error) {
+func decodeEvent(in *pb.Event) (e peersync.Event, err error) {
 	switch in := in.GetEvent().(type) {
 	case *pb.Event_Start:
 		start := peersync.Start{Hour: storage.Hour(in.Start.GetHour())}
-		if !exactly(start.Seed[:], in.Start.GetSeed()) {
+		if !copyExactly(start.Seed[:], in.Start.GetSeed()) {
 			return nil, fmt.Errorf("a seed of %d bytes", len(in.Start.GetSeed()))
 		}
-		start.State, err = state(in.Start.GetState())
+		start.State, err = decodeState(in.Start.GetState())
 		return start, err
 	case *pb.Event_LogAdvanced:
-		s, err := state(in.LogAdvanced)
+		s, err := decodeState(in.LogAdvanced)
 		return peersync.LogAdvanced{State: s}, err
 	case *pb.Event_Tick:
 		return peersync.Tick{Now: time.Duration(in.Tick.GetNow()), Hour: storage.Hour(in.Tick.GetHour())}, nil
 	case *pb.Event_PeerUp:
 		up := peersync.PeerUp{Peer: peersync.Peer(in.PeerUp.GetPeer()), Initiator: in.PeerUp.GetInitiator()}
-		up.State, err = state(in.PeerUp.GetState())
+		up.State, err = decodeState(in.PeerUp.GetState())
 		return up, err
 	case *pb.Event_PeerDown:
 		return peersync.PeerDown{Peer: peersync.Peer(in.PeerDown.GetPeer())}, nil
 	case *pb.Event_PeerMessage:
 		return peersync.PeerMessage{Peer: peersync.Peer(in.PeerMessage.GetPeer()), Data: in.PeerMessage.GetData()}, nil
 	case *pb.Event_Sent:
-		outcomes, err := settled(in.Sent)
+		outcomes, err := decodeOutcomes(in.Sent)
 		return peersync.Sent{Peer: peersync.Peer(in.Sent.GetPeer()), Outcomes: outcomes}, err
 	case *pb.Event_Received:
-		outcomes, err := settled(in.Received)
+		outcomes, err := decodeOutcomes(in.Received)
 		return peersync.Received{Peer: peersync.Peer(in.Received.GetPeer()), Outcomes: outcomes}, err
 	}
 	return nil, nil
 }
 
-func state(in *pb.ReplicaState) (peersync.State, error) {
+func decodeState(in *pb.ReplicaState) (peersync.State, error) {
 	s := peersync.State{
 		First: storage.Seq(in.GetFirst()), Last: storage.Seq(in.GetLast()),
 		Count: in.GetCount(), Floor: storage.Hour(in.GetFloor()),
 	}
 	switch {
-	case !exactly(s.Epoch[:], in.GetEpoch()):
+	case !copyExactly(s.Epoch[:], in.GetEpoch()):
 		return peersync.State{}, fmt.Errorf("an epoch of %d bytes", len(in.GetEpoch()))
 	case s.Last > maxSeq || s.First > s.Last:
 		return peersync.State{}, fmt.Errorf("a log from %d to %d", s.First, s.Last)
@@ -125,7 +125,7 @@ func state(in *pb.ReplicaState) (peersync.State, error) {
 	return s, nil
 }
 
-func settled(in *pb.Moved) ([]peersync.Outcome, error) {
+func decodeOutcomes(in *pb.Moved) ([]peersync.Outcome, error) {
 	ids, err := IDs(in.GetIds())
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ const maxHostCall = peersync.MaxMessage + 8<<10
 // The plugin is not trusted: its calls reach the host one at a time and within the
 // limits, with contexts that end with the Handle, and none is under way when
 // HandleEvents returns.
-func HandleEvents(ctx context.Context, plugin pb.PeerSyncClient, host peersync.Host, events *pb.HandleRequest) error {
+func HandleEvents(ctx context.Context, plugin pb.PeerSyncClient, host peersync.HostServices, events *pb.HandleRequest) error {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -57,7 +57,7 @@ func HandleEvents(ctx context.Context, plugin pb.PeerSyncClient, host peersync.H
 }
 
 // answerCall makes one call to the host.
-func answerCall(ctx context.Context, host peersync.Host, in *pb.HostCall) *pb.HostAnswer {
+func answerCall(ctx context.Context, host peersync.HostServices, in *pb.HostCall) *pb.HostAnswer {
 	out, err := callHost(ctx, host, in)
 	if err != nil {
 		s := status.Convert(PeerSyncErrors.Status(err))
@@ -66,7 +66,7 @@ func answerCall(ctx context.Context, host peersync.Host, in *pb.HostCall) *pb.Ho
 	return out
 }
 
-func callHost(ctx context.Context, host peersync.Host, in *pb.HostCall) (*pb.HostAnswer, error) {
+func callHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) (*pb.HostAnswer, error) {
 	switch c := in.GetCall().(type) {
 	case *pb.HostCall_Log:
 		return callLog(ctx, host, c.Log)
@@ -83,7 +83,7 @@ func callHost(ctx context.Context, host peersync.Host, in *pb.HostCall) (*pb.Hos
 }
 
 // tellHost makes a call that has no result.
-func tellHost(ctx context.Context, host peersync.Host, in *pb.HostCall) error {
+func tellHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) error {
 	switch c := in.GetCall().(type) {
 	case *pb.HostCall_Send:
 		if err := peersync.CheckMessage(c.Send.GetMessage()); err != nil {
@@ -113,7 +113,7 @@ func tellHost(ctx context.Context, host peersync.Host, in *pb.HostCall) error {
 		}
 		return host.Save(ctx, c.Save.GetName(), c.Save.GetValue())
 	case *pb.HostCall_Report:
-		r, err := report(c.Report)
+		r, err := decodeReport(c.Report)
 		if err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func tellHost(ctx context.Context, host peersync.Host, in *pb.HostCall) error {
 
 var errUnknownCall = status.Error(codes.Unimplemented, "this relay does not know the call")
 
-func callLog(ctx context.Context, host peersync.Host, in *pb.ReplicaLogRequest) (*pb.HostAnswer, error) {
-	req := peersync.LogRequest{From: seq(in.GetFrom()), Max: count(in.GetMax())}
+func callLog(ctx context.Context, host peersync.HostServices, in *pb.ReplicaLogRequest) (*pb.HostAnswer, error) {
+	req := peersync.LogRequest{From: clampSeq(in.GetFrom()), Max: clampCount(in.GetMax())}
 	if _, _, err := req.Bounds(); err != nil {
 		return nil, err
 	}
@@ -133,9 +133,9 @@ func callLog(ctx context.Context, host peersync.Host, in *pb.ReplicaLogRequest) 
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_Log{Log: logPageMessage(page)}}, err
 }
 
-func callKeys(ctx context.Context, host peersync.Host, in *pb.KeysRequest) (*pb.HostAnswer, error) {
+func callKeys(ctx context.Context, host peersync.HostServices, in *pb.KeysRequest) (*pb.HostAnswer, error) {
 	r, err := unpackRange(in.GetRange())
-	limit := count(in.GetMax())
+	limit := clampCount(in.GetMax())
 	if err == nil {
 		err = peersync.CheckKeys(limit)
 	}
@@ -146,7 +146,7 @@ func callKeys(ctx context.Context, host peersync.Host, in *pb.KeysRequest) (*pb.
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_Keys{Keys: &pb.KeysResponse{Keys: packKeys(keys...)}}}, err
 }
 
-func callRangeSum(ctx context.Context, host peersync.Host, in *pb.RangeSumRequest) (*pb.HostAnswer, error) {
+func callRangeSum(ctx context.Context, host peersync.HostServices, in *pb.RangeSumRequest) (*pb.HostAnswer, error) {
 	ranges, err := unpackRanges(in.GetRanges(), peersync.MaxRanges)
 	if err != nil {
 		return nil, err
@@ -155,9 +155,9 @@ func callRangeSum(ctx context.Context, host peersync.Host, in *pb.RangeSumReques
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_RangeSum{RangeSum: sumMessages(sums)}}, err
 }
 
-func callSplit(ctx context.Context, host peersync.Host, in *pb.SplitRequest) (*pb.HostAnswer, error) {
+func callSplit(ctx context.Context, host peersync.HostServices, in *pb.SplitRequest) (*pb.HostAnswer, error) {
 	r, err := unpackRange(in.GetRange())
-	parts := count(in.GetParts())
+	parts := clampCount(in.GetParts())
 	if err == nil {
 		err = peersync.CheckParts(parts)
 	}
@@ -168,7 +168,7 @@ func callSplit(ctx context.Context, host peersync.Host, in *pb.SplitRequest) (*p
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_Split{Split: partMessages(out)}}, err
 }
 
-func callLoad(ctx context.Context, host peersync.Host, in *pb.LoadRequest) (*pb.HostAnswer, error) {
+func callLoad(ctx context.Context, host peersync.HostServices, in *pb.LoadRequest) (*pb.HostAnswer, error) {
 	if err := peersync.CheckCursor(in.GetName(), nil); err != nil {
 		return nil, err
 	}

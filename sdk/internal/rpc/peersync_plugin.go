@@ -50,15 +50,15 @@ func (s *PeerSyncServer) Handle(stream grpc.BidiStreamingServer[pb.HandleRequest
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	_, err = with(s.acquire, PeerSyncErrors, stream.Context(), func(ctx context.Context, r peersync.Replicator) (struct{}, error) {
+	_, err = withImplementation(s.acquire, PeerSyncErrors, stream.Context(), func(ctx context.Context, r peersync.Replicator) (struct{}, error) {
 		select {
 		case s.turn <- struct{}{}:
 		case <-ctx.Done():
 			return struct{}{}, ctx.Err()
 		}
 		defer func() { <-s.turn }()
-		s.host.set(&exchange{stream: stream, turn: make(chan struct{}, 1)})
-		defer s.host.set(nil)
+		s.host.setExchange(&exchange{stream: stream, turn: make(chan struct{}, 1)})
+		defer s.host.setExchange(nil)
 		return struct{}{}, r.Handle(ctx, events)
 	})
 	return err
@@ -71,23 +71,23 @@ type HostClient struct {
 	current *exchange // nil without a Handle
 }
 
-var _ peersync.Host = (*HostClient)(nil)
+var _ peersync.HostServices = (*HostClient)(nil)
 
-func (h *HostClient) set(current *exchange) {
+func (h *HostClient) setExchange(current *exchange) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.current = current
 }
 
-// call makes one call and waits for its answer, or until ctx ends.
-func (h *HostClient) call(ctx context.Context, call *pb.HostCall) (*pb.HostAnswer, error) {
+// callHost makes one call and waits for its answer, or until ctx ends.
+func (h *HostClient) callHost(ctx context.Context, call *pb.HostCall) (*pb.HostAnswer, error) {
 	h.mu.Lock()
 	x := h.current
 	h.mu.Unlock()
 	if x == nil {
 		return nil, status.Error(codes.InvalidArgument, "the host was called outside of Handle")
 	}
-	return x.call(ctx, call)
+	return x.callInTurn(ctx, call)
 }
 
 // exchange is what a plugin and its relay say to each other during one Handle:
@@ -97,7 +97,7 @@ type exchange struct {
 	turn   chan struct{} // holds an element until the call under way is answered
 }
 
-func (x *exchange) call(ctx context.Context, call *pb.HostCall) (answer *pb.HostAnswer, err error) {
+func (x *exchange) callInTurn(ctx context.Context, call *pb.HostCall) (answer *pb.HostAnswer, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -137,8 +137,8 @@ func (x *exchange) roundTrip(call *pb.HostCall) (*pb.HostAnswer, error) {
 	return answer, status.Error(codes.Code(answer.GetCode()), answer.GetText())
 }
 
-// asked makes the result of a call out of what came back.
-func asked[M, R any](name string, read func(M) (R, error), in M, err error) (out R, _ error) {
+// decodeAnswer makes the result of a call out of what came back.
+func decodeAnswer[M, R any](name string, read func(M) (R, error), in M, err error) (out R, _ error) {
 	if err == nil {
 		out, err = read(in)
 	}
@@ -148,9 +148,9 @@ func asked[M, R any](name string, read func(M) (R, error), in M, err error) (out
 	return out, nil
 }
 
-// tell makes a call that has no result.
-func (h *HostClient) tell(ctx context.Context, name string, call *pb.HostCall) error {
-	_, err := h.call(ctx, call)
+// callWithoutResult makes a call that has no result.
+func (h *HostClient) callWithoutResult(ctx context.Context, name string, call *pb.HostCall) error {
+	_, err := h.callHost(ctx, call)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, PeerSyncErrors.Error(err))
 	}
@@ -161,80 +161,80 @@ func (h *HostClient) Log(ctx context.Context, req peersync.LogRequest) (peersync
 	if _, _, err := req.Bounds(); err != nil {
 		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
 	}
-	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: uint64(req.From), Max: uint32(req.Max)}}})
-	return asked("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return logPage(m, req) }, resp.GetLog(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: uint64(req.From), Max: uint32(req.Max)}}})
+	return decodeAnswer("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return logPage(m, req) }, resp.GetLog(), err)
 }
 
 func (h *HostClient) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: packRanges(in), Max: uint32(max)}}})
-	return asked("keys", func(m *pb.KeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: packRanges(in), Max: uint32(max)}}})
+	return decodeAnswer("keys", func(m *pb.KeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
 }
 
 func (h *HostClient) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
-	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...)}}})
-	return asked("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return rangeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...)}}})
+	return decodeAnswer("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return rangeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
 }
 
 func (h *HostClient) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}}})
-	return asked("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return splitParts(m, parts) }, resp.GetSplit(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}}})
+	return decodeAnswer("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return splitParts(m, parts) }, resp.GetSplit(), err)
 }
 
 func (h *HostClient) Send(ctx context.Context, to peersync.Peer, message []byte) error {
 	if err := peersync.CheckMessage(message); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	return h.tell(ctx, "send", &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: uint32(to), Message: message}}})
+	return h.callWithoutResult(ctx, "send", &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: uint32(to), Message: message}}})
 }
 
 func (h *HostClient) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 	if err := peersync.CheckIDs(ids); err != nil {
 		return fmt.Errorf("transfer: %w", err)
 	}
-	return h.tell(ctx, "transfer", &pb.HostCall{Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
+	return h.callWithoutResult(ctx, "transfer", &pb.HostCall{Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
 }
 
 func (h *HostClient) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
 	if err := peersync.CheckIDs(ids); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	return h.tell(ctx, "request", &pb.HostCall{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: uint32(from), Ids: packIDs(ids)}}})
+	return h.callWithoutResult(ctx, "request", &pb.HostCall{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: uint32(from), Ids: packIDs(ids)}}})
 }
 
 func (h *HostClient) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
 	if err := peersync.CheckText(reason); err != nil {
 		return fmt.Errorf("drop: %w", err)
 	}
-	return h.tell(ctx, "drop", &pb.HostCall{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: uint32(peer), Reason: reason}}})
+	return h.callWithoutResult(ctx, "drop", &pb.HostCall{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: uint32(peer), Reason: reason}}})
 }
 
 func (h *HostClient) Save(ctx context.Context, name string, value []byte) error {
 	if err := peersync.CheckCursor(name, value); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	return h.tell(ctx, "save", &pb.HostCall{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: name, Value: value}}})
+	return h.callWithoutResult(ctx, "save", &pb.HostCall{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: name, Value: value}}})
 }
 
 func (h *HostClient) Load(ctx context.Context, name string) ([]byte, error) {
 	if err := peersync.CheckCursor(name, nil); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
-	resp, err := h.call(ctx, &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: name}}})
-	return asked("load", func(m *pb.LoadResponse) ([]byte, error) { return m.GetValue(), nil }, resp.GetLoad(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: name}}})
+	return decodeAnswer("load", func(m *pb.LoadResponse) ([]byte, error) { return m.GetValue(), nil }, resp.GetLoad(), err)
 }
 
 func (h *HostClient) Report(ctx context.Context, report peersync.Report) error {
 	if err := report.Check(); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	return h.tell(ctx, "report", &pb.HostCall{Call: &pb.HostCall_Report{Report: reportMessage(report)}})
+	return h.callWithoutResult(ctx, "report", &pb.HostCall{Call: &pb.HostCall_Report{Report: reportMessage(report)}})
 }

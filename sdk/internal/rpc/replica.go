@@ -91,7 +91,7 @@ func logPage(in *pb.ReplicaLogResponse, req peersync.LogRequest) (peersync.LogPa
 	}
 	page := peersync.LogPage{Last: storage.Seq(in.GetLast())}
 	switch n := len(in.GetEntries()); {
-	case !exactly(page.Epoch[:], in.GetEpoch()):
+	case !copyExactly(page.Epoch[:], in.GetEpoch()):
 		return peersync.LogPage{}, fmt.Errorf("an epoch of %d bytes", len(in.GetEpoch()))
 	case n > limit:
 		return peersync.LogPage{}, fmt.Errorf("%d entries on a page, %d were allowed", n, limit)
@@ -115,9 +115,9 @@ func logPage(in *pb.ReplicaLogResponse, req peersync.LogRequest) (peersync.LogPa
 
 func sumMessage(s peersync.Sum) *pb.Sum { return &pb.Sum{Count: s.Count, Ids: s.IDs[:]} }
 
-func sum(in *pb.Sum) (s peersync.Sum, err error) {
+func decodeSum(in *pb.Sum) (s peersync.Sum, err error) {
 	s.Count = in.GetCount()
-	if !exactly(s.IDs[:], in.GetIds()) {
+	if !copyExactly(s.IDs[:], in.GetIds()) {
 		return peersync.Sum{}, fmt.Errorf("a sum of %d bytes", len(in.GetIds()))
 	}
 	return s, nil
@@ -139,7 +139,7 @@ func rangeSums(in *pb.RangeSumResponse, n int) ([]peersync.Sum, error) {
 	sums := make([]peersync.Sum, n)
 	for i, s := range in.GetSums() {
 		var err error
-		if sums[i], err = sum(s); err != nil {
+		if sums[i], err = decodeSum(s); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,7 @@ func splitParts(in *pb.SplitResponse, n int) ([]peersync.Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		s, err := sum(p.GetSum())
+		s, err := decodeSum(p.GetSum())
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func reportMessage(r peersync.Report) *pb.ReportRequest {
 	return out
 }
 
-func report(in *pb.ReportRequest) (peersync.Report, error) {
+func decodeReport(in *pb.ReportRequest) (peersync.Report, error) {
 	r := peersync.Report{Summary: in.GetSummary()}
 	for _, p := range in.GetPeers()[:min(len(in.GetPeers()), peersync.MaxPeers+1)] {
 		r.Peers = append(r.Peers, peersync.PeerReport{
@@ -203,8 +203,8 @@ func someIDs(data []byte) ([]storage.ID, error) {
 	return ids, err
 }
 
-// seq reads a number that may be a liar's, and leaves room for arithmetic on it.
-func seq(n uint64) storage.Seq { return storage.Seq(min(n, maxSeq)) }
+// clampSeq reads a number that may be a liar's, and leaves room for arithmetic on it.
+func clampSeq(n uint64) storage.Seq { return storage.Seq(min(n, maxSeq)) }
 
-// count reads a number of things wanted; what is beyond all limits remains so.
-func count(n uint32) int { return int(min(n, 1<<30)) }
+// clampCount reads a number of things wanted; what is beyond all limits remains so.
+func clampCount(n uint32) int { return int(min(n, 1<<30)) }

@@ -129,7 +129,7 @@ func servePeerSync(t *testing.T, s pb.PeerSyncServer) pb.PeerSyncClient {
 }
 
 // duringHandle has a plugin whose host is h do something in a Handle.
-func duringHandle(t *testing.T, h peersync.Host, do func(context.Context, peersync.Host) error) error {
+func duringHandle(t *testing.T, h peersync.HostServices, do func(context.Context, peersync.HostServices) error) error {
 	t.Helper()
 	remote := &HostClient{}
 	plugin := servePeerSync(t, NewPeerSyncServer(func() (Lease[peersync.Replicator], error) {
@@ -150,7 +150,7 @@ func TestHostCallsCrossTheWire(t *testing.T) {
 		keys: []peersync.Key{key, in.Hi}, sums: []peersync.Sum{sum, {}}, parts: []peersync.Part{{First: key, Last: in.Hi, Sum: sum}},
 		value: []byte("value"),
 	}
-	if err := duringHandle(t, h, func(ctx context.Context, r peersync.Host) error {
+	if err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
 		callEverything(ctx, t, h, r, key, in)
 		return nil
 	}); err != nil {
@@ -159,7 +159,7 @@ func TestHostCallsCrossTheWire(t *testing.T) {
 }
 
 // callEverything has a plugin make each call to r, which is h at the other end.
-func callEverything(ctx context.Context, t *testing.T, h *aHost, r peersync.Host, key peersync.Key, in peersync.Range) {
+func callEverything(ctx context.Context, t *testing.T, h *aHost, r peersync.HostServices, key peersync.Key, in peersync.Range) {
 	ids := []storage.ID{{1}, {2}}
 	report := peersync.Report{Summary: "well", Peers: []peersync.PeerReport{{Peer: 1, Summary: "so so", Lacks: 2, Missing: 3}}}
 	calls := []struct {
@@ -223,15 +223,15 @@ func TestRefusedBeforeTheHost(t *testing.T) {
 }
 
 func TestOnlyDuringHandle(t *testing.T) {
-	var kept peersync.Host
-	if err := duringHandle(t, &aHost{}, func(ctx context.Context, r peersync.Host) error {
+	var kept peersync.HostServices
+	if err := duringHandle(t, &aHost{}, func(ctx context.Context, r peersync.HostServices) error {
 		kept = r
 		_, err := r.Load(ctx, "x")
 		return err
 	}); err != nil {
 		t.Errorf("during a Handle: %v", err)
 	}
-	for _, r := range []peersync.Host{kept, &HostClient{}} {
+	for _, r := range []peersync.HostServices{kept, &HostClient{}} {
 		if _, err := r.Load(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "outside of Handle") {
 			t.Errorf("outside of a Handle: %v", err)
 		}
@@ -308,7 +308,7 @@ func TestCallGivenUp(t *testing.T) {
 		close(called)
 		<-release
 	}
-	err := duringHandle(t, h, func(ctx context.Context, r peersync.Host) error {
+	err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
 		brief, cancel := context.WithCancel(ctx)
 		go func() {
 			<-called
@@ -343,7 +343,7 @@ func TestOneCallAtATime(t *testing.T) {
 		runtime.Gosched()
 		mu.Unlock()
 	}}
-	if err := duringHandle(t, h, func(ctx context.Context, r peersync.Host) error {
+	if err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

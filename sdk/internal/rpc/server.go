@@ -20,7 +20,7 @@ type StorageServer struct {
 }
 
 func (s *StorageServer) Info(ctx context.Context, _ *pb.InfoRequest) (*pb.InfoResponse, error) {
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.InfoResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.InfoResponse, error) {
 		info, err := store.Info(ctx)
 		return InfoResponse(info), err
 	})
@@ -31,14 +31,14 @@ func (s *StorageServer) Append(ctx context.Context, req *pb.AppendRequest) (*pb.
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.AppendResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.AppendResponse, error) {
 		outcomes, err := store.Append(ctx, records)
 		return AppendResponse(outcomes), err
 	})
 }
 
 func (s *StorageServer) Log(ctx context.Context, req *pb.LogRequest) (*pb.LogResponse, error) {
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.LogResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.LogResponse, error) {
 		page, err := store.Log(ctx, storage.LogRequest{
 			From:     storage.Seq(req.GetFrom()),
 			Max:      int(min(req.GetMax(), math.MaxInt32)),
@@ -49,14 +49,14 @@ func (s *StorageServer) Log(ctx context.Context, req *pb.LogRequest) (*pb.LogRes
 }
 
 func (s *StorageServer) Find(ctx context.Context, req *pb.FindRequest) (*pb.FindResponse, error) {
-	return with(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.FindResponse, error) {
+	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.FindResponse, error) {
 		seq, err := store.Find(ctx, req.GetSignature())
 		return &pb.FindResponse{Seq: uint64(seq)}, err
 	})
 }
 
 func (s *StorageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.WatchResponse, error) {
-	return waiting(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.WatchResponse, error) {
+	return waitWithImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.WatchResponse, error) {
 		w, ok := store.(storage.Watcher)
 		if !ok {
 			return nil, errNoWatch

@@ -34,7 +34,7 @@ func pointMessage(p stats.Point) *pb.Point {
 // Snapshot reads what ExportRequest wrote. The snapshot is valid.
 func Snapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
 	s := stats.Snapshot{Server: req.GetServer(), Seq: req.GetSeq()}
-	if !exactly(s.Epoch[:], req.GetEpoch()) {
+	if !copyExactly(s.Epoch[:], req.GetEpoch()) {
 		return stats.Snapshot{}, stats.ErrInvalid
 	}
 	for _, m := range req.GetMetrics() {
@@ -43,7 +43,7 @@ func Snapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
 			out.Kind = stats.Kind(k)
 		}
 		for _, p := range m.GetPoints() {
-			out.Points = append(out.Points, point(p))
+			out.Points = append(out.Points, decodePoint(p))
 		}
 		s.Metrics = append(s.Metrics, out)
 	}
@@ -53,7 +53,7 @@ func Snapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
 	return s, nil
 }
 
-func point(p *pb.Point) stats.Point {
+func decodePoint(p *pb.Point) stats.Point {
 	out := stats.Point{Value: p.GetValue(), Count: p.GetCount(), Sum: p.GetSum()}
 	for _, l := range p.GetLabels() {
 		out.Labels = append(out.Labels, stats.Label{Name: l.GetName(), Value: l.GetValue()})
@@ -96,7 +96,7 @@ func (s *StatsServer) ForceFlush(ctx context.Context, _ *pb.ForceFlushRequest) (
 // inTurn makes a call when the one before has returned, which one that the relay
 // gave up may not have.
 func (s *StatsServer) inTurn(ctx context.Context, call func(context.Context, stats.Exporter) error) error {
-	_, err := with(s.acquire, StatsErrors, ctx, func(ctx context.Context, e stats.Exporter) (struct{}, error) {
+	_, err := withImplementation(s.acquire, StatsErrors, ctx, func(ctx context.Context, e stats.Exporter) (struct{}, error) {
 		select {
 		case s.turn <- struct{}{}:
 		case <-ctx.Done():

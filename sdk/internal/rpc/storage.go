@@ -44,12 +44,12 @@ func Records(req *pb.AppendRequest) ([]storage.Record, error) {
 	records := make([]storage.Record, len(req.GetRecords()))
 	for i, in := range req.GetRecords() {
 		r := &records[i]
-		if !exactly(r.ID[:], in.GetId()) {
+		if !copyExactly(r.ID[:], in.GetId()) {
 			return nil, fmt.Errorf("record %d: id is %d bytes long", i, len(in.GetId()))
 		}
 		if len(in.GetNullifier()) > 0 {
 			r.Nullifier = new(storage.Nullifier)
-			if !exactly(r.Nullifier[:], in.GetNullifier()) {
+			if !copyExactly(r.Nullifier[:], in.GetNullifier()) {
 				return nil, fmt.Errorf("record %d: nullifier is %d bytes long", i, len(in.GetNullifier()))
 			}
 		}
@@ -71,7 +71,7 @@ func AppendResponse(outcomes []storage.Outcome) *pb.AppendResponse {
 // Outcomes reads the answer to an Append of n records.
 func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	if got := len(resp.GetOutcomes()); got != n {
-		return nil, broken("%d outcomes for %d records", got, n)
+		return nil, protocolError("%d outcomes for %d records", got, n)
 	}
 	outcomes := make([]storage.Outcome, n)
 	var last storage.Seq // of what this batch stored
@@ -80,13 +80,13 @@ func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 		refused := o.Status == storage.Spent || o.Status == storage.Conflict
 		switch {
 		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_CONFLICT:
-			return nil, broken("outcome %d has the unknown status %d", i, in.GetStatus())
+			return nil, protocolError("outcome %d has the unknown status %d", i, in.GetStatus())
 		case refused && o.Seq != 0:
-			return nil, broken("outcome %d has a sequence number though nothing was stored", i)
+			return nil, protocolError("outcome %d has a sequence number though nothing was stored", i)
 		case !refused && (o.Seq == 0 || o.Seq > maxSeq):
-			return nil, broken("outcome %d has the sequence number %d", i, o.Seq)
+			return nil, protocolError("outcome %d has the sequence number %d", i, o.Seq)
 		case o.Status == storage.Stored && last != 0 && o.Seq != last+1:
-			return nil, broken("outcome %d is stored at %d, the one before it at %d", i, o.Seq, last)
+			return nil, protocolError("outcome %d is stored at %d, the one before it at %d", i, o.Seq, last)
 		}
 		if o.Status == storage.Stored {
 			last = o.Seq
@@ -119,11 +119,11 @@ func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
 		return storage.Page{}, err
 	}
 	if n := len(resp.GetEntries()); n > limit {
-		return storage.Page{}, broken("%d entries on a page, %d were allowed", n, limit)
+		return storage.Page{}, protocolError("%d entries on a page, %d were allowed", n, limit)
 	}
 	page := storage.Page{Last: storage.Seq(resp.GetLast()), Entries: make([]storage.Entry, len(resp.GetEntries()))}
 	if page.Last > maxSeq {
-		return storage.Page{}, broken("the log ends at %d", page.Last)
+		return storage.Page{}, protocolError("the log ends at %d", page.Last)
 	}
 	size, next := 0, max(req.From, 1)
 	for i, in := range resp.GetEntries() {
@@ -133,14 +133,14 @@ func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
 		body := len(e.Signature) + len(e.Ciphertext)
 		size += body
 		switch {
-		case !exactly(e.ID[:], in.GetId()):
-			return storage.Page{}, broken("an id of %d bytes", len(in.GetId()))
+		case !copyExactly(e.ID[:], in.GetId()):
+			return storage.Page{}, protocolError("an id of %d bytes", len(in.GetId()))
 		case e.Seq < next || e.Seq > page.Last:
-			return storage.Page{}, broken("entry %d where the next was %d and the last %d", e.Seq, next, page.Last)
+			return storage.Page{}, protocolError("entry %d where the next was %d and the last %d", e.Seq, next, page.Last)
 		case body > storage.MaxEnvelope:
-			return storage.Page{}, broken("entry %d has %d bytes", e.Seq, body)
+			return storage.Page{}, protocolError("entry %d has %d bytes", e.Seq, body)
 		case size > bytes && len(page.Entries) > 1:
-			return storage.Page{}, broken("a page of more than %d bytes", bytes)
+			return storage.Page{}, protocolError("a page of more than %d bytes", bytes)
 		}
 		next = e.Seq + 1
 	}
@@ -162,12 +162,12 @@ func Info(resp *pb.InfoResponse) (storage.Info, error) {
 		Count: resp.GetCount(), Bytes: resp.GetBytes(), Tokens: resp.GetTokens(),
 	}
 	switch {
-	case !exactly(info.Epoch[:], resp.GetEpoch()):
-		return storage.Info{}, broken("an epoch of %d bytes", len(resp.GetEpoch()))
+	case !copyExactly(info.Epoch[:], resp.GetEpoch()):
+		return storage.Info{}, protocolError("an epoch of %d bytes", len(resp.GetEpoch()))
 	case info.Last > maxSeq || info.First > info.Last:
-		return storage.Info{}, broken("a log from %d to %d", info.First, info.Last)
+		return storage.Info{}, protocolError("a log from %d to %d", info.First, info.Last)
 	case (info.First == 0) != (info.Count == 0), info.Count > 0 && info.Count > uint64(info.Last-info.First)+1:
-		return storage.Info{}, broken("%d entries in a log from %d to %d", info.Count, info.First, info.Last)
+		return storage.Info{}, protocolError("%d entries in a log from %d to %d", info.Count, info.First, info.Last)
 	}
 	return info, nil
 }
@@ -177,7 +177,7 @@ func Found(resp *pb.FindResponse) (storage.Seq, error) {
 	if seq := storage.Seq(resp.GetSeq()); seq >= 1 && seq <= maxSeq {
 		return seq, nil
 	}
-	return 0, broken("found at %d", resp.GetSeq())
+	return 0, protocolError("found at %d", resp.GetSeq())
 }
 
 // Watched reads the answer to a Watch.
@@ -185,11 +185,11 @@ func Watched(resp *pb.WatchResponse, after storage.Seq) (storage.Seq, error) {
 	if seq := storage.Seq(resp.GetLast()); seq > after && seq <= maxSeq {
 		return seq, nil
 	}
-	return 0, broken("a watch after %d ended at %d", after, resp.GetLast())
+	return 0, protocolError("a watch after %d ended at %d", after, resp.GetLast())
 }
 
-func exactly(dst, src []byte) bool { return copy(dst, src) == len(dst) && len(src) == len(dst) }
+func copyExactly(dst, src []byte) bool { return copy(dst, src) == len(dst) && len(src) == len(dst) }
 
-func broken(format string, args ...any) error {
+func protocolError(format string, args ...any) error {
 	return &ContractError{What: fmt.Sprintf(format, args...)}
 }

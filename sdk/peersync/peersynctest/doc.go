@@ -12,7 +12,7 @@
 //		for _, transport := range plugintest.Transports(t, thePlugin) {
 //			t.Run(transport.Name, func(t *testing.T) {
 //				peersynctest.Run(t, peersynctest.Opener{
-//					Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+//					Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 //						return transport.OpenPeerSync(tb, dir, nil, host)
 //					},
 //					Resumes: true,

@@ -13,13 +13,13 @@ var eventChecks = []check{
 	{"UnknownPeers", "A replicator ignores peers that it was never told of", (*fixture).unknownPeers},
 	{"UnknownEvents", "A replicator ignores events of types that a later version of this package has added", (*fixture).unknownEvents},
 	{"UnknownIDs", "A replicator ignores what it does not understand", (*fixture).unknownIDs},
-	{"Garbage", "A replicator ignores messages that make no sense", (*fixture).garbage},
-	{"Extremes", "A replicator ignores what it does not understand", (*fixture).extremes},
+	{"Garbage", "A replicator ignores messages that make no sense", (*fixture).checkGarbage},
+	{"Extremes", "A replicator ignores what it does not understand", (*fixture).checkExtremes},
 	{"FullBatch", "MaxEvents is the greatest number of events in one Handle", (*fixture).fullBatch},
 	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).longMessages},
 	{"TooMuch", "What exceeds a limit is refused with ErrTooLarge and does nothing", (*fixture).tooMuch},
 	{"UpAndDown", "They are called for peers that are up: from PeerUp until PeerDown", (*fixture).upAndDown},
-	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).backlog},
+	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).checkBacklog},
 }
 
 // stranger is a peer that no world has.
@@ -35,34 +35,34 @@ func (f *fixture) unknownPeers() {
 		peersync.PeerDown{Peer: stranger},
 		peersync.PeerDown{},
 	} {
-		f.handled(e)
+		f.mustHandle(e)
 	}
-	f.ticks(2)
+	f.runTicks(2)
 }
 
 func (f *fixture) unknownEvents() {
 	f.beginLive(1, 2)
 	type later struct{ peersync.Event }
-	f.handled(later{}, peersync.Tick{Now: time.Minute}, later{})
-	f.ticks(2)
+	f.mustHandle(later{}, peersync.Tick{Now: time.Minute}, later{})
+	f.runTicks(2)
 }
 
 func (f *fixture) unknownIDs() {
 	f.beginLive(1, 2)
-	peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
 	for status := peersync.Passed; status <= peersync.Lost; status++ {
 		o := []peersync.Outcome{{ID: storage.NewID([]byte{byte(status)}, nil), Status: status}}
-		f.handled(peersync.Sent{Peer: peer, Outcomes: o}, peersync.Received{Peer: peer, Outcomes: o})
+		f.mustHandle(peersync.Sent{Peer: peer, Outcomes: o}, peersync.Received{Peer: peer, Outcomes: o})
 	}
-	f.ticks(2)
+	f.runTicks(2)
 }
 
-// garbage has a peer say things of every length that mean nothing, and things
+// checkGarbage has a peer say things of every length that mean nothing, and things
 // that almost mean something: what its twin said, cut, changed or said again.
-func (f *fixture) garbage() {
+func (f *fixture) checkGarbage() {
 	f.beginLive(1, 2)
 	r, rng := f.world.Replicas[0], f.world.rng
-	peer := r.peer(f.world.Replicas[1])
+	peer := r.peerNumber(f.world.Replicas[1])
 	f.world.Post(0, 20)
 	f.world.Post(1, 20)
 	said := [][]byte{{0}, []byte("hello")}
@@ -72,7 +72,7 @@ func (f *fixture) garbage() {
 				said = append(said, bytes.Clone(m.Data))
 			}
 		}
-		if _, err := f.world.step(f.Context()); err != nil {
+		if _, err := f.world.runStep(f.Context()); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -90,25 +90,25 @@ func (f *fixture) garbage() {
 			}
 		}
 		if r.up[peer] { // it may have been dropped, and rightly so
-			f.handled(peersync.PeerMessage{Peer: peer, Data: data})
+			f.mustHandle(peersync.PeerMessage{Peer: peer, Data: data})
 		}
 	}
-	f.ticks(2)
+	f.runTicks(2)
 }
 
-func (f *fixture) extremes() {
-	f.begin(1, 1)
+func (f *fixture) checkExtremes() {
+	f.beginWorld(1, 1)
 	f.world.Start(0, f.opened[0].Replicator)
-	f.run()
+	f.runUntilQuiet()
 	last := storage.Seq(math.MaxInt64)
 	far := peersync.State{First: last, Last: last, Count: math.MaxUint64, Floor: math.MaxUint32}
-	f.handled(
+	f.mustHandle(
 		peersync.LogAdvanced{State: far}, // of a log that ends at 0
 		peersync.LogAdvanced{},
 		peersync.Tick{Now: math.MaxInt64, Hour: math.MaxUint32},
 		peersync.Tick{Now: math.MaxInt64}, // the clock was set back
 	)
-	f.ticks(1)
+	f.runTicks(1)
 }
 
 func (f *fixture) fullBatch() {
@@ -117,43 +117,43 @@ func (f *fixture) fullBatch() {
 	for i := range events {
 		events[i] = peersync.Tick{Now: time.Duration(i) * time.Second, Hour: firstHour}
 	}
-	f.handled(events...)
+	f.mustHandle(events...)
 	ids := make([]peersync.Outcome, peersync.MaxIDs)
 	for i := range ids {
 		ids[i] = peersync.Outcome{ID: storage.NewID([]byte{byte(i), byte(i >> 8)}, nil), Status: peersync.Passed}
 	}
-	f.handled(peersync.Sent{Peer: stranger, Outcomes: ids}, peersync.Received{Peer: stranger, Outcomes: ids})
+	f.mustHandle(peersync.Sent{Peer: stranger, Outcomes: ids}, peersync.Received{Peer: stranger, Outcomes: ids})
 }
 
 func (f *fixture) longMessages() {
 	f.beginLive(1, 2)
 	var events []peersync.Event
 	for range peersync.MaxEventBytes / peersync.MaxMessage {
-		peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+		peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
 		events = append(events, peersync.PeerMessage{Peer: peer, Data: make([]byte, peersync.MaxMessage)})
 	}
-	f.handled(events...)
-	f.ticks(1)
+	f.mustHandle(events...)
+	f.runTicks(1)
 }
 
 func (f *fixture) tooMuch() {
 	f.beginLive(1, 2)
-	peer := f.world.Replicas[0].peer(f.world.Replicas[1])
+	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
 	for _, events := range [][]peersync.Event{
 		make([]peersync.Event, peersync.MaxEvents+1),
 		{peersync.PeerMessage{Peer: peer}},
 		{peersync.PeerMessage{Peer: peer, Data: make([]byte, peersync.MaxMessage+1)}},
 		{peersync.Sent{Peer: peer, Outcomes: make([]peersync.Outcome, peersync.MaxIDs+1)}},
 	} {
-		if calls := f.calls(func() {
-			if err := f.handle(f.Context(), events...); err == nil {
+		if calls := f.recordCalls(func() {
+			if err := f.callHandle(f.Context(), events...); err == nil {
 				f.Errorf("%d events beyond the limits were handled", len(events))
 			}
 		}); len(calls) > 0 {
 			f.Errorf("for events beyond the limits the host was asked for %q", calls)
 		}
 	}
-	f.ticks(1) // the replicator goes on
+	f.runTicks(1) // the replicator goes on
 }
 
 func (f *fixture) upAndDown() {
@@ -164,16 +164,16 @@ func (f *fixture) upAndDown() {
 		f.world.Tick()
 		f.world.Connect(0, 1) // in one batch, perhaps
 		f.world.Cut(0, 1)
-		f.ticks(1)
+		f.runTicks(1)
 		f.world.Cut(0, 2)
-		f.connect()
-		f.run()
+		f.connectAll()
+		f.runUntilQuiet()
 	}
 }
 
-func (f *fixture) backlog() {
-	f.begin(1, 1)
+func (f *fixture) checkBacklog() {
+	f.beginWorld(1, 1)
 	f.world.Post(0, 5*peersync.MaxEntries/2)
 	f.world.Start(0, f.opened[0].Replicator)
-	f.ticks(5)
+	f.runTicks(5)
 }

@@ -15,7 +15,7 @@ import (
 var floods = plugin.Plugin{
 	Name:    "flood",
 	Version: "1",
-	PeerSync: func(_ context.Context, _ plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+	PeerSync: func(_ context.Context, _ plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 		return &flood{host: host}, nil
 	},
 }
@@ -23,7 +23,7 @@ var floods = plugin.Plugin{
 // flood is the simplest replicator that converges: it transfers its whole log to
 // every peer, page by page, and remembers how far each of them is.
 type flood struct {
-	host  peersync.Host
+	host  peersync.HostServices
 	own   track
 	peers []*peer // ascending, which a map would not be
 }

@@ -9,62 +9,62 @@ import (
 )
 
 var lifeChecks = []check{
-	{"Start", "The first event of all is Start", (*fixture).start},
+	{"Start", "The first event of all is Start", (*fixture).checkStart},
 	{"NotStarted", "ErrNotStarted is what Handle answers when the relay gives events to one that was not given Start", (*fixture).notStarted},
 	{"NoEvents", "no events are no error", (*fixture).noEvents},
 	{"EndedContext", "When ctx has ended before the call Handle does nothing and returns its error", (*fixture).endedContext},
 	{"StartAgain", "The relay closes it and opens another one, which begins with Start", (*fixture).startAgain},
 	{"CloseUnderWay", "Close releases the replicator", (*fixture).closeUnderWay},
-	{"CloseNew", "Close releases the replicator", func(f *fixture) { f.begin(1, 1); f.close(0) }},
-	{"Killed", "what a replicator has to know beyond its own life it keeps in cursors", (*fixture).killed},
-	{"Deterministic", "the same events and the same answers of the host lead to the same calls of the host", (*fixture).deterministic},
+	{"CloseNew", "Close releases the replicator", func(f *fixture) { f.beginWorld(1, 1); f.closeAt(0) }},
+	{"Killed", "what a replicator has to know beyond its own life it keeps in cursors", (*fixture).checkKilled},
+	{"Deterministic", "the same events and the same answers of the host lead to the same calls of the host", (*fixture).checkDeterministic},
 }
 
-func (f *fixture) start() {
-	f.begin(1, 1)
+func (f *fixture) checkStart() {
+	f.beginWorld(1, 1)
 	f.world.Post(0, 3)
 	f.world.Start(0, f.opened[0].Replicator)
-	f.ticks(3)
+	f.runTicks(3)
 }
 
 func (f *fixture) notStarted() {
-	f.begin(1, 1)
+	f.beginWorld(1, 1)
 	f.world.Start(0, f.opened[0].Replicator)
-	if calls := f.calls(func() {
-		if err := f.handle(f.Context(), peersync.Tick{}); !isNotStarted(err) {
+	if calls := f.recordCalls(func() {
+		if err := f.callHandle(f.Context(), peersync.Tick{}); !isNotStarted(err) {
 			f.Errorf("a Tick before Start: %v", err)
 		}
 	}); len(calls) > 0 {
 		f.Errorf("before Start the host was asked for %q", calls)
 	}
-	f.ticks(1)
+	f.runTicks(1)
 }
 
 func (f *fixture) noEvents() {
-	f.begin(1, 1)
+	f.beginWorld(1, 1)
 	f.world.Start(0, f.opened[0].Replicator)
 	none := func() {
-		if err := f.handle(f.Context()); err != nil {
+		if err := f.callHandle(f.Context()); err != nil {
 			f.Errorf("handle nothing: %v", err)
 		}
 	}
 	none()
-	f.run()
+	f.runUntilQuiet()
 	none()
-	f.ticks(1)
+	f.runTicks(1)
 }
 
 func (f *fixture) endedContext() {
 	f.beginLive(1, 2)
 	f.world.Post(0, 1)
-	if calls := f.calls(func() {
-		if err := f.handle(canceled, peersync.Tick{}); !errors.Is(err, context.Canceled) {
+	if calls := f.recordCalls(func() {
+		if err := f.callHandle(canceled, peersync.Tick{}); !errors.Is(err, context.Canceled) {
 			f.Errorf("handle with a canceled context: %v", err)
 		}
 	}); len(calls) > 0 {
 		f.Errorf("with a canceled context the host was asked for %q", calls)
 	}
-	f.ticks(1) // the replicator goes on
+	f.runTicks(1) // the replicator goes on
 }
 
 // startAgain begins anew in the middle of everything and when all is quiet, in
@@ -74,7 +74,7 @@ func (f *fixture) startAgain() {
 	for _, steps := range []int{1, 7, maxSteps} {
 		f.world.Post(0, 5)
 		for range steps {
-			if quiet, err := f.world.step(f.Context()); err != nil {
+			if quiet, err := f.world.runStep(f.Context()); err != nil {
 				f.Fatal(err)
 			} else if quiet {
 				break
@@ -82,9 +82,9 @@ func (f *fixture) startAgain() {
 		}
 		f.world.Start(0, f.opened[0].Replicator)
 		f.world.Post(0, 5)
-		f.ticks(2)
-		f.connect()
-		f.ticks(2)
+		f.runTicks(2)
+		f.connectAll()
+		f.runTicks(2)
 	}
 }
 
@@ -92,17 +92,17 @@ func (f *fixture) closeUnderWay() {
 	f.beginLive(1, 2)
 	f.world.Post(0, 50)
 	for range 3 {
-		if _, err := f.world.step(f.Context()); err != nil {
+		if _, err := f.world.runStep(f.Context()); err != nil {
 			f.Fatal(err)
 		}
 	}
-	f.close(0)
+	f.closeAt(0)
 }
 
-// killed kills the process in the middle of a Handle: while the host works on a
+// checkKilled kills the process in the middle of a Handle: while the host works on a
 // call of it.
-func (f *fixture) killed() {
-	f.begin(1, 2)
+func (f *fixture) checkKilled() {
+	f.beginWorld(1, 2)
 	if f.opened[0].Kill == nil {
 		f.Skip("there is no process to kill")
 	}
@@ -115,7 +115,7 @@ func (f *fixture) killed() {
 	}
 	f.world.Start(0, f.opened[0].Replicator)
 	f.world.Start(1, f.opened[1].Replicator)
-	f.connect()
+	f.connectAll()
 	err := f.world.Run(f.Context())
 	if r.Refuse != nil {
 		f.Skip("the replicator asks its host for nothing")
@@ -123,20 +123,20 @@ func (f *fixture) killed() {
 	if err == nil {
 		f.Fatal("a Handle whose process was killed has succeeded")
 	}
-	f.open(0)
+	f.openAt(0)
 	f.world.Start(0, f.opened[0].Replicator)
-	f.connect()
-	f.ticks(3)
+	f.connectAll()
+	f.runTicks(3)
 }
 
-func (f *fixture) deterministic() {
+func (f *fixture) checkDeterministic() {
 	history := func(seed uint64) (calls [][]string) {
 		f.beginLive(seed, 2)
-		f.live(60)
-		f.ticks(3)
+		f.runLife(60)
+		f.runTicks(3)
 		for i, r := range f.world.Replicas {
 			calls = append(calls, slices.Clone(r.Calls))
-			f.close(i)
+			f.closeAt(i)
 		}
 		return calls
 	}

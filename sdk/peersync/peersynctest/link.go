@@ -49,61 +49,61 @@ func (r *Replica) linkTo(other *Replica) (*link, int) {
 	return nil, 0
 }
 
-// peer is the number by which r knows another relay.
-func (r *Replica) peer(other *Replica) peersync.Peer {
+// peerNumber is the number by which r knows another relay.
+func (r *Replica) peerNumber(other *Replica) peersync.Peer {
 	return peersync.Peer(100*(r.index+1) + other.index)
 }
 
 // linkWith returns the link to a peer, and which of its ends r is.
 func (r *Replica) linkWith(peer peersync.Peer) (*link, int) {
 	for _, other := range r.world.Replicas {
-		if other != r && r.peer(other) == peer {
+		if other != r && r.peerNumber(other) == peer {
 			return r.linkTo(other)
 		}
 	}
 	return nil, 0
 }
 
-func (l *link) connect(initiator int) {
+func (l *link) connectFrom(initiator int) {
 	l.up = true
 	for i, end := range l.ends {
 		if other := l.ends[1-i]; end.replicator != nil {
-			end.tell(peersync.PeerUp{Peer: end.peer(other), Initiator: i == initiator, State: other.state()})
+			end.queueEvent(peersync.PeerUp{Peer: end.peerNumber(other), Initiator: i == initiator, State: other.logState()})
 		}
 	}
 }
 
-func (l *link) cut() {
+func (l *link) cutLink() {
 	l.up = false
 	for i, end := range l.ends {
 		for _, p := range l.queues[i] {
 			if p.kind == transfer {
-				l.sent(i, p.id, peersync.Lost)
+				l.settleSent(i, p.id, peersync.Lost)
 			}
 		}
 		for _, id := range l.asked[i] {
-			l.received(i, id, peersync.Lost)
+			l.settleReceived(i, id, peersync.Lost)
 		}
 		l.queues[i], l.asked[i] = nil, nil
 		if end.replicator != nil {
-			end.tell(peersync.PeerDown{Peer: end.peer(l.ends[1-i])})
+			end.queueEvent(peersync.PeerDown{Peer: end.peerNumber(l.ends[1-i])})
 		}
 	}
 }
 
-// sent and received settle an id at one end.
-func (l *link) sent(end int, id storage.ID, status peersync.Status) {
+// settleSent and received settle an id at one end.
+func (l *link) settleSent(end int, id storage.ID, status peersync.Status) {
 	r := l.ends[end]
-	r.tell(peersync.Sent{Peer: r.peer(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+	r.queueEvent(peersync.Sent{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }
 
-func (l *link) received(end int, id storage.ID, status peersync.Status) {
+func (l *link) settleReceived(end int, id storage.ID, status peersync.Status) {
 	r := l.ends[end]
-	r.tell(peersync.Received{Peer: r.peer(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+	r.queueEvent(peersync.Received{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }
 
-// deliver takes the first parcel from one end to the other.
-func (l *link) deliver(from int) {
+// deliverFrom takes the first parcel from one end to the other.
+func (l *link) deliverFrom(from int) {
 	sender, receiver := l.ends[from], l.ends[1-from]
 	sender.world.mu.Lock()
 	defer sender.world.mu.Unlock()
@@ -111,18 +111,18 @@ func (l *link) deliver(from int) {
 	l.queues[from] = l.queues[from][1:]
 	switch p.kind {
 	case message:
-		receiver.tell(peersync.PeerMessage{Peer: receiver.peer(sender), Data: p.message})
+		receiver.queueEvent(peersync.PeerMessage{Peer: receiver.peerNumber(sender), Data: p.message})
 	case transfer:
-		entry := sender.find(p.id)
+		entry := sender.findEntry(p.id)
 		if entry == nil {
-			l.sent(from, p.id, peersync.Gone)
+			l.settleSent(from, p.id, peersync.Gone)
 			return
 		}
-		l.sent(from, p.id, peersync.Passed)
-		l.accept(1-from, *entry)
+		l.settleSent(from, p.id, peersync.Passed)
+		l.acceptEntry(1-from, *entry)
 	case wish:
 		kind := answer
-		if sender, held := l.ends[1-from], l.ends[1-from].find(p.id); held == nil || sender.replicator == nil {
+		if sender, held := l.ends[1-from], l.ends[1-from].findEntry(p.id); held == nil || sender.replicator == nil {
 			kind = refusal
 		}
 		l.queues[1-from] = append(l.queues[1-from], parcel{kind: kind, id: p.id})
@@ -130,35 +130,35 @@ func (l *link) deliver(from int) {
 		if i := slices.Index(l.asked[1-from], p.id); i >= 0 {
 			l.asked[1-from] = slices.Delete(l.asked[1-from], i, i+1)
 		}
-		if entry := sender.find(p.id); p.kind == answer && entry != nil {
-			l.accept(1-from, *entry)
+		if entry := sender.findEntry(p.id); p.kind == answer && entry != nil {
+			l.acceptEntry(1-from, *entry)
 			return
 		}
-		l.received(1-from, p.id, peersync.Gone)
+		l.settleReceived(1-from, p.id, peersync.Gone)
 	}
 }
 
-// accept has one end take in an envelope.
-func (l *link) accept(end int, e peersync.Entry) {
+// acceptEntry has one end take in an envelope.
+func (l *link) acceptEntry(end int, e peersync.Entry) {
 	r := l.ends[end]
 	status := peersync.Known
 	switch {
 	case e.Born < r.floor:
 		status = peersync.Refused
-	case r.add(e.Key, e.Size, r.peer(l.ends[1-end])):
+	case r.addEnvelope(e.Key, e.Size, r.peerNumber(l.ends[1-end])):
 		status = peersync.Stored
 	}
-	l.received(end, e.ID, status)
+	l.settleReceived(end, e.ID, status)
 }
 
 // toPeer begins a call that needs a link. When it returns no error, the caller
 // has w.mu and unlocks it.
 func (r *Replica) toPeer(ctx context.Context, name string, broken error, peer peersync.Peer, args ...any) (*link, int, error) {
-	if err := r.call(ctx, name, broken, append([]any{peer}, args...)...); err != nil {
+	if err := r.beginCall(ctx, name, broken, append([]any{peer}, args...)...); err != nil {
 		return nil, 0, err
 	}
 	if !r.up[peer] {
-		r.fault("%s to peer %d, which is not up", name, peer)
+		r.recordFault("%s to peer %d, which is not up", name, peer)
 	}
 	l, end := r.linkWith(peer)
 	err := error(nil)
@@ -177,7 +177,7 @@ func (r *Replica) toPeer(ctx context.Context, name string, broken error, peer pe
 
 // Send implements [peersync.Links].
 func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error {
-	l, end, err := r.toPeer(ctx, "send", peersync.CheckMessage(data), to, digest(data))
+	l, end, err := r.toPeer(ctx, "send", peersync.CheckMessage(data), to, digestOf(data))
 	if err != nil {
 		return err
 	}
@@ -207,8 +207,8 @@ func (r *Replica) Request(ctx context.Context, from peersync.Peer, ids []storage
 	}
 	defer r.world.mu.Unlock()
 	for _, id := range ids {
-		if r.find(id) != nil {
-			l.received(end, id, peersync.Known)
+		if r.findEntry(id) != nil {
+			l.settleReceived(end, id, peersync.Known)
 			continue
 		}
 		l.asked[end] = append(l.asked[end], id)
@@ -224,6 +224,6 @@ func (r *Replica) Drop(ctx context.Context, peer peersync.Peer, reason string) e
 		return err
 	}
 	defer r.world.mu.Unlock()
-	l.cut()
+	l.cutLink()
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // mutant is a flood with a fault.
 type mutant struct {
 	peersync.Replicator
-	host   peersync.Host
+	host   peersync.HostServices
 	fault  fault
 	starts int
 	down   peersync.Peer // the last one
@@ -30,7 +30,7 @@ type fault struct {
 	handle func(ctx context.Context, m *mutant, events []peersync.Event) error
 	close  func(m *mutant) error
 	// host is what the flood is given in the place of its host.
-	host func(host peersync.Host) peersync.Host
+	host func(host peersync.HostServices) peersync.HostServices
 	bare bool // without what the sdk does around a replicator
 }
 
@@ -53,7 +53,7 @@ func (m *mutant) Close() error {
 	return m.Replicator.Close()
 }
 
-func open(tb testing.TB, dir string, host peersync.Host, f fault) (*plugintest.Opened, error) {
+func open(tb testing.TB, dir string, host peersync.HostServices, f fault) (*plugintest.Opened, error) {
 	given := host
 	if f.host != nil {
 		given = f.host(host)
@@ -98,7 +98,7 @@ func does(besides func(ctx context.Context, m *mutant, e peersync.Event)) fault 
 
 // aHost is a host of which some methods are replaced.
 type aHost struct {
-	peersync.Host
+	peersync.HostServices
 	load func(ctx context.Context, name string) ([]byte, error)
 	log  func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error)
 	send func(ctx context.Context, to peersync.Peer, ids []storage.ID) error
@@ -106,21 +106,21 @@ type aHost struct {
 
 func (h *aHost) Load(ctx context.Context, name string) ([]byte, error) {
 	if h.load == nil {
-		return h.Host.Load(ctx, name)
+		return h.HostServices.Load(ctx, name)
 	}
 	return h.load(ctx, name)
 }
 
 func (h *aHost) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	if h.log == nil {
-		return h.Host.Log(ctx, req)
+		return h.HostServices.Log(ctx, req)
 	}
 	return h.log(ctx, req)
 }
 
 func (h *aHost) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 	if h.send == nil {
-		return h.Host.Transfer(ctx, to, ids)
+		return h.HostServices.Transfer(ctx, to, ids)
 	}
 	return h.send(ctx, to, ids)
 }
@@ -211,16 +211,16 @@ var mutants = map[string]fault{
 			m.host.Report(context.Background(), peersync.Report{Summary: strings.Repeat("x", peersync.MaxText+1)})
 		}
 	}),
-	"Converges": {host: func(host peersync.Host) peersync.Host {
-		return &aHost{Host: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	"Converges": {host: func(host peersync.HostServices) peersync.HostServices {
+		return &aHost{HostServices: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 			return host.Transfer(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves one out
 		}}
 	}},
-	"Resumes": {host: func(host peersync.Host) peersync.Host {
-		return &aHost{Host: host, load: func(context.Context, string) ([]byte, error) { return nil, nil }}
+	"Resumes": {host: func(host peersync.HostServices) peersync.HostServices {
+		return &aHost{HostServices: host, load: func(context.Context, string) ([]byte, error) { return nil, nil }}
 	}},
-	"OtherEpoch": {host: func(host peersync.Host) peersync.Host {
-		return &aHost{Host: host, log: func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+	"OtherEpoch": {host: func(host peersync.HostServices) peersync.HostServices {
+		return &aHost{HostServices: host, log: func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 			page, err := host.Log(ctx, req)
 			page.Epoch = storage.Epoch{}
 			return page, err
@@ -234,7 +234,7 @@ func TestMutants(t *testing.T) {
 	tried := make(map[string]bool)
 	for name, fault := range mutants {
 		t.Run(name, func(t *testing.T) {
-			o := peersynctest.Opener{Converges: true, Resumes: true, Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+			o := peersynctest.Opener{Converges: true, Resumes: true, Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 				return open(tb, dir, host, fault)
 			}}
 			for _, c := range peersynctest.Checks(o) {
@@ -256,7 +256,7 @@ func TestMutants(t *testing.T) {
 // that the checks find.
 func TestPlain(t *testing.T) {
 	peersynctest.Run(t, peersynctest.Opener{Converges: true, Resumes: true,
-		Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+		Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 			return open(tb, dir, host, fault{})
 		}})
 }

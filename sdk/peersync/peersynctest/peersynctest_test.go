@@ -19,7 +19,7 @@ func TestFlood(t *testing.T) {
 		t.Run(transport.Name, func(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
 			peersynctest.Run(t, peersynctest.Opener{
-				Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+				Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 					return transport.OpenPeerSync(tb, dir, nil, host)
 				},
 				Converges: true,
@@ -33,11 +33,11 @@ func TestFlood(t *testing.T) {
 // do nothing at all.
 func TestIdle(t *testing.T) {
 	idle := floods
-	idle.PeerSync = func(context.Context, plugin.Config, peersync.Host) (peersync.Replicator, error) {
+	idle.PeerSync = func(context.Context, plugin.Config, peersync.HostServices) (peersync.Replicator, error) {
 		return nothing{}, nil
 	}
 	peersynctest.Run(t, peersynctest.Opener{
-		Open: func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error) {
+		Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 			return plugintest.Transports(tb, idle)[0].OpenPeerSync(tb, dir, nil, host)
 		},
 	})

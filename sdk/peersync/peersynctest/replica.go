@@ -14,7 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Replica is a relay in a [World], and the [peersync.Host] of its replicator. It
+// Replica is a relay in a [World], and the [peersync.HostServices] of its replicator. It
 // notes every call, and every breach of the contract.
 type Replica struct {
 	// Refuse, when not nil, is asked before every call of the host, with the name
@@ -43,7 +43,7 @@ type Replica struct {
 	handling   bool
 }
 
-var _ peersync.Host = (*Replica)(nil)
+var _ peersync.HostServices = (*Replica)(nil)
 
 // Last returns the end of the log.
 func (r *Replica) Last() storage.Seq { return storage.Seq(len(r.log)) }
@@ -63,15 +63,15 @@ func (r *Replica) LastReport() peersync.Report {
 	return r.report
 }
 
-func (r *Replica) state() peersync.State {
+func (r *Replica) logState() peersync.State {
 	s := peersync.State{Epoch: r.epoch, Last: r.Last(), Count: uint64(len(r.log)), Floor: r.floor}
 	s.First = min(1, s.Last)
 	return s
 }
 
-// add appends an envelope, and reports whether it was new.
-func (r *Replica) add(key peersync.Key, size uint32, via peersync.Peer) bool {
-	if r.find(key.ID) != nil {
+// addEnvelope appends an envelope, and reports whether it was new.
+func (r *Replica) addEnvelope(key peersync.Key, size uint32, via peersync.Peer) bool {
+	if r.findEntry(key.ID) != nil {
 		return false
 	}
 	at, _ := slices.BinarySearchFunc(r.keys, key, peersync.Key.Compare)
@@ -79,22 +79,22 @@ func (r *Replica) add(key peersync.Key, size uint32, via peersync.Peer) bool {
 	r.log = append(r.log, peersync.Entry{Seq: r.Last() + 1, Key: key, Size: size, Via: via})
 	r.places[key.ID] = r.Last()
 	if r.replicator != nil {
-		r.tell(peersync.LogAdvanced{State: r.state()})
+		r.queueEvent(peersync.LogAdvanced{State: r.logState()})
 	}
 	return true
 }
 
-// find returns an envelope of the log, or none.
-func (r *Replica) find(id storage.ID) *peersync.Entry {
+// findEntry returns an envelope of the log, or none.
+func (r *Replica) findEntry(id storage.ID) *peersync.Entry {
 	if seq := r.places[id]; seq > 0 {
 		return &r.log[seq-1]
 	}
 	return nil
 }
 
-// tell adds an event to those the replicator has not been given. A move of the
+// queueEvent adds an event to those the replicator has not been given. A move of the
 // log right after another makes one of the two.
-func (r *Replica) tell(e peersync.Event) {
+func (r *Replica) queueEvent(e peersync.Event) {
 	if n := len(r.pending); n > 0 {
 		_, was := r.pending[n-1].(peersync.LogAdvanced)
 		if _, is := e.(peersync.LogAdvanced); was && is {
@@ -105,8 +105,8 @@ func (r *Replica) tell(e peersync.Event) {
 	r.pending = append(r.pending, e)
 }
 
-// handle gives the replicator some of the events that it was not given.
-func (r *Replica) handle(ctx context.Context) error {
+// handleQueued gives the replicator some of the events that it was not given.
+func (r *Replica) handleQueued(ctx context.Context) error {
 	r.world.mu.Lock()
 	n := 1 + r.world.rng.IntN(min(len(r.pending), 8))
 	for peersync.CheckEvents(r.pending[:n]) != nil {
@@ -115,11 +115,11 @@ func (r *Replica) handle(ctx context.Context) error {
 	events := slices.Clone(r.pending[:n])
 	r.pending = slices.Delete(r.pending, 0, n)
 	r.world.mu.Unlock()
-	return r.give(ctx, events)
+	return r.callHandle(ctx, events)
 }
 
-// give calls Handle.
-func (r *Replica) give(ctx context.Context, events []peersync.Event) error {
+// callHandle calls Handle.
+func (r *Replica) callHandle(ctx context.Context, events []peersync.Event) error {
 	r.world.mu.Lock()
 	for _, e := range events { // a peer that goes down in them may be called until then
 		if e, ok := e.(peersync.PeerUp); ok {
@@ -143,13 +143,13 @@ func (r *Replica) give(ctx context.Context, events []peersync.Event) error {
 	return err
 }
 
-func (r *Replica) fault(format string, args ...any) {
+func (r *Replica) recordFault(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf("relay %d: ", r.index)+fmt.Sprintf(format, args...))
 }
 
-// call notes a call and decides what is the same for all of them. When it
+// beginCall notes a call and decides what is the same for all of them. When it
 // returns no error, the caller has w.mu and unlocks it.
-func (r *Replica) call(ctx context.Context, name string, broken error, args ...any) error {
+func (r *Replica) beginCall(ctx context.Context, name string, broken error, args ...any) error {
 	r.world.mu.Lock()
 	line := name
 	for _, arg := range args {
@@ -159,10 +159,10 @@ func (r *Replica) call(ctx context.Context, name string, broken error, args ...a
 	err := errors.Join(ctx.Err(), broken)
 	switch {
 	case !r.handling:
-		r.fault("%s was called outside of Handle", name)
+		r.recordFault("%s was called outside of Handle", name)
 		err = errors.New("called outside of Handle")
 	case broken != nil:
-		r.fault("%s: %v", name, broken)
+		r.recordFault("%s: %v", name, broken)
 	case err == nil && r.Refuse != nil:
 		err = r.Refuse(name)
 	}
@@ -173,8 +173,8 @@ func (r *Replica) call(ctx context.Context, name string, broken error, args ...a
 	return nil
 }
 
-// digest stands for bytes in a line of Calls.
-func digest(data []byte) string {
+// digestOf stands for bytes in a line of Calls.
+func digestOf(data []byte) string {
 	h := fnv.New64a()
 	h.Write(data)
 	return fmt.Sprintf("%d:%x", len(data), h.Sum64())
@@ -183,7 +183,7 @@ func digest(data []byte) string {
 // Log implements [peersync.Replica].
 func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	from, limit, err := req.Bounds()
-	if err := r.call(ctx, "log", err, req.From, req.Max); err != nil {
+	if err := r.beginCall(ctx, "log", err, req.From, req.Max); err != nil {
 		return peersync.LogPage{}, err
 	}
 	defer r.world.mu.Unlock()
@@ -197,35 +197,35 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 
 // Keys implements [peersync.Replica].
 func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	if err := r.call(ctx, "keys", peersync.CheckKeys(max), in, max); err != nil {
+	if err := r.beginCall(ctx, "keys", peersync.CheckKeys(max), in, max); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
-	keys := r.within(in)
+	keys := r.keysWithin(in)
 	return slices.Clone(keys[:min(max, len(keys))]), nil
 }
 
 // RangeSum implements [peersync.Replica].
 func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
-	if err := r.call(ctx, "range sum", peersync.CheckRanges(ranges), ranges); err != nil {
+	if err := r.beginCall(ctx, "range sum", peersync.CheckRanges(ranges), ranges); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
 	sums := make([]peersync.Sum, len(ranges))
 	for i, in := range ranges {
-		sums[i] = r.sum(in)
+		sums[i] = r.sumWithin(in)
 	}
 	return sums, nil
 }
 
 // Split implements [peersync.Replica].
 func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	if err := r.call(ctx, "split", peersync.CheckParts(parts), in, parts); err != nil {
+	if err := r.beginCall(ctx, "split", peersync.CheckParts(parts), in, parts); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
 	var out []peersync.Part
-	for keys := r.within(in); len(keys) > 0; parts-- {
+	for keys := r.keysWithin(in); len(keys) > 0; parts-- {
 		n := (len(keys) + parts - 1) / parts
 		part := peersync.Part{First: keys[0], Last: keys[n-1]}
 		for _, k := range keys[:n] {
@@ -236,7 +236,7 @@ func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]pe
 	return out, nil
 }
 
-func (r *Replica) within(in peersync.Range) []peersync.Key {
+func (r *Replica) keysWithin(in peersync.Range) []peersync.Key {
 	lo, _ := slices.BinarySearchFunc(r.keys, in.Lo, peersync.Key.Compare)
 	hi := len(r.keys)
 	if in.Hi != (peersync.Key{}) {
@@ -245,8 +245,8 @@ func (r *Replica) within(in peersync.Range) []peersync.Key {
 	return r.keys[lo:max(lo, hi)]
 }
 
-func (r *Replica) sum(in peersync.Range) (sum peersync.Sum) {
-	for _, k := range r.within(in) {
+func (r *Replica) sumWithin(in peersync.Range) (sum peersync.Sum) {
+	for _, k := range r.keysWithin(in) {
 		sum.Add(k.ID)
 	}
 	return sum
@@ -254,12 +254,12 @@ func (r *Replica) sum(in peersync.Range) (sum peersync.Sum) {
 
 // Save implements [peersync.Cursors].
 func (r *Replica) Save(ctx context.Context, name string, value []byte) error {
-	if err := r.call(ctx, "save", peersync.CheckCursor(name, value), name, digest(value)); err != nil {
+	if err := r.beginCall(ctx, "save", peersync.CheckCursor(name, value), name, digestOf(value)); err != nil {
 		return err
 	}
 	defer r.world.mu.Unlock()
 	if _, kept := r.cursors[name]; !kept && len(r.cursors) == peersync.MaxCursors && len(value) > 0 {
-		r.fault("save: more than %d cursors", peersync.MaxCursors)
+		r.recordFault("save: more than %d cursors", peersync.MaxCursors)
 		return peersync.ErrTooLarge
 	}
 	r.cursors[name] = bytes.Clone(value)
@@ -271,16 +271,16 @@ func (r *Replica) Save(ctx context.Context, name string, value []byte) error {
 
 // Load implements [peersync.Cursors].
 func (r *Replica) Load(ctx context.Context, name string) ([]byte, error) {
-	if err := r.call(ctx, "load", peersync.CheckCursor(name, nil), name); err != nil {
+	if err := r.beginCall(ctx, "load", peersync.CheckCursor(name, nil), name); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
 	return bytes.Clone(r.cursors[name]), nil
 }
 
-// Report implements [peersync.Host].
+// Report implements [peersync.HostServices].
 func (r *Replica) Report(ctx context.Context, report peersync.Report) error {
-	if err := r.call(ctx, "report", report.Check(), fmt.Sprintf("%+v", report)); err != nil {
+	if err := r.beginCall(ctx, "report", report.Check(), fmt.Sprintf("%+v", report)); err != nil {
 		return err
 	}
 	defer r.world.mu.Unlock()

@@ -15,7 +15,7 @@ type Opener struct {
 	// Open opens a replicator whose plugin has the directory dir. It is called
 	// again for the same directory when what it returned has been closed or
 	// killed.
-	Open func(tb testing.TB, dir string, host peersync.Host) (*plugintest.Opened, error)
+	Open func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error)
 
 	// Converges claims that boards whose relays are connected become equal,
 	// whatever happened before.
@@ -61,10 +61,10 @@ type fixture struct {
 	opened []*plugintest.Opened
 }
 
-// begin makes a new world of n relays and opens a replicator at each, which is
+// beginWorld makes a new world of n relays and opens a replicator at each, which is
 // not started yet. What the replicators must not do fails the check, up to its
 // very end.
-func (f *fixture) begin(seed uint64, n int) {
+func (f *fixture) beginWorld(seed uint64, n int) {
 	f.Helper()
 	f.world, f.dirs, f.opened = NewWorld(seed, n), make([]string, n), make([]*plugintest.Opened, n)
 	world := f.world
@@ -79,23 +79,23 @@ func (f *fixture) begin(seed uint64, n int) {
 	})
 	for i := range n {
 		f.dirs[i] = f.TempDir()
-		f.open(i)
+		f.openAt(i)
 	}
 }
 
 // beginLive does the same, starts all of the replicators and connects them.
 func (f *fixture) beginLive(seed uint64, n int) {
 	f.Helper()
-	f.begin(seed, n)
+	f.beginWorld(seed, n)
 	for i := range n {
 		f.world.Start(i, f.opened[i].Replicator)
 	}
-	f.connect()
-	f.run()
+	f.connectAll()
+	f.runUntilQuiet()
 }
 
-// open opens a replicator at a relay.
-func (f *fixture) open(at int) {
+// openAt opens a replicator at a relay.
+func (f *fixture) openAt(at int) {
 	f.Helper()
 	opened, err := f.opener.Open(f.TB, f.dirs[at], f.world.Replicas[at])
 	if err != nil {
@@ -104,23 +104,23 @@ func (f *fixture) open(at int) {
 	f.opened[at] = opened
 }
 
-func (f *fixture) close(at int) {
+func (f *fixture) closeAt(at int) {
 	f.Helper()
 	if err := f.opened[at].Close(); err != nil {
 		f.Fatalf("close: %v", err)
 	}
 }
 
-// restart closes the replicator at a relay, and opens and starts another.
-func (f *fixture) restart(at int) {
+// restartAt closes the replicator at a relay, and opens and starts another.
+func (f *fixture) restartAt(at int) {
 	f.Helper()
-	f.close(at)
-	f.open(at)
+	f.closeAt(at)
+	f.openAt(at)
 	f.world.Start(at, f.opened[at].Replicator)
 }
 
-// connect brings up all links.
-func (f *fixture) connect() {
+// connectAll brings up all links.
+func (f *fixture) connectAll() {
 	for a := range f.world.Replicas {
 		for b := range a {
 			f.world.Connect(a, b)
@@ -128,26 +128,26 @@ func (f *fixture) connect() {
 	}
 }
 
-// run lets everything happen that is under way.
-func (f *fixture) run() {
+// runUntilQuiet lets everything happen that is under way.
+func (f *fixture) runUntilQuiet() {
 	f.Helper()
 	if err := f.world.Run(f.Context()); err != nil {
 		f.Fatal(err)
 	}
 }
 
-// ticks does so and lets n seconds pass, one by one.
-func (f *fixture) ticks(n int) {
+// runTicks does so and lets n seconds pass, one by one.
+func (f *fixture) runTicks(n int) {
 	f.Helper()
-	f.run()
+	f.runUntilQuiet()
 	for range n {
 		f.world.Tick()
-		f.run()
+		f.runUntilQuiet()
 	}
 }
 
-// live lets a stretch of time pass in which clients post and links come and go.
-func (f *fixture) live(moments int) {
+// runLife lets a stretch of time pass in which clients post and links come and go.
+func (f *fixture) runLife(moments int) {
 	f.Helper()
 	w := f.world
 	for range moments {
@@ -163,28 +163,28 @@ func (f *fixture) live(moments int) {
 			w.Tick()
 		}
 		for range w.rng.IntN(12) {
-			if _, err := w.step(f.Context()); err != nil {
+			if _, err := w.runStep(f.Context()); err != nil {
 				f.Fatal(err)
 			}
 		}
 	}
 }
 
-// handle gives events to the first replicator, past the world.
-func (f *fixture) handle(ctx context.Context, events ...peersync.Event) error {
-	return f.world.Replicas[0].give(ctx, events)
+// callHandle gives events to the first replicator, past the world.
+func (f *fixture) callHandle(ctx context.Context, events ...peersync.Event) error {
+	return f.world.Replicas[0].callHandle(ctx, events)
 }
 
-// handled does so and fails the check on an error.
-func (f *fixture) handled(events ...peersync.Event) {
+// mustHandle does so and fails the check on an error.
+func (f *fixture) mustHandle(events ...peersync.Event) {
 	f.Helper()
-	if err := f.handle(f.Context(), events...); err != nil {
+	if err := f.callHandle(f.Context(), events...); err != nil {
 		f.Fatalf("handle %T and %d more: %v", events[0], len(events)-1, err)
 	}
 }
 
-// calls returns what the first replicator asked of its host while do ran.
-func (f *fixture) calls(do func()) []string {
+// recordCalls returns what the first replicator asked of its host while do ran.
+func (f *fixture) recordCalls(do func()) []string {
 	f.Helper()
 	r := f.world.Replicas[0]
 	before := len(r.Calls)

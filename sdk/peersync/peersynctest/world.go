@@ -58,7 +58,7 @@ func (w *World) Start(at int, replicator peersync.Replicator) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	start := peersync.Start{State: r.state(), Hour: w.hour()}
+	start := peersync.Start{State: r.logState(), Hour: w.presentHour()}
 	for i := 0; i < len(start.Seed); i += 8 {
 		binary.LittleEndian.PutUint64(start.Seed[i:], w.rng.Uint64())
 	}
@@ -72,8 +72,8 @@ func (w *World) Post(at, n int) {
 	defer w.mu.Unlock()
 	for range n {
 		w.posts++
-		key := peersync.Key{Born: w.hour(), ID: storage.NewID(binary.BigEndian.AppendUint64(nil, w.posts), nil)}
-		w.Replicas[at].add(key, uint32(w.rng.IntN(storage.MaxEnvelope)), 0)
+		key := peersync.Key{Born: w.presentHour(), ID: storage.NewID(binary.BigEndian.AppendUint64(nil, w.posts), nil)}
+		w.Replicas[at].addEnvelope(key, uint32(w.rng.IntN(storage.MaxEnvelope)), 0)
 	}
 }
 
@@ -82,7 +82,7 @@ func (w *World) Connect(a, b int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); !l.up {
-		l.connect(w.rng.IntN(2))
+		l.connectFrom(w.rng.IntN(2))
 	}
 }
 
@@ -91,7 +91,7 @@ func (w *World) Cut(a, b int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l.up {
-		l.cut()
+		l.cutLink()
 	}
 }
 
@@ -105,13 +105,13 @@ func (w *World) Tick() {
 	}
 	for _, r := range w.Replicas {
 		if r.replicator != nil {
-			r.tell(peersync.Tick{Now: w.now - r.began, Hour: w.hour()})
+			r.queueEvent(peersync.Tick{Now: w.now - r.began, Hour: w.presentHour()})
 		}
 	}
 }
 
-// hour is the present hour. w.mu is held.
-func (w *World) hour() storage.Hour { return firstHour + storage.Hour(w.now/time.Hour) }
+// presentHour is the present hour. w.mu is held.
+func (w *World) presentHour() storage.Hour { return firstHour + storage.Hour(w.now/time.Hour) }
 
 // maxSteps is how many things may happen before a world that nobody touches is
 // quiet.
@@ -121,27 +121,27 @@ const maxSteps = 1 << 20
 // nothing is. It returns the first error of a Handle.
 func (w *World) Run(ctx context.Context) error {
 	for range maxSteps {
-		if quiet, err := w.step(ctx); quiet || err != nil {
+		if quiet, err := w.runStep(ctx); quiet || err != nil {
 			return err
 		}
 	}
 	return errors.New("the replicators do not come to rest between two ticks")
 }
 
-// step delivers one parcel or calls one Handle.
-func (w *World) step(ctx context.Context) (quiet bool, err error) {
+// runStep delivers one parcel or calls one Handle.
+func (w *World) runStep(ctx context.Context) (quiet bool, err error) {
 	w.mu.Lock()
 	var choices []func(context.Context) error
 	for _, l := range w.links {
 		for from := range l.queues {
 			if len(l.queues[from]) > 0 {
-				choices = append(choices, func(context.Context) error { l.deliver(from); return nil })
+				choices = append(choices, func(context.Context) error { l.deliverFrom(from); return nil })
 			}
 		}
 	}
 	for _, r := range w.Replicas {
 		if len(r.pending) > 0 && r.replicator != nil {
-			choices = append(choices, r.handle)
+			choices = append(choices, r.handleQueued)
 		}
 	}
 	if len(choices) == 0 {
@@ -159,7 +159,7 @@ func (w *World) Equal() error {
 	defer w.mu.Unlock()
 	first := w.Replicas[0]
 	for _, r := range w.Replicas[1:] {
-		if got, want := r.sum(peersync.Range{}), first.sum(peersync.Range{}); got != want {
+		if got, want := r.sumWithin(peersync.Range{}), first.sumWithin(peersync.Range{}); got != want {
 			return fmt.Errorf("relay %d has %d envelopes and relay 0 has %d, or others", r.index, got.Count, want.Count)
 		}
 	}

@@ -506,7 +506,7 @@ func mutantOf(kind, fault string) plugin.Plugin {
 			return exporter{fault: fault, listener: l}, mark(cfg)
 		}
 	case "peersync":
-		p.PeerSync = func(_ context.Context, cfg plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+		p.PeerSync = func(_ context.Context, cfg plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 			return replicator{host}, mark(cfg)
 		}
 	}
@@ -553,7 +553,7 @@ func (e exporter) Close() error {
 }
 
 // replicator asks its host for something in every call.
-type replicator struct{ host peersync.Host }
+type replicator struct{ host peersync.HostServices }
 
 func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
 	if len(events) == 0 {

@@ -22,92 +22,92 @@ var exportChecks = []check{
 
 func checkSequence(f *fixture) {
 	for n := range uint64(20) {
-		f.export(all(n)...)
+		f.mustExport(allMetrics(n)...)
 	}
-	f.shows(all(19)...)
-	f.export(all(20)...)
-	f.shows(all(20)...)
+	f.expectShown(allMetrics(19)...)
+	f.mustExport(allMetrics(20)...)
+	f.expectShown(allMetrics(20)...)
 }
 
 func checkGaps(f *fixture) {
 	for _, seq := range []uint64{1, 2, 7, 8, 1000, 1 << 40, math.MaxUint64} {
 		f.seq = seq - 1
-		f.export(counted(float64(seq)))
-		f.shows(counted(float64(seq)))
+		f.mustExport(counterOf(float64(seq)))
+		f.expectShown(counterOf(float64(seq)))
 	}
 }
 
 func checkEpoch(f *fixture) {
 	f.seq = 500
-	f.export(all(1000)...)
-	f.shows(all(1000)...)
+	f.mustExport(allMetrics(1000)...)
+	f.expectShown(allMetrics(1000)...)
 	for n := range uint64(3) {
 		f.epoch, f.seq = stats.NewEpoch(), 0
-		f.export(all(n)...)
-		f.shows(all(n)...)
-		f.export(all(n + 10)...)
-		f.shows(all(n + 10)...)
+		f.mustExport(allMetrics(n)...)
+		f.expectShown(allMetrics(n)...)
+		f.mustExport(allMetrics(n + 10)...)
+		f.expectShown(allMetrics(n + 10)...)
 	}
 }
 
 func checkNumbers(f *fixture) {
-	f.export(odd()...)
-	f.shows(odd()...)
+	f.mustExport(oddMetrics()...)
+	f.expectShown(oddMetrics()...)
 }
 
 // checkFewer leaves out metrics and points, as an exporter that is configured to
 // tell less would see it after a restart of the relay.
 func checkFewer(f *fixture) {
-	f.export(append(all(5), odd()...)...)
-	f.shows(append(all(5), odd()...)...)
+	f.mustExport(append(allMetrics(5), oddMetrics()...)...)
+	f.expectShown(append(allMetrics(5), oddMetrics()...)...)
 	f.epoch, f.seq = stats.NewEpoch(), 0
-	less := all(1)[:1]
+	less := allMetrics(1)[:1]
 	less[0].Points = less[0].Points[:1]
-	f.export(less...)
-	f.shows(less...)
+	f.mustExport(less...)
+	f.expectShown(less...)
 }
 
 func checkNoMetrics(f *fixture) {
-	f.export()
-	f.shows()
-	f.export(counted(1))
+	f.mustExport()
+	f.expectShown()
+	f.mustExport(counterOf(1))
 	f.epoch, f.seq = stats.NewEpoch(), 0
-	f.export()
-	f.shows()
+	f.mustExport()
+	f.expectShown()
 }
 
 func checkLargest(f *fixture) {
-	metrics := largest()
-	f.export(metrics...)
-	f.shows(metrics...)
-	f.export(counted(1))
-	f.shows(counted(1))
+	metrics := largestMetrics()
+	f.mustExport(metrics...)
+	f.expectShown(metrics...)
+	f.mustExport(counterOf(1))
+	f.expectShown(counterOf(1))
 }
 
 func checkFlush(f *fixture) {
 	for n := range 5 {
-		f.export(counted(float64(n)))
-		f.shows(counted(float64(n)))
-		f.flush()
-		f.shows(counted(float64(n)))
+		f.mustExport(counterOf(float64(n)))
+		f.expectShown(counterOf(float64(n)))
+		f.mustFlush()
+		f.expectShown(counterOf(float64(n)))
 	}
 }
 
 func checkFlushNothing(f *fixture) {
-	f.flush()
-	f.flush()
-	f.export(counted(1))
-	f.shows(counted(1))
+	f.mustFlush()
+	f.mustFlush()
+	f.mustExport(counterOf(1))
+	f.expectShown(counterOf(1))
 }
 
 func checkBelongsToCaller(f *fixture) {
 	f.mustRead()
-	s := f.next(all(7)...)
+	s := f.nextSnapshot(allMetrics(7)...)
 	before := s.Clone()
 	if err := f.exporter.Export(f.Context(), s); err != nil {
 		f.Fatalf("export: %v", err)
 	}
-	if !slices.EqualFunc(s.Metrics, before.Metrics, same) {
+	if !slices.EqualFunc(s.Metrics, before.Metrics, sameMetric) {
 		f.Error("the exporter changed the snapshot")
 	}
 	for _, m := range s.Metrics {
@@ -123,5 +123,5 @@ func checkBelongsToCaller(f *fixture) {
 		}
 		m.Points[0].Sum = 4
 	}
-	f.shows(before.Metrics...)
+	f.expectShown(before.Metrics...)
 }

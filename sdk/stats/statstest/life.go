@@ -13,23 +13,23 @@ var lifeChecks = []check{
 }
 
 func checkClose(f *fixture) {
-	f.reopen() // at once
-	f.flush()
-	f.reopen()
-	f.export(all(1)...)
+	f.reopenExporter() // at once
+	f.mustFlush()
+	f.reopenExporter()
+	f.mustExport(allMetrics(1)...)
 	if err := f.opened.Close(); err != nil {
 		f.Errorf("close without a flush: %v", err)
 	}
 }
 
 func checkReopened(f *fixture) {
-	f.export(all(0)...)
+	f.mustExport(allMetrics(0)...)
 	for n := range uint64(2) {
-		f.shows(all(n)...)
-		f.reopen()
-		f.export(all(n + 1)...)
+		f.expectShown(allMetrics(n)...)
+		f.reopenExporter()
+		f.mustExport(allMetrics(n + 1)...)
 	}
-	f.shows(all(2)...)
+	f.expectShown(allMetrics(2)...)
 }
 
 func checkKilled(f *fixture) {
@@ -37,17 +37,17 @@ func checkKilled(f *fixture) {
 		f.Skip("the exporter is no process of its own")
 	}
 	for n := range uint64(3) {
-		f.export(all(2 * n)...)
+		f.mustExport(allMetrics(2 * n)...)
 		f.opened.Kill()
-		if err := f.exporter.Export(f.Context(), f.next(counted(1))); !errors.Is(err, stats.ErrUnavailable) {
+		if err := f.exporter.Export(f.Context(), f.nextSnapshot(counterOf(1))); !errors.Is(err, stats.ErrUnavailable) {
 			f.Errorf("export to a process that was killed: %v, want ErrUnavailable", err)
 		}
 		if err := f.exporter.ForceFlush(f.Context()); !errors.Is(err, stats.ErrUnavailable) {
 			f.Errorf("force flush of a process that was killed: %v, want ErrUnavailable", err)
 		}
-		f.open()
-		f.flush()
-		f.export(all(2*n + 1)...)
-		f.shows(all(2*n + 1)...)
+		f.openExporter()
+		f.mustFlush()
+		f.mustExport(allMetrics(2*n + 1)...)
+		f.expectShown(allMetrics(2*n + 1)...)
 	}
 }

@@ -31,11 +31,11 @@ func (m *Memory) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.set(s.Clone())
+	m.setSnapshot(s.Clone())
 	return nil
 }
 
-func (m *Memory) set(s stats.Snapshot) {
+func (m *Memory) setSnapshot(s stats.Snapshot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = s

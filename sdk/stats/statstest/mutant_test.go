@@ -48,7 +48,7 @@ func exporting(change func(before stats.Snapshot, s *stats.Snapshot)) mutant {
 		s = s.Clone()
 		change(m.Last(), &s)
 		if ctx.Err() == nil {
-			m.set(s)
+			m.setSnapshot(s)
 		}
 		return ctx.Err()
 	}}
@@ -108,7 +108,7 @@ var mutants = map[string]mutant{
 	"BelongsToCaller": {export: func(ctx context.Context, m *Memory, s stats.Snapshot) error {
 		err := m.Export(ctx, s)
 		if err == nil {
-			m.set(s)
+			m.setSnapshot(s)
 		}
 		return err
 	}},
@@ -128,7 +128,7 @@ var mutants = map[string]mutant{
 	"Close":   {close: func() error { return errors.New("not flushed") }},
 	"Reopened": {flush: func(ctx context.Context, m *Memory) error {
 		if last := m.Last(); last.Seq == 2 { // what was the first after opening is taken for a repetition
-			m.set(stats.Snapshot{})
+			m.setSnapshot(stats.Snapshot{})
 		}
 		return ctx.Err()
 	}},

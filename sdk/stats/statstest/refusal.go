@@ -15,8 +15,8 @@ var refusalChecks = []check{
 	{"GivenUp", "the methods are called one at a time, also when a relay has given up waiting for one of them", checkGivenUp},
 }
 
-// invalid are snapshots that break one rule each.
-func invalid() map[string]func(*stats.Snapshot) {
+// invalidSnapshots are snapshots that break one rule each.
+func invalidSnapshots() map[string]func(*stats.Snapshot) {
 	point := func(kind stats.Kind, p stats.Point) func(*stats.Snapshot) {
 		return func(s *stats.Snapshot) {
 			s.Metrics = append(s.Metrics, stats.Metric{Name: "x", Kind: kind, Points: []stats.Point{p}})
@@ -53,7 +53,7 @@ func invalid() map[string]func(*stats.Snapshot) {
 		"unknown kind":      metric(stats.Metric{Name: "a", Kind: stats.Histogram + 1}),
 		"many points":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: make([]stats.Point, stats.MaxPoints+1)}),
 		"same labels":       metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: make([]stats.Point, 2)}),
-		"other labels":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: []stats.Point{{}, {Labels: labels("l", "v")}}}),
+		"other labels":      metric(stats.Metric{Name: "a", Kind: stats.Gauge, Points: []stats.Point{{}, {Labels: makeLabels("l", "v")}}}),
 		"many labels":       labelled(make([]stats.Label, stats.MaxLabels+1)...),
 		"label without":     labelled(stats.Label{Value: "v"}),
 		"label server":      labelled(stats.Label{Name: "server", Value: "v"}),
@@ -67,19 +67,19 @@ func invalid() map[string]func(*stats.Snapshot) {
 		"gauge of many":     point(stats.Gauge, stats.Point{Count: 1}),
 		"no buckets":        point(stats.Histogram, stats.Point{}),
 		"many buckets":      point(stats.Histogram, stats.Point{Buckets: make([]stats.Bucket, stats.MaxBuckets+1)}),
-		"last bucket":       point(stats.Histogram, stats.Point{Buckets: buckets(1, 0)}),
-		"count":             point(stats.Histogram, stats.Point{Count: 2, Buckets: buckets(inf, 1)}),
-		"falling buckets":   point(stats.Histogram, stats.Point{Count: 1, Buckets: buckets(1, 2, inf, 1)}),
-		"order of buckets":  point(stats.Histogram, stats.Point{Buckets: buckets(2, 0, 1, 0, inf, 0)}),
-		"bucket of nothing": point(stats.Histogram, stats.Point{Buckets: buckets(math.NaN(), 0, inf, 0)}),
-		"histogram value":   point(stats.Histogram, stats.Point{Value: 1, Buckets: buckets(inf, 0)}),
-		"histogram sum":     point(stats.Histogram, stats.Point{Sum: inf, Buckets: buckets(inf, 0)}),
+		"last bucket":       point(stats.Histogram, stats.Point{Buckets: makeBuckets(1, 0)}),
+		"count":             point(stats.Histogram, stats.Point{Count: 2, Buckets: makeBuckets(inf, 1)}),
+		"falling buckets":   point(stats.Histogram, stats.Point{Count: 1, Buckets: makeBuckets(1, 2, inf, 1)}),
+		"order of buckets":  point(stats.Histogram, stats.Point{Buckets: makeBuckets(2, 0, 1, 0, inf, 0)}),
+		"bucket of nothing": point(stats.Histogram, stats.Point{Buckets: makeBuckets(math.NaN(), 0, inf, 0)}),
+		"histogram value":   point(stats.Histogram, stats.Point{Value: 1, Buckets: makeBuckets(inf, 0)}),
+		"histogram sum":     point(stats.Histogram, stats.Point{Sum: inf, Buckets: makeBuckets(inf, 0)}),
 	}
 }
 
 // tooLarge keeps every bound but that of all together.
 func tooLarge(s *stats.Snapshot) {
-	s.Metrics = largest()
+	s.Metrics = largestMetrics()
 	for i := range s.Metrics {
 		s.Metrics[i].Doc = strings.Repeat("d", stats.MaxText)
 	}
@@ -94,46 +94,46 @@ func tooLarge(s *stats.Snapshot) {
 }
 
 func checkInvalid(f *fixture) {
-	f.export(all(3)...)
-	for name, spoil := range invalid() {
-		s := stats.Snapshot{Epoch: f.epoch, Seq: f.seq + 1, Metrics: all(4)}
+	f.mustExport(allMetrics(3)...)
+	for name, spoil := range invalidSnapshots() {
+		s := stats.Snapshot{Epoch: f.epoch, Seq: f.seq + 1, Metrics: allMetrics(4)}
 		spoil(&s)
 		if err := f.exporter.Export(f.Context(), s); !errors.Is(err, stats.ErrInvalid) {
 			f.Errorf("%s: %v, want ErrInvalid", name, err)
 		}
 	}
-	f.shows(all(3)...)
-	f.export(all(4)...)
-	f.shows(all(4)...)
+	f.expectShown(allMetrics(3)...)
+	f.mustExport(allMetrics(4)...)
+	f.expectShown(allMetrics(4)...)
 }
 
 func checkEndedContext(f *fixture) {
-	f.export(all(3)...)
-	f.shows(all(3)...)
-	if err := f.exporter.Export(canceled, f.next(all(4)...)); !errors.Is(err, context.Canceled) {
+	f.mustExport(allMetrics(3)...)
+	f.expectShown(allMetrics(3)...)
+	if err := f.exporter.Export(canceled, f.nextSnapshot(allMetrics(4)...)); !errors.Is(err, context.Canceled) {
 		f.Errorf("export: %v, want context.Canceled", err)
 	}
 	if err := f.exporter.ForceFlush(canceled); !errors.Is(err, context.Canceled) {
 		f.Errorf("force flush: %v, want context.Canceled", err)
 	}
-	f.shows(all(3)...)
-	f.export(all(5)...)
-	f.shows(all(5)...)
+	f.expectShown(allMetrics(3)...)
+	f.mustExport(allMetrics(5)...)
+	f.expectShown(allMetrics(5)...)
 }
 
 // checkGivenUp gives up calls, of which any number may have come to their end,
 // and goes on with the next at once.
 func checkGivenUp(f *fixture) {
-	metrics := largest()
+	metrics := largestMetrics()
 	for n := range uint64(5) {
 		ctx, cancel := context.WithCancel(f.Context())
 		done := make(chan error, 1)
-		go func(s stats.Snapshot) { done <- f.exporter.Export(ctx, s) }(f.next(metrics...))
+		go func(s stats.Snapshot) { done <- f.exporter.Export(ctx, s) }(f.nextSnapshot(metrics...))
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 			f.Fatalf("an export that was given up: %v", err)
 		}
-		f.export(all(n)...)
-		f.shows(all(n)...)
+		f.mustExport(allMetrics(n)...)
+		f.expectShown(allMetrics(n)...)
 	}
 }

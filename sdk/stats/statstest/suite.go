@@ -60,11 +60,11 @@ type fixture struct {
 
 func newFixture(tb testing.TB, o Opener) *fixture {
 	f := &fixture{TB: tb, opener: o, dir: tb.TempDir(), epoch: stats.NewEpoch()}
-	f.open()
+	f.openExporter()
 	return f
 }
 
-func (f *fixture) open() {
+func (f *fixture) openExporter() {
 	f.Helper()
 	opened, err := f.opener.Open(f.TB, f.dir)
 	if err != nil {
@@ -76,49 +76,49 @@ func (f *fixture) open() {
 	f.opened, f.exporter = opened, opened.Exporter
 }
 
-func (f *fixture) reopen() {
+func (f *fixture) reopenExporter() {
 	f.Helper()
 	if err := f.opened.Close(); err != nil {
 		f.Fatalf("close: %v", err)
 	}
-	f.open()
+	f.openExporter()
 }
 
-// next makes the next snapshot of this epoch.
-func (f *fixture) next(metrics ...stats.Metric) stats.Snapshot {
+// nextSnapshot makes the next snapshot of this epoch.
+func (f *fixture) nextSnapshot(metrics ...stats.Metric) stats.Snapshot {
 	f.seq++
 	return stats.Snapshot{Server: "club-1", Epoch: f.epoch, Seq: f.seq, Metrics: metrics}
 }
 
-// export exports metrics, and ends the check when that fails.
-func (f *fixture) export(metrics ...stats.Metric) {
+// mustExport exports metrics, and ends the check when that fails.
+func (f *fixture) mustExport(metrics ...stats.Metric) {
 	f.Helper()
-	if err := f.exporter.Export(f.Context(), f.next(metrics...)); err != nil {
+	if err := f.exporter.Export(f.Context(), f.nextSnapshot(metrics...)); err != nil {
 		f.Fatalf("export of snapshot %d: %v", f.seq, err)
 	}
 }
 
-func (f *fixture) flush() {
+func (f *fixture) mustFlush() {
 	f.Helper()
 	if err := f.exporter.ForceFlush(f.Context()); err != nil {
 		f.Fatalf("force flush: %v", err)
 	}
 }
 
-// shows flushes and checks that metrics are what is to be read, where the suite
+// expectShown flushes and checks that metrics are what is to be read, where the suite
 // can read.
-func (f *fixture) shows(metrics ...stats.Metric) {
+func (f *fixture) expectShown(metrics ...stats.Metric) {
 	f.Helper()
-	f.flush()
+	f.mustFlush()
 	if f.opener.Read == nil {
 		return
 	}
-	got, want := comparable(f.opener.Read(f.TB, f.dir, f.opened)), comparable(metrics)
+	got, want := normalize(f.opener.Read(f.TB, f.dir, f.opened)), normalize(metrics)
 	if len(got) != len(want) {
 		f.Fatalf("after snapshot %d there are %d metrics to be read, want %d", f.seq, len(got), len(want))
 	}
 	for i := range want {
-		if !same(got[i], want[i]) {
+		if !sameMetric(got[i], want[i]) {
 			f.Fatalf("after snapshot %d there is to be read\n%+v, want\n%+v", f.seq, got[i], want[i])
 		}
 	}
@@ -131,9 +131,9 @@ func (f *fixture) mustRead() {
 	}
 }
 
-// comparable puts metrics, their points and their labels in one order, and leaves
+// normalize puts metrics, their points and their labels in one order, and leaves
 // out those that have no points.
-func comparable(metrics []stats.Metric) []stats.Metric {
+func normalize(metrics []stats.Metric) []stats.Metric {
 	metrics = stats.Snapshot{Metrics: metrics}.Clone().Metrics
 	metrics = slices.DeleteFunc(metrics, func(m stats.Metric) bool { return len(m.Points) == 0 })
 	for _, m := range metrics {
@@ -148,7 +148,7 @@ func comparable(metrics []stats.Metric) []stats.Metric {
 	return metrics
 }
 
-func same(a, b stats.Metric) bool {
+func sameMetric(a, b stats.Metric) bool {
 	return a.Name == b.Name && a.Kind == b.Kind && slices.EqualFunc(a.Points, b.Points, func(a, b stats.Point) bool {
 		return a.Value == b.Value && a.Count == b.Count && a.Sum == b.Sum &&
 			slices.Equal(a.Labels, b.Labels) && slices.Equal(a.Buckets, b.Buckets)

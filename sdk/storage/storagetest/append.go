@@ -25,93 +25,93 @@ func checkOrder(f *fixture) {
 	var all []storage.Record
 	for _, n := range []int{1, 3, 64, 1, 130} {
 		batch := newRecords(n, 40)
-		for i, o := range f.append(batch...) {
-			if want := stored(storage.Seq(len(all) + i + 1)); o != want {
+		for i, o := range f.mustAppend(batch...) {
+			if want := storedAt(storage.Seq(len(all) + i + 1)); o != want {
 				f.Fatalf("record %d of a batch after %d: %v at %d, want %v at %d", i, len(all), o.Status, o.Seq, want.Status, want.Seq)
 			}
 		}
 		all = append(all, batch...)
-		f.holds(all...)
+		f.expectLog(all...)
 	}
 }
 
 func checkIdempotence(f *fixture) {
 	a, b, c := newRecord(100), newRecord(100), newRecord(100)
-	f.expect([]storage.Record{a, b}, stored(1), stored(2))
-	f.expect([]storage.Record{a, b}, duplicate(1), duplicate(2))
-	f.expect([]storage.Record{b, c, a}, duplicate(2), stored(3), duplicate(1))
+	f.expectOutcomes([]storage.Record{a, b}, storedAt(1), storedAt(2))
+	f.expectOutcomes([]storage.Record{a, b}, duplicateOf(1), duplicateOf(2))
+	f.expectOutcomes([]storage.Record{b, c, a}, duplicateOf(2), storedAt(3), duplicateOf(1))
 	later := a
 	later.Born++
-	f.expect([]storage.Record{later}, duplicate(1))
-	f.holds(a, b, c)
+	f.expectOutcomes([]storage.Record{later}, duplicateOf(1))
+	f.expectLog(a, b, c)
 }
 
 func checkSameSignature(f *fixture) {
 	signature := []byte("a signature that strangers know")
-	a, b := signed(signature, 100), signed(signature, 100)
-	f.expect([]storage.Record{a, b}, stored(1), stored(2))
-	f.expect([]storage.Record{b, a}, duplicate(2), duplicate(1))
-	f.holds(a, b)
+	a, b := signedRecord(signature, 100), signedRecord(signature, 100)
+	f.expectOutcomes([]storage.Record{a, b}, storedAt(1), storedAt(2))
+	f.expectOutcomes([]storage.Record{b, a}, duplicateOf(2), duplicateOf(1))
+	f.expectLog(a, b)
 }
 
 func checkWithinBatch(f *fixture) {
 	a, b, c := newRecord(100), newRecord(100), newRecord(100)
 	x, y, z := newToken(), newToken(), newToken()
-	f.expect([]storage.Record{
-		paid(a, x), paid(a, x), a, paid(b, x), paid(a, y), paid(b, y), paid(a, y), paid(b, z), b, c,
-	}, stored(1), replayed(1), duplicate(1), spent, duplicate(1), spent, replayed(1), stored(2), duplicate(2), stored(3))
-	f.holds(a, b, c)
+	f.expectOutcomes([]storage.Record{
+		withToken(a, x), withToken(a, x), a, withToken(b, x), withToken(a, y), withToken(b, y), withToken(a, y), withToken(b, z), b, c,
+	}, storedAt(1), replayOf(1), duplicateOf(1), spent, duplicateOf(1), spent, replayOf(1), storedAt(2), duplicateOf(2), storedAt(3))
+	f.expectLog(a, b, c)
 }
 
 func checkEmptyBatch(f *fixture) {
-	f.append(newRecord(100))
-	f.unchanged(func() {
-		f.append()
-		f.append([]storage.Record{}...)
+	f.mustAppend(newRecord(100))
+	f.expectUnchanged(func() {
+		f.mustAppend()
+		f.mustAppend([]storage.Record{}...)
 	})
 }
 
 func checkEmptyBytes(f *fixture) {
 	all := []storage.Record{
-		signed(nil, 20), signed([]byte("no ciphertext"), 0), signed(nil, 0), signed([]byte{0}, 0), signed(nil, 1),
+		signedRecord(nil, 20), signedRecord([]byte("no ciphertext"), 0), signedRecord(nil, 0), signedRecord([]byte{0}, 0), signedRecord(nil, 1),
 	}
-	f.append(all...)
-	f.holds(all...)
+	f.mustAppend(all...)
+	f.expectLog(all...)
 	again := slices.Clone(all[:3])
 	again[0].Signature, again[1].Ciphertext = []byte{}, []byte{}
 	again[2].Signature, again[2].Ciphertext = []byte{}, nil
-	f.expect(again, duplicate(1), duplicate(2), duplicate(3))
+	f.expectOutcomes(again, duplicateOf(1), duplicateOf(2), duplicateOf(3))
 	if seq, err := f.store.Find(f.Context(), []byte{}); seq != 1 || err != nil {
 		f.Errorf("find the empty signature: %d, %v, want 1", seq, err)
 	}
 }
 
 func checkLargest(f *fixture) {
-	all := []storage.Record{newRecord(storage.MaxEnvelope), signed(make([]byte, storage.MaxEnvelope), 0)}
-	f.append(all[0])
-	f.append(all[1])
+	all := []storage.Record{newRecord(storage.MaxEnvelope), signedRecord(make([]byte, storage.MaxEnvelope), 0)}
+	f.mustAppend(all[0])
+	f.mustAppend(all[1])
 	for _, batch := range [][]storage.Record{
 		newRecords(storage.MaxBatch, storage.MaxBatchBytes/storage.MaxBatch),
 		newRecords(storage.MaxBatchBytes/storage.MaxEnvelope, storage.MaxEnvelope),
 	} {
-		f.append(batch...)
+		f.mustAppend(batch...)
 		all = append(all, batch...)
 	}
-	f.holds(all...)
+	f.expectLog(all...)
 }
 
 func checkTooLarge(f *fixture) {
-	f.append(newRecord(100))
+	f.mustAppend(newRecord(100))
 	long := storage.MaxBatchBytes/storage.MaxBatch + 1
 	for name, batch := range map[string][]storage.Record{
 		"too many records":   newRecords(storage.MaxBatch+1, 16),
 		"too many bytes":     newRecords(storage.MaxBatch, long),
 		"a large ciphertext": {newRecord(100), newRecord(storage.MaxEnvelope + 1)},
-		"a large signature":  {signed(make([]byte, storage.MaxEnvelope+1), 0)},
-		"a large sum":        {signed(make([]byte, 1+storage.MaxEnvelope/2), storage.MaxEnvelope/2)},
+		"a large signature":  {signedRecord(make([]byte, storage.MaxEnvelope+1), 0)},
+		"a large sum":        {signedRecord(make([]byte, 1+storage.MaxEnvelope/2), storage.MaxEnvelope/2)},
 	} {
 		batch[0].Nullifier = newToken()
-		f.unchanged(func() {
+		f.expectUnchanged(func() {
 			if outcomes, err := f.store.Append(f.Context(), batch); !errors.Is(err, storage.ErrTooLarge) {
 				f.Errorf("%s: %d outcomes and error %v, want ErrTooLarge", name, len(outcomes), err)
 			}
@@ -120,7 +120,7 @@ func checkTooLarge(f *fixture) {
 }
 
 func checkRecordsBelongToCaller(f *fixture) {
-	batch := []storage.Record{paid(newRecord(100), newToken()), paid(newRecord(100), newToken())}
+	batch := []storage.Record{withToken(newRecord(100), newToken()), withToken(newRecord(100), newToken())}
 	kept := slices.Clone(batch)
 	for i := range batch {
 		batch[i].Signature = slices.Clone(batch[i].Signature)
@@ -128,9 +128,9 @@ func checkRecordsBelongToCaller(f *fixture) {
 		token := *batch[i].Nullifier
 		batch[i].Nullifier = &token
 	}
-	outcomes := f.append(batch...)
+	outcomes := f.mustAppend(batch...)
 	for i := range batch {
-		if !same(storage.Entry{ID: batch[i].ID, Born: batch[i].Born, Signature: batch[i].Signature, Ciphertext: batch[i].Ciphertext}, kept[i]) || *batch[i].Nullifier != *kept[i].Nullifier {
+		if !sameRecord(storage.Entry{ID: batch[i].ID, Born: batch[i].Born, Signature: batch[i].Signature, Ciphertext: batch[i].Ciphertext}, kept[i]) || *batch[i].Nullifier != *kept[i].Nullifier {
 			f.Errorf("append changed record %d", i)
 		}
 		clear(batch[i].Signature)
@@ -138,16 +138,16 @@ func checkRecordsBelongToCaller(f *fixture) {
 		clear(batch[i].Nullifier[:])
 	}
 	clear(batch)
-	f.append(newRecord(100)) // may use the space of the batch before
-	f.expect(kept, replayed(outcomes[0].Seq), replayed(outcomes[1].Seq))
-	if got := f.log(); !same(got[0], kept[0]) || !same(got[1], kept[1]) {
+	f.mustAppend(newRecord(100)) // may use the space of the batch before
+	f.expectOutcomes(kept, replayOf(outcomes[0].Seq), replayOf(outcomes[1].Seq))
+	if got := f.readLog(); !sameRecord(got[0], kept[0]) || !sameRecord(got[1], kept[1]) {
 		f.Error("the log changed with the slices of the caller")
 	}
 }
 
 func checkEndedContext(f *fixture) {
-	a := paid(newRecord(100), newToken())
-	f.append(a)
+	a := withToken(newRecord(100), newToken())
+	f.mustAppend(a)
 	calls := map[string]func(context.Context) error{
 		"info":   func(ctx context.Context) error { _, err := f.store.Info(ctx); return err },
 		"append": func(ctx context.Context) error { _, err := f.store.Append(ctx, newRecords(2, 100)); return err },
@@ -157,11 +157,11 @@ func checkEndedContext(f *fixture) {
 	if l, ok := f.store.(storage.Ledger); ok {
 		calls["spend"] = func(ctx context.Context) error { return l.Spend(ctx, newSpendings(2)) }
 		calls["spendings"] = func(ctx context.Context) error {
-			_, err := l.Spendings(ctx, storage.SpendingsRequest{})
+			_, err := l.SpentTokens(ctx, storage.SpentTokensRequest{})
 			return err
 		}
 	}
-	f.unchanged(func() {
+	f.expectUnchanged(func() {
 		for name, call := range calls {
 			if err := call(canceled); !errors.Is(err, context.Canceled) {
 				f.Errorf("%s: %v, want the error of the context", name, err)

@@ -14,7 +14,7 @@ import (
 
 var concurrencyChecks = []check{
 	{"Readers", "once a reader has seen number s, nothing appears at or below s", checkReaders},
-	{"ShownAtOnce", "Log, Find, Info and Spendings show the entries and tokens of an Append from one moment on, all of them", checkShownAtOnce},
+	{"ShownAtOnce", "Log, Find, Info and SpentTokens show the entries and tokens of an Append from one moment on, all of them", checkShownAtOnce},
 	{"Appenders", "all methods may be called at the same time from several goroutines", checkAppenders},
 	{"Watch", "Watch blocks until the log holds an entry above after, and returns the highest sequence number; or until ctx ends, and returns its error", checkWatch},
 }
@@ -34,7 +34,7 @@ func checkReaders(f *fixture) {
 					ended = true // once more, for the end
 				default:
 				}
-				if err := r.read(f.Context()); err != nil {
+				if err := r.readAll(f.Context()); err != nil {
 					f.Error(err)
 					return
 				}
@@ -64,7 +64,7 @@ type reader struct {
 	seen         []storage.ID // of the entries from 1 on
 }
 
-func (r *reader) read(ctx context.Context) error {
+func (r *reader) readAll(ctx context.Context) error {
 	floor := max(storage.Seq(r.acknowledged.Load()), storage.Seq(len(r.seen)))
 	info, err := r.store.Info(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func checkShownAtOnce(f *fixture) {
 	done := make(chan struct{})
 	var all [batches * size]storage.Record
 	for i := range all {
-		all[i] = paid(newRecord(100), newToken())
+		all[i] = withToken(newRecord(100), newToken())
 	}
 	var wg sync.WaitGroup
 	for range readers {
@@ -154,7 +154,7 @@ func (f *fixture) wholeBatches(all []storage.Record, size int) error {
 	if !ok {
 		return nil
 	}
-	tokens, err := l.Spendings(f.Context(), storage.SpendingsRequest{})
+	tokens, err := l.SpentTokens(f.Context(), storage.SpentTokensRequest{})
 	if err != nil {
 		return fmt.Errorf("spendings: %w", err)
 	}
@@ -171,7 +171,7 @@ func checkAppenders(f *fixture) {
 	all := make([]storage.Record, 0, 2*envelopes)
 	for range envelopes {
 		token := newToken()
-		all = append(all, paid(newRecord(100), token), paid(newRecord(100), token))
+		all = append(all, withToken(newRecord(100), token), withToken(newRecord(100), token))
 	}
 	outcomes := make(chan map[storage.ID][]storage.Outcome, appenders)
 	for range appenders {
@@ -222,7 +222,7 @@ func checkAppenders(f *fixture) {
 	if len(won) != envelopes || len(lost) != envelopes || repeats != envelopes*(appenders-1) {
 		f.Errorf("%d envelopes stored, %d refused, %d repeats; want %d, %d and %d", len(won), len(lost), repeats, envelopes, envelopes, envelopes*(appenders-1))
 	}
-	entries := f.log()
+	entries := f.readLog()
 	if len(entries) != envelopes {
 		f.Errorf("the log has %d entries, want %d", len(entries), envelopes)
 	}
@@ -234,7 +234,7 @@ func checkAppenders(f *fixture) {
 }
 
 func checkWatch(f *fixture) {
-	w := f.watcher()
+	w := f.mustWatcher()
 	type result struct {
 		last storage.Seq
 		err  error
@@ -250,11 +250,11 @@ func checkWatch(f *fixture) {
 	ctx, cancel := context.WithCancel(f.Context())
 	defer cancel()
 	first, second, never := watch(f.Context(), 0), watch(f.Context(), 1), watch(ctx, 1000)
-	f.append(newRecord(100))
+	f.mustAppend(newRecord(100))
 	if r := <-first; r != (result{1, nil}) {
 		f.Errorf("watch an empty log until it has an entry: %d, %v", r.last, r.err)
 	}
-	f.append(newRecords(3, 100)...)
+	f.mustAppend(newRecords(3, 100)...)
 	if r := <-second; r != (result{4, nil}) {
 		f.Errorf("watch after 1: %d, %v, want 4", r.last, r.err)
 	}

@@ -56,8 +56,8 @@ func (d *smallDisk) limitFiles(tb testing.TB) {
 	}
 }
 
-// grow makes room.
-func (d *smallDisk) grow(tb testing.TB, more uint64) {
+// growBy makes room.
+func (d *smallDisk) growBy(tb testing.TB, more uint64) {
 	tb.Helper()
 	d.size += more
 	if err := d.limit(d.size); err != nil {

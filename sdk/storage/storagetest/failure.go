@@ -20,38 +20,38 @@ func checkFull(f *fixture) {
 	if !f.opener.Disk {
 		f.Skip("the store is not on a disk of the test")
 	}
-	f.close()
+	f.closeStore()
 	disk := newSmallDisk(f, smallDiskBytes)
 	f.dir = disk.dir
-	f.reopen()
+	f.reopenStore()
 	w := newTwin(f)
 	for range 2 {
-		refused := w.fill()
-		w.agree()
-		first := w.record(1)
-		f.found(first.Signature, 1)
-		if err := w.try(refused); err != nil && !errors.Is(err, storage.ErrFull) {
+		refused := w.fillDisk()
+		w.compareAll()
+		first := w.recordAt(1)
+		f.expectFound(first.Signature, 1)
+		if err := w.tryAppend(refused); err != nil && !errors.Is(err, storage.ErrFull) {
 			f.Fatalf("append to a full store: %v, want ErrFull", err)
 		}
-		w.agree()
+		w.compareAll()
 
-		disk.grow(f, smallDiskBytes)
-		err := w.try(refused)
+		disk.growBy(f, smallDiskBytes)
+		err := w.tryAppend(refused)
 		if errors.Is(err, storage.ErrFull) && disk.ofProcess {
-			f.reopen()
-			err = w.try(refused)
+			f.reopenStore()
+			err = w.tryAppend(refused)
 		}
 		if err != nil {
 			f.Fatalf("append when there is room again: %v", err)
 		}
-		w.agree()
+		w.compareAll()
 	}
-	f.reopen()
-	w.agree()
+	f.reopenStore()
+	w.compareAll()
 }
 
-// fill appends until the disk is full, and returns the batch that was refused.
-func (w *twin) fill() []storage.Record {
+// fillDisk appends until the disk is full, and returns the batch that was refused.
+func (w *twin) fillDisk() []storage.Record {
 	w.Helper()
 	for size := 0; size < 8*smallDiskBytes; {
 		batch := newRecords(8, storage.MaxEnvelope)
@@ -59,7 +59,7 @@ func (w *twin) fill() []storage.Record {
 			batch[i].Nullifier = newToken()
 			size += storage.MaxEnvelope
 		}
-		switch err := w.try(batch); {
+		switch err := w.tryAppend(batch); {
 		case errors.Is(err, storage.ErrFull):
 			return batch
 		case err != nil:

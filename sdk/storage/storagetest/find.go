@@ -22,48 +22,48 @@ var findChecks = []check{
 
 func checkFind(f *fixture) {
 	all := newRecords(300, 100)
-	f.append(all[:200]...)
-	f.append(all[200:]...)
+	f.mustAppend(all[:200]...)
+	f.mustAppend(all[200:]...)
 	for i, r := range all {
-		f.found(r.Signature, storage.Seq(i+1))
+		f.expectFound(r.Signature, storage.Seq(i+1))
 	}
-	f.reopen()
+	f.reopenStore()
 	for i, r := range all {
-		f.found(r.Signature, storage.Seq(i+1))
+		f.expectFound(r.Signature, storage.Seq(i+1))
 	}
 }
 
 func checkFindLowest(f *fixture) {
 	known := []byte("a signature that strangers know")
-	f.append(newRecord(100), signed(known, 50), newRecord(100))
-	f.found(known, 2)
+	f.mustAppend(newRecord(100), signedRecord(known, 50), newRecord(100))
+	f.expectFound(known, 2)
 	for range 10 {
 		var batch []storage.Record
 		for range 50 {
-			batch = append(batch, signed(known, 20))
+			batch = append(batch, signedRecord(known, 20))
 		}
-		f.append(batch...)
-		f.found(known, 2)
+		f.mustAppend(batch...)
+		f.expectFound(known, 2)
 	}
-	f.reopen()
-	f.found(known, 2)
+	f.reopenStore()
+	f.expectFound(known, 2)
 }
 
 func checkFindNothing(f *fixture) {
 	signature := bytes.Repeat([]byte("signed"), 10)
-	r := signed(signature, 100)
+	r := signedRecord(signature, 100)
 	for range 2 {
 		for _, other := range [][]byte{nil, {}, {0}, signature[:59], append(signature[:60:60], 0), bytes.ToUpper(signature), r.Ciphertext, r.ID[:], make([]byte, storage.MaxEnvelope)} {
 			if seq, err := f.store.Find(f.Context(), other); !errors.Is(err, storage.ErrNotFound) {
 				f.Errorf("find a signature of %d bytes that is not there: %d, %v", len(other), seq, err)
 			}
 		}
-		f.append(r)
+		f.mustAppend(r)
 	}
 	x := newToken()
-	f.append(paid(newRecord(100), x))
-	refused := paid(newRecord(100), x)
-	f.append(refused)
+	f.mustAppend(withToken(newRecord(100), x))
+	refused := withToken(newRecord(100), x)
+	f.mustAppend(refused)
 	if seq, err := f.store.Find(f.Context(), refused.Signature); !errors.Is(err, storage.ErrNotFound) {
 		f.Errorf("find an envelope that was refused: %d, %v", seq, err)
 	}
@@ -73,16 +73,16 @@ func checkFindNothing(f *fixture) {
 // of one signature. The limits are far below what a walk over them takes, and far
 // above what a busy disk adds.
 func checkCrowdedSignature(f *fixture) {
-	crowd := f.opener.crowd()
+	crowd := f.opener.crowdSize()
 	known, single := []byte("a signature that strangers know"), newRecord(32)
-	f.append(newRecord(32), signed(known, 8), single)
-	random := func() { f.append(newRecords(storage.MaxBatch, 32)...) }
+	f.mustAppend(newRecord(32), signedRecord(known, 8), single)
+	random := func() { f.mustAppend(newRecords(storage.MaxBatch, 32)...) }
 	crowded := func() {
 		batch := make([]storage.Record, storage.MaxBatch)
 		for i := range batch {
-			batch[i] = signed(known, 8)
+			batch[i] = signedRecord(known, 8)
 		}
-		f.append(batch...)
+		f.mustAppend(batch...)
 	}
 	find := func(signature []byte, want storage.Seq) func() {
 		return func() {
@@ -91,8 +91,8 @@ func checkCrowdedSignature(f *fixture) {
 			}
 		}
 	}
-	slowFind := 20*fastest(50, find(single.Signature, 3)) + time.Millisecond
-	slowAppend := 10*fastest(20, random) + 200*time.Millisecond
+	slowFind := 20*fastestOf(50, find(single.Signature, 3)) + time.Millisecond
+	slowAppend := 10*fastestOf(20, random) + 200*time.Millisecond
 	for range crowd / storage.MaxBatch {
 		crowded()
 	}
@@ -107,7 +107,7 @@ func checkCrowdedSignature(f *fixture) {
 		"append to the signature":     {crowded, 10, slowAppend},
 		"append behind the signature": {random, 10, slowAppend},
 	} {
-		if took := fastest(c.times, c.call); took > c.limit {
+		if took := fastestOf(c.times, c.call); took > c.limit {
 			f.Errorf("%s, of which there are %d envelopes: %v, want %v at most", name, crowd, took, c.limit)
 		}
 	}
@@ -139,7 +139,7 @@ func checkGroundKeys(f *fixture) {
 			for storage.NewTokenID(token)[0] != 0 {
 				token = next()
 			}
-			batch[i] = paid(signed(signature[:], 32), (*storage.Nullifier)(&token))
+			batch[i] = withToken(signedRecord(signature[:], 32), (*storage.Nullifier)(&token))
 		}
 		return batch
 	}
@@ -149,35 +149,35 @@ func checkGroundKeys(f *fixture) {
 			batch := make()
 			all = slices.Concat(all, batch)
 			start := time.Now()
-			f.append(batch...)
+			f.mustAppend(batch...)
 			return time.Since(start)
 		}
 	}
-	fast := least(10, append(random))
-	least(f.opener.crowd()/2500, append(ground))
+	fast := leastOf(10, append(random))
+	leastOf(f.opener.crowdSize()/2500, append(ground))
 	for name, call := range map[string]func() time.Duration{"ground": append(ground), "other": append(random)} {
-		if took, limit := least(10, call), 4*fast+20*time.Millisecond; took > limit {
+		if took, limit := leastOf(10, call), 4*fast+20*time.Millisecond; took > limit {
 			f.Errorf("append %d %s envelopes: %v, want %v at most", storage.MaxBatch, name, took, limit)
 		}
 	}
-	f.reopen()
+	f.reopenStore()
 	for i := 0; i < len(all); i += len(all) / 50 {
-		f.found(all[i].Signature, storage.Seq(i+1))
+		f.expectFound(all[i].Signature, storage.Seq(i+1))
 	}
 }
 
-// fastest calls f n times and returns the shortest time, which a busy machine
+// fastestOf calls f n times and returns the shortest time, which a busy machine
 // changes least.
-func fastest(n int, f func()) time.Duration {
-	return least(n, func() time.Duration {
+func fastestOf(n int, f func()) time.Duration {
+	return leastOf(n, func() time.Duration {
 		start := time.Now()
 		f()
 		return time.Since(start)
 	})
 }
 
-// least calls f n times and returns the least of the results.
-func least(n int, f func() time.Duration) time.Duration {
+// leastOf calls f n times and returns the least of the results.
+func leastOf(n int, f func() time.Duration) time.Duration {
 	shortest := f()
 	for range n - 1 {
 		shortest = min(shortest, f())
@@ -191,7 +191,7 @@ func checkFindTooLarge(f *fixture) {
 	}
 }
 
-func (f *fixture) found(signature []byte, want storage.Seq) {
+func (f *fixture) expectFound(signature []byte, want storage.Seq) {
 	f.Helper()
 	if seq, err := f.store.Find(f.Context(), signature); seq != want || err != nil {
 		f.Fatalf("find: %d, %v, want %d", seq, err, want)

@@ -17,19 +17,19 @@ func checkKilled(f *fixture) {
 		f.Skip("the store is no process of its own")
 	}
 	w := newTwin(f)
-	epoch := f.info().Epoch
+	epoch := f.mustInfo().Epoch
 	applied := 0
 	for range killedRounds {
 		cut := w.appendUntilKilled()
-		w.reopen()
-		if w.info().Epoch != epoch {
+		w.reopenStore()
+		if w.mustInfo().Epoch != epoch {
 			f.Fatal("the epoch changed")
 		}
-		if w.settle(cut) {
+		if w.settleCut(cut) {
 			applied++
 		}
 	}
-	f.Logf("%d entries, %d tokens; of %d batches that a kill cut off %d were applied", w.model.last(), len(w.tokens), killedRounds, applied)
+	f.Logf("%d entries, %d tokens; of %d batches that a kill cut off %d were applied", w.model.lastSeq(), len(w.tokens), killedRounds, applied)
 }
 
 // checkSpendKilled kills the process while it records spent tokens.
@@ -37,25 +37,25 @@ func checkSpendKilled(f *fixture) {
 	if f.opened.Kill == nil {
 		f.Skip("the store is no process of its own")
 	}
-	f.ledger()
-	var known []storage.Spending
+	f.mustLedger()
+	var known []storage.SpentToken
 	for range killedRounds / 3 {
-		var cut []storage.Spending
+		var cut []storage.SpentToken
 		f.untilKilled(func() error {
 			cut = newSpendings(1 + rand.IntN(200))
-			err := f.ledger().Spend(f.Context(), cut)
+			err := f.mustLedger().Spend(f.Context(), cut)
 			if err == nil {
 				known = append(known, cut...)
 			}
 			return err
 		})
-		f.reopen()
-		if f.info().Tokens != uint64(len(known)) {
+		f.reopenStore()
+		if f.mustInfo().Tokens != uint64(len(known)) {
 			known = append(known, cut...)
 		}
 		f.ledgerHolds(known...)
-		f.spend(cut...)
-		f.spend(known[:min(len(known), storage.MaxSpendings)]...)
+		f.mustSpend(cut...)
+		f.mustSpend(known[:min(len(known), storage.MaxSpentTokens)]...)
 		known = f.readLedger()
 	}
 }
@@ -66,7 +66,7 @@ func (w *twin) appendUntilKilled() (batch []storage.Record) {
 	w.Helper()
 	w.untilKilled(func() error {
 		batch = w.mixedBatch()
-		return w.try(batch)
+		return w.tryAppend(batch)
 	})
 	return batch
 }
@@ -107,14 +107,14 @@ func (f *fixture) untilKilled(call func() error) {
 // and some pay with a spent token.
 func (w *twin) mixedBatch() []storage.Record {
 	batch := newRecords(1+rand.IntN(64), 16+rand.IntN(4096))
-	last := int(w.model.last())
+	last := int(w.model.lastSeq())
 	for i := range batch {
 		switch n := rand.IntN(10); {
 		case n == 0:
 		case n == 1 && last > 0:
-			batch[i] = w.record(storage.Seq(1 + rand.IntN(last)))
+			batch[i] = w.recordAt(storage.Seq(1 + rand.IntN(last)))
 		case n == 2 && last > 0:
-			batch[i] = paid(w.record(storage.Seq(1+rand.IntN(last))), newToken())
+			batch[i] = withToken(w.recordAt(storage.Seq(1+rand.IntN(last))), newToken())
 		case n == 3 && len(w.tokens) > 0:
 			batch[i].Nullifier = w.tokens[rand.IntN(len(w.tokens))]
 		default:
@@ -124,25 +124,25 @@ func (w *twin) mixedBatch() []storage.Record {
 	return batch
 }
 
-// settle checks that a batch whose outcome is unknown was applied whole or not
+// settleCut checks that a batch whose outcome is unknown was applied whole or not
 // at all, and that the store holds all the rest; then appends it again. It
 // reports whether it had been applied.
-func (w *twin) settle(cut []storage.Record) (applied bool) {
+func (w *twin) settleCut(cut []storage.Record) (applied bool) {
 	w.Helper()
-	got, without := w.info(), w.modelInfo()
+	got, without := w.mustInfo(), w.modelInfo()
 	if applied = got.Last != without.Last || got.Tokens != without.Tokens; applied {
-		w.acknowledge(cut)
+		w.applyBatch(cut)
 	}
-	w.agree()
-	if err := w.try(cut); err != nil {
+	w.compareAll()
+	if err := w.tryAppend(cut); err != nil {
 		w.Fatalf("append again what was cut off: %v", err)
 	}
-	for _, o := range w.append(cut...) {
+	for _, o := range w.mustAppend(cut...) {
 		if o.Status == storage.Stored {
 			w.Fatal("an envelope was stored twice")
 		}
 	}
-	w.acknowledge(cut)
-	w.agree()
+	w.applyBatch(cut)
+	w.compareAll()
 	return applied
 }

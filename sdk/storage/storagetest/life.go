@@ -10,46 +10,46 @@ var lifeChecks = []check{
 }
 
 func checkEmpty(f *fixture) {
-	info := f.info()
+	info := f.mustInfo()
 	if info.First != 0 || info.Last != 0 || info.Count != 0 || info.Tokens != 0 {
 		f.Errorf("info of an empty store: %+v", info)
 	}
-	f.holds()
+	f.expectLog()
 }
 
 func checkEpoch(f *fixture) {
-	epoch := f.info().Epoch
+	epoch := f.mustInfo().Epoch
 	if epoch == (storage.Epoch{}) {
 		f.Error("the epoch is zero")
 	}
-	f.reopen()
-	if f.info().Epoch != epoch {
+	f.reopenStore()
+	if f.mustInfo().Epoch != epoch {
 		f.Error("the epoch of an empty store changed when it was opened again")
 	}
-	f.append(newRecords(3, 100)...)
-	f.reopen()
-	if f.info().Epoch != epoch {
+	f.mustAppend(newRecords(3, 100)...)
+	f.reopenStore()
+	if f.mustInfo().Epoch != epoch {
 		f.Error("the epoch changed when the store was opened again")
 	}
 	other := newFixture(f.TB, f.opener)
-	if other.info().Epoch == epoch {
+	if other.mustInfo().Epoch == epoch {
 		f.Error("two stores have one epoch")
 	}
 }
 
 func checkReopened(f *fixture) {
-	a, b, c := paid(newRecord(4096), newToken()), newRecord(100), paid(newRecord(100), newToken())
-	f.expect([]storage.Record{a, b}, stored(1), stored(2))
+	a, b, c := withToken(newRecord(4096), newToken()), newRecord(100), withToken(newRecord(100), newToken())
+	f.expectOutcomes([]storage.Record{a, b}, storedAt(1), storedAt(2))
 	for range 3 {
-		before := f.info()
-		f.reopen()
-		if after := f.info(); after.Last != before.Last || after.Count != before.Count || after.Tokens != before.Tokens {
+		before := f.mustInfo()
+		f.reopenStore()
+		if after := f.mustInfo(); after.Last != before.Last || after.Count != before.Count || after.Tokens != before.Tokens {
 			f.Errorf("info was %+v and is %+v", before, after)
 		}
-		f.holds(a, b)
-		f.expect([]storage.Record{a, b, paid(c, a.Nullifier)}, replayed(1), duplicate(2), spent)
+		f.expectLog(a, b)
+		f.expectOutcomes([]storage.Record{a, b, withToken(c, a.Nullifier)}, replayOf(1), duplicateOf(2), spent)
 	}
-	f.expect([]storage.Record{c}, stored(3))
-	f.reopen()
-	f.holds(a, b, c)
+	f.expectOutcomes([]storage.Record{c}, storedAt(3))
+	f.reopenStore()
+	f.expectLog(a, b, c)
 }

@@ -19,9 +19,9 @@ var logChecks = []check{
 
 func checkLogFrom(f *fixture) {
 	all := newRecords(20, 100)
-	f.append(all...)
+	f.mustAppend(all...)
 	for from := range storage.Seq(22) {
-		page := f.page(storage.LogRequest{From: from})
+		page := f.mustPage(storage.LogRequest{From: from})
 		first := max(from, 1)
 		if err := checkPage(page, first); err != nil {
 			f.Fatalf("from %d: %v", from, err)
@@ -30,7 +30,7 @@ func checkLogFrom(f *fixture) {
 			f.Fatalf("from %d: %d entries, want %d", from, len(page.Entries), want)
 		}
 		for _, e := range page.Entries {
-			if !same(e, all[e.Seq-1]) {
+			if !sameRecord(e, all[e.Seq-1]) {
 				f.Fatalf("from %d: entry %d is not what was appended", from, e.Seq)
 			}
 		}
@@ -40,22 +40,22 @@ func checkLogFrom(f *fixture) {
 func checkLogEnd(f *fixture) {
 	for _, last := range []storage.Seq{0, 3} {
 		for _, from := range []storage.Seq{last + 1, last + 2, last + 1000, math.MaxInt64, math.MaxUint64} {
-			page := f.page(storage.LogRequest{From: from})
+			page := f.mustPage(storage.LogRequest{From: from})
 			if len(page.Entries) != 0 || page.Last != last {
 				f.Errorf("from %d in a log of %d: %d entries, the last of the log %d", from, last, len(page.Entries), page.Last)
 			}
 		}
 		if last == 0 {
-			f.holds()
-			f.append(newRecords(3, 100)...)
+			f.expectLog()
+			f.mustAppend(newRecords(3, 100)...)
 		}
 	}
 }
 
 func checkLogMax(f *fixture) {
-	f.append(newRecords(20, 100)...)
+	f.mustAppend(newRecords(20, 100)...)
 	for _, limit := range []int{1, 2, 19, 20, 21, storage.MaxPage} {
-		page := f.page(storage.LogRequest{From: 2, Max: limit})
+		page := f.mustPage(storage.LogRequest{From: 2, Max: limit})
 		if len(page.Entries) != min(limit, 19) || page.Last != 20 {
 			f.Errorf("at most %d of 19: %d entries, the last of the log %d", limit, len(page.Entries), page.Last)
 		}
@@ -72,10 +72,10 @@ func checkLogPageBytes(f *fixture) {
 	var all []storage.Record
 	for i := range 120 {
 		all = append(all, newRecord(sizes[i%len(sizes)]))
-		f.append(all[i])
+		f.mustAppend(all[i])
 	}
 	for from := 0; from < len(all); from += 7 {
-		page := f.page(storage.LogRequest{From: storage.Seq(from + 1)})
+		page := f.mustPage(storage.LogRequest{From: storage.Seq(from + 1)})
 		size, want := 0, 0
 		for _, r := range all[from:] {
 			if size += len(r.Signature) + len(r.Ciphertext); size > storage.PageBytes {
@@ -88,18 +88,18 @@ func checkLogPageBytes(f *fixture) {
 		}
 	}
 	exact := newRecords(storage.PageBytes/storage.MaxEnvelope+1, storage.MaxEnvelope)
-	f.append(exact...)
-	page := f.page(storage.LogRequest{From: storage.Seq(len(all) + 1)})
+	f.mustAppend(exact...)
+	page := f.mustPage(storage.LogRequest{From: storage.Seq(len(all) + 1)})
 	if len(page.Entries) != len(exact)-1 {
 		f.Errorf("%d entries of %d bytes, want %d to fill the page", len(page.Entries), storage.MaxEnvelope, len(exact)-1)
 	}
-	f.holds(append(all, exact...)...)
+	f.expectLog(append(all, exact...)...)
 }
 
 func checkLogMaxBytes(f *fixture) {
-	f.append(newRecords(10, 1000)...)
+	f.mustAppend(newRecords(10, 1000)...)
 	for bytes, want := range map[int]int{1: 1, 999: 1, 1000: 1, 1999: 1, 2000: 2, 9999: 9, storage.PageBytes: 10} {
-		if page := f.page(storage.LogRequest{MaxBytes: bytes}); len(page.Entries) != want {
+		if page := f.mustPage(storage.LogRequest{MaxBytes: bytes}); len(page.Entries) != want {
 			f.Errorf("at most %d bytes: %d entries of 1000, want %d", bytes, len(page.Entries), want)
 		}
 	}
@@ -112,10 +112,10 @@ func checkLogMaxBytes(f *fixture) {
 
 func checkLogMaxPage(f *fixture) {
 	for range storage.MaxPage/storage.MaxBatch + 1 {
-		f.append(newRecords(storage.MaxBatch, 16)...)
+		f.mustAppend(newRecords(storage.MaxBatch, 16)...)
 	}
 	for _, limit := range []int{0, storage.MaxPage} {
-		if page := f.page(storage.LogRequest{From: 5, Max: limit}); len(page.Entries) != storage.MaxPage {
+		if page := f.mustPage(storage.LogRequest{From: 5, Max: limit}); len(page.Entries) != storage.MaxPage {
 			f.Errorf("at most %d: a page of %d entries, want %d", limit, len(page.Entries), storage.MaxPage)
 		}
 	}
@@ -123,19 +123,19 @@ func checkLogMaxPage(f *fixture) {
 
 func checkPagesBelongToCaller(f *fixture) {
 	all := newRecords(3, 100)
-	f.append(all...)
-	page := f.page(storage.LogRequest{})
+	f.mustAppend(all...)
+	page := f.mustPage(storage.LogRequest{})
 	for i := range page.Entries {
 		e := &page.Entries[i]
 		clear(e.Signature)
 		clear(e.Ciphertext)
 		e.Signature = append(e.Signature, "not the ciphertext"...)
 		for j, other := range page.Entries {
-			if j > i && !same(other, all[j]) {
+			if j > i && !sameRecord(other, all[j]) {
 				f.Fatalf("entry %d changed with entry %d", j+1, i+1)
 			}
 		}
 	}
 	clear(page.Entries)
-	f.holds(all...)
+	f.expectLog(all...)
 }

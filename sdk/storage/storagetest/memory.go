@@ -55,8 +55,8 @@ func (m *Memory) Info(ctx context.Context) (storage.Info, error) {
 	defer m.mu.Unlock()
 	return storage.Info{
 		Epoch:  m.epoch,
-		First:  min(1, m.last()),
-		Last:   m.last(),
+		First:  min(1, m.lastSeq()),
+		Last:   m.lastSeq(),
 		Count:  uint64(len(m.log)),
 		Bytes:  m.bytes,
 		Tokens: uint64(len(m.spent)),
@@ -73,19 +73,19 @@ func (m *Memory) Append(ctx context.Context, records []storage.Record) ([]storag
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := m.last()
+	before := m.lastSeq()
 	outcomes := make([]storage.Outcome, len(records))
 	for i := range records {
-		outcomes[i] = m.append(&records[i])
+		outcomes[i] = m.appendRecord(&records[i])
 	}
-	if m.last() > before {
+	if m.lastSeq() > before {
 		close(m.grown)
 		m.grown = make(chan struct{})
 	}
 	return outcomes, nil
 }
 
-func (m *Memory) append(r *storage.Record) storage.Outcome {
+func (m *Memory) appendRecord(r *storage.Record) storage.Outcome {
 	seq, inLog := m.byID[r.ID]
 	_, signed := m.first[string(r.Signature)]
 	if r.Nullifier != nil {
@@ -103,7 +103,7 @@ func (m *Memory) append(r *storage.Record) storage.Outcome {
 	if inLog {
 		return storage.Outcome{Status: storage.Duplicate, Seq: seq}
 	}
-	seq = m.last() + 1
+	seq = m.lastSeq() + 1
 	m.log = append(m.log, storage.Entry{
 		Seq:        seq,
 		ID:         r.ID,
@@ -130,7 +130,7 @@ func (m *Memory) Log(ctx context.Context, req storage.LogRequest) (storage.Page,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	page := storage.Page{Last: m.last()}
+	page := storage.Page{Last: m.lastSeq()}
 	size := 0
 	for seq := from; seq <= page.Last && len(page.Entries) < limit; seq++ {
 		e := m.log[seq-1]
@@ -165,7 +165,7 @@ func (m *Memory) Find(ctx context.Context, signature []byte) (storage.Seq, error
 func (m *Memory) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
 	for {
 		m.mu.Lock()
-		last, grown := m.last(), m.grown
+		last, grown := m.lastSeq(), m.grown
 		m.mu.Unlock()
 		if last > after {
 			return last, nil
@@ -178,8 +178,8 @@ func (m *Memory) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 	}
 }
 
-// Spendings implements [storage.Ledger]. It sorts all tokens for each page.
-func (m *Memory) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
+// SpentTokens implements [storage.Ledger]. It sorts all tokens for each page.
+func (m *Memory) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -189,18 +189,18 @@ func (m *Memory) Spendings(ctx context.Context, req storage.SpendingsRequest) ([
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var page []storage.Spending
+	var page []storage.SpentToken
 	for token, id := range m.spent {
 		if req.After == nil || bytes.Compare(token[:], req.After[:]) > 0 {
-			page = append(page, storage.Spending{Token: token, ID: id})
+			page = append(page, storage.SpentToken{Token: token, ID: id})
 		}
 	}
-	slices.SortFunc(page, func(a, b storage.Spending) int { return bytes.Compare(a.Token[:], b.Token[:]) })
+	slices.SortFunc(page, func(a, b storage.SpentToken) int { return bytes.Compare(a.Token[:], b.Token[:]) })
 	return page[:min(len(page), limit)], nil
 }
 
 // Spend implements [storage.Ledger].
-func (m *Memory) Spend(ctx context.Context, spendings []storage.Spending) error {
+func (m *Memory) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -220,5 +220,5 @@ func (m *Memory) Spend(ctx context.Context, spendings []storage.Spending) error 
 // Close implements [storage.Store]; the Memory stays usable.
 func (m *Memory) Close() error { return nil }
 
-// last returns the highest sequence number assigned. m.mu is held.
-func (m *Memory) last() storage.Seq { return storage.Seq(len(m.log)) }
+// lastSeq returns the highest sequence number assigned. m.mu is held.
+func (m *Memory) lastSeq() storage.Seq { return storage.Seq(len(m.log)) }

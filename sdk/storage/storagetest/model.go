@@ -26,11 +26,11 @@ func checkModel(f *fixture) {
 	if f.opened.Kill != nil {
 		n = processWalks
 	}
-	f.close()
+	f.closeStore()
 	for seed := range n {
 		w := &walk{fixture: newFixture(f.TB, f.opener), model: NewMemory(), rng: rand.New(rand.NewPCG(uint64(seed), 0))}
-		w.run()
-		w.close()
+		w.runWalk()
+		w.closeStore()
 	}
 }
 
@@ -42,45 +42,45 @@ type walk struct {
 	calls []string // made so far
 }
 
-func (w *walk) run() {
-	steps := []func(){w.batch, w.batch, w.pages, w.search, w.look, w.again}
+func (w *walk) runWalk() {
+	steps := []func(){w.appendBatch, w.appendBatch, w.comparePages, w.compareFind, w.compareInfo, w.maybeReopen}
 	if _, ok := w.store.(storage.Ledger); ok {
-		steps = append(steps, w.spend, w.ledgerPage)
+		steps = append(steps, w.spendTokens, w.ledgerPage)
 	}
 	for range walkCalls {
 		steps[w.rng.IntN(len(steps))]()
 	}
-	w.pages()
+	w.comparePages()
 }
 
-// note remembers a call.
-func (w *walk) note(format string, args ...any) {
+// noteCall remembers a call.
+func (w *walk) noteCall(format string, args ...any) {
 	w.calls = append(w.calls, fmt.Sprintf(format, args...))
 }
 
-// wrong ends the check with the calls that led there.
-func (w *walk) wrong(format string, args ...any) {
+// failWalk ends the check with the calls that led there.
+func (w *walk) failWalk(format string, args ...any) {
 	w.Helper()
 	w.Fatalf("%s\nafter %s", fmt.Sprintf(format, args...), w.calls)
 }
 
-// must fails on an error of either side, which none of these calls may have.
-func (w *walk) must(err, model error) {
+// mustBoth fails on an error of either side, which none of these calls may have.
+func (w *walk) mustBoth(err, model error) {
 	w.Helper()
 	if err != nil || model != nil {
-		w.wrong("%s: %v", w.calls[len(w.calls)-1], errors.Join(err, model))
+		w.failWalk("%s: %v", w.calls[len(w.calls)-1], errors.Join(err, model))
 	}
 }
 
 // upTo draws a number from 0 to n.
 func (w *walk) upTo(n int) int { return w.rng.IntN(n + 1) }
 
-func (w *walk) signature() []byte { return []byte("signature")[:w.upTo(7)] }
+func (w *walk) pickSignature() []byte { return []byte("signature")[:w.upTo(7)] }
 
-func (w *walk) token() storage.Nullifier { return storage.Nullifier{31: byte(w.upTo(15))} }
+func (w *walk) pickToken() storage.Nullifier { return storage.Nullifier{31: byte(w.upTo(15))} }
 
-func (w *walk) record() storage.Record {
-	signature := w.signature()
+func (w *walk) makeRecord() storage.Record {
+	signature := w.pickSignature()
 	n := w.upTo(3)
 	ciphertext := make([]byte, n*n*1800) // 0 to 16200 bytes
 	r := storage.Record{
@@ -90,96 +90,96 @@ func (w *walk) record() storage.Record {
 		Ciphertext: ciphertext,
 	}
 	if w.rng.IntN(4) > 0 {
-		r.Nullifier = new(w.token())
+		r.Nullifier = new(w.pickToken())
 	}
 	return r
 }
 
-func (w *walk) batch() {
+func (w *walk) appendBatch() {
 	batch := make([]storage.Record, w.upTo(12))
 	var text []string
 	for i := range batch {
-		batch[i] = w.record()
+		batch[i] = w.makeRecord()
 		paid := "unpaid"
 		if t := batch[i].Nullifier; t != nil {
 			paid = fmt.Sprintf("token %d", t[31])
 		}
 		text = append(text, fmt.Sprintf("%x (%s)", batch[i].ID[:2], paid))
 	}
-	w.note("append %s", text)
+	w.noteCall("append %s", text)
 	got, err := w.store.Append(w.Context(), batch)
 	want, wantErr := w.model.Append(w.Context(), batch)
-	w.must(err, wantErr)
+	w.mustBoth(err, wantErr)
 	if !slices.Equal(got, want) {
-		w.wrong("append: %v, want %v", got, want)
+		w.failWalk("append: %v, want %v", got, want)
 	}
 }
 
-func (w *walk) pages() {
+func (w *walk) comparePages() {
 	req := storage.LogRequest{From: storage.Seq(w.upTo(40)), Max: w.upTo(40)}
-	w.note("log from %d, at most %d", req.From, req.Max)
+	w.noteCall("log from %d, at most %d", req.From, req.Max)
 	got, err := w.store.Log(w.Context(), req)
 	want, wantErr := w.model.Log(w.Context(), req)
-	w.must(err, wantErr)
+	w.mustBoth(err, wantErr)
 	if len(got.Entries) != len(want.Entries) || got.Last != want.Last {
-		w.wrong("log: %d entries, last of the log %d; want %d and %d", len(got.Entries), got.Last, len(want.Entries), want.Last)
+		w.failWalk("log: %d entries, last of the log %d; want %d and %d", len(got.Entries), got.Last, len(want.Entries), want.Last)
 	}
 	for i, e := range want.Entries {
-		if r := (storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}); got.Entries[i].Seq != e.Seq || !same(got.Entries[i], r) {
-			w.wrong("log: entry %d is not what was appended", e.Seq)
+		if r := (storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}); got.Entries[i].Seq != e.Seq || !sameRecord(got.Entries[i], r) {
+			w.failWalk("log: entry %d is not what was appended", e.Seq)
 		}
 	}
 }
 
-func (w *walk) search() {
-	signature := w.signature()
-	w.note("find a signature of %d bytes", len(signature))
+func (w *walk) compareFind() {
+	signature := w.pickSignature()
+	w.noteCall("find a signature of %d bytes", len(signature))
 	got, err := w.store.Find(w.Context(), signature)
 	want, wantErr := w.model.Find(w.Context(), signature)
 	if got != want || errors.Is(err, storage.ErrNotFound) != (wantErr != nil) || (err == nil) != (wantErr == nil) {
-		w.wrong("find: %d, %v; want %d, %v", got, err, want, wantErr)
+		w.failWalk("find: %d, %v; want %d, %v", got, err, want, wantErr)
 	}
 }
 
-func (w *walk) look() {
-	w.note("info")
+func (w *walk) compareInfo() {
+	w.noteCall("info")
 	got, err := w.store.Info(w.Context())
 	want, wantErr := w.model.Info(w.Context())
-	w.must(err, wantErr)
+	w.mustBoth(err, wantErr)
 	want.Epoch, want.Bytes = got.Epoch, got.Bytes
 	if got != want {
-		w.wrong("info: %+v, want %+v", got, want)
+		w.failWalk("info: %+v, want %+v", got, want)
 	}
 }
 
-// again closes the store and opens it, one time in four.
-func (w *walk) again() {
+// maybeReopen closes the store and opens it, one time in four.
+func (w *walk) maybeReopen() {
 	if w.rng.IntN(4) == 0 {
-		w.note("close and open")
-		w.reopen()
+		w.noteCall("close and open")
+		w.reopenStore()
 	}
-	w.look()
+	w.compareInfo()
 }
 
-func (w *walk) spend() {
-	batch := make([]storage.Spending, w.upTo(4))
+func (w *walk) spendTokens() {
+	batch := make([]storage.SpentToken, w.upTo(4))
 	for i := range batch {
-		batch[i] = storage.Spending{Token: storage.NewTokenID(w.token()), ID: w.record().ID}
+		batch[i] = storage.SpentToken{Token: storage.NewTokenID(w.pickToken()), ID: w.makeRecord().ID}
 	}
-	w.note("spend %x", batch)
-	w.must(w.ledger().Spend(w.Context(), batch), w.model.Spend(w.Context(), batch))
+	w.noteCall("spend %x", batch)
+	w.mustBoth(w.mustLedger().Spend(w.Context(), batch), w.model.Spend(w.Context(), batch))
 }
 
 func (w *walk) ledgerPage() {
-	req := storage.SpendingsRequest{Max: w.upTo(20)}
+	req := storage.SpentTokensRequest{Max: w.upTo(20)}
 	if w.rng.IntN(2) == 0 {
 		req.After = &storage.TokenID{byte(w.upTo(255))}
 	}
-	w.note("spendings, at most %d", req.Max)
-	got, err := w.ledger().Spendings(w.Context(), req)
-	want, wantErr := w.model.Spendings(w.Context(), req)
-	w.must(err, wantErr)
+	w.noteCall("spendings, at most %d", req.Max)
+	got, err := w.mustLedger().SpentTokens(w.Context(), req)
+	want, wantErr := w.model.SpentTokens(w.Context(), req)
+	w.mustBoth(err, wantErr)
 	if !slices.Equal(got, want) {
-		w.wrong("spendings: %x, want %x", got, want)
+		w.failWalk("spendings: %x, want %x", got, want)
 	}
 }

@@ -22,8 +22,8 @@ type mutant struct {
 	log        func(ctx context.Context, m *Memory, req storage.LogRequest) (storage.Page, error)
 	find       func(ctx context.Context, m *Memory, signature []byte) (storage.Seq, error)
 	watch      func(ctx context.Context, m *Memory, after storage.Seq) (storage.Seq, error)
-	spendings  func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error)
-	spend      func(ctx context.Context, m *Memory, spendings []storage.Spending) error
+	spendings  func(ctx context.Context, m *Memory, req storage.SpentTokensRequest) ([]storage.SpentToken, error)
+	spend      func(ctx context.Context, m *Memory, spendings []storage.SpentToken) error
 }
 
 func (m *mutant) Info(ctx context.Context) (storage.Info, error) {
@@ -62,14 +62,14 @@ func (m *mutant) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 	return m.Memory.Watch(ctx, after)
 }
 
-func (m *mutant) Spendings(ctx context.Context, req storage.SpendingsRequest) ([]storage.Spending, error) {
+func (m *mutant) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 	if m.spendings != nil {
 		return m.spendings(ctx, m.Memory, req)
 	}
-	return m.Memory.Spendings(ctx, req)
+	return m.Memory.SpentTokens(ctx, req)
 }
 
-func (m *mutant) Spend(ctx context.Context, spendings []storage.Spending) error {
+func (m *mutant) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	if m.spend != nil {
 		return m.spend(ctx, m.Memory, spendings)
 	}
@@ -93,7 +93,7 @@ var mutants = map[string]mutant{
 	})},
 	"WithinBatch": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
 		return answered(ctx, m, records, func(i int, o *storage.Outcome) { // the batch before is all that counts
-			if o.Status == storage.Replayed && o.Seq == m.last() {
+			if o.Status == storage.Replayed && o.Seq == m.lastSeq() {
 				o.Status = storage.Duplicate
 			}
 		})
@@ -157,7 +157,7 @@ var mutants = map[string]mutant{
 				free := records[i]
 				free.Nullifier = nil
 				outcomes, _ := m.Append(ctx, []storage.Record{free})
-				_ = m.Spend(ctx, []storage.Spending{spending(records[i])})
+				_ = m.Spend(ctx, []storage.SpentToken{spendingOf(records[i])})
 				*o = outcomes[0]
 			}
 		})
@@ -170,7 +170,7 @@ var mutants = map[string]mutant{
 		})
 	}},
 	"ConflictWithinBatch": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		before := m.last()
+		before := m.lastSeq()
 		return answered(ctx, m, records, func(i int, o *storage.Outcome) { // the batches before are all that counts
 			if first, _ := m.Find(ctx, records[i].Signature); o.Status == storage.Conflict && first > before {
 				o.Status = storage.Spent
@@ -297,26 +297,26 @@ var mutants = map[string]mutant{
 		}
 		return page, err
 	}},
-	"Spendings": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
-		page, err := m.Spendings(ctx, req)
-		return slices.DeleteFunc(page, func(s storage.Spending) bool { // knows only the first token of an envelope
-			return slices.ContainsFunc(page, func(o storage.Spending) bool { return o.ID == s.ID && o.Token != s.Token })
+	"SpentTokens": {spendings: func(ctx context.Context, m *Memory, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+		page, err := m.SpentTokens(ctx, req)
+		return slices.DeleteFunc(page, func(s storage.SpentToken) bool { // knows only the first token of an envelope
+			return slices.ContainsFunc(page, func(o storage.SpentToken) bool { return o.ID == s.ID && o.Token != s.Token })
 		}), err
 	}},
-	"SpendingsPages": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
+	"SpentTokensPages": {spendings: func(ctx context.Context, m *Memory, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 		if req.After != nil && req.Max == 5 { // as if the token before the page had to be there
-			if all, err := m.Spendings(ctx, storage.SpendingsRequest{}); err != nil || !slices.ContainsFunc(all, func(s storage.Spending) bool { return s.Token == *req.After }) {
+			if all, err := m.SpentTokens(ctx, storage.SpentTokensRequest{}); err != nil || !slices.ContainsFunc(all, func(s storage.SpentToken) bool { return s.Token == *req.After }) {
 				return nil, err
 			}
 		}
-		return m.Spendings(ctx, req)
+		return m.SpentTokens(ctx, req)
 	}},
-	"SpendingsMax": {spendings: func(ctx context.Context, m *Memory, req storage.SpendingsRequest) ([]storage.Spending, error) {
-		req.Max = min(max(req.Max, 0), storage.MaxSpendings)
-		return m.Spendings(ctx, req)
+	"SpentTokensMax": {spendings: func(ctx context.Context, m *Memory, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxSpentTokens)
+		return m.SpentTokens(ctx, req)
 	}},
-	"Spend": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error { // only of envelopes that are there
-		return m.Spend(ctx, slices.DeleteFunc(slices.Clone(spendings), func(s storage.Spending) bool {
+	"Spend": {spend: func(ctx context.Context, m *Memory, spendings []storage.SpentToken) error { // only of envelopes that are there
+		return m.Spend(ctx, slices.DeleteFunc(slices.Clone(spendings), func(s storage.SpentToken) bool {
 			_, ok := m.byID[s.ID]
 			return !ok
 		}))
@@ -331,7 +331,7 @@ var mutants = map[string]mutant{
 			}
 		})
 	}},
-	"SpendTwice": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error { // the last one stays
+	"SpendTwice": {spend: func(ctx context.Context, m *Memory, spendings []storage.SpentToken) error { // the last one stays
 		m.mu.Lock()
 		for _, s := range spendings {
 			delete(m.spent, s.Token)
@@ -339,7 +339,7 @@ var mutants = map[string]mutant{
 		m.mu.Unlock()
 		return m.Spend(ctx, spendings)
 	}},
-	"SpendTooLarge": {spend: func(ctx context.Context, m *Memory, spendings []storage.Spending) error {
+	"SpendTooLarge": {spend: func(ctx context.Context, m *Memory, spendings []storage.SpentToken) error {
 		if err := storage.CheckSpend(spendings); err != nil {
 			_ = m.Spend(ctx, spendings[:1])
 			return err

@@ -18,12 +18,12 @@ var serial atomic.Uint64
 func newRecord(size int) storage.Record {
 	n := serial.Add(1)
 	signature := binary.BigEndian.AppendUint64([]byte("signed: "), n)
-	return signed(signature, size-len(signature))
+	return signedRecord(signature, size-len(signature))
 }
 
-// signed makes a record with the signature and a ciphertext of size bytes that
+// signedRecord makes a record with the signature and a ciphertext of size bytes that
 // no other call makes, unless size is less than 8.
-func signed(signature []byte, size int) storage.Record {
+func signedRecord(signature []byte, size int) storage.Record {
 	n := serial.Add(1)
 	ciphertext := bytes.Repeat([]byte{byte(n)}, size)
 	if size >= 8 {
@@ -53,24 +53,24 @@ func newToken() *storage.Nullifier {
 	return &t
 }
 
-// paid returns r with a token.
-func paid(r storage.Record, token *storage.Nullifier) storage.Record {
+// withToken returns r with a token.
+func withToken(r storage.Record, token *storage.Nullifier) storage.Record {
 	r.Nullifier = token
 	return r
 }
 
-func same(e storage.Entry, r storage.Record) bool {
+func sameRecord(e storage.Entry, r storage.Record) bool {
 	return e.ID == r.ID && e.Born == r.Born && bytes.Equal(e.Signature, r.Signature) && bytes.Equal(e.Ciphertext, r.Ciphertext)
 }
 
 // Outcomes, in short.
-func stored(seq storage.Seq) storage.Outcome {
+func storedAt(seq storage.Seq) storage.Outcome {
 	return storage.Outcome{Status: storage.Stored, Seq: seq}
 }
-func duplicate(seq storage.Seq) storage.Outcome {
+func duplicateOf(seq storage.Seq) storage.Outcome {
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}
 }
-func replayed(seq storage.Seq) storage.Outcome {
+func replayOf(seq storage.Seq) storage.Outcome {
 	return storage.Outcome{Status: storage.Replayed, Seq: seq}
 }
 

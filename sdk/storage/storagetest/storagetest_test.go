@@ -37,7 +37,7 @@ func TestSharedMemory(t *testing.T) {
 		seen <- seq
 	}()
 	batch := newRecords(2, 100)
-	for i, want := range []storage.Outcome{stored(1), duplicate(1)} {
+	for i, want := range []storage.Outcome{storedAt(1), duplicateOf(1)} {
 		got, err := m.Append(t.Context(), batch[:1])
 		if err != nil || got[0] != want {
 			t.Errorf("append of relay %d: %v, %v, want %v", i, got, err, want)

@@ -24,7 +24,7 @@ type Opener struct {
 	Crowd int
 }
 
-func (o Opener) crowd() int { return cmp.Or(o.Crowd, 100_000) }
+func (o Opener) crowdSize() int { return cmp.Or(o.Crowd, 100_000) }
 
 // check proves one sentence of the contract.
 type check struct {
@@ -63,14 +63,14 @@ type fixture struct {
 // newFixture opens a new store.
 func newFixture(tb testing.TB, o Opener) *fixture {
 	f := &fixture{TB: tb, opener: o, dir: tb.TempDir()}
-	f.reopen()
+	f.reopenStore()
 	return f
 }
 
-// reopen closes the store, where it is open, and opens it.
-func (f *fixture) reopen() {
+// reopenStore closes the store, where it is open, and opens it.
+func (f *fixture) reopenStore() {
 	f.Helper()
-	f.close()
+	f.closeStore()
 	opened, err := f.opener.Open(f.TB, f.dir)
 	if err != nil {
 		f.Fatalf("open: %v", err)
@@ -78,7 +78,7 @@ func (f *fixture) reopen() {
 	f.opened, f.store = opened, opened.Store
 }
 
-func (f *fixture) close() {
+func (f *fixture) closeStore() {
 	f.Helper()
 	if f.opened == nil {
 		return
@@ -89,8 +89,8 @@ func (f *fixture) close() {
 	f.opened = nil
 }
 
-// append appends records and fails the test on an error.
-func (f *fixture) append(records ...storage.Record) []storage.Outcome {
+// mustAppend appends records and fails the test on an error.
+func (f *fixture) mustAppend(records ...storage.Record) []storage.Outcome {
 	f.Helper()
 	outcomes, err := f.store.Append(f.Context(), records)
 	if err != nil {
@@ -102,17 +102,17 @@ func (f *fixture) append(records ...storage.Record) []storage.Outcome {
 	return outcomes
 }
 
-// expect appends records and compares the outcomes.
-func (f *fixture) expect(records []storage.Record, want ...storage.Outcome) {
+// expectOutcomes appends records and compares the outcomes.
+func (f *fixture) expectOutcomes(records []storage.Record, want ...storage.Outcome) {
 	f.Helper()
-	for i, got := range f.append(records...) {
+	for i, got := range f.mustAppend(records...) {
 		if got != want[i] {
 			f.Errorf("record %d of %d: %v at %d, want %v at %d", i, len(records), got.Status, got.Seq, want[i].Status, want[i].Seq)
 		}
 	}
 }
 
-func (f *fixture) info() storage.Info {
+func (f *fixture) mustInfo() storage.Info {
 	f.Helper()
 	info, err := f.store.Info(f.Context())
 	if err != nil {
@@ -121,7 +121,7 @@ func (f *fixture) info() storage.Info {
 	return info
 }
 
-func (f *fixture) page(req storage.LogRequest) storage.Page {
+func (f *fixture) mustPage(req storage.LogRequest) storage.Page {
 	f.Helper()
 	page, err := f.store.Log(f.Context(), req)
 	if err != nil {
@@ -130,8 +130,8 @@ func (f *fixture) page(req storage.LogRequest) storage.Page {
 	return page
 }
 
-// log reads the whole log in pages and fails the test when it has a gap.
-func (f *fixture) log() []storage.Entry {
+// readLog reads the whole log in pages and fails the test when it has a gap.
+func (f *fixture) readLog() []storage.Entry {
 	f.Helper()
 	entries, err := readLog(f.Context(), f.store)
 	if err != nil {
@@ -140,35 +140,35 @@ func (f *fixture) log() []storage.Entry {
 	return entries
 }
 
-// holds checks that the log consists of the records, in that order.
-func (f *fixture) holds(records ...storage.Record) {
+// expectLog checks that the log consists of the records, in that order.
+func (f *fixture) expectLog(records ...storage.Record) {
 	f.Helper()
-	entries := f.log()
+	entries := f.readLog()
 	if len(entries) != len(records) {
 		f.Fatalf("the log has %d entries, want %d", len(entries), len(records))
 	}
 	for i, e := range entries {
-		if !same(e, records[i]) {
+		if !sameRecord(e, records[i]) {
 			f.Fatalf("entry %d of the log is not what was appended", e.Seq)
 		}
 	}
-	if info := f.info(); info.Count != uint64(len(records)) || info.Last != storage.Seq(len(records)) || info.First != min(1, info.Last) {
+	if info := f.mustInfo(); info.Count != uint64(len(records)) || info.Last != storage.Seq(len(records)) || info.First != min(1, info.Last) {
 		f.Fatalf("info says %d entries, %d to %d, of a log from 1 to %d", info.Count, info.First, info.Last, len(records))
 	}
 }
 
-// unchanged checks that f changes neither the log nor what Info says.
-func (f *fixture) unchanged(do func()) {
+// expectUnchanged checks that f changes neither the log nor what Info says.
+func (f *fixture) expectUnchanged(do func()) {
 	f.Helper()
-	before := f.info()
+	before := f.mustInfo()
 	do()
-	if after := f.info(); after != before {
+	if after := f.mustInfo(); after != before {
 		f.Errorf("info was %+v and is %+v", before, after)
 	}
 }
 
-// watcher returns the store as one, or ends the check when it is none.
-func (f *fixture) watcher() storage.Watcher {
+// mustWatcher returns the store as one, or ends the check when it is none.
+func (f *fixture) mustWatcher() storage.Watcher {
 	w, ok := f.store.(storage.Watcher)
 	if !ok {
 		f.Skip("the store is no storage.Watcher, and need not be one")
@@ -176,8 +176,8 @@ func (f *fixture) watcher() storage.Watcher {
 	return w
 }
 
-// ledger returns the store as one, or ends the check when it is none.
-func (f *fixture) ledger() storage.Ledger {
+// mustLedger returns the store as one, or ends the check when it is none.
+func (f *fixture) mustLedger() storage.Ledger {
 	l, ok := f.store.(storage.Ledger)
 	if !ok {
 		f.Skip("the store is no storage.Ledger, and need not be one")

@@ -16,93 +16,93 @@ var tokenChecks = []check{
 
 func checkSpent(f *fixture) {
 	a, b, x := newRecord(100), newRecord(100), newToken()
-	f.expect([]storage.Record{paid(a, x)}, stored(1))
-	f.unchanged(func() {
-		f.expect([]storage.Record{paid(b, x)}, spent)
-		f.expect([]storage.Record{paid(b, x), paid(b, x)}, spent, spent)
+	f.expectOutcomes([]storage.Record{withToken(a, x)}, storedAt(1))
+	f.expectUnchanged(func() {
+		f.expectOutcomes([]storage.Record{withToken(b, x)}, spent)
+		f.expectOutcomes([]storage.Record{withToken(b, x), withToken(b, x)}, spent, spent)
 	})
-	f.holds(a)
-	f.expect([]storage.Record{paid(b, newToken())}, stored(2))
-	f.unchanged(func() { f.expect([]storage.Record{paid(b, x)}, spent) })
-	f.holds(a, b)
+	f.expectLog(a)
+	f.expectOutcomes([]storage.Record{withToken(b, newToken())}, storedAt(2))
+	f.expectUnchanged(func() { f.expectOutcomes([]storage.Record{withToken(b, x)}, spent) })
+	f.expectLog(a, b)
 }
 
 func checkReplayed(f *fixture) {
-	a, b := paid(newRecord(100), newToken()), paid(newRecord(100), newToken())
-	f.expect([]storage.Record{a, b}, stored(1), stored(2))
-	f.unchanged(func() {
-		f.expect([]storage.Record{b, a}, replayed(2), replayed(1))
+	a, b := withToken(newRecord(100), newToken()), withToken(newRecord(100), newToken())
+	f.expectOutcomes([]storage.Record{a, b}, storedAt(1), storedAt(2))
+	f.expectUnchanged(func() {
+		f.expectOutcomes([]storage.Record{b, a}, replayOf(2), replayOf(1))
 	})
-	f.holds(a, b)
+	f.expectLog(a, b)
 }
 
 func checkDuplicateSpends(f *fixture) {
 	a, b, c := newRecord(100), newRecord(100), newRecord(100)
 	x, y := newToken(), newToken()
-	f.expect([]storage.Record{a, paid(b, x)}, stored(1), stored(2))
-	f.expect([]storage.Record{paid(a, y)}, duplicate(1))
-	f.unchanged(func() {
-		f.expect([]storage.Record{paid(a, y), paid(c, y), paid(b, y)}, replayed(1), spent, spent)
+	f.expectOutcomes([]storage.Record{a, withToken(b, x)}, storedAt(1), storedAt(2))
+	f.expectOutcomes([]storage.Record{withToken(a, y)}, duplicateOf(1))
+	f.expectUnchanged(func() {
+		f.expectOutcomes([]storage.Record{withToken(a, y), withToken(c, y), withToken(b, y)}, replayOf(1), spent, spent)
 	})
-	f.reopen()
-	f.unchanged(func() {
-		f.expect([]storage.Record{paid(a, y), paid(c, y), paid(b, y)}, replayed(1), spent, spent)
+	f.reopenStore()
+	f.expectUnchanged(func() {
+		f.expectOutcomes([]storage.Record{withToken(a, y), withToken(c, y), withToken(b, y)}, replayOf(1), spent, spent)
 	})
-	f.holds(a, b)
+	f.expectLog(a, b)
 }
 
 func checkPaidAndUnpaid(f *fixture) {
 	a, x := newRecord(100), newToken()
-	f.expect([]storage.Record{paid(a, x)}, stored(1))
-	f.unchanged(func() {
-		f.expect([]storage.Record{a, paid(a, x), a}, duplicate(1), replayed(1), duplicate(1))
+	f.expectOutcomes([]storage.Record{withToken(a, x)}, storedAt(1))
+	f.expectUnchanged(func() {
+		f.expectOutcomes([]storage.Record{a, withToken(a, x), a}, duplicateOf(1), replayOf(1), duplicateOf(1))
 	})
-	f.expect([]storage.Record{paid(a, newToken())}, duplicate(1))
-	f.holds(a)
+	f.expectOutcomes([]storage.Record{withToken(a, newToken())}, duplicateOf(1))
+	f.expectLog(a)
 }
 
 func checkConflict(f *fixture) {
 	known := []byte("a signature that strangers know")
-	a, b, c := signed(known, 100), signed(known, 100), newRecord(100)
+	a, b, c := signedRecord(known, 100), signedRecord(known, 100), newRecord(100)
 	x, y := newToken(), newToken()
-	f.expect([]storage.Record{paid(a, x)}, stored(1))
+	f.expectOutcomes([]storage.Record{withToken(a, x)}, storedAt(1))
 	for range 2 {
-		f.unchanged(func() {
-			f.expect([]storage.Record{paid(b, y), paid(b, y)}, conflict, conflict)
-			f.expect([]storage.Record{paid(b, x), paid(a, x)}, spent, replayed(1))
+		f.expectUnchanged(func() {
+			f.expectOutcomes([]storage.Record{withToken(b, y), withToken(b, y)}, conflict, conflict)
+			f.expectOutcomes([]storage.Record{withToken(b, x), withToken(a, x)}, spent, replayOf(1))
 		})
-		f.found(known, 1)
-		f.holds(a)
-		f.reopen()
+		f.expectFound(known, 1)
+		f.expectLog(a)
+		f.reopenStore()
 	}
-	f.expect([]storage.Record{paid(c, y)}, stored(2)) // which is not spent
-	f.expect([]storage.Record{paid(a, newToken())}, duplicate(1))
-	f.holds(a, c)
+	f.expectOutcomes([]storage.Record{withToken(c, y)}, storedAt(2)) // which is not spent
+	f.expectOutcomes([]storage.Record{withToken(a, newToken())}, duplicateOf(1))
+	f.expectLog(a, c)
 }
 
 func checkConflictUnpaid(f *fixture) {
 	known := []byte("a signature that strangers know")
-	a, b, c := signed(known, 100), signed(known, 100), signed(known, 100)
-	f.expect([]storage.Record{a, b}, stored(1), stored(2))
-	f.expect([]storage.Record{paid(c, newToken())}, conflict)
-	f.expect([]storage.Record{c, paid(c, newToken()), paid(b, newToken())}, stored(3), duplicate(3), duplicate(2))
-	f.found(known, 1)
-	d, e := signed(nil, 100), signed([]byte{}, 100)
-	f.expect([]storage.Record{paid(d, newToken()), paid(e, newToken())}, stored(4), stored(5))
-	f.holds(a, b, c, d, e)
+	a, b, c := signedRecord(known, 100), signedRecord(known, 100), signedRecord(known, 100)
+	f.expectOutcomes([]storage.Record{a, b}, storedAt(1), storedAt(2))
+	f.expectOutcomes([]storage.Record{withToken(c, newToken())}, conflict)
+	f.expectOutcomes([]storage.Record{c, withToken(c, newToken()), withToken(b, newToken())}, storedAt(3), duplicateOf(3), duplicateOf(2))
+	f.expectFound(known, 1)
+	d, e := signedRecord(nil, 100), signedRecord([]byte{}, 100)
+	f.expectOutcomes([]storage.Record{withToken(d, newToken()), withToken(e, newToken())}, storedAt(4), storedAt(5))
+	f.expectLog(a, b, c, d, e)
 }
 
 func checkConflictWithinBatch(f *fixture) {
 	known, other := []byte("a signature that strangers know"), []byte("another one")
-	a, b, c, d, e := signed(known, 100), signed(known, 100), signed(known, 100), signed(other, 100), signed(other, 100)
+	a, b, c, d, e := signedRecord(known, 100), signedRecord(known, 100), signedRecord(known, 100), signedRecord(other, 100), signedRecord(other, 100)
 	x, y, z, free := newToken(), newToken(), newToken(), newToken()
-	batch := []storage.Record{paid(a, x), paid(b, free), c, paid(d, free), paid(b, x), paid(c, y), paid(e, z), paid(a, x)}
-	f.expect(batch, stored(1), conflict, stored(2), stored(3), spent, duplicate(2), conflict, replayed(1))
-	f.unchanged(func() {
+	batch := []storage.Record{withToken(a, x), withToken(b, free), c, withToken(d, free), withToken(b, x), withToken(c, y), withToken(e, z), withToken(a, x)}
+	f.expectOutcomes(batch, storedAt(1), conflict, storedAt(2), storedAt(3), spent, duplicateOf(2), conflict, replayOf(1))
+	f.expectUnchanged(func() {
 		batch[1].Nullifier = z // the token paid for another envelope since
-		f.expect(batch, replayed(1), conflict, duplicate(2), replayed(3), spent, replayed(2), conflict, replayed(1))
+		f.expectOutcomes(batch, replayOf(1), conflict, duplicateOf(2), replayOf(3), spent, replayOf(2), conflict, replayOf(1))
 	})
-	f.holds(a, c, d)
+	f.expectLog(a, c, d)
 }
 
 func checkTokensCounted(f *fixture) {
@@ -111,11 +111,11 @@ func checkTokensCounted(f *fixture) {
 		record storage.Record
 		want   uint64
 	}{
-		{newRecord(100), 0}, {paid(a, x), 1}, {paid(a, x), 1}, {paid(b, x), 1},
-		{paid(a, newToken()), 2}, {a, 2}, {b, 2}, {paid(b, newToken()), 3},
+		{newRecord(100), 0}, {withToken(a, x), 1}, {withToken(a, x), 1}, {withToken(b, x), 1},
+		{withToken(a, newToken()), 2}, {a, 2}, {b, 2}, {withToken(b, newToken()), 3},
 	} {
-		f.append(step.record)
-		if got := f.info().Tokens; got != step.want {
+		f.mustAppend(step.record)
+		if got := f.mustInfo().Tokens; got != step.want {
 			f.Errorf("step %d: info says %d tokens, want %d", i, got, step.want)
 		}
 	}
@@ -131,15 +131,15 @@ func checkManyTokens(f *fixture) {
 				batch[i].Nullifier = newToken()
 			}
 		}
-		f.append(batch...)
+		f.mustAppend(batch...)
 		all = append(all, batch...)
 	}
 	for again := range 2 {
 		if again > 0 {
-			f.reopen()
+			f.reopenStore()
 		}
-		f.holds(all...)
-		f.unchanged(func() {
+		f.expectLog(all...)
+		f.expectUnchanged(func() {
 			for i := 0; i < len(all); i += storage.MaxBatch {
 				checkRepeat(f, all[i:i+storage.MaxBatch], storage.Seq(i+1))
 			}
@@ -154,16 +154,16 @@ func checkRepeat(f *fixture, batch []storage.Record, first storage.Seq) {
 	theft := make([]storage.Record, len(batch))
 	for i, r := range batch {
 		seq := first + storage.Seq(i)
-		theft[i] = paid(newRecord(24), r.Nullifier)
-		if want[i] = replayed(seq); r.Nullifier == nil {
-			want[i], theft[i] = duplicate(seq), r
+		theft[i] = withToken(newRecord(24), r.Nullifier)
+		if want[i] = replayOf(seq); r.Nullifier == nil {
+			want[i], theft[i] = duplicateOf(seq), r
 		}
 	}
-	f.expect(batch, want...)
+	f.expectOutcomes(batch, want...)
 	for i, r := range batch {
 		if r.Nullifier != nil {
 			want[i] = spent
 		}
 	}
-	f.expect(theft, want...)
+	f.expectOutcomes(theft, want...)
 }

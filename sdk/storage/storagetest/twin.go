@@ -16,22 +16,22 @@ type twin struct {
 
 func newTwin(f *fixture) *twin { return &twin{fixture: f, model: NewMemory()} }
 
-// try appends a batch and compares the outcomes, or returns the error.
-func (w *twin) try(batch []storage.Record) error {
+// tryAppend appends a batch and compares the outcomes, or returns the error.
+func (w *twin) tryAppend(batch []storage.Record) error {
 	w.Helper()
 	got, err := w.store.Append(w.Context(), batch)
 	if err != nil {
 		return err
 	}
-	if want := w.acknowledge(batch); !slices.Equal(got, want) {
-		w.Fatalf("append after %d entries: %v, want %v", w.model.last(), got, want)
+	if want := w.applyBatch(batch); !slices.Equal(got, want) {
+		w.Fatalf("append after %d entries: %v, want %v", w.model.lastSeq(), got, want)
 	}
 	return nil
 }
 
-// acknowledge takes in a batch that the store has applied, and returns what the
+// applyBatch takes in a batch that the store has applied, and returns what the
 // store should have said.
-func (w *twin) acknowledge(batch []storage.Record) []storage.Outcome {
+func (w *twin) applyBatch(batch []storage.Record) []storage.Outcome {
 	w.Helper()
 	outcomes, err := w.model.Append(w.Context(), batch)
 	if err != nil {
@@ -45,21 +45,21 @@ func (w *twin) acknowledge(batch []storage.Record) []storage.Outcome {
 	return outcomes
 }
 
-// agree compares all that can be read, and tries to spend each token again.
-func (w *twin) agree() {
+// compareAll compares all that can be read, and tries to spend each token again.
+func (w *twin) compareAll() {
 	w.Helper()
-	got, want := w.info(), w.modelInfo()
+	got, want := w.mustInfo(), w.modelInfo()
 	want.Epoch, want.Bytes = got.Epoch, got.Bytes // its own
 	if got != want {
 		w.Fatalf("info: %+v, want %+v", got, want)
 	}
-	entries := w.log()
+	entries := w.readLog()
 	if len(entries) != len(w.model.log) {
 		w.Fatalf("the log has %d entries, want %d", len(entries), len(w.model.log))
 	}
 	seen := make(map[storage.ID]bool)
 	for i, e := range w.model.log {
-		if !same(entries[i], w.record(e.Seq)) {
+		if !sameRecord(entries[i], w.recordAt(e.Seq)) {
 			w.Fatalf("entry %d is not what was acknowledged", e.Seq)
 		}
 		if seen[e.ID] {
@@ -72,7 +72,7 @@ func (w *twin) agree() {
 		for i := range thefts {
 			thefts[i].Nullifier = part[i]
 		}
-		for _, o := range w.append(thefts...) {
+		for _, o := range w.mustAppend(thefts...) {
 			if o != spent {
 				w.Fatalf("a token was spent a second time: %v at %d", o.Status, o.Seq)
 			}
@@ -89,8 +89,8 @@ func (w *twin) modelInfo() storage.Info {
 	return info
 }
 
-// record returns the record of an entry, without the token that paid for it.
-func (w *twin) record(seq storage.Seq) storage.Record {
+// recordAt returns the record of an entry, without the token that paid for it.
+func (w *twin) recordAt(seq storage.Seq) storage.Record {
 	e := w.model.log[seq-1]
 	return storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}
 }

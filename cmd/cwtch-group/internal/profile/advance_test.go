@@ -200,10 +200,10 @@ func TestNamesAreBounded(t *testing.T) {
 func TestPrintedIsBounded(t *testing.T) {
 	var p Printed
 	for i := range 2 * MaxPrinted {
-		p.add([]MessageID{{byte(i), byte(i >> 8)}})
+		p.addAll([]MessageID{{byte(i), byte(i >> 8)}})
 	}
 	var again Printed
-	if err := again.decode(p.encode()); err != nil {
+	if err := again.unmarshal(p.marshal()); err != nil {
 		t.Fatal(err)
 	}
 	if len(again.known) != MaxPrinted || !again.Has(MessageID{255, 15}) || again.Has(MessageID{}) {
@@ -215,7 +215,7 @@ func TestPrintedIsBounded(t *testing.T) {
 func TestVersion1(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 1)
-	text, err := os.ReadFile(p.file())
+	text, err := os.ReadFile(p.filePath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestVersion1(t *testing.T) {
 	old = strings.Replace(old, `"SyncedPlace": null`, `"Synced": "bGFzdA=="`, 1)
 	old = strings.Replace(old, `"ReadPlace": null`, `"Read": "cmVhZA=="`, 1)
 	old = regexp.MustCompile(`,\s*"Trail": "[^"]*"`).ReplaceAllString(old, "")
-	if err := os.WriteFile(p.file(), []byte(old), 0o600); err != nil {
+	if err := os.WriteFile(p.filePath(), []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := view(t, p)

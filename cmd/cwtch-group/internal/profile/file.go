@@ -60,8 +60,8 @@ type nameEntry struct {
 	Nick string `json:",omitempty"`
 }
 
-// load reads and checks a profile. Its errors name the file, not what is in it.
-func load(path string) (*State, error) {
+// loadState reads and checks a profile. Its errors name the file, not what is in it.
+func loadState(path string) (*State, error) {
 	b, err := readPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read profile: %w", err)
@@ -73,14 +73,14 @@ func load(path string) (*State, error) {
 	if d.Version < 1 || d.Version > version {
 		return nil, fmt.Errorf("read profile: %s has format %d and this program knows %d; use the newer program that wrote it", path, d.Version, version)
 	}
-	s, err := d.state()
+	s, err := d.toState()
 	if err != nil {
 		return nil, fmt.Errorf("read profile: %s is damaged (%w); restore it from a backup", path, err)
 	}
 	return s, nil
 }
 
-func (d document) state() (*State, error) {
+func (d document) toState() (*State, error) {
 	if len(d.Identity) != 32 {
 		return nil, errors.New("identity")
 	}
@@ -116,11 +116,11 @@ func (d document) state() (*State, error) {
 		if server, err := s.Server(invite.Server); err == nil && d.Version == 1 {
 			g.Synced, g.Read = onlyMark(e.Synced, server.Trail), onlyMark(e.Read, server.Trail)
 		}
-		if err := g.Printed.decode(e.Printed); err != nil {
+		if err := g.Printed.unmarshal(e.Printed); err != nil {
 			return nil, fmt.Errorf("printed messages of group %d", i)
 		}
 		for _, n := range e.Names {
-			if !g.Names.restore(n.Name, n.From) {
+			if !g.Names.restoreName(n.Name, n.From) {
 				return nil, fmt.Errorf("names of group %d", i)
 			}
 			if n.Nick != "" {
@@ -141,7 +141,7 @@ func onlyMark(signature []byte, t *client.Trail) client.Place {
 	return client.Place{{Signature: signature}}.Translate(t)
 }
 
-func (s *State) document() document {
+func (s *State) toDocument() document {
 	seed := s.Identity.Seed()
 	d := document{Version: version, Identity: seed[:]}
 	for _, server := range s.Servers {
@@ -155,7 +155,7 @@ func (s *State) document() document {
 	for _, g := range s.Groups {
 		e := groupEntry{
 			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head,
-			SyncedPlace: g.Synced, ReadPlace: g.Read, Printed: g.Printed.encode(),
+			SyncedPlace: g.Synced, ReadPlace: g.Read, Printed: g.Printed.marshal(),
 			Unfinished: g.Unfinished,
 		}
 		for _, m := range g.Names.Members() {
@@ -191,12 +191,12 @@ func readPrivate(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// store replaces the file. The lock is held, so the name of the new file is
+// writeState replaces the file. The lock is held, so the name of the new file is
 // free, or left over from a crash.
-func store(path string, s *State) error {
-	b, err := json.MarshalIndent(s.document(), "", "\t")
+func writeState(path string, s *State) error {
+	b, err := json.MarshalIndent(s.toDocument(), "", "\t")
 	if err == nil {
-		err = replace(path, append(b, '\n'))
+		err = replaceFile(path, append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write profile: %w", err)
@@ -204,7 +204,7 @@ func store(path string, s *State) error {
 	return nil
 }
 
-func replace(path string, b []byte) error {
+func replaceFile(path string, b []byte) error {
 	next := path + ".new"
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -20,8 +20,8 @@ const (
 	lockRetry = 5 * time.Millisecond
 )
 
-// lock takes a lock file, waiting for others. The lock ends with the process.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+// lockFile takes a lock file, waiting for others. The lock ends with the process.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	for {

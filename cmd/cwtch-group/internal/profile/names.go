@@ -39,7 +39,7 @@ func (n *Names) Full() bool { return len(n.order) >= maxNames }
 // nickname of one that does, or "".
 func (n *Names) Twin(from identity.Onion) string {
 	for o, nick := range n.nicks {
-		if o != from && shared(lowerOnion(nick), from) >= shortName {
+		if o != from && sharedPrefix(lowerOnion(nick), from) >= shortName {
 			return nick
 		}
 	}
@@ -47,7 +47,7 @@ func (n *Names) Twin(from identity.Onion) string {
 		if o == from {
 			break
 		}
-		if shared(o, from) >= shortName {
+		if sharedPrefix(o, from) >= shortName {
 			return n.names[o]
 		}
 	}
@@ -63,20 +63,20 @@ func (n *Names) Give(from, own identity.Onion) string {
 	if n.Full() {
 		return string(from)
 	}
-	longest := shared(from, own)
+	longest := sharedPrefix(from, own)
 	for _, o := range n.order {
-		longest = max(longest, shared(from, o), shared(from, lowerOnion(n.nicks[o])))
+		longest = max(longest, sharedPrefix(from, o), sharedPrefix(from, lowerOnion(n.nicks[o])))
 	}
 	length := shortName
 	if longest >= shortName {
 		length = longest + shortName
 	}
 	name := string(from[:min(length, len(from))])
-	n.put(name, from)
+	n.putName(name, from)
 	return name
 }
 
-func (n *Names) put(name string, from identity.Onion) {
+func (n *Names) putName(name string, from identity.Onion) {
 	if n.names == nil {
 		n.names, n.taken = make(map[identity.Onion]string), make(map[string]bool)
 	}
@@ -84,21 +84,21 @@ func (n *Names) put(name string, from identity.Onion) {
 	n.order = append(n.order, from)
 }
 
-// restore takes a name from the file; ok is false where nobody could have it.
-func (n *Names) restore(name string, from identity.Onion) (ok bool) {
+// restoreName takes a name from the file; ok is false where nobody could have it.
+func (n *Names) restoreName(name string, from identity.Onion) (ok bool) {
 	_, twice := n.names[from]
 	if twice || n.taken[name] || len(n.order) >= maxNames || len(name) < shortName || !strings.HasPrefix(string(from), name) {
 		return false
 	}
-	n.put(name, from)
+	n.putName(name, from)
 	return true
 }
 
 // lowerOnion is a nickname as an onion that looks like it begins.
 func lowerOnion(nick string) identity.Onion { return identity.Onion(strings.ToLower(nick)) }
 
-// shared is how many characters two onions have in common at the beginning.
-func shared(a, b identity.Onion) int {
+// sharedPrefix is how many characters two onions have in common at the beginning.
+func sharedPrefix(a, b identity.Onion) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
 		n++

@@ -24,24 +24,24 @@ type Printed struct {
 	known  map[uint64]bool
 }
 
-func (p *Printed) hash(id MessageID) uint64 {
+func (p *Printed) hashID(id MessageID) uint64 {
 	sum := sha256.Sum256(append(p.key[:], id[:]...))
 	return binary.BigEndian.Uint64(sum[:])
 }
 
 // Has reports whether a message was printed.
-func (p *Printed) Has(id MessageID) bool { return p.known[p.hash(id)] }
+func (p *Printed) Has(id MessageID) bool { return p.known[p.hashID(id)] }
 
-func (p *Printed) add(ids []MessageID) {
+func (p *Printed) addAll(ids []MessageID) {
 	if p.key == [16]byte{} {
 		rand.Read(p.key[:]) // never fails
 	}
 	for _, id := range ids {
-		p.note(p.hash(id))
+		p.noteHash(p.hashID(id))
 	}
 }
 
-func (p *Printed) note(h uint64) {
+func (p *Printed) noteHash(h uint64) {
 	if p.known == nil {
 		p.known = make(map[uint64]bool)
 	}
@@ -56,7 +56,7 @@ func (p *Printed) note(h uint64) {
 	p.known[h] = true
 }
 
-func (p *Printed) encode() []byte {
+func (p *Printed) marshal() []byte {
 	if len(p.hashes) == 0 {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (p *Printed) encode() []byte {
 	return b
 }
 
-func (p *Printed) decode(b []byte) error {
+func (p *Printed) unmarshal(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (p *Printed) decode(b []byte) error {
 	}
 	p.key = [16]byte(b)
 	for b = b[16:]; len(b) > 0; b = b[8:] {
-		p.note(binary.BigEndian.Uint64(b))
+		p.noteHash(binary.BigEndian.Uint64(b))
 	}
 	return nil
 }

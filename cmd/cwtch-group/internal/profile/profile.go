@@ -66,7 +66,7 @@ func Open(dir string) (*Profile, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(p.file()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(p.filePath()); !errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
 	if _, err := os.Lstat(p.lockFile()); err == nil {
@@ -85,15 +85,15 @@ func Create(ctx context.Context, dir string) (*Profile, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	unlock, err := lock(ctx, p.lockFile())
+	unlock, err := lockFile(ctx, p.lockFile())
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if _, err := os.Lstat(p.file()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(p.filePath()); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("make profile: %w: %s", ErrExists, dir)
 	}
-	return p, store(p.file(), &State{Identity: identity.NewKey()})
+	return p, writeState(p.filePath(), &State{Identity: identity.NewKey()})
 }
 
 // check refuses a directory in which others could replace the profile.
@@ -115,25 +115,25 @@ func (p *Profile) check() error {
 func (p *Profile) Dir() string { return p.dir }
 
 // View returns the state as the last update left it.
-func (p *Profile) View(context.Context) (*State, error) { return load(p.file()) }
+func (p *Profile) View(context.Context) (*State, error) { return loadState(p.filePath()) }
 
 // Update hands the state to change and writes what change made of it, unless
 // change returns an error, which Update returns as it is. ctx bounds the wait
 // for the lock.
 func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
-	unlock, err := lock(ctx, p.lockFile())
+	unlock, err := lockFile(ctx, p.lockFile())
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	s, err := load(p.file())
+	s, err := loadState(p.filePath())
 	if err != nil {
 		return err
 	}
 	if err := change(s); err != nil {
 		return err
 	}
-	return store(p.file(), s)
+	return writeState(p.filePath(), s)
 }
 
 // TakeToken removes a token of a server and returns it; ok is false where there
@@ -186,5 +186,5 @@ func (p *Profile) TorDir() (dir string, release func(), err error) {
 	return dir, func() { os.RemoveAll(dir) }, nil
 }
 
-func (p *Profile) file() string     { return filepath.Join(p.dir, "profile.json") }
+func (p *Profile) filePath() string { return filepath.Join(p.dir, "profile.json") }
 func (p *Profile) lockFile() string { return filepath.Join(p.dir, "lock") }

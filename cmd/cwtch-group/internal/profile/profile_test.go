@@ -120,7 +120,7 @@ func TestProfileSurvives(t *testing.T) {
 func TestModes(t *testing.T) {
 	p := newProfile(t)
 	view(t, p)
-	for path, want := range map[string]os.FileMode{p.dir: 0o700, p.file(): 0o600} {
+	for path, want := range map[string]os.FileMode{p.dir: 0o700, p.filePath(): 0o600} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +129,7 @@ func TestModes(t *testing.T) {
 			t.Errorf("%s has mode %04o, want %04o", path, got, want)
 		}
 	}
-	if err := os.Chmod(p.file(), 0o640); err != nil {
+	if err := os.Chmod(p.filePath(), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.View(t.Context()); err == nil || !strings.Contains(err.Error(), "chmod 600 "+"") {
@@ -155,16 +155,16 @@ func TestForeignFilesStay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProfile(t)
-			if err := os.WriteFile(p.file(), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(p.filePath(), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.View(t.Context()); err == nil || !strings.Contains(err.Error(), p.file()) {
+			if _, err := p.View(t.Context()); err == nil || !strings.Contains(err.Error(), p.filePath()) {
 				t.Errorf("view: %v", err)
 			}
 			if err := p.Update(t.Context(), func(*State) error { return nil }); err == nil {
 				t.Error("update accepts it")
 			}
-			if got, err := os.ReadFile(p.file()); err != nil || string(got) != text {
+			if got, err := os.ReadFile(p.filePath()); err != nil || string(got) != text {
 				t.Errorf("the file is now %q, %v", got, err)
 			}
 		})
@@ -175,10 +175,10 @@ func TestSymlinkIsRefused(t *testing.T) {
 	p := newProfile(t)
 	view(t, p)
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
-	if err := os.Rename(p.file(), elsewhere); err != nil {
+	if err := os.Rename(p.filePath(), elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(elsewhere, p.file()); err != nil {
+	if err := os.Symlink(elsewhere, p.filePath()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.View(t.Context()); err == nil {
@@ -189,7 +189,7 @@ func TestSymlinkIsRefused(t *testing.T) {
 func TestFailedUpdateChangesNothing(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 1)
-	before, err := os.ReadFile(p.file())
+	before, err := os.ReadFile(p.filePath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestFailedUpdateChangesNothing(t *testing.T) {
 	if err != reason {
 		t.Errorf("update: %v", err)
 	}
-	if after, err := os.ReadFile(p.file()); err != nil || string(after) != string(before) {
+	if after, err := os.ReadFile(p.filePath()); err != nil || string(after) != string(before) {
 		t.Error("the file changed")
 	}
 }
@@ -211,13 +211,13 @@ func TestFailedUpdateChangesNothing(t *testing.T) {
 func TestLeftoverOfACrash(t *testing.T) {
 	p := newProfile(t)
 	board := withServer(t, p, 1)
-	if err := os.WriteFile(p.file()+".new", []byte("half a pro"), 0o644); err != nil {
+	if err := os.WriteFile(p.filePath()+".new", []byte("half a pro"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok, err := p.TakeToken(t.Context(), board); err != nil || !ok {
 		t.Fatalf("%t, %v", ok, err)
 	}
-	if _, err := os.Stat(p.file() + ".new"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(p.filePath() + ".new"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the leftover is still there: %v", err)
 	}
 }

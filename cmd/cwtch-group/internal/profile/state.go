@@ -91,7 +91,7 @@ func (s *State) Advance(g *Group, x Session) error {
 		g.Head = x.Head
 	}
 	if x.Read && move(&g.Read) {
-		g.Printed.add(x.Shown)
+		g.Printed.addAll(x.Shown)
 	}
 	return nil
 }

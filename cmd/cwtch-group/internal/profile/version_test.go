@@ -18,7 +18,7 @@ func openCopy(t *testing.T, file string) *Profile {
 		t.Fatal(err)
 	}
 	p := &Profile{t.TempDir()}
-	if err := os.WriteFile(p.file(), b, 0o600); err != nil {
+	if err := os.WriteFile(p.filePath(), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if p, err = Open(p.dir); err != nil {
@@ -81,7 +81,7 @@ func TestOnlyCreateMakesAProfile(t *testing.T) {
 	if view(t, p).Identity.Onion() != before {
 		t.Error("the identity changed")
 	}
-	if err := os.Remove(p.file()); err != nil {
+	if err := os.Remove(p.filePath()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir); !errors.Is(err, ErrLost) {

@@ -14,13 +14,13 @@ func main() {
 		Name:    "testsync",
 		Version: "0.0.1",
 		Doc:     "Says that it is there.",
-		PeerSync: func(_ context.Context, cfg plugin.Config, host peersync.Host) (peersync.Replicator, error) {
+		PeerSync: func(_ context.Context, cfg plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 			return &replicator{host}, nil
 		},
 	})
 }
 
-type replicator struct{ host peersync.Host }
+type replicator struct{ host peersync.HostServices }
 
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {

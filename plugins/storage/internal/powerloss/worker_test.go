@@ -220,9 +220,9 @@ func records(first, n int) (rs []storage.Record) {
 }
 
 // spendings spends tokens of records that are not in the log.
-func spendings(first, n int) (list []storage.Spending) {
+func spendings(first, n int) (list []storage.SpentToken) {
 	for _, r := range records(first, n) {
-		list = append(list, storage.Spending{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
+		list = append(list, storage.SpentToken{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
 	}
 	return list
 }

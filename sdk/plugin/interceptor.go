@@ -13,10 +13,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// Between is a program that stands between a relay and a plugin, such as one
+// Interceptor is a program that stands between a relay and a plugin, such as one
 // that measures or disturbs what they say. The relay starts it as it would
 // start the plugin; it gets every call as it is on the wire.
-type Between struct {
+type Interceptor struct {
 	Name string // of the process
 	// Usage tells a person who starts the program by hand how to put it into
 	// the configuration of a relay.
@@ -31,8 +31,8 @@ type Between struct {
 	Codec encoding.CodecV2
 }
 
-// ServeBetween is the main function of such a program; see [Serve].
-func ServeBetween(b Between) {
+// ServeInterceptor is the main function of such a program; see [Serve].
+func ServeInterceptor(b Interceptor) {
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
 		fmt.Fprintf(os.Stderr, "error: this program is started by a relay, between itself and a plugin\n%s", b.Usage)
 		os.Exit(1)
@@ -43,7 +43,7 @@ func ServeBetween(b Between) {
 		log.Error("cannot start", "error", err)
 		os.Exit(1)
 	}
-	serveProcess(b.Name, log, end, between{}, append(limits(),
+	serveProcess(b.Name, log, end, between{}, append(limitOptions(),
 		grpc.ForceServerCodecV2(b.Codec),
 		grpc.UnknownServiceHandler(handle)))
 }
