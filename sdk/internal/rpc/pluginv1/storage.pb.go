@@ -38,7 +38,7 @@
 //   max_page         1024     entries of one LogResponse
 //   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
 //                             entry is always allowed
-//   max_spendings    1024     spendings of one SpendingsResponse and of one SpendRequest
+//   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
 //
 // Errors. A call fails with one of these codes. The relay goes by the code; the text, of
 // which it takes 1 KiB, is for the operator: what, where, and what to do.
@@ -919,7 +919,7 @@ func (x *Spending) GetId() []byte {
 type SpendingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes, the last one of the page before; empty: from the first on
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: max_spendings. More than that is OUT_OF_RANGE
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: max_spent_tokens. More than that is OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1014,7 +1014,7 @@ func (x *SpendingsResponse) GetSpendings() []*Spending {
 
 type SpendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"` // at most max_spendings, else OUT_OF_RANGE
+	Spendings     []*Spending            `protobuf:"bytes,1,rep,name=spendings,proto3" json:"spendings,omitempty"` // at most max_spent_tokens, else OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

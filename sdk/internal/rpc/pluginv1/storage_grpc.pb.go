@@ -38,7 +38,7 @@
 //   max_page         1024     entries of one LogResponse
 //   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
 //                             entry is always allowed
-//   max_spendings    1024     spendings of one SpendingsResponse and of one SpendRequest
+//   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
 //
 // Errors. A call fails with one of these codes. The relay goes by the code; the text, of
 // which it takes 1 KiB, is for the operator: what, where, and what to do.

@@ -41,7 +41,7 @@ const MAX_BATCH_BYTES = 1 << 20; // of their signatures and ciphertexts
 const MAX_ENVELOPE = 16 << 10; // signature and ciphertext of one record
 const MAX_PAGE = 1024; // entries in one page of the log
 const PAGE_BYTES = 256 << 10; // of their signatures and ciphertexts
-const MAX_SPENDINGS = 1024; // in one page and in one spend
+const MAX_SPENT_TOKENS = 1024; // in one page and in one spend
 
 /** An error that the operator is shown as it is: say what, where and what to do. */
 export class StoreError extends Error {
@@ -327,11 +327,11 @@ function storageService(plugin, life) {
     ...methods,
     Spendings: ({ after, max }) => {
       if (after.length > 0) exactly(16, after, 'token');
-      const most = atMost(MAX_SPENDINGS, max, 'spendings of a page') || MAX_SPENDINGS;
+      const most = atMost(MAX_SPENT_TOKENS, max, 'spendings of a page') || MAX_SPENT_TOKENS;
       return life.use(async (store) => ({ spendings: await store.spendings(after, most) }));
     },
     Spend: async ({ spendings }) => {
-      atMost(MAX_SPENDINGS, spendings.length, 'spendings');
+      atMost(MAX_SPENT_TOKENS, spendings.length, 'spendings');
       for (const { token, id } of spendings) {
         exactly(16, token, 'token');
         exactly(32, id, 'id');

@@ -62,7 +62,7 @@ MAX_BATCH_BYTES = 1 << 20  # of their signatures and ciphertexts
 MAX_ENVELOPE = 16 << 10  # signature and ciphertext of one record
 MAX_PAGE = 1024  # entries in one page of the log
 PAGE_BYTES = 256 << 10  # of their signatures and ciphertexts
-MAX_SPENDINGS = 1024  # in one page and in one spend
+MAX_SPENT_TOKENS = 1024  # in one page and in one spend
 
 
 class StoreError(Exception):
@@ -491,7 +491,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
     @answered
     def Spendings(self, request: storage_pb2.SpendingsRequest, context: Context) -> storage_pb2.SpendingsResponse:
         after = request.after and exactly(16, request.after, "token")
-        limit = at_most(MAX_SPENDINGS, request.max, "spendings of a page") or MAX_SPENDINGS
+        limit = at_most(MAX_SPENT_TOKENS, request.max, "spendings of a page") or MAX_SPENT_TOKENS
         with self.life.store() as s:
             page = s.spendings(after, limit)
         return storage_pb2.SpendingsResponse(
@@ -500,7 +500,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
 
     @answered
     def Spend(self, request: storage_pb2.SpendRequest, context: Context) -> storage_pb2.SpendResponse:
-        at_most(MAX_SPENDINGS, len(request.spendings), "spendings")
+        at_most(MAX_SPENT_TOKENS, len(request.spendings), "spendings")
         spendings = [(exactly(16, s.token, "token"), exactly(32, s.id, "id")) for s in request.spendings]
         with self.life.store() as s:
             s.spend(spendings)
