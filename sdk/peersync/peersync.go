@@ -283,31 +283,31 @@ type Received struct {
 // Outcome says what became of an envelope that was to move.
 type Outcome struct {
 	ID     storage.ID
-	Status Status
+	Status OutcomeStatus
 }
 
-// Status is what became of an envelope. The numbers cross the wire and are
+// OutcomeStatus is what became of an envelope. The numbers cross the wire and are
 // never changed.
-type Status uint8
+type OutcomeStatus uint8
 
 const (
 	// Passed: the envelope has been handed to the link. Whether it has arrived
 	// is for the twin to say.
-	Passed Status = 1
+	Passed OutcomeStatus = 1
 	// Stored: the envelope is new, and durable in the log here.
-	Stored Status = 2
+	Stored OutcomeStatus = 2
 	// Known: the envelope was in the log here before.
-	Known Status = 3
+	Known OutcomeStatus = 3
 	// Gone: whoever was to send the envelope does not have it.
-	Gone Status = 4
+	Gone OutcomeStatus = 4
 	// Refused: the envelope is below the floor here, over a quota or no
 	// envelope at all, and was not stored.
-	Refused Status = 5
+	Refused OutcomeStatus = 5
 	// Lost: the link broke first.
-	Lost Status = 6
+	Lost OutcomeStatus = 6
 )
 
-func (s Status) String() string {
+func (s OutcomeStatus) String() string {
 	switch s {
 	case Passed:
 		return "passed"

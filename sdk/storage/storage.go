@@ -202,34 +202,34 @@ type Entry struct {
 	Ciphertext []byte
 }
 
-// Status says what became of a record. The numbers cross the wire and are
+// OutcomeStatus says what became of a record. The numbers cross the wire and are
 // never changed.
-type Status uint8
+type OutcomeStatus uint8
 
 const (
 	// Stored: the envelope is new and now in the log at Seq; its nullifier is
 	// spent.
-	Stored Status = 1
+	Stored OutcomeStatus = 1
 	// Duplicate: the envelope was in the log before, at Seq; its nullifier,
 	// unspent until now, is spent.
-	Duplicate Status = 2
+	Duplicate OutcomeStatus = 2
 	// Spent: the nullifier had paid for another envelope, or for this one, which
 	// is not in the log (see [Ledger]); nothing changed.
-	Spent Status = 3
+	Spent OutcomeStatus = 3
 	// Replayed: the nullifier had paid for this very envelope, which is in the
 	// log at Seq; nothing changed. It is how the caller of a repeated Append
 	// tells its own earlier attempt from a second spend.
-	Replayed Status = 4
+	Replayed OutcomeStatus = 4
 	// Conflict: another envelope with this signature is in the log; nothing
 	// changed, and the nullifier is not spent. Only a record with a nullifier and
 	// a signature that is not empty is refused so. One without a nullifier comes
 	// from another relay or store: if it were refused, a stranger who has seen an
 	// envelope at one relay could keep it out of another, by posting something
 	// else under its signature there first.
-	Conflict Status = 5
+	Conflict OutcomeStatus = 5
 )
 
-func (s Status) String() string {
+func (s OutcomeStatus) String() string {
 	switch s {
 	case Stored:
 		return "stored"
@@ -247,7 +247,7 @@ func (s Status) String() string {
 
 // Outcome answers one record of an Append.
 type Outcome struct {
-	Status Status
+	Status OutcomeStatus
 	Seq    Seq // of the envelope in the log; 0 with Spent and Conflict
 }
 

@@ -138,7 +138,7 @@ func decodeOutcomes(in *pb.Moved) ([]peersync.Outcome, error) {
 		if status < pb.Moved_STATUS_PASSED || status > pb.Moved_STATUS_LOST {
 			return nil, fmt.Errorf("the unknown outcome %d", status)
 		}
-		outcomes[i] = peersync.Outcome{ID: ids[i], Status: peersync.Status(status)}
+		outcomes[i] = peersync.Outcome{ID: ids[i], Status: peersync.OutcomeStatus(status)}
 	}
 	return outcomes, nil
 }

@@ -76,7 +76,7 @@ func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	outcomes := make([]storage.Outcome, n)
 	var last storage.Seq // of what this batch stored
 	for i, in := range resp.GetOutcomes() {
-		o := storage.Outcome{Status: storage.Status(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
+		o := storage.Outcome{Status: storage.OutcomeStatus(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
 		refused := o.Status == storage.Spent || o.Status == storage.Conflict
 		switch {
 		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_CONFLICT:

@@ -92,12 +92,12 @@ func (l *link) cutLink() {
 }
 
 // settleSent and received settle an id at one end.
-func (l *link) settleSent(end int, id storage.ID, status peersync.Status) {
+func (l *link) settleSent(end int, id storage.ID, status peersync.OutcomeStatus) {
 	r := l.ends[end]
 	r.queueEvent(peersync.Sent{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }
 
-func (l *link) settleReceived(end int, id storage.ID, status peersync.Status) {
+func (l *link) settleReceived(end int, id storage.ID, status peersync.OutcomeStatus) {
 	r := l.ends[end]
 	r.queueEvent(peersync.Received{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }

@@ -124,7 +124,7 @@ func (p *promise) readLog(ctx context.Context, s storage.Store) (there map[int]s
 func (p *promise) checkTokens(ctx context.Context, s storage.Store, last storage.Seq) error {
 	var batch []storage.Record
 	var want []storage.Outcome
-	add := func(r storage.Record, status storage.Status, seq storage.Seq) {
+	add := func(r storage.Record, status storage.OutcomeStatus, seq storage.Seq) {
 		batch, want = append(batch, r), append(want, storage.Outcome{Status: status, Seq: seq})
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.stored)) {
