@@ -8,12 +8,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -115,21 +115,11 @@ func (l *loader) loadLog(sec section) Log {
 	return log
 }
 
-func (l *loader) loadLimits(sec section) Limits {
-	return Limits{
-		Connections:           int(sec.numberOf("connections")),
-		ConnectionsPerSecond:  int(sec.numberOf("connections_per_second")),
-		HandshakeTimeout:      time.Duration(sec.numberOf("handshake_timeout")),
-		IdleTimeout:           time.Duration(sec.numberOf("idle_timeout")),
-		OutstandingPosts:      int(sec.numberOf("outstanding_posts")),
-		QueueRecords:          int(sec.numberOf("queue_records")),
-		QueueBytes:            sec.numberOf("queue_bytes"),
-		PostTimeout:           time.Duration(sec.numberOf("post_timeout")),
-		TokenBatchesPerSecond: int(sec.numberOf("token_batches_per_second")),
-		TokenBatch:            int(sec.numberOf("token_batch")),
-		ReaderBuffer:          sec.numberOf("reader_buffer"),
-		StuckReader:           time.Duration(sec.numberOf("stuck_reader")),
+func (l *loader) loadLimits(sec section) (all limits.Limits) {
+	for _, limit := range limits.Table {
+		limit.Set(&all, sec.numberOf(limit.Name))
 	}
+	return all
 }
 
 // loadExternals reads the plugin blocks. Those with errors are among the result,

@@ -39,8 +39,8 @@ package config
 import (
 	"iter"
 	"log/slog"
-	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -52,7 +52,7 @@ type Config struct {
 	DataDir string
 	Network Network
 	Log     Log
-	Limits  Limits
+	Limits  limits.Limits
 	// Plugins are the external ones, in the order of the file.
 	Plugins []External
 	// Servers holds at least one server; in the order of the file, no name
@@ -94,22 +94,6 @@ type Loopback struct {
 type Log struct {
 	Level slog.Level
 	JSON  bool // else text
-}
-
-// Limits bound what strangers can make one server do. All are above zero.
-type Limits struct {
-	Connections           int           // at once
-	ConnectionsPerSecond  int           // authenticated
-	HandshakeTimeout      time.Duration // for each step
-	IdleTimeout           time.Duration // without a packet in either direction
-	OutstandingPosts      int           // of one connection, waiting for their result
-	QueueRecords          int           // posts of all connections, waiting to be stored
-	QueueBytes            int64         // of these
-	PostTimeout           time.Duration // from arrival to result
-	TokenBatchesPerSecond int           // full ones, signed
-	TokenBatch            int           // tokens signed for one proof of work
-	ReaderBuffer          int64         // bytes on the way to one reader
-	StuckReader           time.Duration // until a reader that takes nothing is closed
 }
 
 // External is a plugin that is not built in.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -133,7 +134,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 		"tor":      {texts(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
 		"loopback": {texts(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
 		"log":      {texts(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
-		"limits":   {texts(limitOptions), ""},
+		"limits":   {texts(limits.Schema()), ""},
 		"server":   {texts(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
 		"plugin":   {texts(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
 		"sandbox":  {texts(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},

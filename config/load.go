@@ -10,6 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -107,7 +108,7 @@ func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 		l.private = append(l.private, t.DataDir)
 	}
 	cfg.Log = l.loadLog(l.singleBlock(of["log"], logOptions))
-	cfg.Limits = l.loadLimits(l.singleBlock(of["limits"], limitOptions))
+	cfg.Limits = l.loadLimits(l.singleBlock(of["limits"], limits.Schema()))
 	cfg.Plugins = l.loadExternals(of["plugin"])
 	cfg.Servers = l.loadServers(of["server"], cfg)
 	l.apartListeners(cfg)

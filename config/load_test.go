@@ -12,6 +12,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -61,7 +62,7 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
-var defaultLimits = Limits{
+var defaultLimits = limits.Limits{
 	Connections: 4096, ConnectionsPerSecond: 500,
 	HandshakeTimeout: 30 * time.Second, IdleTimeout: 2 * time.Hour,
 	OutstandingPosts: 64, QueueRecords: 8192, QueueBytes: 64 << 20, PostTimeout: 10 * time.Second,
@@ -250,7 +251,7 @@ func TestEverything(t *testing.T) {
 		DataDir: filepath.Join(dir, "d"),
 		Network: Network{Loopback: &Loopback{Registry: filepath.Join(dir, "reg")}, Range: cfg.Network.Range},
 		Log:     Log{Level: slog.LevelDebug, JSON: true},
-		Limits: Limits{
+		Limits: limits.Limits{
 			Connections: 1, ConnectionsPerSecond: 2, HandshakeTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute,
 			OutstandingPosts: 5, QueueRecords: 600, QueueBytes: 7 << 20, PostTimeout: 8 * time.Second,
 			TokenBatchesPerSecond: 9, TokenBatch: 10, ReaderBuffer: 11 << 20, StuckReader: 12 * time.Second,

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -36,7 +37,7 @@ var chapters = []chapter{{
 }, {
 	header:  "limits",
 	doc:     "What strangers can make one server do. Each limit holds for each server by itself; at a limit the relay does what stands below, and counts it.",
-	options: limitOptions,
+	options: limits.Schema(),
 }, {
 	header:   `plugin "KIND" "NAME"`,
 	doc:      "A plugin that is not built in, for any number of servers to use. KIND is storage, stats or peersync, and NAME what the plugin calls itself: \"cwtch-relay plugin describe PATH\" shows both.",

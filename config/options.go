@@ -1,10 +1,6 @@
 package config
 
-import (
-	"time"
-
-	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
-)
+import "github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 
 // The table of all options. Names and defaults are a promise to operators.
 
@@ -45,33 +41,6 @@ var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "format", Type: plugin.String, Default: "text", OneOf: []string{"text", "json"},
 	Doc: "Form of the messages; they go to standard error.",
 }}}
-
-var limitOptions = plugin.Schema{Attributes: []plugin.Attribute{
-	limitOption(plugin.Int, "connections", "4096", 1, 1<<16,
-		"Connections that are open at once at each of the two onion services of a server. At the limit, a new one takes the place of the oldest whose client has not asked for anything yet; where those have less than a quarter of the places, that of the one whose client has not asked for anything for the longest time. The token service has no more than it can serve within 10 s, should each buy 10 tokens, and closes a new one when all have paid."),
-	limitOption(plugin.Int, "connections_per_second", "500", 1, 100_000,
-		"Clients whose keys the board looks at in a second, which takes some 0.6 ms of a processor each. Of those above it the newest is next, 256 may wait, and who waits longer than 5 s is closed. Connections on which no keys have come do not count."),
-	limitOption(plugin.Duration, "handshake_timeout", "30s", int64(time.Second), int64(10*time.Minute),
-		"Time for each step until a client is authenticated. A client that takes longer is closed."),
-	limitOption(plugin.Duration, "idle_timeout", "2h", int64(time.Minute), int64(7*24*time.Hour),
-		"Time without a packet in either direction after which a connection is closed. A client that has not asked for anything yet is given 2m at most."),
-	limitOption(plugin.Int, "outstanding_posts", "64", 1, 4096,
-		"Posts of one connection that wait for their result. At the limit, nothing more is read from that connection until one is done."),
-	limitOption(plugin.Int, "queue_records", "8192", 256, 1<<20,
-		"Posts of all connections that wait to be stored. A post that finds no room before post_timeout is refused."),
-	limitOption(plugin.Bytes, "queue_bytes", "64MiB", 1<<20, 16<<30,
-		"Memory of the posts that wait to be stored. The answer at the limit is that of queue_records."),
-	limitOption(plugin.Duration, "post_timeout", "10s", int64(100*time.Millisecond), int64(10*time.Minute),
-		"Time that a post waits for room in the queue, and again for the storage plugin. A post that waits longer is refused; its author may try again."),
-	limitOption(plugin.Int, "token_batches_per_second", "10", 1, 100_000,
-		"Full batches of tokens signed in a second. Tokens are what is counted: this many times token_batch are signed in a second, in more batches if they are smaller. Purchases above it wait their turn, those of up to 10 tokens before larger ones. Together with token_batch it bounds how fast strangers can fill the disk."),
-	limitOption(plugin.Int, "token_batch", "150", 1, 150,
-		"Tokens signed in one batch. A client that asks for more is closed; clients ask for 10."),
-	limitOption(plugin.Bytes, "reader_buffer", "256KiB", 16<<10, 64<<20,
-		"Memory for what is on its way to one reader. At the limit, the relay waits for the reader, and reads on from storage where it stopped."),
-	limitOption(plugin.Duration, "stuck_reader", "5m", int64(time.Second), int64(24*time.Hour),
-		"Time after which a reader that takes nothing is closed."),
-}}
 
 var serverOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "description", Type: plugin.String,
@@ -120,12 +89,6 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "tasks", Type: plugin.Int, Default: "256", Min: new(int64(24)), Max: new(int64(1 << 15)),
 	Doc: "Threads that the plugin may have at once, those of programs that it starts included. One that makes more is ended and started again.",
 }}}
-
-// limitOption is an option of limitOptions; min and max are in nanoseconds or bytes
-// where these are its unit.
-func limitOption(t plugin.Type, name, def string, min, max int64, doc string) plugin.Attribute {
-	return plugin.Attribute{Name: name, Type: t, Default: def, Min: &min, Max: &max, Doc: doc}
-}
 
 // defaultStorage is the plugin of a server without a storage block.
 const defaultStorage = "bolt"

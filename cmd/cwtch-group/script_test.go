@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
@@ -116,7 +117,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 func startRelay(network onion.Network, keys *identity.Server) (*relay.Server, error) {
 	return relay.Start(context.Background(), relay.Config{
 		Network: network, Keys: keys, Store: storagetest.NewMemory(),
-		Limits: relay.Limits{
+		Limits: limits.Limits{
 			Connections: 100, ConnectionsPerSecond: 1000,
 			HandshakeTimeout: time.Minute, IdleTimeout: time.Hour,
 			OutstandingPosts: 8, QueueRecords: 1000, QueueBytes: 1 << 20, PostTimeout: time.Minute,

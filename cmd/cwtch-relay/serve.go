@@ -18,7 +18,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/core/sdnotify"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -190,7 +189,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 		Path:    l.path,
 		DataDir: l.DataDir,
 		Version: version,
-		Limits:  relay.Limits(l.Limits),
+		Limits:  l.Limits,
 		Logger:  log,
 		Network: manager.NetworkConfig{
 			Open:     func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, l.Network, log) },

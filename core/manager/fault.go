@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -261,7 +261,7 @@ func (m *Manager) revive(s *server) (done bool) {
 
 // addServer starts a server that was not there, or that did not run. It stays in
 // the status, with its fault if it has one.
-func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits relay.Limits, explain func(error) error) error {
+func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.Limits, explain func(error) error) error {
 	old := m.findServer(c.Name)
 	if old != nil {
 		m.closeServer(ctx, old) //nolint:errcheck // it did not run

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -63,7 +63,7 @@ func newHouse(t *testing.T, servers ...string) *house {
 	registry, dataDir := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	h.cfg = Config{
 		DataDir: dataDir, Level: &slog.LevelVar{}, Logger: slog.New(slog.DiscardHandler),
-		Limits:        relay.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, QueueRecords: 10, QueueBytes: 1 << 20, PostTimeout: time.Minute, HandshakeTimeout: time.Minute, IdleTimeout: time.Minute, StuckReader: time.Minute, ReaderBuffer: 1 << 20, OutstandingPosts: 4},
+		Limits:        limits.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, QueueRecords: 10, QueueBytes: 1 << 20, PostTimeout: time.Minute, HandshakeTimeout: time.Minute, IdleTimeout: time.Minute, StuckReader: time.Minute, ReaderBuffer: 1 << 20, OutstandingPosts: 4},
 		storesTimeout: 2 * time.Second, retryEvery: 10 * time.Millisecond,
 	}
 	h.cfg.Network.Open = func(context.Context) (onion.Network, error) {

@@ -59,9 +59,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 )
 
 // Config says what to run.
@@ -71,7 +71,7 @@ type Config struct {
 	Version string // of the relay, for the status
 	Network NetworkConfig
 	Servers []ServerConfig
-	Limits  relay.Limits // for each server
+	Limits  limits.Limits // for each server
 	Logger  *slog.Logger
 	// Level is what Logger writes at the least; a reload sets it to LogLevel.
 	Level     *slog.LevelVar

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -86,7 +86,7 @@ func bare(t *testing.T, before func() error) (*Manager, *server) {
 	return m, s
 }
 
-var someLimits = relay.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, PostTimeout: time.Second}
+var someLimits = limits.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, PostTimeout: time.Second}
 
 // TestStoreThatIsExchangedWhileItsServerIsPublished: over Tor that takes up to
 // minutes, and the board knows its store already.

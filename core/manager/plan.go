@@ -4,11 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -199,7 +198,7 @@ func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
 // planLimits plans the limits that running servers can go over to.
 func (p *planner) planLimits() {
 	var live []*server
-	var from relay.Limits
+	var from limits.Limits
 	for _, s := range p.m.servers {
 		if s.relay != nil && s.limits != p.next.Limits && s.limits.Live(p.next.Limits) {
 			live, from = append(live, s), s.limits
@@ -220,26 +219,11 @@ func (p *planner) planLimits() {
 }
 
 // changedLimits names the limits that differ, as the file does.
-func changedLimits(a, b relay.Limits) (names []string) {
-	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
-	for i := range x.NumField() {
-		if !x.Field(i).Equal(y.Field(i)) {
-			names = append(names, "limits."+snakeCase(x.Type().Field(i).Name))
-		}
+func changedLimits(a, b limits.Limits) (names []string) {
+	for _, name := range limits.Changed(a, b) {
+		names = append(names, "limits."+name)
 	}
 	return names
-}
-
-// snakeCase is the name of an option for a field: token_batch for TokenBatch.
-func snakeCase(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('_')
-		}
-		b.WriteString(strings.ToLower(string(r)))
-	}
-	return b.String()
 }
 
 // planServer plans what becomes of a server that stays.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -87,18 +87,18 @@ func running(t *testing.T, cfg Config) *Manager {
 }
 
 func TestPlan(t *testing.T) {
-	limits := relay.Limits{QueueRecords: 1, TokenBatch: 2}
+	some := limits.Limits{QueueRecords: 1, TokenBatch: 2}
 	main := ServerConfig{
 		Name: "main", Storage: use(t, plugin.KindStorage, "bolt", pages(1)),
 		Others: []PluginConfig{use(t, plugin.KindStats, "a", pages(1)), use(t, plugin.KindStats, "a#2", nil), use(t, plugin.KindPeerSync, "a", nil)},
 	}
-	m := running(t, Config{Path: "f", Limits: limits, Servers: []ServerConfig{{Name: "attic", Storage: main.Storage}, main}})
+	m := running(t, Config{Path: "f", Limits: some, Servers: []ServerConfig{{Name: "attic", Storage: main.Storage}, main}})
 	other := main
 	other.Name = "other"
 	main.Storage = use(t, plugin.KindStorage, "bolt", pages(2))
 	main.Others = []PluginConfig{use(t, plugin.KindStats, "a", pages(1)), use(t, plugin.KindPeerSync, "a", nil), use(t, plugin.KindStats, "b", nil)}
 	main.Others[1].Program = map[string]string{"path": "/q", "args": "[]", "env": "[]"}
-	next := Config{Path: "f", DataDir: m.cfg.DataDir, Limits: limits, LogLevel: slog.LevelDebug, Servers: []ServerConfig{other, main}}
+	next := Config{Path: "f", DataDir: m.cfg.DataDir, Limits: some, LogLevel: slog.LevelDebug, Servers: []ServerConfig{other, main}}
 
 	plan := m.makePlan(next)
 	var got []string
@@ -167,7 +167,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestChangedLimits(t *testing.T) {
-	got := changedLimits(relay.Limits{TokenBatch: 1, QueueBytes: 2}, relay.Limits{TokenBatch: 2, QueueBytes: 2, ConnectionsPerSecond: 1})
+	got := changedLimits(limits.Limits{TokenBatch: 1, QueueBytes: 2}, limits.Limits{TokenBatch: 2, QueueBytes: 2, ConnectionsPerSecond: 1})
 	if want := []string{"limits.connections_per_second", "limits.token_batch"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

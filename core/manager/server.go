@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
@@ -45,7 +46,7 @@ type server struct {
 	store   *instance // nil without keys
 	others  []*instance
 	relay   *relay.Server // nil while it is not published
-	limits  relay.Limits  // of the relay
+	limits  limits.Limits // of the relay
 	endMark func()        // of the relay
 	problem string        // why it does not run
 	places  *places       // of the relay
@@ -157,14 +158,14 @@ func (m *Manager) recheckStore(s *server) {
 }
 
 // publishServer opens the board of a server and makes it reachable.
-func (m *Manager) publishServer(ctx context.Context, s *server, limits relay.Limits) error {
+func (m *Manager) publishServer(ctx context.Context, s *server, limits limits.Limits) error {
 	if err := m.publishOn(ctx, s, limits, s.store.plugin.Storage()); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
 	return nil
 }
 
-func (m *Manager) publishOn(ctx context.Context, s *server, limits relay.Limits, store storage.Store) error {
+func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits, store storage.Store) error {
 	log := m.log.With("server", s.name)
 	places, err := m.placesOf(s)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 )
 
 // queue is an admission and what began because of it.
@@ -141,8 +143,8 @@ func TestTokenPlaces(t *testing.T) {
 	for _, c := range []struct{ batches, batch, connections, want int }{
 		{10, 150, 4096, 1500}, {1, 150, 4096, 150}, {1, 10, 4096, 10}, {1, 1, 4096, 10}, {100_000, 150, 4096, 4096}, {10, 150, 7, 7},
 	} {
-		l := Limits{TokenBatchesPerSecond: c.batches, TokenBatch: c.batch, Connections: c.connections}
-		if got := l.tokenPlaces(); got != c.want {
+		l := limits.Limits{TokenBatchesPerSecond: c.batches, TokenBatch: c.batch, Connections: c.connections}
+		if got := tokenPlaces(l); got != c.want {
 			t.Errorf("%+v: %d places", c, got)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 )
 
 // gate accepts the connections of one onion service, and sees to it that not too
@@ -22,7 +24,7 @@ type gate struct {
 	log   *slog.Logger
 	wg    sync.WaitGroup // one for each connection that is served
 
-	places func(Limits) int // how many connections may be open
+	places func(limits.Limits) int // how many connections may be open
 
 	mu    sync.Mutex
 	max   int
@@ -41,12 +43,12 @@ type place struct {
 	evicted bool
 }
 
-func newGate(ln net.Listener, places func(Limits) int, l Limits, count *connectionCounts, log *slog.Logger) *gate {
+func newGate(ln net.Listener, places func(limits.Limits) int, l limits.Limits, count *connectionCounts, log *slog.Logger) *gate {
 	return &gate{ln: ln, places: places, max: places(l), count: count, log: log, newcomers: list.New(), idlers: list.New()}
 }
 
 // setLimits changes how many connections may be open.
-func (g *gate) setLimits(l Limits) {
+func (g *gate) setLimits(l limits.Limits) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.max = g.places(l)

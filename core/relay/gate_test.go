@@ -18,13 +18,14 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-func fixed(n int) func(Limits) int { return func(Limits) int { return n } }
+func fixed(n int) func(limits.Limits) int { return func(limits.Limits) int { return n } }
 
 // silent opens connections on which nothing is said.
 func (r *rig) silent(n int, service identity.Onion) (opened []net.Conn) {
@@ -127,7 +128,7 @@ func TestLongestIdleGoes(t *testing.T) {
 
 // crowd fills a gate of 8 places, of which the first are of idlers.
 func crowd(idlers int) (g *gate, places []*place) {
-	g = newGate(nil, fixed(8), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+	g = newGate(nil, fixed(8), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	for i := range 8 {
 		places = append(places, g.takePlace(func(error) {}))
 		if i < idlers {
@@ -223,7 +224,7 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	last := dial()
 	defer last.Close()
 	var count connectionCounts
-	g := newGate(ln, fixed(2), Limits{}, &count, slog.New(slog.DiscardHandler))
+	g := newGate(ln, fixed(2), limits.Limits{}, &count, slog.New(slog.DiscardHandler))
 	served := make(chan struct{})
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -269,7 +270,7 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 		var count connectionCounts
 		count.limitLog()
 		ctx, cancel := context.WithCancel(t.Context())
-		g := newGate(&exhausted{closed: cancel}, fixed(2), Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
+		g := newGate(&exhausted{closed: cancel}, fixed(2), limits.Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
 		var cause error
 		g.takePlace(func(err error) { cause = err })
 		begin := time.Now()
@@ -301,7 +302,7 @@ func TestDefectsAreLoggedOnce(t *testing.T) {
 }
 
 // bare is a server without a network and keys.
-func bare(t *testing.T, store storage.Store, l Limits) *Server {
+func bare(t *testing.T, store storage.Store, l limits.Limits) *Server {
 	t.Helper()
 	b, err := board.Open(t.Context(), board.Config{
 		Store: store, QueueRecords: 1, QueueBytes: 1 << 20, PostTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
@@ -326,7 +327,7 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			{`{"MessageType":99}`, firstRequest},
 			{`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`, 2 * time.Hour},
 		} {
-			s := bare(t, storagetest.NewMemory(), Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
+			s := bare(t, storagetest.NewMemory(), limits.Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
 			near, far := net.Pipe()
 			ses := newSession(s, tapir.Plain(near))
 			ses.ask = func() {}
@@ -354,7 +355,7 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 
 // TestReplayCountsAsAsking, with each of its pages that the client takes.
 func TestReplayCountsAsAsking(t *testing.T) {
-	s := bare(t, filled(t, 3), Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 1})
+	s := bare(t, filled(t, 3), limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 1})
 	near, far := net.Pipe()
 	ses := newSession(s, tapir.Plain(near))
 	var asked atomic.Int64

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 )
 
 // TestUsualPurchaseThroughLargeOnes: many who bought all they can get do not keep
@@ -43,7 +44,7 @@ func TestWhoPaidIsServed(t *testing.T) {
 		c.Limits.HandshakeTimeout = time.Minute // one machine does the work of all of them
 	})
 	const places = 20 // ten seconds, of ten tokens, by five
-	if n := r.cfg.Limits.tokenPlaces(); n != places {
+	if n := tokenPlaces(r.cfg.Limits); n != places {
 		t.Fatalf("%d places", n)
 	}
 	var buying sync.WaitGroup
@@ -93,7 +94,7 @@ func TestWhoKeepsAPlace(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			q := newQueue(1, maxSales, usualFirst)
 			q.apply(t.Context(), "first", 1, here)
-			g := newGate(nil, fixed(1), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+			g := newGate(nil, fixed(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 			s := &Server{sales: q.admission}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			p := g.takePlace(cancel)
@@ -117,7 +118,7 @@ func TestWhoKeepsAPlace(t *testing.T) {
 
 // TestServedPurchaseKeepsItsPlace, of whatever size.
 func TestServedPurchaseKeepsItsPlace(t *testing.T) {
-	g := newGate(nil, fixed(1), Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+	g := newGate(nil, fixed(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	var delayed atomic.Uint64
 	s := &Server{sales: newAdmission(1, maxSales, usualFirst, &delayed)}
 	nc, _ := net.Pipe()

@@ -11,7 +11,7 @@
 //
 // # Bounds
 //
-// [Limits] bounds what strangers may cost. Every connection is accepted at once.
+// [limits.Limits] bounds what strangers may cost. Every connection is accepted at once.
 // One too many takes the place of the oldest whose client has not asked for
 // anything yet, or not for the longest time; nobody takes that of a usual purchase
 // which is paid. The rate of handshakes is
@@ -40,6 +40,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -53,35 +54,12 @@ type Config struct {
 	Network onion.Network
 	Keys    *identity.Server
 	Store   storage.Store
-	Limits  Limits
+	Limits  limits.Limits
 	Check   func() error // see [board.Config]
 	Logger  *slog.Logger // nil discards
 }
 
-// Limits bounds what clients may cost. All must be positive; package config has
-// the defaults, and docs/configuration.md says what happens at each.
-type Limits struct {
-	Connections           int           // open at a time, for each onion service
-	ConnectionsPerSecond  int           // authenticated by the board
-	HandshakeTimeout      time.Duration // each step of an authentication or a purchase
-	IdleTimeout           time.Duration // without a message in either direction
-	OutstandingPosts      int           // unanswered, for each connection
-	QueueRecords          int           // posts that wait for the store
-	QueueBytes            int64         // memory they hold
-	PostTimeout           time.Duration // wait for the queue, and again for the store
-	TokenBatchesPerSecond int           // of TokenBatch tokens, or more of fewer
-	TokenBatch            int           // tokens for one proof of work
-	ReaderBuffer          int64         // bytes of envelopes held for a reader
-	StuckReader           time.Duration // without progress of a write
-}
-
-// Live reports whether a running server can go over to other limits: those of
-// the queue are of the board, which keeps what it was opened with.
-func (l Limits) Live(next Limits) bool {
-	return l.QueueRecords == next.QueueRecords && l.QueueBytes == next.QueueBytes && l.PostTimeout == next.PostTimeout
-}
-
-func (l Limits) boardPlaces() int { return l.Connections }
+func boardPlaces(l limits.Limits) int { return l.Connections }
 
 // Server is a running server. Its methods may be called from any goroutine.
 type Server struct {
@@ -94,7 +72,7 @@ type Server struct {
 	handshakes *admission
 	sales      *admission
 	// limits are those of new connections; what has them keeps them.
-	limits atomic.Pointer[Limits]
+	limits atomic.Pointer[limits.Limits]
 	since  time.Time
 
 	run  context.Context    // of all sessions
@@ -151,7 +129,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	s.counts.board.limitLog()
 	s.counts.tokens.limitLog()
 	s.handshakes = newAdmission(l.ConnectionsPerSecond, maxHandshakes, newestFirst, &s.counts.board.delayed)
-	s.sales = newAdmission(l.tokensPerSecond(), maxSales, usualFirst, &s.counts.tokens.delayed)
+	s.sales = newAdmission(tokensPerSecond(l), maxSales, usualFirst, &s.counts.tokens.delayed)
 	s.run = run
 	return s, nil
 }
@@ -172,11 +150,11 @@ func (s *Server) listenBoth(ctx, run context.Context) error {
 		name  string
 		key   identity.Key
 		count *connectionCounts
-		max   func(Limits) int
+		max   func(limits.Limits) int
 		serve server
 	}{
-		{"board", s.cfg.Keys.Board, &s.counts.board, Limits.boardPlaces, s.serveBoard},
-		{"token service", s.cfg.Keys.Token, &s.counts.tokens, Limits.tokenPlaces, s.serveTokens},
+		{"board", s.cfg.Keys.Board, &s.counts.board, boardPlaces, s.serveBoard},
+		{"token service", s.cfg.Keys.Token, &s.counts.tokens, tokenPlaces, s.serveTokens},
 	}
 	listeners := make([]net.Listener, len(services))
 	errs := make([]error, len(services))
@@ -204,10 +182,10 @@ func (s *Server) listenBoth(ctx, run context.Context) error {
 
 // SetLimits changes the limits of a running server, as far as they are live. Those
 // of one connection hold for connections that come from now on; it closes none.
-func (s *Server) SetLimits(l Limits) {
+func (s *Server) SetLimits(l limits.Limits) {
 	s.limits.Store(&l)
 	s.handshakes.setRate(l.ConnectionsPerSecond)
-	s.sales.setRate(l.tokensPerSecond())
+	s.sales.setRate(tokensPerSecond(l))
 	for _, g := range s.gates {
 		g.setLimits(l)
 	}

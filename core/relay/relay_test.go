@@ -16,6 +16,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
@@ -52,7 +53,7 @@ func start(t *testing.T, change func(*Config)) *rig {
 		Keys:    keys,
 		Store:   storagetest.NewMemory(),
 		Logger:  slog.New(slog.DiscardHandler),
-		Limits: Limits{
+		Limits: limits.Limits{
 			Connections: 100, ConnectionsPerSecond: 1000,
 			HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 			OutstandingPosts: 8, QueueRecords: 1000, QueueBytes: 1 << 20, PostTimeout: 5 * time.Second,

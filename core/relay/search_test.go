@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -115,7 +116,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &Server{board: b, log: slog.New(slog.DiscardHandler)}
-		s.limits.Store(&Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 64 << 10})
+		s.limits.Store(&limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 64 << 10})
 		near, far := net.Pipe()
 		ses := newSession(s, tapir.Plain(near))
 		ses.ask = func() {}

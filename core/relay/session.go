@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
@@ -24,7 +25,7 @@ import (
 type session struct {
 	server *Server
 	conn   *tapir.Conn
-	limits *Limits
+	limits *limits.Limits
 
 	slots   chan struct{}     // holds one for each post that is not answered
 	replays chan *wire.Replay // to the writer

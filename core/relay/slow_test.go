@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
@@ -20,7 +21,7 @@ func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		server := &Server{}
-		server.limits.Store(&Limits{StuckReader: time.Minute, IdleTimeout: time.Minute})
+		server.limits.Store(&limits.Limits{StuckReader: time.Minute, IdleTimeout: time.Minute})
 		ses := newSession(server, tapir.Plain(near))
 		var reader sync.WaitGroup
 		defer reader.Wait()

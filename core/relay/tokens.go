@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
@@ -24,13 +25,13 @@ const (
 	maxSales = 1 << 20
 )
 
-func (l Limits) tokensPerSecond() int { return l.TokenBatchesPerSecond * l.TokenBatch }
+func tokensPerSecond(l limits.Limits) int { return l.TokenBatchesPerSecond * l.TokenBatch }
 
 // tokenPlaces is how many connections the token service may have. Whoever has a
 // place has been given a proof of work to do, so there are no more than can be
 // served within usualWait, should all of them come back with it at once.
-func (l Limits) tokenPlaces() int {
-	inTime := l.tokensPerSecond() * int(usualWait/time.Second) / min(usualPurchase, l.TokenBatch)
+func tokenPlaces(l limits.Limits) int {
+	inTime := tokensPerSecond(l) * int(usualWait/time.Second) / min(usualPurchase, l.TokenBatch)
 	return min(l.Connections, inTime)
 }
 
