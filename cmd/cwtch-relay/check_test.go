@@ -12,6 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
@@ -66,7 +67,7 @@ func TestFindings(t *testing.T) {
 			st.Servers[0].Others = []manager.PluginStatus{{Instance: "prometheus", Status: supervise.Status{Kind: "stats", State: supervise.Starting}}}
 		}, ok, ""},
 		{"peer sync is in trouble", func(st *manager.Status) {
-			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &manager.Replication{Trouble: "the store is away"}}}
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{Trouble: "the store is away"}}}
 		}, warning, "peersync x is told nothing now: the store is away"},
 		{"tor is away", func(st *manager.Status) { st.Network.State, st.Network.Summary = onion.Backoff, "tor has ended" }, critical, "tor is backoff, so nobody can reach the servers: tor has ended"},
 		{"tor is on its way for a day", func(st *manager.Status) { st.Network.State = onion.Bootstrapping }, critical, "tor is bootstrapping"},

@@ -14,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
@@ -226,7 +227,7 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	}
 }
 
-func writeReplication(w io.Writer, r manager.Replication) {
+func writeReplication(w io.Writer, r replica.Status) {
 	if r.Summary != "" {
 		fmt.Fprintf(w, "  \t%s\n", r.Summary)
 	}

@@ -43,31 +43,7 @@ type PluginStatus struct {
 	Instance string `json:"instance"`
 	supervise.Status
 	Snapshots   *metrics.Status `json:"snapshots,omitempty"`   // of a stats plugin
-	Replication *Replication    `json:"replication,omitempty"` // of a peersync plugin
-}
-
-// Replication is how far a server is in step with replicas of it, as its plugin
-// says.
-type Replication struct {
-	Summary string            `json:"summary,omitempty"`
-	Peers   []PeerReplication `json:"peers,omitempty"`
-	Trouble string            `json:"trouble,omitempty"` // why the plugin is told nothing now
-}
-
-// PeerReplication is the same for one of them.
-type PeerReplication struct {
-	Peer    uint32 `json:"peer"`
-	Summary string `json:"summary,omitempty"`
-	Lacks   uint64 `json:"lacks"`   // envelopes that it is known to lack
-	Missing uint64 `json:"missing"` // envelopes that it has and this server is known to lack
-}
-
-func replicationOf(st replica.Status) *Replication {
-	r := &Replication{Summary: st.Report.Summary, Trouble: st.Trouble}
-	for _, p := range st.Report.Peers {
-		r.Peers = append(r.Peers, PeerReplication{uint32(p.Peer), p.Summary, p.Lacks, p.Missing})
-	}
-	return r
+	Replication *replica.Status `json:"replication,omitempty"` // of a peersync plugin
 }
 
 // Status describes the relay as it is now. A store that does not answer soon is
@@ -106,7 +82,7 @@ func (s *server) knownStatus() ServerStatus {
 			p.Snapshots = new(i.outlet.Status())
 		}
 		if i.replica != nil {
-			p.Replication = replicationOf(i.replica.Status())
+			p.Replication = new(i.replica.Status())
 		}
 		st.Others = append(st.Others, p)
 	}

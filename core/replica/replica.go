@@ -74,10 +74,11 @@ type Replica struct {
 
 var _ peersync.HostServices = (*Replica)(nil)
 
-// Status is how the replication goes.
+// Status is a replication as the operator sees it. Its JSON form is part of the
+// output of the status command.
 type Status struct {
-	Report  peersync.Report // the plugin's last one
-	Trouble string          // why the plugin is not being told anything now; empty when it is
+	peersync.Report        // the plugin's last one
+	Trouble         string `json:"trouble,omitempty"` // why the plugin is told nothing now
 }
 
 // New reads the cursors. It fails when their file is there and cannot be used.

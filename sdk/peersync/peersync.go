@@ -209,16 +209,16 @@ type Entry struct {
 // Report is what an operator is told. Its texts are at most [MaxText] bytes of
 // UTF-8 without control characters, and hold no ids.
 type Report struct {
-	Summary string
-	Peers   []PeerReport // each peer at most once
+	Summary string       `json:"summary,omitempty"`
+	Peers   []PeerReport `json:"peers,omitempty"` // each peer at most once
 }
 
 // PeerReport is what an operator is told of one peer.
 type PeerReport struct {
-	Peer    Peer
-	Summary string
-	Lacks   uint64 // envelopes that the peer is known to lack
-	Missing uint64 // envelopes that the peer has and this relay is known to lack
+	Peer    Peer   `json:"peer"`
+	Summary string `json:"summary,omitempty"`
+	Lacks   uint64 `json:"lacks"`   // envelopes that the peer is known to lack
+	Missing uint64 `json:"missing"` // envelopes that the peer has and this relay is known to lack
 }
 
 // Event is something that has happened: one of the types below.
