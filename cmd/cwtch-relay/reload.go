@@ -75,7 +75,11 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 	for _, d := range plan.Down {
 		fmt.Fprintf(w, "  FAILED  %s of server %s does not run, it is in state %s\n", d.Plugin, d.Server, d.State)
 	}
-	writeDeletes(w, plan)
+	if plan.Applied { // what an operator fears most of a change
+		fmt.Fprintln(w, "no data was deleted")
+	} else {
+		fmt.Fprintln(w, "no data would be deleted")
+	}
 	for _, s := range plan.Steps {
 		if s.Bundle == "" {
 			continue
@@ -89,21 +93,6 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		}
 	}
 	return nil
-}
-
-// writeDeletes says what becomes of data, also when that is nothing: it is what
-// an operator fears most of a change.
-func writeDeletes(w io.Writer, plan *manager.Plan) {
-	verb := "would be"
-	if plan.Applied {
-		verb = "was"
-	}
-	if len(plan.Deletes) == 0 {
-		fmt.Fprintf(w, "no data %s deleted\n", verb)
-	}
-	for _, d := range plan.Deletes {
-		fmt.Fprintf(w, "%s %s deleted\n", d, verb)
-	}
 }
 
 // planError writes what was refused and what failed, each with its own hint,

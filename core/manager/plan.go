@@ -12,7 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Plan is what a reload does, or would do.
+// Plan is what a reload does, or would do. No step deletes data.
 type Plan struct {
 	Config string `json:"config"` // the path of the file
 	// Applied tells whether the steps were tried; not in a dry run, nor when
@@ -21,9 +21,6 @@ type Plan struct {
 	// Refused is what a running relay cannot change to.
 	Refused []Refusal `json:"refused"`
 	Steps   []Step    `json:"steps"`
-	// Deletes lists the data that the change would have deleted. Nothing deletes
-	// data as yet, so it is empty.
-	Deletes []string `json:"deletes"`
 	// Down is what does not run in the end although no step that failed is about it.
 	Down []Down `json:"down,omitempty"`
 }
@@ -107,7 +104,7 @@ type planner struct {
 
 // makePlan makes the plan that leads from what runs to next; m.changing is held.
 func (m *Manager) makePlan(next Config) *Plan {
-	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}, Deletes: []string{}}}
+	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}}}
 	p.planRelay()
 	for _, s := range m.servers {
 		if !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
