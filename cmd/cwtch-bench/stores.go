@@ -24,6 +24,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -239,14 +240,14 @@ func (b *bench) openProcess(ctx context.Context, p plugin.Plugin, dir string) (*
 	if err != nil {
 		return nil, err
 	}
-	command, err := sandbox.Wrap(host.Command{
+	command, err := sandbox.Wrap(pluginproc.Command{
 		Path: program,
 		Args: []string{"plugin-serve", string(plugin.KindStorage), p.Name},
 	}, sandbox.Policy{Dir: dir})
 	if err != nil {
 		return nil, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: discard})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: command, Logger: discard})
 	if err != nil {
 		return nil, err
 	}
@@ -278,11 +279,11 @@ func (b *bench) openAttached(ctx context.Context, p plugin.Plugin, dir string) (
 		return nil, fmt.Errorf("read where the plugin is: %w", err)
 	}
 	_, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-	attachments, err := host.Attachments(strings.Trim(value, "'"))
+	attachments, err := pluginproc.Attachments(strings.Trim(value, "'"))
 	if err != nil {
 		return nil, err
 	}
-	attached, err := host.Attach(ctx, attachments[id])
+	attached, err := pluginproc.Attach(ctx, attachments[id])
 	if err != nil {
 		return nil, err
 	}

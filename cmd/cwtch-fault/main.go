@@ -24,9 +24,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/fault"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 func main() {
@@ -79,8 +79,8 @@ func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHand
 	if err != nil {
 		return nil, nil, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{
-		Command: host.Command{Path: path, Args: f.Args()[1:]},
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{
+		Command: pluginproc.Command{Path: path, Args: f.Args()[1:]},
 		Logger:  log.With("behind", filepath.Base(path)),
 	})
 	if err != nil {

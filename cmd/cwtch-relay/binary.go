@@ -13,6 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // binary is a program that is said to be a plugin. No configuration declares
@@ -41,23 +42,23 @@ func newBinary(f *flags) *binary {
 }
 
 // startCommand starts it as the plugin whose own directory is dir.
-func (b *binary) startCommand(dir string) (host.Command, error) {
+func (b *binary) startCommand(dir string) (pluginproc.Command, error) {
 	path, err := filepath.Abs(b.path)
 	if err != nil {
-		return host.Command{}, err
+		return pluginproc.Command{}, err
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return host.Command{}, err
+		return pluginproc.Command{}, err
 	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return host.Command{}, fmt.Errorf("%s is not a program that can be executed", b.path)
+		return pluginproc.Command{}, fmt.Errorf("%s is not a program that can be executed", b.path)
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return host.Command{}, err
+		return pluginproc.Command{}, err
 	}
-	command := host.Command{Path: path, File: file}
+	command := pluginproc.Command{Path: path, File: file}
 	policy := policyOf(&config.External{Sandbox: b.grants})
 	if policy == nil {
 		return command, nil
@@ -66,7 +67,7 @@ func (b *binary) startCommand(dir string) (host.Command, error) {
 	confined, err := sandbox.Wrap(command, *policy)
 	if err != nil {
 		file.Close()
-		return host.Command{}, err
+		return pluginproc.Command{}, err
 	}
 	return confined, nil
 }
@@ -77,7 +78,7 @@ func (b *binary) askDescription(ctx context.Context) (plugin.Description, error)
 	if err != nil {
 		return plugin.Description{}, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return plugin.Description{}, hinted{fmt.Errorf("%s: %w", b.path, err), "is it a plugin of cwtch-relay? try -no-sandbox to see whether the sandbox is the cause; -read PATH lets it read there"}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // builtInPlugins are the plugins that come with the relay.
@@ -147,7 +148,7 @@ func (s programs) validateUse(ctx context.Context, use config.PluginConfig) erro
 		return err
 	}
 	for _, at := range use.Schema.ListenAddresses(value) {
-		if err := host.CheckListen(at, listensAnywhere(use.External)); err != nil {
+		if err := pluginproc.CheckListen(at, listensAnywhere(use.External)); err != nil {
 			return err
 		}
 	}
@@ -179,7 +180,7 @@ func validateExternal(ctx context.Context, entry *catalog.Entry, use config.Plug
 		}
 		command = confined
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: command, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func (l *loaded) pluginConfig(use *config.PluginConfig) (manager.PluginConfig, e
 // attachDebugged has the uses of plugins that were started by hand connect to those
 // processes, each of which can serve one use.
 func attachDebugged(cfg *manager.Config) error {
-	attached, err := host.Attachments(os.Getenv(host.EnvReattach))
+	attached, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
 	if err != nil {
 		return err
 	}

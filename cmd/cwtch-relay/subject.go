@@ -10,6 +10,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 )
@@ -18,14 +19,14 @@ import (
 // started by hand.
 type subject struct {
 	description plugin.Description
-	attach      *host.AttachConfig // nil: the binary
+	attach      *pluginproc.AttachConfig // nil: the binary
 	binary      *binary
 }
 
 // findSubject takes the path of a binary, or the KIND/NAME of a plugin that was
 // started by hand. The binary of such a one stands for it as well.
 func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
-	attachments, err := host.Attachments(os.Getenv(host.EnvReattach))
+	attachments, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
 	if err != nil {
 		return subject{}, err
 	}
@@ -47,8 +48,8 @@ func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
 	return subject{d, nil, b}, nil
 }
 
-func describeAttached(ctx context.Context, at host.AttachConfig) (plugin.Description, error) {
-	attached, err := host.Attach(ctx, at)
+func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.Description, error) {
+	attached, err := pluginproc.Attach(ctx, at)
 	if err != nil {
 		return plugin.Description{}, err
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // TestScripts runs the scripts, each an operator at the command line. Beside the
@@ -140,7 +140,7 @@ func serveAs(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", "TMPDIR", host.EnvReattach} { // as exec has them
+	for _, name := range []string{"WORK", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", "TMPDIR", pluginproc.EnvReattach} { // as exec has them
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p, err := startRelay(cmd)

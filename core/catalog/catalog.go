@@ -30,6 +30,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // Config says what is in a catalog.
@@ -158,29 +159,29 @@ func (e *Entry) Checksum() string {
 
 // Command gives what to execute for one incarnation, after all the checks. The
 // open file in it belongs to the caller.
-func (e *Entry) Command() (host.Command, error) {
+func (e *Entry) Command() (pluginproc.Command, error) {
 	if e.builtin != nil {
 		return e.ownCommand()
 	}
 	file, _, err := e.external.openVerified(e.sum)
 	if err != nil {
-		return host.Command{}, err
+		return pluginproc.Command{}, err
 	}
-	return host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}, nil
+	return pluginproc.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}, nil
 }
 
 // ownCommand executes the file of the running binary, also when an upgrade has put
 // another one in its place.
-func (e *Entry) ownCommand() (host.Command, error) {
+func (e *Entry) ownCommand() (pluginproc.Command, error) {
 	path, err := os.Executable()
 	if err != nil {
-		return host.Command{}, fmt.Errorf("find own binary: %w", err)
+		return pluginproc.Command{}, fmt.Errorf("find own binary: %w", err)
 	}
 	file, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return host.Command{}, fmt.Errorf("open own binary: %w", err)
+		return pluginproc.Command{}, fmt.Errorf("open own binary: %w", err)
 	}
-	return host.Command{Path: path, Args: e.args, File: file}, nil
+	return pluginproc.Command{Path: path, Args: e.args, File: file}, nil
 }
 
 // Describe gives the description of the plugin. An external one is started for
@@ -215,7 +216,7 @@ func (e *Entry) Describe(ctx context.Context) (plugin.Description, error) {
 
 // askDescription starts the plugin for its description alone. The file is closed.
 func (e *Entry) askDescription(ctx context.Context, file *os.File) (plugin.Description, error) {
-	command := host.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}
+	command := pluginproc.Command{Path: e.external.Path, Args: e.args, Env: e.external.Env, File: file}
 	if e.external.Sandbox != nil {
 		policy := *e.external.Sandbox
 		policy.Dir, policy.Network, policy.Hide = "", sandbox.None, true
@@ -226,7 +227,7 @@ func (e *Entry) askDescription(ctx context.Context, file *os.File) (plugin.Descr
 		}
 		command = confined
 	}
-	process, err := host.Start(ctx, host.StartConfig{
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{
 		Command: command,
 		Logger:  e.logger.With("plugin", string(e.Kind)+"/"+e.Name),
 	})

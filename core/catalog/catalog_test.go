@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		plugin.Serve(memory("outside"))
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 }
 
 func memory(name string) plugin.Plugin {
@@ -103,7 +103,7 @@ func run(t *testing.T, e *Entry) (plugin.Description, error) {
 	if err != nil {
 		return plugin.Description{}, err
 	}
-	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Timeout: time.Minute})
+	process, err := pluginproc.Start(t.Context(), pluginproc.StartConfig{Command: command, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Timeout: time.Minute})
 	if err != nil {
 		return plugin.Description{}, err
 	}
@@ -181,7 +181,7 @@ func TestWhatIsExecutedIsWhatWasChecked(t *testing.T) {
 	if err := os.Rename(other, x.Path); err != nil {
 		t.Fatal(err)
 	}
-	process, err := host.Start(t.Context(), host.StartConfig{Command: command, Logger: slog.Default(), Timeout: time.Minute})
+	process, err := pluginproc.Start(t.Context(), pluginproc.StartConfig{Command: command, Logger: slog.Default(), Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // Down is a plugin that does not run.
@@ -68,6 +68,6 @@ func (m *Manager) applyTaken(plan *Plan, next Config) {
 }
 
 func isTaken(err error) bool {
-	_, taken := errors.AsType[*host.ListenError](err)
+	_, taken := errors.AsType[*pluginproc.ListenError](err)
 	return taken
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // TestDown: a reload names every plugin that does not run in the end, in whichever state
@@ -64,7 +64,7 @@ func TestNewServerWithoutPlugin(t *testing.T) {
 func TestTakenSteps(t *testing.T) {
 	m := running(t, Config{})
 	m.closing = t.Context()
-	_, elsewhere := host.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
+	_, elsewhere := pluginproc.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
 	if !isTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", held(t))}) || isTaken(elsewhere) {
 		t.Fatal("an address that is taken is not told from one that is wrong")
 	}
@@ -112,6 +112,6 @@ func held(t *testing.T) error {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	_, err = host.Listen(t.Context(), plugin.ListenAddress{Address: other.Addr().String(), Path: []string{"listen"}}, false)
+	_, err = pluginproc.Listen(t.Context(), plugin.ListenAddress{Address: other.Addr().String(), Path: []string{"listen"}}, false)
 	return err
 }

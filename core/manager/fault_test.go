@@ -16,8 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -81,8 +81,8 @@ func newHouse(t *testing.T, servers ...string) *house {
 			Config: supervise.Config{
 				Kind: plugin.KindStorage, Name: "memory", RetryForever: true,
 				Timing: supervise.Timing{BackoffMax: 200 * time.Millisecond},
-				Command: func() (host.Command, error) {
-					return host.Command{Path: program, Env: []string{envStore + "=" + h.away(name)}}, nil
+				Command: func() (pluginproc.Command, error) {
+					return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.away(name)}}, nil
 				},
 			},
 			Instance: "memory",

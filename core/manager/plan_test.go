@@ -11,8 +11,8 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 var testSchema = plugin.Schema{
@@ -55,7 +55,7 @@ func use(t *testing.T, kind plugin.Kind, instance string, settings map[string]ct
 	return PluginConfig{
 		Config: supervise.Config{
 			Kind: kind, Name: name, Value: value(t, settings),
-			Command: func() (host.Command, error) { return host.Command{}, errors.New("there is no program") },
+			Command: func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New("there is no program") },
 		},
 		Instance: instance, Schema: testSchema, Program: map[string]string{"path": "/p", "args": "[]"}, Where: "f:1,1",
 	}

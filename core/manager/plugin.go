@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // PluginConfig is the use of a plugin by a server.
@@ -68,7 +69,7 @@ func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 		full = m.prepareSync(s, i, full)
 	}
 	if c.Fault != nil {
-		full.Command = func() (host.Command, error) { return host.Command{}, errors.New(oneLine(c.Fault)) }
+		full.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New(oneLine(c.Fault)) }
 	}
 	i.plugin = supervise.Start(full)
 	switch {
@@ -88,7 +89,7 @@ func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) superv
 		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.publishedEnd, Cursors: c.Dir + ".cursors", Logger: c.Logger})
 	}
 	if err != nil { // is shown as the reason of the failed plugin
-		c.Command = func() (host.Command, error) { return host.Command{}, err }
+		c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, err }
 		return c
 	}
 	c.Host = i.replica

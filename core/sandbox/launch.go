@@ -10,11 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // lifeline is the descriptor of the lifeline, unless there are listeners, which
-// come before it; see host.Launcher.
+// come before it; see pluginproc.Launcher.
 const lifeline = 3
 
 // Main is the first line of main, and of TestMain, in programs that call Wrap.
@@ -29,8 +29,8 @@ func Main() {
 	runtime.LockOSThread()
 	err := launchPlugin(os.Args[2:])
 	reportError(err)
-	if host.Lasting(err) {
-		os.Exit(host.NotExecutable)
+	if pluginproc.IsPermanent(err) {
+		os.Exit(pluginproc.NotExecutable)
 	}
 	os.Exit(1)
 }
@@ -76,7 +76,7 @@ func launchPlugin(args []string) error {
 		return err
 	}
 	if err := unix.Exec(path, argv, os.Environ()); err != nil {
-		return fmt.Errorf("execute %s: %w", argv[0], host.ExplainExec(path, err))
+		return fmt.Errorf("execute %s: %w", argv[0], pluginproc.ExplainExec(path, err))
 	}
 	return nil
 }

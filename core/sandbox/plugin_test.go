@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -29,19 +29,19 @@ var quiet = plugin.Plugin{
 }
 
 // startPlugin starts it as a relay does.
-func startPlugin(tb testing.TB, p *Policy) (*host.Process, error) {
+func startPlugin(tb testing.TB, p *Policy) (*pluginproc.Process, error) {
 	tb.Helper()
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := host.Command{Path: os.Args[0], Args: []string{pluginMode}, File: self}
+	cmd := pluginproc.Command{Path: os.Args[0], Args: []string{pluginMode}, File: self}
 	if p != nil {
 		if cmd, err = Wrap(cmd, *p); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	return host.Start(tb.Context(), host.StartConfig{Command: cmd, Logger: slog.New(slog.DiscardHandler)})
+	return pluginproc.Start(tb.Context(), pluginproc.StartConfig{Command: cmd, Logger: slog.New(slog.DiscardHandler)})
 }
 
 func TestPlugin(t *testing.T) {
@@ -86,7 +86,7 @@ func TestWrapRefuses(t *testing.T) {
 		"is below /usr":                       {Dir: "/usr/share"},
 		"more than 65536 bytes":               {Read: []string{"/" + strings.Repeat("x", maxOrderSize)}},
 	} {
-		if _, err := Wrap(host.Command{}, p); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Wrap(pluginproc.Command{}, p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -175,7 +175,7 @@ func runFile(t *testing.T, content []byte, inside bool, read []string) string {
 	}
 	cmd := exec.Command(path, own)
 	if inside {
-		c, err := Wrap(host.Command{Path: path, Args: []string{own}}, Policy{Dir: own, Read: read})
+		c, err := Wrap(pluginproc.Command{Path: path, Args: []string{own}}, Policy{Dir: own, Read: read})
 		if err != nil {
 			t.Fatal(err)
 		}

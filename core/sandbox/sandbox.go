@@ -47,7 +47,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // Network is what a plugin may do with the network.
@@ -101,7 +101,7 @@ type Policy struct {
 	Tasks int
 	// Hide keeps the plugin from seeing that files exist that it may not read. Where
 	// the system permits that, the process has to be started with the attributes of
-	// [host.Launcher], and with mounts of its own.
+	// [pluginproc.Launcher], and with mounts of its own.
 	Hide bool
 }
 
@@ -124,22 +124,22 @@ type launchOrder struct {
 
 // Wrap returns the command, confined by p. The running program has to call Main
 // first. After an error the files of cmd are still the caller's.
-func Wrap(cmd host.Command, p Policy) (host.Command, error) {
+func Wrap(cmd pluginproc.Command, p Policy) (pluginproc.Command, error) {
 	can := able()
 	p.Hide = p.Hide && can.attr != nil
 	text, err := p.encodeOrder(launchOrder{OpenFile: cmd.File != nil, Keep: lifeline + 1, Cgroup: can.Cgroup})
 	if err != nil {
-		return host.Command{}, fmt.Errorf("confine plugin: %w", err)
+		return pluginproc.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}
 	path, err := os.Executable()
 	if err != nil {
-		return host.Command{}, fmt.Errorf("confine plugin: find own binary: %w", err)
+		return pluginproc.Command{}, fmt.Errorf("confine plugin: find own binary: %w", err)
 	}
 	self, err := os.Open("/proc/self/exe") // also when an upgrade has put another in its place
 	if err != nil {
-		return host.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
+		return pluginproc.Command{}, fmt.Errorf("confine plugin: open own binary: %w", err)
 	}
-	cmd.Launcher = &host.Launcher{Path: path, Args: []string{launcherMode, text}, File: self}
+	cmd.Launcher = &pluginproc.Launcher{Path: path, Args: []string{launcherMode, text}, File: self}
 	if p.Hide {
 		cmd.Launcher.Sys = can.attr
 	}

@@ -18,8 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // hostile is the program below testdata, without the race detector, whose own
@@ -71,7 +71,7 @@ func testMain(m *testing.M) int {
 	}
 	defer hostile.Close()
 	status := m.Run()
-	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop")); err != nil && status == 0 {
+	if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop")); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -101,7 +101,7 @@ func start(p *Policy, try string, args ...string) (*exec.Cmd, error) {
 
 // launcher gives what Wrap puts before the arguments of a plugin.
 func launcher(p Policy) ([]string, error) {
-	c, err := Wrap(host.Command{File: hostile}, p)
+	c, err := Wrap(pluginproc.Command{File: hostile}, p)
 	if err != nil {
 		return nil, err
 	}

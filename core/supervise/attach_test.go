@@ -14,17 +14,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // debugged is a plugin that somebody starts by hand.
 type debugged struct {
 	*exec.Cmd
-	attach host.AttachConfig
+	attach pluginproc.AttachConfig
 }
 
-var pasted = regexp.MustCompile(host.EnvReattach + `='(.*)'`)
+var pasted = regexp.MustCompile(pluginproc.EnvReattach + `='(.*)'`)
 
 func startByHand(t *testing.T, mode string) *debugged {
 	t.Helper()
@@ -50,7 +50,7 @@ func startByHand(t *testing.T, mode string) *debugged {
 	if match == nil {
 		t.Fatalf("the plugin printed %q", line)
 	}
-	all, err := host.Attachments(match[1])
+	all, err := pluginproc.Attachments(match[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestAttach(t *testing.T) {
 	var cfg Config
 	r := newRig(t, func(c *Config) {
 		confined(c)
-		c.Command = func() (host.Command, error) { panic("started") }
+		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
 		c.Timing.Health = 10 * time.Millisecond
 		cfg = *c
@@ -99,7 +99,7 @@ func TestAttach(t *testing.T) {
 func TestAttachedPluginIsGone(t *testing.T) {
 	byHand := startByHand(t, "good")
 	r := newRig(t, func(c *Config) {
-		c.Command = func() (host.Command, error) { panic("started") }
+		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
 		c.Timing.Limit = 2
 	}, "good")

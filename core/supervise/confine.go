@@ -2,7 +2,7 @@ package supervise
 
 import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // isConfined tells whether the processes are in a sandbox.
@@ -17,7 +17,7 @@ func (s *setting) sandboxPolicy() sandbox.Policy {
 
 // confineCommand changes the command to one that confines the plugin. After an error
 // the file of the command is still the caller's.
-func (s *setting) confineCommand(command host.Command) (host.Command, error) {
+func (s *setting) confineCommand(command pluginproc.Command) (pluginproc.Command, error) {
 	if !s.isConfined() {
 		return command, nil
 	}

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // loop is the goroutine of a supervisor: one incarnation after the other, and
@@ -17,7 +17,7 @@ type loop struct {
 	setting *setting // in use
 	number  int      // of the incarnation begun last
 	// listeners are open, by address.
-	listeners map[string]host.Listener
+	listeners map[string]pluginproc.Listener
 	waiting   bool // for an address to listen at
 	ends      failures
 	quiet     quiet
@@ -42,7 +42,7 @@ type inadmissibleError struct{ error }
 func (e inadmissibleError) Unwrap() error { return e.error }
 
 func newCourse(p *Plugin, cfg Config) *loop {
-	return &loop{Plugin: p, setting: &setting{Config: cfg}, ends: failures{timing: p.timing}, listeners: make(map[string]host.Listener)}
+	return &loop{Plugin: p, setting: &setting{Config: cfg}, ends: failures{timing: p.timing}, listeners: make(map[string]pluginproc.Listener)}
 }
 
 // runLoop starts one incarnation after the other until ctx ends.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -144,7 +145,7 @@ func TestNoRestartsWhileStopping(t *testing.T) {
 	started := 0
 	r := newRig(t, func(c *Config) {
 		command := c.Command
-		c.Command = func() (host.Command, error) {
+		c.Command = func() (pluginproc.Command, error) {
 			started++
 			return command()
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // TestFaultsThatLast fail at once, confined and not: no other try would do better.
@@ -18,7 +18,7 @@ func TestFaultsThatLast(t *testing.T) {
 			if err := os.WriteFile(path, []byte(content), mode); err != nil {
 				t.Fatal(err)
 			}
-			c.Command = func() (host.Command, error) { return host.Command{Path: path}, nil }
+			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{Path: path}, nil }
 		}
 	}
 	for name, test := range map[string]struct {
@@ -26,7 +26,7 @@ func TestFaultsThatLast(t *testing.T) {
 		want  string
 	}{
 		"no such program": {func(_ *testing.T, c *Config) {
-			c.Command = func() (host.Command, error) { return host.Command{Path: "/nowhere/plugin"}, nil }
+			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{Path: "/nowhere/plugin"}, nil }
 		}, "no such file"},
 		"not executable": {text(0o600, "#!/bin/sh\n"), "permission denied"},
 		"no program":     {text(0o700, "\x00\x01 not a program"), "exec format error"},

@@ -14,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -166,7 +167,7 @@ type image struct {
 	file os.FileInfo // nil when it is named by its path alone
 }
 
-func imageOf(c host.Command) (image, error) {
+func imageOf(c pluginproc.Command) (image, error) {
 	i := image{path: c.Path, args: c.Args, env: c.Env}
 	if c.File != nil {
 		info, err := c.File.Stat()

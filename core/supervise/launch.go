@@ -14,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -82,8 +83,8 @@ func (c *loop) beginProcess(ctx context.Context, s *setting) (*run, error) {
 	return r, nil
 }
 
-func attachProcess(ctx context.Context, cfg host.AttachConfig) (process, error) {
-	attached, err := host.Attach(ctx, cfg)
+func attachProcess(ctx context.Context, cfg pluginproc.AttachConfig) (process, error) {
+	attached, err := pluginproc.Attach(ctx, cfg)
 	if err != nil {
 		return nil, err // not a nil *Attached in an interface
 	}
@@ -107,10 +108,10 @@ func (c *loop) startProcess(ctx context.Context, s *setting) (process, image, er
 		closeFile(command)
 		return nil, image{}, fatalError{err}
 	}
-	started, err := host.Start(ctx, host.StartConfig{
+	started, err := pluginproc.Start(ctx, pluginproc.StartConfig{
 		Command: command, SocketDir: s.SocketDir, Listeners: listeners, Logger: c.printed, Timeout: c.timing.Start,
 	})
-	if errors.As(err, new(*host.FinalError)) {
+	if errors.As(err, new(*pluginproc.PermanentError)) {
 		err = fatalError{err}
 	}
 	if err != nil {
@@ -119,7 +120,7 @@ func (c *loop) startProcess(ctx context.Context, s *setting) (process, image, er
 	return started, executed, nil
 }
 
-func closeFile(command host.Command) {
+func closeFile(command pluginproc.Command) {
 	if command.File != nil {
 		command.File.Close()
 	}

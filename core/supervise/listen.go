@@ -5,17 +5,17 @@ import (
 	"errors"
 	"regexp"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // openListeners opens the listeners of s. What is open already stays as it is over
 // restarts of the process, so that whoever connects meanwhile waits and is not
 // refused.
-func (c *loop) openListeners(ctx context.Context, s *setting) ([]host.Listener, error) {
-	var out []host.Listener
+func (c *loop) openListeners(ctx context.Context, s *setting) ([]pluginproc.Listener, error) {
+	var out []pluginproc.Listener
 	for _, at := range s.Listen {
-		if err := host.CheckListen(at, s.ListenAnywhere); err != nil {
+		if err := pluginproc.CheckListen(at, s.ListenAnywhere); err != nil {
 			return nil, fatalError{err}
 		}
 		l, ok := c.listeners[at.Address]
@@ -26,7 +26,7 @@ func (c *loop) openListeners(ctx context.Context, s *setting) ([]host.Listener, 
 		}
 		if !ok {
 			var err error
-			if l, err = host.Listen(ctx, at, s.ListenAnywhere); isTaken(err) {
+			if l, err = pluginproc.Listen(ctx, at, s.ListenAnywhere); isTaken(err) {
 				return nil, err
 			} else if err != nil {
 				return nil, fatalError{err}
@@ -47,7 +47,7 @@ func (c *loop) openListeners(ctx context.Context, s *setting) ([]host.Listener, 
 // isTaken reports whether a plugin could not be started because its address cannot be
 // had now. It is tried again for as long as that takes: no process has failed.
 func isTaken(err error) bool {
-	_, taken := errors.AsType[*host.ListenError](err)
+	_, taken := errors.AsType[*pluginproc.ListenError](err)
 	return taken
 }
 

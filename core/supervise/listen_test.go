@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
@@ -107,7 +107,7 @@ func TestListener(t *testing.T) {
 	r := newRig(t, func(c *Config) {
 		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listening(t, first), at(first)
 		command := c.Command
-		c.Command = func() (host.Command, error) {
+		c.Command = func() (pluginproc.Command, error) {
 			out, err := command()
 			out.Env = append(out.Env, "LISTEN_FDS=9", "LISTEN_PID=1") // of the operator, who is not asked
 			return out, err

@@ -20,9 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	switch mode := os.Getenv(envMode); mode {
 	case "":
 		code := m.Run()
-		if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop")); code == 0 && err != nil {
+		if err := goleak.Find(goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop")); code == 0 && err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -393,8 +393,8 @@ func relay() {
 	p := Start(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
 		Sandbox: &sandbox.Policy{Network: sandbox.Open, Read: []string{os.TempDir()}},
-		Command: func() (host.Command, error) {
-			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + os.Getenv(envPlugin), envPresence + "=" + os.Getenv(envPresence)}}, nil
+		Command: func() (pluginproc.Command, error) {
+			return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + os.Getenv(envPlugin), envPresence + "=" + os.Getenv(envPresence)}}, nil
 		},
 	})
 	if err := p.WaitReady(context.Background()); err != nil {
@@ -430,10 +430,10 @@ func crowdedRelay() {
 	p := Start(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
 		Sandbox: &sandbox.Policy{}, Timing: quick,
-		Command: func() (host.Command, error) {
+		Command: func() (pluginproc.Command, error) {
 			mode := modes[0]
 			modes = modes[len(modes)-1:]
-			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode}}, nil
+			return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode}}, nil
 		},
 	})
 	for {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -103,8 +104,8 @@ func TestReconfigureWithAnotherProcess(t *testing.T) {
 }
 
 // withEnv is command with one more variable.
-func withEnv(command func() (host.Command, error), variable string) func() (host.Command, error) {
-	return func() (host.Command, error) {
+func withEnv(command func() (pluginproc.Command, error), variable string) func() (pluginproc.Command, error) {
+	return func() (pluginproc.Command, error) {
 		c, err := command()
 		c.Env = append(c.Env, variable)
 		return c, err
@@ -167,7 +168,7 @@ func TestReplacedBinary(t *testing.T) {
 	var cfg Config
 	r := newRig(t, func(c *Config) {
 		command := c.Command
-		c.Command = func() (host.Command, error) {
+		c.Command = func() (pluginproc.Command, error) {
 			cmd, err := command()
 			if err != nil {
 				return cmd, err
@@ -200,11 +201,11 @@ func TestReconfigureInVain(t *testing.T) {
 		"refused": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"refuse": "That is wrong"}) }, "That is wrong"},
 		"crashed": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"crash": true}) }, "exit status 6"},
 		"no binary": {func(c *Config, _ *testing.T) {
-			c.Command = func() (host.Command, error) { return host.Command{}, os.ErrNotExist }
+			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, os.ErrNotExist }
 		}, "does not exist"},
 		"no start": {func(c *Config, _ *testing.T) {
-			c.Command = func() (host.Command, error) {
-				return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=exit"}}, nil
+			c.Command = func() (pluginproc.Command, error) {
+				return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=exit"}}, nil
 			}
 		}, "told to exit"},
 	} {

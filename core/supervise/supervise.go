@@ -63,6 +63,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // Config says which plugin to keep running.
@@ -71,7 +72,7 @@ type Config struct {
 	Name string
 	// Command says what to execute. It is called for every incarnation, and the
 	// place to check a binary.
-	Command  func() (host.Command, error)
+	Command  func() (pluginproc.Command, error)
 	Checksum string // shown in the status
 
 	// Value is the configuration, as [plugin.Schema.Encode] gives it.
@@ -95,8 +96,8 @@ type Config struct {
 	// Host is for a peer-sync plugin, and nil for any other.
 	Host peersync.HostServices
 	// Attach, where set, is a process that somebody started by hand, to connect to
-	// in place of starting Command. See [host.Attachments].
-	Attach *host.AttachConfig
+	// in place of starting Command. See [pluginproc.Attachments].
+	Attach *pluginproc.AttachConfig
 
 	// Logger takes the log of the plugin and what there is to say about it.
 	Logger *slog.Logger

@@ -22,6 +22,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -85,10 +86,10 @@ func newRig(t *testing.T, change func(*Config), modes ...string) *rig {
 		SocketDir: r.sockets,
 		Logger:    slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Timing:    quick,
-		Command: func() (host.Command, error) {
+		Command: func() (pluginproc.Command, error) {
 			mode := modes[min(n, len(modes)-1)]
 			n++
-			return host.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode, envPresence + "=" + presence, "GORACE=atexit_sleep_ms=0"}}, nil
+			return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode, envPresence + "=" + presence, "GORACE=atexit_sleep_ms=0"}}, nil
 		},
 	}
 	if change != nil {
@@ -495,10 +496,12 @@ func TestFirstStartThatCanNotSucceed(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"diagnostics":  {"good", func(c *Config) { c.Value = value }, "refuse: That is wrong"},
-		"locked":       {"locked", nil, "in use by another process"},
-		"other name":   {"name", nil, `the binary is the storage plugin "other"`},
-		"no binary":    {"good", func(c *Config) { c.Command = func() (host.Command, error) { return host.Command{}, os.ErrNotExist } }, "file does not exist"},
+		"diagnostics": {"good", func(c *Config) { c.Value = value }, "refuse: That is wrong"},
+		"locked":      {"locked", nil, "in use by another process"},
+		"other name":  {"name", nil, `the binary is the storage plugin "other"`},
+		"no binary": {"good", func(c *Config) {
+			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, os.ErrNotExist }
+		}, "file does not exist"},
 		"no directory": {"good", func(c *Config) { c.Dir = "/proc/nothing" }, "make the plugin's directory"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // TestTakenAddress: a plugin whose address is taken waits for it, however often it was
@@ -27,7 +27,7 @@ func TestTakenAddress(t *testing.T) {
 		c.Timing.Limit = limit
 	}, "exit", "listening")
 
-	var taken *host.ListenError
+	var taken *pluginproc.ListenError
 	var faults plugin.Diagnostics
 	if err := r.WaitTried(r.ctx()); !errors.As(err, &taken) || !errors.As(err, &faults) || !strings.Contains(err.Error(), "Another program listens there") {
 		t.Errorf("the first try: %v", err)

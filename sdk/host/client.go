@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
@@ -23,8 +22,7 @@ type ContractError = rpc.ContractError
 // Client speaks to one incarnation of a plugin. Its methods may be called at
 // the same time from several goroutines.
 type Client struct {
-	conn   grpc.ClientConnInterface
-	broker *goplugin.GRPCBroker // to be closed; nil where go-plugin is not around the connection
+	conn grpc.ClientConnInterface
 
 	plugin   pb.PluginClient
 	storage  pb.StorageClient
@@ -37,11 +35,9 @@ type Client struct {
 
 // NewClient makes a client of a connection, which stays the caller's. The
 // connection should have been dialled with [DialOptions].
-func NewClient(conn grpc.ClientConnInterface) *Client { return newClient(conn, nil) }
-
-func newClient(conn grpc.ClientConnInterface, broker *goplugin.GRPCBroker) *Client {
+func NewClient(conn grpc.ClientConnInterface) *Client {
 	return &Client{
-		conn: conn, broker: broker,
+		conn:   conn,
 		plugin: pb.NewPluginClient(conn), storage: pb.NewStorageClient(conn), stats: pb.NewStatsClient(conn),
 		peersync: pb.NewPeerSyncClient(conn),
 	}
@@ -61,7 +57,6 @@ func DialOptions() []grpc.DialOption {
 			grpc.MaxCallSendMsgSize(rpc.MaxMessage),
 			grpc.ForceCodecV2(rpc.Codec),
 		),
-		grpc.WithChainStreamInterceptor(boundStreams),
 		grpc.WithMaxHeaderListSize(MaxHeaders),
 		grpc.WithInitialWindowSize(4 << 20),
 		grpc.WithInitialConnWindowSize(16 << 20),

@@ -1,26 +1,11 @@
-// Package host is the relay's side of the border to a plugin: it starts the
-// process, shakes hands, and gives what is on the other side the Go interface
-// of its kind. It is for the supervisor of a relay and for tests of plugins.
+// Package host is a relay's client of its plugins: it asks a plugin over a gRPC
+// connection and gives the answers the Go interface of the plugin's kind. Supervisors
+// use it, and tests of plugins. Package pluginproc starts the process and connects to it.
 //
-// A [Process] is one incarnation of a plugin: it is started once, and when it
-// has ended there is another one or none. Starting it again, when and how
-// often, is for the caller. An [Attached] is a plugin that a developer started.
+// # What a plugin can do to its client
 //
-// # What a plugin can do to its host
-//
-// Crash, hang, print, lie. A crash makes calls fail with the ErrUnavailable of
-// the kind, such as [storage.ErrUnavailable], and Exited tells of it. A hang is ended by the
-// deadline that every call has. Log lines are cut, counted and paced. An answer that no
-// plugin may give, of the wrong length, out of order or beyond the limits, is a
-// [ContractError]. Answers are bounded at 1 MiB. The one address the host
-// connects to is a socket in the directory that it made for that purpose.
-//
-// # What it cannot do
-//
-// Outlive the host: the kernel kills it when the host dies, and it holds the
-// read end of a pipe, the lifeline, that tells it so earlier. Leave children
-// behind in its process group: they are killed with it. See the environment of
-// the relay: it gets a few variables and nothing else.
-//
-// All this rests on Linux; the package does not build elsewhere yet.
+// It can hang, end and lie. Every call has a deadline. When the process ends, calls fail
+// with the ErrUnavailable of the kind, such as [storage.ErrUnavailable]. An answer that no
+// plugin may give, because its length, order or numbers are wrong, is a [ContractError].
+// An answer has at most 1 MiB; see limits.go.
 package host

@@ -3,11 +3,7 @@ package host
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"google.golang.org/grpc/test/bufconn"
@@ -15,128 +11,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
-
-// startProcess starts this binary as one of its plugins. It is killed at the end
-// of the test, and goleak sees what that leaves behind.
-func startProcess(t *testing.T, name, sockets string) *Process {
-	t.Helper()
-	p, err := Start(t.Context(), StartConfig{
-		Command:   Command{Path: "/proc/self/exe", Args: []string{"debug"}, Env: []string{"TEST_PLUGIN=" + name}},
-		SocketDir: sockets,
-		Logger:    slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	return p
-}
-
-// shortDir is a directory whose path leaves room for the name of a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// socketsBelow lists the sockets below dir, and fails the test when somebody else
-// could reach one.
-func socketsBelow(t *testing.T, dir string) (found []string) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.Type()&fs.ModeSocket == 0 {
-			return err
-		}
-		found = append(found, path)
-		info, err := os.Stat(filepath.Dir(path))
-		if err == nil && info.Mode().Perm() != 0o700 {
-			t.Errorf("%s is in a directory with mode %v", path, info.Mode().Perm())
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
-// TestHostCalls follows a call of the host through a process, in any number of
-// configurations. It opens no socket beside that of the plugin.
-func TestHostCalls(t *testing.T) {
-	dir := shortDir(t)
-	p := startProcess(t, "reporter", dir)
-	h := reported{summaries: make(chan string, 1)}
-	p.Client().ServeHost(h)
-	for range 2 {
-		if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}}); err != nil {
-			t.Fatal(err)
-		}
-		if got := <-h.summaries; got != "started" {
-			t.Errorf("reported %q", got)
-		}
-	}
-	if sockets := socketsBelow(t, dir); len(sockets) != 1 {
-		t.Errorf("the sockets are %v, want that of the plugin", sockets)
-	}
-	p.Kill()
-	if left := socketsBelow(t, dir); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
-func TestNoHost(t *testing.T) {
-	p := startProcess(t, "reporter", "")
-	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}})
-	if err == nil || !strings.Contains(err.Error(), "no host") {
-		t.Errorf("a replicator without a host handled events: %v", err)
-	}
-}
-
-// TestKilledInACall: a Handle ends with the process, and the call that it was in.
-func TestKilledInACall(t *testing.T) {
-	p := startProcess(t, "reporter", "")
-	h := stuck{called: make(chan struct{}), ended: make(chan struct{})}
-	p.Client().ServeHost(h)
-	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		<-h.called
-		p.Kill()
-	}()
-	err := p.Client().PeerSync().Handle(t.Context(), []peersync.Event{peersync.Start{}})
-	if !errors.Is(err, peersync.ErrUnavailable) {
-		t.Errorf("got %v", err)
-	}
-	select {
-	case <-h.ended:
-	default:
-		t.Error("the call goes on")
-	}
-}
-
-// stuck is a host whose Report takes as long as it may.
-type stuck struct {
-	peersync.HostServices
-	called, ended chan struct{}
-}
-
-func (h stuck) Report(ctx context.Context, _ peersync.Report) error {
-	close(h.called)
-	<-ctx.Done()
-	close(h.ended)
-	return ctx.Err()
-}
 
 // TestLongestMessage has a plugin send the longest message there may be, in the
 // answer to as many as a batch takes.
@@ -191,7 +65,7 @@ func (c *counted) Send(_ context.Context, _ peersync.Peer, message []byte) error
 // TestHandleBounds shows what the relay does not even send.
 func TestHandleBounds(t *testing.T) {
 	client := dial(t, &liar{}) // which does not know the service
-	client.ServeHost(reported{})
+	client.ServeHost(&counted{})
 	r := client.PeerSync()
 	if err := r.Handle(t.Context(), make([]peersync.Event, peersync.MaxEvents+1)); !errors.Is(err, peersync.ErrTooLarge) {
 		t.Errorf("too many events: %v", err)

@@ -56,5 +56,5 @@ type between struct {
 func (between) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error { return nil }
 
 func (between) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, fmt.Errorf("plugin: the relay's side is in sdk/host")
+	return nil, fmt.Errorf("plugin: the relay's side is in sdk/pluginproc")
 }

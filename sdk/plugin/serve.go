@@ -132,7 +132,7 @@ func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
 }
 
 func (w *wire) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, fmt.Errorf("plugin: the relay's side is in sdk/host")
+	return nil, fmt.Errorf("plugin: the relay's side is in sdk/pluginproc")
 }
 
 // watchLifeline ends the process in good order when the relay is gone or done,

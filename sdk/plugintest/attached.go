@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // errInUse skips a check that opens a plugin twice at once, as for two relays.
@@ -14,7 +14,7 @@ var errInUse = errors.New("the plugin was started by hand and is one process, wh
 // Attached is a plugin that somebody started by hand, under a debugger perhaps: the
 // one process, for one check after the other. It is not confined, its log is not seen,
 // and it is never killed. What it lacks for a check is a reason to skip that.
-func Attached(name string, at host.AttachConfig) Transport {
+func Attached(name string, at pluginproc.AttachConfig) Transport {
 	var inUse atomic.Bool
 	return Transport{Name: name, open: func(ctx context.Context, t target) (*Opened, error) {
 		if inUse.Swap(true) {
@@ -34,9 +34,9 @@ func Attached(name string, at host.AttachConfig) Transport {
 	}}
 }
 
-func (t target) attach(ctx context.Context, at host.AttachConfig) (*Opened, error) {
+func (t target) attach(ctx context.Context, at pluginproc.AttachConfig) (*Opened, error) {
 	at.Tracer = t.tracer
-	attached, err := host.Attach(ctx, at)
+	attached, err := pluginproc.Attach(ctx, at)
 	if err != nil {
 		return nil, err
 	}

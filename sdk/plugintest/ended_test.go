@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
 // self is a plugin that is this binary.
 func self() plugintest.Transport {
-	return plugintest.External("self", func(string) (host.Command, error) { return host.Command{Path: "/proc/self/exe"}, nil })
+	return plugintest.External("self", func(string) (pluginproc.Command, error) { return pluginproc.Command{Path: "/proc/self/exe"}, nil })
 }
 
 // TestFailureSaysHowTheProcessEnded: in a check, in Configure and at the end.

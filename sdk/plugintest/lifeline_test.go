@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
@@ -17,8 +18,8 @@ func TestLifelineThatIsIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The plugin is not told of a lifeline, and so does not see its end.
-	deaf := plugintest.External("deaf", func(string) (host.Command, error) {
-		return host.Command{Path: "/bin/sh", Args: []string{"-c", `unset CWTCH_RELAY_PLUGIN_LIFELINE; exec "$0"`, binary}}, nil
+	deaf := plugintest.External("deaf", func(string) (pluginproc.Command, error) {
+		return pluginproc.Command{Path: "/bin/sh", Args: []string{"-c", `unset CWTCH_RELAY_PLUGIN_LIFELINE; exec "$0"`, binary}}, nil
 	})
 	for i := range 3 {
 		opened, err := deaf.Open(t, t.TempDir(), nil)

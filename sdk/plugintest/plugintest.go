@@ -24,10 +24,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -54,8 +54,8 @@ type Opened struct {
 	// Kill or another Close it does nothing.
 	Close func() error
 
-	process *host.Process // nil where there is none
-	over    bool          // closed or killed
+	process *pluginproc.Process // nil where there is none
+	over    bool                // closed or killed
 }
 
 // closeOnce makes Close do nothing after itself or Kill.

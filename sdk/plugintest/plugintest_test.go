@@ -14,6 +14,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -81,7 +82,7 @@ func eachTransport(t *testing.T, test func(*testing.T, plugintest.Transport)) {
 	for _, transport := range plugintest.Transports(t, memory) {
 		t.Run(transport.Name, func(t *testing.T) {
 			t.Cleanup(func() {
-				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 			})
 			test(t, transport)
 		})
@@ -180,9 +181,9 @@ func TestExternal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	external := plugintest.External("this", func(string) (host.Command, error) {
+	external := plugintest.External("this", func(string) (pluginproc.Command, error) {
 		file, err := os.Open(binary)
-		return host.Command{Path: binary, File: file}, err
+		return pluginproc.Command{Path: binary, File: file}, err
 	})
 	dir := t.TempDir()
 	for range 2 { // the file is opened for each
@@ -201,18 +202,18 @@ func TestExternal(t *testing.T) {
 	if _, err := external.Open(t, dir, map[string]any{"colour": "red"}); err == nil || !strings.Contains(err.Error(), "colour") {
 		t.Errorf("what is not in its schema: %v", err)
 	}
-	failing := plugintest.External("failing", func(string) (host.Command, error) { return host.Command{}, errors.New("no such binary") })
+	failing := plugintest.External("failing", func(string) (pluginproc.Command, error) { return pluginproc.Command{}, errors.New("no such binary") })
 	if _, err := failing.Open(t, dir, nil); err == nil {
 		t.Error("started without a command")
 	}
-	none := plugintest.External("none", func(string) (host.Command, error) { return host.Command{Path: "/bin/false"}, nil })
+	none := plugintest.External("none", func(string) (pluginproc.Command, error) { return pluginproc.Command{Path: "/bin/false"}, nil })
 	if _, err := none.Open(t, dir, nil); err == nil {
 		t.Error("started something that is no plugin")
 	}
 }
 
 func TestConfiguredAgain(t *testing.T) {
-	process, err := host.Start(t.Context(), host.StartConfig{Command: host.Command{Path: "/proc/self/exe"}, Logger: slog.New(slog.DiscardHandler)})
+	process, err := pluginproc.Start(t.Context(), pluginproc.StartConfig{Command: pluginproc.Command{Path: "/proc/self/exe"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 // Transport is one way to call an implementation.
@@ -18,7 +19,7 @@ type Transport struct {
 	Name string // "direct", "grpc", "process", or that of an External
 	open func(context.Context, target) (*Opened, error)
 
-	tracer host.Tracer
+	tracer pluginproc.Tracer
 }
 
 // target is what is to be opened.
@@ -27,7 +28,7 @@ type target struct {
 	config map[string]any
 	host   peersync.HostServices // of a peersync plugin
 	log    *slog.Logger
-	tracer host.Tracer
+	tracer pluginproc.Tracer
 }
 
 // Transports gives the three ways to call p.
@@ -41,7 +42,7 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 		{Name: "direct", open: func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
 		{Name: "grpc", open: func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
 		{Name: "process", open: func(ctx context.Context, t target) (*Opened, error) {
-			self := func() (host.Command, error) { return host.Command{Path: "/proc/self/exe"}, nil }
+			self := func() (pluginproc.Command, error) { return pluginproc.Command{Path: "/proc/self/exe"}, nil }
 			return openProcess(ctx, self, t, new(ending), func(found plugin.Description) error {
 				if found.Kind != d.Kind || found.Name != d.Name {
 					return fmt.Errorf("the test binary is the %s plugin %q, not the %s plugin %q: TestMain must call plugintest.Main",
@@ -57,15 +58,15 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 // written in. command says how to start it, as the plugin whose own directory is
 // dir, and is asked each time, since an open file in it is used up. The
 // configuration is read by the schema that the program describes.
-func External(name string, command func(dir string) (host.Command, error)) Transport {
+func External(name string, command func(dir string) (pluginproc.Command, error)) Transport {
 	end := new(ending)
 	return Transport{Name: name, open: func(ctx context.Context, t target) (*Opened, error) {
-		return openProcess(ctx, func() (host.Command, error) { return command(t.dir) }, t, end, func(plugin.Description) error { return nil })
+		return openProcess(ctx, func() (pluginproc.Command, error) { return command(t.dir) }, t, end, func(plugin.Description) error { return nil })
 	}}
 }
 
 // Traced tells a tracer of every call that goes to a process.
-func (t Transport) Traced(tracer host.Tracer) Transport {
+func (t Transport) Traced(tracer pluginproc.Tracer) Transport {
 	t.tracer = tracer
 	return t
 }
@@ -137,7 +138,7 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 }
 
 // openProcess opens a plugin in a process of its own, if its description passes.
-func openProcess(ctx context.Context, command func() (host.Command, error), t target, end *ending, check func(plugin.Description) error) (*Opened, error) {
+func openProcess(ctx context.Context, command func() (pluginproc.Command, error), t target, end *ending, check func(plugin.Description) error) (*Opened, error) {
 	process, d, err := t.startProcess(ctx, command, nil)
 	if err != nil {
 		return nil, err
@@ -181,7 +182,7 @@ func openProcess(ctx context.Context, command func() (host.Command, error), t ta
 // are not waited for: that they must is for a check of its own.
 type ending struct{ ignored atomic.Bool }
 
-func (e *ending) stop(p *host.Process) {
+func (e *ending) stop(p *pluginproc.Process) {
 	patience := host.EndTimeout
 	if e.ignored.Load() {
 		patience = 0
@@ -195,12 +196,12 @@ func (e *ending) stop(p *host.Process) {
 }
 
 // startProcess starts the process, and asks it what it is.
-func (t target) startProcess(ctx context.Context, command func() (host.Command, error), listeners []host.Listener) (*host.Process, plugin.Description, error) {
+func (t target) startProcess(ctx context.Context, command func() (pluginproc.Command, error), listeners []pluginproc.Listener) (*pluginproc.Process, plugin.Description, error) {
 	c, err := command()
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
-	process, err := host.Start(ctx, host.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Tracer: t.tracer})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Tracer: t.tracer})
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
@@ -215,7 +216,7 @@ func (t target) startProcess(ctx context.Context, command func() (host.Command, 
 
 // openListeners opens the listeners of the configuration. What is wrong with that is
 // for configure to say.
-func (t target) openListeners(ctx context.Context, d plugin.Description) (out []host.Listener, err error) {
+func (t target) openListeners(ctx context.Context, d plugin.Description) (out []pluginproc.Listener, err error) {
 	v, err := d.Schema.Value(t.config)
 	if err != nil {
 		return nil, nil //nolint:nilerr // configure says it
@@ -225,7 +226,7 @@ func (t target) openListeners(ctx context.Context, d plugin.Description) (out []
 		return nil, nil
 	}
 	for _, at := range d.Schema.ListenAddresses(v) {
-		l, err := host.Listen(ctx, at, false)
+		l, err := pluginproc.Listen(ctx, at, false)
 		if err != nil {
 			return out, err
 		}

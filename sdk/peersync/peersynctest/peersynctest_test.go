@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, floods) }
 func TestFlood(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, floods) {
 		t.Run(transport.Name, func(t *testing.T) {
-			defer goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+			defer goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 			peersynctest.Run(t, peersynctest.Opener{
 				Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 					return transport.OpenPeerSync(tb, dir, nil, host)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
 var handshakeChecks = []check{
@@ -39,11 +40,13 @@ var handshakeChecks = []check{
 }
 
 // handshake is what the plugin said in its line.
-func (f *fixture) handshake(p process) host.Handshake { return p.(*host.Process).Handshake() }
+func (f *fixture) handshake(p process) pluginproc.Handshake {
+	return p.(*pluginproc.Process).Handshake()
+}
 
 func (f *fixture) socket() {
 	f.onlyProcess()
-	if p := f.start(host.StartConfig{}, f.root); !f.handshake(p).Bound {
+	if p := f.start(pluginproc.StartConfig{}, f.root); !f.handshake(p).Bound {
 		f.Error("the handshake line came, and there was no socket yet: a relay that is quick does not reach the plugin")
 	}
 }
@@ -150,7 +153,7 @@ func (f *fixture) stdout() {
 		return // the end says why
 	}
 	f.shutDown(p)
-	if n, text := p.(*host.Process).Printed(); n > 0 {
+	if n, text := p.(*pluginproc.Process).Printed(); n > 0 {
 		f.Errorf("%d bytes were written on standard output behind the handshake line: %q", n, text)
 	}
 }
@@ -159,7 +162,7 @@ func (f *fixture) stdout() {
 func (f *fixture) versions() {
 	f.onlyProcess()
 	for _, offered := range []string{"1,2", "2,1"} {
-		f.beginWith(host.StartConfig{Offered: offered}, f.root)
+		f.beginWith(pluginproc.StartConfig{Offered: offered}, f.root)
 	}
 }
 
@@ -184,7 +187,7 @@ func (f *fixture) files() {
 	f.onlyProcess()
 	dir := f.dir("own")
 	var p process
-	withUmask(0o022, func() { p = f.beginWith(host.StartConfig{}, dir) })
+	withUmask(0o022, func() { p = f.beginWith(pluginproc.StartConfig{}, dir) })
 	socket := f.handshake(p).Socket
 	f.configure(p, dir)
 	if err := f.kind.load(f.Context()); err != nil {
@@ -237,7 +240,7 @@ func (f *fixture) asks() {
 		}
 	}
 	if f.opener.Attach == nil {
-		p := f.beginWith(host.StartConfig{}, "")
+		p := f.beginWith(pluginproc.StartConfig{}, "")
 		ask(p, "without a directory")
 		ask(p, "asked again")
 		f.end(p)

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 )
@@ -101,8 +101,8 @@ func TestEveryCheckFindsItsMutant(t *testing.T) {
 		t.Run(m.kind+" "+m.fault, func(t *testing.T) {
 			t.Parallel()
 			opener := protocoltest.Opener{
-				Command: func(string) (host.Command, error) {
-					return host.Command{Path: "/proc/self/exe", Args: []string{m.kind, m.fault}}, nil
+				Command: func(string) (pluginproc.Command, error) {
+					return pluginproc.Command{Path: "/proc/self/exe", Args: []string{m.kind, m.fault}}, nil
 				},
 				Invalid: map[string]any{"pages": 3},
 			}

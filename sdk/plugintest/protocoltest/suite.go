@@ -3,8 +3,8 @@
 // plugins of every kind, and above all for those that are not written in Go, for which
 // no library does it. docs/plugin-protocol.md has the sentences.
 //
-//	protocoltest.Run(t, protocoltest.Opener{Command: func(dir string) (host.Command, error) {
-//		return host.Command{Path: "/proc/self/exe"}, nil
+//	protocoltest.Run(t, protocoltest.Opener{Command: func(dir string) (pluginproc.Command, error) {
+//		return pluginproc.Command{Path: "/proc/self/exe"}, nil
 //	}})
 //
 // What a process is not asked to do, as in a plugin that was started by hand, is
@@ -24,6 +24,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
@@ -31,12 +32,12 @@ import (
 type Opener struct {
 	// Command says how to start the plugin as one whose own directory is dir, or as
 	// one that is only asked what it is when dir is empty. It is called for each process.
-	Command func(dir string) (host.Command, error)
+	Command func(dir string) (pluginproc.Command, error)
 	// Attach, where set, is a process that somebody started by hand, to connect to in
 	// place of starting one.
-	Attach *host.AttachConfig
+	Attach *pluginproc.AttachConfig
 	// Tracer, where set, is told of every call.
-	Tracer host.Tracer
+	Tracer pluginproc.Tracer
 	// Config is a configuration that the plugin takes, as [plugin.Schema.Value] has it.
 	Config map[string]any
 	// Invalid, where set, is one that keeps the schema and that Validate must refuse.
@@ -84,7 +85,7 @@ type fixture struct {
 
 	description plugin.Description
 	config      []byte
-	listeners   []host.Listener
+	listeners   []pluginproc.Listener
 
 	mu    sync.Mutex
 	asked map[process]bool // to end
@@ -135,11 +136,11 @@ func (f *fixture) onlyProcess() {
 // begin starts the plugin and asks it what it is.
 func (f *fixture) begin() process {
 	f.Helper()
-	return f.beginWith(host.StartConfig{}, f.root)
+	return f.beginWith(pluginproc.StartConfig{}, f.root)
 }
 
 // beginWith does so with something in the start that is not as usual.
-func (f *fixture) beginWith(cfg host.StartConfig, dir string) process {
+func (f *fixture) beginWith(cfg pluginproc.StartConfig, dir string) process {
 	f.Helper()
 	if dir != "" {
 		cfg.Listeners = f.listeners
@@ -156,18 +157,18 @@ func (f *fixture) beginWith(cfg host.StartConfig, dir string) process {
 	return p
 }
 
-func (f *fixture) start(cfg host.StartConfig, dir string) process {
+func (f *fixture) start(cfg pluginproc.StartConfig, dir string) process {
 	f.Helper()
 	var p process
 	var err error
 	if f.opener.Attach != nil {
 		attach := *f.opener.Attach
 		attach.Tracer = f.opener.Tracer
-		p, err = host.Attach(f.Context(), attach)
+		p, err = pluginproc.Attach(f.Context(), attach)
 	} else if cfg.Command, err = f.opener.Command(dir); err == nil {
 		log := slog.NewTextHandler(io.MultiWriter(f.Output(), &f.log), &slog.HandlerOptions{Level: slog.LevelDebug})
 		cfg.Logger, cfg.Tracer = slog.New(log), f.opener.Tracer
-		p, err = host.Start(f.Context(), cfg)
+		p, err = pluginproc.Start(f.Context(), cfg)
 	}
 	if err != nil {
 		f.Fatalf("start: %v", err)
@@ -194,7 +195,7 @@ func (f *fixture) end(p process) {
 		if err := p.Client().Shutdown(ctx); err != nil {
 			f.Errorf("%v", err)
 		}
-	} else if reason, ended := p.(*host.Process).Ended(f.Failed()); ended {
+	} else if reason, ended := p.(*pluginproc.Process).Ended(f.Failed()); ended {
 		f.Errorf("the process ended: %s", reason)
 	}
 	p.Kill()
@@ -254,7 +255,7 @@ func (f *fixture) listen() bool {
 		return false
 	}
 	for _, at := range addresses {
-		l, err := host.Listen(f.Context(), at, false)
+		l, err := pluginproc.Listen(f.Context(), at, false)
 		if err != nil {
 			f.Fatalf("%v", err)
 		}

@@ -63,7 +63,7 @@ func TestFileOverEveryTransport(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, filePlugin) {
 		t.Run(transport.Name, func(t *testing.T) {
 			t.Cleanup(func() {
-				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 			})
 			Run(t, Opener{
 				Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) { return transport.Open(tb, dir, nil) },

@@ -1,10 +1,12 @@
-package host
+package pluginproc
 
 import (
 	"context"
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // Streams that go-plugin opens to every plugin, whatever its kind, and reads on
@@ -21,7 +23,7 @@ const (
 // it logs.
 func boundStreams(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if method == brokerStream || method == stdioStream {
-		opts = append(opts, atMost(maxStreamed))
+		opts = append(opts, grpc.MaxCallRecvMsgSize(maxStreamed))
 	}
 	stream, err := open(ctx, desc, conn, method, opts...)
 	if err != nil {
@@ -47,7 +49,7 @@ func (s silentStream) RecvMsg(m any) error {
 	if err := s.ClientStream.RecvMsg(m); err != nil {
 		return err
 	}
-	return &ContractError{What: "announces a socket to the broker, which this relay dials none of"}
+	return &host.ContractError{What: "announces a socket to the broker, which this relay dials none of"}
 }
 
 // pacedStream takes messages slowly.

@@ -1,14 +1,10 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -29,11 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "debug" {
-		plugin.Serve(map[string]plugin.Plugin{"seqs": seqs, "reporter": reporter}[os.Getenv("TEST_PLUGIN")])
-		return
-	}
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/host.spawnLoop"))
+	goleak.VerifyTestMain(m)
 }
 
 // liar is a plugin that answers as a test tells it.
@@ -261,118 +253,6 @@ func TestMissingServiceIsABrokenContract(t *testing.T) {
 	if _, err := dial(t, &liar{}).Storage().Info(t.Context()); !errors.As(err, &broken) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestAddressOfAPlugin(t *testing.T) {
-	r := &runner{sockets: "/run/x/plugin-dir1"}
-	if _, _, err := r.PluginToHost("unix", "/run/x/plugin-dir1/plugin2"); err != nil {
-		t.Error(err)
-	}
-	for _, address := range [][2]string{
-		{"tcp", "192.0.2.1:80"}, {"unix", "/run/other.sock"}, {"unix", "/run/x/plugin-dir1/../../docker.sock"}, {"unix", "@abstract"}, {"", ""},
-	} {
-		if _, _, err := r.PluginToHost(address[0], address[1]); err == nil {
-			t.Errorf("%q was accepted", address)
-		}
-	}
-}
-
-// logLines gives lines to a logWriter as go-plugin does, and returns what
-// comes out.
-func logLines(t *testing.T, lines ...string) []map[string]any {
-	t.Helper()
-	var out bytes.Buffer
-	w := newLogWriter(t.Context(), slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 4})))
-	for _, line := range lines {
-		w.Write([]byte(line))
-		w.Write([]byte{'\n'})
-	}
-	w.reportOmitted()
-	var records []map[string]any
-	for d := json.NewDecoder(&out); d.More(); {
-		var r map[string]any
-		if err := d.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, r)
-	}
-	return records
-}
-
-func TestLogLines(t *testing.T) {
-	got := logLines(t,
-		`{"@level":"warn","@message":"slow disk","@timestamp":"2026-01-02T03:04:05Z","took":1.5,"path":"x.db","nested":{"a":1},"plugin":"other/name","server":"other","instance":"x#2","level":"x"}`,
-		`plain text`, `{"not":"ours"}`, `panic: oh`, `goroutine 1 [running]:`,
-	)
-	want := []struct{ level, msg string }{
-		{"WARN", "slow disk"}, {"INFO", "plain text"}, {"INFO", `{"not":"ours"}`}, {"ERROR", "panic: oh"}, {"ERROR", "goroutine 1 [running]:"},
-	}
-	if len(got) != len(want) {
-		t.Fatalf("got %v", got)
-	}
-	for i, w := range want {
-		if got[i]["level"] != w.level || got[i]["msg"] != w.msg {
-			t.Errorf("got %v, want %v", got[i], w)
-		}
-	}
-	if r := got[0]; r["took"] != 1.5 || r["path"] != "x.db" || r["nested"] != "map[a:1]" || r["plugin"] != nil || r["server"] != nil || r["instance"] != nil || r["@timestamp"] != nil {
-		t.Errorf("got %v", r)
-	}
-}
-
-func TestLongLogLine(t *testing.T) {
-	got := logLines(t, strings.Repeat("x.", maxLine), "short", `{"@message":"`+strings.Repeat("y.", maxLine/2)+`"}`)
-	if len(got) != 3 || len(got[0]["msg"].(string)) != maxText || got[0]["cut"] != true || got[1]["msg"] != "short" || len(got[2]["msg"].(string)) != maxText {
-		t.Errorf("%d lines", len(got))
-	}
-}
-
-func TestLogRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var lines []string
-		for i := range 3 * logBurst {
-			lines = append(lines, fmt.Sprint("line ", i))
-		}
-		got := logLines(t, lines...)
-		last := got[len(got)-1]
-		if len(got) != logBurst+1 || last["dropped"] != float64(2*logBurst) {
-			t.Errorf("%d lines, then %v", len(got), last)
-		}
-	})
-}
-
-func TestFloodIsReadSlowly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		w := newLogWriter(ctx, slog.New(slog.DiscardHandler))
-		flood := func() time.Duration {
-			begin := time.Now()
-			for range 3 * readBurst / (1 << 10) {
-				w.Write(make([]byte, 1<<10))
-				w.Write([]byte{'\n'})
-			}
-			return time.Since(begin)
-		}
-		if took := flood(); took < 2*readBurst/readRate*time.Second {
-			t.Errorf("read within %v", took)
-		}
-		cancel() // the process is dead: the rest is read at once
-		if took := flood(); took != 0 {
-			t.Errorf("read within %v after the end", took)
-		}
-	})
-}
-
-func FuzzLogLine(f *testing.F) {
-	f.Add([]byte(`{"@level":"info","@message":"x","a":[1,{"b":null}]}`))
-	f.Add([]byte("panic: x"))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
-		w.line = line
-		if r, _ := w.parseLine(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
-			t.Errorf("%d bytes, %d attributes", len(r.message), len(r.attrs))
-		}
-	})
 }
 
 func FuzzDescribeResponse(f *testing.F) {

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // lastOutput is how long what a dead plugin wrote is still read. There is an
@@ -108,7 +110,7 @@ func (r *runner) Start(context.Context) error {
 	}
 	if err != nil {
 		close(r.exited)
-		return final(fmt.Errorf("start plugin: %w", ExplainExec(r.cmd.Path, err)))
+		return markPermanent(fmt.Errorf("start plugin: %w", ExplainExec(r.cmd.Path, err)))
 	}
 	r.mu.Lock()
 	r.started = true
@@ -199,7 +201,7 @@ func (r *runner) ID() string {
 // which hides behind Tor, open a connection to anywhere.
 func (r *runner) PluginToHost(network, address string) (string, string, error) {
 	if network != "unix" || filepath.Dir(filepath.Clean(address)) != r.sockets {
-		return "", "", &ContractError{What: fmt.Sprintf("listens on %.20q %.200q, not on a unix socket in its directory", network, address)}
+		return "", "", &host.ContractError{What: fmt.Sprintf("listens on %.20q %.200q, not on a unix socket in its directory", network, address)}
 	}
 	return network, address, nil
 }

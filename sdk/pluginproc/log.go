@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"bytes"
@@ -24,6 +24,8 @@ import (
 const (
 	logRate  = 200 // lines a second
 	logBurst = 500 // lines at once
+
+	maxErrorText = 1 << 10 // bytes of the reason of an end, or of a start that failed
 
 	maxLine     = 64 << 10 // bytes that are read as one line
 	maxText     = 4 << 10  // bytes of a message that are shown
@@ -103,7 +105,7 @@ func (w *logWriter) emitLine() {
 	}
 	w.mu.Lock()
 	if !traced && (r.level >= slog.LevelError || r.plain && fatalLine.MatchString(r.message)) {
-		w.last = rpc.Clean(r.message, maxReason)
+		w.last = rpc.Clean(r.message, maxErrorText)
 	}
 	if r.plain && r.message != "" {
 		w.text = r.message

@@ -1,10 +1,114 @@
-package host
+package pluginproc
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
+
+// logLines gives lines to a logWriter as go-plugin does, and returns what
+// comes out.
+func logLines(t *testing.T, lines ...string) []map[string]any {
+	t.Helper()
+	var out bytes.Buffer
+	w := newLogWriter(t.Context(), slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 4})))
+	for _, line := range lines {
+		w.Write([]byte(line))
+		w.Write([]byte{'\n'})
+	}
+	w.reportOmitted()
+	var records []map[string]any
+	for d := json.NewDecoder(&out); d.More(); {
+		var r map[string]any
+		if err := d.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	return records
+}
+
+func TestLogLines(t *testing.T) {
+	got := logLines(t,
+		`{"@level":"warn","@message":"slow disk","@timestamp":"2026-01-02T03:04:05Z","took":1.5,"path":"x.db","nested":{"a":1},"plugin":"other/name","server":"other","instance":"x#2","level":"x"}`,
+		`plain text`, `{"not":"ours"}`, `panic: oh`, `goroutine 1 [running]:`,
+	)
+	want := []struct{ level, msg string }{
+		{"WARN", "slow disk"}, {"INFO", "plain text"}, {"INFO", `{"not":"ours"}`}, {"ERROR", "panic: oh"}, {"ERROR", "goroutine 1 [running]:"},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("got %v", got)
+	}
+	for i, w := range want {
+		if got[i]["level"] != w.level || got[i]["msg"] != w.msg {
+			t.Errorf("got %v, want %v", got[i], w)
+		}
+	}
+	if r := got[0]; r["took"] != 1.5 || r["path"] != "x.db" || r["nested"] != "map[a:1]" || r["plugin"] != nil || r["server"] != nil || r["instance"] != nil || r["@timestamp"] != nil {
+		t.Errorf("got %v", r)
+	}
+}
+
+func TestLongLogLine(t *testing.T) {
+	got := logLines(t, strings.Repeat("x.", maxLine), "short", `{"@message":"`+strings.Repeat("y.", maxLine/2)+`"}`)
+	if len(got) != 3 || len(got[0]["msg"].(string)) != maxText || got[0]["cut"] != true || got[1]["msg"] != "short" || len(got[2]["msg"].(string)) != maxText {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+func TestLogRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines []string
+		for i := range 3 * logBurst {
+			lines = append(lines, fmt.Sprint("line ", i))
+		}
+		got := logLines(t, lines...)
+		last := got[len(got)-1]
+		if len(got) != logBurst+1 || last["dropped"] != float64(2*logBurst) {
+			t.Errorf("%d lines, then %v", len(got), last)
+		}
+	})
+}
+
+func TestFloodIsReadSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := newLogWriter(ctx, slog.New(slog.DiscardHandler))
+		flood := func() time.Duration {
+			begin := time.Now()
+			for range 3 * readBurst / (1 << 10) {
+				w.Write(make([]byte, 1<<10))
+				w.Write([]byte{'\n'})
+			}
+			return time.Since(begin)
+		}
+		if took := flood(); took < 2*readBurst/readRate*time.Second {
+			t.Errorf("read within %v", took)
+		}
+		cancel() // the process is dead: the rest is read at once
+		if took := flood(); took != 0 {
+			t.Errorf("read within %v after the end", took)
+		}
+	})
+}
+
+func FuzzLogLine(f *testing.F) {
+	f.Add([]byte(`{"@level":"info","@message":"x","a":[1,{"b":null}]}`))
+	f.Add([]byte("panic: x"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
+		w.line = line
+		if r, _ := w.parseLine(); len(r.message) > maxText || len(r.attrs) > maxAttrs || strings.ContainsAny(r.message, "\n\r\x1b") {
+			t.Errorf("%d bytes, %d attributes", len(r.message), len(r.attrs))
+		}
+	})
+}
 
 // TestFatalLines: the reason for which a runtime ends the process is what an operator
 // is shown, and not the trace that follows it or what was said before.
@@ -42,7 +146,7 @@ func TestFatalLines(t *testing.T) {
 		}, "thread 'main' panicked at src/main.rs:4:5:"},
 		"talk":             {[]string{"ready", "served a request without errors", "Errors: 0"}, ""},
 		"a terminal":       {[]string{"FATAL \x1b[2J\u202e all is well"}, "FATAL  [2J  all is well"},
-		"a line that long": {[]string{"FATAL " + strings.Repeat("x y ", 10000)}, "FATAL " + strings.Repeat("x y ", 10000)[:maxReason-len("FATAL ")]},
+		"a line that long": {[]string{"FATAL " + strings.Repeat("x y ", 10000)}, "FATAL " + strings.Repeat("x y ", 10000)[:maxErrorText-len("FATAL ")]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"errors"
@@ -39,7 +39,7 @@ func TestExplainExec(t *testing.T) {
 			if test.want == "" && err != test.err {
 				t.Errorf("got %v, want %v as it is", err, test.err)
 			}
-			if test.want != "" && (!strings.Contains(err.Error(), test.want) || !Lasting(err)) {
+			if test.want != "" && (!strings.Contains(err.Error(), test.want) || !IsPermanent(err)) {
 				t.Errorf("got %v, want a fault that lasts, with %q", err, test.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func flooding(t *testing.T, method string, message func(i uint64) []byte, ended 
 	}
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	server := grpc.NewServer()
-	pb.RegisterPluginServer(server, &liar{})
+	pb.RegisterPluginServer(server, pb.UnimplementedPluginServer{})
 	server.RegisterService(&grpc.ServiceDesc{ServiceName: service, HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{{
 		StreamName: name, ServerStreams: true, ClientStreams: true,
 		Handler: func(_ any, s grpc.ServerStream) error {

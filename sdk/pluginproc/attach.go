@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"cmp"
@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
@@ -29,8 +30,8 @@ import (
 type Attached struct {
 	cfg    AttachConfig
 	socket onceDialer
-	client *Client
-	conn   *grpc.ClientConn
+	conn   *connection
+	client *host.Client
 	exited chan struct{}
 
 	used context.Context // until Kill
@@ -40,9 +41,9 @@ type Attached struct {
 
 // Attach connects to a plugin that waits for it. An Attached that it returns has to
 // be ended with Stop or Kill, also after the connection has ended. ctx bounds the
-// attempt, as does [StartTimeout].
+// attempt, as does [host.StartTimeout].
 func Attach(ctx context.Context, cfg AttachConfig) (*Attached, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, StartTimeout, fmt.Errorf("no answer within %v", StartTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, host.StartTimeout, fmt.Errorf("no answer within %v", host.StartTimeout))
 	defer cancel()
 	a := &Attached{cfg: cfg, exited: make(chan struct{})}
 	a.used, a.drop = context.WithCancel(context.Background())
@@ -65,7 +66,7 @@ func (a *Attached) dialAttached(ctx context.Context) error {
 		HandshakeConfig:  rpc.Handshake,
 		Plugins:          framings[a.cfg.Protocol],
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		GRPCDialOptions:  append(withTracer(DialOptions(), a.cfg.Tracer), grpc.WithContextDialer(a.socket.dialContext)),
+		GRPCDialOptions:  append(dialOptions(a.cfg.Tracer), grpc.WithContextDialer(a.socket.dialContext)),
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
 		Reattach: &goplugin.ReattachConfig{
 			Protocol:        goplugin.ProtocolGRPC,
@@ -79,13 +80,10 @@ func (a *Attached) dialAttached(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if a.client, err = dispenseClient(library); err != nil {
+	if a.conn, err = connect(library); err != nil {
 		return err
 	}
-	var ok bool
-	if a.conn, ok = a.client.conn.(*grpc.ClientConn); !ok {
-		return &ContractError{What: "does not speak gRPC"}
-	}
+	a.client = host.NewClient(a.conn)
 	for state := a.conn.GetState(); state != connectivity.Ready; state = a.conn.GetState() {
 		if state == connectivity.TransientFailure || !a.conn.WaitForStateChange(ctx, state) {
 			return errors.New("it does not speak gRPC without TLS")
@@ -102,7 +100,7 @@ func (a *Attached) dialAttached(ctx context.Context) error {
 }
 
 // Client speaks to the plugin.
-func (a *Attached) Client() *Client { return a.client }
+func (a *Attached) Client() *host.Client { return a.client }
 
 // PID is the number of the process, as far as the host was told.
 func (a *Attached) PID() int { return a.cfg.PID }
@@ -125,11 +123,9 @@ func (a *Attached) Stop(context.Context) { a.Kill() }
 // It may be called more than once.
 func (a *Attached) Kill() {
 	a.drop()
-	if a.client != nil {
-		a.client.broker.Close() //nolint:errcheck // always nil
-	}
 	if a.conn != nil {
-		a.conn.Close() //nolint:errcheck // only says that it is closed already
+		a.conn.broker.Close() //nolint:errcheck // always nil
+		a.conn.Close()        //nolint:errcheck // only says that it is closed already
 	}
 	a.socket.closeConn()
 	a.wait.Wait()

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"errors"
@@ -8,30 +8,30 @@ import (
 	"syscall"
 )
 
-// FinalError is an error of [Start] that every other try would meet as well, until
+// PermanentError is an error of [Start] that every other try would meet as well, until
 // somebody has changed something: there is no such program, it cannot be executed,
 // or there is no place for the socket.
-type FinalError struct{ Err error }
+type PermanentError struct{ Err error }
 
-func (e *FinalError) Error() string { return e.Err.Error() }
-func (e *FinalError) Unwrap() error { return e.Err }
+func (e *PermanentError) Error() string { return e.Err.Error() }
+func (e *PermanentError) Unwrap() error { return e.Err }
 
-// lasting are the errors of system calls that do not pass by themselves.
-var lasting = []error{
+// permanentErrors are the errors of system calls that do not pass by themselves.
+var permanentErrors = []error{
 	fs.ErrNotExist, fs.ErrPermission, syscall.ENOEXEC, syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR,
 	syscall.ELOOP, syscall.E2BIG, syscall.EROFS, syscall.EINVAL,
 }
 
-// Lasting reports whether err, of a system call about a path, is one that does not
+// IsPermanent reports whether err, of a system call about a path, is one that does not
 // pass by itself, unlike a lack of room, memory or processes.
-func Lasting(err error) bool {
-	return slices.ContainsFunc(lasting, func(target error) bool { return errors.Is(err, target) })
+func IsPermanent(err error) bool {
+	return slices.ContainsFunc(permanentErrors, func(target error) bool { return errors.Is(err, target) })
 }
 
-// final is err, as a FinalError if it is lasting.
-func final(err error) error {
-	if Lasting(err) {
-		return &FinalError{err}
+// markPermanent returns err, as a [PermanentError] if it is permanent.
+func markPermanent(err error) error {
+	if IsPermanent(err) {
+		return &PermanentError{err}
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
@@ -109,7 +110,7 @@ func (s *stdout) readLine() error {
 		s.partial = shown(s.line)
 		s.mu.Unlock()
 		switch {
-		case len(s.line) > MaxHandshakeLine:
+		case len(s.line) > host.MaxHandshakeLine:
 			return fmt.Errorf("wrote %d bytes and no line feed in place of its handshake line: %s", len(s.line), shown(s.line))
 		case err != nil && len(s.line) > 0:
 			return fmt.Errorf("%w was complete, which has no line feed: %s", errNoLine, shown(s.line))

@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"context"
@@ -20,22 +20,13 @@ import (
 // goroutines.
 type Tracer interface{ Trace(line string) }
 
-// tracing sees the calls of a connection.
-type tracing struct{ Tracer }
+// callTracer traces the calls of a connection.
+type callTracer struct{ Tracer }
 
 // maxTracedBody bounds what a line shows of a message, in bytes.
 const maxTracedBody = 160
 
-// withTracer adds to the options of a connection what has it traced.
-func withTracer(options []grpc.DialOption, t Tracer) []grpc.DialOption {
-	if t == nil {
-		return options
-	}
-	c := tracing{t}
-	return append(options, grpc.WithChainUnaryInterceptor(c.unary), grpc.WithChainStreamInterceptor(c.stream))
-}
-
-func (t tracing) unary(ctx context.Context, method string, req, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func (t callTracer) traceUnary(ctx context.Context, method string, req, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	name, begin := shortMethod(method), time.Now()
 	t.Trace("> " + name + " " + traced(req))
 	err := invoke(ctx, method, req, answer, conn, opts...)
@@ -43,7 +34,7 @@ func (t tracing) unary(ctx context.Context, method string, req, answer any, conn
 	return err
 }
 
-func (t tracing) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (t callTracer) traceStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	stream, err := open(ctx, desc, conn, method, opts...)
 	if err != nil || strings.HasPrefix(method, "/plugin.") { // go-plugin's own
 		return stream, err

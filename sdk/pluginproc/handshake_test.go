@@ -1,4 +1,4 @@
-package host
+package pluginproc
 
 import (
 	"log/slog"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
 // TestHandshakeLines: a handshake line with a fault is said to have that fault, and
@@ -48,9 +50,9 @@ func TestHandshakeLines(t *testing.T) {
 			switch {
 			case err == nil:
 				t.Fatal("that is no plugin")
-			case !strings.Contains(err.Error(), c.want) || strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 2*maxReason:
+			case !strings.Contains(err.Error(), c.want) || strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 2*maxErrorText:
 				t.Errorf("got  %q\nwant %q", err, c.want)
-			case cfg.Timeout == 0 && time.Since(begin) >= StartTimeout:
+			case cfg.Timeout == 0 && time.Since(begin) >= host.StartTimeout:
 				t.Errorf("it took %v", time.Since(begin))
 			}
 		})

@@ -1,0 +1,67 @@
+package pluginproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// maxSocketDir bounds the path of the directory for sockets, in bytes: with the
+// names that go-plugin makes below it, 38 bytes, a socket has to fit the 107 of
+// sun_path (unix(7)).
+const maxSocketDir = 64
+
+func (p *Process) socketDir(dir string) (string, error) {
+	if dir != "" {
+		abs, err := filepath.Abs(dir)
+		if err == nil && len(abs) <= maxSocketDir && canBeSaid(abs) {
+			return abs, nil
+		}
+	}
+	temp := os.TempDir()
+	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") || !canBeSaid(temp) {
+		temp = "/tmp"
+	}
+	removeStale(temp)
+	dir, err := os.MkdirTemp(temp, fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
+	if err != nil {
+		return "", markPermanent(fmt.Errorf("make directory for the plugin's socket: %w; TMPDIR has to name a directory", err))
+	}
+	p.dirs = append(p.dirs, dir)
+	if len(dir) > maxSocketDir {
+		return "", &PermanentError{fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)}
+	}
+	return dir, nil
+}
+
+// canBeSaid reports whether a plugin can name a socket in dir in its handshake
+// line, in which | parts the fields.
+func canBeSaid(dir string) bool { return !strings.ContainsAny(dir, "|\n") }
+
+// tempPrefix is how the names of temporary directories begin; the number of the
+// process that made it follows.
+const tempPrefix = "cwtch-relay-"
+
+// removeStale removes the directories of this user's processes that were killed
+// before they could do so themselves. Others may put names there too: what
+// belongs to them is left alone.
+func removeStale(temp string) {
+	entries, _ := os.ReadDir(temp)
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(e.Name(), tempPrefix+"%d-", &pid); err != nil || pid <= 0 {
+			continue
+		}
+		dir := filepath.Join(temp, e.Name())
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+			continue
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(dir)
+		}
+	}
+}
