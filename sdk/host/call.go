@@ -16,7 +16,7 @@ import (
 // of them says that the plugin is away.
 type calls struct {
 	kind        plugin.Kind
-	errors      rpc.Vocabulary
+	errors      rpc.ErrorCodes
 	unavailable error
 }
 
@@ -40,7 +40,7 @@ func runCall[R any](ctx context.Context, kind calls, name string, timeout time.D
 	if err == nil {
 		return result, nil
 	}
-	err = kind.errors.Error(err)
+	err = kind.errors.FromStatus(err)
 	// The deadline passes on the other side as well, and its answer may be here
 	// before our own clock says so. Any earlier it is the plugin that gave up.
 	passed := !deadline.IsZero() && time.Until(deadline) < time.Second

@@ -74,7 +74,7 @@ func atMost(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
 func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(MaxAnswer))
 	if err != nil {
-		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.Error(err))
+		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return decodeDescription(resp)
 }
@@ -84,7 +84,7 @@ func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
 func (c *Client) Validate(ctx context.Context, config []byte) error {
 	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(MaxAnswer))
 	if err != nil {
-		return fmt.Errorf("validate: %w", rpc.StorageErrors.Error(err))
+		return fmt.Errorf("validate: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return decodeDiagnostics(resp.GetDiagnostics())
 }
@@ -100,7 +100,7 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
 	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(MaxAnswer))
 	if err != nil {
-		return fmt.Errorf("configure: %w", rpc.StorageErrors.Error(err))
+		return fmt.Errorf("configure: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	if err := decodeDiagnostics(resp.GetDiagnostics()); err != nil {
 		return err
@@ -136,7 +136,7 @@ const (
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(MaxShortAnswer))
 	if err != nil {
-		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.Error(err))
+		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return decodeHealth(resp)
 }
@@ -153,7 +153,7 @@ func decodeHealth(resp *pb.HealthResponse) (Health, error) {
 // way, until ctx ends.
 func (c *Client) Drain(ctx context.Context) error {
 	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(MaxShortAnswer)); err != nil {
-		return fmt.Errorf("drain: %w", rpc.StorageErrors.Error(err))
+		return fmt.Errorf("drain: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (c *Client) Drain(ctx context.Context) error {
 // Shutdown closes the implementation.
 func (c *Client) Shutdown(ctx context.Context) error {
 	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(MaxShortAnswer)); err != nil {
-		return fmt.Errorf("shut down: %w", rpc.StorageErrors.Error(err))
+		return fmt.Errorf("shut down: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 		if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil {
 			return nil, err
 		}
-		req := rpc.HandleRequest(events)
+		req := rpc.EncodeHandleRequest(events)
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, peersync.ErrTooLarge
 		}

@@ -20,7 +20,7 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 		return err
 	}
 	_, err := runCall(ctx, statsCalls, "export", ExportTimeout, func(ctx context.Context) (*pb.ExportResponse, error) {
-		return e.client.stats.Export(ctx, rpc.ExportRequest(s), atMost(MaxShortAnswer))
+		return e.client.stats.Export(ctx, rpc.EncodeExportRequest(s), atMost(MaxShortAnswer))
 	})
 	return err
 }

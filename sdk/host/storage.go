@@ -50,13 +50,13 @@ func (s *store) Info(ctx context.Context) (storage.Info, error) {
 		if err != nil {
 			return storage.Info{}, err
 		}
-		return rpc.Info(resp)
+		return rpc.DecodeInfo(resp)
 	})
 }
 
 func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	return runCall(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
-		req := rpc.AppendRequest(records)
+		req := rpc.EncodeAppendRequest(records)
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, storage.ErrTooLarge
 		}
@@ -64,7 +64,7 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 		if err != nil {
 			return nil, err
 		}
-		return rpc.Outcomes(resp, len(records))
+		return rpc.DecodeOutcomes(resp, len(records))
 	})
 }
 
@@ -79,7 +79,7 @@ func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 		if err != nil {
 			return storage.Page{}, err
 		}
-		return rpc.Page(resp, req)
+		return rpc.DecodePage(resp, req)
 	})
 }
 
@@ -92,7 +92,7 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 		if err != nil {
 			return 0, err
 		}
-		return rpc.Found(resp)
+		return rpc.DecodeFound(resp)
 	})
 }
 
@@ -104,7 +104,7 @@ func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 		if err != nil {
 			return 0, err
 		}
-		return rpc.Watched(resp, after)
+		return rpc.DecodeWatched(resp, after)
 	})
 }
 
@@ -113,11 +113,11 @@ func (l ledger) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 		if _, err := req.Bound(); err != nil {
 			return nil, err
 		}
-		resp, err := l.client.storage.Spendings(ctx, rpc.SpendingsRequest(req), atMost(MaxAnswer))
+		resp, err := l.client.storage.Spendings(ctx, rpc.EncodeSpendingsRequest(req), atMost(MaxAnswer))
 		if err != nil {
 			return nil, err
 		}
-		return rpc.SpendingsPage(resp, req)
+		return rpc.DecodeSpendingsPage(resp, req)
 	})
 }
 
@@ -126,7 +126,7 @@ func (l ledger) Spend(ctx context.Context, spendings []storage.SpentToken) error
 		if err := storage.CheckSpend(spendings); err != nil {
 			return nil, err
 		}
-		return l.client.storage.Spend(ctx, rpc.SpendRequest(spendings), atMost(MaxShortAnswer))
+		return l.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), atMost(MaxShortAnswer))
 	})
 	return err
 }

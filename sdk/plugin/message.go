@@ -48,7 +48,7 @@ func schemaMessage(s Schema) *pb.Schema {
 func splitDiagnostics(err error) ([]*pb.Diagnostic, error) {
 	var diags Diagnostics
 	if !errors.As(err, &diags) {
-		return nil, rpc.StorageErrors.Status(err)
+		return nil, rpc.StorageErrors.ToStatus(err)
 	}
 	if len(diags) == 0 { // an error all the same
 		diags = Diagnostics{{Summary: err.Error()}}

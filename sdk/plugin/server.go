@@ -58,7 +58,7 @@ func (s *server) registerServices(g grpc.ServiceRegistrar) {
 	pb.RegisterPluginServer(g, s)
 	switch s.description.Kind {
 	case KindStorage:
-		pb.RegisterStorageServer(g, &rpc.StorageServer{Acquire: acquireAs[storage.Store](s)})
+		pb.RegisterStorageServer(g, rpc.NewStorageServer(acquireAs[storage.Store](s)))
 	case KindStats:
 		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquireAs[stats.Exporter](s)))
 	case KindPeerSync:
@@ -262,11 +262,11 @@ func (s *server) setFailed(reason string) {
 }
 
 func (s *server) Drain(ctx context.Context, _ *pb.DrainRequest) (*pb.DrainResponse, error) {
-	return &pb.DrainResponse{}, rpc.StorageErrors.Status(s.drainCalls(ctx))
+	return &pb.DrainResponse{}, rpc.StorageErrors.ToStatus(s.drainCalls(ctx))
 }
 
 func (s *server) Shutdown(ctx context.Context, _ *pb.ShutdownRequest) (*pb.ShutdownResponse, error) {
-	return &pb.ShutdownResponse{}, rpc.StorageErrors.Status(s.shutDown(ctx))
+	return &pb.ShutdownResponse{}, rpc.StorageErrors.ToStatus(s.shutDown(ctx))
 }
 
 func (s *server) drainCalls(ctx context.Context) error {

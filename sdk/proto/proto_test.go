@@ -29,7 +29,7 @@ import (
 
 // kinds are those with a contract in Go: its limits and its errors.
 var kinds = map[string]struct {
-	codes  rpc.Vocabulary
+	codes  rpc.ErrorCodes
 	errors map[string]error
 }{
 	"storage": {rpc.StorageErrors, map[string]error{
@@ -69,7 +69,7 @@ func TestErrors(t *testing.T) {
 			told[m[2]] = code
 		}
 		for name, err := range want.errors {
-			if code := status.Code(want.codes.Status(err)); told[name] != code {
+			if code := status.Code(want.codes.ToStatus(err)); told[name] != code {
 				t.Errorf("%s.proto gives %s the code %v, the wire %v", kind, name, told[name], code)
 			}
 		}

@@ -2,13 +2,13 @@ package rpc
 
 import pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 
-// Capabilities are the names that the sdk has for the numbers of the wire.
+// Capabilities maps the numbers on the wire to the names in the sdk.
 var Capabilities = map[pb.Capability]string{
 	pb.Capability_CAPABILITY_STORAGE_WATCH:  "storage.watch",
 	pb.Capability_CAPABILITY_STORAGE_LEDGER: "storage.ledger",
 }
 
-// Capability gives the number of a name, or CAPABILITY_UNSPECIFIED.
+// Capability returns the number of a name, or CAPABILITY_UNSPECIFIED.
 func Capability(name string) pb.Capability {
 	for number, n := range Capabilities {
 		if n == name {

@@ -8,25 +8,24 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Codec is the protobuf codec of gRPC with buffers that fit our messages. For
-// whatever exceeds 32 KiB, that of the library takes 1 MiB and clears it, see
-// defaultBufferPoolSizeExponents in its package mem: five times what a page of a
-// log or a batch of posts needs.
+// Codec is the protobuf codec of gRPC with buffers that fit our messages. The library's
+// own takes and clears 1 MiB for every message above 32 KiB
+// (defaultBufferPoolSizeExponents in google.golang.org/grpc/mem), five times what a page of
+// a log or a batch of posts needs.
 var Codec encoding.CodecV2 = codec{newBuffers()}
 
 type codec struct{ buffers mem.BufferPool }
 
-// newBuffers pools buffers of powers of two from 1 KiB to 1 MiB, and one size
-// for all that is larger.
+// newBuffers returns a pool with sizes from 1 KiB to 1 MiB, and one for larger messages.
 func newBuffers() mem.BufferPool {
 	p, err := mem.NewBinaryTieredBufferPool(10, 12, 14, 15, 16, 17, 18, 19, 20)
 	if err != nil {
-		panic("rpc: " + err.Error()) // only for sizes that no memory has
+		panic("rpc: " + err.Error()) // only for exponents out of range
 	}
 	return p
 }
 
-// Name is that of the codec in whose place this one is.
+// Name replaces gRPC's own codec of this name.
 func (codec) Name() string { return "proto" }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {

@@ -16,21 +16,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// maxErrorText bounds the text of an error that crosses the border, in bytes.
+// maxErrorText bounds the text of an error on the wire, in bytes.
 const maxErrorText = 1 << 10
 
-// Vocabulary pairs the errors of a kind with the codes that stand for them on
-// the wire; the proto file of the kind says why these.
-type Vocabulary []meaning
+// ErrorCodes maps the errors of a kind to their gRPC codes and back. The proto file of
+// the kind explains the choice.
+type ErrorCodes []errorCode
 
-type meaning struct {
+type errorCode struct {
 	err  error
 	code codes.Code
 }
 
-// StorageErrors are those of storage.proto, and of the service that all kinds
-// have.
-var StorageErrors = Vocabulary{
+// StorageErrors are the errors of storage.proto, and of plugin.proto, which all kinds share.
+var StorageErrors = ErrorCodes{
 	{storage.ErrNotFound, codes.NotFound},
 	{storage.ErrTooLarge, codes.OutOfRange},
 	{storage.ErrFull, codes.FailedPrecondition},
@@ -38,38 +37,38 @@ var StorageErrors = Vocabulary{
 	{storage.ErrUnavailable, codes.Unavailable},
 }
 
-// StatsErrors are those of stats.proto.
-var StatsErrors = Vocabulary{
+// StatsErrors are the errors of stats.proto.
+var StatsErrors = ErrorCodes{
 	{stats.ErrInvalid, codes.OutOfRange},
 	{stats.ErrUnavailable, codes.Unavailable},
 }
 
 var (
-	// ErrUnavailable says, in the words of no kind, that a plugin takes no calls now.
+	// ErrUnavailable means that a plugin of any kind takes no calls now.
 	ErrUnavailable = errors.New("plugin unavailable")
-	// errUnannounced answers calls of a capability that the plugin does not have.
-	errUnannounced = errors.New("not offered by this plugin")
+	// errNotOffered answers a call that needs a capability which the plugin lacks.
+	errNotOffered = errors.New("not offered by this plugin")
 )
 
-// common are the errors of all kinds, behind their own.
-var common = Vocabulary{
+// commonErrors are mapped for every kind, after its own.
+var commonErrors = ErrorCodes{
 	{ErrUnavailable, codes.Unavailable},
-	// That of any kind, from a constructor: Configure is of no kind.
+	// Configure belongs to no kind, and a constructor returns the error of its own.
 	{storage.ErrUnavailable, codes.Unavailable},
 	{stats.ErrUnavailable, codes.Unavailable},
 	{peersync.ErrUnavailable, codes.Unavailable},
-	{errUnannounced, codes.Unimplemented},
+	{errNotOffered, codes.Unimplemented},
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }
 
-// Status turns an error of an implementation into one for the wire.
-func (v Vocabulary) Status(err error) error {
+// ToStatus turns an error of an implementation into a gRPC status.
+func (v ErrorCodes) ToStatus(err error) error {
 	if err == nil {
 		return nil
 	}
 	code := codes.Unknown
-	for _, m := range slices.Concat(v, common) {
+	for _, m := range slices.Concat(v, commonErrors) {
 		if errors.Is(err, m.err) {
 			code = m.code
 			break
@@ -78,10 +77,10 @@ func (v Vocabulary) Status(err error) error {
 	return status.Error(code, Clean(err.Error(), maxErrorText))
 }
 
-// Error turns an error of a call back into what the implementation returned.
-// Whether a deadline was the caller's own or the relay's is for the caller to
-// tell: both come out as the errors of package context.
-func (v Vocabulary) Error(err error) error {
+// FromStatus turns the error of a call back into what the implementation returned.
+// A deadline comes back as an error of package context, whether the caller or the relay
+// set it.
+func (v ErrorCodes) FromStatus(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -96,7 +95,7 @@ func (v Vocabulary) Error(err error) error {
 	case codes.Unknown:
 		return errors.New(text)
 	}
-	for _, m := range slices.Concat(v, common) {
+	for _, m := range slices.Concat(v, commonErrors) {
 		if s.Code() == m.code {
 			return &remoteError{text: text, kind: m.err}
 		}
@@ -104,7 +103,7 @@ func (v Vocabulary) Error(err error) error {
 	return fmt.Errorf("%v: %s", s.Code(), text)
 }
 
-// remoteError has the text of an error on the other side, and its identity.
+// remoteError is an error from the other side: its text, and the sentinel it wraps.
 type remoteError struct {
 	text string
 	kind error
@@ -122,17 +121,16 @@ func (e *remoteError) Error() string {
 
 func (e *remoteError) Unwrap() error { return e.kind }
 
-// ContractError reports an answer that no plugin may give. It is a
-// [storage.ErrCorrupt], whatever the kind: whoever answers so must not be used
-// further.
+// ContractError reports an answer that no plugin may give. It wraps [storage.ErrCorrupt]
+// for every kind: a plugin that answers so must not be used further.
 type ContractError struct{ What string }
 
 func (e *ContractError) Error() string { return "plugin broke its contract: " + e.What }
 
 func (e *ContractError) Unwrap() error { return storage.ErrCorrupt }
 
-// Clean makes a text from the other side fit to be shown: valid UTF-8, no
-// control characters, at most limit bytes.
+// Clean makes a text from the other side safe to show: at most limit bytes of valid UTF-8
+// without control characters.
 func Clean(text string, limit int) string {
 	if len(text) > limit {
 		text = text[:limit]
@@ -145,6 +143,6 @@ func Clean(text string, limit int) string {
 	}, strings.ToValidUTF8(text, ""))
 }
 
-// IsControl reports whether a terminal may do something else with r than show
-// it: control characters of both sets, and those that turn the direction of text.
+// IsControl reports whether a terminal may act on r instead of showing it: C0 and C1
+// control characters, and those that change the direction of text.
 func IsControl(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }

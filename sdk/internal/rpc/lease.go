@@ -2,44 +2,47 @@ package rpc
 
 import "context"
 
-// Lease lets one call to an implementation happen.
+// Lease allows one call to an implementation.
 type Lease[I any] struct {
 	Implementation I
-	// Ending ends when calls that only wait are to return.
+	// Ending is done when calls that only wait have to return.
 	Ending context.Context
-	// Release is called when the call is over.
+	// Release ends the lease. It is called when the call has returned.
 	Release func()
 }
 
-// Acquire gives a lease, or the reason why there is none now.
+// Acquire returns a lease, or the reason why no call may begin now.
 type Acquire[I any] func() (Lease[I], error)
 
-// withImplementation runs one call on an implementation and gives its error the form that the
-// vocabulary of its kind has for it on the wire.
-func withImplementation[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
-	return callLeased(acquire, errors, func(l Lease[I]) (R, error) { return call(ctx, l.Implementation) })
-}
-
-// waitWithImplementation does the same for a call that only waits.
-func waitWithImplementation[I, R any](acquire Acquire[I], errors Vocabulary, ctx context.Context, call func(context.Context, I) (R, error)) (R, error) {
-	return callLeased(acquire, errors, func(l Lease[I]) (R, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(l.Ending, cancel)()
-		return call(ctx, l.Implementation)
-	})
-}
-
-func callLeased[I, R any](acquire Acquire[I], errors Vocabulary, call func(Lease[I]) (R, error)) (R, error) {
+// withLease makes one call under a lease and turns its error into a gRPC status.
+func withLease[I, R any](acquire Acquire[I], codes ErrorCodes, call func(Lease[I]) (R, error)) (R, error) {
 	var none R
-	l, err := acquire()
+	lease, err := acquire()
 	if err != nil {
-		return none, errors.Status(err)
+		return none, codes.ToStatus(err)
 	}
-	defer l.Release()
-	resp, err := call(l)
+	defer lease.Release()
+	resp, err := call(lease)
 	if err != nil {
-		return none, errors.Status(err)
+		return none, codes.ToStatus(err)
 	}
 	return resp, nil
 }
+
+// turn lets one call at a time through. It holds an element while a call is under way.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits for the call before to return, and until ctx ends. Unless it fails, the
+// caller has to give the turn back.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) giveBack() { <-t }

@@ -13,8 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// SpendingsRequest puts the request for a page of a ledger on the wire.
-func SpendingsRequest(req storage.SpentTokensRequest) *pb.SpendingsRequest {
+// EncodeSpendingsRequest encodes the request for a page of a ledger.
+func EncodeSpendingsRequest(req storage.SpentTokensRequest) *pb.SpendingsRequest {
 	out := &pb.SpendingsRequest{Max: uint32(req.Max)}
 	if req.After != nil {
 		out.After = req.After[:]
@@ -22,17 +22,17 @@ func SpendingsRequest(req storage.SpentTokensRequest) *pb.SpendingsRequest {
 	return out
 }
 
-// SpendRequest puts spendings on the wire. It aliases them.
-func SpendRequest(spendings []storage.SpentToken) *pb.SpendRequest {
-	return &pb.SpendRequest{Spendings: spendingMessages(spendings)}
+// EncodeSpendRequest encodes spendings. The message aliases them.
+func EncodeSpendRequest(spendings []storage.SpentToken) *pb.SpendRequest {
+	return &pb.SpendRequest{Spendings: encodeSpendings(spendings)}
 }
 
-// SpendingsResponse puts a page of a ledger on the wire. It aliases the page.
-func SpendingsResponse(spendings []storage.SpentToken) *pb.SpendingsResponse {
-	return &pb.SpendingsResponse{Spendings: spendingMessages(spendings)}
+// encodeSpendingsResponse encodes a page of a ledger. The message aliases it.
+func encodeSpendingsResponse(spendings []storage.SpentToken) *pb.SpendingsResponse {
+	return &pb.SpendingsResponse{Spendings: encodeSpendings(spendings)}
 }
 
-func spendingMessages(spendings []storage.SpentToken) []*pb.Spending {
+func encodeSpendings(spendings []storage.SpentToken) []*pb.Spending {
 	out := make([]*pb.Spending, len(spendings))
 	all := make([]pb.Spending, len(spendings)) // one allocation instead of many
 	for i := range spendings {
@@ -42,8 +42,7 @@ func spendingMessages(spendings []storage.SpentToken) []*pb.Spending {
 	return out
 }
 
-// Spendings reads what SpendRequest wrote.
-func Spendings(in []*pb.Spending) ([]storage.SpentToken, error) {
+func decodeSpendings(in []*pb.Spending) ([]storage.SpentToken, error) {
 	spendings := make([]storage.SpentToken, len(in))
 	for i, s := range in {
 		if !copyExactly(spendings[i].Token[:], s.GetToken()) || !copyExactly(spendings[i].ID[:], s.GetId()) {
@@ -53,8 +52,8 @@ func Spendings(in []*pb.Spending) ([]storage.SpentToken, error) {
 	return spendings, nil
 }
 
-// SpendingsPage reads the answer to req.
-func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+// DecodeSpendingsPage checks and returns the answer to req.
+func DecodeSpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 	limit, err := req.Bound()
 	if err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequest) (
 	if n := len(resp.GetSpendings()); n > limit {
 		return nil, protocolError("%d spendings on a page, %d were allowed", n, limit)
 	}
-	page, err := Spendings(resp.GetSpendings())
+	page, err := decodeSpendings(resp.GetSpendings())
 	if err != nil {
 		return nil, protocolError("%v", err)
 	}
@@ -76,7 +75,7 @@ func SpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequest) (
 	return page, nil
 }
 
-func (s *StorageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest) (*pb.SpendingsResponse, error) {
+func (s *storageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest) (*pb.SpendingsResponse, error) {
 	asked := storage.SpentTokensRequest{Max: int(min(req.GetMax(), math.MaxInt32))}
 	if len(req.GetAfter()) > 0 {
 		asked.After = new(storage.TokenID)
@@ -84,23 +83,23 @@ func (s *StorageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest)
 			return nil, status.Errorf(codes.InvalidArgument, "after a token of %d bytes", len(req.GetAfter()))
 		}
 	}
-	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendingsResponse, error) {
-		ledger, ok := store.(storage.Ledger)
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendingsResponse, error) {
+		ledger, ok := lease.Implementation.(storage.Ledger)
 		if !ok {
 			return nil, errNoLedger
 		}
 		page, err := ledger.SpentTokens(ctx, asked)
-		return SpendingsResponse(page), err
+		return encodeSpendingsResponse(page), err
 	})
 }
 
-func (s *StorageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.SpendResponse, error) {
-	spendings, err := Spendings(req.GetSpendings())
+func (s *storageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.SpendResponse, error) {
+	spendings, err := decodeSpendings(req.GetSpendings())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return withImplementation(s.Acquire, StorageErrors, ctx, func(ctx context.Context, store storage.Store) (*pb.SpendResponse, error) {
-		ledger, ok := store.(storage.Ledger)
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendResponse, error) {
+		ledger, ok := lease.Implementation.(storage.Ledger)
 		if !ok {
 			return nil, errNoLedger
 		}
@@ -108,4 +107,4 @@ func (s *StorageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.Sp
 	})
 }
 
-var errNoLedger = fmt.Errorf("%w: Ledger", errUnannounced)
+var errNoLedger = fmt.Errorf("%w: Ledger", errNotOffered)

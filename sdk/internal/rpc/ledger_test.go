@@ -14,11 +14,11 @@ import (
 
 func TestSpendingsCrossTheWire(t *testing.T) {
 	want := []storage.SpentToken{{Token: storage.TokenID{1}, ID: storage.ID{2}}, {Token: storage.TokenID{3}, ID: storage.ID{2}}}
-	got, err := Spendings(wire(t, SpendRequest(want), &pb.SpendRequest{}).GetSpendings())
+	got, err := decodeSpendings(wire(t, EncodeSpendRequest(want), &pb.SpendRequest{}).GetSpendings())
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	page, err := SpendingsPage(wire(t, SpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpentTokensRequest{After: &storage.TokenID{}, Max: 2})
+	page, err := DecodeSpendingsPage(wire(t, encodeSpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpentTokensRequest{After: &storage.TokenID{}, Max: 2})
 	if err != nil || !slices.Equal(page, want) {
 		t.Errorf("got %v, %v; want %v", page, err, want)
 	}
@@ -41,16 +41,16 @@ func TestLiesOfALedger(t *testing.T) {
 		"a short id":       {[]*pb.Spending{spending(16, 31)}, storage.SpentTokensRequest{}},
 		"a token twice":    {[]*pb.Spending{spending(16, 32), spending(16, 32)}, storage.SpentTokensRequest{}},
 		"the token before": {[]*pb.Spending{spending(16, 32)}, storage.SpentTokensRequest{After: &seven}},
-		"too many":         {SpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}).Spendings, storage.SpentTokensRequest{Max: 1}},
+		"too many":         {encodeSpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}).Spendings, storage.SpentTokensRequest{Max: 1}},
 	} {
-		if page, err := SpendingsPage(&pb.SpendingsResponse{Spendings: c.page}, c.req); !errors.Is(err, storage.ErrCorrupt) {
+		if page, err := DecodeSpendingsPage(&pb.SpendingsResponse{Spendings: c.page}, c.req); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%s: %v, %v, want a broken contract", name, page, err)
 		}
 	}
 }
 
 func FuzzSpendingsResponse(f *testing.F) {
-	data, _ := proto.Marshal(SpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}))
+	data, _ := proto.Marshal(encodeSpendingsResponse([]storage.SpentToken{{}, {Token: storage.TokenID{1}}}))
 	f.Add(data, []byte{}, 0)
 	f.Add(data, make([]byte, 16), 2)
 	f.Fuzz(func(t *testing.T, data, after []byte, limit int) {
@@ -62,7 +62,7 @@ func FuzzSpendingsResponse(f *testing.F) {
 		if len(after) == 16 {
 			req.After = (*storage.TokenID)(after)
 		}
-		page, err := SpendingsPage(&resp, req)
+		page, err := DecodeSpendingsPage(&resp, req)
 		if err != nil {
 			return
 		}

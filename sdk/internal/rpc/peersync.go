@@ -10,28 +10,28 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// HandleRequest puts events on the wire. It aliases them.
-func HandleRequest(events []peersync.Event) *pb.HandleRequest {
+// EncodeHandleRequest encodes events. The message aliases them.
+func EncodeHandleRequest(events []peersync.Event) *pb.HandleRequest {
 	out := make([]*pb.Event, len(events))
 	for i, e := range events {
-		out[i] = eventMessage(e)
+		out[i] = encodeEvent(e)
 	}
 	return &pb.HandleRequest{Events: out}
 }
 
-func eventMessage(e peersync.Event) *pb.Event {
+func encodeEvent(e peersync.Event) *pb.Event {
 	switch e := e.(type) {
 	case peersync.Start:
 		return &pb.Event{Event: &pb.Event_Start{Start: &pb.Start{
-			State: stateMessage(e.State), Hour: uint32(e.Hour), Seed: e.Seed[:],
+			State: encodeState(e.State), Hour: uint32(e.Hour), Seed: e.Seed[:],
 		}}}
 	case peersync.LogAdvanced:
-		return &pb.Event{Event: &pb.Event_LogAdvanced{LogAdvanced: stateMessage(e.State)}}
+		return &pb.Event{Event: &pb.Event_LogAdvanced{LogAdvanced: encodeState(e.State)}}
 	case peersync.Tick:
 		return &pb.Event{Event: &pb.Event_Tick{Tick: &pb.Tick{Now: int64(e.Now), Hour: uint32(e.Hour)}}}
 	case peersync.PeerUp:
 		return &pb.Event{Event: &pb.Event_PeerUp{PeerUp: &pb.PeerUp{
-			Peer: uint32(e.Peer), Initiator: e.Initiator, State: stateMessage(e.State),
+			Peer: uint32(e.Peer), Initiator: e.Initiator, State: encodeState(e.State),
 		}}}
 	case peersync.PeerDown:
 		return &pb.Event{Event: &pb.Event_PeerDown{PeerDown: &pb.PeerDown{Peer: uint32(e.Peer)}}}
@@ -42,10 +42,10 @@ func eventMessage(e peersync.Event) *pb.Event {
 	case peersync.Received:
 		return &pb.Event{Event: &pb.Event_Received{Received: encodeMoved(e.Peer, e.Outcomes)}}
 	}
-	return &pb.Event{} // ignored at the other end
+	return &pb.Event{} // the other side ignores it
 }
 
-func stateMessage(s peersync.State) *pb.ReplicaState {
+func encodeState(s peersync.State) *pb.ReplicaState {
 	return &pb.ReplicaState{
 		Epoch: s.Epoch[:], First: uint64(s.First), Last: uint64(s.Last), Count: s.Count, Floor: uint32(s.Floor),
 	}
@@ -60,9 +60,9 @@ func encodeMoved(peer peersync.Peer, outcomes []peersync.Outcome) *pb.Moved {
 	return out
 }
 
-// Events reads what HandleRequest wrote, without the events of unknown types.
-// The messages in them alias the request.
-func Events(req *pb.HandleRequest) ([]peersync.Event, error) {
+// decodeEvents returns the events of a request and leaves out those of unknown types.
+// Their messages alias the request.
+func decodeEvents(req *pb.HandleRequest) ([]peersync.Event, error) {
 	if n := len(req.GetEvents()); n > peersync.MaxEvents {
 		return nil, fmt.Errorf("%d events: %w", n, peersync.ErrTooLarge)
 	}
@@ -126,7 +126,7 @@ func decodeState(in *pb.ReplicaState) (peersync.State, error) {
 }
 
 func decodeOutcomes(in *pb.Moved) ([]peersync.Outcome, error) {
-	ids, err := IDs(in.GetIds())
+	ids, err := unpackIDs(in.GetIds())
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func decodeOutcomes(in *pb.Moved) ([]peersync.Outcome, error) {
 	return outcomes, nil
 }
 
-// packIDs puts ids one after the other.
+// packIDs concatenates ids.
 func packIDs(ids []storage.ID) []byte {
 	out := make([]byte, 0, len(ids)*len(storage.ID{}))
 	for i := range ids {
@@ -152,8 +152,8 @@ func packIDs(ids []storage.ID) []byte {
 	return out
 }
 
-// IDs reads ids that lie one after the other, at most [peersync.MaxIDs].
-func IDs(data []byte) ([]storage.ID, error) {
+// unpackIDs reads at most [peersync.MaxIDs] concatenated ids.
+func unpackIDs(data []byte) ([]storage.ID, error) {
 	const size = len(storage.ID{})
 	if len(data)%size != 0 {
 		return nil, fmt.Errorf("ids of %d bytes together", len(data))

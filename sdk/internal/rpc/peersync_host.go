@@ -15,13 +15,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// maxHostCall bounds one call of a plugin, in bytes. The longest sends a message.
+// maxHostCall bounds one call of a plugin, in bytes. The longest call is Send.
 const maxHostCall = peersync.MaxMessage + 8<<10
 
-// HandleEvents has a plugin handle events, and answers what it calls meanwhile.
-// The plugin is not trusted: its calls reach the host one at a time and within the
-// limits, with contexts that end with the Handle, and none is under way when
-// HandleEvents returns.
+// HandleEvents sends events to a plugin and answers its calls until it has handled them.
+// The plugin is not trusted: its calls reach the host one at a time, within the limits,
+// with a context that ends with the Handle. None is under way when HandleEvents returns.
 func HandleEvents(ctx context.Context, plugin pb.PeerSyncClient, host peersync.HostServices, events *pb.HandleRequest) error {
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -56,11 +55,11 @@ func HandleEvents(ctx context.Context, plugin pb.PeerSyncClient, host peersync.H
 	}
 }
 
-// answerCall makes one call to the host.
+// answerCall makes one call to the host and encodes its result or its error.
 func answerCall(ctx context.Context, host peersync.HostServices, in *pb.HostCall) *pb.HostAnswer {
 	out, err := callHost(ctx, host, in)
 	if err != nil {
-		s := status.Convert(PeerSyncErrors.Status(err))
+		s := status.Convert(PeerSyncErrors.ToStatus(err))
 		return &pb.HostAnswer{Code: uint32(s.Code()), Text: s.Message()}
 	}
 	return out
@@ -82,7 +81,7 @@ func callHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) 
 	return &pb.HostAnswer{}, tellHost(ctx, host, in)
 }
 
-// tellHost makes a call that has no result.
+// tellHost makes a call that returns only an error.
 func tellHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) error {
 	switch c := in.GetCall().(type) {
 	case *pb.HostCall_Send:
@@ -91,13 +90,13 @@ func tellHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) 
 		}
 		return host.Send(ctx, peersync.Peer(c.Send.GetPeer()), c.Send.GetMessage())
 	case *pb.HostCall_Transfer:
-		ids, err := someIDs(c.Transfer.GetIds())
+		ids, err := unpackSomeIDs(c.Transfer.GetIds())
 		if err != nil {
 			return err
 		}
 		return host.Transfer(ctx, peersync.Peer(c.Transfer.GetPeer()), ids)
 	case *pb.HostCall_Request:
-		ids, err := someIDs(c.Request.GetIds())
+		ids, err := unpackSomeIDs(c.Request.GetIds())
 		if err != nil {
 			return err
 		}
@@ -130,7 +129,7 @@ func callLog(ctx context.Context, host peersync.HostServices, in *pb.ReplicaLogR
 		return nil, err
 	}
 	page, err := host.Log(ctx, req)
-	return &pb.HostAnswer{Answer: &pb.HostAnswer_Log{Log: logPageMessage(page)}}, err
+	return &pb.HostAnswer{Answer: &pb.HostAnswer_Log{Log: encodeLogPage(page)}}, err
 }
 
 func callKeys(ctx context.Context, host peersync.HostServices, in *pb.KeysRequest) (*pb.HostAnswer, error) {
@@ -152,7 +151,7 @@ func callRangeSum(ctx context.Context, host peersync.HostServices, in *pb.RangeS
 		return nil, err
 	}
 	sums, err := host.RangeSum(ctx, ranges)
-	return &pb.HostAnswer{Answer: &pb.HostAnswer_RangeSum{RangeSum: sumMessages(sums)}}, err
+	return &pb.HostAnswer{Answer: &pb.HostAnswer_RangeSum{RangeSum: encodeSums(sums)}}, err
 }
 
 func callSplit(ctx context.Context, host peersync.HostServices, in *pb.SplitRequest) (*pb.HostAnswer, error) {
@@ -165,7 +164,7 @@ func callSplit(ctx context.Context, host peersync.HostServices, in *pb.SplitRequ
 		return nil, err
 	}
 	out, err := host.Split(ctx, r, parts)
-	return &pb.HostAnswer{Answer: &pb.HostAnswer_Split{Split: partMessages(out)}}, err
+	return &pb.HostAnswer{Answer: &pb.HostAnswer_Split{Split: encodeParts(out)}}, err
 }
 
 func callLoad(ctx context.Context, host peersync.HostServices, in *pb.LoadRequest) (*pb.HostAnswer, error) {

@@ -16,8 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// PeerSyncErrors are those of peersync.proto, in both directions.
-var PeerSyncErrors = Vocabulary{
+// PeerSyncErrors are the errors of peersync.proto, in both directions.
+var PeerSyncErrors = ErrorCodes{
 	{peersync.ErrTooLarge, codes.OutOfRange},
 	{peersync.ErrBusy, codes.Aborted},
 	{peersync.ErrPeerUnknown, codes.NotFound},
@@ -25,50 +25,49 @@ var PeerSyncErrors = Vocabulary{
 	{peersync.ErrUnavailable, codes.Unavailable},
 }
 
-// PeerSyncServer serves a replicator, to which it makes one call at a time.
-type PeerSyncServer struct {
+type peerSyncServer struct {
 	pb.UnimplementedPeerSyncServer
 
 	acquire Acquire[peersync.Replicator]
 	host    *HostClient
-	turn    chan struct{} // holds an element while a Handle is under way
+	turn    turn
 }
 
-// NewPeerSyncServer serves the replicator that acquire gives. It calls host.
-func NewPeerSyncServer(acquire Acquire[peersync.Replicator], host *HostClient) *PeerSyncServer {
-	return &PeerSyncServer{acquire: acquire, host: host, turn: make(chan struct{}, 1)}
+// NewPeerSyncServer serves the replicator that acquire gives. It makes one call at a
+// time, during which host can call the relay.
+func NewPeerSyncServer(acquire Acquire[peersync.Replicator], host *HostClient) pb.PeerSyncServer {
+	return &peerSyncServer{acquire: acquire, host: host, turn: newTurn()}
 }
 
-// Handle reads the events and handles them. A Handle that the relay has given up
-// may still be under way: the next one waits for it.
-func (s *PeerSyncServer) Handle(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
+// Handle passes the events of a request to the replicator. The relay may have given up a
+// Handle that is still under way: the next one waits for it.
+func (s *peerSyncServer) Handle(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
 	req, err := stream.Recv()
 	if err != nil {
 		return err
 	}
-	events, err := Events(req)
+	events, err := decodeEvents(req)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	_, err = withImplementation(s.acquire, PeerSyncErrors, stream.Context(), func(ctx context.Context, r peersync.Replicator) (struct{}, error) {
-		select {
-		case s.turn <- struct{}{}:
-		case <-ctx.Done():
-			return struct{}{}, ctx.Err()
+	ctx := stream.Context()
+	_, err = withLease(s.acquire, PeerSyncErrors, func(lease Lease[peersync.Replicator]) (struct{}, error) {
+		if err := s.turn.take(ctx); err != nil {
+			return struct{}{}, err
 		}
-		defer func() { <-s.turn }()
-		s.host.setExchange(&exchange{stream: stream, turn: make(chan struct{}, 1)})
+		defer s.turn.giveBack()
+		s.host.setExchange(&exchange{stream: stream, turn: newTurn()})
 		defer s.host.setExchange(nil)
-		return struct{}{}, r.Handle(ctx, events)
+		return struct{}{}, lease.Implementation.Handle(ctx, events)
 	})
 	return err
 }
 
-// HostClient is the host of a plugin: it calls the relay on the stream of the
-// Handle that is under way. It refuses what exceeds the limits without asking.
+// HostClient is the plugin's side of [peersync.HostServices]. It calls the relay on the
+// stream of the Handle that is under way, and refuses calls beyond the limits itself.
 type HostClient struct {
 	mu      sync.Mutex
-	current *exchange // nil without a Handle
+	current *exchange // nil while no Handle is under way
 }
 
 var _ peersync.HostServices = (*HostClient)(nil)
@@ -79,7 +78,7 @@ func (h *HostClient) setExchange(current *exchange) {
 	h.current = current
 }
 
-// callHost makes one call and waits for its answer, or until ctx ends.
+// callHost makes one call. It waits for the answer, or until ctx ends.
 func (h *HostClient) callHost(ctx context.Context, call *pb.HostCall) (*pb.HostAnswer, error) {
 	h.mu.Lock()
 	x := h.current
@@ -90,28 +89,26 @@ func (h *HostClient) callHost(ctx context.Context, call *pb.HostCall) (*pb.HostA
 	return x.callInTurn(ctx, call)
 }
 
-// exchange is what a plugin and its relay say to each other during one Handle:
-// one call, its answer, the next call.
+// exchange is the conversation of a plugin and its relay during one Handle: a call, its
+// answer, the next call.
 type exchange struct {
 	stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]
-	turn   chan struct{} // holds an element until the call under way is answered
+	turn   turn // taken until the call under way is answered
 }
 
 func (x *exchange) callInTurn(ctx context.Context, call *pb.HostCall) (answer *pb.HostAnswer, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	select {
-	case x.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := x.turn.take(ctx); err != nil {
+		return nil, err
 	}
 	answered := make(chan struct{})
 	var got *pb.HostAnswer
 	var failed error
-	go func() { // a call that is given up is answered all the same, and before the next
+	go func() { // ctx may end first: the answer still has to be read before the next call
 		got, failed = x.roundTrip(call)
-		<-x.turn
+		x.turn.giveBack()
 		close(answered)
 	}()
 	select {
@@ -137,22 +134,21 @@ func (x *exchange) roundTrip(call *pb.HostCall) (*pb.HostAnswer, error) {
 	return answer, status.Error(codes.Code(answer.GetCode()), answer.GetText())
 }
 
-// decodeAnswer makes the result of a call out of what came back.
+// decodeAnswer returns the result of the call name, or its error.
 func decodeAnswer[M, R any](name string, read func(M) (R, error), in M, err error) (out R, _ error) {
 	if err == nil {
 		out, err = read(in)
 	}
 	if err != nil {
-		return out, fmt.Errorf("%s: %w", name, PeerSyncErrors.Error(err))
+		return out, fmt.Errorf("%s: %w", name, PeerSyncErrors.FromStatus(err))
 	}
 	return out, nil
 }
 
-// callWithoutResult makes a call that has no result.
 func (h *HostClient) callWithoutResult(ctx context.Context, name string, call *pb.HostCall) error {
 	_, err := h.callHost(ctx, call)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, PeerSyncErrors.Error(err))
+		return fmt.Errorf("%s: %w", name, PeerSyncErrors.FromStatus(err))
 	}
 	return nil
 }
@@ -162,7 +158,7 @@ func (h *HostClient) Log(ctx context.Context, req peersync.LogRequest) (peersync
 		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
 	}
 	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: uint64(req.From), Max: uint32(req.Max)}}})
-	return decodeAnswer("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return logPage(m, req) }, resp.GetLog(), err)
+	return decodeAnswer("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return decodeLogPage(m, req) }, resp.GetLog(), err)
 }
 
 func (h *HostClient) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
@@ -178,7 +174,7 @@ func (h *HostClient) RangeSum(ctx context.Context, ranges []peersync.Range) ([]p
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
 	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...)}}})
-	return decodeAnswer("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return rangeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
+	return decodeAnswer("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return decodeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
 }
 
 func (h *HostClient) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
@@ -186,7 +182,7 @@ func (h *HostClient) Split(ctx context.Context, in peersync.Range, parts int) ([
 		return nil, fmt.Errorf("split: %w", err)
 	}
 	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}}})
-	return decodeAnswer("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return splitParts(m, parts) }, resp.GetSplit(), err)
+	return decodeAnswer("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return decodeParts(m, parts) }, resp.GetSplit(), err)
 }
 
 func (h *HostClient) Send(ctx context.Context, to peersync.Peer, message []byte) error {
@@ -236,5 +232,5 @@ func (h *HostClient) Report(ctx context.Context, report peersync.Report) error {
 	if err := report.Check(); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	return h.callWithoutResult(ctx, "report", &pb.HostCall{Call: &pb.HostCall_Report{Report: reportMessage(report)}})
+	return h.callWithoutResult(ctx, "report", &pb.HostCall{Call: &pb.HostCall_Report{Report: encodeReport(report)}})
 }

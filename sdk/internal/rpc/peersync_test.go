@@ -26,12 +26,12 @@ var someEvents = []peersync.Event{
 }
 
 func TestEventsCrossTheWire(t *testing.T) {
-	got, err := Events(wire(t, HandleRequest(someEvents), &pb.HandleRequest{}))
+	got, err := decodeEvents(wire(t, EncodeHandleRequest(someEvents), &pb.HandleRequest{}))
 	if err != nil || !reflect.DeepEqual(got, someEvents) {
 		t.Errorf("got %+v, %v; want %+v", got, err, someEvents)
 	}
 	type later struct{ peersync.Event }
-	got, err = Events(wire(t, HandleRequest([]peersync.Event{later{}, peersync.Tick{}}), &pb.HandleRequest{}))
+	got, err = decodeEvents(wire(t, EncodeHandleRequest([]peersync.Event{later{}, peersync.Tick{}}), &pb.HandleRequest{}))
 	if err != nil || !reflect.DeepEqual(got, []peersync.Event{peersync.Tick{}}) {
 		t.Errorf("an event of an unknown type: %+v, %v", got, err)
 	}
@@ -63,7 +63,7 @@ func TestBadEvents(t *testing.T) {
 		"negative":       {Event: &pb.Event_Received{Received: &pb.Moved{Ids: id, Statuses: []pb.Moved_Status{-1}}}},
 		"nothing inside": {Event: &pb.Event_PeerUp{}},
 	} {
-		if got, err := Events(&pb.HandleRequest{Events: []*pb.Event{e}}); err == nil {
+		if got, err := decodeEvents(&pb.HandleRequest{Events: []*pb.Event{e}}); err == nil {
 			t.Errorf("%s: read as %+v", name, got)
 		}
 	}
@@ -73,7 +73,7 @@ func TestBadEvents(t *testing.T) {
 // is read the same again.
 func FuzzEvents(f *testing.F) {
 	for _, e := range someEvents {
-		data, err := proto.Marshal(HandleRequest([]peersync.Event{e, e}))
+		data, err := proto.Marshal(EncodeHandleRequest([]peersync.Event{e, e}))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -85,14 +85,14 @@ func FuzzEvents(f *testing.F) {
 		if proto.Unmarshal(data, &req) != nil {
 			return
 		}
-		events, err := Events(&req)
+		events, err := decodeEvents(&req)
 		if err != nil {
 			return
 		}
 		if err := peersync.CheckEvents(events); err != nil {
 			t.Fatal(err)
 		}
-		again, err := Events(wire(t, HandleRequest(events), &pb.HandleRequest{}))
+		again, err := decodeEvents(wire(t, EncodeHandleRequest(events), &pb.HandleRequest{}))
 		if err != nil || len(again) != len(events) {
 			t.Fatalf("%d events became %d, %v", len(events), len(again), err)
 		}

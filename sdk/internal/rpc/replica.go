@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// keySize is the length of a key on the wire: the hour and the id.
+// keySize is the size of a key on the wire: the hour and the id.
 const keySize = 4 + len(storage.ID{})
 
 func packKeys(keys ...peersync.Key) []byte {
@@ -61,7 +61,7 @@ func unpackRanges(data []byte, limit int) ([]peersync.Range, error) {
 	return ranges, nil
 }
 
-// unpackRange reads the one range of a request.
+// unpackRange reads exactly one range.
 func unpackRange(data []byte) (peersync.Range, error) {
 	ranges, err := unpackRanges(data, 1)
 	if err != nil {
@@ -73,7 +73,7 @@ func unpackRange(data []byte) (peersync.Range, error) {
 	return ranges[0], nil
 }
 
-func logPageMessage(page peersync.LogPage) *pb.ReplicaLogResponse {
+func encodeLogPage(page peersync.LogPage) *pb.ReplicaLogResponse {
 	out := &pb.ReplicaLogResponse{Epoch: page.Epoch[:], Last: uint64(page.Last)}
 	for _, e := range page.Entries {
 		out.Entries = append(out.Entries, &pb.ReplicaLogResponse_Entry{
@@ -83,8 +83,8 @@ func logPageMessage(page peersync.LogPage) *pb.ReplicaLogResponse {
 	return out
 }
 
-// logPage reads the answer to req.
-func logPage(in *pb.ReplicaLogResponse, req peersync.LogRequest) (peersync.LogPage, error) {
+// decodeLogPage checks and returns the answer to req.
+func decodeLogPage(in *pb.ReplicaLogResponse, req peersync.LogRequest) (peersync.LogPage, error) {
 	from, limit, err := req.Bounds()
 	if err != nil {
 		return peersync.LogPage{}, err
@@ -113,7 +113,7 @@ func logPage(in *pb.ReplicaLogResponse, req peersync.LogRequest) (peersync.LogPa
 	return page, nil
 }
 
-func sumMessage(s peersync.Sum) *pb.Sum { return &pb.Sum{Count: s.Count, Ids: s.IDs[:]} }
+func encodeSum(s peersync.Sum) *pb.Sum { return &pb.Sum{Count: s.Count, Ids: s.IDs[:]} }
 
 func decodeSum(in *pb.Sum) (s peersync.Sum, err error) {
 	s.Count = in.GetCount()
@@ -123,16 +123,16 @@ func decodeSum(in *pb.Sum) (s peersync.Sum, err error) {
 	return s, nil
 }
 
-func sumMessages(sums []peersync.Sum) *pb.RangeSumResponse {
+func encodeSums(sums []peersync.Sum) *pb.RangeSumResponse {
 	out := &pb.RangeSumResponse{}
 	for _, s := range sums {
-		out.Sums = append(out.Sums, sumMessage(s))
+		out.Sums = append(out.Sums, encodeSum(s))
 	}
 	return out
 }
 
-// rangeSums reads the answer to a request of n ranges.
-func rangeSums(in *pb.RangeSumResponse, n int) ([]peersync.Sum, error) {
+// decodeSums checks and returns the answer for n ranges.
+func decodeSums(in *pb.RangeSumResponse, n int) ([]peersync.Sum, error) {
 	if got := len(in.GetSums()); got != n {
 		return nil, fmt.Errorf("%d sums for %d ranges", got, n)
 	}
@@ -146,16 +146,16 @@ func rangeSums(in *pb.RangeSumResponse, n int) ([]peersync.Sum, error) {
 	return sums, nil
 }
 
-func partMessages(parts []peersync.Part) *pb.SplitResponse {
+func encodeParts(parts []peersync.Part) *pb.SplitResponse {
 	out := &pb.SplitResponse{}
 	for _, p := range parts {
-		out.Parts = append(out.Parts, &pb.SplitResponse_Part{Ends: packKeys(p.First, p.Last), Sum: sumMessage(p.Sum)})
+		out.Parts = append(out.Parts, &pb.SplitResponse_Part{Ends: packKeys(p.First, p.Last), Sum: encodeSum(p.Sum)})
 	}
 	return out
 }
 
-// splitParts reads the answer to a Split in at most n parts.
-func splitParts(in *pb.SplitResponse, n int) ([]peersync.Part, error) {
+// decodeParts checks and returns the answer to a Split into at most n parts.
+func decodeParts(in *pb.SplitResponse, n int) ([]peersync.Part, error) {
 	if got := len(in.GetParts()); got > n {
 		return nil, fmt.Errorf("%d parts instead of %d", got, n)
 	}
@@ -174,7 +174,7 @@ func splitParts(in *pb.SplitResponse, n int) ([]peersync.Part, error) {
 	return parts, nil
 }
 
-func reportMessage(r peersync.Report) *pb.ReportRequest {
+func encodeReport(r peersync.Report) *pb.ReportRequest {
 	out := &pb.ReportRequest{Summary: r.Summary}
 	for _, p := range r.Peers {
 		out.Peers = append(out.Peers, &pb.ReportRequest_Peer{
@@ -194,17 +194,17 @@ func decodeReport(in *pb.ReportRequest) (peersync.Report, error) {
 	return r, r.Check()
 }
 
-// someIDs reads the ids of a request, of which there is at least one.
-func someIDs(data []byte) ([]storage.ID, error) {
-	ids, err := IDs(data)
+// unpackSomeIDs reads the ids of a call, which needs at least one.
+func unpackSomeIDs(data []byte) ([]storage.ID, error) {
+	ids, err := unpackIDs(data)
 	if err == nil {
 		err = peersync.CheckIDs(ids)
 	}
 	return ids, err
 }
 
-// clampSeq reads a number that may be a liar's, and leaves room for arithmetic on it.
+// clampSeq keeps arithmetic on an untrusted sequence number from overflowing.
 func clampSeq(n uint64) storage.Seq { return storage.Seq(min(n, maxSeq)) }
 
-// clampCount reads a number of things wanted; what is beyond all limits remains so.
+// clampCount makes an untrusted count an int. Counts above every limit stay above it.
 func clampCount(n uint32) int { return int(min(n, 1<<30)) }

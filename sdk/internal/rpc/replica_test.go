@@ -138,7 +138,7 @@ func duringHandle(t *testing.T, h peersync.HostServices, do func(context.Context
 			Release:        func() {},
 		}, nil
 	}, remote))
-	return HandleEvents(t.Context(), plugin, h, HandleRequest([]peersync.Event{peersync.Tick{}}))
+	return HandleEvents(t.Context(), plugin, h, EncodeHandleRequest([]peersync.Event{peersync.Tick{}}))
 }
 
 func TestHostCallsCrossTheWire(t *testing.T) {
@@ -295,7 +295,7 @@ func TestCallTooLong(t *testing.T) {
 		return stream.Send(&pb.HandleResponse{Call: &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Message: make([]byte, maxHostCall)}}}})
 	}})
 	var broken *ContractError
-	if err := HandleEvents(t.Context(), plugin, &aHost{}, &pb.HandleRequest{}); !errors.As(PeerSyncErrors.Error(err), &broken) {
+	if err := HandleEvents(t.Context(), plugin, &aHost{}, &pb.HandleRequest{}); !errors.As(PeerSyncErrors.FromStatus(err), &broken) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -376,7 +376,7 @@ func FuzzHostRequests(f *testing.F) {
 		{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: 1, Reason: "x"}}},
 		{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: "a", Value: []byte{1}}}},
 		{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: "a"}}},
-		{Call: &pb.HostCall_Report{Report: reportMessage(peersync.Report{Summary: "x", Peers: []peersync.PeerReport{{Peer: 1}}})}},
+		{Call: &pb.HostCall_Report{Report: encodeReport(peersync.Report{Summary: "x", Peers: []peersync.PeerReport{{Peer: 1}}})}},
 	} {
 		data, err := proto.Marshal(call)
 		if err != nil {
@@ -396,9 +396,9 @@ func FuzzHostRequests(f *testing.F) {
 // what was asked for.
 func FuzzHostAnswers(f *testing.F) {
 	for _, m := range []proto.Message{
-		logPageMessage(peersync.LogPage{Last: 3, Entries: []peersync.Entry{{Seq: 2}, {Seq: 3}}}),
+		encodeLogPage(peersync.LogPage{Last: 3, Entries: []peersync.Entry{{Seq: 2}, {Seq: 3}}}),
 		&pb.KeysResponse{Keys: make([]byte, 2*keySize)},
-		sumMessages(make([]peersync.Sum, 2)), partMessages(make([]peersync.Part, 2)),
+		encodeSums(make([]peersync.Sum, 2)), encodeParts(make([]peersync.Part, 2)),
 	} {
 		data, err := proto.Marshal(m)
 		if err != nil {
@@ -412,7 +412,7 @@ func FuzzHostAnswers(f *testing.F) {
 		var sums pb.RangeSumResponse
 		var parts pb.SplitResponse
 		if proto.Unmarshal(data, &page) == nil {
-			if p, err := logPage(&page, peersync.LogRequest{From: 2, Max: 2}); err == nil {
+			if p, err := decodeLogPage(&page, peersync.LogRequest{From: 2, Max: 2}); err == nil {
 				next := storage.Seq(2)
 				for _, e := range p.Entries {
 					if e.Seq < next || e.Seq > p.Last {
@@ -431,12 +431,12 @@ func FuzzHostAnswers(f *testing.F) {
 			}
 		}
 		if proto.Unmarshal(data, &sums) == nil {
-			if s, err := rangeSums(&sums, 2); err == nil && len(s) != 2 {
+			if s, err := decodeSums(&sums, 2); err == nil && len(s) != 2 {
 				t.Fatalf("%d sums", len(s))
 			}
 		}
 		if proto.Unmarshal(data, &parts) == nil {
-			if p, err := splitParts(&parts, 2); err == nil && len(p) > 2 {
+			if p, err := decodeParts(&parts, 2); err == nil && len(p) > 2 {
 				t.Fatalf("%d parts", len(p))
 			}
 		}

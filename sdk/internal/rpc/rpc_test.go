@@ -35,7 +35,7 @@ func TestRecordsCrossTheWire(t *testing.T) {
 		{ID: storage.ID{1}, Born: 2, Signature: []byte{3}, Ciphertext: []byte{4}, Nullifier: &storage.Nullifier{5}},
 		{ID: storage.ID{6}, Born: math.MaxUint32, Signature: []byte{7}},
 	}
-	got, err := Records(wire(t, AppendRequest(want), &pb.AppendRequest{}))
+	got, err := decodeRecords(wire(t, EncodeAppendRequest(want), &pb.AppendRequest{}))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -43,7 +43,7 @@ func TestRecordsCrossTheWire(t *testing.T) {
 		{}, {Id: make([]byte, 31)}, {Id: make([]byte, 33)},
 		{Id: make([]byte, 32), Nullifier: make([]byte, 31)}, {Id: make([]byte, 32), Nullifier: make([]byte, 33)},
 	} {
-		if _, err := Records(&pb.AppendRequest{Records: []*pb.Record{bad}}); err == nil {
+		if _, err := decodeRecords(&pb.AppendRequest{Records: []*pb.Record{bad}}); err == nil {
 			t.Errorf("%v was accepted", bad)
 		}
 	}
@@ -54,7 +54,7 @@ func TestOutcomesCrossTheWire(t *testing.T) {
 		{Status: storage.Stored, Seq: 4}, {Status: storage.Spent}, {Status: storage.Duplicate, Seq: 2},
 		{Status: storage.Stored, Seq: 5}, {Status: storage.Replayed, Seq: 5}, {Status: storage.Conflict},
 	}
-	got, err := Outcomes(wire(t, AppendResponse(want), &pb.AppendResponse{}), len(want))
+	got, err := DecodeOutcomes(wire(t, encodeAppendResponse(want), &pb.AppendResponse{}), len(want))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -74,20 +74,20 @@ func TestPageAndInfoCrossTheWire(t *testing.T) {
 		{Seq: 3, ID: storage.ID{1}, Born: 2, Signature: []byte{3}, Ciphertext: []byte{4}},
 		{Seq: 5, ID: storage.ID{2}, Signature: []byte{5}, Ciphertext: make([]byte, storage.MaxEnvelope-1)},
 	}}
-	got, err := Page(wire(t, LogResponse(page), &pb.LogResponse{}), storage.LogRequest{From: 3, Max: 2})
+	got, err := DecodePage(wire(t, encodeLogResponse(page), &pb.LogResponse{}), storage.LogRequest{From: 3, Max: 2})
 	if err != nil || !reflect.DeepEqual(got, page) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	info := storage.Info{Epoch: storage.Epoch{1}, First: 2, Last: 9, Count: 8, Bytes: 5, Tokens: 6}
-	if got, err := Info(wire(t, InfoResponse(info), &pb.InfoResponse{})); err != nil || got != info {
+	if got, err := DecodeInfo(wire(t, encodeInfoResponse(info), &pb.InfoResponse{})); err != nil || got != info {
 		t.Errorf("got %v, %v", got, err)
 	}
 	empty := storage.Info{Epoch: storage.Epoch{1}}
-	if got, err := Info(InfoResponse(empty)); err != nil || got != empty {
+	if got, err := DecodeInfo(encodeInfoResponse(empty)); err != nil || got != empty {
 		t.Errorf("got %v, %v", got, err)
 	}
 	pruned := storage.Info{Epoch: storage.Epoch{1}, Last: 5}
-	if got, err := Info(InfoResponse(pruned)); err != nil || got != pruned {
+	if got, err := DecodeInfo(encodeInfoResponse(pruned)); err != nil || got != pruned {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -95,15 +95,15 @@ func TestPageAndInfoCrossTheWire(t *testing.T) {
 func TestLies(t *testing.T) {
 	stored, id := pb.Outcome_STATUS_STORED, make([]byte, 32)
 	outcomes := func(o ...*pb.Outcome) func() error {
-		return func() error { _, err := Outcomes(&pb.AppendResponse{Outcomes: o}, 2); return err }
+		return func() error { _, err := DecodeOutcomes(&pb.AppendResponse{Outcomes: o}, 2); return err }
 	}
 	page := func(last uint64, e ...*pb.Entry) func() error {
 		return func() error {
-			_, err := Page(&pb.LogResponse{Entries: e, Last: last}, storage.LogRequest{From: 5, Max: 20})
+			_, err := DecodePage(&pb.LogResponse{Entries: e, Last: last}, storage.LogRequest{From: 5, Max: 20})
 			return err
 		}
 	}
-	info := func(i *pb.InfoResponse) func() error { return func() error { _, err := Info(i); return err } }
+	info := func(i *pb.InfoResponse) func() error { return func() error { _, err := DecodeInfo(i); return err } }
 	large := func(n int) (all []*pb.Entry) {
 		for i := range n {
 			all = append(all, &pb.Entry{Seq: uint64(5 + i), Id: id, Ciphertext: make([]byte, storage.MaxEnvelope)})
@@ -143,10 +143,10 @@ func TestLies(t *testing.T) {
 		"more than there can be": info(&pb.InfoResponse{Epoch: epoch, First: 2, Last: 3, Count: 3}),
 		"count without entries":  info(&pb.InfoResponse{Epoch: epoch, Last: 3, Count: 3}),
 		"first without entries":  info(&pb.InfoResponse{Epoch: epoch, First: 1, Last: 3}),
-		"found nowhere":          func() error { _, err := Found(&pb.FindResponse{}); return err },
-		"found beyond":           func() error { _, err := Found(&pb.FindResponse{Seq: math.MaxUint64}); return err },
-		"watched nothing":        func() error { _, err := Watched(&pb.WatchResponse{Last: 3}, 3); return err },
-		"watched beyond":         func() error { _, err := Watched(&pb.WatchResponse{Last: math.MaxUint64}, 3); return err },
+		"found nowhere":          func() error { _, err := DecodeFound(&pb.FindResponse{}); return err },
+		"found beyond":           func() error { _, err := DecodeFound(&pb.FindResponse{Seq: math.MaxUint64}); return err },
+		"watched nothing":        func() error { _, err := DecodeWatched(&pb.WatchResponse{Last: 3}, 3); return err },
+		"watched beyond":         func() error { _, err := DecodeWatched(&pb.WatchResponse{Last: math.MaxUint64}, 3); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var broken *ContractError
@@ -162,7 +162,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 		storage.ErrNotFound, storage.ErrTooLarge, storage.ErrFull, storage.ErrCorrupt, storage.ErrUnavailable,
 		context.Canceled, context.DeadlineExceeded,
 	} {
-		got := StorageErrors.Error(StorageErrors.Status(fmt.Errorf("write messages.db: %w", kind)))
+		got := StorageErrors.FromStatus(StorageErrors.ToStatus(fmt.Errorf("write messages.db: %w", kind)))
 		if !errors.Is(got, kind) || got.Error() != "write messages.db: "+kind.Error() {
 			t.Errorf("%v became %v", kind, got)
 		}
@@ -172,25 +172,25 @@ func TestErrorsCrossTheWire(t *testing.T) {
 			}
 		}
 	}
-	if StorageErrors.Status(nil) != nil || StorageErrors.Error(nil) != nil {
+	if StorageErrors.ToStatus(nil) != nil || StorageErrors.FromStatus(nil) != nil {
 		t.Error("nil became an error")
 	}
-	if got := StorageErrors.Error(StorageErrors.Status(errors.New("disk on fire"))); got.Error() != "disk on fire" {
+	if got := StorageErrors.FromStatus(StorageErrors.ToStatus(errors.New("disk on fire"))); got.Error() != "disk on fire" {
 		t.Errorf("got %v", got)
 	}
-	if got := StorageErrors.Error(status.Error(codes.NotFound, "")); got.Error() != "not found" {
+	if got := StorageErrors.FromStatus(status.Error(codes.NotFound, "")); got.Error() != "not found" {
 		t.Errorf("an empty text became %q", got)
 	}
-	if got := StorageErrors.Error(status.Error(codes.DataLoss, "page 7")); got.Error() != "store is damaged: page 7" {
+	if got := StorageErrors.FromStatus(status.Error(codes.DataLoss, "page 7")); got.Error() != "store is damaged: page 7" {
 		t.Errorf("got %q", got)
 	}
 	for _, code := range []codes.Code{codes.ResourceExhausted, codes.Unimplemented} {
 		var broken *ContractError
-		if got := StorageErrors.Error(status.Error(code, "x")); !errors.As(got, &broken) {
+		if got := StorageErrors.FromStatus(status.Error(code, "x")); !errors.As(got, &broken) {
 			t.Errorf("%v became %v", code, got)
 		}
 	}
-	long := StorageErrors.Error(StorageErrors.Status(errors.New(strings.Repeat("x\x1b\n", 10_000))))
+	long := StorageErrors.FromStatus(StorageErrors.ToStatus(errors.New(strings.Repeat("x\x1b\n", 10_000))))
 	if len(long.Error()) > maxErrorText || strings.ContainsAny(long.Error(), "\x1b\n") {
 		t.Errorf("a text of %d bytes", len(long.Error()))
 	}
@@ -198,14 +198,14 @@ func TestErrorsCrossTheWire(t *testing.T) {
 
 func FuzzAppendResponse(f *testing.F) {
 	f.Add([]byte{}, 0)
-	data, _ := proto.Marshal(AppendResponse([]storage.Outcome{{Status: storage.Stored, Seq: 1}, {Status: storage.Spent}}))
+	data, _ := proto.Marshal(encodeAppendResponse([]storage.Outcome{{Status: storage.Stored, Seq: 1}, {Status: storage.Spent}}))
 	f.Add(data, 2)
 	f.Fuzz(func(t *testing.T, data []byte, n int) {
 		var resp pb.AppendResponse
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		outcomes, err := Outcomes(&resp, n)
+		outcomes, err := DecodeOutcomes(&resp, n)
 		if err != nil {
 			return
 		}
@@ -222,14 +222,14 @@ func FuzzAppendResponse(f *testing.F) {
 
 func FuzzLogResponse(f *testing.F) {
 	f.Add([]byte{}, uint64(0), 0)
-	data, _ := proto.Marshal(LogResponse(storage.Page{Entries: []storage.Entry{{Seq: 1, Signature: []byte{1}}, {Seq: 2}}, Last: 2}))
+	data, _ := proto.Marshal(encodeLogResponse(storage.Page{Entries: []storage.Entry{{Seq: 1, Signature: []byte{1}}, {Seq: 2}}, Last: 2}))
 	f.Add(data, uint64(1), 2)
 	f.Fuzz(func(t *testing.T, data []byte, from uint64, limit int) {
 		var resp pb.LogResponse
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		page, err := Page(&resp, storage.LogRequest{From: storage.Seq(from), Max: limit})
+		page, err := DecodePage(&resp, storage.LogRequest{From: storage.Seq(from), Max: limit})
 		if err != nil {
 			return
 		}
@@ -244,28 +244,28 @@ func FuzzLogResponse(f *testing.F) {
 }
 
 func FuzzInfoResponse(f *testing.F) {
-	data, _ := proto.Marshal(InfoResponse(storage.Info{First: 1, Last: 2, Count: 2}))
+	data, _ := proto.Marshal(encodeInfoResponse(storage.Info{First: 1, Last: 2, Count: 2}))
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var resp pb.InfoResponse
 		if proto.Unmarshal(data, &resp) != nil {
 			return
 		}
-		if info, err := Info(&resp); err == nil && info.Count > uint64(info.Last) {
+		if info, err := DecodeInfo(&resp); err == nil && info.Count > uint64(info.Last) {
 			t.Errorf("%+v", info)
 		}
 	})
 }
 
 func FuzzAppendRequest(f *testing.F) {
-	data, _ := proto.Marshal(AppendRequest([]storage.Record{{Signature: []byte{1}, Nullifier: &storage.Nullifier{}}}))
+	data, _ := proto.Marshal(EncodeAppendRequest([]storage.Record{{Signature: []byte{1}, Nullifier: &storage.Nullifier{}}}))
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var req pb.AppendRequest
 		if proto.Unmarshal(data, &req) != nil {
 			return
 		}
-		if records, err := Records(&req); err == nil && len(records) != len(req.GetRecords()) {
+		if records, err := decodeRecords(&req); err == nil && len(records) != len(req.GetRecords()) {
 			t.Error("records were lost")
 		}
 	})

@@ -7,20 +7,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// ExportRequest puts a snapshot on the wire. It aliases the epoch.
-func ExportRequest(s stats.Snapshot) *pb.ExportRequest {
+// EncodeExportRequest encodes a snapshot. The message aliases the epoch.
+func EncodeExportRequest(s stats.Snapshot) *pb.ExportRequest {
 	req := &pb.ExportRequest{Server: s.Server, Epoch: s.Epoch[:], Seq: s.Seq, Metrics: make([]*pb.Metric, len(s.Metrics))}
 	for i, m := range s.Metrics {
 		out := &pb.Metric{Name: m.Name, Unit: m.Unit, Doc: m.Doc, Kind: pb.Metric_Kind(m.Kind), Points: make([]*pb.Point, len(m.Points))}
 		for j, p := range m.Points {
-			out.Points[j] = pointMessage(p)
+			out.Points[j] = encodePoint(p)
 		}
 		req.Metrics[i] = out
 	}
 	return req
 }
 
-func pointMessage(p stats.Point) *pb.Point {
+func encodePoint(p stats.Point) *pb.Point {
 	out := &pb.Point{Value: p.Value, Count: p.Count, Sum: p.Sum}
 	for _, l := range p.Labels {
 		out.Labels = append(out.Labels, &pb.Label{Name: l.Name, Value: l.Value})
@@ -31,8 +31,8 @@ func pointMessage(p stats.Point) *pb.Point {
 	return out
 }
 
-// Snapshot reads what ExportRequest wrote. The snapshot is valid.
-func Snapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
+// decodeSnapshot returns a valid snapshot.
+func decodeSnapshot(req *pb.ExportRequest) (stats.Snapshot, error) {
 	s := stats.Snapshot{Server: req.GetServer(), Seq: req.GetSeq()}
 	if !copyExactly(s.Epoch[:], req.GetEpoch()) {
 		return stats.Snapshot{}, stats.ErrInvalid
@@ -64,49 +64,46 @@ func decodePoint(p *pb.Point) stats.Point {
 	return out
 }
 
-// StatsServer serves an exporter, to which it makes one call at a time.
-type StatsServer struct {
+type statsServer struct {
 	pb.UnimplementedStatsServer
 
 	acquire Acquire[stats.Exporter]
-	turn    chan struct{} // holds an element while a call is under way
+	turn    turn
 }
 
-// NewStatsServer serves the exporter that acquire gives.
-func NewStatsServer(acquire Acquire[stats.Exporter]) *StatsServer {
-	return &StatsServer{acquire: acquire, turn: make(chan struct{}, 1)}
+// NewStatsServer serves the exporter that acquire gives. It makes one call at a time.
+func NewStatsServer(acquire Acquire[stats.Exporter]) pb.StatsServer {
+	return &statsServer{acquire: acquire, turn: newTurn()}
 }
 
-func (s *StatsServer) Export(ctx context.Context, req *pb.ExportRequest) (*pb.ExportResponse, error) {
-	snapshot, err := Snapshot(req)
+func (s *statsServer) Export(ctx context.Context, req *pb.ExportRequest) (*pb.ExportResponse, error) {
+	snapshot, err := decodeSnapshot(req)
 	if err != nil {
-		return nil, StatsErrors.Status(err)
+		return nil, StatsErrors.ToStatus(err)
 	}
 	return &pb.ExportResponse{}, s.inTurn(ctx, func(ctx context.Context, e stats.Exporter) error {
 		return e.Export(ctx, snapshot)
 	})
 }
 
-func (s *StatsServer) ForceFlush(ctx context.Context, _ *pb.ForceFlushRequest) (*pb.ForceFlushResponse, error) {
+func (s *statsServer) ForceFlush(ctx context.Context, _ *pb.ForceFlushRequest) (*pb.ForceFlushResponse, error) {
 	return &pb.ForceFlushResponse{}, s.inTurn(ctx, func(ctx context.Context, e stats.Exporter) error {
 		return e.ForceFlush(ctx)
 	})
 }
 
-// inTurn makes a call when the one before has returned, which one that the relay
-// gave up may not have.
-func (s *StatsServer) inTurn(ctx context.Context, call func(context.Context, stats.Exporter) error) error {
-	_, err := withImplementation(s.acquire, StatsErrors, ctx, func(ctx context.Context, e stats.Exporter) (struct{}, error) {
-		select {
-		case s.turn <- struct{}{}:
-		case <-ctx.Done():
-			return struct{}{}, ctx.Err()
-		}
-		defer func() { <-s.turn }()
-		if err := ctx.Err(); err != nil { // given up, and overtaken by the next
+// inTurn makes one call after the other. The relay may have given up a call that is
+// still under way: the next one waits for it.
+func (s *statsServer) inTurn(ctx context.Context, call func(context.Context, stats.Exporter) error) error {
+	_, err := withLease(s.acquire, StatsErrors, func(lease Lease[stats.Exporter]) (struct{}, error) {
+		if err := s.turn.take(ctx); err != nil {
 			return struct{}{}, err
 		}
-		return struct{}{}, call(ctx, e)
+		defer s.turn.giveBack()
+		if err := ctx.Err(); err != nil { // given up while it waited
+			return struct{}{}, err
+		}
+		return struct{}{}, call(ctx, lease.Implementation)
 	})
 	return err
 }

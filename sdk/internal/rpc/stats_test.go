@@ -32,11 +32,11 @@ func snapshot() stats.Snapshot {
 
 func TestSnapshotsCrossTheWire(t *testing.T) {
 	for _, want := range []stats.Snapshot{snapshot(), {Epoch: stats.Epoch{1}, Seq: 1}} {
-		got, err := Snapshot(wire(t, ExportRequest(want), &pb.ExportRequest{}))
+		got, err := decodeSnapshot(wire(t, EncodeExportRequest(want), &pb.ExportRequest{}))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
-		if size := proto.Size(ExportRequest(want)); size > want.Size() {
+		if size := proto.Size(EncodeExportRequest(want)); size > want.Size() {
 			t.Errorf("%d bytes on the wire, %d by Size", size, want.Size())
 		}
 	}
@@ -64,9 +64,9 @@ func TestHostileSnapshots(t *testing.T) {
 		"points":      func(r *pb.ExportRequest) { r.Metrics[0].Points = make([]*pb.Point, 100_000) },
 		"nil":         func(r *pb.ExportRequest) { r.Metrics[0].Points[0].Labels[0] = nil },
 	} {
-		req := ExportRequest(snapshot())
+		req := EncodeExportRequest(snapshot())
 		spoil(req)
-		if _, err := Snapshot(req); !errors.Is(err, stats.ErrInvalid) {
+		if _, err := decodeSnapshot(req); !errors.Is(err, stats.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -100,7 +100,7 @@ func TestOneCallOfAnExporterAtATime(t *testing.T) {
 	export := func(ctx context.Context, seq uint64) chan error {
 		done := make(chan error, 1)
 		go func() {
-			_, err := server.Export(ctx, ExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: seq}))
+			_, err := server.Export(ctx, EncodeExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: seq}))
 			done <- err
 		}()
 		return done
@@ -137,41 +137,41 @@ func TestOneCallOfAnExporterAtATime(t *testing.T) {
 
 func TestErrorsOfStatsCrossTheWire(t *testing.T) {
 	for _, want := range []error{stats.ErrInvalid, stats.ErrUnavailable, context.Canceled, context.DeadlineExceeded} {
-		if got := StatsErrors.Error(StatsErrors.Status(want)); !errors.Is(got, want) || got.Error() != want.Error() {
+		if got := StatsErrors.FromStatus(StatsErrors.ToStatus(want)); !errors.Is(got, want) || got.Error() != want.Error() {
 			t.Errorf("%v became %v", want, got)
 		}
 	}
-	if got := StatsErrors.Error(StatsErrors.Status(ErrUnavailable)); !errors.Is(got, stats.ErrUnavailable) {
+	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(ErrUnavailable)); !errors.Is(got, stats.ErrUnavailable) {
 		t.Errorf("a plugin that is away: %v", got)
 	}
 	var broken *ContractError
-	if got := StatsErrors.Error(StatsErrors.Status(errNoWatch)); !errors.As(got, &broken) {
+	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(errNoWatch)); !errors.As(got, &broken) {
 		t.Errorf("a call that was never offered: %v", got)
 	}
 }
 
 func FuzzExportRequest(f *testing.F) {
-	data, _ := proto.Marshal(ExportRequest(snapshot()))
+	data, _ := proto.Marshal(EncodeExportRequest(snapshot()))
 	f.Add(data)
-	data, _ = proto.Marshal(ExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: 1}))
+	data, _ = proto.Marshal(EncodeExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: 1}))
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var req pb.ExportRequest
 		if proto.Unmarshal(data, &req) != nil {
 			return
 		}
-		s, err := Snapshot(&req)
+		s, err := decodeSnapshot(&req)
 		if err != nil {
 			if !errors.Is(err, stats.ErrInvalid) || len(err.Error()) > 1<<10 {
 				t.Errorf("%T of %d bytes", err, len(err.Error()))
 			}
 			return
 		}
-		again := ExportRequest(s)
+		again := EncodeExportRequest(s)
 		if proto.Size(again) > s.Size() {
 			t.Errorf("%d bytes on the wire, %d by Size", proto.Size(again), s.Size())
 		}
-		if got, err := Snapshot(again); err != nil || !reflect.DeepEqual(got, s) {
+		if got, err := decodeSnapshot(again); err != nil || !reflect.DeepEqual(got, s) {
 			t.Errorf("%v became %v, %v", s, got, err)
 		}
 	})

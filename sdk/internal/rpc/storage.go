@@ -1,10 +1,9 @@
-// Package rpc is the wire between a relay and its plugins: the generated
-// protobuf code (pluginv1), conversions between it and the types of the sdk,
-// and the server that puts an implementation on the wire. Protobuf types stay
-// in here, in sdk/host and in the server of sdk/plugin.
+// Package rpc is the protocol between a relay and its plugins: the generated protobuf code
+// (pluginv1), conversions between it and the types of the sdk, and servers that put an
+// implementation on the wire. Protobuf types stay in this package, in sdk/host and in the
+// server of sdk/plugin.
 //
-// Decoding trusts neither side: a relay survives what a plugin says, whatever
-// it says, and the other way round.
+// Neither side trusts the other: decoding checks everything and bounds what it allocates.
 package rpc
 
 import (
@@ -18,11 +17,11 @@ import (
 // MaxMessage bounds a message in either direction, in bytes.
 const MaxMessage = 16 << 20
 
-// maxSeq leaves room for arithmetic on the sequence numbers of a liar.
+// maxSeq keeps arithmetic on untrusted sequence numbers from overflowing.
 const maxSeq = math.MaxInt64
 
-// AppendRequest puts records on the wire. It aliases them.
-func AppendRequest(records []storage.Record) *pb.AppendRequest {
+// EncodeAppendRequest encodes records. The message aliases them.
+func EncodeAppendRequest(records []storage.Record) *pb.AppendRequest {
 	out := make([]*pb.Record, len(records))
 	all := make([]pb.Record, len(records)) // one allocation instead of many
 	for i := range records {
@@ -39,8 +38,8 @@ func AppendRequest(records []storage.Record) *pb.AppendRequest {
 	return &pb.AppendRequest{Records: out}
 }
 
-// Records reads what AppendRequest wrote. The records alias the request.
-func Records(req *pb.AppendRequest) ([]storage.Record, error) {
+// decodeRecords returns the records of a request. They alias it.
+func decodeRecords(req *pb.AppendRequest) ([]storage.Record, error) {
 	records := make([]storage.Record, len(req.GetRecords()))
 	for i, in := range req.GetRecords() {
 		r := &records[i]
@@ -59,8 +58,7 @@ func Records(req *pb.AppendRequest) ([]storage.Record, error) {
 	return records, nil
 }
 
-// AppendResponse puts outcomes on the wire.
-func AppendResponse(outcomes []storage.Outcome) *pb.AppendResponse {
+func encodeAppendResponse(outcomes []storage.Outcome) *pb.AppendResponse {
 	out := make([]*pb.Outcome, len(outcomes))
 	for i, o := range outcomes {
 		out[i] = &pb.Outcome{Status: pb.Outcome_Status(o.Status), Seq: uint64(o.Seq)}
@@ -68,13 +66,13 @@ func AppendResponse(outcomes []storage.Outcome) *pb.AppendResponse {
 	return &pb.AppendResponse{Outcomes: out}
 }
 
-// Outcomes reads the answer to an Append of n records.
-func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
+// DecodeOutcomes checks and returns the answer to an Append of n records.
+func DecodeOutcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	if got := len(resp.GetOutcomes()); got != n {
 		return nil, protocolError("%d outcomes for %d records", got, n)
 	}
 	outcomes := make([]storage.Outcome, n)
-	var last storage.Seq // of what this batch stored
+	var last storage.Seq // the last that this batch stored
 	for i, in := range resp.GetOutcomes() {
 		o := storage.Outcome{Status: storage.OutcomeStatus(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
 		refused := o.Status == storage.Spent || o.Status == storage.Conflict
@@ -96,8 +94,8 @@ func Outcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	return outcomes, nil
 }
 
-// LogResponse puts a page on the wire. It aliases the page.
-func LogResponse(page storage.Page) *pb.LogResponse {
+// encodeLogResponse encodes a page. The message aliases it.
+func encodeLogResponse(page storage.Page) *pb.LogResponse {
 	out := make([]*pb.Entry, len(page.Entries))
 	all := make([]pb.Entry, len(page.Entries))
 	for i := range page.Entries {
@@ -112,8 +110,8 @@ func LogResponse(page storage.Page) *pb.LogResponse {
 	return &pb.LogResponse{Entries: out, Last: uint64(page.Last)}
 }
 
-// Page reads the answer to req. It aliases the response.
-func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
+// DecodePage checks and returns the answer to req. The page aliases the response.
+func DecodePage(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
 	_, limit, bytes, err := req.Bounds()
 	if err != nil {
 		return storage.Page{}, err
@@ -147,16 +145,15 @@ func Page(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, error) {
 	return page, nil
 }
 
-// InfoResponse puts the state of a store on the wire.
-func InfoResponse(info storage.Info) *pb.InfoResponse {
+func encodeInfoResponse(info storage.Info) *pb.InfoResponse {
 	return &pb.InfoResponse{
 		Epoch: info.Epoch[:], First: uint64(info.First), Last: uint64(info.Last),
 		Count: info.Count, Bytes: info.Bytes, Tokens: info.Tokens,
 	}
 }
 
-// Info reads the state of a store.
-func Info(resp *pb.InfoResponse) (storage.Info, error) {
+// DecodeInfo checks and returns the state of a store.
+func DecodeInfo(resp *pb.InfoResponse) (storage.Info, error) {
 	info := storage.Info{
 		First: storage.Seq(resp.GetFirst()), Last: storage.Seq(resp.GetLast()),
 		Count: resp.GetCount(), Bytes: resp.GetBytes(), Tokens: resp.GetTokens(),
@@ -172,16 +169,16 @@ func Info(resp *pb.InfoResponse) (storage.Info, error) {
 	return info, nil
 }
 
-// Found reads the answer to a Find.
-func Found(resp *pb.FindResponse) (storage.Seq, error) {
+// DecodeFound checks and returns the answer to a Find.
+func DecodeFound(resp *pb.FindResponse) (storage.Seq, error) {
 	if seq := storage.Seq(resp.GetSeq()); seq >= 1 && seq <= maxSeq {
 		return seq, nil
 	}
 	return 0, protocolError("found at %d", resp.GetSeq())
 }
 
-// Watched reads the answer to a Watch.
-func Watched(resp *pb.WatchResponse, after storage.Seq) (storage.Seq, error) {
+// DecodeWatched checks and returns the answer to a Watch.
+func DecodeWatched(resp *pb.WatchResponse, after storage.Seq) (storage.Seq, error) {
 	if seq := storage.Seq(resp.GetLast()); seq > after && seq <= maxSeq {
 		return seq, nil
 	}

@@ -1,0 +1,76 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+type storageServer struct {
+	pb.UnimplementedStorageServer
+
+	acquire Acquire[storage.Store]
+}
+
+// NewStorageServer serves the store that acquire gives.
+func NewStorageServer(acquire Acquire[storage.Store]) pb.StorageServer {
+	return &storageServer{acquire: acquire}
+}
+
+func (s *storageServer) Info(ctx context.Context, _ *pb.InfoRequest) (*pb.InfoResponse, error) {
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.InfoResponse, error) {
+		info, err := lease.Implementation.Info(ctx)
+		return encodeInfoResponse(info), err
+	})
+}
+
+func (s *storageServer) Append(ctx context.Context, req *pb.AppendRequest) (*pb.AppendResponse, error) {
+	records, err := decodeRecords(req)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.AppendResponse, error) {
+		outcomes, err := lease.Implementation.Append(ctx, records)
+		return encodeAppendResponse(outcomes), err
+	})
+}
+
+func (s *storageServer) Log(ctx context.Context, req *pb.LogRequest) (*pb.LogResponse, error) {
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.LogResponse, error) {
+		page, err := lease.Implementation.Log(ctx, storage.LogRequest{
+			From:     storage.Seq(req.GetFrom()),
+			Max:      int(min(req.GetMax(), math.MaxInt32)),
+			MaxBytes: int(min(req.GetMaxBytes(), math.MaxInt32)),
+		})
+		return encodeLogResponse(page), err
+	})
+}
+
+func (s *storageServer) Find(ctx context.Context, req *pb.FindRequest) (*pb.FindResponse, error) {
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.FindResponse, error) {
+		seq, err := lease.Implementation.Find(ctx, req.GetSignature())
+		return &pb.FindResponse{Seq: uint64(seq)}, err
+	})
+}
+
+func (s *storageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.WatchResponse, error) {
+	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.WatchResponse, error) {
+		w, ok := lease.Implementation.(storage.Watcher)
+		if !ok {
+			return nil, errNoWatch
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(lease.Ending, cancel)()
+		seq, err := w.Watch(ctx, storage.Seq(req.GetAfter()))
+		return &pb.WatchResponse{Last: uint64(seq)}, err
+	})
+}
+
+var errNoWatch = fmt.Errorf("%w: Watch", errNotOffered)
