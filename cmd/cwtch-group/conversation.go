@@ -25,7 +25,6 @@ type conversation struct {
 	group group.Group
 
 	reader *client.Reader
-	known  uint64 // end of the trail when the profile was read
 	head   []byte // signature of the last verified message
 
 	since   time.Time           // older messages are left out
@@ -39,19 +38,19 @@ type conversation struct {
 	older      int
 }
 
-// newConversation begins at a place on the group's server.
-func newConversation(g *profile.Group, server *profile.Server, place client.Place) *conversation {
+// newConversation goes on from a position on the group's server.
+func newConversation(g *profile.Group, server *profile.Server, from client.Position) *conversation {
 	return &conversation{
 		name: g.Name, group: g.Group, head: g.Head,
-		reader: client.NewReader(server.Trail.Clone(), place), known: server.Trail.End(),
-		seen: make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
+		reader: client.NewReader(server.History, from),
+		seen:   make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
 	}
 }
 
 // takeEvent takes an event in and returns the message in it; ok is false where there
-// is none or it came before. The error is [client.ErrMisplaced].
+// is none or it came before. The error is [client.ErrWrongStart].
 func (c *conversation) takeEvent(e client.Event) (m group.Message, ok bool, err error) {
-	if err := c.reader.Take(e); err != nil {
+	if err := c.reader.Accept(e); err != nil {
 		return m, false, err
 	}
 	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat { // such as the envelope from which was replayed
@@ -125,8 +124,8 @@ const maxListed = 20
 // summaryText says whose signatures were verified.
 func (c *conversation) summaryText(n *names) string {
 	s := pluralOf(c.messageCount(), "message")
-	// Oneself last: among names that are random, "you" would be in another place in
-	// every group.
+	// The reader comes last: among names that are random, "you" would stand elsewhere
+	// in every group.
 	onions := slices.Sorted(maps.Keys(c.verified))
 	i := slices.Index(onions, n.own)
 	if i >= 0 {
@@ -173,26 +172,26 @@ func (c *conversation) saveProgress(ctx context.Context, p *profile.Profile, rea
 		if err != nil {
 			return err
 		}
-		err = s.Advance(g, profile.Session{Reader: c.reader, Since: c.known, Head: c.head, Read: read, Shown: c.shown})
+		err = s.Advance(g, profile.Session{Reader: c.reader, Head: c.head, Read: read, Shown: c.shown})
 		c.shown = nil
 		return err
 	})
 }
 
-// syncBoard connects to the board and takes in everything from the place on. Where a
-// replay does not begin there, it connects again and asks from another mark, of
-// which a place has few. The connection stays open.
+// syncBoard connects to the board and takes in everything from the conversation's
+// position on. If a replay begins elsewhere, it connects again and asks from
+// another checkpoint, of which a position has few. The connection stays open.
 func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *conversation, use func(client.Event) error) (*client.Board, error) {
 	for {
 		board, err := a.openBoard(ctx, network, name)
 		if err != nil {
 			return nil, err
 		}
-		if err = board.Sync(ctx, c.reader.From(), a.showReplay(use)); err == nil {
+		if err = board.Sync(ctx, c.reader.ReplayFrom(), a.showReplay(use)); err == nil {
 			return board, nil
 		}
 		board.Close()
-		if !errors.Is(err, client.ErrMisplaced) {
+		if !errors.Is(err, client.ErrWrongStart) {
 			return nil, err
 		}
 	}

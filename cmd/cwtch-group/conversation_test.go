@@ -21,7 +21,7 @@ func newTalk(t *testing.T) (*conversation, group.Group) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newConversation(&profile.Group{Name: "club", Group: g}, &profile.Server{Trail: client.NewTrail()}, nil), g
+	return newConversation(&profile.Group{Name: "club", Group: g}, &profile.Server{History: client.NewHistory()}, nil), g
 }
 
 func seal(t *testing.T, g group.Group, from identity.Key, text string) wire.Envelope {
@@ -64,7 +64,7 @@ func TestConversationTakesEachMessageOnce(t *testing.T) {
 	}
 }
 
-// The place moves only over what came in order, so that nothing is skipped
+// The position moves only over what came in order, so that nothing is skipped
 // when a connection ends in the middle of a replay.
 func TestPlace(t *testing.T) {
 	c, g := newTalk(t)
@@ -83,8 +83,8 @@ func TestPlace(t *testing.T) {
 		{client.Event{Kind: client.New, Envelope: second, Repeat: true}, live.Signature},
 		{client.Event{Kind: client.New, Envelope: unsigned}, live.Signature},
 	} {
-		if c.takeEvent(x.e); !bytes.Equal(c.reader.Place().Signature(), x.want) {
-			t.Errorf("after event %d the place is %x, want %x", i, c.reader.Place().Signature(), x.want)
+		if c.takeEvent(x.e); !bytes.Equal(c.reader.Position().Last().Signature, x.want) {
+			t.Errorf("after event %d the position is %x, want %x", i, c.reader.Position().Last().Signature, x.want)
 		}
 	}
 }

@@ -110,9 +110,9 @@ func (r *reading) printLive(ctx context.Context, board *client.Board) error {
 				return final{err}
 			}
 		}
-		place := r.talk.reader.Place().Signature()
+		last := r.talk.reader.Position().Last().Signature
 		probe := time.AfterFunc(quietLimit, func() {
-			board.Replay(place) //nolint:errcheck // its answer, or its absence, is for Next
+			board.Replay(last) //nolint:errcheck // its answer, or its absence, is for Next
 		})
 		e, err := board.Next(ctx)
 		probe.Stop()

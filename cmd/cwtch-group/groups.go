@@ -82,7 +82,7 @@ func (a *app) runCreate(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		made := &profile.Group{Name: name, Group: g, Synced: server.Place, Read: server.Place}
+		made := &profile.Group{Name: name, Group: g, Synced: server.Position, Read: server.Position}
 		fact = factOfGroup(made)
 		if err := s.AddGroup(made); err != nil {
 			return fmt.Errorf("create group: %w", err)

@@ -48,14 +48,14 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	}
 	p := &poster{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
 	p.resume(g)
-	p.talk = newConversation(g, server, p.progress.Place)
+	p.talk = newConversation(g, server, p.progress.Position)
 	network, hangUp, err := a.dialNetwork(ctx)
 	if err != nil {
 		return err
 	}
 	defer hangUp()
 	p.network = network
-	if err := p.postMessage(ctx); err != nil {
+	if err := p.postMessages(ctx); err != nil {
 		return p.explain(ctx, err)
 	}
 	if err := p.report(g.Name); err != nil {
@@ -127,8 +127,8 @@ func (p *poster) resume(g *profile.Group) {
 	p.progress = profile.NewUnfinished(p.parts, now, g.Synced)
 }
 
-// postMessage finds out what the messages follow, posts them and remembers their place.
-func (p *poster) postMessage(ctx context.Context) error {
+// postMessages reads the board, posts the messages and saves the new position.
+func (p *poster) postMessages(ctx context.Context) error {
 	if err := p.buy(ctx, len(p.parts)-p.progress.Done); err != nil {
 		return err
 	}

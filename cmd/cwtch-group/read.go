@@ -99,8 +99,8 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, usageError{fmt.Sprintf("-since %s is no time", s), `say how long ago, such as 90m, 12h or 3d, or when, such as 2026-11-28 or "2026-11-28 09:30"`}
 }
 
-// syncAndPrint connects and prints everything from the conversation's place on. The
-// connection stays open.
+// syncAndPrint connects and prints everything from the conversation's position on.
+// The connection stays open.
 func (r *reading) syncAndPrint(ctx context.Context) (*client.Board, error) {
 	board, err := r.app.syncBoard(ctx, r.network, r.board, r.talk, r.printEvent)
 	if err != nil {

@@ -14,67 +14,66 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// workVariable makes the test binary a command that reads 40 envelopes, saves
-// after each, takes ten tokens and names the members it is given; see
+// commandVariable makes the test binary a command that reads 40 envelopes, saves
+// ten times on the way, takes ten tokens and names a member; see
 // TestCommandsAtOnce.
-const workVariable = "CWTCH_GROUP_TEST_WORK"
+const commandVariable = "CWTCH_GROUP_TEST_WORK"
 
-// readUpTo reads a board of numbered envelopes from a place to envelope n.
+// readUpTo reads a board of numbered envelopes from its beginning to envelope n.
 func readUpTo(r *client.Reader, n int) {
-	r.From()
+	r.ReplayFrom()
 	for i := range n {
-		r.Take(client.Event{Kind: client.Replayed, Envelope: wire.Envelope{Signature: fmt.Append(nil, i+1)}, Left: 1000 - i})
+		r.Accept(client.Event{Kind: client.Replayed, Envelope: wire.Envelope{Signature: fmt.Append(nil, i+1)}, Left: 1000 - i})
 	}
 }
 
-func number(t *testing.T, p *Profile) uint64 {
+func readNumber(t *testing.T, p *Profile) uint64 {
 	t.Helper()
-	return view(t, p).Groups[0].Read.Number()
+	return view(t, p).Groups[0].Read.Last().Number
 }
 
-func save(t *testing.T, p *Profile, r *client.Reader, since uint64) {
+func savePosition(t *testing.T, p *Profile, r *client.Reader) {
 	t.Helper()
 	err := p.Update(t.Context(), func(s *State) error {
-		return s.Advance(s.Groups[0], Session{Reader: r, Since: since, Read: true})
+		return s.Advance(s.Groups[0], Session{Reader: r, Read: true})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// A command that began earlier, or at the beginning, does not take the place
-// back that another reached.
-func TestPlacesMoveForward(t *testing.T) {
+// A command that began earlier, or at the beginning of the board, does not move
+// back the position that another reached.
+func TestPositionsMoveForward(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 0)
-	begin := func() *client.Reader { return client.NewReader(view(t, p).Servers[0].Trail, nil) }
+	begin := func() *client.Reader { return client.NewReader(view(t, p).Servers[0].History, nil) }
 	slow, fast := begin(), begin()
 	readUpTo(fast, 30)
 	readUpTo(slow, 10)
-	save(t, p, fast, 0)
-	save(t, p, slow, 0)
-	if got := number(t, p); got != 30 {
-		t.Errorf("the place is %d after the slow command, want 30", got)
+	savePosition(t, p, fast)
+	savePosition(t, p, slow)
+	if got := readNumber(t, p); got != 30 {
+		t.Errorf("the position is %d after the slow command, want 30", got)
 	}
 	few := begin()
 	readUpTo(few, 2)
-	save(t, p, few, 30)
-	if got := number(t, p); got != 30 {
-		t.Errorf("the place is %d after a command that read two from the beginning, want 30", got)
+	savePosition(t, p, few)
+	if got := readNumber(t, p); got != 30 {
+		t.Errorf("the position is %d after a command that read two from the beginning, want 30", got)
 	}
-	if got := string(view(t, p).Servers[0].Place.Signature()); got != "30" {
+	if got := string(view(t, p).Servers[0].Position.Last().Signature); got != "30" {
 		t.Errorf("a new group would begin at %s", got)
 	}
 	readUpTo(slow, 35)
-	save(t, p, slow, 0)
-	if got := number(t, p); got != 35 {
-		t.Errorf("the place is %d, want 35", got)
+	savePosition(t, p, slow)
+	if got := readNumber(t, p); got != 35 {
+		t.Errorf("the position is %d, want 35", got)
 	}
 }
 
-// Processes of one profile that run at the same time lose nothing: the place is
-// that of the one that got furthest, no token is spent twice, and no name is
-// given twice.
+// Commands that run at the same time lose nothing: the position is that of the one
+// that got furthest, no token is spent twice, and no name is given twice.
 func TestCommandsAtOnce(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 50)
@@ -82,7 +81,7 @@ func TestCommandsAtOnce(t *testing.T) {
 	var outs []*strings.Builder
 	for i := range 4 {
 		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), workVariable+"="+fmt.Sprintf("%s:%d", p.dir, i))
+		c.Env = append(os.Environ(), commandVariable+"="+fmt.Sprintf("%s:%d", p.dir, i))
 		out := new(strings.Builder)
 		c.Stdout, c.Stderr = out, os.Stderr
 		if err := c.Start(); err != nil {
@@ -109,12 +108,12 @@ func TestCommandsAtOnce(t *testing.T) {
 	if n := len(s.Servers[0].Tokens); n != 10 {
 		t.Errorf("%d tokens are left, want 10", n)
 	}
-	if got, end := number(t, p), s.Servers[0].Trail.End(); got != 43 || end != 43 {
-		t.Errorf("the place is %d and the trail ends at %d, want 43", got, end)
+	if got, end := readNumber(t, p), s.Servers[0].History.End(); got != 43 || end != 43 {
+		t.Errorf("the position is %d and the history ends at %d, want 43", got, end)
 	}
 }
 
-func work(argument string) error {
+func runTestCommand(argument string) error {
 	dir, which, _ := strings.Cut(argument, ":")
 	i := int(which[0] - '0')
 	p, err := Open(dir)
@@ -126,11 +125,11 @@ func work(argument string) error {
 	if err != nil {
 		return err
 	}
-	r, since := client.NewReader(s.Servers[0].Trail, nil), s.Servers[0].Trail.End()
+	r := client.NewReader(s.Servers[0].History, nil)
 	for n := range 10 {
 		readUpTo(r, 4+4*n+i)
 		err := p.Update(ctx, func(s *State) error {
-			return s.Advance(s.Groups[0], Session{Reader: r, Since: since, Read: true})
+			return s.Advance(s.Groups[0], Session{Reader: r, Read: true})
 		})
 		if err != nil {
 			return err
@@ -151,8 +150,8 @@ func work(argument string) error {
 	return nil
 }
 
-// Whoever was shown under a name first keeps it, in later runs too, and in
-// whatever order they speak then.
+// The member who was first shown under a name keeps it, in later runs too, and in
+// whatever order the members speak then.
 func TestNamesStay(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 0)
@@ -203,7 +202,7 @@ func TestPrintedIsBounded(t *testing.T) {
 		p.addAll([]MessageID{{byte(i), byte(i >> 8)}})
 	}
 	var again Printed
-	if err := again.unmarshal(p.marshal()); err != nil {
+	if err := again.decode(p.encode()); err != nil {
 		t.Fatal(err)
 	}
 	if len(again.known) != MaxPrinted || !again.Has(MessageID{255, 15}) || again.Has(MessageID{}) {
@@ -211,7 +210,7 @@ func TestPrintedIsBounded(t *testing.T) {
 	}
 }
 
-// A profile of version 1 is read: its places and tokens stay.
+// A profile of version 1 is read: its positions and tokens stay.
 func TestVersion1(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 1)
@@ -229,8 +228,8 @@ func TestVersion1(t *testing.T) {
 	}
 	s := view(t, p)
 	g := s.Groups[0]
-	if len(s.Servers[0].Tokens) != 1 || string(s.Servers[0].Place.Signature()) != "last" ||
-		string(g.Synced.Signature()) != "last" || g.Synced.Number() != 1 || string(g.Read.Signature()) != "read" || g.Read.Number() != 0 {
-		t.Errorf("places are %+v, %+v, %+v", s.Servers[0].Place, g.Synced, g.Read)
+	if len(s.Servers[0].Tokens) != 1 || string(s.Servers[0].Position.Last().Signature) != "last" ||
+		string(g.Synced.Last().Signature) != "last" || g.Synced.Last().Number != 1 || string(g.Read.Last().Signature) != "read" || g.Read.Last().Number != 0 {
+		t.Errorf("positions are %+v, %+v, %+v", s.Servers[0].Position, g.Synced, g.Read)
 	}
 }

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,13 +19,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// version is the format of profile.json. A program refuses a newer one. Version
-// 1 had single signatures as places, and no trails, names and printed messages;
-// version 2 had no nicknames and no unfinished posts.
+// version is the format of profile.json. A program refuses a newer one. In version
+// 1 a position was a single signature, and there were no histories, names and
+// printed messages; version 2 had no nicknames and no unfinished posts.
 const version = 3
 
-// document is profile.json. Servers and groups are kept in the text forms in
-// which people pass them on, which check themselves when they are read.
+// document is profile.json. It has servers and groups in the text forms that
+// people pass on: reading these checks them.
 type document struct {
 	Version  int
 	Identity []byte // seed
@@ -33,11 +34,11 @@ type document struct {
 }
 
 type serverEntry struct {
-	Bundle string
-	Tokens [][]byte // T, then W
-	Last   []byte   `json:",omitempty"` // version 1
-	Place  client.Place
-	Trail  []byte
+	Bundle   string
+	Tokens   [][]byte        // T, then W
+	Last     []byte          `json:",omitempty"` // version 1
+	Position client.Position `json:"Place"`
+	History  []byte          `json:"Trail"`
 }
 
 type groupEntry struct {
@@ -47,11 +48,11 @@ type groupEntry struct {
 	Synced []byte `json:",omitempty"` // version 1
 	Read   []byte `json:",omitempty"` // version 1
 
-	SyncedPlace client.Place
-	ReadPlace   client.Place
-	Printed     []byte
-	Names       []nameEntry
-	Unfinished  *Unfinished `json:",omitempty"`
+	SyncedPosition client.Position `json:"SyncedPlace"`
+	ReadPosition   client.Position `json:"ReadPlace"`
+	Printed        []byte
+	Names          []nameEntry
+	Unfinished     *Unfinished `json:",omitempty"`
 }
 
 type nameEntry struct {
@@ -90,13 +91,13 @@ func (d document) toState() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("server %d", i)
 		}
-		server := &Server{Bundle: b, Place: e.Place, Trail: client.NewTrail()}
+		server := &Server{Bundle: b, Position: e.Position, History: client.NewHistory()}
 		if len(e.Last) > 0 {
-			server.Place = client.Place{{Signature: e.Last, Number: server.Trail.Note(e.Last)}}
+			server.Position = client.Position{{Signature: e.Last, Number: server.History.Add(e.Last)}}
 		}
-		if len(e.Trail) > 0 {
-			if err := server.Trail.UnmarshalBinary(e.Trail); err != nil {
-				return nil, fmt.Errorf("trail of server %d", i)
+		if len(e.History) > 0 {
+			if err := server.History.UnmarshalBinary(e.History); err != nil {
+				return nil, fmt.Errorf("history of server %d", i)
 			}
 		}
 		for _, t := range e.Tokens {
@@ -112,11 +113,11 @@ func (d document) toState() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("group %d", i)
 		}
-		g := &Group{Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.SyncedPlace, Read: e.ReadPlace}
+		g := &Group{Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.SyncedPosition, Read: e.ReadPosition}
 		if server, err := s.Server(invite.Server); err == nil && d.Version == 1 {
-			g.Synced, g.Read = onlyMark(e.Synced, server.Trail), onlyMark(e.Read, server.Trail)
+			g.Synced, g.Read = server.version1Position(e.Synced), server.version1Position(e.Read)
 		}
-		if err := g.Printed.unmarshal(e.Printed); err != nil {
+		if err := g.Printed.decode(e.Printed); err != nil {
 			return nil, fmt.Errorf("printed messages of group %d", i)
 		}
 		for _, n := range e.Names {
@@ -133,20 +134,24 @@ func (d document) toState() (*State, error) {
 	return s, nil
 }
 
-// onlyMark is the place of version 1.
-func onlyMark(signature []byte, t *client.Trail) client.Place {
-	if len(signature) == 0 {
+// version1Position returns a position on the server from the signature that
+// version 1 had in its place.
+func (s *Server) version1Position(signature []byte) client.Position {
+	switch {
+	case len(signature) == 0:
 		return nil
+	case bytes.Equal(signature, s.Position.Last().Signature):
+		return s.Position
 	}
-	return client.Place{{Signature: signature}}.Translate(t)
+	return client.Position{{Signature: signature}}
 }
 
 func (s *State) toDocument() document {
 	seed := s.Identity.Seed()
 	d := document{Version: version, Identity: seed[:]}
 	for _, server := range s.Servers {
-		e := serverEntry{Bundle: server.Bundle.String(), Place: server.Place}
-		e.Trail, _ = server.Trail.MarshalBinary() // never fails
+		e := serverEntry{Bundle: server.Bundle.String(), Position: server.Position}
+		e.History, _ = server.History.MarshalBinary() // never fails
 		for _, t := range server.Tokens {
 			e.Tokens = append(e.Tokens, append(t.T[:], t.W[:]...))
 		}
@@ -155,7 +160,7 @@ func (s *State) toDocument() document {
 	for _, g := range s.Groups {
 		e := groupEntry{
 			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head,
-			SyncedPlace: g.Synced, ReadPlace: g.Read, Printed: g.Printed.marshal(),
+			SyncedPosition: g.Synced, ReadPosition: g.Read, Printed: g.Printed.encode(),
 			Unfinished: g.Unfinished,
 		}
 		for _, m := range g.Names.Members() {
@@ -183,8 +188,8 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// A command that was killed before this was durable may have taken a token out,
-	// which must not come back, or have made an identity.
+	// A command may have been killed before the file was durable. The token that it
+	// took out must not come back, nor may the identity that it made get lost.
 	if err := durable.Confirm(f); err != nil {
 		return nil, fmt.Errorf("make %s durable: %w; check its disk", path, err)
 	}

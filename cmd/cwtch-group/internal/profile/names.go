@@ -12,13 +12,14 @@ const (
 	// name goes on behind what it shares with another.
 	shortName = 8
 	// maxNames bounds the names of a group: a member can make as many keys as
-	// they like. Who comes later is shown by the whole onion.
+	// they like. Later members are shown by their whole onion.
 	maxNames = 1024
 )
 
 // Names are the short names of a group's members: the beginning of their onion.
-// Forty bits can be ground, so a name is kept for the first verified sender who
-// was shown under it, for ever, and whoever begins alike gets a longer one.
+// An attacker can find a key whose onion begins with given forty bits. So a name
+// stays for ever with the first verified sender who was shown under it, and an
+// onion that begins alike gets a longer one.
 type Names struct {
 	order []identity.Onion
 	names map[identity.Onion]string
@@ -32,11 +33,11 @@ func (n *Names) Of(from identity.Onion) (name string, ok bool) {
 	return name, ok
 }
 
-// Full reports that nobody gets a name any more.
+// Full reports whether there are no names left to give.
 func (n *Names) Full() bool { return len(n.order) >= maxNames }
 
-// Twin returns the name of an earlier member whose onion begins alike, or the
-// nickname of one that does, or "".
+// Twin returns the name of an earlier member whose onion begins like from, or
+// another member's nickname that looks like its beginning, or "".
 func (n *Names) Twin(from identity.Onion) string {
 	for o, nick := range n.nicks {
 		if o != from && sharedPrefix(lowerOnion(nick), from) >= shortName {
@@ -54,8 +55,8 @@ func (n *Names) Twin(from identity.Onion) string {
 	return ""
 }
 
-// Give returns the name of a member. It gives them one where they have none; own
-// is the reader's, who needs no name.
+// Give returns the name of a member, and gives them one if they have none. own is
+// the onion of the reader, who has no name and whose beginning nobody gets.
 func (n *Names) Give(from, own identity.Onion) string {
 	if name, ok := n.names[from]; ok {
 		return name
@@ -84,7 +85,7 @@ func (n *Names) putName(name string, from identity.Onion) {
 	n.order = append(n.order, from)
 }
 
-// restoreName takes a name from the file; ok is false where nobody could have it.
+// restoreName adds a name from the file; ok is false if Give cannot have given it.
 func (n *Names) restoreName(name string, from identity.Onion) (ok bool) {
 	_, twice := n.names[from]
 	if twice || n.taken[name] || len(n.order) >= maxNames || len(name) < shortName || !strings.HasPrefix(string(from), name) {
@@ -94,10 +95,10 @@ func (n *Names) restoreName(name string, from identity.Onion) (ok bool) {
 	return true
 }
 
-// lowerOnion is a nickname as an onion that looks like it begins.
+// lowerOnion returns the beginning of the onions that look like a nickname.
 func lowerOnion(nick string) identity.Onion { return identity.Onion(strings.ToLower(nick)) }
 
-// sharedPrefix is how many characters two onions have in common at the beginning.
+// sharedPrefix returns the number of characters with which two onions begin alike.
 func sharedPrefix(a, b identity.Onion) int {
 	n := 0
 	for n < min(len(a), len(b)) && a[n] == b[n] {
@@ -106,8 +107,8 @@ func sharedPrefix(a, b identity.Onion) int {
 	return n
 }
 
-// GiveName gives a member of a group a name, durably, so that no command gives
-// it to somebody else. It returns all names of the group.
+// GiveName gives a member of a group a name, and writes it to disk so that no
+// command gives it to somebody else. It returns all names of the group.
 func (p *Profile) GiveName(ctx context.Context, group [16]byte, from identity.Onion) (Names, error) {
 	var names Names
 	err := p.Update(ctx, func(s *State) error {

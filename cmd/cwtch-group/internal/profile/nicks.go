@@ -34,8 +34,8 @@ func (n *Names) Members() []Member {
 // Nick returns the nickname that the reader gave a member, or "".
 func (n *Names) Nick(o identity.Onion) string { return n.nicks[o] }
 
-// Find finds a member by their nickname, their name or the beginning of their
-// onion, which is at least as long as a name.
+// Find finds a member by nickname, by name, or by a beginning of the onion that is
+// at least as long as a name.
 func (n *Names) Find(word string) (Member, error) {
 	var found []Member
 	for _, m := range n.Members() {
@@ -55,8 +55,8 @@ func (n *Names) Find(word string) (Member, error) {
 	return Member{}, ErrWhichMember
 }
 
-// SetNick sets the nickname of a member who has a name, or removes it where nick
-// is empty. No two members have the same, whatever the case, and nobody has
+// SetNick sets the nickname of a member who has a name; an empty one removes it.
+// No two members have the same nickname, in any case of letters, and nobody has
 // one that looks like the beginning of another member's onion.
 func (n *Names) SetNick(o identity.Onion, nick string) error {
 	if nick == "" {

@@ -11,13 +11,11 @@ import (
 // MessageID names a message of a group; see [Printed.Has].
 type MessageID [32]byte
 
-// MaxPrinted bounds the messages that a group remembers to have printed, at 8
-// bytes each.
+// MaxPrinted is how many printed messages a group remembers, at 8 bytes each.
 const MaxPrinted = 2048
 
-// Printed is the last messages of a group that were printed, so that a replay
-// that begins before the place at which reading ended does not print them again.
-// It holds a keyed hash of each.
+// Printed remembers which messages of a group were printed last, since a replay
+// begins before the position where reading ended. It holds a keyed hash of each.
 type Printed struct {
 	key    [16]byte
 	hashes []uint64 // oldest first
@@ -37,11 +35,11 @@ func (p *Printed) addAll(ids []MessageID) {
 		rand.Read(p.key[:]) // never fails
 	}
 	for _, id := range ids {
-		p.noteHash(p.hashID(id))
+		p.addHash(p.hashID(id))
 	}
 }
 
-func (p *Printed) noteHash(h uint64) {
+func (p *Printed) addHash(h uint64) {
 	if p.known == nil {
 		p.known = make(map[uint64]bool)
 	}
@@ -56,7 +54,7 @@ func (p *Printed) noteHash(h uint64) {
 	p.known[h] = true
 }
 
-func (p *Printed) marshal() []byte {
+func (p *Printed) encode() []byte {
 	if len(p.hashes) == 0 {
 		return nil
 	}
@@ -67,7 +65,7 @@ func (p *Printed) marshal() []byte {
 	return b
 }
 
-func (p *Printed) unmarshal(b []byte) error {
+func (p *Printed) decode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
@@ -76,7 +74,7 @@ func (p *Printed) unmarshal(b []byte) error {
 	}
 	p.key = [16]byte(b)
 	for b = b[16:]; len(b) > 0; b = b[8:] {
-		p.noteHash(binary.BigEndian.Uint64(b))
+		p.addHash(binary.BigEndian.Uint64(b))
 	}
 	return nil
 }

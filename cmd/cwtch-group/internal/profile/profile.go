@@ -1,5 +1,6 @@
 // Package profile keeps what one person's cwtch-group knows: who they are, the
-// servers and groups they use, and the tokens they have not spent yet.
+// servers and groups they use, and their unspent tokens. It is for cwtch-group
+// alone.
 //
 // A profile is a directory:
 //
@@ -18,14 +19,15 @@
 //   - A token is gone from the profile, durably, before anybody can use it. A
 //     crash may lose a token; it never leads to one being spent twice.
 //   - A server keeps the keys it was first imported with.
-//   - A place on a board moves forward only, whichever command saves last.
-//   - A member's name is kept for good before it is shown first, and no other
-//     member of the group gets it.
-//   - A profile, and with it an identity, is made by [Create] only.
+//   - A position on a board only moves forward, whichever command saves last.
+//   - A member's name is on disk before it is first shown, stays for good, and goes
+//     to no other member of the group.
+//   - Only [Create] makes a profile, and with it an identity.
 //
 // # Caveats
 //
-// The file is not encrypted: whoever reads it is the person, in every group.
+// The file is not encrypted: whoever can read it can pose as the person, in every
+// group.
 package profile
 
 import (
@@ -75,8 +77,8 @@ func Open(dir string) (*Profile, error) {
 	return nil, fmt.Errorf("open profile: %w: %s", ErrNoProfile, dir)
 }
 
-// Create makes a profile with a new identity. It makes the directory, mode 0700,
-// unless that exists. The error is [ErrExists] where a profile is there already.
+// Create makes a profile with a new identity, and the directory, with mode 0700,
+// if need be. If there is a profile, the error is [ErrExists].
 func Create(ctx context.Context, dir string) (*Profile, error) {
 	if err := durable.MakeDir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make profile: %w", err)
@@ -111,15 +113,12 @@ func (p *Profile) check() error {
 	return nil
 }
 
-// Dir returns the directory.
-func (p *Profile) Dir() string { return p.dir }
-
 // View returns the state as the last update left it.
 func (p *Profile) View(context.Context) (*State, error) { return loadState(p.filePath()) }
 
-// Update hands the state to change and writes what change made of it, unless
-// change returns an error, which Update returns as it is. ctx bounds the wait
-// for the lock.
+// Update calls change with the state and writes what change made of it. If change
+// returns an error, Update writes nothing and returns the error as it is. ctx
+// bounds the wait for the lock.
 func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
 	unlock, err := lockFile(ctx, p.lockFile())
 	if err != nil {
@@ -136,8 +135,8 @@ func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
 	return writeState(p.filePath(), s)
 }
 
-// TakeToken removes a token of a server and returns it; ok is false where there
-// is none.
+// TakeToken removes a token of a server and returns it; ok is false if there is
+// none.
 func (p *Profile) TakeToken(ctx context.Context, board identity.Onion) (t token.Token, ok bool, err error) {
 	err = p.Update(ctx, func(s *State) error {
 		server, err := s.Server(board)
@@ -165,7 +164,7 @@ func (p *Profile) AddTokens(ctx context.Context, board identity.Onion, tokens []
 	})
 }
 
-// TorDir returns a data directory for a tor of the caller's own, until it calls
+// TorDir returns a data directory for a tor that the caller runs, until it calls
 // release: that of the profile or, while another command uses it, an empty one.
 func (p *Profile) TorDir() (dir string, release func(), err error) {
 	unlock, err := tryLock(filepath.Join(p.dir, "tor.lock"))

@@ -24,11 +24,11 @@ const spendVariable = "CWTCH_GROUP_TEST_SPEND"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(spendVariable); dir != "" {
-		spend(dir)
+		takeTokensUntilKilled(dir)
 		return
 	}
-	if argument := os.Getenv(workVariable); argument != "" {
-		if err := work(argument); err != nil {
+	if argument := os.Getenv(commandVariable); argument != "" {
+		if err := runTestCommand(argument); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -293,7 +293,7 @@ func TestKilledWhileSpending(t *testing.T) {
 	}
 }
 
-func spend(dir string) {
+func takeTokensUntilKilled(dir string) {
 	ctx := context.Background()
 	p, err := Open(dir)
 	for err == nil {

@@ -13,11 +13,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
-// Reasons to refuse a change, and things that are not there.
+// Reasons why a change is refused or something is not found.
 var (
-	// ErrServerChanged means that a known board presents another token service
-	// or token key. Its operator changed them, which clients of Cwtch refuse
-	// as well, or somebody else made the bundle and stole the board's key.
+	// ErrServerChanged means that a bundle names another token service or token key
+	// than the known one of the same board. Either its operator changed them, which
+	// clients of Cwtch refuse as well, or somebody stole the board's key.
 	ErrServerChanged = errors.New("server has other keys than those it was imported with")
 	ErrNoServer      = errors.New("no such server")
 	ErrWhichServer   = errors.New("more than one server fits")
@@ -37,25 +37,24 @@ type State struct {
 type Server struct {
 	Bundle bundle.Bundle
 	Tokens []token.Token // unspent
-	// Place is the last envelope that any command received from the board. A new
-	// group starts there: nothing before it can be of the group.
-	Place client.Place
-	Trail *client.Trail // shared by all places on this board
+	// Position is how far any command has read the board. A new group starts there:
+	// no earlier envelope can belong to it.
+	Position client.Position
+	History  *client.History // shared by all positions on this board
 }
 
-// Group is a group that the person is a member of. Its places on the board are
-// of whatever envelope came last, of this group or another: to ask
-// for a replay from a message of the group would tell the server that the two
-// belong together.
+// Group is a group that the person is a member of. Its positions on the board are
+// those of whatever envelope came last, of this group or another: a replay from a
+// message of the group would tell the server that the two belong together.
 type Group struct {
 	Name  string // what the person calls it
 	Group group.Group
 
-	Head   []byte       // signature of the group's last verified message, which the next one refers to
-	Synced client.Place // up to which Head is right
-	Read   client.Place // up to which messages were printed
+	Head   []byte          // signature of the last verified message, to which the next one refers
+	Synced client.Position // up to which Head is right
+	Read   client.Position // up to which messages were printed
 
-	Printed Printed // the last messages that were
+	Printed Printed // the last messages that were printed
 	Names   Names   // of the members
 
 	Unfinished *Unfinished // nil where the last post is complete
@@ -64,29 +63,27 @@ type Group struct {
 // Session is what a command received from a board since it last saved.
 type Session struct {
 	Reader *client.Reader
-	Since  uint64 // end of the trail when the state was read
 	Head   []byte
 	Read   bool        // the messages were printed
 	Shown  []MessageID // the messages, in order
 }
 
-// Advance takes in what a command received. Places move forward only: another
+// Advance takes in what a command received. Positions only move forward: another
 // command, which runs at the same time, may be ahead.
 func (s *State) Advance(g *Group, x Session) error {
 	server, err := s.Server(g.Group.Server)
 	if err != nil {
 		return err
 	}
-	server.Trail.Merge(x.Reader.Trail, x.Since)
-	place := x.Reader.Place().Translate(server.Trail)
-	move := func(p *client.Place) bool {
-		if len(place) == 0 || place.Number() < p.Number() {
+	reached := x.Reader.MergeInto(server.History)
+	move := func(p *client.Position) bool {
+		if len(reached) == 0 || reached.Last().Number < p.Last().Number {
 			return false
 		}
-		*p = place
+		*p = reached
 		return true
 	}
-	move(&server.Place)
+	move(&server.Position)
 	if move(&g.Synced) {
 		g.Head = x.Head
 	}
@@ -100,7 +97,7 @@ func (s *State) Advance(g *Group, x Session) error {
 func (s *State) AddServer(b bundle.Bundle) (added bool, err error) {
 	known, err := s.Server(b.Board)
 	if err != nil {
-		s.Servers = append(s.Servers, &Server{Bundle: b, Trail: client.NewTrail()})
+		s.Servers = append(s.Servers, &Server{Bundle: b, History: client.NewHistory()})
 		return true, nil
 	}
 	if !known.Bundle.SameKeys(b) {

@@ -14,39 +14,39 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// Unfinished is how far a command got that posts a text in one or several
-// messages. Who runs the same command again goes on from there.
+// Unfinished is how far a command got that posts a text as one or more messages.
+// The same command, given again, goes on from there.
 //
-// It does not hold the text, which the command brings along, but a keyed hash.
+// It holds a keyed hash in place of the text, which the command brings along.
 type Unfinished struct {
 	Key, Hash []byte
 	Begun     time.Time
-	// Place is up to where the board was read before the first message. A replay
+	// Position is how far the board was read before the first message. A replay
 	// from there shows whether Pending was stored.
-	Place   client.Place
-	Done    int            // messages that are stored
-	Pending *wire.Envelope // the next message, once it may have been sent
+	Position client.Position `json:"Place"`
+	Done     int             // messages that are stored
+	Pending  *wire.Envelope  // the next message, once it may have been sent
 }
 
 // resumeWithin is how long a text counts as unfinished. Later the same words are
 // a new text.
 const resumeWithin = 24 * time.Hour
 
-// NewUnfinished begins to post messages to a board that was read up to place.
-func NewUnfinished(messages []string, now time.Time, place client.Place) *Unfinished {
-	u := &Unfinished{Key: make([]byte, 16), Begun: now, Place: place}
+// NewUnfinished returns the beginning of a post to a board that was read up to p.
+func NewUnfinished(messages []string, now time.Time, p client.Position) *Unfinished {
+	u := &Unfinished{Key: make([]byte, 16), Begun: now, Position: p}
 	rand.Read(u.Key) // never fails
-	u.Hash = u.hash(messages)
+	u.Hash = u.hashText(messages)
 	return u
 }
 
 // Fits reports whether u is about these messages, and recent.
 func (u *Unfinished) Fits(messages []string, now time.Time) bool {
 	age := now.Sub(u.Begun)
-	return age >= 0 && age < resumeWithin && u.Done >= 0 && u.Done < len(messages) && bytes.Equal(u.Hash, u.hash(messages))
+	return age >= 0 && age < resumeWithin && u.Done >= 0 && u.Done < len(messages) && bytes.Equal(u.Hash, u.hashText(messages))
 }
 
-func (u *Unfinished) hash(messages []string) []byte {
+func (u *Unfinished) hashText(messages []string) []byte {
 	h := sha256.New()
 	h.Write(u.Key)
 	h.Write([]byte(strings.Join(messages, "\x00")))
@@ -65,8 +65,8 @@ func (p *Profile) SaveUnfinished(ctx context.Context, group [16]byte, u *Unfinis
 }
 
 // LockPosting makes the caller the only command that resumes and records posts
-// of this profile, until it calls release; ok is false where another command
-// does that.
+// of this profile, until it calls release. ok is false while another command
+// is that.
 func (p *Profile) LockPosting() (release func(), ok bool, err error) {
 	release, err = tryLock(filepath.Join(p.dir, "post.lock"))
 	if errors.Is(err, errLocked) {

@@ -38,8 +38,8 @@ func TestFormatsOnDisk(t *testing.T) {
 				s := view(t, p)
 				server, g := s.Servers[0], s.Groups[0]
 				members := g.Names.Members()
-				if s.Identity.Onion() == "" || len(server.Tokens) != 3 || server.Place.Number() != 30 || server.Trail.End() != 30 ||
-					g.Name != "book club" || g.Read.Number() != 30 || g.Synced.Number() != 30 ||
+				if s.Identity.Onion() == "" || len(server.Tokens) != 3 || server.Position.Last().Number != 30 || server.History.End() != 30 ||
+					g.Name != "book club" || g.Read.Last().Number != 30 || g.Synced.Last().Number != 30 ||
 					!g.Printed.Has(MessageID{1}) || !g.Printed.Has(MessageID{2}) || g.Printed.Has(MessageID{3}) ||
 					len(members) != 2 || members[0].Name != "nn44k7tk" || string(g.Group.Invite().GroupName) != "book club" {
 					t.Fatalf("server %+v, group %+v, members %+v", server, g, members)

@@ -86,7 +86,7 @@ func TestPlantedSignature(t *testing.T) {
 			t.Errorf("reading %d replayed %d envelopes, %v", i, n, err)
 		}
 	}
-	// Reading from the beginning does not take the place back.
+	// Reading from the beginning does not move the position back.
 	do("follow", "-all", "-n", "2", "club")
 	if out, _ := do("read", "-new", "club"); out != "" {
 		t.Errorf("printed again: %s", out)
