@@ -70,7 +70,7 @@ func (s *stage) announce(format string, a ...any) {
 }
 
 func (s *stage) startTorNetwork(ctx context.Context) (err error) {
-	s.tor, err = tornet.Start(ctx, filepath.Join(s.dir, "tornet"), tornet.Options{})
+	s.tor, err = tornet.Start(ctx, filepath.Join(s.dir, "tornet"))
 	if err != nil {
 		return fmt.Errorf("start the private Tor network: %w", err)
 	}

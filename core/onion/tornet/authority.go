@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// holdTime is how long a request for the consensus may wait until there is one.
-// Told 404, tor would back off for longer than the relays take to come.
-const holdTime = 20 * time.Second
+// consensusWait is how long a request waits for the first consensus. After a 404,
+// tor would back off for longer than the relays take to come.
+const consensusWait = 20 * time.Second
 
-// authority is a directory authority that does not vote: when the number of
-// relays it waits for has come, it signs a consensus of them and keeps it.
+// authority is a directory authority that does not vote: it waits for a number of
+// relays and then signs a consensus of them.
 type authority struct {
-	want   int
-	keys   *authorityKeys
-	port   int
-	now    func() time.Time
-	server *http.Server
-	served chan struct{} // closed when the server has ended
-	ready  chan struct{} // closed when all relays have come
+	wantRelays int
+	keys       *authorityKeys
+	port       int
+	now        func() time.Time
+	server     *http.Server
+	served     chan struct{} // closed when the server has ended
+	ready      chan struct{} // closed when all relays have come
 
 	mu         sync.Mutex
 	relays     []*descriptor // ordered by identity; does not change after ready
@@ -34,7 +34,7 @@ type authority struct {
 	validAfter time.Time
 }
 
-// newAuthority serves a directory port on 127.0.0.1.
+// newAuthority starts an authority with a directory port on 127.0.0.1.
 func newAuthority(want int) (*authority, error) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -45,7 +45,7 @@ func newAuthority(want int) (*authority, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	a := &authority{
-		want: want, keys: keys, port: ln.Addr().(*net.TCPAddr).Port, now: time.Now,
+		wantRelays: want, keys: keys, port: ln.Addr().(*net.TCPAddr).Port, now: time.Now,
 		served: make(chan struct{}), ready: make(chan struct{}),
 	}
 	a.server = &http.Server{Handler: a, ReadTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
@@ -56,21 +56,21 @@ func newAuthority(want int) (*authority, error) {
 	return a, nil
 }
 
-func (a *authority) close() error {
+func (a *authority) stopServing() error {
 	err := a.server.Close()
 	<-a.served
 	return err
 }
 
-// torrc is the line that makes tor trust this authority and no other. The last
-// fingerprint is that of a relay that authorities also are; nobody asks for it.
-func (a *authority) torrc() string {
+// torrcLine returns the line that makes tor trust this authority and no other. Its
+// last fingerprint names the relay that every authority also is; nobody asks that.
+func (a *authority) torrcLine() string {
 	return fmt.Sprintf("DirAuthority tornet no-v2 v3ident=%s 127.0.0.1:%d %s",
 		a.keys.identityFingerprint(), a.port, a.keys.signingFingerprint())
 }
 
-// published reports whether there is a consensus.
-func (a *authority) published() bool {
+// hasConsensus reports whether there is a consensus.
+func (a *authority) hasConsensus() bool {
 	select {
 	case <-a.ready:
 		return true
@@ -79,16 +79,16 @@ func (a *authority) published() bool {
 	}
 }
 
-// descriptors returns the relays, ordered by identity.
-func (a *authority) descriptors() []*descriptor {
+// listRelays returns the descriptors of the relays, ordered by identity.
+func (a *authority) listRelays() []*descriptor {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.relays)
 }
 
-// accept takes the descriptor of a relay. Later uploads of relays that are in
-// the consensus change nothing: their keys and ports do not change either.
-func (a *authority) accept(upload []byte) error {
+// addRelay adds or replaces the descriptor of a relay. With all relays there it
+// signs the consensus; later uploads change nothing, as keys and ports stay.
+func (a *authority) addRelay(upload []byte) error {
 	d, err := parseUpload(upload)
 	if err != nil {
 		return err
@@ -97,26 +97,26 @@ func (a *authority) accept(upload []byte) error {
 	defer a.mu.Unlock()
 	i, known := slices.BinarySearchFunc(a.relays, d, func(x, y *descriptor) int { return bytes.Compare(x.identity, y.identity) })
 	switch {
-	case a.published():
+	case a.hasConsensus():
 		return nil
 	case known:
 		a.relays[i] = d
 	default:
 		a.relays = slices.Insert(a.relays, i, d)
 	}
-	if len(a.relays) < a.want {
+	if len(a.relays) < a.wantRelays {
 		return nil
 	}
-	if err := a.sign(); err != nil {
+	if err := a.signConsensus(); err != nil {
 		return err
 	}
 	close(a.ready)
 	return nil
 }
 
-// sign makes the consensus of the present hour. a.mu is held.
-func (a *authority) sign() error {
-	a.validAfter = a.now().Truncate(interval)
+// signConsensus makes and signs the consensus of the present hour. a.mu is held.
+func (a *authority) signConsensus() error {
+	a.validAfter = a.now().Truncate(consensusInterval)
 	for _, f := range []flavour{unflavoured, microdesc} {
 		text, err := writeConsensus(f, a.validAfter, a.port, a.relays, a.keys)
 		if err != nil {
@@ -127,21 +127,21 @@ func (a *authority) sign() error {
 	return nil
 }
 
-// current returns the consensus, signed again every hour.
-func (a *authority) current(f flavour) ([]byte, error) {
+// currentConsensus returns the consensus of the present hour.
+func (a *authority) currentConsensus(f flavour) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.now().Sub(a.validAfter) >= interval {
-		if err := a.sign(); err != nil {
+	if a.now().Sub(a.validAfter) >= consensusInterval {
+		if err := a.signConsensus(); err != nil {
 			return nil, err
 		}
 	}
 	return a.consensus[f], nil
 }
 
-// ServeHTTP is the directory port (dir-spec, "HTTP status codes" and the URLs
-// of "Standards compliance"). The URL is taken as it was sent: digests in it
-// contain slashes, which net/http's mux would clean away.
+// ServeHTTP serves the directory port (dir-spec, "HTTP status codes" and the URLs
+// of "Standards compliance"). It reads the URL as it was sent: digests in it contain
+// slashes, which net/http's mux would clean away.
 func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.RequestURI, ".z")
 	w.Header().Set("Content-Type", "text/plain")
@@ -153,7 +153,7 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			err = errors.New("descriptor: too long")
 		}
 		if err == nil {
-			err = a.accept(upload)
+			err = a.addRelay(upload)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -161,9 +161,9 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodGet:
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	case strings.HasPrefix(path, "/tor/keys/"):
-		_, _ = w.Write(a.keys.certificate) // a relay that has gone asks again
-	case a.hold(r):
-		doc, err := a.document(path)
+		_, _ = w.Write(a.keys.certificate) // a relay whose connection broke asks again
+	case a.awaitConsensus(r):
+		doc, err := a.findDocument(path)
 		switch {
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -177,9 +177,9 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hold waits for the consensus and reports whether there is one.
-func (a *authority) hold(r *http.Request) bool {
-	timer := time.NewTimer(holdTime)
+// awaitConsensus waits for the consensus and reports whether there is one.
+func (a *authority) awaitConsensus(r *http.Request) bool {
+	timer := time.NewTimer(consensusWait)
 	defer timer.Stop()
 	select {
 	case <-a.ready:
@@ -190,36 +190,35 @@ func (a *authority) hold(r *http.Request) bool {
 	return false
 }
 
-// document returns what path names, nil if there is no such thing.
-func (a *authority) document(path string) ([]byte, error) {
+// findDocument returns what path names, or nil.
+func (a *authority) findDocument(path string) ([]byte, error) {
 	if strings.HasPrefix(path, "/tor/status-vote/current/consensus-microdesc") {
-		return a.current(microdesc)
+		return a.currentConsensus(microdesc)
 	}
 	if strings.HasPrefix(path, "/tor/status-vote/current/consensus") {
-		return a.current(unflavoured)
+		return a.currentConsensus(unflavoured)
 	}
 	var out []byte
-	for _, d := range a.descriptors() {
+	for _, d := range a.listRelays() {
 		switch {
-		case named(path, "/tor/micro/d/", "-", unpadded.EncodeToString(d.microdescriptorDigest[:])):
+		case listsName(path, "/tor/micro/d/", "-", unpadded.EncodeToString(d.microdescriptorDigest[:])):
 			out = append(out, d.microdescriptor...)
 		case path == "/tor/server/all",
-			named(path, "/tor/server/d/", "+", fmt.Sprintf("%X", d.digest)),
-			named(path, "/tor/server/fp/", "+", d.fingerprint):
+			listsName(path, "/tor/server/d/", "+", fmt.Sprintf("%X", d.digest)),
+			listsName(path, "/tor/server/fp/", "+", d.fingerprint):
 			out = append(out, d.text...)
 		case path == "/tor/extra/all",
-			named(path, "/tor/extra/d/", "+", fmt.Sprintf("%X", d.extraInfoDigest)),
-			named(path, "/tor/extra/fp/", "+", d.fingerprint):
+			listsName(path, "/tor/extra/d/", "+", fmt.Sprintf("%X", d.extraInfoDigest)),
+			listsName(path, "/tor/extra/fp/", "+", d.fingerprint):
 			out = append(out, d.extraInfo...)
 		}
 	}
 	return out, nil
 }
 
-// named reports whether path is prefix and a list of names with name in it.
-// Hex is compared in any case of letters; base64 cannot be, and clients send
-// it as it stands in the consensus.
-func named(path, prefix, separator, name string) bool {
+// listsName reports whether path is prefix and a list of names with name in it.
+// Names in hex may have any case of letters; those in base64 must be exact.
+func listsName(path, prefix, separator, name string) bool {
 	list, ok := strings.CutPrefix(path, prefix)
 	if !ok {
 		return false

@@ -25,8 +25,8 @@ func readUpload(t testing.TB) []byte {
 	return upload
 }
 
-// variant is the upload of another relay: it differs in its identity.
-func variant(upload []byte, first string) []byte {
+// uploadOf returns the upload of another relay, whose identity begins with first.
+func uploadOf(upload []byte, first string) []byte {
 	i := bytes.Index(upload, []byte("\nfingerprint ")) + len("\nfingerprint ")
 	return append(append(bytes.Clone(upload[:i]), first...), upload[i+len(first):]...)
 }
@@ -87,7 +87,7 @@ func TestAuthorityConsensus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.stopServing()
 	now := time.Date(2031, 5, 6, 7, 59, 59, 0, time.UTC)
 	a.now = func() time.Time { return now }
 
@@ -96,10 +96,10 @@ func TestAuthorityConsensus(t *testing.T) {
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	for i, name := range names {
 		for range 2 { // relays upload again
-			if a.published() {
+			if a.hasConsensus() {
 				t.Fatalf("published with %d relays", i)
 			}
-			if err := a.accept(variant(upload, name)); err != nil {
+			if err := a.addRelay(uploadOf(upload, name)); err != nil {
 				t.Fatal(err)
 			}
 			if i == len(names)-1 {
@@ -107,24 +107,24 @@ func TestAuthorityConsensus(t *testing.T) {
 			}
 		}
 	}
-	if !a.published() {
+	if !a.hasConsensus() {
 		t.Fatal("not published")
 	}
 	for i := 1; i < 3; i++ {
-		if d := a.descriptors(); bytes.Compare(d[i-1].identity, d[i].identity) >= 0 {
+		if d := a.listRelays(); bytes.Compare(d[i-1].identity, d[i].identity) >= 0 {
 			t.Error("relays are not ordered")
 		}
 	}
-	first, err := a.current(microdesc)
+	first, err := a.currentConsensus(microdesc)
 	if err != nil || !bytes.Contains(first, []byte("\nvalid-after 2031-05-06 07:00:00\nfresh-until 2031-05-06 08:00:00\n")) {
 		t.Fatalf("consensus: %v\n%s", err, first)
 	}
 	checkSignature(t, a, first)
-	if again, _ := a.current(microdesc); !bytes.Equal(again, first) {
+	if again, _ := a.currentConsensus(microdesc); !bytes.Equal(again, first) {
 		t.Error("signed again within the hour")
 	}
 	now = now.Add(time.Second)
-	next, err := a.current(microdesc)
+	next, err := a.currentConsensus(microdesc)
 	if err != nil || !bytes.Contains(next, []byte("\nvalid-after 2031-05-06 08:00:00\n")) {
 		t.Fatalf("consensus of the next hour: %v\n%s", err, next)
 	}
@@ -150,7 +150,7 @@ func TestAuthorityHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.stopServing()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
@@ -194,7 +194,7 @@ func TestAuthorityHTTP(t *testing.T) {
 	if body := <-early; !strings.HasPrefix(body, "network-status-version 3 microdesc\n") {
 		t.Errorf("consensus: %q", body)
 	}
-	d := a.descriptors()[0]
+	d := a.listRelays()[0]
 	for path, want := range map[string]string{
 		"/tor/status-vote/current/consensus.z":            "network-status-version 3\n",
 		"/tor/keys/all.z":                                 "dir-key-certificate-version 3\n",

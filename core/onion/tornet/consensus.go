@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// flavour is one of the two forms of a consensus (dir-spec, "Consensus
-// flavors"): relays fetch both, clients the one with microdescriptors.
+// flavour is one of the two forms of a consensus (dir-spec, "Consensus flavors").
+// Relays fetch both, clients only the one with microdescriptors.
 type flavour int
 
 const (
@@ -19,15 +19,15 @@ const (
 	microdesc
 )
 
-// interval is how long a consensus is fresh. It must be that of the public
+// consensusInterval is how long a consensus is fresh. It must be that of the public
 // network: under TestingTorNetwork the time period of onion services and the
 // shared random run are 24 intervals, and with much longer ones tor's
 // descriptor revision counter overflows ("BUG:
 // set_descriptor_revision_counter") and later descriptors are refused.
-const interval = time.Hour
+const consensusInterval = time.Hour
 
-// Protocols that tor 0.4.8 and 0.4.9 have; a higher required version would turn
-// clients off.
+// Protocols that tor 0.4.8 and 0.4.9 have. Clients would stop if a higher version were
+// required.
 const (
 	relayProtocols  = "Cons=2 Desc=2 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 HSRend=2 Link=4-5 LinkAuth=3 Microdesc=2 Relay=2-4"
 	clientProtocols = "Cons=2 Desc=2 FlowCtrl=1 Link=4 Microdesc=2 Relay=2"
@@ -36,14 +36,13 @@ const (
 // consensusFlags are the flags of every relay.
 const consensusFlags = "Fast Guard HSDir Running Stable V2Dir Valid"
 
-// bandwidthWeights balance a network in which all guards are alike and nothing
-// exits.
+// bandwidthWeights balance a network of equal guards without exits.
 const bandwidthWeights = "Wbd=3333 Wbe=0 Wbg=0 Wbm=10000 Wdb=10000 Web=10000 Wed=3333 Wee=10000 Weg=3333 Wem=10000 " +
 	"Wgb=10000 Wgd=3333 Wgg=10000 Wgm=10000 Wmb=10000 Wmd=3333 Wme=0 Wmg=0 Wmm=10000"
 
 var unpadded = base64.RawStdEncoding
 
-// writeConsensus makes and signs a consensus. Relays must be ordered by
+// writeConsensus makes and signs a consensus of relays, which are ordered by
 // identity. dirPort is that of the authority.
 func writeConsensus(f flavour, validAfter time.Time, dirPort int, relays []*descriptor, keys *authorityKeys) ([]byte, error) {
 	var b bytes.Buffer
@@ -79,8 +78,8 @@ func writePreamble(b *bytes.Buffer, f flavour, validAfter time.Time, dirPort int
 	b.WriteString("\nvote-status consensus\nconsensus-method 35\n")
 	validAfter = validAfter.UTC()
 	fmt.Fprintf(b, "valid-after %s\n", validAfter.Format(timeLayout))
-	fmt.Fprintf(b, "fresh-until %s\n", validAfter.Add(interval).Format(timeLayout))
-	fmt.Fprintf(b, "valid-until %s\n", validAfter.Add(24*interval).Format(timeLayout))
+	fmt.Fprintf(b, "fresh-until %s\n", validAfter.Add(consensusInterval).Format(timeLayout))
+	fmt.Fprintf(b, "valid-until %s\n", validAfter.Add(24*consensusInterval).Format(timeLayout))
 	b.WriteString("voting-delay 2 2\nclient-versions \nserver-versions \n")
 	b.WriteString("known-flags Authority Exit " + consensusFlags + "\n")
 	fmt.Fprintf(b, "recommended-client-protocols %s\nrecommended-relay-protocols %s\n", clientProtocols, relayProtocols)

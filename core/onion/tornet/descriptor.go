@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// maxUpload bounds what a relay may send; a descriptor and its extra-info are
-// about 5 KiB.
+// maxUpload bounds what a relay may send, in bytes; a descriptor and its extra-info
+// have about 5 KiB.
 const maxUpload = 64 << 10
 
 // descriptor is what the authority keeps of one relay, in the words of
@@ -43,11 +43,12 @@ var (
 	protoForm    = regexp.MustCompile(`^[A-Za-z0-9-]+=[0-9,-]*( [A-Za-z0-9-]+=[0-9,-]*)*$`)
 )
 
-// parseUpload reads what a relay posts to /tor/: its descriptor, with its
-// extra-info document behind it. Everything that goes into the consensus is
-// checked for its form, as one bad line would make every relay refuse it.
+// parseUpload reads what a relay posts to /tor/: its descriptor, followed by its
+// extra-info document. It checks the form of everything that goes into the
+// consensus, because every relay would refuse one with a bad line.
 //
-// Signatures are not checked: whoever can connect to 127.0.0.1 may join.
+// It does not check signatures: every process that can connect to 127.0.0.1 may
+// join.
 func parseUpload(upload []byte) (*descriptor, error) {
 	start := bytes.Index(upload, []byte("router "))
 	if start < 0 {
@@ -68,7 +69,7 @@ func parseUpload(upload []byte) (*descriptor, error) {
 	}
 	d.digest = sha1.Sum(signed)
 	items := firstItems(string(signed))
-	if err := d.router(items["router"]); err != nil {
+	if err := d.parseRouterLine(items["router"]); err != nil {
 		return nil, err
 	}
 	d.published = items["published"]
@@ -90,13 +91,13 @@ func parseUpload(upload []byte) (*descriptor, error) {
 		return nil, errors.New("descriptor: lacks a key")
 	}
 	d.identity, _ = hex.DecodeString(d.fingerprint) // of hexForm
-	d.microdescriptor = microdescriptor(string(signed), ntor, ed25519)
+	d.microdescriptor = makeMicrodescriptor(string(signed), ntor, ed25519)
 	d.microdescriptorDigest = sha256.Sum256(d.microdescriptor)
 	return d, nil
 }
 
-// router reads "nickname address ORPort SOCKSPort DirPort".
-func (d *descriptor) router(line string) error {
+// parseRouterLine reads "nickname address ORPort SOCKSPort DirPort" into d.
+func (d *descriptor) parseRouterLine(line string) error {
 	f := strings.Fields(line)
 	if len(f) != 5 || !nicknameForm.MatchString(f[0]) {
 		return errors.New("descriptor: bad router line")
@@ -112,8 +113,8 @@ func (d *descriptor) router(line string) error {
 	return nil
 }
 
-// signedPart returns what the digest of a document is of: all up to and with
-// the line router-signature.
+// signedPart returns the part of a document that its digest covers: everything up
+// to and including the line router-signature.
 func signedPart(doc []byte) ([]byte, bool) {
 	const last = "\nrouter-signature\n"
 	i := bytes.Index(doc, []byte(last))
@@ -123,7 +124,7 @@ func signedPart(doc []byte) ([]byte, bool) {
 	return doc[:i+len(last)], true
 }
 
-// firstItems maps keywords to their arguments.
+// firstItems maps each keyword of a document to its first arguments.
 func firstItems(doc string) map[string]string {
 	items := map[string]string{}
 	for line := range strings.Lines(doc) {
@@ -135,10 +136,10 @@ func firstItems(doc string) map[string]string {
 	return items
 }
 
-// microdescriptor makes the part of a descriptor that clients fetch (dir-spec,
-// "Computing microdescriptors", consensus method 33 and later). The TAP key is
-// left out where the relay has none.
-func microdescriptor(doc, ntor, ed25519 string) []byte {
+// makeMicrodescriptor makes the part of a descriptor that clients fetch (dir-spec,
+// "Computing microdescriptors", consensus method 33 and later). A relay may have no
+// TAP key.
+func makeMicrodescriptor(doc, ntor, ed25519 string) []byte {
 	var b bytes.Buffer
 	b.WriteString("onion-key\n")
 	const end = "-----END RSA PUBLIC KEY-----\n"

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// timeLayout is how directory documents write times, in UTC.
+// timeLayout is the form of times in directory documents, in UTC.
 const timeLayout = "2006-01-02 15:04:05"
 
-// authorityKeys is what tor-gencert makes for a directory authority: an
-// identity key, a signing key, and the certificate of the one for the other.
+// authorityKeys are the keys of a directory authority, as tor-gencert makes them:
+// an identity key, a signing key, and the certificate of the first for the second.
 type authorityKeys struct {
 	identity, signing *rsa.PrivateKey
 	certificate       []byte
@@ -32,12 +32,12 @@ func newAuthorityKeys(now time.Time, address string) (*authorityKeys, error) {
 		return nil, err
 	}
 	k := &authorityKeys{identity: identity, signing: signing}
-	k.certificate, err = k.certify(now, address)
+	k.certificate, err = k.makeCertificate(now, address)
 	return k, err
 }
 
-// certify makes the key certificate of dir-spec, "Creating key certificates".
-func (k *authorityKeys) certify(now time.Time, address string) ([]byte, error) {
+// makeCertificate makes the key certificate of dir-spec, "Creating key certificates".
+func (k *authorityKeys) makeCertificate(now time.Time, address string) ([]byte, error) {
 	identityDigest := sha1.Sum(x509.MarshalPKCS1PublicKey(&k.identity.PublicKey))
 	cross, err := signDigest(k.signing, identityDigest[:], "ID SIGNATURE")
 	if err != nil {
@@ -62,11 +62,11 @@ func (k *authorityKeys) certify(now time.Time, address string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (k *authorityKeys) identityFingerprint() string { return fingerprint(&k.identity.PublicKey) }
-func (k *authorityKeys) signingFingerprint() string  { return fingerprint(&k.signing.PublicKey) }
+func (k *authorityKeys) identityFingerprint() string { return keyFingerprint(&k.identity.PublicKey) }
+func (k *authorityKeys) signingFingerprint() string  { return keyFingerprint(&k.signing.PublicKey) }
 
-// fingerprint is SHA-1 of the PKCS#1 form of a key, in upper-case hex.
-func fingerprint(k *rsa.PublicKey) string {
+// keyFingerprint returns SHA-1 of the PKCS#1 form of a key, in upper-case hex.
+func keyFingerprint(k *rsa.PublicKey) string {
 	return fmt.Sprintf("%X", sha1.Sum(x509.MarshalPKCS1PublicKey(k)))
 }
 
@@ -74,8 +74,8 @@ func publicPEM(k *rsa.PublicKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(k)})
 }
 
-// signDigest signs as directory documents are signed: PKCS#1 v1.5 padding
-// around the bare digest, which does not say of what hash it is.
+// signDigest signs a digest as directory documents are signed: PKCS#1 v1.5 padding
+// around the bare digest, without the name of its hash.
 func signDigest(k *rsa.PrivateKey, digest []byte, label string) ([]byte, error) {
 	signature, err := rsa.SignPKCS1v15(rand.Reader, k, crypto.Hash(0), digest)
 	if err != nil {

@@ -42,9 +42,9 @@ func (n *Network) startRelay(tor string, i int) (*relay, error) {
 
 func (r *relay) logFile() string { return filepath.Join(r.dir, "tor.log") }
 
-// hasDirectory reports whether the relay has accepted the consensus and stored
-// all of the directory. A client that asks a relay earlier is told 404 and
-// backs off for longer than the rest of the start takes.
+// hasDirectory reports whether the relay has stored the consensus and the whole
+// directory. A client that asks earlier gets a 404 and backs off for longer than the
+// rest of the start takes.
 func (r *relay) hasDirectory() bool {
 	for _, name := range []string{"cached-consensus", "cached-microdesc-consensus", "cached-microdescs.new"} {
 		if info, err := os.Stat(filepath.Join(r.dir, "data", name)); err != nil || info.Size() == 0 {
@@ -54,8 +54,8 @@ func (r *relay) hasDirectory() bool {
 	return true
 }
 
-// running tells why the relay does not run any more.
-func (r *relay) running() error {
+// checkRunning returns an error that says how the relay ended, or nil while it runs.
+func (r *relay) checkRunning() error {
 	select {
 	case <-r.process.Done():
 		how := "exit status 0"

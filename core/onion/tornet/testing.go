@@ -15,8 +15,8 @@ import (
 // ForTest starts a network that lives as long as the test. Tests that can share
 // one run as subtests of the test that called ForTest.
 //
-// Where tor is not installed the test is skipped, but fails when the
-// environment variable CI is set: what CI does not run is not known to work.
+// If tor is not installed the test is skipped; with the environment variable CI
+// set it fails, because what CI skips is not known to work.
 func ForTest(t testing.TB) *Network {
 	t.Helper()
 	if _, err := exec.LookPath("tor"); err != nil {
@@ -28,7 +28,7 @@ func ForTest(t testing.TB) *Network {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	n, err := Start(ctx, t.TempDir(), Options{})
+	n, err := Start(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +40,8 @@ func ForTest(t testing.TB) *Network {
 	return n
 }
 
-// ClientForTest runs a tor as the one of a system: one that nobody in the test
-// owns, with these lines in its torrc, until stop is called or the test ends.
+// ClientForTest runs a tor that stands for the one of a system, with these lines in
+// its torrc, until stop is called or the test ends.
 func (n *Network) ClientForTest(t testing.TB, lines ...string) (stop func()) {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,6 +1,6 @@
 // Package tornet runs a whole private Tor network on 127.0.0.1, for tests and
-// the demo. It takes about three seconds to come up, needs no fixed port and no
-// root, and nothing in it can reach the public network.
+// the demo. It starts in about three seconds, needs no fixed port and no root, and
+// nothing in it can reach the public network.
 //
 //	network := tornet.ForTest(t)
 //	tor, err := onion.StartTor(ctx, onion.TorConfig{
@@ -10,23 +10,23 @@
 //
 // # What runs
 //
-// The relays are tor processes, unchanged. The directory authority is not: it
-// is an HTTP server in this process that takes the descriptors the relays
-// publish and signs one consensus of them. Tor's own authorities vote, which
-// takes them between 9 and 30 seconds; relays and clients cannot tell, and
-// check every signature as they always do.
+// The relays are unchanged tor processes. The directory authority is an HTTP server
+// in this process, which signs one consensus of the descriptors that the relays
+// publish. Tor's own authorities vote, which takes them between 9 and 30 seconds.
+// Relays and clients cannot tell the difference, and check every signature as they
+// always do.
 //
 // # What differs from the public network
 //
 // All relays are on one machine and have all flags, none is an exit, and
-// traffic is not delayed: a scheduler and a congestion window (see torrc.go)
-// take 16 ms off a round trip and give five times the throughput. Do not read
-// performance of the public network from it.
+// traffic is not delayed: another scheduler and congestion window (see torrc.go)
+// take 16 ms off a round trip and give five times the throughput. The network
+// tells nothing about the performance of the public one.
 //
 // # No leftovers
 //
-// Close ends every process and waits for it. They end as well when this process
-// dies, however it does. The directory stays and belongs to the caller.
+// [Network.Close] ends every process and waits for it. They also end with this
+// process, however it ends. The directory stays and belongs to the caller.
 package tornet
 
 import (
@@ -39,18 +39,12 @@ import (
 	"time"
 )
 
-// MinRelays is the smallest network in which a client reaches an onion service:
-// with three relays descriptors are uploaded, but no rendezvous completes.
-const MinRelays = 4
+// relayCount is the number of relays. Four are the fewest with which a client
+// reaches an onion service: with three, descriptors are uploaded but no rendezvous
+// completes. With five, paths repeat a relay less often.
+const relayCount = 5
 
-// Options of a network. The zero value is ready to use.
-type Options struct {
-	Tor    string // program; "tor" in PATH if empty
-	Relays int    // at least MinRelays; 5 if zero, with which paths repeat a relay less often
-}
-
-// Network is a private Tor network that runs. Its methods may be called at the
-// same time from several goroutines.
+// Network is a private Tor network that runs. It is safe for concurrent use.
 type Network struct {
 	dir       string
 	authority *authority
@@ -61,26 +55,17 @@ type Network struct {
 	closeErr error
 }
 
-// Start brings a network up in dir, which is created if need be, and returns
-// when clients can use it. ctx bounds the start only.
-func Start(ctx context.Context, dir string, options Options) (*Network, error) {
-	if options.Tor == "" {
-		options.Tor = "tor"
-	}
-	if options.Relays == 0 {
-		options.Relays = 5
-	}
-	if options.Relays < MinRelays {
-		return nil, fmt.Errorf("start private tor network: %d relays are too few, %d are needed", options.Relays, MinRelays)
-	}
-	n, err := start(ctx, dir, options)
+// Start starts a network in dir, which is created if need be, and returns when
+// clients can use it. It runs the tor in PATH. ctx bounds the start only.
+func Start(ctx context.Context, dir string) (*Network, error) {
+	n, err := startNetwork(ctx, dir, "tor")
 	if err != nil {
 		return nil, fmt.Errorf("start private tor network: %w", err)
 	}
 	return n, nil
 }
 
-func start(ctx context.Context, dir string, options Options) (*Network, error) {
+func startNetwork(ctx context.Context, dir, tor string) (*Network, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -89,54 +74,54 @@ func start(ctx context.Context, dir string, options Options) (*Network, error) {
 		return nil, err
 	}
 	n := &Network{dir: dir}
-	if n.authority, err = newAuthority(options.Relays); err != nil {
+	if n.authority, err = newAuthority(relayCount); err != nil {
 		return nil, err
 	}
-	if err := n.run(ctx, options); err != nil {
+	if err := n.startRelays(ctx, tor); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-// run starts the relays and waits until every one of them serves the consensus.
-func (n *Network) run(ctx context.Context, options Options) error {
+// startRelays starts the relays and waits until each of them serves the consensus.
+func (n *Network) startRelays(ctx context.Context, tor string) error {
 	if err := os.WriteFile(n.emptyFile(), nil, 0o600); err != nil {
 		return err
 	}
 	if err := os.WriteFile(n.resolvFile(), []byte("nameserver 127.0.0.1\n"), 0o600); err != nil {
 		return err
 	}
-	for i := range options.Relays {
-		r, err := n.startRelay(options.Tor, i)
+	for i := range relayCount {
+		r, err := n.startRelay(tor, i)
 		if err != nil {
 			return err
 		}
 		n.relays = append(n.relays, r)
 	}
-	if err := n.wait(ctx, func() bool { return n.authority.published() }); err != nil {
+	if err := n.waitUntil(ctx, n.authority.hasConsensus); err != nil {
 		return err
 	}
-	for _, d := range n.authority.descriptors() {
+	for _, d := range n.authority.listRelays() {
 		// The DirPort is required and never used: clients speak to directories
 		// through the ORPort, and the authority has none.
 		n.fallbacks = append(n.fallbacks, fmt.Sprintf("FallbackDir 127.0.0.1:1 orport=%d id=%s", d.orPort, d.fingerprint))
 	}
 	for _, r := range n.relays {
-		if err := n.wait(ctx, r.hasDirectory); err != nil {
+		if err := n.waitUntil(ctx, r.hasDirectory); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// wait returns when cond holds. It looks every 20 ms, as what relays do is seen
-// in their files.
-func (n *Network) wait(ctx context.Context, cond func() bool) error {
+// waitUntil returns when cond holds, or a relay has ended. It checks every 20 ms,
+// because relays only show in their files what they do.
+func (n *Network) waitUntil(ctx context.Context, cond func() bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		for _, r := range n.relays {
-			if err := r.running(); err != nil {
+			if err := r.checkRunning(); err != nil {
 				return err
 			}
 		}
@@ -158,8 +143,8 @@ func (n *Network) Pids() []int {
 	return pids
 }
 
-// Close ends the network and returns when all its processes are gone. Clients
-// of it go on for a while with the circuits they have, and then fail.
+// Close ends the network and returns when all its processes have ended. Its
+// clients go on for a while with the circuits they have, and then fail.
 func (n *Network) Close() error {
 	n.closing.Do(func() {
 		// Relays have nothing to save, and tor 0.4.9.11 often hangs on SIGTERM,
@@ -169,7 +154,7 @@ func (n *Network) Close() error {
 			wg.Go(r.process.Kill)
 		}
 		wg.Wait()
-		n.closeErr = n.authority.close()
+		n.closeErr = n.authority.stopServing()
 	})
 	return n.closeErr
 }

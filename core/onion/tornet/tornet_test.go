@@ -23,30 +23,30 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("TORNET_CHILD_DIR"); dir != "" {
-		childMain(dir)
+		runNetworkUntilKilled(dir)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// Clients join: one that downloads the directory from the relays, and checks
-// all of it on the way, and one that was seeded.
+// Two clients join: one downloads the directory from the relays and checks all of
+// it, the other was seeded.
 func TestClientBootstraps(t *testing.T) {
 	n := ForTest(t)
 	if err := torproc.CheckLoopback(n.ClientTorrc()); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("plain", func(t *testing.T) { bootstrap(t, n, filepath.Join(t.TempDir(), "data")) })
+	t.Run("plain", func(t *testing.T) { testBootstrap(t, n, filepath.Join(t.TempDir(), "data")) })
 	t.Run("seeded", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		if err := n.Seed(dir); err != nil {
 			t.Fatal(err)
 		}
-		bootstrap(t, n, dir)
+		testBootstrap(t, n, dir)
 	})
 }
 
-// bootstrap runs a client until it says that it is done.
-func bootstrap(t *testing.T, n *Network, dataDir string) {
+// testBootstrap runs a client until it says that it has bootstrapped.
+func testBootstrap(t *testing.T, n *Network, dataDir string) {
 	t.Helper()
 	dir := t.TempDir()
 	torrc, empty := filepath.Join(dir, "torrc"), filepath.Join(dir, "empty")
@@ -98,18 +98,15 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestStartFails(t *testing.T) {
 	// Programs that are not tor: one is not there, one ends at once.
 	for tor, want := range map[string]string{"/nonexistent/tor": "no such file", "/bin/false": "exit status 1"} {
-		_, err := Start(t.Context(), t.TempDir(), Options{Tor: tor})
+		_, err := startNetwork(t.Context(), t.TempDir(), tor)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", tor, err, want)
 		}
 	}
-	if _, err := Start(t.Context(), t.TempDir(), Options{Relays: 3}); err == nil {
-		t.Error("a network of 3 relays started")
-	}
 	// A relay that never publishes.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Start(ctx, t.TempDir(), Options{Tor: "/bin/cat"}); err == nil {
+	if _, err := startNetwork(ctx, t.TempDir(), "/bin/cat"); err == nil {
 		t.Error("started in a context that has ended")
 	}
 }
@@ -153,9 +150,9 @@ func TestRelaysDieWithParent(t *testing.T) {
 	}
 }
 
-// childMain is the process that is killed.
-func childMain(dir string) {
-	n, err := Start(context.Background(), dir, Options{})
+// runNetworkUntilKilled is the process that TestRelaysDieWithParent kills.
+func runNetworkUntilKilled(dir string) {
+	n, err := Start(context.Background(), dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
