@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/backoff"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 )
 
@@ -77,11 +78,12 @@ var errEnough error = final{errors.New("enough")}
 
 // followBoard reads over one connection after the other. It returns an error always.
 func (r *reading) followBoard(ctx context.Context) error {
-	backoff := firstBackoff
+	retry := backoff.Backoff{Min: firstBackoff, Max: lastBackoff}
 	for {
 		board, err := r.syncAndPrint(ctx)
 		if err == nil {
-			r.connected, backoff = true, firstBackoff
+			r.connected = true
+			retry.Reset()
 			r.app.progress.Note("following %q", r.talk.name)
 			err = r.printLive(ctx, board)
 			board.Close()
@@ -91,13 +93,13 @@ func (r *reading) followBoard(ctx context.Context) error {
 		}
 		r.lost = err
 		r.app.progress.Stage("no connection, trying again: %v", err)
-		r.app.progress.Detail("in %s", backoff)
+		delay := retry.Next()
+		r.app.progress.Detail("in %s", delay.Round(100*time.Millisecond))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(backoff):
+		case <-time.After(delay):
 		}
-		backoff = min(2*backoff, lastBackoff)
 	}
 }
 

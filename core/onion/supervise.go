@@ -2,12 +2,12 @@ package onion
 
 import (
 	"context"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/cretz/bine/control"
 
+	"github.com/cwtch-relay/cwtch-relay/core/backoff"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
@@ -28,16 +28,16 @@ var defaultTiming = timing{
 // keepSession keeps a session with tor until the network is closed.
 func (t *Tor) keepSession(s *session) {
 	defer close(t.ended)
-	delay := t.timing.minDelay
+	retry := backoff.Backoff{Min: t.timing.minDelay, Max: t.timing.maxDelay}
 	for {
 		begun := time.Now()
 		t.watchSession(s)
 		t.endSession(s)
 		if time.Since(begun) >= t.timing.stable {
-			delay = t.timing.minDelay
+			retry.Reset()
 		}
-		for s = nil; s == nil; delay = min(2*delay, t.timing.maxDelay) {
-			if !t.pauseBackoff(delay) {
+		for s = nil; s == nil; {
+			if !t.sleep(retry.Next()) {
 				t.setState(Closed, "")
 				return
 			}
@@ -46,11 +46,9 @@ func (t *Tor) keepSession(s *session) {
 	}
 }
 
-// pauseBackoff waits for a random time between half of d and d, so that relays which
-// lost a tor they share do not all come back at once. It reports whether the
-// network is still wanted.
-func (t *Tor) pauseBackoff(d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+// sleep waits for d, and reports whether the network is still wanted.
+func (t *Tor) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

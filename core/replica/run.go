@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/backoff"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -28,7 +29,7 @@ const (
 // it was told last. When the replicator fails, or is another one than it was, it is
 // given Start again after a while. Run does not close it, and runs once at a time.
 func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
-	wait := firstWait
+	retry := backoff.Backoff{Min: firstWait, Max: lastWait}
 	for {
 		begin := time.Now()
 		err := r.runLife(ctx, replicator)
@@ -36,16 +37,16 @@ func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 			return
 		}
 		if time.Since(begin) > lastWait {
-			wait = firstWait
+			retry.Reset()
 		}
 		r.noteTrouble(err)
+		wait := retry.Next()
 		if !errors.Is(err, peersync.ErrNotStarted) {
 			r.log.Warn("peer sync begins anew", "reason", err, "after", wait)
 		}
 		if !sleepContext(ctx, wait) {
 			return
 		}
-		wait = min(2*wait, lastWait)
 	}
 }
 
