@@ -19,9 +19,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// serveBare is a plugin as one in another language has to be written: the
-// services of cwtch-relay and nothing that go-plugin would add, which are a
-// controller, standard output and a broker.
+// serveBare serves a plugin as another language would: only the services of
+// cwtch-relay, without the controller, stdio and broker services of go-plugin.
 func serveBare(p plugin.Plugin, socket string, log *slog.Logger) error {
 	config, der, err := bareIdentity(os.Getenv("PLUGIN_CLIENT_CERT"))
 	if err != nil {
@@ -32,15 +31,15 @@ func serveBare(p plugin.Plugin, socket string, log *slog.Logger) error {
 		return err
 	}
 	go func() { // the lifeline
-		io.Copy(io.Discard, os.NewFile(3, "lifeline")) //nolint:errcheck // whatever ends it, the relay is done with us
+		io.Copy(io.Discard, os.NewFile(3, "lifeline")) //nolint:errcheck // however it ends, the relay is gone
 		os.Exit(0)
 	}()
 	fmt.Printf("1|1|unix|%s|grpc|%s\n", l.Addr(), base64.RawStdEncoding.EncodeToString(der))
 	return plugin.NewServer(p, log).Serve(tls.NewListener(l, config))
 }
 
-// bareIdentity makes the certificate of the plugin. It lets in the owner of the
-// certificate that the relay put into the environment, and nobody else.
+// bareIdentity makes the certificate of the plugin and the TLS configuration, which
+// admits only the relay, by the certificate in the environment.
 func bareIdentity(relay string) (*tls.Config, []byte, error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM([]byte(relay)) {

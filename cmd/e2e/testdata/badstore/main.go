@@ -1,10 +1,9 @@
-// Command badstore is a storage plugin for tests: a store of the bolt plugin
-// that misbehaves whenever a file tells it to, and how. It shows as well what
-// an external plugin looks like from the first line to the last.
+// Command badstore is a storage plugin for tests: a bolt store that misbehaves as a
+// file instructs it. It is also an example of a complete external plugin.
 //
-// There are two such files. The one of the option "fault" says what to do wrong
-// in calls, see store.go; the one that is the argument of the process says what
-// to do wrong before there are any, see start.go. Each has one word.
+// There are two such files, each with one word. The file of the option "fault" is
+// about calls, see store.go. The file named by the first argument is about the
+// handshake, see start.go.
 package main
 
 import (
@@ -23,25 +22,25 @@ func main() {
 	p := plugin.Plugin{
 		Name:    "badstore",
 		Version: "0.0.1",
-		Doc:     "Keeps messages, and misbehaves as it is told.",
+		Doc:     "Keeps messages and misbehaves on demand.",
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name: "fault",
 			Type: plugin.String,
-			Doc:  "A file with the word for what to do wrong at the moment, relative to the directory of the plugin. While there is none, all is well.",
+			Doc:  "A file that names the current fault, relative to the directory of the plugin. Without the file, the plugin works.",
 		}, {
 			Name: "pages",
 			Type: plugin.Int, Default: "4",
-			Doc: "For the configuration to have a fault that only the plugin sees: it has to be even.",
+			Doc: "Must be even, which only the plugin knows.",
 		}}},
-		Storage: open,
+		Storage: openStore,
 	}
 	if len(os.Args) == 2 && filepath.IsAbs(os.Args[1]) {
-		begin(wordIn(os.Args[1]), p)
+		misbehaveAtStart(readInstruction(os.Args[1]), p)
 	}
 	plugin.Serve(p)
 }
 
-func open(_ context.Context, cfg plugin.Config) (storage.Store, error) {
+func openStore(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 	var c struct {
 		Fault string `cty:"fault"`
 		Pages int    `cty:"pages"`
@@ -63,8 +62,8 @@ func open(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 	return &badStore{Store: store, path: path, fault: c.Fault, log: cfg.Logger}, nil
 }
 
-// wordIn is what the plugin has been told to do.
-func wordIn(path string) string {
-	word, _ := os.ReadFile(path) // there is none while all is well
+// readInstruction returns the word in an instruction file, or "".
+func readInstruction(path string) string {
+	word, _ := os.ReadFile(path) // no file, no fault
 	return strings.TrimSpace(string(word))
 }

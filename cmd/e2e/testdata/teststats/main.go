@@ -1,5 +1,5 @@
-// Command teststats is a stats plugin for tests: it writes the numbers to a
-// file, one a line, and fails as it is told.
+// Command teststats is a stats plugin for tests. It writes the numbers to a file,
+// one per line, and fails on demand.
 package main
 
 import (
@@ -25,13 +25,13 @@ func main() {
 		Doc:     "Writes numbers to a file.",
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{
 			{Name: "file", Type: plugin.String, Default: "numbers", Doc: "The file, below the directory of the plugin."},
-			{Name: "pages", Type: plugin.Int, Default: "4", Doc: "Has to be even, which only the plugin knows."},
+			{Name: "pages", Type: plugin.Int, Default: "4", Doc: "Must be even, which only the plugin knows."},
 			{Name: "listen", Type: plugin.String, Listener: true, Doc: "Where the numbers are served."},
-			{Name: "open", Type: plugin.Bool, Default: "true", Doc: "Whether it can be opened, which nobody knows before it is."},
+			{Name: "open", Type: plugin.Bool, Default: "true", Doc: "Whether the exporter opens. Nobody knows before it is opened."},
 		}},
-		Stats: open,
+		Stats: openExporter,
 		Validate: func(cfg plugin.Config) error {
-			c, err := decode(cfg)
+			c, err := decodeOptions(cfg)
 			if err == nil && c.Pages%2 != 0 {
 				return plugin.Invalid("Pages come in pairs", fmt.Sprintf("Write %d.", c.Pages+1), "pages")
 			}
@@ -47,13 +47,13 @@ type options struct {
 	Open   bool   `cty:"open"`
 }
 
-func decode(cfg plugin.Config) (c options, err error) {
+func decodeOptions(cfg plugin.Config) (c options, err error) {
 	err = cfg.Decode(&c)
 	return c, err
 }
 
-func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
-	c, err := decode(cfg)
+func openExporter(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
+	c, err := decodeOptions(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ type exporter struct {
 	numbers atomic.Pointer[[]byte]
 }
 
-// ServeHTTP serves the last numbers, and waits for the first.
+// ServeHTTP serves the last numbers. It waits for the first ones.
 func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-e.written:

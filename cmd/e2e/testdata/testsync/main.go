@@ -1,5 +1,5 @@
-// Command testsync is a peersync plugin for tests: it reads what it is told and
-// says that it is there.
+// Command testsync is a peersync plugin for tests. It reads its events and reports a
+// fixed text.
 package main
 
 import (
@@ -13,7 +13,7 @@ func main() {
 	plugin.Serve(plugin.Plugin{
 		Name:    "testsync",
 		Version: "0.0.1",
-		Doc:     "Says that it is there.",
+		Doc:     "Reports a fixed text.",
 		PeerSync: func(_ context.Context, cfg plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 			return &replicator{host}, nil
 		},
