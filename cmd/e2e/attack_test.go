@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestAttacks runs every load program for some seconds. Each fails if its honest
-// client was turned away or had to wait longer than promised.
+// TestAttacks runs each attack for some seconds. An attack fails if its honest
+// client is turned away or waits too long.
 func TestAttacks(t *testing.T) {
 	for name, args := range map[string][]string{
 		"connect": {"-time", "3s", "-connections", "128"},

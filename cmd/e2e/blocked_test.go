@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSignalWhileNobodyTakesMessages ends a member's command that prints them. One
-// signal is enough: scripts send no second one.
-func TestSignalWhileNobodyTakesMessages(t *testing.T) {
+// TestSignalEndsBlockedCommand signals "cwtch-group read" while its output blocks.
+// One signal is enough: scripts send no second one.
+func TestSignalEndsBlockedCommand(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	h.start()
-	bundle, err := h.run("bundle")
+	bundle, err := h.runRelay("bundle")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestSignalWhileNobodyTakesMessages(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", args[0], err, out)
 		}
 	}
-	from, to := pipe(t)
+	from, to := newPipe(t)
 	if _, err := unix.FcntlInt(to.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()); err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +42,13 @@ func TestSignalWhileNobodyTakesMessages(t *testing.T) {
 	to.Close()
 	awaitBytes(t, from, 3000) // a third message finds no room
 	cmd.Process.Signal(syscall.SIGTERM)
-	if status := exitOf(t, cmd); status != 143 {
+	if status := awaitExitStatus(t, cmd); status != 143 {
 		t.Errorf("exit status %d", status)
 	}
 	h.stop()
 }
 
-// awaitBytes waits until there are n bytes in a pipe.
+// awaitBytes waits until a pipe holds n bytes.
 func awaitBytes(t *testing.T, pipe *os.File, n int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)

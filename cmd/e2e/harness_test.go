@@ -24,9 +24,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// house is a relay on the loopback network with its files, which may be started
-// and ended many times.
-type house struct {
+// harness runs a relay on the loopback network, with its own files. A test may start
+// and stop the relay many times.
+type harness struct {
 	testing.TB
 	ctx   context.Context // of the test, with the end of patience
 	dir   string
@@ -34,51 +34,51 @@ type house struct {
 	relay *process      // the last that was started
 }
 
-// newHouse writes the configuration of a relay. Blocks are its servers and
-// whatever else is not as usual, where $HOUSE is the directory of it all; "main"
-// is the server that most tests have.
-func newHouse(t testing.TB, blocks string) *house {
+// newHarness writes the configuration of a relay. Blocks declares its servers and
+// everything else that differs from the defaults; $DIR in it stands for the
+// directory of the test. Most tests call their server "main".
+func newHarness(t testing.TB, blocks string) *harness {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	// The name is short, as sockets of plugins are in there.
+	// The name is short because the directory holds sockets of plugins.
 	dir, err := os.MkdirTemp("", "e2e-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &house{TB: t, ctx: ctx, dir: dir}
+	h := &harness{TB: t, ctx: ctx, dir: dir}
 	if h.net, err = onion.Loopback(filepath.Join(dir, "net")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.net.Close() })
-	h.write("server.hcl", `
+	h.writeFile("server.hcl", `
 		network "loopback" { registry = "net" }
 		log { level = "debug" }
-	`+strings.ReplaceAll(blocks, "$HOUSE", dir))
+	`+strings.ReplaceAll(blocks, "$DIR", dir))
 	return h
 }
 
-func (h *house) path(elem ...string) string {
+func (h *harness) path(elem ...string) string {
 	return filepath.Join(append([]string{h.dir}, elem...)...)
 }
 
-func (h *house) write(name, text string) {
+func (h *harness) writeFile(name, text string) {
 	h.Helper()
 	if err := os.WriteFile(h.path(name), []byte(text), 0o600); err != nil {
 		h.Fatal(err)
 	}
 }
 
-// run runs cwtch-relay to its end.
-func (h *house) run(args ...string) (output string, err error) {
+// runRelay runs cwtch-relay and waits for it to end.
+func (h *harness) runRelay(args ...string) (output string, err error) {
 	args = append(args, "-config", h.path("server.hcl"))
 	out, err := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-relay"), args...).CombinedOutput()
 	return string(out), err
 }
 
 // start starts the relay and returns when clients can reach it.
-func (h *house) start() {
+func (h *harness) start() {
 	h.Helper()
 	p, err := startRelay(exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl")))
 	if err != nil {
@@ -87,7 +87,7 @@ func (h *house) start() {
 	h.relay = p
 	h.Cleanup(func() {
 		p.kill()
-		if err := p.raced(); err != nil {
+		if err := p.raceReport(); err != nil {
 			h.Error(err)
 		}
 		if h.Failed() {
@@ -96,15 +96,15 @@ func (h *house) start() {
 	})
 }
 
-// stop ends the relay as its operator does.
-func (h *house) stop() {
+// stop ends the relay as its operator would, with SIGTERM.
+func (h *harness) stop() {
 	h.Helper()
 	if err := h.relay.terminate(); err != nil {
 		h.Fatal(err)
 	}
 }
 
-func (h *house) status() manager.Status {
+func (h *harness) status() manager.Status {
 	h.Helper()
 	st, err := manager.Ask(h.ctx, h.path("data"))
 	if err != nil {
@@ -113,9 +113,9 @@ func (h *house) status() manager.Status {
 	return st
 }
 
-// until asks for the status until it is as wanted. There is no event for that,
-// as there is none for operators.
-func (h *house) until(what string, wanted func(manager.Status) bool) manager.Status {
+// awaitStatus polls the status until it is as wanted. Operators have no event for
+// it, so tests have none.
+func (h *harness) awaitStatus(what string, wanted func(manager.Status) bool) manager.Status {
 	h.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -133,11 +133,11 @@ func (h *house) until(what string, wanted func(manager.Status) bool) manager.Sta
 	}
 }
 
-// plugin is the process of the store of the first server. One that has ended by
-// the time that it is looked at has a successor.
-func (h *house) plugin() (o *other) {
+// storagePlugin returns the storage process of the first server. If that process has
+// just ended, it waits for the next one.
+func (h *harness) storagePlugin() (o *foreignProcess) {
 	h.Helper()
-	h.until("a plugin", func(st manager.Status) bool {
+	h.awaitStatus("a plugin", func(st manager.Status) bool {
 		pid := st.Servers[0].Storage.PID
 		if pid == 0 {
 			return false
@@ -150,7 +150,7 @@ func (h *house) plugin() (o *other) {
 	return o
 }
 
-func (h *house) keys(server string) *identity.Server {
+func (h *harness) loadKeys(server string) *identity.Server {
 	h.Helper()
 	keys, err := identity.Load(h.path("data", "servers", server, "keys"))
 	if err != nil {
@@ -159,11 +159,11 @@ func (h *house) keys(server string) *identity.Server {
 	return keys
 }
 
-// mint makes tokens as a purchase would, without the proof of work, since the
-// test can read the key of the server.
-func (h *house) mint(server string, n int) []token.Token {
+// mintTokens makes tokens without a proof of work: the test can read the key of the
+// server.
+func (h *harness) mintTokens(server string, n int) []token.Token {
 	h.Helper()
-	secret := h.keys(server).Scalar
+	secret := h.loadKeys(server).Scalar
 	k, err := scalar.NewFromCanonicalBytes(secret[:])
 	if err != nil {
 		h.Fatal(err)
@@ -183,14 +183,14 @@ func (h *house) mint(server string, n int) []token.Token {
 }
 
 // connect opens a connection to the board of a server.
-func (h *house) connect(server string) *client.Board {
+func (h *harness) connect(server string) *client.Board {
 	h.Helper()
 	return h.connectBy(h.net, server)
 }
 
-func (h *house) connectBy(d client.Dialer, server string) *client.Board {
+func (h *harness) connectBy(d client.Dialer, server string) *client.Board {
 	h.Helper()
-	b, err := client.Open(h.ctx, d, h.keys(server).Board.Onion())
+	b, err := client.Open(h.ctx, d, h.loadKeys(server).Board.Onion())
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -198,13 +198,13 @@ func (h *house) connectBy(d client.Dialer, server string) *client.Board {
 	return b
 }
 
-// log reads all that is on a board, in order.
-func (h *house) log(server string) []wire.Envelope {
+// readBoard returns all envelopes of a board, in order.
+func (h *harness) readBoard(server string) []wire.Envelope {
 	h.Helper()
-	return h.logFrom(server, nil)
+	return h.readBoardFrom(server, nil)
 }
 
-func (h *house) logFrom(server string, last []byte) (found []wire.Envelope) {
+func (h *harness) readBoardFrom(server string, last []byte) (found []wire.Envelope) {
 	h.Helper()
 	b := h.connect(server)
 	defer b.Close()
@@ -220,20 +220,21 @@ func (h *house) logFrom(server string, last []byte) (found []wire.Envelope) {
 	return found
 }
 
-// post is one envelope with the token that pays for it.
+// post is an envelope with the token that pays for it.
 type post struct {
 	wire.Envelope
 	token token.Token
 }
 
-// name is what tells envelopes apart.
-func name(e wire.Envelope) string { return string(e.Signature) }
+// envelopeKey identifies an envelope in the tests.
+func envelopeKey(e wire.Envelope) string { return string(e.Signature) }
 
-// posts makes envelopes with ciphertexts of a size, and tokens for them.
-func (h *house) posts(server string, n, size int) []post {
+// newPosts makes n envelopes with ciphertexts of the given size, and a token for
+// each.
+func (h *harness) newPosts(server string, n, size int) []post {
 	h.Helper()
 	posts := make([]post, n)
-	for i, t := range h.mint(server, n) {
+	for i, t := range h.mintTokens(server, n) {
 		body := make([]byte, 64+size)
 		rand.Read(body)
 		posts[i] = post{wire.Envelope{Signature: body[:64:64], Ciphertext: body[64:]}, t}
@@ -241,11 +242,11 @@ func (h *house) posts(server string, n, size int) []post {
 	return posts
 }
 
-// submit posts over a connection of its own, with up to window posts under way,
-// and calls answered with each result. It returns when all are answered, or with
-// an error when the connection ends.
-func (h *house) submit(server string, posts []post, window int, answered func(i int, success bool)) error {
-	b, err := client.Open(h.ctx, h.net, h.keys(server).Board.Onion())
+// submit posts over a new connection, with up to window posts in flight, and calls
+// answered with each result. It returns when all are answered, or with an error when
+// the connection ends.
+func (h *harness) submit(server string, posts []post, window int, answered func(i int, success bool)) error {
+	b, err := client.Open(h.ctx, h.net, h.loadKeys(server).Board.Onion())
 	if err != nil {
 		return err
 	}
@@ -282,8 +283,8 @@ func (h *house) submit(server string, posts []post, window int, answered func(i 
 	return nil
 }
 
-// store posts all and insists that they are stored.
-func (h *house) store(server string, posts []post) {
+// mustStore posts all envelopes and fails the test unless all are stored.
+func (h *harness) mustStore(server string, posts []post) {
 	h.Helper()
 	err := h.submit(server, posts, 16, func(i int, success bool) {
 		if !success {
@@ -295,8 +296,8 @@ func (h *house) store(server string, posts []post) {
 	}
 }
 
-// try posts one and reports whether it was stored.
-func (h *house) try(server string, p post) (stored bool) {
+// tryPost posts one envelope and reports whether it was stored.
+func (h *harness) tryPost(server string, p post) (stored bool) {
 	h.Helper()
 	if err := h.submit(server, []post{p}, 1, func(_ int, success bool) { stored = success }); err != nil {
 		h.Fatal(err)

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience ends a test that waits for something that does not come. It is not
-// what anything is expected to take.
+// patience limits every wait of a test. It is a safety net, not an expected
+// duration.
 const patience = 3 * time.Minute
 
-// testPlugins are the external plugins of the tests, each named as its directory
-// below testdata.
+// testPlugins names the external plugins of the tests. Each is a directory below
+// testdata.
 var testPlugins = []string{"badstore", "teststats", "testsync"}
 
 // bin is the directory of the programs under test.
@@ -33,14 +33,14 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(bin)
-	if err := build(); err != nil {
+	if err := buildPrograms(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	// No tor that these tests start may touch the public network.
 	os.Setenv("CWTCH_RELAY_TOR_TESTING_ONLY", "1")
-	// Else every program with the race detector takes a second to end.
+	// Without this, every program built with the race detector takes a second to end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	// Orphans become children of this process, where they can be found.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -48,15 +48,15 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	status := m.Run()
-	if err := errors.Join(nothingLeft(), goleak.Find()); err != nil && status == 0 {
+	if err := errors.Join(checkNoProcessLeft(), goleak.Find()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		status = 1
 	}
 	return status
 }
 
-// build makes the programs, with the race detector if the tests have it.
-func build() error {
+// buildPrograms builds the programs, with the race detector if the tests have it.
+func buildPrograms() error {
 	args := []string{"build", "-o", bin + string(filepath.Separator)}
 	if raceEnabled {
 		args = append(args, "-race")
@@ -68,7 +68,7 @@ func build() error {
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
-	// A plugin that others can write is refused, and umask may allow that.
+	// The relay refuses a plugin that others can write, and the umask may allow that.
 	var errs []error
 	for _, plugin := range testPlugins {
 		errs = append(errs, os.Chmod(filepath.Join(bin, plugin), 0o755))

@@ -15,23 +15,22 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// TestOperationsPage does everything that docs/operations.md has in its blocks, from
-// top to bottom, on a stand-in of a machine: /etc, /var/lib and /usr/local/bin are
-// in a temporary directory, the relay is on the loopback network, and its service
-// is started by the line of the unit. What needs a machine of its own (users,
-// packages, systemd) is replaced.
+// TestOperationsPage runs every block of docs/operations.md, from top to bottom, on
+// a simulated machine: /etc, /var/lib and /usr/local/bin are in a temporary
+// directory, the relay is on the loopback network, and the line of the unit starts
+// the service. Stubs replace what changes a machine: users, packages, systemd.
 func TestOperationsPage(t *testing.T) {
 	m := newMachine(t)
 	m.root = filepath.Join(m.dir, "r")
-	m.standIn(ofMachine)
+	m.replacePrograms(machineStubs)
 	for _, dir := range []string{"/etc/systemd/system", "/var/lib", "/usr/local/bin"} {
-		m.make(m.real(dir))
+		m.makeDir(m.localPath(dir))
 	}
 	m.doPage()
 }
 
-// TestOperationsUnderSystemd does the same as root, with a systemd and users, and over
-// a private Tor network. Only what needs the public network is replaced.
+// TestOperationsUnderSystemd does the same as root, with a real systemd, real users
+// and a private Tor network. Stubs replace only what needs the public network.
 func TestOperationsUnderSystemd(t *testing.T) {
 	if os.Getenv("CWTCH_RELAY_CHANGE_THIS_MACHINE") != "1" {
 		t.Skip("it makes users and services of the machine: make systemd-test runs it on a copy")
@@ -41,16 +40,16 @@ func TestOperationsUnderSystemd(t *testing.T) {
 	m.doPage()
 }
 
-// machine is where an operator does what the page says.
-type machine struct {
+// testMachine is the machine on which the test follows the page.
+type testMachine struct {
 	*testing.T
 	dir   string   // temporary
-	home  string   // where commands are typed
-	root  string   // what stands for /; empty if that is it
+	home  string   // working directory of the commands
+	root  string   // replaces /; empty if it is /
 	torrc []string // keeps tor on a private network; nil is the loopback network
 	env   []string
-	relay *process // the service of a stand-in; nil while it is stopped
-	posts int      // made so far; none may be missing after a start
+	relay *process // the simulated service; nil while it is stopped
+	posts int      // posted so far; none may be missing after a start
 	done  []string // commands
 }
 
@@ -59,9 +58,9 @@ const (
 	configPath = "/etc/cwtch-relay/server.hcl"
 )
 
-// ofNetwork are stand-ins for programs that need the public network, by name, and for
-// those that are not everywhere.
-var ofNetwork = map[string]string{
+// networkStubs replace programs that need the public network or may be missing, by
+// name.
+var networkStubs = map[string]string{
 	"apt-get": "",
 	"make":    `mkdir -p bin && cp "$BIN"/cwtch-relay "$BIN"/cwtch-group bin/`,
 	"age":     `if [ "$1" = -d ]; then cat "$4"; else cat; fi`,
@@ -69,8 +68,8 @@ var ofNetwork = map[string]string{
 		exec "$@"`,
 }
 
-// ofMachine are stand-ins for those that change the machine.
-var ofMachine = map[string]string{
+// machineStubs replace programs that change the machine.
+var machineStubs = map[string]string{
 	"adduser":         "",
 	"deluser":         "",
 	"chown":           "",
@@ -80,15 +79,15 @@ var ofMachine = map[string]string{
 		exec /usr/bin/install "$@"`,
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t *testing.T) *testMachine {
 	dir, err := os.MkdirTemp("", "page-") // short, for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	m := &machine{T: t, dir: dir, home: filepath.Join(dir, "home")}
-	m.make(m.home)
-	m.standIn(ofNetwork)
+	m := &testMachine{T: t, dir: dir, home: filepath.Join(dir, "home")}
+	m.makeDir(m.home)
+	m.replacePrograms(networkStubs)
 	t.Cleanup(func() {
 		if m.relay != nil {
 			m.relay.kill()
@@ -97,48 +96,48 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func (m *machine) make(dir string) {
+func (m *testMachine) makeDir(dir string) {
 	m.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		m.Fatal(err)
 	}
 }
 
-func (m *machine) write(file, text string, mode os.FileMode) {
+func (m *testMachine) writeFile(file, text string, mode os.FileMode) {
 	m.Helper()
 	if err := os.WriteFile(file, []byte(text), mode); err != nil {
 		m.Fatal(err)
 	}
 }
 
-// standIn has scripts take the place of programs.
-func (m *machine) standIn(scripts map[string]string) {
+// replacePrograms writes scripts that run in place of programs.
+func (m *testMachine) replacePrograms(scripts map[string]string) {
 	shims := filepath.Join(m.dir, "bin")
-	m.make(shims)
+	m.makeDir(shims)
 	for name, script := range scripts {
-		m.write(filepath.Join(shims, name), "#!/bin/bash\n"+script+"\n", 0o755)
+		m.writeFile(filepath.Join(shims, name), "#!/bin/bash\n"+script+"\n", 0o755)
 	}
 	m.env = append(os.Environ(), "BIN="+bin, "ROOT="+m.root, "PATH="+shims+":"+os.Getenv("PATH"),
 		"HOME="+m.home, "XDG_CONFIG_HOME=", "CWTCH_GROUP_PROFILE=")
 }
 
-// doPage does the blocks of the page, in their order.
-func (m *machine) doPage() {
+// doPage runs the blocks of the page, in order.
+func (m *testMachine) doPage() {
 	for _, b := range readBlocks(m.T, "docs/operations.md") {
 		switch {
 		case b.lines[0] == "[Unit]":
-			m.install(b)
+			m.installUnit(b)
 		case strings.HasSuffix(b.lines[0], "{") && !strings.Contains(strings.Join(b.lines, ""), "…"):
-			m.validate(b)
+			m.validateConfig(b)
 		}
 		for _, s := range b.steps() {
-			if !synopsis(s.command) {
-				m.do(b, s)
+			if !isSynopsis(s.command) {
+				m.runStep(b, s)
 			}
 		}
 	}
 	for _, path := range []string{"/var/lib/cwtch-relay", "/etc/cwtch-relay", "/usr/local/bin/cwtch-relay", unitPath} {
-		if _, err := os.Lstat(m.real(path)); !os.IsNotExist(err) {
+		if _, err := os.Lstat(m.localPath(path)); !os.IsNotExist(err) {
 			m.Errorf("after the page was done to its end, %s is left: %v", path, err)
 		}
 	}
@@ -150,12 +149,12 @@ func (m *machine) doPage() {
 	}
 }
 
-// places are the absolute paths of the page, and its configuration where that is
-// named without one.
+// places matches the absolute paths of the page, and its configuration where the
+// page gives no path.
 var places = regexp.MustCompile(`/(etc|var/lib|usr/local/bin)\b|-C /( |$)|-config server\.hcl`)
 
-// real returns a command or path of the page as it is on this machine.
-func (m *machine) real(text string) string {
+// localPath rewrites a command or path of the page for this machine.
+func (m *testMachine) localPath(text string) string {
 	return places.ReplaceAllStringFunc(text, func(place string) string {
 		switch {
 		case strings.HasPrefix(place, "-C"):
@@ -167,8 +166,8 @@ func (m *machine) real(text string) string {
 	})
 }
 
-// do runs a command and compares what it prints.
-func (m *machine) do(b block, s step) {
+// runStep runs a command and compares its output with the page.
+func (m *testMachine) runStep(b docBlock, s docStep) {
 	m.Helper()
 	m.done = append(m.done, s.command)
 	words := strings.Fields(s.command)
@@ -178,12 +177,12 @@ func (m *machine) do(b block, s step) {
 	case strings.HasPrefix(s.command, "sudo systemctl "):
 		out, err = m.systemctl(words[2], words[len(words)-1], s.command)
 	case len(words) == 3 && words[0] == "cwtch-relay" && words[1] == "-config":
-		err = m.foreground(words[2])
+		err = m.runForeground(words[2])
 	default:
-		out, err = m.run(m.asOwner(m.real(s.command)))
+		out, err = m.runCommand(m.asOwner(m.localPath(s.command)))
 	}
 	if strings.Contains(s.command, " storage accept ") && strings.Contains(out, "there is nothing to accept") {
-		err = nil // the page has it for a store that is not the last one
+		err = nil // the page shows it for a store that is not the last one
 	}
 	if err == nil && strings.Contains(s.command, " init ") {
 		err = m.leavePublicTor()
@@ -191,24 +190,24 @@ func (m *machine) do(b block, s step) {
 	if err != nil {
 		m.Fatalf("%s: %s: %v\n%s", b, s.command, err, out)
 	}
-	if strings.Contains(s.command, "-dry-run") { // depends on what the reader has changed
+	if strings.Contains(s.command, "-dry-run") { // the plan depends on the reader's changes
 		return
 	}
-	if m.torrc == nil { // one line of the status differs
+	if m.torrc == nil { // one line of the status differs without tor
 		out = loopbackLine.ReplaceAllString(out, "tor$1, version 0,")
 	}
 	printed := make(map[string]bool)
 	for line := range strings.SplitSeq(out, "\n") {
-		printed[shape(line)] = true
+		printed[normalizeLine(line)] = true
 	}
 	for _, line := range s.output {
-		if strings.TrimSpace(line) != "…" && line != "" && !printed[shape(line)] {
+		if strings.TrimSpace(line) != "…" && line != "" && !printed[normalizeLine(line)] {
 			m.Errorf("%s: %s does not print %q, but\n%s", b, s.command, line, out)
 		}
 	}
 }
 
-func (m *machine) run(command string) (string, error) {
+func (m *testMachine) runCommand(command string) (string, error) {
 	cmd := exec.Command("bash", "-o", "pipefail", "-c", command)
 	cmd.Dir, cmd.Env = m.home, m.env
 	out, err := cmd.CombinedOutput()
@@ -219,9 +218,9 @@ func (m *machine) run(command string) (string, error) {
 	return text, err
 }
 
-// asOwner has a command about the service run as its user, where the page leaves
+// asOwner makes a command about the service run as its user, where the page leaves
 // that out.
-func (m *machine) asOwner(command string) string {
+func (m *testMachine) asOwner(command string) string {
 	if strings.HasPrefix(command, "cwtch-relay ") && strings.Contains(command, configPath) {
 		return "sudo -u cwtch-relay " + command
 	}
@@ -234,46 +233,46 @@ var (
 	loopbackLine = regexp.MustCompile(`(?m)^loopback( +ready since \w+),`)
 )
 
-// shape is what is the same in two runs, whatever is counted.
-func shape(line string) string {
+// normalizeLine removes what differs between two runs.
+func normalizeLine(line string) string {
 	line = plural.ReplaceAllString(varying.ReplaceAllString(line, "N"), "")
 	return strings.Join(strings.Fields(line), " ")
 }
 
-// systemctl runs that command of the page, and after a start looks whether all is
-// there.
-func (m *machine) systemctl(verb, unit, command string) (out string, err error) {
+// systemctl runs a systemctl command of the page. After a start it checks that
+// nothing is lost.
+func (m *testMachine) systemctl(verb, unit, command string) (out string, err error) {
 	if unit != "cwtch-relay" && m.root != "" {
-		return "", nil // there are no others
+		return "", nil // no other service matters
 	}
 	if m.root != "" {
-		err = m.standInFor(verb)
+		err = m.actAsSystemd(verb)
 	} else {
-		out, err = m.run(command)
+		out, err = m.runCommand(command)
 	}
 	if err != nil || unit != "cwtch-relay" || verb == "stop" || verb == "disable" {
 		return out, err
 	}
 	if err = m.awaitStatus(`2 of 2 services published`); err == nil && m.posts == 0 {
-		err = m.post()
+		err = m.postMessage()
 	}
 	return out, errors.Join(err, m.awaitStatus(fmt.Sprintf(`\n  stored +%d envelopes`, m.posts)))
 }
 
-// standInFor does what systemd would with the service.
-func (m *machine) standInFor(verb string) error {
+// actAsSystemd does to the service what systemd would.
+func (m *testMachine) actAsSystemd(verb string) error {
 	switch verb {
 	case "disable", "stop":
-		return m.stop()
+		return m.stopService()
 	case "restart":
-		if err := m.stop(); err != nil {
+		if err := m.stopService(); err != nil {
 			return err
 		}
 	case "enable", "start":
 	default:
 		return fmt.Errorf("nothing stands in for systemctl %s", verb)
 	}
-	unit, err := os.ReadFile(m.real(unitPath))
+	unit, err := os.ReadFile(m.localPath(unitPath))
 	if err != nil {
 		return err
 	}
@@ -286,7 +285,7 @@ func (m *machine) standInFor(verb string) error {
 	return err
 }
 
-func (m *machine) stop() error {
+func (m *testMachine) stopService() error {
 	if m.relay == nil {
 		return nil
 	}
@@ -295,8 +294,9 @@ func (m *machine) stop() error {
 	return relay.terminate()
 }
 
-// foreground runs a relay until it has announced its servers, and ends it.
-func (m *machine) foreground(config string) error {
+// runForeground starts a relay, waits until it has announced its servers, and stops
+// it.
+func (m *testMachine) runForeground(config string) error {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", config)
 	cmd.Dir, cmd.Env = m.home, m.env
 	relay, err := startRelay(cmd)
@@ -306,15 +306,15 @@ func (m *machine) foreground(config string) error {
 	return relay.terminate()
 }
 
-// awaitStatus waits until the status of the service is like that. With a systemd, no
-// line of it may say that the kernel or the unit withholds something from plugins.
-func (m *machine) awaitStatus(pattern string) error {
+// awaitStatus waits until the status of the service matches. Under systemd, no line
+// may say that the kernel or the unit weakens the sandbox.
+func (m *testMachine) awaitStatus(pattern string) error {
 	like := regexp.MustCompile(pattern)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	end := time.After(patience)
 	for {
-		out, err := m.run(m.asOwner("cwtch-relay status -config " + m.real(configPath)))
+		out, err := m.runCommand(m.asOwner("cwtch-relay status -config " + m.localPath(configPath)))
 		switch {
 		case err == nil && m.root == "" && strings.Contains(out, "mounts of its own"):
 			return fmt.Errorf("under the unit of the page, plugins have no mounts of their own:\n%s", out)
@@ -324,25 +324,25 @@ func (m *machine) awaitStatus(pattern string) error {
 		select {
 		case <-tick.C:
 		case <-end:
-			log, _ := m.run("sudo journalctl -n 30 -u cwtch-relay")
+			log, _ := m.runCommand("sudo journalctl -n 30 -u cwtch-relay")
 			return fmt.Errorf("the status does not come to %q: %w\n%s\n%s", pattern, err, out, log)
 		}
 	}
 }
 
-// post has somebody post to the server of the service.
-func (m *machine) post() error {
+// postMessage posts to the server of the service.
+func (m *testMachine) postMessage() error {
 	m.posts = 2
-	bundle, err := m.run(m.asOwner("cwtch-relay bundle -config " + m.real(configPath)))
+	bundle, err := m.runCommand(m.asOwner("cwtch-relay bundle -config " + m.localPath(configPath)))
 	if err != nil {
 		return fmt.Errorf("bundle: %w\n%s", err, bundle)
 	}
-	m.write(filepath.Join(m.home, "torrc"), strings.Join(m.torrc, "\n"), 0o600)
+	m.writeFile(filepath.Join(m.home, "torrc"), strings.Join(m.torrc, "\n"), 0o600)
 	m.env = append(m.env, "CWTCH_GROUP_TORRC="+filepath.Join(m.home, "torrc"))
 	if m.torrc == nil {
-		m.env = append(m.env, "CWTCH_GROUP_NETWORK=loopback:"+m.registry())
+		m.env = append(m.env, "CWTCH_GROUP_NETWORK=loopback:"+m.registryDir())
 	}
-	out, err := m.run("cwtch-group import-server " + strings.TrimSpace(bundle) +
+	out, err := m.runCommand("cwtch-group import-server " + strings.TrimSpace(bundle) +
 		" && cwtch-group create club && cwtch-group post club one && cwtch-group post club two")
 	if err != nil {
 		return fmt.Errorf("post: %w\n%s", err, out)
@@ -350,15 +350,15 @@ func (m *machine) post() error {
 	return nil
 }
 
-// registry is the loopback network.
-func (m *machine) registry() string { return filepath.Join(m.dir, "net") }
+// registryDir is the directory of the loopback network.
+func (m *testMachine) registryDir() string { return filepath.Join(m.dir, "net") }
 
-// torBlock is the network of a configuration that init wrote.
+// torBlock matches the network block that init writes.
 var torBlock = regexp.MustCompile(`(?s)\nnetwork "tor" \{.*?\n\}\n`)
 
-// leavePublicTor puts what init wrote on a private network.
-func (m *machine) leavePublicTor() error {
-	network := fmt.Sprintf("\nnetwork \"loopback\" { registry = %q }\n", m.registry())
+// leavePublicTor puts the configuration of init on a private network.
+func (m *testMachine) leavePublicTor() error {
+	network := fmt.Sprintf("\nnetwork \"loopback\" { registry = %q }\n", m.registryDir())
 	if m.torrc != nil {
 		network = "\nnetwork \"tor\" {\ntorrc = [\n"
 		for _, line := range m.torrc {
@@ -366,7 +366,7 @@ func (m *machine) leavePublicTor() error {
 		}
 		network += "]\n}\n"
 	}
-	for _, file := range []string{m.real(configPath), filepath.Join(m.home, "my-server/server.hcl")} {
+	for _, file := range []string{m.localPath(configPath), filepath.Join(m.home, "my-server/server.hcl")} {
 		text, err := os.ReadFile(file)
 		if os.IsNotExist(err) {
 			continue
@@ -381,10 +381,10 @@ func (m *machine) leavePublicTor() error {
 	return nil
 }
 
-// install writes the unit, and has systemd look at it where it is.
-func (m *machine) install(b block) {
-	text := m.real(strings.Join(b.lines, "\n") + "\n")
-	m.write(m.real(unitPath), text, 0o644)
+// installUnit writes the unit and has systemd verify it, where there is one.
+func (m *testMachine) installUnit(b docBlock) {
+	text := m.localPath(strings.Join(b.lines, "\n") + "\n")
+	m.writeFile(m.localPath(unitPath), text, 0o644)
 	if strings.Contains(text, "\nWatchdogSec=") && !strings.Contains(text, "\nWatchdogSignal=SIGKILL\n") {
 		m.Errorf("%s: the watchdog writes what the relay has in memory to the journal: Go has a trace for every SIGABRT", b)
 	}
@@ -392,13 +392,13 @@ func (m *machine) install(b block) {
 		m.Logf("%s: the unit is not verified: %v", b, err)
 		return
 	}
-	if out, err := m.run("systemd-analyze verify --man=no " + m.real(unitPath)); err != nil || out != "" {
+	if out, err := m.runCommand("systemd-analyze verify --man=no " + m.localPath(unitPath)); err != nil || out != "" {
 		m.Errorf("%s: systemd-analyze verify: %v\n%s", b, err, out)
 	}
 }
 
-// validate checks a piece of configuration, with what it needs around it.
-func (m *machine) validate(b block) {
+// validateConfig validates a piece of configuration, completed with what it needs.
+func (m *testMachine) validateConfig(b docBlock) {
 	text := strings.Join(b.lines, "\n") + "\n"
 	for begin, rest := range map[string]string{"network ": "network \"loopback\" { registry = \"net\" }\n", "server ": "server \"main\" {}\n"} {
 		if !strings.HasPrefix(text, begin) {
@@ -406,19 +406,19 @@ func (m *machine) validate(b block) {
 		}
 	}
 	file := filepath.Join(m.dir, "piece.hcl")
-	m.write(file, text, 0o600)
-	if out, err := m.run("cwtch-relay validate -config " + file); err != nil {
+	m.writeFile(file, text, 0o600)
+	if out, err := m.runCommand("cwtch-relay validate -config " + file); err != nil {
 		m.Errorf("%s: %v\n%s", b, err, out)
 	}
 }
 
-// TestReadmePage does the blocks of README.md that host a server and talk through it.
-// Those of plugin authors are in the script plugin_new.
+// TestReadmePage runs the blocks of README.md that host a server and talk through
+// it. The script plugin_new has those for plugin authors.
 func TestReadmePage(t *testing.T) {
 	m := newMachine(t)
 	m.root = filepath.Join(m.dir, "r")
-	m.standIn(ofMachine)
-	m.env = append(m.env, "CWTCH_GROUP_NETWORK=loopback:"+m.registry())
+	m.replacePrograms(machineStubs)
+	m.env = append(m.env, "CWTCH_GROUP_NETWORK=loopback:"+m.registryDir())
 	bundle := ""
 	for _, b := range readBlocks(t, "README.md") {
 		if b.lines[0] != "make build" && !strings.HasPrefix(b.lines[0], "bin/cwtch-group ") {
@@ -442,7 +442,7 @@ func TestReadmePage(t *testing.T) {
 					follower.kill()
 				}
 			default:
-				m.do(b, step{command: command})
+				m.runStep(b, docStep{command: command})
 			}
 			if err != nil {
 				t.Fatalf("%s: %s: %v", b, command, err)
@@ -452,7 +452,7 @@ func TestReadmePage(t *testing.T) {
 	if m.relay == nil {
 		t.Fatal("no block of the page runs a relay")
 	}
-	if err := m.stop(); err != nil {
+	if err := m.stopService(); err != nil {
 		t.Error(err)
 	}
 	if n := len(m.done); n < 8 {

@@ -20,9 +20,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
-// startWith starts the relay of a house with outputs of its own, and returns when it
-// has published all servers. The files are closed here.
-func (h *house) startWith(stdout, stderr *os.File, env ...string) *exec.Cmd {
+// startWith starts the relay with the given outputs, which it closes, and returns
+// when all servers are published.
+func (h *harness) startWith(stdout, stderr *os.File, env ...string) *exec.Cmd {
 	h.Helper()
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -40,8 +40,8 @@ func (h *house) startWith(stdout, stderr *os.File, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// awaitPublished waits until a relay answers that all its servers are published.
-func (h *house) awaitPublished() {
+// awaitPublished waits until the relay reports all its servers as published.
+func (h *harness) awaitPublished() {
 	h.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -62,8 +62,8 @@ func (h *house) awaitPublished() {
 	}
 }
 
-// exitOf waits for the end of a process.
-func exitOf(t testing.TB, cmd *exec.Cmd) int {
+// awaitExitStatus waits for the end of a process and returns its exit status.
+func awaitExitStatus(t testing.TB, cmd *exec.Cmd) int {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
@@ -79,7 +79,7 @@ func exitOf(t testing.TB, cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-func pipe(t testing.TB) (from, to *os.File) {
+func newPipe(t testing.TB) (from, to *os.File) {
 	t.Helper()
 	from, to, err := os.Pipe()
 	if err != nil {
@@ -89,11 +89,11 @@ func pipe(t testing.TB) (from, to *os.File) {
 	return from, to
 }
 
-// fullPipe is a pipe that takes nothing more.
-func fullPipe(t testing.TB) (from, to *os.File) {
+// newFullPipe returns a pipe that is full.
+func newFullPipe(t testing.TB) (from, to *os.File) {
 	t.Helper()
-	from, to = pipe(t)
-	fd := int(to.Fd()) // which makes it blocking, so it is asked for once
+	from, to = newPipe(t)
+	fd := int(to.Fd()) // Fd makes the file blocking, so call it once
 	if err := unix.SetNonblock(fd, true); err != nil {
 		t.Fatal(err)
 	}
@@ -112,64 +112,64 @@ func fullPipe(t testing.TB) (from, to *os.File) {
 	return from, to
 }
 
-// TestReadersOfOutputsEnd has the readers of the relay's outputs end, as journald
-// does when it is started again. The relay serves, says so in its status, and ends in
-// good order.
-func TestReadersOfOutputsEnd(t *testing.T) {
+// TestRelayOutlivesLogReader ends the readers of the relay's outputs, as a restart
+// of journald does. The relay serves, reports the loss in its status, and ends with
+// status 0.
+func TestRelayOutlivesLogReader(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
-	outFrom, out := pipe(t)
-	logFrom, log := pipe(t)
+	h := newHarness(t, `server "main" {}`)
+	outFrom, out := newPipe(t)
+	logFrom, log := newPipe(t)
 	outFrom.Close()
 	logFrom.Close()
 	relay := h.startWith(out, log)
-	if text, err := h.run("reload"); err != nil {
+	if text, err := h.runRelay("reload"); err != nil {
 		t.Errorf("reload: %v\n%s", err, text)
 	}
-	h.store("main", h.posts("main", 3, 100))
-	st := h.until("lines that were lost", func(st manager.Status) bool {
+	h.mustStore("main", h.newPosts("main", 3, 100))
+	st := h.awaitStatus("lines that were lost", func(st manager.Status) bool {
 		return st.Log != nil && st.Log.Lost > 0 && st.Stdout != nil && st.Stdout.Lost > 0
 	})
 	if st.Log.Since.IsZero() || !strings.Contains(st.Log.Reason, "broken pipe") {
 		t.Errorf("the status says of the log: %+v", st.Log)
 	}
-	text, err := h.run("status")
+	text, err := h.runRelay("status")
 	if err != nil || !regexp.MustCompile(`(?m)^WARNING +the log is not written since .* \(.*broken pipe\), and has lost \d+ lines?$`).MatchString(text) {
 		t.Errorf("status: %v\n%s", err, text)
 	}
 	relay.Process.Signal(syscall.SIGTERM)
-	if status := exitOf(t, relay); status != 0 {
+	if status := awaitExitStatus(t, relay); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 }
 
-// TestOutputsAreFull has nobody read the relay's outputs, which are full pipes from
-// the start. It starts, serves and ends all the same.
-func TestOutputsAreFull(t *testing.T) {
+// TestRelayRunsWithFullOutputs gives the relay full pipes as outputs. It starts,
+// serves and ends all the same.
+func TestRelayRunsWithFullOutputs(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
-	_, out := fullPipe(t)
-	_, log := fullPipe(t)
+	h := newHarness(t, `server "main" {}`)
+	_, out := newFullPipe(t)
+	_, log := newFullPipe(t)
 	relay := h.startWith(out, log)
-	h.store("main", h.posts("main", 3, 100))
-	h.until("trouble with the log", func(st manager.Status) bool { return st.Log != nil && st.Stdout != nil })
+	h.mustStore("main", h.newPosts("main", 3, 100))
+	h.awaitStatus("trouble with the log", func(st manager.Status) bool { return st.Log != nil && st.Stdout != nil })
 	relay.Process.Signal(syscall.SIGTERM)
-	if status := exitOf(t, relay); status != 0 {
+	if status := awaitExitStatus(t, relay); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 }
 
-// TestSecondSignalWithFullOutputs has a relay drain that nobody reads and whose
+// TestSecondSignalWithFullOutputs stops a relay whose outputs are full and whose
 // plugin does not answer. The second signal ends it.
 func TestSecondSignalWithFullOutputs(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
-	_, out := fullPipe(t)
-	_, log := fullPipe(t)
+	h := newHarness(t, `server "main" {}`)
+	_, out := newFullPipe(t)
+	_, log := newFullPipe(t)
 	relay := h.startWith(out, log)
-	signalStorage(t, h.status().Servers[0].Storage.PID)
+	stopStorage(t, h.status().Servers[0].Storage.PID)
 	relay.Process.Signal(syscall.SIGTERM)
-	// The services are withdrawn at the first signal.
+	// The first signal withdraws the services.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for files := []os.DirEntry{nil}; len(files) > 0; <-tick.C {
@@ -179,7 +179,7 @@ func TestSecondSignalWithFullOutputs(t *testing.T) {
 	}
 	second := time.Now()
 	relay.Process.Signal(syscall.SIGTERM)
-	if status := exitOf(t, relay); status != 1 {
+	if status := awaitExitStatus(t, relay); status != 1 {
 		t.Errorf("exit status %d", status)
 	}
 	if took := time.Since(second); took > 8*time.Second {
@@ -187,8 +187,8 @@ func TestSecondSignalWithFullOutputs(t *testing.T) {
 	}
 }
 
-// signalStorage stops a plugin.
-func signalStorage(t testing.TB, pid int) {
+// stopStorage stops a plugin with SIGSTOP and waits until it stands still.
+func stopStorage(t testing.TB, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -198,12 +198,13 @@ func signalStorage(t testing.TB, pid int) {
 	}
 }
 
-// TestErrorsOfAFullLog has a start fail that nobody reads of.
-func TestErrorsOfAFullLog(t *testing.T) {
+// TestBadConfigEndsWithFullLog shows that a failing start ends although nobody reads
+// its errors.
+func TestBadConfigEndsWithFullLog(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" { nonsense = 1 }`)
-	_, out := fullPipe(t)
-	_, log := fullPipe(t)
+	h := newHarness(t, `server "main" { nonsense = 1 }`)
+	_, out := newFullPipe(t)
+	_, log := newFullPipe(t)
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
 	cmd.Stdout, cmd.Stderr = out, log
 	if err := cmd.Start(); err != nil {
@@ -211,13 +212,13 @@ func TestErrorsOfAFullLog(t *testing.T) {
 	}
 	out.Close()
 	log.Close()
-	if status := exitOf(t, cmd); status != 78 {
+	if status := awaitExitStatus(t, cmd); status != 78 {
 		t.Errorf("exit status %d", status)
 	}
 }
 
-// factsOf lists commands that print facts, for a relay that runs.
-func factsOf(h *house) map[string]*exec.Cmd {
+// factCommands lists commands that print facts, for a running relay.
+func factCommands(h *harness) map[string]*exec.Cmd {
 	config, profile := h.path("server.hcl"), h.path("profile")
 	if out, err := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-group"), "init", "-profile", profile).CombinedOutput(); err != nil {
 		h.Fatalf("make a profile: %v\n%s", err, out)
@@ -243,12 +244,12 @@ func factsOf(h *house) map[string]*exec.Cmd {
 	return facts
 }
 
-// TestFactsThatCannotBeWritten has a full disk in the place of standard output.
-func TestFactsThatCannotBeWritten(t *testing.T) {
+// TestCommandsFailOnFullStdout runs commands whose standard output is a full disk.
+func TestCommandsFailOnFullStdout(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	h.start()
-	for line, cmd := range factsOf(h) {
+	for line, cmd := range factCommands(h) {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -274,15 +275,14 @@ func TestFactsThatCannotBeWritten(t *testing.T) {
 	h.stop()
 }
 
-// TestFactsThatNobodyReads has a program such as head in the place of standard
-// output, that has enough. Commands end without a word, by the signal or with the
-// exit status that shells give it.
-func TestFactsThatNobodyReads(t *testing.T) {
+// TestCommandsEndOnClosedStdout runs commands whose standard output is closed, as
+// head closes it. They end silently, by SIGPIPE.
+func TestCommandsEndOnClosedStdout(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	h.start()
-	for line, cmd := range factsOf(h) {
-		from, to := pipe(t)
+	for line, cmd := range factCommands(h) {
+		from, to := newPipe(t)
 		from.Close()
 		var stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = to, &stderr
@@ -296,17 +296,18 @@ func TestFactsThatNobodyReads(t *testing.T) {
 	h.stop()
 }
 
-// TestProgressThatNobodyReads has a member post whose progress nobody reads.
-func TestProgressThatNobodyReads(t *testing.T) {
+// TestCommandsIgnoreClosedStderr runs commands of a member whose standard error is
+// closed.
+func TestCommandsIgnoreClosedStderr(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	h.start()
-	bundle, err := h.run("bundle")
+	bundle, err := h.runRelay("bundle")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"init"}, {"import-server", strings.TrimSpace(bundle)}, {"create", "club"}, {"post", "club", "hello"}, {"read", "club"}} {
-		from, to := pipe(t)
+		from, to := newPipe(t)
 		from.Close()
 		cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-group"), append([]string{"-profile", h.path("alice"), "-network", "loopback:" + h.path("net")}, args...)...)
 		cmd.Stderr = to
@@ -319,18 +320,19 @@ func TestProgressThatNobodyReads(t *testing.T) {
 	h.stop()
 }
 
-// TestJournal has the journal take the log: each line has its priority in front and no
-// time. Only the file that the service manager names is the journal's.
-func TestJournal(t *testing.T) {
+// TestJournalFormat sends the log to the journal: each line begins with its priority
+// and has no time. Only the file that the service manager names counts as the
+// journal.
+func TestJournalFormat(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
-		h := newHouse(t, `server "main" {}`)
-		h.write("server.hcl", `
+		h := newHarness(t, `server "main" {}`)
+		h.writeFile("server.hcl", `
 			network "loopback" { registry = "net" }
 			log { format = "`+format+`" }
 			server "main" {}
 		`)
-		from, log := pipe(t)
+		from, log := newPipe(t)
 		var stat unix.Stat_t
 		if err := unix.Fstat(int(log.Fd()), &stat); err != nil {
 			t.Fatal(err)
@@ -341,10 +343,10 @@ func TestJournal(t *testing.T) {
 			text.ReadFrom(from)
 			read <- text.String()
 		}()
-		_, out := pipe(t)
+		_, out := newPipe(t)
 		relay := h.startWith(out, log, fmt.Sprintf("JOURNAL_STREAM=%d:%d", stat.Dev, stat.Ino))
 		relay.Process.Signal(syscall.SIGTERM)
-		if status := exitOf(t, relay); status != 0 {
+		if status := awaitExitStatus(t, relay); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 		text := <-read
@@ -361,10 +363,11 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestConfigErrorInTheJournal has a start fail under a service manager.
+// TestConfigErrorInTheJournal shows that a configuration error has its priority on
+// every line of the journal.
 func TestConfigErrorInTheJournal(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" { nonsense = 1 }`)
+	h := newHarness(t, `server "main" { nonsense = 1 }`)
 	log, err := os.Create(h.path("log"))
 	if err != nil {
 		t.Fatal(err)
@@ -395,16 +398,17 @@ func TestConfigErrorInTheJournal(t *testing.T) {
 	}
 }
 
-// TestTroubleInJSON shows the fields by which programs find a lost log.
-func TestTroubleInJSON(t *testing.T) {
+// TestStatusJSONReportsLostLines checks the fields that tell programs about lost log
+// lines.
+func TestStatusJSONReportsLostLines(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
-	_, out := pipe(t)
-	from, log := pipe(t)
+	h := newHarness(t, `server "main" {}`)
+	_, out := newPipe(t)
+	from, log := newPipe(t)
 	from.Close()
 	h.startWith(out, log)
-	h.until("trouble", func(st manager.Status) bool { return st.Log != nil && st.Log.Lost > 0 })
-	text, err := h.run("status", "-json")
+	h.awaitStatus("trouble", func(st manager.Status) bool { return st.Log != nil && st.Log.Lost > 0 })
+	text, err := h.runRelay("status", "-json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,10 +424,11 @@ func TestTroubleInJSON(t *testing.T) {
 	}
 }
 
-// TestPluginThatNobodyReads has a plugin write to a log that nobody reads.
-func TestPluginThatNobodyReads(t *testing.T) {
+// TestPluginRunsWithClosedStderr attaches a plugin whose standard error is closed.
+// It logs, and goes on.
+func TestPluginRunsWithClosedStderr(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `
+	h := newHarness(t, `
 		server "main" {
 			stats "teststats" {}
 		}
@@ -432,7 +437,7 @@ func TestPluginThatNobodyReads(t *testing.T) {
 			dev  = true
 		}
 	`)
-	from, to := pipe(t)
+	from, to := newPipe(t)
 	from.Close()
 	plugin := exec.Command(filepath.Join(bin, "teststats"), "debug")
 	out, err := plugin.StdoutPipe()
@@ -459,8 +464,8 @@ func TestPluginThatNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(relay.kill)
-	// It has logged that it wrote them when it counts as exported.
-	st := h.until("exported numbers", func(st manager.Status) bool {
+	// The plugin logs each snapshot before it counts as exported.
+	st := h.awaitStatus("exported numbers", func(st manager.Status) bool {
 		others := st.Servers[0].Others
 		return len(others) == 1 && others[0].Snapshots.Exported > 0
 	})

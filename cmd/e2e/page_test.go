@@ -10,30 +10,30 @@ import (
 	"testing"
 )
 
-// block is an indented block of a page of the manual.
-type block struct {
+// docBlock is an indented block of a page of the manual.
+type docBlock struct {
 	page  string
-	line  int // where it begins, from 1
+	line  int // first line, from 1
 	lines []string
 }
 
-func (b block) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
+func (b docBlock) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
 
-// readBlocks returns the indented blocks of a page, which is a path from the root
+// readBlocks returns the indented blocks of a page, given by its path from the root
 // of the repository.
-func readBlocks(t *testing.T, page string) []block {
+func readBlocks(t *testing.T, page string) []docBlock {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../..", page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var blocks []block
+	var blocks []docBlock
 	inside, before := false, ""
 	for i, line := range strings.Split(string(text), "\n") {
 		code, indented := strings.CutPrefix(line, "    ")
 		switch {
 		case indented && !inside && before == "":
-			blocks, inside = append(blocks, block{page, i + 1, []string{code}}), true
+			blocks, inside = append(blocks, docBlock{page, i + 1, []string{code}}), true
 		case inside && (indented || line == ""):
 			last := &blocks[len(blocks)-1]
 			last.lines = append(last.lines, code)
@@ -51,22 +51,22 @@ func readBlocks(t *testing.T, page string) []block {
 	return blocks
 }
 
-// step is a command of a page and, in a transcript, what it is said to print.
-type step struct {
+// docStep is a command of a page and, in a transcript, its output.
+type docStep struct {
 	command string
 	output  []string
 }
 
-// commandWord begins a line that somebody is to type.
+// commandWord matches the beginning of a line to type.
 var commandWord = regexp.MustCompile(`^(sudo|cwtch-\w+|(\.\./)?bin/cwtch-\w+|make|age|rm|cd) `)
 
-// steps returns the commands of a block; nil if it has none.
-func (b block) steps() []step {
+// steps returns the commands of a block, or nil if it has none.
+func (b docBlock) steps() []docStep {
 	transcript := strings.HasPrefix(b.lines[0], "$ ")
 	if !transcript && !commandWord.MatchString(b.lines[0]) {
 		return nil
 	}
-	var steps []step
+	var steps []docStep
 	continued := false
 	for _, line := range b.lines {
 		typed, prompt := strings.CutPrefix(line, "$ ")
@@ -81,23 +81,23 @@ func (b block) steps() []step {
 		case typed == "":
 			continue
 		default:
-			steps = append(steps, step{command: typed})
+			steps = append(steps, docStep{command: typed})
 		}
 		continued = strings.HasSuffix(line, `\`)
 	}
 	return steps
 }
 
-// synopsis reports whether a line shows how a command is formed, and is not one.
-func synopsis(command string) bool {
+// isSynopsis reports whether a line describes a command rather than being one.
+func isSynopsis(command string) bool {
 	return strings.Contains(command, " [-") || strings.Contains(command, " …")
 }
 
-// TestPagesNameCommands holds every command of cwtch-relay and cwtch-group that the
-// manual names, in a block or within a sentence, to what -help says: there is such
-// a command, and it has these flags. So with the targets of make.
-func TestPagesNameCommands(t *testing.T) {
-	usages := map[string]usage{"cwtch-relay": readUsage(t, "cwtch-relay"), "cwtch-group": readUsage(t, "cwtch-group")}
+// TestManualNamesRealCommands compares every command of cwtch-relay and cwtch-group
+// in the manual with the output of -help: the command exists and has these flags. It
+// checks the targets of make, too.
+func TestManualNamesRealCommands(t *testing.T) {
+	usages := map[string]commandFlags{"cwtch-relay": readUsage(t, "cwtch-relay"), "cwtch-group": readUsage(t, "cwtch-group")}
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestPagesNameCommands(t *testing.T) {
 				code = userOfRelay.ReplaceAllString(code, "")
 				for _, m := range relayCommand.FindAllStringSubmatch(code, -1) {
 					found++
-					if why := usages[m[1]].refuse(strings.Fields(m[2])); why != "" {
+					if why := usages[m[1]].findMisuse(strings.Fields(m[2])); why != "" {
 						t.Errorf("%s:%d: %s: %s", page, i+1, m[0], why)
 					}
 				}
@@ -147,8 +147,8 @@ var (
 	flagOfUsage  = regexp.MustCompile(`(?:^|[ \[])(-[a-z][a-z-]*)`)
 )
 
-// codeOf returns what a line of a page has as code: all of an indented one, and the
-// spans of others.
+// codeOf returns the code of a line: all of an indented line, and the code spans of
+// others.
 func codeOf(line string) []string {
 	if code, ok := strings.CutPrefix(line, "    "); ok {
 		return []string{code}
@@ -160,17 +160,17 @@ func codeOf(line string) []string {
 	return spans
 }
 
-// usage is what a program says of its commands: the flags of each, and under ""
-// those of all.
-type usage map[string]map[string]bool
+// commandFlags holds the flags of each command of a program, and under "" the common
+// flags.
+type commandFlags map[string]map[string]bool
 
-func readUsage(t *testing.T, program string) usage {
+func readUsage(t *testing.T, program string) commandFlags {
 	t.Helper()
 	out, err := exec.Command(filepath.Join(bin, program), "-help").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := usage{"": {"-help": true}}
+	u := commandFlags{"": {"-help": true}}
 	for _, line := range strings.Split(string(out), "\n") {
 		name := ""
 		if command, ok := strings.CutPrefix(line, "  "+program+" "); ok {
@@ -193,7 +193,8 @@ func readUsage(t *testing.T, program string) usage {
 	return u
 }
 
-// commandName is that of a command: "" to run the relay, "plugin test" of two words.
+// commandName returns the name of a command: "" to run the relay, or two words as in
+// "plugin test".
 func commandName(words []string) string {
 	switch {
 	case len(words) == 0 || strings.HasPrefix(words[0], "-"):
@@ -204,17 +205,17 @@ func commandName(words []string) string {
 	return words[0]
 }
 
-// refuse says what is wrong with the words behind the name of the program.
-func (u usage) refuse(words []string) string {
+// findMisuse says what is wrong with the arguments of a command, or returns "".
+func (u commandFlags) findMisuse(words []string) string {
 	name := commandName(words)
 	flags, ok := u[name]
 	switch {
-	case name == "plugin-serve": // the relay's own, no command of the operator
+	case name == "plugin-serve": // internal, not a command for operators
 		return ""
 	case strings.HasPrefix(name, "help"):
 		return ""
 	case name != "" && !regexp.MustCompile(`^[a-z-]+( [a-z-]+)?$`).MatchString(name):
-		return "" // a sentence that goes on
+		return "" // the sentence goes on
 	case !ok:
 		return "there is no such command"
 	}

@@ -17,14 +17,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// oddName is a name that Linux takes for a directory.
+// oddName is a difficult but legal name of a directory.
 const oddName = " it's \"a\" caf\u00e9 cafe\u0301 #1?%41&x=[*] \t~$HOME %h `id`; \\ \n\xff.d"
 
-// TestOddDirectoryOverTor has people talk over a private Tor network with all files of all
-// programs in a directory of an odd name, the temporary ones as well.
+// TestOddDirectoryOverTor runs a conversation over a private Tor network with all
+// files, temporary ones included, in a directory with an odd name.
 func TestOddDirectoryOverTor(t *testing.T) {
 	network := tornet.ForTest(t)
-	h := newHouse(t, "")
+	h := newHarness(t, "")
 	h.dir = filepath.Join(h.dir, oddName)
 	for _, dir := range []string{h.dir, h.path("temp")} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -36,7 +36,7 @@ func TestOddDirectoryOverTor(t *testing.T) {
 	for _, line := range network.ClientTorrc() {
 		fmt.Fprintf(&torrc, "%s,\n", strconv.Quote(line))
 	}
-	h.write("torrc", strings.Join(network.ClientTorrc(), "\n"))
+	h.writeFile("torrc", strings.Join(network.ClientTorrc(), "\n"))
 	if err := network.Seed(h.path("data", "tor")); err != nil {
 		t.Fatal(err)
 	}
@@ -49,23 +49,23 @@ func TestOddDirectoryOverTor(t *testing.T) {
 	}
 	for i, storage := range []string{"bolt", "sqlite"} {
 		server := fmt.Sprintf("server %q {\n storage %q { path = %q }\n stats \"teststats\" {}\n}\n", storage, storage, "a b/#1?%41 é.db")
-		h.write("server.hcl", "network \"tor\" { torrc = ["+torrc.String()+"] }\n"+
+		h.writeFile("server.hcl", "network \"tor\" { torrc = ["+torrc.String()+"] }\n"+
 			"plugin \"stats\" \"teststats\" {\n path = \"plugin\"\n dev = true\n}\n"+server)
 		h.start()
-		bundle, err := h.run("bundle")
+		bundle, err := h.runRelay("bundle")
 		if err != nil {
 			t.Fatal(bundle)
 		}
-		if out, err := h.run("reload"); err != nil || !strings.Contains(out, "nothing in it has changed") {
+		if out, err := h.runRelay("reload"); err != nil || !strings.Contains(out, "nothing in it has changed") {
 			t.Errorf("reload: %v\n%s", err, out)
 		}
 		alice := newPerson(h, network, fmt.Sprintf("alice%d", i))
-		alice.does("import-server", strings.TrimSpace(bundle))
-		alice.does("create", "book club")
-		alice.does("post", "book club", "Which book?")
+		alice.runGroup("import-server", strings.TrimSpace(bundle))
+		alice.runGroup("create", "book club")
+		alice.runGroup("post", "book club", "Which book?")
 		h.stop()
-		h.start() // and it is all there again
-		if talk := alice.does("read", "book club"); !strings.Contains(talk, "Which book?") {
+		h.start() // and everything is there again
+		if talk := alice.runGroup("read", "book club"); !strings.Contains(talk, "Which book?") {
 			t.Errorf("%s: read %q", storage, talk)
 		}
 		for _, p := range h.status().Servers[0].Others {
@@ -80,8 +80,9 @@ func TestOddDirectoryOverTor(t *testing.T) {
 	}
 }
 
-// unprivileged has a command run as a user to whom modes apply, in a directory of that user.
-func unprivileged(t *testing.T) (dir string, run func(mask string, program string, args ...string) *exec.Cmd) {
+// runAsUnprivileged returns a directory and a way to run commands there as a user
+// without privileges, to whom modes apply.
+func runAsUnprivileged(t *testing.T) (dir string, run func(mask string, program string, args ...string) *exec.Cmd) {
 	dir, err := os.MkdirTemp("/tmp", "e2e-")
 	if err != nil {
 		t.Fatal(err)
@@ -105,26 +106,26 @@ func unprivileged(t *testing.T) (dir string, run func(mask string, program strin
 	}
 }
 
-// TestUmask runs commands and a relay with umasks that take too much, or nothing, and looks at
-// the modes of all that they make.
-func TestUmask(t *testing.T) {
+// TestModesIgnoreUmask runs commands and a relay with umasks that are too strict or
+// empty, and checks the modes of all files.
+func TestModesIgnoreUmask(t *testing.T) {
 	for _, mask := range []string{"0", "0177", "0777"} {
 		t.Run(mask, func(t *testing.T) {
-			dir, run := unprivileged(t)
+			dir, run := runAsUnprivileged(t)
 			does := func(program string, args ...string) {
 				t.Helper()
 				if out, err := run(mask, program, args...).CombinedOutput(); err != nil {
 					t.Fatalf("%s %q: %v\n%s", program, args, err, out)
 				}
 			}
-			does("cwtch-relay", "init", "-dir", "house/relay")
-			config := filepath.Join(dir, "house/relay/server.hcl")
+			does("cwtch-relay", "init", "-dir", "tree/relay")
+			config := filepath.Join(dir, "tree/relay/server.hcl")
 			if err := os.WriteFile(config, []byte("network \"loopback\" { registry = \"net\" }\nserver \"main\" {}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			does("cwtch-relay", "bundle", "-config", config, "-o", "house/bundle")
+			does("cwtch-relay", "bundle", "-config", config, "-o", "tree/bundle")
 			does("cwtch-group", "init")
-			for range 2 { // and again on what the first has made
+			for range 2 { // the second run meets the files of the first
 				p, err := startRelay(run(mask, "cwtch-relay", "-config", config))
 				if err != nil {
 					t.Fatal(err)
@@ -137,8 +138,8 @@ func TestUmask(t *testing.T) {
 				}
 				does("cwtch-group", "list")
 			}
-			does("cwtch-relay", "plugin", "new", "storage", "diary", "-dir", "house/diary")
-			for name, want := range map[string]fs.FileMode{"house/diary": 0o755, "house/diary/main.go": 0o644} {
+			does("cwtch-relay", "plugin", "new", "storage", "diary", "-dir", "tree/diary")
+			for name, want := range map[string]fs.FileMode{"tree/diary": 0o755, "tree/diary/main.go": 0o644} {
 				if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
 					t.Errorf("%s has mode %v, want %v, %v", name, info.Mode(), want, err)
 				}
@@ -147,7 +148,7 @@ func TestUmask(t *testing.T) {
 	}
 }
 
-// checkModes looks at everything below dir.
+// checkModes checks the modes of everything below dir.
 func checkModes(t *testing.T, dir string) {
 	t.Helper()
 	files := 0
@@ -177,16 +178,17 @@ func checkModes(t *testing.T, dir string) {
 	}
 }
 
-// TestFullDiskOfCommands has every command that writes find a disk that is full, and then one
-// with room: what it left the first time must not be in the way, nor pass for the whole.
-func TestFullDiskOfCommands(t *testing.T) {
+// TestCommandsOnFullDisk runs every command that writes on a full disk, and again
+// with room. What the first run left must not be in the way and must not pass for a
+// complete file.
+func TestCommandsOnFullDisk(t *testing.T) {
 	work := t.TempDir()
 	config := filepath.Join(work, "server.hcl")
 	if err := os.WriteFile(config, []byte("network \"loopback\" { registry = \"net\" }\nserver \"main\" {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		args []string // DISK stands for the disk
+		args []string // DISK stands for the directory of the disk
 		made []string
 	}{
 		{[]string{"cwtch-relay", "init", "-dir", "DISK/relay"}, []string{"relay/server.hcl"}},
@@ -196,7 +198,7 @@ func TestFullDiskOfCommands(t *testing.T) {
 		{[]string{"cwtch-group", "init", "-profile", "DISK/profile"}, []string{"profile/profile.json"}},
 	} {
 		t.Run(strings.Join(c.args[:2], " "), func(t *testing.T) {
-			disk, fill, empty := smallDisk(t, "64k")
+			disk, fill, empty := mountSmallDisk(t, "64k")
 			run := func() (string, error) {
 				args := strings.Split(strings.ReplaceAll(strings.Join(c.args, "\n"), "DISK", disk), "\n")
 				cmd := exec.Command(filepath.Join(bin, args[0]), args[1:]...)
@@ -234,19 +236,19 @@ func TestFullDiskOfCommands(t *testing.T) {
 	}
 }
 
-// TestFullDiskOfCopy has the disk fill up before a copy of a store can be made.
-func TestFullDiskOfCopy(t *testing.T) {
-	disk, fill, empty := smallDisk(t, "2m")
-	h := newHouse(t, "")
+// TestCopyOnFullDisk fills the disk before a store is copied.
+func TestCopyOnFullDisk(t *testing.T) {
+	disk, fill, empty := mountSmallDisk(t, "2m")
+	h := newHarness(t, "")
 	text := fmt.Sprintf("network \"loopback\" { registry = %q }\nserver \"main\" {}\n", h.path("net"))
 	h.dir = disk
-	h.write("server.hcl", text)
+	h.writeFile("server.hcl", text)
 	h.start()
-	h.store("main", h.posts("main", 10, 100))
+	h.mustStore("main", h.newPosts("main", 10, 100))
 	h.stop()
 	fill()
 	copied := func() (string, error) {
-		return h.run("storage", "copy", "-from", `server "main"`, "-to", `server "main" storage "sqlite" {}`)
+		return h.runRelay("storage", "copy", "-from", `server "main"`, "-to", `server "main" storage "sqlite" {}`)
 	}
 	if out, err := copied(); err == nil || !strings.Contains(out, "no space left") {
 		t.Errorf("on a full disk: %v\n%s", err, out)
@@ -255,17 +257,17 @@ func TestFullDiskOfCopy(t *testing.T) {
 	if out, err := copied(); err != nil {
 		t.Errorf("with room again: %v\n%s", err, out)
 	}
-	h.write("server.hcl", strings.Replace(text, "{}", "{\n storage \"sqlite\" {}\n}", 1))
+	h.writeFile("server.hcl", strings.Replace(text, "{}", "{\n storage \"sqlite\" {}\n}", 1))
 	h.start()
-	if log := h.log("main"); len(log) != 10 {
+	if log := h.readBoard("main"); len(log) != 10 {
 		t.Errorf("the copy has %d envelopes", len(log))
 	}
 	h.stop()
 }
 
-// TestReadyCommands has a shell run the commands that the programs print, in a directory of
-// an odd name.
-func TestReadyCommands(t *testing.T) {
+// TestPrintedCommandsRunInShell pastes the commands that the programs print into a
+// shell, in a directory with an odd name.
+func TestPrintedCommandsRunInShell(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("there is no bash; other shells may not know $'…', which the odd name takes")
@@ -313,9 +315,9 @@ func TestReadyCommands(t *testing.T) {
 	}
 }
 
-// smallDisk mounts a small file system. What a user who may not mount one can have is
-// tested in sdk/durable, with a limit of the size of files.
-func smallDisk(t *testing.T, size string) (dir string, fill, empty func()) {
+// mountSmallDisk mounts a small file system. Without the right to mount, sdk/durable
+// tests the same with a limit on file size.
+func mountSmallDisk(t *testing.T, size string) (dir string, fill, empty func()) {
 	if !canMount(t) {
 		t.Skip("only root can mount a small disk; TestFailedWriteLeavesNothing of sdk/durable has a stand-in")
 	}

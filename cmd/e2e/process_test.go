@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a program that runs in the background.
+// process is a background program that the test has started.
 type process struct {
 	cmd         *exec.Cmd
 	stdout, log output // log is its standard error
@@ -57,7 +57,7 @@ func startRelay(cmd *exec.Cmd) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// wait returns the exit status; -1 is that of a process that was killed.
+// wait returns the exit status, or -1 for a process that was killed.
 func (p *process) wait() (int, error) {
 	select {
 	case <-p.ended:
@@ -67,13 +67,13 @@ func (p *process) wait() (int, error) {
 	}
 }
 
-// kill ends the process at once, if it has not ended yet.
+// kill kills the process and waits for its end.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// terminate asks the process to end and checks that it does so in good order.
+// terminate sends SIGTERM and checks that the process ends with status 0.
 func (p *process) terminate() error {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	status, err := p.wait()
@@ -83,15 +83,15 @@ func (p *process) terminate() error {
 	return err
 }
 
-// raced returns what the race detector had to say, if anything.
-func (p *process) raced() error {
+// raceReport returns the log as an error if the race detector has found a race.
+func (p *process) raceReport() error {
 	if text := p.log.String(); strings.Contains(text, "DATA RACE") {
 		return errors.New(text)
 	}
 	return nil
 }
 
-// output is what a process writes.
+// output collects what a process writes.
 type output struct {
 	mu     sync.Mutex
 	text   []byte
@@ -100,13 +100,13 @@ type output struct {
 }
 
 func (o *output) Write(b []byte) (int, error) {
-	o.change(func() { o.text = append(o.text, b...) })
+	o.update(func() { o.text = append(o.text, b...) })
 	return len(b), nil
 }
 
-func (o *output) close() { o.change(func() { o.closed = true }) }
+func (o *output) close() { o.update(func() { o.closed = true }) }
 
-func (o *output) change(f func()) {
+func (o *output) update(f func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f()
@@ -122,10 +122,10 @@ func (o *output) String() string {
 	return string(o.text)
 }
 
-// await returns the first match of a regular expression once there is one.
+// await waits for the first match of a regular expression and returns it.
 func (o *output) await(pattern string) (string, error) { return o.awaitFrom(0, pattern) }
 
-// awaitFrom is await for what comes after the first bytes.
+// awaitFrom is await that skips the first begin bytes.
 func (o *output) awaitFrom(begin int, pattern string) (string, error) {
 	re, err := regexp.Compile("(?m)" + pattern)
 	if err != nil {
@@ -154,17 +154,16 @@ func (o *output) awaitFrom(begin int, pattern string) (string, error) {
 	}
 }
 
-// other is a process that is not ours to wait for. It holds a pidfd, so that it
-// is this process whatever becomes of the number.
-type other struct {
+// foreignProcess is a process that the test has not started itself. It holds a
+// pidfd, so a reused process number does no harm.
+type foreignProcess struct {
 	pid  int
 	name string // and arguments
 	fd   int
 }
 
-// descendants finds the processes that pid has started, and they in turn. The
-// caller closes them.
-func descendants(pid int) ([]*other, error) {
+// descendants finds all children of pid and their children. The caller closes them.
+func descendants(pid int) ([]*foreignProcess, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, err
@@ -178,7 +177,7 @@ func descendants(pid int) ([]*other, error) {
 		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		children[parent] = append(children[parent], child)
 	}
-	var found []*other
+	var found []*foreignProcess
 	for next := children[pid]; len(next) > 0; next = next[1:] {
 		next = append(next, children[next[0]]...)
 		if o, err := openProcess(next[0]); err == nil { // or gone meanwhile
@@ -199,8 +198,8 @@ func readStat(path string) (state string, parent int, err error) {
 	return fields[0], parent, err
 }
 
-// awaitStopped waits until all threads of a process have taken notice of a
-// SIGSTOP, which they do one by one, some time after kill has returned.
+// awaitStopped waits until a SIGSTOP has stopped all threads of a process. They stop
+// one by one, some time after kill has returned.
 func awaitStopped(pid int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -219,21 +218,21 @@ func awaitStopped(pid int) error {
 	return fmt.Errorf("process %d does not stop", pid)
 }
 
-func openProcess(pid int) (*other, error) {
+func openProcess(pid int) (*foreignProcess, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
 	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return &other{pid, strings.ReplaceAll(string(name), "\x00", " "), fd}, nil
+	return &foreignProcess{pid, strings.ReplaceAll(string(name), "\x00", " "), fd}, nil
 }
 
-func (o *other) kill() error { return unix.PidfdSendSignal(o.fd, unix.SIGKILL, nil, 0) }
+func (o *foreignProcess) kill() error { return unix.PidfdSendSignal(o.fd, unix.SIGKILL, nil, 0) }
 
-func (o *other) close() { unix.Close(o.fd) }
+func (o *foreignProcess) close() { unix.Close(o.fd) }
 
-// gone waits until the process has ended.
-func (o *other) gone(ctx context.Context) error {
+// awaitExit waits for the end of the process.
+func (o *foreignProcess) awaitExit(ctx context.Context) error {
 	for {
 		// A pidfd is readable once its process has ended, pidfd_open(2).
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLIN}}, 100)
@@ -248,21 +247,21 @@ func (o *other) gone(ctx context.Context) error {
 	}
 }
 
-// nothingLeft checks that no process is left of those that these tests have
-// started, directly or not. The process of the tests has taken over those whose
-// parents have ended, see testMain. They may need a moment to notice that.
-func nothingLeft() error {
+// checkNoProcessLeft checks that no descendant of the tests still runs. Orphans are
+// children of the test process, see testMain. They may need a moment to notice the
+// death of their parent.
+func checkNoProcessLeft() error {
 	left, err := descendants(os.Getpid())
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, o := range left {
-		err = errors.Join(err, o.gone(ctx))
+		err = errors.Join(err, o.awaitExit(ctx))
 		o.close()
 	}
 	return err
 }
 
-// lastLines cuts a text to its last n lines.
+// lastLines returns the last n lines of a text.
 func lastLines(text string, n int) string {
 	lines := strings.SplitAfter(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "")

@@ -12,36 +12,36 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// TestPromise1SuccessMeansDurable kills the plugin, the relay and both at
-// random moments while clients post. After that every envelope that was
-// acknowledged is there, none is there twice, and no token can be spent again.
+// TestPromise1SuccessMeansDurable kills the plugin, the relay or both at random
+// moments while clients post. Afterwards every acknowledged envelope is on the
+// board, none is there twice, and no token can be spent again.
 func TestPromise1SuccessMeansDurable(t *testing.T) {
 	t.Parallel()
-	// Posts wait for the plugin to be back, and are all acknowledged.
-	h := newHouse(t, `
+	// The timeout is long, so all posts wait for the next plugin and are acknowledged.
+	h := newHarness(t, `
 		limits { post_timeout = "60s" }
 		server "main" {}
 	`)
 	h.start()
-	a := &account{house: h, state: make(map[string]state)}
+	a := &postRecorder{harness: h, state: make(map[string]postState)}
 	for _, victim := range []func() bool{a.killPlugin, a.killRelay, a.killBoth, a.killRelay, a.killPlugin, a.killBoth} {
 		if relayDied := a.postUntil(victim); relayDied {
 			h.start()
 		}
-		a.audit()
-		a.postAgain()
+		a.checkBoard()
+		a.retryUnknown()
 	}
-	a.audit()
-	a.spendAgain()
+	a.checkBoard()
+	a.reuseTokens()
 	h.stop()
 }
 
-// TestPromise1CutAfterTheCommit has the plugin die when it has stored a batch
-// and before it could say so. The posts are acknowledged all the same, since
-// they are durable, and nothing is there twice.
-func TestPromise1CutAfterTheCommit(t *testing.T) {
+// TestPromise1PluginDiesAfterCommit kills the plugin after it has stored a batch and
+// before it has answered. The posts are durable, so they are acknowledged all the
+// same, and none is on the board twice.
+func TestPromise1PluginDiesAfterCommit(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, badPlugin(t)+`
+	h := newHarness(t, badstoreConfig(t)+`
 		limits { post_timeout = "60s" }
 		server "main" {
 			storage "badstore" { fault = "fault" }
@@ -49,49 +49,49 @@ func TestPromise1CutAfterTheCommit(t *testing.T) {
 	`)
 	h.start()
 	fault := "data/servers/main/storage/fault" // where the plugin can see it
-	h.write(fault, "die")
-	posts := h.posts("main", 32, 1000)
-	h.store("main", posts)
+	h.writeFile(fault, "die")
+	posts := h.newPosts("main", 32, 1000)
+	h.mustStore("main", posts)
 	if _, err := os.Stat(h.path(fault)); err == nil {
 		t.Fatal("the plugin did not die")
 	}
-	if log := h.log("main"); !slices.EqualFunc(log, envelopes(posts), sameEnvelope) {
+	if log := h.readBoard("main"); !slices.EqualFunc(log, envelopes(posts), sameEnvelope) {
 		t.Errorf("the board has %d envelopes, not the %d that were posted, in their order", len(log), len(posts))
 	}
 	h.stop()
 }
 
-// account is what the clients know.
-type account struct {
-	*house
+// postRecorder records what the clients have posted and learned.
+type postRecorder struct {
+	*harness
 
 	mu      sync.Mutex
 	posts   []post
-	state   map[string]state // by name of the envelope
-	victims []*other
+	state   map[string]postState // by name of the envelope
+	victims []*foreignProcess
 }
 
-type state int
+type postState int
 
 const (
-	unknown state = iota // the connection ended before the result came
+	unknown postState = iota // the connection ended before the result came
 	acknowledged
 	refused
 )
 
-// Four clients post with several posts under way each.
+// Each client has several posts in flight.
 const (
 	clients = 4
 	perKill = 80 // posts of each client
 	window  = 16
 )
 
-// postUntil lets the clients post and calls kill at some moment in between. It
-// reports what kill does: whether the relay has died.
-func (a *account) postUntil(kill func() bool) (relayDied bool) {
+// postUntil lets the clients post and calls kill at a random moment. It returns the
+// result of kill: whether the relay has died.
+func (a *postRecorder) postUntil(kill func() bool) (relayDied bool) {
 	a.Helper()
 	begun := len(a.posts)
-	a.posts = append(a.posts, a.house.posts("main", clients*perKill, 2000)...)
+	a.posts = append(a.posts, a.harness.newPosts("main", clients*perKill, 2000)...)
 	moment := 1 + rand.IntN(clients*perKill/2)
 	due := make(chan struct{})
 	answers := 0
@@ -103,9 +103,9 @@ func (a *account) postUntil(kill func() bool) (relayDied bool) {
 			errs[c] = a.submit("main", mine, window, func(i int, success bool) {
 				a.mu.Lock()
 				defer a.mu.Unlock()
-				a.state[name(mine[i].Envelope)] = refused
+				a.state[envelopeKey(mine[i].Envelope)] = refused
 				if success {
-					a.state[name(mine[i].Envelope)] = acknowledged
+					a.state[envelopeKey(mine[i].Envelope)] = acknowledged
 				}
 				if answers++; answers == moment {
 					close(due)
@@ -113,7 +113,7 @@ func (a *account) postUntil(kill func() bool) (relayDied bool) {
 			})
 		})
 	}
-	a.victims = append(a.victims, a.plugin())
+	a.victims = append(a.victims, a.storagePlugin())
 	select {
 	case <-due:
 	case <-a.ctx.Done():
@@ -127,17 +127,17 @@ func (a *account) postUntil(kill func() bool) (relayDied bool) {
 	return relayDied
 }
 
-func (a *account) killPlugin() bool {
+func (a *postRecorder) killPlugin() bool {
 	a.victims[len(a.victims)-1].kill()
 	return false
 }
 
-func (a *account) killRelay() bool {
+func (a *postRecorder) killRelay() bool {
 	a.relay.kill()
 	return true
 }
 
-func (a *account) killBoth() bool {
+func (a *postRecorder) killBoth() bool {
 	if rand.IntN(2) == 0 {
 		a.killPlugin()
 		a.relay.cmd.Process.Signal(syscall.SIGKILL)
@@ -149,15 +149,15 @@ func (a *account) killBoth() bool {
 	return true
 }
 
-// audit compares the board with the account.
-func (a *account) audit() {
+// checkBoard compares the board with the record.
+func (a *postRecorder) checkBoard() {
 	a.Helper()
-	there := a.there()
-	count := make(map[state]int)
+	there := a.countOnBoard()
+	count := make(map[postState]int)
 	for i, p := range a.posts {
-		s := a.state[name(p.Envelope)]
+		s := a.state[envelopeKey(p.Envelope)]
 		count[s]++
-		if s == acknowledged && there[name(p.Envelope)] == 0 {
+		if s == acknowledged && there[envelopeKey(p.Envelope)] == 0 {
 			a.Errorf("post %d was acknowledged and is lost", i)
 		}
 		if s == refused {
@@ -167,67 +167,67 @@ func (a *account) audit() {
 	a.Logf("%d posts acknowledged, of %d the result is not known; the board has %d", count[acknowledged], count[unknown], len(there))
 }
 
-// there counts how often each envelope is on the board.
-func (a *account) there() map[string]int {
+// countOnBoard counts how often each envelope is on the board.
+func (a *postRecorder) countOnBoard() map[string]int {
 	a.Helper()
 	known := make(map[string]wire.Envelope)
 	for _, p := range a.posts {
-		known[name(p.Envelope)] = p.Envelope
+		known[envelopeKey(p.Envelope)] = p.Envelope
 	}
 	there := make(map[string]int)
-	for _, e := range a.log("main") {
-		if there[name(e)]++; there[name(e)] > 1 {
+	for _, e := range a.readBoard("main") {
+		if there[envelopeKey(e)]++; there[envelopeKey(e)] > 1 {
 			a.Error("an envelope is on the board twice")
 		}
-		if string(known[name(e)].Ciphertext) != string(e.Ciphertext) {
+		if string(known[envelopeKey(e)].Ciphertext) != string(e.Ciphertext) {
 			a.Error("an envelope is on the board that nobody has posted")
 		}
 	}
 	return there
 }
 
-// postAgain does what a client does that has lost its connection: it posts what
-// is in doubt once more. With the token of the first time that succeeds if and
-// only if the first one had no effect at all; with a new token it does in any
-// case, and the envelope is there once.
-func (a *account) postAgain() {
+// retryUnknown posts envelopes with an unknown result again, as a client does after
+// a lost connection. With the old token that succeeds if and only if the first
+// attempt had no effect. With a new token it always succeeds, and the envelope is on
+// the board once.
+func (a *postRecorder) retryUnknown() {
 	a.Helper()
-	there := a.there()
+	there := a.countOnBoard()
 	var doubtful []post
 	for _, p := range a.posts {
-		if a.state[name(p.Envelope)] == unknown {
+		if a.state[envelopeKey(p.Envelope)] == unknown {
 			doubtful = append(doubtful, p)
 		}
 	}
 	err := a.submit("main", doubtful, window, func(i int, success bool) {
-		if was := there[name(doubtful[i].Envelope)] == 1; success == was {
+		if was := there[envelopeKey(doubtful[i].Envelope)] == 1; success == was {
 			a.Errorf("a post that was stored: %t, succeeds with its old token: %t", was, success)
 		}
 	})
 	if err != nil {
 		a.Fatal(err)
 	}
-	for i, t := range a.mint("main", len(doubtful)) {
+	for i, t := range a.mintTokens("main", len(doubtful)) {
 		doubtful[i].token = t
-		a.state[name(doubtful[i].Envelope)] = acknowledged
+		a.state[envelopeKey(doubtful[i].Envelope)] = acknowledged
 	}
-	a.store("main", doubtful)
+	a.mustStore("main", doubtful)
 }
 
-// spendAgain tries to pay for new envelopes with the tokens of all others.
-func (a *account) spendAgain() {
+// reuseTokens tries to pay for new envelopes with spent tokens.
+func (a *postRecorder) reuseTokens() {
 	a.Helper()
-	thief := a.house.posts("main", len(a.posts), 100)
+	thief := a.harness.newPosts("main", len(a.posts), 100)
 	for i := range thief {
 		thief[i].token = a.posts[i].token
 	}
 	err := a.submit("main", thief, window, func(i int, success bool) {
-		if success && a.state[name(a.posts[i].Envelope)] == acknowledged {
+		if success && a.state[envelopeKey(a.posts[i].Envelope)] == acknowledged {
 			a.Errorf("the token of post %d was spent twice", i)
 		}
 	})
 	if err != nil {
 		a.Fatal(err)
 	}
-	a.there()
+	a.countOnBoard()
 }

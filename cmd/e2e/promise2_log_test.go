@@ -9,19 +9,19 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// TestPromise2GapFreeLog has readers come at different times while others post
-// and the plugin is killed. What a reader has seen is the log up to there:
-// nothing appears later at a place that it has passed, neither on its connection
-// nor on any other nor after the relay was killed.
+// TestPromise2GapFreeLog starts readers at different times while others post and the
+// plugin is killed. What a reader has seen is a prefix of the log: nothing appears
+// later at a position that it has passed, on no connection, and not after the relay
+// was killed either.
 func TestPromise2GapFreeLog(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `
+	h := newHarness(t, `
 		limits { post_timeout = "60s" }
 		server "main" {}
 	`)
 	h.start()
 	const posters, each, readers = 3, 200, 4
-	posts := h.posts("main", posters*each+1, 1000)
+	posts := h.newPosts("main", posters*each+1, 1000)
 	end := posts[posters*each]
 
 	answers := make(chan struct{}, posters*each)
@@ -41,9 +41,9 @@ func TestPromise2GapFreeLog(t *testing.T) {
 	}
 	seen := make([][]wire.Envelope, readers)
 	for r := range readers {
-		reading.Go(func() { seen[r] = h.follow(name(end.Envelope)) })
+		reading.Go(func() { seen[r] = h.readUntil(envelopeKey(end.Envelope)) })
 		if r == 1 {
-			h.plugin().kill()
+			h.storagePlugin().kill()
 		}
 		for range posters * each / (readers + 1) {
 			select {
@@ -54,10 +54,10 @@ func TestPromise2GapFreeLog(t *testing.T) {
 		}
 	}
 	posting.Wait()
-	h.store("main", []post{end})
+	h.mustStore("main", []post{end})
 	reading.Wait()
 
-	log := h.log("main")
+	log := h.readBoard("main")
 	if len(log) != len(posts) {
 		t.Errorf("the log has %d envelopes, %d were acknowledged", len(log), len(posts))
 	}
@@ -69,22 +69,22 @@ func TestPromise2GapFreeLog(t *testing.T) {
 
 	h.relay.kill()
 	h.start()
-	h.store("main", h.posts("main", 20, 1000))
-	after := h.log("main")
+	h.mustStore("main", h.newPosts("main", 20, 1000))
+	after := h.readBoard("main")
 	if len(after) != len(log)+20 || !slices.EqualFunc(after[:len(log)], log, sameEnvelope) {
 		t.Error("after a restart the log does not begin with what was there before")
 	}
 	middle := len(log) / 2
-	if rest := h.logFrom("main", log[middle].Signature); !slices.EqualFunc(rest, after[middle:], sameEnvelope) {
+	if rest := h.readBoardFrom("main", log[middle].Signature); !slices.EqualFunc(rest, after[middle:], sameEnvelope) {
 		t.Errorf("from envelope %d on there are %d envelopes, not %d as in the whole log", middle, len(rest), len(after)-middle)
 	}
 	h.stop()
 }
 
-// follow reads a board from the beginning and goes on with what is posted, up
-// to an envelope. A server may send the last one of a replay once more, which
-// the client marks; everything else comes once.
-func (h *house) follow(until string) (seen []wire.Envelope) {
+// readUntil reads a board from the beginning and then follows it up to an envelope.
+// A server may repeat the last envelope of a replay, which the client marks. Every
+// other envelope comes once.
+func (h *harness) readUntil(until string) (seen []wire.Envelope) {
 	b := h.connect("main")
 	defer b.Close()
 	if err := b.Replay(nil); err != nil {
@@ -106,7 +106,7 @@ func (h *house) follow(until string) (seen []wire.Envelope) {
 			continue
 		}
 		seen = append(seen, e.Envelope)
-		if name(e.Envelope) == until {
+		if envelopeKey(e.Envelope) == until {
 			break
 		}
 	}

@@ -26,49 +26,49 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestPromise4Blind runs a conversation with everything that goes wrong now and
-// then, at the level of the log that tells most, and looks through all that the
-// relay has said and written for what it must not know or tell.
+// TestPromise4Blind runs a conversation with common failures at log level debug.
+// Then it searches everything that the relay has printed and written for secrets.
 func TestPromise4Blind(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	begin := time.Now()
 	h.start()
 	s := &secrets{}
-	told := h.converse(s)
+	told := h.runConversation(s)
 	h.stop()
 	told += h.relay.stdout.String() + h.relay.log.String()
 	if !strings.Contains(told, "level=DEBUG") {
 		t.Fatal("the log is not that of the level debug")
 	}
-	s.search(t, "what the relay has said", told, func(n needle) bool { return true })
+	s.searchFor(t, "what the relay has said", told, func(n needle) bool { return true })
 
 	err := filepath.WalkDir(h.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		s.search(t, path, string(content), func(n needle) bool {
+		s.searchFor(t, path, string(content), func(n needle) bool {
 			return !n.keptIn[filepath.Base(path)]
 		})
 		if filepath.Base(path) == "messages.db" {
-			coarse(t, s.mask(content), begin, time.Now())
+			checkNoExactTime(t, s.maskRandom(content), begin, time.Now())
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	born(h, begin)
+	checkHourOnly(h, begin)
 }
 
-// converse returns what the commands of the operator print meanwhile.
-func (h *house) converse(s *secrets) (told string) {
-	keys := h.keys("main")
+// runConversation runs the conversation and returns the output of the operator's
+// commands meanwhile.
+func (h *harness) runConversation(s *secrets) (told string) {
+	keys := h.loadKeys("main")
 	s.add("the seed of the board", seedOf(keys.Board), "keys")
 	s.add("the seed of the token service", seedOf(keys.Token), "keys")
 	s.add("the scalar of the token service", keys.Scalar[:], "keys")
-	text, err := h.run("bundle")
+	text, err := h.runRelay("bundle")
 	if err != nil {
 		h.Fatal(text)
 	}
@@ -98,16 +98,16 @@ func (h *house) converse(s *secrets) (told string) {
 	alice.request(wire.Request{Replay: &wire.Replay{}}, 1)
 	bob.request(wire.Request{Replay: &wire.Replay{LastCommit: []byte("unknown")}}, 1)
 
-	first := s.seal(h, club, "Shall we read Middlemarch?")
-	alice.post(first, tokens[0], 2)                              // the result and the echo
-	alice.post(s.seal(h, club, "All of it"), tokens[0], 1)       // the token is spent
-	alice.post(first, token.Token{T: tokens[1].T}, 1)            // and this one is forged
-	bob.post(s.seal(h, club, "Middlemarch it is"), tokens[2], 3) // after Alice's
-	h.plugin().kill()
-	alice.post(s.seal(h, club, "At last"), tokens[3], 3)
+	first := s.sealMessage(h, club, "Shall we read Middlemarch?")
+	alice.post(first, tokens[0], 2)                                     // the result and the echo
+	alice.post(s.sealMessage(h, club, "All of it"), tokens[0], 1)       // the token is spent
+	alice.post(first, token.Token{T: tokens[1].T}, 1)                   // and this one is forged
+	bob.post(s.sealMessage(h, club, "Middlemarch it is"), tokens[2], 3) // it comes after Alice's
+	h.storagePlugin().kill()
+	alice.post(s.sealMessage(h, club, "At last"), tokens[3], 3)
 	alice.post(first, tokens[4], 2) // a duplicate
 	for _, args := range [][]string{{"status"}, {"status", "-json"}} {
-		out, err := h.run(args...)
+		out, err := h.runRelay(args...)
 		if err != nil {
 			h.Error(out)
 		}
@@ -133,17 +133,17 @@ func seedOf(k identity.Key) []byte {
 	return seed[:]
 }
 
-// member is a connection to the board whose secrets are known.
+// member is a connection to the board whose secrets the test knows.
 type member struct {
 	*tapir.Conn
 	nc net.Conn
-	h  *house
+	h  *harness
 	s  *secrets
 }
 
-func newMember(h *house, s *secrets) *member {
+func newMember(h *harness, s *secrets) *member {
 	h.Helper()
-	board := h.keys("main").Board.Onion()
+	board := h.loadKeys("main").Board.Onion()
 	nc, err := h.net.Dial(h.ctx, board, client.Port)
 	if err != nil {
 		h.Fatal(err)
@@ -170,7 +170,7 @@ func (m *member) send(payload []byte) {
 	}
 }
 
-// request sends a request and takes a number of replies.
+// request sends a request and reads the given number of replies.
 func (m *member) request(r wire.Request, replies int) {
 	m.h.Helper()
 	m.send(wire.AppendRequest(nil, r))
@@ -183,12 +183,12 @@ func (m *member) request(r wire.Request, replies int) {
 
 func (m *member) post(e wire.Envelope, t token.Token, replies int) {
 	m.h.Helper()
-	spent := t.Spend(e.AppendJSON(nil), []byte(m.h.keys("main").Board.Onion()))
+	spent := t.Spend(e.AppendJSON(nil), []byte(m.h.loadKeys("main").Board.Onion()))
 	m.s.add("what spends a token", spent.MAC[:])
 	m.request(wire.Request{Post: &wire.Post{Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: e}}, replies)
 }
 
-// reset ends the connection so that the relay gets an error to report.
+// reset resets the connection, so that the relay has an error to report.
 func (m *member) reset() {
 	if c, ok := m.nc.(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)
@@ -202,15 +202,15 @@ func (m *member) hungUp() {
 	}
 }
 
-// secrets are what must not be found.
+// secrets is what must not be found.
 type secrets struct{ needles []needle }
 
-// needle is one secret in the forms in which programs print bytes.
+// needle is a secret in the forms in which programs print bytes.
 type needle struct {
 	what   string
 	forms  [][]byte
 	raw    []byte
-	keptIn map[string]bool // names of files that are there to keep it
+	keptIn map[string]bool // names of files that may hold it
 }
 
 func (s *secrets) add(what string, b []byte, keptIn ...string) {
@@ -230,8 +230,8 @@ func (s *secrets) add(what string, b []byte, keptIn ...string) {
 	s.needles = append(s.needles, n)
 }
 
-// seal makes a message of the group by somebody new.
-func (s *secrets) seal(h *house, g group.Group, text string) wire.Envelope {
+// sealMessage makes a message of a new member of the group.
+func (s *secrets) sealMessage(h *harness, g group.Group, text string) wire.Envelope {
 	h.Helper()
 	author := identity.NewKey()
 	e, err := g.Seal(author, group.Draft{Text: text, Time: time.Now()})
@@ -248,7 +248,7 @@ func (s *secrets) seal(h *house, g group.Group, text string) wire.Envelope {
 	return e
 }
 
-func (s *secrets) search(t *testing.T, where, text string, forbidden func(needle) bool) {
+func (s *secrets) searchFor(t *testing.T, where, text string, forbidden func(needle) bool) {
 	t.Helper()
 	for _, n := range s.needles {
 		if !forbidden(n) {
@@ -263,9 +263,9 @@ func (s *secrets) search(t *testing.T, where, text string, forbidden func(needle
 	}
 }
 
-// mask takes out of a store what may be in there and is random, lest it looks
-// like something else by accident.
-func (s *secrets) mask(content []byte) []byte {
+// maskRandom removes the random bytes that a store may hold, since they could match
+// something by accident.
+func (s *secrets) maskRandom(content []byte) []byte {
 	for _, n := range s.needles {
 		if n.keptIn["messages.db"] {
 			content = bytes.ReplaceAll(content, n.raw, make([]byte, len(n.raw)))
@@ -274,10 +274,9 @@ func (s *secrets) mask(content []byte) []byte {
 	return content
 }
 
-// coarse looks for a time between two others, in any of the ways in which
-// programs write one down: binary in either order of the bytes, in seconds or
-// fractions of them, or as text.
-func coarse(t *testing.T, content []byte, begin, end time.Time) {
+// checkNoExactTime searches for a time between begin and end in every usual form:
+// binary in both byte orders, in seconds or fractions of them, and as text.
+func checkNoExactTime(t *testing.T, content []byte, begin, end time.Time) {
 	t.Helper()
 	between := func(n, from, to int64) bool { return from <= n && n <= to }
 	for i := range len(content) - 8 {
@@ -298,8 +297,8 @@ func coarse(t *testing.T, content []byte, begin, end time.Time) {
 	}
 }
 
-// born checks that the hour is what the store has of the time.
-func born(h *house, begin time.Time) {
+// checkHourOnly checks that the store holds the hour of the post and nothing finer.
+func checkHourOnly(h *harness, begin time.Time) {
 	h.Helper()
 	store, err := bolt.Open(h.path("data", "servers", "main", "storage", "messages.db"), bolt.Options{})
 	if err != nil {

@@ -21,10 +21,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// TestPromise5Bounded is what hostile clients do, and what it costs.
+// TestPromise5Bounded attacks a relay with hostile clients and checks what that
+// costs.
 func TestPromise5Bounded(t *testing.T) {
 	const connections = 32
-	h := newHouse(t, fmt.Sprintf(`
+	h := newHarness(t, fmt.Sprintf(`
 		limits {
 			connections            = %d
 			connections_per_second = 1000
@@ -38,8 +39,8 @@ func TestPromise5Bounded(t *testing.T) {
 		server "main" {}
 	`, connections))
 	h.start()
-	stored := h.posts("main", 1500, 5700)
-	h.store("main", stored)
+	stored := h.newPosts("main", 1500, 5700)
+	h.mustStore("main", stored)
 
 	t.Run("too many connections", func(t *testing.T) {
 		var held []*client.Board
@@ -51,48 +52,47 @@ func TestPromise5Bounded(t *testing.T) {
 			}
 			held = append(held, b)
 		}
-		newcomer := h.connect("main") // in the place of one who has been idle
+		newcomer := h.connect("main") // replaces an idle connection
 		if err := newcomer.Sync(h.ctx, last, func(client.Event) error { return nil }); err != nil {
 			t.Error(err)
 		}
-		h.untilCounts("an evicted connection", func(c relay.ConnectionCounts) bool { return c.Evicted == 1 && c.Open == connections })
+		h.awaitCounts("an evicted connection", func(c relay.ConnectionCounts) bool { return c.Evicted == 1 && c.Open == connections })
 		newcomer.Close()
 		for _, b := range held {
 			b.Close()
 		}
-		h.untilCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
+		h.awaitCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
 	})
 
 	t.Run("silence and garbage", func(t *testing.T) {
 		random := make([]byte, 3*tapir.PacketSize)
 		rand.Read(random)
 		for _, text := range [][]byte{nil, []byte("x"), random, bytes.Repeat([]byte{0xff}, tapir.PacketSize), make([]byte, tapir.PacketSize)} {
-			c := h.dial()
+			c := h.dialBoard()
 			c.Write(text)
 			defer c.awaitEnd(t)
 		}
 		for _, text := range []string{"{", "[]", `{"MessageType":2}`, `{"MessageType":0,"ReplayRequest":{"LastCommit":7}}`} {
-			c := h.authenticated(h.dial())
+			c := h.authenticate(h.dialBoard())
 			if err := c.Send([]byte(text)); err != nil {
 				t.Error(err)
 			}
 			for c.Receive(func([]byte) error { return nil }) == nil {
 			}
 		}
-		h.untilCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
+		h.awaitCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
 	})
 
-	// What follows would take some 300 MB if the relay kept for every reader
-	// what it does not read, and no end of memory if it kept the results that a
-	// client leaves lying about. The bound is generous, because Go gives memory
-	// back late and the race detector takes several times as much.
+	// The rest would take some 300 MB if the relay buffered everything for readers that
+	// do not read, and unlimited memory if it kept unread results. The bound is generous
+	// because Go returns memory late and the race detector multiplies it.
 	t.Run("stuck readers and floods", func(t *testing.T) {
 		const readers, flooders = 24, 8
 		const bound = 160 << 20
-		relayBefore, pluginBefore := memory(t, h.relay.pid()), memory(t, h.plugin().pid)
+		relayBefore, pluginBefore := peakMemory(t, h.relay.pid()), peakMemory(t, h.storagePlugin().pid)
 		var flooding sync.WaitGroup
 		for range readers {
-			b := h.connectBy(narrow{h.net}, "main")
+			b := h.connectBy(smallBufferDialer{h.net}, "main")
 			if err := b.Replay(nil); err != nil {
 				t.Fatal(err)
 			}
@@ -101,18 +101,18 @@ func TestPromise5Bounded(t *testing.T) {
 			Token: wire.Token{T: make([]byte, 32), MAC: make([]byte, 64)}, EGM: stored[0].Envelope,
 		}})
 		for range flooders {
-			c := h.authenticated(h.dial())
+			c := h.authenticate(h.dialBoard())
 			flooding.Go(func() {
 				for c.Send(request, request, request, request) == nil { // and reads no results
 				}
 			})
 		}
 		flooding.Wait() // the relay has closed them all
-		h.untilCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
+		h.awaitCounts("no connections", func(c relay.ConnectionCounts) bool { return c.Open == 0 })
 		if stuck := h.status().Servers[0].Relay.BoardConnections.Stuck; stuck != readers+flooders {
 			t.Errorf("%d connections were closed for being stuck, %d were", stuck, readers+flooders)
 		}
-		relayAfter, pluginAfter := memory(t, h.relay.pid()), memory(t, h.plugin().pid)
+		relayAfter, pluginAfter := peakMemory(t, h.relay.pid()), peakMemory(t, h.storagePlugin().pid)
 		t.Logf("memory at most: relay %d MiB before and %d MiB after, plugin %d and %d",
 			relayBefore>>20, relayAfter>>20, pluginBefore>>20, pluginAfter>>20)
 		if relayAfter-relayBefore > bound || pluginAfter-pluginBefore > bound {
@@ -120,20 +120,20 @@ func TestPromise5Bounded(t *testing.T) {
 		}
 	})
 
-	// After all that it serves as before.
-	if log := h.log("main"); len(log) != len(stored) {
+	// After all that the relay serves as before.
+	if log := h.readBoard("main"); len(log) != len(stored) {
 		t.Errorf("the board has %d envelopes of %d", len(log), len(stored))
 	}
-	h.store("main", h.posts("main", 10, 100))
+	h.mustStore("main", h.newPosts("main", 10, 100))
 	h.stop()
 }
 
-// rawConn is a connection to a board on which nothing has been said.
+// rawConn is a connection to a board before any message.
 type rawConn struct{ net.Conn }
 
-func (h *house) dial() rawConn {
+func (h *harness) dialBoard() rawConn {
 	h.Helper()
-	nc, err := narrow{h.net}.Dial(h.ctx, h.keys("main").Board.Onion(), client.Port)
+	nc, err := smallBufferDialer{h.net}.Dial(h.ctx, h.loadKeys("main").Board.Onion(), client.Port)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func (h *house) dial() rawConn {
 	return rawConn{nc}
 }
 
-// awaitEnd waits until the relay hangs up.
+// awaitEnd waits until the relay closes the connection.
 func (c rawConn) awaitEnd(t *testing.T) {
 	t.Helper()
 	_, err := io.Copy(io.Discard, c)
@@ -152,11 +152,11 @@ func (c rawConn) awaitEnd(t *testing.T) {
 	}
 }
 
-// narrow connects with small buffers, so that a reader that does not read is
-// noticed at the other end soon. One that does read is slow with them.
-type narrow struct{ client.Dialer }
+// smallBufferDialer connects with small buffers, so that the relay soon notices a
+// reader that does not read.
+type smallBufferDialer struct{ client.Dialer }
 
-func (d narrow) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
+func (d smallBufferDialer) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
 	nc, err := d.Dialer.Dial(ctx, service, port)
 	if err != nil {
 		return nil, err
@@ -167,9 +167,9 @@ func (d narrow) Dial(ctx context.Context, service identity.Onion, port int) (net
 	return nc, nil
 }
 
-func (h *house) authenticated(nc net.Conn) *tapir.Conn {
+func (h *harness) authenticate(nc net.Conn) *tapir.Conn {
 	h.Helper()
-	c, err := tapir.Client(h.ctx, nc, identity.NewKey(), h.keys("main").Board.Onion())
+	c, err := tapir.Client(h.ctx, nc, identity.NewKey(), h.loadKeys("main").Board.Onion())
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -179,15 +179,15 @@ func (h *house) authenticated(nc net.Conn) *tapir.Conn {
 	return c
 }
 
-func (h *house) untilCounts(what string, wanted func(relay.ConnectionCounts) bool) {
+func (h *harness) awaitCounts(what string, wanted func(relay.ConnectionCounts) bool) {
 	h.Helper()
-	h.until(what, func(st manager.Status) bool { return wanted(st.Servers[0].Relay.BoardConnections) })
+	h.awaitStatus(what, func(st manager.Status) bool { return wanted(st.Servers[0].Relay.BoardConnections) })
 }
 
 var peakPattern = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
-// memory is the most that a process has ever had resident, in bytes.
-func memory(t *testing.T, pid int) int64 {
+// peakMemory returns the greatest resident memory that a process ever had, in bytes.
+func peakMemory(t *testing.T, pid int) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

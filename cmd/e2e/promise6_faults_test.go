@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// faulty declares the bolt plugin behind a proxy that misbehaves, and a server
-// "bad" that uses it beside a server "good" that must not notice.
-func faulty(seed int, mix string) string {
+// faultyBoltConfig declares the bolt plugin behind cwtch-fault, a server "bad" that
+// uses it, and a server "good" that must not notice.
+func faultyBoltConfig(seed int, mix string) string {
 	return fmt.Sprintf(`
 		limits { post_timeout = "2s" }
 		plugin "storage" "faulty_bolt" {
@@ -25,37 +25,37 @@ func faulty(seed int, mix string) string {
 	`, filepath.Join(bin, "cwtch-fault"), seed, mix, filepath.Join(bin, "cwtch-relay"))
 }
 
-// TestPromise6Faults lets answers of the store come late, get lost or never come,
-// and the store die at any time, as a seed decides. What was acknowledged must be
-// in the file afterwards, once.
+// TestPromise6Faults delays, loses and withholds answers of the store, and kills it,
+// as a seed decides. Afterwards every acknowledged envelope must be in the file,
+// once.
 func TestPromise6Faults(t *testing.T) {
 	t.Parallel()
 	const posts = 40
 	for seed := range 2 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, faulty(seed, "delay=0.05,fail=0.1,cut=0.15,duplicate=0.1,crash=0.03,hang=0.01"))
+			h := newHarness(t, faultyBoltConfig(seed, "delay=0.05,fail=0.1,cut=0.15,duplicate=0.1,crash=0.03,hang=0.01"))
 			h.start()
 			acknowledged := make(map[string]bool)
-			for _, p := range h.posts("bad", posts, 1000) {
-				if h.try("bad", p) {
-					acknowledged[name(p.Envelope)] = true
+			for _, p := range h.newPosts("bad", posts, 1000) {
+				if h.tryPost("bad", p) {
+					acknowledged[envelopeKey(p.Envelope)] = true
 				}
 			}
-			h.store("good", h.posts("good", 3, 1000))
+			h.mustStore("good", h.newPosts("good", 3, 1000))
 			faults := strings.Count(h.relay.log.String(), "msg=fault")
 			h.stop()
 
-			// The same file without the proxy in front.
-			h.write("server.hcl", `
+			// The same file, without the proxy.
+			h.writeFile("server.hcl", `
 				network "loopback" { registry = "net" }
 				server "bad" {}
 				server "good" {}
 			`)
 			h.start()
 			there := make(map[string]int)
-			for _, e := range h.log("bad") {
-				there[name(e)]++
+			for _, e := range h.readBoard("bad") {
+				there[envelopeKey(e)]++
 			}
 			for id := range acknowledged {
 				if there[id] != 1 {
@@ -70,30 +70,30 @@ func TestPromise6Faults(t *testing.T) {
 	}
 }
 
-// TestPromise6Lies garbles answers. A relay cannot tell every such answer from
-// a true one, but it must stay up, and a server that met an impossible one
-// refuses posts and says why.
+// TestPromise6Lies garbles answers of the store. The relay cannot tell every garbled
+// answer from a true one. But it must stay up, and a server that meets an impossible
+// answer must refuse posts and say why.
 func TestPromise6Lies(t *testing.T) {
 	t.Parallel()
 	for _, lie := range []string{"corrupt", "truncate", "huge"} {
 		t.Run(lie, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, faulty(1, lie+"=0.5"))
+			h := newHarness(t, faultyBoltConfig(1, lie+"=0.5"))
 			h.start()
 			problem := func() string { return h.status().Servers[0].Relay.Problem }
-			for _, p := range h.posts("bad", 60, 1000) {
+			for _, p := range h.newPosts("bad", 60, 1000) {
 				if problem() != "" {
 					break
 				}
-				h.try("bad", p)
+				h.tryPost("bad", p)
 			}
 			if problem() == "" {
 				t.Error("sixty posts to a store half of whose answers are garbled, and the server has no problem")
 			}
-			if h.try("bad", h.posts("bad", 1, 1000)[0]) {
+			if h.tryPost("bad", h.newPosts("bad", 1, 1000)[0]) {
 				t.Error("a server that has given up its store acknowledges a post")
 			}
-			h.store("good", h.posts("good", 3, 1000))
+			h.mustStore("good", h.newPosts("good", 3, 1000))
 		})
 	}
 }

@@ -8,10 +8,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
-// TestPromise6StartsMayFail has a plugin that was ready come back as a process
-// that does not shake hands as it should. Its server refuses posts and the status
-// says why, the relay and its other server do not notice, and when the plugin
-// does it right again all is well.
+// TestPromise6StartsMayFail restarts a plugin that then gets its handshake wrong.
+// Its server refuses posts and the status says why. The relay and the other server
+// do not notice. Once the handshake is right again, all is well.
 func TestPromise6StartsMayFail(t *testing.T) {
 	t.Parallel()
 	for _, faults := range [][]startFault{
@@ -32,43 +31,43 @@ func TestPromise6StartsMayFail(t *testing.T) {
 	} {
 		t.Run(faults[0].how, func(t *testing.T) {
 			t.Parallel()
-			h := newBadHouse(t)
+			h := newBadStoreHarness(t)
 			for i, f := range faults {
 				begin := len(h.relay.log.String())
-				h.write(badStart, f.how)
-				h.plugin().kill()
-				if i == 0 { // it takes its time
-					h.refused()
+				h.writeFile(badStart, f.how)
+				h.storagePlugin().kill()
+				if i == 0 { // this one takes until its timeout
+					h.expectRefused()
 					os.Remove(h.path(badStart)) // before the next start, which takes as long
-					h.untilLastError(f.reason)
+					h.awaitLastError(f.reason)
 				}
-				h.undisturbed()
+				h.checkGoodServer()
 				if _, err := h.relay.log.awaitFrom(begin, `msg="plugin ended; it is started again" server=bad .*`+f.reason); err != nil {
 					t.Error(err)
 				}
-				h.startAsItShould()
-				h.recovered()
+				h.startCorrectly()
+				h.awaitRecovery()
 			}
 			h.stop()
 		})
 	}
 }
 
-// startFault is what the plugin does wrong, and what the relay says then.
+// startFault pairs what the plugin does wrong with what the relay reports.
 type startFault struct{ how, reason string }
 
-func (h *badHouse) untilLastError(reason string) {
+func (h *badStoreHarness) awaitLastError(reason string) {
 	h.Helper()
 	re := regexp.MustCompile(reason)
-	h.until("the last error "+reason, func(st manager.Status) bool { return re.MatchString(st.Servers[0].Storage.LastError) })
+	h.awaitStatus("the last error "+reason, func(st manager.Status) bool { return re.MatchString(st.Servers[0].Storage.LastError) })
 }
 
-// startAsItShould has the plugin do it right, and the relay try it at once. By
-// itself it tries after a while, and not for ever.
-func (h *badHouse) startAsItShould() {
+// startCorrectly lets the plugin behave and makes the relay start it at once. By
+// itself the relay would wait, and would stop trying in the end.
+func (h *badStoreHarness) startCorrectly() {
 	h.Helper()
 	os.Remove(h.path(badStart))
-	if out, err := h.run("reload"); err != nil {
+	if out, err := h.runRelay("reload"); err != nil {
 		h.Errorf("%v\n%s", err, out)
 	}
 }

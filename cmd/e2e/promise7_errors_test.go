@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// TestPromise7ErrorsPoint has faults where only a plugin knows what is right:
-// in its block. The error names the file, the line and the column, shows the
-// line and says what to write instead, before anything has started.
+// TestPromise7ErrorsPoint puts mistakes into the block of a plugin, which only the
+// plugin understands. The error names file, line and column, shows the line and says
+// what to write instead, before anything has started.
 func TestPromise7ErrorsPoint(t *testing.T) {
 	for name, c := range map[string]struct {
 		block   string // ‸ stands before the fault
 		want    string
 		hint    string
-		atStart bool // that only the plugin finds, when it starts
+		atStart bool // only the plugin finds it, when it starts
 	}{
 		"unknown name":           {`storage "bolt" { ‸pth = "messages.db" }`, `unknown option "pth"`, "path", false},
 		"wrong type":             {`storage "bolt" { path = ‸["messages.db"] }`, `path must be`, "path = ", false},
@@ -27,10 +27,10 @@ func TestPromise7ErrorsPoint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t, "")
-			text := badPlugin(t) + "network \"loopback\" { registry = \"net\" }\nserver \"main\" {\n  " + c.block + "\n}\n"
+			h := newHarness(t, "")
+			text := badstoreConfig(t) + "network \"loopback\" { registry = \"net\" }\nserver \"main\" {\n  " + c.block + "\n}\n"
 			before, after, _ := strings.Cut(text, "‸")
-			h.write("server.hcl", before+after)
+			h.writeFile("server.hcl", before+after)
 			line := strings.Count(before, "\n") + 1
 			column := len(before) - strings.LastIndexByte(before, '\n')
 			place := fmt.Sprintf("on %s line %d, column %d, in server \"main\"", h.path("server.hcl"), line, column)
@@ -41,7 +41,7 @@ func TestPromise7ErrorsPoint(t *testing.T) {
 				commands = commands[1:]
 			}
 			for _, args := range commands {
-				out, err := h.run(args...)
+				out, err := h.runRelay(args...)
 				if err == nil {
 					t.Errorf("cwtch-relay %q finds no fault", args)
 				}

@@ -15,7 +15,7 @@ func freePort(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], l.Addr().String())
 }
 
-func fetch(ts *testscript.TestScript, args []string) {
+func fetchHTTP(ts *testscript.TestScript, args []string) {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + args[0])
 	ts.Check(err)

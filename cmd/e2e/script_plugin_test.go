@@ -22,10 +22,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
-// The commands of scripts that look at processes of plugins.
+// Script commands that look at processes of plugins.
 
-// byHand sets the variable that the plugin prints for its author to paste.
-func byHand(ts *testscript.TestScript, args []string) {
+// startByHand starts a plugin in debug mode and sets the variable that it prints for
+// relays to attach to.
+func startByHand(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, args[0]), "debug")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
@@ -54,7 +55,7 @@ func signalPlugin(ts *testscript.TestScript, args []string) {
 	}
 }
 
-func lookAtPlugin(ts *testscript.TestScript, args []string) {
+func findPlugin(ts *testscript.TestScript, args []string) {
 	pid := strconv.Itoa(storePID(ts, args[0]))
 	ts.Setenv("PID", pid)
 	dir := environmentOf(ts, pid, "PLUGIN_UNIX_SOCKET_DIR")
@@ -67,7 +68,7 @@ func lookAtPlugin(ts *testscript.TestScript, args []string) {
 	ts.Setenv("SOCKET", sockets[0])
 }
 
-// environmentOf is a variable with which a process was started.
+// environmentOf returns a variable from the environment of a process.
 func environmentOf(ts *testscript.TestScript, pid, name string) string {
 	environment, err := os.ReadFile("/proc/" + pid + "/environ")
 	ts.Check(err)
@@ -80,8 +81,8 @@ func environmentOf(ts *testscript.TestScript, pid, name string) string {
 	return ""
 }
 
-// family remembers a process and all that it has started.
-func family(ts *testscript.TestScript, args []string) {
+// rememberFamily remembers a process and its descendants.
+func rememberFamily(ts *testscript.TestScript, args []string) {
 	pid, err := strconv.Atoi(args[0])
 	if err != nil {
 		pid = relayNamed(ts, args[0]).pid()
@@ -94,27 +95,27 @@ func family(ts *testscript.TestScript, args []string) {
 		fmt.Fprintf(ts.Stdout(), "%d %s\n", o.pid, o.name)
 		ts.Defer(o.close)
 	}
-	families := ts.Value(familiesKey{}).(map[string][]*other)
+	families := ts.Value(familiesKey{}).(map[string][]*foreignProcess)
 	families[args[0]] = append(members, self)
 }
 
-func extinct(ts *testscript.TestScript, args []string) {
-	members, ok := ts.Value(familiesKey{}).(map[string][]*other)[args[0]]
+func awaitExtinct(ts *testscript.TestScript, args []string) {
+	members, ok := ts.Value(familiesKey{}).(map[string][]*foreignProcess)[args[0]]
 	if !ok {
 		ts.Fatalf("there is no family of %s", args[0])
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, o := range members {
-		ts.Check(o.gone(ctx))
+		ts.Check(o.awaitExit(ctx))
 	}
 }
 
 type familiesKey struct{}
 
-// plaintext speaks to a plugin as one who has no certificate, in HTTP/2
-// (RFC 9113, section 3.4). An answer would begin with settings.
-func plaintext(ts *testscript.TestScript, args []string) {
+// expectHangUpWithoutTLS speaks HTTP/2 (RFC 9113, section 3.4) to a plugin without
+// TLS. A plugin that answered would send settings first.
+func expectHangUpWithoutTLS(ts *testscript.TestScript, args []string) {
 	conn, err := net.Dial("unix", ts.MkAbs(args[0]))
 	ts.Check(err)
 	defer conn.Close()

@@ -24,36 +24,35 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// TestScripts runs the scripts, each an operator at the command line. Beside the
-// commands of testscript they have
+// TestScripts runs the scripts. Beside the commands of testscript they have
 //
-//	serve ARGS...         run "cwtch-relay ARGS..." until it has announced its servers
+//	serve ARGS...         start "cwtch-relay ARGS..." and wait until it has announced its servers
 //	as NAME serve ARGS... the same for a second relay; the first is "relay"
-//	logged NAME REGEXP    wait until the relay has logged that
-//	byhand PLUGIN         start a plugin as its author does, for relays to attach to
+//	logged NAME REGEXP    wait until the log of the relay matches
+//	byhand PLUGIN         start a plugin by hand, for relays to attach to
 //	signal NAME SIGNAL    send TERM, INT, HUP, KILL, STOP or CONT to the relay
-//	signalplugin DIR S    send it to the storage plugin of the relay on that data
-//	                      directory; after STOP it does nothing more
-//	plugin DIR            set PID to the process of that plugin, SOCKET to where it
-//	                      listens, and SOCKETS to the directory of that
-//	curve PID             print the curve of the key that the relay shows to a plugin
-//	plaintext SOCKET      be hung up on by a plugin as one without a certificate
-//	family NAME|PID       remember the relay or process, and all that it has started
-//	extinct NAME|PID      wait until all those have ended
+//	signalplugin DIR S    send a signal to the storage plugin of the relay on data
+//	                      directory DIR; for STOP, wait until the plugin stands still
+//	plugin DIR            set PID to the process of that plugin, SOCKET to its socket
+//	                      and SOCKETS to the directory of the socket
+//	curve PID             print the curve of the certificate that the relay shows to a plugin
+//	plaintext SOCKET      check that a plugin hangs up on a client without a certificate
+//	family NAME|PID       remember the relay or process with all its descendants
+//	extinct NAME|PID      wait until all processes of that family have ended
 //	ended NAME STATUS     wait until the relay has ended with that exit status
 //	until REGEXP PROGRAM...  run a program until its output matches
 //	status N PROGRAM...   run a program that ends with the exit status N
 //	snapshot DIR          remember all files below DIR
-//	unchanged DIR         they are as they were: names, modes and content
-//	mode FILE MODE        FILE has that mode
+//	unchanged DIR         check that names, modes and contents are as they were
+//	mode FILE MODE        check the mode of FILE
 //	fields                list the fields of the JSON in stdout, sorted
-//	fromfile VAR FILE     set a variable to what is in a file
+//	fromfile VAR FILE     set a variable to the content of a file
 //	patch FILE OLD NEW    replace bytes in a file; both are Go strings without quotes
 //	checksum FILE         print the SHA-256 of a file
-//	tmpfs DIR SIZE        mount a small disk
+//	tmpfs DIR SIZE        mount a small file system
 //	chown UID FILE        change the owner
 //	freeport VAR          set a variable to a loopback address where nobody listens
-//	fetch ADDRESS         print what is served there by HTTP
+//	fetch ADDRESS         fetch a page by HTTP and print it
 //
 // and the conditions [root] and [mount], without which tmpfs and chown fail.
 func TestScripts(t *testing.T) {
@@ -65,13 +64,13 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, os.Getenv(name))
 			}
 			e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+filepath.Join(e.WorkDir, "net"))
-			// A directory of the script is too long for sockets of plugins.
+			// The directory of a script is too long for sockets of plugins.
 			e.Setenv("TMPDIR", os.TempDir())
 			for _, plugin := range testPlugins {
 				e.Setenv(strings.ToUpper(plugin), filepath.Join(bin, plugin))
 			}
 			e.Values[relaysKey{}] = make(map[string]*process)
-			e.Values[familiesKey{}] = make(map[string][]*other)
+			e.Values[familiesKey{}] = make(map[string][]*foreignProcess)
 			e.Values[snapshotsKey{}] = make(map[string]map[string]string)
 			return nil
 		},
@@ -85,31 +84,31 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":        command("ARGS...", -1, serve),
-			"as":           command("NAME serve ARGS...", -1, serveAs),
-			"logged":       command("NAME REGEXP", 2, logged),
-			"byhand":       command("PLUGIN", 1, byHand),
-			"signal":       command("NAME SIGNAL", 2, signalRelay),
-			"signalplugin": command("DIR SIGNAL", 2, signalPlugin),
-			"plugin":       command("DIR", 1, lookAtPlugin),
-			"curve":        command("PID", 1, showCurve),
-			"plaintext":    command("SOCKET", 1, plaintext),
-			"family":       command("NAME|PID", 1, family),
-			"extinct":      command("NAME|PID", 1, extinct),
-			"ended":        command("NAME STATUS", 2, ended),
-			"until":        command("REGEXP PROGRAM ARGS...", -1, until),
-			"status":       command("N PROGRAM ARGS...", -1, exitStatus),
-			"snapshot":     command("DIR", 1, snapshot),
-			"unchanged":    command("DIR", 1, unchanged),
-			"mode":         command("FILE MODE", 2, mode),
-			"fields":       command("", 0, fields),
-			"fromfile":     command("VAR FILE", 2, fromFile),
-			"patch":        command("FILE OLD NEW", 3, patch),
-			"checksum":     command("FILE", 1, checksum),
-			"tmpfs":        command("DIR SIZE", 2, tmpfs),
-			"chown":        command("UID FILE", 2, chown),
-			"freeport":     command("VAR", 1, freePort),
-			"fetch":        command("ADDRESS", 1, fetch),
+			"serve":        scriptCommand("ARGS...", -1, startServe),
+			"as":           scriptCommand("NAME serve ARGS...", -1, startServeAs),
+			"logged":       scriptCommand("NAME REGEXP", 2, awaitLog),
+			"byhand":       scriptCommand("PLUGIN", 1, startByHand),
+			"signal":       scriptCommand("NAME SIGNAL", 2, signalRelay),
+			"signalplugin": scriptCommand("DIR SIGNAL", 2, signalPlugin),
+			"plugin":       scriptCommand("DIR", 1, findPlugin),
+			"curve":        scriptCommand("PID", 1, showCurve),
+			"plaintext":    scriptCommand("SOCKET", 1, expectHangUpWithoutTLS),
+			"family":       scriptCommand("NAME|PID", 1, rememberFamily),
+			"extinct":      scriptCommand("NAME|PID", 1, awaitExtinct),
+			"ended":        scriptCommand("NAME STATUS", 2, awaitEnded),
+			"until":        scriptCommand("REGEXP PROGRAM ARGS...", -1, awaitOutput),
+			"status":       scriptCommand("N PROGRAM ARGS...", -1, exitStatus),
+			"snapshot":     scriptCommand("DIR", 1, takeSnapshot),
+			"unchanged":    scriptCommand("DIR", 1, checkUnchanged),
+			"mode":         scriptCommand("FILE MODE", 2, checkMode),
+			"fields":       scriptCommand("", 0, listFields),
+			"fromfile":     scriptCommand("VAR FILE", 2, fromFile),
+			"patch":        scriptCommand("FILE OLD NEW", 3, patchFile),
+			"checksum":     scriptCommand("FILE", 1, printChecksum),
+			"tmpfs":        scriptCommand("DIR SIZE", 2, mountTmpfs),
+			"chown":        scriptCommand("UID FILE", 2, changeOwner),
+			"freeport":     scriptCommand("VAR", 1, freePort),
+			"fetch":        scriptCommand("ADDRESS", 1, fetchHTTP),
 		},
 	})
 }
@@ -119,9 +118,9 @@ type (
 	snapshotsKey struct{}
 )
 
-// command checks the usage of a command in a script; count -1 is any number of
-// arguments.
-func command(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+// scriptCommand wraps a script command with a check of its usage. A count of -1
+// allows any number of arguments.
+func scriptCommand(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || count >= 0 && len(args) != count || count < 0 && len(args) == 0 {
 			ts.Fatalf("usage: %s", usage)
@@ -130,11 +129,11 @@ func command(usage string, count int, run func(*testscript.TestScript, []string)
 	}
 }
 
-func serve(ts *testscript.TestScript, args []string) {
-	serveAs(ts, append([]string{"relay", "serve"}, args...))
+func startServe(ts *testscript.TestScript, args []string) {
+	startServeAs(ts, append([]string{"relay", "serve"}, args...))
 }
 
-func serveAs(ts *testscript.TestScript, args []string) {
+func startServeAs(ts *testscript.TestScript, args []string) {
 	relays := ts.Value(relaysKey{}).(map[string]*process)
 	name := args[0]
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
@@ -148,7 +147,7 @@ func serveAs(ts *testscript.TestScript, args []string) {
 	relays[name] = p
 	ts.Defer(func() {
 		p.kill()
-		ts.Check(p.raced())
+		ts.Check(p.raceReport())
 	})
 	fmt.Fprint(ts.Stdout(), p.stdout.String())
 }
@@ -161,7 +160,7 @@ func relayNamed(ts *testscript.TestScript, name string) *process {
 	return p
 }
 
-func logged(ts *testscript.TestScript, args []string) {
+func awaitLog(ts *testscript.TestScript, args []string) {
 	_, err := relayNamed(ts, args[0]).log.await(args[1])
 	ts.Check(err)
 }
@@ -178,7 +177,7 @@ func signalRelay(ts *testscript.TestScript, args []string) {
 	ts.Check(relayNamed(ts, args[0]).cmd.Process.Signal(signalNamed(ts, args[1])))
 }
 
-func ended(ts *testscript.TestScript, args []string) {
+func awaitEnded(ts *testscript.TestScript, args []string) {
 	p := relayNamed(ts, args[0])
 	status, err := p.wait()
 	ts.Check(err)
@@ -189,14 +188,14 @@ func ended(ts *testscript.TestScript, args []string) {
 	}
 }
 
-func until(ts *testscript.TestScript, args []string) {
+func awaitOutput(ts *testscript.TestScript, args []string) {
 	wanted, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		cmd := exec.Command(filepath.Join(bin, args[1]), args[2:]...)
 		cmd.Dir = ts.MkAbs(".")
 		out, err := cmd.CombinedOutput()
-		if wanted.Match(out) { // a status with a problem has another exit status
+		if wanted.Match(out) { // a status with a problem exits with 1
 			ts.Stdout().Write(out)
 			return
 		}
@@ -219,8 +218,8 @@ func exitStatus(ts *testscript.TestScript, args []string) {
 	}
 }
 
-// filesIn describes all files below dir. Sockets are left out: they are of a
-// process and hold nothing.
+// filesIn describes all files below dir by mode and content. It leaves out sockets,
+// which belong to a process and hold nothing.
 func filesIn(dir string) (map[string]string, error) {
 	files := make(map[string]string)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -244,13 +243,13 @@ func filesIn(dir string) (map[string]string, error) {
 	return files, err
 }
 
-func snapshot(ts *testscript.TestScript, args []string) {
+func takeSnapshot(ts *testscript.TestScript, args []string) {
 	files, err := filesIn(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Value(snapshotsKey{}).(map[string]map[string]string)[args[0]] = files
 }
 
-func unchanged(ts *testscript.TestScript, args []string) {
+func checkUnchanged(ts *testscript.TestScript, args []string) {
 	before, ok := ts.Value(snapshotsKey{}).(map[string]map[string]string)[args[0]]
 	if !ok {
 		ts.Fatalf("there is no snapshot of %s", args[0])
@@ -268,7 +267,7 @@ func unchanged(ts *testscript.TestScript, args []string) {
 	}
 }
 
-func mode(ts *testscript.TestScript, args []string) {
+func checkMode(ts *testscript.TestScript, args []string) {
 	info, err := os.Lstat(ts.MkAbs(args[0]))
 	ts.Check(err)
 	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
@@ -276,7 +275,7 @@ func mode(ts *testscript.TestScript, args []string) {
 	}
 }
 
-func fields(ts *testscript.TestScript, _ []string) {
+func listFields(ts *testscript.TestScript, _ []string) {
 	var value any
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
 	names := fieldsOf("", value)
@@ -286,7 +285,7 @@ func fields(ts *testscript.TestScript, _ []string) {
 	}
 }
 
-// fieldsOf names what is in a JSON value, as "servers[].relay.posts.stored".
+// fieldsOf names the fields of a JSON value, as in "servers[].relay.posts.stored".
 func fieldsOf(path string, value any) (names []string) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -307,7 +306,7 @@ func fromFile(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-func patch(ts *testscript.TestScript, args []string) {
+func patchFile(ts *testscript.TestScript, args []string) {
 	path := ts.MkAbs(args[0])
 	content, err := os.ReadFile(path)
 	ts.Check(err)
@@ -323,11 +322,11 @@ func patch(ts *testscript.TestScript, args []string) {
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(content, text[0], text[1]), 0o600))
 }
 
-func checksum(ts *testscript.TestScript, args []string) {
+func printChecksum(ts *testscript.TestScript, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%x\n", sha256.Sum256([]byte(ts.ReadFile(args[0]))))
 }
 
-func tmpfs(ts *testscript.TestScript, args []string) {
+func mountTmpfs(ts *testscript.TestScript, args []string) {
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(dir, 0o700))
 	ts.Check(syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0700,size="+args[1]))
@@ -342,7 +341,7 @@ func canMount(t *testing.T) bool {
 	return syscall.Unmount(dir, syscall.MNT_DETACH) == nil
 }
 
-func chown(ts *testscript.TestScript, args []string) {
+func changeOwner(ts *testscript.TestScript, args []string) {
 	uid, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	ts.Check(os.Lchown(ts.MkAbs(args[1]), uid, uid))

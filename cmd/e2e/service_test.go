@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// serviceManager is what a relay under a service manager talks to.
+// serviceManager receives the notifications of a relay, as systemd does.
 type serviceManager struct {
 	testing.TB
 	conn *net.UnixConn
 	name string
 }
 
-func newServiceManager(h *house) *serviceManager {
+func newServiceManager(h *harness) *serviceManager {
 	h.Helper()
 	name := h.path("notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -30,7 +30,7 @@ func newServiceManager(h *house) *serviceManager {
 	return &serviceManager{h.TB, conn, name}
 }
 
-// await returns what is received until a line has the prefix, that one included.
+// await returns all lines received up to and including the first with the prefix.
 func (m *serviceManager) await(prefix string) (received []string) {
 	m.Helper()
 	m.conn.SetReadDeadline(time.Now().Add(patience))
@@ -49,16 +49,16 @@ func (m *serviceManager) await(prefix string) (received []string) {
 	}
 }
 
-// serviceEnvironment is what a service manager puts into the environment.
+// environment returns what a service manager puts into the environment.
 func (m *serviceManager) environment(watchdog time.Duration) []string {
 	return append(os.Environ(), "NOTIFY_SOCKET="+m.name, fmt.Sprintf("WATCHDOG_USEC=%d", watchdog.Microseconds()), "JOURNAL_STREAM=1:2")
 }
 
-// TestServiceManager follows what a relay tells a service manager from its start to
-// its end.
-func TestServiceManager(t *testing.T) {
+// TestServiceManagerNotifications checks what a relay tells a service manager from
+// start to end.
+func TestServiceManagerNotifications(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	m := newServiceManager(h)
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
 	cmd.Env = m.environment(2 * time.Second)
@@ -75,8 +75,8 @@ func TestServiceManager(t *testing.T) {
 	m.await("STATUS=loopback is ready, 2 of 2 services published")
 	m.await("WATCHDOG=1")
 
-	// A store that does not answer is no reason to end the relay.
-	signalStorage(t, storagePID(h))
+	// A store that does not answer does not stop the watchdog.
+	stopStorage(t, storagePID(h))
 	for range 3 {
 		m.await("WATCHDOG=1")
 	}
@@ -84,7 +84,7 @@ func TestServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if text, err := h.run("reload"); err != nil {
+	if text, err := h.runRelay("reload"); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	reloading := m.await("RELOADING=1")
@@ -92,7 +92,7 @@ func TestServiceManager(t *testing.T) {
 		t.Errorf("at a reload the relay says\n%s", strings.Join(reloading, "\n"))
 	}
 
-	// Nothing that the relay starts can speak in its name.
+	// No child of the relay can notify in its name.
 	family, err := descendants(relay.pid())
 	if err != nil || len(family) == 0 {
 		t.Fatalf("the relay has started %d processes: %v", len(family), err)
@@ -119,15 +119,16 @@ func TestServiceManager(t *testing.T) {
 	}
 }
 
-func storagePID(h *house) int {
+func storagePID(h *harness) int {
 	h.Helper()
 	return h.status().Servers[0].Storage.PID
 }
 
-// TestServiceManagerThatIsGone has a relay run whose service manager does not listen.
-func TestServiceManagerThatIsGone(t *testing.T) {
+// TestRelayRunsWithoutServiceManager runs a relay whose service manager does not
+// listen.
+func TestRelayRunsWithoutServiceManager(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	m := newServiceManager(h)
 	m.conn.Close()
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
@@ -145,15 +146,16 @@ func TestServiceManagerThatIsGone(t *testing.T) {
 	}
 }
 
-// TestNotReadyForAFault has a start fail for a store. It was never ready.
-func TestNotReadyForAFault(t *testing.T) {
+// TestBrokenStoreIsNeverReady shows that a relay without a usable store never
+// reports READY.
+func TestBrokenStoreIsNeverReady(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	m := newServiceManager(h)
 	if err := os.MkdirAll(h.path("data", "servers", "main", "storage"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	h.write("data/servers/main/storage/messages.db", "Dear reader, this is no database.")
+	h.writeFile("data/servers/main/storage/messages.db", "Dear reader, this is no database.")
 	if err := os.Chmod(h.path("data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +168,7 @@ func TestNotReadyForAFault(t *testing.T) {
 	if status := cmd.ProcessState.ExitCode(); status != 78 {
 		t.Errorf("exit status %d\n%s", status, out)
 	}
-	m.conn.SetReadDeadline(time.Now().Add(time.Second)) // all is there already
+	m.conn.SetReadDeadline(time.Now().Add(time.Second)) // the relay has ended, so all is there
 	buf := make([]byte, 4<<10)
 	for n, err := m.conn.Read(buf); err == nil; n, err = m.conn.Read(buf) {
 		if strings.Contains(string(buf[:n]), "READY") {

@@ -21,10 +21,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestCopyKilled kills copies and their plugins at random moments. Each next one
-// goes on; no relay starts on what is there meanwhile; and in the end all is
-// there and the source is as it was.
-func TestCopyKilled(t *testing.T) {
+// TestKilledCopyResumes kills copies and their plugins at random moments. The next
+// copy resumes, no relay starts on an unfinished copy, and in the end the copy is
+// complete and the source unchanged.
+func TestKilledCopyResumes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ from, to string }{
 		{`storage "bolt"`, `storage "bolt" { path = "copy.db" }`},
@@ -33,18 +33,18 @@ func TestCopyKilled(t *testing.T) {
 		t.Run(c.to, func(t *testing.T) {
 			t.Parallel()
 			d := newDataDir(t)
-			source := d.fill(12_000)
+			source := d.fillStore(12_000)
 			before := sha256.Sum256(source)
-			d.write("copied.hcl", d.config(c.to))
+			d.write("copied.hcl", d.configWith(c.to))
 			kills, refused := 0, 0
 			for wait := 300 * time.Millisecond; ; wait += wait / 4 {
 				out, killed := d.copyUntil(c.from, c.to, time.Duration(mathrand.Int64N(int64(wait))), kills%3)
 				if !killed {
-					d.compare(c.to, out)
+					d.checkCopy(c.to, out)
 					break
 				}
-				if kills++; kills%3 == 0 && d.begun() {
-					d.refuses("copied.hcl")
+				if kills++; kills%3 == 0 && d.copyBegun() {
+					d.expectStartRefused("copied.hcl")
 					refused++
 				}
 			}
@@ -55,12 +55,12 @@ func TestCopyKilled(t *testing.T) {
 			if after := sha256.Sum256(d.read("data/servers/main/storage/messages.db")); after != before {
 				t.Error("the source has changed")
 			}
-			d.serves("copied.hcl")
+			d.expectStart("copied.hcl")
 		})
 	}
 }
 
-// dataDir is a directory with a configuration and a server that does not run.
+// dataDir holds a configuration and the files of a server that does not run.
 type dataDir struct {
 	*testing.T
 	dir string
@@ -68,12 +68,12 @@ type dataDir struct {
 
 func newDataDir(t *testing.T) *dataDir {
 	d := &dataDir{t, t.TempDir()}
-	d.write("server.hcl", d.config(`storage "bolt"`))
+	d.write("server.hcl", d.configWith(`storage "bolt"`))
 	d.run("bundle", "-config", "server.hcl")
 	return d
 }
 
-func (d *dataDir) config(block string) string {
+func (d *dataDir) configWith(block string) string {
 	if !strings.HasSuffix(block, "}") {
 		block += " {}"
 	}
@@ -113,8 +113,8 @@ func (d *dataDir) run(args ...string) []byte {
 	return out
 }
 
-// fill makes a store of the server, and returns its file.
-func (d *dataDir) fill(n int) []byte {
+// fillStore creates the store of the server and returns its content.
+func (d *dataDir) fillStore(n int) []byte {
 	d.Helper()
 	s, err := bolt.Open(d.path("data/servers/main/storage/messages.db"), bolt.Options{})
 	if err != nil {
@@ -144,9 +144,9 @@ func (d *dataDir) fill(n int) []byte {
 	return d.read("data/servers/main/storage/messages.db")
 }
 
-// copyUntil copies, and kills the copy after a while, and one of its plugins
-// before that, unless the victim is 0. The copy may survive the death of a plugin
-// that had nothing to do. What comes back is what a finished copy said.
+// copyUntil starts a copy, kills one of its plugins after half the wait unless
+// victim is 0, and kills the copy after the wait. A copy survives the death of a
+// plugin that had nothing to do. It returns the output of a finished copy.
 func (d *dataDir) copyUntil(from, to string, wait time.Duration, victim int) (out []byte, killed bool) {
 	d.Helper()
 	cmd := d.command("storage", "copy", "-json", "-config", "server.hcl", "-from", from, "-to", to)
@@ -156,7 +156,7 @@ func (d *dataDir) copyUntil(from, to string, wait time.Duration, victim int) (ou
 		d.Fatal(err)
 	}
 	plugin := time.AfterFunc(wait/2, func() {
-		if children := childrenOf(cmd.Process.Pid); victim > 0 && len(children) > 0 {
+		if children := childPIDs(cmd.Process.Pid); victim > 0 && len(children) > 0 {
 			syscall.Kill(children[victim%len(children)], syscall.SIGKILL)
 		}
 	})
@@ -167,19 +167,19 @@ func (d *dataDir) copyUntil(from, to string, wait time.Duration, victim int) (ou
 	if err == nil {
 		return stdout.Bytes(), false
 	}
-	if cmd.ProcessState.ExitCode() == 1 && !slices.ContainsFunc(endsOfACopy, func(text string) bool { return strings.Contains(stderr.String(), text) }) {
+	if cmd.ProcessState.ExitCode() == 1 && !slices.ContainsFunc(expectedCopyErrors, func(text string) bool { return strings.Contains(stderr.String(), text) }) {
 		d.Fatalf("the copy failed: %s", &stderr)
 	}
 	return nil, true
 }
 
-// endsOfACopy are in the errors with which a copy may end when a plugin was
-// killed, or one of the copy before has not quite ended yet.
-var endsOfACopy = []string{"unavailable", "not ready", stillOpen}
+// expectedCopyErrors are the errors of a copy whose plugin was killed, or that met a
+// plugin of the copy before.
+var expectedCopyErrors = []string{"unavailable", "not ready", stillOpen}
 
 const stillOpen = "another process has the store open"
 
-func childrenOf(pid int) (pids []int) {
+func childPIDs(pid int) (pids []int) {
 	tasks, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task)
@@ -192,14 +192,14 @@ func childrenOf(pid int) (pids []int) {
 	return pids
 }
 
-// begun reports whether a copy has put its marker there.
-func (d *dataDir) begun() bool {
+// copyBegun reports whether a copy has written its marker.
+func (d *dataDir) copyBegun() bool {
 	markers, _ := filepath.Glob(d.path("data/servers/main/unfinished-copy-*"))
 	return len(markers) > 0
 }
 
-// refuses checks that no relay starts on the copy.
-func (d *dataDir) refuses(config string) {
+// expectStartRefused checks that no relay starts on the unfinished copy.
+func (d *dataDir) expectStartRefused(config string) {
 	d.Helper()
 	for {
 		var stderr bytes.Buffer
@@ -207,7 +207,7 @@ func (d *dataDir) refuses(config string) {
 		cmd.Stderr = &stderr
 		err := cmd.Run()
 		if strings.Contains(stderr.String(), stillOpen) {
-			continue // a plugin of the copy, which is about to end
+			continue // a plugin of the killed copy still ends
 		}
 		if err == nil || !strings.Contains(stderr.String(), "the store is an unfinished copy of another one: finish it") {
 			d.Errorf("a relay on an unfinished copy: %v, %s", err, &stderr)
@@ -216,8 +216,8 @@ func (d *dataDir) refuses(config string) {
 	}
 }
 
-// serves checks that one does, and ends it.
-func (d *dataDir) serves(config string) {
+// expectStart checks that a relay starts, and stops it.
+func (d *dataDir) expectStart(config string) {
 	d.Helper()
 	p, err := startRelay(d.command("-config", config))
 	if err != nil {
@@ -229,8 +229,8 @@ func (d *dataDir) serves(config string) {
 	}
 }
 
-// compare checks what the finished copy says, by copying it once more.
-func (d *dataDir) compare(to string, out []byte) {
+// checkCopy checks the result of a finished copy by copying that again.
+func (d *dataDir) checkCopy(to string, out []byte) {
 	d.Helper()
 	type result struct {
 		Envelopes, Tokens int

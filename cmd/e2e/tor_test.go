@@ -15,41 +15,41 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// TestOverTor has people talk over a private Tor network, with every program as
-// it is installed: a relay that runs its own tor, and cwtch-group, each command
-// with a tor of its own. The tor of the relay is killed in between.
+// TestOverTor runs a conversation over a private Tor network, with the programs as
+// installed: the relay runs its own tor, and so does each command of cwtch-group.
+// The test kills the tor of the relay in between.
 func TestOverTor(t *testing.T) {
 	network := tornet.ForTest(t)
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	var torrc strings.Builder
 	for _, line := range network.ClientTorrc() {
 		fmt.Fprintf(&torrc, "%s,\n", strconv.Quote(line))
 	}
-	h.write("server.hcl", `
+	h.writeFile("server.hcl", `
 		log { level = "debug" }
 		network "tor" { torrc = [`+torrc.String()+`] }
 		server "main" {}
 	`)
-	h.write("torrc", strings.Join(network.ClientTorrc(), "\n"))
+	h.writeFile("torrc", strings.Join(network.ClientTorrc(), "\n"))
 	if err := network.Seed(h.path("data", "tor")); err != nil {
 		t.Fatal(err)
 	}
 	h.start()
-	bundle, err := h.run("bundle")
+	bundle, err := h.runRelay("bundle")
 	if err != nil {
 		t.Fatal(bundle)
 	}
 	alice, bob, carol := newPerson(h, network, "alice"), newPerson(h, network, "bob"), newPerson(h, network, "carol")
 
-	alice.does("import-server", strings.TrimSpace(bundle))
-	alice.does("create", "book club")
-	invite := alice.does("invite", "-with-server", "book club")
-	alice.does("post", "book club", "Which book?")
-	bob.does("join", invite)
-	bob.does("post", "book club", "Middlemarch.")
+	alice.runGroup("import-server", strings.TrimSpace(bundle))
+	alice.runGroup("create", "book club")
+	invite := alice.runGroup("invite", "-with-server", "book club")
+	alice.runGroup("post", "book club", "Which book?")
+	bob.runGroup("join", invite)
+	bob.runGroup("post", "book club", "Middlemarch.")
 
-	h.tor().kill()
-	h.until("the services published again", func(st manager.Status) bool {
+	h.torProcess().kill()
+	h.awaitStatus("the services published again", func(st manager.Status) bool {
 		n := st.Network
 		published := 0
 		for _, s := range n.Services {
@@ -63,9 +63,9 @@ func TestOverTor(t *testing.T) {
 		t.Error("the plugin did not outlive tor")
 	}
 
-	carol.does("join", invite)
-	carol.does("post", "book club", "All of it?")
-	talk := alice.does("read", "book club")
+	carol.runGroup("join", invite)
+	carol.runGroup("post", "book club", "All of it?")
+	talk := alice.runGroup("read", "book club")
 	at := 0
 	for _, text := range []string{"Which book?", "Middlemarch.", "All of it?"} {
 		i := strings.Index(talk[at:], text)
@@ -85,18 +85,18 @@ func TestOverTor(t *testing.T) {
 	}
 	h.relay.kill()
 	for _, c := range children {
-		if err := c.gone(h.ctx); err != nil {
+		if err := c.awaitExit(h.ctx); err != nil {
 			t.Error(err)
 		}
 		c.close()
 	}
 }
 
-// TestOverSystemTor has people talk through a tor that the system runs: the relay
-// reaches it by its socket or by its port, and cwtch-group the other way.
+// TestOverSystemTor runs a conversation through a tor of the system: the relay
+// reaches it by its socket or its port, and cwtch-group by the other.
 func TestOverSystemTor(t *testing.T) {
 	network := tornet.ForTest(t)
-	h := newHouse(t, `server "main" {}`)
+	h := newHarness(t, `server "main" {}`)
 	dir, err := os.MkdirTemp("", "") // short, for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestOverSystemTor(t *testing.T) {
 	network.ClientForTest(t, "ControlPort "+tcp, "ControlSocket "+unix, "CookieAuthentication 1", "CookieAuthFile "+cookie, "SocksPort 127.0.0.1:auto")
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for { // until tor has written its cookie, which it does after it listens
+	for { // tor writes its cookie after it listens
 		if _, err := os.Stat(cookie); err == nil {
 			break
 		}
@@ -121,39 +121,39 @@ func TestOverSystemTor(t *testing.T) {
 			t.Fatal("tor does not write its cookie")
 		}
 	}
-	h.write("torrc", "") // no lines: this tor is not ours
+	h.writeFile("torrc", "") // empty: this tor is not the relay's
 	byPort := []string{"-tor-control", tcp, "-tor-control-cookie", cookie}
 	bySocket := []string{"-tor-control", "unix:" + unix}
 	for i, settings := range []string{
 		fmt.Sprintf("control = %q", "unix:"+unix),
 		fmt.Sprintf("control = %q\ncontrol_cookie = %q", tcp, cookie),
 	} {
-		h.write("server.hcl", "network \"tor\" {\n"+settings+"\n}\nserver \"main\" {}\n")
+		h.writeFile("server.hcl", "network \"tor\" {\n"+settings+"\n}\nserver \"main\" {}\n")
 		h.start()
-		bundle, err := h.run("bundle")
+		bundle, err := h.runRelay("bundle")
 		if err != nil {
 			t.Fatal(bundle)
 		}
 		alice := newPerson(h, network, fmt.Sprintf("alice%d", i))
 		flags := [][]string{byPort, bySocket}[i]
-		alice.does("import-server", strings.TrimSpace(bundle))
-		alice.does(append([]string{"create", "book club"}, flags...)...)
-		alice.does(append([]string{"post", "book club", "Which book?"}, flags...)...)
-		if talk := alice.does(append([]string{"read", "book club"}, flags...)...); !strings.Contains(talk, "Which book?") {
+		alice.runGroup("import-server", strings.TrimSpace(bundle))
+		alice.runGroup(append([]string{"create", "book club"}, flags...)...)
+		alice.runGroup(append([]string{"post", "book club", "Which book?"}, flags...)...)
+		if talk := alice.runGroup(append([]string{"read", "book club"}, flags...)...); !strings.Contains(talk, "Which book?") {
 			t.Errorf("with %s: read %q", settings, talk)
 		}
 		h.stop()
 	}
 }
 
-// tor is the tor process that the relay has started.
-func (h *house) tor() *other {
+// torProcess returns the tor process of the relay.
+func (h *harness) torProcess() *foreignProcess {
 	h.Helper()
 	children, err := descendants(h.relay.pid())
 	if err != nil {
 		h.Fatal(err)
 	}
-	var found *other
+	var found *foreignProcess
 	for _, c := range children {
 		h.Cleanup(c.close)
 		if name, _, _ := strings.Cut(c.name, " "); filepath.Base(name) == "tor" {
@@ -166,13 +166,13 @@ func (h *house) tor() *other {
 	return found
 }
 
-// person is somebody with a profile of cwtch-group.
-type person struct {
-	*house
+// testPerson is a person with a profile of cwtch-group.
+type testPerson struct {
+	*harness
 	env []string
 }
 
-func newPerson(h *house, network *tornet.Network, name string) person {
+func newPerson(h *harness, network *tornet.Network, name string) testPerson {
 	h.Helper()
 	profile := h.path(name)
 	if err := os.Mkdir(profile, 0o700); err != nil {
@@ -181,13 +181,13 @@ func newPerson(h *house, network *tornet.Network, name string) person {
 	if err := network.Seed(filepath.Join(profile, "tor")); err != nil {
 		h.Fatal(err)
 	}
-	p := person{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
-	p.does("init")
+	p := testPerson{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
+	p.runGroup("init")
 	return p
 }
 
-// does runs a command and returns what it prints.
-func (p person) does(args ...string) string {
+// runGroup runs a command of cwtch-group and returns its output.
+func (p testPerson) runGroup(args ...string) string {
 	p.Helper()
 	cmd := exec.CommandContext(p.ctx, filepath.Join(bin, "cwtch-group"), args...)
 	cmd.Env = p.env
@@ -224,7 +224,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("it does not show %q:\n%s", want, out)
 		}
 	}
-	if err := nothingLeft(); err != nil {
+	if err := checkNoProcessLeft(); err != nil {
 		t.Error(err)
 	}
 }
