@@ -7,13 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
 	"golang.org/x/sys/unix"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -109,35 +109,22 @@ func examineDirectory(path string, private bool) (summary, hint string) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path):
 		if summary, _ = examineDirectory(filepath.Dir(path), false); summary != "" {
-			return fmt.Sprintf("cannot make the directory %s: %s", path, summary), sentence(pathname.NotWritable(path))
+			return fmt.Sprintf("cannot make the directory %s: %s", path, summary), sentence(ownership.NotWritable(path))
 		}
 		return "", ""
 	case err != nil:
-		return fmt.Sprintf("cannot use the directory %s: %v", path, causeOf(err)), sentence(pathname.NotWritable(path))
+		return fmt.Sprintf("cannot use the directory %s: %v", path, causeOf(err)), sentence(ownership.NotWritable(path))
 	case !info.IsDir():
 		return fmt.Sprintf("%s is not a directory", path), "Choose another directory, or move the file away."
 	}
 	if private {
-		if summary, hint = examineOwner(path, info); summary != "" {
-			return summary, hint
+		if wrong, ok := errors.AsType[*ownership.Error](ownership.Check(path, info, 0o022, dataFiles...)); ok {
+			return "the directory " + wrong.Problem, sentence(wrong.Remedy)
 		}
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return fmt.Sprintf("cannot write to the directory %s: %v", path, err),
-			sentence(pathname.NotWritable(path))
-	}
-	return "", ""
-}
-
-func examineOwner(path string, info fs.FileInfo) (summary, hint string) {
-	owner := int(info.Sys().(*syscall.Stat_t).Uid)
-	switch {
-	case owner != os.Geteuid():
-		return fmt.Sprintf("the directory %s belongs to user %d, and this is user %d", path, owner, os.Geteuid()),
-			sentence(pathname.WrongOwner(path, owner, dataFiles...))
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Sprintf("other users can write to the directory %s (mode %04o)", path, info.Mode().Perm()),
-			sentence(pathname.WrongMode(path, dataFiles...))
+			sentence(ownership.NotWritable(path))
 	}
 	return "", ""
 }

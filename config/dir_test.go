@@ -32,8 +32,8 @@ func TestExamine(t *testing.T) {
 		"ours":             {path: dir("ours", 0o700)},
 		"readable":         {path: dir("readable", 0o755)},
 		"new":              {path: filepath.Join(root, "new", "and", "deep")},
-		"group can write":  {path: dir("group", 0o770), want: "other users can write"},
-		"others can write": {path: dir("others", 0o707), want: "other users can write"},
+		"group can write":  {path: dir("group", 0o770), want: "can be written by other users"},
+		"others can write": {path: dir("others", 0o707), want: "can be written by other users"},
 		"file":             {path: file, want: "not a directory", shared: "not a directory"},
 		"below a file":     {path: filepath.Join(file, "x"), want: "not a directory", shared: "not a directory"},
 		"read only":        {path: dir("readonly", 0o500), want: "cannot write", shared: "cannot write", asUser: true},
@@ -69,7 +69,7 @@ func TestForeignDirectory(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if summary, _ := examineDirectory(dir, true); !strings.Contains(summary, "belongs to user 12345, and this is user 0") {
+	if summary, _ := examineDirectory(dir, true); !strings.Contains(summary, "belongs to user 12345, and this is user root") {
 		t.Errorf("got %q", summary)
 	}
 }

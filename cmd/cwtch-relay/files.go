@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -31,7 +32,7 @@ func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	err := durable.MakeDir(*dir, 0o700)
 	if errors.Is(err, fs.ErrPermission) {
-		return hinted{fmt.Errorf("make the directory: %w", err), pathname.NotWritable(*dir)}
+		return hinted{fmt.Errorf("make the directory: %w", err), ownership.NotWritable(*dir)}
 	}
 	if err != nil {
 		return fmt.Errorf("make the directory: %w", err)

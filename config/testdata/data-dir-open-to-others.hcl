@@ -2,7 +2,7 @@ data_dir = "open"
 network "tor" {}
 server "main" {}
 ----------
-error: other users can write to the directory DIR/open (mode 0777)
+error: the directory DIR/open can be written by other users (mode 0777)
   on server.hcl line 1, column 12:
   1: data_dir = "open"
   hint: Close it to others: chmod 0700 DIR/open

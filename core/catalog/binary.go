@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -72,12 +73,9 @@ func (x External) parseChecksum() ([]byte, error) {
 // openVerified opens the file to be executed and checks it; want is its sum, or nil
 // when any will do. It returns the file and its sum.
 func (x External) openVerified(want []byte) (*os.File, []byte, error) {
-	path, err := resolveTrusted(x.Path)
+	path, _, err := ownership.ResolveTrusted(x.Path, trustedUsers())
 	if err != nil {
-		if errors.As(err, new(*unsafeError)) {
-			err = fmt.Errorf("%w: %s", err, x.howToInstall())
-		}
-		return nil, nil, fmt.Errorf("%v: %w", x, err)
+		return nil, nil, fmt.Errorf("%v: %w", x, x.explainExposed(err))
 	}
 	file, err := openFile(path)
 	if err != nil {
@@ -91,6 +89,17 @@ func (x External) openVerified(want []byte) (*os.File, []byte, error) {
 	return file, sum, nil
 }
 
+// trustedUsers are those who may own a plugin and the directories on the way to it.
+func trustedUsers() []int { return []int{0, os.Geteuid()} }
+
+// explainExposed says what to do if err is that of a path that another user could change.
+func (x External) explainExposed(err error) error {
+	if errors.As(err, new(*ownership.ExposedError)) {
+		return fmt.Errorf("%w, who could replace the plugin: %s", err, x.howToInstall())
+	}
+	return err
+}
+
 // verifyFile looks at the open file, which nothing can replace any more.
 func (x External) verifyFile(file *os.File, want []byte) ([]byte, error) {
 	info, err := file.Stat()
@@ -100,8 +109,8 @@ func (x External) verifyFile(file *os.File, want []byte) ([]byte, error) {
 	if info.Mode()&0o111 == 0 {
 		return nil, fmt.Errorf("%s is not executable: %s", file.Name(), pathname.Command("chmod", "+x", file.Name()))
 	}
-	if err := checkOwner(info, file.Name()); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, x.howToInstall())
+	if err := ownership.CheckTrusted(file.Name(), info, trustedUsers()); err != nil {
+		return nil, x.explainExposed(err)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return nil, fmt.Errorf("%s can be written by its group or by everybody, who could replace the plugin: %s",

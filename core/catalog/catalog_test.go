@@ -272,29 +272,6 @@ func sticky(t *testing.T) string {
 	return dir
 }
 
-// TestWaysToAFile: the same file by several paths, all of them safe.
-func TestWaysToAFile(t *testing.T) {
-	x := install(t)
-	shared := sticky(t)
-	dir, name := filepath.Split(x.Path)
-	must(t, os.Symlink(dir, filepath.Join(shared, "dir")))
-	must(t, os.Symlink("dir/"+name, filepath.Join(shared, "file")))
-	must(t, os.Mkdir(filepath.Join(shared, "below"), 0o755))
-	must(t, os.Symlink("../file", filepath.Join(shared, "below", "up")))
-	must(t, os.Symlink(name, filepath.Join(dir, "beside")))
-	for _, path := range []string{
-		x.Path, dir + "./" + name, dir + "../" + filepath.Base(dir) + "//" + name,
-		shared + "/dir/" + name, shared + "/file", shared + "/below/up", shared + "/dir/beside",
-	} {
-		if got, err := resolveTrusted(path); err != nil || got != x.Path {
-			t.Errorf("%s leads to %q, %v, want %s", path, got, err, x.Path)
-		}
-	}
-	if got, err := resolveTrusted("/"); err != nil || got != "/" {
-		t.Errorf("/ leads to %q, %v", got, err)
-	}
-}
-
 func TestSum(t *testing.T) {
 	x := install(t)
 	if sum, err := Sum(x.Path); err != nil || sum != x.Checksum {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -109,12 +110,14 @@ func checkDirectory(dir string) error {
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a directory: the key file needs one", dir)
 	}
-	if owner, me := ownerOf(info), os.Geteuid(); owner != me {
-		return fmt.Errorf("directory %s belongs to user %s, and this is user %s: %s",
-			dir, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(dir, owner, "keys", "storage"))
+	if err := ownership.CheckOwner(dir, info, "keys", "storage"); err != nil {
+		return fmt.Errorf("directory %w", err)
 	}
-	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("directory %s may be written by everybody: %s", dir, pathname.WrongMode(dir, "keys", "storage"))
+	if info.Mode()&fs.ModeSticky != 0 { // everybody can add names, and replace only their own
+		return nil
+	}
+	if err := ownership.CheckMode(dir, info, 0o002, "keys", "storage"); err != nil {
+		return fmt.Errorf("directory %w", err)
 	}
 	return nil
 }
@@ -122,18 +125,13 @@ func checkDirectory(dir string) error {
 // explainUnreadable says what keeps this user from reading a key file.
 func explainUnreadable(path string, err error) error {
 	info, statErr := os.Lstat(path)
-	switch {
-	case statErr != nil:
-		return fmt.Errorf("key file %s may not be read by user %s: %w", path, pathname.UserName(os.Geteuid()), err)
-	case ownerOf(info) != os.Geteuid():
-		return wrongOwner(path, ownerOf(info))
+	if statErr != nil {
+		return fmt.Errorf("key file %s may not be read by user %s: %w", path, ownership.UserName(os.Geteuid()), err)
+	}
+	if err := ownership.CheckOwner(path, info, "keys"); err != nil {
+		return fmt.Errorf("key file %w", err)
 	}
 	return fmt.Errorf("key file %s cannot be read, its mode is %04o: run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
-}
-
-func wrongOwner(path string, owner int) error {
-	return fmt.Errorf("key file %s belongs to user %s, and this is user %s: %s",
-		path, pathname.UserName(owner), pathname.UserName(os.Geteuid()), pathname.WrongOwner(filepath.Dir(path), owner, "keys"))
 }
 
 // checkFile refuses a key file that others could have read or written.
@@ -145,17 +143,13 @@ func checkFile(path string, f *os.File) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("key file %s is not a regular file: restore the keys from a backup", path)
 	}
-	if owner := ownerOf(info); owner != os.Geteuid() {
-		return wrongOwner(path, owner)
+	if err := ownership.CheckOwner(path, info, "keys"); err != nil {
+		return fmt.Errorf("key file %w", err)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("key file %s is open to other users (mode %04o): run %s, and consider its keys known if others use this machine", path, mode, pathname.Command("chmod", "600", path))
+	if err := ownership.CheckMode(path, info, 0o077); err != nil {
+		return fmt.Errorf("key file %w, and consider its keys known if others use this machine", err)
 	}
 	return nil
-}
-
-func ownerOf(info fs.FileInfo) int {
-	return int(info.Sys().(*syscall.Stat_t).Uid)
 }
 
 // createFile writes s to a new file at path. The file appears there with its whole

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 func TestCreateThenLoad(t *testing.T) {
@@ -148,7 +150,7 @@ func TestRefuses(t *testing.T) {
 		}, "does not exist: create it"},
 		"open directory": {func(t *testing.T, path string) {
 			check(t, os.Chmod(filepath.Dir(path), 0o777))
-		}, "may be written by everybody: close it to others: chmod 0700"},
+		}, "can be written by other users (mode 0777): close it to others: chmod 0700"},
 		"file of another user": {func(t *testing.T, path string) {
 			write(good, 0o600)(t, path)
 			chown(t, path)
@@ -303,7 +305,7 @@ func snapshot(t *testing.T, root string) string {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&s, "%s %v uid %d %v", path, info.Mode(), ownerOf(info), info.ModTime().UnixNano())
+		fmt.Fprintf(&s, "%s %v uid %d %v", path, info.Mode(), ownership.UID(info), info.ModTime().UnixNano())
 		if info.Mode().IsRegular() {
 			text, err := os.ReadFile(path)
 			if err != nil && !errors.Is(err, fs.ErrPermission) {

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 // The control socket takes one request of a connection, a line of JSON, and
@@ -237,7 +237,7 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("ask the relay on %s: permission denied: %s", dataDir, pathname.NotWritable(dataDir))
+		return nil, fmt.Errorf("ask the relay on %s: permission denied: %s", dataDir, ownership.NotWritable(dataDir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the relay on %s: %w", dataDir, err)

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/filelock"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 // Names below the data directory.
@@ -40,17 +41,12 @@ func claimDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
+	if d.lock, err = filelock.Open(filepath.Join(path, lockName)); err != nil {
 		d.releaseDir()
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	}
-	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		d.releaseDir()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, filelock.ErrLocked) {
 			return nil, fmt.Errorf("data directory %s is used by another relay: stop that one, or give this one a data_dir of its own", path)
 		}
-		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
+		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	return d, nil
 }
@@ -61,7 +57,7 @@ func openDir(path string) (*dataDir, error) {
 		if info, statErr := os.Stat(path); statErr == nil && checkOwnerOf(path, info) != nil {
 			return nil, checkOwnerOf(path, info)
 		}
-		return nil, fmt.Errorf("open data directory: %w: %s", err, pathname.NotWritable(path))
+		return nil, fmt.Errorf("open data directory: %w: %s", err, ownership.NotWritable(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
@@ -85,18 +81,14 @@ func checkOwnerOf(path string, info fs.FileInfo) error {
 	if !info.IsDir() {
 		return fmt.Errorf("data directory %s is not a directory", path)
 	}
-	if owner, me := int(info.Sys().(*syscall.Stat_t).Uid), os.Geteuid(); owner != me {
-		return fmt.Errorf("data directory %s belongs to user %s, and this is user %s: %s",
-			path, pathname.UserName(owner), pathname.UserName(me), pathname.WrongOwner(path, owner, lockName, "servers"))
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("data directory %s may be written by other users (mode %04o): %s", path, mode, pathname.WrongMode(path, lockName, "servers"))
+	if err := ownership.Check(path, info, 0o022, lockName, "servers"); err != nil {
+		return fmt.Errorf("data directory %w", err)
 	}
 	return nil
 }
 
 // socketPath names the status socket through the open directory, because the path
-// of a socket may have no more than 107 bytes (unix(7)).
+// of a socket is short; see unixsocket.MaxPath.
 func (d *dataDir) socketPath() string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", d.dir.Fd(), socketName)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // errPlugin: a plugin with a grant for the network, or without a sandbox, may
@@ -19,20 +21,14 @@ var errPlugin = errors.New("a plugin connected to the control socket, and was no
 // process group that was made for the plugin and that they cannot leave, and
 // whose first process is a child of the relay. An operator's command never is.
 func checkPeer(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+	pid, _, err := unixsocket.Peer(conn)
 	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	var failed error
-	err = raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(err, failed); err != nil {
 		return fmt.Errorf("look who asks: %w", err)
 	}
-	if peer.Pid == 0 { // in another PID namespace, where no child of ours is
+	if pid == 0 { // in another PID namespace, where no child of ours is
 		return nil
 	}
-	group, err := unix.Getpgid(int(peer.Pid))
+	group, err := unix.Getpgid(pid)
 	if err != nil {
 		return fmt.Errorf("look who asks: %w", err)
 	}

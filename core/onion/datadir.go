@@ -7,10 +7,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/filelock"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // dataDir is the directory of a tor of ours. It is locked from openDataDir to
@@ -39,12 +40,10 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, err
 	}
 	d := &dataDir{path: path}
-	if d.lock, err = os.OpenFile(filepath.Join(path, "relay.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+	if d.lock, err = filelock.Open(filepath.Join(path, "relay.lock")); errors.Is(err, filelock.ErrLocked) {
+		return nil, fmt.Errorf("tor data directory %s is used by another process: stop that one, or choose another directory", path)
+	} else if err != nil {
 		return nil, fmt.Errorf("tor data directory: %w", err)
-	}
-	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		err = fmt.Errorf("tor data directory %s is used by another process: stop that one, or choose another directory", path)
-		return nil, errors.Join(err, d.lock.Close())
 	}
 	if d.sockets, err = openSockets(filepath.Join(path, "sockets")); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
@@ -57,16 +56,14 @@ func checkPrivate(path string) error {
 	if err != nil {
 		return fmt.Errorf("tor data directory: %w", err)
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.IsDir():
+	if !info.IsDir() {
 		return fmt.Errorf("tor data directory %s is not a directory (a link to one will not do)", path)
-	case !ok || int(owner.Uid) != os.Geteuid():
-		return fmt.Errorf("tor data directory %s belongs to another user: run as that user, or choose another directory", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("tor data directory %s can be entered by other users: %s", path, pathname.WrongMode(path, "relay.lock", "cached-certs", "state"))
-	case info.Mode().Perm()&0o700 != 0o700:
-		return fmt.Errorf("tor data directory %s cannot be used: %s", path, pathname.NotWritable(path))
+	}
+	if err := ownership.Check(path, info, 0o077, "relay.lock", "cached-certs", "state"); err != nil {
+		return fmt.Errorf("tor data directory %w", err)
+	}
+	if info.Mode().Perm()&0o700 != 0o700 {
+		return fmt.Errorf("tor data directory %s cannot be used: %s", path, ownership.NotWritable(path))
 	}
 	return nil
 }
@@ -96,10 +93,8 @@ func (d *dataDir) unlockDir() error {
 // listens in it.
 type sockets string
 
-// Socket paths go into torrc and control commands as they are, and into
-// sockaddr_un, which holds 107 bytes and a zero (unix(7)).
-const maxSocketPath = 107
-
+// plainPath matches paths of sockets that can go into torrc and control commands as
+// they are.
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._+-]+$`)
 
 func (s sockets) controlPath() string { return filepath.Join(string(s), "control.sock") }
@@ -108,7 +103,7 @@ func (s sockets) servicePath(n int) string {
 	return filepath.Join(string(s), fmt.Sprintf("service%d.sock", n))
 }
 func (s sockets) areUsable() bool {
-	return len(s.servicePath(99_999_999)) <= maxSocketPath && plainPath.MatchString(string(s))
+	return len(s.servicePath(99_999_999)) <= unixsocket.MaxPath && plainPath.MatchString(string(s))
 }
 
 // openSockets makes the directory afresh: at path, or in a directory for
@@ -126,7 +121,7 @@ func openSockets(path string) (sockets, error) {
 	}
 	short, err := os.MkdirTemp(temp, "cwtch-relay-") // of mode 0700
 	if err != nil {
-		return "", fmt.Errorf("directory for sockets, as the path %s is too long for them (%d bytes at most) or has special characters: %w; set TMPDIR to a directory with a short plain path", path, maxSocketPath, err)
+		return "", fmt.Errorf("directory for sockets, as the path %s is too long for them (%d bytes at most) or has special characters: %w; set TMPDIR to a directory with a short plain path", path, unixsocket.MaxPath, err)
 	}
 	return sockets(short), nil
 }

@@ -53,7 +53,7 @@ func TestDataDirRefused(t *testing.T) {
 		if err := errors.Join(os.Mkdir(other, 0o700), os.Chown(other, 1234, 1234)); err != nil {
 			t.Fatal(err)
 		}
-		cases[other] = "belongs to another user"
+		cases[other] = "belongs to user 1234"
 	}
 	for path, want := range cases {
 		if _, err := openDataDir(path); err == nil || !strings.Contains(err.Error(), want) {

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // checkPeer makes sure that the other end of a connection within this machine is
@@ -21,7 +21,7 @@ import (
 func (t trust) checkPeer(nc net.Conn) error {
 	switch c := nc.(type) {
 	case *net.UnixConn:
-		uid, err := unixPeer(c)
+		_, uid, err := unixsocket.Peer(c)
 		if err != nil {
 			return fmt.Errorf("ask for the user who listens on the socket: %w", err)
 		}
@@ -30,22 +30,6 @@ func (t trust) checkPeer(nc net.Conn) error {
 		return t.checkTCPPeer(c, "/proc/net")
 	}
 	return fmt.Errorf("a connection of type %T tells nothing about its other end", nc)
-}
-
-// unixPeer is the user of the process that called listen(2) (SO_PEERCRED in
-// unix(7)).
-func unixPeer(c *net.UnixConn) (uid int, err error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err = errors.Join(err, credErr); err != nil {
-		return 0, err
-	}
-	return int(cred.Uid), nil
 }
 
 // checkTCPPeer looks the other end up in the kernel's tables below dir. Once it

@@ -7,12 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -59,56 +58,19 @@ func describeUser(uid int) string {
 	return strconv.Itoa(uid)
 }
 
-// maxLinks bounds the symbolic links on the way to a file, as the kernel does.
-const maxLinks = 40
-
 // resolveTrusted follows an absolute path to its end and refuses a way that another
-// user could have laid: all directories, links and the file itself belong to
-// trusted users, and nobody else can put another in their place. What it returns
-// has no links in it.
+// user could have laid. What it returns has no links in it.
 func (t trust) resolveTrusted(path string) (string, fs.FileInfo, error) {
-	at, rest, links := "/", pathSteps(path), 0
-	for {
-		info, err := os.Lstat(at)
-		if err != nil {
-			return "", nil, err
-		}
-		if err := t.checkOwner(ownerOf(info), at); err != nil {
-			return "", nil, err
-		}
-		if info.Mode()&fs.ModeSymlink != 0 {
-			if links++; links > maxLinks {
-				return "", nil, fmt.Errorf("%s: more than %d symbolic links", path, maxLinks)
-			}
-			target, err := os.Readlink(at)
-			if err != nil {
-				return "", nil, err
-			}
-			at, rest = filepath.Dir(at), slices.Concat(pathSteps(target), rest)
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			continue
-		}
-		if len(rest) == 0 {
-			return at, info, nil
-		}
-		if !info.IsDir() {
-			return "", nil, fmt.Errorf("%s is not a directory", at)
-		}
-		// With the sticky bit, as in /tmp, nobody can replace what is not his.
-		if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return "", nil, fmt.Errorf("%s can be written by its group or by everybody, who could put a socket or cookie of their own there: choose another directory, or let only owners remove what is in it: %s", at, pathname.Command("sudo", "chmod", "+t", at))
-		}
-		at, rest = filepath.Join(at, rest[0]), rest[1:]
+	at, info, err := ownership.ResolveTrusted(path, t.uids)
+	switch exposed, ok := errors.AsType[*ownership.ExposedError](err); {
+	case !ok:
+		return at, info, err
+	case exposed.Writable:
+		return "", nil, fmt.Errorf("%w, who could put a socket or cookie of their own there: choose another directory, or let only owners remove what is in it: %s", err, pathname.Command("sudo", "chmod", "+t", exposed.Path))
+	default:
+		return "", nil, t.checkOwner(exposed.Owner, exposed.Path)
 	}
 }
-
-func pathSteps(path string) []string {
-	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
-}
-
-func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // cookieSize is the length of tor's cookie in bytes (control-spec, AUTHENTICATE).
 const cookieSize = 32
@@ -130,7 +92,7 @@ func (t trust) readCookie(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkOwner(ownerOf(info), path); err != nil {
+	if err := t.checkOwner(ownership.UID(info), path); err != nil {
 		return nil, err
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o026 != 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 // version is the format of profile.json. A program refuses a newer one. In version
@@ -180,8 +180,8 @@ func readPrivate(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others may read %s (mode %04o); run %s", path, info.Mode().Perm(), pathname.Command("chmod", "600", path))
+	if err := ownership.CheckMode(path, info, 0o077); err != nil {
+		return nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -41,7 +41,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/filelock"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 // Profile is a directory. It holds no state of its own, so any number may be
@@ -104,11 +105,11 @@ func (p *Profile) check() error {
 	if err != nil {
 		return fmt.Errorf("open profile: %w", err)
 	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("open profile: others may write to %s (mode %04o); %s", p.dir, info.Mode().Perm(), pathname.WrongMode(p.dir, "profile.json", "lock"))
+	if err := ownership.CheckMode(p.dir, info, 0o022, "profile.json", "lock"); err != nil {
+		return fmt.Errorf("open profile: %w", err)
 	}
-	if pathname.OwnerOf(info) == os.Geteuid() && info.Mode().Perm()&0o700 != 0o700 && os.Geteuid() != 0 {
-		return fmt.Errorf("open profile: %s", pathname.NotWritable(p.dir))
+	if ownership.UID(info) == os.Geteuid() && info.Mode().Perm()&0o700 != 0o700 && os.Geteuid() != 0 {
+		return fmt.Errorf("open profile: %s", ownership.NotWritable(p.dir))
 	}
 	return nil
 }
@@ -176,7 +177,7 @@ func (p *Profile) TorDir() (dir string, release func(), err error) {
 		}
 		return dir, unlock, nil
 	}
-	if !errors.Is(err, errLocked) {
+	if !errors.Is(err, filelock.ErrLocked) {
 		return "", nil, err
 	}
 	if dir, err = os.MkdirTemp("", "cwtch-group-tor-"); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/filelock"
 )
 
 // Unfinished is how far a command got that posts a text as one or more messages.
@@ -69,7 +70,7 @@ func (p *Profile) SaveUnfinished(ctx context.Context, group [16]byte, u *Unfinis
 // is that.
 func (p *Profile) LockPosting() (release func(), ok bool, err error) {
 	release, err = tryLock(filepath.Join(p.dir, "post.lock"))
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return func() {}, false, nil
 	}
 	return release, err == nil, err

@@ -1,6 +1,6 @@
 //go:build unix
 
-package pathname
+package ownership
 
 import (
 	"os"
