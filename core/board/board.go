@@ -178,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 		defer close(b.closed)
 		b.commitPosts(run)
 	})
-	if w, ok := cfg.Store.(storage.Watcher); ok {
+	if w, ok := storage.As[storage.Watcher](cfg.Store); ok {
 		b.wg.Go(func() { b.watchStore(run, w) })
 	}
 	return b, nil

@@ -156,12 +156,7 @@ func (c *loop) retireIncarnation(ctx context.Context, inc *incarnation) {
 	c.current = nil
 	c.updateLocked(func(s *Status) { s.State, s.Reason = Draining, "" })
 	c.mu.Unlock()
-	client := inc.process.Client()
-	err := client.Drain(ctx)
-	if err == nil {
-		err = client.Shutdown(ctx)
-	}
-	if err != nil {
+	if err := inc.process.Client().Close(ctx); err != nil {
 		c.log.Error("plugin was not closed in good order", "error", strings.TrimSpace(err.Error()))
 	}
 	inc.process.Stop(ctx)

@@ -100,7 +100,7 @@ func TestPeerSync(t *testing.T) {
 func TestLedger(t *testing.T) {
 	r := newRig(t, nil, "good")
 	r.mustBeReady()
-	ledger, ok := r.Storage().(storage.Ledger)
+	ledger, ok := storage.As[storage.Ledger](r.Storage())
 	if !ok {
 		t.Fatal("the store keeps no ledger")
 	}

@@ -4,25 +4,21 @@ import (
 	"context"
 	"errors"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
 // PeerSync is the replicator of a peer-sync plugin, the same through all
-// incarnations. A new incarnation knows nothing of what the one before was told:
-// until it has been given Start it answers events with
-// [peersync.ErrNotStarted], and OnReady is when to give it. One whose Handle
-// returned an error of its own is ended, as its contract has it. Its Close does
-// nothing; Stop ends the plugin.
+// incarnations. A new incarnation knows nothing of what the one before was told.
+// Until it is given Start, it answers events with [peersync.ErrNotStarted]; OnReady
+// is when to give it. An incarnation whose Handle returns an error of its own is
+// ended, as the contract of Handle says. Its Close is Stop.
 func (p *Plugin) PeerSync() peersync.Replicator {
-	return &replicator{proxy[peersync.Replicator]{
-		plugin: p, pick: (*host.Client).PeerSync, unavailable: peersync.ErrUnavailable, patient: true, fatal: lostItsWay,
-	}}
+	return replicator{&proxy{plugin: p, unavailable: peersync.ErrUnavailable, patient: true, isFatal: isReplicatorError}}
 }
 
-// lostItsWay tells an error of the replicator from those of the way to it and
+// isReplicatorError tells an error of the replicator from those of the way to it and
 // of the caller.
-func lostItsWay(err error) bool {
+func isReplicatorError(err error) bool {
 	for _, other := range []error{peersync.ErrUnavailable, peersync.ErrNotStarted, peersync.ErrTooLarge, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false
@@ -31,13 +27,13 @@ func lostItsWay(err error) bool {
 	return err != nil
 }
 
-type replicator struct{ border proxy[peersync.Replicator] }
+// replicator passes the calls of a replicator on.
+type replicator struct{ *proxy }
 
-func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	_, err := invoke(ctx, r.border, "handle", func(target peersync.Replicator) (none, error) {
-		return none{}, target.Handle(ctx, events)
-	})
-	return err
+func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
+	call, err := r.beginCall(ctx, "handle")
+	if err != nil {
+		return err
+	}
+	return r.endCall(ctx, call, call.PeerSync().Handle(ctx, events))
 }
-
-func (r *replicator) Close() error { return nil }

@@ -61,7 +61,7 @@ func TestReconfigureTheSameProcess(t *testing.T) {
 	r.mustBeReady()
 	r.mustHave(0, 1)
 	watching := make(chan error, 1)
-	watcher := r.Storage().(storage.Watcher)
+	watcher, _ := storage.As[storage.Watcher](r.Storage())
 	go func() {
 		_, err := watcher.Watch(r.ctx(), 100)
 		watching <- err

@@ -228,8 +228,9 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.OnReady = func(n int) { ready <- n } }, "good")
 	r.mustBeReady()
 	store := r.Storage()
-	if _, ok := store.(storage.Watcher); !ok {
-		t.Error("the store cannot watch")
+	watcher, ok := storage.As[storage.Watcher](store)
+	if !ok {
+		t.Fatal("the store cannot watch")
 	}
 	if outcomes, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil || outcomes[0].Seq != 1 {
 		t.Fatalf("append: %v, %v", outcomes, err)
@@ -240,7 +241,7 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 	}
 	watching := make(chan error, 1)
 	go func() {
-		_, err := store.(storage.Watcher).Watch(r.ctx(), 100)
+		_, err := watcher.Watch(r.ctx(), 100)
 		watching <- err
 	}()
 	r.mustHear(first, "watching")

@@ -116,10 +116,10 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 // beginCopy looks at both sides and sees to the marker.
 func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err error) {
 	var ok bool
-	if c.source, ok = c.from.(storage.Ledger); !ok {
+	if c.source, ok = storage.As[storage.Ledger](c.from); !ok {
 		return false, fmt.Errorf("the plugin of the source cannot list spent tokens, without which each could be spent once more")
 	}
-	if c.target, ok = c.to.(storage.Ledger); !ok {
+	if c.target, ok = storage.As[storage.Ledger](c.to); !ok {
 		return false, fmt.Errorf("the plugin of the destination cannot take spent tokens over, without which each could be spent once more")
 	}
 	if c.info, err = c.from.Info(ctx); err != nil {

@@ -60,7 +60,8 @@ func like(t *testing.T, got, want storage.Store) {
 			e.Seq = 0
 			list = append(list, e)
 		}
-		for page, err := range eachLedgerPage(t.Context(), s.(storage.Ledger)) {
+		ledger, _ := storage.As[storage.Ledger](s)
+		for page, err := range eachLedgerPage(t.Context(), ledger) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -117,6 +117,10 @@ func (c *Client) Capabilities() []plugin.Capability {
 	return nil
 }
 
+func (c *Client) hasCapability(wanted plugin.Capability) bool {
+	return slices.Contains(c.Capabilities(), wanted)
+}
+
 // Health is how a plugin says it is.
 type Health struct {
 	State  HealthState
@@ -166,20 +170,22 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Storage is the store of a configured storage plugin. It is a
-// [storage.Watcher] and a [storage.Ledger] when the plugin is one. Closing it
-// drains the plugin and shuts it down.
-func (c *Client) Storage() storage.Store {
-	offered := c.Capabilities()
-	return newStore(c, slices.Contains(offered, plugin.Watch), slices.Contains(offered, plugin.Ledger))
-}
-
-// drainAndShutdown drains the plugin and shuts it down.
-func (c *Client) drainAndShutdown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), EndTimeout)
-	defer cancel()
+// Close closes the implementation in good order: Drain, then Shutdown.
+func (c *Client) Close(ctx context.Context) error {
 	if err := c.Drain(ctx); err != nil {
 		return err
 	}
 	return c.Shutdown(ctx)
+}
+
+// Storage is the store of a storage plugin, the same at every call. Which optional
+// interfaces it has is asked with [storage.As], once the plugin is configured. Its
+// Close is that of the client, within EndTimeout.
+func (c *Client) Storage() storage.Store { return store{c} }
+
+// closeImplementation is the Close of the implementations of all kinds.
+func (c *Client) closeImplementation() error {
+	ctx, cancel := context.WithTimeout(context.Background(), EndTimeout)
+	defer cancel()
+	return c.Close(ctx)
 }

@@ -180,7 +180,7 @@ func TestCapabilityOfWatching(t *testing.T) {
 		if err := c.Configure(t.Context(), nil, "/dir"); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := c.Storage().(storage.Watcher); ok != (name == "watch") {
+		if _, ok := storage.As[storage.Watcher](c.Storage()); ok != (name == "watch") {
 			t.Errorf("%s: watcher is %v", name, ok)
 		}
 	}

@@ -17,14 +17,14 @@ var peersyncCalls = calls{plugin.KindPeerSync, rpc.PeerSyncErrors, peersync.ErrU
 // The plugin can call the host while a Handle is under way, one call at a time.
 func (c *Client) ServeHost(h peersync.HostServices) { c.host = h }
 
-// PeerSync is the replicator of a configured peer-sync plugin. Closing it drains
-// the plugin and shuts it down.
-func (c *Client) PeerSync() peersync.Replicator { return &replicator{client: c} }
+// PeerSync is the replicator of a peer-sync plugin, the same at every call. Its Close
+// is that of the client, within EndTimeout.
+func (c *Client) PeerSync() peersync.Replicator { return replicator{c} }
 
 // replicator is a replicator on the other side of a connection.
 type replicator struct{ client *Client }
 
-func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
+func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
 	_, err := runCall(ctx, peersyncCalls, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
 		if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil {
 			return nil, err
@@ -43,4 +43,4 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 
 var errNoHost = errors.New("the plugin was given no host")
 
-func (r *replicator) Close() error { return r.client.drainAndShutdown() }
+func (r replicator) Close() error { return r.client.closeImplementation() }

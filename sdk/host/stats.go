@@ -11,11 +11,11 @@ import (
 // exporter is an exporter on the other side of a connection.
 type exporter struct{ client *Client }
 
-// Stats is the exporter of a configured stats plugin. Closing it drains the
-// plugin and shuts it down.
-func (c *Client) Stats() stats.Exporter { return &exporter{client: c} }
+// Stats is the exporter of a stats plugin, the same at every call. Its Close is that
+// of the client, within EndTimeout.
+func (c *Client) Stats() stats.Exporter { return exporter{c} }
 
-func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
+func (e exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -25,11 +25,11 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	return err
 }
 
-func (e *exporter) ForceFlush(ctx context.Context) error {
+func (e exporter) ForceFlush(ctx context.Context) error {
 	_, err := runCall(ctx, statsCalls, "force flush", ExportTimeout, func(ctx context.Context) (*pb.ForceFlushResponse, error) {
 		return e.client.stats.ForceFlush(ctx, &pb.ForceFlushRequest{}, atMost(MaxShortAnswer))
 	})
 	return err
 }
 
-func (e *exporter) Close() error { return e.client.drainAndShutdown() }
+func (e exporter) Close() error { return e.client.closeImplementation() }

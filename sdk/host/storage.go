@@ -7,44 +7,31 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // maxOutcome is more than an outcome takes on the wire, in bytes.
 const maxOutcome = 32
 
-// A store on the other side of a connection, and what it may offer beyond.
-type (
-	store   struct{ client *Client }
-	watcher struct{ client *Client }
-	ledger  struct{ client *Client }
-)
+// store is a store on the other side of a connection. It has the methods of all
+// optional interfaces; As says which of them the plugin serves.
+type store struct{ client *Client }
 
-// newStore returns the store of c with what it was found to offer.
-func newStore(c *Client, watches, keepsLedger bool) storage.Store {
-	base := &store{c}
-	switch {
-	case watches && keepsLedger:
-		return struct {
-			*store
-			watcher
-			ledger
-		}{base, watcher{c}, ledger{c}}
-	case watches:
-		return struct {
-			*store
-			watcher
-		}{base, watcher{c}}
-	case keepsLedger:
-		return struct {
-			*store
-			ledger
-		}{base, ledger{c}}
+// As implements the probe of [storage.As].
+func (s store) As(target any) bool {
+	switch t := target.(type) {
+	case *storage.Watcher:
+		*t = s
+		return s.client.hasCapability(plugin.Watch)
+	case *storage.Ledger:
+		*t = s
+		return s.client.hasCapability(plugin.Ledger)
 	}
-	return base
+	return false
 }
 
-func (s *store) Info(ctx context.Context) (storage.Info, error) {
+func (s store) Info(ctx context.Context) (storage.Info, error) {
 	return runCall(ctx, storageCalls, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
 		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(MaxShortAnswer))
 		if err != nil {
@@ -54,7 +41,7 @@ func (s *store) Info(ctx context.Context) (storage.Info, error) {
 	})
 }
 
-func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+func (s store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	return runCall(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
 		req := rpc.EncodeAppendRequest(records)
 		if proto.Size(req) > rpc.MaxMessage {
@@ -68,7 +55,7 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 	})
 }
 
-func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+func (s store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	return runCall(ctx, storageCalls, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
 		if _, _, _, err := req.Bounds(); err != nil {
 			return storage.Page{}, err
@@ -83,7 +70,7 @@ func (s *store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 	})
 }
 
-func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+func (s store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	return runCall(ctx, storageCalls, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
 		if len(signature) > rpc.MaxMessage-16 {
 			return 0, storage.ErrTooLarge
@@ -96,11 +83,11 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 	})
 }
 
-func (s *store) Close() error { return s.client.drainAndShutdown() }
+func (s store) Close() error { return s.client.closeImplementation() }
 
-func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
+func (s store) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
 	return runCall(ctx, storageCalls, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
-		resp, err := w.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(MaxShortAnswer))
+		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(MaxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -108,12 +95,12 @@ func (w watcher) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 	})
 }
 
-func (l ledger) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
+func (s store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
 	return runCall(ctx, storageCalls, "spendings", CallTimeout, func(ctx context.Context) ([]storage.SpentToken, error) {
 		if _, err := req.Bound(); err != nil {
 			return nil, err
 		}
-		resp, err := l.client.storage.Spendings(ctx, rpc.EncodeSpendingsRequest(req), atMost(MaxAnswer))
+		resp, err := s.client.storage.Spendings(ctx, rpc.EncodeSpendingsRequest(req), atMost(MaxAnswer))
 		if err != nil {
 			return nil, err
 		}
@@ -121,12 +108,12 @@ func (l ledger) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 	})
 }
 
-func (l ledger) Spend(ctx context.Context, spendings []storage.SpentToken) error {
+func (s store) Spend(ctx context.Context, spendings []storage.SpentToken) error {
 	_, err := runCall(ctx, storageCalls, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
 		if err := storage.CheckSpend(spendings); err != nil {
 			return nil, err
 		}
-		return l.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), atMost(MaxShortAnswer))
+		return s.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), atMost(MaxShortAnswer))
 	})
 	return err
 }

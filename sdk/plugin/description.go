@@ -43,11 +43,12 @@ func (c Capability) Kind() Kind {
 
 // implementedBy reports whether an implementation has the capability.
 func (c Capability) implementedBy(impl io.Closer) (ok bool) {
+	store, _ := impl.(storage.Store)
 	switch c {
 	case Watch:
-		_, ok = impl.(storage.Watcher)
+		_, ok = storage.As[storage.Watcher](store)
 	case Ledger:
-		_, ok = impl.(storage.Ledger)
+		_, ok = storage.As[storage.Ledger](store)
 	}
 	return ok
 }

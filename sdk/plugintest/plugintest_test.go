@@ -101,9 +101,13 @@ func TestStoreOverEveryTransport(t *testing.T) {
 			{ID: storage.NewID(sig, body), Born: 7, Signature: sig, Ciphertext: body, Nullifier: &storage.Nullifier{1}},
 			{ID: storage.NewID(body, sig), Signature: body, Ciphertext: sig},
 		}
+		watcher, ok := storage.As[storage.Watcher](store)
+		if !ok {
+			t.Fatal("the store cannot watch")
+		}
 		watched := make(chan storage.Seq, 1)
 		go func() {
-			seq, _ := store.(storage.Watcher).Watch(ctx, 0)
+			seq, _ := watcher.Watch(ctx, 0)
 			watched <- seq
 		}()
 		outcomes, err := store.Append(ctx, records)

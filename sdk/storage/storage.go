@@ -122,15 +122,6 @@ type Store interface {
 	Close() error
 }
 
-// Watcher is implemented by a store to which others append as well, and by no other:
-// the relay always has one call of Watch under way, from which it learns what it has
-// not appended itself.
-type Watcher interface {
-	// Watch blocks until the log holds an entry above after, and returns the
-	// highest sequence number; or until ctx ends, and returns its error.
-	Watch(ctx context.Context, after Seq) (Seq, error)
-}
-
 // Seq is a position in the log of one store; 0 stands for "before the first".
 type Seq uint64
 

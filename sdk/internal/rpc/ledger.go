@@ -84,7 +84,7 @@ func (s *storageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest)
 		}
 	}
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendingsResponse, error) {
-		ledger, ok := lease.Implementation.(storage.Ledger)
+		ledger, ok := storage.As[storage.Ledger](lease.Implementation)
 		if !ok {
 			return nil, errNoLedger
 		}
@@ -99,7 +99,7 @@ func (s *storageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.Sp
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendResponse, error) {
-		ledger, ok := lease.Implementation.(storage.Ledger)
+		ledger, ok := storage.As[storage.Ledger](lease.Implementation)
 		if !ok {
 			return nil, errNoLedger
 		}

@@ -145,7 +145,7 @@ func (k *storageKind) secrets(ctx context.Context) (out [][]byte) {
 }
 
 func (k *storageKind) hold(ctx context.Context) (held, error) {
-	w, ok := k.client.Storage().(storage.Watcher)
+	w, ok := storage.As[storage.Watcher](k.client.Storage())
 	if !ok {
 		return held{}, errCannotHold
 	}

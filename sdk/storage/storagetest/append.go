@@ -154,7 +154,7 @@ func checkEndedContext(f *fixture) {
 		"log":    func(ctx context.Context) error { _, err := f.store.Log(ctx, storage.LogRequest{}); return err },
 		"find":   func(ctx context.Context) error { _, err := f.store.Find(ctx, a.Signature); return err },
 	}
-	if l, ok := f.store.(storage.Ledger); ok {
+	if l, ok := storage.As[storage.Ledger](f.store); ok {
 		calls["spend"] = func(ctx context.Context) error { return l.Spend(ctx, newSpendings(2)) }
 		calls["spendings"] = func(ctx context.Context) error {
 			_, err := l.SpentTokens(ctx, storage.SpentTokensRequest{})

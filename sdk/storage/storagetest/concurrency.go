@@ -150,7 +150,7 @@ func (f *fixture) wholeBatches(all []storage.Record, size int) error {
 			return fmt.Errorf("find entry %d, which Log has shown: %d, %w", seq, found, err)
 		}
 	}
-	l, ok := f.store.(storage.Ledger)
+	l, ok := storage.As[storage.Ledger](f.store)
 	if !ok {
 		return nil
 	}

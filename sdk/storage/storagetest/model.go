@@ -44,7 +44,7 @@ type walk struct {
 
 func (w *walk) runWalk() {
 	steps := []func(){w.appendBatch, w.appendBatch, w.comparePages, w.compareFind, w.compareInfo, w.maybeReopen}
-	if _, ok := w.store.(storage.Ledger); ok {
+	if _, ok := storage.As[storage.Ledger](w.store); ok {
 		steps = append(steps, w.spendTokens, w.ledgerPage)
 	}
 	for range walkCalls {

@@ -169,7 +169,7 @@ func (f *fixture) expectUnchanged(do func()) {
 
 // mustWatcher returns the store as one, or ends the check when it is none.
 func (f *fixture) mustWatcher() storage.Watcher {
-	w, ok := f.store.(storage.Watcher)
+	w, ok := storage.As[storage.Watcher](f.store)
 	if !ok {
 		f.Skip("the store is no storage.Watcher, and need not be one")
 	}
@@ -178,7 +178,7 @@ func (f *fixture) mustWatcher() storage.Watcher {
 
 // mustLedger returns the store as one, or ends the check when it is none.
 func (f *fixture) mustLedger() storage.Ledger {
-	l, ok := f.store.(storage.Ledger)
+	l, ok := storage.As[storage.Ledger](f.store)
 	if !ok {
 		f.Skip("the store is no storage.Ledger, and need not be one")
 	}
