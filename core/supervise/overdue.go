@@ -7,47 +7,46 @@ import (
 	"time"
 )
 
-// hangDetector remembers which calls a plugin leaves unanswered, or answers only
-// with being unavailable. A single one says little, since its deadline may have
-// been short; a method of which nothing has come back for long hangs, however
-// well the plugin says it is.
+// hangDetector remembers the calls that a plugin leaves unanswered or answers only
+// with being unavailable. A single one says little, since its deadline may have been
+// short. A method that has answered no call for long hangs, whatever the plugin says
+// about its health.
 type hangDetector struct {
-	mu   sync.Mutex
-	rows map[string]row
+	mu      sync.Mutex
+	streaks map[string]streak // by method
 }
 
-// row is a row of unanswered calls of one method.
-type row struct{ begin, end time.Time }
+// streak is a row of unanswered calls of one method.
+type streak struct{ begin, end time.Time }
 
-// noteCall takes down how a call ended; lost tells that the plugin was unavailable.
-func (o *hangDetector) noteCall(method string, begin time.Time, err error, lost bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// noteCall notes how a call ended; lost tells that the plugin was unavailable.
+func (h *hangDetector) noteCall(method string, begin time.Time, err error, lost bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled):
-		// The caller lost interest, which says nothing of the plugin.
+		// The caller lost interest, which says nothing about the plugin.
 	case lost, errors.Is(err, context.DeadlineExceeded):
-		r, waiting := o.rows[method]
-		if !waiting {
-			r.begin = begin
+		s, ok := h.streaks[method]
+		if !ok {
+			s.begin = begin
 		}
-		r.end = time.Now()
-		if o.rows == nil {
-			o.rows = make(map[string]row)
+		s.end = time.Now()
+		if h.streaks == nil {
+			h.streaks = make(map[string]streak)
 		}
-		o.rows[method] = r
+		h.streaks[method] = s
 	default:
-		delete(o.rows, method)
+		delete(h.streaks, method)
 	}
 }
 
-// hangingMethod names a method of which calls over a time of at least d were not
-// answered, or none.
-func (o *hangDetector) hangingMethod(d time.Duration) string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for method, r := range o.rows {
-		if r.end.Sub(r.begin) >= d {
+// hangingMethod returns a method that has answered no call for at least d, or "".
+func (h *hangDetector) hangingMethod(d time.Duration) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for method, s := range h.streaks {
+		if s.end.Sub(s.begin) >= d {
 			return method
 		}
 	}
