@@ -101,7 +101,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	}
 	b.appending.Lock()
 	defer b.appending.Unlock()
-	outcomes, repeated, err := b.appendChecked(ctx, records)
+	outcomes, repeated, err := b.appendBatch(ctx, records)
 	if err != nil {
 		b.logRefused(len(batch), b.failIfCorrupt(err))
 		b.refusing.Store(&err)
@@ -137,39 +137,32 @@ func (b *Board) logRefused(n int, err error) {
 	b.refused, b.complained = 0, time.Now()
 }
 
-// appendChecked is append, unless what it stores may not be found again. Posts that
-// were stored and refused for that may be posted again.
-func (b *Board) appendChecked(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
-	if err := b.cfg.Check(); err != nil {
-		return nil, false, err
-	}
-	if outcomes, repeated, err = b.appendBatch(ctx, records); err == nil {
-		err = b.cfg.Check()
-	}
-	return outcomes, repeated, err
-}
-
 // appendBatch writes the records to the store, again if need be until the time for
-// posts is over, and reports whether it had to be repeated.
+// posts is over, and reports whether it had to be repeated. It fails as well when
+// what is stored may not be found again; posts that were stored and refused for that
+// may be posted again.
 func (b *Board) appendBatch(ctx context.Context, records []storage.Record) (outcomes []storage.Outcome, repeated bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
 	for ; ; repeated = true {
-		if err := b.Err(); err != nil {
+		if err := b.Problem(); err != nil {
 			return nil, repeated, err
 		}
 		outcomes, err = b.store.Append(ctx, records)
 		if err == nil {
 			err = b.checkOutcomes(outcomes, len(records))
 		}
-		if !errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
-			return outcomes, repeated, err
+		if err == nil {
+			return outcomes, repeated, b.cfg.Check()
 		}
-		// The store calls wait until it is back, so this does not spin; it is
-		// the look at the store that must come before anything is appended. It
-		// may fail too, and a refusal now could be of what is stored.
-		// What the cut attempt may have stored is not shown yet: its posters
-		// have no results.
+		if !errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
+			return nil, repeated, err
+		}
+		// The store has to be checked before anything is appended again. A refusal
+		// now could be of posts that are stored, so a check that fails is repeated
+		// too; calls of the store wait until it is back, so this does not spin. What
+		// the cut attempt may have stored is not shown yet, since its posters have
+		// no results.
 		if err := b.retryUntil(ctx, func() error { _, err := b.checkStore(ctx); return err }); err != nil {
 			return nil, true, err
 		}
