@@ -231,10 +231,6 @@ func (b *Board) Problem() error {
 	return b.cfg.Check()
 }
 
-// Judge gives the board up when err, of a call to its store, says that the store
-// contradicts itself.
-func (b *Board) Judge(err error) { b.failIfCorrupt(err) } //nolint:errcheck // is err
-
 // failIfCorrupt gives the board up when err says that the store contradicts itself, and
 // returns err. ErrUnavailable takes precedence: then the plugin broke, not its data.
 func (b *Board) failIfCorrupt(err error) error {
@@ -250,38 +246,10 @@ func (b *Board) giveUp(err error) {
 	}
 }
 
-// Reopened tells the board that the store may have been replaced under it, as
-// after a restart of its process. The board compares it with what it knows and
-// catches up with what the log holds beyond that.
-func (b *Board) Reopened(ctx context.Context) error {
-	b.appending.Lock()
-	defer b.appending.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout) // posts wait meanwhile
-	defer cancel()
-	b.refusing.Store(nil) // by the process before
-	return b.resyncTail(ctx)
-}
-
-// Admit says whether a store that describes itself so can be the one whose log
-// the board has served. It is asked before calls are let through to a store that
-// was started again: one that has lost or exchanged its log must not acknowledge
-// anything. After an error the board accepts nothing more.
-func (b *Board) Admit(info storage.Info) error {
-	err := b.Recognize(info)
-	if err != nil {
-		b.giveUp(err)
-	}
-	return err
-}
-
-// Recognize is Admit without consequences, for a store that is only tried.
-func (b *Board) Recognize(info storage.Info) error {
-	last := b.tail.lastSeq()
-	if info.Epoch == b.epoch && info.Last >= last {
-		return nil
-	}
-	return fmt.Errorf("the store came back with epoch %s and %d envelopes, the board has served epoch %s and %d: acknowledged envelopes are gone; restore the database and start again",
-		info.Epoch, info.Last, b.epoch, last)
+// StoreInfo asks the store to describe itself, for a status report.
+func (b *Board) StoreInfo(ctx context.Context) (storage.Info, error) {
+	info, err := b.store.Info(ctx)
+	return info, b.failIfCorrupt(err)
 }
 
 // resyncTail looks at the store and publishes what has been added to it. It tries
@@ -313,19 +281,6 @@ func (b *Board) retryUntil(ctx context.Context, try func() error) error {
 		case <-time.After(retryPause):
 		}
 	}
-}
-
-// checkStore checks that the store still is the one whose log the board has served,
-// and returns the end of its log. b.appending is held.
-func (b *Board) checkStore(ctx context.Context) (storage.Seq, error) {
-	info, err := b.store.Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("look at the store again: %w", b.failIfCorrupt(err))
-	}
-	if err := b.Admit(info); err != nil {
-		return 0, err
-	}
-	return info.Last, nil
 }
 
 // watchStore follows what other relays append to a shared store.

@@ -347,26 +347,54 @@ func TestStoreThatIsOnlyTried(t *testing.T) {
 	b := open(t, Config{Store: store})
 	send(b, 1, 1)
 	reach(b, 1)
-	own, err := store.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, shorter := own, own
-	other.Epoch[0]++
-	shorter.Last = 0
-	if b.Recognize(own) != nil || b.Recognize(other) == nil || b.Recognize(shorter) == nil {
+	other := described{store, func(i *storage.Info) { i.Epoch[0]++ }}
+	shorter := described{store, func(i *storage.Info) { i.Last = 0 }}
+	admit := func(s storage.Store, tried bool) error { return b.Admit(t.Context(), s, tried) }
+	if admit(store, true) != nil || admit(other, true) == nil || admit(shorter, true) == nil {
 		t.Error("the board does not know its store")
 	}
 	if b.Err() != nil || !send(b, 2, 2).Success {
 		t.Error("the board gave up because of a store that it never used")
 	}
-	if own, err = store.Info(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if b.Admit(own) != nil || b.Err() != nil || b.Admit(other) == nil || b.Err() == nil {
+	if admit(store, false) != nil || b.Err() != nil || admit(other, false) == nil || b.Err() == nil {
 		t.Error("a store that came back as another one was admitted")
 	}
 }
+
+// described is a store that describes itself otherwise.
+type described struct {
+	storage.Store
+	change func(*storage.Info)
+}
+
+func (d described) Info(ctx context.Context) (storage.Info, error) {
+	info, err := d.Store.Info(ctx)
+	d.change(&info)
+	return info, err
+}
+
+// TestStoreThatCannotBeAsked may come back as what it was with another start, unless
+// it says itself that it is damaged.
+func TestStoreThatCannotBeAsked(t *testing.T) {
+	b := open(t, Config{Store: storagetest.NewMemory()})
+	if err := b.Admit(t.Context(), undescribed{err: errors.New("no answer")}, false); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("admit a store that does not answer: %v", err)
+	}
+	if err := b.Admit(t.Context(), undescribed{err: storage.ErrCorrupt}, false); !errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("admit a damaged store: %v", err)
+	}
+	if b.Err() != nil {
+		t.Errorf("the board gave up: %v", b.Err())
+	}
+}
+
+// undescribed is a store whose Info fails.
+type undescribed struct {
+	storage.Store
+	err error
+}
+
+func (u undescribed) Info(context.Context) (storage.Info, error) { return storage.Info{}, u.err }
 
 // liar answers appends with numbers that went backwards.
 type liar struct{ storage.Store }

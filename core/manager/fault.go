@@ -287,11 +287,7 @@ func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.L
 
 // gaveUp tells whether the server runs, and its board serves nothing any more.
 func (s *server) gaveUp() bool {
-	if s.relay == nil {
-		return false
-	}
-	_, err := s.relay.Published()
-	return err != nil
+	return s.relay != nil && s.relay.Board().Err() != nil
 }
 
 // newFault returns a fault of a plugin in next, unless that plugin, or its server,

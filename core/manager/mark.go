@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -168,16 +168,16 @@ func AcceptStore(dir string) (Known, error) {
 
 // keepMark keeps the mark of a server, first that of its store if it is another one
 // than before, until stop is called.
-func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func()) {
+func keepMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func()) {
 	known, _, _ := loadMark(dir) // one that cannot be read was refused
-	saved := known.Epoch == r.Epoch().String() && known.Format == markFormat && known.Plugin == plugin
+	saved := known.Epoch == b.Epoch().String() && known.Format == markFormat && known.Plugin == plugin
 	warned := false
 	save := func() {
-		last := r.End().Seq // also of a board that was given up: it has acknowledged that much
+		last := b.End().Seq // also of a board that was given up: it has acknowledged that much
 		if saved && last == known.Last {
 			return
 		}
-		next := newMark(dir, plugin, r, last)
+		next := newMark(dir, plugin, b, last)
 		if err := next.writeTo(dir); err != nil {
 			if !warned {
 				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; said once, tried again", "error", err)
@@ -194,7 +194,7 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			if end := r.End(); saved && end.Seq == known.Last {
+			if end := b.End(); saved && end.Seq == known.Last {
 				select {
 				case <-end.Changed:
 				case <-ctx.Done():
@@ -214,17 +214,17 @@ func keepMark(dir, plugin string, r *relay.Server, log *slog.Logger) (stop func(
 }
 
 // renewMark makes the mark of a server anew when it was deleted.
-func renewMark(dir, plugin string, r *relay.Server, log *slog.Logger) {
+func renewMark(dir, plugin string, b *board.Board, log *slog.Logger) {
 	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := newMark(dir, plugin, r, r.End().Seq).writeTo(dir); err == nil {
+	if err := newMark(dir, plugin, b, b.End().Seq).writeTo(dir); err == nil {
 		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
 	}
 }
 
-func newMark(dir, plugin string, r *relay.Server, last storage.Seq) mark {
-	return mark{Epoch: r.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
+func newMark(dir, plugin string, b *board.Board, last storage.Seq) mark {
+	return mark{Epoch: b.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
 }
 
 // NoteCopy notes, in the directory of a server, that to is a finished copy of the

@@ -1,10 +1,13 @@
 package manager
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // TestMarkOfABoardThatWasGivenUp holds what the board has served before: what is
@@ -15,21 +18,16 @@ func TestMarkOfABoardThatWasGivenUp(t *testing.T) {
 	if err := m.publishOn(t.Context(), s, someLimits, store); err != nil {
 		t.Fatal(err)
 	}
-	r := s.opened.Load()
+	b := s.board.Load()
 	extend(t, store, "b")
-	for end := r.End(); end.Seq < 2; end = r.End() {
+	for end := b.End(); end.Seq < 2; end = b.End() {
 		select {
 		case <-end.Changed:
 		case <-t.Context().Done():
 			t.Fatal("the board does not follow its store")
 		}
 	}
-	info, err := store.Info(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	info.Last = 1
-	if err := r.Admit(info); err == nil {
+	if err := b.Admit(t.Context(), shorter{store}, false); err == nil {
 		t.Fatal("a store that lost an envelope is admitted")
 	}
 	if err := m.withdrawServer(t.Context(), s); err != nil {
@@ -38,6 +36,15 @@ func TestMarkOfABoardThatWasGivenUp(t *testing.T) {
 	if known, _, err := loadMark(s.dir); err != nil || known.Last != 2 {
 		t.Errorf("the mark is %+v (%v): the next start would take a store without what was served", known, err)
 	}
+}
+
+// shorter is a store that has lost all envelopes but the first.
+type shorter struct{ storage.Store }
+
+func (s shorter) Info(ctx context.Context) (storage.Info, error) {
+	info, err := s.Store.Info(ctx)
+	info.Last = 1
+	return info, err
 }
 
 // TestMarkThatIsANamedPipe holds up neither a start nor the way on.

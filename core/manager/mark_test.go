@@ -96,10 +96,7 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	var refused error
 	var s *server
 	once := sync.OnceFunc(func() { // two services are published at a time
-		info, err := storeOf(t, "a").Info(t.Context())
-		if err == nil {
-			refused = s.admitInfo(info)
-		}
+		refused = s.board.Load().Admit(t.Context(), storeOf(t, "a"), false)
 	})
 	m, s := bare(t, func() error { once(); return errors.New("enough") })
 	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil {
@@ -108,7 +105,7 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	if refused == nil {
 		t.Error("a store that started again with another log was admitted unchecked")
 	}
-	if s.opened.Load() != nil {
+	if s.board.Load() != nil {
 		t.Error("a server that was not published is asked about its store")
 	}
 }
@@ -133,7 +130,7 @@ func TestStoreThatIsExchangedBeforeItsBoardIsKnown(t *testing.T) {
 	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil || strings.Contains(err.Error(), "published") {
 		t.Errorf("got %v", err)
 	}
-	if s.opened.Load() != nil {
+	if s.board.Load() != nil {
 		t.Error("a server that was not published is asked about its store")
 	}
 }

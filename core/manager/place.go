@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/relay"
 )
 
 // Who deletes, moves or replaces files under a running relay takes away what it is
@@ -117,7 +117,7 @@ func (m *Manager) watchPlaces(ctx context.Context, lost chan<- struct{}) {
 				m.log.Info("posts are taken again", "server", s.name)
 			}
 			said[s.name] = problem
-			renewMark(s.dir, s.plugin, s.relay, m.log.With("server", s.name))
+			renewMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
 		}
 	}
 }
@@ -125,7 +125,7 @@ func (m *Manager) watchPlaces(ctx context.Context, lost chan<- struct{}) {
 // watched is a server that is published, for watchPlaces.
 type watched struct {
 	name, dir, plugin string
-	relay             *relay.Server
+	board             *board.Board
 	places            *places
 }
 
@@ -134,7 +134,7 @@ func (m *Manager) published() (list []watched) {
 	defer m.mu.Unlock()
 	for _, s := range m.servers {
 		if s.relay != nil {
-			list = append(list, watched{s.name, s.dir, s.cfg.Storage.Name, s.relay, s.places})
+			list = append(list, watched{s.name, s.dir, s.cfg.Storage.Name, s.relay.Board(), s.places})
 		}
 	}
 	return list

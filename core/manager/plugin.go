@@ -118,7 +118,7 @@ func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) superv
 	}
 	switch c.Kind {
 	case plugin.KindStorage:
-		full.Admit = func(ctx context.Context, c *host.Client) error { return m.admitStore(ctx, s, c) }
+		full.Admit = s.admitStore
 		full.OnReady = func(int) { m.wg.Go(func() { m.recheckStore(s) }) }
 	case plugin.KindStats:
 		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }
@@ -134,10 +134,6 @@ func (m *Manager) reconfigurePlugin(ctx context.Context, s *server, i *instance,
 	if c.Kind == plugin.KindPeerSync && i.replica == nil {
 		m.removePlugin(ctx, s, i) //nolint:errcheck // it has never run
 		return m.addAndAwait(ctx, s, c)
-	}
-	if i == s.store {
-		s.trying.Store(true)
-		defer s.trying.Store(false)
 	}
 	if err := i.plugin.Reconfigure(ctx, m.superviseConfig(s, i, c)); err != nil {
 		return &PluginError{s.name, c.String(), err}

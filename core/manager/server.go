@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
@@ -31,13 +32,9 @@ type server struct {
 	keys  *identity.Server // nil when they could not be loaded
 	feed  *metrics.Feed
 
-	// trying: the store is given another configuration, and goes back to the one
-	// that it had if that leads to other data.
-	trying atomic.Bool
-
-	// opened has the board that knows the store: relay, or before it is published
-	// what will be; nil while there is none.
-	opened atomic.Pointer[relay.Server]
+	// board knows the store: it is that of relay, or of what will be relay once it is
+	// published; nil while there is none.
+	board atomic.Pointer[board.Board]
 
 	// ended counts the restarts of plugins that were removed; set under Manager.mu.
 	ended map[plugin.Kind]int
@@ -108,51 +105,33 @@ func (m *Manager) openStore(s *server, c PluginConfig) {
 	m.updateShared(func() { s.store = i })
 }
 
-// admitStore asks the board, where there is one already, whether a store that has been
-// started again, or given another configuration, is the one it knows.
-func (m *Manager) admitStore(ctx context.Context, s *server, c *host.Client) error {
-	if s.opened.Load() == nil {
-		return nil
+// admitStore asks the board whether the store that a process has opened is the one it
+// knows. Without a board there is nothing to compare; publishOn does it later.
+func (s *server) admitStore(ctx context.Context, c *host.Client, tried bool) error {
+	if b := s.board.Load(); b != nil {
+		return b.Admit(ctx, c.Storage(), tried)
 	}
-	info, err := c.Storage().Info(ctx)
-	switch {
-	case errors.Is(err, storage.ErrCorrupt):
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err) // may pass with another start
-	}
-	return s.admitInfo(info)
-}
-
-func (s *server) admitInfo(info storage.Info) error {
-	switch r := s.opened.Load(); {
-	case r == nil:
-		return nil // it is asked once more when there is one
-	case s.trying.Load():
-		return r.Recognize(info)
-	default:
-		return r.Admit(info)
-	}
+	return nil
 }
 
 // publishedEnd is the end of the log as the board of the server shows it.
 func (s *server) publishedEnd() (storage.Seq, error) {
-	r := s.opened.Load()
-	if r == nil {
+	b := s.board.Load()
+	if b == nil {
 		return 0, errors.New("the server is not published")
 	}
-	return r.Published()
+	return b.End().Seq, b.Err()
 }
 
 // recheckStore lets a board look at a store whose process has been started again.
 func (m *Manager) recheckStore(s *server) {
-	r := s.opened.Load()
-	if r == nil {
+	b := s.board.Load()
+	if b == nil {
 		return // not open yet, so it will see the store as it is
 	}
 	ctx, cancel := context.WithTimeout(m.closing, time.Minute)
 	defer cancel()
-	if err := r.Reopened(ctx); err != nil && m.closing.Err() == nil {
+	if err := b.Reopened(ctx); err != nil && m.closing.Err() == nil {
 		m.log.Warn("store came back but could not be looked at", "server", s.name, "error", err)
 	}
 }
@@ -175,23 +154,24 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err != nil {
 		return err
 	}
-	s.opened.Store(r)
+	b := r.Board()
+	s.board.Store(b)
 	// A store that was started again before there was a board to ask has not been
 	// compared with anything.
 	end := func() {}
-	err = r.Reopened(ctx)
+	err = b.Reopened(ctx)
 	if err == nil {
-		if lost := checkMark(s.dir, r.Epoch(), r.End().Seq); lost != nil {
+		if lost := checkMark(s.dir, b.Epoch(), b.End().Seq); lost != nil {
 			err = m.lostStoreError(s, lost)
 		}
 	}
 	if err == nil {
-		end = keepMark(s.dir, s.cfg.Storage.Name, r, log) // before anything is posted
+		end = keepMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
 		err = r.Publish(ctx)
 	}
 	if err != nil {
 		end()
-		s.opened.Store(nil)
+		s.board.Store(nil)
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
@@ -206,7 +186,7 @@ func (m *Manager) withdrawServer(ctx context.Context, s *server) error {
 		return nil
 	}
 	err := s.closeRelay(ctx)
-	s.opened.Store(nil)
+	s.board.Store(nil)
 	m.updateShared(func() { s.relay = nil })
 	return err
 }

@@ -194,27 +194,8 @@ func (s *Server) SetLimits(l limits.Limits) {
 // Bundle returns the signed key bundle that clients import.
 func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Public()) }
 
-// Admit is to be asked before a store that was started again is called. See
-// [board.Board.Admit].
-func (s *Server) Admit(info storage.Info) error { return s.board.Admit(info) }
-
-// Epoch is that of the store. See [board.Board.Epoch].
-func (s *Server) Epoch() storage.Epoch { return s.board.Epoch() }
-
-// End is the end of the log as readers see it. See [board.Board.End].
-func (s *Server) End() board.Position { return s.board.End() }
-
-// Published is the end of the log for whoever passes on what is in it, or the
-// reason why the board serves nothing.
-func (s *Server) Published() (storage.Seq, error) { return s.board.End().Seq, s.board.Err() }
-
-// Recognize is to be asked before a store with another configuration is called.
-// See [board.Board.Recognize].
-func (s *Server) Recognize(info storage.Info) error { return s.board.Recognize(info) }
-
-// Reopened is to be called when the process behind the store has been started
-// again. See [board.Board.Reopened].
-func (s *Server) Reopened(ctx context.Context) error { return s.board.Reopened(ctx) }
+// Board returns the board of the server, for what concerns its store.
+func (s *Server) Board() *board.Board { return s.board }
 
 // Close withdraws the services, commits and answers the posts that wait, and
 // closes all connections. It takes no longer than until ctx ends.

@@ -178,11 +178,9 @@ func (s *Server) Status(ctx context.Context) Status {
 		st.Refusing = err.Error()
 	}
 	st.Stalled = s.board.Stalled()
-	info, err := s.cfg.Store.Info(ctx)
-	if err == nil {
+	if info, err := s.board.StoreInfo(ctx); err == nil {
 		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, Tokens: info.Tokens}
 	}
-	s.board.Judge(err)
 	if err := s.board.Problem(); err != nil {
 		st.Problem = err.Error()
 	}

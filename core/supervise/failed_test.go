@@ -222,7 +222,10 @@ func TestLostQuestion(t *testing.T) {
 func TestInadmissible(t *testing.T) {
 	var asked int
 	r := newRig(t, func(c *Config) {
-		c.Admit = func(ctx context.Context, client *host.Client) error {
+		c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
+			if tried {
+				t.Error("no other configuration was tried")
+			}
 			if _, err := client.Storage().Info(ctx); err != nil {
 				t.Errorf("info before anybody else may call: %v", err)
 			}

@@ -34,7 +34,7 @@ func (c *loop) launchIncarnation(ctx context.Context, s *setting) (*incarnation,
 		err = c.configureProcess(ctx, inc, s)
 	}
 	if err == nil {
-		err = admitIncarnation(ctx, inc, s)
+		err = c.admitIncarnation(ctx, inc, s)
 	}
 	if err != nil {
 		c.endIncarnation(inc)
@@ -173,11 +173,11 @@ func (c *loop) introduceProcess(ctx context.Context, inc *incarnation) error {
 }
 
 // admitIncarnation asks whoever uses the plugin whether it is the one that they mean.
-func admitIncarnation(ctx context.Context, inc *incarnation, s *setting) error {
+func (c *loop) admitIncarnation(ctx context.Context, inc *incarnation, s *setting) error {
 	if s.Admit == nil {
 		return nil
 	}
-	switch err := s.Admit(ctx, inc.process.Client()); {
+	switch err := s.Admit(ctx, inc.process.Client(), s != c.setting); {
 	case err == nil:
 		return nil
 	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:

@@ -86,7 +86,7 @@ func (c *loop) reopenIncarnation(ctx context.Context, wish *change, inc *incarna
 	next := &incarnation{number: c.countIncarnation(s), run: inc.run}
 	err := c.configureProcess(ctx, next, s)
 	if err == nil {
-		err = admitIncarnation(ctx, next, s) // it may have opened something else
+		err = c.admitIncarnation(ctx, next, s) // it may have opened something else
 	}
 	if err != nil {
 		c.revertChange(err)

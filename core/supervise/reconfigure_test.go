@@ -124,8 +124,11 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 			var cfg Config
 			r := newRig(t, func(c *Config) {
 				c.OnReady = func(n int) { ready <- n }
-				c.Admit = func(ctx context.Context, client *host.Client) error {
+				c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
 					info, err := client.Storage().Info(ctx)
+					if another := info.Tokens != 0; another != tried {
+						t.Errorf("a store with %d tokens, tried: %v", info.Tokens, tried)
+					}
 					if err == nil && info.Tokens != 0 {
 						err = errors.New("another store")
 					}

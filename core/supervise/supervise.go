@@ -104,8 +104,9 @@ type Config struct {
 	// Admit, where set, is called when an incarnation is configured, before
 	// anybody else can call it. An error that is not [storage.ErrUnavailable] means
 	// that it is not what was there before, as a store that has lost its data: the
-	// plugin has failed.
-	Admit func(context.Context, *host.Client) error
+	// plugin has failed. With tried it has not: the configuration is new, and the
+	// plugin goes back to the one that it had.
+	Admit func(ctx context.Context, c *host.Client, tried bool) error
 	// RetryForever keeps the plugin from failing because of how often it ended. It
 	// is for what a server cannot do without, when a stranger may have caused the ends.
 	RetryForever bool
