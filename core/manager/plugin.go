@@ -13,7 +13,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
-	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )

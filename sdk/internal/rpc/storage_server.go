@@ -61,7 +61,7 @@ func (s *storageServer) Find(ctx context.Context, req *pb.FindRequest) (*pb.Find
 
 func (s *storageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.WatchResponse, error) {
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.WatchResponse, error) {
-		w, ok := lease.Implementation.(storage.Watcher)
+		w, ok := storage.As[storage.Watcher](lease.Implementation)
 		if !ok {
 			return nil, errNoWatch
 		}
