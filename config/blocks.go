@@ -240,9 +240,9 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 			Dir:         filepath.Join(cfg.DataDir, "servers", name),
 			Range:       rangeOf(b.DefRange),
 		}
-		server.Storage = l.loadStorage(server, of[string(plugin.KindStorage)], b.DefRange, cfg)
-		server.Stats = l.loadUses(server, plugin.KindStats, of[string(plugin.KindStats)], cfg)
-		server.PeerSync = l.loadUses(server, plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
+		server.Storage = l.loadStorage(of[string(plugin.KindStorage)], b.DefRange, cfg)
+		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
+		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
 		servers = append(servers, server)
 	}
 	return servers

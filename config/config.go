@@ -8,7 +8,7 @@
 // what is wrong, the file, the line and the column, the line itself, and what
 // would be right. This holds for the bodies of plugin blocks too, whose schema
 // comes from the plugin, and for what a plugin itself has to say about its
-// configuration, by way of [PluginConfig.Diagnose].
+// configuration, by way of [PluginUse.Diagnose].
 //
 // # One table
 //
@@ -129,19 +129,19 @@ type Server struct {
 	Name        string // 1 to 64 of a-z, 0-9 and -
 	Description string // for the operator; may be empty
 	Dir         string // where it keeps its files, below DataDir
-	Storage     PluginConfig
-	Stats       []PluginConfig // in the order of the file
-	PeerSync    []PluginConfig
+	Storage     PluginUse
+	Stats       []PluginUse // in the order of the file
+	PeerSync    []PluginUse
 	Range       Range // header of the block
 }
 
 // Plugins gives the uses of all plugins by the server, the store first.
-func (s *Server) Plugins() iter.Seq[*PluginConfig] {
-	return func(yield func(*PluginConfig) bool) {
+func (s *Server) Plugins() iter.Seq[*PluginUse] {
+	return func(yield func(*PluginUse) bool) {
 		if !yield(&s.Storage) {
 			return
 		}
-		for _, list := range [][]PluginConfig{s.Stats, s.PeerSync} {
+		for _, list := range [][]PluginUse{s.Stats, s.PeerSync} {
 			for i := range list {
 				if !yield(&list[i]) {
 					return
@@ -163,9 +163,9 @@ type Plugins struct {
 	// called for every block whose body keeps the schema. Faults that it returns
 	// as [plugin.Diagnostics] are shown where they are, any other error at the
 	// header of the block. May be nil.
-	Validate func(Server, PluginConfig) error
+	Validate func(PluginUse) error
 	// KeepFaults leaves a plugin that cannot be asked, and a server whose directory
-	// cannot be used, to the servers concerned; see [PluginConfig.Fault]. The file
+	// cannot be used, to the servers concerned; see [PluginUse.Fault]. The file
 	// is refused for that only when no server is left, or when it has other errors.
 	KeepFaults bool
 }

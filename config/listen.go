@@ -32,7 +32,7 @@ func listeners(cfg *Config) (all []listener) {
 	}
 	for i := range cfg.Servers {
 		for p := range cfg.Servers[i].Plugins() {
-			for _, at := range p.listens {
+			for _, at := range p.Listen {
 				addr, _ := netip.ParseAddrPort(at.Address) // the schema was checked
 				all = append(all, listener{
 					at:    netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),

@@ -85,7 +85,7 @@ func TestDefaults(t *testing.T) {
 	if !reflect.DeepEqual(storage.Msgpack, encoded) || storage.Name != "bolt" || storage.External != nil {
 		t.Errorf("storage is %q with %x, want bolt with %x", storage.Name, storage.Msgpack, encoded)
 	}
-	cfg.Servers[0].Storage = PluginConfig{}
+	cfg.Servers[0].Storage = PluginUse{}
 	want := &Config{
 		DataDir: filepath.Join(dir, "data"),
 		Network: Network{

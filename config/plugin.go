@@ -14,8 +14,8 @@ import (
 // process.
 const maxUses = 16
 
-// PluginConfig is the use of a plugin by a server.
-type PluginConfig struct {
+// PluginUse is the block with which a server uses a plugin.
+type PluginUse struct {
 	Kind plugin.Kind
 	Name string
 	// Instance tells the uses of a kind by one server apart: it is the name, and
@@ -28,33 +28,32 @@ type PluginConfig struct {
 	// Msgpack is the body, encoded as [plugin.Schema.Encode] does, with defaults
 	// filled in.
 	Msgpack []byte
+	Listen  []plugin.ListenAddress // in the body
 	// Fault is why the plugin cannot be used, an [*Error], with
-	// Plugins.KeepFaults; Schema and Msgpack may be empty then.
+	// Plugins.KeepFaults; Schema, Msgpack and Listen may be empty then.
 	Fault error
-	// Range is the header of the block, or that of the server where the block is
-	// left out.
+	// Range is the header of the block, or that of the server if the block is left out.
 	Range Range
 
-	body    hcl.Body // nil where the block is left out
-	header  hcl.Range
-	doc     *document
-	listens []plugin.ListenAddress
+	body   hcl.Body // nil if the block is left out
+	header hcl.Range
+	doc    *document
 }
 
 // locatePath returns the place in the file that a path of a [plugin.Diagnostic]
 // leads to: the value of an attribute, the header of a block, or the innermost
 // block on the way that is written.
-func (p *PluginConfig) locatePath(path []string) hcl.Range {
+func (p *PluginUse) locatePath(path []string) hcl.Range {
 	return schema.Locate(p.body, p.Schema, p.header, path)
 }
 
 // Diagnose returns what a plugin found wrong with its configuration in the form
 // of all other errors of the file; nil if there is nothing.
-func (p *PluginConfig) Diagnose(faults plugin.Diagnostics) error {
+func (p *PluginUse) Diagnose(faults plugin.Diagnostics) error {
 	return p.doc.failureOf(p.toDiagnostics(faults))
 }
 
-func (p *PluginConfig) toDiagnostics(faults plugin.Diagnostics) (diags hcl.Diagnostics) {
+func (p *PluginUse) toDiagnostics(faults plugin.Diagnostics) (diags hcl.Diagnostics) {
 	for _, f := range faults {
 		diags = append(diags, faultAt(p.locatePath(f.Path), f.Summary, f.Detail)...)
 	}
@@ -63,20 +62,20 @@ func (p *PluginConfig) toDiagnostics(faults plugin.Diagnostics) (diags hcl.Diagn
 
 // loadStorage decodes the block with which a server says where it keeps its
 // messages; without one it is the default.
-func (l *loader) loadStorage(server Server, blocks hcl.Blocks, header hcl.Range, cfg *Config) PluginConfig {
-	p := PluginConfig{Kind: plugin.KindStorage, Name: defaultStorage, Instance: defaultStorage, header: header, doc: l.doc}
+func (l *loader) loadStorage(blocks hcl.Blocks, header hcl.Range, cfg *Config) PluginUse {
+	p := PluginUse{Kind: plugin.KindStorage, Name: defaultStorage, Instance: defaultStorage, header: header, doc: l.doc}
 	label := header
 	if len(blocks) > 0 {
 		l.refuseRepeated(blocks)
 		b := blocks[0]
 		p.Name, p.Instance, p.header, p.body, label = b.Labels[0], b.Labels[0], b.DefRange, b.Body, b.LabelRanges[0]
 	}
-	l.loadUse(server, &p, label, cfg)
+	l.loadUse(&p, label, cfg)
 	return p
 }
 
 // loadUses decodes the blocks of a kind of which a server takes any number.
-func (l *loader) loadUses(server Server, kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginConfig) {
+func (l *loader) loadUses(kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginUse) {
 	if len(blocks) > maxUses {
 		l.addFault(blocks[maxUses].DefRange, fmt.Sprintf("more than %d %s plugins in one server", maxUses, kind), "Leave some out.")
 		blocks = blocks[:maxUses]
@@ -84,11 +83,11 @@ func (l *loader) loadUses(server Server, kind plugin.Kind, blocks hcl.Blocks, cf
 	times := make(map[string]int)
 	for _, b := range blocks {
 		name := b.Labels[0]
-		p := PluginConfig{Kind: kind, Name: name, Instance: name, header: b.DefRange, doc: l.doc, body: b.Body}
+		p := PluginUse{Kind: kind, Name: name, Instance: name, header: b.DefRange, doc: l.doc, body: b.Body}
 		if times[name]++; times[name] > 1 {
 			p.Instance = fmt.Sprintf("%s#%d", name, times[name])
 		}
-		l.loadUse(server, &p, b.LabelRanges[0], cfg)
+		l.loadUse(&p, b.LabelRanges[0], cfg)
 		list = append(list, p)
 	}
 	return list
@@ -96,7 +95,7 @@ func (l *loader) loadUses(server Server, kind plugin.Kind, blocks hcl.Blocks, cf
 
 // loadUse decodes the body of a block for a plugin, whose name stands at label, and
 // has the plugin look at it.
-func (l *loader) loadUse(server Server, p *PluginConfig, label hcl.Range, cfg *Config) {
+func (l *loader) loadUse(p *PluginUse, label hcl.Range, cfg *Config) {
 	p.Range = rangeOf(p.header)
 	var ok bool
 	if p.Schema, p.External, ok = l.findPlugin(p, label, cfg); !ok {
@@ -115,22 +114,22 @@ func (l *loader) loadUse(server Server, p *PluginConfig, label hcl.Range, cfg *C
 	if l.diags = append(l.diags, diags...); diags.HasErrors() {
 		return
 	}
-	p.listens = p.Schema.ListenAddresses(value)
+	p.Listen = p.Schema.ListenAddresses(value)
 	var err error
 	if p.Msgpack, err = p.Schema.Encode(value); err != nil {
 		l.addFault(p.header, err.Error(), "")
 		return
 	}
-	l.askValidate(server, p)
+	l.askValidate(p)
 }
 
 // askValidate asks a plugin for faults that its schema cannot express. In a file
 // with other errors it is asked as well, so that all come at once.
-func (l *loader) askValidate(server Server, p *PluginConfig) {
+func (l *loader) askValidate(p *PluginUse) {
 	if l.plugins.Validate == nil {
 		return
 	}
-	err := l.plugins.Validate(server, *p)
+	err := l.plugins.Validate(*p)
 	if faults, ok := errors.AsType[plugin.Diagnostics](err); ok {
 		l.diags = append(l.diags, p.toDiagnostics(faults)...)
 	} else if err != nil {
@@ -139,7 +138,7 @@ func (l *loader) askValidate(server Server, p *PluginConfig) {
 }
 
 // failUse reports a fault that concerns one server only.
-func (l *loader) failUse(p *PluginConfig, diags hcl.Diagnostics) {
+func (l *loader) failUse(p *PluginUse, diags hcl.Diagnostics) {
 	if l.plugins.KeepFaults {
 		p.Fault = l.doc.failureOf(diags)
 		l.kept = append(l.kept, diags...)
@@ -149,7 +148,7 @@ func (l *loader) failUse(p *PluginConfig, diags hcl.Diagnostics) {
 }
 
 // findPlugin looks a plugin up by its name, which stands at label.
-func (l *loader) findPlugin(p *PluginConfig, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+func (l *loader) findPlugin(p *PluginUse, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
 	kind, name := p.Kind, p.Name
 	if b := l.builtIn(kind, name); b != nil {
 		return b.Schema, nil, true
@@ -201,7 +200,7 @@ type declared struct {
 
 // describeExternal asks an external plugin what it is, once. One whose block is not in
 // order has been reported and is not run.
-func (l *loader) describeExternal(d *declared, p *PluginConfig, label hcl.Range) (plugin.Description, bool) {
+func (l *loader) describeExternal(d *declared, p *PluginUse, label hcl.Range) (plugin.Description, bool) {
 	if !d.sound {
 		return plugin.Description{}, false
 	}

@@ -95,8 +95,8 @@ error: too many pages�[2J
 // What plugins find is reported together with everything else.
 func TestValidate(t *testing.T) {
 	plugins := testPlugins
-	plugins.Validate = func(s Server, p PluginConfig) error {
-		if s.Name == "other" {
+	plugins.Validate = func(p PluginUse) error {
+		if p.Range.Line == 18 { // of server "other"
 			return errors.New("no reason given")
 		}
 		return plugin.Invalid("Not this file", "Write another.", "path")

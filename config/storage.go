@@ -86,15 +86,15 @@ func (l *loader) storeIn(body *hclsyntax.Body, name string, cfg *Config) (s Serv
 		s = l.serverNamed(b.Labels[0], b.LabelRanges[0], cfg)
 		_, nested := l.openSection(b.Body, b.DefRange, plugin.Schema{}, hcl.BlockHeaderSchema{Type: storage, LabelNames: []string{"name"}})
 		if len(nested) > 0 {
-			s.Storage = l.loadStorage(s, nested, b.DefRange, cfg)
+			s.Storage = l.loadStorage(nested, b.DefRange, cfg)
 		}
 	case b.Type == "server" && n == 3 && b.Labels[1] == storage:
 		s = l.serverNamed(b.Labels[0], b.LabelRanges[0], cfg)
 		b.Labels, b.LabelRanges = b.Labels[2:], b.LabelRanges[2:]
-		s.Storage = l.loadStorage(s, hcl.Blocks{b}, b.DefRange, cfg)
+		s.Storage = l.loadStorage(hcl.Blocks{b}, b.DefRange, cfg)
 	case b.Type == storage && n == 1:
 		s = l.serverNamed(name, b.DefRange, cfg)
-		s.Storage = l.loadStorage(s, hcl.Blocks{b}, b.DefRange, cfg)
+		s.Storage = l.loadStorage(hcl.Blocks{b}, b.DefRange, cfg)
 	default:
 		l.addFault(b.DefRange, "this does not say where envelopes are stored", storeHint)
 	}

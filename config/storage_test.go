@@ -20,7 +20,7 @@ const twoServers = `
 	server "b" {}
 `
 
-func pathOf(t *testing.T, p PluginConfig) string {
+func pathOf(t *testing.T, p PluginUse) string {
 	t.Helper()
 	v, err := p.Schema.Decode(p.Msgpack)
 	if err != nil {

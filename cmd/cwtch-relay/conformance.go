@@ -50,7 +50,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	invalidBody := f.path("invalid")
 	traced := f.Bool("trace", false, "")
 	only := f.String("run", "", "")
-	b := newBinary(f)
+	granted := newGrants(f)
 	shown := newShown(f)
 	named, err := f.parseWith(args, "PATH")
 	if err != nil {
@@ -67,11 +67,11 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	s, err := findSubject(ctx, b, name)
+	s, err := findSubject(ctx, granted, name)
 	if err != nil {
 		return err
 	}
-	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !b.grants.Off}
+	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.off}
 	if s.attach != nil {
 		run.Attached = s.attach.PID
 	}

@@ -15,7 +15,7 @@ import (
 // who was given a binary: nothing has to be configured or to run.
 func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags(false)
-	b := newBinary(f)
+	granted := newGrants(f)
 	named, err := f.parseWith(args, "PATH, or KIND/NAME of a built-in plugin")
 	if err != nil {
 		return err
@@ -23,11 +23,14 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 	origin := "built in"
 	d, ok := builtinNamed(named[0])
 	if !ok {
-		if b.path, err = pathArgument(named[0]); err != nil {
+		if origin, err = pathArgument(named[0]); err != nil {
 			return err
 		}
-		origin = b.path
-		if d, err = b.askDescription(ctx); err != nil {
+		p, err := granted.program(origin)
+		if err != nil {
+			return err
+		}
+		if d, err = p.Describe(ctx); err != nil {
 			return err
 		}
 	}

@@ -68,11 +68,11 @@ func describedRow(d plugin.Description) listedPlugin {
 func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]listedPlugin, error) {
 	for _, x := range cfg.Plugins {
 		row := listedPlugin{Kind: x.Kind, Name: x.Name}
-		entry, err := cfg.used.findProgram(x.Kind, x.Name, &x)
+		p, err := cfg.catalog.Declare(programOf(x))
 		if err != nil {
 			return nil, err
 		}
-		if d, err := entry.Describe(ctx); err != nil {
+		if d, err := p.Describe(ctx); err != nil {
 			row.Problem = err.Error()
 		} else {
 			row = describedRow(d)
@@ -97,7 +97,7 @@ func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]li
 }
 
 // stateOf is what the process of a plugin does for a server.
-func stateOf(running manager.Status, s config.Server, use *config.PluginConfig) string {
+func stateOf(running manager.Status, s config.Server, use *config.PluginUse) string {
 	for _, r := range running.Servers {
 		if r.Name != s.Name {
 			continue

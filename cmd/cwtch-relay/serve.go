@@ -17,10 +17,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/core/sdnotify"
-	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // Times of an end.
@@ -182,70 +180,4 @@ func loadAgain(ctx context.Context, path string, log *slog.Logger) (manager.Conf
 	}
 	cfg.logWarnings(log)
 	return cfg.managerConfig(log)
-}
-
-func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
-	m := manager.Config{
-		Path:    l.path,
-		DataDir: l.DataDir,
-		Version: version,
-		Limits:  l.Limits,
-		Logger:  log,
-		Network: manager.NetworkConfig{
-			Open:     func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, l.Network, log) },
-			Settings: networkSettings(l.Network),
-			Where:    l.Network.Range.String(),
-		},
-		LogLevel:  l.Log.Level,
-		LogFormat: logFormat(l.Log),
-		Explain:   l.explainError,
-	}
-	for _, s := range l.Servers {
-		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir}
-		for use := range s.Plugins() {
-			pc, err := l.pluginConfig(use)
-			if err != nil {
-				return m, fmt.Errorf("server %s: %w", s.Name, err)
-			}
-			if use.Kind == plugin.KindStorage {
-				sc.Storage = pc
-			} else {
-				sc.Others = append(sc.Others, pc)
-			}
-		}
-		m.Servers = append(m.Servers, sc)
-	}
-	return m, attachDebugged(&m)
-}
-
-func logFormat(cfg config.Log) string {
-	if cfg.JSON {
-		return "json"
-	}
-	return "text"
-}
-
-// networkSettings is different for different settings.
-func networkSettings(n config.Network) string {
-	if n.Loopback != nil {
-		return fmt.Sprintf("loopback %+v", *n.Loopback)
-	}
-	return fmt.Sprintf("tor %+v", *n.Tor)
-}
-
-func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (onion.Network, error) {
-	if cfg.Loopback != nil {
-		log.Warn("the servers are on the loopback network, which hides nothing and reaches nobody", "registry", cfg.Loopback.Registry)
-		return onion.Loopback(cfg.Loopback.Registry)
-	}
-	t := cfg.Tor
-	return onion.StartTor(ctx, onion.TorConfig{
-		Path:          t.Path,
-		DataDir:       t.DataDir,
-		Torrc:         t.Torrc,
-		Control:       t.Control,
-		ControlUser:   t.ControlUser,
-		ControlCookie: t.ControlCookie,
-		Logger:        log.With("from", "tor"),
-	})
 }

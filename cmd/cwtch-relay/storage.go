@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
@@ -48,15 +49,17 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if *from == "" || *to == "" {
 		return usageError{`say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
 	}
-	used := programs{}
-	plugins := used.configPlugins(ctx)
-	plugins.KeepFaults = true // of servers that are not asked for
+	programs, err := catalog.New(builtInPlugins(), pluginMode)
+	if err != nil {
+		return err
+	}
+	plugins := configPlugins(ctx, programs, true) // a fault of another server does not matter
 	cfg, stores, err := config.LoadStores(f.config, plugins, *name, config.Text{Name: "-from", Source: *from}, config.Text{Name: "-to", Source: *to})
 	if err != nil {
 		return err
 	}
 	c := &copyJob{
-		loaded: &loaded{cfg, f.config, used},
+		loaded: &loaded{cfg, f.config, programs},
 		from:   &copyEnd{flag: "from", server: stores[0]},
 		to:     &copyEnd{flag: "to", server: stores[1]},
 		stderr: stderr,

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
@@ -15,17 +16,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 )
 
-// subject is the plugin that is tested: a binary, or a process that its author
+// subject is the plugin that is tested: a program, or a process that its author
 // started by hand.
 type subject struct {
 	description plugin.Description
-	attach      *pluginproc.AttachConfig // nil: the binary
-	binary      *binary
+	attach      *pluginproc.AttachConfig // nil: the program
+	program     *catalog.Program
 }
 
-// findSubject takes the path of a binary, or the KIND/NAME of a plugin that was
-// started by hand. The binary of such a one stands for it as well.
-func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
+// findSubject takes the path of a program, or the KIND/NAME of a plugin that was
+// started by hand. The path of that plugin means the process as well.
+func findSubject(ctx context.Context, granted *grants, name string) (subject, error) {
 	attachments, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
 	if err != nil {
 		return subject{}, err
@@ -35,17 +36,19 @@ func findSubject(ctx context.Context, b *binary, name string) (subject, error) {
 		if err == nil && string(d.Kind)+"/"+d.Name != name {
 			err = fmt.Errorf("the process at %s is the %s plugin %q, not %s", at.Socket, d.Kind, d.Name, name)
 		}
-		return subject{d, &at, b}, err
+		return subject{description: d, attach: &at}, err
 	}
-	b.path = name
-	d, err := b.askDescription(ctx)
-	if err != nil {
+	s := subject{}
+	if s.program, err = granted.program(name); err != nil {
 		return subject{}, err
 	}
-	if at, ok := attachments[string(d.Kind)+"/"+d.Name]; ok {
-		return subject{d, &at, b}, nil
+	if s.description, err = s.program.Describe(ctx); err != nil {
+		return subject{}, err
 	}
-	return subject{d, nil, b}, nil
+	if at, ok := attachments[string(s.description.Kind)+"/"+s.description.Name]; ok {
+		s.attach = &at
+	}
+	return s, nil
 }
 
 func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.Description, error) {
@@ -61,10 +64,13 @@ func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.D
 
 // checks are those of the protocol and then those of the kind.
 func (s subject) checks(values, invalid map[string]any, t *tracer, shown *shown) []plugintest.Check {
-	opener := protocoltest.Opener{Command: s.binary.startCommand, Attach: s.attach, Config: values, Invalid: invalid}
-	transport := plugintest.External(s.description.Name, s.binary.startCommand)
+	opener := protocoltest.Opener{Attach: s.attach, Config: values, Invalid: invalid}
+	var transport plugintest.Transport
 	if s.attach != nil {
 		transport = plugintest.Attached(s.description.Name, *s.attach)
+	} else {
+		opener.Command = s.program.Confined
+		transport = plugintest.External(s.description.Name, s.program.Confined)
 	}
 	if t != nil {
 		opener.Tracer, transport = t, transport.Traced(t)

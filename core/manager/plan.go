@@ -281,7 +281,7 @@ func (p *planner) planStore(s *server, c PluginConfig) {
 func (p *planner) planPlugin(s *server, i *instance, c PluginConfig) {
 	step := Step{Server: s.name, Plugin: c.String(), do: func(ctx context.Context) error { return p.m.reconfigurePlugin(ctx, s, i, c) }}
 	state := i.plugin.Status().State
-	program, settings := changedNames(i.cfg.Program, c.Program), changedSettings(i.cfg, c)
+	program, settings := changedNames(i.cfg.Fingerprint, c.Fingerprint), changedSettings(i.cfg, c)
 	step.Settings = slices.Concat(program, settings)
 	switch {
 	case len(program) > 0:

@@ -57,7 +57,7 @@ func use(t *testing.T, kind plugin.Kind, instance string, settings map[string]ct
 			Kind: kind, Name: name, Value: value(t, settings),
 			Command: func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New("there is no program") },
 		},
-		Instance: instance, Schema: testSchema, Program: map[string]string{"path": "/p", "args": "[]"}, Where: "f:1,1",
+		Instance: instance, Schema: testSchema, Fingerprint: map[string]string{"path": "/p", "args": "[]"}, Where: "f:1,1",
 	}
 }
 
@@ -97,7 +97,7 @@ func TestPlan(t *testing.T) {
 	other.Name = "other"
 	main.Storage = use(t, plugin.KindStorage, "bolt", pages(2))
 	main.Others = []PluginConfig{use(t, plugin.KindStats, "a", pages(1)), use(t, plugin.KindPeerSync, "a", nil), use(t, plugin.KindStats, "b", nil)}
-	main.Others[1].Program = map[string]string{"path": "/q", "args": "[]", "env": "[]"}
+	main.Others[1].Fingerprint = map[string]string{"path": "/q", "args": "[]", "env": "[]"}
 	next := Config{Path: "f", DataDir: m.cfg.DataDir, Limits: some, LogLevel: slog.LevelDebug, Servers: []ServerConfig{other, main}}
 
 	plan := m.makePlan(next)
@@ -176,7 +176,7 @@ func TestChangedLimits(t *testing.T) {
 // What a step says holds names of settings and no values, which may be secret.
 func TestNoValues(t *testing.T) {
 	a, b := use(t, plugin.KindStats, "a", nil), use(t, plugin.KindStats, "a", map[string]cty.Value{"path": cty.StringVal("s3cret")})
-	b.Program = map[string]string{"env": `["TOKEN=s3cret"]`}
+	b.Fingerprint = map[string]string{"env": `["TOKEN=s3cret"]`}
 	m := running(t, Config{Servers: []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{a}}}})
 	next := m.cfg
 	next.Servers = []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{b}}}

@@ -17,23 +17,23 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// PluginConfig is the use of a plugin by a server.
+// PluginConfig is a plugin to run for a server, with what names it in errors and plans.
 type PluginConfig struct {
-	// Config is what to run. Dir, SocketDir, Logger, OnReady and Host are filled
-	// in.
+	// Config is what to run. The manager fills in Dir, SocketDir, Logger, Admit, OnReady
+	// and Host.
 	supervise.Config
-	// Instance tells uses of one kind by one server apart; it is the name of a
+	// Instance tells plugins of one kind of one server apart; it is the name of a
 	// directory.
 	Instance string
-	// Program has what makes a process of this plugin different from another one:
-	// its path, its arguments and so on, under the names of their options.
-	Program map[string]string
-	Schema  plugin.Schema // of Value
-	Where   string        // in the file
-	Fault   error         // why it cannot be used, as the file was read; nothing else counts then
+	// Fingerprint has what needs another process when it changes, by the name of its
+	// option, as path and args.
+	Fingerprint map[string]string
+	Schema      plugin.Schema // of Value
+	Where       string        // in the file
+	Fault       error         // why it cannot be used, as the file was read; Command is not called then
 }
 
-// String names the use within its server: "stats/prometheus#2".
+// String names the plugin within its server: "stats/prometheus#2".
 func (c PluginConfig) String() string { return string(c.Kind) + "/" + c.Instance }
 
 // StorageDir is where the storage plugin of the server in dir keeps its files;

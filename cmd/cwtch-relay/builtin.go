@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// builtInPlugins are the plugins that come with the relay.
+func builtInPlugins() []plugin.Plugin {
+	return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()}
+}
+
+func builtInDescriptions() (out []plugin.Description) {
+	for _, p := range builtInPlugins() {
+		out = append(out, p.Describe())
+	}
+	return out
+}
+
+// pluginMode is the command by which the relay's binary becomes a built-in
+// plugin. People do not need it, so the help does not list it.
+const pluginMode = "plugin-serve"
+
+func servePlugin(args []string) error {
+	if len(args) < 2 {
+		return usageError{pluginMode + " takes a kind and a name"}
+	}
+	for _, p := range builtInPlugins() {
+		if d := p.Describe(); string(d.Kind) == args[0] && d.Name == args[1] {
+			os.Args = slices.Delete(os.Args, 1, 4) // what follows is for the plugin, as "debug"
+			plugin.Serve(p)
+			return nil
+		}
+	}
+	return usageError{fmt.Sprintf("no built-in %s plugin %q", args[0], args[1])}
+}

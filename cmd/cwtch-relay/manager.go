@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
+)
+
+// managerConfig is what to run for the configuration.
+func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
+	m := manager.Config{
+		Path:    l.path,
+		DataDir: l.DataDir,
+		Version: version,
+		Limits:  l.Limits,
+		Logger:  log,
+		Network: manager.NetworkConfig{
+			Open:     func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, l.Network, log) },
+			Settings: networkSettings(l.Network),
+			Where:    l.Network.Range.String(),
+		},
+		LogLevel:  l.Log.Level,
+		LogFormat: logFormat(l.Log),
+		Explain:   l.explainError,
+	}
+	for _, s := range l.Servers {
+		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir}
+		for use := range s.Plugins() {
+			pc, err := l.pluginConfig(use)
+			if err != nil {
+				return m, fmt.Errorf("server %s: %w", s.Name, err)
+			}
+			if use.Kind == plugin.KindStorage {
+				sc.Storage = pc
+			} else {
+				sc.Others = append(sc.Others, pc)
+			}
+		}
+		m.Servers = append(m.Servers, sc)
+	}
+	return m, attachDebugged(&m)
+}
+
+// pluginConfig is what to run for the use of a plugin.
+func (l *loaded) pluginConfig(use *config.PluginUse) (manager.PluginConfig, error) {
+	p, err := l.catalog.Lookup(use.Kind, use.Name)
+	if err != nil {
+		return manager.PluginConfig{}, err
+	}
+	c := manager.PluginConfig{
+		Config:      supervise.Config{Kind: p.Kind, Name: p.Name, Sandbox: p.Sandbox},
+		Instance:    use.Instance,
+		Fingerprint: p.Fingerprint(),
+		Where:       use.Range.String(),
+		Fault:       use.Fault,
+	}
+	if use.Fault != nil {
+		return c, nil
+	}
+	c.Command, c.Checksum = p.Command, p.Checksum
+	c.Schema, c.Value = use.Schema, use.Msgpack
+	c.Listen, c.ListenAnywhere = use.Listen, p.ListenAnywhere
+	// Strangers may be why it ends, and no operator may be at hand.
+	c.RetryForever = p.Kind == plugin.KindStorage && p.IsBuiltIn()
+	return c, nil
+}
+
+// attachDebugged has the uses of plugins that were started by hand connect to those
+// processes, each of which can serve one use.
+func attachDebugged(cfg *manager.Config) error {
+	attached, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
+	if err != nil {
+		return err
+	}
+	used := make(map[string]bool)
+	one := func(use *manager.PluginConfig) error {
+		name := string(use.Kind) + "/" + use.Name
+		to, ok := attached[name]
+		switch {
+		case !ok:
+			return nil
+		case used[name]:
+			return hinted{fmt.Errorf("%s: %s is attached and used more than once", use.Where, name), "use it in one block while it is attached"}
+		}
+		used[name], use.Attach = true, &to
+		return nil
+	}
+	var errs []error
+	for i := range cfg.Servers {
+		s := &cfg.Servers[i]
+		errs = append(errs, one(&s.Storage))
+		for j := range s.Others {
+			errs = append(errs, one(&s.Others[j]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func logFormat(cfg config.Log) string {
+	if cfg.JSON {
+		return "json"
+	}
+	return "text"
+}
+
+// networkSettings is different for different settings.
+func networkSettings(n config.Network) string {
+	if n.Loopback != nil {
+		return fmt.Sprintf("loopback %+v", *n.Loopback)
+	}
+	return fmt.Sprintf("tor %+v", *n.Tor)
+}
+
+func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (onion.Network, error) {
+	if cfg.Loopback != nil {
+		log.Warn("the servers are on the loopback network, which hides nothing and reaches nobody", "registry", cfg.Loopback.Registry)
+		return onion.Loopback(cfg.Loopback.Registry)
+	}
+	t := cfg.Tor
+	return onion.StartTor(ctx, onion.TorConfig{
+		Path:          t.Path,
+		DataDir:       t.DataDir,
+		Torrc:         t.Torrc,
+		Control:       t.Control,
+		ControlUser:   t.ControlUser,
+		ControlCookie: t.ControlCookie,
+		Logger:        log.With("from", "tor"),
+	})
+}
