@@ -13,16 +13,16 @@ import (
 // element is an encoded ristretto255 element.
 type element = [32]byte
 
-// reply is a server's answer to blinded points: each multiplied with k, and the
-// two encoded scalars of a non-interactive proof that it was the same k for all
-// of them and for the published key.
+// reply is a server's answer to blinded points: each of them multiplied with k, and
+// the two encoded scalars of a non-interactive proof that k was the same for all of
+// them and for the published key.
 type reply struct {
 	signed []element
 	c, s   [32]byte
 }
 
-// signBatch answers blinded points. The nonce must be fresh, random and never told:
-// two proofs with one nonce, or one proof with a known one, give k away.
+// signBatch answers blinded points. The nonce must be fresh, random and secret: two
+// proofs with one nonce, or one proof with a known nonce, give k away.
 func (k *Key) signBatch(t *tapir.Transcript, blinded []element, nonce *scalar.Scalar) (reply, error) {
 	points, err := decodePoints(blinded)
 	if err != nil {
@@ -44,8 +44,8 @@ func (k *Key) signBatch(t *tapir.Transcript, blinded []element, nonce *scalar.Sc
 	return reply{signed: signed, c: encodeScalar(c), s: encodeScalar(s)}, nil
 }
 
-// verifyBatch checks that the signed points are the blinded ones multiplied with the
-// scalar behind service, all of them, and returns them.
+// verifyBatch checks that each signed point is the blinded one multiplied with the
+// scalar behind service, and returns the signed points.
 func (r reply) verifyBatch(t *tapir.Transcript, service element, blinded []element) ([]*curve.RistrettoPoint, error) {
 	y, err := decodePoint(service)
 	if err != nil {
@@ -70,7 +70,7 @@ func (r reply) verifyBatch(t *tapir.Transcript, service element, blinded []eleme
 	weights := batchWeights(t, service, blinded, r.signed)
 	m, z := weightedSum(weights, ps), weightedSum(weights, qs)
 
-	// Everything in here is known to the server: variable time does no harm.
+	// The server knows all these values: variable time does no harm.
 	a := curve.NewRistrettoPoint().DoubleScalarMulBasepointVartime(c, y, s)
 	b := weightedSum([]*scalar.Scalar{s, c}, []*curve.RistrettoPoint{m, z})
 	if proofChallenge(t, service, m, z, a, b).Equal(c) != 1 {
@@ -95,7 +95,7 @@ func batchWeights(t *tapir.Transcript, service element, blinded, signed []elemen
 	return weights
 }
 
-// proofChallenge is the transcript of the proof proper for log_X Y = log_M Z. The
+// proofChallenge returns the challenge of the proof that log_X Y = log_M Z. The
 // label c, and with it s = t - c·k, is unconfirmed (R 85 %).
 func proofChallenge(t *tapir.Transcript, service element, m, z, a, b *curve.RistrettoPoint) *scalar.Scalar {
 	t.Append("X", generator[:])
@@ -110,7 +110,7 @@ func proofChallenge(t *tapir.Transcript, service element, m, z, a, b *curve.Rist
 	return commitScalar(t, "c")
 }
 
-// vectorText is how Go prints a slice of structs whose only field is an
+// vectorText writes elements as Go prints a slice of structs whose only field is an
 // element, "[{base64} {base64}]". Unconfirmed (R 85 %).
 func vectorText(elements []element) []byte {
 	text := make([]byte, 0, 2+len(elements)*(base64Size+3))

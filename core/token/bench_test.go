@@ -7,12 +7,12 @@ import (
 )
 
 func BenchmarkVerify(b *testing.B) {
-	k, purse := vectorSecret(b), newPurchase(1)
-	r, err := k.signBatch(vectorTranscript(b), purse.blinded, randomScalar())
+	k, purchase := vectorServiceKey(b), newPurchase(1)
+	r, err := k.signBatch(vectorTranscript(b), purchase.blinded, randomScalar())
 	if err != nil {
 		b.Fatal(err)
 	}
-	tokens, err := purse.unblindTokens(vectorTranscript(b), k.Public(), r)
+	tokens, err := purchase.unblindTokens(vectorTranscript(b), k.Public(), r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func BenchmarkVerify(b *testing.B) {
 func BenchmarkIssue(b *testing.B) {
 	for _, n := range []int{1, DefaultBatch, MaxBatch} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			k, request := vectorSecret(b), appendRequest(nil, newPurchase(n).blinded)
+			k, request := vectorServiceKey(b), appendRequest(nil, newPurchase(n).blinded)
 			solution := hex32(b, vectorSolution)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -47,7 +47,7 @@ func BenchmarkIssue(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				r.marshal()
+				r.encodeJSON()
 			}
 			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "tokens/s")
 		})
@@ -55,13 +55,13 @@ func BenchmarkIssue(b *testing.B) {
 }
 
 func BenchmarkUnblind(b *testing.B) {
-	k, purse := vectorSecret(b), newPurchase(DefaultBatch)
-	r, err := k.signBatch(vectorTranscript(b), purse.blinded, randomScalar())
+	k, purchase := vectorServiceKey(b), newPurchase(DefaultBatch)
+	r, err := k.signBatch(vectorTranscript(b), purchase.blinded, randomScalar())
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := purse.unblindTokens(vectorTranscript(b), k.Public(), r); err != nil {
+		if _, err := purchase.unblindTokens(vectorTranscript(b), k.Public(), r); err != nil {
 			b.Fatal(err)
 		}
 	}

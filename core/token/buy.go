@@ -13,21 +13,23 @@ import (
 )
 
 // DefaultBatch is the number of tokens that clients of Cwtch buy at a time.
-// Asking for another would tell this client apart. Unconfirmed (R 85 %).
+// Asking for another would make this client recognizable. Unconfirmed (R 85 %).
 const DefaultBatch = 10
 
-// ErrProof means that a server signed with another key than it published, for
-// some of the tokens or for all. None of them may be spent: the key could be
-// this client's alone.
+// ErrProof means that a server signed some or all tokens with another key than it
+// published. None of them may be spent: a key that only this client has would give
+// the client away.
 var ErrProof = errors.New("batch proof does not verify")
 
-// Buy buys n tokens, 1 to [MaxBatch], on a fresh connection to a token onion,
-// from the service with the given public key. It solves the proof of work on
-// the calling goroutine, some 65,536 tries, and calls progress, unless nil, with
-// 0 when it begins and every few thousand with their number so far. When ctx ends, Buy closes c and returns
-// its cause; otherwise closing c, after any outcome, is the caller's. A server
-// that refuses just closes, which comes back as io.EOF or another error of the
-// connection. Each step of the server may take [DefaultStepTimeout].
+// Buy buys n tokens, 1 to [MaxBatch], on a fresh connection to a token onion, from
+// the service with the given public key. It solves the proof of work on the calling
+// goroutine, in some 65,536 tries. It calls progress, unless nil, with 0 at first
+// and then every few thousand tries with their number.
+//
+// When ctx ends, Buy closes c and returns the cause. Otherwise the caller closes c,
+// after success as well. A server that refuses closes the connection, which comes
+// back as io.EOF or another error of the connection. The server has 30 seconds for
+// each step.
 func Buy(ctx context.Context, c *tapir.Conn, service [32]byte, n int, progress func(tries int)) ([]Token, error) {
 	if n < 1 || n > MaxBatch {
 		return nil, fmt.Errorf("token: buy: %d tokens, want 1 to %d", n, MaxBatch)
@@ -37,14 +39,14 @@ func Buy(ctx context.Context, c *tapir.Conn, service [32]byte, n int, progress f
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	tokens, err := buyOver(ctx, newConversation(c, DefaultStepTimeout), service, n, progress)
+	tokens, err := buyOver(ctx, newStepConn(c, defaultStepTimeout), service, n, progress)
 	if err != nil {
 		return nil, fmt.Errorf("token: buy: %w", endCause(ctx, err))
 	}
 	return tokens, nil
 }
 
-func buyOver(ctx context.Context, s conversation, service element, n int, progress func(tries int)) ([]Token, error) {
+func buyOver(ctx context.Context, s stepConn, service element, n int, progress func(tries int)) ([]Token, error) {
 	puzzle, err := s.receivePuzzle()
 	if err != nil {
 		return nil, fmt.Errorf("receive seed: %w", err)
@@ -53,9 +55,9 @@ func buyOver(ctx context.Context, s conversation, service element, n int, progre
 	if err != nil {
 		return nil, err
 	}
-	purse := newPurchase(n)
-	// The server answers nothing to a solution, the request follows at once.
-	request := appendRequest(nil, purse.blinded)
+	purchase := newPurchase(n)
+	// The server does not answer a solution: the request follows at once.
+	request := appendRequest(nil, purchase.blinded)
 	if err := s.sendStep(solution[:], request); err != nil {
 		return nil, fmt.Errorf("send request: %w", err)
 	}
@@ -63,10 +65,10 @@ func buyOver(ctx context.Context, s conversation, service element, n int, progre
 	if err != nil {
 		return nil, fmt.Errorf("receive reply: %w", err)
 	}
-	return purse.unblindTokens(beginPurchase(puzzle, solution), service, reply)
+	return purchase.unblindTokens(beginPurchase(puzzle, solution), service, reply)
 }
 
-func (s conversation) receivePuzzle() (p *puzzle, err error) {
+func (s stepConn) receivePuzzle() (p *puzzle, err error) {
 	err = s.receiveStep(func(payload []byte) error {
 		p = newPuzzle(payload)
 		return nil
@@ -74,7 +76,7 @@ func (s conversation) receivePuzzle() (p *puzzle, err error) {
 	return p, err
 }
 
-func (s conversation) receiveReply() (r reply, err error) {
+func (s stepConn) receiveReply() (r reply, err error) {
 	err = s.receiveStep(func(payload []byte) (err error) {
 		r, err = decodeReply(payload)
 		return err
@@ -82,8 +84,8 @@ func (s conversation) receiveReply() (r reply, err error) {
 	return r, err
 }
 
-// purchase is a purchase under way: token i has the random secrets[i] and its
-// point is blinded with factors[i].
+// purchase is a purchase under way: token i has the random secrets[i], and
+// factors[i] blinds its point.
 type purchase struct {
 	secrets [][32]byte
 	factors []*scalar.Scalar
@@ -107,7 +109,7 @@ func (p *purchase) addToken(t [32]byte, factor *scalar.Scalar) {
 	p.blinded = append(p.blinded, encodePoint(blinded))
 }
 
-// unblindTokens makes tokens of a reply whose proof verifies.
+// unblindTokens verifies the proof of a reply and makes tokens of it.
 func (p *purchase) unblindTokens(t *tapir.Transcript, service element, r reply) ([]Token, error) {
 	if len(r.signed) != len(p.blinded) {
 		return nil, fmt.Errorf("%d tokens signed of %d", len(r.signed), len(p.blinded))

@@ -12,23 +12,24 @@ import (
 )
 
 var (
-	errPoint  = errors.New("not the canonical encoding of a ristretto255 element")
-	errScalar = errors.New("not the canonical encoding of a ristretto255 scalar")
-	errZero   = errors.New("identity element")
+	errNotPoint  = errors.New("not the canonical encoding of a ristretto255 element")
+	errNotScalar = errors.New("not the canonical encoding of a ristretto255 scalar")
+	errIdentity  = errors.New("identity element")
 )
 
 // generator is X, the standard generator, as it goes into the transcript.
 var generator = *curve.RISTRETTO_BASEPOINT_COMPRESSED
 
-// decodePoint refuses what is not canonical and the identity, which no honest
-// peer ever has to send. The group has prime order: no point is of low order.
+// decodePoint decodes a point. It refuses encodings that are not canonical, and the
+// identity, which no honest peer sends. The group has prime order: no point is of
+// low order.
 func decodePoint(encoding [32]byte) (*curve.RistrettoPoint, error) {
 	p, err := curve.NewRistrettoPoint().SetCompressed((*curve.CompressedRistretto)(&encoding))
 	if err != nil {
-		return nil, errPoint
+		return nil, errNotPoint
 	}
 	if p.IsIdentity() {
-		return nil, errZero
+		return nil, errIdentity
 	}
 	return p, nil
 }
@@ -41,13 +42,13 @@ func encodePoint(p *curve.RistrettoPoint) (c curve.CompressedRistretto) {
 func decodeScalar(encoding [32]byte) (*scalar.Scalar, error) {
 	s, err := scalar.NewFromCanonicalBytes(encoding[:])
 	if err != nil {
-		return nil, errScalar
+		return nil, errNotScalar
 	}
 	return s, nil
 }
 
 func encodeScalar(s *scalar.Scalar) [32]byte {
-	return [32]byte(must(s.MarshalBinary()))
+	return [32]byte(mustSucceed(s.MarshalBinary()))
 }
 
 // mulBase returns s·X in constant time.
@@ -55,15 +56,15 @@ func mulBase(s *scalar.Scalar) *curve.RistrettoPoint {
 	return curve.NewRistrettoPoint().MulBasepoint(curve.RISTRETTO_BASEPOINT_TABLE, s)
 }
 
-// hashToGroup is the point of a token. SHA3-512 in front of the one-way map of
+// hashToGroup returns the point of a token. SHA3-512 in front of the one-way map of
 // RFC 9496 is unconfirmed (R 90 %).
 func hashToGroup(t [32]byte) *curve.RistrettoPoint {
 	uniform := sha3.Sum512(t[:])
-	return must(curve.NewRistrettoPoint().SetUniformBytes(uniform[:]))
+	return mustSucceed(curve.NewRistrettoPoint().SetUniformBytes(uniform[:]))
 }
 
-// randomScalar returns a uniform scalar; that it is zero is as likely as
-// guessing a key.
+// randomScalar returns a uniform scalar. It is zero as rarely as somebody guesses a
+// key.
 func randomScalar() *scalar.Scalar {
 	var uniform [64]byte
 	rand.Read(uniform[:]) // does not fail, see crypto/rand
@@ -71,10 +72,10 @@ func randomScalar() *scalar.Scalar {
 }
 
 func wideScalar(uniform [64]byte) *scalar.Scalar {
-	return must(scalar.NewFromBytesModOrderWide(uniform[:]))
+	return mustSucceed(scalar.NewFromBytesModOrderWide(uniform[:]))
 }
 
-// commitScalar takes a challenge scalar from the transcript.
+// commitScalar extracts a challenge scalar from the transcript.
 func commitScalar(t *tapir.Transcript, label string) *scalar.Scalar {
 	return wideScalar(t.Commit(label))
 }
@@ -96,9 +97,9 @@ func (p prng) nextScalar() *scalar.Scalar {
 	return wideScalar(block)
 }
 
-// must unwraps results of functions that fail only on inputs of the wrong
-// length, which the types of this file rule out.
-func must[T any](v T, err error) T {
+// mustSucceed returns v. It is for functions that fail only on inputs of the wrong
+// length, which the types in this file rule out.
+func mustSucceed[T any](v T, err error) T {
 	if err != nil {
 		panic("token: " + err.Error())
 	}

@@ -11,35 +11,35 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// DefaultStepTimeout is how long a peer may take for one step of a purchase:
-// with Tor's latency and the proof of work, on a slow telephone.
-const DefaultStepTimeout = 30 * time.Second
+// defaultStepTimeout is how long a peer may take for one step of a purchase. It
+// allows for Tor's latency and for the proof of work on a slow telephone.
+const defaultStepTimeout = 30 * time.Second
 
-// lingerTimeout is how long a server waits for the client to close after the
-// reply. Closing at once, with data of the client unread, could reset the
-// connection and lose the reply.
+// lingerTimeout is how long a server waits after the reply for the client to close.
+// Closing at once, with data of the client unread, could reset the connection and
+// lose the reply.
 const lingerTimeout = 5 * time.Second
 
-// What a client may do wrong. [Issue] returns them wrapped.
+// Mistakes of a client, which [Issue] returns wrapped.
 var (
-	// ErrWork: the solution does not meet the difficulty.
-	ErrWork = errors.New("proof of work does not meet the difficulty")
-	// ErrRequest: the request is not the JSON of a batch, too large, or has a
-	// point that no honest client sends.
-	ErrRequest = errors.New("malformed token request")
+	// errWork means that the solution does not meet the difficulty.
+	errWork = errors.New("proof of work does not meet the difficulty")
+	// errRequest means that the request is not the JSON of a batch, that it is too
+	// large, or that it has a point that no honest client sends.
+	errRequest = errors.New("malformed token request")
 )
 
 // IssueConfig has the limits of a token service. The zero value works.
 type IssueConfig struct {
 	// MaxBatch is the most tokens that one proof of work buys, 1 to [MaxBatch].
-	// Zero means MaxBatch. Clients of Cwtch ask for 10; below that they get none.
+	// Zero means MaxBatch. Clients of Cwtch ask for 10 and get none if it is less.
 	MaxBatch int
-	// StepTimeout bounds each step of a client. Zero means DefaultStepTimeout.
+	// StepTimeout bounds each step of a client. Zero means 30 seconds.
 	StepTimeout time.Duration
 	// Admit, unless nil, is called after a valid proof of work and a well-formed
 	// request for n tokens, before the expensive part. It may wait. An error ends
-	// the connection without a reply: whoever means to turn clients away should do
-	// so before Issue, which asks them for the work.
+	// the connection without a reply, after the client has done its work: to turn
+	// clients away, do it before Issue.
 	Admit func(ctx context.Context, n int) error
 }
 
@@ -50,15 +50,15 @@ func (c IssueConfig) maxBatch() int {
 	return min(c.MaxBatch, MaxBatch)
 }
 
-// Issue serves one connection of the token onion: one proof of work, one batch.
-// It returns the number of tokens that it sent, which is zero if err is not
-// nil. A client that asks again gets no reply. When ctx ends, Issue closes c;
-// otherwise closing c, after any outcome, is the caller's. An error never has
-// anything of the client's in it but the kind of its fault.
+// Issue serves one connection of the token onion: one proof of work, one batch. It
+// returns the number of tokens that it sent, which is zero if err is not nil. A
+// client that asks again gets no reply. When ctx ends, Issue closes c; otherwise
+// the caller closes c, after success as well. An error tells the kind of a client's
+// mistake and nothing else of the client.
 func Issue(ctx context.Context, c *tapir.Conn, k *Key, cfg IssueConfig) (int, error) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	s := newConversation(c, cfg.StepTimeout)
+	s := newStepConn(c, cfg.StepTimeout)
 	n, err := issueOver(ctx, s, k, cfg)
 	if err != nil {
 		return 0, fmt.Errorf("token: issue: %w", endCause(ctx, err))
@@ -67,7 +67,7 @@ func Issue(ctx context.Context, c *tapir.Conn, k *Key, cfg IssueConfig) (int, er
 	return n, nil
 }
 
-func issueOver(ctx context.Context, s conversation, k *Key, cfg IssueConfig) (int, error) {
+func issueOver(ctx context.Context, s stepConn, k *Key, cfg IssueConfig) (int, error) {
 	seed := randomSeed()
 	if err := s.sendStep(seed); err != nil {
 		return 0, fmt.Errorf("send seed: %w", err)
@@ -78,7 +78,7 @@ func issueOver(ctx context.Context, s conversation, k *Key, cfg IssueConfig) (in
 		return 0, fmt.Errorf("receive solution: %w", err)
 	}
 	if !puzzle.isSolvedBy(solution) {
-		return 0, ErrWork
+		return 0, errWork
 	}
 	blinded, err := s.receiveRequest(cfg.maxBatch())
 	if err != nil {
@@ -91,9 +91,9 @@ func issueOver(ctx context.Context, s conversation, k *Key, cfg IssueConfig) (in
 	}
 	reply, err := k.signBatch(beginPurchase(puzzle, solution), blinded, randomScalar())
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrRequest, err)
+		return 0, fmt.Errorf("%w: %w", errRequest, err)
 	}
-	if err := s.sendStep(reply.marshal()); err != nil {
+	if err := s.sendStep(reply.encodeJSON()); err != nil {
 		return 0, fmt.Errorf("send reply: %w", err)
 	}
 	return len(blinded), nil
@@ -105,10 +105,10 @@ func randomSeed() []byte {
 	return hex.AppendEncode(nil, random[:])
 }
 
-func (s conversation) receiveSolution() (solution [solutionSize]byte, err error) {
+func (s stepConn) receiveSolution() (solution [solutionSize]byte, err error) {
 	err = s.receiveStep(func(payload []byte) error {
 		if len(payload) != solutionSize {
-			return fmt.Errorf("%w: %d bytes long", ErrWork, len(payload))
+			return fmt.Errorf("%w: %d bytes long", errWork, len(payload))
 		}
 		copy(solution[:], payload)
 		return nil
@@ -116,14 +116,14 @@ func (s conversation) receiveSolution() (solution [solutionSize]byte, err error)
 	return solution, err
 }
 
-func (s conversation) receiveRequest(limit int) (blinded []element, err error) {
+func (s stepConn) receiveRequest(limit int) (blinded []element, err error) {
 	err = s.receiveStep(func(payload []byte) error {
 		if blinded, err = decodeRequest(payload); err != nil {
 			// The cause may quote the client, so it stays here.
-			return ErrRequest
+			return errRequest
 		}
 		if len(blinded) > limit {
-			return fmt.Errorf("%w: %d tokens, at most %d", ErrRequest, len(blinded), limit)
+			return fmt.Errorf("%w: %d tokens, at most %d", errRequest, len(blinded), limit)
 		}
 		return nil
 	})

@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// MaxBatch is the largest number of tokens that one purchase can yield: what
-// fits the reply in its short spelling.
+// MaxBatch is the largest number of tokens in one purchase: more do not fit a reply
+// in its short spelling.
 const MaxBatch = 150
 
 // base64Size is the length of the standard base64 of 32 bytes.
@@ -21,8 +21,8 @@ var (
 	errBatch    = errors.New("more tokens than a batch may have")
 )
 
-// wire32 is 32 bytes as a base64 string. One that is absent or null stays zero,
-// which no point and no honest scalar encodes to.
+// wire32 is 32 bytes as a base64 string. If it is absent or null it stays zero,
+// which is the encoding of no point and of no honest scalar.
 type wire32 [32]byte
 
 func (w *wire32) UnmarshalText(text []byte) error {
@@ -38,8 +38,8 @@ func (w *wire32) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// boundedList is a JSON array of at most MaxBatch elements. encoding/json alone would
-// take memory for as many as the peer sent.
+// boundedList is a JSON array of at most MaxBatch elements. encoding/json alone
+// would take memory for as many as the peer sends.
 type boundedList[T any] []T
 
 func (l *boundedList[T]) UnmarshalJSON(text []byte) error {
@@ -99,7 +99,7 @@ func appendRequest(dst []byte, blinded []element) []byte {
 	return appendElements(dst, 'P', blinded)
 }
 
-// decodeReply takes either spelling.
+// decodeReply decodes a reply in either spelling.
 func decodeReply(payload []byte) (reply, error) {
 	var in replyJSON
 	if err := json.Unmarshal(payload, &in); err != nil {
@@ -122,9 +122,9 @@ func decodeReply(payload []byte) (reply, error) {
 	return reply{signed: signed, c: proof.C, s: proof.S}, nil
 }
 
-// marshal spells the reply both ways or, for 75 tokens and more, only the short
-// way, to fit the packet.
-func (r reply) marshal() []byte {
+// encodeJSON encodes the reply in both spellings or, from 75 tokens on, only in the
+// short one, to fit the packet.
+func (r reply) encodeJSON() []byte {
 	dst := append(make([]byte, 0, tapir.MaxPayload), '{')
 	dst = r.appendSpelling(dst, "st", "dp")
 	short := len(dst)

@@ -23,12 +23,12 @@ func TestRequestJSON(t *testing.T) {
 	if len(ten) != 531 {
 		t.Errorf("request of 10 has %d bytes, want 531", len(ten))
 	}
-	one := `{"P":"` + b64(bytes.Repeat([]byte{1}, 32)) + `"}`
+	one := `{"P":"` + encodeBase64(bytes.Repeat([]byte{1}, 32)) + `"}`
 	for request, want := range map[string]int{
 		string(ten): 10,
-		string(appendRequest(nil, testElements(MaxBatch))):           MaxBatch,
-		" [ " + one + " , " + one + " ] ":                            2,
-		`[{"p":"` + b64(make([]byte, 32)) + `","x":[1,{"P":null}]}]`: 1,
+		string(appendRequest(nil, testElements(MaxBatch))):                    MaxBatch,
+		" [ " + one + " , " + one + " ] ":                                     2,
+		`[{"p":"` + encodeBase64(make([]byte, 32)) + `","x":[1,{"P":null}]}]`: 1,
 		`[{}]`:         1, // the identity, refused when it is decoded as a point
 		`[{"P":null}]`: 1,
 		string(appendRequest(nil, testElements(MaxBatch+1))): -1,
@@ -45,8 +45,8 @@ func TestRequestJSON(t *testing.T) {
 		`[{"P":1}]`:                  -1,
 		`[{"P":""}]`:                 -1,
 		`[{"P":"AAAA"}]`:             -1,
-		`[{"P":"` + b64(make([]byte, 31)) + `"}]`:             -1,
-		`[{"P":"` + b64(make([]byte, 33)) + `"}]`:             -1,
+		`[{"P":"` + encodeBase64(make([]byte, 31)) + `"}]`:    -1,
+		`[{"P":"` + encodeBase64(make([]byte, 33)) + `"}]`:    -1,
 		`[{"P":"` + strings.Repeat("!", 44) + `"}]`:           -1,
 		strings.Repeat("[", 4000) + strings.Repeat("]", 4000): -1,
 	} {
@@ -64,7 +64,7 @@ func TestReplyJSON(t *testing.T) {
 	both := 0
 	for n := 1; n <= MaxBatch; n++ {
 		r := reply{signed: testElements(n), c: fill32(0xc), s: fill32(5)}
-		text := r.marshal()
+		text := r.encodeJSON()
 		if len(text) > tapir.MaxPayload {
 			t.Fatalf("reply of %d has %d bytes", n, len(text))
 		}
@@ -100,11 +100,11 @@ func TestEitherSpelling(t *testing.T) {
 	} {
 		checkReply(t, []byte(text), r)
 	}
-	proof := fmt.Sprintf(`{"C":"%s","S":"%s"}`, b64(r.c[:]), b64(r.s[:]))
+	proof := fmt.Sprintf(`{"C":"%s","S":"%s"}`, encodeBase64(r.c[:]), encodeBase64(r.s[:]))
 	for _, text := range []string{
 		"", "{}", "null", "[]", `{"st":[],"dp":` + proof + `}`, `{"dp":` + proof + `}`,
-		`{"st":[{"Q":"` + b64(r.c[:]) + `"}]}`,
-		`{"st":[{"Q":"` + b64(r.c[:]) + `"}],"dp":null}`,
+		`{"st":[{"Q":"` + encodeBase64(r.c[:]) + `"}]}`,
+		`{"st":[{"Q":"` + encodeBase64(r.c[:]) + `"}],"dp":null}`,
 		`{"st":{},"dp":` + proof + `}`,
 		`{"st":[` + strings.Repeat("{},", MaxBatch) + `{}],"dp":` + proof + `}`,
 	} {
@@ -115,10 +115,10 @@ func TestEitherSpelling(t *testing.T) {
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	f.Add(appendRequest(nil, vectorPurse().blinded))
+	f.Add(appendRequest(nil, vectorPurchase().blinded))
 	f.Add(appendRequest(nil, testElements(MaxBatch+1)))
 	f.Add([]byte(`[{"P":null},{}]`))
-	k := vectorSecret(f)
+	k := vectorServiceKey(f)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		blinded, err := decodeRequest(payload)
 		if err != nil {
@@ -131,7 +131,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		if err != nil || !slices.Equal(again, blinded) {
 			t.Fatalf("second decoding: %v", err)
 		}
-		if r, err := k.signBatch(vectorTranscript(t), blinded, uniform(9)); err == nil {
+		if r, err := k.signBatch(vectorTranscript(t), blinded, uniformScalar(9)); err == nil {
 			if _, err := r.verifyBatch(vectorTranscript(t), k.Public(), blinded); err != nil {
 				t.Fatalf("signed, but %v", err)
 			}
@@ -140,12 +140,12 @@ func FuzzDecodeRequest(f *testing.F) {
 }
 
 func FuzzDecodeReply(f *testing.F) {
-	purse, k := vectorPurse(), vectorSecret(f)
-	r, err := k.signBatch(vectorTranscript(f), purse.blinded, uniform(9))
+	purchase, k := vectorPurchase(), vectorServiceKey(f)
+	r, err := k.signBatch(vectorTranscript(f), purchase.blinded, uniformScalar(9))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(r.marshal())
+	f.Add(r.encodeJSON())
 	f.Add(append(r.appendSpelling([]byte{'{'}, "SignedTokens", "Proof"), '}'))
 	f.Add([]byte(`{"st":[{}],"dp":{}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -156,12 +156,12 @@ func FuzzDecodeReply(f *testing.F) {
 		if len(got.signed) == 0 || len(got.signed) > MaxBatch {
 			t.Fatalf("%d tokens", len(got.signed))
 		}
-		again, err := decodeReply(got.marshal())
+		again, err := decodeReply(got.encodeJSON())
 		if err != nil || !slices.Equal(again.signed, got.signed) || again.c != got.c || again.s != got.s {
 			t.Fatalf("second decoding: %v", err)
 		}
 		// There is one answer that a client takes.
-		_, err = purse.unblindTokens(vectorTranscript(t), k.Public(), got)
+		_, err = purchase.unblindTokens(vectorTranscript(t), k.Public(), got)
 		same := slices.Equal(got.signed, r.signed) && got.c == r.c && got.s == r.s
 		if same != (err == nil) {
 			t.Fatalf("the honest reply: %v, error: %v", same, err)

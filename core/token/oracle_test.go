@@ -16,8 +16,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The oracle is the scheme once more, written from its description with the
-// libraries that Cwtch uses instead of ours.
+// The oracle is a second implementation of the scheme, written from its description
+// with the libraries that Cwtch uses instead of ours.
 
 type oracleTranscript struct{ *merlin.Transcript }
 
@@ -42,7 +42,7 @@ func oracleWork(seed []byte) (oracleTranscript, []byte, *sha3.SHAKE) {
 	return o, challenge, shake
 }
 
-func oracleSale(seed, solution []byte) oracleTranscript {
+func oraclePurchase(seed, solution []byte) oracleTranscript {
 	o, _, _ := oracleWork(seed)
 	o.append("pow-solution", solution)
 	o.append("protocol", []byte("token-app"))
@@ -54,8 +54,8 @@ type (
 	oracleSigned  struct{ Q *ristretto255.Element }
 )
 
-// oracleFold absorbs a batch and returns the two points it folds into.
-func oracleFold(o oracleTranscript, y *ristretto255.Element, ps []oracleBlinded, qs []oracleSigned) (m, z *ristretto255.Element) {
+// oracleWeightedSums absorbs a batch and returns the weighted sums of its points.
+func oracleWeightedSums(o oracleTranscript, y *ristretto255.Element, ps []oracleBlinded, qs []oracleSigned) (m, z *ristretto255.Element) {
 	o.append("protocol", []byte("privacy-pass-batch-proof"))
 	o.element("X-batch", ristretto255.NewElement().Base())
 	o.element("Y-batch", y)
@@ -97,30 +97,30 @@ func oracleHash(token []byte) *ristretto255.Element {
 	return ristretto255.NewElement().FromUniformBytes(sum[:])
 }
 
-func bytesOf(t *rapid.T, name string, n int) []byte {
+func drawBytes(t *rapid.T, name string, n int) []byte {
 	return rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, name)
 }
 
 func TestOracleEncodings(t *testing.T) {
-	// Values at the borders of the field and of the scalars, which random bytes
-	// do not meet.
+	// Values at the limits of the field and of the scalars, which random bytes never
+	// reach.
 	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 	l, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	base := rapid.SampledFrom([]*big.Int{new(big.Int), p, l, new(big.Int).Lsh(p, 1), new(big.Int).Lsh(big.NewInt(1), 255)})
-	border := rapid.Custom(func(t *rapid.T) []byte {
+	nearLimit := rapid.Custom(func(t *rapid.T) []byte {
 		n := new(big.Int).Add(base.Draw(t, "base"), big.NewInt(rapid.Int64Range(-40, 40).Draw(t, "offset")))
 		b := n.Abs(n).Mod(n, new(big.Int).Lsh(big.NewInt(1), 256)).FillBytes(make([]byte, 32))
 		slices.Reverse(b)
 		return b
 	})
-	valid := rapid.Custom(func(t *rapid.T) []byte { return oracleHash(bytesOf(t, "hashed", 8)).Encode(nil) })
+	valid := rapid.Custom(func(t *rapid.T) []byte { return oracleHash(drawBytes(t, "hashed", 8)).Encode(nil) })
 	rapid.Check(t, func(t *rapid.T) {
-		b := rapid.OneOf(border, valid, rapid.SliceOfN(rapid.Byte(), 32, 32)).Draw(t, "encoding")
+		b := rapid.OneOf(nearLimit, valid, rapid.SliceOfN(rapid.Byte(), 32, 32)).Draw(t, "encoding")
 		e := ristretto255.NewElement()
 		want := e.Decode(b) == nil && e.Equal(ristretto255.NewElement()) != 1
 		point, err := decodePoint([32]byte(b))
 		if (err == nil) != want {
-			t.Fatalf("point %x: error %v, the oracle takes it: %v", b, err, want)
+			t.Fatalf("point %x: error %v, the oracle accepts it: %v", b, err, want)
 		}
 		if err == nil && [32]byte(encodePoint(point)) != [32]byte(b) {
 			t.Fatalf("point %x encodes to %x", b, encodePoint(point))
@@ -129,7 +129,7 @@ func TestOracleEncodings(t *testing.T) {
 		want = s.Decode(b) == nil
 		ours, err := decodeScalar([32]byte(b))
 		if (err == nil) != want {
-			t.Fatalf("scalar %x: error %v, the oracle takes it: %v", b, err, want)
+			t.Fatalf("scalar %x: error %v, the oracle accepts it: %v", b, err, want)
 		}
 		if err == nil && encodeScalar(ours) != [32]byte(b) {
 			t.Fatalf("scalar %x encodes to %x", b, encodeScalar(ours))
@@ -143,7 +143,7 @@ func TestOracleEncodings(t *testing.T) {
 
 func TestOracleGroup(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		token, wide := bytesOf(t, "token", 32), bytesOf(t, "wide", 64)
+		token, wide := drawBytes(t, "token", 32), drawBytes(t, "wide", 64)
 		h, s := hashToGroup([32]byte(token)), wideScalar([64]byte(wide))
 		oracleH, oracleS := oracleHash(token), ristretto255.NewScalar().FromUniformBytes(wide)
 		if got := encodePoint(h); [32]byte(got) != [32]byte(oracleH.Encode(nil)) {
@@ -162,7 +162,7 @@ func TestOracleGroup(t *testing.T) {
 	})
 }
 
-// TestOracleWork solves no puzzle but compares what a solver draws and checks.
+// TestOracleWork solves no puzzle. It compares what a solver draws and checks.
 func TestOracleWork(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.SliceOfN(rapid.Byte(), 1, 200).Draw(t, "seed")
@@ -181,7 +181,7 @@ func TestOracleWork(t *testing.T) {
 			}
 			sum := sha256.Sum256(append(want, challenge...))
 			if p.isSolvedBy(got) != (sum[0] == 0 && sum[1] == 0) {
-				t.Fatal("judgements differ")
+				t.Fatal("they disagree whether it is solved")
 			}
 		}
 	})
@@ -191,8 +191,8 @@ func TestOracleWork(t *testing.T) {
 func TestOracleBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(t, "seed")
-		solution := bytesOf(t, "solution", 32)
-		wideK, wideNonce := bytesOf(t, "k", 64), bytesOf(t, "nonce", 64)
+		solution := drawBytes(t, "solution", 32)
+		wideK, wideNonce := drawBytes(t, "k", 64), drawBytes(t, "nonce", 64)
 		n := rapid.IntRange(1, 12).Draw(t, "tokens")
 
 		k, err := NewKey(encodeScalar(wideScalar([64]byte(wideK))))
@@ -204,10 +204,10 @@ func TestOracleBatch(t *testing.T) {
 		if k.Public() != [32]byte(y.Encode(nil)) {
 			t.Fatal("public keys differ")
 		}
-		purse := newPurchase(n)
-		sale := func() oracleTranscript { return oracleSale(seed, solution) }
+		purchase := newPurchase(n)
+		transcript := func() oracleTranscript { return oraclePurchase(seed, solution) }
 		ours := func() reply {
-			r, err := k.signBatch(beginPurchase(newPuzzle(seed), [32]byte(solution)), purse.blinded, wideScalar([64]byte(wideNonce)))
+			r, err := k.signBatch(beginPurchase(newPuzzle(seed), [32]byte(solution)), purchase.blinded, wideScalar([64]byte(wideNonce)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestOracleBatch(t *testing.T) {
 		// What the oracle signs is the same, byte for byte.
 		var ps []oracleBlinded
 		var qs []oracleSigned
-		for i, b := range purse.blinded {
+		for i, b := range purchase.blinded {
 			p := oraclePoint(t, b[:])
 			q := ristretto255.NewElement().ScalarMult(oracleK, p)
 			if ours.signed[i] != [32]byte(q.Encode(nil)) {
@@ -225,8 +225,8 @@ func TestOracleBatch(t *testing.T) {
 			}
 			ps, qs = append(ps, oracleBlinded{p}), append(qs, oracleSigned{q})
 		}
-		o := sale()
-		m, z := oracleFold(o, y, ps, qs)
+		o := transcript()
+		m, z := oracleWeightedSums(o, y, ps, qs)
 		nonce := ristretto255.NewScalar().FromUniformBytes(wideNonce)
 		c := oracleChallenge(o, y, m, z,
 			ristretto255.NewElement().ScalarBaseMult(nonce), ristretto255.NewElement().ScalarMult(nonce, m))
@@ -237,16 +237,16 @@ func TestOracleBatch(t *testing.T) {
 		}
 
 		// The oracle verifies our proof from its two scalars.
-		o = sale()
-		m, z = oracleFold(o, y, ps, qs)
+		o = transcript()
+		m, z = oracleWeightedSums(o, y, ps, qs)
 		a := ristretto255.NewElement().VarTimeDoubleScalarBaseMult(c, y, s)
 		b := ristretto255.NewElement().VarTimeMultiScalarMult([]*ristretto255.Scalar{s, c}, []*ristretto255.Element{m, z})
 		if oracleChallenge(o, y, m, z, a, b).Equal(c) != 1 {
 			t.Fatal("the oracle refuses the proof")
 		}
 
-		// Tokens are what the server computes without having seen them.
-		tokens, err := purse.unblindTokens(beginPurchase(newPuzzle(seed), [32]byte(solution)), k.Public(), ours)
+		// The tokens are those that the server computes from T.
+		tokens, err := purchase.unblindTokens(beginPurchase(newPuzzle(seed), [32]byte(solution)), k.Public(), ours)
 		if err != nil {
 			t.Fatal(err)
 		}

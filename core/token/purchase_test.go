@@ -24,22 +24,22 @@ type outcome struct {
 	err error
 }
 
-// serve runs Issue as the relay does, closing the connection after it, and
+// serveIssue runs Issue as the relay does and closes the connection afterwards. It
 // returns the client's side and the outcome.
-func serve(t *testing.T, cfg IssueConfig) (conversation, <-chan outcome) {
+func serveIssue(t *testing.T, cfg IssueConfig) (stepConn, <-chan outcome) {
 	t.Helper()
 	client, server := net.Pipe()
-	k, done := vectorSecret(t), make(chan outcome, 1)
+	k, done := vectorServiceKey(t), make(chan outcome, 1)
 	go func() {
 		n, err := Issue(t.Context(), tapir.Plain(server), k, cfg)
 		server.Close()
 		done <- outcome{n, err}
 	}()
-	return newConversation(tapir.Plain(client), time.Minute), done
+	return newStepConn(tapir.Plain(client), time.Minute), done
 }
 
-// pay does the first stage of a purchase.
-func pay(t *testing.T, s conversation) [solutionSize]byte {
+// solvePuzzle receives the puzzle of a purchase and solves it.
+func solvePuzzle(t *testing.T, s stepConn) [solutionSize]byte {
 	t.Helper()
 	p, err := s.receivePuzzle()
 	if err != nil {
@@ -52,16 +52,15 @@ func pay(t *testing.T, s conversation) [solutionSize]byte {
 	return solution
 }
 
-func ignore([]byte) error { return nil }
+func ignorePayload([]byte) error { return nil }
 
-// hungUp reports whether err says that the other side closed, before or after
-// the last call on this side's pipe began.
-func hungUp(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) }
+// isHangUp reports whether err says that the other side closed the connection.
+func isHangUp(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) }
 
 func TestPurchase(t *testing.T) {
 	for _, n := range []int{1, DefaultBatch, MaxBatch} {
-		client, done := serve(t, IssueConfig{})
-		k := vectorSecret(t)
+		client, done := serveIssue(t, IssueConfig{})
+		k := vectorServiceKey(t)
 		tokens, err := Buy(t.Context(), client.conn, k.Public(), n, nil)
 		client.conn.Close()
 		if err != nil {
@@ -86,7 +85,7 @@ func TestPurchase(t *testing.T) {
 func TestBuyRefuses(t *testing.T) {
 	c := tapir.Plain(nil) // not touched
 	for _, n := range []int{-1, 0, MaxBatch + 1} {
-		if _, err := Buy(t.Context(), c, vectorSecret(t).Public(), n, nil); err == nil {
+		if _, err := Buy(t.Context(), c, vectorServiceKey(t).Public(), n, nil); err == nil {
 			t.Errorf("%d tokens: no error", n)
 		}
 	}
@@ -96,19 +95,19 @@ func TestBuyRefuses(t *testing.T) {
 }
 
 func TestOneBatchPerWork(t *testing.T) {
-	client, done := serve(t, IssueConfig{})
-	solution := pay(t, client)
+	client, done := serveIssue(t, IssueConfig{})
+	solution := solvePuzzle(t, client)
 	request := appendRequest(nil, newPurchase(2).blinded)
 	if err := client.sendStep(solution[:], request); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.receiveStep(ignore); err != nil {
+	if err := client.receiveStep(ignorePayload); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.sendStep(request); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.receiveStep(ignore); !hungUp(err) {
+	if err := client.receiveStep(ignorePayload); !isHangUp(err) {
 		t.Errorf("after the second request: %v", err)
 	}
 	if got := <-done; got.n != 2 || got.err != nil {
@@ -122,36 +121,36 @@ func TestBadSolutions(t *testing.T) {
 		"short": func(s []byte) []byte { return s[:31] },
 		"long":  func(s []byte) []byte { return append(s, 0) },
 	} {
-		client, done := serve(t, IssueConfig{Admit: func(context.Context, int) error {
+		client, done := serveIssue(t, IssueConfig{Admit: func(context.Context, int) error {
 			t.Errorf("%s: admitted", name)
 			return nil
 		}})
-		solution := pay(t, client)
+		solution := solvePuzzle(t, client)
 		if err := client.sendStep(spoil(solution[:])); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.receiveStep(ignore); !hungUp(err) {
+		if err := client.receiveStep(ignorePayload); !isHangUp(err) {
 			t.Errorf("%s: client got %v", name, err)
 		}
-		if got := <-done; got.n != 0 || !errors.Is(got.err, ErrWork) {
+		if got := <-done; got.n != 0 || !errors.Is(got.err, errWork) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
 
 func TestSolutionOfAnotherConnection(t *testing.T) {
-	first, done := serve(t, IssueConfig{})
-	solution := pay(t, first)
+	first, done := serveIssue(t, IssueConfig{})
+	solution := solvePuzzle(t, first)
 	first.conn.Close()
 	<-done
-	second, done := serve(t, IssueConfig{})
-	if err := second.receiveStep(ignore); err != nil {
+	second, done := serveIssue(t, IssueConfig{})
+	if err := second.receiveStep(ignorePayload); err != nil {
 		t.Fatal(err)
 	}
 	if err := second.sendStep(solution[:]); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-done; !errors.Is(got.err, ErrWork) {
+	if got := <-done; !errors.Is(got.err, errWork) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -164,15 +163,15 @@ func TestBadRequests(t *testing.T) {
 		"not canonical": string(appendRequest(nil, []element{fill32(0xff)})),
 		"too many":      string(appendRequest(nil, []element{good, good, good, good})),
 	} {
-		client, done := serve(t, IssueConfig{MaxBatch: 3})
-		solution := pay(t, client)
+		client, done := serveIssue(t, IssueConfig{MaxBatch: 3})
+		solution := solvePuzzle(t, client)
 		if err := client.sendStep(solution[:], []byte(request)); err != nil {
 			t.Fatal(err)
 		}
-		if err := client.receiveStep(ignore); !hungUp(err) {
+		if err := client.receiveStep(ignorePayload); !isHangUp(err) {
 			t.Errorf("%s: client got %v", name, err)
 		}
-		if got := <-done; got.n != 0 || !errors.Is(got.err, ErrRequest) {
+		if got := <-done; got.n != 0 || !errors.Is(got.err, errRequest) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -185,9 +184,9 @@ func TestBadRequests(t *testing.T) {
 
 func TestAdmit(t *testing.T) {
 	full := errors.New("full")
-	client, done := serve(t, IssueConfig{Admit: func(context.Context, int) error { return full }})
-	_, err := Buy(t.Context(), client.conn, vectorSecret(t).Public(), 1, nil)
-	if !hungUp(err) {
+	client, done := serveIssue(t, IssueConfig{Admit: func(context.Context, int) error { return full }})
+	_, err := Buy(t.Context(), client.conn, vectorServiceKey(t).Public(), 1, nil)
+	if !isHangUp(err) {
 		t.Errorf("Buy: %v", err)
 	}
 	if got := <-done; got.n != 0 || !errors.Is(got.err, full) {
@@ -195,10 +194,10 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestHostileServer answers a purchase with things that must not become tokens.
+// TestHostileServer answers a purchase with what must not become tokens.
 func TestHostileServer(t *testing.T) {
-	honest := vectorSecret(t)
-	tracker, err := NewKey(encodeScalar(uniform(8)))
+	honest := vectorServiceKey(t)
+	tracker, err := NewKey(encodeScalar(uniformScalar(8)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +207,7 @@ func TestHostileServer(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			return r.marshal()
+			return r.encodeJSON()
 		}
 	}
 	for name, answer := range map[string]func(*tapir.Transcript, []element) []byte{
@@ -223,7 +222,7 @@ func TestHostileServer(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			defer server.Close()
-			s := newConversation(tapir.Plain(server), 0)
+			s := newStepConn(tapir.Plain(server), 0)
 			done <- func() error {
 				if err := s.sendStep([]byte("seed")); err != nil {
 					return err
@@ -253,9 +252,8 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
-// TestSilence stops a client, or lets it drip, at each step and looks at the
-// clock.
-func TestSilence(t *testing.T) {
+// At each step a client stops, or sends a byte a second. Issue gives up in time.
+func TestSilentClient(t *testing.T) {
 	const step = 20 * time.Second
 	drip := func(nc net.Conn) {
 		for {
@@ -272,19 +270,19 @@ func TestSilence(t *testing.T) {
 	}{
 		"before the seed": {func(*testing.T, net.Conn) {}, step, 0},
 		"before the solution": {func(t *testing.T, nc net.Conn) {
-			_ = newConversation(tapir.Plain(nc), 0).receiveStep(ignore)
+			_ = newStepConn(tapir.Plain(nc), 0).receiveStep(ignorePayload)
 		}, step, 0},
 		"within the solution": {func(t *testing.T, nc net.Conn) {
-			_ = newConversation(tapir.Plain(nc), 0).receiveStep(ignore)
+			_ = newStepConn(tapir.Plain(nc), 0).receiveStep(ignorePayload)
 			drip(nc)
 		}, step, 0},
 		"before the request": {func(t *testing.T, nc net.Conn) {
-			s := newConversation(tapir.Plain(nc), 0)
-			solution := pay(t, s)
+			s := newStepConn(tapir.Plain(nc), 0)
+			solution := solvePuzzle(t, s)
 			_ = s.sendStep(solution[:])
 		}, step, 0},
 		"after the reply": {func(t *testing.T, nc net.Conn) {
-			if _, err := Buy(t.Context(), tapir.Plain(nc), vectorSecret(t).Public(), 2, nil); err != nil {
+			if _, err := Buy(t.Context(), tapir.Plain(nc), vectorServiceKey(t).Public(), 2, nil); err != nil {
 				t.Error(err)
 			}
 		}, lingerTimeout, 2},
@@ -296,7 +294,7 @@ func TestSilence(t *testing.T) {
 				var clients sync.WaitGroup
 				clients.Go(func() { run.client(t, client) })
 				start := time.Now()
-				n, err := Issue(t.Context(), tapir.Plain(server), vectorSecret(t), IssueConfig{StepTimeout: step})
+				n, err := Issue(t.Context(), tapir.Plain(server), vectorServiceKey(t), IssueConfig{StepTimeout: step})
 				server.Close()
 				if got := time.Since(start); got != run.timeout {
 					t.Errorf("took %v, want %v", got, run.timeout)
@@ -315,9 +313,9 @@ func TestSilentServer(t *testing.T) {
 		client, server := net.Pipe()
 		defer server.Close()
 		start := time.Now()
-		_, err := Buy(t.Context(), tapir.Plain(client), vectorSecret(t).Public(), 1, nil)
+		_, err := Buy(t.Context(), tapir.Plain(client), vectorServiceKey(t).Public(), 1, nil)
 		client.Close()
-		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != DefaultStepTimeout {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != defaultStepTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
@@ -329,12 +327,12 @@ func TestContextEndsPurchase(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		ctx, cancel := context.WithCancelCause(t.Context())
-		k, done := vectorSecret(t), make(chan error, 1)
+		k, done := vectorServiceKey(t), make(chan error, 1)
 		go func() {
 			_, err := Issue(ctx, tapir.Plain(server), k, IssueConfig{})
 			done <- err
 		}()
-		if err := newConversation(tapir.Plain(client), 0).receiveStep(ignore); err != nil {
+		if err := newStepConn(tapir.Plain(client), 0).receiveStep(ignorePayload); err != nil {
 			t.Fatal(err)
 		}
 		cancel(gone)
@@ -350,7 +348,7 @@ func TestContextEndsPurchase(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(gone)
-		if _, err := Buy(ctx, tapir.Plain(client), vectorSecret(t).Public(), 1, nil); !errors.Is(err, gone) {
+		if _, err := Buy(ctx, tapir.Plain(client), vectorServiceKey(t).Public(), 1, nil); !errors.Is(err, gone) {
 			t.Error(err)
 		}
 	})

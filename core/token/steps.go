@@ -7,27 +7,28 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// conversation is a conversation in which every step has a deadline of its own.
-type conversation struct {
+// stepConn is a connection on which every step of a purchase has a deadline of its
+// own.
+type stepConn struct {
 	conn    *tapir.Conn
 	timeout time.Duration
 }
 
-func newConversation(c *tapir.Conn, timeout time.Duration) conversation {
+func newStepConn(c *tapir.Conn, timeout time.Duration) stepConn {
 	if timeout <= 0 {
-		timeout = DefaultStepTimeout
+		timeout = defaultStepTimeout
 	}
-	return conversation{conn: c, timeout: timeout}
+	return stepConn{conn: c, timeout: timeout}
 }
 
-func (s conversation) sendStep(payloads ...[]byte) error {
+func (s stepConn) sendStep(payloads ...[]byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
 		return err
 	}
 	return s.conn.Send(payloads...)
 }
 
-func (s conversation) receiveStep(use func(payload []byte) error) error {
+func (s stepConn) receiveStep(use func(payload []byte) error) error {
 	if err := s.conn.SetReadDeadline(time.Now().Add(s.timeout)); err != nil {
 		return err
 	}
@@ -35,14 +36,14 @@ func (s conversation) receiveStep(use func(payload []byte) error) error {
 }
 
 // awaitClose waits until the peer closes or sends what it should not.
-func (s conversation) awaitClose() {
+func (s stepConn) awaitClose() {
 	s.timeout = min(s.timeout, lingerTimeout)
-	// Whatever comes, the conversation is over.
+	// Whatever comes, the purchase is over.
 	_ = s.receiveStep(func([]byte) error { return nil })
 }
 
-// endCause prefers the reason why ctx ended over the error of a connection that
-// was closed for it.
+// endCause returns why ctx ended, or err if it did not: a connection that was closed
+// for ctx has an error that says less.
 func endCause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -1,31 +1,30 @@
 // Package token is the postage of a Cwtch server: a client pays for a batch of
-// tokens with a proof of work on the token onion, and spends one of them with
-// each post on the board. It is for the relay, which issues tokens ([Issue])
-// and checks them ([Key.Verify]), and for clients, which buy ([Buy]) and spend
-// them ([Token.Spend]).
+// tokens with a proof of work on the token onion, and spends one of them with each
+// post on the board. It is for the relay, which issues tokens ([Issue]) and checks
+// them ([Key.Verify]), and for clients, which buy them ([Buy]) and spend them
+// ([Token.Spend]).
 //
-// The scheme is Privacy Pass over ristretto255. The client blinds random
-// points, the server multiplies them with its secret scalar without learning
-// them and proves, for the whole batch at once, that it was the scalar behind
-// its published key. So the server cannot tell which of its tokens is spent,
-// and no client can be singled out by a key of its own.
+// The scheme is Privacy Pass over ristretto255. The client blinds random points. The
+// server multiplies them with its secret scalar without learning them, and proves
+// for the whole batch at once that this was the scalar behind its published key. So
+// the server cannot tell which of its tokens is spent, nor single out a client by a
+// key that only that client has.
 //
 // # Guarantees
 //
-//   - A token that [Buy] returns is good for the service key it was given; a
+//   - A token that [Buy] returns is valid for the service key it was given; a
 //     batch whose proof fails yields none.
 //   - One proof of work buys one batch of at most [MaxBatch] tokens, whatever
-//     the client sends behind it.
+//     the client sends after it.
 //   - No input makes this package panic, and what a peer sends is bounded
-//     before memory is taken for it. Every step of a conversation has a
-//     deadline.
+//     before memory is taken for it. Every step of a purchase has a deadline.
 //   - Operations on the secret scalar, on blinding factors and on MACs take
 //     constant time.
 //
 // # Caveats
 //
-// [Key.Verify] does not know which tokens were spent before: that is the
-// store's to tell, in the same commit that takes the post.
+// [Key.Verify] does not know which tokens were spent before. The store tells, in the
+// same commit that takes the post.
 //
 // Some constants of Cwtch's dialect could not be compared with a Cwtch peer.
 // Each is a single constant or function, marked "unconfirmed" with an estimate
@@ -78,10 +77,9 @@ func CheckPublic(public [32]byte) error {
 	return nil
 }
 
-// Verify reports whether s was made from a token of this key and is bound to
-// the concatenation of data. It says nothing of whether s.T was seen before.
-// It takes some 40 µs of processor time, and 5 µs for each KiB of data,
-// whatever the answer.
+// Verify reports whether s was made from a token of this key and is bound to the
+// concatenation of data. It does not tell whether s.T was seen before. It takes some
+// 40 µs of processor time, and 5 µs for each KiB of data, whatever the answer.
 func (k *Key) Verify(s Spent, data ...[]byte) bool {
 	w := encodePoint(curve.NewRistrettoPoint().Mul(hashToGroup(s.T), k.k))
 	mac := spendMAC(s.T, w, data)
@@ -89,14 +87,14 @@ func (k *Key) Verify(s Spent, data ...[]byte) bool {
 }
 
 // A Token is an unspent token: the client's random T and the server's point
-// W = k·H(T). Whoever knows it can spend it. It formats as "[secret]".
+// W = k·H(T). Everybody who knows both can spend it. It formats as "[secret]".
 type Token struct {
 	T, W [32]byte
 }
 
-// Spend binds the token to the concatenation of data. For a post that is the
-// JSON of the envelope followed by the board's 56-character hostname. To spend
-// a token on two different data is futile, the server takes the first.
+// Spend binds the token to the concatenation of data. For a post, data is the JSON
+// of the envelope followed by the board's 56-character hostname. If a token is spent
+// on two different data, the server accepts the first.
 func (t Token) Spend(data ...[]byte) Spent {
 	return Spent{T: t.T, MAC: spendMAC(t.T, t.W, data)}
 }

@@ -10,23 +10,23 @@ import (
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 )
 
-// order is the order of the group, the smallest scalar that is not canonical.
-var order = [32]byte{
+// groupOrder is the order of the group, the smallest scalar that is not canonical.
+var groupOrder = [32]byte{
 	0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
 	31: 0x10,
 }
 
 func TestNewKeyRefuses(t *testing.T) {
-	tooLarge := order
+	tooLarge := groupOrder
 	tooLarge[31] |= 0x80
 	for name, secret := range map[string][32]byte{
-		"zero": {}, "the order": order, "above the order": fill32(0xff), "high bit": tooLarge,
+		"zero": {}, "the order": groupOrder, "above the order": fill32(0xff), "high bit": tooLarge,
 	} {
 		if _, err := NewKey(secret); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	largest := order
+	largest := groupOrder
 	largest[0]--
 	if _, err := NewKey(largest); err != nil {
 		t.Errorf("order - 1: %v", err)
@@ -34,7 +34,7 @@ func TestNewKeyRefuses(t *testing.T) {
 }
 
 func TestCheckPublic(t *testing.T) {
-	if err := CheckPublic(vectorSecret(t).Public()); err != nil {
+	if err := CheckPublic(vectorServiceKey(t).Public()); err != nil {
 		t.Error(err)
 	}
 	for name, public := range map[string][32]byte{
@@ -49,16 +49,16 @@ func TestCheckPublic(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
-	k, purse := vectorSecret(t), newPurchase(2)
-	r, err := k.signBatch(vectorTranscript(t), purse.blinded, randomScalar())
+	k, purchase := vectorServiceKey(t), newPurchase(2)
+	r, err := k.signBatch(vectorTranscript(t), purchase.blinded, randomScalar())
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := purse.unblindTokens(vectorTranscript(t), k.Public(), r)
+	tokens, err := purchase.unblindTokens(vectorTranscript(t), k.Public(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := NewKey(encodeScalar(uniform(8)))
+	other, err := NewKey(encodeScalar(uniformScalar(8)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,11 +93,10 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestTamperedReply changes a reply in every way that must cost a server its
-// credit.
+// TestTamperedReply changes a reply in every way that a client must refuse.
 func TestTamperedReply(t *testing.T) {
-	k := vectorSecret(t)
-	tracker, err := NewKey(encodeScalar(uniform(8)))
+	k := vectorServiceKey(t)
+	tracker, err := NewKey(encodeScalar(uniformScalar(8)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +115,7 @@ func TestTamperedReply(t *testing.T) {
 		"proof of another":    func(p *purchase, r *reply) { o := sign(k, newPurchase(3)); r.c, r.s = o.c, o.s },
 		"c":                   func(p *purchase, r *reply) { r.c[0] ^= 1 },
 		"s":                   func(p *purchase, r *reply) { r.s[0] ^= 1 },
-		"c not canonical":     func(p *purchase, r *reply) { r.c = order },
+		"c not canonical":     func(p *purchase, r *reply) { r.c = groupOrder },
 		"s not canonical":     func(p *purchase, r *reply) { r.s = fill32(0xff) },
 		"zero proof":          func(p *purchase, r *reply) { r.c, r.s = [32]byte{}, [32]byte{} },
 		"identity":            func(p *purchase, r *reply) { r.signed[1] = element{} },
@@ -148,14 +147,14 @@ func TestTamperedReply(t *testing.T) {
 func TestSignRefuses(t *testing.T) {
 	good := newPurchase(1).blinded[0]
 	for name, bad := range map[string]element{"identity": {}, "odd": {1}, "out of field": fill32(0xff)} {
-		if _, err := vectorSecret(t).signBatch(vectorTranscript(t), []element{good, bad}, randomScalar()); err == nil {
+		if _, err := vectorServiceKey(t).signBatch(vectorTranscript(t), []element{good, bad}, randomScalar()); err == nil {
 			t.Errorf("%s: signed", name)
 		}
 	}
 }
 
-// TestNonceIsFresh guards what would give the key away: from two proofs with
-// one nonce, k = (s1 - s2) / (c2 - c1).
+// TestNonceIsFresh shows that nonces are random, and why they must be: from two proofs
+// with one nonce follows k = (s1 - s2) / (c2 - c1).
 func TestNonceIsFresh(t *testing.T) {
 	seen := map[[32]byte]bool{}
 	for range 1000 {
@@ -165,7 +164,7 @@ func TestNonceIsFresh(t *testing.T) {
 		t.Errorf("%d different scalars of 1000", len(seen))
 	}
 
-	k, blinded := vectorSecret(t), newPurchase(1).blinded
+	k, blinded := vectorServiceKey(t), newPurchase(1).blinded
 	nonce := randomScalar()
 	one, err := k.signBatch(vectorTranscript(t), blinded, nonce)
 	if err != nil {
@@ -187,7 +186,7 @@ func TestNonceIsFresh(t *testing.T) {
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {
-	k, token := vectorSecret(t), Token{T: fill32(1), W: fill32(2)}
+	k, token := vectorServiceKey(t), Token{T: fill32(1), W: fill32(2)}
 	var log strings.Builder
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
 		slog.New(h).Info("x", "secret", k)

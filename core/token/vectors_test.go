@@ -40,8 +40,8 @@ const (
 	vectorBoard  = "5vesrrri2hbmn2xjam4jawmvmeuvsjz2lrr7snrwyfdbjlehg7iuvmyd"
 )
 
-// uniform is the scalar that 64 times the byte b reduces to.
-func uniform(b byte) *scalar.Scalar {
+// uniformScalar returns the scalar to which 64 times the byte b reduces.
+func uniformScalar(b byte) *scalar.Scalar {
 	return wideScalar([64]byte(bytes.Repeat([]byte{b}, 64)))
 }
 
@@ -56,28 +56,28 @@ func hex32(t testing.TB, s string) [32]byte {
 	return [32]byte(b)
 }
 
-func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+func encodeBase64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
-func equal(t *testing.T, what, got, want string) {
+func checkEqual(t *testing.T, what, got, want string) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%s\n got %s\nwant %s", what, got, want)
 	}
 }
 
-func vectorSecret(t testing.TB) *Key {
+func vectorServiceKey(t testing.TB) *Key {
 	t.Helper()
-	k, err := NewKey(encodeScalar(uniform(7)))
+	k, err := NewKey(encodeScalar(uniformScalar(7)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func vectorPurse() *purchase {
+func vectorPurchase() *purchase {
 	p := &purchase{}
 	for i := range byte(10) {
-		p.addToken(fill32(0x20+i), uniform(0x40+i))
+		p.addToken(fill32(0x20+i), uniformScalar(0x40+i))
 	}
 	return p
 }
@@ -88,18 +88,18 @@ func vectorTranscript(t testing.TB) *tapir.Transcript {
 
 func TestVectorProofOfWork(t *testing.T) {
 	p := newPuzzle([]byte(vectorSeed))
-	equal(t, "challenge", hex.EncodeToString(p.challenge[:]), vectorChallenge)
+	checkEqual(t, "challenge", hex.EncodeToString(p.challenge[:]), vectorChallenge)
 	var last int
 	solution, err := p.findSolution(t.Context(), func(tries int) { last = tries })
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "solution", hex.EncodeToString(solution[:]), vectorSolution)
+	checkEqual(t, "solution", hex.EncodeToString(solution[:]), vectorSolution)
 	if want := vectorTries / progressEvery * progressEvery; last != want {
 		t.Errorf("last progress %d, want %d", last, want)
 	}
 	sum := sha256.Sum256(append(solution[:], p.challenge[:]...))
-	equal(t, "hash", hex.EncodeToString(sum[:]), vectorHash)
+	checkEqual(t, "hash", hex.EncodeToString(sum[:]), vectorHash)
 	if !p.isSolvedBy(solution) {
 		t.Error("solution refused")
 	}
@@ -114,62 +114,62 @@ func TestVectorProofOfWork(t *testing.T) {
 }
 
 func TestVectorBatch(t *testing.T) {
-	k, purse := vectorSecret(t), vectorPurse()
+	k, purchase := vectorServiceKey(t), vectorPurchase()
 	secret, public := encodeScalar(k.k), k.Public()
-	equal(t, "k", b64(secret[:]), vectorScalar)
-	equal(t, "Y", b64(public[:]), vectorPublic)
-	equal(t, "P_0", b64(purse.blinded[0][:]), vectorP0)
-	equal(t, "P_1", b64(purse.blinded[1][:]), vectorP1)
+	checkEqual(t, "k", encodeBase64(secret[:]), vectorScalar)
+	checkEqual(t, "Y", encodeBase64(public[:]), vectorPublic)
+	checkEqual(t, "P_0", encodeBase64(purchase.blinded[0][:]), vectorP0)
+	checkEqual(t, "P_1", encodeBase64(purchase.blinded[1][:]), vectorP1)
 
-	r, err := k.signBatch(vectorTranscript(t), purse.blinded, uniform(9))
+	r, err := k.signBatch(vectorTranscript(t), purchase.blinded, uniformScalar(9))
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "C", b64(r.c[:]), vectorC)
-	equal(t, "S", b64(r.s[:]), vectorS)
+	checkEqual(t, "C", encodeBase64(r.c[:]), vectorC)
+	checkEqual(t, "S", encodeBase64(r.s[:]), vectorS)
 
-	weights := batchWeights(vectorTranscript(t), public, purse.blinded, r.signed)
+	weights := batchWeights(vectorTranscript(t), public, purchase.blinded, r.signed)
 	for _, v := range []struct {
 		name   string
 		points []element
 		want   string
-	}{{"M", purse.blinded, vectorM}, {"Z", r.signed, vectorZ}} {
+	}{{"M", purchase.blinded, vectorM}, {"Z", r.signed, vectorZ}} {
 		points, err := decodePoints(v.points)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sum := encodePoint(weightedSum(weights, points))
-		equal(t, v.name, hex.EncodeToString(sum[:]), v.want)
+		checkEqual(t, v.name, hex.EncodeToString(sum[:]), v.want)
 	}
 
 	short := append(r.appendSpelling([]byte{'{'}, "st", "dp"), '}')
 	sum := sha256.Sum256(short)
-	equal(t, "reply", hex.EncodeToString(sum[:]), vectorReply)
+	checkEqual(t, "reply", hex.EncodeToString(sum[:]), vectorReply)
 	if len(short) != 647 {
 		t.Errorf("short reply has %d bytes, want 647", len(short))
 	}
-	if !bytes.HasPrefix(r.marshal(), short[:len(short)-1]) {
+	if !bytes.HasPrefix(r.encodeJSON(), short[:len(short)-1]) {
 		t.Error("reply does not begin with its short spelling")
 	}
 
-	tokens, err := purse.unblindTokens(vectorTranscript(t), public, r)
+	tokens, err := purchase.unblindTokens(vectorTranscript(t), public, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "W", hex.EncodeToString(tokens[0].W[:]), vectorW)
+	checkEqual(t, "W", hex.EncodeToString(tokens[0].W[:]), vectorW)
 }
 
 func TestVectorSpend(t *testing.T) {
 	token := Token{T: fill32(0x20), W: hex32(t, vectorW)}
 	key := spendKey(token.T, token.W)
-	equal(t, "spend key", hex.EncodeToString(key[:]), vectorKey)
+	checkEqual(t, "spend key", hex.EncodeToString(key[:]), vectorKey)
 	envelope := wire.Envelope{Ciphertext: []byte("ciphertext"), Signature: []byte("signature")}.AppendJSON(nil)
 	spent := token.Spend(envelope, []byte(vectorBoard))
-	equal(t, "MAC", b64(spent.MAC[:]), vectorMAC)
-	if !vectorSecret(t).Verify(spent, envelope, []byte(vectorBoard)) {
+	checkEqual(t, "MAC", encodeBase64(spent.MAC[:]), vectorMAC)
+	if !vectorServiceKey(t).Verify(spent, envelope, []byte(vectorBoard)) {
 		t.Error("spent token refused")
 	}
-	if !vectorSecret(t).Verify(spent, append(envelope, vectorBoard...)) {
+	if !vectorServiceKey(t).Verify(spent, append(envelope, vectorBoard...)) {
 		t.Error("how the data is cut matters")
 	}
 }
@@ -177,7 +177,7 @@ func TestVectorSpend(t *testing.T) {
 func TestVectorGenerator(t *testing.T) {
 	// RFC 9496, appendix A.1, multiple 1.
 	const want = "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"
-	equal(t, "X", hex.EncodeToString(generator[:]), want)
+	checkEqual(t, "X", hex.EncodeToString(generator[:]), want)
 	if encodePoint(mulBase(scalar.One())) != generator {
 		t.Error("table and constant differ")
 	}

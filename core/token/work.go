@@ -16,27 +16,27 @@ const (
 	// difficulty is how many leading bytes of the hash have to be zero, 65,536
 	// tries on average. Unconfirmed (R 93 %).
 	difficulty = 2
-	// progressEvery is the number of tries between two reports of a solver, some
-	// milliseconds.
+	// progressEvery is the number of tries between two calls of progress, which are
+	// some milliseconds apart.
 	progressEvery = 2048
 )
 
-// puzzle is one proof of work after both sides know the seed.
+// puzzle is the proof of work of one connection, once both sides know the seed.
 type puzzle struct {
 	transcript *tapir.Transcript
 	challenge  [64]byte
 	candidates prng
 }
 
-// newPuzzle makes the transcript of a connection's proof of work. The protocol
-// label in front is unconfirmed (R 90 %), and that the chain of applications
-// appends nothing of its own (R 92 %).
+// newPuzzle begins the transcript of a connection. Unconfirmed are the protocol label
+// in front (R 90 %), and that the chain of applications appends nothing of its own
+// (R 92 %).
 func newPuzzle(seed []byte) *puzzle {
 	t := tapir.NewTranscript()
 	t.Protocol("pow-app")
 	t.Append("pow-seed", seed)
-	// Both sides commit to the PRNG though only a client draws from it: a
-	// commitment changes the transcript.
+	// Only a client draws from the PRNG, but both sides commit to it: that changes
+	// the transcript.
 	return &puzzle{
 		transcript: t,
 		challenge:  t.Commit("pow-challenge"),
@@ -44,9 +44,8 @@ func newPuzzle(seed []byte) *puzzle {
 	}
 }
 
-// findSolution tries the scalars of the transcript's PRNG in their order until one
-// meets the difficulty. It calls progress, unless nil, with 0 and then every few
-// thousand tries with their number so far, and gives up when ctx ends.
+// findSolution tries the scalars of the PRNG in order until one meets the
+// difficulty. It calls progress as [Buy] says, and gives up when ctx ends.
 func (p *puzzle) findSolution(ctx context.Context, progress func(tries int)) ([solutionSize]byte, error) {
 	if progress != nil {
 		progress(0)
@@ -68,8 +67,8 @@ func (p *puzzle) findSolution(ctx context.Context, progress func(tries int)) ([s
 	}
 }
 
-// isSolvedBy reports whether solution is good for this puzzle. Where it came from
-// does not matter. The order of the two is unconfirmed (R 93 %).
+// isSolvedBy reports whether solution meets the difficulty; it need not come from the
+// PRNG. That the solution is hashed first is unconfirmed (R 93 %).
 func (p *puzzle) isSolvedBy(solution [solutionSize]byte) bool {
 	var input [solutionSize + 64]byte
 	copy(input[:], solution[:])
