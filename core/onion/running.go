@@ -32,7 +32,7 @@ func newRunningSource(config TorConfig, wait time.Duration) (*runningSource, err
 		return nil, fmt.Errorf("tor control address %q: %w", config.Control, err)
 	}
 	if network == "tcp" && config.ControlCookie == "" {
-		return nil, fmt.Errorf("tor control address %s: %w", addr, ErrNoCookie)
+		return nil, fmt.Errorf("tor control address %s: %w", addr, errNoCookie)
 	}
 	trust, err := newTrust(config.ControlUser)
 	if err != nil {

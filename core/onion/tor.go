@@ -41,7 +41,7 @@ type TorConfig struct {
 	ControlUser string
 
 	// ControlCookie is the file with the running tor's cookie. It is required
-	// when Control is a TCP port, see [ErrNoCookie].
+	// when Control is a TCP port, see errNoCookie.
 	ControlCookie string
 
 	// Logger is where the state of tor and its own log go. Nothing is logged if
@@ -54,10 +54,10 @@ type TorConfig struct {
 	Progress func(percent int, summary string)
 }
 
-// ErrNoCookie is wrapped by the error of StartTor for a TCP control port whose
+// errNoCookie is wrapped by the error of StartTor for a TCP control port whose
 // cookie file is not named. Every user of the machine can listen on a port while
 // tor does not.
-var ErrNoCookie = errors.New("whoever listens on a TCP port gets the keys of all services: " +
+var errNoCookie = errors.New("whoever listens on a TCP port gets the keys of all services: " +
 	"use a unix socket, or name the cookie file by which tor has to prove itself, such as /run/tor/control.authcookie")
 
 // Tor is the [Network] of the real thing. StartTor makes it.

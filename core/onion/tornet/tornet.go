@@ -134,8 +134,8 @@ func (n *Network) waitUntil(ctx context.Context, cond func() bool) error {
 	return nil
 }
 
-// Pids lists the tor processes of the network.
-func (n *Network) Pids() []int {
+// relayPids lists the tor processes of the network.
+func (n *Network) relayPids() []int {
 	var pids []int
 	for _, r := range n.relays {
 		pids = append(pids, r.process.Pid())

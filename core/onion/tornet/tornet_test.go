@@ -78,7 +78,7 @@ func testBootstrap(t *testing.T, n *Network, dataDir string) {
 
 func TestCloseLeavesNothing(t *testing.T) {
 	n := ForTest(t)
-	pids := n.Pids()
+	pids := n.relayPids()
 	if len(pids) != 5 {
 		t.Fatalf("pids %v", pids)
 	}
@@ -157,7 +157,7 @@ func runNetworkUntilKilled(dir string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(strings.Trim(fmt.Sprint(n.Pids()), "[]"))
+	fmt.Println(strings.Trim(fmt.Sprint(n.relayPids()), "[]"))
 	io.Copy(io.Discard, os.Stdin)
 	select {}
 }

@@ -10,8 +10,8 @@ import (
 
 // Reasons for which a nickname is refused.
 var (
-	ErrNoMember    = errors.New("no such member")
-	ErrWhichMember = errors.New("more than one member fits")
+	errNoMember    = errors.New("no such member")
+	errWhichMember = errors.New("more than one member fits")
 	ErrNickTaken   = errors.New("another member has this name")
 )
 
@@ -48,11 +48,11 @@ func (n *Names) Find(word string) (Member, error) {
 	}
 	switch len(found) {
 	case 0:
-		return Member{}, ErrNoMember
+		return Member{}, errNoMember
 	case 1:
 		return found[0], nil
 	}
-	return Member{}, ErrWhichMember
+	return Member{}, errWhichMember
 }
 
 // SetNick sets the nickname of a member who has a name; an empty one removes it.

@@ -23,7 +23,7 @@ var (
 	ErrWhichServer   = errors.New("more than one server fits")
 	ErrNoGroup       = errors.New("no such group")
 	ErrNameTaken     = errors.New("another group has this name")
-	ErrMember        = errors.New("already a member of this group")
+	errMember        = errors.New("already a member of this group")
 )
 
 // State is the contents of a profile.
@@ -141,7 +141,7 @@ func (s *State) AddGroup(g *Group) error {
 	}
 	for _, known := range s.Groups {
 		if known.Group.ID == g.Group.ID {
-			return fmt.Errorf("%w, as %q", ErrMember, known.Name)
+			return fmt.Errorf("%w, as %q", errMember, known.Name)
 		}
 		if known.Name == g.Name {
 			return ErrNameTaken

@@ -142,7 +142,7 @@ func TestNicks(t *testing.T) {
 			t.Errorf("%q: %v", word, err)
 		}
 	}
-	if _, err := n.Find(string(anna[:3])); !errors.Is(err, ErrNoMember) {
+	if _, err := n.Find(string(anna[:3])); !errors.Is(err, errNoMember) {
 		t.Errorf("three letters: %v", err)
 	}
 	if err := n.SetNick(anna, ""); err != nil || n.Nick(anna) != "" {

@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// TestingOnlyEnv is the environment variable that, set to 1, keeps every tor
+// testingOnlyEnv is the environment variable that, set to 1, keeps every tor
 // off the public network.
-const TestingOnlyEnv = "CWTCH_RELAY_TOR_TESTING_ONLY"
+const testingOnlyEnv = "CWTCH_RELAY_TOR_TESTING_ONLY"
 
 // TestingOnly reports whether only private networks on this machine may be
 // used: under go test, or when the environment says so.
 func TestingOnly() bool {
-	return testing.Testing() || os.Getenv(TestingOnlyEnv) == "1"
+	return testing.Testing() || os.Getenv(testingOnlyEnv) == "1"
 }
 
 // checkCommand looks at all the configuration a tor would read.
@@ -81,7 +81,7 @@ func optionLines(args []string) []string {
 
 // Option is the form of an option's name. Tor knows more: a leading + or / adds
 // to or clears earlier lines, % includes files.
-var option = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var optionName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // CheckLoopback reports why a tor with these lines of configuration could leave
 // this machine: TestingTorNetwork must be 1, there must be a DirAuthority, every
@@ -96,43 +96,43 @@ func CheckLoopback(torrc []string) error {
 		key, value, _ := strings.Cut(line, " ")
 		value = strings.TrimSpace(value)
 		switch {
-		case !option.MatchString(key), strings.HasSuffix(line, `\`):
-			return refuse("a line that is not plainly \"Option value\"", line)
+		case !optionName.MatchString(key), strings.HasSuffix(line, `\`):
+			return refuseTorrc("a line that is not plainly \"Option value\"", line)
 		case Abbreviates(key, "TestingTorNetwork"):
 			if value != "1" {
-				return refuse("TestingTorNetwork that is not 1", line)
+				return refuseTorrc("TestingTorNetwork that is not 1", line)
 			}
 			testing = true
 		case Abbreviates(key, "DirAuthority", "DirServer"):
-			if err := loopbackDirectory(value); err != nil {
-				return refuse(err.Error(), line)
+			if err := checkDirectory(value); err != nil {
+				return refuseTorrc(err.Error(), line)
 			}
 			authority = true
 		case Abbreviates(key, "FallbackDir"):
-			if err := loopbackDirectory(value); err != nil {
-				return refuse(err.Error(), line)
+			if err := checkDirectory(value); err != nil {
+				return refuseTorrc(err.Error(), line)
 			}
 		case Abbreviates(key, "AlternateDirAuthority", "AlternateBridgeAuthority", "Bridge", "UseBridges"):
-			return refuse("another way into a network", line)
+			return refuseTorrc("another way into a network", line)
 		}
 	}
 	if !testing || !authority {
-		return refuse("no TestingTorNetwork 1 with a DirAuthority on 127.0.0.1", "")
+		return refuseTorrc("no TestingTorNetwork 1 with a DirAuthority on 127.0.0.1", "")
 	}
 	return nil
 }
 
-func refuse(what, line string) error {
+func refuseTorrc(what, line string) error {
 	if line != "" {
 		what += fmt.Sprintf(" (%q)", line)
 	}
-	return fmt.Errorf("refused, as only private networks may be used under go test or with %s=1: the torrc has %s", TestingOnlyEnv, what)
+	return fmt.Errorf("refused, as only private networks may be used under go test or with %s=1: the torrc has %s", testingOnlyEnv, what)
 }
 
-// loopbackDirectory checks the value of a DirAuthority or FallbackDir line:
+// checkDirectory checks the value of a DirAuthority or FallbackDir line:
 // flags, then an address, then fingerprints. The address is the first field
 // that begins with a digit.
-func loopbackDirectory(value string) error {
+func checkDirectory(value string) error {
 	for field := range strings.FieldsSeq(value) {
 		if strings.HasPrefix(strings.ToLower(field), "ipv6=") {
 			break
