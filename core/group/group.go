@@ -1,33 +1,31 @@
-// Package group is what the members of a traditional Cwtch group do with each
-// other's messages: seal, sign, open and verify them. It is for clients and
-// bots; a server never sees inside an envelope.
+// Package group seals, signs, opens and verifies the messages of a traditional
+// Cwtch group. It is for clients and bots; a server never sees inside an envelope.
 //
-// A group is a random key that all members hold and the board where they meet.
-// Whoever has the key is a member: there is no list of members, nobody can be
+// A group is a random key that all members hold, and the board where they meet.
+// Everybody who has the key is a member: there is no list of members, nobody can be
 // removed, and every member can read everything that was ever posted.
 //
 // # What a signature says
 //
 // Each message carries the onion address of its sender and a signature that
-// binds it to the group and to the server. [Group.Open] checks it and reports
-// the result in [Message.Verified]; a message that fails is returned all the
-// same, because somebody who holds the key wrote it and the reader should know.
-// Nothing but the signature authenticates a sender.
+// binds it to the group and to the server. [Group.Open] checks it and reports the
+// result in [Message.Verified]. It returns a message that fails as well, because
+// somebody who holds the key wrote it and the reader should know. Only the signature
+// authenticates a sender.
 //
 // # What a message reveals
 //
 // The text is padded, but the padding is base64 and the text is not, so a longer
-// text makes a shorter message: from 2621 bytes of ciphertext for none to 2021
-// for 1800 characters. Who sees the ciphertext can tell short from long. On the
-// network every packet is as long as every other.
-// The time is the sender's claim.
+// text makes a shorter message: the ciphertext has 2621 bytes for an empty text and
+// 2021 for 1800 characters. Its length tells a short text from a long one. On the
+// network all packets have the same length.
 //
 // # Compatibility
 //
-// The JSON that is signed, its escaping and the padding are documented by Cwtch
-// or follow from how Go marshals; that the nonce stands in front of the box and
-// that the signed string is built of exactly these three parts is unconfirmed
-// (95 % and 90 %). docs/compatibility.md has the state of each.
+// The JSON that is signed, its escaping and the padding are documented by Cwtch or
+// follow from how Go marshals. Unconfirmed are that the nonce stands in front of the
+// box (95 %), and that the signed string has exactly these three parts (90 %).
+// docs/compatibility.md has the state of each.
 package group
 
 import (
@@ -39,11 +37,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// Group is what the members of a group share. It holds the secret key and
-// prints as its name only.
+// Group is what the members of a group share. It holds the secret key; it prints as
+// its name.
 type Group struct {
 	ID     [16]byte // follows from the key and the server
-	Name   string   // chosen by whoever made it; may hold anything
+	Name   string   // chosen by the member who made it; may hold anything
 	Server identity.Onion
 
 	key [32]byte
@@ -61,20 +59,21 @@ func New(name string, server identity.Onion) (Group, error) {
 	return FromInvite(i), nil
 }
 
-// FromInvite is the group that an invite admits to.
+// FromInvite returns the group to which an invite admits.
 func FromInvite(i bundle.Invite) Group {
 	return Group{ID: i.GroupID, Name: i.GroupName, Server: i.Server, key: i.SharedKey}
 }
 
-// Invite admits whoever holds it to the group, for ever.
+// Invite returns the invite to the group, which admits everybody who holds it, for
+// ever.
 func (g Group) Invite() bundle.Invite {
 	return bundle.Invite{GroupID: g.ID, GroupName: g.Name, SharedKey: g.key, Server: g.Server}
 }
 
-// String is the quoted name.
+// String returns the quoted name.
 func (g Group) String() string { return fmt.Sprintf("%q", g.Name) }
 
-// GoString is the quoted name, so that %#v does not print the key.
+// GoString returns the quoted name, so that %#v does not print the key.
 func (g Group) GoString() string { return g.String() }
 
 // LogValue keeps name, ID and key out of logs.

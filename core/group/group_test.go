@@ -29,7 +29,7 @@ const (
 	testersID     = "940a798b8268c25b84fc3a8e5aa3db39"
 )
 
-func testers(t testing.TB) Group {
+func testersGroup(t testing.TB) Group {
 	t.Helper()
 	key, err := base64.StdEncoding.DecodeString(testersKey)
 	if err != nil {
@@ -46,12 +46,12 @@ func testers(t testing.TB) Group {
 	return FromInvite(i)
 }
 
-func sender(b byte) identity.Key {
+func senderKey(b byte) identity.Key {
 	return identity.KeyFromSeed([32]byte(bytes.Repeat([]byte{b}, 32)))
 }
 
 func TestMessageMatchesVector(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	if got := hex.EncodeToString(g.ID[:]); got != testersID {
 		t.Fatalf("group ID %s, want %s", got, testersID)
 	}
@@ -61,7 +61,7 @@ func TestMessageMatchesVector(t *testing.T) {
 	}
 	p := plainMessage{
 		Text:               `{"o":1,"d":"hi"}`,
-		Onion:              string(sender(1).Onion()),
+		Onion:              string(senderKey(1).Onion()),
 		Timestamp:          1700000000,
 		SignedGroupID:      g.ID[:],
 		PreviousMessageSig: []byte{},
@@ -70,7 +70,7 @@ func TestMessageMatchesVector(t *testing.T) {
 	if n := len(p.marshalJSON()); n != 2583 {
 		t.Errorf("message JSON has %d bytes, want 2583", n)
 	}
-	e := g.sealPlain(sender(1), nonce, p)
+	e := g.sealPlain(senderKey(1), nonce, p)
 	if len(e.Ciphertext) != 2623 {
 		t.Errorf("ciphertext has %d bytes, want 2623", len(e.Ciphertext))
 	}
@@ -85,7 +85,7 @@ func TestMessageMatchesVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !m.Verified || m.From != sender(1).Onion() || m.Time.Unix() != 1700000000 || len(m.Previous) != 0 {
+	if !m.Verified || m.From != senderKey(1).Onion() || m.Time.Unix() != 1700000000 || len(m.Previous) != 0 {
 		t.Errorf("opened as %+v", m)
 	}
 	if chat, ok := UnwrapText(m.Text); chat != "hi" || !ok {
@@ -93,12 +93,12 @@ func TestMessageMatchesVector(t *testing.T) {
 	}
 }
 
-// The sizes that follow from the formats; Cwtch says of them "about 4 kB".
+// The sizes follow from the formats; Cwtch's documentation says "about 4 kB".
 func TestSizes(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	draft := func(text string) wire.Envelope {
 		t.Helper()
-		e, err := g.Seal(sender(1), Draft{Text: text, Time: time.Unix(1700000000, 0), Previous: make([]byte, 64)})
+		e, err := g.Seal(senderKey(1), Draft{Text: text, Time: time.Unix(1700000000, 0), Previous: make([]byte, 64)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestSizes(t *testing.T) {
 }
 
 func TestSealRefuses(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	for _, c := range []struct {
 		name, text string
 		want       error
@@ -137,23 +137,23 @@ func TestSealRefuses(t *testing.T) {
 		{"escapes fill the packet", strings.Repeat("<", MaxText), ErrTooLong},
 		{"not UTF-8", "caf\xe9", ErrNotText},
 	} {
-		if _, err := g.Seal(sender(1), Draft{Text: c.text}); !errors.Is(err, c.want) {
+		if _, err := g.Seal(senderKey(1), Draft{Text: c.text}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }
 
-// Whatever can be sealed opens as the same message, verified, also when it is
-// full of characters that Go's JSON escapes.
+// What can be sealed opens as the same message, verified, also when it is full of
+// characters that Go's JSON escapes.
 func TestRoundTrip(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	rapid.Check(t, func(t *rapid.T) {
 		d := Draft{
 			Text:     rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("<>&\"\\\u2028\u2029\ufffd\x00\x1b\x7f💬")))).Draw(t, "text"),
 			Time:     time.Unix(rapid.Int64Range(0, maxTimestamp).Draw(t, "time"), 0),
 			Previous: rapid.SliceOf(rapid.Byte()).Draw(t, "previous"),
 		}
-		key := sender(rapid.Byte().Draw(t, "sender"))
+		key := senderKey(rapid.Byte().Draw(t, "sender"))
 		e, err := g.Seal(key, d)
 		if errors.Is(err, ErrTooLong) {
 			t.Skip("too long")
@@ -175,12 +175,12 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestChain(t *testing.T) {
-	g := testers(t)
-	first, err := g.Seal(sender(1), Draft{Text: "first"})
+	g := testersGroup(t)
+	first, err := g.Seal(senderKey(1), Draft{Text: "first"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := g.Seal(sender(2), Draft{Text: "second", Previous: first.Signature})
+	second, err := g.Seal(senderKey(2), Draft{Text: "second", Previous: first.Signature})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,48 +193,47 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// Every way to forge a message ends as an unverified message, never as a
-// verified one and never as none.
+// Every forged message opens, unverified.
 func TestForgeriesAreUnverified(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	honest := plainMessage{
-		Text: "pay me", Onion: string(sender(1).Onion()), Timestamp: 1700000000,
+		Text: "pay me", Onion: string(senderKey(1).Onion()), Timestamp: 1700000000,
 		SignedGroupID: g.ID[:], PreviousMessageSig: []byte{}, Padding: []byte{},
 	}
 	elsewhere := g
-	elsewhere.Server = sender(9).Onion()
+	elsewhere.Server = senderKey(9).Onion()
 	for _, c := range []struct {
 		name  string
 		forge func() wire.Envelope
 	}{
-		{"another member's name", func() wire.Envelope { return g.sealPlain(sender(2), [nonceSize]byte{}, honest) }},
+		{"another member's name", func() wire.Envelope { return g.sealPlain(senderKey(2), [nonceSize]byte{}, honest) }},
 		{"signature cut", func() wire.Envelope {
-			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(senderKey(1), [nonceSize]byte{}, honest)
 			e.Signature = e.Signature[:63]
 			return e
 		}},
 		{"no signature", func() wire.Envelope {
-			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(senderKey(1), [nonceSize]byte{}, honest)
 			e.Signature = nil
 			return e
 		}},
-		{"for another server", func() wire.Envelope { return elsewhere.sealPlain(sender(1), [nonceSize]byte{}, honest) }},
+		{"for another server", func() wire.Envelope { return elsewhere.sealPlain(senderKey(1), [nonceSize]byte{}, honest) }},
 		{"for another group", func() wire.Envelope {
 			p := honest
 			p.SignedGroupID = make([]byte, 16)
-			return g.sealPlain(sender(1), [nonceSize]byte{}, p)
+			return g.sealPlain(senderKey(1), [nonceSize]byte{}, p)
 		}},
 		{"text changed", func() wire.Envelope {
-			e := g.sealPlain(sender(1), [nonceSize]byte{}, honest)
+			e := g.sealPlain(senderKey(1), [nonceSize]byte{}, honest)
 			p := honest
 			p.Text = "pay him"
-			e.Ciphertext = g.sealPlain(sender(1), [nonceSize]byte{}, p).Ciphertext
+			e.Ciphertext = g.sealPlain(senderKey(1), [nonceSize]byte{}, p).Ciphertext
 			return e
 		}},
 		{"sender is no onion", func() wire.Envelope {
 			p := honest
 			p.Onion = "root"
-			return g.sealPlain(sender(1), [nonceSize]byte{}, p)
+			return g.sealPlain(senderKey(1), [nonceSize]byte{}, p)
 		}},
 	} {
 		m, err := g.Open(c.forge())
@@ -244,13 +243,13 @@ func TestForgeriesAreUnverified(t *testing.T) {
 			t.Errorf("%s: verified", c.name)
 		}
 	}
-	if m, err := g.Open(g.sealPlain(sender(1), [nonceSize]byte{}, honest)); err != nil || !m.Verified {
+	if m, err := g.Open(g.sealPlain(senderKey(1), [nonceSize]byte{}, honest)); err != nil || !m.Verified {
 		t.Errorf("the honest message: %+v, %v", m, err)
 	}
 }
 
 func TestOpenRefuses(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	var nonce [nonceSize]byte
 	box := func(text string) []byte { return secretbox.Seal(nonce[:], []byte(text), &nonce, &g.key) }
 	for _, c := range []struct {
@@ -273,8 +272,8 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestFarFutureCanBeMarshalled(t *testing.T) {
-	g := testers(t)
-	m, err := g.Open(g.sealPlain(sender(1), [nonceSize]byte{}, plainMessage{Timestamp: 1<<64 - 1}))
+	g := testersGroup(t)
+	m, err := g.Open(g.sealPlain(senderKey(1), [nonceSize]byte{}, plainMessage{Timestamp: 1<<64 - 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +284,7 @@ func TestFarFutureCanBeMarshalled(t *testing.T) {
 
 func newGroup(t *testing.T) Group {
 	t.Helper()
-	g, err := New("book club", sender(3).Onion())
+	g, err := New("book club", senderKey(3).Onion())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +292,7 @@ func newGroup(t *testing.T) Group {
 }
 
 func TestNewRefuses(t *testing.T) {
-	if _, err := New("caf\xe9", sender(3).Onion()); err == nil {
+	if _, err := New("caf\xe9", senderKey(3).Onion()); err == nil {
 		t.Error("a name that is not UTF-8 is accepted")
 	}
 	if _, err := New("book club", "somewhere"); err == nil {
@@ -312,7 +311,7 @@ func TestInviteRoundTrip(t *testing.T) {
 }
 
 func TestGroupDoesNotPrintItsKey(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	var out bytes.Buffer
 	slog.New(slog.NewTextHandler(&out, nil)).Info("group", "group", g)
 	fmt.Fprintf(&out, "%v %+v %#v %s %q", g, g, g, g, g)
@@ -354,9 +353,9 @@ func TestOverlay(t *testing.T) {
 // FuzzOpen feeds the decoder what a member with the key could seal: it must
 // not panic, and must verify nothing that the named sender did not sign.
 func FuzzOpen(f *testing.F) {
-	g := testers(f)
-	f.Add([]byte(`{"Text":"x","Onion":"`+string(sender(1).Onion())+`","Timestamp":1,"SignedGroupID":"AA==","PreviousMessageSig":null,"Padding":""}`), []byte{})
-	f.Add(plainMessage{Text: "x", Onion: string(sender(1).Onion()), SignedGroupID: g.ID[:]}.marshalJSON(), make([]byte, ed25519.SignatureSize))
+	g := testersGroup(f)
+	f.Add([]byte(`{"Text":"x","Onion":"`+string(senderKey(1).Onion())+`","Timestamp":1,"SignedGroupID":"AA==","PreviousMessageSig":null,"Padding":""}`), []byte{})
+	f.Add(plainMessage{Text: "x", Onion: string(senderKey(1).Onion()), SignedGroupID: g.ID[:]}.marshalJSON(), make([]byte, ed25519.SignatureSize))
 	f.Add([]byte(`{"text":"x","TEXT":[]}`), []byte(nil))
 	f.Fuzz(func(t *testing.T, text, signature []byte) {
 		var nonce [nonceSize]byte

@@ -25,8 +25,8 @@ const nonceSize = 24
 
 // Reasons for which [Group.Seal] refuses.
 var (
-	// ErrTooLong means that the text exceeds [MaxText], or that it holds so
-	// many characters which JSON escapes that the post would not fit a packet.
+	// ErrTooLong means that the text exceeds [MaxText], or that the post would not
+	// fit a packet because JSON escapes so many of its characters.
 	ErrTooLong = errors.New("text is too long")
 	// ErrNotText means that the text is not UTF-8. It could be sent, but its
 	// signature would not verify: JSON turns every wrong byte into U+FFFD.
@@ -35,15 +35,15 @@ var (
 
 // Reasons for which [Group.Open] refuses.
 var (
-	// ErrForeign means that the envelope was not sealed with the key of this
-	// group: the usual case, since groups share a board.
+	// ErrForeign means that the envelope was not sealed with the key of this group.
+	// That is the usual case, since groups share a board.
 	ErrForeign = errors.New("envelope is not of this group")
 	// ErrMalformed means that somebody who holds the key sealed something that
 	// is not a message.
 	ErrMalformed = errors.New("envelope of this group holds no message")
 )
 
-// Draft is a message that is to be sealed.
+// Draft is a message to be sealed.
 type Draft struct {
 	Text     string    // at most MaxText bytes of UTF-8; see WrapText
 	Time     time.Time // sent with a precision of a second
@@ -53,10 +53,10 @@ type Draft struct {
 // Message is an opened message.
 type Message struct {
 	Text string // what the sender wrote; see UnwrapText
-	// From is who claims to have sent it, or "" where the claim is not an onion
-	// address. It means something only if Verified.
+	// From claims to be the sender; it is "" if the claim is not an onion address. It
+	// means something only if Verified.
 	From     identity.Onion
-	Verified bool // the signature is From's, for this group on this server
+	Verified bool // From signed the message, for this group on this server
 	// Time is the sender's claim, to the second, and may lie anywhere between
 	// 1970 and the end of the year 9999.
 	Time      time.Time
@@ -96,7 +96,7 @@ func (g Group) Seal(from identity.Key, d Draft) (wire.Envelope, error) {
 		Padding:            padding,
 	})
 	if n := postSize(e); n > tapir.MaxPayload {
-		return wire.Envelope{}, fmt.Errorf("seal message: %w: it takes %d bytes once encoded, and %d fit a packet; quotes, < > & and control characters take most",
+		return wire.Envelope{}, fmt.Errorf("seal message: %w: it has %d bytes when encoded, and %d fit a packet; quotes, < > & and control characters need the most",
 			ErrTooLong, n, tapir.MaxPayload)
 	}
 	return e, nil
@@ -153,14 +153,14 @@ func (p plainMessage) marshalJSON() []byte {
 	return b
 }
 
-// signedBytes is what the sender of a message signs.
+// signedBytes returns what the sender of a message signs.
 func (g Group) signedBytes(message []byte) []byte {
 	b := hex.AppendEncode(nil, g.ID[:])
 	b = append(b, g.Server...)
 	return base64.StdEncoding.AppendEncode(b, message)
 }
 
-// postSize is the length of the request that posts e.
+// postSize returns the length of the request that posts e.
 func postSize(e wire.Envelope) int {
 	spent := wire.Token{T: make([]byte, 32), MAC: make([]byte, 64)}
 	return len(wire.AppendRequest(nil, wire.Request{Post: &wire.Post{Token: spent, EGM: e}}))

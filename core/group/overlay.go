@@ -14,7 +14,7 @@ type overlay struct {
 	Data   *string `json:"d"`
 }
 
-// WrapText wraps chat the way Cwtch clients expect it as the text of a message.
+// WrapText wraps chat as Cwtch clients expect it in the text of a message.
 func WrapText(chat string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -25,8 +25,8 @@ func WrapText(chat string) string {
 	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// UnwrapText is the inverse of WrapText. It returns the text as it is and false
-// where that is something other than wrapped chat.
+// UnwrapText is the inverse of WrapText. If the text is not wrapped chat, it returns
+// the text as it is and false.
 func UnwrapText(text string) (chat string, ok bool) {
 	var o overlay
 	if json.Unmarshal([]byte(text), &o) != nil || o.Number != overlayText || o.Data == nil {

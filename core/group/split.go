@@ -15,9 +15,9 @@ import (
 
 // SplitChat splits chat into parts that [Group.Seal] takes once [WrapText] has
 // wrapped them. A message holds 1786 bytes of chat, fewer where JSON escapes
-// characters. A part ends at a line break or else at a space where there is one
-// in its second half. White space at both ends of a part is left out, but for the
-// indentation of its first line, and so are parts without anything else.
+// characters. A part ends at the last line break in its second half, or else at the
+// last space there. SplitChat leaves out white space at both ends of a part, except
+// the indentation of its first line, and parts that have nothing else.
 //
 // The chat is UTF-8.
 func SplitChat(chat string) []string {
@@ -44,8 +44,8 @@ func trimChat(s string) string {
 	}
 }
 
-// longestFit returns the length of a beginning of s that fits a message: as good
-// as the longest one.
+// longestFit returns the length of the longest beginning of s that fits a message,
+// give or take a few bytes.
 func longestFit(s string) int {
 	beginning := func(n int) string {
 		for n < len(s) && !utf8.RuneStart(s[n]) {
@@ -53,7 +53,7 @@ func longestFit(s string) int {
 		}
 		return s[:n]
 	}
-	n := sort.Search(min(len(s), MaxText), func(n int) bool { return !fits(beginning(n + 1)) })
+	n := sort.Search(min(len(s), MaxText), func(n int) bool { return !fitsPacket(beginning(n + 1)) })
 	return len(beginning(n))
 }
 
@@ -74,8 +74,8 @@ func breakNear(s string, n int) int {
 	return breakCharacter(s, n)
 }
 
-// breakCharacter moves n to the beginning of a character that is written as
-// several code points, if it is not a very long one.
+// breakCharacter moves n back to the beginning of a character of several code
+// points, unless that is very long.
 func breakCharacter(s string, n int) int {
 	const zeroWidthJoiner = '\u200d'
 	for i := n; i > n-64 && i > n/2; {
@@ -89,8 +89,8 @@ func breakCharacter(s string, n int) int {
 	return n
 }
 
-// fits reports whether a post of the chat fits a packet.
-func fits(chat string) bool {
+// fitsPacket reports whether a post of the chat fits a packet.
+func fitsPacket(chat string) bool {
 	text := WrapText(chat)
 	if len(text) > MaxText {
 		return false

@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checkParts fails unless every part seals and opens as itself, and all together
-// have what the chat has, but for white space.
+// checkParts fails unless every part seals and opens as itself, and the parts
+// together are the chat, except for white space.
 func checkParts(t interface {
 	Helper()
 	Fatalf(string, ...any)
@@ -28,7 +28,7 @@ func checkParts(t interface {
 		t.Fatalf("%d parts hold %d bytes of %d", len(parts), len(got), len(want))
 	}
 	for i, part := range parts {
-		e, err := g.Seal(sender(1), Draft{Text: WrapText(part), Time: time.Unix(maxTimestamp, 0), Previous: make([]byte, 64)})
+		e, err := g.Seal(senderKey(1), Draft{Text: WrapText(part), Time: time.Unix(maxTimestamp, 0), Previous: make([]byte, 64)})
 		if err != nil {
 			t.Fatalf("part %d of %d: %v", i, len(parts), err)
 		}
@@ -43,7 +43,7 @@ func checkParts(t interface {
 }
 
 func TestSplitChat(t *testing.T) {
-	g := testers(t)
+	g := testersGroup(t)
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("<>&\"\\\u2028\x00 \n\té💬👩\u200d\u0301"))),
 			rapid.Map(rapid.IntRange(1, 4000), func(n int) string { return strings.Repeat("<", n) }),
@@ -55,7 +55,7 @@ func TestSplitChat(t *testing.T) {
 	})
 }
 
-// The sizes that the documentation says, and where a text is broken.
+// Parts have the documented sizes and end at lines, spaces and characters.
 func TestSplitChatBreaks(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, c := range []struct {
@@ -80,17 +80,16 @@ func TestSplitChatBreaks(t *testing.T) {
 		if strings.Join(got, "|") != strings.Join(c.want, "|") {
 			t.Errorf("%s: %d parts: %.80q", c.name, len(got), got)
 		}
-		checkParts(t, testers(t), c.chat, got)
+		checkParts(t, testersGroup(t), c.chat, got)
 	}
 }
 
-// A long text of the most expensive kind is split in reasonable time, into as
-// many parts as that takes.
+// A long text of the most expensive kind is split in reasonable time.
 func TestSplitChatIsBounded(t *testing.T) {
 	chat := strings.Repeat("<", 64<<10)
 	parts := SplitChat(chat)
 	if len(parts) > 110 {
 		t.Errorf("%d parts", len(parts))
 	}
-	checkParts(t, testers(t), chat, parts)
+	checkParts(t, testersGroup(t), chat, parts)
 }

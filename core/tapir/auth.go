@@ -15,56 +15,49 @@ const defaultStepTimeout = 30 * time.Second
 
 // Config has the settings of an authentication. The zero value is good.
 type Config struct {
-	// StepTimeout bounds each of the two exchanges of an authentication, the
-	// keys and the proofs. Default: 30 s. Shorter cuts off peers on slow
-	// circuits, longer lets a stranger who says nothing hold a connection.
+	// StepTimeout bounds each of the two exchanges of an authentication, keys and
+	// proofs. Default: 30 s. A shorter one cuts off peers on slow circuits, a longer
+	// one lets a stranger who sends nothing hold a connection.
 	StepTimeout time.Duration
-	// Admit, unless nil, is called by Server when the keys of the client have
-	// come, before the exchange of keys is computed, which is the expensive part.
-	// It may wait. An error ends the authentication.
+	// Admit, unless nil, is called by Server when the client's keys have come, before
+	// the shared key is computed, which is the expensive part. It may wait. An error
+	// ends the authentication.
 	Admit func() error
 }
 
-// Client authenticates over nc, which key's owner dialled, with the owner of the
-// onion name server. It is Config{}.Client.
+// Client calls [Config.Client] of the zero Config.
 func Client(ctx context.Context, nc net.Conn, key identity.Key, server identity.Onion) (*Conn, error) {
 	return Config{}.Client(ctx, nc, key, server)
 }
 
-// Server authenticates over nc, which the owner of key accepted, with whoever
-// dialled; see [Conn.Peer]. It is Config{}.Server.
+// Server calls [Config.Server] of the zero Config.
 func Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
 	return Config{}.Server(ctx, nc, key)
 }
 
 // Client authenticates over nc as the side that dialled. It fails with
-// [ErrAuthentication] if the other side is not server. It takes over nc: when
-// it fails, also because ctx is done, nc is closed. ctx has no effect on the
-// returned connection.
+// [ErrAuthentication] if the other side is not server. It takes over nc: when it
+// fails, also because ctx is done, it closes nc. ctx has no effect on the returned
+// connection.
 func (cfg Config) Client(ctx context.Context, nc net.Conn, key identity.Key, server identity.Onion) (*Conn, error) {
-	return cfg.authenticate(ctx, nc, func(c *Conn) error {
-		h := newHandshake(outbound, key, identity.NewKey())
-		h.wantPeer = server
-		return cfg.exchangeKeysAndProofs(c, h)
-	})
+	h := newHandshake(outbound, key, identity.NewKey())
+	h.wantPeer = server
+	return cfg.authenticate(ctx, nc, h)
 }
 
-// Server authenticates over nc as the side that was dialled. Any client that
-// proves its own name is let in. It takes over nc as [Config.Client] does.
+// Server authenticates over nc as the side that was dialled. It admits any client
+// that proves its own name. It takes over nc as [Config.Client] does.
 func (cfg Config) Server(ctx context.Context, nc net.Conn, key identity.Key) (*Conn, error) {
-	return cfg.authenticate(ctx, nc, func(c *Conn) error {
-		return cfg.exchangeKeysAndProofs(c, newHandshake(inbound, key, identity.NewKey()))
-	})
+	return cfg.authenticate(ctx, nc, newHandshake(inbound, key, identity.NewKey()))
 }
 
-// authenticate calls run on a connection that is closed when ctx is done or run
-// fails.
-func (cfg Config) authenticate(ctx context.Context, nc net.Conn, run func(*Conn) error) (*Conn, error) {
+// authenticate runs a handshake over nc and closes nc when it fails or ctx is done.
+func (cfg Config) authenticate(ctx context.Context, nc net.Conn, h *handshake) (*Conn, error) {
 	c := Plain(nc)
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	err := run(c)
+	err := cfg.runHandshake(c, h)
 	if !stop() {
-		// nc is closed already, whatever run says.
+		// nc is closed already, whatever the handshake says.
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -73,9 +66,9 @@ func (cfg Config) authenticate(ctx context.Context, nc net.Conn, run func(*Conn)
 	return c, nil
 }
 
-// exchangeKeysAndProofs exchanges keys, switches c to encryption and exchanges proofs. Neither
+// runHandshake exchanges keys, switches c to encryption and exchanges proofs. Neither
 // side waits for the other before it sends.
-func (cfg Config) exchangeKeysAndProofs(c *Conn, h *handshake) error {
+func (cfg Config) runHandshake(c *Conn, h *handshake) error {
 	err := cfg.exchangeStep(c, h.ownMessage(), func(message []byte) error {
 		if cfg.Admit != nil && h.role == inbound {
 			if err := cfg.Admit(); err != nil {
@@ -105,7 +98,7 @@ func (cfg Config) exchangeKeysAndProofs(c *Conn, h *handshake) error {
 	return c.nc.SetDeadline(time.Time{})
 }
 
-// exchangeStep is one step: it sends message and hands the answer to read.
+// exchangeStep sends message and calls read with the answer.
 func (cfg Config) exchangeStep(c *Conn, message []byte, read func([]byte) error) error {
 	timeout := cfg.StepTimeout
 	if timeout <= 0 {

@@ -21,11 +21,11 @@ import (
 )
 
 func TestAuthenticate(t *testing.T) {
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	clientKey, serverKey := identity.NewKey(), identity.NewKey()
-	client, server := authenticate(t, a, b, clientKey, serverKey, serverKey.Onion())
-	check(t, client.err)
-	check(t, server.err)
+	client, server := authenticateBoth(t, a, b, clientKey, serverKey, serverKey.Onion())
+	checkError(t, client.err)
+	checkError(t, server.err)
 	if client.conn.Peer() != serverKey.Onion() || server.conn.Peer() != clientKey.Onion() {
 		t.Errorf("the client sees %s, the server %s", client.conn.Peer(), server.conn.Peer())
 	}
@@ -41,10 +41,10 @@ func TestSessionKeysDiffer(t *testing.T) {
 	clientKey, serverKey := identity.NewKey(), identity.NewKey()
 	var keys [2]sessionKey
 	for i := range keys {
-		a, b := loopback(t)
-		client, server := authenticate(t, a, b, clientKey, serverKey, serverKey.Onion())
-		check(t, client.err)
-		check(t, server.err)
+		a, b := tcpPair(t)
+		client, server := authenticateBoth(t, a, b, clientKey, serverKey, serverKey.Onion())
+		checkError(t, client.err)
+		checkError(t, server.err)
 		keys[i] = *client.conn.key
 	}
 	if keys[0] == keys[1] {
@@ -53,8 +53,8 @@ func TestSessionKeysDiffer(t *testing.T) {
 }
 
 func TestWrongHost(t *testing.T) {
-	a, b := loopback(t)
-	client, server := authenticate(t, a, b, identity.NewKey(), identity.NewKey(), identity.NewKey().Onion())
+	a, b := tcpPair(t)
+	client, server := authenticateBoth(t, a, b, identity.NewKey(), identity.NewKey(), identity.NewKey().Onion())
 	if !errors.Is(client.err, ErrAuthentication) {
 		t.Errorf("the client sees %v", client.err)
 	}
@@ -96,14 +96,14 @@ func TestBitFlips(t *testing.T) {
 	}
 	for _, offset := range offsets {
 		for _, fromClient := range []bool{true, false} {
-			var a, b net.Conn = loopback(t)
+			var a, b net.Conn = tcpPair(t)
 			bit := offset*8 + offset%8
 			if fromClient {
 				a = &flipper{Conn: a, bit: bit}
 			} else {
 				b = &flipper{Conn: b, bit: bit}
 			}
-			client, server := authenticate(t, a, b, clientKey, serverKey, serverKey.Onion())
+			client, server := authenticateBoth(t, a, b, clientKey, serverKey, serverKey.Onion())
 			victim := client
 			if fromClient {
 				victim = server
@@ -136,28 +136,28 @@ func TestManInTheMiddle(t *testing.T) {
 	clientKey, serverKey, middle := identity.NewKey(), identity.NewKey(), identity.NewKey()
 	forged := newHandshake(inbound, middle, identity.NewKey())
 	forged.own.LongTermPublicKey = serverKey.Public() // claims to be the server
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	done := make(chan outcome, 1)
 	go func() {
 		c, err := Client(context.Background(), a, clientKey, serverKey.Onion())
 		done <- outcome{c, err}
 	}()
 	c := Plain(b)
-	check(t, Config{}.exchangeStep(c, forged.ownMessage(), forged.readMessage))
+	checkError(t, Config{}.exchangeStep(c, forged.ownMessage(), forged.readMessage))
 	keys, err := forged.deriveAgreement()
-	check(t, err)
+	checkError(t, err)
 	c.key = &keys.session
 	keys.ownProof = append(keys.ownProof[:64], serverKey.Onion()...)
-	check(t, c.Send(keys.ownProof))
+	checkError(t, c.Send(keys.ownProof))
 	if client := <-done; !errors.Is(client.err, ErrPacket) {
 		t.Errorf("the client sees %v", client.err)
 	}
 }
 
-// stranger runs Server and returns our end of its connection, in clear, and how
-// it ends.
-func stranger(t *testing.T, key identity.Key) (*Conn, <-chan error) {
-	a, b := loopback(t)
+// dialServer runs Server. It returns our end of its connection, in clear, and how
+// Server ends.
+func dialServer(t *testing.T, key identity.Key) (*Conn, <-chan error) {
+	a, b := tcpPair(t)
 	done := make(chan error, 1)
 	go func() {
 		_, err := Server(context.Background(), b, key)
@@ -167,8 +167,8 @@ func stranger(t *testing.T, key identity.Key) (*Conn, <-chan error) {
 }
 
 func TestReflectedMessage(t *testing.T) {
-	c, done := stranger(t, identity.NewKey())
-	check(t, c.Receive(func(own []byte) error { return c.Send(own) }))
+	c, done := dialServer(t, identity.NewKey())
+	checkError(t, c.Receive(func(own []byte) error { return c.Send(own) }))
 	if err := <-done; !errors.Is(err, ErrAuthentication) {
 		t.Errorf("the server sees %v", err)
 	}
@@ -180,15 +180,15 @@ func TestReflectedKeys(t *testing.T) {
 	other := seedKey(9).Public()
 	for _, own := range []ed25519.PublicKey{h.own.LongTermPublicKey, h.own.EphemeralPublicKey} {
 		for _, m := range []authMessage{{own, other}, {other, own}} {
-			if err := h.readMessage(m.marshal()); !errors.Is(err, ErrAuthentication) {
-				t.Errorf("%s: %v", m.marshal(), err)
+			if err := h.readMessage(m.encodeJSON()); !errors.Is(err, ErrAuthentication) {
+				t.Errorf("%s: %v", m.encodeJSON(), err)
 			}
 		}
 	}
-	check(t, h.readMessage(authMessage{other, seedKey(10).Public()}.marshal()))
+	checkError(t, h.readMessage(authMessage{other, seedKey(10).Public()}.encodeJSON()))
 }
 
-// TestProofs is a client that follows the protocol up to its proof.
+// A client follows the protocol up to its proof, which must be the right one.
 func TestProofs(t *testing.T) {
 	for name, tc := range map[string]struct {
 		proof func(a *agreement, received []byte) []byte
@@ -196,21 +196,21 @@ func TestProofs(t *testing.T) {
 	}{
 		"right":     {func(a *agreement, _ []byte) []byte { return a.ownProof }, nil},
 		"reflected": {func(_ *agreement, received []byte) []byte { return received }, ErrAuthentication},
-		"challenge": {func(a *agreement, _ []byte) []byte { return flip(a.ownProof, 0) }, ErrAuthentication},
-		"hostname":  {func(a *agreement, _ []byte) []byte { return flip(a.ownProof, 119) }, ErrAuthentication},
+		"challenge": {func(a *agreement, _ []byte) []byte { return flipBit(a.ownProof, 0) }, ErrAuthentication},
+		"hostname":  {func(a *agreement, _ []byte) []byte { return flipBit(a.ownProof, 119) }, ErrAuthentication},
 		"short":     {func(a *agreement, _ []byte) []byte { return a.ownProof[:119] }, ErrAuthentication},
 		"long":      {func(a *agreement, _ []byte) []byte { return append(a.ownProof, 0) }, ErrAuthentication},
 		"zeros":     {func(*agreement, []byte) []byte { return make([]byte, 120) }, ErrAuthentication},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serverKey := identity.NewKey()
-			c, done := stranger(t, serverKey)
+			c, done := dialServer(t, serverKey)
 			h := newHandshake(outbound, identity.NewKey(), identity.NewKey())
-			check(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
+			checkError(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
 			a, err := h.deriveAgreement()
-			check(t, err)
+			checkError(t, err)
 			c.key = &a.session
-			check(t, c.Receive(func(received []byte) error {
+			checkError(t, c.Receive(func(received []byte) error {
 				return c.Send(tc.proof(a, bytes.Clone(received)))
 			}))
 			if err := <-done; !errors.Is(err, tc.want) {
@@ -220,23 +220,23 @@ func TestProofs(t *testing.T) {
 	}
 }
 
-func flip(b []byte, i int) []byte {
+func flipBit(b []byte, i int) []byte {
 	b = bytes.Clone(b)
 	b[i] ^= 1
 	return b
 }
 
-// The reflected proof of the test above is sealed anew; this one is the very
+// TestProofs seals the reflected proof anew. Here the client sends back the very
 // packet that the server sent.
 func TestReflectedPacket(t *testing.T) {
-	c, done := stranger(t, identity.NewKey())
+	c, done := dialServer(t, identity.NewKey())
 	h := newHandshake(outbound, identity.NewKey(), identity.NewKey())
-	check(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
+	checkError(t, Config{}.exchangeStep(c, h.ownMessage(), h.readMessage))
 	var p packet
 	_, err := io.ReadFull(c.nc, p[:])
-	check(t, err)
+	checkError(t, err)
 	_, err = c.nc.Write(p[:])
-	check(t, err)
+	checkError(t, err)
 	if err := <-done; !errors.Is(err, ErrAuthentication) {
 		t.Errorf("the server sees %v", err)
 	}
@@ -277,8 +277,8 @@ func TestAuthMessageRefuses(t *testing.T) {
 		if _, err := decodeAuthMessage([]byte(text)); !errors.Is(err, ErrAuthentication) {
 			t.Errorf("%s: %v", name, err)
 		}
-		c, done := stranger(t, seedKey(3))
-		check(t, c.Send([]byte(text)))
+		c, done := dialServer(t, seedKey(3))
+		checkError(t, c.Send([]byte(text)))
 		if err := <-done; !errors.Is(err, ErrAuthentication) || strings.Contains(err.Error(), "Key") {
 			t.Errorf("%s: the server says %v", name, err)
 		}
@@ -298,14 +298,14 @@ func TestAuthMessageSpellings(t *testing.T) {
 		if err != nil || !m.LongTermPublicKey.Equal(want.LongTermPublicKey) || !m.EphemeralPublicKey.Equal(want.EphemeralPublicKey) {
 			t.Errorf("%s: %v", text, err)
 		}
-		if got := string(m.marshal()); got != vectorClientAuth {
+		if got := string(m.encodeJSON()); got != vectorClientAuth {
 			t.Errorf("%s is hashed as %s", text, got)
 		}
 	}
 }
 
-// TestSlowPeers are peers that hold a connection as long as they can. Each step
-// has 30 seconds, however the peer spends them.
+// Peers hold a connection as long as they can. Each step has 30 seconds, however the
+// peer spends them.
 func TestSlowPeers(t *testing.T) {
 	const step = 30 * time.Second
 	skip := func(nc net.Conn, n int64) { io.CopyN(io.Discard, nc, n) }
@@ -315,23 +315,23 @@ func TestSlowPeers(t *testing.T) {
 	}{
 		"reads nothing": {func(net.Conn) {}, step},
 		"says nothing":  {func(nc net.Conn) { skip(nc, PacketSize) }, step},
-		"drips": {func(nc net.Conn) {
+		"writes a byte a second": {func(nc net.Conn) {
 			skip(nc, PacketSize)
-			drip(nc, time.Second)
+			writeSlowly(nc, time.Second)
 		}, step},
-		"drips over the end of the first step": {func(nc net.Conn) {
+		"writes slowly over the end of the first step": {func(nc net.Conn) {
 			skip(nc, PacketSize)
 			nc.Write(make([]byte, PacketSize-10))
-			drip(nc, 4*time.Second)
+			writeSlowly(nc, 4*time.Second)
 		}, step},
 		"says nothing in the second step": {func(nc net.Conn) {
 			readThenSend(nc)
 		}, step},
-		"late, then drips in the second step": {func(nc net.Conn) {
+		"late, then writes slowly in the second step": {func(nc net.Conn) {
 			time.Sleep(20 * time.Second)
 			readThenSend(nc)
 			skip(nc, PacketSize)
-			drip(nc, time.Second)
+			writeSlowly(nc, time.Second)
 		}, 20*time.Second + step},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -408,7 +408,7 @@ func TestCancel(t *testing.T) {
 // After authentication neither the deadlines of the steps nor the context have
 // any effect.
 func TestNoDeadlineAfterwards(t *testing.T) {
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	serverKey := identity.NewKey()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan outcome, 1)
@@ -418,15 +418,15 @@ func TestNoDeadlineAfterwards(t *testing.T) {
 	}()
 	d := &deadlines{Conn: a}
 	client, err := Client(ctx, d, identity.NewKey(), serverKey.Onion())
-	check(t, err)
+	checkError(t, err)
 	server := <-done
-	check(t, server.err)
+	checkError(t, server.err)
 	cancel()
 	if !d.last.IsZero() {
 		t.Errorf("deadline %v is left", d.last)
 	}
-	check(t, client.Send([]byte("m")))
-	check(t, server.conn.Receive(func([]byte) error { return nil }))
+	checkError(t, client.Send([]byte("m")))
+	checkError(t, server.conn.Receive(func([]byte) error { return nil }))
 }
 
 type deadlines struct {
@@ -448,8 +448,8 @@ func FuzzAuthMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decodeAuthMessage(m.marshal())
-		if err != nil || !bytes.Equal(again.marshal(), m.marshal()) || len(m.marshal()) != len(vectorClientAuth) {
+		again, err := decodeAuthMessage(m.encodeJSON())
+		if err != nil || !bytes.Equal(again.encodeJSON(), m.encodeJSON()) || len(m.encodeJSON()) != len(vectorClientAuth) {
 			t.Errorf("does not come back: %v", err)
 		}
 		h := newHandshake(inbound, seedKey(3), seedKey(4))

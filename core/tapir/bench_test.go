@@ -50,10 +50,10 @@ func BenchmarkHandshake(b *testing.B) {
 func BenchmarkAuthenticate(b *testing.B) {
 	clientKey, serverKey := identity.NewKey(), identity.NewKey()
 	for b.Loop() {
-		dialled, accepted := loopback(b)
-		client, server := authenticate(b, dialled, accepted, clientKey, serverKey, serverKey.Onion())
-		check(b, client.err)
-		check(b, server.err)
+		dialled, accepted := tcpPair(b)
+		client, server := authenticateBoth(b, dialled, accepted, clientKey, serverKey, serverKey.Onion())
+		checkError(b, client.err)
+		checkError(b, server.err)
 		dialled.Close()
 		accepted.Close()
 	}
@@ -63,7 +63,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 func BenchmarkSend(b *testing.B) {
 	for name, n := range map[string]int{"1": 1, "8": 8} {
 		b.Run(name, func(b *testing.B) {
-			client, server := session(b)
+			client, server := authenticatedPair(b)
 			go io.Copy(io.Discard, server.nc)
 			messages := make([][]byte, n)
 			for i := range messages {
@@ -72,7 +72,7 @@ func BenchmarkSend(b *testing.B) {
 			b.SetBytes(int64(n) * PacketSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				check(b, client.Send(messages...))
+				checkError(b, client.Send(messages...))
 			}
 		})
 	}

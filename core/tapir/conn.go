@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// maxBurst is the number of packets in one write, 64 KiB of them: enough to make
-// system calls cheap, little enough to hold per slow reader.
+// maxBurst is the number of packets in one write, which are 64 KiB: enough to make
+// system calls cheap, little enough to hold for each slow reader.
 const maxBurst = 8
 
-// burst is room for the packets of one write.
+// burst is a buffer for the packets of one write.
 type burst [maxBurst * PacketSize]byte
 
 // Buffers are pooled and held only while bytes move, so that an idle connection
@@ -21,12 +21,12 @@ var (
 )
 
 // Receive waits for a message and calls use with it. The payload is valid only
-// during the call and must not be kept; what use returns, Receive returns.
+// during the call and must not be kept. Receive returns the error of use.
 //
 // The error is [io.EOF] if the peer closed the connection or, by an empty
 // message, said that it did, and [io.ErrUnexpectedEOF] if it did so within a
-// packet. A deadline that passes before the first byte of a packet leaves the
-// connection usable; every later failure closes it.
+// packet. After a deadline that passes before the first byte of a packet the
+// connection is usable; every later failure closes it.
 func (c *Conn) Receive(use func(payload []byte) error) error {
 	// Wait for the first byte without a buffer: this is where idle connections
 	// spend their time.
@@ -111,7 +111,7 @@ func (c *Conn) encodePacket(out *packet, payload []byte) {
 	out.putSealed(c.key, payload, plain)
 }
 
-// closeAfter closes the connection, since its packets can no longer be told apart, and
+// closeAfter closes the connection, whose packets can no longer be told apart, and
 // returns err.
 func (c *Conn) closeAfter(err error) error {
 	c.nc.Close()

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// ends returns two connected connections of each kind by name.
-func ends(t *testing.T) map[string][2]*Conn {
-	a, b := loopback(t)
-	client, server := session(t)
+// connPairs returns two connected connections of each kind by name.
+func connPairs(t *testing.T) map[string][2]*Conn {
+	a, b := tcpPair(t)
+	client, server := authenticatedPair(t)
 	return map[string][2]*Conn{"plain": {Plain(a), Plain(b)}, "authenticated": {client, server}}
 }
 
 func TestMessagesCross(t *testing.T) {
-	for name, pair := range ends(t) {
+	for name, pair := range connPairs(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, direction := range [][2]*Conn{{pair[0], pair[1]}, {pair[1], pair[0]}} {
 				var messages [][]byte
@@ -33,14 +33,14 @@ func TestMessagesCross(t *testing.T) {
 				sent := make(chan error, 1)
 				go func() { sent <- errors.Join(direction[0].Send(messages...), direction[0].Send([]byte("last"))) }()
 				for i, want := range append(messages, []byte("last")) {
-					check(t, direction[1].Receive(func(got []byte) error {
+					checkError(t, direction[1].Receive(func(got []byte) error {
 						if !bytes.Equal(got, want) {
 							return fmt.Errorf("message %d: %d bytes arrive, want %d", i, len(got), len(want))
 						}
 						return nil
 					}))
 				}
-				check(t, <-sent)
+				checkError(t, <-sent)
 			}
 		})
 	}
@@ -63,18 +63,18 @@ func (r *recorder) Read(p []byte) (int, error) {
 }
 
 func TestSendCoalesces(t *testing.T) {
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	go io.Copy(io.Discard, b)
 	r := &recorder{Conn: a}
-	messages := slicesOf("m", 20)
-	check(t, Plain(r).Send(messages...))
+	messages := repeatPayload("m", 20)
+	checkError(t, Plain(r).Send(messages...))
 	if want := []int{64 << 10, 64 << 10, 4 * PacketSize}; fmt.Sprint(r.writes) != fmt.Sprint(want) {
 		t.Errorf("writes of %v bytes, want %v", r.writes, want)
 	}
-	check(t, Plain(r).Send())
+	checkError(t, Plain(r).Send())
 }
 
-func slicesOf(s string, n int) [][]byte {
+func repeatPayload(s string, n int) [][]byte {
 	all := make([][]byte, n)
 	for i := range all {
 		all[i] = []byte(s)
@@ -84,17 +84,17 @@ func slicesOf(s string, n int) [][]byte {
 
 // A waiting Receive has asked for one byte only: it holds no packet buffer.
 func TestReceiveWaitsWithoutBuffer(t *testing.T) {
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	r := &recorder{Conn: a}
-	check(t, Plain(b).Send([]byte("m")))
-	check(t, Plain(r).Receive(func([]byte) error { return nil }))
+	checkError(t, Plain(b).Send([]byte("m")))
+	checkError(t, Plain(r).Receive(func([]byte) error { return nil }))
 	if r.reads[0] != 1 {
 		t.Errorf("the first read asks for %d bytes", r.reads[0])
 	}
 }
 
 func TestSendRefusesSizes(t *testing.T) {
-	for name, pair := range ends(t) {
+	for name, pair := range connPairs(t) {
 		r := &recorder{Conn: pair[0].nc}
 		pair[0].nc = r
 		for _, bad := range [][]byte{nil, {}, make([]byte, MaxPayload+1)} {
@@ -105,18 +105,18 @@ func TestSendRefusesSizes(t *testing.T) {
 		if len(r.writes) != 0 {
 			t.Errorf("%s: something was sent", name)
 		}
-		check(t, pair[0].Send([]byte("still usable")))
+		checkError(t, pair[0].Send([]byte("still usable")))
 	}
 }
 
 func TestSendersDoNotMix(t *testing.T) {
-	client, server := session(t)
+	client, server := authenticatedPair(t)
 	const senders, calls = 8, 10
 	var wg sync.WaitGroup
 	for id := range senders {
 		wg.Go(func() {
 			for range calls {
-				if err := client.Send(slicesOf(fmt.Sprint(id), 3)...); err != nil {
+				if err := client.Send(repeatPayload(fmt.Sprint(id), 3)...); err != nil {
 					t.Error(err)
 				}
 			}
@@ -124,7 +124,7 @@ func TestSendersDoNotMix(t *testing.T) {
 	}
 	var got strings.Builder
 	for range senders * calls * 3 {
-		check(t, server.Receive(func(p []byte) error { got.Write(p); return nil }))
+		checkError(t, server.Receive(func(p []byte) error { got.Write(p); return nil }))
 	}
 	wg.Wait()
 	for i := 0; i < got.Len(); i += 3 {
@@ -135,14 +135,14 @@ func TestSendersDoNotMix(t *testing.T) {
 }
 
 func TestReceiveReturnsErrorOfUse(t *testing.T) {
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	own := errors.New("own")
-	check(t, Plain(a).Send([]byte("one"), []byte("two")))
+	checkError(t, Plain(a).Send([]byte("one"), []byte("two")))
 	c := Plain(b)
 	if err := c.Receive(func([]byte) error { return own }); err != own {
 		t.Errorf("got %v", err)
 	}
-	check(t, c.Receive(func([]byte) error { return nil }))
+	checkError(t, c.Receive(func([]byte) error { return nil }))
 }
 
 // TestReceiveEnds feeds streams that end or break the protocol.
@@ -185,9 +185,9 @@ func TestReceiveEnds(t *testing.T) {
 }
 
 func TestBrokenPacketCloses(t *testing.T) {
-	client, server := session(t)
+	client, server := authenticatedPair(t)
 	_, err := client.nc.Write(make([]byte, PacketSize))
-	check(t, err)
+	checkError(t, err)
 	if err := server.Receive(func([]byte) error { return nil }); err != ErrPacket {
 		t.Fatal(err)
 	}
@@ -204,19 +204,19 @@ func TestDeadlines(t *testing.T) {
 		a, b := net.Pipe()
 		c := Plain(a)
 		ignore := func([]byte) error { return nil }
-		check(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
+		checkError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 		if err := c.Receive(ignore); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
 		// Nothing had arrived, so the connection goes on.
-		check(t, c.SetReadDeadline(time.Time{}))
+		checkError(t, c.SetReadDeadline(time.Time{}))
 		go Plain(b).Send([]byte("m"))
-		check(t, c.Receive(ignore))
+		checkError(t, c.Receive(ignore))
 		// A peer that drips is cut off in the middle of a packet.
 		dripped := make(chan struct{})
-		go func() { drip(b, time.Second); close(dripped) }()
+		go func() { writeSlowly(b, time.Second); close(dripped) }()
 		start := time.Now()
-		check(t, c.SetReadDeadline(start.Add(time.Minute)))
+		checkError(t, c.SetReadDeadline(start.Add(time.Minute)))
 		if err := c.Receive(ignore); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
@@ -230,8 +230,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// drip writes a byte at a time until nc is closed.
-func drip(nc net.Conn, interval time.Duration) {
+// writeSlowly writes a byte at a time until nc is closed.
+func writeSlowly(nc net.Conn, interval time.Duration) {
 	for {
 		if _, err := nc.Write([]byte{0}); err != nil {
 			return
@@ -244,7 +244,7 @@ func TestWriteDeadlineCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
 		c := Plain(a)
-		check(t, c.SetWriteDeadline(time.Now().Add(time.Minute)))
+		checkError(t, c.SetWriteDeadline(time.Now().Add(time.Minute)))
 		if err := c.Send([]byte("m")); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}

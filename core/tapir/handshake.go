@@ -23,7 +23,7 @@ const (
 	authChallengeLabel     = "3dh-auth-challenge"
 )
 
-// role is the side of a connection.
+// role tells which side of a connection this is.
 type role int
 
 const (
@@ -31,14 +31,14 @@ const (
 	inbound              // was dialled
 )
 
-// authMessage is the first message of each side. The order of the fields and the
+// authMessage is the first message of each side. The order of its fields and its
 // encoding matter: both sides hash the message as encoding/json writes it.
 type authMessage struct {
 	LongTermPublicKey  ed25519.PublicKey
 	EphemeralPublicKey ed25519.PublicKey
 }
 
-func (m authMessage) marshal() []byte {
+func (m authMessage) encodeJSON() []byte {
 	text, err := json.Marshal(m)
 	if err != nil {
 		panic("tapir: " + err.Error()) // two byte strings always encode
@@ -46,9 +46,9 @@ func (m authMessage) marshal() []byte {
 	return text
 }
 
-// decodeAuthMessage reads the message of a peer, whose keys are safe to use in a
-// key exchange afterwards. Like upstream it is lenient about the JSON around
-// them, which goes into the transcript in our own spelling only.
+// decodeAuthMessage decodes the message of a peer and checks that its keys are safe
+// to use in a key exchange. Like upstream it is lenient about the JSON around them:
+// the transcript has the message in our own spelling.
 func decodeAuthMessage(text []byte) (authMessage, error) {
 	var m authMessage
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -60,7 +60,7 @@ func decodeAuthMessage(text []byte) (authMessage, error) {
 	return m, nil
 }
 
-// handshake is the part of an authentication that does not touch the network.
+// handshake is an authentication without its input and output.
 type handshake struct {
 	role                role
 	longTerm, ephemeral identity.Key
@@ -73,9 +73,9 @@ func newHandshake(r role, longTerm, ephemeral identity.Key) *handshake {
 	return &handshake{role: r, longTerm: longTerm, ephemeral: ephemeral, own: own}
 }
 
-func (h *handshake) ownMessage() []byte { return h.own.marshal() }
+func (h *handshake) ownMessage() []byte { return h.own.encodeJSON() }
 
-// readMessage takes the first message of the peer.
+// readMessage reads the first message of the peer.
 func (h *handshake) readMessage(text []byte) error {
 	peer, err := decodeAuthMessage(text)
 	if err != nil {
@@ -101,7 +101,7 @@ type agreement struct {
 	ownProof, peerProof []byte
 }
 
-// deriveAgreement derives the session key and the proofs. readMessage was called.
+// deriveAgreement derives the session key and the proofs, after readMessage.
 func (h *handshake) deriveAgreement() (*agreement, error) {
 	session, err := h.deriveSessionKey()
 	if err != nil {
@@ -117,8 +117,8 @@ func (h *handshake) deriveAgreement() (*agreement, error) {
 	}, nil
 }
 
-// deriveSessionKey hashes the three shared secrets in the order in which the side that
-// dialled names its keys first.
+// deriveSessionKey hashes the three shared secrets, that of the long-term key of the
+// side that dialled first.
 func (h *handshake) deriveSessionKey() (sessionKey, error) {
 	pairs := [3]struct {
 		own  identity.Key
@@ -160,7 +160,7 @@ func diffieHellman(own identity.Key, peer ed25519.PublicKey) ([]byte, error) {
 	return secret, nil
 }
 
-// deriveChallenge is what proves that a side saw the same messages.
+// deriveChallenge derives what proves that both sides saw the same messages.
 func (h *handshake) deriveChallenge() [64]byte {
 	out, in := h.own, h.peer
 	if h.role == inbound {
@@ -170,7 +170,7 @@ func (h *handshake) deriveChallenge() [64]byte {
 	t.Protocol(authProtocol)
 	t.Append(outboundHostnameLabel, []byte(identity.OnionOf(out.LongTermPublicKey)))
 	t.Append(inboundHostnameLabel, []byte(identity.OnionOf(in.LongTermPublicKey)))
-	t.Append(outboundChallengeLabel, out.marshal())
-	t.Append(inboundChallengeLabel, in.marshal())
+	t.Append(outboundChallengeLabel, out.encodeJSON())
+	t.Append(inboundChallengeLabel, in.encodeJSON())
 	return t.Commit(authChallengeLabel)
 }

@@ -12,24 +12,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func check(t testing.TB, err error) {
+func checkError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// loopback returns both ends of a TCP connection, which unlike net.Pipe has
+// tcpPair returns both ends of a TCP connection, which unlike net.Pipe has
 // buffers, so that both sides may send first.
-func loopback(t testing.TB) (dialled, accepted net.Conn) {
+func tcpPair(t testing.TB) (dialled, accepted net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
+	checkError(t, err)
 	defer l.Close()
 	dialled, err = net.Dial("tcp", l.Addr().String())
-	check(t, err)
+	checkError(t, err)
 	accepted, err = l.Accept()
-	check(t, err)
+	checkError(t, err)
 	t.Cleanup(func() { dialled.Close(); accepted.Close() })
 	return dialled, accepted
 }
@@ -40,8 +40,8 @@ type outcome struct {
 	err  error
 }
 
-// authenticate runs both sides over the two ends of a connection.
-func authenticate(t testing.TB, dialled, accepted net.Conn, clientKey, serverKey identity.Key, dial identity.Onion) (client, server outcome) {
+// authenticateBoth runs both sides over the two ends of a connection.
+func authenticateBoth(t testing.TB, dialled, accepted net.Conn, clientKey, serverKey identity.Key, dial identity.Onion) (client, server outcome) {
 	t.Helper()
 	done := make(chan outcome)
 	go func() {
@@ -52,13 +52,13 @@ func authenticate(t testing.TB, dialled, accepted net.Conn, clientKey, serverKey
 	return outcome{c, err}, <-done
 }
 
-// session returns both ends of an authenticated connection.
-func session(t testing.TB) (client, server *Conn) {
+// authenticatedPair returns both ends of an authenticated connection.
+func authenticatedPair(t testing.TB) (client, server *Conn) {
 	t.Helper()
-	a, b := loopback(t)
+	a, b := tcpPair(t)
 	clientKey, serverKey := identity.NewKey(), identity.NewKey()
-	x, y := authenticate(t, a, b, clientKey, serverKey, serverKey.Onion())
-	check(t, x.err)
-	check(t, y.err)
+	x, y := authenticateBoth(t, a, b, clientKey, serverKey, serverKey.Onion())
+	checkError(t, x.err)
+	checkError(t, y.err)
 	return x.conn, y.conn
 }

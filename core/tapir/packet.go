@@ -20,8 +20,8 @@ const (
 	nonceSize       = 24
 	sealedPlainSize = PacketSize - nonceSize - secretbox.Overhead
 
-	// maxClearPayload is the greatest length a clear packet can state: upstream
-	// takes a length that would fill the packet for an empty message.
+	// maxClearPayload is the greatest length that a clear packet can state: upstream
+	// treats a length that fills the packet as an empty message.
 	maxClearPayload = PacketSize - lengthSize - 1
 )
 
@@ -98,8 +98,8 @@ func readClearLength(src []byte) (n int, ok bool) {
 // putSealedLength writes the length field inside an encrypted packet.
 //
 // Unconfirmed from 128 on: the one peer we could test with sends nothing longer,
-// and below 128 its 16-bit little-endian form is the same bytes. This and
-// sealedLength are what would change.
+// and below 128 its 16-bit little-endian form is the same bytes. Only this function
+// and readSealedLength would have to change.
 func putSealedLength(dst []byte, n int) { putClearLength(dst, n) }
 
 // readSealedLength reads the length field inside an encrypted packet.

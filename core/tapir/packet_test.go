@@ -110,7 +110,7 @@ func TestReceivedLengths(t *testing.T) {
 		{prefix: "ffff", clear: -1, sealed: -1},
 	} {
 		prefix, err := hex.DecodeString(tc.prefix)
-		check(t, err)
+		checkError(t, err)
 		p := packet(bytes.Repeat([]byte{0xaa}, PacketSize)) // padding need not be zero
 		copy(p[:], prefix)
 		length := func(payload []byte, err error) int {

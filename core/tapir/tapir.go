@@ -16,14 +16,14 @@
 // [Client] and [Server] run a triple Diffie-Hellman exchange between the
 // long-term ed25519 keys behind the two onion names and a fresh ephemeral key of
 // each side, and exchange a proof over a transcript of it. Afterwards both sides
-// know the name of the other, the messages are confidential and authentic, and
-// later theft of the long-term keys does not reveal them.
+// know the name of the other, and messages are confidential and authentic. Whoever
+// steals the long-term keys later cannot read them.
 //
 // # Caveats
 //
 // The protocol has no counters: somebody who controls the stream can repeat,
-// reorder or drop encrypted packets of the same connection, also send one back
-// to where it came from. What a message does must be safe to happen twice.
+// reorder or drop encrypted packets of the same connection, and send one back to
+// its sender. The effect of a message must be safe to happen twice.
 //
 // # Hostile peers
 //
@@ -35,8 +35,8 @@
 //
 // The protocol follows the cwtch and tapir modules of Open Privacy, tapir 0.6.0.
 // Its authentication is checked against their author's Rust library, see the
-// directory interop. Not confirmed against a peer yet are the functions
-// putSealedLength and sealedLength and the constant [MaxPayload].
+// directory interop. Three things are not confirmed against a peer yet: the
+// functions putSealedLength and readSealedLength, and the constant [MaxPayload].
 package tapir
 
 import (
@@ -51,17 +51,18 @@ import (
 // Errors of a connection, beside those of the network. After any of them but
 // ErrPayloadSize the connection is closed.
 var (
-	// ErrPayloadSize: a payload to send is empty or longer than MaxPayload.
+	// ErrPayloadSize means that a payload to send is empty or longer than MaxPayload.
 	ErrPayloadSize = errors.New("payload is empty or too long for a packet")
-	// ErrPacket: a received packet does not open or states an impossible length.
+	// ErrPacket means that a received packet does not open, or states an impossible
+	// length.
 	ErrPacket = errors.New("packet is malformed")
-	// ErrAuthentication: the peer did not prove who it is, or is not who it had
-	// to be.
+	// ErrAuthentication means that the peer did not prove who it is, or is another
+	// than expected.
 	ErrAuthentication = errors.New("peer did not authenticate")
 )
 
-// A Conn carries messages. One goroutine at a time may call Receive; all other
-// methods may be called by any number, at the same time.
+// A Conn carries messages. One goroutine at a time may call Receive; the other
+// methods are safe for concurrent use.
 type Conn struct {
 	nc   net.Conn
 	peer identity.Onion

@@ -26,7 +26,7 @@ func (t *Transcript) Protocol(name string) { t.Append(protocolLabel, []byte(name
 func (t *Transcript) Append(label string, data []byte) { t.merlin.AppendMessage(label, data) }
 
 // Commit extracts a challenge under label. It changes the transcript: the next
-// challenge is another one, also under the same label.
+// challenge differs, also under the same label.
 func (t *Transcript) Commit(label string) [64]byte {
 	var challenge [64]byte
 	t.merlin.ExtractBytes(challenge[:], label)

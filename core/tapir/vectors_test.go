@@ -16,7 +16,7 @@ func seedKey(b byte) identity.Key {
 	return identity.KeyFromSeed([32]byte(bytes.Repeat([]byte{b}, 32)))
 }
 
-func wantHex(t *testing.T, what string, got []byte, want string) {
+func checkHex(t *testing.T, what string, got []byte, want string) {
 	t.Helper()
 	if hex.EncodeToString(got) != want {
 		t.Errorf("%s = %x, want %s", what, got, want)
@@ -29,7 +29,7 @@ func TestMerlinVector(t *testing.T) {
 	m.Append("some label", []byte("some data"))
 	var got [32]byte
 	m.merlin.ExtractBytes(got[:], "challenge")
-	wantHex(t, "challenge", got[:], "d5a21972d0d5fe320c0d263fac7fffb8145aa640af6e9bca177c03c7efcf0615")
+	checkHex(t, "challenge", got[:], "d5a21972d0d5fe320c0d263fac7fffb8145aa640af6e9bca177c03c7efcf0615")
 }
 
 // The vector in the tests of upstream's tapir.
@@ -40,7 +40,7 @@ func TestTapirTranscriptVector(t *testing.T) {
 	m.Commit("second commit")
 	m.Append("action", []byte("test data"))
 	got := m.Commit("third commit")
-	wantHex(t, "third commit", got[:], "ef0556a68b46f7bb892524b73533727318676e4152be586a04725bc25a726b13"+
+	checkHex(t, "third commit", got[:], "ef0556a68b46f7bb892524b73533727318676e4152be586a04725bc25a726b13"+
 		"032167bb7a369cd5cb28841acb827537a1f51e667f97e99474d4ebba2e3b0108")
 }
 
@@ -95,13 +95,13 @@ func TestHandshakeVector(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantHex(t, "session key", a.session[:], vectorSession)
+		checkHex(t, "session key", a.session[:], vectorSession)
 		clientProof, serverProof, peer := a.ownProof, a.peerProof, identity.Onion(vectorServerHost)
 		if h.role == inbound {
 			clientProof, serverProof, peer = a.peerProof, a.ownProof, vectorClientHost
 		}
-		wantHex(t, "challenge", clientProof[:64], vectorChallenge)
-		wantHex(t, "challenge", serverProof[:64], vectorChallenge)
+		checkHex(t, "challenge", clientProof[:64], vectorChallenge)
+		checkHex(t, "challenge", serverProof[:64], vectorChallenge)
 		if got := string(clientProof[64:]); got != vectorClientHost {
 			t.Errorf("proof of the client names %s", got)
 		}
@@ -128,7 +128,7 @@ func TestDiffieHellmanVector(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantHex(t, "shared secret", got, v.want)
+			checkHex(t, "shared secret", got, v.want)
 		}
 	}
 }
@@ -145,10 +145,10 @@ func TestProofPacketVector(t *testing.T) {
 	}
 	var out, scratch packet
 	out.putSealedWith(&a.session, &nonce, a.ownProof, &scratch)
-	wantHex(t, "plain prefix", scratch[:2], "7800")
+	checkHex(t, "plain prefix", scratch[:2], "7800")
 	sum := sha256.Sum256(out[:])
-	wantHex(t, "SHA-256 of the packet", sum[:], "c48dc214ed03b3362af82d18449e95d900cf47424f3f36c785e7013aefe181e8")
-	wantHex(t, "start of the box", out[24:48], "bf536a32805f3db32058172f05c5d6f9668a95682911b860")
+	checkHex(t, "SHA-256 of the packet", sum[:], "c48dc214ed03b3362af82d18449e95d900cf47424f3f36c785e7013aefe181e8")
+	checkHex(t, "start of the box", out[24:48], "bf536a32805f3db32058172f05c5d6f9668a95682911b860")
 
 	b, err := server.deriveAgreement()
 	if err != nil {
