@@ -14,38 +14,40 @@ import (
 	"github.com/cretz/bine/control"
 )
 
-// maxUnproven bounds what is read before tor has proved that it is tor, in
-// bytes. What it says until then is under 1 KiB.
-const maxUnproven = 16 << 10
+// maxUnprovenBytes bounds what is read before tor has proved that it is tor. Its
+// replies until then have less than 1 KiB.
+const maxUnprovenBytes = 16 << 10
 
 // controlConn is a control connection below bine.
 type controlConn struct {
 	net.Conn
 	unproven int    // how much may still be read; negative: no limit
-	key      []byte // goes out in the place of keyHere; nil: nothing does
+	key      []byte // replaces keyPlaceholder in what is written; nil: nothing does
 }
 
-func newControlConn(nc net.Conn) *controlConn { return &controlConn{Conn: nc, unproven: maxUnproven} }
+func newControlConn(nc net.Conn) *controlConn {
+	return &controlConn{Conn: nc, unproven: maxUnprovenBytes}
+}
 
 func (c *controlConn) Read(p []byte) (int, error) {
 	if c.unproven < 0 {
 		return c.Conn.Read(p)
 	}
 	if c.unproven == 0 {
-		return 0, fmt.Errorf("more than %d bytes before tor has authenticated", maxUnproven)
+		return 0, fmt.Errorf("more than %d bytes before tor has authenticated", maxUnprovenBytes)
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.unproven)])
 	c.unproven -= n
 	return n, err
 }
 
-// keyHere stands for a key in a command. Bine and the packages below it keep
-// copies of a command in buffers that cannot be wiped.
-const keyHere = "{key}"
+// keyPlaceholder stands for a key in a command, because bine and the packages below
+// it keep copies of commands in buffers that cannot be wiped.
+const keyPlaceholder = "{key}"
 
 // Write is given one whole command at a time.
 func (c *controlConn) Write(p []byte) (int, error) {
-	before, after, found := bytes.Cut(p, []byte(keyHere))
+	before, after, found := bytes.Cut(p, []byte(keyPlaceholder))
 	if c.key == nil || !found {
 		return c.Conn.Write(p)
 	}
@@ -64,10 +66,9 @@ const (
 	ourProof = "Tor safe cookie authentication controller-to-server hash"
 )
 
-// authenticateByCookie has the other end prove that it knows the cookie, and
-// then proves the same to it (SAFECOOKIE). The cookie itself is not sent. The
-// proof can be got from tor and passed on by whoever sits between: that nobody
-// does is for checkPeer to see.
+// authenticateByCookie makes the other end prove that it knows the cookie, and then
+// proves the same to it (SAFECOOKIE). The cookie itself is not sent. A process in
+// between could fetch the proof from tor and pass it on; checkPeer rules that out.
 func authenticateByCookie(conn *control.Conn, cookie []byte) error {
 	nonce := make([]byte, 32)
 	rand.Read(nonce) // never fails, see crypto/rand

@@ -18,8 +18,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/internal/torproc"
 )
 
-// stopGrace is how long tor may take to end before it is killed. As a client it
-// ends within 50 ms; versions were seen that hang while ending.
+// stopGrace is how long tor may take to end before it is killed. A client ends
+// within 50 ms, but some versions hang while they end.
 const stopGrace = 2 * time.Second
 
 // childSource runs a tor of our own.
@@ -29,11 +29,11 @@ type childSource struct {
 	extra    []string
 	log      *slog.Logger  // of what tor prints
 	wait     time.Duration // for an answer
-	services atomic.Int64  // numbers the sockets of services
+	services atomic.Int64  // counts services, to number their sockets
 }
 
-// startSession starts tor and authenticates. Bine's own way to start one reaches it
-// by a TCP port.
+// startSession starts tor and authenticates to it. Bine could start one as well, but
+// connects to it through a TCP port.
 func (s *childSource) startSession(ctx context.Context, handle func(*session, control.Event)) (*session, error) {
 	torrc, defaults, err := s.dir.writeTorrc(ownTorrc(s.dir.sockets, s.extra))
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *childSource) startSession(ctx context.Context, handle func(*session, co
 	if c.process, err = torproc.Start(s.path, args, policy, c.log); err != nil {
 		return nil, startError(err)
 	}
-	session, err := s.authenticateChild(ctx, c, handle)
+	session, err := s.connectChild(ctx, c, handle)
 	if err != nil {
 		c.stopProcess()
 		return nil, startError(fmt.Errorf("%w%s", err, c.log.lastWarning()))
@@ -59,8 +59,8 @@ func (s *childSource) startSession(ctx context.Context, handle func(*session, co
 	return session, nil
 }
 
-// authenticateChild makes a session with a tor that was started.
-func (s *childSource) authenticateChild(ctx context.Context, c *child, handle func(*session, control.Event)) (*session, error) {
+// connectChild makes a session with a tor that was started.
+func (s *childSource) connectChild(ctx context.Context, c *child, handle func(*session, control.Event)) (*session, error) {
 	unix, err := c.dialControl(ctx)
 	if err != nil {
 		return nil, err
@@ -68,33 +68,39 @@ func (s *childSource) authenticateChild(ctx context.Context, c *child, handle fu
 	nc := newControlConn(unix)
 	authenticated := boundAuthentication(ctx, nc, s.wait)
 	conn := control.NewConn(textproto.NewConn(nc))
-	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socksPath()}
-	if info.trust, err = newTrust(""); err == nil {
-		err = info.trust.checkPeer(unix)
-	}
-	var cookie []byte
+	trust, err := newTrust("")
 	if err == nil {
-		_, _, err = authMethods(conn) // tor writes the cookie after it listens and before it answers
-	}
-	if err == nil {
-		cookie, err = os.ReadFile(s.dir.cookiePath())
-	}
-	if err == nil {
-		err = authenticateByCookie(conn, cookie)
-	}
-	if err == nil {
-		nc.unproven = -1
-		err = conn.TakeOwnership()
+		err = s.authenticateChild(nc, conn, trust)
 	}
 	if err = errors.Join(err, authenticated()); err != nil {
 		nc.Close()
 		return nil, err
 	}
+	info := torInfo{pid: c.process.Pid(), socksNetwork: "unix", socksAddress: s.dir.sockets.socksPath(), trust: trust}
 	session, err := newSession(nc, conn, info, s.wait, handle, c.stopProcess)
 	if err != nil {
 		nc.Close()
 	}
 	return session, err
+}
+
+func (s *childSource) authenticateChild(nc *controlConn, conn *control.Conn, trust trust) error {
+	if err := trust.checkPeer(nc.Conn); err != nil {
+		return err
+	}
+	// Tor writes the cookie after it listens and before it answers.
+	if _, _, err := authMethods(conn); err != nil {
+		return err
+	}
+	cookie, err := os.ReadFile(s.dir.cookiePath())
+	if err != nil {
+		return err
+	}
+	if err := authenticateByCookie(conn, cookie); err != nil {
+		return err
+	}
+	nc.unproven = -1
+	return conn.TakeOwnership()
 }
 
 func (s *childSource) listenService() (net.Listener, string, error) {
@@ -108,7 +114,7 @@ func (s *childSource) closeSource() error { return s.dir.unlockDir() }
 // child is a tor process of ours.
 type child struct {
 	control string        // path of the control socket
-	wait    time.Duration // until that has to be open
+	wait    time.Duration // for the control socket to open
 	log     *torLog
 	process *torproc.Process
 }
@@ -135,7 +141,7 @@ func (c *child) dialControl(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// stopProcess ends tor, if it has not ended yet, and tells how it did.
+// stopProcess stops tor, if it still runs, and tells how it ended.
 func (c *child) stopProcess() string {
 	if err := c.process.Stop(stopGrace); err != nil {
 		return "tor did not answer and was killed"
@@ -150,10 +156,10 @@ func (c *child) stopProcess() string {
 	return "tor has ended (exit status 0)"
 }
 
-// startError says what to do if there is no tor.
+// startError wraps an error of a start, and says what to do if there is no tor.
 func startError(err error) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("start tor: %w: install it (apt-get install tor) or set its path; the service that the package may set up is not needed", err)
+		return fmt.Errorf("start tor: %w: install tor (apt-get install tor) or set its path; it need not run as a service", err)
 	}
 	return fmt.Errorf("start tor: %w", err)
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
-// sandboxPolicy is what a tor of ours may do. It parses what strangers send, so it gets
-// the network, its own directory and what its configuration names, and nothing
-// else of this user: not the seeds of servers, not their envelopes. It starts
-// programs only if it is configured to, or is itself a script.
+// sandboxPolicy returns what a tor of ours may do. Tor parses what strangers send, so
+// it gets the network, its own directory and the files that its configuration names,
+// and nothing else of this user: no keys of servers, no envelopes. It starts
+// programs only if its configuration says so, or if it is itself a script.
 func (s *childSource) sandboxPolicy() (*sandbox.Policy, error) {
 	path, err := exec.LookPath(s.path)
 	if err == nil {
@@ -33,7 +33,7 @@ func (s *childSource) sandboxPolicy() (*sandbox.Policy, error) {
 	read, write, transports := namedPaths(s.extra)
 	return &sandbox.Policy{
 		Dir:       s.dir.path,
-		Read:      append(read, "/proc/meminfo"),        // by which it bounds its queues
+		Read:      append(read, "/proc/meminfo"),        // tor sizes its queues by it
 		Write:     append(write, string(s.dir.sockets)), // those of the services too
 		Network:   sandbox.Open,
 		Modes:     true, // of its own sockets
@@ -43,7 +43,7 @@ func (s *childSource) sandboxPolicy() (*sandbox.Policy, error) {
 	}, nil
 }
 
-// isScript reports whether a program is run by another one.
+// isScript reports whether a program is a script, which another program runs.
 func isScript(path string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -57,11 +57,11 @@ func isScript(path string) (bool, error) {
 	return string(magic[:]) == "#!", nil
 }
 
-// writtenDirs are the options whose directory tor writes in.
-var writtenDirs = []string{"CacheDirectory", "KeyDirectory", "HiddenServiceDir", "ClientOnionAuthDir"}
+// writtenDirOptions are the options that name a directory in which tor writes.
+var writtenDirOptions = []string{"CacheDirectory", "KeyDirectory", "HiddenServiceDir", "ClientOnionAuthDir"}
 
-// namedPaths finds the absolute paths in the operator's lines, as far as they
-// exist, and whether tor is to start pluggable transports.
+// namedPaths finds the absolute paths in the operator's lines that exist, and whether
+// tor should start pluggable transports.
 func namedPaths(torrc []string) (read, write []string, transports bool) {
 	for _, line := range torrc {
 		option, value, _ := strings.Cut(line, " ")
@@ -69,11 +69,11 @@ func namedPaths(torrc []string) (read, write []string, transports bool) {
 			transports = true
 		}
 		paths := &read
-		if torproc.Abbreviates(option, writtenDirs...) {
+		if torproc.Abbreviates(option, writtenDirOptions...) {
 			paths = &write
 		}
 		// A value with spaces is one path if it is in quotes.
-		value = strings.TrimSpace(uncomment(value))
+		value = strings.TrimSpace(stripComment(value))
 		words := append(strings.Fields(value), value)
 		if quoted, _, err := unquote(value); err == nil {
 			words = []string{quoted}

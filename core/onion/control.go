@@ -11,14 +11,14 @@ import (
 	"github.com/cretz/bine/control"
 )
 
-// session is an authenticated control connection to one run of tor, and with it
-// one life of the services: tor drops them when the connection ends.
+// session is an authenticated control connection to one run of tor. Services live as
+// long as it does: tor drops them when the connection ends.
 type session struct {
 	tor  torInfo
 	nc   *controlConn
 	conn *control.Conn
 	wait time.Duration // for an answer; tor answers from memory, one that takes longer hangs
-	end  func() string // ends what the session came with and tells how that ended; called once, by close
+	end  func() string // ends the tor or connection behind it, once, and tells how that ended
 
 	events   chan control.Event
 	reading  chan struct{} // closed when the connection has ended
@@ -41,12 +41,12 @@ type torInfo struct {
 	trust        trust // who may listen there
 }
 
-// watched are the events a session subscribes to.
-var watched = []control.EventCode{control.EventCodeStatusClient, control.EventCodeHSDesc}
+// watchedEvents are the events a session subscribes to.
+var watchedEvents = []control.EventCode{control.EventCodeStatusClient, control.EventCodeHSDesc}
 
-// newSession takes over an authenticated connection and gives its events to
-// handle, which must not make requests: they would wait for handle to return.
-// end is called by close; if newSession fails, it is not.
+// newSession takes over an authenticated connection and calls handle with its events.
+// handle must not make requests: they would wait for handle to return. closeSession
+// calls end; if newSession fails, nobody does.
 func newSession(nc *controlConn, conn *control.Conn, info torInfo, wait time.Duration, handle func(*session, control.Event), end func() string) (*session, error) {
 	s := &session{
 		tor: info, nc: nc, conn: conn, wait: wait, end: end,
@@ -58,8 +58,7 @@ func newSession(nc *controlConn, conn *control.Conn, info torInfo, wait time.Dur
 	go s.handleEvents(handle)
 	go s.readEvents()
 	if err := s.subscribeEvents(); err != nil {
-		s.end = func() string { return "" }
-		s.closeSession()
+		s.closeConn()
 		return nil, err
 	}
 	return s, nil
@@ -67,7 +66,7 @@ func newSession(nc *controlConn, conn *control.Conn, info torInfo, wait time.Dur
 
 func (s *session) subscribeEvents() error {
 	return s.runRequest(func(c *control.Conn) error {
-		if err := c.AddEventListener(s.events, watched...); err != nil {
+		if err := c.AddEventListener(s.events, watchedEvents...); err != nil {
 			return fmt.Errorf("subscribe to events of tor: %w", err)
 		}
 		info, err := c.GetInfo("version")
@@ -79,16 +78,16 @@ func (s *session) subscribeEvents() error {
 	})
 }
 
-// readEvents relays events until the connection ends.
+// readEvents reads events until the connection ends.
 func (s *session) readEvents() {
 	defer close(s.reading)
 	for s.conn.HandleNextEvent() == nil {
 	}
-	s.nc.Close() // after nonsense from tor it is still open
+	s.nc.Close() // it is still open if tor sent nonsense
 }
 
-// handleEvents handles events. It outlives the connection: a request that is cut off
-// may still be handing over an event.
+// handleEvents calls handle with each event. It outlives the connection, because a
+// request that was cut off may still hand over an event.
 func (s *session) handleEvents(handle func(*session, control.Event)) {
 	defer close(s.consumed)
 	for {
@@ -101,11 +100,11 @@ func (s *session) handleEvents(handle func(*session, control.Event)) {
 	}
 }
 
-// done is closed when tor or the connection to it has ended.
-func (s *session) done() <-chan struct{} { return s.reading }
+// ended returns a channel that is closed when tor or the connection has ended.
+func (s *session) ended() <-chan struct{} { return s.reading }
 
-// runRequest makes requests while no other does. A request that is not answered in
-// time ends the session.
+// runRequest calls f, which makes requests, while nobody else makes any. A request
+// that is not answered in time ends the session.
 func (s *session) runRequest(f func(*control.Conn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,28 +116,35 @@ func (s *session) runRequest(f func(*control.Conn) error) error {
 	return f(s.conn)
 }
 
-// report is the state of tor, asked for, among the events.
-type report struct {
+// torState is the answer to requestStatus, as an event.
+type torState struct {
 	phase    string // of the bootstrap
 	circuits bool
 }
 
-func (report) Code() control.EventCode { return control.EventCodeStatusClient }
+func (torState) Code() control.EventCode { return control.EventCodeStatusClient }
 
-// requestStatus asks tor for its state, which comes as an event.
+// requestStatus asks tor for its state, which arrives as an event.
 func (s *session) requestStatus() error {
 	return s.runRequest(func(c *control.Conn) error {
 		info, err := c.GetInfo("status/bootstrap-phase", "status/circuit-established")
 		if err != nil || len(info) != 2 {
 			return errors.Join(errors.New("ask tor for its state"), err)
 		}
-		s.events <- report{phase: info[0].Val, circuits: info[1].Val == "1"}
+		s.events <- torState{phase: info[0].Val, circuits: info[1].Val == "1"}
 		return nil
 	})
 }
 
-// closeSession ends the connection and what it came with, and tells how that ended.
+// closeSession closes the connection, ends what is behind it, and tells how that
+// ended.
 func (s *session) closeSession() string {
+	s.closeConn()
+	return s.end()
+}
+
+// closeConn closes the connection and waits until its events are handled.
+func (s *session) closeConn() {
 	s.nc.Close()
 	<-s.reading
 	s.mu.Lock()
@@ -146,12 +152,11 @@ func (s *session) closeSession() string {
 	s.mu.Unlock()
 	close(s.draining)
 	<-s.consumed
-	return s.end()
 }
 
-// boundAuthentication bounds the exchange before there is a session: bine's requests
-// know no context. The function it returns lifts the bound, and tells why the
-// connection was closed if it was.
+// boundAuthentication bounds the time of the exchange before there is a session,
+// because bine's requests take no context. The function that it returns lifts the
+// bound, and returns why the connection was closed, if it was.
 func boundAuthentication(ctx context.Context, nc net.Conn, wait time.Duration) func() error {
 	_ = nc.SetDeadline(time.Now().Add(wait)) // fails only if the first request does as well
 	stop := context.AfterFunc(ctx, func() { nc.Close() })

@@ -14,8 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// Dial implements [Network]. Every call has SOCKS credentials of its own, which
-// tor takes as the demand for a circuit of its own (IsolateSOCKSAuth in tor(1)).
+// Dial implements [Network]. Every call has SOCKS credentials of its own, for which
+// tor uses a circuit of its own (IsolateSOCKSAuth in tor(1)).
 func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
 	if err := checkPort(port); err != nil {
 		return nil, err
@@ -42,9 +42,9 @@ func (t *Tor) Dial(ctx context.Context, service identity.Onion, port int) (net.C
 	return conn, nil
 }
 
-// socksDialer connects to tor's SOCKS port. Whoever listens there learns the name
-// of the service: tor may have ended since it named its port, and another user
-// may listen on it now.
+// socksDialer connects to tor's SOCKS port, if a trusted user listens there: the
+// listener learns the name of the service. Tor may have ended since it named its
+// port, and another user may listen on it now.
 type socksDialer struct{ trust trust }
 
 func (s socksDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -60,13 +60,13 @@ func (s socksDialer) DialContext(ctx context.Context, network, address string) (
 	return c, nil
 }
 
-// Dial is for proxy.SOCKS5, which does not call it with a context.
+// Dial implements proxy.Dialer. Nobody calls it: Tor.Dial has a context.
 func (s socksDialer) Dial(network, address string) (net.Conn, error) {
 	return s.DialContext(context.Background(), network, address)
 }
 
-// Replies of tor's ExtendedErrors (tor(1), SocksPort), as x/net/proxy prints
-// the codes it does not know.
+// socksErrors has the replies of tor's ExtendedErrors (tor(1), SocksPort), as
+// x/net/proxy prints codes that it does not know.
 var socksErrors = map[string]error{
 	"unknown code: 240": ErrNotPublished,
 	"unknown code: 241": errors.New("descriptor of the onion service is invalid"),
@@ -78,8 +78,8 @@ var socksErrors = map[string]error{
 	"unknown code: 247": errors.New("introduction to the onion service timed out"),
 }
 
-// explainDialError says what tor meant, and leaves out the name of the service, which
-// is in the error of the SOCKS client.
+// explainDialError returns what tor's reply means. It leaves out the name of the
+// service, which the error of the SOCKS client has.
 func explainDialError(err error) error {
 	if e := (*net.OpError)(nil); errors.As(err, &e) {
 		err = e.Err

@@ -16,20 +16,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
-// dialTimeout bounds every Dial, also one whose context has no deadline. It is
+// dialTimeout bounds every Dial, with or without a deadline in its context. It is
 // tor's own limit for a SOCKS request (SocksTimeout in tor(1)).
 const dialTimeout = 2 * time.Minute
 
-// Loopback returns a network of this machine alone, for development and tests:
-// onion services are listeners on 127.0.0.1, and the directory registry, which
-// is created if need be, says where. Processes that share the directory reach
-// one another.
+// Loopback returns a network within this machine, for development and tests. Onion
+// services are listeners on 127.0.0.1; the directory registry, which is created if
+// need be, has their addresses. Processes that share the directory reach one
+// another.
 //
-// The registry holds one file per service, named by the onion name without
-// ".onion", with the text 127.0.0.1:PORT. It is written atomically when the
-// service is published and removed when its listener is closed; the file of a
-// process that was killed stays until the service is published again. There is
-// one entry per service, so the virtual port of a Dial is not looked at.
+// The registry holds one file for each service, named by the onion name without
+// ".onion", with the text 127.0.0.1:PORT. It is written atomically when the service
+// is published, and removed when its listener is closed. The file of a process that
+// was killed stays until the service is published again. A service has one file, so
+// Dial ignores the virtual port.
 func Loopback(registry string) (Network, error) {
 	registry, err := filepath.Abs(registry)
 	if err != nil {

@@ -1,28 +1,28 @@
-// Package onion is how a relay and its clients reach one another: by onion
-// service, never by address. It is for the rooms that listen or dial
-// (core/relay, core/client); they see a [Network] and need not know which.
+// Package onion connects a relay and its clients by onion service, never by address.
+// It is for the packages that listen or dial (core/relay, core/client); they see a
+// [Network] and need not know which.
 //
-// Two networks exist. [StartTor] is the real one: it runs a tor process of its
-// own, or uses one that already runs. [Loopback] is for development and tests:
-// listeners on 127.0.0.1 that find one another through files in a directory. It
-// hides nothing from anybody and is never a default.
+// There are two networks. [StartTor] is the real one: it runs a tor process of its
+// own, or uses one that already runs. [Loopback] is for development and tests: its
+// services are listeners on 127.0.0.1 that clients find through files in a
+// directory. It hides nothing from anybody and is never a default.
 //
 // # Guarantees
 //
 //   - A listener that Listen returned stays valid until it or its network is
 //     closed. When tor dies or hangs it is started again and the service is
 //     published again; meanwhile Accept waits.
-//   - Every Dial over Tor is a circuit of its own, so that two connections of
-//     one client cannot be linked by the circuit they share.
+//   - Every Dial over Tor has a circuit of its own, so that no circuit links two
+//     connections of one client.
 //   - A tor process never outlives the process that started it, however that
-//     one ends.
+//     process ends.
 //   - Keys and the names of services that are dialled go only to processes of
-//     root, of this user, and of a user that the operator has named, see
+//     root, of this user, and of a user that the operator has named; see
 //     [TorConfig.Control].
 //   - A tor process that this package starts is confined: it cannot read other
 //     files of this user. The running program has to call sandbox.Main first.
-//   - The names of onion services that are dialled, keys and the addresses of
-//     anybody who connects appear neither in logs nor in errors.
+//   - Logs and errors have no names of services that are dialled, no keys, and no
+//     addresses of clients.
 //
 // # Tests never touch the public network
 //
@@ -41,13 +41,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// ErrNotPublished is wrapped by the error of a Dial to a service that the
-// network does not know: its server is offline, has not finished publishing,
-// or never existed.
+// ErrNotPublished means that the network does not know the service: its server is
+// offline, has not finished publishing, or never existed.
 var ErrNotPublished = errors.New("onion service is not published")
 
-// Network publishes onion services and connects to them. All methods may be
-// called at the same time from several goroutines.
+// Network publishes onion services and connects to them. It is safe for concurrent
+// use.
 type Network interface {
 	// Listen publishes the onion service of key on a virtual port and returns
 	// when others can find it, or when ctx ends. Publishing takes seconds over

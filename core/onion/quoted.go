@@ -8,9 +8,9 @@ import (
 	"github.com/cretz/bine/control"
 )
 
-// unquote reads the quoted string that text begins with, as tor writes one in replies
-// and reads one in a torrc (unescape_string in its source): in double quotes, with
-// escapes as in C. What follows it is rest.
+// unquote reads the quoted string at the beginning of text, as tor writes one in
+// replies and reads one in a torrc (unescape_string in its source): in double
+// quotes, with escapes as in C. rest follows the string.
 func unquote(text string) (value, rest string, err error) {
 	if text == "" || text[0] != '"' {
 		return "", text, errNotQuoted
@@ -36,8 +36,8 @@ func unquote(text string) (value, rest string, err error) {
 
 var errNotQuoted = errors.New("not a quoted string")
 
-// unescape reads what follows a backslash. The size is 0 if that is nothing that tor
-// writes.
+// unescape reads what follows a backslash. The size is 0 if tor does not write such
+// an escape.
 func unescape(text string) (char byte, size int) {
 	if text == "" {
 		return 0, 0
@@ -62,8 +62,8 @@ func unescape(text string) (char byte, size int) {
 	return byte(n), size
 }
 
-// authMethods asks tor whether it wants no authentication, and for the file of its
-// cookie.
+// authMethods asks tor whether it needs no authentication, and for the path of its
+// cookie file.
 func authMethods(conn *control.Conn) (none bool, cookieFile string, err error) {
 	resp, err := conn.SendRequest("PROTOCOLINFO 1")
 	if err != nil {
@@ -87,8 +87,9 @@ func authMethods(conn *control.Conn) (none bool, cookieFile string, err error) {
 	return none, cookieFile, nil
 }
 
-// uncomment takes the comment off a line of a torrc: what follows a # outside of quotes.
-func uncomment(line string) string {
+// stripComment returns a line of a torrc without its comment, which begins with a #
+// outside of quotes.
+func stripComment(line string) string {
 	for at := 0; at < len(line); at++ {
 		switch line[at] {
 		case '#':
@@ -102,10 +103,11 @@ func uncomment(line string) string {
 	return line
 }
 
-// TorrcLines are the lines of a text that say something, for [TorConfig.Torrc].
+// TorrcLines returns the lines of a text for [TorConfig.Torrc], without comments and
+// empty lines.
 func TorrcLines(text string) (lines []string) {
 	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
-		if line = strings.TrimSpace(uncomment(line)); line != "" {
+		if line = strings.TrimSpace(stripComment(line)); line != "" {
 			lines = append(lines, line)
 		}
 	}

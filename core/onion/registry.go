@@ -17,9 +17,9 @@ import (
 // newline are 16 bytes.
 const maxEntry = 64
 
-// parseEntry reads the text of a registry file: 127.0.0.1, a port, and nothing
-// else but a final newline. Any other address is refused, so that the loopback
-// network cannot be made to leave this machine.
+// parseEntry reads the text of a registry file: 127.0.0.1:PORT and perhaps a newline.
+// It refuses any other address, so that the loopback network cannot leave this
+// machine.
 func parseEntry(text string) (netip.AddrPort, error) {
 	addr, err := netip.ParseAddrPort(strings.TrimSuffix(text, "\n"))
 	if err != nil || addr.Addr() != netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr.Port() == 0 {
@@ -28,8 +28,8 @@ func parseEntry(text string) (netip.AddrPort, error) {
 	return addr, nil
 }
 
-// readEntry looks a service up. The name comes from outside, from a bundle or
-// an invite, and becomes a file name: it is parsed again here.
+// readEntry looks up a service. It parses the name again: that comes from outside, in
+// a bundle or an invite, and becomes a file name.
 func readEntry(registry string, service identity.Onion) (netip.AddrPort, error) {
 	onion, err := identity.ParseOnion(string(service))
 	if err != nil {
@@ -50,8 +50,8 @@ func readEntry(registry string, service identity.Onion) (netip.AddrPort, error) 
 	return parseEntry(string(text))
 }
 
-// writeEntry publishes a service: readers see the old entry, none, or the new
-// one, never a part of it.
+// writeEntry publishes a service. Readers see the old entry, none, or the whole new
+// one.
 func writeEntry(registry string, onion identity.Onion, addr string) error {
 	f, err := os.CreateTemp(registry, ".entry-*")
 	if err != nil {
@@ -81,7 +81,7 @@ func removeEntry(registry string, onion identity.Onion, addr string) error {
 	return err
 }
 
-// dropPath drops the file name, which is the onion that was dialled.
+// dropPath removes the file name from an error: it is the onion that was dialled.
 func dropPath(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err

@@ -19,13 +19,13 @@ import (
 // runningSource uses a tor that somebody else runs, through its control port.
 type runningSource struct {
 	network, address string
-	cookie           string // file that the operator names; empty: none
+	cookie           string // cookie file that the operator names, or ""
 	trust            trust
 	wait             time.Duration // for an answer
 }
 
-// newRunningSource reads a control address: "unix:/path" or an address of this
-// machine, as what is said there, keys included, is not encrypted.
+// newRunningSource checks a control address: "unix:/path" or an address of this
+// machine, because the control connection is not encrypted and carries keys.
 func newRunningSource(config TorConfig, wait time.Duration) (*runningSource, error) {
 	network, addr, err := localAddress(config.Control)
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *runningSource) startSession(ctx context.Context, handle func(*session, 
 	return s, nil
 }
 
-// dialControl connects to a socket that only trusted users can have put there.
+// dialControl connects to a socket that only trusted users can have made.
 func (r *runningSource) dialControl(ctx context.Context) (net.Conn, error) {
 	address := r.address
 	if r.network == "unix" {
@@ -97,7 +97,7 @@ func (r *runningSource) dialControl(ctx context.Context) (net.Conn, error) {
 			err = fmt.Errorf("%s is not a socket", path)
 		}
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return nil, notThere(err)
+			return nil, explainNotThere(err)
 		}
 		if err != nil {
 			return nil, err
@@ -107,7 +107,7 @@ func (r *runningSource) dialControl(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, r.network, address)
 	if err != nil {
-		return nil, notThere(err)
+		return nil, explainNotThere(err)
 	}
 	if err := r.trust.checkPeer(nc); err != nil {
 		nc.Close()
@@ -116,17 +116,17 @@ func (r *runningSource) dialControl(ctx context.Context) (net.Conn, error) {
 	return nc, nil
 }
 
-func notThere(err error) error {
+func explainNotThere(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: tor lets only its group connect, with Debian's tor debian-tor: add the user of this process to that group (SupplementaryGroups= of systemd)", err)
 	}
 	return fmt.Errorf("%w: is it running, with ControlPort or ControlSocket set to this address?", err)
 }
 
-// authenticateRunning lets nobody but tor have what follows. Behind a TCP port only a
-// tor that knows the cookie is believed, and the cookie is the one that the
-// operator names: whoever listens there would name a file of his own. Behind a
-// unix socket the kernel has told that a trusted user listens.
+// authenticateRunning makes sure that only tor gets what follows. Behind a TCP port it
+// trusts only a tor that knows the cookie that the operator names: another listener
+// would name a cookie file of its own. Behind a unix socket a trusted user listens,
+// as the kernel has told.
 func (r *runningSource) authenticateRunning(nc *controlConn, conn *control.Conn) error {
 	path := r.cookie
 	if path == "" {
@@ -151,12 +151,12 @@ func (r *runningSource) authenticateRunning(nc *controlConn, conn *control.Conn)
 		return fmt.Errorf("%w: write CookieAuthentication 1 and CookieAuthFile %s in its torrc, the file that control_cookie names (cwtch-group: -tor-control-cookie), and stop whatever else listens on %s", err, path, r.address)
 	}
 	nc.unproven = -1
-	// By now tor has accepted the connection: its own socket tells who it is.
+	// By now tor has accepted the connection, so its own socket shows who it is.
 	return r.trust.checkPeer(nc.Conn)
 }
 
-// checkRunningLoopback holds a running tor to the rule that one of ours is held
-// to when it starts.
+// checkRunningLoopback refuses a running tor that torproc would not start under go
+// test.
 func checkRunningLoopback(conn *control.Conn) error {
 	values, err := conn.GetConf("TestingTorNetwork", "DirAuthority", "FallbackDir")
 	if err != nil {
@@ -171,7 +171,7 @@ func checkRunningLoopback(conn *control.Conn) error {
 	return torproc.CheckLoopback(lines)
 }
 
-// socksListener asks tor where it takes SOCKS connections.
+// socksListener asks tor for the address of its SOCKS port.
 func socksListener(conn *control.Conn) (network, address string, err error) {
 	resp, err := conn.SendRequest("GETINFO net/listeners/socks")
 	if err != nil {
@@ -187,8 +187,8 @@ func socksListener(conn *control.Conn) (network, address string, err error) {
 	return "", "", errors.New("running tor has no SOCKS port on this machine: set SocksPort in its configuration")
 }
 
-// quotedFields yields the strings of a list like "127.0.0.1:9050" "unix:/run/x",
-// and ends at the first thing that is not one.
+// quotedFields yields the strings of a list like "127.0.0.1:9050" "unix:/run/x", up
+// to the first field that is not quoted.
 func quotedFields(list string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for {
@@ -202,9 +202,9 @@ func quotedFields(list string) func(yield func(string) bool) {
 	}
 }
 
-// listenService opens a port, as tor may run as a user who cannot reach a socket of
-// ours. Another user of this machine can connect to it as well: it gets what
-// any client on the network gets, and learns nothing of them.
+// listenService opens a TCP port, because tor may run as a user who cannot connect to
+// a socket of ours. Other users of this machine can connect to it too: they get what
+// any client on the network gets, and learn nothing of other clients.
 func (r *runningSource) listenService() (net.Listener, string, error) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

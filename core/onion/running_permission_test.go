@@ -12,7 +12,7 @@ import (
 // A socket that is there but not for this user is not taken for a tor that does not
 // run. Root may use every socket, so the error is made here.
 func TestRunningTorForItsGroup(t *testing.T) {
-	err := notThere(&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)})
+	err := explainNotThere(&net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)})
 	if text := err.Error(); !strings.Contains(text, "add the user of this process to that group") || strings.Contains(text, "is it running") {
 		t.Errorf("error %q", text)
 	}

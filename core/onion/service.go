@@ -16,8 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// service is a published onion service, and its listener. What tor connects to
-// stays open while sessions with tor come and go.
+// service is a published onion service and its listener. The listener stays open
+// while sessions with tor come and go.
 type service struct {
 	net.Listener
 	tor    *Tor
@@ -32,7 +32,7 @@ type service struct {
 	published bool // in the present session; guarded by Tor.mu
 
 	mu     sync.Mutex // held while tor is asked
-	on     *session   // that has the service
+	on     *session   // session that has the service
 	closed bool
 
 	closing  sync.Once
@@ -41,7 +41,7 @@ type service struct {
 
 func (s *service) Addr() net.Addr { return onionAddr{s.onion, strconv.Itoa(s.port)} }
 
-// addTo gives the service to the tor of a session, unless it has it.
+// addTo adds the service to the tor of a session, unless it is there.
 func (s *service) addTo(session *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,8 +49,8 @@ func (s *service) addTo(session *session) error {
 		return nil
 	}
 	err := session.runRequest(func(c *control.Conn) error {
-		// Defences against floods of introductions (proof of work, proposal 327)
-		// are in tor since 0.4.8, where it was built with them.
+		// Tor since 0.4.8 has a defence against floods of introductions (proof of
+		// work, proposal 327), if it was built with it.
 		err := addOnion(session.nc, c, s.key, s.port, s.target, " PoWDefensesEnabled=1")
 		if unknownArgument(err) {
 			s.tor.log.Warn("this tor has no proof-of-work defence for onion services; publishing without", "onion", s.onion)
@@ -66,15 +66,15 @@ func (s *service) addTo(session *session) error {
 }
 
 // maxStreams is how many connections one rendezvous circuit may carry at a time.
-// The client of one circuit has proved one piece of work, under load, and should
-// not get all connections of a server for it. core/client opens a circuit for
-// each connection and needs 1. Clients that do not separate their circuits share
-// one among all their profiles, of which 16 are plenty. Tor closes the circuit at
-// the next connection, with all that it carries.
+// Under load a client does one proof of work for a circuit, and should not get all
+// connections of a server for it. core/client opens a circuit for each connection
+// and needs 1. Other clients may share one circuit among all their profiles, and 16
+// profiles are plenty. At the next connection tor closes the circuit with everything
+// that it carries.
 const maxStreams = 16
 
-// addOnion is ADD_ONION of control-spec. Bine's own knows no defences. Nothing
-// of the key is in the errors: tor does not repeat it.
+// addOnion sends ADD_ONION of control-spec; bine's own version knows no defences. Its
+// errors do not have the key: tor does not repeat it.
 func addOnion(nc *controlConn, c *control.Conn, key identity.Key, port int, target, defences string) error {
 	nc.key = expandedKey(key)
 	defer func() {
@@ -82,11 +82,11 @@ func addOnion(nc *controlConn, c *control.Conn, key identity.Key, port int, targ
 		nc.key = nil
 	}()
 	_, err := c.SendRequest("ADD_ONION ED25519-V3:%s Flags=DiscardPK,MaxStreamsCloseCircuit%s MaxStreams=%d Port=%d,%s",
-		keyHere, defences, maxStreams, port, target)
+		keyPlaceholder, defences, maxStreams, port, target)
 	return err
 }
 
-// expandedKey is the secret key as tor wants it: in base64, expanded as in RFC
+// expandedKey returns the secret key as tor wants it: in base64, expanded as in RFC
 // 8032, section 5.1.5. The caller wipes it.
 func expandedKey(key identity.Key) []byte {
 	private := key.Private()
@@ -100,14 +100,14 @@ func expandedKey(key identity.Key) []byte {
 	return text
 }
 
-// unknownArgument reports whether tor refused a command for an argument it does
-// not know. Which of the two codes that is depends on its version.
+// unknownArgument reports whether tor refused a command because it does not know an
+// argument. Which of the two codes it sends depends on its version.
 func unknownArgument(err error) bool {
 	e := (*textproto.Error)(nil)
 	return errors.As(err, &e) && (e.Code == control.StatusErrSyntaxErrorArg || e.Code == control.StatusErrUnrecognizedCmdArg)
 }
 
-// Close withdraws the service. Connections that were accepted stay.
+// Close withdraws the service. Accepted connections stay open.
 func (s *service) Close() error {
 	s.closing.Do(func() {
 		session := s.tor.forgetService(s)
@@ -161,8 +161,8 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 	return nil, errors.Join(fmt.Errorf("publish onion service %s: %w (tor is %s)", s.onion, err, t.Status().shortText()), s.Close())
 }
 
-// isReply reports whether an error is an answer of tor, rather than the end of
-// the connection, after which the service is added again.
+// isReply reports whether an error is an answer of tor. Otherwise the connection
+// ended, and the next session gets the service.
 func isReply(err error) bool {
 	e := (*textproto.Error)(nil)
 	return errors.As(err, &e)

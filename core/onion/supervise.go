@@ -100,7 +100,7 @@ func (t *Tor) watchSession(s *session) {
 		select {
 		case <-tick.C:
 			t.checkTor(s)
-		case <-s.done():
+		case <-s.ended():
 			return
 		}
 	}
@@ -144,7 +144,7 @@ func (t *Tor) checkTor(s *session) {
 // requests.
 func (t *Tor) handleEvent(s *session, e control.Event) {
 	switch e := e.(type) {
-	case report:
+	case torState:
 		t.setCircuits(s, e.circuits)
 		// A report may have been overtaken by an event.
 		if percent, summary, ok := parseBootstrap(e.phase); ok && percent > t.Status().Progress {

@@ -14,53 +14,50 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
 )
 
-// TorConfig says which tor to use. Either DataDir is set, and a tor of our own
-// runs in it, or Control is, and a tor that runs already is used.
+// TorConfig says which tor to use. With DataDir set, StartTor starts one of its own
+// in it; with Control set, it uses one that runs already.
 type TorConfig struct {
 	// Path of the program; "tor" in PATH if empty.
 	Path string
 
-	// DataDir is the data directory of tor, for nothing else. It is created with
-	// mode 0700 if need be, and refused if others can enter it.
+	// DataDir is the data directory of tor and holds nothing else. It is created
+	// with mode 0700 if need be, and refused if other users can enter it.
 	DataDir string
 
-	// Torrc are lines of configuration that are added to ours, see [CheckTorrc].
+	// Torrc has more lines of configuration for tor, see [CheckTorrc].
 	Torrc []string
 
 	// Control is the address of the control port of a running tor, such as
 	// "unix:/run/tor/control" or "127.0.0.1:9051". Its cookie must be readable.
-	// The fields above are then ignored. Tor gets the keys of the services, so
-	// whoever else could listen there is refused, at every connection: the socket
-	// and all directories above it have to belong to trusted users, and so does
-	// the process that listens. Trusted are root, the user of this process, and
-	// ControlUser.
+	// The fields above are then ignored. Tor gets the keys of the services, so every
+	// connection is checked: the socket, all directories above it and the process
+	// that listens must belong to trusted users. Those are root, the user of this
+	// process, and ControlUser.
 	Control string
 
-	// ControlUser is the user that the running tor has, by name or number, such
+	// ControlUser is the user as whom the running tor runs, by name or number, such
 	// as "debian-tor".
 	ControlUser string
 
-	// ControlCookie is the file with the running tor's cookie. It is required
-	// when Control is a TCP port, see errNoCookie.
+	// ControlCookie is the file with the running tor's cookie. It is required when
+	// Control is a TCP port: any user of the machine can listen there while tor does
+	// not.
 	ControlCookie string
 
-	// Logger is where the state of tor and its own log go. Nothing is logged if
-	// it is nil.
+	// Logger gets the state of tor and its own log. If it is nil, nothing is logged.
 	Logger *slog.Logger
 
-	// Progress, if set, is called when the bootstrap of tor has advanced, with
-	// per cent and tor's words for the step; also when tor was started again. It
-	// is called by one goroutine at a time and must return soon.
+	// Progress, unless nil, is called when the bootstrap of tor advances, also after
+	// tor was started again, with per cent and tor's words for the step. It is called
+	// by one goroutine at a time and must return soon.
 	Progress func(percent int, summary string)
 }
 
-// errNoCookie is wrapped by the error of StartTor for a TCP control port whose
-// cookie file is not named. Every user of the machine can listen on a port while
-// tor does not.
+// errNoCookie means that Control is a TCP port and ControlCookie is not set.
 var errNoCookie = errors.New("whoever listens on a TCP port gets the keys of all services: " +
 	"use a unix socket, or name the cookie file by which tor has to prove itself, such as /run/tor/control.authcookie")
 
-// Tor is the [Network] of the real thing. StartTor makes it.
+// Tor is the [Network] of real onion services. [StartTor] makes it.
 type Tor struct {
 	config TorConfig
 	log    *slog.Logger
@@ -82,13 +79,13 @@ type Tor struct {
 	circuits bool   // tor has working circuits
 }
 
-// StartTor starts tor, or connects to a running one, and returns when it answers:
-// what is wrong with the configuration is known then. ctx bounds only that.
-// Bootstrapping goes on behind; Listen and Dial wait for it, and Status tells.
+// StartTor starts tor, or connects to a running one, and returns when tor answers or
+// refuses its configuration. ctx bounds only that. Tor then bootstraps in the
+// background: Listen and Dial wait for it, and Status shows how far it is.
 //
-// From then on tor is kept running until Close. If it ends, hangs or closes its
-// control port, it is started or connected to again, after a delay that grows
-// from a second to a minute.
+// StartTor keeps tor running until Close. If tor ends, hangs or closes its control
+// port, StartTor starts or connects to it again, after a delay that grows from a
+// second to a minute.
 //
 // If there is no tor, the error wraps [exec.ErrNotFound], or [fs.ErrNotExist] for
 // a path, and says how to install it.
@@ -152,7 +149,7 @@ func (t *Tor) Status() Status {
 	return s
 }
 
-// shortText is the state in a few words, for the end of an error.
+// shortText returns the state in a few words, for the end of an error.
 func (s Status) shortText() string {
 	switch s.State {
 	case Bootstrapping:
@@ -184,8 +181,8 @@ func (t *Tor) Close() error {
 	return t.closeErr
 }
 
-// registerService makes a service known and returns the present session, if any. From
-// now on every new session gets the service.
+// registerService adds a service and returns the present session, if any. Every later
+// session gets the service.
 func (t *Tor) registerService(s *service) (*session, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -199,7 +196,7 @@ func (t *Tor) registerService(s *service) (*session, error) {
 	return t.session, nil
 }
 
-// forgetService takes a service out and returns the present session, if any.
+// forgetService removes a service and returns the present session, if any.
 func (t *Tor) forgetService(s *service) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -209,7 +206,7 @@ func (t *Tor) forgetService(s *service) *session {
 	return t.session
 }
 
-// awaitReady waits until tor can take connections.
+// awaitReady waits until tor has bootstrapped.
 func (t *Tor) awaitReady(ctx context.Context) (torInfo, error) {
 	for {
 		t.mu.Lock()

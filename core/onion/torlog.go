@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// torLog takes what tor prints and logs it line by line. Tor leaves out
-// addresses and onion names, as SafeLogging is 1.
+// torLog logs what tor prints, line by line. It has no addresses and onion names,
+// because SafeLogging is 1.
 type torLog struct {
 	log  *slog.Logger
 	rest []byte // of a line that is not complete
@@ -18,7 +18,7 @@ type torLog struct {
 	end reason
 }
 
-// maxLogLine bounds a line that is kept; the rest of a longer one is dropped.
+// maxLogLine is how many bytes of a line are kept.
 const maxLogLine = 4 << 10
 
 // Write is called by one goroutine.
@@ -42,15 +42,15 @@ func (l *torLog) readLine(whole string) {
 	}
 	l.mu.Lock()
 	if text == strings.TrimSpace(whole) {
-		l.end.addPlain(text)
+		l.end.addPlainLine(text)
 	} else {
-		l.end.add(level, text)
+		l.end.addLine(level, text)
 	}
 	l.mu.Unlock()
 	l.log.Log(context.Background(), level, text)
 }
 
-// lastWarning is why tor has ended, as far as it has said so, to be put behind the news.
+// lastWarning returns why tor has ended, if tor said it, for the end of an error.
 func (l *torLog) lastWarning() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,10 +60,10 @@ func (l *torLog) lastWarning() string {
 	return "; it said: " + l.end.text
 }
 
-// parseLogLine takes the time and the level off a line of tor's log:
-// "Nov 22 15:54:01.000 [notice] Bootstrapped 0% (starting): Starting". A line
-// of another form is kept whole, as a warning: tor prints such before its log
-// is set up, or when it dies.
+// parseLogLine splits a line of tor's log, such as
+// "Nov 22 15:54:01.000 [notice] Bootstrapped 0% (starting): Starting", into level and
+// text. A line of another form is a warning as a whole: tor prints such lines before
+// its log is set up, or when it dies.
 func parseLogLine(line string) (slog.Level, string) {
 	_, after, ok := strings.Cut(line, " [")
 	level, text, ok2 := strings.Cut(after, "] ")

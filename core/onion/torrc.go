@@ -11,9 +11,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// reserved are the options that StartTor sets itself or relies on not being
-// set. The last two would publish services without hiding where they are.
-var reserved = []string{
+// reservedOptions are options that StartTor sets itself, or that must not be set. The
+// last two would publish services without hiding where they are.
+var reservedOptions = []string{
 	"DataDirectory", "DataDirectoryGroupReadable",
 	"ControlPort", "ControlSocket", "ControlSocketsGroupWritable", "ControlPortWriteToFile",
 	"CookieAuthentication", "CookieAuthFile", "CookieAuthFileGroupReadable", "HashedControlPassword",
@@ -24,15 +24,14 @@ var reserved = []string{
 	"HiddenServiceNonAnonymousMode", "HiddenServiceSingleHopMode",
 }
 
-// torrcLine is the form of a line of [TorConfig.Torrc]. It leaves out what tor
-// also understands: a + or / before the name adds to or clears other lines, %
-// includes files.
+// torrcLine is the form of a line of [TorConfig.Torrc]. Tor would also understand a +
+// or / before the name, which adds to or clears other lines, and %, which includes
+// files.
 var torrcLine = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)( [^\x00-\x1f\x7f]*)?$`)
 
-// CheckTorrc reports the first of these lines that [StartTor] would refuse to
-// hand to tor: what is not plainly "Option value", and options that would take
-// tor out of its hands or tell more in logs. Whether tor knows an option is
-// known only when tor starts.
+// CheckTorrc returns an error for the first line that [StartTor] would refuse: one
+// that is not plainly "Option value", or an option that would take control of tor
+// away or let its log tell more. Only tor itself can tell whether it knows an option.
 func CheckTorrc(lines []string) error {
 	for i, line := range lines {
 		if err := checkLine(line); err != nil {
@@ -48,7 +47,7 @@ func checkLine(line string) error {
 		return errors.New("write it as \"Option value\", one option to a line")
 	}
 	if strings.HasSuffix(line, `\`) {
-		return errors.New("a backslash at the end would take in the next line")
+		return errors.New("a backslash at the end would join the next line to this one: remove it")
 	}
 	for word := range strings.FieldsSeq(m[2]) {
 		word = strings.Trim(word, `"`)
@@ -58,7 +57,7 @@ func checkLine(line string) error {
 			}
 		}
 	}
-	for _, option := range reserved {
+	for _, option := range reservedOptions {
 		if torproc.Abbreviates(m[1], option) {
 			return fmt.Errorf("%s is set by the relay, remove the line", option)
 		}
@@ -66,8 +65,8 @@ func checkLine(line string) error {
 	return nil
 }
 
-// ownTorrc is the configuration of a tor of ours. DataDirectory and
-// the cookie are on the command line, where a path needs no quotes.
+// ownTorrc returns the configuration of a tor of ours. DataDirectory and the cookie
+// file are on the command line, where a path needs no quotes.
 func ownTorrc(sockets sockets, extra []string) []string {
 	return append([]string{
 		"ControlSocket " + sockets.controlPath(),

@@ -94,7 +94,7 @@ var impostors = map[string]func(c *controlServer, own string){
 		})
 	},
 	"talks without end": func(c *controlServer, _ string) {
-		c.answer("AUTHCHALLENGE", func(string) string { return "250 AUTHCHALLENGE " + strings.Repeat("A", maxUnproven) })
+		c.answer("AUTHCHALLENGE", func(string) string { return "250 AUTHCHALLENGE " + strings.Repeat("A", maxUnprovenBytes) })
 	},
 }
 

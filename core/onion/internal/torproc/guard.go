@@ -20,7 +20,7 @@ func TestingOnly() bool {
 	return testing.Testing() || os.Getenv(testingOnlyEnv) == "1"
 }
 
-// checkCommand looks at all the configuration a tor would read.
+// checkCommand checks the whole configuration that a tor with these arguments reads.
 func checkCommand(args []string) error {
 	torrc, err := configFile(args, "-f")
 	if err != nil {
@@ -79,17 +79,17 @@ func optionLines(args []string) []string {
 	return lines
 }
 
-// Option is the form of an option's name. Tor knows more: a leading + or / adds
-// to or clears earlier lines, % includes files.
+// optionName is the form of an option's name. Tor would also understand a leading +
+// or /, which adds to or clears earlier lines, and %, which includes files.
 var optionName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// CheckLoopback reports why a tor with these lines of configuration could leave
-// this machine: TestingTorNetwork must be 1, there must be a DirAuthority, every
-// DirAuthority and FallbackDir must be on 127.0.0.1, and nothing may lead around
+// CheckLoopback returns an error if a tor with these lines of configuration could
+// leave this machine: TestingTorNetwork must be 1, there must be a DirAuthority, each
+// DirAuthority and FallbackDir must be on 127.0.0.1, and no option may lead around
 // that.
 //
-// It errs on the side of refusing: tor takes any unambiguous beginning of an
-// option's name for the option, in any case of letters, so this does as well.
+// It errs on the side of refusing: like tor it accepts a beginning of an option's
+// name, in any case of letters, for the option.
 func CheckLoopback(torrc []string) error {
 	testing, authority := false, false
 	for _, line := range torrc {
@@ -129,8 +129,8 @@ func refuseTorrc(what, line string) error {
 	return fmt.Errorf("refused, as only private networks may be used under go test or with %s=1: the torrc has %s", testingOnlyEnv, what)
 }
 
-// checkDirectory checks the value of a DirAuthority or FallbackDir line:
-// flags, then an address, then fingerprints. The address is the first field
+// checkDirectory checks that a DirAuthority or FallbackDir is on 127.0.0.1. The value
+// has flags, an address and fingerprints. The address is the first field
 // that begins with a digit.
 func checkDirectory(value string) error {
 	for field := range strings.FieldsSeq(value) {

@@ -1,14 +1,16 @@
-// Package torproc starts tor processes. It is the only place of the project
-// that does, so that what must hold of every tor holds in one place:
+// Package torproc starts tor processes, for core/onion and its tornet. Nothing else
+// in the project does.
 //
-//   - It dies with the process that started it, also when that one is killed.
-//   - It reads the configuration it was given and nothing else: both torrc
-//     files must be named, and the main one must not be empty. Without them tor
-//     would read those of the system and join the public network.
-//   - It is confined before its first instruction, as a [sandbox.Policy] says, when it gets
-//     keys of ours.
-//   - Under go test, and wherever the environment sets [TestingOnlyEnv] to 1, it
-//     cannot join the public network, see [CheckLoopback].
+// # Guarantees
+//
+//   - A tor dies with the process that started it, also when that is killed.
+//   - It reads only the configuration it was given: both torrc files must be named,
+//     and the main one must not be empty. Without them tor would read those of the
+//     system and join the public network.
+//   - With a [sandbox.Policy] it is confined before its first instruction.
+//   - Under go test, and wherever the environment sets
+//     CWTCH_RELAY_TOR_TESTING_ONLY=1, it cannot join the public network, see
+//     [CheckLoopback].
 package torproc
 
 import (
@@ -73,24 +75,24 @@ func Start(path string, args []string, policy *sandbox.Policy, output io.Writer)
 	return p, nil
 }
 
-// Pid is the process id of tor.
+// Pid returns the process id of tor.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Done is closed when tor has ended and has been waited for.
+// Done returns a channel that is closed when tor has ended and was waited for.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Err tells how tor ended: nil for exit status 0. It may be called after Done
 // is closed.
 func (p *Process) Err() error { return p.err }
 
-// Kill ends tor at once and returns when it is gone.
+// Kill kills tor and returns when it has ended.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // an error means that it has ended
 	<-p.done
 }
 
-// Stop asks tor to end and returns when it is gone. After grace it is killed,
-// and the error says so.
+// Stop asks tor to end and returns when it has. After grace it kills tor and returns
+// an error that says so.
 func (p *Process) Stop(grace time.Duration) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
 	timer := time.NewTimer(grace)
