@@ -13,6 +13,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -147,7 +148,7 @@ func dispatchCommand(ctx context.Context, args []string, s surroundings) error {
 		return printHelp(s.stdout, nil)
 	}
 	if err != nil {
-		return flagError(err)
+		return flagError(front, err)
 	}
 	if front.NArg() == 0 {
 		return usageError{"no command given", listHint}
@@ -171,7 +172,7 @@ func findCommand(name string) (command, error) {
 		}
 		known = append(known, c.name)
 	}
-	return command{}, usageError{fmt.Sprintf("unknown command %q", name), suggest(name, known) + listHint}
+	return command{}, usageError{fmt.Sprintf("unknown command %q", name), suggest.Name("", name, known) + listHint}
 }
 
 // startCommand parses the rest of the command line and runs c.
@@ -190,7 +191,7 @@ func startCommand(ctx context.Context, c command, args []string, o options, s su
 		return printHelp(s.stdout, []string{c.name})
 	}
 	if err != nil {
-		return flagError(err)
+		return flagError(fs, err)
 	}
 	if len(args) != c.n {
 		return usageError{fmt.Sprintf("%s takes %d arguments and got %d", c.name, c.n, len(args)), "usage: " + c.usage()}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
@@ -91,8 +93,8 @@ type usageError struct{ text, hint string }
 
 func (e usageError) Error() string { return e.text }
 
-func flagError(err error) error {
-	return usageError{err.Error(), listHint + `; a text that begins with a dash goes behind "--"`}
+func flagError(fs *flag.FlagSet, err error) error {
+	return usageError{err.Error(), suggest.Flag(fs, err) + listHint + `; a text that begins with a dash goes behind "--"`}
 }
 
 // hinted is an error with something to do about it.

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
-	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 )
 
 // findGroup finds a group by its name; the hint of its error says which was
@@ -20,18 +20,9 @@ func findGroup(s *profile.State, name string) (*profile.Group, error) {
 		for _, x := range s.Groups {
 			known = append(known, x.Name)
 		}
-		return nil, hinted{err, suggest(name, known) + "cwtch-group list prints the names of your groups"}
+		return nil, hinted{err, suggest.Name("", name, known) + "cwtch-group list prints the names of your groups"}
 	}
 	return g, nil
-}
-
-// suggest says which of the known names is so near that it was probably meant.
-func suggest(name string, known []string) string {
-	const found = "Did you mean"
-	if s := schema.Suggest(name, "names", known); strings.HasPrefix(s, found) {
-		return s + " "
-	}
-	return ""
 }
 
 // openProfile opens the profile that the options name. Nobody means to begin a
@@ -83,7 +74,7 @@ func suggestProfile(dir string) string {
 			known = append(known, name)
 		}
 	}
-	return suggest(filepath.Base(dir), known)
+	return suggest.Name("", filepath.Base(dir), known)
 }
 
 // shellWord quotes a word for a shell where it has to be.

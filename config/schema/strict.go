@@ -83,23 +83,28 @@ func clipName(name string) string {
 // Suggest says which of the known names was probably meant, or else lists all
 // of them. What is the word for the things named.
 func Suggest(name, what string, known []string) string {
-	known = slices.Sorted(slices.Values(known)) // some come in the order of a map
-	first := name[:min(1, len(name))]           // is seldom the slip
-	best, least := "", 3                        // as in hcl: two edits are a slip, three another name
-	for _, k := range known {
-		d := editDistance(name, k)
-		likelier := d == least && strings.HasPrefix(k, first) && !strings.HasPrefix(best, first)
-		if (d < least || likelier && best != "") && d < len(k) {
-			best, least = k, d
-		}
-	}
+	nearest, ok := Nearest(name, known)
 	switch {
-	case best != "":
-		return fmt.Sprintf("Did you mean %q?", best)
+	case ok:
+		return fmt.Sprintf("Did you mean %q?", nearest)
 	case len(known) == 0:
 		return fmt.Sprintf("There are no %s here.", what)
 	}
-	return fmt.Sprintf("Known %s: %s.", what, strings.Join(known, ", "))
+	return fmt.Sprintf("Known %s: %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}
+
+// Nearest returns the known name that was probably meant, if one is near enough.
+func Nearest(name string, known []string) (nearest string, ok bool) {
+	first := name[:min(1, len(name))]                       // is seldom the slip
+	least := 3                                              // as in hcl: two edits are a slip, three another name
+	for _, k := range slices.Sorted(slices.Values(known)) { // some come in the order of a map
+		d := editDistance(name, k)
+		likelier := d == least && strings.HasPrefix(k, first) && !strings.HasPrefix(nearest, first)
+		if (d < least || likelier && nearest != "") && d < len(k) {
+			nearest, least = k, d
+		}
+	}
+	return nearest, nearest != ""
 }
 
 // editDistance counts the letters to insert, delete or replace on the way from one
