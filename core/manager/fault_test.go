@@ -80,7 +80,6 @@ func newHouse(t *testing.T, servers ...string) *house {
 		h.cfg.Servers = append(h.cfg.Servers, ServerConfig{Name: name, Dir: dir, Storage: PluginConfig{
 			Config: supervise.Config{
 				Kind: plugin.KindStorage, Name: "memory", RetryForever: true,
-				Timing: supervise.Timing{BackoffMax: 200 * time.Millisecond},
 				Command: func() (pluginproc.Command, error) {
 					return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.away(name)}}, nil
 				},

@@ -59,13 +59,11 @@ func startByHand(t *testing.T, mode string) *debugged {
 
 func TestAttach(t *testing.T) {
 	byHand := startByHand(t, "good")
-	var cfg Config
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		confined(c)
 		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
-		c.Timing.Health = 10 * time.Millisecond
-		cfg = *c
+		c.timing.health = 10 * time.Millisecond
 	}, "good")
 	r.mustBeReady()
 	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
@@ -77,6 +75,7 @@ func TestAttach(t *testing.T) {
 	if !strings.Contains(r.log.String(), "started by hand") {
 		t.Error("the log does not warn")
 	}
+	cfg := r.cfg
 	cfg.Value = encoded(t, map[string]any{"tokens": 3})
 	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
 		t.Fatal(err)
@@ -91,17 +90,17 @@ func TestAttach(t *testing.T) {
 		t.Errorf("the process was ended: %v", err)
 	}
 	// It waits for the next relay.
-	again := newRig(t, func(c *Config) { c.Attach = &byHand.attach }, "good")
+	again := newRig(t, func(c *setup) { c.Attach = &byHand.attach }, "good")
 	again.mustBeReady()
 }
 
 // TestAttachedPluginIsGone: nothing is started in its place.
 func TestAttachedPluginIsGone(t *testing.T) {
 	byHand := startByHand(t, "good")
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
-		c.Timing.Limit = 2
+		c.timing.limit = 2
 	}, "good")
 	r.mustBeReady()
 	byHand.Process.Kill()
@@ -114,9 +113,9 @@ func TestAttachedPluginIsGone(t *testing.T) {
 // TestBreakpoint: an attached plugin that stands still is left alone.
 func TestBreakpoint(t *testing.T) {
 	byHand := startByHand(t, "good")
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Attach = &byHand.attach
-		c.Timing.HealthEvery, c.Timing.Health, c.Timing.Hang = time.Millisecond, time.Millisecond, time.Millisecond
+		c.timing.healthEvery, c.timing.health, c.timing.hang = time.Millisecond, time.Millisecond, time.Millisecond
 	}, "good")
 	r.mustBeReady()
 	byHand.Process.Signal(syscall.SIGSTOP)

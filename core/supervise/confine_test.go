@@ -17,7 +17,7 @@ import (
 
 // confined makes the test plugins run in a sandbox from which they can still
 // announce themselves.
-func confined(c *Config) {
+func confined(c *setup) {
 	c.Sandbox = &sandbox.Policy{Network: sandbox.Open, Read: []string{os.TempDir()}}
 }
 
@@ -53,13 +53,10 @@ func TestWithoutSandbox(t *testing.T) {
 
 // TestSandboxChanges: another policy needs another process.
 func TestSandboxChanges(t *testing.T) {
-	var cfg Config
-	r := newRig(t, func(c *Config) {
-		confined(c)
-		cfg = *c
-	}, "good")
+	r := newRig(t, confined, "good")
 	r.mustBeReady()
 	first := r.nextLife()
+	cfg := r.cfg
 	policy := *cfg.Sandbox
 	cfg.Sandbox = &policy
 	if err := r.Reconfigure(r.ctx(), cfg); err != nil || r.Status().PID != first.pid {
@@ -77,7 +74,7 @@ func TestSandboxChanges(t *testing.T) {
 }
 
 func TestPolicyThatCanNotBe(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Sandbox = &sandbox.Policy{Read: []string{"relative"}} }, "good")
+	r := newRig(t, func(c *setup) { c.Sandbox = &sandbox.Policy{Read: []string{"relative"}} }, "good")
 	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "not absolute") || r.Status().State != Failed {
 		t.Errorf("got %v", err)
 	}
@@ -91,11 +88,11 @@ func TestTooMuchMemory(t *testing.T) {
 	}
 	for _, mode := range []string{"hog", "hog shared memory"} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *Config) {
+			r := newRig(t, func(c *setup) {
 				confined(c)
 				c.Sandbox.Memory = 256 << 20
-				c.Timing.MemoryEvery = time.Millisecond
-				c.Timing.HealthEvery = time.Hour
+				c.timing.memoryEvery = time.Millisecond
+				c.timing.healthEvery = time.Hour
 			}, mode, "good")
 			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
 			for _, want := range []string{"256MiB", "raise memory in the sandbox block"} {
@@ -115,11 +112,11 @@ func TestTooMuchMemory(t *testing.T) {
 func TestTooManyThreads(t *testing.T) {
 	for _, mode := range []string{"threads", "a few threads too many"} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *Config) {
+			r := newRig(t, func(c *setup) {
 				confined(c)
 				c.Sandbox.Tasks = fewThreads
-				c.Timing.MemoryEvery = time.Millisecond
-				c.Timing.HealthEvery = time.Hour
+				c.timing.memoryEvery = time.Millisecond
+				c.timing.healthEvery = time.Hour
 			}, mode, "good")
 			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
 			for _, want := range []string{"it may have 40 threads", "raise tasks in the sandbox block"} {

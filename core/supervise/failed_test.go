@@ -3,12 +3,11 @@ package supervise
 import (
 	"context"
 	"errors"
-	"runtime"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -17,7 +16,7 @@ import (
 )
 
 func TestTooManyEndsAreAFailure(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Limit = 3 }, "exit", "exit", "exit", "exit", "exit", "good")
+	r := newRig(t, func(c *setup) { c.timing.limit = 3 }, "exit", "exit", "exit", "exit", "crash", "good")
 	err := r.WaitReady(r.ctx())
 	for _, want := range []string{"ended 4 times within 10m0s", "told to exit"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -35,9 +34,11 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 	if _, err := r.Storage().Info(context.Background()); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "told to exit") {
 		t.Errorf("info: %v", err)
 	}
-	r.Retry() // forgets the ends, so that another one is no failure
+	r.reload() // forgets the ends, so that another one is no failure
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("append: %v", err)
+	}
 	r.await("ready", func(s Status) bool { return s.State == Ready && s.Incarnation == 6 && s.Reason == "" })
-	r.Retry() // of a plugin that is ready does nothing
 	if _, err := r.Storage().Info(r.ctx()); err != nil {
 		t.Error(err)
 	}
@@ -48,9 +49,9 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 func TestRetryForever(t *testing.T) {
 	const ends, limit = 30, 5
 	modes := append(slices.Repeat([]string{"exit"}, ends), "good")
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.RetryForever = true
-		c.Timing.Limit, c.Timing.Stable = limit, time.Millisecond
+		c.timing.limit, c.timing.stable = limit, time.Millisecond
 	}, modes...)
 	r.mustBeReady()
 	if s := r.Status(); s.Restarts != ends || !strings.Contains(s.LastError, "told to exit") {
@@ -59,11 +60,7 @@ func TestRetryForever(t *testing.T) {
 	if _, err := r.Storage().Info(r.ctx()); err != nil {
 		t.Error(err)
 	}
-	for ctx := r.ctx(); !strings.Contains(r.log.String(), "plugin is logged in full again"); runtime.Gosched() {
-		if ctx.Err() != nil {
-			t.Fatal("the log stays silent")
-		}
-	}
+	r.awaitLog("plugin is logged in full again")
 	log := r.log.String()
 	if n := strings.Count(log, "again and again"); n != 1 {
 		t.Errorf("%d lines tell that it ends again and again, want 1", n)
@@ -75,7 +72,7 @@ func TestRetryForever(t *testing.T) {
 }
 
 func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.RetryForever = true
 		c.Value = encoded(t, map[string]any{"refuse": "no"})
 	}, "good")
@@ -85,7 +82,7 @@ func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
 }
 
 func TestReadyPluginsFailAsWell(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Limit = 2 }, "crash")
+	r := newRig(t, func(c *setup) { c.timing.limit = 2 }, "crash")
 	store := r.Storage()
 	for {
 		_, err := store.Append(r.ctx(), []storage.Record{record(1)})
@@ -101,41 +98,41 @@ func TestReadyPluginsFailAsWell(t *testing.T) {
 	}
 }
 
-func TestRetryCutsTheBackoff(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit", "good")
-	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
-	r.Retry()
-	r.mustBeReady()
+// TestFailuresCountWithinTheWindow shows how many ends are a failure.
+func TestFailuresCountWithinTheWindow(t *testing.T) {
+	start := time.Now()
+	l := loop{Plugin: &Plugin{timing: defaultTiming}}
+	for i, c := range []struct {
+		at   time.Duration
+		want int
+	}{{0, 1}, {time.Minute, 2}, {10*time.Minute - 1, 3}, {10 * time.Minute, 3}, {11 * time.Minute, 3}, {time.Hour, 1}} {
+		if got := l.countFailure(start.Add(c.at)); got != c.want {
+			t.Errorf("end %d, after %v, is number %d within the window, want %d", i+1, c.at, got, c.want)
+		}
+	}
 }
 
-func TestEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := failures{timing: Timing{}.withDefaults()}
-		note := func(lived time.Duration) (int, time.Duration) {
-			n, _ := e.noteFailure(time.Now(), lived)
-			return n, e.delay
-		}
-		for i, want := range []time.Duration{200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000} {
-			if n, delay := note(0); n != i+1 || delay != want*time.Millisecond {
-				t.Errorf("end %d: %d within the window, then %v", i+1, n, delay)
-			}
-		}
-		if _, delay := note(time.Minute); delay != 200*time.Millisecond {
-			t.Errorf("after a stable time the delay is %v", delay)
-		}
-		time.Sleep(10 * time.Minute)
-		if n, _ := note(0); n != 1 {
-			t.Errorf("%d ends within the window after another window", n)
-		}
-		e.resetFailures()
-		if n, delay := note(0); n != 1 || delay != 200*time.Millisecond {
-			t.Errorf("after forgetting: %d ends, %v", n, delay)
-		}
-	})
-	for range 1000 {
-		if d := withJitter(time.Second); d < 750*time.Millisecond || d > 1250*time.Millisecond {
-			t.Fatalf("jitter made %v of a second", d)
-		}
+// TestStableTimeShortensTheDelay shows that a plugin which was ready for a while is
+// started again after a short delay, however long the one before was.
+func TestStableTimeShortensTheDelay(t *testing.T) {
+	const shortest = 10 * time.Millisecond
+	r := newRig(t, func(c *setup) {
+		c.RetryForever = true
+		c.timing.limit, c.timing.stable = 2, time.Millisecond
+		c.timing.backoffMin, c.timing.backoffMax = shortest, time.Hour
+	}, "exit", "exit", "exit", "crash", "good")
+	r.mustBeReady()
+	r.awaitLog("plugin is logged in full again") // it was ready for long enough
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 5 })
+	delays := regexp.MustCompile(` after=(\S+)`).FindAllStringSubmatch(r.log.String(), -1)
+	if len(delays) != 4 {
+		t.Fatalf("the log tells of the delays %q, want 4", delays)
+	}
+	if last, err := time.ParseDuration(delays[3][1]); err != nil || last > shortest {
+		t.Errorf("the delay after a stable time is %v, %v, want at most %v", last, err, shortest)
 	}
 }
 
@@ -143,7 +140,7 @@ func TestEnds(t *testing.T) {
 // tells the relay to stop, in any order.
 func TestNoRestartsWhileStopping(t *testing.T) {
 	started := 0
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
 			started++
@@ -221,10 +218,10 @@ func TestLostQuestion(t *testing.T) {
 // not started again and again; one that cannot be asked is.
 func TestInadmissible(t *testing.T) {
 	var asked int
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
-			if tried {
-				t.Error("no other configuration was tried")
+			if tried != (asked == 3) {
+				t.Errorf("question %d is about another configuration: %v", asked+1, tried)
 			}
 			if _, err := client.Storage().Info(ctx); err != nil {
 				t.Errorf("info before anybody else may call: %v", err)
@@ -250,6 +247,8 @@ func TestInadmissible(t *testing.T) {
 	if s := r.Status(); s.State != Failed || s.Incarnation != 3 || !strings.Contains(s.Reason, "another store") {
 		t.Errorf("status %+v", s)
 	}
-	r.Retry()
-	r.await("ready", func(s Status) bool { return s.State == Ready && s.Incarnation == 4 })
+	r.reload()
+	if s := r.Status(); s.State != Ready || s.Incarnation != 4 {
+		t.Errorf("status after a reload %+v", s)
+	}
 }

@@ -3,7 +3,6 @@ package supervise
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -11,7 +10,7 @@ import (
 // TestStatusSaysWhatTheRuntimeSaid: a runtime that ends the process writes the
 // reason as plain text, which the status shows beside how the process ended.
 func TestStatusSaysWhatTheRuntimeSaid(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "heap")
+	r := newRig(t, stayInBackoff, "heap")
 	r.mustBeReady()
 	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err == nil {
 		t.Error("append succeeded")

@@ -12,8 +12,8 @@ import (
 // TestFaultsThatLast fail at once, confined and not: no other try would do better.
 // RetryForever is for ends that may pass.
 func TestFaultsThatLast(t *testing.T) {
-	text := func(mode os.FileMode, content string) func(*testing.T, *Config) {
-		return func(t *testing.T, c *Config) {
+	text := func(mode os.FileMode, content string) func(*testing.T, *setup) {
+		return func(t *testing.T, c *setup) {
 			path := filepath.Join(t.TempDir(), "plugin")
 			if err := os.WriteFile(path, []byte(content), mode); err != nil {
 				t.Fatal(err)
@@ -22,23 +22,23 @@ func TestFaultsThatLast(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		fault func(*testing.T, *Config)
+		fault func(*testing.T, *setup)
 		want  string
 	}{
-		"no such program": {func(_ *testing.T, c *Config) {
+		"no such program": {func(_ *testing.T, c *setup) {
 			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{Path: "/nowhere/plugin"}, nil }
 		}, "no such file"},
 		"not executable": {text(0o600, "#!/bin/sh\n"), "permission denied"},
 		"no program":     {text(0o700, "\x00\x01 not a program"), "exec format error"},
 		"no interpreter": {text(0o700, "#!/nowhere/sh\n"), "interpreter that cannot be read: stat /nowhere/sh: no such file"},
-		"no TMPDIR": {func(t *testing.T, c *Config) {
+		"no TMPDIR": {func(t *testing.T, c *setup) {
 			t.Setenv("TMPDIR", "/nowhere")
 			c.SocketDir = ""
 		}, "TMPDIR has to name a directory"},
 	} {
 		for _, how := range []string{"confined", "not confined"} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				r := newRig(t, func(c *Config) {
+				r := newRig(t, func(c *setup) {
 					if how == "confined" {
 						confined(c)
 					}

@@ -1,187 +1,152 @@
 package supervise
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
-	"slices"
-	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
-	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// incarnation is one run of the plugin under one configuration.
+// incarnation is one run of the plugin under one configuration. With another
+// configuration the same process is another incarnation.
 type incarnation struct {
 	number int
-	*run
-	overdue hangDetector
+	config *Config
+	*process
+	hangs hangDetector
 }
 
-// run is a process with what was decided about it.
-type run struct {
-	process  process
-	attached bool            // it was started by hand
-	image    image           // otherwise
-	sandbox  *sandbox.Policy // nil: not confined
-	tasks    int             // that it may have, when it is confined
-	listen   []plugin.ListenAddress
-	watches  sync.WaitGroup // that end with the process
-
-	condemn   sync.Once
-	condemned chan struct{} // closed when the process has to end for a reason that it does not know
-	verdict   error         // that reason
+// fatalError is a fault that a new start would meet again.
+type fatalError struct {
+	error
+	always bool // also if the plugin was ready with the same configuration before
 }
 
-// process is a plugin's process, or the connection to one that was started by
-// hand.
-type process interface {
-	Client() *host.Client
-	PID() int
-	Protocol() int
-	Exited() <-chan struct{}
-	ExitReason() string
-	Stop(context.Context)
-	Kill()
-}
+func (e fatalError) Unwrap() error { return e.error }
 
-// requestKill decides that the process has to end.
-func (r *run) requestKill(reason error) {
-	r.condemn.Do(func() {
-		r.verdict = reason
-		close(r.condemned)
+// newIncarnation counts another incarnation, which has no process yet.
+func (l *loop) newIncarnation(cfg *Config) *incarnation {
+	l.number++
+	policy := cfg.sandboxPolicy()
+	confinement := Sandbox{On: policy != nil}
+	if policy != nil {
+		confinement.Missing = sandbox.Missing(*policy)
+	}
+	l.update(func(s *Status) {
+		s.State, s.Reason = Starting, ""
+		s.Incarnation, s.Checksum = l.number, cfg.Checksum
+		s.Attached, s.Sandbox = cfg.Attach != nil, confinement
 	})
+	return &incarnation{number: l.number, config: cfg}
 }
 
-// killedError says why the process has ended or has to.
-func (r *run) killedError() error {
-	select {
-	case <-r.condemned:
-		return r.verdict
-	default:
+// describe asks the process which plugin it is.
+func (l *loop) describe(ctx context.Context, inc *incarnation) error {
+	ctx, cancel := context.WithTimeout(ctx, host.DescribeTimeout)
+	defer cancel()
+	d, err := inc.process.Client().Describe(ctx)
+	if err != nil {
+		return inc.endReason(err)
 	}
-	r.process.Kill() // reads the rest of its log
-	reason := errors.New(r.process.ExitReason())
-	if r.sandbox != nil && outOfMemory.MatchString(reason.Error()) {
-		return fmt.Errorf("%w (%s)", reason, memoryHint(r.memoryLimit()))
+	if d.Kind != l.kind || d.Name != l.name {
+		return fatalError{error: fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
 	}
-	if r.sandbox != nil && outOfTasks.MatchString(reason.Error()) {
-		return fmt.Errorf("%w (%s)", reason, taskHint(r.tasks))
-	}
-	return reason
+	l.update(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
+	return nil
 }
 
-// outOfMemory is what runtimes of several languages say when the limit of their
-// process is reached.
-var outOfMemory = regexp.MustCompile(`(?i)out of memory|outofmemory|cannot allocate memory|failed to allocate|insufficient memory|heap space|memoryerror|bad_alloc|memory allocation of`)
-
-// memoryHint tells how to allow more than limit.
-func memoryHint(limit int64) string {
-	return fmt.Sprintf("it may have %s: if it needs more, raise memory in the sandbox block of the plugin", plugin.FormatBytes(limit))
-}
-
-// outOfTasks is what they say when the kernel refuses them a thread.
-var outOfTasks = regexp.MustCompile(`(?i)failed to create new OS thread|pthread_create failed|can't start new thread|unable to create (new )?native thread|resource temporarily unavailable`)
-
-// taskHint tells how to allow more than limit.
-func taskHint(limit int) string {
-	return fmt.Sprintf("it may have %d threads: if it needs more, raise tasks in the sandbox block of the plugin, and the limits of the relay's user and service (ulimit -u, TasksMax)", limit)
-}
-
-// explainFault adds to the error of a call what is known of the process's end, if it
-// has ended. A call may learn of that before we do, so it is waited for.
-func (r *run) explainFault(err error) error {
-	if errors.Is(err, storage.ErrUnavailable) {
-		select {
-		case <-r.condemned:
-		case <-r.process.Exited():
-		case <-time.After(settleTime):
-		}
-	}
-	select {
-	case <-r.condemned:
-		return r.verdict
-	case <-r.process.Exited():
-		return fmt.Errorf("%w (%w)", err, r.killedError())
-	default:
+// configure makes the plugin open its implementation, and asks Admit whether callers may
+// have that.
+func (l *loop) configure(ctx context.Context, inc *incarnation) error {
+	l.update(func(s *Status) { s.State = Configuring })
+	if err := l.openImplementation(ctx, inc); err != nil {
 		return err
 	}
-}
-
-// endProcess leaves nothing of the process.
-func (r *run) endProcess() {
-	r.process.Kill()
-	r.watches.Wait()
-	if r.sandbox != nil {
-		sandbox.CleanUp()
+	if inc.config.Admit == nil {
+		return nil
+	}
+	switch err := inc.config.Admit(ctx, inc.process.Client(), inc.config != l.config); {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
+		return inc.endReason(err)
+	default:
+		return fatalError{error: err, always: true}
 	}
 }
 
-// memoryLimit is the limit of a process in a sandbox, in bytes.
-func (r *run) memoryLimit() int64 { return cmp.Or(r.sandbox.Memory, sandbox.DefaultMemory) }
+// openImplementation sends the plugin its configuration.
+func (l *loop) openImplementation(ctx context.Context, inc *incarnation) error {
+	ctx, cancel := context.WithTimeout(ctx, l.timing.configure)
+	defer cancel()
+	dir := inc.config.Dir
+	if inc.policy != nil {
+		dir = inc.policy.DirName()
+	}
+	if !utf8.ValidString(dir) {
+		return fatalError{error: errors.New("the path of its directory is not UTF-8, so only a plugin in the sandbox can be told of it: confine it, or move data_dir")}
+	}
+	err := inc.process.Client().Configure(ctx, inc.config.Value, dir)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
+		return inc.endReason(err)
+	case inc.policy != nil && refusedSocket.MatchString(err.Error()):
+		err = listenHint(err)
+	}
+	return fatalError{error: err}
+}
 
-// watchUsage kills the process when it takes more memory or has more threads than
-// it may.
-func (r *run) watchUsage(every time.Duration) {
-	for {
-		select {
-		case <-r.process.Exited():
-			return
-		case <-time.After(untilNext(every)):
-		}
-		used, err := sandbox.UsageOf(r.process.PID(), r.sandbox.Processes)
-		switch {
-		case err != nil:
-			continue
-		case used.Memory > r.memoryLimit():
-			r.requestKill(fmt.Errorf("took %d MiB of memory; %s", used.Memory>>20+1, memoryHint(r.memoryLimit())))
-		case used.Tasks > r.tasks:
-			r.requestKill(fmt.Errorf("made %d threads; %s", used.Tasks, taskHint(r.tasks)))
-		default:
-			continue
-		}
-		r.process.Kill()
+// checkHealth asks the plugin for its health and shows it. An error is the reason why
+// the incarnation has to end.
+func (l *loop) checkHealth(ctx context.Context, inc *incarnation) error {
+	health, err := l.askHealth(ctx, inc)
+	if hang := inc.hangs.check(l.timing.health, l.timing.hang); hang != nil {
+		return hang
+	}
+	if err != nil {
+		return err
+	}
+	if health.State == host.Failed {
+		return fmt.Errorf("the plugin cannot go on: %s", health.Reason)
+	}
+	l.showHealth(health)
+	return nil
+}
+
+// askHealth asks the plugin for its health. If the connection breaks under the question,
+// it asks once more over a new connection.
+func (l *loop) askHealth(ctx context.Context, inc *incarnation) (host.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timing.health)
+	defer cancel()
+	begin := time.Now()
+	health, err := inc.process.Client().Health(ctx)
+	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+		health, err = inc.process.Client().Health(ctx)
+	}
+	inc.hangs.noteCall(healthMethod, begin, err, false)
+	return health, err
+}
+
+// showHealth puts the health of a plugin that can be called into the status.
+func (l *loop) showHealth(health host.Health) {
+	state := Ready
+	if health.State == host.Degraded {
+		state = Degraded
+	}
+	if now := l.Status(); now.State == state && now.Reason == health.Reason {
 		return
 	}
-}
-
-// untilNext is the time until the next multiple of every. All plugins are looked
-// at then: most of what an idle relay costs is to wake up, and this is one time
-// for all of them.
-func untilNext(every time.Duration) time.Duration {
-	return time.Until(time.Now().Truncate(every).Add(every))
-}
-
-// image is what a process executes.
-type image struct {
-	path string
-	args []string
-	env  []string
-	file os.FileInfo // nil when it is named by its path alone
-}
-
-func imageOf(c pluginproc.Command) (image, error) {
-	i := image{path: c.Path, args: c.Args, env: c.Env}
-	if c.File != nil {
-		info, err := c.File.Stat()
-		if err != nil {
-			return image{}, fmt.Errorf("look at the plugin's binary: %w", err)
-		}
-		i.file = info
+	if state == Degraded {
+		l.log.Warn("plugin is degraded", "reason", health.Reason)
+	} else {
+		l.log.Info("plugin is well", "reason", health.Reason)
 	}
-	return i, nil
-}
-
-func (i image) sameImage(o image) bool {
-	if i.path != o.path || !slices.Equal(i.args, o.args) || !slices.Equal(i.env, o.env) || (i.file == nil) != (o.file == nil) {
-		return false
-	}
-	return i.file == nil || os.SameFile(i.file, o.file) && i.file.Size() == o.file.Size() && i.file.ModTime().Equal(o.file.ModTime())
+	l.update(func(s *Status) { s.State, s.Reason = state, health.Reason })
 }

@@ -15,7 +15,10 @@ import (
 )
 
 func TestStats(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Kind, c.Timing.BackoffMin = plugin.KindStats, time.Hour }, "stats")
+	r := newRig(t, func(c *setup) {
+		stayInBackoff(c)
+		c.Kind = plugin.KindStats
+	}, "stats")
 	r.mustBeReady()
 	e := r.Stats()
 	epoch := stats.NewEpoch()
@@ -33,8 +36,7 @@ func TestStats(t *testing.T) {
 	if err := e.Export(context.Background(), stats.Snapshot{Epoch: epoch, Seq: 14}); !errors.Is(err, stats.ErrUnavailable) || !strings.Contains(err.Error(), "dropped") || !strings.Contains(err.Error(), "exit status 7") {
 		t.Errorf("export without an incarnation: %v", err)
 	}
-	r.Retry()
-	r.mustBeReady()
+	r.reload()
 	if err := e.Export(r.ctx(), stats.Snapshot{Epoch: epoch, Seq: 15}); err != nil {
 		t.Error(err)
 	}
@@ -54,7 +56,7 @@ func (h reports) Report(_ context.Context, r peersync.Report) error {
 func TestPeerSync(t *testing.T) {
 	h := reports{got: make(chan string, 16)}
 	ready := make(chan int, 16)
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Kind, c.Host = plugin.KindPeerSync, h
 		c.OnReady = func(n int) { ready <- n }
 	}, "peersync")

@@ -9,67 +9,65 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// openListeners opens the listeners of s. What is open already stays as it is over
-// restarts of the process, so that whoever connects meanwhile waits and is not
-// refused.
-func (c *loop) openListeners(ctx context.Context, s *setting) ([]pluginproc.Listener, error) {
+// openListeners opens the listeners of cfg. One that is open already stays so over
+// restarts of the process: a client that connects meanwhile waits and is not refused.
+func (l *loop) openListeners(ctx context.Context, cfg *Config) ([]pluginproc.Listener, error) {
 	var out []pluginproc.Listener
-	for _, at := range s.Listen {
-		if err := pluginproc.CheckListen(at, s.ListenAnywhere); err != nil {
-			return nil, fatalError{err}
+	for _, at := range cfg.Listen {
+		if err := pluginproc.CheckListen(at, cfg.ListenAnywhere); err != nil {
+			return nil, fatalError{error: err}
 		}
-		l, ok := c.listeners[at.Address]
-		if ok && !l.Open() {
-			l.Close()
-			delete(c.listeners, at.Address)
+		open, ok := l.listeners[at.Address]
+		if ok && !open.Open() {
+			open.Close()
+			delete(l.listeners, at.Address)
 			ok = false
 		}
 		if !ok {
 			var err error
-			if l, err = pluginproc.Listen(ctx, at, s.ListenAnywhere); isTaken(err) {
+			if open, err = pluginproc.Listen(ctx, at, cfg.ListenAnywhere); isAddressTaken(err) {
 				return nil, err
 			} else if err != nil {
-				return nil, fatalError{err}
+				return nil, fatalError{error: err}
 			}
-			c.listeners[at.Address] = l
+			l.listeners[at.Address] = open
 		}
-		l.ListenAddress = at
-		out = append(out, l)
+		open.ListenAddress = at
+		out = append(out, open)
 	}
-	if c.waiting { // nothing had ended
-		c.waiting = false
-		c.ends.resetFailures()
-		c.unmuteLog()
+	if l.addressTaken { // and no process had failed
+		l.addressTaken = false
+		l.forgetFailures()
 	}
 	return out, nil
 }
 
-// isTaken reports whether a plugin could not be started because its address cannot be
-// had now. It is tried again for as long as that takes: no process has failed.
-func isTaken(err error) bool {
+// isAddressTaken reports whether a plugin could not be started because it cannot have its
+// address now. It is tried again for as long as that takes: no process has failed.
+func isAddressTaken(err error) bool {
 	_, taken := errors.AsType[*pluginproc.ListenError](err)
 	return taken
 }
 
-// closeListeners closes those that the setting in use does not ask for.
-func (c *loop) closeListeners(wanted []plugin.ListenAddress) {
+// closeListeners closes all listeners but the wanted.
+func (l *loop) closeListeners(wanted []plugin.ListenAddress) {
 	keep := make(map[string]bool)
 	for _, at := range wanted {
 		keep[at.Address] = true
 	}
-	for address, l := range c.listeners {
+	for address, open := range l.listeners {
 		if !keep[address] {
-			l.Close()
-			delete(c.listeners, address)
+			open.Close()
+			delete(l.listeners, address)
 		}
 	}
 }
 
-// refusedSocket is what libraries say when the sandbox lets them open no socket
-// of the network.
+// refusedSocket matches what libraries say when the sandbox lets them open no socket of
+// the network.
 var refusedSocket = regexp.MustCompile(`(?i)\bsocket: operation not permitted|\blisten .*: (operation not permitted|permission denied)`)
 
-// listenHint explains that to the operator of a plugin which listens by itself.
+// listenHint explains that error to the operator of a plugin which listens by itself.
 func listenHint(err error) error {
 	return errors.Join(err, errors.New("no plugin opens sockets of the network: use a version of it that declares its address as a listener in its schema, which the relay then opens"))
 }

@@ -103,8 +103,7 @@ func TestListener(t *testing.T) {
 	at := func(address string) []plugin.ListenAddress {
 		return []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
 	}
-	var cfg Config
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listening(t, first), at(first)
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
@@ -112,7 +111,6 @@ func TestListener(t *testing.T) {
 			out.Env = append(out.Env, "LISTEN_FDS=9", "LISTEN_PID=1") // of the operator, who is not asked
 			return out, err
 		}
-		cfg = *c
 	}, "listening")
 	r.mustBeReady()
 	if got := greeted(t, first); got != r.Status().PID {
@@ -129,6 +127,7 @@ func TestListener(t *testing.T) {
 	}
 
 	// Another address is for another process.
+	cfg := r.cfg
 	cfg.Value, cfg.Listen = listening(t, second), at(second)
 	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
 		t.Fatal(err)
@@ -162,7 +161,7 @@ func TestListener(t *testing.T) {
 
 // TestOldListener: a plugin that listens by itself is told what to do.
 func TestOldListener(t *testing.T) {
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, freeAddress(t))
 	}, "self-listening")
 	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "declares its address as a listener") {
@@ -173,10 +172,10 @@ func TestOldListener(t *testing.T) {
 // TestFailedListener: where a plugin has failed nobody waits for an answer.
 func TestFailedListener(t *testing.T) {
 	address := freeAddress(t)
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
-		c.Timing.Limit = 1
+		c.timing.limit = 1
 	}, "exit")
 	if err := r.WaitReady(r.ctx()); err == nil {
 		t.Fatal("it is ready")

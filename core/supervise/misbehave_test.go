@@ -427,17 +427,17 @@ func crowdedRelay() {
 	fail(unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: crowdedTasks, Max: crowdedTasks}))
 	sandbox.ReserveThreads(16)
 	modes := []string{"threads", "good"}
-	p := Start(Config{
+	p := startWith(Config{
 		Kind: plugin.KindStorage, Name: "test", Dir: os.Getenv(envDir), Logger: slog.Default(),
-		Sandbox: &sandbox.Policy{}, Timing: quick,
+		Sandbox: &sandbox.Policy{},
 		Command: func() (pluginproc.Command, error) {
 			mode := modes[0]
 			modes = modes[len(modes)-1:]
 			return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode}}, nil
 		},
-	})
+	}, quickTiming())
 	for {
-		changed := p.Changed()
+		changed := p.statusChange()
 		if s := p.Status(); s.State == Ready && s.Incarnation > 1 {
 			fmt.Println(s.LastError)
 			break

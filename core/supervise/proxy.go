@@ -42,7 +42,7 @@ func (p *proxy) beginCall(ctx context.Context, method string) (proxyCall, error)
 // endCall draws the conclusions from the error of a call, and returns it.
 func (p *proxy) endCall(ctx context.Context, c proxyCall, err error) error {
 	lost := errors.Is(err, p.unavailable)
-	c.incarnation.overdue.noteCall(c.method, c.begin, err, lost)
+	c.incarnation.hangs.noteCall(c.method, c.begin, err, lost)
 	if p.isFatal != nil && p.isFatal(err) {
 		c.incarnation.requestKill(fmt.Errorf("it gave up: %w", err))
 	}

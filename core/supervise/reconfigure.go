@@ -7,122 +7,90 @@ import (
 	"reflect"
 )
 
-// change is a wish for another configuration.
+// change asks the loop for another configuration.
 type change struct {
-	ctx    context.Context // of who wishes
+	ctx    context.Context // of the caller of Reconfigure
 	to     Config
 	answer chan error // has room for one
 }
 
-// Reconfigure gives the plugin another configuration, and returns nil when it is
-// ready with it. Of cfg, which is for the same kind and name, Command, Checksum,
-// Value, Sandbox, Listen, ListenAnywhere and RetryForever count; the rest is as it
-// was at Start.
+// Reconfigure gives the plugin another configuration, and returns nil when it is ready
+// with it. cfg is for the same kind and name. Its Command, Checksum, Value, Sandbox,
+// Listen, ListenAnywhere and RetryForever count; the rest stays as it was at Start.
 //
-// When nothing has changed nothing happens to a plugin that is ready. When only
-// Value has, and what is to be executed is what runs, the process is configured
-// again; otherwise it ends in good order and another one is started. Calls wait
-// meanwhile. OnReady is called in both cases, since what the plugin opens may be
-// something else.
+// If nothing has changed, a ready plugin goes on. If only Value has changed, and Command
+// is what runs, the process is configured again; otherwise it ends in good order and
+// another one is started. Calls wait meanwhile. OnReady is called in both cases, since
+// the plugin may have opened something else.
 //
-// The new configuration is tried once. When that fails, or ctx ends, the plugin
-// goes back to the one that it had, and the error says what was wrong; it is a
-// [plugin.Diagnostics] when the reason is in the configuration. A plugin that
-// has failed, or waits for its next start, is started at once, whatever changed.
+// The new configuration is tried once. If that fails, or ctx ends, the plugin goes back
+// to the configuration that it had, and the error says what was wrong; it is a
+// [plugin.Diagnostics] if the configuration is the reason. A plugin that has failed, or
+// waits for its next start, is started at once, whatever changed.
 func (p *Plugin) Reconfigure(ctx context.Context, cfg Config) error {
 	if cfg.Kind != p.kind || cfg.Name != p.name {
 		return fmt.Errorf("%s plugin %q cannot become the %s plugin %q", p.kind, p.name, cfg.Kind, cfg.Name)
 	}
-	wish := &change{ctx: ctx, to: cfg, answer: make(chan error, 1)}
+	asked := &change{ctx: ctx, to: cfg, answer: make(chan error, 1)}
 	select {
-	case p.changes <- wish:
+	case p.changes <- asked:
 	case <-ctx.Done():
 		return p.notReady(context.Cause(ctx))
 	case <-p.done:
-		return fmt.Errorf("%s plugin %q is stopped", p.kind, p.name)
+		return p.nameError(errStopped)
 	}
-	if err := <-wish.answer; err != nil {
-		return fmt.Errorf("%s plugin %q: %w", p.kind, p.name, err)
+	if err := <-asked.answer; err != nil {
+		return p.nameError(err)
 	}
 	return nil
 }
 
-// applyTo is s as the change makes it.
-func (wish *change) applyTo(s *setting) *setting {
-	next := &setting{Config: s.Config}
-	next.Command, next.Checksum = wish.to.Command, wish.to.Checksum
-	next.Value, next.Sandbox = wish.to.Value, wish.to.Sandbox
-	next.RetryForever = wish.to.RetryForever
-	next.Listen, next.ListenAnywhere = wish.to.Listen, wish.to.ListenAnywhere
-	return next
+// applyTo returns cfg as the change makes it.
+func (asked *change) applyTo(cfg *Config) *Config {
+	next, to := *cfg, asked.to
+	next.Command, next.Checksum, next.Value = to.Command, to.Checksum, to.Value
+	next.Sandbox, next.RetryForever = to.Sandbox, to.RetryForever
+	next.Listen, next.ListenAnywhere = to.Listen, to.ListenAnywhere
+	return &next
 }
 
-// isRunning tells whether inc is what would be started for s, its Value apart. A
-// process gets its listeners only when it is executed.
-func (inc *incarnation) isRunning(s *setting) (bool, error) {
+// isRunning reports whether inc runs what would be started for cfg, so that at most
+// Value differs. A process gets its listeners only when it is executed.
+func (inc *incarnation) isRunning(cfg *Config) (bool, error) {
 	if inc.attached {
 		return true, nil
 	}
-	command, err := s.Command()
+	command, err := cfg.Command()
 	if err != nil {
 		return false, err
 	}
 	defer closeFile(command)
-	image, err := imageOf(command)
-	return err == nil && image.sameImage(inc.image) && reflect.DeepEqual(s.Sandbox, inc.sandbox) && reflect.DeepEqual(s.Listen, inc.listen), err
+	next, err := imageOf(command)
+	return err == nil && next.sameImage(inc.image) && reflect.DeepEqual(cfg.Sandbox, inc.config.Sandbox) && reflect.DeepEqual(cfg.Listen, inc.config.Listen), err
 }
 
-// reopenIncarnation makes the change to a running process, which makes another incarnation
-// of it. After an error the process is of no more use.
-func (c *loop) reopenIncarnation(ctx context.Context, wish *change, inc *incarnation, s *setting) (*incarnation, error) {
-	if bytes.Equal(s.Value, c.setting.Value) {
-		s.proven = true
-		c.setting = s
+// reconfigure gives the process of inc the configuration cfg, and returns the incarnation
+// that this begins. After an error there is none, and the process is of no more use.
+func (l *loop) reconfigure(ctx context.Context, asked *change, inc *incarnation, cfg *Config) (*incarnation, error) {
+	if bytes.Equal(cfg.Value, l.config.Value) {
+		l.config = cfg
 		return inc, nil
 	}
-	ctx, cancel := eitherDone(ctx, wish.ctx)
+	ctx, cancel := eitherDone(ctx, asked.ctx)
 	defer cancel()
-	c.withdrawIncarnation()
-	next := &incarnation{number: c.countIncarnation(s), run: inc.run}
-	err := c.configureProcess(ctx, next, s)
-	if err == nil {
-		err = c.admitIncarnation(ctx, next, s) // it may have opened something else
+	l.withdraw()
+	next := l.newIncarnation(cfg)
+	next.process = inc.process
+	if err := l.configure(ctx, next); err != nil {
+		l.logRevert(err)
+		return nil, err
 	}
-	if err != nil {
-		c.revertChange(err)
-		return inc, err
-	}
-	c.setting = s
-	c.publishIncarnation(next)
-	c.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
+	l.publish(next)
+	l.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
 	return next, nil
 }
 
-// adoptChange makes the change by starting a process, when none is running. Without
-// success there is no incarnation.
-func (c *loop) adoptChange(ctx context.Context, wish *change) *incarnation {
-	c.ends.resetFailures()
-	c.unmuteLog()
-	ctx, cancel := eitherDone(ctx, wish.ctx)
-	defer cancel()
-	next := wish.applyTo(c.setting)
-	inc, err := c.launchIncarnation(ctx, next)
-	if err != nil {
-		c.revertChange(err)
-	} else {
-		c.setting = next
-		c.warnUnconfined(next)
-	}
-	wish.answer <- err
-	return inc
-}
-
-// revertChange says why the setting remains what it was.
-func (c *loop) revertChange(err error) {
-	c.log.Error("plugin could not be reconfigured, and goes back to what it was", "error", err)
-}
-
-// eitherDone ends with the first of two contexts, for the reason of that one.
+// eitherDone returns a context that ends with the first of two, and with its cause.
 func eitherDone(a, b context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(a)
 	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -18,16 +17,12 @@ import (
 // changing is a rig whose configuration a test changes.
 type changing struct {
 	*rig
-	cfg   Config
 	ready chan int
 }
 
 func newChanging(t *testing.T, modes ...string) *changing {
 	r := &changing{ready: make(chan int, 64)}
-	r.rig = newRig(t, func(c *Config) {
-		c.OnReady = func(n int) { r.ready <- n }
-		r.cfg = *c
-	}, modes...)
+	r.rig = newRig(t, func(c *setup) { c.OnReady = func(n int) { r.ready <- n } }, modes...)
 	return r
 }
 
@@ -121,8 +116,7 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ready := make(chan int, 64)
-			var cfg Config
-			r := newRig(t, func(c *Config) {
+			r := newRig(t, func(c *setup) {
 				c.OnReady = func(n int) { ready <- n }
 				c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
 					info, err := client.Storage().Info(ctx)
@@ -134,10 +128,10 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 					}
 					return err
 				}
-				cfg = *c
 			}, "good", "good", "good")
 			r.mustBeReady()
 			<-ready
+			cfg := r.cfg
 			cfg.Value = encoded(t, map[string]any{"tokens": 3})
 			alter(&cfg)
 			if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "another store") {
@@ -168,8 +162,7 @@ func TestReplacedBinary(t *testing.T) {
 		}
 	}
 	install()
-	var cfg Config
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
 			cmd, err := command()
@@ -179,12 +172,11 @@ func TestReplacedBinary(t *testing.T) {
 			cmd.File, err = os.Open(path)
 			return cmd, err
 		}
-		cfg = *c
 	}, "good")
 	r.mustBeReady()
 	mustBe := func(incarnation int) {
 		t.Helper()
-		if err := r.Reconfigure(r.ctx(), cfg); err != nil {
+		if err := r.Reconfigure(r.ctx(), r.cfg); err != nil {
 			t.Fatal(err)
 		}
 		if s := r.Status(); s.Incarnation != incarnation {
@@ -261,11 +253,7 @@ func TestReconfigureOfAFailedPlugin(t *testing.T) {
 }
 
 func TestReconfigureInBackoff(t *testing.T) {
-	r := &changing{ready: make(chan int, 64)}
-	r.rig = newRig(t, func(c *Config) {
-		c.Timing.BackoffMin = time.Hour
-		r.cfg = *c
-	}, "exit", "good")
+	r := &changing{rig: newRig(t, stayInBackoff, "exit", "good")}
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
 	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 1})); err != nil {
 		t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,17 +30,29 @@ import (
 // patience bounds every wait of the tests; it is reached only by a failure.
 const patience = 2 * time.Minute
 
-// quick makes a supervisor that wastes no time of a test, and has patience with
-// a machine that is busy.
-var quick = Timing{
-	Start: time.Minute, HealthEvery: 20 * time.Millisecond, Health: time.Minute,
-	BackoffMin: time.Millisecond, BackoffMax: 20 * time.Millisecond, Drain: time.Minute,
+// quickTiming wastes no time of a test, and has patience with a busy machine.
+func quickTiming() timing {
+	t := defaultTiming
+	t.start, t.health, t.drain = time.Minute, time.Minute, time.Minute
+	t.healthEvery = 20 * time.Millisecond
+	t.backoffMin, t.backoffMax = time.Millisecond, 20*time.Millisecond
+	return t
 }
+
+// setup is what a test starts a supervisor with.
+type setup struct {
+	Config
+	timing timing
+}
+
+// stayInBackoff keeps a plugin that ended from being started again.
+func stayInBackoff(c *setup) { c.timing.backoffMin, c.timing.backoffMax = time.Hour, time.Hour }
 
 // rig is a supervised test plugin and what its processes leave.
 type rig struct {
 	*Plugin
 	t       *testing.T
+	cfg     Config
 	log     *logBuffer
 	sockets string
 	alive   chan *life // of every process that announces itself
@@ -74,28 +87,28 @@ func (b *logBuffer) String() string {
 
 // newRig starts a plugin whose incarnations behave as modes say, the last one
 // for all that follow.
-func newRig(t *testing.T, change func(*Config), modes ...string) *rig {
+func newRig(t *testing.T, change func(*setup), modes ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, log: &logBuffer{}, sockets: shortDir(t), alive: make(chan *life, 64)}
 	presence := listenPresence(t, r.alive)
 	n := 0
-	cfg := Config{
+	c := setup{timing: quickTiming(), Config: Config{
 		Kind:      plugin.KindStorage,
 		Name:      "test",
 		Dir:       filepath.Join(t.TempDir(), "dir"),
 		SocketDir: r.sockets,
 		Logger:    slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Timing:    quick,
 		Command: func() (pluginproc.Command, error) {
 			mode := modes[min(n, len(modes)-1)]
 			n++
 			return pluginproc.Command{Path: "/proc/self/exe", Env: []string{envMode + "=" + mode, envPresence + "=" + presence, "GORACE=atexit_sleep_ms=0"}}, nil
 		},
-	}
+	}}
 	if change != nil {
-		change(&cfg)
+		change(&c)
 	}
-	r.Plugin = Start(cfg)
+	r.cfg = c.Config
+	r.Plugin = startWith(c.Config, c.timing)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -169,12 +182,27 @@ func (r *rig) mustBeReady() {
 	}
 }
 
+// reload gives the plugin the configuration that it has, as a reload does.
+func (r *rig) reload() {
+	r.t.Helper()
+	if err := r.Reconfigure(r.ctx(), r.cfg); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// statusChange is closed when the status is no longer what it was at the call.
+func (p *Plugin) statusChange() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
 // await waits until the status is as wanted.
 func (r *rig) await(what string, is func(Status) bool) Status {
 	r.t.Helper()
 	timeout := time.After(patience)
 	for {
-		changed := r.Changed()
+		changed := r.statusChange()
 		if s := r.Status(); is(s) {
 			return s
 		}
@@ -182,6 +210,16 @@ func (r *rig) await(what string, is func(Status) bool) Status {
 		case <-changed:
 		case <-timeout:
 			r.t.Fatalf("not %s: %+v", what, r.Status())
+		}
+	}
+}
+
+// awaitLog waits until the log has a text.
+func (r *rig) awaitLog(text string) {
+	r.t.Helper()
+	for ctx := r.ctx(); !strings.Contains(r.log.String(), text); runtime.Gosched() {
+		if ctx.Err() != nil {
+			r.t.Fatalf("the log does not say %q", text)
 		}
 	}
 }
@@ -225,7 +263,7 @@ func record(n byte) storage.Record {
 
 func TestStoreSurvivesIncarnations(t *testing.T) {
 	ready := make(chan int, 8)
-	r := newRig(t, func(c *Config) { c.OnReady = func(n int) { ready <- n } }, "good")
+	r := newRig(t, func(c *setup) { c.OnReady = func(n int) { ready <- n } }, "good")
 	r.mustBeReady()
 	store := r.Storage()
 	watcher, ok := storage.As[storage.Watcher](store)
@@ -284,7 +322,7 @@ func TestStatusAsJSON(t *testing.T) {
 }
 
 func TestCallsWaitForAnIncarnation(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit")
+	r := newRig(t, stayInBackoff, "exit")
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
@@ -340,7 +378,7 @@ func TestCallAfterACrash(t *testing.T) {
 
 // TestStoreThatStaysUnavailable is started anew: nothing else opens its file again.
 func TestStoreThatStaysUnavailable(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Hang = 10 * time.Millisecond }, "unavailable", "good")
+	r := newRig(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "unavailable", "good")
 	r.mustBeReady()
 	store := r.Storage()
 	for {
@@ -357,42 +395,54 @@ func TestStoreThatStaysUnavailable(t *testing.T) {
 	}
 }
 
-// TestOverdue: only calls over a time count, not the time since a call.
-func TestOverdue(t *testing.T) {
+// TestHangIsCallsOverATime shows that a plugin hangs when calls over a time were not
+// answered, and not when time has passed since one.
+func TestHangIsCallsOverATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const hang = 30 * time.Second
-		var o hangDetector
-		call := func(took time.Duration, err error) {
+		const health, hang = 10 * time.Second, 30 * time.Second
+		var h hangDetector
+		noteCall := func(method string, took time.Duration, err error) {
 			begin := time.Now()
 			time.Sleep(took)
-			o.noteCall("info", begin, err, false)
+			h.noteCall(method, begin, err, false)
 		}
+		call := func(took time.Duration, err error) { noteCall("info", took, err) }
+		hangs := func() bool { return h.check(health, hang) != nil }
 		call(2*time.Second, context.DeadlineExceeded)
 		time.Sleep(time.Hour)
-		if o.hangingMethod(hang) != "" {
+		if hangs() {
 			t.Error("one call with a short deadline is taken for a hang")
 		}
 		call(2*time.Second, context.Canceled)
-		if o.hangingMethod(hang) != "" {
+		if hangs() {
 			t.Error("a caller that lost interest is taken for a hang")
 		}
 		call(2*time.Second, context.DeadlineExceeded)
-		if o.hangingMethod(hang) != "info" {
+		if !hangs() {
 			t.Error("nothing came back for an hour and it is no hang")
 		}
 		call(time.Second, nil)
-		if o.hangingMethod(hang) != "" {
-			t.Error("an answer does not end the row")
+		if hangs() {
+			t.Error("an answer does not end the streak")
 		}
 		call(hang, context.DeadlineExceeded)
-		if o.hangingMethod(hang) != "info" {
+		if !hangs() {
 			t.Error("a call that waited long enough is no hang")
+		}
+		call(0, nil)
+		noteCall(healthMethod, health-1, context.DeadlineExceeded)
+		if hangs() {
+			t.Error("a question about health with a short deadline is taken for a hang")
+		}
+		noteCall(healthMethod, 1, context.DeadlineExceeded)
+		if err := h.check(health, hang); err == nil || err.Error() != "health: no answer within 10s" {
+			t.Errorf("a question about health that was not answered in time: %v", err)
 		}
 	})
 }
 
 func TestHungCall(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Hang = 10 * time.Millisecond }, "hang", "good")
+	r := newRig(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "hang", "good")
 	r.mustBeReady()
 	first := r.nextLife()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -402,13 +452,13 @@ func TestHungCall(t *testing.T) {
 	}
 	r.mustEnd(first)
 	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
-	if !strings.Contains(s.LastError, "append was not answered") {
+	if !strings.Contains(s.LastError, "append: no answer within 10ms") {
 		t.Errorf("last error: %s", s.LastError)
 	}
 }
 
 func TestHungProcess(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Health = 50 * time.Millisecond }, "good")
+	r := newRig(t, func(c *setup) { c.timing.health = 50 * time.Millisecond }, "good")
 	r.mustBeReady()
 	first := r.nextLife()
 	syscall.Kill(first.pid, syscall.SIGSTOP)
@@ -465,10 +515,10 @@ func TestStartsThatFail(t *testing.T) {
 		"deaf":      "its line has come, and nobody answers at the socket",
 	} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *Config) {
-				c.Timing.BackoffMin = time.Hour
+			r := newRig(t, func(c *setup) {
+				stayInBackoff(c)
 				if mode == "silent" || mode == "deaf" {
-					c.Timing.Start = time.Second
+					c.timing.start = time.Second
 				}
 			}, mode)
 			s := r.await("in backoff", func(s Status) bool { return s.State == Backoff })
@@ -481,7 +531,7 @@ func TestStartsThatFail(t *testing.T) {
 }
 
 func TestWaitReadyTellsWhatItWaitsFor(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, "exit")
+	r := newRig(t, stayInBackoff, "exit")
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -494,16 +544,16 @@ func TestFirstStartThatCanNotSucceed(t *testing.T) {
 	value := encoded(t, map[string]any{"refuse": "That is wrong"})
 	for name, test := range map[string]struct {
 		mode   string
-		change func(*Config)
+		change func(*setup)
 		want   string
 	}{
-		"diagnostics": {"good", func(c *Config) { c.Value = value }, "refuse: That is wrong"},
+		"diagnostics": {"good", func(c *setup) { c.Value = value }, "refuse: That is wrong"},
 		"locked":      {"locked", nil, "in use by another process"},
 		"other name":  {"name", nil, `the binary is the storage plugin "other"`},
-		"no binary": {"good", func(c *Config) {
+		"no binary": {"good", func(c *setup) {
 			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, os.ErrNotExist }
 		}, "file does not exist"},
-		"no directory": {"good", func(c *Config) { c.Dir = "/proc/nothing" }, "make the plugin's directory"},
+		"no directory": {"good", func(c *setup) { c.Dir = "/proc/nothing" }, "make the plugin's directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, test.change, test.mode)
@@ -536,7 +586,7 @@ func TestConfigurationRefusedLaterIsTriedAgain(t *testing.T) {
 }
 
 func TestStopOfAStubbornPlugin(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Drain = 100 * time.Millisecond }, "stubborn")
+	r := newRig(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "stubborn")
 	r.mustBeReady()
 	life := r.nextLife()
 	if err := r.Stop(r.ctx()); err == nil || !strings.Contains(err.Error(), "was killed") {
@@ -546,7 +596,7 @@ func TestStopOfAStubbornPlugin(t *testing.T) {
 }
 
 func TestStopLetsCallsEnd(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Timing.Drain = 100 * time.Millisecond }, "hang")
+	r := newRig(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "hang")
 	r.mustBeReady()
 	done := make(chan error, 1)
 	store := r.Storage()
@@ -564,7 +614,7 @@ func TestStopLetsCallsEnd(t *testing.T) {
 func TestStopInEveryState(t *testing.T) {
 	for state, mode := range map[State]string{Starting: "silent", Backoff: "exit", Ready: "good", Failed: "locked"} {
 		t.Run(state.String(), func(t *testing.T) {
-			r := newRig(t, func(c *Config) { c.Timing.BackoffMin = time.Hour }, mode)
+			r := newRig(t, stayInBackoff, mode)
 			r.await(state.String(), func(s Status) bool { return s.State == state && (state != Starting || s.Incarnation == 1) })
 			if err := r.Stop(r.ctx()); err != nil {
 				t.Error(err)
@@ -635,7 +685,7 @@ func TestNothingSurvivesTheRelay(t *testing.T) {
 }
 
 func TestStaleSocketsAreRemoved(t *testing.T) {
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		if err := os.MkdirAll(filepath.Join(c.SocketDir, "plugin-dir123"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -654,7 +704,7 @@ func TestStaleSocketsAreRemoved(t *testing.T) {
 
 func TestLongSocketDirectory(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
-	r := newRig(t, func(c *Config) { c.SocketDir = long }, "good")
+	r := newRig(t, func(c *setup) { c.SocketDir = long }, "good")
 	r.mustBeReady()
 }
 

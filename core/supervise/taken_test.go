@@ -21,10 +21,10 @@ func TestTakenAddress(t *testing.T) {
 	}
 	defer other.Close()
 	address := other.Addr().String()
-	r := newRig(t, func(c *Config) {
+	r := newRig(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
-		c.Timing.Limit = limit
+		c.timing.limit = limit
 	}, "exit", "listening")
 
 	var taken *pluginproc.ListenError
@@ -52,7 +52,7 @@ func TestTakenAddress(t *testing.T) {
 // TestUnavailableAtFirst: an error of a constructor that may pass does not end the
 // plugin for good.
 func TestUnavailableAtFirst(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Kind = plugin.KindStats }, "away", "away", "stats")
+	r := newRig(t, func(c *setup) { c.Kind = plugin.KindStats }, "away", "away", "stats")
 	if err := r.WaitTried(r.ctx()); err == nil || !strings.Contains(err.Error(), "the database") || !strings.Contains(err.Error(), "tried again") {
 		t.Errorf("the first try: %v", err)
 	}

@@ -3,14 +3,18 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
 
-// hangDetector remembers the calls that a plugin leaves unanswered or answers only
-// with being unavailable. A single one says little, since its deadline may have been
-// short. A method that has answered no call for long hangs, whatever the plugin says
-// about its health.
+// healthMethod names the question about the health of a plugin, as one of its calls.
+const healthMethod = "health"
+
+// hangDetector decides that a plugin hangs. It remembers the calls that the plugin
+// leaves unanswered or answers only with being unavailable. A single one says little,
+// since its deadline may have been short. A method that has answered no call for long
+// hangs, whatever the plugin says about its health.
 type hangDetector struct {
 	mu      sync.Mutex
 	streaks map[string]streak // by method
@@ -41,14 +45,19 @@ func (h *hangDetector) noteCall(method string, begin time.Time, err error, lost 
 	}
 }
 
-// hangingMethod returns a method that has answered no call for at least d, or "".
-func (h *hangDetector) hangingMethod(d time.Duration) string {
+// check returns an error when a method hangs: when it has answered no call for a time,
+// which is health for the question about health and call for any other.
+func (h *hangDetector) check(health, call time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for method, s := range h.streaks {
-		if s.end.Sub(s.begin) >= d {
-			return method
+		limit := call
+		if method == healthMethod {
+			limit = health
+		}
+		if s.end.Sub(s.begin) >= limit {
+			return fmt.Errorf("%s: no answer within %v", method, limit)
 		}
 	}
-	return ""
+	return nil
 }
