@@ -11,48 +11,48 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// restarting is a store whose process ends during a call and is then back.
-type restarting struct {
+// cutOnce is a store whose process ends during a call and is then back.
+type cutOnce struct {
 	storage.Store
 	cut atomic.Bool // the next call
 }
 
-func (s *restarting) away() error {
+func (s *cutOnce) away() error {
 	if s.cut.Swap(false) {
 		return fmt.Errorf("killed: %w", storage.ErrUnavailable)
 	}
 	return nil
 }
 
-func (s *restarting) Info(ctx context.Context) (storage.Info, error) {
+func (s *cutOnce) Info(ctx context.Context) (storage.Info, error) {
 	if err := s.away(); err != nil {
 		return storage.Info{}, err
 	}
 	return s.Store.Info(ctx)
 }
 
-func (s *restarting) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+func (s *cutOnce) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if err := s.away(); err != nil {
 		return 0, err
 	}
 	return s.Store.Find(ctx, signature)
 }
 
-func (s *restarting) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+func (s *cutOnce) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	if err := s.away(); err != nil {
 		return storage.Page{}, err
 	}
 	return s.Store.Log(ctx, req)
 }
 
-// TestReadersOutliveARestart: a reader does not notice that the process of the
+// TestReadersOutliveARestart shows that a reader does not notice that the process of the
 // store ends while it is asked for a page, or where the log begins. A search is
 // not repeated.
 func TestReadersOutliveARestart(t *testing.T) {
-	store := &restarting{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: store, RecentBytes: 1}) // cursors have to ask the store
+	store := &cutOnce{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: store, RecentBytes: 1}) // cursors have to ask the store
 	for i := range 3 {
-		send(b, i, i)
+		postAndWait(b, i, i)
 	}
 	for end := b.End(); end.Seq < 3; end = b.End() {
 		<-end.Changed

@@ -1,22 +1,22 @@
 // Package board is the message board of one server: posts go in through a
-// commit queue, and everybody who reads follows a cursor on one log.
+// commit queue, and every reader follows a cursor on one log.
 //
 // # The way of a post
 //
-// [Board.Post] puts an envelope, whose token has been checked, in a bounded
-// queue. One goroutine takes whatever waits there as a batch and hands it to
-// the store in a single durable append; there is no timer, so a lone post is
-// committed at once, and many posts share the cost of a commit. While a batch
-// is in flight the next one gathers.
+// [Board.Post] puts an envelope whose token has been checked into a bounded queue
+// (queue.go). One goroutine, the committer, takes whatever waits there as a batch and
+// hands it to the store in a single durable append (commit.go). There is no timer, so
+// a lone post is committed at once, and many posts share the cost of a commit. While a
+// batch is in flight the next one gathers.
 //
 // # The log
 //
 // The store numbers the envelopes. A [Cursor] is a position in that numbering.
 // Recent envelopes are kept in memory, encoded, where all cursors at the end of
-// the log find them; a cursor that is further back reads pages from the store.
-// Both are one method, so there is no moment between replay and live delivery
-// in which an envelope could be lost or come twice, and a slow reader only ever
-// falls back; it never holds up a post or another reader.
+// the log find them. A cursor that is further back reads pages from the store.
+// One method does both, so there is no moment between replay and live delivery
+// in which an envelope could be lost or come twice. A slow reader falls back to the
+// store; it never holds up a post or another reader.
 //
 // # Guarantees
 //
@@ -26,11 +26,12 @@
 //
 // # What readers cost
 //
-// All that the store is asked for a reader, which a stranger may be, waits in
-// one line: pages, and where a replay begins. Eight such calls are under way at
-// a time, two of them searches. A reader has one, and waits at the end of the
-// line again for the next. Whoever does not get an answer within
-// [Config.ReadTimeout] gets [ErrReadTimeout]. Appends do not wait in that line.
+// A reader may be a stranger, so the calls to the store that are made for readers
+// wait in one line: those for pages, and those that find where a replay begins.
+// Eight of them are under way at a time, and at most two of these are searches. A
+// reader has one call at a time and waits at the end of the line for the next. One
+// that gets no answer within [Config.ReadTimeout] gets [ErrReadTimeout]. Appends do
+// not wait in that line.
 //
 // # When entries are pruned
 //
@@ -39,14 +40,14 @@
 //
 // # When the store fails
 //
-// While the store is unavailable posts wait, no longer than [Config.PostTimeout]
-// in the queue and the same again in the append, and are then refused. An append
-// that was cut is repeated; the store tells what had been done already. So is the
-// page that a reader waits for, but no search: its cost may be what the store
-// died of. A store
-// that comes back with another epoch or a shorter log has lost what was
-// acknowledged: the board then refuses posts and replays for good, and
-// [Board.Err] says why.
+// While the store is unavailable posts wait, at most [Config.PostTimeout] in the
+// queue and as long again in the append, and are then refused. An append that was
+// cut is repeated, and the store tells what the first attempt had done. A page is
+// read again as well. A search is not: its cost may be what the store died of.
+//
+// A store that comes back with another epoch or a shorter log has lost what was
+// acknowledged. It is not called (guard.go), the board refuses posts and replays for
+// good, and [Board.Err] says why.
 package board
 
 import (
@@ -67,15 +68,15 @@ import (
 type Config struct {
 	Store storage.Store
 
-	QueueRecords int           // posts that may wait; 8 192
+	QueueRecords int           // posts that may wait; 8192
 	QueueBytes   int64         // bytes they may hold, encoded and decoded; 64 MiB
 	PostTimeout  time.Duration // wait for the queue, and again for the store; 10 s
 	ReadTimeout  time.Duration // wait of a reader for its turn, and again for the store; 15 s
 	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
 
-	// Check, where set, says why what was just stored may not be found again, as
-	// when somebody has moved the files of the server. It is called for every batch,
-	// before its posts are answered, and must be quick.
+	// Check, where set, returns an error when what is stored may not be found again,
+	// for instance because somebody has moved the files of the server. It is called
+	// before and after every append and must be quick.
 	Check func() error
 
 	Logger *slog.Logger // nil discards
@@ -123,8 +124,9 @@ type Board struct {
 	appending sync.Mutex
 	epoch     storage.Epoch // never changes
 
-	refused    int       // posts refused since the last complaint; the committer's
-	complained time.Time // the committer's
+	// Of the committer alone: posts refused since that was last logged.
+	refused       int
+	refusedLogged time.Time
 
 	reading *semaphore.Weighted // bounds the calls that are made for readers
 	finding *semaphore.Weighted // bounds those of them that look for a signature
@@ -139,7 +141,7 @@ type Board struct {
 	Counts Counts
 }
 
-// Counts are what a board has done since it was opened. They tell nothing of
+// Counts are what a board has done since it was opened. They tell nothing about
 // who did it.
 type Counts struct {
 	Stored     atomic.Uint64 // envelopes made durable
@@ -184,8 +186,8 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 	return b, nil
 }
 
-// warnOfClock tells the operator of a clock that is, or was, wrong. Nothing
-// depends on it but the hour that is kept with new envelopes.
+// warnOfClock tells the operator about a clock that is, or was, wrong. Only the hour
+// that is stored with new envelopes depends on it.
 func warnOfClock(ctx context.Context, cfg Config, last storage.Seq) {
 	if last == 0 {
 		return
@@ -200,7 +202,7 @@ func warnOfClock(ctx context.Context, cfg Config, last storage.Seq) {
 }
 
 // Close stops accepting posts, commits those that wait, and returns when all
-// their results are delivered; or when ctx ends, after refusing the rest.
+// their results are delivered. When ctx ends before that, it refuses the rest.
 func (b *Board) Close(ctx context.Context) error {
 	b.queue.closeQueue()
 	select {
@@ -212,10 +214,10 @@ func (b *Board) Close(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Epoch is that of the store that the board was opened on.
+// Epoch returns the epoch of the store that the board was opened on.
 func (b *Board) Epoch() storage.Epoch { return b.epoch }
 
-// Err says why the board refuses to serve, or nil while it does serve.
+// Err returns why the board refuses to serve, or nil while it serves.
 func (b *Board) Err() error {
 	if p := b.failed.Load(); p != nil {
 		return *p
@@ -223,7 +225,8 @@ func (b *Board) Err() error {
 	return nil
 }
 
-// Problem says why posts are refused now, or nil.
+// Problem returns why posts are refused now, or nil. It is Err or the error of
+// [Config.Check].
 func (b *Board) Problem() error {
 	if err := b.Err(); err != nil {
 		return err
@@ -252,8 +255,8 @@ func (b *Board) StoreInfo(ctx context.Context) (storage.Info, error) {
 	return info, b.failIfCorrupt(err)
 }
 
-// resyncTail looks at the store and publishes what has been added to it. It tries
-// again until ctx ends. b.appending is held.
+// resyncTail publishes what the store holds beyond the tail. It tries again until ctx
+// ends. b.appending is held.
 func (b *Board) resyncTail(ctx context.Context) error {
 	return b.retryUntil(ctx, func() error {
 		last, err := b.checkStore(ctx)
@@ -264,7 +267,7 @@ func (b *Board) resyncTail(ctx context.Context) error {
 	})
 }
 
-// retryPause is between two tries of what fails at once.
+// retryPause is the time between two tries of a call that fails at once.
 const retryPause = 100 * time.Millisecond
 
 // retryUntil calls try until it succeeds, ctx ends or the board is given up, and
@@ -300,8 +303,8 @@ func (b *Board) watchStore(ctx context.Context, w storage.Watcher) {
 	}
 }
 
-// publishForeign publishes what others have appended. It holds up the posts behind it no
-// longer than a post may wait.
+// publishForeign publishes what other relays have appended. Posts wait meanwhile, so
+// it takes no longer than a post may wait.
 func (b *Board) publishForeign(ctx context.Context, last storage.Seq) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
@@ -310,8 +313,8 @@ func (b *Board) publishForeign(ctx context.Context, last storage.Seq) error {
 	return b.catchUp(ctx, last)
 }
 
-// catchUp publishes the entries up to last that are in the store and not yet
-// known here. b.appending is held.
+// catchUp publishes the entries of the store from the end of the tail up to last.
+// b.appending is held.
 func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 	for from := b.tail.lastSeq() + 1; from <= last; from = b.tail.lastSeq() + 1 {
 		page, err := b.store.Log(ctx, storage.LogRequest{From: from, Max: pageLength(from, last)})

@@ -23,24 +23,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// flaky is a real store behind a switch that fails it in the ways a process
+// switchable is a real store behind a switch that fails it in the ways a process
 // can: before it does anything, after it has done it, or by not answering.
-type flaky struct {
+type switchable struct {
 	storage.Store
 	before, after atomic.Pointer[error] // returned by the next Append, once
 	hang          atomic.Bool           // Append waits for its context
-	down          atomic.Bool           // everything is unavailable
+	down          atomic.Bool           // Append is unavailable when its context ends
 	appends       atomic.Int64
 }
 
-func once(p *atomic.Pointer[error]) error {
+func takeError(p *atomic.Pointer[error]) error {
 	if err := p.Swap(nil); err != nil {
 		return *err
 	}
 	return nil
 }
 
-func (f *flaky) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+func (f *switchable) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
 	f.appends.Add(1)
 	if f.hang.Load() {
 		<-ctx.Done()
@@ -50,11 +50,11 @@ func (f *flaky) Append(ctx context.Context, rs []storage.Record) ([]storage.Outc
 		<-ctx.Done() // as a store that waits for its process to come back
 		return nil, fmt.Errorf("%w: %w", storage.ErrUnavailable, ctx.Err())
 	}
-	if err := once(&f.before); err != nil {
+	if err := takeError(&f.before); err != nil {
 		return nil, err
 	}
 	out, err := f.Store.Append(ctx, rs)
-	if cut := once(&f.after); cut != nil {
+	if cut := takeError(&f.after); cut != nil {
 		return nil, cut
 	}
 	return out, err
@@ -69,7 +69,7 @@ func nullifier(n int) (t storage.Nullifier) {
 	return t
 }
 
-func open(t *testing.T, cfg Config) *Board {
+func openBoard(t *testing.T, cfg Config) *Board {
 	t.Helper()
 	b, err := Open(t.Context(), cfg)
 	if err != nil {
@@ -79,24 +79,24 @@ func open(t *testing.T, cfg Config) *Board {
 	return b
 }
 
-// send posts and waits for the result.
-func send(b *Board, env, token int) Result {
+// postAndWait posts and waits for the result.
+func postAndWait(b *Board, env, token int) Result {
 	c := make(chan Result, 1)
 	e := envelope(env)
 	b.Post(context.Background(), e, e.AppendJSON(nil), nullifier(token), func(r Result) { c <- r })
 	return <-c
 }
 
-// reach waits until the log is visible up to seq, which is after the results of
-// its posts.
-func reach(b *Board, seq storage.Seq) {
+// awaitSeq waits until cursors see the log up to seq, which they do after the results
+// of its posts.
+func awaitSeq(b *Board, seq storage.Seq) {
 	for end := b.End(); end.Seq < seq; end = b.End() {
 		<-end.Changed
 	}
 }
 
-// all reads the log from a position to its end.
-func all(t *testing.T, b *Board, from storage.Seq) (out []string) {
+// readAll returns the log from a position to its end.
+func readAll(t *testing.T, b *Board, from storage.Seq) (out []string) {
 	t.Helper()
 	end := b.End().Seq
 	for c := b.CursorAt(from); !c.Passed(end); {
@@ -112,7 +112,7 @@ func all(t *testing.T, b *Board, from storage.Seq) (out []string) {
 }
 
 func TestPostResults(t *testing.T) {
-	b := open(t, Config{Store: storagetest.NewMemory()})
+	b := openBoard(t, Config{Store: storagetest.NewMemory()})
 	for _, c := range []struct {
 		env, token int
 		want       Result
@@ -124,12 +124,12 @@ func TestPostResults(t *testing.T) {
 		{2, 2, Result{}}, // the duplicate has cost its token
 		{2, 3, Result{Success: true}},
 	} {
-		if got := send(b, c.env, c.token); got != c.want {
+		if got := postAndWait(b, c.env, c.token); got != c.want {
 			t.Errorf("envelope %d with token %d: %+v, want %+v", c.env, c.token, got, c.want)
 		}
 	}
-	reach(b, 2)
-	if got := all(t, b, 1); len(got) != 2 {
+	awaitSeq(b, 2)
+	if got := readAll(t, b, 1); len(got) != 2 {
 		t.Errorf("log holds %d envelopes, want 2", len(got))
 	}
 }
@@ -138,7 +138,7 @@ func TestPostResults(t *testing.T) {
 // little in memory that most readers fall back to the store.
 func TestCursorsSeeOneLog(t *testing.T) {
 	const posters, each, readers = 8, 100, 8
-	b := open(t, Config{Store: storagetest.NewMemory(), RecentBytes: 500})
+	b := openBoard(t, Config{Store: storagetest.NewMemory(), RecentBytes: 500})
 	var wg sync.WaitGroup
 	logs := make([][]string, readers)
 	for i := range readers {
@@ -164,14 +164,14 @@ func TestCursorsSeeOneLog(t *testing.T) {
 	for i := range posters {
 		wg.Go(func() {
 			for j := range each {
-				if n := i*each + j; !send(b, n, n).Success {
+				if n := i*each + j; !postAndWait(b, n, n).Success {
 					t.Errorf("post %d failed", n)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	want := all(t, b, 1)
+	want := readAll(t, b, 1)
 	seen := map[string]bool{}
 	for _, e := range want {
 		if seen[e] {
@@ -190,7 +190,7 @@ func TestCursorsSeeOneLog(t *testing.T) {
 }
 
 func TestResultComesBeforeEnvelope(t *testing.T) {
-	b := open(t, Config{Store: storagetest.NewMemory()})
+	b := openBoard(t, Config{Store: storagetest.NewMemory()})
 	for n := range 200 {
 		var early atomic.Bool
 		done := make(chan Result, 1)
@@ -210,33 +210,33 @@ func TestResultComesBeforeEnvelope(t *testing.T) {
 // TestSuccessMeansDurable holds promise 1 against every way an append can fail.
 func TestSuccessMeansDurable(t *testing.T) {
 	for name, c := range map[string]struct {
-		breakIt func(*flaky)
+		breakIt func(*switchable)
 		want    Result
 	}{
-		"cut before":  {func(f *flaky) { e := error(storage.ErrUnavailable); f.before.Store(&e) }, Result{Success: true}},
-		"cut after":   {func(f *flaky) { e := error(storage.ErrUnavailable); f.after.Store(&e) }, Result{Success: true}},
-		"full":        {func(f *flaky) { e := error(storage.ErrFull); f.before.Store(&e) }, Result{}},
-		"other error": {func(f *flaky) { e := errors.New("disk on fire"); f.before.Store(&e) }, Result{}},
+		"cut before":  {func(f *switchable) { e := error(storage.ErrUnavailable); f.before.Store(&e) }, Result{Success: true}},
+		"cut after":   {func(f *switchable) { e := error(storage.ErrUnavailable); f.after.Store(&e) }, Result{Success: true}},
+		"full":        {func(f *switchable) { e := error(storage.ErrFull); f.before.Store(&e) }, Result{}},
+		"other error": {func(f *switchable) { e := errors.New("disk on fire"); f.before.Store(&e) }, Result{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &flaky{Store: storagetest.NewMemory()}
-			b := open(t, Config{Store: f})
+			f := &switchable{Store: storagetest.NewMemory()}
+			b := openBoard(t, Config{Store: f})
 			c.breakIt(f)
-			if got := send(b, 1, 1); got != c.want {
+			if got := postAndWait(b, 1, 1); got != c.want {
 				t.Fatalf("got %+v, want %+v", got, c.want)
 			}
 			if info, _ := f.Info(t.Context()); (info.Count == 1) != c.want.Success {
 				t.Fatalf("success %t, but the store holds %d", c.want.Success, info.Count)
 			}
-			if got := send(b, 2, 2); !got.Success {
+			if got := postAndWait(b, 2, 2); !got.Success {
 				t.Error("the board does not go on after a failure")
 			}
 			want := 1
 			if c.want.Success {
 				want = 2
 			}
-			reach(b, storage.Seq(want))
-			if got := all(t, b, 1); len(got) != want {
+			awaitSeq(b, storage.Seq(want))
+			if got := readAll(t, b, 1); len(got) != want {
 				t.Errorf("cursors see %d envelopes, want %d", len(got), want)
 			}
 		})
@@ -249,7 +249,7 @@ func TestPostsWaitBoundedTime(t *testing.T) {
 	for _, kind := range []string{"down", "hangs"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &flaky{Store: storagetest.NewMemory()}
+				f := &switchable{Store: storagetest.NewMemory()}
 				b, err := Open(t.Context(), Config{Store: f, PostTimeout: 10 * time.Second, QueueRecords: 4})
 				if err != nil {
 					t.Fatal(err)
@@ -261,7 +261,7 @@ func TestPostsWaitBoundedTime(t *testing.T) {
 				var wg sync.WaitGroup
 				for n := range 20 { // more than the queue has room for
 					wg.Go(func() {
-						if send(b, n, n).Success {
+						if postAndWait(b, n, n).Success {
 							t.Error("success while the store is down")
 						}
 						if d := time.Since(start); d > 20*time.Second {
@@ -272,7 +272,7 @@ func TestPostsWaitBoundedTime(t *testing.T) {
 				wg.Wait()
 				f.down.Store(false)
 				f.hang.Store(false)
-				if !send(b, 100, 100).Success {
+				if !postAndWait(b, 100, 100).Success {
 					t.Error("the board does not recover")
 				}
 			})
@@ -281,8 +281,8 @@ func TestPostsWaitBoundedTime(t *testing.T) {
 }
 
 func TestCloseCommitsWhatWaits(t *testing.T) {
-	f := &flaky{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: f})
+	f := &switchable{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: f})
 	results := make(chan Result, 1000)
 	for n := range 1000 {
 		e := envelope(n)
@@ -296,15 +296,15 @@ func TestCloseCommitsWhatWaits(t *testing.T) {
 			t.Fatal("a post that waited was refused by an orderly close")
 		}
 	}
-	if send(b, 2000, 2000).Success {
+	if postAndWait(b, 2000, 2000).Success {
 		t.Error("success after close")
 	}
 }
 
 func TestCloseRefusesWhenOutOfTime(t *testing.T) {
-	f := &flaky{Store: storagetest.NewMemory()}
+	f := &switchable{Store: storagetest.NewMemory()}
 	f.hang.Store(true)
-	b := open(t, Config{Store: f})
+	b := openBoard(t, Config{Store: f})
 	results := make(chan Result, 2)
 	for n := range 2 {
 		e := envelope(n)
@@ -322,17 +322,17 @@ func TestCloseRefusesWhenOutOfTime(t *testing.T) {
 	}
 }
 
-// TestLostStoreIsNotServed: a store that comes back without what was
-// acknowledged must not be appended to as if nothing had happened.
+// TestLostStoreIsNotServed shows that a store that comes back without what was
+// acknowledged is neither appended to nor read.
 func TestLostStoreIsNotServed(t *testing.T) {
-	f := &flaky{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: f})
-	send(b, 1, 1)
+	f := &switchable{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: f})
+	postAndWait(b, 1, 1)
 	f.Store = storagetest.NewMemory()
 	if err := b.Reopened(t.Context()); err == nil {
 		t.Fatal("another store was accepted")
 	}
-	if b.Err() == nil || send(b, 2, 2).Success {
+	if b.Err() == nil || postAndWait(b, 2, 2).Success {
 		t.Error("the board goes on with a store that lost envelopes")
 	}
 	if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err == nil {
@@ -340,20 +340,20 @@ func TestLostStoreIsNotServed(t *testing.T) {
 	}
 }
 
-// TestStoreThatIsOnlyTried: what another configuration would lead to is refused
-// and leaves no trace, as the store goes back to what it was.
+// TestStoreThatIsOnlyTried shows that a store to which a new configuration leads may
+// be refused without consequences, since the plugin goes back to its own store.
 func TestStoreThatIsOnlyTried(t *testing.T) {
 	store := storagetest.NewMemory()
-	b := open(t, Config{Store: store})
-	send(b, 1, 1)
-	reach(b, 1)
+	b := openBoard(t, Config{Store: store})
+	postAndWait(b, 1, 1)
+	awaitSeq(b, 1)
 	other := described{store, func(i *storage.Info) { i.Epoch[0]++ }}
 	shorter := described{store, func(i *storage.Info) { i.Last = 0 }}
 	admit := func(s storage.Store, tried bool) error { return b.Admit(t.Context(), s, tried) }
 	if admit(store, true) != nil || admit(other, true) == nil || admit(shorter, true) == nil {
 		t.Error("the board does not know its store")
 	}
-	if b.Err() != nil || !send(b, 2, 2).Success {
+	if b.Err() != nil || !postAndWait(b, 2, 2).Success {
 		t.Error("the board gave up because of a store that it never used")
 	}
 	if admit(store, false) != nil || b.Err() != nil || admit(other, false) == nil || b.Err() == nil {
@@ -373,10 +373,10 @@ func (d described) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-// TestStoreThatCannotBeAsked may come back as what it was with another start, unless
-// it says itself that it is damaged.
+// TestStoreThatCannotBeAsked shows that a store without an answer may be right after
+// another start, unless it says itself that it is damaged.
 func TestStoreThatCannotBeAsked(t *testing.T) {
-	b := open(t, Config{Store: storagetest.NewMemory()})
+	b := openBoard(t, Config{Store: storagetest.NewMemory()})
 	if err := b.Admit(t.Context(), undescribed{err: errors.New("no answer")}, false); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("admit a store that does not answer: %v", err)
 	}
@@ -396,20 +396,20 @@ type undescribed struct {
 
 func (u undescribed) Info(context.Context) (storage.Info, error) { return storage.Info{}, u.err }
 
-// liar answers appends with numbers that went backwards.
-type liar struct{ storage.Store }
+// wrongOutcomes is a store that answers appends with outcomes that do not exist.
+type wrongOutcomes struct{ storage.Store }
 
-func (l liar) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
-	return make([]storage.Outcome, len(rs)), errors.Join(nil)
+func (l wrongOutcomes) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+	return make([]storage.Outcome, len(rs)), nil
 }
 
-func TestLyingStore(t *testing.T) {
+func TestOutcomeWithoutAStatusIsNoSuccess(t *testing.T) {
 	m := storagetest.NewMemory()
-	f := &flaky{Store: m}
-	b := open(t, Config{Store: f})
-	send(b, 1, 1)
-	f.Store = liar{m}
-	if send(b, 2, 2).Success {
+	f := &switchable{Store: m}
+	b := openBoard(t, Config{Store: f})
+	postAndWait(b, 1, 1)
+	f.Store = wrongOutcomes{m}
+	if postAndWait(b, 2, 2).Success {
 		t.Error("success for a status that is none")
 	}
 }
@@ -418,12 +418,12 @@ func TestLyingStore(t *testing.T) {
 // in the order of the store.
 func TestSharedStore(t *testing.T) {
 	m := storagetest.NewMemory()
-	boards := []*Board{open(t, Config{Store: m}), open(t, Config{Store: m})}
+	boards := []*Board{openBoard(t, Config{Store: m}), openBoard(t, Config{Store: m})}
 	var wg sync.WaitGroup
 	for i, b := range boards {
 		wg.Go(func() {
 			for n := range 100 {
-				if !send(b, i*100+n, i*100+n).Success {
+				if !postAndWait(b, i*100+n, i*100+n).Success {
 					t.Error("post failed")
 				}
 			}
@@ -431,17 +431,17 @@ func TestSharedStore(t *testing.T) {
 	}
 	wg.Wait()
 	for _, b := range boards {
-		reach(b, 200)
+		awaitSeq(b, 200)
 	}
-	if fmt.Sprint(all(t, boards[0], 1)) != fmt.Sprint(all(t, boards[1], 1)) {
+	if fmt.Sprint(readAll(t, boards[0], 1)) != fmt.Sprint(readAll(t, boards[1], 1)) {
 		t.Error("the two relays show different logs")
 	}
 }
 
 func TestFind(t *testing.T) {
-	b := open(t, Config{Store: storagetest.NewMemory()})
+	b := openBoard(t, Config{Store: storagetest.NewMemory()})
 	for n := range 5 {
-		send(b, n, n)
+		postAndWait(b, n, n)
 	}
 	for sig, want := range map[string]storage.Seq{"signature 3": 4, "unknown": 1, "": 1} {
 		if got, err := b.Find(t.Context(), []byte(sig)); err != nil || got != want {
@@ -458,13 +458,13 @@ func TestClockBehindTheStoreIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	open(t, Config{Store: m, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	openBoard(t, Config{Store: m, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if !strings.Contains(log.String(), "from the future") {
 		t.Errorf("log: %s", log.String())
 	}
 }
 
-// damaged is a store that finds out while it is read.
+// damaged is a store that finds its damage while it is read.
 type damaged struct{ storage.Store }
 
 func (damaged) Log(context.Context, storage.LogRequest) (storage.Page, error) {
@@ -498,47 +498,49 @@ func (a *absent) Append(ctx context.Context, records []storage.Record) ([]storag
 	return a.Store.Append(ctx, records)
 }
 
-// TestAbsenceIsNoDamage: why a store is away says nothing of what it holds, and
-// the board serves when it is back.
+// TestAbsenceIsNoDamage shows that the reason why a store is away says nothing about
+// what it holds, and that the board serves when it is back.
 func TestAbsenceIsNoDamage(t *testing.T) {
 	store := &absent{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: store})
+	b := openBoard(t, Config{Store: store})
 	store.away.Store(true)
-	if send(b, 1, 1).Success {
+	if postAndWait(b, 1, 1).Success {
 		t.Error("success while the store is away")
 	}
 	if _, err := b.Find(t.Context(), []byte("unknown")); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("find: %v", err)
 	}
 	store.away.Store(false)
-	if !send(b, 2, 2).Success {
+	if !postAndWait(b, 2, 2).Success {
 		t.Errorf("the board does not recover: %v", b.Err())
 	}
 }
 
-// TestDamageEndsTheService: the operator must see it, not only the client that met it.
+// TestDamageEndsTheService shows that a board whose store is damaged serves nobody, not
+// only not the client that met the damage.
 func TestDamageEndsTheService(t *testing.T) {
-	f := &flaky{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: f, RecentBytes: 1})
-	send(b, 1, 1)
-	send(b, 2, 2)
-	reach(b, 2) // and the first is no longer in memory
+	f := &switchable{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: f, RecentBytes: 1})
+	postAndWait(b, 1, 1)
+	postAndWait(b, 2, 2)
+	awaitSeq(b, 2) // and the first is no longer in memory
 	f.Store = damaged{f.Store}
 	if _, err := b.CursorAt(1).Next(t.Context(), 1, 1000); err == nil {
 		t.Fatal("a damaged store was read")
 	}
-	if b.Err() == nil || send(b, 3, 3).Success {
+	if b.Err() == nil || postAndWait(b, 3, 3).Success {
 		t.Error("the board goes on with a damaged store")
 	}
 }
 
-// TestReadersAreFewAtATime: a thousand readers must not have a thousand pages on their way.
+// TestReadersAreFewAtATime shows that only few pages are read at a time, however many
+// readers there are.
 func TestReadersAreFewAtATime(t *testing.T) {
 	var now, most atomic.Int64
 	store := &counted{Store: storagetest.NewMemory(), now: &now, most: &most}
-	b := open(t, Config{Store: store, RecentBytes: 1})
+	b := openBoard(t, Config{Store: store, RecentBytes: 1})
 	for n := range 3 {
-		send(b, n, n)
+		postAndWait(b, n, n)
 	}
 	var wg sync.WaitGroup
 	for range 200 {

@@ -24,8 +24,8 @@ type Result struct {
 // for room in the queue until ctx ends or the timeout for posts has passed.
 //
 // done is called exactly once, possibly before Post returns, and always before
-// a cursor yields the envelope. It must not block: it runs in the goroutine that
-// serves all posts. Successes come in the order of the posts; a refusal may
+// a cursor yields the envelope. It must not block, because it runs in the goroutine
+// that commits all posts. Successes come in the order of the posts; a refusal may
 // overtake a post that still waits.
 func (b *Board) Post(ctx context.Context, env wire.Envelope, json []byte, token storage.Nullifier, done func(Result)) {
 	now := time.Now()
@@ -54,7 +54,7 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, json []byte, token 
 	}
 }
 
-// commitPosts is the one goroutine that appends to the log.
+// commitPosts is the committer: the one goroutine that appends to the log.
 func (b *Board) commitPosts(ctx context.Context) {
 	for {
 		batch := b.queue.takeBatch(ctx)
@@ -91,6 +91,7 @@ func (b *Board) sendResult(p *post, r Result) {
 	p.done(r)
 }
 
+// commitBatch appends a batch to the log, answers its posts, and then shows what is new.
 func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	if len(batch) == 0 {
 		return
@@ -124,17 +125,18 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	b.publishEntries(ctx, fresh, reached)
 }
 
-// complainEvery limits how often refused posts are logged. A store that is down
-// refuses hundreds in a second, and per-post timestamps would reveal when people post.
-const complainEvery = time.Minute
+// logRefusedEvery limits how often refused posts are logged. While a store is down
+// hundreds may be refused in a second, and per-post timestamps would reveal when
+// people post.
+const logRefusedEvery = time.Minute
 
 func (b *Board) logRefused(n int, err error) {
 	b.refused += n
-	if time.Since(b.complained) < complainEvery {
+	if time.Since(b.refusedLogged) < logRefusedEvery {
 		return
 	}
 	b.log.Warn("posts are refused, because of the store", "count", b.refused, "error", err)
-	b.refused, b.complained = 0, time.Now()
+	b.refused, b.refusedLogged = 0, time.Now()
 }
 
 // appendBatch writes the records to the store, again if need be until the time for
@@ -209,11 +211,11 @@ func (b *Board) resultOf(o storage.Outcome, repeated bool) Result {
 	return Result{}
 }
 
-// publishEntries makes the entries visible to cursors. The log reaches at least to
-// reached: where that is beyond the entries, as after an append that was cut or
-// that was refused though the store had done it, and where others have appended
-// in between, the log holds more than we were told. Should reading that fail,
-// the next append or the next reopening shows it.
+// publishEntries makes the entries of a batch visible to cursors. The log reaches at
+// least to reached, and may hold more than the entries: after an append that was cut
+// or refused though the store had done it, and where other relays have appended in
+// between. That is read from the store. If reading fails, the next append or the next
+// Reopened shows it.
 func (b *Board) publishEntries(ctx context.Context, fresh []entry, reached storage.Seq) {
 	last := b.tail.lastSeq()
 	if followsWithoutGap(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
@@ -227,7 +229,7 @@ func (b *Board) publishEntries(ctx context.Context, fresh []entry, reached stora
 	}
 }
 
-// followsWithoutGap reports whether the entries, if any, follow last without a gap.
+// followsWithoutGap reports whether the entries follow last without a gap.
 func followsWithoutGap(es []entry, last storage.Seq) bool {
 	return len(es) == 0 || es[0].seq == last+1 && es[len(es)-1].seq == last+storage.Seq(len(es))
 }

@@ -6,15 +6,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// TestCursorHoldsOnePage: a page from the store is read once, handed out in
+// TestCursorHoldsOnePage shows that a page from the store is read once, handed out in
 // parts, and let go of when the reader has caught up.
 func TestCursorHoldsOnePage(t *testing.T) {
 	const n = 3*encodeAtOnce + 1
-	b := open(t, Config{Store: storagetest.NewMemory(), RecentBytes: 1})
+	b := openBoard(t, Config{Store: storagetest.NewMemory(), RecentBytes: 1})
 	for i := range n {
-		send(b, i, i)
+		postAndWait(b, i, i)
 	}
-	reach(b, n)
+	awaitSeq(b, n)
 	c := b.CursorAt(1)
 	var got int
 	for !c.Passed(n - 1) { // the last one is in memory
@@ -37,7 +37,7 @@ func TestCursorHoldsOnePage(t *testing.T) {
 	if pages := b.Counts.StorePages.Load(); pages != 1 {
 		t.Errorf("%d pages were read, 1 holds them all", pages)
 	}
-	if len(c.page) != 0 || c.room != nil {
+	if len(c.page) != 0 || c.buf != nil {
 		t.Error("a cursor that has caught up holds memory")
 	}
 }

@@ -12,28 +12,28 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// observed is a store that tells of every append before it begins.
-type observed struct {
-	*flaky
+// observedAppend is a store that calls before at the beginning of every append.
+type observedAppend struct {
+	*switchable
 	before func()
 }
 
-func (o *observed) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+func (o *observedAppend) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
 	o.before()
-	return o.flaky.Append(ctx, rs)
+	return o.switchable.Append(ctx, rs)
 }
 
-// TestResultComesBeforeEnvelopeOfACutAppend: the store has the envelope before
-// its poster has an answer, but cursors have not.
+// TestResultComesBeforeEnvelopeOfACutAppend shows that cursors do not yield an envelope
+// that the store has and whose poster has no answer yet.
 func TestResultComesBeforeEnvelopeOfACutAppend(t *testing.T) {
 	var b *Board
 	var early atomic.Bool
-	store := &observed{&flaky{Store: storagetest.NewMemory()}, func() { early.Store(b.End().Seq > 0) }}
-	b = open(t, Config{Store: store})
+	store := &observedAppend{&switchable{Store: storagetest.NewMemory()}, func() { early.Store(b.End().Seq > 0) }}
+	b = openBoard(t, Config{Store: store})
 	cut := fmt.Errorf("killed: %w", storage.ErrUnavailable)
 	store.after.Store(&cut)
 	end := b.End()
-	if r := send(b, 1, 1); !r.Success {
+	if r := postAndWait(b, 1, 1); !r.Success {
 		t.Fatalf("post: %+v", r)
 	}
 	if store.appends.Load() != 2 {
@@ -45,19 +45,18 @@ func TestResultComesBeforeEnvelopeOfACutAppend(t *testing.T) {
 	<-end.Changed
 }
 
-// TestEnvelopeOfARefusedPostIsShownWithItsDuplicate: an append whose answer got
-// lost was refused; what it stored has to be shown at the latest when another
-// post of it succeeds.
+// TestEnvelopeOfARefusedPostIsShownWithItsDuplicate shows that what a refused append has
+// stored is shown at the latest when another post of it succeeds.
 func TestEnvelopeOfARefusedPostIsShownWithItsDuplicate(t *testing.T) {
-	store := &flaky{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: store})
+	store := &switchable{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: store})
 	late := errors.New("no answer in time")
 	store.after.Store(&late)
-	if r := send(b, 1, 1); r.Success {
+	if r := postAndWait(b, 1, 1); r.Success {
 		t.Fatalf("post whose append failed: %+v", r)
 	}
 	end := b.End()
-	if r := send(b, 1, 2); !r.Success {
+	if r := postAndWait(b, 1, 2); !r.Success {
 		t.Fatalf("post of a duplicate: %+v", r)
 	}
 	select {
@@ -65,19 +64,19 @@ func TestEnvelopeOfARefusedPostIsShownWithItsDuplicate(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the envelope is stored and acknowledged, and nobody sees it")
 	}
-	if got := all(t, b, 1); len(got) != 1 {
+	if got := readAll(t, b, 1); len(got) != 1 {
 		t.Errorf("log holds %d envelopes, want 1", len(got))
 	}
 }
 
-// deaf is a store whose Info is not answered.
-type deaf struct {
+// unanswered is a store whose Info is not answered.
+type unanswered struct {
 	storage.Store
 	on    atomic.Bool
 	asked chan struct{}
 }
 
-func (d *deaf) Info(ctx context.Context) (storage.Info, error) {
+func (d *unanswered) Info(ctx context.Context) (storage.Info, error) {
 	if d.on.Load() {
 		d.asked <- struct{}{}
 		<-ctx.Done()
@@ -86,17 +85,18 @@ func (d *deaf) Info(ctx context.Context) (storage.Info, error) {
 	return d.Store.Info(ctx)
 }
 
-// TestReopeningHoldsUpPostsABoundedTime, whatever time its caller has.
+// TestReopeningHoldsUpPostsABoundedTime shows that posts do not wait for all the time
+// that the caller of Reopened has.
 func TestReopeningHoldsUpPostsABoundedTime(t *testing.T) {
-	store := &deaf{Store: storagetest.NewMemory(), asked: make(chan struct{}, 1)}
-	b := open(t, Config{Store: store, PostTimeout: 200 * time.Millisecond})
+	store := &unanswered{Store: storagetest.NewMemory(), asked: make(chan struct{}, 1)}
+	b := openBoard(t, Config{Store: store, PostTimeout: 200 * time.Millisecond})
 	store.on.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	looked := make(chan error, 1)
 	go func() { looked <- b.Reopened(ctx) }()
 	<-store.asked
-	send(b, 1, 1)
+	postAndWait(b, 1, 1)
 	if ctx.Err() != nil {
 		t.Error("the post waited for all the time that the look at the store had")
 	}

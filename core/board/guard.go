@@ -8,9 +8,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// A store lives in a process that may end at any time, and what the next process
-// opens may be another store, or the same one with less in it. This file keeps such
-// a store from being called.
+// The process of a store may end at any time, and the next process may open another
+// store, or the same one with less in it. This file keeps such a store from being
+// called.
 
 // Admit returns an error unless store can be the one whose log the board has served.
 // It is asked whenever a process has opened a store, before any call of the board

@@ -9,14 +9,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// entry is an envelope of the log as connections send it.
+// entry is an envelope of the log in the form in which connections send it.
 type entry struct {
 	seq  storage.Seq
 	json []byte // shared by all cursors, never changed
 }
 
 // tail is the end of the log: the position up to which entries are known to be
-// durable, and the last of them in memory.
+// durable, and the latest entries in memory.
 type tail struct {
 	mu      sync.RWMutex
 	seq     storage.Seq   // last entry that cursors may see
@@ -36,8 +36,8 @@ func (t *tail) lastSeq() storage.Seq {
 	return t.seq
 }
 
-// appendEntries appends entries, ascending from above the present end. Where they do
-// not continue it without a gap, what was in memory is dropped.
+// appendEntries appends entries, which ascend and lie beyond the present end. At a gap,
+// what was in memory is dropped.
 func (t *tail) appendEntries(es []entry) {
 	if len(es) == 0 {
 		return
@@ -62,7 +62,7 @@ func (t *tail) appendEntries(es []entry) {
 	t.wakeWaiters()
 }
 
-// skipTo moves the end to seq without entries, which were pruned.
+// skipTo moves the end to seq without entries, because they were pruned.
 func (t *tail) skipTo(seq storage.Seq) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,8 +77,8 @@ func (t *tail) wakeWaiters() {
 	t.changed = make(chan struct{})
 }
 
-// entriesFrom returns the entries from seq to the end, at most maxBytes of them but
-// at least one, or false when the first is no longer in memory.
+// entriesFrom returns entries from seq on, at most maxBytes of them but at least one,
+// or false when the first is no longer in memory.
 func (t *tail) entriesFrom(seq storage.Seq, maxBytes int) ([]entry, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -94,7 +94,7 @@ func (t *tail) entriesFrom(seq storage.Seq, maxBytes int) ([]entry, bool) {
 	return slices.Clone(rest[:n]), true
 }
 
-// holdsSeq reports whether from would return the entry at seq.
+// holdsSeq reports whether the entry at seq is in memory, or seq is beyond the end.
 func (t *tail) holdsSeq(seq storage.Seq) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -104,11 +104,11 @@ func (t *tail) holdsSeq(seq storage.Seq) bool {
 // Position is the end of the log at some moment.
 type Position struct {
 	Seq     storage.Seq
-	Changed <-chan struct{} // closed when the log is longer than that
+	Changed <-chan struct{} // closed when the log has grown beyond Seq
 }
 
-// End returns the end of the log. Whatever is in the log up to there, the
-// results of its posts have been delivered.
+// End returns the end of the log. The results of all posts up to there have been
+// delivered.
 func (b *Board) End() Position {
 	b.tail.mu.RLock()
 	defer b.tail.mu.RUnlock()
@@ -120,7 +120,7 @@ type Cursor struct {
 	board *Board
 	next  storage.Seq
 	page  []storage.Entry // from the store and not yielded yet
-	room  []byte          // for the JSON of what is yielded of it
+	buf   []byte          // for the JSON of the entries yielded last
 }
 
 // CursorAt returns a cursor whose first entry is the one at seq.
@@ -130,9 +130,9 @@ func (b *Board) CursorAt(seq storage.Seq) *Cursor { return &Cursor{board: b, nex
 // yield the entry there.
 func (c *Cursor) Passed(seq storage.Seq) bool { return c.next > seq }
 
-// Count returns how many envelopes lie between the cursor and end. It is exact
-// when it returns; entries may be pruned before they are read. The store is asked
-// for no more than what Next would ask for, and maxBytes is as with Next.
+// Count returns how many envelopes lie between the cursor and end. The number is exact
+// when Count returns; entries may be pruned before they are read. Count asks the store
+// for pages as Next does, and maxBytes is that of Next.
 func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint64, error) {
 	if c.Passed(end) {
 		return 0, nil
@@ -151,7 +151,7 @@ func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint
 	return uint64(len(here)) + rest, err
 }
 
-// fillPage reads the next page, unless there is one.
+// fillPage reads the next page, unless the cursor has one.
 func (c *Cursor) fillPage(ctx context.Context, end storage.Seq, maxBytes int) error {
 	if err := c.board.Err(); err != nil || len(c.page) > 0 {
 		return err
@@ -161,11 +161,10 @@ func (c *Cursor) fillPage(ctx context.Context, end storage.Seq, maxBytes int) er
 	return err
 }
 
-// Next returns the JSON of the next envelopes up to the position end, in order,
-// some of them but at least one, and moves the cursor behind them. It returns
-// none when there are none, and the cursor is then past end. The slices are shared, must not be changed,
-// and are good until the next call. Cursor and slices together hold about
-// maxBytes.
+// Next returns the JSON of the next envelopes up to the position end, in order, and
+// moves the cursor behind them. It returns at least one, unless there are none; then
+// the cursor is past end. The slices are shared, must not be changed, and are good
+// until the next call. Cursor and slices together hold about maxBytes.
 func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]byte, error) {
 	if c.Passed(end) {
 		return nil, nil
@@ -204,30 +203,29 @@ func (c *Cursor) takeEntries(es []entry, end storage.Seq) [][]byte {
 // connection writes at a time.
 const encodeAtOnce = 8
 
-// encodeEntries encodes the next part of the page up to end, in the room of the part
-// before. To take new memory for every envelope would cost a replay a tenth of
-// its time.
+// encodeEntries encodes the next part of the page up to end into the buffer of the
+// cursor. New memory for every envelope would cost a replay a tenth of its time.
 func (c *Cursor) encodeEntries(end storage.Seq) []entry {
 	part := upTo(end, c.page[:min(encodeAtOnce, len(c.page))])
 	size := 0
 	for _, e := range part {
 		size += wire.EnvelopeSize(len(e.Ciphertext), len(e.Signature))
 	}
-	room := slices.Grow(c.room[:0], size) // and not again: entries point into it
+	buf := slices.Grow(c.buf[:0], size) // grown once, because entries point into it
 	out := make([]entry, len(part))
 	for i, e := range part {
-		start := len(room)
-		room = wire.Envelope{Ciphertext: e.Ciphertext, Signature: e.Signature}.AppendJSON(room)
-		out[i] = entry{seq: e.Seq, json: room[start:len(room):len(room)]}
+		start := len(buf)
+		buf = wire.Envelope{Ciphertext: e.Ciphertext, Signature: e.Signature}.AppendJSON(buf)
+		out[i] = entry{seq: e.Seq, json: buf[start:len(buf):len(buf)]}
 	}
 	clear(part) // lets go of the envelopes
-	if c.page, c.room = c.page[len(part):], room; len(c.page) == 0 {
-		c.page, c.room = nil, nil // a reader that has caught up holds nothing
+	if c.page, c.buf = c.page[len(part):], buf; len(c.page) == 0 {
+		c.page, c.buf = nil, nil // a reader that has caught up holds nothing
 	}
 	return out
 }
 
-// encodeEntries gives each entry memory of its own, to be kept and let go of one
+// encodeEntries gives each entry memory of its own, because they are let go of one
 // by one.
 func encodeEntries(in []storage.Entry) []entry {
 	out := make([]entry, len(in))

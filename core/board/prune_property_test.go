@@ -31,16 +31,16 @@ func (p *pruneAround) Log(ctx context.Context, req storage.LogRequest) (storage.
 	return p.Pruning.Log(ctx, req)
 }
 
-// follower is a reader, with what it must have seen.
+// follower is a reader and what it has seen.
 type follower struct {
 	*Cursor
-	begin, seen storage.Seq // where it began, and the last entry that it got
+	begin, seen storage.Seq // where it began, and the latest entry that it got
 	got         map[storage.Seq]bool
 }
 
-// TestNothingIsSkippedWhilePruning has a store prune any entries at any moment,
-// while several readers replay and follow the log: each gets in order and once
-// whatever was not pruned before its turn, and what is counted is what is there.
+// TestNothingIsSkippedWhilePruning has a store prune any entries at any moment, while
+// several readers replay and follow the log. Each gets once and in order what was not
+// pruned before its turn, and Count counts what is there.
 func TestNothingIsSkippedWhilePruning(t *testing.T) {
 	positions := make(map[string]storage.Seq)
 	for n := range 400 {
@@ -109,10 +109,10 @@ func TestNothingIsSkippedWhilePruning(t *testing.T) {
 				for range rapid.IntRange(1, 20).Draw(t, "posts") {
 					if last < 399 {
 						last++
-						send(b, int(last), int(last))
+						postAndWait(b, int(last), int(last))
 					}
 				}
-				reach(b, last)
+				awaitSeq(b, last)
 			},
 			"prune": func(t *rapid.T) {
 				seqs := drawPrune(t)

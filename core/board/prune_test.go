@@ -9,20 +9,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// fill posts envelopes 1 to n, which get these positions.
-func fill(b *Board, n int) {
+// postMany posts envelopes 1 to n, which get the positions 1 to n.
+func postMany(b *Board, n int) {
 	for i := range n {
-		send(b, i+1, i+1)
+		postAndWait(b, i+1, i+1)
 	}
-	reach(b, storage.Seq(n))
+	awaitSeq(b, storage.Seq(n))
 }
 
-// TestPageBeyondEnd: with gaps in the log a page reaches beyond the end that the
-// reader asked for. What lies there comes later.
-func TestPageBeyondEnd(t *testing.T) {
+// TestCursorStopsAtTheEndAskedFor shows it for a log with gaps, in which a page reaches
+// further. What lies there comes later.
+func TestCursorStopsAtTheEndAskedFor(t *testing.T) {
 	store := storagetest.NewPruning()
-	b := open(t, Config{Store: store, RecentBytes: 1})
-	fill(b, 40)
+	b := openBoard(t, Config{Store: store, RecentBytes: 1})
+	postMany(b, 40)
 	store.Prune(1, 2, 3, 5, 8, 13)
 	var got []string
 	c := b.CursorAt(1)
@@ -45,15 +45,16 @@ func TestPageBeyondEnd(t *testing.T) {
 	}
 }
 
-// TestCount counts what is there, with the gaps in any place.
-func TestCount(t *testing.T) {
+// TestCountIsExactWithGaps shows that Count counts what is there, wherever entries were
+// pruned.
+func TestCountIsExactWithGaps(t *testing.T) {
 	for name, gone := range map[string][]storage.Seq{
 		"none": nil, "beginning": {1, 2, 3}, "middle": {50, 51, 99}, "end": {98, 99}, "within the first page": {4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := storagetest.NewPruning()
-			b := open(t, Config{Store: store, RecentBytes: 1})
-			fill(b, 100)
+			b := openBoard(t, Config{Store: store, RecentBytes: 1})
+			postMany(b, 100)
 			store.Prune(gone...)
 			for _, from := range []storage.Seq{1, 3, 50, 97, 100, 101} {
 				want := uint64(0)
@@ -73,29 +74,28 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// early is a store that shows entries of which its description and its appends
-// say nothing yet.
-type early struct {
+// hidesEntries is a store whose Info leaves out its last entries.
+type hidesEntries struct {
 	storage.Store
-	hidden storage.Seq // how many
+	hidden storage.Seq // how many entries
 }
 
-func (e *early) Info(ctx context.Context) (storage.Info, error) {
+func (e *hidesEntries) Info(ctx context.Context) (storage.Info, error) {
 	info, err := e.Store.Info(ctx)
 	info.Last -= e.hidden
 	info.Count -= uint64(e.hidden)
 	return info, err
 }
 
-// TestCatchUpGoesNoFurtherThanTheEnd: what is beyond the end that the store gave
-// may not be durable.
+// TestCatchUpGoesNoFurtherThanTheEnd shows that entries beyond the end that the store
+// gave are not published, because they may not be durable.
 func TestCatchUpGoesNoFurtherThanTheEnd(t *testing.T) {
 	pruning := storagetest.NewPruning()
-	store := &early{Store: pruning}
-	b := open(t, Config{Store: struct{ storage.Store }{store}})
-	fill(b, 3)
+	store := &hidesEntries{Store: pruning}
+	b := openBoard(t, Config{Store: struct{ storage.Store }{store}})
+	postMany(b, 3)
 	for n := range 5 {
-		if _, err := store.Append(t.Context(), []storage.Record{record(100 + n)}); err != nil {
+		if _, err := store.Append(t.Context(), []storage.Record{recordOf(100 + n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,13 +109,13 @@ func TestCatchUpGoesNoFurtherThanTheEnd(t *testing.T) {
 	}
 }
 
-// TestFindIsNeverBeyondTheEnd: an envelope may be stored and not shown yet.
+// TestFindIsNeverBeyondTheEnd shows it for envelopes that are stored and not shown yet.
 func TestFindIsNeverBeyondTheEnd(t *testing.T) {
 	store := storagetest.NewMemory()
-	b := open(t, Config{Store: struct{ storage.Store }{store}})
-	fill(b, 3)
+	b := openBoard(t, Config{Store: struct{ storage.Store }{store}})
+	postMany(b, 3)
 	for n := range 3 {
-		if _, err := store.Append(t.Context(), []storage.Record{record(100 + n)}); err != nil {
+		if _, err := store.Append(t.Context(), []storage.Record{recordOf(100 + n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,12 +127,12 @@ func TestFindIsNeverBeyondTheEnd(t *testing.T) {
 	if err := b.Reopened(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := all(t, b, 4); len(got) != 3 {
+	if got := readAll(t, b, 4); len(got) != 3 {
 		t.Errorf("%d envelopes of 3", len(got))
 	}
 }
 
-func record(n int) storage.Record {
+func recordOf(n int) storage.Record {
 	e := envelope(n)
 	return storage.Record{ID: storage.NewID(e.Signature, e.Ciphertext), Signature: e.Signature, Ciphertext: e.Ciphertext}
 }

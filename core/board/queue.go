@@ -18,13 +18,13 @@ type post struct {
 	done   func(Result)
 }
 
-// memorySize is what the post holds in memory.
+// memorySize returns how many bytes the post holds in memory.
 func (p *post) memorySize() int64 {
 	return int64(len(p.record.Ciphertext) + len(p.record.Signature) + len(p.json))
 }
 
 // queue holds the posts that wait for the committer, bounded in number and in
-// bytes. Whoever finds it full waits in line, in the order of arrival.
+// bytes. Posts that find it full wait in the order of their arrival.
 type queue struct {
 	records *semaphore.Weighted
 	bytes   *semaphore.Weighted
@@ -63,8 +63,8 @@ func (q *queue) putPost(ctx context.Context, p *post) error {
 	return nil
 }
 
-// releaseRoom gives back the room that p took. It is called when p is answered,
-// not when it is taken, so that the batch in flight counts.
+// releaseRoom gives back the room of p. It is called when p is answered, not when it
+// is taken, so that the batch in flight counts.
 func (q *queue) releaseRoom(p *post) {
 	q.records.Release(1)
 	q.bytes.Release(p.memorySize())
@@ -77,8 +77,8 @@ func (q *queue) signalTaker() {
 	}
 }
 
-// takeBatch waits for posts and removes as many as make a batch. It returns nil
-// when the queue is closed and empty, or ctx has ended.
+// takeBatch waits for posts and removes a batch of them. It returns nil when the queue
+// is closed and empty, or ctx has ended.
 func (q *queue) takeBatch(ctx context.Context) []*post {
 	for {
 		q.mu.Lock()

@@ -14,12 +14,11 @@ import (
 
 const (
 	// maxReading is how many calls to the store are under way for readers at a
-	// time. A page that is on its way takes a few times its size in both
-	// processes, so a thousand readers at once would take gigabytes; those above
-	// the bound wait in line.
+	// time. A page under way takes a few times its size in both processes, so a
+	// thousand at once would take gigabytes.
 	maxReading = 8
-	// maxFinding is how many of them may be searches for a signature, which a
-	// client chooses: when they are slow, pages still have six places.
+	// maxFinding is how many of them may be searches for a signature. A client
+	// chooses the signature; when searches are slow, six places are left for pages.
 	maxFinding = 2
 )
 
@@ -27,8 +26,7 @@ const (
 // for the answer of the store, for longer than [Config.ReadTimeout].
 var ErrReadTimeout = errors.New("the store is too busy to be read")
 
-// askStore makes one call to the store for a reader, when all of lines have a place
-// for it.
+// askStore makes one call to the store for a reader, once it has a place in all lines.
 func askStore[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
 	leave, err := b.enterLines(ctx, lines)
 	if err != nil {
@@ -41,7 +39,7 @@ func askStore[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted,
 	return r, timedOut(ctx, limited, err)
 }
 
-// enterLines waits for a place in all of lines, and returns what gives them back.
+// enterLines waits for a place in all lines. leave gives the places back.
 func (b *Board) enterLines(ctx context.Context, lines []*semaphore.Weighted) (leave func(), err error) {
 	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
 	defer cancel()
@@ -60,7 +58,7 @@ func releaseLines(lines []*semaphore.Weighted) {
 	}
 }
 
-// timedOut makes err an ErrReadTimeout when it was the limit that ended.
+// timedOut makes err an ErrReadTimeout when limited has ended and ctx has not.
 func timedOut(ctx, limited context.Context, err error) error {
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", ErrReadTimeout, err)
@@ -68,10 +66,9 @@ func timedOut(ctx, limited context.Context, err error) error {
 	return err
 }
 
-// retryOnce calls the store, once more when it went away during the call: the
-// second one waits until the store is back, or ctx ends. It is for calls whose
-// cost no client chooses, since what a client chose may be what the store died
-// of.
+// retryOnce calls the store, and once more if it went away during the call. The second
+// call waits until the store is back or ctx ends. It is for calls whose cost no client
+// chooses: what a client chose may be what the store died of.
 func retryOnce[R any](ctx context.Context, call func() (R, error)) (R, error) {
 	r, err := call()
 	if errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
@@ -80,9 +77,8 @@ func retryOnce[R any](ctx context.Context, call func() (R, error)) (R, error) {
 	return r, err
 }
 
-// readPage reads a page from the store. The log is known to reach end. It may be
-// repeated: a client chooses where the page begins, but none has more than
-// [storage.MaxPage] entries and [storage.PageBytes].
+// readPage reads a page from the store. The log is known to reach end. The call may be
+// repeated: a client chooses where the page begins, but its size is bounded.
 func (b *Board) readPage(ctx context.Context, from, end storage.Seq, maxBytes int) ([]storage.Entry, error) {
 	req := storage.LogRequest{
 		From:     from,
@@ -102,8 +98,8 @@ func (b *Board) readPage(ctx context.Context, from, end storage.Seq, maxBytes in
 	return upTo(end, page.Entries), nil
 }
 
-// readInfo asks the store how it is, for a reader. It may be repeated: it takes
-// nothing from a client.
+// readInfo asks the store to describe itself, for a reader. The call may be repeated,
+// because no part of it comes from a client.
 func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
 	info, err := askStore(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Info, error) {
 		return retryOnce(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
@@ -112,9 +108,9 @@ func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
 }
 
 // Find returns the position of the first envelope with the given signature, or
-// the beginning of the log when there is none. It is never beyond the end of the
-// log, but right behind it where the envelope is stored and not shown yet. A
-// search is not repeated: the signature is a client's.
+// the beginning of the log when there is none. An envelope that is stored and not
+// shown yet is found right behind the end of the log. The search is not repeated,
+// because a client chose the signature.
 func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if err := b.Err(); err != nil {
 		return 0, err
@@ -137,9 +133,9 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 	return min(max(info.First, 1), b.tail.lastSeq()+1), nil
 }
 
-// countEntries returns how many entries there are from a position to end. Where the
-// store has a gap anywhere, they are counted page by page; whoever reads them
-// afterwards asks for the same pages once more.
+// countEntries returns how many entries there are from a position to end. If the store
+// has a gap anywhere, it counts them page by page, and a reader asks for the same
+// pages again afterwards.
 func (b *Board) countEntries(ctx context.Context, from, end storage.Seq) (n uint64, err error) {
 	if from > end || b.tail.holdsSeq(from) {
 		return seqDistance(from, end), nil
@@ -165,7 +161,7 @@ func (b *Board) countEntries(ctx context.Context, from, end storage.Seq) (n uint
 	return n + seqDistance(from, end), nil
 }
 
-// seqDistance is how many positions there are from one to another.
+// seqDistance returns how many positions there are from one to another, both included.
 func seqDistance(from, end storage.Seq) uint64 {
 	if from > end {
 		return 0
@@ -173,7 +169,7 @@ func seqDistance(from, end storage.Seq) uint64 {
 	return uint64(end-from) + 1
 }
 
-// pageLength is how many entries a page from one position to another may have.
+// pageLength returns how many entries a page from one position to another may have.
 func pageLength(from, end storage.Seq) int { return int(min(seqDistance(from, end), storage.MaxPage)) }
 
 // upTo returns the entries that are not beyond end. A page may reach further

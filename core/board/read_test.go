@@ -15,14 +15,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// laborious is a store whose Find takes as long as find lets it.
-type laborious struct {
+// slowFind is a store whose Find calls find first.
+type slowFind struct {
 	storage.Store
 	find  func(context.Context) error
 	finds atomic.Int64
 }
 
-func (l *laborious) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+func (l *slowFind) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	l.finds.Add(1)
 	if err := l.find(ctx); err != nil {
 		return 0, err
@@ -30,20 +30,20 @@ func (l *laborious) Find(ctx context.Context, signature []byte) (storage.Seq, er
 	return l.Store.Find(ctx, signature)
 }
 
-// TestSlowSearches: two thousand clients search a store that never answers. Two
-// searches reach it at a time and all end in time; posts and pages go on as
-// if nothing were the matter, and those who wait take little memory.
-func TestSlowSearches(t *testing.T) {
+// TestSlowSearchesHoldUpNothingElse has two thousand clients search a store that never
+// answers. Two searches reach it at a time and all end in time. Posts and pages go on,
+// and clients that wait take little memory.
+func TestSlowSearchesHoldUpNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients = 2000
-		store := &laborious{Store: storagetest.NewMemory(), find: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		store := &slowFind{Store: storagetest.NewMemory(), find: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
 		b, err := Open(t.Context(), Config{Store: store, RecentBytes: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer b.Close(context.Background())
-		fill(b, 3)
-		before := heap()
+		postMany(b, 3)
+		before := heapBytes()
 		begin := time.Now()
 		var wg sync.WaitGroup
 		for range clients {
@@ -57,10 +57,10 @@ func TestSlowSearches(t *testing.T) {
 		if n := store.finds.Load(); n != maxFinding {
 			t.Errorf("%d searches reached the store at a time, limit %d", n, maxFinding)
 		}
-		if each := (heap() - before) / clients; each > 8<<10 {
+		if each := (heapBytes() - before) / clients; each > 8<<10 {
 			t.Errorf("a client that waits takes %d bytes", each)
 		}
-		if !send(b, 4, 4).Success {
+		if !postAndWait(b, 4, 4).Success {
 			t.Error("posts do not go on")
 		}
 		if page, err := b.CursorAt(1).Next(t.Context(), 3, 1<<20); err != nil || len(page) != 3 {
@@ -79,20 +79,20 @@ func TestSlowSearches(t *testing.T) {
 	})
 }
 
-func heap() int64 {
+func heapBytes() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// TestDeadlySearches: each search ends the process of the store, which is back
-// a second later. None is made twice.
-func TestDeadlySearches(t *testing.T) {
+// TestDeadlySearchesAreNotRepeated has each search end the process of the store, which
+// is back a second later.
+func TestDeadlySearchesAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients = 500
 		alive := make(chan struct{}, 1)
-		store := &laborious{Store: storagetest.NewMemory(), find: func(context.Context) error {
+		store := &slowFind{Store: storagetest.NewMemory(), find: func(context.Context) error {
 			alive <- struct{}{}
 			time.Sleep(time.Second)
 			<-alive
@@ -103,7 +103,7 @@ func TestDeadlySearches(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close(context.Background())
-		fill(b, 3)
+		postMany(b, 3)
 		var failed atomic.Int64
 		var wg sync.WaitGroup
 		for range clients {
@@ -121,7 +121,7 @@ func TestDeadlySearches(t *testing.T) {
 	})
 }
 
-// slowPages is a store whose pages take a second, of which it notes the readers.
+// slowPages is a store whose pages take a second.
 type slowPages struct{ storage.Store }
 
 func (s slowPages) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
@@ -129,8 +129,8 @@ func (s slowPages) Log(ctx context.Context, req storage.LogRequest) (storage.Pag
 	return s.Store.Log(ctx, req)
 }
 
-// TestReadersTakeTurns: one that asks for a page whenever it has one does not get
-// more of them than another.
+// TestReadersTakeTurns shows that all readers get equally many pages when each asks
+// for the next as soon as it has one.
 func TestReadersTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const readers, seconds = 24, 30
@@ -139,7 +139,7 @@ func TestReadersTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close(context.Background())
-		fill(b, 3)
+		postMany(b, 3)
 		var pages [readers]int
 		ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
 		defer cancel()
@@ -162,7 +162,8 @@ func TestReadersTakeTurns(t *testing.T) {
 	})
 }
 
-// TestSlowPageEndsTheReader, and only after its time.
+// TestSlowPageEndsTheReader shows that a reader waits for a page for the time of the
+// configuration, not longer and not less.
 func TestSlowPageEndsTheReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := &stuckPages{Store: storagetest.NewMemory()}
@@ -171,7 +172,7 @@ func TestSlowPageEndsTheReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close(context.Background())
-		fill(b, 3)
+		postMany(b, 3)
 		begin := time.Now()
 		if _, err := b.CursorAt(1).Next(t.Context(), 1, 1); !errors.Is(err, ErrReadTimeout) || time.Since(begin) != 15*time.Second {
 			t.Errorf("after %v: %v", time.Since(begin), err)
@@ -191,9 +192,9 @@ func (s *stuckPages) Log(ctx context.Context, _ storage.LogRequest) (storage.Pag
 	return storage.Page{}, ctx.Err()
 }
 
-// TestLooksAgainAfterACutAppend: a look that fails at once, for a while, refuses
-// no post of which the store may hold the envelope.
-func TestLooksAgainAfterACutAppend(t *testing.T) {
+// TestChecksAgainAfterACutAppend shows that a post whose envelope the store may hold is
+// not refused because the store cannot be checked for a while.
+func TestChecksAgainAfterACutAppend(t *testing.T) {
 	for name, c := range map[string]struct {
 		blindFor time.Duration
 		err      error
@@ -205,7 +206,7 @@ func TestLooksAgainAfterACutAppend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := &blind{flaky: &flaky{Store: storagetest.NewMemory()}, err: c.err}
+				store := &infoless{switchable: &switchable{Store: storagetest.NewMemory()}, err: c.err}
 				b, err := Open(t.Context(), Config{Store: store})
 				if err != nil {
 					t.Fatal(err)
@@ -215,7 +216,7 @@ func TestLooksAgainAfterACutAppend(t *testing.T) {
 				store.after.Store(&cut)
 				begin := time.Now()
 				store.until = begin.Add(c.blindFor) // before the post, so the committer sees it
-				if r := send(b, 1, 1); r.Success != c.success {
+				if r := postAndWait(b, 1, 1); r.Success != c.success {
 					t.Errorf("%+v after %v", r, time.Since(begin))
 				}
 				if took := time.Since(begin); took > 10*time.Second {
@@ -226,16 +227,16 @@ func TestLooksAgainAfterACutAppend(t *testing.T) {
 	}
 }
 
-// blind is a store whose Info fails for a while.
-type blind struct {
-	*flaky
+// infoless is a store whose Info fails until a time.
+type infoless struct {
+	*switchable
 	until time.Time
 	err   error
 }
 
-func (b *blind) Info(ctx context.Context) (storage.Info, error) {
+func (b *infoless) Info(ctx context.Context) (storage.Info, error) {
 	if time.Now().Before(b.until) {
 		return storage.Info{}, b.err
 	}
-	return b.flaky.Info(ctx)
+	return b.switchable.Info(ctx)
 }

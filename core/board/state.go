@@ -2,9 +2,8 @@ package board
 
 import "time"
 
-// Refusing returns why the last batch of posts was refused, when that was because of
-// the store, and nil once posts are stored again. A store that was started again is
-// not blamed for what it did before.
+// Refusing returns why the store refused the last batch of posts, or nil if it stored
+// it. A store that was started again is not blamed for what it did before.
 func (b *Board) Refusing() error {
 	if err := b.refusing.Load(); err != nil {
 		return *err
@@ -12,13 +11,14 @@ func (b *Board) Refusing() error {
 	return nil
 }
 
-// stallAfter is how long a post may be on its way to the committer, in timeouts for
-// posts: one while it waits for room in the queue, and three while the committer is
-// at the batch before, which has to wait for a follower, append and catch up.
+// stallAfter is how long a post may wait for the committer, in timeouts for posts:
+// one while it waits for room in the queue, and three while the committer is at the
+// batch before, which has to wait for the watcher, append and catch up. The rest is
+// to spare.
 const stallAfter = 6
 
-// Stalled reports whether posts wait for longer than they can while the committer
-// runs, whatever the store does.
+// Stalled reports whether posts have waited longer than they can while the committer
+// works, whatever the store does. It is a sign of a defect.
 func (b *Board) Stalled() bool {
 	b.queue.mu.Lock()
 	defer b.queue.mu.Unlock()

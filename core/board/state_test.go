@@ -11,38 +11,38 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// TestRefusing shows that a board tells why it refuses posts for as long as it does.
+// TestRefusing shows that a board tells why it refuses posts, as long as it does.
 func TestRefusing(t *testing.T) {
-	store := &flaky{Store: storagetest.NewMemory()}
-	b := open(t, Config{Store: store})
+	store := &switchable{Store: storagetest.NewMemory()}
+	b := openBoard(t, Config{Store: store})
 	full := error(storage.ErrFull)
 	store.before.Store(&full)
-	if send(b, 1, 1).Success {
+	if postAndWait(b, 1, 1).Success {
 		t.Fatal("the store was full, and the post stored")
 	}
 	if err := b.Refusing(); err == nil || !strings.Contains(err.Error(), full.Error()) {
 		t.Errorf("the reason is %v", err)
 	}
-	if !send(b, 1, 2).Success {
+	if !postAndWait(b, 1, 2).Success {
 		t.Fatal("the post was refused")
 	}
 	if err := b.Refusing(); err != nil {
 		t.Errorf("posts are stored again, and it says %v", err)
 	}
 	store.before.Store(&full)
-	send(b, 2, 3)
+	postAndWait(b, 2, 3)
 	if err := b.Reopened(t.Context()); err != nil || b.Refusing() != nil {
 		t.Errorf("the store was started again (%v), and it says %v", err, b.Refusing())
 	}
 }
 
-// TestStalledIsNotTheStore shows that a store that does not answer does not make a
-// board look dead, however many posts wait.
-func TestStalledIsNotTheStore(t *testing.T) {
+// TestStoreThatHangsDoesNotStallTheBoard shows that Stalled is not about the store,
+// however many posts wait.
+func TestStoreThatHangsDoesNotStallTheBoard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &flaky{Store: storagetest.NewMemory()}
+		store := &switchable{Store: storagetest.NewMemory()}
 		store.hang.Store(true)
-		b := open(t, Config{Store: store})
+		b := openBoard(t, Config{Store: store})
 		for i := range 2000 {
 			e := envelope(i)
 			go b.Post(t.Context(), e, e.AppendJSON(nil), nullifier(i), func(Result) {})
@@ -56,22 +56,22 @@ func TestStalledIsNotTheStore(t *testing.T) {
 	})
 }
 
-// stuck is a store whose Append returns when it is told to, and not with its context.
-type stuck struct {
+// stuckAppend is a store whose Append returns when it is told to, and not with its context.
+type stuckAppend struct {
 	storage.Store
 	release chan struct{}
 }
 
-func (s stuck) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+func (s stuckAppend) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	<-s.release
 	return s.Store.Append(ctx, records)
 }
 
-// TestStalled shows that a board whose committer does nothing looks dead.
+// TestStalled shows that a board is stalled when its committer does nothing.
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := stuck{storagetest.NewMemory(), make(chan struct{})}
-		b := open(t, Config{Store: store})
+		store := stuckAppend{storagetest.NewMemory(), make(chan struct{})}
+		b := openBoard(t, Config{Store: store})
 		b.Post(t.Context(), envelope(1), nil, nullifier(1), func(Result) {})
 		synctest.Wait() // the committer has taken it
 		b.Post(t.Context(), envelope(2), nil, nullifier(2), func(Result) {})

@@ -11,27 +11,27 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// admission bounds the rate at which expensive work begins. What has to wait
-// costs a goroutine that was there already, and nobody else waits for it: who is
-// next is decided when the next may begin.
+// admission bounds the rate at which expensive work begins. Work that has to wait
+// costs a goroutine that was there already. Who is next is decided only when the next
+// may begin, so nobody waits behind somebody who is gone.
 type admission struct {
-	// order returns the index at which a new one joins those that wait. The last
-	// of them is next.
+	// order returns the index at which a new applicant joins those that wait. The
+	// last of them is next.
 	order   func(waiting []*applicant, a *applicant) int
-	max     int            // that wait; the first in order leaves for one too many
+	max     int            // how many may wait; if there is one more, the first is refused
 	delayed *atomic.Uint64 // counts those that had to wait
 
 	mu      sync.Mutex
 	rate    *rate.Limiter
 	waiting []*applicant
-	timer   *time.Timer // of the next
+	timer   *time.Timer // for the next
 }
 
 // applicant is work that waits.
 type applicant struct {
 	weight int
 	gone   func() bool // reports that nobody wants the work done any more
-	answer chan error  // nil to begin; has room for it
+	answer chan error  // takes nil to begin; has room for the answer
 }
 
 var (
@@ -40,7 +40,8 @@ var (
 	errEvicted = errors.New("a newer connection took the place")
 )
 
-// newAdmission lets work of so much weight begin in a second, and in a burst.
+// newAdmission lets work of the weight perSecond begin in a second, or at once in a
+// burst.
 func newAdmission(perSecond, max int, order func([]*applicant, *applicant) int, delayed *atomic.Uint64) *admission {
 	return &admission{
 		order: order, max: max, delayed: delayed,
@@ -95,7 +96,7 @@ func (q *admission) removeApplicant(a *applicant) {
 	}
 }
 
-// dispatchNext lets begin what may, and sets the timer for what is next. mu is held.
+// dispatchNext starts what may begin now and sets the timer for the next. mu is held.
 func (q *admission) dispatchNext() {
 	for len(q.waiting) > 0 {
 		last := len(q.waiting) - 1
@@ -111,7 +112,7 @@ func (q *admission) dispatchNext() {
 	}
 }
 
-// takeWeight takes weight, or returns when there will be enough.
+// takeWeight takes weight and returns 0, or returns how long until there is enough.
 func (q *admission) takeWeight(weight int) time.Duration {
 	now := time.Now()
 	// A burst may have become smaller while its work was prepared.
@@ -135,5 +136,5 @@ func (q *admission) wakeAfter(delay time.Duration) {
 	})
 }
 
-// newestFirst serves under overload those whose clients have not given up yet.
+// newestFirst serves the newest first: under overload the others may have given up.
 func newestFirst(waiting []*applicant, _ *applicant) int { return len(waiting) }

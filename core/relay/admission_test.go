@@ -14,8 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 )
 
-// queue is an admission and what began because of it.
-type queue struct {
+// testQueue is an admission and what it let begin.
+type testQueue struct {
 	*admission
 	mu    sync.Mutex
 	begun []string
@@ -25,14 +25,14 @@ type queue struct {
 	delay atomic.Uint64
 }
 
-func newQueue(perSecond, max int, order func([]*applicant, *applicant) int) *queue {
-	q := &queue{since: time.Now()}
+func newTestQueue(perSecond, max int, order func([]*applicant, *applicant) int) *testQueue {
+	q := &testQueue{since: time.Now()}
 	q.admission = newAdmission(perSecond, max, order, &q.delay)
 	return q
 }
 
-// apply lets a name wait, and returns when it does.
-func (q *queue) apply(ctx context.Context, name string, weight int, gone func() bool) {
+// apply has work of that name wait for its turn, and returns when it waits.
+func (q *testQueue) apply(ctx context.Context, name string, weight int, gone func() bool) {
 	q.wg.Go(func() {
 		err := q.waitTurn(ctx, weight, gone)
 		q.mu.Lock()
@@ -46,9 +46,9 @@ func (q *queue) apply(ctx context.Context, name string, weight int, gone func() 
 	synctest.Wait()
 }
 
-func here() bool { return false }
+func stillWaiting() bool { return false }
 
-func (q *queue) expect(t *testing.T, want ...string) {
+func (q *testQueue) expect(t *testing.T, want ...string) {
 	t.Helper()
 	q.wg.Wait()
 	if !slices.Equal(q.begun, want) {
@@ -58,9 +58,9 @@ func (q *queue) expect(t *testing.T, want ...string) {
 
 func TestNewestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(1, 3, newestFirst)
+		q := newTestQueue(1, 3, newestFirst)
 		for i := range 5 {
-			q.apply(t.Context(), fmt.Sprint(i), 1, here)
+			q.apply(t.Context(), fmt.Sprint(i), 1, stillWaiting)
 		}
 		q.expect(t, "0", "1: "+errTooMany.Error(), "4", "3", "2")
 		if q.after[4] != 3*time.Second || q.delay.Load() != 4 {
@@ -69,16 +69,16 @@ func TestNewestFirst(t *testing.T) {
 	})
 }
 
-// TestWaitingIsGivenUp by those whose time is over and those who have gone, and
-// costs the others nothing.
-func TestWaitingIsGivenUp(t *testing.T) {
+// TestAbandonedWorkCostsNoTurn shows that work whose time is over, and work whose
+// client is gone, do not delay the rest.
+func TestAbandonedWorkCostsNoTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(1, 100, newestFirst)
-		q.apply(t.Context(), "first", 1, here)
+		q := newTestQueue(1, 100, newestFirst)
+		q.apply(t.Context(), "first", 1, stillWaiting)
 		hurried, cancel := context.WithTimeoutCause(t.Context(), 500*time.Millisecond, errors.New("late"))
 		defer cancel()
-		q.apply(t.Context(), "patient", 1, here)
-		q.apply(hurried, "hurried", 1, here)
+		q.apply(t.Context(), "patient", 1, stillWaiting)
+		q.apply(hurried, "hurried", 1, stillWaiting)
 		q.apply(t.Context(), "closed", 1, func() bool { return time.Since(q.since) > 0 })
 		q.wg.Wait()
 		slices.Sort(q.begun) // two of them end at the same time
@@ -89,16 +89,17 @@ func TestWaitingIsGivenUp(t *testing.T) {
 	})
 }
 
-// TestUsualPurchasesFirst has many large purchases wait, and small ones come.
+// TestUsualPurchasesFirst shows that small purchases are served before large ones that
+// came earlier.
 func TestUsualPurchasesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(150, maxSales, usualFirst)
-		q.apply(t.Context(), "large 0", 150, here)
+		q := newTestQueue(150, maxSales, usualFirst)
+		q.apply(t.Context(), "large 0", 150, stillWaiting)
 		for i := 1; i < 4; i++ {
-			q.apply(t.Context(), fmt.Sprint("large ", i), 150, here)
+			q.apply(t.Context(), fmt.Sprint("large ", i), 150, stillWaiting)
 		}
-		q.apply(t.Context(), "ten", 10, here)
-		q.apply(t.Context(), "one", 1, here)
+		q.apply(t.Context(), "ten", 10, stillWaiting)
+		q.apply(t.Context(), "one", 1, stillWaiting)
 		q.expect(t, "large 0", "ten", "one", "large 1", "large 2", "large 3")
 		if q.after[1] > 100*time.Millisecond {
 			t.Errorf("ten tokens after %v, want those of a fifteenth of a second", q.after[1])
@@ -106,15 +107,15 @@ func TestUsualPurchasesFirst(t *testing.T) {
 	})
 }
 
-// TestTokensAreCounted: the rate is one of tokens, however many are in a batch.
-func TestTokensAreCounted(t *testing.T) {
+// TestRateIsOneOfTokens shows that it does not depend on how many are in a batch.
+func TestRateIsOneOfTokens(t *testing.T) {
 	for _, size := range []int{1, 10, 150} {
 		synctest.Test(t, func(t *testing.T) {
-			q := newQueue(1500, maxSales, usualFirst)
+			q := newTestQueue(1500, maxSales, usualFirst)
 			const sold = 15000
 			for range sold / size {
 				q.wg.Go(func() {
-					if err := q.waitTurn(t.Context(), size, here); err != nil {
+					if err := q.waitTurn(t.Context(), size, stillWaiting); err != nil {
 						t.Error(err)
 					}
 				})
@@ -128,12 +129,12 @@ func TestTokensAreCounted(t *testing.T) {
 	}
 }
 
-// TestRateChanges while work waits.
-func TestRateChanges(t *testing.T) {
+// TestRateMayChange shows it while work waits.
+func TestRateMayChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(10, 100, newestFirst)
-		q.apply(t.Context(), "first", 10, here)
-		q.apply(t.Context(), "second", 10, here)
+		q := newTestQueue(10, 100, newestFirst)
+		q.apply(t.Context(), "first", 10, stillWaiting)
+		q.apply(t.Context(), "second", 10, stillWaiting)
 		q.setRate(5) // a burst is half of what the second wants
 		q.expect(t, "first", "second")
 	})

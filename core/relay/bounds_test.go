@@ -12,14 +12,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// slow is a store whose appends take so long that all posts that may wait do.
-type slow struct {
+// slowAppend is a store whose appends take so long that as many posts wait as may.
+type slowAppend struct {
 	storage.Store
 	mu      sync.Mutex
 	largest int
 }
 
-func (s *slow) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+func (s *slowAppend) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
 	s.mu.Lock()
 	s.largest = max(s.largest, len(rs))
 	s.mu.Unlock()
@@ -27,12 +27,12 @@ func (s *slow) Append(ctx context.Context, rs []storage.Record) ([]storage.Outco
 	return s.Store.Append(ctx, rs)
 }
 
-// TestUnansweredPostsAreBounded: a client that posts faster than the store
+// TestUnansweredPostsAreBounded shows that a client that posts faster than the store
 // commits is read more slowly. What waits when an append ends is the next batch,
 // so no batch of a single client can be larger than what it may have unanswered.
 func TestUnansweredPostsAreBounded(t *testing.T) {
-	store := &slow{Store: storagetest.NewMemory()}
-	r := start(t, func(c *Config) { c.Store, c.Limits.OutstandingPosts = store, 4 })
+	store := &slowAppend{Store: storagetest.NewMemory()}
+	r := startServer(t, func(c *Config) { c.Store, c.Limits.OutstandingPosts = store, 4 })
 	p := r.connect()
 	const n = 40
 	tokens := make([]token.Token, n)

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// callerStack is the stack of the caller: names of functions and where they are. It
-// has no arguments, unlike [runtime/debug.Stack], since they are values from memory.
+// callerStack returns the stack of the caller: functions and their lines. Unlike
+// [runtime/debug.Stack] it leaves out arguments, which are values from memory.
 func callerStack() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])

@@ -15,15 +15,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// defective stands for a defect anywhere in what a replay does.
-type defective struct{ storage.Store }
+// panickingFind is a store that stands for a defect anywhere on the way of a replay.
+type panickingFind struct{ storage.Store }
 
-func (defective) Find(context.Context, []byte) (storage.Seq, error) { panic("a defect") }
+func (panickingFind) Find(context.Context, []byte) (storage.Seq, error) { panic("a defect") }
 
-// TestDefectEndsOneConnection: a panic on a goroutine of a connection closes that
+// TestDefectEndsOneConnection shows that a panic on a goroutine of a connection closes that
 // connection, is counted, and does not end the relay.
 func TestDefectEndsOneConnection(t *testing.T) {
-	r := start(t, func(c *Config) { c.Store = defective{storagetest.NewMemory()} })
+	r := startServer(t, func(c *Config) { c.Store = panickingFind{storagetest.NewMemory()} })
 	other, unlucky := r.connect(), r.connect()
 	other.replay("")
 	other.expect("count 0")
@@ -36,37 +36,37 @@ func TestDefectEndsOneConnection(t *testing.T) {
 	}
 }
 
-// mined is a network whose connections panic where the relay reads from them or
-// writes to them, once armed.
-type mined struct {
+// panickingNetwork is a network whose connections panic when the relay reads from them
+// or writes to them, if told to.
+type panickingNetwork struct {
 	onion.Network
 	read, write atomic.Bool
 }
 
-func (m *mined) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+func (m *panickingNetwork) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
 	ln, err := m.Network.Listen(ctx, key, port)
-	return minedListener{ln, m}, err
+	return panickingListener{ln, m}, err
 }
 
-type minedListener struct {
+type panickingListener struct {
 	net.Listener
-	m *mined
+	m *panickingNetwork
 }
 
-func (l minedListener) Accept() (net.Conn, error) {
+func (l panickingListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return minedConn{nc, l.m}, nil
+	return panickingConn{nc, l.m}, nil
 }
 
-type minedConn struct {
+type panickingConn struct {
 	net.Conn
-	m *mined
+	m *panickingNetwork
 }
 
-func (c minedConn) Read(b []byte) (int, error) {
+func (c panickingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if c.m.read.Load() {
 		panic("a defect of what reads")
@@ -74,39 +74,39 @@ func (c minedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (c minedConn) Write(b []byte) (int, error) {
+func (c panickingConn) Write(b []byte) (int, error) {
 	if c.m.write.Load() {
 		panic("a defect of what writes")
 	}
 	return c.Conn.Write(b)
 }
 
-// TestEveryEndOfAHalfEndsBoth injects a defect into each goroutine of a
-// connection, while the other one waits for its client and for the defective
-// one. Nothing may remain, so that places cannot be used up.
+// TestEveryEndOfAHalfEndsBoth injects a defect into each goroutine of a connection,
+// while the other goroutine waits for its client or for the defective one. Nothing may
+// remain, so that places cannot be used up.
 func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
-	for name, provoke := range map[string]func(*rig, *mined){
-		"writer, the reader receives": func(r *rig, m *mined) {
+	for name, provoke := range map[string]func(*testServer, *panickingNetwork){
+		"writer, the reader receives": func(r *testServer, m *panickingNetwork) {
 			p := r.connect()
 			m.write.Store(true)
 			p.replay("")
 			p.next() // closed or reset
 		},
-		"writer, the reader hands over a replay": func(r *rig, m *mined) {
+		"writer, the reader hands over a replay": func(r *testServer, m *panickingNetwork) {
 			p := r.connect()
 			m.write.Store(true)
 			for range 3 { // of which the writer takes one
 				p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}}))
 			}
 		},
-		"writer, the reader has no slot for a post": func(r *rig, m *mined) {
+		"writer, the reader has no slot for a post": func(r *testServer, m *panickingNetwork) {
 			p := r.connect()
 			m.write.Store(true)
 			for range 3 * r.cfg.Limits.OutstandingPosts {
 				p.Send([]byte(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`))
 			}
 		},
-		"reader": func(r *rig, m *mined) {
+		"reader": func(r *testServer, m *panickingNetwork) {
 			p := r.connect()
 			p.replay("")
 			p.expect("count 0")
@@ -114,22 +114,22 @@ func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
 			p.replay("")
 			p.next() // closed or reset
 		},
-		"authenticate, at a read": func(r *rig, m *mined) {
+		"authenticate, at a read": func(r *testServer, m *panickingNetwork) {
 			m.read.Store(true)
-			r.half(1)
+			r.dialHalfway(1)
 		},
-		"authenticate, at a write": func(r *rig, m *mined) {
+		"authenticate, at a write": func(r *testServer, m *panickingNetwork) {
 			m.write.Store(true)
-			r.silent(1, r.cfg.Keys.Board.Onion())
+			r.dialSilent(1, r.cfg.Keys.Board.Onion())
 		},
-		"serveTokens": func(r *rig, m *mined) {
+		"serveTokens": func(r *testServer, m *panickingNetwork) {
 			m.write.Store(true)
-			io.Copy(io.Discard, r.silent(1, r.cfg.Keys.Token.Onion())[0])
+			io.Copy(io.Discard, r.dialSilent(1, r.cfg.Keys.Token.Onion())[0])
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := &mined{}
-			r := start(t, func(c *Config) { m.Network, c.Network = c.Network, m })
+			m := &panickingNetwork{}
+			r := startServer(t, func(c *Config) { m.Network, c.Network = c.Network, m })
 			open := func() (n int64, panics uint64) {
 				st := r.Status(t.Context())
 				return st.BoardConnections.Open + st.TokenConnections.Open, st.BoardConnections.Panics + st.TokenConnections.Panics

@@ -29,18 +29,18 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 // net reports errors with both addresses.
 func TestLogHasNoAddresses(t *testing.T) {
 	var log syncBuffer
-	r := start(t, func(c *Config) {
+	r := startServer(t, func(c *Config) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	board, tokens := r.cfg.Keys.Board.Onion(), r.cfg.Keys.Token.Onion()
-	reset(t, r, board, nil)
-	reset(t, r, tokens, nil)
-	reset(t, r, board, func(nc net.Conn) {
+	resetConnection(t, r, board, nil)
+	resetConnection(t, r, tokens, nil)
+	resetConnection(t, r, board, func(nc net.Conn) {
 		if _, err := tapir.Client(t.Context(), nc, identity.NewKey(), board); err != nil {
 			t.Fatal(err)
 		}
 	})
-	for _, g := range r.gates {
+	for _, g := range r.acceptors {
 		g.wg.Wait() // until the server has noticed
 	}
 	text := log.b.String()
@@ -52,8 +52,8 @@ func TestLogHasNoAddresses(t *testing.T) {
 	}
 }
 
-// reset connects, and resets the connection while it is served.
-func reset(t *testing.T, r *rig, service identity.Onion, talk func(net.Conn)) {
+// resetConnection connects, and resets the connection while it is served.
+func resetConnection(t *testing.T, r *testServer, service identity.Onion, talk func(net.Conn)) {
 	t.Helper()
 	nc, err := r.net.Dial(t.Context(), service, Port)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 )
 
-// TestUsualPurchaseThroughLargeOnes: many who bought all they can get do not keep
-// out who buys what clients buy.
+// TestUsualPurchaseThroughLargeOnes shows that many large purchases do not hold up a
+// usual one.
 func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.TokenBatchesPerSecond = 1 })
+	r := startServer(t, func(c *Config) { c.Limits.TokenBatchesPerSecond = 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range 100 { // paid purchases, for which the service needs 100 s
-		waiting.Go(func() { r.sales.waitTurn(ctx, 150, here) })
+		waiting.Go(func() { r.sales.waitTurn(ctx, 150, stillWaiting) })
 	}
 	for r.Status(t.Context()).TokenConnections.Delayed < 50 {
 		time.Sleep(time.Millisecond)
@@ -36,10 +36,10 @@ func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
 	waiting.Wait()
 }
 
-// TestWhoPaidIsServed fills all places of the token service with clients who come
-// back with the work at once.
-func TestWhoPaidIsServed(t *testing.T) {
-	r := start(t, func(c *Config) {
+// TestPaidPurchasesAreServed fills all places of the token service with clients that
+// come back with their proof of work at once.
+func TestPaidPurchasesAreServed(t *testing.T) {
+	r := startServer(t, func(c *Config) {
 		c.Limits.TokenBatchesPerSecond, c.Limits.TokenBatch = 2, 5
 		c.Limits.HandshakeTimeout = time.Minute // one machine does the work of all of them
 	})
@@ -61,10 +61,10 @@ func TestWhoPaidIsServed(t *testing.T) {
 	}
 }
 
-// TestTokenServiceHasItsOwnPlaces: no more clients are given a proof of work than
-// can be served, also after a change of the limits.
+// TestTokenServiceHasItsOwnPlaces shows that no more clients get a place than can be
+// served, also after a change of the limits.
 func TestTokenServiceHasItsOwnPlaces(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.TokenBatchesPerSecond, c.Limits.TokenBatch = 2, 1 })
+	r := startServer(t, func(c *Config) { c.Limits.TokenBatchesPerSecond, c.Limits.TokenBatch = 2, 1 })
 	service := r.cfg.Keys.Token.Onion()
 	until := func(evicted uint64, open int64) {
 		t.Helper()
@@ -78,23 +78,23 @@ func TestTokenServiceHasItsOwnPlaces(t *testing.T) {
 			}
 		}
 	}
-	r.silent(23, service)
+	r.dialSilent(23, service)
 	until(3, 20)
 	l := r.cfg.Limits
 	l.TokenBatchesPerSecond = 1
 	r.SetLimits(l)
-	r.silent(1, service)
+	r.dialSilent(1, service)
 	until(14, 10)
 }
 
-// TestWhoKeepsAPlace while a paid purchase waits: a usual one does, a larger one
-// only once it is served.
-func TestWhoKeepsAPlace(t *testing.T) {
+// TestUsualPurchaseKeepsItsPlace shows that a paid purchase keeps its place while it
+// waits, unless it is a large one.
+func TestUsualPurchaseKeepsItsPlace(t *testing.T) {
 	for n, evicted := range map[int]bool{1: false, usualPurchase: false, usualPurchase + 1: true} {
 		synctest.Test(t, func(t *testing.T) {
-			q := newQueue(1, maxSales, usualFirst)
-			q.apply(t.Context(), "first", 1, here)
-			g := newGate(nil, fixed(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+			q := newTestQueue(1, maxSales, usualFirst)
+			q.apply(t.Context(), "first", 1, stillWaiting)
+			g := newAcceptor(nil, constantPlaces(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 			s := &Server{sales: q.admission}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			p := g.takePlace(cancel)
@@ -116,9 +116,9 @@ func TestWhoKeepsAPlace(t *testing.T) {
 	}
 }
 
-// TestServedPurchaseKeepsItsPlace, of whatever size.
+// TestServedPurchaseKeepsItsPlace shows it for a large one.
 func TestServedPurchaseKeepsItsPlace(t *testing.T) {
-	g := newGate(nil, fixed(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+	g := newAcceptor(nil, constantPlaces(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	var delayed atomic.Uint64
 	s := &Server{sales: newAdmission(1, maxSales, usualFirst, &delayed)}
 	nc, _ := net.Pipe()

@@ -11,20 +11,30 @@
 //
 // # Bounds
 //
-// [limits.Limits] bounds what strangers may cost. Every connection is accepted at once.
-// One too many takes the place of the oldest whose client has not asked for
-// anything yet, or not for the longest time; nobody takes that of a usual purchase
-// which is paid. The rate of handshakes is
-// bounded, newest first, and so is that of signed tokens, small purchases first;
-// nobody who did the proof of work for a usual purchase is turned away. A client
-// that posts faster than the store commits is read more slowly; a client that
-// does not read is waited for, with at most one page of envelopes in memory, and
-// closed when it moves nothing for Limits.StuckReader.
+// [limits.Limits] bounds what strangers may cost.
+//
+// Every connection is accepted at once. When all places are taken, a new connection
+// takes the place of another: of the oldest whose client has not asked for anything
+// yet, or of the one that has asked for nothing for the longest time. A usual
+// purchase that is paid keeps its place.
+//
+// The rate of handshakes is bounded, newest first. So is the rate of signed tokens,
+// small purchases first; a client that did the proof of work for a usual purchase is
+// never turned away.
+//
+// A client that posts faster than the store commits is read more slowly. A client
+// that does not read is waited for, with at most one page of envelopes in memory, and
+// is closed when it reads nothing for Limits.StuckReader.
 //
 // # What is not kept
 //
 // A connection's name is used for its authentication and then forgotten. Nothing
 // in logs or counts is about one client.
+//
+// # The way of a post
+//
+// The reader of a session takes a post (readRequests), checks its token and hands it
+// to the board (queuePost). Package board says what follows.
 package relay
 
 import (
@@ -63,15 +73,15 @@ func boardPlaces(l limits.Limits) int { return l.Connections }
 
 // Server is a running server. Its methods may be called from any goroutine.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	board *board.Board
-	key   *token.Key
-	gates []*gate
+	cfg       Config
+	log       *slog.Logger
+	board     *board.Board
+	key       *token.Key
+	acceptors []*acceptor
 
 	handshakes *admission
 	sales      *admission
-	// limits are those of new connections; what has them keeps them.
+	// limits are those of new connections; a connection keeps the ones it has.
 	limits atomic.Pointer[limits.Limits]
 	since  time.Time
 
@@ -94,8 +104,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Open opens the board, which from then on knows its store. The store and the
-// network remain the caller's and must outlive the server.
+// Open opens the board on its store. The store and the network remain the caller's and
+// must outlive the server.
 func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -134,24 +144,24 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Publish publishes the two onion services; it returns when both can be found, or
+// Publish publishes the two onion services. It returns when both can be found, or
 // when ctx ends. After an error the server is closed.
 func (s *Server) Publish(ctx context.Context) error {
-	if err := s.listenBoth(ctx, s.run); err != nil {
+	if err := s.publishServices(ctx); err != nil {
 		s.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return fmt.Errorf("start server: %w", err)
 	}
 	return nil
 }
 
-// listenBoth publishes both services at the same time, since each takes seconds.
-func (s *Server) listenBoth(ctx, run context.Context) error {
+// publishServices publishes both services at the same time, since each takes seconds.
+func (s *Server) publishServices(ctx context.Context) error {
 	services := []struct {
 		name  string
 		key   identity.Key
 		count *connectionCounts
 		max   func(limits.Limits) int
-		serve server
+		serve connHandler
 	}{
 		{"board", s.cfg.Keys.Board, &s.counts.board, boardPlaces, s.serveBoard},
 		{"token service", s.cfg.Keys.Token, &s.counts.tokens, tokenPlaces, s.serveTokens},
@@ -173,21 +183,21 @@ func (s *Server) listenBoth(ctx, run context.Context) error {
 		if ln == nil {
 			continue
 		}
-		g := newGate(ln, services[i].max, s.cfg.Limits, services[i].count, s.log)
-		s.gates = append(s.gates, g)
-		s.wg.Go(func() { g.serveAll(run, services[i].serve) })
+		a := newAcceptor(ln, services[i].max, s.cfg.Limits, services[i].count, s.log)
+		s.acceptors = append(s.acceptors, a)
+		s.wg.Go(func() { a.serveAll(s.run, services[i].serve) })
 	}
 	return errors.Join(errs...)
 }
 
-// SetLimits changes the limits of a running server, as far as they are live. Those
-// of one connection hold for connections that come from now on; it closes none.
+// SetLimits changes the limits of a running server, as far as they are live. Limits of
+// one connection hold for new connections. No connection is closed.
 func (s *Server) SetLimits(l limits.Limits) {
 	s.limits.Store(&l)
 	s.handshakes.setRate(l.ConnectionsPerSecond)
 	s.sales.setRate(tokensPerSecond(l))
-	for _, g := range s.gates {
-		g.setLimits(l)
+	for _, a := range s.acceptors {
+		a.setLimits(l)
 	}
 }
 
@@ -197,11 +207,11 @@ func (s *Server) Bundle() bundle.Bundle { return bundle.New(s.cfg.Keys, s.key.Pu
 // Board returns the board of the server, for what concerns its store.
 func (s *Server) Board() *board.Board { return s.board }
 
-// Close withdraws the services, commits and answers the posts that wait, and
-// closes all connections. It takes no longer than until ctx ends.
+// Close withdraws the services, commits and answers the posts that wait, and closes
+// all connections. When ctx ends, posts that still wait are refused.
 func (s *Server) Close(ctx context.Context) error {
-	for _, g := range s.gates {
-		g.closeGate()
+	for _, a := range s.acceptors {
+		a.closeListener()
 	}
 	err := s.board.Close(ctx)
 	s.stop()

@@ -27,9 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a server on the loopback network and what a test needs to be its
-// clients.
-type rig struct {
+// testServer is a server on the loopback network, and what a test needs to be its
+// client.
+type testServer struct {
 	*Server
 	t   *testing.T
 	net onion.Network
@@ -38,7 +38,7 @@ type rig struct {
 	tokens []token.Token
 }
 
-func start(t *testing.T, change func(*Config)) *rig {
+func startServer(t *testing.T, change func(*Config)) *testServer {
 	t.Helper()
 	network, err := onion.Loopback(t.TempDir())
 	if err != nil {
@@ -72,11 +72,11 @@ func start(t *testing.T, change func(*Config)) *rig {
 		s.Close(context.Background())
 		network.Close()
 	})
-	return &rig{Server: s, t: t, net: network}
+	return &testServer{Server: s, t: t, net: network}
 }
 
-// token returns an unspent token, buying them by the batch.
-func (r *rig) token() token.Token {
+// token returns an unspent token. It buys them by the batch.
+func (r *testServer) token() token.Token {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,13 +91,13 @@ func (r *rig) token() token.Token {
 	return t
 }
 
-// peer is a bare connection to the board.
-type peer struct {
+// boardConn is a bare connection to the board.
+type boardConn struct {
 	*tapir.Conn
-	r *rig
+	r *testServer
 }
 
-func (r *rig) connect() *peer {
+func (r *testServer) connect() *boardConn {
 	r.t.Helper()
 	nc, err := r.net.Dial(r.t.Context(), r.cfg.Keys.Board.Onion(), Port)
 	if err != nil {
@@ -108,10 +108,10 @@ func (r *rig) connect() *peer {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
-	return &peer{conn, r}
+	return &boardConn{conn, r}
 }
 
-func (p *peer) raw(payload string) {
+func (p *boardConn) raw(payload string) {
 	p.r.t.Helper()
 	if err := p.Send([]byte(payload)); err != nil {
 		p.r.t.Fatal(err)
@@ -119,7 +119,7 @@ func (p *peer) raw(payload string) {
 }
 
 // next receives a reply and describes it in a word.
-func (p *peer) next() string {
+func (p *boardConn) next() string {
 	p.r.t.Helper()
 	p.SetReadDeadline(time.Now().Add(20 * time.Second))
 	var reply wire.Reply
@@ -144,7 +144,7 @@ func (p *peer) next() string {
 	return "unknown"
 }
 
-func (p *peer) expect(want ...string) {
+func (p *boardConn) expect(want ...string) {
 	p.r.t.Helper()
 	for _, w := range want {
 		if got := p.next(); got != w {
@@ -153,29 +153,29 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
-func (p *peer) replay(last string) {
+func (p *boardConn) replay(last string) {
 	p.r.t.Helper()
 	p.raw(string(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{LastCommit: []byte(last)}})))
 }
 
-func sign(env wire.Envelope, t token.Token, board identity.Onion) string {
+func signedPost(env wire.Envelope, t token.Token, board identity.Onion) string {
 	spent := t.Spend(env.AppendJSON(nil), []byte(board))
 	return string(wire.AppendRequest(nil, wire.Request{Post: &wire.Post{
 		Token: wire.Token{T: spent.T[:], MAC: spent.MAC[:]}, EGM: env,
 	}}))
 }
 
-func env(name string) wire.Envelope {
+func envelopeOf(name string) wire.Envelope {
 	return wire.Envelope{Ciphertext: []byte("ciphertext of " + name), Signature: []byte(name)}
 }
 
-func (p *peer) post(name string, t token.Token) {
+func (p *boardConn) post(name string, t token.Token) {
 	p.r.t.Helper()
-	p.raw(sign(env(name), t, p.r.cfg.Keys.Board.Onion()))
+	p.raw(signedPost(envelopeOf(name), t, p.r.cfg.Keys.Board.Onion()))
 }
 
 func TestConversation(t *testing.T) {
-	r := start(t, nil)
+	r := startServer(t, nil)
 	alice, bob, mute := r.connect(), r.connect(), r.connect()
 	alice.replay("")
 	alice.expect("count 0")
@@ -189,7 +189,7 @@ func TestConversation(t *testing.T) {
 	bob.expect("posted true", "new m2")
 	alice.expect("new m2")
 
-	// Who has not asked for a replay is told only of his own results.
+	// A client that has not asked for a replay gets the results of its posts only.
 	mute.post("m3", r.token())
 	mute.expect("posted true")
 	alice.expect("new m3")
@@ -206,9 +206,9 @@ func TestConversation(t *testing.T) {
 }
 
 func TestDuplicateIsEchoedToItsPosterOnly(t *testing.T) {
-	r := start(t, nil)
+	r := startServer(t, nil)
 	alice, bob := r.connect(), r.connect()
-	for _, p := range []*peer{alice, bob} {
+	for _, p := range []*boardConn{alice, bob} {
 		p.replay("")
 		p.expect("count 0")
 	}
@@ -223,7 +223,7 @@ func TestDuplicateIsEchoedToItsPosterOnly(t *testing.T) {
 }
 
 func TestRefusedPosts(t *testing.T) {
-	r := start(t, nil)
+	r := startServer(t, nil)
 	p := r.connect()
 	board := r.cfg.Keys.Board.Onion()
 	p.replay("")
@@ -239,14 +239,14 @@ func TestRefusedPosts(t *testing.T) {
 
 	// A wrong MAC does not burn the token.
 	fresh := r.token()
-	p.raw(sign(env("m3"), fresh, r.cfg.Keys.Token.Onion()))
+	p.raw(signedPost(envelopeOf("m3"), fresh, r.cfg.Keys.Token.Onion()))
 	p.expect("posted false")
 	p.post("m3", fresh)
 	p.expect("posted true", "new m3")
 
-	noSignature := env("")
+	noSignature := envelopeOf("")
 	noSignature.Signature = []byte{}
-	p.raw(sign(noSignature, r.token(), board))
+	p.raw(signedPost(noSignature, r.token(), board))
 	p.expect("posted false")
 	p.raw(`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`)
 	p.expect("posted false")
@@ -254,10 +254,10 @@ func TestRefusedPosts(t *testing.T) {
 	p.expect("posted true", "new m4")
 
 	// Another envelope under a signature that was seen costs no token.
-	another := env("m4")
+	another := envelopeOf("m4")
 	another.Ciphertext = append(another.Ciphertext, '!')
 	unspent := r.token()
-	p.raw(sign(another, unspent, board))
+	p.raw(signedPost(another, unspent, board))
 	p.expect("posted false")
 	p.post("m5", unspent)
 	p.expect("posted true", "new m5")
@@ -270,10 +270,10 @@ func TestRefusedPosts(t *testing.T) {
 	}
 }
 
-// TestBrokenProtocolCloses: what a stranger sends wrongly ends his connection
-// and nothing else.
+// TestBrokenProtocolCloses shows that a malformed message ends its connection and
+// nothing else.
 func TestBrokenProtocolCloses(t *testing.T) {
-	r := start(t, nil)
+	r := startServer(t, nil)
 	watcher := r.connect()
 	watcher.replay("")
 	watcher.expect("count 0")
@@ -292,22 +292,20 @@ func TestBrokenProtocolCloses(t *testing.T) {
 	watcher.expect("new m1")
 }
 
-// TestResultsKeepTheirOrder has more posts under way than the connection may,
-// good and bad ones mixed.
 // search is a store whose Find waits until it may go on.
-type search struct {
+type heldFind struct {
 	storage.Store
 	goOn chan struct{}
 }
 
-func (s *search) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+func (s *heldFind) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	<-s.goOn
 	return s.Store.Find(ctx, signature)
 }
 
 func TestResultComesBeforeTheReplayOfItsEnvelope(t *testing.T) {
-	store := &search{storagetest.NewMemory(), make(chan struct{})}
-	r := start(t, func(c *Config) { c.Store = store })
+	store := &heldFind{storagetest.NewMemory(), make(chan struct{})}
+	r := startServer(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	end := r.board.End()
 	p.replay("unknown")
@@ -317,8 +315,12 @@ func TestResultComesBeforeTheReplayOfItsEnvelope(t *testing.T) {
 	p.expect("posted true", "count 1", "old m1")
 }
 
+// TestResultsKeepTheirOrder has more posts under way than the connection may, good and
+// bad ones mixed.
+// TestResultsKeepTheirOrder has more posts under way than the connection may, good and
+// bad ones mixed.
 func TestResultsKeepTheirOrder(t *testing.T) {
-	r := start(t, nil)
+	r := startServer(t, nil)
 	p := r.connect()
 	const n = 100
 	tokens := make([]token.Token, n)
@@ -341,10 +343,10 @@ func TestResultsKeepTheirOrder(t *testing.T) {
 	wg.Wait()
 }
 
-// TestNothingIsMissed connects readers while others post: each must see every
-// envelope, in one order, and none twice but the last of its replay.
+// TestNothingIsMissed connects readers while others post. Each must see every envelope
+// once and in one order.
 func TestNothingIsMissed(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.ReaderBuffer = 1 << 10 })
+	r := startServer(t, func(c *Config) { c.Limits.ReaderBuffer = 1 << 10 })
 	const posts = 140
 	tokens := make([]token.Token, posts)
 	for i := range tokens {
@@ -389,7 +391,7 @@ func TestNothingIsMissed(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Run("changed", func(t *testing.T) {
-		r := start(t, func(c *Config) { c.Limits.Connections = 1 })
+		r := startServer(t, func(c *Config) { c.Limits.Connections = 1 })
 		first := r.connect()
 		first.post("before", r.token())
 		first.expect("posted true")
@@ -412,7 +414,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("handshake", func(t *testing.T) {
-		r := start(t, func(c *Config) { c.Limits.HandshakeTimeout = 50 * time.Millisecond })
+		r := startServer(t, func(c *Config) { c.Limits.HandshakeTimeout = 50 * time.Millisecond })
 		for _, service := range []identity.Key{r.cfg.Keys.Board, r.cfg.Keys.Token} {
 			nc, err := r.net.Dial(t.Context(), service.Onion(), Port)
 			if err != nil {
@@ -425,7 +427,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("idle", func(t *testing.T) {
-		r := start(t, func(c *Config) { c.Limits.IdleTimeout = 100 * time.Millisecond })
+		r := startServer(t, func(c *Config) { c.Limits.IdleTimeout = 100 * time.Millisecond })
 		p := r.connect()
 		p.expect("closed")
 		for r.Status(t.Context()).BoardConnections.Idle != 1 {
@@ -433,7 +435,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("stuck reader", func(t *testing.T) {
-		r := start(t, func(c *Config) { c.Limits.StuckReader = 100 * time.Millisecond })
+		r := startServer(t, func(c *Config) { c.Limits.StuckReader = 100 * time.Millisecond })
 		p, other := r.connect(), r.connect()
 		tokens := make([]token.Token, 140)
 		for i := range tokens {
@@ -456,20 +458,20 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// held is a store whose appends wait until they may go on.
-type held struct {
+// heldAppend is a store whose appends wait until they may go on.
+type heldAppend struct {
 	storage.Store
 	goOn chan struct{}
 }
 
-func (h *held) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+func (h *heldAppend) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
 	<-h.goOn
 	return h.Store.Append(ctx, rs)
 }
 
 func TestCloseAnswersPostsUnderWay(t *testing.T) {
-	store := &held{storagetest.NewMemory(), make(chan struct{})}
-	r := start(t, func(c *Config) { c.Store = store })
+	store := &heldAppend{storagetest.NewMemory(), make(chan struct{})}
+	r := startServer(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	for i := range 8 {
 		p.post(fmt.Sprint("m", i), r.token())

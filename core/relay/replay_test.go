@@ -11,10 +11,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// pruneDuring is a store that prunes entries when pages of its log were read.
+// pruneDuring is a store that calls then after left pages of its log were read.
 type pruneDuring struct {
 	*storagetest.Pruning
-	then func() // after the third page, counted down in left
+	then func()
 	left int
 }
 
@@ -26,11 +26,11 @@ func (p *pruneDuring) Log(ctx context.Context, req storage.LogRequest) (storage.
 	return page, err
 }
 
-func filled(t *testing.T, n int) *storagetest.Pruning {
+func filledStore(t *testing.T, n int) *storagetest.Pruning {
 	t.Helper()
 	store := storagetest.NewPruning()
 	for i := range n {
-		e := env(fmt.Sprint("m", i+1))
+		e := envelopeOf(fmt.Sprint("m", i+1))
 		r := storage.Record{ID: storage.NewID(e.Signature, e.Ciphertext), Signature: e.Signature, Ciphertext: e.Ciphertext}
 		if _, err := store.Append(t.Context(), []storage.Record{r}); err != nil {
 			t.Fatal(err)
@@ -39,11 +39,12 @@ func filled(t *testing.T, n int) *storagetest.Pruning {
 	return store
 }
 
-// TestReplayAcrossGaps: the count is that of the entries that are there.
+// TestReplayAcrossGaps shows that the announced count is that of the entries that are
+// there.
 func TestReplayAcrossGaps(t *testing.T) {
-	store := filled(t, 6)
+	store := filledStore(t, 6)
 	store.Prune(2, 5)
-	r := start(t, func(c *Config) { c.Store = store })
+	r := startServer(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	p.replay("")
 	p.expect("count 4", "old m1", "old m3", "old m4", "old m6")
@@ -53,12 +54,12 @@ func TestReplayAcrossGaps(t *testing.T) {
 	p.expect("posted true", "new m7")
 }
 
-// TestReplayWhilePruning: entries that are pruned after they were counted are made
-// up for, and the connection goes on.
+// TestReplayWhilePruning shows that entries that are pruned after they were counted are
+// made up for, and that the connection goes on.
 func TestReplayWhilePruning(t *testing.T) {
-	store := &pruneDuring{Pruning: filled(t, 6)}
+	store := &pruneDuring{Pruning: filledStore(t, 6)}
 	store.Prune(3, 4, 6)
-	r := start(t, func(c *Config) {
+	r := startServer(t, func(c *Config) {
 		c.Store = store
 		c.Limits.ReaderBuffer = 1 // a page is an envelope
 	})
@@ -71,8 +72,8 @@ func TestReplayWhilePruning(t *testing.T) {
 	p.expect("posted true", "new m7")
 }
 
-// TestMassPruneEndsTheReplay: how much is made up for is bounded, since the store
-// chooses it. Who asks again gets what is there.
+// TestMassPruneEndsTheReplay shows that it is bounded how many pruned entries are made
+// up for. A client that asks again gets what is there.
 func TestMassPruneEndsTheReplay(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone int
@@ -82,9 +83,9 @@ func TestMassPruneEndsTheReplay(t *testing.T) {
 		"one more":                   {maxRepeated + 1, []string{"closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := &pruneDuring{Pruning: filled(t, c.gone+2)}
+			store := &pruneDuring{Pruning: filledStore(t, c.gone+2)}
 			store.Prune(2)
-			r := start(t, func(cfg *Config) {
+			r := startServer(t, func(cfg *Config) {
 				cfg.Store = store
 				cfg.Limits.ReaderBuffer = 1 // a page is an envelope
 			})
@@ -110,14 +111,14 @@ func TestMassPruneEndsTheReplay(t *testing.T) {
 	}
 }
 
-// TestAnnouncedCountIsMet, in order and without a loss, while a store prunes any
-// entries at any moment.
+// TestAnnouncedCountIsMet shows that a replay is complete and in order while a store
+// prunes any entries at any moment.
 func TestAnnouncedCountIsMet(t *testing.T) {
 	const rounds, entries = 30, 60
 	for round := range rounds {
 		rng := rand.New(rand.NewPCG(1, uint64(round)))
 		gone := make(map[int]bool)
-		store := &pruneDuring{Pruning: filled(t, entries)}
+		store := &pruneDuring{Pruning: filledStore(t, entries)}
 		prune := func() {
 			from := 1 + rng.IntN(entries)
 			for n := from; n <= min(entries, from+rng.IntN(8)); n++ {
@@ -127,7 +128,7 @@ func TestAnnouncedCountIsMet(t *testing.T) {
 		}
 		store.then = func() { prune(); store.left = 1 + rng.IntN(3) }
 		prune()
-		r := start(t, func(c *Config) {
+		r := startServer(t, func(c *Config) {
 			c.Store = store
 			c.Limits.ReaderBuffer = int64(rng.IntN(400))
 		})
@@ -156,10 +157,10 @@ func TestAnnouncedCountIsMet(t *testing.T) {
 	}
 }
 
-// TestDuplicatesOfOneBatchAreEchoedOnce, after the last of their results.
+// TestDuplicatesOfOneBatchAreEchoedOnce shows that their envelope follows once.
 func TestDuplicatesOfOneBatchAreEchoedOnce(t *testing.T) {
-	store := &held{storagetest.NewMemory(), make(chan struct{}, 2)}
-	r := start(t, func(c *Config) { c.Store = store })
+	store := &heldAppend{storagetest.NewMemory(), make(chan struct{}, 2)}
+	r := startServer(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	p.replay("")
 	p.expect("count 0")
@@ -184,10 +185,11 @@ func TestDuplicatesOfOneBatchAreEchoedOnce(t *testing.T) {
 	p.expect("posted true", "new m3")
 }
 
-// TestDuplicateIsDeliveredOnce, where the cursor of its poster has yet to come to it.
+// TestDuplicateIsDeliveredOnce shows it for an envelope that the cursor of its poster
+// has not reached yet.
 func TestDuplicateIsDeliveredOnce(t *testing.T) {
-	store := &held{storagetest.NewMemory(), make(chan struct{})}
-	r := start(t, func(c *Config) { c.Store = store })
+	store := &heldAppend{storagetest.NewMemory(), make(chan struct{})}
+	r := startServer(t, func(c *Config) { c.Store = store })
 	p := r.connect()
 	p.replay("")
 	p.expect("count 0")

@@ -19,8 +19,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// mired is a store whose searches wait until it dies of them.
-type mired struct {
+// stuckFind is a store whose searches wait until the store is dead.
+type stuckFind struct {
 	storage.Store
 	begun         chan struct{}
 	dead          chan struct{}
@@ -28,7 +28,7 @@ type mired struct {
 	most          atomic.Int64
 }
 
-func (m *mired) Find(ctx context.Context, _ []byte) (storage.Seq, error) {
+func (m *stuckFind) Find(ctx context.Context, _ []byte) (storage.Seq, error) {
 	m.finds.Add(1)
 	n := m.atOnce.Add(1)
 	defer m.atOnce.Add(-1)
@@ -46,20 +46,20 @@ func (m *mired) Find(ctx context.Context, _ []byte) (storage.Seq, error) {
 	}
 }
 
-// TestSearchesHoldUpNobodyElse: many connections ask again and again for replays
-// from a signature, and the store does not answer. Posts and a reader that
-// replays already go on; then the store dies, and no search is repeated.
+// TestSearchesHoldUpNobodyElse has many connections ask again and again for replays
+// from a signature, while the store does not answer. Posts go on, and so does a reader
+// that replays already. Then the store dies, and no search is repeated.
 func TestSearchesHoldUpNobodyElse(t *testing.T) {
 	const attackers, entries, posts = 60, 300, 20
-	store := &mired{Store: filled(t, entries), begun: make(chan struct{}, 2), dead: make(chan struct{})}
-	r := start(t, func(c *Config) {
+	store := &stuckFind{Store: filledStore(t, entries), begun: make(chan struct{}, 2), dead: make(chan struct{})}
+	r := startServer(t, func(c *Config) {
 		c.Store = store
 		c.Limits.ReaderBuffer = 1 // a page is an envelope
 	})
 	reader, poster := r.connect(), r.connect()
 	reader.replay("")
 	reader.expect(fmt.Sprint("count ", entries), "old m1")
-	var many []*peer
+	var many []*boardConn
 	for range attackers {
 		p := r.connect()
 		for range 3 {
@@ -82,7 +82,7 @@ func TestSearchesHoldUpNobodyElse(t *testing.T) {
 	close(store.dead)
 	for _, p := range many {
 		if got := p.next(); !strings.Contains(got, "closed") && !strings.Contains(got, "reset") {
-			t.Errorf("who searched got %q", got)
+			t.Errorf("a client that searched got %q", got)
 		}
 	}
 	if finds, most := store.finds.Load(), store.most.Load(); most != 2 || finds > attackers {
@@ -90,26 +90,26 @@ func TestSearchesHoldUpNobodyElse(t *testing.T) {
 	}
 }
 
-// asked is a store that counts what it is asked.
-type asked struct {
+// countedCalls is a store that counts its calls.
+type countedCalls struct {
 	storage.Store
 	pages, finds atomic.Int64
 }
 
-func (a *asked) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+func (a *countedCalls) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	a.pages.Add(1)
 	return a.Store.Log(ctx, req)
 }
 
-func (a *asked) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
+func (a *countedCalls) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	a.finds.Add(1)
 	return a.Store.Find(ctx, signature)
 }
 
-// TestReplaysAreServedOneAfterTheOther: a client that asks for replays in a loop,
-// and does not read, is read no further than the one that it is sent.
+// TestReplaysAreServedOneAfterTheOther shows that a client that asks for replays in a
+// loop, and does not read, is not read from any further.
 func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
-	store := &asked{Store: filled(t, 2000)}
+	store := &countedCalls{Store: filledStore(t, 2000)}
 	synctest.Test(t, func(t *testing.T) {
 		b, err := board.Open(t.Context(), board.Config{Store: store, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -119,7 +119,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 		s.limits.Store(&limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 64 << 10})
 		near, far := net.Pipe()
 		ses := newSession(s, tapir.Plain(near))
-		ses.ask = func() {}
+		ses.noteActivity = func() {}
 		store.pages.Store(0) // that of opening
 		var running sync.WaitGroup
 		running.Go(func() { s.countEnd(ses.runSession(t.Context())) })

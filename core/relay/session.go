@@ -19,32 +19,32 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// session is one connection to the board. Its reader takes requests and queues
-// posts; its writer sends everything: results in the order of the posts, a
-// replay as one unbroken sequence, and new envelopes from a cursor.
+// session is one connection to the board. Its reader takes requests and queues posts
+// (session.go). Its writer sends everything: results in the order of the posts, a
+// replay as one unbroken sequence, and new envelopes from a cursor (writer.go).
 type session struct {
 	server *Server
 	conn   *tapir.Conn
 	limits *limits.Limits
 
-	slots   chan struct{}     // holds one for each post that is not answered
-	replays chan *wire.Replay // to the writer
-	wake    chan struct{}     // to the writer: a post is finished
-	end     func() time.Time  // of the last second; begins it when first called
-	ask     func()            // is called when the client asks for something, and as it is served
-	asked   bool              // is of the reader
+	slots        chan struct{}     // holds an element for each post that is not answered
+	replays      chan *wire.Replay // to the writer
+	wake         chan struct{}     // to the writer: a post is finished
+	lastSecond   func() time.Time  // the end of the last second, which the first call begins
+	noteActivity func()            // called when the client asks for something, and while it is served
+	asked        bool              // whether the client has asked for something; the reader's
 
 	mu    sync.Mutex
-	posts []*pending // in the order they came; those sent are removed
+	posts []*pending // in the order in which they came; answered ones are removed
 }
 
-// pending is a post of this connection. After finished is set it is not changed.
+// pending is a post of this connection. It does not change once finished is set.
 type pending struct {
 	finished bool
 	result   board.Result
 }
 
-// serveBoard authenticates a connection of the board and serves it to its end.
+// serveBoard authenticates a connection to the board and serves it to its end.
 func (s *Server) serveBoard(ctx context.Context, nc net.Conn, p *place) {
 	conn, err := s.authenticate(ctx, nc)
 	if err != nil {
@@ -53,15 +53,15 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn, p *place) {
 		return
 	}
 	ses := newSession(s, conn)
-	ses.ask = p.noteActivity
+	ses.noteActivity = p.noteActivity
 	err = ses.runSession(ctx)
 	s.countEnd(err)
 	s.log.Debug("connection ended", "reason", dropAddresses(err))
 }
 
-// authenticate does so on a goroutine of its own, whose stack the cryptography
-// makes grow: a connection keeps its stack, and this halves what an idle one
-// takes.
+// authenticate authenticates a connection, on a goroutine of its own. Cryptography
+// makes a stack grow, and a connection keeps its stack; this halves the memory of an
+// idle one.
 func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Conn, err error) {
 	auth := tapir.Config{
 		StepTimeout: s.limits.Load().HandshakeTimeout,
@@ -79,16 +79,17 @@ func (s *Server) authenticate(ctx context.Context, nc net.Conn) (conn *tapir.Con
 }
 
 const (
-	// maxHandshakes is how many clients may wait until their keys are looked at.
-	// Each holds a packet.
+	// maxHandshakes is how many clients may wait for their handshake. Each holds a
+	// packet.
 	maxHandshakes = 256
-	// handshakeWait is how long one of them may wait, less than it will.
+	// handshakeWait is how long a client may wait for its handshake. Clients wait
+	// longer.
 	handshakeWait = 5 * time.Second
-	// firstRequest is how long a client may take until it asks for something. It
-	// has nothing to say until then, so nobody waits for it.
+	// firstRequest is how long a client may take until it asks for something.
 	firstRequest = 2 * time.Minute
 )
 
+// admitHandshake waits until the handshake of a client may begin.
 func (s *Server) admitHandshake(ctx context.Context, nc net.Conn) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, handshakeWait, errTooMany)
 	defer cancel()
@@ -98,17 +99,17 @@ func (s *Server) admitHandshake(ctx context.Context, nc net.Conn) error {
 func newSession(s *Server, conn *tapir.Conn) *session {
 	limits := s.limits.Load()
 	return &session{
-		server:  s,
-		conn:    conn,
-		limits:  limits,
-		slots:   make(chan struct{}, limits.OutstandingPosts),
-		replays: make(chan *wire.Replay),
-		wake:    make(chan struct{}, 1),
-		end:     sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
+		server:     s,
+		conn:       conn,
+		limits:     limits,
+		slots:      make(chan struct{}, limits.OutstandingPosts),
+		replays:    make(chan *wire.Replay),
+		wake:       make(chan struct{}, 1),
+		lastSecond: sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
 	}
 }
 
-// runSession returns why the connection ended, never nil.
+// runSession serves the connection, and returns why it ended, never nil.
 func (s *session) runSession(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -128,7 +129,7 @@ func (s *session) runSession(ctx context.Context) error {
 	read = half(s.readRequests)
 	wg.Wait()
 	for _, err := range []error{context.Cause(ctx), read, written} {
-		if !errors.Is(err, net.ErrClosed) { // else another closed it and knows why
+		if !errors.Is(err, net.ErrClosed) { // otherwise another half closed it and knows why
 			return err
 		}
 	}
@@ -159,7 +160,7 @@ func (s *session) readRequests(ctx context.Context) error {
 			return err
 		}
 		if req.Post != nil || req.Replay != nil {
-			s.ask()
+			s.noteActivity()
 			s.asked = true
 		}
 		switch {
@@ -178,7 +179,7 @@ func (s *session) readRequests(ctx context.Context) error {
 	}
 }
 
-// requestTimeout is how long the reader waits for a request.
+// requestTimeout returns how long the reader waits for a request.
 func (s *session) requestTimeout() time.Duration {
 	if s.asked {
 		return s.limits.IdleTimeout
@@ -186,8 +187,8 @@ func (s *session) requestTimeout() time.Duration {
 	return min(s.limits.IdleTimeout, firstRequest)
 }
 
-// queuePost checks the token of a post and queues it, waiting while the connection
-// has as many unanswered as it may.
+// queuePost checks the token of a post and hands the post to the board. It waits while
+// the connection has as many unanswered posts as it may.
 func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -210,7 +211,7 @@ func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 	return nil
 }
 
-// checkPost decides whether a post may be tried. Only the store knows whether its
+// checkPost checks the form and the token of a post. Only the store knows whether the
 // token was spent before.
 func (s *session) checkPost(req *wire.Post, json []byte) (spent token.Spent, ok bool) {
 	counts := &s.server.counts
@@ -231,8 +232,8 @@ func (s *session) checkPost(req *wire.Post, json []byte) (spent token.Spent, ok 
 	return spent, true
 }
 
-// finishPost is called once for each post, by the committer among others, so it
-// must not block.
+// finishPost notes the result of a post and wakes the writer. The committer calls it,
+// so it must not block.
 func (s *session) finishPost(p *pending, r board.Result) {
 	s.mu.Lock()
 	p.finished, p.result = true, r
@@ -245,20 +246,20 @@ func (s *session) finishPost(p *pending, r board.Result) {
 
 var errMalformed = errors.New("message is malformed")
 
-// countUnauthenticated sorts the ends of connections that never were sessions.
+// countUnauthenticated counts the end of a connection that never was a session.
 func (s *Server) countUnauthenticated(err error) {
 	switch {
 	case errors.Is(err, errTooMany):
 		s.counts.board.refused.Add(1)
 	case errors.Is(err, errGone):
 		s.counts.board.abandoned.Add(1)
-	case errors.Is(err, errEvicted), errors.Is(err, errDefect): // is counted
+	case errors.Is(err, errEvicted), errors.Is(err, errDefect): // counted where they happen
 	default:
 		s.counts.unauthenticated.Add(1)
 	}
 }
 
-// countEnd sorts the ends of connections that a limit caused.
+// countEnd counts the end of a session, if a limit or the store caused it.
 func (s *Server) countEnd(err error) {
 	switch {
 	case errors.Is(err, board.ErrReadTimeout), errors.Is(err, storage.ErrUnavailable), errors.Is(err, errPruned):
@@ -272,8 +273,8 @@ func (s *Server) countEnd(err error) {
 	}
 }
 
-// dropAddresses leaves out of an error the two addresses that package net puts
-// into those of a connection.
+// dropAddresses removes the two addresses that package net puts into the error of a
+// connection.
 func dropAddresses(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return op.Err

@@ -15,8 +15,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// TestSlowReaderDoesNotHoldUpTheEnd: one that takes a burst now and then makes
-// progress, for which there is time until the connection ends, but not after.
+// TestSlowReaderDoesNotHoldUpTheEnd shows that a client that reads a burst now and then
+// is waited for until the connection has to end, but not after.
 func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

@@ -19,7 +19,7 @@ type counts struct {
 	malformed       atomic.Uint64
 	idle            atomic.Uint64
 	stuck           atomic.Uint64
-	unserved        atomic.Uint64 // the store was too slow for a reader, or away, or pruned most of a replay
+	unserved        atomic.Uint64 // the store was too slow for a reader, was away, or pruned most of a replay
 
 	invalidToken    atomic.Uint64
 	invalidEnvelope atomic.Uint64
@@ -42,11 +42,10 @@ type connectionCounts struct {
 	acceptErrors atomic.Uint64
 	panics       atomic.Uint64
 
-	// Strangers can repeat what these are about.
-	acceptLog, panicLog rate.Sometimes
+	acceptLog, panicLog rate.Sometimes // for events that strangers can repeat
 }
 
-// limitLog has what strangers can repeat logged once a minute.
+// limitLog limits the log of events that strangers can repeat to one line a minute.
 func (c *connectionCounts) limitLog() {
 	c.acceptLog.Interval, c.panicLog.Interval = time.Minute, time.Minute
 }

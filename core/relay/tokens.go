@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// usualPurchase is what clients buy, so what nobody is to wait for long.
+	// usualPurchase is how many tokens clients buy, so nobody must wait long for them.
 	usualPurchase = token.DefaultBatch
-	// usualWait bounds how long a usual purchase waits for its signatures, while
-	// others who did the proof of work are served before it.
+	// usualWait bounds how long a usual purchase waits for its signatures behind
+	// others that are paid.
 	usualWait = 10 * time.Second
-	// largeWait bounds the same for a larger one, which goes behind all of those.
-	// A client gives up earlier.
+	// largeWait bounds the same for a larger purchase, which waits behind all usual
+	// ones. Clients give up earlier.
 	largeWait = 5 * time.Minute
-	// maxSales is more than the places at the token service.
+	// maxSales is more than the token service has places.
 	maxSales = 1 << 20
 )
 
 func tokensPerSecond(l limits.Limits) int { return l.TokenBatchesPerSecond * l.TokenBatch }
 
-// tokenPlaces is how many connections the token service may have. Whoever has a
-// place has been given a proof of work to do, so there are no more than can be
-// served within usualWait, should all of them come back with it at once.
+// tokenPlaces returns how many connections the token service may have. Every client
+// that has a place is given a proof of work to do. There are only as many places as
+// can be served within usualWait if all clients come back with the proof at once.
 func tokenPlaces(l limits.Limits) int {
 	inTime := tokensPerSecond(l) * int(usualWait/time.Second) / min(usualPurchase, l.TokenBatch)
 	return min(l.Connections, inTime)
@@ -55,9 +55,9 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn, p *place) {
 	s.counts.tokensSold.Add(uint64(n))
 }
 
-// admitSale makes a paid purchase wait for its turn. That of a usual one comes:
-// tokenPlaces has let no more in. A larger one waits for what the others leave,
-// and has no claim to its place meanwhile.
+// admitSale makes a paid purchase wait for its turn. A usual purchase always gets one,
+// because tokenPlaces lets no more in than can be served. A larger one waits for what
+// the others leave, and may be evicted meanwhile.
 func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, p *place) error {
 	if n <= usualPurchase {
 		p.keepForever()
@@ -71,8 +71,8 @@ func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, p *place) er
 	return nil
 }
 
-// usualFirst serves usual purchases before larger ones, and both in the order in
-// which they were paid.
+// usualFirst serves usual purchases before larger ones, each in the order in which
+// they were paid.
 func usualFirst(waiting []*applicant, a *applicant) int {
 	if a.weight > usualPurchase {
 		return 0

@@ -13,8 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// takeFinished removes and returns the posts that can be answered now: those before
-// which no unfinished one is left.
+// takeFinished removes and returns the posts that can be answered now: the finished
+// ones up to the first that is not.
 func (s *session) takeFinished() []*pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,8 +34,8 @@ func (s *session) takeFinished() []*pending {
 func (s *session) writeReplies(ctx context.Context) error {
 	var cursor *board.Cursor // nil until the first replay
 	for {
-		// The end of the log is taken before the results: all results of posts
-		// up to there are finished, so no echo overtakes its result.
+		// The end of the log is taken before the results. All posts up to there are
+		// finished, so no envelope overtakes the result of its post.
 		end := s.server.board.End()
 		if err := s.sendResults(ctx, cursor); err != nil {
 			return err
@@ -48,7 +48,7 @@ func (s *session) writeReplies(ctx context.Context) error {
 		}
 		changed := end.Changed
 		if cursor == nil {
-			changed = nil // who has not asked for a replay is not told
+			changed = nil // a client that has not asked for a replay gets no envelopes
 		}
 		select {
 		case <-changed:
@@ -59,16 +59,16 @@ func (s *session) writeReplies(ctx context.Context) error {
 				return err
 			}
 		case <-ctx.Done():
-			s.sendResults(ctx, nil) //nolint:errcheck // the last words, of what a closing board has committed
+			s.sendResults(ctx, nil) //nolint:errcheck // what a closing board has committed; the connection ends anyway
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// sendResults answers finished posts. The envelope of a duplicate follows its
-// result where the cursor, if any, has passed it; else the cursor will yield it.
-// Of several that are answered at once, the last one's follows. It is read when it is sent, so that a client that does not read cannot have many
-// of them kept.
+// sendResults answers finished posts. The envelope of a duplicate follows its result
+// if the cursor has passed it; otherwise the cursor will yield it. If several posts of
+// one envelope are answered at once, it follows the last of them. It is read when it
+// is sent, so a client that does not read cannot make the relay keep many of them.
 func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	var payloads [][]byte
 	done := s.takeFinished()
@@ -81,7 +81,9 @@ func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 			if err != nil {
 				return err
 			}
-			payloads = appendNew(payloads, page)
+			for _, json := range page {
+				payloads = append(payloads, wire.AppendNew(nil, json))
+			}
 		}
 		if len(payloads) >= burst {
 			if err := s.sendPayloads(ctx, payloads); err != nil {
@@ -94,61 +96,57 @@ func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	return s.sendPayloads(ctx, payloads)
 }
 
-func appendNew(payloads, page [][]byte) [][]byte {
-	for _, json := range page {
-		payloads = append(payloads, wire.AppendNew(make([]byte, 0, len(json)+wire.NewOverhead), json))
-	}
-	return payloads
-}
-
 // sendNew sends a page of new envelopes.
 func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage.Seq) error {
 	page, err := cursor.Next(ctx, end, int(s.limits.ReaderBuffer))
 	if err != nil {
 		return err
 	}
-	room := rooms.Get().(*[]byte)
-	defer rooms.Put(room)
+	return s.announceEnvelopes(ctx, page)
+}
+
+// announceEnvelopes sends envelopes, given as their JSON, as new ones.
+func (s *session) announceEnvelopes(ctx context.Context, page [][]byte) error {
+	buf := bufPool.Get().(*[]byte)
+	defer bufPool.Put(buf)
 	for group := range slices.Chunk(page, burst) {
-		payloads := wrapNew(room, group)
-		if err := s.sendPayloads(ctx, payloads); err != nil {
+		if err := s.sendPayloads(ctx, wrapNew(buf, group)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rooms have room for a burst of announcements. They are held while one is sent:
-// to take new memory for each connection that is sent an envelope would be a
-// tenth of the time of a fan-out.
-var rooms = sync.Pool{New: func() any { return new([]byte) }}
+// bufPool has buffers for a burst of announcements. New memory for each connection
+// that is sent an envelope would be a tenth of the time of a fan-out.
+var bufPool = sync.Pool{New: func() any { return new([]byte) }}
 
-// wrapNew is appendNew into a room, which it makes larger if need be.
-func wrapNew(room *[]byte, page [][]byte) [][]byte {
+// wrapNew wraps envelopes as announcements. They lie in buf, which grows if need be.
+func wrapNew(buf *[]byte, page [][]byte) [][]byte {
 	size := 0
 	for _, json := range page {
 		size += len(json) + wire.NewOverhead
 	}
-	b := slices.Grow((*room)[:0], size) // and not again: payloads point into it
+	b := slices.Grow((*buf)[:0], size) // grown once, because payloads point into it
 	payloads := make([][]byte, len(page))
 	for i, json := range page {
 		start := len(b)
 		b = wire.AppendNew(b, json)
 		payloads[i] = b[start:len(b):len(b)]
 	}
-	*room = b
+	*buf = b
 	return payloads
 }
 
 // startReplay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
 //
-// A client counts bare envelopes, and takes whatever follows for one of them while
-// it has fewer than it was told: it would lose new envelopes and results. So where
-// entries are pruned between the count and their turn, the last envelope is
-// repeated in their place, which clients bear. How many that are is the store's
-// choice: beyond maxRepeated the connection ends, and the client asks again from
-// the last envelope that it has.
+// A client counts bare envelopes. While it has fewer than it was told, it takes
+// whatever follows for one of them, and so would lose new envelopes and results. So
+// when entries are pruned after they were counted, the last envelope is sent again in
+// their place, which does no harm to clients. The store decides how many entries it
+// prunes; if they are more than maxRepeated the connection ends, and the client asks
+// again from the last envelope that it has.
 func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
@@ -180,11 +178,11 @@ func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cur
 		if err := s.sendPayloads(ctx, bare); err != nil {
 			return nil, err
 		}
-		if err := s.sendPayloads(ctx, appendNew(nil, page[len(bare):])); err != nil { // more than was counted
+		if err := s.announceEnvelopes(ctx, page[len(bare):]); err != nil { // more than was counted
 			return nil, err
 		}
 		s.server.counts.replayed.Add(uint64(len(bare)))
-		s.ask()
+		s.noteActivity()
 		if left -= uint64(len(bare)); left == 0 {
 			return cursor, nil
 		}
@@ -199,22 +197,21 @@ func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cur
 	return cursor, s.sendPayloads(ctx, slices.Repeat([][]byte{last}, int(left)))
 }
 
-// maxRepeated is how many pruned envelopes a replay makes up for: 8 MiB on the
-// wire.
+// maxRepeated is how many pruned envelopes a replay makes up for: 8 MiB on the wire.
 const maxRepeated = 1024
 
 var errPruned = errors.New("the store pruned too many envelopes during a replay")
 
-// burst is the number of packets whose write has to succeed within the time for
-// stuck readers: 64 KiB on the wire, one write of tapir.
+// burst is the number of packets that are written at a time, each time within
+// Limits.StuckReader: 64 KiB on the wire, one write of tapir.
 const burst = 8
 
-// sendPayloads sends messages, waiting for a slow reader as long as it makes progress.
-// Sending counts as activity of the connection.
+// sendPayloads sends messages, and waits for a slow reader as long as it makes
+// progress. Sending counts as activity of the connection.
 func (s *session) sendPayloads(ctx context.Context, payloads [][]byte) error {
 	for group := range slices.Chunk(payloads, burst) {
 		s.conn.SetWriteDeadline(time.Now().Add(s.limits.StuckReader))
-		if ctx.Err() != nil { // hurry has set its deadline before ours, or will yet
+		if ctx.Err() != nil { // shortenDeadline ran before the line above, or will run after it
 			s.shortenDeadline()
 		}
 		if err := s.conn.Send(group...); err != nil {
@@ -228,7 +225,7 @@ func (s *session) sendPayloads(ctx context.Context, payloads [][]byte) error {
 	return nil
 }
 
-// shortenDeadline gives all that is still sent a last second, when the connection ends.
-func (s *session) shortenDeadline() { s.conn.SetWriteDeadline(s.end()) }
+// shortenDeadline leaves a last second for sending, when the connection ends.
+func (s *session) shortenDeadline() { s.conn.SetWriteDeadline(s.lastSecond()) }
 
 var errStuck = errors.New("the client does not read")

@@ -25,10 +25,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-func fixed(n int) func(limits.Limits) int { return func(limits.Limits) int { return n } }
+func constantPlaces(n int) func(limits.Limits) int { return func(limits.Limits) int { return n } }
 
-// silent opens connections on which nothing is said.
-func (r *rig) silent(n int, service identity.Onion) (opened []net.Conn) {
+// dialSilent opens connections and sends nothing on them.
+func (r *testServer) dialSilent(n int, service identity.Onion) (opened []net.Conn) {
 	r.t.Helper()
 	for range n {
 		nc, err := r.net.Dial(r.t.Context(), service, Port)
@@ -41,10 +41,10 @@ func (r *rig) silent(n int, service identity.Onion) (opened []net.Conn) {
 	return opened
 }
 
-// half opens connections that send the keys of a client, and then nothing.
-func (r *rig) half(n int) {
+// dialHalfway opens connections and sends the keys of a client on each, and no more.
+func (r *testServer) dialHalfway(n int) {
 	r.t.Helper()
-	for _, nc := range r.silent(n, r.cfg.Keys.Board.Onion()) {
+	for _, nc := range r.dialSilent(n, r.cfg.Keys.Board.Onion()) {
 		sendKeys(r.t, nc)
 	}
 }
@@ -60,7 +60,7 @@ func sendKeys(t *testing.T, nc net.Conn) {
 
 func base64Of(k identity.Key) string { return base64.StdEncoding.EncodeToString(k.Public()) }
 
-func (r *rig) untilBoard(what string, wanted func(ConnectionCounts) bool) {
+func (r *testServer) awaitConnections(what string, wanted func(ConnectionCounts) bool) {
 	r.t.Helper()
 	for begin := time.Now(); !wanted(r.Status(r.t.Context()).BoardConnections); time.Sleep(time.Millisecond) {
 		if time.Since(begin) > 20*time.Second {
@@ -69,31 +69,31 @@ func (r *rig) untilBoard(what string, wanted func(ConnectionCounts) bool) {
 	}
 }
 
-// TestNewcomerIsLetIn fills all places with connections of strangers who want
-// nothing, in every state that they can be in, beside one of a reader.
+// TestNewcomerIsLetIn fills all places but one with connections that want nothing, in
+// every state that they can be in. The other place is that of a reader, who keeps it.
 func TestNewcomerIsLetIn(t *testing.T) {
 	const places = 8
-	for name, fill := range map[string]func(*rig){
-		"silent": func(r *rig) { r.silent(4*places, r.cfg.Keys.Board.Onion()) },
-		"half":   func(r *rig) { r.half(4 * places) },
-		"never asked": func(r *rig) {
+	for name, fill := range map[string]func(*testServer){
+		"silent": func(r *testServer) { r.dialSilent(4*places, r.cfg.Keys.Board.Onion()) },
+		"half":   func(r *testServer) { r.dialHalfway(4 * places) },
+		"never asked": func(r *testServer) {
 			for range 4 * places {
 				r.connect()
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, func(c *Config) { c.Limits.Connections = places })
+			r := startServer(t, func(c *Config) { c.Limits.Connections = places })
 			reader := r.connect()
 			reader.replay("")
 			reader.expect("count 0")
 			fill(r)
-			r.untilBoard("all to come in", func(c ConnectionCounts) bool { return c.Accepted+c.Refused == 1+4*places })
+			r.awaitConnections("all to come in", func(c ConnectionCounts) bool { return c.Accepted+c.Refused == 1+4*places })
 			newcomer := r.connect()
 			newcomer.post("m", r.token())
 			newcomer.expect("posted true")
 			reader.expect("new m")
-			r.untilBoard("the others to end", func(c ConnectionCounts) bool { return c.Open == places })
+			r.awaitConnections("the others to end", func(c ConnectionCounts) bool { return c.Open == places })
 			c := r.Status(t.Context()).BoardConnections
 			if c.Evicted != 3*places+2 || c.Refused != 0 || c.Unauthenticated != 0 {
 				t.Errorf("counted %+v", c)
@@ -102,11 +102,11 @@ func TestNewcomerIsLetIn(t *testing.T) {
 	}
 }
 
-// TestLongestIdleGoes: when all have asked for something, the new one takes the
-// place of who has not for the longest time, wherever that one came in.
+// TestLongestIdleGoes shows that when all clients have asked for something, a new one
+// takes the place of the one that has asked for nothing for the longest time.
 func TestLongestIdleGoes(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.Connections = 3 })
-	var readers []*peer
+	r := startServer(t, func(c *Config) { c.Limits.Connections = 3 })
+	var readers []*boardConn
 	for range 3 {
 		p := r.connect()
 		p.replay("")
@@ -126,9 +126,10 @@ func TestLongestIdleGoes(t *testing.T) {
 	}
 }
 
-// crowd fills a gate of 8 places, of which the first are of idlers.
-func crowd(idlers int) (g *gate, places []*place) {
-	g = newGate(nil, fixed(8), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
+// newFullAcceptor returns an acceptor whose 8 places are taken, the first ones by
+// idlers.
+func newFullAcceptor(idlers int) (g *acceptor, places []*place) {
+	g = newAcceptor(nil, constantPlaces(8), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	for i := range 8 {
 		places = append(places, g.takePlace(func(error) {}))
 		if i < idlers {
@@ -138,11 +139,11 @@ func crowd(idlers int) (g *gate, places []*place) {
 	return g, places
 }
 
-// TestNewcomersShare: a storm of those who never ask takes a quarter of the places
-// from those who have, and not more; and idlers leave that quarter to newcomers.
-func TestNewcomersShare(t *testing.T) {
+// TestNewcomersGetAQuarter shows that any number of clients that never ask take a quarter
+// of the places from clients that have, and not more.
+func TestNewcomersGetAQuarter(t *testing.T) {
 	for idlers := range 9 {
-		g, places := crowd(idlers)
+		g, places := newFullAcceptor(idlers)
 		for range 100 {
 			if g.takePlace(func(error) {}) == nil {
 				t.Fatal("a newcomer is refused")
@@ -156,9 +157,9 @@ func TestNewcomersShare(t *testing.T) {
 	}
 }
 
-// TestKeptPlaces are taken from nobody, however often the client asks.
-func TestKeptPlaces(t *testing.T) {
-	g, places := crowd(4)
+// TestKeptPlacesAreNotTaken shows it however often the client asks for something.
+func TestKeptPlacesAreNotTaken(t *testing.T) {
+	g, places := newFullAcceptor(4)
 	for _, p := range places {
 		p.keepForever()
 		p.noteActivity()
@@ -166,19 +167,20 @@ func TestKeptPlaces(t *testing.T) {
 	if g.takePlace(func(error) {}) != nil || g.count.refused.Load() != 1 || g.count.evicted.Load() != 0 {
 		t.Error("a kept place was taken")
 	}
-	places[0].leaveGate()
+	places[0].releasePlace()
 	if p := g.takePlace(func(error) {}); p == nil || g.takePlace(func(error) {}) == nil || !p.evicted {
-		t.Error("the place of who left is not given on")
+		t.Error("the place of a connection that left is not given on")
 	}
 }
 
-// TestAcceptDoesNotWait: those who say nothing take no turn of those who do.
+// TestAcceptDoesNotWait shows that silent connections do not delay the handshakes of
+// others.
 func TestAcceptDoesNotWait(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
-	r.silent(50, r.cfg.Keys.Board.Onion())
+	r := startServer(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
+	r.dialSilent(50, r.cfg.Keys.Board.Onion())
 	begin := time.Now()
 	r.connect()
-	r.untilBoard("all to be accepted", func(c ConnectionCounts) bool { return c.Accepted == 51 })
+	r.awaitConnections("all to be accepted", func(c ConnectionCounts) bool { return c.Accepted == 51 })
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v behind 50 silent connections", took)
 	}
@@ -187,10 +189,11 @@ func TestAcceptDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestHandshakesAreDelayed: the second client in a second waits for the next.
+// TestHandshakesAreDelayed shows that with one handshake a second, the second client
+// waits.
 func TestHandshakesAreDelayed(t *testing.T) {
-	r := start(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
-	r.half(1)
+	r := startServer(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
+	r.dialHalfway(1)
 	begin := time.Now()
 	r.connect()
 	if took := time.Since(begin); took < 500*time.Millisecond {
@@ -201,8 +204,8 @@ func TestHandshakesAreDelayed(t *testing.T) {
 	}
 }
 
-// TestClosedConnectionsTakeNoPlace: what was closed before it was accepted is
-// dropped, and evicts nobody.
+// TestClosedConnectionsTakeNoPlace shows that connections that were closed before they
+// were accepted evict nobody.
 func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	ln, err := net.Listen("unix", path)
@@ -224,7 +227,7 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	last := dial()
 	defer last.Close()
 	var count connectionCounts
-	g := newGate(ln, fixed(2), limits.Limits{}, &count, slog.New(slog.DiscardHandler))
+	g := newAcceptor(ln, constantPlaces(2), limits.Limits{}, &count, slog.New(slog.DiscardHandler))
 	served := make(chan struct{})
 	var running sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -242,19 +245,19 @@ func TestClosedConnectionsTakeNoPlace(t *testing.T) {
 	if n := count.abandoned.Load(); n != 100 || count.evicted.Load() != 0 || count.accepted.Load() != 2 {
 		t.Errorf("%d abandoned, %d evicted, %d accepted", n, count.evicted.Load(), count.accepted.Load())
 	}
-	g.closeGate()
+	g.closeListener()
 	cancel()
 	running.Wait()
 }
 
-// exhausted is a listener of a process that has no file descriptors left.
-type exhausted struct {
+// exhaustedListener is a listener of a process that has no file descriptors left.
+type exhaustedListener struct {
 	net.Listener
 	calls  int
 	closed context.CancelFunc
 }
 
-func (l *exhausted) Accept() (net.Conn, error) {
+func (l *exhaustedListener) Accept() (net.Conn, error) {
 	if l.calls++; l.calls > 1000 {
 		l.closed()
 		return nil, net.ErrClosed
@@ -262,15 +265,15 @@ func (l *exhausted) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
 }
 
-// TestAcceptErrorsAreLoggedOnce however often they come, and counted; and a
-// connection that wants nothing gives up its descriptor.
+// TestAcceptErrorsAreLoggedOnce shows that they are counted and logged once a minute,
+// and that a connection that wants nothing gives up its descriptor.
 func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
 		var count connectionCounts
 		count.limitLog()
 		ctx, cancel := context.WithCancel(t.Context())
-		g := newGate(&exhausted{closed: cancel}, fixed(2), limits.Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
+		g := newAcceptor(&exhaustedListener{closed: cancel}, constantPlaces(2), limits.Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
 		var cause error
 		g.takePlace(func(err error) { cause = err })
 		begin := time.Now()
@@ -285,7 +288,7 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 	})
 }
 
-// TestDefectsAreLoggedOnce: a stranger who finds a defect cannot fill the log.
+// TestDefectsAreLoggedOnce shows that a stranger who finds a defect cannot fill the log.
 func TestDefectsAreLoggedOnce(t *testing.T) {
 	var log syncBuffer
 	var count connectionCounts
@@ -301,8 +304,8 @@ func TestDefectsAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// bare is a server without a network and keys.
-func bare(t *testing.T, store storage.Store, l limits.Limits) *Server {
+// newBareServer returns a server without a network and keys.
+func newBareServer(t *testing.T, store storage.Store, l limits.Limits) *Server {
 	t.Helper()
 	b, err := board.Open(t.Context(), board.Config{
 		Store: store, QueueRecords: 1, QueueBytes: 1 << 20, PostTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
@@ -315,8 +318,8 @@ func bare(t *testing.T, store storage.Store, l limits.Limits) *Server {
 	return s
 }
 
-// TestNewcomersAreNotWaitedForLong: who asks for nothing has minutes, who has
-// asked has hours.
+// TestNewcomersAreNotWaitedForLong shows that a client that has asked for nothing is
+// closed after minutes, and one that has after hours.
 func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -327,10 +330,10 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			{`{"MessageType":99}`, firstRequest},
 			{`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`, 2 * time.Hour},
 		} {
-			s := bare(t, storagetest.NewMemory(), limits.Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
+			s := newBareServer(t, storagetest.NewMemory(), limits.Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})
 			near, far := net.Pipe()
 			ses := newSession(s, tapir.Plain(near))
-			ses.ask = func() {}
+			ses.noteActivity = func() {}
 			var serving sync.WaitGroup
 			serving.Go(func() { s.countEnd(ses.runSession(t.Context())) })
 			conn := tapir.Plain(far)
@@ -353,13 +356,13 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 	})
 }
 
-// TestReplayCountsAsAsking, with each of its pages that the client takes.
-func TestReplayCountsAsAsking(t *testing.T) {
-	s := bare(t, filled(t, 3), limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 1})
+// TestReplayCountsAsActivity shows that each page of a replay does.
+func TestReplayCountsAsActivity(t *testing.T) {
+	s := newBareServer(t, filledStore(t, 3), limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 1})
 	near, far := net.Pipe()
 	ses := newSession(s, tapir.Plain(near))
 	var asked atomic.Int64
-	ses.ask = func() { asked.Add(1) }
+	ses.noteActivity = func() { asked.Add(1) }
 	var serving sync.WaitGroup
 	serving.Go(func() { ses.runSession(t.Context()) })
 	conn := tapir.Plain(far)
