@@ -292,7 +292,7 @@ func TestBrokenProtocolCloses(t *testing.T) {
 	watcher.expect("new m1")
 }
 
-// search is a store whose Find waits until it may go on.
+// heldFind is a store whose Find waits until it may go on.
 type heldFind struct {
 	storage.Store
 	goOn chan struct{}
@@ -315,8 +315,6 @@ func TestResultComesBeforeTheReplayOfItsEnvelope(t *testing.T) {
 	p.expect("posted true", "count 1", "old m1")
 }
 
-// TestResultsKeepTheirOrder has more posts under way than the connection may, good and
-// bad ones mixed.
 // TestResultsKeepTheirOrder has more posts under way than the connection may, good and
 // bad ones mixed.
 func TestResultsKeepTheirOrder(t *testing.T) {

@@ -8,15 +8,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// batchesPerMark is how many batches may have to be appended again after the
-// copy was cut off. Each mark costs two flushes, about as much as a batch.
+// batchesPerMark is how many batches may have to be appended again after a copy was
+// interrupted. Writing the marker costs two flushes, about as much as a batch.
 const batchesPerMark = 8
 
 var errGrown = errors.New("the source was written to while it was copied: see to it that nobody uses it, and copy again")
 
-// copyEnvelopes appends the entries of the source from the mark on. What was
-// appended after the mark was made is appended again, and has to be a duplicate
-// in the same place.
+// copyEnvelopes appends the entries of the source from the position in the marker on.
+// What was appended after the marker was written is appended again, and must be a
+// duplicate in the same place.
 func (c *copier) copyEnvelopes(ctx context.Context) error {
 	var batch []storage.Record
 	size, batches := 0, 0
@@ -58,8 +58,7 @@ func (c *copier) copyEnvelopes(ctx context.Context) error {
 	return flush()
 }
 
-// appendBatch appends records, of which all that were there before must be where
-// they belong.
+// appendBatch appends records, each of which must come or already be where it belongs.
 func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error {
 	outcomes, err := c.to.Append(ctx, batch)
 	if err != nil {
@@ -77,7 +76,7 @@ func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error 
 	return nil
 }
 
-// copyTokens copies the whole ledger: to spend a token once more changes nothing,
+// copyTokens copies the whole ledger, because spending a token again changes nothing
 // and costs little.
 func (c *copier) copyTokens(ctx context.Context) error {
 	done := uint64(0)

@@ -13,13 +13,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Digest stands for what a store holds, wherever that is:
+// Digest stands for what a store holds:
 //
 //	SHA-256("cwtch-relay/store/v1"
 //	  ‖ for each entry of the log: 1 ‖ uint32(born) ‖ id ‖ uint32(len) ‖ signature ‖ uint32(len) ‖ ciphertext
 //	  ‖ for each spent token, ascending: 2 ‖ token ‖ id)
 //
-// with all numbers big-endian. Sequence numbers and the epoch are no part of it.
+// with all numbers big-endian. Sequence numbers and the epoch are not part of it.
 type Digest [sha256.Size]byte
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
@@ -27,10 +27,10 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // MarshalText gives the digest in hexadecimal.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// compareSides reads both sides and returns the digest that they have in common.
-func (c *copier) compareSides(ctx context.Context) (Digest, error) {
+// compareStores reads both stores and returns their common digest.
+func (c *copier) compareStores(ctx context.Context) (Digest, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // one side in vain, when the other fails
+	defer cancel() // one store need not be read when the other fails
 	var theirs summary
 	var failed error
 	var wg sync.WaitGroup
@@ -53,14 +53,14 @@ func (c *copier) compareSides(ctx context.Context) (Digest, error) {
 	case ours.entries != c.info.Count || ours.tokens != c.info.Tokens:
 		return Digest{}, errGrown
 	case ours != theirs && c.finished:
-		return Digest{}, fmt.Errorf("the destination holds as much as the source, and something else: copy to an empty one")
+		return Digest{}, fmt.Errorf("the destination holds as much as the source, but not the same: copy into an empty store")
 	case ours != theirs:
-		return Digest{}, fmt.Errorf("the copy is not like the source: %v with the digest %v, and in the source %v with %v: copy again into an empty store", theirs, theirs.digest, ours, ours.digest)
+		return Digest{}, fmt.Errorf("the copy differs from the source: it holds %v with the digest %v, and the source %v with %v; copy again into an empty store", theirs, theirs.digest, ours, ours.digest)
 	}
 	return ours.digest, nil
 }
 
-// summary is what a store holds, in short.
+// summary stands for the content of a store.
 type summary struct {
 	entries, tokens uint64
 	digest          Digest
@@ -70,7 +70,7 @@ func (s summary) String() string {
 	return fmt.Sprintf("%d envelopes and %d spent tokens", s.entries, s.tokens)
 }
 
-// summarizeStore reads a store from the first to the last.
+// summarizeStore reads a whole store.
 func summarizeStore(ctx context.Context, store storage.Store, ledger storage.Ledger, progress func(done uint64)) (s summary, err error) {
 	h := sha256.New()
 	h.Write([]byte("cwtch-relay/store/v1"))

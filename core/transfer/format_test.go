@@ -8,8 +8,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestFormatOfMarker: another content of the file needs another number, and that of
-// the first releases, which had none, is read.
+// TestFormatOfMarker shows that another content of the file needs another number, and
+// that markers of the first releases, which had no number, are read.
 func TestFormatOfMarker(t *testing.T) {
 	m := marker{dir: t.TempDir(), epoch: storage.Epoch{1}, Source: "ab", Read: 3, Written: 2}
 	if err := m.writeDurably(); err != nil {

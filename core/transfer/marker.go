@@ -16,17 +16,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// marker is the file that makes a store an unfinished copy. It has the epoch of
-// the store in its name, so that it speaks of this store and of no other, whatever
-// the configuration has become since.
+// marker is the file that marks a store as an unfinished copy. It has the epoch of the
+// store in its name, so it is about this store alone, however the configuration
+// changes.
 type marker struct {
 	dir   string
 	epoch storage.Epoch // of the destination
 
-	Format  int         `json:"format"`  // markerFormat; 0 is the same, of the first releases
-	Source  string      `json:"source"`  // its epoch
-	Read    storage.Seq `json:"read"`    // up to here in the source, or further,
-	Written storage.Seq `json:"written"` // and here in the destination
+	Format  int         `json:"format"`  // markerFormat; 0 means the same, in markers of the first releases
+	Source  string      `json:"source"`  // epoch of the source
+	Read    storage.Seq `json:"read"`    // the source is copied at least up to here,
+	Written storage.Seq `json:"written"` // which is here in the destination
 }
 
 // markerFormat is the version of the file that this package writes.
@@ -37,7 +37,7 @@ const markerPrefix = "unfinished-copy-"
 
 func (m *marker) filePath() string { return filepath.Join(m.dir, markerPrefix+m.epoch.String()) }
 
-// draftPath is where earlier releases wrote the next content until it was whole.
+// draftPath is where earlier releases wrote the next marker before they renamed it.
 func (m *marker) draftPath() string { return m.filePath() + ".new" }
 
 // loadMarker reads the marker of a store, if it has one.
@@ -74,16 +74,16 @@ func (m *marker) writeDurably() (err error) {
 	return durable.WriteFile(m.filePath(), data, 0o600)
 }
 
-// finishCopy finishes the copy.
+// finishCopy removes the marker, which makes the copy a store.
 func (m *marker) finishCopy() error {
-	os.Remove(m.draftPath()) // if a copy was cut off while it wrote that
+	os.Remove(m.draftPath()) // it is there if a copy was interrupted while it wrote it
 	if err := errors.Join(os.Remove(m.filePath()), durable.SyncDir(m.dir)); err != nil {
 		return fmt.Errorf("finish the copy: %w", err)
 	}
 	return nil
 }
 
-// readDurable reads a file that will be there after a power cut as well: what is
+// readDurable reads a file and makes sure that it survives a power cut, because what is
 // appended next must not outlive the marker.
 func readDurable(path string) ([]byte, error) {
 	file, err := os.Open(path)
@@ -97,9 +97,9 @@ func readDurable(path string) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// CheckFinished returns an error when store is a copy that was begun with the
-// same Dir and is not finished: envelopes or spent tokens may be missing. The
-// store is only asked when there is a marker.
+// CheckFinished returns an error when store is an unfinished copy that was begun with
+// the same Dir. Envelopes or spent tokens may be missing from it. The store is asked
+// only when there is a marker.
 func CheckFinished(ctx context.Context, dir string, store storage.Store) error {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -8,8 +8,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// eachEntry gives the log of a store from after on, and ends with an error or at
-// the end. It holds one page at a time.
+// eachEntry yields the entries of a log behind after, up to its end or an error. It
+// holds one page at a time.
 func eachEntry(ctx context.Context, store storage.Store, after storage.Seq) iter.Seq2[storage.Entry, error] {
 	return func(yield func(storage.Entry, error) bool) {
 		for {
@@ -22,7 +22,7 @@ func eachEntry(ctx context.Context, store storage.Store, after storage.Seq) iter
 				return
 			}
 			for _, e := range page.Entries {
-				if e.Seq <= after { // or it might go on for ever
+				if e.Seq <= after { // the loop might never end
 					yield(storage.Entry{}, fmt.Errorf("entry %d comes after %d: %w", e.Seq, after, storage.ErrCorrupt))
 					return
 				}
@@ -35,7 +35,7 @@ func eachEntry(ctx context.Context, store storage.Store, after storage.Seq) iter
 	}
 }
 
-// eachLedgerPage gives the pages of a ledger, and ends with an error or at the end.
+// eachLedgerPage yields the pages of a ledger, up to its end or an error.
 func eachLedgerPage(ctx context.Context, ledger storage.Ledger) iter.Seq2[[]storage.SpentToken, error] {
 	return func(yield func([]storage.SpentToken, error) bool) {
 		var req storage.SpentTokensRequest

@@ -1,28 +1,28 @@
-// Package transfer copies what one store holds into another. It is for the
-// operator who moves a server to another storage plugin or to another disk, and
-// for whoever starts a server, who must not start it on half a copy.
+// Package transfer copies what one store holds into another. It serves the operator
+// who moves a server to another storage plugin or to another disk, and the start of a
+// server, which must not use half a copy.
 //
 // # What is copied
 //
-// All that a relay has promised to keep: the envelopes, in the order of the log,
-// and the spent tokens, those without their envelope included. What is not
-// copied is the position of an envelope as a number. The destination counts from
-// 1 without gaps, and it has an epoch of its own, which tells whoever remembers
-// numbers that they mean nothing any more. The source is only read.
+// All that a relay has promised to keep is copied: the envelopes, in the order of the
+// log, and the spent tokens, with and without their envelopes. Sequence numbers are
+// not copied. The destination counts from 1 without gaps and has an epoch of its own,
+// which tells those who remember numbers that they are no longer valid. The source is
+// only read.
 //
 // # Proof
 //
-// At the end both sides are read once more, and the copy is finished when they
-// have the same [Digest].
+// At the end both stores are read once more. The copy is finished when they have the
+// same [Digest].
 //
-// # Ends and begins
+// # Interruptions
 //
-// A copy may end at any moment, by an error, a signal or the death of the
-// machine, and the next one of the same two stores goes on where it stopped. What
-// tells a destination from a store that is in use is its marker, a file that is
-// there from before the first envelope is written until the copy is finished;
-// see [CheckFinished]. A destination that is neither empty nor marked is refused,
-// unless it is just like the source: the copy was finished before.
+// A copy may end at any moment, by an error, a signal or a power cut. The next copy
+// between the same two stores goes on where it stopped. Until it is finished, a marker
+// tells the destination from a store that is in use. The marker is a file that is there
+// before the first envelope is written; see [CheckFinished]. A destination that is
+// neither empty nor marked is refused, unless it holds just what the source holds: then
+// the copy was finished before.
 //
 // Memory is bounded by a batch and a few pages, whatever the size of the stores.
 package transfer
@@ -36,38 +36,36 @@ import (
 
 // Config says what to copy.
 type Config struct {
-	// From and To are both a [storage.Ledger], and nobody else uses them for the
-	// length of the copy.
+	// From and To are both a [storage.Ledger]. Nobody else uses them during the copy.
 	From, To storage.Store
-	// Dir is where the marker is kept: a directory that stays with the
-	// destination, and is not the one of its plugin.
+	// Dir is the directory of the marker. It stays with the destination, and is not
+	// that of its plugin.
 	Dir string
-	// Progress, where set, is told of it after each batch, by the goroutine of
-	// Copy.
+	// Progress, where set, is called after each batch, by the goroutine of Copy.
 	Progress func(Progress)
 }
 
-// Phase is a part of a copy. They follow each other in this order.
+// Phase is a part of a copy. The phases follow each other in this order.
 type Phase int
 
 const (
 	Envelopes Phase = iota
 	Tokens
-	Comparison // of the envelopes and tokens of both sides
+	Comparison // of the envelopes and tokens of both stores
 )
 
 // Progress says how far a copy is.
 type Progress struct {
 	Phase       Phase
-	Done, Total uint64 // of what the phase is about
+	Done, Total uint64 // envelopes or tokens, or both in Comparison
 }
 
 // Result is a finished copy.
 type Result struct {
 	Envelopes, Tokens uint64
-	Digest            Digest        // of either side
+	Digest            Digest        // of either store
 	Epoch             storage.Epoch // of the destination
-	Resumed           bool          // an earlier copy had begun it
+	Resumed           bool          // an earlier call had begun or finished it
 }
 
 // copier is a copy that is under way.
@@ -76,12 +74,12 @@ type copier struct {
 	source, target storage.Ledger
 	marker         marker
 	info           storage.Info // of the source when the copy began
-	finished       bool         // before, so it seems
+	finished       bool         // by an earlier call, if the comparison confirms it
 	progress       func(Progress)
 }
 
-// Copy copies From into To. When it returns an error, the destination is
-// unfinished, or as it was if it was refused.
+// Copy copies From into To. When it returns an error, the destination is unfinished,
+// or unchanged if it was refused.
 func Copy(ctx context.Context, cfg Config) (Result, error) {
 	c := &copier{from: cfg.From, to: cfg.To, progress: cfg.Progress}
 	if c.progress == nil {
@@ -99,7 +97,7 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 			return Result{}, err
 		}
 	}
-	digest, err := c.compareSides(ctx)
+	digest, err := c.compareStores(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -113,7 +111,7 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 	}, nil
 }
 
-// beginCopy looks at both sides and sees to the marker.
+// beginCopy checks both stores, and finds or writes the marker.
 func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err error) {
 	var ok bool
 	if c.source, ok = storage.As[storage.Ledger](c.from); !ok {
@@ -144,7 +142,7 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 	case !found && target.Count == c.info.Count && target.Tokens == c.info.Tokens:
 		c.finished = true
 	case !found && (target.Last > 0 || target.Tokens > 0):
-		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens: copy to an empty one", target.Count, target.Tokens)
+		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens already: copy into an empty store", target.Count, target.Tokens)
 	case !found:
 		m.Source = c.info.Epoch.String()
 		err = m.writeDurably()

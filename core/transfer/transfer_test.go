@@ -15,9 +15,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// filled returns a store with n envelopes, of which some were paid for more
-// than once, and tokens whose envelopes are not there.
-func filled(t *testing.T, n int) *storagetest.Memory {
+// filledStore returns a store with n envelopes, some of them paid for more than once,
+// and with tokens whose envelopes are not there.
+func filledStore(t *testing.T, n int) *storagetest.Memory {
 	t.Helper()
 	m := storagetest.NewMemory()
 	token := 0
@@ -49,8 +49,8 @@ func filled(t *testing.T, n int) *storagetest.Memory {
 	return m
 }
 
-// like checks that two stores hold the same, apart from epoch and numbers.
-func like(t *testing.T, got, want storage.Store) {
+// expectSame checks that two stores hold the same, apart from epoch and numbers.
+func expectSame(t *testing.T, got, want storage.Store) {
 	t.Helper()
 	read := func(s storage.Store) (list []storage.Entry, spent []storage.SpentToken) {
 		for e, err := range eachEntry(t.Context(), s, 0) {
@@ -79,7 +79,7 @@ func like(t *testing.T, got, want storage.Store) {
 	}
 }
 
-func noMarkers(t *testing.T, dir string) {
+func expectNoMarkers(t *testing.T, dir string) {
 	t.Helper()
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 		t.Errorf("left behind: %v, %v", files, err)
@@ -88,7 +88,7 @@ func noMarkers(t *testing.T, dir string) {
 
 func TestCopy(t *testing.T) {
 	for _, n := range []int{1, storage.MaxBatch, 1000} {
-		from, to, dir := filled(t, n), storagetest.NewMemory(), t.TempDir()
+		from, to, dir := filledStore(t, n), storagetest.NewMemory(), t.TempDir()
 		last := Progress{}
 		r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
 			if p.Phase < last.Phase || p.Phase == last.Phase && p.Done < last.Done || p.Done > p.Total {
@@ -99,8 +99,8 @@ func TestCopy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		like(t, to, from)
-		noMarkers(t, dir)
+		expectSame(t, to, from)
+		expectNoMarkers(t, dir)
 		info, _ := to.Info(t.Context())
 		again, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir})
 		if err != nil || !again.Resumed || again.Digest != r.Digest {
@@ -112,21 +112,22 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// TestPruned copies a log with gaps: the order stays, the numbers do not.
-func TestPruned(t *testing.T) {
-	whole := filled(t, 700)
+// TestCopyOfAPrunedLogHasNoGaps shows that the order of a log with gaps stays, and that
+// its numbers do not.
+func TestCopyOfAPrunedLogHasNoGaps(t *testing.T) {
+	whole := filledStore(t, 700)
 	from := pruned{whole, func(s storage.Seq) bool { return s < 100 || s%3 == 0 || s > 400 && s < 690 }}
 	to, dir := storagetest.NewMemory(), t.TempDir()
 	if _, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	like(t, to, from)
+	expectSame(t, to, from)
 	if info, _ := to.Info(t.Context()); info.First != 1 || uint64(info.Last) != info.Count {
 		t.Errorf("the destination has gaps: %+v", info)
 	}
 }
 
-// pruned is a store that has let go of some envelopes, not of their tokens.
+// pruned is a store that has pruned some envelopes, but not their tokens.
 type pruned struct {
 	*storagetest.Memory
 	gone func(storage.Seq) bool
@@ -156,8 +157,8 @@ func (p pruned) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 	}
 }
 
-// failing fails after so many calls, before or after the call has had its
-// effect, and then for good.
+// failing is a store that fails after so many calls, and from then on. The first call
+// that fails has had its effect if late is set.
 type failing struct {
 	*storagetest.Memory
 	calls *int
@@ -196,10 +197,10 @@ func (f failing) SpentTokens(ctx context.Context, req storage.SpentTokensRequest
 	return page, err
 }
 
-// TestResumed has the copy fail at every single call, and again at the next
-// one, until it is done.
-func TestResumed(t *testing.T) {
-	from := filled(t, 40*storage.MaxBatch/16)
+// TestCopyResumesAfterAnyCall has the copy fail at every single call, and goes on each
+// time.
+func TestCopyResumesAfterAnyCall(t *testing.T) {
+	from := filledStore(t, 40*storage.MaxBatch/16)
 	for _, late := range []bool{false, true} {
 		to, dir := storagetest.NewMemory(), t.TempDir()
 		for n := 1; ; n++ {
@@ -218,17 +219,17 @@ func TestResumed(t *testing.T) {
 				t.Fatalf("after %d calls: an unfinished copy passes for a store: %v", n, err)
 			}
 		}
-		like(t, to, from)
-		noMarkers(t, dir)
+		expectSame(t, to, from)
+		expectNoMarkers(t, dir)
 		if err := CheckFinished(t.Context(), dir, to); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// TestMark goes on from the mark, and appends little again.
-func TestMark(t *testing.T) {
-	from, to, dir := filled(t, 4000), storagetest.NewMemory(), t.TempDir()
+// TestResumedCopyBeginsNearItsEnd shows that little is appended again.
+func TestResumedCopyBeginsNearItsEnd(t *testing.T) {
+	from, to, dir := filledStore(t, 4000), storagetest.NewMemory(), t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := Copy(ctx, Config{From: from, To: to, Dir: dir, Progress: func(p Progress) {
@@ -251,22 +252,22 @@ func TestMark(t *testing.T) {
 	if first.Done < 1000 {
 		t.Errorf("the second copy began at %d of 4000", first.Done)
 	}
-	like(t, to, from)
+	expectSame(t, to, from)
 }
 
-func TestRefused(t *testing.T) {
-	from, dir := filled(t, 10), t.TempDir()
+func TestRefusedCopyChangesNothing(t *testing.T) {
+	from, dir := filledStore(t, 10), t.TempDir()
 	for name, c := range map[string]struct {
 		from, to storage.Store
 		want     string
 	}{
-		"not empty": {from, filled(t, 1), "holds 1 envelopes"},
+		"not empty": {from, filledStore(t, 1), "holds 1 envelopes"},
 		"tokens only": {from, func() storage.Store {
 			m := storagetest.NewMemory()
 			m.Spend(t.Context(), make([]storage.SpentToken, 1))
 			return m
 		}(), "and 1 spent tokens"},
-		"something else": {from, filled(t, 10), "and something else"},
+		"something else": {from, filledStore(t, 10), "but not the same"},
 		"itself":         {from, from, "are one store"},
 		"from nothing":   {storagetest.NewMemory(), storagetest.NewMemory(), "source is empty"},
 		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source cannot list"},
@@ -279,17 +280,17 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	noMarkers(t, dir)
+	expectNoMarkers(t, dir)
 }
 
-// TestOtherSource does not mix two stores.
-func TestOtherSource(t *testing.T) {
+// TestCopyDoesNotMixSources shows that an unfinished copy takes no other source.
+func TestCopyDoesNotMixSources(t *testing.T) {
 	to, dir := storagetest.NewMemory(), t.TempDir()
 	calls := 2
-	if _, err := Copy(t.Context(), Config{From: filled(t, 300), To: failing{to, &calls, false}, Dir: dir}); err == nil {
+	if _, err := Copy(t.Context(), Config{From: filledStore(t, 300), To: failing{to, &calls, false}, Dir: dir}); err == nil {
 		t.Fatal("not cut off")
 	}
-	other := filled(t, 300)
+	other := filledStore(t, 300)
 	if _, err := Copy(t.Context(), Config{From: other, To: to, Dir: dir}); err == nil || !strings.Contains(err.Error(), "of another store") {
 		t.Errorf("got %v", err)
 	}
@@ -301,7 +302,7 @@ func TestOtherSource(t *testing.T) {
 	}
 }
 
-// liar is a store that answers something else.
+// liar is a store with wrong answers.
 type liar struct {
 	*storagetest.Memory
 	append    func([]storage.Record) []storage.Record
@@ -332,9 +333,10 @@ func (l liar) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (
 	return page, err
 }
 
-// TestLies finds copies that are not like their source, and leaves the marker.
-func TestLies(t *testing.T) {
-	from := filled(t, 300)
+// TestWrongAnswersAreFound shows that a copy that differs from its source is not
+// finished.
+func TestWrongAnswersAreFound(t *testing.T) {
+	from := filledStore(t, 300)
 	for name, to := range map[string]liar{
 		"another hour": {append: func(r []storage.Record) []storage.Record {
 			r = slices.Clone(r)
@@ -375,7 +377,7 @@ func TestLies(t *testing.T) {
 			dir := t.TempDir()
 			_, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir})
 			if err == nil {
-				t.Fatal("the copy passes for one that is like its source")
+				t.Fatal("the copy differs from its source and was finished")
 			}
 			t.Log(err)
 			if CheckFinished(t.Context(), dir, to) == nil {
@@ -403,7 +405,7 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// TestDigest keeps the definition of the digest.
+// TestDigest checks the definition of the digest.
 func TestDigest(t *testing.T) {
 	m := storagetest.NewMemory()
 	r := storage.Record{ID: storage.NewID([]byte("s"), []byte("c")), Born: 7, Signature: []byte("s"), Ciphertext: []byte("c"), Nullifier: &storage.Nullifier{1}}

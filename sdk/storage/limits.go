@@ -25,9 +25,9 @@ func CheckBatch(records []Record) error {
 	return nil
 }
 
-// Bounds returns the first sequence number that r asks for and the greatest
-// number of entries and of bytes in their bodies to return, with the defaults
-// filled in; or an error that is [ErrTooLarge]. Stores call it first.
+// Bounds returns the first sequence number that r asks for, and how many entries
+// and how many bytes in their bodies to return at most, with the defaults filled
+// in; or an error that is [ErrTooLarge]. Stores call it first.
 func (r LogRequest) Bounds() (from Seq, entries, bytes int, err error) {
 	if r.Max < 0 || r.Max > MaxPage {
 		return 0, 0, 0, fmt.Errorf("page of %d entries, limit %d: %w", r.Max, MaxPage, ErrTooLarge)

@@ -3,8 +3,9 @@ package storage
 import "context"
 
 // Watcher is implemented by a store that several relays share, and by no other. The
-// relay keeps one call of Watch under way and learns from it what other relays have
-// appended.
+// relay keeps one call of Watch under way and learns from it what others have
+// appended. No built-in store is shared; the relay supports it for stores that are,
+// and for peer sync.
 //
 // The relay does not look for a Watcher with a type assertion but with [As].
 type Watcher interface {

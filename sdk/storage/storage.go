@@ -3,33 +3,33 @@
 // for the relay, which calls it.
 //
 // A store is an append-only log of envelopes and a set of spent tokens. It
-// knows nothing of connections, groups or people, and it is not told anything
-// that would let it find out: an envelope is ciphertext and a signature that
-// only the members of its group can check.
+// knows nothing about connections, groups or people, and cannot find out: an
+// envelope is ciphertext and a signature that only the members of its group can
+// check.
 //
 // # Guarantees a store gives
 //
 //   - Durable: when Append returns without an error, every outcome it reports
 //     survives the death of the process and of the machine. A store that keeps
-//     files looks before it returns whether they are still at their paths, and
-//     reports [ErrCorrupt] when not: what is written to a file that somebody has
-//     deleted, moved or replaced is lost with the process, and no write fails for
-//     that. A directory that is moved the relay notices itself.
+//     files checks before it returns that they are still at their paths, and
+//     reports [ErrCorrupt] if not: no write fails because somebody has deleted,
+//     moved or replaced a file, and what was written is lost with the process.
+//     The relay itself notices when the directory is moved.
 //   - Atomic: a batch is applied whole or not at all, and an envelope is never
 //     kept without the token that paid for it, nor the other way round.
 //   - Ordered: sequence numbers start at 1, rise by one with every stored
 //     envelope and are never reused within an [Epoch]. Once a reader has seen
 //     number s, nothing appears at or below s.
-//   - Shown at one moment: Log, Find, Info and SpentTokens show the entries and
-//     tokens of an Append, or the tokens of a Spend, from one moment on, all of
-//     them, and not before they are durable.
+//   - Shown at one moment: Log, Find, Info and SpentTokens show all entries and
+//     tokens of an Append, or all tokens of a Spend, from the same moment on, and
+//     not before they are durable.
 //   - Idempotent: an envelope is stored once, however often it is appended.
 //
 // # Sharing
 //
 // The store assigns sequence numbers, so several relays may append to one
-// store. A store that is shared this way also implements [Watcher], which is
-// how a relay learns of what the others appended.
+// store. A store that is shared this way also implements [Watcher], by which a
+// relay learns what the others have appended.
 //
 // # Concurrency
 //
@@ -38,8 +38,8 @@
 //
 // A method that is called with a context that has ended returns its error and
 // does nothing. One whose context ends while it works may finish or return that
-// error; for an Append that means, as with any error, that the batch is to be
-// appended again.
+// error. After such an Append, as after any error, the caller appends the batch
+// again.
 //
 // # Bytes
 //
@@ -64,7 +64,7 @@ import (
 	"time"
 )
 
-// Sizes, in bytes, and counts that bound every call. The relay keeps them; a
+// Sizes, in bytes, and counts that bound every call. The relay keeps to them; a
 // store refuses what exceeds them with [ErrTooLarge] and changes nothing. See
 // [CheckBatch] and [LogRequest.Bounds].
 const (
@@ -89,32 +89,32 @@ type Store interface {
 	Info(ctx context.Context) (Info, error)
 
 	// Append applies the records in order, in one transaction, and returns one
-	// outcome for each: a record meets what the records before it in the batch
-	// did. Its nullifier is looked at first, its ID second, its signature third.
-	// No records are no error and no outcomes. It returns when the batch is
-	// durable, not before. On an error nothing is said about the batch: the caller
-	// appends it again, and what had been applied is then reported as Duplicate or
-	// Replayed.
+	// outcome for each. A record sees the effect of the records before it in the
+	// batch. Its nullifier is checked first, its ID second, its signature third.
+	// An empty batch is no error and has no outcomes. Append returns when the
+	// batch is durable, not before. An error says nothing about the batch: the
+	// caller appends it again, and what had been applied is then reported as
+	// Duplicate or Replayed.
 	//
-	// The records and what they point to belong to the caller and are not to
-	// be kept or changed after the call.
+	// The records and what they point to belong to the caller. A store does not
+	// change them, and does not keep them after the call.
 	Append(ctx context.Context, records []Record) ([]Outcome, error)
 
 	// Log returns the entries from sequence number req.From on, ascending and
-	// without a gap, as many as fit a page; a Page with no entries means that
-	// the log ends before From. A page is never shorter than its limits make
-	// it: it ends at the end of the log, at Max entries, or where one more
-	// would exceed MaxBytes. Entries that were pruned are left out, which is
-	// the only reason for a gap. Replay of a whole log is many calls, so Log
-	// must not hold anything between them.
+	// without a gap, as many as fit a page. A Page with no entries means that
+	// the log ends before From. A page ends at the end of the log, at Max
+	// entries, or where one more would exceed MaxBytes, and never earlier.
+	// Entries that were pruned are left out, which is the only reason for a
+	// gap. Replay of a whole log is many calls, so Log must not hold anything
+	// between them.
 	Log(ctx context.Context, req LogRequest) (Page, error)
 
 	// Find returns the lowest sequence number of an envelope with the given
 	// signature, or [ErrNotFound]. Signatures are opaque and not unique:
-	// strangers may post another ciphertext under a known signature. What is
-	// stored under a signature does not decide what a call costs: neither Find
-	// nor Append walks over the envelopes of one signature. A signature longer
-	// than MaxEnvelope is ErrTooLarge.
+	// strangers may post another ciphertext under a known signature. The cost of
+	// a call does not depend on how many envelopes have its signature: neither
+	// Find nor Append walks over the envelopes of one signature. A signature
+	// longer than MaxEnvelope is ErrTooLarge.
 	Find(ctx context.Context, signature []byte) (Seq, error)
 
 	// Close releases the store. The relay calls it once, after the last call
@@ -128,8 +128,8 @@ type Seq uint64
 // Epoch names one life of a store. It is random and new whenever a store is
 // created, or restored by a means of its own; sequence numbers of different
 // epochs have nothing to do with each other. A file that somebody copied back
-// keeps its epoch, which is why a relay also minds the length of the log. A server
-// that has run refuses a store of another epoch until an operator accepts it.
+// keeps its epoch, so a relay also checks the length of the log. A server that has
+// run refuses a store of another epoch until an operator accepts it.
 type Epoch [16]byte
 
 // NewEpoch draws an epoch.
@@ -162,8 +162,8 @@ func NewID(signature, ciphertext []byte) (id ID) {
 	return id
 }
 
-// Nullifier is what remains of a spent token. Whoever redeems a token shows
-// it, and it cannot be linked to the purchase.
+// Nullifier is what remains of a spent token. It is shown when the token is
+// redeemed, and cannot be linked to the purchase.
 type Nullifier [32]byte
 
 // Hour is a time in whole hours since the Unix epoch, the only precision in
@@ -180,7 +180,7 @@ type Record struct {
 	Signature  []byte
 	Ciphertext []byte
 	// Nullifier is the token that pays for the envelope; nil when none does,
-	// as for an envelope that another relay has accepted already.
+	// because another relay has accepted the envelope already.
 	Nullifier *Nullifier
 }
 
@@ -213,9 +213,9 @@ const (
 	Replayed OutcomeStatus = 4
 	// Conflict: another envelope with this signature is in the log; nothing
 	// changed, and the nullifier is not spent. Only a record with a nullifier and
-	// a signature that is not empty is refused so. One without a nullifier comes
-	// from another relay or store: if it were refused, a stranger who has seen an
-	// envelope at one relay could keep it out of another, by posting something
+	// a signature that is not empty can be a Conflict. A record without a nullifier
+	// comes from another relay or store. If it were refused, a stranger who has seen
+	// an envelope at one relay could keep it out of another, by posting something
 	// else under its signature there first.
 	Conflict OutcomeStatus = 5
 )
@@ -248,7 +248,7 @@ type Info struct {
 	First  Seq    // lowest sequence number kept; 0 when the log is empty
 	Last   Seq    // highest ever assigned; 0 when none was
 	Count  uint64 // envelopes kept
-	Bytes  uint64 // space the store takes, as far as it can tell
+	Bytes  uint64 // space that the store takes, as far as it can tell
 	Tokens uint64 // spent tokens, those of Spend included
 }
 
@@ -258,7 +258,7 @@ type LogRequest struct {
 	// Max bounds the number of entries; 0 means MaxPage. Less than 0 or more
 	// than MaxPage is ErrTooLarge.
 	Max int
-	// MaxBytes bounds the bodies of the page, of which one is always allowed; 0
+	// MaxBytes bounds the bodies of the page; one entry is always allowed. 0
 	// means PageBytes, and more than that is ErrTooLarge.
 	MaxBytes int
 }
@@ -266,8 +266,8 @@ type LogRequest struct {
 // Page is a part of the log. Its slices belong to the caller.
 type Page struct {
 	Entries []Entry
-	// Last is the highest sequence number the log had when the page was read;
-	// the reader is at the end when the page holds it or is empty.
+	// Last is the highest sequence number of the log when the page was read. The
+	// reader is at the end when the page holds it or is empty.
 	Last Seq
 }
 
@@ -281,8 +281,8 @@ var (
 	// ErrFull: there is no room for the batch. Nothing was stored; the store
 	// goes on serving reads and accepts appends again once there is room.
 	ErrFull = errors.New("no space left for the store")
-	// ErrUnavailable: the store cannot be reached now, as while its process
-	// restarts. Whether an Append was applied is unknown; it may be repeated.
+	// ErrUnavailable: the store cannot be reached now, for instance because its
+	// process restarts. Whether an Append was applied is unknown; it may be repeated.
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrCorrupt: the store contradicts itself and must not be used further.
 	ErrCorrupt = errors.New("store is damaged")

@@ -12,12 +12,12 @@ var appendChecks = []check{
 	{"Ordered", "sequence numbers start at 1, rise by one with every stored envelope and are never reused within an Epoch", checkOrder},
 	{"Idempotent", "an envelope is stored once, however often it is appended", checkIdempotence},
 	{"SameSignature", "ID: signature and ciphertext together", checkSameSignature},
-	{"WithinBatch", "a record meets what the records before it in the batch did", checkWithinBatch},
-	{"EmptyBatch", "no records are no error and no outcomes", checkEmptyBatch},
+	{"WithinBatch", "a record sees the effect of the records before it in the batch", checkWithinBatch},
+	{"EmptyBatch", "an empty batch is no error and has no outcomes", checkEmptyBatch},
 	{"EmptyBytes", "signatures and ciphertexts are opaque and may be empty; nil and empty are the same", checkEmptyBytes},
 	{"Largest", "a store refuses what exceeds the limits, and nothing else", checkLargest},
 	{"TooLarge", "a store refuses what exceeds the limits with ErrTooLarge and changes nothing", checkTooLarge},
-	{"RecordsBelongToCaller", "the records and what they point to belong to the caller and are not to be kept or changed after the call", checkRecordsBelongToCaller},
+	{"RecordsBelongToCaller", "the records and what they point to belong to the caller. A store does not change them, and does not keep them after the call", checkRecordsBelongToCaller},
 	{"EndedContext", "a method that is called with a context that has ended returns its error and does nothing", checkEndedContext},
 }
 

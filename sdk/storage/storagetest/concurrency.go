@@ -14,7 +14,7 @@ import (
 
 var concurrencyChecks = []check{
 	{"Readers", "once a reader has seen number s, nothing appears at or below s", checkReaders},
-	{"ShownAtOnce", "Log, Find, Info and SpentTokens show the entries and tokens of an Append from one moment on, all of them", checkShownAtOnce},
+	{"ShownAtOnce", "Log, Find, Info and SpentTokens show all entries and tokens of an Append from the same moment on", checkShownAtOnce},
 	{"Appenders", "all methods may be called at the same time from several goroutines", checkAppenders},
 	{"Watch", "Watch blocks until the log holds an entry above after, and returns the highest sequence number; or until ctx ends, and returns its error", checkWatch},
 }
@@ -95,8 +95,8 @@ func (r *reader) readAll(ctx context.Context) error {
 	return nil
 }
 
-// checkShownAtOnce appends batches of one size while readers look for a part of
-// one.
+// checkShownAtOnce appends batches of one size while readers look for a part of a
+// batch.
 func checkShownAtOnce(f *fixture) {
 	const readers, batches, size = 2, 100, 8
 	done := make(chan struct{})
@@ -108,7 +108,7 @@ func checkShownAtOnce(f *fixture) {
 	for range readers {
 		wg.Go(func() {
 			for {
-				if err := f.wholeBatches(all[:], size); err != nil {
+				if err := f.checkWholeBatches(all[:], size); err != nil {
 					f.Error(err)
 					return
 				}
@@ -130,9 +130,9 @@ func checkShownAtOnce(f *fixture) {
 	wg.Wait()
 }
 
-// wholeBatches checks that the log ends where a batch does, and that all that can
-// be asked agrees with it.
-func (f *fixture) wholeBatches(all []storage.Record, size int) error {
+// checkWholeBatches checks that the log ends where a batch does, and that the answers of all
+// methods agree with it.
+func (f *fixture) checkWholeBatches(all []storage.Record, size int) error {
 	info, err := f.store.Info(f.Context())
 	if err != nil {
 		return fmt.Errorf("info: %w", err)
@@ -193,7 +193,7 @@ func checkAppenders(f *fixture) {
 		}()
 	}
 	won := make(map[storage.Seq]storage.ID)
-	lost := make(map[storage.ID]int) // envelopes whose token paid for another, and how often they heard so
+	lost := make(map[storage.ID]int) // how often an envelope was refused because its token paid for another
 	repeats := 0
 	for range appenders {
 		for id, answers := range <-outcomes {

@@ -6,19 +6,19 @@ import (
 	"testing"
 )
 
-// smallDisk is a directory in which little can be written.
+// smallDisk is a directory on which there is little room.
 type smallDisk struct {
 	dir string
-	// ofProcess: a process keeps the limit it was started with, so that it must
-	// be started again after grow.
+	// ofProcess is set if the limit is one of processes, which keep the one they were
+	// started with: after growBy the store must be opened again.
 	ofProcess bool
 	size      uint64
 	limit     func(size uint64) error
 }
 
-// newSmallDisk makes a file system in memory, or where that is not allowed,
-// limits the size of files that this process and those it starts write. (Go
-// takes no notice of SIGXFSZ, the signal that goes with that limit.)
+// newSmallDisk mounts a file system in memory. If that is not allowed, it limits the
+// size of files for this process and those that it starts. (Go ignores SIGXFSZ, the
+// signal that comes with that limit.)
 func newSmallDisk(tb testing.TB, size uint64) *smallDisk {
 	tb.Helper()
 	d := &smallDisk{dir: tb.TempDir(), size: size}

@@ -14,4 +14,4 @@ func newSmallDisk(tb testing.TB, _ uint64) *smallDisk {
 	return nil
 }
 
-func (*smallDisk) grow(testing.TB, uint64) {}
+func (*smallDisk) growBy(testing.TB, uint64) {}

@@ -1,9 +1,9 @@
 // Package storagetest proves that a store keeps the contract of the package
-// storage. It is for authors of storage plugins in Go, who call [Run] from a
-// test, for programs that prove a plugin of any language with [Checks], and
-// holds [Memory], a store for tests of whatever uses one.
+// storage. Authors of storage plugins in Go call [Run] from a test. Programs prove
+// plugins of any language with [Checks]. [Memory] is a store for tests of code that
+// uses a store.
 //
-// A plugin is proved over every way it can be called:
+// A plugin is proved over every transport:
 //
 //	func TestMain(m *testing.M) { plugintest.Main(m, thePlugin) }
 //
@@ -25,6 +25,6 @@
 // # What it cannot prove
 //
 // A killed process loses nothing that the operating system has taken over, so
-// the suite does not notice a store that never flushes. That it flushes before
-// Append returns is for its author to see to.
+// the suite does not notice a store that never flushes. Its author has to make sure
+// that it flushes before Append returns.
 package storagetest

@@ -12,10 +12,10 @@ var failureChecks = []check{
 	{"Full", "ErrFull: nothing was stored; the store goes on serving reads and accepts appends again once there is room", checkFull},
 }
 
-// smallDiskBytes is the room that checkFull begins with and adds each time.
+// smallDiskBytes is the room that checkFull begins with, and that it adds each time.
 const smallDiskBytes = 24 << 20
 
-// checkFull fills the disk, and makes room, twice.
+// checkFull fills the disk and makes room, twice.
 func checkFull(f *fixture) {
 	if !f.opener.Disk {
 		f.Skip("the store is not on a disk of the test")

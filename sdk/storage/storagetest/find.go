@@ -15,8 +15,8 @@ var findChecks = []check{
 	{"Find", "Find returns the lowest sequence number of an envelope with the given signature", checkFind},
 	{"FindLowest", "signatures are opaque and not unique: strangers may post another ciphertext under a known signature", checkFindLowest},
 	{"FindNothing", "ErrNotFound: no envelope has the signature asked for", checkFindNothing},
-	{"CrowdedSignature", "what is stored under a signature does not decide what a call costs", checkCrowdedSignature},
-	{"GroundKeys", "what is stored under a signature does not decide what a call costs; tokens and signatures whose hashes begin alike are like any others", checkGroundKeys},
+	{"CrowdedSignature", "the cost of a call does not depend on how many envelopes have its signature", checkCrowdedSignature},
+	{"GroundKeys", "the cost of a call does not depend on what is stored: tokens and signatures whose hashes begin alike are like any others", checkGroundKeys},
 	{"FindTooLarge", "a signature longer than MaxEnvelope is ErrTooLarge", checkFindTooLarge},
 }
 
@@ -69,9 +69,9 @@ func checkFindNothing(f *fixture) {
 	}
 }
 
-// checkCrowdedSignature compares what calls cost before and after 10^5 envelopes
-// of one signature. The limits are far below what a walk over them takes, and far
-// above what a busy disk adds.
+// checkCrowdedSignature compares the cost of calls before and after many envelopes of
+// one signature. The limits are far below what a walk over them takes, and far above
+// what a busy disk adds.
 func checkCrowdedSignature(f *fixture) {
 	crowd := f.opener.crowdSize()
 	known, single := []byte("a signature that strangers know"), newRecord(32)
@@ -108,13 +108,14 @@ func checkCrowdedSignature(f *fixture) {
 		"append behind the signature": {random, 10, slowAppend},
 	} {
 		if took := fastestOf(c.times, c.call); took > c.limit {
-			f.Errorf("%s, of which there are %d envelopes: %v, want %v at most", name, crowd, took, c.limit)
+			f.Errorf("%s, which %d envelopes have: %v, want at most %v", name, crowd, took, c.limit)
 		}
 	}
 }
 
-// checkGroundKeys appends envelopes that cost somebody 2^9 hashes each, and
-// compares what that costs with others.
+// checkGroundKeys appends envelopes whose token and signature were tried until their
+// hashes began with a zero byte, 2^9 hashes each, and compares their cost with that of
+// others.
 func checkGroundKeys(f *fixture) {
 	var tries [32]byte // made into signatures and tokens one after the other
 	next := func() [32]byte {
@@ -157,7 +158,7 @@ func checkGroundKeys(f *fixture) {
 	leastOf(f.opener.crowdSize()/2500, append(ground))
 	for name, call := range map[string]func() time.Duration{"ground": append(ground), "other": append(random)} {
 		if took, limit := leastOf(10, call), 4*fast+20*time.Millisecond; took > limit {
-			f.Errorf("append %d %s envelopes: %v, want %v at most", storage.MaxBatch, name, took, limit)
+			f.Errorf("append %d %s envelopes: %v, want at most %v", storage.MaxBatch, name, took, limit)
 		}
 	}
 	f.reopenStore()
@@ -166,8 +167,8 @@ func checkGroundKeys(f *fixture) {
 	}
 }
 
-// fastestOf calls f n times and returns the shortest time, which a busy machine
-// changes least.
+// fastestOf calls f n times and returns the shortest time, which depends least on how
+// busy the machine is.
 func fastestOf(n int, f func()) time.Duration {
 	return leastOf(n, func() time.Duration {
 		start := time.Now()

@@ -41,7 +41,7 @@ func checkSpendKilled(f *fixture) {
 	var known []storage.SpentToken
 	for range killedRounds / 3 {
 		var cut []storage.SpentToken
-		f.untilKilled(func() error {
+		f.callUntilKilled(func() error {
 			cut = newSpendings(1 + rand.IntN(200))
 			err := f.mustLedger().Spend(f.Context(), cut)
 			if err == nil {
@@ -53,32 +53,33 @@ func checkSpendKilled(f *fixture) {
 		if f.mustInfo().Tokens != uint64(len(known)) {
 			known = append(known, cut...)
 		}
-		f.ledgerHolds(known...)
+		f.expectLedger(known...)
 		f.mustSpend(cut...)
 		f.mustSpend(known[:min(len(known), storage.MaxSpentTokens)]...)
 		known = f.readLedger()
 	}
 }
 
-// appendUntilKilled appends until the process is killed, and returns the batch
-// that was cut off.
+// appendUntilKilled appends until the process is killed, and returns the batch that was
+// cut off.
 func (w *twin) appendUntilKilled() (batch []storage.Record) {
 	w.Helper()
-	w.untilKilled(func() error {
+	w.callUntilKilled(func() error {
 		batch = w.mixedBatch()
 		return w.tryAppend(batch)
 	})
 	return batch
 }
 
-// untilKilled calls the store until its process is killed, which it sees to.
-func (f *fixture) untilKilled(call func() error) {
+// callUntilKilled kills the process of the store while it makes calls, and returns when one
+// has failed.
+func (f *fixture) callUntilKilled(call func() error) {
 	f.Helper()
 	kill, killed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(killed)
 		<-kill
-		// Some time within the next few calls.
+		// The kill falls somewhere within the next few calls.
 		time.Sleep(time.Duration(rand.Int64N(int64(10 * time.Millisecond))))
 		f.opened.Kill()
 	}()
@@ -103,8 +104,8 @@ func (f *fixture) untilKilled(call func() error) {
 	}
 }
 
-// mixedBatch makes records of which most are new and paid for, some repeats,
-// and some pay with a spent token.
+// mixedBatch makes records. Most are new and paid for, some are repeated, and some pay
+// with a spent token.
 func (w *twin) mixedBatch() []storage.Record {
 	batch := newRecords(1+rand.IntN(64), 16+rand.IntN(4096))
 	last := int(w.model.lastSeq())
@@ -124,9 +125,9 @@ func (w *twin) mixedBatch() []storage.Record {
 	return batch
 }
 
-// settleCut checks that a batch whose outcome is unknown was applied whole or not
-// at all, and that the store holds all the rest; then appends it again. It
-// reports whether it had been applied.
+// settleCut checks that a batch whose outcome is unknown was applied whole or not at
+// all, and that the store holds all the rest. Then it appends the batch again. It
+// reports whether the batch had been applied.
 func (w *twin) settleCut(cut []storage.Record) (applied bool) {
 	w.Helper()
 	got, without := w.mustInfo(), w.modelInfo()

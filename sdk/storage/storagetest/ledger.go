@@ -16,7 +16,7 @@ var ledgerChecks = []check{
 	{"SpentTokensMax", "0 means MaxSpentTokens. Less than 0 or more than MaxSpentTokens is ErrTooLarge", checkSpentTokensMax},
 	{"Spend", "what Spend records is spent for Append; the envelopes need not be in the log, and are not put there", checkSpend},
 	{"SpendPaysNothing", "Spent: the nullifier had paid for another envelope, or for this one, which is not in the log", checkSpendPaysNothing},
-	{"SpendTwice", "of a token that is spent, be it by the same batch, the first spending stays as it is, which is no error; so Spend may be repeated", checkSpendTwice},
+	{"SpendTwice", "if a token is already spent, even earlier in this batch, the first spending is kept and no error is returned, so Spend may be repeated", checkSpendTwice},
 	{"SpendTooLarge", "more than MaxSpentTokens is ErrTooLarge and changes nothing", checkSpendTooLarge},
 	{"SpendReopened", "Spend returns when that is durable", checkSpendReopened},
 }
@@ -26,7 +26,7 @@ func spendingOf(r storage.Record) storage.SpentToken {
 	return storage.SpentToken{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID}
 }
 
-// newSpendings makes n spendings of tokens that nobody has, in order.
+// newSpendings makes n spendings of random tokens, in order.
 func newSpendings(n int) []storage.SpentToken {
 	spendings := make([]storage.SpentToken, n)
 	for i := range spendings {
@@ -55,7 +55,7 @@ func (f *fixture) readSpentTokens(req storage.SpentTokensRequest) []storage.Spen
 	return page
 }
 
-// readLedger reads all of it, in pages.
+// readLedger reads the whole ledger, in pages.
 func (f *fixture) readLedger() (all []storage.SpentToken) {
 	f.Helper()
 	var req storage.SpentTokensRequest
@@ -73,9 +73,8 @@ func (f *fixture) readLedger() (all []storage.SpentToken) {
 	}
 }
 
-// ledgerHolds checks that the ledger consists of the spendings, whatever their
-// order here.
-func (f *fixture) ledgerHolds(want ...storage.SpentToken) {
+// expectLedger checks that the ledger consists of the spendings, in any order.
+func (f *fixture) expectLedger(want ...storage.SpentToken) {
 	f.Helper()
 	slices.SortFunc(want, byToken)
 	got := f.readLedger()
@@ -93,16 +92,16 @@ func (f *fixture) ledgerHolds(want ...storage.SpentToken) {
 }
 
 func checkSpentTokens(f *fixture) {
-	f.ledgerHolds()
+	f.expectLedger()
 	a, b := withToken(newRecord(100), newToken()), newRecord(100)
 	again, later, theft := withToken(a, newToken()), withToken(b, newToken()), withToken(newRecord(100), a.Nullifier)
 	f.mustAppend(a, b, a)
-	f.ledgerHolds(spendingOf(a))
+	f.expectLedger(spendingOf(a))
 	f.mustAppend(again, theft)
 	f.mustAppend(later)
-	f.ledgerHolds(spendingOf(a), spendingOf(again), spendingOf(later))
+	f.expectLedger(spendingOf(a), spendingOf(again), spendingOf(later))
 	f.reopenStore()
-	f.ledgerHolds(spendingOf(a), spendingOf(again), spendingOf(later))
+	f.expectLedger(spendingOf(a), spendingOf(again), spendingOf(later))
 }
 
 func checkSpentTokensPages(f *fixture) {
@@ -123,7 +122,7 @@ func checkSpentTokensPages(f *fixture) {
 	ends := []storage.SpentToken{{Token: least}, {Token: greatest}}
 	f.mustSpend(ends...)
 	all = append(all, ends...)
-	f.ledgerHolds(all...) // which sorts them
+	f.expectLedger(all...) // which sorts them
 	last := len(all) - 1
 	for _, limit := range []int{1, 7, 100, storage.MaxSpentTokens - 1, storage.MaxSpentTokens} {
 		for _, after := range []int{-1, 0, 1, last / 2, last - 1, last} {
@@ -177,7 +176,7 @@ func checkSpend(f *fixture) {
 	f.mustSpend()
 	f.mustSpend(spendingOf(b))
 	f.expectLog(a)
-	f.ledgerHolds(spendingOf(a), spendingOf(b))
+	f.expectLedger(spendingOf(a), spendingOf(b))
 	f.expectUnchanged(func() {
 		f.expectOutcomes([]storage.Record{withToken(newRecord(100), b.Nullifier), withToken(a, b.Nullifier)}, spent, spent)
 	})
@@ -186,7 +185,7 @@ func checkSpend(f *fixture) {
 	f.expectOutcomes([]storage.Record{free}, storedAt(2))
 	f.expectUnchanged(func() { f.expectOutcomes([]storage.Record{b, free}, replayOf(2), duplicateOf(2)) })
 	f.expectLog(a, b)
-	f.ledgerHolds(spendingOf(a), spendingOf(b))
+	f.expectLedger(spendingOf(a), spendingOf(b))
 }
 
 func checkSpendPaysNothing(f *fixture) {
@@ -209,9 +208,9 @@ func checkSpendTwice(f *fixture) {
 		f.mustSpend(spendingOf(b), spendingOf(a), spendingOf(b))
 		f.mustSpend(storage.SpentToken{Token: spendingOf(a).Token, ID: b.ID}, storage.SpentToken{Token: spendingOf(b).Token, ID: a.ID})
 	})
-	f.ledgerHolds(spendingOf(a), spendingOf(b))
+	f.expectLedger(spendingOf(a), spendingOf(b))
 	f.mustSpend(spendingOf(c), storage.SpentToken{Token: spendingOf(c).Token, ID: b.ID}, spendingOf(c))
-	f.ledgerHolds(spendingOf(a), spendingOf(b), spendingOf(c))
+	f.expectLedger(spendingOf(a), spendingOf(b), spendingOf(c))
 	f.expectOutcomes([]storage.Record{a, withToken(b, a.Nullifier)}, replayOf(1), spent)
 }
 
@@ -222,7 +221,7 @@ func checkSpendTooLarge(f *fixture) {
 			f.Errorf("spend %d tokens: %v, want ErrTooLarge", storage.MaxSpentTokens+1, err)
 		}
 	})
-	f.ledgerHolds()
+	f.expectLedger()
 	f.mustSpend(newSpendings(storage.MaxSpentTokens)...)
 }
 
@@ -237,7 +236,7 @@ func checkSpendReopened(f *fixture) {
 	all = slices.Concat(all, more, []storage.SpentToken{spendingOf(a)})
 	for range 2 {
 		f.reopenStore()
-		f.ledgerHolds(all...)
+		f.expectLedger(all...)
 		f.expectLog(a)
 	}
 }

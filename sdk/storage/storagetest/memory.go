@@ -11,12 +11,12 @@ import (
 )
 
 // Memory is a [storage.Store], [storage.Watcher] and [storage.Ledger] in memory:
-// the model that [Run] compares other stores with, and a stand-in for tests of
-// whatever uses a store. It keeps the contract except for one sentence: it is not durable. What
-// it holds is gone with the process.
+// the model that [Run] compares other stores with, and a store for tests of code that
+// uses one. It keeps the contract except for one sentence: it is not durable. What it
+// holds is gone with the process.
 //
-// Close does nothing, so handing the same Memory to the next relay is how a
-// test reopens a store, and handing it to two at once is how a test shares one.
+// Close does nothing. A test reopens a store by handing the same Memory to the next
+// relay, and shares one by handing it to two relays at once.
 type Memory struct {
 	epoch storage.Epoch
 

@@ -9,18 +9,18 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// How many random walks a store is taken on, and how many calls each has. A
-// store that is a process gets fewer, since each walk starts some.
+// How many random walks a check makes, and how many calls each has. A store in a
+// process gets fewer, because each walk starts several processes.
 const (
 	walks        = 60
 	processWalks = 3
 	walkCalls    = 40
 )
 
-// checkModel makes random calls of the store and of a Memory and compares what
-// they return. There are few envelopes and fewer tokens, so that most calls
-// meet what calls before them did. The walks are the same every time; what is
-// told of a failure are the calls that led to it.
+// checkModel makes random calls of the store and of a Memory and compares what they
+// return. There are few envelopes and fewer tokens, so that most calls depend on
+// earlier ones. The walks are the same every time. A failure is reported with the calls
+// that led to it.
 func checkModel(f *fixture) {
 	n := walks
 	if f.opened.Kill != nil {
@@ -34,7 +34,7 @@ func checkModel(f *fixture) {
 	}
 }
 
-// walk is a store, what it should be, and how it came to be so.
+// walk is a store, the model that it should agree with, and the calls so far.
 type walk struct {
 	*fixture
 	model *Memory
@@ -45,7 +45,7 @@ type walk struct {
 func (w *walk) runWalk() {
 	steps := []func(){w.appendBatch, w.appendBatch, w.comparePages, w.compareFind, w.compareInfo, w.maybeReopen}
 	if _, ok := storage.As[storage.Ledger](w.store); ok {
-		steps = append(steps, w.spendTokens, w.ledgerPage)
+		steps = append(steps, w.spendTokens, w.compareLedger)
 	}
 	for range walkCalls {
 		steps[w.rng.IntN(len(steps))]()
@@ -58,21 +58,21 @@ func (w *walk) noteCall(format string, args ...any) {
 	w.calls = append(w.calls, fmt.Sprintf(format, args...))
 }
 
-// failWalk ends the check with the calls that led there.
+// failWalk ends the check and reports the calls that led there.
 func (w *walk) failWalk(format string, args ...any) {
 	w.Helper()
 	w.Fatalf("%s\nafter %s", fmt.Sprintf(format, args...), w.calls)
 }
 
-// mustBoth fails on an error of either side, which none of these calls may have.
-func (w *walk) mustBoth(err, model error) {
+// mustSucceed fails if the store or the model returned an error.
+func (w *walk) mustSucceed(err, model error) {
 	w.Helper()
 	if err != nil || model != nil {
 		w.failWalk("%s: %v", w.calls[len(w.calls)-1], errors.Join(err, model))
 	}
 }
 
-// upTo draws a number from 0 to n.
+// upTo returns a random number from 0 to n.
 func (w *walk) upTo(n int) int { return w.rng.IntN(n + 1) }
 
 func (w *walk) pickSignature() []byte { return []byte("signature")[:w.upTo(7)] }
@@ -109,7 +109,7 @@ func (w *walk) appendBatch() {
 	w.noteCall("append %s", text)
 	got, err := w.store.Append(w.Context(), batch)
 	want, wantErr := w.model.Append(w.Context(), batch)
-	w.mustBoth(err, wantErr)
+	w.mustSucceed(err, wantErr)
 	if !slices.Equal(got, want) {
 		w.failWalk("append: %v, want %v", got, want)
 	}
@@ -120,7 +120,7 @@ func (w *walk) comparePages() {
 	w.noteCall("log from %d, at most %d", req.From, req.Max)
 	got, err := w.store.Log(w.Context(), req)
 	want, wantErr := w.model.Log(w.Context(), req)
-	w.mustBoth(err, wantErr)
+	w.mustSucceed(err, wantErr)
 	if len(got.Entries) != len(want.Entries) || got.Last != want.Last {
 		w.failWalk("log: %d entries, last of the log %d; want %d and %d", len(got.Entries), got.Last, len(want.Entries), want.Last)
 	}
@@ -145,7 +145,7 @@ func (w *walk) compareInfo() {
 	w.noteCall("info")
 	got, err := w.store.Info(w.Context())
 	want, wantErr := w.model.Info(w.Context())
-	w.mustBoth(err, wantErr)
+	w.mustSucceed(err, wantErr)
 	want.Epoch, want.Bytes = got.Epoch, got.Bytes
 	if got != want {
 		w.failWalk("info: %+v, want %+v", got, want)
@@ -167,10 +167,10 @@ func (w *walk) spendTokens() {
 		batch[i] = storage.SpentToken{Token: storage.NewTokenID(w.pickToken()), ID: w.makeRecord().ID}
 	}
 	w.noteCall("spend %x", batch)
-	w.mustBoth(w.mustLedger().Spend(w.Context(), batch), w.model.Spend(w.Context(), batch))
+	w.mustSucceed(w.mustLedger().Spend(w.Context(), batch), w.model.Spend(w.Context(), batch))
 }
 
-func (w *walk) ledgerPage() {
+func (w *walk) compareLedger() {
 	req := storage.SpentTokensRequest{Max: w.upTo(20)}
 	if w.rng.IntN(2) == 0 {
 		req.After = &storage.TokenID{byte(w.upTo(255))}
@@ -178,7 +178,7 @@ func (w *walk) ledgerPage() {
 	w.noteCall("spendings, at most %d", req.Max)
 	got, err := w.mustLedger().SpentTokens(w.Context(), req)
 	want, wantErr := w.model.SpentTokens(w.Context(), req)
-	w.mustBoth(err, wantErr)
+	w.mustSucceed(err, wantErr)
 	if !slices.Equal(got, want) {
 		w.failWalk("spendings: %x, want %x", got, want)
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// mutant is a Memory with a fault. Methods that are nil are those of the Memory.
+// mutant is a Memory with a fault. Functions that are nil stand for the methods of the
+// Memory.
 type mutant struct {
 	*Memory
 	info       func(storage.Info) storage.Info
@@ -352,7 +353,7 @@ var mutants = map[string]mutant{
 	}},
 }
 
-// changed appends records as change leaves them.
+// changed appends records after change has changed each.
 func changed(change func(*storage.Record)) func(context.Context, *Memory, []storage.Record) ([]storage.Outcome, error) {
 	return func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
 		other := slices.Clone(records)
@@ -363,8 +364,8 @@ func changed(change func(*storage.Record)) func(context.Context, *Memory, []stor
 	}
 }
 
-// answered appends records one by one and returns the outcomes as change leaves
-// them.
+// answered appends records one by one and returns the outcomes after change has
+// changed each.
 func answered(ctx context.Context, m *Memory, records []storage.Record, change func(int, *storage.Outcome)) ([]storage.Outcome, error) {
 	if err := storage.CheckBatch(records); err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
@@ -396,8 +397,8 @@ func TestMutant(t *testing.T) {
 	}))
 }
 
-// TestMutants checks that the suite finds each fault, and by the check whose
-// sentence it breaks.
+// TestMutants shows that the suite finds each fault, by the check whose sentence it
+// breaks.
 func TestMutants(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Pruning is a [Memory] that lets go of entries, for tests of whatever reads a
-// store. An envelope that was pruned is still known to Append.
+// Pruning is a [Memory] that prunes entries, for tests of code that reads a store.
+// Append still knows an envelope that was pruned.
 type Pruning struct {
 	*Memory
 
@@ -74,8 +74,8 @@ func (p *Pruning) Log(ctx context.Context, req storage.LogRequest) (storage.Page
 	return page, err
 }
 
-// Find implements [storage.Store]. Of several envelopes with one signature it
-// finds none when the first was pruned.
+// Find implements [storage.Store]. It finds no envelope of a signature whose first one
+// was pruned.
 func (p *Pruning) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	seq, err := p.Memory.Find(ctx, signature)
 	p.mu.Lock()

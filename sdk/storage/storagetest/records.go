@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// serial makes what the suite appends differ.
+// serial tells apart the records and tokens that the suite makes.
 var serial atomic.Uint64
 
 // newRecord makes a record of size bytes, at least 16, that no other call
@@ -45,8 +45,8 @@ func newRecords(n, size int) []storage.Record {
 	return records
 }
 
-// newToken makes a nullifier that no other call makes. It differs from others
-// in the last bytes only, to meet stores that look at a part.
+// newToken makes a nullifier that no other call makes. It differs from others in the
+// last bytes only, to find stores that compare only a part.
 func newToken() *storage.Nullifier {
 	var t storage.Nullifier
 	binary.BigEndian.PutUint64(t[24:], serial.Add(1))
@@ -79,8 +79,8 @@ var (
 	conflict = storage.Outcome{Status: storage.Conflict}
 )
 
-// readLog reads the whole log. A gap in it is an error, since nothing was
-// pruned, as is a page that does not keep its limits.
+// readLog reads the whole log. A gap in it is an error, because nothing was pruned. So
+// is a page that exceeds its limits.
 func readLog(ctx context.Context, store storage.Store) (entries []storage.Entry, err error) {
 	for {
 		from := storage.Seq(len(entries) + 1)
@@ -101,7 +101,7 @@ func readLog(ctx context.Context, store storage.Store) (entries []storage.Entry,
 	}
 }
 
-// checkPage checks what a page from seq on must be in a log that is not pruned.
+// checkPage checks a page of a log that is not pruned.
 func checkPage(page storage.Page, from storage.Seq) error {
 	size := 0
 	for i, e := range page.Entries {

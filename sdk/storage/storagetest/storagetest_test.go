@@ -8,7 +8,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// memories opens one Memory for each directory, for the length of a test.
+// memories opens one Memory for each directory.
 func memories(wrap func(*Memory) storage.Store) Opener {
 	stores := make(map[string]storage.Store)
 	return Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
@@ -48,7 +48,7 @@ func TestSharedMemory(t *testing.T) {
 	}
 }
 
-// TestEvaluate runs the suite as a program that is no test does.
+// TestEvaluate runs the suite as a program does that is not a test.
 func TestEvaluate(t *testing.T) {
 	checks := Checks(memories(func(m *Memory) storage.Store { return m }))
 	plugintest.Evaluate(t.Context(), checks, func(r plugintest.Result) {

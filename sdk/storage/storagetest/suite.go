@@ -19,8 +19,8 @@ type Opener struct {
 	// the disk below it.
 	Disk bool
 	// Crowd is how many envelopes of one signature the store gets before its calls
-	// must be as fast as without them; 0 means 100,000. Fewer show less, and are
-	// for a store that is proved with so many over another transport.
+	// must be as fast as without them; 0 means 100,000. Fewer show less. They are
+	// for a store that is proved with 100,000 over another transport.
 	Crowd int
 }
 
@@ -67,7 +67,7 @@ func newFixture(tb testing.TB, o Opener) *fixture {
 	return f
 }
 
-// reopenStore closes the store, where it is open, and opens it.
+// reopenStore opens the store, after closing it if it is open.
 func (f *fixture) reopenStore() {
 	f.Helper()
 	f.closeStore()
@@ -157,7 +157,7 @@ func (f *fixture) expectLog(records ...storage.Record) {
 	}
 }
 
-// expectUnchanged checks that f changes neither the log nor what Info says.
+// expectUnchanged checks that do changes nothing that Info shows.
 func (f *fixture) expectUnchanged(do func()) {
 	f.Helper()
 	before := f.mustInfo()
@@ -167,20 +167,20 @@ func (f *fixture) expectUnchanged(do func()) {
 	}
 }
 
-// mustWatcher returns the store as one, or ends the check when it is none.
+// mustWatcher returns the store as a Watcher, or skips the check if it is none.
 func (f *fixture) mustWatcher() storage.Watcher {
 	w, ok := storage.As[storage.Watcher](f.store)
 	if !ok {
-		f.Skip("the store is no storage.Watcher, and need not be one")
+		f.Skip("the store is no storage.Watcher, which is optional")
 	}
 	return w
 }
 
-// mustLedger returns the store as one, or ends the check when it is none.
+// mustLedger returns the store as a Ledger, or skips the check if it is none.
 func (f *fixture) mustLedger() storage.Ledger {
 	l, ok := storage.As[storage.Ledger](f.store)
 	if !ok {
-		f.Skip("the store is no storage.Ledger, and need not be one")
+		f.Skip("the store is no storage.Ledger, which is optional")
 	}
 	return l
 }

@@ -6,11 +6,11 @@ var tokenChecks = []check{
 	{"Spent", "Spent: the nullifier had paid for another envelope; nothing changed", checkSpent},
 	{"Replayed", "Replayed: the nullifier had paid for this very envelope, which is in the log at Seq; nothing changed", checkReplayed},
 	{"DuplicateSpends", "Duplicate: the envelope was in the log before, at Seq; its nullifier, unspent until now, is spent", checkDuplicateSpends},
-	{"PaidAndUnpaid", "its nullifier is looked at first, its ID second, its signature third", checkPaidAndUnpaid},
+	{"PaidAndUnpaid", "its nullifier is checked first, its ID second, its signature third", checkPaidAndUnpaid},
 	{"Conflict", "Conflict: another envelope with this signature is in the log; nothing changed, and the nullifier is not spent", checkConflict},
-	{"ConflictUnpaid", "only a record with a nullifier and a signature that is not empty is refused so", checkConflictUnpaid},
-	{"ConflictWithinBatch", "a record meets what the records before it in the batch did; its signature is looked at third", checkConflictWithinBatch},
-	{"TokensCounted", "Tokens: nullifiers kept", checkTokensCounted},
+	{"ConflictUnpaid", "only a record with a nullifier and a signature that is not empty can be a Conflict", checkConflictUnpaid},
+	{"ConflictWithinBatch", "a record sees the effect of the records before it in the batch; its signature is checked third", checkConflictWithinBatch},
+	{"TokensCounted", "Tokens: spent tokens", checkTokensCounted},
 	{"ManyTokens", "an envelope is never kept without the token that paid for it, nor the other way round", checkManyTokens},
 }
 
@@ -75,7 +75,7 @@ func checkConflict(f *fixture) {
 		f.expectLog(a)
 		f.reopenStore()
 	}
-	f.expectOutcomes([]storage.Record{withToken(c, y)}, storedAt(2)) // which is not spent
+	f.expectOutcomes([]storage.Record{withToken(c, y)}, storedAt(2)) // y is not spent
 	f.expectOutcomes([]storage.Record{withToken(a, newToken())}, duplicateOf(1))
 	f.expectLog(a, c)
 }
@@ -121,7 +121,7 @@ func checkTokensCounted(f *fixture) {
 	}
 }
 
-// checkManyTokens appends enough for a store to move its indexes about.
+// checkManyTokens appends so much that a store has to reorganize its indexes.
 func checkManyTokens(f *fixture) {
 	var all []storage.Record
 	for range 20 {
@@ -147,7 +147,8 @@ func checkManyTokens(f *fixture) {
 	}
 }
 
-// checkRepeat appends records that are in the log from first on.
+// checkRepeat appends records again that are in the log from first on, and others that
+// pay with their tokens.
 func checkRepeat(f *fixture, batch []storage.Record, first storage.Seq) {
 	f.Helper()
 	want := make([]storage.Outcome, len(batch))

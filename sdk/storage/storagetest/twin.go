@@ -6,8 +6,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// twin is a store that has one appender, and a Memory that is told what the
-// store acknowledged. They must agree.
+// twin is a store with one appender, and a Memory to which everything is applied that
+// the store has acknowledged. They must agree.
 type twin struct {
 	*fixture
 	model  *Memory
@@ -29,8 +29,8 @@ func (w *twin) tryAppend(batch []storage.Record) error {
 	return nil
 }
 
-// applyBatch takes in a batch that the store has applied, and returns what the
-// store should have said.
+// applyBatch applies a batch to the model, and returns what the store should have
+// answered.
 func (w *twin) applyBatch(batch []storage.Record) []storage.Outcome {
 	w.Helper()
 	outcomes, err := w.model.Append(w.Context(), batch)
@@ -45,7 +45,7 @@ func (w *twin) applyBatch(batch []storage.Record) []storage.Outcome {
 	return outcomes
 }
 
-// compareAll compares all that can be read, and tries to spend each token again.
+// compareAll compares everything that can be read, and tries to spend each token again.
 func (w *twin) compareAll() {
 	w.Helper()
 	got, want := w.mustInfo(), w.modelInfo()
