@@ -107,8 +107,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// ErrClosed is returned once the board has been closed.
-var ErrClosed = errors.New("board is closed")
+// errClosed is returned once the board has been closed.
+var errClosed = errors.New("board is closed")
 
 // Board is safe for use by any number of goroutines.
 type Board struct {
@@ -118,9 +118,9 @@ type Board struct {
 	queue *queue
 	tail  tail
 
-	// appending is held while the log is extended, by whoever does it: the
-	// committer from before an append until its results are delivered and its
-	// entries are published, the watcher while it reads what others appended.
+	// appending is held while the log grows: by the committer from before an append
+	// until its results are delivered and its entries are published, and by the
+	// watcher while it reads what others have appended.
 	appending sync.Mutex
 	epoch     storage.Epoch // never changes
 

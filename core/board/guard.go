@@ -45,7 +45,7 @@ func (b *Board) Reopened(ctx context.Context) error {
 	return b.resyncTail(ctx)
 }
 
-// recognizeLog returns an error unless info can be that of the log the board has served.
+// recognizeLog returns an error unless info can describe the log that the board has served.
 func (b *Board) recognizeLog(info storage.Info) error {
 	last := b.tail.lastSeq()
 	if info.Epoch == b.epoch && info.Last >= last {

@@ -180,7 +180,7 @@ func (c *Cursor) Next(ctx context.Context, end storage.Seq, maxBytes int) ([][]b
 	if err := c.fillPage(ctx, end, maxBytes); err != nil {
 		return nil, err
 	}
-	return c.takeEntries(c.encodeEntries(end), end), nil
+	return c.takeEntries(c.encodeNextPart(end), end), nil
 }
 
 // takeEntries moves the cursor behind the entries up to end, and returns their JSON.
@@ -203,9 +203,9 @@ func (c *Cursor) takeEntries(es []entry, end storage.Seq) [][]byte {
 // connection writes at a time.
 const encodeAtOnce = 8
 
-// encodeEntries encodes the next part of the page up to end into the buffer of the
+// encodeNextPart encodes the next part of the page up to end into the buffer of the
 // cursor. New memory for every envelope would cost a replay a tenth of its time.
-func (c *Cursor) encodeEntries(end storage.Seq) []entry {
+func (c *Cursor) encodeNextPart(end storage.Seq) []entry {
 	part := upTo(end, c.page[:min(encodeAtOnce, len(c.page))])
 	size := 0
 	for _, e := range part {

@@ -56,7 +56,7 @@ func (q *queue) putPost(ctx context.Context, p *post) error {
 	defer q.mu.Unlock()
 	if q.closed {
 		q.releaseRoom(p)
-		return ErrClosed
+		return errClosed
 	}
 	q.waiting = append(q.waiting, p)
 	q.signalTaker()

@@ -39,7 +39,7 @@ func filledStore(t *testing.T, n int) *storagetest.Pruning {
 	return store
 }
 
-// TestReplayAcrossGaps shows that the announced count is that of the entries that are
+// TestReplayAcrossGaps shows that the announced count is the number of entries that are
 // there.
 func TestReplayAcrossGaps(t *testing.T) {
 	store := filledStore(t, 6)

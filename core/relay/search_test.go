@@ -120,7 +120,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 		near, far := net.Pipe()
 		ses := newSession(s, tapir.Plain(near))
 		ses.noteActivity = func() {}
-		store.pages.Store(0) // that of opening
+		store.pages.Store(0) // Open read one
 		var running sync.WaitGroup
 		running.Go(func() { s.countEnd(ses.runSession(t.Context())) })
 		conn := tapir.Plain(far)

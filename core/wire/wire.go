@@ -9,11 +9,10 @@
 //
 // # Numbers
 //
-// That a replay request has message type 0 is documented by Cwtch; the other
-// four numbers are not, and are collected in this file as constants. Decoding
-// leans on the object that is present wherever the number is in doubt, so a
-// wrong guess would not break a conversation. docs/compatibility.md has the
-// state of each.
+// Cwtch documents that a replay request has message type 0. The other four numbers are
+// not documented, and are constants of this file. Where a number is in doubt, decoding
+// looks at which object is present, so a wrong guess would not break a conversation.
+// docs/compatibility.md has the state of each.
 //
 // # Bounds
 //
@@ -78,8 +77,8 @@ type Post struct {
 	EGM   Envelope
 }
 
-// Request is what a client sends: exactly one of the fields is set, or none
-// when the message is one that a server ignores.
+// Request is what a client sends. One of the fields is set, or none when the message
+// is one that a server ignores.
 type Request struct {
 	Post   *Post
 	Replay *Replay
@@ -92,8 +91,7 @@ type Replay struct {
 	LastCommit []byte
 }
 
-// message is every board message at once, with the fields in their order on
-// the wire.
+// message has the fields of all board messages, in their order on the wire.
 type message struct {
 	MessageType   int
 	PostRequest   *Post         `json:",omitempty"`
@@ -109,8 +107,8 @@ type replayResult struct{ NumMessages int }
 
 var errNoObject = errors.New("message lacks the object of its type")
 
-// DecodeRequest decodes what a client sent. An error means that the connection
-// is to be closed.
+// DecodeRequest decodes what a client sent. After an error the connection must be
+// closed.
 func DecodeRequest(payload []byte) (Request, error) {
 	var m struct {
 		MessageType   int
@@ -147,8 +145,8 @@ func AppendRequest(dst []byte, r Request) []byte {
 	return append(dst, b...)
 }
 
-// Reply is what a server sends; exactly one of the fields is set, or none when
-// the message is of an unknown type.
+// Reply is what a server sends. One of the fields is set, or none when the message is
+// of an unknown type.
 type Reply struct {
 	Count  *int      // envelopes that follow, answering a replay request
 	Replay *Envelope // one of them
@@ -193,14 +191,14 @@ func AppendPosted(dst []byte, success bool) []byte {
 	return fmt.Appendf(dst, `{"MessageType":%d,"PostResult":{"Success":%t}}`, typePostResult, success)
 }
 
-// AppendNew appends the announcement of an envelope, given as its JSON, which
-// is the same for every connection and so encoded once.
+// AppendNew appends the announcement of an envelope. The envelope is given as its
+// JSON, which is encoded once for all connections.
 func AppendNew(dst, envelope []byte) []byte {
 	dst = fmt.Appendf(dst, `{"MessageType":%d,"NewMessage":{"EGM":`, typeNewMessage)
 	return append(append(dst, envelope...), "}}"...)
 }
 
-// NewOverhead is how much longer an announcement is than the JSON of its
+// NewOverhead is how many bytes an announcement is longer than the JSON of its
 // envelope.
 const NewOverhead = len(`{"MessageType":4,"NewMessage":{"EGM":}}`)
 

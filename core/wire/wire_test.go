@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The forms written out in the protocol notes; both directions.
+// The forms in the protocol notes, in both directions.
 const (
 	vectorPost   = `{"MessageType":2,"PostRequest":{"Token":{"T":"ICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICA=","MAC":"/BVJ3QC8HcxsDO7MBAEdX6Ebj09jgraFZ00GbjDJoy5tXJdW5SOhqMqWxtgfbvO//dYJAZpkShDP6/uzZeQLJQ=="},"EGM":{"Ciphertext":"Y2lwaGVydGV4dA==","Signature":"c2lnbmF0dXJl"}}}`
 	vectorReplay = `{"MessageType":0,"ReplayRequest":{"LastCommit":null}}`
@@ -66,7 +66,7 @@ func TestDecodeReply(t *testing.T) {
 	}
 }
 
-// TestOddRequests holds the decisions on what a stranger may send.
+// TestOddRequests shows which unusual requests are decoded, ignored or refused.
 func TestOddRequests(t *testing.T) {
 	for _, c := range []struct {
 		in   string
@@ -107,8 +107,8 @@ func TestOddRequests(t *testing.T) {
 	}
 }
 
-// TestEnvelopeIsWhatGoMarshals compares with encoding/json, which is what the
-// other end uses to recompute the bytes a token is bound to.
+// TestEnvelopeIsWhatGoMarshals compares the JSON of an envelope with that of
+// encoding/json, by which clients compute the bytes that a token is bound to.
 func TestEnvelopeIsWhatGoMarshals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := Envelope{

@@ -12,7 +12,7 @@ var logChecks = []check{
 	{"LogEnd", "a Page with no entries means that the log ends before From", checkLogEnd},
 	{"LogMax", "Max bounds the number of entries; 0 means MaxPage. Less than 0 or more than MaxPage is ErrTooLarge", checkLogMax},
 	{"LogPageBytes", "a page ends at the end of the log, at Max entries, or where one more would exceed PageBytes", checkLogPageBytes},
-	{"LogMaxBytes", "MaxBytes bounds the bodies of the page, of which one is always allowed; more than PageBytes is ErrTooLarge", checkLogMaxBytes},
+	{"LogMaxBytes", "MaxBytes bounds the bodies of the page; one entry is always allowed. More than PageBytes is ErrTooLarge", checkLogMaxBytes},
 	{"LogMaxPage", "MaxPage is the greatest number of entries in one Page", checkLogMaxPage},
 	{"PagesBelongToCaller", "Page: its slices belong to the caller", checkPagesBelongToCaller},
 }

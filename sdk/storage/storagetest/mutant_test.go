@@ -86,14 +86,14 @@ var mutants = map[string]mutant{
 		slices.Reverse(outcomes)
 		return outcomes, err
 	}},
-	"Idempotent": {appendWith: changed(func(r *storage.Record) { // as if the hour were part of the id
+	"Idempotent": {appendWith: appendChanged(func(r *storage.Record) { // as if the hour were part of the id
 		r.ID[0] += byte(r.Born)
 	})},
-	"SameSignature": {appendWith: changed(func(r *storage.Record) {
+	"SameSignature": {appendWith: appendChanged(func(r *storage.Record) {
 		r.ID = storage.NewID(r.Signature, nil)
 	})},
 	"WithinBatch": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) { // the batch before is all that counts
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) { // the batch before is all that counts
 			if o.Status == storage.Replayed && o.Seq == m.lastSeq() {
 				o.Status = storage.Duplicate
 			}
@@ -121,7 +121,7 @@ var mutants = map[string]mutant{
 		return m.Append(context.Background(), records)
 	}},
 	"Spent": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if o.Status == storage.Spent { // and yet keep the envelope
 				free := records[i]
 				free.Nullifier = nil
@@ -130,14 +130,14 @@ var mutants = map[string]mutant{
 		})
 	}},
 	"Replayed": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(_ int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(_ int, o *storage.Outcome) {
 			if o.Status == storage.Replayed {
 				*o = storage.Outcome{Status: storage.Spent}
 			}
 		})
 	}},
 	"DuplicateSpends": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if n := records[i].Nullifier; o.Status == storage.Duplicate && n != nil {
 				m.mu.Lock()
 				delete(m.spent, storage.NewTokenID(*n))
@@ -146,14 +146,14 @@ var mutants = map[string]mutant{
 		})
 	}},
 	"PaidAndUnpaid": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if records[i].Nullifier == nil && o.Status == storage.Duplicate {
 				o.Status = storage.Replayed
 			}
 		})
 	}},
 	"Conflict": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if o.Status == storage.Conflict { // take another ciphertext, as long as somebody pays
 				free := records[i]
 				free.Nullifier = nil
@@ -164,15 +164,15 @@ var mutants = map[string]mutant{
 		})
 	}},
 	"ConflictUnpaid": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if first, _ := m.Find(ctx, records[i].Signature); first < o.Seq && len(records[i].Signature) > 0 {
-				*o = conflict // whoever it comes from
+				*o = conflict // wherever the record comes from
 			}
 		})
 	}},
 	"ConflictWithinBatch": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
 		before := m.lastSeq()
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) { // the batches before are all that counts
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) { // the batches before are all that counts
 			if first, _ := m.Find(ctx, records[i].Signature); o.Status == storage.Conflict && first > before {
 				o.Status = storage.Spent
 			}
@@ -213,10 +213,10 @@ var mutants = map[string]mutant{
 		return outcomes, err
 	}},
 	"ShownAtOnce": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(int, *storage.Outcome) { runtime.Gosched() })
+		return appendAnswered(ctx, m, records, func(int, *storage.Outcome) { runtime.Gosched() })
 	}},
 	"TokensCounted": {info: func(i storage.Info) storage.Info { i.Tokens = i.Count; return i }},
-	"ManyTokens": {appendWith: changed(func(r *storage.Record) { // looks at a part
+	"ManyTokens": {appendWith: appendChanged(func(r *storage.Record) { // looks at a part
 		if r.Nullifier != nil {
 			n := *r.Nullifier
 			n[30] = 0
@@ -285,7 +285,7 @@ var mutants = map[string]mutant{
 	"Epoch": {info: func(i storage.Info) storage.Info { i.Epoch = storage.Epoch{1}; return i }},
 	"Empty": {info: func(i storage.Info) storage.Info { i.First = 1; return i }},
 	"Model": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(_ int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(_ int, o *storage.Outcome) {
 			if o.Status == storage.Duplicate && o.Seq == 11 { // a rare fault
 				o.Seq = 12
 			}
@@ -323,7 +323,7 @@ var mutants = map[string]mutant{
 		}))
 	}},
 	"SpendPaysNothing": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
-		return answered(ctx, m, records, func(i int, o *storage.Outcome) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
 			if n := records[i].Nullifier; n != nil && o.Status == storage.Spent && m.spent[storage.NewTokenID(*n)] == records[i].ID {
 				free := records[i] // it was paid for, after all
 				free.Nullifier = nil
@@ -353,8 +353,8 @@ var mutants = map[string]mutant{
 	}},
 }
 
-// changed appends records after change has changed each.
-func changed(change func(*storage.Record)) func(context.Context, *Memory, []storage.Record) ([]storage.Outcome, error) {
+// appendChanged appends records after change has changed each.
+func appendChanged(change func(*storage.Record)) func(context.Context, *Memory, []storage.Record) ([]storage.Outcome, error) {
 	return func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
 		other := slices.Clone(records)
 		for i := range other {
@@ -364,9 +364,9 @@ func changed(change func(*storage.Record)) func(context.Context, *Memory, []stor
 	}
 }
 
-// answered appends records one by one and returns the outcomes after change has
+// appendAnswered appends records one by one and returns the outcomes after change has
 // changed each.
-func answered(ctx context.Context, m *Memory, records []storage.Record, change func(int, *storage.Outcome)) ([]storage.Outcome, error) {
+func appendAnswered(ctx context.Context, m *Memory, records []storage.Record, change func(int, *storage.Outcome)) ([]storage.Outcome, error) {
 	if err := storage.CheckBatch(records); err != nil || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
@@ -390,7 +390,7 @@ func TestMutant(t *testing.T) {
 	if !ok {
 		t.Skip("only for TestMutants")
 	}
-	Run(t, memories(func(memory *Memory) storage.Store {
+	Run(t, openMemories(func(memory *Memory) storage.Store {
 		m := m
 		m.Memory = memory
 		return &m

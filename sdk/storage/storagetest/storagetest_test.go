@@ -8,8 +8,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// memories opens one Memory for each directory.
-func memories(wrap func(*Memory) storage.Store) Opener {
+// openMemories opens one Memory for each directory.
+func openMemories(wrap func(*Memory) storage.Store) Opener {
 	stores := make(map[string]storage.Store)
 	return Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
 		store, ok := stores[dir]
@@ -22,7 +22,7 @@ func memories(wrap func(*Memory) storage.Store) Opener {
 }
 
 func TestMemory(t *testing.T) {
-	Run(t, memories(func(m *Memory) storage.Store { return m }))
+	Run(t, openMemories(func(m *Memory) storage.Store { return m }))
 }
 
 // TestSharedMemory appends to one Memory as two relays would.
@@ -50,7 +50,7 @@ func TestSharedMemory(t *testing.T) {
 
 // TestEvaluate runs the suite as a program does that is not a test.
 func TestEvaluate(t *testing.T) {
-	checks := Checks(memories(func(m *Memory) storage.Store { return m }))
+	checks := Checks(openMemories(func(m *Memory) storage.Store { return m }))
 	plugintest.Evaluate(t.Context(), checks, func(r plugintest.Result) {
 		if r.Verdict == plugintest.Failed {
 			t.Errorf("%s: %v", r.Check.Name, r.Output)
