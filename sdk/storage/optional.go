@@ -4,8 +4,8 @@ import "context"
 
 // Watcher is implemented by a store that several relays share, and by no other. The
 // relay keeps one call of Watch under way and learns from it what others have
-// appended. No built-in store is shared; the relay supports it for stores that are,
-// and for peer sync.
+// appended. The built-in stores are not shared; Watcher is there for a plugin that
+// keeps the log in a database of several relays.
 //
 // The relay does not look for a Watcher with a type assertion but with [As].
 type Watcher interface {
@@ -27,10 +27,14 @@ type Watcher interface {
 // returns true. Every other store is a T if it implements T; authors of plugins have
 // nothing to do.
 func As[T any](s Store) (t T, ok bool) {
-	if prober, probes := s.(interface{ As(target any) bool }); probes {
-		ok = prober.As(&t)
+	prober, probes := s.(interface{ As(target any) bool })
+	if !probes {
+		t, ok = s.(T)
 		return t, ok
 	}
-	t, ok = s.(T)
-	return t, ok
+	var found T
+	if prober.As(&found) {
+		return found, true
+	}
+	return t, false
 }

@@ -38,8 +38,8 @@ func TestAsAsksTheStoreOrItsType(t *testing.T) {
 		"a wrapper of one that says": {struct{ probed }{probed{memory, true}}, true, false},
 	} {
 		watcher, ok := storage.As[storage.Watcher](c.store)
-		if ok != c.watches {
-			t.Errorf("%s: watcher is %v", name, ok)
+		if ok != c.watches || ok == (watcher == nil) {
+			t.Errorf("%s: watcher is %v, %v", name, watcher, ok)
 		}
 		if p, isProbed := c.store.(probed); ok && isProbed && watcher != storage.Watcher(p) {
 			t.Errorf("%s: got %v", name, watcher)
