@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
 // acceptStore has a server that refuses its store take it at the next start.
 func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	name := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
 		return err
@@ -46,8 +47,8 @@ func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	if err != nil {
 		return fmt.Errorf("server %s: %w", server.Name, err)
 	}
-	if f.json {
-		return printJSON(stdout, accepted{server.Name, known})
+	if f.JSON {
+		return command.PrintJSON(stdout, accepted{server.Name, known})
 	}
 	_, err = fmt.Fprintf(stdout, "server %s takes the store that it finds at its next start\nthe store before it had come to envelope %d\nnext: %s\n", server.Name, known.Last, next)
 	return err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -28,7 +29,7 @@ const pluginMode = "plugin-serve"
 
 func servePlugin(args []string) error {
 	if len(args) < 2 {
-		return usageError{pluginMode + " takes a kind and a name"}
+		return command.UsageError{Text: pluginMode + " takes a kind and a name"}
 	}
 	for _, p := range builtInPlugins() {
 		if d := p.Describe(); string(d.Kind) == args[0] && d.Name == args[1] {
@@ -37,5 +38,5 @@ func servePlugin(args []string) error {
 			return nil
 		}
 	}
-	return usageError{fmt.Sprintf("no built-in %s plugin %q", args[0], args[1])}
+	return command.UsageError{Text: fmt.Sprintf("no built-in %s plugin %q", args[0], args[1])}
 }

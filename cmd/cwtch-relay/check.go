@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
@@ -82,7 +83,7 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	case n.State != onion.Ready:
 		all = append(all, finding{away, fmt.Sprintf("%s is %s", n.Network, n.State), n.Summary})
 	case countPublished(*n) < len(n.Services):
-		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), countOf(len(n.Services), "service")), ""})
+		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), command.CountOf(len(n.Services), "service")), ""})
 	}
 	if t := st.Log; t != nil {
 		all = append(all, finding{warning, "the log " + t.Describe(now), ""})
@@ -159,8 +160,8 @@ func printCheck(ctx context.Context, f *flags, view statusView, wrong error, std
 		return wrong
 	}
 	l, text := unknown, ""
-	if wrong == nil && (f.json || view.details) {
-		wrong = usageError{"-check goes with -config and -server only"}
+	if wrong == nil && (f.JSON || view.details) {
+		wrong = command.UsageError{Text: "-check goes with -config and -server only"}
 	}
 	if wrong == nil {
 		l, text = check(ctx, f.config, view.server)
@@ -171,7 +172,7 @@ func printCheck(ctx context.Context, f *flags, view statusView, wrong error, std
 	if _, err := fmt.Fprintf(stdout, "cwtch-relay %s: %s\n", name, oneLine(text)); err != nil {
 		l = unknown
 	}
-	return exitStatus(l)
+	return command.ExitStatus(l)
 }
 
 // check asks a relay how it is. One that does not run or does not answer is critical,
@@ -188,7 +189,7 @@ func check(ctx context.Context, path, server string) (level, string) {
 	now := time.Now()
 	all := findings(st, now)
 	if len(all) == 0 {
-		return ok, fmt.Sprintf("%s, up %s", countOf(len(st.Servers), "server"), formatAge(now, st.Since))
+		return ok, fmt.Sprintf("%s, up %s", command.CountOf(len(st.Servers), "server"), formatAge(now, st.Since))
 	}
 	slices.SortStableFunc(all, func(a, b finding) int { return cmp.Compare(b.level, a.level) })
 	texts := make([]string, len(all))

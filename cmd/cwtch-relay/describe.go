@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -14,19 +14,19 @@ import (
 // describePlugin prints what a plugin says of itself. It is for the operator
 // who was given a binary: nothing has to be configured or to run.
 func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(false)
-	granted := newGrants(f)
-	named, err := f.parseWith(args, "PATH, or KIND/NAME of a built-in plugin")
+	f := command.NewFlags()
+	granted := f.Grants()
+	named, err := f.ParseArgs(args, "PATH, or KIND/NAME of a built-in plugin")
 	if err != nil {
 		return err
 	}
 	origin := "built in"
 	d, ok := builtinNamed(named[0])
 	if !ok {
-		if origin, err = pathArgument(named[0]); err != nil {
+		if origin, err = command.CheckPath(named[0]); err != nil {
 			return err
 		}
-		p, err := granted.program(origin)
+		p, err := granted.Program(origin)
 		if err != nil {
 			return err
 		}
@@ -34,8 +34,8 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 			return err
 		}
 	}
-	if f.json {
-		return printJSON(stdout, d)
+	if f.JSON {
+		return command.PrintJSON(stdout, d)
 	}
 	return writeDescription(stdout, d, origin)
 }
@@ -60,19 +60,10 @@ func writeDescription(w io.Writer, d plugin.Description, origin string) error {
 	if d.Doc != "" {
 		fmt.Fprintf(&b, "%s\n", d.Doc)
 	}
-	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", joinValues(d.Protocols), joinValues(d.Capabilities), network)
+	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", command.Join(d.Protocols), command.Join(d.Capabilities), network)
 	fmt.Fprintf(&b, "\nIn a server of the configuration:\n\n%s", indentText(config.Sample(d)))
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// joinValues writes values with commas between them.
-func joinValues[T any](values []T) string {
-	texts := make([]string, len(values))
-	for i, v := range values {
-		texts[i] = fmt.Sprint(v)
-	}
-	return cmp.Or(strings.Join(texts, ", "), "none")
 }
 
 func indentText(text string) string {

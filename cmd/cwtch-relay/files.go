@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -22,17 +23,17 @@ import (
 // runInit writes a configuration to start from. Keys are made by the first
 // start, so that a copied configuration never means copied keys.
 func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(false)
-	dir := f.path("dir")
-	if err := f.parseArgs(args); err != nil {
+	f := command.NewFlags()
+	dir := f.Path("dir")
+	if _, err := f.ParseArgs(args); err != nil {
 		return err
 	}
 	if *dir == "" {
-		return usageError{"no directory given: say -dir DIR"}
+		return command.UsageError{Text: "no directory given: say -dir DIR"}
 	}
 	err := durable.MakeDir(*dir, 0o700)
 	if errors.Is(err, fs.ErrPermission) {
-		return hinted{fmt.Errorf("make the directory: %w", err), ownership.NotWritable(*dir)}
+		return command.WithHint(fmt.Errorf("make the directory: %w", err), ownership.NotWritable(*dir))
 	}
 	if err != nil {
 		return fmt.Errorf("make the directory: %w", err)
@@ -40,20 +41,20 @@ func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	path := filepath.Join(*dir, "server.hcl")
 	err = durable.CreateFile(path, []byte(config.Template(builtInDescriptions())), 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return hinted{fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or move the file aside first"}
+		return command.WithHint(fmt.Errorf("%s exists already and is left as it is", path), "give another directory, or move the file aside first")
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if f.json {
-		return printJSON(stdout, map[string]string{"config": path})
+	if f.JSON {
+		return command.PrintJSON(stdout, map[string]string{"config": path})
 	}
 	_, err = fmt.Fprintf(stdout, "wrote %s\n\nrun it with:  %s\n", path, pathname.Command("cwtch-relay", "-config", path))
 	return err
 }
 
 func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
@@ -63,17 +64,17 @@ func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	}
 	if t := cfg.Network.Tor; t != nil && t.Control == "" {
 		if _, err := exec.LookPath(t.Path); err != nil {
-			return hinted{fmt.Errorf("%s: tor is not there: %w", cfg.Network.Range, err), "install it (apt-get install tor), or set path to where it is"}
+			return command.WithHint(fmt.Errorf("%s: tor is not there: %w", cfg.Network.Range, err), "install it (apt-get install tor), or set path to where it is")
 		}
 	}
 	names := make([]string, len(cfg.Servers))
 	for i, s := range cfg.Servers {
 		names[i] = s.Name
 	}
-	if f.json {
-		return printJSON(stdout, map[string]any{"config": f.config, "valid": true, "servers": names})
+	if f.JSON {
+		return command.PrintJSON(stdout, map[string]any{"config": f.config, "valid": true, "servers": names})
 	}
-	_, err = fmt.Fprintf(stdout, "%s is valid: %s\n", f.config, countOf(len(names), "server"))
+	_, err = fmt.Fprintf(stdout, "%s is valid: %s\n", f.config, command.CountOf(len(names), "server"))
 	return err
 }
 
@@ -81,9 +82,9 @@ func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error 
 // when the relay has not been started yet, so that the text can be handed
 // out beforehand.
 func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	name := f.String("server", "", "")
-	file := f.path("o")
+	file := f.Path("o")
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		}
 		return nil
 	}
-	if f.json {
-		return printJSON(stdout, started{Server: server.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()})
+	if f.JSON {
+		return command.PrintJSON(stdout, started{Server: server.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()})
 	}
 	_, err = fmt.Fprintln(stdout, b)
 	return err
@@ -117,14 +118,14 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 
 func pickServer(cfg *config.Config, name string) (config.Server, error) {
 	if name == "" && len(cfg.Servers) > 1 {
-		return config.Server{}, hinted{errors.New("the configuration has several servers"), "say which one: -server " + cfg.Servers[0].Name}
+		return config.Server{}, command.WithHint(errors.New("the configuration has several servers"), "say which one: -server "+cfg.Servers[0].Name)
 	}
 	for _, s := range cfg.Servers {
 		if name == "" || s.Name == name {
 			return s, nil
 		}
 	}
-	return config.Server{}, hinted{fmt.Errorf("the configuration has no server %q", name), "its first one is " + cfg.Servers[0].Name}
+	return config.Server{}, command.WithHint(fmt.Errorf("the configuration has no server %q", name), "its first one is "+cfg.Servers[0].Name)
 }
 
 func bundleOf(cfg *config.Config, s config.Server) (bundle.Bundle, error) {
@@ -141,11 +142,4 @@ func signBundle(keys *identity.Server) (bundle.Bundle, error) {
 		return bundle.Bundle{}, fmt.Errorf("sign the bundle: %w", err)
 	}
 	return bundle.New(keys, key.Public()), nil
-}
-
-func countOf(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

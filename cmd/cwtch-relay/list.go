@@ -8,9 +8,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -36,17 +36,17 @@ type pluginUse struct {
 // listPlugins shows which plugins there are: without a configuration those that
 // are built in, with one also those that it declares, and where they are used.
 func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(false)
-	pathname.Var(f.FlagSet, &f.config, "config", "", "")
-	if _, err := f.parseWith(args); err != nil {
+	f := command.NewFlags()
+	path := f.Path("config")
+	if _, err := f.ParseArgs(args); err != nil {
 		return err
 	}
 	var list []listedPlugin
 	for _, d := range builtInDescriptions() {
 		list = append(list, describedRow(d))
 	}
-	if f.config != "" {
-		cfg, err := loadConfig(ctx, f.config)
+	if *path != "" {
+		cfg, err := loadConfig(ctx, *path)
 		if err != nil {
 			return err
 		}
@@ -54,8 +54,8 @@ func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error 
 			return err
 		}
 	}
-	if f.json {
-		return printJSON(stdout, list)
+	if f.JSON {
+		return command.PrintJSON(stdout, list)
 	}
 	return writePlugins(stdout, list)
 }
@@ -135,7 +135,7 @@ func writePlugins(out io.Writer, list []listedPlugin) error {
 		if state == "" {
 			state = "not used"
 		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, joinValues(p.Protocols), joinValues(p.Capabilities), state, program)
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\n", p.Kind, p.Name, p.Version, command.Join(p.Protocols), command.Join(p.Capabilities), state, program)
 		if p.Problem != "" {
 			fmt.Fprintf(w, "  cannot be used: %s\n", p.Problem)
 		}

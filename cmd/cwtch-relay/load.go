@@ -22,11 +22,6 @@ type loaded struct {
 	catalog *catalog.Catalog
 }
 
-// configFault is an error of a configuration that cannot be used.
-type configFault struct{ error }
-
-func (e configFault) Unwrap() error { return e.error }
-
 // loadConfig reads a configuration, and asks its plugins for faults in their blocks.
 func loadConfig(ctx context.Context, path string) (*loaded, error) {
 	return loadWith(ctx, path, false)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
@@ -20,7 +21,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 	m := manager.Config{
 		Path:    l.path,
 		DataDir: l.DataDir,
-		Version: version,
+		Version: command.Version,
 		Limits:  l.Limits,
 		Logger:  log,
 		Network: manager.NetworkConfig{
@@ -89,7 +90,7 @@ func attachDebugged(cfg *manager.Config) error {
 		case !ok:
 			return nil
 		case used[name]:
-			return hinted{fmt.Errorf("%s: %s is attached and used more than once", use.Where, name), "use it in one block while it is attached"}
+			return command.WithHint(fmt.Errorf("%s: %s is attached and used more than once", use.Where, name), "use it in one block while it is attached")
 		}
 		used[name], use.Attach = true, &to
 		return nil

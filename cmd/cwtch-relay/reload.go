@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -16,7 +17,7 @@ import (
 
 // runReload has the running relay read its configuration again.
 func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	dryRun := f.Bool("dry-run", false, "")
 	if err := f.parseArgs(args); err != nil {
 		return err
@@ -31,13 +32,13 @@ func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	}
 	plan, err := manager.AskReload(ctx, dataDir, path, *dryRun)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return hinted{err, "start it with: " + pathname.Command("cwtch-relay", "-config", f.config) + "; a relay that runs with another data_dir has to be restarted"}
+		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config)+"; a relay that runs with another data_dir has to be restarted")
 	}
 	if err != nil {
 		return err
 	}
-	if f.json {
-		err = printJSON(stdout, plan)
+	if f.JSON {
+		err = command.PrintJSON(stdout, plan)
 	} else {
 		err = writePlan(stdout, f.config, plan)
 	}
@@ -117,16 +118,16 @@ func planError(plan *manager.Plan, stderr io.Writer) error {
 		fmt.Fprintf(stderr, "error: %s of server %s does not run: %s\n", d.Plugin, d.Server, d.Error)
 	}
 	const hint = "mend what is wrong and reload again; what has failed is tried again then"
-	failed, down := plan.Failed()-len(plan.Down), countOf(len(plan.Down), "plugin")
+	failed, down := plan.Failed()-len(plan.Down), command.CountOf(len(plan.Down), "plugin")
 	switch {
 	case len(plan.Refused) > 0:
 		return errors.New("nothing was changed")
 	case failed > 0 && len(plan.Down) > 0:
-		return hinted{fmt.Errorf("%d of %s failed, and %s besides did not stay up", failed, countOf(len(plan.Steps), "step"), down), hint}
+		return command.WithHint(fmt.Errorf("%d of %s failed, and %s besides did not stay up", failed, command.CountOf(len(plan.Steps), "step"), down), hint)
 	case failed > 0:
-		return hinted{fmt.Errorf("%d of %s failed", failed, countOf(len(plan.Steps), "step")), hint}
+		return command.WithHint(fmt.Errorf("%d of %s failed", failed, command.CountOf(len(plan.Steps), "step")), hint)
 	case len(plan.Down) > 0:
-		return hinted{fmt.Errorf("%s did not stay up", down), hint}
+		return command.WithHint(fmt.Errorf("%s did not stay up", down), hint)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/loglimit"
@@ -55,7 +56,7 @@ type daemon struct {
 // ends at once at the second. Neither waits for who reads its outputs: they are
 // written without the relay waiting for that, and it goes on when nobody does.
 func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
@@ -63,17 +64,17 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	// signals would be inherited by tor.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
-		config: f.config, json: f.json, service: sdnotify.FromEnvironment(),
+		config: f.config, json: f.JSON, service: sdnotify.FromEnvironment(),
 		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
-	status := report(d.run(ctx), d.reports())
+	status := report(d.run(ctx), d.stdout, d.reports())
 	var closing sync.WaitGroup
 	closing.Go(func() { d.stdout.Close(flushTimeout) })
 	closing.Go(func() { d.log.Close(flushTimeout) })
 	closing.Wait()
-	return exitStatus(status)
+	return command.ExitStatus(status)
 }
 
 // run runs the relay.
@@ -99,7 +100,7 @@ func (d *daemon) run(ctx context.Context) error {
 		log.Info("draining; a second signal ends at once", "signal", s)
 		go d.notify("STOPPING=1", sdnotify.Status("draining"), sdnotify.Extend(stopTimeout))
 		<-signals
-		os.Exit(exitError)
+		os.Exit(command.ExitError)
 	}()
 
 	hangups := make(chan os.Signal, 1)
@@ -145,7 +146,7 @@ var errStopped = errors.New("stopped by a signal")
 
 func printStarted(w io.Writer, asJSON bool, s started) error {
 	if asJSON {
-		return printJSON(w, s)
+		return command.PrintJSON(w, s)
 	}
 	_, err := fmt.Fprintf(w, "server %s\n  board   %s.onion\n  bundle  %s\n", s.Server, s.Board, s.Bundle)
 	return err

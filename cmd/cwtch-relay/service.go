@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/sdnotify"
@@ -89,7 +90,7 @@ func publication(st onion.Status) string {
 	if st.State == onion.Bootstrapping {
 		text += fmt.Sprintf(", %d %% (%s)", st.Progress, st.Summary)
 	}
-	return fmt.Sprintf("%s, %d of %s published", text, published, countOf(len(st.Services), "service"))
+	return fmt.Sprintf("%s, %d of %s published", text, published, command.CountOf(len(st.Services), "service"))
 }
 
 // feedWatchdog gives signs of life, each after the relay has told its status: the

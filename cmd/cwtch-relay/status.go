@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
@@ -26,7 +27,7 @@ type statusView struct {
 }
 
 func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	var view statusView
 	f.StringVar(&view.server, "server", "", "")
 	f.BoolVar(&view.details, "v", false, "")
@@ -40,18 +41,18 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	}
 	st, err := askStatus(ctx, f.config, view.server)
 	if errors.Is(err, manager.ErrNotRunning) {
-		return hinted{err, "start it with: " + pathname.Command("cwtch-relay", "-config", f.config)}
+		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
 	}
 	if err != nil {
 		return err
 	}
-	if f.json {
-		err = printJSON(stdout, st)
+	if f.JSON {
+		err = command.PrintJSON(stdout, st)
 	} else {
 		err = writeStatus(stdout, st, view, time.Now())
 	}
 	if err == nil && worst(findings(st, time.Now())) == critical {
-		err = exitStatus(exitError) // the reasons are among the facts
+		err = command.ExitStatus(command.ExitError) // the reasons are among the facts
 	}
 	return err
 }
@@ -75,7 +76,7 @@ func askStatus(ctx context.Context, path, server string) (manager.Status, error)
 		}
 		names = append(names, s.Name)
 	}
-	return st, hinted{fmt.Errorf("the relay has no server %q", server), "it has: " + strings.Join(names, ", ")}
+	return st, command.WithHint(fmt.Errorf("the relay has no server %q", server), "it has: "+strings.Join(names, ", "))
 }
 
 // writeStatus writes a status for people: a line for each server, and more of those
@@ -112,7 +113,7 @@ func writeNetwork(w io.Writer, n *onion.Status, now time.Time) {
 	if n.Version != "" {
 		fmt.Fprintf(w, ", version %s", n.Version)
 	}
-	fmt.Fprintf(w, ", %d of %s published", countPublished(*n), countOf(len(n.Services), "service"))
+	fmt.Fprintf(w, ", %d of %s published", countPublished(*n), command.CountOf(len(n.Services), "service"))
 	if n.Restarts > 0 {
 		fmt.Fprintf(w, ", restarted %s", formatTimes(n.Restarts))
 	}
@@ -141,9 +142,9 @@ func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
 	if r := s.Relay; r != nil {
 		stored := "the store does not answer"
 		if r.Store != nil {
-			stored = fmt.Sprintf("%s in %s", countOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes))
+			stored = fmt.Sprintf("%s in %s", command.CountOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes))
 		}
-		fmt.Fprintf(w, "\t%s\t%s\t%s.onion", stored, countOf(int(r.BoardConnections.Open), "connection"), r.Board)
+		fmt.Fprintf(w, "\t%s\t%s\t%s.onion", stored, command.CountOf(int(r.BoardConnections.Open), "connection"), r.Board)
 	} else {
 		fmt.Fprint(w, "\tnot published")
 	}
@@ -178,16 +179,16 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "  board\t%s.onion\n", r.Board)
 	fmt.Fprintf(w, "  token service\t%s.onion\n", r.TokenService)
 	if r.Store != nil {
-		fmt.Fprintf(w, "  stored\t%s in %s, %s\n", countOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes), countOf(int(r.Store.Tokens), "spent token"))
+		fmt.Fprintf(w, "  stored\t%s in %s, %s\n", command.CountOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes), command.CountOf(int(r.Store.Tokens), "spent token"))
 	} else {
 		fmt.Fprintln(w, "  stored\tunknown, the store does not answer")
 	}
 	p := r.Posts
 	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
 		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
-	fmt.Fprintf(w, "  reads\t%s of %s\n", countOf(int(r.Reads.Replays), "replay"), countOf(int(r.Reads.Replayed), "envelope"))
+	fmt.Fprintf(w, "  reads\t%s of %s\n", command.CountOf(int(r.Reads.Replays), "replay"), command.CountOf(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
-		r.Tokens.Sold, countOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
+		r.Tokens.Sold, command.CountOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
 	writeConnections(w, "board", r.BoardConnections)
 	writeConnections(w, "token", r.TokenConnections)
 }
@@ -243,7 +244,7 @@ func writeSnapshots(w io.Writer, s metrics.Status) {
 	if s.Dropped == 0 && s.LastError == "" {
 		return
 	}
-	fmt.Fprintf(w, "  \t%s, %d dropped, %d failed", countOf(int(s.Exported), "snapshot"), s.Dropped, s.Failed)
+	fmt.Fprintf(w, "  \t%s, %d dropped, %d failed", command.CountOf(int(s.Exported), "snapshot"), s.Dropped, s.Failed)
 	if s.LastError != "" {
 		fmt.Fprintf(w, ", last because of: %s", s.LastError)
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -39,7 +40,7 @@ func (s *copyEnd) String() string {
 // copyStorage copies what one store holds into another, for an operator who
 // then changes the configuration.
 func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(true)
+	f := newFlags()
 	name := f.String("server", "", "")
 	from := f.String("from", "", "")
 	to := f.String("to", "", "")
@@ -47,7 +48,7 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return err
 	}
 	if *from == "" || *to == "" {
-		return usageError{`say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
+		return command.UsageError{Text: `say what to copy: -from 'server "NAME"' -to 'server "NAME" storage "PLUGIN" { … }'`}
 	}
 	programs, err := catalog.New(builtInPlugins(), pluginMode)
 	if err != nil {
@@ -71,8 +72,8 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if err != nil {
 		return c.explainCopy(err)
 	}
-	if f.json {
-		return printJSON(stdout, c.summarizeCopy(result))
+	if f.JSON {
+		return command.PrintJSON(stdout, c.summarizeCopy(result))
 	}
 	return c.printReport(stdout, result)
 }
@@ -86,11 +87,11 @@ type copyJob struct {
 
 func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	if a, b := c.from.server, c.to.server; a.Dir == b.Dir && a.Storage.Name == b.Storage.Name && bytes.Equal(a.Storage.Msgpack, b.Storage.Msgpack) {
-		return r, usageError{"-from and -to are one store"}
+		return r, command.UsageError{Text: "-from and -to are one store"}
 	}
 	release, err := manager.Hold(c.DataDir)
 	if err != nil {
-		return r, hinted{err, "a relay has to be stopped for the length of the copy"}
+		return r, command.WithHint(err, "a relay has to be stopped for the length of the copy")
 	}
 	defer release()
 	if files, err := os.ReadDir(manager.StorageDir(c.from.server.Dir)); err != nil || len(files) == 0 {
@@ -187,7 +188,7 @@ func (c *copyJob) explainCopy(err error) error {
 	case errors.As(err, &refused) && errors.As(refused.err, &faults):
 		return refused.side.server.Storage.Diagnose(faults)
 	case errors.Is(err, context.Canceled), errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrFull):
-		return hinted{err, "the same command goes on where this one stopped"}
+		return command.WithHint(err, "the same command goes on where this one stopped")
 	}
 	return err
 }
@@ -249,7 +250,7 @@ func (c *copyJob) inUse() bool {
 
 // printReport says what was done and what is left to do.
 func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
-	fmt.Fprintf(w, "copied %s and %s\n", countOf(int(r.Envelopes), "envelope"), countOf(int(r.Tokens), "spent token"))
+	fmt.Fprintf(w, "copied %s and %s\n", command.CountOf(int(r.Envelopes), "envelope"), command.CountOf(int(r.Tokens), "spent token"))
 	fmt.Fprintf(w, "  from    %s\n  to      %s\n  digest  %v, of both\n\nnext:\n", c.from, c.to, r.Digest)
 	if c.inUse() {
 		fmt.Fprintf(w, "  - server %q of %s uses the copy already: start the relay\n", c.to.server.Name, c.path)

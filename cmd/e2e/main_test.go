@@ -61,7 +61,7 @@ func buildPrograms() error {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	args = append(args, "../cwtch-relay", "../cwtch-group", "../cwtch-demo", "../cwtch-fault", "../cwtch-attack")
+	args = append(args, "../cwtch-relay", "../cwtch-plugin", "../cwtch-group", "../cwtch-demo", "../cwtch-fault", "../cwtch-attack")
 	for _, plugin := range testPlugins {
 		args = append(args, "./testdata/"+plugin)
 	}

@@ -93,11 +93,14 @@ func isSynopsis(command string) bool {
 	return strings.Contains(command, " [-") || strings.Contains(command, " …")
 }
 
-// TestManualNamesRealCommands compares every command of cwtch-relay and cwtch-group
-// in the manual with the output of -help: the command exists and has these flags. It
-// checks the targets of make, too.
+// TestManualNamesRealCommands compares every command of our programs in the manual with
+// the output of -help: the command exists and has these flags. It checks the targets of
+// make, too.
 func TestManualNamesRealCommands(t *testing.T) {
-	usages := map[string]commandFlags{"cwtch-relay": readUsage(t, "cwtch-relay"), "cwtch-group": readUsage(t, "cwtch-group")}
+	usages := make(map[string]commandFlags)
+	for _, program := range []string{"cwtch-relay", "cwtch-plugin", "cwtch-group"} {
+		usages[program] = readUsage(t, program)
+	}
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +144,7 @@ func TestManualNamesRealCommands(t *testing.T) {
 
 var (
 	codeSpan     = regexp.MustCompile("`([^`]+)`")
-	relayCommand = regexp.MustCompile(`(?:^|\$ |bin/|\s|\()(cwtch-relay|cwtch-group)((?: [^|;()#&>]+)?)`)
+	relayCommand = regexp.MustCompile(`(?:^|\$ |bin/|\s|\()(cwtch-relay|cwtch-plugin|cwtch-group)((?: [^|;()#&>]+)?)`)
 	userOfRelay  = regexp.MustCompile(`-[uog] cwtch-relay\b`)
 	makeTarget   = regexp.MustCompile(`^(?:\$ )?make ([a-z][a-z-]*)`)
 	flagOfUsage  = regexp.MustCompile(`(?:^|[ \[])(-[a-z][a-z-]*)`)

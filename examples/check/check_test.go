@@ -1,7 +1,7 @@
 // Package check_test builds, tests and uses every example as somebody outside of
 // this repository would: copied to a directory of its own, as a module that gets
 // the sdk from a module proxy, with the programs of the relay on the path. It does
-// the same with what "plugin new" writes for languages other than Go.
+// the same with what "cwtch-plugin new" writes for languages other than Go.
 package check_test
 
 import (

@@ -33,7 +33,7 @@ func newOutside(t *testing.T) *outside {
 	t.Helper()
 	dir := t.TempDir()
 	o := &outside{bin: filepath.Join(dir, "bin")}
-	goCommand(t, "build", "-trimpath", "-o", o.bin+"/", root+"/cmd/cwtch-relay", root+"/cmd/cwtch-group")
+	goCommand(t, "build", "-trimpath", "-o", o.bin+"/", root+"/cmd/cwtch-relay", root+"/cmd/cwtch-plugin", root+"/cmd/cwtch-group")
 	proxy := filepath.Join(dir, "proxy")
 	if err := publish(filepath.Join(proxy, module, "@v")); err != nil {
 		t.Fatalf("make a module of the repository: %v", err)

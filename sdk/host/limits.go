@@ -7,7 +7,7 @@ import (
 )
 
 // How long a plugin may take, whoever starts it: a relay, "cwtch-relay plugin
-// describe" and "plugin test", or a test in Go. docs/plugin-protocol.md tells authors.
+// describe" and "cwtch-plugin test", or a test in Go. docs/plugin-protocol.md tells authors.
 const (
 	StartTimeout     = 10 * time.Second // until it has shaken hands
 	DescribeTimeout  = 5 * time.Second  // Describe and Validate, which a plugin knows by heart

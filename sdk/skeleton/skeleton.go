@@ -1,6 +1,6 @@
 // Package skeleton writes the first files of a new plugin: a project in the
 // language of the author that builds, passes the conformance suite of its kind, and
-// works. It is for the command "cwtch-relay plugin new".
+// works. It is for the command "cwtch-plugin new".
 //
 // The files are templates beside this one. What they make is tested as an author
 // would: written to an empty directory, built and run.

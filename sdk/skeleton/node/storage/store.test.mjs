@@ -1,5 +1,5 @@
 // Tests of this store. The contract of every store is checked by
-// "cwtch-relay plugin test", for kill -9 and a full disk as well.
+// "cwtch-plugin test", for kill -9 and a full disk as well.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
@@ -35,7 +36,7 @@ type shown struct {
 }
 
 // newShown has flags for that.
-func newShown(f *flags) *shown {
+func newShown(f *command.Flags) *shown {
 	s := &shown{}
 	f.StringVar(&s.at, "shows", "", "")
 	f.StringVar(&s.prefix, "prefix", "", "")
@@ -70,11 +71,11 @@ func (s *shown) reader() func(testing.TB, string, *plugintest.Opened) []stats.Me
 func (s *shown) check(kind plugin.Kind) error {
 	switch {
 	case s.at != "" && kind != plugin.KindStats:
-		return usageError{fmt.Sprintf("-shows is for stats plugins, and this is a %s plugin", kind)}
+		return command.UsageError{Text: fmt.Sprintf("-shows is for stats plugins, and this is a %s plugin", kind)}
 	case s.at != "" && !s.isURL() && (!filepath.IsLocal(s.at) || strings.Contains(s.at, "://")):
-		return usageError{"-shows takes a URL that begins with http://, or a file below the directory of the plugin"}
+		return command.UsageError{Text: "-shows takes a URL that begins with http://, or a file below the directory of the plugin"}
 	case s.at == "" && s.prefix != "":
-		return usageError{"-prefix says how the names begin that -shows reads"}
+		return command.UsageError{Text: "-prefix says how the names begin that -shows reads"}
 	}
 	return nil
 }

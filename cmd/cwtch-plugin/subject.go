@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -26,7 +27,7 @@ type subject struct {
 
 // findSubject takes the path of a program, or the KIND/NAME of a plugin that was
 // started by hand. The path of that plugin means the process as well.
-func findSubject(ctx context.Context, granted *grants, name string) (subject, error) {
+func findSubject(ctx context.Context, granted *command.Grants, name string) (subject, error) {
 	attachments, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
 	if err != nil {
 		return subject{}, err
@@ -39,7 +40,7 @@ func findSubject(ctx context.Context, granted *grants, name string) (subject, er
 		return subject{description: d, attach: &at}, err
 	}
 	s := subject{}
-	if s.program, err = granted.program(name); err != nil {
+	if s.program, err = granted.Program(name); err != nil {
 		return subject{}, err
 	}
 	if s.description, err = s.program.Describe(ctx); err != nil {
@@ -128,6 +129,6 @@ func (t *tracer) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.more > 0 {
-		fmt.Fprintf(t.w, "  … and %s more\n", countOf(t.more, "line"))
+		fmt.Fprintf(t.w, "  … and %s more\n", command.CountOf(t.more, "line"))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -45,25 +46,25 @@ var errNotConforming = errors.New("the plugin does not keep the contract")
 
 // testPlugin runs the conformance suite of its kind against any binary.
 func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags(false)
-	body := f.path("config")
-	invalidBody := f.path("invalid")
+	f := command.NewFlags()
+	body := f.Path("config")
+	invalidBody := f.Path("invalid")
 	traced := f.Bool("trace", false, "")
 	only := f.String("run", "", "")
-	granted := newGrants(f)
+	granted := f.Grants()
 	shown := newShown(f)
-	named, err := f.parseWith(args, "PATH")
+	named, err := f.ParseArgs(args, "PATH")
 	if err != nil {
 		return err
 	}
 	pattern, err := regexp.Compile(*only)
 	if err != nil {
-		return usageError{"-run: " + err.Error()}
+		return command.UsageError{Text: "-run: " + err.Error()}
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
-	name, err := pathArgument(named[0])
+	name, err := command.CheckPath(named[0])
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.off}
+	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.Unconfined}
 	if s.attach != nil {
 		run.Attached = s.attach.PID
 	}
@@ -92,18 +93,18 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	}
 	checks := selectChecks(s.checks(values, invalid, t, shown), pattern)
 	begin := time.Now()
-	if !f.json {
+	if !f.JSON {
 		writeDescribed(stdout, run, len(checks))
 	}
 	run.Failed = plugintest.Evaluate(ctx, checks, func(r plugintest.Result) {
 		run.Results = append(run.Results, verdict{r.Check.Name, r.Check.Contract, r})
-		if !f.json {
+		if !f.JSON {
 			writeResult(stdout, r)
 		}
 	})
 	switch {
-	case f.json:
-		err = printJSON(stdout, run)
+	case f.JSON:
+		err = command.PrintJSON(stdout, run)
 	default:
 		err = writeSummary(stdout, run, time.Since(begin))
 	}
@@ -124,7 +125,7 @@ func (c conformance) checkVerdict(ctx context.Context, checks int) error {
 	case c.Failed > 0:
 		return errNotConforming
 	case ctx.Err() != nil:
-		return fmt.Errorf("stopped after %d of %s", len(c.Results), countOf(checks, "check"))
+		return fmt.Errorf("stopped after %d of %s", len(c.Results), command.CountOf(checks, "check"))
 	case checks == 0:
 		return errors.New("no check has such a name")
 	}
@@ -167,7 +168,7 @@ func writeDescribed(w io.Writer, c conformance, checks int) {
 		where = "each with processes of its own without the sandbox"
 	}
 	fmt.Fprintf(w, "%s plugin %q, version %s, %s\n%s, %s\n\n",
-		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, countOf(checks, "check"), where)
+		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, command.CountOf(checks, "check"), where)
 }
 
 // writeResult says what the contract demands, and when that is not kept what
@@ -194,7 +195,7 @@ func writeSummary(w io.Writer, c conformance, took time.Duration) error {
 			broken = append(broken, r.Name)
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", countOf(len(c.Results), "check"),
+	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", command.CountOf(len(c.Results), "check"),
 		took.Round(time.Second/10), counts[plugintest.Passed], counts[plugintest.Failed], counts[plugintest.Skipped])
 	if len(broken) > 0 {
 		_, err = fmt.Fprintf(w, "again, only what failed: -run %s\n", pathname.Quote("^("+strings.Join(broken, "|")+")$"))

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
+)
+
+// authorsProgram has the commands for authors of plugins. This program has keys in its
+// memory, and does not link what only they need.
+const authorsProgram = "cwtch-plugin"
+
+// executeAuthors returns the Run of a command of authorsProgram: it becomes that program,
+// which lies beside this one.
+func executeAuthors(name string) func(context.Context, []string, io.Writer, io.Writer) error {
+	return func(_ context.Context, args []string, _, _ io.Writer) error {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find own binary: %w", err)
+		}
+		return executeBeside(self, name, args)
+	}
+}
+
+// executeBeside returns only after an error.
+func executeBeside(self, name string, args []string) error {
+	path := filepath.Join(filepath.Dir(self), authorsProgram)
+	argv := append([]string{authorsProgram, name}, args...)
+	err := fmt.Errorf("execute %s: %w", path, syscall.Exec(path, argv, os.Environ()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return command.WithHint(err, "plugin "+name+" is a command of "+authorsProgram+`, which "make build" makes: put it beside cwtch-relay, or call it where it is`)
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+package command
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+)
+
+// Flags is a set of flags whose mistakes are a [UsageError].
+type Flags struct {
+	*flag.FlagSet
+	JSON bool // -json
+}
+
+// NewFlags has the flag -json alone.
+func NewFlags() *Flags {
+	f := &Flags{FlagSet: flag.NewFlagSet("", flag.ContinueOnError)}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	f.BoolVar(&f.JSON, "json", false, "")
+	return f
+}
+
+// Path adds a flag that is a path.
+func (f *Flags) Path(name string) *string {
+	p := new(string)
+	pathname.Var(f.FlagSet, p, name, "", "")
+	return p
+}
+
+// ParseArgs parses arguments, which usage calls names, before, between and behind the
+// flags.
+func (f *Flags) ParseArgs(args []string, names ...string) (values []string, err error) {
+	for {
+		switch err := f.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, UsageError{err.Error(), suggest.Flag(f.FlagSet, err)}
+		case f.NArg() == 0 && len(values) < len(names):
+			return nil, UsageError{Text: "missing: " + names[len(values)]}
+		case f.NArg() == 0:
+			return values, nil
+		case len(values) == len(names):
+			return nil, UsageError{Text: fmt.Sprintf("unexpected argument %q", f.Arg(0))}
+		}
+		values = append(values, f.Arg(0))
+		args = f.Args()[1:]
+	}
+}
+
+// CheckPath returns an argument that is a path.
+func CheckPath(arg string) (string, error) {
+	if err := pathname.Check(arg); err != nil {
+		return "", UsageError{Text: err.Error()}
+	}
+	return arg, nil
+}

@@ -1,0 +1,78 @@
+package command
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// notPaths are the flags of all commands of this repository that are text and no path.
+var notPaths = []string{
+	"cwtch-attack -storage", "cwtch-bench -storage", "cwtch-bench -only", "cwtch-fault -mix",
+	"cwtch-group -tor-control-user", "cwtch-group -server", "cwtch-group -name", "cwtch-group -since",
+	"cwtch-relay -server", "cwtch-plugin -run", "cwtch-plugin -module", "cwtch-plugin -prefix", "cwtch-plugin -lang",
+	"cwtch-plugin -shows",                  // a URL, or a path that checks by itself
+	"cwtch-relay -from", "cwtch-relay -to", // in the language of the file, in which paths are checked
+	"command -read", // checks by itself
+}
+
+// TestFlagsThatArePaths reads the source of all commands: a flag that holds text is either
+// a path, and defined by package pathname, or one of notPaths.
+func TestFlagsThatArePaths(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../*/*.go", "../*/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no source: %v", err)
+		}
+		files = append(files, found...)
+	}
+	known := make(map[string]bool)
+	for _, name := range notPaths {
+		known[name] = false
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			at, ok := map[string]int{"String": 0, "StringVar": 1, "Func": 0, "TextVar": 1}[methodName(call)]
+			if !ok || len(call.Args) <= at {
+				return true
+			}
+			if text, ok := call.Args[at].(*ast.BasicLit); ok && text.Kind == token.STRING {
+				flag, _ := strconv.Unquote(text.Value)
+				name := filepath.Base(filepath.Dir(file)) + " -" + flag
+				if _, listed := known[name]; !listed {
+					t.Errorf("%s: is it a path? Then define it with pathname.Var; else it belongs to notPaths", name)
+				}
+				known[name] = true
+			}
+			return true
+		})
+	}
+	for name, found := range known {
+		if !found {
+			t.Errorf("%s is no flag", name)
+		}
+	}
+}
+
+func methodName(call *ast.CallExpr) string {
+	if f, ok := call.Fun.(*ast.SelectorExpr); ok {
+		return f.Sel.Name
+	}
+	return ""
+}
