@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
@@ -17,47 +15,48 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// surroundings is what a command gets from its process.
-type surroundings struct {
+// environment is what a command gets from its process.
+type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	terminal       bool // stderr is one
+	terminal       bool // stderr is a terminal
 	getenv         func(string) string
 }
 
-// command is one of the things that cwtch-group does.
+// command is a command of cwtch-group.
 type command struct {
 	name  string
-	args  string // as usage shows them
+	args  string // flags and arguments, for the usage line
 	about string
-	more  string // what else its help says, a line each
-	n     int    // arguments beside flags
+	more  string // the rest of its help
+	n     int    // number of arguments, without flags
 	flags func(*options, *flag.FlagSet)
 	run   func(a *app, ctx context.Context, args []string) error
 }
 
-// commands is a function because the help lists them and is one of them.
-func commands() []command {
+// listCommands is a function and not a variable because the help, which commands
+// print, lists them.
+func listCommands() []command {
 	return []command{
-		{"init", "", "make a profile, which is a new identity", initHelp, 0, nil, (*app).initProfile},
-		{"import-server", "server:…", "trust a server by its key bundle", "", 1, nil, (*app).importServer},
-		{"create", `[-server ADDR] "NAME"`, "make a group on a server, named by its address or the beginning of it", "", 1, createFlags, (*app).runCreate},
-		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group", inviteHelp, 1, inviteFlags, (*app).runInvite},
-		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle brings its server along", joinHelp, 1, joinFlags, (*app).runJoin},
-		{"post", `"NAME" "TEXT"`, "post to a group, buying tokens when there are none", postHelp, 2, nil, (*app).runPost},
+		{"init", "", "make a profile, and with it a new identity", initHelp, 0, nil, (*app).runInit},
+		{"import-server", "server:…", "trust a server, by the key bundle that its operator gave you", "", 1, nil, (*app).runImportServer},
+		{"create", `[-server ADDR] "NAME"`, "make a group; ADDR is the address of the server or the beginning of it", "", 1, createFlags, (*app).runCreate},
+		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group itself", inviteHelp, 1, inviteFlags, (*app).runInvite},
+		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle also adds its server", joinHelp, 1, joinFlags, (*app).runJoin},
+		{"post", `"NAME" "TEXT"`, "post a text to a group, and buy tokens first if there are none", postHelp, 2, nil, (*app).runPost},
 		{"read", `[-new] [-since WHEN] "NAME"`, "print all messages of a group, or those not printed yet", readHelp, 1, readFlags, (*app).runRead},
-		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet and then new ones, until ^C", followHelp, 1, followFlags, (*app).runFollow},
-		{"members", `"NAME"`, "print the members of a group whose messages you have read", membersHelp, 1, nil, (*app).members},
-		{"nick", `"NAME" MEMBER "NICK"`, "choose what you call a member", nickHelp, 3, nil, (*app).nick},
-		{"rename", `"NAME" "NEW"`, "choose what you call a group", renameHelp, 2, nil, (*app).rename},
-		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).leave},
-		{"list", "", "print who you are, your servers and your groups", "", 0, nil, (*app).runList},
+		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet, then new ones as they come, until ^C", followHelp, 1, followFlags, (*app).runFollow},
+		{"members", `"NAME"`, "print the members of a group whose messages you have read", membersHelp, 1, nil, (*app).runMembers},
+		{"nick", `"NAME" MEMBER "NICK"`, "give a member a nickname", nickHelp, 3, nil, (*app).runNick},
+		{"rename", `"NAME" "NEW"`, "rename a group, for yourself only", renameHelp, 2, nil, (*app).runRename},
+		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).runLeave},
+		{"list", "", "print your address, your servers and your groups", "", 0, nil, (*app).runList},
 		{"version", "", "print the version", "", 0, nil, (*app).runVersion},
 	}
 }
 
-// options is what flags and environment say. Those from server on belong to
-// single commands.
+// options are the values of flags and environment variables. Those from server on
+// belong to single commands.
 type options struct {
 	profile    string
 	network    string
@@ -104,9 +103,9 @@ func followFlags(o *options, fs *flag.FlagSet) {
 	fs.DurationVar(&o.timeout, "timeout", 0, "")
 }
 
-// app is one run of the program.
+// app is one run of a command.
 type app struct {
-	surroundings
+	environment
 	options
 	profile  *profile.Profile // nil for version
 	progress *progress
@@ -114,7 +113,7 @@ type app struct {
 }
 
 // runCommand runs one command line and returns the exit status.
-func runCommand(ctx context.Context, args []string, s surroundings) int {
+func runCommand(ctx context.Context, args []string, s environment) int {
 	err := dispatchCommand(ctx, args, s)
 	if err == nil {
 		return 0
@@ -123,11 +122,11 @@ func runCommand(ctx context.Context, args []string, s surroundings) int {
 		return 1
 	}
 	f := failureOf(ctx, err)
-	f.print(s.stderr, wantsJSON(args))
+	f.printTo(s.stderr, wantsJSON(args))
 	return f.Status
 }
 
-func dispatchCommand(ctx context.Context, args []string, s surroundings) error {
+func dispatchCommand(ctx context.Context, args []string, s environment) error {
 	o := options{
 		profile: s.getenv("CWTCH_GROUP_PROFILE"),
 		network: s.getenv("CWTCH_GROUP_NETWORK"),
@@ -166,7 +165,7 @@ func dispatchCommand(ctx context.Context, args []string, s surroundings) error {
 
 func findCommand(name string) (command, error) {
 	var known []string
-	for _, c := range commands() {
+	for _, c := range listCommands() {
 		if c.name == name {
 			return c, nil
 		}
@@ -176,9 +175,9 @@ func findCommand(name string) (command, error) {
 }
 
 // startCommand parses the rest of the command line and runs c.
-func startCommand(ctx context.Context, c command, args []string, o options, s surroundings) error {
+func startCommand(ctx context.Context, c command, args []string, o options, s environment) error {
 	fs := newFlagSet()
-	a := &app{surroundings: s, options: o, out: bufio.NewWriter(s.stdout)}
+	a := &app{environment: s, options: o, out: bufio.NewWriter(s.stdout)}
 	a.addCommon(fs)
 	if c.flags != nil {
 		c.flags(&a.options, fs)
@@ -194,9 +193,10 @@ func startCommand(ctx context.Context, c command, args []string, o options, s su
 		return flagError(fs, err)
 	}
 	if len(args) != c.n {
-		return usageError{fmt.Sprintf("%s takes %d arguments and got %d", c.name, c.n, len(args)), "usage: " + c.usage()}
+		return usageError{fmt.Sprintf("%s takes %s, not %d", c.name, pluralOf(c.n, "argument"), len(args)), "usage: " + c.usageLine()}
 	}
-	// A program that reads JSON has no use for progress; a person beside it has.
+	// A program that reads JSON has no use for progress, but a person at its terminal
+	// does.
 	a.progress = newProgress(s.stderr, s.terminal, a.quiet || a.json && !s.terminal)
 	a.progress.json = a.json
 	if c.name != "version" && c.name != "init" {
@@ -219,9 +219,8 @@ func newFlagSet() *flag.FlagSet {
 	return fs
 }
 
-// parseMixed parses flags that stand before, between and behind the arguments,
-// and returns the arguments. What follows "--" is an argument whatever it looks
-// like.
+// parseMixed parses flags before, between and after the arguments, and returns the
+// arguments. Everything after "--" is an argument.
 func parseMixed(fs *flag.FlagSet, args []string) (plain []string, err error) {
 	for {
 		if err := fs.Parse(args); err != nil {
@@ -235,8 +234,8 @@ func parseMixed(fs *flag.FlagSet, args []string) (plain []string, err error) {
 	}
 }
 
-// refuseEmpty refuses flags that are there and say nothing, as those of a script
-// whose variable is not set: -profile "" does not mean the default one.
+// refuseEmpty refuses flags with an empty value, such as those of a script whose
+// variable is not set: -profile "" does not mean the default profile.
 func refuseEmpty(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		if f.Value.String() == "" {
@@ -244,15 +243,4 @@ func refuseEmpty(fs *flag.FlagSet) (err error) {
 		}
 	})
 	return err
-}
-
-func (a *app) profileDir() (string, error) {
-	if a.options.profile != "" {
-		return a.options.profile, nil
-	}
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", hinted{fmt.Errorf("find profile: %w", err), "say where to keep it with -profile DIR"}
-	}
-	return filepath.Join(dir, "cwtch-group"), nil
 }

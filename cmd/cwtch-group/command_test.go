@@ -9,21 +9,21 @@ import (
 	"testing"
 )
 
-// newProfile makes a profile.
-func newProfile(t *testing.T) (dir string) {
+// newProfileDir makes a profile and returns its directory.
+func newProfileDir(t *testing.T) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "profile")
-	if status, _, stderr := try(t, dir, "init"); status != 0 {
+	if status, _, stderr := runInProfile(t, dir, "init"); status != 0 {
 		t.Fatal(stderr)
 	}
 	return dir
 }
 
-// try runs a command line in a profile of its own.
-func try(t *testing.T, profile string, args ...string) (status int, stdout, stderr string) {
+// runInProfile runs a command line with a profile.
+func runInProfile(t *testing.T, profile string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	status = runCommand(t.Context(), args, surroundings{
+	status = runCommand(t.Context(), args, environment{
 		stdin: strings.NewReader(""), stdout: &out, stderr: &errs,
 		getenv: func(name string) string {
 			return map[string]string{"CWTCH_GROUP_PROFILE": profile}[name]
@@ -33,7 +33,7 @@ func try(t *testing.T, profile string, args ...string) (status int, stdout, stde
 }
 
 func TestExitStatus(t *testing.T) {
-	dir := newProfile(t)
+	dir := newProfileDir(t)
 	for _, c := range []struct {
 		args string
 		want int
@@ -51,7 +51,7 @@ func TestExitStatus(t *testing.T) {
 		{"follow -n x club", 2},
 		{"follow -n -1 club", 2},
 	} {
-		status, _, stderr := try(t, dir, strings.Fields(c.args)...)
+		status, _, stderr := runInProfile(t, dir, strings.Fields(c.args)...)
 		if status != c.want {
 			t.Errorf("%q: status %d, want %d: %s", c.args, status, c.want, stderr)
 		}
@@ -88,7 +88,7 @@ func TestFlagsStandAnywhere(t *testing.T) {
 // A broken pipe, or a full disk behind a redirection, is an error.
 func TestOutputError(t *testing.T) {
 	var errs bytes.Buffer
-	status := runCommand(t.Context(), []string{"version"}, surroundings{
+	status := runCommand(t.Context(), []string{"version"}, environment{
 		stdin: strings.NewReader(""), stdout: brokenWriter{}, stderr: &errs, getenv: func(string) string { return "" },
 	})
 	if status != 1 || !strings.Contains(errs.String(), "disk full") {

@@ -18,15 +18,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
-// failure is an error as it is printed.
+// failure is an error as cwtch-group prints it.
 type failure struct {
 	Error  string `json:"error"`
 	Hint   string `json:"hint,omitempty"`
 	Status int    `json:"status"` // of the program
 }
 
-// failureOf says what is printed of an error, and with which status the program
-// ends.
+// failureOf returns what cwtch-group prints about an error, and its exit status.
 func failureOf(ctx context.Context, err error) failure {
 	var usage usageError
 	switch {
@@ -38,8 +37,8 @@ func failureOf(ctx context.Context, err error) failure {
 	return failure{oneLine(err.Error()), oneLine(hintFor(err)), 1}
 }
 
-// print prints the failure. Who interrupted the program knows that.
-func (f failure) print(w io.Writer, asJSON bool) {
+// printTo prints the failure, but not an interruption: the person knows of that.
+func (f failure) printTo(w io.Writer, asJSON bool) {
 	switch {
 	case asJSON:
 		b, err := json.Marshal(f)
@@ -60,7 +59,7 @@ type interruption struct{ signal syscall.Signal }
 
 func (i interruption) Error() string { return i.signal.String() }
 
-// interruptedStatus is what shells expect of a program that a signal ended.
+// interruptedStatus returns the exit status that shells expect after a signal.
 func interruptedStatus(ctx context.Context) int {
 	var i interruption
 	if errors.As(context.Cause(ctx), &i) {
@@ -69,8 +68,8 @@ func interruptedStatus(ctx context.Context) int {
 	return 128 + int(syscall.SIGINT)
 }
 
-// wantsJSON reports whether a command line has the flag -json, also one that
-// cannot be parsed.
+// wantsJSON reports whether a command line has the flag -json, even if it cannot be
+// parsed.
 func wantsJSON(args []string) bool {
 	for _, arg := range args {
 		if arg == "--" {
@@ -88,7 +87,7 @@ func wantsJSON(args []string) bool {
 
 const listHint = "cwtch-group -help lists the commands"
 
-// usageError is wrong usage of the command line, exit status 2.
+// usageError is a mistake in the command line; the exit status is 2.
 type usageError struct{ text, hint string }
 
 func (e usageError) Error() string { return e.text }
@@ -97,7 +96,7 @@ func flagError(fs *flag.FlagSet, err error) error {
 	return usageError{err.Error(), suggest.Flag(fs, err) + listHint + `; a text that begins with a dash goes behind "--"`}
 }
 
-// hinted is an error with something to do about it.
+// hinted is an error with a hint what to do about it.
 type hinted struct {
 	error
 	hint string
@@ -106,22 +105,22 @@ type hinted struct {
 func (h hinted) Unwrap() error { return h.error }
 func (h hinted) Hint() string  { return h.hint }
 
-// hints says what to do about errors that mean the same wherever they come from.
+// hints are for errors that mean the same wherever they come from.
 var hints = []struct {
 	err  error
 	hint string
 }{
-	{profile.ErrServerChanged, "ask the operator why the keys changed; to trust the new ones, begin a new profile"},
+	{profile.ErrServerChanged, "ask the operator why the keys changed; to trust the new ones, make a new profile"},
 	{profile.ErrNoServer, "import it first: cwtch-group import-server server:…"},
-	{profile.ErrWhichServer, "say which with -server and the beginning of its address; cwtch-group list prints them"},
+	{profile.ErrWhichServer, "choose one with -server and the beginning of its address; cwtch-group list prints the addresses"},
 	{profile.ErrNoGroup, "cwtch-group list prints the names of your groups"},
-	{profile.ErrNameTaken, "choose another name; cwtch-group list prints those of your groups"},
+	{profile.ErrNameTaken, "choose another name; cwtch-group list prints the names of your groups"},
 	{profile.ErrExists, "cwtch-group list prints what is in it"},
-	{client.ErrRefused, "the server may be out of space or its storage down; the text was not posted, try again later"},
-	{token.ErrProof, "the server signs with another key than its bundle has: it may try to mark you; do not use it until its operator explains"},
-	{io.EOF, "the server closed the connection: it may be busy or shutting down, try again later"},
-	{io.ErrUnexpectedEOF, "the connection broke, try again"},
-	{os.ErrDeadlineExceeded, "the server did not answer in time, try again later"},
+	{client.ErrRefused, "the server may be out of space, or its storage may be down; the text was not posted: try again later"},
+	{token.ErrProof, "the server signed with another key than the one in its bundle, perhaps to recognize you: do not use it until its operator has explained this"},
+	{io.EOF, "the server closed the connection: it may be busy or shutting down; try again later"},
+	{io.ErrUnexpectedEOF, "the connection broke: try again"},
+	{os.ErrDeadlineExceeded, "the server did not answer in time: try again later"},
 }
 
 func hintFor(err error) string {

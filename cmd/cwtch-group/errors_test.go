@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// badLines are command lines that fail in the profile of a hall that is closed,
-// at least one of every command.
+// badLines are command lines that fail while the server is stopped, at least one for
+// each command.
 var badLines = [][]string{
 	{},
 	{"dance"},
@@ -43,11 +43,11 @@ var badLines = [][]string{
 	{"version", "too much"},
 }
 
-// Errors of all commands have one shape with -json, wherever that stands, and
-// nothing else is on standard error.
+// With -json, wherever it stands, errors of all commands have one shape, and nothing
+// else is on standard error.
 func TestErrorsAsJSON(t *testing.T) {
-	h := newHall(t)
-	h.close()
+	h := newTestServer(t)
+	h.stopServer()
 	for _, line := range badLines {
 		for _, args := range [][]string{append([]string{"-json"}, line...), append(slices.Clone(line), "--json")} {
 			var plain, errs bytes.Buffer
@@ -101,8 +101,8 @@ var (
 
 // Hints name flags that the command has, or another command with its flags.
 func TestHintsNameFlagsThatExist(t *testing.T) {
-	h := newHall(t)
-	h.close()
+	h := newTestServer(t)
+	h.stopServer()
 	for _, line := range badLines {
 		var errs bytes.Buffer
 		h.run(t.Context(), h.registry, strings.NewReader(""), &errs, &errs, line...)
@@ -132,13 +132,13 @@ func TestHelpNamesTheFlags(t *testing.T) {
 	if err := printHelp(&common, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range commands() {
-		if !strings.Contains(common.String(), c.usage()+"\n") {
+	for _, c := range listCommands() {
+		if !strings.Contains(common.String(), c.usageLine()+"\n") {
 			t.Errorf("the help leaves out %s", c.name)
 		}
 		for _, args := range [][]string{{"help", c.name}, {c.name, "-h"}, {c.name, "--help"}} {
-			status, text, stderr := try(t, "nowhere", args...)
-			if status != 0 || !strings.HasPrefix(text, "usage: "+c.usage()+"\n") {
+			status, text, stderr := runInProfile(t, "nowhere", args...)
+			if status != 0 || !strings.HasPrefix(text, "usage: "+c.usageLine()+"\n") {
 				t.Errorf("%q: status %d, %s%s", args, status, text, stderr)
 			}
 		}

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// quietLimit is how long a board may be silent before follow asks for a
-	// replay of nothing, to learn whether the connection still is one: an onion
-	// circuit can die without a word.
+	// quietLimit is how long a board may be silent before follow asks for an empty
+	// replay, to find out whether the connection still works: an onion circuit can
+	// break without notice.
 	quietLimit = 10 * time.Minute
 	// saveEvery limits how often a busy group is saved to the profile.
 	saveEvery = 5 * time.Second
@@ -22,11 +22,11 @@ const (
 	lastBackoff  = time.Minute
 )
 
-// runFollow prints until ^C, the -timeout or the -n-th message. It connects again
-// when the connection ends or cannot be made.
+// runFollow prints messages until ^C, until -timeout has passed, or until there were
+// -n messages. It connects again when the connection ends or cannot be made.
 func (a *app) runFollow(ctx context.Context, args []string) error {
 	if a.n < 0 || a.timeout < 0 {
-		return usageError{"-n and -timeout are not negative", listHint}
+		return usageError{"-n and -timeout cannot be negative", listHint}
 	}
 	outer := ctx
 	if a.timeout > 0 {
@@ -55,12 +55,12 @@ func (a *app) runFollow(ctx context.Context, args []string) error {
 	case ctx.Err() != nil && r.limit == 0:
 		err = nil
 	case ctx.Err() != nil:
-		err = fmt.Errorf("follow: %d of %d messages came within %s", r.talk.messageCount(), r.limit, a.timeout)
+		err = fmt.Errorf("follow: %d of %d messages came within %s", r.messages.messageCount(), r.limit, a.timeout)
 	}
-	return errors.Join(err, r.talk.saveProgress(ctx, a.profile, true))
+	return errors.Join(err, r.messages.saveProgress(ctx, a.profile, true))
 }
 
-// notConnected says that a whole -timeout passed without a connection.
+// notConnected returns the error after a whole -timeout without a connection.
 func notConnected(timeout time.Duration, lost error) error {
 	if lost == nil {
 		return fmt.Errorf("follow: no connection within %s", timeout)
@@ -68,23 +68,23 @@ func notConnected(timeout time.Duration, lost error) error {
 	return fmt.Errorf("follow: no connection within %s: %w", timeout, lost)
 }
 
-// final is an error that another connection would not mend.
+// final is an error that another connection would not cure.
 type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// errEnough ends a reading that printed as many messages as it was to.
+// errEnough ends follow after -n messages.
 var errEnough error = final{errors.New("enough")}
 
 // followBoard reads over one connection after the other. It returns an error always.
-func (r *reading) followBoard(ctx context.Context) error {
+func (r *readJob) followBoard(ctx context.Context) error {
 	retry := backoff.Backoff{Min: firstBackoff, Max: lastBackoff}
 	for {
 		board, err := r.syncAndPrint(ctx)
 		if err == nil {
 			r.connected = true
 			retry.Reset()
-			r.app.progress.Note("following %q", r.talk.name)
+			r.app.progress.Note("following %q", r.messages.name)
 			err = r.printLive(ctx, board)
 			board.Close()
 		}
@@ -103,16 +103,16 @@ func (r *reading) followBoard(ctx context.Context) error {
 	}
 }
 
-// printLive prints what comes until the connection ends.
-func (r *reading) printLive(ctx context.Context, board *client.Board) error {
+// printLive prints new messages until the connection ends.
+func (r *readJob) printLive(ctx context.Context, board *client.Board) error {
 	for {
 		if time.Since(r.saved) >= saveEvery {
 			r.saved = time.Now()
-			if err := r.talk.saveProgress(ctx, r.app.profile, true); err != nil {
+			if err := r.messages.saveProgress(ctx, r.app.profile, true); err != nil {
 				return final{err}
 			}
 		}
-		last := r.talk.reader.Position().Last().Signature
+		last := r.messages.reader.Position().Last().Signature
 		probe := time.AfterFunc(quietLimit, func() {
 			board.Replay(last) //nolint:errcheck // its answer, or its absence, is for Next
 		})

@@ -12,7 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// follow connects again when the server was gone, and goes on printing.
+// follow connects again when the server is back, and goes on printing.
 func TestFollowConnectsAgain(t *testing.T) {
 	dir := t.TempDir()
 	registry := filepath.Join(dir, "net")
@@ -29,7 +29,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 		t.Helper()
 		var errs strings.Builder
 		status := runCommand(ctx, append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
-			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
+			environment{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
 		if status != 0 {
 			t.Errorf("%s: %s", args, &errs)
 		}
@@ -74,7 +74,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 	}
 }
 
-// Messages that follow could not print are not read: -new prints them later.
+// Messages that follow could not print stay unread: read -new prints them later.
 func TestFollowWithABrokenOutput(t *testing.T) {
 	dir := t.TempDir()
 	registry := filepath.Join(dir, "net")
@@ -97,7 +97,7 @@ func TestFollowWithABrokenOutput(t *testing.T) {
 		t.Helper()
 		var errs strings.Builder
 		got := runCommand(t.Context(), append([]string{"-q", "-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
-			surroundings{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
+			environment{stdin: strings.NewReader(""), stdout: stdout, stderr: &errs, getenv: func(string) string { return "" }})
 		if got != status {
 			t.Errorf("%s: status %d, want %d: %s", args, got, status, &errs)
 		}

@@ -14,11 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// maxText bounds what is read from standard input: the longest text that any
-// command takes is a tofubundle.
-const maxText = 8 << 10
-
-// The facts that commands print as JSON.
+// What commands print as JSON.
 type (
 	serverFact struct {
 		Board        identity.Onion `json:"board"`
@@ -40,8 +36,8 @@ func factOfGroup(g *profile.Group) groupFact {
 	return groupFact{g.Name, fmt.Sprintf("%x", g.Group.ID), g.Group.Server}
 }
 
-func (a *app) importServer(ctx context.Context, args []string) error {
-	text, err := a.readArgument(ctx, args[0], maxText)
+func (a *app) runImportServer(ctx context.Context, args []string) error {
+	text, err := a.readArgument(ctx, args[0], maxArgument)
 	if err != nil {
 		return fmt.Errorf("import server: %w", err)
 	}
@@ -119,7 +115,7 @@ func (a *app) runInvite(ctx context.Context, args []string) error {
 }
 
 func (a *app) runJoin(ctx context.Context, args []string) error {
-	text, err := a.readArgument(ctx, args[0], maxText)
+	text, err := a.readArgument(ctx, args[0], maxArgument)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
@@ -132,7 +128,7 @@ func (a *app) runJoin(ctx context.Context, args []string) error {
 		name = strings.TrimSpace(invite.GroupName)
 	}
 	if err := checkName(name); err != nil {
-		return hinted{fmt.Errorf("join: %w", err), "choose what to call the group with -name"}
+		return hinted{fmt.Errorf("join: %w", err), "choose a name for the group with -name"}
 	}
 	joined := &profile.Group{Name: name, Group: group.FromInvite(invite)}
 	err = a.profile.Update(ctx, func(s *profile.State) error {
@@ -148,14 +144,14 @@ func (a *app) runJoin(ctx context.Context, args []string) error {
 		return hinted{fmt.Errorf("join: the group is on %s, which this profile does not know", invite.Server),
 			"ask for the output of cwtch-group invite -with-server, or import the server: cwtch-group import-server server:…"}
 	case errors.Is(err, profile.ErrNameTaken):
-		return hinted{fmt.Errorf("join: %w", err), "choose what to call the group with -name"}
+		return hinted{fmt.Errorf("join: %w", err), "choose a name for the group with -name"}
 	case err != nil:
 		return err
 	}
 	return a.printFact(factOfGroup(joined), "joined %q on %s", name, invite.Server)
 }
 
-// parseInvite reads either form of an invite; server is nil for the plain one.
+// parseInvite parses either form of an invite; server is nil for the plain one.
 func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err error) {
 	if strings.HasPrefix(text, "tofubundle:") {
 		var b bundle.Bundle
@@ -168,6 +164,45 @@ func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err 
 		err = hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with torv3 or tofubundle:"}
 	}
 	return invite, server, err
+}
+
+func (a *app) runRename(ctx context.Context, args []string) error {
+	if err := checkName(args[1]); err != nil {
+		return fmt.Errorf("rename group: %w", err)
+	}
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		if _, err := findGroup(s, args[0]); err != nil {
+			return fmt.Errorf("rename group: %w", err)
+		}
+		g, err := s.RenameGroup(args[0], args[1])
+		if err != nil {
+			return fmt.Errorf("rename group: %w", err)
+		}
+		fact = factOfGroup(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.printFact(fact, "%q is %q now, in this profile only", args[0], fact.Name)
+}
+
+func (a *app) runLeave(ctx context.Context, args []string) error {
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		g, err := findGroup(s, args[0])
+		if err != nil {
+			return fmt.Errorf("leave group: %w", err)
+		}
+		fact = factOfGroup(g)
+		s.RemoveGroup(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.printFact(fact, "left %q; its key is gone from this profile, and only an invite brings it back", fact.Name)
 }
 
 func (a *app) runList(ctx context.Context, _ []string) error {
@@ -195,8 +230,8 @@ func (a *app) runList(ctx context.Context, _ []string) error {
 	return a.printFact(facts, "%s", text.String())
 }
 
-// shortServer is the beginning of a board's address, as long as no other server
-// of the profile has the same.
+// shortServer returns the beginning of a board's address, long enough that no other
+// server of the profile has the same.
 func shortServer(s *profile.State, board identity.Onion) string {
 	for n := 8; n < len(board); n++ {
 		if _, err := s.FindServer(string(board[:n])); err == nil {

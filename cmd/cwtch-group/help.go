@@ -6,47 +6,46 @@ import (
 	"strings"
 )
 
-// What the help of a command says beside its usage.
+// What the help of a command says after its usage line.
 const (
-	initHelp = `A profile is a directory; -profile or CWTCH_GROUP_PROFILE names it. The default one is made at its first
-use, any other one only by init, so that a slip in its name does not make a new identity.`
+	initHelp = `A profile is a directory; -profile or CWTCH_GROUP_PROFILE names it. The default profile is made when it is
+first used. Only init makes any other, so that a typing mistake does not make a new identity.`
 
-	inviteHelp = `-with-server  put the server's key bundle in front, for somebody who does not know the server
-Whoever has the invite is a member, for ever, and can read everything that was ever posted.`
+	inviteHelp = `-with-server  include the server's key bundle, for somebody who does not have it yet
+Everybody who has the invite is a member, for ever, and can read everything that was ever posted.`
 
-	joinHelp = `-name NAME    what you call the group, if not what its invite says`
+	joinHelp = `-name NAME    what to call the group in your profile; default: the name in the invite`
 
-	postHelp = `A long text is posted as several messages, each of which costs a token; 65536 bytes are the limit.
-Where posting ends early, the same command posts the rest, if it is given again within a day; nothing is
-posted twice. A text without anything that can be seen, with control characters, or in another encoding
-than UTF-8 is refused.`
+	postHelp = `A long text is posted as several messages, each of which costs a token; the longest text has 65536 bytes.
+If posting is interrupted, give the same command again within a day: it posts the rest, and nothing twice.
+A text is refused if it is blank, has control characters, or is not UTF-8.`
 
 	readHelp = `-new          only messages that were not printed yet
--since WHEN   only messages of that time or later, as their senders say: 90m, 12h, 3d, 2026-11-28, "2026-11-28 09:30".
-              What is unread stays that.
-Times are local ones. Nothing is kept on this machine but how far reading got, so the number of unread
-messages is not known before they are read.`
+-since WHEN   only messages from then on, by the clocks of their senders: 90m, 12h, 3d, 2026-11-28,
+              "2026-11-28 09:30". Older messages stay unread.
+Times are local. This computer keeps no messages, only how far you have read, so cwtch-group does not know
+how many messages are unread before it reads them.`
 
 	followHelp = `-all          begin with the first message
 -n N          end after N messages
--timeout D    end after this time, such as 30s or 5m; with -n it fails if the messages did not come
-A server that cannot be reached is tried again and again.`
+-timeout D    end after this time, such as 30s or 5m; with -n it is an error if fewer messages came
+If the server cannot be reached, follow tries again and again.`
 
-	membersHelp = `A group has no list of members: whoever has its key is one. These are the ones whose signatures were
-verified when you read their messages.`
+	membersHelp = `A group has no list of members: everybody who has its key is one. These are the members whose signatures
+were verified when you read their messages.`
 
-	nickHelp = `MEMBER is a name or nickname that members prints, the beginning of the onion or, for somebody who has
-not been read yet, all of it. A nickname is yours alone: groups of Cwtch carry no names. It stands
-in front of messages that the member has signed. To remove it, give the name instead of NICK.`
+	nickHelp = `MEMBER is a name or nickname that cwtch-group members prints, or the beginning of the member's address; for
+somebody whose messages you have not read yet, it is the whole address. Only you see the nickname, and only on
+messages that the member has signed. To remove it, give the member's name in place of NICK.`
 
-	renameHelp = `The name is yours alone: an invite has the one with which the group was made.`
+	renameHelp = `The new name is in your profile only: an invite keeps the name with which the group was made.`
 
-	leaveHelp = `Nobody is told. Without an invite there is no way back; if you may need one, print it before.`
+	leaveHelp = `The other members are not told. Only an invite brings you back: if you may want that, print one first.`
 )
 
-func (c command) usage() string { return strings.TrimSpace("cwtch-group " + c.name + " " + c.args) }
+func (c command) usageLine() string { return strings.TrimSpace("cwtch-group " + c.name + " " + c.args) }
 
-// printHelp prints the help of a command, or that of the program.
+// printHelp prints the help of a command, or of the program.
 func printHelp(w io.Writer, args []string) error {
 	text := usageText()
 	if len(args) > 0 {
@@ -54,7 +53,7 @@ func printHelp(w io.Writer, args []string) error {
 		if err != nil {
 			return err
 		}
-		text = fmt.Sprintf("usage: %s\n\n%s\n", c.usage(), c.about)
+		text = fmt.Sprintf("usage: %s\n\n%s\n", c.usageLine(), c.about)
 		if c.more != "" {
 			text += "\n" + c.more + "\n"
 		}
@@ -69,11 +68,11 @@ func printHelp(w io.Writer, args []string) error {
 func usageText() string {
 	var b strings.Builder
 	b.WriteString("cwtch-group makes, joins, reads and follows Cwtch groups, and posts to them.\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %s\n        %s\n", c.usage(), c.about)
+	for _, c := range listCommands() {
+		fmt.Fprintf(&b, "  %s\n        %s\n", c.usageLine(), c.about)
 	}
 	b.WriteString(`
-Flags of every command, with one dash or two, before or behind its arguments:
+Flags of every command, with one dash or two, before or after its arguments:
 
   -profile DIR        keep identity, servers, groups and tokens here
                       (CWTCH_GROUP_PROFILE; default: cwtch-group in the user's configuration directory)
@@ -81,24 +80,24 @@ Flags of every command, with one dash or two, before or behind its arguments:
   -torrc FILE         more lines for tor's configuration (CWTCH_GROUP_TORRC)
   -tor-control ADDR   use the tor that runs there, such as unix:/run/tor/control or 127.0.0.1:9051
   -tor-control-user USER
-                      the user that this tor has, if it is neither you nor root, such as debian-tor
+                      the user of that tor, if it is neither you nor root, such as debian-tor
   -tor-control-cookie FILE
-                      the file with its cookie, required with a port, such as /run/tor/control.authcookie
+                      its cookie file, required if ADDR is a port, such as /run/tor/control.authcookie
   -json               print facts, messages and errors as JSON, one value a line
   -q                  show no progress
 
 cwtch-group help COMMAND says more about a command.
 
-An argument "-" is read from standard input, which keeps invites and texts out of the list of
-processes. A text that begins with a dash goes behind "--".
+Give "-" in place of an invite, a server or a text to read it from standard input: everybody on this computer
+can see the arguments of a command. Put "--" before a text that begins with a dash.
 
-read replays all that the server keeps and prints the messages of the group; nothing is kept on this
-machine but how far it got, which is where "read -new" and "follow" begin. A message that is not
-signed by the member it names is printed as [unverified].
+read gets everything that the server keeps and prints the messages of the group. This computer keeps no
+messages, only how far you have read: "read -new" and "follow" go on from there. [unverified] marks a message
+that was not signed by the member whose name it has.
 
-The exit status is 0, 1 after an error, 2 after wrong usage, 130 or 143 after ^C or SIGTERM; follow ends
-so with 0. With -json an error is {"error": …, "hint": …, "status": …} on standard error; a hint is not
-always there. {"warning": …} may come before.
+The exit status is 0, or 1 after an error, 2 after a mistake in the command line, and 130 or 143 after ^C or
+SIGTERM; follow returns 0 then. With -json an error is {"error": …, "hint": …, "status": …} on standard error,
+sometimes without a hint. {"warning": …} may come before it.
 `)
 	return b.String()
 }

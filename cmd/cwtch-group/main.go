@@ -1,6 +1,5 @@
-// Command cwtch-group is a member of Cwtch groups at the command line: it makes
-// and joins groups, posts to them, reads and follows them. It is for people, and
-// for scripts and bots, which find JSON behind -json.
+// Command cwtch-group makes, joins, reads and follows Cwtch groups, and posts to
+// them. It is for people at a terminal, and with -json for scripts and bots.
 //
 //	cwtch-group init                              make a profile
 //	cwtch-group import-server server:…            trust a server
@@ -19,13 +18,13 @@
 //
 // Facts and messages go to standard output; progress, errors and hints go to
 // standard error. The exit status is 0, 1 after an error, 2 after wrong usage, and
-// 130 or 143 after ^C or SIGTERM, which are how one ends follow: it returns 0.
+// 130 or 143 after ^C or SIGTERM. They are the usual end of follow, which returns 0.
 //
-// With -json, standard output and standard error hold JSON, one value a line: an
-// error is {"error": …, "hint": …, "status": …}, the hint where there is one.
+// With -json, standard output and standard error have JSON, one value a line. An error
+// is {"error": …, "hint": …, "status": …}; not every error has a hint.
 //
-// Everything lives in a profile directory; its package says what is kept there.
-// Messages are not: each reading replays them from the server.
+// Everything is kept in a profile directory, see package profile. Messages are not:
+// read and follow replay them from the server.
 package main
 
 import (
@@ -40,15 +39,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 )
 
-// endTimeout is how long a program goes on after a signal: it waits for ever where
-// nobody takes what it prints.
+// endTimeout is how long the program may go on after a signal. Without it, it would
+// wait for ever if nobody reads what it prints.
 const endTimeout = 10 * time.Second
 
 func main() {
 	sandbox.Main()
 	durable.PrivateUmask()
 	if err := sandbox.ProtectMemory(); err != nil {
-		failure{Error: err.Error(), Status: 1}.print(os.Stderr, wantsJSON(os.Args[1:]))
+		failure{Error: err.Error(), Status: 1}.printTo(os.Stderr, wantsJSON(os.Args[1:]))
 		os.Exit(1)
 	}
 	ctx, interrupt := context.WithCancelCause(context.Background())
@@ -65,7 +64,7 @@ func main() {
 	// whose progress nobody reads would be cut off.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	out := stdout.New(os.Stdout)
-	status := runCommand(ctx, os.Args[1:], surroundings{
+	status := runCommand(ctx, os.Args[1:], environment{
 		stdin: os.Stdin, stdout: out, stderr: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv,
 	})
 	os.Exit(out.Status(status, os.Stderr))

@@ -18,67 +18,8 @@ type memberFact struct {
 	You   bool           `json:"you"`
 }
 
-// initProfile makes a profile.
-func (a *app) initProfile(ctx context.Context, _ []string) error {
-	dir, err := a.profileDir()
-	if err != nil {
-		return err
-	}
-	p, err := profile.Create(ctx, dir)
-	if err != nil {
-		return err
-	}
-	s, err := p.View(ctx)
-	if err != nil {
-		return err
-	}
-	return a.printFact(struct {
-		Profile string         `json:"profile"`
-		You     identity.Onion `json:"you"`
-	}{dir, s.Identity.Onion()}, "made profile %s\nyou     %s", printableText(dir), s.Identity.Onion())
-}
-
-func (a *app) rename(ctx context.Context, args []string) error {
-	if err := checkName(args[1]); err != nil {
-		return fmt.Errorf("rename group: %w", err)
-	}
-	var fact groupFact
-	err := a.profile.Update(ctx, func(s *profile.State) error {
-		if _, err := findGroup(s, args[0]); err != nil {
-			return fmt.Errorf("rename group: %w", err)
-		}
-		g, err := s.RenameGroup(args[0], args[1])
-		if err != nil {
-			return fmt.Errorf("rename group: %w", err)
-		}
-		fact = factOfGroup(g)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return a.printFact(fact, "%q is %q now, in this profile only", args[0], fact.Name)
-}
-
-func (a *app) leave(ctx context.Context, args []string) error {
-	var fact groupFact
-	err := a.profile.Update(ctx, func(s *profile.State) error {
-		g, err := findGroup(s, args[0])
-		if err != nil {
-			return fmt.Errorf("leave group: %w", err)
-		}
-		fact = factOfGroup(g)
-		s.RemoveGroup(g)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return a.printFact(fact, "left %q; its key is gone from this profile, and only an invite brings it back", fact.Name)
-}
-
-// members lists whom the reader of a group has met.
-func (a *app) members(ctx context.Context, args []string) error {
+// runMembers prints the members whose messages the person has read.
+func (a *app) runMembers(ctx context.Context, args []string) error {
 	s, err := a.profile.View(ctx)
 	if err != nil {
 		return err
@@ -100,7 +41,7 @@ func (a *app) members(ctx context.Context, args []string) error {
 	return nil
 }
 
-func (a *app) nick(ctx context.Context, args []string) error {
+func (a *app) runNick(ctx context.Context, args []string) error {
 	var fact memberFact
 	err := a.profile.Update(ctx, func(s *profile.State) error {
 		g, err := findGroup(s, args[0])
@@ -135,8 +76,8 @@ func (a *app) nick(ctx context.Context, args []string) error {
 	return a.printFact(fact, "%s is %q now, in this profile only", fact.Name, fact.Nick)
 }
 
-// findMember finds a member, who may be somebody that was not read yet: their
-// whole onion came another way, which is the best reason for a nickname.
+// findMember finds a member. A whole onion may be of somebody whose messages were not
+// read yet: it came another way, which is the best reason for a nickname.
 func findMember(s *profile.State, g *profile.Group, word string) (profile.Member, error) {
 	m, err := g.Names.Find(word)
 	own := s.Identity.Onion()
@@ -144,25 +85,24 @@ func findMember(s *profile.State, g *profile.Group, word string) (profile.Member
 	case err == nil:
 		return m, nil
 	case word == "you" || parsed == nil && onion == own:
-		return m, errors.New("you are called \"you\" here, and others choose what they call you")
+		return m, errors.New("you are always \"you\" here; others choose what they call you")
 	case parsed == nil && !g.Names.Full():
 		return profile.Member{Onion: onion, Name: g.Names.Give(onion, own)}, nil
 	}
 	return m, hinted{err, fmt.Sprintf("cwtch-group members %s prints their names", shellWord(g.Name))}
 }
 
-// checkNick refuses nicknames that say something else where a message has its
-// sender.
+// checkNick refuses nicknames that mean something else in front of a message.
 func checkNick(nick string) error {
 	if err := checkLabel(nick, maxNick); err != nil {
 		return err
 	}
 	switch strings.ToLower(nick) {
 	case "you", "nobody":
-		return fmt.Errorf("%q has another meaning there", nick)
+		return fmt.Errorf("%q cannot be a nickname: cwtch-group uses it itself", nick)
 	}
 	if strings.HasPrefix(nick, "[") {
-		return fmt.Errorf("the nickname %q begins like a remark", nick)
+		return fmt.Errorf("the nickname %q begins with [, as remarks like [unverified] do", nick)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// dialNetwork starts the network that the flags name. The caller calls hangUp when it
-// is done with it.
+// dialNetwork starts the network that the flags name. The caller calls hangUp at the
+// end.
 func (a *app) dialNetwork(ctx context.Context) (network onion.Network, hangUp func(), err error) {
 	kind, registry, _ := strings.Cut(a.network, ":")
 	switch {
@@ -23,7 +23,7 @@ func (a *app) dialNetwork(ctx context.Context) (network onion.Network, hangUp fu
 		}
 		return network, func() { network.Close() }, nil
 	}
-	return nil, nil, usageError{fmt.Sprintf("unknown network %q", a.network), "say -network tor or -network loopback:DIR"}
+	return nil, nil, usageError{fmt.Sprintf("unknown network %q", a.network), "use -network tor or -network loopback:DIR"}
 }
 
 func (a *app) dialTor(ctx context.Context) (onion.Network, func(), error) {
@@ -38,7 +38,7 @@ func (a *app) dialTor(ctx context.Context) (onion.Network, func(), error) {
 	if a.torrc != "" {
 		lines, err := os.ReadFile(a.torrc)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read lines for tor: %w", err)
+			return nil, nil, fmt.Errorf("read configuration for tor: %w", err)
 		}
 		config.Torrc = onion.TorrcLines(string(lines))
 	}

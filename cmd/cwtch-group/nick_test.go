@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 )
 
-// A nickname stands before signed messages only: whoever holds the key of the
-// group can write a message that names somebody else.
+// A nickname is shown on signed messages only: everybody who has the key of the group
+// can write a message that names somebody else.
 func TestNicknamesAreForSignedMessages(t *testing.T) {
 	var kept profile.Names
 	kept.Give(member(2).Onion(), member(1).Onion())
@@ -39,8 +39,8 @@ func TestNicknamesAreForSignedMessages(t *testing.T) {
 	}
 }
 
-// A nickname cannot make a line look like another message, or act on a terminal,
-// also where a profile was written by something else.
+// A nickname cannot make a line look like another message, nor act on a terminal, even
+// if another program wrote the profile.
 func TestNicknamesArePrintedSafely(t *testing.T) {
 	var kept profile.Names
 	kept.Give(member(2).Onion(), member(1).Onion())
@@ -54,7 +54,7 @@ func TestNicknamesArePrintedSafely(t *testing.T) {
 	}
 }
 
-// Where there is no terminal, who waits for a server says so once, not every
+// Without a terminal, a command says once that it waits for a server, not every
 // minute.
 func TestProgressSaysOnce(t *testing.T) {
 	var b bytes.Buffer

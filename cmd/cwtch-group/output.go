@@ -40,7 +40,7 @@ type messageFact struct {
 	Text     string         `json:"text"`
 }
 
-// printer writes messages for people and for programs.
+// printer prints messages for people or as JSON.
 type printer struct {
 	app   *app
 	names *names
@@ -54,7 +54,7 @@ func (p *printer) printMessage(m group.Message) error {
 		}
 	}
 	text, chat := group.UnwrapText(m.Text)
-	name, nick := p.names.claimed(m.From), ""
+	name, nick := p.names.claimedName(m.From), ""
 	if m.Verified {
 		name, nick = p.names.nameOf(m.From), p.names.known.Nick(m.From)
 	}
@@ -63,8 +63,8 @@ func (p *printer) printMessage(m group.Message) error {
 		"%s", formatMessage(m.Time.In(p.zone), name, m.Verified, text))
 }
 
-// formatMessage lays a message out in columns. Further lines of the text are
-// indented, so that none of them looks like a message.
+// formatMessage formats a message in columns. It indents further lines of the text, so
+// that none of them looks like a message.
 func formatMessage(at time.Time, name string, verified bool, text string) string {
 	head := fmt.Sprintf("%s  %-8s  ", at.Format("2006-01-02 15:04"), name)
 	if !verified {
@@ -81,9 +81,9 @@ func formatMessage(at time.Time, name string, verified bool, text string) string
 type names struct {
 	own   identity.Onion
 	known profile.Names
-	// give keeps a name for a member for ever, and returns all names.
+	// give gives a member a name for ever, and returns all names.
 	give func(identity.Onion) (profile.Names, error)
-	// warn tells the reader that somebody's onion begins like another member's.
+	// warn prints that somebody's onion begins like that of another member.
 	warn   func(text string)
 	warned map[identity.Onion]bool
 }
@@ -110,31 +110,32 @@ func (n *names) nameSender(o identity.Onion) (err error) {
 		}
 	}
 	twin := n.known.Twin(o)
-	if o[:shortest] == n.own[:shortest] {
+	if o[:twinLength] == n.own[:twinLength] {
 		twin = "you"
 	}
 	if twin != "" && !n.warned[o] {
 		n.warned[o] = true
-		n.warn(fmt.Sprintf("warning: %s is not %s: they begin alike, which does not happen by chance", n.nameOf(o), twin))
+		n.warn(fmt.Sprintf("warning: %s is not %s: their addresses begin alike, which does not happen by chance", n.nameOf(o), twin))
 	}
 	return nil
 }
 
-// shortest is how many characters two onions have in common where a warning is due.
-const shortest = 8
+// twinLength is how many characters two onions share at their beginning when a warning
+// is due.
+const twinLength = 8
 
 // nameOf returns what the reader calls a member.
 func (n *names) nameOf(o identity.Onion) string {
 	if nick := n.known.Nick(o); nick != "" {
 		return printableText(nick)
 	}
-	return n.claimed(o)
+	return n.claimedName(o)
 }
 
-// claimed returns the name of somebody who may be another. Who has none is shown
-// by the whole onion: a message that is not verified must not get a name for a
-// key, nor the nickname of a friend.
-func (n *names) claimed(o identity.Onion) string {
+// claimedName returns the name of the claimed sender of a message, or the whole onion
+// if it has none. An unverified message must not give a key a name, nor be shown with
+// the nickname of a friend.
+func (n *names) claimedName(o identity.Onion) string {
 	if o == n.own {
 		return "you"
 	}
@@ -147,8 +148,8 @@ func (n *names) claimed(o identity.Onion) string {
 	return string(o)
 }
 
-// printableText replaces what would act on a terminal or reorder text: control
-// characters, line breaks and directional marks become escapes.
+// printableText escapes what would act on a terminal or reorder text: control
+// characters, line breaks and directional marks.
 func printableText(s string) string {
 	return escapeRunes(s, func(r rune) string {
 		if r == '\t' {
@@ -159,10 +160,10 @@ func printableText(s string) string {
 	})
 }
 
-// oneLine is printable for texts that may hold line breaks of our own making.
+// oneLine is printableText for our own texts, which may have line breaks.
 func oneLine(s string) string { return printableText(strings.ReplaceAll(s, "\n", "; ")) }
 
-// escapeJSON does for JSON what printable does for text; only strings hold such
+// escapeJSON does for JSON what printableText does for text. Only strings have such
 // characters.
 func escapeJSON(b []byte) string {
 	return escapeRunes(string(b), func(r rune) string {

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write golden files")
 // member returns the same member for the same number.
 func member(n byte) identity.Key { return identity.KeyFromSeed([32]byte{n}) }
 
-// testNames are names without a profile; warn may be nil.
+// testNames returns names that are in no profile; warn may be nil.
 func testNames(own identity.Onion, warn func(string)) *names {
 	if warn == nil {
 		warn = func(string) {}
@@ -35,7 +35,7 @@ func testNames(own identity.Onion, warn func(string)) *names {
 	}}
 }
 
-// TestOutput prints messages, friendly and hostile, in both forms.
+// TestOutput prints friendly and hostile messages as text and as JSON.
 func TestOutput(t *testing.T) {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	twin := member(2).Onion()[:12] + member(3).Onion()[12:]
@@ -127,8 +127,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// A sender whose message is not verified gets no name that another could have,
-// and takes none.
+// The sender of an unverified message gets no name.
 func TestUnverifiedSendersTakeNoNames(t *testing.T) {
 	n := testNames(member(1).Onion(), func(s string) { t.Errorf("warned: %s", s) })
 	if got := n.nameOf(member(2).Onion()); got != string(member(2).Onion()) {
@@ -142,9 +141,9 @@ func TestUnverifiedSendersTakeNoNames(t *testing.T) {
 	}
 }
 
-// A reader is told of a key that was made to look like another's, or like their
-// own, once in each run.
-func TestLookalikesAreSaid(t *testing.T) {
+// A reader is warned once in each run of a key that was made to look like another's,
+// or like their own.
+func TestWarnsOfLookalikes(t *testing.T) {
 	var said []string
 	n := testNames(member(1).Onion(), func(s string) { said = append(said, s) })
 	for _, o := range []identity.Onion{

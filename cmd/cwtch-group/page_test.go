@@ -17,19 +17,18 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// The pages for members are walked through as written, from a system without a
-// profile on.
+// The pages for members work as written, from a system without a profile on.
 func TestPages(t *testing.T) {
 	for page, prefix := range map[string]string{"docs/members.md": "    $ cwtch-group ", "README.md": "    bin/cwtch-group "} {
 		t.Run(page, func(t *testing.T) {
-			h := newHall(t)
-			w := &walk{T: t, network: []string{"-network", "loopback:" + h.registry}, bundle: h.server.Bundle().String(), home: t.TempDir()}
-			w.through(page, prefix)
+			h := newTestServer(t)
+			w := &pageReader{T: t, network: []string{"-network", "loopback:" + h.registry}, bundle: h.server.Bundle().String(), home: t.TempDir()}
+			w.followPage(page, prefix)
 		})
 	}
 }
 
-// TestPageOverTor does it over Tor, as members do.
+// The page works over Tor.
 func TestPageOverTor(t *testing.T) {
 	tor := tornet.ForTest(t)
 	t.Run("members", func(t *testing.T) { // ends before the network does
@@ -51,8 +50,8 @@ func TestPageOverTor(t *testing.T) {
 		if err := os.WriteFile(torrc, []byte(strings.Join(tor.ClientTorrc(), "\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		w := &walk{T: t, network: []string{"-torrc", torrc}, bundle: server.Bundle().String(), home: t.TempDir()}
-		w.through("docs/members.md", "    $ cwtch-group ")
+		w := &pageReader{T: t, network: []string{"-torrc", torrc}, bundle: server.Bundle().String(), home: t.TempDir()}
+		w.followPage("docs/members.md", "    $ cwtch-group ")
 	})
 }
 
@@ -65,23 +64,23 @@ func readPage(t *testing.T, page string) string {
 	return string(text)
 }
 
-// walk is two people who do what a page says, each in their default profile.
-type walk struct {
+// pageReader is two people who follow a page, each with their default profile.
+type pageReader struct {
 	*testing.T
 	network  []string // flags
 	bundle   string
 	home     string
 	invite   string
 	joined   bool
-	member   string // as the one who reads sees the other
+	member   string // name of the guest in the host's profile
 	commands int
 }
 
-func (w *walk) through(page, prefix string) {
+func (w *pageReader) followPage(page, prefix string) {
 	w.Helper()
 	for line := range strings.Lines(readPage(w.T, page)) {
 		if command, ok := strings.CutPrefix(line, prefix); ok {
-			w.do(strings.TrimSpace(command))
+			w.runLine(strings.TrimSpace(command))
 		}
 	}
 	if w.commands < 5 {
@@ -91,7 +90,7 @@ func (w *walk) through(page, prefix string) {
 
 var shellWords = regexp.MustCompile(`"[^"]*"|\S+`)
 
-func (w *walk) do(line string) {
+func (w *pageReader) runLine(line string) {
 	w.Helper()
 	w.commands++
 	line, _, _ = strings.Cut(line, "  #")
@@ -105,8 +104,8 @@ func (w *walk) do(line string) {
 	case "join":
 		w.joined = true
 	case "follow":
-		args = append(args, "-all", "-n", "1", "-timeout", "2m") // it would go on
-	case "members": // whom the first has read
+		args = append(args, "-all", "-n", "1", "-timeout", "2m") // it would not end
+	case "members": // the host must have read messages
 		w.runAs("host", "read", args[1])
 		w.joined = false
 	case "nick":
@@ -129,23 +128,23 @@ func (w *walk) do(line string) {
 	}
 }
 
-func (w *walk) runAs(who string, args ...string) string {
+func (w *pageReader) runAs(who string, args ...string) string {
 	w.Helper()
 	w.Setenv("XDG_CONFIG_HOME", filepath.Join(w.home, who))
 	w.Setenv("HOME", w.home)
 	var out, errs bytes.Buffer
 	status := runCommand(w.Context(), append(slices.Clone(w.network), args...),
-		surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
+		environment{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
 	if status != 0 {
 		w.Errorf("%s: %.60q: status %d: %s", who, args, status, &errs)
 	}
 	return out.String()
 }
 
-// What the page quotes is what the program says.
+// The page quotes what the program prints.
 func TestPageQuotes(t *testing.T) {
 	page := readPage(t, "docs/members.md")
-	h := newHall(t)
+	h := newTestServer(t)
 	var errs bytes.Buffer
 	h.run(t.Context(), h.registry, nil, &errs, &errs, "-json", "post", "reading", "hello")
 	letters := len(group.SplitChat(strings.Repeat("x", 5000))[0])

@@ -10,11 +10,11 @@ import (
 func TestUnexpandedPaths(t *testing.T) {
 	t.Setenv("HOME", "/home/ann")
 	t.Chdir(t.TempDir())
-	runWith := func(environment map[string]string, args ...string) (status int, errs string) {
+	runWith := func(variables map[string]string, args ...string) (status int, errs string) {
 		var out bytes.Buffer
-		status = runCommand(t.Context(), args, surroundings{
+		status = runCommand(t.Context(), args, environment{
 			stdin: strings.NewReader(""), stdout: &out, stderr: &out,
-			getenv: func(name string) string { return environment[name] },
+			getenv: func(name string) string { return variables[name] },
 		})
 		return status, out.String()
 	}

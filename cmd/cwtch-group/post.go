@@ -17,8 +17,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// postTries is how many tokens a post may cost: those of a profile that was
-// restored from a backup may be spent already.
+// postTries is how many tokens a message may cost: those of a profile that was
+// restored from a backup may be spent.
 const postTries = 3
 
 func (a *app) runPost(ctx context.Context, args []string) error {
@@ -34,7 +34,7 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
-	chat, err := a.chat(ctx, args[1])
+	chat, err := a.readChat(ctx, args[1])
 	if err != nil {
 		return err
 	}
@@ -46,9 +46,9 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	if g, err = a.viewGroup(ctx, g.Group.ID); err != nil { // another command may have posted until now
 		return err
 	}
-	p := &poster{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
-	p.resume(g)
-	p.talk = newConversation(g, server, p.progress.Position)
+	p := &postJob{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
+	p.resumePost(g)
+	p.messages = newMessageReader(g, server, p.progress.Position)
 	network, hangUp, err := a.dialNetwork(ctx)
 	if err != nil {
 		return err
@@ -56,16 +56,16 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	defer hangUp()
 	p.network = network
 	if err := p.postMessages(ctx); err != nil {
-		return p.explain(ctx, err)
+		return p.explainFailure(ctx, err)
 	}
-	if err := p.report(g.Name); err != nil {
-		return p.explain(ctx, err)
+	if err := p.printPosted(g.Name); err != nil {
+		return p.explainFailure(ctx, err)
 	}
-	return p.record(ctx, nil) // whoever was not told may give the command again
+	return p.recordProgress(ctx, nil) // only now: without that report the person may give the command again
 }
 
-// report says what is posted.
-func (p *poster) report(name string) error {
+// printPosted prints that the text is posted.
+func (p *postJob) printPosted(name string) error {
 	fact := postedFact{name, time.Now().UTC().Truncate(time.Second), len(p.parts)}
 	where := fmt.Sprintf("posted to %q", name)
 	if fact.Messages > 1 {
@@ -99,40 +99,40 @@ func (a *app) viewGroup(ctx context.Context, id [16]byte) (*profile.Group, error
 	return g, nil
 }
 
-// poster posts the messages that a text takes.
-type poster struct {
-	app     *app
-	network onion.Network
-	bundle  bundle.Bundle
-	talk    *conversation
-	from    identity.Key
-	parts   []string
+// postJob posts a text as one or more messages.
+type postJob struct {
+	app      *app
+	network  onion.Network
+	bundle   bundle.Bundle
+	messages *messageReader
+	from     identity.Key
+	parts    []string
 
 	progress *profile.Unfinished
 	recorded bool // progress is kept in the profile
-	stored   bool // the board has sent what was pending
+	stored   bool // the board has the pending message
 }
 
-// resume goes on with a post of the same text that was interrupted.
-func (p *poster) resume(g *profile.Group) {
+// resumePost goes on with an interrupted post of the same text, or begins a post.
+func (p *postJob) resumePost(g *profile.Group) {
 	now := time.Now()
 	if u := g.Unfinished; p.recorded && u != nil {
 		if u.Fits(p.parts, now) {
 			p.progress = u
-			p.app.progress.Note("going on with an interrupted post, of which %d of %d messages are known to be posted", u.Done, len(p.parts))
+			p.app.progress.Note("going on with an interrupted post: %d of %d messages are known to be posted", u.Done, len(p.parts))
 			return
 		}
-		p.app.progress.Note("dropping the rest of an interrupted post of another text")
+		p.app.progress.Note("dropping an interrupted post of another text")
 	}
 	p.progress = profile.NewUnfinished(p.parts, now, g.Synced)
 }
 
 // postMessages reads the board, posts the messages and saves the new position.
-func (p *poster) postMessages(ctx context.Context) error {
-	if err := p.buy(ctx, len(p.parts)-p.progress.Done); err != nil {
+func (p *postJob) postMessages(ctx context.Context) error {
+	if err := p.buyTokens(ctx, len(p.parts)-p.progress.Done); err != nil {
 		return err
 	}
-	board, err := p.app.syncBoard(ctx, p.network, p.bundle.Board, p.talk, p.take)
+	board, err := p.app.syncBoard(ctx, p.network, p.bundle.Board, p.messages, p.takeEvent)
 	if err != nil {
 		return err
 	}
@@ -145,31 +145,31 @@ func (p *poster) postMessages(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return p.talk.saveProgress(ctx, p.app.profile, false)
+	return p.messages.saveProgress(ctx, p.app.profile, false)
 }
 
-// take takes in an event and notes whether it shows the pending message.
-func (p *poster) take(e client.Event) error {
+// takeEvent takes in an event and notes whether it shows the pending message.
+func (p *postJob) takeEvent(e client.Event) error {
 	if pending := p.progress.Pending; pending != nil && (e.Kind == client.Replayed || e.Kind == client.New) &&
 		bytes.Equal(e.Envelope.Signature, pending.Signature) && bytes.Equal(e.Envelope.Ciphertext, pending.Ciphertext) {
 		p.stored = true
 	}
-	_, _, err := p.talk.takeEvent(e)
+	_, _, err := p.messages.takeEvent(e)
 	return err
 }
 
 // postNext posts the next message, unless the replay has shown that an earlier
-// command did. It is recorded before it is sent: a board stores the same envelope
-// once, however often it gets it.
-func (p *poster) postNext(ctx context.Context, board *client.Board) error {
+// command did. It writes the envelope to the profile before it sends it: a board
+// stores the same envelope only once.
+func (p *postJob) postNext(ctx context.Context, board *client.Board) error {
 	if p.progress.Pending == nil {
 		text := group.WrapText(p.parts[p.progress.Done])
-		e, err := p.talk.group.Seal(p.from, group.Draft{Text: text, Time: time.Now(), Previous: p.talk.head})
+		e, err := p.messages.group.Seal(p.from, group.Draft{Text: text, Time: time.Now(), Previous: p.messages.head})
 		if err != nil {
 			return err
 		}
 		p.progress.Pending = &e
-		if err := p.record(ctx, p.progress); err != nil {
+		if err := p.recordProgress(ctx, p.progress); err != nil {
 			return err
 		}
 	}
@@ -183,17 +183,17 @@ func (p *poster) postNext(ctx context.Context, board *client.Board) error {
 	return nil
 }
 
-// record keeps how far the post is; nil means complete.
-func (p *poster) record(ctx context.Context, u *profile.Unfinished) error {
+// recordProgress writes to the profile how far the post got; nil means complete.
+func (p *postJob) recordProgress(ctx context.Context, u *profile.Unfinished) error {
 	if !p.recorded {
 		return nil
 	}
-	return p.app.profile.SaveUnfinished(context.WithoutCancel(ctx), p.talk.group.ID, u)
+	return p.app.profile.SaveUnfinished(context.WithoutCancel(ctx), p.messages.group.ID, u)
 }
 
-// explain says how far the post got and how to go on. Who interrupted it is told
-// only that.
-func (p *poster) explain(ctx context.Context, err error) error {
+// explainFailure adds to an error how far the post got and how to go on. After an
+// interruption it prints only that.
+func (p *postJob) explainFailure(ctx context.Context, err error) error {
 	begun := p.progress.Pending != nil || p.progress.Done > 0
 	if !begun || !p.recorded {
 		return err
@@ -211,8 +211,8 @@ func (p *poster) explain(ctx context.Context, err error) error {
 	return hinted{err, hint + again}
 }
 
-// deliverEnvelope posts the envelope, with another token where one is refused.
-func (p *poster) deliverEnvelope(ctx context.Context, board *client.Board, e wire.Envelope) error {
+// deliverEnvelope posts the envelope, with another token if one is refused.
+func (p *postJob) deliverEnvelope(ctx context.Context, board *client.Board, e wire.Envelope) error {
 	for try := 1; ; try++ {
 		paid, err := p.takeToken(ctx)
 		if err != nil {
@@ -223,29 +223,29 @@ func (p *poster) deliverEnvelope(ctx context.Context, board *client.Board, e wir
 		} else {
 			p.app.progress.Stage("posting message %d of %d", p.progress.Done+1, len(p.parts))
 		}
-		err = board.Post(ctx, e, paid, p.take)
+		err = board.Post(ctx, e, paid, p.takeEvent)
 		if !errors.Is(err, client.ErrRefused) || try == postTries {
 			return err
 		}
 	}
 }
 
-// takeToken takes a token out of the profile or, where there is none, buys some.
-func (p *poster) takeToken(ctx context.Context) (token.Token, error) {
+// takeToken takes a token out of the profile, and buys some first if there is none.
+func (p *postJob) takeToken(ctx context.Context) (token.Token, error) {
 	for {
 		paid, ok, err := p.app.profile.TakeToken(ctx, p.bundle.Board)
 		if ok || err != nil {
 			return paid, err
 		}
-		if err := p.buy(ctx, 1); err != nil {
+		if err := p.buyTokens(ctx, 1); err != nil {
 			return paid, err
 		}
 	}
 }
 
-// buy buys tokens until the profile has n, before the board is connected: it
-// takes long.
-func (p *poster) buy(ctx context.Context, n int) error {
+// buyTokens buys tokens until the profile has n. That takes long: it is done before
+// the board is connected.
+func (p *postJob) buyTokens(ctx context.Context, n int) error {
 	for {
 		s, err := p.app.profile.View(ctx)
 		if err != nil {
@@ -261,7 +261,7 @@ func (p *poster) buy(ctx context.Context, n int) error {
 	}
 }
 
-func (p *poster) buyBatch(ctx context.Context) error {
+func (p *postJob) buyBatch(ctx context.Context) error {
 	a := p.app
 	a.progress.Stage("buying tokens: connecting to the token service")
 	solving := false
@@ -270,7 +270,7 @@ func (p *poster) buyBatch(ctx context.Context) error {
 			a.progress.Stage("buying tokens: solving the proof of work")
 			solving = true
 		}
-		a.progress.Detail("%d tries of some 65,536", tries)
+		a.progress.Detail("%d of some 65,536 tries", tries)
 	})
 	if err != nil {
 		return hintUnreachable(err)
@@ -287,7 +287,7 @@ func (a *app) openBoard(ctx context.Context, network onion.Network, name identit
 	return board, nil
 }
 
-// hintUnreachable adds a hint to the error of a server that is not there.
+// hintUnreachable adds a hint to the error of a server that cannot be reached.
 func hintUnreachable(err error) error {
 	if errors.Is(err, onion.ErrNotPublished) {
 		return hinted{err, "the server is offline or has just been started; try again in a minute"}
@@ -295,7 +295,7 @@ func hintUnreachable(err error) error {
 	return err
 }
 
-// showReplay shows how far a replay is, and hands on its events.
+// showReplay returns a function that shows how far a replay is and calls use.
 func (a *app) showReplay(use func(client.Event) error) func(client.Event) error {
 	total := 0
 	return func(e client.Event) error {

@@ -22,8 +22,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// hall is a server with a person who has made the group "club" on it.
-type hall struct {
+// testServer is a server, and a profile with the group "club" on it.
+type testServer struct {
 	*testing.T
 	network  onion.Network
 	keys     *identity.Server
@@ -32,9 +32,9 @@ type hall struct {
 	profile  string
 }
 
-func newHall(t *testing.T) *hall {
+func newTestServer(t *testing.T) *testServer {
 	t.Helper()
-	h := &hall{T: t, registry: filepath.Join(t.TempDir(), "net"), profile: filepath.Join(t.TempDir(), "p")}
+	h := &testServer{T: t, registry: filepath.Join(t.TempDir(), "net"), profile: filepath.Join(t.TempDir(), "p")}
 	var err error
 	if h.network, err = onion.Loopback(h.registry); err != nil {
 		t.Fatal(err)
@@ -43,15 +43,15 @@ func newHall(t *testing.T) *hall {
 	if h.keys, err = identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys")); err != nil {
 		t.Fatal(err)
 	}
-	h.open()
-	t.Cleanup(h.close)
-	h.do("", "init")
-	h.do("", "import-server", h.server.Bundle().String())
-	h.do("", "create", "club")
+	h.startServer()
+	t.Cleanup(h.stopServer)
+	h.mustRun("", "init")
+	h.mustRun("", "import-server", h.server.Bundle().String())
+	h.mustRun("", "create", "club")
 	return h
 }
 
-func (h *hall) open() {
+func (h *testServer) startServer() {
 	h.Helper()
 	var err error
 	if h.server, err = startRelay(h.network, h.keys); err != nil {
@@ -59,7 +59,7 @@ func (h *hall) open() {
 	}
 }
 
-func (h *hall) close() {
+func (h *testServer) stopServer() {
 	if h.server != nil {
 		h.server.Close(context.Background())
 		h.server = nil
@@ -67,13 +67,13 @@ func (h *hall) close() {
 }
 
 // run runs a command over the network of a registry.
-func (h *hall) run(ctx context.Context, registry string, stdin io.Reader, stdout, stderr io.Writer, args ...string) (status int) {
+func (h *testServer) run(ctx context.Context, registry string, stdin io.Reader, stdout, stderr io.Writer, args ...string) (status int) {
 	return runCommand(ctx, append([]string{"-network", "loopback:" + registry, "-profile", h.profile}, args...),
-		surroundings{stdin: stdin, stdout: stdout, stderr: stderr, getenv: func(string) string { return "" }})
+		environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: func(string) string { return "" }})
 }
 
-// do runs a command that has to succeed and returns what it prints.
-func (h *hall) do(stdin string, args ...string) string {
+// mustRun runs a command that must succeed and returns what it prints.
+func (h *testServer) mustRun(stdin string, args ...string) string {
 	h.Helper()
 	var out, errs bytes.Buffer
 	if status := h.run(h.Context(), h.registry, strings.NewReader(stdin), &out, &errs, args...); status != 0 {
@@ -82,20 +82,20 @@ func (h *hall) do(stdin string, args ...string) string {
 	return out.String()
 }
 
-// texts returns the texts of the group, each of which is a line.
-func (h *hall) texts() []string {
+// readTexts returns the texts of the group, which have one line each.
+func (h *testServer) readTexts() []string {
 	h.Helper()
 	var texts []string
-	for line := range strings.Lines(h.do("", "-q", "read", "club")) {
+	for line := range strings.Lines(h.mustRun("", "-q", "read", "club")) {
 		_, text, _ := strings.Cut(strings.TrimSpace(line), "  you       ")
 		texts = append(texts, text)
 	}
 	return texts
 }
 
-// cutter makes a registry over which a connection to the board ends with the
-// n-th post: before the board gets it, or after the board has answered it.
-func (h *hall) cutter(n int, answered bool) (registry string) {
+// cutAtPost makes a registry through which a connection to the board ends at the n-th
+// post: before the board gets it, or after the board has answered it.
+func (h *testServer) cutAtPost(n int, answered bool) (registry string) {
 	h.Helper()
 	registry = h.TempDir()
 	for _, name := range []identity.Onion{h.server.Bundle().Board, h.server.Bundle().TokenService} {
@@ -104,7 +104,7 @@ func (h *hall) cutter(n int, answered bool) (registry string) {
 			h.Fatal(err)
 		}
 		if name == h.server.Bundle().Board {
-			entry = []byte(h.cut(strings.TrimSpace(string(entry)), n, answered))
+			entry = []byte(h.listenAndCut(strings.TrimSpace(string(entry)), n, answered))
 		}
 		if err := os.WriteFile(filepath.Join(registry, string(name)), entry, 0o600); err != nil {
 			h.Fatal(err)
@@ -117,7 +117,7 @@ func (h *hall) cutter(n int, answered bool) (registry string) {
 // its proof, and the request for a replay.
 const beforePosts = 3
 
-func (h *hall) cut(to string, n int, answered bool) (address string) {
+func (h *testServer) listenAndCut(to string, n int, answered bool) (address string) {
 	h.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -142,7 +142,7 @@ func (h *hall) cut(to string, n int, answered bool) (address string) {
 	return ln.Addr().String()
 }
 
-// relayUntil hands packets on up to the last one of the client.
+// relayUntil forwards packets up to the last one of the client.
 func relayUntil(client, board net.Conn, last int, answered bool) {
 	defer client.Close()
 	defer board.Close()
@@ -178,23 +178,23 @@ func relayUntil(client, board net.Conn, last int, answered bool) {
 	<-answer
 }
 
-// numbered returns a text of n messages, each of which begins with its number.
-func numbered(n int) (text string, want []string) {
+// numberedMessages returns a text of n messages, each of which begins with its number.
+func numberedMessages(n int) (text string, want []string) {
 	for i := range n {
 		want = append(want, fmt.Sprintf("%d %s", i+1, strings.Repeat("x", 1500)))
 	}
 	return strings.Join(want, "\n"), want
 }
 
-// Whatever becomes of the connection and whenever, the same command given again
-// posts the rest, in order, and nothing twice.
+// Whenever the connection breaks, the same command given again posts the rest, in
+// order, and nothing twice.
 func TestLongTextIsResumed(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		for _, at := range []int{1, 2, 4} {
 			t.Run(fmt.Sprintf("answered=%t/post=%d", answered, at), func(t *testing.T) {
-				h := newHall(t)
-				text, want := numbered(4)
-				registry := h.cutter(at, answered)
+				h := newTestServer(t)
+				text, want := numberedMessages(4)
+				registry := h.cutAtPost(at, answered)
 				for try := 1; ; try++ {
 					var errs bytes.Buffer
 					status := h.run(t.Context(), registry, strings.NewReader(text), io.Discard, &errs, "-q", "post", "club", "-")
@@ -207,16 +207,16 @@ func TestLongTextIsResumed(t *testing.T) {
 					if try > 5 {
 						t.Fatalf("still unfinished: %s", &errs)
 					}
-					if !answered && at == 1 { // this connection never brings anything
+					if !answered && at == 1 { // this connection never posts anything
 						registry = h.registry
 					}
 				}
-				if got := h.texts(); strings.Join(got, "|") != strings.Join(want, "|") {
-					t.Errorf("posted are %.20q", got)
+				if got := h.readTexts(); strings.Join(got, "|") != strings.Join(want, "|") {
+					t.Errorf("the group has %.20q", got)
 				}
 				// Complete is complete: the same text once more is another one.
-				h.do(text, "-q", "post", "club", "-")
-				if got := h.texts(); len(got) != 2*len(want) {
+				h.mustRun(text, "-q", "post", "club", "-")
+				if got := h.readTexts(); len(got) != 2*len(want) {
 					t.Errorf("after the second time there are %d messages", len(got))
 				}
 			})
@@ -226,32 +226,32 @@ func TestLongTextIsResumed(t *testing.T) {
 
 // Another text in between drops the rest of the first one.
 func TestOtherTextAfterAnInterruption(t *testing.T) {
-	h := newHall(t)
-	text, want := numbered(3)
-	if status := h.run(t.Context(), h.cutter(2, true), strings.NewReader(text), io.Discard, io.Discard, "post", "club", "-"); status != 1 {
+	h := newTestServer(t)
+	text, want := numberedMessages(3)
+	if status := h.run(t.Context(), h.cutAtPost(2, true), strings.NewReader(text), io.Discard, io.Discard, "post", "club", "-"); status != 1 {
 		t.Fatalf("status %d", status)
 	}
-	h.do("", "post", "club", "other")
-	if got := h.texts(); len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != "other" {
-		t.Errorf("posted are %.20q", got)
+	h.mustRun("", "post", "club", "other")
+	if got := h.readTexts(); len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != "other" {
+		t.Errorf("the group has %.20q", got)
 	}
 }
 
 // Every message of a long text costs a token, and no more.
 func TestLongTextCosts(t *testing.T) {
-	h := newHall(t)
-	text, _ := numbered(12)
-	if out := h.do(text, "-json", "post", "club", "-"); !strings.Contains(out, `"messages":12`) {
+	h := newTestServer(t)
+	text, _ := numberedMessages(12)
+	if out := h.mustRun(text, "-json", "post", "club", "-"); !strings.Contains(out, `"messages":12`) {
 		t.Error(out)
 	}
-	if out := h.do("", "-json", "list"); !strings.Contains(out, `"tokens":8}`) {
+	if out := h.mustRun("", "-json", "list"); !strings.Contains(out, `"tokens":8}`) {
 		t.Error(out)
 	}
 }
 
-// The limit that is said is the one that works.
-func TestSaidLimits(t *testing.T) {
-	h := newHall(t)
+// The limits in error messages are the real ones.
+func TestLimitsInMessages(t *testing.T) {
+	h := newTestServer(t)
 	number := regexp.MustCompile(`\d\d+`)
 	refused := func(stdin string, args ...string) (text string) {
 		t.Helper()
@@ -266,27 +266,26 @@ func TestSaidLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// More than that is read where the end of the text may be white space.
+	// post reads more than that, because the end of the text may be white space.
 	if said := refused(huge[:limit+1], "post", "club", "-"); !strings.Contains(said, fmt.Sprint(limit)) {
 		t.Errorf("one byte more: %s", said)
 	}
 	if said := refused("", "post", "club", huge[:limit+1]); !strings.Contains(said, fmt.Sprint(limit)) {
 		t.Errorf("as an argument: %s", said)
 	}
-	h.do(huge[:limit]+"\n\n", "post", "club", "-")
-	h.do("", "post", "club", huge[:limit])
+	h.mustRun(huge[:limit]+"\n\n", "post", "club", "-")
+	h.mustRun("", "post", "club", huge[:limit])
 	name := refused("", "create", huge[:1000])
 	if limit, err = strconv.Atoi(number.FindAllString(name, -1)[1]); err != nil {
 		t.Fatal(err)
 	}
 	refused("", "create", huge[:limit+1])
-	h.do("", "create", huge[:limit])
+	h.mustRun("", "create", huge[:limit])
 }
 
-// ^C ends a command that waits for a person, and whoever pressed it need not
-// read about it.
+// ^C ends a command that waits for input, without a message.
 func TestInterrupt(t *testing.T) {
-	h := newHall(t)
+	h := newTestServer(t)
 	for _, c := range []struct {
 		cause error
 		want  int
@@ -323,24 +322,24 @@ func (n *notifyingReader) Read(p []byte) (int, error) {
 
 // ^C in the middle of a long text says how much of it is posted.
 func TestInterruptedText(t *testing.T) {
-	h := newHall(t)
-	text, want := numbered(30)
+	h := newTestServer(t)
+	text, want := numberedMessages(30)
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	errs := &watcher{text: "posting message 3 of 30", seen: interrupt}
+	errs := &textWatcher{text: "posting message 3 of 30", seen: interrupt}
 	status := h.run(ctx, h.registry, strings.NewReader(text), io.Discard, errs, "post", "club", "-")
 	said := errs.String()
 	if status != 130 || !regexp.MustCompile(`(?m)^[23] of 30 messages known to be posted; give the same command again`).MatchString(said) || strings.Contains(said, "error:") {
 		t.Errorf("status %d: %s", status, said)
 	}
-	h.do(text, "post", "club", "-")
-	if got := h.texts(); strings.Join(got, "|") != strings.Join(want, "|") {
-		t.Errorf("posted are %.20q", got)
+	h.mustRun(text, "post", "club", "-")
+	if got := h.readTexts(); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("the group has %.20q", got)
 	}
 }
 
-// watcher calls seen when a text was written to it.
-type watcher struct {
+// textWatcher calls seen when a text was written to it.
+type textWatcher struct {
 	text string
 	seen func()
 
@@ -348,7 +347,7 @@ type watcher struct {
 	b  bytes.Buffer
 }
 
-func (w *watcher) Write(p []byte) (int, error) {
+func (w *textWatcher) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.b.Write(p)
@@ -358,7 +357,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *watcher) String() string {
+func (w *textWatcher) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.b.String()
@@ -366,10 +365,10 @@ func (w *watcher) String() string {
 
 // A second post at the same time is not taken for the first one resumed.
 func TestSameTextTwiceAtOnce(t *testing.T) {
-	h := newHall(t)
+	h := newTestServer(t)
 	second := make(chan error, 1)
 	var once sync.Once
-	errs := &watcher{text: "posting", seen: func() {
+	errs := &textWatcher{text: "posting", seen: func() {
 		once.Do(func() {
 			if status := h.run(t.Context(), h.registry, nil, io.Discard, io.Discard, "post", "club", "tick"); status != 0 {
 				second <- errors.New("the second failed")
@@ -383,26 +382,26 @@ func TestSameTextTwiceAtOnce(t *testing.T) {
 	if err := <-second; err != nil {
 		t.Fatal(err)
 	}
-	if got := h.texts(); len(got) != 2 {
-		t.Errorf("posted are %q", got)
+	if got := h.readTexts(); len(got) != 2 {
+		t.Errorf("the group has %q", got)
 	}
 }
 
-// Who was not told that a text is posted gives the command again, which does not
-// post it twice.
+// If the report that a text is posted gets lost, the same command does not post it
+// twice.
 func TestUnreportedPost(t *testing.T) {
-	h := newHall(t)
+	h := newTestServer(t)
 	var errs bytes.Buffer
 	if status := h.run(t.Context(), h.registry, nil, brokenWriter{}, &errs, "-q", "post", "club", "hello"); status != 1 ||
 		!strings.Contains(errs.String(), "1 of 1 message known to be posted: write output: ") {
 		t.Errorf("status %d: %s", status, &errs)
 	}
-	h.do("", "post", "club", "hello")
-	if got := h.texts(); len(got) != 1 {
-		t.Errorf("posted are %q", got)
+	h.mustRun("", "post", "club", "hello")
+	if got := h.readTexts(); len(got) != 1 {
+		t.Errorf("the group has %q", got)
 	}
-	h.do("", "post", "club", "hello")
-	if got := h.texts(); len(got) != 2 {
-		t.Errorf("posted are %q", got)
+	h.mustRun("", "post", "club", "hello")
+	if got := h.readTexts(); len(got) != 2 {
+		t.Errorf("the group has %q", got)
 	}
 }

@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// progress shows what the program is waiting for: on a terminal as one line that
-// changes, elsewhere as one line for each stage.
+// progress shows what the program waits for: on a terminal in one line that changes,
+// elsewhere in one line for each stage.
 type progress struct {
 	w        io.Writer
 	terminal bool
 	quiet    bool
-	json     bool // of warnings
+	json     bool // warnings are JSON
 
 	mu    sync.Mutex
 	stage string
-	said  map[string]bool // lines since the last note, where there is no terminal
+	said  map[string]bool // lines since the last note, if there is no terminal
 	shown bool            // a line stands on the terminal
-	last  time.Time       // of a detail
+	last  time.Time       // time of the last detail
 }
 
 // detailEvery limits how often the line on a terminal changes.
 const detailEvery = 100 * time.Millisecond
 
-// maxSaid bounds the lines between two notes.
+// maxSaid bounds the lines between two notes, if there is no terminal.
 const maxSaid = 200
 
 func newProgress(w io.Writer, terminal, quiet bool) *progress {
 	return &progress{w: w, terminal: terminal, quiet: quiet}
 }
 
-// Stage begins a stage.
+// Stage shows that a stage begins.
 func (p *progress) Stage(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -41,7 +41,7 @@ func (p *progress) Stage(format string, args ...any) {
 	p.showLine(p.stage)
 }
 
-// Detail tells how far the stage is. It is for terminals.
+// Detail shows on a terminal how far the stage is.
 func (p *progress) Detail(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +51,7 @@ func (p *progress) Detail(format string, args ...any) {
 	}
 }
 
-// Note is a line that stays. What was said before it may be said again.
+// Note prints a line that stays. Lines that were shown before may be shown again.
 func (p *progress) Note(format string, args ...any) {
 	p.Done()
 	p.mu.Lock()
@@ -62,7 +62,7 @@ func (p *progress) Note(format string, args ...any) {
 	}
 }
 
-// Warn is a line that stays, also where no progress is wanted.
+// Warn prints a line that stays, even if no progress is wanted.
 func (p *progress) Warn(text string) {
 	p.Done()
 	if p.json {
@@ -76,7 +76,7 @@ func (p *progress) Warn(text string) {
 	fmt.Fprintln(p.w, printableText(text))
 }
 
-// Done takes the line off the terminal, so that something else can be printed.
+// Done removes the line from the terminal, so that something else can be printed.
 func (p *progress) Done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +92,7 @@ func (p *progress) showLine(line string) {
 	case p.terminal:
 		p.shown = true
 		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
-	case len(p.said) < maxSaid && !p.said[line]: // who waits for a server says so once
+	case len(p.said) < maxSaid && !p.said[line]: // says once that it waits for a server
 		if p.said == nil {
 			p.said = make(map[string]bool)
 		}

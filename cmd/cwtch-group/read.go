@@ -12,13 +12,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// reading is the work of read and follow: a conversation that is printed.
-type reading struct {
-	app     *app
-	board   identity.Onion
-	talk    *conversation
-	printer printer
-	network onion.Network
+// readJob prints the messages of a group, for read and follow.
+type readJob struct {
+	app      *app
+	board    identity.Onion
+	messages *messageReader
+	printer  printer
+	network  onion.Network
 
 	limit int       // messages to print; 0 is no limit
 	saved time.Time // last save to the profile
@@ -27,9 +27,9 @@ type reading struct {
 	lost      error // why the last connection ended
 }
 
-// startReading prepares to print a group from the beginning or from where the
-// last reading ended. The caller calls hangUp at the end.
-func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r *reading, hangUp func(), err error) {
+// startReading prepares to print a group from the beginning, or from where reading
+// last ended. The caller calls hangUp at the end.
+func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r *readJob, hangUp func(), err error) {
 	s, err := a.profile.View(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -42,24 +42,24 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 	if err != nil {
 		return nil, nil, fmt.Errorf("read group: %w", err)
 	}
-	talk := newConversation(g, server, nil)
+	messages := newMessageReader(g, server, nil)
 	if !fromStart {
-		talk = newConversation(g, server, g.Read)
-		talk.printed = g.Printed
+		messages = newMessageReader(g, server, g.Read)
+		messages.printed = g.Printed
 	}
 	network, hangUp, err := a.dialNetwork(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &reading{
-		app: a, board: g.Group.Server, talk: talk, network: network,
+	return &readJob{
+		app: a, board: g.Group.Server, messages: messages, network: network,
 		printer: printer{a, a.newNames(ctx, s.Identity.Onion(), g), time.Local},
 	}, hangUp, nil
 }
 
 func (a *app) runRead(ctx context.Context, args []string) error {
 	if a.onlyNew && a.since != "" {
-		return usageError{"-new and -since do not go together", "say one of them"}
+		return usageError{"-new and -since cannot be used together", "use one of them"}
 	}
 	since, err := parseSince(a.since, time.Now())
 	if err != nil {
@@ -70,17 +70,17 @@ func (a *app) runRead(ctx context.Context, args []string) error {
 		return err
 	}
 	defer hangUp()
-	r.talk.since = since
+	r.messages.since = since
 	board, err := r.syncAndPrint(ctx)
 	if err != nil {
 		return err
 	}
 	board.Close()
-	a.progress.Note("%s", r.talk.summaryText(r.printer.names))
-	return r.talk.saveProgress(ctx, a.profile, since.IsZero()) // what was left out stays unread
+	a.progress.Note("%s", r.messages.summaryText(r.printer.names))
+	return r.messages.saveProgress(ctx, a.profile, since.IsZero()) // older messages stay unread
 }
 
-// parseSince reads how long ago, or a local time. Nothing is the beginning.
+// parseSince parses how long ago, or a local time. "" is the zero time.
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -96,13 +96,13 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usageError{fmt.Sprintf("-since %s is no time", s), `say how long ago, such as 90m, 12h or 3d, or when, such as 2026-11-28 or "2026-11-28 09:30"`}
+	return time.Time{}, usageError{fmt.Sprintf("-since %s is not a time", s), `write how long ago, such as 90m, 12h or 3d, or a time, such as 2026-11-28 or "2026-11-28 09:30"`}
 }
 
-// syncAndPrint connects and prints everything from the conversation's position on.
-// The connection stays open.
-func (r *reading) syncAndPrint(ctx context.Context) (*client.Board, error) {
-	board, err := r.app.syncBoard(ctx, r.network, r.board, r.talk, r.printEvent)
+// syncAndPrint connects and prints all messages after the position. The connection
+// stays open.
+func (r *readJob) syncAndPrint(ctx context.Context) (*client.Board, error) {
+	board, err := r.app.syncBoard(ctx, r.network, r.board, r.messages, r.printEvent)
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +110,10 @@ func (r *reading) syncAndPrint(ctx context.Context) (*client.Board, error) {
 	return board, nil
 }
 
-// printEvent prints the message of an event. Its errors are final.
-func (r *reading) printEvent(e client.Event) error {
-	m, ok, err := r.talk.takeEvent(e)
+// printEvent prints the message of an event. Its errors are final, except
+// [client.ErrWrongStart].
+func (r *readJob) printEvent(e client.Event) error {
+	m, ok, err := r.messages.takeEvent(e)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (r *reading) printEvent(e client.Event) error {
 			return final{fmt.Errorf("write output: %w", err)}
 		}
 	}
-	if r.limit > 0 && r.talk.messageCount() == r.limit {
+	if r.limit > 0 && r.messages.messageCount() == r.limit {
 		return errEnough
 	}
 	return nil

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cwtch-group": main})
 }
 
-// TestScripts runs people at their command lines against a relay on the loopback
+// TestScripts runs the command lines of several people against a relay on the loopback
 // network. Beside cwtch-group, scripts have
 //
 //	server NAME    start a relay with the keys of that name, which are made at
@@ -34,19 +34,19 @@ func TestMain(m *testing.M) {
 //	fromfile V F   set the variable V to what is in the file F
 //	field V F L W  set V to word W of line L of the file F, counted from 1
 func TestScripts(t *testing.T) {
-	runScripts(t, "testdata/script", func(e *testscript.Env) (network, error) {
+	runScripts(t, "testdata/script", func(e *testscript.Env) (connectFunc, error) {
 		registry := filepath.Join(e.WorkDir, "net")
 		e.Setenv("CWTCH_GROUP_NETWORK", "loopback:"+registry)
 		return func() (onion.Network, error) { return onion.Loopback(registry) }, nil
 	})
 }
 
-// TestScriptsOverTor runs others over a private Tor network, from which the
-// relay and each command have a tor of their own.
+// TestScriptsOverTor runs scripts over a private Tor network, in which the relay and
+// each command have a tor of their own.
 func TestScriptsOverTor(t *testing.T) {
 	tor := tornet.ForTest(t)
 	t.Run("people", func(t *testing.T) { // ends before the network does
-		runScripts(t, "testdata/tor", func(e *testscript.Env) (network, error) {
+		runScripts(t, "testdata/tor", func(e *testscript.Env) (connectFunc, error) {
 			torrc := filepath.Join(e.WorkDir, "torrc")
 			e.Setenv("CWTCH_GROUP_TORRC", torrc)
 			connect := func() (onion.Network, error) {
@@ -59,35 +59,35 @@ func TestScriptsOverTor(t *testing.T) {
 	})
 }
 
-// network connects a relay to the network that a script is about.
-type network func() (onion.Network, error)
+// connectFunc connects a relay to the network of a script.
+type connectFunc func() (onion.Network, error)
 
-func runScripts(t *testing.T, dir string, setup func(*testscript.Env) (network, error)) {
+func runScripts(t *testing.T, dir string, setup func(*testscript.Env) (connectFunc, error)) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
 			connect, err := setup(e)
-			e.Values[rigKey{}] = &rig{connect, make(map[string]func())}
+			e.Values[scriptNetworkKey{}] = &scriptNetwork{connect, make(map[string]func())}
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"server":   startServer,
-			"shutdown": shutDown,
-			"fromfile": fromFile,
-			"field":    field,
+			"shutdown": stopServer,
+			"fromfile": setFromFile,
+			"field":    setWord,
 		},
 	})
 }
 
-// rig is what a script runs on.
-type rig struct {
-	connect network
+// scriptNetwork is the network of a script with its servers.
+type scriptNetwork struct {
+	connect connectFunc
 	servers map[string]func() // how to stop each
 }
 
-type rigKey struct{}
+type scriptNetworkKey struct{}
 
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -96,7 +96,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	keys, err := identity.LoadOrCreate(ts.MkAbs(name + ".keys"))
 	ts.Check(err)
-	rig := ts.Value(rigKey{}).(*rig)
+	rig := ts.Value(scriptNetworkKey{}).(*scriptNetwork)
 	network, err := rig.connect()
 	ts.Check(err)
 	s, err := startRelay(network, keys)
@@ -127,21 +127,21 @@ func startRelay(network onion.Network, keys *identity.Server) (*relay.Server, er
 	})
 }
 
-func shutDown(ts *testscript.TestScript, neg bool, args []string) {
+func stopServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: shutdown NAME")
 	}
-	ts.Value(rigKey{}).(*rig).servers[args[0]]()
+	ts.Value(scriptNetworkKey{}).(*scriptNetwork).servers[args[0]]()
 }
 
-func fromFile(ts *testscript.TestScript, neg bool, args []string) {
+func setFromFile(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: fromfile VARIABLE FILE")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-func field(ts *testscript.TestScript, neg bool, args []string) {
+func setWord(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: field VARIABLE FILE LINE WORD")
 	}

@@ -12,15 +12,19 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 )
 
-// maxPost bounds a text. It takes some forty messages, each of which costs a
-// token.
+// maxArgument bounds what is read from standard input in place of an argument. The
+// longest argument beside a text is a tofubundle.
+const maxArgument = 8 << 10
+
+// maxPost bounds a text, in bytes. Such a text needs some forty messages, each of
+// which costs a token.
 const maxPost = 64 << 10
 
-// byteOrderMark begins files that some editors write. It is no part of a text.
+// byteOrderMark is at the beginning of files of some editors. It is no part of a text.
 const byteOrderMark = "\ufeff"
 
-// readArgument returns an argument, or standard input up to limit bytes for "-":
-// arguments can be seen by everybody on the machine.
+// readArgument returns an argument or, for "-", standard input up to limit bytes:
+// everybody on the machine can see arguments.
 func (a *app) readArgument(ctx context.Context, arg string, limit int64) (string, error) {
 	if arg == "-" {
 		var err error
@@ -34,7 +38,7 @@ func (a *app) readArgument(ctx context.Context, arg string, limit int64) (string
 	return strings.TrimPrefix(arg, byteOrderMark), nil
 }
 
-// readInput reads until the end of standard input or of ctx.
+// readInput reads standard input until its end or until ctx ends.
 func (a *app) readInput(ctx context.Context, limit int64) (string, error) {
 	var b []byte
 	var err error
@@ -49,22 +53,22 @@ func (a *app) readInput(ctx context.Context, limit int64) (string, error) {
 		return "", ctx.Err()
 	}
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%w than %d bytes", errMore, limit)
+		err = fmt.Errorf("%w than %d bytes", errTooMuchInput, limit)
 	}
 	return string(b), err
 }
 
 var (
-	errMore    = errors.New("more")
-	errTooLong = hinted{fmt.Errorf("the text has more than %d bytes", maxPost), "post a part of it, or where all of it can be found"}
+	errTooMuchInput = errors.New("more")
+	errTooLong      = hinted{fmt.Errorf("the text has more than %d bytes", maxPost), "post a part of it, or where people can find it"}
 )
 
-// chat returns the text that an argument says.
-func (a *app) chat(ctx context.Context, arg string) (string, error) {
-	const rawLimit = 2*maxPost + 1024 // line breaks of two bytes, and white space at the end
+// readChat returns the text for an argument of post.
+func (a *app) readChat(ctx context.Context, arg string) (string, error) {
+	const rawLimit = 2*maxPost + 1024 // before line breaks and white space are shortened
 	s, err := a.readArgument(ctx, arg, rawLimit)
 	switch {
-	case errors.Is(err, errMore):
+	case errors.Is(err, errTooMuchInput):
 		err = errTooLong
 	case err == nil:
 		s, err = cleanChat(s)
@@ -75,25 +79,25 @@ func (a *app) chat(ctx context.Context, arg string) (string, error) {
 	return s, nil
 }
 
-// cleanChat refuses what nobody can have meant to post. Everything else is
-// posted as it is, but for the marks of a file's encoding, line breaks of two
-// bytes, and white space around the text.
+// cleanChat refuses texts that nobody wants to post. It removes the mark of a file's
+// encoding and white space around the text, makes line breaks one byte, and changes
+// nothing else.
 func cleanChat(s string) (string, error) {
 	if !utf8.ValidString(s) {
-		return "", hinted{errors.New("the text is not valid UTF-8"), "convert it first, for example with iconv -t UTF-8; files of other kinds cannot be posted"}
+		return "", hinted{errors.New("the text is not valid UTF-8"), "convert it first, for example with iconv -t UTF-8; only text can be posted"}
 	}
 	s = strings.ReplaceAll(strings.TrimPrefix(s, byteOrderMark), "\r\n", "\n")
 	s = strings.TrimRightFunc(strings.TrimLeft(s, "\n"), unicode.IsSpace)
 	if mark := pasteMark(s); mark != "" {
-		return "", hinted{fmt.Errorf("the text has %q at its beginning or end, which a terminal adds to what is pasted", mark), "remove it there"}
+		return "", hinted{fmt.Errorf("the text begins or ends with %q, which a terminal adds to pasted text", mark), "remove it there"}
 	}
-	if i := strings.IndexFunc(s, unmeant); i >= 0 {
+	if i := strings.IndexFunc(s, isUnwanted); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(s[i:])
 		return "", hinted{fmt.Errorf("the text has the control character %U in line %d", r, 1+strings.Count(s[:i], "\n")),
-			"remove it; programs that colour what they print have an option against it, such as --color=never"}
+			"remove it; programs that print in colour have an option against that, such as --color=never"}
 	}
-	if !visible(s) {
-		return "", errors.New("the text has nothing that can be seen")
+	if !hasVisible(s) {
+		return "", errors.New("the text is blank")
 	}
 	if len(s) > maxPost {
 		return "", errTooLong
@@ -101,25 +105,25 @@ func cleanChat(s string) (string, error) {
 	return s, nil
 }
 
-// unmeant reports characters that act on a terminal, and those that are none.
-func unmeant(r rune) bool {
+// isUnwanted reports whether r acts on a terminal or is not a character.
+func isUnwanted(r rune) bool {
 	control := unicode.IsControl(r) && r != '\n' && r != '\t'
 	return control || r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef
 }
 
-// blanks are drawn as nothing, or stand for what was lost, though they count as
-// letters and symbols.
+// blanks are letters and symbols that are drawn as nothing, or stand for something
+// that was lost.
 const blanks = "\u115f\u1160\u2800\u3164\uffa0\ufffc\ufffd"
 
-// visible reports whether a reader of s sees anything.
-func visible(s string) bool {
+// hasVisible reports whether a reader of s sees anything.
+func hasVisible(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) && !strings.ContainsRune(blanks, r)
 	})
 }
 
-// pasteMark returns a mark of a terminal's bracketed paste, or what is left of it
-// where characters were lost on the way, or "".
+// pasteMark returns a mark of a terminal's bracketed paste in s, whole or with lost
+// characters, or "".
 func pasteMark(s string) string {
 	for _, begin := range []string{"\x1b[200~", "[200~", "^[[200~"} {
 		if strings.HasPrefix(s, begin) {
@@ -138,11 +142,11 @@ func pasteMark(s string) string {
 	return ""
 }
 
-// maxNick bounds a nickname, which stands in front of every message.
+// maxNick bounds a nickname, in bytes: it stands in front of every message.
 const maxNick = 32
 
-// checkName refuses names that a person could not type, or that would act on
-// their terminal.
+// checkName refuses names that a person could not type, or that would act on a
+// terminal.
 func checkName(name string) error { return checkLabel(name, bundle.MaxGroupName) }
 
 func checkLabel(name string, limit int) error {
@@ -150,15 +154,15 @@ func checkLabel(name string, limit int) error {
 	case strings.TrimSpace(name) == "":
 		return errors.New("the name is empty")
 	case len(name) > limit:
-		return fmt.Errorf("the name has %d bytes and %d are allowed", len(name), limit)
+		return fmt.Errorf("the name has %d bytes; at most %d are allowed", len(name), limit)
 	case printableText(name) != name:
-		return fmt.Errorf("the name %+q holds characters that cannot be printed", name)
-	case !visible(name):
-		return fmt.Errorf("the name %+q has nothing that can be seen", name)
+		return fmt.Errorf("the name %+q has characters that cannot be printed", name)
+	case !hasVisible(name):
+		return fmt.Errorf("the name %+q is blank", name)
 	case strings.TrimSpace(name) != name:
 		return fmt.Errorf("the name %q begins or ends with a space", name)
 	case pasteMark(name) != "":
-		return fmt.Errorf("the name %q has %q, which a terminal adds to what is pasted", name, pasteMark(name))
+		return fmt.Errorf("the name %q has %q, which a terminal adds to pasted text", name, pasteMark(name))
 	}
 	return nil
 }

@@ -18,23 +18,21 @@ import (
 // Errors of a board, beside those of the network. After any of them but
 // ErrRefused, ErrReplaying and ErrNotSynced the connection is closed.
 var (
-	// ErrRefused means that the server answered a post with false: the token was
-	// spent before or is not of this server, or the server cannot store now. The
-	// token has to be taken as spent.
+	// ErrRefused means that the server refused a post: the token was spent before or
+	// is of another server, or the server cannot store now. The token counts as spent.
 	ErrRefused = errors.New("board refused the post")
 	// ErrProtocol means that the server sent what no server sends.
 	ErrProtocol = errors.New("board broke the protocol")
 	// ErrReplaying means that a replay is still under way.
 	ErrReplaying = errors.New("a replay is under way")
-	// ErrNotSynced means that a post would not be echoed, because the connection
-	// has not asked for a replay yet.
+	// ErrNotSynced means that a post would not be echoed, because the connection has
+	// not asked for a replay yet.
 	ErrNotSynced = errors.New("not synced with the board")
 )
 
-// Board is a connection to a board. One goroutine at a time may read, which is
-// Next, Events, Sync and Post; any number may Submit at the same time. A context
-// that ends during a call closes the connection, because a packet may be half
-// read.
+// Board is a connection to a board. One goroutine at a time may read, that is, call
+// Next, Events, Sync or Post; any number may call Submit at the same time. A context
+// that ends during a call closes the connection, because a packet may be half read.
 type Board struct {
 	conn *tapir.Conn
 	name identity.Onion
@@ -62,9 +60,9 @@ func Open(ctx context.Context, d Dialer, board identity.Onion) (*Board, error) {
 // Close closes the connection and ends all calls.
 func (b *Board) Close() error { return b.conn.Close() }
 
-// Replay asks for the envelopes from the one with the signature last on, which
-// comes again as a [Replayed] with Repeat set. A nil last, or one that the
-// server does not know, asks for everything. One replay can be under way.
+// Replay asks for the envelopes from the one with the signature last on, which comes
+// again as a [Replayed] with Repeat set. A nil last, or one that the server does not
+// know, asks for everything. Only one replay can be under way.
 func (b *Board) Replay(last []byte) error {
 	b.send.Lock()
 	defer b.send.Unlock()
@@ -78,11 +76,11 @@ func (b *Board) Replay(last []byte) error {
 	return nil
 }
 
-// Submit posts an envelope and does not wait for the result, which comes as a
-// [Posted] event with the returned number. Numbers count up from 1 in the order
-// of the results. The token is spent whatever Submit returns.
+// Submit posts an envelope and does not wait for the result, which comes as a [Posted]
+// event with the returned number. Numbers count up from 1 in the order of the results.
+// The token is spent whatever Submit returns.
 //
-// Somebody has to read meanwhile: a server stops reading from a connection that
+// A goroutine must read events meanwhile: a server stops reading from a connection that
 // does not read its results.
 func (b *Board) Submit(e wire.Envelope, t token.Token) (post uint64, err error) {
 	spent := t.Spend(e.AppendJSON(nil), []byte(b.name))
@@ -103,8 +101,8 @@ func (b *Board) sendRequest(r wire.Request) error {
 	return b.conn.Send(wire.AppendRequest(nil, r))
 }
 
-// recordOwed records what the server will owe and starts its time, unless it owes
-// something already.
+// recordOwed records what the server will owe. It starts the server's time, unless that
+// runs already.
 func (b *Board) recordOwed(record func(*state) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,7 +134,7 @@ func (b *Board) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// receiveEvent reads one packet; ok tells whether it was an event.
+// receiveEvent reads a packet; ok tells whether it was an event.
 func (b *Board) receiveEvent() (e Event, ok bool, err error) {
 	err = b.conn.Receive(func(payload []byte) error {
 		reply, err := wire.DecodeReply(payload)
@@ -163,8 +161,8 @@ func (b *Board) extendDeadline() error {
 	return b.conn.SetReadDeadline(deadline)
 }
 
-// Events iterates over the events until the connection or ctx ends, which is
-// the last thing that it yields. Leaving the loop leaves the connection open.
+// Events iterates over the events until the connection or ctx ends; the last thing it
+// yields is the error. Leaving the loop leaves the connection open.
 func (b *Board) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -176,9 +174,8 @@ func (b *Board) Events(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// Sync replays from last and returns when the replay is complete. It calls use,
-// unless nil, with every event on the way; an error of use ends it and is
-// returned as it is.
+// Sync replays from last and returns when the replay is complete. It calls use, unless
+// nil, with every event. An error of use ends Sync, which returns it as it is.
 func (b *Board) Sync(ctx context.Context, last []byte, use func(Event) error) error {
 	if err := b.Replay(last); err != nil {
 		return err
@@ -188,11 +185,10 @@ func (b *Board) Sync(ctx context.Context, last []byte, use func(Event) error) er
 	})
 }
 
-// Post posts an envelope and returns when the server has said that it is
-// durable and has echoed it. It calls use, unless nil, with every event on the
-// way, the echo included. Where the error is not [ErrRefused], the envelope may
-// have been stored: to post the same again with another token is safe, a server
-// stores an envelope once.
+// Post posts an envelope and returns when the server has said that it is durable and
+// has echoed it. It calls use, unless nil, with every event, the echo included. After
+// an error other than [ErrRefused] the envelope may be stored: it is safe to post it
+// again with another token, since a server stores an envelope only once.
 func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use func(Event) error) error {
 	b.mu.Lock()
 	synced := b.state.asked
@@ -227,7 +223,7 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 	return err
 }
 
-// receiveUntil hands events to use up to the one for which done is true.
+// receiveUntil calls use with each event up to the one for which done is true.
 func (b *Board) receiveUntil(ctx context.Context, use func(Event) error, done func(Event) bool) error {
 	for e, err := range b.Events(ctx) {
 		if err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-func envelope(i int) wire.Envelope {
+func testEnvelope(i int) wire.Envelope {
 	return wire.Envelope{Ciphertext: fmt.Appendf(nil, "ciphertext %d", i), Signature: fmt.Appendf(nil, "signature %d", i)}
 }
 
-func buy(t *testing.T, s *fakeServer, n int) []token.Token {
+func buyTokens(t *testing.T, s *fakeServer, n int) []token.Token {
 	t.Helper()
 	tokens, err := Buy(t.Context(), s, s.bundle(), n, nil)
 	if err != nil {
@@ -27,7 +27,7 @@ func buy(t *testing.T, s *fakeServer, n int) []token.Token {
 	return tokens
 }
 
-func open(t *testing.T, s *fakeServer) *Board {
+func openBoard(t *testing.T, s *fakeServer) *Board {
 	t.Helper()
 	b, err := Open(t.Context(), s, s.keys.Board.Onion())
 	if err != nil {
@@ -37,8 +37,7 @@ func open(t *testing.T, s *fakeServer) *Board {
 	return b
 }
 
-// recorder keeps the signatures of the envelopes it is given, repetitions
-// marked with a star.
+// recorder keeps the signatures of envelopes; a star marks repetitions.
 type recorder []string
 
 func (r *recorder) use(e Event) error {
@@ -53,16 +52,16 @@ func (r *recorder) use(e Event) error {
 }
 
 func TestConversation(t *testing.T) {
-	s := startFake(t)
-	tokens := buy(t, s, 4)
-	alice, bob := open(t, s), open(t, s)
+	s := startFakeServer(t)
+	tokens := buyTokens(t, s, 4)
+	alice, bob := openBoard(t, s), openBoard(t, s)
 	for _, b := range []*Board{alice, bob} {
 		if err := b.Sync(t.Context(), nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, tok := range tokens {
-		if err := alice.Post(t.Context(), envelope(i), tok, nil); err != nil {
+		if err := alice.Post(t.Context(), testEnvelope(i), tok, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +79,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("bob read %q, want %q", live, want)
 	}
 
-	late := open(t, s)
+	late := openBoard(t, s)
 	var replayed recorder
 	if err := late.Sync(t.Context(), []byte("signature 1"), replayed.use); err != nil {
 		t.Fatal(err)
@@ -103,37 +102,37 @@ func TestConversation(t *testing.T) {
 }
 
 func TestSpentTokenIsRefused(t *testing.T) {
-	s := startFake(t)
-	tokens := buy(t, s, 2)
-	b := open(t, s)
-	if err := b.Post(t.Context(), envelope(0), tokens[0], nil); !errors.Is(err, ErrNotSynced) {
+	s := startFakeServer(t)
+	tokens := buyTokens(t, s, 2)
+	b := openBoard(t, s)
+	if err := b.Post(t.Context(), testEnvelope(0), tokens[0], nil); !errors.Is(err, ErrNotSynced) {
 		t.Fatalf("post before a replay: %v", err)
 	}
 	if err := b.Sync(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Post(t.Context(), envelope(0), tokens[0], nil); err != nil {
+	if err := b.Post(t.Context(), testEnvelope(0), tokens[0], nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Post(t.Context(), envelope(1), tokens[0], nil); !errors.Is(err, ErrRefused) {
+	if err := b.Post(t.Context(), testEnvelope(1), tokens[0], nil); !errors.Is(err, ErrRefused) {
 		t.Errorf("post with a spent token: %v", err)
 	}
-	if err := b.Post(t.Context(), envelope(1), tokens[1], nil); err != nil {
+	if err := b.Post(t.Context(), testEnvelope(1), tokens[1], nil); err != nil {
 		t.Errorf("post after a refusal: %v", err)
 	}
 }
 
-// Posts under way at the same time are answered in their order, with the
-// number that Submit gave them.
+// Posts under way at the same time are answered in order, with the numbers that Submit
+// returned.
 func TestSubmitKeepsManyUnderWay(t *testing.T) {
-	s := startFake(t)
-	tokens := buy(t, s, 20)
+	s := startFakeServer(t)
+	tokens := buyTokens(t, s, 20)
 	tokens[7] = tokens[3] // refused
-	b := open(t, s)
+	b := openBoard(t, s)
 	sent := make(chan error, 1)
 	go func() {
 		for i, tok := range tokens {
-			post, err := b.Submit(envelope(i), tok)
+			post, err := b.Submit(testEnvelope(i), tok)
 			if err == nil && post != uint64(i+1) {
 				err = fmt.Errorf("post %d got number %d", i, post)
 			}
@@ -159,7 +158,7 @@ func TestSubmitKeepsManyUnderWay(t *testing.T) {
 }
 
 func TestBuyRefusesAnotherKey(t *testing.T) {
-	s := startFake(t)
+	s := startFakeServer(t)
 	b := s.bundle()
 	other, err := token.NewKey([32]byte{8})
 	if err != nil {
@@ -172,7 +171,7 @@ func TestBuyRefusesAnotherKey(t *testing.T) {
 }
 
 func TestOpenRefusesAnotherBoard(t *testing.T) {
-	s := startFake(t)
+	s := startFakeServer(t)
 	impostor := identity.NewKey().Onion()
 	s.addr[impostor] = s.addr[s.keys.Board.Onion()]
 	if _, err := Open(t.Context(), s, impostor); err == nil {
@@ -180,32 +179,32 @@ func TestOpenRefusesAnotherBoard(t *testing.T) {
 	}
 }
 
-type noNetwork struct{}
+type brokenNetwork struct{}
 
-func (noNetwork) Dial(context.Context, identity.Onion, int) (net.Conn, error) {
+func (brokenNetwork) Dial(context.Context, identity.Onion, int) (net.Conn, error) {
 	return nil, io.ErrClosedPipe
 }
 
 func TestUnreachable(t *testing.T) {
-	s := startFake(t)
-	if _, err := Open(t.Context(), noNetwork{}, s.keys.Board.Onion()); !errors.Is(err, io.ErrClosedPipe) {
+	s := startFakeServer(t)
+	if _, err := Open(t.Context(), brokenNetwork{}, s.keys.Board.Onion()); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
-	if _, err := Buy(t.Context(), noNetwork{}, s.bundle(), 1, nil); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := Buy(t.Context(), brokenNetwork{}, s.bundle(), 1, nil); !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
 }
 
 func TestCancelEndsNext(t *testing.T) {
-	s := startFake(t)
-	b := open(t, s)
+	s := startFakeServer(t)
+	b := openBoard(t, s)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
 	cancel(reason)
 	if _, err := b.Next(ctx); !errors.Is(err, reason) {
 		t.Errorf("%v, want the cause of the context", err)
 	}
-	if _, err := b.Submit(envelope(0), token.Token{}); err == nil {
+	if _, err := b.Submit(testEnvelope(0), token.Token{}); err == nil {
 		t.Error("the connection outlived the context")
 	}
 }

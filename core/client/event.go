@@ -22,20 +22,20 @@ const (
 type Event struct {
 	Kind     Kind
 	Envelope wire.Envelope // of Replayed and New
-	// Repeat tells, of Replayed and New, that this connection has handed out the
-	// envelope before, or that it is the one from which a replay was asked.
-	// Servers repeat the last envelope of a replay, and where posts come
-	// meanwhile a few more. Only the last few hundred are remembered.
+	// Repeat tells, of Replayed and New, that this connection had the envelope
+	// before, or that it is the one from which a replay was asked. Servers repeat the
+	// last envelope of a replay, and a few more if posts come meanwhile. Only the last
+	// few hundred are remembered.
 	Repeat  bool
 	Left    int    // of Count and Replayed: envelopes still to come, as the server claims
 	Post    uint64 // of Posted: the number that Submit returned
 	Success bool   // of Posted: the envelope is durable
 }
 
-// state is what the client knows of a conversation: what the server owes, and
-// what it sent last. It does no input or output.
+// state is what the client knows of a connection: what the server owes, and what it
+// sent last. It does no input or output.
 type state struct {
-	asked   bool // a replay was asked for at least once
+	asked   bool // for a replay, at least once
 	replays phase
 	from    []byte // signature from which the present replay was asked, until the first envelope
 	left    int    // of the present replay
@@ -48,9 +48,9 @@ type state struct {
 	next   int
 }
 
-// recentEnvelopes bounds how far apart an envelope and its repetition are
-// recognised. A server repeats what was posted while it turned from replay to
-// live, which is as much as one fan-out.
+// recentEnvelopes is how many envelopes are remembered to recognise repetitions. A
+// server repeats what was posted while it turned from replay to live, which is as
+// much as one fan-out.
 const recentEnvelopes = 256
 
 // phase is how far a replay is.
@@ -82,7 +82,7 @@ func (s *state) recordPost() uint64 {
 	return s.submitted
 }
 
-// acceptReply takes a reply in; ok is false for one that means nothing to us.
+// acceptReply takes in a reply; ok is false if its type is unknown.
 func (s *state) acceptReply(r wire.Reply) (e Event, ok bool, err error) {
 	switch {
 	case r.Count != nil:
@@ -134,14 +134,14 @@ func (s *state) acceptPosted(success bool) (Event, error) {
 	return Event{Kind: Posted, Post: s.answered, Success: success}, nil
 }
 
-// noteSeen reports whether the envelope came before and remembers that it did.
+// noteSeen reports whether the envelope came before, and remembers it.
 func (s *state) noteSeen(env wire.Envelope) bool {
 	var h maphash.Hash
 	h.SetSeed(s.seed)
 	h.Write(env.Signature)
 	h.WriteByte(0)
 	h.Write(env.Ciphertext)
-	sum := h.Sum64() | 1 // 0 is an empty place
+	sum := h.Sum64() | 1 // 0 is an empty slot
 	if slices.Contains(s.recent[:], sum) {
 		return true
 	}

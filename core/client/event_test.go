@@ -24,8 +24,8 @@ func plainBoard(t *testing.T) (*Board, *tapir.Conn) {
 	return &Board{conn: tapir.Plain(near), name: "board", state: newState()}, tapir.Plain(far)
 }
 
-// script plays a server that takes n requests and then sends the replies.
-func script(c *tapir.Conn, n int, replies ...string) {
+// playServer receives n requests and then sends the replies.
+func playServer(c *tapir.Conn, n int, replies ...string) {
 	for range n {
 		if c.Receive(func([]byte) error { return nil }) != nil {
 			return
@@ -66,7 +66,7 @@ func TestServerBreaksTheProtocol(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				script(server, map[bool]int{true: 1}[c.replay], append(c.replies, announce)...)
+				playServer(server, map[bool]int{true: 1}[c.replay], append(c.replies, announce)...)
 			}()
 			if c.replay {
 				if err := b.Replay(nil); err != nil {
@@ -86,7 +86,7 @@ func TestServerBreaksTheProtocol(t *testing.T) {
 
 func TestUnknownRepliesAreSkipped(t *testing.T) {
 	b, server := plainBoard(t)
-	go script(server, 0, unknown, unknown, announce)
+	go playServer(server, 0, unknown, unknown, announce)
 	e, err := b.Next(t.Context())
 	if err != nil || e.Kind != New {
 		t.Errorf("%+v, %v", e, err)
@@ -101,7 +101,8 @@ func TestServerCloses(t *testing.T) {
 	}
 }
 
-// What the server owes, it owes within Timeout; other messages do not buy time.
+// The server must send what it owes within Timeout; other messages give it no more
+// time.
 func TestServerStalls(t *testing.T) {
 	post := func(b *Board) error { _, err := b.Submit(wire.Envelope{}, token.Token{}); return err }
 	replay := func(b *Board) error { return b.Replay(nil) }
@@ -119,10 +120,10 @@ func TestServerStalls(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, server := plainBoard(t)
 				go func() {
-					script(server, 1)
+					playServer(server, 1)
 					for _, r := range c.replies {
 						time.Sleep(Timeout * 2 / 5)
-						script(server, 0, r)
+						playServer(server, 0, r)
 					}
 				}()
 				start := time.Now()
@@ -147,9 +148,9 @@ func TestIdleIsNotAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := plainBoard(t)
 		go func() {
-			script(server, 1, `{"MessageType":1,"ReplayResult":{"NumMessages":0}}`)
+			playServer(server, 1, `{"MessageType":1,"ReplayResult":{"NumMessages":0}}`)
 			time.Sleep(24 * time.Hour)
-			script(server, 0, announce)
+			playServer(server, 0, announce)
 		}()
 		if err := b.Sync(t.Context(), nil, nil); err != nil {
 			t.Fatal(err)
@@ -164,8 +165,8 @@ func TestMissingEcho(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, server := plainBoard(t)
 		go func() {
-			script(server, 1, `{"MessageType":1,"ReplayResult":{"NumMessages":0}}`)
-			script(server, 1, stored, announce)
+			playServer(server, 1, `{"MessageType":1,"ReplayResult":{"NumMessages":0}}`)
+			playServer(server, 1, stored, announce)
 		}()
 		if err := b.Sync(t.Context(), nil, nil); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestMissingEcho(t *testing.T) {
 
 func TestOneReplayAtATime(t *testing.T) {
 	b, server := plainBoard(t)
-	go script(server, 1)
+	go playServer(server, 1)
 	if err := b.Replay(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -191,14 +192,14 @@ func TestOneReplayAtATime(t *testing.T) {
 func TestRepeatsAreRememberedWithinBounds(t *testing.T) {
 	s := newState()
 	for i := range 2 * recentEnvelopes {
-		if s.noteSeen(envelope(i)) {
+		if s.noteSeen(testEnvelope(i)) {
 			t.Fatalf("envelope %d is taken for a repetition", i)
 		}
 	}
-	if !s.noteSeen(envelope(recentEnvelopes)) {
+	if !s.noteSeen(testEnvelope(recentEnvelopes)) {
 		t.Error("a recent envelope is forgotten")
 	}
-	moved := wire.Envelope{Ciphertext: []byte("x"), Signature: envelope(2*recentEnvelopes - 1).Signature}
+	moved := wire.Envelope{Ciphertext: []byte("x"), Signature: testEnvelope(2*recentEnvelopes - 1).Signature}
 	if s.noteSeen(moved) {
 		t.Error("another body under a known signature is taken for a repetition")
 	}

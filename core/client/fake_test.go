@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeServer is a board and a token service in memory, as simple as the
-// protocol allows, on TCP connections of this machine. It is its own network.
+// fakeServer is a board and a token service in memory, as simple as the protocol
+// allows, on TCP connections of this machine. It is also the network to dial it.
 type fakeServer struct {
 	t    *testing.T
 	keys identity.Server
@@ -34,7 +34,7 @@ type fakeServer struct {
 	bought  int
 }
 
-func startFake(t *testing.T) *fakeServer {
+func startFakeServer(t *testing.T) *fakeServer {
 	t.Helper()
 	s := &fakeServer{
 		t:       t,
@@ -47,8 +47,8 @@ func startFake(t *testing.T) *fakeServer {
 	if s.key, err = token.NewKey(s.keys.Scalar); err != nil {
 		t.Fatal(err)
 	}
-	s.listen(s.keys.Board.Onion(), s.board)
-	s.listen(s.keys.Token.Onion(), s.tokens)
+	s.listen(s.keys.Board.Onion(), s.serveBoard)
+	s.listen(s.keys.Token.Onion(), s.serveTokens)
 	return s
 }
 
@@ -90,7 +90,7 @@ func (s *fakeServer) listen(name identity.Onion, serve func(context.Context, net
 	})
 }
 
-func (s *fakeServer) tokens(ctx context.Context, nc net.Conn) {
+func (s *fakeServer) serveTokens(ctx context.Context, nc net.Conn) {
 	n, err := token.Issue(ctx, tapir.Plain(nc), s.key, token.IssueConfig{})
 	if err != nil && ctx.Err() == nil {
 		s.t.Errorf("issue: %v", err)
@@ -100,7 +100,7 @@ func (s *fakeServer) tokens(ctx context.Context, nc net.Conn) {
 	s.mu.Unlock()
 }
 
-func (s *fakeServer) board(ctx context.Context, nc net.Conn) {
+func (s *fakeServer) serveBoard(ctx context.Context, nc net.Conn) {
 	c, err := tapir.Server(ctx, nc, s.keys.Board)
 	if err != nil {
 		return
@@ -123,18 +123,18 @@ func (s *fakeServer) board(ctx context.Context, nc net.Conn) {
 		defer s.mu.Unlock()
 		switch {
 		case r.Replay != nil:
-			return s.replay(c, r.Replay.LastCommit)
+			return s.sendReplay(c, r.Replay.LastCommit)
 		case r.Post != nil:
-			return s.post(c, *r.Post)
+			return s.acceptPost(c, *r.Post)
 		}
 		return nil
 	}) == nil {
 	}
 }
 
-// replay sends the log from last on and then, as servers do, the last envelope
+// sendReplay sends the log from last on and then, as servers do, the last envelope
 // once more as a new one.
-func (s *fakeServer) replay(c *tapir.Conn, last []byte) error {
+func (s *fakeServer) sendReplay(c *tapir.Conn, last []byte) error {
 	start := max(0, slices.IndexFunc(s.log, func(e wire.Envelope) bool { return string(e.Signature) == string(last) }))
 	payloads := [][]byte{wire.AppendCount(nil, uint64(len(s.log)-start))}
 	for _, e := range s.log[start:] {
@@ -147,7 +147,7 @@ func (s *fakeServer) replay(c *tapir.Conn, last []byte) error {
 	return c.Send(payloads...)
 }
 
-func (s *fakeServer) post(c *tapir.Conn, p wire.Post) error {
+func (s *fakeServer) acceptPost(c *tapir.Conn, p wire.Post) error {
 	egm := p.EGM.AppendJSON(nil)
 	spent := token.Spent{T: [32]byte(p.Token.T), MAC: [64]byte(p.Token.MAC)}
 	if s.spent[spent.T] || !s.key.Verify(spent, egm, []byte(s.keys.Board.Onion())) {
@@ -159,7 +159,7 @@ func (s *fakeServer) post(c *tapir.Conn, p wire.Post) error {
 		return err
 	}
 	for reader := range s.readers {
-		reader.Send(wire.AppendNew(nil, egm)) // a reader that is gone is no matter
+		reader.Send(wire.AppendNew(nil, egm)) // the error of a reader that is gone does not matter
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// oldBoard is a log that takes anything under any signature, and replays from
-// the first that fits, as servers did before they refused a second.
+// oldBoard is a log that accepts several envelopes under one signature and replays from
+// the first of them, as servers did before they refused a second one.
 type oldBoard []wire.Envelope
 
 func (b *oldBoard) post(signature string) {
@@ -59,8 +59,8 @@ func restart(t *testing.T, r *Reader) *Reader {
 	return NewReader(history, r.Position())
 }
 
-// What somebody posts behind every envelope of others costs each later reading
-// no more than a few envelopes beside the new ones.
+// Somebody posts after every envelope of others. Each later reading needs only a few
+// envelopes more than the new ones.
 func TestRepeatedSignaturesDoNotBringReplaysBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		plant  int // envelopes with signatures of their own, at the beginning
@@ -125,7 +125,8 @@ func TestPositionMovesForward(t *testing.T) {
 	}
 }
 
-// A server that lost its log is read from its beginning, and then on from there.
+// A new log, of a server that lost its old one, is read from its beginning, and then on
+// from there.
 func TestPositionOnANewLog(t *testing.T) {
 	first, second := new(oldBoard), new(oldBoard)
 	for i := range 100 {

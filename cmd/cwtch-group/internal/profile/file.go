@@ -72,7 +72,7 @@ func loadState(path string) (*State, error) {
 		return nil, fmt.Errorf("read profile: %s is damaged; restore it from a backup", path)
 	}
 	if d.Version < 1 || d.Version > version {
-		return nil, fmt.Errorf("read profile: %s has format %d and this program knows %d; use the newer program that wrote it", path, d.Version, version)
+		return nil, fmt.Errorf("read profile: %s has format %d, and this program knows formats up to %d; use the newer program that wrote it", path, d.Version, version)
 	}
 	s, err := d.toState()
 	if err != nil {

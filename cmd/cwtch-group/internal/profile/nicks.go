@@ -11,7 +11,7 @@ import (
 // Reasons for which a nickname is refused.
 var (
 	errNoMember    = errors.New("no such member")
-	errWhichMember = errors.New("more than one member fits")
+	errWhichMember = errors.New("more than one member matches")
 	ErrNickTaken   = errors.New("another member has this name")
 )
 

@@ -18,9 +18,9 @@ var (
 	// ErrServerChanged means that a bundle names another token service or token key
 	// than the known one of the same board. Either its operator changed them, which
 	// clients of Cwtch refuse as well, or somebody stole the board's key.
-	ErrServerChanged = errors.New("server has other keys than those it was imported with")
+	ErrServerChanged = errors.New("the server has other keys than when it was imported")
 	ErrNoServer      = errors.New("no such server")
-	ErrWhichServer   = errors.New("more than one server fits")
+	ErrWhichServer   = errors.New("more than one server matches")
 	ErrNoGroup       = errors.New("no such group")
 	ErrNameTaken     = errors.New("another group has this name")
 	errMember        = errors.New("already a member of this group")

@@ -15,16 +15,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-func newTalk(t *testing.T) (*conversation, group.Group) {
+func newMessages(t *testing.T) (*messageReader, group.Group) {
 	t.Helper()
 	g, err := group.New("club", member(9).Onion())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newConversation(&profile.Group{Name: "club", Group: g}, &profile.Server{History: client.NewHistory()}, nil), g
+	return newMessageReader(&profile.Group{Name: "club", Group: g}, &profile.Server{History: client.NewHistory()}, nil), g
 }
 
-func seal(t *testing.T, g group.Group, from identity.Key, text string) wire.Envelope {
+func sealMessage(t *testing.T, g group.Group, from identity.Key, text string) wire.Envelope {
 	t.Helper()
 	e, err := g.Seal(from, group.Draft{Text: text, Time: time.Unix(1700000000, 0)})
 	if err != nil {
@@ -34,18 +34,18 @@ func seal(t *testing.T, g group.Group, from identity.Key, text string) wire.Enve
 }
 
 func TestConversationTakesEachMessageOnce(t *testing.T) {
-	c, g := newTalk(t)
-	hello := seal(t, g, member(1), "hello")
-	forged := seal(t, g, member(1), "forged")
+	c, g := newMessages(t)
+	hello := sealMessage(t, g, member(1), "hello")
+	forged := sealMessage(t, g, member(1), "forged")
 	forged.Signature = hello.Signature
-	_, other := newTalk(t)
+	_, other := newMessages(t)
 	events := []struct {
 		e    client.Event
 		want bool
 	}{
 		{client.Event{Kind: client.Count, Left: 4}, false},
 		{client.Event{Kind: client.Replayed, Envelope: hello, Left: 3}, true},
-		{client.Event{Kind: client.Replayed, Envelope: seal(t, other, member(1), "elsewhere"), Left: 2}, false},
+		{client.Event{Kind: client.Replayed, Envelope: sealMessage(t, other, member(1), "elsewhere"), Left: 2}, false},
 		{client.Event{Kind: client.Replayed, Envelope: forged, Left: 1}, true}, // unverified, not dropped
 		{client.Event{Kind: client.Replayed, Envelope: forged, Left: 0}, false},
 		{client.Event{Kind: client.New, Envelope: hello}, false},
@@ -66,9 +66,9 @@ func TestConversationTakesEachMessageOnce(t *testing.T) {
 
 // The position moves only over what came in order, so that nothing is skipped
 // when a connection ends in the middle of a replay.
-func TestPlace(t *testing.T) {
-	c, g := newTalk(t)
-	e := func(text string) wire.Envelope { return seal(t, g, member(1), text) }
+func TestPosition(t *testing.T) {
+	c, g := newMessages(t)
+	e := func(text string) wire.Envelope { return sealMessage(t, g, member(1), text) }
 	first, early, second, live := e("first"), e("early"), e("second"), e("live")
 	unsigned := wire.Envelope{Ciphertext: []byte("x")}
 	for i, x := range []struct {
@@ -89,39 +89,38 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// A member who seals again what another member signed does not make a second
-// message of it.
+// A message that another member seals again is still the same message.
 func TestResealedMessageIsTheSame(t *testing.T) {
-	c, g := newTalk(t)
-	e := seal(t, g, member(1), "pay 5")
+	c, g := newMessages(t)
+	e := sealMessage(t, g, member(1), "pay 5")
 	c.takeEvent(client.Event{Kind: client.Replayed, Envelope: e, Left: 1})
-	if _, ok, _ := c.takeEvent(client.Event{Kind: client.Replayed, Envelope: reseal(t, g, e)}); ok {
+	if _, ok, _ := c.takeEvent(client.Event{Kind: client.Replayed, Envelope: sealAgain(t, g, e)}); ok {
 		t.Error("the message was taken twice")
 	}
 }
 
 func TestSummary(t *testing.T) {
-	c, g := newTalk(t)
-	forged := seal(t, g, member(2), "x")
+	c, g := newMessages(t)
+	forged := sealMessage(t, g, member(2), "x")
 	forged.Signature = nil
-	c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "a")})
-	c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(1), "b")})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: sealMessage(t, g, member(1), "a")})
+	c.takeEvent(client.Event{Kind: client.New, Envelope: sealMessage(t, g, member(1), "b")})
 	c.takeEvent(client.Event{Kind: client.New, Envelope: forged})
-	c.takeEvent(client.Event{Kind: client.New, Envelope: box(g, []byte("not a message"))})
-	const want = "3 messages; verified you (2); unverified: 1, not signed by the member they name; left out: 1 that hold no message"
+	c.takeEvent(client.Event{Kind: client.New, Envelope: sealBytes(g, []byte("not a message"))})
+	const want = "3 messages; verified you (2); 1 unverified, not signed by the member they name; 1 without a message left out"
 	if got := c.summaryText(testNames(member(1).Onion(), nil)); got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
 }
 
-// box seals bytes with the key of a group, as any member can.
-func box(g group.Group, text []byte) wire.Envelope {
+// sealBytes seals bytes with the key of a group, as any member can.
+func sealBytes(g group.Group, text []byte) wire.Envelope {
 	key, nonce := g.Invite().SharedKey, [24]byte{1}
 	return wire.Envelope{Ciphertext: secretbox.Seal(nonce[:], text, &nonce, &key)}
 }
 
-// reseal seals the message of an envelope again, under its signature.
-func reseal(t *testing.T, g group.Group, e wire.Envelope) wire.Envelope {
+// sealAgain seals the message of an envelope again, under its signature.
+func sealAgain(t *testing.T, g group.Group, e wire.Envelope) wire.Envelope {
 	t.Helper()
 	key := g.Invite().SharedKey
 	nonce := [24]byte(e.Ciphertext)
@@ -129,17 +128,17 @@ func reseal(t *testing.T, g group.Group, e wire.Envelope) wire.Envelope {
 	if !ok {
 		t.Fatal("does not open")
 	}
-	again := box(g, text)
+	again := sealBytes(g, text)
 	again.Signature = e.Signature
 	return again
 }
 
-// TestSummaryOrder: the order must not depend on what the names happen to be.
+// The reader comes last in a summary, whatever the names are.
 func TestSummaryOrder(t *testing.T) {
 	for own := range byte(4) {
-		c, g := newTalk(t)
+		c, g := newMessages(t)
 		for i := range byte(4) {
-			c.takeEvent(client.Event{Kind: client.New, Envelope: seal(t, g, member(i), "a")})
+			c.takeEvent(client.Event{Kind: client.New, Envelope: sealMessage(t, g, member(i), "a")})
 		}
 		got := c.summaryText(testNames(member(own).Onion(), nil))
 		if !strings.HasSuffix(got, ", you (1)") {

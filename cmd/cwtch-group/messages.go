@@ -18,9 +18,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// conversation picks the messages of one group out of what a board sends, over
-// one connection or several.
-type conversation struct {
+// messageReader finds the messages of one group in what a board sends, over one
+// connection or several.
+type messageReader struct {
 	name  string // of the group in the profile
 	group group.Group
 
@@ -29,7 +29,7 @@ type conversation struct {
 
 	since   time.Time           // older messages are left out
 	printed profile.Printed     // messages that are not printed again
-	shown   []profile.MessageID // since the last save; the last few thousand
+	shown   []profile.MessageID // messages since the last save, the last few thousand
 
 	seen       map[profile.MessageID]struct{}
 	verified   map[identity.Onion]int // messages of each member
@@ -38,22 +38,22 @@ type conversation struct {
 	older      int
 }
 
-// newConversation goes on from a position on the group's server.
-func newConversation(g *profile.Group, server *profile.Server, from client.Position) *conversation {
-	return &conversation{
+// newMessageReader goes on from a position on the group's server.
+func newMessageReader(g *profile.Group, server *profile.Server, from client.Position) *messageReader {
+	return &messageReader{
 		name: g.Name, group: g.Group, head: g.Head,
 		reader: client.NewReader(server.History, from),
 		seen:   make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
 	}
 }
 
-// takeEvent takes an event in and returns the message in it; ok is false where there
-// is none or it came before. The error is [client.ErrWrongStart].
-func (c *conversation) takeEvent(e client.Event) (m group.Message, ok bool, err error) {
+// takeEvent takes in an event and returns its message. ok is false if it has none, or
+// one that came before. The error is [client.ErrWrongStart].
+func (c *messageReader) takeEvent(e client.Event) (m group.Message, ok bool, err error) {
 	if err := c.reader.Accept(e); err != nil {
 		return m, false, err
 	}
-	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat { // such as the envelope from which was replayed
+	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat {
 		return m, false, nil
 	}
 	m, err = c.group.Open(e.Envelope)
@@ -89,16 +89,15 @@ func (c *conversation) takeEvent(e client.Event) (m group.Message, ok bool, err 
 }
 
 // noteShown remembers a message for the profile.
-func (c *conversation) noteShown(id profile.MessageID) {
+func (c *messageReader) noteShown(id profile.MessageID) {
 	if len(c.shown) == profile.MaxPrinted {
 		c.shown = c.shown[1:]
 	}
 	c.shown = append(c.shown, id)
 }
 
-// messageID names a message. A verified one is known by its signature alone:
-// members can seal what another member signed once more, which does not make it
-// another message.
+// messageID names a message. The signature alone names a verified one: any member can
+// seal again what another member signed, and it is still the same message.
 func messageID(e wire.Envelope, m group.Message, err error) profile.MessageID {
 	h := sha256.New()
 	h.Write(e.Signature)
@@ -108,8 +107,8 @@ func messageID(e wire.Envelope, m group.Message, err error) profile.MessageID {
 	return profile.MessageID(h.Sum(nil))
 }
 
-// messageCount is the number of messages taken in.
-func (c *conversation) messageCount() int {
+// messageCount returns the number of messages taken in.
+func (c *messageReader) messageCount() int {
 	n := c.unverified
 	for _, k := range c.verified {
 		n += k
@@ -117,12 +116,12 @@ func (c *conversation) messageCount() int {
 	return n
 }
 
-// maxListed bounds the members whom a summary lists: a member can make as many
-// keys as they like.
+// maxListed bounds the members in a summary: a member can make as many keys as they
+// like.
 const maxListed = 20
 
-// summaryText says whose signatures were verified.
-func (c *conversation) summaryText(n *names) string {
+// summaryText says how many messages came, and whose signatures were verified.
+func (c *messageReader) summaryText(n *names) string {
 	s := pluralOf(c.messageCount(), "message")
 	// The reader comes last: among names that are random, "you" would stand elsewhere
 	// in every group.
@@ -146,13 +145,13 @@ func (c *conversation) summaryText(n *names) string {
 		s += "; verified " + strings.Join(members, ", ")
 	}
 	if c.unverified > 0 {
-		s += fmt.Sprintf("; unverified: %d, not signed by the member they name", c.unverified)
+		s += fmt.Sprintf("; %d unverified, not signed by the member they name", c.unverified)
 	}
 	if c.older > 0 {
-		s += fmt.Sprintf("; left out: %d older", c.older)
+		s += fmt.Sprintf("; %d older left out", c.older)
 	}
 	if c.malformed > 0 {
-		s += fmt.Sprintf("; left out: %d that hold no message", c.malformed)
+		s += fmt.Sprintf("; %d without a message left out", c.malformed)
 	}
 	return s
 }
@@ -164,9 +163,9 @@ func pluralOf(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// saveProgress writes to the profile how far the conversation got; read tells whether
-// the messages were printed. It does so also when ctx has ended.
-func (c *conversation) saveProgress(ctx context.Context, p *profile.Profile, read bool) error {
+// saveProgress writes to the profile how far reading got; read tells whether the
+// messages were printed. It does so even when ctx has ended.
+func (c *messageReader) saveProgress(ctx context.Context, p *profile.Profile, read bool) error {
 	return p.Update(context.WithoutCancel(ctx), func(s *profile.State) error {
 		g, err := s.Group(c.group.ID)
 		if err != nil {
@@ -178,10 +177,9 @@ func (c *conversation) saveProgress(ctx context.Context, p *profile.Profile, rea
 	})
 }
 
-// syncBoard connects to the board and takes in everything from the conversation's
-// position on. If a replay begins elsewhere, it connects again and asks from
+// syncBoard connects to the board and takes in everything after the position of m. If a replay begins elsewhere, it connects again and asks from
 // another checkpoint, of which a position has few. The connection stays open.
-func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *conversation, use func(client.Event) error) (*client.Board, error) {
+func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *messageReader, use func(client.Event) error) (*client.Board, error) {
 	for {
 		board, err := a.openBoard(ctx, network, name)
 		if err != nil {

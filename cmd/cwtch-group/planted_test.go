@@ -15,9 +15,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// A stranger posts under one signature before everybody and again behind every
-// message. Reading on does not replay everything for it, and prints every
-// message once.
+// A stranger posts under one signature at first and again after every message.
+// Reading on does not replay everything then, and prints every message once.
 func TestPlantedSignature(t *testing.T) {
 	dir := t.TempDir()
 	registry := filepath.Join(dir, "net")
@@ -39,7 +38,7 @@ func TestPlantedSignature(t *testing.T) {
 		t.Helper()
 		var out, errs strings.Builder
 		status := runCommand(t.Context(), append([]string{"-network", "loopback:" + registry, "-profile", filepath.Join(dir, "p")}, args...),
-			surroundings{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
+			environment{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }})
 		if status != 0 {
 			t.Fatalf("%s: %s", args, &errs)
 		}
