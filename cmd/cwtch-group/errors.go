@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
@@ -116,6 +117,7 @@ var hints = []struct {
 	{profile.ErrNoGroup, "cwtch-group list prints the names of your groups"},
 	{profile.ErrNameTaken, "choose another name; cwtch-group list prints the names of your groups"},
 	{profile.ErrExists, "cwtch-group list prints what is in it"},
+	{onion.ErrNotPublished, "the server is offline or has just been started; try again in a minute"},
 	{client.ErrRefused, "the server may be out of space, or its storage may be down; the text was not posted: try again later"},
 	{token.ErrProof, "the server signed with another key than the one in its bundle, perhaps to recognize you: do not use it until its operator has explained this"},
 	{io.EOF, "the server closed the connection: it may be busy or shutting down; try again later"},

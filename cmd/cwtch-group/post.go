@@ -199,9 +199,10 @@ func (p *postJob) explainFailure(ctx context.Context, err error) error {
 		return err
 	}
 	const again = "give the same command again to go on: nothing is posted twice"
-	err = fmt.Errorf("post: %d of %s known to be posted: %w", p.progress.Done, pluralOf(len(p.parts), "message"), err)
+	posted := fmt.Sprintf("%d of %s known to be posted", p.progress.Done, pluralOf(len(p.parts), "message"))
+	err = fmt.Errorf("post: %s: %w", posted, err)
 	if ctx.Err() != nil {
-		p.app.progress.Warn(fmt.Sprintf("%d of %s known to be posted; %s", p.progress.Done, pluralOf(len(p.parts), "message"), again))
+		p.app.progress.Warn(posted + "; " + again)
 		return err
 	}
 	hint := hintFor(err)
@@ -273,26 +274,14 @@ func (p *postJob) buyBatch(ctx context.Context) error {
 		a.progress.Detail("%d of some 65,536 tries", tries)
 	})
 	if err != nil {
-		return hintUnreachable(err)
+		return err
 	}
 	return a.profile.AddTokens(ctx, p.bundle.Board, tokens)
 }
 
 func (a *app) openBoard(ctx context.Context, network onion.Network, name identity.Onion) (*client.Board, error) {
 	a.progress.Stage("connecting to the board")
-	board, err := client.Open(ctx, network, name)
-	if err != nil {
-		return nil, hintUnreachable(err)
-	}
-	return board, nil
-}
-
-// hintUnreachable adds a hint to the error of a server that cannot be reached.
-func hintUnreachable(err error) error {
-	if errors.Is(err, onion.ErrNotPublished) {
-		return hinted{err, "the server is offline or has just been started; try again in a minute"}
-	}
-	return err
+	return client.Open(ctx, network, name)
 }
 
 // showReplay returns a function that shows how far a replay is and calls use.
