@@ -13,21 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forbidden are the system calls that no plugin needs. Each would let it reach
-// other processes of the same user, change files that Landlock does not look
-// at, use memory that no limit counts, or talk to parts of the kernel that have
-// been a way out before.
-var forbidden = []string{
+// forbiddenCalls are system calls that no plugin needs. Each would let it reach other
+// processes of the same user, change files in ways that Landlock does not check, use
+// memory that no limit counts, or reach parts of the kernel that have been a way out
+// before.
+var forbiddenCalls = []string{
 	// other processes
 	"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp", "get_robust_list",
 	"pidfd_open", "pidfd_getfd", "pidfd_send_signal", "move_pages", "migrate_pages", "ioprio_set",
-	// out of its process group, in which it is killed
+	// to leave its process group, in which it is killed
 	"setsid", "setpgid",
-	// by path, and so of any file of this user
+	// changes by path, and so of any file of this user
 	"chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat", "utime", "utimes", "futimesat",
 	"setxattr", "lsetxattr", "setxattrat", "removexattr", "lremovexattr", "removexattrat",
 	"name_to_handle_at", "open_by_handle_at",
-	// when others use their files
+	// watching when others use their files
 	"inotify_init", "inotify_init1", "inotify_add_watch", "fanotify_init", "fanotify_mark",
 	// memory that belongs to no process
 	"memfd_create", "memfd_secret", "shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl",
@@ -42,20 +42,19 @@ var forbidden = []string{
 	"settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname",
 }
 
-// absent are calls that libraries use only when the kernel has them.
-var absent = []string{"clone3", "io_uring_setup", "io_uring_enter", "io_uring_register"}
+// absentCalls are calls that libraries use only when the kernel has them.
+var absentCalls = []string{"clone3", "io_uring_setup", "io_uring_enter", "io_uring_register"}
 
-// byFile change a file by its descriptor. They are for those that the plugin
-// may write, and also work on those that it may only read: when it
-// runs as root, on the programs of the system.
-var byFile = []string{"fchmod", "fchown", "fsetxattr", "fremovexattr"}
+// fileChangeCalls change a file by its descriptor. They also work on files that the
+// plugin may only read: for root, those are the programs of the system.
+var fileChangeCalls = []string{"fchmod", "fchown", "fsetxattr", "fremovexattr"}
 
 const noSuchCall = seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)
 
-// filterCalls confines the thread, and what it executes, to the system calls of
-// the policy.
-func filterCalls(p Policy, k kernel) error {
-	code, err := compileFilter(rulesOf(p, k, os.Getpid(), os.Geteuid() == 0))
+// filterCalls confines the thread, and the programs that it executes, to the system calls
+// of the policy.
+func filterCalls(p Policy, k kernelSupport) error {
+	code, err := compileFilter(makeCallRules(p, k, os.Getpid(), os.Geteuid() == 0))
 	if err != nil {
 		return fmt.Errorf("make filter of system calls: %w", err)
 	}
@@ -75,9 +74,9 @@ func filterCalls(p Policy, k kernel) error {
 	return nil
 }
 
-// compileFilter translates rules for this architecture. The library lets calls of
-// other architectures pass, as int 0x80 is on amd64: here they end the process.
-// Calls newer than its tables do not exist.
+// compileFilter translates rules for this architecture. The library lets calls of other
+// architectures pass, such as int 0x80 on amd64; here they end the process. Calls that
+// are newer than the library's tables do not exist.
 func compileFilter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	native, err := arch.GetInfo("")
 	if err != nil {
@@ -110,11 +109,11 @@ func compileFilter(rules []seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 // loadNumber loads the number of the system call, nr of struct seccomp_data.
 var loadNumber = bpf.LoadAbsolute{Off: 0, Size: 4}
 
-// splitConditions makes a group of each call with conditions. Within a program the library
-// (1.6.0) loads the number of the call only once: when the conditions of one call
-// do not hold, it compares the argument that it looked at last with the numbers of
-// all calls that follow. So a later rule about the same call would not be found, and
-// a process whose own number is that of a forbidden call could not send itself signals.
+// splitConditions makes each call with conditions a group of its own. Within a program
+// the library (1.6.0) loads the number of the call only once. When the conditions of one
+// call do not hold, it compares the argument that it looked at last with the numbers of
+// all following calls. So it would miss a later rule about the same call, and a process
+// whose own number is that of a forbidden call could not send itself signals.
 func splitConditions(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
 	if len(g.Names) > 0 {
 		out = append(out, seccomp.SyscallGroup{Action: g.Action, Names: g.Names})
@@ -135,15 +134,15 @@ func splitConditions(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
 	return out
 }
 
-// assembleGroup returns the instructions for one group, which begin with the number of
-// the call, and go on behind the last of them when no rule of the group matches.
+// assembleGroup returns the instructions for one group. They begin by loading the number
+// of the call, and fall through at the end when no rule of the group matches.
 func assembleGroup(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{g}}
 	code, err := policy.Assemble()
 	if err != nil {
 		return nil, err
 	}
-	// Before the number it looks at the architecture, and at last it allows the call.
+	// The program first checks the architecture, and allows the call at its end.
 	begin, last := slices.Index(code, bpf.Instruction(loadNumber)), len(code)-1
 	if begin < 0 || code[last] != bpf.Instruction(bpf.RetConstant{Val: uint32(seccomp.ActionAllow)}) {
 		return nil, errors.New("the library makes programs of another form than it did")
@@ -151,7 +150,7 @@ func assembleGroup(g seccomp.SyscallGroup) ([]bpf.Instruction, error) {
 	return code[begin:last], nil
 }
 
-// dropUnknownCalls leaves out what this architecture does not have.
+// dropUnknownCalls leaves out calls that this architecture does not have.
 func dropUnknownCalls(g seccomp.SyscallGroup, a *arch.Info) seccomp.SyscallGroup {
 	out := seccomp.SyscallGroup{Action: g.Action}
 	for _, name := range g.Names {

@@ -21,20 +21,20 @@ const (
 
 const self = 4711
 
-// machine runs filters as the kernel does.
-type machine struct {
+// filterMachine runs filters as the kernel does.
+type filterMachine struct {
 	t      *testing.T
 	vm     *bpf.VM
 	native *arch.Info
 }
 
-func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
+func newFilterMachine(t *testing.T, p Policy, k kernelSupport, root bool) filterMachine {
 	t.Helper()
 	native, err := arch.GetInfo("")
 	if err != nil {
 		t.Skipf("the library of the filter does not know this architecture: %v", err)
 	}
-	code, err := compileFilter(rulesOf(p, k, self, root))
+	code, err := compileFilter(makeCallRules(p, k, self, root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +42,11 @@ func newMachine(t *testing.T, p Policy, k kernel, root bool) machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return machine{t, vm, native}
+	return filterMachine{t, vm, native}
 }
 
-// An argument is not taken for the number of a call: whatever it is, the filter
-// decides as its rules say.
+// The filter does not take an argument for the number of a call: it decides by its rules
+// whatever the argument is.
 func TestArgumentsAreNotNumbers(t *testing.T) {
 	for _, c := range []struct {
 		policy Policy
@@ -57,8 +57,8 @@ func TestArgumentsAreNotNumbers(t *testing.T) {
 		{Policy{Network: Open, Modes: true}, false},
 		{Policy{Network: Open, Modes: true, Processes: true}, true},
 	} {
-		m := newMachine(t, c.policy, kernel{landlock: 7}, c.root)
-		rules := rulesOf(c.policy, kernel{landlock: 7}, self, c.root)
+		m := newFilterMachine(t, c.policy, kernelSupport{landlock: 7}, c.root)
+		rules := makeCallRules(c.policy, kernelSupport{landlock: 7}, self, c.root)
 		conditional := make(map[string]bool)
 		for _, g := range rules {
 			for _, n := range dropUnknownCalls(g, m.native).NamesWithCondtions {
@@ -70,7 +70,7 @@ func TestArgumentsAreNotNumbers(t *testing.T) {
 				for position := range 4 {
 					args := []uint64{self, 0, 0, 0}
 					args[position] = uint64(value)
-					if got, want := m.call(name, args...), decide(rules, name, args); got != want {
+					if got, want := m.call(name, args...), decideByRules(rules, name, args); got != want {
 						t.Fatalf("%+v, root: %v: %s%d: %#x, want %#x", c.policy, c.root, name, args, got, want)
 					}
 				}
@@ -79,8 +79,8 @@ func TestArgumentsAreNotNumbers(t *testing.T) {
 	}
 }
 
-// decide does without a program what rules say of a call.
-func decide(rules []seccomp.SyscallGroup, name string, args []uint64) uint32 {
+// decideByRules returns what the rules say of a call, without a program.
+func decideByRules(rules []seccomp.SyscallGroup, name string, args []uint64) uint32 {
 	holds := func(c seccomp.Condition) bool {
 		arg := args[c.Argument]
 		switch c.Operation {
@@ -106,15 +106,15 @@ func decide(rules []seccomp.SyscallGroup, name string, args []uint64) uint32 {
 	return allow
 }
 
-// A process may have any number, in a container those of forbidden calls. It can
-// send itself the signals of its runtime all the same.
-func TestNumbersOfProcesses(t *testing.T) {
+// A process may have any number, in a container also that of a forbidden call. It can
+// still send itself the signals of its runtime.
+func TestProcessMayHaveTheNumberOfACall(t *testing.T) {
 	native, err := arch.GetInfo("")
 	if err != nil {
 		t.Skipf("there is no filter for this processor: %v", err)
 	}
 	for pid := range native.SyscallNumbers {
-		code, err := compileFilter(rulesOf(Policy{}, kernel{landlock: 7}, pid, false))
+		code, err := compileFilter(makeCallRules(Policy{}, kernelSupport{landlock: 7}, pid, false))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestNumbersOfProcesses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := machine{t, vm, native}
+		m := filterMachine{t, vm, native}
 		for _, name := range []string{"kill", "tgkill", "prlimit64", "sched_setaffinity"} {
 			if got := m.call(name, uint64(pid)); got != allow {
 				t.Errorf("%s(%d): %#x", name, pid, got)
@@ -131,7 +131,7 @@ func TestNumbersOfProcesses(t *testing.T) {
 	}
 }
 
-func (m machine) run(id arch.AuditArch, number uint32, args ...uint64) uint32 {
+func (m filterMachine) run(id arch.AuditArch, number uint32, args ...uint64) uint32 {
 	m.t.Helper()
 	// The words are where a little-endian kernel puts them, and each is written
 	// as the machine, which is one for packets, reads it.
@@ -151,7 +151,7 @@ func (m machine) run(id arch.AuditArch, number uint32, args ...uint64) uint32 {
 	return uint32(out)
 }
 
-func (m machine) call(name string, args ...uint64) uint32 {
+func (m filterMachine) call(name string, args ...uint64) uint32 {
 	m.t.Helper()
 	number, ok := m.native.SyscallNames[name]
 	if !ok {
@@ -162,19 +162,19 @@ func (m machine) call(name string, args ...uint64) uint32 {
 
 // Every call that a list names is denied, and every other passes with
 // arguments that no rule minds.
-func TestEveryCall(t *testing.T) {
-	m := newMachine(t, Policy{}, kernel{landlock: 7}, false)
+func TestEveryForbiddenCallIsDenied(t *testing.T) {
+	m := newFilterMachine(t, Policy{}, kernelSupport{landlock: 7}, false)
 	plain := map[string][]uint64{
 		"socket": {unix.AF_UNIX, unix.SOCK_STREAM | unix.SOCK_CLOEXEC}, "socketpair": {unix.AF_UNIX, unix.SOCK_STREAM},
 		"clone": {unix.CLONE_THREAD | unix.CLONE_VM}, "kill": {self}, "tgkill": {self}, "rt_sigqueueinfo": {self}, "rt_tgsigqueueinfo": {self},
 	}
-	denied := slices.Concat(forbidden, []string{"connect", "fork", "vfork", "tkill"})
+	denied := slices.Concat(forbiddenCalls, []string{"connect", "fork", "vfork", "tkill"})
 	for name := range m.native.SyscallNames {
 		want := allow
 		switch {
 		case slices.Contains(denied, name):
 			want = deny
-		case slices.Contains(absent, name):
+		case slices.Contains(absentCalls, name):
 			want = noSys
 		}
 		if got := m.call(name, plain[name]...); got != want {
@@ -183,7 +183,7 @@ func TestEveryCall(t *testing.T) {
 	}
 }
 
-func TestCallsByArgument(t *testing.T) {
+func TestCallsDeniedByArgument(t *testing.T) {
 	const garbage = 0xdeadbeef << 32
 	none, open, children := Policy{}, Policy{Network: Open}, Policy{Processes: true}
 	for _, c := range []struct {
@@ -253,28 +253,28 @@ func TestCallsByArgument(t *testing.T) {
 		{none, "timer_create", []uint64{clockOf(1, 2)}, deny},
 		{none, "utimensat", []uint64{3, 4096}, deny},
 	} {
-		if got := newMachine(t, c.policy, kernel{landlock: 7}, false).call(c.name, c.args...); got != c.want {
+		if got := newFilterMachine(t, c.policy, kernelSupport{landlock: 7}, false).call(c.name, c.args...); got != c.want {
 			t.Errorf("%+v: %s%x: %#x, want %#x", c.policy, c.name, c.args, got, c.want)
 		}
 	}
 }
 
-// clockOf is the clock of a process or thread, as <linux/posix-timers.h> numbers them.
+// clockOf returns the clock of a process or thread, as <linux/posix-timers.h> numbers them.
 func clockOf(pid, kind uint32) uint64 { return uint64(^pid<<3 | kind) }
 
-func TestCallsOfRootAndOfOldKernels(t *testing.T) {
-	for _, name := range append(byFile, "utimensat") {
-		if got := newMachine(t, Policy{}, kernel{landlock: 7}, true).call(name); got != deny {
+func TestMoreIsDeniedToRootAndOnOldKernels(t *testing.T) {
+	for _, name := range append(fileChangeCalls, "utimensat") {
+		if got := newFilterMachine(t, Policy{}, kernelSupport{landlock: 7}, true).call(name); got != deny {
 			t.Errorf("%s as root: %#x", name, got)
 		}
 	}
-	if got := newMachine(t, Policy{}, kernel{landlock: 2}, false).call("truncate"); got != deny {
+	if got := newFilterMachine(t, Policy{}, kernelSupport{landlock: 2}, false).call("truncate"); got != deny {
 		t.Errorf("truncate where Landlock does not know it: %#x", got)
 	}
 }
 
-func TestOtherArchitecturesAndNewCalls(t *testing.T) {
-	m := newMachine(t, Policy{}, kernel{landlock: 7}, false)
+func TestOtherArchitecturesAndNewCallsAreDenied(t *testing.T) {
+	m := newFilterMachine(t, Policy{}, kernelSupport{landlock: 7}, false)
 	for _, other := range []*arch.Info{arch.I386, arch.ARM, arch.AARCH64, arch.X86_64} {
 		if other.ID == m.native.ID {
 			continue
@@ -293,11 +293,11 @@ func TestOtherArchitecturesAndNewCalls(t *testing.T) {
 	}
 }
 
-// A misspelt name would be left out silently, as one that another
-// architecture does not have.
-func TestNamesOfCalls(t *testing.T) {
+// A misspelt name would be left out silently, like one that this architecture does not
+// have.
+func TestForbiddenCallsExist(t *testing.T) {
 	var names []string
-	for _, g := range rulesOf(Policy{}, kernel{}, self, true) {
+	for _, g := range makeCallRules(Policy{}, kernelSupport{}, self, true) {
 		names = append(names, g.Names...)
 		for _, n := range g.NamesWithCondtions {
 			names = append(names, n.Name)

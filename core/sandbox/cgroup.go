@@ -15,20 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupPrefix begins the names of the groups of plugins; the number of the process
-// follows.
+// cgroupPrefix begins the names of plugins' cgroups; the number of the process follows.
 const cgroupPrefix = "cwtch-plugin-"
 
-// joinCgroup puts this process into a cgroup of its own, in which there are at
-// most so many tasks. That is possible for root, and for a user to whom the group of
-// the relay was delegated, as by Delegate= of systemd.
+// joinCgroup puts this process into a cgroup of its own with at most tasks tasks. That is
+// possible for root, and for a user to whom the relay's cgroup was delegated, for example
+// by Delegate= of systemd.
 func joinCgroup(tasks int) error {
 	top, _, unified := ownCgroup()
 	if top == "" {
 		return errors.New("no cgroup counts tasks")
 	}
 	if unified {
-		// Only the controllers of threads can be used below a group that has processes.
+		// Below a cgroup that has processes only the controllers of threads work.
 		if err := writeCgroup(top, "cgroup.subtree_control", "+pids"); err != nil {
 			return err
 		}
@@ -62,7 +61,7 @@ func writeCgroup(dir, name, value string) error {
 	return nil
 }
 
-// CleanUp removes what the kernel kept for plugins that have ended, their cgroups.
+// CleanUp removes the cgroups of plugins that have ended.
 func CleanUp() {
 	top, _, _ := ownCgroup()
 	if top == "" {
@@ -77,8 +76,8 @@ func CleanUp() {
 	}
 }
 
-// cgroupRoom is how many tasks may begin in the cgroup of this process, by its
-// limit and by those of the groups above.
+// cgroupRoom returns how many more tasks the limits of this process's cgroup, and of the
+// cgroups above, permit.
 func cgroupRoom() int {
 	dir, mount, _ := ownCgroup()
 	room := math.MaxInt32
@@ -92,7 +91,8 @@ func cgroupRoom() int {
 	return room
 }
 
-// readNumber is an error where there is no limit, which is written "max".
+// readNumber reads a number of a cgroup. A limit that is not set reads "max", which is
+// an error.
 func readNumber(dir, name string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
@@ -101,9 +101,8 @@ func readNumber(dir, name string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// ownCgroup is the directory of the cgroup in which the tasks of this process are
-// counted, and where that hierarchy is mounted; empty when there is none. unified
-// tells that it is version 2.
+// ownCgroup returns the directory of the cgroup that counts the tasks of this process,
+// and where its hierarchy is mounted; empty if there is none. unified means version 2.
 func ownCgroup() (dir, mount string, unified bool) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -132,8 +131,8 @@ func ownCgroup() (dir, mount string, unified bool) {
 	return "", "", false
 }
 
-// cgroupMount is where the hierarchy that counts tasks is mounted, and which of its
-// directories.
+// cgroupMount returns where the hierarchy that counts tasks is mounted, and which of its
+// directories is mounted there.
 func cgroupMount(unified bool) (root, at string) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {

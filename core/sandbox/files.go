@@ -10,11 +10,11 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// systemDirs hold programs and libraries, nobody's data.
+// systemDirs hold programs and libraries, and nobody's data.
 var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"}
 
-// systemFiles are what programs of any language read at their start, as
-// patterns. Certificates are here but not the keys beside them.
+// systemFiles are patterns of files that programs of any language read when they start.
+// They include certificates, but not the keys beside them.
 var systemFiles = []string{
 	"/etc/ld.so.cache", "/etc/ld-musl-*.path", "/etc/localtime", "/etc/timezone", "/etc/locale.alias",
 	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
@@ -22,7 +22,7 @@ var systemFiles = []string{
 	"/etc/python3*", "/etc/java-*-openjdk",
 }
 
-// networkFiles turn names into addresses.
+// networkFiles are what resolvers read to turn names into addresses.
 var networkFiles = []string{
 	"/etc/hosts", "/etc/resolv.conf", "/run/systemd/resolve/*resolv.conf", "/etc/nsswitch.conf",
 	"/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols",
@@ -30,59 +30,59 @@ var networkFiles = []string{
 
 var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 
-// Rights of landlock(7). None may execute what the plugin itself has written.
+// Rights of landlock(7). None lets the plugin execute a file that it has written.
 const (
-	readFile = landlock.AccessFSSet(ll.AccessFSReadFile)
-	readExec = readFile | ll.AccessFSExecute
-	readDir  = landlock.AccessFSSet(ll.AccessFSReadDir)
-	device   = readFile | ll.AccessFSWriteFile
-	own      = readFile | readDir | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
+	readFileRight  = landlock.AccessFSSet(ll.AccessFSReadFile)
+	readExecRights = readFileRight | ll.AccessFSExecute
+	readDirRight   = landlock.AccessFSSet(ll.AccessFSReadDir)
+	deviceRights   = readFileRight | ll.AccessFSWriteFile
+	ownDirRights   = readFileRight | readDirRight | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSRefer |
 		ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
 		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeSym
-	// What it takes to make a socket, the way of go-plugin included, which makes a
-	// file of the name first. The relay connects to what is there and removes it
-	// all, and should find neither links nor directories below directories.
-	socket = readFile | readDir | ll.AccessFSWriteFile | ll.AccessFSRemoveFile | ll.AccessFSMakeReg | ll.AccessFSMakeSock
+	// The rights to make a socket. go-plugin makes a file of the same name first. The
+	// relay connects to what is there and removes it all, so it should find neither links
+	// nor nested directories.
+	socketDirRights = readFileRight | readDirRight | ll.AccessFSWriteFile | ll.AccessFSRemoveFile | ll.AccessFSMakeReg | ll.AccessFSMakeSock
 )
 
-// versions of Landlock, by number: all that it can restrict in each.
-var versions = []landlock.Config{
+// landlockVersions has all that Landlock can restrict, by version.
+var landlockVersions = []landlock.Config{
 	{}, landlock.V1, landlock.V2, landlock.V3, landlock.V4, landlock.V5, landlock.V6,
 	landlock.V7, landlock.V8, landlock.V9, landlock.V10, landlock.V11,
 }
 
-// filesOf are the files of a plugin, and what it may do with them.
-func filesOf(p Policy, plugin string, version int) (*pathRules, error) {
-	handled := versions[version]
+// makePathRules returns which files a plugin may use, and how.
+func makePathRules(p Policy, plugin string, version int) (*pathRules, error) {
+	handled := landlockVersions[version]
 	if p.Network == Open {
 		handled.HandledAccessNet = 0
 	}
 	r := &pathRules{handled: handled}
-	r.allowRequired("the plugin's own file", readExec, plugin)
+	r.allowRequired("the plugin's own file", readExecRights, plugin)
 	if p.Dir != "" {
-		r.allowRequired("the plugin's directory", own, p.Dir)
+		r.allowRequired("the plugin's directory", ownDirRights, p.Dir)
 	}
 	if dir := os.Getenv("PLUGIN_UNIX_SOCKET_DIR"); dir != "" {
-		r.allowRequired("the directory of its socket", socket, dir)
+		r.allowRequired("the directory of its socket", socketDirRights, dir)
 	}
 	for _, path := range p.Write {
-		r.allowRequired("the directory it was granted to write in", own|ll.AccessFSResolveUnix, path)
+		r.allowRequired("the directory it was granted to write in", ownDirRights|ll.AccessFSResolveUnix, path)
 	}
 	for _, path := range p.Read {
-		r.allowRequired("what it was granted to read", readExec|readDir, path)
+		r.allowRequired("what it was granted to read", readExecRights|readDirRight, path)
 	}
-	r.allowExisting(readExec|readDir, systemDirs...)
-	r.allowExisting(readFile|readDir, systemFiles...)
-	r.allowExisting(device, devices...)
+	r.allowExisting(readExecRights|readDirRight, systemDirs...)
+	r.allowExisting(readFileRight|readDirRight, systemFiles...)
+	r.allowExisting(deviceRights, devices...)
 	r.allowExisting(ll.AccessFSWriteFile|ll.AccessFSTruncate, "/proc/self/comm") // its name for ps and top
 	if p.Network != None {
-		r.allowExisting(readFile, networkFiles...)
+		r.allowExisting(readFileRight, networkFiles...)
 	}
 	return r, r.err
 }
 
-// restrictSelf confines the process by what the version of Landlock offers. It does
-// not settle for less: what fails here is an error.
+// restrictSelf confines the process by all that the version of Landlock offers. It does
+// not settle for less: a restriction that fails is an error.
 func (r *pathRules) restrictSelf() error {
 	if err := r.handled.Restrict(r.list...); err != nil {
 		return fmt.Errorf("restrict files: %w", err)
@@ -90,16 +90,16 @@ func (r *pathRules) restrictSelf() error {
 	return nil
 }
 
-// pathRules collects what a plugin may reach.
+// pathRules collects the paths that a plugin may use.
 type pathRules struct {
 	handled landlock.Config // what this version knows
 	list    []landlock.Rule
-	paths   []string // that the rules are about
+	paths   []string // of the rules
 	err     error    // the first
 }
 
-// ofFile are the rights that a rule about a file can have.
-const ofFile = device | readExec | ll.AccessFSTruncate | ll.AccessFSResolveUnix
+// fileRights are the rights that a rule can give to a file.
+const fileRights = deviceRights | readExecRights | ll.AccessFSTruncate | ll.AccessFSResolveUnix
 
 // allowRequired allows access to a path that has to exist.
 func (r *pathRules) allowRequired(what string, access landlock.AccessFSSet, path string) {
@@ -111,13 +111,13 @@ func (r *pathRules) allowRequired(what string, access landlock.AccessFSSet, path
 		return
 	}
 	if !info.IsDir() {
-		access &= ofFile
+		access &= fileRights
 	}
 	r.list = append(r.list, landlock.PathAccess(access&r.handled.HandledAccessFS, path))
 	r.paths = append(r.paths, path)
 }
 
-// allowExisting allows access to those paths of the patterns that there are.
+// allowExisting allows access to the existing paths that match the patterns.
 func (r *pathRules) allowExisting(access landlock.AccessFSSet, patterns ...string) {
 	for _, pattern := range patterns {
 		found, _ := filepath.Glob(pattern) // the patterns are well-formed

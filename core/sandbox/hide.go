@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shown are the directories at the top that stay as they are, beside those of the
-// system's programs. Not /sys: a cgroup is a directory there, whose time is that of
-// the last start of a plugin.
-var shown = []string{"/etc", "/dev"}
+// uncoveredDirs are the directories below / that stay as they are, beside those of the
+// system's programs. /sys is not among them: a cgroup is a directory there, and its time
+// is that of the last start of a plugin.
+var uncoveredDirs = []string{"/etc", "/dev"}
 
-// coverMounts covers everything of this mount namespace but the system and the files of
-// keep, so that stat(2) finds nothing else: Landlock keeps a plugin from files that
-// it can name, and not from learning when they change. With proc, also of /proc there
-// is only the process itself.
+// coverMounts covers all of this mount namespace but the system and the files of keep, so
+// that stat(2) finds nothing else. Landlock keeps a plugin from using files that it can
+// name, but not from learning when they change. With proc, /proc has only the process
+// itself.
 //
-// The plugin's own file is kept unless another is in its place by now: it is executed
-// by its descriptor. What is kept is at the same path as outside, and at the path to which links
-// lead, since programs look at either.
+// The plugin's own file is kept unless another has taken its place, because it is
+// executed by its descriptor. A kept file stays at its path and at the path to which
+// links lead, since programs use either.
 func coverMounts(keep []string, proc bool) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("detach the mounts of the process: %w", err)
 	}
-	covers, err := coversOf(keep, proc)
+	covers, err := listCovers(keep, proc)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,9 @@ func coverMounts(keep []string, proc bool) error {
 	return nil
 }
 
-// coversOf are the directories to cover: none that is to be kept itself.
-func coversOf(keep []string, proc bool) (out []string, err error) {
+// listCovers returns the directories to cover. A directory that is itself kept is not
+// covered.
+func listCovers(keep []string, proc bool) (out []string, err error) {
 	entries, err := os.ReadDir("/")
 	if err != nil {
 		return nil, fmt.Errorf("list what to hide: %w", err)
@@ -77,7 +78,7 @@ func coversOf(keep []string, proc bool) (out []string, err error) {
 	}
 	for _, dir := range candidates {
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || dir == "/proc" && !proc || slices.Contains(shown, dir) || slices.ContainsFunc(systemDirs, isBelow(dir)) {
+		if err != nil || !info.IsDir() || dir == "/proc" && !proc || slices.Contains(uncoveredDirs, dir) || slices.ContainsFunc(systemDirs, isBelow(dir)) {
 			continue
 		}
 		if !slices.ContainsFunc(keep, func(k string) bool { return k == "/" || k == dir || resolveLinks(k) == dir }) {
@@ -87,12 +88,12 @@ func coversOf(keep []string, proc bool) (out []string, err error) {
 	return out, nil
 }
 
-// isBelow tells whether a path is dir or below it.
+// isBelow returns a function that reports whether a path is dir or below it.
 func isBelow(dir string) func(path string) bool {
 	return func(path string) bool { return strings.HasPrefix(path+"/", dir+"/") }
 }
 
-// resolveLinks is the path without links, or else the path.
+// resolveLinks returns the path without links, or the path itself if that fails.
 func resolveLinks(path string) string {
 	if to, err := filepath.EvalSymlinks(path); err == nil {
 		return to
@@ -100,24 +101,24 @@ func resolveLinks(path string) string {
 	return path
 }
 
-// sameFile tells whether both paths lead to one file.
+// sameFile reports whether both paths lead to the same file.
 func sameFile(a, b string) bool {
 	x, err := os.Stat(a)
 	y, err2 := os.Stat(b)
 	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// mountTree is a file or a directory with all below it, to be put back to its path.
+// mountTree is a file, or a directory with all below it, that is put back at its path.
 type mountTree struct {
 	path string
 	fd   int
 	dir  bool
 }
 
-// openTrees takes hold of those files of keep that would be covered, parents first.
+// openTrees opens the files of keep that would be covered, parents first.
 func openTrees(keep, covers []string) (out []mountTree, err error) {
 	self := isBelow("/proc/self")
-	places := make(map[string]string) // where it is to be, and where it is now
+	places := make(map[string]string) // from the path to be to the path now
 	for _, path := range keep {
 		for _, place := range []string{filepath.Clean(path), resolveLinks(path)} {
 			covered := slices.ContainsFunc(covers, func(dir string) bool { return isBelow(dir)(place) })
@@ -127,7 +128,7 @@ func openTrees(keep, covers []string) (out []mountTree, err error) {
 		}
 	}
 	for place, path := range places {
-		// An open file has the mounts of the relay, and needs to be found in ours.
+		// An open file is in the mounts of the relay; find it in ours.
 		if self(path) {
 			if path = place; !sameFile(place, places[place]) {
 				continue
@@ -147,7 +148,7 @@ func openTrees(keep, covers []string) (out []mountTree, err error) {
 	return out, nil
 }
 
-// attach puts the tree to its path, and lets go of it.
+// attach mounts the tree at its path and closes it.
 func (t mountTree) attach() error {
 	defer unix.Close(t.fd) //nolint:errcheck // nothing was written
 	if _, err := os.Stat(t.path); err != nil {
@@ -158,7 +159,7 @@ func (t mountTree) attach() error {
 	return unix.MoveMount(t.fd, "", unix.AT_FDCWD, t.path, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// makePoint makes what the tree is mounted on.
+// makePoint makes the file or directory that the tree is mounted on.
 func (t mountTree) makePoint() error {
 	if t.dir {
 		return os.MkdirAll(t.path, 0o755)

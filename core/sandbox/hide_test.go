@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needsMounts skips where a process cannot have mounts of its own.
-func needsMounts(t *testing.T) {
+// requireMounts skips the test if a process cannot have mounts of its own.
+func requireMounts(t *testing.T) {
 	t.Helper()
-	if able().attr == nil {
+	if probeSystem().attr == nil {
 		t.Skip("this system does not let the user make mounts")
 	}
 }
 
-// What a plugin may not read it does not see either: it learns nothing of a store
-// whose name it guesses. What it may, it finds where it was.
-func TestHide(t *testing.T) {
-	needsMounts(t)
-	needs(t, 1)
-	s := newStage(t, "")
+// A plugin does not see what it may not read: it learns nothing about a store whose name
+// it guesses. It finds what it may read where it was.
+func TestForbiddenFilesAreNotSeen(t *testing.T) {
+	requireMounts(t)
+	requireLandlock(t, 1)
+	s := newTargets(t, "")
 	socketDir := filepath.Join(s.names["DIR"], "sockets")
 	granted := filepath.Join(s.names["DIR"], "granted")
 	link := filepath.Join(s.names["DIR"], "link")
@@ -78,7 +78,7 @@ func TestHide(t *testing.T) {
 		for i := range args {
 			args[i] = os.Expand(c.try[i], func(name string) string { return s.names[name] })
 		}
-		cmd, err := start(c.policy, args[0], args[1:]...)
+		cmd, err := newHostileCommand(c.policy, args[0], args[1:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func TestHide(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", c.try, got, err, c.want)
 		}
 		if c.want == "ENOENT" {
-			if got := run(t, nil, args[0], args[1:]...); got != done {
+			if got := runHostile(t, nil, args[0], args[1:]...); got != done {
 				t.Errorf("%s: the test shows nothing: %s", c.try, got)
 			}
 		}
@@ -103,10 +103,10 @@ func TestHide(t *testing.T) {
 	}
 }
 
-// A launcher that was not given mounts of its own hides nothing of the relay's.
-func TestHideNeedsMounts(t *testing.T) {
-	needsMounts(t)
-	cmd, err := start(&Policy{Hide: true}, "wait")
+// A launcher without mounts of its own does not hide the files of the relay.
+func TestLauncherRefusesTheMountsOfTheRelay(t *testing.T) {
+	requireMounts(t)
+	cmd, err := newHostileCommand(&Policy{Hide: true}, "wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +116,8 @@ func TestHideNeedsMounts(t *testing.T) {
 	}
 }
 
-func TestHiddenPlugin(t *testing.T) {
-	needsMounts(t)
+func TestPluginHasMountsOfItsOwn(t *testing.T) {
+	requireMounts(t)
 	p, err := startPlugin(t, &Policy{Dir: t.TempDir(), Hide: true})
 	if err != nil {
 		t.Fatal(err)
@@ -143,35 +143,35 @@ func TestHiddenPlugin(t *testing.T) {
 }
 
 // The kernel refuses a plugin more tasks than its policy has, and a little.
-func TestTasksAreBounded(t *testing.T) {
-	if can := able(); !can.Cgroup && (can.attr == nil || os.Geteuid() == 0) {
+func TestKernelBoundsTasks(t *testing.T) {
+	if can := probeSystem(); !can.Cgroup && (can.attr == nil || os.Geteuid() == 0) {
 		t.Skip("this system cannot limit the tasks of one process")
 	}
 	defer CleanUp()
 	few := Policy{Tasks: 40, Hide: true}
-	if got := run(t, &few, "threads", "20"); got != done {
+	if got := runHostile(t, &few, "threads", "20"); got != done {
 		t.Errorf("within the limit: %s", got)
 	}
-	if got := run(t, &few, "threads", "80"); !strings.Contains(got, "failed to create new OS thread") {
+	if got := runHostile(t, &few, "threads", "80"); !strings.Contains(got, "failed to create new OS thread") {
 		t.Errorf("beyond the limit: %s", got)
 	}
 	few.Processes = true
-	if got := run(t, &few, "forks", "80"); got != "EAGAIN" {
+	if got := runHostile(t, &few, "forks", "80"); got != "EAGAIN" {
 		t.Errorf("processes beyond the limit: %s", got)
 	}
 	for _, try := range []string{"threads", "forks"} {
-		if got := run(t, nil, try, "80"); got != done {
+		if got := runHostile(t, nil, try, "80"); got != done {
 			t.Errorf("the test shows nothing: %s", got)
 		}
 	}
 }
 
-// Its cgroup is removed when a plugin has ended, whoever started it.
+// The cgroup of a plugin is removed when the plugin has ended, whoever started it.
 func TestCgroupsAreRemoved(t *testing.T) {
-	if !able().Cgroup {
+	if !probeSystem().Cgroup {
 		t.Skip("this system does not let the user make cgroups")
 	}
-	if got := run(t, &Policy{}, "stat", "/usr"); got != done {
+	if got := runHostile(t, &Policy{}, "stat", "/usr"); got != done {
 		t.Fatal(got)
 	}
 	top, _, _ := ownCgroup()

@@ -8,38 +8,38 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// kernel is what the one at hand offers.
-type kernel struct {
-	landlock int  // the version, 0: none; at most the newest that the library knows
-	seccomp  bool // and its system calls are known here
-	hides    bool // a process can have mounts of its own
-	counts   bool // and the kernel can count its tasks apart from others
+// kernelSupport says what the kernel at hand offers.
+type kernelSupport struct {
+	landlock    int  // the version; 0: none; at most the newest that the library knows
+	seccomp     bool // and this package knows its system calls
+	ownMounts   bool // a process can have mounts of its own
+	countsTasks bool // the kernel can count the tasks of a process apart from others
 }
 
-func probeKernel() kernel {
-	// Without Landlock in the kernel, or with it switched off at boot, or in a
-	// container that forbids it, there is an error.
+func probeKernel() kernelSupport {
+	// It is an error if the kernel has no Landlock, if it is switched off at boot, or if a
+	// container forbids it.
 	version, err := ll.LandlockGetABIVersion()
 	if err != nil {
 		version = 0
 	}
 	known := runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
-	return kernel{
-		landlock: min(version, len(versions)-1),
+	return kernelSupport{
+		landlock: min(version, len(landlockVersions)-1),
 		seccomp:  known && seccomp.Supported(),
 	}
 }
 
-// Missing says what this kernel cannot enforce of p, in sentences for the
-// operator; none means that all is enforced.
+// Missing returns sentences for the operator about the rules of p that this kernel cannot
+// enforce; none if it enforces all.
 func Missing(p Policy) []string {
-	k, can := probeKernel(), able()
-	k.hides = can.attr != nil
-	k.counts = can.Cgroup || k.hides && os.Geteuid() != 0 // root is exempt from RLIMIT_NPROC
+	k, can := probeKernel(), probeSystem()
+	k.ownMounts = can.attr != nil
+	k.countsTasks = can.Cgroup || k.ownMounts && os.Geteuid() != 0 // root is exempt from RLIMIT_NPROC
 	return p.listMissing(k)
 }
 
-func (p Policy) listMissing(k kernel) (out []string) {
+func (p Policy) listMissing(k kernelSupport) (out []string) {
 	add := func(when bool, what string) {
 		if when {
 			out = append(out, what)
@@ -53,7 +53,7 @@ func (p Policy) listMissing(k kernel) (out []string) {
 	add(k.landlock < 6 && p.Processes && k.seccomp, "this kernel cannot keep the plugin from sending signals to other processes of the relay's user (Linux 6.12 can)")
 	add(k.landlock < 6 && connects, "this kernel cannot keep the plugin from connecting to abstract unix sockets (Linux 6.12 can)")
 	add(k.landlock < 9 && connects, "this kernel cannot keep the plugin from connecting to unix sockets of other programs that the relay's user may reach (a Linux with version 9 of Landlock can)")
-	add(p.Hide && !k.hides, "this system does not let the relay give the plugin mounts of its own: it can learn by stat whether files exist whose names it guesses, how long they are and when they change, the stores of other servers among them (permit user namespaces to the relay: RestrictNamespaces= of systemd, user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)")
-	add(p.Hide && !k.counts, "this system cannot limit the threads of the plugin by themselves: the relay counts them each second, and until then they may use up what the user or TasksMax of systemd permits (Delegate=pids of systemd lets the relay do that, or user namespaces)")
+	add(p.Hide && !k.ownMounts, "this system does not let the relay give the plugin mounts of its own: it can learn by stat whether files exist whose names it guesses, how long they are and when they change, the stores of other servers among them (permit user namespaces to the relay: RestrictNamespaces= of systemd, user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)")
+	add(p.Hide && !k.countsTasks, "this system cannot limit the threads of the plugin by themselves: the relay counts them each second, and until then they may use up what the user or TasksMax of systemd permits (Delegate=pids of systemd lets the relay do that, or user namespaces)")
 	return out
 }

@@ -13,37 +13,37 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// lifeline is the descriptor of the lifeline, unless there are listeners, which
-// come before it; see pluginproc.Launcher.
-const lifeline = 3
+// lifelineFD is the descriptor of the lifeline if there are no listeners, which come
+// before it; see pluginproc.Launcher.
+const lifelineFD = 3
 
-// Main is the first line of main, and of TestMain, in programs that call Wrap.
-// When this process was started as the launcher of a plugin, it confines
-// itself and executes the plugin, and never returns. Else it does nothing.
+// Main is the first line of main, and of TestMain, in programs that call Wrap. In a
+// process that was started as the launcher of a plugin it confines the process, executes
+// the plugin and never returns. In any other it does nothing.
 func Main() {
 	mainRan.Store(true)
 	if len(os.Args) < 2 || os.Args[1] != launcherMode {
 		return
 	}
-	// Seccomp filters and the death signal are the thread's that executes.
+	// Seccomp filters and the death signal belong to the thread that executes.
 	runtime.LockOSThread()
 	err := launchPlugin(os.Args[2:])
-	reportError(err)
+	writeStartError(err)
 	if pluginproc.IsPermanent(err) {
 		os.Exit(pluginproc.NotExecutable)
 	}
 	os.Exit(1)
 }
 
-// reportError writes an error as plugins do, so that it becomes the reason why the
-// plugin did not start.
-func reportError(err error) {
+// writeStartError writes an error in the form of a plugin's log, so that it becomes the
+// reason why the plugin did not start.
+func writeStartError(err error) {
 	line, _ := json.Marshal(map[string]string{"@level": "error", "@message": "sandbox: " + err.Error()})
 	os.Stderr.Write(append(line, '\n')) //nolint:errcheck // there is nobody else to tell
 }
 
-// launchPlugin does as args say: the policy, "--", and the plugin's name with its
-// arguments. It returns only when it fails.
+// launchPlugin executes a plugin. args are the policy, "--", and the plugin's path with
+// its arguments. It returns only if it fails.
 func launchPlugin(args []string) error {
 	if len(args) == 2 && args[0] == probeMode {
 		err := answerProbe(args[1])
@@ -60,7 +60,7 @@ func launchPlugin(args []string) error {
 		return fmt.Errorf("read policy: %w", err)
 	}
 	o.Policy = o.mapPaths(unescapePath)
-	listeners, err := listenersOf(o)
+	listeners, err := countListeners(o)
 	if err != nil {
 		return err
 	}
@@ -81,12 +81,12 @@ func launchPlugin(args []string) error {
 	return nil
 }
 
-// listenersOf is how many the plugin gets. They are for the process that LISTEN_PID
-// names (sd_listen_fds(3)), which is this one. A program that is no plugin gets none,
-// whatever the relay itself was started with.
-func listenersOf(o launchOrder) (int, error) {
+// countListeners returns how many listeners the plugin gets, and sets LISTEN_PID to this
+// process, which they are for (sd_listen_fds(3)). A program that is not a plugin gets
+// none, whatever the relay itself was started with.
+func countListeners(o launchOrder) (int, error) {
 	text := os.Getenv("LISTEN_FDS")
-	if text == "" || o.Keep <= lifeline {
+	if text == "" || o.Keep <= lifelineFD {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(text)
@@ -96,8 +96,8 @@ func listenersOf(o launchOrder) (int, error) {
 	return n, os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 }
 
-// closeFrom keeps descriptors from the plugin: that of the launcher's own file,
-// and whatever the relay itself was started with.
+// closeFrom keeps descriptors from the plugin: that of the launcher's own file, and those
+// that the relay itself was started with.
 func closeFrom(first int) error {
 	files, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -111,11 +111,11 @@ func closeFrom(first int) error {
 	return nil
 }
 
-// confineSelf restricts this thread for good. The order matters: what comes first
-// allows the next, and what comes later forbids the former.
+// confineSelf restricts this thread for good. The order matters: each step needs what a
+// later one forbids.
 func confineSelf(o launchOrder, plugin string) error {
 	k, p := probeKernel(), o.Policy
-	if err := stayMortal(); err != nil {
+	if err := dieWithRelay(); err != nil {
 		return err
 	}
 	if p.Hide {
@@ -126,7 +126,7 @@ func confineSelf(o launchOrder, plugin string) error {
 	if err := o.User.restoreIDs(); err != nil {
 		return err
 	}
-	files, err := filesOf(p, plugin, k.landlock)
+	files, err := makePathRules(p, plugin, k.landlock)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func confineSelf(o launchOrder, plugin string) error {
 	return nil
 }
 
-// checkOwnMounts refuses to go on with the mounts of the relay.
+// checkOwnMounts returns an error if the launcher shares the mounts of the relay.
 func checkOwnMounts(o launchOrder) error {
 	mounts, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
@@ -173,10 +173,10 @@ func checkOwnMounts(o launchOrder) error {
 	return nil
 }
 
-// stayMortal keeps the plugin dying with the relay: the signal that the host
-// asked for is the main thread's, which does not survive when another one
-// executes (prctl(2), PR_SET_PDEATHSIG).
-func stayMortal() error {
+// dieWithRelay makes sure that the plugin dies with the relay. The host asked for that
+// signal for the main thread, which does not survive when another thread executes
+// (prctl(2), PR_SET_PDEATHSIG).
+func dieWithRelay() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("ask to die with the relay: %w", err)
 	}

@@ -6,25 +6,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mappedReserve is what a process may map and not use, in bytes, beyond the memory of
-// its policy: stacks of threads, and what an allocator sets aside. An idle
-// plugin in Go maps 83 MiB and uses 6, one in Python with gRPC 71 and 13.
+// mappedReserve is how many bytes a process may map beyond the memory of its policy
+// without using them, such as stacks of threads and what an allocator sets aside. An idle
+// plugin in Go maps 83 MiB and uses 6; one in Python with gRPC maps 71 and uses 13.
 const mappedReserve = 256 << 20
 
-// setLimits sets the limits of the process, which no process can raise again.
+// setLimits sets the limits of the process, which it cannot raise again.
 //
-// Of memory, RLIMIT_DATA counts what is mapped privately to be written. It does
-// not count files that a store maps, as RLIMIT_AS would, nor shared memory,
-// nor children, each of which has a limit of its own.
+// RLIMIT_DATA counts private writable mappings. It counts neither the files that a store
+// maps, as RLIMIT_AS would, nor shared memory, nor children, each of which has a limit of
+// its own.
 //
-// RLIMIT_NPROC counts the tasks of the user in the user namespace. In one of its
-// own those are the plugin's alone. Else they are all of the user's, and the limit
-// only keeps a reserve for the relay: the kernel compares with the limit of whoever
+// RLIMIT_NPROC counts the tasks of the user in the user namespace. In a namespace of its
+// own the plugin has those alone. Otherwise they are all tasks of the user, and the limit
+// only keeps a reserve for the relay: the kernel applies the limit of the process that
 // asks for another task. Root is exempt.
 //
-// A core dump holds what memory held. The limit is 1 byte because 0 would not
-// keep the kernel from piping the dump to a program, and 1 does
-// (fs/coredump.c); to a file, neither allows it.
+// A core dump holds what was in memory. The limit is 1 byte: 0 would let the kernel pipe
+// the dump to a program, and 1 does not (fs/coredump.c). Neither allows a dump to a file.
 func setLimits(o launchOrder) error {
 	tasks := uint64(o.Tasks + taskMargin)
 	if o.UserTasks > 0 {
@@ -55,10 +54,10 @@ func setLimits(o launchOrder) error {
 	return nil
 }
 
-// Memory is how much memory of its own a process has now, in bytes: anonymous
-// memory, resident or swapped out, and shared memory that is no file. The
-// pages of files that it maps are not counted, since the kernel can drop them. It is
-// 0 when the process has ended and has not been reaped.
+// Memory returns how many bytes of memory of its own a process has now: anonymous memory,
+// resident or swapped out, and shared memory that is not a file. Pages of mapped files do
+// not count, since the kernel can drop them. It is 0 for a process that has ended and was
+// not reaped.
 func Memory(pid int) (int64, error) {
 	u, err := UsageOf(pid, false)
 	return u.Memory, err

@@ -14,26 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probeMode is the argument after mode by which the launcher tries what only a
-// new process can try, and tells the relay.
+// probeMode is the argument after launcherMode that makes the launcher try what only a
+// new process can try, and write the result.
 const probeMode = "probe"
 
-// probeTimeout bounds that.
+// probeTimeout bounds one probe.
 const probeTimeout = 10 * time.Second
 
-// abilities are what the system lets this user do for a new process.
-type abilities struct {
-	// attr makes a process with mounts of its own; nil: not possible.
+// systemSupport says what the system lets this user do for a new process.
+type systemSupport struct {
+	// attr makes a process with mounts of its own; nil if that is not possible.
 	attr *syscall.SysProcAttr `json:"-"`
-	// Cgroup: its tasks can be counted by the kernel apart from all others.
+	// Cgroup says that the kernel can count its tasks apart from all others.
 	Cgroup bool
 }
 
-// mainRan: the binary becomes a launcher when it is executed.
+// mainRan says that this program calls Main, so that its binary can be a launcher.
 var mainRan atomic.Bool
 
-// able finds out once, since it costs the start of a process.
-var able = sync.OnceValue(func() (a abilities) {
+// probeSystem finds out what the system supports. It does so once, since it has to start
+// a process.
+var probeSystem = sync.OnceValue(func() (a systemSupport) {
 	if !mainRan.Load() {
 		return a // this program would run anew in place of the launcher
 	}
@@ -47,9 +48,8 @@ var able = sync.OnceValue(func() (a abilities) {
 	return a
 })
 
-// mountNamespaces are the ways to make one. Root needs no other privileges than
-// it has. Everybody else gets the privilege in a user namespace, and the launcher
-// drops it.
+// mountNamespaces returns the ways to make a mount namespace. Root has the privilege that
+// it takes. Everybody else gets it in a user namespace, and the launcher drops it.
 func mountNamespaces() []*syscall.SysProcAttr {
 	user := &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
@@ -61,12 +61,12 @@ func mountNamespaces() []*syscall.SysProcAttr {
 	return []*syscall.SysProcAttr{user}
 }
 
-// tryLauncher starts a launcher that tries to hide files, and to limit its tasks. It
-// tells whether the first succeeded, or there was nothing to hide.
-func tryLauncher(attr *syscall.SysProcAttr, a *abilities) bool {
+// tryLauncher starts a launcher that tries to hide files and to limit its tasks. It
+// reports whether files could be hidden; with a nil attr there are none to hide.
+func tryLauncher(attr *syscall.SysProcAttr, a *systemSupport) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
-	text, err := json.Marshal(probeOrder{Hide: attr != nil, User: userIn(attr)})
+	text, err := json.Marshal(probeOrder{Hide: attr != nil, User: namespaceUser(attr)})
 	if err != nil {
 		return false
 	}
@@ -80,13 +80,13 @@ func tryLauncher(attr *syscall.SysProcAttr, a *abilities) bool {
 	return err == nil
 }
 
-// probeOrder is what a launcher is to try.
+// probeOrder says what a launcher is to try.
 type probeOrder struct {
 	Hide bool
 	User *userIDs
 }
 
-// answerProbe does in a launcher what its relay wants to know.
+// answerProbe tries in a launcher what the relay asks, and writes the answer.
 func answerProbe(text string) error {
 	var o probeOrder
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
@@ -95,7 +95,7 @@ func answerProbe(text string) error {
 	if err := o.User.restoreIDs(); err != nil {
 		return err
 	}
-	can := abilities{Cgroup: joinCgroup(DefaultTasks) == nil}
+	can := systemSupport{Cgroup: joinCgroup(DefaultTasks) == nil}
 	if o.Hide {
 		if err := coverMounts(nil, true); err != nil {
 			return err
@@ -104,20 +104,21 @@ func answerProbe(text string) error {
 	return json.NewEncoder(os.Stdout).Encode(can)
 }
 
-// userIDs are those that the process of a new user namespace has outside.
+// userIDs are the ids that the process of a new user namespace has outside of it.
 type userIDs struct{ UID, GID int }
 
-// userIn returns the user for a process with attr; nil: it keeps its own.
-func userIn(attr *syscall.SysProcAttr) *userIDs {
+// namespaceUser returns the ids for a process with attr; nil if attr makes no user
+// namespace.
+func namespaceUser(attr *syscall.SysProcAttr) *userIDs {
 	if attr == nil || attr.Cloneflags&unix.CLONE_NEWUSER == 0 {
 		return nil
 	}
 	return &userIDs{os.Geteuid(), os.Getegid()}
 }
 
-// restoreIDs makes the user in this namespace who it is outside. The process does it
-// for itself, after execve: the maps of one that was only cloned belong to root, as
-// the relay's memory does (see ProtectMemory), and an ordinary user cannot write them.
+// restoreIDs gives the process the same ids in this namespace as outside. The process does
+// it itself, after execve: before, its maps belong to root, as the relay's memory does
+// (see ProtectMemory), and an ordinary user cannot write them.
 func (u *userIDs) restoreIDs() error {
 	if u == nil {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// DirName is the name by which a plugin is told of Dir. Messages to it hold UTF-8 only, so a
-// path that is not is replaced by that of the working directory, which it then is.
+// DirName returns the path of Dir to send to the plugin. Messages hold UTF-8 only, so for
+// any other path it is that of the working directory, which Dir is then.
 func (p Policy) DirName() string {
 	if utf8.ValidString(p.Dir) {
 		return p.Dir
@@ -16,7 +16,7 @@ func (p Policy) DirName() string {
 	return "/proc/self/cwd"
 }
 
-// mapPaths returns the policy with f of every path in it.
+// mapPaths returns the policy with f applied to every path in it.
 func (p Policy) mapPaths(f func(string) string) Policy {
 	all := func(paths []string) (out []string) {
 		for _, path := range paths {
@@ -28,7 +28,7 @@ func (p Policy) mapPaths(f func(string) string) Policy {
 	return p
 }
 
-// escapePath makes text that JSON can hold of a path, which may be any bytes.
+// escapePath turns a path, which may be any bytes, into text that JSON can hold.
 func escapePath(path string) string {
 	var b strings.Builder
 	for len(path) > 0 {
@@ -46,7 +46,7 @@ func escapePath(path string) string {
 func unescapePath(text string) string {
 	path, err := url.PathUnescape(text)
 	if err != nil {
-		return text // not by escapePath; such a path will not be found
+		return text // escapePath did not make it; no such path will be found
 	}
 	return path
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// pluginMode is the argument by which the test binary becomes a plugin that
-// keeps to the rules.
+// pluginMode is the argument that makes the test binary a plugin which keeps to the rules.
 const pluginMode = "plugin"
 
 var quiet = plugin.Plugin{
@@ -28,7 +27,7 @@ var quiet = plugin.Plugin{
 	Storage: func(context.Context, plugin.Config) (storage.Store, error) { return nil, errors.New("stores nothing") },
 }
 
-// startPlugin starts it as a relay does.
+// startPlugin starts that plugin as a relay does.
 func startPlugin(tb testing.TB, p *Policy) (*pluginproc.Process, error) {
 	tb.Helper()
 	self, err := os.Open("/proc/self/exe")
@@ -44,7 +43,7 @@ func startPlugin(tb testing.TB, p *Policy) (*pluginproc.Process, error) {
 	return pluginproc.Start(tb.Context(), pluginproc.StartConfig{Command: cmd, Logger: slog.New(slog.DiscardHandler)})
 }
 
-func TestPlugin(t *testing.T) {
+func TestPluginServesInside(t *testing.T) {
 	p, err := startPlugin(t, &Policy{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +58,7 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
-func TestWhatCanNotBeConfinedDoesNotStart(t *testing.T) {
+func TestWhatCannotBeConfinedDoesNotStart(t *testing.T) {
 	for _, c := range []struct {
 		policy Policy
 		want   string
@@ -92,9 +91,8 @@ func TestWrapRefuses(t *testing.T) {
 	}
 }
 
-// What a script in Python does at its start and in its work: modules with
-// libraries, a database with shared memory, threads, a socket to be called at;
-// and what it may not.
+// script does what a plugin in Python does: modules with libraries, a database with
+// shared memory, threads, a socket to be called at. Then it tries what it may not do.
 const script = `
 import ctypes, os, socket, sqlite3, ssl, subprocess, sys, threading, time
 ssl.create_default_context()
@@ -116,7 +114,7 @@ for try_it in (os.fork, lambda: os.posix_spawn("/bin/true", ["true"], {}), lambd
 print(refused)
 `
 
-func TestPython(t *testing.T) {
+func TestPythonWorksInside(t *testing.T) {
 	const interpreter = "/usr/bin/python3"
 	if _, err := os.Stat(interpreter); err != nil {
 		t.Skip("there is no python3")
@@ -136,7 +134,7 @@ func TestPython(t *testing.T) {
 	for name, content := range map[string][]byte{"script": plain, "zipapp": app.Bytes()} {
 		t.Run(name, func(t *testing.T) {
 			for p, want := range map[bool]string{true: "[True, True, True, True]", false: "[False, False, False, False]"} {
-				if got := runFile(t, content, p, nil); got != want {
+				if got := runScript(t, content, p, nil); got != want {
 					t.Errorf("inside: %v: %s", p, got)
 				}
 			}
@@ -144,9 +142,9 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// An interpreter outside of /usr has to be granted.
-func TestInterpreterElsewhere(t *testing.T) {
-	needs(t, 1)
+// An interpreter outside of /usr needs a grant.
+func TestInterpreterElsewhereNeedsAGrant(t *testing.T) {
+	requireLandlock(t, 1)
 	home := t.TempDir()
 	program, err := os.ReadFile("/bin/sh")
 	if err != nil {
@@ -156,16 +154,16 @@ func TestInterpreterElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := []byte("#!" + filepath.Join(home, "sh") + "\necho started\n")
-	if got := runFile(t, content, true, nil); !strings.Contains(got, "interpreter that cannot be read: open "+home+"/sh: permission denied") {
+	if got := runScript(t, content, true, nil); !strings.Contains(got, "interpreter that cannot be read: open "+home+"/sh: permission denied") {
 		t.Errorf("without a grant: %s", got)
 	}
-	if got := runFile(t, content, true, []string{home}); got != "started" {
+	if got := runScript(t, content, true, []string{home}); got != "started" {
 		t.Errorf("with a grant: %s", got)
 	}
 }
 
-// runFile executes a program with a directory of its own as its argument.
-func runFile(t *testing.T, content []byte, inside bool, read []string) string {
+// runScript executes a program with a directory of its own as its argument.
+func runScript(t *testing.T, content []byte, inside bool, read []string) string {
 	t.Helper()
 	dir := t.TempDir()
 	own := filepath.Join(dir, "own")

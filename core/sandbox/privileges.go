@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Securebits of capabilities(7) that x/sys does not name: root is a user like
-// others, changing it gains nothing, and neither can be switched back.
+// Securebits of capabilities(7) that x/sys does not name. With them root is a user like
+// any other, a change of user gains nothing, and neither can be undone.
 const (
 	secureNoRoot       = 1<<0 | 1<<1
 	secureNoFixup      = 1<<2 | 1<<3
@@ -17,8 +17,8 @@ const (
 	secureNoPrivileges = secureNoRoot | secureNoFixup | secureNoKeepCaps | secureNoAmbient
 )
 
-// dropPrivileges gives up all capabilities of this thread, and all ways by
-// which execve could give it new ones.
+// dropPrivileges gives up all capabilities of this thread, and all ways to gain new ones by
+// execve.
 func dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)
@@ -37,8 +37,9 @@ func dropPrivileges() error {
 	return nil
 }
 
-// dropCapabilities drops those that there are. It asks first: where there are
-// none, the call may be forbidden, as by systemd's filter of @privileged.
+// dropCapabilities drops the capabilities that there are. If there are none it does not
+// call capset, which may be forbidden then, for example by systemd's filter of
+// @privileged.
 func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var now, none [2]unix.CapUserData
@@ -51,8 +52,8 @@ func dropCapabilities() error {
 	return unix.Capset(&header, &none[0])
 }
 
-// dropRoot empties what execve would give to root: the bounding set, and the
-// rule that root has all of it.
+// dropRoot takes away what execve would give to root: the bounding set, and the rule that
+// root has all of it.
 func dropRoot() error {
 	held := false
 	for c := uintptr(0); ; c++ {
@@ -69,7 +70,7 @@ func dropRoot() error {
 		}
 	}
 	if !held {
-		return nil // a root without any, as in some containers, may not set the bits and needs not
+		return nil // without capabilities, as in some containers, root cannot set the bits and need not
 	}
 	return unix.Prctl(unix.PR_SET_SECUREBITS, secureNoPrivileges, 0, 0, 0)
 }

@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProtectMemory keeps the memory of this process, which may hold keys, from
-// other processes of the same user and from core dumps: it is not dumpable
+// ProtectMemory keeps the memory of this process, which may hold keys, from other
+// processes of the same user and from core dumps. It makes the process not dumpable
 // (PR_SET_DUMPABLE in prctl(2)), which also closes /proc/PID/mem, ptrace(2) and
-// process_vm_readv(2) to everybody but root. Programs that it executes are
-// dumpable again; their core dumps stay off. It is for the beginning of main.
+// process_vm_readv(2) to everybody but root. Programs that the process executes are
+// dumpable again, but have no core dumps. Call it at the beginning of main.
 //
-// The limit of core dumps is 1 byte, see limit.
+// The limit of core dumps is 1 byte; setLimits says why.
 func ProtectMemory() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("keep the memory of this process from others: %w", err)

@@ -25,9 +25,9 @@ const (
 	crowdedMode   = "crowded relay"
 )
 
-// runAs runs the test binary as a user who has no other programs, in one of the
-// modes above.
-func runAs(t *testing.T, mode string, args ...string) string {
+// runAsOtherUser runs the test binary in one of the modes above, as a user without other
+// programs.
+func runAsOtherUser(t *testing.T, mode string, args ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become a user without other programs")
@@ -54,23 +54,23 @@ func runAs(t *testing.T, mode string, args ...string) string {
 	return string(out)
 }
 
-// openHostile is what testMain does for tests.
+// openHostile opens the hostile plugin, as testMain does for tests.
 func openHostile() (err error) {
 	hostile, err = os.Open(os.Getenv(hostileEnv))
 	return err
 }
 
-// A relay has closed its memory to others before it starts plugins, and its files
-// in /proc belong to root from then on. As an ordinary user it gives plugins mounts and
-// tasks of their own all the same.
-func TestProtectedRelay(t *testing.T) {
+// A relay has closed its memory to others before it starts plugins, so its files in /proc
+// belong to root. It can still give plugins mounts and tasks of their own as an ordinary
+// user.
+func TestRelayWithProtectedMemoryHidesAndCounts(t *testing.T) {
 	probe, err := os.CreateTemp("/tmp", "sandbox")
 	if err != nil {
 		t.Fatal(err)
 	}
 	probe.Close()
 	t.Cleanup(func() { os.Remove(probe.Name()) })
-	switch got := runAs(t, protectedMode, probe.Name()); {
+	switch got := runAsOtherUser(t, protectedMode, probe.Name()); {
 	case strings.HasPrefix(got, "unprotected: no mounts"):
 		t.Skip("this system does not let the user make mounts")
 	case got != "ENOENT\nfailed to create new OS thread\n":
@@ -79,7 +79,7 @@ func TestProtectedRelay(t *testing.T) {
 }
 
 func protectedRelay() int {
-	if !tryLauncher(mountNamespaces()[0], new(abilities)) {
+	if !tryLauncher(mountNamespaces()[0], new(systemSupport)) {
 		fmt.Println("unprotected: no mounts")
 		return 0
 	}
@@ -87,7 +87,7 @@ func protectedRelay() int {
 	if err == nil {
 		err = openHostile()
 	}
-	if err == nil && able().attr == nil {
+	if err == nil && probeSystem().attr == nil {
 		err = errors.New("no plugin can have mounts of its own")
 	}
 	for _, args := range [][]string{{"stat", os.Args[2]}, {"threads", "80"}} {
@@ -95,7 +95,7 @@ func protectedRelay() int {
 			break
 		}
 		var cmd *exec.Cmd
-		if cmd, err = start(&Policy{Hide: true, Tasks: 40}, args[0], args[1:]...); err == nil {
+		if cmd, err = newHostileCommand(&Policy{Hide: true, Tasks: 40}, args[0], args[1:]...); err == nil {
 			out, _ := cmd.CombinedOutput()
 			const refused = "failed to create new OS thread"
 			if bytes.Contains(out, []byte(refused)) {
@@ -111,14 +111,13 @@ func protectedRelay() int {
 	return 0
 }
 
-// Several plugins that make threads for as long as they are given any leave the
-// relay its reserve, where the system permits no user namespace in which they
-// could be counted apart.
+// Several plugins that make as many threads as they can leave the relay its reserve, also
+// where the system permits no user namespace that would count them apart.
 func TestHostilePluginsLeaveAReserve(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the hostile plugin makes threads past the runtime of Go on amd64 only")
 	}
-	if got := runAs(t, crowdedMode); !strings.HasSuffix(got, "serves\n") {
+	if got := runAsOtherUser(t, crowdedMode); !strings.HasSuffix(got, "serves\n") {
 		t.Error(got)
 	} else {
 		t.Log(got)
@@ -128,7 +127,7 @@ func TestHostilePluginsLeaveAReserve(t *testing.T) {
 // crowdedRelay starts the plugins, waits until each is refused more threads, and
 // then needs nearly all of its reserve itself.
 func crowdedRelay() int {
-	able = func() abilities { return abilities{} }
+	probeSystem = func() systemSupport { return systemSupport{} }
 	const tasks = 200
 	err := errors.Join(unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: tasks, Max: tasks}), openHostile())
 	var plugins []*exec.Cmd
@@ -145,7 +144,7 @@ func crowdedRelay() int {
 			break
 		}
 		var cmd *exec.Cmd
-		if cmd, err = start(&Policy{Tasks: TaskLimit(0)}, "clones"); err != nil {
+		if cmd, err = newHostileCommand(&Policy{Tasks: TaskLimit(0)}, "clones"); err != nil {
 			break
 		}
 		in, inErr := cmd.StdinPipe()
@@ -172,13 +171,13 @@ func crowdedRelay() int {
 		fmt.Println(err)
 		return 1
 	}
-	holdThreads(taskReserve - 12) // the runtime has some of its own
+	useThreads(taskReserve - 12) // the runtime has some of its own
 	fmt.Println("serves")
 	return 0
 }
 
-// holdThreads needs n threads at once. A Go program that is refused one aborts.
-func holdThreads(n int) {
+// useThreads uses n threads at once. A Go program that is refused one aborts.
+func useThreads(n int) {
 	var held sync.WaitGroup
 	for range n {
 		held.Add(1)
@@ -191,12 +190,11 @@ func holdThreads(n int) {
 	held.Wait()
 }
 
-// The reserved threads are there, and cost little.
-func TestReserveThreads(t *testing.T) {
+func TestReservedThreadsStayAndCostLittle(t *testing.T) {
 	const n = 16
-	before := usage(t)
+	before := readUsage(t)
 	ReserveThreads(n)
-	after := usage(t)
+	after := readUsage(t)
 	if after.Tasks < n {
 		t.Errorf("%d threads, want at least %d", after.Tasks, n)
 	}
@@ -206,7 +204,7 @@ func TestReserveThreads(t *testing.T) {
 	}
 }
 
-func usage(t *testing.T) Usage {
+func readUsage(t *testing.T) Usage {
 	t.Helper()
 	u, err := UsageOf(os.Getpid(), false)
 	if err != nil {

@@ -1,40 +1,39 @@
-// Package sandbox confines the process of a plugin before its first
-// instruction, whatever language it is written in. It is for the supervisor of
-// plugins and for whatever else starts one.
+// Package sandbox confines the process of a plugin before its first instruction,
+// whatever language the plugin is written in. It is for the supervisor of plugins and
+// for other code that starts one.
 //
-// [Wrap] changes a command so that the running binary is executed in place of
-// the plugin, as its launcher. [Main], the first line of main, recognises that,
-// restricts its own process by what the kernel offers, and executes the plugin
-// in it. Everything that a process can do to itself lasts over execve(2), so
-// nothing of it needs privileges, and nothing of it can be undone.
+// [Wrap] changes a command so that the running binary is executed in place of the
+// plugin, as its launcher. [Main], the first line of main, recognises that, restricts
+// its own process by what the kernel offers, and executes the plugin in it. A process
+// can restrict itself without privileges, and the restrictions last over execve(2) and
+// cannot be undone.
 //
 // # What a plugin can do inside
 //
-// Read and write in its own directory. Make a socket in the directory for that.
-// Read and execute its own file, the system's programs and libraries (/usr,
-// /lib, /bin and the like), what the operator grants, and the few files of /etc
-// that dynamic linking, time zones, locales and TLS need. Make threads. Listen
-// on unix sockets, and accept connections at the listeners that it was passed. All
-// else needs a grant of the [Policy] or is not
-// possible.
+// Read and write in its own directory. Make a socket in the directory for sockets. Read
+// and execute its own file, the system's programs and libraries (/usr, /lib, /bin and
+// the like), what the operator grants, and the few files of /etc that dynamic linking,
+// time zones, locales and TLS need. Make threads. Listen on unix sockets, and accept
+// connections at the listeners that it was passed. Everything else needs a grant of the
+// [Policy] or is not possible.
 //
 // # By what
 //
-//   - no_new_privs, and no capabilities: nothing that it executes gains rights;
+//   - no_new_privs, and no capabilities: no program that it executes gains rights;
 //   - Landlock: files, and what newer kernels add (TCP, signals, unix sockets);
-//   - seccomp: sockets, processes, and all calls by which a process of the same
-//     user could reach the relay or change files that Landlock does not
-//     look at: modes, owners, limits, priorities and clocks of others, watches;
-//   - limits of memory, open files, threads and core dumps;
-//   - where the system permits them, mounts and a cgroup of its own.
+//   - seccomp: sockets, processes, and all calls by which a process of the same user
+//     could reach the relay or get at what Landlock does not check: modes, owners,
+//     limits, priorities and clocks of others, watches;
+//   - limits on memory, open files, threads and core dumps;
+//   - mounts and a cgroup of its own, where the system permits them.
 //
 // # What remains
 //
-// The processor's time; the disk, as far as the plugin's directory and that of its
-// socket may fill it; without Hide existence, size and times of files whose names it
-// guesses; the name of the host; whatever it can tell by how it answers.
-// docs/adr/0006-sandbox.md and 0012-namespaces-and-tasks.md have the reasons. What the kernel at hand cannot
-// enforce is told by [Missing].
+// A plugin can use the processor's time, and fill the disk as far as its directory and
+// that of its socket may. It sees the name of the host. Without Hide it can learn the
+// existence, size and times of files whose names it guesses. It can say whatever it
+// likes in its answers. docs/adr/0006-sandbox.md and 0012-namespaces-and-tasks.md have
+// the reasons. [Missing] says what the kernel at hand cannot enforce.
 package sandbox
 
 import (
@@ -58,8 +57,8 @@ const (
 	Open                // open sockets and connections to anywhere
 )
 
-// Limits of a policy that does not say, and for one that wants none of its own:
-// those of the relay's process hold then.
+// Limits that hold if a policy sets none. With NoLimit the limits of the relay's process
+// hold.
 const (
 	DefaultMemory = 512 << 20
 	DefaultFiles  = 1024
@@ -69,37 +68,35 @@ const (
 	NoLimit      = 1 << 40
 )
 
-// Policy is what a plugin may do. The zero value is for a plugin without a
-// directory, that is only asked to describe itself.
+// Policy is what a plugin may do. The zero value is for a plugin without a directory that
+// is only asked to describe itself.
 type Policy struct {
-	// Dir is the plugin's own directory, absolute; it has to exist when the
-	// plugin starts. Empty: it has none.
+	// Dir is the plugin's own directory, an absolute path. It has to exist when the
+	// plugin starts. If it is empty, the plugin has none.
 	Dir string
-	// Read are files and directories, absolute, that it may read and execute
-	// besides: the home of its interpreter, a certificate.
+	// Read are absolute paths of other files and directories that the plugin may read
+	// and execute, such as the home of its interpreter or a certificate.
 	Read []string
-	// Write are directories, absolute, in which it may do what it may do in Dir, and
-	// with Open connect to the unix sockets.
+	// Write are absolute paths of directories in which the plugin may do what it may do
+	// in Dir. With Open it may also connect to the unix sockets there.
 	Write   []string
 	Network Network
 	// Processes allows child processes. They are confined like the plugin and
 	// cannot leave its process group.
 	Processes bool
-	// Modes allows to change the modes of files by path, but not to anything that
-	// gives rights to others than their owner. Programs set those of sockets so.
+	// Modes allows the plugin to change the modes of files by path, but not to give
+	// rights to anybody but the owner. Some programs set the modes of their sockets so.
 	Modes bool
 	// Memory is how much memory of its own the plugin may use, in bytes, as the
-	// function Memory counts it: whoever starts the plugin has to watch that. The
-	// kernel's own limit, which holds between two looks, is some way above. 0 is
-	// DefaultMemory.
+	// function Memory counts it. The code that starts the plugin has to watch that. The
+	// kernel's own limit, which holds meanwhile, is well above. 0 is DefaultMemory.
 	Memory int64
 	Files  int // open at a time; 0 is DefaultFiles
-	// Tasks is how many threads the plugin may have at a time, those of child
-	// processes included. As with Memory, whoever starts the plugin has to watch
-	// that; the kernel's own limit is a little above, where there can be one. 0 is
-	// DefaultTasks.
+	// Tasks is how many threads the plugin may have at a time, including those of child
+	// processes. The code that starts the plugin has to watch that too. The kernel's own
+	// limit, where there can be one, is a little above. 0 is DefaultTasks.
 	Tasks int
-	// Hide keeps the plugin from seeing that files exist that it may not read. Where
+	// Hide keeps the plugin from learning that files exist that it may not read. Where
 	// the system permits that, the process has to be started with the attributes of
 	// [pluginproc.Launcher], and with mounts of its own.
 	Hide bool
@@ -122,12 +119,12 @@ type launchOrder struct {
 	UserTasks uint64   // limit of all tasks of the user; 0: the limit is for the plugin's own
 }
 
-// Wrap returns the command, confined by p. The running program has to call Main
-// first. After an error the files of cmd are still the caller's.
+// Wrap returns cmd confined by p. The running program has to call Main first. After an
+// error the files of cmd are still the caller's.
 func Wrap(cmd pluginproc.Command, p Policy) (pluginproc.Command, error) {
-	can := able()
+	can := probeSystem()
 	p.Hide = p.Hide && can.attr != nil
-	text, err := p.encodeOrder(launchOrder{OpenFile: cmd.File != nil, Keep: lifeline + 1, Cgroup: can.Cgroup})
+	text, err := p.encodeOrder(launchOrder{OpenFile: cmd.File != nil, Keep: lifelineFD + 1, Cgroup: can.Cgroup})
 	if err != nil {
 		return pluginproc.Command{}, fmt.Errorf("confine plugin: %w", err)
 	}
@@ -146,9 +143,9 @@ func Wrap(cmd pluginproc.Command, p Policy) (pluginproc.Command, error) {
 	return cmd, nil
 }
 
-// Confine changes a command that is no plugin, and has not been started, so that
-// it runs confined by p, with nothing open but its standard files. The running
-// program has to call Main first.
+// Confine changes a command that is not a plugin and has not been started, so that it
+// runs confined by p with only its standard files open. The running program has to call
+// Main first.
 func Confine(cmd *exec.Cmd, p Policy) error {
 	if cmd.Err != nil {
 		return cmd.Err
@@ -173,8 +170,7 @@ func Confine(cmd *exec.Cmd, p Policy) error {
 	return nil
 }
 
-// encodeOrder is o with the policy and what follows from it, as the argument that tells
-// the launcher what to do.
+// encodeOrder fills in o from the policy and returns it as the argument of the launcher.
 func (p Policy) encodeOrder(o launchOrder) (string, error) {
 	p.Memory = cmp.Or(p.Memory, DefaultMemory)
 	p.Files = cmp.Or(p.Files, DefaultFiles)
@@ -188,7 +184,7 @@ func (p Policy) encodeOrder(o launchOrder) (string, error) {
 		return "", err
 	}
 	if p.Hide {
-		o.User = userIn(able().attr)
+		o.User = namespaceUser(probeSystem().attr)
 	}
 	if o.User == nil {
 		o.UserTasks = absoluteLimit()
@@ -224,8 +220,8 @@ func (p Policy) validatePolicy() error {
 	return checkApart(p.Dir)
 }
 
-// checkApart refuses a directory of data among the programs of the system, which
-// every plugin may read: the keys beside it would not be safe there.
+// checkApart refuses a data directory among the programs of the system. Every plugin may
+// read those, so the keys beside the directory would not be safe.
 func checkApart(dir string) error {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real

@@ -22,8 +22,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// hostile is the program below testdata, without the race detector, whose own
-// memory would be beyond what plugins get.
+// hostile is the program below testdata. It is built without the race detector, which
+// takes more memory than plugins get.
 var hostile *os.File
 
 // hostileEnv hands it over to the tests of an ordinary user.
@@ -78,20 +78,20 @@ func testMain(m *testing.M) int {
 	return status
 }
 
-// start prepares the hostile plugin as the host would start it: inside p, or
-// without any sandbox when p is nil.
-func start(p *Policy, try string, args ...string) (*exec.Cmd, error) {
+// newHostileCommand returns the command of the hostile plugin, confined by p, or not at all
+// if p is nil.
+func newHostileCommand(p *Policy, try string, args ...string) (*exec.Cmd, error) {
 	argv := append([]string{"hostile", try}, args...)
 	cmd := &exec.Cmd{Path: "/proc/self/fd/4", Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}}
 	cmd.ExtraFiles = []*os.File{hostile, hostile, hostile} // in the place of the lifeline, the plugin and the launcher
 	if p != nil {
-		before, err := launcher(*p)
+		before, err := launcherArgs(*p)
 		if err != nil {
 			return nil, err
 		}
 		cmd.Path = "/proc/self/fd/5"
 		if p.Hide {
-			cmd.SysProcAttr = able().attr
+			cmd.SysProcAttr = probeSystem().attr
 		}
 		argv = append(before, argv...)
 	}
@@ -99,8 +99,8 @@ func start(p *Policy, try string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// launcher gives what Wrap puts before the arguments of a plugin.
-func launcher(p Policy) ([]string, error) {
+// launcherArgs returns what Wrap puts before the arguments of a plugin.
+func launcherArgs(p Policy) ([]string, error) {
 	c, err := Wrap(pluginproc.Command{File: hostile}, p)
 	if err != nil {
 		return nil, err
@@ -109,10 +109,10 @@ func launcher(p Policy) ([]string, error) {
 	return slices.Concat([]string{c.Launcher.Path}, c.Launcher.Args, []string{"--"}), nil
 }
 
-// run gives what the plugin prints, and after a failure how it ended.
-func run(t *testing.T, p *Policy, try string, args ...string) string {
+// runHostile returns what the plugin prints, and after a failure how it ended.
+func runHostile(t *testing.T, p *Policy, try string, args ...string) string {
 	t.Helper()
-	cmd, err := start(p, try, args...)
+	cmd, err := newHostileCommand(p, try, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,13 +126,13 @@ func run(t *testing.T, p *Policy, try string, args ...string) string {
 	return text
 }
 
-// stage is a machine with something to harm.
-type stage struct {
+// targets are files, processes and sockets that the plugin tries to reach.
+type targets struct {
 	policy Policy
 	names  map[string]string
 }
 
-func newStage(t *testing.T, victim string) *stage {
+func newTargets(t *testing.T, victim string) *targets {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sandbox") // short, for the sockets
 	if err != nil {
@@ -149,34 +149,34 @@ func newStage(t *testing.T, victim string) *stage {
 			t.Fatal(err)
 		}
 	}
-	return &stage{
+	return &targets{
 		policy: Policy{Dir: filepath.Join(dir, "own")},
 		names: map[string]string{
 			"DIR":    dir,
 			"SELF":   strconv.Itoa(os.Getpid()),
 			"VICTIM": victim,
-			"TCP":    answer(t, "tcp", "127.0.0.1:0"),
-			"UNIX":   answer(t, "unix", filepath.Join(dir, "socket")),
-			"HIDDEN": answer(t, "unix", "@"+dir),
-			"LOG":    datagrams(t, "unixgram", filepath.Join(dir, "log")),
-			"UDP":    datagrams(t, "udp", "127.0.0.1:0"),
+			"TCP":    listenAndAnswer(t, "tcp", "127.0.0.1:0"),
+			"UNIX":   listenAndAnswer(t, "unix", filepath.Join(dir, "socket")),
+			"HIDDEN": listenAndAnswer(t, "unix", "@"+dir),
+			"LOG":    listenForDatagrams(t, "unixgram", filepath.Join(dir, "log")),
+			"UDP":    listenForDatagrams(t, "udp", "127.0.0.1:0"),
 		},
 	}
 }
 
-func (s *stage) run(t *testing.T, p *Policy, try []string) string {
+func (s *targets) run(t *testing.T, p *Policy, try []string) string {
 	t.Helper()
 	args := slices.Clone(try)
 	for i := range args {
 		args[i] = os.Expand(args[i], func(name string) string { return s.names[name] })
 	}
-	return run(t, p, args[0], args[1:]...)
+	return runHostile(t, p, args[0], args[1:]...)
 }
 
-// victim is a process of the same user.
-func victim(t *testing.T) string {
+// startVictim is a process of the same user.
+func startVictim(t *testing.T) string {
 	t.Helper()
-	cmd, err := start(nil, "wait")
+	cmd, err := newHostileCommand(nil, "wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,8 +191,8 @@ func victim(t *testing.T) string {
 	return strconv.Itoa(cmd.Process.Pid)
 }
 
-// answer listens, and writes one byte to whoever connects.
-func answer(t *testing.T, network, address string) string {
+// listenAndAnswer listens, and writes one byte to each client.
+func listenAndAnswer(t *testing.T, network, address string) string {
 	t.Helper()
 	l, err := net.Listen(network, address)
 	if err != nil {
@@ -214,7 +214,7 @@ func answer(t *testing.T, network, address string) string {
 	return l.Addr().String()
 }
 
-func datagrams(t *testing.T, network, address string) string {
+func listenForDatagrams(t *testing.T, network, address string) string {
 	t.Helper()
 	conn, err := net.ListenPacket(network, address)
 	if err != nil {
@@ -224,28 +224,29 @@ func datagrams(t *testing.T, network, address string) string {
 	return conn.LocalAddr().String()
 }
 
-// needs skips where the kernel cannot do what a test is about.
-func needs(t *testing.T, version int) {
+// requireLandlock skips the test if the kernel cannot do what it is about.
+func requireLandlock(t *testing.T, version int) {
 	t.Helper()
 	if k := probeKernel(); k.landlock < version || !k.seccomp {
 		t.Skipf("needs version %d of Landlock and seccomp, has %+v", version, k)
 	}
 }
 
-// Everything here is possible outside and not inside, and where there is a grant
-// for it, inside with the grant.
+// Everything here is possible outside and not inside, unless a grant allows it.
 func TestBreakingOut(t *testing.T) {
-	needs(t, 3)
-	poor := victim(t)
-	reading := func(path string) func(*stage) {
-		return func(s *stage) { s.policy.Read = []string{os.Expand(path, func(n string) string { return s.names[n] })} }
+	requireLandlock(t, 3)
+	poor := startVictim(t)
+	reading := func(path string) func(*targets) {
+		return func(s *targets) {
+			s.policy.Read = []string{os.Expand(path, func(n string) string { return s.names[n] })}
+		}
 	}
-	processes := func(s *stage) { s.policy.Processes = true }
-	open := func(s *stage) { s.policy.Network = Open }
+	processes := func(s *targets) { s.policy.Processes = true }
+	open := func(s *targets) { s.policy.Network = Open }
 	for _, c := range []struct {
 		try   []string
 		want  string
-		grant func(*stage)
+		grant func(*targets)
 		root  bool // only root can do it outside
 	}{
 		{try: []string{"read", "$DIR/keys/key"}, want: "EACCES", grant: reading("$DIR/keys")},
@@ -321,15 +322,15 @@ func TestBreakingOut(t *testing.T) {
 		{try: []string{"affinity", "$VICTIM"}, want: "EPERM"},
 		{try: []string{"set owner", "$VICTIM"}, want: "EPERM"},
 
-		{try: []string{"map", "1073741824"}, want: "ENOMEM", grant: func(s *stage) { s.policy.Memory = 2 << 30 }},
-		{try: []string{"files", "2000"}, want: "EMFILE", grant: func(s *stage) { s.policy.Files = 4000 }},
+		{try: []string{"map", "1073741824"}, want: "ENOMEM", grant: func(s *targets) { s.policy.Memory = 2 << 30 }},
+		{try: []string{"files", "2000"}, want: "EMFILE", grant: func(s *targets) { s.policy.Files = 4000 }},
 	} {
 		t.Run(strings.Join(c.try, " "), func(t *testing.T) {
 			t.Parallel()
 			if c.root && os.Geteuid() != 0 {
 				t.Skip("not possible for an ordinary user")
 			}
-			s := newStage(t, poor)
+			s := newTargets(t, poor)
 			if got := s.run(t, &s.policy, c.try); got != c.want {
 				t.Errorf("inside: %s, want %s", got, c.want)
 			}
@@ -346,11 +347,11 @@ func TestBreakingOut(t *testing.T) {
 	}
 }
 
-// The directory of its socket, from which the relay connects and which it empties,
-// takes sockets and nothing that leads elsewhere or has no end.
-func TestSocketDirectory(t *testing.T) {
-	needs(t, 3)
-	s := newStage(t, victim(t))
+// The relay connects to the socket in this directory and empties it. So it takes sockets,
+// and nothing that leads elsewhere or has no end.
+func TestSocketDirectoryTakesOnlySockets(t *testing.T) {
+	requireLandlock(t, 3)
+	s := newTargets(t, startVictim(t))
 	dir := filepath.Join(s.names["DIR"], "sockets")
 	if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink("/run/x", filepath.Join(s.policy.Dir, "link"))); err != nil {
 		t.Fatal(err)
@@ -367,7 +368,7 @@ func TestSocketDirectory(t *testing.T) {
 		{[]string{"rename", s.policy.Dir + "/link", dir + "/link"}, "EACCES"},
 		{[]string{"rename", s.policy.Dir + "/sub", dir + "/sub"}, "EACCES"},
 	} {
-		cmd, err := start(&s.policy, c.try[0], c.try[1:]...)
+		cmd, err := newHostileCommand(&s.policy, c.try[0], c.try[1:]...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,10 +380,10 @@ func TestSocketDirectory(t *testing.T) {
 	}
 }
 
-// A grant is not more than it says.
+// A grant permits no more than it says.
 func TestGrantsAreNarrow(t *testing.T) {
-	needs(t, 6)
-	poor := victim(t)
+	requireLandlock(t, 6)
+	poor := startVictim(t)
 	for _, c := range []struct {
 		grant Policy
 		try   []string
@@ -400,7 +401,7 @@ func TestGrantsAreNarrow(t *testing.T) {
 	} {
 		t.Run(strings.Join(c.try, " "), func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, poor)
+			s := newTargets(t, poor)
 			if got := s.run(t, &c.grant, c.try); got != c.want {
 				t.Errorf("%+v: %s, want %s", c.grant, got, c.want)
 			}
@@ -408,8 +409,8 @@ func TestGrantsAreNarrow(t *testing.T) {
 	}
 }
 
-// What a plugin is for, it can do.
-func TestInside(t *testing.T) {
+// A plugin can do its work.
+func TestPluginCanWorkInside(t *testing.T) {
 	for _, try := range [][]string{
 		{"read", "$DIR/own/file"},
 		{"list", "$DIR/own"},
@@ -429,7 +430,7 @@ func TestInside(t *testing.T) {
 	} {
 		t.Run(strings.Join(try, " "), func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, "")
+			s := newTargets(t, "")
 			if got := s.run(t, &s.policy, try); got != done && !(try[0] == "execute" && got == "") {
 				t.Error(got)
 			}
@@ -437,30 +438,30 @@ func TestInside(t *testing.T) {
 	}
 }
 
-// A plugin may not execute what it has written, and only a user other than
-// root may change the mode of its own open files.
-func TestOwnFiles(t *testing.T) {
-	needs(t, 3)
-	s := newStage(t, "")
+// A plugin cannot execute what it has written. Only a user other than root can change the
+// mode of its own open files.
+func TestPluginCannotExecuteWhatItWrote(t *testing.T) {
+	requireLandlock(t, 3)
+	s := newTargets(t, "")
 	program := filepath.Join(s.policy.Dir, "program")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got := run(t, &s.policy, "execute", program); got != "EACCES" {
+	if got := runHostile(t, &s.policy, "execute", program); got != "EACCES" {
 		t.Errorf("execute: %s", got)
 	}
 	want := done
 	if os.Geteuid() == 0 {
 		want = "EPERM"
 	}
-	if got := run(t, &s.policy, "chmod open", program); got != want {
+	if got := runHostile(t, &s.policy, "chmod open", program); got != want {
 		t.Errorf("change mode: %s, want %s", got, want)
 	}
 }
 
-// passing prepares the hostile plugin in the sandbox with a listener that it was
-// passed.
-func passing(t *testing.T, try string, args ...string) (*exec.Cmd, net.Listener) {
+// newCommandWithListener returns the command of the hostile plugin in the sandbox, and a
+// listener that it is passed.
+func newCommandWithListener(t *testing.T, try string, args ...string) (*exec.Cmd, net.Listener) {
 	t.Helper()
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
@@ -474,7 +475,7 @@ func passing(t *testing.T, try string, args ...string) (*exec.Cmd, net.Listener)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	cmd, err := start(&Policy{}, try, args...)
+	cmd, err := newHostileCommand(&Policy{}, try, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -484,10 +485,10 @@ func passing(t *testing.T, try string, args ...string) (*exec.Cmd, net.Listener)
 	return cmd, l
 }
 
-// A plugin is reached by a listener that it was passed, as the libraries of
-// systemd find it, and by that alone.
-func TestPassedListener(t *testing.T) {
-	cmd, l := passing(t, "serve passed")
+// A plugin is reached by a listener that it was passed, which it finds as the libraries of
+// systemd do.
+func TestPassedListenerAccepts(t *testing.T) {
+	cmd, l := newCommandWithListener(t, "serve passed")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -512,10 +513,10 @@ func TestPassedListener(t *testing.T) {
 	}
 }
 
-// A listener that was passed leads to no other address and to nobody.
+// A passed listener leads to no other address and to nobody.
 func TestPassedListenerIsNarrow(t *testing.T) {
-	needs(t, 3)
-	s := newStage(t, "")
+	requireLandlock(t, 3)
+	s := newTargets(t, "")
 	for _, c := range []struct {
 		try  []string
 		want []string
@@ -527,7 +528,7 @@ func TestPassedListenerIsNarrow(t *testing.T) {
 		{[]string{"bind", "127.0.0.1:0"}, []string{"EPERM"}},
 		{[]string{"bind accepted", "0.0.0.0:0"}, []string{"EACCES", "EPERM", "EINVAL"}},
 	} {
-		cmd, l := passing(t, c.try[0], c.try[1:]...)
+		cmd, l := newCommandWithListener(t, c.try[0], c.try[1:]...)
 		if c.try[0] == "bind accepted" {
 			resetConnection(t, l.Addr().String())
 		}
@@ -550,10 +551,10 @@ func resetConnection(t *testing.T, address string) {
 	}
 }
 
-func TestCoreDumps(t *testing.T) {
-	s := newStage(t, "")
+func TestNoCoreDumps(t *testing.T) {
+	s := newTargets(t, "")
 	for _, p := range []*Policy{&s.policy, nil} {
-		got := run(t, p, "dump core", s.policy.Dir)
+		got := runHostile(t, p, "dump core", s.policy.Dir)
 		found, _ := filepath.Glob(filepath.Join(s.policy.Dir, "core*"))
 		if !strings.Contains(got, "aborted") || p != nil && (len(found) > 0 || strings.Contains(got, "core dumped")) {
 			t.Errorf("inside: %v: %s %v", p != nil, got, found)
@@ -566,28 +567,28 @@ func TestCoreDumps(t *testing.T) {
 
 // A heap that grows too far ends the plugin and nothing else.
 func TestMemoryIsBounded(t *testing.T) {
-	if got := run(t, &Policy{}, "fill", "1073741824"); !strings.HasPrefix(got, "exit status 2 ") {
+	if got := runHostile(t, &Policy{}, "fill", "1073741824"); !strings.HasPrefix(got, "exit status 2 ") {
 		t.Error(got)
 	}
-	if got := run(t, nil, "fill", "1073741824"); got != done {
+	if got := runHostile(t, nil, "fill", "1073741824"); got != done {
 		t.Errorf("the test shows nothing: %s", got)
 	}
 }
 
-func TestForeignCalls(t *testing.T) {
-	needs(t, 0)
-	outside := run(t, nil, "foreign")
+func TestForeignCallsEndTheProcess(t *testing.T) {
+	requireLandlock(t, 0)
+	outside := runHostile(t, nil, "foreign")
 	if outside != done {
 		t.Skipf("not possible outside: %.80s", outside)
 	}
-	if got := run(t, &Policy{}, "foreign"); !strings.Contains(got, "bad system call") {
+	if got := runHostile(t, &Policy{}, "foreign"); !strings.Contains(got, "bad system call") {
 		t.Error(got)
 	}
 }
 
-// The kernel's own account of a plugin that runs.
-func TestStatus(t *testing.T) {
-	cmd, err := start(&Policy{}, "wait")
+// The kernel itself says how a running plugin is confined.
+func TestKernelShowsTheConfinement(t *testing.T) {
+	cmd, err := newHostileCommand(&Policy{}, "wait")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -623,7 +624,7 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if n, _ := strconv.Atoi(f.Name()); n > lifeline+1 {
+		if n, _ := strconv.Atoi(f.Name()); n > lifelineFD+1 {
 			if target, _ := os.Readlink(proc + "fd/" + f.Name()); !strings.HasPrefix(target, "anon_inode:") {
 				t.Errorf("the plugin has descriptor %d, %s", n, target)
 			}
@@ -634,13 +635,13 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// A plugin that asks not to be killed with the relay is.
-func TestDiesWithTheRelay(t *testing.T) {
-	before, err := launcher(Policy{})
+// A plugin that asks not to be killed with the relay is killed anyway.
+func TestPluginDiesWithTheRelay(t *testing.T) {
+	before, err := launcherArgs(Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	relay, err := start(nil, "relay", append(before[1:], "hostile", "live on")...)
+	relay, err := newHostileCommand(nil, "relay", append(before[1:], "hostile", "live on")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -667,8 +668,8 @@ func TestDiesWithTheRelay(t *testing.T) {
 	}
 }
 
-// The same as an ordinary user, as relays should run.
-func TestOrdinaryUser(t *testing.T) {
+// All tests again as an ordinary user, which relays should run as.
+func TestAllAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the tests run as an ordinary user already")
 	}

@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// taskMargin is how many tasks the kernel lets a plugin have beyond its limit,
-	// so that whoever watches it finds out.
+	// taskMargin is how many tasks the kernel lets a plugin have beyond its limit, so
+	// that the code that watches the limit finds out.
 	taskMargin = 16
-	// taskReserve is how many tasks are left to the relay, where a limit is for it
-	// and its plugins together.
+	// taskReserve is how many tasks are left to the relay, where one limit holds for the
+	// relay and its plugins together.
 	taskReserve = 48
-	// minTasks is what the smallest of plugins needs to start.
+	// minTasks is how many tasks the smallest of plugins needs to start.
 	minTasks = 24
-	// manyTasks is a limit for all programs of a user that they do not reach, so that
+	// manyTasks is a limit that all programs of a user together do not reach, so that
 	// nobody has to count them.
 	manyTasks = 1 << 15
 )
 
-// TaskLimit is how many tasks a plugin that may have n of them can have now. It
-// is less than n where the limits of the relay's user (ulimit -u) or of its cgroup
-// (TasksMax of systemd) have no room for so many beside the reserve of the relay.
+// TaskLimit returns how many tasks a plugin that may have n of them can have now. That is
+// less than n if the limits of the relay's user (ulimit -u) or of its cgroup (TasksMax of
+// systemd) have no room for n beside the reserve of the relay.
 func TaskLimit(n int) int {
 	if n == 0 {
 		n = DefaultTasks
@@ -39,8 +39,7 @@ func TaskLimit(n int) int {
 	return max(min(n, ofUser-taskReserve-taskMargin, ofCgroup-taskReserve-taskMargin), minTasks)
 }
 
-// taskRoom is how many tasks the user and the cgroup of this process may have
-// beside those that they have.
+// taskRoom returns how many more tasks the user and the cgroup of this process may have.
 func taskRoom() (ofUser, ofCgroup int) {
 	ofUser = math.MaxInt32
 	if limit := userLimit(); limit < manyTasks {
@@ -49,7 +48,7 @@ func taskRoom() (ofUser, ofCgroup int) {
 	return ofUser, cgroupRoom()
 }
 
-// userLimit is RLIMIT_NPROC, from which root is exempt.
+// userLimit returns RLIMIT_NPROC. Root is exempt from it.
 func userLimit() int {
 	var l unix.Rlimit
 	if os.Geteuid() == 0 || unix.Getrlimit(unix.RLIMIT_NPROC, &l) != nil {
@@ -71,13 +70,12 @@ func userTasks() (n int) {
 	return n
 }
 
-// absoluteLimit is RLIMIT_NPROC for a plugin that has no user namespace, where it
-// counts all tasks of the user: what keeps the reserve of the relay, and more than any
-// limit of the plugin. It is RLIM_INFINITY where none is needed, or of no effect.
+// absoluteLimit returns RLIMIT_NPROC for a plugin without a user namespace, where it counts
+// all tasks of the user. The limit keeps the reserve of the relay and is above any limit of
+// the plugin. It is RLIM_INFINITY where none is needed, or of no effect.
 //
-// The room of the cgroup is as of now. When other programs of the user begin
-// later, the plugin gets less than it could; when they end, it may take from the reserve
-// what they leave.
+// The room of the cgroup is as of now. If other programs of the user start later, the
+// plugin gets less than it could; if they end, it may take their part from the reserve.
 func absoluteLimit() uint64 {
 	if os.Geteuid() == 0 {
 		return unix.RLIM_INFINITY
@@ -92,13 +90,14 @@ func absoluteLimit() uint64 {
 	return uint64(max(limit-taskReserve, 1))
 }
 
-// Usage is what a plugin has at a moment.
+// Usage is what a plugin uses at one moment.
 type Usage struct {
-	Memory int64 // see Memory
-	Tasks  int   // threads, and those of its children
+	Memory int64 // bytes, as the function Memory counts them
+	Tasks  int   // threads, including those of its children
 }
 
-// UsageOf looks at the process of a plugin, and with children at its process group.
+// UsageOf returns the usage of a process. With children, the tasks are those of its
+// process group.
 func UsageOf(pid int, children bool) (Usage, error) {
 	var s processStatus
 	if err := s.readFile(fmt.Sprintf("/proc/%d/status", pid)); err != nil {
@@ -127,7 +126,7 @@ func groupTasks(group int) (n int) {
 	return n
 }
 
-// processStatus is what counts of /proc/PID/status.
+// processStatus is what this package reads of /proc/PID/status.
 type processStatus struct {
 	memory  int64 // bytes
 	threads int
@@ -165,10 +164,9 @@ func (s *processStatus) readFile(path string) error {
 	return nil
 }
 
-// ReserveThreads makes threads that this process keeps. A Go program ends when
-// it needs a thread and the kernel refuses one, as it does when plugins or other
-// programs of the user have used up a limit for all of them; with idle threads it
-// needs none.
+// ReserveThreads makes n threads that this process keeps. A Go program ends when it needs a
+// thread and the kernel refuses one, which happens when plugins or other programs of the
+// user have used up a common limit. With idle threads it needs no new one.
 func ReserveThreads(n int) {
 	var ready, done sync.WaitGroup
 	leave := make(chan struct{})
