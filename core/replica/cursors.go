@@ -15,21 +15,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// maxFile is more than the cursors take when there are as many as may be, in
-// bytes.
+// maxFile bounds the file in bytes. It is more than the largest cursors take.
 const maxFile = 1 << 20
 
 // cursorsFormat is the version of the file that this package writes.
 const cursorsFormat = 1
 
-// cursorsFile is the file as JSON, with the values in base64. The first releases
-// wrote the object of cursors alone, without a number.
+// cursorsFile is the file as JSON, with the values in base64. The first releases wrote only
+// the object of cursors, without a format.
 type cursorsFile struct {
 	Format  int               `json:"format"`
 	Cursors map[string][]byte `json:"cursors"`
 }
 
-// cursors are the cursors of one plugin.
+// cursors are the cursors of one plugin, in memory and in their file.
 type cursors struct {
 	path string
 
@@ -47,7 +46,7 @@ func loadCursors(path string) (*cursors, error) {
 		return nil, fmt.Errorf("read cursors: %w", err)
 	}
 	defer file.Close()
-	if err := durable.Confirm(file); err != nil { // a plugin goes on from what it is told here
+	if err := durable.Confirm(file); err != nil { // the plugin builds on what it reads here
 		return nil, fmt.Errorf("make cursors in %s durable: %w; check the disk", path, err)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
@@ -65,7 +64,7 @@ func (c *cursors) decodeJSON(data []byte) error {
 		return fmt.Errorf("it is longer than %d bytes", maxFile)
 	}
 	var file cursorsFile
-	switch err := json.Unmarshal(data, &file); { // which fails for a cursor that is called format
+	switch err := json.Unmarshal(data, &file); { // fails for a cursor that is called format
 	case err == nil && file.Format > cursorsFormat:
 		return fmt.Errorf("it has format %d and this release knows formats up to %d: run the release that wrote it, or a later one", file.Format, cursorsFormat)
 	case err == nil && file.Format > 0:
@@ -116,7 +115,7 @@ func (c *cursors) saveCursor(name string, value []byte) error {
 	return nil
 }
 
-// writeFile replaces the file, at once and durably.
+// writeFile replaces the file atomically and durably.
 func (c *cursors) writeFile(values map[string][]byte) error {
 	data, err := json.Marshal(cursorsFile{cursorsFormat, values})
 	if err != nil {

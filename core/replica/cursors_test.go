@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-func TestCursors(t *testing.T) {
+func TestCursorsAreKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursors")
 	open := func() *cursors {
 		c, err := loadCursors(path)

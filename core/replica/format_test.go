@@ -9,7 +9,7 @@ import (
 
 // TestFormatOfCursors: another content of the file needs another number, and what
 // earlier releases wrote is read.
-func TestFormatOfCursors(t *testing.T) {
+func TestFormatOfTheCursorFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursors")
 	c, err := loadCursors(path)
 	if err == nil {

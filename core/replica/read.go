@@ -31,7 +31,7 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	return page, nil
 }
 
-// Keys implements [peersync.Replica]. It looks through the log once.
+// Keys implements [peersync.Replica]. It reads the log once.
 func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -43,8 +43,7 @@ func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peers
 	return keys, nil
 }
 
-// RangeSum implements [peersync.Replica]. It looks through the log once, whatever
-// the number of ranges.
+// RangeSum implements [peersync.Replica]. It reads the log once for any number of ranges.
 func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
@@ -63,21 +62,21 @@ func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peer
 	return sums, nil
 }
 
-// Split implements [peersync.Replica]. It looks through the log once for every
-// maxKept keys in the range, which is how many it holds at a time.
+// Split implements [peersync.Replica]. It holds maxHeldKeys keys at a time, and reads the
+// log once for each so many keys of the range.
 func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	keys, count, err := r.lowestKeys(ctx, in, r.kept)
-	s := splitter{left: count, parts: parts}
+	keys, count, err := r.lowestKeys(ctx, in, r.maxHeld)
+	s := partBuilder{left: count, parts: parts}
 	for err == nil && len(keys) > 0 && s.left > 0 {
 		for _, k := range keys[:min(len(keys), s.left)] {
 			s.addKey(k)
 		}
 		if s.left > 0 {
 			in.Lo = nextKey(keys[len(keys)-1])
-			keys, _, err = r.lowestKeys(ctx, in, r.kept)
+			keys, _, err = r.lowestKeys(ctx, in, r.maxHeld)
 		}
 	}
 	if err != nil {
@@ -86,15 +85,15 @@ func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]pe
 	return s.out, nil
 }
 
-// splitter cuts a row of keys in parts.
-type splitter struct {
+// partBuilder cuts ascending keys into parts of about equal length.
+type partBuilder struct {
 	left  int // keys to come
-	parts int // parts to come, with the one that has room
-	room  int // keys that the last part still takes
+	parts int // parts to begin
+	room  int // keys that the latest part still takes
 	out   []peersync.Part
 }
 
-func (s *splitter) addKey(k peersync.Key) {
+func (s *partBuilder) addKey(k peersync.Key) {
 	if s.room == 0 {
 		s.room = (s.left + s.parts - 1) / s.parts
 		s.parts--
@@ -118,8 +117,8 @@ func nextKey(k peersync.Key) peersync.Key {
 	return k
 }
 
-// lowestKeys returns the first keys of a range, ascending and at most max, and how
-// many there are in all.
+// lowestKeys returns the first keys of a range, ascending and at most max, and how many
+// the range has in all.
 func (r *Replica) lowestKeys(ctx context.Context, in peersync.Range, max int) (keys []peersync.Key, count int, err error) {
 	shorten := func() {
 		slices.SortFunc(keys, peersync.Key.Compare)
@@ -140,9 +139,9 @@ func (r *Replica) lowestKeys(ctx context.Context, in peersync.Range, max int) (k
 
 func keyOf(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }
 
-// scanLog calls do with the entries from a place in the log on, until do returns
-// false or the log ends. Entries that come meanwhile are left out. It fails when
-// the store is another one in the end. A page has at most atOnce entries.
+// scanLog calls do with the entries of the log from a sequence number on, until do returns
+// false or the log ends. It leaves out entries that come meanwhile, and fails if the store
+// has been replaced by the end. A page has at most atOnce entries.
 func (r *Replica) scanLog(ctx context.Context, from storage.Seq, atOnce int, do func(storage.Entry) bool) (peersync.State, error) {
 	state, err := r.readState(ctx)
 	if err != nil {
@@ -155,7 +154,7 @@ func (r *Replica) scanLog(ctx context.Context, from storage.Seq, atOnce int, do 
 			return state, err
 		}
 		if len(page.Entries) == 0 {
-			break // what was left has been pruned
+			break // the rest has been pruned
 		}
 		for _, e := range page.Entries {
 			if more = e.Seq <= state.Last && do(e); !more {

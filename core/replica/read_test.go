@@ -28,14 +28,14 @@ func sumOf(keys []peersync.Key) (s peersync.Sum) {
 	return s
 }
 
-// TestRead compares what a replica answers with the keys in memory, over ranges
-// that begin and end at, between and beyond keys.
-func TestRead(t *testing.T) {
+// TestKeysSumsAndPartsAreRight compares the answers of a replica with the keys in memory,
+// over ranges that begin and end at, between and beyond keys.
+func TestKeysSumsAndPartsAreRight(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	store := storagetest.NewMemory()
-	keys := fill(t, store, rng, 500)
+	keys := appendEnvelopes(t, store, rng, 500)
 	r := newReplica(t, store)
-	r.kept = 37 // several looks
+	r.maxHeld = 37 // reads the log several times
 	for round := range 60 {
 		lo, hi := rng.IntN(len(keys)), rng.IntN(len(keys)+1)
 		in := peersync.Range{Lo: keys[lo]}
@@ -64,8 +64,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// checkParts checks that split cuts keys in runs of equal length, the first ones
-// longer by one.
+// checkParts checks that split cuts keys into runs of equal length, of which the first
+// are longer by one.
 func checkParts(t *testing.T, split []peersync.Part, keys []peersync.Key, parts int) {
 	t.Helper()
 	if len(split) != min(parts, len(keys)) {
@@ -84,9 +84,9 @@ func checkParts(t *testing.T, split []peersync.Part, keys []peersync.Key, parts 
 	}
 }
 
-func TestLog(t *testing.T) {
+func TestLogPages(t *testing.T) {
 	store := storagetest.NewMemory()
-	fill(t, store, rand.New(rand.NewPCG(1, 2)), 300) // more than a page of the store
+	appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 300) // more than a page of the store
 	r := newReplica(t, store)
 	info, err := store.Info(t.Context())
 	if err != nil {
@@ -122,21 +122,21 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// aStore is a Memory with another Log.
-type aStore struct {
+// changedStore is a Memory with another Log and Info.
+type changedStore struct {
 	*storagetest.Memory
 	log  func(context.Context, storage.LogRequest) (storage.Page, error)
 	info func(storage.Info) storage.Info
 }
 
-func (s *aStore) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+func (s *changedStore) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 	if s.log == nil {
 		return s.Memory.Log(ctx, req)
 	}
 	return s.log(ctx, req)
 }
 
-func (s *aStore) Info(ctx context.Context) (storage.Info, error) {
+func (s *changedStore) Info(ctx context.Context) (storage.Info, error) {
 	info, err := s.Memory.Info(ctx)
 	if s.info != nil {
 		info = s.info(info)
@@ -144,11 +144,12 @@ func (s *aStore) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-// TestRests shows that a look through the log leaves the store half of the time.
-func TestRests(t *testing.T) {
+// TestScanLeavesTheStoreHalfOfTheTime shows that a scan of the log rests for as long as it
+// uses the store.
+func TestScanLeavesTheStoreHalfOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &aStore{Memory: storagetest.NewMemory()}
-		fill(t, store, rand.New(rand.NewPCG(1, 2)), 3000)
+		store := &changedStore{Memory: storagetest.NewMemory()}
+		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 3000)
 		var busy time.Duration
 		store.log = func(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
 			time.Sleep(100 * time.Millisecond)
@@ -165,9 +166,9 @@ func TestRests(t *testing.T) {
 	})
 }
 
-func TestStoreFails(t *testing.T) {
-	store := &aStore{Memory: storagetest.NewMemory()}
-	fill(t, store, rand.New(rand.NewPCG(1, 2)), 10)
+func TestStoreThatFailsIsUnavailable(t *testing.T) {
+	store := &changedStore{Memory: storagetest.NewMemory()}
+	appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 10)
 	r := newReplica(t, store)
 	calls := 0
 	store.info = func(info storage.Info) storage.Info { // another store in the end

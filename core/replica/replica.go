@@ -1,30 +1,30 @@
-// Package replica is the relay's side of peer sync: what a plugin that keeps the
-// boards of several relays equal is told, and what it may ask for. One [Replica]
-// belongs to one such plugin of a server.
+// Package replica is the relay's side of peer sync. It serves a plugin that keeps the
+// boards of several relays equal: it tells the plugin what happens, and answers what the
+// plugin asks. One [Replica] belongs to one such plugin of a server.
 //
 //	r, err := replica.New(replica.Config{Store: store, Published: end, Cursors: file, Logger: log})
 //	plugin := supervise.Start(…, supervise.Config{Host: r})
 //	r.Run(ctx, plugin.PeerSync())
 //
-// # What there is
+// # What a plugin can do
 //
-// The plugin can read the log, and the keys in their order with sums over them; it
-// keeps cursors, and reports to the operator. It is told of the log at most a second
-// late, and of time every ten seconds.
+// The plugin can read the log, and the keys in their order with sums over them. It keeps
+// cursors, and reports to the operator. It learns of a change of the log within a second,
+// and of the time every ten seconds.
 //
-// There are no links between relays yet. No peer is ever up, and whoever sends to
-// one all the same is told [peersync.ErrPeerUnknown].
+// There are no links between relays yet. No peer is ever up, and a plugin that sends to
+// one gets [peersync.ErrPeerUnknown].
 //
 // # What it costs
 //
-// The store gives entries with their bodies and in the order of the log only.
-// So Keys, RangeSum and Split look through the whole log, some of them several
-// times: right at any length, and slow beyond some ten thousand envelopes. What
-// they hold is bounded, at half a million keys and one page.
+// The store returns entries only with their bodies and in the order of the log. So Keys,
+// RangeSum and Split read the whole log, some of them several times. They are right at
+// any length, and slow beyond some ten thousand envelopes. They hold at most half a
+// million keys and one page.
 //
-// Posters come first. A plugin has one call under way at a time, a call has one
-// page under way, and after each page it rests for as long as that took, so that
-// at most half of the store's time is spent on it.
+// Posters come first. A plugin has one call under way at a time, and a call one page.
+// After each page the call rests for as long as the page took, so that it uses at most
+// half of the store's time.
 package replica
 
 import (
@@ -41,32 +41,32 @@ import (
 
 // Config says what a plugin sees.
 type Config struct {
-	// Store holds the board. It stays the caller's, is only read, and outlives
+	// Store holds the board. It is only read, stays the caller's, and has to outlive
 	// Run.
 	Store storage.Store
-	// Published returns the end of the log as the board shows it to readers, or an
-	// error while it shows nothing. The plugin is told of nothing beyond: what the
-	// store has there may not be durable, and its posters have no results.
+	// Published returns the end of the log as the board shows it to readers, or an error
+	// while it shows nothing. The plugin learns of nothing beyond: entries there may not
+	// be durable, and their posters have no results yet.
 	Published func() (storage.Seq, error)
-	// Cursors is the file that the plugin's cursors are kept in. It belongs
-	// outside of what the plugin can write. Its directory exists.
+	// Cursors is the file for the plugin's cursors, in an existing directory in which
+	// the plugin cannot write.
 	Cursors string
 	Logger  *slog.Logger
 }
 
-// maxKept is how many keys Split holds at a time: 9 MiB of them, and twice that
-// while it looks for them.
-const maxKept = 1 << 18
+// maxHeldKeys is how many keys Split holds at a time: 9 MiB, and twice that while it looks
+// for them.
+const maxHeldKeys = 1 << 18
 
-// Replica is the [peersync.HostServices] of one plugin. What it does for the plugin is
-// done from one goroutine at a time; Status may be called from any.
+// Replica is the [peersync.HostServices] of one plugin. The plugin's calls come from one
+// goroutine at a time; Status and Wake are safe for concurrent use.
 type Replica struct {
-	store   storage.Store
-	end     func() (storage.Seq, error)
-	cursors *cursors
-	log     *slog.Logger
-	kept    int // keys that Split holds at a time
-	wake    chan struct{}
+	store     storage.Store
+	published func() (storage.Seq, error)
+	cursors   *cursors
+	log       *slog.Logger
+	maxHeld   int // keys that Split holds at a time
+	wake      chan struct{}
 
 	mu     sync.Mutex
 	status Status
@@ -81,18 +81,18 @@ type Status struct {
 	Trouble         string `json:"trouble,omitempty"` // why the plugin is told nothing now
 }
 
-// New reads the cursors. It fails when their file is there and cannot be used.
+// New returns a Replica with the cursors of its file. It fails if the file exists and
+// cannot be used.
 func New(cfg Config) (*Replica, error) {
 	c, err := loadCursors(cfg.Cursors)
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{store: cfg.Store, end: cfg.Published, cursors: c, log: cfg.Logger, kept: maxKept, wake: make(chan struct{}, 1)}, nil
+	return &Replica{store: cfg.Store, published: cfg.Published, cursors: c, log: cfg.Logger, maxHeld: maxHeldKeys, wake: make(chan struct{}, 1)}, nil
 }
 
-// Wake sends a Tick within a second. A plugin that was restarted reveals itself by
-// ErrNotStarted.
-// It does not wait, and may be called from any goroutine.
+// Wake makes Run send a Tick within a second, and does not wait for it. A plugin that was
+// restarted reveals itself by ErrNotStarted.
 func (r *Replica) Wake() {
 	select {
 	case r.wake <- struct{}{}:
@@ -100,7 +100,7 @@ func (r *Replica) Wake() {
 	}
 }
 
-// Status says how the replication goes.
+// Status returns how the replication goes.
 func (r *Replica) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +157,7 @@ func (r *Replica) Drop(context.Context, peersync.Peer, string) error { return er
 
 var errNoLinks = fmt.Errorf("%w: this relay has no links to others", peersync.ErrPeerUnknown)
 
-// translateError puts an error of the store in the words of peer sync.
+// translateError turns an error of the store into one of peer sync.
 func translateError(what string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", what, err)
@@ -165,18 +165,18 @@ func translateError(what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, peersync.ErrUnavailable, err)
 }
 
-// Bounds of one question to the store. A poster has no part in them, and readers
-// do not wait for them: they have a line of their own (core/board).
+// Bounds on one call of the store. Neither posters nor readers wait for these calls: they
+// have queues of their own (core/board).
 const (
 	infoTimeout = host.InfoTimeout
 	pageTimeout = host.CallTimeout
 )
 
-// readState is the state of the log as far as it was published.
+// readState returns the state of the log as far as it was published.
 func (r *Replica) readState(ctx context.Context) (peersync.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
-	end, err := r.end() // before what the store says, which is further
+	end, err := r.published() // before Info, which is ahead of it
 	if err != nil {
 		return peersync.State{}, translateError("look at the board", err)
 	}
@@ -184,7 +184,7 @@ func (r *Replica) readState(ctx context.Context) (peersync.State, error) {
 	if err != nil {
 		return peersync.State{}, translateError("look at the store", err)
 	}
-	if info.Last > end { // the rest was appended just now
+	if info.Last > end { // the rest has just been appended
 		info.Count -= min(info.Count, uint64(info.Last-end))
 		info.Last = end
 	}

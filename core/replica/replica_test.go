@@ -21,15 +21,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newReplica(t *testing.T, store storage.Store) *Replica {
 	t.Helper()
-	r, err := New(Config{Store: store, Published: endOf(store), Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
+	r, err := New(Config{Store: store, Published: publishedEnd(store), Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// endOf is a board that has published all that its store holds.
-func endOf(store storage.Store) func() (storage.Seq, error) {
+// publishedEnd returns the end of a board that has published all that its store holds.
+func publishedEnd(store storage.Store) func() (storage.Seq, error) {
 	return func() (storage.Seq, error) {
 		info, err := store.Info(context.Background())
 		return info.Last, err
@@ -38,17 +38,17 @@ func endOf(store storage.Store) func() (storage.Seq, error) {
 
 // TestOnlyWhatIsPublished: a store may show entries that are not durable yet. No
 // answer and no announcement has anything of them.
-func TestOnlyWhatIsPublished(t *testing.T) {
+func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 	store := storagetest.NewMemory()
 	rng := rand.New(rand.NewPCG(1, 2))
-	published := fill(t, store, rng, 10)
+	published := appendEnvelopes(t, store, rng, 10)
 	extra := storage.Record{Born: published[0].Born, Signature: []byte("not durable"), ID: storage.NewID([]byte("not durable"), nil)}
 	if _, err := store.Append(t.Context(), []storage.Record{extra}); err != nil {
 		t.Fatal(err)
 	}
 	end, problem := storage.Seq(10), error(nil)
 	r := newReplica(t, store)
-	r.end = func() (storage.Seq, error) { return end, problem }
+	r.published = func() (storage.Seq, error) { return end, problem }
 	if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
 		t.Errorf("keys: %d, %v", len(keys), err)
 	}
@@ -74,8 +74,9 @@ func TestOnlyWhatIsPublished(t *testing.T) {
 	}
 }
 
-// fill appends n envelopes of random hours and returns their keys, ascending.
-func fill(t *testing.T, store storage.Store, rng *rand.Rand, n int) (keys []peersync.Key) {
+// appendEnvelopes appends n envelopes of random hours, and returns their keys in ascending
+// order.
+func appendEnvelopes(t *testing.T, store storage.Store, rng *rand.Rand, n int) (keys []peersync.Key) {
 	t.Helper()
 	for i := range n {
 		r := storage.Record{Born: storage.Hour(100 + rng.IntN(20)), Signature: fmt.Append(nil, i), Ciphertext: make([]byte, rng.IntN(2000))}
@@ -89,7 +90,7 @@ func fill(t *testing.T, store storage.Store, rng *rand.Rand, n int) (keys []peer
 	return keys
 }
 
-func TestLimits(t *testing.T) {
+func TestLimitsAreChecked(t *testing.T) {
 	r := newReplica(t, storagetest.NewMemory())
 	ctx := t.Context()
 	for name, call := range map[string]func() error{
@@ -115,7 +116,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
+func TestStatusShowsTheReport(t *testing.T) {
 	r := newReplica(t, storagetest.NewMemory())
 	report := peersync.Report{Summary: "in step", Peers: []peersync.PeerReport{{Peer: 1, Lacks: 2}}}
 	if err := r.Report(t.Context(), report); err != nil {

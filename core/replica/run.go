@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// interval is between two looks at the log.
-	interval = time.Second
-	// quiet is between two ticks when there is nothing else to tell. With no peer
-	// up nothing waits for a replicator, and each tick wakes up two processes.
-	quiet = 10 * time.Second
-	// firstWait is before a replicator that failed is given Start again. It
-	// doubles up to lastWait while it goes on failing.
+	// lookEvery is the time between two looks at the log.
+	lookEvery = time.Second
+	// tickEvery is the time between two ticks when there is nothing else to tell. While
+	// no peer is up, nobody waits for a replicator, and each tick wakes up two processes.
+	tickEvery = 10 * time.Second
+	// firstWait and lastWait bound the time before a replicator that failed is given
+	// Start again.
 	firstWait = time.Second
 	lastWait  = time.Minute
 )
 
-// Run tells a replicator what happens, until ctx ends: Start, then the state of
-// the log within a second of a change, and the time with it, or ten seconds after
-// it was told last. When the replicator fails, or is another one than it was, it is
-// given Start again after a while. Run does not close it, and runs once at a time.
+// Run tells a replicator what happens, until ctx ends. It begins with Start. Then it sends
+// the state of the log within a second of a change, and the time with it, or every ten
+// seconds if nothing changes. If the replicator fails, or was restarted, it is given Start
+// again after a while. Run does not close the replicator. Only one Run may be under way.
 func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 	retry := backoff.Backoff{Min: firstWait, Max: lastWait}
 	for {
 		begin := time.Now()
-		err := r.runLife(ctx, replicator)
+		err := r.runOnce(ctx, replicator)
 		if ctx.Err() != nil {
 			return
 		}
@@ -50,8 +50,9 @@ func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 	}
 }
 
-// runLife tells one life of a replicator, and returns how it ended.
-func (r *Replica) runLife(ctx context.Context, replicator peersync.Replicator) error {
+// runOnce gives a replicator Start and tells it what happens until it fails. It returns
+// why.
+func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) error {
 	told, err := r.readState(ctx)
 	if err != nil {
 		return err
@@ -77,16 +78,16 @@ func (r *Replica) runLife(ctx context.Context, replicator peersync.Replicator) e
 	}
 }
 
-// awaitNews returns when there is something to tell: that the log is no longer as
-// told, which it then updates, or only the time.
+// awaitNews returns when there is something to tell: that the log is no longer as told,
+// which it then updates, or only the time.
 func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bool, err error) {
-	due := time.Now().Add(quiet)
+	due := time.Now().Add(tickEvery)
 	for {
-		woken, err := r.waitInterval(ctx)
+		woken, err := r.waitForLook(ctx)
 		if err != nil {
 			return false, err
 		}
-		// Without its store a replicator still has the time.
+		// Without the store a replicator still gets the time.
 		if now, err := r.readState(ctx); err == nil && now != *told {
 			*told = now
 			return true, nil
@@ -97,11 +98,11 @@ func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bo
 	}
 }
 
-// waitInterval lasts for at most interval, and tells whether Wake was called.
-func (r *Replica) waitInterval(ctx context.Context) (woken bool, err error) {
-	// On the second, when the supervisor looks at the plugins as well: what an idle
-	// relay costs is for the most part to wake up.
-	if !sleepContext(ctx, time.Until(time.Now().Truncate(interval).Add(interval))) {
+// waitForLook waits for at most lookEvery, and reports whether Wake was called.
+func (r *Replica) waitForLook(ctx context.Context) (woken bool, err error) {
+	// The supervisor looks at the plugins on the second too. Wake-ups are most of what an
+	// idle relay costs.
+	if !sleepContext(ctx, time.Until(time.Now().Truncate(lookEvery).Add(lookEvery))) {
 		return false, ctx.Err()
 	}
 	select {
@@ -118,7 +119,7 @@ func handleEvents(ctx context.Context, replicator peersync.Replicator, events []
 	return replicator.Handle(ctx, events)
 }
 
-// sleepContext returns whether ctx let it last d.
+// sleepContext waits for d, and reports whether ctx lasted so long.
 func sleepContext(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

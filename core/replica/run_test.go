@@ -14,13 +14,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// heard is a replicator that notes what it is told.
-type heard struct {
+// recordingReplicator is a replicator that notes what it is told.
+type recordingReplicator struct {
 	events []peersync.Event
 	fail   func() error
 }
 
-func (h *heard) Handle(_ context.Context, events []peersync.Event) error {
+func (h *recordingReplicator) Handle(_ context.Context, events []peersync.Event) error {
 	h.events = append(h.events, events...)
 	if h.fail != nil {
 		return h.fail()
@@ -28,17 +28,17 @@ func (h *heard) Handle(_ context.Context, events []peersync.Event) error {
 	return nil
 }
 
-func (*heard) Close() error { return nil }
+func (*recordingReplicator) Close() error { return nil }
 
-func TestRun(t *testing.T) {
+func TestRunTellsOfNewsAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := storagetest.NewMemory()
-		r, h := newReplica(t, store), &heard{}
+		r, h := newReplica(t, store), &recordingReplicator{}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); r.Run(ctx, h) }()
 		time.Sleep(1500 * time.Millisecond)
-		fill(t, store, rand.New(rand.NewPCG(1, 2)), 3)
+		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 3)
 		time.Sleep(15 * time.Second)
 		r.Wake()
 		time.Sleep(time.Second)
@@ -63,12 +63,12 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestRunAnew shows that a replicator that fails is given Start again, less and
-// less often, and with other randomness.
-func TestRunAnew(t *testing.T) {
+// TestRunStartsAFailedReplicatorAgain shows that a replicator that fails is given Start
+// again, less and less often, and with another seed.
+func TestRunStartsAFailedReplicatorAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReplica(t, storagetest.NewMemory())
-		h := &heard{fail: func() error { return errors.New("lost") }}
+		h := &recordingReplicator{fail: func() error { return errors.New("lost") }}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 		defer cancel()
 		go func() {
