@@ -18,15 +18,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// debugged is a plugin that somebody starts by hand.
-type debugged struct {
+// attachable is a plugin that the test starts by hand.
+type attachable struct {
 	*exec.Cmd
 	attach pluginproc.AttachConfig
 }
 
-var pasted = regexp.MustCompile(pluginproc.EnvReattach + `='(.*)'`)
+var reattachLine = regexp.MustCompile(pluginproc.EnvReattach + `='(.*)'`)
 
-func startByHand(t *testing.T, mode string) *debugged {
+func startByHand(t *testing.T, mode string) *attachable {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "debug")
 	cmd.Env = []string{envMode + "=" + mode, "TMPDIR=" + shortDir(t)}
@@ -46,7 +46,7 @@ func startByHand(t *testing.T, mode string) *debugged {
 	if err != nil {
 		t.Fatal(err)
 	}
-	match := pasted.FindStringSubmatch(line)
+	match := reattachLine.FindStringSubmatch(line)
 	if match == nil {
 		t.Fatalf("the plugin printed %q", line)
 	}
@@ -54,19 +54,19 @@ func startByHand(t *testing.T, mode string) *debugged {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &debugged{cmd, all["storage/test"]}
+	return &attachable{cmd, all["storage/test"]}
 }
 
-func TestAttach(t *testing.T) {
+func TestAttachedPluginIsNotEnded(t *testing.T) {
 	byHand := startByHand(t, "good")
-	r := newRig(t, func(c *setup) {
-		confined(c)
+	r := startSupervised(t, func(c *setup) {
+		withSandbox(c)
 		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
 		c.timing.health = 10 * time.Millisecond
 	}, "good")
 	r.mustBeReady()
-	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 		t.Fatal(err)
 	}
 	if s := r.Status(); !s.Attached || s.Sandbox.On || s.PID != byHand.Process.Pid || s.State != Ready {
@@ -76,7 +76,7 @@ func TestAttach(t *testing.T) {
 		t.Error("the log does not warn")
 	}
 	cfg := r.cfg
-	cfg.Value = encoded(t, map[string]any{"tokens": 3})
+	cfg.Value = encodeValue(t, map[string]any{"tokens": 3})
 	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -89,15 +89,16 @@ func TestAttach(t *testing.T) {
 	if err := syscall.Kill(byHand.Process.Pid, 0); err != nil {
 		t.Errorf("the process was ended: %v", err)
 	}
-	// It waits for the next relay.
-	again := newRig(t, func(c *setup) { c.Attach = &byHand.attach }, "good")
+	// The process waits for the next relay.
+	again := startSupervised(t, func(c *setup) { c.Attach = &byHand.attach }, "good")
 	again.mustBeReady()
 }
 
-// TestAttachedPluginIsGone: nothing is started in its place.
+// TestAttachedPluginIsGone shows that nothing is started in the place of an attached
+// plugin.
 func TestAttachedPluginIsGone(t *testing.T) {
 	byHand := startByHand(t, "good")
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
 		c.timing.limit = 2
@@ -110,10 +111,11 @@ func TestAttachedPluginIsGone(t *testing.T) {
 	}
 }
 
-// TestBreakpoint: an attached plugin that stands still is left alone.
-func TestBreakpoint(t *testing.T) {
+// TestAttachedPluginMayStandStill shows that an attached plugin at a breakpoint is left
+// alone.
+func TestAttachedPluginMayStandStill(t *testing.T) {
 	byHand := startByHand(t, "good")
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.Attach = &byHand.attach
 		c.timing.healthEvery, c.timing.health, c.timing.hang = time.Millisecond, time.Millisecond, time.Millisecond
 	}, "good")

@@ -15,16 +15,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// confined makes the test plugins run in a sandbox from which they can still
-// announce themselves.
-func confined(c *setup) {
+// withSandbox runs the test plugins in a sandbox from which they can still announce
+// themselves.
+func withSandbox(c *setup) {
 	c.Sandbox = &sandbox.Policy{Network: sandbox.Open, Read: []string{os.TempDir()}}
 }
 
-func TestSandbox(t *testing.T) {
-	r := newRig(t, confined, "good")
+func TestPluginIsConfined(t *testing.T) {
+	r := startSupervised(t, withSandbox, "good")
 	r.mustBeReady()
-	status, err := os.ReadFile(filepath.Join("/proc", r.nextLife().dir(), "status"))
+	status, err := os.ReadFile(filepath.Join("/proc", r.nextProcess().procDir(), "status"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,19 +43,18 @@ func TestSandbox(t *testing.T) {
 	}
 }
 
-func TestWithoutSandbox(t *testing.T) {
-	r := newRig(t, nil, "good")
+func TestUnconfinedPluginIsWarnedOf(t *testing.T) {
+	r := startSupervised(t, nil, "good")
 	r.mustBeReady()
 	if r.Status().Sandbox.On || strings.Count(r.log.String(), "is not confined") != 1 {
 		t.Errorf("sandbox %+v", r.Status().Sandbox)
 	}
 }
 
-// TestSandboxChanges: another policy needs another process.
-func TestSandboxChanges(t *testing.T) {
-	r := newRig(t, confined, "good")
+func TestAnotherPolicyNeedsAnotherProcess(t *testing.T) {
+	r := startSupervised(t, withSandbox, "good")
 	r.mustBeReady()
-	first := r.nextLife()
+	first := r.nextProcess()
 	cfg := r.cfg
 	policy := *cfg.Sandbox
 	cfg.Sandbox = &policy
@@ -73,23 +72,23 @@ func TestSandboxChanges(t *testing.T) {
 	}
 }
 
-func TestPolicyThatCanNotBe(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.Sandbox = &sandbox.Policy{Read: []string{"relative"}} }, "good")
+func TestInvalidPolicyFails(t *testing.T) {
+	r := startSupervised(t, func(c *setup) { c.Sandbox = &sandbox.Policy{Read: []string{"relative"}} }, "good")
 	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "not absolute") || r.Status().State != Failed {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestTooMuchMemory: what the limits of a process do not count is watched, and
-// either way the reason names the option to raise.
-func TestTooMuchMemory(t *testing.T) {
+// TestTooMuchMemoryEndsTheProcess shows that memory which the limits of a process do not
+// count is watched, and that the reason names the option to raise.
+func TestTooMuchMemoryEndsTheProcess(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector takes more memory than the limit")
 	}
 	for _, mode := range []string{"hog", "hog shared memory"} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *setup) {
-				confined(c)
+			r := startSupervised(t, func(c *setup) {
+				withSandbox(c)
 				c.Sandbox.Memory = 256 << 20
 				c.timing.memoryEvery = time.Millisecond
 				c.timing.healthEvery = time.Hour
@@ -100,20 +99,20 @@ func TestTooMuchMemory(t *testing.T) {
 					t.Errorf("last error %q, want %q in it", s.LastError, want)
 				}
 			}
-			if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+			if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// TestTooManyThreads: threads are watched as memory is, also where the kernel does
-// not refuse them.
-func TestTooManyThreads(t *testing.T) {
+// TestTooManyThreadsEndTheProcess shows that threads are watched, also where the kernel
+// does not refuse them.
+func TestTooManyThreadsEndTheProcess(t *testing.T) {
 	for _, mode := range []string{"threads", "a few threads too many"} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *setup) {
-				confined(c)
+			r := startSupervised(t, func(c *setup) {
+				withSandbox(c)
 				c.Sandbox.Tasks = fewThreads
 				c.timing.memoryEvery = time.Millisecond
 				c.timing.healthEvery = time.Hour
@@ -124,15 +123,15 @@ func TestTooManyThreads(t *testing.T) {
 					t.Errorf("last error %q, want %q in it", s.LastError, want)
 				}
 			}
-			if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+			if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// TestThreadsAreLeftToTheRelay: a plugin that takes all threads of a user who may
-// not have many does not end the relay, which would end by being refused one.
+// TestThreadsAreLeftToTheRelay shows that a plugin cannot take all threads of a user who
+// may not have many. The relay would end if it were refused one.
 func TestThreadsAreLeftToTheRelay(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become a user without other programs")

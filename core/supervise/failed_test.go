@@ -16,7 +16,7 @@ import (
 )
 
 func TestTooManyEndsAreAFailure(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.limit = 3 }, "exit", "exit", "exit", "exit", "crash", "good")
+	r := startSupervised(t, func(c *setup) { c.timing.limit = 3 }, "exit", "exit", "exit", "exit", "crash", "good")
 	err := r.WaitReady(r.ctx())
 	for _, want := range []string{"ended 4 times within 10m0s", "told to exit"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -35,7 +35,7 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 		t.Errorf("info: %v", err)
 	}
 	r.reload() // forgets the ends, so that another one is no failure
-	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("append: %v", err)
 	}
 	r.await("ready", func(s Status) bool { return s.State == Ready && s.Incarnation == 6 && s.Reason == "" })
@@ -44,12 +44,12 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 	}
 }
 
-// A plugin that is to be started forever is, and its ends do not fill the log: not
-// the lines of the supervisor, and not those of the plugin.
+// TestRetryForever shows that a plugin with RetryForever is started on and on, and that
+// neither the lines of the supervisor nor those of the plugin fill the log.
 func TestRetryForever(t *testing.T) {
 	const ends, limit = 30, 5
 	modes := append(slices.Repeat([]string{"exit"}, ends), "good")
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.RetryForever = true
 		c.timing.limit, c.timing.stable = limit, time.Millisecond
 	}, modes...)
@@ -65,16 +65,16 @@ func TestRetryForever(t *testing.T) {
 	if n := strings.Count(log, "again and again"); n != 1 {
 		t.Errorf("%d lines tell that it ends again and again, want 1", n)
 	}
-	// Each end that is logged is a line of the plugin and one of the supervisor.
+	// A logged end is a line of the plugin and one of the supervisor.
 	if n := strings.Count(log, "told to exit"); n > 2*(limit+1)+1 {
 		t.Errorf("%d lines tell of ends, of which %d may be logged", n, limit+1)
 	}
 }
 
 func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.RetryForever = true
-		c.Value = encoded(t, map[string]any{"refuse": "no"})
+		c.Value = encodeValue(t, map[string]any{"refuse": "no"})
 	}, "good")
 	if err := r.WaitReady(r.ctx()); err == nil || r.Status().State != Failed {
 		t.Errorf("got %v, %s", err, r.Status().State)
@@ -82,10 +82,10 @@ func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
 }
 
 func TestReadyPluginsFailAsWell(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.limit = 2 }, "crash")
+	r := startSupervised(t, func(c *setup) { c.timing.limit = 2 }, "crash")
 	store := r.Storage()
 	for {
-		_, err := store.Append(r.ctx(), []storage.Record{record(1)})
+		_, err := store.Append(r.ctx(), []storage.Record{newRecord(1)})
 		if !errors.Is(err, storage.ErrUnavailable) {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestReadyPluginsFailAsWell(t *testing.T) {
 	}
 }
 
-// TestFailuresCountWithinTheWindow shows how many ends are a failure.
+// TestFailuresCountWithinTheWindow shows which ends count towards the limit.
 func TestFailuresCountWithinTheWindow(t *testing.T) {
 	start := time.Now()
 	l := loop{Plugin: &Plugin{timing: defaultTiming}}
@@ -116,14 +116,14 @@ func TestFailuresCountWithinTheWindow(t *testing.T) {
 // started again after a short delay, however long the one before was.
 func TestStableTimeShortensTheDelay(t *testing.T) {
 	const shortest = 10 * time.Millisecond
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.RetryForever = true
 		c.timing.limit, c.timing.stable = 2, time.Millisecond
 		c.timing.backoffMin, c.timing.backoffMax = shortest, time.Hour
 	}, "exit", "exit", "exit", "crash", "good")
 	r.mustBeReady()
 	r.awaitLog("plugin is logged in full again") // it was ready for long enough
-	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 5 })
@@ -136,11 +136,11 @@ func TestStableTimeShortensTheDelay(t *testing.T) {
 	}
 }
 
-// TestNoRestartsWhileStopping: who ends a whole machine kills the plugins and
-// tells the relay to stop, in any order.
+// TestNoRestartsWhileStopping shows that a plugin which is killed during Stop is not
+// started again: a machine that shuts down kills plugins and stops the relay in any order.
 func TestNoRestartsWhileStopping(t *testing.T) {
 	started := 0
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
 			started++
@@ -148,7 +148,7 @@ func TestNoRestartsWhileStopping(t *testing.T) {
 		}
 	}, "stubborn")
 	r.mustBeReady()
-	life := r.nextLife()
+	life := r.nextProcess()
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.Stop(r.ctx()) }()
 	r.await("draining", func(s Status) bool { return s.State == Draining })
@@ -159,8 +159,8 @@ func TestNoRestartsWhileStopping(t *testing.T) {
 	}
 }
 
-func TestDegraded(t *testing.T) {
-	r := newRig(t, nil, "degraded")
+func TestDegradedPluginServes(t *testing.T) {
+	r := startSupervised(t, nil, "degraded")
 	s := r.await("degraded", func(s Status) bool { return s.State == Degraded })
 	if s.Reason != "the disk is nearly full" {
 		t.Errorf("status %+v", s)
@@ -177,12 +177,12 @@ func TestDegraded(t *testing.T) {
 	}
 }
 
-// TestLostConnection: a connection that breaks is made again, and a plugin that
-// cannot be reached any more is not well, though its process runs.
-func TestLostConnection(t *testing.T) {
+// TestLostConnectionIsMadeAgain also shows that a plugin which cannot be reached any more is
+// replaced, though its process runs.
+func TestLostConnectionIsMadeAgain(t *testing.T) {
 	for mode, incarnation := range map[string]int{"hang up": 1, "hang up for ever": 2} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, nil, mode, "good")
+			r := startSupervised(t, nil, mode, "good")
 			r.mustBeReady()
 			store := r.Storage()
 			if _, err := store.Find(r.ctx(), []byte("x")); !errors.Is(err, storage.ErrUnavailable) {
@@ -205,20 +205,18 @@ func TestLostConnection(t *testing.T) {
 	}
 }
 
-// TestLostQuestion: a connection that breaks while the plugin is asked how it is
-// does not end the plugin.
-func TestLostQuestion(t *testing.T) {
-	r := newRig(t, nil, "hang up at the question", "good")
+func TestConnectionLostInTheQuestionDoesNotEndThePlugin(t *testing.T) {
+	r := startSupervised(t, nil, "hang up at the question", "good")
 	if s := r.await("answering", func(s Status) bool { return s.State == Degraded || s.Restarts > 0 }); s.Restarts > 0 {
 		t.Errorf("status %+v", s)
 	}
 }
 
-// TestInadmissible: a plugin that comes back as another one is not called, and
-// not started again and again; one that cannot be asked is.
-func TestInadmissible(t *testing.T) {
+// TestPluginRefusedByAdmitFails shows that a plugin which comes back as another one is
+// neither called nor started again; one that cannot be asked is started again.
+func TestPluginRefusedByAdmitFails(t *testing.T) {
 	var asked int
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
 			if tried != (asked == 3) {
 				t.Errorf("question %d is about another configuration: %v", asked+1, tried)
@@ -237,11 +235,11 @@ func TestInadmissible(t *testing.T) {
 	}, "crash", "good", "good", "good")
 	r.mustBeReady()
 	store := r.Storage()
-	if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := store.Append(r.ctx(), []storage.Record{newRecord(1)}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	// No call gets through to the third incarnation.
-	if _, err := store.Append(r.ctx(), []storage.Record{record(2)}); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "another store") {
+	if _, err := store.Append(r.ctx(), []storage.Record{newRecord(2)}); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "another store") {
 		t.Errorf("append to another store: %v", err)
 	}
 	if s := r.Status(); s.State != Failed || s.Incarnation != 3 || !strings.Contains(s.Reason, "another store") {

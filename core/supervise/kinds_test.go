@@ -14,8 +14,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-func TestStats(t *testing.T) {
-	r := newRig(t, func(c *setup) {
+func TestExporterDoesNotWait(t *testing.T) {
+	r := startSupervised(t, func(c *setup) {
 		stayInBackoff(c)
 		c.Kind = plugin.KindStats
 	}, "stats")
@@ -42,21 +42,21 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// reports is a host that takes down what is reported to it.
-type reports struct {
+// reportRecorder is a host that records reports.
+type reportRecorder struct {
 	peersync.HostServices
 	got chan string
 }
 
-func (h reports) Report(_ context.Context, r peersync.Report) error {
+func (h reportRecorder) Report(_ context.Context, r peersync.Report) error {
 	h.got <- r.Summary
 	return nil
 }
 
-func TestPeerSync(t *testing.T) {
-	h := reports{got: make(chan string, 16)}
+func TestReplicatorStartsAnew(t *testing.T) {
+	h := reportRecorder{got: make(chan string, 16)}
 	ready := make(chan int, 16)
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		c.Kind, c.Host = plugin.KindPeerSync, h
 		c.OnReady = func(n int) { ready <- n }
 	}, "peersync")
@@ -75,7 +75,7 @@ func TestPeerSync(t *testing.T) {
 	must(start, "peersync.Start")
 	must([]peersync.Event{peersync.Tick{Now: time.Second}}, "peersync.Tick")
 
-	// One that was killed begins anew, and says so.
+	// A replicator that was killed begins anew, and says so.
 	syscall.Kill(r.Status().PID, syscall.SIGKILL)
 	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
 	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.Tick{Now: 2 * time.Second}}); !errors.Is(err, peersync.ErrNotStarted) {
@@ -83,7 +83,7 @@ func TestPeerSync(t *testing.T) {
 	}
 	must(start, "peersync.Start")
 
-	// One that lost its way is replaced.
+	// A replicator that returns an error is replaced.
 	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.PeerMessage{Peer: 1, Data: []byte("x")}}); err == nil || !strings.Contains(err.Error(), "cannot go on") {
 		t.Errorf("handle: %v", err)
 	}
@@ -99,8 +99,8 @@ func TestPeerSync(t *testing.T) {
 	}
 }
 
-func TestLedger(t *testing.T) {
-	r := newRig(t, nil, "good")
+func TestStoreKeepsALedger(t *testing.T) {
+	r := startSupervised(t, nil, "good")
 	r.mustBeReady()
 	ledger, ok := storage.As[storage.Ledger](r.Storage())
 	if !ok {

@@ -18,8 +18,8 @@ import (
 
 var listeningSchema = plugin.Schema{Attributes: []plugin.Attribute{{Name: "listen", Type: plugin.String, Listener: true}}}
 
-// openListening opens a plugin that says its process number to whoever connects.
-// With self it listens as plugins did when the sandbox let them.
+// openListening opens a plugin that writes its process number to each client. With self it
+// opens the listener itself, which the sandbox forbids.
 func openListening(cfg plugin.Config, self bool) (stats.Exporter, error) {
 	var c struct {
 		Listen string `cty:"listen"`
@@ -56,8 +56,8 @@ type listeningExporter struct {
 
 func (e *listeningExporter) Close() error { return e.listener.Close() }
 
-// listening is the configuration of such a plugin.
-func listening(t *testing.T, address string) []byte {
+// listenValue encodes the configuration of such a plugin.
+func listenValue(t *testing.T, address string) []byte {
 	t.Helper()
 	value, err := listeningSchema.Value(map[string]any{"listen": address})
 	if err != nil {
@@ -70,7 +70,7 @@ func listening(t *testing.T, address string) []byte {
 	return data
 }
 
-// freeAddress is a loopback address at which nobody listens.
+// freeAddress returns a loopback address at which nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -81,8 +81,8 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// greeted connects to a plugin, which says its process number.
-func greeted(t *testing.T, address string) (pid int) {
+// readGreeting connects to such a plugin and returns its process number.
+func readGreeting(t *testing.T, address string) (pid int) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
@@ -96,15 +96,15 @@ func greeted(t *testing.T, address string) (pid int) {
 	return pid
 }
 
-// TestListener follows a listener through the death of its process and a change of
-// its address, all in a sandbox where no socket can be opened.
-func TestListener(t *testing.T) {
+// TestListenerOutlivesItsProcess follows a listener through the death of its process and a
+// change of its address, all in a sandbox where no socket can be opened.
+func TestListenerOutlivesItsProcess(t *testing.T) {
 	first, second := freeAddress(t), freeAddress(t)
 	at := func(address string) []plugin.ListenAddress {
 		return []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
 	}
-	r := newRig(t, func(c *setup) {
-		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listening(t, first), at(first)
+	r := startSupervised(t, func(c *setup) {
+		c.Kind, c.Sandbox, c.Value, c.Listen = plugin.KindStats, &sandbox.Policy{}, listenValue(t, first), at(first)
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
 			out, err := command()
@@ -113,26 +113,26 @@ func TestListener(t *testing.T) {
 		}
 	}, "listening")
 	r.mustBeReady()
-	if got := greeted(t, first); got != r.Status().PID {
+	if got := readGreeting(t, first); got != r.Status().PID {
 		t.Errorf("process %d answers, want %d", got, r.Status().PID)
 	}
 
-	// While there is no process, who connects waits for the next.
+	// While there is no process, a client waits for the next.
 	syscall.Kill(r.Status().PID, syscall.SIGKILL)
 	r.await("ended", func(s Status) bool { return s.State != Ready || s.Incarnation == 2 })
-	pid := greeted(t, first)
+	pid := readGreeting(t, first)
 	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
 	if now := r.Status().PID; pid != now {
 		t.Errorf("process %d answers, want %d", pid, now)
 	}
 
-	// Another address is for another process.
+	// Another address needs another process.
 	cfg := r.cfg
-	cfg.Value, cfg.Listen = listening(t, second), at(second)
+	cfg.Value, cfg.Listen = listenValue(t, second), at(second)
 	if err := r.Reconfigure(r.ctx(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	if got, now := greeted(t, second), r.Status().PID; got != now || now == pid {
+	if got, now := readGreeting(t, second), r.Status().PID; got != now || now == pid {
 		t.Errorf("process %d answers of %d, before it was %d", got, now, pid)
 	}
 	if conn, err := net.Dial("tcp", first); err == nil {
@@ -140,40 +140,38 @@ func TestListener(t *testing.T) {
 		t.Error("the address that was given up is still open")
 	}
 
-	// One that is taken is an error of the attribute, and the old one stays.
+	// A taken address is an error of the attribute, and the old one stays.
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
 	for address, want := range map[string]string{taken.Addr().String(): "Another program listens there", "0.0.0.0:1": "other machines"} {
-		cfg.Value, cfg.Listen = listening(t, address), at(address)
+		cfg.Value, cfg.Listen = listenValue(t, address), at(address)
 		var faults plugin.Diagnostics
 		if err := r.Reconfigure(r.ctx(), cfg); !errors.As(err, &faults) || !strings.Contains(err.Error(), want) || faults[0].Path[0] != "listen" {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
 	r.mustBeReady()
-	if got, now := greeted(t, second), r.Status().PID; got != now {
+	if got, now := readGreeting(t, second), r.Status().PID; got != now {
 		t.Errorf("after the failed changes process %d answers, want %d", got, now)
 	}
 }
 
-// TestOldListener: a plugin that listens by itself is told what to do.
-func TestOldListener(t *testing.T) {
-	r := newRig(t, func(c *setup) {
-		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, freeAddress(t))
+func TestPluginThatListensItselfIsToldWhatToDo(t *testing.T) {
+	r := startSupervised(t, func(c *setup) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listenValue(t, freeAddress(t))
 	}, "self-listening")
 	if err := r.WaitReady(r.ctx()); err == nil || !strings.Contains(err.Error(), "declares its address as a listener") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestFailedListener: where a plugin has failed nobody waits for an answer.
-func TestFailedListener(t *testing.T) {
+func TestFailedPluginStopsListening(t *testing.T) {
 	address := freeAddress(t)
-	r := newRig(t, func(c *setup) {
-		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
+	r := startSupervised(t, func(c *setup) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listenValue(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
 		c.timing.limit = 1
 	}, "exit")

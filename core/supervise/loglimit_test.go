@@ -10,10 +10,10 @@ import (
 // TestFloodIsFewLines shows that a plugin that repeats itself as fast as it can gets
 // few lines into the log, and that the relay's own lines about it are all there.
 func TestFloodIsFewLines(t *testing.T) {
-	r := newRig(t, nil, "flood")
+	r := startSupervised(t, nil, "flood")
 	r.mustBeReady()
 	for range 200 {
-		if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+		if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 			t.Fatal(err)
 		}
 	}

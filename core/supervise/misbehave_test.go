@@ -28,8 +28,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// The plugins of these tests are this binary: a store in memory that behaves,
-// or misbehaves as envMode says.
+// The plugins of these tests are this binary: a store in memory that behaves, or misbehaves
+// as envMode says.
 const (
 	envMode     = "TEST_MODE"
 	envPresence = "TEST_PRESENCE" // a socket to be connected to while the process lives
@@ -51,9 +51,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	case "relay":
-		relay()
+		runRelay()
 	case "crowded relay":
-		crowdedRelay()
+		runCrowdedRelay()
 	case "child":
 		select {}
 	case "silent":
@@ -78,7 +78,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// someCertificate is one that nobody ever shows.
+// someCertificate has no key: no server can show it.
 const someCertificate = "MIIBbzCCARWgAwIBAgIUD1Tz4alG7ldoqaleM5K8z3pYnYMwCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBeDAgFw0yNjExMjgxMTQyMjJaGA8yMTI2MTEwNDExNDIyMlowDDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCfIh717LBmT3Z8IQuPACftZ+IazsOu8ZwxaZ14q/NcS44PzZxBH0YAxPBnGsc3EqswnEoWRIq4DAJF4T7bVeuujUzBRMB0GA1UdDgQWBBRsgcLZ9lwFUc+HPtZ3/InzQIYFMTAfBgNVHSMEGDAWgBRsgcLZ9lwFUc+HPtZ3/InzQIYFMTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIFHTssdbTp697+mhlkt7pjLvuX4VsA/2JL7fc8hYrecIAiEAl9BRr7VLx87coJXHVjzN12mWJIlk9ubqw4GZ/6Tpe/4"
 
 // announce connects to the socket of the test, for as long as the process lives.
@@ -91,10 +91,10 @@ func announce(path string) {
 		fmt.Fprintln(os.Stderr, "announce:", err)
 		os.Exit(4)
 	}
-	keep = conn
+	presenceConn = conn
 }
 
-var keep net.Conn // from the garbage collector
+var presenceConn net.Conn // from the garbage collector
 
 func listenDeaf() {
 	l, err := net.Listen("unix", os.Getenv("PLUGIN_UNIX_SOCKET_DIR")+"/deaf")
@@ -107,10 +107,10 @@ func listenDeaf() {
 
 // testConfig is the configuration of all test plugins.
 type testConfig struct {
-	Refuse string `cty:"refuse"` // what to complain of
-	Tokens int    `cty:"tokens"` // what Info tells, by which one configuration is known from another
-	Crash  bool   `cty:"crash"`  // while it is configured
-	Stall  bool   `cty:"stall"`
+	Refuse string `cty:"refuse"` // the diagnostic to return
+	Tokens int    `cty:"tokens"` // what Info returns, to tell configurations apart
+	Crash  bool   `cty:"crash"`  // in Configure
+	Stall  bool   `cty:"stall"`  // in Configure
 }
 
 var testSchema = plugin.Schema{Attributes: []plugin.Attribute{
@@ -120,8 +120,8 @@ var testSchema = plugin.Schema{Attributes: []plugin.Attribute{
 	{Name: "stall", Type: plugin.Bool, Default: "false"},
 }}
 
-// encoded is a configuration of a test plugin as it crosses the wire.
-func encoded(t *testing.T, config map[string]any) []byte {
+// encodeValue returns a configuration of a test plugin as it crosses the wire.
+func encodeValue(t *testing.T, config map[string]any) []byte {
 	t.Helper()
 	value, err := testSchema.Value(config)
 	if err != nil {
@@ -169,7 +169,7 @@ func testPlugin(mode string) plugin.Plugin {
 	return p
 }
 
-// misbehave does what a store does wrong while it is opened.
+// misbehave does what the store does wrong in Configure, or from then on.
 func (s *testStore) misbehave(log *slog.Logger) error {
 	switch {
 	case s.config.Refuse != "":
@@ -183,7 +183,7 @@ func (s *testStore) misbehave(log *slog.Logger) error {
 	case "locked":
 		return fmt.Errorf("messages.db is in use by another process")
 	case "fork":
-		return fork()
+		return startChild()
 	case "flood":
 		go flood(log)
 	case "print":
@@ -193,28 +193,28 @@ func (s *testStore) misbehave(log *slog.Logger) error {
 			}
 		}()
 	case "hog":
-		go hog(func(n int) ([]byte, error) { return make([]byte, n), nil })
+		go takeMemory(func(n int) ([]byte, error) { return make([]byte, n), nil })
 	case "hog shared memory":
-		go hog(func(n int) ([]byte, error) {
+		go takeMemory(func(n int) ([]byte, error) {
 			return syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANONYMOUS)
 		})
 	case "threads":
-		go threads(math.MaxInt)
+		go makeThreads(math.MaxInt)
 	case "a few threads too many":
-		go threads(fewThreads + 2)
+		go makeThreads(fewThreads + 2)
 	case "interruptible":
 		interrupts := make(chan os.Signal, 1)
 		signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		go func() {
-			fmt.Fprintln(keep, <-interrupts)
+			fmt.Fprintln(presenceConn, <-interrupts)
 		}()
 	}
 	log.Warn("opened", "mode", s.mode)
 	return nil
 }
 
-// fork starts a child that has the files of the plugin and outlives it if it can.
-func fork() error {
+// startChild starts a child that would outlive the plugin.
+func startChild() error {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{envMode + "=child", envPresence + "=" + os.Getenv(envPresence)}
 	cmd.Stderr = os.Stderr
@@ -230,8 +230,8 @@ func flood(log *slog.Logger) {
 // fewThreads is the limit of a test.
 const fewThreads = 40
 
-// threads makes threads that never end.
-func threads(n int) {
+// makeThreads makes n threads that never end.
+func makeThreads(n int) {
 	for range n {
 		running := make(chan struct{})
 		go func() {
@@ -243,8 +243,8 @@ func threads(n int) {
 	}
 }
 
-// hog takes memory until somebody ends it.
-func hog(take func(int) ([]byte, error)) {
+// takeMemory takes memory until the process is killed.
+func takeMemory(take func(int) ([]byte, error)) {
 	for {
 		chunk, err := take(4 << 20)
 		if err != nil {
@@ -253,11 +253,11 @@ func hog(take func(int) ([]byte, error)) {
 		for i := range chunk {
 			chunk[i] = 1
 		}
-		held = append(held, chunk)
+		heldMemory = append(heldMemory, chunk)
 	}
 }
 
-var held [][]byte // by hog
+var heldMemory [][]byte // by hog
 
 // testStore is a store with faults.
 type testStore struct {
@@ -268,8 +268,8 @@ type testStore struct {
 	asked  atomic.Int32 // how often for its health
 }
 
-// Health says of a "degraded" store that it recovers at the third question. A
-// store that hangs up at the question does so at the first one.
+// Health of a "degraded" store is good from the third question on. A store that hangs up at
+// the question does so at the first.
 func (s *testStore) Health(context.Context) string {
 	asked := s.asked.Add(1)
 	if s.mode == "hang up at the question" && asked == 1 {
@@ -287,8 +287,8 @@ func (s *testStore) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-// Find of a store that hangs up loses the connection to the relay, and the
-// socket on which another one could be made.
+// Find of a store that hangs up breaks the connection to the relay, and for ever also
+// removes the socket for another one.
 func (s *testStore) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	switch s.mode {
 	case "hang up for ever":
@@ -339,8 +339,8 @@ func (s *testStore) Log(ctx context.Context, req storage.LogRequest) (storage.Pa
 }
 
 func (s *testStore) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
-	if keep != nil {
-		fmt.Fprintln(keep, "watching")
+	if presenceConn != nil {
+		fmt.Fprintln(presenceConn, "watching")
 	}
 	return s.Memory.Watch(ctx, after)
 }
@@ -349,8 +349,8 @@ func (s *testStore) Close() error {
 	if s.mode == "stubborn" {
 		<-s.stuck
 	}
-	if keep != nil {
-		fmt.Fprintln(keep, "closed")
+	if presenceConn != nil {
+		fmt.Fprintln(presenceConn, "closed")
 	}
 	return s.Memory.Close()
 }
@@ -368,7 +368,7 @@ func (*testExporter) Export(_ context.Context, s stats.Snapshot) error {
 func (*testExporter) ForceFlush(context.Context) error { return nil }
 func (*testExporter) Close() error                     { return nil }
 
-// testReplicator reports every event, and loses its way at a message.
+// testReplicator reports every event, and returns an error for a message.
 type testReplicator struct{ host peersync.HostServices }
 
 func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) error {
@@ -385,9 +385,8 @@ func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) er
 
 func (*testReplicator) Close() error { return nil }
 
-// relay is a whole relay that does nothing but run a plugin, until it is killed
-// or interrupted.
-func relay() {
+// runRelay runs a plugin, as a relay, until the process is killed or interrupted.
+func runRelay() {
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	p := Start(Config{
@@ -414,10 +413,9 @@ func relay() {
 // crowdedTasks is how many tasks the user of a crowded relay may have.
 const crowdedTasks = 140
 
-// crowdedRelay is a relay of a user who may not have many tasks, with a plugin that
-// takes as many as it gets. It tells why the plugin ended, and then needs threads
-// itself.
-func crowdedRelay() {
+// runCrowdedRelay is a relay of a user who may not have many tasks, with a plugin that takes
+// as many as it gets. It prints why the plugin ended, and then needs threads itself.
+func runCrowdedRelay() {
 	fail := func(err error) {
 		if err != nil {
 			fmt.Println(err)
@@ -448,7 +446,7 @@ func crowdedRelay() {
 	}
 	_, err := p.Storage().Info(context.Background())
 	fail(err)
-	threads(30)
+	makeThreads(30)
 	fmt.Println("serves")
 	fail(p.Stop(context.Background()))
 	os.Exit(0)

@@ -14,28 +14,28 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// changing is a rig whose configuration a test changes.
-type changing struct {
-	*rig
+// reconfigured is a supervised plugin whose configuration a test changes.
+type reconfigured struct {
+	*supervised
 	ready chan int
 }
 
-func newChanging(t *testing.T, modes ...string) *changing {
-	r := &changing{ready: make(chan int, 64)}
-	r.rig = newRig(t, func(c *setup) { c.OnReady = func(n int) { r.ready <- n } }, modes...)
+func startReconfigured(t *testing.T, modes ...string) *reconfigured {
+	r := &reconfigured{ready: make(chan int, 64)}
+	r.supervised = startSupervised(t, func(c *setup) { c.OnReady = func(n int) { r.ready <- n } }, modes...)
 	return r
 }
 
-// with is the configuration with another value.
-func (r *changing) with(config map[string]any) Config {
+// withValue returns the configuration with another value.
+func (r *reconfigured) withValue(config map[string]any) Config {
 	c := r.cfg
-	c.Value = encoded(r.t, config)
+	c.Value = encodeValue(r.t, config)
 	return c
 }
 
-// mustHave checks which configuration is in use, by its tokens, and which
-// incarnations were announced since the last look.
-func (r *changing) mustHave(tokens uint64, incarnations ...int) {
+// mustServe checks which configuration is in use, by its tokens, and which incarnations
+// OnReady has announced since the last check.
+func (r *reconfigured) mustServe(tokens uint64, incarnations ...int) {
 	r.t.Helper()
 	info, err := r.Storage().Info(r.ctx())
 	if err != nil || info.Tokens != tokens {
@@ -52,53 +52,53 @@ func (r *changing) mustHave(tokens uint64, incarnations ...int) {
 }
 
 func TestReconfigureTheSameProcess(t *testing.T) {
-	r := newChanging(t, "good")
+	r := startReconfigured(t, "good")
 	r.mustBeReady()
-	r.mustHave(0, 1)
+	r.mustServe(0, 1)
 	watching := make(chan error, 1)
 	watcher, _ := storage.As[storage.Watcher](r.Storage())
 	go func() {
 		_, err := watcher.Watch(r.ctx(), 100)
 		watching <- err
 	}()
-	life := r.nextLife()
-	r.mustHear(life, "watching")
-	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+	life := r.nextProcess()
+	r.mustSay(life, "watching")
+	if err := r.Reconfigure(r.ctx(), r.withValue(map[string]any{"tokens": 3})); err != nil {
 		t.Fatal(err)
 	}
-	r.mustHave(3, 2)
+	r.mustServe(3, 2)
 	if s := r.Status(); s.PID != life.pid || s.State != Ready || s.Incarnation != 2 || s.Restarts != 0 {
 		t.Errorf("status %+v, the process was %d", s, life.pid)
 	}
 	if err := <-watching; !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("watch of the store that was: %v", err)
 	}
-	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+	if err := r.Reconfigure(r.ctx(), r.withValue(map[string]any{"tokens": 3})); err != nil {
 		t.Fatal(err)
 	}
-	r.mustHave(3)
+	r.mustServe(3)
 }
 
 func TestReconfigureWithAnotherProcess(t *testing.T) {
-	r := newChanging(t, "good")
+	r := startReconfigured(t, "good")
 	r.mustBeReady()
-	r.mustHave(0, 1)
-	first := r.nextLife()
-	next := r.with(map[string]any{"tokens": 3})
+	r.mustServe(0, 1)
+	first := r.nextProcess()
+	next := r.withValue(map[string]any{"tokens": 3})
 	next.Checksum = "sha256:00"
 	next.Command = withEnv(next.Command, "ANOTHER=1")
 	if err := r.Reconfigure(r.ctx(), next); err != nil {
 		t.Fatal(err)
 	}
-	r.mustHear(first, "closed")
+	r.mustSay(first, "closed")
 	r.mustEnd(first)
-	r.mustHave(3, 2)
+	r.mustServe(3, 2)
 	if s := r.Status(); s.PID == first.pid || s.Restarts != 0 || s.Checksum != "sha256:00" {
 		t.Errorf("status %+v", s)
 	}
 }
 
-// withEnv is command with one more variable.
+// withEnv returns command with one more variable.
 func withEnv(command func() (pluginproc.Command, error), variable string) func() (pluginproc.Command, error) {
 	return func() (pluginproc.Command, error) {
 		c, err := command()
@@ -107,8 +107,8 @@ func withEnv(command func() (pluginproc.Command, error), variable string) func()
 	}
 }
 
-// TestReconfigureToAnotherStore: what a plugin opens with other settings is asked
-// about before anybody can call it, in the same process as in another one.
+// TestReconfigureToAnotherStore shows that Admit is asked about a store that a plugin opens
+// with another configuration, in the same process and in another one.
 func TestReconfigureToAnotherStore(t *testing.T) {
 	for name, alter := range map[string]func(*Config){
 		"same process":    func(*Config) {},
@@ -116,7 +116,7 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ready := make(chan int, 64)
-			r := newRig(t, func(c *setup) {
+			r := startSupervised(t, func(c *setup) {
 				c.OnReady = func(n int) { ready <- n }
 				c.Admit = func(ctx context.Context, client *host.Client, tried bool) error {
 					info, err := client.Storage().Info(ctx)
@@ -132,7 +132,7 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 			r.mustBeReady()
 			<-ready
 			cfg := r.cfg
-			cfg.Value = encoded(t, map[string]any{"tokens": 3})
+			cfg.Value = encodeValue(t, map[string]any{"tokens": 3})
 			alter(&cfg)
 			if err := r.Reconfigure(r.ctx(), cfg); err == nil || !strings.Contains(err.Error(), "another store") {
 				t.Errorf("reconfigured: %v", err)
@@ -148,8 +148,9 @@ func TestReconfigureToAnotherStore(t *testing.T) {
 	}
 }
 
-// TestReplacedBinary: a path that leads to another file is another command.
-func TestReplacedBinary(t *testing.T) {
+// TestReplacedBinaryIsAnotherCommand shows that the same path with another file is another
+// command.
+func TestReplacedBinaryIsAnotherCommand(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plugin")
 	install := func() {
 		t.Helper()
@@ -162,7 +163,7 @@ func TestReplacedBinary(t *testing.T) {
 		}
 	}
 	install()
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		command := c.Command
 		c.Command = func() (pluginproc.Command, error) {
 			cmd, err := command()
@@ -188,13 +189,13 @@ func TestReplacedBinary(t *testing.T) {
 	mustBe(2)
 }
 
-func TestReconfigureInVain(t *testing.T) {
+func TestFailedReconfigureGoesBack(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Config, *testing.T)
 		want   string
 	}{
-		"refused": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"refuse": "That is wrong"}) }, "That is wrong"},
-		"crashed": {func(c *Config, t *testing.T) { c.Value = encoded(t, map[string]any{"crash": true}) }, "exit status 6"},
+		"refused": {func(c *Config, t *testing.T) { c.Value = encodeValue(t, map[string]any{"refuse": "That is wrong"}) }, "That is wrong"},
+		"crashed": {func(c *Config, t *testing.T) { c.Value = encodeValue(t, map[string]any{"crash": true}) }, "exit status 6"},
 		"no binary": {func(c *Config, _ *testing.T) {
 			c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, os.ErrNotExist }
 		}, "does not exist"},
@@ -205,12 +206,12 @@ func TestReconfigureInVain(t *testing.T) {
 		}, "told to exit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newChanging(t, "good")
+			r := startReconfigured(t, "good")
 			r.mustBeReady()
-			if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 3})); err != nil {
+			if err := r.Reconfigure(r.ctx(), r.withValue(map[string]any{"tokens": 3})); err != nil {
 				t.Fatal(err)
 			}
-			next := r.with(map[string]any{"tokens": 3})
+			next := r.withValue(map[string]any{"tokens": 3})
 			test.change(&next, t)
 			err := r.Reconfigure(r.ctx(), next)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -228,41 +229,41 @@ func TestReconfigureInVain(t *testing.T) {
 }
 
 func TestReconfigureGivesUpWithItsContext(t *testing.T) {
-	r := newChanging(t, "good")
+	r := startReconfigured(t, "good")
 	r.mustBeReady()
-	r.mustHave(0, 1)
+	r.mustServe(0, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.Reconfigure(ctx, r.with(map[string]any{"stall": true})) }()
+	go func() { done <- r.Reconfigure(ctx, r.withValue(map[string]any{"stall": true})) }()
 	r.await("configuring", func(s Status) bool { return s.State == Configuring && s.Incarnation == 2 })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	r.mustHave(0, 3)
+	r.mustServe(0, 3)
 }
 
 func TestReconfigureOfAFailedPlugin(t *testing.T) {
-	r := newChanging(t, "locked", "locked", "good")
+	r := startReconfigured(t, "locked", "locked", "good")
 	r.await("failed", func(s Status) bool { return s.State == Failed })
-	if err := r.Reconfigure(r.ctx(), r.with(nil)); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+	if err := r.Reconfigure(r.ctx(), r.withValue(nil)); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("got %v", err)
 	}
 	r.mustBeReady() // with what it had before
-	r.mustHave(0, 3)
+	r.mustServe(0, 3)
 }
 
 func TestReconfigureInBackoff(t *testing.T) {
-	r := &changing{rig: newRig(t, stayInBackoff, "exit", "good")}
+	r := &reconfigured{supervised: startSupervised(t, stayInBackoff, "exit", "good")}
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
-	if err := r.Reconfigure(r.ctx(), r.with(map[string]any{"tokens": 1})); err != nil {
+	if err := r.Reconfigure(r.ctx(), r.withValue(map[string]any{"tokens": 1})); err != nil {
 		t.Error(err)
 	}
-	r.mustHave(1)
+	r.mustServe(1)
 }
 
 func TestReconfigureOfAnother(t *testing.T) {
-	r := newChanging(t, "good")
+	r := startReconfigured(t, "good")
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Name = "other" },
 		func(c *Config) { c.Kind = plugin.KindStats },
@@ -282,10 +283,10 @@ func TestReconfigureOfAnother(t *testing.T) {
 }
 
 func TestStopWhileReconfiguring(t *testing.T) {
-	r := newChanging(t, "good")
+	r := startReconfigured(t, "good")
 	r.mustBeReady()
 	done := make(chan error, 1)
-	go func() { done <- r.Reconfigure(r.ctx(), r.with(map[string]any{"stall": true})) }()
+	go func() { done <- r.Reconfigure(r.ctx(), r.withValue(map[string]any{"stall": true})) }()
 	r.await("configuring", func(s Status) bool { return s.State == Configuring && s.Incarnation == 2 })
 	if err := r.Stop(r.ctx()); err != nil {
 		t.Error(err)

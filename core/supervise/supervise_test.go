@@ -27,10 +27,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// patience bounds every wait of the tests; it is reached only by a failure.
+// patience bounds every wait of the tests. Only a test that fails waits so long.
 const patience = 2 * time.Minute
 
-// quickTiming wastes no time of a test, and has patience with a busy machine.
+// quickTiming returns short delays, and long deadlines for a busy machine.
 func quickTiming() timing {
 	t := defaultTiming
 	t.start, t.health, t.drain = time.Minute, time.Minute, time.Minute
@@ -39,34 +39,34 @@ func quickTiming() timing {
 	return t
 }
 
-// setup is what a test starts a supervisor with.
+// setup is what a test passes to startWith.
 type setup struct {
 	Config
 	timing timing
 }
 
-// stayInBackoff keeps a plugin that ended from being started again.
+// stayInBackoff keeps a plugin that has ended from being started again.
 func stayInBackoff(c *setup) { c.timing.backoffMin, c.timing.backoffMax = time.Hour, time.Hour }
 
-// rig is a supervised test plugin and what its processes leave.
-type rig struct {
+// supervised is a supervised test plugin, with its log and its processes.
+type supervised struct {
 	*Plugin
-	t       *testing.T
-	cfg     Config
-	log     *logBuffer
-	sockets string
-	alive   chan *life // of every process that announces itself
+	t         *testing.T
+	cfg       Config
+	log       *logBuffer
+	sockets   string
+	processes chan *pluginProcess // of every process that announces itself
 }
 
-// life is one process, seen through the connection it holds.
-type life struct {
-	pid  int
-	said chan string // lines of the process about itself
-	gone chan struct{}
+// pluginProcess is one process, seen through its connection to the test.
+type pluginProcess struct {
+	pid   int
+	lines chan string // lines of the process about itself
+	gone  chan struct{}
 }
 
-// dir is the name of the process in /proc.
-func (l *life) dir() string { return strconv.Itoa(l.pid) }
+// procDir returns the name of the process in /proc.
+func (l *pluginProcess) procDir() string { return strconv.Itoa(l.pid) }
 
 type logBuffer struct {
 	mu sync.Mutex
@@ -85,12 +85,12 @@ func (b *logBuffer) String() string {
 	return b.Buffer.String()
 }
 
-// newRig starts a plugin whose incarnations behave as modes say, the last one
-// for all that follow.
-func newRig(t *testing.T, change func(*setup), modes ...string) *rig {
+// startSupervised starts a plugin whose processes behave as modes say. The last mode is that
+// of all that follow.
+func startSupervised(t *testing.T, change func(*setup), modes ...string) *supervised {
 	t.Helper()
-	r := &rig{t: t, log: &logBuffer{}, sockets: shortDir(t), alive: make(chan *life, 64)}
-	presence := listenPresence(t, r.alive)
+	r := &supervised{t: t, log: &logBuffer{}, sockets: shortDir(t), processes: make(chan *pluginProcess, 64)}
+	presence := listenPresence(t, r.processes)
 	n := 0
 	c := setup{timing: quickTiming(), Config: Config{
 		Kind:      plugin.KindStorage,
@@ -123,7 +123,7 @@ func newRig(t *testing.T, change func(*setup), modes ...string) *rig {
 	return r
 }
 
-// shortDir is a directory whose path leaves room for a socket.
+// shortDir returns a directory whose path leaves room for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "s")
@@ -134,7 +134,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-func listenPresence(t *testing.T, alive chan<- *life) string {
+func listenPresence(t *testing.T, alive chan<- *pluginProcess) string {
 	t.Helper()
 	path := filepath.Join(shortDir(t), "p")
 	l, err := net.Listen("unix", path)
@@ -153,10 +153,10 @@ func listenPresence(t *testing.T, alive chan<- *life) string {
 				in := bufio.NewScanner(conn)
 				in.Scan()
 				pid, _ := strconv.Atoi(in.Text())
-				life := &life{pid: pid, said: make(chan string, 16), gone: make(chan struct{})}
+				life := &pluginProcess{pid: pid, lines: make(chan string, 16), gone: make(chan struct{})}
 				alive <- life
 				for in.Scan() {
-					life.said <- in.Text()
+					life.lines <- in.Text()
 				}
 				close(life.gone)
 			})
@@ -169,13 +169,13 @@ func listenPresence(t *testing.T, alive chan<- *life) string {
 	return path
 }
 
-func (r *rig) ctx() context.Context {
+func (r *supervised) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	r.t.Cleanup(cancel)
 	return ctx
 }
 
-func (r *rig) mustBeReady() {
+func (r *supervised) mustBeReady() {
 	r.t.Helper()
 	if err := r.WaitReady(r.ctx()); err != nil {
 		r.t.Fatal(err)
@@ -183,14 +183,14 @@ func (r *rig) mustBeReady() {
 }
 
 // reload gives the plugin the configuration that it has, as a reload does.
-func (r *rig) reload() {
+func (r *supervised) reload() {
 	r.t.Helper()
 	if err := r.Reconfigure(r.ctx(), r.cfg); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// statusChange is closed when the status is no longer what it was at the call.
+// statusChange returns a channel that is closed when the status is no longer what it was.
 func (p *Plugin) statusChange() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -198,7 +198,7 @@ func (p *Plugin) statusChange() <-chan struct{} {
 }
 
 // await waits until the status is as wanted.
-func (r *rig) await(what string, is func(Status) bool) Status {
+func (r *supervised) await(what string, is func(Status) bool) Status {
 	r.t.Helper()
 	timeout := time.After(patience)
 	for {
@@ -215,7 +215,7 @@ func (r *rig) await(what string, is func(Status) bool) Status {
 }
 
 // awaitLog waits until the log has a text.
-func (r *rig) awaitLog(text string) {
+func (r *supervised) awaitLog(text string) {
 	r.t.Helper()
 	for ctx := r.ctx(); !strings.Contains(r.log.String(), text); runtime.Gosched() {
 		if ctx.Err() != nil {
@@ -224,10 +224,10 @@ func (r *rig) awaitLog(text string) {
 	}
 }
 
-func (r *rig) nextLife() *life {
+func (r *supervised) nextProcess() *pluginProcess {
 	r.t.Helper()
 	select {
-	case l := <-r.alive:
+	case l := <-r.processes:
 		return l
 	case <-time.After(patience):
 		r.t.Fatal("no process")
@@ -235,7 +235,7 @@ func (r *rig) nextLife() *life {
 	}
 }
 
-func (r *rig) mustEnd(l *life) {
+func (r *supervised) mustEnd(l *pluginProcess) {
 	r.t.Helper()
 	select {
 	case <-l.gone:
@@ -244,10 +244,10 @@ func (r *rig) mustEnd(l *life) {
 	}
 }
 
-func (r *rig) mustHear(l *life, want string) {
+func (r *supervised) mustSay(l *pluginProcess, want string) {
 	r.t.Helper()
 	select {
-	case got := <-l.said:
+	case got := <-l.lines:
 		if got != want {
 			r.t.Fatalf("process %d said %q, want %q", l.pid, got, want)
 		}
@@ -256,24 +256,24 @@ func (r *rig) mustHear(l *life, want string) {
 	}
 }
 
-func record(n byte) storage.Record {
+func newRecord(n byte) storage.Record {
 	sig, body := []byte{'s', n}, []byte{'c', n}
 	return storage.Record{ID: storage.NewID(sig, body), Signature: sig, Ciphertext: body}
 }
 
 func TestStoreSurvivesIncarnations(t *testing.T) {
 	ready := make(chan int, 8)
-	r := newRig(t, func(c *setup) { c.OnReady = func(n int) { ready <- n } }, "good")
+	r := startSupervised(t, func(c *setup) { c.OnReady = func(n int) { ready <- n } }, "good")
 	r.mustBeReady()
 	store := r.Storage()
 	watcher, ok := storage.As[storage.Watcher](store)
 	if !ok {
 		t.Fatal("the store cannot watch")
 	}
-	if outcomes, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil || outcomes[0].Seq != 1 {
+	if outcomes, err := store.Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil || outcomes[0].Seq != 1 {
 		t.Fatalf("append: %v, %v", outcomes, err)
 	}
-	first := r.nextLife()
+	first := r.nextProcess()
 	if s := r.Status(); s.State != Ready || s.PID != first.pid || s.Incarnation != 1 || s.Version != "1.2.3" || s.Restarts != 0 {
 		t.Errorf("status %+v", s)
 	}
@@ -282,7 +282,7 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 		_, err := watcher.Watch(r.ctx(), 100)
 		watching <- err
 	}()
-	r.mustHear(first, "watching")
+	r.mustSay(first, "watching")
 	syscall.Kill(first.pid, syscall.SIGKILL)
 	if err := <-watching; !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("watch of a killed plugin: %v", err)
@@ -292,14 +292,14 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 	if s.Restarts != 1 || !strings.Contains(s.LastError, "killed") {
 		t.Errorf("status %+v", s)
 	}
-	// The store in memory is a new one, the Store is the same.
+	// The store in memory is a new one; the Store is the same.
 	if info, err := store.Info(r.ctx()); err != nil || info.Last != 0 {
 		t.Errorf("info: %v, %v", info, err)
 	}
 	if a, b := <-ready, <-ready; a != 1 || b != 2 {
 		t.Errorf("OnReady was called with %d, %d", a, b)
 	}
-	second := r.nextLife()
+	second := r.nextProcess()
 	if err := r.Stop(r.ctx()); err != nil {
 		t.Error(err)
 	}
@@ -313,7 +313,7 @@ func TestStoreSurvivesIncarnations(t *testing.T) {
 }
 
 func TestStatusAsJSON(t *testing.T) {
-	r := newRig(t, nil, "good")
+	r := startSupervised(t, nil, "good")
 	r.mustBeReady()
 	data, err := json.Marshal(r.Status())
 	if err != nil || !bytes.Contains(data, []byte(`"state":"ready"`)) || !bytes.Contains(data, []byte(`"name":"test"`)) {
@@ -322,7 +322,7 @@ func TestStatusAsJSON(t *testing.T) {
 }
 
 func TestCallsWaitForAnIncarnation(t *testing.T) {
-	r := newRig(t, stayInBackoff, "exit")
+	r := startSupervised(t, stayInBackoff, "exit")
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
 	ctx, cancel := context.WithCancelCause(t.Context())
 	done := make(chan error, 1)
@@ -340,17 +340,17 @@ func TestCallsWaitForAnIncarnation(t *testing.T) {
 func TestCrashInACall(t *testing.T) {
 	for _, mode := range []string{"crash", "panic"} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, nil, mode, "good")
+			r := startSupervised(t, nil, mode, "good")
 			r.mustBeReady()
-			store, first := r.Storage(), r.nextLife()
-			if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); err == nil {
+			store, first := r.Storage(), r.nextProcess()
+			if _, err := store.Append(r.ctx(), []storage.Record{newRecord(1)}); err == nil {
 				t.Error("append succeeded")
 			} else if mode == "crash" && !errors.Is(err, storage.ErrUnavailable) {
 				t.Errorf("append: %v", err)
 			}
 			r.mustEnd(first)
 			r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
-			if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+			if _, err := store.Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 				t.Error(err)
 			}
 			if mode == "panic" && !strings.Contains(r.log.String(), "told to panic") {
@@ -360,14 +360,14 @@ func TestCrashInACall(t *testing.T) {
 	}
 }
 
-// TestCallAfterACrash: whoever repeats a call that a crash has cut meets the next
-// incarnation, also when he is faster than the supervisor.
+// TestCallAfterACrash shows that a caller who repeats a call that a crash has cut reaches the
+// next incarnation, even before the supervisor has noticed the crash.
 func TestCallAfterACrash(t *testing.T) {
-	r := newRig(t, nil, "crash", "crash", "crash", "good")
+	r := startSupervised(t, nil, "crash", "crash", "crash", "good")
 	r.mustBeReady()
 	store := r.Storage()
 	for range 3 {
-		if _, err := store.Append(r.ctx(), []storage.Record{record(1)}); !errors.Is(err, storage.ErrUnavailable) {
+		if _, err := store.Append(r.ctx(), []storage.Record{newRecord(1)}); !errors.Is(err, storage.ErrUnavailable) {
 			t.Fatalf("append: %v", err)
 		}
 		if _, err := store.Info(r.ctx()); err != nil {
@@ -376,13 +376,14 @@ func TestCallAfterACrash(t *testing.T) {
 	}
 }
 
-// TestStoreThatStaysUnavailable is started anew: nothing else opens its file again.
+// TestStoreThatStaysUnavailable shows that a store which answers only that it is
+// unavailable is started again: nothing else would open its file anew.
 func TestStoreThatStaysUnavailable(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "unavailable", "good")
+	r := startSupervised(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "unavailable", "good")
 	r.mustBeReady()
 	store := r.Storage()
 	for {
-		_, err := store.Append(r.ctx(), []storage.Record{record(1)})
+		_, err := store.Append(r.ctx(), []storage.Record{newRecord(1)})
 		if err == nil {
 			break
 		}
@@ -395,8 +396,8 @@ func TestStoreThatStaysUnavailable(t *testing.T) {
 	}
 }
 
-// TestHangIsCallsOverATime shows that a plugin hangs when calls over a time were not
-// answered, and not when time has passed since one.
+// TestHangIsCallsOverATime shows that a plugin hangs if no call over a time was answered,
+// and not because time has passed since one call.
 func TestHangIsCallsOverATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const health, hang = 10 * time.Second, 30 * time.Second
@@ -441,13 +442,13 @@ func TestHangIsCallsOverATime(t *testing.T) {
 	})
 }
 
-func TestHungCall(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "hang", "good")
+func TestHungCallEndsThePlugin(t *testing.T) {
+	r := startSupervised(t, func(c *setup) { c.timing.hang = 10 * time.Millisecond }, "hang", "good")
 	r.mustBeReady()
-	first := r.nextLife()
+	first := r.nextProcess()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := r.Storage().Append(ctx, []storage.Record{record(1)}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.Storage().Append(ctx, []storage.Record{newRecord(1)}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("append: %v", err)
 	}
 	r.mustEnd(first)
@@ -457,10 +458,10 @@ func TestHungCall(t *testing.T) {
 	}
 }
 
-func TestHungProcess(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.health = 50 * time.Millisecond }, "good")
+func TestHungProcessIsReplaced(t *testing.T) {
+	r := startSupervised(t, func(c *setup) { c.timing.health = 50 * time.Millisecond }, "good")
 	r.mustBeReady()
-	first := r.nextLife()
+	first := r.nextProcess()
 	syscall.Kill(first.pid, syscall.SIGSTOP)
 	r.mustEnd(first)
 	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation >= 2 })
@@ -469,10 +470,10 @@ func TestHungProcess(t *testing.T) {
 	}
 }
 
-func TestBrokenContract(t *testing.T) {
+func TestBrokenContractIsCorruption(t *testing.T) {
 	calls := map[string]func(context.Context, storage.Store) error{
 		"count": func(ctx context.Context, s storage.Store) error {
-			_, err := s.Append(ctx, []storage.Record{record(1)})
+			_, err := s.Append(ctx, []storage.Record{newRecord(1)})
 			return err
 		},
 		"huge": func(ctx context.Context, s storage.Store) error {
@@ -482,7 +483,7 @@ func TestBrokenContract(t *testing.T) {
 	}
 	for mode, call := range calls {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, nil, mode)
+			r := startSupervised(t, nil, mode)
 			r.mustBeReady()
 			err := call(r.ctx(), r.Storage())
 			var broken *host.ContractError
@@ -497,9 +498,9 @@ func TestBrokenContract(t *testing.T) {
 }
 
 func TestErrorsKeepTheirIdentity(t *testing.T) {
-	r := newRig(t, nil, "full")
+	r := startSupervised(t, nil, "full")
 	r.mustBeReady()
-	_, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)})
+	_, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)})
 	if !errors.Is(err, storage.ErrFull) || !strings.Contains(err.Error(), "write messages.db") {
 		t.Errorf("got %v", err)
 	}
@@ -515,7 +516,7 @@ func TestStartsThatFail(t *testing.T) {
 		"deaf":      "its line has come, and nobody answers at the socket",
 	} {
 		t.Run(mode, func(t *testing.T) {
-			r := newRig(t, func(c *setup) {
+			r := startSupervised(t, func(c *setup) {
 				stayInBackoff(c)
 				if mode == "silent" || mode == "deaf" {
 					c.timing.start = time.Second
@@ -525,13 +526,13 @@ func TestStartsThatFail(t *testing.T) {
 			if s.Restarts != 1 || s.PID != 0 || !strings.Contains(s.LastError, want) {
 				t.Errorf("status %+v, want an error with %q", s, want)
 			}
-			r.mustEnd(r.nextLife())
+			r.mustEnd(r.nextProcess())
 		})
 	}
 }
 
 func TestWaitReadyTellsWhatItWaitsFor(t *testing.T) {
-	r := newRig(t, stayInBackoff, "exit")
+	r := startSupervised(t, stayInBackoff, "exit")
 	r.await("in backoff", func(s Status) bool { return s.State == Backoff })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -540,8 +541,8 @@ func TestWaitReadyTellsWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-func TestFirstStartThatCanNotSucceed(t *testing.T) {
-	value := encoded(t, map[string]any{"refuse": "That is wrong"})
+func TestFirstStartThatCannotSucceed(t *testing.T) {
+	value := encodeValue(t, map[string]any{"refuse": "That is wrong"})
 	for name, test := range map[string]struct {
 		mode   string
 		change func(*setup)
@@ -556,7 +557,7 @@ func TestFirstStartThatCanNotSucceed(t *testing.T) {
 		"no directory": {"good", func(c *setup) { c.Dir = "/proc/nothing" }, "make the plugin's directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, test.change, test.mode)
+			r := startSupervised(t, test.change, test.mode)
 			err := r.WaitReady(r.ctx())
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, want an error with %q", err, test.want)
@@ -576,7 +577,7 @@ func TestFirstStartThatCanNotSucceed(t *testing.T) {
 }
 
 func TestConfigurationRefusedLaterIsTriedAgain(t *testing.T) {
-	r := newRig(t, nil, "good", "locked", "locked", "good")
+	r := startSupervised(t, nil, "good", "locked", "locked", "good")
 	r.mustBeReady()
 	syscall.Kill(r.Status().PID, syscall.SIGKILL)
 	s := r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 4 })
@@ -586,9 +587,9 @@ func TestConfigurationRefusedLaterIsTriedAgain(t *testing.T) {
 }
 
 func TestStopOfAStubbornPlugin(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "stubborn")
+	r := startSupervised(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "stubborn")
 	r.mustBeReady()
-	life := r.nextLife()
+	life := r.nextProcess()
 	if err := r.Stop(r.ctx()); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("stop: %v", err)
 	}
@@ -596,12 +597,12 @@ func TestStopOfAStubbornPlugin(t *testing.T) {
 }
 
 func TestStopLetsCallsEnd(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "hang")
+	r := startSupervised(t, func(c *setup) { c.timing.drain = 100 * time.Millisecond }, "hang")
 	r.mustBeReady()
 	done := make(chan error, 1)
 	store := r.Storage()
 	go func() {
-		_, err := store.Append(t.Context(), []storage.Record{record(1)})
+		_, err := store.Append(t.Context(), []storage.Record{newRecord(1)})
 		done <- err
 	}()
 	// A hung call is cut when the time for draining is over.
@@ -614,7 +615,7 @@ func TestStopLetsCallsEnd(t *testing.T) {
 func TestStopInEveryState(t *testing.T) {
 	for state, mode := range map[State]string{Starting: "silent", Backoff: "exit", Ready: "good", Failed: "locked"} {
 		t.Run(state.String(), func(t *testing.T) {
-			r := newRig(t, stayInBackoff, mode)
+			r := startSupervised(t, stayInBackoff, mode)
 			r.await(state.String(), func(s Status) bool { return s.State == state && (state != Starting || s.Incarnation == 1) })
 			if err := r.Stop(r.ctx()); err != nil {
 				t.Error(err)
@@ -630,9 +631,9 @@ func TestStopInEveryState(t *testing.T) {
 }
 
 func TestChildrenOfAPluginEndWithIt(t *testing.T) {
-	r := newRig(t, nil, "fork")
+	r := startSupervised(t, nil, "fork")
 	r.mustBeReady()
-	parent, child := r.nextLife(), r.nextLife()
+	parent, child := r.nextProcess(), r.nextProcess()
 	syscall.Kill(parent.pid, syscall.SIGKILL)
 	r.mustEnd(parent)
 	r.mustEnd(child)
@@ -643,10 +644,10 @@ func TestFloodOfLogLines(t *testing.T) {
 	for _, mode := range []string{"flood", "print"} {
 		t.Run(mode, func(t *testing.T) {
 			begin := time.Now()
-			r := newRig(t, nil, mode)
+			r := startSupervised(t, nil, mode)
 			r.mustBeReady()
 			for range 200 {
-				if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err != nil {
+				if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -662,8 +663,8 @@ func TestFloodOfLogLines(t *testing.T) {
 }
 
 func TestNothingSurvivesTheRelay(t *testing.T) {
-	r := &rig{t: t, alive: make(chan *life, 8)}
-	presence := listenPresence(t, r.alive)
+	r := &supervised{t: t, processes: make(chan *pluginProcess, 8)}
+	presence := listenPresence(t, r.processes)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{envMode + "=relay", envPlugin + "=stubborn", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
 	cmd.Stderr = os.Stderr
@@ -678,14 +679,14 @@ func TestNothingSurvivesTheRelay(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the relay said %q, %v", line, err)
 	}
-	relay, plugin := r.nextLife(), r.nextLife()
+	relay, plugin := r.nextProcess(), r.nextProcess()
 	cmd.Process.Kill()
 	r.mustEnd(relay)
 	r.mustEnd(plugin)
 }
 
 func TestStaleSocketsAreRemoved(t *testing.T) {
-	r := newRig(t, func(c *setup) {
+	r := startSupervised(t, func(c *setup) {
 		if err := os.MkdirAll(filepath.Join(c.SocketDir, "plugin-dir123"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -704,13 +705,13 @@ func TestStaleSocketsAreRemoved(t *testing.T) {
 
 func TestLongSocketDirectory(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
-	r := newRig(t, func(c *setup) { c.SocketDir = long }, "good")
+	r := startSupervised(t, func(c *setup) { c.SocketDir = long }, "good")
 	r.mustBeReady()
 }
 
 func TestEnvironmentOfAPlugin(t *testing.T) {
 	t.Setenv("SECRET_OF_THE_RELAY", "1")
-	r := newRig(t, nil, "good")
+	r := startSupervised(t, nil, "good")
 	r.mustBeReady()
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", r.Status().PID))
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// TestTakenAddress: a plugin whose address is taken waits for it, however often it was
-// tried. Nothing has ended, so it counts no restarts, and has not used up its ends.
-func TestTakenAddress(t *testing.T) {
+// TestTakenAddressIsTriedForever shows that a plugin whose address is taken is tried until
+// the address is free. Nothing has ended, so no restarts count.
+func TestTakenAddressIsTriedForever(t *testing.T) {
 	const limit = 2
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -21,8 +21,8 @@ func TestTakenAddress(t *testing.T) {
 	}
 	defer other.Close()
 	address := other.Addr().String()
-	r := newRig(t, func(c *setup) {
-		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listening(t, address)
+	r := startSupervised(t, func(c *setup) {
+		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listenValue(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
 		c.timing.limit = limit
 	}, "exit", "listening")
@@ -41,7 +41,7 @@ func TestTakenAddress(t *testing.T) {
 	if s := r.Status(); s.Restarts != 1 { // the first process ended
 		t.Errorf("%d restarts, want one", s.Restarts)
 	}
-	if got := greeted(t, address); got != r.Status().PID {
+	if got := readGreeting(t, address); got != r.Status().PID {
 		t.Errorf("process %d answers, want %d", got, r.Status().PID)
 	}
 	if n := strings.Count(r.log.String(), "is tried again\""); n > limit {
@@ -49,10 +49,10 @@ func TestTakenAddress(t *testing.T) {
 	}
 }
 
-// TestUnavailableAtFirst: an error of a constructor that may pass does not end the
-// plugin for good.
+// TestUnavailableAtFirst shows that an error of a constructor which may pass does not end
+// the plugin for good.
 func TestUnavailableAtFirst(t *testing.T) {
-	r := newRig(t, func(c *setup) { c.Kind = plugin.KindStats }, "away", "away", "stats")
+	r := startSupervised(t, func(c *setup) { c.Kind = plugin.KindStats }, "away", "away", "stats")
 	if err := r.WaitTried(r.ctx()); err == nil || !strings.Contains(err.Error(), "the database") || !strings.Contains(err.Error(), "tried again") {
 		t.Errorf("the first try: %v", err)
 	}

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestInterruptAtTheTerminal: ^C is for the relay, which then stops its plugins
-// in good order. The terminal sends it to every process of the group in front.
+// TestInterruptAtTheTerminal shows that ^C ends the relay and not its plugins, which the relay
+// then stops in good order. The terminal sends it to every process of the group in front.
 func TestInterruptAtTheTerminal(t *testing.T) {
 	terminal, relaySide := openTerminal(t)
-	r := &rig{t: t, alive: make(chan *life, 8)}
-	presence := listenPresence(t, r.alive)
+	r := &supervised{t: t, processes: make(chan *pluginProcess, 8)}
+	presence := listenPresence(t, r.processes)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{envMode + "=relay", envPlugin + "=interruptible", envPresence + "=" + presence, envDir + "=" + t.TempDir()}
 	cmd.Stdin, cmd.Stderr = relaySide, os.Stderr
@@ -38,7 +38,7 @@ func TestInterruptAtTheTerminal(t *testing.T) {
 		}
 	}
 	mustSay("ready")
-	relay, plugin := r.nextLife(), r.nextLife()
+	relay, plugin := r.nextProcess(), r.nextProcess()
 	if _, err := terminal.Write([]byte{3}); err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +46,12 @@ func TestInterruptAtTheTerminal(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	r.mustHear(plugin, "closed") // and of no signal before
+	r.mustSay(plugin, "closed") // and of no signal before
 	r.mustEnd(relay)
 	r.mustEnd(plugin)
 }
 
-// openTerminal makes a terminal: the side of the person and that of a program.
+// openTerminal makes a terminal, and returns the side of the person and that of the program.
 func openTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestUntilNext: whenever they begin to wait, they wake up together.
+// TestUntilNext shows that all who wait wake up together, whenever they began to wait.
 func TestUntilNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct{ after, want time.Duration }{

@@ -7,12 +7,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestStatusSaysWhatTheRuntimeSaid: a runtime that ends the process writes the
-// reason as plain text, which the status shows beside how the process ended.
+// TestStatusSaysWhatTheRuntimeSaid shows that the status has the last words of a runtime,
+// which writes them as plain text, beside how the process ended.
 func TestStatusSaysWhatTheRuntimeSaid(t *testing.T) {
-	r := newRig(t, stayInBackoff, "heap")
+	r := startSupervised(t, stayInBackoff, "heap")
 	r.mustBeReady()
-	if _, err := r.Storage().Append(r.ctx(), []storage.Record{record(1)}); err == nil {
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err == nil {
 		t.Error("append succeeded")
 	}
 	s := r.await("in backoff", func(s Status) bool { return s.State == Backoff })

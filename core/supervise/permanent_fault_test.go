@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// TestFaultsThatLast fail at once, confined and not: no other try would do better.
-// RetryForever is for ends that may pass.
+// TestFaultsThatLast shows that a fault which another try would meet again is a failure at
+// once, confined or not, and also with RetryForever.
 func TestFaultsThatLast(t *testing.T) {
 	text := func(mode os.FileMode, content string) func(*testing.T, *setup) {
 		return func(t *testing.T, c *setup) {
@@ -38,9 +38,9 @@ func TestFaultsThatLast(t *testing.T) {
 	} {
 		for _, how := range []string{"confined", "not confined"} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				r := newRig(t, func(c *setup) {
+				r := startSupervised(t, func(c *setup) {
 					if how == "confined" {
-						confined(c)
+						withSandbox(c)
 					}
 					c.RetryForever = true
 					test.fault(t, c)
