@@ -33,7 +33,7 @@ type process struct {
 	killReason atomic.Pointer[error] // nil if requestKill was not called
 }
 
-// hostProcess is a process that package host has started, or has connected to.
+// hostProcess is a process that package pluginproc has started or attached to.
 type hostProcess interface {
 	Client() *host.Client
 	PID() int

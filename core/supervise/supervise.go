@@ -44,7 +44,7 @@
 // # What is left of a plugin
 //
 // Nothing: neither processes nor sockets, however the plugin or the relay ended. Package
-// host says how.
+// pluginproc says how.
 package supervise
 
 import (
