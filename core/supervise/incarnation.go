@@ -146,7 +146,7 @@ func (l *loop) showHealth(health host.Health) {
 	if state == Degraded {
 		l.log.Warn("plugin is degraded", "reason", health.Reason)
 	} else {
-		l.log.Info("plugin is healthy again", "reason", health.Reason)
+		l.log.Info("plugin is healthy", "reason", health.Reason)
 	}
 	l.update(func(s *Status) { s.State, s.Reason = state, health.Reason })
 }

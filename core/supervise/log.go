@@ -29,7 +29,7 @@ func (l *loop) logFailure(n int, fault error, delay time.Duration) {
 	if l.muted.Swap(true) && time.Since(l.reminded) < remindEvery {
 		return
 	}
-	l.loud.Error("plugin ends again and again; it is started again, and the log says no more of it until it stays ready; \"cwtch-relay status\" shows the last error",
+	l.unmutedLog.Error("plugin ends again and again; it is started again, and the log says no more of it until it stays ready; \"cwtch-relay status\" shows the last error",
 		"error", fault, "after", delay, "ends", l.number, "not logged", l.unlogged-1)
 	l.unlogged, l.reminded = 0, time.Now()
 }

@@ -28,24 +28,24 @@ type loop struct {
 	backoff      backoff.Backoff
 	addressTaken bool // the latest start failed because an address to listen at was taken
 
-	log      *slog.Logger // drops all while muted is set
-	printed  *slog.Logger // log, for the lines of the plugin itself
-	loud     *slog.Logger // is never muted
-	muted    atomic.Bool
-	unlogged int       // failures that the log leaves out
-	reminded time.Time // when the log told of those last
+	log        *slog.Logger // drops all while muted is set
+	pluginLog  *slog.Logger // log, for the lines of the plugin itself
+	unmutedLog *slog.Logger // is never muted
+	muted      atomic.Bool
+	unlogged   int       // failures that the log leaves out
+	reminded   time.Time // when the log told of those last
 }
 
 func newLoop(p *Plugin, cfg Config) *loop {
 	l := &loop{
-		Plugin:    p,
-		config:    &cfg,
-		listeners: make(map[string]pluginproc.Listener),
-		backoff:   backoff.Backoff{Min: p.timing.backoffMin, Max: p.timing.backoffMax},
-		loud:      cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
+		Plugin:     p,
+		config:     &cfg,
+		listeners:  make(map[string]pluginproc.Listener),
+		backoff:    backoff.Backoff{Min: p.timing.backoffMin, Max: p.timing.backoffMax},
+		unmutedLog: cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
 	}
-	l.log = slog.New(mutableHandler{l.loud.Handler(), &l.muted})
-	l.printed = slog.New(loglimit.NewForeign(l.log.Handler()))
+	l.log = slog.New(mutableHandler{l.unmutedLog.Handler(), &l.muted})
+	l.pluginLog = slog.New(loglimit.NewForeign(l.log.Handler()))
 	return l
 }
 

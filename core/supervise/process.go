@@ -132,7 +132,7 @@ func (l *loop) execute(ctx context.Context, cfg *Config, p *process) error {
 		return fatalError{error: err}
 	}
 	started, err := pluginproc.Start(ctx, pluginproc.StartConfig{
-		Command: command, SocketDir: cfg.SocketDir, Listeners: listeners, Logger: l.printed, Timeout: l.timing.start,
+		Command: command, SocketDir: cfg.SocketDir, Listeners: listeners, Logger: l.pluginLog, Timeout: l.timing.start,
 	})
 	if errors.As(err, new(*pluginproc.PermanentError)) {
 		return fatalError{error: err}
