@@ -23,20 +23,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// conformance is a run of the suite of a kind against a binary.
-type conformance struct {
+// testReport is the result of the suites.
+type testReport struct {
 	Plugin  plugin.Description `json:"plugin"`
 	Path    string             `json:"path"`
 	Sandbox bool               `json:"sandbox"`
-	// Attached is the number of the process that was started by hand, if one was.
+	// Attached is the process that was started by hand, or 0.
 	Attached int `json:"attached,omitempty"`
 
-	Results []verdict `json:"results"`
-	Failed  int       `json:"failed"`
+	Results []reportedResult `json:"results"`
+	Failed  int              `json:"failed"`
 }
 
-// verdict is a result with its check, as the report in JSON has it.
-type verdict struct {
+// reportedResult is a result with the name of its check, for JSON.
+type reportedResult struct {
 	Name     string `json:"name"`
 	Contract string `json:"contract"`
 	plugintest.Result
@@ -44,7 +44,7 @@ type verdict struct {
 
 var errNotConforming = errors.New("the plugin does not keep the contract")
 
-// testPlugin runs the conformance suite of its kind against any binary.
+// testPlugin runs the conformance suites against any plugin.
 func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := command.NewFlags()
 	body := f.Path("config")
@@ -52,7 +52,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	traced := f.Bool("trace", false, "")
 	only := f.String("run", "", "")
 	granted := f.Grants()
-	shown := newShown(f)
+	shown := addStatsOutput(f)
 	named, err := f.ParseArgs(args, "PATH")
 	if err != nil {
 		return err
@@ -72,18 +72,18 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
-	run := conformance{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.Unconfined}
+	run := testReport{Plugin: s.description, Path: named[0], Sandbox: s.attach == nil && !granted.Unconfined}
 	if s.attach != nil {
 		run.Attached = s.attach.PID
 	}
-	if err := shown.check(run.Plugin.Kind); err != nil {
+	if err := shown.validate(run.Plugin.Kind); err != nil {
 		return err
 	}
-	values, err := loadBody(*body, run.Plugin.Schema)
+	values, err := readBody(*body, run.Plugin.Schema)
 	if err != nil {
 		return err
 	}
-	invalid, err := loadBody(*invalidBody, run.Plugin.Schema)
+	invalid, err := readBody(*invalidBody, run.Plugin.Schema)
 	if err != nil {
 		return err
 	}
@@ -91,13 +91,13 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if *traced {
 		t = &tracer{w: stderr}
 	}
-	checks := selectChecks(s.checks(values, invalid, t, shown), pattern)
+	checks := selectChecks(s.buildChecks(values, invalid, t, shown), pattern)
 	begin := time.Now()
 	if !f.JSON {
 		writeDescribed(stdout, run, len(checks))
 	}
 	run.Failed = plugintest.Evaluate(ctx, checks, func(r plugintest.Result) {
-		run.Results = append(run.Results, verdict{r.Check.Name, r.Check.Contract, r})
+		run.Results = append(run.Results, reportedResult{r.Check.Name, r.Check.Contract, r})
 		if !f.JSON {
 			writeResult(stdout, r)
 		}
@@ -108,19 +108,19 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	default:
 		err = writeSummary(stdout, run, time.Since(begin))
 	}
-	return errors.Join(err, run.checkVerdict(ctx, len(checks)))
+	return errors.Join(err, run.verdictError(ctx, len(checks)))
 }
 
-// loadBody reads what would stand in the block of the plugin; none without a file.
-func loadBody(path string, schema plugin.Schema) (map[string]any, error) {
+// readBody reads what would stand in the block of the plugin. Without a path it is nothing.
+func readBody(path string, schema plugin.Schema) (map[string]any, error) {
 	if path == "" {
 		return nil, nil
 	}
 	return config.LoadBody(path, schema)
 }
 
-// checkVerdict is an error unless all checks have been run and none failed.
-func (c conformance) checkVerdict(ctx context.Context, checks int) error {
+// verdictError is an error unless all checks ran and none failed.
+func (c testReport) verdictError(ctx context.Context, checks int) error {
 	switch {
 	case c.Failed > 0:
 		return errNotConforming
@@ -132,9 +132,9 @@ func (c conformance) checkVerdict(ctx context.Context, checks int) error {
 	return nil
 }
 
-// checksOf is the suite of a kind against one plugin. The disk can be filled,
-// since a plugin in the sandbox has no other place than its directory.
-func checksOf(kind plugin.Kind, t plugintest.Transport, values map[string]any, shown *shown) []plugintest.Check {
+// suiteOf returns the suite of a kind. The suite may fill the disk of a store: a plugin in
+// the sandbox writes in its directory only.
+func suiteOf(kind plugin.Kind, t plugintest.Transport, values map[string]any, shown *statsOutput) []plugintest.Check {
 	open := func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Open(tb, dir, values) }
 	switch kind {
 	case plugin.KindStorage:
@@ -159,7 +159,7 @@ func selectChecks(checks []plugintest.Check, pattern *regexp.Regexp) (out []plug
 	return out
 }
 
-func writeDescribed(w io.Writer, c conformance, checks int) {
+func writeDescribed(w io.Writer, c testReport, checks int) {
 	where := "each with processes of its own in the sandbox"
 	switch {
 	case c.Attached != 0:
@@ -171,8 +171,8 @@ func writeDescribed(w io.Writer, c conformance, checks int) {
 		c.Plugin.Kind, c.Plugin.Name, c.Plugin.Version, c.Path, command.CountOf(checks, "check"), where)
 }
 
-// writeResult says what the contract demands, and when that is not kept what
-// happened instead.
+// writeResult writes what the contract demands and, if the check failed, what happened
+// instead.
 func writeResult(w io.Writer, r plugintest.Result) {
 	fmt.Fprintf(w, "%-7s  %-22s %6.2fs  %s\n", r.Verdict, r.Check.Name, r.Took.Seconds(), r.Check.Contract)
 	for _, line := range r.Output {
@@ -186,7 +186,7 @@ func writeResult(w io.Writer, r plugintest.Result) {
 	}
 }
 
-func writeSummary(w io.Writer, c conformance, took time.Duration) error {
+func writeSummary(w io.Writer, c testReport, took time.Duration) error {
 	counts := make(map[plugintest.Verdict]int)
 	var broken []string
 	for _, r := range c.Results {

@@ -46,7 +46,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	return p.Report(p.Run(ctx, args, stdout, stderr), stdout, stderr)
 }
 
-// program is what the command line offers.
+// program has all commands.
 func program() command.Program {
 	return command.Program{
 		Name:  "cwtch-plugin",

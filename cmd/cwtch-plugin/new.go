@@ -15,7 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/skeleton"
 )
 
-// nextSteps lead from the first files of a plugin to one that passes its tests.
+// nextSteps lead from the new files to a plugin that passes its tests.
 var nextSteps = map[string]string{
 	"go":     "go mod tidy && go test ./...",
 	"python": "./build.sh",

@@ -63,8 +63,8 @@ func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.D
 	return attached.Client().Describe(ctx)
 }
 
-// checks are those of the protocol and then those of the kind.
-func (s subject) checks(values, invalid map[string]any, t *tracer, shown *shown) []plugintest.Check {
+// buildChecks returns the checks of the protocol and then those of the kind.
+func (s subject) buildChecks(values, invalid map[string]any, t *tracer, shown *statsOutput) []plugintest.Check {
 	opener := protocoltest.Opener{Attach: s.attach, Config: values, Invalid: invalid}
 	var transport plugintest.Transport
 	if s.attach != nil {
@@ -76,19 +76,19 @@ func (s subject) checks(values, invalid map[string]any, t *tracer, shown *shown)
 	if t != nil {
 		opener.Tracer, transport = t, transport.Traced(t)
 	}
-	return t.watch(append(protocoltest.Checks(opener), checksOf(s.description.Kind, transport, values, shown)...))
+	return t.traceChecks(append(protocoltest.Checks(opener), suiteOf(s.description.Kind, transport, values, shown)...))
 }
 
-// maxTraced is how many lines of calls are shown for a check. The suite of a store
-// makes some hundred thousand calls.
+// maxTraced bounds the lines for one check. The suite of a store makes some hundred
+// thousand calls.
 const maxTraced = 200
 
 // tracer writes the calls of each check.
 type tracer struct {
 	mu   sync.Mutex
 	w    io.Writer
-	left int // lines
-	more int // that were left out
+	left int // lines that may still be written
+	more int // lines that were left out
 }
 
 // Trace writes a line.
@@ -103,8 +103,8 @@ func (t *tracer) Trace(line string) {
 	fmt.Fprintf(t.w, "  %s\n", line)
 }
 
-// watch puts the name of each check above its calls. Without a tracer it does nothing.
-func (t *tracer) watch(checks []plugintest.Check) []plugintest.Check {
+// traceChecks writes the name of each check above its calls. A nil tracer changes nothing.
+func (t *tracer) traceChecks(checks []plugintest.Check) []plugintest.Check {
 	if t == nil {
 		return checks
 	}

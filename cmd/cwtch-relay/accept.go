@@ -10,8 +10,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
 
-// acceptStore has a server that refuses its store take it at the next start.
-func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error {
+// runStorageAccept lets a server that refuses its store go on with it at the next start.
+func runStorageAccept(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags()
 	name := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
@@ -48,14 +48,14 @@ func acceptStore(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		return fmt.Errorf("server %s: %w", server.Name, err)
 	}
 	if f.JSON {
-		return command.PrintJSON(stdout, accepted{server.Name, known})
+		return command.PrintJSON(stdout, acceptReport{server.Name, known})
 	}
 	_, err = fmt.Fprintf(stdout, "server %s takes the store that it finds at its next start\nthe store before it had come to envelope %d\nnext: %s\n", server.Name, known.Last, next)
 	return err
 }
 
-// accepted is what acceptStore did, as JSON.
-type accepted struct {
+// acceptReport is the JSON of runStorageAccept.
+type acceptReport struct {
 	Server string `json:"server"`
 	manager.Known
 }

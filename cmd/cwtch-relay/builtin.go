@@ -23,8 +23,8 @@ func builtInDescriptions() (out []plugin.Description) {
 	return out
 }
 
-// pluginMode is the command by which the relay's binary becomes a built-in
-// plugin. People do not need it, so the help does not list it.
+// pluginMode is the command that makes the relay's binary a built-in plugin. People do not
+// need it, so the help does not list it.
 const pluginMode = "plugin-serve"
 
 func servePlugin(args []string) error {
@@ -33,7 +33,7 @@ func servePlugin(args []string) error {
 	}
 	for _, p := range builtInPlugins() {
 		if d := p.Describe(); string(d.Kind) == args[0] && d.Name == args[1] {
-			os.Args = slices.Delete(os.Args, 1, 4) // what follows is for the plugin, as "debug"
+			os.Args = slices.Delete(os.Args, 1, 4) // the plugin reads what follows, such as "debug"
 			plugin.Serve(p)
 			return nil
 		}

@@ -18,25 +18,25 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
-// level is how much somebody is needed. Its numbers are the exit statuses of a
-// plugin of Nagios, which other monitors know as well.
+// level is how serious a finding is. The numbers are the exit statuses of Nagios plugins,
+// which other monitors know as well.
 type level int
 
 const (
 	ok       level = iota
-	warning        // people are served, and something is not as it should be
-	critical       // people are not served, or not all of them
+	warning        // everybody is served, but something is wrong
+	critical       // some people or all are not served
 	unknown        // nobody can tell
 )
 
-// label is what a finding of the level is called in a status.
+// label is the word of a status for the level.
 func (l level) label() string { return [...]string{"OK", "WARNING", "PROBLEM", "UNKNOWN"}[l] }
 
 // finding is something that an operator has to know.
 type finding struct {
 	level level
 	what  string
-	why   string // where a status shows it elsewhere
+	why   string // empty if the status shows it elsewhere
 }
 
 func (f finding) String() string {
@@ -46,15 +46,15 @@ func (f finding) String() string {
 	return f.what + ": " + f.why
 }
 
-func worst(all []finding) (l level) {
+func worstLevel(all []finding) (l level) {
 	for _, f := range all {
 		l = max(l, f.level)
 	}
 	return l
 }
 
-// findings has all that is not well with a relay.
-func findings(st manager.Status, now time.Time) []finding {
+// collectFindings returns what is wrong with a relay.
+func collectFindings(st manager.Status, now time.Time) []finding {
 	all := relayFindings(st, now)
 	for _, s := range st.Servers {
 		for _, f := range serverFindings(s, now) {
@@ -65,14 +65,13 @@ func findings(st manager.Status, now time.Time) []finding {
 	return all
 }
 
-// settling is how long Tor may take before it is a problem that clients cannot reach
-// the servers.
-const settling = 10 * time.Minute
+// publishGrace is how long Tor may take to publish the servers before that is critical.
+const publishGrace = 10 * time.Minute
 
-// relayFindings has what is not of one server.
+// relayFindings returns what is wrong beside the servers.
 func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	away := critical
-	if now.Sub(st.Since) < settling {
+	if now.Sub(st.Since) < publishGrace {
 		away = warning
 	}
 	switch n := st.Network; {
@@ -94,16 +93,16 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	return all
 }
 
-// serverFindings has what is not well with a server.
+// serverFindings returns what is wrong with a server.
 func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 	if s.Problem != "" {
 		return []finding{{critical, s.Problem + "; a reload tries it again", ""}}
 	}
 	switch state := s.Storage.State; {
 	case state == supervise.Degraded:
-		all = append(all, finding{warning, pluginIs(s.Storage, s.Storage.Name), s.Storage.Reason})
+		all = append(all, finding{warning, describeState(s.Storage, s.Storage.Name), s.Storage.Reason})
 	case state != supervise.Ready:
-		all = append(all, finding{critical, pluginIs(s.Storage, s.Storage.Name) + ", so posts are refused", cmp.Or(s.Storage.Reason, s.Storage.LastError)})
+		all = append(all, finding{critical, describeState(s.Storage, s.Storage.Name) + ", so posts are refused", cmp.Or(s.Storage.Reason, s.Storage.LastError)})
 	}
 	if r := s.Relay; r != nil {
 		switch {
@@ -124,11 +123,11 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 	return all
 }
 
-// otherFindings has what is not well with a plugin that a server can do without.
+// otherFindings returns what is wrong with a plugin that a server can do without.
 func otherFindings(p manager.PluginStatus) (all []finding) {
 	switch p.State {
 	case supervise.Backoff, supervise.Failed, supervise.Degraded:
-		all = append(all, finding{warning, pluginIs(p.Status, p.Instance), cmp.Or(p.Reason, p.LastError)})
+		all = append(all, finding{warning, describeState(p.Status, p.Instance), cmp.Or(p.Reason, p.LastError)})
 	case supervise.Ready:
 		if p.Snapshots != nil && p.Snapshots.LastError != "" {
 			all = append(all, finding{warning, fmt.Sprintf("%s %s does not export the numbers", p.Kind, p.Instance), p.Snapshots.LastError})
@@ -140,21 +139,21 @@ func otherFindings(p manager.PluginStatus) (all []finding) {
 	return all
 }
 
-func pluginIs(p supervise.Status, instance string) string {
+func describeState(p supervise.Status, instance string) string {
 	return fmt.Sprintf("%s %s is %s", p.Kind, instance, p.State)
 }
 
 // maxCheck bounds the line of a check, in characters.
 const maxCheck = 1000
 
-// asksForCheck reports whether a command line that cannot be read is one of a
-// monitor, which knows no other exit statuses than its own.
-func asksForCheck(args []string) bool {
+// wantsCheck reports whether a monitor gave a command line that cannot be parsed. Monitors
+// know no other exit statuses than those of level.
+func wantsCheck(args []string) bool {
 	return slices.ContainsFunc(args, func(arg string) bool { return arg == "-check" || arg == "--check" })
 }
 
-// printCheck prints one line for a monitor, and returns its exit status. wrong is
-// what is wrong with the command line.
+// printCheck prints one line for a monitor and returns the exit status. wrong is the error
+// of the command line, if it has one.
 func printCheck(ctx context.Context, f *flags, view statusView, wrong error, stdout io.Writer) error {
 	if errors.Is(wrong, flag.ErrHelp) {
 		return wrong
@@ -164,20 +163,20 @@ func printCheck(ctx context.Context, f *flags, view statusView, wrong error, std
 		wrong = command.UsageError{Text: "-check goes with -config and -server only"}
 	}
 	if wrong == nil {
-		l, text = check(ctx, f.config, view.server)
+		l, text = checkRelay(ctx, f.config, view.server)
 	} else {
 		text = wrong.Error()
 	}
 	name := [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}[l]
-	if _, err := fmt.Fprintf(stdout, "cwtch-relay %s: %s\n", name, oneLine(text)); err != nil {
+	if _, err := fmt.Fprintf(stdout, "cwtch-relay %s: %s\n", name, toOneLine(text)); err != nil {
 		l = unknown
 	}
 	return command.ExitStatus(l)
 }
 
-// check asks a relay how it is. One that does not run or does not answer is critical,
-// as monitors have it; what is unknown is whether there is one.
-func check(ctx context.Context, path, server string) (level, string) {
+// checkRelay asks a relay for its status. A relay that does not run or answer is critical;
+// unknown means that the question could not be asked.
+func checkRelay(ctx context.Context, path, server string) (level, string) {
 	st, err := askStatus(ctx, path, server)
 	var refused *manager.RefusedError
 	switch {
@@ -187,7 +186,7 @@ func check(ctx context.Context, path, server string) (level, string) {
 		return unknown, err.Error()
 	}
 	now := time.Now()
-	all := findings(st, now)
+	all := collectFindings(st, now)
 	if len(all) == 0 {
 		return ok, fmt.Sprintf("%s, up %s", command.CountOf(len(st.Servers), "server"), formatAge(now, st.Since))
 	}
@@ -196,12 +195,11 @@ func check(ctx context.Context, path, server string) (level, string) {
 	for i, f := range all {
 		texts[i] = f.String()
 	}
-	return worst(all), strings.Join(texts, "; ")
+	return worstLevel(all), strings.Join(texts, "; ")
 }
 
-// oneLine makes text a single line, without the sign behind which monitors expect
-// numbers.
-func oneLine(text string) string {
+// toOneLine removes line breaks and the sign behind which monitors expect numbers.
+func toOneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r == '|':

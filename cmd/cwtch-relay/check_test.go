@@ -18,8 +18,8 @@ import (
 
 var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// well is the status of a relay with n servers that are well.
-func well(n int) manager.Status {
+// healthyStatus is the status of a relay with n servers, without findings.
+func healthyStatus(n int) manager.Status {
 	since := now.Add(-24 * time.Hour)
 	st := manager.Status{Version: "1", PID: 1, Since: since, Network: &onion.Status{Network: "tor", State: onion.Ready, Since: since, Progress: 100}}
 	for i := range n {
@@ -33,7 +33,7 @@ func well(n int) manager.Status {
 	return st
 }
 
-// TestFindings shows what an operator has to know, and how much they are needed.
+// TestFindings shows what an operator has to know, and how serious it is.
 func TestFindings(t *testing.T) {
 	young := func(st *manager.Status) { st.Since = now.Add(-time.Minute) }
 	for _, c := range []struct {
@@ -80,10 +80,10 @@ func TestFindings(t *testing.T) {
 		}, warning, "the log is not written since 1m0s (broken pipe), and has lost 7 lines"},
 		{"the bundles are lost", func(st *manager.Status) { st.Stdout = &logwriter.Trouble{Lost: 1} }, warning, "standard output has lost 1 line"},
 	} {
-		st := well(2)
+		st := healthyStatus(2)
 		c.change(&st)
-		all := findings(st, now)
-		if got := worst(all); got != c.want {
+		all := collectFindings(st, now)
+		if got := worstLevel(all); got != c.want {
 			t.Errorf("%s: %s, want %s: %v", c.name, got.label(), c.want.label(), all)
 		}
 		if c.text == "" && len(all) > 0 || c.text != "" && (len(all) != 1 || !strings.Contains(all[0].String(), c.text)) {
@@ -102,10 +102,10 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestManyServers shows that of fifty servers there is a line for each, and all of
-// the one that is not well.
+// TestManyServers shows that fifty servers have a line each, and one with findings is shown
+// in full.
 func TestManyServers(t *testing.T) {
-	st := well(50)
+	st := healthyStatus(50)
 	var out bytes.Buffer
 	if err := writeStatus(&out, st, statusView{}, now); err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestOneLine(t *testing.T) {
 		"ü":                       "ü",
 		strings.Repeat("x", 3000): strings.Repeat("x", maxCheck) + "…",
 	} {
-		if got := oneLine(text); got != want {
+		if got := toOneLine(text); got != want {
 			t.Errorf("%.40q becomes %.40q", text, got)
 		}
 	}

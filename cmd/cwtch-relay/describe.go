@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// describePlugin prints what a plugin says of itself. It is for the operator
-// who was given a binary: nothing has to be configured or to run.
+// describePlugin prints what a plugin says of itself. It is for an operator who was given
+// a binary: it needs no configuration and no running relay.
 func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := command.NewFlags()
 	granted := f.Grants()
@@ -40,7 +40,7 @@ func describePlugin(ctx context.Context, args []string, stdout, _ io.Writer) err
 	return writeDescription(stdout, d, origin)
 }
 
-// builtinNamed finds the plugin that is built in as KIND/NAME.
+// builtinNamed finds a built-in plugin by KIND/NAME.
 func builtinNamed(name string) (plugin.Description, bool) {
 	for _, d := range builtInDescriptions() {
 		if string(d.Kind)+"/"+d.Name == name {

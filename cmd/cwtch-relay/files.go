@@ -20,8 +20,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// runInit writes a configuration to start from. Keys are made by the first
-// start, so that a copied configuration never means copied keys.
+// runInit writes a configuration to start from. The first start makes the keys, so a
+// copied configuration never means copied keys.
 func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	f := command.NewFlags()
 	dir := f.Path("dir")
@@ -78,9 +78,8 @@ func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	return err
 }
 
-// printBundle prints what clients import, from the keys on disk. It makes them
-// when the relay has not been started yet, so that the text can be handed
-// out beforehand.
+// printBundle prints what clients import, from the keys on disk. It makes the keys if the
+// relay was never started, so that an operator can hand out the text before.
 func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := newFlags()
 	name := f.String("server", "", "")
@@ -110,7 +109,7 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 		return nil
 	}
 	if f.JSON {
-		return command.PrintJSON(stdout, started{Server: server.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()})
+		return command.PrintJSON(stdout, startedServer{Server: server.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()})
 	}
 	_, err = fmt.Fprintln(stdout, b)
 	return err

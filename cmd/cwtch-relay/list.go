@@ -14,7 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// listedPlugin is a plugin that a configuration could use or uses.
+// listedPlugin is a plugin that a configuration can use.
 type listedPlugin struct {
 	Kind         plugin.Kind         `json:"kind"`
 	Name         string              `json:"name"`
@@ -22,7 +22,7 @@ type listedPlugin struct {
 	Protocols    []int               `json:"protocols,omitempty"`
 	Capabilities []plugin.Capability `json:"capabilities,omitempty"`
 	Path         string              `json:"path,omitempty"`     // absent: built in
-	Checksum     string              `json:"checksum,omitempty"` // that is demanded
+	Checksum     string              `json:"checksum,omitempty"` // that the configuration demands
 	Problem      string              `json:"problem,omitempty"`  // why it cannot be used
 	Uses         []pluginUse         `json:"uses,omitempty"`
 }
@@ -33,8 +33,8 @@ type pluginUse struct {
 	State  string `json:"state"` // of the process, or "not running"
 }
 
-// listPlugins shows which plugins there are: without a configuration those that
-// are built in, with one also those that it declares, and where they are used.
+// listPlugins prints the built-in plugins and, with a configuration, those that it
+// declares and where each is used.
 func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	f := command.NewFlags()
 	path := f.Path("config")
@@ -43,14 +43,14 @@ func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	}
 	var list []listedPlugin
 	for _, d := range builtInDescriptions() {
-		list = append(list, describedRow(d))
+		list = append(list, rowOf(d))
 	}
 	if *path != "" {
 		cfg, err := loadConfig(ctx, *path)
 		if err != nil {
 			return err
 		}
-		if list, err = withConfigured(ctx, list, cfg); err != nil {
+		if list, err = addConfigured(ctx, list, cfg); err != nil {
 			return err
 		}
 	}
@@ -60,12 +60,12 @@ func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	return writePlugins(stdout, list)
 }
 
-func describedRow(d plugin.Description) listedPlugin {
+func rowOf(d plugin.Description) listedPlugin {
 	return listedPlugin{Kind: d.Kind, Name: d.Name, Version: d.Version, Protocols: d.Protocols, Capabilities: d.Capabilities}
 }
 
-// withConfigured adds what a configuration declares, and the uses of all.
-func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]listedPlugin, error) {
+// addConfigured adds the plugins that a configuration declares, and the uses of all.
+func addConfigured(ctx context.Context, list []listedPlugin, cfg *loadedConfig) ([]listedPlugin, error) {
 	for _, x := range cfg.Plugins {
 		row := listedPlugin{Kind: x.Kind, Name: x.Name}
 		p, err := cfg.catalog.Declare(programOf(x))
@@ -75,7 +75,7 @@ func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]li
 		if d, err := p.Describe(ctx); err != nil {
 			row.Problem = err.Error()
 		} else {
-			row = describedRow(d)
+			row = rowOf(d)
 		}
 		row.Path, row.Checksum = x.Path, x.Checksum
 		list = append(list, row)
@@ -88,7 +88,7 @@ func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]li
 		for use := range s.Plugins() {
 			for i := range list {
 				if row := &list[i]; row.Kind == use.Kind && row.Name == use.Name {
-					row.Uses = append(row.Uses, pluginUse{s.Name, stateOf(running, s, use)})
+					row.Uses = append(row.Uses, pluginUse{s.Name, describeUse(running, s, use)})
 				}
 			}
 		}
@@ -96,8 +96,8 @@ func withConfigured(ctx context.Context, list []listedPlugin, cfg *loaded) ([]li
 	return list, nil
 }
 
-// stateOf is what the process of a plugin does for a server.
-func stateOf(running manager.Status, s config.Server, use *config.PluginUse) string {
+// describeUse is the state of the plugin process of a server.
+func describeUse(running manager.Status, s config.Server, use *config.PluginUse) string {
 	for _, r := range running.Servers {
 		if r.Name != s.Name {
 			continue

@@ -15,25 +15,25 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// loaded is a configuration with the programs of its plugins.
-type loaded struct {
+// loadedConfig is a configuration with the programs of its plugins.
+type loadedConfig struct {
 	*config.Config
 	path    string
 	catalog *catalog.Catalog
 }
 
 // loadConfig reads a configuration, and asks its plugins for faults in their blocks.
-func loadConfig(ctx context.Context, path string) (*loaded, error) {
+func loadConfig(ctx context.Context, path string) (*loadedConfig, error) {
 	return loadWith(ctx, path, false)
 }
 
 // loadTolerant is loadConfig for a relay, which runs what can run; see
 // [config.Plugins.KeepFaults].
-func loadTolerant(ctx context.Context, path string) (*loaded, error) {
+func loadTolerant(ctx context.Context, path string) (*loadedConfig, error) {
 	return loadWith(ctx, path, true)
 }
 
-func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error) {
+func loadWith(ctx context.Context, path string, keepFaults bool) (*loadedConfig, error) {
 	programs, err := catalog.New(builtInPlugins(), pluginMode)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func loadWith(ctx context.Context, path string, keepFaults bool) (*loaded, error
 			return nil, configFault{fmt.Errorf("%s: torrc: %w", cfg.Network.Range, err)}
 		}
 	}
-	return &loaded{cfg, path, programs}, nil
+	return &loadedConfig{cfg, path, programs}, nil
 }
 
 // configPlugins is how a configuration is read: its external plugins are added to
@@ -92,9 +92,9 @@ func programOf(x config.External) catalog.Program {
 	return p
 }
 
-// logWarnings tells of what the operator has switched off, at every start. What the
-// kernel cannot enforce of a sandbox is for the supervisor to say.
-func (l *loaded) logWarnings(log *slog.Logger) {
+// logWarnings warns at every start of checks that the operator has switched off. The
+// supervisor warns of sandboxes.
+func (l *loadedConfig) logWarnings(log *slog.Logger) {
 	for _, x := range l.Plugins {
 		if x.Dev && x.Checksum == "" {
 			log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what the plugin can",
@@ -103,8 +103,8 @@ func (l *loaded) logWarnings(log *slog.Logger) {
 	}
 }
 
-// explainError points into the configuration where a plugin refused its part of it.
-func (l *loaded) explainError(err error) error {
+// explainError adds the place in the file if a plugin refused its configuration.
+func (l *loadedConfig) explainError(err error) error {
 	var refused *manager.PluginError
 	var faults plugin.Diagnostics
 	if !errors.As(err, &refused) || !errors.As(refused.Err, &faults) {

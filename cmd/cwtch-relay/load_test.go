@@ -33,7 +33,7 @@ func writeConfig(t *testing.T, text string) (path string) {
 	return "server.hcl"
 }
 
-func load(t *testing.T, text string) *loaded {
+func load(t *testing.T, text string) *loadedConfig {
 	t.Helper()
 	cfg, err := loadTolerant(t.Context(), writeConfig(t, text))
 	if err != nil {

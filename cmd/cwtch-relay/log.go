@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 )
 
-// newLogger returns the logger of the relay, which is also that of the libraries
-// that have none of their own.
+// newLogger returns the logger of the relay, which libraries without one of their own use
+// as well.
 func (d *daemon) newLogger(cfg config.Log, level *slog.LevelVar) *slog.Logger {
 	if d.journal {
 		d.limited = loglimit.New(newJournalHandler(cfg, level, d.log))
@@ -27,7 +27,7 @@ func (d *daemon) newLogger(cfg config.Log, level *slog.LevelVar) *slog.Logger {
 	return log
 }
 
-// newLogger is the log of a command.
+// newLogger returns the logger of a command.
 func newLogger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
 	return slog.New(newHandler(cfg, &slog.HandlerOptions{Level: level}, w))
 }
@@ -39,23 +39,23 @@ func newHandler(cfg config.Log, options *slog.HandlerOptions, w io.Writer) slog.
 	return slog.NewTextHandler(w, options)
 }
 
-// reports is where errors go that end the relay.
-func (d *daemon) reports() io.Writer {
+// errorOutput takes the error that ends the relay.
+func (d *daemon) errorOutput() io.Writer {
 	if d.journal {
-		return prefixed{"<3>", d.log}
+		return prefixWriter{"<3>", d.log}
 	}
 	return d.log
 }
 
-// priorities are those of syslog(3) in the form of sd-daemon(3), from the highest
-// level of slog to the lowest.
+// priorities of syslog(3) in the form of sd-daemon(3), from the highest level of slog to
+// the lowest.
 var priorities = []struct {
 	level  slog.Level
 	prefix string
 }{{slog.LevelError, "<3>"}, {slog.LevelWarn, "<4>"}, {slog.LevelInfo, "<6>"}, {slog.LevelDebug, "<7>"}}
 
-// journalHandler writes lines for the journal, which has the time of each by itself
-// and takes its priority from the front of it: one handler for each of priorities.
+// journalHandler writes lines for the journal, which knows the time and reads the priority
+// from the beginning of the line. It has one handler for each of priorities.
 type journalHandler []slog.Handler
 
 func newJournalHandler(cfg config.Log, level *slog.LevelVar, w io.Writer) journalHandler {
@@ -67,7 +67,7 @@ func newJournalHandler(cfg config.Log, level *slog.LevelVar, w io.Writer) journa
 	}}
 	var h journalHandler
 	for _, p := range priorities {
-		h = append(h, newHandler(cfg, options, prefixed{p.prefix, w}))
+		h = append(h, newHandler(cfg, options, prefixWriter{p.prefix, w}))
 	}
 	return h
 }
@@ -89,15 +89,15 @@ func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
 
 // WithAttrs implements [slog.Handler].
 func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.each(func(one slog.Handler) slog.Handler { return one.WithAttrs(attrs) })
+	return h.mapHandlers(func(one slog.Handler) slog.Handler { return one.WithAttrs(attrs) })
 }
 
 // WithGroup implements [slog.Handler].
 func (h journalHandler) WithGroup(name string) slog.Handler {
-	return h.each(func(one slog.Handler) slog.Handler { return one.WithGroup(name) })
+	return h.mapHandlers(func(one slog.Handler) slog.Handler { return one.WithGroup(name) })
 }
 
-func (h journalHandler) each(with func(slog.Handler) slog.Handler) slog.Handler {
+func (h journalHandler) mapHandlers(with func(slog.Handler) slog.Handler) slog.Handler {
 	out := make(journalHandler, len(h))
 	for i, one := range h {
 		out[i] = with(one)
@@ -105,13 +105,13 @@ func (h journalHandler) each(with func(slog.Handler) slog.Handler) slog.Handler 
 	return out
 }
 
-// prefixed puts a prefix in front of each line.
-type prefixed struct {
+// prefixWriter puts a prefix in front of each line.
+type prefixWriter struct {
 	prefix string
 	w      io.Writer
 }
 
-func (p prefixed) Write(lines []byte) (int, error) {
+func (p prefixWriter) Write(lines []byte) (int, error) {
 	var b strings.Builder
 	for line := range strings.Lines(string(lines)) {
 		b.WriteString(p.prefix + line)

@@ -6,11 +6,11 @@
 //	cwtch-relay -config F                    run
 //	cwtch-relay bundle -config F             print the text that clients import
 //	cwtch-relay status -config F             ask the running relay how it is
-//	cwtch-relay reload -config F             have it go over to a changed configuration
+//	cwtch-relay reload -config F             apply a changed configuration to the running relay
 //	cwtch-relay storage copy -config F       copy what one store holds into another
 //	cwtch-relay storage accept -config F     let a server go on with another store than its last
-//	cwtch-relay plugin list|describe|sum|test|new
-//	                                         what operators and authors of plugins need
+//	cwtch-relay plugin list|describe|sum     which plugins there are, what one is, its checksum
+//	cwtch-relay plugin test|new              execute cwtch-plugin, for authors of plugins
 //	cwtch-relay version
 //
 // Facts go to standard output, with -json as JSON; logs, errors and hints go to
@@ -49,7 +49,7 @@ func main() {
 	os.Exit(out.Status(runCommand(context.Background(), os.Args[1:], out, os.Stderr), os.Stderr))
 }
 
-// program is what the command line offers.
+// program has all commands.
 func program() command.Program {
 	return command.Program{
 		Name:  "cwtch-relay",
@@ -60,14 +60,14 @@ func program() command.Program {
 			{Name: "validate", Args: "-config FILE [-json]", About: "check a configuration without running it", Run: runValidate},
 			{Name: "bundle", Args: "-config FILE [-server NAME] [-o FILE] [-json]", About: "print the text that clients import", Run: printBundle},
 			{Name: "status", Args: "-config FILE [-server NAME] [-v] [-check] [-json]", About: "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", Run: printStatus},
-			{Name: "reload", Args: "-config FILE [-dry-run] [-json]", About: "have the running relay go over to a changed configuration", Run: runReload},
+			{Name: "reload", Args: "-config FILE [-dry-run] [-json]", About: "apply a changed configuration to the running relay", Run: runReload},
 			{Name: "plugin list", Args: "[-config FILE] [-json]", About: "which plugins there are, and how they are", Run: listPlugins},
 			{Name: "plugin describe", Args: "PATH|KIND/NAME [GRANTS] [-json]", About: "what a plugin says of itself, and what its block may hold", Run: describePlugin},
 			{Name: "plugin sum", Args: "PATH [-json]", About: "print the line checksum = … for a plugin block", Run: sumPlugin},
 			{Name: "plugin test", Args: "…", About: "does a plugin keep the protocol and the contract of its kind? See cwtch-plugin -help", Run: executeAuthors("test")},
 			{Name: "plugin new", Args: "…", About: "write the first files of a plugin; see cwtch-plugin -help", Run: executeAuthors("new")},
-			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-server NAME] [-json]", About: "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: copyStorage},
-			{Name: "storage accept", Args: "-config FILE [-server NAME] [-json]", About: "let a server that refuses its store, as not the one it ran on last, go on with it", Run: acceptStore},
+			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-server NAME] [-json]", About: "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: runStorageCopy},
+			{Name: "storage accept", Args: "-config FILE [-server NAME] [-json]", About: "let a server that refuses its store, as not the one it ran on last, go on with it", Run: runStorageAccept},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-relay")},
 		},
 		Trailer: command.GrantsHelp + "\n\nStart with: cwtch-relay init -dir my-server",

@@ -17,7 +17,7 @@ import (
 )
 
 // managerConfig is what to run for the configuration.
-func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
+func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 	m := manager.Config{
 		Path:    l.path,
 		DataDir: l.DataDir,
@@ -52,7 +52,7 @@ func (l *loaded) managerConfig(log *slog.Logger) (manager.Config, error) {
 }
 
 // pluginConfig is what to run for the use of a plugin.
-func (l *loaded) pluginConfig(use *config.PluginUse) (manager.PluginConfig, error) {
+func (l *loadedConfig) pluginConfig(use *config.PluginUse) (manager.PluginConfig, error) {
 	p, err := l.catalog.Lookup(use.Kind, use.Name)
 	if err != nil {
 		return manager.PluginConfig{}, err
@@ -75,8 +75,8 @@ func (l *loaded) pluginConfig(use *config.PluginUse) (manager.PluginConfig, erro
 	return c, nil
 }
 
-// attachDebugged has the uses of plugins that were started by hand connect to those
-// processes, each of which can serve one use.
+// attachDebugged connects plugins to processes that somebody started by hand. Such a
+// process can serve one use.
 func attachDebugged(cfg *manager.Config) error {
 	attached, err := pluginproc.Attachments(os.Getenv(pluginproc.EnvReattach))
 	if err != nil {
@@ -113,7 +113,7 @@ func logFormat(cfg config.Log) string {
 	return "text"
 }
 
-// networkSettings is different for different settings.
+// networkSettings is a text that differs when the settings differ.
 func networkSettings(n config.Network) string {
 	if n.Loopback != nil {
 		return fmt.Sprintf("loopback %+v", *n.Loopback)

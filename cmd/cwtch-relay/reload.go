@@ -15,7 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// runReload has the running relay read its configuration again.
+// runReload tells the running relay to read its configuration again.
 func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags()
 	dryRun := f.Bool("dry-run", false, "")
@@ -48,7 +48,7 @@ func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	return planError(plan, stderr)
 }
 
-// writePlan writes a plan for people. What was refused is left to planError.
+// writePlan writes a plan for people. planError writes what was refused.
 func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 	switch {
 	case len(plan.Steps) == 0 && len(plan.Refused) == 0 && len(plan.Down) == 0:
@@ -89,15 +89,15 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		if err != nil {
 			return fmt.Errorf("read the bundle of server %s: %w", s.Server, err)
 		}
-		if err := printStarted(w, false, started{Server: s.Server, Board: b.Board, TokenService: b.TokenService, Bundle: s.Bundle}); err != nil {
+		if err := printStarted(w, false, startedServer{Server: s.Server, Board: b.Board, TokenService: b.TokenService, Bundle: s.Bundle}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// planError writes what was refused and what failed, each with its own hint,
-// and sums them up.
+// planError writes what was refused and what failed, each with its own hint, and returns
+// the sum of it.
 func planError(plan *manager.Plan, stderr io.Writer) error {
 	for _, r := range plan.Refused {
 		where := ""

@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
-// TestReloadTellsWhatIsDown: a plugin that does not run in the end is said, on both
-// outputs and by the exit status, whether or not there were steps and whether they failed.
+// TestReloadTellsWhatIsDown shows that both outputs and the exit status tell of a plugin
+// that does not run after the reload, whatever the steps were.
 func TestReloadTellsWhatIsDown(t *testing.T) {
 	down := []manager.Down{{Server: "main", Plugin: "stats/page", State: supervise.Backoff, Error: "its disk is full"}}
 	done := manager.Step{Action: manager.ActionStart, Server: "kitchen", Done: true}

@@ -22,27 +22,27 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sdnotify"
 )
 
-// Times of an end.
+// Timeouts of a shutdown.
 const (
-	// drainTimeout bounds an orderly end: posts under way are committed and answered,
-	// plugins close their files, tor withdraws the services.
+	// drainTimeout bounds an orderly shutdown: the relay commits and answers the posts under
+	// way, plugins close their files, tor withdraws the services.
 	drainTimeout = 30 * time.Second
-	// flushTimeout is for the last lines of the log.
+	// flushTimeout bounds the writing of the last lines of the log.
 	flushTimeout = time.Second
 )
 
-// maxQueued bounds the bytes that wait for the reader of an output.
+// maxQueued bounds the bytes of an output that wait for its reader.
 const maxQueued = 1 << 20
 
-// started is what serve prints of a server once clients can reach it.
-type started struct {
+// startedServer is what the relay prints of a server once clients can reach it.
+type startedServer struct {
 	Server       string         `json:"server"`
 	Board        identity.Onion `json:"board"`
 	TokenService identity.Onion `json:"token_service"`
 	Bundle       string         `json:"bundle"`
 }
 
-// daemon is what a running relay has of its process.
+// daemon is the process of a running relay.
 type daemon struct {
 	config      string // the file
 	json        bool
@@ -52,16 +52,16 @@ type daemon struct {
 	limited     *loglimit.Handler
 }
 
-// runServe runs the servers of a configuration until the first signal, drains, and
-// ends at once at the second. Neither waits for who reads its outputs: they are
-// written without the relay waiting for that, and it goes on when nobody does.
+// runServe runs the servers of a configuration until the first signal, and then drains. A
+// second signal ends it at once. It never waits for the readers of its outputs, and goes
+// on without any.
 func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	f := newFlags()
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
-	// Without this, a closed pipe at a standard descriptor ends the process. Ignored
-	// signals would be inherited by tor.
+	// Without this, a closed pipe at a standard descriptor ends the process. signal.Ignore
+	// would do too, but tor would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
 		config: f.config, json: f.JSON, service: sdnotify.FromEnvironment(),
@@ -69,7 +69,7 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	}
 	d.journal = d.service.Journal(os.Stderr)
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
-	status := report(d.run(ctx), d.stdout, d.reports())
+	status := report(d.run(ctx), d.stdout, d.errorOutput())
 	var closing sync.WaitGroup
 	closing.Go(func() { d.stdout.Close(flushTimeout) })
 	closing.Go(func() { d.log.Close(flushTimeout) })
@@ -112,9 +112,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	mc.Level = level
-	mc.Load = func(ctx context.Context) (manager.Config, error) { return loadAgain(ctx, d.config, log) }
+	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloadConfig(ctx, d.config, log) }
 	mc.Log, mc.Stdout = d.log, d.stdout
-	watched := d.watch(ctx, &mc)
+	watched := d.reportToServiceManager(ctx, &mc)
 	defer watched()
 	cfg.logWarnings(log)
 	sandbox.ReserveThreads(reservedThreads)
@@ -127,7 +127,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	for _, s := range m.Servers() {
 		b := s.Bundle
-		printStarted(d.stdout, d.json, started{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
+		printStarted(d.stdout, d.json, startedServer{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
 	}
 	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
@@ -139,12 +139,12 @@ func (d *daemon) run(ctx context.Context) error {
 	return nil
 }
 
-// reservedThreads are made at the start, for when the system has none to give.
+// reservedThreads are made at the start, in case the system has none to give later.
 const reservedThreads = 16
 
 var errStopped = errors.New("stopped by a signal")
 
-func printStarted(w io.Writer, asJSON bool, s started) error {
+func printStarted(w io.Writer, asJSON bool, s startedServer) error {
 	if asJSON {
 		return command.PrintJSON(w, s)
 	}
@@ -152,8 +152,8 @@ func printStarted(w io.Writer, asJSON bool, s started) error {
 	return err
 }
 
-// reloadOnSignal reloads the configuration with every SIGHUP until ctx ends. What
-// comes of it is in the log.
+// reloadOnSignal reloads the configuration at every SIGHUP until ctx ends. The log has
+// the results.
 func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.Signal, log *slog.Logger) {
 	for {
 		select {
@@ -165,9 +165,9 @@ func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.S
 	}
 }
 
-// loadAgain reads the configuration of a running relay again. The faults of one
-// that is not valid go to the log, whoever asked.
-func loadAgain(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
+// reloadConfig reads the configuration of a running relay again. It logs the faults of an
+// invalid one, whether a person or a signal asked.
+func reloadConfig(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
 	cfg, err := loadTolerant(ctx, path)
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, d := range wrong.Diagnostics {

@@ -17,25 +17,26 @@ import (
 const (
 	startTimeout = 5 * time.Minute // until the stores are open and tor answers
 	stopTimeout  = drainTimeout + 10*time.Second
-	// statusEvery is between two looks at what to tell it.
+	// statusEvery is how often it hears of a changed status.
 	statusEvery = 2 * time.Second
-	// storeWait is how long a sign of life may wait for the stores.
+	// storeWait bounds how long a sign of life waits for the stores.
 	storeWait = time.Second
 )
 
-// notify tells the service manager, which is not worth an end.
+// notify tells the service manager something. A failure is logged only.
 func (d *daemon) notify(assignments ...string) {
 	if err := d.service.Notify(assignments...); err != nil {
 		slog.Warn("cannot reach the service manager", "error", err)
 	}
 }
 
-// watch tells the service manager what the relay of c does, until it is ended.
+// reportToServiceManager tells the service manager what the relay of c does, until end is
+// called.
 //
-// The relay is ready once all that can be wrong on this machine has been found:
-// when stores are open and tor runs. What comes then, until the services are
-// published, is up to the Tor network and may take any time.
-func (d *daemon) watch(ctx context.Context, c *manager.Config) (end func()) {
+// The relay is ready when stores are open and tor runs: by then it has found whatever can
+// be wrong on this machine. Until the services are published it depends on the Tor network,
+// which may take any time.
+func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) (end func()) {
 	d.notify(sdnotify.Status("opening stores"))
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -45,7 +46,7 @@ func (d *daemon) watch(ctx context.Context, c *manager.Config) (end func()) {
 	c.Network.Open = func(opening context.Context) (onion.Network, error) {
 		n, err := open(opening)
 		if err == nil {
-			d.notify("READY=1", sdnotify.Status(publication(n.Status())))
+			d.notify("READY=1", sdnotify.Status(describePublication(n.Status())))
 			wg.Go(func() { d.tellStatus(ctx, n) })
 			wg.Go(func() { d.feedWatchdog(ctx, m) })
 		}
@@ -61,12 +62,12 @@ func (d *daemon) watch(ctx context.Context, c *manager.Config) (end func()) {
 	}
 }
 
-// tellStatus tells the service manager how far the network is.
+// tellStatus tells the service manager the state of the network.
 func (d *daemon) tellStatus(ctx context.Context, n onion.Network) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for told := ""; ; {
-		if text := publication(n.Status()); text != told {
+		if text := describePublication(n.Status()); text != told {
 			d.notify(sdnotify.Status(text))
 			told = text
 		}
@@ -78,25 +79,18 @@ func (d *daemon) tellStatus(ctx context.Context, n onion.Network) {
 	}
 }
 
-// publication is how far the network is, for people.
-func publication(st onion.Status) string {
-	published := 0
-	for _, s := range st.Services {
-		if s.Published {
-			published++
-		}
-	}
+// describePublication is the state of the network, for people.
+func describePublication(st onion.Status) string {
 	text := fmt.Sprintf("%s is %s", st.Network, st.State)
 	if st.State == onion.Bootstrapping {
 		text += fmt.Sprintf(", %d %% (%s)", st.Progress, st.Summary)
 	}
-	return fmt.Sprintf("%s, %d of %s published", text, published, command.CountOf(len(st.Services), "service"))
+	return fmt.Sprintf("%s, %d of %s published", text, countPublished(st), command.CountOf(len(st.Services), "service"))
 }
 
-// feedWatchdog gives signs of life, each after the relay has told its status: the
-// manager, the network and every server have answered, and posts do not pile up
-// before a board. A store that does not answer is not waited for. It takes no file
-// descriptor, of which strangers may have taken all.
+// feedWatchdog sends a sign of life whenever the manager, the network and every server
+// have told their status and no board leaves posts in its queue. It does not wait for a
+// store that hangs. It needs no file descriptor: strangers may have taken all of them.
 func (d *daemon) feedWatchdog(ctx context.Context, m *manager.Manager) {
 	every := d.service.Watchdog() / 2
 	if every <= 0 {
@@ -118,7 +112,7 @@ func (d *daemon) feedWatchdog(ctx context.Context, m *manager.Manager) {
 	}
 }
 
-// stalledServer is the name of a server that does nothing with its posts, if one is.
+// stalledServer returns the name of a server that leaves its posts in the queue, or "".
 func stalledServer(ctx context.Context, m *manager.Manager, wait time.Duration) string {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

@@ -20,7 +20,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// statusView is what of a status is shown.
+// statusView selects what of a status is shown.
 type statusView struct {
 	server  string // the only one; empty: all
 	details bool   // of every server
@@ -33,7 +33,7 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	f.BoolVar(&view.details, "v", false, "")
 	check := f.Bool("check", false, "")
 	err := f.parseArgs(args)
-	if *check || err != nil && asksForCheck(args) {
+	if *check || err != nil && wantsCheck(args) {
 		return printCheck(ctx, f, view, err, stdout)
 	}
 	if err != nil {
@@ -51,14 +51,14 @@ func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	} else {
 		err = writeStatus(stdout, st, view, time.Now())
 	}
-	if err == nil && worst(findings(st, time.Now())) == critical {
+	if err == nil && worstLevel(collectFindings(st, time.Now())) == critical {
 		err = command.ExitStatus(command.ExitError) // the reasons are among the facts
 	}
 	return err
 }
 
-// askStatus asks the relay of a configuration for its status, of one server only if
-// that is named.
+// askStatus asks the relay of a configuration for its status, and keeps only the named
+// server if one is named.
 func askStatus(ctx context.Context, path, server string) (manager.Status, error) {
 	dataDir, err := config.DataDir(path)
 	if err != nil {
@@ -79,8 +79,8 @@ func askStatus(ctx context.Context, path, server string) (manager.Status, error)
 	return st, command.WithHint(fmt.Errorf("the relay has no server %q", server), "it has: "+strings.Join(names, ", "))
 }
 
-// writeStatus writes a status for people: a line for each server, and more of those
-// that are not well. A single server is always shown in full.
+// writeStatus writes a status for people: a line for each server, and all of a server
+// with findings. A single server is always shown in full.
 func writeStatus(out io.Writer, st manager.Status, view statusView, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "relay\tversion %s, process %d, up %s\n", st.Version, st.PID, formatAge(now, st.Since))
@@ -135,7 +135,7 @@ func countPublished(n onion.Status) (published int) {
 // writeServerLine writes a server on one line.
 func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
 	state := "ok"
-	if level := worst(serverFindings(s, now)); level > ok {
+	if level := worstLevel(serverFindings(s, now)); level > ok {
 		state = level.label()
 	}
 	fmt.Fprintf(w, "%s\t%s", s.Name, state)
@@ -157,7 +157,7 @@ func writeFindings(w io.Writer, indent string, all []finding) {
 	}
 }
 
-// writeServer writes all that is known of a server, what is not well in front.
+// writeServer writes all that is known of a server, its findings first.
 func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "\nserver %s\n", s.Name)
 	writeFindings(w, "  ", serverFindings(s, now))
@@ -193,8 +193,7 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	writeConnections(w, "token", r.TokenConnections)
 }
 
-// writePlugin writes what a plugin is doing, and below it what is not well with
-// it.
+// writePlugin writes the state of a plugin, and below it what is wrong with it.
 func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time) {
 	fmt.Fprintf(w, "  %s\t%s", p.Kind, instance)
 	if p.Version != "" {

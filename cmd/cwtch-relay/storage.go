@@ -26,20 +26,20 @@ import (
 // storeTimeout is how long a store may take to open.
 const storeTimeout = time.Minute
 
-// copyEnd is one side of a copy.
+// copyEnd is one end of a copy.
 type copyEnd struct {
-	flag    string // that it was given with
-	server  config.Server
-	running *supervise.Plugin
+	flag   string // from or to
+	server config.Server
+	store  *supervise.Plugin
 }
 
 func (s *copyEnd) String() string {
 	return fmt.Sprintf("storage %q of server %q", s.server.Storage.Name, s.server.Name)
 }
 
-// copyStorage copies what one store holds into another, for an operator who
-// then changes the configuration.
-func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// runStorageCopy copies what one store holds into another, for an operator who changes
+// the configuration afterwards.
+func runStorageCopy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags()
 	name := f.String("server", "", "")
 	from := f.String("from", "", "")
@@ -60,10 +60,10 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return err
 	}
 	c := &copyJob{
-		loaded: &loaded{cfg, f.config, programs},
-		from:   &copyEnd{flag: "from", server: stores[0]},
-		to:     &copyEnd{flag: "to", server: stores[1]},
-		stderr: stderr,
+		loadedConfig: &loadedConfig{cfg, f.config, programs},
+		from:         &copyEnd{flag: "from", server: stores[0]},
+		to:           &copyEnd{flag: "to", server: stores[1]},
+		stderr:       stderr,
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -78,9 +78,9 @@ func copyStorage(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	return c.printReport(stdout, result)
 }
 
-// copyJob is the work of copyStorage.
+// copyJob is one run of runStorageCopy.
 type copyJob struct {
-	*loaded
+	*loadedConfig
 	from, to *copyEnd
 	stderr   io.Writer
 }
@@ -104,8 +104,8 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 		return r, errors.Join(err, c.closeStores())
 	}
 	r, err = transfer.Copy(ctx, transfer.Config{
-		From:     c.from.running.Storage(),
-		To:       c.to.running.Storage(),
+		From:     c.from.store.Storage(),
+		To:       c.to.store.Storage(),
 		Dir:      c.to.server.Dir,
 		Progress: (&progress{w: c.stderr}).showProgress,
 	})
@@ -115,20 +115,20 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	return r, errors.Join(err, c.closeStores())
 }
 
-// noteCopy lets the server go over to the copy without a warning at its start.
+// noteCopy lets the server use the copy without a warning at its next start.
 func (c *copyJob) noteCopy(ctx context.Context) error {
-	from, err := c.from.running.Storage().Info(ctx)
+	from, err := c.from.store.Storage().Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the source: %w", err)
 	}
-	to, err := c.to.running.Storage().Info(ctx)
+	to, err := c.to.store.Storage().Info(ctx)
 	if err != nil {
 		return fmt.Errorf("look at the copy: %w", err)
 	}
 	return manager.NoteCopy(c.to.server.Dir, from, to)
 }
 
-// openStores starts the processes of both stores, confined as those of a relay.
+// openStores starts the processes of both stores, confined as in a relay.
 func (c *copyJob) openStores(ctx context.Context) error {
 	level := &slog.LevelVar{}
 	level.Set(max(c.Log.Level, slog.LevelWarn))
@@ -142,47 +142,47 @@ func (c *copyJob) openStores(ctx context.Context) error {
 		pc.Dir = manager.StorageDir(s.server.Dir)
 		pc.SocketDir = filepath.Join(c.DataDir, "run", s.flag)
 		pc.Logger = log.With("side", s.flag)
-		s.running = supervise.Start(pc.Config)
+		s.store = supervise.Start(pc.Config)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, fmt.Errorf("gave up after %v", storeTimeout))
 	defer cancel()
 	for _, s := range []*copyEnd{c.from, c.to} {
-		if err := s.running.WaitReady(ctx); err != nil {
-			return &sideError{s, err}
+		if err := s.store.WaitReady(ctx); err != nil {
+			return &copyEndError{s, err}
 		}
 	}
 	return nil
 }
 
-// closeStores ends the processes in good order.
+// closeStores ends both processes in an orderly way.
 func (c *copyJob) closeStores() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var errs []error
 	for _, s := range []*copyEnd{c.from, c.to} {
-		if s.running == nil {
+		if s.store == nil {
 			continue
 		}
-		if err := s.running.Stop(ctx); err != nil {
-			errs = append(errs, &sideError{s, err})
+		if err := s.store.Stop(ctx); err != nil {
+			errs = append(errs, &copyEndError{s, err})
 		}
 		os.RemoveAll(filepath.Join(c.DataDir, "run", s.flag))
 	}
 	return errors.Join(errs...)
 }
 
-// sideError is the error of one side.
-type sideError struct {
+// copyEndError is the error of one end.
+type copyEndError struct {
 	side *copyEnd
 	err  error
 }
 
-func (e *sideError) Error() string { return fmt.Sprintf("%s: %v", e.side, e.err) }
-func (e *sideError) Unwrap() error { return e.err }
+func (e *copyEndError) Error() string { return fmt.Sprintf("%s: %v", e.side, e.err) }
+func (e *copyEndError) Unwrap() error { return e.err }
 
-// explainCopy says where the fault is, or how to go on.
+// explainCopy adds the place of a fault, or how to go on.
 func (c *copyJob) explainCopy(err error) error {
-	var refused *sideError
+	var refused *copyEndError
 	var faults plugin.Diagnostics
 	switch {
 	case errors.As(err, &refused) && errors.As(refused.err, &faults):
@@ -193,8 +193,7 @@ func (c *copyJob) explainCopy(err error) error {
 	return err
 }
 
-// progress writes how far a copy is, at most once a second and at the end of
-// each phase.
+// progress writes how far a copy is: at most once a second, and at the end of a phase.
 type progress struct {
 	w    io.Writer
 	last time.Time
@@ -209,10 +208,10 @@ func (p *progress) showProgress(now transfer.Progress) {
 	fmt.Fprintf(p.w, what[now.Phase]+"\n", now.Done, now.Total)
 }
 
-// copied is a finished copy as JSON.
-type copied struct {
-	From      place           `json:"from"`
-	To        place           `json:"to"`
+// copyReport is the JSON of a finished copy.
+type copyReport struct {
+	From      storePlace      `json:"from"`
+	To        storePlace      `json:"to"`
 	Envelopes uint64          `json:"envelopes"`
 	Tokens    uint64          `json:"tokens"`
 	Digest    transfer.Digest `json:"digest"`
@@ -221,19 +220,19 @@ type copied struct {
 	InUse     bool            `json:"in_use"` // the configuration names the copy already
 }
 
-type place struct {
+type storePlace struct {
 	Server  string `json:"server"`
 	Storage string `json:"storage"`
 	Dir     string `json:"dir"`
 }
 
-func (s *copyEnd) placeOf() place {
-	return place{s.server.Name, s.server.Storage.Name, manager.StorageDir(s.server.Dir)}
+func (s *copyEnd) place() storePlace {
+	return storePlace{s.server.Name, s.server.Storage.Name, manager.StorageDir(s.server.Dir)}
 }
 
-func (c *copyJob) summarizeCopy(r transfer.Result) copied {
-	return copied{
-		From: c.from.placeOf(), To: c.to.placeOf(), Envelopes: r.Envelopes, Tokens: r.Tokens,
+func (c *copyJob) summarizeCopy(r transfer.Result) copyReport {
+	return copyReport{
+		From: c.from.place(), To: c.to.place(), Envelopes: r.Envelopes, Tokens: r.Tokens,
 		Digest: r.Digest, Epoch: r.Epoch.String(), Resumed: r.Resumed, InUse: c.inUse(),
 	}
 }
@@ -248,7 +247,7 @@ func (c *copyJob) inUse() bool {
 	return false
 }
 
-// printReport says what was done and what is left to do.
+// printReport says what was done and what the operator does next.
 func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
 	fmt.Fprintf(w, "copied %s and %s\n", command.CountOf(int(r.Envelopes), "envelope"), command.CountOf(int(r.Tokens), "spent token"))
 	fmt.Fprintf(w, "  from    %s\n  to      %s\n  digest  %v, of both\n\nnext:\n", c.from, c.to, r.Digest)

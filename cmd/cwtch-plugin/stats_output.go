@@ -29,15 +29,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// shown is where a stats plugin shows its numbers, for the suite to look at.
-type shown struct {
+// statsOutput is where a stats plugin shows its numbers, for the suite to look at.
+type statsOutput struct {
 	at     string // a URL, or a file below the directory of the plugin
-	prefix string // that the plugin puts before each name
+	prefix string // of each name
 }
 
-// newShown has flags for that.
-func newShown(f *command.Flags) *shown {
-	s := &shown{}
+// addStatsOutput adds its flags.
+func addStatsOutput(f *command.Flags) *statsOutput {
+	s := &statsOutput{}
 	f.StringVar(&s.at, "shows", "", "")
 	f.StringVar(&s.prefix, "prefix", "", "")
 	return s
@@ -49,17 +49,17 @@ const (
 	shownTimeout = 30 * time.Second
 )
 
-// reader is the Read of an Opener; nil where nothing is said of what is shown.
-func (s *shown) reader() func(testing.TB, string, *plugintest.Opened) []stats.Metric {
+// reader returns the Read of a statstest.Opener, nil without -shows.
+func (s *statsOutput) reader() func(testing.TB, string, *plugintest.Opened) []stats.Metric {
 	if s.at == "" {
 		return nil
 	}
 	return func(tb testing.TB, dir string, _ *plugintest.Opened) []stats.Metric {
-		text, err := s.text(tb.Context(), dir)
+		text, err := s.readText(tb.Context(), dir)
 		if err != nil {
 			tb.Fatalf("read what the plugin shows: %v", err)
 		}
-		metrics, err := s.metrics(text)
+		metrics, err := s.parse(text)
 		if err != nil {
 			tb.Fatalf("%s does not hold what a stats plugin shows: %v", s.at, err)
 		}
@@ -67,8 +67,8 @@ func (s *shown) reader() func(testing.TB, string, *plugintest.Opened) []stats.Me
 	}
 }
 
-// check refuses what makes no sense, before anything is run.
-func (s *shown) check(kind plugin.Kind) error {
+// validate refuses flags that make no sense, before anything runs.
+func (s *statsOutput) validate(kind plugin.Kind) error {
 	switch {
 	case s.at != "" && kind != plugin.KindStats:
 		return command.UsageError{Text: fmt.Sprintf("-shows is for stats plugins, and this is a %s plugin", kind)}
@@ -80,15 +80,15 @@ func (s *shown) check(kind plugin.Kind) error {
 	return nil
 }
 
-// isURL reports whether it is to be fetched.
-func (s *shown) isURL() bool { return strings.HasPrefix(s.at, "http://") }
+// isURL reports whether the numbers are fetched over HTTP.
+func (s *statsOutput) isURL() bool { return strings.HasPrefix(s.at, "http://") }
 
-// text is what is shown now; nothing where there is no file yet.
-func (s *shown) text(ctx context.Context, dir string) ([]byte, error) {
+// readText reads what is shown now. A file that does not exist yet shows nothing.
+func (s *statsOutput) readText(ctx context.Context, dir string) ([]byte, error) {
 	var from io.ReadCloser
 	var err error
 	if s.isURL() {
-		from, err = s.fetch(ctx)
+		from, err = s.fetchPage(ctx)
 	} else {
 		from, err = openBelow(dir, s.at)
 	}
@@ -106,7 +106,7 @@ func (s *shown) text(ctx context.Context, dir string) ([]byte, error) {
 	return text, err
 }
 
-// openBelow opens a file below dir, wherever the plugin may have put links to.
+// openBelow opens a file below dir. It follows no link of the plugin to elsewhere.
 func openBelow(dir, path string) (*os.File, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -116,7 +116,7 @@ func openBelow(dir, path string) (*os.File, error) {
 	return root.Open(path)
 }
 
-func (s *shown) fetch(ctx context.Context) (io.ReadCloser, error) {
+func (s *statsOutput) fetchPage(ctx context.Context) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.at, nil)
 	if err != nil {
 		return nil, err
@@ -138,17 +138,17 @@ func (s *shown) fetch(ctx context.Context) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// metrics reads one of the two formats that are known.
-func (s *shown) metrics(text []byte) ([]stats.Metric, error) {
+// parse parses one of the two known formats.
+func (s *statsOutput) parse(text []byte) ([]stats.Metric, error) {
 	if filepath.Ext(s.at) == ".jsonl" {
-		return metricsOfLines(text)
+		return parseJSONLines(text)
 	}
-	return s.metricsOfText(text)
+	return s.parsePrometheus(text)
 }
 
-// metricsOfText reads the text format of Prometheus. What has another prefix is not of
-// the relay, such as what a library says of its own process.
-func (s *shown) metricsOfText(text []byte) (metrics []stats.Metric, err error) {
+// parsePrometheus parses the text format of Prometheus. It leaves out names with another
+// prefix, such as those that a library has for its own process.
+func (s *statsOutput) parsePrometheus(text []byte) (metrics []stats.Metric, err error) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
@@ -165,19 +165,19 @@ func (s *shown) metricsOfText(text []byte) (metrics []stats.Metric, err error) {
 			m.Name = strings.TrimSuffix(name, "_total")
 		}
 		for _, p := range f.GetMetric() {
-			m.Points = append(m.Points, pointOfText(p))
+			m.Points = append(m.Points, pointOf(p))
 		}
 		metrics = append(metrics, m)
 	}
 	return metrics, nil
 }
 
-func pointOfText(p *dto.Metric) stats.Point {
+func pointOf(p *dto.Metric) stats.Point {
 	out := stats.Point{Value: p.GetCounter().GetValue() + p.GetGauge().GetValue()}
 	for _, l := range p.GetLabel() {
 		out.Labels = append(out.Labels, stats.Label{Name: l.GetName(), Value: l.GetValue()})
 	}
-	out.Labels = withoutServer(out.Labels)
+	out.Labels = removeServerLabel(out.Labels)
 	if h := p.GetHistogram(); h != nil {
 		out.Count, out.Sum = h.GetSampleCount(), h.GetSampleSum()
 		for _, b := range h.GetBucket() {
@@ -187,13 +187,13 @@ func pointOfText(p *dto.Metric) stats.Point {
 	return out
 }
 
-// withoutServer takes away the label that is an exporter's own.
-func withoutServer(labels []stats.Label) []stats.Label {
+// removeServerLabel removes the label that the exporter adds.
+func removeServerLabel(labels []stats.Label) []stats.Label {
 	return slices.DeleteFunc(labels, func(l stats.Label) bool { return l.Name == "server" })
 }
 
-// shownLine is a number as a line of JSON. A bound is a text, since the last is infinite.
-type shownLine struct {
+// jsonLine is one number. Bounds are text, since JSON cannot express the last, infinity.
+type jsonLine struct {
 	Name    string            `json:"name"`
 	Kind    string            `json:"kind"`
 	Labels  map[string]string `json:"labels"`
@@ -206,18 +206,18 @@ type shownLine struct {
 	} `json:"buckets"`
 }
 
-// metricsOfLines reads lines of JSON, each with one number.
-func metricsOfLines(text []byte) (metrics []stats.Metric, err error) {
+// parseJSONLines parses lines of JSON, each with one number.
+func parseJSONLines(text []byte) (metrics []stats.Metric, err error) {
 	kinds := map[string]stats.Kind{"counter": stats.Counter, "gauge": stats.Gauge, "histogram": stats.Histogram}
 	index := make(map[string]int)
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, maxShown)
 	for n := 1; lines.Scan(); n++ {
-		var l shownLine
+		var l jsonLine
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		p, err := l.point()
+		p, err := l.toPoint()
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
@@ -232,12 +232,12 @@ func metricsOfLines(text []byte) (metrics []stats.Metric, err error) {
 	return metrics, lines.Err()
 }
 
-func (l shownLine) point() (stats.Point, error) {
+func (l jsonLine) toPoint() (stats.Point, error) {
 	p := stats.Point{Value: l.Value, Count: l.Count, Sum: l.Sum}
 	for name, value := range l.Labels {
 		p.Labels = append(p.Labels, stats.Label{Name: name, Value: value})
 	}
-	p.Labels = withoutServer(p.Labels)
+	p.Labels = removeServerLabel(p.Labels)
 	for _, b := range l.Buckets {
 		bound, err := strconv.ParseFloat(b.UpTo, 64)
 		if err != nil || math.IsNaN(bound) {

@@ -15,7 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// what is shown by both texts below.
+// inText has the numbers of both texts below.
 var inText = []stats.Metric{
 	{Name: "append_seconds", Kind: stats.Histogram, Points: []stats.Point{
 		{Count: 2, Sum: -3.5, Buckets: []stats.Bucket{{UpTo: 0.25, Count: 1}, {UpTo: math.Inf(1), Count: 2}}},
@@ -48,7 +48,7 @@ const linesText = `{"name":"posts","kind":"counter","labels":{"result":"sto\"red
 {"name":"append_seconds","kind":"histogram","count":2,"sum":-3.5,"buckets":[{"up_to":"0.25","count":1},{"up_to":"+Inf","count":2}]}
 `
 
-func TestShown(t *testing.T) {
+func TestStatsOutput(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"n.prom": prometheusText, "n.jsonl": linesText} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -59,8 +59,8 @@ func TestShown(t *testing.T) {
 		fmt.Fprint(w, prometheusText)
 	}))
 	defer web.Close()
-	for _, s := range []shown{{at: "n.prom", prefix: "x_"}, {at: "n.jsonl"}, {at: web.URL + "/metrics", prefix: "x_"}} {
-		if err := s.check(plugin.KindStats); err != nil {
+	for _, s := range []statsOutput{{at: "n.prom", prefix: "x_"}, {at: "n.jsonl"}, {at: web.URL + "/metrics", prefix: "x_"}} {
+		if err := s.validate(plugin.KindStats); err != nil {
 			t.Error(err)
 		}
 		got := s.reader()(t, dir, nil)
@@ -69,16 +69,16 @@ func TestShown(t *testing.T) {
 			t.Errorf("%s: got\n%+v, want\n%+v", s.at, got, inText)
 		}
 	}
-	if got := (&shown{at: "not yet.prom"}).reader()(t, dir, nil); len(got) > 0 {
+	if got := (&statsOutput{at: "not yet.prom"}).reader()(t, dir, nil); len(got) > 0 {
 		t.Errorf("a file that is not there shows %+v", got)
 	}
-	if (&shown{}).reader() != nil {
+	if (&statsOutput{}).reader() != nil {
 		t.Error("without -shows something is read")
 	}
 }
 
-// TestShownBadly: what a plugin shows is the plugin's choice.
-func TestShownBadly(t *testing.T) {
+// TestHostileStatsOutput shows what a plugin gains by what it shows: nothing.
+func TestHostileStatsOutput(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(secret, []byte(prometheusText), 0o600); err != nil {
 		t.Fatal(err)
@@ -100,21 +100,21 @@ func TestShownBadly(t *testing.T) {
 		endless.URL:   "more than 64 MiB",
 		elsewhere.URL: "answers 302",
 	} {
-		if _, err := (&shown{at: at}).text(t.Context(), dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := (&statsOutput{at: at}).readText(t.Context(), dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", at, err, want)
 		}
 	}
 	for at, text := range map[string]string{"a.prom": "\x00", "a.jsonl": "{", "b.jsonl": `{"buckets":[{"up_to":"NaN"}]}`} {
-		if got, err := (&shown{at: at}).metrics([]byte(text)); err == nil {
+		if got, err := (&statsOutput{at: at}).parse([]byte(text)); err == nil {
 			t.Errorf("%q is read as %+v", text, got)
 		}
 	}
-	for _, s := range []shown{{at: "/etc/passwd"}, {at: "../keys"}, {at: "https://example.org"}, {prefix: "x_"}} {
-		if s.check(plugin.KindStats) == nil {
+	for _, s := range []statsOutput{{at: "/etc/passwd"}, {at: "../keys"}, {at: "https://example.org"}, {prefix: "x_"}} {
+		if s.validate(plugin.KindStats) == nil {
 			t.Errorf("%+v is taken", s)
 		}
 	}
-	if (&shown{at: "n.prom"}).check(plugin.KindStorage) == nil {
+	if (&statsOutput{at: "n.prom"}).validate(plugin.KindStorage) == nil {
 		t.Error("a store shows numbers")
 	}
 }
