@@ -3,23 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"net"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/mint"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
 var buyAttack = attack{
 	name: "buyers of 150 tokens", act: "buy 10 tokens", bound: 5 * time.Second,
-	prepare: func(ctx context.Context, _ options, r *relay) error {
-		rec := &recorder{Dialer: r}
-		_, err := client.Buy(ctx, rec, r.bundle, token.MaxBatch, nil)
-		r.request = rec.sent.Bytes()[tapir.PacketSize:]
+	prepare: func(ctx context.Context, _ options, r *relay) (err error) {
+		r.request, err = mint.RecordRequest(ctx, r, r.bundle, token.MaxBatch)
 		return err
 	},
 	storm: func(ctx context.Context, o options, r *relay) {
@@ -48,48 +43,11 @@ func (r *relay) buyAll(ctx context.Context) {
 		seed = bytes.Clone(payload)
 		return nil
 	})
-	if err != nil || c.Send(solvePuzzle(seed)) != nil {
+	if err != nil || c.Send(mint.SolvePuzzle(seed)) != nil {
 		return
 	}
 	if _, err := nc.Write(r.request); err != nil {
 		return
 	}
 	c.Receive(func([]byte) error { return nil }) //nolint:errcheck // may be refused
-}
-
-// solvePuzzle finds a solution of the proof of work by counting; a service does not ask
-// where it comes from. The labels are those of core/token.
-func solvePuzzle(seed []byte) []byte {
-	t := tapir.NewTranscript()
-	t.Protocol("pow-app")
-	t.Append("pow-seed", seed)
-	challenge := t.Commit("pow-challenge")
-	input := append(make([]byte, 32), challenge[:]...)
-	for n := uint64(0); ; n++ {
-		binary.LittleEndian.PutUint64(input, n)
-		if sum := sha256.Sum256(input); sum[0] == 0 && sum[1] == 0 {
-			return input[:32]
-		}
-	}
-}
-
-// recorder keeps what is written to the connections that it dials.
-type recorder struct {
-	client.Dialer
-	sent bytes.Buffer
-}
-
-type recorded struct {
-	net.Conn
-	to *bytes.Buffer
-}
-
-func (r *recorder) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
-	nc, err := r.Dialer.Dial(ctx, service, port)
-	return recorded{nc, &r.sent}, err
-}
-
-func (c recorded) Write(p []byte) (int, error) {
-	c.to.Write(p)
-	return c.Conn.Write(p)
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/mint"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -32,7 +33,7 @@ type relay struct {
 	plugin int // process of the store
 	log    bytes.Buffer
 	bundle bundle.Bundle
-	secret *identity.Server
+	mint   *mint.Mint
 
 	strikes atomic.Int64
 	last    []byte // signature of the last honest envelope
@@ -60,9 +61,12 @@ func startRelay(ctx context.Context, o options, dir, limits string) (*relay, err
 	if err := errors.Join(os.WriteFile(config, fmt.Appendf(nil, configuration, limits, o.storage), 0o600), os.MkdirAll(server, 0o700)); err != nil {
 		return nil, err
 	}
+	keys, err := identity.LoadOrCreate(filepath.Join(server, "keys"))
+	if err != nil {
+		return nil, err
+	}
 	r := &relay{}
-	var err error
-	if r.secret, err = identity.LoadOrCreate(filepath.Join(server, "keys")); err != nil {
+	if r.mint, err = mint.New(keys); err != nil {
 		return nil, err
 	}
 	if r.Network, err = onion.Loopback(filepath.Join(dir, "net")); err != nil {

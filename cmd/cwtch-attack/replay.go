@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha3"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/oasisprotocol/curve25519-voi/curve"
-	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
-	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
@@ -103,7 +98,7 @@ func (r *relay) postAll(ctx context.Context, all []wire.Envelope) (stored int, e
 	var g errgroup.Group
 	g.Go(func() error {
 		for _, e := range all {
-			t, err := r.mintToken()
+			t, err := r.mint.Token()
 			if err != nil {
 				return err
 			}
@@ -129,23 +124,4 @@ func (r *relay) postAll(ctx context.Context, all []wire.Envelope) (stored int, e
 		}
 	}
 	return stored, g.Wait()
-}
-
-// mintToken derives a token from the secret of the token service, W = k·H(T), where H
-// is the one-way map of RFC 9496 behind SHA3-512. An attacker would buy it.
-func (r *relay) mintToken() (t token.Token, err error) {
-	k, err := scalar.NewFromCanonicalBytes(r.secret.Scalar[:])
-	if err != nil {
-		return t, err
-	}
-	rand.Read(t.T[:])
-	uniform := sha3.Sum512(t.T[:])
-	h, err := curve.NewRistrettoPoint().SetUniformBytes(uniform[:])
-	if err != nil {
-		return t, err
-	}
-	var w curve.CompressedRistretto
-	w.SetRistrettoPoint(curve.NewRistrettoPoint().Mul(h, k))
-	t.W = w
-	return t, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
 func TestMain(m *testing.M) {
@@ -103,41 +102,17 @@ func quick(t *testing.T, args ...string) (table string, rows []reported) {
 	return stdout.String(), report.Rows
 }
 
-// TestMint: a token that is derived from the secret is one that the service
-// accepts.
-func TestMint(t *testing.T) {
-	keys, err := identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := newMint(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := m.mintToken()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := token.NewKey(keys.Scalar)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !key.Verify(tok.Spend([]byte("post")), []byte("post")) {
-		t.Error("refused")
-	}
-}
-
 func TestPostSize(t *testing.T) {
 	keys, err := identity.LoadOrCreate(filepath.Join(t.TempDir(), "keys"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMint(keys)
+	m, err := newPostMaker(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, size := range []int{1000, 4096, 8000} {
-		posts, err := m.mintPosts(t.Context(), 2, size)
+		posts, err := m.makePosts(t.Context(), 2, size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,20 +139,20 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%v is %v by %v", c.target, got, c.value)
 		}
 	}
-	if m := median([]float64{9, 1, 2}); m != 2 {
+	if m := medianOf([]float64{9, 1, 2}); m != 2 {
 		t.Errorf("median %v, want 2", m)
 	}
-	if m := median([]float64{1, 2}); m != 1.5 {
+	if m := medianOf([]float64{1, 2}); m != 1.5 {
 		t.Errorf("median %v, want 1.5", m)
 	}
 	values := make([]time.Duration, 100)
 	for i := range values {
 		values[i] = time.Duration(100 - i)
 	}
-	if p := percentile(values, 0.99); p != 99 {
+	if p := percentileOf(values, 0.99); p != 99 {
 		t.Errorf("p99 of 1 to 100 is %d", p)
 	}
-	if p := percentile(values[:1], 0.5); p != 1 {
+	if p := percentileOf(values[:1], 0.5); p != 1 {
 		t.Errorf("p50 of one value is %d", p)
 	}
 }

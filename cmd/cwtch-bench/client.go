@@ -15,13 +15,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// patience is how long a connection of the bench may last; it turns a hanging
-// relay into an error.
-const patience = 10 * time.Minute
+// connectionTimeout is how long a connection of the bench may last, so that a hanging
+// relay is an error.
+const connectionTimeout = 10 * time.Minute
 
-// peer is a connection to a board that takes as little processor time as can be,
-// which core/client is not made for: posts come encoded, and packets can be
-// passed over without being opened.
+// peer is a connection to a board that takes little processor time: posts come encoded,
+// and packets can be skipped without being opened. core/client is not made for that.
 type peer struct {
 	*tapir.Conn
 	in *bufio.Reader
@@ -42,7 +41,7 @@ func (r *relay) openConnection(ctx context.Context, ahead int) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // reads and writes fail as well
+	nc.SetDeadline(time.Now().Add(connectionTimeout)) //nolint:errcheck // reads and writes fail as well
 	in := bufio.NewReaderSize(nc, ahead)
 	conn, err := tapir.Client(ctx, buffered{nc, in}, identity.NewKey(), board)
 	if err != nil {
@@ -74,12 +73,12 @@ func closeAll(peers []*peer) {
 	}
 }
 
-var stored = wire.AppendPosted(nil, true)
+var storedReply = wire.AppendPosted(nil, true)
 
 // receiveResult receives the result of a post.
 func (p *peer) receiveResult() error {
 	return p.Receive(func(payload []byte) error {
-		if !bytes.Equal(payload, stored) {
+		if !bytes.Equal(payload, storedReply) {
 			return errors.New("a post was not stored")
 		}
 		return nil
@@ -117,15 +116,15 @@ func (p *peer) receiveReply() (reply wire.Reply, err error) {
 	return reply, err
 }
 
-// opened is how many packets are passed over for one that is opened. Packets do
+// checkEvery is how many packets are passed over for one that is opened. Packets do
 // not depend on each other, so any of them can be.
-const opened = 64
+const checkEvery = 64
 
 // readPackets reads n packets and checks some of them, which have to hold an envelope.
 // It calls each, unless nil, after every packet.
 func (p *peer) readPackets(n int, each func(i int)) error {
 	for i := range n {
-		if i%opened == opened-1 {
+		if i%checkEvery == checkEvery-1 {
 			reply, err := p.receiveReply()
 			if err != nil {
 				return err

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fanOut measures how posts of one client reach many: at a pace that leaves the
+// measureFanOut measures how posts of one client reach many: at a pace that leaves the
 // relay idle in between, and as fast as they go.
-func (b *bench) fanOut(ctx context.Context, r *relay) error {
+func (b *bench) measureFanOut(ctx context.Context, r *relay) error {
 	latencies, _, err := b.measureDelivery(ctx, r, b.plan.Paced, func(d *delivery, poster *peer) error {
 		return d.sendPaced(ctx, poster, b.plan.Pace)
 	})
 	if err != nil {
 		return fmt.Errorf("paced: %w", err)
 	}
-	b.sheet.setFigure("fanout.p50", toMilliseconds(percentile(latencies, 0.50)))
-	b.sheet.setFigure("fanout.p99", toMilliseconds(percentile(latencies, 0.99)))
+	b.sheet.setFigure("fanout.p50", toMilliseconds(percentileOf(latencies, 0.50)))
+	b.sheet.setFigure("fanout.p99", toMilliseconds(percentileOf(latencies, 0.99)))
 
 	latencies, took, err := b.measureDelivery(ctx, r, b.plan.Closed, func(d *delivery, poster *peer) error {
 		return d.sendWindowed(ctx, poster, b.plan.Window)
@@ -30,7 +30,7 @@ func (b *bench) fanOut(ctx context.Context, r *relay) error {
 		return fmt.Errorf("closed loop: %w", err)
 	}
 	b.sheet.setFigure("fanout.rate", took.perSecond(len(latencies)))
-	b.sheet.setFigure("fanout.cpu", took.cpuOf(len(latencies)))
+	b.sheet.setFigure("fanout.cpu", took.cpuPerItem(len(latencies)))
 	return nil
 }
 
@@ -44,23 +44,23 @@ type delivery struct {
 }
 
 // measureDelivery has n posts sent and returns how long each took to each subscriber.
-func (b *bench) measureDelivery(ctx context.Context, r *relay, n int, send func(*delivery, *peer) error) ([]time.Duration, spent, error) {
-	posts, err := r.mint.mintPosts(ctx, n+1, b.plan.Size)
+func (b *bench) measureDelivery(ctx context.Context, r *relay, n int, send func(*delivery, *peer) error) ([]time.Duration, cost, error) {
+	posts, err := r.posts.makePosts(ctx, n+1, b.plan.Size)
 	if err != nil {
-		return nil, spent{}, err
+		return nil, cost{}, err
 	}
 	poster, err := r.openConnection(ctx, 0)
 	if err != nil {
-		return nil, spent{}, err
+		return nil, cost{}, err
 	}
 	defer poster.Close()
 	// Subscribers join at an envelope that they have to be sent once.
 	if err := poster.postAndWait(posts[n].payload); err != nil {
-		return nil, spent{}, err
+		return nil, cost{}, err
 	}
 	subscribers, err := r.openSubscribers(ctx, b.plan.Subscribers, posts[n].signature)
 	if err != nil {
-		return nil, spent{}, err
+		return nil, cost{}, err
 	}
 	defer closeAll(subscribers)
 	r.stored += len(posts)
@@ -120,9 +120,9 @@ func (d *delivery) noteArrival(k, subscribers int) time.Duration {
 	return now - time.Duration(d.sent[k].Load())
 }
 
-// sendPaced sends a post at every tick. The time of a post that had to wait for the
-// one before counts from its tick; otherwise that a timer of this process was
-// late, as they are by most of a millisecond, is not the relay's fault.
+// sendPaced sends a post at every tick. The time of a post counts from its tick if it
+// had to wait for the one before, and else from when it was sent: timers of this process
+// are late by most of a millisecond, which is not the fault of the relay.
 func (d *delivery) sendPaced(ctx context.Context, poster *peer, pace time.Duration) error {
 	for k := range d.posts {
 		from := time.Duration(k) * pace
@@ -142,8 +142,7 @@ func (d *delivery) sendPaced(ctx context.Context, poster *peer, pace time.Durati
 	return nil
 }
 
-// sendWindowed keeps window posts under way, of which one ends when all subscribers
-// have it.
+// sendWindowed keeps window posts under way; a post has arrived when all subscribers have it.
 func (d *delivery) sendWindowed(ctx context.Context, poster *peer, window int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -16,8 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
-// The limits are what no relay of this design can be faster than: the work that
-// every item needs, done by the same libraries and nothing around it.
+// No relay of this design can be faster than these limits: the work that every item
+// needs, done by the same libraries and with nothing around it.
 
 // measureBeside measures a limit before and after f, which is compared with it, because
 // what else runs on the machine changes by the second. The figure is the mean.
@@ -37,11 +37,11 @@ func (b *bench) measureBeside(name string, limit func() (float64, error), f func
 	return nil
 }
 
-// timeVerification is the processor time of one check of the token of a post, in µs.
+// timeVerification returns the processor time of one check of the token of a post, in µs.
 func (b *bench) timeVerification() (float64, error) {
 	var keys identity.Server
 	keys.Board, keys.Scalar[0] = identity.NewKey(), 42
-	m, err := newMint(&keys)
+	m, err := newPostMaker(&keys)
 	if err != nil {
 		return 0, err
 	}
@@ -49,13 +49,13 @@ func (b *bench) timeVerification() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t, err := m.mintToken()
+	t, err := m.mint.Token()
 	if err != nil {
 		return 0, err
 	}
-	data := newSource(b.plan.Size).newEnvelope().AppendJSON(nil)
+	data := newEnvelopeSource(b.plan.Size).newEnvelope().AppendJSON(nil)
 	spent := t.Spend(data, []byte(m.board))
-	return b.ownTime(func() error {
+	return b.timeCall(func() error {
 		if !key.Verify(spent, data, []byte(m.board)) {
 			return errors.New("a token of the bench does not verify")
 		}
@@ -63,20 +63,20 @@ func (b *bench) timeVerification() (float64, error) {
 	})
 }
 
-// timeSealing is the processor time of sealing one packet, in µs.
+// timeSealing returns the processor time of sealing one packet, in µs.
 func (b *bench) timeSealing() (float64, error) {
 	var key [32]byte
 	var nonce [24]byte
 	out := make([]byte, 0, tapir.PacketSize)
 	plain := make([]byte, tapir.PacketSize-len(nonce)-secretbox.Overhead)
-	return b.ownTime(func() error {
+	return b.timeCall(func() error {
 		secretbox.Seal(out, plain, &nonce, &key)
 		return nil
 	})
 }
 
-// ownTime is the processor time of one call of f, in µs.
-func (b *bench) ownTime(f func() error) (float64, error) {
+// timeCall returns the processor time of one call of f, in µs.
+func (b *bench) timeCall(f func() error) (float64, error) {
 	before, err := cpuTime(os.Getpid())
 	if err != nil {
 		return 0, err
@@ -91,10 +91,10 @@ func (b *bench) ownTime(f func() error) (float64, error) {
 	return float64((after - before).Nanoseconds()) / 1e3 / float64(calls), err
 }
 
-// bareCommits is how many records of the size of an envelope bbolt makes
-// durable in a second, so many in a transaction, with the page size of the bolt
-// plugin and nothing else in the file.
-func (b *bench) bareCommits(batch int) (float64, error) {
+// timeBareCommits returns how many records of the size of an envelope bbolt makes durable
+// in a second, with batch of them in a transaction, the page size of the bolt plugin and
+// nothing else in the file.
+func (b *bench) timeBareCommits(batch int) (float64, error) {
 	path := filepath.Join(b.dir, "bare.db")
 	defer os.Remove(path)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 16 << 10, FreelistType: bbolt.FreelistMapType})

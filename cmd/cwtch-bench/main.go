@@ -114,7 +114,7 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	f.BoolVar(&o.quick, "quick", false, "touch everything, measure nothing well; some seconds")
 	f.BoolVar(&o.large, "large", false, "a store of 10^6 envelopes, some 3 GiB")
 	f.IntVar(&o.size, "size", 4096, "length of a post in `bytes` of JSON")
-	f.StringVar(&o.storage, "storage", judged, "the storage `plugin` of the relays: bolt or sqlite")
+	f.StringVar(&o.storage, "storage", judgedStorage, "the storage `plugin` of the relays: bolt or sqlite")
 	f.StringVar(&o.only, "only", "", "measure these `parts` only, with commas between them: "+strings.Join(partNames(), ", "))
 	if err := f.Parse(args); err != nil {
 		return err
@@ -139,7 +139,7 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err := b.runRounds(ctx); err != nil {
 		return err
 	}
-	m.readEnd()
+	m.noteEnd()
 	if err := b.sheet.printTable(stdout, m, p); err != nil {
 		return err
 	}

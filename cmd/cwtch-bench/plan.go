@@ -15,8 +15,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// plan says how much to do of everything in one round. Work is counted and not
-// timed, so that a slow machine takes longer and measures the same.
+// plan says how much of everything to do in one round. Work is counted and not timed, so
+// that a slow machine takes longer and measures the same.
 type plan struct {
 	Rounds int `json:"rounds"`
 	Size   int `json:"post_bytes"`
@@ -43,14 +43,14 @@ type plan struct {
 	Closed      int           `json:"closed_loop_posts"`
 	Window      int           `json:"closed_loop_window"`
 
-	Idle int           `json:"idle_connections"`
-	Calm time.Duration `json:"idle_ns"` // for which a relay is left alone
+	IdleConnections int           `json:"idle_connections"`
+	IdleTime        time.Duration `json:"idle_ns"` // for which a relay is left alone
 
 	Limit time.Duration `json:"limit_ns"` // for each look at a limit of the machine
 }
 
-// judged is the storage plugin that the targets are for.
-const judged = "bolt"
+// judgedStorage is the storage plugin that the targets are for.
+const judgedStorage = "bolt"
 
 func choosePlan(o options) (plan, error) {
 	p := plan{
@@ -63,7 +63,7 @@ func choosePlan(o options) (plan, error) {
 		Purchases: 200, Tries: 2 * averageTries,
 		Readers: 32, ReaderPart: 3_000,
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
-		Idle: 1_000, Calm: 30 * time.Second,
+		IdleConnections: 1_000, IdleTime: 30 * time.Second,
 		Limit: 500 * time.Millisecond,
 	}
 	if o.large {
@@ -77,7 +77,7 @@ func choosePlan(o options) (plan, error) {
 		p.Purchases, p.Tries = 8, 2_500
 		p.Readers, p.ReaderPart = 8, 200
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
-		p.Idle, p.Calm = 50, time.Second
+		p.IdleConnections, p.IdleTime = 50, time.Second
 		p.Limit = 20 * time.Millisecond
 	}
 	if !slices.ContainsFunc(storagePlugins(), func(x plugin.Plugin) bool { return x.Name == o.storage }) {
@@ -104,12 +104,12 @@ type part struct {
 // allParts are in the order of a round.
 func allParts() []part {
 	return []part{
-		{name: "idle", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureCalm(ctx) }},
-		{name: "connections", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureIdle(ctx, small) }},
+		{name: "idle", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureIdleRelay(ctx) }},
+		{name: "connections", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureConnections(ctx, small) }},
 		{name: "replay", large: true, run: func(b *bench, ctx context.Context, _, large *relay) error { return b.measureReplays(ctx, large) }},
 		{name: "posts", small: true, large: true, run: (*bench).measurePosts},
 		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measurePurchases(ctx, small) }},
-		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.fanOut(ctx, small) }},
+		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureFanOut(ctx, small) }},
 		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureStores(ctx) }},
 	}
 }
@@ -134,7 +134,7 @@ type bench struct {
 	sheet    *sheet
 	progress io.Writer
 
-	many     *site
+	large    *relayHome
 	examples string // directory of the built example plugins; empty: there are none
 }
 
@@ -144,9 +144,9 @@ func (b *bench) storagePlugin() plugin.Plugin {
 	return all[slices.IndexFunc(all, func(p plugin.Plugin) bool { return p.Name == b.plan.Storage })]
 }
 
-// site is a directory from which a relay can be started, and what the bench
+// relayHome is a directory from which a relay can be started, and what the bench
 // knows of it.
-type site struct {
+type relayHome struct {
 	dir    string
 	keys   *identity.Server
 	stored int
@@ -165,13 +165,13 @@ func (b *bench) runRounds(ctx context.Context) (err error) {
 	wanted := b.plan.chosenParts()
 	if slices.ContainsFunc(wanted, func(p part) bool { return p.large }) {
 		b.printf("store %d envelopes", b.plan.Many)
-		if b.many, err = b.prepareSite(ctx, "many", b.plan.Many); err != nil {
+		if b.large, err = b.prepareHome(ctx, "many", b.plan.Many); err != nil {
 			return err
 		}
 	}
 	if slices.ContainsFunc(wanted, func(p part) bool { return p.name == "idle" }) {
 		if b.examples, err = b.buildExamples(ctx); err != nil {
-			b.sheet.leaveOut(calmGroup, err)
+			b.sheet.leaveOut(idleGroup, err)
 		}
 	}
 	for n := range b.plan.Rounds {
@@ -190,7 +190,7 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 	var small, large *relay
 	for _, p := range b.plan.chosenParts() {
 		if p.small && small == nil {
-			few, err := b.prepareSite(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
+			few, err := b.prepareHome(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
 			if err != nil {
 				return err
 			}
@@ -213,7 +213,7 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 		}
 	}
 	if large != nil {
-		if err := errors.Join(b.fileSize(large), large.stopAndWait()); err != nil {
+		if err := errors.Join(b.measureFileSize(large), large.stopAndWait()); err != nil {
 			return err
 		}
 	}
@@ -223,9 +223,9 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 	return nil
 }
 
-// prepareSite makes a site with n envelopes in its store.
-func (b *bench) prepareSite(ctx context.Context, name string, n int) (*site, error) {
-	s := &site{dir: filepath.Join(b.dir, name), stored: n}
+// prepareHome makes a directory for a relay with n envelopes in its store.
+func (b *bench) prepareHome(ctx context.Context, name string, n int) (*relayHome, error) {
+	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n}
 	if err := os.MkdirAll(s.serverDir(), 0o700); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // measurePosts measures acknowledged posts: by few and many clients with little
 // stored, and by many clients with much stored.
 func (b *bench) measurePosts(ctx context.Context, small, large *relay) error {
-	one := func() (float64, error) { return b.bareCommits(1) }
+	one := func() (float64, error) { return b.timeBareCommits(1) }
 	err := b.measureBeside("bbolt.1", one, func() error { return b.postRows(ctx, small, 1) })
 	if err != nil {
 		return err
@@ -21,7 +21,7 @@ func (b *bench) measurePosts(ctx context.Context, small, large *relay) error {
 	if err := b.postRows(ctx, small, 16); err != nil {
 		return err
 	}
-	many := func() (float64, error) { return b.bareCommits(64) }
+	many := func() (float64, error) { return b.timeBareCommits(64) }
 	err = b.measureBeside("bbolt.64", many, func() error {
 		return b.measureBeside("verify", b.timeVerification, func() error { return b.postRows(ctx, small, 64) })
 	})
@@ -34,8 +34,7 @@ func (b *bench) measurePosts(ctx context.Context, small, large *relay) error {
 	return b.compareStores(ctx, small, large)
 }
 
-// compareStores has the stores take turns, so that what else runs on the machine
-// slows both.
+// compareStores has the stores take turns, so that other load on the machine slows both.
 func (b *bench) compareStores(ctx context.Context, small, large *relay) error {
 	var rate, cpu = map[*relay]float64{}, map[*relay]float64{}
 	for _, r := range []*relay{small, large, large, small} {
@@ -52,7 +51,7 @@ func (b *bench) compareStores(ctx context.Context, small, large *relay) error {
 	return nil
 }
 
-// postRows measures the posts of so many clients.
+// postRows measures the posts of a number of clients.
 func (b *bench) postRows(ctx context.Context, r *relay, clients int) error {
 	res, err := b.postLoad(ctx, r, clients, b.plan.Posts[clients])
 	if err != nil {
@@ -60,24 +59,24 @@ func (b *bench) postRows(ctx context.Context, r *relay, clients int) error {
 	}
 	name := fmt.Sprintf("posts.%d", clients)
 	b.sheet.setFigure(name+".rate", res.rate)
-	b.sheet.setFigure(name+".p50", toMilliseconds(percentile(res.latencies, 0.50)))
-	b.sheet.setFigure(name+".p99", toMilliseconds(percentile(res.latencies, 0.99)))
+	b.sheet.setFigure(name+".p50", toMilliseconds(percentileOf(res.latencies, 0.50)))
+	b.sheet.setFigure(name+".p99", toMilliseconds(percentileOf(res.latencies, 0.99)))
 	b.sheet.setFigure(name+".cpu", res.cpu)
 	return nil
 }
 
-// postResult is what a load of posts came to.
+// postResult is what postLoad measures.
 type postResult struct {
 	rate      float64 // per second
 	cpu       float64 // µs of relay and plugin for each
 	latencies []time.Duration
 }
 
-// postLoad has clients post, each the next as soon as it has the result of the
-// last. A tenth of n comes first and is not counted.
+// postLoad has clients post, each as soon as it has the result of its last post. A tenth
+// of n comes first and is not counted.
 func (b *bench) postLoad(ctx context.Context, r *relay, clients, n int) (res postResult, err error) {
 	warm := max(clients, n/10)
-	posts, err := r.mint.mintPosts(ctx, warm+n, b.plan.Size)
+	posts, err := r.posts.makePosts(ctx, warm+n, b.plan.Size)
 	if err != nil {
 		return res, err
 	}
@@ -95,11 +94,11 @@ func (b *bench) postLoad(ctx context.Context, r *relay, clients, n int) (res pos
 	})
 	r.stored += len(posts)
 	r.last = posts[len(posts)-1].signature
-	res.rate, res.cpu = took.perSecond(n), took.cpuOf(n)
+	res.rate, res.cpu = took.perSecond(n), took.cpuPerItem(n)
 	return res, err
 }
 
-// postAll shares posts out among peers and returns how long each took.
+// postAll divides posts among peers and returns how long each took.
 func postAll(peers []*peer, posts []post) ([]time.Duration, error) {
 	latencies := make([]time.Duration, len(posts))
 	var next atomic.Int64
@@ -122,8 +121,8 @@ func postAll(peers []*peer, posts []post) ([]time.Duration, error) {
 	return latencies, g.Wait()
 }
 
-// fileSize compares the files of a store with what was posted into it.
-func (b *bench) fileSize(r *relay) error {
+// measureFileSize compares the files of a store with what was posted into it.
+func (b *bench) measureFileSize(r *relay) error {
 	files, err := os.ReadDir(r.storageDir())
 	if err != nil {
 		return err

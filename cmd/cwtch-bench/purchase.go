@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"os"
@@ -13,8 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/mint"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
@@ -32,14 +30,14 @@ func (b *bench) measurePurchases(ctx context.Context, r *relay) error {
 	return nil
 }
 
-// measureSales has many clients buy size tokens each. What they need for their proofs
-// of work, while the relay waits, is left out.
+// measureSales has many clients buy size tokens each. It leaves out their proofs of work,
+// for which the relay waits.
 func (b *bench) measureSales(ctx context.Context, r *relay, size int) error {
-	request, err := r.recordRequest(ctx, size)
+	request, err := mint.RecordRequest(ctx, r.network, r.bundle, size)
 	if err != nil {
 		return err
 	}
-	buyers := make([]*buyer, b.plan.Purchases)
+	buyers := make([]*purchase, b.plan.Purchases)
 	defer func() {
 		for _, buyer := range buyers {
 			if buyer != nil {
@@ -49,7 +47,7 @@ func (b *bench) measureSales(ctx context.Context, r *relay, size int) error {
 	}()
 	connecting, err := r.measureCPU(func() error {
 		return inParallel(buyers, 8, func(i int) (err error) {
-			buyers[i], err = r.openPurchase(ctx)
+			buyers[i], err = r.beginPurchase(ctx)
 			return err
 		})
 	})
@@ -57,25 +55,25 @@ func (b *bench) measureSales(ctx context.Context, r *relay, size int) error {
 		return err
 	}
 	err = inParallel(buyers, runtime.GOMAXPROCS(0), func(i int) error {
-		buyers[i].solution = solvePuzzle(buyers[i].seed)
+		buyers[i].solution = mint.SolvePuzzle(buyers[i].seed)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	buying, err := r.measureCPU(func() error {
-		return inParallel(buyers, len(buyers), func(i int) error { return buyers[i].payRequest(request) })
+		return inParallel(buyers, len(buyers), func(i int) error { return buyers[i].finish(request) })
 	})
 	if err != nil {
 		return err
 	}
-	cpu := connecting.cpuOf(size*len(buyers)) + buying.cpuOf(size*len(buyers))
+	cpu := connecting.cpuPerItem(size*len(buyers)) + buying.cpuPerItem(size*len(buyers))
 	b.sheet.setFigure(fmt.Sprintf("tokens.%d.cpu", size), cpu)
 	b.sheet.setFigure(fmt.Sprintf("tokens.%d.rate", size), 1e6/cpu)
 	return nil
 }
 
-// inParallel calls f with the index of every element, so many at a time.
+// inParallel calls f with the index of every element, limit of them at a time.
 func inParallel[T any](all []T, limit int, f func(i int) error) error {
 	var g errgroup.Group
 	g.SetLimit(limit)
@@ -85,12 +83,12 @@ func inParallel[T any](all []T, limit int, f func(i int) error) error {
 	return g.Wait()
 }
 
-// averageTries is how many the proof of work takes on average: two bytes of a
-// hash have to be zero.
+// averageTries is how many tries a proof of work takes on average: two bytes of a hash
+// have to be zero.
 const averageTries = 1 << 16
 
-// measureClient buys tokens as a client does. Since that is a lottery, it goes on until
-// enough was tried, and says what the average purchase takes.
+// measureClient buys tokens as a client does. A purchase is a lottery, so it goes on until
+// it has tried enough, and notes what the average purchase takes.
 func (b *bench) measureClient(ctx context.Context, r *relay) error {
 	before, err := cpuTime(os.Getpid())
 	if err != nil {
@@ -113,59 +111,24 @@ func (b *bench) measureClient(ctx context.Context, r *relay) error {
 	return err
 }
 
-// recorder keeps what is written to the last connection that was dialled.
-type recorder struct {
-	client.Dialer
-	sent bytes.Buffer
-}
-
-type recorded struct {
-	net.Conn
-	to *bytes.Buffer
-}
-
-func (r *recorder) Dial(ctx context.Context, service identity.Onion, port int) (net.Conn, error) {
-	nc, err := r.Dialer.Dial(ctx, service, port)
-	return recorded{nc, &r.sent}, err
-}
-
-func (c recorded) Write(p []byte) (int, error) {
-	c.to.Write(p)
-	return c.Conn.Write(p)
-}
-
-// recordRequest buys n tokens and returns the packet with the request. It can be sent
-// again: a service does not tell blinded points from others.
-func (r *relay) recordRequest(ctx context.Context, n int) ([]byte, error) {
-	rec := &recorder{Dialer: r.network}
-	if _, err := client.Buy(ctx, rec, r.bundle, n, nil); err != nil {
-		return nil, err
-	}
-	sent := rec.sent.Bytes()
-	if len(sent) != 2*tapir.PacketSize {
-		return nil, fmt.Errorf("a purchase is %d bytes, not a solution and a request", len(sent))
-	}
-	return sent[tapir.PacketSize:], nil
-}
-
-// buyer is a client of a token service that sends a request which was made
+// purchase is a client of a token service that sends a request which was made
 // before, and has an easy way to its proof of work, since what a client does for
 // its tokens takes far longer than what the service does.
-type buyer struct {
+type purchase struct {
 	net.Conn
 	clear    *tapir.Conn
 	seed     []byte
 	solution []byte
 }
 
-// openPurchase connects to the token service and takes the seed of its puzzle.
-func (r *relay) openPurchase(ctx context.Context) (*buyer, error) {
+// beginPurchase connects to the token service and takes the seed of its puzzle.
+func (r *relay) beginPurchase(ctx context.Context) (*purchase, error) {
 	nc, err := r.network.Dial(ctx, r.bundle.TokenService, client.Port)
 	if err != nil {
 		return nil, err
 	}
-	nc.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // reads and writes fail as well
-	b := &buyer{Conn: nc, clear: tapir.Plain(nc)}
+	nc.SetDeadline(time.Now().Add(connectionTimeout)) //nolint:errcheck // reads and writes fail as well
+	b := &purchase{Conn: nc, clear: tapir.Plain(nc)}
 	err = b.clear.Receive(func(seed []byte) error {
 		b.seed = bytes.Clone(seed)
 		return nil
@@ -173,8 +136,8 @@ func (r *relay) openPurchase(ctx context.Context) (*buyer, error) {
 	return b, err
 }
 
-// payRequest sends solution and request and takes the tokens.
-func (b *buyer) payRequest(request []byte) error {
+// finish sends solution and request and takes the tokens.
+func (b *purchase) finish(request []byte) error {
 	if err := b.clear.Send(b.solution); err != nil {
 		return err
 	}
@@ -182,21 +145,4 @@ func (b *buyer) payRequest(request []byte) error {
 		return err
 	}
 	return b.clear.Receive(func([]byte) error { return nil }) // a service that refuses sends nothing
-}
-
-// solvePuzzle finds a solution of the proof of work by counting, which is quicker than
-// the scalars that the protocol has clients try; a service does not ask where
-// it comes from. The labels are those of core/token.
-func solvePuzzle(seed []byte) []byte {
-	t := tapir.NewTranscript()
-	t.Protocol("pow-app")
-	t.Append("pow-seed", seed)
-	challenge := t.Commit("pow-challenge")
-	input := append(make([]byte, 32), challenge[:]...)
-	for n := uint64(0); ; n++ {
-		binary.LittleEndian.PutUint64(input, n)
-		if sum := sha256.Sum256(input); sum[0] == 0 && sum[1] == 0 {
-			return input[:32]
-		}
-	}
 }

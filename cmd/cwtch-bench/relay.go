@@ -20,8 +20,8 @@ import (
 // serverName is that of the one server of a relay.
 const serverName = "bench"
 
-// configuration has the limits out of the way. The others are the defaults. In its
-// places are what the site declares, the storage plugin, and what else the server has.
+// configuration has limits that the bench does not meet, and defaults else. It is filled in
+// with the declared plugins, the storage plugin, and the other plugins of the server.
 const configuration = `data_dir = "data"
 network "loopback" { registry = "net" }
 log { level = "warn" }
@@ -36,14 +36,14 @@ server "` + serverName + `" {
 %s}
 `
 
-func (s *site) dataDir() string     { return filepath.Join(s.dir, "data") }
-func (s *site) serverDir() string   { return filepath.Join(s.dataDir(), "servers", serverName) }
-func (s *site) registryDir() string { return filepath.Join(s.dir, "net") }
-func (s *site) storageDir() string  { return manager.StorageDir(s.serverDir()) }
+func (s *relayHome) dataDir() string     { return filepath.Join(s.dir, "data") }
+func (s *relayHome) serverDir() string   { return filepath.Join(s.dataDir(), "servers", serverName) }
+func (s *relayHome) registryDir() string { return filepath.Join(s.dir, "net") }
+func (s *relayHome) storageDir() string  { return manager.StorageDir(s.serverDir()) }
 
 // relay is a running relay and the process of its storage plugin.
 type relay struct {
-	*site
+	*relayHome
 	network onion.Network
 	bundle  bundle.Bundle
 	log     *os.File
@@ -51,19 +51,19 @@ type relay struct {
 	cmd    *exec.Cmd
 	plugin int // process
 
-	mint *mint
+	posts *postMaker
 }
 
 // startRelay starts the program and returns when its server can be reached.
-func (b *bench) startRelay(ctx context.Context, s *site) (*relay, error) {
+func (b *bench) startRelay(ctx context.Context, s *relayHome) (*relay, error) {
 	config := filepath.Join(s.dir, "server.hcl")
 	text := fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used)
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return nil, err
 	}
-	r := &relay{site: s}
+	r := &relay{relayHome: s}
 	var err error
-	if r.mint, err = newMint(s.keys); err != nil {
+	if r.posts, err = newPostMaker(s.keys); err != nil {
 		return nil, err
 	}
 	if r.log, err = os.Create(filepath.Join(s.dir, "log")); err != nil {

@@ -15,7 +15,7 @@ const readAhead = 64 << 10
 // until a client has its first answer, from the start of the process.
 func (b *bench) startLarge(ctx context.Context) (*relay, error) {
 	start := time.Now()
-	r, err := b.startRelay(ctx, b.many)
+	r, err := b.startRelay(ctx, b.large)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (b *bench) measureReplays(ctx context.Context, r *relay) error {
 	if err != nil {
 		return err
 	}
-	var took spent
+	var took cost
 	count := 0
 	one := 0
 	err = b.measureBeside("seal", b.timeSealing, func() (err error) {
@@ -72,8 +72,8 @@ func (b *bench) measureReplays(ctx context.Context, r *relay) error {
 		return err
 	}
 	b.sheet.setFigure("replay.rate", took.perSecond(count))
-	b.sheet.setFigure("replay.cpu", took.cpuOf(count))
-	b.sheet.setFigure("replay.ratio", took.cpuOf(count)/b.sheet.figure("seal"))
+	b.sheet.setFigure("replay.cpu", took.cpuPerItem(count))
+	b.sheet.setFigure("replay.ratio", took.cpuPerItem(count)/b.sheet.figure("seal"))
 	b.sheet.setFigure("replay.one", float64(one-base)/1024)
 	b.sheet.setFigure("replay.memory", float64(many-one)/1024/float64(b.plan.Readers-1))
 	return nil

@@ -52,18 +52,18 @@ type group struct {
 	rows  []*row
 }
 
-// sheet collects figures, round by round. Its table says what is measured; a
-// name that is not in it is a mistake of the program.
+// sheet collects figures, round by round. Its groups say what is measured; a figure that
+// is in none of them is a mistake of the program.
 type sheet struct {
-	groups  []group
-	now     map[string]float64 // of this round
-	partial bool               // not everything is measured: such rows are left out
-	judged  bool               // the targets are for what is measured
-	notes   []string
+	groups      []group
+	now         map[string]float64 // of this round
+	partial     bool               // not everything is measured: such rows are left out
+	hasVerdicts bool               // the targets are for what is measured
+	notes       []string
 }
 
 func newSheet(p plan) *sheet {
-	return &sheet{now: map[string]float64{}, partial: p.Only != nil, judged: p.Storage == judged, groups: append([]group{
+	return &sheet{now: map[string]float64{}, partial: p.Only != nil, hasVerdicts: p.Storage == judgedStorage, groups: append([]group{
 		{"limits of the machine, without a relay", []*row{
 			{Name: "verify", Text: "verify the token of a post", Unit: "µs CPU"},
 			{Name: "seal", Text: "seal a packet of 8 KiB", Unit: "µs CPU"},
@@ -108,7 +108,7 @@ func newSheet(p plan) *sheet {
 		}},
 		{"connections", []*row{
 			{Name: "auth.cpu", Text: "relay for an authentication", Unit: "µs CPU"},
-			{Name: "idle.memory", Text: fmt.Sprintf("resident memory of an idle one, of %d", p.Idle), Unit: "KiB", Target: atMost(20)},
+			{Name: "idle.memory", Text: fmt.Sprintf("resident memory of an idle one, of %d", p.IdleConnections), Unit: "KiB", Target: atMost(20)},
 		}},
 		{"tokens", []*row{
 			{Name: "tokens.10.cpu", Text: "batches of 10, relay for a token", Unit: "µs CPU"},
@@ -118,7 +118,7 @@ func newSheet(p plan) *sheet {
 			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
 			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
 		}},
-	}, append(storeGroups(), calmRows(p))...)}
+	}, append(storeGroups(), idleRows(p))...)}
 }
 
 // leaveOut takes a group out of the table, and notes why.
@@ -155,8 +155,8 @@ func (s *sheet) endRound() {
 			return
 		}
 		r.Rounds = append(r.Rounds, s.figure(r.Name))
-		r.Median = median(r.Rounds)
-		if r.Target != (target{}) && s.judged {
+		r.Median = medianOf(r.Rounds)
+		if r.Target != (target{}) && s.hasVerdicts {
 			r.Met = new(r.Target.isMet(r.Median))
 		}
 		delete(s.now, r.Name)
@@ -166,7 +166,7 @@ func (s *sheet) endRound() {
 	}
 }
 
-func median(values []float64) float64 {
+func medianOf(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
@@ -177,8 +177,8 @@ func (s *sheet) printTable(w io.Writer, m *machine, p plan) error {
 	fmt.Fprintf(w, "%s\n%d processors (%s), shared by relay, plugin, clients and whatever else runs\n", m.Relay, m.Processors, m.Model)
 	fmt.Fprintf(w, "load average %s before, %s after, %.0f s\n", m.LoadBefore, m.LoadAfter, m.Seconds)
 	fmt.Fprintf(w, "posts of %d bytes; %d and %d envelopes stored beforehand; median of %d rounds\n", p.Size, p.Few, p.Many, p.Rounds)
-	if p.Storage != judged {
-		fmt.Fprintf(w, "the store is %s; the targets are those of %s, and nothing is judged by them\n", p.Storage, judged)
+	if p.Storage != judgedStorage {
+		fmt.Fprintf(w, "the store is %s; the targets are those of %s, and nothing is judged by them\n", p.Storage, judgedStorage)
 	}
 	for _, note := range s.notes {
 		fmt.Fprintln(w, note)

@@ -34,11 +34,11 @@ var batches = []int{1, 16, 64, 256}
 // storagePlugins are those that come with the relay.
 func storagePlugins() []plugin.Plugin { return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()} }
 
-// ways are the ways in which a store is called: by its methods, over gRPC on a
+// transports are the ways in which a store is called: by its methods, over gRPC on a
 // unix socket within this process, as a process that was started by hand, without
 // sandbox and TLS, and as the process that a relay starts, in its sandbox and with
 // mutual TLS.
-var ways = []struct {
+var transports = []struct {
 	name, text string
 	open       func(*bench, context.Context, plugin.Plugin, string) (*openStore, error)
 }{
@@ -48,7 +48,7 @@ var ways = []struct {
 	{"process", "process", (*bench).openProcess},
 }
 
-// openStore is a store that is called in one of the ways.
+// openStore is a store that is called over one of the transports.
 type openStore struct {
 	storage.Store
 	name   string // of its figures
@@ -78,7 +78,7 @@ func (o *openStore) cpuTime() (time.Duration, error) {
 // measureStores measures the storage plugins by themselves.
 func (b *bench) measureStores(ctx context.Context) error {
 	for _, p := range storagePlugins() {
-		if err := b.storeProcess(ctx, p); err != nil {
+		if err := b.measureStoreProcess(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
@@ -91,7 +91,7 @@ func (b *bench) measureStores(ctx context.Context) error {
 		}
 	}()
 	for _, p := range storagePlugins() {
-		for _, way := range ways {
+		for _, way := range transports {
 			name := p.Name + "." + way.name
 			at := filepath.Join(dir, name)
 			if err := os.MkdirAll(at, 0o700); err != nil {
@@ -113,14 +113,14 @@ func (b *bench) measureStores(ctx context.Context) error {
 	return nil
 }
 
-// measureAppends gives each store batches of so many envelopes. The stores take turns,
-// there and back, so that what else runs on the machine slows all of them.
+// measureAppends gives each store batches of size envelopes. The stores take turns, there
+// and back, so that other load on the machine slows all of them.
 func (b *bench) measureAppends(ctx context.Context, all []*openStore, size int) error {
 	back := slices.Clone(all)
 	slices.Reverse(back)
 	n := b.plan.Batches[size]
-	src := newSource(b.plan.Size)
-	took := map[*openStore]spent{}
+	src := newEnvelopeSource(b.plan.Size)
+	took := map[*openStore]cost{}
 	for _, o := range slices.Concat(all, back) {
 		work := make([][]storage.Record, n)
 		for i := range work {
@@ -130,34 +130,34 @@ func (b *bench) measureAppends(ctx context.Context, all []*openStore, size int) 
 		if err != nil {
 			return fmt.Errorf("%s, batch of %d: %w", o.name, size, err)
 		}
-		took[o] = spent{took[o].elapsed + this.elapsed, took[o].cpu + this.cpu}
+		took[o] = cost{took[o].elapsed + this.elapsed, took[o].cpu + this.cpu}
 	}
 	for _, o := range all {
 		name := fmt.Sprintf("store.%s.%d", o.name, size)
-		b.sheet.setFigure(name+".cpu", took[o].cpuOf(2*n*size))
+		b.sheet.setFigure(name+".cpu", took[o].cpuPerItem(2*n*size))
 		b.sheet.setFigure(name+".rate", took[o].perSecond(2*n*size))
 	}
 	return nil
 }
 
-func (o *openStore) measureAppends(ctx context.Context, work [][]storage.Record) (spent, error) {
+func (o *openStore) measureAppends(ctx context.Context, work [][]storage.Record) (cost, error) {
 	before, err := o.cpuTime()
 	if err != nil {
-		return spent{}, err
+		return cost{}, err
 	}
 	start := time.Now()
 	for _, batch := range work {
 		if _, err := o.Append(ctx, batch); err != nil {
-			return spent{}, err
+			return cost{}, err
 		}
 	}
 	elapsed := time.Since(start)
 	after, err := o.cpuTime()
-	return spent{elapsed, after - before}, err
+	return cost{elapsed, after - before}, err
 }
 
-// storeProcess measures the process of a storage plugin that has nothing to do.
-func (b *bench) storeProcess(ctx context.Context, p plugin.Plugin) error {
+// measureStoreProcess measures the process of an idle storage plugin.
+func (b *bench) measureStoreProcess(ctx context.Context, p plugin.Plugin) error {
 	dir := filepath.Join(b.dir, "idle-"+p.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (b *bench) storeProcess(ctx context.Context, p plugin.Plugin) error {
 }
 
 // newRecords makes records that nobody has made before, each with a token.
-func (s *source) newRecords(n int) []storage.Record {
+func (s *envelopeSource) newRecords(n int) []storage.Record {
 	records := make([]storage.Record, n)
 	for i := range records {
 		e := s.newEnvelope()
@@ -200,14 +200,14 @@ func (s *source) newRecords(n int) []storage.Record {
 	return records
 }
 
-var discard = slog.New(slog.DiscardHandler)
+var discardLog = slog.New(slog.DiscardHandler)
 
 func (b *bench) openDirect(ctx context.Context, p plugin.Plugin, dir string) (*openStore, error) {
 	value, err := p.Schema.Value(nil)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := plugin.NewConfig(p.Schema, value, dir, discard)
+	cfg, err := plugin.NewConfig(p.Schema, value, dir, discardLog)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (b *bench) openGRPC(ctx context.Context, p plugin.Plugin, dir string) (*ope
 	if err != nil {
 		return nil, err
 	}
-	server := plugin.NewServer(p, discard)
+	server := plugin.NewServer(p, discardLog)
 	go server.Serve(listener) //nolint:errcheck // ends with Stop
 	o := &openStore{closes: []func() error{func() error { server.Stop(); return nil }}}
 	conn, err := grpc.NewClient("unix:"+socket, append(host.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -247,7 +247,7 @@ func (b *bench) openProcess(ctx context.Context, p plugin.Plugin, dir string) (*
 	if err != nil {
 		return nil, err
 	}
-	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: command, Logger: discard})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: command, Logger: discardLog})
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +316,7 @@ func storeGroups() []group {
 	process := group{title: "the process of a storage plugin"}
 	for _, p := range storagePlugins() {
 		for _, size := range batches {
-			for _, way := range ways {
+			for _, way := range transports {
 				name := fmt.Sprintf("store.%s.%s.%d", p.Name, way.name, size)
 				text := fmt.Sprintf("%s, batch of %d, %s", p.Name, size, way.text)
 				cpu.rows = append(cpu.rows, &row{Name: name + ".cpu", Text: text, Unit: "µs CPU"})

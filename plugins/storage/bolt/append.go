@@ -7,7 +7,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -67,14 +67,14 @@ func (s *Store) showBatch(b *batch) {
 // any other failure nobody knows what the disk holds. A sync that failed, for
 // whatever reason, is no reason to try again, since Linux reports a lost page once
 // (https://lwn.net/Articles/752063/); the next process has to know of it, see
-// [ground.Distrust].
+// [storefile.MarkSyncFailed].
 func (s *Store) takeBackFailed(err error, before int) error {
 	cause := fullError(err)
 	switch {
 	case errors.Is(cause, storage.ErrCorrupt):
 		return cause
 	case isSyncError(err):
-		err = ground.Distrust(s.path, err)
+		err = storefile.MarkSyncFailed(s.path, err)
 	case errors.Is(cause, storage.ErrFull) && s.endsWith(before):
 		return cause
 	default:

@@ -49,28 +49,25 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Options are choices of a store. The zero value is what a relay uses.
 type Options struct {
-	// LockTimeout is how long Open waits for another process to let go of the
-	// file, as one that is just being ended does; 0 means one second.
-	LockTimeout time.Duration
-
-	maxRecent int // of the index; 0 means the constant, tests want less
+	// MaxRecent is how many keys of the index may be in memory alone; 0 means 65,536.
+	// Tests want less, so that keys move into the file all the time.
+	MaxRecent int
 }
 
 // Store is a [storage.Store] in a file.
 type Store struct {
 	path  string
 	epoch storage.Epoch
-	held  ground.Held // what must stay in its place
+	held  storefile.Identity // what must stay in its place
 	// readOnly: the disk is mounted for reading, and db open for that.
 	readOnly atomic.Bool
 	broken   atomic.Pointer[error] // what ended the use of the store, if anything
@@ -102,13 +99,12 @@ var (
 // Errors are one sentence with the path and what to do; of damage they are
 // [storage.ErrCorrupt], of a full disk [storage.ErrFull].
 func Open(path string, opts Options) (*Store, error) {
-	opts.LockTimeout = cmp.Or(opts.LockTimeout, time.Second)
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.maxRecent, maxRecent)}}
-	if err := s.openOrCreate(opts.LockTimeout); err != nil {
+	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.MaxRecent, maxRecent)}}
+	if err := s.openOrCreate(); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again
 		}
@@ -120,21 +116,17 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openOrCreate(wait time.Duration) error {
-	err := ground.CheckFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = createFile(s.path)
-	}
-	if err != nil {
+func (s *Store) openOrCreate() error {
+	if err := ensureFile(s.path); err != nil {
 		return err
 	}
-	if err := inspectFile(s.path, wait); err != nil {
+	if err := inspectFile(s.path); err != nil {
 		return err
 	}
-	readOnly := ground.CheckWritable(s.path) != nil
+	readOnly := storefile.CheckWritable(s.path) != nil
 	s.readOnly.Store(readOnly)
-	err = recoverFault(func() error {
-		if err := s.openFile(wait, readOnly); err != nil {
+	err := recoverFault(func() error {
+		if err := s.openFile(readOnly); err != nil {
 			return err
 		}
 		if readOnly {
@@ -152,7 +144,7 @@ func (s *Store) openOrCreate(wait time.Duration) error {
 		return s.upgradeFile()
 	})
 	if err == nil {
-		s.held, err = ground.Hold(s.path)
+		s.held, err = storefile.Identify(s.path)
 	}
 	switch {
 	case err == nil:
@@ -166,11 +158,11 @@ func (s *Store) openOrCreate(wait time.Duration) error {
 }
 
 // openFile opens the file of the store, which is there.
-func (s *Store) openFile(wait time.Duration, readOnly bool) error {
-	options := boltOptions(wait)
+func (s *Store) openFile(readOnly bool) error {
+	options := boltOptions()
 	options.ReadOnly = readOnly
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		s.file, err = openLocked(name, flag, mode, wait)
+		s.file, err = openLocked(name, flag, mode)
 		return s.file, err
 	}
 	db, err := bbolt.Open(s.path, fileMode, options)

@@ -10,7 +10,7 @@ import (
 
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -22,31 +22,24 @@ func recoverFault(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = damagedError(fmt.Sprint(p))
+			err = storefile.CorruptError(fmt.Sprint(p))
 		}
 	}()
 	return f()
-}
-
-// damagedError is the error of a file that contradicts itself.
-func damagedError(how string) error {
-	return ground.Damaged(how)
 }
 
 // explainOpenError says in an operator's words why bbolt did not open a file.
 func explainOpenError(err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return errors.New("another process has the store open; end it first")
+		return storefile.ErrLocked
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return errForeign
+		return storefile.ErrNotStore
 	case errors.Is(err, bolterrors.ErrChecksum):
-		return damagedError("both headers have wrong checksums")
+		return storefile.CorruptError("both headers have wrong checksums")
 	}
 	return fullError(err)
 }
-
-var errForeign = ground.ErrForeign
 
 // fullError makes an error that is [storage.ErrFull] of one that says that there is
 // no room, and returns any other as it is.
@@ -54,7 +47,7 @@ func fullError(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, errno := range ground.NoRoom {
+	for _, errno := range storefile.FullErrnos {
 		// bbolt formats the error of growing the file with %s.
 		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), ": "+errno.Error()) {
 			return fmt.Errorf("%w: %w", storage.ErrFull, err)

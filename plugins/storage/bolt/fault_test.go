@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -26,8 +27,8 @@ func TestDamageWhileOpen(t *testing.T) {
 		"cut": func(f *os.File) error { return f.Truncate(2 * pageSize) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openNew(t, Options{maxRecent: 16})
-			records := randomRecords(100)
+			s := openNew(t, Options{MaxRecent: 16})
+			records := storefiletest.RandomRecords(100)
 			if _, err := s.Append(t.Context(), records); err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +43,7 @@ func TestDamageWhileOpen(t *testing.T) {
 			for name, call := range map[string]func() error{
 				"log":    func() error { _, err := s.Log(t.Context(), storage.LogRequest{}); return err },
 				"find":   func() error { _, err := s.Find(t.Context(), records[0].Signature); return err },
-				"append": func() error { _, err := s.Append(t.Context(), randomRecords(1)); return err },
+				"append": func() error { _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); return err },
 				"info":   func() error { _, err := s.Info(t.Context()); return err },
 			} {
 				if err := call(); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), s.path) {
@@ -56,7 +57,7 @@ func TestDamageWhileOpen(t *testing.T) {
 // TestDamagedEnvelope changes one byte of a ciphertext.
 func TestDamagedEnvelope(t *testing.T) {
 	s := openNew(t, Options{})
-	records := randomRecords(3)
+	records := storefiletest.RandomRecords(3)
 	records[1].Ciphertext = []byte("the one and only ciphertext of this kind")
 	if _, err := s.Append(t.Context(), records); err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestDamagedEnvelope(t *testing.T) {
 	if _, err := s.Log(t.Context(), storage.LogRequest{}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("log: %v, want ErrCorrupt", err)
 	}
-	if _, err := s.Append(t.Context(), randomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
+	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("append to a damaged store: %v, want ErrCorrupt", err)
 	}
 }
@@ -88,14 +89,14 @@ func TestFailedFlush(t *testing.T) {
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := s.Append(t.Context(), randomRecords(1)); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("append after a failed one: %v, want ErrUnavailable", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := reopen(t, s.path, Options{})
-	if _, err := again.Append(t.Context(), randomRecords(1)); err != nil {
+	if _, err := again.Append(t.Context(), storefiletest.RandomRecords(1)); err != nil {
 		t.Errorf("append to the store opened anew: %v", err)
 	}
 }

@@ -5,15 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"time"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -49,44 +45,29 @@ var (
 // boltOptions are those under which every file is opened: flushed at each
 // commit, as is bbolt's own default, and the free pages kept in the file (or
 // else opening would read all of it) but found by hash in memory.
-func boltOptions(wait time.Duration) *bbolt.Options {
+func boltOptions() *bbolt.Options {
 	return &bbolt.Options{
-		Timeout:      wait,
+		Timeout:      storefile.LockWait,
 		PageSize:     pageSize,
 		FreelistType: bbolt.FreelistMapType,
 		NoStatistics: true,
 	}
 }
 
-// createFile makes an empty store at path. The file gets its name when it is
-// complete and on disk, so a crash leaves a store or none; it takes no name
-// that is in use, so of two processes that create one makes what both open.
-func createFile(path string) error {
-	dir := filepath.Dir(path)
-	if err := ground.MakeDir(dir); err != nil {
+// ensureFile makes an empty store at path unless there is one.
+func ensureFile(path string) error {
+	return storefile.Ensure(path, func(path string) error {
+		err := initializeFile(path)
+		if err != nil && !isSyncError(err) {
+			return fullError(err)
+		}
 		return err
-	}
-	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
-	if err != nil {
-		return fullError(err)
-	}
-	file.Close()
-	defer os.Remove(file.Name())
-	switch err := initializeFile(file.Name()); {
-	case err != nil && isSyncError(err):
-		return err
-	case err != nil:
-		return fullError(err)
-	}
-	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fullError(err)
-	}
-	return durable.SyncDir(dir)
+	})
 }
 
 // initializeFile makes an empty store of an empty file.
 func initializeFile(path string) error {
-	db, err := bbolt.Open(path, fileMode, boltOptions(time.Second))
+	db, err := bbolt.Open(path, fileMode, boltOptions())
 	if err != nil {
 		return err
 	}
@@ -145,14 +126,14 @@ func formatOf(tx *bbolt.Tx) uint32 {
 
 // openLocked opens the file of a store for bbolt, which locks it anew, to no
 // effect. It has the lock before bbolt does, because what is read then must be
-// durable by then; see [ground.Settle].
-func openLocked(path string, flag int, mode os.FileMode, wait time.Duration) (*os.File, error) {
+// durable by then; see [storefile.SyncBeforeRead].
+func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
 	}
-	if err = ground.Lock(file, wait); err == nil {
-		err = ground.Settle(path)
+	if err = storefile.Lock(file); err == nil {
+		err = storefile.SyncBeforeRead(path)
 	}
 	if err != nil {
 		file.Close()
@@ -163,18 +144,18 @@ func openLocked(path string, flag int, mode os.FileMode, wait time.Duration) (*o
 
 // inspectFile returns why the file at path cannot be opened as a store, if so. It
 // opens the file for reading only, since bbolt may write to what it opens.
-func inspectFile(path string, wait time.Duration) error {
-	options := boltOptions(wait)
+func inspectFile(path string) error {
+	options := boltOptions()
 	options.ReadOnly = true
 	var file *os.File
 	var size int64
 	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		if file, err = openLocked(name, flag, mode, wait); err != nil {
+		if file, err = openLocked(name, flag, mode); err != nil {
 			return nil, err
 		}
 		info, err := file.Stat()
 		if err == nil && info.Size() == 0 {
-			err = ground.ErrEmptyFile
+			err = storefile.ErrEmptyFile
 		}
 		if err != nil {
 			file.Close()
@@ -191,7 +172,7 @@ func inspectFile(path string, wait time.Duration) error {
 		defer db.Close()
 		return db.View(func(tx *bbolt.Tx) error {
 			if tx.Size() > size {
-				return damagedError(fmt.Sprintf("%d of %d bytes are there", size, tx.Size()))
+				return storefile.CorruptError(fmt.Sprintf("%d of %d bytes are there", size, tx.Size()))
 			}
 			if err := checkFormat(tx); err != nil {
 				return err
@@ -206,17 +187,17 @@ func inspectFile(path string, wait time.Duration) error {
 func checkFormat(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || string(meta.Get(applicationKey)) != application {
-		return errForeign
+		return storefile.ErrNotStore
 	}
 	v := meta.Get(versionKey)
 	if len(v) != 4 {
-		return damagedError("no version")
+		return storefile.CorruptError("no version")
 	}
 	if v := formatOf(tx); v > version {
 		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, version)
 	}
 	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil {
-		return damagedError("a bucket is missing")
+		return storefile.CorruptError("a bucket is missing")
 	}
 	st, err := readState(tx)
 	if err != nil {
@@ -224,7 +205,7 @@ func checkFormat(tx *bbolt.Tx) error {
 	}
 	log := tx.Bucket(logBucket)
 	if st.last > 0 && !hasRecord(log, st.last) && !hasWhole(tx, st.last) || hasRecord(log, st.last+1) || hasWhole(tx, st.last+1) {
-		return damagedError("the log does not end where the counters say")
+		return storefile.CorruptError("the log does not end where the counters say")
 	}
 	return nil
 }

@@ -2,17 +2,15 @@ package bolt
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -36,9 +34,9 @@ func reopen(t testing.TB, path string, opts Options) *Store {
 // are in the tree of the index.
 func image(t testing.TB) []byte {
 	t.Helper()
-	s := openNew(t, Options{maxRecent: 16})
+	s := openNew(t, Options{MaxRecent: 16})
 	for range 4 {
-		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(16)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +134,7 @@ func TestRefused(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "messages.db")
 			c.prepare(t, path)
-			before := listing(t, dir)
+			before := storefiletest.ListDir(t, dir)
 			s, err := Open(path, Options{})
 			if err == nil {
 				s.Close()
@@ -148,7 +146,7 @@ func TestRefused(t *testing.T) {
 			if errors.Is(err, storage.ErrCorrupt) != (c.kind != nil) {
 				t.Errorf("%v is ErrCorrupt: %t", err, c.kind == nil)
 			}
-			if after := listing(t, dir); after != before {
+			if after := storefiletest.ListDir(t, dir); after != before {
 				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
 			}
 			if c.kind != nil {
@@ -159,66 +157,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// listing returns names, sizes and contents in a directory.
-func listing(t *testing.T, dir string) string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, _ := os.ReadFile(filepath.Join(dir, e.Name()))
-		fmt.Fprintf(&b, "%v %s %v %x\n", info.Mode(), e.Name(), info.ModTime(), sha256.Sum256(data))
-	}
-	return b.String()
-}
-
-func TestLocked(t *testing.T) {
-	s := openNew(t, Options{})
-	_, err := Open(s.path, Options{LockTimeout: time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), s.path+": another process has the store open") {
-		t.Errorf("got %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	reopen(t, s.path, Options{})
-}
-
-func TestOtherOwner(t *testing.T) {
-	path := "/etc/passwd" // which belongs to root
-	if os.Geteuid() == 0 {
-		path = filepath.Join(t.TempDir(), "messages.db")
-		write(t, path, image(t))
-		if err := os.Chown(path, 65534, -1); err != nil {
-			t.Skip(err)
-		}
-	}
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path+": the file belongs to user ") {
-		t.Errorf("a file of another user: %v", err)
-	}
-	dir := "/"
-	if os.Geteuid() == 0 {
-		dir = t.TempDir()
-		if err := os.Chown(dir, 65534, -1); err != nil {
-			t.Skip(err)
-		}
-	}
-	path = filepath.Join(dir, "messages.db")
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "the directory "+dir+" belongs to user ") {
-		t.Errorf("a directory of another user: %v", err)
-	}
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("something was made in a directory of another user: %v", err)
-	}
-}
-
-func TestCreated(t *testing.T) {
+func TestNewStoreIsPrivateAndFlushed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "messages.db")
 	s := reopen(t, path, Options{})
 	for path, want := range map[string]os.FileMode{path: fileMode, filepath.Dir(path): os.ModeDir | 0o700} {
@@ -238,38 +177,5 @@ func TestCreated(t *testing.T) {
 	}
 	if s.db.NoSync || s.db.NoGrowSync || s.db.NoFreelistSync {
 		t.Error("a commit is not flushed")
-	}
-}
-
-// TestCreatedTwice has several goroutines make the same store at once, as
-// processes might: one gets it, and none replaces what another has opened.
-func TestCreatedTwice(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "messages.db")
-	results := make(chan error, 4)
-	opened := make(chan *Store, 4)
-	for range 4 {
-		go func() {
-			s, err := Open(path, Options{LockTimeout: time.Millisecond})
-			if err == nil {
-				opened <- s
-			}
-			results <- err
-		}()
-	}
-	for range 4 {
-		if err := <-results; err != nil && !strings.Contains(err.Error(), "another process") {
-			t.Error(err)
-		}
-	}
-	if len(opened) != 1 {
-		t.Fatalf("%d stores are open", len(opened))
-	}
-	s := <-opened
-	if _, err := s.Append(t.Context(), randomRecords(1)); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if info, err := reopen(t, path, Options{}).Info(t.Context()); err != nil || info.Last != 1 {
-		t.Errorf("%+v, %v", info, err)
 	}
 }

@@ -101,7 +101,7 @@ func TestEarlierFormats(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "messages.db")
 			unpack(t, name, path)
 			for range 2 { // the second time it is a file of today
-				s := reopen(t, path, Options{maxRecent: 16})
+				s := reopen(t, path, Options{MaxRecent: 16})
 				holdsEarlier(t, s, extraTokens)
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
@@ -116,8 +116,8 @@ func TestCutShort(t *testing.T) {
 	for _, done := range []storage.Seq{1, 17, 39} {
 		path := filepath.Join(t.TempDir(), "messages.db")
 		unpack(t, "format1-whole.db.gz", path)
-		database(t, path, boltOptions(0), func(tx *bbolt.Tx) error { return cutRecords(tx.Bucket(logBucket), 1, done) })
-		holdsEarlier(t, reopen(t, path, Options{maxRecent: 16}), 0)
+		database(t, path, boltOptions(), func(tx *bbolt.Tx) error { return cutRecords(tx.Bucket(logBucket), 1, done) })
+		holdsEarlier(t, reopen(t, path, Options{MaxRecent: 16}), 0)
 	}
 }
 
@@ -126,17 +126,17 @@ func TestCutShort(t *testing.T) {
 // file of it to testdata, and writes the new dump with -update.
 func TestFormatHasANumber(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "messages.db")
-	if err := createFile(path); err != nil {
+	if err := ensureFile(path); err != nil {
 		t.Fatal(err)
 	}
-	database(t, path, boltOptions(0), func(tx *bbolt.Tx) error { // the rest is random
+	database(t, path, boltOptions(), func(tx *bbolt.Tx) error { // the rest is random
 		meta := tx.Bucket(metaBucket)
 		if err := meta.Put(epochKey, bytes.Repeat([]byte{7}, len(storage.Epoch{}))); err != nil {
 			return err
 		}
 		return meta.Put(secretKey, bytes.Repeat([]byte{9}, secretSize))
 	})
-	s := reopen(t, path, Options{maxRecent: 16})
+	s := reopen(t, path, Options{MaxRecent: 16})
 	records, _ := earlierRecords()
 	for i := range records {
 		if _, err := s.Append(t.Context(), records[i:i+1]); err != nil {

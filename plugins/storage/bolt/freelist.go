@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 )
 
 // Places in a file of bbolt, in the byte order of the machine
@@ -35,7 +37,7 @@ func checkFreelist(tx *bbolt.Tx, file io.ReaderAt) error {
 		return nil
 	}
 	if id >= pages {
-		return damagedError("the free pages are listed outside of the file")
+		return storefile.CorruptError("the free pages are listed outside of the file")
 	}
 	list := io.NewSectionReader(file, int64(id)*size, int64(pages-id)*size)
 	header := make([]byte, pageHeaderSize)
@@ -50,16 +52,16 @@ func checkFreelist(tx *bbolt.Tx, file io.ReaderAt) error {
 		count = binary.NativeEndian.Uint64(word[:])
 	}
 	if binary.NativeEndian.Uint64(header) != id || binary.NativeEndian.Uint16(header[8:]) != kindFreelist || count > pages {
-		return damagedError("the list of free pages makes no sense")
+		return storefile.CorruptError("the list of free pages makes no sense")
 	}
 	ids := make([]byte, 8*count)
 	if _, err := io.ReadFull(list, ids); err != nil {
-		return damagedError(fmt.Sprintf("the list of %d free pages is cut short", count))
+		return storefile.CorruptError(fmt.Sprintf("the list of %d free pages is cut short", count))
 	}
 	for before := uint64(1); len(ids) > 0; ids = ids[8:] {
 		free := binary.NativeEndian.Uint64(ids)
 		if free <= before || free >= pages {
-			return damagedError("the list of free pages makes no sense")
+			return storefile.CorruptError("the list of free pages makes no sense")
 		}
 		before = free
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -43,7 +44,7 @@ func useFile(t *testing.T, data []byte) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(path, Options{maxRecent: 16})
+	s, err := Open(path, Options{MaxRecent: 16})
 	if err != nil {
 		return
 	}
@@ -68,7 +69,7 @@ func useFile(t *testing.T, data []byte) {
 // FuzzRecord decodes values of the log.
 func FuzzRecord(f *testing.F) {
 	const seq = 7
-	for i, r := range randomRecords(2) {
+	for i, r := range storefiletest.RandomRecords(2) {
 		r.Ciphertext = r.Ciphertext[:9]
 		if i == 0 {
 			r.Nullifier = nil

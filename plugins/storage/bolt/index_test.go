@@ -8,16 +8,17 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // TestIndex appends until every shard has moved into the tree several times,
 // opens the store again now and then, and compares the index with the log.
 func TestIndex(t *testing.T) {
-	opts := Options{maxRecent: 300}
+	opts := Options{MaxRecent: 300}
 	s := openNew(t, opts)
 	for round := range 40 {
-		records := randomRecords(100)
+		records := storefiletest.RandomRecords(100)
 		for i := range records {
 			records[i].Ciphertext = records[i].Ciphertext[:8]
 		}
@@ -32,7 +33,7 @@ func TestIndex(t *testing.T) {
 			s = reopen(t, s.path, opts)
 			sameIndex(t, &s.index, &recent)
 		}
-		if s.index.count > opts.maxRecent+2*len(records) {
+		if s.index.count > opts.MaxRecent+2*len(records) {
 			t.Fatalf("%d recent keys", s.index.count)
 		}
 		checkIndex(t, s)
@@ -102,7 +103,7 @@ func checkIndex(t *testing.T, s *Store) {
 func TestShards(t *testing.T) {
 	x := index{hash: sha256.Sum256}
 	var keys []key
-	for _, r := range randomRecords(1000) {
+	for _, r := range storefiletest.RandomRecords(1000) {
 		keys = append(keys, newKey(envelopeKind, x.envelopeTag(r.Signature, r.ID), 1), newKey(tokenKind, tokenTag(*r.Nullifier), 1))
 	}
 	slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(a[:], b[:]) })
@@ -117,8 +118,8 @@ func TestShards(t *testing.T) {
 // TestTagCollision appends envelopes whose tags are equal, as those of one
 // signature and one half of an id are.
 func TestTagCollision(t *testing.T) {
-	s := openNew(t, Options{maxRecent: 1})
-	records := randomRecords(2)
+	s := openNew(t, Options{MaxRecent: 1})
+	records := storefiletest.RandomRecords(2)
 	records[1].Signature = records[0].Signature
 	records[1].ID = records[0].ID
 	records[1].ID[31]++

@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -91,7 +92,7 @@ func paidFor(log *bbolt.Bucket, k key, value []byte) (storage.ID, error) {
 	seq := k.seqOf()
 	if seq == 0 {
 		if len(value) != len(storage.ID{}) {
-			return storage.ID{}, damagedError("a token of the index paid for nothing")
+			return storage.ID{}, storefile.CorruptError("a token of the index paid for nothing")
 		}
 		return storage.ID(value), nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -58,7 +59,7 @@ func format1(t *testing.T, path string) (records []storage.Record, ledger []stor
 func TestFormat1(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "messages.db")
 	records, ledger := format1(t, path)
-	s := reopen(t, path, Options{maxRecent: 16})
+	s := reopen(t, path, Options{MaxRecent: 16})
 	again := func() {
 		t.Helper()
 		for i, r := range records {
@@ -86,7 +87,7 @@ func TestFormat1(t *testing.T) {
 	}
 	again()
 
-	early := randomRecords(1)[0]
+	early := storefiletest.RandomRecords(1)[0]
 	spending := storage.SpentToken{Token: storage.NewTokenID(*early.Nullifier), ID: early.ID}
 	if err := s.Spend(t.Context(), []storage.SpentToken{spending}); err != nil {
 		t.Fatal(err)
@@ -103,13 +104,13 @@ func TestFormat1(t *testing.T) {
 
 // TestSpendingsWhileMerging reads the ledger while keys move into the tree.
 func TestSpendingsWhileMerging(t *testing.T) {
-	s := openNew(t, Options{maxRecent: 64})
+	s := openNew(t, Options{MaxRecent: 64})
 	var known []storage.SpentToken
 	done := make(chan error, 1)
 	go func() {
 		var err error
 		for range 200 {
-			if _, err = s.Append(t.Context(), randomRecords(8)); err != nil {
+			if _, err = s.Append(t.Context(), storefiletest.RandomRecords(8)); err != nil {
 				break
 			}
 		}

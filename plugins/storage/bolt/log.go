@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -56,12 +57,12 @@ func readRecord(log *bbolt.Bucket, seq storage.Seq, buf []byte) (record, error) 
 		k[len(k)-1] = byte(i)
 		piece := log.Get(k)
 		if piece == nil || len(piece) > pieceSize {
-			return record{}, damagedError("an entry of the log is missing")
+			return record{}, storefile.CorruptError("an entry of the log is missing")
 		}
 		buf = append(buf, piece...)
 		if len(piece) < pieceSize {
 			return decodeRecord(seq, buf)
 		}
 	}
-	return record{}, damagedError("an entry of the log does not end")
+	return record{}, storefile.CorruptError("an entry of the log does not end")
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -27,25 +28,15 @@ func newPlugin(opts Options) plugin.Plugin {
 				"It must be on a local file system and belong to the user that the relay runs as; one store has one file.",
 		}}},
 		Validate: func(cfg plugin.Config) error {
-			_, err := configuredPath(cfg)
+			_, err := storefile.Path(cfg)
 			return err
 		},
 		Storage: func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
-			path, err := configuredPath(cfg)
+			path, err := storefile.Path(cfg)
 			if err != nil {
 				return nil, err
 			}
 			return Open(path, opts)
 		},
 	}
-}
-
-func configuredPath(cfg plugin.Config) (string, error) {
-	var c struct {
-		Path string `cty:"path"`
-	}
-	if err := cfg.Decode(&c); err != nil {
-		return "", err
-	}
-	return cfg.File(c.Path, "path")
 }

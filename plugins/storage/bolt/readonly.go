@@ -3,11 +3,10 @@ package bolt
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -21,17 +20,17 @@ func (s *Store) openForWriting() error {
 	if !s.readOnly.Load() {
 		return nil
 	}
-	if err := ground.CheckWritable(s.path); err != nil {
+	if err := storefile.CheckWritable(s.path); err != nil {
 		return err
 	}
 	s.opened.Lock()
 	defer s.opened.Unlock()
 	s.db.Close() // which has the file locked
-	err := s.openFile(time.Second, false)
+	err := s.openFile(false)
 	if err == nil {
 		err = s.db.View(func(tx *bbolt.Tx) error {
 			if st, err := readState(tx); err != nil || st != s.shown {
-				return damagedError("it was changed while it was mounted for reading")
+				return storefile.CorruptError("it was changed while it was mounted for reading")
 			}
 			return nil
 		})
@@ -50,7 +49,7 @@ func (s *Store) openForWriting() error {
 func (s *Store) checkCurrent() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		if v := formatOf(tx); v != version {
-			return fmt.Errorf("%w; the file has the earlier format %d and has to be upgraded before it can be read: mount it for writing", ground.CheckWritable(s.path), v)
+			return fmt.Errorf("%w; the file has the earlier format %d and has to be upgraded before it can be read: mount it for writing", storefile.CheckWritable(s.path), v)
 		}
 		return nil
 	})

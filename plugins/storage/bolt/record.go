@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -58,20 +59,20 @@ func appendRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
 // data. Anything else is an error that is [storage.ErrCorrupt].
 func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
 	if len(data) < headerSize-tagSize || checksumOf(seq, data[4:]) != binary.BigEndian.Uint32(data) {
-		return record{}, damagedError("the checksum of an entry of the log is wrong")
+		return record{}, storefile.CorruptError("the checksum of an entry of the log is wrong")
 	}
 	r.born = storage.Hour(binary.BigEndian.Uint32(data[4:]))
 	data = data[8+copy(r.id[:], data[8:]):]
 	r.paid, data = data[0] == 1, data[1:]
 	if r.paid {
 		if len(data) < tagSize+2 {
-			return record{}, damagedError("an entry of the log is too short")
+			return record{}, storefile.CorruptError("an entry of the log is too short")
 		}
 		data = data[copy(r.token[:], data):]
 	}
 	n := int(binary.BigEndian.Uint16(data))
 	if data = data[2:]; len(data) < n {
-		return record{}, damagedError("an entry of the log is too short")
+		return record{}, storefile.CorruptError("an entry of the log is too short")
 	}
 	r.signature, r.ciphertext = data[:n:n], data[n:]
 	return r, nil

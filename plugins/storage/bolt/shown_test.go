@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -14,7 +15,7 @@ import (
 // still, are appended paid and unpaid: what one method has shown, the others show
 // from then on.
 func TestReadersAgree(t *testing.T) {
-	s := openNew(t, Options{maxRecent: 32})
+	s := openNew(t, Options{MaxRecent: 32})
 	s.db.NoSync = true
 	s.index.hash = func(b []byte) (h [sha256.Size]byte) {
 		sum := sha256.Sum256(b)
@@ -50,7 +51,7 @@ func TestReadersAgree(t *testing.T) {
 				if rand.IntN(10) > 0 {
 					continue
 				}
-				spending := storage.SpentToken{Token: storage.NewTokenID(*randomRecords(1)[0].Nullifier), ID: records[0].ID}
+				spending := storage.SpentToken{Token: storage.NewTokenID(*storefiletest.RandomRecords(1)[0].Nullifier), ID: records[0].ID}
 				if err := s.Spend(t.Context(), []storage.SpentToken{spending}); err != nil {
 					t.Error(err)
 				}
@@ -64,7 +65,7 @@ func TestReadersAgree(t *testing.T) {
 
 // crowdedRecords makes a few records, of 400 signatures mostly.
 func crowdedRecords() []storage.Record {
-	records := randomRecords(1 + rand.IntN(6))
+	records := storefiletest.RandomRecords(1 + rand.IntN(6))
 	for i := range records {
 		records[i].Ciphertext = nil
 		if rand.IntN(3) > 0 {

@@ -9,12 +9,13 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // crowd makes n unpaid records of one signature.
 func crowd(signature string, n int) []storage.Record {
-	records := randomRecords(n)
+	records := storefiletest.RandomRecords(n)
 	for i := range records {
 		records[i].Signature, records[i].Ciphertext, records[i].Nullifier = []byte(signature), nil, nil
 	}
@@ -40,11 +41,11 @@ func checkFound(t *testing.T, s *Store, signature string, want storage.Seq) {
 // TestUpgrade opens files as earlier releases left them: with many envelopes of
 // one signature, in the tree and recent, and nothing that says which is the first.
 func TestUpgrade(t *testing.T) {
-	for _, opts := range []Options{{}, {maxRecent: 64}} {
+	for _, opts := range []Options{{}, {MaxRecent: 64}} {
 		s := openNew(t, opts)
 		var all []storage.Record
 		for i := range 10 {
-			all = slices.Concat(all, crowd("crowded", 50), crowd(fmt.Sprint("pair ", i), 2), randomRecords(20))
+			all = slices.Concat(all, crowd("crowded", 50), crowd(fmt.Sprint("pair ", i), 2), storefiletest.RandomRecords(20))
 		}
 		appendAll(t, s, all)
 		err := s.db.Update(func(tx *bbolt.Tx) error {
@@ -127,7 +128,7 @@ func TestSignaturesOfOneTag(t *testing.T) {
 }
 
 func testOneTag(t *testing.T, size int, upgraded bool) {
-	s := openNew(t, Options{maxRecent: 64})
+	s := openNew(t, Options{MaxRecent: 64})
 	s.index.hash = func([]byte) (h [sha256.Size]byte) { return h }
 	a, b := crowd("signature a", 3), crowd("signature b", 3)
 	all := []storage.Record{a[0], a[1], b[0], a[2], b[1], crowd("signature c", 1)[0], b[2]}
@@ -153,7 +154,7 @@ func testOneTag(t *testing.T, size int, upgraded bool) {
 	for signature, seq := range map[string]storage.Seq{"signature a": 1, "signature b": 3, "signature c": 6, "signature d": 0} {
 		checkFound(t, s, signature, seq)
 	}
-	paid := randomRecords(2)
+	paid := storefiletest.RandomRecords(2)
 	paid[0].Signature, paid[1].Signature = []byte("signature c"), []byte("signature d")
 	got, err := s.Append(t.Context(), append(paid, all...))
 	if err != nil {
@@ -198,14 +199,14 @@ func TestSecret(t *testing.T) {
 // get little: no shard grows beyond its bound, and all marks follow the log.
 func TestGroundShard(t *testing.T) {
 	const most = 1024
-	opts := Options{maxRecent: most}
+	opts := Options{MaxRecent: most}
 	s := openNew(t, opts)
 	s.db.NoSync = true
 	for n := 0; n < 40*most; n += 64 {
-		batch := slices.Concat(crowd("crowded", 40), randomRecords(2))
+		batch := slices.Concat(crowd("crowded", 40), storefiletest.RandomRecords(2))
 		for i := range batch[:20] {
 			for batch[i].Nullifier == nil {
-				if r := randomRecords(1)[0]; storage.NewTokenID(*r.Nullifier)[0] < 2 {
+				if r := storefiletest.RandomRecords(1)[0]; storage.NewTokenID(*r.Nullifier)[0] < 2 {
 					batch[i].Nullifier, batch[i].Signature = r.Nullifier, r.Signature
 				}
 			}
@@ -234,16 +235,16 @@ func TestGroundShard(t *testing.T) {
 // written the header of a commit, so that new views of the file have it, and has
 // not flushed it yet.
 func TestNotShownBeforeDurable(t *testing.T) {
-	s := openNew(t, Options{maxRecent: 16})
-	known := randomRecords(40)
+	s := openNew(t, Options{MaxRecent: 16})
+	known := storefiletest.RandomRecords(40)
 	appendAll(t, s, known)
 	before, err := s.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	again := known[0] // a duplicate spends another token, of which the log does not tell
-	again.Nullifier = randomRecords(1)[0].Nullifier
-	late := append(randomRecords(20), again)
+	again.Nullifier = storefiletest.RandomRecords(1)[0].Nullifier
+	late := append(storefiletest.RandomRecords(20), again)
 	late[0].Signature, late[0].Nullifier = known[1].Signature, nil // marks the first of a signature
 
 	s.appending.Lock()

@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -31,7 +32,7 @@ func readState(tx *bbolt.Tx) (st state, err error) {
 	meta := tx.Bucket(metaBucket)
 	epoch, counters, merged := meta.Get(epochKey), meta.Get(stateKey), meta.Get(mergedKey)
 	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.unmarshal(merged) {
-		return state{}, damagedError("the counters make no sense")
+		return state{}, storefile.CorruptError("the counters make no sense")
 	}
 	st.epoch = storage.Epoch(epoch)
 	st.last = storage.Seq(binary.BigEndian.Uint64(counters))

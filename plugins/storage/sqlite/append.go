@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -66,8 +67,8 @@ func (s *Store) shortenAndHold() {
 	if fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads for as long as the log is copied and the next transaction
 		// begun, which then does not need what is in it.
-		s.calm.Lock()
-		defer s.calm.Unlock()
+		s.checkpointMu.Lock()
+		defer s.checkpointMu.Unlock()
 	}
 	err := s.explainStoreError(s.shortenLog())
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
@@ -95,7 +96,7 @@ func (s *Store) shortenLog() error {
 // Append. The store outlives a full disk: what was written of the transaction
 // is behind the end of the log, where the next one will write. After any other
 // failure nobody knows what the disk holds, and the file must be opened anew. A
-// sync that failed is worse, see [ground.Distrust].
+// sync that failed is worse, see [storefile.MarkSyncFailed].
 func (s *Store) takeBackFailed(err error, before *meta) error {
 	s.writer.rollBack()
 	err = s.explainStoreError(err)
@@ -155,7 +156,7 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	}
 	seq, err := b.findSeq(r.ID)
 	if err == nil && seq == 0 {
-		err = damagedError("an entry of the log is missing")
+		err = storefile.CorruptError("an entry of the log is missing")
 	}
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, err
 }

@@ -9,26 +9,18 @@ import (
 	"modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// damagedError is the error of a database that contradicts itself.
-func damagedError(how string) error {
-	return ground.Damaged(how)
-}
-
-var (
-	errForeign = ground.ErrForeign
-	errBusy    = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
-)
+var errBusy = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
 
 // explainError says in the words of the contract, and of an operator, what SQLite
 // says in its own. Other errors stay as they are.
 func explainError(path string, err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
-		return ground.Full(err)
+		return storefile.FullError(err)
 	}
 	if isSyncError(err) {
 		return err // never ErrFull: the pages are lost, and room does not bring them back
@@ -42,11 +34,11 @@ func explainError(path string, err error) error {
 		codes.SQLITE_ERROR,      // a table is missing: no statement of ours is wrong otherwise
 		codes.SQLITE_CONSTRAINT, // the log goes on where the table meta says that it ends
 		codes.SQLITE_MISMATCH, codes.SQLITE_TOOBIG:
-		return damagedError(err.Error())
+		return storefile.CorruptError(err.Error())
 	case codes.SQLITE_IOERR:
 		switch e.Code() {
 		case codes.SQLITE_IOERR_SHORT_READ, codes.SQLITE_IOERR_CORRUPTFS:
-			return damagedError(err.Error())
+			return storefile.CorruptError(err.Error())
 		}
 	case codes.SQLITE_CANTOPEN:
 	default:
@@ -75,7 +67,7 @@ func probeRoom(path string) error {
 		defer f.Close()
 		_, err = f.WriteAt(make([]byte, storage.MaxBatchBytes), max(fileSize(path), fileSize(path+walSuffix)))
 	}
-	if err = ground.Full(err); errors.Is(err, storage.ErrFull) {
+	if err = storefile.FullError(err); errors.Is(err, storage.ErrFull) {
 		return err
 	}
 	return nil

@@ -2,9 +2,7 @@ package sqlite
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -30,7 +28,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openNew(t, Options{})
-			records := randomRecords(100)
+			records := storefiletest.RandomRecords(100)
 			if _, err := s.Append(t.Context(), records); err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +50,7 @@ func TestDamageWhileOpen(t *testing.T) {
 			}{
 				{"log", func() error { _, err := s.Log(t.Context(), storage.LogRequest{}); return err }},
 				{"find", func() error { _, err := s.Find(t.Context(), records[0].Signature); return err }},
-				{"append", func() error { _, err := s.Append(t.Context(), randomRecords(1)); return err }},
+				{"append", func() error { _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); return err }},
 				{"info", func() error { _, err := s.Info(t.Context()); return err }},
 				{"spendings", func() error { _, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{}); return err }},
 			} {
@@ -78,7 +76,7 @@ func TestDamagedEnvelope(t *testing.T) {
 		"DELETE FROM envelopes WHERE seq = 2",
 	} {
 		s := openNew(t, Options{})
-		if _, err := s.Append(t.Context(), randomRecords(3)); err != nil {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(3)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -93,7 +91,7 @@ func TestDamagedEnvelope(t *testing.T) {
 		if _, err := s.Log(t.Context(), storage.LogRequest{}); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("log after %s: %v, want ErrCorrupt", statement, err)
 		}
-		if _, err := s.Append(t.Context(), randomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("append to a damaged store: %v, want ErrCorrupt", err)
 		}
 	}
@@ -102,7 +100,7 @@ func TestDamagedEnvelope(t *testing.T) {
 // TestLogGoesOn appends to a store whose log does not end where it says.
 func TestLogGoesOn(t *testing.T) {
 	s := openNew(t, Options{})
-	records := randomRecords(3)
+	records := storefiletest.RandomRecords(3)
 	records[0].Nullifier, records[1].Nullifier, records[2].Nullifier = nil, nil, nil
 	if _, err := s.Append(t.Context(), records); err != nil {
 		t.Fatal(err)
@@ -113,7 +111,7 @@ func TestLogGoesOn(t *testing.T) {
 	if _, err := s.writer.advance.ExecContext(t.Context(), 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Append(t.Context(), randomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
+	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
 	}
 }
@@ -125,14 +123,14 @@ func TestFailedFlush(t *testing.T) {
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := s.Append(t.Context(), randomRecords(1)); !errors.Is(err, storage.ErrUnavailable) {
+	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("append after a failed one: %v, want ErrUnavailable", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := reopen(t, s.path, Options{})
-	if _, err := again.Append(t.Context(), randomRecords(1)); err != nil {
+	if _, err := again.Append(t.Context(), storefiletest.RandomRecords(1)); err != nil {
 		t.Errorf("append to the store opened anew: %v", err)
 	}
 }
@@ -166,7 +164,7 @@ func TestLimitOfFiles(t *testing.T) {
 		appended := 0
 		var err error
 		for err == nil && appended < 10_000 {
-			if _, err = s.Append(t.Context(), randomRecords(32)); err == nil {
+			if _, err = s.Append(t.Context(), storefiletest.RandomRecords(32)); err == nil {
 				appended += 32
 			}
 		}
@@ -181,27 +179,11 @@ func TestLimitOfFiles(t *testing.T) {
 			t.Errorf("read a full store: %v", err)
 		}
 		lift()
-		if _, err := s.Append(t.Context(), randomRecords(32)); err != nil {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(32)); err != nil {
 			t.Errorf("append when there is room again: %v", err)
 		}
 		if got := names(t, s); len(got) != 3 {
 			t.Errorf("the directory has %q", got)
-		}
-	}
-}
-
-func TestFull(t *testing.T) {
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		cause := &fs.PathError{Op: "truncate", Path: "x.db", Err: errno}
-		for _, err := range []error{cause, errno, fmt.Errorf("file resize error: %w", cause)} {
-			if !errors.Is(ground.Full(err), storage.ErrFull) {
-				t.Errorf("%q is not ErrFull", err)
-			}
-		}
-	}
-	for _, err := range []error{syscall.EIO, context.Canceled, errors.New("no space left on device, or so they say"), nil} {
-		if ground.Full(err) != err {
-			t.Errorf("%v became %v", err, ground.Full(err))
 		}
 	}
 }

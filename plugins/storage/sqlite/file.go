@@ -7,13 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
-	"os"
-	"path/filepath"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -28,31 +24,11 @@ const (
 	applicationOffset = 68 // of application_id, uint32
 )
 
-// createFile makes an empty store at path. The file gets its name when it is
-// complete and on disk, so a crash leaves a store or none; it takes no name
-// that is in use, so of two processes that create one makes what both open.
-func createFile(path string) error {
-	dir := filepath.Dir(path)
-	if err := ground.MakeDir(dir); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
-	if err != nil {
-		return ground.Full(err)
-	}
-	file.Close()
-	defer func() {
-		for _, suffix := range []string{"", walSuffix, journalSuffix, "-shm"} {
-			os.Remove(file.Name() + suffix)
-		}
-	}()
-	if err := initializeFile(file.Name()); err != nil {
-		return explainError(file.Name(), err)
-	}
-	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return ground.Full(err)
-	}
-	return durable.SyncDir(dir)
+// ensureFile makes an empty store at path unless there is one.
+func ensureFile(path string) error {
+	return storefile.Ensure(path, func(path string) error {
+		return explainError(path, initializeFile(path))
+	}, walSuffix, journalSuffix, "-shm")
 }
 
 // initializeFile makes an empty store of an empty file.
@@ -106,7 +82,7 @@ func inspectFile(path string, file io.ReaderAt) error {
 		err = checkContent(db)
 	}
 	if err = explainError(path, err); errors.Is(err, storage.ErrCorrupt) && !ours {
-		return errForeign
+		return storefile.ErrNotStore
 	}
 	return err
 }
@@ -126,11 +102,11 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 		return false, err
 	}
 	if n == 0 {
-		return false, ground.ErrEmptyFile
+		return false, storefile.ErrEmptyFile
 	}
 	ours = bytes.HasPrefix(header, []byte(magic)) && binary.BigEndian.Uint32(header[applicationOffset:]) == applicationID
 	if alone && !ours {
-		return false, errForeign
+		return false, storefile.ErrNotStore
 	}
 	return ours, nil
 }
@@ -143,7 +119,7 @@ func checkFormat(db *sql.DB) error {
 		return err
 	}
 	if application != applicationID {
-		return errForeign
+		return storefile.ErrNotStore
 	}
 	if format != version {
 		return fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", format, version)
@@ -162,7 +138,7 @@ func checkContent(db *sql.DB) error {
 		return err
 	}
 	if last != m.last {
-		return damagedError("the log does not end where the table meta says")
+		return storefile.CorruptError("the log does not end where the table meta says")
 	}
 	_, err = db.ExecContext(ever, "SELECT token FROM tokens LIMIT 1")
 	return err

@@ -2,20 +2,18 @@ package sqlite
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -39,7 +37,7 @@ func image(t testing.TB) []byte {
 	t.Helper()
 	s := openNew(t, Options{})
 	for range 4 {
-		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(16)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,7 +140,7 @@ func TestRefused(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "messages.sqlite")
 			c.prepare(t, path)
-			before := listing(t, dir)
+			before := storefiletest.ListDir(t, dir)
 			s, err := Open(path, Options{})
 			if err == nil {
 				s.Close()
@@ -154,7 +152,7 @@ func TestRefused(t *testing.T) {
 			if errors.Is(err, storage.ErrCorrupt) != (c.kind != nil) {
 				t.Errorf("%v is ErrCorrupt: %t", err, c.kind == nil)
 			}
-			if after := listing(t, dir); after != before {
+			if after := storefiletest.ListDir(t, dir); after != before {
 				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
 			}
 			if c.kind != nil {
@@ -184,35 +182,16 @@ func TestRefusedAfterCrash(t *testing.T) {
 		}
 		write(t, filepath.Join(dir, "messages.sqlite"+suffix), data)
 	}
-	before := listing(t, dir)
+	before := storefiletest.ListDir(t, dir)
 	if _, err := Open(filepath.Join(dir, "messages.sqlite"), Options{}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("got %v, want ErrCorrupt", err)
 	}
 	if err := os.Remove(filepath.Join(dir, "messages.sqlite-shm")); err != nil {
 		t.Fatal(err)
 	}
-	if after := listing(t, dir); after != before {
+	if after := storefiletest.ListDir(t, dir); after != before {
 		t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
 	}
-}
-
-// listing returns names, sizes and contents in a directory.
-func listing(t *testing.T, dir string) string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, _ := os.ReadFile(filepath.Join(dir, e.Name()))
-		fmt.Fprintf(&b, "%v %s %v %x\n", info.Mode(), e.Name(), info.ModTime(), sha256.Sum256(data))
-	}
-	return b.String()
 }
 
 // names returns the names in the directory of a store.
@@ -228,52 +207,12 @@ func names(t *testing.T, s *Store) (names []string) {
 	return names
 }
 
-func TestLocked(t *testing.T) {
-	s := openNew(t, Options{})
-	_, err := Open(s.path, Options{LockTimeout: time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), s.path+": another process has the store open") {
-		t.Errorf("got %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	reopen(t, s.path, Options{})
-}
-
-func TestOtherOwner(t *testing.T) {
-	path := "/etc/passwd" // which belongs to root
-	if os.Geteuid() == 0 {
-		path = filepath.Join(t.TempDir(), "messages.sqlite")
-		write(t, path, image(t))
-		if err := os.Chown(path, 65534, -1); err != nil {
-			t.Skip(err)
-		}
-	}
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path+": the file belongs to user ") {
-		t.Errorf("a file of another user: %v", err)
-	}
-	dir := "/"
-	if os.Geteuid() == 0 {
-		dir = t.TempDir()
-		if err := os.Chown(dir, 65534, -1); err != nil {
-			t.Skip(err)
-		}
-	}
-	path = filepath.Join(dir, "messages.sqlite")
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "the directory "+dir+" belongs to user ") {
-		t.Errorf("a directory of another user: %v", err)
-	}
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("something was made in a directory of another user: %v", err)
-	}
-}
-
 // TestFiles looks at the files of a store that is open, and that is closed.
 func TestFiles(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	path := filepath.Join(t.TempDir(), "a", "b c?%41#", "messages.sqlite")
 	s := reopen(t, path, Options{})
-	if _, err := s.Append(t.Context(), randomRecords(3)); err != nil {
+	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(3)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, s), []string{"messages.sqlite", "messages.sqlite-shm", "messages.sqlite-wal"}; !slices.Equal(got, want) {
@@ -308,41 +247,5 @@ func TestCommitIsFlushed(t *testing.T) {
 		if err := s.writer.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q, want %q (%v)", pragma, got, want, err)
 		}
-	}
-}
-
-// TestCreatedTwice has several goroutines make the same store at once, as
-// processes might: one gets it, and none replaces what another has opened.
-func TestCreatedTwice(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "messages.sqlite")
-	results := make(chan error, 4)
-	opened := make(chan *Store, 4)
-	for range 4 {
-		go func() {
-			s, err := Open(path, Options{LockTimeout: time.Millisecond})
-			if err == nil {
-				opened <- s
-			}
-			results <- err
-		}()
-	}
-	for range 4 {
-		if err := <-results; err != nil && !strings.Contains(err.Error(), "another process") {
-			t.Error(err)
-		}
-	}
-	if len(opened) != 1 {
-		t.Fatalf("%d stores are open", len(opened))
-	}
-	s := <-opened
-	if _, err := s.Append(t.Context(), randomRecords(1)); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if info, err := reopen(t, path, Options{}).Info(t.Context()); err != nil || info.Last != 1 {
-		t.Errorf("%+v, %v", info, err)
-	}
-	if got := names(t, s); len(got) != 3 {
-		t.Errorf("the directory has %q", got)
 	}
 }

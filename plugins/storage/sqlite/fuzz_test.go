@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -66,7 +67,7 @@ func useFiles(t *testing.T, data, wal []byte) {
 	}
 	_, err = s.SpentTokens(t.Context(), storage.SpentTokensRequest{})
 	bad("spendings", err)
-	_, err = s.Append(t.Context(), randomRecords(3))
+	_, err = s.Append(t.Context(), storefiletest.RandomRecords(3))
 	bad("append", err)
 }
 

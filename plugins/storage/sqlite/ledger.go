@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -37,7 +38,7 @@ func (r *reader) readTokens(after []byte, limit int) (page []storage.SpentToken,
 			return nil, err
 		}
 		if len(token) != len(storage.TokenID{}) || len(id) != len(storage.ID{}) {
-			return nil, damagedError("a token makes no sense")
+			return nil, storefile.CorruptError("a token makes no sense")
 		}
 		page = append(page, storage.SpentToken{Token: storage.TokenID(token), ID: storage.ID(id)})
 	}

@@ -8,6 +8,7 @@ import (
 	"modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -16,13 +17,13 @@ import (
 // in use: reading works, writing does not, and neither disturbs the plugin.
 func TestLooking(t *testing.T) {
 	dir := t.TempDir()
-	opened, err := plugintest.Transports(t, restless)[2].Open(t, dir, nil)
+	opened, err := plugintest.Transports(t, smallPlugin)[2].Open(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	db := other(t, filepath.Join(dir, "messages.sqlite"), "rw")
 	for round := range 20 {
-		records := randomRecords(10)
+		records := storefiletest.RandomRecords(10)
 		if _, err := opened.Store.Append(t.Context(), records); err != nil {
 			t.Fatal(err)
 		}
@@ -51,10 +52,10 @@ func TestLooking(t *testing.T) {
 // log of SQLite, and makes sure that it is short again afterwards.
 func TestReaderOfOtherProgram(t *testing.T) {
 	const limit, batch = 64 << 10, 16
-	s := openNew(t, Options{maxWAL: limit})
+	s := openNew(t, Options{MaxWAL: limit})
 	appendSome := func(n int) {
 		for range n {
-			if _, err := s.Append(t.Context(), randomRecords(batch)); err != nil {
+			if _, err := s.Append(t.Context(), storefiletest.RandomRecords(batch)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -69,7 +70,7 @@ func TestReaderOfOtherProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendSome(20)
-	if n := fileSize(s.path + walSuffix); n < 20*batch*benchPayload {
+	if n := fileSize(s.path + walSuffix); n < 20*batch*storefiletest.EnvelopeSize {
 		t.Errorf("the log of SQLite has %d bytes, and another program reads it", n)
 	}
 	if err := tx.QueryRow("SELECT count(*) FROM envelopes").Scan(&count); err != nil || count != batch {
@@ -88,7 +89,7 @@ func TestReaderOfOtherProgram(t *testing.T) {
 // there are connections, and looks at the log of SQLite.
 func TestOwnReaders(t *testing.T) {
 	const limit = 512 << 10
-	s := openNew(t, Options{maxWAL: limit})
+	s := openNew(t, Options{MaxWAL: limit})
 	done := make(chan struct{})
 	results := make(chan error)
 	const n = 2 * readers
@@ -109,7 +110,7 @@ func TestOwnReaders(t *testing.T) {
 	}
 	longest := int64(0)
 	for range 100 {
-		if _, err := s.Append(t.Context(), randomRecords(16)); err != nil {
+		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(16)); err != nil {
 			t.Fatal(err)
 		}
 		longest = max(longest, fileSize(s.path+walSuffix))

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -22,7 +22,7 @@ const openEvery = time.Second
 // openForWriting opens what writes, and what reads beside it, and exchanges the
 // reader that was there. An error that is [storage.ErrFull] leaves all as it was.
 func (s *Store) openForWriting() (err error) {
-	if err := ground.CheckWritable(s.path); err != nil {
+	if err := storefile.CheckWritable(s.path); err != nil {
 		return err
 	}
 	var w *writer
@@ -53,9 +53,9 @@ func (s *Store) openForWriting() (err error) {
 	// SQLite has made its log by now. It syncs the directory for that later, and
 	// takes no notice if it cannot.
 	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
-		return ground.Distrust(s.path, err)
+		return storefile.MarkSyncFailed(s.path, err)
 	}
-	held, err := ground.Hold(s.path, walSuffix)
+	held, err := storefile.Identify(s.path, walSuffix)
 	if err != nil {
 		return err
 	}
@@ -66,8 +66,8 @@ func (s *Store) openForWriting() (err error) {
 
 // exchange takes a writer and a reader into use.
 func (s *Store) exchange(w *writer, r *reader) {
-	s.calm.Lock()
-	defer s.calm.Unlock()
+	s.checkpointMu.Lock()
+	defer s.checkpointMu.Unlock()
 	if s.reader != nil {
 		s.reader.closeReader() //nolint:errcheck // nobody reads
 	}
@@ -78,11 +78,11 @@ func (s *Store) exchange(w *writer, r *reader) {
 // openForReading opens what can be read although the database cannot be written,
 // because of cause. That is not so when a crash has left a log of SQLite.
 func (s *Store) openForReading(cause error) error {
-	open := openReader
+	openFile := openReader
 	if alone(s.path) {
-		open = openAlone
+		openFile = openAlone
 	}
-	r, err := open(s.path)
+	r, err := openFile(s.path)
 	if err == nil {
 		_, err = r.readMeta()
 	}
@@ -93,7 +93,7 @@ func (s *Store) openForReading(cause error) error {
 		return fmt.Errorf("%w; nor can it be read as it is, since a crash has left %s beside it (%w): make room, or mount the disk for writing",
 			cause, filepath.Base(s.path)+walSuffix, err)
 	}
-	held, err := ground.Hold(s.path)
+	held, err := storefile.Identify(s.path)
 	if err != nil {
 		r.closeReader() //nolint:errcheck // says less than err
 		return err

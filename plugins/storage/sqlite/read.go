@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -110,7 +111,7 @@ func (r *reader) readLog(from storage.Seq, entries, bytes int) (page storage.Pag
 		return storage.Page{}, err
 	}
 	if want := min(uint64(entries), uint64(m.last-from)+1); uint64(len(page.Entries)) < want {
-		return storage.Page{}, damagedError("an entry of the log is missing")
+		return storage.Page{}, storefile.CorruptError("an entry of the log is missing")
 	}
 	return page, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -40,11 +41,11 @@ type row struct {
 func (r *row) toEntry(seq storage.Seq) (storage.Entry, error) {
 	switch {
 	case r.seq != int64(seq):
-		return storage.Entry{}, damagedError("an entry of the log is missing")
+		return storage.Entry{}, storefile.CorruptError("an entry of the log is missing")
 	case len(r.id) != len(storage.ID{}),
 		r.born < 0 || r.born > math.MaxUint32,
 		len(r.signature)+len(r.ciphertext) > storage.MaxEnvelope:
-		return storage.Entry{}, damagedError("an entry of the log makes no sense")
+		return storage.Entry{}, storefile.CorruptError("an entry of the log makes no sense")
 	}
 	n := len(r.signature)
 	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
@@ -56,7 +57,7 @@ func (r *row) toEntry(seq storage.Seq) (storage.Entry, error) {
 		Ciphertext: body[n:],
 	}
 	if int64(checksumOf(seq, e.ID, e.Born, e.Signature, e.Ciphertext)) != r.checksum {
-		return storage.Entry{}, damagedError("the checksum of an entry of the log is wrong")
+		return storage.Entry{}, storefile.CorruptError("the checksum of an entry of the log is wrong")
 	}
 	return e, nil
 }
@@ -74,11 +75,11 @@ func scanMeta(r *sql.Row) (m meta, err error) {
 	var last, tokens int64
 	switch err := scanError(r.Scan(&epoch, &last, &tokens)); {
 	case err == sql.ErrNoRows:
-		return meta{}, damagedError("the table meta is empty")
+		return meta{}, storefile.CorruptError("the table meta is empty")
 	case err != nil:
 		return meta{}, err
 	case len(epoch) != len(m.epoch) || last < 0 || tokens < 0:
-		return meta{}, damagedError("the table meta makes no sense")
+		return meta{}, storefile.CorruptError("the table meta makes no sense")
 	}
 	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens)}, nil
 }
@@ -90,7 +91,7 @@ func scanError(err error) error {
 	if err == nil || err == sql.ErrNoRows || errors.As(err, &e) {
 		return err
 	}
-	return damagedError(err.Error())
+	return storefile.CorruptError(err.Error())
 }
 
 const selectMeta = "SELECT epoch, last, tokens FROM meta WHERE one = 1"

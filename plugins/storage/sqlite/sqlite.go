@@ -64,17 +64,15 @@ import (
 
 	"modernc.org/sqlite"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/ground"
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Options are choices of a store. The zero value is what a relay uses.
 type Options struct {
-	// LockTimeout is how long Open waits for another process to let go of the
-	// file, as one that is just being ended does; 0 means one second.
-	LockTimeout time.Duration
-
-	maxWAL int64 // bytes; 0 means the constant, tests want less
+	// MaxWAL is the size in bytes at which the log of SQLite is made to begin anew; 0
+	// means 16,384,000. Tests want less, so that it does so all the time.
+	MaxWAL int64
 }
 
 // Store is a [storage.Store] in a database.
@@ -91,11 +89,11 @@ type Store struct {
 
 	refusal atomic.Pointer[error] // why there is no writer
 
-	// calm is held for reading by whoever reads, and for writing where the log
+	// checkpointMu is held for reading by whoever reads, and for writing where the log
 	// of SQLite must come to an end, which readers keep it from.
-	calm   sync.RWMutex
-	reader *reader                     // exchanged by the holder of calm and appending
-	held   atomic.Pointer[ground.Held] // what must stay in its place
+	checkpointMu sync.RWMutex
+	reader       *reader                            // exchanged by the holder of checkpointMu and appending
+	held         atomic.Pointer[storefile.Identity] // what must stay in its place
 }
 
 var (
@@ -117,8 +115,8 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{path: path, maxWAL: cmp.Or(opts.maxWAL, maxWAL)}
-	if err := s.openFile(cmp.Or(opts.LockTimeout, time.Second)); err != nil {
+	s := &Store{path: path, maxWAL: cmp.Or(opts.MaxWAL, maxWAL)}
+	if err := s.openFile(); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // which names neither again
 		}
@@ -127,13 +125,9 @@ func Open(path string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openFile(wait time.Duration) (err error) {
+func (s *Store) openFile() (err error) {
 	sqlite.OFDLocking(true) //nolint:errcheck // where there is none, no other descriptor is closed while the database is open
-	err = ground.CheckFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = createFile(s.path)
-	}
-	if err != nil {
+	if err := ensureFile(s.path); err != nil {
 		return err
 	}
 	if s.lock, err = os.Open(s.path); err != nil {
@@ -144,10 +138,10 @@ func (s *Store) openFile(wait time.Duration) (err error) {
 			s.releaseAll() //nolint:errcheck // says less than err
 		}
 	}()
-	if err := ground.Lock(s.lock, wait); err != nil {
+	if err := storefile.Lock(s.lock); err != nil {
 		return err
 	}
-	if err := ground.Settle(s.path, walSuffix, journalSuffix); err != nil {
+	if err := storefile.SyncBeforeRead(s.path, walSuffix, journalSuffix); err != nil {
 		return err
 	}
 	if err := inspectFile(s.path, s.lock); err != nil {
@@ -211,8 +205,8 @@ func (s *Store) releaseAll() error {
 // withReader calls f, which reads, while the log of SQLite is kept as it is.
 func (s *Store) withReader(ctx context.Context, op string, f func() error) error {
 	return s.runMethod(ctx, op, func() error {
-		s.calm.RLock()
-		defer s.calm.RUnlock()
+		s.checkpointMu.RLock()
+		defer s.checkpointMu.RUnlock()
 		return f()
 	})
 }
@@ -243,7 +237,7 @@ func (s *Store) runMethod(ctx context.Context, op string, f func() error) error 
 // failed marks them.
 func (s *Store) explainStoreError(err error) error {
 	if isSyncError(err) && !errors.Is(err, storage.ErrCorrupt) {
-		return ground.Distrust(s.path, err)
+		return storefile.MarkSyncFailed(s.path, err)
 	}
 	return explainError(s.path, err)
 }

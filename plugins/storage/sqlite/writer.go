@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -150,7 +151,7 @@ func (w *writer) findPayment(token storage.TokenID) (storage.ID, error) {
 	var id []byte
 	switch err := scanError(w.spentOn.QueryRowContext(ever, token[:]).Scan(&id)); {
 	case err == sql.ErrNoRows, err == nil && len(id) != len(storage.ID{}):
-		return storage.ID{}, damagedError("a token makes no sense")
+		return storage.ID{}, storefile.CorruptError("a token makes no sense")
 	case err != nil:
 		return storage.ID{}, err
 	}

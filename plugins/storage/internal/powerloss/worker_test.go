@@ -11,10 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"sync"
 	"testing"
-	"unsafe"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
@@ -70,20 +68,9 @@ type ledgerStore interface {
 // larger batch.
 func openStore(plugin, path string) (ledgerStore, error) {
 	if plugin == "bolt" {
-		var o bolt.Options
-		setLimit(&o, "maxRecent", 16)
-		return bolt.Open(path, o)
+		return bolt.Open(path, bolt.Options{MaxRecent: 16})
 	}
-	var o sqlite.Options
-	setLimit(&o, "maxWAL", 256<<10)
-	return sqlite.Open(path, o)
-}
-
-// setLimit sets an option that is for tests alone, so that no package has it in
-// its interface.
-func setLimit(options any, name string, n int64) {
-	field := reflect.ValueOf(options).Elem().FieldByName(name)
-	reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem().SetInt(n)
+	return sqlite.Open(path, sqlite.Options{MaxWAL: 256 << 10})
 }
 
 func TestMain(m *testing.M) {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package ground
+package storefile
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-func TestHeld(t *testing.T) {
+func TestIdentityNoticesMissingFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(path string) error
 		want string
@@ -31,31 +31,31 @@ func TestHeld(t *testing.T) {
 		if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600), os.WriteFile(path+"-wal", nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		held, err := Hold(path, "-wal")
+		files, err := Identify(path, "-wal")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := c.do(path); err != nil {
 			t.Fatal(err)
 		}
-		err = held.Check()
+		err = files.Check()
 		if (err != nil) != (c.want != "") || err != nil && (!errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }
 
-func BenchmarkHeld(b *testing.B) {
+func BenchmarkIdentity(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "messages.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		b.Fatal(err)
 	}
-	held, err := Hold(path)
+	files, err := Identify(path)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if err := held.Check(); err != nil {
+		if err := files.Check(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,55 +3,34 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha3"
-	"fmt"
 	mathrand "math/rand/v2"
 	"os"
 	"runtime"
 
-	"github.com/oasisprotocol/curve25519-voi/curve"
-	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/mint"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
-// mint makes posts that are paid for, with the secret of the token service.
-type mint struct {
+// postMaker makes posts that are paid for with tokens of the server's own mint.
+type postMaker struct {
 	board identity.Onion
-	k     *scalar.Scalar
+	mint  *mint.Mint
 }
 
-func newMint(keys *identity.Server) (*mint, error) {
-	k, err := scalar.NewFromCanonicalBytes(keys.Scalar[:])
-	if err != nil {
-		return nil, fmt.Errorf("read the scalar of the token service: %w", err)
-	}
-	return &mint{keys.Board.Onion(), k}, nil
-}
-
-// mintToken derives a token: W = k·H(T), where H is the one-way map of RFC 9496
-// behind SHA3-512.
-func (m *mint) mintToken() (t token.Token, err error) {
-	rand.Read(t.T[:])
-	uniform := sha3.Sum512(t.T[:])
-	h, err := curve.NewRistrettoPoint().SetUniformBytes(uniform[:])
-	if err != nil {
-		return t, err
-	}
-	var w curve.CompressedRistretto
-	w.SetRistrettoPoint(curve.NewRistrettoPoint().Mul(h, m.k))
-	t.W = w
-	return t, nil
+func newPostMaker(keys *identity.Server) (*postMaker, error) {
+	m, err := mint.New(keys)
+	return &postMaker{keys.Board.Onion(), m}, err
 }
 
 // signatureSize is the length of the signature of an envelope: ed25519.
 const signatureSize = 64
 
-// ciphertextSize is the length of the ciphertext of a post of so many bytes of
-// JSON, or one or two less.
+// ciphertextSize returns the length of a ciphertext with which a post has the given
+// number of bytes of JSON, or one or two less.
 func ciphertextSize(post int) int {
 	empty := encodePost(wire.Envelope{Ciphertext: []byte{}, Signature: make([]byte, signatureSize)}, token.Spent{})
 	return max(0, post-len(empty)) / 4 * 3
@@ -64,19 +43,19 @@ func encodePost(e wire.Envelope, s token.Spent) []byte {
 	}})
 }
 
-// source makes envelopes. To the relay they are noise, as real ones are.
-type source struct {
+// envelopeSource makes envelopes of random bytes. To the relay real ones are no less random.
+type envelopeSource struct {
 	random     *mathrand.ChaCha8
 	ciphertext int
 }
 
-func newSource(post int) *source {
+func newEnvelopeSource(post int) *envelopeSource {
 	var seed [32]byte
 	rand.Read(seed[:])
-	return &source{mathrand.NewChaCha8(seed), ciphertextSize(post)}
+	return &envelopeSource{mathrand.NewChaCha8(seed), ciphertextSize(post)}
 }
 
-func (s *source) newEnvelope() wire.Envelope {
+func (s *envelopeSource) newEnvelope() wire.Envelope {
 	b := make([]byte, s.ciphertext+signatureSize)
 	s.random.Read(b) //nolint:errcheck // never fails
 	return wire.Envelope{Ciphertext: b[:s.ciphertext], Signature: b[s.ciphertext:]}
@@ -88,21 +67,21 @@ type post struct {
 	signature []byte
 }
 
-// mintPosts makes n posts of the given size, on all processors.
-func (m *mint) mintPosts(ctx context.Context, n, size int) ([]post, error) {
+// makePosts makes n posts of the given size, on all processors.
+func (p *postMaker) makePosts(ctx context.Context, n, size int) ([]post, error) {
 	posts := make([]post, n)
 	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	for w := range workers {
 		g.Go(func() error {
-			src := newSource(size)
+			src := newEnvelopeSource(size)
 			for i := w; i < n && ctx.Err() == nil; i += workers {
-				t, err := m.mintToken()
+				t, err := p.mint.Token()
 				if err != nil {
 					return err
 				}
 				e := src.newEnvelope()
-				spent := t.Spend(e.AppendJSON(nil), []byte(m.board))
+				spent := t.Spend(e.AppendJSON(nil), []byte(p.board))
 				posts[i] = post{encodePost(e, spent), e.Signature}
 			}
 			return ctx.Err()
@@ -115,9 +94,9 @@ func (m *mint) mintPosts(ctx context.Context, n, size int) ([]post, error) {
 // beforehand: what the posts of 64 clients come to.
 const fillBatch = 64
 
-// fillStore puts n envelopes into the store of a site, by means of the plugin's own
-// code and before any relay runs.
-func (b *bench) fillStore(ctx context.Context, s *site, n int) error {
+// fillStore puts n envelopes into the store below home with the plugin's own code,
+// before any relay runs.
+func (b *bench) fillStore(ctx context.Context, s *relayHome, n int) error {
 	if err := os.MkdirAll(s.storageDir(), 0o700); err != nil {
 		return err
 	}
@@ -125,7 +104,7 @@ func (b *bench) fillStore(ctx context.Context, s *site, n int) error {
 	if err != nil {
 		return err
 	}
-	src := newSource(b.plan.Size)
+	src := newEnvelopeSource(b.plan.Size)
 	for done := 0; done < n; {
 		batch := src.newRecords(min(fillBatch, n-done))
 		s.last = batch[len(batch)-1].Signature

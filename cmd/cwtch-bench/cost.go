@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the processor time that a process has used, in user and kernel
-// mode. Its clock is that of clock_getcpuclockid(3), in nanoseconds, where
-// /proc/PID/stat would have hundredths of a second.
+// cpuTime returns the processor time that a process has used, in user and kernel mode.
+// The clock of clock_getcpuclockid(3) counts nanoseconds, /proc/PID/stat only hundredths
+// of a second.
 func cpuTime(pid int) (time.Duration, error) {
 	const scheduled = 2 // CPUCLOCK_SCHED, see linux/include/linux/posix-timers.h
 	var ts unix.Timespec
@@ -29,7 +29,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// cpuTime is the processor time of relay and plugin together.
+// cpuTime returns the processor time of relay and plugin together.
 func (r *relay) cpuTime() (time.Duration, error) {
 	own, err := cpuTime(r.cmd.Process.Pid)
 	if err != nil {
@@ -39,31 +39,33 @@ func (r *relay) cpuTime() (time.Duration, error) {
 	return own + plugin, err
 }
 
-// spent is what f takes.
-type spent struct {
+// cost is what a call took.
+type cost struct {
 	elapsed time.Duration
 	cpu     time.Duration // of the processes in question
 }
 
-func (r *relay) measureCPU(f func() error) (spent, error) {
+func (r *relay) measureCPU(f func() error) (cost, error) {
 	before, err := r.cpuTime()
 	if err != nil {
-		return spent{}, err
+		return cost{}, err
 	}
 	start := time.Now()
 	if err := f(); err != nil {
-		return spent{}, err
+		return cost{}, err
 	}
 	elapsed := time.Since(start)
 	after, err := r.cpuTime()
-	return spent{elapsed, after - before}, err
+	return cost{elapsed, after - before}, err
 }
 
-func (s spent) perSecond(items int) float64 { return float64(items) / s.elapsed.Seconds() }
-func (s spent) cpuOf(items int) float64     { return float64(s.cpu.Nanoseconds()) / 1e3 / float64(items) }
+func (s cost) perSecond(items int) float64 { return float64(items) / s.elapsed.Seconds() }
+func (s cost) cpuPerItem(items int) float64 {
+	return float64(s.cpu.Nanoseconds()) / 1e3 / float64(items)
+}
 
-// readMemory is one line of /proc/PID/status in KiB: VmRSS, or RssAnon, which
-// leaves out pages of files, such as those of a store.
+// readMemory returns one line of /proc/PID/status in KiB: VmRSS, or RssAnon, which leaves
+// out pages of files, such as those of a store.
 func readMemory(pid int, name string) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -79,7 +81,7 @@ func readMemory(pid int, name string) (int, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, name)
 }
 
-// anonymousMemory is the memory of relay and plugin without pages of files, in KiB.
+// anonymousMemory returns the memory of relay and plugin without pages of files, in KiB.
 func (r *relay) anonymousMemory() (int, error) {
 	own, err := readMemory(r.cmd.Process.Pid, "RssAnon")
 	if err != nil {
@@ -117,15 +119,15 @@ func (r *relay) peakMemory(f func() error) (most int, err error) {
 	return most, err
 }
 
-// percentile of values, which it sorts; p is between 0 and 1.
-func percentile(values []time.Duration, p float64) time.Duration {
+// percentileOf of values, which it sorts; p is between 0 and 1.
+func percentileOf(values []time.Duration, p float64) time.Duration {
 	slices.Sort(values)
 	return values[min(len(values)-1, int(math.Ceil(p*float64(len(values))))-1)]
 }
 
 func toMilliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
-// machine is what figures have to be read with.
+// machine describes where the figures were measured.
 type machine struct {
 	Time       time.Time `json:"time"`
 	Seconds    float64   `json:"seconds"`
@@ -158,12 +160,12 @@ func describeMachine(ctx context.Context, program, dir string) (*machine, error)
 	}, nil
 }
 
-func (m *machine) readEnd() {
+func (m *machine) noteEnd() {
 	m.Seconds = time.Since(m.Time).Seconds()
 	m.LoadAfter = readLoad()
 }
 
-// readLoad is the load average over 1, 5 and 15 minutes.
+// readLoad returns the load average over 1, 5 and 15 minutes.
 func readLoad() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
