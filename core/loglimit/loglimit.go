@@ -1,14 +1,14 @@
-// Package loglimit keeps a log short whoever chooses how often a line is written:
-// a stranger, a plugin, tor or a broken disk.
+// Package loglimit keeps a log short where others choose how often a line is written:
+// strangers, plugins, tor or a broken disk.
 //
-// The first lines of a message are written. Of those that follow, the last one is
-// written at the end of each window, with the number of the others. A window is a
-// minute long at first, and twice as long each time, up to ten minutes, for as long
-// as the message goes on. After a window without it, the message is new again.
+// The first lines of a message are written. Later ones are suppressed until the end of
+// a window, when the last of them is written with the number of the others. A window
+// lasts a minute at first and twice as long each time, up to ten minutes, while the
+// message goes on. After a window without it the message is new again.
 //
-// A message is its text, its level and whom it is about; what else a line says may
-// differ. Lines below the level of info are for who looks for a fault, and are all
-// written.
+// Lines are of one message if they have the same text, level and subject; their other
+// attributes may differ. Lines below the level info are all written: somebody who looks
+// for a fault has asked for them.
 package loglimit
 
 import (
@@ -22,41 +22,41 @@ import (
 )
 
 const (
-	burst       = 10 // lines of a message in its first window
+	firstLines  = 10 // lines of a message in its first window
 	firstWindow = time.Minute
-	lastWindow  = 10 * time.Minute
-	maxMessages = 4096 // that are known at a time; lines of more are all written
+	maxWindow   = 10 * time.Minute
+	maxMessages = 4096 // with a window at a time; lines of others are all written
 
-	// What a log takes of somebody who also chooses the texts.
+	// The limits of a program that also chooses the texts.
 	foreignBurst    = 300 // lines
-	foreignEvery    = 6 * time.Second
-	foreignMessages = 64 // that are known at a time; lines of more are left out
+	foreignInterval = 6 * time.Second
+	foreignMessages = 64 // with a window at a time; lines of others are suppressed
 )
 
-// subjects are the attributes that tell whom a line is about. There are as many of
-// their values as the operator has written into the configuration.
-var subjects = map[string]bool{"server": true, "plugin": true, "instance": true, "onion": true, "at": true}
+// subjectAttrs are the attributes that name the subject of a line. The configuration
+// bounds how many values they have.
+var subjectAttrs = map[string]bool{"server": true, "plugin": true, "instance": true, "onion": true, "at": true}
 
-// Handler is a [slog.Handler] that passes on what is to be written.
+// Handler is a [slog.Handler] that passes on the lines to be written.
 type Handler struct {
 	next   slog.Handler
-	table  *table
+	table  *messageTable
 	prefix string // of the key of a message: attributes and groups of the logger
 }
 
 // New returns a handler for lines whose messages are those of this program.
 func New(next slog.Handler) *Handler {
-	return &Handler{next: next, table: &table{messages: make(map[string]*message), max: maxMessages}}
+	return &Handler{next: next, table: &messageTable{messages: make(map[string]*messageWindow), max: maxMessages}}
 }
 
-// NewForeign returns a handler for lines that another program writes, which chooses
-// the messages as well. It takes a limited number of lines whatever they say. They
-// have no part in the limits of next, if that is or leads to a [Handler], so that
-// nobody can keep a line of this program out of the log by writing the same.
+// NewForeign returns a handler for lines of another program, which also chooses their
+// texts. It limits the number of lines whatever they say. If next is a [Handler] or
+// leads to one, its limits do not count them, so that nobody can keep a line of this
+// program out of the log by writing the same line.
 func NewForeign(next slog.Handler) *Handler {
-	return &Handler{next: next, table: &table{
-		messages: make(map[string]*message), max: foreignMessages,
-		foreign: rate.NewLimiter(rate.Every(foreignEvery), foreignBurst),
+	return &Handler{next: next, table: &messageTable{
+		messages: make(map[string]*messageWindow), max: foreignMessages,
+		foreign: rate.NewLimiter(rate.Every(foreignInterval), foreignBurst),
 	}}
 }
 
@@ -87,11 +87,11 @@ func writeAttr(b *strings.Builder, a slog.Attr) {
 	b.WriteByte(0)
 }
 
-// limitedKey marks the context of a line that is to be written.
+// limitedKey marks the context of a line that has no limit here.
 type limitedKey struct{}
 
-// Always returns a context for lines that are all written, since something else
-// bounds their number.
+// Always returns a context whose lines are all written, because something else bounds
+// their number.
 func Always(ctx context.Context) context.Context {
 	return context.WithValue(ctx, limitedKey{}, true)
 }
@@ -104,22 +104,22 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	if !h.table.admit(h, r) {
 		return nil
 	}
-	return h.pass(ctx, r)
+	return h.passOn(ctx, r)
 }
 
-func (h *Handler) pass(ctx context.Context, r slog.Record) error {
+func (h *Handler) passOn(ctx context.Context, r slog.Record) error {
 	if h.table.foreign != nil {
 		ctx = Always(ctx)
 	}
 	return h.next.Handle(ctx, r)
 }
 
-// key is the same for lines of one message.
-func (h *Handler) key(r slog.Record) string {
+// messageKey returns the same key for all lines of one message.
+func (h *Handler) messageKey(r slog.Record) string {
 	var b strings.Builder
 	b.WriteString(h.prefix)
 	r.Attrs(func(a slog.Attr) bool {
-		if subjects[a.Key] && h.table.foreign == nil {
+		if subjectAttrs[a.Key] && h.table.foreign == nil {
 			writeAttr(&b, a)
 		}
 		return true
@@ -130,31 +130,31 @@ func (h *Handler) key(r slog.Record) string {
 	return b.String()
 }
 
-// table has the messages of a log, or of one foreign program.
-type table struct {
+// messageTable has the windows of one log or of one foreign program.
+type messageTable struct {
 	max     int
 	foreign *rate.Limiter // nil: the messages are those of this program
 
 	mu       sync.Mutex
-	messages map[string]*message // written within their window
+	messages map[string]*messageWindow
 }
 
-// message is a message within its window.
-type message struct {
-	free    int // lines that it may still write
-	window  time.Duration
-	left    int         // lines that were left out
-	last    slog.Record // of them
-	handler *Handler    // of that one
+// messageWindow is the current window of a message.
+type messageWindow struct {
+	allowed    int // lines that may still be written in it
+	window     time.Duration
+	suppressed int         // lines
+	last       slog.Record // of them
+	handler    *Handler    // of that one
 }
 
-// tooMuch is the message about the lines of a foreign program that are beyond its
-// limit, or would be one message too many.
-const tooMuch = "more is logged than is written; lines were left out"
+// limitMessage tells of the lines of a foreign program beyond its limit of lines or of
+// messages.
+const limitMessage = "more is logged than is written; lines were left out"
 
-// admit reports whether a line is to be written now.
-func (t *table) admit(h *Handler, r slog.Record) bool {
-	key := h.key(r)
+// admit reports whether to write a line now. If not, it counts the line.
+func (t *messageTable) admit(h *Handler, r slog.Record) bool {
+	key := h.messageKey(r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.messages[key]
@@ -162,68 +162,68 @@ func (t *table) admit(h *Handler, r slog.Record) bool {
 	case m == nil && len(t.messages) >= t.max && t.foreign == nil:
 		return true
 	case m == nil && len(t.messages) >= t.max,
-		t.foreign != nil && (m == nil || m.free > 0) && !t.foreign.Allow():
-		r = slog.NewRecord(r.Time, slog.LevelWarn, tooMuch, 0)
-		if key, m = tooMuch, t.messages[tooMuch]; m == nil {
-			m = t.begin(key, 0)
+		t.foreign != nil && (m == nil || m.allowed > 0) && !t.foreign.Allow():
+		r = slog.NewRecord(r.Time, slog.LevelWarn, limitMessage, 0)
+		if key, m = limitMessage, t.messages[limitMessage]; m == nil {
+			m = t.beginWindow(key, 0)
 		}
 	case m == nil:
-		m = t.begin(key, burst)
+		m = t.beginWindow(key, firstLines)
 	}
-	if m.free > 0 {
-		m.free--
+	if m.allowed > 0 {
+		m.allowed--
 		return true
 	}
-	m.left++
+	m.suppressed++
 	m.last, m.handler = r.Clone(), h
 	return false
 }
 
-// begin begins the first window of a message; mu is held.
-func (t *table) begin(key string, free int) *message {
-	m := &message{free: free, window: firstWindow}
+// beginWindow begins the first window of a message; mu is held.
+func (t *messageTable) beginWindow(key string, free int) *messageWindow {
+	m := &messageWindow{allowed: free, window: firstWindow}
 	t.messages[key] = m
-	time.AfterFunc(m.window, func() { t.end(key, m) })
+	time.AfterFunc(m.window, func() { t.endWindow(key, m) })
 	return m
 }
 
-// end ends a window: the last line that was left out is written, and tells how many
-// others were.
-func (t *table) end(key string, m *message) {
+// endWindow writes the last suppressed line of a window with the number of the others,
+// and begins the next window; without such a line it forgets the message.
+func (t *messageTable) endWindow(key string, m *messageWindow) {
 	t.mu.Lock()
-	if m.left == 0 {
+	if m.suppressed == 0 {
 		delete(t.messages, key)
 		t.mu.Unlock()
 		return
 	}
-	write := m.sum(key)
-	m.window = min(2*m.window, lastWindow)
-	time.AfterFunc(m.window, func() { t.end(key, m) })
+	write := m.takeSummary(key)
+	m.window = min(2*m.window, maxWindow)
+	time.AfterFunc(m.window, func() { t.endWindow(key, m) })
 	t.mu.Unlock()
 	write()
 }
 
-// sum returns what writes the last line that was left out, and how many others
-// were. Nothing is left out afterwards.
-func (m *message) sum(key string) (write func()) {
+// takeSummary returns a function that writes the last suppressed line with the number of
+// the others, and counts from zero again.
+func (m *messageWindow) takeSummary(key string) (write func()) {
 	r, h := m.last, m.handler
 	switch {
-	case key == tooMuch:
-		r.AddAttrs(slog.Int("lines", m.left))
-	case m.left > 1:
-		r.AddAttrs(slog.Int("suppressed", m.left-1))
+	case key == limitMessage:
+		r.AddAttrs(slog.Int("lines", m.suppressed))
+	case m.suppressed > 1:
+		r.AddAttrs(slog.Int("suppressed", m.suppressed-1))
 	}
-	m.left, m.free, m.last, m.handler = 0, 0, slog.Record{}, nil
-	return func() { h.pass(context.Background(), r) } //nolint:errcheck // nobody is told of errors of a log
+	m.suppressed, m.allowed, m.last, m.handler = 0, 0, slog.Record{}, nil
+	return func() { h.passOn(context.Background(), r) } //nolint:errcheck // nobody is told of errors of a log
 }
 
-// Flush writes at once what else comes at the end of a window.
+// Flush writes at once what would be written at the ends of the windows.
 func (h *Handler) Flush() {
 	h.table.mu.Lock()
 	var writes []func()
 	for key, m := range h.table.messages {
-		if m.left > 0 {
-			writes = append(writes, m.sum(key))
+		if m.suppressed > 0 {
+			writes = append(writes, m.takeSummary(key))
 		}
 	}
 	h.table.mu.Unlock()

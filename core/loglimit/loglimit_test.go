@@ -56,7 +56,7 @@ func TestRepeatedMessage(t *testing.T) {
 			log.Warn("cannot follow", "error", i)
 			time.Sleep(100 * time.Millisecond)
 		}
-		time.Sleep(2 * lastWindow)
+		time.Sleep(2 * maxWindow)
 		got := out.lines()
 		if len(got) > 20 {
 			t.Errorf("%d lines are in the log after an hour", len(got))
@@ -125,17 +125,17 @@ func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out written
 		h := New(out.handler())
-		for range burst + 5 {
+		for range firstLines + 5 {
 			slog.New(h).Info("again")
 		}
 		h.Flush()
 		lines := out.lines()
-		if len(lines) != burst+1 || lines[burst] != "level=INFO msg=again suppressed=4" {
+		if len(lines) != firstLines+1 || lines[firstLines] != "level=INFO msg=again suppressed=4" {
 			t.Errorf("the log is %q", lines)
 		}
 		h.Flush()
-		if n := len(out.lines()); n != burst+1 {
-			t.Errorf("the second flush wrote %d lines", n-burst-1)
+		if n := len(out.lines()); n != firstLines+1 {
+			t.Errorf("the second flush wrote %d lines", n-firstLines-1)
 		}
 		time.Sleep(time.Hour)
 	})
@@ -160,7 +160,7 @@ func TestForeignTexts(t *testing.T) {
 		synctest.Wait()
 		total, notices := 0, 0
 		for _, line := range out.lines() {
-			if _, after, ok := strings.Cut(line, "lines="); ok && strings.Contains(line, tooMuch) {
+			if _, after, ok := strings.Cut(line, "lines="); ok && strings.Contains(line, limitMessage) {
 				n := 0
 				fmt.Sscan(after, &n)
 				total, notices = total+n, notices+1
@@ -171,7 +171,7 @@ func TestForeignTexts(t *testing.T) {
 		if total != lines {
 			t.Errorf("the log accounts for %d of %d lines", total, lines)
 		}
-		if n := len(out.lines()); n > foreignBurst+int(time.Hour/foreignEvery)+20 {
+		if n := len(out.lines()); n > foreignBurst+int(time.Hour/foreignInterval)+20 {
 			t.Errorf("%d lines are in the log after an hour", n)
 		}
 		if notices == 0 || notices > 15 {

@@ -1,13 +1,13 @@
-// Package logwriter writes lines to an output that nobody may be reading, and
-// never makes the writer of a line wait for it.
+// Package logwriter writes lines to an output that nobody may be reading, and never makes
+// its caller wait.
 //
-// A log goes to a pipe, and at the other end of the pipe is a program that can end,
-// hang or fall behind. A daemon that waits for that program stops with it. So
-// lines are queued, up to a number of bytes, and a goroutine writes them. A line
-// for which there is no room, or that cannot be written, is dropped and counted.
-// Once lines can be written again, one of them says how many were lost.
+// A log goes to a pipe, and the program at the other end can end, hang or fall behind.
+// A daemon that waits for that program stops with it. So a Writer queues lines, up to a
+// number of bytes, and a goroutine writes them. It drops and counts a line that has no
+// room in the queue or cannot be written. Once it can write again, it writes a line that
+// says how many were lost.
 //
-// The output stays as it is: O_NONBLOCK would change it for every process that
+// It does not set O_NONBLOCK, which would change the output for every process that
 // shares it.
 package logwriter
 
@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// stalledAfter is how long one write may take before [Writer.Trouble] tells of it.
+	// stalledAfter is how long a write may take before [Writer.Trouble] reports it.
 	stalledAfter = 5 * time.Second
-	// retryEvery is between two tries of an output that another process has made
-	// non-blocking, and that is full.
+	// retryEvery is the time between two tries to write to a full output that another
+	// process has made non-blocking.
 	retryEvery = 100 * time.Millisecond
 )
 
@@ -34,14 +34,14 @@ var (
 	errClosed  = errors.New("it is closed")
 )
 
-// Trouble is what an operator has to know of an output.
+// Trouble tells an operator what is wrong with an output.
 type Trouble struct {
-	Lost   uint64    `json:"lost"`             // lines, since the start
-	Since  time.Time `json:"since,omitzero"`   // nothing could be written; zero if it can be now
+	Lost   uint64    `json:"lost"`             // lines since the start
+	Since  time.Time `json:"since,omitzero"`   // when writing began to fail; zero if it works now
 	Reason string    `json:"reason,omitempty"` // why nothing can be written
 }
 
-// Describe is the trouble in words that follow the name of the output.
+// Describe returns the trouble in words that follow the name of the output.
 func (t Trouble) Describe(now time.Time) string {
 	lost := fmt.Sprintf("%d lines", t.Lost)
 	if t.Lost == 1 {
@@ -56,88 +56,87 @@ func (t Trouble) Describe(now time.Time) string {
 // Writer queues lines for an output. Its methods may be called at the same time
 // from several goroutines.
 type Writer struct {
-	out    io.Writer
-	limit  int           // bytes
-	notice func(Trouble) // writes a line to tell of lost ones
-	wake   chan struct{} // holds a signal while there may be something to write
-	ended  chan struct{} // closed when the goroutine has ended
+	out         io.Writer
+	limit       int           // bytes
+	writeNotice func(Trouble) // writes a line to tell of lost ones
+	lineQueued  chan struct{} // holds a signal while there may be something to write
+	ended       chan struct{} // closed when the goroutine has ended
 
-	mu      sync.Mutex
-	queue   []byte
-	writing int       // bytes that the goroutine is writing
-	begun   time.Time // when that write began; zero between writes
-	telling bool      // the notice is being written
-	lost    uint64    // lines
-	told    uint64    // of them, those that a notice told of
-	since   time.Time // when the trouble began; zero while all is well
-	reason  error
-	closed  bool
+	mu            sync.Mutex
+	queue         []byte
+	writing       int       // bytes that the goroutine is writing
+	writeBegan    time.Time // when that write began; zero between writes
+	inNotice      bool      // the notice is being written
+	lost          uint64    // lines
+	reported      uint64    // of them, those that a notice told of
+	troubleSince  time.Time // when the trouble began; zero while all is well
+	troubleReason error
+	closed        bool
 
-	torn bool // the output ends with a part of a line; the goroutine's
+	endsMidLine bool // the output ends with a part of a line; the goroutine's
 }
 
 // New returns a writer that keeps at most limit bytes. It writes to out in a
 // goroutine, which [Writer.Close] ends.
 func New(out io.Writer, limit int) *Writer {
 	w := &Writer{
-		out: out, limit: limit, notice: func(Trouble) {},
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		out: out, limit: limit, writeNotice: func(Trouble) {},
+		lineQueued: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	go w.run()
+	go w.writeQueued()
 	return w
 }
 
-// SetNotice sets what writes a line to w once lines can be written again after
-// some were lost. Without it nothing but [Writer.Trouble] tells of them.
+// SetNotice sets the function that writes a line to w about lost lines, once w can write
+// again. Without it only [Writer.Trouble] tells of them.
 func (w *Writer) SetNotice(notice func(Trouble)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.notice = notice
+	w.writeNotice = notice
 }
 
-// Write queues p, which is one line or more, or drops it. It does not block, and
-// never fails.
+// Write queues p, which is one line or more, or drops it. It neither blocks nor fails.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.telling: // a line more, whatever the limit
+	case w.inNotice: // a line more, whatever the limit
 		w.queue = append(w.queue, p...)
-		w.signal()
+		w.wakeWriter()
 	case w.closed:
-		w.lose(p, errClosed)
+		w.countLost(p, errClosed)
 	case len(w.queue)+w.writing+len(p) > w.limit:
-		w.lose(p, errStalled)
+		w.countLost(p, errStalled)
 	default:
 		w.queue = append(w.queue, p...)
-		w.signal()
+		w.wakeWriter()
 	}
 	return len(p), nil
 }
 
-func (w *Writer) signal() {
+func (w *Writer) wakeWriter() {
 	if w.closed {
-		return // the goroutine looks by itself until nothing is left
+		return // the goroutine goes on by itself until the queue is empty
 	}
 	select {
-	case w.wake <- struct{}{}:
+	case w.lineQueued <- struct{}{}:
 	default:
 	}
 }
 
-// lose counts lines that are lost; mu is held.
-func (w *Writer) lose(lines []byte, reason error) {
+// countLost counts lines that are lost; mu is held.
+func (w *Writer) countLost(lines []byte, reason error) {
 	w.lost += countLines(lines)
-	w.reason = reason
-	if w.since.IsZero() {
-		w.since = time.Now()
-		if !w.begun.IsZero() {
-			w.since = w.begun
+	w.troubleReason = reason
+	if w.troubleSince.IsZero() {
+		w.troubleSince = time.Now()
+		if !w.writeBegan.IsZero() {
+			w.troubleSince = w.writeBegan
 		}
 	}
 }
 
-// countLines counts the last one also when it has no end.
+// countLines counts lines, the last one even if it has no end.
 func countLines(p []byte) uint64 {
 	n := bytes.Count(p, []byte{'\n'})
 	if len(p) > 0 && p[len(p)-1] != '\n' {
@@ -146,20 +145,20 @@ func countLines(p []byte) uint64 {
 	return uint64(n)
 }
 
-func (w *Writer) run() {
+func (w *Writer) writeQueued() {
 	defer close(w.ended)
-	for range w.wake {
-		for lines := w.take(); len(lines) > 0; lines = w.take() {
-			n, err := w.write(lines)
-			if trouble := w.wrote(lines[n:], err); trouble != nil {
-				w.tell(*trouble)
+	for range w.lineQueued {
+		for lines := w.takeQueue(); len(lines) > 0; lines = w.takeQueue() {
+			n, err := w.writeLines(lines)
+			if trouble := w.finishWrite(lines[n:], err); trouble != nil {
+				w.reportLost(*trouble)
 			}
 		}
 	}
 }
 
-// take takes all that is queued.
-func (w *Writer) take() []byte {
+// takeQueue returns all queued lines and empties the queue.
+func (w *Writer) takeQueue() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines := w.queue
@@ -167,56 +166,56 @@ func (w *Writer) take() []byte {
 	if len(lines) == 0 {
 		return nil
 	}
-	w.begun = time.Now()
+	w.writeBegan = time.Now()
 	return lines
 }
 
-// write writes all of lines, or returns how many bytes it has written.
-func (w *Writer) write(lines []byte) (n int, err error) {
-	if w.torn {
+// writeLines writes lines. On an error it returns how many bytes it has written.
+func (w *Writer) writeLines(lines []byte) (n int, err error) {
+	if w.endsMidLine {
 		if _, err := w.out.Write([]byte{'\n'}); err != nil {
 			return 0, err
 		}
-		w.torn = false
+		w.endsMidLine = false
 	}
 	for {
 		var m int
 		m, err = w.out.Write(lines[n:])
 		n += m
 		if !errors.Is(err, syscall.EAGAIN) {
-			w.torn = n > 0 && lines[n-1] != '\n'
+			w.endsMidLine = n > 0 && lines[n-1] != '\n'
 			return n, err
 		}
 		time.Sleep(retryEvery)
 	}
 }
 
-// wrote notes what became of a write, and what it has not written. It returns
-// what is to be told of lines that were lost before it, if any were.
-func (w *Writer) wrote(left []byte, err error) *Trouble {
+// finishWrite notes the result of a write and the lines that it left. It returns the
+// trouble to report if lines were lost before it.
+func (w *Writer) finishWrite(left []byte, err error) *Trouble {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	defer func() { w.writing, w.begun = 0, time.Time{} }()
+	defer func() { w.writing, w.writeBegan = 0, time.Time{} }()
 	if err != nil {
-		w.lose(left, err)
+		w.countLost(left, err)
 		return nil
 	}
 	var trouble *Trouble
-	if w.lost > w.told {
-		trouble = &Trouble{Lost: w.lost - w.told, Since: w.since, Reason: w.reason.Error()}
+	if w.lost > w.reported {
+		trouble = &Trouble{Lost: w.lost - w.reported, Since: w.troubleSince, Reason: w.troubleReason.Error()}
 	}
-	w.told, w.since, w.reason, w.telling = w.lost, time.Time{}, nil, trouble != nil
+	w.reported, w.troubleSince, w.troubleReason, w.inNotice = w.lost, time.Time{}, nil, trouble != nil
 	return trouble
 }
 
-func (w *Writer) tell(t Trouble) {
+func (w *Writer) reportLost(t Trouble) {
 	w.mu.Lock()
-	notice := w.notice
+	notice := w.writeNotice
 	w.mu.Unlock()
-	notice(t) // which may write
+	notice(t) // which may call Write
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.telling = false
+	w.inNotice = false
 }
 
 // Lost returns how many lines were lost since the start.
@@ -226,33 +225,33 @@ func (w *Writer) Lost() uint64 {
 	return w.lost
 }
 
-// Trouble tells what is or was wrong with the output; nil if nothing is and no
-// line was lost.
+// Trouble tells what is or was wrong with the output. It is nil if nothing is wrong and
+// no line was lost.
 func (w *Writer) Trouble() *Trouble {
 	if w == nil {
 		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := &Trouble{Lost: w.lost, Since: w.since}
+	t := &Trouble{Lost: w.lost, Since: w.troubleSince}
 	switch {
-	case w.reason != nil:
-		t.Reason = w.reason.Error()
-	case !w.begun.IsZero() && time.Since(w.begun) > stalledAfter:
-		t.Since, t.Reason = w.begun, errStalled.Error()
+	case w.troubleReason != nil:
+		t.Reason = w.troubleReason.Error()
+	case !w.writeBegan.IsZero() && time.Since(w.writeBegan) > stalledAfter:
+		t.Since, t.Reason = w.writeBegan, errStalled.Error()
 	case w.lost == 0:
 		return nil
 	}
 	return t
 }
 
-// Close waits until everything is written, for at most the timeout. What is
-// written to w afterwards is lost.
+// Close waits until everything is written, for at most the timeout. Lines that are
+// written to w afterwards are lost.
 func (w *Writer) Close(timeout time.Duration) {
 	w.mu.Lock()
 	if !w.closed {
 		w.closed = true
-		close(w.wake)
+		close(w.lineQueued)
 	}
 	w.mu.Unlock()
 	select {

@@ -1,5 +1,5 @@
-// Package sdnotify tells a service manager how this process does, by the protocol
-// of sd_notify(3). Where no service manager asks for that, it does nothing.
+// Package sdnotify tells a service manager such as systemd the state of this process, by
+// the protocol of sd_notify(3). Without a service manager that asks it does nothing.
 package sdnotify
 
 import (
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manager is the service manager of this process; the zero value is none. Its methods
-// may be called at the same time from several goroutines.
+// Manager is the service manager of this process; the zero value is none. Its methods may
+// be called from several goroutines at the same time.
 type Manager struct {
 	socket   string
 	watchdog time.Duration
@@ -25,8 +25,8 @@ type Manager struct {
 	conn net.Conn // stays open: a sign of life must not take a descriptor
 }
 
-// FromEnvironment returns the service manager that the environment names, and takes
-// it out of the environment: it is not for the processes that this one starts.
+// FromEnvironment returns the service manager that the environment names, and removes it
+// from the environment, because it is not for the processes that this one starts.
 func FromEnvironment() *Manager {
 	m := &Manager{socket: os.Getenv("NOTIFY_SOCKET"), journal: os.Getenv("JOURNAL_STREAM")}
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
@@ -40,12 +40,12 @@ func FromEnvironment() *Manager {
 	return m
 }
 
-// Watchdog is how long the service manager waits for a sign of life before it ends
-// the process; 0 if it does not.
+// Watchdog returns how long the service manager waits for a sign of life before it ends
+// the process; 0 means forever.
 func (m *Manager) Watchdog() time.Duration { return m.watchdog }
 
-// Journal reports whether the file is the journal's, which notes the time of each
-// line itself and reads its priority from the front of it, as in sd-daemon(3).
+// Journal reports whether the file leads to the journal. The journal notes the time of
+// each line itself, and reads its priority from the front of it; see sd-daemon(3).
 func (m *Manager) Journal(file *os.File) bool {
 	var stat unix.Stat_t
 	if m.journal == "" || unix.Fstat(int(file.Fd()), &stat) != nil {
@@ -61,7 +61,7 @@ func (m *Manager) Notify(assignments ...string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.send([]byte(strings.Join(assignments, "\n")))
+	err := m.sendMessage([]byte(strings.Join(assignments, "\n")))
 	if err != nil && m.conn != nil {
 		m.conn.Close()
 		m.conn = nil // the next time may go better
@@ -69,7 +69,7 @@ func (m *Manager) Notify(assignments ...string) error {
 	return err
 }
 
-func (m *Manager) send(message []byte) error {
+func (m *Manager) sendMessage(message []byte) error {
 	if m.conn == nil {
 		conn, err := net.Dial("unixgram", m.socket) // a name that begins with @ is an abstract one
 		if err != nil {
@@ -84,13 +84,13 @@ func (m *Manager) send(message []byte) error {
 	return nil
 }
 
-// Status is the assignment of a line of text for people.
+// Status returns the assignment of a line of text for people.
 func Status(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
 
-// Extend is the assignment that asks for time to start or stop.
+// Extend returns the assignment that asks for more time to start or stop.
 func Extend(d time.Duration) string { return fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()) }
 
-// Reloading has the assignments that begin a reload, which "READY=1" ends.
+// Reloading returns the assignments that begin a reload, which "READY=1" ends.
 func Reloading() []string {
 	var now unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) //nolint:errcheck // it cannot fail

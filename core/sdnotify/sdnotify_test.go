@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen opens the socket of a service manager.
-func listen(t *testing.T, name string) *net.UnixConn {
+// listenNotify opens the socket of a service manager.
+func listenNotify(t *testing.T, name string) *net.UnixConn {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
@@ -24,7 +24,7 @@ func listen(t *testing.T, name string) *net.UnixConn {
 	return conn
 }
 
-func receive(t *testing.T, conn *net.UnixConn) string {
+func receiveMessage(t *testing.T, conn *net.UnixConn) string {
 	t.Helper()
 	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 4<<10)
@@ -38,13 +38,13 @@ func receive(t *testing.T, conn *net.UnixConn) string {
 // TestNotify sends to both kinds of sockets.
 func TestNotify(t *testing.T) {
 	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), fmt.Sprintf("@cwtch-relay-test-%d", os.Getpid())} {
-		conn := listen(t, name)
+		conn := listenNotify(t, name)
 		t.Setenv("NOTIFY_SOCKET", name)
 		m := FromEnvironment()
 		if err := m.Notify("READY=1", Status("all\nis well"), Extend(90*time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		if got := receive(t, conn); got != "READY=1\nSTATUS=all is well\nEXTEND_TIMEOUT_USEC=90000000" {
+		if got := receiveMessage(t, conn); got != "READY=1\nSTATUS=all is well\nEXTEND_TIMEOUT_USEC=90000000" {
 			t.Errorf("%s: received %q", name, got)
 		}
 	}

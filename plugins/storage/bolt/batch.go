@@ -8,14 +8,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// batch is the transaction of one Append. It reads the index and leaves it to
-// Append to change it when the transaction is committed.
+// batch is the transaction of one Append. It only reads the index; Append changes the
+// index once the transaction is committed.
 type batch struct {
-	index    *index
-	outcomes []storage.Outcome
-	arena    []byte // of the values of the log, which must last until the commit
+	index     *index
+	outcomes  []storage.Outcome
+	recordBuf []byte // of the values of the log, which must last until the commit
 
-	// What the batch itself has stored and spent, and the seq of the envelope.
+	// What the batch itself has stored and spent.
 	stored map[storage.ID]storage.Seq
 	spent  map[tag]payment
 	signed map[tag]storage.Seq // one envelope under each tag of a signature
@@ -29,8 +29,8 @@ type batch struct {
 	search    *bbolt.Cursor // of tree
 }
 
-// payment is what a token was spent on. Of one that Spend recorded the sequence
-// number is 0, whether the envelope is in the log or not.
+// payment is what a token was spent on. The sequence number is 0 if Spend recorded it,
+// whether the envelope is in the log or not.
 type payment struct {
 	id  storage.ID
 	seq storage.Seq
@@ -41,13 +41,13 @@ var errUnchanged = errors.New("nothing to commit")
 
 func newBatch(x *index, n int, arena []byte) *batch {
 	return &batch{
-		index:    x,
-		outcomes: make([]storage.Outcome, n),
-		arena:    arena,
-		stored:   make(map[storage.ID]storage.Seq, n),
-		spent:    make(map[tag]payment, n),
-		signed:   make(map[tag]storage.Seq, n),
-		keys:     make([]key, 0, 2*n),
+		index:     x,
+		outcomes:  make([]storage.Outcome, n),
+		recordBuf: arena,
+		stored:    make(map[storage.ID]storage.Seq, n),
+		spent:     make(map[tag]payment, n),
+		signed:    make(map[tag]storage.Seq, n),
+		keys:      make([]key, 0, 2*n),
 	}
 }
 
@@ -74,7 +74,7 @@ func (b *batch) applyRecords(tx *bbolt.Tx, records []storage.Record) (err error)
 func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	if r.Nullifier != nil {
 		if p, spent, err := b.findPayment(tokenTag(*r.Nullifier)); spent || err != nil {
-			return b.refusePaid(r, p, err)
+			return b.answerSpent(r, p, err)
 		}
 	}
 	t := b.index.signatureTag(r.Signature)
@@ -109,7 +109,7 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	return b.storeEnvelope(r, t)
 }
 
-// envelopeByTag returns an envelope whose signature has the tag t, or 0.
+// envelopeByTag returns the place of an envelope whose signature has the tag t, or 0.
 func (b *batch) envelopeByTag(t tag) storage.Seq {
 	if seq, ok := b.signed[t]; ok {
 		return seq
@@ -126,18 +126,18 @@ func (b *batch) answerDuplicate(r *storage.Record, seq storage.Seq) (storage.Out
 		if err := b.tree.Put(k[:], nil); err != nil {
 			return storage.Outcome{}, err
 		}
-		b.payFor(r, seq)
+		b.notePayment(r, seq)
 	}
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, nil
 }
 
-func (b *batch) payFor(r *storage.Record, seq storage.Seq) {
+func (b *batch) notePayment(r *storage.Record, seq storage.Seq) {
 	b.spent[tokenTag(*r.Nullifier)] = payment{r.ID, seq}
 	b.state.tokens++
 }
 
-// refusePaid answers a record whose token was spent before.
-func (b *batch) refusePaid(r *storage.Record, p payment, err error) (storage.Outcome, error) {
+// answerSpent answers a record whose token was spent before.
+func (b *batch) answerSpent(r *storage.Record, p payment, err error) (storage.Outcome, error) {
 	if err == nil && p.id == r.ID && p.seq == 0 {
 		p.seq, err = b.findEnvelope(r)
 	}
@@ -180,9 +180,9 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 	b.state.last++
 	b.state.count++
 	seq := b.state.last
-	start := len(b.arena)
-	b.arena = appendRecord(b.arena, seq, r)
-	if err := putRecord(b.log, seq, b.arena[start:]); err != nil {
+	start := len(b.recordBuf)
+	b.recordBuf = appendRecord(b.recordBuf, seq, r)
+	if err := putRecord(b.log, seq, b.recordBuf[start:]); err != nil {
 		return storage.Outcome{}, err
 	}
 	b.stored[r.ID], b.signed[t] = seq, seq
@@ -190,12 +190,12 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 	b.keys = append(b.keys, newKey(envelopeKind, t, seq))
 	if r.Nullifier != nil {
 		b.keys = append(b.keys, newKey(tokenKind, tokenTag(*r.Nullifier), seq))
-		b.payFor(r, seq)
+		b.notePayment(r, seq)
 	}
 	return storage.Outcome{Status: storage.Stored, Seq: seq}, nil
 }
 
-// writeMeta writes what goes with the records.
+// writeMeta writes the counters, and moves shards of the index into the tree.
 func (b *batch) writeMeta(meta *bbolt.Bucket) (err error) {
 	if b.moved, err = b.index.mergeShards(b.tree, b.before); err != nil {
 		return err

@@ -97,7 +97,7 @@ func benchmarkBare(b *testing.B, prefill, size int) {
 }
 
 func BenchmarkReplay(b *testing.B) {
-	s := openNew(b, Options{})
+	s := openNewStore(b, Options{})
 	s.db.NoSync = true
 	storefiletest.BenchmarkReplay(b, s)
 }

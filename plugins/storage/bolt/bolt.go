@@ -1,14 +1,12 @@
-// Package bolt is a storage plugin that keeps the envelopes of one server in
-// one file, a database of go.etcd.io/bbolt. It is for operators who want
-// nothing else to run and back up. [Plugin] is what the relay starts; [Open] is
-// the store itself, for programs and tests.
+// Package bolt is a storage plugin that keeps the envelopes of one server in one file, a
+// database of go.etcd.io/bbolt. It is for operators who want nothing else to run and back
+// up. The relay starts [Plugin]; programs and tests use the store by [Open].
 //
 // # Durability
 //
-// An Append is one bbolt transaction: the pages are written and flushed, then a
-// header that points to them is written and flushed. Nothing is left to the
-// operating system to write later, and the list of free pages is kept in the
-// file, so that opening a large store does not read it all.
+// An Append is one bbolt transaction: bbolt writes and flushes the pages, then a header
+// that points to them. Nothing is left to the operating system to write later. The list
+// of free pages is in the file, so that opening a large store does not read it all.
 //
 // # What is in the file
 //
@@ -19,23 +17,23 @@
 //	index   a set of keys: kind, hash of what is looked up, sequence number; and
 //	        tokens that came without their envelope
 //
-// Whoever has the file can make signatures that collide in its index; strangers
-// cannot, since the hash of signatures is keyed with a secret in the bucket meta.
+// Strangers cannot make signatures that collide in the index, because the hash of
+// signatures is keyed with a secret in the bucket meta. Somebody who has the file can.
 //
-// The log is written from left to right, which costs next to nothing. The
-// index would cost five times as much, since each key is in another place of
-// the tree and takes a page of its own to write. So new keys stay in memory,
-// where the log is their journal, and move into the tree one neighbourhood at
-// a time. See index.go.
+// The log is written from left to right, which costs next to nothing. The index would
+// cost five times as much, because each key is in another place of the tree and takes a
+// page of its own to write. So new keys stay in memory, where the log is their journal,
+// and move into the tree one neighbourhood at a time. See index.go.
 //
 // # Limits
 //
-// One process at a time: the file is locked. The store is not a
-// [storage.Watcher]. A bbolt page has no checksum, an envelope has one: damage
-// to an envelope is found when it is read, damage to the tree when it is met,
-// and both end the use of the store with [storage.ErrCorrupt]. bbolt believes
-// what a page says of itself, so that one which was damaged in just the wrong
-// way, or a file made to do harm, can end the process instead.
+// One process at a time can use the file, which is locked. The store is not a
+// [storage.Watcher].
+//
+// An envelope has a checksum, a bbolt page has none. Damage to an envelope is found when
+// the envelope is read, damage to the tree when a page is used; both end the use of the
+// store with [storage.ErrCorrupt]. bbolt trusts its pages, so a page that is damaged in
+// just the wrong way, or a file that was made to do harm, can end the process instead.
 package bolt
 
 import (
@@ -67,22 +65,22 @@ type Options struct {
 type Store struct {
 	path  string
 	epoch storage.Epoch
-	held  storefile.Identity // what must stay in its place
-	// readOnly: the disk is mounted for reading, and db open for that.
+	files storefile.Identity // what must stay in its place
+	// readOnly means that the disk is mounted for reading only, and db is open so.
 	readOnly atomic.Bool
 	broken   atomic.Pointer[error] // what ended the use of the store, if anything
 
-	// opened is held for reading by whoever uses db, and for writing to exchange it.
-	opened sync.RWMutex
-	db     *bbolt.DB
-	file   *os.File // that db has open
+	// dbMu is held for reading to use db, and for writing to exchange it.
+	dbMu sync.RWMutex
+	db   *bbolt.DB
+	file *os.File // that db has open
 
-	appending sync.Mutex // held by Append for its whole length
-	arena     []byte     // room for the records of a batch, reused
+	appendMu  sync.Mutex // held by Append for its whole length
+	recordBuf []byte     // room for the records of a batch, reused
 
-	// What readers are told of, the index and the state. The holder of appending
-	// changes both in one moment, when a commit is durable. The file itself shows a
-	// commit earlier, before bbolt has flushed its header.
+	// mu guards what readers see. The holder of appendMu changes index and shown
+	// together, once a commit is durable. The file itself shows a commit earlier, before
+	// bbolt has flushed its header.
 	mu    sync.RWMutex
 	index index
 	shown state
@@ -93,11 +91,10 @@ var (
 	_ storage.Ledger = (*Store)(nil)
 )
 
-// Open opens the store at path, or makes one, and its directory, where there is
-// none. It changes nothing when it returns an error: not a file that is no
-// store, nor one that is damaged, locked, of another user or of a newer format.
-// Errors are one sentence with the path and what to do; of damage they are
-// [storage.ErrCorrupt], of a full disk [storage.ErrFull].
+// Open opens the store at path. If there is none it makes one, and its directory. It
+// refuses, and does not change, a file that is not a store, is damaged or locked, has a
+// newer format, or belongs to another user. An error is one sentence with the path and
+// what to do; it is [storage.ErrCorrupt] for damage and [storage.ErrFull] for a full disk.
 func Open(path string, opts Options) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -106,7 +103,7 @@ func Open(path string, opts Options) (*Store, error) {
 	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.MaxRecent, maxRecent)}}
 	if err := s.openOrCreate(); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
-			err = p.Err // which names neither again
+			err = p.Err // without the path, which is added below
 		}
 		if errors.Is(err, storage.ErrFull) {
 			return nil, fmt.Errorf("open %s: %w; make room on its disk, or give the relay a data_dir on a larger one", path, err)
@@ -130,12 +127,12 @@ func (s *Store) openOrCreate() error {
 			return err
 		}
 		if readOnly {
-			if err := s.checkCurrent(); err != nil {
+			if err := s.checkFormatIsCurrent(); err != nil {
 				return err
 			}
 			return s.db.View(s.loadState)
 		}
-		if err := s.cutWhole(); err != nil {
+		if err := s.splitWholeRecords(); err != nil {
 			return err
 		}
 		if err := s.db.View(s.loadState); err != nil {
@@ -144,7 +141,7 @@ func (s *Store) openOrCreate() error {
 		return s.upgradeFile()
 	})
 	if err == nil {
-		s.held, err = storefile.Identify(s.path)
+		s.files, err = storefile.Identify(s.path)
 	}
 	switch {
 	case err == nil:
@@ -173,7 +170,7 @@ func (s *Store) openFile(readOnly bool) error {
 	return nil
 }
 
-// loadState reads what the store keeps in memory.
+// loadState reads the state and the recent keys into memory.
 func (s *Store) loadState(tx *bbolt.Tx) error {
 	st, err := readState(tx)
 	if err != nil {
@@ -183,7 +180,7 @@ func (s *Store) loadState(tx *bbolt.Tx) error {
 	return s.index.loadRecent(tx, &st)
 }
 
-// shownState returns what readers are told of.
+// shownState returns the state that readers see.
 func (s *Store) shownState() state {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -210,12 +207,11 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 	return info, err
 }
 
-// Close implements [storage.Store]. A transaction that panicked half way may
-// hold locks for which bbolt would wait; of a damaged store only the file is
-// closed, which unlocks it.
+// Close implements [storage.Store]. Of a damaged store it closes only the file, which
+// unlocks it: bbolt would wait for locks of a transaction that panicked.
 func (s *Store) Close() error {
-	s.opened.RLock()
-	defer s.opened.RUnlock()
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
 	release := s.db.Close
 	if broken := s.broken.Load(); broken != nil && errors.Is(*broken, storage.ErrCorrupt) {
 		release = s.file.Close
@@ -228,13 +224,13 @@ func (s *Store) Close() error {
 
 // viewFile calls f with a view of the file as of now.
 func (s *Store) viewFile(ctx context.Context, op string, f func(*bbolt.Tx) error) error {
-	s.opened.RLock()
-	defer s.opened.RUnlock()
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
 	return s.runMethod(ctx, op, func() error { return s.db.View(f) })
 }
 
-// runMethod calls f, the body of a method, unless there is a reason not to. Damage
-// that f meets ends the use of the store.
+// runMethod calls f, the body of a method, unless ctx has ended or the store is broken.
+// Damage that f meets ends the use of the store.
 func (s *Store) runMethod(ctx context.Context, op string, f func() error) error {
 	err := ctx.Err()
 	if broken := s.broken.Load(); broken != nil {
@@ -243,7 +239,7 @@ func (s *Store) runMethod(ctx context.Context, op string, f func() error) error 
 		err = recoverFault(f)
 	}
 	if err == nil {
-		err = s.held.Check()
+		err = s.files.Check()
 	}
 	if err == nil {
 		return nil

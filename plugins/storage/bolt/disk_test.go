@@ -21,7 +21,7 @@ func TestFullDiskAtTheStart(t *testing.T) {
 	path := filepath.Join(dir, "messages.db")
 	storefiletest.StoreOne(t, openStore, path)
 	filler := storefiletest.FillDisk(t, dir)
-	s := reopen(t, path, Options{})
+	s := mustOpen(t, path, Options{})
 	stored, err := storage.Seq(1), error(nil)
 	for ; err == nil && stored < 1000; stored++ {
 		signature := []byte{2, byte(stored), byte(stored >> 8)}

@@ -14,10 +14,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// recoverFault calls f and makes of a panic an error that is [storage.ErrCorrupt].
-// bbolt trusts its file: it panics about a page that makes no sense, and where
-// the memory map cannot be read (the file was cut, the disk fails) the
-// processor faults, which is a panic too for the length of this call.
+// recoverFault calls f and turns a panic into an error that is [storage.ErrCorrupt]. bbolt
+// trusts its file and panics at a page that makes no sense. The processor faults where the
+// memory map cannot be read, because the file was cut or the disk fails; during this call
+// that is a panic too.
 func recoverFault(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -28,7 +28,7 @@ func recoverFault(f func() error) (err error) {
 	return f()
 }
 
-// explainOpenError says in an operator's words why bbolt did not open a file.
+// explainOpenError tells an operator why bbolt did not open a file.
 func explainOpenError(err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
@@ -41,8 +41,8 @@ func explainOpenError(err error) error {
 	return fullError(err)
 }
 
-// fullError makes an error that is [storage.ErrFull] of one that says that there is
-// no room, and returns any other as it is.
+// fullError turns an error that says that there is no room into one that is
+// [storage.ErrFull], and returns any other as it is.
 func fullError(err error) error {
 	if err == nil {
 		return nil
@@ -56,8 +56,8 @@ func fullError(err error) error {
 	return err
 }
 
-// isSyncError reports whether err, of a transaction, is that of a sync. bbolt
-// returns what fdatasync(2) says as it is; the error of a write names the file.
+// isSyncError reports whether err of a transaction comes from a sync. bbolt returns the
+// error of fdatasync(2) as it is; the error of a write names the file.
 func isSyncError(err error) bool {
 	var named *fs.PathError
 	if errors.As(err, &named) {

@@ -27,7 +27,7 @@ func TestDamageWhileOpen(t *testing.T) {
 		"cut": func(f *os.File) error { return f.Truncate(2 * pageSize) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openNew(t, Options{MaxRecent: 16})
+			s := openNewStore(t, Options{MaxRecent: 16})
 			records := storefiletest.RandomRecords(100)
 			if _, err := s.Append(t.Context(), records); err != nil {
 				t.Fatal(err)
@@ -56,7 +56,7 @@ func TestDamageWhileOpen(t *testing.T) {
 
 // TestDamagedEnvelope changes one byte of a ciphertext.
 func TestDamagedEnvelope(t *testing.T) {
-	s := openNew(t, Options{})
+	s := openNewStore(t, Options{})
 	records := storefiletest.RandomRecords(3)
 	records[1].Ciphertext = []byte("the one and only ciphertext of this kind")
 	if _, err := s.Append(t.Context(), records); err != nil {
@@ -84,8 +84,8 @@ func TestDamagedEnvelope(t *testing.T) {
 
 // TestFailedFlush checks that a store is not used on after an error of the disk.
 func TestFailedFlush(t *testing.T) {
-	s := openNew(t, Options{})
-	err := s.takeBackFailed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, 0)
+	s := openNewStore(t, Options{})
+	err := s.failTransaction(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, 0)
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
@@ -95,13 +95,13 @@ func TestFailedFlush(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := reopen(t, s.path, Options{})
+	again := mustOpen(t, s.path, Options{})
 	if _, err := again.Append(t.Context(), storefiletest.RandomRecords(1)); err != nil {
 		t.Errorf("append to the store opened anew: %v", err)
 	}
 }
 
-func TestFull(t *testing.T) {
+func TestFullError(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		cause := &fs.PathError{Op: "truncate", Path: "x.db", Err: errno}
 		for _, err := range []error{cause, errno, fmt.Errorf("file resize error: %s", cause)} {

@@ -21,10 +21,10 @@ const (
 	pageSize = 16 << 10
 
 	application = "cwtch-relay/storage/bolt"
-	// Format 2 has keys of tokens with values, see index, and format 3 keys of
-	// firsts. A file of an earlier format gets these when it is opened; it has no
-	// secret, and keeps its tags. Format 1 was two, see whole.go: whoever changes
-	// what is in the file raises the number, and format_test.go holds him to that.
+	// Format 2 added keys of tokens with values, see index, and format 3 keys of firsts.
+	// Open adds them to a file of an earlier format, which has no secret and keeps its
+	// tags. Two formats had the number 1, see whole.go. A change of what is in the file
+	// needs another number, on which format_test.go insists.
 	version = 3
 )
 
@@ -39,12 +39,12 @@ var (
 	epochKey       = []byte("epoch")       // 16 bytes
 	stateKey       = []byte("state")       // counters, see state
 	mergedKey      = []byte("merged")      // marks, see index
-	secretKey      = []byte("secret")      // of the index, 32 bytes; not in files that began with an earlier format
+	secretKey      = []byte("secret")      // of the index, 32 bytes; missing in files that began with an earlier format
 )
 
-// boltOptions are those under which every file is opened: flushed at each
-// commit, as is bbolt's own default, and the free pages kept in the file (or
-// else opening would read all of it) but found by hash in memory.
+// boltOptions returns the options of every file: bbolt flushes at each commit, which is
+// its default, keeps the free pages in the file, so that opening does not read all of it,
+// and finds them by hash in memory.
 func boltOptions() *bbolt.Options {
 	return &bbolt.Options{
 		Timeout:      storefile.LockWait,
@@ -94,9 +94,9 @@ func initializeFile(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// upgradeFile gives a file of an earlier format what this one has: one walk over its
-// index, in several transactions. A file in which it was cut short still has its
-// format, and the next start does it again.
+// upgradeFile adds keys of firsts to a file of an earlier format, in one walk over its
+// index and several transactions. A file in which the walk was cut short keeps its old
+// format, and the next start walks again.
 func (s *Store) upgradeFile() error {
 	from, done := key{envelopeKind}, false
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -114,7 +114,7 @@ func (s *Store) upgradeFile() error {
 		})
 	}
 	if err != nil {
-		return s.takeBackFailed(err, before)
+		return s.failTransaction(err, before)
 	}
 	return nil
 }
@@ -124,9 +124,9 @@ func formatOf(tx *bbolt.Tx) uint32 {
 	return binary.BigEndian.Uint32(tx.Bucket(metaBucket).Get(versionKey))
 }
 
-// openLocked opens the file of a store for bbolt, which locks it anew, to no
-// effect. It has the lock before bbolt does, because what is read then must be
-// durable by then; see [storefile.SyncBeforeRead].
+// openLocked opens and locks the file of a store for bbolt, which will lock it again to no
+// effect. The lock is needed earlier, to make durable what bbolt is about to read; see
+// [storefile.SyncBeforeRead].
 func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 	file, err := os.OpenFile(path, flag&^os.O_CREATE, mode)
 	if err != nil {
@@ -142,8 +142,8 @@ func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 	return file, nil
 }
 
-// inspectFile returns why the file at path cannot be opened as a store, if so. It
-// opens the file for reading only, since bbolt may write to what it opens.
+// inspectFile returns an error for a file that cannot be opened as a store. It opens the
+// file for reading only, because bbolt may write to a file that it opens for writing.
 func inspectFile(path string) error {
 	options := boltOptions()
 	options.ReadOnly = true
@@ -182,8 +182,8 @@ func inspectFile(path string) error {
 	})
 }
 
-// checkFormat returns an error for a bbolt database that is no store, or one
-// that this code cannot read, or one that contradicts itself.
+// checkFormat returns an error for a bbolt database that is not a store, has a newer
+// format or contradicts itself.
 func checkFormat(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || string(meta.Get(applicationKey)) != application {
@@ -204,7 +204,7 @@ func checkFormat(tx *bbolt.Tx) error {
 		return err
 	}
 	log := tx.Bucket(logBucket)
-	if st.last > 0 && !hasRecord(log, st.last) && !hasWhole(tx, st.last) || hasRecord(log, st.last+1) || hasWhole(tx, st.last+1) {
+	if st.last > 0 && !hasRecord(log, st.last) && !hasWholeRecord(tx, st.last) || hasRecord(log, st.last+1) || hasWholeRecord(tx, st.last+1) {
 		return storefile.CorruptError("the log does not end where the counters say")
 	}
 	return nil

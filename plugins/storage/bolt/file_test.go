@@ -14,13 +14,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// openNew opens a store in a directory of its own.
-func openNew(t testing.TB, opts Options) *Store {
+// openNewStore opens a store in a directory of its own.
+func openNewStore(t testing.TB, opts Options) *Store {
 	t.Helper()
-	return reopen(t, filepath.Join(t.TempDir(), "messages.db"), opts)
+	return mustOpen(t, filepath.Join(t.TempDir(), "messages.db"), opts)
 }
 
-func reopen(t testing.TB, path string, opts Options) *Store {
+func mustOpen(t testing.TB, path string, opts Options) *Store {
 	t.Helper()
 	s, err := Open(path, opts)
 	if err != nil {
@@ -30,11 +30,11 @@ func reopen(t testing.TB, path string, opts Options) *Store {
 	return s
 }
 
-// image returns the file of a store with a few dozen envelopes, of which some
+// storeImage returns the file of a store with a few dozen envelopes, of which some
 // are in the tree of the index.
-func image(t testing.TB) []byte {
+func storeImage(t testing.TB) []byte {
 	t.Helper()
-	s := openNew(t, Options{MaxRecent: 16})
+	s := openNewStore(t, Options{MaxRecent: 16})
 	for range 4 {
 		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(16)); err != nil {
 			t.Fatal(err)
@@ -53,8 +53,8 @@ func image(t testing.TB) []byte {
 	return data
 }
 
-// database writes a bbolt database that is none of ours.
-func database(t *testing.T, path string, options *bbolt.Options, fill func(*bbolt.Tx) error) {
+// writeDatabase writes a bbolt database that is none of ours.
+func writeDatabase(t *testing.T, path string, options *bbolt.Options, fill func(*bbolt.Tx) error) {
 	t.Helper()
 	db, err := bbolt.Open(path, 0o600, options)
 	if err != nil {
@@ -65,7 +65,7 @@ func database(t *testing.T, path string, options *bbolt.Options, fill func(*bbol
 	}
 }
 
-func write(t *testing.T, path string, data []byte) {
+func writeFile(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
@@ -73,15 +73,15 @@ func write(t *testing.T, path string, data []byte) {
 }
 
 func TestRefused(t *testing.T) {
-	good := image(t)
+	good := storeImage(t)
 	inMeta := func(key, value string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			write(t, path, good)
-			database(t, path, nil, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(key), []byte(value)) })
+			writeFile(t, path, good)
+			writeDatabase(t, path, nil, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put([]byte(key), []byte(value)) })
 		}
 	}
 	withData := func(data []byte) func(*testing.T, string) {
-		return func(t *testing.T, path string) { write(t, path, data) }
+		return func(t *testing.T, path string) { writeFile(t, path, data) }
 	}
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, path string)
@@ -97,14 +97,14 @@ func TestRefused(t *testing.T) {
 			data := bytes.Clone(good)
 			data[40]++
 			data[pageSize+40]++
-			write(t, path, data)
+			writeFile(t, path, data)
 		}, "both headers", storage.ErrCorrupt},
 		"pages": {func(t *testing.T, path string) {
 			data := bytes.Clone(good)
 			for i := range data[2*pageSize:] {
 				data[2*pageSize+i] ^= 0x55
 			}
-			write(t, path, data)
+			writeFile(t, path, data)
 		}, "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
@@ -112,13 +112,13 @@ func TestRefused(t *testing.T) {
 			}
 		}, "something else than a file; put the file itself there", nil},
 		"foreign": {func(t *testing.T, path string) {
-			database(t, path, nil, func(tx *bbolt.Tx) error {
+			writeDatabase(t, path, nil, func(tx *bbolt.Tx) error {
 				_, err := tx.CreateBucket([]byte("users"))
 				return err
 			})
 		}, "is not a store of this relay", nil},
 		"foreign, to be written when opened": {func(t *testing.T, path string) {
-			database(t, path, &bbolt.Options{NoFreelistSync: true}, func(tx *bbolt.Tx) error { return nil })
+			writeDatabase(t, path, &bbolt.Options{NoFreelistSync: true}, func(tx *bbolt.Tx) error { return nil })
 		}, "is not a store of this relay", nil},
 		"other application": {inMeta("application", "cwtch-relay/storage/other"), "is not a store of this relay", nil},
 		"newer":             {inMeta("version", "\x00\x00\x00\x04"), "has format 4 and this release knows formats up to 3", nil},
@@ -126,8 +126,8 @@ func TestRefused(t *testing.T) {
 		"short counters":    {inMeta("state", "?"), "counters", storage.ErrCorrupt},
 		"wrong counters":    {inMeta("state", string(make([]byte, stateSize))), "does not end where the counters say", storage.ErrCorrupt},
 		"no bucket": {func(t *testing.T, path string) {
-			write(t, path, good)
-			database(t, path, nil, func(tx *bbolt.Tx) error { return tx.DeleteBucket(indexBucket) })
+			writeFile(t, path, good)
+			writeDatabase(t, path, nil, func(tx *bbolt.Tx) error { return tx.DeleteBucket(indexBucket) })
 		}, "bucket", storage.ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,8 +150,8 @@ func TestRefused(t *testing.T) {
 				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
 			}
 			if c.kind != nil {
-				write(t, path, good) // nothing of the attempt holds the lock
-				reopen(t, path, Options{})
+				writeFile(t, path, good) // nothing of the attempt holds the lock
+				mustOpen(t, path, Options{})
 			}
 		})
 	}
@@ -159,7 +159,7 @@ func TestRefused(t *testing.T) {
 
 func TestNewStoreIsPrivateAndFlushed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "messages.db")
-	s := reopen(t, path, Options{})
+	s := mustOpen(t, path, Options{})
 	for path, want := range map[string]os.FileMode{path: fileMode, filepath.Dir(path): os.ModeDir | 0o700} {
 		info, err := os.Stat(path)
 		if err != nil {

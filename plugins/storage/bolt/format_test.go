@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/formatN.dump")
 
-// unpack writes a file of testdata to path.
-func unpack(t *testing.T, name, path string) {
+// unpackTestdata writes a file of testdata to path.
+func unpackTestdata(t *testing.T, name, path string) {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", name))
 	if err != nil {
@@ -34,7 +34,7 @@ func unpack(t *testing.T, name, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, path, data)
+	writeFile(t, path, data)
 }
 
 // earlierRecords is what the files of earlier releases hold, each record with the
@@ -57,8 +57,8 @@ func earlierRecords() (records []storage.Record, tokens int) {
 	return records, tokens
 }
 
-// holdsEarlier checks that a store has all of it, by every way to ask.
-func holdsEarlier(t *testing.T, s *Store, extraTokens int) {
+// expectEarlierRecords checks that a store has all of it, by every way to ask.
+func expectEarlierRecords(t *testing.T, s *Store, extraTokens int) {
 	t.Helper()
 	records, tokens := earlierRecords()
 	if info, err := s.Info(t.Context()); err != nil || info.Last != 40 || info.Count != 40 || info.Tokens != uint64(tokens+extraTokens) {
@@ -99,10 +99,10 @@ func TestEarlierFormats(t *testing.T) {
 	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "messages.db")
-			unpack(t, name, path)
+			unpackTestdata(t, name, path)
 			for range 2 { // the second time it is a file of today
-				s := reopen(t, path, Options{MaxRecent: 16})
-				holdsEarlier(t, s, extraTokens)
+				s := mustOpen(t, path, Options{MaxRecent: 16})
+				expectEarlierRecords(t, s, extraTokens)
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
@@ -111,13 +111,13 @@ func TestEarlierFormats(t *testing.T) {
 	}
 }
 
-// TestCutShort goes on where a start that cut whole records was killed.
-func TestCutShort(t *testing.T) {
+// TestUpgradeGoesOnAfterKill goes on where a start that cut whole records was killed.
+func TestUpgradeGoesOnAfterKill(t *testing.T) {
 	for _, done := range []storage.Seq{1, 17, 39} {
 		path := filepath.Join(t.TempDir(), "messages.db")
-		unpack(t, "format1-whole.db.gz", path)
-		database(t, path, boltOptions(), func(tx *bbolt.Tx) error { return cutRecords(tx.Bucket(logBucket), 1, done) })
-		holdsEarlier(t, reopen(t, path, Options{MaxRecent: 16}), 0)
+		unpackTestdata(t, "format1-whole.db.gz", path)
+		writeDatabase(t, path, boltOptions(), func(tx *bbolt.Tx) error { return splitRecords(tx.Bucket(logBucket), 1, done) })
+		expectEarlierRecords(t, mustOpen(t, path, Options{MaxRecent: 16}), 0)
 	}
 }
 
@@ -129,14 +129,14 @@ func TestFormatHasANumber(t *testing.T) {
 	if err := ensureFile(path); err != nil {
 		t.Fatal(err)
 	}
-	database(t, path, boltOptions(), func(tx *bbolt.Tx) error { // the rest is random
+	writeDatabase(t, path, boltOptions(), func(tx *bbolt.Tx) error { // the rest is random
 		meta := tx.Bucket(metaBucket)
 		if err := meta.Put(epochKey, bytes.Repeat([]byte{7}, len(storage.Epoch{}))); err != nil {
 			return err
 		}
 		return meta.Put(secretKey, bytes.Repeat([]byte{9}, secretSize))
 	})
-	s := reopen(t, path, Options{MaxRecent: 16})
+	s := mustOpen(t, path, Options{MaxRecent: 16})
 	records, _ := earlierRecords()
 	for i := range records {
 		if _, err := s.Append(t.Context(), records[i:i+1]); err != nil {

@@ -21,10 +21,9 @@ const (
 	noFreelist     = math.MaxUint64
 )
 
-// checkFreelist checks the list of free pages that the header of tx names. bbolt
-// reads it at the start without a look at its length, which in a damaged file
-// may ask for more memory than there is, and takes pages from it to write to,
-// be they in use or not.
+// checkFreelist checks the list of free pages that the header of tx names. bbolt does not:
+// the length in a damaged file may ask for more memory than there is, and bbolt would write
+// to pages on the list that are in use.
 func checkFreelist(tx *bbolt.Tx, file io.ReaderAt) error {
 	size := int64(tx.DB().Info().PageSize)
 	pages := uint64(tx.Size() / size)

@@ -13,7 +13,7 @@ import (
 
 // FuzzOpen opens files of any content.
 func FuzzOpen(f *testing.F) {
-	good := image(f)
+	good := storeImage(f)
 	f.Add(good)
 	f.Add(good[:4*pageSize])
 	f.Add([]byte{})
@@ -23,7 +23,7 @@ func FuzzOpen(f *testing.F) {
 
 // FuzzDamage opens the file of a store that was changed in one place.
 func FuzzDamage(f *testing.F) {
-	good := image(f)
+	good := storeImage(f)
 	for page := range len(good) / pageSize {
 		f.Add(uint32(page*pageSize+8), []byte{0xff, 0xff}) // kind
 		f.Add(uint32(page*pageSize+10), []byte{0xff, 0xff, 0xff, 0xff})

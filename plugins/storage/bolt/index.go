@@ -21,52 +21,49 @@ import (
 //	          the signature and zeros
 //	8         sequence number
 //
-// A first names the first envelope of a signature. There are firsts where two
-// envelopes or more share the hash of their signatures: one for each signature
-// that has it. So the first envelope of a signature is found without a walk over
-// all of them. See signature.go.
+// A first names the first envelope of a signature, so that it is found without a walk
+// over all envelopes with that signature. If two or more envelopes share the hash of
+// their signatures, there is a first for each of these signatures. See signature.go.
 //
-// Keys have no values, except for those of tokens that Spend recorded: these
-// have the sequence number 0 and as their value the id of the envelope, which
-// need not be in the log.
+// Keys have no values, except for those of tokens that Spend recorded. These have the
+// sequence number 0, and the id of the envelope as their value; the envelope need not be
+// in the log.
 //
-// A tag is shorter than what it stands for. Whoever looks up an envelope
-// compares it with the log, so envelopes that share a tag do no harm. Tokens
-// are not compared: two of one tag take 2^64 hashes to make, and then the
-// second, of the same maker, counts as spent.
+// A tag is shorter than what it stands for. A lookup of an envelope compares it with the
+// log, so envelopes that share a tag do no harm. Tokens are not compared: it takes 2^64
+// hashes to make two with one tag, and then the second, by the same maker, counts as spent.
 //
-// The keys are in the tree (the bucket) or recent (in memory); firsts are in the
-// tree. A shard is the 1/256th of all possible keys that begin alike. For each
-// shard there is a mark, the sequence number up to which the log's keys are in
-// the tree, and the recent keys of the shard are those of the entries of the log
-// above the mark, which is how a start finds them again. When there are too many,
-// the shard that has waited longest moves into the tree: several keys for each
-// page that must be written, where one after the other would take a page each.
+// A key is in the tree (the bucket) or recent (in memory); firsts are in the tree. A shard
+// is the 1/256th of all possible keys that begin alike. Each shard has a mark, the sequence
+// number up to which the keys of the log are in the tree. Its recent keys are those of the
+// entries above the mark; a start finds them again in the log. When there are too many
+// recent keys, the shard that has waited longest moves into the tree, so that each page
+// that is written takes several keys. One key after the other would take a page each.
 //
-// A stranger can send many keys to one shard: tokens whose hashes begin alike, or
-// envelopes of one signature. It costs the others nothing. A shard is sorted, so a
-// lookup is a binary search; a shard that is full moves before its turn, and its
-// keys are neighbours in the tree; and no mark falls far behind the log.
+// A stranger can send many keys to one shard: tokens whose hashes begin alike, or envelopes
+// of one signature. This costs the others nothing. A shard is sorted, so a lookup is a
+// binary search. A full shard moves before its turn, and its keys are neighbours in the
+// tree. And no mark falls far behind the log.
 type index struct {
 	secret []byte                         // see signatureTag
 	hash   func([]byte) [sha256.Size]byte // of signatures; tests have them collide
 	merged marks
 	recent [shards][]key // each ascending
 	count  int           // recent keys of all shards
-	max    int           // that merge leaves
+	max    int           // recent keys that mergeShards leaves
 }
 
 const (
 	shards = 256
-	// maxRecent is how many keys may be recent. More means fewer pages to write,
-	// 32 bytes of memory each, and more of the log to read at a start: up to
-	// twice as many entries.
+	// maxRecent is how many keys may be recent. More means fewer pages to write, but 32
+	// bytes of memory each and more of the log to read at a start: up to twice as many
+	// entries.
 	maxRecent = 64 << 10
-	// fullShards is how many shards hold all that may be recent when they are full:
-	// a full one has eight times its part, or four where no tokens pay.
+	// fullShards is how many full shards hold all keys that may be recent: a full shard
+	// has eight times its share, or four times where no tokens pay.
 	fullShards = 32
-	// maxBehind is how far a mark may be behind the log, in entries for each key
-	// that may be recent. Without ground keys it is less.
+	// maxBehind is how far a mark may be behind the log, in entries for each key that may
+	// be recent. It is less unless somebody makes keys that begin alike.
 	maxBehind = 2
 )
 
@@ -105,19 +102,18 @@ func (k *key) tokenOf() storage.TokenID { return storage.TokenID(k[1 : 1+tagSize
 // shardOf returns the shard of the keys with a prefix of two bytes or more.
 func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
 
-// shardStart is what the keys of a shard begin with, or come after.
+// shardStart returns two bytes with which the first possible key of a shard begins.
 func shardStart(shard int) []byte { return []byte{byte(shard >> 7), byte(shard << 1)} }
 
-// recentFrom returns the recent keys of a shard from prefix on, which begins with the
-// shard.
+// recentFrom returns the recent keys from prefix on that are in the shard of prefix.
 func (x *index) recentFrom(prefix []byte) []key {
 	shard := x.recent[shardOf(prefix)]
 	i, _ := slices.BinarySearchFunc(shard, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
 	return shard[i:]
 }
 
-// findSeqs returns the sequence numbers of the keys with the prefix, in no order. It
-// walks over all of them, so the prefix is one that few keys have.
+// findSeqs returns the sequence numbers of the keys with the prefix, in no order. It walks
+// over all of them: few keys may have the prefix.
 func (x *index) findSeqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 	for _, k := range x.recentFrom(prefix) {
 		if !bytes.HasPrefix(k[:], prefix) {
@@ -156,16 +152,16 @@ func (x *index) findToken(tree *bbolt.Cursor, t tag) (k key, value []byte, spent
 	return x.lookUp(tree, k.keyPrefix(tagSize))
 }
 
-// addKey takes in the keys of an entry of the log.
+// addKey adds a recent key.
 func (x *index) addKey(k key) {
 	s := shardOf(k[:])
 	x.recent[s] = slices.Insert(x.recent[s], len(x.recent[s])-len(x.recentFrom(k[:])), k)
 	x.count++
 }
 
-// mergeShards puts shards into the tree until no shard is full and few enough recent
-// keys remain, and returns them. The log ends at last. They are to be dropped
-// when, and only when, the transaction is committed.
+// mergeShards puts shards into the tree until no shard is full and few enough recent keys
+// remain, and returns them. The log ends at last. The caller drops them with forgetShards
+// once the transaction is committed, and not otherwise.
 func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
 	merged, count := x.merged, x.count
 	move := func(s int) error {
@@ -203,8 +199,8 @@ func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, 
 	}
 }
 
-// dropShards forgets shards that merge returned for a log that ended at last.
-func (x *index) dropShards(moved []int, last storage.Seq) {
+// forgetShards drops shards that mergeShards returned for a log that ended at last.
+func (x *index) forgetShards(moved []int, last storage.Seq) {
 	for _, s := range moved {
 		x.count -= len(x.recent[s])
 		x.recent[s] = nil

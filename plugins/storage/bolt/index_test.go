@@ -12,11 +12,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestIndex appends until every shard has moved into the tree several times,
+// TestIndexMatchesLog appends until every shard has moved into the tree several times,
 // opens the store again now and then, and compares the index with the log.
-func TestIndex(t *testing.T) {
+func TestIndexMatchesLog(t *testing.T) {
 	opts := Options{MaxRecent: 300}
-	s := openNew(t, opts)
+	s := openNewStore(t, opts)
 	for round := range 40 {
 		records := storefiletest.RandomRecords(100)
 		for i := range records {
@@ -30,8 +30,8 @@ func TestIndex(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = reopen(t, s.path, opts)
-			sameIndex(t, &s.index, &recent)
+			s = mustOpen(t, s.path, opts)
+			expectSameIndex(t, &s.index, &recent)
 		}
 		if s.index.count > opts.MaxRecent+2*len(records) {
 			t.Fatalf("%d recent keys", s.index.count)
@@ -43,7 +43,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-func sameIndex(t *testing.T, got, want *index) {
+func expectSameIndex(t *testing.T, got, want *index) {
 	t.Helper()
 	if got.merged != want.merged || got.count != want.count {
 		t.Errorf("%d recent keys, want %d, or other marks", got.count, want.count)
@@ -99,8 +99,8 @@ func checkIndex(t *testing.T, s *Store) {
 	}
 }
 
-// TestShards checks that the keys of a shard are neighbours in the tree.
-func TestShards(t *testing.T) {
+// TestShardsAreNeighbours checks that the keys of a shard are neighbours in the tree.
+func TestShardsAreNeighbours(t *testing.T) {
 	x := index{hash: sha256.Sum256}
 	var keys []key
 	for _, r := range storefiletest.RandomRecords(1000) {
@@ -118,7 +118,7 @@ func TestShards(t *testing.T) {
 // TestTagCollision appends envelopes whose tags are equal, as those of one
 // signature and one half of an id are.
 func TestTagCollision(t *testing.T) {
-	s := openNew(t, Options{MaxRecent: 1})
+	s := openNewStore(t, Options{MaxRecent: 1})
 	records := storefiletest.RandomRecords(2)
 	records[1].Signature = records[0].Signature
 	records[1].ID = records[0].ID

@@ -14,9 +14,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Spendings implements [storage.Ledger]. The order of tokens is that of the
-// index. Most of them say only where in the log their envelope is, so that a
-// page of them reads as many entries here and there.
+// SpentTokens implements [storage.Ledger]. The order of tokens is that of the index. Most
+// keys of tokens have only the place of their envelope in the log, so a page of tokens
+// reads as many entries from all over the log.
 func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	limit, err := req.Bound()
 	if err != nil {
@@ -26,10 +26,10 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 	if req.After != nil {
 		from = newKey(tokenKind, tag(*req.After), math.MaxUint64)
 	}
-	// Not while an Append is under way: bbolt shows what it commits before that is
-	// durable, and of tokens in the tree nothing tells which are new.
-	s.appending.Lock()
-	wait := sync.OnceFunc(s.appending.Unlock)
+	// Wait for an Append to end: bbolt shows what it commits before it is durable, and
+	// nothing tells which tokens in the tree are new.
+	s.appendMu.Lock()
+	wait := sync.OnceFunc(s.appendMu.Unlock)
 	defer wait()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -41,7 +41,7 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 	return page, err
 }
 
-// readSpentTokens returns those whose keys are from or come after it, at most limit.
+// readSpentTokens returns at most limit tokens, whose keys are from or come after it.
 func (x *index) readSpentTokens(tx *bbolt.Tx, from key, limit int) (page []storage.SpentToken, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
 	for shard := shardOf(from[:]); shard < shards; shard++ {
@@ -65,8 +65,8 @@ type found struct {
 	value []byte
 }
 
-// keysAfter returns the keys of a shard that are from or come after it, ascending, at
-// most limit.
+// keysAfter returns at most limit keys of a shard, ascending, that are from or come after
+// it.
 func (x *index) keysAfter(tree *bbolt.Cursor, shard int, from key, limit int) (keys []found) {
 	first := from[:]
 	if start := shardStart(shard); bytes.Compare(start, first) > 0 {
@@ -105,8 +105,8 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 	if err := storage.CheckSpend(spendings); err != nil {
 		return fmt.Errorf("spend tokens in %s: %w", s.path, err)
 	}
-	s.appending.Lock()
-	defer s.appending.Unlock()
+	s.appendMu.Lock()
+	defer s.appendMu.Unlock()
 	return s.runMethod(ctx, "spend tokens in", func() error {
 		if err := s.openForWriting(); err != nil {
 			return err
@@ -125,12 +125,12 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 		case errUnchanged:
 			return nil
 		}
-		return s.takeBackFailed(err, before)
+		return s.failTransaction(err, before)
 	})
 }
 
-// spendTokens puts the tokens that are not spent into the tree at once, since the log
-// does not tell of them.
+// spendTokens puts tokens that are not spent yet into the tree at once, because the log has
+// nothing from which a start could find them.
 func (x *index) spendTokens(tx *bbolt.Tx, st *state, spendings []storage.SpentToken) error {
 	meta, tree := tx.Bucket(metaBucket), tx.Bucket(indexBucket)
 	tokens := st.tokens

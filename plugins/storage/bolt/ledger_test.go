@@ -16,10 +16,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// format1 writes a file of format 1 that an earlier release has made, and
+// writeFormat1 writes a file of format 1 that an earlier release has made, and
 // returns what is in it: 40 envelopes, of which some were paid for once, some
 // twice and some not at all.
-func format1(t *testing.T, path string) (records []storage.Record, ledger []storage.SpentToken) {
+func writeFormat1(t *testing.T, path string) (records []storage.Record, ledger []storage.SpentToken) {
 	t.Helper()
 	file, err := os.Open("testdata/format1.db.gz")
 	if err != nil {
@@ -34,7 +34,7 @@ func format1(t *testing.T, path string) (records []storage.Record, ledger []stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, path, data)
+	writeFile(t, path, data)
 	for i := range 40 {
 		signature, ciphertext := fmt.Appendf(nil, "signature %d", i), fmt.Appendf(nil, "ciphertext %d", i)
 		r := storage.Record{ID: storage.NewID(signature, ciphertext), Born: storage.Hour(i), Signature: signature, Ciphertext: ciphertext}
@@ -58,8 +58,8 @@ func format1(t *testing.T, path string) (records []storage.Record, ledger []stor
 // only later ones can record. It has the format of today from the first start on.
 func TestFormat1(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "messages.db")
-	records, ledger := format1(t, path)
-	s := reopen(t, path, Options{MaxRecent: 16})
+	records, ledger := writeFormat1(t, path)
+	s := mustOpen(t, path, Options{MaxRecent: 16})
 	again := func() {
 		t.Helper()
 		for i, r := range records {
@@ -98,13 +98,13 @@ func TestFormat1(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = reopen(t, path, Options{})
+	s = mustOpen(t, path, Options{})
 	again()
 }
 
 // TestSpendingsWhileMerging reads the ledger while keys move into the tree.
 func TestSpendingsWhileMerging(t *testing.T) {
-	s := openNew(t, Options{MaxRecent: 64})
+	s := openNewStore(t, Options{MaxRecent: 64})
 	var known []storage.SpentToken
 	done := make(chan error, 1)
 	go func() {

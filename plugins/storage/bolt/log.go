@@ -9,14 +9,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// The log keeps each record in pieces, of which all but the last are of one
-// size; the last is shorter and may be empty. The key of a piece is the sequence
-// number (8 bytes) and the number of the piece from 0 on (1 byte).
+// The log keeps each record in pieces of one size, and a last piece that is shorter and may
+// be empty. The key of a piece is the sequence number (8 bytes) and the number of the piece
+// from 0 on (1 byte).
 //
-// bbolt splits a page when it holds five elements or more, and leaves three in
-// the right half. With whole envelopes of 4 KiB, appended one by one, that means
-// two to a page of 16 KiB and a file of twice their size; in pieces it is 1.1
-// times their size, and less is written.
+// bbolt splits a page that holds five elements or more, and leaves three in the right half.
+// Whole envelopes of 4 KiB, appended one by one, would be two to a page of 16 KiB, in a file
+// of twice their size. In pieces the file has 1.1 times their size, and less is written.
 
 // pieceSize lets fifteen pieces fill a page.
 const pieceSize = 1 << 10
@@ -45,12 +44,12 @@ func putRecord(log *bbolt.Bucket, seq storage.Seq, data []byte) error {
 // hasRecord reports whether there is a record at seq.
 func hasRecord(log *bbolt.Bucket, seq storage.Seq) bool { return log.Get(pieceKey(seq, 0)) != nil }
 
-// readRecord returns the record at seq, which must be there. Its slices are
-// parts of buf, if that is of size maxPieces * pieceSize.
+// readRecord returns the record at seq, which must be there. Its slices are parts of buf,
+// if buf has a capacity of maxPieces * pieceSize.
 //
-// The log is never walked with a cursor: a Get looks at the kind of each page on
-// its way down, while Next and Last of a cursor trust what they meet, and go
-// round for ever, growing all the while, where a page was overwritten with zeros.
+// Nothing walks the log with a cursor. Get checks the kind of each page on its way down;
+// Next and Last of a cursor trust a page that was overwritten with zeros, and go round for
+// ever in growing memory.
 func readRecord(log *bbolt.Bucket, seq storage.Seq, buf []byte) (record, error) {
 	buf = buf[:0]
 	for k, i := pieceKey(seq, 0), 0; i < maxPieces; i++ {

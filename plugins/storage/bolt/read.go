@@ -24,7 +24,7 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	return page, err
 }
 
-// readPage reads from a log that is shown up to last.
+// readPage reads a page of a log that readers see up to last.
 func readPage(tx *bbolt.Tx, from, last storage.Seq, entries, bytes int) (page storage.Page, err error) {
 	page.Last = last
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)

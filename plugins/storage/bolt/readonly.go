@@ -10,12 +10,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// A store on a disk that is mounted for reading only serves reads, and refuses
-// appends as if the disk were full. It goes over to writing when an append, or
-// Health, finds that the disk is.
+// A store on a disk that is mounted for reading only serves reads, and refuses appends as
+// if the disk were full. It opens its file for writing when an append, or Health, finds
+// that the disk can be written.
 
-// openForWriting does that. Whoever reads waits meanwhile. The caller holds
-// appending.
+// openForWriting opens the file for writing if it is not open so. Readers wait meanwhile.
+// The caller holds appendMu.
 func (s *Store) openForWriting() error {
 	if !s.readOnly.Load() {
 		return nil
@@ -23,9 +23,9 @@ func (s *Store) openForWriting() error {
 	if err := storefile.CheckWritable(s.path); err != nil {
 		return err
 	}
-	s.opened.Lock()
-	defer s.opened.Unlock()
-	s.db.Close() // which has the file locked
+	s.dbMu.Lock()
+	defer s.dbMu.Unlock()
+	s.db.Close() // releases the lock on the file
 	err := s.openFile(false)
 	if err == nil {
 		err = s.db.View(func(tx *bbolt.Tx) error {
@@ -44,9 +44,9 @@ func (s *Store) openForWriting() error {
 	return nil
 }
 
-// checkCurrent refuses a file that would have to be upgraded first, on a disk that
-// does not let us.
-func (s *Store) checkCurrent() error {
+// checkFormatIsCurrent refuses a file that has to be upgraded, which a disk that cannot be
+// written does not allow.
+func (s *Store) checkFormatIsCurrent() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
 		if v := formatOf(tx); v != version {
 			return fmt.Errorf("%w; the file has the earlier format %d and has to be upgraded before it can be read: mount it for writing", storefile.CheckWritable(s.path), v)
@@ -57,10 +57,10 @@ func (s *Store) checkCurrent() error {
 
 // Health implements [plugin.HealthReporter].
 func (s *Store) Health(context.Context) string {
-	err := s.held.Check()
-	if err == nil && s.readOnly.Load() && s.appending.TryLock() { // not only the next post finds out
+	err := s.files.Check()
+	if err == nil && s.readOnly.Load() && s.appendMu.TryLock() { // not only the next post finds out
 		err = s.openForWriting()
-		s.appending.Unlock()
+		s.appendMu.Unlock()
 	}
 	if err != nil {
 		return err.Error()

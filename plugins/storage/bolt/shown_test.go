@@ -15,7 +15,7 @@ import (
 // still, are appended paid and unpaid: what one method has shown, the others show
 // from then on.
 func TestReadersAgree(t *testing.T) {
-	s := openNew(t, Options{MaxRecent: 32})
+	s := openNewStore(t, Options{MaxRecent: 32})
 	s.db.NoSync = true
 	s.index.hash = func(b []byte) (h [sha256.Size]byte) {
 		sum := sha256.Sum256(b)
@@ -33,7 +33,7 @@ func TestReadersAgree(t *testing.T) {
 					ended = true // once more, for the end
 				default:
 				}
-				if err := r.look(t); err != nil {
+				if err := r.checkStore(t); err != nil {
 					t.Error(err)
 					return
 				}
@@ -86,7 +86,7 @@ type witness struct {
 	tokens map[storage.TokenID]bool
 }
 
-func (w *witness) look(t *testing.T) error {
+func (w *witness) checkStore(t *testing.T) error {
 	info, err := w.store.Info(t.Context())
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (w *witness) look(t *testing.T) error {
 	if info.Last < w.last || info.Tokens < uint64(len(w.tokens)) {
 		return fmt.Errorf("info says %d entries and %d tokens after %d and %d were shown", info.Last, info.Tokens, w.last, len(w.tokens))
 	}
-	if err := w.list(t); err != nil {
+	if err := w.listTokens(t); err != nil {
 		return err
 	}
 	if uint64(len(w.tokens)) < info.Tokens {
@@ -124,8 +124,8 @@ func (w *witness) look(t *testing.T) error {
 	return nil
 }
 
-// list lists all tokens. Those that were listed before must be among them.
-func (w *witness) list(t *testing.T) error {
+// listTokens lists all tokens. Those that were listed before must be among them.
+func (w *witness) listTokens(t *testing.T) error {
 	listed := make(map[storage.TokenID]bool)
 	for after := (*storage.TokenID)(nil); ; {
 		page, err := w.store.SpentTokens(t.Context(), storage.SpentTokensRequest{After: after})

@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// secretSize is that of the secret in the bucket meta, which files of the formats
-// 1 and 2 do not have.
+// secretSize is the size of the secret in the bucket meta. Files of the formats 1 and 2 have
+// none.
 const secretSize = 32
 
 // envelopeTag returns the tag of an envelope.
@@ -22,10 +22,10 @@ func (x *index) envelopeTag(signature []byte, id storage.ID) (t tag) {
 	return t
 }
 
-// signatureTag returns the tag of a first. The hash is SHA-256(secret ‖ signature):
-// nobody who does not know the secret of the file can make signatures with one
-// tag, or with tags of one shard. Without a secret, a pair takes 2^32 hashes and
-// ten of one tag take more than 2^57.
+// signatureTag returns the tag of a first. The hash is SHA-256(secret ‖ signature): without
+// the secret of the file nobody can make signatures with one tag, or with tags of one
+// shard. In a file without a secret, two with one tag take 2^32 hashes, and ten take more
+// than 2^57.
 func (x *index) signatureTag(signature []byte) (t tag) {
 	var room [secretSize + 96]byte
 	h := x.hash(append(append(room[:0], x.secret...), signature...))
@@ -47,9 +47,8 @@ func firstKey(t tag, seq storage.Seq) key {
 	return newKey(firstKind, t, seq)
 }
 
-// firstEnvelopes returns the first envelope of each signature with the tag t, under which
-// there is the envelope at one. marked reports whether they have keys of that
-// kind, which a single envelope does not have.
+// firstEnvelopes returns the first envelope of each signature with the tag t, which the
+// envelope at one has. marked reports whether there are firsts; a single envelope has none.
 func firstEnvelopes(tree *bbolt.Cursor, t tag, one storage.Seq) (seqs []storage.Seq, marked bool) {
 	k := firstKey(t, 0)
 	if seqs = inTree(tree, k.keyPrefix(signatureTagSize)); len(seqs) > 0 {
@@ -72,7 +71,7 @@ func signedBy(log *bbolt.Bucket, seqs []storage.Seq, signature []byte) (storage.
 	return 0, nil
 }
 
-// eachEnvelope gives the keys of the envelopes from one on, ascending.
+// eachEnvelope yields the keys of envelopes from the given one on, ascending.
 func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 	return func(yield func(key) bool) {
 		k, _ := tree.Seek(from[:])
@@ -96,9 +95,8 @@ func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 // maxMarked is how many signatures one transaction marks.
 const maxMarked = 4096
 
-// markFirsts marks the first envelopes of signatures that share a tag, in a file
-// whose format does not have them. It begins at from and returns where to go on;
-// done reports that it is through.
+// markFirsts adds the firsts of signatures that share a tag to a file whose format has
+// none. It begins at from and returns where to go on; done means that it has seen all.
 func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket)
 	var marks []key
@@ -133,16 +131,16 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 	return next, done, nil
 }
 
-// group is the envelopes with one tag.
+// group is the envelopes whose signatures have one tag.
 type group struct {
 	key  key // of one of them
 	seqs []storage.Seq
 }
 
-// firstKeys returns the keys of the first envelope of each signature, none where
-// there is one envelope, as there mostly is. It reads in the order of the log and
-// not of the index, in which each of a crowd would take a page of its own from
-// the disk, and a start more time than it has.
+// firstKeys returns the keys of the first envelope of each signature, and none for a single
+// envelope, as most are. It reads in the order of the log: in that of the index each
+// envelope of a crowd would take a page of its own from the disk, and a start would take
+// too long.
 func (g *group) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {
 	if len(g.seqs) < 2 {
 		return nil, nil

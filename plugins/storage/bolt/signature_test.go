@@ -13,8 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// crowd makes n unpaid records of one signature.
-func crowd(signature string, n int) []storage.Record {
+// crowdOf makes n unpaid records of one signature.
+func crowdOf(signature string, n int) []storage.Record {
 	records := storefiletest.RandomRecords(n)
 	for i := range records {
 		records[i].Signature, records[i].Ciphertext, records[i].Nullifier = []byte(signature), nil, nil
@@ -38,14 +38,14 @@ func checkFound(t *testing.T, s *Store, signature string, want storage.Seq) {
 	}
 }
 
-// TestUpgrade opens files as earlier releases left them: with many envelopes of
+// TestUpgradeMarksFirsts opens files as earlier releases left them: with many envelopes of
 // one signature, in the tree and recent, and nothing that says which is the first.
-func TestUpgrade(t *testing.T) {
+func TestUpgradeMarksFirsts(t *testing.T) {
 	for _, opts := range []Options{{}, {MaxRecent: 64}} {
-		s := openNew(t, opts)
+		s := openNewStore(t, opts)
 		var all []storage.Record
 		for i := range 10 {
-			all = slices.Concat(all, crowd("crowded", 50), crowd(fmt.Sprint("pair ", i), 2), storefiletest.RandomRecords(20))
+			all = slices.Concat(all, crowdOf("crowded", 50), crowdOf(fmt.Sprint("pair ", i), 2), storefiletest.RandomRecords(20))
 		}
 		appendAll(t, s, all)
 		err := s.db.Update(func(tx *bbolt.Tx) error {
@@ -63,7 +63,7 @@ func TestUpgrade(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = reopen(t, s.path, opts)
+		s = mustOpen(t, s.path, opts)
 		marked := 0
 		s.db.View(func(tx *bbolt.Tx) error {
 			if got := formatOf(tx); got != version {
@@ -89,11 +89,11 @@ func TestUpgrade(t *testing.T) {
 
 // TestUpgradeInParts marks more signatures than fit one transaction.
 func TestUpgradeInParts(t *testing.T) {
-	s := openNew(t, Options{})
+	s := openNewStore(t, Options{})
 	s.db.NoSync = true
 	var all []storage.Record
 	for i := range maxMarked + 100 {
-		all = append(all, crowd(fmt.Sprint("pair ", i), 2)...)
+		all = append(all, crowdOf(fmt.Sprint("pair ", i), 2)...)
 	}
 	appendAll(t, s, all)
 	parts := 0
@@ -122,16 +122,16 @@ func TestUpgradeInParts(t *testing.T) {
 func TestSignaturesOfOneTag(t *testing.T) {
 	for _, size := range []int{1, 100} {
 		for _, upgraded := range []bool{false, true} {
-			t.Run(fmt.Sprintf("batch=%d,upgraded=%t", size, upgraded), func(t *testing.T) { testOneTag(t, size, upgraded) })
+			t.Run(fmt.Sprintf("batch=%d,upgraded=%t", size, upgraded), func(t *testing.T) { checkOneTag(t, size, upgraded) })
 		}
 	}
 }
 
-func testOneTag(t *testing.T, size int, upgraded bool) {
-	s := openNew(t, Options{MaxRecent: 64})
+func checkOneTag(t *testing.T, size int, upgraded bool) {
+	s := openNewStore(t, Options{MaxRecent: 64})
 	s.index.hash = func([]byte) (h [sha256.Size]byte) { return h }
-	a, b := crowd("signature a", 3), crowd("signature b", 3)
-	all := []storage.Record{a[0], a[1], b[0], a[2], b[1], crowd("signature c", 1)[0], b[2]}
+	a, b := crowdOf("signature a", 3), crowdOf("signature b", 3)
+	all := []storage.Record{a[0], a[1], b[0], a[2], b[1], crowdOf("signature c", 1)[0], b[2]}
 	for part := range slices.Chunk(all, size) {
 		appendAll(t, s, part)
 	}
@@ -172,8 +172,8 @@ func testOneTag(t *testing.T, size int, upgraded bool) {
 
 // TestSecret: two files put one signature in places that have nothing to do with
 // each other, and those of earlier formats where they always did.
-func TestSecret(t *testing.T) {
-	a, b := openNew(t, Options{}), openNew(t, Options{})
+func TestTagsDependOnSecret(t *testing.T) {
+	a, b := openNewStore(t, Options{}), openNewStore(t, Options{})
 	signature := []byte("a signature that strangers know")
 	plain := sha256.Sum256(signature)
 	tags := map[string]bool{string(plain[:signatureTagSize]): true}
@@ -188,22 +188,22 @@ func TestSecret(t *testing.T) {
 		t.Error("tags do not depend on the secret")
 	}
 	old := filepath.Join(t.TempDir(), "messages.db")
-	format1(t, old)
-	tag := reopen(t, old, Options{}).index.signatureTag(signature)
+	writeFormat1(t, old)
+	tag := mustOpen(t, old, Options{}).index.signatureTag(signature)
 	if string(tag[:signatureTagSize]) != string(plain[:signatureTagSize]) {
 		t.Error("a file of an earlier format has other tags than before")
 	}
 }
 
-// TestGroundShard fills one shard of tokens, and one of a signature, while others
+// TestGroundKeysFillNoShard fills one shard of tokens, and one of a signature, while others
 // get little: no shard grows beyond its bound, and all marks follow the log.
-func TestGroundShard(t *testing.T) {
+func TestGroundKeysFillNoShard(t *testing.T) {
 	const most = 1024
 	opts := Options{MaxRecent: most}
-	s := openNew(t, opts)
+	s := openNewStore(t, opts)
 	s.db.NoSync = true
 	for n := 0; n < 40*most; n += 64 {
-		batch := slices.Concat(crowd("crowded", 40), storefiletest.RandomRecords(2))
+		batch := slices.Concat(crowdOf("crowded", 40), storefiletest.RandomRecords(2))
 		for i := range batch[:20] {
 			for batch[i].Nullifier == nil {
 				if r := storefiletest.RandomRecords(1)[0]; storage.NewTokenID(*r.Nullifier)[0] < 2 {
@@ -227,15 +227,15 @@ func TestGroundShard(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = reopen(t, s.path, opts)
-	sameIndex(t, &s.index, &recent)
+	s = mustOpen(t, s.path, opts)
+	expectSameIndex(t, &s.index, &recent)
 }
 
 // TestNotShownBeforeDurable looks at a store in the moment in which bbolt has
 // written the header of a commit, so that new views of the file have it, and has
 // not flushed it yet.
 func TestNotShownBeforeDurable(t *testing.T) {
-	s := openNew(t, Options{MaxRecent: 16})
+	s := openNewStore(t, Options{MaxRecent: 16})
 	known := storefiletest.RandomRecords(40)
 	appendAll(t, s, known)
 	before, err := s.Info(t.Context())
@@ -247,7 +247,7 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	late := append(storefiletest.RandomRecords(20), again)
 	late[0].Signature, late[0].Nullifier = known[1].Signature, nil // marks the first of a signature
 
-	s.appending.Lock()
+	s.appendMu.Lock()
 	b := newBatch(&s.index, len(late), nil)
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return b.applyRecords(tx, late) }); err != nil {
 		t.Fatal(err)
@@ -280,8 +280,8 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	default: // it waits for the commit
 	}
 
-	s.showBatch(b)
-	s.appending.Unlock()
+	s.publishBatch(b)
+	s.appendMu.Unlock()
 	if n := <-listed; n != 60 {
 		t.Errorf("%d tokens are listed, want 60", n)
 	}

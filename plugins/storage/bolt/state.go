@@ -9,9 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// state is what the bucket meta says of the store, written with every commit.
-// It is small enough for bbolt to keep it in the page of its root, which each
-// commit writes anyway.
+// state is the counters in the bucket meta, which every commit writes. The bucket is small
+// enough for bbolt to keep it in the page of its root, which each commit writes anyway.
 type state struct {
 	epoch  storage.Epoch
 	last   storage.Seq // of the log

@@ -32,18 +32,18 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 
 // writeBatch calls f with a transaction, and commits what it did.
 func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error) error {
-	s.appending.Lock()
-	defer s.appending.Unlock()
+	s.appendMu.Lock()
+	defer s.appendMu.Unlock()
 	return s.runMethod(ctx, op, func() error {
-		if err := s.ready(); err != nil {
+		if err := s.ensureWriter(); err != nil {
 			return err
 		}
-		if err := s.writer.holdLock(); err != nil {
-			return s.takeBackFailed(err, nil)
+		if err := s.writer.takeWriteLock(); err != nil {
+			return s.failTransaction(err, nil)
 		}
-		before, err := scanMeta(s.writer.meta.QueryRowContext(ever))
+		before, err := scanMeta(s.writer.meta.QueryRowContext(uncanceled))
 		if err != nil {
-			return s.takeBackFailed(err, nil)
+			return s.failTransaction(err, nil)
 		}
 		b := &batch{writer: s.writer, meta: before}
 		err = f(b)
@@ -54,65 +54,65 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 			err = b.commitBatch()
 		}
 		if err != nil {
-			return s.takeBackFailed(err, &before)
+			return s.failTransaction(err, &before)
 		}
-		s.shortenAndHold()
+		s.checkpointAndRelock()
 		return nil
 	})
 }
 
-// shortenAndHold keeps the log of SQLite short, and takes the write lock again. Where
+// checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. Where
 // either cannot be, the next Append finds out; this one is durable.
-func (s *Store) shortenAndHold() {
+func (s *Store) checkpointAndRelock() {
 	if fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads for as long as the log is copied and the next transaction
 		// begun, which then does not need what is in it.
 		s.checkpointMu.Lock()
 		defer s.checkpointMu.Unlock()
 	}
-	err := s.explainStoreError(s.shortenLog())
+	err := s.explainStoreError(s.checkpointIfLong())
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
 		s.breakStore(err) //nolint:errcheck // for those that come
 		return
 	}
-	s.writer.holdLock() //nolint:errcheck // see above
+	s.writer.takeWriteLock() //nolint:errcheck // see above
 }
 
-// shortenLog copies the log of SQLite into the database when it is long.
+// checkpointIfLong copies the log of SQLite into the database when it is long.
 //
 // SQLite would do so by itself, and take no notice of a sync that fails. It would
 // try again later, but write again only the pages that it has not written before
 // that try: those of an earlier one, which stopped at a reader, are lost with the
 // sync, and then the log begins anew.
-func (s *Store) shortenLog() error {
+func (s *Store) checkpointIfLong() error {
 	n, err := s.writer.logPages()
 	if err != nil || n*pageSize < s.maxWAL/4 && fileSize(s.path+walSuffix) <= s.maxWAL {
 		return err
 	}
-	return s.writer.copyLog()
+	return s.writer.checkpointLog()
 }
 
-// takeBackFailed takes back a transaction that met err, and returns the error of the
+// failTransaction takes back a transaction that met err, and returns the error of the
 // Append. The store outlives a full disk: what was written of the transaction
 // is behind the end of the log, where the next one will write. After any other
 // failure nobody knows what the disk holds, and the file must be opened anew. A
 // sync that failed is worse, see [storefile.MarkSyncFailed].
-func (s *Store) takeBackFailed(err error, before *meta) error {
+func (s *Store) failTransaction(err error, before *meta) error {
 	s.writer.rollBack()
 	err = s.explainStoreError(err)
 	switch {
-	case errors.Is(err, errBusy), errors.Is(err, storage.ErrFull) && (before == nil || s.isAt(*before)):
+	case errors.Is(err, errBusy), errors.Is(err, storage.ErrFull) && (before == nil || s.isUnchangedSince(*before)):
 		return err
 	}
 	return s.breakStore(err)
 }
 
-// isAt reports whether the store is as it was.
-func (s *Store) isAt(before meta) bool {
-	if s.writer.holdLock() != nil {
+// isUnchangedSince reports whether the store is as it was.
+func (s *Store) isUnchangedSince(before meta) bool {
+	if s.writer.takeWriteLock() != nil {
 		return false
 	}
-	now, err := scanMeta(s.writer.meta.QueryRowContext(ever))
+	now, err := scanMeta(s.writer.meta.QueryRowContext(uncanceled))
 	return err == nil && now == before
 }
 
@@ -138,16 +138,16 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		if conflict, err := b.isConflict(token, r); conflict || err != nil {
 			return storage.Outcome{Status: storage.Conflict}, err
 		}
-		switch spent, err := b.payFor(token, r.ID); {
+		switch spent, err := b.spendToken(token, r.ID); {
 		case err != nil:
 			return storage.Outcome{}, err
 		case !spent:
-			return b.answerRepeat(token, r.ID)
+			return b.answerSpent(token, r.ID)
 		}
 	}
 	seq := b.meta.last + 1
 	sum := checksumOf(seq, r.ID, r.Born, r.Signature, r.Ciphertext)
-	switch stored, err := insertRow(b.writer.store, int64(seq), r.ID[:], int64(r.Born), int64(sum), notNull(r.Signature), notNull(r.Ciphertext)); {
+	switch stored, err := insertRow(b.writer.store, int64(seq), r.ID[:], int64(r.Born), int64(sum), emptyIfNil(r.Signature), emptyIfNil(r.Ciphertext)); {
 	case err != nil:
 		return storage.Outcome{}, err
 	case stored:
@@ -177,8 +177,8 @@ func (b *batch) isConflict(token storage.TokenID, r *storage.Record) (bool, erro
 	return seq == 0, err
 }
 
-// payFor spends a token on an envelope, and reports whether it could.
-func (b *batch) payFor(token storage.TokenID, id storage.ID) (bool, error) {
+// spendToken spends a token on an envelope, and reports whether it could.
+func (b *batch) spendToken(token storage.TokenID, id storage.ID) (bool, error) {
 	spent, err := insertRow(b.spend, token[:], id[:])
 	if spent {
 		b.meta.tokens++
@@ -186,8 +186,8 @@ func (b *batch) payFor(token storage.TokenID, id storage.ID) (bool, error) {
 	return spent, err
 }
 
-// answerRepeat is the outcome of a record whose token was spent before.
-func (b *batch) answerRepeat(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
+// answerSpent is the outcome of a record whose token was spent before.
+func (b *batch) answerSpent(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
 	switch paid, err := b.findPayment(token); {
 	case err != nil:
 		return storage.Outcome{}, err
@@ -206,14 +206,14 @@ func (b *batch) answerRepeat(token storage.TokenID, id storage.ID) (storage.Outc
 
 // commitBatch writes what goes with the rows, and makes all of it durable.
 func (b *batch) commitBatch() error {
-	if _, err := b.advance.ExecContext(ever, int64(b.meta.last), int64(b.meta.tokens)); err != nil {
+	if _, err := b.advance.ExecContext(uncanceled, int64(b.meta.last), int64(b.meta.tokens)); err != nil {
 		return err
 	}
 	return b.commitAndRelease()
 }
 
-// notNull makes of nil, which would be NULL, what it means.
-func notNull(b []byte) []byte {
+// emptyIfNil makes of nil, which would be NULL, what it means.
+func emptyIfNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}
 	}

@@ -20,7 +20,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	for _, size := range []int{1, 16, 64, storage.MaxBatchBytes / storefiletest.EnvelopeSize} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			s := reopen(b, filepath.Join(b.TempDir(), "messages.sqlite"), Options{})
+			s := mustOpen(b, filepath.Join(b.TempDir(), "messages.sqlite"), Options{})
 			appendBatch := func(n int) {
 				batch := storefiletest.RandomRecords(n)
 				outcomes, err := s.Append(b.Context(), batch)
@@ -41,4 +41,4 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-func BenchmarkReplay(b *testing.B) { storefiletest.BenchmarkReplay(b, openNew(b, Options{})) }
+func BenchmarkReplay(b *testing.B) { storefiletest.BenchmarkReplay(b, openNewStore(b, Options{})) }

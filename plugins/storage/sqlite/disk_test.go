@@ -19,7 +19,7 @@ func TestFullDiskAtTheStart(t *testing.T) {
 	path := filepath.Join(dir, "messages.sqlite")
 	storefiletest.StoreOne(t, openStore, path)
 	filler := storefiletest.FillDisk(t, dir)
-	s := reopen(t, path, Options{})
+	s := mustOpen(t, path, Options{})
 	storefiletest.ExpectReadOnly(t, s)
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestDamageWhileOpen(t *testing.T) {
 		"cut": func(f *os.File) error { return f.Truncate(2 * pageSize) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openNew(t, Options{})
+			s := openNewStore(t, Options{})
 			records := storefiletest.RandomRecords(100)
 			if _, err := s.Append(t.Context(), records); err != nil {
 				t.Fatal(err)
@@ -35,7 +35,7 @@ func TestDamageWhileOpen(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = reopen(t, s.path, Options{})
+			s = mustOpen(t, s.path, Options{})
 			f, err := os.OpenFile(s.path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -75,15 +75,15 @@ func TestDamagedEnvelope(t *testing.T) {
 		"UPDATE envelopes SET checksum = checksum + (1 << 32) WHERE seq = 2",
 		"DELETE FROM envelopes WHERE seq = 2",
 	} {
-		s := openNew(t, Options{})
+		s := openNewStore(t, Options{})
 		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(3)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		change(t, s.path, statement)
-		s = reopen(t, s.path, Options{})
+		execStatement(t, s.path, statement)
+		s = mustOpen(t, s.path, Options{})
 		page, err := s.Log(t.Context(), storage.LogRequest{Max: 1})
 		if err != nil || len(page.Entries) != 1 {
 			t.Errorf("log of what is whole: %v", err)
@@ -97,15 +97,15 @@ func TestDamagedEnvelope(t *testing.T) {
 	}
 }
 
-// TestLogGoesOn appends to a store whose log does not end where it says.
-func TestLogGoesOn(t *testing.T) {
-	s := openNew(t, Options{})
+// TestLogThatGoesOnIsCorrupt appends to a store whose log does not end where it says.
+func TestLogThatGoesOnIsCorrupt(t *testing.T) {
+	s := openNewStore(t, Options{})
 	records := storefiletest.RandomRecords(3)
 	records[0].Nullifier, records[1].Nullifier, records[2].Nullifier = nil, nil, nil
 	if _, err := s.Append(t.Context(), records); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.writer.holdLock(); err != nil {
+	if err := s.writer.takeWriteLock(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.writer.advance.ExecContext(t.Context(), 1, 0); err != nil {
@@ -118,8 +118,8 @@ func TestLogGoesOn(t *testing.T) {
 
 // TestFailedFlush checks that a store is not used on after an error of the disk.
 func TestFailedFlush(t *testing.T) {
-	s := openNew(t, Options{})
-	err := s.takeBackFailed(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, &meta{})
+	s := openNewStore(t, Options{})
+	err := s.failTransaction(&fs.PathError{Op: "write", Path: s.path, Err: syscall.EIO}, &meta{})
 	if !errors.Is(err, storage.ErrUnavailable) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("got %v", err)
 	}
@@ -129,29 +129,29 @@ func TestFailedFlush(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := reopen(t, s.path, Options{})
+	again := mustOpen(t, s.path, Options{})
 	if _, err := again.Append(t.Context(), storefiletest.RandomRecords(1)); err != nil {
 		t.Errorf("append to the store opened anew: %v", err)
 	}
 }
 
-// limited is the variable that tells the process of TestLimitOfFiles what it is.
-const limited = "SQLITE_TEST_LIMITED"
+// limitedVariable is the variable that tells the process of TestLimitOfFiles what it is.
+const limitedVariable = "SQLITE_TEST_LIMITED"
 
 // TestLimitOfFiles meets the limit of file sizes, which SQLite takes for a broken
 // disk, in the file that grows first and in the one that grows when that is copied.
 // It does so in a process of its own: go test writes files of its own as well.
 func TestLimitOfFiles(t *testing.T) {
-	if os.Getenv(limited) == "" {
+	if os.Getenv(limitedVariable) == "" {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLimitOfFiles$", "-test.v")
-		cmd.Env = append(os.Environ(), limited+"=1")
+		cmd.Env = append(os.Environ(), limitedVariable+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestLimitOfFiles")) {
 			t.Errorf("%v\n%s", err, out)
 		}
 		return
 	}
 	for _, limit := range []uint64{100 << 10, 3 << 20, 6 << 20} {
-		s := openNew(t, Options{})
+		s := openNewStore(t, Options{})
 		var before syscall.Rlimit
 		if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
 			t.Fatal(err)
@@ -182,7 +182,7 @@ func TestLimitOfFiles(t *testing.T) {
 		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(32)); err != nil {
 			t.Errorf("append when there is room again: %v", err)
 		}
-		if got := names(t, s); len(got) != 3 {
+		if got := fileNames(t, s); len(got) != 3 {
 			t.Errorf("the directory has %q", got)
 		}
 	}

@@ -45,12 +45,12 @@ func initializeFile(path string) error {
 	}
 	db.SetMaxOpenConns(1)
 	epoch := storage.NewEpoch()
-	_, err = db.ExecContext(ever, fmt.Sprintf(
+	_, err = db.ExecContext(uncanceled, fmt.Sprintf(
 		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
 	if err == nil {
 		// Closing would do so as well, but take no notice of a sync that fails.
-		_, err = db.ExecContext(ever, "PRAGMA wal_checkpoint(TRUNCATE)")
+		_, err = db.ExecContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	return errors.Join(err, db.Close())
 }
@@ -64,7 +64,7 @@ func inspectFile(path string, file io.ReaderAt) error {
 	// a power cut may have torn any page that was being copied into it, the header
 	// included, and the log has it whole.
 	mode := url.Values{"mode": {"ro"}}
-	alone := alone(path)
+	alone := isSelfContained(path)
 	ours, err := checkHeader(file, alone)
 	if err != nil {
 		return err
@@ -87,9 +87,9 @@ func inspectFile(path string, file io.ReaderAt) error {
 	return err
 }
 
-// alone reports whether there is nothing beside a database that belongs to its
+// isSelfContained reports whether there is nothing beside a database that belongs to its
 // content.
-func alone(path string) bool {
+func isSelfContained(path string) bool {
 	return fileSize(path+walSuffix) == 0 && fileSize(path+journalSuffix) == 0
 }
 
@@ -115,7 +115,7 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 // code cannot read.
 func checkFormat(db *sql.DB) error {
 	var application, format int64
-	if err := db.QueryRowContext(ever, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {
+	if err := db.QueryRowContext(uncanceled, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {
 		return err
 	}
 	if application != applicationID {
@@ -129,17 +129,17 @@ func checkFormat(db *sql.DB) error {
 
 // checkContent returns an error for a store that contradicts itself.
 func checkContent(db *sql.DB) error {
-	m, err := scanMeta(db.QueryRowContext(ever, selectMeta))
+	m, err := scanMeta(db.QueryRowContext(uncanceled, selectMeta))
 	if err != nil {
 		return err
 	}
 	var last storage.Seq
-	if err := scanError(db.QueryRowContext(ever, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
+	if err := explainScanError(db.QueryRowContext(uncanceled, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
 		return err
 	}
 	if last != m.last {
 		return storefile.CorruptError("the log does not end where the table meta says")
 	}
-	_, err = db.ExecContext(ever, "SELECT token FROM tokens LIMIT 1")
+	_, err = db.ExecContext(uncanceled, "SELECT token FROM tokens LIMIT 1")
 	return err
 }

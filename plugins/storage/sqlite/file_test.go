@@ -17,12 +17,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-func openNew(t testing.TB, opts Options) *Store {
+func openNewStore(t testing.TB, opts Options) *Store {
 	t.Helper()
-	return reopen(t, filepath.Join(t.TempDir(), "messages.sqlite"), opts)
+	return mustOpen(t, filepath.Join(t.TempDir(), "messages.sqlite"), opts)
 }
 
-func reopen(t testing.TB, path string, opts Options) *Store {
+func mustOpen(t testing.TB, path string, opts Options) *Store {
 	t.Helper()
 	s, err := Open(path, opts)
 	if err != nil {
@@ -32,10 +32,10 @@ func reopen(t testing.TB, path string, opts Options) *Store {
 	return s
 }
 
-// image returns the file of a store with a few dozen envelopes.
-func image(t testing.TB) []byte {
+// storeImage returns the file of a store with a few dozen envelopes.
+func storeImage(t testing.TB) []byte {
 	t.Helper()
-	s := openNew(t, Options{})
+	s := openNewStore(t, Options{})
 	for range 4 {
 		if _, err := s.Append(t.Context(), storefiletest.RandomRecords(16)); err != nil {
 			t.Fatal(err)
@@ -51,8 +51,8 @@ func image(t testing.TB) []byte {
 	return data
 }
 
-// other opens the database at path as another program does.
-func other(t *testing.T, path, mode string) *sql.DB {
+// openAsOtherProgram opens the database at path as another program does.
+func openAsOtherProgram(t *testing.T, path, mode string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=" + mode}).String())
 	if err != nil {
@@ -62,17 +62,17 @@ func other(t *testing.T, path, mode string) *sql.DB {
 	return db
 }
 
-// change runs a statement on the database at path, which nobody else uses.
-func change(t *testing.T, path, statement string) {
+// execStatement runs a statement on the database at path, which nobody else uses.
+func execStatement(t *testing.T, path, statement string) {
 	t.Helper()
-	db := other(t, path, "rwc")
+	db := openAsOtherProgram(t, path, "rwc")
 	_, err := db.Exec(statement)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func write(t *testing.T, path string, data []byte) {
+func writeFile(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
@@ -80,15 +80,15 @@ func write(t *testing.T, path string, data []byte) {
 }
 
 func TestRefused(t *testing.T) {
-	good := image(t)
+	good := storeImage(t)
 	changed := func(statement string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			write(t, path, good)
-			change(t, path, statement)
+			writeFile(t, path, good)
+			execStatement(t, path, statement)
 		}
 	}
 	withData := func(data []byte) func(*testing.T, string) {
-		return func(t *testing.T, path string) { write(t, path, data) }
+		return func(t *testing.T, path string) { writeFile(t, path, data) }
 	}
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, path string)
@@ -105,7 +105,7 @@ func TestRefused(t *testing.T) {
 			for i := range data[pageSize:] {
 				data[pageSize+i] ^= 0x55
 			}
-			write(t, path, data)
+			writeFile(t, path, data)
 		}, "keep a copy of the file and restore a backup", storage.ErrCorrupt},
 		"directory": {func(t *testing.T, path string) {
 			if err := os.Mkdir(path, 0o700); err != nil {
@@ -114,7 +114,7 @@ func TestRefused(t *testing.T) {
 		}, "something else than a file; put the file itself there", nil},
 		"link": {func(t *testing.T, path string) {
 			elsewhere := filepath.Join(t.TempDir(), "elsewhere.db")
-			write(t, elsewhere, good)
+			writeFile(t, elsewhere, good)
 			if err := os.Symlink(elsewhere, path); err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "something else than a file; put the file itself there", nil},
-		"foreign":           {func(t *testing.T, path string) { change(t, path, "CREATE TABLE users (name TEXT)") }, "is not a store of this relay", nil},
+		"foreign":           {func(t *testing.T, path string) { execStatement(t, path, "CREATE TABLE users (name TEXT)") }, "is not a store of this relay", nil},
 		"other application": {changed("PRAGMA application_id = 7"), "is not a store of this relay", nil},
 		"newer":             {changed("PRAGMA user_version = 2"), "has format 2 and this release knows format 1", nil},
 		"no version":        {changed("PRAGMA user_version = 0"), "has format 0", nil},
@@ -156,8 +156,8 @@ func TestRefused(t *testing.T) {
 				t.Errorf("Open changed the directory:\n%s\nbefore:\n%s", after, before)
 			}
 			if c.kind != nil {
-				write(t, path, good) // nothing of the attempt holds the lock
-				reopen(t, path, Options{})
+				writeFile(t, path, good) // nothing of the attempt holds the lock
+				mustOpen(t, path, Options{})
 			}
 		})
 	}
@@ -166,11 +166,11 @@ func TestRefused(t *testing.T) {
 // TestRefusedAfterCrash opens a store with a log of SQLite that nobody copied,
 // and in it what makes no sense. The log stays there for whoever finds out why.
 func TestRefusedAfterCrash(t *testing.T) {
-	s := openNew(t, Options{})
+	s := openNewStore(t, Options{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	db := other(t, s.path, "rw")
+	db := openAsOtherProgram(t, s.path, "rw")
 	if _, err := db.Exec("UPDATE meta SET last = 7"); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestRefusedAfterCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, "messages.sqlite"+suffix), data)
+		writeFile(t, filepath.Join(dir, "messages.sqlite"+suffix), data)
 	}
 	before := storefiletest.ListDir(t, dir)
 	if _, err := Open(filepath.Join(dir, "messages.sqlite"), Options{}); !errors.Is(err, storage.ErrCorrupt) {
@@ -194,8 +194,8 @@ func TestRefusedAfterCrash(t *testing.T) {
 	}
 }
 
-// names returns the names in the directory of a store.
-func names(t *testing.T, s *Store) (names []string) {
+// fileNames returns the names in the directory of a store.
+func fileNames(t *testing.T, s *Store) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Dir(s.path))
 	if err != nil {
@@ -207,15 +207,15 @@ func names(t *testing.T, s *Store) (names []string) {
 	return names
 }
 
-// TestFiles looks at the files of a store that is open, and that is closed.
-func TestFiles(t *testing.T) {
+// TestFilesOfOpenAndClosedStore looks at the files of a store that is open, and that is closed.
+func TestFilesOfOpenAndClosedStore(t *testing.T) {
 	leaks := goleak.IgnoreCurrent()
 	path := filepath.Join(t.TempDir(), "a", "b c?%41#", "messages.sqlite")
-	s := reopen(t, path, Options{})
+	s := mustOpen(t, path, Options{})
 	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(3)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, s), []string{"messages.sqlite", "messages.sqlite-shm", "messages.sqlite-wal"}; !slices.Equal(got, want) {
+	if got, want := fileNames(t, s), []string{"messages.sqlite", "messages.sqlite-shm", "messages.sqlite-wal"}; !slices.Equal(got, want) {
 		t.Errorf("the directory has %q, want %q", got, want)
 	}
 	for path, want := range map[string]os.FileMode{path: fileMode, path + walSuffix: fileMode, path + "-shm": fileMode, filepath.Dir(path): os.ModeDir | 0o700} {
@@ -230,7 +230,7 @@ func TestFiles(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, s); !slices.Equal(got, []string{"messages.sqlite"}) {
+	if got := fileNames(t, s); !slices.Equal(got, []string{"messages.sqlite"}) {
 		t.Errorf("a closed store left %q", got)
 	}
 	goleak.VerifyNone(t, leaks)
@@ -238,7 +238,7 @@ func TestFiles(t *testing.T) {
 
 // TestCommitIsFlushed asks SQLite how it was told to commit.
 func TestCommitIsFlushed(t *testing.T) {
-	s := openNew(t, Options{})
+	s := openNewStore(t, Options{})
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "fullfsync": "1", "checkpoint_fullfsync": "1",
 		"page_size": "4096", "temp_store": "2", "mmap_size": "0", "locking_mode": "normal",

@@ -34,7 +34,7 @@ func formatRecords() (records []storage.Record) {
 // writes the new files with -update, which leaves the old ones alone.
 func TestFormatHasANumber(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "messages.sqlite")
-	s := reopen(t, path, Options{})
+	s := mustOpen(t, path, Options{})
 	for _, r := range formatRecords() {
 		if _, err := s.Append(t.Context(), []storage.Record{r}); err != nil {
 			t.Fatal(err)
@@ -128,7 +128,7 @@ func TestEarlierFormats(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := reopen(t, path, Options{})
+		s := mustOpen(t, path, Options{})
 		records := formatRecords()
 		outcomes, err := s.Append(t.Context(), records)
 		for i, o := range outcomes {

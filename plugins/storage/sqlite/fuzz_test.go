@@ -14,7 +14,7 @@ import (
 
 // FuzzOpen opens files of any content.
 func FuzzOpen(f *testing.F) {
-	good := image(f)
+	good := storeImage(f)
 	f.Add(good, []byte{})
 	f.Add(good[:4*pageSize], []byte("\x37\x7f\x06\x82\x00\x2d\xe2\x18"))
 	f.Add([]byte{}, []byte{})
@@ -24,7 +24,7 @@ func FuzzOpen(f *testing.F) {
 
 // FuzzDamage opens the file of a store that was changed in one place.
 func FuzzDamage(f *testing.F) {
-	good := image(f)
+	good := storeImage(f)
 	for page := range len(good) / pageSize {
 		f.Add(uint32(page*pageSize), []byte{0x0a, 0xff, 0xff, 0xff, 0xff}) // kind
 		f.Add(uint32(page*pageSize+3), []byte{0xff, 0xff, 0, 0})           // cells

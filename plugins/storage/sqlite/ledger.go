@@ -27,14 +27,14 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 }
 
 func (r *reader) readTokens(after []byte, limit int) (page []storage.SpentToken, err error) {
-	rows, err := r.spendings.QueryContext(ever, after, limit)
+	rows, err := r.spendings.QueryContext(uncanceled, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close() //nolint:errcheck // reads only
 	for rows.Next() {
 		var token, id sql.RawBytes
-		if err := scanError(rows.Scan(&token, &id)); err != nil {
+		if err := explainScanError(rows.Scan(&token, &id)); err != nil {
 			return nil, err
 		}
 		if len(token) != len(storage.TokenID{}) || len(id) != len(storage.ID{}) {
@@ -55,7 +55,7 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 	}
 	return s.writeBatch(ctx, "spend tokens in", func(b *batch) error {
 		for _, x := range spendings {
-			if _, err := b.payFor(x.Token, x.ID); err != nil {
+			if _, err := b.spendToken(x.Token, x.ID); err != nil {
 				return err
 			}
 		}

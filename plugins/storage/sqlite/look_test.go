@@ -13,15 +13,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// TestLooking looks into the store of a plugin from another process while it is
+// TestReadByOtherProgram looks into the store of a plugin from another process while it is
 // in use: reading works, writing does not, and neither disturbs the plugin.
-func TestLooking(t *testing.T) {
+func TestReadByOtherProgram(t *testing.T) {
 	dir := t.TempDir()
 	opened, err := plugintest.Transports(t, smallPlugin)[2].Open(t, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := other(t, filepath.Join(dir, "messages.sqlite"), "rw")
+	db := openAsOtherProgram(t, filepath.Join(dir, "messages.sqlite"), "rw")
 	for round := range 20 {
 		records := storefiletest.RandomRecords(10)
 		if _, err := opened.Store.Append(t.Context(), records); err != nil {
@@ -48,11 +48,11 @@ func TestLooking(t *testing.T) {
 	}
 }
 
-// TestReaderOfOtherProgram has another program read for long, which keeps the
+// TestLogIsShortAfterLongReader has another program read for long, which keeps the
 // log of SQLite, and makes sure that it is short again afterwards.
-func TestReaderOfOtherProgram(t *testing.T) {
+func TestLogIsShortAfterLongReader(t *testing.T) {
 	const limit, batch = 64 << 10, 16
-	s := openNew(t, Options{MaxWAL: limit})
+	s := openNewStore(t, Options{MaxWAL: limit})
 	appendSome := func(n int) {
 		for range n {
 			if _, err := s.Append(t.Context(), storefiletest.RandomRecords(batch)); err != nil {
@@ -61,7 +61,7 @@ func TestReaderOfOtherProgram(t *testing.T) {
 		}
 	}
 	appendSome(1)
-	tx, err := other(t, s.path, "ro").Begin()
+	tx, err := openAsOtherProgram(t, s.path, "ro").Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,11 +85,11 @@ func TestReaderOfOtherProgram(t *testing.T) {
 	}
 }
 
-// TestOwnReaders reads all the time while it appends, with more readers than
+// TestLogStaysShortWithReaders reads all the time while it appends, with more readers than
 // there are connections, and looks at the log of SQLite.
-func TestOwnReaders(t *testing.T) {
+func TestLogStaysShortWithReaders(t *testing.T) {
 	const limit = 512 << 10
-	s := openNew(t, Options{MaxWAL: limit})
+	s := openNewStore(t, Options{MaxWAL: limit})
 	done := make(chan struct{})
 	results := make(chan error)
 	const n = 2 * readers

@@ -44,10 +44,10 @@ func (s *Store) openForWriting() (err error) {
 	if r, err = openReader(s.path); err != nil {
 		return s.explainStoreError(err)
 	}
-	if err := s.explainStoreError(w.emptyLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
+	if err := s.explainStoreError(w.truncateLog()); err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
 		return err
 	}
-	if err := w.holdLock(); err != nil {
+	if err := w.takeWriteLock(); err != nil {
 		return s.explainStoreError(err)
 	}
 	// SQLite has made its log by now. It syncs the directory for that later, and
@@ -59,28 +59,28 @@ func (s *Store) openForWriting() (err error) {
 	if err != nil {
 		return err
 	}
-	s.exchange(w, r)
-	s.held.Store(&held)
+	s.replaceHandles(w, r)
+	s.files.Store(&held)
 	return nil
 }
 
-// exchange takes a writer and a reader into use.
-func (s *Store) exchange(w *writer, r *reader) {
+// replaceHandles takes a writer and a reader into use.
+func (s *Store) replaceHandles(w *writer, r *reader) {
 	s.checkpointMu.Lock()
 	defer s.checkpointMu.Unlock()
 	if s.reader != nil {
 		s.reader.closeReader() //nolint:errcheck // nobody reads
 	}
 	s.writer, s.reader = w, r
-	s.refusal.Store(nil)
+	s.writeError.Store(nil)
 }
 
 // openForReading opens what can be read although the database cannot be written,
 // because of cause. That is not so when a crash has left a log of SQLite.
 func (s *Store) openForReading(cause error) error {
 	openFile := openReader
-	if alone(s.path) {
-		openFile = openAlone
+	if isSelfContained(s.path) {
+		openFile = openImmutable
 	}
 	r, err := openFile(s.path)
 	if err == nil {
@@ -98,42 +98,42 @@ func (s *Store) openForReading(cause error) error {
 		r.closeReader() //nolint:errcheck // says less than err
 		return err
 	}
-	s.reader, s.tried = r, time.Now()
-	s.held.Store(&held)
-	s.refusal.Store(&cause)
+	s.reader, s.triedAt = r, time.Now()
+	s.files.Store(&held)
+	s.writeError.Store(&cause)
 	return nil
 }
 
-// ready tries to open the database for writing, where that was not possible so far.
+// ensureWriter tries to open the database for writing, where that was not possible so far.
 // The caller holds appending.
-func (s *Store) ready() error {
-	refusal := s.refusal.Load()
+func (s *Store) ensureWriter() error {
+	refusal := s.writeError.Load()
 	if refusal == nil {
 		return nil
 	}
-	if time.Since(s.tried) < openEvery {
+	if time.Since(s.triedAt) < openEvery {
 		return *refusal
 	}
 	err := s.openForWriting()
-	s.tried = time.Now()
+	s.triedAt = time.Now()
 	if errors.Is(err, storage.ErrFull) {
-		s.refusal.Store(&err)
+		s.writeError.Store(&err)
 	}
 	return err
 }
 
 // Health implements [plugin.HealthReporter].
 func (s *Store) Health(context.Context) string {
-	if held := s.held.Load(); held != nil {
+	if held := s.files.Load(); held != nil {
 		if err := held.Check(); err != nil {
 			return err.Error()
 		}
 	}
-	if s.refusal.Load() != nil && s.appending.TryLock() { // not only the next post finds out
-		s.ready() //nolint:errcheck // is in refusal
-		s.appending.Unlock()
+	if s.writeError.Load() != nil && s.appendMu.TryLock() { // not only the next post finds out
+		s.ensureWriter() //nolint:errcheck // is in refusal
+		s.appendMu.Unlock()
 	}
-	if refusal := s.refusal.Load(); refusal != nil {
+	if refusal := s.writeError.Load(); refusal != nil {
 		return "posts are refused: " + (*refusal).Error()
 	}
 	return ""

@@ -26,8 +26,8 @@ func readerSource(path string) string {
 
 func openReader(path string) (*reader, error) { return openReaderOn(readerSource(path)) }
 
-// openAlone opens a database that nobody writes, by its one file.
-func openAlone(path string) (*reader, error) {
+// openImmutable opens a database that nobody writes, by its one file.
+func openImmutable(path string) (*reader, error) {
 	return openReaderOn(dataSource(path, url.Values{"mode": {"ro"}, "immutable": {"1"}}, "cache_size(-512)"))
 }
 
@@ -47,7 +47,7 @@ func openReaderOn(source string) (_ *reader, err error) {
 		{&r.find, "SELECT seq FROM envelopes WHERE signature = ? ORDER BY seq LIMIT 1"},
 		{&r.spendings, "SELECT token, id FROM tokens WHERE token > ? ORDER BY token LIMIT ?"},
 	} {
-		if *s.to, err = r.db.PrepareContext(ever, s.text); err != nil {
+		if *s.to, err = r.db.PrepareContext(uncanceled, s.text); err != nil {
 			r.db.Close() //nolint:errcheck // says less than err
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func openReaderOn(source string) (_ *reader, err error) {
 	return r, nil
 }
 
-func (r *reader) readMeta() (meta, error) { return scanMeta(r.state.QueryRowContext(ever)) }
+func (r *reader) readMeta() (meta, error) { return scanMeta(r.state.QueryRowContext(uncanceled)) }
 
 func (r *reader) closeReader() error { return r.db.Close() }
 
@@ -86,7 +86,7 @@ func (r *reader) readLog(from storage.Seq, entries, bytes int) (page storage.Pag
 	if from > m.last {
 		return page, nil
 	}
-	rows, err := r.page.QueryContext(ever, int64(from), int64(m.last), entries)
+	rows, err := r.page.QueryContext(uncanceled, int64(from), int64(m.last), entries)
 	if err != nil {
 		return storage.Page{}, err
 	}
@@ -94,7 +94,7 @@ func (r *reader) readLog(from storage.Seq, entries, bytes int) (page storage.Pag
 	size := 0
 	for seq := from; rows.Next(); seq++ {
 		var r row
-		if err := scanError(rows.Scan(&r.seq, &r.id, &r.born, &r.checksum, &r.signature, &r.ciphertext)); err != nil {
+		if err := explainScanError(rows.Scan(&r.seq, &r.id, &r.born, &r.checksum, &r.signature, &r.ciphertext)); err != nil {
 			return storage.Page{}, err
 		}
 		size += len(r.signature) + len(r.ciphertext)
@@ -122,7 +122,7 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 		return 0, fmt.Errorf("search %s for a signature of %d bytes: %w", s.path, len(signature), storage.ErrTooLarge)
 	}
 	err = s.withReader(ctx, "search", func() error {
-		err := scanError(s.reader.find.QueryRowContext(ever, notNull(signature)).Scan(&seq))
+		err := explainScanError(s.reader.find.QueryRowContext(uncanceled, emptyIfNil(signature)).Scan(&seq))
 		if err == sql.ErrNoRows {
 			return storage.ErrNotFound
 		}

@@ -73,7 +73,7 @@ type meta struct {
 func scanMeta(r *sql.Row) (m meta, err error) {
 	var epoch []byte
 	var last, tokens int64
-	switch err := scanError(r.Scan(&epoch, &last, &tokens)); {
+	switch err := explainScanError(r.Scan(&epoch, &last, &tokens)); {
 	case err == sql.ErrNoRows:
 		return meta{}, storefile.CorruptError("the table meta is empty")
 	case err != nil:
@@ -84,9 +84,9 @@ func scanMeta(r *sql.Row) (m meta, err error) {
 	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens)}, nil
 }
 
-// scanError returns the error of a Scan. The tables are strict, so that a value of
+// explainScanError returns the error of a Scan. The tables are strict, so that a value of
 // another type than the schema has is damage.
-func scanError(err error) error {
+func explainScanError(err error) error {
 	var e *sqlite.Error
 	if err == nil || err == sql.ErrNoRows || errors.As(err, &e) {
 		return err

@@ -83,17 +83,17 @@ type Store struct {
 	lock   *os.File
 	broken atomic.Pointer[error] // what ended the use of the store, if anything
 
-	appending sync.Mutex // held by Append and Spend for their whole length
-	writer    *writer    // nil while there is no room for its files
-	tried     time.Time  // to open it
+	appendMu sync.Mutex // held by Append and Spend for their whole length
+	writer   *writer    // nil while there is no room for its files
+	triedAt  time.Time  // to open it
 
-	refusal atomic.Pointer[error] // why there is no writer
+	writeError atomic.Pointer[error] // why there is no writer
 
 	// checkpointMu is held for reading by whoever reads, and for writing where the log
 	// of SQLite must come to an end, which readers keep it from.
 	checkpointMu sync.RWMutex
 	reader       *reader                            // exchanged by the holder of checkpointMu and appending
-	held         atomic.Pointer[storefile.Identity] // what must stay in its place
+	files        atomic.Pointer[storefile.Identity] // what must stay in its place
 }
 
 var (
@@ -221,7 +221,7 @@ func (s *Store) runMethod(ctx context.Context, op string, f func() error) error 
 	} else if err == nil {
 		err = s.explainStoreError(f())
 	}
-	if held := s.held.Load(); err == nil && held != nil {
+	if held := s.files.Load(); err == nil && held != nil {
 		err = held.Check()
 	}
 	if err == nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// ever is the context of all that SQLite does, see [Store.do].
-var ever = context.Background()
+// uncanceled is the context of all that SQLite does, see [Store.do].
+var uncanceled = context.Background()
 
 // writer is the one connection that changes the database. It is used by one
 // goroutine at a time.
 type writer struct {
-	db   *sql.DB
-	conn *sql.Conn
-	held bool // a transaction is open, and with it the write lock is held
+	db           *sql.DB
+	conn         *sql.Conn
+	hasWriteLock bool // a transaction is open, and with it the write lock is held
 
 	begin, commit, rollback, checkpoint, logState *sql.Stmt
 
@@ -58,7 +58,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 			w.closeWriter() //nolint:errcheck // says less than err
 		}
 	}()
-	if w.conn, err = w.db.Conn(ever); err != nil {
+	if w.conn, err = w.db.Conn(uncanceled); err != nil {
 		return nil, err
 	}
 	for _, s := range []struct {
@@ -78,7 +78,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.spentOn, "SELECT id FROM tokens WHERE token = ?"},
 		{&w.signed, "SELECT 1 FROM envelopes WHERE signature = ? LIMIT 1"},
 	} {
-		if *s.to, err = w.conn.PrepareContext(ever, s.text); err != nil {
+		if *s.to, err = w.conn.PrepareContext(uncanceled, s.text); err != nil {
 			return nil, err
 		}
 		w.prepared = append(w.prepared, *s.to)
@@ -86,58 +86,58 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 	return w, nil
 }
 
-// holdLock takes the write lock, where it is not held.
-func (w *writer) holdLock() error {
-	if w.held {
+// takeWriteLock takes the write lock, where it is not held.
+func (w *writer) takeWriteLock() error {
+	if w.hasWriteLock {
 		return nil
 	}
-	_, err := w.begin.ExecContext(ever)
-	w.held = err == nil
+	_, err := w.begin.ExecContext(uncanceled)
+	w.hasWriteLock = err == nil
 	return err
 }
 
 // commitAndRelease commits what was written and lets go of the write lock. On an error
 // nothing is changed.
 func (w *writer) commitAndRelease() error {
-	if _, err := w.commit.ExecContext(ever); err != nil {
+	if _, err := w.commit.ExecContext(uncanceled); err != nil {
 		return err
 	}
-	w.held = false
+	w.hasWriteLock = false
 	return nil
 }
 
 // rollBack takes back what was written and lets go of the write lock.
 func (w *writer) rollBack() {
-	w.rollback.ExecContext(ever) //nolint:errcheck // SQLite did so itself after some errors, and then says that it cannot
-	w.held = false
+	w.rollback.ExecContext(uncanceled) //nolint:errcheck // SQLite did so itself after some errors, and then says that it cannot
+	w.hasWriteLock = false
 }
 
-// copyLog copies what the log of SQLite holds into the database, as far as
+// checkpointLog copies what the log of SQLite holds into the database, as far as
 // nobody reads it. If that is all, the next transaction begins the log anew.
-func (w *writer) copyLog() error {
-	_, err := w.checkpoint.ExecContext(ever)
+func (w *writer) checkpointLog() error {
+	_, err := w.checkpoint.ExecContext(uncanceled)
 	return err
 }
 
-// emptyLog copies the log of SQLite that a crash has left, and cuts it off. The
+// truncateLog copies the log of SQLite that a crash has left, and cuts it off. The
 // next commit would begin in the last sector of the one before, since a crash may
 // have taken what filled it, and on a disk without atomic sectors a power cut then
 // would take that commit.
-func (w *writer) emptyLog() error {
-	_, err := w.conn.ExecContext(ever, "PRAGMA wal_checkpoint(TRUNCATE)")
+func (w *writer) truncateLog() error {
+	_, err := w.conn.ExecContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)")
 	return err
 }
 
 // logPages returns how many pages the log of SQLite holds.
 func (w *writer) logPages() (n int64, err error) {
 	var busy, copied int64
-	err = scanError(w.logState.QueryRowContext(ever).Scan(&busy, &n, &copied))
+	err = explainScanError(w.logState.QueryRowContext(uncanceled).Scan(&busy, &n, &copied))
 	return n, err
 }
 
 // findSeq returns the place of an envelope in the log, or 0.
 func (w *writer) findSeq(id storage.ID) (seq storage.Seq, err error) {
-	switch err := scanError(w.seqOf.QueryRowContext(ever, id[:]).Scan(&seq)); {
+	switch err := explainScanError(w.seqOf.QueryRowContext(uncanceled, id[:]).Scan(&seq)); {
 	case err == sql.ErrNoRows:
 		return 0, nil
 	case err != nil:
@@ -149,7 +149,7 @@ func (w *writer) findSeq(id storage.ID) (seq storage.Seq, err error) {
 // findPayment returns the envelope that a spent token paid for.
 func (w *writer) findPayment(token storage.TokenID) (storage.ID, error) {
 	var id []byte
-	switch err := scanError(w.spentOn.QueryRowContext(ever, token[:]).Scan(&id)); {
+	switch err := explainScanError(w.spentOn.QueryRowContext(uncanceled, token[:]).Scan(&id)); {
 	case err == sql.ErrNoRows, err == nil && len(id) != len(storage.ID{}):
 		return storage.ID{}, storefile.CorruptError("a token makes no sense")
 	case err != nil:
@@ -159,7 +159,7 @@ func (w *writer) findPayment(token storage.TokenID) (storage.ID, error) {
 }
 
 func (w *writer) closeWriter() error {
-	if w.held {
+	if w.hasWriteLock {
 		w.rollBack()
 	}
 	for _, s := range w.prepared {
@@ -173,7 +173,7 @@ func (w *writer) closeWriter() error {
 
 // rowExists reports whether a SELECT finds a row.
 func rowExists(s *sql.Stmt, value []byte) (bool, error) {
-	rows, err := s.QueryContext(ever, value)
+	rows, err := s.QueryContext(uncanceled, value)
 	if err != nil {
 		return false, err
 	}
@@ -185,7 +185,7 @@ func rowExists(s *sql.Stmt, value []byte) (bool, error) {
 // insertRow reports whether an INSERT put in its row, which it does not where
 // there is one already.
 func insertRow(s *sql.Stmt, values ...any) (bool, error) {
-	result, err := s.ExecContext(ever, values...)
+	result, err := s.ExecContext(uncanceled, values...)
 	if err != nil {
 		return false, err
 	}
