@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// attack is what strangers do, and what somebody honest does at the same time.
+// attack is what strangers do, and what an honest client does at the same time.
 type attack struct {
 	name    string
 	limits  string // of the relay, in its configuration; %d: options.connections
 	prepare func(context.Context, options, *relay) error
 	storm   func(context.Context, options, *relay)
 	honest  func(context.Context, *relay) error
-	act     string // what the honest one does
+	act     string // what the honest client does
 	bound   time.Duration
 }
 
@@ -38,7 +38,7 @@ func (r *result) isMet() bool {
 	return r.failed == 0 && len(r.took) > 0 && slices.Max(r.took) <= r.bound
 }
 
-// performAttack attacks a relay that it starts for that.
+// performAttack starts a relay and attacks it.
 func (o options) performAttack(ctx context.Context, a attack) (*result, error) {
 	dir, err := os.MkdirTemp("", "cwtch-attack-")
 	if err != nil {
@@ -75,7 +75,7 @@ func (o options) performAttack(ctx context.Context, a attack) (*result, error) {
 	return res, ctx.Err()
 }
 
-// tryHonest does once what the honest client does.
+// tryHonest has the honest client act once.
 func (res *result) tryHonest(ctx context.Context, r *relay) {
 	ctx, cancel := context.WithTimeout(ctx, 4*res.bound)
 	defer cancel()
@@ -116,7 +116,7 @@ func writeTable(w io.Writer, rows []*result) error {
 	return nil
 }
 
-// runAttackers runs n attackers, each again and again until ctx ends.
+// runAttackers runs n attackers, which strike again and again until ctx ends.
 func runAttackers(ctx context.Context, n int, pause time.Duration, strikes *atomic.Int64, strike func(context.Context)) {
 	var wg sync.WaitGroup
 	for range n {

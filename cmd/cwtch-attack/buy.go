@@ -28,8 +28,8 @@ var buyAttack = attack{
 	},
 }
 
-// buyAll buys as much as one proof of work gives, with the least effort: a
-// solution by counting, and a request that was made before.
+// buyAll buys as many tokens as one proof of work gives, with the least effort: it finds
+// the solution by counting, and repeats a recorded request.
 func (r *relay) buyAll(ctx context.Context) {
 	nc, err := r.dialLocal(ctx, r.bundle.TokenService)
 	if err != nil {

@@ -8,10 +8,10 @@
 // It exits with status 1 if the honest client was turned away, or waited longer
 // than the bound that the table shows.
 //
-// It attacks nothing but a relay that it starts itself: from the program it is
-// given, in a temporary directory, on the loopback network. It knows no other
-// way to name a relay. Every attack is bounded in connections and in time, and
-// ends by itself. Clients and relay share the processors of the machine.
+// It attacks only a relay that it starts itself from the given program, in a temporary
+// directory, on the loopback network. It has no way to name another relay. Every attack is
+// bounded in connections and in time, and ends by itself. Clients and relay share the
+// processors of the machine.
 package main
 
 import (
@@ -60,16 +60,16 @@ type options struct {
 	readers     int
 }
 
-// most bounds the flags, so that a slip of the finger does not take the machine.
-var most = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000}
+// maxOptions bounds the flags, so that a slip of the finger does not take the machine.
+var maxOptions = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000}
 
 func (o options) validate() error {
 	for _, c := range []struct {
 		flag        string
 		value, most int
 	}{
-		{"time", int(o.time), int(most.time)}, {"rate", o.rate, most.rate}, {"connections", o.connections, most.connections},
-		{"buyers", o.buyers, most.buyers}, {"envelopes", o.envelopes, most.envelopes}, {"readers", o.readers, most.readers},
+		{"time", int(o.time), int(maxOptions.time)}, {"rate", o.rate, maxOptions.rate}, {"connections", o.connections, maxOptions.connections},
+		{"buyers", o.buyers, maxOptions.buyers}, {"envelopes", o.envelopes, maxOptions.envelopes}, {"readers", o.readers, maxOptions.readers},
 	} {
 		if c.value < 1 || c.value > c.most {
 			return fmt.Errorf("-%s is out of bounds", c.flag)

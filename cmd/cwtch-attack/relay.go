@@ -26,7 +26,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// relay is a running relay, what is known of it, and what the attack needs.
+// relay is a running relay and what an attack needs.
 type relay struct {
 	onion.Network
 	cmd    *exec.Cmd
@@ -122,7 +122,7 @@ func (r *relay) Dial(ctx context.Context, service identity.Onion, port int) (net
 	return nc, nil
 }
 
-// endRelay ends the relay, as an operator does if it lets him.
+// endRelay ends the relay as an operator does, or kills it after ten seconds.
 func (r *relay) endRelay() {
 	r.cmd.Process.Signal(syscall.SIGTERM)                                    //nolint:errcheck // it has ended, then
 	timer := time.AfterFunc(10*time.Second, func() { r.cmd.Process.Kill() }) //nolint:errcheck // it has ended, then
@@ -139,7 +139,7 @@ func (r *relay) withLogTail(err error) error {
 	return fmt.Errorf("%w; its log ends:\n%s", err, text[max(0, len(text)-most):])
 }
 
-// processorTime is that of relay and store. One that has ended has used none.
+// processorTime returns the processor time of relay and store; an ended process has none.
 func (r *relay) processorTime() (sum time.Duration) {
 	const scheduled = 2 // CPUCLOCK_SCHED, see linux/include/linux/posix-timers.h
 	for _, pid := range []int{r.cmd.Process.Pid, r.plugin} {
@@ -151,7 +151,7 @@ func (r *relay) processorTime() (sum time.Duration) {
 	return sum
 }
 
-// peakMemory is the most that relay and store had resident, in KiB.
+// peakMemory returns the peak of the resident memory of relay and store, in KiB.
 func (r *relay) peakMemory() (sum int) {
 	for _, pid := range []int{r.cmd.Process.Pid, r.plugin} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

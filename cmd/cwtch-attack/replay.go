@@ -21,7 +21,7 @@ var replayAttacks = []attack{
 func replayAttack(name string, one bool) attack {
 	return attack{
 		name: name, act: "connect, replay", bound: 2 * time.Second, honest: honestReplay,
-		// The gate is not what is attacked here.
+		// Not the limits of connections are attacked here.
 		limits:  "connections = 8192\n connections_per_second = 10000",
 		prepare: func(ctx context.Context, o options, r *relay) error { return r.plantEnvelopes(ctx, o.envelopes, one) },
 		storm: func(ctx context.Context, o options, r *relay) {
@@ -30,8 +30,8 @@ func replayAttack(name string, one bool) attack {
 	}
 }
 
-// askForReplay asks from what was planted, waits for the answer to begin and
-// leaves.
+// askForReplay asks for a replay from the planted signature, waits until the answer begins,
+// and leaves.
 func (r *relay) askForReplay(ctx context.Context) {
 	nc, err := r.dialLocal(ctx, r.bundle.Board)
 	if err != nil {
@@ -48,8 +48,8 @@ func (r *relay) askForReplay(ctx context.Context) {
 	}
 }
 
-// plantEnvelopes posts n tiny envelopes, under one signature or each under its own, and an
-// honest one behind them. A relay may refuse some.
+// plantEnvelopes posts n tiny envelopes, under one signature or each under its own, and
+// then an honest one. A relay may refuse some.
 func (r *relay) plantEnvelopes(ctx context.Context, n int, one bool) error {
 	const posters = 8
 	r.planted = newSignature(0)

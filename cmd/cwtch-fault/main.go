@@ -1,5 +1,5 @@
-// Command cwtch-fault stands between a relay and a plugin and misbehaves, as a
-// seed decides. A relay starts it in place of the plugin:
+// Command cwtch-fault injects faults between a relay and a plugin, as a seed decides. A
+// relay starts it in place of the plugin:
 //
 //	plugin "storage" "faulty_diary" {
 //	  path = "/usr/local/bin/cwtch-fault"
@@ -8,7 +8,7 @@
 //	  sandbox { enabled = false }
 //	}
 //
-// What can go wrong is in the documentation of package plugins/fault.
+// Package plugins/fault describes the faults.
 package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 		Usage: usage,
 		Codec: fault.Codec,
 		Open: func(ctx context.Context, log *slog.Logger) (grpc.StreamHandler, func(context.Context) error, error) {
-			return open(ctx, log, os.Args[1:])
+			return startProxy(ctx, log, os.Args[1:])
 		},
 	})
 }
@@ -50,14 +50,14 @@ const usage = `hint: name it in the configuration of the relay, in the place of 
   }
 
   -seed N   what goes wrong, and when, follows from it (default: 1)
-  -after N  calls that are left alone first (default: 0)
+  -after N  calls at the beginning that do not go wrong (default: 0)
   -mix MIX  shares of calls at which something goes wrong, such as
             all=0.05,hang=0,cut=0.1 (default: all=0.05); the faults are
             delay fail cut duplicate corrupt truncate huge hang crash
 `
 
-// open starts the plugin that stands behind.
-func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHandler, func(context.Context) error, error) {
+// startProxy starts the plugin behind the proxy.
+func startProxy(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHandler, func(context.Context) error, error) {
 	f := flag.NewFlagSet("cwtch-fault", flag.ContinueOnError)
 	seed := f.Uint64("seed", 1, "")
 	text := f.String("mix", "all=0.05", "")
@@ -92,7 +92,7 @@ func open(ctx context.Context, log *slog.Logger, args []string) (grpc.StreamHand
 		os.Exit(3)
 	}
 	var ending atomic.Bool
-	go func() { // a plugin that dies takes this process with it, as the relay expects of one
+	go func() { // end with the plugin, as the relay expects of a plugin
 		<-process.Exited()
 		if ending.Load() {
 			return

@@ -1,8 +1,7 @@
-// Package fault is a liar between a relay and a plugin. It passes every call on
-// as it is, in both directions and without understanding it, except that now
-// and then, as a seed decides, something goes wrong. It is for authors who want
-// to know what their plugin, or a relay, does when the other side misbehaves;
-// the program cwtch-fault is it.
+// Package fault injects faults between a relay and a plugin. It passes calls on in both
+// directions as they are, without understanding them, and makes some of them go wrong, as
+// a seed decides. It is for authors who want to know what their plugin, or a relay, does
+// when the other side misbehaves; cwtch-fault is the program.
 //
 // # What goes wrong
 //
@@ -18,15 +17,13 @@
 //
 // # What does not
 //
-// Describe, Validate, Configure, Drain and Shutdown pass as they are, but for
-// the name: a plugin "bolt" becomes "faulty_bolt", so that nobody mistakes one
-// for the other. Calls of a stream (the Handle of a peersync plugin) are not
-// passed on, so storage and stats plugins can stand behind it, and peersync
-// plugins cannot.
+// Describe, Validate, Configure, Drain and Shutdown never go wrong. Only the name of the
+// plugin changes: "bolt" becomes "faulty_bolt", so that nobody mistakes one for the other.
+// Streams (the Handle of a peersync plugin) are not passed on, so it works with storage and
+// stats plugins and not with peersync plugins.
 //
 // # Seed
 //
-// What happens to the n-th call follows from the seed and n. Calls that are made
-// at the same time come in an order of their own, so a seed gives the same
-// sequence of faults, not always at the same calls.
+// The fault of the n-th call follows from the seed and n. The order of concurrent calls
+// varies, so a seed gives the same sequence of faults, but not always at the same calls.
 package fault

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Fault is one thing that can go wrong with a call; the empty one is nothing.
+// Fault is something that can go wrong with a call; the empty Fault is nothing.
 type Fault string
 
 // The faults, as the package documentation describes them.
@@ -26,7 +26,7 @@ const (
 	Crash     Fault = "crash"
 )
 
-// Faults are all of them.
+// Faults lists all faults.
 var Faults = []Fault{Delay, Fail, Cut, Duplicate, Corrupt, Truncate, Huge, Hang, Crash}
 
 // Mix says how often each fault happens, as a share of all calls. The shares
@@ -72,15 +72,15 @@ type dice struct {
 
 	mu    sync.Mutex
 	rng   *rand.Rand
-	after int // calls that are left alone
+	after int // calls that do not go wrong yet
 }
 
 func newDice(seed uint64, mix Mix, after int) *dice {
 	return &dice{rng: rand.New(rand.NewPCG(seed, 0)), mix: mix, after: after}
 }
 
-// throwFault gives the fault of the next call, and a source for its details that
-// nobody else uses.
+// throwFault returns the fault of the next call, and a source of random numbers for its
+// details.
 func (d *dice) throwFault() (Fault, *rand.Rand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,7 +90,7 @@ func (d *dice) throwFault() (Fault, *rand.Rand) {
 		d.after--
 		return "", details
 	}
-	for _, f := range Faults { // in an order of its own, unlike a map
+	for _, f := range Faults { // in a fixed order, unlike a map
 		if at -= d.mix[f]; at < 0 {
 			return f, details
 		}

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Prefix is what the name of a plugin behind the proxy begins with.
+// Prefix begins the name of a plugin behind the proxy.
 const Prefix = "faulty_"
 
 // nameField is the number of DescribeResponse.name in plugin.proto.

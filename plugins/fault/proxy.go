@@ -27,19 +27,18 @@ type Proxy struct {
 	Plugin grpc.ClientConnInterface
 	Mix    Mix
 	Seed   uint64
-	// After is the number of calls at the beginning with which nothing goes
-	// wrong, so that a relay can start.
+	// After is the number of calls at the beginning that do not go wrong, so that a relay
+	// can start.
 	After  int
-	Logger *slog.Logger // tells of every fault
+	Logger *slog.Logger // logs every fault
 	// Exit ends the process, for [Crash].
 	Exit func()
 
 	dice *dice
 }
 
-// Service is the description of what every call to a plugin comes in: a
-// handler for methods that are not known. See grpc.UnknownServiceHandler. It is
-// called once, before the first call.
+// Service returns the handler of all calls, for grpc.UnknownServiceHandler. Call it once,
+// before the first call.
 func (p *Proxy) Service() grpc.StreamHandler {
 	p.dice = newDice(p.Seed, p.Mix, p.After)
 	return p.handleStream
@@ -80,7 +79,7 @@ func (p *Proxy) passCall(ctx context.Context, method string, request frame) (fra
 	return p.applyFault(ctx, f, rng, func() (frame, error) { return p.askPlugin(ctx, method, request) })
 }
 
-// applyFault asks the plugin, or not, and answers, or not.
+// applyFault makes a call with a fault.
 func (p *Proxy) applyFault(ctx context.Context, f Fault, rng *rand.Rand, ask func() (frame, error)) (frame, error) {
 	late := rng.IntN(2) == 0
 	switch f {
@@ -122,7 +121,7 @@ func sleepContext(ctx context.Context, d time.Duration) {
 	}
 }
 
-// askPlugin makes one call to the plugin, in bytes.
+// askPlugin makes a call to the plugin.
 func (p *Proxy) askPlugin(ctx context.Context, method string, request frame) (frame, error) {
 	var answer frame
 	err := p.Plugin.Invoke(ctx, method, &request, &answer,
@@ -130,11 +129,11 @@ func (p *Proxy) askPlugin(ctx context.Context, method string, request frame) (fr
 	return answer, err
 }
 
-// frame is a message as it is on the wire.
+// frame is an encoded message.
 type frame []byte
 
-// Codec passes frames as they are and messages of protobuf, which the services
-// of go-plugin on the same connection use, as gRPC does.
+// Codec passes frames as they are. It encodes protobuf messages as gRPC does, for the
+// services of go-plugin on the same connection.
 var Codec encoding.CodecV2 = codec{encoding.GetCodecV2(proto.Name)}
 
 type codec struct{ encoding.CodecV2 }

@@ -10,27 +10,26 @@ import (
 	"syscall"
 )
 
-// PrivateUmask has all files and directories that this process and its children
-// make be for their user alone, unless they are given another mode, whatever umask
-// the process was started with. Programs call it first.
+// PrivateUmask makes new files and directories of this process and its children accessible
+// to their user alone, unless they are given another mode. Programs call it first.
 func PrivateUmask() { syscall.Umask(0o077) }
 
-// WriteFile writes a file, durably. Under its name there is the old content, or
-// none, until all of the new one is on disk; so a full disk or a crash leaves no
-// part of it. The mode is exact, whatever the umask is.
+// WriteFile writes a file, durably. Its name leads to the old content, or to none, until all
+// of the new content is on disk, so a full disk or a crash leaves no part of it. The mode is
+// exact, whatever the umask is.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, os.Rename)
+	return writeTemporary(path, data, mode, os.Rename)
 }
 
-// CreateFile is WriteFile for a file that must not exist: of one that does, it
-// returns an error that matches [fs.ErrExist].
+// CreateFile is WriteFile for a file that must not exist yet; otherwise it returns an error
+// that matches [fs.ErrExist].
 func CreateFile(path string, data []byte, mode fs.FileMode) error {
-	return write(path, data, mode, os.Link) // rename would replace the file of a faster process
+	return writeTemporary(path, data, mode, os.Link) // rename would replace the file of a faster process
 }
 
-// WriteOutput writes what a person wants to have at a path: as WriteFile to a
-// file, whose mode it keeps if the file exists, and at the end of links; and directly
-// to whatever is no file, such as a pipe or a terminal.
+// WriteOutput writes the output of a command to a path that a person gave. It follows
+// links, keeps the mode of a file that exists, and writes as WriteFile does; but directly to
+// what is not a file, such as a pipe or a terminal.
 func WriteOutput(path string, data []byte, mode fs.FileMode) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -54,8 +53,8 @@ func writeDirectly(path string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// write writes a temporary file and has publish give it its name.
-func write(path string, data []byte, mode fs.FileMode, publish func(temporary, path string) error) error {
+// writeTemporary writes a temporary file and has publish give it its name.
+func writeTemporary(path string, data []byte, mode fs.FileMode, publish func(temporary, path string) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*") // short: the name of the file may be as long as a name can be
 	if err != nil {
@@ -72,7 +71,7 @@ func write(path string, data []byte, mode fs.FileMode, publish func(temporary, p
 	return SyncDir(dir)
 }
 
-// setMode gives a file its mode, which the sandbox of a plugin allows only if it has it.
+// setMode changes the mode of a file if it has to: the sandbox of a plugin does not allow it.
 func setMode(f *os.File, mode fs.FileMode) error {
 	info, err := f.Stat()
 	if err != nil || info.Mode().Perm() == mode {

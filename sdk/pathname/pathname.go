@@ -1,6 +1,6 @@
-// Package pathname is about paths as people write them: in a configuration, on a
-// command line, and in the commands that an error tells them to run. It is for the
-// relay and its commands, and for authors of plugins.
+// Package pathname checks paths that people write in a configuration or on a command line,
+// and writes the commands that an error tells them to run. It is for the relay and its
+// commands, and for authors of plugins.
 package pathname
 
 import (
@@ -15,9 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// UnexpandedError is a path that begins with what a shell or systemd would have
-// replaced, and nothing here does. Taken as it is, it would make a directory named
-// "~" or "$HOME".
+// UnexpandedError is a path that begins with something that a shell or systemd would have
+// replaced. Taken as it is, it would make a directory named "~" or "$HOME".
 type UnexpandedError struct {
 	Path  string
 	Begin string // what would have been replaced, such as "~" or "$HOME"
@@ -35,8 +34,8 @@ func (e *UnexpandedError) Error() string {
 // systemd (%h) or the command line of Windows (%NAME%) would have replaced.
 var unexpanded = regexp.MustCompile(`^(~[^/]*|\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^}/]*\}?|\$\([^)/]*\)?|%[A-Za-z_][A-Za-z0-9_]*%|%[A-Za-z])(?:/|$)`)
 
-// Check returns an [*UnexpandedError] for a path that begins with something that is
-// not expanded.
+// Check returns an [*UnexpandedError] for a path that begins with something that a shell or
+// systemd would have replaced.
 func Check(path string) error {
 	found := unexpanded.FindStringSubmatch(path)
 	if found == nil {
@@ -76,8 +75,7 @@ func expand(begin string) string {
 // network matches what may stand in front of a path in an address.
 var network = regexp.MustCompile(`^(unix|loopback):`)
 
-// CheckAddress is Check for a path that may be part of an address: unix:PATH or
-// loopback:PATH.
+// CheckAddress is Check for a path or an address that has one: unix:PATH or loopback:PATH.
 func CheckAddress(address string) error {
 	prefix := network.FindString(address)
 	err := Check(address[len(prefix):])
@@ -87,8 +85,8 @@ func CheckAddress(address string) error {
 	return err
 }
 
-// Var defines a flag whose value is a path, or an address with one, and refuses a path
-// that begins with something that is not expanded.
+// Var defines a flag whose value is a path, or an address with one, and refuses a value for
+// which CheckAddress returns an error.
 func Var(fs *flag.FlagSet, p *string, name, value, usage string) {
 	*p = value
 	fs.Var(flagValue{p}, name, usage)
@@ -111,12 +109,11 @@ func (v flagValue) Set(path string) error {
 	return nil
 }
 
-// plain is what no shell treats in a special way, wherever it stands.
+// plain matches arguments that no shell treats in a special way.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_./,:@+-][A-Za-z0-9_./,:@+=#-]*$`)
 
-// Quote writes an argument so that a person can paste it into a shell: as it is
-// where no shell minds, else in quotes. It is one line, and safe to show on a
-// terminal, whatever the argument holds.
+// Quote writes an argument so that a person can paste it into a shell, in quotes if it needs
+// them. The result is one line and safe to show on a terminal, whatever the argument holds.
 func Quote(arg string) string {
 	switch {
 	case plain.MatchString(arg):

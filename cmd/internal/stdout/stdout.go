@@ -1,5 +1,5 @@
-// Package stdout is the standard output of a command that prints facts. A command
-// whose facts did not reach anybody has not done what it was asked for.
+// Package stdout writes the standard output of a command that prints facts, and has the
+// command fail if they could not be written.
 package stdout
 
 import (
@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Writer is standard output. It remembers the first error, so that a command may
-// print without looking at errors.
+// Writer is standard output. It remembers the first error, so that a command need not
+// check the errors of printing.
 type Writer struct {
 	out io.Writer
 	err error
@@ -30,13 +30,13 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unread reports whether the reader of the output has ended, as head does when it
-// has enough. That is no error, and nobody wants to be told of it.
+// Unread reports whether the reader of the output has ended, as head does when it has
+// enough. That is not an error worth a message.
 func (w *Writer) Unread() bool { return errors.Is(w.err, syscall.EPIPE) }
 
-// Status returns the exit status of a command that would end with the given one. It
-// is 1, after a line on stderr, if the output could not be written. Where its reader
-// has ended, the process ends by SIGPIPE, as others do.
+// Status returns the exit status of a command that would end with the given status. If the
+// output could not be written, it writes a line to stderr and returns 1. If the reader of
+// the output has ended, SIGPIPE ends the process, as it does with other commands.
 func (w *Writer) Status(status int, stderr io.Writer) int {
 	switch {
 	case w.err == nil:

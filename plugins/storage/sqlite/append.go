@@ -30,7 +30,7 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 	return outcomes, nil
 }
 
-// writeBatch calls f with a transaction, and commits what it did.
+// writeBatch calls f with a transaction and commits it.
 func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error) error {
 	s.appendMu.Lock()
 	defer s.appendMu.Unlock()
@@ -61,18 +61,18 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 	})
 }
 
-// checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. Where
-// either cannot be, the next Append finds out; this one is durable.
+// checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. If
+// either fails, the next Append finds out; this one is durable.
 func (s *Store) checkpointAndRelock() {
 	if fileSize(s.path+walSuffix) > s.maxWAL {
-		// Nobody reads for as long as the log is copied and the next transaction
-		// begun, which then does not need what is in it.
+		// Nobody reads until the log is copied and the next transaction has begun, which
+		// then can begin the log anew.
 		s.checkpointMu.Lock()
 		defer s.checkpointMu.Unlock()
 	}
 	err := s.explainStoreError(s.checkpointIfLong())
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
-		s.breakStore(err) //nolint:errcheck // for those that come
+		s.breakStore(err) //nolint:errcheck // for later calls
 		return
 	}
 	s.writer.takeWriteLock() //nolint:errcheck // see above
@@ -80,10 +80,9 @@ func (s *Store) checkpointAndRelock() {
 
 // checkpointIfLong copies the log of SQLite into the database when it is long.
 //
-// SQLite would do so by itself, and take no notice of a sync that fails. It would
-// try again later, but write again only the pages that it has not written before
-// that try: those of an earlier one, which stopped at a reader, are lost with the
-// sync, and then the log begins anew.
+// SQLite would do so by itself, but ignore a sync that fails. It would try again later
+// and write only the pages that no try has written. Pages that an earlier try wrote before
+// it stopped at a reader would be lost with the failed sync, when the log begins anew.
 func (s *Store) checkpointIfLong() error {
 	n, err := s.writer.logPages()
 	if err != nil || n*pageSize < s.maxWAL/4 && fileSize(s.path+walSuffix) <= s.maxWAL {
@@ -92,11 +91,11 @@ func (s *Store) checkpointIfLong() error {
 	return s.writer.checkpointLog()
 }
 
-// failTransaction takes back a transaction that met err, and returns the error of the
-// Append. The store outlives a full disk: what was written of the transaction
-// is behind the end of the log, where the next one will write. After any other
-// failure nobody knows what the disk holds, and the file must be opened anew. A
-// sync that failed is worse, see [storefile.MarkSyncFailed].
+// failTransaction rolls back a transaction that met err, and returns the error of the
+// Append. The store stays usable after a full disk: what the transaction wrote is behind
+// the end of the log, where the next one will write. After any other failure nobody knows
+// what the disk holds, and the file must be opened anew. A failed sync is worse, see
+// [storefile.MarkSyncFailed].
 func (s *Store) failTransaction(err error, before *meta) error {
 	s.writer.rollBack()
 	err = s.explainStoreError(err)
@@ -107,7 +106,7 @@ func (s *Store) failTransaction(err error, before *meta) error {
 	return s.breakStore(err)
 }
 
-// isUnchangedSince reports whether the store is as it was.
+// isUnchangedSince reports whether the counters of the store are as before.
 func (s *Store) isUnchangedSince(before meta) bool {
 	if s.writer.takeWriteLock() != nil {
 		return false
@@ -116,8 +115,8 @@ func (s *Store) isUnchangedSince(before meta) bool {
 	return err == nil && now == before
 }
 
-// breakStore ends the use of the store because of err, and returns what is said
-// from now on.
+// breakStore ends the use of the store because of err, and returns the error of all later
+// calls.
 func (s *Store) breakStore(err error) error {
 	if !errors.Is(err, storage.ErrCorrupt) {
 		err = fmt.Errorf("%w until the file is opened anew: %w", storage.ErrUnavailable, err)
@@ -161,8 +160,8 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, err
 }
 
-// isConflict reports whether a record must be refused because another envelope has
-// its signature. Mostly none has, and that is one look.
+// isConflict reports whether a record must be refused because another envelope has its
+// signature. Mostly none has, which takes one query.
 func (b *batch) isConflict(token storage.TokenID, r *storage.Record) (bool, error) {
 	if len(r.Signature) == 0 {
 		return false, nil
@@ -177,7 +176,7 @@ func (b *batch) isConflict(token storage.TokenID, r *storage.Record) (bool, erro
 	return seq == 0, err
 }
 
-// spendToken spends a token on an envelope, and reports whether it could.
+// spendToken spends a token on an envelope, and reports whether it was unspent.
 func (b *batch) spendToken(token storage.TokenID, id storage.ID) (bool, error) {
 	spent, err := insertRow(b.spend, token[:], id[:])
 	if spent {
@@ -186,7 +185,7 @@ func (b *batch) spendToken(token storage.TokenID, id storage.ID) (bool, error) {
 	return spent, err
 }
 
-// answerSpent is the outcome of a record whose token was spent before.
+// answerSpent answers a record whose token was spent before.
 func (b *batch) answerSpent(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
 	switch paid, err := b.findPayment(token); {
 	case err != nil:
@@ -204,7 +203,7 @@ func (b *batch) answerSpent(token storage.TokenID, id storage.ID) (storage.Outco
 	}
 }
 
-// commitBatch writes what goes with the rows, and makes all of it durable.
+// commitBatch writes the counters, and makes them and the rows durable.
 func (b *batch) commitBatch() error {
 	if _, err := b.advance.ExecContext(uncanceled, int64(b.meta.last), int64(b.meta.tokens)); err != nil {
 		return err
@@ -212,7 +211,7 @@ func (b *batch) commitBatch() error {
 	return b.commitAndRelease()
 }
 
-// emptyIfNil makes of nil, which would be NULL, what it means.
+// emptyIfNil returns b, or an empty slice for nil, which SQLite would take for NULL.
 func emptyIfNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}

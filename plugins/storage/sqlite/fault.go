@@ -15,8 +15,8 @@ import (
 
 var errBusy = fmt.Errorf("%w: another program is writing to the database; end it", storage.ErrUnavailable)
 
-// explainError says in the words of the contract, and of an operator, what SQLite
-// says in its own. Other errors stay as they are.
+// explainError turns an error of SQLite into one of the contract, in words for an operator.
+// Other errors stay as they are.
 func explainError(path string, err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) || errors.Is(err, storage.ErrCorrupt) {
@@ -44,8 +44,8 @@ func explainError(path string, err error) error {
 	default:
 		return err
 	}
-	// SQLite tells a full disk from another error in some places only, and
-	// never one that is full for this user, or for this file.
+	// SQLite recognizes a full disk in some places only, and never a quota or the limit of
+	// a file.
 	if cause := probeRoom(path); cause != nil {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
@@ -58,8 +58,8 @@ func isSyncError(err error) bool {
 	return errors.As(err, &e) && (e.Code() == codes.SQLITE_IOERR_FSYNC || e.Code() == codes.SQLITE_IOERR_DIR_FSYNC)
 }
 
-// probeRoom returns an error that is [storage.ErrFull] when there is no room beside
-// the database, or a file there may not be longer than the database is.
+// probeRoom returns an error that is [storage.ErrFull] if there is no room beside the
+// database, or if a file there may not be longer than the database is.
 func probeRoom(path string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".probe-*")
 	if err == nil {

@@ -49,20 +49,19 @@ func initializeFile(path string) error {
 		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
 	if err == nil {
-		// Closing would do so as well, but take no notice of a sync that fails.
+		// Closing would do so as well, but ignore a sync that fails.
 		_, err = db.ExecContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
 	return errors.Join(err, db.Close())
 }
 
-// inspectFile returns why the locked file at path cannot be opened as a store, if
-// so, and changes nothing.
+// inspectFile returns an error for a locked file that cannot be opened as a store. It
+// changes nothing.
 func inspectFile(path string, file io.ReaderAt) error {
-	// A database that was closed in good order is read by itself, without any of
-	// the files beside it, which SQLite would make. Where there is a log, as after
-	// a crash, it is read as well, but not copied. Then the file alone says little:
-	// a power cut may have torn any page that was being copied into it, the header
-	// included, and the log has it whole.
+	// A database that was closed in good order is read alone: SQLite would make the files
+	// beside it. If there is a log, as after a crash, SQLite reads it too, but does not copy
+	// it. Then the file by itself says little: a power cut may have torn any page that was
+	// being copied into it, even the header, and the log has the whole page.
 	mode := url.Values{"mode": {"ro"}}
 	alone := isSelfContained(path)
 	ours, err := checkHeader(file, alone)
@@ -87,14 +86,13 @@ func inspectFile(path string, file io.ReaderAt) error {
 	return err
 }
 
-// isSelfContained reports whether there is nothing beside a database that belongs to its
-// content.
+// isSelfContained reports whether no file beside a database belongs to its content.
 func isSelfContained(path string) bool {
 	return fileSize(path+walSuffix) == 0 && fileSize(path+journalSuffix) == 0
 }
 
-// checkHeader reports whether a file says that it is a store. It returns an error
-// for an empty file, and for one that stands alone and is no store.
+// checkHeader reports whether the header of a file is that of a store. It returns an error
+// for an empty file, and for a file that stands alone and is not a store.
 func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 	header := make([]byte, headerSize)
 	n, err := file.ReadAt(header, 0)
@@ -111,8 +109,7 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 	return ours, nil
 }
 
-// checkFormat returns an error for a database that is no store, or one that this
-// code cannot read.
+// checkFormat returns an error for a database that is not a store or has another format.
 func checkFormat(db *sql.DB) error {
 	var application, format int64
 	if err := db.QueryRowContext(uncanceled, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {

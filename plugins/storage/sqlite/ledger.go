@@ -9,7 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Spendings implements [storage.Ledger].
+// SpentTokens implements [storage.Ledger].
 func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	limit, err := req.Bound()
 	if err != nil {

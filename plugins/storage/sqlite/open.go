@@ -12,15 +12,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// SQLite makes two files when a database is opened for writing. Where the disk has
-// no room for them, or is mounted for reading only, the store serves reads and
-// refuses appends, until one of them, or Health, finds that there is room.
+// SQLite makes two files when it opens a database for writing. If the disk has no room for
+// them, or is mounted for reading only, the store serves reads and refuses appends, until
+// an append, or Health, finds that there is room.
 
 // openEvery is how often an append tries to open the database for writing.
 const openEvery = time.Second
 
-// openForWriting opens what writes, and what reads beside it, and exchanges the
-// reader that was there. An error that is [storage.ErrFull] leaves all as it was.
+// openForWriting opens a writer and a reader, and replaces the reader that there was. An
+// error that is [storage.ErrFull] leaves all as it was.
 func (s *Store) openForWriting() (err error) {
 	if err := storefile.CheckWritable(s.path); err != nil {
 		return err
@@ -50,8 +50,7 @@ func (s *Store) openForWriting() (err error) {
 	if err := w.takeWriteLock(); err != nil {
 		return s.explainStoreError(err)
 	}
-	// SQLite has made its log by now. It syncs the directory for that later, and
-	// takes no notice if it cannot.
+	// SQLite has made its log by now. It would sync the directory later, and ignore an error.
 	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
 		return storefile.MarkSyncFailed(s.path, err)
 	}
@@ -64,7 +63,7 @@ func (s *Store) openForWriting() (err error) {
 	return nil
 }
 
-// replaceHandles takes a writer and a reader into use.
+// replaceHandles puts a writer and a reader into use.
 func (s *Store) replaceHandles(w *writer, r *reader) {
 	s.checkpointMu.Lock()
 	defer s.checkpointMu.Unlock()
@@ -75,8 +74,8 @@ func (s *Store) replaceHandles(w *writer, r *reader) {
 	s.writeError.Store(nil)
 }
 
-// openForReading opens what can be read although the database cannot be written,
-// because of cause. That is not so when a crash has left a log of SQLite.
+// openForReading opens a reader of a database that cannot be written because of cause. It
+// cannot if a crash has left a log of SQLite.
 func (s *Store) openForReading(cause error) error {
 	openFile := openReader
 	if isSelfContained(s.path) {
@@ -104,8 +103,8 @@ func (s *Store) openForReading(cause error) error {
 	return nil
 }
 
-// ensureWriter tries to open the database for writing, where that was not possible so far.
-// The caller holds appending.
+// ensureWriter opens the database for writing if it is not open so. The caller holds
+// appendMu.
 func (s *Store) ensureWriter() error {
 	refusal := s.writeError.Load()
 	if refusal == nil {

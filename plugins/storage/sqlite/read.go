@@ -10,14 +10,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// reader is what reads the database, on a few connections that cannot write.
+// reader reads the database on a few connections that cannot write.
 type reader struct {
 	db                           *sql.DB
 	state, page, find, spendings *sql.Stmt
 }
 
-// readers bounds the connections, each with a page cache of half a mebibyte.
-// Further readers wait for their turn.
+// readers bounds the connections, each with a page cache of half a mebibyte. Further calls
+// wait for their turn.
 const readers = 4
 
 func readerSource(path string) string {
@@ -75,8 +75,8 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	return page, nil
 }
 
-// readLog reads a page. What is in the log stays there, so the rows up to its end
-// are those of the moment in which it ended there.
+// readLog reads a page. It needs no transaction: entries stay in the log, so the rows up to
+// the end that the first query found are complete.
 func (r *reader) readLog(from storage.Seq, entries, bytes int) (page storage.Page, err error) {
 	m, err := r.readMeta()
 	if err != nil {

@@ -29,15 +29,14 @@ func checksumOf(seq storage.Seq, id storage.ID, born storage.Hour, signature, ci
 	return crc32.Update(sum, castagnoli, ciphertext)
 }
 
-// row is a row of the table envelopes as SQLite has it. Its slices last until
-// the next row is read.
+// row is a row of the table envelopes. Its slices are valid until the next row is read.
 type row struct {
 	seq, born, checksum       int64
 	id, signature, ciphertext sql.RawBytes
 }
 
-// toEntry returns the entry that should be at seq, with bytes of its own; or an
-// error that is [storage.ErrCorrupt].
+// toEntry returns the entry at seq, with bytes of its own, or an error that is
+// [storage.ErrCorrupt].
 func (r *row) toEntry(seq storage.Seq) (storage.Entry, error) {
 	switch {
 	case r.seq != int64(seq):
@@ -84,8 +83,8 @@ func scanMeta(r *sql.Row) (m meta, err error) {
 	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens)}, nil
 }
 
-// explainScanError returns the error of a Scan. The tables are strict, so that a value of
-// another type than the schema has is damage.
+// explainScanError returns the error of a Scan. The tables are strict, so a value of another
+// type than the schema's is damage.
 func explainScanError(err error) error {
 	var e *sqlite.Error
 	if err == nil || err == sql.ErrNoRows || errors.As(err, &e) {

@@ -15,10 +15,9 @@ const (
 	walSuffix     = "-wal"
 	journalSuffix = "-journal"
 
-	// maxWAL is the size in bytes from which on the log of SQLite is made to begin
-	// anew, whatever we read. Mostly it does so by itself, at a quarter of that
-	// size, where it is copied into the database. It is no longer than that when
-	// it has begun anew.
+	// maxWAL is the size in bytes at which the log of SQLite must begin anew, so that
+	// readers wait. Mostly it does so earlier, when it is copied into the database at a
+	// quarter of this size. A log that begins anew is cut to this size.
 	maxWAL = 4 * walPages * pageSize
 	// walPages is the number of pages after which SQLite copies its log.
 	walPages = 1000

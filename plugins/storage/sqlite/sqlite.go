@@ -1,8 +1,7 @@
-// Package sqlite is a storage plugin that keeps the envelopes of one server in
-// one SQLite database, by way of modernc.org/sqlite, which needs no C. It is for
-// operators who want to look into their store, and to back it up, with the tools
-// that everybody has. [Plugin] is what the relay starts; [Open] is the store
-// itself, for programs and tests.
+// Package sqlite is a storage plugin that keeps the envelopes of one server in one SQLite
+// database. It uses modernc.org/sqlite, which needs no C. It is for operators who want to
+// look into their store, and back it up, with the tools that everybody has. The relay
+// starts [Plugin]; programs and tests use the store by [Open].
 //
 // # Looking into it
 //
@@ -13,41 +12,39 @@
 //	sqlite3 -readonly messages.sqlite .schema
 //	sqlite3 -readonly messages.sqlite 'VACUUM INTO "copy.db"'
 //
-// The last one makes a copy of one moment, which cp does not: what was appended
-// of late is in messages.sqlite-wal. The schema explains itself; see schema.go. A
-// reader who keeps a transaction open keeps that file from being used anew, and
-// it grows for as long.
+// The last one makes a consistent copy. cp does not: recent appends are in
+// messages.sqlite-wal. That file grows while a reader keeps a transaction open, because
+// SQLite cannot begin it anew. The schema explains itself; see schema.go.
 //
 // # One writer
 //
-// One process has the store open: the file is locked with flock(2), which SQLite
-// itself does not use. And it is the only one to write: the store holds the
-// write lock of SQLite by means of a transaction that is open all the time, so
-// that whoever tries to change something by hand is told that the database is
-// locked. Only between the commit of one batch and the beginning of the next
-// transaction, some microseconds, could another program slip in; and what it did
-// would be there, as with a file that was changed while no relay ran.
+// One process has the store open: it locks the file with flock(2), which SQLite itself
+// does not use. It is also the only one that writes: a transaction that is always open
+// holds the write lock of SQLite, so somebody who tries to change something by hand is
+// told that the database is locked. Another program could slip in only in the microseconds
+// between the commit of a batch and the beginning of the next transaction. What it did
+// would be there, as in a file that was changed while no relay ran.
 //
 // # Durability
 //
-// An Append is one transaction, in WAL mode with synchronous=FULL, where SQLite
-// writes the changed pages to the end of the log messages.sqlite-wal and flushes it
-// before the commit returns: "transactions are durable across a power loss"
-// (https://www.sqlite.org/pragma.html#pragma_synchronous). When it makes that file
-// it flushes the directory too. It copies pages from there into the database
-// about every four mebibytes, flushing one before it relies on the other. SQLite
-// assumes of a disk that a write which a power failure cuts off leaves alone
-// what is beside it (https://www.sqlite.org/psow.html). The store does not: with
-// psow=0 a commit fills the last sector that it writes, and the next one begins
-// in another.
+// An Append is one transaction in WAL mode with synchronous=FULL: SQLite writes the changed
+// pages to the end of the log messages.sqlite-wal and flushes it before the commit returns.
+// Then "transactions are durable across a power loss"
+// (https://www.sqlite.org/pragma.html#pragma_synchronous). When SQLite makes that file it
+// flushes the directory too. About every four mebibytes it copies pages from the log into
+// the database, and flushes one before it relies on the other. By default SQLite assumes
+// that a write which a power failure cuts off leaves alone what is beside it
+// (https://www.sqlite.org/psow.html). The store does not assume that: with psow=0 a commit
+// fills the last sector that it writes, and the next commit begins in another.
 //
 // # Limits
 //
-// The database must be on a local file system: SQLite coordinates those who use
-// it by memory that they share, messages.sqlite-shm. The store is not a
-// [storage.Watcher]. A page of the database has no checksum, an envelope has one:
-// damage to an envelope is found when it is read, damage to the trees when it is
-// met, and both end the use of the store with [storage.ErrCorrupt].
+// The database must be on a local file system, because the programs that use it share
+// memory, messages.sqlite-shm. The store is not a [storage.Watcher].
+//
+// An envelope has a checksum, a page of the database has none. Damage to an envelope is
+// found when the envelope is read, damage to the trees when a page is used; both end the
+// use of the store with [storage.ErrCorrupt].
 package sqlite
 
 import (
@@ -89,11 +86,11 @@ type Store struct {
 
 	writeError atomic.Pointer[error] // why there is no writer
 
-	// checkpointMu is held for reading by whoever reads, and for writing where the log
-	// of SQLite must come to an end, which readers keep it from.
+	// checkpointMu is held for reading to read, and for writing to begin the log of SQLite
+	// anew, which readers prevent.
 	checkpointMu sync.RWMutex
-	reader       *reader                            // exchanged by the holder of checkpointMu and appending
-	files        atomic.Pointer[storefile.Identity] // what must stay in its place
+	reader       *reader                            // replaced by the holder of checkpointMu and appendMu
+	files        atomic.Pointer[storefile.Identity] // must stay in their places
 }
 
 var (
@@ -101,15 +98,15 @@ var (
 	_ storage.Ledger = (*Store)(nil)
 )
 
-// Open opens the store at path, or makes one, and its directory, where there is
-// none. It changes nothing when it returns an error: not a file that is no
-// store, nor one that is damaged, locked, of another user or of a newer format.
-// Errors are one sentence with the path and what to do; of damage they are
-// [storage.ErrCorrupt], of a full disk [storage.ErrFull]. Only of a store that
-// was not closed a file messages.sqlite-shm may be left, which says nothing.
+// Open opens the store at path. If there is none it makes one, and its directory. It
+// refuses, and does not change, a file that is not a store, is damaged or locked, has
+// another format, or belongs to another user. An error is one sentence with the path and
+// what to do; it is [storage.ErrCorrupt] for damage and [storage.ErrFull] for a full disk.
+// It may leave a file messages.sqlite-shm, without content that matters, beside a store
+// that was not closed.
 //
-// The first call decides for all of the process that SQLite locks files in the
-// way of Linux that does not mind when another descriptor of the file is closed.
+// The first call has SQLite lock files, in the whole process, with locks of Linux that
+// another descriptor of the file does not release when it is closed.
 func Open(path string, opts Options) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -118,7 +115,7 @@ func Open(path string, opts Options) (*Store, error) {
 	s := &Store{path: path, maxWAL: cmp.Or(opts.MaxWAL, maxWAL)}
 	if err := s.openFile(); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
-			err = p.Err // which names neither again
+			err = p.Err // without the path, which is added below
 		}
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -179,9 +176,9 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 	return info, err
 }
 
-// Close implements [storage.Store]. SQLite copies what its log holds into the
-// database and removes the log, if nobody else is looking and the disk has room;
-// if not, the next to open the database does.
+// Close implements [storage.Store]. SQLite copies its log into the database and removes
+// it, if no other program reads it and the disk has room; else the next program that opens
+// the database does.
 func (s *Store) Close() error {
 	if err := s.releaseAll(); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
@@ -189,8 +186,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// releaseAll closes what is open. The lock is last: nobody opens a database that
-// is still being closed.
+// releaseAll closes all that is open, the lock last: nobody may open a database that is
+// still being closed.
 func (s *Store) releaseAll() error {
 	var errs []error
 	if s.reader != nil {
@@ -211,9 +208,9 @@ func (s *Store) withReader(ctx context.Context, op string, f func() error) error
 	})
 }
 
-// runMethod calls f, the body of a method, unless there is a reason not to. Damage
-// that f meets ends the use of the store. The work itself is not given up when
-// ctx ends: it is short, and SQLite would take back a transaction half way.
+// runMethod calls f, the body of a method, unless ctx has ended or the store is broken.
+// Damage that f meets ends the use of the store. f does not end with ctx: it is short, and
+// SQLite would roll back a transaction half way.
 func (s *Store) runMethod(ctx context.Context, op string, f func() error) error {
 	err := ctx.Err()
 	if broken := s.broken.Load(); broken != nil {
@@ -233,8 +230,7 @@ func (s *Store) runMethod(ctx context.Context, op string, f func() error) error 
 	return fmt.Errorf("%s %s: %w", op, s.path, err)
 }
 
-// explainStoreError is the function of that name for the files of the store. A sync that
-// failed marks them.
+// explainStoreError is explainError for the files of the store, which a failed sync marks.
 func (s *Store) explainStoreError(err error) error {
 	if isSyncError(err) && !errors.Is(err, storage.ErrCorrupt) {
 		return storefile.MarkSyncFailed(s.path, err)

@@ -10,11 +10,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// uncanceled is the context of all that SQLite does, see [Store.do].
+// uncanceled is the context of all statements; see [Store.runMethod].
 var uncanceled = context.Background()
 
-// writer is the one connection that changes the database. It is used by one
-// goroutine at a time.
+// writer is the one connection that changes the database. One
+// goroutine uses it at a time.
 type writer struct {
 	db           *sql.DB
 	conn         *sql.Conn
@@ -38,11 +38,11 @@ func writerSource(path string, maxWAL int64) string {
 		"psow":          {"0"},
 		"_busy_timeout": {"1000"},
 	},
-		"journal_mode(wal)", // whoever had the file before may have changed that
+		"journal_mode(wal)", // another program may have changed that
 		"synchronous(full)",
 		"fullfsync(1)", // on macOS
 		"checkpoint_fullfsync(1)",
-		"wal_autocheckpoint(0)", // which takes no notice of a sync that fails, see [Store.shortenLog]
+		"wal_autocheckpoint(0)", // which ignores a sync that fails, see [Store.checkpointIfLong]
 		fmt.Sprintf("journal_size_limit(%d)", maxWAL),
 		"cache_size(-4096)",
 	)

@@ -12,23 +12,23 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// promise is what a store has acknowledged, and what it was asked for.
-type promise struct {
+// promised is what a store has acknowledged, and what it was asked for.
+type promised struct {
 	stored  map[int]storage.Seq // by the numbers of records
 	spent   map[int]bool        // without an envelope
 	batches map[step]bool       // that were appended, or begun
 }
 
-func newPromise() *promise {
-	return &promise{make(map[int]storage.Seq), make(map[int]bool), make(map[step]bool)}
+func newPromised() *promised {
+	return &promised{make(map[int]storage.Seq), make(map[int]bool), make(map[step]bool)}
 }
 
-func (p *promise) clone() *promise {
-	return &promise{maps.Clone(p.stored), maps.Clone(p.spent), maps.Clone(p.batches)}
+func (p *promised) clone() *promised {
+	return &promised{maps.Clone(p.stored), maps.Clone(p.spent), maps.Clone(p.batches)}
 }
 
-// ask notes that steps may have been begun.
-func (p *promise) ask(steps []step) {
+// noteRequest notes that steps may have been begun.
+func (p *promised) noteRequest(steps []step) {
 	for _, s := range steps {
 		if s.Do == "append" {
 			p.batches[s] = true
@@ -36,8 +36,8 @@ func (p *promise) ask(steps []step) {
 	}
 }
 
-// hear notes what a store said to steps.
-func (p *promise) hear(steps []step, e event) {
+// noteResult notes what a store said to steps.
+func (p *promised) noteResult(steps []step, e event) {
 	if e.kind != sayEvent {
 		return
 	}
@@ -56,8 +56,8 @@ func (p *promise) hear(steps []step, e event) {
 	}
 }
 
-// check opens the store at path and returns how it breaks the promise.
-func (p *promise) check(plugin, path string) error {
+// checkStore opens the store at path and returns how it breaks the promise.
+func (p *promised) checkStore(plugin, path string) error {
 	s, err := openStore(plugin, path)
 	if err != nil {
 		return err
@@ -88,11 +88,11 @@ func (p *promise) check(plugin, path string) error {
 }
 
 // readLog returns where the records are, and the end of the log.
-func (p *promise) readLog(ctx context.Context, s storage.Store) (there map[int]storage.Seq, last storage.Seq, err error) {
+func (p *promised) readLog(ctx context.Context, s storage.Store) (there map[int]storage.Seq, last storage.Seq, err error) {
 	numbers := make(map[storage.ID]int)
 	for b := range p.batches {
 		for i := range b.N {
-			numbers[record(b.First+i).ID] = b.First + i
+			numbers[numberedRecord(b.First+i).ID] = b.First + i
 		}
 	}
 	there = make(map[int]storage.Seq)
@@ -110,7 +110,7 @@ func (p *promise) readLog(ctx context.Context, s storage.Store) (there map[int]s
 		for _, e := range page.Entries {
 			last++
 			n, known := numbers[e.ID]
-			want := record(n)
+			want := numberedRecord(n)
 			if e.Seq != last || !known || there[n] != 0 || !bytes.Equal(e.Ciphertext, want.Ciphertext) || !bytes.Equal(e.Signature, want.Signature) {
 				return nil, 0, fmt.Errorf("at %d the log has an entry that is out of order, unknown, changed or there before", last)
 			}
@@ -121,22 +121,22 @@ func (p *promise) readLog(ctx context.Context, s storage.Store) (there map[int]s
 
 // checkTokens tries to spend every token again, repeats every record, and
 // appends another one.
-func (p *promise) checkTokens(ctx context.Context, s storage.Store, last storage.Seq) error {
+func (p *promised) checkTokens(ctx context.Context, s storage.Store, last storage.Seq) error {
 	var batch []storage.Record
 	var want []storage.Outcome
 	add := func(r storage.Record, status storage.OutcomeStatus, seq storage.Seq) {
 		batch, want = append(batch, r), append(want, storage.Outcome{Status: status, Seq: seq})
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.stored)) {
-		theft := record(n + 1<<20)
-		theft.Nullifier = record(n).Nullifier
+		theft := numberedRecord(n + 1<<20)
+		theft.Nullifier = numberedRecord(n).Nullifier
 		add(theft, storage.Spent, 0)
-		add(record(n), storage.Replayed, p.stored[n])
+		add(numberedRecord(n), storage.Replayed, p.stored[n])
 	}
 	for _, n := range slices.Sorted(maps.Keys(p.spent)) {
-		add(record(n), storage.Spent, 0)
+		add(numberedRecord(n), storage.Spent, 0)
 	}
-	add(record(1<<21), storage.Stored, last+1)
+	add(numberedRecord(1<<21), storage.Stored, last+1)
 	for len(batch) > 0 {
 		k := min(len(batch), storage.MaxBatch)
 		got, err := s.Append(ctx, batch[:k])

@@ -68,13 +68,13 @@ func (d *disk) dir(ino uint64) *dir {
 	return d.dirs[ino]
 }
 
-// play does what an event does.
-func (d *disk) play(e event) {
+// playEvent does what an event does.
+func (d *disk) playEvent(e event) {
 	switch e.kind {
 	case writeEvent, truncateEvent:
 		f := d.file(e.ino)
 		f.pending = append(f.pending, e)
-		f.cached = apply(f.cached, e)
+		f.cached = applyWrite(f.cached, e)
 	case nameEvent, unnameEvent:
 		if e.isDir {
 			d.dir(e.child)
@@ -99,7 +99,7 @@ func (d *disk) play(e event) {
 func (d *disk) sync(ino uint64) {
 	if x := d.dirs[ino]; x != nil {
 		for _, e := range x.pending {
-			x.play(e)
+			x.playEvent(e)
 		}
 		x.pending = nil
 		return
@@ -125,7 +125,7 @@ func (d *disk) failSync(ino uint64) {
 	f.pending = nil
 }
 
-func (x *dir) play(e event) {
+func (x *dir) playEvent(e event) {
 	if e.kind == nameEvent {
 		x.durable[e.name] = e.child
 	} else if x.durable[e.name] == e.child {
@@ -133,9 +133,9 @@ func (x *dir) play(e event) {
 	}
 }
 
-// apply returns content after a write or a truncation. Clones of a disk share
+// applyWrite returns content after a write or a truncation. Clones of a disk share
 // slices, so it changes none.
-func apply(content []byte, e event) []byte {
+func applyWrite(content []byte, e event) []byte {
 	return overwrite(bytes.Clone(content), e)
 }
 
@@ -156,10 +156,10 @@ func overwrite(content []byte, e event) []byte {
 func (d *disk) powerCut() {
 	for _, ino := range slices.Sorted(maps.Keys(d.dirs)) {
 		x := d.dirs[ino]
-		keep := d.chooser(len(x.pending))
+		keep := d.chooseKept(len(x.pending))
 		for i, e := range x.pending {
 			if keep(i) {
-				x.play(e)
+				x.playEvent(e)
 			}
 		}
 		x.pending = nil
@@ -171,8 +171,8 @@ func (d *disk) powerCut() {
 	}
 }
 
-// chooser says of n things which are kept: none, all, any, all but one, or one.
-func (d *disk) chooser(n int) func(int) bool {
+// chooseKept says of n things which are kept: none, all, any, all but one, or one.
+func (d *disk) chooseKept(n int) func(int) bool {
 	one := 0
 	if n > 0 {
 		one = d.rand.IntN(n)
@@ -196,12 +196,12 @@ func (d *disk) chooser(n int) func(int) bool {
 // cutFile returns what a power cut could leave of a file.
 func (d *disk) cutFile(f *file) []byte {
 	content := bytes.Clone(f.durable)
-	keep := d.chooser(len(f.pending))
+	keep := d.chooseKept(len(f.pending))
 	tear := d.rand.IntN(3) == 0
 	for i, e := range f.pending {
 		switch {
 		case e.kind == writeEvent && tear:
-			content = d.tear(content, e)
+			content = d.tearWrite(content, e)
 		case keep(i):
 			content = overwrite(content, e)
 		}
@@ -212,10 +212,10 @@ func (d *disk) cutFile(f *file) []byte {
 	return content
 }
 
-// tear writes some sectors of a write, and garbage into the one where it stopped
+// tearWrite writes some sectors of a write, and garbage into the one where it stopped
 // if the disk is of that kind.
-func (d *disk) tear(content []byte, e event) []byte {
-	keep := d.chooser(len(e.data)/sectorSize + 1)
+func (d *disk) tearWrite(content []byte, e event) []byte {
+	keep := d.chooseKept(len(e.data)/sectorSize + 1)
 	broken := -1
 	if d.garbage {
 		broken = d.rand.IntN(len(e.data)/sectorSize + 1)
@@ -224,7 +224,7 @@ func (d *disk) tear(content []byte, e event) []byte {
 		end := min(len(e.data), at+sectorSize-int(e.offset+int64(at))%sectorSize)
 		switch {
 		case i == broken:
-			content = d.spoil(content, (e.offset+int64(at))/sectorSize*sectorSize)
+			content = d.fillSector(content, (e.offset+int64(at))/sectorSize*sectorSize)
 		case keep(i):
 			content = overwrite(content, event{kind: writeEvent, offset: e.offset + int64(at), data: e.data[at:end]})
 		}
@@ -233,8 +233,8 @@ func (d *disk) tear(content []byte, e event) []byte {
 	return content
 }
 
-// spoil fills a sector with garbage.
-func (d *disk) spoil(content []byte, at int64) []byte {
+// fillSector fills a sector with garbage.
+func (d *disk) fillSector(content []byte, at int64) []byte {
 	garbage := make([]byte, sectorSize)
 	for i := range garbage {
 		garbage[i] = byte(d.rand.Uint32())
@@ -242,9 +242,9 @@ func (d *disk) spoil(content []byte, at int64) []byte {
 	return overwrite(content, event{kind: writeEvent, offset: at, data: garbage})
 }
 
-// build makes the directory with what a reader sees: of names the youngest, of
+// buildFiles makes the directory with what a reader sees: of names the youngest, of
 // files what is cached. It returns the same disk with the inodes that it has now.
-func (d *disk) build(path string) (*disk, error) {
+func (d *disk) buildFiles(path string) (*disk, error) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -293,7 +293,7 @@ func (b *builder) renumber(events []event) (list []event) {
 func (b *builder) dir(ino uint64, path string) error {
 	names := dir{durable: maps.Clone(b.dirs[ino].durable)}
 	for _, e := range b.dirs[ino].pending {
-		names.play(e)
+		names.playEvent(e)
 	}
 	for _, name := range slices.Sorted(maps.Keys(names.durable)) {
 		if err := b.child(names.durable[name], filepath.Join(path, name)); err != nil {

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// lab puts one plugin through power cuts.
-type lab struct {
+// experiment cuts the power of a store of one plugin.
+type experiment struct {
 	*testing.T
 	plugin string
 	dir    string // in memory
@@ -37,8 +37,8 @@ type lab struct {
 type run struct {
 	steps  []step
 	events []event
-	disk   *disk    // before the first event
-	before *promise // then
+	disk   *disk     // before the first event
+	before *promised // then
 }
 
 // seed of everything that is chosen.
@@ -51,27 +51,27 @@ func effort() int {
 	return max(n, 1)
 }
 
-func newLab(t *testing.T, plugin string) *lab {
+func newExperiment(t *testing.T, plugin string) *experiment {
 	t.Helper()
 	dir := t.TempDir()
 	if memory, err := os.MkdirTemp("/dev/shm", "powerloss-"); err == nil {
 		t.Cleanup(func() { os.RemoveAll(memory) })
 		dir = memory
 	}
-	return &lab{T: t, plugin: plugin, dir: dir, rand: rand.New(rand.NewPCG(seed, 0)), tracer: start(t)}
+	return &experiment{T: t, plugin: plugin, dir: dir, rand: rand.New(rand.NewPCG(seed, 0)), tracer: startWorker(t)}
 }
 
 // forEach runs a test for each plugin.
-func forEach(t *testing.T, test func(*lab)) {
+func forEach(t *testing.T, test func(*experiment)) {
 	for _, plugin := range []string{"bolt", "sqlite"} {
 		t.Run(plugin, func(t *testing.T) {
 			t.Parallel()
-			test(newLab(t, plugin))
+			test(newExperiment(t, plugin))
 		})
 	}
 }
 
-func (l *lab) newDir() string {
+func (l *experiment) newDir() string {
 	l.made++
 	return filepath.Join(l.dir, strconv.Itoa(l.made))
 }
@@ -80,23 +80,23 @@ func (l *lab) newDir() string {
 // makes the one in between.
 func storePath(root string) string { return filepath.Join(root, "storage", "messages") }
 
-// begin runs steps in a process that finds nothing.
-func (l *lab) begin(steps []step, failing failure) run {
+// runFresh runs steps in a process that finds nothing.
+func (l *experiment) runFresh(steps []step, failing failure) run {
 	l.Helper()
 	root := l.newDir()
 	if err := os.Mkdir(root, 0o700); err != nil {
 		l.Fatal(err)
 	}
-	r := run{steps: steps, disk: newDisk(inodeOf(root), l.rand), before: newPromise()}
+	r := run{steps: steps, disk: newDisk(inodeOf(root), l.rand), before: newPromised()}
 	r.events = l.tracer.run(job{l.plugin, storePath(root), steps}, failing)
 	return r
 }
 
-// goOn runs steps in a process that finds what d has.
-func (l *lab) goOn(d *disk, before *promise, steps []step) run {
+// runAfter runs steps in a process that finds what d has.
+func (l *experiment) runAfter(d *disk, before *promised, steps []step) run {
 	l.Helper()
 	root := l.newDir()
-	found, err := d.build(root)
+	found, err := d.buildFiles(root)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -116,24 +116,24 @@ func (l *lab) goOn(d *disk, before *promise, steps []step) run {
 
 // player has a disk and a promise go through a run.
 type player struct {
-	*lab
+	*experiment
 	run     run
 	disk    *disk
-	promise *promise
+	promise *promised
 	next    int // event
 	opening bool
 	names   map[uint64]string
 }
 
-func (l *lab) player(r run) *player {
-	p := &player{lab: l, run: r, disk: r.disk.clone(l.rand), promise: r.before.clone(), opening: true, names: make(map[uint64]string)}
-	p.promise.ask(r.steps)
+func (l *experiment) player(r run) *player {
+	p := &player{experiment: l, run: r, disk: r.disk.clone(l.rand), promise: r.before.clone(), opening: true, names: make(map[uint64]string)}
+	p.promise.noteRequest(r.steps)
 	return p
 }
 
 // at returns the disk and the promise after the first n events. It goes forward
 // only.
-func (p *player) at(n int) (*disk, *promise) {
+func (p *player) at(n int) (*disk, *promised) {
 	for ; p.next < n; p.next++ {
 		p.play(p.run.events[p.next])
 	}
@@ -147,7 +147,7 @@ func (p *player) play(e event) {
 		p.names[e.child] = e.name
 	case sayEvent:
 		p.opening = false
-		p.promise.hear(p.run.steps, e)
+		p.promise.noteResult(p.run.steps, e)
 	case syncEvent:
 		if p.ignored != nil && p.ignored(p.nameOf(p.disk, p.names, e.ino), p.opening) {
 			return
@@ -157,11 +157,11 @@ func (p *player) play(e event) {
 			return // it has nothing to lose
 		}
 	}
-	p.disk.play(e)
+	p.disk.playEvent(e)
 }
 
 // nameOf is the name of a file, or "directory".
-func (l *lab) nameOf(d *disk, names map[uint64]string, ino uint64) string {
+func (l *experiment) nameOf(d *disk, names map[uint64]string, ino uint64) string {
 	if d.dirs[ino] != nil {
 		return "directory"
 	}
@@ -183,21 +183,21 @@ func (l *lab) nameOf(d *disk, names map[uint64]string, ino uint64) string {
 	return ""
 }
 
-// cut checks n power cuts at points of a run: each point at least once if n is
+// checkCuts checks n power cuts at points of a run: each point at least once if n is
 // large enough, any points otherwise.
-func (l *lab) cut(r run, n int) {
+func (l *experiment) checkCuts(r run, n int) {
 	l.Helper()
 	at := l.player(r)
-	for _, point := range l.points(r, n) {
+	for _, point := range l.choosePoints(r, n) {
 		d, p := at.at(point)
 		d.garbage = l.rand.IntN(3) == 0
 		d.powerCut()
-		l.check(d, p, fmt.Sprintf("power cut after event %d of %d", point, len(r.events)))
+		l.checkState(d, p, fmt.Sprintf("power cut after event %d of %d", point, len(r.events)))
 	}
 }
 
-// points returns n points of a run, ascending.
-func (l *lab) points(r run, n int) (list []int) {
+// choosePoints returns n points of a run, ascending.
+func (l *experiment) choosePoints(r run, n int) (list []int) {
 	points := len(r.events) + 1
 	for i := range n {
 		if n < points {
@@ -210,37 +210,37 @@ func (l *lab) points(r run, n int) (list []int) {
 	return list
 }
 
-func (l *lab) check(d *disk, p *promise, what string) {
+func (l *experiment) checkState(d *disk, p *promised, what string) {
 	l.Helper()
 	root := l.newDir()
 	defer os.RemoveAll(root)
-	if _, err := d.build(root); err != nil {
+	if _, err := d.buildFiles(root); err != nil {
 		l.Fatal(err)
 	}
 	l.states++
-	if err := p.check(l.plugin, storePath(root)); err != nil {
-		l.violate(fmt.Errorf("%s: %w", what, err))
+	if err := p.checkStore(l.plugin, storePath(root)); err != nil {
+		l.noteViolation(fmt.Errorf("%s: %w", what, err))
 	}
 }
 
-func (l *lab) violate(err error) {
+func (l *experiment) noteViolation(err error) {
 	if l.violations++; l.violations <= 3 {
 		l.first = errors.Join(l.first, err)
 	}
 }
 
 // mustSucceed demands that no step of a run failed.
-func (l *lab) mustSucceed(r run) {
+func (l *experiment) mustSucceed(r run) {
 	for _, e := range r.events {
 		if e.kind == sayEvent && parseSaid(e).Error != "" {
-			l.violate(fmt.Errorf("%s: %s", r.steps[parseSaid(e).Step].Do, parseSaid(e).Error))
+			l.noteViolation(fmt.Errorf("%s: %s", r.steps[parseSaid(e).Step].Do, parseSaid(e).Error))
 			return
 		}
 	}
 }
 
 // report fails the test for violations, or in a mutant for none.
-func (l *lab) report() {
+func (l *experiment) report() {
 	l.Helper()
 	l.Logf("%s: %d violations in %d states", l.plugin, l.violations, l.states)
 	switch {
@@ -253,9 +253,9 @@ func (l *lab) report() {
 	}
 }
 
-// life is what a process does with a store: it makes one, appends batches of
+// ordinarySteps is what a process does with a store: it makes one, appends batches of
 // several sizes, spends tokens, closes and goes on.
-var life = []step{
+var ordinarySteps = []step{
 	{Do: "open"},
 	{Do: "append", First: 0, N: 1},
 	{Do: "append", First: 1, N: 17},
@@ -267,13 +267,13 @@ var life = []step{
 	{Do: "spend", First: 1003, N: 2},
 }
 
-// repetition opens a store, appends and spends everything again, as relays do
+// repeatedSteps opens a store, appends and spends everything again, as relays do
 // with what was not acknowledged, and goes on.
-var repetition = append(repeat(life), step{Do: "append", First: 63, N: 7}, step{Do: "append", First: 70, N: 1})
+var repeatedSteps = append(repeatSteps(ordinarySteps), step{Do: "append", First: 63, N: 7}, step{Do: "append", First: 70, N: 1})
 
-var shortRepetition = append(repeat(shortLife), step{Do: "append", First: 63, N: 7})
+var shortRepetition = append(repeatSteps(shortLife), step{Do: "append", First: 63, N: 7})
 
-func repeat(life []step) (steps []step) {
+func repeatSteps(life []step) (steps []step) {
 	steps = []step{{Do: "open"}}
 	for _, s := range life {
 		if s.N > 0 {
@@ -283,25 +283,25 @@ func repeat(life []step) (steps []step) {
 	return steps
 }
 
-// TestOnce cuts the power while one process uses a store.
-func TestOnce(t *testing.T) {
-	forEach(t, func(l *lab) {
-		l.once(400)
+// TestPowerCut cuts the power while one process uses a store.
+func TestPowerCut(t *testing.T) {
+	forEach(t, func(l *experiment) {
+		l.checkOnce(400)
 		l.report()
 	})
 }
 
-func (l *lab) once(states int) {
-	r := l.begin(life, failure{})
+func (l *experiment) checkOnce(states int) {
+	r := l.runFresh(ordinarySteps, failure{})
 	l.mustSucceed(r)
-	l.cut(r, states*effort())
+	l.checkCuts(r, states*effort())
 }
 
-// TestKilled kills a process at every point of a short life, has another one
-// repeat what was not acknowledged, and cuts the power then.
-func TestKilled(t *testing.T) {
-	forEach(t, func(l *lab) {
-		l.killed(1)
+// TestPowerCutAfterKill kills a process at every point of a few steps, has another process
+// repeat what was not acknowledged, and then cuts the power.
+func TestPowerCutAfterKill(t *testing.T) {
+	forEach(t, func(l *experiment) {
+		l.checkKilled(1)
 		l.report()
 	})
 }
@@ -313,34 +313,34 @@ var shortLife = []step{
 	{Do: "spend", First: 1000, N: 3},
 }
 
-// killed kills at every one of so many points.
-func (l *lab) killed(every int) {
-	r := l.begin(shortLife, failure{})
+// checkKilled kills at every one of so many points.
+func (l *experiment) checkKilled(every int) {
+	r := l.runFresh(shortLife, failure{})
 	l.mustSucceed(r)
 	at := l.player(r)
 	kills := 0
 	for point := 0; point <= len(r.events); point += every {
 		d, p := at.at(point)
-		second := l.goOn(d, p, shortRepetition)
+		second := l.runAfter(d, p, shortRepetition)
 		l.mustSucceed(second)
-		l.cut(second, 2*effort())
+		l.checkCuts(second, 2*effort())
 		kills++
 	}
 	l.Logf("%s: killed at %d of %d points", l.plugin, kills, len(r.events)+1)
 }
 
-// TestTwice cuts the power twice.
-func TestTwice(t *testing.T) {
-	forEach(t, func(l *lab) {
-		r := l.begin(life, failure{})
+// TestTwoPowerCuts cuts the power twice.
+func TestTwoPowerCuts(t *testing.T) {
+	forEach(t, func(l *experiment) {
+		r := l.runFresh(ordinarySteps, failure{})
 		at := l.player(r)
-		for _, point := range l.points(r, 40*effort()) {
+		for _, point := range l.choosePoints(r, 40*effort()) {
 			d, p := at.at(point)
 			d.garbage = l.rand.IntN(3) == 0
 			d.powerCut()
-			second := l.goOn(d, p, repetition)
+			second := l.runAfter(d, p, repeatedSteps)
 			l.mustSucceed(second)
-			l.cut(second, 6)
+			l.checkCuts(second, 6)
 		}
 		l.report()
 	})
@@ -350,19 +350,19 @@ func TestTwice(t *testing.T) {
 // and the next one must refuse; after the operator has removed the mark, what was
 // acknowledged is there and stays.
 func TestFailedSync(t *testing.T) {
-	forEach(t, func(l *lab) {
+	forEach(t, func(l *experiment) {
 		l.failedSyncs(1)
 		l.report()
 	})
 }
 
 // failedSyncs has every one of so many syncs fail.
-func (l *lab) failedSyncs(every int) {
+func (l *experiment) failedSyncs(every int) {
 	// After the steps comes what must be refused.
-	steps := slices.Concat(life, []step{{Do: "append", First: 2000, N: 1}, {Do: "close"}})
+	steps := slices.Concat(ordinarySteps, []step{{Do: "append", First: 2000, N: 1}, {Do: "close"}})
 	for n := 1; ; n += every {
 		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
-			r := l.begin(steps, failure{n, errno})
+			r := l.runFresh(steps, failure{n, errno})
 			if !slices.ContainsFunc(r.events, func(e event) bool { return e.kind == failedSyncEvent }) {
 				l.Logf("%s: %d syncs", l.plugin, n-1)
 				return
@@ -372,7 +372,7 @@ func (l *lab) failedSyncs(every int) {
 	}
 }
 
-func (l *lab) afterFailedSync(r run, what string) {
+func (l *experiment) afterFailedSync(r run, what string) {
 	failed, file := l.failedCall(r)
 	what = fmt.Sprintf("%s, of %s in %s", what, file, failed)
 	at := l.player(r)
@@ -389,24 +389,24 @@ func (l *lab) afterFailedSync(r run, what string) {
 		s := parseSaid(e)
 		do := r.steps[s.Step].Do
 		if s.Full {
-			l.violate(fmt.Errorf("%s: %s is full", what, do))
+			l.noteViolation(fmt.Errorf("%s: %s is full", what, do))
 		}
-		if must && seen && do != "close" && s.Error == "" && !l.mayGoOn(r, i, what) {
-			l.violate(fmt.Errorf("%s: %s goes on", what, do))
+		if must && seen && do != "close" && s.Error == "" && !l.maySucceed(r, i, what) {
+			l.noteViolation(fmt.Errorf("%s: %s goes on", what, do))
 		}
 	}
-	if marked := end.unmark(); !marked && must {
-		l.violate(fmt.Errorf("%s: the store is not marked", what))
+	if marked := end.removeMark(); !marked && must {
+		l.noteViolation(fmt.Errorf("%s: the store is not marked", what))
 	}
-	second := l.goOn(end, p, repetition)
+	second := l.runAfter(end, p, repeatedSteps)
 	l.mustSucceed(second)
-	l.cut(second, 2*effort())
+	l.checkCuts(second, 2*effort())
 }
 
-// mayGoOn reports whether a step may succeed although a sync failed in it: where
+// maySucceed reports whether a step may succeed although a sync failed in it: where
 // the sync came after that of the batch, as those of a copy of SQLite's log do.
 // That the batch is durable is checked.
-func (l *lab) mayGoOn(r run, said int, what string) bool {
+func (l *experiment) maySucceed(r run, said int, what string) bool {
 	step := parseSaid(r.events[said]).Step
 	begins := 0
 	for i, e := range r.events[:said] {
@@ -422,9 +422,9 @@ func (l *lab) mayGoOn(r run, said int, what string) bool {
 	end, p := at.at(said + 1)
 	for range 6 * effort() {
 		d := end.clone(l.rand)
-		d.unmark()
+		d.removeMark()
 		d.powerCut()
-		l.check(d, p, fmt.Sprintf("%s: power cut after step %d", what, step))
+		l.checkState(d, p, fmt.Sprintf("%s: power cut after step %d", what, step))
 	}
 	return true
 }
@@ -433,7 +433,7 @@ func (l *lab) mayGoOn(r run, said int, what string) bool {
 // a directory in which no name is younger than its last sync has nothing to lose;
 // SQLite makes one, when it has made its log, and takes no notice of a failure.
 // The store has made that name durable before.
-func (l *lab) failedCall(r run) (call, name string) {
+func (l *experiment) failedCall(r run) (call, name string) {
 	at := l.player(r)
 	step := 0
 	for i, e := range r.events {
@@ -452,9 +452,9 @@ func (l *lab) failedCall(r run) (call, name string) {
 	return "", ""
 }
 
-// unmark removes the mark of a failed sync, as an operator does, and reports
+// removeMark removes the mark of a failed sync, as an operator does, and reports
 // whether there was one.
-func (d *disk) unmark() (found bool) {
+func (d *disk) removeMark() (found bool) {
 	marks := func(name string) bool { return strings.HasSuffix(name, ".sync-failed") }
 	for _, x := range d.dirs {
 		for name := range x.durable {
@@ -471,9 +471,9 @@ func (d *disk) unmark() (found bool) {
 }
 
 // TestSlowSync: a reader does not see what is not durable, however long that takes.
-func TestSlowSync(t *testing.T) {
-	forEach(t, func(l *lab) {
-		r := l.begin([]step{{Do: "open"}, {Do: "append", N: 3}, {Do: "watch", First: 3, N: 5}}, failure{})
+func TestReadersSeeOnlyDurable(t *testing.T) {
+	forEach(t, func(l *experiment) {
+		r := l.runFresh([]step{{Do: "open"}, {Do: "append", N: 3}, {Do: "watch", First: 3, N: 5}}, failure{})
 		durable := 0 // event: the last sync
 		var looks []int
 		for i, e := range r.events {
@@ -490,12 +490,12 @@ func TestSlowSync(t *testing.T) {
 		for _, i := range looks {
 			if saw := *parseSaid(r.events[i]).Look; i < durable {
 				before++
-				if want := (look{Last: 3, Tokens: 3, Entries: 3}); saw != want {
+				if want := (readerView{Last: 3, Tokens: 3, Entries: 3}); saw != want {
 					l.Errorf("before it was durable a reader saw %+v, want %+v", saw, want)
 				}
 			}
 		}
-		if last := *parseSaid(r.events[looks[len(looks)-1]]).Look; last != (look{8, 8, 8, true}) {
+		if last := *parseSaid(r.events[looks[len(looks)-1]]).Look; last != (readerView{8, 8, 8, true}) {
 			l.Errorf("in the end a reader saw %+v", last)
 		}
 		if before < 4 {
@@ -506,8 +506,8 @@ func TestSlowSync(t *testing.T) {
 
 // TestNames: directories are durable up to one that existed, also those that an
 // earlier process made and may not have synced; and so is a file that is found.
-func TestNames(t *testing.T) {
-	l := newLab(t, "")
+func TestNamesAreDurable(t *testing.T) {
+	l := newExperiment(t, "")
 	root := l.newDir()
 	if err := os.Mkdir(root, 0o700); err != nil {
 		t.Fatal(err)
@@ -544,18 +544,18 @@ func syncedLast(events []event, ino uint64) (synced bool) {
 	return synced
 }
 
-// TestMutants leaves out one kind of sync after the other.
-func TestMutants(t *testing.T) {
+// TestMissingSyncIsNoticed leaves out one kind of sync after the other.
+func TestMissingSyncIsNoticed(t *testing.T) {
 	database := func(name string) bool { return name == "messages" || strings.Contains(name, ".new-") }
-	forEach(t, func(l *lab) {
+	forEach(t, func(l *experiment) {
 		for name, m := range map[string]struct {
-			test    func(*lab)
+			test    func(*experiment)
 			ignored func(name string, opening bool) bool
 		}{
-			"sync of database":  {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return database(name) }},
-			"sync of directory": {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "directory" }},
-			"sync of log":       {func(l *lab) { l.once(100) }, func(name string, _ bool) bool { return name == "messages-wal" }},
-			"sync at opening":   {func(l *lab) { l.killed(2) }, func(name string, opening bool) bool { return opening && name != "directory" }},
+			"sync of database":  {func(l *experiment) { l.checkOnce(100) }, func(name string, _ bool) bool { return database(name) }},
+			"sync of directory": {func(l *experiment) { l.checkOnce(100) }, func(name string, _ bool) bool { return name == "directory" }},
+			"sync of log":       {func(l *experiment) { l.checkOnce(100) }, func(name string, _ bool) bool { return name == "messages-wal" }},
+			"sync at opening":   {func(l *experiment) { l.checkKilled(2) }, func(name string, opening bool) bool { return opening && name != "directory" }},
 		} {
 			if name == "sync of log" && l.plugin == "bolt" {
 				continue

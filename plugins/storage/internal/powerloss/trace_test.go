@@ -81,9 +81,9 @@ type call struct {
 // sayFD is where the worker says what it has done.
 const sayFD = 3
 
-// start starts a worker; it skips the test where tracing is refused, though not
+// startWorker starts a worker; it skips the test where tracing is refused, though not
 // in CI.
-func start(t *testing.T) *tracer {
+func startWorker(t *testing.T) *tracer {
 	t.Helper()
 	runtime.LockOSThread()
 	read, write, err := os.Pipe()
@@ -170,7 +170,7 @@ func (tr *tracer) step() {
 	signal := 0
 	switch s := status.StopSignal(); s {
 	case unix.SIGTRAP | 0x80:
-		tr.boundary(pid)
+		tr.handleStop(pid)
 	case unix.SIGTRAP, unix.SIGSTOP: // a clone, or its first stop
 	default:
 		signal = int(s)
@@ -186,9 +186,9 @@ func (tr *tracer) resume(pid, signal int) {
 	}
 }
 
-// look counts a look of who watches an append, and lets a sync go on that was
+// countLook counts a look of who watches an append, and lets a sync go on that was
 // held up for long enough. The first look may have begun before the sync.
-func (tr *tracer) look() {
+func (tr *tracer) countLook() {
 	tr.watched = true
 	if tr.looks++; tr.held != 0 && tr.looks >= 3 {
 		pid := tr.held
@@ -197,23 +197,23 @@ func (tr *tracer) look() {
 	}
 }
 
-// boundary looks at a thread that enters a system call or leaves it.
-func (tr *tracer) boundary(pid int) {
+// handleStop looks at a thread that enters a system call or leaves it.
+func (tr *tracer) handleStop(pid int) {
 	var regs unix.PtraceRegs
 	if err := unix.PtraceGetRegs(pid, &regs); err != nil {
 		return // it was killed
 	}
 	if c := tr.inside[pid]; c != nil {
 		delete(tr.inside, pid)
-		tr.leave(pid, c, regs)
+		tr.leaveCall(pid, c, regs)
 		return
 	}
 	c := &call{PtraceRegs: regs}
 	tr.inside[pid] = c
-	tr.enter(pid, c)
+	tr.enterCall(pid, c)
 }
 
-func (tr *tracer) enter(pid int, c *call) {
+func (tr *tracer) enterCall(pid int, c *call) {
 	switch c.Orig_rax {
 	case unix.SYS_FSYNC, unix.SYS_FDATASYNC:
 		tr.syncs++
@@ -240,8 +240,8 @@ func (tr *tracer) enter(pid int, c *call) {
 	}
 }
 
-// leave records a system call that has worked.
-func (tr *tracer) leave(pid int, c *call, regs unix.PtraceRegs) {
+// leaveCall records a system call that has worked.
+func (tr *tracer) leaveCall(pid int, c *call, regs unix.PtraceRegs) {
 	if c.skipped {
 		regs.Rax = uint64(-int64(tr.failing.errno))
 		if err := unix.PtraceSetRegs(pid, &regs); err != nil {
@@ -260,7 +260,7 @@ func (tr *tracer) leave(pid int, c *call, regs unix.PtraceRegs) {
 			e := event{kind: sayEvent, data: tr.bytes(pid, c.Rsi, result)}
 			tr.record(e)
 			if !tr.finished() && parseSaid(e).Look != nil {
-				tr.look()
+				tr.countLook()
 			}
 		} else if ino := tr.inode(pid, c.Rdi); ino != 0 {
 			tr.record(event{kind: writeEvent, ino: ino, offset: tr.position(pid, c.Rdi) - result, data: tr.bytes(pid, c.Rsi, result)})
@@ -277,30 +277,30 @@ func (tr *tracer) leave(pid int, c *call, regs unix.PtraceRegs) {
 		tr.record(event{kind: syncEvent, ino: tr.inode(pid, c.Rdi)})
 	case unix.SYS_FADVISE64:
 		if c.R10 == unix.FADV_DONTNEED {
-			tr.forget(pid, c.Rdi)
+			tr.dropCache(pid, c.Rdi)
 		}
 	case unix.SYS_OPENAT:
 		if c.Rdx&unix.O_CREAT != 0 && !c.exists {
-			tr.named(tr.text(pid, c.Rsi))
+			tr.recordName(tr.text(pid, c.Rsi))
 		}
 	case unix.SYS_OPEN:
 		if c.Rsi&unix.O_CREAT != 0 && !c.exists {
-			tr.named(tr.text(pid, c.Rdi))
+			tr.recordName(tr.text(pid, c.Rdi))
 		}
 	case unix.SYS_MKDIRAT:
-		tr.named(tr.text(pid, c.Rsi))
+		tr.recordName(tr.text(pid, c.Rsi))
 	case unix.SYS_MKDIR:
-		tr.named(tr.text(pid, c.Rdi))
+		tr.recordName(tr.text(pid, c.Rdi))
 	case unix.SYS_LINKAT:
-		tr.named(tr.text(pid, c.R10))
+		tr.recordName(tr.text(pid, c.R10))
 	case unix.SYS_UNLINKAT:
-		tr.unnamed(tr.text(pid, c.Rsi), c.ino)
+		tr.recordUnname(tr.text(pid, c.Rsi), c.ino)
 	case unix.SYS_UNLINK, unix.SYS_RMDIR:
-		tr.unnamed(tr.text(pid, c.Rdi), c.ino)
+		tr.recordUnname(tr.text(pid, c.Rdi), c.ino)
 	case unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
-		tr.renamed(tr.text(pid, c.Rsi), tr.text(pid, c.R10), c.ino)
+		tr.recordRename(tr.text(pid, c.Rsi), tr.text(pid, c.R10), c.ino)
 	case unix.SYS_RENAME:
-		tr.renamed(tr.text(pid, c.Rdi), tr.text(pid, c.Rsi), c.ino)
+		tr.recordRename(tr.text(pid, c.Rdi), tr.text(pid, c.Rsi), c.ino)
 	case unix.SYS_PWRITEV, unix.SYS_PWRITEV2, unix.SYS_WRITEV, unix.SYS_FALLOCATE, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE:
 		tr.t.Fatalf("the store uses system call %d, which the tracer does not know", c.Orig_rax)
 	}
@@ -308,7 +308,7 @@ func (tr *tracer) leave(pid int, c *call, regs unix.PtraceRegs) {
 
 func (tr *tracer) record(e event) { tr.events = append(tr.events, e) }
 
-func (tr *tracer) named(path string) {
+func (tr *tracer) recordName(path string) {
 	info, err := os.Stat(path)
 	if err != nil {
 		tr.t.Fatal(err)
@@ -316,17 +316,17 @@ func (tr *tracer) named(path string) {
 	tr.record(event{kind: nameEvent, ino: inodeOf(filepath.Dir(path)), name: filepath.Base(path), child: inodeOf(path), isDir: info.IsDir()})
 }
 
-func (tr *tracer) unnamed(path string, child uint64) {
+func (tr *tracer) recordUnname(path string, child uint64) {
 	tr.record(event{kind: unnameEvent, ino: inodeOf(filepath.Dir(path)), name: filepath.Base(path), child: child})
 }
 
-func (tr *tracer) renamed(from, to string, child uint64) {
+func (tr *tracer) recordRename(from, to string, child uint64) {
 	tr.record(event{kind: renameEvent, ino: inodeOf(filepath.Dir(from)), name: filepath.Base(from), child: child,
 		to: inodeOf(filepath.Dir(to)), toName: filepath.Base(to)})
 }
 
-// forget replaces the content of a file by what the disk has of it.
-func (tr *tracer) forget(pid int, fd uint64) {
+// dropCache replaces the content of a file by what the disk has of it.
+func (tr *tracer) dropCache(pid int, fd uint64) {
 	ino := tr.inode(pid, fd)
 	tr.record(event{kind: forgetEvent, ino: ino})
 	if tr.onForget == nil {

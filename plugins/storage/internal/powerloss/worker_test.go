@@ -41,17 +41,17 @@ type step struct {
 	First, N int
 }
 
-// said is what the worker says after a step.
-type said struct {
+// stepResult is what the worker says after a step.
+type stepResult struct {
 	Step     int
 	Error    string `json:",omitempty"`
 	Full     bool   `json:",omitempty"`
 	Outcomes []storage.Outcome
-	Look     *look `json:",omitempty"` // of watch, while it goes on
+	Look     *readerView `json:",omitempty"` // of watch, while it goes on
 }
 
-// look is what a reader sees at a moment.
-type look struct {
+// readerView is what a reader sees at a moment.
+type readerView struct {
 	Last    storage.Seq
 	Tokens  uint64
 	Entries int  // of the log
@@ -75,22 +75,22 @@ func openStore(plugin, path string) (ledgerStore, error) {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(workerVariable) != "" {
-		work()
+		runWorker()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// work does jobs until there are no more. A store that a job has left open stays
+// runWorker does jobs until there are no more. A store that a job has left open stays
 // so, which is how its process would leave it if it were killed.
-func work() {
+func runWorker() {
 	out := os.NewFile(sayFD, "said")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var j job
 		if err := json.Unmarshal(in.Bytes(), &j); err != nil {
 			panic(err)
 		}
-		j.do(func(s said) {
+		j.do(func(s stepResult) {
 			line, err := json.Marshal(s)
 			if err != nil {
 				panic(err)
@@ -101,7 +101,7 @@ func work() {
 	}
 }
 
-func (j job) do(say func(said)) {
+func (j job) do(say func(stepResult)) {
 	var s ledgerStore
 	for i, step := range j.Steps {
 		var outcomes []storage.Outcome
@@ -110,21 +110,21 @@ func (j job) do(say func(said)) {
 		case step.Do == "make directory":
 			err = durable.MakeDir(j.Path, 0o700)
 		case step.Do == "confirm":
-			err = confirm(j.Path)
+			err = confirmFile(j.Path)
 		case step.Do == "open":
 			s, err = openStore(j.Store, j.Path)
 		case s == nil:
 			err = errors.New("not open")
 		case step.Do == "append":
-			outcomes, err = s.Append(context.Background(), records(step.First, step.N))
+			outcomes, err = s.Append(context.Background(), numberedRecords(step.First, step.N))
 		case step.Do == "watch":
-			outcomes, err = watch(s, records(step.First, step.N), func(l look) { say(said{Step: i, Look: &l}) })
+			outcomes, err = appendWatched(s, numberedRecords(step.First, step.N), func(l readerView) { say(stepResult{Step: i, Look: &l}) })
 		case step.Do == "spend":
-			err = s.Spend(context.Background(), spendings(step.First, step.N))
+			err = s.Spend(context.Background(), numberedSpends(step.First, step.N))
 		case step.Do == "close":
 			err = s.Close()
 		}
-		answer := said{Step: i, Outcomes: outcomes, Full: errors.Is(err, storage.ErrFull)}
+		answer := stepResult{Step: i, Outcomes: outcomes, Full: errors.Is(err, storage.ErrFull)}
 		if err != nil {
 			answer.Error = err.Error()
 			if step.Do == "open" {
@@ -135,7 +135,7 @@ func (j job) do(say func(said)) {
 	}
 }
 
-func confirm(path string) error {
+func confirmFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -144,9 +144,9 @@ func confirm(path string) error {
 	return durable.Confirm(f)
 }
 
-// watch appends records, and says all the while what a reader sees, once before
+// appendWatched appends records, and says all the while what a reader sees, once before
 // and once behind it.
-func watch(s storage.Store, rs []storage.Record, say func(look)) (outcomes []storage.Outcome, err error) {
+func appendWatched(s storage.Store, rs []storage.Record, say func(readerView)) (outcomes []storage.Outcome, err error) {
 	see := func() {
 		info, err := s.Info(context.Background())
 		page, err2 := s.Log(context.Background(), storage.LogRequest{})
@@ -154,7 +154,7 @@ func watch(s storage.Store, rs []storage.Record, say func(look)) (outcomes []sto
 		if err := errors.Join(err, err2); err != nil || err3 != nil && !errors.Is(err3, storage.ErrNotFound) {
 			panic(errors.Join(err, err3))
 		}
-		say(look{info.Last, info.Tokens, len(page.Entries), err3 == nil})
+		say(readerView{info.Last, info.Tokens, len(page.Entries), err3 == nil})
 	}
 	see()
 	done := make(chan struct{})
@@ -173,8 +173,8 @@ func watch(s storage.Store, rs []storage.Record, say func(look)) (outcomes []sto
 	return outcomes, err
 }
 
-// record is the record with a number: always the same one.
-func record(n int) storage.Record {
+// numberedRecord is the record with a number: always the same one.
+func numberedRecord(n int) storage.Record {
 	if r, ok := made.Load(n); ok {
 		return r.(storage.Record)
 	}
@@ -199,23 +199,23 @@ func makeRecord(n int) storage.Record {
 	}
 }
 
-func records(first, n int) (rs []storage.Record) {
+func numberedRecords(first, n int) (rs []storage.Record) {
 	for i := range n {
-		rs = append(rs, record(first+i))
+		rs = append(rs, numberedRecord(first+i))
 	}
 	return rs
 }
 
-// spendings spends tokens of records that are not in the log.
-func spendings(first, n int) (list []storage.SpentToken) {
-	for _, r := range records(first, n) {
+// numberedSpends spends tokens of records that are not in the log.
+func numberedSpends(first, n int) (list []storage.SpentToken) {
+	for _, r := range numberedRecords(first, n) {
 		list = append(list, storage.SpentToken{Token: storage.NewTokenID(*r.Nullifier), ID: r.ID})
 	}
 	return list
 }
 
 // parseSaid reads what the worker said.
-func parseSaid(e event) (s said) {
+func parseSaid(e event) (s stepResult) {
 	if err := json.Unmarshal(e.data, &s); err != nil {
 		panic(fmt.Sprintf("%s: %v", e.data, err))
 	}
