@@ -45,9 +45,9 @@ func (h *hangDetector) noteCall(method string, begin time.Time, err error, lost 
 	}
 }
 
-// check returns an error when a method hangs: when it has answered no call for a time,
+// findHang returns an error when a method hangs: when it has answered no call for a time,
 // which is health for the question about health and call for any other.
-func (h *hangDetector) check(health, call time.Duration) error {
+func (h *hangDetector) findHang(health, call time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for method, s := range h.streaks {

@@ -37,7 +37,7 @@ func (l *loop) newIncarnation(cfg *Config) *incarnation {
 	if policy != nil {
 		confinement.Missing = sandbox.Missing(*policy)
 	}
-	l.update(func(s *Status) {
+	l.updateStatus(func(s *Status) {
 		s.State, s.Reason = Starting, ""
 		s.Incarnation, s.Checksum = l.number, cfg.Checksum
 		s.Attached, s.Sandbox = cfg.Attach != nil, confinement
@@ -45,8 +45,8 @@ func (l *loop) newIncarnation(cfg *Config) *incarnation {
 	return &incarnation{number: l.number, config: cfg}
 }
 
-// describe asks the process which plugin it is.
-func (l *loop) describe(ctx context.Context, inc *incarnation) error {
+// describePlugin asks the process which plugin it is.
+func (l *loop) describePlugin(ctx context.Context, inc *incarnation) error {
 	ctx, cancel := context.WithTimeout(ctx, host.DescribeTimeout)
 	defer cancel()
 	d, err := inc.process.Client().Describe(ctx)
@@ -56,14 +56,14 @@ func (l *loop) describe(ctx context.Context, inc *incarnation) error {
 	if d.Kind != l.kind || d.Name != l.name {
 		return fatalError{error: fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
 	}
-	l.update(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
+	l.updateStatus(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
 	return nil
 }
 
-// configure makes the plugin open its implementation, and asks Admit whether callers may
+// configurePlugin makes the plugin open its implementation, and asks Admit whether callers may
 // have that.
-func (l *loop) configure(ctx context.Context, inc *incarnation) error {
-	l.update(func(s *Status) { s.State = Configuring })
+func (l *loop) configurePlugin(ctx context.Context, inc *incarnation) error {
+	l.updateStatus(func(s *Status) { s.State = Configuring })
 	if err := l.openImplementation(ctx, inc); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (l *loop) openImplementation(ctx context.Context, inc *incarnation) error {
 // the incarnation has to end.
 func (l *loop) checkHealth(ctx context.Context, inc *incarnation) error {
 	health, err := l.askHealth(ctx, inc)
-	if hang := inc.hangs.check(l.timing.health, l.timing.hang); hang != nil {
+	if hang := inc.hangs.findHang(l.timing.health, l.timing.hang); hang != nil {
 		return hang
 	}
 	if err != nil {
@@ -148,5 +148,5 @@ func (l *loop) showHealth(health host.Health) {
 	} else {
 		l.log.Info("plugin is healthy", "reason", health.Reason)
 	}
-	l.update(func(s *Status) { s.State, s.Reason = state, health.Reason })
+	l.updateStatus(func(s *Status) { s.State, s.Reason = state, health.Reason })
 }

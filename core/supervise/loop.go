@@ -80,7 +80,7 @@ func (l *loop) run(ctx context.Context) {
 	if asked != nil {
 		asked.answer <- errStopped
 	}
-	l.update(func(s *Status) { s.State, s.Reason = Stopped, "" })
+	l.updateStatus(func(s *Status) { s.State, s.Reason = Stopped, "" })
 	l.log.Info("plugin stopped")
 }
 
@@ -88,12 +88,12 @@ func (l *loop) run(ctx context.Context) {
 // started with that, and the change is answered.
 func (l *loop) start(ctx context.Context, asked *change) (*incarnation, error) {
 	if asked == nil {
-		return l.launch(ctx, l.config)
+		return l.launchIncarnation(ctx, l.config)
 	}
 	l.forgetFailures()
 	ctx, cancel := eitherDone(ctx, asked.ctx)
 	defer cancel()
-	inc, err := l.launch(ctx, asked.applyTo(l.config))
+	inc, err := l.launchIncarnation(ctx, asked.applyTo(l.config))
 	if err != nil {
 		l.logRevert(err)
 	} else {
@@ -103,25 +103,25 @@ func (l *loop) start(ctx context.Context, asked *change) (*incarnation, error) {
 	return inc, err
 }
 
-// launch starts a process for cfg and brings it to where it can be called. If that
+// launchIncarnation starts a process for cfg and brings it to where it can be called. If that
 // fails, nothing is left of the process.
-func (l *loop) launch(ctx context.Context, cfg *Config) (*incarnation, error) {
+func (l *loop) launchIncarnation(ctx context.Context, cfg *Config) (*incarnation, error) {
 	begin := time.Now()
 	inc := l.newIncarnation(cfg)
 	var err error
 	if inc.process, err = l.startProcess(ctx, cfg); err != nil {
 		return nil, err
 	}
-	l.update(func(s *Status) { s.PID, s.Protocol = inc.process.PID(), inc.process.Protocol() })
-	if err = l.describe(ctx, inc); err == nil {
-		err = l.configure(ctx, inc)
+	l.updateStatus(func(s *Status) { s.PID, s.Protocol = inc.process.PID(), inc.process.Protocol() })
+	if err = l.describePlugin(ctx, inc); err == nil {
+		err = l.configurePlugin(ctx, inc)
 	}
 	if err != nil {
 		l.endProcess(inc.process)
 		return nil, err
 	}
 	l.closeListeners(cfg.Listen)
-	l.publish(inc)
+	l.publishIncarnation(inc)
 	l.log.InfoContext(loglimit.Always(ctx), "plugin ready", "incarnation", inc.number, "pid", inc.process.PID(), "version", l.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
 	return inc, nil
 }
@@ -151,18 +151,18 @@ func (l *loop) serve(ctx context.Context, inc *incarnation) (*change, error) {
 				return asked, nil
 			}
 			if err == nil {
-				inc, err = l.reconfigure(ctx, asked, inc, cfg)
+				inc, err = l.reconfigureProcess(ctx, asked, inc, cfg)
 			}
 			asked.answer <- err
 			if inc == nil {
 				return nil, nil
 			}
 		case <-inc.process.Exited():
-			l.withdraw()
+			l.withdrawIncarnation()
 			return nil, inc.endReason(nil)
 		case <-health.C:
 			if fault := l.checkHealth(ctx, inc); fault != nil && ctx.Err() == nil {
-				l.withdraw()
+				l.withdrawIncarnation()
 				return nil, inc.endReason(fault)
 			}
 			health.Reset(untilNext(l.timing.healthEvery))
@@ -206,10 +206,10 @@ func (l *loop) backOff(ctx context.Context, fault error) *change {
 	return nil
 }
 
-// publish lets callers reach inc. The configuration of inc is the one in use then.
-func (l *loop) publish(inc *incarnation) {
+// publishIncarnation lets callers reach inc. The configuration of inc is the one in use then.
+func (l *loop) publishIncarnation(inc *incarnation) {
 	l.config, l.proven = inc.config, true
-	l.update(func(s *Status) {
+	l.updateStatus(func(s *Status) {
 		l.current, l.last, l.fault = inc, inc, nil
 		s.State, s.Reason = Ready, ""
 	})
@@ -223,7 +223,7 @@ func (l *loop) drainForStop(inc *incarnation) {
 	l.mu.Lock()
 	ctx := l.drainCtx
 	l.mu.Unlock()
-	l.drain(ctx, inc)
+	l.drainIncarnation(ctx, inc)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forced = ctx.Err() != nil
@@ -235,12 +235,12 @@ func (l *loop) drainForChange(ctx context.Context, asked *change, inc *incarnati
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, l.timing.drain)
 	defer cancel()
-	l.drain(ctx, inc)
+	l.drainIncarnation(ctx, inc)
 }
 
-// drain takes inc away from its callers and gives it until the end of ctx to close.
-func (l *loop) drain(ctx context.Context, inc *incarnation) {
-	l.update(func(s *Status) {
+// drainIncarnation takes inc away from its callers and gives it until the end of ctx to close.
+func (l *loop) drainIncarnation(ctx context.Context, inc *incarnation) {
+	l.updateStatus(func(s *Status) {
 		l.current = nil
 		s.State, s.Reason = Draining, ""
 	})
@@ -250,15 +250,15 @@ func (l *loop) drain(ctx context.Context, inc *incarnation) {
 	inc.process.Stop(ctx)
 }
 
-// withdraw takes the current incarnation away from its callers.
-func (l *loop) withdraw() {
-	l.update(func(s *Status) { l.current, s.Reason = nil, "" })
+// withdrawIncarnation takes the current incarnation away from its callers.
+func (l *loop) withdrawIncarnation() {
+	l.updateStatus(func(s *Status) { l.current, s.Reason = nil, "" })
 }
 
 // endProcess kills a process and shows that there is none.
 func (l *loop) endProcess(p *process) {
-	p.end()
-	l.update(func(s *Status) { s.PID = 0 })
+	p.killAndCleanUp()
+	l.updateStatus(func(s *Status) { s.PID = 0 })
 }
 
 // countFailure adds a failure, and returns how many there were within the window.
@@ -269,7 +269,7 @@ func (l *loop) countFailure(now time.Time) int {
 
 // showFailure puts into the status that nothing runs, and why.
 func (l *loop) showFailure(state State, fault error) {
-	l.update(func(s *Status) {
+	l.updateStatus(func(s *Status) {
 		l.fault = fault
 		s.State = state
 		s.setError(fault)

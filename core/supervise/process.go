@@ -56,7 +56,7 @@ func (l *loop) startProcess(ctx context.Context, cfg *Config) (*process, error) 
 			return nil, err
 		}
 		p.hostProcess = attached
-	} else if err := l.execute(ctx, cfg, p); err != nil {
+	} else if err := l.executeCommand(ctx, cfg, p); err != nil {
 		return nil, err
 	}
 	if cfg.Host != nil {
@@ -109,8 +109,8 @@ func (cfg *Config) sandboxPolicy() *sandbox.Policy {
 	return &p
 }
 
-// execute executes the command of cfg, in a sandbox if p has a policy.
-func (l *loop) execute(ctx context.Context, cfg *Config, p *process) error {
+// executeCommand executes the command of cfg, in a sandbox if p has a policy.
+func (l *loop) executeCommand(ctx context.Context, cfg *Config, p *process) error {
 	listeners, err := l.openListeners(ctx, cfg)
 	if err != nil {
 		return err
@@ -261,8 +261,8 @@ func taskHint(limit int) string {
 	return fmt.Sprintf("it may have %d threads: if it needs more, raise tasks in the sandbox block of the plugin, and the limits of the relay's user and service (ulimit -u, TasksMax)", limit)
 }
 
-// end kills the process and leaves nothing of it.
-func (p *process) end() {
+// killAndCleanUp kills the process and leaves nothing of it.
+func (p *process) killAndCleanUp() {
 	p.Kill()
 	p.watch.Wait()
 	if p.policy != nil {

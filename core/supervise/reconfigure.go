@@ -69,23 +69,23 @@ func (inc *incarnation) isRunning(cfg *Config) (bool, error) {
 	return err == nil && next.sameImage(inc.image) && reflect.DeepEqual(cfg.Sandbox, inc.config.Sandbox) && reflect.DeepEqual(cfg.Listen, inc.config.Listen), err
 }
 
-// reconfigure gives the process of inc the configuration cfg, and returns the incarnation
+// reconfigureProcess gives the process of inc the configuration cfg, and returns the incarnation
 // that this begins. After an error there is none, and the process is of no more use.
-func (l *loop) reconfigure(ctx context.Context, asked *change, inc *incarnation, cfg *Config) (*incarnation, error) {
+func (l *loop) reconfigureProcess(ctx context.Context, asked *change, inc *incarnation, cfg *Config) (*incarnation, error) {
 	if bytes.Equal(cfg.Value, l.config.Value) {
 		l.config = cfg
 		return inc, nil
 	}
 	ctx, cancel := eitherDone(ctx, asked.ctx)
 	defer cancel()
-	l.withdraw()
+	l.withdrawIncarnation()
 	next := l.newIncarnation(cfg)
 	next.process = inc.process
-	if err := l.configure(ctx, next); err != nil {
+	if err := l.configurePlugin(ctx, next); err != nil {
 		l.logRevert(err)
 		return nil, err
 	}
-	l.publish(next)
+	l.publishIncarnation(next)
 	l.log.Info("plugin reconfigured", "incarnation", next.number, "pid", next.process.PID())
 	return next, nil
 }

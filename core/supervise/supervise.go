@@ -295,9 +295,9 @@ func (p *Plugin) nameError(err error) error {
 	return fmt.Errorf("%s plugin %q: %w", p.kind, p.name, err)
 }
 
-// update changes the status, and what else mu guards, and wakes those who wait for a
+// updateStatus changes the status, and what else mu guards, and wakes those who wait for a
 // change.
-func (p *Plugin) update(change func(*Status)) {
+func (p *Plugin) updateStatus(change func(*Status)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.status.State

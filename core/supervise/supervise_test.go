@@ -408,7 +408,7 @@ func TestHangIsCallsOverATime(t *testing.T) {
 			h.noteCall(method, begin, err, false)
 		}
 		call := func(took time.Duration, err error) { noteCall("info", took, err) }
-		hangs := func() bool { return h.check(health, hang) != nil }
+		hangs := func() bool { return h.findHang(health, hang) != nil }
 		call(2*time.Second, context.DeadlineExceeded)
 		time.Sleep(time.Hour)
 		if hangs() {
@@ -436,7 +436,7 @@ func TestHangIsCallsOverATime(t *testing.T) {
 			t.Error("a question about health with a short deadline is taken for a hang")
 		}
 		noteCall(healthMethod, 1, context.DeadlineExceeded)
-		if err := h.check(health, hang); err == nil || err.Error() != "health: no answer within 10s" {
+		if err := h.findHang(health, hang); err == nil || err.Error() != "health: no answer within 10s" {
 			t.Errorf("a question about health that was not answered in time: %v", err)
 		}
 	})
