@@ -50,8 +50,8 @@ func loadWith(ctx context.Context, path string, keepFaults bool) (*loadedConfig,
 	return &loadedConfig{cfg, path, programs}, nil
 }
 
-// configPlugins is how a configuration is read: its external plugins are added to
-// programs.
+// configPlugins is what the reader of a configuration knows of plugins. It adds the external
+// ones to programs.
 func configPlugins(ctx context.Context, programs *catalog.Catalog, keepFaults bool) config.Plugins {
 	return config.Plugins{
 		BuiltIn: builtInDescriptions(),
@@ -73,7 +73,7 @@ func configPlugins(ctx context.Context, programs *catalog.Catalog, keepFaults bo
 	}
 }
 
-// programOf is the program that a plugin block declares.
+// programOf returns the program that a plugin block declares.
 func programOf(x config.External) catalog.Program {
 	p := catalog.Program{
 		Kind: x.Kind, Name: x.Name, Path: x.Path, Checksum: x.Checksum, Dev: x.Dev, Args: x.Args, Env: x.Env,

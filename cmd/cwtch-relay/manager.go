@@ -16,7 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// managerConfig is what to run for the configuration.
+// managerConfig returns what to run for the configuration.
 func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 	m := manager.Config{
 		Path:    l.path,
@@ -51,7 +51,7 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 	return m, attachDebugged(&m)
 }
 
-// pluginConfig is what to run for the use of a plugin.
+// pluginConfig returns what to run for the use of a plugin.
 func (l *loadedConfig) pluginConfig(use *config.PluginUse) (manager.PluginConfig, error) {
 	p, err := l.catalog.Lookup(use.Kind, use.Name)
 	if err != nil {

@@ -158,7 +158,7 @@ func CountOf(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// Join writes values with commas between them.
+// Join writes values with commas between them; "none" if there are none.
 func Join[T any](values []T) string {
 	if len(values) == 0 {
 		return "none"
