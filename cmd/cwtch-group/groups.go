@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -92,7 +93,7 @@ func (a *app) runCreate(ctx context.Context, args []string) error {
 }
 
 func (a *app) runInvite(ctx context.Context, args []string) error {
-	s, err := a.profile.View(ctx)
+	s, err := a.profile.View()
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (a *app) runLeave(ctx context.Context, args []string) error {
 }
 
 func (a *app) runList(ctx context.Context, _ []string) error {
-	s, err := a.profile.View(ctx)
+	s, err := a.profile.View()
 	if err != nil {
 		return err
 	}
@@ -228,6 +229,19 @@ func (a *app) runList(ctx context.Context, _ []string) error {
 		fmt.Fprintf(&text, "\ngroup   %q on %s", f.Name, shortServer(s, f.Server))
 	}
 	return a.printFact(facts, "%s", text.String())
+}
+
+// findGroup finds a group by its name. The hint of its error suggests a similar name.
+func findGroup(s *profile.State, name string) (*profile.Group, error) {
+	g, err := s.FindGroup(name)
+	if err != nil {
+		var known []string
+		for _, x := range s.Groups {
+			known = append(known, x.Name)
+		}
+		return nil, hinted{err, suggest.Name("", name, known) + "cwtch-group list prints the names of your groups"}
+	}
+	return g, nil
 }
 
 // shortServer returns the beginning of a board's address, long enough that no other

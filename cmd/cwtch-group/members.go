@@ -20,7 +20,7 @@ type memberFact struct {
 
 // runMembers prints the members whose messages the person has read.
 func (a *app) runMembers(ctx context.Context, args []string) error {
-	s, err := a.profile.View(ctx)
+	s, err := a.profile.View()
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 const postTries = 3
 
 func (a *app) runPost(ctx context.Context, args []string) error {
-	s, err := a.profile.View(ctx)
+	s, err := a.profile.View()
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 		return err
 	}
 	defer release()
-	if g, err = a.viewGroup(ctx, g.Group.ID); err != nil { // another command may have posted until now
+	if g, err = a.viewGroup(g.Group.ID); err != nil { // another command may have posted until now
 		return err
 	}
 	p := &postJob{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
@@ -87,8 +87,8 @@ type postedFact struct {
 	Messages int       `json:"messages"`
 }
 
-func (a *app) viewGroup(ctx context.Context, id [16]byte) (*profile.Group, error) {
-	s, err := a.profile.View(ctx)
+func (a *app) viewGroup(id [16]byte) (*profile.Group, error) {
+	s, err := a.profile.View()
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (p *postJob) takeToken(ctx context.Context) (token.Token, error) {
 // the board is connected.
 func (p *postJob) buyTokens(ctx context.Context, n int) error {
 	for {
-		s, err := p.app.profile.View(ctx)
+		s, err := p.app.profile.View()
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ type readJob struct {
 // startReading prepares to print a group from the beginning, or from where reading
 // last ended. The caller calls hangUp at the end.
 func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r *readJob, hangUp func(), err error) {
-	s, err := a.profile.View(ctx)
+	s, err := a.profile.View()
 	if err != nil {
 		return nil, nil, err
 	}

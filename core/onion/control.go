@@ -21,7 +21,7 @@ type session struct {
 	end  func() string // ends the tor or connection behind it, once, and tells how that ended
 
 	events   chan control.Event
-	reading  chan struct{} // closed when the connection has ended
+	reading  chan struct{} // closed when tor or the connection has ended
 	draining chan struct{} // closed to end the consumer of events
 	consumed chan struct{} // closed when that has ended
 
@@ -99,9 +99,6 @@ func (s *session) handleEvents(handle func(*session, control.Event)) {
 		}
 	}
 }
-
-// ended returns a channel that is closed when tor or the connection has ended.
-func (s *session) ended() <-chan struct{} { return s.reading }
 
 // runRequest calls f, which makes requests, while nobody else makes any. A request
 // that is not answered in time ends the session.

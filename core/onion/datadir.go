@@ -14,17 +14,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// dataDir is the directory of a tor of ours. It is locked from openDataDir to
-// close.
+// dataDir is the directory of a tor of ours, locked from openDataDir to unlockDir.
 type dataDir struct {
 	path    string
 	lock    *os.File
 	sockets sockets
 }
 
-// openDataDir creates the directory if need be, and refuses one that others
-// could read or that another process uses: in it are the keys of tor's guards
-// and the cookie that gives control of tor.
+// openDataDir creates and locks the directory. It refuses one that other users could
+// read or that another process uses: it holds the cookie that gives control of tor.
 func openDataDir(path string) (*dataDir, error) {
 	if path == "" {
 		return nil, errors.New("tor data directory: none is set")
@@ -68,8 +66,8 @@ func checkPrivate(path string) error {
 	return nil
 }
 
-// writeTorrc writes what tor reads: its configuration, and an empty file in the
-// place of the system's defaults.
+// writeTorrc writes the configuration of tor, and an empty file in place of the
+// system's defaults.
 func (d *dataDir) writeTorrc(lines []string) (torrc, defaults string, err error) {
 	torrc, defaults = filepath.Join(d.path, "torrc"), filepath.Join(d.path, "torrc-defaults")
 	err = errors.Join(
@@ -82,15 +80,15 @@ func (d *dataDir) writeTorrc(lines []string) (torrc, defaults string, err error)
 	return torrc, defaults, err
 }
 
-// cookiePath is the file in which tor keeps the secret that gives control of it.
+// cookiePath is the file with the secret that gives control of tor.
 func (d *dataDir) cookiePath() string { return filepath.Join(d.path, "control_auth_cookie") }
 
 func (d *dataDir) unlockDir() error {
 	return errors.Join(os.RemoveAll(string(d.sockets)), d.lock.Close())
 }
 
-// sockets is a directory of mode 0700: nobody but this user can connect to what
-// listens in it.
+// sockets is a directory for sockets, of mode 0700: only this user can connect to
+// them.
 type sockets string
 
 // plainPath matches paths of sockets that can go into torrc and control commands as
@@ -106,8 +104,8 @@ func (s sockets) areUsable() bool {
 	return len(s.servicePath(99_999_999)) <= unixsocket.MaxPath && plainPath.MatchString(string(s))
 }
 
-// openSockets makes the directory afresh: at path, or in a directory for
-// temporary files if path is too long or too odd for a socket.
+// openSockets makes a new directory: at path, or below the directory for temporary
+// files if path is too long or has special characters.
 func openSockets(path string) (sockets, error) {
 	if sockets(path).areUsable() {
 		if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// checkPeer makes sure that the other end of a connection within this machine is
-// held by a trusted user.
+// checkPeer makes sure that a trusted user has the other end of a connection within
+// this machine.
 func (t trust) checkPeer(nc net.Conn) error {
 	switch c := nc.(type) {
 	case *net.UnixConn:
@@ -32,14 +32,14 @@ func (t trust) checkPeer(nc net.Conn) error {
 	return fmt.Errorf("a connection of type %T tells nothing about its other end", nc)
 }
 
-// checkTCPPeer looks the other end up in the kernel's tables below dir. Once it
-// has accepted, its own socket tells who that was; before, all sockets tell that
-// listen where it would be accepted. It passes what the tables do not know: a
-// process in another network namespace.
+// checkTCPPeer looks up the other end in the kernel's tables below dir. If it has
+// accepted, the accepted socket shows its user; before that, all sockets count that
+// listen on the address. It accepts an end that the tables do not have: a process in
+// another network namespace.
 //
-// The tables are not read in one moment. That is safe, as they have the
-// listeners first: a listener that was gone by then has either accepted, which
-// comes later in the table, or has reset the connection.
+// The tables are not read at one moment. That is safe because listeners come first: a
+// listener that was gone by then has either accepted, and its socket comes later in
+// the table, or has reset the connection.
 func (t trust) checkTCPPeer(c *net.TCPConn, dir string) error {
 	self, peer := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
 	var listener error
@@ -85,8 +85,8 @@ func parseSocket(line string) (s tcpSocket, ok bool) {
 	return s, errors.Join(errs[:]...) == nil
 }
 
-// parseKernelAddr reads the address in words of 32 bits, each as the processor
-// has it, and the port: 0100007F:2359.
+// parseKernelAddr parses an address in words of 32 bits, in the byte order of the
+// processor, and a port: 0100007F:2359.
 func parseKernelAddr(text string) (netip.AddrPort, error) {
 	host, port, _ := strings.Cut(text, ":")
 	raw, err := hex.DecodeString(host)

@@ -2,6 +2,7 @@ package onion
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// timing is how patient the supervisor is.
+// timing has the times of the supervisor.
 type timing struct {
 	answer   time.Duration // until a tor that does not answer is taken to hang
-	look     time.Duration // between two looks at tor
+	look     time.Duration // between two checks of tor
 	minDelay time.Duration // before the first new start
 	maxDelay time.Duration // before later ones
 	stable   time.Duration // a session that lasted this long resets the delay
@@ -25,7 +26,7 @@ var defaultTiming = timing{
 	minDelay: time.Second, maxDelay: time.Minute, stable: 5 * time.Minute,
 }
 
-// keepSession keeps a session with tor until the network is closed.
+// keepSession replaces each session that ends, until the network is closed.
 func (t *Tor) keepSession(s *session) {
 	defer close(t.ended)
 	retry := backoff.Backoff{Min: t.timing.minDelay, Max: t.timing.maxDelay}
@@ -87,9 +88,9 @@ func (t *Tor) attachSession(s *session) {
 	t.log.Info("tor is running", "version", s.tor.version, "pid", s.tor.pid)
 }
 
-// watchSession returns when the session has ended or the network is closed. It looks
-// at tor at once and then now and again: a tor that hangs ends its session by
-// not answering, and a service that could not be added is tried again.
+// watchSession returns when the session has ended or the network is closed. It checks
+// tor at once and then regularly: a tor that hangs does not answer, which ends its
+// session, and a service that could not be added is added again.
 func (t *Tor) watchSession(s *session) {
 	stop := context.AfterFunc(t.ctx, func() { s.nc.Close() }) // Close does not wait for a tor that hangs
 	defer stop()
@@ -100,13 +101,13 @@ func (t *Tor) watchSession(s *session) {
 		select {
 		case <-tick.C:
 			t.checkTor(s)
-		case <-s.ended():
+		case <-s.reading:
 			return
 		}
 	}
 }
 
-// endSession ends a session.
+// endSession closes a session and records that its services are not published.
 func (t *Tor) endSession(s *session) {
 	t.mu.Lock()
 	t.session = nil
@@ -121,7 +122,7 @@ func (t *Tor) endSession(s *session) {
 	}
 }
 
-// checkTor asks tor how it is, and adds the services it does not have.
+// checkTor asks tor for its state, and adds the services that tor does not have.
 func (t *Tor) checkTor(s *session) {
 	if err := s.requestStatus(); err != nil {
 		t.log.Debug("asking tor for its state failed", "error", err)
@@ -140,13 +141,13 @@ func (t *Tor) checkTor(s *session) {
 	}
 }
 
-// handleEvent takes the events of a session, one after the other. It makes no
+// handleEvent handles the events of a session, one after the other. It makes no
 // requests.
 func (t *Tor) handleEvent(s *session, e control.Event) {
 	switch e := e.(type) {
 	case torState:
 		t.setCircuits(s, e.circuits)
-		// A report may have been overtaken by an event.
+		// An event may have overtaken the answer.
 		if percent, summary, ok := parseBootstrap(e.phase); ok && percent > t.Status().Progress {
 			t.setProgress(s, percent, summary)
 		}
@@ -168,8 +169,8 @@ func (t *Tor) handleEvent(s *session, e control.Event) {
 	}
 }
 
-// noteUpload notes that a directory has the descriptor of a service. Descriptors
-// of services that are not ours do not come with this action.
+// noteUpload records that a directory has the descriptor of a service. This action
+// comes only for services of ours.
 func (t *Tor) noteUpload(s *session, onion identity.Onion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -184,11 +185,11 @@ func (t *Tor) noteUpload(s *session, onion identity.Onion) {
 
 func (t *Tor) setCircuits(s *session, ok bool) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.session == s {
 		t.circuits = ok
+		t.updateState()
 	}
-	t.mu.Unlock()
-	t.updateState(s)
 }
 
 func (t *Tor) setProgress(s *session, percent int, summary string) {
@@ -196,37 +197,36 @@ func (t *Tor) setProgress(s *session, percent int, summary string) {
 	news := t.session == s && percent != t.status.Progress
 	if news {
 		t.status.Progress, t.status.Summary = percent, summary
+		t.updateState()
 	}
 	t.mu.Unlock()
-	t.updateState(s)
 	if news && t.config.Progress != nil {
 		t.config.Progress(percent, summary)
 	}
 }
 
-// updateState derives the state of a running tor from what is known of it.
-func (t *Tor) updateState(s *session) {
-	t.mu.Lock()
-	if t.session != s {
-		t.mu.Unlock()
-		return
-	}
-	state, summary := Bootstrapping, t.status.Summary
+// updateState derives the state of a running tor from its progress and circuits. t.mu
+// is held.
+func (t *Tor) updateState() {
 	switch {
 	case t.status.Progress < 100:
+		t.changeState(Bootstrapping, t.status.Summary)
 	case t.circuits:
-		state = Ready
+		t.changeState(Ready, t.status.Summary)
 	default:
-		state = Offline
+		t.changeState(Offline, t.status.Summary)
 	}
-	t.mu.Unlock()
-	t.setState(state, summary)
 }
 
-// setState wakes whoever waits for a state.
 func (t *Tor) setState(state State, summary string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.changeState(state, summary)
+}
+
+// changeState changes the state and wakes every goroutine that waits for a change.
+// t.mu is held.
+func (t *Tor) changeState(state State, summary string) {
 	if t.status.State != state {
 		t.status.State, t.status.Since = state, time.Now()
 	}
@@ -235,28 +235,14 @@ func (t *Tor) setState(state State, summary string) {
 	t.changed = make(chan struct{})
 }
 
-// parseBootstrap reads a status of control-spec, "Bootstrap phases":
+// parseBootstrap parses a status of control-spec, "Bootstrap phases":
 // NOTICE BOOTSTRAP PROGRESS=45 TAG=x SUMMARY="Asking for relay descriptors".
 func parseBootstrap(text string) (percent int, summary string, ok bool) {
-	_, after, ok := strings.Cut(text, " PROGRESS=")
-	if !ok {
-		return 0, "", false
-	}
+	_, after, _ := strings.Cut(text, " PROGRESS=")
 	digits, _, _ := strings.Cut(after, " ")
-	percent, ok = parsePercent(digits)
+	n, err := strconv.ParseUint(digits, 10, 8)
 	if _, quoted, found := strings.Cut(after, ` SUMMARY="`); found {
 		summary, _, _ = strings.Cut(quoted, `"`)
 	}
-	return percent, summary, ok
-}
-
-func parsePercent(s string) (int, bool) {
-	n := 0
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' || n > 100 {
-			return 0, false
-		}
-		n = 10*n + int(c-'0')
-	}
-	return n, s != "" && n <= 100
+	return int(n), summary, err == nil && n <= 100
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// trust names the users whose sockets and files may be believed: root, the user
-// of this process, and the one that tor runs as, if the operator names it.
+// trust has the users whose sockets and files are trusted: root, the user of this
+// process, and the user of tor, if the operator names it.
 type trust struct{ uids []int }
 
-// newTrust looks the user of tor up, by name or number; there may be none.
+// newTrust looks up the user of tor, by name or number; "" is none.
 func newTrust(torUser string) (trust, error) {
 	t := trust{[]int{0, os.Geteuid()}}
 	if torUser == "" {
@@ -39,27 +39,18 @@ func newTrust(torUser string) (trust, error) {
 	return t, nil
 }
 
-func (t trust) isTrusted(uid int) bool { return slices.Contains(t.uids, uid) }
-
 // checkOwner refuses what belongs to another user.
 func (t trust) checkOwner(uid int, what string) error {
-	if t.isTrusted(uid) {
+	if slices.Contains(t.uids, uid) {
 		return nil
 	}
-	return fmt.Errorf("%s belongs to user %s, who is neither root nor the user of this process (%d): "+
+	return fmt.Errorf("%s belongs to user %s (%d), who is neither root nor the user of this process (%d): "+
 		"if tor runs as that user, name it with control_user (cwtch-group: -tor-control-user); if not, do not connect to it",
-		what, describeUser(uid), os.Geteuid())
+		what, ownership.UserName(uid), uid, os.Geteuid())
 }
 
-func describeUser(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return fmt.Sprintf("%s (%d)", u.Username, uid)
-	}
-	return strconv.Itoa(uid)
-}
-
-// resolveTrusted follows an absolute path to its end and refuses a way that another
-// user could have laid. What it returns has no links in it.
+// resolveTrusted follows an absolute path and refuses one that a user who is not
+// trusted could have made or could change. The path that it returns has no links.
 func (t trust) resolveTrusted(path string) (string, fs.FileInfo, error) {
 	at, info, err := ownership.ResolveTrusted(path, t.uids)
 	switch exposed, ok := errors.AsType[*ownership.ExposedError](err); {
@@ -75,7 +66,7 @@ func (t trust) resolveTrusted(path string) (string, fs.FileInfo, error) {
 // cookieSize is the length of tor's cookie in bytes (control-spec, AUTHENTICATE).
 const cookieSize = 32
 
-// readCookie reads a cookie that only trusted users can have written, and not
+// readCookie reads a cookie that only trusted users can have written, and that not
 // everybody can read.
 func (t trust) readCookie(path string) ([]byte, error) {
 	path, _, err := t.resolveTrusted(path)

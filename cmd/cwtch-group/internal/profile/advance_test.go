@@ -121,7 +121,7 @@ func runTestCommand(argument string) error {
 		return err
 	}
 	ctx := context.Background()
-	s, err := p.View(ctx)
+	s, err := p.View()
 	if err != nil {
 		return err
 	}

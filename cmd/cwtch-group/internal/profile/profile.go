@@ -37,6 +37,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
@@ -44,6 +45,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/filelock"
 	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
+
+// lockWait bounds the wait for an update of another command, which takes milliseconds.
+const lockWait = 10 * time.Second
 
 // Profile is a directory. It holds no state of its own, so any number may be
 // open for the same directory, in any number of processes.
@@ -64,7 +68,7 @@ var (
 // [ErrNoProfile], or [ErrLost] when the rest of one is there.
 func Open(dir string) (*Profile, error) {
 	p := &Profile{dir}
-	if err := p.check(); errors.Is(err, fs.ErrNotExist) {
+	if err := p.checkDir(); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open profile: %w: %s", ErrNoProfile, dir)
 	} else if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func Open(dir string) (*Profile, error) {
 	if _, err := os.Lstat(p.filePath()); !errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
-	if _, err := os.Lstat(p.lockFile()); err == nil {
+	if _, err := os.Lstat(p.lockPath()); err == nil {
 		return nil, fmt.Errorf("open profile: %w: %s", ErrLost, dir)
 	}
 	return nil, fmt.Errorf("open profile: %w: %s", ErrNoProfile, dir)
@@ -85,22 +89,22 @@ func Create(ctx context.Context, dir string) (*Profile, error) {
 		return nil, fmt.Errorf("make profile: %w", err)
 	}
 	p := &Profile{dir}
-	if err := p.check(); err != nil {
+	if err := p.checkDir(); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, p.lockFile())
+	lock, err := p.lockState(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer lock.Close()
 	if _, err := os.Lstat(p.filePath()); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("make profile: %w: %s", ErrExists, dir)
 	}
 	return p, writeState(p.filePath(), &State{Identity: identity.NewKey()})
 }
 
-// check refuses a directory in which others could replace the profile.
-func (p *Profile) check() error {
+// checkDir refuses a directory in which others could replace the profile.
+func (p *Profile) checkDir() error {
 	info, err := os.Stat(p.dir)
 	if err != nil {
 		return fmt.Errorf("open profile: %w", err)
@@ -114,18 +118,18 @@ func (p *Profile) check() error {
 	return nil
 }
 
-// View returns the state as the last update left it.
-func (p *Profile) View(context.Context) (*State, error) { return loadState(p.filePath()) }
+// View returns the state after the last update.
+func (p *Profile) View() (*State, error) { return loadState(p.filePath()) }
 
 // Update calls change with the state and writes what change made of it. If change
 // returns an error, Update writes nothing and returns the error as it is. ctx
 // bounds the wait for the lock.
 func (p *Profile) Update(ctx context.Context, change func(*State) error) error {
-	unlock, err := lockFile(ctx, p.lockFile())
+	lock, err := p.lockState(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer lock.Close()
 	s, err := loadState(p.filePath())
 	if err != nil {
 		return err
@@ -168,23 +172,35 @@ func (p *Profile) AddTokens(ctx context.Context, board identity.Onion, tokens []
 // TorDir returns a data directory for a tor that the caller runs, until it calls
 // release: that of the profile or, while another command uses it, an empty one.
 func (p *Profile) TorDir() (dir string, release func(), err error) {
-	unlock, err := tryLock(filepath.Join(p.dir, "tor.lock"))
-	if err == nil {
-		dir = filepath.Join(p.dir, "tor")
-		if err := durable.MakeDir(dir, 0o700); err != nil {
-			unlock()
+	lock, err := filelock.Open(filepath.Join(p.dir, "tor.lock"))
+	if errors.Is(err, filelock.ErrLocked) {
+		if dir, err = os.MkdirTemp("", "cwtch-group-tor-"); err != nil {
 			return "", nil, fmt.Errorf("make tor directory: %w", err)
 		}
-		return dir, unlock, nil
+		return dir, func() { os.RemoveAll(dir) }, nil
 	}
-	if !errors.Is(err, filelock.ErrLocked) {
-		return "", nil, err
+	if err != nil {
+		return "", nil, fmt.Errorf("lock tor directory: %w", err)
 	}
-	if dir, err = os.MkdirTemp("", "cwtch-group-tor-"); err != nil {
+	dir = filepath.Join(p.dir, "tor")
+	if err := durable.MakeDir(dir, 0o700); err != nil {
+		lock.Close()
 		return "", nil, fmt.Errorf("make tor directory: %w", err)
 	}
-	return dir, func() { os.RemoveAll(dir) }, nil
+	return dir, func() { lock.Close() }, nil
+}
+
+// lockState locks profile.json, waiting for other commands. The lock ends with the
+// process.
+func (p *Profile) lockState(ctx context.Context) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	f, err := filelock.OpenWait(ctx, p.lockPath())
+	if err != nil {
+		return nil, fmt.Errorf("lock profile: %w", err)
+	}
+	return f, nil
 }
 
 func (p *Profile) filePath() string { return filepath.Join(p.dir, "profile.json") }
-func (p *Profile) lockFile() string { return filepath.Join(p.dir, "lock") }
+func (p *Profile) lockPath() string { return filepath.Join(p.dir, "lock") }

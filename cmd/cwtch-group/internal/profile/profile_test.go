@@ -48,7 +48,7 @@ func newProfile(t *testing.T) *Profile {
 
 func view(t *testing.T, p *Profile) *State {
 	t.Helper()
-	s, err := p.View(t.Context())
+	s, err := p.View()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestModes(t *testing.T) {
 	if err := os.Chmod(p.filePath(), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.View(t.Context()); err == nil || !strings.Contains(err.Error(), "chmod 600 "+"") {
+	if _, err := p.View(); err == nil || !strings.Contains(err.Error(), "chmod 600 "+"") {
 		t.Errorf("a file that others may read: %v", err)
 	}
 	if err := os.Chmod(p.dir, 0o777); err != nil {
@@ -158,7 +158,7 @@ func TestForeignFilesStay(t *testing.T) {
 			if err := os.WriteFile(p.filePath(), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.View(t.Context()); err == nil || !strings.Contains(err.Error(), p.filePath()) {
+			if _, err := p.View(); err == nil || !strings.Contains(err.Error(), p.filePath()) {
 				t.Errorf("view: %v", err)
 			}
 			if err := p.Update(t.Context(), func(*State) error { return nil }); err == nil {
@@ -181,7 +181,7 @@ func TestSymlinkIsRefused(t *testing.T) {
 	if err := os.Symlink(elsewhere, p.filePath()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.View(t.Context()); err == nil {
+	if _, err := p.View(); err == nil {
 		t.Error("a symlink is followed")
 	}
 }
@@ -298,7 +298,7 @@ func takeTokensUntilKilled(dir string) {
 	p, err := Open(dir)
 	for err == nil {
 		var s *State
-		if s, err = p.View(ctx); err != nil {
+		if s, err = p.View(); err != nil {
 			break
 		}
 		var tok token.Token
@@ -311,11 +311,11 @@ func takeTokensUntilKilled(dir string) {
 
 func TestLockWaitEndsWithContext(t *testing.T) {
 	p := newProfile(t)
-	unlock, err := tryLock(filepath.Join(p.dir, "lock"))
+	lock, err := p.lockState(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unlock()
+	defer lock.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.Update(ctx, func(*State) error { return nil }); !errors.Is(err, context.Canceled) {

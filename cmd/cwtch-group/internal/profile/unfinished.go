@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -69,9 +70,12 @@ func (p *Profile) SaveUnfinished(ctx context.Context, group [16]byte, u *Unfinis
 // of this profile, until it calls release. ok is false while another command
 // is that.
 func (p *Profile) LockPosting() (release func(), ok bool, err error) {
-	release, err = tryLock(filepath.Join(p.dir, "post.lock"))
-	if errors.Is(err, filelock.ErrLocked) {
+	lock, err := filelock.Open(filepath.Join(p.dir, "post.lock"))
+	switch {
+	case errors.Is(err, filelock.ErrLocked):
 		return func() {}, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("lock profile: %w", err)
 	}
-	return release, err == nil, err
+	return func() { lock.Close() }, true, nil
 }
