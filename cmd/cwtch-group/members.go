@@ -8,6 +8,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // memberFact is a member as JSON.
@@ -89,7 +90,7 @@ func findMember(s *profile.State, g *profile.Group, word string) (profile.Member
 	case parsed == nil && !g.Names.Full():
 		return profile.Member{Onion: onion, Name: g.Names.Give(onion, own)}, nil
 	}
-	return m, hinted{err, fmt.Sprintf("cwtch-group members %s prints their names", shellWord(g.Name))}
+	return m, hinted{err, pathname.Command("cwtch-group", "members", g.Name) + " prints their names"}
 }
 
 // checkNick refuses nicknames that mean something else in front of a message.

@@ -10,6 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 func (a *app) runInit(ctx context.Context, _ []string) error {
@@ -55,7 +56,7 @@ func (a *app) openProfile(ctx context.Context) (*profile.Profile, error) {
 	case errors.Is(err, profile.ErrNoProfile) && byDefault:
 		return a.makeDefaultProfile(ctx, dir)
 	case errors.Is(err, profile.ErrNoProfile):
-		return nil, hinted{err, suggestProfile(dir) + "To make a new one: cwtch-group init -profile " + shellWord(dir)}
+		return nil, hinted{err, suggestProfile(dir) + "To make a new one: " + pathname.Command("cwtch-group", "init", "-profile", dir)}
 	case errors.Is(err, profile.ErrLost):
 		return nil, hinted{err, "restore it from a backup; cwtch-group init makes a new identity there"}
 	}
