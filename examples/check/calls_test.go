@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// probes make calls in the sandbox, CALLS, which is a list in JSON, and say what each
-// gives: the value, or the names of the error.
+// probes are programs that make the calls in the JSON list CALLS and print the
+// result of each: the value, or the names of the error.
 var probes = map[string]string{
 	"Node": `#!/usr/bin/env node
 const [os, v8, fs, net, dns, events, child_process] =
@@ -44,8 +44,8 @@ sys.exit(1)
 `,
 }
 
-// TestOrdinaryCalls makes the calls that docs/plugin-protocol.md lists, where it says
-// that they fail: in the sandbox of a plugin.
+// TestOrdinaryCalls makes the calls that docs/plugin-protocol.md lists in the
+// sandbox of a plugin, and compares the results with the page.
 func TestOrdinaryCalls(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "docs/plugin-protocol.md"))
 	if err != nil {
@@ -64,11 +64,11 @@ func TestOrdinaryCalls(t *testing.T) {
 			if os.Getenv("CI") == "" && exec.Command(check[0], check[1:]...).Run() != nil {
 				t.Skipf("there is no %s that is recent enough", runtime)
 			}
-			calls, results := tabled(section, runtime)
+			calls, results := readCallTable(section, runtime)
 			if len(calls) < 10 {
 				t.Fatalf("the table of %s has %d calls, and should have more: are they still found?", runtime, len(calls))
 			}
-			for i, given := range inSandbox(t, relay, probe, calls) {
+			for i, given := range runProbe(t, relay, probe, calls) {
 				if !slices.ContainsFunc(given, func(g string) bool { return slices.Contains(results[i], g) }) {
 					t.Errorf("%s gives %q, and docs/plugin-protocol.md says %q", calls[i], given, results[i])
 				}
@@ -77,8 +77,9 @@ func TestOrdinaryCalls(t *testing.T) {
 	}
 }
 
-// tabled reads the table of a runtime: its calls, and what each may give.
-func tabled(section, runtime string) (calls []string, results [][]string) {
+// readCallTable reads the table of a runtime: its calls, and the possible results of
+// each.
+func readCallTable(section, runtime string) (calls []string, results [][]string) {
 	code := regexp.MustCompile("`([^`]+)`")
 	_, table, _ := strings.Cut(section, "\n| "+runtime+" | gives |")
 	table, _, _ = strings.Cut(table, "\n\n")
@@ -97,9 +98,9 @@ func tabled(section, runtime string) (calls []string, results [][]string) {
 	return calls, results
 }
 
-// inSandbox runs a probe as a plugin that is asked what it is. It ends before it
-// answers, and the error quotes what it said last.
-func inSandbox(t *testing.T, relay, probe string, calls []string) (given [][]string) {
+// runProbe runs a probe as a plugin that is asked to describe itself. The probe ends
+// without an answer, and the error quotes its last output.
+func runProbe(t *testing.T, relay, probe string, calls []string) (given [][]string) {
 	t.Helper()
 	list, err := json.Marshal(calls)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package check_test builds, tests and uses every example as somebody outside of
-// this repository would: copied to a directory of its own, as a module that gets
-// the sdk from a module proxy, with the programs of the relay on the path. It does
-// the same with what "cwtch-plugin new" writes for languages other than Go.
+// Package check_test builds, tests and uses every example as an outside author
+// would: in a directory of its own, as a module that gets the sdk from a module
+// proxy, with the programs of the relay on the path. It does the same with the
+// skeletons that "cwtch-plugin new" writes for languages other than Go.
 package check_test
 
 import (
@@ -16,25 +16,25 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// root is the repository, seen from the directory of this package.
+// root is the path of the repository from this package.
 const root = "../.."
 
 // TestExamples runs a script for each example and language. Beside the commands of
 // testscript they have
 //
-//	example NAME       copy an example to a directory of that name; its module does
-//	                   not know any more where the repository is
-//	serve ARGS...      run "cwtch-relay ARGS..." until it has announced its servers
-//	logged REGEXP      wait until the relay has logged that
-//	strangers          check that the plugin of the relay answers nobody else
+//	example NAME       copy an example to a directory of that name, without the
+//	                   path to the repository in its go.mod
+//	serve ARGS...      start "cwtch-relay ARGS..." and wait until it has announced its servers
+//	logged REGEXP      wait until the log of the relay matches
+//	strangers          check that the plugin answers only the relay
 //	end SIGNAL         send TERM or KILL to the relay, and wait until it has ended
-//	fromfile VAR FILE  set a variable to what is in a file
-//	fetched URL REGEXP wait until a URL shows that
-//	build COMMAND...   run a command that may need a registry of packages, with the
-//	                   settings and caches of whoever runs the test
+//	fromfile VAR FILE  set a variable to the content of a file
+//	fetched URL REGEXP wait until a page matches
+//	build COMMAND...   run a command that may need a package registry, with the
+//	                   settings and caches of the user
 //
-// and the conditions [python] and [node]: there is one that is recent enough. In CI
-// both hold, so that nothing is left out there.
+// and the conditions [python] and [node], which hold if there is a recent version. In CI
+// both always hold, so that no script is skipped there.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds modules from nothing")
@@ -67,21 +67,21 @@ func TestExamples(t *testing.T) {
 			return os.Getenv("CI") != "" || exec.Command(check[0], check[1:]...).Run() == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"example":   command("NAME", 1, example),
-			"serve":     command("ARGS...", -1, o.serve),
-			"logged":    command("REGEXP", 1, logged),
-			"strangers": command("", 0, strangers),
-			"end":       command("SIGNAL", 1, end),
-			"fromfile":  command("VAR FILE", 2, fromFile),
-			"fetched":   command("URL REGEXP", 2, fetched),
-			"build":     command("COMMAND...", -1, build),
+			"example":   scriptCommand("NAME", 1, copyExample),
+			"serve":     scriptCommand("ARGS...", -1, o.startRelay),
+			"logged":    scriptCommand("REGEXP", 1, awaitLog),
+			"strangers": scriptCommand("", 0, checkStrangers),
+			"end":       scriptCommand("SIGNAL", 1, endRelay),
+			"fromfile":  scriptCommand("VAR FILE", 2, fromFile),
+			"fetched":   scriptCommand("URL REGEXP", 2, awaitPage),
+			"build":     scriptCommand("COMMAND...", -1, runBuild),
 		},
 	})
 }
 
-// command checks the usage of a command in a script; count -1 is any number of
-// arguments.
-func command(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+// scriptCommand wraps a script command with a check of its usage. A count of -1 allows any
+// number of arguments.
+func scriptCommand(usage string, count int, run func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || count >= 0 && len(args) != count || count < 0 && len(args) == 0 {
 			ts.Fatalf("usage: %s", usage)
@@ -90,8 +90,8 @@ func command(usage string, count int, run func(*testscript.TestScript, []string)
 	}
 }
 
-func example(ts *testscript.TestScript, args []string) {
-	files, err := tracked("examples/" + args[0])
+func copyExample(ts *testscript.TestScript, args []string) {
+	files, err := trackedFiles("examples/" + args[0])
 	ts.Check(err)
 	if len(files) == 0 {
 		ts.Fatalf("there is no example %q", args[0])
@@ -116,13 +116,13 @@ func fromFile(ts *testscript.TestScript, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
-// runtimes are commands that fail where a runtime is missing or too old.
+// runtimes are commands that fail if a runtime is missing or too old.
 var runtimes = map[string][]string{
 	"python": {"/usr/bin/python3", "-c", "import ensurepip, sqlite3, sys; sys.exit(sys.version_info < (3, 11))"},
 	"node":   {"sh", "-c", "npm --version && node -e 'process.exitCode = parseInt(process.versions.node) < 20 ? 1 : 0'"},
 }
 
-func build(ts *testscript.TestScript, args []string) {
+func runBuild(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	out, err := cmd.CombinedOutput()

@@ -9,9 +9,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// fetched asks again until what it gets matches: the numbers of a server come when they
-// come.
-func fetched(ts *testscript.TestScript, args []string) {
+// awaitPage fetches a page until it matches. There is no event for new numbers.
+func awaitPage(ts *testscript.TestScript, args []string) {
 	want := regexp.MustCompile(args[1])
 	client := http.Client{Timeout: patience}
 	again := time.NewTicker(100 * time.Millisecond)

@@ -35,7 +35,7 @@ func newOutside(t *testing.T) *outside {
 	o := &outside{bin: filepath.Join(dir, "bin")}
 	goCommand(t, "build", "-trimpath", "-o", o.bin+"/", root+"/cmd/cwtch-relay", root+"/cmd/cwtch-plugin", root+"/cmd/cwtch-group")
 	proxy := filepath.Join(dir, "proxy")
-	if err := publish(filepath.Join(proxy, module, "@v")); err != nil {
+	if err := publishModule(filepath.Join(proxy, module, "@v")); err != nil {
 		t.Fatalf("make a module of the repository: %v", err)
 	}
 	cache := goCommand(t, "env", "GOMODCACHE")
@@ -44,10 +44,10 @@ func newOutside(t *testing.T) *outside {
 		"GONOSUMDB":  module,
 		"GOMODCACHE": filepath.Join(dir, "modules"),
 		"GOCACHE":    goCommand(t, "env", "GOCACHE"),
-		// Where modules are is to make no difference to the build cache, go.sum has
-		// yet to learn of this repository, and the modules can be deleted.
+		// The build cache must not depend on where modules are, go.sum does not know this
+		// repository yet, and tests must be able to delete the modules.
 		"GOFLAGS": "-trimpath -mod=mod -modcacherw -buildvcs=false",
-		// Nobody else sets what the Makefile does.
+		// Outside authors do not set what the Makefile sets.
 		"GOEXPERIMENT": "",
 		"CGO_ENABLED":  "0",
 	}
@@ -65,9 +65,10 @@ func goCommand(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// publish writes what a proxy serves of a module (go.dev/ref/mod#goproxy-protocol).
-func publish(dir string) error {
-	files, err := tracked(".")
+// publishModule writes the files that a module proxy serves
+// (go.dev/ref/mod#goproxy-protocol).
+func publishModule(dir string) error {
+	files, err := trackedFiles(".")
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func publish(dir string) error {
 	defer out.Close()
 	list := make([]modzip.File, len(files))
 	for i, f := range files {
-		list[i] = file(f)
+		list[i] = repoFile(f)
 	}
 	if err := modzip.Create(out, modmodule.Version{Path: module, Version: version}, list); err != nil {
 		return err
@@ -102,16 +103,16 @@ func publish(dir string) error {
 	return out.Close()
 }
 
-// file is one of the repository, by its path there.
-type file string
+// repoFile is a file of the repository, by its path there.
+type repoFile string
 
-func (f file) Path() string                 { return string(f) }
-func (f file) Lstat() (os.FileInfo, error)  { return os.Lstat(filepath.Join(root, string(f))) }
-func (f file) Open() (io.ReadCloser, error) { return os.Open(filepath.Join(root, string(f))) }
+func (f repoFile) Path() string                 { return string(f) }
+func (f repoFile) Lstat() (os.FileInfo, error)  { return os.Lstat(filepath.Join(root, string(f))) }
+func (f repoFile) Open() (io.ReadCloser, error) { return os.Open(filepath.Join(root, string(f))) }
 
-// tracked lists the files below a directory of the repository that git knows or
-// would add, by their paths in the repository.
-func tracked(dir string) (files []string, err error) {
+// trackedFiles lists the files below a directory of the repository that git tracks
+// or would add, by their paths in the repository.
+func trackedFiles(dir string) (files []string, err error) {
 	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", dir)
 	cmd.Dir = root
 	out, err := cmd.Output()
@@ -119,7 +120,7 @@ func tracked(dir string) (files []string, err error) {
 		return nil, fmt.Errorf("git ls-files: %w", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		if _, err := file(name).Lstat(); err == nil { // else it was deleted
+		if _, err := repoFile(name).Lstat(); err == nil { // skip deleted files
 			files = append(files, name)
 		}
 	}

@@ -13,25 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience ends a test that waits for something that does not come.
+// patience limits every wait of a test.
 const patience = time.Minute
 
 type relayKey struct{}
 
-// relay is the one that a script runs; when it has ended, the next one.
+// relay is the last relay that a script has started.
 type relay struct {
 	cmd         *exec.Cmd
 	stdout, log *output
 }
 
-func (o *outside) serve(ts *testscript.TestScript, args []string) {
+func (o *outside) startRelay(ts *testscript.TestScript, args []string) {
 	r := ts.Value(relayKey{}).(*relay)
 	*r = relay{exec.Command(filepath.Join(o.bin, "cwtch-relay"), args...), newOutput(), newOutput()}
 	r.cmd.Dir = ts.MkAbs(".")
 	r.cmd.Env = append(os.Environ(), "TMPDIR="+ts.Getenv("TMPDIR"))
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.log
 	ts.Check(r.cmd.Start())
-	cmd, stdout, log := r.cmd, r.stdout, r.log // r may be another one by then
+	cmd, stdout, log := r.cmd, r.stdout, r.log // r may be the next relay by then
 	go func() {
 		cmd.Wait() // the result is in cmd.ProcessState
 		close(stdout.ended)
@@ -46,13 +46,13 @@ func (o *outside) serve(ts *testscript.TestScript, args []string) {
 	}
 }
 
-func logged(ts *testscript.TestScript, args []string) {
+func awaitLog(ts *testscript.TestScript, args []string) {
 	if r := ts.Value(relayKey{}).(*relay); !r.log.await(args[0]) {
 		ts.Fatalf("the relay does not log %q:\n%s", args[0], r.log)
 	}
 }
 
-func end(ts *testscript.TestScript, args []string) {
+func endRelay(ts *testscript.TestScript, args []string) {
 	r := ts.Value(relayKey{}).(*relay)
 	signal := unix.SignalNum("SIG" + args[0])
 	ts.Check(r.cmd.Process.Signal(signal))
@@ -68,7 +68,7 @@ func end(ts *testscript.TestScript, args []string) {
 	}
 }
 
-// output is what a process has written so far.
+// output collects what a process writes.
 type output struct {
 	ended chan struct{} // closed with the process
 

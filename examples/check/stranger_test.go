@@ -16,14 +16,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// preface is how a client of HTTP/2 begins (RFC 9113, section 3.4), with empty
-// settings. A server that takes it answers with its own.
+// preface is how a client begins HTTP/2 (RFC 9113, section 3.4), with empty
+// settings. A server that accepts it answers with its own settings.
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
-// strangers tries to speak to the one plugin of the relay: in the clear, without
-// a certificate, and with one that says all that the relay's does. The plugin may
+// checkStrangers connects to the plugin of the relay without TLS, without a
+// certificate, and with a certificate that imitates the relay's. The plugin must
 // answer none of them.
-func strangers(ts *testscript.TestScript, _ []string) {
+func checkStrangers(ts *testscript.TestScript, _ []string) {
 	sockets, err := filepath.Glob(filepath.Join(ts.Getenv("TMPDIR"), "*", "plugin-dir*", "*"))
 	ts.Check(err)
 	if len(sockets) != 1 {
@@ -31,14 +31,14 @@ func strangers(ts *testscript.TestScript, _ []string) {
 	}
 	for name, wrap := range map[string]func(net.Conn) net.Conn{
 		"in the clear":             func(c net.Conn) net.Conn { return c },
-		"without a certificate":    func(c net.Conn) net.Conn { return tls.Client(c, stranger()) },
-		"with another certificate": func(c net.Conn) net.Conn { return tls.Client(c, stranger(certificate(ts))) },
+		"without a certificate":    func(c net.Conn) net.Conn { return tls.Client(c, strangerConfig()) },
+		"with another certificate": func(c net.Conn) net.Conn { return tls.Client(c, strangerConfig(imitateCertificate(ts))) },
 	} {
 		conn, err := net.Dial("unix", sockets[0])
 		ts.Check(err)
 		conn.SetDeadline(time.Now().Add(patience))
 		wrapped := wrap(conn)
-		io.WriteString(wrapped, preface) // may fail, and then so does reading
+		io.WriteString(wrapped, preface) // if it fails, reading fails too
 		if n, err := wrapped.Read(make([]byte, 100)); n > 0 || err == nil {
 			ts.Fatalf("the plugin answers a stranger %s", name)
 		}
@@ -46,11 +46,11 @@ func strangers(ts *testscript.TestScript, _ []string) {
 	}
 }
 
-func stranger(certificates ...tls.Certificate) *tls.Config {
+func strangerConfig(certificates ...tls.Certificate) *tls.Config {
 	return &tls.Config{Certificates: certificates, InsecureSkipVerify: true, NextProtos: []string{"h2"}}
 }
 
-func certificate(ts *testscript.TestScript) tls.Certificate {
+func imitateCertificate(ts *testscript.TestScript) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
 	template := &x509.Certificate{

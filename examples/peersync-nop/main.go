@@ -1,6 +1,6 @@
-// Command peersync-nop is a peer-sync plugin that synchronizes nothing: it follows
-// the log of the relay and reports how far it is. It is here to be read, and to be
-// the beginning of one that does more.
+// Command peersync-nop is a peer-sync plugin that synchronizes nothing. It follows
+// the log of the relay and reports its position. Read it, and copy it to begin a
+// plugin that does more.
 package main
 
 import (
@@ -24,21 +24,21 @@ var nop = plugin.Plugin{
 	},
 }
 
-// replicator has seen the log of an epoch up to some entry.
+// replicator follows the log of an epoch.
 type replicator struct {
 	host   peersync.HostServices
 	epoch  storage.Epoch
 	seen   storage.Seq
-	loaded bool // epoch and seen are what the cursor says, or newer
-	behind bool // there is more in the log, as far as is known
+	loaded bool // epoch and seen have been loaded from the cursor
+	behind bool // the log may have more entries
 }
 
 // cursor is the name under which the replicator remembers epoch and seen.
 const cursor = "log"
 
-// Handle goes on reading the log whenever it is longer, and with the next event
-// when the last attempt failed. Errors of the host are left for then, except for the
-// end of the context: it says that nobody waits for this Handle any more.
+// Handle reads on whenever the log has grown, or at the next event if the last
+// attempt failed. It does not return errors of the host, except that the context has
+// ended: then nobody waits for this Handle any more.
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {
 		switch e.(type) {
@@ -47,18 +47,18 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 		}
 	}
 	if r.behind && ctx.Err() == nil {
-		err := r.follow(ctx)
+		err := r.readLog(ctx)
 		r.behind = err != nil
 		if r.behind && ctx.Err() == nil {
-			r.report(ctx, fmt.Sprintf("waits after entry %d: the relay could not answer", r.seen))
+			r.reportToOperator(ctx, fmt.Sprintf("waits after entry %d: the relay could not answer", r.seen))
 		}
 	}
 	return ctx.Err()
 }
 
-// follow reads the log to its end.
-func (r *replicator) follow(ctx context.Context) error {
-	if err := r.load(ctx); err != nil {
+// readLog reads the log to its end.
+func (r *replicator) readLog(ctx context.Context) error {
+	if err := r.loadCursor(ctx); err != nil {
 		return err
 	}
 	epoch, seen := r.epoch, r.seen
@@ -67,25 +67,25 @@ func (r *replicator) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if page.Epoch != r.epoch { // another store: what was seen is no more
+		if page.Epoch != r.epoch { // another store: begin at its start
 			r.epoch, r.seen = page.Epoch, 0
 			continue
 		}
 		if len(page.Entries) == 0 {
 			break
 		}
-		// Here a real one would tell its peers what there is.
+		// A real plugin would tell its peers about the entries here.
 		r.seen = page.Entries[len(page.Entries)-1].Seq
 	}
 	if r.epoch == epoch && r.seen == seen {
 		return nil
 	}
-	r.report(ctx, fmt.Sprintf("has seen the log up to entry %d", r.seen))
+	r.reportToOperator(ctx, fmt.Sprintf("has seen the log up to entry %d", r.seen))
 	return r.host.Save(ctx, cursor, binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen)))
 }
 
-// load fills in what the replicator before this one has seen.
-func (r *replicator) load(ctx context.Context) error {
+// loadCursor restores the position of the replicator before this one.
+func (r *replicator) loadCursor(ctx context.Context) error {
 	if r.loaded {
 		return nil
 	}
@@ -100,8 +100,8 @@ func (r *replicator) load(ctx context.Context) error {
 	return nil
 }
 
-// report tells the operator, who can live without it.
-func (r *replicator) report(ctx context.Context, summary string) {
+// reportToOperator ignores errors: a lost report does no harm.
+func (r *replicator) reportToOperator(ctx context.Context, summary string) {
 	_ = r.host.Report(ctx, peersync.Report{Summary: summary})
 }
 

@@ -10,8 +10,8 @@ import (
 
 func TestMain(m *testing.M) { plugintest.Main(m, nop) }
 
-// TestContract checks every sentence of the contract, and that the cursor is
-// good for something. That boards become equal is not claimed.
+// TestContract checks every sentence of the contract, and that the cursor works. The
+// plugin does not claim that boards become equal.
 func TestContract(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, nop) {
 		t.Run(transport.Name, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestReport follows one log in a simulated world.
+// TestReport follows one log in a simulated world and checks the report.
 func TestReport(t *testing.T) {
 	world := peersynctest.NewWorld(1, 1)
 	relay := world.Replicas[0]

@@ -1,5 +1,5 @@
-# A relay on this machine alone, with the plugin that "go build -o peersync-nop ."
-# has made.
+# A relay on this machine only, with the plugin that "go build -o peersync-nop ."
+# makes.
 
 data_dir = "data"
 
@@ -8,8 +8,8 @@ network "loopback" { registry = "reg" }
 plugin "peersync" "nop" {
   path = "peersync-nop"
 
-  # While you change the program. For others, put the line that
-  # "cwtch-relay plugin sum peersync-nop" prints in place of it.
+  # This is for while you change the program. Before others run it, replace the line by
+  # the one that "cwtch-relay plugin sum peersync-nop" prints.
   dev = true
 }
 

@@ -1,6 +1,6 @@
-// Command stats-prometheus is a stats plugin that shows the numbers of a server to
-// Prometheus, and to whatever else reads its text or OpenMetrics. Each server has
-// one of its own, at an address of its own; the label "server" tells them apart.
+// Command stats-prometheus is a stats plugin that serves the numbers of a server to
+// Prometheus, and to everything else that reads its text format or OpenMetrics. Each
+// server has its own process and address. The label "server" tells them apart.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 func main() { plugin.Serve(prometheusPlugin) }
 
-// prometheusPlugin says what the plugin is, what an operator can set, and how it is opened.
+// prometheusPlugin describes the plugin: its name, its options and its constructor.
 var prometheusPlugin = plugin.Plugin{
 	Name:    "prometheus",
 	Version: "1.0.0",
@@ -33,10 +33,11 @@ var prometheusPlugin = plugin.Plugin{
 		_, err := configuredAddress(cfg)
 		return err
 	},
-	Stats: open,
+	Stats: openExporter,
 }
 
-// configuredAddress refuses an empty address, which the schema takes for no listener.
+// configuredAddress returns the address in the configuration. It refuses an empty
+// one, which the schema allows as "no listener".
 func configuredAddress(cfg plugin.Config) (string, error) {
 	var c struct {
 		Listen string `cty:"listen"`
@@ -50,15 +51,15 @@ func configuredAddress(cfg plugin.Config) (string, error) {
 	return c.Listen, nil
 }
 
-// Bounds for those who fetch: any program of the machine can connect.
+// Limits for clients: any program of the machine can connect.
 const (
 	maxScrapes   = 4
 	scrapeTime   = 10 * time.Second
 	maxHeader    = 8 << 10
-	keepIdleTime = 2 * time.Minute // Prometheus comes back within one
+	keepIdleTime = 2 * time.Minute // Prometheus returns within a minute
 )
 
-func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
+func openExporter(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 	if _, err := configuredAddress(cfg); err != nil {
 		return nil, err
 	}
@@ -85,14 +86,14 @@ func open(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
 	return e, nil
 }
 
-// exporter shows the last snapshot until the next one comes.
+// exporter serves the last snapshot until the next one comes.
 type exporter struct {
 	listener net.Listener
 	server   *http.Server
 	last     atomic.Pointer[stats.Snapshot] // nil before the first
 }
 
-// Export keeps a copy: the snapshot is the caller's.
+// Export keeps a copy: the snapshot belongs to the caller.
 func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := errors.Join(ctx.Err(), s.Validate()); err != nil {
 		return err
@@ -101,18 +102,17 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	return nil
 }
 
-// ForceFlush has nothing to wait for: whoever fetches from now on gets the last snapshot.
+// ForceFlush does nothing: every fetch from now on gets the last snapshot.
 func (e *exporter) ForceFlush(ctx context.Context) error { return ctx.Err() }
 
-// Close closes the listener as well, which the server does not know before Serve has
-// begun.
+// Close also closes the listener: the server may not know it yet.
 func (e *exporter) Close() error {
 	err := e.server.Close()
 	e.listener.Close()
 	return err
 }
 
-// Describe says nothing: what there is to collect is known with the first snapshot.
+// Describe sends nothing: the metrics are unknown before the first snapshot.
 func (e *exporter) Describe(chan<- *prometheus.Desc) {}
 
 // Collect is called for every scrape.
@@ -122,14 +122,14 @@ func (e *exporter) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	for _, m := range s.Metrics {
-		collect(out, s.Server, m)
+		sendMetric(out, s.Server, m)
 	}
 }
 
-// prefix is before every name, so that those of other programs do not collide.
+// prefix begins every name, so that names of other programs do not collide.
 const prefix = "cwtch_"
 
-func collect(out chan<- prometheus.Metric, server string, m stats.Metric) {
+func sendMetric(out chan<- prometheus.Metric, server string, m stats.Metric) {
 	name, kind := prefix+m.Name, prometheus.GaugeValue // the name has its unit at the end
 	if m.Kind == stats.Counter {
 		name, kind = name+"_total", prometheus.CounterValue
@@ -142,15 +142,15 @@ func collect(out chan<- prometheus.Metric, server string, m stats.Metric) {
 		}
 		desc := prometheus.NewDesc(name, m.Doc, labels, nil)
 		if m.Kind == stats.Histogram {
-			out <- prometheus.MustNewConstHistogram(desc, p.Count, p.Sum, buckets(p), values...)
+			out <- prometheus.MustNewConstHistogram(desc, p.Count, p.Sum, finiteBuckets(p), values...)
 		} else {
 			out <- prometheus.MustNewConstMetric(desc, kind, p.Value, values...)
 		}
 	}
 }
 
-// buckets leaves out the last one, which the library adds.
-func buckets(p stats.Point) map[float64]uint64 {
+// finiteBuckets returns all buckets but the last one, which the library adds.
+func finiteBuckets(p stats.Point) map[float64]uint64 {
 	out := make(map[float64]uint64)
 	for _, b := range p.Buckets {
 		if !math.IsInf(b.UpTo, 1) {

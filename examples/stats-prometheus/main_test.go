@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { plugintest.Main(m, prometheusPlugin) }
 
-// TestContract checks every sentence of the contract, and fetches what became of each
-// snapshot.
+// TestContract checks every sentence of the contract, and fetches each snapshot
+// back.
 func TestContract(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, prometheusPlugin) {
 		t.Run(transport.Name, func(t *testing.T) {
@@ -36,15 +36,15 @@ func TestContract(t *testing.T) {
 					return transport.Open(tb, dir, map[string]any{"listen": address})
 				},
 				Read: func(tb testing.TB, _ string, _ *plugintest.Opened) []stats.Metric {
-					return parse(tb, fetch(tb, address, "text/plain"))
+					return parseMetrics(tb, fetchPage(tb, address, "text/plain"))
 				},
 			})
 		})
 	}
 }
 
-// TestFormats checks both formats, and the first with what "promtool check metrics" is
-// made of.
+// TestFormats checks both formats, and lints the text format as "promtool check
+// metrics" does.
 func TestFormats(t *testing.T) {
 	address := freeAddress(t)
 	opened, err := plugintest.Transports(t, prometheusPlugin)[0].Open(t, t.TempDir(), map[string]any{"listen": address})
@@ -61,7 +61,7 @@ func TestFormats(t *testing.T) {
 	if err := opened.Exporter.Export(t.Context(), snapshot); err != nil {
 		t.Fatal(err)
 	}
-	text := fetch(t, address, "text/plain")
+	text := fetchPage(t, address, "text/plain")
 	for _, line := range []string{
 		`cwtch_posts_total{result="stored",server="book-club"} 3`,
 		`cwtch_stored_bytes{server="book-club"} 4096`,
@@ -75,9 +75,9 @@ func TestFormats(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("promtool check metrics would say %v, %v", problems, err)
 	}
-	open := fetch(t, address, "application/openmetrics-text; version=1.0.0")
+	open := fetchPage(t, address, "application/openmetrics-text; version=1.0.0")
 	for _, lines := range []string{
-		"# TYPE cwtch_posts counter\ncwtch_posts_total{result=\"stored\",server=\"book-club\"} 3.0\n", // a counter has its suffix, its family has not
+		"# TYPE cwtch_posts counter\ncwtch_posts_total{result=\"stored\",server=\"book-club\"} 3.0\n", // a counter has the suffix, its family has not
 		"# TYPE cwtch_append_seconds histogram\n",
 		"cwtch_append_seconds_count{server=\"book-club\"} 2\n# ",
 		"\n# EOF\n",
@@ -88,8 +88,9 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestAddress: an address is needed, and the operator hears it with the line.
-func TestAddress(t *testing.T) {
+// TestAddressIsRequired shows that a missing or wrong address is a diagnostic, which
+// the operator sees with its line.
+func TestAddressIsRequired(t *testing.T) {
 	for _, values := range []map[string]any{{"listen": ""}, {"listen": "localhost:9464"}, {}} {
 		_, err := plugintest.Transports(t, prometheusPlugin)[0].Open(t, t.TempDir(), values)
 		if faults := (plugin.Diagnostics)(nil); !errors.As(err, &faults) {
@@ -108,7 +109,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func fetch(tb testing.TB, address, format string) []byte {
+func fetchPage(tb testing.TB, address, format string) []byte {
 	tb.Helper()
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	request, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
@@ -128,8 +129,8 @@ func fetch(tb testing.TB, address, format string) []byte {
 	return text
 }
 
-// parse reads what was fetched back into metrics.
-func parse(tb testing.TB, text []byte) (metrics []stats.Metric) {
+// parseMetrics turns a fetched page back into metrics.
+func parseMetrics(tb testing.TB, text []byte) (metrics []stats.Metric) {
 	tb.Helper()
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
@@ -140,14 +141,14 @@ func parse(tb testing.TB, text []byte) (metrics []stats.Metric) {
 	for _, f := range families {
 		m := stats.Metric{Name: strings.TrimSuffix(strings.TrimPrefix(f.GetName(), prefix), "_total"), Kind: kinds[f.GetType()]}
 		for _, p := range f.GetMetric() {
-			m.Points = append(m.Points, point(p))
+			m.Points = append(m.Points, pointOf(p))
 		}
 		metrics = append(metrics, m)
 	}
 	return metrics
 }
 
-func point(p *dto.Metric) stats.Point {
+func pointOf(p *dto.Metric) stats.Point {
 	out := stats.Point{Value: p.GetCounter().GetValue() + p.GetGauge().GetValue()}
 	for _, l := range p.GetLabel() {
 		out.Labels = append(out.Labels, stats.Label{Name: l.GetName(), Value: l.GetValue()})

@@ -1,5 +1,5 @@
-# A relay on this machine alone, with the plugin that "go build -o stats-prometheus ."
-# has made. Two servers, each with an address of its own.
+# A relay on this machine only, with the plugin that "go build -o stats-prometheus ."
+# makes. Two servers, each with its own address.
 
 data_dir = "data"
 
@@ -8,8 +8,8 @@ network "loopback" { registry = "reg" }
 plugin "stats" "prometheus" {
   path = "stats-prometheus"
 
-  # While you change the program. For others, put the line that
-  # "cwtch-relay plugin sum stats-prometheus" prints in place of it.
+  # This is for while you change the program. Before others run it, replace the line by
+  # the one that "cwtch-relay plugin sum stats-prometheus" prints.
   dev = true
 }
 

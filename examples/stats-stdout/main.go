@@ -1,7 +1,7 @@
 // Command stats-stdout is a stats plugin that prints the numbers of a server. The
 // standard output of a plugin belongs to its handshake, so it prints to a file in
-// its own directory, which always has the newest numbers and no others: one line
-// of JSON for each, for grep and jq.
+// its own directory. The file always has only the newest numbers, one line of JSON
+// each, for grep and jq.
 package main
 
 import (
@@ -19,11 +19,11 @@ import (
 
 func main() { plugin.Serve(stdout) }
 
-// stdout says what the plugin is, what an operator can set, and how it is opened.
+// stdout describes the plugin: its name, its options and its constructor.
 var stdout = plugin.Plugin{
 	Name:    "stdout",
 	Version: "1.0.0",
-	Doc:     "Prints the numbers of a server to a file, a line of JSON for each.",
+	Doc:     "Prints the numbers of a server to a file, one line of JSON each.",
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "path", Type: plugin.String, Default: "numbers.jsonl", Doc: "The file, below the directory of the plugin."},
 	}},
@@ -43,8 +43,9 @@ var stdout = plugin.Plugin{
 	},
 }
 
-// configuredPath is checked here and not by the schema, which knows only types,
-// bounds and choices. The operator sees a fault with the line of the file.
+// configuredPath returns the path in the configuration, or a diagnostic that the
+// operator sees with its line. A schema cannot express this check: it knows only
+// types, bounds and choices.
 func configuredPath(cfg plugin.Config) (string, error) {
 	var c struct {
 		Path string `cty:"path"`
@@ -58,21 +59,21 @@ func configuredPath(cfg plugin.Config) (string, error) {
 	return filepath.Join(cfg.Dir, c.Path), nil
 }
 
-// printer keeps nothing from one snapshot to the next, for each holds all that
-// was counted since the server started.
+// printer writes snapshots to a file. It keeps no state: each snapshot has
+// everything that was counted since the server started.
 type printer struct{ path string }
 
-// line is a number as it is printed. That a histogram's last bucket is up to
-// infinity is what JSON has no number for, hence the text.
+// line is a number as it is printed. Bounds of buckets are text because JSON has no
+// number for infinity.
 type line struct {
 	Name    string            `json:"name"`
 	Kind    string            `json:"kind"`
 	Unit    string            `json:"unit,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Value   *float64          `json:"value,omitempty"`   // of a counter or a gauge
-	Count   *uint64           `json:"count,omitempty"`   // of a histogram, like those below
+	Count   *uint64           `json:"count,omitempty"`   // of a histogram, like the fields below
 	Sum     *float64          `json:"sum,omitempty"`     // of all values
-	Buckets []bucket          `json:"buckets,omitempty"` // how many values were not above a bound
+	Buckets []bucket          `json:"buckets,omitempty"` // how many values were at most a bound
 }
 
 type bucket struct {
@@ -80,8 +81,7 @@ type bucket struct {
 	Count uint64 `json:"count"`
 }
 
-// Export puts a new file in the place of the last one, so that nobody ever reads
-// half of it.
+// Export replaces the file as a whole, so that nobody reads half of it.
 func (p *printer) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := errors.Join(ctx.Err(), s.Validate()); err != nil {
 		return err
@@ -117,7 +117,7 @@ func lineOf(m stats.Metric, p stats.Point) line {
 	return l
 }
 
-// ForceFlush has nothing to wait for: Export returns when the numbers can be read.
+// ForceFlush does nothing: Export returns when the numbers can be read.
 func (p *printer) ForceFlush(ctx context.Context) error { return ctx.Err() }
 
 func (p *printer) Close() error { return nil }

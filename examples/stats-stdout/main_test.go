@@ -18,23 +18,24 @@ import (
 
 func TestMain(m *testing.M) { plugintest.Main(m, stdout) }
 
-// TestContract checks every sentence of the contract, and reads in the file what
-// became of each snapshot.
+// TestContract checks every sentence of the contract, and reads each snapshot back
+// from the file.
 func TestContract(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, stdout) {
 		t.Run(transport.Name, func(t *testing.T) {
 			statstest.Run(t, statstest.Opener{
 				Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) { return transport.Open(tb, dir, nil) },
 				Read: func(tb testing.TB, dir string, _ *plugintest.Opened) []stats.Metric {
-					return read(tb, filepath.Join(dir, "numbers.jsonl"))
+					return readNumbers(tb, filepath.Join(dir, "numbers.jsonl"))
 				},
 			})
 		})
 	}
 }
 
-// TestPath: a file that is not below the directory of the plugin is refused.
-func TestPath(t *testing.T) {
+// TestPathOutsideDirectory shows that a path outside the directory of the plugin is
+// a diagnostic.
+func TestPathOutsideDirectory(t *testing.T) {
 	for _, path := range []string{"", ".", "../numbers", "/tmp/numbers", "missing/numbers"} {
 		_, err := plugintest.Transports(t, stdout)[0].Open(t, t.TempDir(), map[string]any{"path": path})
 		if faults := (plugin.Diagnostics)(nil); !errors.As(err, &faults) {
@@ -43,8 +44,8 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// read reads what a printer has written.
-func read(tb testing.TB, path string) (metrics []stats.Metric) {
+// readNumbers reads what a printer has written.
+func readNumbers(tb testing.TB, path string) (metrics []stats.Metric) {
 	tb.Helper()
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,11 +66,11 @@ func read(tb testing.TB, path string) (metrics []stats.Metric) {
 			metrics = append(metrics, stats.Metric{Name: l.Name, Unit: l.Unit, Kind: kinds[l.Kind]})
 		}
 		m := &metrics[len(metrics)-1]
-		m.Points = append(m.Points, l.point(tb))
+		m.Points = append(m.Points, l.toPoint(tb))
 	}
 }
 
-func (l line) point(tb testing.TB) (p stats.Point) {
+func (l line) toPoint(tb testing.TB) (p stats.Point) {
 	tb.Helper()
 	for name, value := range l.Labels {
 		p.Labels = append(p.Labels, stats.Label{Name: name, Value: value})

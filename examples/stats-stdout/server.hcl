@@ -1,5 +1,5 @@
-# A relay on this machine alone, with the plugin that "go build -o stats-stdout ."
-# has made.
+# A relay on this machine only, with the plugin that "go build -o stats-stdout ."
+# makes.
 
 data_dir = "data"
 
@@ -8,8 +8,8 @@ network "loopback" { registry = "reg" }
 plugin "stats" "stdout" {
   path = "stats-stdout"
 
-  # While you change the program. For others, put the line that
-  # "cwtch-relay plugin sum stats-stdout" prints in place of it.
+  # This is for while you change the program. Before others run it, replace the line by
+  # the one that "cwtch-relay plugin sum stats-stdout" prints.
   dev = true
 }
 

@@ -1,7 +1,8 @@
-// Command storage-memory is a storage plugin that keeps envelopes in memory:
-// the least that keeps the contract of the package sdk/storage, whose sentences
-// stand beside the lines that keep them. One sentence it does not keep: it is not
-// durable. When its process ends, all is gone, which the relay sees by the epoch.
+// Command storage-memory is a storage plugin that keeps envelopes in memory. It is
+// the smallest plugin for the contract of the package sdk/storage, with the
+// sentences of the contract beside the code that keeps them. It breaks one sentence:
+// it is not durable. When its process ends everything is gone, and the relay notices
+// by the epoch.
 package main
 
 import (
@@ -17,9 +18,9 @@ import (
 
 func main() { plugin.Serve(newPlugin()) }
 
-// newPlugin says what the plugin is and how to open its store. A store stays
-// until the process ends, so that an operator who changes max_bytes, for which the
-// relay closes the store and opens it again, loses nothing.
+// newPlugin describes the plugin and its constructor. A store lives until the
+// process ends. When an operator changes max_bytes, the relay closes the store and
+// opens it again, and nothing may be lost.
 func newPlugin() plugin.Plugin {
 	stores := make(map[string]*store) // by directory
 	return plugin.Plugin{
@@ -48,15 +49,16 @@ func newPlugin() plugin.Plugin {
 type store struct {
 	epoch           storage.Epoch
 	mu              sync.Mutex      // all methods may be called at the same time
-	log             []storage.Entry // the one with sequence number n is log[n-1]
+	log             []storage.Entry // log[n-1] has sequence number n
 	seqs            map[storage.ID]storage.Seq
 	first           map[string]storage.Seq           // by signature
-	spent           map[storage.Nullifier]storage.ID // a token, and the envelope it paid for
+	spent           map[storage.Nullifier]storage.ID // from a token to the envelope that it paid for
 	bytes, maxBytes int
 }
 
-// lock lets a call begin whose context has not ended and that keeps the limits.
-func (s *store) lock(ctx context.Context, limits error) error {
+// checkAndLock refuses a call whose context has ended or that exceeds the limits.
+// Otherwise it locks the store.
+func (s *store) checkAndLock(ctx context.Context, limits error) error {
 	if err := cmp.Or(ctx.Err(), limits); err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func (s *store) lock(ctx context.Context, limits error) error {
 }
 
 func (s *store) Info(ctx context.Context) (storage.Info, error) {
-	if err := s.lock(ctx, nil); err != nil {
+	if err := s.checkAndLock(ctx, nil); err != nil {
 		return storage.Info{}, err
 	}
 	defer s.mu.Unlock()
@@ -74,7 +76,7 @@ func (s *store) Info(ctx context.Context) (storage.Info, error) {
 }
 
 func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	if err := s.lock(ctx, storage.CheckBatch(records)); err != nil {
+	if err := s.checkAndLock(ctx, storage.CheckBatch(records)); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
@@ -86,31 +88,31 @@ func (s *store) Append(ctx context.Context, records []storage.Record) ([]storage
 		return nil, fmt.Errorf("%w: max_bytes is %d", storage.ErrFull, s.maxBytes)
 	}
 	outcomes := make([]storage.Outcome, len(records))
-	for i, r := range records { // in order: a record meets what those before it did
-		outcomes[i] = s.append(r)
+	for i, r := range records { // in order: a record meets what the records before it did
+		outcomes[i] = s.applyRecord(r)
 	}
 	return outcomes, nil
 }
 
-// append applies a record: its nullifier is looked at first, its id second, its
-// signature third.
-func (s *store) append(r storage.Record) storage.Outcome {
+// applyRecord checks the nullifier of a record first, its id second and its
+// signature third, and then stores the record.
+func (s *store) applyRecord(r storage.Record) storage.Outcome {
 	seq, known := s.seqs[r.ID]
 	if r.Nullifier != nil {
 		if paidFor, spent := s.spent[*r.Nullifier]; spent && paidFor == r.ID {
-			return storage.Outcome{Status: storage.Replayed, Seq: seq} // an Append is repeated
+			return storage.Outcome{Status: storage.Replayed, Seq: seq} // the Append was repeated
 		} else if spent {
 			return storage.Outcome{Status: storage.Spent}
 		}
 		if _, signed := s.first[string(r.Signature)]; signed && !known && len(r.Signature) > 0 {
-			return storage.Outcome{Status: storage.Conflict} // and the token is not spent
+			return storage.Outcome{Status: storage.Conflict} // the token stays unspent
 		}
 		s.spent[*r.Nullifier] = r.ID
 	}
 	if known {
 		return storage.Outcome{Status: storage.Duplicate, Seq: seq}
 	}
-	// What a record points to belongs to the caller.
+	// The memory of a record belongs to the caller, so copy it.
 	e := storage.Entry{Seq: storage.Seq(len(s.log) + 1), ID: r.ID, Born: r.Born, Signature: bytes.Clone(r.Signature), Ciphertext: bytes.Clone(r.Ciphertext)}
 	s.log = append(s.log, e)
 	s.seqs[r.ID] = e.Seq
@@ -123,17 +125,17 @@ func (s *store) append(r storage.Record) storage.Outcome {
 
 func (s *store) Log(ctx context.Context, req storage.LogRequest) (page storage.Page, err error) {
 	from, entries, size, err := req.Bounds()
-	if err := s.lock(ctx, err); err != nil {
+	if err := s.checkAndLock(ctx, err); err != nil {
 		return page, err
 	}
 	defer s.mu.Unlock()
 	page.Last = storage.Seq(len(s.log))
 	for _, e := range s.log[min(from-1, page.Last):] {
 		size -= len(e.Signature) + len(e.Ciphertext)
-		if len(page.Entries) == entries || size < 0 && len(page.Entries) > 0 { // one always fits
+		if len(page.Entries) == entries || size < 0 && len(page.Entries) > 0 { // one entry always fits
 			break
 		}
-		e.Signature, e.Ciphertext = bytes.Clone(e.Signature), bytes.Clone(e.Ciphertext) // a page is the caller's
+		e.Signature, e.Ciphertext = bytes.Clone(e.Signature), bytes.Clone(e.Ciphertext) // a page belongs to the caller
 		page.Entries = append(page.Entries, e)
 	}
 	return page, nil
@@ -143,7 +145,7 @@ func (s *store) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 	if len(signature) > storage.MaxEnvelope {
 		return 0, storage.ErrTooLarge
 	}
-	if err := s.lock(ctx, nil); err != nil {
+	if err := s.checkAndLock(ctx, nil); err != nil {
 		return 0, err
 	}
 	defer s.mu.Unlock()

@@ -11,14 +11,14 @@ import (
 
 func TestMain(m *testing.M) { plugintest.Main(m, newPlugin()) }
 
-// remembers are the checks that end the process and look for what it has stored.
-// It is what this store does not do, and only these sentences may it break.
-var remembers = []string{
+// needDurability are the checks that end the process and look for what it has
+// stored. This store may break only these sentences.
+var needDurability = []string{
 	"DuplicateSpends", "ManyTokens", "Conflict", "Find", "FindLowest", "GroundKeys", "Epoch", "Reopened", "Model", "Killed",
 }
 
-// TestContract checks every sentence of the contract, except for those about the
-// next process where there is one.
+// TestContract checks every sentence of the contract. In a process it leaves out
+// those about the next process.
 func TestContract(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, newPlugin()) {
 		t.Run(transport.Name, func(t *testing.T) {
@@ -26,16 +26,16 @@ func TestContract(t *testing.T) {
 				return transport.Open(tb, dir, nil)
 			}})
 			if transport.Name == "process" {
-				checks = slices.DeleteFunc(checks, func(c plugintest.Check) bool { return slices.Contains(remembers, c.Name) })
+				checks = slices.DeleteFunc(checks, func(c plugintest.Check) bool { return slices.Contains(needDurability, c.Name) })
 			}
 			plugintest.RunTests(t, checks)
 		})
 	}
 }
 
-// TestForgets: after its process was killed the store is empty, and another one,
-// so that no relay goes on with numbers of the log that is gone.
-func TestForgets(t *testing.T) {
+// TestNewProcessHasNewEpoch shows that the next process has another epoch, so that
+// no relay goes on with sequence numbers of the lost log.
+func TestNewProcessHasNewEpoch(t *testing.T) {
 	transports := plugintest.Transports(t, newPlugin())
 	process := transports[slices.IndexFunc(transports, func(t plugintest.Transport) bool { return t.Name == "process" })]
 	var infos [2]storage.Info

@@ -1,5 +1,5 @@
-# A relay on this machine alone, with the plugin that "go build -o storage-memory ."
-# has made.
+# A relay on this machine only, with the plugin that "go build -o storage-memory ."
+# makes.
 
 data_dir = "data"
 
@@ -8,8 +8,8 @@ network "loopback" { registry = "reg" }
 plugin "storage" "memory" {
   path = "storage-memory"
 
-  # While you change the program. For others, put the line that
-  # "cwtch-relay plugin sum storage-memory" prints in place of it.
+  # This is for while you change the program. Before others run it, replace the line by
+  # the one that "cwtch-relay plugin sum storage-memory" prints.
   dev = true
 }
 
