@@ -13,12 +13,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	gopluginrunner "github.com/hashicorp/go-plugin/runner"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // Attached is a plugin that was started by hand, and that this host has connected
@@ -144,28 +144,13 @@ func (d *onceDialer) connectOnce(ctx context.Context, path string) (err error) {
 	if d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
 		return err
 	}
-	switch owner, err := listenerUID(d.conn); {
+	switch _, owner, err := unixsocket.Peer(d.conn.(*net.UnixConn)); {
 	case err != nil:
 		return fmt.Errorf("look whose process it is: %w", err)
 	case owner != 0 && owner != os.Geteuid():
 		return fmt.Errorf("the process belongs to user %d: start it as the user of the relay (%d)", owner, os.Geteuid())
 	}
 	return nil
-}
-
-// listenerUID is the user whose process listens at the other end.
-func listenerUID(conn net.Conn) (uid int, err error) {
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var failed error
-	err = raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err := errors.Join(err, failed); err != nil {
-		return 0, err
-	}
-	return int(cred.Uid), nil
 }
 
 func (d *onceDialer) dialContext(context.Context, string) (net.Conn, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // seqs is a stats plugin that leaves a file named after the last sequence number.
@@ -271,7 +272,7 @@ var hostileAttachments = []string{
 	`{"door/a":{"pid":1,"socket":"/a","protocol":1}}`, `{"storage/a/b":{"pid":1,"socket":"/a","protocol":1}}`,
 	`{"storage/a":{"pid":0,"socket":"/a","protocol":1}}`, `{"storage/a":{"pid":1,"socket":"a","protocol":1}}`,
 	`{"storage/a":{"pid":1,"socket":"@a","protocol":1}}`, `{"storage/a":{"pid":1,"socket":"/a\u0000b","protocol":1}}`,
-	`{"storage/a":{"pid":1,"socket":"/` + strings.Repeat("a", maxSocketPath) + `","protocol":1}}`,
+	`{"storage/a":{"pid":1,"socket":"/` + strings.Repeat("a", unixsocket.MaxPath) + `","protocol":1}}`,
 	`{"storage/a":{"pid":1,"socket":"/a","protocol":2}}`, `{"storage/a":{"pid":1,"socket":"/a","protocol":1,"tls":true}}`,
 	strings.Repeat(" ", maxAttachments+1),
 }

@@ -10,18 +10,15 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
 // EnvReattach is the variable in the environment of a relay that names the
 // plugins to attach to; see [Attachments].
 const EnvReattach = rpc.EnvReattach
 
-// Bounds on what EnvReattach holds, in bytes: all of it, and the path of one
-// socket (sun_path of unix(7), less the final zero).
-const (
-	maxAttachments = 64 << 10
-	maxSocketPath  = 107
-)
+// maxAttachments bounds what EnvReattach holds, in bytes.
+const maxAttachments = 64 << 10
 
 // AttachConfig says where to find a plugin that was started by hand.
 type AttachConfig struct {
@@ -65,7 +62,7 @@ func parseAttachments(env string) (map[string]AttachConfig, error) {
 			return nil, fmt.Errorf("%.80q is not KIND/NAME: %w", plug, err)
 		}
 		switch _, spoken := framings[a.Protocol]; {
-		case !filepath.IsAbs(a.Socket) || len(a.Socket) > maxSocketPath || strings.ContainsRune(a.Socket, 0):
+		case !filepath.IsAbs(a.Socket) || len(a.Socket) > unixsocket.MaxPath || strings.ContainsRune(a.Socket, 0):
 			return nil, fmt.Errorf("%s: %.120q is not the absolute path of a socket", plug, a.Socket)
 		case a.PID < 1:
 			return nil, fmt.Errorf("%s: %d is not the number of a process", plug, a.PID)

@@ -7,11 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
-// maxSocketDir bounds the path of the directory for sockets, in bytes: with the
-// names that go-plugin makes below it, 38 bytes, a socket has to fit the 107 of
-// sun_path (unix(7)).
+// maxSocketDir bounds the path of the directory for sockets, in bytes: with the names
+// that go-plugin makes below it, 38 bytes, a socket must not exceed unixsocket.MaxPath.
 const maxSocketDir = 64
 
 func (p *Process) socketDir(dir string) (string, error) {
@@ -57,7 +58,7 @@ func removeStale(temp string) {
 		}
 		dir := filepath.Join(temp, e.Name())
 		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		if err != nil || !info.IsDir() || ownership.UID(info) != os.Geteuid() {
 			continue
 		}
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
