@@ -47,7 +47,7 @@ func MustOpen(t *testing.T, open Open, path string) Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close() }) //nolint:errcheck // what is left of the store goes with its directory
 	return s
 }
 
@@ -174,7 +174,9 @@ func checkMadeOnce(t *testing.T, open Open) {
 	if _, err := s.Append(t.Context(), NewRecords(1)); err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	if info, err := MustOpen(t, open, path).Info(t.Context()); err != nil || info.Last != 1 {
 		t.Errorf("%+v, %v", info, err)
 	}
@@ -222,7 +224,7 @@ func ExpectWritable(t *testing.T, s Store) {
 		if _, err = s.Append(t.Context(), NewRecords(3)); !errors.Is(err, storage.ErrFull) {
 			break
 		}
-		unix.Poll(nil, 10)
+		unix.Poll(nil, 10) //nolint:errcheck // an interrupted wait is a short one
 	}
 	if err != nil || s.Health(t.Context()) != "" {
 		t.Fatalf("append: %v, health %q", err, s.Health(t.Context()))
