@@ -29,7 +29,7 @@ func runStorageAccept(ctx context.Context, args []string, stdout, _ io.Writer) e
 	st, err := manager.Ask(ctx, cfg.DataDir)
 	switch {
 	case errors.Is(err, manager.ErrNotRunning):
-		release, err := manager.Hold(cfg.DataDir)
+		release, err := manager.ClaimDataDir(cfg.DataDir)
 		if err != nil {
 			return err
 		}
@@ -57,5 +57,5 @@ func runStorageAccept(ctx context.Context, args []string, stdout, _ io.Writer) e
 // acceptReport is the JSON of runStorageAccept.
 type acceptReport struct {
 	Server string `json:"server"`
-	manager.Known
+	manager.LastStore
 }

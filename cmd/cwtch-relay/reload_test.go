@@ -12,7 +12,7 @@ import (
 // TestReloadTellsWhatIsDown shows that both outputs and the exit status tell of a plugin
 // that does not run after the reload, whatever the steps were.
 func TestReloadTellsWhatIsDown(t *testing.T) {
-	down := []manager.Down{{Server: "main", Plugin: "stats/page", State: supervise.Backoff, Error: "its disk is full"}}
+	down := []manager.DownPlugin{{Server: "main", Plugin: "stats/page", State: supervise.Backoff, Error: "its disk is full"}}
 	done := manager.Step{Action: manager.ActionStart, Server: "kitchen", Done: true}
 	failed := manager.Step{Action: manager.ActionStart, Server: "attic", Error: "no keys"}
 	for name, c := range map[string]struct {

@@ -89,7 +89,7 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	if a, b := c.from.server, c.to.server; a.Dir == b.Dir && a.Storage.Name == b.Storage.Name && bytes.Equal(a.Storage.Msgpack, b.Storage.Msgpack) {
 		return r, command.UsageError{Text: "-from and -to are one store"}
 	}
-	release, err := manager.Hold(c.DataDir)
+	release, err := manager.ClaimDataDir(c.DataDir)
 	if err != nil {
 		return r, command.WithHint(err, "a relay has to be stopped for the length of the copy")
 	}

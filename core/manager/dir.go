@@ -25,10 +25,10 @@ const (
 
 // dataDir is a data directory that this process holds alone.
 type dataDir struct {
-	path string
-	dir  *os.File // to name the socket by, however long the path is
-	lock *os.File
-	made os.FileInfo // the status socket
+	path   string
+	dir    *os.File // to name the socket by, however long the path is
+	lock   *os.File
+	socket os.FileInfo // the status socket
 }
 
 // claimDir makes the directory, takes its lock and refuses a directory that others
@@ -108,7 +108,7 @@ func (d *dataDir) listenStatus() (net.Listener, error) {
 	}}
 	ln, err := config.Listen(context.Background(), "unix", d.socketPath())
 	if err == nil {
-		d.made, err = os.Lstat(d.socketPath())
+		d.socket, err = os.Lstat(d.socketPath())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
@@ -119,7 +119,7 @@ func (d *dataDir) listenStatus() (net.Listener, error) {
 // lostSocket reports whether the status socket is not the one that listen made.
 func (d *dataDir) lostSocket() bool {
 	info, err := os.Lstat(d.socketPath())
-	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.made)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.socket)
 }
 
 func (d *dataDir) dialStatus(ctx context.Context) (net.Conn, error) {
@@ -133,4 +133,15 @@ func (d *dataDir) releaseDir() {
 		d.lock.Close()
 	}
 	d.dir.Close()
+}
+
+// ClaimDataDir takes a data directory for a program that uses its stores without being
+// a relay. It fails while a relay or another such program has the directory, and no
+// relay can start on it until release is called.
+func ClaimDataDir(dataDir string) (release func(), err error) {
+	d, err := claimDir(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return d.releaseDir, nil
 }

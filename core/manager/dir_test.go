@@ -114,7 +114,7 @@ func TestLostKeysAreNotReplaced(t *testing.T) {
 	if err := os.Remove(filepath.Join(server, "keys")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(data, knownDir, "main")); err != nil { // as of an earlier release
+	if err := os.Remove(filepath.Join(data, recordDir, "main")); err != nil { // as of an earlier release
 		t.Fatal(err)
 	}
 	if _, err := Keys(data, server); err == nil || !strings.Contains(err.Error(), "restore the key file") {

@@ -65,7 +65,7 @@ func TestTakenSteps(t *testing.T) {
 	m := running(t, Config{})
 	m.closing = t.Context()
 	_, elsewhere := pluginproc.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
-	if !isTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", held(t))}) || isTaken(elsewhere) {
+	if !isAddressTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", held(t))}) || isAddressTaken(elsewhere) {
 		t.Fatal("an address that is taken is not told from one that is wrong")
 	}
 	owner, tries := map[string]string{"x": "b", "y": "c"}, make(map[string]int)
@@ -93,7 +93,7 @@ func TestTakenSteps(t *testing.T) {
 	for i := range plan.Steps {
 		m.applyStep(&plan.Steps[i], m.cfg)
 	}
-	m.applyTaken(plan, m.cfg)
+	m.retryTaken(plan, m.cfg)
 	for i, want := range []bool{true, true, true, false, false} {
 		if s := plan.Steps[i]; s.Done != want || (s.Error == "") != want {
 			t.Errorf("step %s is done: %v, with the error %q", s.Server, s.Done, s.Error)

@@ -9,8 +9,8 @@ import (
 // TestFormatOfMark: another content of the file needs another number.
 func TestFormatOfMark(t *testing.T) {
 	dir := t.TempDir()
-	known := mark{Epoch: "ab", Last: 7, Plugin: "bolt", Files: true, Copy: &mark{Epoch: "cd", Last: 6}}
-	if err := known.writeTo(dir); err != nil {
+	known := storeMark{Epoch: "ab", Last: 7, Plugin: "bolt", Files: true, Copy: &storeMark{Epoch: "cd", Last: 6}}
+	if err := known.writeMark(dir); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"format":2,"epoch":"ab","last":7,"storage":"bolt","files":true,"copy":{"epoch":"cd","last":6}}`

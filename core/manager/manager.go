@@ -1,46 +1,67 @@
-// Package manager runs the servers of one relay process: it claims the data
-// directory, starts the plugins, opens the network, publishes the servers, and
-// takes all of it down again in the reverse order. It changes what runs when the
-// configuration changes, and answers the commands of the operator over a unix
-// socket.
+// Package manager runs the servers of one relay process. It starts them, changes
+// what runs when the configuration changes, answers the commands of the operator,
+// and takes everything down again. It is for the daemon; the commands of the operator
+// use [Ask], [AskReload], [ClaimDataDir] and [AcceptStore].
 //
-// # Order
+// # Start and end
 //
-// What can be wrong with a server on this machine is tried before it reaches the
-// network: its keys, then its store, then Tor. A start that fails leaves nothing
-// running. At the end the servers withdraw and answer what is under way, the last
-// numbers go to the stats plugins, the plugins close, then Tor ends.
+// [Start] goes from the machine to the network:
 //
-// A server needs its store. Its other plugins may fail, at the start and later:
-// that is logged and shown in the status, and stops nothing.
+//  1. It checks the clock, claims the data directory and opens the control socket.
+//  2. It loads the keys of each server and starts the process of its store.
+//  3. It waits for each store, and refuses one that is not the store the server ran
+//     on last, or that has lost envelopes since.
+//  4. It opens the network as soon as one server can be published.
+//  5. It publishes each server and then starts its other plugins.
+//
+// Everything that can be wrong with a server on this machine is thus found before it
+// reaches the network. A start that fails leaves nothing running. [Manager.Close] goes
+// the other way: servers are withdrawn and answer the posts under way, stats plugins
+// get the last numbers, plugins close, then the network and the control socket.
 //
 // # Faults
 //
-// A fault of one server, in its keys, its store, its plugins or its publication,
-// leaves all others alone. The server does not run then; the log and the status say
-// why, and a reload tries it again, and only it. A store that comes late and a
-// publication that failed are also tried again without that. [Start] fails for
-// what all servers need: the data directory, the control socket, the network. It
-// also fails, before it opens the network, when not one server is left; with
-// [ErrNoServer] if another start would find the same.
+// A server needs its keys, its store and its publication. If one of them fails, this
+// server does not run and all others do; the log and the status say why. A store that
+// comes late and a publication that failed are tried again. Everything else waits for
+// a reload, which tries that server and no other. The plugins that are not stores may
+// fail at any time: the log and the status say so, and nothing stops.
+//
+// [Start] fails for what all servers need: the data directory, the control socket and
+// the network. It also fails if no server is left, before it opens the network; the
+// error is [ErrNoServer] if another start would find the same faults.
 //
 // # Reload
 //
-// [Manager.Reload] compares a configuration with what runs and makes a [Plan].
-// Either nothing in it is refused and it is applied, or nothing is changed. What
-// would put a running server on other data, or take the network from under it,
-// is refused. The steps of a plan that is applied do not depend on each other: one
-// that fails is reported, the others are done, and what failed is in the next
-// plan again.
+// [Manager.Reload] compares a configuration with what runs and makes a [Plan]. If the
+// plan refuses anything, nothing changes. It refuses to put a running server on other
+// data, and to change the data directory, the network or the format of the log.
+// Otherwise every step is taken, whether or not other steps fail; the next plan has the
+// failed ones again.
+//
+// # What the manager remembers of a server
+//
+// Two small files are kept where no plugin can write: the record in known/ says which
+// address belongs to the name of a server, and the mark says which store the server ran
+// on and how far its log had come. With them the manager notices a disk that is not
+// mounted, keys that were swapped, and a store that was lost, exchanged or rolled back
+// while the relay was down. While the relay runs it looks every few seconds whether keys,
+// store and lock are still in place, and posts are refused while they are not.
+//
+// # Locks
+//
+// One caller at a time starts or ends anything: Start, Reload, Close and the retries of
+// a server take turns (Manager.changing). What they change is also guarded by Manager.mu,
+// so that a status never waits for them.
 //
 // # Files
 //
-//	DATA_DIR/lock                 held by the running relay
+//	DATA_DIR/lock                 locked by the running relay
 //	DATA_DIR/status.sock          mode 0600; who can connect may ask and reload
-//	DATA_DIR/known/NAME           the address of the server, so that no other takes its name
+//	DATA_DIR/known/NAME           the record: the address of the server
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
-//	DATA_DIR/servers/NAME/mark    how far its log has come, to notice a store that was rolled back
+//	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
@@ -66,7 +87,7 @@ import (
 
 // Config says what to run.
 type Config struct {
-	Path    string // of the file, to tell it from another one
+	Path    string // of the configuration file
 	DataDir string
 	Version string // of the relay, for the status
 	Network NetworkConfig
@@ -77,30 +98,30 @@ type Config struct {
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
 	LogFormat string // a reload cannot change it
-	// Load reads the configuration again. Of what it returns Logger, Level, Version,
-	// OnStart, OnReload, Log, Stdout and Load itself do not count.
+	// Load reads the configuration again. Logger, Level, Version, OnStart, OnReload,
+	// Log, Stdout and Load of what it returns are ignored.
 	Load func(context.Context) (Config, error)
-	// OnStart, where set, is called by Start before it starts anything. Until Start has
-	// returned only Status may be called.
+	// OnStart, if set, is called by Start before it starts anything. Only Status may be
+	// called until Start has returned.
 	OnStart func(*Manager)
-	// OnReload, where set, is called when a reload begins, and what it returns when
-	// that is over.
+	// OnReload, if set, is called when a reload begins, and the function that it returns
+	// when the reload is over.
 	OnReload func() (done func())
-	// Log and Stdout are the outputs of the relay; the status tells what is wrong with
-	// them. They may be nil.
+	// Log and Stdout are the outputs of the relay, whose state is part of the status.
+	// They may be nil.
 	Log, Stdout *logwriter.Writer
-	// Explain, where set, makes an error better that concerns this configuration,
-	// as by pointing into the file.
+	// Explain, if set, improves an error that concerns this configuration, for example
+	// by pointing into the file.
 	Explain func(error) error
 
-	storesTimeout, retryEvery time.Duration // 0: the constants; tests want less
+	storesTimeout, retryEvery time.Duration // 0: the constants; tests use less
 }
 
 // NetworkConfig says how servers are reached.
 type NetworkConfig struct {
-	// Open opens the network; it is called once a store is open.
+	// Open opens the network. It is called once, when a server can be published.
 	Open func(context.Context) (onion.Network, error)
-	// Settings is the same for the same settings; a reload cannot change them.
+	// Settings is equal for equal settings; a reload cannot change them.
 	Settings string
 	Where    string // in the file
 }
@@ -108,13 +129,13 @@ type NetworkConfig struct {
 // ServerConfig describes one server.
 type ServerConfig struct {
 	Name    string
-	Dir     string // of its files; made when it is missing
+	Dir     string // of its files; made if it is missing
 	Storage PluginConfig
 	Others  []PluginConfig // stats and peersync, no two of the same kind and instance
 }
 
-// storesTimeout is how long a store may take at the start, a few tries
-// included, before its server counts as one that does not run.
+// storesTimeout is how long a store may take to open at the start, a few tries
+// included. After that its server counts as one that does not run.
 const storesTimeout = time.Minute
 
 // Manager is a running relay.
@@ -127,13 +148,13 @@ type Manager struct {
 
 	warnPeerOnce sync.Once // limits the warning about an untrusted peer to one
 
-	closing context.Context // ends when the relay is to end
+	closing context.Context // ends when Close is called
 	end     context.CancelFunc
 
-	// changing is held by who starts or ends anything: Start, Reload and Close. Only
-	// its holder sets what mu guards.
+	// changing is held while anything is started or ended. Only its holder writes what
+	// mu guards; the holder may read that without mu.
 	changing *semaphore.Weighted // of one
-	sockets  atomic.Int64        // directories for sockets so far
+	sockets  atomic.Int64        // number of socket directories so far
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs
@@ -141,8 +162,8 @@ type Manager struct {
 	servers []*server     // in the order of the configuration
 }
 
-// PluginError is the error of a plugin that cannot be used. It names the use,
-// so that the caller can point into the configuration.
+// PluginError is the error of a plugin that cannot be used. It names the plugin, so
+// that the caller can point into the configuration.
 type PluginError struct {
 	Server, Plugin string // Plugin as PluginConfig.String gives it
 	Err            error
@@ -151,8 +172,7 @@ type PluginError struct {
 func (e *PluginError) Error() string { return fmt.Sprintf("server %s: %v", e.Server, e.Err) }
 func (e *PluginError) Unwrap() error { return e.Err }
 
-// Start starts everything and returns when all servers that can run can be
-// reached.
+// Start starts everything. It returns when all servers that can run are published.
 func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := checkClock(time.Now()); err != nil {
 		return nil, err
@@ -185,7 +205,7 @@ func (m *Manager) startAll(ctx context.Context) error {
 	m.endControl = end
 	lost := make(chan struct{})
 	m.wg.Go(func() { m.keepControl(control, ln, lost) })
-	m.wg.Go(func() { m.watchPlaces(control, lost) })
+	m.wg.Go(func() { m.watchFiles(control, lost) })
 	faults, err := m.openServers()
 	if err != nil {
 		return err
@@ -193,41 +213,41 @@ func (m *Manager) startAll(ctx context.Context) error {
 	return m.startServers(ctx, faults)
 }
 
-// runExclusive calls f while nobody else starts or ends anything.
+// runExclusive calls f while it holds changing.
 func (m *Manager) runExclusive(f func() error) error {
 	m.changing.Acquire(context.Background(), 1) //nolint:errcheck // the context has no end
 	defer m.changing.Release(1)
 	return f()
 }
 
-// updateShared changes what mu guards; changing is held.
+// updateShared changes what mu guards; the caller holds changing.
 func (m *Manager) updateShared(change func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change()
 }
 
-// Running is a server that clients can reach.
-type Running struct {
+// RunningServer is a server that clients can reach.
+type RunningServer struct {
 	Name   string
 	Bundle bundle.Bundle
 }
 
-// Servers returns the servers in the order of the configuration.
-func (m *Manager) Servers() []Running {
+// Servers returns the published servers in the order of the configuration.
+func (m *Manager) Servers() []RunningServer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []Running
+	var out []RunningServer
 	for _, s := range m.servers {
 		if s.relay != nil {
-			out = append(out, Running{Name: s.name, Bundle: s.relay.Bundle()})
+			out = append(out, RunningServer{Name: s.name, Bundle: s.relay.Bundle()})
 		}
 	}
 	return out
 }
 
-// Close takes everything down in order. When ctx ends, what is left is ended
-// without waiting.
+// Close takes everything down in order. When ctx ends it no longer waits, and ends
+// what is left.
 func (m *Manager) Close(ctx context.Context) error {
 	m.end() // a reload gives up now
 	return m.runExclusive(func() error { return m.closeAll(ctx) })

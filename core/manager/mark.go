@@ -19,32 +19,32 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// mark says which store a server runs on, and how far its log has come. It is kept
-// beside the keys, out of reach of the storage plugin, so that a store that was
-// lost, exchanged or rolled back while the relay was down is noticed.
-type mark struct {
-	Format int         `json:"format,omitempty"` // markFormat; not of a copy
+// storeMark says which store a server runs on and how far its log has come. It is kept
+// beside the keys, where the storage plugin cannot write. So a store that was lost,
+// exchanged or rolled back while the relay was down is noticed.
+type storeMark struct {
+	Format int         `json:"format,omitempty"` // markFormat; absent in Copy
 	Epoch  string      `json:"epoch"`
-	Last   storage.Seq `json:"last"` // of the log; acknowledged
-	// Plugin is the name of the storage plugin, and Files tells whether it kept files
-	// in its directory; neither is in format 1.
+	Last   storage.Seq `json:"last"` // acknowledged
+	// Plugin is the name of the storage plugin, and Files reports whether it kept files
+	// in its directory. Format 1 has neither.
 	Plugin string `json:"storage,omitempty"`
 	Files  bool   `json:"files,omitempty"`
-	// Copy is a finished copy of that store, which may take its place.
-	Copy *mark `json:"copy,omitempty"`
+	// Copy is a finished copy of the store, which may take its place.
+	Copy *storeMark `json:"copy,omitempty"`
 }
 
 const (
 	markName   = "mark"
 	markFormat = 2
-	// markEvery is between a change of the log and the mark of it. The time of the
-	// file tells no more than that of the store's own file does.
+	// markEvery is the time from a change of the log to its mark. The modification time
+	// of the file tells no more than that of the store's own file.
 	markEvery = time.Minute
 	maxMark   = 4 << 10
 )
 
-// loadMark reads the mark in the directory of a server; there may be none.
-func loadMark(dir string) (m mark, found bool, err error) {
+// loadMark reads the mark in the directory of a server. There may be none.
+func loadMark(dir string) (m storeMark, found bool, err error) {
 	// O_NONBLOCK so that a named pipe does not hold up the start.
 	file, err := os.OpenFile(filepath.Join(dir, markName), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,8 +72,8 @@ func loadMark(dir string) (m mark, found bool, err error) {
 	return m, true, err
 }
 
-// writeTo replaces the mark, at once and durably.
-func (m mark) writeTo(dir string) error {
+// writeMark replaces the mark in the directory of a server, atomically and durably.
+func (m storeMark) writeMark(dir string) error {
 	m.Format = markFormat
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -82,9 +82,17 @@ func (m mark) writeTo(dir string) error {
 	return durable.WriteFile(filepath.Join(dir, markName), data, 0o600)
 }
 
-// checkMark refuses, for the server in dir, a store that is not the one that the
-// server ran on last, or that has fallen back behind it. It would lose
-// acknowledged posts without a word, and take spent tokens again.
+// ofPlugin names the plugin of the store, if it is known.
+func (m storeMark) ofPlugin() string {
+	if m.Plugin == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (of storage %q)", m.Plugin)
+}
+
+// checkMark refuses a store that is not the one the server in dir ran on last, or that
+// has fewer envelopes. Such a store would silently lose acknowledged posts and accept
+// spent tokens again.
 func checkMark(dir string, epoch storage.Epoch, last storage.Seq) error {
 	known, found, err := loadMark(dir)
 	if err != nil {
@@ -99,16 +107,16 @@ func checkMark(dir string, epoch storage.Epoch, last storage.Seq) error {
 	switch {
 	case known.Epoch != epoch.String():
 		return fmt.Errorf("the store is not the one that this server ran on last: that one%s had come to envelope %d, and this one ends at %d. "+
-			"Look whether its disk is mounted, and at the storage block", known.by(), known.Last, last)
+			"Look whether its disk is mounted, and at the storage block", known.ofPlugin(), known.Last, last)
 	case last < known.Last:
 		return fmt.Errorf("the store was rolled back, as by restoring an old backup: it ends at envelope %d and had come to %d. Bring back the newer one", last, known.Last)
 	}
 	return nil
 }
 
-// checkFiles refuses a server whose store has lost all its files, before its plugin
+// checkStoreFiles refuses a server whose store has lost all its files, before the plugin
 // makes new ones.
-func checkFiles(dir string) error {
+func checkStoreFiles(dir string) error {
 	known, found, err := loadMark(dir)
 	if err != nil || !found || !known.Files || known.Copy != nil {
 		return nil //nolint:nilerr // checkMark says what is wrong with the mark
@@ -117,15 +125,7 @@ func checkFiles(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("the store is gone: it%s had come to envelope %d, and %s is missing or empty. Look whether its disk is mounted",
-		known.by(), known.Last, StorageDir(dir))
-}
-
-// by names the plugin of the store, where it is known.
-func (m mark) by() string {
-	if m.Plugin == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (of storage %q)", m.Plugin)
+		known.ofPlugin(), known.Last, StorageDir(dir))
 }
 
 func holdsFiles(dir string) bool {
@@ -133,54 +133,27 @@ func holdsFiles(dir string) bool {
 	return err == nil && len(files) > 0
 }
 
-// lostStoreError is what checkMark or checkFiles says, with the way on.
+// lostStoreError adds to the error of checkMark or checkStoreFiles what to do.
 func (m *Manager) lostStoreError(s *server, err error) error {
 	return refusedError{fmt.Errorf("server %s: %w. To go on without what is missing, run: cwtch-relay storage accept -config %s -server %s",
 		s.name, err, m.cfg.Path, s.name)}
 }
 
-// Known is what is known of the store that a server ran on last.
-type Known struct {
-	Plugin string      `json:"storage,omitempty"` // empty when it is not known
-	Last   storage.Seq `json:"last"`              // the last envelope
-}
-
-// ErrNothingKnown: no store is known for a server, so that it takes any.
-var ErrNothingKnown = errors.New("the server has not run yet, or its store was accepted already: it takes the store that it finds")
-
-// AcceptStore has the server in dir take the store that it finds at its next start,
-// whatever it ran on last. It returns what was known of that, if it could be read.
-// The server must not run.
-func AcceptStore(dir string) (Known, error) {
-	known, found, _ := loadMark(dir) // one that is damaged may be why this is asked for
-	if !found {
-		return Known{}, ErrNothingKnown
-	}
-	err := os.Remove(filepath.Join(dir, markName))
-	if err == nil {
-		err = durable.SyncDir(dir)
-	}
-	if err != nil {
-		return Known{}, fmt.Errorf("forget the store: %w", err)
-	}
-	return Known{known.Plugin, known.Last}, nil
-}
-
-// keepMark keeps the mark of a server, first that of its store if it is another one
-// than before, until stop is called.
-func keepMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func()) {
-	known, _, _ := loadMark(dir) // one that cannot be read was refused
+// startMark keeps the mark of a server up to date until stop is called. If the store is
+// another one than before, the mark is written first.
+func startMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func()) {
+	known, _, _ := loadMark(dir) // a mark that cannot be read was refused
 	saved := known.Epoch == b.Epoch().String() && known.Format == markFormat && known.Plugin == plugin
 	warned := false
 	save := func() {
-		last := b.End().Seq // also of a board that was given up: it has acknowledged that much
+		last := b.End().Seq // also if the board has given up: it has acknowledged that much
 		if saved && last == known.Last {
 			return
 		}
 		next := newMark(dir, plugin, b, last)
-		if err := next.writeTo(dir); err != nil {
+		if err := next.writeMark(dir); err != nil {
 			if !warned {
-				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; said once, tried again", "error", err)
+				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; will keep trying; logged once", "error", err)
 			}
 			warned = true
 			return
@@ -213,30 +186,54 @@ func keepMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func()
 	}
 }
 
-// renewMark makes the mark of a server anew when it was deleted.
+// renewMark writes the mark of a server again if it was deleted.
 func renewMark(dir, plugin string, b *board.Board, log *slog.Logger) {
 	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := newMark(dir, plugin, b, b.End().Seq).writeTo(dir); err == nil {
+	if err := newMark(dir, plugin, b, b.End().Seq).writeMark(dir); err == nil {
 		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
 	}
 }
 
-func newMark(dir, plugin string, b *board.Board, last storage.Seq) mark {
-	return mark{Epoch: b.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
+func newMark(dir, plugin string, b *board.Board, last storage.Seq) storeMark {
+	return storeMark{Epoch: b.Epoch().String(), Last: last, Plugin: plugin, Files: holdsFiles(StorageDir(dir))}
 }
 
-// NoteCopy notes, in the directory of a server, that to is a finished copy of the
-// store from, so that the server can go over to it. It does not do so for a
-// source that was rolled back itself.
+// LastStore is what is known of the store that a server ran on last.
+type LastStore struct {
+	Plugin string      `json:"storage,omitempty"` // empty if it is not known
+	Last   storage.Seq `json:"last"`              // the last envelope
+}
+
+// AcceptStore makes the server in dir accept whatever store it finds at its next start.
+// It returns what was known of the store before, as far as that could be read. The server
+// must not run.
+func AcceptStore(dir string) (LastStore, error) {
+	known, found, _ := loadMark(dir) // a damaged mark may be the reason to call this
+	if !found {
+		return LastStore{}, errors.New("the server has not run yet, or its store was accepted already: it takes the store that it finds")
+	}
+	err := os.Remove(filepath.Join(dir, markName))
+	if err == nil {
+		err = durable.SyncDir(dir)
+	}
+	if err != nil {
+		return LastStore{}, fmt.Errorf("forget the store: %w", err)
+	}
+	return LastStore{known.Plugin, known.Last}, nil
+}
+
+// NoteCopy notes in the directory of a server that to is a finished copy of the store
+// from, so that the server may go over to it. It does nothing if from was itself rolled
+// back.
 func NoteCopy(dir string, from, to storage.Info) error {
 	known, found, err := loadMark(dir)
 	if err != nil || !found || known.Epoch != from.Epoch.String() || from.Last < known.Last {
 		return err
 	}
-	known.Copy = &mark{Epoch: to.Epoch.String(), Last: to.Last}
-	if err := known.writeTo(dir); err != nil {
+	known.Copy = &storeMark{Epoch: to.Epoch.String(), Last: to.Last}
+	if err := known.writeMark(dir); err != nil {
 		return fmt.Errorf("note the copy in %s: %w", filepath.Join(dir, markName), err)
 	}
 	return nil

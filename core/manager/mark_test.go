@@ -204,14 +204,14 @@ func TestLostFilesAreNoticed(t *testing.T) {
 	file := filepath.Join(StorageDir(dir), "messages.db")
 	for _, c := range []struct {
 		name  string
-		known mark
+		known storeMark
 		file  bool
 		lost  bool
 	}{
-		{"no mark", mark{}, false, false},
-		{"a store elsewhere", mark{Epoch: "x", Last: 3, Plugin: "far"}, false, false},
-		{"files", mark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, true, false},
-		{"no file", mark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, false, true},
+		{"no mark", storeMark{}, false, false},
+		{"a store elsewhere", storeMark{Epoch: "x", Last: 3, Plugin: "far"}, false, false},
+		{"files", storeMark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, true, false},
+		{"no file", storeMark{Epoch: "x", Last: 3, Plugin: "bolt", Files: true}, false, true},
 	} {
 		os.Remove(file)
 		if c.file {
@@ -220,11 +220,11 @@ func TestLostFilesAreNoticed(t *testing.T) {
 			}
 		}
 		if c.known.Epoch != "" {
-			if err := c.known.writeTo(dir); err != nil {
+			if err := c.known.writeMark(dir); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := checkFiles(dir); (err != nil) != c.lost || err != nil && !strings.Contains(err.Error(), StorageDir(dir)) {
+		if err := checkStoreFiles(dir); (err != nil) != c.lost || err != nil && !strings.Contains(err.Error(), StorageDir(dir)) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -300,7 +300,7 @@ func (r *rolledBack) Watch(ctx context.Context, _ storage.Seq) (storage.Seq, err
 func TestCopyTakesThePlaceOfItsSource(t *testing.T) {
 	dir := t.TempDir()
 	from, to := storage.Info{Epoch: storage.NewEpoch(), Last: 9}, storage.Info{Epoch: storage.NewEpoch(), Last: 7}
-	if err := (mark{Epoch: from.Epoch.String(), Last: 9}).writeTo(dir); err != nil {
+	if err := (storeMark{Epoch: from.Epoch.String(), Last: 9}).writeMark(dir); err != nil {
 		t.Fatal(err)
 	}
 	if checkMark(dir, to.Epoch, 7) == nil {

@@ -15,7 +15,7 @@ import (
 
 // errPlugin: a plugin with a grant for the network, or without a sandbox, may
 // connect to unix sockets. This one has names and addresses of all servers to tell.
-var errPlugin = errors.New("a plugin connected to the control socket, and was not answered")
+var errAskedByPlugin = errors.New("a plugin connected to the control socket, and was not answered")
 
 // checkPeer refuses a plugin of this relay, or a child of one. Both are in a
 // process group that was made for the plugin and that they cannot leave, and
@@ -33,7 +33,7 @@ func checkPeer(conn *net.UnixConn) error {
 		return fmt.Errorf("look who asks: %w", err)
 	}
 	if parentOf(group) == os.Getpid() {
-		return errPlugin
+		return errAskedByPlugin
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestPluginsAreNotAnswered(t *testing.T) {
 	if operator != "told" {
 		t.Errorf("the operator got %q", operator)
 	}
-	if plugin == "told" || child == "told" || strings.Count(log.String(), errPlugin.Error()) != 1 {
+	if plugin == "told" || child == "told" || strings.Count(log.String(), errAskedByPlugin.Error()) != 1 {
 		t.Errorf("a plugin got %q, its child %q; the log has %s", plugin, child, &log)
 	}
 	if parentOf(os.Getpid()) != os.Getppid() || parentOf(1<<30) != 0 {

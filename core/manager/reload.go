@@ -8,22 +8,23 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// Times of a reload.
 const (
-	loadTimeout = 2 * time.Minute // external plugins are asked about their blocks
-	stepTimeout = 3 * time.Minute // onion services are published within that, or not at all
+	loadTimeout = 2 * time.Minute // to load the configuration: external plugins are asked about their blocks
+	stepTimeout = 3 * time.Minute // for one step: onion services are published within that, or not at all
 )
 
-// ErrBusy: the relay is starting or ending, or at another reload that takes long.
+// ErrBusy: the relay is starting or ending, or another reload takes long.
 var ErrBusy = errors.New("the relay is starting, ending, or at another reload: try again when that is done")
 
-// Reload reads the configuration again and changes what runs accordingly, or
-// only says what it would change. The error is that of a configuration that is not
-// valid; then, and when the plan has anything refused, nothing has changed.
-// Steps that failed say so in the plan. It waits for its turn until ctx ends, and
-// once it has begun it does not stop halfway but for the end of the relay.
+// Reload reads the configuration again and changes what runs accordingly; a dry run
+// only says what it would change. The error is that of an invalid configuration. After
+// an error, and if the plan refuses anything, nothing has changed. A failed step is
+// reported in the plan. Reload waits for its turn until ctx ends; once it has begun,
+// only the end of the relay stops it halfway.
 func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	if m.changing.Acquire(ctx, 1) != nil {
 		return nil, ErrBusy
@@ -37,7 +38,7 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	}
 	next, err := m.loadConfig()
 	if err == nil {
-		err = m.newFault(next)
+		err = m.findNewFault(next)
 	}
 	if err != nil {
 		m.log.Error("the configuration is not valid, and nothing was changed", "file", m.cfg.Path)
@@ -57,24 +58,12 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	for i := range plan.Steps {
 		m.applyStep(&plan.Steps[i], next)
 	}
-	m.applyTaken(plan, next)
+	m.retryTaken(plan, next)
 	m.adoptConfig(next)
-	m.bundles(plan)
+	m.addBundles(plan)
 	m.findDown(plan)
 	m.logReloaded(plan)
 	return plan, nil
-}
-
-// logReloaded says what came of a reload.
-func (m *Manager) logReloaded(plan *Plan) {
-	for _, d := range plan.Down {
-		m.log.Error("reload: a plugin of the configuration does not run", "server", d.Server, "plugin", d.Plugin, "state", d.State, "error", d.Error)
-	}
-	level := slog.LevelInfo
-	if plan.Failed() > 0 {
-		level = slog.LevelError
-	}
-	m.log.Log(context.Background(), level, "configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
 }
 
 func (m *Manager) loadConfig() (Config, error) {
@@ -83,8 +72,28 @@ func (m *Manager) loadConfig() (Config, error) {
 	return m.cfg.Load(ctx)
 }
 
-// applyStep takes one step. What it does and what it leaves undone is in the step
-// and in the log.
+// findNewFault returns the fault of a plugin in next that would break something that
+// runs, or nil.
+func (m *Manager) findNewFault(next Config) error {
+	for _, c := range next.Servers {
+		s := m.findServer(c.Name)
+		if s != nil && (s.problem != "" || s.hasGivenUp()) {
+			continue
+		}
+		if c.Storage.Fault != nil {
+			return c.Storage.Fault
+		}
+		for _, o := range c.Others {
+			known := func(i *instance) bool { return i.cfg.String() == o.String() && i.cfg.Fault != nil }
+			if o.Fault != nil && (s == nil || !slices.ContainsFunc(s.others, known)) {
+				return o.Fault
+			}
+		}
+	}
+	return nil
+}
+
+// applyStep takes one step, and notes the result in the step and in the log.
 func (m *Manager) applyStep(step *Step, next Config) {
 	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
 	defer cancel()
@@ -97,7 +106,7 @@ func (m *Manager) applyStep(step *Step, next Config) {
 		m.log.Info("reload: " + step.String())
 		return
 	}
-	step.taken = isTaken(err)
+	step.addressTaken = isAddressTaken(err)
 	if next.Explain != nil {
 		err = next.Explain(err)
 	}
@@ -105,18 +114,27 @@ func (m *Manager) applyStep(step *Step, next Config) {
 	m.log.Error("reload: could not "+step.String(), "error", err)
 }
 
-// bundles puts the bundles of servers that were started into the plan.
-func (m *Manager) bundles(plan *Plan) {
-	for _, s := range m.Servers() {
-		for i, step := range plan.Steps {
-			if step.Action == ActionStart && step.Server == s.Name && step.Plugin == "" && step.Done {
-				plan.Steps[i].Bundle = s.Bundle.String()
+// retryTaken takes those steps again that failed because another plugin still had the
+// address: it may have given it up in a later step. It goes on as long as that helps.
+func (m *Manager) retryTaken(plan *Plan, next Config) {
+	for helped := true; helped; {
+		helped = false
+		for i := range plan.Steps {
+			if step := &plan.Steps[i]; step.addressTaken && !step.Done {
+				m.applyStep(step, next)
+				helped = helped || step.Done
 			}
 		}
 	}
 }
 
-// adoptConfig takes over what is not of one server, and the order of the servers.
+func isAddressTaken(err error) bool {
+	_, taken := errors.AsType[*pluginproc.ListenError](err)
+	return taken
+}
+
+// adoptConfig takes over the settings that all servers share, and the order of the
+// servers.
 func (m *Manager) adoptConfig(next Config) {
 	order := func(s *server) int {
 		return slices.IndexFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name })
@@ -127,20 +145,55 @@ func (m *Manager) adoptConfig(next Config) {
 	})
 }
 
-// dropServer withdraws a server and ends it. Its files stay.
-func (m *Manager) dropServer(ctx context.Context, s *server) error {
-	err := m.closeServer(ctx, s)
-	m.updateShared(func() {
-		m.servers = slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == s })
-	})
-	return err
+// addBundles adds the bundles of the servers that were started to the plan.
+func (m *Manager) addBundles(plan *Plan) {
+	for _, s := range m.Servers() {
+		for i, step := range plan.Steps {
+			if step.Action == ActionStart && step.Server == s.Name && step.Plugin == "" && step.Done {
+				plan.Steps[i].Bundle = s.Bundle.String()
+			}
+		}
+	}
 }
 
-// sameFile tells whether the relay runs with the file at path.
-func (m *Manager) sameFile(path string) error {
+// findDown adds to an applied plan the plugins that do not run in the end and that no
+// failed step names: a plugin that ended meanwhile, or that was being started when the
+// plan was made. It waits for the latter until their attempt has ended.
+func (m *Manager) findDown(plan *Plan) {
+	ctx, cancel := context.WithTimeout(m.closing, stepTimeout)
+	defer cancel()
+	for _, s := range m.servers {
+		for _, i := range s.instances() {
+			named := slices.ContainsFunc(plan.Steps, func(step Step) bool {
+				return step.Error != "" && step.Server == s.name && (step.Plugin == "" || step.Plugin == i.cfg.String())
+			})
+			if named {
+				continue
+			}
+			if err := i.plugin.WaitTried(ctx); err != nil {
+				plan.Down = append(plan.Down, DownPlugin{s.name, i.cfg.String(), i.plugin.Status().State, err.Error()})
+			}
+		}
+	}
+}
+
+// logReloaded logs the result of a reload.
+func (m *Manager) logReloaded(plan *Plan) {
+	for _, d := range plan.Down {
+		m.log.Error("reload: a plugin of the configuration does not run", "server", d.Server, "plugin", d.Plugin, "state", d.State, "error", d.Error)
+	}
+	level := slog.LevelInfo
+	if plan.Failed() > 0 {
+		level = slog.LevelError
+	}
+	m.log.Log(context.Background(), level, "configuration reloaded", "steps", len(plan.Steps), "failed", plan.Failed())
+}
+
+// checkSameFile refuses a path that is not the configuration file of this relay.
+func (m *Manager) checkSameFile(path string) error {
 	mine, err := os.Stat(m.cfg.Path)
 	if err != nil {
-		return fmt.Errorf("look at the file that the relay runs with: %w", err)
+		return fmt.Errorf("look at the configuration file of the relay: %w", err)
 	}
 	if given, err := os.Stat(path); err != nil || !os.SameFile(mine, given) {
 		return fmt.Errorf("the relay on this data directory runs with another file, %s", m.cfg.Path)

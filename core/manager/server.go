@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,7 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -29,74 +26,59 @@ type server struct {
 	dir   string
 	cfg   ServerConfig // as it was started
 	since time.Time
-	keys  *identity.Server // nil when they could not be loaded
+	keys  *identity.Server // nil if they could not be loaded
 	feed  *metrics.Feed
 
 	// board knows the store: it is that of relay, or of what will be relay once it is
 	// published; nil while there is none.
 	board atomic.Pointer[board.Board]
 
-	// ended counts the restarts of plugins that were removed; set under Manager.mu.
-	ended map[plugin.Kind]int
+	// pastRestarts counts the restarts of plugins that were removed, by kind; written
+	// under Manager.mu.
+	pastRestarts map[plugin.Kind]int
 
-	// Set by the holder of Manager.changing, under Manager.mu.
-	store   *instance // nil without keys
-	others  []*instance
-	relay   *relay.Server // nil while it is not published
-	limits  limits.Limits // of the relay
-	endMark func()        // of the relay
-	problem string        // why it does not run
-	places  *places       // of the relay
-}
-
-// Keys returns the keys of the server in dir, made on first use.
-func Keys(dataDir, dir string) (*identity.Server, error) {
-	known, err := loadKnown(dataDir, dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := durable.MakeDir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the server: %w", err)
-	}
-	d, err := openDir(dataDir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.releaseDir()
-	path := filepath.Join(dir, "keys")
-	if err := checkLost(dir, path); err != nil {
-		return nil, err
-	}
-	keys, err := identity.LoadOrCreate(path)
-	if err != nil {
-		return nil, err
-	}
-	return keys, known.confirm(keys.Board.Onion())
-}
-
-// checkLost refuses to make new keys for a server that has run and whose keys are
-// gone: it would be another server, and nobody could reach this one.
-func checkLost(dir, keys string) error {
-	if _, err := os.Lstat(keys); !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	_, err := os.Lstat(filepath.Join(dir, markName))
-	if err != nil && !holdsFiles(StorageDir(dir)) {
-		return nil
-	}
-	return fmt.Errorf("key file %s is missing, but the server has run: restore the key file from a backup. To begin a new server with a new address, give it another name", keys)
+	// Written by the holder of Manager.changing, under Manager.mu.
+	store    *instance // nil without keys
+	others   []*instance
+	problem  string        // why the server does not run
+	relay    *relay.Server // nil while it is not published
+	limits   limits.Limits // of relay
+	stopMark func()        // saves the mark of relay for the last time
+	files    *watchedFiles // of relay
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
 	s := &server{name: c.Name, dir: c.Dir, cfg: c, since: time.Now()}
-	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.countServer(ctx, s) }, m.log.With("server", s.name))
+	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
+}
+
+func (m *Manager) findServer(name string) *server {
+	i := slices.IndexFunc(m.servers, func(s *server) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return m.servers[i]
 }
 
 func (m *Manager) relayOf(s *server) *relay.Server {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return s.relay
+}
+
+// instances returns all plugins of a server, the store first.
+func (s *server) instances() []*instance {
+	if s.store == nil {
+		return s.others
+	}
+	return append([]*instance{s.store}, s.others...)
+}
+
+// hasFailed reports whether a plugin does not run although an attempt was made.
+func (i *instance) hasFailed() bool {
+	state := i.plugin.Status().State
+	return state == supervise.Failed || state == supervise.Backoff
 }
 
 // openStore starts the process of a store.
@@ -146,18 +128,17 @@ func (m *Manager) publishServer(ctx context.Context, s *server, limits limits.Li
 
 func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits, store storage.Store) error {
 	log := m.log.With("server", s.name)
-	places, err := m.placesOf(s)
+	places, err := m.filesOf(s)
 	if err != nil {
 		return err
 	}
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: places.check, Logger: log})
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: places.checkFiles, Logger: log})
 	if err != nil {
 		return err
 	}
 	b := r.Board()
 	s.board.Store(b)
-	// A store that was started again before there was a board to ask has not been
-	// compared with anything.
+	// A store that was restarted before there was a board was compared with nothing.
 	end := func() {}
 	err = b.Reopened(ctx)
 	if err == nil {
@@ -166,7 +147,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		}
 	}
 	if err == nil {
-		end = keepMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
+		end = startMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
 		err = r.Publish(ctx)
 	}
 	if err != nil {
@@ -175,12 +156,12 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	m.updateShared(func() { s.relay, s.limits, s.endMark, s.places, s.problem = r, limits, end, places, "" })
+	m.updateShared(func() { s.relay, s.limits, s.stopMark, s.files, s.problem = r, limits, end, places, "" })
 	return nil
 }
 
-// withdrawServer makes a server unreachable and answers what is under way. Its plugins
-// run on.
+// withdrawServer makes a server unreachable and answers the posts under way. Its
+// plugins run on.
 func (m *Manager) withdrawServer(ctx context.Context, s *server) error {
 	if s.relay == nil {
 		return nil
@@ -191,23 +172,23 @@ func (m *Manager) withdrawServer(ctx context.Context, s *server) error {
 	return err
 }
 
-// closeRelay ends the relay of a server and notes how far its log has come.
+// closeRelay closes the relay of a server and saves its mark.
 func (s *server) closeRelay(ctx context.Context) error {
 	err := s.relay.Close(ctx)
-	s.endMark()
+	s.stopMark()
 	return err
 }
 
-// addPlugin starts a plugin that a server can do without.
+// addPlugin starts a plugin that is not a store.
 func (m *Manager) addPlugin(s *server, c PluginConfig) *instance {
 	i := m.launchPlugin(s, c)
 	m.updateShared(func() { s.others = append(slices.Clip(s.others), i) })
 	return i
 }
 
-// addAndAwait does so where it has not been done, and waits for its first try; one that had that
-// in vain is tried again. One that does not become ready stays, and its supervisor goes on
-// trying where that can help.
+// addAndAwait starts a plugin, unless it has been started, and waits for its first
+// attempt. A plugin whose attempt has failed gets another. One that does not become
+// ready stays, and its supervisor goes on trying where that can help.
 func (m *Manager) addAndAwait(ctx context.Context, s *server, c PluginConfig) error {
 	var i *instance
 	if n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == c.String() }); n >= 0 {
@@ -215,7 +196,7 @@ func (m *Manager) addAndAwait(ctx context.Context, s *server, c PluginConfig) er
 	} else {
 		i = m.addPlugin(s, c)
 	}
-	if i.triedInVain() {
+	if i.hasFailed() {
 		return m.reconfigurePlugin(ctx, s, i, c)
 	}
 	if err := i.plugin.WaitTried(ctx); err != nil {
@@ -224,27 +205,61 @@ func (m *Manager) addAndAwait(ctx context.Context, s *server, c PluginConfig) er
 	return nil
 }
 
-// removePlugin ends it again.
+// removePlugin ends a plugin that is not a store.
 func (m *Manager) removePlugin(ctx context.Context, s *server, i *instance) error {
 	err := i.stopPlugin(ctx)
 	m.updateShared(func() {
-		s.endedWith(i)
+		s.addRestarts(i)
 		s.others = slices.DeleteFunc(slices.Clone(s.others), func(other *instance) bool { return other == i })
 	})
 	return err
 }
 
-// closeServer ends a server and all its plugins, in an order in which each still
-// has what it needs.
+// addServer starts a server that is new or that did not run. If that fails, the server
+// stays in the status with its fault.
+func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.Limits, explain func(error) error) error {
+	old := m.findServer(c.Name)
+	if old != nil {
+		m.closeServer(ctx, old) //nolint:errcheck // it did not run
+	}
+	s := m.newServer(c)
+	m.updateShared(func() {
+		m.servers = append(slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == old }), s)
+	})
+	err := m.prepareServer(s)
+	if err == nil {
+		m.openStore(s, c.Storage)
+		err = m.awaitStore(ctx, s)
+	}
+	if err == nil {
+		err = m.publishServer(ctx, s, limits)
+	}
+	if err != nil {
+		return m.failServer(s, err, explain)
+	}
+	m.addOthers(s)
+	return nil
+}
+
+// dropServer withdraws a server and ends it. Its files stay.
+func (m *Manager) dropServer(ctx context.Context, s *server) error {
+	err := m.closeServer(ctx, s)
+	m.updateShared(func() {
+		m.servers = slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == s })
+	})
+	return err
+}
+
+// closeServer ends a server and its plugins, each while it still has what it needs.
 func (m *Manager) closeServer(ctx context.Context, s *server) error {
 	var errs []error
 	if s.relay != nil {
-		errs = append(errs, s.closeRelay(ctx)) // its counts remain, for the last snapshot
+		errs = append(errs, s.closeRelay(ctx)) // keeps its counts, for the last snapshot
 	}
 	stopped := make([]error, len(s.others))
 	var wg sync.WaitGroup
 	for n, i := range s.others {
-		wg.Go(func() { stopped[n] = i.stopPlugin(ctx) }) // none takes the time of the store
+		wg.Go(func() { stopped[n] = i.stopPlugin(ctx) }) // at once, so that time is left for the store
 	}
 	wg.Wait()
 	s.feed.Close()

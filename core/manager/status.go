@@ -12,17 +12,18 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Status is a relay as its operator sees it. Its JSON form is what the status
-// command prints.
+// Status is a relay as its operator sees it. Its JSON form is what the status command
+// prints. Each part has a Status in its own package, which is shown as it is.
 type Status struct {
 	Version string         `json:"version"`
 	PID     int            `json:"pid"`
 	Since   time.Time      `json:"since"`
 	Network *onion.Status  `json:"network,omitempty"` // absent before the network is opened
 	Servers []ServerStatus `json:"servers"`
-	// Log and Stdout tell what is wrong with the outputs of the relay; absent while
+	// Log and Stdout say what is wrong with the outputs of the relay; absent while
 	// everything is written.
 	Log    *logwriter.Trouble `json:"log,omitempty"`
 	Stdout *logwriter.Trouble `json:"stdout,omitempty"`
@@ -46,8 +47,8 @@ type PluginStatus struct {
 	Replication *replica.Status `json:"replication,omitempty"` // of a peersync plugin
 }
 
-// Status describes the relay as it is now. A store that does not answer soon is
-// left out.
+// Status describes the relay as it is now. The counts of a store that does not answer
+// before ctx ends are absent.
 func (m *Manager) Status(ctx context.Context) Status {
 	st := Status{PID: os.Getpid(), Since: m.since}
 	m.mu.Lock()
@@ -73,7 +74,8 @@ func (m *Manager) Status(ctx context.Context) Status {
 	return st
 }
 
-// knownStatus is what is known of a server without asking it; Manager.mu is held.
+// knownStatus is what is known of a server without asking its store; the caller holds
+// Manager.mu.
 func (s *server) knownStatus() ServerStatus {
 	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus()}
 	for _, i := range s.others {
@@ -87,4 +89,12 @@ func (s *server) knownStatus() ServerStatus {
 		st.Others = append(st.Others, p)
 	}
 	return st
+}
+
+// storeStatus is what is known of the store of a server; the caller holds Manager.mu.
+func (s *server) storeStatus() supervise.Status {
+	if s.store == nil {
+		return supervise.Status{Kind: plugin.KindStorage, Name: s.cfg.Storage.Name, State: supervise.Stopped, Since: s.since}
+	}
+	return s.store.plugin.Status()
 }

@@ -106,18 +106,18 @@ func TestTakenSocketAndMark(t *testing.T) {
 // BenchmarkPlaces is what each batch of posts pays twice.
 func BenchmarkPlaces(b *testing.B) {
 	dir := b.TempDir()
-	p := &places{}
+	p := &watchedFiles{}
 	for _, name := range []string{"keys", "storage", "lock"} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			b.Fatal(err)
 		}
-		if err := p.add(name, path, nil); err != nil {
+		if err := p.addFile(name, path, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
 	for b.Loop() {
-		if err := p.check(); err != nil {
+		if err := p.checkFiles(); err != nil {
 			b.Fatal(err)
 		}
 	}

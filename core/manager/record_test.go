@@ -61,7 +61,7 @@ func TestKnownServer(t *testing.T) {
 	refused(two, "the keys are those of "+first)
 
 	for _, name := range []string{"one", "two"} {
-		if err := os.Remove(filepath.Join(data, knownDir, name)); err != nil {
+		if err := os.Remove(filepath.Join(data, recordDir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

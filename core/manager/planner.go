@@ -1,0 +1,273 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// planner compares what runs with a configuration.
+type planner struct {
+	m    *Manager
+	next Config
+	plan Plan
+}
+
+// makePlan plans how to get from what runs to next; the caller holds changing.
+func (m *Manager) makePlan(next Config) *Plan {
+	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}}}
+	p.planRelay()
+	for _, s := range m.servers {
+		if !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
+			p.addStep(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
+				do: func(ctx context.Context) error { return m.dropServer(ctx, s) }})
+		}
+	}
+	p.planLimits()
+	for _, c := range next.Servers {
+		add := func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }
+		switch s := m.findServer(c.Name); {
+		case s == nil:
+		case s.problem != "":
+			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: add})
+		case s.hasGivenUp():
+			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it has stopped serving", do: add})
+		default:
+			p.planServer(s, c)
+		}
+	}
+	for _, c := range next.Servers {
+		if m.findServer(c.Name) == nil {
+			p.addStep(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }})
+		}
+	}
+	for _, c := range next.Servers {
+		if m.findServer(c.Name) == nil {
+			p.planNewPlugins(c)
+		}
+	}
+	return &p.plan
+}
+
+func (p *planner) addStep(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
+
+func (p *planner) addRefusal(where, what, hint string) {
+	p.plan.Refused = append(p.plan.Refused, Refusal{where, what, hint})
+}
+
+const restartHint = "restart the relay for that, or change it back"
+
+// planRelay plans relay-wide changes.
+func (p *planner) planRelay() {
+	now, next := p.m.cfg, p.next
+	if now.DataDir != next.DataDir {
+		p.addRefusal("", fmt.Sprintf("data_dir is %s while the relay runs, and cannot become %s", now.DataDir, next.DataDir),
+			"stop the relay, move the files, and start it again")
+	}
+	if now.Network.Settings != next.Network.Settings {
+		p.addRefusal(next.Network.Where, "the network cannot change while the relay runs", restartHint)
+	}
+	if now.LogFormat != next.LogFormat {
+		p.addRefusal("", fmt.Sprintf("the format of the log is %q while the relay runs, and cannot become %q", now.LogFormat, next.LogFormat), restartHint)
+	}
+	if now.LogLevel != next.LogLevel {
+		p.addStep(Step{Action: ActionSet, Settings: []string{"log.level"}, Note: levelName(next.LogLevel), do: func(context.Context) error {
+			p.m.cfg.Level.Set(next.LogLevel)
+			p.m.updateShared(func() { p.m.cfg.LogLevel = next.LogLevel })
+			return nil
+		}})
+	}
+}
+
+func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
+
+// planLimits plans the limits that running servers can adopt in place.
+func (p *planner) planLimits() {
+	var live []*server
+	var from limits.Limits
+	for _, s := range p.m.servers {
+		if s.relay != nil && s.limits != p.next.Limits && s.limits.Live(p.next.Limits) {
+			live, from = append(live, s), s.limits
+		}
+	}
+	if len(live) == 0 {
+		return
+	}
+	p.addStep(Step{Action: ActionSet, Settings: changedLimits(from, p.next.Limits), do: func(context.Context) error {
+		for _, s := range live {
+			if s.relay != nil { // the server may have been stopped by an earlier step
+				s.relay.SetLimits(p.next.Limits)
+				p.m.updateShared(func() { s.limits = p.next.Limits })
+			}
+		}
+		return nil
+	}})
+}
+
+// changedLimits names the limits that differ, in the words of the file.
+func changedLimits(a, b limits.Limits) (names []string) {
+	for _, name := range limits.Changed(a, b) {
+		names = append(names, "limits."+name)
+	}
+	return names
+}
+
+// planServer plans what happens to a server that stays.
+func (p *planner) planServer(s *server, c ServerConfig) {
+	m := p.m
+	p.planStore(s, c.Storage)
+	for _, i := range s.others {
+		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
+			p.addStep(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
+				do: func(ctx context.Context) error { return m.removePlugin(ctx, s, i) }})
+		}
+	}
+	for _, o := range c.Others {
+		n := slices.IndexFunc(s.others, func(i *instance) bool { return i.cfg.String() == o.String() })
+		if n >= 0 {
+			p.planPlugin(s, s.others[n], o)
+			continue
+		}
+		p.addStep(Step{Action: ActionStart, Server: s.name, Plugin: o.String(), do: func(ctx context.Context) error { return m.addAndAwait(ctx, s, o) }})
+	}
+	publish := func(ctx context.Context) error {
+		if err := m.publishServer(ctx, s, p.next.Limits); err != nil {
+			return m.failServer(s, err, p.next.Explain)
+		}
+		return nil
+	}
+	switch {
+	case s.relay == nil:
+		p.addStep(Step{Action: ActionStart, Server: s.name, do: publish})
+	case !s.limits.Live(p.next.Limits):
+		p.addStep(Step{Action: ActionRestart, Server: s.name, Settings: changedLimits(s.limits, p.next.Limits), do: func(ctx context.Context) error {
+			if err := m.withdrawServer(ctx, s); err != nil {
+				m.log.Warn("server was not withdrawn in good order", "server", s.name, "error", err)
+			}
+			return publish(ctx)
+		}})
+	}
+}
+
+// planStore plans the store of a server that stays. It refuses what would put the server
+// on other data: readers would get envelopes that they do not know, or none, and tokens
+// could be spent twice.
+func (p *planner) planStore(s *server, c PluginConfig) {
+	now := s.store.cfg
+	copyFirst := fmt.Sprintf(`stop the relay, copy the data with "cwtch-relay storage copy", and start it with the new block; or give this block to another server than %s`, s.name)
+	if now.Name != c.Name {
+		p.addRefusal(c.Where, fmt.Sprintf("server %s: storage %q cannot take the place of %q while the relay runs", s.name, c.Name, now.Name), copyFirst)
+		return
+	}
+	if names := changedLocations(now, c); len(names) > 0 {
+		p.addRefusal(c.Where, fmt.Sprintf("server %s: %s of storage %q may lead to other data and cannot change while the relay runs", s.name, strings.Join(names, ", "), c.Name), copyFirst)
+		return
+	}
+	p.planPlugin(s, s.store, c)
+}
+
+// planPlugin plans a plugin that stays.
+func (p *planner) planPlugin(s *server, i *instance, c PluginConfig) {
+	step := Step{Server: s.name, Plugin: c.String(), do: func(ctx context.Context) error { return p.m.reconfigurePlugin(ctx, s, i, c) }}
+	state := i.plugin.Status().State
+	program, settings := changedNames(i.cfg.Fingerprint, c.Fingerprint), changedSettings(i.cfg, c)
+	step.Settings = slices.Concat(program, settings)
+	switch {
+	case len(program) > 0:
+		step.Action = ActionRestart
+	case len(settings) > 0:
+		step.Action = ActionReconfigure
+	case state == supervise.Failed || state == supervise.Backoff:
+		step.Action, step.Note = ActionRetry, "it is in state "+state.String()
+	default:
+		return
+	}
+	p.addStep(step)
+}
+
+// planNewPlugins plans the plugins of a new server that are not its store. They start
+// with the server; these steps report their success or failure.
+func (p *planner) planNewPlugins(c ServerConfig) {
+	for _, o := range c.Others {
+		p.addStep(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
+			s := p.m.findServer(c.Name)
+			if s == nil || s.relay == nil {
+				return fmt.Errorf("server %s was not started", c.Name)
+			}
+			return p.m.addAndAwait(ctx, s, o)
+		}})
+	}
+}
+
+func changedNames(a, b map[string]string) (names []string) {
+	for name := range a {
+		if a[name] != b[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// changedSettings names the attributes and blocks of the schema whose values differ.
+func changedSettings(a, b PluginConfig) (names []string) {
+	if slices.Equal(a.Value, b.Value) {
+		return nil
+	}
+	x, errX := a.Schema.Decode(a.Value)
+	y, errY := b.Schema.Decode(b.Value)
+	if errX != nil || errY != nil {
+		return []string{"configuration"} // the schema has changed
+	}
+	was, is := x.AsValueMap(), y.AsValueMap()
+	for name, v := range is {
+		if old, ok := was[name]; ok && !old.RawEquals(v) || !ok && !v.IsNull() {
+			names = append(names, name)
+		}
+	}
+	for name, old := range was {
+		if _, ok := is[name]; !ok && !old.IsNull() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// changedLocations names the changed settings of a store that may say where its data is.
+func changedLocations(a, b PluginConfig) (names []string) {
+	for _, name := range changedSettings(a, b) {
+		if isLocation(b.Schema, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// isLocation reports whether a setting is or holds free text, such as a path or an
+// address. A text out of a list of words is not a location.
+func isLocation(s plugin.Schema, name string) bool {
+	for _, a := range s.Attributes {
+		if a.Name == name {
+			return (a.Type == plugin.String || a.Type == plugin.StringList) && len(a.OneOf) == 0
+		}
+	}
+	for _, b := range s.Blocks {
+		if b.Name == name {
+			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return isLocation(b.Schema, a.Name) }) ||
+				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return isLocation(b.Schema, inner.Name) })
+		}
+	}
+	return true // the schema has changed
+}

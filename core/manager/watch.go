@@ -1,0 +1,139 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// A file that is deleted, moved or replaced under a running relay makes no call fail:
+// what is open stays open. So the relay checks the paths of what it is going to need.
+
+// watchEvery is the time between two checks while nobody posts.
+const watchEvery = 5 * time.Second
+
+// watchedFile is a file or a directory that has to stay where it is.
+type watchedFile struct {
+	what string
+	path string
+	info fs.FileInfo
+	same func() bool // if set, reports whether another file at path is as good
+}
+
+// watchedFiles are the files that one server needs.
+type watchedFiles struct {
+	mu   sync.Mutex
+	list []watchedFile
+}
+
+// addFile adds what is at path now. A link that an operator has made is followed.
+func (p *watchedFiles) addFile(what, path string, same func() bool) error {
+	info, err := os.Stat(path)
+	if err == nil {
+		p.list = append(p.list, watchedFile{what, path, info, same})
+	}
+	return err
+}
+
+// checkFiles returns an error if a file is not where it was. It takes some
+// microseconds; a board calls it for every batch.
+func (p *watchedFiles) checkFiles() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.list {
+		if err := p.list[i].checkFile(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *watchedFile) checkFile() error {
+	info, err := os.Stat(p.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s %s was deleted or moved while the relay runs: put it back", p.what, p.path)
+	case err != nil:
+		return fmt.Errorf("%s cannot be found any more: %w", p.what, err)
+	case os.SameFile(info, p.info):
+		return nil
+	case p.same == nil || !p.same():
+		return fmt.Errorf("%s %s was replaced while the relay runs: put back the one that was there", p.what, p.path)
+	}
+	p.info = info
+	return nil
+}
+
+// filesOf returns the files that a server needs. The lock stands for the data
+// directory.
+func (m *Manager) filesOf(s *server) (*watchedFiles, error) {
+	p := &watchedFiles{}
+	keys := filepath.Join(s.dir, "keys")
+	err := p.addFile("key file", keys, func() bool { // a backup may have been put in its place
+		other, err := identity.Load(keys)
+		return err == nil && other.Board.Onion() == s.keys.Board.Onion() && other.Token.Onion() == s.keys.Token.Onion() && other.Scalar == s.keys.Scalar
+	})
+	if store := StorageDir(s.dir); err == nil && holdsFiles(store) {
+		err = p.addFile("directory", store, nil)
+	}
+	if err == nil && m.dir != nil {
+		err = p.addFile("lock file", filepath.Join(m.dir.path, lockName), nil)
+	}
+	return p, err
+}
+
+// watchFiles logs what is missing while nobody posts, makes a deleted mark anew, and
+// signals lost when the status socket is gone.
+func (m *Manager) watchFiles(ctx context.Context, lost chan<- struct{}) {
+	said := make(map[string]string) // by server
+	for sleepContext(ctx, time.Until(time.Now().Truncate(watchEvery).Add(watchEvery))) {
+		if m.dir.lostSocket() {
+			m.log.Warn("the status socket was deleted while the relay runs; it is made anew")
+			select {
+			case lost <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		for _, s := range m.publishedServers() {
+			problem := ""
+			if err := s.files.checkFiles(); err != nil {
+				problem = err.Error()
+			}
+			switch was := said[s.name]; {
+			case problem == was:
+			case problem != "":
+				m.log.Error("posts are refused", "server", s.name, "reason", problem)
+			default:
+				m.log.Info("posts are taken again", "server", s.name)
+			}
+			said[s.name] = problem
+			renewMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
+		}
+	}
+}
+
+// publishedServer is what watchFiles needs of a server.
+type publishedServer struct {
+	name, dir, plugin string
+	board             *board.Board
+	files             *watchedFiles
+}
+
+func (m *Manager) publishedServers() (list []publishedServer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.servers {
+		if s.relay != nil {
+			list = append(list, publishedServer{s.name, s.dir, s.cfg.Storage.Name, s.relay.Board(), s.files})
+		}
+	}
+	return list
+}
