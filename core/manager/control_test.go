@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// ask1 sends a line to the control socket of a manager without servers, and
-// returns all that comes back.
-func ask1(t testing.TB, m *Manager, line string) string {
+// sendCommand sends a line to the control socket of a manager, and returns all that
+// comes back.
+func sendCommand(t testing.TB, m *Manager, line string) string {
 	t.Helper()
 	near, far := net.Pipe()
 	defer near.Close()
@@ -34,7 +34,8 @@ func ask1(t testing.TB, m *Manager, line string) string {
 	return string(answer)
 }
 
-func idle(t testing.TB) *Manager {
+// newIdleManager returns a manager without servers.
+func newIdleManager(t testing.TB) *Manager {
 	path := filepath.Join(t.TempDir(), "server.hcl")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -44,8 +45,8 @@ func idle(t testing.TB) *Manager {
 	return m
 }
 
-func TestControl(t *testing.T) {
-	m := idle(t)
+func TestControlAnswersOneLine(t *testing.T) {
+	m := newIdleManager(t)
 	for line, want := range map[string]string{
 		`{"command":"status"}` + "\n":                        `"servers":[]`,
 		`{"command":"dance"}` + "\n":                         `"error":"the relay does not know the command \"dance\"`,
@@ -54,15 +55,15 @@ func TestControl(t *testing.T) {
 		strings.Repeat(" ", maxRequest+1) + "\n":             "", // too long
 		`{"command":"reload","config":"/etc/passwd"}` + "\n": "another file",
 	} {
-		if got := ask1(t, m, line); !strings.Contains(got, want) || want == "" && got != "" {
+		if got := sendCommand(t, m, line); !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("%.40q is answered with %q, want %q", line, got, want)
 		}
 	}
 }
 
-// A second reload waits for the first as long as its context lets it.
+// A second reload waits for the first until its context ends.
 func TestReloadsTakeTurns(t *testing.T) {
-	m := idle(t)
+	m := newIdleManager(t)
 	m.cfg.Load = func(context.Context) (Config, error) {
 		impatient, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -77,9 +78,8 @@ func TestReloadsTakeTurns(t *testing.T) {
 	}
 }
 
-// A configuration that cannot be loaded changes nothing.
-func TestReloadOfAnInvalidFile(t *testing.T) {
-	m := idle(t)
+func TestInvalidFileChangesNothing(t *testing.T) {
+	m := newIdleManager(t)
 	want := errors.New("not valid")
 	m.cfg.Load = func(context.Context) (Config, error) { return Config{LogFormat: "other"}, want }
 	if plan, err := m.Reload(t.Context(), false); !errors.Is(err, want) || plan != nil || m.cfg.LogFormat != "" {
@@ -87,10 +87,9 @@ func TestReloadOfAnInvalidFile(t *testing.T) {
 	}
 }
 
-// TestSilentClientsDoNotHoldUpTheEnd: as many as there is room for, and more,
-// connect to the control socket and say nothing.
+// More clients than there are slots connect to the control socket and send nothing.
 func TestSilentClientsDoNotHoldUpTheEnd(t *testing.T) {
-	m, dir := idle(t), t.TempDir()
+	m, dir := newIdleManager(t), t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -124,9 +123,9 @@ func FuzzControl(f *testing.F) {
 	f.Add(`{"command":"status"}`)
 	f.Add(`{"command":"reload","config":"x","dry_run":true}`)
 	f.Add(`{"command":1}`)
-	m := idle(f)
+	m := newIdleManager(f)
 	f.Fuzz(func(t *testing.T, line string) {
-		answer := ask1(t, m, line+"\n")
+		answer := sendCommand(t, m, line+"\n")
 		if answer != "" && !json.Valid([]byte(answer)) {
 			t.Errorf("%q is answered with %q", line, answer)
 		}

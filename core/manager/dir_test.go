@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestClaim(t *testing.T) {
+func TestDataDirIsClaimedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data")
 	d, err := claimDir(path)
 	if err != nil {
@@ -39,8 +39,7 @@ func TestClaimRefusesWhatOthersCanWrite(t *testing.T) {
 	}
 }
 
-// TestSocketInLongPath: the path of a unix socket is bounded, that of a data
-// directory is not.
+// The path of a unix socket is bounded; that of a data directory is not.
 func TestSocketInLongPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
 	d, err := claimDir(path)

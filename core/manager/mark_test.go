@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,44 +20,46 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// exchanged is a store in whose place another one may come.
-type exchanged struct {
+// swappableStore is a store that another one can replace.
+type swappableStore struct {
 	now atomic.Pointer[storagetest.Memory]
 }
 
-func (e *exchanged) Info(ctx context.Context) (storage.Info, error) { return e.now.Load().Info(ctx) }
-func (e *exchanged) Append(ctx context.Context, r []storage.Record) ([]storage.Outcome, error) {
+func (e *swappableStore) Info(ctx context.Context) (storage.Info, error) {
+	return e.now.Load().Info(ctx)
+}
+func (e *swappableStore) Append(ctx context.Context, r []storage.Record) ([]storage.Outcome, error) {
 	return e.now.Load().Append(ctx, r)
 }
-func (e *exchanged) Log(ctx context.Context, r storage.LogRequest) (storage.Page, error) {
+func (e *swappableStore) Log(ctx context.Context, r storage.LogRequest) (storage.Page, error) {
 	return e.now.Load().Log(ctx, r)
 }
-func (e *exchanged) Find(ctx context.Context, s []byte) (storage.Seq, error) {
+func (e *swappableStore) Find(ctx context.Context, s []byte) (storage.Seq, error) {
 	return e.now.Load().Find(ctx, s)
 }
-func (e *exchanged) Close() error { return nil }
+func (e *swappableStore) Close() error { return nil }
 
-// holdUp is a network on which something happens before a service is published.
-type holdUp struct {
+// hookedNetwork is a network that calls before when a service is about to be published.
+type hookedNetwork struct {
 	onion.Network
 	before func() error
 }
 
-func (h *holdUp) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+func (h *hookedNetwork) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
 	if err := h.before(); err != nil {
 		return nil, err
 	}
 	return h.Network.Listen(ctx, key, port)
 }
 
-// storeOf is a store with some envelopes.
-func storeOf(t *testing.T, names ...string) *storagetest.Memory {
+// newStoreWith returns a store with some envelopes.
+func newStoreWith(t *testing.T, names ...string) *storagetest.Memory {
 	store := storagetest.NewMemory()
-	extend(t, store, names...)
+	appendEnvelopes(t, store, names...)
 	return store
 }
 
-func extend(t *testing.T, store storage.Store, names ...string) {
+func appendEnvelopes(t *testing.T, store storage.Store, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		r := storage.Record{ID: storage.NewID([]byte(name), nil), Signature: []byte(name)}
@@ -66,8 +69,8 @@ func extend(t *testing.T, store storage.Store, names ...string) {
 	}
 }
 
-// bare is a manager with a server on the loopback network.
-func bare(t *testing.T, before func() error) (*Manager, *server) {
+// newLoopbackServer returns a manager and a server on the loopback network.
+func newLoopbackServer(t *testing.T, before func() error) (*Manager, *server) {
 	t.Helper()
 	network, err := onion.Loopback(t.TempDir())
 	if err != nil {
@@ -79,8 +82,8 @@ func bare(t *testing.T, before func() error) (*Manager, *server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := idle(t)
-	m.network = &holdUp{network, before}
+	m := newIdleManager(t)
+	m.network = &hookedNetwork{network, before}
 	s := &server{name: "main", dir: dir, keys: keys}
 	s.cfg.Storage.Name = "bolt"
 	return m, s
@@ -88,17 +91,16 @@ func bare(t *testing.T, before func() error) (*Manager, *server) {
 
 var someLimits = limits.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, PostTimeout: time.Second}
 
-// TestStoreThatIsExchangedWhileItsServerIsPublished: over Tor that takes up to
-// minutes, and the board knows its store already.
-func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
-	store := &exchanged{}
-	store.now.Store(storeOf(t, "a", "b"))
+// Publication over Tor takes up to minutes, and the board already knows its store.
+func TestStoreExchangedDuringPublication(t *testing.T) {
+	store := &swappableStore{}
+	store.now.Store(newStoreWith(t, "a", "b"))
 	var refused error
 	var s *server
 	once := sync.OnceFunc(func() { // two services are published at a time
-		refused = s.board.Load().Admit(t.Context(), storeOf(t, "a"), false)
+		refused = s.board.Load().Admit(t.Context(), newStoreWith(t, "a"), false)
 	})
-	m, s := bare(t, func() error { once(); return errors.New("enough") })
+	m, s := newLoopbackServer(t, func() error { once(); return errors.New("enough") })
 	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil {
 		t.Fatal("published")
 	}
@@ -110,23 +112,22 @@ func TestStoreThatIsExchangedWhileItsServerIsPublished(t *testing.T) {
 	}
 }
 
-// exchangedOnce is a store in whose place another one comes once it was described.
-type exchangedOnce struct {
-	exchanged
+// storeSwappedAfterInfo is a store that another one replaces once it was described.
+type storeSwappedAfterInfo struct {
+	swappableStore
 	next *storagetest.Memory
 }
 
-func (e *exchangedOnce) Info(ctx context.Context) (storage.Info, error) {
+func (e *storeSwappedAfterInfo) Info(ctx context.Context) (storage.Info, error) {
 	defer e.now.Store(e.next)
-	return e.exchanged.Info(ctx)
+	return e.swappableStore.Info(ctx)
 }
 
-// TestStoreThatIsExchangedBeforeItsBoardIsKnown has been admitted unchecked: there
-// was nothing to compare it with.
-func TestStoreThatIsExchangedBeforeItsBoardIsKnown(t *testing.T) {
-	store := &exchangedOnce{next: storeOf(t, "a")}
-	store.now.Store(storeOf(t, "a", "b"))
-	m, s := bare(t, func() error { return errors.New("published") })
+// The second store was admitted unchecked: there was nothing to compare it with.
+func TestStoreExchangedBeforeItsBoardIsOpen(t *testing.T) {
+	store := &storeSwappedAfterInfo{next: newStoreWith(t, "a")}
+	store.now.Store(newStoreWith(t, "a", "b"))
+	m, s := newLoopbackServer(t, func() error { return errors.New("published") })
 	if err := m.publishOn(t.Context(), s, someLimits, store); err == nil || strings.Contains(err.Error(), "published") {
 		t.Errorf("got %v", err)
 	}
@@ -135,12 +136,12 @@ func TestStoreThatIsExchangedBeforeItsBoardIsKnown(t *testing.T) {
 	}
 }
 
-// TestLostStoreIsRefused from one run of a server to the next, until it is accepted.
-func TestLostStoreIsRefused(t *testing.T) {
-	original := storeOf(t, "a", "b", "c")
-	older := &rolledBack{original, 2}
-	another, longer := storeOf(t, "a", "b", "c"), storeOf(t, "a", "b", "c", "d", "e")
-	m, s := bare(t, func() error { return nil })
+// Each row is one run of the same server.
+func TestLostStoreIsRefusedUntilAccepted(t *testing.T) {
+	original := newStoreWith(t, "a", "b", "c")
+	older := &rolledBackStore{original, 2}
+	another, longer := newStoreWith(t, "a", "b", "c"), newStoreWith(t, "a", "b", "c", "d", "e")
+	m, s := newLoopbackServer(t, func() error { return nil })
 	for _, run := range []struct {
 		name   string
 		accept bool
@@ -156,7 +157,7 @@ func TestLostStoreIsRefused(t *testing.T) {
 		{"longer again", false, original, ""},
 		{"another", false, another, "not the one that this server ran on last"},
 		{"another, longer", false, longer, "not the one that this server ran on last"},
-		{"an empty one", false, storeOf(t), "had come to envelope 3, and this one ends at 0"},
+		{"an empty one", false, newStoreWith(t), "had come to envelope 3, and this one ends at 0"},
 		{"another, accepted", true, another, ""},
 		{"and the first", false, original, "not the one that this server ran on last"},
 	} {
@@ -176,27 +177,25 @@ func TestLostStoreIsRefused(t *testing.T) {
 	}
 }
 
-// TestStoreIsKnownFromItsFirstPost on: there is a mark before the server is
-// published.
-func TestStoreIsKnownFromItsFirstPost(t *testing.T) {
+func TestMarkIsWrittenBeforePublication(t *testing.T) {
 	var s *server
-	m, s := bare(t, func() error {
+	m, s := newLoopbackServer(t, func() error {
 		_, err := os.Stat(filepath.Join(s.dir, markName))
 		return err
 	})
-	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); err != nil {
+	if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.withdrawServer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.publishOn(t.Context(), s, someLimits, storeOf(t)); !errors.As(err, new(refusedError)) {
+	if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t)); !errors.As(err, new(refusedError)) {
 		t.Errorf("another store is taken: %v", err)
 	}
 }
 
-// TestLostFilesAreNoticed before the plugin could make new ones.
-func TestLostFilesAreNoticed(t *testing.T) {
+// The loss is noticed before the plugin could make new files.
+func TestLostStoreFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(StorageDir(dir), 0o700); err != nil {
 		t.Fatal(err)
@@ -230,8 +229,8 @@ func TestLostFilesAreNoticed(t *testing.T) {
 	}
 }
 
-// TestMarkThatCannotBeRead is refused, with the way on, whatever is wrong with it.
-func TestMarkThatCannotBeRead(t *testing.T) {
+// Whatever is wrong with the mark, the error says how to go on.
+func TestUnreadableMarkIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ content, want string }{
 		"empty": {"", "damaged"}, "cut": {`{"format":1,"ep`, "damaged"}, "nothing": {"null", "damaged"}, "no format": {"{}", "damaged"},
 		"no store":        {`{"format":2,"last":3}`, "damaged"},
@@ -239,18 +238,18 @@ func TestMarkThatCannotBeRead(t *testing.T) {
 		"not a number":    {`{"format":1,"epoch":"x","last":-1}`, "damaged"},
 		"from the future": {`{"format":3,"state":"x"}`, "has format 3 and this release knows formats up to 2: run the release that wrote it"},
 	} {
-		m, s := bare(t, func() error { return nil })
+		m, s := newLoopbackServer(t, func() error { return nil })
 		if err := os.WriteFile(filepath.Join(s.dir, markName), []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a"))
+		err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t, "a"))
 		if err == nil || !strings.Contains(err.Error(), filepath.Join(s.dir, markName)) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "storage accept") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := AcceptStore(s.dir); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := m.publishOn(t.Context(), s, someLimits, storeOf(t, "a")); err != nil {
+		if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t, "a")); err != nil {
 			t.Errorf("%s, accepted: %v", name, err)
 		}
 		if err := m.withdrawServer(t.Context(), s); err != nil {
@@ -259,8 +258,7 @@ func TestMarkThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestMarksOfEarlierFormats are what earlier releases have left; the first had no
-// number.
+// Earlier releases have left these marks; those of the first had no number.
 func TestMarksOfEarlierFormats(t *testing.T) {
 	for _, format := range []string{"", `"format":1,`} {
 		dir, epoch := t.TempDir(), storage.NewEpoch()
@@ -277,27 +275,26 @@ func TestMarksOfEarlierFormats(t *testing.T) {
 	}
 }
 
-// rolledBack is a store as it was some envelopes ago.
-type rolledBack struct {
+// rolledBackStore is a store as it was some envelopes ago.
+type rolledBackStore struct {
 	*storagetest.Memory
 	by storage.Seq
 }
 
-func (r *rolledBack) Info(ctx context.Context) (storage.Info, error) {
+func (r *rolledBackStore) Info(ctx context.Context) (storage.Info, error) {
 	info, err := r.Memory.Info(ctx)
 	info.Last -= r.by
 	info.Count -= uint64(r.by)
 	return info, err
 }
 
-func (r *rolledBack) Watch(ctx context.Context, _ storage.Seq) (storage.Seq, error) {
+func (r *rolledBackStore) Watch(ctx context.Context, _ storage.Seq) (storage.Seq, error) {
 	<-ctx.Done()
 	return 0, ctx.Err()
 }
 
-// TestCopyTakesThePlaceOfItsSource without a warning, unless it is rolled back
-// itself or the source has gone on.
-func TestCopyTakesThePlaceOfItsSource(t *testing.T) {
+// The copy is taken without a warning, unless the copy or its source was rolled back.
+func TestNotedCopyReplacesItsSource(t *testing.T) {
 	dir := t.TempDir()
 	from, to := storage.Info{Epoch: storage.NewEpoch(), Last: 9}, storage.Info{Epoch: storage.NewEpoch(), Last: 7}
 	if err := (storeMark{Epoch: from.Epoch.String(), Last: 9}).writeMark(dir); err != nil {
@@ -319,5 +316,68 @@ func TestCopyTakesThePlaceOfItsSource(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
 		t.Errorf("%d files, %v", len(files), err)
+	}
+}
+
+// If the content of the file changes, the format needs another number.
+func TestMarkFormatIsFrozen(t *testing.T) {
+	dir := t.TempDir()
+	known := storeMark{Epoch: "ab", Last: 7, Plugin: "bolt", Files: true, Copy: &storeMark{Epoch: "cd", Last: 6}}
+	if err := known.writeMark(dir); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"format":2,"epoch":"ab","last":7,"storage":"bolt","files":true,"copy":{"epoch":"cd","last":6}}`
+	if got, err := os.ReadFile(filepath.Join(dir, markName)); err != nil || string(got) != want {
+		t.Errorf("the file is %s, %v; want %s, or another number", got, err, want)
+	}
+}
+
+// A board gave up because its store lost an envelope that readers have seen. The mark must
+// have that envelope, or the next start would take the store without it.
+func TestMarkHasWhatAGivenUpBoardServed(t *testing.T) {
+	store := newStoreWith(t, "a")
+	m, s := newLoopbackServer(t, func() error { return nil })
+	if err := m.publishOn(t.Context(), s, someLimits, store); err != nil {
+		t.Fatal(err)
+	}
+	b := s.board.Load()
+	appendEnvelopes(t, store, "b")
+	for end := b.End(); end.Seq < 2; end = b.End() {
+		select {
+		case <-end.Changed:
+		case <-t.Context().Done():
+			t.Fatal("the board does not follow its store")
+		}
+	}
+	if err := b.Admit(t.Context(), truncatedStore{store}, false); err == nil {
+		t.Fatal("a store that lost an envelope is admitted")
+	}
+	if err := m.withdrawServer(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if known, _, err := loadMark(s.dir); err != nil || known.Last != 2 {
+		t.Errorf("the mark is %+v (%v): the next start would take a store without what was served", known, err)
+	}
+}
+
+// truncatedStore is a store that has lost all envelopes but the first.
+type truncatedStore struct{ storage.Store }
+
+func (s truncatedStore) Info(ctx context.Context) (storage.Info, error) {
+	info, err := s.Store.Info(ctx)
+	info.Last = 1
+	return info, err
+}
+
+func TestMarkThatIsANamedPipeBlocksNothing(t *testing.T) {
+	m, s := newLoopbackServer(t, func() error { return nil })
+	if err := syscall.Mkfifo(filepath.Join(s.dir, markName), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t, "a")); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := AcceptStore(s.dir); err != nil {
+		t.Error(err)
 	}
 }

@@ -22,8 +22,8 @@ func askAsChild(dataDir string) {
 	os.Stdout.WriteString("told")
 }
 
-// TestPluginsAreNotAnswered: who was started as a plugin is, with a process group
-// of its own, and whoever is in that, gets no answer, and its operator does.
+// A plugin, which has a process group of its own, and every process in that group get no
+// answer. The operator gets one.
 func TestPluginsAreNotAnswered(t *testing.T) {
 	dir, err := claimDir(t.TempDir())
 	if err != nil {
@@ -31,7 +31,7 @@ func TestPluginsAreNotAnswered(t *testing.T) {
 	}
 	defer dir.releaseDir()
 	var log strings.Builder
-	m := idle(t)
+	m := newIdleManager(t)
 	m.log = slog.New(slog.NewTextHandler(&log, nil))
 	ln, err := dir.listenStatus()
 	if err != nil {

@@ -30,8 +30,8 @@ var testSchema = plugin.Schema{
 	},
 }
 
-// value is a configuration with some of the settings of testSchema.
-func value(t *testing.T, settings map[string]cty.Value) []byte {
+// encodeSettings returns a configuration with some of the settings of testSchema.
+func encodeSettings(t *testing.T, settings map[string]cty.Value) []byte {
 	t.Helper()
 	all := make(map[string]cty.Value)
 	for name, kind := range testSchema.CtyType().AttributeTypes() {
@@ -47,23 +47,25 @@ func value(t *testing.T, settings map[string]cty.Value) []byte {
 	return data
 }
 
-func pages(n int64) map[string]cty.Value { return map[string]cty.Value{"pages": cty.NumberIntVal(n)} }
+func pagesSetting(n int64) map[string]cty.Value {
+	return map[string]cty.Value{"pages": cty.NumberIntVal(n)}
+}
 
-// use is the use of a plugin that cannot be started.
-func use(t *testing.T, kind plugin.Kind, instance string, settings map[string]cty.Value) PluginConfig {
+// brokenPlugin is the use of a plugin that cannot be started.
+func brokenPlugin(t *testing.T, kind plugin.Kind, instance string, settings map[string]cty.Value) PluginConfig {
 	name, _, _ := strings.Cut(instance, "#")
 	return PluginConfig{
 		Config: supervise.Config{
-			Kind: kind, Name: name, Value: value(t, settings),
+			Kind: kind, Name: name, Value: encodeSettings(t, settings),
 			Command: func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New("there is no program") },
 		},
 		Instance: instance, Schema: testSchema, Fingerprint: map[string]string{"path": "/p", "args": "[]"}, Where: "f:1,1",
 	}
 }
 
-// running is a manager with the servers of a configuration, whose plugins have
-// all failed; the servers are not published.
-func running(t *testing.T, cfg Config) *Manager {
+// newManagerWith returns a manager with the servers of a configuration. Their plugins have
+// all failed, and they are not published.
+func newManagerWith(t *testing.T, cfg Config) *Manager {
 	t.Helper()
 	cfg.Logger, cfg.Level = slog.New(slog.DiscardHandler), &slog.LevelVar{}
 	cfg.DataDir = t.TempDir()
@@ -89,14 +91,14 @@ func running(t *testing.T, cfg Config) *Manager {
 func TestPlan(t *testing.T) {
 	some := limits.Limits{QueueRecords: 1, TokenBatch: 2}
 	main := ServerConfig{
-		Name: "main", Storage: use(t, plugin.KindStorage, "bolt", pages(1)),
-		Others: []PluginConfig{use(t, plugin.KindStats, "a", pages(1)), use(t, plugin.KindStats, "a#2", nil), use(t, plugin.KindPeerSync, "a", nil)},
+		Name: "main", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", pagesSetting(1)),
+		Others: []PluginConfig{brokenPlugin(t, plugin.KindStats, "a", pagesSetting(1)), brokenPlugin(t, plugin.KindStats, "a#2", nil), brokenPlugin(t, plugin.KindPeerSync, "a", nil)},
 	}
-	m := running(t, Config{Path: "f", Limits: some, Servers: []ServerConfig{{Name: "attic", Storage: main.Storage}, main}})
+	m := newManagerWith(t, Config{Path: "f", Limits: some, Servers: []ServerConfig{{Name: "attic", Storage: main.Storage}, main}})
 	other := main
 	other.Name = "other"
-	main.Storage = use(t, plugin.KindStorage, "bolt", pages(2))
-	main.Others = []PluginConfig{use(t, plugin.KindStats, "a", pages(1)), use(t, plugin.KindPeerSync, "a", nil), use(t, plugin.KindStats, "b", nil)}
+	main.Storage = brokenPlugin(t, plugin.KindStorage, "bolt", pagesSetting(2))
+	main.Others = []PluginConfig{brokenPlugin(t, plugin.KindStats, "a", pagesSetting(1)), brokenPlugin(t, plugin.KindPeerSync, "a", nil), brokenPlugin(t, plugin.KindStats, "b", nil)}
 	main.Others[1].Fingerprint = map[string]string{"path": "/q", "args": "[]", "env": "[]"}
 	next := Config{Path: "f", DataDir: m.cfg.DataDir, Limits: some, LogLevel: slog.LevelDebug, Servers: []ServerConfig{other, main}}
 
@@ -127,13 +129,13 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestPlanRefusesWhatNeedsARestart(t *testing.T) {
 	servers := func(storage PluginConfig) []ServerConfig { return []ServerConfig{{Name: "main", Storage: storage}} }
-	m := running(t, Config{LogFormat: "text", Network: NetworkConfig{Settings: "a"}, Servers: servers(use(t, plugin.KindStorage, "bolt", nil))})
+	m := newManagerWith(t, Config{LogFormat: "text", Network: NetworkConfig{Settings: "a"}, Servers: servers(brokenPlugin(t, plugin.KindStorage, "bolt", nil))})
 	same := m.cfg
 	set := func(name string, v cty.Value) func(*Config) {
 		return func(c *Config) {
-			c.Servers = servers(use(t, plugin.KindStorage, "bolt", map[string]cty.Value{name: v}))
+			c.Servers = servers(brokenPlugin(t, plugin.KindStorage, "bolt", map[string]cty.Value{name: v}))
 		}
 	}
 	text := cty.StringVal("x")
@@ -145,7 +147,7 @@ func TestRefused(t *testing.T) {
 		"data_dir":      {func(c *Config) { c.DataDir = "/elsewhere" }, "data_dir is "},
 		"network":       {func(c *Config) { c.Network.Settings = "b" }, "the network "},
 		"log format":    {func(c *Config) { c.LogFormat = "json" }, "the format of the log "},
-		"other storage": {func(c *Config) { c.Servers = servers(use(t, plugin.KindStorage, "sqlite", nil)) }, `storage "sqlite" cannot take the place of "bolt"`},
+		"other storage": {func(c *Config) { c.Servers = servers(brokenPlugin(t, plugin.KindStorage, "sqlite", nil)) }, `storage "sqlite" cannot take the place of "bolt"`},
 		"path":          {set("path", text), "path of storage"},
 		"list":          {set("dirs", cty.ListVal([]cty.Value{text})), "dirs of storage"},
 		"word":          {set("sync", cty.StringVal("full")), ""},
@@ -173,13 +175,13 @@ func TestChangedLimits(t *testing.T) {
 	}
 }
 
-// What a step says holds names of settings and no values, which may be secret.
-func TestNoValues(t *testing.T) {
-	a, b := use(t, plugin.KindStats, "a", nil), use(t, plugin.KindStats, "a", map[string]cty.Value{"path": cty.StringVal("s3cret")})
+// The values of settings may be secret.
+func TestStepsNameNoValues(t *testing.T) {
+	a, b := brokenPlugin(t, plugin.KindStats, "a", nil), brokenPlugin(t, plugin.KindStats, "a", map[string]cty.Value{"path": cty.StringVal("s3cret")})
 	b.Fingerprint = map[string]string{"env": `["TOKEN=s3cret"]`}
-	m := running(t, Config{Servers: []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{a}}}})
+	m := newManagerWith(t, Config{Servers: []ServerConfig{{Name: "main", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{a}}}})
 	next := m.cfg
-	next.Servers = []ServerConfig{{Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{b}}}
+	next.Servers = []ServerConfig{{Name: "main", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{b}}}
 	for _, s := range m.makePlan(next).Steps {
 		if strings.Contains(s.String(), "s3cret") {
 			t.Errorf("a step says %s", s)

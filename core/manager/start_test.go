@@ -38,28 +38,28 @@ func serveTestStore(state string) {
 	})
 }
 
-// unreliable is a network on which some keys cannot be published.
-type unreliable struct {
+// refusingNetwork is a network that refuses to publish some keys.
+type refusingNetwork struct {
 	onion.Network
 	refuses atomic.Pointer[func(identity.Key) bool]
 }
 
-func (u *unreliable) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
+func (u *refusingNetwork) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
 	if refuses := u.refuses.Load(); refuses != nil && (*refuses)(key) {
 		return nil, errors.New("the network does not want it")
 	}
 	return u.Network.Listen(ctx, key, port)
 }
 
-// house is what a relay of some servers is started with.
-type house struct {
+// testRelay is a relay of some servers, before and after it is started.
+type testRelay struct {
 	*testing.T
 	cfg     Config
-	network *unreliable
+	network *refusingNetwork
 }
 
-func newHouse(t *testing.T, servers ...string) *house {
-	h := &house{T: t, network: &unreliable{}}
+func newTestRelay(t *testing.T, servers ...string) *testRelay {
+	h := &testRelay{T: t, network: &refusingNetwork{}}
 	registry, dataDir := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	h.cfg = Config{
 		DataDir: dataDir, Level: &slog.LevelVar{}, Logger: slog.New(slog.DiscardHandler),
@@ -81,7 +81,7 @@ func newHouse(t *testing.T, servers ...string) *house {
 			Config: supervise.Config{
 				Kind: plugin.KindStorage, Name: "memory", RetryForever: true,
 				Command: func() (pluginproc.Command, error) {
-					return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.away(name)}}, nil
+					return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.awayFile(name)}}, nil
 				},
 			},
 			Instance: "memory",
@@ -90,13 +90,13 @@ func newHouse(t *testing.T, servers ...string) *house {
 	return h
 }
 
-// away is the file that keeps the store of a server from opening.
-func (h *house) away(name string) string {
+// awayFile is the file that keeps the store of a server from opening while it exists.
+func (h *testRelay) awayFile(name string) string {
 	return filepath.Join(filepath.Dir(h.cfg.DataDir), "away-"+name)
 }
 
-// start starts the relay and has it end with the test.
-func (h *house) start() *Manager {
+// start starts the relay, and closes it when the test ends.
+func (h *testRelay) start() *Manager {
 	h.Helper()
 	m, err := Start(h.Context(), h.cfg)
 	if err != nil {
@@ -111,8 +111,8 @@ func (h *house) start() *Manager {
 	return m
 }
 
-// of is the status of a server.
-func (h *house) of(m *Manager, name string) ServerStatus {
+// serverStatus is the status of one server.
+func (h *testRelay) serverStatus(m *Manager, name string) ServerStatus {
 	h.Helper()
 	for _, s := range m.Status(h.Context()).Servers {
 		if s.Name == name {
@@ -123,11 +123,11 @@ func (h *house) of(m *Manager, name string) ServerStatus {
 	return ServerStatus{}
 }
 
-// runs waits until a server is published and without a problem.
-func (h *house) runs(m *Manager, name string) {
+// waitUntilRunning waits until a server is published and has no problem.
+func (h *testRelay) waitUntilRunning(m *Manager, name string) {
 	h.Helper()
 	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
-		st := h.of(m, name)
+		st := h.serverStatus(m, name)
 		if st.Relay != nil && st.Problem == "" {
 			return
 		}
@@ -137,18 +137,19 @@ func (h *house) runs(m *Manager, name string) {
 	}
 }
 
-// broken checks that a server does not run, and says why, and that good runs.
-func (h *house) broken(m *Manager, name, why string) {
+// expectBroken checks that a server does not run and says why, and that the server "good"
+// runs.
+func (h *testRelay) expectBroken(m *Manager, name, why string) {
 	h.Helper()
-	if st := h.of(m, name); st.Relay != nil || !strings.Contains(st.Problem, why) {
+	if st := h.serverStatus(m, name); st.Relay != nil || !strings.Contains(st.Problem, why) {
 		h.Errorf("server %s: %+v, want a problem with %q", name, st, why)
 	}
-	if st := h.of(m, "good"); st.Relay == nil || st.Problem != "" {
+	if st := h.serverStatus(m, "good"); st.Relay == nil || st.Problem != "" {
 		h.Errorf("the good server: %+v", st)
 	}
 }
 
-func (h *house) write(path, content string) {
+func (h *testRelay) writeFile(path, content string) {
 	h.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		h.Fatal(err)
@@ -158,40 +159,38 @@ func (h *house) write(path, content string) {
 	}
 }
 
-// TestStoreThatComesLate runs its server without a reload.
-func TestStoreThatComesLate(t *testing.T) {
-	h := newHouse(t, "late", "good")
-	h.write(h.away("late"), "")
+// A server whose store comes late runs without a reload.
+func TestLateStoreRunsItsServer(t *testing.T) {
+	h := newTestRelay(t, "late", "good")
+	h.writeFile(h.awayFile("late"), "")
 	m := h.start()
-	h.broken(m, "late", "exit status 3")
-	if err := os.Remove(h.away("late")); err != nil {
+	h.expectBroken(m, "late", "exit status 3")
+	if err := os.Remove(h.awayFile("late")); err != nil {
 		t.Fatal(err)
 	}
-	h.runs(m, "late")
+	h.waitUntilRunning(m, "late")
 }
 
-// TestPublicationThatFails is tried again without a reload, and leaves the other
-// server alone.
-func TestPublicationThatFails(t *testing.T) {
-	h := newHouse(t, "bad", "good")
+// The server is retried without a reload, and the other server is left alone.
+func TestFailedPublicationIsRetried(t *testing.T) {
+	h := newTestRelay(t, "bad", "good")
 	dir := h.cfg.Servers[0].Dir
 	h.network.refuses.Store(new(func(key identity.Key) bool {
 		keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
 		return err != nil || key.Onion() == keys.Board.Onion()
 	}))
 	m := h.start()
-	h.broken(m, "bad", "the network does not want it")
+	h.expectBroken(m, "bad", "the network does not want it")
 	h.network.refuses.Store(nil)
-	h.runs(m, "bad")
+	h.waitUntilRunning(m, "bad")
 }
 
-// TestReloadTriesABadServer, and no other.
-func TestReloadTriesABadServer(t *testing.T) {
-	h := newHouse(t, "bad", "good")
+func TestReloadRetriesOnlyTheBadServer(t *testing.T) {
+	h := newTestRelay(t, "bad", "good")
 	keys := filepath.Join(h.cfg.Servers[0].Dir, "keys")
-	h.write(keys, "these are no keys")
+	h.writeFile(keys, "these are no keys")
 	m := h.start()
-	h.broken(m, "bad", keys)
+	h.expectBroken(m, "bad", keys)
 	for _, mended := range []bool{false, true} {
 		if mended {
 			if err := os.Remove(keys); err != nil {
@@ -203,16 +202,16 @@ func TestReloadTriesABadServer(t *testing.T) {
 			t.Fatalf("got %+v, %v", plan, err)
 		}
 	}
-	h.runs(m, "bad")
+	h.waitUntilRunning(m, "bad")
 	if plan, err := m.Reload(t.Context(), true); err != nil || len(plan.Steps) > 0 {
 		t.Errorf("got %+v, %v", plan, err)
 	}
 }
 
-// TestNewServerThatFails stays in the status, and what becomes of it later.
-func TestNewServerThatFails(t *testing.T) {
-	h := newHouse(t, "good", "new")
-	h.write(h.away("new"), "")
+// It is retried like any other, and goes when the configuration no longer has it.
+func TestNewServerThatFailsStaysInStatus(t *testing.T) {
+	h := newTestRelay(t, "good", "new")
+	h.writeFile(h.awayFile("new"), "")
 	all := h.cfg.Servers
 	h.cfg.Servers = all[:1]
 	m := h.start()
@@ -221,32 +220,32 @@ func TestNewServerThatFails(t *testing.T) {
 	if err != nil || plan.Failed() != 1 {
 		t.Fatalf("got %+v, %v", plan, err)
 	}
-	h.broken(m, "new", "exit status 3")
-	if err := os.Remove(h.away("new")); err != nil {
+	h.expectBroken(m, "new", "exit status 3")
+	if err := os.Remove(h.awayFile("new")); err != nil {
 		t.Fatal(err)
 	}
-	h.runs(m, "new")
+	h.waitUntilRunning(m, "new")
 	h.cfg.Servers = all[:1]
 	if _, err := m.Reload(t.Context(), false); err != nil || len(m.Status(t.Context()).Servers) != 1 {
 		t.Errorf("%v, %+v", err, m.Status(t.Context()))
 	}
 }
 
-// TestWithoutAServer the relay ends, and opens no network. It tells whether another
-// start could find a store that is ready.
-func TestWithoutAServer(t *testing.T) {
+// The network is not opened. The error says whether another start could find a store that
+// is ready.
+func TestStartFailsWithoutAServer(t *testing.T) {
 	for name, second := range map[string]string{"lasting": "no keys", "passing": ""} {
-		t.Run(name, func(t *testing.T) { testWithoutAServer(t, second) })
+		t.Run(name, func(t *testing.T) { testStartFailsWithoutAServer(t, second) })
 	}
 }
 
-func testWithoutAServer(t *testing.T, second string) {
-	h := newHouse(t, "one", "two")
-	h.write(filepath.Join(h.cfg.Servers[0].Dir, "keys"), "no keys")
+func testStartFailsWithoutAServer(t *testing.T, second string) {
+	h := newTestRelay(t, "one", "two")
+	h.writeFile(filepath.Join(h.cfg.Servers[0].Dir, "keys"), "no keys")
 	if second == "" {
-		h.write(h.away("two"), "")
+		h.writeFile(h.awayFile("two"), "")
 	} else {
-		h.write(filepath.Join(h.cfg.Servers[1].Dir, "keys"), second)
+		h.writeFile(filepath.Join(h.cfg.Servers[1].Dir, "keys"), second)
 	}
 	h.cfg.Network.Open = func(context.Context) (onion.Network, error) {
 		t.Error("the network was opened")
@@ -258,12 +257,20 @@ func testWithoutAServer(t *testing.T, second string) {
 	}
 }
 
-// TestWithoutANetwork the relay ends.
-func TestWithoutANetwork(t *testing.T) {
-	h := newHouse(t, "one", "two")
+func TestStartFailsWithoutANetwork(t *testing.T) {
+	h := newTestRelay(t, "one", "two")
 	no := errors.New("no network")
 	h.cfg.Network.Open = func(context.Context) (onion.Network, error) { return nil, no }
 	if _, err := Start(t.Context(), h.cfg); !errors.Is(err, no) || errors.Is(err, ErrNoServer) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckClock(t *testing.T) {
+	if err := checkClock(time.Unix(0, 0)); err == nil {
+		t.Error("1970 was accepted")
+	}
+	if err := checkClock(time.Now()); err != nil {
+		t.Error(err)
 	}
 }

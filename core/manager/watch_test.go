@@ -11,13 +11,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// TestTakenPlaces: what a server needs is deleted, moved or replaced under the running
-// relay. The status says so at once, which is what its posts are refused for, and no
-// more when it is back.
-func TestTakenPlaces(t *testing.T) {
-	h := newHouse(t, "main", "good")
+// A file that a server needs is deleted, moved or replaced under the running relay. The
+// status has a problem at once, for which posts are refused, and none when the file is back.
+func TestMissingFileIsAProblem(t *testing.T) {
+	h := newTestRelay(t, "main", "good")
 	dir := h.cfg.Servers[0].Dir
-	h.write(filepath.Join(StorageDir(dir), "messages"), "some")
+	h.writeFile(filepath.Join(StorageDir(dir), "messages"), "some")
 	if _, err := identity.LoadOrCreate(filepath.Join(dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
@@ -57,26 +56,25 @@ func TestTakenPlaces(t *testing.T) {
 		if err := c.take(); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if st := h.of(m, "main"); st.Relay == nil || !strings.Contains(st.Relay.Problem, c.want) {
+		if st := h.serverStatus(m, "main"); st.Relay == nil || !strings.Contains(st.Relay.Problem, c.want) {
 			t.Errorf("%s: %+v, want %q", c.name, st.Relay, c.want)
 		}
-		if st := h.of(m, "good"); (st.Relay.Problem != "") != c.all {
+		if st := h.serverStatus(m, "good"); (st.Relay.Problem != "") != c.all {
 			t.Errorf("%s: the other server: %q", c.name, st.Relay.Problem)
 		}
 		if err := c.back(); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		for _, name := range []string{"main", "good"} {
-			if st := h.of(m, name); st.Relay.Problem != "" {
+			if st := h.serverStatus(m, name); st.Relay.Problem != "" {
 				t.Errorf("%s, and back: %s: %q", c.name, name, st.Relay.Problem)
 			}
 		}
 	}
 }
 
-// TestTakenSocketAndMark are made anew.
-func TestTakenSocketAndMark(t *testing.T) {
-	h := newHouse(t, "main", "good")
+func TestSocketAndMarkAreMadeAgain(t *testing.T) {
+	h := newTestRelay(t, "main", "good")
 	m := h.start()
 	mark := filepath.Join(h.cfg.Servers[0].Dir, markName)
 	socket := filepath.Join(h.cfg.DataDir, socketName)
@@ -100,11 +98,11 @@ func TestTakenSocketAndMark(t *testing.T) {
 	if _, found, err := loadMark(h.cfg.Servers[0].Dir); err != nil || !found {
 		t.Errorf("mark: %v, %v", found, err)
 	}
-	h.runs(m, "main")
+	h.waitUntilRunning(m, "main")
 }
 
-// BenchmarkPlaces is what each batch of posts pays twice.
-func BenchmarkPlaces(b *testing.B) {
+// Every batch of posts pays this twice.
+func BenchmarkCheckFiles(b *testing.B) {
 	dir := b.TempDir()
 	p := &watchedFiles{}
 	for _, name := range []string{"keys", "storage", "lock"} {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestKnownServer has the directory of a server moved away, and keys exchanged.
-func TestKnownServer(t *testing.T) {
+// The directory of a server is moved away, and the keys of two servers are swapped.
+func TestRecordRefusesOtherKeys(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// TestAnswersThatAreNone has a relay answer status and reload with less, or with
-// something else, than it should: as one does that ends in the middle, or is of another
-// version. Each gives one sentence, without the words of a decoder.
-func TestAnswersThatAreNone(t *testing.T) {
+// A relay may answer with less or with something else than it should, because it ends in
+// the middle or is of another version. The error is one sentence without the words of a
+// decoder.
+func TestUnusableAnswersAreOneSentence(t *testing.T) {
 	ended := "ended, or was stopped, before it had answered in full: its log says why"
 	unknown := "gave an answer that this program does not understand"
 	for name, c := range map[string]struct{ answer, want string }{
@@ -31,7 +31,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"too much":           {strings.Repeat(" ", maxAnswer+2) + "{}\n", "gave an answer of more than 4 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := answering(t, c.answer)
+			dir := startFakeRelay(t, c.answer)
 			_, statusErr := Ask(t.Context(), dir)
 			_, reloadErr := AskReload(t.Context(), dir, "/server.hcl", false)
 			for _, err := range []error{statusErr, reloadErr} {
@@ -45,8 +45,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-// answering has a relay on a directory that gives one answer to whatever it is asked.
-func answering(t *testing.T, answer string) (dir string) {
+// startFakeRelay runs a relay on a directory that gives one answer to every request.
+func startFakeRelay(t *testing.T, answer string) (dir string) {
 	dir = filepath.Join(t.TempDir(), "data")
 	d, err := claimDir(dir)
 	if err != nil {
@@ -77,8 +77,7 @@ func answering(t *testing.T, answer string) (dir string) {
 	return dir
 }
 
-// A relay that does not answer is said to hang, not to have ended.
-func TestNoAnswerInTime(t *testing.T) {
+func TestRelayThatDoesNotAnswerIsNotCalledEnded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	d, err := claimDir(dir)
 	if err != nil {
@@ -97,9 +96,9 @@ func TestNoAnswerInTime(t *testing.T) {
 	}
 }
 
-// A file may have a name that JSON cannot hold.
-func TestReloadOfAFileWithAnOddName(t *testing.T) {
-	m, dir := idle(t), filepath.Join(t.TempDir(), "data")
+// JSON cannot hold the name of every file.
+func TestReloadOfAFileThatIsNotUTF8(t *testing.T) {
+	m, dir := newIdleManager(t), filepath.Join(t.TempDir(), "data")
 	m.cfg.Path = filepath.Join(t.TempDir(), "caf\xe9 \"\n.hcl")
 	m.cfg.Load = func(context.Context) (Config, error) { return m.cfg, nil }
 	if err := os.WriteFile(m.cfg.Path, nil, 0o600); err != nil {

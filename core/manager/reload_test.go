@@ -13,12 +13,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// TestDown: a reload names every plugin that does not run in the end, in whichever state
-// and whatever its steps were, and counts it once.
-func TestDown(t *testing.T) {
-	m := running(t, Config{Servers: []ServerConfig{{
-		Name: "main", Storage: use(t, plugin.KindStorage, "bolt", nil),
-		Others: []PluginConfig{use(t, plugin.KindStats, "a", nil), use(t, plugin.KindStats, "b", nil)},
+// A reload names every plugin that does not run in the end, whatever its state and its
+// steps, and counts it once.
+func TestReloadNamesPluginsThatAreDown(t *testing.T) {
+	m := newManagerWith(t, Config{Servers: []ServerConfig{{
+		Name: "main", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", nil),
+		Others: []PluginConfig{brokenPlugin(t, plugin.KindStats, "a", nil), brokenPlugin(t, plugin.KindStats, "b", nil)},
 	}}})
 	m.closing = t.Context()
 	plan := &Plan{Applied: true, Steps: []Step{
@@ -41,14 +41,14 @@ func TestDown(t *testing.T) {
 	}
 }
 
-// TestNewServerWithoutPlugin: the plugins of a server that a reload starts are steps of
-// their own, which fail by themselves.
-func TestNewServerWithoutPlugin(t *testing.T) {
-	m := running(t, Config{})
+// The plugins of a server that a reload starts are steps of their own, which fail by
+// themselves.
+func TestPluginOfNewServerIsAStep(t *testing.T) {
+	m := newManagerWith(t, Config{})
 	m.closing = t.Context()
-	stats := use(t, plugin.KindStats, "a", nil)
+	stats := brokenPlugin(t, plugin.KindStats, "a", nil)
 	next := m.cfg
-	next.Servers = []ServerConfig{{Name: "new", Storage: use(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{stats}}}
+	next.Servers = []ServerConfig{{Name: "new", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{stats}}}
 	plan := m.makePlan(next)
 	step := plan.Steps[len(plan.Steps)-1]
 	if step.String() != "start stats/a of server new" {
@@ -59,13 +59,13 @@ func TestNewServerWithoutPlugin(t *testing.T) {
 	}
 }
 
-// TestTakenSteps: a step whose address another plugin gives up in a later step is taken
-// again after that, and others that failed are not.
-func TestTakenSteps(t *testing.T) {
-	m := running(t, Config{})
+// A step is taken again if a later step frees the address that it needs. Other failed
+// steps are not.
+func TestStepIsTakenAgainWhenItsAddressIsFree(t *testing.T) {
+	m := newManagerWith(t, Config{})
 	m.closing = t.Context()
 	_, elsewhere := pluginproc.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
-	if !isAddressTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", held(t))}) || isAddressTaken(elsewhere) {
+	if !isAddressTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", addressInUse(t))}) || isAddressTaken(elsewhere) {
 		t.Fatal("an address that is taken is not told from one that is wrong")
 	}
 	owner, tries := map[string]string{"x": "b", "y": "c"}, make(map[string]int)
@@ -73,7 +73,7 @@ func TestTakenSteps(t *testing.T) {
 		return func(context.Context) error {
 			tries[who]++
 			if by := owner[to]; by != "" && by != who {
-				return held(t)
+				return addressInUse(t)
 			}
 			for address, by := range owner {
 				if by == who {
@@ -104,8 +104,8 @@ func TestTakenSteps(t *testing.T) {
 	}
 }
 
-// held is the error of listening where another does.
-func held(t *testing.T) error {
+// addressInUse returns the error of listening at an address that is taken.
+func addressInUse(t *testing.T) error {
 	t.Helper()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
