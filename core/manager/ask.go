@@ -116,7 +116,7 @@ func dialControl(ctx context.Context, dataDir string) (net.Conn, error) {
 		return nil, err
 	}
 	defer d.releaseDir()
-	nc, err := d.dialStatus(ctx)
+	nc, err := d.dialControl(ctx)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w on %s", ErrNotRunning, dataDir)
 	}

@@ -52,7 +52,7 @@ func startFakeRelay(t *testing.T, answer string) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := d.listenStatus()
+	ln, err := d.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestRelayThatDoesNotAnswerIsNotCalledEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.releaseDir()
-	ln, err := d.listenStatus()
+	ln, err := d.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestReloadOfAFileThatIsNotUTF8(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.releaseDir()
-	ln, err := d.listenStatus()
+	ln, err := d.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,9 +42,9 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// keepControl answers the commands of the operator until ctx ends. It makes a new
+// keepControlSocket answers the commands of the operator until ctx ends. It makes a new
 // socket whenever lost says that the socket is gone.
-func (m *Manager) keepControl(ctx context.Context, ln net.Listener, lost <-chan struct{}) {
+func (m *Manager) keepControlSocket(ctx context.Context, ln net.Listener, lost <-chan struct{}) {
 	for {
 		serving, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
@@ -62,8 +62,8 @@ func (m *Manager) keepControl(ctx context.Context, ln net.Listener, lost <-chan 
 			if ctx.Err() != nil {
 				return
 			}
-			if ln, err = m.dir.listenStatus(); err != nil {
-				m.log.Warn("cannot make the status socket; tried again", "error", err)
+			if ln, err = m.dir.listenControl(); err != nil {
+				m.log.Warn("cannot make the control socket, will keep trying", "error", err)
 				sleepContext(ctx, watchEvery)
 			}
 		}
@@ -84,7 +84,7 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 		if err != nil {
 			failures++
 			warning.Do(func() {
-				m.log.Warn("cannot accept a command, will keep trying; logged once a minute", "error", err, "times", failures)
+				m.log.Warn("cannot accept a command, will keep trying; said once a minute", "error", err, "times", failures)
 			})
 			if !sleepContext(ctx, time.Second) {
 				return
@@ -92,7 +92,7 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 			continue
 		}
 		if err := checkPeer(nc.(*net.UnixConn)); err != nil { // before it takes the slot of an operator
-			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; logged once", "reason", err) })
+			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
 			nc.Close()
 			continue
 		}

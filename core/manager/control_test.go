@@ -98,14 +98,14 @@ func TestSilentClientsDoNotHoldUpTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.releaseDir()
-	ln, err := d.listenStatus()
+	ln, err := d.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
 	m.wg.Go(func() { m.serveControl(ctx, ln) })
 	for range maxClients + 4 {
-		nc, err := d.dialStatus(t.Context())
+		nc, err := d.dialControl(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
-// Names below the data directory.
+// Files in the data directory.
 const (
 	lockName   = "lock"
 	socketName = "status.sock"
@@ -28,7 +28,7 @@ type dataDir struct {
 	path   string
 	dir    *os.File // to name the socket by, however long the path is
 	lock   *os.File
-	socket os.FileInfo // the status socket
+	socket os.FileInfo // the control socket, as it was made
 }
 
 // claimDir makes the directory, takes its lock and refuses a directory that others
@@ -72,7 +72,7 @@ func openDir(path string) (*dataDir, error) {
 func checkOwner(dir *os.File) error {
 	info, err := dir.Stat()
 	if err != nil {
-		return fmt.Errorf("look at data directory: %w", err)
+		return fmt.Errorf("examine data directory: %w", err)
 	}
 	return checkOwnerOf(dir.Name(), info)
 }
@@ -87,17 +87,17 @@ func checkOwnerOf(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// socketPath names the status socket through the open directory, because the path
-// of a socket is short; see unixsocket.MaxPath.
+// socketPath names the control socket through the open directory, because the path
+// of a socket is bounded; see unixsocket.MaxPath.
 func (d *dataDir) socketPath() string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", d.dir.Fd(), socketName)
 }
 
-// listenStatus opens the status socket for this user only. What an earlier process
-// left is in the way and, since the lock is ours, of no use to anybody.
-func (d *dataDir) listenStatus() (net.Listener, error) {
+// listenControl opens the control socket for this user only. The socket of an earlier
+// process is removed: the lock is ours, so nobody uses it.
+func (d *dataDir) listenControl() (net.Listener, error) {
 	if err := os.Remove(d.socketPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove the status socket of an earlier run: %w", err)
+		return nil, fmt.Errorf("remove the control socket of an earlier run: %w", err)
 	}
 	// The mode is set before the socket gets its name (bind gives the file the mode
 	// of the socket), so that it is never open to others, whatever the umask.
@@ -111,18 +111,19 @@ func (d *dataDir) listenStatus() (net.Listener, error) {
 		d.socket, err = os.Lstat(d.socketPath())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the status socket in %s: %w", d.path, err)
+		return nil, fmt.Errorf("open the control socket in %s: %w", d.path, err)
 	}
 	return ln, nil
 }
 
-// lostSocket reports whether the status socket is not the one that listen made.
-func (d *dataDir) lostSocket() bool {
+// socketIsLost reports whether the control socket is no longer the one that
+// listenControl made.
+func (d *dataDir) socketIsLost() bool {
 	info, err := os.Lstat(d.socketPath())
 	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.socket)
 }
 
-func (d *dataDir) dialStatus(ctx context.Context) (net.Conn, error) {
+func (d *dataDir) dialControl(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", d.socketPath())
 }
 

@@ -48,7 +48,7 @@ func TestSocketInLongPath(t *testing.T) {
 	}
 	defer d.releaseDir()
 	for range 2 { // the second finds the socket of the first in its way
-		ln, err := d.listenStatus()
+		ln, err := d.listenControl()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestSocketInLongPath(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("socket has mode %v, %v", info.Mode(), err)
 		}
-		nc, err := d.dialStatus(t.Context())
+		nc, err := d.dialControl(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestAskWithoutRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := d.listenStatus()
+	ln, err := d.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}

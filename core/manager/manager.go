@@ -197,14 +197,14 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) startAll(ctx context.Context) error {
-	ln, err := m.dir.listenStatus()
+	ln, err := m.dir.listenControl()
 	if err != nil {
 		return err
 	}
 	control, end := context.WithCancel(context.WithoutCancel(ctx))
 	m.endControl = end
 	lost := make(chan struct{})
-	m.wg.Go(func() { m.keepControl(control, ln, lost) })
+	m.wg.Go(func() { m.keepControlSocket(control, ln, lost) })
 	m.wg.Go(func() { m.watchFiles(control, lost) })
 	faults, err := m.openServers()
 	if err != nil {

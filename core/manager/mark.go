@@ -107,9 +107,9 @@ func checkMark(dir string, epoch storage.Epoch, last storage.Seq) error {
 	switch {
 	case known.Epoch != epoch.String():
 		return fmt.Errorf("the store is not the one that this server ran on last: that one%s had come to envelope %d, and this one ends at %d. "+
-			"Look whether its disk is mounted, and at the storage block", known.ofPlugin(), known.Last, last)
+			"Check that its disk is mounted, and check the storage block", known.ofPlugin(), known.Last, last)
 	case last < known.Last:
-		return fmt.Errorf("the store was rolled back, as by restoring an old backup: it ends at envelope %d and had come to %d. Bring back the newer one", last, known.Last)
+		return fmt.Errorf("the store was rolled back, perhaps by restoring an old backup: it ends at envelope %d and had come to %d. Bring back the newer store", last, known.Last)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func checkStoreFiles(dir string) error {
 	if holdsFiles(StorageDir(dir)) {
 		return nil
 	}
-	return fmt.Errorf("the store is gone: it%s had come to envelope %d, and %s is missing or empty. Look whether its disk is mounted",
+	return fmt.Errorf("the store is gone: it%s had come to envelope %d, and %s is missing or empty. Check that its disk is mounted",
 		known.ofPlugin(), known.Last, StorageDir(dir))
 }
 
@@ -153,7 +153,7 @@ func startMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func(
 		next := newMark(dir, plugin, b, last)
 		if err := next.writeMark(dir); err != nil {
 			if !warned {
-				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; will keep trying; logged once", "error", err)
+				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; will keep trying; said once", "error", err)
 			}
 			warned = true
 			return
@@ -192,7 +192,7 @@ func renewMark(dir, plugin string, b *board.Board, log *slog.Logger) {
 		return
 	}
 	if err := newMark(dir, plugin, b, b.End().Seq).writeMark(dir); err == nil {
-		log.Warn("the mark of the store was deleted while the relay runs; it was made anew")
+		log.Warn("the mark of the store was deleted while the relay runs; it was written again")
 	}
 }
 

@@ -33,7 +33,7 @@ func TestPluginsAreNotAnswered(t *testing.T) {
 	var log strings.Builder
 	m := newIdleManager(t)
 	m.log = slog.New(slog.NewTextHandler(&log, nil))
-	ln, err := dir.listenStatus()
+	ln, err := dir.listenControl()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,11 +128,11 @@ func (m *Manager) publishServer(ctx context.Context, s *server, limits limits.Li
 
 func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits, store storage.Store) error {
 	log := m.log.With("server", s.name)
-	places, err := m.filesOf(s)
+	files, err := m.filesOf(s)
 	if err != nil {
 		return err
 	}
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: places.checkFiles, Logger: log})
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: files.checkFiles, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	m.updateShared(func() { s.relay, s.limits, s.stopMark, s.files, s.problem = r, limits, end, places, "" })
+	m.updateShared(func() { s.relay, s.limits, s.stopMark, s.files, s.problem = r, limits, end, files, "" })
 	return nil
 }
 

@@ -35,68 +35,68 @@ type watchedFiles struct {
 }
 
 // addFile adds what is at path now. A link that an operator has made is followed.
-func (p *watchedFiles) addFile(what, path string, same func() bool) error {
+func (w *watchedFiles) addFile(what, path string, same func() bool) error {
 	info, err := os.Stat(path)
 	if err == nil {
-		p.list = append(p.list, watchedFile{what, path, info, same})
+		w.list = append(w.list, watchedFile{what, path, info, same})
 	}
 	return err
 }
 
 // checkFiles returns an error if a file is not where it was. It takes some
 // microseconds; a board calls it for every batch.
-func (p *watchedFiles) checkFiles() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range p.list {
-		if err := p.list[i].checkFile(); err != nil {
+func (w *watchedFiles) checkFiles() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.list {
+		if err := w.list[i].checkFile(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *watchedFile) checkFile() error {
-	info, err := os.Stat(p.path)
+func (f *watchedFile) checkFile() error {
+	info, err := os.Stat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s %s was deleted or moved while the relay runs: put it back", p.what, p.path)
+		return fmt.Errorf("%s %s was deleted or moved while the relay runs: put it back", f.what, f.path)
 	case err != nil:
-		return fmt.Errorf("%s cannot be found any more: %w", p.what, err)
-	case os.SameFile(info, p.info):
+		return fmt.Errorf("%s cannot be found: %w", f.what, err)
+	case os.SameFile(info, f.info):
 		return nil
-	case p.same == nil || !p.same():
-		return fmt.Errorf("%s %s was replaced while the relay runs: put back the one that was there", p.what, p.path)
+	case f.same == nil || !f.same():
+		return fmt.Errorf("%s %s was replaced while the relay runs: put back the one that was there", f.what, f.path)
 	}
-	p.info = info
+	f.info = info
 	return nil
 }
 
 // filesOf returns the files that a server needs. The lock stands for the data
 // directory.
 func (m *Manager) filesOf(s *server) (*watchedFiles, error) {
-	p := &watchedFiles{}
+	w := &watchedFiles{}
 	keys := filepath.Join(s.dir, "keys")
-	err := p.addFile("key file", keys, func() bool { // a backup may have been put in its place
+	err := w.addFile("key file", keys, func() bool { // a backup may have been put in its place
 		other, err := identity.Load(keys)
 		return err == nil && other.Board.Onion() == s.keys.Board.Onion() && other.Token.Onion() == s.keys.Token.Onion() && other.Scalar == s.keys.Scalar
 	})
 	if store := StorageDir(s.dir); err == nil && holdsFiles(store) {
-		err = p.addFile("directory", store, nil)
+		err = w.addFile("directory", store, nil)
 	}
 	if err == nil && m.dir != nil {
-		err = p.addFile("lock file", filepath.Join(m.dir.path, lockName), nil)
+		err = w.addFile("lock file", filepath.Join(m.dir.path, lockName), nil)
 	}
-	return p, err
+	return w, err
 }
 
-// watchFiles logs what is missing while nobody posts, makes a deleted mark anew, and
-// signals lost when the status socket is gone.
+// watchFiles logs what is missing while nobody posts, writes a deleted mark again, and
+// signals lost when the control socket is gone.
 func (m *Manager) watchFiles(ctx context.Context, lost chan<- struct{}) {
-	said := make(map[string]string) // by server
+	logged := make(map[string]string) // problems by server
 	for sleepContext(ctx, time.Until(time.Now().Truncate(watchEvery).Add(watchEvery))) {
-		if m.dir.lostSocket() {
-			m.log.Warn("the status socket was deleted while the relay runs; it is made anew")
+		if m.dir.socketIsLost() {
+			m.log.Warn("the control socket was deleted while the relay runs; it is made again")
 			select {
 			case lost <- struct{}{}:
 			case <-ctx.Done():
@@ -107,14 +107,14 @@ func (m *Manager) watchFiles(ctx context.Context, lost chan<- struct{}) {
 			if err := s.files.checkFiles(); err != nil {
 				problem = err.Error()
 			}
-			switch was := said[s.name]; {
+			switch was := logged[s.name]; {
 			case problem == was:
 			case problem != "":
 				m.log.Error("posts are refused", "server", s.name, "reason", problem)
 			default:
 				m.log.Info("posts are taken again", "server", s.name)
 			}
-			said[s.name] = problem
+			logged[s.name] = problem
 			renewMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
 		}
 	}
