@@ -30,29 +30,33 @@ func (m *Manager) makePlan(next Config) *Plan {
 		}
 	}
 	p.planLimits()
+	var added []ServerConfig
 	for _, c := range next.Servers {
-		add := func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }
 		switch s := m.findServer(c.Name); {
 		case s == nil:
+			added = append(added, c)
 		case s.problem != "":
-			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it does not run", do: add})
+			p.planAdding(ActionRetry, c, "it does not run")
 		case s.hasGivenUp():
-			p.addStep(Step{Action: ActionRetry, Server: c.Name, Note: "it has stopped serving", do: add})
+			p.planAdding(ActionRetry, c, "it has stopped serving")
 		default:
 			p.planServer(s, c)
 		}
 	}
-	for _, c := range next.Servers {
-		if m.findServer(c.Name) == nil {
-			p.addStep(Step{Action: ActionStart, Server: c.Name, do: func(ctx context.Context) error { return m.addServer(ctx, c, next.Limits, next.Explain) }})
-		}
+	for _, c := range added {
+		p.planAdding(ActionStart, c, "")
 	}
-	for _, c := range next.Servers {
-		if m.findServer(c.Name) == nil {
-			p.planNewPlugins(c)
-		}
+	for _, c := range added {
+		p.planNewPlugins(c)
 	}
 	return &p.plan
+}
+
+// planAdding plans to start a server that is new, or that has to be started again.
+func (p *planner) planAdding(action Action, c ServerConfig, note string) {
+	p.addStep(Step{Action: action, Server: c.Name, Note: note, do: func(ctx context.Context) error {
+		return p.m.addServer(ctx, c, p.next.Limits, p.next.Explain)
+	}})
 }
 
 func (p *planner) addStep(s Step) { p.plan.Steps = append(p.plan.Steps, s) }

@@ -72,8 +72,8 @@ func (m *Manager) loadConfig() (Config, error) {
 	return m.cfg.Load(ctx)
 }
 
-// findNewFault returns the fault of a plugin in next that would break something that
-// runs, or nil.
+// findNewFault returns the fault of a plugin in next. It passes over plugins and servers
+// that do not run anyway.
 func (m *Manager) findNewFault(next Config) error {
 	for _, c := range next.Servers {
 		s := m.findServer(c.Name)
@@ -193,7 +193,7 @@ func (m *Manager) logReloaded(plan *Plan) {
 func (m *Manager) checkSameFile(path string) error {
 	mine, err := os.Stat(m.cfg.Path)
 	if err != nil {
-		return fmt.Errorf("look at the configuration file of the relay: %w", err)
+		return fmt.Errorf("find the configuration file of the relay: %w", err)
 	}
 	if given, err := os.Stat(path); err != nil || !os.SameFile(mine, given) {
 		return fmt.Errorf("the relay on this data directory runs with another file, %s", m.cfg.Path)
