@@ -16,23 +16,23 @@ import (
 
 // collectMetrics returns what a server has counted and how the relay does, for stats
 // plugins. It is not ok while the server is not published.
-func (m *Manager) collectMetrics(ctx context.Context, s *server) (relay.Status, metrics.Relay, bool) {
+func (m *Manager) collectMetrics(ctx context.Context, s *server) (relay.Status, metrics.RelayStatus, bool) {
 	r := m.relayOf(s)
 	if r == nil {
-		return relay.Status{}, metrics.Relay{}, false
+		return relay.Status{}, metrics.RelayStatus{}, false
 	}
 	st := r.Status(ctx)
 	return st, m.relayStatus(s, st), true
 }
 
 // relayStatus is how the relay does, as far as it concerns one server.
-func (m *Manager) relayStatus(s *server, st relay.Status) metrics.Relay {
-	var r metrics.Relay
+func (m *Manager) relayStatus(s *server, st relay.Status) metrics.RelayStatus {
+	var r metrics.RelayStatus
 	m.mu.Lock()
 	for _, i := range s.instances() {
 		r.Plugins = append(r.Plugins, i.plugin.Status())
 	}
-	r.Ended = maps.Clone(s.pastRestarts)
+	r.PastRestarts = maps.Clone(s.pastRestarts)
 	r.Network = m.network.Status() // not nil once a server is published
 	output := m.cfg.Log
 	m.mu.Unlock()
@@ -40,7 +40,7 @@ func (m *Manager) relayStatus(s *server, st relay.Status) metrics.Relay {
 		r.LogLines = output.Lost()
 	}
 	r.Memory, _ = sandbox.Memory(os.Getpid()) // 0 if it cannot be read
-	r.Board, r.Token = isPublished(r.Network, st.Board), isPublished(r.Network, st.TokenService)
+	r.BoardPublished, r.TokenPublished = isPublished(r.Network, st.Board), isPublished(r.Network, st.TokenService)
 	return r
 }
 

@@ -49,7 +49,7 @@ type server struct {
 
 func (m *Manager) newServer(c ServerConfig) *server {
 	s := &server{name: c.Name, dir: c.Dir, cfg: c, since: time.Now()}
-	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.Relay, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
+	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
 

@@ -23,14 +23,12 @@ const (
 	flushTimeout = 5 * time.Second // for the last snapshot and the flush
 )
 
-// Source tells what a server has counted, and how the relay does; it is not ok while
-// there is no server. A server that was started anew, with counts from zero, has
-// another Since.
-type Source func(context.Context) (st relay.Status, r Relay, ok bool)
+// Source returns what a server has counted, and how the relay does. It is not ok while there
+// is no server. After a restart the counts of the server begin at zero, with another Since.
+type Source func(context.Context) (st relay.Status, r RelayStatus, ok bool)
 
-// Feed takes snapshots of one server and hands them to any number of exporters.
-// An exporter that is slow misses snapshots and holds up nobody. Methods may be
-// called from any goroutine.
+// Feed takes snapshots of one server and gives them to any number of exporters. A slow
+// exporter misses snapshots and holds up nobody. Methods may be called from any goroutine.
 type Feed struct {
 	server string // its name
 	source Source
@@ -38,21 +36,21 @@ type Feed struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	taking sync.Mutex // held while a snapshot is taken, so that they come in order
+	snapshotMu sync.Mutex // held while a snapshot is taken, so that they keep their order
 
 	mu      sync.Mutex
 	since   time.Time // of the server that is counted
 	epoch   stats.Epoch
 	seq     uint64
-	base    map[string]float64 // the counters of the relay when the epoch began
+	base    map[string]float64 // counters of the relay when the epoch began
 	outlets []*Outlet
 
-	// Of all outlets, those that are gone too: a counter never falls.
+	// Of all outlets, also of removed ones: a counter never falls.
 	exported, dropped, failed atomic.Uint64
 }
 
-// NewFeed begins to take a snapshot of the server of that name every [Interval],
-// while there are outlets.
+// NewFeed takes a snapshot of the named server every [Interval] from now on, while there
+// are outlets.
 func NewFeed(server string, source Source, log *slog.Logger) *Feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Feed{server: server, source: source, log: log, cancel: cancel}
@@ -71,14 +69,14 @@ func NewFeed(server string, source Source, log *slog.Logger) *Feed {
 	return f
 }
 
-// Close ends the feed. The outlets have to be stopped before.
+// Close ends the feed. The outlets must be stopped before.
 func (f *Feed) Close() {
 	f.cancel()
 	f.wg.Wait()
 }
 
-// Distribute takes a snapshot now and offers it to all outlets: when a server
-// begins to count, or an exporter that had been away is back.
+// Distribute takes a snapshot now and offers it to all outlets. It is called when a server
+// begins to count, and when an exporter is back.
 func (f *Feed) Distribute(ctx context.Context) {
 	f.mu.Lock()
 	idle := len(f.outlets) == 0
@@ -86,8 +84,8 @@ func (f *Feed) Distribute(ctx context.Context) {
 	if idle {
 		return
 	}
-	f.taking.Lock()
-	defer f.taking.Unlock()
+	f.snapshotMu.Lock()
+	defer f.snapshotMu.Unlock()
 	s, ok := f.takeSnapshot(ctx)
 	if !ok {
 		return
@@ -99,7 +97,7 @@ func (f *Feed) Distribute(ctx context.Context) {
 	}
 }
 
-// takeSnapshot makes a snapshot; f.taking is held.
+// takeSnapshot takes a snapshot; the caller holds snapshotMu.
 func (f *Feed) takeSnapshot(ctx context.Context) (stats.Snapshot, bool) {
 	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
 	defer cancel()
@@ -113,14 +111,14 @@ func (f *Feed) takeSnapshot(ctx context.Context) (stats.Snapshot, bool) {
 		f.since, f.epoch, f.seq = st.Since, stats.NewEpoch(), 0
 	}
 	f.seq++
-	ofRelay := OfRelay(r, f.total())
-	f.sinceEpoch(ofRelay)
-	return stats.Snapshot{Server: f.server, Epoch: f.epoch, Seq: f.seq, Metrics: append(Of(st), ofRelay...)}, true
+	ofRelay := readAll(relayTable, relayFigures{r, f.countSnapshots()})
+	f.subtractBase(ofRelay)
+	return stats.Snapshot{Server: f.server, Epoch: f.epoch, Seq: f.seq, Metrics: append(readAll(serverTable, st), ofRelay...)}, true
 }
 
-// sinceEpoch has the counters of the relay, which outlive the server, begin at zero with
-// the epoch, as package stats promises; f.mu is held.
-func (f *Feed) sinceEpoch(metrics []stats.Metric) {
+// subtractBase makes the counters of the relay begin at zero with the epoch, as package
+// stats promises. The relay outlives the server, and so do its counts. The caller holds mu.
+func (f *Feed) subtractBase(metrics []stats.Metric) {
 	if f.seq == 1 {
 		f.base = make(map[string]float64)
 	}
@@ -138,8 +136,8 @@ func (f *Feed) sinceEpoch(metrics []stats.Metric) {
 	}
 }
 
-// total is what became of the snapshots for all exporters so far.
-func (f *Feed) total() Status {
+// countSnapshots is the result of all snapshots so far, for all exporters.
+func (f *Feed) countSnapshots() Status {
 	return Status{Exported: f.exported.Load(), Dropped: f.dropped.Load(), Failed: f.failed.Load()}
 }
 
@@ -154,19 +152,19 @@ type Outlet struct {
 
 	mu     sync.Mutex
 	status Status
-	warned bool // the log has that it fails
+	warned bool // the failure is in the log
 }
 
-// Status tells what became of the snapshots for one exporter since it was
-// added.
+// Status is an exporter as the operator sees it: the results of its snapshots since it was
+// added. Its JSON form is part of the output of the status command.
 type Status struct {
 	Exported  uint64 `json:"exported"`
-	Dropped   uint64 `json:"dropped"` // a newer one came before the exporter was ready for it
+	Dropped   uint64 `json:"dropped"` // replaced by a newer one before the exporter was ready
 	Failed    uint64 `json:"failed"`
-	LastError string `json:"last_error,omitempty"` // empty once one was exported again
+	LastError string `json:"last_error,omitempty"` // empty after a success
 }
 
-// Add hands the snapshots to an exporter from now on. It remains the caller's.
+// Add gives the snapshots to an exporter from now on. The exporter remains the caller's.
 // The name is for the log.
 func (f *Feed) Add(name string, e stats.Exporter) *Outlet {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -181,7 +179,7 @@ func (f *Feed) Add(name string, e stats.Exporter) *Outlet {
 	return o
 }
 
-// offerSnapshot puts s in the place of what waits. There is one caller at a time.
+// offerSnapshot replaces the snapshot that waits. It has one caller at a time.
 func (o *Outlet) offerSnapshot(s stats.Snapshot) {
 	select {
 	case <-o.next:
@@ -206,10 +204,11 @@ func (o *Outlet) runExports(ctx context.Context) {
 	}
 }
 
-// takeLatest takes a snapshot for this outlet alone, in place of one that waits.
+// takeLatest takes a snapshot for this outlet alone. The snapshot that waits is returned
+// only if no newer one can be taken.
 func (o *Outlet) takeLatest(ctx context.Context) (stats.Snapshot, bool) {
-	o.feed.taking.Lock()
-	defer o.feed.taking.Unlock()
+	o.feed.snapshotMu.Lock()
+	defer o.feed.snapshotMu.Unlock()
 	s, ok := o.feed.takeSnapshot(ctx)
 	select {
 	case older := <-o.next:
@@ -226,14 +225,13 @@ func (o *Outlet) exportOne(ctx context.Context, s stats.Snapshot) {
 	defer cancel()
 	err := o.exporter.Export(ctx, s)
 	if err != nil && context.Cause(ctx) == context.Canceled {
-		return // stopped meanwhile, which says nothing of the exporter
+		return // stopped meanwhile: not a failure of the exporter
 	}
 	o.noteResult(err)
 }
 
-// noteResult counts, and logs when an exporter begins to fail and when it is well
-// again, not every time in between. That a plugin is away is for its supervisor
-// to say.
+// noteResult counts a result. It logs when an exporter begins to fail and when it works
+// again, not every time in between. That a plugin is away is logged by its supervisor.
 func (o *Outlet) noteResult(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -256,15 +254,15 @@ func (o *Outlet) noteResult(err error) {
 	o.status.LastError = err.Error()
 }
 
-// Status tells how the exporter does.
+// Status returns the state of the exporter.
 func (o *Outlet) Status() Status {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.status
 }
 
-// Stop ends the outlet: a last snapshot is exported and flushed, as far as that
-// is possible within some seconds and until ctx ends.
+// Stop ends the outlet. A last snapshot is exported and flushed, as far as that is possible
+// within some seconds and before ctx ends.
 func (o *Outlet) Stop(ctx context.Context) {
 	o.feed.removeOutlet(o)
 	o.cancel()

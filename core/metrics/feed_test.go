@@ -17,29 +17,29 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a server that counts one post per question.
-type server struct {
+// fakeServer counts one post for each question.
+type fakeServer struct {
 	mu    sync.Mutex
 	since time.Time
 	posts uint64
 	away  bool
 }
 
-func (s *server) status(context.Context) (relay.Status, Relay, bool) {
+func (s *fakeServer) counts(context.Context) (relay.Status, RelayStatus, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.posts++
-	return relay.Status{Since: s.since, Posts: relay.PostCounts{Stored: s.posts}}, Relay{}, !s.away
+	return relay.Status{Since: s.since, Posts: relay.PostCounts{Stored: s.posts}}, RelayStatus{}, !s.away
 }
 
-func (s *server) restart() {
+func (s *fakeServer) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since, s.posts = time.Now(), 0
 }
 
-// exporter remembers what it got.
-type exporter struct {
+// recordingExporter remembers what it got.
+type recordingExporter struct {
 	mu      sync.Mutex
 	got     []stats.Snapshot
 	flushed int // how many had come at the last flush
@@ -47,7 +47,7 @@ type exporter struct {
 	hang    chan struct{} // where set, an export waits for it or the end of its context
 }
 
-func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
+func (e *recordingExporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if e.hang != nil {
 		select {
 		case <-e.hang:
@@ -64,16 +64,16 @@ func (e *exporter) Export(ctx context.Context, s stats.Snapshot) error {
 	return s.Validate()
 }
 
-func (e *exporter) ForceFlush(context.Context) error {
+func (e *recordingExporter) ForceFlush(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.flushed = len(e.got)
 	return nil
 }
 
-func (e *exporter) Close() error { return nil }
+func (e *recordingExporter) Close() error { return nil }
 
-func (e *exporter) seqs() (seqs []uint64) {
+func (e *recordingExporter) seqs() (seqs []uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, s := range e.got {
@@ -84,10 +84,10 @@ func (e *exporter) seqs() (seqs []uint64) {
 
 func newFeed(source Source) *Feed { return NewFeed("club", source, slog.New(slog.DiscardHandler)) }
 
-func TestFeed(t *testing.T) {
+func TestFeedNumbersSnapshotsByEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, e := &server{since: time.Now()}, &exporter{}
-		f := newFeed(s.status)
+		s, e := &fakeServer{since: time.Now()}, &recordingExporter{}
+		f := newFeed(s.counts)
 		o := f.Add("stats/test", e)
 		f.Distribute(t.Context())
 		synctest.Wait()
@@ -116,13 +116,12 @@ func TestFeed(t *testing.T) {
 	})
 }
 
-// A slow exporter misses snapshots, the newest is what it gets next, and
-// another one is not held up.
-func TestSlow(t *testing.T) {
+// A slow exporter misses snapshots and gets the newest one next.
+func TestSlowExporterHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{since: time.Now()}
-		slow, quick := &exporter{hang: make(chan struct{})}, &exporter{}
-		f := newFeed(s.status)
+		s := &fakeServer{since: time.Now()}
+		slow, quick := &recordingExporter{hang: make(chan struct{})}, &recordingExporter{}
+		f := newFeed(s.counts)
 		a, b := f.Add("stats/slow", slow), f.Add("stats/quick", quick)
 		f.Distribute(t.Context())
 		time.Sleep(2*Interval + time.Second) // each export that hangs ends after host.ExportTimeout
@@ -145,8 +144,8 @@ func TestSlow(t *testing.T) {
 	})
 }
 
-func TestDropped(t *testing.T) {
-	f := newFeed((&server{}).status)
+func TestOlderSnapshotIsDropped(t *testing.T) {
+	f := newFeed((&fakeServer{}).counts)
 	o := &Outlet{feed: f, next: make(chan stats.Snapshot, 1)}
 	for seq := range uint64(3) {
 		o.offerSnapshot(stats.Snapshot{Seq: seq})
@@ -157,10 +156,10 @@ func TestDropped(t *testing.T) {
 	f.Close()
 }
 
-func TestFailing(t *testing.T) {
+func TestFailedExportsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, e := &server{since: time.Now()}, &exporter{err: errors.New("disk full")}
-		f := newFeed(s.status)
+		s, e := &fakeServer{since: time.Now()}, &recordingExporter{err: errors.New("disk full")}
+		f := newFeed(s.counts)
 		o := f.Add("stats/test", e)
 		f.Distribute(t.Context())
 		time.Sleep(Interval + time.Second)
@@ -172,11 +171,11 @@ func TestFailing(t *testing.T) {
 	})
 }
 
-// While there is no server there is nothing to tell, and nothing is numbered.
-func TestAway(t *testing.T) {
+// Without a server there is no snapshot, and no number is used up.
+func TestNoSnapshotWithoutAServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, e := &server{since: time.Now(), away: true}, &exporter{}
-		f := newFeed(s.status)
+		s, e := &fakeServer{since: time.Now(), away: true}, &recordingExporter{}
+		f := newFeed(s.counts)
 		o := f.Add("stats/test", e)
 		f.Distribute(t.Context())
 		time.Sleep(Interval + time.Second)

@@ -10,8 +10,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// filled is a status in which every number is another one.
-func filled(t *testing.T) (st relay.Status, numbers int) {
+// fullStatus returns a status in which every number is different, and how many there are.
+func fullStatus(t *testing.T) (st relay.Status, numbers int) {
 	t.Helper()
 	st.Store = &relay.StoreStatus{}
 	var fill func(reflect.Value)
@@ -40,10 +40,9 @@ func filled(t *testing.T) (st relay.Status, numbers int) {
 	return st, numbers
 }
 
-// Every number of a server is in a snapshot, and only once.
-func TestComplete(t *testing.T) {
-	st, numbers := filled(t)
-	snapshot := stats.Snapshot{Epoch: stats.NewEpoch(), Seq: 1, Metrics: Of(st)}
+func TestEveryNumberIsThereOnce(t *testing.T) {
+	st, numbers := fullStatus(t)
+	snapshot := stats.Snapshot{Epoch: stats.NewEpoch(), Seq: 1, Metrics: readAll(serverTable, st)}
 	if err := snapshot.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +65,8 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-func TestWithoutStore(t *testing.T) {
-	for _, m := range Of(relay.Status{Problem: "lost"}) {
+func TestMetricsWithoutStore(t *testing.T) {
+	for _, m := range readAll(serverTable, relay.Status{Problem: "lost"}) {
 		if strings.HasPrefix(m.Name, "stored_") {
 			t.Errorf("%s is there while the store does not answer", m.Name)
 		}
@@ -77,12 +76,12 @@ func TestWithoutStore(t *testing.T) {
 	}
 }
 
-// Nothing that a status says in words may get into the numbers.
-func TestNothingButNumbers(t *testing.T) {
+// No text of a status may get into the metrics.
+func TestLabelsAreFixedWords(t *testing.T) {
 	words := regexp.MustCompile(`^[a-z_]+$`)
-	st, _ := filled(t)
+	st, _ := fullStatus(t)
 	st.Problem = "a secret"
-	for _, m := range Of(st) {
+	for _, m := range readAll(serverTable, st) {
 		for _, p := range m.Points {
 			for _, l := range p.Labels {
 				if !words.MatchString(l.Value) {

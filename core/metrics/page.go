@@ -13,16 +13,16 @@ const pageIntro = `# Metrics
 
 <!-- Generated from the table in core/metrics. Do not edit. -->
 
-What a server tells its stats plugins, every ten seconds. All of it is a sum over all clients since the server started, or a
-number of now (gauge). Nothing is about one client, and there is no time of day in it. How the numbers look in a monitoring system,
-with which prefix for example, is for the plugin to say. It knows the name of the server beside the numbers.
+A server gives these metrics to its stats plugins every ten seconds. A counter is a sum over all clients since the server started;
+a gauge is the value now. Nothing is about one client, and there is no time of day. The plugin decides how the metrics look in a
+monitoring system, for example with which prefix. It also knows the name of the server.
 
-Names, units and labels do not change from release to release; new ones may come. A metric with a unit has it at the end of its
-name, and what is merely counted has none.
+Names, units and labels stay the same from release to release; new ones may be added. The name of a metric with a unit ends in that
+unit; a metric without one counts something.
 
-The numbers are not secret from the operator, and yet not for everybody: who watches ` + "`connections_open` and `posts`" + ` closely can
-tell when a group is awake, and who can also make a client post learns at which server it is. What is the same in all servers of a
-relay shows which servers share one. Do not publish them as they are.
+The operator may see the metrics, but not everybody should. Somebody who watches ` + "`connections_open` and `posts`" + ` closely can
+tell when a group is awake. If they can also make a client post, they learn at which server it is. Values that are the same in
+several servers show that these servers share a relay. Do not publish the metrics as they are.
 
 | metric | kind | unit | labels | |
 |---|---|---|---|---|
@@ -33,7 +33,7 @@ func Markdown() string {
 	var b strings.Builder
 	b.WriteString(pageIntro)
 	everything := relay.Status{Store: &relay.StoreStatus{}}
-	for _, m := range append(Of(everything), OfRelay(Relay{}, Status{})...) {
+	for _, m := range append(readAll(serverTable, everything), readAll(relayTable, relayFigures{})...) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Kind, m.Unit, listLabels(m.Points), m.Doc)
 	}
 	return b.String()

@@ -7,39 +7,38 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// Relay is how a relay does, as far as one of its servers is concerned: the plugins
+// RelayStatus is how the relay does, as far as it concerns one of its servers: the plugins
 // and onion services of that server, and what all servers share.
-type Relay struct {
-	Plugins []supervise.Status  // of the server, as they are now
-	Ended   map[plugin.Kind]int // restarts of plugins that the server has no more
-	// Board and Token are published now.
-	Board, Token bool
+type RelayStatus struct {
+	Plugins      []supervise.Status  // of the server
+	PastRestarts map[plugin.Kind]int // of plugins that the server no longer has
+
+	BoardPublished, TokenPublished bool
 
 	Network  onion.Status
 	Memory   int64  // of the process of the relay, in bytes
 	LogLines uint64 // that were dropped
 }
 
-// row is a metric of a Relay. Those that count snapshots have the status of all
-// exporters of the server.
-type row struct {
-	name, unit, doc string
-	kind            stats.Kind
-	points          func(Relay, Status) []stats.Point
+// relayFigures is what the metrics of a relay are read from.
+type relayFigures struct {
+	RelayStatus
+	snapshots Status // of all exporters of the server
 }
 
-// ofAll ends the doc of what is not of one server.
-const ofAll = " The same in all servers of a relay."
+// sameInAllServers ends the doc of a metric that does not belong to one server.
+const sameInAllServers = " The same in all servers of a relay."
 
-var relayTable = []row{{
+// relayTable has the metrics of the relay.
+var relayTable = []metric[relayFigures]{{
 	name: "plugins", kind: stats.Gauge,
-	doc: "Plugins of the server, by what they are doing now. Those in backoff are started again soon, failed ones not before a reload.",
-	points: func(r Relay, _ Status) (points []stats.Point) {
+	doc: "Plugins of the server, by their state. A plugin in backoff is started again soon, a failed one not before a reload.",
+	points: func(r relayFigures) (points []stats.Point) {
 		for _, k := range plugin.Kinds() {
 			for s := supervise.Starting; s <= supervise.Stopped; s++ {
 				points = append(points, stats.Point{
 					Labels: []stats.Label{{Name: "kind", Value: string(k)}, {Name: "state", Value: s.String()}},
-					Value:  float64(count(r.Plugins, func(p supervise.Status) int64 { return one(p.Kind == k && p.State == s) })),
+					Value:  float64(sumPlugins(r.Plugins, func(p supervise.Status) int64 { return oneIf(p.Kind == k && p.State == s) })),
 				})
 			}
 		}
@@ -47,83 +46,74 @@ var relayTable = []row{{
 	},
 }, {
 	name: "plugin_restarts", kind: stats.Counter,
-	doc: "Processes of its plugins that ended unasked.",
-	points: func(r Relay, _ Status) []stats.Point {
-		return kinds(func(k plugin.Kind) int64 {
-			return int64(r.Ended[k]) + count(r.Plugins, func(p supervise.Status) int64 { return one(p.Kind == k) * int64(p.Restarts) })
+	doc: "Processes of its plugins that ended although nobody had stopped them.",
+	points: func(r relayFigures) []stats.Point {
+		return pointsByKind(func(k plugin.Kind) int64 {
+			return int64(r.PastRestarts[k]) + sumPlugins(r.Plugins, func(p supervise.Status) int64 { return oneIf(p.Kind == k) * int64(p.Restarts) })
 		})
 	},
 }, {
 	name: "plugin_memory_bytes", unit: "bytes", kind: stats.Gauge,
-	doc: "Memory that the processes of its plugins have for themselves, in whole MiB.",
-	points: func(r Relay, _ Status) []stats.Point {
-		return kinds(func(k plugin.Kind) int64 {
-			return whole(count(r.Plugins, func(p supervise.Status) int64 { return one(p.Kind == k) * p.Memory }))
+	doc: "Private memory of the processes of its plugins, in whole MiB.",
+	points: func(r relayFigures) []stats.Point {
+		return pointsByKind(func(k plugin.Kind) int64 {
+			return roundUpToMiB(sumPlugins(r.Plugins, func(p supervise.Status) int64 { return oneIf(p.Kind == k) * p.Memory }))
 		})
 	},
 }, {
 	name: "snapshots", kind: stats.Counter,
-	doc: "Snapshots for its stats plugins. Dropped ones were overtaken by a newer one, failed ones were refused, not answered, or came while the plugin was away.",
-	points: func(_ Relay, s Status) []stats.Point {
-		return labelledPoints("result", number{"dropped", s.Dropped}, number{"exported", s.Exported}, number{"failed", s.Failed})
+	doc: "Snapshots for its stats plugins. Dropped: replaced by a newer one before the plugin was ready. Failed: refused, not answered, or taken while the plugin was away.",
+	points: func(r relayFigures) []stats.Point {
+		return labelledPoints("result", labelValue{"dropped", r.snapshots.Dropped}, labelValue{"exported", r.snapshots.Exported}, labelValue{"failed", r.snapshots.Failed})
 	},
 }, {
 	name: "services_published", kind: stats.Gauge,
-	doc: "1 where the network can find the onion service.",
-	points: func(r Relay, _ Status) []stats.Point {
-		return labelledPoints("service", number{"board", uint64(one(r.Board))}, number{"token", uint64(one(r.Token))})
+	doc: "1 while the network can find the onion service.",
+	points: func(r relayFigures) []stats.Point {
+		return labelledPoints("service", labelValue{"board", uint64(oneIf(r.BoardPublished))}, labelValue{"token", uint64(oneIf(r.TokenPublished))})
 	},
 }, {
 	name: "network_ready", kind: stats.Gauge,
-	doc:    "1 while tor can publish and reach services." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(one(r.Network.State == onion.Ready))) },
+	doc:    "1 while tor can publish and reach services." + sameInAllServers,
+	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(oneIf(r.Network.State == onion.Ready))) },
 }, {
 	name: "network_restarts", kind: stats.Counter,
-	doc:    "How often tor was started, or connected to, again." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(r.Network.Restarts)) },
+	doc:    "Times that tor was restarted, or connected to again." + sameInAllServers,
+	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(r.Network.Restarts)) },
 }, {
 	name: "relay_memory_bytes", unit: "bytes", kind: stats.Gauge,
-	doc:    "Memory that the process of the relay has for itself, in whole MiB, without tor and plugins." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return singlePoint(uint64(whole(r.Memory))) },
+	doc:    "Private memory of the process of the relay, in whole MiB, without tor and plugins." + sameInAllServers,
+	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(roundUpToMiB(r.Memory))) },
 }, {
 	name: "log_lines_dropped", kind: stats.Counter,
-	doc:    "Lines that were left out of the log because nobody took them in time." + ofAll,
-	points: func(r Relay, _ Status) []stats.Point { return singlePoint(r.LogLines) },
+	doc:    "Lines that are missing in the log because nobody took them in time." + sameInAllServers,
+	points: func(r relayFigures) []stats.Point { return singlePoint(r.LogLines) },
 }}
 
-// whole rounds memory up to whole MiB: finer figures would move with single posts.
-func whole(bytes int64) int64 {
+// roundUpToMiB hides the effect of single posts on memory.
+func roundUpToMiB(bytes int64) int64 {
 	const mib = 1 << 20
 	return (bytes + mib - 1) / mib * mib
 }
 
-func count(plugins []supervise.Status, of func(supervise.Status) int64) (n int64) {
+func sumPlugins(plugins []supervise.Status, of func(supervise.Status) int64) (n int64) {
 	for _, p := range plugins {
 		n += of(p)
 	}
 	return n
 }
 
-func one(is bool) int64 {
+func oneIf(is bool) int64 {
 	if is {
 		return 1
 	}
 	return 0
 }
 
-func kinds(of func(plugin.Kind) int64) []stats.Point {
-	var numbers []number
+func pointsByKind(of func(plugin.Kind) int64) []stats.Point {
+	var numbers []labelValue
 	for _, k := range plugin.Kinds() {
-		numbers = append(numbers, number{string(k), uint64(of(k))})
+		numbers = append(numbers, labelValue{string(k), uint64(of(k))})
 	}
 	return labelledPoints("kind", numbers...)
-}
-
-// OfRelay returns the metrics of a relay, in the order of the page.
-func OfRelay(r Relay, snapshots Status) []stats.Metric {
-	metrics := make([]stats.Metric, len(relayTable))
-	for i, m := range relayTable {
-		metrics[i] = stats.Metric{Name: m.name, Unit: m.unit, Doc: m.doc, Kind: m.kind, Points: m.points(r, snapshots)}
-	}
-	return metrics
 }

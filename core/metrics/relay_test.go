@@ -17,28 +17,29 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// ailing is a relay in which every number is another one, and every text a secret.
-func ailing() (Relay, Status) {
-	return Relay{
+// fullRelayStatus returns figures in which every number is different and every text is a
+// secret.
+func fullRelayStatus() relayFigures {
+	return relayFigures{RelayStatus{
 		Plugins: []supervise.Status{
 			{Kind: plugin.KindStorage, State: supervise.Ready, Restarts: 1, Memory: 5<<20 + 1, Name: "a secret", PID: 4711},
 			{Kind: plugin.KindStats, State: supervise.Failed, Restarts: 2, LastError: "a secret", Reason: "a secret"},
 			{Kind: plugin.KindStats, State: supervise.Backoff, Restarts: 4, Memory: 1 << 20},
 			{Kind: plugin.KindStats, State: supervise.Backoff, Memory: 2 << 20},
 		},
-		Ended: map[plugin.Kind]int{plugin.KindStats: 8, plugin.KindPeerSync: 16},
-		Token: true,
+		PastRestarts:   map[plugin.Kind]int{plugin.KindStats: 8, plugin.KindPeerSync: 16},
+		TokenPublished: true,
 		Network: onion.Status{
 			Network: "tor", State: onion.Ready, Restarts: 3, Summary: "a secret", Version: "0.4.9",
 			Services: []onion.Service{{Onion: "asecret", Published: true}},
 		},
 		Memory: 9<<20 - 1, LogLines: 7,
-	}, Status{Exported: 20, Dropped: 21, Failed: 22, LastError: "a secret"}
+	}, Status{Exported: 20, Dropped: 21, Failed: 22, LastError: "a secret"}}
 }
 
-func TestOfRelay(t *testing.T) {
+func TestRelayMetrics(t *testing.T) {
 	got := make(map[string]float64)
-	for _, m := range OfRelay(ailing()) {
+	for _, m := range readAll(relayTable, fullRelayStatus()) {
 		for _, p := range m.Points {
 			name := m.Name
 			for _, l := range p.Labels {
@@ -68,28 +69,26 @@ func TestOfRelay(t *testing.T) {
 	}
 }
 
-// TestEverySeries: a series is there before the first time that it counts, or
-// nobody could alarm on the first.
-func TestEverySeries(t *testing.T) {
-	series := func(r Relay, s Status) (out []string) {
-		for _, m := range OfRelay(r, s) {
+// A series exists before it first counts, so that an alarm can be raised for the first time.
+func TestSeriesExistBeforeTheyCount(t *testing.T) {
+	series := func(from relayFigures) (out []string) {
+		for _, m := range readAll(relayTable, from) {
 			for _, p := range m.Points {
 				out = append(out, fmt.Sprint(m.Name, p.Labels))
 			}
 		}
 		return out
 	}
-	if empty, full := fmt.Sprint(series(Relay{}, Status{})), fmt.Sprint(series(ailing())); empty != full {
+	if empty, full := fmt.Sprint(series(relayFigures{})), fmt.Sprint(series(fullRelayStatus())); empty != full {
 		t.Errorf("at first there is\n%s\nand later\n%s", empty, full)
 	}
 }
 
-// TestWholeSnapshot checks all metrics together against the rules of package stats, of
-// names and units above all.
-func TestWholeSnapshot(t *testing.T) {
-	st, _ := filled(t)
+// All metrics together keep the rules of package stats, for names and units above all.
+func TestSnapshotKeepsTheRulesOfStats(t *testing.T) {
+	st, _ := fullStatus(t)
 	st.Problem = "a secret"
-	s := stats.Snapshot{Server: "club", Epoch: stats.NewEpoch(), Seq: 1, Metrics: append(Of(st), OfRelay(ailing())...)}
+	s := stats.Snapshot{Server: "club", Epoch: stats.NewEpoch(), Seq: 1, Metrics: append(readAll(serverTable, st), readAll(relayTable, fullRelayStatus())...)}
 	if err := s.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -120,21 +119,20 @@ func TestWholeSnapshot(t *testing.T) {
 	}
 }
 
-// TestSnapshotsAreCounted: what became of snapshots stays counted when their exporter
-// is removed, since a counter never falls.
-func TestSnapshotsAreCounted(t *testing.T) {
+// A counter never falls, so the results of a removed exporter stay counted.
+func TestSnapshotCountsOutliveTheirExporter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFeed((&server{since: time.Now()}).status)
+		f := newFeed((&fakeServer{since: time.Now()}).counts)
 		defer f.Close()
-		first := f.Add("stats/first", &exporter{})
+		first := f.Add("stats/first", &recordingExporter{})
 		f.Distribute(t.Context())
 		synctest.Wait()
 		first.Stop(t.Context()) // with a last snapshot
-		second := &exporter{}
+		second := &recordingExporter{}
 		o := f.Add("stats/second", second)
 		f.Distribute(t.Context())
 		synctest.Wait()
-		if got := snapshotsIn(second.got[0]); got["exported"] != 2 || got["failed"] != 0 {
+		if got := snapshotCounts(second.got[0]); got["exported"] != 2 || got["failed"] != 0 {
 			t.Errorf("before the third snapshot these were counted: %v", got)
 		}
 		if second.got[0].Server != "club" {
@@ -144,17 +142,16 @@ func TestSnapshotsAreCounted(t *testing.T) {
 	})
 }
 
-// TestRelayCountsFromZero: what the relay has counted before a server starts, or starts
-// anew, is not of that start.
-func TestRelayCountsFromZero(t *testing.T) {
+// What the relay counted before a server started is not counted for that server.
+func TestRelayCountersBeginWithTheEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, restarts := &server{since: time.Now()}, 5
-		f := newFeed(func(ctx context.Context) (relay.Status, Relay, bool) {
-			st, _, ok := s.status(ctx)
-			return st, Relay{Network: onion.Status{Restarts: restarts}, LogLines: 9}, ok
+		s, restarts := &fakeServer{since: time.Now()}, 5
+		f := newFeed(func(ctx context.Context) (relay.Status, RelayStatus, bool) {
+			st, _, ok := s.counts(ctx)
+			return st, RelayStatus{Network: onion.Status{Restarts: restarts}, LogLines: 9}, ok
 		})
 		defer f.Close()
-		e := &exporter{}
+		e := &recordingExporter{}
 		o := f.Add("stats/test", e)
 		for _, again := range []int{0, 2, 1} {
 			restarts += again
@@ -186,7 +183,7 @@ func TestRelayCountsFromZero(t *testing.T) {
 	})
 }
 
-func snapshotsIn(s stats.Snapshot) map[string]float64 {
+func snapshotCounts(s stats.Snapshot) map[string]float64 {
 	out := make(map[string]float64)
 	for _, m := range s.Metrics {
 		for _, p := range m.Points {
