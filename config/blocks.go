@@ -26,7 +26,7 @@ var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
-// loadNetwork reads the one block that says which network it is.
+// loadNetwork reads the network block.
 func (l *loader) loadNetwork(blocks hcl.Blocks, dataDir string) (n Network) {
 	if len(blocks) == 0 {
 		return n
@@ -58,7 +58,7 @@ func (l *loader) loadTor(sec section, dataDir string) *Tor {
 		}
 	}
 	if t.Control != "" {
-		if path, ok := strings.CutPrefix(t.Control, "unix:"); ok && l.unexpandedSocket(sec, path) {
+		if path, ok := strings.CutPrefix(t.Control, "unix:"); ok && l.refuseUnexpandedSocket(sec, path) {
 			return t
 		}
 		if !validControl(t.Control) {
@@ -84,8 +84,8 @@ func (l *loader) loadTor(sec section, dataDir string) *Tor {
 	return t
 }
 
-// unexpandedSocket is unexpanded for the path of a control socket.
-func (l *loader) unexpandedSocket(sec section, path string) bool {
+// refuseUnexpandedSocket is refuseUnexpanded for the path of a control socket.
+func (l *loader) refuseUnexpandedSocket(sec section, path string) bool {
 	var found *pathname.UnexpandedError
 	if !errors.As(pathname.Check(path), &found) {
 		return false
@@ -95,8 +95,8 @@ func (l *loader) unexpandedSocket(sec section, path string) bool {
 	return true
 }
 
-// validControl accepts only this machine: the control port is not encrypted,
-// and whoever can reach it is master of tor.
+// validControl accepts only addresses of this machine. The control port is not encrypted,
+// and whoever can reach it controls tor.
 func validControl(address string) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return filepath.IsAbs(path) && !strings.Contains(path, "\x00")
@@ -248,7 +248,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 	return servers
 }
 
-// kindNames are the kinds of plugins, as suggestions have them.
+// kindNames returns the kinds of plugins as strings.
 func kindNames() (names []string) {
 	for _, kind := range plugin.Kinds() {
 		names = append(names, string(kind))
@@ -256,7 +256,7 @@ func kindNames() (names []string) {
 	return names
 }
 
-// pluginBlocks are the blocks of a server that say which plugins it uses.
+// pluginBlocks returns the blocks in which a server names its plugins.
 func pluginBlocks() (headers []hcl.BlockHeaderSchema) {
 	for _, kind := range kindNames() {
 		headers = append(headers, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})

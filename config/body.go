@@ -7,11 +7,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// LoadBody reads a file that holds what would stand between the braces of one
-// plugin block, and gives it in the form that [plugin.Schema.Value] takes, with
-// defaults filled in. Errors are those of [Load].
+// LoadBody reads a file with the body of one plugin block, without its braces. It returns
+// the body in the form that [plugin.Schema.Value] takes, with defaults filled in. Errors are
+// those of [Load].
 func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
-	dir, src, err := read(path)
+	dir, src, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
 	return plainMap(value), nil
 }
 
-// plainMap turns an object into a map, without what is null.
+// plainMap turns an object into a map, without null values.
 func plainMap(object cty.Value) map[string]any {
 	out := make(map[string]any)
 	for name, v := range object.AsValueMap() {

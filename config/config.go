@@ -1,39 +1,37 @@
-// Package config reads the file that says what a relay does: server.hcl. It is
-// for the daemon and its commands, which get plain Go values, and for the
-// people who write the file, who get errors that point.
+// Package config reads the file that says what a relay does: server.hcl. The daemon
+// and its commands get plain Go values. The people who write the file get errors that
+// say where to look and what to write.
 //
 // # Errors
 //
-// [Load] reports everything that is wrong with a file at once, as an [Error]:
-// what is wrong, the file, the line and the column, the line itself, and what
-// would be right. This holds for the bodies of plugin blocks too, whose schema
-// comes from the plugin, and for what a plugin itself has to say about its
-// configuration, by way of [PluginUse.Diagnose].
+// [Load] reports everything that is wrong with a file at once, as an [Error]. For each
+// mistake it has the file, the line and the column, the line itself, and what would be
+// right. That includes the bodies of plugin blocks, whose schema comes from the plugin,
+// and what a plugin finds wrong with its configuration, see [PluginUse.Diagnose].
 //
 // # One table
 //
-// What options there are, their types, defaults and bounds, and what they do,
-// stands in one table (options.go). Decoding, [Template] and [Markdown] are
-// made from it and cannot contradict each other.
+// One table has all options with their types, defaults, bounds and documentation: see
+// options.go, and package limits for the limits. Decoding, [Template] and [Markdown] use
+// this table and cannot contradict each other.
 //
 // # Expressions
 //
-// Values are literals, lists, string templates, and two functions that keep
-// secrets out of the file: env("NAME") is an environment variable, which must
-// be set; file("path") is the content of a file of at most 64 KiB, without the
-// newlines at its end. All relative paths are relative to the file they stand
-// in.
+// Values are literals, lists, string templates and calls of two functions, which keep
+// secrets out of the file. env("NAME") is an environment variable, which must be set.
+// file("path") is the content of a file of at most 64 KiB, without the newlines at its
+// end. A relative path starts at the directory of the file in which it stands.
 //
 // # Bounds
 //
-// A file has at most 256 KiB, nests at most 64 levels deep, and its functions
-// give at most 1 MiB together. Loops are refused. Within these bounds no text
-// makes Load panic, or use more than memory and time in proportion.
+// A file has at most 256 KiB and nests at most 64 levels deep, and its functions return
+// at most 1 MiB together. Loops are refused. No text makes Load panic, or use memory or
+// time out of proportion to these bounds.
 //
 // # Caveats
 //
-// Error texts quote the line at fault. Secrets belong in files and in the
-// environment, whose content is never shown.
+// Error texts quote the line at fault. Secrets belong in files and in the environment,
+// whose content is never shown.
 package config
 
 import (
@@ -47,16 +45,16 @@ import (
 // Config is a whole file, checked and with defaults filled in. All paths are
 // absolute.
 type Config struct {
-	// DataDir holds all that the relay writes. It is a directory of this user
-	// that nobody else can write to, or does not exist yet and can be made.
+	// DataDir holds everything the relay writes. It belongs to this user and nobody else
+	// can write to it, or it does not exist yet and can be made.
 	DataDir string
 	Network Network
 	Log     Log
 	Limits  limits.Limits
 	// Plugins are the external ones, in the order of the file.
 	Plugins []External
-	// Servers holds at least one server; in the order of the file, no name
-	// twice.
+	// Servers has at least one server, in the order of the file. No two have the same
+	// name.
 	Servers []Server
 }
 
@@ -69,19 +67,18 @@ type Network struct {
 
 // Tor is the Tor network.
 type Tor struct {
-	// Path is the program: an absolute path, or a name to look up in PATH.
+	// Path is the program, an absolute path or a name to look up in PATH.
 	Path string
-	// Torrc holds lines to add to the configuration of tor, each one line.
+	// Torrc has lines to add to the configuration of tor.
 	Torrc []string
-	// Control is the control port of a tor that runs already, as
-	// "127.0.0.1:9051" or "unix:/run/tor/control"; empty when the relay is to
-	// start a tor of its own.
+	// Control is the control port of a tor that runs already: "127.0.0.1:9051" or
+	// "unix:/run/tor/control". If it is empty, the relay starts a tor of its own.
 	Control string
-	// ControlUser is the user of that tor, and ControlCookie, absolute, the file
-	// with its cookie; empty if they are not named.
+	// ControlUser is the user of that tor, and ControlCookie the absolute path of its
+	// cookie. Both may be empty.
 	ControlUser   string
 	ControlCookie string
-	// DataDir is for the tor that the relay starts; empty with Control.
+	// DataDir is for the tor that the relay starts. It is empty if Control is set.
 	DataDir string
 }
 
@@ -135,7 +132,7 @@ type Server struct {
 	Range       Range // header of the block
 }
 
-// Plugins gives the uses of all plugins by the server, the store first.
+// Plugins returns all plugins that the server uses, the store first.
 func (s *Server) Plugins() iter.Seq[*PluginUse] {
 	return func(yield func(*PluginUse) bool) {
 		if !yield(&s.Storage) {

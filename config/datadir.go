@@ -8,17 +8,17 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// DataDir returns the data directory of a file, and examines nothing else in
-// it, its syntax included. It is for commands that speak to a running relay,
-// whatever the file has become since that has started.
+// DataDir returns the data directory of a file. It examines nothing else in the file, not
+// even its syntax. It is for commands that talk to a running relay, whatever has become of
+// the file since the relay started.
 func DataDir(path string) (string, error) {
-	dir, src, err := read(path)
+	dir, src, err := readFile(path)
 	if err != nil {
 		return "", err
 	}
 	line := findOption(path, src, "data_dir")
 	// What is in front becomes spaces, so that errors still point to the place.
-	doc, body, err := parseFile(path, append(blank(src[:line.Start.Byte]), line.SliceBytes(src)...))
+	doc, body, err := parseFile(path, append(blankOut(src[:line.Start.Byte]), line.SliceBytes(src)...))
 	if err != nil {
 		return "", err
 	}
@@ -28,8 +28,8 @@ func DataDir(path string) (string, error) {
 	return l.pathOption(top, "data_dir"), doc.failureOf(l.diags)
 }
 
-// blank is a text of the same lines with nothing in them.
-func blank(text []byte) []byte {
+// blankOut replaces everything but line breaks with spaces.
+func blankOut(text []byte) []byte {
 	out := make([]byte, len(text))
 	for i, c := range text {
 		if out[i] = ' '; c == '\n' {
@@ -39,15 +39,15 @@ func blank(text []byte) []byte {
 	return out
 }
 
-// findOption finds the first line outside of all blocks that sets an option, with its
-// value. Where a bracket or a quote is never closed, nobody can tell what is outside: there
-// it takes the first line that begins with the option. Without such a line the range is empty.
+// findOption returns the range of the first line outside of all blocks that sets an option,
+// or an empty range. If a bracket or a quote is never closed, it cannot tell what is outside
+// of all blocks; then it takes the first line that begins with the option.
 func findOption(name string, src []byte, option string) hcl.Range {
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos)
 	depth := 0
 	for i, token := range tokens {
 		if depth == 0 && token.Type == hclsyntax.TokenIdent && string(token.Bytes) == option && tokens[i+1].Type == hclsyntax.TokenEqual {
-			return hcl.RangeBetween(token.Range, lineEnd(tokens[i:]))
+			return hcl.RangeBetween(token.Range, endOfLine(tokens[i:]))
 		}
 		switch {
 		case opensBracket(token.Type):
@@ -63,8 +63,8 @@ func findOption(name string, src []byte, option string) hcl.Range {
 	return hcl.Range{Filename: name, Start: hcl.Pos{Byte: line[0]}, End: hcl.Pos{Byte: line[1]}}
 }
 
-// lineEnd is the last token of a line, which goes on inside of brackets.
-func lineEnd(tokens hclsyntax.Tokens) hcl.Range {
+// endOfLine returns the last token of a line. A line goes on inside of brackets.
+func endOfLine(tokens hclsyntax.Tokens) hcl.Range {
 	depth := 0
 	for i, token := range tokens {
 		switch {

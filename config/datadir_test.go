@@ -36,7 +36,7 @@ func TestDataDirOfBrokenFile(t *testing.T) {
 		"wrong type else":       {"data_dir = \"x\"\nlimits = 5\n", "x"},
 		"too deep":              {"data_dir = \"x\"\n" + nested, "x"},
 	} {
-		path := write(t, c.text)
+		path := writeConfig(t, c.text)
 		got, err := DataDir(path)
 		if want := filepath.Join(filepath.Dir(path), c.want); err != nil || got != want {
 			t.Errorf("%s: got %s, %v, want %s", name, got, err, want)
@@ -52,7 +52,7 @@ func TestDataDirErrors(t *testing.T) {
 		"a tilde":    {"}\n# é\ndata_dir = \"~/x\"\n", "line 3, column 12:\n  3: data_dir = \"~/x\""},
 		"a number":   {"server {\ndata_dir = 5\n", "line 2, column 12"},
 	} {
-		_, err := DataDir(write(t, c.text))
+		_, err := DataDir(writeConfig(t, c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n\n") {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
@@ -91,7 +91,7 @@ func TestOtherEncodings(t *testing.T) {
 		"a zero byte":         {[]byte(text + "\x00"), "line 9, column 1"},
 		"compressed":          {[]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), "not UTF-8 text"},
 	} {
-		t.Chdir(filepath.Dir(write(t, string(c.text))))
+		t.Chdir(filepath.Dir(writeConfig(t, string(c.text))))
 		_, err := Load("server.hcl", testPlugins)
 		_, dirErr := DataDir("server.hcl")
 		if c.want == "" {
@@ -111,7 +111,7 @@ func TestOtherEncodings(t *testing.T) {
 // A file with the ends of lines of an old Mac is one long comment or one long line; it
 // must not be taken for an empty one.
 func TestCarriageReturns(t *testing.T) {
-	path := write(t, "network \"tor\" {}\rserver \"main\" {}\r")
+	path := writeConfig(t, "network \"tor\" {}\rserver \"main\" {}\r")
 	if _, err := Load(path, testPlugins); err == nil || strings.Count(err.Error(), "error:") != 1 {
 		t.Errorf("got %v", err)
 	}
@@ -130,14 +130,14 @@ func TestEveryPathIsChecked(t *testing.T) {
 		options []string
 		text    string // with the option in the place of the verb
 	}{
-		"file":     {texts(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
-		"tor":      {texts(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
-		"loopback": {texts(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
-		"log":      {texts(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
-		"limits":   {texts(limits.Schema()), ""},
-		"server":   {texts(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
-		"plugin":   {texts(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
-		"sandbox":  {texts(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},
+		"file":     {stringOptions(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
+		"tor":      {stringOptions(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
+		"loopback": {stringOptions(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
+		"log":      {stringOptions(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
+		"limits":   {stringOptions(limits.Schema()), ""},
+		"server":   {stringOptions(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
+		"plugin":   {stringOptions(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
+		"sandbox":  {stringOptions(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},
 	}
 	for block, b := range blocks {
 		for _, option := range b.options {
@@ -154,7 +154,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 				if strings.HasPrefix(name, "sandbox.read") || name == "plugin.args" || name == "plugin.env" || name == "tor.torrc" {
 					line = option + " = [\"" + value + "\"]"
 				}
-				_, err := Load(write(t, strings.Replace(b.text, "%s", line, 1)), testPlugins)
+				_, err := Load(writeConfig(t, strings.Replace(b.text, "%s", line, 1)), testPlugins)
 				refused := err != nil && strings.Contains(err.Error(), "begins with "+begin+", which is not expanded here") &&
 					strings.Contains(err.Error(), "/home/ann/relay\"")
 				if refused == other[name] {
@@ -167,11 +167,11 @@ func TestEveryPathIsChecked(t *testing.T) {
 
 func TestExpandedByFunctions(t *testing.T) {
 	t.Setenv("RELAY_HOME", t.TempDir())
-	path := write(t, "data_dir = \"${env(\"RELAY_HOME\")}/relay\"\nnetwork \"tor\" {}\nserver \"main\" {}\n")
+	path := writeConfig(t, "data_dir = \"${env(\"RELAY_HOME\")}/relay\"\nnetwork \"tor\" {}\nserver \"main\" {}\n")
 	if cfg, err := Load(path, testPlugins); err != nil || cfg.DataDir != filepath.Join(os.Getenv("RELAY_HOME"), "relay") {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
-	_, err := Load(write(t, "data_dir = file(\"~/secret\")\nnetwork \"tor\" {}\nserver \"main\" {}\n"), testPlugins)
+	_, err := Load(writeConfig(t, "data_dir = file(\"~/secret\")\nnetwork \"tor\" {}\nserver \"main\" {}\n"), testPlugins)
 	if err == nil || !strings.Contains(err.Error(), "not expanded here") {
 		t.Errorf("a function: %v", err)
 	}
@@ -180,7 +180,7 @@ func TestExpandedByFunctions(t *testing.T) {
 // HCL puts letters and their accents together, so such a path would lead elsewhere.
 func TestDecomposedPath(t *testing.T) {
 	text := "data_dir = \"cafe\u0301\"\nnetwork \"tor\" {}\nserver \"main\" {}\n"
-	if _, err := Load(write(t, text), testPlugins); err == nil || !strings.Contains(err.Error(), "separate accents") {
+	if _, err := Load(writeConfig(t, text), testPlugins); err == nil || !strings.Contains(err.Error(), "separate accents") {
 		t.Errorf("got %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "cafe\u0301", "server.hcl")
@@ -195,8 +195,8 @@ func TestDecomposedPath(t *testing.T) {
 	}
 }
 
-// texts names the options of a schema that are text.
-func texts(s plugin.Schema) (names []string) {
+// stringOptions names the options of a schema that are text.
+func stringOptions(s plugin.Schema) (names []string) {
 	for _, a := range s.Attributes {
 		if a.Type == plugin.String || a.Type == plugin.StringList {
 			names = append(names, a.Name)

@@ -13,17 +13,15 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// Bounds of what an [Error] shows of a file that is not a configuration at
-// all.
+// Bounds of an [Error], for a file that is no configuration at all.
 const (
 	maxDiagnostics = 50
 	maxSourceLine  = 160 // characters
 	maxText        = 600 // characters of a summary or a hint
 )
 
-// Error is what [Load] returns for a file that was read and is not valid. It
-// holds everything that is wrong with the file, in the order of the file; a
-// file with more than 50 mistakes shows the first 50.
+// Error is what [Load] returns for a file that was read and is not valid. It has everything
+// that is wrong with the file, in the order of the file, but at most 50 mistakes.
 type Error struct {
 	Diagnostics []Diagnostic `json:"diagnostics"`
 }
@@ -97,15 +95,14 @@ func rangeOf(r hcl.Range) Range {
 	}
 }
 
-// document is a file that was parsed: what turns the positions of hcl into
-// text for people.
+// document is a parsed file. It turns the positions of hcl into text for people.
 type document struct {
 	name string
 	file *hcl.File // nil while parsing
 	src  []byte
 }
 
-// failureOf sorts diagnostics and makes an error of them; nil when there are
+// failureOf returns diagnostics as an error, in the order of the file, or nil if there are
 // none.
 func (doc *document) failureOf(diags hcl.Diagnostics) error {
 	if len(diags) == 0 {
@@ -133,7 +130,7 @@ func (doc *document) newDiagnostic(d *hcl.Diagnostic) Diagnostic {
 	}
 	switch d.Summary {
 	case "Variables not allowed":
-		summary, hint = doc.variable(at)
+		summary, hint = doc.explainVariable(at)
 	case "Call to unknown function":
 		hint += " There are " + callHint + "."
 	}
@@ -146,8 +143,8 @@ func (doc *document) newDiagnostic(d *hcl.Diagnostic) Diagnostic {
 	}
 }
 
-// subjectOf is the place of a diagnostic: the start of the file for the few that
-// name none.
+// subjectOf is the range of a diagnostic. For the few without one it is the start of the
+// file.
 func (doc *document) subjectOf(d *hcl.Diagnostic) hcl.Range {
 	if d.Subject == nil {
 		return hcl.Range{Filename: doc.name, Start: hcl.InitialPos, End: hcl.InitialPos}
@@ -155,8 +152,8 @@ func (doc *document) subjectOf(d *hcl.Diagnostic) hcl.Range {
 	return *d.Subject
 }
 
-// blocksAt names the blocks around a place. What is wrong with the file as a whole
-// is in none, even if the file starts with a block.
+// blocksAt names the blocks around a range. A mistake of the file as a whole is in no block,
+// even if the file starts with one.
 func (doc *document) blocksAt(at hcl.Range) string {
 	if doc.file == nil || at.End.Byte == 0 {
 		return ""
@@ -180,8 +177,8 @@ func (doc *document) lineAt(pos hcl.Pos) string {
 	return printableText(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
 }
 
-// printableText makes text safe to show on a terminal, and at most limit characters
-// long: it comes from a file or from a plugin.
+// printableText makes text from a file or a plugin safe to show on a terminal, and at most
+// limit characters long.
 func printableText(text string, limit int) string {
 	var b strings.Builder
 	for n, r := range text {

@@ -17,7 +17,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// pathOption returns the absolute path that an option gives.
+// pathOption returns the value of an option as an absolute path.
 func (l *loader) pathOption(sec section, name string) string {
 	if !sec.isSet(name) {
 		return ""
@@ -25,7 +25,7 @@ func (l *loader) pathOption(sec section, name string) string {
 	return l.absolutePath(sec, name, sec.textOf(name))
 }
 
-// absolutePath checks a path that is in the value of an option.
+// absolutePath checks a path from the value of an option, and makes it absolute.
 func (l *loader) absolutePath(sec section, name, path string) string {
 	switch {
 	case path == "":
@@ -34,7 +34,7 @@ func (l *loader) absolutePath(sec section, name, path string) string {
 	case strings.Contains(path, "\x00"):
 		l.addFault(sec.rangeOf(name), name+" holds a zero byte", "Write a path without it.")
 		return ""
-	case l.unexpanded(sec, name, path), l.decomposed(sec, name):
+	case l.refuseUnexpanded(sec, name, path), l.refuseDecomposed(sec, name):
 		return ""
 	case !filepath.IsAbs(path):
 		path = filepath.Join(l.dir, path)
@@ -42,8 +42,8 @@ func (l *loader) absolutePath(sec section, name, path string) string {
 	return filepath.Clean(path)
 }
 
-// unexpanded complains of a path that begins with what a shell would replace.
-func (l *loader) unexpanded(sec section, name, path string) bool {
+// refuseUnexpanded reports a path that begins with something a shell would expand.
+func (l *loader) refuseUnexpanded(sec section, name, path string) bool {
 	var found *pathname.UnexpandedError
 	if !errors.As(pathname.Check(path), &found) {
 		return false
@@ -57,9 +57,9 @@ func (l *loader) unexpanded(sec section, name, path string) bool {
 	return true
 }
 
-// decomposed complains of a path whose letters are written in a form that HCL
-// changes, as names of files from a Mac are: it would lead to another file.
-func (l *loader) decomposed(sec section, name string) bool {
+// refuseDecomposed reports a path with decomposed letters, as in names of files from a Mac.
+// HCL composes them, which gives the name of another file.
+func (l *loader) refuseDecomposed(sec section, name string) bool {
 	at := sec.rangeOf(name)
 	if norm.NFC.IsNormal(at.SliceBytes(l.doc.src)) {
 		return false
@@ -69,14 +69,14 @@ func (l *loader) decomposed(sec section, name string) bool {
 	return true
 }
 
-// isWithin reports whether a path, or what it will be once it is made, is dir or
-// below it, whatever links lead there.
+// isWithin reports whether a path is dir or below it, after all links are followed. Neither
+// needs to exist.
 func isWithin(path, dir string) bool {
 	rel, err := filepath.Rel(resolveLinks(dir), resolveLinks(path))
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// resolveLinks is the path without links, as far as it is there.
+// resolveLinks follows the links in the part of a path that exists.
 func resolveLinks(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
@@ -87,9 +87,9 @@ func resolveLinks(path string) string {
 	return path
 }
 
-// checkDirectory complains, at a place of the file, of a directory that the relay
-// could not use, and reports whether it can. One that is private must be ours
-// and closed to the writes of others. An empty path has been reported.
+// checkDirectory reports a directory that the relay cannot use, and returns whether it can.
+// A private directory must belong to this user and be closed to the writes of others. An
+// empty path has been reported already.
 func (l *loader) checkDirectory(at hcl.Range, path string, private bool) bool {
 	if path == "" {
 		return false
@@ -101,9 +101,9 @@ func (l *loader) checkDirectory(at hcl.Range, path string, private bool) bool {
 	return summary == ""
 }
 
-// examineDirectory says what is wrong with a directory that is there, or with the one
-// in which it would have to be made, and what to do; nothing if it is usable.
-// It changes nothing.
+// examineDirectory returns what is wrong with a directory and what to do about it, or
+// nothing if it is usable. If it does not exist, the directory in which it has to be made is
+// examined. It changes nothing.
 func examineDirectory(path string, private bool) (summary, hint string) {
 	info, err := os.Stat(path)
 	switch {
@@ -129,15 +129,14 @@ func examineDirectory(path string, private bool) (summary, hint string) {
 	return "", ""
 }
 
-// dataFiles are names by which a directory shows that it is the relay's: its data_dir,
-// that of a server, or that of tor.
+// dataFiles are names by which a directory of the relay is recognized: its data_dir, the
+// directory of a server, or that of tor.
 var dataFiles = []string{"lock", "servers", "keys", "relay.lock"}
 
-// sentence begins a hint in a capital letter, as those of this package do.
+// sentence makes a text begin with a capital letter, as hints do.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
-// causeOf is an error without the operation and the path, which the text around
-// it gives.
+// causeOf returns an error without the operation and the path, which the text around it has.
 func causeOf(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestExamine(t *testing.T) {
+func TestExamineDirectory(t *testing.T) {
 	root := t.TempDir()
 	dir := func(name string, mode os.FileMode) string {
 		path := filepath.Join(root, name)
@@ -58,7 +58,7 @@ func TestExamine(t *testing.T) {
 	}
 }
 
-func TestForeignDirectory(t *testing.T) {
+func TestDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a directory away")
 	}

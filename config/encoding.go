@@ -10,28 +10,28 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// utf8Text returns the text of a file, which is UTF-8, without the mark that some
-// editors put in front. Of a file that is something else it returns one error: the
-// parser would complain of every character.
+// utf8Text returns the text of a UTF-8 file, without the byte order mark that some editors
+// write. For any other file it returns one error, where the parser would report every
+// character.
 func utf8Text(name string, src []byte) ([]byte, error) {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	doc := &document{name: name, src: src}
-	encoding, at := encodingOf(src), firstOdd(src)
+	encoding, at := encodingOf(src), findInvalidByte(src)
 	if encoding == "" && at < 0 {
 		if at := bytes.IndexByte(src, '\r'); at >= 0 && bytes.IndexByte(src, '\n') < 0 {
-			return nil, doc.failureOf(faultAt(doc.place(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
+			return nil, doc.failureOf(faultAt(doc.rangeOfByte(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
 		}
 		return src, nil
 	}
 	if encoding != "" {
-		return nil, doc.failureOf(faultAt(doc.place(0), "the file is not UTF-8 text but "+encoding,
+		return nil, doc.failureOf(faultAt(doc.rangeOfByte(0), "the file is not UTF-8 text but "+encoding,
 			fmt.Sprintf("Save it as UTF-8, in an editor or so: iconv -f %s -t UTF-8 %s > server-utf8.hcl", encoding, pathname.Quote(name))))
 	}
-	return nil, doc.failureOf(faultAt(doc.place(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
+	return nil, doc.failureOf(faultAt(doc.rangeOfByte(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
 }
 
-// encodingOf recognizes what editors write in place of UTF-8: a file of ASCII
-// characters in one of these encodings is full of zero bytes.
+// encodingOf recognizes what editors may write instead of UTF-8. ASCII characters in these
+// encodings are full of zero bytes.
 func encodingOf(src []byte) string {
 	for _, e := range []struct{ begin, name string }{
 		{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"},
@@ -56,8 +56,8 @@ func encodingOf(src []byte) string {
 	return ""
 }
 
-// firstOdd is where the first byte is that no text in UTF-8 has, or negative.
-func firstOdd(src []byte) int {
+// findInvalidByte returns the position of the first byte that UTF-8 text cannot have, or -1.
+func findInvalidByte(src []byte) int {
 	for at := 0; at < len(src); {
 		r, size := utf8.DecodeRune(src[at:])
 		if r == utf8.RuneError && size == 1 || r == 0 {
@@ -68,19 +68,19 @@ func firstOdd(src []byte) int {
 	return -1
 }
 
-// place is where a byte is.
-func (doc *document) place(at int) hcl.Range {
+// rangeOfByte returns the position of a byte as an empty range.
+func (doc *document) rangeOfByte(at int) hcl.Range {
 	before := doc.src[:at]
 	line := bytes.LastIndexByte(before, '\n') + 1
 	start := hcl.Pos{Line: bytes.Count(before, []byte("\n")) + 1, Column: utf8.RuneCount(before[line:]) + 1, Byte: at}
 	return hcl.Range{Filename: doc.name, Start: start, End: start}
 }
 
-// callHint names the functions.
+// callHint describes the functions.
 const callHint = `env("NAME"), an environment variable, and file("PATH"), the content of a file`
 
-// variable says what was probably meant by a name where no name can be.
-func (doc *document) variable(at hcl.Range) (summary, hint string) {
+// explainVariable guesses what was meant by a name where no name can stand.
+func (doc *document) explainVariable(at hcl.Range) (summary, hint string) {
 	name := string(at.SliceBytes(doc.src))
 	summary = fmt.Sprintf("there is no variable %.80q here", name)
 	if bytes.HasSuffix(bytes.TrimRight(doc.src[:at.Start.Byte], " \t~"), []byte("${")) {

@@ -22,14 +22,13 @@ const (
 	maxSecrets = 1 << 20  // bytes that all calls in one configuration give
 )
 
-// functionHints say what is right where a call fails.
+// functionHints say what would be right where a call fails.
 var functionHints = map[string]string{
 	"env":  "Set the variable where the relay is started.",
 	"file": "The path of a text file of at most 64 KiB; a relative one starts at the directory of this file.",
 }
 
-// evalContext returns what expressions can use. It serves one configuration in
-// the directory dir.
+// evalContext returns what expressions can use, for one configuration in the directory dir.
 func evalContext(dir string) *hcl.EvalContext {
 	left := maxSecrets
 	bounded := func(value string) (cty.Value, error) {
@@ -68,7 +67,7 @@ func evalContext(dir string) *hcl.EvalContext {
 	}}
 }
 
-// stringFunction is a function of one string.
+// stringFunction makes a function of one string.
 func stringFunction(param string, f func(string) (cty.Value, error)) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: param, Type: cty.String}},
@@ -77,8 +76,8 @@ func stringFunction(param string, f func(string) (cty.Value, error)) function.Fu
 	})
 }
 
-// readBounded reads a regular file of at most limit bytes. It does not wait
-// for the other end of a pipe.
+// readBounded reads a regular file of at most limit bytes. It never waits for the other end
+// of a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -15,12 +15,12 @@ var update = flag.Bool("update", false, "write the expected output of testdata")
 // separator divides input and expected output of a golden file.
 const separator = "----------\n"
 
-// TestErrors loads every file of testdata and compares the whole error. DIR
+// TestErrorsAreGolden loads every file of testdata and compares the whole error. DIR
 // stands for the directory of the file.
-func TestErrors(t *testing.T) {
+func TestErrorsAreGolden(t *testing.T) {
 	t.Setenv("CWTCH_RELAY_SECRET", "s3cret")
 	os.Unsetenv("CWTCH_RELAY_UNSET")
-	files, err := filepath.Glob(filepath.Join(working(t), "testdata/*.hcl"))
+	files, err := filepath.Glob(filepath.Join(workingDir(t), "testdata/*.hcl"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
@@ -45,8 +45,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// working is the working directory, which loadError changes.
-func working(t *testing.T) string {
+// workingDir is the working directory, which loadError changes.
+func workingDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -59,7 +59,7 @@ func working(t *testing.T) string {
 // server.hcl in the working directory.
 func loadError(t *testing.T, input string) string {
 	t.Chdir(t.TempDir())
-	dir := working(t)
+	dir := workingDir(t)
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

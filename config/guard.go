@@ -8,18 +8,18 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// Bounds of a configuration file. The parser of hcl calls itself for whatever
-// nests, and a stack that overflows ends the process; it is also quadratic in
-// some broken input, so the size is what bounds its time.
+// Bounds of a configuration file. The parser of hcl is recursive, and a stack overflow ends
+// the process. It is also quadratic for some broken input, so its time is bounded by the size
+// of the file.
 const (
 	maxFile    = 256 << 10 // bytes
 	maxDepth   = 64        // brackets of all kinds and blocks inside one another
-	maxChained = 1000      // operators in the whole file, see chains
+	maxChained = 1000      // operators in the whole file, see deepensTree
 )
 
-// guardTokens looks at the tokens of a file, before it is parsed, for what the
-// parser or the evaluation of an expression could not survive.
-func guardTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
+// checkTokens refuses, before a file is parsed, what the parser or the evaluation of an
+// expression could not survive.
+func checkTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 	var depth, chained int
 	var last hclsyntax.TokenType
 	for _, token := range tokens {
@@ -39,7 +39,7 @@ func guardTokens(tokens hclsyntax.Tokens) hcl.Diagnostics {
 		case chained > maxChained:
 			return refuseToken(token, "too many operators",
 				fmt.Sprintf("A file may hold at most %d operators. Values are written plainly here.", maxChained))
-		case token.Type == hclsyntax.TokenNumberLit && !isModest(token.Bytes):
+		case token.Type == hclsyntax.TokenNumberLit && !fitsFloat64(token.Bytes):
 			return refuseToken(token, "number out of range", "Numbers lie between -1e308 and 1e308.")
 		}
 		last = token.Type
@@ -65,9 +65,8 @@ func closesBracket(t hclsyntax.TokenType) bool {
 	return false
 }
 
-// deepensTree reports whether a token makes the syntax tree deeper without opening
-// a bracket that stays open: operators, indexes and splats behind a value, and
-// the directives of templates.
+// deepensTree reports whether a token makes the syntax tree deeper without opening a bracket:
+// operators, indexes and splats after a value, and the directives of templates.
 func deepensTree(last, t hclsyntax.TokenType) bool {
 	switch t {
 	case hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenPercent,
@@ -85,10 +84,9 @@ func deepensTree(last, t hclsyntax.TokenType) bool {
 	return false
 }
 
-// isModest reports whether a number is one that a float64 can hold. hcl computes
-// with any exponent, and writes 1e100000000 out in full when it becomes a
-// string.
-func isModest(number []byte) bool {
+// fitsFloat64 reports whether a float64 can hold a number. hcl computes with any exponent,
+// and writes 1e100000000 out in full when it becomes a string.
+func fitsFloat64(number []byte) bool {
 	if len(number) > 400 {
 		return false
 	}
@@ -96,9 +94,8 @@ func isModest(number []byte) bool {
 	return err == nil
 }
 
-// boundValues looks at the syntax tree for expressions whose value is not bounded
-// by the length of their text.
-func boundValues(body *hclsyntax.Body) hcl.Diagnostics {
+// refuseLoops refuses expressions whose value is not bounded by the length of their text.
+func refuseLoops(body *hclsyntax.Body) hcl.Diagnostics {
 	return hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
 		switch node.(type) {
 		case *hclsyntax.ForExpr, *hclsyntax.SplatExpr:

@@ -9,7 +9,7 @@ import (
 
 // Each of these overflows the stack of the parser or of the evaluation, takes
 // it minutes, or makes a value out of proportion, if it is not refused before.
-func TestHostileText(t *testing.T) {
+func TestHostileTextIsRefused(t *testing.T) {
 	const n = 30_000
 	for name, text := range map[string]string{
 		"brackets":          "a = " + strings.Repeat("[", n),
@@ -60,14 +60,14 @@ func TestDepthIsThatOfTheText(t *testing.T) {
 }
 
 func TestLargeFile(t *testing.T) {
-	_, err := Load(write(t, strings.Repeat("# comment\n", maxFile/10+1)), testPlugins)
+	_, err := Load(writeConfig(t, strings.Repeat("# comment\n", maxFile/10+1)), testPlugins)
 	if err == nil || !strings.Contains(err.Error(), "larger than 256 KiB") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
 func TestManyErrors(t *testing.T) {
-	_, err := Load(write(t, strings.Repeat("web {}\n", 10_000)), testPlugins)
+	_, err := Load(writeConfig(t, strings.Repeat("web {}\n", 10_000)), testPlugins)
 	failure, ok := err.(*Error)
 	if !ok || len(failure.Diagnostics) != maxDiagnostics {
 		t.Fatalf("the error is %v", err)
@@ -75,7 +75,7 @@ func TestManyErrors(t *testing.T) {
 }
 
 // Neither a value nor all of them together can be larger than what is said.
-func TestFunctionsAreBounded(t *testing.T) {
+func TestFunctionOutputIsBounded(t *testing.T) {
 	secret := strings.Repeat("s", maxSecret)
 	t.Setenv("CWTCH_RELAY_SECRET", secret)
 	text := "network \"tor\" {}\n"
@@ -83,12 +83,12 @@ func TestFunctionsAreBounded(t *testing.T) {
 	for i := range maxSecrets / maxSecret {
 		text += fmt.Sprintf(server, i)
 	}
-	_, err := Load(write(t, text), testPlugins)
+	_, err := Load(writeConfig(t, text), testPlugins)
 	if err != nil {
 		t.Errorf("refused within the bound: %v", err)
 	}
 	text += fmt.Sprintf(server, maxSecrets)
-	_, err = Load(write(t, text), testPlugins)
+	_, err = Load(writeConfig(t, text), testPlugins)
 	if err == nil || !strings.Contains(err.Error(), "together") {
 		t.Errorf("not refused beyond the bound: %v", err)
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// listening is a stats plugin that is reached at two addresses, the first of which has a
+// listeningPlugins is a stats plugin that is reached at two addresses, the first of which has a
 // default.
-var listening = Plugins{BuiltIn: []plugin.Description{
+var listeningPlugins = Plugins{BuiltIn: []plugin.Description{
 	{Kind: plugin.KindStorage, Name: "bolt"},
 	{Kind: plugin.KindStats, Name: "page", Schema: plugin.Schema{
 		Attributes: []plugin.Attribute{{Name: "listen", Type: plugin.String, Default: "127.0.0.1:9464", Listener: true}},
@@ -21,7 +21,7 @@ var listening = Plugins{BuiltIn: []plugin.Description{
 
 // TestListenersApart: of two listeners at one address the second is an error, at the
 // line where its address stands, or at its block where that is the default.
-func TestListenersApart(t *testing.T) {
+func TestListenersWithOneAddressAreRefused(t *testing.T) {
 	const network = "network \"loopback\" { registry = \"reg\" }\n"
 	for name, c := range map[string]struct {
 		file string
@@ -49,8 +49,8 @@ func TestListenersApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
-			path := write(t, c.file+"\n")
-			_, err := Load(path, listening)
+			path := writeConfig(t, c.file+"\n")
+			_, err := Load(path, listeningPlugins)
 			if len(c.want) == 0 {
 				if err != nil {
 					t.Error(err)

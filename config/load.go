@@ -14,9 +14,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Load reads, decodes and checks a file. It starts and writes nothing, apart
-// from what plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file
-// could not be read. A file with errors of syntax is not examined further.
+// Load reads, decodes and checks a file. It starts and writes nothing, apart from what
+// plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file could
+// not be read. A file with syntax errors is not examined further.
 func Load(path string, plugins Plugins) (*Config, error) {
 	l, body, err := beginLoad(path, plugins)
 	if err != nil {
@@ -31,7 +31,7 @@ func Load(path string, plugins Plugins) (*Config, error) {
 
 // beginLoad reads and parses a file.
 func beginLoad(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
-	dir, src, err := read(path)
+	dir, src, err := readFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,8 +42,8 @@ func beginLoad(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
 	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evalContext(dir)}, body, nil
 }
 
-// read returns the text of a file, and the directory that it is in.
-func read(path string) (dir string, src []byte, err error) {
+// readFile returns the text of a file and the directory of the file.
+func readFile(path string) (dir string, src []byte, err error) {
 	if dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
 		return "", nil, fmt.Errorf("find configuration: %w", err)
 	}
@@ -54,11 +54,11 @@ func read(path string) (dir string, src []byte, err error) {
 	return dir, src, err
 }
 
-// parseFile is the part of Load that a file cannot survive with an error.
+// parseFile parses a text. After an error the file is not examined further.
 func parseFile(name string, src []byte) (*document, *hclsyntax.Body, error) {
 	doc := &document{name: name, src: src}
 	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser repeats the errors
-	if diags := guardTokens(tokens); diags.HasErrors() {
+	if diags := checkTokens(tokens); diags.HasErrors() {
 		return nil, nil, doc.failureOf(diags)
 	}
 	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
@@ -67,13 +67,13 @@ func parseFile(name string, src []byte) (*document, *hclsyntax.Body, error) {
 		return nil, nil, doc.failureOf(diags)
 	}
 	body := file.Body.(*hclsyntax.Body)
-	if diags := boundValues(body); diags.HasErrors() {
+	if diags := refuseLoops(body); diags.HasErrors() {
 		return nil, nil, doc.failureOf(diags)
 	}
 	return doc, body, nil
 }
 
-// loader collects what is wrong on the way through one file.
+// loader collects the mistakes of one file while it is read.
 type loader struct {
 	doc      *document
 	dir      string // of the file
@@ -82,15 +82,15 @@ type loader struct {
 	private  []string    // directories with keys
 	declared []*declared // as in Config.Plugins
 	diags    hcl.Diagnostics
-	kept     hcl.Diagnostics // that are the Fault of a plugin
+	kept     hcl.Diagnostics // faults of plugins that stay with their server
 }
 
 func (l *loader) addFault(at hcl.Range, summary, hint string) {
 	l.diags = append(l.diags, faultAt(at, summary, hint)...)
 }
 
-// loadFile walks the file from the top. Blocks come in an order of their own, so
-// that a server finds the plugins that are declared below it.
+// loadFile reads the blocks of a file. Plugin blocks come before server blocks, so that a
+// server finds the plugins that are declared below it.
 func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 	top, blocks := l.openSection(body, body.MissingItemRange(), fileOptions,
 		hcl.BlockHeaderSchema{Type: "network", LabelNames: []string{"kind"}},
@@ -111,7 +111,7 @@ func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 	cfg.Limits = l.loadLimits(l.singleBlock(of["limits"], limits.Schema()))
 	cfg.Plugins = l.loadExternals(of["plugin"])
 	cfg.Servers = l.loadServers(of["server"], cfg)
-	l.apartListeners(cfg)
+	l.refuseSharedListeners(cfg)
 	l.requireBlock(body, "network", `Add network "tor" {}.`)
 	l.requireBlock(body, "server", `Add server "main" {}.`)
 	if usable {
@@ -127,8 +127,7 @@ func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 	return cfg
 }
 
-// section is a block that was decoded. The values of options that are wrong
-// are unknown, and read as zero.
+// section is a decoded block. Options with errors are unknown, and read as zero.
 type section struct {
 	body   hcl.Body
 	header hcl.Range
@@ -136,15 +135,14 @@ type section struct {
 	values map[string]cty.Value
 }
 
-// openSection decodes a body and returns the blocks in it that the schema does not
-// describe.
+// openSection decodes a body. It returns the blocks of the types in others undecoded.
 func (l *loader) openSection(body hcl.Body, header hcl.Range, s plugin.Schema, others ...hcl.BlockHeaderSchema) (section, hcl.Blocks) {
 	value, blocks, diags := schema.Decode(body, s, l.eval, others...)
 	l.diags = append(l.diags, diags...)
 	return section{body, header, s, value.AsValueMap()}, blocks
 }
 
-// singleBlock decodes the block that may be there once, or the lack of it.
+// singleBlock decodes a block that may be there once. A missing block is decoded as empty.
 func (l *loader) singleBlock(blocks hcl.Blocks, s plugin.Schema) section {
 	if len(blocks) == 0 {
 		sec, _ := l.openSection(hcl.EmptyBody(), hcl.Range{}, s)
@@ -155,15 +153,15 @@ func (l *loader) singleBlock(blocks hcl.Blocks, s plugin.Schema) section {
 	return sec
 }
 
-// requireBlock complains of a file without a block of a type. One that is there but
-// wrong is complained of elsewhere.
+// requireBlock reports a file without a block of a type. Mistakes in a block are reported
+// elsewhere.
 func (l *loader) requireBlock(body *hclsyntax.Body, kind, hint string) {
 	if !slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == kind }) {
 		l.addFault(body.MissingItemRange(), fmt.Sprintf("no %s block", kind), hint)
 	}
 }
 
-// refuseRepeated complains of every block but the first.
+// refuseRepeated reports every block but the first.
 func (l *loader) refuseRepeated(blocks hcl.Blocks) {
 	for _, b := range blocks[min(1, len(blocks)):] {
 		l.addFault(b.DefRange, fmt.Sprintf("second %s block", b.Type),

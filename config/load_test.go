@@ -52,8 +52,8 @@ var testSchema = plugin.Schema{
 	},
 }
 
-// write puts a configuration into a directory of its own and returns its path.
-func write(t *testing.T, text string) string {
+// writeConfig puts a configuration into a directory of its own and returns its path.
+func writeConfig(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "server.hcl")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -70,14 +70,14 @@ var defaultLimits = limits.Limits{
 	ReaderBuffer: 256 << 10, StuckReader: 5 * time.Minute,
 }
 
-func TestDefaults(t *testing.T) {
-	path := write(t, "network \"tor\" {}\nserver \"main\" {}\n")
+func TestDefaultsOfAMinimalFile(t *testing.T) {
+	path := writeConfig(t, "network \"tor\" {}\nserver \"main\" {}\n")
 	dir := filepath.Dir(path)
 	cfg, err := Load(path, testPlugins)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := testSchema.Encode(defaultValue())
+	encoded, err := testSchema.Encode(defaultStorageValue())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func defaultValue() cty.Value {
+func defaultStorageValue() cty.Value {
 	attrs := testSchema.CtyType().AttributeTypes()
 	return cty.ObjectVal(map[string]cty.Value{
 		"path":  cty.StringVal("messages.db"),
@@ -116,9 +116,9 @@ func defaultValue() cty.Value {
 	})
 }
 
-func TestEverything(t *testing.T) {
+func TestEveryOptionIsRead(t *testing.T) {
 	t.Setenv("CWTCH_RELAY_TEST", "debug")
-	path := write(t, `
+	path := writeConfig(t, `
 		data_dir = "d"
 		network "loopback" { registry = "reg" }
 		log {
@@ -204,7 +204,7 @@ func TestEverything(t *testing.T) {
 		}
 		return cty.ListVal(list)
 	}
-	fields := defaultValue().AsValueMap()
+	fields := defaultStorageValue().AsValueMap()
 	fields["path"] = cty.StringVal("x")
 	fields["wait"] = cty.NumberIntVal(int64(90 * time.Second))
 	fields["cache"] = cty.ObjectVal(map[string]cty.Value{"pages": cty.NumberIntVal(3)})
@@ -267,15 +267,15 @@ func TestEverything(t *testing.T) {
 // What is wrong elsewhere in a file does not keep a command from finding the
 // relay that runs with it.
 func TestDataDir(t *testing.T) {
-	path := write(t, "data_dir = \"d\"\nwrong = 1\nserver \"A\" {\n  stats \"none\" {}\n}\n")
+	path := writeConfig(t, "data_dir = \"d\"\nwrong = 1\nserver \"A\" {\n  stats \"none\" {}\n}\n")
 	if dir, err := DataDir(path); err != nil || dir != filepath.Join(filepath.Dir(path), "d") {
 		t.Errorf("got %q, %v", dir, err)
 	}
-	if dir, err := DataDir(write(t, "")); err != nil || filepath.Base(dir) != "data" {
+	if dir, err := DataDir(writeConfig(t, "")); err != nil || filepath.Base(dir) != "data" {
 		t.Errorf("without the option it is %q, %v", dir, err)
 	}
 	for _, text := range []string{"data_dir = \"\"", "data_dir = 1", "data_dir = \"a", "data_dir = env(\"CWTCH_RELAY_UNSET\")"} {
-		if dir, err := DataDir(write(t, text)); err == nil {
+		if dir, err := DataDir(writeConfig(t, text)); err == nil {
 			t.Errorf("%s gives %q", text, dir)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// chapter is a block of the file, as the template and the manual show it.
-type chapter struct {
+// manualBlock is a block of the file, as the template and the manual show it.
+type manualBlock struct {
 	header  string // as it is written; empty for the top of the file
 	doc     string
 	options plugin.Schema
@@ -18,7 +18,7 @@ type chapter struct {
 	optional bool
 }
 
-var chapters = []chapter{{
+var manualBlocks = []manualBlock{{
 	doc:     "At the top of the file, outside of all blocks.",
 	options: fileOptions,
 }, {
@@ -41,26 +41,26 @@ var chapters = []chapter{{
 }, {
 	header:   `plugin "KIND" "NAME"`,
 	doc:      "A plugin that is not built in, for any number of servers to use. KIND is storage, stats or peersync, and NAME what the plugin calls itself: \"cwtch-relay plugin describe PATH\" shows both.",
-	options:  externalChapter,
+	options:  externalBlock,
 	optional: true,
 }}
 
-// externalChapter has the sandbox as a block of the schema, as plugins have
-// theirs, for the manual; the file is decoded in two steps.
-var externalChapter = plugin.Schema{Attributes: externalOptions.Attributes, Blocks: []plugin.Block{{
+// externalBlock has the sandbox as a block of its schema, as schemas of plugins have. It is
+// for the manual; the file is decoded in two steps.
+var externalBlock = plugin.Schema{Attributes: externalOptions.Attributes, Blocks: []plugin.Block{{
 	Name: "sandbox", Schema: sandboxOptions,
 	Doc: "What the plugin may do. Every plugin is confined, those that are built in with the defaults that stand here: it has its own directory, and no network; a stats plugin is reached at the loopback addresses where the relay listens for it. What the kernel cannot enforce is said at every start and in the status.",
 }}}
 
-// kindDocs say what the blocks are with which a server uses plugins.
+// kindDocs describe the blocks in which a server names its plugins.
 var kindDocs = map[plugin.Kind]string{
 	plugin.KindStorage:  "Where the server keeps its messages: at most one block. Left out, it is storage \"" + defaultStorage + "\" with its defaults.",
 	plugin.KindStats:    "What gets the numbers of the server every ten seconds, as a monitoring system; docs/metrics.md lists them. Any number of blocks.",
 	plugin.KindPeerSync: "What keeps the server in step with replicas of it on other relays. Any number of blocks.",
 }
 
-// serverChapter is the last one: it holds the blocks of plugins.
-var serverChapter = chapter{
+// serverBlock is the last block of the manual: it contains the blocks of plugins.
+var serverBlock = manualBlock{
 	header:  `server "NAME"`,
 	doc:     "A server: one board with its own address. There may be any number of them, with names of 1 to 64 of a-z, 0-9 and -. The name is that of the server's directory; whoever changes it makes another server.",
 	options: serverOptions,
@@ -72,13 +72,12 @@ const templateIntro = `What this relay does. Lines that start with # and a name 
 Durations are written "90s", "10m" or "1h30m", sizes "512KiB", "64MiB" or "2GiB". Relative paths start at the directory of this file. ` +
 	`env("NAME") stands for a variable of the environment, file("path") for the content of a file; use them for secrets.`
 
-// Template returns a configuration that works as it is, in which every option
-// is shown with its default and explained. Taking away the # in front of any of
-// them changes nothing.
+// Template returns a configuration that works as it is. Every option is explained and shown
+// with its default, commented out. Removing the # from any of them changes nothing.
 func Template(builtIn []plugin.Description) string {
 	var t template
 	t.writeComment(templateIntro)
-	for _, c := range chapters {
+	for _, c := range manualBlocks {
 		t.writeLine("")
 		if c.header == "" {
 			t.writeOptions(c.options)
@@ -88,9 +87,9 @@ func Template(builtIn []plugin.Description) string {
 		t.writeBlock(c.header, c.optional, func(t *template) { t.writeOptions(c.options) })
 	}
 	t.writeLine("")
-	t.writeComment(serverChapter.doc)
+	t.writeComment(serverBlock.doc)
 	t.writeBlock(`server "main"`, false, func(t *template) {
-		t.writeOptions(serverChapter.options)
+		t.writeOptions(serverBlock.options)
 		for _, kind := range plugin.Kinds() {
 			t.writePlugins(kind, builtIn)
 		}
@@ -98,8 +97,8 @@ func Template(builtIn []plugin.Description) string {
 	return t.String()
 }
 
-// writePlugins writes the blocks of a kind that a server can have. One that is not
-// built in has options that nobody knows here.
+// writePlugins writes the blocks of a kind that a server can have. The options of plugins
+// that are not built in are not known here.
 func (t *template) writePlugins(kind plugin.Kind, builtIn []plugin.Description) {
 	t.writeLine("")
 	t.writeComment(kindDocs[kind])
@@ -145,8 +144,7 @@ func (t *template) writeComment(text string) {
 	}
 }
 
-// writeBlock writes a block, and # and a space in front of all of it if it is
-// commented out.
+// writeBlock writes a block. If it is commented out, each line begins with # and a space.
 func (t *template) writeBlock(header string, out bool, body func(*template)) {
 	outer := t.prefix
 	if out {
@@ -183,8 +181,8 @@ func (t *template) writeOptions(s plugin.Schema) {
 	}
 }
 
-// explainOption is what an option does and takes; that it takes a string or a truth
-// value can be seen.
+// explainOption describes an option and its values. The values of strings and truth values
+// need no description.
 func explainOption(a plugin.Attribute) string {
 	accepts := schema.Accepts(a)
 	plain := a.Type == plugin.Bool || a.Type == plugin.String && len(a.OneOf) == 0

@@ -14,17 +14,17 @@ import (
 // optionLine matches an option that is commented out in a template.
 var optionLine = regexp.MustCompile(`(?m)^( *)#([a-z][a-z0-9_]* = )`)
 
-func TestTemplate(t *testing.T) {
+func TestTemplateLoadsAsDefaults(t *testing.T) {
 	text := Template(testPlugins.BuiltIn)
 	uncommented := optionLine.ReplaceAllString(text, "$1$2")
 	for name, text := range map[string]string{"as written": text, "without the comment signs": uncommented} {
-		path := write(t, text)
+		path := writeConfig(t, text)
 		cfg, err := Load(path, testPlugins)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		minimal, err := Load(write(t, "network \"tor\" {}\nserver \"main\" {}\n"), testPlugins)
+		minimal, err := Load(writeConfig(t, "network \"tor\" {}\nserver \"main\" {}\n"), testPlugins)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestManualIsComplete(t *testing.T) {
 			check(b.Schema)
 		}
 	}
-	for _, c := range append(chapters, serverChapter) {
+	for _, c := range append(manualBlocks, serverBlock) {
 		check(c.options)
 	}
 	check(testSchema)

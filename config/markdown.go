@@ -19,7 +19,7 @@ var manualIntro string
 func Markdown(builtIn []plugin.Description) string {
 	var b strings.Builder
 	b.WriteString(manualIntro)
-	for _, c := range append(chapters[:len(chapters):len(chapters)], serverChapter) {
+	for _, c := range append(manualBlocks[:len(manualBlocks):len(manualBlocks)], serverBlock) {
 		title := "Top of the file"
 		if c.header != "" {
 			title = "`" + c.header + "`"
@@ -74,7 +74,7 @@ func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
 	}
 }
 
-// tableCell makes text fit a cell of a table.
+// tableCell escapes text for a cell of a table.
 func tableCell(text string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
 }

@@ -2,7 +2,8 @@ package config
 
 import "github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 
-// The table of all options. Names and defaults are a promise to operators.
+// The table of all options, but for the limits, which are in package limits. Names and
+// defaults are a promise to operators.
 
 var fileOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "data_dir", Type: plugin.String, Default: "data",

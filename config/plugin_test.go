@@ -28,8 +28,8 @@ server "main" {
 server "other" {}
 `
 
-func TestLocate(t *testing.T) {
-	cfg, err := Load(write(t, nested), testPlugins)
+func TestLocatePath(t *testing.T) {
+	cfg, err := Load(writeConfig(t, nested), testPlugins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestLocate(t *testing.T) {
 }
 
 func TestDiagnose(t *testing.T) {
-	cfg, err := Load(write(t, nested), testPlugins)
+	cfg, err := Load(writeConfig(t, nested), testPlugins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ error: too many pages�[2J
 }
 
 // What plugins find is reported together with everything else.
-func TestValidate(t *testing.T) {
+func TestFaultsOfPluginsAreShownInPlace(t *testing.T) {
 	plugins := testPlugins
 	plugins.Validate = func(p PluginUse) error {
 		if p.Range.Line == 18 { // of server "other"
@@ -101,7 +101,7 @@ func TestValidate(t *testing.T) {
 		}
 		return plugin.Invalid("Not this file", "Write another.", "path")
 	}
-	_, err := Load(write(t, strings.Replace(nested, "network", "net", 1)), plugins)
+	_, err := Load(writeConfig(t, strings.Replace(nested, "network", "net", 1)), plugins)
 	failure, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("the error is %v", err)
@@ -116,7 +116,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestDescribe(t *testing.T) {
+func TestExternalPluginsAreAskedOnce(t *testing.T) {
 	text := `network "tor" {}
 plugin "storage" "sqlite" {
   path = "sqlite"
@@ -151,7 +151,7 @@ server "b" {
 	} {
 		t.Run(name, func(t *testing.T) {
 			calls = 0
-			_, err := Load(write(t, text), c.plugins)
+			_, err := Load(writeConfig(t, text), c.plugins)
 			if c.plugins.Describe != nil && calls != 1 {
 				t.Errorf("the plugin was asked %d times, want once", calls)
 			}

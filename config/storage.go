@@ -12,7 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Text is a piece of configuration that is not in the file.
+// Text is a piece of configuration that does not come from the file.
 type Text struct {
 	Name   string // that errors give for the place
 	Source string
@@ -28,10 +28,10 @@ const maxStoreText = 64 << 10
 //	server "club" storage "bolt" { … }      in the directory of that server
 //	storage "bolt" { … }                    in the directory of the server called name
 //
-// The second is one line because HCL takes no block within another on a single
-// line; what the file would have, with the storage block inside, is taken as well.
-// An empty body may be left out. The name may be empty if the file has one
-// server. What comes back for each text is the server with that storage.
+// The second form exists because HCL allows no block inside another on a single line. A
+// server block with a storage block inside is accepted as well. An empty body may be left
+// out. The name may be empty if the file has one server. LoadStores returns, for each text,
+// the server with that storage.
 func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Config, []Server, error) {
 	l, body, err := beginLoad(path, plugins)
 	if err != nil {
@@ -74,6 +74,7 @@ func (l *loader) loadStoreText(text Text, name string, cfg *Config) (Server, err
 	return s, doc.failureOf(of.diags)
 }
 
+// storeIn decodes the one block of a text, which names a store.
 func (l *loader) storeIn(body *hclsyntax.Body, name string, cfg *Config) (s Server) {
 	if len(body.Blocks) != 1 || len(body.Attributes) > 0 {
 		l.addFault(body.MissingItemRange(), "a store is one block", storeHint)
@@ -103,7 +104,7 @@ func (l *loader) storeIn(body *hclsyntax.Body, name string, cfg *Config) (s Serv
 
 const storeHint = `Write server "NAME", server "NAME" storage "PLUGIN" { … } or storage "PLUGIN" { … }.`
 
-// serverNamed finds a server of the file. Without a name it is the only one.
+// serverNamed finds a server of the file. Without a name, the file must have only one.
 func (l *loader) serverNamed(name string, at hcl.Range, cfg *Config) Server {
 	names := make([]string, len(cfg.Servers))
 	for i, s := range cfg.Servers {

@@ -20,7 +20,7 @@ const twoServers = `
 	server "b" {}
 `
 
-func pathOf(t *testing.T, p PluginUse) string {
+func storagePath(t *testing.T, p PluginUse) string {
 	t.Helper()
 	v, err := p.Schema.Decode(p.Msgpack)
 	if err != nil {
@@ -30,7 +30,7 @@ func pathOf(t *testing.T, p PluginUse) string {
 }
 
 func TestLoadStores(t *testing.T) {
-	path := write(t, twoServers)
+	path := writeConfig(t, twoServers)
 	for _, c := range []struct {
 		server, text      string
 		dir, plugin, file string
@@ -54,7 +54,7 @@ func TestLoadStores(t *testing.T) {
 		if want := filepath.Join(cfg.DataDir, "servers", c.dir); s.Name != c.dir || s.Dir != want {
 			t.Errorf("%s is of the server %s in %s, want %s", c.text, s.Name, s.Dir, want)
 		}
-		if got := pathOf(t, s.Storage); s.Storage.Kind != plugin.KindStorage || s.Storage.Name != c.plugin || got != c.file {
+		if got := storagePath(t, s.Storage); s.Storage.Kind != plugin.KindStorage || s.Storage.Name != c.plugin || got != c.file {
 			t.Errorf("%s is the storage %q with the file %s, want %q with %s", c.text, s.Storage.Name, got, c.plugin, c.file)
 		}
 		if external := s.Storage.External != nil; external != (c.plugin == "sqlite") {
@@ -67,7 +67,7 @@ func TestLoadStores(t *testing.T) {
 }
 
 func TestLoadStoresRefused(t *testing.T) {
-	path := write(t, twoServers)
+	path := writeConfig(t, twoServers)
 	for _, c := range []struct{ server, text, want string }{
 		{"", ``, "-from line 1"},
 		{"", `server "a" {} server "b" {}`, "-from line 1"},
@@ -95,7 +95,7 @@ func TestLoadStoresRefused(t *testing.T) {
 			t.Errorf("%.80s: %v, %.400v, want %q", c.text, stores, err, c.want)
 		}
 	}
-	broken := write(t, `network "loopback" {}`)
+	broken := writeConfig(t, `network "loopback" {}`)
 	if _, _, err := LoadStores(broken, testPlugins, "", Text{"-from", `server "a"`}); err == nil || !strings.Contains(err.Error(), "server.hcl line") {
 		t.Errorf("a broken file: %v", err)
 	}
@@ -106,7 +106,7 @@ func FuzzLoadStores(f *testing.F) {
 	f.Add(`server "b" storage "sqlite" { path = "b.sqlite" }`)
 	f.Add(`storage "bolt" { cache { pages = env("X") } }`)
 	f.Fuzz(func(t *testing.T, text string) {
-		path := write(t, twoServers)
+		path := writeConfig(t, twoServers)
 		_, stores, err := LoadStores(path, testPlugins, "a", Text{"-from", text})
 		if err == nil && (len(stores) != 1 || stores[0].Dir == "" || stores[0].Storage.Schema.Attributes == nil) {
 			t.Errorf("%+v", stores)

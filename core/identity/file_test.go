@@ -27,7 +27,7 @@ func TestCreateThenLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := snapshot(t, filepath.Dir(path))
+	before := listTree(t, filepath.Dir(path))
 	for name, load := range map[string]func(string) (*Server, error){"Load": Load, "LoadOrCreate": LoadOrCreate} {
 		s, err := load(path)
 		if err != nil {
@@ -37,7 +37,7 @@ func TestCreateThenLoad(t *testing.T) {
 			t.Errorf("%s returns other keys", name)
 		}
 	}
-	if after := snapshot(t, filepath.Dir(path)); after != before {
+	if after := listTree(t, filepath.Dir(path)); after != before {
 		t.Errorf("loading changed the directory from\n%s to\n%s", before, after)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -48,7 +48,7 @@ func TestCreateThenLoad(t *testing.T) {
 	}
 }
 
-func TestCreateAtOnce(t *testing.T) {
+func TestConcurrentCreatesGetTheSameKeys(t *testing.T) {
 	path := filepath.Join(privateDir(t), "keys.json")
 	servers := make([]*Server, 16)
 	var wg sync.WaitGroup
@@ -92,10 +92,10 @@ func TestCreateNeverReplaces(t *testing.T) {
 	}
 }
 
-// TestRefuses damages a key file, or what surrounds it, in every way an operator
+// TestBadKeyFilesAreRefused damages a key file, or what surrounds it, in every way an operator
 // may meet. Each must be told with the path and what to do, and nothing on disk
 // may change.
-func TestRefuses(t *testing.T) {
+func TestBadKeyFilesAreRefused(t *testing.T) {
 	goodServer := newServer()
 	good := string(encodeServer(goodServer))
 	zero := *goodServer
@@ -128,8 +128,8 @@ func TestRefuses(t *testing.T) {
 		"trailing":         {write(good+"{}", 0o600), "is damaged: restore"},
 		"huge":             {write(good+strings.Repeat(" ", maxFileSize), 0o600), "is damaged: restore"},
 		"unknown field":    {write(replace(`"format"`, `"x": 1, "format"`), 0o600), "is damaged: restore"},
-		"another seed":     {write(replace(b64(seed[:]), b64(otherSeed[:])), 0o600), "is damaged: restore"},
-		"short seed":       {write(replace(b64(seed[:]), b64(seed[:31])), 0o600), "is damaged: restore"},
+		"another seed":     {write(replace(base64Of(seed[:]), base64Of(otherSeed[:])), 0o600), "is damaged: restore"},
+		"short seed":       {write(replace(base64Of(seed[:]), base64Of(seed[:31])), 0o600), "is damaged: restore"},
 		"no format":        {write(replace(`"format": 1`, `"format": 0`), 0o600), "is damaged: restore"},
 		"newer format":     {write(`{"format": 2, "keys": []}`, 0o600), "has format 2 but this program knows only up to 1: use the newer"},
 		"zero scalar":      {write(string(encodeServer(&zero)), 0o600), "is damaged: restore"},
@@ -167,23 +167,23 @@ func TestRefuses(t *testing.T) {
 			path := filepath.Join(privateDir(t), "board", "keys.json")
 			check(t, os.Mkdir(filepath.Dir(path), 0o700))
 			tc.prepare(t, path)
-			refuses(t, path, tc.says)
+			expectRefusal(t, path, tc.says)
 		})
 	}
 }
 
 // A file that its owner may not read is refused too; root may read everything.
-func TestRefusesUnreadable(t *testing.T) {
+func TestUnreadableKeyFileIsRefused(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read every file")
 	}
 	path := filepath.Join(privateDir(t), "keys.json")
 	check(t, os.WriteFile(path, encodeServer(newServer()), 0))
-	refuses(t, path, "chmod 600")
+	expectRefusal(t, path, "chmod 600")
 }
 
 // The user of the relay is not told to be root, whatever root has made in its directory.
-func TestRefusesUnreadableOfAnother(t *testing.T) {
+func TestUnreadableKeyFileOfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to be another user")
 	}
@@ -205,10 +205,10 @@ func TestRefusesUnreadableOfAnother(t *testing.T) {
 	}
 }
 
-func refuses(t *testing.T, path, says string) {
+func expectRefusal(t *testing.T, path, says string) {
 	t.Helper()
 	root := filepath.Dir(filepath.Dir(path))
-	before := snapshot(t, root)
+	before := listTree(t, root)
 	for name, load := range map[string]func(string) (*Server, error){"Load": Load, "LoadOrCreate": LoadOrCreate} {
 		s, err := load(path)
 		if err == nil {
@@ -221,14 +221,14 @@ func refuses(t *testing.T, path, says string) {
 			t.Errorf("%s says %q, it should name the path and contain %q", name, text, says)
 		}
 	}
-	if after := snapshot(t, root); after != before {
+	if after := listTree(t, root); after != before {
 		t.Errorf("the directory changed from\n%s to\n%s", before, after)
 	}
 }
 
-// TestNoRoom runs LoadOrCreate in a process that may not write files, which is
+// TestFullDiskKeepsNothing runs LoadOrCreate in a process that may not write files, which is
 // what a full disk looks like to it.
-func TestNoRoom(t *testing.T) {
+func TestFullDiskKeepsNothing(t *testing.T) {
 	const variable = "IDENTITY_TEST_NO_ROOM"
 	if path := os.Getenv(variable); path != "" {
 		check(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 10, Max: 10}))
@@ -237,7 +237,7 @@ func TestNoRoom(t *testing.T) {
 		os.Exit(0) // at once: the coverage report could not be written
 	}
 	path := filepath.Join(privateDir(t), "keys.json")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoRoom$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDiskKeepsNothing$")
 	cmd.Env = append(os.Environ(), variable+"="+path)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "error: create key file "+path+": nothing was kept, make room") {
@@ -287,14 +287,14 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 func sameServer(a, b *Server) bool {
 	return a.Board.Seed() == b.Board.Seed() && a.Token.Seed() == b.Token.Seed() && a.Scalar == b.Scalar
 }
 
-// snapshot describes everything below root: modes, owners, times, contents.
-func snapshot(t *testing.T, root string) string {
+// listTree describes everything below root: modes, owners, times, contents.
+func listTree(t *testing.T, root string) string {
 	t.Helper()
 	var s strings.Builder
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -6,7 +6,7 @@ import (
 )
 
 // TestFormatOfKeys: another content of the file needs another number.
-func TestFormatOfKeys(t *testing.T) {
+func TestKeyFileFormatIsFrozen(t *testing.T) {
 	s := &Server{Board: keyFromSeed(bytes.Repeat([]byte{1}, 32)), Token: keyFromSeed(bytes.Repeat([]byte{2}, 32)), Scalar: [32]byte{3}}
 	want := `{
   "format": 1,

@@ -18,10 +18,10 @@ import (
 	"unsafe"
 )
 
-// TestCopiesInMemory has a process load keys, sign, write them, and look for the board's seed
+// TestNoSecretsStayInMemory has a process load keys, sign, write them, and look for the board's seed
 // in all its memory. One copy is the key itself. crypto/ed25519 keeps another
 // for as long as the key lives, once it has signed.
-func TestCopiesInMemory(t *testing.T) {
+func TestNoSecretsStayInMemory(t *testing.T) {
 	if path := os.Getenv("IDENTITY_SCAN"); path != "" {
 		scanMain(path)
 	}
@@ -36,7 +36,7 @@ func TestCopiesInMemory(t *testing.T) {
 	for i := range turned {
 		turned[i] = ^turned[i]
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCopiesInMemory$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoSecretsStayInMemory$")
 	cmd.Env = append(os.Environ(), "IDENTITY_SCAN="+path, fmt.Sprintf("IDENTITY_SCAN_FOR=%x", turned))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -77,7 +77,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 }
 
 // The test above can fail: every spelling is found where bytes are printed bare.
-func TestSpellings(t *testing.T) {
+func TestSpellingsOfASecret(t *testing.T) {
 	seed := NewKey().Seed()
 	text, _ := json.Marshal(seed[:])
 	array, _ := json.Marshal(seed)
