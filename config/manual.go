@@ -23,24 +23,24 @@ var manualBlocks = []manualBlock{{
 	options: fileOptions,
 }, {
 	header:  `network "tor"`,
-	doc:     "Servers are onion services of the Tor network. A file has exactly one network block.",
+	doc:     "The servers are onion services of the Tor network. A file has exactly one network block.",
 	options: torOptions,
 }, {
 	header:   `network "loopback"`,
-	doc:      "Instead of Tor: servers are reached from this machine only, and nothing is hidden. For development and tests.",
+	doc:      "Replaces Tor for development and tests. The servers can be reached from this machine only, and nothing is hidden.",
 	options:  loopbackOptions,
 	optional: true,
 }, {
 	header:  "log",
-	doc:     "What the relay says while it runs.",
+	doc:     "The log of the relay.",
 	options: logOptions,
 }, {
 	header:  "limits",
-	doc:     "What strangers can make one server do. Each limit holds for each server by itself; at a limit the relay does what stands below, and counts it.",
+	doc:     "What strangers can make one server do. Each limit applies to each server separately. The table says what the relay does at a limit; the status counts how often it did.",
 	options: limits.Schema(),
 }, {
 	header:   `plugin "KIND" "NAME"`,
-	doc:      "A plugin that is not built in, for any number of servers to use. KIND is storage, stats or peersync, and NAME what the plugin calls itself: \"cwtch-relay plugin describe PATH\" shows both.",
+	doc:      "A plugin that is not built in. Any number of servers may use it. KIND is storage, stats or peersync, and NAME is the name that the plugin gives itself: \"cwtch-relay plugin describe PATH\" shows both.",
 	options:  externalBlock,
 	optional: true,
 }}
@@ -49,28 +49,28 @@ var manualBlocks = []manualBlock{{
 // for the manual; the file is decoded in two steps.
 var externalBlock = plugin.Schema{Attributes: externalOptions.Attributes, Blocks: []plugin.Block{{
 	Name: "sandbox", Schema: sandboxOptions,
-	Doc: "What the plugin may do. Every plugin is confined, those that are built in with the defaults that stand here: it has its own directory, and no network; a stats plugin is reached at the loopback addresses where the relay listens for it. What the kernel cannot enforce is said at every start and in the status.",
+	Doc: "What the plugin may do. Every plugin is confined; built-in plugins have the defaults below. A plugin has its own directory and no network. A stats plugin is reached at loopback addresses, where the relay listens for it. The log at every start and the status say what the kernel cannot enforce.",
 }}}
 
 // kindDocs describe the blocks in which a server names its plugins.
 var kindDocs = map[plugin.Kind]string{
-	plugin.KindStorage:  "Where the server keeps its messages: at most one block. Left out, it is storage \"" + defaultStorage + "\" with its defaults.",
-	plugin.KindStats:    "What gets the numbers of the server every ten seconds, as a monitoring system; docs/metrics.md lists them. Any number of blocks.",
-	plugin.KindPeerSync: "What keeps the server in step with replicas of it on other relays. Any number of blocks.",
+	plugin.KindStorage:  "Where the server keeps its messages. At most one block; if it is left out, it is storage \"" + defaultStorage + "\" with its defaults.",
+	plugin.KindStats:    "Where the metrics of the server go every ten seconds, for example to a monitoring system. docs/metrics.md lists them. Any number of blocks.",
+	plugin.KindPeerSync: "Keeps the server in step with its replicas on other relays. Any number of blocks.",
 }
 
 // serverBlock is the last block of the manual: it contains the blocks of plugins.
 var serverBlock = manualBlock{
 	header:  `server "NAME"`,
-	doc:     "A server: one board with its own address. There may be any number of them, with names of 1 to 64 of a-z, 0-9 and -. The name is that of the server's directory; whoever changes it makes another server.",
+	doc:     "A server: one board with an address of its own. There may be any number of servers. A name has 1 to 64 of a-z, 0-9 and -. It is also the name of the directory of the server: another name makes another server.",
 	options: serverOptions,
 }
 
-const templateIntro = `What this relay does. Lines that start with # and a name show an option with its default (null: not set); ` +
-	`take the # away to change it. "cwtch-relay validate" checks this file without starting anything.
+const templateIntro = `What this relay does. A line that starts with # and a name shows an option with its default (null: not set); ` +
+	`remove the # to change it. "cwtch-relay validate" checks this file without starting anything.
 
 Durations are written "90s", "10m" or "1h30m", sizes "512KiB", "64MiB" or "2GiB". Relative paths start at the directory of this file. ` +
-	`env("NAME") stands for a variable of the environment, file("path") for the content of a file; use them for secrets.`
+	`env("NAME") is the value of an environment variable, and file("path") the content of a file; use them for secrets.`
 
 // Template returns a configuration that works as it is. Every option is explained and shown
 // with its default, commented out. Removing the # from any of them changes nothing.
@@ -114,7 +114,7 @@ func (t *template) writePlugins(kind plugin.Kind, builtIn []plugin.Description) 
 	}
 	if !found {
 		t.writeBlock(fmt.Sprintf("%s %q", kind, "NAME"), true, func(t *template) {
-			t.writeComment("None is built in: NAME is that of a plugin block, and the options are its own.")
+			t.writeComment("None is built in. NAME is the name of a plugin block; the plugin defines the options.")
 		})
 	}
 }

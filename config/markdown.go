@@ -31,12 +31,12 @@ func Markdown(builtIn []plugin.Description) string {
 	for _, kind := range plugin.Kinds() {
 		fmt.Fprintf(&b, "| `%s \"NAME\"` | %s |\n", kind, tableCell(kindDocs[kind]))
 	}
-	b.WriteString("\n" + `NAME is a plugin that is built in, below, or one of a ` + "`plugin`" + ` block. What stands in the body is for the plugin to say;
-` + "`cwtch-relay plugin describe`" + ` shows it. Two blocks of one server may name the same plugin; the second has the directory ` + "`NAME#2`" + `, and so on.
+	b.WriteString("\n" + `NAME is a built-in plugin (see below) or the plugin of a ` + "`plugin`" + ` block. The plugin defines what the body may hold;
+` + "`cwtch-relay plugin describe`" + ` shows it. Two blocks of one server may name the same plugin. The second has the directory ` + "`NAME#2`" + `, and so on.
 `)
 	for _, p := range builtIn {
 		title := fmt.Sprintf("`%s %q`", p.Kind, p.Name)
-		fmt.Fprintf(&b, "\n## %s\n\n%s Built in; the block stands in a `server` block.\n", title, p.Doc)
+		fmt.Fprintf(&b, "\n## %s\n\n%s Built in. The block belongs into a `server` block.\n", title, p.Doc)
 		writeOptions(&b, p.Schema, title)
 	}
 	return b.String()
@@ -63,9 +63,9 @@ func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
 		text := block.Doc
 		switch {
 		case block.Repeated:
-			text += " It may be there any number of times."
+			text += " Any number of these blocks may be written."
 		case block.Labelled:
-			text += " It may be there any number of times, each with a name of its own."
+			text += " Any number of these blocks may be written, each with a name of its own."
 		}
 		if text = strings.TrimSpace(text); text != "" {
 			fmt.Fprintf(b, "\n%s\n", text)
