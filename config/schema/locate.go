@@ -10,10 +10,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Locate returns the range that a path of a [plugin.Diagnostic] leads to: the
-// value of an attribute, or the header of a block. A path that leads nowhere,
-// as to an attribute that is not written, gives the innermost block on the way
-// that is there; around is the range of the block that body belongs to.
+// Locate returns the range to which a path of a [plugin.Diagnostic] leads: the value of an
+// attribute, or the header of a block. If the path leads nowhere, for example to an attribute
+// that is not written, it returns the innermost block on the way. The range of the block around
+// body is around.
 func Locate(body hcl.Body, s plugin.Schema, around hcl.Range, path []string) hcl.Range {
 	native, ok := body.(*hclsyntax.Body)
 	for ok && len(path) > 0 {
@@ -33,8 +33,8 @@ func Locate(body hcl.Body, s plugin.Schema, around hcl.Range, path []string) hcl
 	return around
 }
 
-// findBlock returns the block that the start of a path selects and the rest of the
-// path; nil when it is not there.
+// findBlock returns the block that the start of a path selects, or nil, and the rest of the
+// path.
 func findBlock(blocks hclsyntax.Blocks, want plugin.Block, path []string) (*hclsyntax.Block, []string) {
 	var written hclsyntax.Blocks
 	for _, b := range blocks {

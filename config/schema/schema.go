@@ -1,19 +1,16 @@
-// Package schema decodes the body of a block by a [plugin.Schema]. It is for
-// package config, which describes its own blocks in the same way as plugins
-// describe theirs, so that there is one set of rules, one kind of error and
-// one table to write the manual from.
+// Package schema decodes the body of a block by a [plugin.Schema]. Package config describes
+// its own blocks in the same way as plugins describe theirs. So there is one set of rules, one
+// kind of error, and one table from which the manual is written.
 //
 // # Errors
 //
-// Everything that is wrong in a body is reported at once, each fault with the
-// range of the text at fault and with what may stand there instead. The order
-// is undefined.
+// Everything that is wrong in a body is reported at once. Each fault has the range of the
+// text at fault and says what may stand there instead. The order is undefined.
 //
 // # Values
 //
-// The value of a body is of the type that [plugin.Schema.CtyType] gives, with
-// defaults filled in and bounds checked; what package plugin says of a value
-// on the wire holds for it.
+// The value of a body has the type of [plugin.Schema.CtyType]. Defaults are filled in and
+// bounds are checked, as package plugin promises for values on the wire.
 package schema
 
 import (
@@ -29,9 +26,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Decode returns the value of a body. Blocks of the types in others belong to
-// somebody else: they are returned as they are, in the order of the file. The
-// value is meaningless if there are diagnostics; the blocks are not.
+// Decode returns the value of a body. Blocks of the types in others are returned undecoded,
+// in the order of the file. If there are diagnostics the value is meaningless; the blocks are
+// not.
 //
 // The schema must be valid (see [plugin.Schema.Validate]).
 func Decode(body hcl.Body, s plugin.Schema, ctx *hcl.EvalContext, others ...hcl.BlockHeaderSchema) (cty.Value, hcl.Blocks, hcl.Diagnostics) {
@@ -63,9 +60,9 @@ func specOf(s plugin.Schema) hcldec.ObjectSpec {
 	return spec
 }
 
-// attrSpec reads an attribute as it is written, checks it and then makes the
-// wire value of it. Types and missing attributes are left to the check:
-// hcldec takes a number for a string, and null for a value that is there.
+// attrSpec reads an attribute as it is written, checks it and converts it. It does not let
+// hcldec check types and missing attributes, because hcldec accepts a number for a string, and
+// null for a value that is there.
 func attrSpec(a plugin.Attribute) hcldec.Spec {
 	return &hcldec.TransformFuncSpec{
 		Wrapped: &hcldec.ValidateSpec{
@@ -89,8 +86,8 @@ func attrSpec(a plugin.Attribute) hcldec.Spec {
 	}
 }
 
-// refuseValue says what was expected. It does not show the value, which may come
-// from a file of secrets. The range is left to hcldec.
+// refuseValue says what was expected. It does not show the value, which may be a secret.
+// hcldec adds the range.
 func refuseValue(a plugin.Attribute, written cty.Value) *hcl.Diagnostic {
 	summary := a.Name + " must be " + Accepts(a)
 	if written.IsNull() {
@@ -103,7 +100,7 @@ func refuseValue(a plugin.Attribute, written cty.Value) *hcl.Diagnostic {
 	}
 }
 
-// valueOf turns a written value into the one on the wire.
+// valueOf converts a written value into the one on the wire.
 func valueOf(a plugin.Attribute, written cty.Value) (cty.Value, error) {
 	if written.IsNull() {
 		if a.Default != "" {
@@ -117,8 +114,8 @@ func valueOf(a plugin.Attribute, written cty.Value) (cty.Value, error) {
 	if text {
 		want = cty.String
 	}
-	// Text stands for numbers and truth values, so that functions can give
-	// them. The other way round is a mistake, save for a size in bytes.
+	// A text may stand for a number or a truth value, because functions return texts.
+	// A number for a text is a mistake, except for a size in bytes.
 	given := written.Type()
 	if want == cty.String && given != cty.String && !(a.Type == plugin.Bytes && given == cty.Number) {
 		return cty.NilVal, errors.New("not a string")

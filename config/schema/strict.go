@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// strict is a body that says, for every name it does not know, which ones it
-// does; hcl itself names one at best.
+// strict is a body that reports every unknown name together with all known ones; hcl itself
+// suggests one at most.
 type strict struct {
 	*hclsyntax.Body
 	others []hcl.BlockHeaderSchema // blocks to pass over
@@ -70,7 +70,7 @@ func faultAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: &at}
 }
 
-// maxClip bounds what an error quotes of a name.
+// maxClip bounds how much of a name an error quotes.
 const maxClip = 64
 
 func clipName(name string) string {
@@ -80,8 +80,8 @@ func clipName(name string) string {
 	return name
 }
 
-// Suggest says which of the known names was probably meant, or else lists all
-// of them. What is the word for the things named.
+// Suggest says which of the known names was probably meant, or lists all of them. What is the
+// word for the things named.
 func Suggest(name, what string, known []string) string {
 	nearest, ok := Nearest(name, known)
 	switch {
@@ -107,8 +107,8 @@ func Nearest(name string, known []string) (nearest string, ok bool) {
 	return nearest, nearest != ""
 }
 
-// editDistance counts the letters to insert, delete or replace on the way from one
-// name to the other; names of very different length are not compared.
+// editDistance counts the letters to insert, delete or replace to get from one name to the
+// other. It does not compare names of very different length.
 func editDistance(a, b string) int {
 	if max(len(a), len(b))-min(len(a), len(b)) > 2 {
 		return max(len(a), len(b))

@@ -11,7 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Accepts says in words what an attribute takes: "a duration from 1s to 5m".
+// Accepts describes the values of an attribute: "a duration from 1s to 5m".
 func Accepts(a plugin.Attribute) string {
 	text := map[plugin.Type]string{
 		plugin.String:     "a string",
@@ -40,8 +40,7 @@ func Accepts(a plugin.Attribute) string {
 	return text
 }
 
-// Default writes the default of an attribute in the syntax of the file; null
-// if it has none.
+// Default writes the default of an attribute in the syntax of the file, or null if it has none.
 func Default(a plugin.Attribute) string {
 	switch {
 	case a.Default == "":
@@ -52,7 +51,7 @@ func Default(a plugin.Attribute) string {
 	return Literal(a.Default)
 }
 
-// Example writes a value that an attribute takes.
+// Example writes a value that an attribute accepts.
 func Example(a plugin.Attribute) string {
 	limit := a.Min
 	if limit == nil {

@@ -92,9 +92,8 @@ func TestCreateNeverReplaces(t *testing.T) {
 	}
 }
 
-// TestBadKeyFilesAreRefused damages a key file, or what surrounds it, in every way an operator
-// may meet. Each must be told with the path and what to do, and nothing on disk
-// may change.
+// A key file, or its directory, is damaged in every way that an operator may meet. Each error
+// has the path and what to do, and nothing on disk changes.
 func TestBadKeyFilesAreRefused(t *testing.T) {
 	goodServer := newServer()
 	good := string(encodeServer(goodServer))
@@ -172,7 +171,7 @@ func TestBadKeyFilesAreRefused(t *testing.T) {
 	}
 }
 
-// A file that its owner may not read is refused too; root may read everything.
+// Root may read every file.
 func TestUnreadableKeyFileIsRefused(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may read every file")
@@ -182,7 +181,7 @@ func TestUnreadableKeyFileIsRefused(t *testing.T) {
 	expectRefusal(t, path, "chmod 600")
 }
 
-// The user of the relay is not told to be root, whatever root has made in its directory.
+// The user of the relay is not told to become root, whatever root has made in its directory.
 func TestUnreadableKeyFileOfAnotherUserIsRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to be another user")
@@ -226,8 +225,7 @@ func expectRefusal(t *testing.T, path, says string) {
 	}
 }
 
-// TestFullDiskKeepsNothing runs LoadOrCreate in a process that may not write files, which is
-// what a full disk looks like to it.
+// LoadOrCreate runs in a process that may not write files, which looks like a full disk.
 func TestFullDiskKeepsNothing(t *testing.T) {
 	const variable = "IDENTITY_TEST_NO_ROOM"
 	if path := os.Getenv(variable); path != "" {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestFormatOfKeys: another content of the file needs another number.
+// If the content of the file changes, the format needs another number.
 func TestKeyFileFormatIsFrozen(t *testing.T) {
 	s := &Server{Board: keyFromSeed(bytes.Repeat([]byte{1}, 32)), Token: keyFromSeed(bytes.Repeat([]byte{2}, 32)), Scalar: [32]byte{3}}
 	want := `{

@@ -1,28 +1,28 @@
-// Package identity holds the names and the secrets of a Cwtch server: ed25519
-// keys, the Tor v3 onion names that follow from them, and the one file that
-// keeps the keys of a server. It is for every part of the relay and of its
-// clients that listens on, dials or signs for an onion service.
+// Package identity has the names and the secrets of a Cwtch server: ed25519 keys, the
+// Tor v3 onion names that follow from them, and the file with the keys of a server. It is
+// for every part of the relay and of its clients that listens on, dials or signs for an
+// onion service.
 //
 // # Names
 //
 // An [Onion] is the 56-character base32 name of a v3 onion service, lower case
 // and without ".onion": the form Cwtch uses inside its protocol. It contains
-// the public key, so whoever holds the name can verify what the service signs.
-// [ParseOnion] and [CheckPublicKey] refuse keys that a dishonest peer could use
-// to confuse a key exchange or a signature check.
+// the public key, so the name is enough to verify what the service signs.
+// [ParseOnion] and [CheckPublicKey] refuse keys with which a dishonest peer could
+// confuse a key exchange or a signature check.
 //
 // # Secrets
 //
 // A [Key] or a [Server] prints as "[secret]" through fmt, log/slog, JSON and
-// every other encoder that honours [encoding.TextMarshaler]. Only the methods
-// and fields that say so hand out secret bytes; what a method returns is a copy.
+// every other encoder that honours [encoding.TextMarshaler]. Only methods and fields
+// whose documentation says so give out secret bytes; methods return copies.
 //
 // # The key file
 //
-// [LoadOrCreate] keeps the keys of one server in one file. The keys are on disk
-// for good before the caller sees them, two processes that create the file at
-// the same moment end up with the same keys, and an existing file is never
-// changed: losing or replacing it would give the server a new address.
+// [LoadOrCreate] keeps the keys of one server in one file. The keys are durable before
+// the caller sees them, and two processes that create the file at the same moment get the
+// same keys. An existing file is never changed: without it the server would have a new
+// address.
 package identity
 
 import (
@@ -40,8 +40,8 @@ const redacted = "[secret]"
 // usable. A Key may be copied and used by several goroutines; compare keys by their
 // onion names.
 type Key struct {
-	// A function, because fmt does not call the methods of a Key that sits in an
-	// unexported field of another struct; a function prints as its address.
+	// A function, because fmt does not call the methods of a Key in an unexported field
+	// of another struct. A function prints as its address.
 	secret func() *keyPair
 }
 
@@ -76,8 +76,8 @@ func (k Key) Public() ed25519.PublicKey {
 	return ed25519.PublicKey(slices.Clone(k.secret().private[ed25519.SeedSize:]))
 }
 
-// Private returns a copy of the secret key in the form of crypto/ed25519. Whoever
-// needs it for a moment wipes it with clear.
+// Private returns a copy of the secret key in the form of crypto/ed25519. A caller that
+// needs it only for a moment should wipe it with clear.
 func (k Key) Private() ed25519.PrivateKey { return slices.Clone(k.secret().private) }
 
 // Sign signs a message. It leaves no copy of the key with the caller.

@@ -18,9 +18,9 @@ import (
 	"unsafe"
 )
 
-// TestNoSecretsStayInMemory has a process load keys, sign, write them, and look for the board's seed
-// in all its memory. One copy is the key itself. crypto/ed25519 keeps another
-// for as long as the key lives, once it has signed.
+// A process loads keys, signs and writes them, and then looks for the seed of the board in all
+// its memory. One copy is the key itself. crypto/ed25519 keeps another one as long as the key
+// lives, once it has signed.
 func TestNoSecretsStayInMemory(t *testing.T) {
 	if path := os.Getenv("IDENTITY_SCAN"); path != "" {
 		scanMain(path)
@@ -30,8 +30,7 @@ func TestNoSecretsStayInMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What is looked for is known there with every bit turned, so as not to be
-	// found.
+	// The child gets the seed with every bit turned, so that it does not find that.
 	turned := s.Board.Seed()
 	for i := range turned {
 		turned[i] = ^turned[i]
