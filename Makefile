@@ -22,6 +22,8 @@ test: tor gcc build ## every test, those over Tor included, but for the examples
 	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
 	# It follows processes one call at a time; the race detector only makes it slower.
 	go test -timeout 10m ./plugins/storage/internal/powerloss
+	# With as many envelopes as the contract asks for; with the race detector a tenth.
+	go test -run TestContractOfDefaults/CrowdedSignature ./plugins/storage/bolt ./plugins/storage/sqlite
 
 systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
 	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v

@@ -3,6 +3,7 @@ package bolt
 import (
 	"testing"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -24,7 +25,7 @@ func TestContract(t *testing.T) {
 // TestContractOfDefaults proves the plugin as it is shipped, with as large a crowd as the
 // suite has: what that costs does not depend on the transport.
 func TestContractOfDefaults(t *testing.T) {
-	proveContract(t, plugintest.Transports(t, Plugin())[0], 0)
+	proveContract(t, plugintest.Transports(t, Plugin())[0], storefiletest.Crowd)
 }
 
 func proveContract(t *testing.T, transport plugintest.Transport, crowd int) {
