@@ -134,8 +134,7 @@ func (d document) toState() (*State, error) {
 	return s, nil
 }
 
-// version1Position returns a position on the server from the signature that
-// version 1 had in its place.
+// version1Position returns the position of version 1, which was a signature.
 func (s *Server) version1Position(signature []byte) client.Position {
 	switch {
 	case len(signature) == 0:
