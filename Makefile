@@ -1,26 +1,26 @@
-# The commands of this repository. Everything that is built or fetched goes to
-# bin/ and .cache/, which git ignores.
+# The commands of this repository. They build and fetch only into bin/ and .cache/,
+# which git ignores.
 
 # The second generation of encoding/json decodes a post in half the time.
 export GOEXPERIMENT := jsonv2
-# No tor that this repository starts may touch the public network.
+# Tor may not touch the public network, in tests and everywhere else in this repository.
 export CWTCH_RELAY_TOR_TESTING_ONLY := 1
 export CGO_ENABLED ?= 0
 
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test systemd-test race lint examples fuzz bench interop generate tor gcc python node clean
+.PHONY: build demo test systemd-test lint examples fuzz bench interop generate tor gcc python node clean
 
-build: ## bin/cwtch-relay and bin/cwtch-group
+build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
 
-demo: tor build ## a private Tor network, a relay, three people who talk
+demo: tor build ## a private Tor network, a relay, three people who talk through it
 	bin/cwtch-demo
 
-test: tor gcc build ## every test, those over Tor included, but for the examples
+test: tor gcc build ## every test, those over Tor included, except the examples
 	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
-	# It follows processes one call at a time; the race detector only makes it slower.
+	# powerloss traces processes call by call; the race detector only makes it slower.
 	go test -timeout 10m ./plugins/storage/internal/powerloss
 	# With as many envelopes as the contract asks for; with the race detector a tenth.
 	go test -run TestContractOfDefaults/CrowdedSignature ./plugins/storage/bolt ./plugins/storage/sqlite
@@ -28,7 +28,7 @@ test: tor gcc build ## every test, those over Tor included, but for the examples
 systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
 	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v
 
-lint: $(LINT) ## import lines, formatting and mistakes
+lint: $(LINT) ## imports between packages, formatting and mistakes
 	$(LINT) run ./...
 
 $(LINT):
@@ -36,7 +36,7 @@ $(LINT):
 	GOBIN=$(CURDIR)/.cache go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv .cache/golangci-lint $(LINT)
 
-examples: python node ## every example and skeleton, built and used as somebody outside of this repository would
+examples: python node ## every example and skeleton, built and used as an outside author would
 	go test -count=1 -timeout 30m ./examples/check
 
 FUZZTIME ?= 10s
@@ -46,22 +46,22 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: build ## the relay against a load generator; writes bench.json
 	bin/cwtch-bench -relay bin/cwtch-relay -json bench.json
 
-interop: ## authentication with the Rust client of Cwtch's author, both roles
+interop: ## authentication with the Rust client of Cwtch's author, in both roles
 	core/tapir/interop/run.sh
 
 generate: ## protobuf code and docs/configuration.md
 	go generate ./...
 
-tor: ## install tor where it is missing
+tor: ## install tor if it is missing
 	@command -v tor >/dev/null || .ci/install tor
 
-gcc: ## install a C compiler where it is missing; the race detector needs one
+gcc: ## install a C compiler if it is missing; the race detector needs one
 	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
-python: ## install Python where it is missing; a skeleton is written in it
+python: ## install Python if it is missing; one skeleton uses it
 	@/usr/bin/python3 -c 'import ensurepip, sqlite3' 2>/dev/null || .ci/install python3 python3-venv
 
-node: ## install Node where it is missing; a skeleton is written for it
+node: ## install Node if it is missing; one skeleton uses it
 	@command -v npm >/dev/null || .ci/install nodejs npm
 
 clean:
