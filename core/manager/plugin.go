@@ -40,8 +40,8 @@ func (c PluginConfig) String() string { return string(c.Kind) + "/" + c.Instance
 // the keys are not there.
 func StorageDir(dir string) string { return filepath.Join(dir, string(plugin.KindStorage)) }
 
-// PluginDir is where a plugin of the server in dir keeps its files.
-func PluginDir(dir string, kind plugin.Kind, instance string) string {
+// pluginDir is where a plugin of the server in dir keeps its files.
+func pluginDir(dir string, kind plugin.Kind, instance string) string {
 	if kind == plugin.KindStorage {
 		return StorageDir(dir)
 	}
@@ -109,7 +109,7 @@ func (i *instance) startEvents() {
 // superviseConfig fills in what a plugin is told of where it runs.
 func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) supervise.Config {
 	full := c.Config
-	full.Dir = PluginDir(s.dir, c.Kind, c.Instance)
+	full.Dir = pluginDir(s.dir, c.Kind, c.Instance)
 	full.SocketDir = i.sockets
 	full.Logger = m.log.With("server", s.name)
 	if c.Instance != c.Name {

@@ -105,7 +105,7 @@ func (s *server) publishedEnd() (storage.Seq, error) {
 	return b.End().Seq, b.Err()
 }
 
-// recheckStore lets a board look at a store whose process has been started again.
+// recheckStore makes the board check a store whose process was restarted.
 func (m *Manager) recheckStore(s *server) {
 	b := s.board.Load()
 	if b == nil {
