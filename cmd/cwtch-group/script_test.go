@@ -96,19 +96,19 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	keys, err := identity.LoadOrCreate(ts.MkAbs(name + ".keys"))
 	ts.Check(err)
-	rig := ts.Value(scriptNetworkKey{}).(*scriptNetwork)
-	network, err := rig.connect()
+	all := ts.Value(scriptNetworkKey{}).(*scriptNetwork)
+	network, err := all.connect()
 	ts.Check(err)
 	s, err := startRelay(network, keys)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(name+".bundle"), []byte(s.Bundle().String()+"\n"), 0o600))
-	rig.servers[name] = func() {
-		delete(rig.servers, name)
+	all.servers[name] = func() {
+		delete(all.servers, name)
 		ts.Check(s.Close(context.Background()))
 		ts.Check(network.Close())
 	}
 	ts.Defer(func() {
-		if stop, ok := rig.servers[name]; ok {
+		if stop, ok := all.servers[name]; ok {
 			stop()
 		}
 	})
