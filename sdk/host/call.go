@@ -12,23 +12,22 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// calls are those of one kind: how its errors are written on the wire, and which
-// of them says that the plugin is away.
-type calls struct {
+// callErrors describes the errors of calls of one kind.
+type callErrors struct {
 	kind        plugin.Kind
-	errors      rpc.ErrorCodes
-	unavailable error
+	codes       rpc.ErrorCodes
+	unavailable error // the ErrUnavailable of the kind
 }
 
 var (
-	storageCalls = calls{plugin.KindStorage, rpc.StorageErrors, storage.ErrUnavailable}
-	statsCalls   = calls{plugin.KindStats, rpc.StatsErrors, stats.ErrUnavailable}
+	storageErrors = callErrors{plugin.KindStorage, rpc.StorageErrors, storage.ErrUnavailable}
+	statsErrors   = callErrors{plugin.KindStats, rpc.StatsErrors, stats.ErrUnavailable}
 )
 
-// runCall runs one call under a deadline and gives its error the meaning it has
-// for the caller. A plugin that misses a deadline which the caller did not set is
-// unavailable. In either case the error wraps [context.DeadlineExceeded].
-func runCall[R any](ctx context.Context, kind calls, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
+// runCall makes one call under a deadline: the caller's if ctx has one, or else timeout. A
+// plugin that misses the latter is unavailable. The error of a missed deadline always wraps
+// [context.DeadlineExceeded].
+func runCall[R any](ctx context.Context, kind callErrors, name string, timeout time.Duration, do func(context.Context) (R, error)) (R, error) {
 	deadline, theirs := ctx.Deadline()
 	if !theirs && timeout > 0 {
 		deadline = time.Now().Add(timeout)
@@ -40,9 +39,9 @@ func runCall[R any](ctx context.Context, kind calls, name string, timeout time.D
 	if err == nil {
 		return result, nil
 	}
-	err = kind.errors.FromStatus(err)
-	// The deadline passes on the other side as well, and its answer may be here
-	// before our own clock says so. Any earlier it is the plugin that gave up.
+	err = kind.codes.FromStatus(err)
+	// The deadline is also set on the other side, whose answer may arrive a moment before
+	// our clock reaches it. An earlier answer means that the plugin gave up.
 	passed := !deadline.IsZero() && time.Until(deadline) < time.Second
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && !passed, errors.Is(err, context.Canceled) && ctx.Err() == nil:

@@ -15,12 +15,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// ContractError is in every error about an answer that no plugin may give. Such
-// an error is a [storage.ErrCorrupt] as well.
+// ContractError is the error of an answer that no plugin may give. It wraps
+// [storage.ErrCorrupt].
 type ContractError = rpc.ContractError
 
-// Client speaks to one incarnation of a plugin. Its methods may be called at
-// the same time from several goroutines.
+// Client makes calls to one process of a plugin. Its methods may be called from several
+// goroutines at the same time.
 type Client struct {
 	conn grpc.ClientConnInterface
 
@@ -29,12 +29,12 @@ type Client struct {
 	stats    pb.StatsClient
 	peersync pb.PeerSyncClient
 
-	host         peersync.HostServices // what a peer-sync plugin calls; nil: nothing
+	host         peersync.HostServices // nil until ServeHost
 	capabilities atomic.Pointer[[]plugin.Capability]
 }
 
-// NewClient makes a client of a connection, which stays the caller's. The
-// connection should have been dialled with [DialOptions].
+// NewClient returns a client on a connection, which the caller still has to close. It should
+// have been dialled with [DialOptions].
 func NewClient(conn grpc.ClientConnInterface) *Client {
 	return &Client{
 		conn:   conn,
@@ -43,13 +43,12 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 	}
 }
 
-// Conn is the connection to the plugin, for programs that pass calls on as
-// they are. It ends with the process.
+// Conn is the connection to the plugin, for programs that forward calls unchanged.
 func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
 
-// DialOptions bound what a plugin can make the relay hold: messages of 16 MiB,
-// headers of 64 KiB, and next to nothing by streams that nobody asked for. Windows of 4/16 MiB save a quarter of the processor
-// time of large batches against the default of 64 KiB.
+// DialOptions bound what a plugin can make the relay hold: 16 MiB for a message, 64 KiB for
+// headers. Windows of 4 and 16 MiB save a quarter of the processor time of large batches
+// compared to the default of 64 KiB.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithDefaultCallOptions(
@@ -64,41 +63,38 @@ func DialOptions() []grpc.DialOption {
 	}
 }
 
-// atMost bounds a single answer. A message can decode into fifty times its size, when
-// it holds many messages that are empty, so that the bound of a connection alone would
-// let a plugin make the relay hold a gigabyte.
-func atMost(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
+// maxAnswer bounds one answer. A message of many empty messages decodes into fifty times its
+// size: with the bound of the connection alone, a plugin could make the relay hold a gigabyte.
+func maxAnswer(bytes int) grpc.CallOption { return grpc.MaxCallRecvMsgSize(bytes) }
 
-// Describe asks the plugin what it is. The description is valid, whatever the
-// plugin says.
+// Describe asks the plugin what it is. It only returns a valid description.
 func (c *Client) Describe(ctx context.Context) (plugin.Description, error) {
-	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, atMost(MaxAnswer))
+	resp, err := c.plugin.Describe(ctx, &pb.DescribeRequest{}, maxAnswer(MaxAnswer))
 	if err != nil {
 		return plugin.Description{}, fmt.Errorf("describe: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return decodeDescription(resp)
 }
 
-// Validate asks the plugin for faults in an encoded configuration; those come
-// back as [plugin.Diagnostics].
+// Validate asks the plugin for faults in an encoded configuration. They come back as
+// [plugin.Diagnostics].
 func (c *Client) Validate(ctx context.Context, config []byte) error {
-	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, atMost(MaxAnswer))
+	resp, err := c.plugin.Validate(ctx, &pb.ValidateRequest{Config: config}, maxAnswer(MaxAnswer))
 	if err != nil {
 		return fmt.Errorf("validate: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return decodeDiagnostics(resp.GetDiagnostics())
 }
 
-// Configure hands over the encoded configuration and the plugin's directory.
-// Faults that the operator can mend come back as [plugin.Diagnostics].
+// Configure gives the plugin its encoded configuration and its directory. Faults that the
+// operator can mend come back as [plugin.Diagnostics].
 //
-// It is called before anything of the kind, and may be called again with another
-// configuration: calls of the kind that are under way are waited for, new ones
-// fail as unavailable, and what Storage, Stats or PeerSync returned goes on with
-// the new configuration. The same one again changes nothing. When a later
-// Configure fails, the plugin is as it was or asks by its Health for a new process.
+// It comes before all calls of the kind. A later Configure with another configuration waits
+// for calls under way, while new ones fail as unavailable; afterwards, what Storage, Stats or
+// PeerSync returned uses the new configuration. The same configuration again changes nothing.
+// If a later Configure fails, the plugin either goes on as before or reports [Failed].
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, atMost(MaxAnswer))
+	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, maxAnswer(MaxAnswer))
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.StorageErrors.FromStatus(err))
 	}
@@ -109,7 +105,7 @@ func (c *Client) Configure(ctx context.Context, config []byte, dir string) error
 	return nil
 }
 
-// Capabilities are those of the plugin as it is configured, ascending.
+// Capabilities are the plugin's in its present configuration, in ascending order.
 func (c *Client) Capabilities() []plugin.Capability {
 	if p := c.capabilities.Load(); p != nil {
 		return slices.Clone(*p)
@@ -121,24 +117,24 @@ func (c *Client) hasCapability(wanted plugin.Capability) bool {
 	return slices.Contains(c.Capabilities(), wanted)
 }
 
-// Health is how a plugin says it is.
+// Health is a plugin's own view of its state.
 type Health struct {
 	State  HealthState
 	Reason string // for the operator; at most 1 KiB
 }
 
-// HealthState is the kind of a Health.
+// HealthState is one of three.
 type HealthState int
 
 const (
 	Ready    HealthState = 1
-	Degraded HealthState = 2 // it serves, but the operator should look
-	Failed   HealthState = 3 // it cannot serve, and wants to be started anew
+	Degraded HealthState = 2 // it serves, but the operator should look after it
+	Failed   HealthState = 3 // it cannot serve until it is started again
 )
 
-// Health asks the plugin how it is.
+// Health asks the plugin for its state.
 func (c *Client) Health(ctx context.Context) (Health, error) {
-	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, atMost(MaxShortAnswer))
+	resp, err := c.plugin.Health(ctx, &pb.HealthRequest{}, maxAnswer(MaxShortAnswer))
 	if err != nil {
 		return Health{}, fmt.Errorf("health: %w", rpc.StorageErrors.FromStatus(err))
 	}
@@ -153,10 +149,10 @@ func decodeHealth(resp *pb.HealthResponse) (Health, error) {
 	return h, nil
 }
 
-// Drain lets no new call to the implementation begin and waits for those under
-// way, until ctx ends.
+// Drain makes the plugin refuse new calls and waits until those under way have returned, or
+// ctx ends.
 func (c *Client) Drain(ctx context.Context) error {
-	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, atMost(MaxShortAnswer)); err != nil {
+	if _, err := c.plugin.Drain(ctx, &pb.DrainRequest{}, maxAnswer(MaxShortAnswer)); err != nil {
 		return fmt.Errorf("drain: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return nil
@@ -164,7 +160,7 @@ func (c *Client) Drain(ctx context.Context) error {
 
 // Shutdown closes the implementation.
 func (c *Client) Shutdown(ctx context.Context) error {
-	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, atMost(MaxShortAnswer)); err != nil {
+	if _, err := c.plugin.Shutdown(ctx, &pb.ShutdownRequest{}, maxAnswer(MaxShortAnswer)); err != nil {
 		return fmt.Errorf("shut down: %w", rpc.StorageErrors.FromStatus(err))
 	}
 	return nil

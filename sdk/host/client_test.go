@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// liar is a plugin that answers as a test tells it.
-type liar struct {
+// fakePlugin answers as a test tells it.
+type fakePlugin struct {
 	pb.UnimplementedPluginServer
 	pb.UnimplementedStorageServer
 	describe  *pb.DescribeResponse
@@ -38,23 +38,23 @@ type liar struct {
 	append    func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error)
 }
 
-func (l *liar) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
+func (l *fakePlugin) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
 	return l.describe, nil
 }
 
-func (l *liar) Configure(context.Context, *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
+func (l *fakePlugin) Configure(context.Context, *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
 	return l.configure, nil
 }
 
-func (l *liar) Health(context.Context, *pb.HealthRequest) (*pb.HealthResponse, error) {
+func (l *fakePlugin) Health(context.Context, *pb.HealthRequest) (*pb.HealthResponse, error) {
 	return l.health, nil
 }
 
-func (l *liar) Append(ctx context.Context, req *pb.AppendRequest) (*pb.AppendResponse, error) {
+func (l *fakePlugin) Append(ctx context.Context, req *pb.AppendRequest) (*pb.AppendResponse, error) {
 	return l.append(ctx, req)
 }
 
-func dial(t *testing.T, l *liar) *Client {
+func dialPlugin(t *testing.T, l *fakePlugin) *Client {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
@@ -79,7 +79,7 @@ func dialListener(t *testing.T, listener *bufconn.Listener) *Client {
 }
 
 func TestDescribe(t *testing.T) {
-	c := dial(t, &liar{describe: &pb.DescribeResponse{
+	c := dialPlugin(t, &fakePlugin{describe: &pb.DescribeResponse{
 		Kind: "storage", Name: "x", Version: "1", Doc: "A store.",
 		Schema: &pb.Schema{
 			Attributes: []*pb.Attribute{{Name: "n", Type: pb.Attribute_TYPE_INT, Default: "3", Min: new(int64(1)), Max: new(int64(9))}},
@@ -111,7 +111,7 @@ func TestTypeNumbersAreThoseOfPlugin(t *testing.T) {
 	}
 }
 
-func TestHostileDescriptions(t *testing.T) {
+func TestHostileDescriptionsAreRefused(t *testing.T) {
 	deep := &pb.Schema{}
 	for range 100 {
 		deep = &pb.Schema{Blocks: []*pb.Block{{Name: "b", Schema: deep}}}
@@ -140,7 +140,7 @@ func TestHostileDescriptions(t *testing.T) {
 		"large":         {Kind: "storage", Name: "x", Version: "1", Doc: strings.Repeat("x", 20<<20)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := dial(t, &liar{describe: d}).Describe(t.Context())
+			_, err := dialPlugin(t, &fakePlugin{describe: d}).Describe(t.Context())
 			var broken *ContractError
 			if !errors.As(err, &broken) {
 				t.Errorf("got %v", err)
@@ -154,29 +154,29 @@ func TestDiagnosticsAreBounded(t *testing.T) {
 	for i := range many {
 		many[i] = &pb.Diagnostic{Summary: strings.Repeat("x\n", 1000), Path: make([]string, 100)}
 	}
-	err := dial(t, &liar{configure: &pb.ConfigureResponse{Diagnostics: many}}).Configure(t.Context(), nil, "/dir")
+	err := dialPlugin(t, &fakePlugin{configure: &pb.ConfigureResponse{Diagnostics: many}}).Configure(t.Context(), nil, "/dir")
 	var diags plugin.Diagnostics
 	if !errors.As(err, &diags) || len(diags) != maxDiagnostics || len(diags[0].Summary) != maxReason || strings.Contains(diags[0].Summary, "\n") || len(diags[0].Path) != maxPath {
 		t.Errorf("got %T", err)
 	}
 }
 
-func TestHealth(t *testing.T) {
-	h, err := dial(t, &liar{health: &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "disk\nfull"}}).Health(t.Context())
+func TestUnknownHealthIsABrokenContract(t *testing.T) {
+	h, err := dialPlugin(t, &fakePlugin{health: &pb.HealthResponse{Status: pb.HealthResponse_STATUS_DEGRADED, Reason: "disk\nfull"}}).Health(t.Context())
 	if err != nil || h != (Health{State: Degraded, Reason: "disk full"}) {
 		t.Errorf("%+v, %v", h, err)
 	}
 	for _, n := range []pb.HealthResponse_Status{0, 4, -1} {
 		var broken *ContractError
-		if _, err := dial(t, &liar{health: &pb.HealthResponse{Status: n}}).Health(t.Context()); !errors.As(err, &broken) {
+		if _, err := dialPlugin(t, &fakePlugin{health: &pb.HealthResponse{Status: n}}).Health(t.Context()); !errors.As(err, &broken) {
 			t.Errorf("status %d: %v", n, err)
 		}
 	}
 }
 
-func TestCapabilityOfWatching(t *testing.T) {
+func TestStoreWatchesOnlyWithCapability(t *testing.T) {
 	for name, capabilities := range map[string][]pb.Capability{"none": nil, "unknown": {99}, "watch": {99, pb.Capability_CAPABILITY_STORAGE_WATCH}} {
-		c := dial(t, &liar{configure: &pb.ConfigureResponse{Capabilities: capabilities}})
+		c := dialPlugin(t, &fakePlugin{configure: &pb.ConfigureResponse{Capabilities: capabilities}})
 		if err := c.Configure(t.Context(), nil, "/dir"); err != nil {
 			t.Fatal(err)
 		}
@@ -186,12 +186,12 @@ func TestCapabilityOfWatching(t *testing.T) {
 	}
 }
 
-func TestDeadlines(t *testing.T) {
+func TestDeadlineOfTheCaller(t *testing.T) {
 	hang := func(ctx context.Context, _ *pb.AppendRequest) (*pb.AppendResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	store := dial(t, &liar{append: hang}).Storage()
+	store := dialPlugin(t, &fakePlugin{append: hang}).Storage()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -204,17 +204,17 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("cancelled by the caller: %v", err)
 	}
 	for _, gaveUp := range []error{context.DeadlineExceeded, context.Canceled} {
-		store := dial(t, &liar{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) { return nil, gaveUp }}).Storage()
+		store := dialPlugin(t, &fakePlugin{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) { return nil, gaveUp }}).Storage()
 		if _, err := store.Append(t.Context(), nil); err == nil || errors.Is(err, gaveUp) {
 			t.Errorf("given up by the plugin: %v", err)
 		}
 	}
 }
 
-func TestOwnDeadline(t *testing.T) {
+func TestDeadlineOfTheRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		_, err := runCall(t.Context(), storageCalls, "append", CallTimeout, func(ctx context.Context) (int, error) {
+		_, err := runCall(t.Context(), storageErrors, "append", CallTimeout, func(ctx context.Context) (int, error) {
 			<-ctx.Done()
 			return 0, ctx.Err()
 		})
@@ -225,7 +225,7 @@ func TestOwnDeadline(t *testing.T) {
 }
 
 func TestRequestThatIsTooLargeIsNotSent(t *testing.T) {
-	store := dial(t, &liar{}).Storage()
+	store := dialPlugin(t, &fakePlugin{}).Storage()
 	if _, err := store.Append(t.Context(), []storage.Record{{Ciphertext: make([]byte, 17<<20)}}); !errors.Is(err, storage.ErrTooLarge) {
 		t.Errorf("append: %v", err)
 	}
@@ -235,7 +235,7 @@ func TestRequestThatIsTooLargeIsNotSent(t *testing.T) {
 }
 
 func TestAnswerThatIsTooLargeIsABrokenContract(t *testing.T) {
-	store := dial(t, &liar{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) {
+	store := dialPlugin(t, &fakePlugin{append: func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error) {
 		resp := &pb.AppendResponse{}
 		for range 1 << 16 {
 			resp.Outcomes = append(resp.Outcomes, &pb.Outcome{})
@@ -250,7 +250,7 @@ func TestAnswerThatIsTooLargeIsABrokenContract(t *testing.T) {
 
 func TestMissingServiceIsABrokenContract(t *testing.T) {
 	var broken *ContractError
-	if _, err := dial(t, &liar{}).Storage().Info(t.Context()); !errors.As(err, &broken) {
+	if _, err := dialPlugin(t, &fakePlugin{}).Storage().Info(t.Context()); !errors.As(err, &broken) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -343,7 +343,7 @@ func FuzzHealthResponse(f *testing.F) {
 }
 
 func TestInvalidSnapshotIsNotSent(t *testing.T) {
-	exporter := dial(t, &liar{}).Stats() // which does not know the service
+	exporter := dialPlugin(t, &fakePlugin{}).Stats() // which does not know the service
 	if err := exporter.Export(t.Context(), stats.Snapshot{}); !errors.Is(err, stats.ErrInvalid) {
 		t.Errorf("an invalid one: %v", err)
 	}

@@ -9,16 +9,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Bounds on what a plugin says of a configuration or of itself.
+// Bounds on what a plugin says about a configuration or itself.
 const (
 	maxReason      = 1 << 10 // bytes
 	maxDiagnostics = 100
 	maxStep        = 256 // bytes
 	maxPath        = 2 * (plugin.MaxSchemaDepth + 1)
-	maxProtocols   = 256 // more than a description may have
+	maxProtocols   = 256 // read; a valid description has fewer
 )
 
-// decodeDescription reads and checks what a plugin says it is.
+// decodeDescription returns a valid description or a [ContractError].
 func decodeDescription(resp *pb.DescribeResponse) (plugin.Description, error) {
 	items := 0
 	schema, err := decodeSchema(resp.GetSchema(), plugin.MaxSchemaDepth, &items)
@@ -36,8 +36,8 @@ func decodeDescription(resp *pb.DescribeResponse) (plugin.Description, error) {
 	return d, nil
 }
 
-// decodeProtocols reads the versions of the framing; none stands for the first. Those
-// beyond the limit are enough for the description to be refused.
+// decodeProtocols reads the versions of the framing. An empty list stands for version 1. A
+// longer list than maxProtocols is cut, and still refused for its length.
 func decodeProtocols(in []uint32) []int {
 	if len(in) == 0 {
 		return []int{1}
@@ -49,8 +49,8 @@ func decodeProtocols(in []uint32) []int {
 	return out
 }
 
-// decodeCapabilities reads those that this host knows, ascending and each once. Later
-// plugins may have others.
+// decodeCapabilities reads the capabilities that this version knows, each once and in ascending
+// order. Newer plugins may have others.
 func decodeCapabilities(in []pb.Capability) []plugin.Capability {
 	var out []plugin.Capability
 	for number, name := range rpc.Capabilities {
@@ -62,8 +62,8 @@ func decodeCapabilities(in []pb.Capability) []plugin.Capability {
 	return out
 }
 
-// decodeSchema copies a schema, after a look at how much of it there is: a message
-// of 16 MiB can hold millions of empty attributes.
+// decodeSchema copies a schema and counts items first: a message can hold millions of empty
+// attributes.
 func decodeSchema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 	if *items += len(in.GetAttributes()) + len(in.GetBlocks()); *items > plugin.MaxSchemaItems || depth < 0 {
 		return plugin.Schema{}, &ContractError{What: fmt.Sprintf("a schema of more than %d items or %d levels", plugin.MaxSchemaItems, plugin.MaxSchemaDepth)}
@@ -90,8 +90,7 @@ func decodeSchema(in *pb.Schema, depth int, items *int) (plugin.Schema, error) {
 	return out, nil
 }
 
-// decodeDiagnostics reads what a plugin found wrong with a configuration: nil, or
-// plugin.Diagnostics.
+// decodeDiagnostics returns the faults that a plugin found as [plugin.Diagnostics], or nil.
 func decodeDiagnostics(in []*pb.Diagnostic) error {
 	var out plugin.Diagnostics
 	for _, d := range in[:min(len(in), maxDiagnostics)] {

@@ -6,30 +6,30 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// How long a plugin may take, whoever starts it: a relay, "cwtch-relay plugin
-// describe" and "cwtch-plugin test", or a test in Go. docs/plugin-protocol.md tells authors.
+// How long a plugin may take, under a relay, an operator's command or a test.
+// docs/plugin-protocol.md has the same numbers for authors.
 const (
-	StartTimeout     = 10 * time.Second // until it has shaken hands
-	DescribeTimeout  = 5 * time.Second  // Describe and Validate, which a plugin knows by heart
+	StartTimeout     = 10 * time.Second // until the handshake
+	DescribeTimeout  = 5 * time.Second  // Describe and Validate, which only compute
 	ConfigureTimeout = time.Minute
 	HealthTimeout    = 10 * time.Second
-	HangTimeout      = 30 * time.Second // calls of one method going unanswered
+	HangTimeout      = 30 * time.Second // while no call of one method is answered
 	EndTimeout       = 10 * time.Second // Drain, Shutdown and the end of the process together
 )
 
-// How long a call of a kind waits for its answer when its context sets no deadline.
+// How long a call of a kind may take if its context has no deadline.
 const (
 	InfoTimeout   = 5 * time.Second
 	CallTimeout   = 30 * time.Second // calls of a store
 	ExportTimeout = 10 * time.Second // Export and ForceFlush
-	HandleTimeout = 5 * time.Minute  // it may have to look through a whole log
+	HandleTimeout = 5 * time.Minute  // it may have to read a whole log
 )
 
 // Sizes, in bytes.
 const (
 	MaxMessage       = rpc.MaxMessage // a request
 	MaxAnswer        = 1 << 20        // an answer
-	MaxShortAnswer   = 8 << 10        // an answer that is a few numbers
+	MaxShortAnswer   = 8 << 10        // an answer of a few numbers
 	MaxHeaders       = 64 << 10
 	MaxHandshakeLine = 16 << 10
 )

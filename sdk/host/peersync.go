@@ -11,21 +11,21 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-var peersyncCalls = calls{plugin.KindPeerSync, rpc.PeerSyncErrors, peersync.ErrUnavailable}
+var peersyncErrors = callErrors{plugin.KindPeerSync, rpc.PeerSyncErrors, peersync.ErrUnavailable}
 
-// ServeHost gives a peer-sync plugin its host, and is called before Configure.
-// The plugin can call the host while a Handle is under way, one call at a time.
+// ServeHost gives a peer-sync plugin its host. It is called before Configure. The plugin calls
+// the host while a Handle is under way, one call at a time.
 func (c *Client) ServeHost(h peersync.HostServices) { c.host = h }
 
 // PeerSync is the replicator of a peer-sync plugin, the same at every call. Its Close
 // is that of the client, within EndTimeout.
 func (c *Client) PeerSync() peersync.Replicator { return replicator{c} }
 
-// replicator is a replicator on the other side of a connection.
+// replicator is the client's [peersync.Replicator].
 type replicator struct{ client *Client }
 
 func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	_, err := runCall(ctx, peersyncCalls, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
+	_, err := runCall(ctx, peersyncErrors, "handle", HandleTimeout, func(ctx context.Context) (_ *struct{}, err error) {
 		if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil {
 			return nil, err
 		}

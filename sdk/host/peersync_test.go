@@ -12,18 +12,18 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// TestLongestMessage has a plugin send the longest message there may be, in the
-// answer to as many as a batch takes.
-func TestLongestMessage(t *testing.T) {
+// TestLongestMessagesFit: a plugin receives as many of the longest messages as a batch takes, and sends
+// each of them back.
+func TestLongestMessagesFit(t *testing.T) {
 	echo := plugin.Plugin{Name: "echo", Version: "1", PeerSync: func(_ context.Context, _ plugin.Config, h peersync.HostServices) (peersync.Replicator, error) {
-		return echoing{h}, nil
+		return echoReplicator{h}, nil
 	}}
 	listener := bufconn.Listen(1 << 20)
 	server := plugin.NewServer(echo, slog.New(slog.DiscardHandler))
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
 	c := dialListener(t, listener)
-	h := &counted{}
+	h := &countingHost{}
 	c.ServeHost(h)
 	if err := c.Configure(t.Context(), nil, t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -37,9 +37,9 @@ func TestLongestMessage(t *testing.T) {
 	}
 }
 
-type echoing struct{ peersync.HostServices }
+type echoReplicator struct{ peersync.HostServices }
 
-func (e echoing) Handle(ctx context.Context, events []peersync.Event) error {
+func (e echoReplicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, event := range events {
 		if m, ok := event.(peersync.PeerMessage); ok {
 			if err := e.Send(ctx, m.Peer, m.Data); err != nil {
@@ -50,22 +50,21 @@ func (e echoing) Handle(ctx context.Context, events []peersync.Event) error {
 	return nil
 }
 
-func (echoing) Close() error { return nil }
+func (echoReplicator) Close() error { return nil }
 
-type counted struct {
+type countingHost struct {
 	peersync.HostServices
 	bytes int
 }
 
-func (c *counted) Send(_ context.Context, _ peersync.Peer, message []byte) error {
+func (c *countingHost) Send(_ context.Context, _ peersync.Peer, message []byte) error {
 	c.bytes += len(message)
 	return nil
 }
 
-// TestHandleBounds shows what the relay does not even send.
-func TestHandleBounds(t *testing.T) {
-	client := dial(t, &liar{}) // which does not know the service
-	client.ServeHost(&counted{})
+func TestHandleRefusesWithoutSending(t *testing.T) {
+	client := dialPlugin(t, &fakePlugin{}) // which does not know the service
+	client.ServeHost(&countingHost{})
 	r := client.PeerSync()
 	if err := r.Handle(t.Context(), make([]peersync.Event, peersync.MaxEvents+1)); !errors.Is(err, peersync.ErrTooLarge) {
 		t.Errorf("too many events: %v", err)

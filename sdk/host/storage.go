@@ -32,8 +32,8 @@ func (s store) As(target any) bool {
 }
 
 func (s store) Info(ctx context.Context) (storage.Info, error) {
-	return runCall(ctx, storageCalls, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
-		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, atMost(MaxShortAnswer))
+	return runCall(ctx, storageErrors, "info", InfoTimeout, func(ctx context.Context) (storage.Info, error) {
+		resp, err := s.client.storage.Info(ctx, &pb.InfoRequest{}, maxAnswer(MaxShortAnswer))
 		if err != nil {
 			return storage.Info{}, err
 		}
@@ -42,12 +42,12 @@ func (s store) Info(ctx context.Context) (storage.Info, error) {
 }
 
 func (s store) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	return runCall(ctx, storageCalls, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
+	return runCall(ctx, storageErrors, "append", CallTimeout, func(ctx context.Context) ([]storage.Outcome, error) {
 		req := rpc.EncodeAppendRequest(records)
 		if proto.Size(req) > rpc.MaxMessage {
 			return nil, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Append(ctx, req, atMost(MaxShortAnswer+maxOutcome*len(records)))
+		resp, err := s.client.storage.Append(ctx, req, maxAnswer(MaxShortAnswer+maxOutcome*len(records)))
 		if err != nil {
 			return nil, err
 		}
@@ -56,13 +56,13 @@ func (s store) Append(ctx context.Context, records []storage.Record) ([]storage.
 }
 
 func (s store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
-	return runCall(ctx, storageCalls, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
+	return runCall(ctx, storageErrors, "log", CallTimeout, func(ctx context.Context) (storage.Page, error) {
 		if _, _, _, err := req.Bounds(); err != nil {
 			return storage.Page{}, err
 		}
 		resp, err := s.client.storage.Log(ctx, &pb.LogRequest{
 			From: uint64(req.From), Max: uint32(req.Max), MaxBytes: uint32(req.MaxBytes),
-		}, atMost(MaxAnswer))
+		}, maxAnswer(MaxAnswer))
 		if err != nil {
 			return storage.Page{}, err
 		}
@@ -71,11 +71,11 @@ func (s store) Log(ctx context.Context, req storage.LogRequest) (storage.Page, e
 }
 
 func (s store) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	return runCall(ctx, storageCalls, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
+	return runCall(ctx, storageErrors, "find", CallTimeout, func(ctx context.Context) (storage.Seq, error) {
 		if len(signature) > rpc.MaxMessage-16 {
 			return 0, storage.ErrTooLarge
 		}
-		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature}, atMost(MaxShortAnswer))
+		resp, err := s.client.storage.Find(ctx, &pb.FindRequest{Signature: signature}, maxAnswer(MaxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -86,8 +86,8 @@ func (s store) Find(ctx context.Context, signature []byte) (storage.Seq, error) 
 func (s store) Close() error { return s.client.closeImplementation() }
 
 func (s store) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
-	return runCall(ctx, storageCalls, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
-		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, atMost(MaxShortAnswer))
+	return runCall(ctx, storageErrors, "watch", 0, func(ctx context.Context) (storage.Seq, error) {
+		resp, err := s.client.storage.Watch(ctx, &pb.WatchRequest{After: uint64(after)}, maxAnswer(MaxShortAnswer))
 		if err != nil {
 			return 0, err
 		}
@@ -96,11 +96,11 @@ func (s store) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error
 }
 
 func (s store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
-	return runCall(ctx, storageCalls, "spendings", CallTimeout, func(ctx context.Context) ([]storage.SpentToken, error) {
+	return runCall(ctx, storageErrors, "spendings", CallTimeout, func(ctx context.Context) ([]storage.SpentToken, error) {
 		if _, err := req.Bound(); err != nil {
 			return nil, err
 		}
-		resp, err := s.client.storage.Spendings(ctx, rpc.EncodeSpendingsRequest(req), atMost(MaxAnswer))
+		resp, err := s.client.storage.Spendings(ctx, rpc.EncodeSpendingsRequest(req), maxAnswer(MaxAnswer))
 		if err != nil {
 			return nil, err
 		}
@@ -109,11 +109,11 @@ func (s store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) 
 }
 
 func (s store) Spend(ctx context.Context, spendings []storage.SpentToken) error {
-	_, err := runCall(ctx, storageCalls, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
+	_, err := runCall(ctx, storageErrors, "spend", CallTimeout, func(ctx context.Context) (*pb.SpendResponse, error) {
 		if err := storage.CheckSpend(spendings); err != nil {
 			return nil, err
 		}
-		return s.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), atMost(MaxShortAnswer))
+		return s.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), maxAnswer(MaxShortAnswer))
 	})
 	return err
 }

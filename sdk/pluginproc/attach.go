@@ -21,12 +21,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// Attached is a plugin that was started by hand, and that this host has connected
-// to. It is used like a [Process] and differs in what the host does not do: it
-// neither starts nor confines nor ends the process and does not see its log, and
-// the connection is not encrypted. It is for development.
+// Attached is a connection to a plugin that a developer started by hand. It is used like
+// a [Process], but the relay neither starts, confines nor ends the process, does not see
+// its log, and does not encrypt the connection.
 //
-// It may be attached to again when the connection has ended.
+// When the connection has ended, the plugin can be attached to again.
 type Attached struct {
 	cfg    AttachConfig
 	socket onceDialer
@@ -34,29 +33,29 @@ type Attached struct {
 	client *host.Client
 	exited chan struct{}
 
-	used context.Context // until Kill
-	drop context.CancelFunc
-	wait sync.WaitGroup
+	ctx      context.Context // done after Kill
+	cancel   context.CancelFunc
+	watchers sync.WaitGroup
 }
 
-// Attach connects to a plugin that waits for it. An Attached that it returns has to
-// be ended with Stop or Kill, also after the connection has ended. ctx bounds the
-// attempt, as does [host.StartTimeout].
+// Attach connects to a plugin that waits for a relay. The caller has to end the result
+// with Stop or Kill, even if the connection has ended by itself. ctx and
+// [host.StartTimeout] bound the attempt.
 func Attach(ctx context.Context, cfg AttachConfig) (*Attached, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, host.StartTimeout, fmt.Errorf("no answer within %v", host.StartTimeout))
 	defer cancel()
 	a := &Attached{cfg: cfg, exited: make(chan struct{})}
-	a.used, a.drop = context.WithCancel(context.Background())
-	if err := a.dialAttached(ctx); err != nil {
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	if err := a.connect(ctx); err != nil {
 		a.Kill()
 		return nil, fmt.Errorf("attach to the plugin at %s: %w", cfg.Socket, cmp.Or(context.Cause(ctx), err))
 	}
 	return a, nil
 }
 
-// dialAttached does what Start and connect do for a Process. What go-plugin waits for
-// without a context ends when the socket is closed.
-func (a *Attached) dialAttached(ctx context.Context) error {
+// connect shakes hands with the plugin. go-plugin takes no context for that, but gives up
+// when the socket is closed.
+func (a *Attached) connect(ctx context.Context) error {
 	if err := a.socket.connectOnce(ctx, a.cfg.Socket); err != nil {
 		return err
 	}
@@ -72,8 +71,8 @@ func (a *Attached) dialAttached(ctx context.Context) error {
 			Protocol:        goplugin.ProtocolGRPC,
 			ProtocolVersion: a.cfg.Protocol,
 			Addr:            &net.UnixAddr{Net: "unix", Name: a.cfg.Socket},
-			Test:            true, // the process is not the host's to end
-			ReattachFunc:    func() (gopluginrunner.AttachedRunner, error) { return attachedRunner{a.used}, nil },
+			Test:            true, // go-plugin must not end the process
+			ReattachFunc:    func() (gopluginrunner.AttachedRunner, error) { return attachedRunner{a.ctx}, nil },
 		},
 	})
 	if _, err := library.Start(); err != nil {
@@ -92,61 +91,61 @@ func (a *Attached) dialAttached(ctx context.Context) error {
 	if !disarm() {
 		return ctx.Err()
 	}
-	a.wait.Go(func() {
-		a.conn.WaitForStateChange(a.used, connectivity.Ready)
+	a.watchers.Go(func() {
+		a.conn.WaitForStateChange(a.ctx, connectivity.Ready)
 		close(a.exited)
 	})
 	return nil
 }
 
-// Client speaks to the plugin.
+// Client makes calls to the plugin.
 func (a *Attached) Client() *host.Client { return a.client }
 
-// PID is the number of the process, as far as the host was told.
+// PID is the number of the process according to its developer.
 func (a *Attached) PID() int { return a.cfg.PID }
 
 // Protocol is the version of the framing.
 func (a *Attached) Protocol() int { return a.cfg.Protocol }
 
-// Exited is closed when the connection has ended, which it does with the process.
+// Exited is closed when the connection has ended, at the latest with the process.
 func (a *Attached) Exited() <-chan struct{} { return a.exited }
 
-// ExitReason says for operators why Exited is closed.
+// ExitReason tells operators why Exited is closed.
 func (a *Attached) ExitReason() string {
 	return "the connection to the process that was started by hand has ended"
 }
 
-// Stop is Kill: there is nothing to wait for.
+// Stop does the same as Kill: there is nothing to wait for.
 func (a *Attached) Stop(context.Context) { a.Kill() }
 
 // Kill closes the connection. The process goes on and waits for the next host.
 // It may be called more than once.
 func (a *Attached) Kill() {
-	a.drop()
+	a.cancel()
 	if a.conn != nil {
 		a.conn.broker.Close() //nolint:errcheck // always nil
 		a.conn.Close()        //nolint:errcheck // only says that it is closed already
 	}
 	a.socket.closeConn()
-	a.wait.Wait()
+	a.watchers.Wait()
 }
 
-// onceDialer gives gRPC one connection to a socket. A second one, which might
-// reach another process, it refuses.
+// onceDialer gives gRPC one connection to a socket. It refuses a second one, which might
+// reach another process.
 type onceDialer struct {
 	conn  net.Conn
 	taken atomic.Bool
 }
 
-// connectOnce connects to a process of this user or of root. The directory of a plugin
-// that is gone may be there again, made by somebody else.
+// connectOnce connects if the process belongs to this user or to root. Once a plugin has
+// endedBeforeLine, somebody else may make its directory again and listen there.
 func (d *onceDialer) connectOnce(ctx context.Context, path string) (err error) {
 	if d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
 		return err
 	}
 	switch _, owner, err := unixsocket.Peer(d.conn.(*net.UnixConn)); {
 	case err != nil:
-		return fmt.Errorf("look whose process it is: %w", err)
+		return fmt.Errorf("find the owner of the process: %w", err)
 	case owner != 0 && owner != os.Geteuid():
 		return fmt.Errorf("the process belongs to user %d: start it as the user of the relay (%d)", owner, os.Geteuid())
 	}
@@ -166,11 +165,11 @@ func (d *onceDialer) closeConn() {
 	}
 }
 
-// attachedRunner is an attached plugin as go-plugin wants to see it.
-type attachedRunner struct{ used context.Context }
+// attachedRunner is go-plugin's view of a process that it does not run.
+type attachedRunner struct{ attached context.Context }
 
 func (r attachedRunner) Wait(context.Context) error {
-	<-r.used.Done()
+	<-r.attached.Done()
 	return nil
 }
 

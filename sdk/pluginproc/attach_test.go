@@ -20,8 +20,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// seqs is a stats plugin that leaves a file named after the last sequence number.
-var seqs = plugin.Plugin{
+// seqPlugin is a stats plugin that makes a file named after each sequence number.
+var seqPlugin = plugin.Plugin{
 	Name: "seqs", Version: "1",
 	Stats: func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) { return seqExporter(cfg.Dir), nil },
 }
@@ -38,37 +38,37 @@ func (dir seqExporter) Close() error {
 	return os.WriteFile(filepath.Join(string(dir), "closed"), nil, 0o600)
 }
 
-// reporter is a peersync plugin that reports that it was started.
-var reporter = plugin.Plugin{
+// reportPlugin is a peersync plugin that reports its start.
+var reportPlugin = plugin.Plugin{
 	Name: "reporter", Version: "1",
 	PeerSync: func(_ context.Context, _ plugin.Config, h peersync.HostServices) (peersync.Replicator, error) {
-		return reporting{h}, nil
+		return reportingReplicator{h}, nil
 	},
 }
 
-type reporting struct{ host peersync.HostServices }
+type reportingReplicator struct{ host peersync.HostServices }
 
-func (r reporting) Handle(ctx context.Context, _ []peersync.Event) error {
+func (r reportingReplicator) Handle(ctx context.Context, _ []peersync.Event) error {
 	return r.host.Report(ctx, peersync.Report{Summary: "started"})
 }
 
-func (reporting) Close() error { return nil }
+func (reportingReplicator) Close() error { return nil }
 
-// reported is a host that takes reports.
-type reported struct {
+// reportsHost is a host that passes summaries on.
+type reportsHost struct {
 	peersync.HostServices
 	summaries chan string
 }
 
-func (r reported) Report(_ context.Context, report peersync.Report) error {
+func (r reportsHost) Report(_ context.Context, report peersync.Report) error {
 	r.summaries <- report.Summary
 	return nil
 }
 
-// startDebug starts this binary as a person would, and returns what it printed.
+// startDebug starts this binary with "debug" and returns what it printed.
 func startDebug(t *testing.T, name string) (*exec.Cmd, string) { return startDebugAs(t, name, nil) }
 
-// startDebugAs starts it as another person.
+// startDebugAs does the same as another user.
 func startDebugAs(t *testing.T, name string, user *syscall.Credential) (*exec.Cmd, string) {
 	t.Helper()
 	var log bytes.Buffer
@@ -175,7 +175,7 @@ func TestAttachToPeerSync(t *testing.T) {
 	}
 	defer a.Kill()
 	summaries := make(chan string, 1)
-	a.Client().ServeHost(reported{summaries: summaries})
+	a.Client().ServeHost(reportsHost{summaries: summaries})
 	if err := a.Client().Configure(t.Context(), nil, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -194,15 +194,15 @@ func TestAttachToPeerSync(t *testing.T) {
 	}
 }
 
-func TestAttachToNothing(t *testing.T) {
+func TestAttachFailsWhereNobodyListens(t *testing.T) {
 	if _, err := Attach(t.Context(), AttachConfig{Socket: filepath.Join(t.TempDir(), "none"), PID: 1, Protocol: 1}); err == nil {
 		t.Error("attached to nothing")
 	}
 }
 
-// TestAttachToSomebodyElse: whoever makes a directory of the same name, when the
-// plugin and its own are gone, is not given what the plugin was.
-func TestAttachToSomebodyElse(t *testing.T) {
+// TestAttachRefusesProcessOfAnotherUser: once a plugin and its directory are gone, another user
+// can make a directory of that name and listen there.
+func TestAttachRefusesProcessOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start processes of others")
 	}
@@ -220,8 +220,8 @@ func TestAttachToSomebodyElse(t *testing.T) {
 	}
 }
 
-// TestAttachToSomethingElse has go-plugin wait for a socket that is silent.
-func TestAttachToSomethingElse(t *testing.T) {
+// TestAttachEndsWithItsContext lets go-plugin wait for a socket that never answers.
+func TestAttachEndsWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "silent")
 	listener, err := net.Listen("unix", path)
 	if err != nil {

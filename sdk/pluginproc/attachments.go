@@ -13,24 +13,23 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// EnvReattach is the variable in the environment of a relay that names the
-// plugins to attach to; see [Attachments].
+// EnvReattach is the environment variable of a relay that lists the plugins to attach to;
+// see [Attachments].
 const EnvReattach = rpc.EnvReattach
 
-// maxAttachments bounds what EnvReattach holds, in bytes.
+// maxAttachments bounds the value of EnvReattach, in bytes.
 const maxAttachments = 64 << 10
 
 // AttachConfig says where to find a plugin that was started by hand.
 type AttachConfig struct {
 	Socket   string // absolute
-	PID      int    // for operators; nothing is done to the process
+	PID      int    // shown to operators; the process is never signalled
 	Protocol int    // the version of the framing
-	Tracer   Tracer // where set, is told of every call
+	Tracer   Tracer // nil: calls are not traced
 }
 
-// Attachments reads the value of [EnvReattach]: the plugins to attach to, by
-// "KIND/NAME", as a plugin prints it that is started with the argument "debug".
-// Empty is none.
+// Attachments reads the value of [EnvReattach], which a plugin prints when it is started
+// with the argument "debug". It returns the plugins to attach to by "KIND/NAME".
 func Attachments(env string) (map[string]AttachConfig, error) {
 	if env == "" {
 		return nil, nil
@@ -56,20 +55,20 @@ func parseAttachments(env string) (map[string]AttachConfig, error) {
 		return nil, errors.New("something follows the object")
 	}
 	out := make(map[string]AttachConfig, len(in))
-	for plug, a := range in {
-		kind, name, _ := strings.Cut(plug, "/")
+	for id, a := range in {
+		kind, name, _ := strings.Cut(id, "/")
 		if err := (plugin.Description{Kind: plugin.Kind(kind), Name: name, Version: "0"}).Validate(); err != nil {
-			return nil, fmt.Errorf("%.80q is not KIND/NAME: %w", plug, err)
+			return nil, fmt.Errorf("%.80q is not KIND/NAME: %w", id, err)
 		}
 		switch _, spoken := framings[a.Protocol]; {
 		case !filepath.IsAbs(a.Socket) || len(a.Socket) > unixsocket.MaxPath || strings.ContainsRune(a.Socket, 0):
-			return nil, fmt.Errorf("%s: %.120q is not the absolute path of a socket", plug, a.Socket)
+			return nil, fmt.Errorf("%s: %.120q is not the absolute path of a socket", id, a.Socket)
 		case a.PID < 1:
-			return nil, fmt.Errorf("%s: %d is not the number of a process", plug, a.PID)
+			return nil, fmt.Errorf("%s: %d is not the number of a process", id, a.PID)
 		case !spoken:
-			return nil, fmt.Errorf("%s: it speaks version %d of the framing, which this relay does not", plug, a.Protocol)
+			return nil, fmt.Errorf("%s: it speaks version %d of the framing, which this relay does not", id, a.Protocol)
 		}
-		out[plug] = AttachConfig{Socket: a.Socket, PID: a.PID, Protocol: a.Protocol}
+		out[id] = AttachConfig{Socket: a.Socket, PID: a.PID, Protocol: a.Protocol}
 	}
 	return out, nil
 }

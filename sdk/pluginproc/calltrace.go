@@ -14,35 +14,34 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// Tracer is told of every call of a plugin and of every answer: a line with the
-// method, the code, the time, the size and the beginning of what was said. It is for the
-// author of a plugin, whose messages are not secret. It is called from several
-// goroutines.
+// Tracer receives a line for every call to a plugin and for every answer: the method, the
+// code, the time, the size and the beginning of the message. It is for authors of plugins,
+// whose messages are not secret. Trace is called from several goroutines.
 type Tracer interface{ Trace(line string) }
 
 // callTracer traces the calls of a connection.
 type callTracer struct{ Tracer }
 
-// maxTracedBody bounds what a line shows of a message, in bytes.
+// maxTracedBody bounds the part of a message that a line shows, in bytes.
 const maxTracedBody = 160
 
 func (t callTracer) traceUnary(ctx context.Context, method string, req, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	name, begin := shortMethod(method), time.Now()
-	t.Trace("> " + name + " " + traced(req))
+	t.Trace("> " + name + " " + formatMessage(req))
 	err := invoke(ctx, method, req, answer, conn, opts...)
-	t.Trace("< " + name + " " + outcome(err, answer) + " in " + time.Since(begin).Round(10*time.Microsecond).String())
+	t.Trace("< " + name + " " + formatOutcome(err, answer) + " in " + time.Since(begin).Round(10*time.Microsecond).String())
 	return err
 }
 
 func (t callTracer) traceStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	stream, err := open(ctx, desc, conn, method, opts...)
-	if err != nil || strings.HasPrefix(method, "/plugin.") { // go-plugin's own
+	if err != nil || strings.HasPrefix(method, "/plugin.") { // a stream of go-plugin itself
 		return stream, err
 	}
 	return &tracedStream{stream, t.Tracer, shortMethod(method)}, nil
 }
 
-// tracedStream tells of each message.
+// tracedStream traces each message of a stream.
 type tracedStream struct {
 	grpc.ClientStream
 	tracer Tracer
@@ -50,32 +49,32 @@ type tracedStream struct {
 }
 
 func (s *tracedStream) SendMsg(m any) error {
-	s.tracer.Trace("> " + s.name + " " + traced(m))
+	s.tracer.Trace("> " + s.name + " " + formatMessage(m))
 	return s.ClientStream.SendMsg(m)
 }
 
 func (s *tracedStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	s.tracer.Trace("< " + s.name + " " + outcome(err, m))
+	s.tracer.Trace("< " + s.name + " " + formatOutcome(err, m))
 	return err
 }
 
-// shortMethod makes "Storage.Append" of "/cwtch.relay.plugin.v1.Storage/Append".
+// shortMethod turns "/cwtch.relay.plugin.v1.Storage/Append" into "Storage.Append".
 func shortMethod(method string) string {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	return service[strings.LastIndex(service, ".")+1:] + "." + name
 }
 
-func outcome(err error, answer any) string {
+func formatOutcome(err error, answer any) string {
 	if err != nil {
 		s := status.Convert(err)
 		return fmt.Sprintf("%v %q", s.Code(), rpc.Clean(s.Message(), maxTracedBody))
 	}
-	return "OK " + traced(answer)
+	return "OK " + formatMessage(answer)
 }
 
-// traced is the size of a message, and its beginning.
-func traced(message any) string {
+// formatMessage returns the size of a message and its beginning.
+func formatMessage(message any) string {
 	m, ok := message.(proto.Message)
 	if !ok {
 		return fmt.Sprintf("%T", message)
@@ -83,16 +82,16 @@ func traced(message any) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d bytes ", proto.Size(m))
 	limit := b.Len() + maxTracedBody
-	writeTraced(&b, m.ProtoReflect(), limit)
+	writeMessage(&b, m.ProtoReflect(), limit)
 	if b.Len() > limit {
 		return b.String()[:limit] + "…"
 	}
 	return b.String()
 }
 
-// writeTraced writes fields until there are too many bytes: of lists the number
-// and the first, and only the beginnings of texts, of which a message may have megabytes.
-func writeTraced(b *strings.Builder, m protoreflect.Message, limit int) {
+// writeMessage writes fields until limit bytes are exceeded. Of a list it writes the length
+// and the first element, of texts and bytes the beginning: a message may have megabytes.
+func writeMessage(b *strings.Builder, m protoreflect.Message, limit int) {
 	b.WriteByte('{')
 	fields, first := m.Descriptor().Fields(), true
 	for i := 0; i < fields.Len() && b.Len() <= limit; i++ {
@@ -112,7 +111,7 @@ func writeTraced(b *strings.Builder, m protoreflect.Message, limit int) {
 		}
 		switch v := value.Interface().(type) {
 		case protoreflect.Message:
-			writeTraced(b, v, limit)
+			writeMessage(b, v, limit)
 		case []byte:
 			fmt.Fprintf(b, "[%d bytes %x]", len(v), v[:min(len(v), 4)])
 		case string:

@@ -11,7 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// framings are the versions of the framing that this host speaks; go-plugin takes the
+// framings are the versions of the framing that a relay speaks. go-plugin chooses the
 // highest that the plugin speaks as well.
 var framings = map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: clientPlugin{}}}
 
@@ -51,8 +51,8 @@ func connect(library *goplugin.Client) (*connection, error) {
 	return c, nil
 }
 
-// dialOptions are those of the client, bound the streams that go-plugin opens itself,
-// and have calls traced.
+// dialOptions adds to the options of the client a bound on the streams that go-plugin opens,
+// and the tracing of calls unless t is nil.
 func dialOptions(t Tracer) []grpc.DialOption {
 	options := append(host.DialOptions(), grpc.WithChainStreamInterceptor(boundStreams))
 	if t == nil {

@@ -19,67 +19,67 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// Handshake is what a plugin says of itself in its first line.
+// Handshake is the content of the first line that a plugin writes.
 type Handshake struct {
 	Socket      string
 	Certificate *x509.Certificate
-	// Bound tells that the socket was there when the line came.
+	// Bound reports whether the socket existed when the line came.
 	Bound bool
 }
 
-// maxPrinted bounds what is kept of standard output behind the handshake, in bytes.
+// maxPrinted bounds the part of later standard output that is kept, in bytes.
 const maxPrinted = 256
 
-// stdout reads the standard output of a plugin for go-plugin: the handshake line,
-// once it is complete and good, and nothing of what follows. go-plugin would wait in
-// vain for the end of a line that has none, and names few faults of one.
+// stdout is the standard output of a plugin as go-plugin reads it: the handshake line once
+// it is complete and correct, and nothing else. On its own, go-plugin would wait forever for
+// a missing line feed, and it can name few faults of a line.
 type stdout struct {
-	from    *os.File
-	pace    func(bytes int) // waits after so much; nil: it does not
-	toLocal func(network, address string) (string, string, error)
+	pipe         *os.File
+	slowDown     func(bytes int) // waits after a read; may be nil
+	checkAddress func(network, address string) (string, string, error)
 
-	line []byte // as far as it has been read
-	left []byte // of the line, for go-plugin
+	line   []byte // as far as it has been read
+	unread []byte // the part of the line that go-plugin has not read yet
 
-	mu      sync.Mutex
-	shaken  *Handshake
-	fault   error
-	partial string // of a line that has no end yet
-	printed []byte
-	more    int64 // bytes printed behind the line
+	mu           sync.Mutex
+	parsed       *Handshake
+	err          error
+	partial      string // the quoted beginning of a line that has no end yet
+	printed      []byte
+	printedBytes int64 // after the line
 }
 
-func (s *stdout) Close() error { return s.from.Close() }
+func (s *stdout) Close() error { return s.pipe.Close() }
 
-// Read gives the line, and io.EOF in place of one that is none.
+// Read returns the line, or io.EOF if it has a fault, and discards what follows.
 func (s *stdout) Read(b []byte) (int, error) {
 	if s.handshake() == nil {
 		if err := s.readLine(); err != nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.fault = err
+			s.err = err
 			return 0, io.EOF
 		}
 	}
-	if len(s.left) > 0 {
-		n := copy(b, s.left)
-		s.left = s.left[n:]
+	if len(s.unread) > 0 {
+		n := copy(b, s.unread)
+		s.unread = s.unread[n:]
 		return n, nil
 	}
 	for {
-		part, err := s.read()
+		part, err := s.readPart()
 		if err != nil {
 			return 0, io.EOF
 		}
-		s.keep(part)
+		s.recordPrinted(part)
 	}
 }
 
-func (s *stdout) read() ([]byte, error) {
+func (s *stdout) readPart() ([]byte, error) {
 	part := make([]byte, 4<<10)
-	n, err := s.from.Read(part)
-	if n > 0 && s.pace != nil {
-		s.pace(n)
+	n, err := s.pipe.Read(part)
+	if n > 0 && s.slowDown != nil {
+		s.slowDown(n)
 	}
 	if n > 0 {
 		return part[:n], nil
@@ -87,58 +87,58 @@ func (s *stdout) read() ([]byte, error) {
 	return nil, err
 }
 
-// readLine reads the line and what it says.
+// readLine reads and parses the handshake line.
 func (s *stdout) readLine() error {
 	for {
-		part, err := s.read()
+		part, err := s.readPart()
 		before := len(s.line)
 		s.line = append(s.line, part...)
 		if end := bytes.IndexByte(part, '\n'); end >= 0 {
 			line := s.line[:before+end]
-			shaken, err := s.parse(string(line))
+			shaken, err := s.parseLine(string(line))
 			if err != nil {
 				return err
 			}
-			s.left = append(slices.Clone(line), '\n')
+			s.unread = append(slices.Clone(line), '\n')
 			s.mu.Lock()
-			s.shaken, s.partial = shaken, ""
+			s.parsed, s.partial = shaken, ""
 			s.mu.Unlock()
-			s.keep(s.line[len(line)+1:])
+			s.recordPrinted(s.line[len(line)+1:])
 			return nil
 		}
 		s.mu.Lock()
-		s.partial = shown(s.line)
+		s.partial = quoteStart(s.line)
 		s.mu.Unlock()
 		switch {
 		case len(s.line) > host.MaxHandshakeLine:
-			return fmt.Errorf("wrote %d bytes and no line feed in place of its handshake line: %s", len(s.line), shown(s.line))
+			return fmt.Errorf("wrote %d bytes and no line feed in place of its handshake line: %s", len(s.line), quoteStart(s.line))
 		case err != nil && len(s.line) > 0:
-			return fmt.Errorf("%w was complete, which has no line feed: %s", errNoLine, shown(s.line))
+			return fmt.Errorf("%w was complete, which has no line feed: %s", errNoLine, quoteStart(s.line))
 		case err != nil:
 			return errNoLine
 		}
 	}
 }
 
-// errNoLine tells that a process ended, or closed its standard output, without a word.
+// errNoLine means that the process ended or closed its standard output too early.
 var errNoLine = errors.New("ended before its handshake line")
 
-// shown is the beginning of a line, fit to be shown.
-func shown(line []byte) string { return strconv.Quote(rpc.Clean(string(line), 200)) }
+// quoteStart quotes the beginning of a line, safe to show.
+func quoteStart(line []byte) string { return strconv.Quote(rpc.Clean(string(line), 200)) }
 
-// startsLine is how a handshake line begins.
-var startsLine = regexp.MustCompile(`[0-9]+\|[0-9]+\|(unix|tcp)\|`)
+// lineStart matches the beginning of a handshake line.
+var lineStart = regexp.MustCompile(`[0-9]+\|[0-9]+\|(unix|tcp)\|`)
 
-// parse reads 1|1|unix|PATH|grpc|CERTIFICATE.
-func (s *stdout) parse(line string) (*Handshake, error) {
+// parseLine parses 1|1|unix|PATH|grpc|CERTIFICATE and names the first fault.
+func (s *stdout) parseLine(line string) (*Handshake, error) {
 	line = strings.TrimRight(line, "\r")
 	fields := strings.Split(line, "|")
-	begin := startsLine.FindStringIndex(line)
+	begin := lineStart.FindStringIndex(line)
 	switch {
 	case begin != nil && begin[0] > 0:
-		return nil, fmt.Errorf("printed %s in front of its handshake line: nothing else may be written on standard output", shown([]byte(line[:begin[0]])))
+		return nil, fmt.Errorf("printed %s in front of its handshake line: nothing else may be written on standard output", quoteStart([]byte(line[:begin[0]])))
 	case len(fields) < 4 || !isNumber(fields[0]) || !isNumber(fields[1]):
-		return nil, fmt.Errorf("printed %s in place of its handshake line: nothing else may be written on standard output", shown([]byte(line)))
+		return nil, fmt.Errorf("printed %s in place of its handshake line: nothing else may be written on standard output", quoteStart([]byte(line)))
 	case fields[0] != "1":
 		return nil, fmt.Errorf("begins its handshake line with %.20s, a version of go-plugin's handshake; it has to be 1", fields[0])
 	}
@@ -146,12 +146,12 @@ func (s *stdout) parse(line string) (*Handshake, error) {
 	if version, err := strconv.Atoi(fields[1]); err != nil || !slices.Contains(offered, version) {
 		return nil, fmt.Errorf("chose version %.20s of the framing, the second number of its handshake line; this relay speaks %s", fields[1], strings.Trim(fmt.Sprint(offered), "[]"))
 	}
-	_, socket, err := s.toLocal(fields[2], fields[3])
+	_, socket, err := s.checkAddress(fields[2], fields[3])
 	switch {
 	case err != nil:
 		return nil, err
 	case len(fields) < 5 || fields[4] != "grpc":
-		return nil, fmt.Errorf("speaks %s by its handshake line, and has to speak grpc", shown([]byte(strings.Join(fields[4:min(5, len(fields))], ""))))
+		return nil, fmt.Errorf("speaks %s by its handshake line, and has to speak grpc", quoteStart([]byte(strings.Join(fields[4:min(5, len(fields))], ""))))
 	case len(fields) < 6 || fields[5] == "":
 		return nil, errors.New("has no certificate in its handshake line, and would be called without TLS")
 	}
@@ -185,33 +185,34 @@ func isNumber(text string) bool {
 func (s *stdout) handshake() *Handshake {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shaken
+	return s.parsed
 }
 
-// keep remembers a little of what is printed behind the line.
-func (s *stdout) keep(part []byte) {
+// recordPrinted counts what is printed after the line and keeps its beginning.
+func (s *stdout) recordPrinted(part []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.more += int64(len(part))
+	s.printedBytes += int64(len(part))
 	s.printed = append(s.printed, part[:min(len(part), maxPrinted-len(s.printed))]...)
 }
 
-// faulty is what is wrong with the handshake line, if anything.
-func (s *stdout) faulty() error {
+// lineError returns the fault of the handshake line, if it has one.
+func (s *stdout) lineError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fault
+	return s.err
 }
 
-// ended tells that the process ended, or closed its standard output, before the line.
-func (s *stdout) ended() bool { return errors.Is(s.faulty(), errNoLine) }
+// endedBeforeLine reports whether the process ended or closed its standard output before the
+// line was complete.
+func (s *stdout) endedBeforeLine() bool { return errors.Is(s.lineError(), errNoLine) }
 
-// late says what there was of the handshake when its time was over.
-func (s *stdout) late() string {
+// explainTimeout says how far the handshake got in its time.
+func (s *stdout) explainTimeout() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.shaken != nil:
+	case s.parsed != nil:
 		return "; its line has come, and nobody answers at the socket"
 	case s.partial != "":
 		return "; it has written " + s.partial + " without a line feed"
@@ -219,14 +220,14 @@ func (s *stdout) late() string {
 	return ""
 }
 
-// Handshake is what the plugin said in its first line.
+// Handshake is the content of the plugin's first line.
 func (p *Process) Handshake() Handshake { return *p.runner.stdout.handshake() }
 
-// Printed is how many bytes the plugin has written on standard output behind its
-// handshake, which it must not, and the first of them, fit to be shown.
+// Printed returns how many bytes the plugin wrote on standard output after its handshake
+// line, which it must not do, and the beginning of them, safe to show.
 func (p *Process) Printed() (bytes int64, text string) {
 	s := p.runner.stdout
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.more, rpc.Clean(string(s.printed), maxPrinted)
+	return s.printedBytes, rpc.Clean(string(s.printed), maxPrinted)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// TestHandshakeLines: a handshake line with a fault is said to have that fault, and
-// the process is not waited for when it cannot be mended.
+// TestHandshakeLines: the error names the fault of a handshake line, and comes at once when the
+// err is final.
 func TestHandshakeLines(t *testing.T) {
 	const certificate = "MIIBaDCCAQ8CFHnothing"
 	for name, c := range map[string]struct{ script, want string }{
@@ -59,14 +59,14 @@ func TestHandshakeLines(t *testing.T) {
 	}
 }
 
-// TestPrinted: what follows the handshake is counted, and read to its end however
-// long a line is.
-func TestPrinted(t *testing.T) {
+// TestOutputAfterHandshakeIsCounted: output after the handshake is read to its end, however long
+// a line is.
+func TestOutputAfterHandshakeIsCounted(t *testing.T) {
 	from, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stdout{from: from, toLocal: func(n, a string) (string, string, error) { return n, a, nil }, shaken: &Handshake{}}
+	s := &stdout{pipe: from, checkAddress: func(n, a string) (string, string, error) { return n, a, nil }, parsed: &Handshake{}}
 	defer s.Close()
 	go func() {
 		defer to.Close()

@@ -9,9 +9,9 @@ import (
 	"os"
 )
 
-// ExplainExec is err, of an attempt to execute the file at path, and says so when
-// it is the interpreter of a script that cannot be read: the kernel then answers
-// as if it were the script.
+// ExplainExec improves err, the error of executing the file at path. If the file is a
+// script whose interpreter cannot be read, the kernel's error sounds as if the script were
+// missing.
 func ExplainExec(path string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return err
@@ -27,8 +27,8 @@ func ExplainExec(path string, err error) error {
 	return err
 }
 
-// tryRead opens a file for a moment. It leaves pipes and devices alone, which may
-// block, or do something.
+// tryRead returns why a file cannot be read. It does not open pipes and devices, where
+// that could block or have an effect.
 func tryRead(path string) error {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
@@ -41,14 +41,14 @@ func tryRead(path string) error {
 	return f.Close()
 }
 
-// interpreterOf is what the first line of a script names.
+// interpreterOf returns the interpreter that the first line of a script names, or "".
 func interpreterOf(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	head, err := io.ReadAll(io.LimitReader(f, 256)) // of which the kernel reads as much
+	head, err := io.ReadAll(io.LimitReader(f, 256)) // the kernel reads no more either
 	if err != nil {
 		return ""
 	}

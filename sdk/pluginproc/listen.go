@@ -13,16 +13,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Listener is an open TCP listener that is passed on to a plugin, which may open
-// none itself.
+// Listener is an open TCP listener to pass on to a plugin, which may not open one itself.
 type Listener struct {
 	plugin.ListenAddress
 	File *os.File
 }
 
-// CheckListen reports whether the relay may listen at the address. When anywhere
-// is false, that is only at a loopback address: a listener that strangers can
-// reach tells them what runs here. The error is [plugin.Diagnostics].
+// CheckListen reports whether the relay may listen at the address: at a loopback address,
+// or anywhere if the operator allowed it. A listener that strangers can reach tells them
+// what runs here. The error is [plugin.Diagnostics].
 func CheckListen(at plugin.ListenAddress, anywhere bool) error {
 	if anywhere || at.Loopback() {
 		return nil
@@ -31,50 +30,50 @@ func CheckListen(at plugin.ListenAddress, anywhere bool) error {
 		"Write a loopback address, such as \"127.0.0.1:9464\". If others are to reach it, write sandbox { listen = true } into the block of the plugin.", at.Path...)
 }
 
-// ListenError is why the relay could not listen, which may pass: the address may be
-// free later. It holds [plugin.Diagnostics] for the operator, and what the system said.
+// ListenError is an error of [Listen] that may pass: the address may become free. It wraps
+// [plugin.Diagnostics] for the operator and the error of the system.
 type ListenError struct {
-	faults plugin.Diagnostics
-	cause  error
+	diagnostics plugin.Diagnostics
+	cause       error
 }
 
-func (e *ListenError) Error() string   { return e.faults.Error() }
-func (e *ListenError) Unwrap() []error { return []error{e.faults, e.cause} }
+func (e *ListenError) Error() string   { return e.diagnostics.Error() }
+func (e *ListenError) Unwrap() []error { return []error{e.diagnostics, e.cause} }
 
-// Listen opens a listener. Close it when no more process is to get it. An error
-// is [plugin.Diagnostics], and a [ListenError] unless the address is not allowed to the relay.
+// Listen opens a listener. The caller closes it when no further process is to get it. The
+// error is [plugin.Diagnostics] if the relay may not listen there, or else a [ListenError].
 func Listen(ctx context.Context, at plugin.ListenAddress, anywhere bool) (Listener, error) {
 	if err := CheckListen(at, anywhere); err != nil {
 		return Listener{}, err
 	}
 	var config net.ListenConfig
-	config.SetMultipathTCP(false) // which would pass by Landlock
+	config.SetMultipathTCP(false) // Landlock does not see it
 	l, err := config.Listen(ctx, "tcp", at.Address)
 	if err != nil {
-		return Listener{}, notListening(at, err)
+		return Listener{}, newListenError(at, err)
 	}
 	defer l.Close()
 	file, err := l.(*net.TCPListener).File()
 	if err != nil {
-		return Listener{}, notListening(at, err)
+		return Listener{}, newListenError(at, err)
 	}
 	return Listener{at, file}, nil
 }
 
-func notListening(at plugin.ListenAddress, err error) error {
+func newListenError(at plugin.ListenAddress, err error) error {
 	detail := "Choose another address."
 	if errors.Is(err, unix.EADDRINUSE) {
 		detail = "Another program listens there, or another plugin. Choose another port, or end the other: the relay tries again."
 	}
-	faults := plugin.Invalid(fmt.Sprintf("The relay cannot listen at %s: %v", at.Address, err), detail, at.Path...)
+	diagnostics := plugin.Invalid(fmt.Sprintf("The relay cannot listen at %s: %v", at.Address, err), detail, at.Path...)
 	if errors.Is(err, unix.EACCES) { // a port below 1024
-		return faults
+		return diagnostics
 	}
-	return &ListenError{faults, err}
+	return &ListenError{diagnostics, err}
 }
 
-// Open reports whether the socket still listens. A process that had it can have
-// shut it down.
+// Open reports whether the socket still listens. A process that got it may have shut it
+// down.
 func (l Listener) Open() bool {
 	raw, err := l.File.SyscallConn()
 	if err != nil {
@@ -88,10 +87,10 @@ func (l Listener) Open() bool {
 // Close closes the relay's descriptor.
 func (l Listener) Close() { l.File.Close() }
 
-// listenEnvironment tells the process which descriptors it gets, as systemd does
-// (sd_listen_fds(3)). LISTEN_PID is for a launcher to set, which alone knows it
-// before the plugin runs.
-func listenEnvironment(listeners []Listener) []string {
+// listenEnv names the descriptors of the listeners to the process, as systemd does
+// (sd_listen_fds(3)). The launcher adds LISTEN_PID, because nobody else knows it before the
+// plugin runs.
+func listenEnv(listeners []Listener) []string {
 	if len(listeners) == 0 {
 		return nil
 	}
@@ -102,5 +101,5 @@ func listenEnvironment(listeners []Listener) []string {
 	return []string{fmt.Sprintf("LISTEN_FDS=%d", len(listeners)), "LISTEN_FDNAMES=" + strings.Join(names, ":")}
 }
 
-// forListening reports whether a variable is one of those.
-func forListening(variable string) bool { return strings.HasPrefix(variable, "LISTEN_") }
+// isListenVariable reports whether a variable is about listeners.
+func isListenVariable(variable string) bool { return strings.HasPrefix(variable, "LISTEN_") }

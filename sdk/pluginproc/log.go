@@ -20,54 +20,53 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// What a plugin may make of the log of the relay.
+// Bounds on what a plugin writes into the log of the relay.
 const (
 	logRate  = 200 // lines a second
 	logBurst = 500 // lines at once
 
 	maxErrorText = 1 << 10 // bytes of the reason of an end, or of a start that failed
 
-	maxLine     = 64 << 10 // bytes that are read as one line
+	maxLine     = 64 << 10 // bytes of a line that are read
 	maxText     = 4 << 10  // bytes of a message that are shown
 	maxAttrs    = 32
 	maxAttrText = 1 << 10
 
-	// A plugin that floods is read no faster than this, in bytes a second, with
-	// lineCost for each line: it then waits at its own end of the pipe, instead
-	// of taking a core of the host.
+	// The log is read no faster than this, in bytes a second; each line costs lineCost
+	// more. A plugin that floods waits at its end of the pipe instead of using up a core
+	// of the relay.
 	readRate  = 2 << 20
 	readBurst = 4 << 20
 	lineCost  = 64
 )
 
-// logWriter puts the lines that a plugin writes on standard error into the
-// log. go-plugin writes to it, from one goroutine, a line in one or more parts
-// and then a line feed.
+// logWriter logs the lines that a plugin writes on standard error. go-plugin calls Write
+// pipe one goroutine: once or more for a line, and then with a line feed.
 type logWriter struct {
 	logger *slog.Logger
-	ctx    context.Context // ends with the process
+	ctx    context.Context // done when the process has ended
 	lines  *rate.Limiter
 	bytes  *rate.Limiter
 	line   []byte
-	cut    bool // the line was longer
-	trace  trace
+	cut    bool // line is only the beginning
+	trace  stackTrace
 
-	dropped atomic.Int64   // lines
-	told    rate.Sometimes // of dropped lines
-	cleaned atomic.Int64   // lines of traces, dropped
+	dropped      atomic.Int64 // lines above logRate
+	dropWarnings rate.Sometimes
+	omitted      atomic.Int64 // lines of stack traces
 
-	mu   sync.Mutex
-	last string // the last line that tells of a fault; of a panic the first
-	text string // the last line that is not JSON
+	mu       sync.Mutex
+	fault    string // the last line that tells of a fault, or the first of a panic
+	lastText string // the last line that is not JSON
 }
 
 func newLogWriter(ctx context.Context, logger *slog.Logger) *logWriter {
 	return &logWriter{
-		logger: logger,
-		ctx:    ctx,
-		lines:  rate.NewLimiter(logRate, logBurst),
-		bytes:  rate.NewLimiter(readRate, readBurst),
-		told:   rate.Sometimes{Interval: time.Minute},
+		logger:       logger,
+		ctx:          ctx,
+		lines:        rate.NewLimiter(logRate, logBurst),
+		bytes:        rate.NewLimiter(readRate, readBurst),
+		dropWarnings: rate.Sometimes{Interval: time.Minute},
 	}
 }
 
@@ -76,17 +75,17 @@ func (w *logWriter) Write(part []byte) (int, error) {
 		room := max(maxLine-len(w.line), 0)
 		w.cut = w.cut || len(part) > room
 		w.line = append(w.line, part[:min(len(part), room)]...)
-		w.limitPace(len(part))
+		w.slowDown(len(part))
 		return len(part), nil
 	}
-	w.limitPace(lineCost)
+	w.slowDown(lineCost)
 	w.emitLine()
 	w.line, w.cut = w.line[:0], false
 	return len(part), nil
 }
 
-func (w *logWriter) limitPace(n int) {
-	w.bytes.WaitN(w.ctx, min(n, readBurst)) //nolint:errcheck // ends with the process, and then all is read
+func (w *logWriter) slowDown(n int) {
+	w.bytes.WaitN(w.ctx, min(n, readBurst)) //nolint:errcheck // fails when the process has ended; the rest is read at once
 }
 
 func (w *logWriter) emitLine() {
@@ -95,75 +94,72 @@ func (w *logWriter) emitLine() {
 		return
 	}
 	if w.dropped.Load() > 0 {
-		w.told.Do(w.tellDropped)
+		w.dropWarnings.Do(w.warnDropped)
 	}
-	traced := w.trace.style == goStyle // by a line before
+	panicked := w.trace.format == goTrace // in an earlier line
 	r, ok := w.parseLine()
 	if !ok {
-		w.cleaned.Add(1)
+		w.omitted.Add(1)
 		return
 	}
 	w.mu.Lock()
-	if !traced && (r.level >= slog.LevelError || r.plain && fatalLine.MatchString(r.message)) {
-		w.last = rpc.Clean(r.message, maxErrorText)
+	if !panicked && (r.level >= slog.LevelError || r.plain && fatalLine.MatchString(r.message)) {
+		w.fault = rpc.Clean(r.message, maxErrorText)
 	}
 	if r.plain && r.message != "" {
-		w.text = r.message
+		w.lastText = r.message
 	}
 	w.mu.Unlock()
 	w.logger.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
 }
 
-// reportOmitted tells of the lines that were left out. It is called when the plugin has
-// ended.
+// reportOmitted logs how many lines were left out. It is called when the plugin has ended.
 func (w *logWriter) reportOmitted() {
-	w.tellDropped()
-	if n := w.cleaned.Swap(0); n > 0 {
+	w.warnDropped()
+	if n := w.omitted.Swap(0); n > 0 {
 		w.logger.Info("lines of the plugin's stack trace were left out, which may show what was in its memory", "lines", n)
 	}
 }
 
-func (w *logWriter) tellDropped() {
+func (w *logWriter) warnDropped() {
 	if n := w.dropped.Swap(0); n > 0 {
 		w.logger.Warn("plugin logs too much; lines were left out", "dropped", n)
 	}
 }
 
-// printed takes what a plugin prints after the handshake, by way of go-plugin's
-// stdio service: a mistake that its author wants to see. It has no end of line
-// of its own.
-type printed struct{ *logWriter }
+// printWriter logs what a plugin prints after its handshake, a mistake that its author
+// wants to see. It comes through go-plugin's stdio service, not in lines.
+type printWriter struct{ *logWriter }
 
-func (w printed) Write(text []byte) (int, error) {
-	w.limitPace(len(text) + lineCost)
+func (w printWriter) Write(text []byte) (int, error) {
+	w.slowDown(len(text) + lineCost)
 	if w.lines.Allow() {
-		w.logger.Debug("plugin printed", "text", withoutMemory(cleanLines(string(text), maxAttrText)))
+		w.logger.Debug("plugin printed", "text", redactMemory(cleanLines(string(text), maxAttrText)))
 	} else {
 		w.dropped.Add(1)
 	}
 	return len(text), nil
 }
 
-// fatalLine is what runtimes and libraries write last, as plain text, when they end a
-// process. The traces that follow are indented.
+// fatalLine matches what runtimes and libraries write in plain text when they end a process.
+// Stack traces after it are indented.
 var fatalLine = regexp.MustCompile(`^(?:\S.*)?\b(?i:fatal|out of memory|outofmemory\w*|cannot allocate memory|failed to allocate|memory allocation of|insufficient memory|unhandled|uncaught|panicked at|terminate called|stack overflow|abort\(\)|assertion\b.* failed)\b` +
 	`|^\s*what\(\): |^Exception in thread |^[\w.]*(?:Error|Exception)(?::|$)`)
 
-// lastError is the last thing that the plugin logged as an error, or that its runtime
-// wrote as the reason of its end; or empty. Of a panic that is what it says, not the end
-// of its trace.
+// lastError returns the last error that the plugin logged or its runtime wrote, or "". Of a
+// panic it returns the message, not the trace.
 func (w *logWriter) lastError() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.last
+	return w.fault
 }
 
-// lastWords is the fault, or else the last line of plain text. Of a program that
-// ends before its handshake that is the reason: interpreters and shells say it so.
-func (w *logWriter) lastWords() string {
+// faultOrLastLine returns the last error, or else the last line of plain text. Interpreters
+// and shells write there why they end before the handshake.
+func (w *logWriter) faultOrLastLine() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return cmp.Or(w.last, w.text)
+	return cmp.Or(w.fault, w.lastText)
 }
 
 type logRecord struct {
@@ -173,8 +169,9 @@ type logRecord struct {
 	attrs   []slog.Attr
 }
 
-// parseLine reads a line: JSON as hclog writes it, or any text. The first line of
-// a panic in Go and all text after it are errors. ok is false for a line that is not shown.
+// parseLine parses the line: JSON as hclog writes it, or any text. The first line of a
+// panic in Go and all text after it have the level error. ok is false if the line must not be
+// quoteStart.
 func (w *logWriter) parseLine() (r logRecord, ok bool) {
 	if r, ok := parseHCLog(w.line); ok && !w.cut {
 		return r, true
@@ -184,7 +181,7 @@ func (w *logWriter) parseLine() (r logRecord, ok bool) {
 		return logRecord{}, false
 	}
 	r = logRecord{plain: true, level: slog.LevelInfo, message: text}
-	if w.trace.style == goStyle {
+	if w.trace.format == goTrace {
 		r.level = slog.LevelError
 	}
 	if w.cut || len(w.line) > maxText {
@@ -193,10 +190,9 @@ func (w *logWriter) parseLine() (r logRecord, ok bool) {
 	return r, true
 }
 
-// reserved are the names by which the relay says whose line it is. They are not
-// for a plugin to set: of two values with one name, most readers of JSON take
-// the later.
-var reserved = []string{"time", "level", "msg", "plugin", "server", "instance"}
+// reservedKeys are attributes of the relay itself, which say whose line it is. A plugin cannot
+// set them: if a key comes twice, most readers of JSON take the later value.
+var reservedKeys = []string{"time", "level", "msg", "plugin", "server", "instance"}
 
 func parseHCLog(line []byte) (logRecord, bool) {
 	if len(line) == 0 || line[0] != '{' {
@@ -213,7 +209,7 @@ func parseHCLog(line []byte) (logRecord, bool) {
 	name, _ := fields["@level"].(string)
 	r := logRecord{level: parseLevel(name), message: cleanLines(message, maxText)}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		if strings.HasPrefix(key, "@") || slices.Contains(reserved, key) {
+		if strings.HasPrefix(key, "@") || slices.Contains(reservedKeys, key) {
 			continue
 		}
 		if len(r.attrs) == maxAttrs {
@@ -249,7 +245,7 @@ func parseLevel(name string) slog.Level {
 	return slog.LevelInfo
 }
 
-// levelName is the lowest level that logger keeps.
+// levelName returns the lowest level that logger keeps.
 func levelName(logger *slog.Logger) string {
 	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn} {
 		if logger.Enabled(context.Background(), l) {

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// logLines gives lines to a logWriter as go-plugin does, and returns what
-// comes out.
+// logLines writes lines to a logWriter as go-plugin does, and returns what it logs.
 func logLines(t *testing.T, lines ...string) []map[string]any {
 	t.Helper()
 	var out bytes.Buffer
@@ -110,9 +109,9 @@ func FuzzLogLine(f *testing.F) {
 	})
 }
 
-// TestFatalLines: the reason for which a runtime ends the process is what an operator
-// is shown, and not the trace that follows it or what was said before.
-func TestFatalLines(t *testing.T) {
+// TestLastErrorIsWhatTheRuntimeWrites: operators see why a runtime ended the process, not the
+// trace after it or lines before it.
+func TestLastErrorIsWhatTheRuntimeWrites(t *testing.T) {
 	for name, c := range map[string]struct {
 		lines []string
 		want  string
@@ -161,10 +160,10 @@ func TestFatalLines(t *testing.T) {
 	}
 }
 
-// TestFault: what a panic says is of use to an operator, the end of its trace is
-// not. Plain text is no fault, but the last of it is what a program ends with
-// that never was a plugin.
-func TestFault(t *testing.T) {
+// TestLastErrorIsThatOfThePanic: operators see the message of a panic, not the end of its
+// trace. Plain text is no error, but its last line is why a program that never was a plugin
+// ended.
+func TestLastErrorIsThatOfThePanic(t *testing.T) {
 	w := newLogWriter(t.Context(), slog.New(slog.DiscardHandler))
 	for _, step := range []struct{ line, fault, words string }{
 		{`{"@level":"info","@message":"hello"}`, "", ""},
@@ -181,7 +180,7 @@ func TestFault(t *testing.T) {
 		if got := w.lastError(); got != step.fault {
 			t.Errorf("after %q the fault is %q, want %q", step.line, got, step.fault)
 		}
-		if got := w.lastWords(); got != step.words {
+		if got := w.faultOrLastLine(); got != step.words {
 			t.Errorf("after %q the last words are %q, want %q", step.line, got, step.words)
 		}
 	}

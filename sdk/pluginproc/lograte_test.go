@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestDroppedLinesAreToldOnceAMinute shows that the notices about a flood are no
-// flood themselves, and that together they tell of every line.
-func TestDroppedLinesAreToldOnceAMinute(t *testing.T) {
+// TestDroppedLinesAreReportedOnceAMinute: reports about a flood are rare, and together count
+// every dropped line.
+func TestDroppedLinesAreReportedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		w := newLogWriter(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))

@@ -13,8 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// startProcess starts this binary as one of its plugins. It is killed at the end
-// of the test, and goleak sees what that leaves behind.
+// startProcess starts this binary as one of its plugins and kills it at the end of the test.
 func startProcess(t *testing.T, name, sockets string) *Process {
 	t.Helper()
 	p, err := Start(t.Context(), StartConfig{
@@ -29,7 +28,7 @@ func startProcess(t *testing.T, name, sockets string) *Process {
 	return p
 }
 
-// shortDir is a directory whose path leaves room for the name of a socket.
+// shortDir makes a directory whose path is short enough for sockets.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "")
@@ -40,8 +39,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// socketsBelow lists the sockets below dir, and fails the test when somebody else
-// could reach one.
+// socketsBelow lists the sockets below dir. It fails the test if another user could reach one.
 func socketsBelow(t *testing.T, dir string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -61,12 +59,12 @@ func socketsBelow(t *testing.T, dir string) (found []string) {
 	return found
 }
 
-// TestHostCalls follows a call of the host through a process, in any number of
-// configurations. It opens no socket beside that of the plugin.
-func TestHostCalls(t *testing.T) {
+// TestHostCallsNeedNoSocket: a plugin calls its host, also after another Configure, without
+// any socket besides its own.
+func TestHostCallsNeedNoSocket(t *testing.T) {
 	dir := shortDir(t)
 	p := startProcess(t, "reporter", dir)
-	h := reported{summaries: make(chan string, 1)}
+	h := reportsHost{summaries: make(chan string, 1)}
 	p.Client().ServeHost(h)
 	for range 2 {
 		if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
@@ -88,7 +86,7 @@ func TestHostCalls(t *testing.T) {
 	}
 }
 
-func TestNoHost(t *testing.T) {
+func TestHandleFailsWithoutHost(t *testing.T) {
 	p := startProcess(t, "reporter", "")
 	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -99,10 +97,9 @@ func TestNoHost(t *testing.T) {
 	}
 }
 
-// TestKilledInACall: a Handle ends with the process, and the call that it was in.
-func TestKilledInACall(t *testing.T) {
+func TestKillEndsHandleAndItsCall(t *testing.T) {
 	p := startProcess(t, "reporter", "")
-	h := stuck{called: make(chan struct{}), ended: make(chan struct{})}
+	h := blockingHost{called: make(chan struct{}), ended: make(chan struct{})}
 	p.Client().ServeHost(h)
 	if err := p.Client().Configure(t.Context(), []byte{0x80}, t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -122,13 +119,13 @@ func TestKilledInACall(t *testing.T) {
 	}
 }
 
-// stuck is a host whose Report takes as long as it may.
-type stuck struct {
+// blockingHost is a host whose Report waits for its context.
+type blockingHost struct {
 	peersync.HostServices
 	called, ended chan struct{}
 }
 
-func (h stuck) Report(ctx context.Context, _ peersync.Report) error {
+func (h blockingHost) Report(ctx context.Context, _ peersync.Report) error {
 	close(h.called)
 	<-ctx.Done()
 	close(h.ended)

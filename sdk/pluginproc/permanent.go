@@ -8,22 +8,20 @@ import (
 	"syscall"
 )
 
-// PermanentError is an error of [Start] that every other try would meet as well, until
-// somebody has changed something: there is no such program, it cannot be executed,
-// or there is no place for the socket.
+// PermanentError is an error of [Start] that stays until somebody changes something: the
+// program does not exist or cannot be executed, or there is no place for its socket.
 type PermanentError struct{ Err error }
 
 func (e *PermanentError) Error() string { return e.Err.Error() }
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// permanentErrors are the errors of system calls that do not pass by themselves.
 var permanentErrors = []error{
 	fs.ErrNotExist, fs.ErrPermission, syscall.ENOEXEC, syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR,
 	syscall.ELOOP, syscall.E2BIG, syscall.EROFS, syscall.EINVAL,
 }
 
-// IsPermanent reports whether err, of a system call about a path, is one that does not
-// pass by itself, unlike a lack of room, memory or processes.
+// IsPermanent reports whether err, from a system call with a path, stays until somebody
+// changes something. A lack of disk space, memory or processes may pass.
 func IsPermanent(err error) bool {
 	return slices.ContainsFunc(permanentErrors, func(target error) bool { return errors.Is(err, target) })
 }
@@ -36,11 +34,11 @@ func markPermanent(err error) error {
 	return err
 }
 
-// NotExecutable is the exit status of a [Launcher] that could not execute the
-// plugin, and never will; it is that of shells.
+// NotExecutable is the exit status of a [Launcher] that can never execute the plugin.
+// Shells use the same number.
 const NotExecutable = 126
 
-// notExecuted reports whether the launcher of a process ended so.
+// notExecuted reports whether the launcher ended with NotExecutable.
 func (r *runner) notExecuted() bool {
 	select {
 	case <-r.exited:

@@ -27,14 +27,14 @@ type Process struct {
 	library *goplugin.Client
 	client  *host.Client
 	log     *logWriter
-	dirs    []string // to remove at the end
-	endLog  context.CancelFunc
-	end     sync.Once
+	dirs    []string           // removed by Kill
+	endLog  context.CancelFunc // the rest of the log is then read at full speed
+	kill    sync.Once
 }
 
-// Start starts a plugin process and shakes hands. When it fails, nothing is
-// left of the process. A Process that it returns has to be ended with Stop or
-// Kill, also after it has exited by itself.
+// Start starts a plugin and shakes hands with it. If Start fails, it leaves nothing behind.
+// Otherwise the caller has to end the Process with Stop or Kill, even if it has exited by
+// itself.
 func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	defer cfg.closeFiles()
 	p := &Process{}
@@ -43,7 +43,7 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	p.log = newLogWriter(logCtx, cfg.Logger)
 	if err := p.startProcess(ctx, cfg); err != nil {
 		p.Kill()
-		err = p.explain(err)
+		err = p.describeFailure(err)
 		if p.runner != nil && p.runner.notExecuted() {
 			err = &PermanentError{err}
 		}
@@ -52,13 +52,12 @@ func Start(ctx context.Context, cfg StartConfig) (*Process, error) {
 	return p, nil
 }
 
-// explain adds to the reason why a start failed what is known of the process, which
-// is gone.
-func (p *Process) explain(err error) error {
-	if p.runner != nil && p.runner.stdout.ended() {
-		err = fmt.Errorf("%w (%s)", err, p.exit())
+// describeFailure adds to the error of a failed start how the process ended and what it said.
+func (p *Process) describeFailure(err error) error {
+	if p.runner != nil && p.runner.stdout.endedBeforeLine() {
+		err = fmt.Errorf("%w (%s)", err, p.exitStatus())
 	}
-	if words := p.log.lastWords(); words != "" {
+	if words := p.log.faultOrLastLine(); words != "" {
 		err = fmt.Errorf("%w; the plugin said: %s", err, words)
 	}
 	return err
@@ -69,7 +68,7 @@ func (p *Process) startProcess(ctx context.Context, cfg StartConfig) error {
 	if err != nil {
 		return err
 	}
-	tlsConfig, certificate, err := newIdentity()
+	tlsConfig, certificate, err := newClientTLS()
 	if err != nil {
 		return err
 	}
@@ -80,65 +79,65 @@ func (p *Process) startProcess(ctx context.Context, cfg StartConfig) error {
 		HandshakeConfig:  rpc.Handshake,
 		VersionedPlugins: framings,
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		StartTimeout:     2 * timeout, // ctx is first
+		StartTimeout:     2 * timeout, // never reached: ctx ends first
 		TLSConfig:        tlsConfig,
 		SkipHostEnv:      true,
 		GRPCDialOptions:  dialOptions(cfg.Tracer),
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets},
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}), // lines of the plugin go to Stderr
 		Stderr:           p.log,
-		SyncStdout:       printed{p.log},
-		SyncStderr:       printed{p.log},
+		SyncStdout:       printWriter{p.log},
+		SyncStderr:       printWriter{p.log},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (gopluginrunner.Runner, error) {
 			p.dirs = append(p.dirs, dir)
-			own := slices.DeleteFunc(slices.Clone(cfg.Env), forListening)
-			env := slices.Concat(own, pluginEnv(cfg, certificate), spec.Env) // the last of a name counts
-			if cfg.Offered != "" {
-				env = append(env, "PLUGIN_PROTOCOL_VERSIONS="+cfg.Offered)
+			configured := slices.DeleteFunc(slices.Clone(cfg.Env), isListenVariable)
+			env := slices.Concat(configured, pluginEnv(cfg, certificate), spec.Env) // the last value of a name counts
+			if cfg.OfferedVersions != "" {
+				env = append(env, "PLUGIN_PROTOCOL_VERSIONS="+cfg.OfferedVersions)
 			}
 			r, err := newRunner(ctx, cfg.Command, cfg.Listeners, env, dir)
 			if err == nil {
-				r.stdout.pace = p.log.limitPace
+				r.stdout.slowDown = p.log.slowDown
 			}
 			p.runner = r
 			return r, err
 		},
 	})
 	if err := p.shakeHands(); err != nil {
-		return fmt.Errorf("start plugin: %w", startError{p.startFault(ctx, err)})
+		return fmt.Errorf("start plugin: %w", startError{p.startCause(ctx, err)})
 	}
 	return nil
 }
 
-// startFault is why the start failed with err: the time was over, or the handshake
-// line was not good, or what go-plugin says.
-func (p *Process) startFault(ctx context.Context, err error) error {
+// startCause returns why a start failed with err: the end of ctx, a fault of the handshake
+// line, or else err itself.
+func (p *Process) startCause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		if p.runner == nil {
 			return cause
 		}
-		return fmt.Errorf("%w%s", cause, p.runner.stdout.late())
+		return fmt.Errorf("%w%s", cause, p.runner.stdout.explainTimeout())
 	}
 	if p.runner != nil {
-		if fault := p.runner.stdout.faulty(); fault != nil {
+		if fault := p.runner.stdout.lineError(); fault != nil {
 			return fault
 		}
 	}
 	return err
 }
 
-// startError is an error of go-plugin, which quotes what a plugin printed in place
-// of its handshake, and is of several lines. It is made fit to be shown.
+// startError makes an error of go-plugin safe to show in one line. go-plugin writes several
+// lines and quotes what the plugin printed.
 type startError struct{ error }
 
 func (e startError) Error() string {
-	return withoutMemory(strings.Join(strings.Fields(rpc.Clean(e.error.Error(), maxErrorText)), " "))
+	return redactMemory(strings.Join(strings.Fields(rpc.Clean(e.error.Error(), maxErrorText)), " "))
 }
 
 func (e startError) Unwrap() error { return e.error }
 
-// shakeHands shakes hands. Neither Start nor Client of go-plugin take a context,
-// but both give up when the process ends, and that is how they are stopped.
+// shakeHands connects to the plugin. Neither Start nor Client of go-plugin takes a context,
+// but both give up when the process ends: the end of the context kills it.
 func (p *Process) shakeHands() error {
 	if _, err := p.library.Start(); err != nil {
 		return err
@@ -148,17 +147,16 @@ func (p *Process) shakeHands() error {
 		return err
 	}
 	if !p.runner.disarm() {
-		return errors.New("too late") // killed by now; the cause is that of the context
+		return errors.New("too late") // the context has ended; startCause returns its cause
 	}
 	p.client = host.NewClient(conn)
 	return nil
 }
 
-// pluginEnv is what every plugin sees. The path is for interpreters of
-// scripts. TMPDIR and HOME are left out on purpose: a plugin works in its own
-// directory.
+// pluginEnv returns the variables that every plugin gets. PATH is there for the
+// interpreters of scripts. TMPDIR and HOME are left out: a plugin works in its own directory.
 func pluginEnv(cfg StartConfig, certificate []byte) []string {
-	return append(listenEnvironment(cfg.Listeners),
+	return append(listenEnv(cfg.Listeners),
 		"PATH=/usr/local/bin:/usr/bin:/bin",
 		"PLUGIN_CLIENT_CERT="+string(certificate),
 		fmt.Sprintf("%s=%d", rpc.EnvLifeline, firstExtraFile+len(cfg.Listeners)),
@@ -166,61 +164,59 @@ func pluginEnv(cfg StartConfig, certificate []byte) []string {
 	)
 }
 
-// Client speaks to the plugin.
+// Client makes calls to the plugin.
 func (p *Process) Client() *host.Client { return p.client }
 
-// PID is the number of the process.
 func (p *Process) PID() int { return p.runner.cmd.Process.Pid }
 
-// Protocol is the version of the framing that host and plugin agreed on.
+// Protocol is the negotiated version of the framing.
 func (p *Process) Protocol() int { return p.library.NegotiatedVersion() }
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.runner.exited }
 
-// ExitReason says, once the process has ended, how: "exit status 2", "signal:
-// killed", with the last error from its log. It is for operators, and complete
-// when Kill has returned.
+// ExitReason tells operators how the process ended, such as "exit status 2" or "signal:
+// killed", with the last error from its log. It waits for the end, and is complete once Kill has
+// returned.
 func (p *Process) ExitReason() string {
-	reason := p.exit()
+	reason := p.exitStatus()
 	if fault := p.log.lastError(); fault != "" {
 		reason += ": " + fault
 	}
 	return reason
 }
 
-// exit is how the process ended.
-func (p *Process) exit() string {
+func (p *Process) exitStatus() string {
 	if err := p.runner.Wait(context.Background()); err != nil {
 		return err.Error()
 	}
 	return "exit status 0"
 }
 
-// settleTime is how long the end of a process may go unnoticed after a call that
-// failed because of it.
-const settleTime = time.Second
+// exitDelay bounds the time between a call that fails because the process ends, and the
+// moment when Exited is closed.
+const exitDelay = time.Second
 
-// Ended tells whether the process has ended by itself, and how. After a failed call it
-// waits a moment for that, since a call may learn of it first. It is to be asked
-// before Stop and Kill.
+// Ended reports whether the process has ended by itself, and how. After a failed call it
+// waits a moment, because the call may fail before the end is known. Ask it before Stop
+// and Kill.
 func (p *Process) Ended(failed bool) (reason string, ended bool) {
 	if failed {
 		select {
 		case <-p.Exited():
-		case <-time.After(settleTime):
+		case <-time.After(exitDelay):
 		}
 	}
 	select {
 	case <-p.Exited():
-		p.Kill() // reads the rest of its log
+		p.Kill() // reads the rest of the log
 		return p.ExitReason(), true
 	default:
 		return "", false
 	}
 }
 
-// Explain adds to the error of a call how the process ended, if it has.
+// Explain adds to the error of a call how the process ended, if it did.
 func (p *Process) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -231,8 +227,8 @@ func (p *Process) Explain(err error) error {
 	return err
 }
 
-// Stop tells the plugin through its lifeline that it is no longer wanted, and
-// kills it if it has not ended when ctx does.
+// Stop closes the lifeline, which asks the plugin to end, and kills the process if it has
+// not ended when ctx does.
 func (p *Process) Stop(ctx context.Context) {
 	p.runner.lifeline.Close()
 	select {
@@ -242,10 +238,10 @@ func (p *Process) Stop(ctx context.Context) {
 	p.Kill()
 }
 
-// Kill ends the process and all of its group at once, and removes what the
-// host has made for it. It may be called more than once.
+// Kill kills the process and its group, and removes what Start made for it. It may be
+// called more than once.
 func (p *Process) Kill() {
-	p.end.Do(func() {
+	p.kill.Do(func() {
 		if p.runner != nil {
 			p.runner.Kill(context.Background()) //nolint:errcheck // always nil
 			if p.runner.ID() != "" {
@@ -254,14 +250,14 @@ func (p *Process) Kill() {
 		}
 		p.endLog()
 		if p.library != nil {
-			p.library.Kill() // of goroutines; the process is gone
+			p.library.Kill() // ends its goroutines
 		}
 		p.log.reportOmitted()
 		if p.runner != nil {
 			p.runner.closeFiles()
 		}
 		for _, dir := range p.dirs {
-			os.RemoveAll(dir) // the next start empties the directory above
+			os.RemoveAll(dir) // if that fails, the next start removes it
 		}
 	})
 }

@@ -18,36 +18,35 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// lastOutput is how long what a dead plugin wrote is still read. There is an
-// end to it only because a child of the plugin may have escaped with the pipe.
-const lastOutput = time.Second
+// outputGrace bounds how long the output of a dead plugin is still read. Without a bound, an
+// escaped child that holds the pipe would keep the reader waiting.
+const outputGrace = time.Second
 
-// runner is one process and its group, as go-plugin wants to see it
-// (runner.Runner).
+// runner is one process and its group. It implements runner.Runner of go-plugin.
 type runner struct {
-	cmd      *exec.Cmd
-	name     string
-	sockets  string // the directory where the plugin makes its socket
-	stdout   *stdout
-	stderr   *os.File
-	lifeline *os.File      // the end that the host holds
-	child    []*os.File    // the ends that the plugin holds, closed after the start
-	exited   chan struct{} // closed when the process has ended
+	cmd        *exec.Cmd
+	name       string
+	socketDir  string // where the plugin makes its socket
+	stdout     *stdout
+	stderr     *os.File
+	lifeline   *os.File      // the relay's end
+	childFiles []*os.File    // the plugin's ends of the pipes, closed after the start
+	exited     chan struct{} // closed when the process has ended
 
 	launched bool // by a Launcher
 
-	abort  context.Context // ends the process when it ends first
-	disarm func() bool     // set by Start: from now on abort ends nothing
+	startCtx context.Context // kills the process when it ends before disarm is called
+	disarm   func() bool     // set by Start; reports whether the process is still alive
 
 	mu      sync.Mutex
 	started bool
-	reaped  bool  // the pid may belong to another process
-	err     error // of the process, once exited
+	reaped  bool  // from then on the pid may belong to another process
+	err     error // how the process ended, once exited is closed
 }
 
-// newRunner prepares the process of c.
-func newRunner(abort context.Context, c Command, listeners []Listener, env []string, sockets string) (*runner, error) {
-	r := &runner{abort: abort, name: c.Path, sockets: sockets, exited: make(chan struct{})}
+// newRunner prepares the process of c and its pipes.
+func newRunner(startCtx context.Context, c Command, listeners []Listener, env []string, sockets string) (*runner, error) {
+	r := &runner{startCtx: startCtx, name: c.Path, socketDir: sockets, exited: make(chan struct{})}
 	var pipes [3][2]*os.File
 	for i := range pipes {
 		from, to, err := os.Pipe()
@@ -60,9 +59,9 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 		}
 		pipes[i] = [2]*os.File{from, to}
 	}
-	r.stdout = &stdout{from: pipes[0][0], toLocal: r.PluginToHost}
+	r.stdout = &stdout{pipe: pipes[0][0], checkAddress: r.PluginToHost}
 	r.stderr, r.lifeline = pipes[1][0], pipes[2][1]
-	r.child = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
+	r.childFiles = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
 	r.cmd = &exec.Cmd{
 		Path:   c.Path,
 		Args:   slices.Concat([]string{c.Path}, c.Args),
@@ -91,21 +90,21 @@ func newRunner(abort context.Context, c Command, listeners []Listener, env []str
 	return r, nil
 }
 
-// inheritFile gives the child one more open file, and the path by which it can
-// execute it.
+// inheritFile passes an open file on to the child and returns the path at which the child
+// can execute it.
 func inheritFile(cmd *exec.Cmd, file *os.File) string {
 	cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	return fmt.Sprintf("/proc/self/fd/%d", firstExtraFile+len(cmd.ExtraFiles)-1)
 }
 
-// firstExtraFile is the number that the first of exec.Cmd.ExtraFiles has in the
-// child: that of the first listener, or of the lifeline.
+// firstExtraFile is the descriptor of the first of exec.Cmd.ExtraFiles in the child: the
+// first listener, or else the lifeline.
 const firstExtraFile = 3
 
-// Start starts the process, and a goroutine that ends with it.
+// Start starts the process and a goroutine that waits for its end.
 func (r *runner) Start(context.Context) error {
 	err := spawnInGroup(r.cmd)
-	for _, f := range r.child {
+	for _, f := range r.childFiles {
 		f.Close()
 	}
 	if err != nil {
@@ -116,29 +115,28 @@ func (r *runner) Start(context.Context) error {
 	r.started = true
 	r.mu.Unlock()
 	go r.awaitExit()
-	r.disarm = context.AfterFunc(r.abort, func() { r.Kill(r.abort) }) //nolint:errcheck // always nil
+	r.disarm = context.AfterFunc(r.startCtx, func() { r.Kill(r.startCtx) }) //nolint:errcheck // always nil
 	return nil
 }
 
-// awaitExit waits for the process to end, and ends what it leaves in its group. The
-// process is reaped after that, so that the number of the group cannot have
-// been given to another one meanwhile.
+// waitUnreaped waits for the end of the process and kills what it leaves in its group. It reaps
+// the process last, so that the kernel cannot have given the group's number away.
 func (r *runner) awaitExit() {
-	awaitExit(r.cmd.Process.Pid)
+	waitUnreaped(r.cmd.Process.Pid)
 	r.mu.Lock()
-	r.signalGroup()
+	r.killGroup()
 	r.err = r.cmd.Wait()
 	r.reaped = true
 	r.mu.Unlock()
-	deadline := time.Now().Add(lastOutput)
-	for _, output := range []*os.File{r.stdout.from, r.stderr} {
+	deadline := time.Now().Add(outputGrace)
+	for _, output := range []*os.File{r.stdout.pipe, r.stderr} {
 		output.SetReadDeadline(deadline) //nolint:errcheck // all pipes have deadlines
 	}
 	close(r.exited)
 }
 
-// awaitExit returns when the process has ended, and leaves it a zombie.
-func awaitExit(pid int) {
+// waitUnreaped waits for the end of a process without reaping it.
+func waitUnreaped(pid int) {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
@@ -147,22 +145,22 @@ func awaitExit(pid int) {
 	}
 }
 
-// signalGroup kills the process and its group. The caller holds r.mu.
-func (r *runner) signalGroup() {
+// killGroup kills the process and its group. The caller holds r.mu.
+func (r *runner) killGroup() {
 	if r.started && !r.reaped {
 		unix.Kill(-r.cmd.Process.Pid, unix.SIGKILL) //nolint:errcheck // the group may be empty
 	}
 }
 
-// Kill ends the process and its group at once.
+// Kill kills the process and its group.
 func (r *runner) Kill(context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.signalGroup()
+	r.killGroup()
 	return nil
 }
 
-// Wait returns when the process has ended.
+// Wait waits for the end of the process.
 func (r *runner) Wait(context.Context) error {
 	<-r.exited
 	r.mu.Lock()
@@ -170,15 +168,14 @@ func (r *runner) Wait(context.Context) error {
 	return r.err
 }
 
-// closeFiles lets go of all files. The process has ended or never started.
+// closeFiles closes the pipes of a process that has ended or never started.
 func (r *runner) closeFiles() {
-	for _, f := range append(r.child, r.stdout.from, r.stderr, r.lifeline) {
-		f.Close() // some a second time
+	for _, f := range append(r.childFiles, r.stdout.pipe, r.stderr, r.lifeline) {
+		f.Close() // some are closed already
 	}
 }
 
-// Stdout is read by go-plugin for as long as the process lives, for the one line
-// of the handshake.
+// Stdout is read by go-plugin until the process ends, though it needs only one line.
 func (r *runner) Stdout() io.ReadCloser { return r.stdout }
 
 func (r *runner) Stderr() io.ReadCloser { return r.stderr }
@@ -186,7 +183,7 @@ func (r *runner) Name() string          { return r.name }
 
 func (r *runner) Diagnose(context.Context) string { return "" }
 
-// ID is empty before the start, upon which go-plugin has nothing to kill.
+// ID is empty before the start, so that go-plugin kills nothing.
 func (r *runner) ID() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,17 +193,17 @@ func (r *runner) ID() string {
 	return strconv.Itoa(r.cmd.Process.Pid)
 }
 
-// PluginToHost checks the address that the plugin wants to be called at. Any
-// other than a socket in its own directory would be a way to make the relay,
-// which hides behind Tor, open a connection to anywhere.
+// PluginToHost checks the address that the plugin announces. It must be a socket in the
+// plugin's own directory: any other address would let a plugin make the relay, which hides
+// behind Tor, connect to anywhere.
 func (r *runner) PluginToHost(network, address string) (string, string, error) {
-	if network != "unix" || filepath.Dir(filepath.Clean(address)) != r.sockets {
+	if network != "unix" || filepath.Dir(filepath.Clean(address)) != r.socketDir {
 		return "", "", &host.ContractError{What: fmt.Sprintf("listens on %.20q %.200q, not on a unix socket in its directory", network, address)}
 	}
 	return network, address, nil
 }
 
-// HostToPlugin is for addresses of the host that a plugin is to call.
+// HostToPlugin is unused: a plugin never connects to the relay.
 func (r *runner) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
 }

@@ -11,14 +11,14 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "debug" {
-		plugin.Serve(map[string]plugin.Plugin{"seqs": seqs, "reporter": reporter}[os.Getenv("TEST_PLUGIN")])
+		plugin.Serve(map[string]plugin.Plugin{"seqs": seqPlugin, "reporter": reportPlugin}[os.Getenv("TEST_PLUGIN")])
 		return
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 }
 
-func TestAddressOfAPlugin(t *testing.T) {
-	r := &runner{sockets: "/run/x/plugin-dir1"}
+func TestPluginMustListenInItsDirectory(t *testing.T) {
+	r := &runner{socketDir: "/run/x/plugin-dir1"}
 	if _, _, err := r.PluginToHost("unix", "/run/x/plugin-dir1/plugin2"); err != nil {
 		t.Error(err)
 	}

@@ -29,7 +29,7 @@ func TestSocketDirThatIsTooLong(t *testing.T) {
 	}
 }
 
-func TestStaleDirectories(t *testing.T) {
+func TestStaleDirectoriesAreRemoved(t *testing.T) {
 	temp := t.TempDir()
 	gone := exec.Command("true")
 	if err := gone.Run(); err != nil {

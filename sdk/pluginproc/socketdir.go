@@ -15,15 +15,16 @@ import (
 // that go-plugin makes below it, 38 bytes, a socket must not exceed unixsocket.MaxPath.
 const maxSocketDir = 64
 
+// socketDir returns dir if it suits, and otherwise a new directory that Kill removes.
 func (p *Process) socketDir(dir string) (string, error) {
 	if dir != "" {
 		abs, err := filepath.Abs(dir)
-		if err == nil && len(abs) <= maxSocketDir && canBeSaid(abs) {
+		if err == nil && len(abs) <= maxSocketDir && fitsHandshakeLine(abs) {
 			return abs, nil
 		}
 	}
 	temp := os.TempDir()
-	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") || !canBeSaid(temp) {
+	if len(temp) > maxSocketDir-len("/cwtch-relay-4194304-4294967295") || !fitsHandshakeLine(temp) {
 		temp = "/tmp"
 	}
 	removeStale(temp)
@@ -33,22 +34,21 @@ func (p *Process) socketDir(dir string) (string, error) {
 	}
 	p.dirs = append(p.dirs, dir)
 	if len(dir) > maxSocketDir {
-		return "", &PermanentError{fmt.Errorf("a socket below %s would have a longer name than sockets may: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)}
+		return "", &PermanentError{fmt.Errorf("the path of a socket below %s would be too long: set TMPDIR to a short path, such as /tmp, or use a shorter data directory", dir)}
 	}
 	return dir, nil
 }
 
-// canBeSaid reports whether a plugin can name a socket in dir in its handshake
-// line, in which | parts the fields.
-func canBeSaid(dir string) bool { return !strings.ContainsAny(dir, "|\n") }
+// fitsHandshakeLine reports whether a plugin can write the path of a socket in dir into its
+// handshake line, whose fields are separated by "|".
+func fitsHandshakeLine(dir string) bool { return !strings.ContainsAny(dir, "|\n") }
 
-// tempPrefix is how the names of temporary directories begin; the number of the
-// process that made it follows.
+// tempPrefix begins the name of a temporary directory. The number of the process that made
+// it follows.
 const tempPrefix = "cwtch-relay-"
 
-// removeStale removes the directories of this user's processes that were killed
-// before they could do so themselves. Others may put names there too: what
-// belongs to them is left alone.
+// removeStale removes the directories that killed processes of this user left behind. Directories
+// of other users are left alone.
 func removeStale(temp string) {
 	entries, _ := os.ReadDir(temp)
 	for _, e := range entries {

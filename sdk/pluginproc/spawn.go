@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// spawner starts all plugins of the process from one thread that never ends:
-// the kernel sends the parent death signal when the *thread* that forked dies
-// (prctl(2), go.dev/issue/27505), and Go ends threads as it likes.
+// spawner starts all plugins from one thread that never ends. The kernel sends the parent
+// death signal when the *thread* that forked ends (prctl(2), go.dev/issue/27505), and Go
+// may end any other thread.
 var spawner = sync.OnceValue(func() chan<- spawnRequest {
 	requests := make(chan spawnRequest)
 	go spawnLoop(requests)
@@ -28,7 +28,8 @@ func spawnLoop(requests <-chan spawnRequest) {
 	}
 }
 
-// spawnInGroup starts cmd in a process group of its own, to be killed with this process.
+// spawnInGroup starts cmd in a process group of its own. The kernel kills it when this
+// process ends.
 func spawnInGroup(cmd *exec.Cmd) error {
 	var attr syscall.SysProcAttr
 	if cmd.SysProcAttr != nil {

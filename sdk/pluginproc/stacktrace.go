@@ -11,39 +11,39 @@ import (
 // maxTrace bounds the lines of one stack trace that are shown.
 const maxTrace = 64
 
-// trace reads the lines of a process, and keeps of stack traces the reason, the
-// names of functions, and where they are. It drops what a trace tells of memory:
-// arguments, registers, words of the stack, and lines of source.
-type trace struct {
-	style *traceStyle // nil: no trace has begun
-	kept  int         // lines of it
+// stackTrace filters the lines of a process. Of a stack trace it keeps the reason, the names
+// of functions and their places. It drops what could show memory: arguments, registers, words
+// of the stack, and lines of source.
+type stackTrace struct {
+	format *traceFormat // nil until a trace begins
+	kept   int          // lines of it
 }
 
-// traceStyle is how the traces of a language look.
-type traceStyle struct {
+// traceFormat describes the stack traces of a language.
+type traceFormat struct {
 	begin *regexp.Regexp
-	// keep are the lines to be kept. What its group matches is shown, or else all.
+	// keep matches the lines to show. If it has groups, only they are shown.
 	keep *regexp.Regexp
-	// last: the process ends with the trace, so that nothing but keep is shown
-	// any more. Otherwise a line that is not indented ends the trace, and is its reason.
+	// last means that the process ends with the trace: nothing but keep is shown from then
+	// on. Otherwise a line that is not indented is the reason, and ends the trace.
 	last bool
 }
 
 var (
-	goStyle = &traceStyle{
+	goTrace = &traceFormat{
 		begin: regexp.MustCompile(`^(panic: |fatal error: |runtime/cgo: |runtime: |unexpected fault address|SIG[A-Z]+: |goroutine \d+ )`),
 		keep: regexp.MustCompile(`^(?:` + strings.Join([]string{
 			`(\s*panic: .*|fatal error: .*|runtime/cgo: .*|runtime: [^{]*|unexpected fault address|SIG[A-Z]+: [a-z ]+|runtime stack:|\.\.\.additional frames elided\.\.\.)`,
 			`(goroutine \d+) (?:[a-z]+=\S+ )*(\[[^\]]*\]:?).*`,
 			`([A-Za-z_][^\s(]*(?:\(\*?[^\s()]*\)[^\s(]*)*)\([0-9a-fx{}, .?_]*\)`, // a function and its arguments
-			`(\s+\S.*\.[a-zA-Z]+:\d+)(?: .*)?`,                                   // where it is, and the registers
+			`(\s+\S.*\.[a-zA-Z]+:\d+)(?: .*)?`,                                   // its place, and the registers
 			`(created by \S+(?: in goroutine \d+)?)`,
 			`(\[signal SIG[A-Z]+: [a-z ]+).*`,
 		}, `|`) + `)$`),
 		last: true,
 	}
-	styles = []*traceStyle{
-		goStyle,
+	traceFormats = []*traceFormat{
+		goTrace,
 		{ // C and C++, the JVM, sanitizers
 			begin: regexp.MustCompile(`^(\*\*\* |==\d+==|terminate called|# A fatal error|# *$|Segmentation fault|Aborted|.*: Assertion .* failed)`),
 			keep:  regexp.MustCompile(`^(?:(\*\*\* .*|==\d+==ERROR.*|terminate called.*|#.*|.*: Assertion .* failed.*)|( *what\(\): .*)|(\s+#\d+ .* in .*))$`),
@@ -53,7 +53,7 @@ var (
 			begin: regexp.MustCompile(`^(Traceback \(most recent call last\):|Fatal Python error: |Current thread |Thread 0x)`),
 			keep:  regexp.MustCompile(`^(\s+File "[^"]*", line \d+(?:,? in \S+)?)`),
 		},
-		{ // Node, before the reason: the file, its line and a mark
+		{ // Node, before the reason: the place, the line of source and a mark
 			begin: regexp.MustCompile(`^(?:node:|file:|/)\S*:\d+$`),
 			keep:  regexp.MustCompile(`^$`),
 		},
@@ -64,57 +64,57 @@ var (
 	}
 )
 
-// sourceStyle has lines of source that are not indented, until an empty one.
-var sourceStyle = styles[3]
+// sourceTrace has lines of source that are not indented. An empty line ends it.
+var sourceTrace = traceFormats[3]
 
-// filterLine is what may be shown of a line, and whether any of it is.
-func (t *trace) filterLine(text string) (string, bool) {
-	for _, s := range styles {
-		if t.isFinal() || t.style == sourceStyle && t.kept > 0 {
+// filterLine returns the part of a line that may be shown. ok is false if there is none.
+func (t *stackTrace) filterLine(text string) (shown string, ok bool) {
+	for _, s := range traceFormats {
+		if t.isFinal() || t.format == sourceTrace && t.kept > 0 {
 			break
 		}
 		if s.begin.MatchString(text) {
-			if s != t.style {
-				t.style, t.kept = s, 0
+			if s != t.format {
+				t.format, t.kept = s, 0
 			}
 			break
 		}
 	}
-	if t.style == nil {
-		return withoutMemory(text), true
+	if t.format == nil {
+		return redactMemory(text), true
 	}
-	text, ok := t.ofTrace(text)
+	text, ok = t.filterTraceLine(text)
 	if ok {
 		t.kept++
 		ok = t.kept <= maxTrace
 	}
-	return withoutMemory(text), ok
+	return redactMemory(text), ok
 }
 
-// isFinal tells that nothing but a trace can follow.
-func (t *trace) isFinal() bool { return t.style != nil && t.style.last }
+// isFinal reports whether nothing but the trace can follow.
+func (t *stackTrace) isFinal() bool { return t.format != nil && t.format.last }
 
-// ofTrace is what may be shown of a line in a trace.
-func (t *trace) ofTrace(text string) (string, bool) {
+// filterTraceLine is filterLine inside a trace.
+func (t *stackTrace) filterTraceLine(text string) (string, bool) {
 	empty := strings.TrimSpace(text) == ""
 	switch {
-	case t.style == sourceStyle:
+	case t.format == sourceTrace:
 		if empty {
-			t.style = nil
+			t.format = nil
 		}
 		return text, t.kept == 0 && !empty
 	case empty:
 		return "", false
 	}
-	if parts := t.style.keep.FindStringSubmatch(text); parts != nil {
+	if parts := t.format.keep.FindStringSubmatch(text); parts != nil {
 		return strings.TrimRight(strings.Join(nonEmpty(parts[1:]), " "), " "), true
 	}
-	begins := t.style.begin.MatchString(text)
-	if t.style.last || text[0] == ' ' || text[0] == '\t' {
+	begins := t.format.begin.MatchString(text)
+	if t.format.last || text[0] == ' ' || text[0] == '\t' {
 		return text, begins
 	}
 	if !begins {
-		t.style = nil // that was the reason
+		t.format = nil // this line is the reason
 	}
 	return text, true
 }
@@ -128,12 +128,12 @@ func nonEmpty(parts []string) (out []string) {
 	return out
 }
 
-// minBase64 is less than a key of 32 bytes takes.
+// minBase64 is shorter than a key of 32 bytes in base64.
 const minBase64 = 40
 
-// memory matches what formatting makes of addresses and of the bytes of a key:
-// hexadecimal, in one or with something between, a list in decimal, escapes, base64.
-var memory = regexp.MustCompile(strings.Join([]string{
+// memoryPattern matches addresses and the bytes of a key in the usual formats: hexadecimal
+// with or without separators, a decimal list, escapes, base64.
+var memoryPattern = regexp.MustCompile(strings.Join([]string{
 	`0[xX][0-9a-fA-F]+`,
 	`[0-9a-fA-F]{16,}`,
 	`\b[0-9a-fA-F]{2}(?:[ :,-]+[0-9a-fA-F]{2}){7,}\b`,
@@ -142,10 +142,10 @@ var memory = regexp.MustCompile(strings.Join([]string{
 	fmt.Sprintf(`[A-Za-z0-9+/_-]{%d,}={0,2}`, minBase64),
 }, `|`))
 
-// withoutMemory leaves that out. Paths and names have the form of base64 as well, but
-// are made of words.
-func withoutMemory(text string) string {
-	return memory.ReplaceAllStringFunc(text, func(found string) string {
+// redactMemory replaces what memoryPattern matches. Paths and long names look like base64
+// as well, but consist of words, and stay.
+func redactMemory(text string) string {
+	return memoryPattern.ReplaceAllStringFunc(text, func(found string) string {
 		if len(found) >= minBase64 && likeBase64.MatchString(found) && !looksRandom(found) {
 			return found
 		}
@@ -155,13 +155,13 @@ func withoutMemory(text string) string {
 
 var likeBase64 = regexp.MustCompile(`^[A-Za-z0-9+/_-]+=*$`)
 
-// looksRandom reports whether letters of both kinds, digits and others take turns as
-// in base64, where the kind changes at two places of three. In words it does at two of
-// five at most.
+// looksRandom reports whether text is hexadecimal, or changes between upper case, lower case,
+// digits and others as often as base64 does: at two of three places. Words change at
+// two of five at most.
 func looksRandom(text string) bool {
 	changes := 0
 	for i := 1; i < len(text); i++ {
-		if kindOf(text[i]) != kindOf(text[i-1]) {
+		if charClass(text[i]) != charClass(text[i-1]) {
 			changes++
 		}
 	}
@@ -169,7 +169,7 @@ func looksRandom(text string) bool {
 	return hexadecimal || changes*2 > len(text)
 }
 
-func kindOf(c byte) int {
+func charClass(c byte) int {
 	switch {
 	case 'a' <= c && c <= 'z':
 		return 0
@@ -181,13 +181,13 @@ func kindOf(c byte) int {
 	return 3
 }
 
-// cleanLines makes a text fit to be shown as rpc.Clean does. Of one of several
-// lines, as a stack is, it keeps what may be shown of a trace.
+// cleanLines is rpc.Clean for texts of several lines, which may be stack traces: it keeps
+// only what may be shown of them.
 func cleanLines(text string, limit int) string {
 	if !strings.Contains(text, "\n") {
 		return rpc.Clean(text, limit)
 	}
-	var t trace
+	var t stackTrace
 	var lines []string
 	for line := range strings.SplitSeq(text[:min(len(text), maxLine)], "\n") {
 		if line, ok := t.filterLine(line); ok {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// Programs that end with a secret in their arguments, registers, stack, locals and
-// source. What is shown of their last words is the reason and the functions.
+// crashes are programs that end with a secret in their arguments, registers, stack, locals and
+// source. The log shows the reason and the functions.
 var crashes = []struct {
 	name    string
 	program []string // the file is appended
@@ -72,7 +72,7 @@ func TestTracesShowNoMemory(t *testing.T) {
 			if err == nil || !bytes.Contains(said, []byte("5ec2e7")) && !bytes.Contains(said, []byte("addr=0x")) {
 				t.Fatalf("the test shows nothing: %v\n%s", err, said)
 			}
-			shown := shownOf(t, string(said))
+			shown := logText(t, string(said))
 			if strings.Contains(shown, "5ec2e7") || regexp.MustCompile(`0x[0-9a-f]`).MatchString(shown) {
 				t.Errorf("the secret or a value from memory is in the log:\n%s", shown)
 			}
@@ -91,8 +91,8 @@ func TestTracesShowNoMemory(t *testing.T) {
 	}
 }
 
-// shownOf is what the log has of lines on standard error.
-func shownOf(t *testing.T, text string) string {
+// logText returns what is logged of lines on standard error.
+func logText(t *testing.T, text string) string {
 	t.Helper()
 	var log bytes.Buffer
 	w := newLogWriter(t.Context(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
@@ -111,9 +111,8 @@ func shownOf(t *testing.T, text string) string {
 	return strings.ReplaceAll(log.String(), `\"`, `"`)
 }
 
-// Lines of which a machine may have no compiler: each is shown as it says, or
-// not at all.
-func TestTraceLines(t *testing.T) {
+// TestTracesOfOtherLanguages has traces of languages that the machine may lack.
+func TestTracesOfOtherLanguages(t *testing.T) {
 	for _, c := range []struct{ said, want string }{
 		{"plain text\n\tindented", "plain text|\tindented"},
 		{"plain text with 0xc000012345", "plain text with 0x?"},
@@ -125,7 +124,7 @@ func TestTraceLines(t *testing.T) {
 		{"goroutine 7 gp=0xc000 m=0 mp=0x5e [running, locked to thread]:\nmain.f[...](0x5e, {0x1?, _}, ...)\n\t/a b/c.go:3 +0x1d fp=0xc0 sp=0xc1 pc=0x5e\nstack: frame={sp:0x5e}\n0x000000c00007dd10:  0x0000 0x0000 \n\nrax    0x0\nplain",
 			"goroutine 7 [running, locked to thread]:|main.f[...]|\t/a b/c.go:3"},
 	} {
-		var tr trace
+		var tr stackTrace
 		var got []string
 		for line := range strings.SplitSeq(c.said, "\n") {
 			if text, ok := tr.filterLine(line); ok {
@@ -161,7 +160,7 @@ func TestReasonsShowNoKeys(t *testing.T) {
 func testReason(t *testing.T, key string) {
 	t.Helper()
 	for _, said := range []string{"panic: open box with %s: no such box\n\ngoroutine 1 [running]:", "Traceback (most recent call last):\nValueError: open box with %s: no such box", "Error: open box with %s: no such box"} {
-		shown := shownOf(t, fmt.Sprintf(said, key))
+		shown := logText(t, fmt.Sprintf(said, key))
 		for part := range strings.SplitSeq(key, " ") {
 			if len(part) > 3 && strings.Contains(shown, part) {
 				t.Errorf("%q of the key %q is shown in %s", part, key, shown)
@@ -174,7 +173,7 @@ func testReason(t *testing.T, key string) {
 	}
 }
 
-func TestWordsAreShown(t *testing.T) {
+func TestPathsAndNamesAreShown(t *testing.T) {
 	for _, text := range []string{
 		"panic: /usr/lib/python3/dist-packages/somewhere/else/entirely: no such file",
 		"open /home/user/go/pkg/mod/github.com/cwtch-relay/cwtch-relay/core/board/commit.go",
@@ -183,7 +182,7 @@ func TestWordsAreShown(t *testing.T) {
 		"AN_ENVIRONMENT_VARIABLE_WITH_A_VERY_LONG_NAME_INDEED is not set",
 		"exit status 2 after 1, 2, 3 attempts",
 	} {
-		if got := withoutMemory(text); got != text {
+		if got := redactMemory(text); got != text {
 			t.Errorf("%s: %s", text, got)
 		}
 	}
@@ -191,14 +190,14 @@ func TestWordsAreShown(t *testing.T) {
 
 func TestTraceIsBounded(t *testing.T) {
 	text := "panic: x\n" + strings.Repeat("main.f(0x1)\n", 1000)
-	if n := strings.Count(shownOf(t, text), "main.f"); n != maxTrace-1 {
+	if n := strings.Count(logText(t, text), "main.f"); n != maxTrace-1 {
 		t.Errorf("%d lines, want %d", n, maxTrace-1)
 	}
 }
 
 // A stack as an attribute of a record is one as well.
-func TestTraceInARecord(t *testing.T) {
-	shown := shownOf(t, fmt.Sprintf(`{"@level":"error","@message":"panic","stack":%q}`, "goroutine 7 [running]:\nmain.f(0x5ec2e7)\n\t/a.go:3 +0x1\n"))
+func TestTraceInAJSONLine(t *testing.T) {
+	shown := logText(t, fmt.Sprintf(`{"@level":"error","@message":"panic","stack":%q}`, "goroutine 7 [running]:\nmain.f(0x5ec2e7)\n\t/a.go:3 +0x1\n"))
 	if strings.Contains(shown, "5ec2e7") || !strings.Contains(shown, "main.f") || !strings.Contains(shown, "/a.go:3") {
 		t.Error(shown)
 	}

@@ -9,18 +9,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// Streams that go-plugin opens to every plugin, whatever its kind, and reads on
-// its own. It bounds neither what comes by them nor what it keeps of that.
+// Streams that go-plugin opens to every plugin and reads by itself. It bounds neither what
+// it reads nor what it keeps.
 const (
 	brokerStream = "/plugin.GRPCBroker/StartStream"
 	stdioStream  = "/plugin.GRPCStdio/StreamStdio"
 )
 
-// boundStreams is a [grpc.StreamClientInterceptor] that bounds those streams. By
-// that of the broker a plugin would announce sockets to be dialled. This host
-// dials none, and go-plugin would keep each announcement, some of them for ever:
-// the first one ends the stream. What a plugin prints comes no faster than what
-// it logs.
+// boundStreams is a [grpc.StreamClientInterceptor] that bounds those streams. On the
+// broker's stream a plugin announces sockets to connect to. A relay connects to none, but
+// go-plugin would keep every announcement: the first one ends the stream. What a plugin
+// prints is read as slowly as what it logs.
 func boundStreams(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if method == brokerStream || method == stdioStream {
 		opts = append(opts, grpc.MaxCallRecvMsgSize(maxStreamed))
@@ -31,28 +30,27 @@ func boundStreams(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientC
 	}
 	switch method {
 	case brokerStream:
-		return silentStream{stream}, nil
+		return noMessageStream{stream}, nil
 	case stdioStream:
 		return pacedStream{stream, rate.NewLimiter(logRate, logBurst)}, nil
 	}
 	return stream, nil
 }
 
-// maxStreamed bounds one message of such a stream, in bytes. What go-plugin sends has
-// one KiB.
+// maxStreamed bounds a message of such a stream, in bytes. go-plugin sends 1 KiB at most.
 const maxStreamed = 64 << 10
 
-// silentStream takes no message.
-type silentStream struct{ grpc.ClientStream }
+// noMessageStream fails at the first message.
+type noMessageStream struct{ grpc.ClientStream }
 
-func (s silentStream) RecvMsg(m any) error {
+func (s noMessageStream) RecvMsg(m any) error {
 	if err := s.ClientStream.RecvMsg(m); err != nil {
 		return err
 	}
-	return &host.ContractError{What: "announces a socket to the broker, which this relay dials none of"}
+	return &host.ContractError{What: "announces a socket to go-plugin's broker, but a relay connects to none"}
 }
 
-// pacedStream takes messages slowly.
+// pacedStream limits the rate of messages.
 type pacedStream struct {
 	grpc.ClientStream
 	messages *rate.Limiter

@@ -21,10 +21,9 @@ import (
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 )
 
-// flooding serves a plugin on a socket whose streams of go-plugin are flooded
-// with message(i). What ends a flood is sent to ended, with how many messages
-// were taken.
-func flooding(t *testing.T, method string, message func(i uint64) []byte, ended chan<- flood) (socket string) {
+// serveFlood serves a plugin on a socket and floods a stream of go-plugin with message(i).
+// It sends to ended how many messages were taken and what ended the flood.
+func serveFlood(t *testing.T, method string, message func(i uint64) []byte, ended chan<- floodEnd) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
@@ -41,7 +40,7 @@ func flooding(t *testing.T, method string, message func(i uint64) []byte, ended 
 				m := &emptypb.Empty{}
 				m.ProtoReflect().SetUnknown(message(i))
 				if err := s.SendMsg(m); err != nil {
-					ended <- flood{i, err}
+					ended <- floodEnd{i, err}
 					return err
 				}
 			}
@@ -52,17 +51,17 @@ func flooding(t *testing.T, method string, message func(i uint64) []byte, ended 
 	return socket
 }
 
-type flood struct {
+type floodEnd struct {
 	taken uint64
 	err   error
 }
 
-// TestAnnouncementsAreNotKept: go-plugin would keep every knock at its broker for
-// as long as the plugin lives.
+// TestAnnouncementsAreNotKept: go-plugin alone would keep every announcement to its broker until
+// the plugin ends.
 func TestAnnouncementsAreNotKept(t *testing.T) {
 	text := strings.Repeat("x", 1<<10)
-	ended := make(chan flood, 1)
-	socket := flooding(t, brokerStream, func(i uint64) (m []byte) { // plugin.ConnInfo
+	ended := make(chan floodEnd, 1)
+	socket := serveFlood(t, brokerStream, func(i uint64) (m []byte) { // plugin.ConnInfo
 		m = protowire.AppendVarint(protowire.AppendTag(m, 1, protowire.VarintType), i)
 		m = protowire.AppendString(protowire.AppendTag(m, 3, protowire.BytesType), text)
 		knock := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 1)
@@ -83,10 +82,10 @@ func TestAnnouncementsAreNotKept(t *testing.T) {
 	}
 }
 
-// TestPrintsAreReadSlowly: nothing that is printed, empty texts of an unknown
-// channel included, is read faster than the log.
+// TestPrintsAreReadSlowly: printed text is read no faster than the log, even empty texts of an
+// unknown channel.
 func TestPrintsAreReadSlowly(t *testing.T) {
-	s := pacedStream{endless{ctx: t.Context()}, rate.NewLimiter(logRate, logBurst)}
+	s := pacedStream{endlessStream{ctx: t.Context()}, rate.NewLimiter(logRate, logBurst)}
 	begin := time.Now()
 	for range logBurst + logRate/4 {
 		if err := s.RecvMsg(nil); err != nil {
@@ -98,24 +97,23 @@ func TestPrintsAreReadSlowly(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s = pacedStream{endless{ctx: ctx}, rate.NewLimiter(logRate, logBurst)}
+	s = pacedStream{endlessStream{ctx: ctx}, rate.NewLimiter(logRate, logBurst)}
 	if err := s.RecvMsg(nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
 	}
 }
 
-// endless is a stream that has another message at once.
-type endless struct {
+// endlessStream always has another message.
+type endlessStream struct {
 	grpc.ClientStream
 	ctx context.Context
 }
 
-func (e endless) Context() context.Context { return e.ctx }
-func (endless) RecvMsg(any) error          { return nil }
+func (e endlessStream) Context() context.Context { return e.ctx }
+func (endlessStream) RecvMsg(any) error          { return nil }
 
-// TestNoHandshake: what a program prints in place of the handshake is shown to a
-// person, who may have wanted to know what the program is.
-func TestNoHandshake(t *testing.T) {
+// TestOutputInPlaceOfHandshakeIsShown: it tells an operator what kind of program this is.
+func TestOutputInPlaceOfHandshakeIsShown(t *testing.T) {
 	_, err := Start(t.Context(), StartConfig{
 		Command: Command{Path: "/bin/sh", Args: []string{"-c", `printf '\033[2J\033]0;all is well\007 hello\n'; exec sleep 60`}},
 		Logger:  slog.New(slog.DiscardHandler),
@@ -125,19 +123,18 @@ func TestNoHandshake(t *testing.T) {
 	}
 }
 
-// TestStandardOutputIsReadSlowly: go-plugin reads it to the end of the process
-// and throws it away.
+// TestStandardOutputIsReadSlowly: go-plugin reads and discards it until the process ends.
 func TestStandardOutputIsReadSlowly(t *testing.T) {
 	from, to, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	paced := 0
-	out := &stdout{from: from, pace: func(n int) { paced += n }, shaken: &Handshake{}}
+	out := &stdout{pipe: from, slowDown: func(n int) { paced += n }, parsed: &Handshake{}}
 	io.WriteString(to, "hello")
 	to.Close()
 	defer out.Close()
-	if text, err := io.ReadAll(out); err != nil || string(text) != "" || out.more != 5 || paced != len("hello") {
-		t.Errorf("read %q, %v; printed %d, paced %d bytes", text, err, out.more, paced)
+	if text, err := io.ReadAll(out); err != nil || string(text) != "" || out.printedBytes != 5 || paced != len("hello") {
+		t.Errorf("read %q, %v; printed %d, paced %d bytes", text, err, out.printedBytes, paced)
 	}
 }

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// newIdentity makes the key pair with which the host shows itself to one
-// incarnation of a plugin: the configuration of its connection, and the
-// certificate, in PEM, that the plugin gets in its environment.
+// newClientTLS makes the relay's key pair for one process of a plugin. It returns the
+// configuration of the connection and the certificate in PEM, which the plugin gets in its
+// environment.
 //
-// It is what go-plugin's AutoMTLS does, with two differences. The curve is
-// P-256, since the P-521 of AutoMTLS is refused by BoringSSL and so by plugins in
-// Python and C++. And the configuration is there before the handshake: go-plugin
-// panics on a certificate from a plugin when it has none to put it in.
+// go-plugin's AutoMTLS does the same with two differences. It uses P-521, which BoringSSL
+// refuses, and with it plugins in Python and C++; this function uses P-256. And there is
+// always a configuration here: go-plugin panics if a plugin sends a certificate and there is
+// none to put it in.
 //
-// No certificate is trusted until go-plugin puts the plugin's own in the place
-// of the empty pool, after the handshake.
-func newIdentity() (*tls.Config, []byte, error) {
+// The pool of trusted certificates is empty until go-plugin replaces it with the plugin's
+// own, after the handshake.
+func newClientTLS() (*tls.Config, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make key for plugin: %w", err)
@@ -38,7 +38,7 @@ func newIdentity() (*tls.Config, []byte, error) {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: "localhost"},
 		DNSNames:              []string{"localhost"},
-		NotBefore:             now.Add(-time.Hour), // a clock that is set back a little does no harm
+		NotBefore:             now.Add(-time.Hour), // the clock may be set back a little
 		NotAfter:              now.AddDate(30, 0, 0),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},

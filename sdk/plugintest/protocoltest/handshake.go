@@ -162,7 +162,7 @@ func (f *fixture) stdout() {
 func (f *fixture) versions() {
 	f.onlyProcess()
 	for _, offered := range []string{"1,2", "2,1"} {
-		f.beginWith(pluginproc.StartConfig{Offered: offered}, f.root)
+		f.beginWith(pluginproc.StartConfig{OfferedVersions: offered}, f.root)
 	}
 }
 
