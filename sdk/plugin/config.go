@@ -14,23 +14,23 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// NewConfig makes a configuration out of a value of s.CtyType(): it puts the
-// defaults in place and checks it. The relay and [Serve] do that for a plugin;
-// a test does it for itself, with a value from [Schema.Value].
+// NewConfig fills in the defaults of a value of s.CtyType(), checks it and returns the
+// configuration. A relay does that for a plugin; a test calls it with a value from
+// [Schema.Value].
 func NewConfig(s Schema, v cty.Value, dir string, logger *slog.Logger) (Config, error) {
-	done, diags := s.Complete(v)
+	complete, diags := s.Complete(v)
 	if len(diags) > 0 {
 		return Config{}, diags
 	}
-	return Config{Dir: dir, Logger: logger, value: done}, nil
+	return Config{Dir: dir, Logger: logger, value: complete}, nil
 }
 
-// File is where the file is that a value of the configuration names: below Dir,
-// where alone a plugin can write. A path that leads elsewhere, or to Dir itself,
-// is a fault of the attribute that it was written as.
+// File returns the path of a file below Dir, the only place where a plugin can write. If path
+// leads elsewhere or to Dir itself, the error is a [Diagnostics] for the attribute in which
+// it was written.
 func (c Config) File(path string, attribute ...string) (string, error) {
 	if err := pathname.Check(path); err != nil {
-		return "", Invalid("The path begins with what is not expanded here: "+err.Error(), "Write a path relative to the plugin's directory.", attribute...)
+		return "", Invalid("The path begins with something that is not expanded here: "+err.Error(), "Write a path relative to the plugin's directory.", attribute...)
 	}
 	if !filepath.IsLocal(path) || filepath.Clean(path) == "." {
 		return "", Invalid("The path does not name a file below the plugin's directory",
@@ -40,12 +40,12 @@ func (c Config) File(path string, attribute ...string) (string, error) {
 	return filepath.Join(c.Dir, path), nil
 }
 
-// Decode stores the configuration in the struct that into points to. Each
-// attribute and block of the schema needs a field with its name in a `cty` tag:
-// string, an integer, bool, time.Duration, []string; a struct or a pointer to
-// one for a block, a slice of structs for a repeated and a map from string to
-// structs for a labelled block. What is absent leaves its field as it is. An
-// error is a fault in the plugin, not in the configuration.
+// Decode stores the configuration in the struct that into points to. Each attribute and block
+// of the schema needs a field with its name in a `cty` tag. Fields of attributes are string,
+// an integer, bool, time.Duration or []string. The field of a block is a struct or a pointer
+// to one, of a repeated block a slice of structs, and of a labelled block a map from string to
+// structs. Absent attributes and blocks leave their fields unchanged. An error is a mistake in
+// the plugin, not in the configuration.
 func (c Config) Decode(into any) error {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
@@ -78,7 +78,7 @@ func decodeObject(object cty.Value, into reflect.Value) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		return fmt.Errorf("%v has a field for %q, the schema does not", into.Type(), name)
+		return fmt.Errorf("%v has a field for %q, but the schema has no such attribute or block", into.Type(), name)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestConfigDecodeLeavesAbsentBlocks(t *testing.T) {
 	}
 }
 
-func TestConfigDecodeFindsTheAuthorsMistakes(t *testing.T) {
+func TestConfigDecodeReportsMistakesOfAuthors(t *testing.T) {
 	s := Schema{Attributes: []Attribute{{Name: "n", Type: Int, Default: "300"}}, Blocks: []Block{{Name: "b", Repeated: true}}}
 	cfg := newConfig(t, s, map[string]any{"b": []map[string]any{{}}})
 	for name, test := range map[string]struct {

@@ -14,13 +14,13 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// opened is a plugin that keeps the stores it opened, by their paths.
-type opened struct {
+// recordingPlugin is a plugin that keeps the stores it opened, by their paths.
+type recordingPlugin struct {
 	stores []*fakeStore
 	paths  []string
 }
 
-func (o *opened) plugin() Plugin {
+func (o *recordingPlugin) plugin() Plugin {
 	p := fakePlugin(nil)
 	fake := p.Storage
 	p.Storage = func(ctx context.Context, cfg Config) (storage.Store, error) {
@@ -44,16 +44,16 @@ func (o *opened) plugin() Plugin {
 	return p
 }
 
-func configure(t *testing.T, c clients, path string) error {
+func configurePath(t *testing.T, c pluginClients, path string) error {
 	t.Helper()
-	resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encode(t, map[string]any{"path": path}), Dir: "/dir"})
+	resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encodeConfig(t, map[string]any{"path": path}), Dir: "/dir"})
 	if d := resp.GetDiagnostics(); len(d) > 0 {
 		return errors.New(d[0].GetSummary())
 	}
 	return err
 }
 
-func health(t *testing.T, c clients) (pb.HealthResponse_Status, string) {
+func askHealth(t *testing.T, c pluginClients) (pb.HealthResponse_Status, string) {
 	t.Helper()
 	h, err := c.Health(t.Context(), &pb.HealthRequest{})
 	if err != nil {
@@ -62,29 +62,29 @@ func health(t *testing.T, c clients) (pb.HealthResponse_Status, string) {
 	return h.GetStatus(), h.GetReason()
 }
 
-func TestConfigureAgain(t *testing.T) {
-	o := &opened{}
+func TestConfigureReopensOnlyForChanges(t *testing.T) {
+	o := &recordingPlugin{}
 	c := servePlugin(t, o.plugin())
 	for i, path := range []string{"a", "a", "b", "b", "a"} {
-		if err := configure(t, c, path); err != nil {
+		if err := configurePath(t, c, path); err != nil {
 			t.Fatalf("configuration %d: %v", i, err)
 		}
 	}
 	if got := strings.Join(o.paths, ""); got != "aba" {
 		t.Errorf("opened %q", got)
 	}
-	if _, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encode(t, map[string]any{"path": "a"}), Dir: "/other"}); err != nil || len(o.paths) != 4 {
+	if _, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encodeConfig(t, map[string]any{"path": "a"}), Dir: "/other"}); err != nil || len(o.paths) != 4 {
 		t.Errorf("another directory: %v, opened %q", err, o.paths)
 	}
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_READY {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_READY {
 		t.Errorf("health: %v %s", s, reason)
 	}
 }
 
 func TestReplacingWaitsForCallsUnderWay(t *testing.T) {
-	o := &opened{}
+	o := &recordingPlugin{}
 	c := servePlugin(t, o.plugin())
-	if err := configure(t, c, "a"); err != nil {
+	if err := configurePath(t, c, "a"); err != nil {
 		t.Fatal(err)
 	}
 	first := o.stores[0]
@@ -99,14 +99,14 @@ func TestReplacingWaitsForCallsUnderWay(t *testing.T) {
 	}()
 	<-first.begun
 	<-first.begun
-	go func() { configured <- configure(t, c, "b") }()
+	go func() { configured <- configurePath(t, c, "b") }()
 	if err := <-watch; status.Code(err) != codes.Canceled {
 		t.Errorf("a call that only waits: %v", err)
 	}
 	if _, err := c.store.Find(t.Context(), &pb.FindRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("a call meanwhile: %v", err)
 	}
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_READY {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_READY {
 		t.Errorf("health meanwhile: %v %s", s, reason)
 	}
 	if first.closed != 0 {
@@ -126,64 +126,64 @@ func TestReplacingWaitsForCallsUnderWay(t *testing.T) {
 }
 
 func TestFaultyConfigurationChangesNothing(t *testing.T) {
-	o := &opened{}
+	o := &recordingPlugin{}
 	c := servePlugin(t, o.plugin())
-	if err := configure(t, c, "a"); err != nil {
+	if err := configurePath(t, c, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := configure(t, c, "ugly"); err == nil {
+	if err := configurePath(t, c, "ugly"); err == nil {
 		t.Error("accepted")
 	}
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_READY || o.stores[0].closed != 0 {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_READY || o.stores[0].closed != 0 {
 		t.Errorf("health: %v %s; closed %d times", s, reason, o.stores[0].closed)
 	}
 }
 
-func TestFailedReplacement(t *testing.T) {
-	o := &opened{}
+func TestFailedReplacementFailsThePlugin(t *testing.T) {
+	o := &recordingPlugin{}
 	c := servePlugin(t, o.plugin())
-	if err := configure(t, c, "locked"); err == nil {
+	if err := configurePath(t, c, "locked"); err == nil {
 		t.Fatal("accepted")
 	}
-	if s, _ := health(t, c); s != pb.HealthResponse_STATUS_DEGRADED {
+	if s, _ := askHealth(t, c); s != pb.HealthResponse_STATUS_DEGRADED {
 		t.Errorf("health of a plugin that was never configured: %v", s)
 	}
-	if err := configure(t, c, "a"); err != nil {
+	if err := configurePath(t, c, "a"); err != nil {
 		t.Fatalf("the second try: %v", err)
 	}
-	if err := configure(t, c, "bad"); err == nil {
+	if err := configurePath(t, c, "bad"); err == nil {
 		t.Fatal("accepted")
 	}
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_FAILED || !strings.Contains(reason, "Not a good path") {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_FAILED || !strings.Contains(reason, "Not a good path") {
 		t.Errorf("health: %v %q", s, reason)
 	}
 	if _, err := c.store.Info(t.Context(), &pb.InfoRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("a call: %v", err)
 	}
-	if err := configure(t, c, "a"); status.Code(err) != codes.Unavailable {
+	if err := configurePath(t, c, "a"); status.Code(err) != codes.Unavailable {
 		t.Errorf("configured once more: %v", err)
 	}
 }
 
 func TestNothingIsConfiguredAfterDrain(t *testing.T) {
-	o := &opened{}
+	o := &recordingPlugin{}
 	c := servePlugin(t, o.plugin())
 	if _, err := c.Drain(t.Context(), &pb.DrainRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := configure(t, c, "a"); status.Code(err) != codes.Unavailable || len(o.stores) != 0 {
+	if err := configurePath(t, c, "a"); status.Code(err) != codes.Unavailable || len(o.stores) != 0 {
 		t.Errorf("got %v, opened %d", err, len(o.stores))
 	}
 }
 
-// noWatch is a store that cannot watch.
-type noWatch struct{ storage.Store }
+// storeWithoutWatch is a store that cannot watch.
+type storeWithoutWatch struct{ storage.Store }
 
-func TestDeclaredCapabilityThatIsNotThere(t *testing.T) {
+func TestDeclaredCapabilityMustBeImplemented(t *testing.T) {
 	p, closed := fakePlugin(nil), newFakeStore()
-	p.Storage = func(context.Context, Config) (storage.Store, error) { return noWatch{closed}, nil }
+	p.Storage = func(context.Context, Config) (storage.Store, error) { return storeWithoutWatch{closed}, nil }
 	c := servePlugin(t, p)
-	if err := configure(t, c, "a"); err == nil || !strings.Contains(err.Error(), "storage.watch") || closed.closed != 1 {
+	if err := configurePath(t, c, "a"); err == nil || !strings.Contains(err.Error(), "storage.watch") || closed.closed != 1 {
 		t.Errorf("got %v, closed %d times", err, closed.closed)
 	}
 	p.Capabilities = nil
@@ -195,42 +195,42 @@ func TestDeclaredCapabilityThatIsNotThere(t *testing.T) {
 	}
 }
 
-// ailing is a store that says how it is.
-type ailing struct {
+// healthReportingStore is a store that says how it is.
+type healthReportingStore struct {
 	*fakeStore
 	reason string
 }
 
-func (a *ailing) Health(context.Context) string {
+func (a *healthReportingStore) Health(context.Context) string {
 	if a.reason == "panic" {
 		panic("unwell")
 	}
 	return a.reason
 }
 
-func TestHealther(t *testing.T) {
-	store := &ailing{fakeStore: newFakeStore()}
+func TestHealthOfTheImplementationIsPassedOn(t *testing.T) {
+	store := &healthReportingStore{fakeStore: newFakeStore()}
 	c := serveFake(t, store)
-	if err := configure(t, c, "a"); err != nil {
+	if err := configurePath(t, c, "a"); err != nil {
 		t.Fatal(err)
 	}
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_READY || reason != "" {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_READY || reason != "" {
 		t.Errorf("%v %q", s, reason)
 	}
 	store.reason = "the disk is nearly full"
-	if s, reason := health(t, c); s != pb.HealthResponse_STATUS_DEGRADED || reason != store.reason {
+	if s, reason := askHealth(t, c); s != pb.HealthResponse_STATUS_DEGRADED || reason != store.reason {
 		t.Errorf("%v %q", s, reason)
 	}
 	store.reason = "panic"
 	if _, err := c.Health(t.Context(), &pb.HealthRequest{}); status.Code(err) != codes.Internal {
 		t.Errorf("health that panics: %v", err)
 	}
-	if s, _ := health(t, c); s != pb.HealthResponse_STATUS_FAILED {
+	if s, _ := askHealth(t, c); s != pb.HealthResponse_STATUS_FAILED {
 		t.Errorf("after the panic: %v", s)
 	}
 }
 
-func TestDescription(t *testing.T) {
+func TestInvalidDescriptionsAreRefused(t *testing.T) {
 	valid := fakePlugin(nil)
 	for name, change := range map[string]func(*Plugin){
 		"no kind":       func(p *Plugin) { p.Storage = nil },

@@ -16,31 +16,31 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// serveDebug serves a plugin that was started by hand, as under a debugger, until a
-// signal: without TLS and without a lifeline, to one relay after the other. It
-// prints the line that tells a relay where it is.
+// serveDebug serves a plugin that was started by hand, for example under a debugger, until a
+// signal. It has neither TLS nor a lifeline, serves one relay after the other, and prints the
+// line that tells a relay where it listens.
 func serveDebug(p Plugin, out io.Writer) (err error) {
 	setProcessName(p.Name)
-	outliveReaders()
-	dir, err := os.MkdirTemp("", "cwtch-plugin-") // for this user alone
+	ignoreBrokenPipes()
+	dir, err := os.MkdirTemp("", "cwtch-plugin-") // only this user can enter it
 	if err != nil {
 		return fmt.Errorf("make directory for the socket: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// What go-plugin would take from the environment of a relay.
+	// go-plugin must not use what a relay's environment would hold.
 	for _, name := range []string{"PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_GROUP", "PLUGIN_MULTIPLEX_GRPC", "PLUGIN_PROTOCOL_VERSIONS"} {
-		os.Unsetenv(name) //nolint:errcheck // only fails for names that are none
+		os.Unsetenv(name) //nolint:errcheck // fails only for invalid names
 	}
 	if err := os.Setenv(goplugin.EnvUnixSocketDir, dir); err != nil {
 		return err
 	}
-	asked, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	signalled, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 
 	log := newLogger(os.Stderr, levelFromEnv())
 	s := newServer(p, log)
-	s.lasting = true
-	config := serveConfig(&wire{server: s}, serverOptions(s))
+	s.reusable = true
+	config := serveConfig(&serverPlugin{server: s}, serverOptions(s))
 	serving, end := context.WithCancel(context.Background())
 	defer end()
 	ready, ended := make(chan *goplugin.ReattachConfig, 1), make(chan struct{})
@@ -53,10 +53,10 @@ func serveDebug(p Plugin, out io.Writer) (err error) {
 		return errors.New("no socket; the log says why")
 	}
 	select {
-	case <-asked.Done():
+	case <-signalled.Done():
 	case <-ended:
 	}
-	if lastWords(s.shutDown, log) != 0 {
+	if shutDownInTime(s.shutDown, log) != 0 {
 		err = errors.New("it could not be closed; the log says why")
 	}
 	end()
@@ -64,13 +64,13 @@ func serveDebug(p Plugin, out io.Writer) (err error) {
 	return err
 }
 
-// reattachLine is what to put in front of the command of a relay, for a shell.
+// reattachLine returns what to write before the command of a relay in a shell.
 func reattachLine(d Description, at *goplugin.ReattachConfig) string {
 	value, err := json.Marshal(map[string]rpc.Attachment{
 		string(d.Kind) + "/" + d.Name: {PID: at.Pid, Socket: at.Addr.String(), Protocol: at.ProtocolVersion},
 	})
 	if err != nil {
-		panic("plugin: " + err.Error()) // texts and numbers can be marshalled
+		panic("plugin: " + err.Error()) // cannot happen: texts and numbers
 	}
 	return rpc.EnvReattach + "='" + strings.ReplaceAll(string(value), "'", `'\''`) + "'"
 }

@@ -20,11 +20,11 @@ const (
 	KindPeerSync Kind = "peersync" // implements [peersync.Replicator]
 )
 
-// Kinds are all kinds there are.
+// Kinds are all kinds.
 func Kinds() []Kind { return []Kind{KindStorage, KindStats, KindPeerSync} }
 
-// Capability is something that not every plugin of a kind can do. Its name
-// begins with that of the kind.
+// Capability is something that only some plugins of a kind can do. Its name begins with that
+// of the kind.
 type Capability string
 
 const (
@@ -32,7 +32,7 @@ const (
 	Ledger Capability = "storage.ledger" // implements [storage.Ledger]
 )
 
-// Capabilities are all capabilities there are.
+// Capabilities are all capabilities.
 func Capabilities() []Capability { return []Capability{Watch, Ledger} }
 
 // Kind is the kind that the capability belongs to.
@@ -60,20 +60,19 @@ type Description struct {
 	Version      string       `json:"version"`
 	Doc          string       `json:"doc,omitempty"`
 	Protocols    []int        `json:"protocols"`         // versions of the framing, ascending; none stands for 1
-	Network      string       `json:"network,omitempty"` // as of Plugin
+	Network      string       `json:"network,omitempty"` // see Plugin.Network
 	Capabilities []Capability `json:"capabilities,omitempty"`
 	Schema       Schema       `json:"schema"`
 }
 
-// maxProtocols bounds how many versions of the framing a plugin speaks, and
-// maxProtocol their numbers.
+// Bounds on the versions of the framing that a plugin speaks.
 const (
-	maxProtocols = 16
-	maxProtocol  = 1 << 16
+	maxProtocols = 16      // how many
+	maxProtocol  = 1 << 16 // the highest
 )
 
-// Describe gives the description of the plugin. Its kind is empty unless
-// exactly one constructor is set.
+// Describe returns the description of the plugin. Its kind is empty unless exactly one
+// constructor is set.
 func (p Plugin) Describe() Description {
 	d := Description{
 		Name: p.Name, Version: p.Version, Doc: p.Doc, Network: p.Network, Schema: p.Schema,
@@ -90,8 +89,8 @@ func (p Plugin) Describe() Description {
 	return d
 }
 
-// Validate reports whether the description keeps its rules: names and texts
-// that can be printed, capabilities of its kind, and a valid schema.
+// Validate reports whether the names and texts can be printed, the capabilities belong to the
+// kind, and the schema is valid.
 func (d Description) Validate() error {
 	if d.Kind == "" {
 		return errors.New("plugin: exactly one of Storage, Stats and PeerSync has to be set")

@@ -7,18 +7,18 @@ import "strings"
 type Diagnostic struct {
 	Summary string // one sentence, without a full stop: "Cache is smaller than one page"
 	Detail  string // what to write instead; may be empty
-	// Path names the attribute or block at fault from the outside in, as
-	// {"cache", "pages"}; within repeated blocks the index, within labelled ones
-	// the label follows the name of the block. Empty: the whole block.
+	// Path leads to the attribute or block from the outside in, such as {"cache",
+	// "pages"}. After the name of a repeated block comes its index, after that of a
+	// labelled block its label. An empty path means the whole plugin block.
 	Path []string
 }
 
-// Diagnostics are the faults of a configuration. It is the error that a
-// plugin's functions return for a fault the operator can mend in the file; any
-// other error is reported without a line.
+// Diagnostics are the faults of a configuration. A plugin's functions return it as the error
+// for faults that the operator can mend in the file. Any other error is shown without a
+// line.
 type Diagnostics []Diagnostic
 
-// Invalid is a single fault at path.
+// Invalid returns a single fault at path.
 func Invalid(summary, detail string, path ...string) Diagnostics {
 	return Diagnostics{{Summary: summary, Detail: detail, Path: path}}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestFile(t *testing.T) {
+func TestFileIsBelowTheDirectory(t *testing.T) {
 	cfg := Config{Dir: "/data/plugin"}
 	for written, want := range map[string]string{
 		"a.db":         "/data/plugin/a.db",

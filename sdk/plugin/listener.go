@@ -14,14 +14,13 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// ListenAddress is an address at which a configuration has the relay listen for a
-// plugin.
+// ListenAddress is an address at which the relay listens for a plugin.
 type ListenAddress struct {
 	Path    []string // of the attribute
 	Address string   // IP:PORT
 }
 
-// Name is what the listener is called when it is passed on to the plugin.
+// Name is the name under which the listener is passed on to the plugin.
 func (l ListenAddress) Name() string { return strings.Join(l.Path, ".") }
 
 // Loopback reports whether only this machine can connect to the address.
@@ -30,8 +29,8 @@ func (l ListenAddress) Loopback() bool {
 	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
-// ListenAddresses are those that v asks for: a value of s.CtyType() that
-// [Schema.Complete] has checked.
+// ListenAddresses returns the addresses in v, a value of s.CtyType() that [Schema.Complete] has
+// checked.
 func (s Schema) ListenAddresses(v cty.Value) []ListenAddress { return s.listenAddresses(v, nil) }
 
 func (s Schema) listenAddresses(v cty.Value, path []string) (out []ListenAddress) {
@@ -64,9 +63,9 @@ func (s Schema) hasListener() bool {
 	return false
 }
 
-// checkListenAddress takes only what says by itself where it listens: a name
-// might lead to any address, and port 0 to another port at each start. A socket
-// without a port of its own could also be bound anew, to all addresses.
+// checkListenAddress requires an IP address and a port. A name might lead to any address.
+// Port 0 is another port at each start, and a socket without a port of its own could
+// also be bound again, to all addresses.
 func checkListenAddress(text string) error {
 	if text == "" {
 		return nil // no listener
@@ -81,13 +80,12 @@ func checkListenAddress(text string) error {
 	return nil
 }
 
-// Listener gives the listener of the attribute at path, which the schema declares
-// as one (see Attribute.Listener). The caller closes it; a later call, as after
-// the configuration was changed, gives it again. The relay has opened it and keeps
-// it open over restarts of the plugin: what connects meanwhile waits.
+// Listener returns the listener of the attribute at path, which the schema declares with
+// [Attribute].Listener. The caller closes it and may ask for it again, for example after a
+// change of the configuration. The relay has opened it and keeps it open while the plugin is
+// restarted: connections wait.
 //
-// A plugin that no relay has started, as in a test or under a debugger, listens
-// itself.
+// Without a relay, as in a test or under a debugger, the plugin listens itself.
 func (c Config) Listener(path ...string) (net.Listener, error) {
 	name := strings.Join(path, ".")
 	address, err := c.stringAt(path)
@@ -103,7 +101,7 @@ func (c Config) Listener(path ...string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
-		return nil, fmt.Errorf("listener %s: the relay passed none on, and no plugin may open one: is the attribute declared as a Listener? %w", name, err)
+		return nil, fmt.Errorf("listener %s: the relay passed none on, and a plugin may not open one itself: does the schema declare the attribute as a Listener? %w", name, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", name, err)
@@ -111,7 +109,7 @@ func (c Config) Listener(path ...string) (net.Listener, error) {
 	return l, nil
 }
 
-// stringAt is the value of a string attribute that is written.
+// stringAt returns the value of the string attribute at path.
 func (c Config) stringAt(path []string) (string, error) {
 	v := c.value
 	for _, name := range path {
@@ -126,12 +124,10 @@ func (c Config) stringAt(path []string) (string, error) {
 	return v.AsString(), nil
 }
 
-// firstListener is the descriptor of the first passed listener, as of systemd's
-// sd_listen_fds(3).
-const firstListener = 3
+// firstListenFD is the descriptor of the first listener (sd_listen_fds(3)).
+const firstListenFD = 3
 
-// passedListeners are the listeners that this process was started with, by name.
-// They stay open.
+// passedListeners are the listeners that the relay passed on, by name. They stay open.
 var passedListeners = sync.OnceValue(func() map[string]*os.File {
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
@@ -139,12 +135,12 @@ var passedListeners = sync.OnceValue(func() map[string]*os.File {
 		return nil
 	}
 	if pid := os.Getenv("LISTEN_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
-		return nil // they are for the process that started this one
+		return nil // they are for the parent process
 	}
 	files := make(map[string]*os.File, n)
 	for i, name := range names {
-		syscall.CloseOnExec(firstListener + i)
-		files[name] = os.NewFile(uintptr(firstListener+i), name)
+		syscall.CloseOnExec(firstListenFD + i)
+		files[name] = os.NewFile(uintptr(firstListenFD+i), name)
 	}
 	return files
 })

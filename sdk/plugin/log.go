@@ -11,9 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// newLogger writes lines in the form of hclog, which go-plugin defined for
-// plugins of all languages: JSON with "@level", "@message", "@timestamp" and
-// the attributes beside them.
+// newLogger writes lines as hclog does, which is go-plugin's format for plugins in all
+// languages: JSON with "@level", "@message", "@timestamp" and the attributes.
 func newLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,
@@ -49,7 +48,7 @@ func levelName(l slog.Level) string {
 	return "error"
 }
 
-// levelFromEnv is the level that the relay wants to see; everything by default.
+// levelFromEnv returns the lowest level that the relay logs, by default debug.
 func levelFromEnv() slog.Level {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(os.Getenv(rpc.EnvLogLevel))); err != nil {
@@ -58,8 +57,7 @@ func levelFromEnv() slog.Level {
 	return l
 }
 
-// libraryLogger is for go-plugin itself, whose talk concerns an author only
-// when something is wrong.
+// libraryLogger logs only the warnings and errors of go-plugin itself.
 func libraryLogger(w io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: w, JSONFormat: true, Name: "go-plugin"})
 }

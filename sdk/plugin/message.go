@@ -7,11 +7,10 @@ import (
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 )
 
-// descriptionMessage puts a description on the wire; sdk/host reads it.
-func descriptionMessage(d Description) *pb.DescribeResponse {
+func encodeDescription(d Description) *pb.DescribeResponse {
 	out := &pb.DescribeResponse{
 		Kind: string(d.Kind), Name: d.Name, Version: d.Version, Doc: d.Doc, Network: d.Network,
-		Capabilities: capabilityNumbers(d.Capabilities), Schema: schemaMessage(d.Schema),
+		Capabilities: encodeCapabilities(d.Capabilities), Schema: encodeSchema(d.Schema),
 	}
 	for _, v := range d.Protocols {
 		out.Protocols = append(out.Protocols, uint32(v))
@@ -19,15 +18,14 @@ func descriptionMessage(d Description) *pb.DescribeResponse {
 	return out
 }
 
-func capabilityNumbers(capabilities []Capability) (out []pb.Capability) {
+func encodeCapabilities(capabilities []Capability) (out []pb.Capability) {
 	for _, c := range capabilities {
 		out = append(out, rpc.Capability(string(c)))
 	}
 	return out
 }
 
-// schemaMessage puts a schema on the wire.
-func schemaMessage(s Schema) *pb.Schema {
+func encodeSchema(s Schema) *pb.Schema {
 	out := &pb.Schema{}
 	for _, a := range s.Attributes {
 		out.Attributes = append(out.Attributes, &pb.Attribute{
@@ -37,20 +35,20 @@ func schemaMessage(s Schema) *pb.Schema {
 	}
 	for _, b := range s.Blocks {
 		out.Blocks = append(out.Blocks, &pb.Block{
-			Name: b.Name, Doc: b.Doc, Schema: schemaMessage(b.Schema), Repeated: b.Repeated, Labelled: b.Labelled,
+			Name: b.Name, Doc: b.Doc, Schema: encodeSchema(b.Schema), Repeated: b.Repeated, Labelled: b.Labelled,
 		})
 	}
 	return out
 }
 
-// splitDiagnostics takes the faults that are the operator's out of an error;
-// what remains is a failure of the call.
-func splitDiagnostics(err error) ([]*pb.Diagnostic, error) {
+// encodeDiagnostics encodes the [Diagnostics] in err. Without any, the call itself has failed,
+// and the error is its status.
+func encodeDiagnostics(err error) ([]*pb.Diagnostic, error) {
 	var diags Diagnostics
 	if !errors.As(err, &diags) {
 		return nil, rpc.StorageErrors.ToStatus(err)
 	}
-	if len(diags) == 0 { // an error all the same
+	if len(diags) == 0 { // an empty list is an error all the same
 		diags = Diagnostics{{Summary: err.Error()}}
 	}
 	var out []*pb.Diagnostic

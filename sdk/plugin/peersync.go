@@ -12,10 +12,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// OpenPeerSync opens the replicator of a peer-sync plugin as the process of the
-// plugin does: Start opens the author's replicator anew, whatever the one before
-// it was doing, and after an error of Handle the replicator takes nothing but a
-// Start; see [peersync.ErrNotStarted].
+// OpenPeerSync opens the replicator of a peer-sync plugin as its process does. Every Start
+// after the first closes the author's replicator and opens another one. After an error of
+// Handle, only Start is accepted; see [peersync.ErrNotStarted].
 func OpenPeerSync(ctx context.Context, p Plugin, cfg Config, host peersync.HostServices) (peersync.Replicator, error) {
 	first, err := p.PeerSync(ctx, cfg, host)
 	if err == nil && first == nil {
@@ -24,23 +23,23 @@ func OpenPeerSync(ctx context.Context, p Plugin, cfg Config, host peersync.HostS
 	if err != nil {
 		return nil, err
 	}
-	return &replicator{current: first, open: func(ctx context.Context) (peersync.Replicator, error) {
+	return &restartingReplicator{current: first, open: func(ctx context.Context) (peersync.Replicator, error) {
 		return p.PeerSync(ctx, cfg, host)
 	}}, nil
 }
 
-// replicator is the author's replicator through all of its lives.
-type replicator struct {
+// restartingReplicator opens the author's replicator again for each Start.
+type restartingReplicator struct {
 	open func(context.Context) (peersync.Replicator, error)
 
 	handling sync.Mutex // held by Handle and Close
-	started  bool       // current was given Start
+	started  bool       // current has handled Start
 
 	mu      sync.Mutex
 	current peersync.Replicator // nil after an error
 }
 
-func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
+func (r *restartingReplicator) Handle(ctx context.Context, events []peersync.Event) error {
 	r.handling.Lock()
 	defer r.handling.Unlock()
 	if err := errors.Join(ctx.Err(), peersync.CheckEvents(events)); err != nil || len(events) == 0 {
@@ -60,8 +59,8 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 	return nil
 }
 
-// startCurrent makes current one that was not given Start, and has it started.
-func (r *replicator) startCurrent(ctx context.Context) error {
+// startCurrent prepares for a Start: it replaces a replicator that has already had one.
+func (r *restartingReplicator) startCurrent(ctx context.Context) error {
 	if r.started {
 		if err := r.closeCurrent(); err != nil {
 			return err
@@ -78,8 +77,7 @@ func (r *replicator) startCurrent(ctx context.Context) error {
 	return nil
 }
 
-// closeCurrent closes current, if there is one.
-func (r *replicator) closeCurrent() error {
+func (r *restartingReplicator) closeCurrent() error {
 	current := r.currentReplicator()
 	r.setCurrent(nil)
 	r.started = false
@@ -89,33 +87,32 @@ func (r *replicator) closeCurrent() error {
 	return current.Close()
 }
 
-func (r *replicator) Close() error {
+func (r *restartingReplicator) Close() error {
 	r.handling.Lock()
 	defer r.handling.Unlock()
 	return r.closeCurrent()
 }
 
-// Health implements [HealthReporter] for a replicator that does.
-func (r *replicator) Health(ctx context.Context) string {
+// Health implements [HealthReporter] if the author's replicator does.
+func (r *restartingReplicator) Health(ctx context.Context) string {
 	if h, ok := r.currentReplicator().(HealthReporter); ok {
 		return h.Health(ctx)
 	}
 	return ""
 }
 
-func (r *replicator) currentReplicator() peersync.Replicator {
+func (r *restartingReplicator) currentReplicator() peersync.Replicator {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current
 }
 
-func (r *replicator) setCurrent(current peersync.Replicator) {
+func (r *restartingReplicator) setCurrent(current peersync.Replicator) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.current = current
 }
 
-// registerPeerSync puts the service of peer-sync plugins on g.
 func (s *server) registerPeerSync(g grpc.ServiceRegistrar) {
-	pb.RegisterPeerSyncServer(g, rpc.NewPeerSyncServer(acquireAs[peersync.Replicator](s), &s.host))
+	pb.RegisterPeerSyncServer(g, rpc.NewPeerSyncServer(acquire[peersync.Replicator](s), &s.host))
 }

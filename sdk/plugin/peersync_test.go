@@ -9,32 +9,32 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// mortal is a replicator that notes its life.
-type mortal struct {
+// mortalReplicator is a replicator that notes its life.
+type mortalReplicator struct {
 	diary *[]string
 	err   error
 }
 
-func (m *mortal) Handle(context.Context, []peersync.Event) error {
+func (m *mortalReplicator) Handle(context.Context, []peersync.Event) error {
 	*m.diary = append(*m.diary, "handle")
 	return m.err
 }
 
-func (m *mortal) Close() error {
+func (m *mortalReplicator) Close() error {
 	*m.diary = append(*m.diary, "close")
 	return nil
 }
 
-func (m *mortal) Health(context.Context) string { return "mortal" }
+func (m *mortalReplicator) Health(context.Context) string { return "mortal" }
 
-// TestLivesOfAReplicator shows when the author's replicator is opened and closed:
+// TestStartReopensTheReplicator shows when the author's replicator is opened and closed:
 // there is a new one for every Start, and none after an error.
-func TestLivesOfAReplicator(t *testing.T) {
+func TestStartReopensTheReplicator(t *testing.T) {
 	var diary []string
-	var last *mortal
+	var last *mortalReplicator
 	p := Plugin{Name: "mortal", PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) {
 		diary = append(diary, "open")
-		last = &mortal{diary: &diary}
+		last = &mortalReplicator{diary: &diary}
 		return last, nil
 	}}
 	r, err := OpenPeerSync(t.Context(), p, Config{}, nil)
@@ -74,7 +74,7 @@ func TestLivesOfAReplicator(t *testing.T) {
 	expect("close again", r.Close(), nil)
 }
 
-func TestConstructorOfReplicatorFails(t *testing.T) {
+func TestErrorOfTheConstructorIsReturned(t *testing.T) {
 	fault := errors.New("fault")
 	p := Plugin{PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) { return nil, fault }}
 	if _, err := OpenPeerSync(t.Context(), p, Config{}, nil); !errors.Is(err, fault) {

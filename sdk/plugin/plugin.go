@@ -1,9 +1,8 @@
-// Package plugin is for authors of plugins of cwtch-relay: it turns an
-// implementation of a kind, a [storage.Store], a [stats.Exporter] or a
-// [peersync.Replicator], into a process that a relay starts, configures and
-// watches.
+// Package plugin is for authors of plugins. It turns an implementation, a [storage.Store], a
+// [stats.Exporter] or a [peersync.Replicator], into a process that a cwtch-relay starts,
+// configures and watches.
 //
-// A whole plugin is its implementation and this main:
+// A plugin consists of its implementation and this main function:
 //
 //	func main() {
 //		plugin.Serve(plugin.Plugin{
@@ -13,52 +12,50 @@
 //				{Name: "path", Type: plugin.String, Default: "messages.db", Doc: "The database."},
 //			}},
 //			Storage: func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
-//				var c struct { Path string `cty:"path"` }
-//				if err := cfg.Decode(&c); err != nil {
+//				var options struct { Path string `cty:"path"` }
+//				if err := cfg.Decode(&options); err != nil {
 //					return nil, err
 //				}
-//				return open(filepath.Join(cfg.Dir, c.Path), cfg.Logger)
+//				return open(filepath.Join(cfg.Dir, options.Path), cfg.Logger)
 //			},
 //		})
 //	}
 //
 // # The life of a plugin process
 //
-// The relay starts the binary with an almost empty environment, nothing on
-// standard input and its own process group; the two shake hands and speak gRPC
-// over a unix socket with mutual TLS. The relay asks for the description,
-// hands over the configuration, and from then on calls the implementation
-// and asks every few seconds whether the plugin is well. When the relay wants
-// it to end, it lets no new call begin, waits for those under way, and closes
-// the implementation. It may as well be killed at any moment, as may the
-// machine; what an implementation promised to keep it has to have kept by then.
+// The relay starts the binary in a process group of its own, with an almost empty
+// environment and nothing on standard input. Relay and plugin shake hands and speak gRPC over
+// a unix socket with mutual TLS. The relay asks for the description and hands over the
+// configuration. From then on it calls the implementation, and asks for its health every few
+// seconds. To stop the plugin, it lets no new call begin, waits for those under way, and
+// closes the implementation. The process may also be killed at any moment, and the machine
+// may lose power: what an implementation has promised to keep must be durable by then.
 //
-// When the operator changes the configuration, the implementation is closed in
-// the same way and another one opened in its place, by the same constructor. There
-// is never more than one at a time.
+// When the operator changes the configuration, the implementation is closed in the same way
+// and the constructor opens another one. There is never more than one at a time.
 //
-// The process ends when the relay does, however that came about: it holds the
-// read end of a pipe whose other end only the relay has. Signals meant for the
-// relay (SIGINT, SIGTERM) are ignored while that pipe is open.
+// The process ends when the relay does, for whatever reason: it reads from a pipe whose other
+// end only the relay has, the lifeline. While that is open, it ignores SIGINT and SIGTERM,
+// which are meant for the relay.
 //
 // # What a plugin must not do
 //
-// Standard output belongs to the handshake, so print nothing; log through
-// [Config.Logger]. Keep all files below [Config.Dir]. Log no identifiers,
-// ciphertexts or tokens: the relay passes lines on as they are. The relay confines
-// the process to that, where the kernel lets it.
+// It must not print: standard output belongs to the handshake. Log through [Config.Logger].
+// It must keep its files below [Config.Dir]. It must not log identifiers, ciphertexts or
+// tokens: the relay logs its lines as they are. As far as the kernel allows, the relay
+// confines the process to these rules.
 //
 // # Health
 //
-// A plugin whose process answers is taken to be well, and one in which a call
-// panicked is started anew. An implementation that knows more, such as a disk that
-// is nearly full, says so as a [HealthReporter].
+// A plugin whose process answers counts as ready, and one in which a call panicked is started
+// again. An implementation that knows more, for example that its disk is nearly full, is a
+// [HealthReporter].
 //
 // # By hand
 //
-// Started with the single argument "describe", the binary prints its
-// description and schema as JSON and ends. With "debug" it waits for a relay to
-// attach to it, as under a debugger, and prints the line to set for that relay.
+// With the single argument "describe", the binary prints its description and schema as JSON.
+// With "debug", it waits for a relay to attach, for example under a debugger, and prints the
+// variable to set for that relay.
 package plugin
 
 import (
@@ -72,23 +69,24 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Plugin is what an author provides. Exactly one of the constructors Storage,
-// Stats and PeerSync is set, and makes the plugin one of its kind.
+// Plugin is what an author provides. Exactly one of the constructors Storage, Stats and
+// PeerSync is set, and decides the kind of the plugin.
 //
-// A constructor is called with a configuration that keeps the schema, and again
-// with another one when what it returned has been closed. A fault that the
-// operator can mend in the configuration is returned as [Diagnostics]; every other
-// error is shown as it is, so it should name the file and say what to do. The
-// context ends when the relay no longer waits for the answer.
+// The relay calls the constructor with a configuration that matches the schema, and calls it
+// again with another one after it has closed the implementation. The context ends when the
+// relay no longer waits for the answer.
 //
-// An error is final: the plugin has failed until the operator reloads, unless it had
-// been ready with the same configuration before. One that may pass by itself, as of a
-// database that is away, wraps the ErrUnavailable of its kind; the relay then starts
-// the plugin again, as after any end. That the address of a listener is taken concerns no
-// constructor: the relay opens it before, and tries until it is free.
+// Return a fault that the operator can mend in the configuration as [Diagnostics]. Any other
+// error is shown as it is, so it should name the file and say what to do.
+//
+// After an error the plugin has failed until the operator reloads, unless it was ready with
+// the same configuration before. If the error may pass by itself, for example because a
+// database cannot be reached, wrap the ErrUnavailable of the kind: the relay then starts the
+// plugin again after a delay. A constructor need not care whether the address of a listener
+// is taken: the relay opens listeners first, and tries until the address is free.
 type Plugin struct {
-	// Name is how a configuration names the plugin: a letter, then letters,
-	// digits and underscores, all lower case.
+	// Name is the plugin's name in a configuration: a letter, then letters, digits and
+	// underscores, all lower case.
 	Name string
 	// Version is shown to operators; semantic versions are usual.
 	Version string
@@ -96,39 +94,37 @@ type Plugin struct {
 	Doc string
 	// Schema describes the configuration.
 	Schema Schema
-	// Network says in a sentence why the plugin must open network connections,
-	// for the operator who has to grant it. Empty: it needs none, and gets none.
+	// Network says in a sentence why the plugin has to open network connections. The
+	// operator reads it before allowing them. Empty means that it needs none and gets none.
 	Network string
-	// Capabilities are what the implementation offers beyond the obligatory calls
-	// of its kind, in whatever configuration. Every one that is listed must be
-	// implemented. Anything that is not listed is never called.
+	// Capabilities are the optional calls that the implementation offers in every
+	// configuration. It has to implement all of them. Calls of others are never made.
 	Capabilities []Capability
 
 	Storage  func(ctx context.Context, cfg Config) (storage.Store, error)
 	Stats    func(ctx context.Context, cfg Config) (stats.Exporter, error)
 	PeerSync func(ctx context.Context, cfg Config, host peersync.HostServices) (peersync.Replicator, error)
 
-	// Validate, where set, looks for faults that the schema cannot express,
-	// and touches nothing. It may be called at any time, also instead of
-	// a constructor.
+	// Validate, when set, checks what the schema cannot express, without touching any
+	// file. It may be called at any time, also if no constructor is called.
 	Validate func(cfg Config) error
 }
 
-// HealthReporter is implemented by a [storage.Store], [stats.Exporter] or
-// [peersync.Replicator] that can tell how well it is.
+// HealthReporter may be implemented by a [storage.Store], [stats.Exporter] or
+// [peersync.Replicator].
 type HealthReporter interface {
-	// Health returns why the operator should look after the plugin although it
-	// serves, in a sentence, or nothing when all is well. It is called every few
-	// seconds, also while other calls are under way, and answers within a second.
+	// Health returns a sentence that says why the operator should look after the plugin
+	// although it serves, or "" if all is well. It is called every few seconds, also
+	// while other calls are under way, and has to return within a second.
 	Health(ctx context.Context) (degraded string)
 }
 
-// Config is what a plugin is configured with.
+// Config is the configuration of a plugin.
 type Config struct {
-	// Dir is the plugin's own directory, absolute; the relay has created it.
-	// Relative paths in a configuration are below it.
+	// Dir is the absolute path of the plugin's own directory, which exists. Relative
+	// paths in a configuration are below it.
 	Dir string
-	// Logger goes to the log of the relay, under the name of the plugin.
+	// Logger writes to the log of the relay, with the name of the plugin.
 	Logger *slog.Logger
 
 	value cty.Value // complete and checked

@@ -9,8 +9,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// Bounds on a schema. A plugin that describes itself beyond them is refused,
-// so that a hostile one cannot make the relay work for its description.
+// Bounds on a schema. A relay refuses a plugin whose description exceeds them, so that a
+// hostile one cannot keep it busy.
 const (
 	MaxSchemaDepth   = 4       // blocks within blocks
 	MaxSchemaItems   = 256     // attributes and blocks, all levels together
@@ -20,9 +20,9 @@ const (
 	maxVersionLength = 128
 )
 
-// Schema describes what an operator writes between the braces of a plugin
-// block. It is plain data: it crosses the process border, is printed in the
-// manual, and is checked by the relay before the plugin runs.
+// Schema describes what an operator writes between the braces of a plugin block. It is plain
+// data: it is sent to the relay, which checks configurations with it, and printed in the
+// manual.
 type Schema struct {
 	Attributes []Attribute `json:"attributes,omitempty"`
 	Blocks     []Block     `json:"blocks,omitempty"`
@@ -32,52 +32,50 @@ type Schema struct {
 type Attribute struct {
 	// Name is lower case: a letter, then letters, digits and underscores.
 	Name string `json:"name"`
-	// Doc says in whole sentences what the value does and what it endangers.
+	// Doc says in whole sentences what the value does and what can go wrong with it.
 	Doc  string `json:"doc,omitempty"`
 	Type Type   `json:"type"`
-	// Required attributes must be written, and can have no default.
+	// Required attributes must be written. They have no default.
 	Required bool `json:"required,omitempty"`
-	// Default is the value of an attribute that is not written, in the text an
-	// operator would write: "10", "true", "30s", "64MiB", or the string itself.
-	// The empty text stands for no default; lists have none.
+	// Default is the value if the attribute is not written, as an operator would write
+	// it: "10", "true", "30s", "64MiB", or the string itself. Empty means no default.
+	// Lists have none.
 	Default string `json:"default,omitempty"`
-	// Min and Max bound an Int, a Duration (in nanoseconds), or a Bytes (in
-	// bytes), and the length of a StringList; both are inclusive.
+	// Min and Max are inclusive bounds on an Int, a Duration (in nanoseconds), a Bytes (in
+	// bytes) or the length of a StringList.
 	Min *int64 `json:"min,omitempty"`
 	Max *int64 `json:"max,omitempty"`
-	// OneOf lists the values that a String, or each string of a StringList,
-	// may have; empty means any.
+	// OneOf lists the allowed values of a String, or of each string of a StringList. Empty
+	// means any.
 	OneOf []string `json:"one_of,omitempty"`
-	// Listener declares that the value, of a String, is an address IP:PORT at which
-	// the relay listens for a stats plugin; [Config.Listener] gives the listener. An
-	// empty value is none. It cannot stand in a repeated or labelled block.
+	// Listener makes a String an address IP:PORT at which the relay listens for a stats
+	// plugin; [Config.Listener] returns the listener. An empty value means no listener.
+	// Such an attribute cannot stand in a repeated or labelled block.
 	Listener bool `json:"listener,omitempty"`
 }
 
 // Block is a nested `name { … }` of a schema.
 type Block struct {
-	Name string `json:"name"` // as of an attribute
+	Name string `json:"name"` // as the name of an attribute
 	Doc  string `json:"doc,omitempty"`
 	// Schema is what stands between the braces.
 	Schema Schema `json:"schema"`
-	// Repeated blocks may be written any number of times, in order. Labelled
-	// blocks as well, each with one label that no other has: `name "label" {}`.
-	// A block that is neither may be written once or not at all; one cannot be
-	// both.
+	// A repeated block may be written any number of times; the order is kept. So may a
+	// labelled block, each with a label of its own: `name "label" {}`. A block that is
+	// neither may be written once. It cannot be both.
 	Repeated bool `json:"repeated,omitempty"`
 	Labelled bool `json:"labelled,omitempty"`
 }
 
-// Type is the type of an attribute. The numbers cross the wire and are never
-// changed.
+// Type is the type of an attribute. The numbers are part of the protocol and never change.
 type Type uint8
 
 const (
 	String     Type = 1
 	Int        Type = 2 // 64 bits, signed
 	Bool       Type = 3
-	Duration   Type = 4 // written "30s"; decodes into a time.Duration
-	Bytes      Type = 5 // a size, written "64MiB" or as a number; decodes into an int64
+	Duration   Type = 4 // such as "30s"; decodes into a time.Duration
+	Bytes      Type = 5 // a size, such as "64MiB" or a number; decodes into an int64
 	StringList Type = 6
 )
 
@@ -95,7 +93,7 @@ func (t Type) String() string {
 	return typeNames[t]
 }
 
-// MarshalText gives the name of the type, as in the output of describe.
+// MarshalText returns the name of the type.
 func (t Type) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText reads what MarshalText wrote.
@@ -117,8 +115,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// Validate reports whether the schema keeps its own rules and the bounds
-// above. The relay refuses a plugin whose schema does not.
+// Validate reports whether the schema keeps the rules of its fields and the bounds above. A
+// relay refuses a plugin whose schema does not.
 func (s Schema) Validate() error {
 	items := 0
 	return s.validateDepth(MaxSchemaDepth, &items)
@@ -156,7 +154,7 @@ func (s Schema) validateDepth(depth int, items *int) error {
 			return fmt.Errorf("schema: block %q: %w", b.Name, err)
 		}
 		if (b.Repeated || b.Labelled) && b.Schema.hasListener() {
-			return fmt.Errorf("schema: block %q is repeated or labelled, and has a listener", b.Name)
+			return fmt.Errorf("schema: block %q has a listener, and cannot be repeated or labelled", b.Name)
 		}
 		if err := b.Schema.validateDepth(depth-1, items); err != nil {
 			return err
@@ -187,9 +185,9 @@ func (a Attribute) validateAttribute() error {
 	case len(a.OneOf) > 0 && a.Type != String && a.Type != StringList:
 		return fmt.Errorf("%q: a %v has no choices", a.Name, a.Type)
 	case a.Listener && a.Type != String:
-		return fmt.Errorf("%q: a %v is no address to listen at", a.Name, a.Type)
+		return fmt.Errorf("%q: a %v cannot be an address to listen at", a.Name, a.Type)
 	case a.Required && a.Default != "":
-		return fmt.Errorf("%q: required, and yet has a default", a.Name)
+		return fmt.Errorf("%q: a required attribute cannot have a default", a.Name)
 	case a.Type == StringList && a.Default != "":
 		return fmt.Errorf("%q: a list has no default", a.Name)
 	}

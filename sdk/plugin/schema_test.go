@@ -82,9 +82,9 @@ func TestSchemaJSON(t *testing.T) {
 	}
 }
 
-// complete makes a configuration of Go values, sends it over the wire and
+// completeConfig makes a configuration of Go values, sends it over the wire and
 // completes it.
-func complete(t *testing.T, s Schema, config map[string]any) (cty.Value, Diagnostics) {
+func completeConfig(t *testing.T, s Schema, config map[string]any) (cty.Value, Diagnostics) {
 	t.Helper()
 	v, err := s.Value(config)
 	if err != nil {
@@ -101,7 +101,7 @@ func complete(t *testing.T, s Schema, config map[string]any) (cty.Value, Diagnos
 }
 
 func TestCompleteFillsDefaults(t *testing.T) {
-	v, diags := complete(t, sampleSchema, map[string]any{
+	v, diags := completeConfig(t, sampleSchema, map[string]any{
 		"path":   "x.db",
 		"tags":   []string{"a"},
 		"cache":  map[string]any{},
@@ -135,7 +135,7 @@ func TestCompleteFillsDefaults(t *testing.T) {
 }
 
 func TestCompleteReportsEveryFault(t *testing.T) {
-	_, diags := complete(t, sampleSchema, map[string]any{
+	_, diags := completeConfig(t, sampleSchema, map[string]any{
 		"size":   "1KiB",
 		"wait":   "2h",
 		"tries":  -2,
@@ -183,7 +183,7 @@ func TestCompleteRefusesWhatTheSchemaDoesNotDescribe(t *testing.T) {
 	}
 }
 
-func TestBytes(t *testing.T) {
+func TestSizesAsText(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "7": 7, "7B": 7, "2KiB": 2048, "64 MiB": 64 << 20, "3GiB": 3 << 30, "1TiB": 1 << 40,
 	} {
@@ -231,7 +231,7 @@ func FuzzDecodeConfig(f *testing.F) {
 	})
 }
 
-func TestListeners(t *testing.T) {
+func TestListenerAttributes(t *testing.T) {
 	listen := Attribute{Name: "listen", Type: String, Listener: true, Default: "127.0.0.1:9464"}
 	schema := Schema{Attributes: []Attribute{listen}, Blocks: []Block{{Name: "more", Schema: Schema{Attributes: []Attribute{{Name: "at", Type: String, Listener: true}}}}}}
 	value := func(config map[string]any) (cty.Value, Diagnostics) {
@@ -283,8 +283,8 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// TestListenByHand: without a relay the plugin listens itself.
-func TestListenByHand(t *testing.T) {
+// TestPluginListensWithoutRelay: without a relay the plugin listens itself.
+func TestPluginListensWithoutRelay(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -18,27 +18,26 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// lastCalls is how long a plugin whose relay is gone goes on with the calls
-// that are under way.
-const lastCalls = 5 * time.Second
+// shutdownGrace bounds how long a plugin whose relay is gone waits for calls under way.
+const shutdownGrace = 5 * time.Second
 
-// Serve is the main function of a plugin. It returns, or ends the process,
-// when the relay is done with the plugin.
+// Serve is the main function of a plugin. It returns or ends the process when the relay is
+// done with the plugin.
 func Serve(p Plugin) {
 	if err := p.Describe().Validate(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(2)
 	}
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != rpc.Handshake.MagicCookieValue {
-		os.Exit(byHand(p, os.Args[1:]))
+		os.Exit(runByHand(p, os.Args[1:]))
 	}
 	log := newLogger(os.Stderr, levelFromEnv())
 	s := newServer(p, log)
-	serveProcess(p.Name, log, s.shutDown, &wire{server: s}, serverOptions(s))
+	serveProcess(p.Name, log, s.shutDown, &serverPlugin{server: s}, serverOptions(s))
 }
 
-// serveProcess makes this process a plugin: it serves until the relay is done
-// with it, and then ends it by way of shutdown.
+// serveProcess serves until the relay is done with this process, and calls shutdown before the
+// process ends.
 func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) error, services goplugin.Plugin, options []grpc.ServerOption) {
 	setProcessName(name)
 	syscall.Umask(0o077) // what it makes is for this user alone
@@ -49,7 +48,7 @@ func serveProcess(name string, log *slog.Logger, shutdown func(context.Context) 
 	goplugin.Serve(serveConfig(services, options))
 }
 
-// serveConfig has go-plugin serve what a relay calls.
+// serveConfig tells go-plugin what to serve.
 func serveConfig(services goplugin.Plugin, options []grpc.ServerOption) *goplugin.ServeConfig {
 	return &goplugin.ServeConfig{
 		HandshakeConfig:  rpc.Handshake,
@@ -61,15 +60,14 @@ func serveConfig(services goplugin.Plugin, options []grpc.ServerOption) *goplugi
 	}
 }
 
-// setProcessName gives the process a name for ps and top, 15 bytes of it at most.
-// It is executed through a file descriptor, and would go by the number of that.
+// setProcessName gives the process a name for ps and top, which show 15 bytes. Because it is
+// executed through a file descriptor, its name would otherwise be a number.
 func setProcessName(name string) {
-	os.WriteFile("/proc/self/comm", []byte("cwtch-"+name), 0) //nolint:errcheck // a convenience, and Linux only
+	os.WriteFile("/proc/self/comm", []byte("cwtch-"+name), 0) //nolint:errcheck // a convenience that only Linux has
 }
 
-// NewServer makes the gRPC server of a plugin without a process around it, for
-// tests that want the wire and nothing else. Where [Serve] takes over the
-// process, it leaves signals, standard output and the lifeline alone.
+// NewServer makes the gRPC server of a plugin for tests that need no process. Unlike [Serve]
+// it leaves signals, standard output and the lifeline alone.
 func NewServer(p Plugin, log *slog.Logger) *grpc.Server {
 	s := newServer(p, log)
 	g := grpc.NewServer(serverOptions(s)...)
@@ -77,8 +75,8 @@ func NewServer(p Plugin, log *slog.Logger) *grpc.Server {
 	return g
 }
 
-// byHand answers a person who starts the binary: the exit status.
-func byHand(p Plugin, args []string) int {
+// runByHand serves a person who starts the binary and returns the exit status.
+func runByHand(p Plugin, args []string) int {
 	var err error
 	switch {
 	case len(args) == 1 && args[0] == "describe":
@@ -106,38 +104,37 @@ func printDescription(d Description) error {
 }
 
 func serverOptions(s *server) []grpc.ServerOption {
-	return append(limitOptions(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.recoverPanic), grpc.StreamInterceptor(s.interceptStream))
+	return append(limitOptions(), grpc.ForceServerCodecV2(rpc.Codec), grpc.UnaryInterceptor(s.recoverUnary), grpc.StreamInterceptor(s.recoverStream))
 }
 
-// limitOptions and windows are as on the side of the relay. Windows of 4/16 MiB save a
-// quarter of the processor time of large batches against the default of 64 KiB.
+// limitOptions are the relay's limits and windows, see [host.DialOptions] in sdk/host.
 func limitOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(rpc.MaxMessage),
-		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses what is too large, and can say so
+		grpc.MaxSendMsgSize(math.MaxInt32), // the relay refuses longer messages and names the reason
 		grpc.InitialWindowSize(4 << 20),
 		grpc.InitialConnWindowSize(16 << 20),
 	}
 }
 
-// wire is how go-plugin puts the services on its server.
-type wire struct {
+// serverPlugin lets go-plugin register the services.
+type serverPlugin struct {
 	goplugin.NetRPCUnsupportedPlugin
 	server *server
 }
 
-func (w *wire) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
+func (w *serverPlugin) GRPCServer(_ *goplugin.GRPCBroker, g *grpc.Server) error {
 	w.server.registerServices(g)
 	return nil
 }
 
-func (w *wire) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+func (w *serverPlugin) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.ClientConn) (any, error) {
 	return nil, fmt.Errorf("plugin: the relay's side is in sdk/pluginproc")
 }
 
-// watchLifeline ends the process in good order when the relay is gone or done,
-// and until then ignores the signals that are meant for the relay. Without a
-// lifeline, as under a debugger, it does nothing.
+// watchLifeline closes the implementation and ends the process when the relay is gone or done.
+// Until then it ignores signals that are meant for the relay. Without a lifeline, as under
+// a debugger, it does nothing.
 func watchLifeline(shutdown func(context.Context) error, log *slog.Logger) error {
 	text := os.Getenv(rpc.EnvLifeline)
 	if text == "" {
@@ -153,25 +150,25 @@ func watchLifeline(shutdown func(context.Context) error, log *slog.Logger) error
 	}
 	syscall.CloseOnExec(fd)
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
-	outliveReaders() // the process closes its files after the relay has gone
+	ignoreBrokenPipes() // nobody reads the log once the relay is gone
 	go func() {
 		for {
 			if _, err := line.Read(make([]byte, 64)); err != nil {
 				break
 			}
 		}
-		os.Exit(lastWords(shutdown, log))
+		os.Exit(shutDownInTime(shutdown, log))
 	}()
 	return nil
 }
 
-// outliveReaders keeps a line that nobody reads from ending the process by SIGPIPE.
-// Children do not inherit that, as they would an ignored signal.
-func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+// ignoreBrokenPipes keeps SIGPIPE from ending the process when nobody reads its log. Children
+// do not inherit this, unlike an ignored signal.
+func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// lastWords closes the implementation and gives the exit status.
-func lastWords(shutdown func(context.Context) error, log *slog.Logger) int {
-	ctx, cancel := context.WithTimeout(context.Background(), lastCalls)
+// shutDownInTime closes the implementation and returns the exit status.
+func shutDownInTime(shutdown func(context.Context) error, log *slog.Logger) int {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
 	if err := shutdown(ctx); err != nil {
 		log.Error("closing failed", "error", err)

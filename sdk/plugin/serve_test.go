@@ -90,18 +90,18 @@ func fakePlugin(store storage.Store) Plugin {
 	}
 }
 
-type clients struct {
+type pluginClients struct {
 	pb.PluginClient
 	store pb.StorageClient
 	log   *bytes.Buffer
 }
 
-func serveFake(t *testing.T, store storage.Store) clients {
+func serveFake(t *testing.T, store storage.Store) pluginClients {
 	t.Helper()
 	return servePlugin(t, fakePlugin(store))
 }
 
-func servePlugin(t *testing.T, p Plugin) clients {
+func servePlugin(t *testing.T, p Plugin) pluginClients {
 	t.Helper()
 	var log bytes.Buffer
 	listener := bufconn.Listen(1 << 20)
@@ -114,10 +114,10 @@ func servePlugin(t *testing.T, p Plugin) clients {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return clients{pb.NewPluginClient(conn), pb.NewStorageClient(conn), &log}
+	return pluginClients{pb.NewPluginClient(conn), pb.NewStorageClient(conn), &log}
 }
 
-func encode(t *testing.T, config map[string]any) []byte {
+func encodeConfig(t *testing.T, config map[string]any) []byte {
 	t.Helper()
 	s := fakePlugin(nil).Schema
 	v, err := s.Value(config)
@@ -131,14 +131,14 @@ func encode(t *testing.T, config map[string]any) []byte {
 	return data
 }
 
-func TestConfigure(t *testing.T) {
+func TestConfigureReturnsFaultsAndErrors(t *testing.T) {
 	for path, want := range map[string]string{
 		"ok": "", "ugly": "diag path: Ugly", "bad": "diag path: Not a good path (another)",
 		"locked": "Unknown x.db is locked", "damaged": "DataLoss x.db: store is damaged",
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := serveFake(t, newFakeStore())
-			resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encode(t, map[string]any{"path": path}), Dir: "/dir"})
+			resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Config: encodeConfig(t, map[string]any{"path": path}), Dir: "/dir"})
 			got := ""
 			for _, d := range resp.GetDiagnostics() {
 				got = "diag " + Diagnostic{Summary: d.GetSummary(), Detail: d.GetDetail(), Path: d.GetPath()}.String()
@@ -156,7 +156,7 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
-func TestBeforeConfigure(t *testing.T) {
+func TestNothingWorksBeforeConfigure(t *testing.T) {
 	c := serveFake(t, newFakeStore())
 	if _, err := c.store.Info(t.Context(), &pb.InfoRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("info before configure: %v", err)
@@ -171,7 +171,7 @@ func TestBeforeConfigure(t *testing.T) {
 
 func TestValidateTouchesNothing(t *testing.T) {
 	c := serveFake(t, nil)
-	resp, err := c.PluginClient.Validate(t.Context(), &pb.ValidateRequest{Config: encode(t, map[string]any{"path": "ugly"})})
+	resp, err := c.PluginClient.Validate(t.Context(), &pb.ValidateRequest{Config: encodeConfig(t, map[string]any{"path": "ugly"})})
 	if err != nil || len(resp.GetDiagnostics()) != 1 {
 		t.Errorf("%v, %v", resp, err)
 	}
@@ -203,7 +203,7 @@ func TestPanicIsLoggedAndReported(t *testing.T) {
 	}
 }
 
-func TestDrain(t *testing.T) {
+func TestDrainWaitsForCalls(t *testing.T) {
 	store := newFakeStore()
 	c := serveFake(t, store)
 	if _, err := c.Configure(t.Context(), &pb.ConfigureRequest{Dir: "/dir"}); err != nil {
@@ -251,7 +251,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-func TestLogger(t *testing.T) {
+func TestLogLinesHaveTheFormOfHCLog(t *testing.T) {
 	var out bytes.Buffer
 	log := newLogger(&out, slog.LevelInfo)
 	log.Debug("not seen")
@@ -286,7 +286,7 @@ func runPlugin(t *testing.T, name string, env []string, args ...string) (stdout,
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
-func TestDescribeByHand(t *testing.T) {
+func TestDescribePrintsTheDescription(t *testing.T) {
 	out, errOut, code := runPlugin(t, "fake", nil, "describe")
 	var d Description
 	if err := json.Unmarshal([]byte(out), &d); err != nil || code != 0 {
@@ -297,7 +297,7 @@ func TestDescribeByHand(t *testing.T) {
 	}
 }
 
-func TestStartedByHand(t *testing.T) {
+func TestStartByHandExplains(t *testing.T) {
 	for _, args := range [][]string{nil, {"serve"}, {"describe", "more"}} {
 		out, errOut, code := runPlugin(t, "fake", nil, args...)
 		if code != 1 || out != "" || !strings.HasPrefix(errOut, `error: this is the storage plugin "fake"`) || !strings.Contains(errOut, "\nhint: ") {
@@ -312,7 +312,7 @@ func TestInvalidPluginTellsItsAuthor(t *testing.T) {
 	}
 }
 
-func TestLifelineThatIsNone(t *testing.T) {
+func TestLifelineMustBeAPipe(t *testing.T) {
 	cookie := rpc.Handshake.MagicCookieKey + "=" + rpc.Handshake.MagicCookieValue
 	for _, fd := range []string{"x", "0", "-1", "99"} {
 		if _, errOut, code := runPlugin(t, "fake", []string{cookie, rpc.EnvLifeline + "=" + fd}); code != 1 || !strings.Contains(errOut, "no lifeline") {

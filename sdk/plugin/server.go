@@ -20,54 +20,54 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// server answers the calls of a relay: configuration first, then those of the
-// kind, until it is drained.
+// server answers the calls of a relay: first Configure, then those of the kind, until it is
+// drained.
 type server struct {
 	pb.UnimplementedPluginServer
 
 	plugin      Plugin
 	description Description
-	lasting     bool // after Shutdown another relay may configure it
+	reusable    bool // another relay may configure it after Shutdown
 	log         *slog.Logger
-	host        rpc.HostClient // of a peer-sync plugin
+	host        rpc.HostClient // what a replicator calls
 
-	gate *gate
+	drainer *drainer
 	// turn holds an element while the implementation is being opened or closed.
 	turn chan struct{}
 
-	mu       sync.Mutex
-	impl     io.Closer            // nil before Configure and after Shutdown
-	opened   *pb.ConfigureRequest // what impl was opened with
-	draining bool                 // for good
-	failure  string               // the plugin cannot go on, and why
+	mu         sync.Mutex
+	impl       io.Closer            // nil before Configure and after Shutdown
+	openedWith *pb.ConfigureRequest // the request for which impl was opened
+	draining   bool                 // Drain or Shutdown was called
+	failure    string               // why the plugin cannot go on, or ""
 }
 
 func newServer(p Plugin, log *slog.Logger) *server {
-	return &server{plugin: p, description: p.Describe(), log: log, gate: newGate(errNotConfigured), turn: make(chan struct{}, 1)}
+	return &server{plugin: p, description: p.Describe(), log: log, drainer: newDrainer(errNotConfigured), turn: make(chan struct{}, 1)}
 }
 
-// Why calls of the kind are refused.
+// Reasons to refuse calls of the kind.
 var (
 	errNotConfigured = fmt.Errorf("%w: not configured", rpc.ErrUnavailable)
 	errConfiguring   = fmt.Errorf("%w: being configured anew", rpc.ErrUnavailable)
 	errDraining      = fmt.Errorf("%w: draining", rpc.ErrUnavailable)
 )
 
-// registerServices puts all services of the plugin on g.
+// registerServices registers the services of the plugin.
 func (s *server) registerServices(g grpc.ServiceRegistrar) {
 	pb.RegisterPluginServer(g, s)
 	switch s.description.Kind {
 	case KindStorage:
-		pb.RegisterStorageServer(g, rpc.NewStorageServer(acquireAs[storage.Store](s)))
+		pb.RegisterStorageServer(g, rpc.NewStorageServer(acquire[storage.Store](s)))
 	case KindStats:
-		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquireAs[stats.Exporter](s)))
+		pb.RegisterStatsServer(g, rpc.NewStatsServer(acquire[stats.Exporter](s)))
 	case KindPeerSync:
 		s.registerPeerSync(g)
 	}
 }
 
-// openImplementation opens the implementation.
-func (s *server) openImplementation(ctx context.Context, cfg Config) (io.Closer, error) {
+// callConstructor calls the author's constructor.
+func (s *server) callConstructor(ctx context.Context, cfg Config) (io.Closer, error) {
 	switch s.description.Kind {
 	case KindStorage:
 		return s.plugin.Storage(ctx, cfg)
@@ -79,40 +79,39 @@ func (s *server) openImplementation(ctx context.Context, cfg Config) (io.Closer,
 	return nil, fmt.Errorf("%.40q is not a kind of plugin", string(s.description.Kind))
 }
 
-// acquireAs lets calls to the implementation, which is an I, begin.
-func acquireAs[I any](s *server) rpc.Acquire[I] {
+// acquire returns a function that admits calls to the implementation, which is an I.
+func acquire[I any](s *server) rpc.Acquire[I] {
 	return func() (rpc.Lease[I], error) {
-		ending, err := s.gate.beginCall()
+		waitCtx, err := s.drainer.begin()
 		if err != nil {
 			return rpc.Lease[I]{}, err
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return rpc.Lease[I]{Implementation: s.impl.(I), Ending: ending, Release: s.gate.endCall}, nil
+		return rpc.Lease[I]{Implementation: s.impl.(I), Ending: waitCtx, Release: s.drainer.end}, nil
 	}
 }
 
 func (s *server) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
-	return descriptionMessage(s.description), nil
+	return encodeDescription(s.description), nil
 }
 
 func (s *server) Validate(_ context.Context, req *pb.ValidateRequest) (*pb.ValidateResponse, error) {
 	_, err := s.decodeConfig(req.GetConfig(), "")
-	diags, err := splitDiagnostics(err)
+	diags, err := encodeDiagnostics(err)
 	return &pb.ValidateResponse{Diagnostics: diags}, err
 }
 
 func (s *server) Configure(ctx context.Context, req *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
-	resp := &pb.ConfigureResponse{Capabilities: capabilityNumbers(s.description.Capabilities)}
 	if err := s.ensureConfigured(ctx, req); err != nil {
-		diags, err := splitDiagnostics(err)
+		diags, err := encodeDiagnostics(err)
 		return &pb.ConfigureResponse{Diagnostics: diags}, err
 	}
-	return resp, nil
+	return &pb.ConfigureResponse{Capabilities: encodeCapabilities(s.description.Capabilities)}, nil
 }
 
-// ensureConfigured sees to it that there is an implementation with the configuration
-// of req.
+// ensureConfigured opens the implementation with the configuration of req, unless it is open
+// with the same one.
 func (s *server) ensureConfigured(ctx context.Context, req *pb.ConfigureRequest) error {
 	release, err := s.takeTurn(ctx)
 	if err != nil {
@@ -129,18 +128,18 @@ func (s *server) ensureConfigured(ctx context.Context, req *pb.ConfigureRequest)
 	if err != nil {
 		return err
 	}
-	before, err := s.closeImplementation(ctx, errConfiguring)
+	closed, err := s.closeImplementation(ctx, errConfiguring)
 	if err == nil {
-		err = s.replaceImplementation(ctx, cfg, req)
+		err = s.openImplementation(ctx, cfg, req)
 	}
-	if err != nil && before {
+	if err != nil && closed {
 		s.setFailed("the plugin could not be configured anew: " + err.Error())
 	}
 	return err
 }
 
-// isConfigured reports whether the implementation is that of req already, or
-// why there can be none.
+// isConfigured reports whether the implementation is open for req. The error is why none can
+// be opened.
 func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,12 +149,12 @@ func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
 	case s.failure != "":
 		return false, fmt.Errorf("%w: %s", rpc.ErrUnavailable, s.failure)
 	}
-	return s.impl != nil && bytes.Equal(req.GetConfig(), s.opened.GetConfig()) && req.GetDir() == s.opened.GetDir(), nil
+	return s.impl != nil && bytes.Equal(req.GetConfig(), s.openedWith.GetConfig()) && req.GetDir() == s.openedWith.GetDir(), nil
 }
 
-// replaceImplementation opens the implementation, of which there is none, and lets calls begin.
-func (s *server) replaceImplementation(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
-	impl, err := s.openImplementation(ctx, cfg)
+// openImplementation opens an implementation, if there is none, and lets calls begin.
+func (s *server) openImplementation(ctx context.Context, cfg Config, req *pb.ConfigureRequest) error {
+	impl, err := s.callConstructor(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -170,22 +169,22 @@ func (s *server) replaceImplementation(ctx context.Context, cfg Config, req *pb.
 	if s.draining {
 		return errors.Join(errDraining, impl.Close())
 	}
-	s.impl, s.opened = impl, req
-	s.gate.openGate()
+	s.impl, s.openedWith = impl, req
+	s.drainer.open()
 	return nil
 }
 
-// checkCapabilities returns an error when impl has not all that the plugin declares.
+// checkCapabilities reports a declared capability that impl lacks.
 func (s *server) checkCapabilities(impl io.Closer) error {
 	for _, c := range s.description.Capabilities {
 		if !c.implementedBy(impl) {
-			return fmt.Errorf("the plugin declares the capability %s, and its %T does not have it", c, impl)
+			return fmt.Errorf("the plugin declares the capability %s, but its %T does not implement it", c, impl)
 		}
 	}
 	return nil
 }
 
-// takeTurn waits until nobody else opens or closes the implementation.
+// takeTurn waits until nothing else opens or closes the implementation.
 func (s *server) takeTurn(ctx context.Context) (release func(), err error) {
 	select {
 	case s.turn <- struct{}{}:
@@ -195,25 +194,26 @@ func (s *server) takeTurn(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// closeImplementation closes the implementation, and reports whether there was one, once no
-// call uses it any more. The caller has the turn.
-func (s *server) closeImplementation(ctx context.Context, reason error) (was bool, err error) {
+// closeImplementation waits for the calls under way and closes the implementation. It
+// refuses new calls with refusal, and reports whether there was an implementation. The
+// caller has the turn.
+func (s *server) closeImplementation(ctx context.Context, refusal error) (existed bool, err error) {
 	s.mu.Lock()
 	impl := s.impl
 	s.mu.Unlock()
 	if impl == nil {
 		return false, nil
 	}
-	if err := s.gate.closeGate(ctx, reason); err != nil {
+	if err := s.drainer.drain(ctx, refusal); err != nil {
 		return true, err
 	}
 	s.mu.Lock()
-	s.impl, s.opened = nil, nil
+	s.impl, s.openedWith = nil, nil
 	s.mu.Unlock()
 	return true, impl.Close()
 }
 
-// decodeConfig makes the configuration for the author out of what came in.
+// decodeConfig decodes, completes and checks a configuration.
 func (s *server) decodeConfig(data []byte, dir string) (Config, error) {
 	v, err := s.plugin.Schema.Decode(data)
 	if err != nil {
@@ -242,9 +242,9 @@ func (s *server) Health(ctx context.Context, _ *pb.HealthRequest) (*pb.HealthRes
 	return &pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY}, nil
 }
 
-// degradedReason asks the implementation how it is, unless it is about to be closed.
+// degradedReason asks the implementation for its health, unless it is being closed.
 func (s *server) degradedReason(ctx context.Context) string {
-	lease, err := acquireAs[any](s)()
+	lease, err := acquire[any](s)()
 	if err != nil {
 		return ""
 	}
@@ -262,24 +262,24 @@ func (s *server) setFailed(reason string) {
 }
 
 func (s *server) Drain(ctx context.Context, _ *pb.DrainRequest) (*pb.DrainResponse, error) {
-	return &pb.DrainResponse{}, rpc.StorageErrors.ToStatus(s.drainCalls(ctx))
+	return &pb.DrainResponse{}, rpc.StorageErrors.ToStatus(s.drain(ctx))
 }
 
 func (s *server) Shutdown(ctx context.Context, _ *pb.ShutdownRequest) (*pb.ShutdownResponse, error) {
 	return &pb.ShutdownResponse{}, rpc.StorageErrors.ToStatus(s.shutDown(ctx))
 }
 
-func (s *server) drainCalls(ctx context.Context) error {
+func (s *server) drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
 	s.mu.Unlock()
-	return s.gate.closeGate(ctx, errDraining)
+	return s.drainer.drain(ctx, errDraining)
 }
 
-// shutDown closes the implementation once no call uses it any more; when ctx
-// ends before that, it stays open and the process ends as if it were killed.
+// shutDown waits for the calls under way and closes the implementation. If ctx ends first,
+// the implementation stays open, and the process ends as if it were killed.
 func (s *server) shutDown(ctx context.Context) error {
-	if err := s.drainCalls(ctx); err != nil {
+	if err := s.drain(ctx); err != nil {
 		return err
 	}
 	release, err := s.takeTurn(ctx)
@@ -288,7 +288,7 @@ func (s *server) shutDown(ctx context.Context) error {
 	}
 	defer release()
 	_, err = s.closeImplementation(ctx, errDraining)
-	if s.lasting && err == nil {
+	if s.reusable && err == nil {
 		s.mu.Lock()
 		s.draining, s.failure = false, ""
 		s.mu.Unlock()
@@ -296,24 +296,24 @@ func (s *server) shutDown(ctx context.Context) error {
 	return err
 }
 
-// recoverPanic keeps a panic from taking the log of its cause with it.
-func (s *server) recoverPanic(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
-	defer s.recoverCall(info.FullMethod, &err)
+// recoverUnary turns a panic in a call into an error.
+func (s *server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (resp any, err error) {
+	defer s.recoverPanic(info.FullMethod, &err)
 	return handle(ctx, req)
 }
 
-// interceptStream does the same for Handle, the one call that is a stream.
-func (s *server) interceptStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	defer s.recoverCall(info.FullMethod, &err)
+// recoverStream does the same for Handle, the only stream.
+func (s *server) recoverStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer s.recoverPanic(info.FullMethod, &err)
 	return handle(service, stream)
 }
 
-// recoverCall is deferred by what makes a call. What a panic left behind is
-// unknown, so the plugin asks to be started anew.
-func (s *server) recoverCall(method string, err *error) {
+// recoverPanic is deferred around every call. A panic may leave anything behind, so the plugin
+// reports that it has to be started again.
+func (s *server) recoverPanic(method string, err *error) {
 	if r := recover(); r != nil {
-		s.log.Error("panic in a call", "call", method, "panic", fmt.Sprint(r), "stack", callerStack())
+		s.log.Error("panic in a call", "call", method, "panic", fmt.Sprint(r), "stack", callStack())
 		s.setFailed("panic in " + method)
-		*err = status.Error(codes.Internal, "panic in "+method+"; the log of the plugin says more")
+		*err = status.Error(codes.Internal, "panic in "+method+"; see the log of the plugin")
 	}
 }

@@ -18,10 +18,9 @@ import (
 // MaxConfig bounds the encoded configuration of a plugin, in bytes.
 const MaxConfig = 1 << 20
 
-// CtyType is the type of a configuration on the wire. Durations are numbers of
-// nanoseconds and sizes numbers of bytes. A repeated block is a list of
-// objects, a labelled one a map, any other an object or null. An attribute that
-// is neither written nor has a default is null.
+// CtyType is the type of an encoded configuration. Durations are numbers of nanoseconds, sizes
+// numbers of bytes. A repeated block is a list of objects, a labelled one a map, any other an
+// object or null. An attribute that has neither value nor default is null.
 func (s Schema) CtyType() cty.Type {
 	fields := make(map[string]cty.Type, len(s.Attributes)+len(s.Blocks))
 	for _, a := range s.Attributes {
@@ -40,7 +39,7 @@ func (s Schema) CtyType() cty.Type {
 	return cty.Object(fields)
 }
 
-// CtyType is the type of an attribute's value on the wire.
+// CtyType is the type of an attribute's encoded value.
 func (t Type) CtyType() cty.Type {
 	switch t {
 	case String:
@@ -54,8 +53,7 @@ func (t Type) CtyType() cty.Type {
 	}
 }
 
-// Parse turns the text of a value into the value, and checks it; it is how
-// defaults are read, and durations and sizes that stand in quotes.
+// Parse parses and checks the text of a value: a default, or a duration or size in quotes.
 func (a Attribute) Parse(text string) (cty.Value, error) {
 	v, err := a.Type.parseText(text)
 	if err != nil {
@@ -98,8 +96,8 @@ func (t Type) parseText(text string) (cty.Value, error) {
 	return cty.NilVal, fmt.Errorf("a %v cannot be written as text", t)
 }
 
-// Check reports whether a value of the attribute's wire type keeps min, max
-// and the choices. Null is a fault only where the attribute is required.
+// Check reports whether a value has the attribute's type and keeps Min, Max and OneOf. Null
+// is a fault only if the attribute is required.
 func (a Attribute) Check(v cty.Value) error {
 	switch {
 	case !v.Type().Equals(a.Type.CtyType()) || !v.IsWhollyKnown():
@@ -157,7 +155,7 @@ func (a Attribute) checkChoice(v cty.Value) error {
 	return nil
 }
 
-// formatBound writes a bound the way an operator would.
+// formatBound formats a bound as an operator would write it.
 func (a Attribute) formatBound(n int64) string {
 	switch a.Type {
 	case Duration:
@@ -170,8 +168,8 @@ func (a Attribute) formatBound(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// Complete puts the defaults in the place of nulls and checks the whole value,
-// which must be of s.CtyType(). All faults are reported, not only the first.
+// Complete replaces nulls by defaults and checks the whole value, which must be of
+// s.CtyType(). It reports all faults.
 func (s Schema) Complete(v cty.Value) (cty.Value, Diagnostics) {
 	if v == cty.NilVal || !v.Type().Equals(s.CtyType()) || v.IsNull() || !v.IsWhollyKnown() {
 		return cty.NilVal, Diagnostics{{Summary: "The configuration is not of the type that the schema asks for"}}
@@ -228,9 +226,9 @@ func (b Block) completeValue(v cty.Value, path []string) (cty.Value, Diagnostics
 		if body.IsNull() {
 			return v, Diagnostics{{Summary: b.Name + " must not be null", Path: path}}
 		}
-		done, more := b.Schema.completeValue(body, append(slices.Clone(path), label))
+		complete, more := b.Schema.completeValue(body, append(slices.Clone(path), label))
 		diags = append(diags, more...)
-		list, labelled[label] = append(list, done), done
+		list, labelled[label] = append(list, complete), complete
 	}
 	switch {
 	case n == 0:
@@ -242,8 +240,7 @@ func (b Block) completeValue(v cty.Value, path []string) (cty.Value, Diagnostics
 	}
 }
 
-// Encode turns a configuration into the bytes that cross the wire: msgpack, as
-// go-cty writes a value of s.CtyType().
+// Encode encodes a configuration in msgpack, as go-cty does for a value of s.CtyType().
 func (s Schema) Encode(v cty.Value) ([]byte, error) {
 	data, err := msgpack.Marshal(v, s.CtyType())
 	if err != nil {
@@ -255,8 +252,7 @@ func (s Schema) Encode(v cty.Value) ([]byte, error) {
 	return data, nil
 }
 
-// Decode reads what Encode wrote. No bytes at all stand for the configuration
-// in which nothing is written.
+// Decode decodes what Encode returned. No bytes stand for an empty configuration.
 func (s Schema) Decode(data []byte) (cty.Value, error) {
 	if len(data) > MaxConfig {
 		return cty.NilVal, fmt.Errorf("decode configuration: %d bytes are more than %d", len(data), MaxConfig)
@@ -279,11 +275,10 @@ func (s Schema) emptyValue() cty.Value {
 	return cty.ObjectVal(fields)
 }
 
-// Value makes a configuration out of Go values, for tests and for programs
-// that configure a plugin without a file. Attributes are strings (also for
-// durations and sizes, as an operator writes them), numbers, bools, []string
-// or time.Duration; blocks are map[string]any, []map[string]any where they are
-// repeated, and map[string]map[string]any where they are labelled.
+// Value makes a configuration out of Go values, for tests and programs that configure a plugin
+// without a file. Attributes are strings (durations and sizes as an operator writes them),
+// numbers, bools, []string or time.Duration. A block is a map[string]any, a repeated one a
+// []map[string]any, and a labelled one a map[string]map[string]any.
 func (s Schema) Value(config map[string]any) (cty.Value, error) {
 	fields := s.emptyValue().AsValueMap()
 	if fields == nil {
@@ -358,8 +353,7 @@ var byteUnits = []struct {
 	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}, {"", 1},
 }
 
-// ParseBytes reads a size: a whole number, alone or with B, KiB, MiB, GiB or
-// TiB behind it.
+// ParseBytes parses a size: a whole number, alone or followed by B, KiB, MiB, GiB or TiB.
 func ParseBytes(text string) (int64, error) {
 	for _, u := range byteUnits {
 		number, ok := strings.CutSuffix(text, u.suffix)
@@ -375,7 +369,7 @@ func ParseBytes(text string) (int64, error) {
 	return 0, fmt.Errorf("%.40q is not a size such as \"512KiB\", \"64MiB\" or \"2GiB\"", text)
 }
 
-// FormatBytes writes a size with the largest unit that leaves a whole number.
+// FormatBytes formats a size with the largest unit that leaves a whole number.
 func FormatBytes(n int64) string {
 	for i := 3; i >= 0; i-- {
 		if u := byteUnits[i]; n >= u.size && n%u.size == 0 {

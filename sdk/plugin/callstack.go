@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// callerStack is the stack of the caller: names of functions and where they are. It
-// has no arguments, unlike [runtime/debug.Stack], since they are values from memory.
-func callerStack() string {
+// callStack returns the functions on the caller's stack and their places. Unlike
+// [runtime/debug.Stack] it shows no arguments, which are values from memory.
+func callStack() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	var out strings.Builder
