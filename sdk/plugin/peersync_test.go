@@ -9,32 +9,32 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
-// mortalReplicator is a replicator that notes its life.
-type mortalReplicator struct {
+// recordingReplicator is a replicator that records its calls.
+type recordingReplicator struct {
 	diary *[]string
 	err   error
 }
 
-func (m *mortalReplicator) Handle(context.Context, []peersync.Event) error {
+func (m *recordingReplicator) Handle(context.Context, []peersync.Event) error {
 	*m.diary = append(*m.diary, "handle")
 	return m.err
 }
 
-func (m *mortalReplicator) Close() error {
+func (m *recordingReplicator) Close() error {
 	*m.diary = append(*m.diary, "close")
 	return nil
 }
 
-func (m *mortalReplicator) Health(context.Context) string { return "mortal" }
+func (m *recordingReplicator) Health(context.Context) string { return "tired" }
 
 // TestStartReopensTheReplicator shows when the author's replicator is opened and closed:
 // there is a new one for every Start, and none after an error.
 func TestStartReopensTheReplicator(t *testing.T) {
 	var diary []string
-	var last *mortalReplicator
-	p := Plugin{Name: "mortal", PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) {
+	var last *recordingReplicator
+	p := Plugin{Name: "recorder", PeerSync: func(context.Context, Config, peersync.HostServices) (peersync.Replicator, error) {
 		diary = append(diary, "open")
-		last = &mortalReplicator{diary: &diary}
+		last = &recordingReplicator{diary: &diary}
 		return last, nil
 	}}
 	r, err := OpenPeerSync(t.Context(), p, Config{}, nil)
@@ -56,7 +56,7 @@ func TestStartReopensTheReplicator(t *testing.T) {
 	expect("start", r.Handle(t.Context(), start), nil, "handle")
 	expect("go on", r.Handle(t.Context(), tick), nil, "handle")
 	expect("start anew", r.Handle(t.Context(), start), nil, "close", "open", "handle")
-	if got := r.(HealthReporter).Health(t.Context()); got != "mortal" {
+	if got := r.(HealthReporter).Health(t.Context()); got != "tired" {
 		t.Errorf("its health is %q", got)
 	}
 	last.err = lost

@@ -11,64 +11,63 @@ import (
 )
 
 var busyChecks = []check{
-	{"ProtocolHealth", "Health answers within a second", (*fixture).healthIsQuick},
-	{"ProtocolHealthBusy", "Health answers while all else is busy", (*fixture).healthWhileBusy},
-	{"ProtocolEight", "eight calls are served at once", (*fixture).eightAtOnce},
-	{"ProtocolDrain", "after Drain calls of the kind fail with UNAVAILABLE", (*fixture).drains},
-	{"ProtocolDrainWaits", "Drain answers when no call is under way", (*fixture).drainWaits},
+	{"ProtocolHealth", "Health answers within a second", (*fixture).checkHealth},
+	{"ProtocolHealthBusy", "Health answers while everything else is busy", (*fixture).checkHealthWhileBusy},
+	{"ProtocolEight", "eight calls are served at the same time", (*fixture).checkEightCalls},
+	{"ProtocolDrain", "after Drain, calls of the kind fail with UNAVAILABLE", (*fixture).checkDrain},
+	{"ProtocolDrainWaits", "Drain answers once no call is under way", (*fixture).checkDrainWaits},
 }
 
-// atOnce is how many calls a plugin serves at the same time, at least.
-const atOnce = 8
+// minConcurrency is the number of calls that a plugin has to serve at the same time.
+const minConcurrency = 8
 
-// quick is what "at once" means for an answer, on a machine that has nothing else
-// to do for a moment.
-const quick = time.Second
+// maxHealthTime bounds Health on a machine that is idle for a moment.
+const maxHealthTime = time.Second
 
-func (f *fixture) healthIsQuick() {
-	f.notByHand()
-	p := f.open(f.root)
+func (f *fixture) checkHealth() {
+	f.skipTimingIfAttached()
+	p := f.openPlugin(f.root)
 	best := host.HealthTimeout
 	for range 3 {
-		h, took, err := f.health(p)
+		h, took, err := f.askHealth(p)
 		if err != nil {
 			f.Fatalf("%v", err)
 		}
 		if h.State == host.Failed {
 			f.Fatalf("Health says FAILED: %s", h.Reason)
 		}
-		if best = min(best, took); best < quick {
+		if best = min(best, took); best < maxHealthTime {
 			return
 		}
 	}
-	f.Errorf("Health took %v at best; the relay asks every five seconds, and kills the process after %v", best.Round(time.Millisecond), host.HealthTimeout)
+	f.Errorf("Health took at least %v in three tries; the relay asks every five seconds and kills the process after %v", best.Round(time.Millisecond), host.HealthTimeout)
 }
 
-// notByHand skips what goes by the clock.
-func (f *fixture) notByHand() {
+// skipTimingIfAttached skips a check that measures time.
+func (f *fixture) skipTimingIfAttached() {
 	if f.opener.Attach != nil {
-		f.Skip("the plugin was started by hand, and may stand at a breakpoint")
+		f.Skip("the plugin was started by hand and may stand at a breakpoint")
 	}
 }
 
-// onTheWay is longer than a call takes from a worker to the plugin.
-const onTheWay = 250 * time.Millisecond
+// callDelay is more than enough for a call to reach the plugin.
+const callDelay = 250 * time.Millisecond
 
-// workers make calls until they are stopped.
-type workers struct {
-	stop context.CancelFunc // begin no other call
-	wait sync.WaitGroup
+// load is a number of goroutines that make calls until they are stopped.
+type load struct {
+	stop    context.CancelFunc // lets no further call begin
+	running sync.WaitGroup
 }
 
-// work makes calls from n goroutines, and returns when they are under way.
-func (f *fixture) work(p process, n int) *workers {
+// startLoad makes calls from n goroutines and returns when they are under way.
+func (f *fixture) startLoad(p process, n int) *load {
 	ctx, cancel := context.WithCancel(f.Context())
-	w := &workers{stop: cancel}
+	w := &load{stop: cancel}
 	for range n {
-		w.wait.Go(func() {
+		w.running.Go(func() {
 			for ctx.Err() == nil {
-				if err := f.kind.load(f.Context()); err != nil && ctx.Err() == nil {
-					if !f.kind.unavailable(err) {
+				if err := f.kind.largeCall(f.Context()); err != nil && ctx.Err() == nil {
+					if !f.kind.isUnavailable(err) {
 						f.Errorf("a call under load: %v", err)
 					}
 					return
@@ -76,50 +75,50 @@ func (f *fixture) work(p process, n int) *workers {
 			}
 		})
 	}
-	within(onTheWay, p.Exited())
+	waitFor(callDelay, p.Exited())
 	return w
 }
 
-func (w *workers) end() {
+func (w *load) stopAndWait() {
 	w.stop()
-	w.wait.Wait()
+	w.running.Wait()
 }
 
-// patience is how long Health may take under load: half of what it has with the relay.
-const patience = host.HealthTimeout / 2
+// maxBusyHealthTime bounds Health under load: half of what a relay allows.
+const maxBusyHealthTime = host.HealthTimeout / 2
 
-func (f *fixture) healthWhileBusy() {
-	f.notByHand()
-	p := f.open(f.root)
-	h, err := f.kind.hold(f.Context())
+func (f *fixture) checkHealthWhileBusy() {
+	f.skipTimingIfAttached()
+	p := f.openPlugin(f.root)
+	h, err := f.kind.holdCall(f.Context())
 	if err == nil {
 		defer h.release()
 	}
-	if f.description.Kind != plugin.KindPeerSync { // which takes one call at a time
-		w := f.work(p, atOnce-2) // with the one that is held, and Health, eight
-		defer w.end()
+	if f.description.Kind != plugin.KindPeerSync { // it gets one call at a time
+		w := f.startLoad(p, minConcurrency-2) // eight with the held call and Health
+		defer w.stopAndWait()
 	}
 	for range 3 {
-		h, took, err := f.health(p)
+		h, took, err := f.askHealth(p)
 		switch {
 		case err != nil:
 			f.Fatalf("%v, after %v", err, took.Round(time.Millisecond))
 		case h.State == host.Failed:
 			f.Fatalf("Health says FAILED: %s", h.Reason)
-		case took > patience:
+		case took > maxBusyHealthTime:
 			f.Fatalf("Health took %v; the relay kills the process after %v", took.Round(time.Millisecond), host.HealthTimeout)
 		}
 	}
 }
 
-// eightAtOnce lets seven calls wait.
-func (f *fixture) eightAtOnce() {
-	p := f.open(f.root)
+// checkEightCalls makes a call while seven others wait.
+func (f *fixture) checkEightCalls() {
+	p := f.openPlugin(f.root)
 	if f.description.Kind == plugin.KindPeerSync {
 		f.Skip("a peersync plugin gets one call of its kind at a time")
 	}
-	for range atOnce - 1 {
-		h, err := f.kind.hold(f.Context())
+	for range minConcurrency - 1 {
+		h, err := f.kind.holdCall(f.Context())
 		if errors.Is(err, errCannotHold) {
 			f.Skip(err.Error())
 		}
@@ -127,61 +126,60 @@ func (f *fixture) eightAtOnce() {
 			f.Fatalf("%v", err)
 		}
 		defer h.release()
-		if within(time.Millisecond, h.done) {
+		if waitFor(time.Millisecond, h.done) {
 			f.Fatal("a call that should wait has ended")
 		}
 	}
-	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.Context(), maxBusyHealthTime)
 	defer cancel()
-	if err := f.kind.call(ctx); err != nil {
-		f.Errorf("while seven calls wait the eighth is not answered: %v", err)
+	if err := f.kind.smallCall(ctx); err != nil {
+		f.Errorf("while seven calls wait, the eighth is not answered: %v", err)
 	}
-	if _, _, err := f.health(p); err != nil {
+	if _, _, err := f.askHealth(p); err != nil {
 		f.Errorf("while seven calls wait: %v", err)
 	}
 }
 
-func (f *fixture) drains() {
-	p := f.open(f.root)
-	f.serves(p)
-	if err := f.drain(p); err != nil {
+func (f *fixture) checkDrain() {
+	p := f.openPlugin(f.root)
+	f.requireServing(p)
+	if err := f.drainPlugin(p); err != nil {
 		f.Fatalf("%v", err)
 	}
-	f.refuses(p, "after Drain")
+	f.expectUnavailable(p, "after Drain")
 }
 
-func (f *fixture) drain(p process) error {
+func (f *fixture) drainPlugin(p process) error {
 	ctx, cancel := context.WithTimeout(f.Context(), host.EndTimeout)
 	defer cancel()
 	return p.Client().Drain(ctx)
 }
 
-func (f *fixture) drainWaits() {
-	p := f.open(f.root)
+func (f *fixture) checkDrainWaits() {
+	p := f.openPlugin(f.root)
 	drain := func() {
-		if err := f.drain(p); err != nil {
+		if err := f.drainPlugin(p); err != nil {
 			f.Errorf("%v", err)
 		}
 	}
 	if f.description.Kind == plugin.KindPeerSync {
-		f.waitsForHeld("Drain", drain)
+		f.expectWaitForHeldCall("Drain", drain)
 		return
 	}
-	h, err := f.kind.hold(f.Context()) // what only waits is ended
+	h, err := f.kind.holdCall(f.Context()) // Drain ends calls that only wait
 	if err == nil {
 		defer h.release()
 	}
-	f.waitsForLoad(p, "Drain", drain)
-	if err == nil && !within(grace, h.done) {
-		f.Error("Drain was answered, and a Watch waits on")
+	f.expectWaitForLoad(p, "Drain", drain)
+	if err == nil && !waitFor(grace, h.done) {
+		f.Error("Drain was answered, but a Watch still waits")
 	}
 }
 
-// waitsForHeld checks that do returns when a call that is held has ended, and not
-// before.
-func (f *fixture) waitsForHeld(what string, do func()) {
+// expectWaitForHeldCall expects do to return only after a held call has ended.
+func (f *fixture) expectWaitForHeldCall(what string, do func()) {
 	f.Helper()
-	h, err := f.kind.hold(f.Context())
+	h, err := f.kind.holdCall(f.Context())
 	if errors.Is(err, errCannotHold) {
 		f.Skip(err.Error())
 	}
@@ -194,28 +192,27 @@ func (f *fixture) waitsForHeld(what string, do func()) {
 		defer close(done)
 		do()
 	}()
-	if within(lingers/2, done) {
+	if waitFor(observeTime/2, done) {
 		f.Errorf("%s was answered while a call was under way", what)
 	}
 	h.release()
 	<-done
 }
 
-// waitsForLoad checks that no answer comes after that of do but those that were
-// on their way with it.
-func (f *fixture) waitsForLoad(p process, what string, do func()) {
+// expectWaitForLoad expects all calls under way to have ended when do returns.
+func (f *fixture) expectWaitForLoad(p process, what string, do func()) {
 	f.Helper()
-	w := f.work(p, 4)
-	defer w.end()
-	w.stop() // those under way go on
-	within(onTheWay, p.Exited())
+	w := f.startLoad(p, 4)
+	defer w.stopAndWait()
+	w.stop() // calls under way go on
+	waitFor(callDelay, p.Exited())
 	do()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.wait.Wait()
+		w.running.Wait()
 	}()
-	if !within(grace, ended) {
-		f.Errorf("%s was answered, and a call is under way %v later", what, grace)
+	if !waitFor(grace, ended) {
+		f.Errorf("%s was answered, but a call is still under way %v later", what, grace)
 	}
 }

@@ -11,15 +11,15 @@ import (
 )
 
 var callChecks = []check{
-	{"ProtocolMalformed", "what no relay sends, as an id of 31 bytes, is refused and changes nothing", (*fixture).refusesMalformed},
-	{"ProtocolLog", "no id, signature, ciphertext or token is in the log", (*fixture).logsNoSecrets},
+	{"ProtocolMalformed", "a request that no relay sends, such as an id of 31 bytes, is refused and changes nothing", (*fixture).checkMalformed},
+	{"ProtocolLog", "the log contains no id, signature, ciphertext or token", (*fixture).checkLog},
 }
 
-func (f *fixture) refusesMalformed() {
-	p := f.open(f.root)
-	results := f.kind.malformed(f.Context())
+func (f *fixture) checkMalformed() {
+	p := f.openPlugin(f.root)
+	results := f.kind.malformedCalls(f.Context())
 	if len(results) == 0 {
-		f.Skip("the messages of the kind have no fields of a fixed length")
+		f.Skip("the messages of this kind have no fields of a fixed length")
 	}
 	for what, err := range results {
 		switch status.Code(err) {
@@ -29,24 +29,24 @@ func (f *fixture) refusesMalformed() {
 			f.Errorf("a call with %s: %v", what, err)
 		}
 	}
-	f.lives(p)
-	f.serves(p)
-	if marked, err := f.kind.marked(f.Context()); !errors.Is(err, errNoMark) && (err != nil || marked) {
-		f.Errorf("after that something is stored (error %v)", err)
+	f.requireAlive(p)
+	f.requireServing(p)
+	if marked, err := f.kind.hasMark(f.Context()); !errors.Is(err, errNoMark) && (err != nil || marked) {
+		f.Errorf("afterwards something is stored (error %v)", err)
 	}
 }
 
-// minSecret is how much of a secret is one, in characters.
+// minSecret is the length at which the beginning of a secret counts as a leak, in characters.
 const minSecret = 16
 
-func (f *fixture) logsNoSecrets() {
-	f.onlyProcess() // of another the log is not seen
-	p := f.open(f.root)
-	secrets := f.kind.secrets(f.Context())
+func (f *fixture) checkLog() {
+	f.skipIfAttached() // the log of another process cannot be seen
+	p := f.openPlugin(f.root)
+	secrets := f.kind.secretCalls(f.Context())
 	if len(secrets) == 0 {
-		f.Skip("the plugin is given none by this suite")
+		f.Skip("this suite gives the plugin no secrets")
 	}
-	f.shutDown(p) // so that all of the log is there
+	f.shutDownPlugin(p) // so that the log is complete
 	log := f.log.String()
 	for _, s := range secrets {
 		for form, text := range map[string]string{
@@ -57,7 +57,7 @@ func (f *fixture) logsNoSecrets() {
 			"as it is":       string(s),
 		} {
 			if strings.Contains(log, text[:min(len(text), minSecret)]) {
-				f.Errorf("the log has one %s: the relay passes lines on as they are", form)
+				f.Errorf("the log contains one %s; the relay passes lines on as they are", form)
 			}
 		}
 	}

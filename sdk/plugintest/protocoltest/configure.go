@@ -14,30 +14,30 @@ import (
 )
 
 var configureChecks = []check{
-	{"ProtocolValidate", "Validate and Configure refuse what is no configuration of the schema: bytes that are no msgpack, no map, values of other types", (*fixture).validates},
-	{"ProtocolInvalid", "Validate and Configure refuse a configuration that the plugin cannot use, with a diagnostic whose path leads into the schema", (*fixture).refusesInvalid},
-	{"ProtocolRefused", "a Configure that is refused changes nothing", (*fixture).refusedConfigure},
-	{"ProtocolSame", "Configure with the same bytes and directory does nothing and succeeds", (*fixture).sameConfigure},
-	{"ProtocolOther", "Configure with others closes what is open and opens anew", (*fixture).otherConfigure},
-	{"ProtocolOtherWaits", "Configure with others waits for the calls under way", (*fixture).otherConfigureWaits},
-	{"ProtocolFailed", "when a later Configure fails nothing is open: Health says FAILED, and calls are UNAVAILABLE", (*fixture).failedConfigure},
+	{"ProtocolValidate", "Validate and Configure refuse what does not match the schema: bytes that are not msgpack, are not a map, or hold values of other types", (*fixture).checkValidate},
+	{"ProtocolInvalid", "Validate and Configure refuse a configuration that the plugin cannot use, with a diagnostic whose path leads into the schema", (*fixture).checkInvalid},
+	{"ProtocolRefused", "a refused Configure changes nothing", (*fixture).checkRefusedConfigure},
+	{"ProtocolSame", "Configure with the same bytes and directory succeeds and changes nothing", (*fixture).checkSameConfigure},
+	{"ProtocolOther", "Configure with other bytes or another directory closes what is open and opens it again", (*fixture).checkOtherConfigure},
+	{"ProtocolOtherWaits", "Configure with other bytes or another directory waits for the calls under way", (*fixture).checkOtherConfigureWaits},
+	{"ProtocolFailed", "after a later Configure has failed, nothing is open: Health says FAILED, and calls fail with UNAVAILABLE", (*fixture).checkFailedConfigure},
 }
 
-// broken is what is no configuration of the schema, and what is wrong with it.
-type broken struct {
+// brokenConfig is an encoded configuration that does not match the schema.
+type brokenConfig struct {
 	what   string
 	config []byte
 }
 
-// brokenConfigs are such as no relay sends.
-func (f *fixture) brokenConfigs() []broken {
-	out := []broken{
+// brokenConfigs returns configurations that no relay sends.
+func (f *fixture) brokenConfigs() []brokenConfig {
+	out := []brokenConfig{
 		{"a byte that msgpack does not have", []byte{0xc1}},
 		{"a text in place of a map", []byte("\xa5hello")},
 		{"a number in place of a map", []byte{0x2a}},
 	}
 	if len(f.config) > 1 {
-		out = append(out, broken{"a configuration without its last byte", f.config[:len(f.config)-1]})
+		out = append(out, brokenConfig{"a configuration without its last byte", f.config[:len(f.config)-1]})
 	}
 	var names []string
 	for _, a := range f.description.Schema.Attributes {
@@ -47,12 +47,12 @@ func (f *fixture) brokenConfigs() []broken {
 		names = append(names, b.Name)
 	}
 	if len(names) > 0 {
-		out = append(out, broken{"a map of which every value is a list in a list", listsInLists(names)})
+		out = append(out, brokenConfig{"a map whose values are lists of lists", listsInLists(names)})
 	}
 	return out
 }
 
-// listsInLists is a map of all names to a value that no schema can ask for.
+// listsInLists encodes a map from all names to a value that no schema allows.
 func listsInLists(names []string) []byte {
 	out := binary.BigEndian.AppendUint16([]byte{0xde}, uint16(len(names)))
 	for _, name := range names {
@@ -63,54 +63,54 @@ func listsInLists(names []string) []byte {
 	return out
 }
 
-func (f *fixture) validates() {
-	p := f.begin()
+func (f *fixture) checkValidate() {
+	p := f.startAndDescribe()
 	for _, b := range f.brokenConfigs() {
 		ctx, cancel := context.WithTimeout(f.Context(), host.DescribeTimeout)
-		f.isRefused("Validate", b.what, p.Client().Validate(ctx, b.config))
+		f.expectRefused("Validate", b.what, p.Client().Validate(ctx, b.config))
 		cancel()
 	}
 	for _, b := range f.brokenConfigs() {
-		f.isRefused("Configure", b.what, f.tryConfigure(p, b.config, f.root))
+		f.expectRefused("Configure", b.what, f.tryConfigure(p, b.config, f.root))
 	}
-	f.lives(p)
-	f.configure(p, f.root)
-	f.serves(p)
+	f.requireAlive(p)
+	f.configurePlugin(p, f.root)
+	f.requireServing(p)
 }
 
-func (f *fixture) isRefused(call, what string, err error) {
+func (f *fixture) expectRefused(call, what string, err error) {
 	f.Helper()
-	var never *host.ContractError
+	var broken *host.ContractError
 	switch {
 	case err == nil:
-		f.Errorf("%s took %s", call, what)
-	case errors.As(err, &never), errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		f.Errorf("%s accepted %s", call, what)
+	case errors.As(err, &broken), errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		f.Errorf("%s of %s: %v", call, what, err)
 	}
 }
 
-func (f *fixture) refusesInvalid() {
+func (f *fixture) checkInvalid() {
 	if f.opener.Invalid == nil {
 		f.Skip("no configuration was given that the plugin has to refuse")
 	}
-	p := f.begin()
-	invalid := f.encode(f.description, f.opener.Invalid)
+	p := f.startAndDescribe()
+	invalid := f.encodeConfig(f.description.Schema, f.opener.Invalid)
 	ctx, cancel := context.WithTimeout(f.Context(), host.DescribeTimeout)
 	defer cancel()
-	f.isDiagnosed("Configure", f.tryConfigure(p, invalid, f.root))
-	f.configure(p, f.root)
-	f.isDiagnosed("Validate", p.Client().Validate(ctx, invalid))
-	f.isDiagnosed("a later Configure", f.tryConfigure(p, invalid, f.root))
-	f.serves(p)
+	f.expectDiagnosed("Configure", f.tryConfigure(p, invalid, f.root))
+	f.configurePlugin(p, f.root)
+	f.expectDiagnosed("Validate", p.Client().Validate(ctx, invalid))
+	f.expectDiagnosed("a later Configure", f.tryConfigure(p, invalid, f.root))
+	f.requireServing(p)
 }
 
-func (f *fixture) isDiagnosed(call string, err error) {
+func (f *fixture) expectDiagnosed(call string, err error) {
 	f.Helper()
 	var faults plugin.Diagnostics
 	if err == nil {
-		f.Errorf("%s took a configuration that has to be refused", call)
+		f.Errorf("%s accepted a configuration that has to be refused", call)
 	} else if !errors.As(err, &faults) {
-		f.Errorf("%s of a configuration that has to be refused gives an error in place of diagnostics: %v", call, err)
+		f.Errorf("%s of a configuration that has to be refused returns an error instead of diagnostics: %v", call, err)
 		return
 	}
 	for _, d := range faults {
@@ -120,14 +120,14 @@ func (f *fixture) isDiagnosed(call string, err error) {
 	}
 }
 
-// leadsInto tells whether a path names an attribute or a block.
+// leadsInto reports whether a path leads to an attribute or a block.
 func leadsInto(s plugin.Schema, path []string) bool {
 	if len(path) == 0 {
 		return false
 	}
 	for _, a := range s.Attributes {
 		if a.Name == path[0] {
-			return true // of a list the index may follow
+			return true // the index of a list may follow
 		}
 	}
 	for _, b := range s.Blocks {
@@ -146,104 +146,104 @@ func leadsInto(s plugin.Schema, path []string) bool {
 	return false
 }
 
-// keeps checks that what was open, and marked, is open after do.
-func (f *fixture) keeps(p process, after string, do func()) {
+// expectKept leaves a mark in what is open and expects to find it after do.
+func (f *fixture) expectKept(p process, after string, do func()) {
 	f.Helper()
-	errMark := f.kind.mark(f.Context())
+	errMark := f.kind.leaveMark(f.Context())
 	if errMark != nil && !errors.Is(errMark, errNoMark) {
 		f.Fatalf("%v", errMark)
 	}
 	do()
-	f.serves(p)
+	f.requireServing(p)
 	if errMark != nil {
 		return
 	}
-	if marked, err := f.kind.marked(f.Context()); err != nil || !marked {
-		f.Errorf("%s what was open is no longer there (error %v)", after, err)
+	if marked, err := f.kind.hasMark(f.Context()); err != nil || !marked {
+		f.Errorf("%s, what was open is no longer open (error %v)", after, err)
 	}
 }
 
-func (f *fixture) refusedConfigure() {
-	p := f.open(f.root)
-	f.keeps(p, "after a Configure that was refused", func() {
+func (f *fixture) checkRefusedConfigure() {
+	p := f.openPlugin(f.root)
+	f.expectKept(p, "after a refused Configure", func() {
 		for _, b := range f.brokenConfigs() {
 			if err := f.tryConfigure(p, b.config, f.root); err == nil {
-				f.Errorf("Configure took %s", b.what)
+				f.Errorf("Configure accepted %s", b.what)
 			}
 		}
 	})
-	if h, _, err := f.health(p); err != nil || h.State == host.Failed {
-		f.Errorf("after a Configure that was refused Health says %q, %v", h.Reason, err)
+	if h, _, err := f.askHealth(p); err != nil || h.State == host.Failed {
+		f.Errorf("after a refused Configure, Health says %q, %v", h.Reason, err)
 	}
 }
 
-func (f *fixture) sameConfigure() {
-	p := f.open(f.root)
-	h, err := f.kind.hold(f.Context())
+func (f *fixture) checkSameConfigure() {
+	p := f.openPlugin(f.root)
+	h, err := f.kind.holdCall(f.Context())
 	if err != nil && !errors.Is(err, errCannotHold) {
 		f.Fatalf("%v", err)
 	}
 	if err == nil {
 		defer h.release()
-		if within(onTheWay, h.done) {
+		if waitFor(callDelay, h.done) {
 			f.Fatalf("a call that should wait has ended")
 		}
-		ctx, cancel := context.WithTimeout(f.Context(), patience) // it waits for nothing
+		ctx, cancel := context.WithTimeout(f.Context(), maxBusyHealthTime) // it must not wait for the call
 		defer cancel()
 		if err := p.Client().Configure(ctx, f.config, f.root); err != nil {
-			f.Fatalf("with the same, while a call is under way: %v", err)
+			f.Fatalf("Configure with the same bytes and directory, while a call is under way: %v", err)
 		}
-		if within(lingers/2, h.done) {
-			f.Errorf("Configure with the same ended a call under way")
+		if waitFor(observeTime/2, h.done) {
+			f.Errorf("Configure with the same bytes and directory ended a call under way")
 		}
 		h.release()
 		<-h.done
 	}
-	f.keeps(p, "after Configure with the same", func() { f.configure(p, f.root) })
+	f.expectKept(p, "after Configure with the same bytes and directory", func() { f.configurePlugin(p, f.root) })
 }
 
-func (f *fixture) otherConfigure() {
-	first, second := f.dir("first"), f.dir("second")
-	p := f.open(first)
-	switch err := f.kind.mark(f.Context()); {
+func (f *fixture) checkOtherConfigure() {
+	first, second := f.makeDir("first"), f.makeDir("second")
+	p := f.openPlugin(first)
+	switch err := f.kind.leaveMark(f.Context()); {
 	case errors.Is(err, errNoMark):
-		f.seesFiles(p, first, second)
+		f.checkOtherConfigureByFiles(p, first, second)
 		return
 	case err != nil:
 		f.Fatalf("%v", err)
 	}
-	f.configure(p, second)
-	f.serves(p)
-	if marked, err := f.kind.marked(f.Context()); err != nil {
+	f.configurePlugin(p, second)
+	f.requireServing(p)
+	if marked, err := f.kind.hasMark(f.Context()); err != nil {
 		f.Errorf("after Configure with another directory: %v", err)
 	} else if marked {
-		f.Error("after Configure with another directory what was open before still is: close it, and open the other one")
+		f.Error("after Configure with another directory, the old one is still in use: close what is open and open it again")
 	}
 }
 
-// seesFiles looks at the files, where a kind shows nothing else.
-func (f *fixture) seesFiles(p process, first, second string) {
+// checkOtherConfigureByFiles looks at files, for kinds whose calls show nothing.
+func (f *fixture) checkOtherConfigureByFiles(p process, first, second string) {
 	f.Helper()
 	use := func() int {
-		if err := f.kind.load(f.Context()); err != nil {
+		if err := f.kind.largeCall(f.Context()); err != nil {
 			f.Fatalf("%v", err)
 		}
-		f.serves(p)
-		return len(f.filesIn(second))
+		f.requireServing(p)
+		return len(f.listFiles(second))
 	}
 	use()
-	before := len(f.filesIn(first))
-	f.configure(p, second)
+	before := len(f.listFiles(first))
+	f.configurePlugin(p, second)
 	after := use()
 	switch {
 	case before == 0:
-		f.Skip("the plugin keeps no files, and nothing else can be seen of what is open")
+		f.Skip("the plugin keeps no files, and its calls do not show what is open")
 	case after == 0:
-		f.Errorf("after Configure with another directory there are no files in it, and %d in the first", before)
+		f.Errorf("after Configure with another directory, there are no files in it, but %d in the first", before)
 	}
 }
 
-func (f *fixture) filesIn(dir string) []string {
+func (f *fixture) listFiles(dir string) []string {
 	f.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
@@ -252,35 +252,34 @@ func (f *fixture) filesIn(dir string) []string {
 	return files
 }
 
-// otherConfigureWaits has a call under way that only its host can end. Those that
-// only wait, as Watch, are ended by Configure.
-func (f *fixture) otherConfigureWaits() {
-	first, second := f.dir("first"), f.dir("second")
-	p := f.open(first)
+// checkOtherConfigureWaits cannot use a Watch, which Configure may end.
+func (f *fixture) checkOtherConfigureWaits() {
+	first, second := f.makeDir("first"), f.makeDir("second")
+	p := f.openPlugin(first)
 	if f.description.Kind != plugin.KindPeerSync {
-		f.waitsForLoad(p, "Configure", func() { f.configure(p, second) })
+		f.expectWaitForLoad(p, "Configure", func() { f.configurePlugin(p, second) })
 		return
 	}
-	f.waitsForHeld("Configure", func() { f.configure(p, second) })
+	f.expectWaitForHeldCall("Configure", func() { f.configurePlugin(p, second) })
 }
 
-func (f *fixture) failedConfigure() {
-	f.onlyProcess() // one by hand is not started anew
-	file := filepath.Join(f.dir("other"), "file")
+func (f *fixture) checkFailedConfigure() {
+	f.skipIfAttached() // nobody would start it again
+	file := filepath.Join(f.makeDir("other"), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		f.Fatalf("%v", err)
 	}
-	p := f.open(f.dir("own"))
+	p := f.openPlugin(f.makeDir("own"))
 	if err := f.tryConfigure(p, f.config, filepath.Join(file, "dir")); err == nil {
-		f.Skip("the plugin opens nothing in its directory, so that Configure does not fail")
+		f.Skip("the plugin opens nothing in its directory, so Configure does not fail")
 	}
-	switch h, _, err := f.health(p); {
+	switch h, _, err := f.askHealth(p); {
 	case err != nil:
 		f.Errorf("%v", err)
 	case h.State != host.Failed:
 		f.Errorf("Health is %s, want FAILED", stateName(h.State))
 	}
-	f.refuses(p, "after a Configure that failed")
+	f.expectUnavailable(p, "after a failed Configure")
 }
 
 func stateName(s host.HealthState) string {

@@ -9,9 +9,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 )
 
-// TestSentencesAreThoseOfTheDocs: what a failure quotes stands in the checklist,
-// word for word and beside the name of the check, and the checklist has no other names.
-func TestSentencesAreThoseOfTheDocs(t *testing.T) {
+// TestContractsMatchTheDocs: the checklist has exactly the checks, and their sentences word for
+// word.
+func TestContractsMatchTheDocs(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/plugin-protocol.md")
 	if err != nil {
 		t.Fatal(err)

@@ -10,30 +10,30 @@ import (
 )
 
 var endChecks = []check{
-	{"ProtocolShutdown", "Shutdown closes what is open: no call is served after it, and another process can open the directory", (*fixture).shutsDown},
-	{"ProtocolEnd", "Drain, Shutdown and the end take less than 10 s together, and the exit status is 0", (*fixture).ends},
-	{"ProtocolLifeline", "when the lifeline ends and nothing else was said, the process ends within 10 s, with exit status 0", (*fixture).lifeline},
-	{"ProtocolListeners", "a listener is not shut down", (*fixture).listensOn},
+	{"ProtocolShutdown", "after Shutdown everything is closed: no call is served, and another process can open the directory", (*fixture).checkShutdown},
+	{"ProtocolEnd", "Drain, Shutdown and the end of the process take less than 10 s together, and the exit status is 0", (*fixture).checkEnd},
+	{"ProtocolLifeline", "when the lifeline ends without Drain and Shutdown, the process ends within 10 s with exit status 0", (*fixture).checkLifeline},
+	{"ProtocolListeners", "the plugin does not shut a listener down", (*fixture).checkListeners},
 }
 
-// shutDown ends a process as a relay does, and says nothing of how it does.
-func (f *fixture) shutDown(p process) {
+// shutDownPlugin ends a process as a relay does. How it ends is left to other checks.
+func (f *fixture) shutDownPlugin(p process) {
 	f.Helper()
 	f.expectEnd(p)
 	ctx, cancel := context.WithTimeout(context.Background(), host.EndTimeout)
 	defer cancel()
 	client := p.Client()
 	if err := client.Drain(ctx); err == nil {
-		client.Shutdown(ctx) //nolint:errcheck // for another check
+		client.Shutdown(ctx) //nolint:errcheck // left to another check
 	}
-	quick, cancel := context.WithTimeout(ctx, lingers)
+	quick, cancel := context.WithTimeout(ctx, observeTime)
 	defer cancel()
 	p.Stop(quick)
 }
 
-func (f *fixture) shutsDown() {
-	p := f.open(f.root)
-	if err := f.kind.load(f.Context()); err != nil {
+func (f *fixture) checkShutdown() {
+	p := f.openPlugin(f.root)
+	if err := f.kind.largeCall(f.Context()); err != nil {
 		f.Fatalf("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(f.Context(), host.EndTimeout)
@@ -41,19 +41,19 @@ func (f *fixture) shutsDown() {
 	if err := p.Client().Shutdown(ctx); err != nil {
 		f.Fatalf("%v", err)
 	}
-	if err := f.kind.call(f.Context()); err == nil {
-		f.Error("after Shutdown a call was served")
+	if err := f.kind.smallCall(f.Context()); err == nil {
+		f.Error("after Shutdown, a call was served")
 	}
-	f.lives(p) // its lifeline has not ended
+	f.requireAlive(p) // its lifeline is still open
 	if f.opener.Attach == nil {
-		f.open(f.root)
+		f.openPlugin(f.root)
 	}
 }
 
-func (f *fixture) ends() {
-	f.onlyProcess()
-	p := f.open(f.root)
-	if err := f.kind.load(f.Context()); err != nil {
+func (f *fixture) checkEnd() {
+	f.skipIfAttached()
+	p := f.openPlugin(f.root)
+	if err := f.kind.largeCall(f.Context()); err != nil {
 		f.Fatalf("%v", err)
 	}
 	f.expectEnd(p)
@@ -61,66 +61,66 @@ func (f *fixture) ends() {
 	defer cancel()
 	begin, client := time.Now(), p.Client()
 	if err := client.Drain(ctx); err != nil {
-		f.Fatalf("%v, after %v", err, since(begin))
+		f.Fatalf("%v, after %v", err, elapsedSince(begin))
 	}
 	if err := client.Shutdown(ctx); err != nil {
-		f.Fatalf("%v, after %v", err, since(begin))
+		f.Fatalf("%v, after %v", err, elapsedSince(begin))
 	}
 	p.Stop(ctx)
-	f.hasEnded(p, begin)
+	f.expectCleanEnd(p, begin)
 }
 
-func since(begin time.Time) time.Duration { return time.Since(begin).Round(time.Millisecond) }
+func elapsedSince(begin time.Time) time.Duration { return time.Since(begin).Round(time.Millisecond) }
 
-// hasEnded checks how a process ended that was stopped.
-func (f *fixture) hasEnded(p process, begin time.Time) {
+// expectCleanEnd expects a stopped process to have ended in time with status 0.
+func (f *fixture) expectCleanEnd(p process, begin time.Time) {
 	f.Helper()
 	switch reason := p.ExitReason(); {
 	case time.Since(begin) >= host.EndTimeout:
-		f.Errorf("the process did not end within %v, and was killed", host.EndTimeout)
+		f.Errorf("the process did not end within %v and was killed", host.EndTimeout)
 	case !strings.HasPrefix(reason, "exit status 0"):
 		f.Errorf("the process ended with %s", reason)
 	}
 }
 
-// lifeline ends it as the kernel does when the relay is killed: before Configure,
-// and with calls under way.
-func (f *fixture) lifeline() {
-	f.onlyProcess()
-	f.stops(f.begin())
+// checkLifeline ends the lifeline as the kernel does when the relay is killed: once before
+// Configure, and once with a call under way.
+func (f *fixture) checkLifeline() {
+	f.skipIfAttached()
+	f.expectEndByLifeline(f.startAndDescribe())
 	if f.Failed() {
 		return
 	}
-	p := f.open(f.root)
-	if h, err := f.kind.hold(f.Context()); err == nil && f.description.Kind != plugin.KindPeerSync {
+	p := f.openPlugin(f.root)
+	if h, err := f.kind.holdCall(f.Context()); err == nil && f.description.Kind != plugin.KindPeerSync {
 		defer h.release()
 	} else if err == nil {
 		h.release()
 		<-h.done
 	}
-	f.stops(p)
+	f.expectEndByLifeline(p)
 }
 
-func (f *fixture) stops(p process) {
+func (f *fixture) expectEndByLifeline(p process) {
 	f.Helper()
 	f.expectEnd(p)
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(f.Context(), host.EndTimeout)
 	defer cancel()
 	p.Stop(ctx)
-	f.hasEnded(p, begin)
+	f.expectCleanEnd(p, begin)
 }
 
-func (f *fixture) listensOn() {
-	f.onlyProcess()
-	p := f.open(f.root)
+func (f *fixture) checkListeners() {
+	f.skipIfAttached()
+	p := f.openPlugin(f.root)
 	if len(f.listeners) == 0 {
-		f.Skip("the configuration has no listener; give one with -config")
+		f.Skip("the configuration has no listener: give one with -config")
 	}
-	f.shutDown(p)
+	f.shutDownPlugin(p)
 	for _, l := range f.listeners {
 		if !l.Open() {
-			f.Errorf("after the end of the process nobody listens at %s: close the descriptor, and do not shut the socket down", l.Address)
+			f.Errorf("after the end of the process, nothing listens at %s: close the descriptor, but do not shut the socket down", l.Address)
 		}
 	}
 }

@@ -28,56 +28,55 @@ import (
 )
 
 var handshakeChecks = []check{
-	{"ProtocolSocket", "the socket is there before the line that names it", (*fixture).socket},
-	{"ProtocolCertificate", "the certificate is valid since ten seconds at least, for a clock that is set back, and for a year at least", (*fixture).certificate},
-	{"ProtocolClient", "a client with no certificate, with another one or without TLS is turned away", (*fixture).client},
-	{"ProtocolStdout", "one line on standard output, and nothing before or after it", (*fixture).stdout},
-	{"ProtocolVersions", "of the versions of the framing that are offered, one that the plugin speaks is chosen", (*fixture).versions},
-	{"ProtocolSignals", "SIGTERM and SIGINT do nothing", (*fixture).signals},
-	{"ProtocolFiles", "files and the socket are for the user alone, whatever the umask at the start", (*fixture).files},
-	{"ProtocolAsked", "Describe and Validate answer at any time, also in a process without a directory, and Describe always says the same", (*fixture).asks},
-	{"ProtocolRequests", "a request of 16 MiB is taken", (*fixture).requests},
+	{"ProtocolSocket", "the socket exists before the handshake line is written", (*fixture).checkSocket},
+	{"ProtocolCertificate", "the certificate has been valid for at least ten seconds, in case a clock is set back, and stays valid for at least a year", (*fixture).checkCertificate},
+	{"ProtocolClient", "a client without TLS, without a certificate or with another certificate is refused", (*fixture).checkClient},
+	{"ProtocolStdout", "the handshake line is the only output on standard output", (*fixture).checkStdout},
+	{"ProtocolVersions", "the plugin chooses a version of the framing that it speaks from those offered", (*fixture).checkVersions},
+	{"ProtocolSignals", "SIGTERM and SIGINT are ignored", (*fixture).checkSignals},
+	{"ProtocolFiles", "only the user can access the files and the socket, whatever the umask at the start", (*fixture).checkFiles},
+	{"ProtocolAsked", "Describe and Validate answer at any time, also in a process without a directory, and Describe always gives the same answer", (*fixture).checkDescribeAndValidate},
+	{"ProtocolRequests", "a request of 16 MiB is accepted", (*fixture).checkRequestSize},
 }
 
-// handshake is what the plugin said in its line.
-func (f *fixture) handshake(p process) pluginproc.Handshake {
+func (f *fixture) handshakeOf(p process) pluginproc.Handshake {
 	return p.(*pluginproc.Process).Handshake()
 }
 
-func (f *fixture) socket() {
-	f.onlyProcess()
-	if p := f.start(pluginproc.StartConfig{}, f.root); !f.handshake(p).Bound {
-		f.Error("the handshake line came, and there was no socket yet: a relay that is quick does not reach the plugin")
+func (f *fixture) checkSocket() {
+	f.skipIfAttached()
+	if p := f.startPlugin(pluginproc.StartConfig{}, f.root); !f.handshakeOf(p).Bound {
+		f.Error("the handshake line came before the socket existed: a fast relay cannot connect")
 	}
 }
 
-// Bounds on the validity of a certificate: a clock may be set, and a process runs
-// for months and is connected to anew when its connection is lost.
+// Bounds on the validity of a certificate. A clock may be set back, and a relay connects again
+// to a process that has run for months if the connection is lost.
 const (
 	validSince = 10 * time.Second
 	validFor   = 365 * 24 * time.Hour
 )
 
-func (f *fixture) certificate() {
-	f.onlyProcess()
-	now, c := time.Now(), f.handshake(f.begin()).Certificate
+func (f *fixture) checkCertificate() {
+	f.skipIfAttached()
+	now, c := time.Now(), f.handshakeOf(f.startAndDescribe()).Certificate
 	if begin := now.Sub(c.NotBefore); begin < validSince {
-		f.Errorf("it is valid since %v", begin.Round(time.Second))
+		f.Errorf("it has been valid for %v only", begin.Round(time.Second))
 	}
 	if rest := c.NotAfter.Sub(now); rest < validFor-24*time.Hour { // leave a day for rounding
-		f.Errorf("it is valid for %v more", rest.Round(time.Hour))
+		f.Errorf("it is valid for another %v only", rest.Round(time.Hour))
 	}
 }
 
-func (f *fixture) client() {
-	f.onlyProcess()
-	p := f.begin()
-	h := f.handshake(p)
+func (f *fixture) checkClient() {
+	f.skipIfAttached()
+	p := f.startAndDescribe()
+	h := f.handshakeOf(p)
 	roots := x509.NewCertPool()
 	roots.AddCert(h.Certificate)
 	secure := &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 	stranger := secure.Clone()
-	stranger.Certificates = []tls.Certificate{f.identity()}
+	stranger.Certificates = []tls.Certificate{f.makeCertificate()}
 	for _, c := range []struct {
 		who         string
 		credentials credentials.TransportCredentials
@@ -91,17 +90,17 @@ func (f *fixture) client() {
 		case codes.OK:
 			f.Errorf("a client %s was answered", c.who)
 		case codes.DeadlineExceeded:
-			f.Errorf("a client %s was neither answered nor turned away within %v", c.who, host.DescribeTimeout)
+			f.Errorf("a client %s was neither answered nor refused within %v", c.who, host.DescribeTimeout)
 		default:
-			f.Errorf("a client %s was let in, and answered with %v", c.who, err)
+			f.Errorf("a client %s was accepted and got the answer %v", c.who, err)
 		}
 	}
 	if _, err := p.Client().Describe(f.Context()); err != nil {
-		f.Errorf("after that the relay's own call: %v", err)
+		f.Errorf("afterwards, the relay's own call: %v", err)
 	}
 }
 
-// tryDescribe calls Describe by a connection of its own.
+// tryDescribe calls Describe on a connection of its own.
 func (f *fixture) tryDescribe(socket string, c credentials.TransportCredentials) error {
 	f.Helper()
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(c), grpc.WithAuthority("localhost"))
@@ -115,8 +114,8 @@ func (f *fixture) tryDescribe(socket string, c credentials.TransportCredentials)
 	return err
 }
 
-// identity makes a certificate with the name of the relay's.
-func (f *fixture) identity() tls.Certificate {
+// makeCertificate makes a certificate with the same name as the relay's.
+func (f *fixture) makeCertificate() tls.Certificate {
 	f.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -135,82 +134,80 @@ func (f *fixture) identity() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// lingers is how long a check waits for what must not happen, and grace how long
-// what has happened may take to be seen.
 var (
-	lingers = time.Second
-	grace   = time.Second
+	observeTime = time.Second // how long a check watches for what must not happen
+	grace       = time.Second // how long an event may take to become visible
 )
 
-// stdout goes through a whole life, and stays a moment.
-func (f *fixture) stdout() {
-	f.onlyProcess()
-	p := f.open(f.root)
-	if err := f.kind.load(f.Context()); err != nil {
+// checkStdout watches a plugin from its start to its end.
+func (f *fixture) checkStdout() {
+	f.skipIfAttached()
+	p := f.openPlugin(f.root)
+	if err := f.kind.largeCall(f.Context()); err != nil {
 		f.Fatalf("%v", err)
 	}
-	if within(lingers, p.Exited()) {
-		return // the end says why
+	if waitFor(observeTime, p.Exited()) {
+		return // endPlugin reports it
 	}
-	f.shutDown(p)
+	f.shutDownPlugin(p)
 	if n, text := p.(*pluginproc.Process).Printed(); n > 0 {
-		f.Errorf("%d bytes were written on standard output behind the handshake line: %q", n, text)
+		f.Errorf("%d bytes were written on standard output after the handshake line: %q", n, text)
 	}
 }
 
-// versions offers one more version than there is.
-func (f *fixture) versions() {
-	f.onlyProcess()
+// checkVersions also offers a version that does not exist.
+func (f *fixture) checkVersions() {
+	f.skipIfAttached()
 	for _, offered := range []string{"1,2", "2,1"} {
-		f.beginWith(pluginproc.StartConfig{OfferedVersions: offered}, f.root)
+		f.startAndDescribeWith(pluginproc.StartConfig{OfferedVersions: offered}, f.root)
 	}
 }
 
-func (f *fixture) signals() {
-	f.onlyProcess()
-	p := f.open(f.root)
+func (f *fixture) checkSignals() {
+	f.skipIfAttached()
+	p := f.openPlugin(f.root)
 	f.expectEnd(p)
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		if err := syscall.Kill(p.PID(), s); err != nil {
 			f.Fatalf("send %v: %v", s, err)
 		}
-		if within(lingers/2, p.Exited()) {
+		if waitFor(observeTime/2, p.Exited()) {
 			p.Kill()
 			f.Fatalf("%v ended the process: %s", s, p.ExitReason())
 		}
 	}
-	f.serves(p)
+	f.requireServing(p)
 }
 
-// files starts the plugin with a umask that lets others read and enter.
-func (f *fixture) files() {
-	f.onlyProcess()
-	dir := f.dir("own")
+// checkFiles starts the plugin with a umask that gives other users access.
+func (f *fixture) checkFiles() {
+	f.skipIfAttached()
+	dir := f.makeDir("own")
 	var p process
-	withUmask(0o022, func() { p = f.beginWith(pluginproc.StartConfig{}, dir) })
-	socket := f.handshake(p).Socket
-	f.configure(p, dir)
-	if err := f.kind.load(f.Context()); err != nil {
+	withUmask(0o022, func() { p = f.startAndDescribeWith(pluginproc.StartConfig{}, dir) })
+	socket := f.handshakeOf(p).Socket
+	f.configurePlugin(p, dir)
+	if err := f.kind.largeCall(f.Context()); err != nil {
 		f.Fatalf("%v", err)
 	}
-	f.isPrivate(socket, "the socket")
-	f.shutDown(p)
+	f.expectPrivate(socket, "the socket")
+	f.shutDownPlugin(p)
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && path != dir {
-			f.isPrivate(path, path[len(dir)+1:])
+			f.expectPrivate(path, path[len(dir)+1:])
 		}
 		return err
 	})
 	if err != nil {
-		f.Errorf("look at the files: %v", err)
+		f.Errorf("list the files: %v", err)
 	}
 }
 
-func (f *fixture) isPrivate(path, name string) {
+func (f *fixture) expectPrivate(path, name string) {
 	f.Helper()
 	info, err := os.Lstat(path)
 	if err != nil {
-		f.Errorf("look at %s: %v", name, err)
+		f.Errorf("find the mode of %s: %v", name, err)
 		return
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 && info.Mode()&fs.ModeSymlink == 0 {
@@ -218,8 +215,8 @@ func (f *fixture) isPrivate(path, name string) {
 	}
 }
 
-// asks asks before and after Configure, and once without a directory.
-func (f *fixture) asks() {
+// checkDescribeAndValidate asks without a directory, before and after Configure, and after Drain.
+func (f *fixture) checkDescribeAndValidate() {
 	var first *pb.DescribeResponse
 	ask := func(p process, when string) {
 		f.Helper()
@@ -233,21 +230,21 @@ func (f *fixture) asks() {
 			first = d
 		}
 		if !proto.Equal(first, d) {
-			f.Errorf("%s Describe says something else than at first", when)
+			f.Errorf("%s, Describe gives another answer than at first", when)
 		}
 		if err := p.Client().Validate(ctx, f.config); err != nil {
-			f.Fatalf("%s: the configuration with which the plugin is tested: %v", when, err)
+			f.Fatalf("%s: Validate of the configuration under test: %v", when, err)
 		}
 	}
 	if f.opener.Attach == nil {
-		p := f.beginWith(pluginproc.StartConfig{}, "")
+		p := f.startAndDescribeWith(pluginproc.StartConfig{}, "")
 		ask(p, "without a directory")
 		ask(p, "asked again")
-		f.end(p)
+		f.endPlugin(p)
 	}
-	p := f.begin()
+	p := f.startAndDescribe()
 	ask(p, "before Configure")
-	f.configure(p, f.root)
+	f.configurePlugin(p, f.root)
 	ask(p, "after Configure")
 	if err := p.Client().Drain(f.Context()); err != nil {
 		f.Fatalf("%v", err)
@@ -255,18 +252,18 @@ func (f *fixture) asks() {
 	ask(p, "after Drain")
 }
 
-// requests sends a message that is as long as one may be. What is in it is for a
-// version of Describe that there is not.
-func (f *fixture) requests() {
-	p := f.begin()
+// checkRequestSize sends a request of the maximum size. It consists of a field that Describe does
+// not know.
+func (f *fixture) checkRequestSize() {
+	p := f.startAndDescribe()
 	req := &pb.DescribeRequest{}
-	const header = 5 // field 15, of bytes, and a length of four bytes
+	const header = 5 // the tag of field 15, and a length of four bytes
 	size := host.MaxMessage - header
 	unknown := append(make([]byte, 0, host.MaxMessage), 15<<3|2, byte(size)|0x80, byte(size>>7)|0x80, byte(size>>14)|0x80, byte(size>>21))
 	req.ProtoReflect().SetUnknown(append(unknown, make([]byte, size)...))
 	ctx, cancel := context.WithTimeout(f.Context(), host.CallTimeout)
 	defer cancel()
 	if _, err := pb.NewPluginClient(p.Client().Conn()).Describe(ctx, req); err != nil {
-		f.Errorf("Describe with %d bytes that it does not know: %v", proto.Size(req), err)
+		f.Errorf("Describe with %d bytes in an unknown field: %v", proto.Size(req), err)
 	}
 }

@@ -17,38 +17,38 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// kind makes the calls of a kind, as far as the protocol needs some.
+// kind makes the calls of a kind that the checks need.
 type kind interface {
-	// prepare makes the calls go to a plugin, before it is configured.
+	// prepare sets the client. It comes before Configure.
 	prepare(*host.Client)
-	// call makes a small call.
-	call(context.Context) error
-	// load makes a call that takes as long as any, and leaves something behind.
-	load(context.Context) error
-	unavailable(error) bool
-	// mark leaves something in what is open, and marked tells whether it is there.
-	mark(context.Context) error
-	marked(context.Context) (bool, error)
-	// malformed makes calls such as no relay makes, and gives what came of each.
-	malformed(context.Context) map[string]error
-	// secrets makes calls with bytes that nobody may see, and gives those.
-	secrets(context.Context) [][]byte
-	// hold begins a call that ends with release at the earliest, or gives errCannotHold.
-	hold(context.Context) (held, error)
+	smallCall(context.Context) error
+	// largeCall takes as long as any call may, and leaves something behind.
+	largeCall(context.Context) error
+	isUnavailable(error) bool
+	// leaveMark leaves something in what is open. hasMark reports whether it is there. If
+	// the kind cannot show that, both return errNoMark.
+	leaveMark(context.Context) error
+	hasMark(context.Context) (bool, error)
+	// malformedCalls makes calls that no relay makes and returns their errors.
+	malformedCalls(context.Context) map[string]error
+	// secretCalls makes calls with secret bytes and returns the bytes.
+	secretCalls(context.Context) [][]byte
+	// holdCall begins a call that does not end before release, or returns errCannotHold.
+	holdCall(context.Context) (heldCall, error)
 }
 
-// held is a call under way.
-type held struct {
+// heldCall is a call under way.
+type heldCall struct {
 	release func()
 	done    <-chan struct{}
 }
 
 var (
 	errCannotHold = errors.New("no call of the plugin can be made to wait")
-	errNoMark     = errors.New("nothing of what is open can be seen from outside")
+	errNoMark     = errors.New("the calls do not show what is open")
 )
 
-func kindOf(k plugin.Kind) kind {
+func newKind(k plugin.Kind) kind {
 	switch k {
 	case plugin.KindStorage:
 		return &storageKind{}
@@ -67,21 +67,21 @@ type storageKind struct {
 
 func (k *storageKind) prepare(c *host.Client) { k.client = c }
 
-func (k *storageKind) call(ctx context.Context) error {
+func (k *storageKind) smallCall(ctx context.Context) error {
 	_, err := k.client.Storage().Info(ctx)
 	return err
 }
 
-func (k *storageKind) load(ctx context.Context) error {
+func (k *storageKind) largeCall(ctx context.Context) error {
 	records := make([]storage.Record, 64)
 	for i := range records {
-		records[i] = k.record(storage.MaxBatchBytes / 64 / 2)
+		records[i] = k.newRecord(storage.MaxBatchBytes / 64 / 2)
 	}
 	_, err := k.client.Storage().Append(ctx, records)
 	return err
 }
 
-func (k *storageKind) record(size int) storage.Record {
+func (k *storageKind) newRecord(size int) storage.Record {
 	k.mu.Lock()
 	k.made++
 	sig := fmt.Appendf(nil, "%p %d", k, k.made)
@@ -91,19 +91,19 @@ func (k *storageKind) record(size int) storage.Record {
 	return storage.Record{ID: storage.NewID(sig, body), Born: 1, Signature: sig, Ciphertext: body}
 }
 
-func (k *storageKind) unavailable(err error) bool { return errors.Is(err, storage.ErrUnavailable) }
+func (k *storageKind) isUnavailable(err error) bool { return errors.Is(err, storage.ErrUnavailable) }
 
-func (k *storageKind) mark(ctx context.Context) error {
-	_, err := k.client.Storage().Append(ctx, []storage.Record{k.record(100)})
+func (k *storageKind) leaveMark(ctx context.Context) error {
+	_, err := k.client.Storage().Append(ctx, []storage.Record{k.newRecord(100)})
 	return err
 }
 
-func (k *storageKind) marked(ctx context.Context) (bool, error) {
+func (k *storageKind) hasMark(ctx context.Context) (bool, error) {
 	info, err := k.client.Storage().Info(ctx)
 	return info.Count > 0, err
 }
 
-func (k *storageKind) malformed(ctx context.Context) map[string]error {
+func (k *storageKind) malformedCalls(ctx context.Context) map[string]error {
 	out := make(map[string]error)
 	for what, r := range map[string]*pb.Record{
 		"an id of 31 bytes":       {Id: make([]byte, 31), Signature: []byte("a")},
@@ -118,8 +118,8 @@ func (k *storageKind) malformed(ctx context.Context) map[string]error {
 	return out
 }
 
-// secrets are stored, met again, looked for in vain, and refused.
-func (k *storageKind) secrets(ctx context.Context) (out [][]byte) {
+// secretCalls stores secrets, repeats them, looks for missing ones, and has some refused.
+func (k *storageKind) secretCalls(ctx context.Context) (out [][]byte) {
 	secret := func(size int) []byte {
 		b := make([]byte, size)
 		rand.Read(b)
@@ -136,30 +136,30 @@ func (k *storageKind) secrets(ctx context.Context) (out [][]byte) {
 	for _, r := range []storage.Record{first, first, record(first.Signature), {ID: first.ID, Signature: first.Signature, Ciphertext: secret(storage.MaxEnvelope + 1)}} {
 		store.Append(ctx, []storage.Record{r}) //nolint:errcheck // some are refused
 	}
-	store.Find(ctx, first.Signature)               //nolint:errcheck // the log is looked at
+	store.Find(ctx, first.Signature)               //nolint:errcheck // only the log of the plugin matters
 	store.Find(ctx, secret(64))                    //nolint:errcheck // there is none
 	store.Find(ctx, secret(storage.MaxEnvelope+1)) //nolint:errcheck // it is too long
-	store.Log(ctx, storage.LogRequest{From: 1})    //nolint:errcheck // the log of the plugin is looked at
-	k.malformed(ctx)
+	store.Log(ctx, storage.LogRequest{From: 1})    //nolint:errcheck // only the log of the plugin matters
+	k.malformedCalls(ctx)
 	return out
 }
 
-func (k *storageKind) hold(ctx context.Context) (held, error) {
+func (k *storageKind) holdCall(ctx context.Context) (heldCall, error) {
 	w, ok := storage.As[storage.Watcher](k.client.Storage())
 	if !ok {
-		return held{}, errCannotHold
+		return heldCall{}, errCannotHold
 	}
 	info, err := k.client.Storage().Info(ctx)
 	if err != nil {
-		return held{}, err
+		return heldCall{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.Watch(ctx, info.Last) //nolint:errcheck // it ends by being released
+		w.Watch(ctx, info.Last) //nolint:errcheck // it ends when it is released
 	}()
-	return held{cancel, done}, nil
+	return heldCall{cancel, done}, nil
 }
 
 type statsKind struct {
@@ -171,9 +171,9 @@ type statsKind struct {
 
 func (k *statsKind) prepare(c *host.Client) { k.client = c }
 
-func (k *statsKind) call(ctx context.Context) error { return k.client.Stats().ForceFlush(ctx) }
+func (k *statsKind) smallCall(ctx context.Context) error { return k.client.Stats().ForceFlush(ctx) }
 
-func (k *statsKind) load(ctx context.Context) error {
+func (k *statsKind) largeCall(ctx context.Context) error {
 	k.mu.Lock()
 	k.seq++
 	s := stats.Snapshot{Epoch: k.epoch, Seq: k.seq, Metrics: manyMetrics()}
@@ -188,7 +188,7 @@ func manyMetrics() (out []stats.Metric) {
 	return out
 }
 
-func (k *statsKind) malformed(ctx context.Context) map[string]error {
+func (k *statsKind) malformedCalls(ctx context.Context) map[string]error {
 	out := make(map[string]error)
 	for what, size := range map[string]int{"an epoch of 15 bytes": 15, "no epoch": 0} {
 		_, out[what] = pb.NewStatsClient(k.client.Conn()).Export(ctx, &pb.ExportRequest{Epoch: make([]byte, size), Seq: 1})
@@ -196,16 +196,16 @@ func (k *statsKind) malformed(ctx context.Context) map[string]error {
 	return out
 }
 
-func (k *statsKind) secrets(context.Context) [][]byte     { return nil }
-func (k *statsKind) unavailable(err error) bool           { return errors.Is(err, stats.ErrUnavailable) }
-func (k *statsKind) mark(context.Context) error           { return errNoMark }
-func (k *statsKind) marked(context.Context) (bool, error) { return false, errNoMark }
-func (k *statsKind) hold(context.Context) (held, error)   { return held{}, errCannotHold }
+func (k *statsKind) secretCalls(context.Context) [][]byte       { return nil }
+func (k *statsKind) isUnavailable(err error) bool               { return errors.Is(err, stats.ErrUnavailable) }
+func (k *statsKind) leaveMark(context.Context) error            { return errNoMark }
+func (k *statsKind) hasMark(context.Context) (bool, error)      { return false, errNoMark }
+func (k *statsKind) holdCall(context.Context) (heldCall, error) { return heldCall{}, errCannotHold }
 
-func (k *peersyncKind) malformed(context.Context) map[string]error { return nil }
-func (k *peersyncKind) secrets(context.Context) [][]byte           { return nil }
+func (k *peersyncKind) malformedCalls(context.Context) map[string]error { return nil }
+func (k *peersyncKind) secretCalls(context.Context) [][]byte            { return nil }
 
-// peersyncKind has a relay that is alone.
+// peersyncKind has a simulated relay without peers.
 type peersyncKind struct {
 	client *host.Client
 	world  *peersynctest.World
@@ -218,24 +218,26 @@ func (k *peersyncKind) prepare(c *host.Client) {
 	c.ServeHost(k.world.Replicas[0])
 }
 
-func (k *peersyncKind) call(ctx context.Context) error { return k.client.PeerSync().Handle(ctx, nil) }
-
-func (k *peersyncKind) load(ctx context.Context) error {
-	k.mu.Lock() // there is never more than one
-	defer k.mu.Unlock()
-	_, err := k.marked(ctx)
-	return err // not to be started is an answer as well
+func (k *peersyncKind) smallCall(ctx context.Context) error {
+	return k.client.PeerSync().Handle(ctx, nil)
 }
 
-func (k *peersyncKind) unavailable(err error) bool { return errors.Is(err, peersync.ErrUnavailable) }
+func (k *peersyncKind) largeCall(ctx context.Context) error {
+	k.mu.Lock() // a plugin gets one call at a time
+	defer k.mu.Unlock()
+	_, err := k.hasMark(ctx)
+	return err // ErrNotStarted counts as an answer
+}
 
-// mark starts the replicator: one that is opened anew knows nothing of that.
-func (k *peersyncKind) mark(ctx context.Context) error {
+func (k *peersyncKind) isUnavailable(err error) bool { return errors.Is(err, peersync.ErrUnavailable) }
+
+// leaveMark starts the replicator. After it has been opened again, it answers ErrNotStarted.
+func (k *peersyncKind) leaveMark(ctx context.Context) error {
 	k.world.Start(0, k.client.PeerSync())
 	return k.world.Run(ctx)
 }
 
-func (k *peersyncKind) marked(ctx context.Context) (bool, error) {
+func (k *peersyncKind) hasMark(ctx context.Context) (bool, error) {
 	err := k.client.PeerSync().Handle(ctx, []peersync.Event{peersync.Tick{Now: time.Second, Hour: 480_000}})
 	if errors.Is(err, peersync.ErrNotStarted) {
 		return false, nil
@@ -243,8 +245,8 @@ func (k *peersyncKind) marked(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// hold has the host take its time with the first thing that it is asked for.
-func (k *peersyncKind) hold(ctx context.Context) (held, error) {
+// holdCall makes the host block the first call of the plugin.
+func (k *peersyncKind) holdCall(ctx context.Context) (heldCall, error) {
 	released, reached, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var once, release sync.Once
 	k.world.Replicas[0].Refuse = func(string) error {
@@ -252,16 +254,16 @@ func (k *peersyncKind) hold(ctx context.Context) (held, error) {
 		<-released
 		return nil
 	}
-	h := held{func() { release.Do(func() { close(released) }) }, done}
+	h := heldCall{func() { release.Do(func() { close(released) }) }, done}
 	k.world.Start(0, k.client.PeerSync())
 	go func() {
 		defer close(done)
-		k.world.Run(ctx) //nolint:errcheck // it may be cut off
+		k.world.Run(ctx) //nolint:errcheck // it may be interrupted
 	}()
 	select {
 	case <-reached:
 		return h, nil
 	case <-done:
-		return held{}, errCannotHold
+		return heldCall{}, errCannotHold
 	}
 }

@@ -44,9 +44,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// mutantPlugin is a plugin without the library that all of ours have: its process is
-// made by hand, as in another language, and one thing in it is wrong. Behind it
-// stands a good plugin, to which calls are passed on as they are.
+// mutantPlugin is a plugin that is written without package plugin, as in another language, and
+// has a fault. It forwards calls unchanged to a correct plugin.
 type mutantPlugin struct {
 	fault string
 	inner *grpc.ClientConn
@@ -54,52 +53,52 @@ type mutantPlugin struct {
 	mu         sync.Mutex
 	last       *pb.ConfigureRequest
 	underWay   sync.WaitGroup // calls of the kind
-	closed     bool           // to calls of the kind
-	asked      int            // for a description
+	closed     bool           // refuses calls of the kind
+	describes  int            // for a description
 	isShutDown bool
 
-	writing atomic.Int64 // calls of the kind
+	writing atomic.Int64 // calls under way that write
 
-	turn  sync.Mutex    // of calls that come one by one
-	slots chan struct{} // for calls at once
+	busy  sync.Mutex    // held by one call at a time of a "busy" plugin
+	slots chan struct{} // bounds calls at the same time
 }
 
-// has tells whether a list of faults, with "+" between, has one.
-func has(faults, one string) bool { return slices.Contains(strings.Split(faults, "+"), one) }
+// hasFault reports whether one is in a list of faults, separated by "+".
+func hasFault(faults, one string) bool { return slices.Contains(strings.Split(faults, "+"), one) }
 
-func (m *mutantPlugin) has(one string) bool { return has(m.fault, one) }
+func (m *mutantPlugin) hasFault(one string) bool { return hasFault(m.fault, one) }
 
 func serveMutant(kind, fault string) error {
-	if has(fault, "versions") && os.Getenv("PLUGIN_PROTOCOL_VERSIONS") != "1" {
+	if hasFault(fault, "versions") && os.Getenv("PLUGIN_PROTOCOL_VERSIONS") != "1" {
 		return errors.New("the relay speaks something else")
 	}
 	syscall.Umask(0o077)
-	if has(fault, "umask") {
+	if hasFault(fault, "umask") {
 		syscall.Umask(0)
 	}
-	if !has(fault, "signals") {
+	if !hasFault(fault, "signals") {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 	}
 	m := &mutantPlugin{fault: fault, slots: make(chan struct{}, 64)}
-	if has(fault, "eight") {
+	if hasFault(fault, "eight") {
 		m.slots = make(chan struct{}, 4)
 	}
-	if err := m.connect(plugin.NewServer(mutantOf(kind, fault), slog.New(slog.DiscardHandler))); err != nil {
+	if err := m.connectInner(plugin.NewServer(innerPlugin(kind, fault), slog.New(slog.DiscardHandler))); err != nil {
 		return err
 	}
-	config, der, err := m.identity()
+	config, der, err := m.makeTLSConfig()
 	if err != nil {
 		return err
 	}
 	limit := 16 << 20
-	if has(fault, "requests") {
+	if hasFault(fault, "requests") {
 		limit = 4 << 20
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.MaxRecvMsgSize(limit),
-		grpc.ForceServerCodecV2(frames), grpc.UnknownServiceHandler(m.handle))
+		grpc.ForceServerCodecV2(rawCodec), grpc.UnknownServiceHandler(m.handleCall))
 	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
 	line := fmt.Sprintf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(der))
-	if has(fault, "socket") {
+	if hasFault(fault, "socket") {
 		os.Stdout.WriteString(line)
 		time.Sleep(300 * time.Millisecond)
 		line = ""
@@ -109,8 +108,8 @@ func serveMutant(kind, fault string) error {
 		return err
 	}
 	os.Stdout.WriteString(line)
-	go m.lifeline()
-	if has(fault, "stdout") {
+	go m.watchLifeline()
+	if hasFault(fault, "stdout") {
 		go func() {
 			for range time.Tick(50 * time.Millisecond) {
 				fmt.Println("all is well")
@@ -120,17 +119,17 @@ func serveMutant(kind, fault string) error {
 	return server.Serve(l)
 }
 
-// connect makes the connection to the good plugin.
-func (m *mutantPlugin) connect(s *grpc.Server) (err error) {
+// connectInner connects to the correct plugin.
+func (m *mutantPlugin) connectInner(s *grpc.Server) (err error) {
 	l := bufconn.Listen(1 << 20)
 	go s.Serve(l)
 	m.inner, err = grpc.NewClient("passthrough:///inner", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(frames), grpc.MaxCallRecvMsgSize(32<<20), grpc.MaxCallSendMsgSize(32<<20)))
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec), grpc.MaxCallRecvMsgSize(32<<20), grpc.MaxCallSendMsgSize(32<<20)))
 	return err
 }
 
-func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
+func (m *mutantPlugin) makeTLSConfig() (*tls.Config, []byte, error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT"))) {
 		return nil, nil, errors.New("the relay gave no certificate")
@@ -144,9 +143,9 @@ func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
 	}
 	switch {
-	case m.has("certificate begins now"):
+	case m.hasFault("certificate begins now"):
 		template.NotBefore = time.Now()
-	case m.has("certificate ends"):
+	case m.hasFault("certificate ends"):
 		template.NotAfter = time.Now().Add(24 * time.Hour)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -158,15 +157,15 @@ func (m *mutantPlugin) identity() (*tls.Config, []byte, error) {
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: trusted, MinVersion: tls.VersionTLS13,
 	}
 	switch {
-	case m.has("client without"):
+	case m.hasFault("client without"):
 		config.ClientAuth = tls.VerifyClientCertIfGiven
-	case m.has("client with any"):
+	case m.hasFault("client with any"):
 		config.ClientAuth = tls.RequireAnyClientCert
 	}
 	return config, der, nil
 }
 
-func (m *mutantPlugin) lifeline() {
+func (m *mutantPlugin) watchLifeline() {
 	fd, err := strconv.Atoi(os.Getenv("CWTCH_RELAY_PLUGIN_LIFELINE"))
 	if err != nil {
 		panic(err)
@@ -176,30 +175,29 @@ func (m *mutantPlugin) lifeline() {
 	isShutDown := m.isShutDown
 	m.mu.Unlock()
 	switch {
-	case m.has("lifeline") && !isShutDown, m.has("stays") && isShutDown:
+	case m.hasFault("lifeline") && !isShutDown, m.hasFault("stays") && isShutDown:
 		select {}
-	case m.has("status") && isShutDown:
+	case m.hasFault("status") && isShutDown:
 		os.Exit(3)
 	}
 	os.Exit(0)
 }
 
-// handle passes a call on.
-func (m *mutantPlugin) handle(_ any, stream grpc.ServerStream) error {
+func (m *mutantPlugin) handleCall(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
 	if strings.HasSuffix(method, "/Handle") {
-		return m.counted(func() error { return m.proxy(stream, method) })
+		return m.countCall(func() error { return m.forwardStream(stream, method) })
 	}
-	var request, answer frame
+	var request, answer rawMessage
 	if err := stream.RecvMsg(&request); err != nil {
 		return err
 	}
 	var err error
 	if strings.Contains(method, ".Plugin/") {
-		answer, err = m.ofPlugin(stream.Context(), method, request)
+		answer, err = m.handlePluginCall(stream.Context(), method, request)
 	} else {
-		err = m.counted(func() (err error) {
-			answer, err = m.ofKind(stream.Context(), method, request)
+		err = m.countCall(func() (err error) {
+			answer, err = m.handleKindCall(stream.Context(), method, request)
 			return err
 		})
 	}
@@ -209,8 +207,8 @@ func (m *mutantPlugin) handle(_ any, stream grpc.ServerStream) error {
 	return stream.SendMsg(&answer)
 }
 
-// counted makes a call of the kind.
-func (m *mutantPlugin) counted(call func() error) error {
+// countCall makes a call of the kind unless the plugin drains.
+func (m *mutantPlugin) countCall(call func() error) error {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -224,13 +222,13 @@ func (m *mutantPlugin) counted(call func() error) error {
 	return call()
 }
 
-func (m *mutantPlugin) ask(ctx context.Context, method string, request frame) (answer frame, err error) {
+func (m *mutantPlugin) forward(ctx context.Context, method string, request rawMessage) (answer rawMessage, err error) {
 	err = m.inner.Invoke(ctx, method, &request, &answer)
 	return answer, err
 }
 
-// proxy passes on a call with many messages in both directions.
-func (m *mutantPlugin) proxy(stream grpc.ServerStream, method string) error {
+// forwardStream forwards a bidirectional stream.
+func (m *mutantPlugin) forwardStream(stream grpc.ServerStream, method string) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	inner, err := m.inner.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
@@ -239,7 +237,7 @@ func (m *mutantPlugin) proxy(stream grpc.ServerStream, method string) error {
 	}
 	go func() {
 		for {
-			var f frame
+			var f rawMessage
 			if err := stream.RecvMsg(&f); err != nil {
 				inner.CloseSend()
 				return
@@ -248,7 +246,7 @@ func (m *mutantPlugin) proxy(stream grpc.ServerStream, method string) error {
 		}
 	}()
 	for {
-		var f frame
+		var f rawMessage
 		if err := inner.RecvMsg(&f); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
@@ -260,47 +258,46 @@ func (m *mutantPlugin) proxy(stream grpc.ServerStream, method string) error {
 	}
 }
 
-// slow is how long some calls take, and slower what nobody waits for.
 const (
-	slow   = 1200 * time.Millisecond
-	slower = 3 * time.Second
+	slow   = 1200 * time.Millisecond // longer than Health may take
+	slower = 3 * time.Second         // longer than any check waits
 )
 
-func (m *mutantPlugin) ofKind(ctx context.Context, method string, request frame) (frame, error) {
+func (m *mutantPlugin) handleKindCall(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
 	writes := strings.HasSuffix(method, "/Append") || strings.HasSuffix(method, "/Export")
 	alone := m.writing.Add(1) == 1
 	defer m.writing.Add(-1)
-	if m.has("busy") && writes {
-		m.turn.Lock()
-		defer m.turn.Unlock()
+	if m.hasFault("busy") && writes {
+		m.busy.Lock()
+		defer m.busy.Unlock()
 	}
-	if strings.HasSuffix(method, "/Append") && (m.has("takes all") || m.has("logs")) {
-		if answer, err, ok := m.append(request); ok {
+	if strings.HasSuffix(method, "/Append") && (m.hasFault("takes all") || m.hasFault("logs")) {
+		if answer, err, ok := m.inspectAppend(request); ok {
 			return answer, err
 		}
 	}
-	answer, err := m.ask(ctx, method, request)
+	answer, err := m.forward(ctx, method, request)
 	switch {
 	case err != nil || !writes || alone:
-	case m.has("busy"):
+	case m.hasFault("busy"):
 		time.Sleep(slow)
-	case m.has("drain hasty"), m.has("other hasty"):
+	case m.hasFault("drain hasty"), m.hasFault("other hasty"):
 		time.Sleep(slower)
 	}
 	return answer, err
 }
 
-// append looks into an Append: it takes what is malformed, or logs an id.
-func (m *mutantPlugin) append(request frame) (frame, error, bool) {
+// inspectAppend accepts a malformed Append, or logs an id.
+func (m *mutantPlugin) inspectAppend(request rawMessage) (rawMessage, error, bool) {
 	var req pb.AppendRequest
 	if err := protobuf.Unmarshal(request, &req); err != nil {
 		return nil, err, true
 	}
 	for _, r := range req.GetRecords() {
-		if m.has("logs") {
+		if m.hasFault("logs") {
 			fmt.Fprintf(os.Stderr, "{\"@level\":\"debug\",\"@message\":\"stored\",\"id\":%q}\n", base64.StdEncoding.EncodeToString(r.GetId()))
 		}
-		if n := len(r.GetNullifier()); m.has("takes all") && n > 0 && n < 32 {
+		if n := len(r.GetNullifier()); m.hasFault("takes all") && n > 0 && n < 32 {
 			out, err := protobuf.Marshal(&pb.AppendResponse{Outcomes: []*pb.Outcome{{Status: pb.Outcome_STATUS_STORED, Seq: 1}}})
 			return out, err, true
 		}
@@ -308,54 +305,54 @@ func (m *mutantPlugin) append(request frame) (frame, error, bool) {
 	return nil, nil, false
 }
 
-func (m *mutantPlugin) ofPlugin(ctx context.Context, method string, request frame) (frame, error) {
+func (m *mutantPlugin) handlePluginCall(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
 	switch method[strings.LastIndex(method, "/")+1:] {
 	case "Describe":
-		return m.describe(ctx, method, request)
+		return m.handleDescribe(ctx, method, request)
 	case "Validate":
 		m.mu.Lock()
 		configured := m.last != nil
 		m.mu.Unlock()
 		switch {
-		case m.has("validates all"):
-			return frame{}, nil
-		case m.has("validates late") && !configured:
+		case m.hasFault("validates all"):
+			return rawMessage{}, nil
+		case m.hasFault("validates late") && !configured:
 			return nil, status.Error(codes.Internal, "not configured")
 		}
 	case "Configure":
-		return m.configure(ctx, method, request)
+		return m.handleConfigure(ctx, method, request)
 	case "Health":
-		return m.health(ctx, method, request)
+		return m.handleHealth(ctx, method, request)
 	case "Drain":
-		return m.drain(ctx, method, request)
+		return m.handleDrain(ctx, method, request)
 	case "Shutdown":
 		m.mu.Lock()
 		m.isShutDown = true
 		m.mu.Unlock()
-		if m.has("shutdown") {
-			return frame{}, nil
+		if m.hasFault("shutdown") {
+			return rawMessage{}, nil
 		}
 	}
-	return m.ask(ctx, method, request)
+	return m.forward(ctx, method, request)
 }
 
-func (m *mutantPlugin) describe(ctx context.Context, method string, request frame) (frame, error) {
-	answer, err := m.ask(ctx, method, request)
+func (m *mutantPlugin) handleDescribe(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
+	answer, err := m.forward(ctx, method, request)
 	if m.fault != "describes anew" || err != nil {
 		return answer, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.asked++
+	m.describes++
 	var d pb.DescribeResponse
 	if err := protobuf.Unmarshal(answer, &d); err != nil {
 		return nil, err
 	}
-	d.Version = fmt.Sprint(m.asked)
+	d.Version = fmt.Sprint(m.describes)
 	return protobuf.Marshal(&d)
 }
 
-func (m *mutantPlugin) configure(ctx context.Context, method string, request frame) (frame, error) {
+func (m *mutantPlugin) handleConfigure(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
 	req := &pb.ConfigureRequest{}
 	if err := protobuf.Unmarshal(request, req); err != nil {
 		return nil, err
@@ -364,7 +361,7 @@ func (m *mutantPlugin) configure(ctx context.Context, method string, request fra
 	last := m.last
 	m.mu.Unlock()
 	same := last != nil && protobuf.Equal(req, last)
-	elsewhere := func() frame { // what the good plugin takes for another one
+	elsewhere := func() rawMessage { // the correct plugin takes it for another configuration
 		out, err := protobuf.Marshal(&pb.ConfigureRequest{Config: last.GetConfig(), Dir: filepath.Dir(filepath.Clean(last.GetDir()) + "/x/y")})
 		if err != nil {
 			panic(err)
@@ -374,22 +371,22 @@ func (m *mutantPlugin) configure(ctx context.Context, method string, request fra
 	}
 	another := last != nil && !same && m.isGood(ctx, req)
 	switch {
-	case m.has("other") && another:
-		return frame{}, nil
-	case m.has("same") && same:
-		return m.ask(ctx, method, elsewhere())
-	case m.has("other hasty") && another:
-		go m.ask(context.WithoutCancel(ctx), method, request)
-		return frame{}, nil
+	case m.hasFault("other") && another:
+		return rawMessage{}, nil
+	case m.hasFault("same") && same:
+		return m.forward(ctx, method, elsewhere())
+	case m.hasFault("other hasty") && another:
+		go m.forward(context.WithoutCancel(ctx), method, request)
+		return rawMessage{}, nil
 	}
-	answer, err := m.ask(ctx, method, request)
+	answer, err := m.forward(ctx, method, request)
 	if err == nil && m.isGood(ctx, req) {
 		m.mu.Lock()
 		m.last = req
 		m.mu.Unlock()
 	}
-	if m.has("refused") && last != nil && !same && !another {
-		m.ask(ctx, method, elsewhere())
+	if m.hasFault("refused") && last != nil && !same && !another {
+		m.forward(ctx, method, elsewhere())
 	}
 	if another {
 		m.underWay.Wait()
@@ -397,82 +394,81 @@ func (m *mutantPlugin) configure(ctx context.Context, method string, request fra
 	return answer, err
 }
 
-// isGood tells whether the good plugin finds no fault in a configuration, and there is
-// the directory.
+// isGood reports whether the correct plugin accepts a configuration and the directory exists.
 func (m *mutantPlugin) isGood(ctx context.Context, req *pb.ConfigureRequest) bool {
 	request, err := protobuf.Marshal(&pb.ValidateRequest{Config: req.GetConfig()})
 	if err != nil {
 		panic(err)
 	}
-	answer, err := m.ask(ctx, "/cwtch.relay.plugin.v1.Plugin/Validate", request)
+	answer, err := m.forward(ctx, "/cwtch.relay.plugin.v1.Plugin/Validate", request)
 	_, errDir := os.Stat(req.GetDir())
 	return err == nil && len(answer) == 0 && errDir == nil
 }
 
-func (m *mutantPlugin) health(ctx context.Context, method string, request frame) (frame, error) {
+func (m *mutantPlugin) handleHealth(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
 	switch {
-	case m.has("health"):
+	case m.hasFault("health"):
 		time.Sleep(slow)
-	case m.has("busy"):
-		m.turn.Lock()
-		defer m.turn.Unlock()
-	case m.has("failed"):
+	case m.hasFault("busy"):
+		m.busy.Lock()
+		defer m.busy.Unlock()
+	case m.hasFault("failed"):
 		return protobuf.Marshal(&pb.HealthResponse{Status: pb.HealthResponse_STATUS_READY})
 	}
-	return m.ask(ctx, method, request)
+	return m.forward(ctx, method, request)
 }
 
-func (m *mutantPlugin) drain(ctx context.Context, method string, request frame) (frame, error) {
+func (m *mutantPlugin) handleDrain(ctx context.Context, method string, request rawMessage) (rawMessage, error) {
 	switch {
-	case m.has("drain open"):
+	case m.hasFault("drain open"):
 		m.underWay.Wait()
-		return frame{}, nil
-	case m.has("drain hasty"):
+		return rawMessage{}, nil
+	case m.hasFault("drain hasty"):
 		m.mu.Lock()
 		m.closed = true
 		m.mu.Unlock()
-		go m.ask(context.WithoutCancel(ctx), method, request)
-		return frame{}, nil
+		go m.forward(context.WithoutCancel(ctx), method, request)
+		return rawMessage{}, nil
 	}
-	answer, err := m.ask(ctx, method, request)
+	answer, err := m.forward(ctx, method, request)
 	m.underWay.Wait()
 	return answer, err
 }
 
-// frame is a message as it is on the wire.
-type frame []byte
+// rawMessage is an encoded message.
+type rawMessage []byte
 
-var frames encoding.CodecV2 = frameCodec{encoding.GetCodecV2(proto.Name)}
+var rawCodec encoding.CodecV2 = rawMessageCodec{encoding.GetCodecV2(proto.Name)}
 
-type frameCodec struct{ encoding.CodecV2 }
+type rawMessageCodec struct{ encoding.CodecV2 }
 
-func (c frameCodec) Marshal(v any) (mem.BufferSlice, error) {
-	if f, ok := v.(*frame); ok {
+func (c rawMessageCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if f, ok := v.(*rawMessage); ok {
 		return mem.BufferSlice{mem.SliceBuffer(*f)}, nil
 	}
 	return c.CodecV2.Marshal(v)
 }
 
-func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	if f, ok := v.(*frame); ok {
+func (c rawMessageCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if f, ok := v.(*rawMessage); ok {
 		*f = data.Materialize()
 		return nil
 	}
 	return c.CodecV2.Unmarshal(data, v)
 }
 
-// mutantOf is the good plugin.
-func mutantOf(kind, fault string) plugin.Plugin {
+// innerPlugin is the correct plugin, apart from a few faults.
+func innerPlugin(kind, fault string) plugin.Plugin {
 	p := plugin.Plugin{Name: "mutant", Version: "1", Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "pages", Type: plugin.Int, Default: "4"},
 	}}}
 	p.Validate = func(cfg plugin.Config) error {
-		pages, err := pagesOf(kind, cfg)
+		pages, err := decodePages(kind, cfg)
 		if err != nil {
 			return err
 		}
 		if pages%2 != 0 {
-			return plugin.Invalid("Pages come in pairs", "", map[bool]string{true: "leaves", false: "pages"}[has(fault, "diagnosed elsewhere")])
+			return plugin.Invalid("Pages come in pairs", "", map[bool]string{true: "leaves", false: "pages"}[hasFault(fault, "diagnosed elsewhere")])
 		}
 		return nil
 	}
@@ -480,7 +476,7 @@ func mutantOf(kind, fault string) plugin.Plugin {
 		mode := os.FileMode(0o600)
 		path := filepath.Join(cfg.Dir, "data")
 		err := os.WriteFile(path, []byte(cfg.Dir), mode)
-		if has(fault, "file mode") {
+		if hasFault(fault, "file mode") {
 			err = errors.Join(err, os.Chmod(path, 0o644))
 		}
 		return err
@@ -488,18 +484,18 @@ func mutantOf(kind, fault string) plugin.Plugin {
 	switch kind {
 	case "storage":
 		p.Storage = func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
-			if has(fault, "drain open") {
+			if hasFault(fault, "drain open") {
 				return struct{ storage.Store }{storagetest.NewMemory()}, mark(cfg)
 			}
 			return storagetest.NewMemory(), mark(cfg)
 		}
-		if !has(fault, "drain open") {
+		if !hasFault(fault, "drain open") {
 			p.Capabilities = []plugin.Capability{plugin.Watch}
 		}
 	case "stats":
 		p.Schema.Attributes = append(p.Schema.Attributes, plugin.Attribute{Name: "listen", Type: plugin.String, Listener: true})
 		p.Stats = func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) {
-			l, err := cfg.Listener("listen") // the address is taken for who would open it
+			l, err := cfg.Listener("listen") // fails if it opened the address itself: the relay has it
 			if err != nil {
 				return nil, err
 			}
@@ -513,7 +509,7 @@ func mutantOf(kind, fault string) plugin.Plugin {
 	return p
 }
 
-func pagesOf(kind string, cfg plugin.Config) (int, error) {
+func decodePages(kind string, cfg plugin.Config) (int, error) {
 	if kind == "stats" {
 		var c struct {
 			Pages  int     `cty:"pages"`
@@ -552,7 +548,7 @@ func (e exporter) Close() error {
 	return e.listener.Close()
 }
 
-// replicator asks its host for something in every call.
+// replicator calls its host in every Handle.
 type replicator struct{ host peersync.HostServices }
 
 func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {

@@ -15,17 +15,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest/protocoltest"
 )
 
-// The plugins of these tests are this binary. Its arguments are the kind and what is
-// wrong with it, or "sdk" for a plugin by way of package plugin.
+// TestMain makes this binary the plugins of the tests. Its arguments are the kind, and the fault
+// or "sdk" for a plugin that package plugin serves.
 func TestMain(m *testing.M) {
 	if os.Getenv("CWTCH_RELAY_PLUGIN") == "" {
 		flag.Parse()
-		flag.Set("test.parallel", "4") // mutants wait for most of their time
+		flag.Set("test.parallel", "4") // mutants mostly wait
 		os.Exit(m.Run())
 	}
 	kind, fault := os.Args[1], os.Args[2]
 	if fault == "sdk" {
-		plugin.Serve(mutantOf(kind, ""))
+		plugin.Serve(innerPlugin(kind, ""))
 		return
 	}
 	if err := serveMutant(kind, fault); err != nil {
@@ -34,8 +34,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// mutants are faults, by the kind and the check that must find them, alone; a few
-// break two sentences.
+// mutants are plugins with a fault, and the checks that must fail for it. No other may fail.
 var mutants = []struct{ kind, fault, checks string }{
 	{"storage", "sdk", ""},
 	{"stats", "sdk", ""},
@@ -82,16 +81,14 @@ var mutants = []struct{ kind, fault, checks string }{
 	{"storage", "stays", "ProtocolEnd"},
 	{"storage", "lifeline", "ProtocolLifeline"},
 	{"stats", "listener", "ProtocolListeners"},
-	{ // one that does nothing right that a suite of calls does not see
+	{ // everything that a suite of calls does not see is wrong
 		"storage", "client without+stdout+signals+umask+file mode+requests+validates all+other+health+drain open+shutdown+stays+lifeline",
 		"ProtocolClient ProtocolStdout ProtocolSignals ProtocolFiles ProtocolRequests ProtocolValidate ProtocolInvalid ProtocolOther " +
 			"ProtocolHealth ProtocolDrain ProtocolShutdown ProtocolEnd ProtocolLifeline",
 	},
 }
 
-// TestEveryCheckFindsItsMutant: a plugin with one fault fails the check that is there
-// for it, and no other; one without passes all.
-func TestEveryCheckFindsItsMutant(t *testing.T) {
+func TestEveryCheckFailsForItsFaultOnly(t *testing.T) {
 	found := make(map[string]bool)
 	for _, m := range mutants {
 		want := strings.Fields(m.checks)
@@ -110,7 +107,7 @@ func TestEveryCheckFindsItsMutant(t *testing.T) {
 				opener.Config = map[string]any{"listen": freeAddress(t)}
 			}
 			checks := protocoltest.Checks(opener)
-			if m.fault == "socket" { // no call of such a plugin is sure
+			if m.fault == "socket" { // calls of such a plugin may fail
 				checks = checks[:1]
 			}
 			var failed []string
@@ -130,12 +127,12 @@ func TestEveryCheckFindsItsMutant(t *testing.T) {
 	}
 	for _, c := range protocoltest.Checks(protocoltest.Opener{}) {
 		if !found[c.Name] {
-			t.Errorf("no mutant is for %s", c.Name)
+			t.Errorf("no mutant breaks %s", c.Name)
 		}
 	}
 }
 
-// freeAddress is one at which nobody listens.
+// freeAddress returns an address at which nothing listens.
 func freeAddress(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,14 +1,13 @@
-// Package protocoltest checks what surrounds the calls of a kind: the handshake,
-// the certificates, the life from Configure to the end of the process. It is for
-// plugins of every kind, and above all for those that are not written in Go, for which
-// no library does it. docs/plugin-protocol.md has the sentences.
+// Package protocoltest checks how a plugin keeps the protocol around the calls of its kind:
+// the handshake, the certificates, and its life from Configure to the end of the process. It
+// works for all kinds, and helps most with plugins in other languages than Go, for which no
+// library does this. Every check proves a line of the checklist in docs/plugin-protocol.md.
 //
 //	protocoltest.Run(t, protocoltest.Opener{Command: func(dir string) (pluginproc.Command, error) {
 //		return pluginproc.Command{Path: "/proc/self/exe"}, nil
 //	}})
 //
-// What a process is not asked to do, as in a plugin that was started by hand, is
-// skipped.
+// Checks that need a process of their own are skipped for a plugin that was started by hand.
 package protocoltest
 
 import (
@@ -22,25 +21,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
-// Opener says how to reach the plugin that is to be checked.
+// Opener says how to reach the plugin under test.
 type Opener struct {
-	// Command says how to start the plugin as one whose own directory is dir, or as
-	// one that is only asked what it is when dir is empty. It is called for each process.
+	// Command returns the program to start for each process. dir is the plugin's own
+	// directory, or empty if the plugin is only asked for its description.
 	Command func(dir string) (pluginproc.Command, error)
-	// Attach, where set, is a process that somebody started by hand, to connect to in
-	// place of starting one.
+	// Attach, when set, is a process that was started by hand. It replaces Command.
 	Attach *pluginproc.AttachConfig
-	// Tracer, where set, is told of every call.
+	// Tracer, when set, receives a line for every call.
 	Tracer pluginproc.Tracer
-	// Config is a configuration that the plugin takes, as [plugin.Schema.Value] has it.
+	// Config is a valid configuration in the form of [plugin.Schema.Value].
 	Config map[string]any
-	// Invalid, where set, is one that keeps the schema and that Validate must refuse.
+	// Invalid, when set, is a configuration that matches the schema, but that the plugin
+	// has to refuse.
 	Invalid map[string]any
 }
 
@@ -51,7 +52,7 @@ type check struct {
 	run      func(*fixture)
 }
 
-// Checks are the lines of the checklist that can be checked from outside.
+// Checks returns one check for every line of the checklist that can be checked from outside.
 func Checks(o Opener) (checks []plugintest.Check) {
 	for _, list := range [][]check{handshakeChecks, configureChecks, callChecks, busyChecks, endChecks} {
 		for _, c := range list {
@@ -63,10 +64,10 @@ func Checks(o Opener) (checks []plugintest.Check) {
 	return checks
 }
 
-// Run runs the [Checks], each in a subtest that quotes its line when it fails.
+// Run runs each of the [Checks] in a subtest. A failure quotes the line of the checklist.
 func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
 
-// process is what a check can ask of a plugin, however it came to run.
+// process is a [pluginproc.Process] or a [pluginproc.Attached].
 type process interface {
 	Client() *host.Client
 	PID() int
@@ -76,48 +77,47 @@ type process interface {
 	Kill()
 }
 
-// fixture is a plugin and what a check does with it.
+// fixture is the plugin under test in one check.
 type fixture struct {
 	testing.TB
 	opener Opener
-	root   string // that the plugin may write in
+	root   string // the plugin may write below it
 	kind   kind
 
 	description plugin.Description
 	config      []byte
 	listeners   []pluginproc.Listener
 
-	mu    sync.Mutex
-	asked map[process]bool // to end
+	mu          sync.Mutex
+	endExpected map[process]bool
 
-	log logged
+	log logBuffer // what the plugin logged
 }
 
-// logged is what the plugin logged.
-type logged struct {
+type logBuffer struct {
 	mu   sync.Mutex
 	text []byte
 }
 
-func (l *logged) Write(text []byte) (int, error) {
+func (l *logBuffer) Write(text []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = append(l.text, text...)
 	return len(text), nil
 }
 
-func (l *logged) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.text)
 }
 
 func newFixture(tb testing.TB, o Opener) *fixture {
-	return &fixture{TB: tb, opener: o, root: tb.TempDir(), asked: make(map[process]bool)}
+	return &fixture{TB: tb, opener: o, root: tb.TempDir(), endExpected: make(map[process]bool)}
 }
 
-// dir makes a directory for a plugin.
-func (f *fixture) dir(name string) string {
+// makeDir makes a directory below root.
+func (f *fixture) makeDir(name string) string {
 	f.Helper()
 	dir := filepath.Join(f.root, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -126,38 +126,38 @@ func (f *fixture) dir(name string) string {
 	return dir
 }
 
-// onlyProcess skips what cannot be asked of a plugin that was started by hand.
-func (f *fixture) onlyProcess() {
+// skipIfAttached skips a check that needs a process of its own.
+func (f *fixture) skipIfAttached() {
 	if f.opener.Attach != nil {
 		f.Skip("the plugin was started by hand: it has no handshake, TLS or lifeline, and is not ended from here")
 	}
 }
 
-// begin starts the plugin and asks it what it is.
-func (f *fixture) begin() process {
+// startAndDescribe starts the plugin and asks for its description.
+func (f *fixture) startAndDescribe() process {
 	f.Helper()
-	return f.beginWith(pluginproc.StartConfig{}, f.root)
+	return f.startAndDescribeWith(pluginproc.StartConfig{}, f.root)
 }
 
-// beginWith does so with something in the start that is not as usual.
-func (f *fixture) beginWith(cfg pluginproc.StartConfig, dir string) process {
+// startAndDescribeWith does the same with another configuration of the start.
+func (f *fixture) startAndDescribeWith(cfg pluginproc.StartConfig, dir string) process {
 	f.Helper()
 	if dir != "" {
 		cfg.Listeners = f.listeners
 	}
-	p := f.start(cfg, dir)
-	f.describe(p)
-	if dir == "" || len(f.listeners) > 0 || !f.listen() {
+	p := f.startPlugin(cfg, dir)
+	f.describePlugin(p)
+	if dir == "" || len(f.listeners) > 0 || !f.openListeners() {
 		return p
 	}
-	f.end(p) // listeners are passed on at the start
+	f.endPlugin(p) // it has to be started with its listeners
 	cfg.Listeners = f.listeners
-	p = f.start(cfg, dir)
-	f.describe(p)
+	p = f.startPlugin(cfg, dir)
+	f.describePlugin(p)
 	return p
 }
 
-func (f *fixture) start(cfg pluginproc.StartConfig, dir string) process {
+func (f *fixture) startPlugin(cfg pluginproc.StartConfig, dir string) process {
 	f.Helper()
 	var p process
 	var err error
@@ -173,23 +173,22 @@ func (f *fixture) start(cfg pluginproc.StartConfig, dir string) process {
 	if err != nil {
 		f.Fatalf("start: %v", err)
 	}
-	f.Cleanup(func() { f.end(p) })
+	f.Cleanup(func() { f.endPlugin(p) })
 	return p
 }
 
-// end ends a process that is no longer needed. One that has ended by itself has
-// failed the check.
-func (f *fixture) end(p process) {
+// endPlugin ends a process. The check fails if the process has ended by itself.
+func (f *fixture) endPlugin(p process) {
 	f.Helper()
 	f.mu.Lock()
-	asked := f.asked[p]
-	f.asked[p] = true
+	expected := f.endExpected[p]
+	f.endExpected[p] = true
 	f.mu.Unlock()
-	if asked {
+	if expected {
 		p.Kill()
 		return
 	}
-	if f.opener.Attach != nil { // it is to be ready for the next
+	if f.opener.Attach != nil { // the next check uses the same process
 		ctx, cancel := context.WithTimeout(context.Background(), host.EndTimeout)
 		defer cancel()
 		if err := p.Client().Shutdown(ctx); err != nil {
@@ -201,15 +200,15 @@ func (f *fixture) end(p process) {
 	p.Kill()
 }
 
-// expectEnd tells that the check ends the process itself.
+// expectEnd announces that the check itself ends the process.
 func (f *fixture) expectEnd(p process) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked[p] = true
+	f.endExpected[p] = true
 }
 
-// describe asks the plugin what it is, and makes the configuration for it.
-func (f *fixture) describe(p process) {
+// describePlugin asks for the description and encodes the configuration.
+func (f *fixture) describePlugin(p process) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), host.DescribeTimeout)
 	defer cancel()
@@ -217,40 +216,39 @@ func (f *fixture) describe(p process) {
 	if err != nil {
 		f.Fatalf("%v", err)
 	}
-	f.description, f.kind, f.config = d, kindOf(d.Kind), f.encode(d, f.opener.Config)
+	f.description, f.kind, f.config = d, newKind(d.Kind), f.encodeConfig(d.Schema, f.opener.Config)
 	f.kind.prepare(p.Client())
 }
 
-// encode does what a relay does with a configuration.
-func (f *fixture) encode(d plugin.Description, config map[string]any) []byte {
+// completeConfig fills in the defaults of a configuration, as a relay does.
+func (f *fixture) completeConfig(s plugin.Schema, config map[string]any) cty.Value {
 	f.Helper()
-	v, err := d.Schema.Value(config)
+	v, err := s.Value(config)
 	if err != nil {
 		f.Fatalf("%v", err)
 	}
-	v, faults := d.Schema.Complete(v)
-	if len(faults) > 0 {
-		f.Fatalf("the configuration does not keep the schema: %v", faults)
+	v, diags := s.Complete(v)
+	if len(diags) > 0 {
+		f.Fatalf("the configuration does not match the schema: %v", diags)
 	}
-	data, err := d.Schema.Encode(v)
+	return v
+}
+
+func (f *fixture) encodeConfig(s plugin.Schema, config map[string]any) []byte {
+	f.Helper()
+	data, err := s.Encode(f.completeConfig(s, config))
 	if err != nil {
 		f.Fatalf("%v", err)
 	}
 	return data
 }
 
-// listen opens the listeners of the configuration, of which all processes of a check get the same.
-func (f *fixture) listen() bool {
+// openListeners opens the listeners of the configuration for all processes of a check. It
+// reports whether there are any.
+func (f *fixture) openListeners() bool {
 	f.Helper()
-	v, err := f.description.Schema.Value(f.opener.Config)
-	if err != nil {
-		f.Fatalf("%v", err)
-	}
-	v, faults := f.description.Schema.Complete(v)
-	if len(faults) > 0 {
-		f.Fatalf("the configuration does not keep the schema: %v", faults)
-	}
-	addresses := f.description.Schema.ListenAddresses(v)
+	schema := f.description.Schema
+	addresses := schema.ListenAddresses(f.completeConfig(schema, f.opener.Config))
 	if len(addresses) == 0 || f.opener.Attach != nil {
 		return false
 	}
@@ -265,16 +263,15 @@ func (f *fixture) listen() bool {
 	return true
 }
 
-// open starts the plugin and configures it in a directory.
-func (f *fixture) open(dir string) process {
+// openPlugin starts the plugin and configures it with a directory.
+func (f *fixture) openPlugin(dir string) process {
 	f.Helper()
-	p := f.begin()
-	f.configure(p, dir)
+	p := f.startAndDescribe()
+	f.configurePlugin(p, dir)
 	return p
 }
 
-// configure must succeed.
-func (f *fixture) configure(p process, dir string) {
+func (f *fixture) configurePlugin(p process, dir string) {
 	f.Helper()
 	if err := f.tryConfigure(p, f.config, dir); err != nil {
 		f.Fatalf("%v", err)
@@ -287,28 +284,28 @@ func (f *fixture) tryConfigure(p process, config []byte, dir string) error {
 	return p.Client().Configure(ctx, config, dir)
 }
 
-// serves checks that a call of the kind is answered.
-func (f *fixture) serves(p process) {
+// requireServing fails the check unless the plugin answers a call of its kind.
+func (f *fixture) requireServing(p process) {
 	f.Helper()
-	if err := f.kind.call(f.Context()); err != nil {
+	if err := f.kind.smallCall(f.Context()); err != nil {
 		f.Fatalf("a call is not served: %v", err)
 	}
 }
 
-// refuses checks that a call of the kind is UNAVAILABLE, by an answer of the process.
-func (f *fixture) refuses(p process, when string) {
+// expectUnavailable expects a living process to answer a call of its kind with UNAVAILABLE.
+func (f *fixture) expectUnavailable(p process, when string) {
 	f.Helper()
-	switch err := f.kind.call(f.Context()); {
+	switch err := f.kind.smallCall(f.Context()); {
 	case err == nil:
 		f.Errorf("%s a call was served", when)
-	case !f.kind.unavailable(err):
+	case !f.kind.isUnavailable(err):
 		f.Errorf("%s a call fails with %v, want UNAVAILABLE", when, err)
 	}
-	f.lives(p)
+	f.requireAlive(p)
 }
 
-// lives checks that the process is there.
-func (f *fixture) lives(p process) {
+// requireAlive fails the check if the process has ended.
+func (f *fixture) requireAlive(p process) {
 	f.Helper()
 	select {
 	case <-p.Exited():
@@ -317,8 +314,8 @@ func (f *fixture) lives(p process) {
 	}
 }
 
-// health asks how the plugin is, with the patience of a relay.
-func (f *fixture) health(p process) (host.Health, time.Duration, error) {
+// askHealth asks for the health with the deadline of a relay.
+func (f *fixture) askHealth(p process) (host.Health, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(f.Context(), host.HealthTimeout)
 	defer cancel()
 	begin := time.Now()
@@ -326,8 +323,8 @@ func (f *fixture) health(p process) (host.Health, time.Duration, error) {
 	return h, time.Since(begin), err
 }
 
-// within waits for done, and tells whether it came in time.
-func within(d time.Duration, done <-chan struct{}) bool {
+// waitFor reports whether done is closed within d.
+func waitFor(d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -338,13 +335,13 @@ func within(d time.Duration, done <-chan struct{}) bool {
 	}
 }
 
-// umaskTurn is held by who changes the umask, which is one for the process.
-var umaskTurn sync.Mutex
+// umaskMu guards the umask, which belongs to the whole process.
+var umaskMu sync.Mutex
 
-// withUmask runs do with another umask, which processes inherit.
+// withUmask runs do with another umask, which the processes started by it inherit.
 func withUmask(mask int, do func()) {
-	umaskTurn.Lock()
-	defer umaskTurn.Unlock()
+	umaskMu.Lock()
+	defer umaskMu.Unlock()
 	before := syscall.Umask(mask)
 	defer syscall.Umask(before)
 	do()
