@@ -8,19 +8,19 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
 )
 
-// errInUse skips a check that opens a plugin twice at once, as for two relays.
-var errInUse = errors.New("the plugin was started by hand and is one process, which this check needs more than one of")
+// errOpenTwice skips a check that opens a plugin twice at the same time.
+var errOpenTwice = errors.New("the plugin was started by hand and is one process, which this check needs more than one of")
 
-// Attached is a plugin that somebody started by hand, under a debugger perhaps: the
-// one process, for one check after the other. It is not confined, its log is not seen,
-// and it is never killed. What it lacks for a check is a reason to skip that.
+// Attached is a plugin that was started by hand, for example under a debugger. All checks use
+// the same process, one after the other. It is not confined, its log cannot be seen, and it is
+// never killed. Checks that need more are skipped.
 func Attached(name string, at pluginproc.AttachConfig) Transport {
 	var inUse atomic.Bool
-	return Transport{Name: name, open: func(ctx context.Context, t target) (*Opened, error) {
+	return Transport{Name: name, open: func(ctx context.Context, r openRequest) (*Opened, error) {
 		if inUse.Swap(true) {
-			return nil, errInUse
+			return nil, errOpenTwice
 		}
-		o, err := t.attach(ctx, at)
+		o, err := r.attach(ctx, at)
 		if err != nil {
 			inUse.Store(false)
 			return nil, err
@@ -34,8 +34,8 @@ func Attached(name string, at pluginproc.AttachConfig) Transport {
 	}}
 }
 
-func (t target) attach(ctx context.Context, at pluginproc.AttachConfig) (*Opened, error) {
-	at.Tracer = t.tracer
+func (r openRequest) attach(ctx context.Context, at pluginproc.AttachConfig) (*Opened, error) {
+	at.Tracer = r.tracer
 	attached, err := pluginproc.Attach(ctx, at)
 	if err != nil {
 		return nil, err
@@ -46,17 +46,17 @@ func (t target) attach(ctx context.Context, at pluginproc.AttachConfig) (*Opened
 		attached.Kill()
 		return nil, err
 	}
-	if t.host != nil {
-		client.ServeHost(t.host)
+	if r.host != nil {
+		client.ServeHost(r.host)
 	}
-	o, err := t.configurePlugin(ctx, client, d)
+	o, err := r.configurePlugin(ctx, client, d)
 	if err != nil {
 		attached.Kill()
 		return nil, err
 	}
 	closing := o.Close
 	o.Close = func() error {
-		defer attached.Kill() // of the connection
+		defer attached.Kill() // closes the connection
 		return closing()
 	}
 	return o, nil

@@ -11,11 +11,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// void is a store that keeps nothing, so that a benchmark measures the border
+// emptyStore is a store that keeps nothing, so that a benchmark measures the border
 // alone.
-type void struct{ storage.Store }
+type emptyStore struct{ storage.Store }
 
-func (void) Append(_ context.Context, records []storage.Record) ([]storage.Outcome, error) {
+func (emptyStore) Append(_ context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	outcomes := make([]storage.Outcome, len(records))
 	for i := range outcomes {
 		outcomes[i] = storage.Outcome{Status: storage.Stored, Seq: storage.Seq(i + 1)}
@@ -23,7 +23,7 @@ func (void) Append(_ context.Context, records []storage.Record) ([]storage.Outco
 	return outcomes, nil
 }
 
-func (void) Log(_ context.Context, req storage.LogRequest) (storage.Page, error) {
+func (emptyStore) Log(_ context.Context, req storage.LogRequest) (storage.Page, error) {
 	page := storage.Page{Last: 1 << 40, Entries: make([]storage.Entry, req.Max)}
 	for i := range page.Entries {
 		page.Entries[i] = storage.Entry{Seq: req.From + storage.Seq(i), Signature: signature, Ciphertext: body}
@@ -31,14 +31,14 @@ func (void) Log(_ context.Context, req storage.LogRequest) (storage.Page, error)
 	return page, nil
 }
 
-func (void) Close() error { return nil }
+func (emptyStore) Close() error { return nil }
 
 var signature, body = make([]byte, 64), make([]byte, 4<<10)
 
 func eachBorder(b *testing.B, bench func(b *testing.B, store storage.Store)) {
-	for _, transport := range plugintest.Transports(b, memory) {
+	for _, transport := range plugintest.Transports(b, grpcServer) {
 		b.Run(transport.Name, func(b *testing.B) {
-			opened, err := transport.Open(b, b.TempDir(), map[string]any{"void": true})
+			opened, err := transport.Open(b, b.TempDir(), map[string]any{"emptyStore": true})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func BenchmarkLog(b *testing.B) {
 // BenchmarkOpen: from nothing to a configured store; for a process, with its
 // end.
 func BenchmarkOpen(b *testing.B) {
-	for _, transport := range plugintest.Transports(b, memory) {
+	for _, transport := range plugintest.Transports(b, grpcServer) {
 		b.Run(transport.Name, func(b *testing.B) {
 			for b.Loop() {
 				opened, err := transport.Open(b, b.TempDir(), nil)

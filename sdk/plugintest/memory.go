@@ -13,39 +13,39 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// memory is a plugin that is called over gRPC within the process.
-type memory struct{ stops []func() }
+// grpcServer is a plugin that is called over gRPC within this process.
+type grpcServer struct{ stops []func() }
 
-func openGRPC(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
-	var m memory
-	o, err := m.openInMemory(ctx, p, t)
+func openGRPC(ctx context.Context, p plugin.Plugin, r openRequest) (*Opened, error) {
+	var m grpcServer
+	o, err := m.openInMemory(ctx, p, r)
 	if err != nil {
-		m.stopServer()
+		m.stop()
 		return nil, err
 	}
 	closing := o.Close
 	o.Close = func() error {
-		defer m.stopServer()
+		defer m.stop()
 		return closing()
 	}
 	return o, nil
 }
 
-func (m *memory) openInMemory(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
+func (m *grpcServer) openInMemory(ctx context.Context, p plugin.Plugin, r openRequest) (*Opened, error) {
 	conn, listener, err := m.dialPipe()
 	if err != nil {
 		return nil, err
 	}
 	client := host.NewClient(conn)
-	if t.host != nil {
-		client.ServeHost(t.host)
+	if r.host != nil {
+		client.ServeHost(r.host)
 	}
-	m.serveOn(plugin.NewServer(p, t.log), listener)
-	return t.configurePlugin(ctx, client, p.Describe())
+	m.serve(plugin.NewServer(p, r.log), listener)
+	return r.configurePlugin(ctx, client, p.Describe())
 }
 
-// dialPipe makes a connection and its other end.
-func (m *memory) dialPipe() (*grpc.ClientConn, net.Listener, error) {
+// dialPipe returns a connection and the listener at its other end.
+func (m *grpcServer) dialPipe() (*grpc.ClientConn, net.Listener, error) {
 	listener := bufconn.Listen(1 << 20)
 	conn, err := grpc.NewClient("passthrough:///memory", append(host.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -58,12 +58,12 @@ func (m *memory) dialPipe() (*grpc.ClientConn, net.Listener, error) {
 	return conn, listener, nil
 }
 
-func (m *memory) serveOn(s *grpc.Server, l net.Listener) {
+func (m *grpcServer) serve(s *grpc.Server, l net.Listener) {
 	go s.Serve(l) //nolint:errcheck // ends with Stop
 	m.stops = append(m.stops, s.Stop)
 }
 
-func (m *memory) stopServer() {
+func (m *grpcServer) stop() {
 	for _, stop := range slices.Backward(m.stops) {
 		stop()
 	}

@@ -1,9 +1,8 @@
-// Package plugintest runs one implementation of a plugin in the three ways in
-// which it can be called: directly, over gRPC within the process, and as the
-// process that a relay starts. It is what the conformance suites (storagetest,
-// statstest, peersynctest) stand on.
+// Package plugintest runs one implementation of a plugin over three transports: direct calls,
+// gRPC within the process, and a process as a relay starts it. The conformance suites
+// storagetest, statstest and peersynctest use it.
 //
-// The process is the test binary itself, so the package under test needs
+// The process is the test binary itself, so the tests need
 //
 //	func TestMain(m *testing.M) { plugintest.Main(m, thePlugin) }
 //
@@ -16,8 +15,8 @@
 //		})
 //	}
 //
-// A plugin that is not written in Go, or is only there as a binary, is run by
-// [External], and one that somebody started by hand by [Attached].
+// [External] runs a program in any language, and [Attached] uses a process that was started by
+// hand.
 package plugintest
 
 import (
@@ -32,8 +31,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Main is to be called from TestMain: it runs the tests, or in a process that
-// a test has started the plugin.
+// Main runs the tests, or the plugin in a process that a test has started. Call it from
+// TestMain.
 func Main(m *testing.M, p plugin.Plugin) {
 	if os.Getenv(rpc.Handshake.MagicCookieKey) != "" {
 		plugin.Serve(p)
@@ -42,35 +41,35 @@ func Main(m *testing.M, p plugin.Plugin) {
 	os.Exit(m.Run())
 }
 
-// Opened is an open implementation; that of its kind is set.
+// Opened is an open implementation. One of Store, Exporter and Replicator is set.
 type Opened struct {
 	Store      storage.Store
 	Exporter   stats.Exporter
 	Replicator peersync.Replicator
-	// Kill ends the process as kill -9 does, and returns when it is gone. It is
-	// nil where there is no process.
+	// Kill ends the process as kill -9 does, and waits for its end. It is nil if there is
+	// no process.
 	Kill func()
-	// Close closes the implementation in good order, and the process with it. After
-	// Kill or another Close it does nothing.
+	// Close closes the implementation and ends the process. After Kill or another Close it
+	// does nothing.
 	Close func() error
 
-	process *pluginproc.Process // nil where there is none
-	over    bool                // closed or killed
+	process *pluginproc.Process // nil if there is none
+	done    bool                // closed or killed
 }
 
-// closeOnce makes Close do nothing after itself or Kill.
+// closeOnce makes Close do nothing after Close or Kill.
 func (o *Opened) closeOnce() {
 	closing, killing := o.Close, o.Kill
 	o.Close = func() error {
-		if o.over {
+		if o.done {
 			return nil
 		}
-		o.over = true
+		o.done = true
 		return closing()
 	}
 	if killing != nil {
 		o.Kill = func() {
-			o.over = true
+			o.done = true
 			killing()
 		}
 	}

@@ -20,20 +20,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-var memory = plugin.Plugin{
+var grpcServer = plugin.Plugin{
 	Name:         "memory",
 	Version:      "1.0.0",
 	Capabilities: []plugin.Capability{plugin.Watch, plugin.Ledger},
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
-		{Name: "void", Type: plugin.Bool, Default: "false"},
+		{Name: "emptyStore", Type: plugin.Bool, Default: "false"},
 		{Name: "label", Type: plugin.String},
 		{Name: "die", Type: plugin.String, Doc: "When the process kills itself."},
 	}},
 	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 		var c struct {
 			Refuse bool   `cty:"refuse"`
-			Void   bool   `cty:"void"`
+			Void   bool   `cty:"emptyStore"`
 			Label  string `cty:"label"`
 			Die    string `cty:"die"`
 		}
@@ -44,7 +44,7 @@ var memory = plugin.Plugin{
 			return nil, plugin.Invalid("Told to refuse", "", "refuse")
 		}
 		if c.Void {
-			return void{}, nil
+			return emptyStore{}, nil
 		}
 		cfg.Logger.Info("store opened", "dir", cfg.Dir)
 		m := mortal{storagetest.NewMemory(), c.Die, cfg.Logger}
@@ -76,10 +76,10 @@ func (m mortal) Info(ctx context.Context) (storage.Info, error) {
 
 func (m mortal) Close() error { return errors.Join(m.die("close"), m.Memory.Close()) }
 
-func TestMain(m *testing.M) { plugintest.Main(m, memory) }
+func TestMain(m *testing.M) { plugintest.Main(m, grpcServer) }
 
 func eachTransport(t *testing.T, test func(*testing.T, plugintest.Transport)) {
-	for _, transport := range plugintest.Transports(t, memory) {
+	for _, transport := range plugintest.Transports(t, grpcServer) {
 		t.Run(transport.Name, func(t *testing.T) {
 			t.Cleanup(func() {
 				goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
@@ -162,7 +162,7 @@ func TestRefusedConfiguration(t *testing.T) {
 }
 
 func TestKilledProcess(t *testing.T) {
-	for _, transport := range plugintest.Transports(t, memory) {
+	for _, transport := range plugintest.Transports(t, grpcServer) {
 		if transport.Name != "process" {
 			continue
 		}
@@ -228,11 +228,11 @@ func TestConfiguredAgain(t *testing.T) {
 	client, dir := process.Client(), t.TempDir()
 	configure := func(config map[string]any) error {
 		t.Helper()
-		v, err := memory.Schema.Value(config)
+		v, err := grpcServer.Schema.Value(config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := memory.Schema.Encode(v)
+		data, err := grpcServer.Schema.Encode(v)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,17 +14,15 @@ import (
 	"time"
 )
 
-// Check is one sentence of a contract and the code that proves it. The suites
-// beside the interfaces of the kinds are lists of checks, so that they run
-// under go test, see [RunTests], and in a program without it, see [Evaluate].
+// Check is one sentence of a contract and the code that proves it. A suite is a list of
+// checks, so it can run under go test, see [RunTests], and in any program, see [Evaluate].
 type Check struct {
 	Name     string
-	Contract string // the sentence, as the comments of the interface have it
+	Contract string // the sentence
 	Run      func(testing.TB)
 }
 
-// RunTests runs each check as a subtest, which quotes the contract when it
-// fails.
+// RunTests runs each check as a subtest. A failure quotes the contract.
 func RunTests(t *testing.T, checks []Check) {
 	for _, c := range checks {
 		t.Run(c.Name, func(t *testing.T) {
@@ -38,13 +36,13 @@ func RunTests(t *testing.T, checks []Check) {
 	}
 }
 
-// Verdict is what came of a check.
+// Verdict is the outcome of a check.
 type Verdict string
 
 const (
 	Passed  Verdict = "passed"
 	Failed  Verdict = "failed"
-	Skipped Verdict = "skipped" // it needs what the plugin does not offer
+	Skipped Verdict = "skipped" // the plugin does not offer what the check needs
 )
 
 // Result is a check that has been run.
@@ -52,13 +50,13 @@ type Result struct {
 	Check   Check         `json:"-"`
 	Verdict Verdict       `json:"verdict"`
 	Took    time.Duration `json:"took"`
-	Output  []string      `json:"output,omitempty"` // what was wrong, or why it was skipped; one line each
-	Logged  []string      `json:"logged,omitempty"` // the last lines of the plugin's log before it failed
+	Output  []string      `json:"output,omitempty"` // lines that say why it failed or was skipped
+	Logged  []string      `json:"logged,omitempty"` // the last lines of the plugin's log, if it failed
 }
 
-// Evaluate runs checks one after the other without go test, reports each when
-// it is done, and returns how many failed. When ctx ends, no other check begins,
-// and the one that is under way ends as well as it can.
+// Evaluate runs checks one after the other without go test, reports each result, and returns
+// how many failed. When ctx ends, no further check begins, and the context of the running one
+// ends.
 func Evaluate(ctx context.Context, checks []Check, report func(Result)) (failed int) {
 	for _, c := range checks {
 		if ctx.Err() != nil {
@@ -75,10 +73,10 @@ func Evaluate(ctx context.Context, checks []Check, report func(Result)) (failed 
 
 func runCheck(ctx context.Context, c Check) Result {
 	ctx, cancel := context.WithCancel(ctx)
-	tb := &bench{name: c.Name, ctx: ctx, cancel: cancel}
+	tb := &checkTB{name: c.Name, ctx: ctx, cancel: cancel}
 	begin := time.Now()
 	done := make(chan struct{})
-	go func() { // of its own, for Goexit
+	go func() { // FailNow ends this goroutine
 		defer close(done)
 		defer tb.endCheck()
 		c.Run(tb)
@@ -96,11 +94,10 @@ func runCheck(ctx context.Context, c Check) Result {
 	return r
 }
 
-// bench is a testing.TB outside of go test. The embedded interface, always nil,
-// is there for the method by which package testing keeps others from
-// implementing it; the methods that touch the process (Setenv, Chdir, and what
-// is added later) are not for checks.
-type bench struct {
+// checkTB is a testing.TB outside of go test. The embedded interface is always nil. It only
+// provides the unexported method with which package testing keeps others from implementing
+// it. Checks must not call methods that change the process, such as Setenv and Chdir.
+type checkTB struct {
 	testing.TB
 	name   string
 	ctx    context.Context
@@ -109,12 +106,12 @@ type bench struct {
 	mu              sync.Mutex
 	failed, skipped bool
 	output          []string
-	log             []string // of the plugin, the last lines
+	log             []string // the last lines of the plugin's log
 	cleanups        []func()
 }
 
-// endCheck ends a check: what panicked has failed, and what was opened is closed.
-func (b *bench) endCheck() {
+// endCheck recovers from a panic, which fails the check, and runs the cleanups.
+func (b *checkTB) endCheck() {
 	if r := recover(); r != nil {
 		b.Errorf("panic: %v\n%s", r, debug.Stack())
 	}
@@ -133,8 +130,8 @@ func (b *bench) endCheck() {
 	}
 }
 
-// runCleanup runs one cleanup, which may end itself with FailNow.
-func (b *bench) runCleanup(cleanup func()) {
+// runCleanup runs one cleanup, which may call FailNow.
+func (b *checkTB) runCleanup(cleanup func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer func() {
@@ -147,17 +144,17 @@ func (b *bench) runCleanup(cleanup func()) {
 	wg.Wait()
 }
 
-func (b *bench) Name() string             { return b.name }
-func (b *bench) Helper()                  {}
-func (b *bench) Context() context.Context { return b.ctx }
+func (b *checkTB) Name() string             { return b.name }
+func (b *checkTB) Helper()                  {}
+func (b *checkTB) Context() context.Context { return b.ctx }
 
-func (b *bench) Cleanup(f func()) {
+func (b *checkTB) Cleanup(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cleanups = append(b.cleanups, f)
 }
 
-func (b *bench) TempDir() string {
+func (b *checkTB) TempDir() string {
 	dir, err := os.MkdirTemp("", "cwtch-plugin-test-")
 	if err != nil {
 		b.Fatalf("make a directory for the check: %v", err)
@@ -166,62 +163,62 @@ func (b *bench) TempDir() string {
 	return dir
 }
 
-// maxLog is how many lines of a plugin's log are kept.
-const maxLog = 20
+// maxLogLines bounds the lines of a plugin's log that are kept.
+const maxLogLines = 20
 
-// Output takes the log of a plugin, a line or more at a time.
-func (b *bench) Output() io.Writer { return logged{b} }
+// Output returns a writer for the log of a plugin. Each write has one or more lines.
+func (b *checkTB) Output() io.Writer { return checkLog{b} }
 
-type logged struct{ bench *bench }
+type checkLog struct{ tb *checkTB }
 
-func (l logged) Write(text []byte) (int, error) {
-	l.bench.mu.Lock()
-	defer l.bench.mu.Unlock()
-	l.bench.log = append(l.bench.log, strings.Split(strings.TrimSpace(string(text)), "\n")...)
-	l.bench.log = slices.Delete(l.bench.log, 0, max(0, len(l.bench.log)-maxLog))
+func (l checkLog) Write(text []byte) (int, error) {
+	l.tb.mu.Lock()
+	defer l.tb.mu.Unlock()
+	l.tb.log = append(l.tb.log, strings.Split(strings.TrimSpace(string(text)), "\n")...)
+	l.tb.log = slices.Delete(l.tb.log, 0, max(0, len(l.tb.log)-maxLogLines))
 	return len(text), nil
 }
 
-func (b *bench) noteText(text string) {
+func (b *checkTB) noteText(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.output = append(b.output, strings.Split(strings.TrimSpace(text), "\n")...)
 }
 
-func (b *bench) Log(args ...any)            { b.noteText(fmt.Sprintln(args...)) }
-func (b *bench) Logf(f string, args ...any) { b.noteText(fmt.Sprintf(f, args...)) }
-func (b *bench) Error(args ...any)          { b.Log(args...); b.Fail() }
-func (b *bench) Errorf(f string, a ...any)  { b.Logf(f, a...); b.Fail() }
-func (b *bench) Fatal(args ...any)          { b.Log(args...); b.FailNow() }
-func (b *bench) Fatalf(f string, a ...any)  { b.Logf(f, a...); b.FailNow() }
-func (b *bench) Skip(args ...any)           { b.Log(args...); b.SkipNow() }
-func (b *bench) Skipf(f string, a ...any)   { b.Logf(f, a...); b.SkipNow() }
+func (b *checkTB) Log(args ...any)            { b.noteText(fmt.Sprintln(args...)) }
+func (b *checkTB) Logf(f string, args ...any) { b.noteText(fmt.Sprintf(f, args...)) }
+func (b *checkTB) Error(args ...any)          { b.Log(args...); b.Fail() }
+func (b *checkTB) Errorf(f string, a ...any)  { b.Logf(f, a...); b.Fail() }
+func (b *checkTB) Fatal(args ...any)          { b.Log(args...); b.FailNow() }
+func (b *checkTB) Fatalf(f string, a ...any)  { b.Logf(f, a...); b.FailNow() }
+func (b *checkTB) Skip(args ...any)           { b.Log(args...); b.SkipNow() }
+func (b *checkTB) Skipf(f string, a ...any)   { b.Logf(f, a...); b.SkipNow() }
 
-func (b *bench) Fail() {
+func (b *checkTB) Fail() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failed = true
 }
 
-func (b *bench) FailNow() {
+func (b *checkTB) FailNow() {
 	b.Fail()
 	runtime.Goexit()
 }
 
-func (b *bench) SkipNow() {
+func (b *checkTB) SkipNow() {
 	b.mu.Lock()
 	b.skipped = true
 	b.mu.Unlock()
 	runtime.Goexit()
 }
 
-func (b *bench) Failed() bool {
+func (b *checkTB) Failed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.failed
 }
 
-func (b *bench) Skipped() bool {
+func (b *checkTB) Skipped() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.skipped

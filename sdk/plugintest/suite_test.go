@@ -21,7 +21,7 @@ func TestEvaluate(t *testing.T) {
 			tb.Log("not shown")
 		}},
 		{"Fails", "b", func(tb testing.TB) {
-			for i := range 2 * maxLog {
+			for i := range 2 * maxLogLines {
 				fmt.Fprintln(tb.Output(), "line", i)
 			}
 			tb.Errorf("one")
@@ -50,7 +50,7 @@ func TestEvaluate(t *testing.T) {
 		} else if !slices.Equal(r.Output, w.output) {
 			t.Errorf("%s says %q, want %q", r.Check.Name, r.Output, w.output)
 		}
-		if r.Check.Name == "Fails" && (len(r.Logged) != maxLog || r.Logged[maxLog-1] != "line 39") {
+		if r.Check.Name == "Fails" && (len(r.Logged) != maxLogLines || r.Logged[maxLogLines-1] != "line 39") {
 			t.Errorf("the log of a plugin comes as %q", r.Logged)
 		}
 		n++

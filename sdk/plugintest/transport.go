@@ -16,22 +16,22 @@ import (
 
 // Transport is one way to call an implementation.
 type Transport struct {
-	Name string // "direct", "grpc", "process", or that of an External
-	open func(context.Context, target) (*Opened, error)
+	Name string // "direct", "grpc", "process", or the name given to External or Attached
+	open func(context.Context, openRequest) (*Opened, error)
 
 	tracer pluginproc.Tracer
 }
 
-// target is what is to be opened.
-type target struct {
+// openRequest says what to open.
+type openRequest struct {
 	dir    string
 	config map[string]any
-	host   peersync.HostServices // of a peersync plugin
+	host   peersync.HostServices // nil unless it is a peersync plugin
 	log    *slog.Logger
 	tracer pluginproc.Tracer
 }
 
-// Transports gives the three ways to call p.
+// Transports returns the three transports for p.
 func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 	tb.Helper()
 	d := p.Describe()
@@ -39,11 +39,11 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 		tb.Fatal(err)
 	}
 	return []Transport{
-		{Name: "direct", open: func(ctx context.Context, t target) (*Opened, error) { return openDirect(ctx, p, t) }},
-		{Name: "grpc", open: func(ctx context.Context, t target) (*Opened, error) { return openGRPC(ctx, p, t) }},
-		{Name: "process", open: func(ctx context.Context, t target) (*Opened, error) {
+		{Name: "direct", open: func(ctx context.Context, r openRequest) (*Opened, error) { return openDirect(ctx, p, r) }},
+		{Name: "grpc", open: func(ctx context.Context, r openRequest) (*Opened, error) { return openGRPC(ctx, p, r) }},
+		{Name: "process", open: func(ctx context.Context, r openRequest) (*Opened, error) {
 			self := func() (pluginproc.Command, error) { return pluginproc.Command{Path: "/proc/self/exe"}, nil }
-			return openProcess(ctx, self, t, new(ending), func(found plugin.Description) error {
+			return openProcess(ctx, self, r, new(stopper), func(found plugin.Description) error {
 				if found.Kind != d.Kind || found.Name != d.Name {
 					return fmt.Errorf("the test binary is the %s plugin %q, not the %s plugin %q: TestMain must call plugintest.Main",
 						found.Kind, found.Name, d.Kind, d.Name)
@@ -54,36 +54,34 @@ func Transports(tb testing.TB, p plugin.Plugin) []Transport {
 	}
 }
 
-// External is a plugin of any kind that is a program of its own, whatever it is
-// written in. command says how to start it, as the plugin whose own directory is
-// dir, and is asked each time, since an open file in it is used up. The
-// configuration is read by the schema that the program describes.
+// External is a plugin of any kind in a program of its own, in any language. command returns
+// how to start it with the directory dir. It is called for every start, because a start
+// closes an open file in the command.
 func External(name string, command func(dir string) (pluginproc.Command, error)) Transport {
-	end := new(ending)
-	return Transport{Name: name, open: func(ctx context.Context, t target) (*Opened, error) {
-		return openProcess(ctx, func() (pluginproc.Command, error) { return command(t.dir) }, t, end, func(plugin.Description) error { return nil })
+	end := new(stopper)
+	return Transport{Name: name, open: func(ctx context.Context, r openRequest) (*Opened, error) {
+		return openProcess(ctx, func() (pluginproc.Command, error) { return command(r.dir) }, r, end, func(plugin.Description) error { return nil })
 	}}
 }
 
-// Traced tells a tracer of every call that goes to a process.
+// Traced returns a transport whose processes have their calls traced.
 func (t Transport) Traced(tracer pluginproc.Tracer) Transport {
 	t.tracer = tracer
 	return t
 }
 
-// Open opens a storage or stats plugin in dir, which is absolute, with a
-// configuration as [plugin.Schema.Value] takes it. It may be called again for the
-// same directory once the earlier one is closed or killed. What is open at the end
-// of the test is closed then.
+// Open opens a storage or stats plugin in the absolute directory dir, with a configuration for
+// [plugin.Schema.Value]. It may be called again for the same directory after Close or Kill. An
+// implementation that is still open at the end of the test is closed.
 func (t Transport) Open(tb testing.TB, dir string, config map[string]any) (*Opened, error) {
 	return t.OpenPeerSync(tb, dir, config, nil)
 }
 
-// OpenPeerSync does the same for a peersync plugin, to which it gives its host.
+// OpenPeerSync does the same for a peersync plugin, whose host is h.
 func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.HostServices) (*Opened, error) {
 	log := slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o, err := t.open(tb.Context(), target{dir: dir, config: config, host: h, log: log, tracer: t.tracer})
-	if errors.Is(err, errInUse) {
+	o, err := t.open(tb.Context(), openRequest{dir: dir, config: config, host: h, log: log, tracer: t.tracer})
+	if errors.Is(err, errOpenTwice) {
 		tb.Skip(err.Error())
 	}
 	if err != nil {
@@ -91,9 +89,9 @@ func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any
 	}
 	o.closeOnce()
 	tb.Cleanup(func() {
-		if o.process != nil && !o.over {
+		if o.process != nil && !o.done {
 			if reason, ended := o.process.Ended(tb.Failed()); ended {
-				o.over = true
+				o.done = true
 				tb.Errorf("the process ended: %s", reason)
 			}
 		}
@@ -104,12 +102,12 @@ func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any
 	return o, nil
 }
 
-func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error) {
-	v, err := p.Schema.Value(t.config)
+func openDirect(ctx context.Context, p plugin.Plugin, r openRequest) (*Opened, error) {
+	v, err := p.Schema.Value(r.config)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := plugin.NewConfig(p.Schema, v, t.dir, t.log)
+	cfg, err := plugin.NewConfig(p.Schema, v, r.dir, r.log)
 	if err == nil && p.Validate != nil {
 		err = p.Validate(cfg)
 	}
@@ -127,7 +125,7 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 			o.Close = o.Exporter.Close
 		}
 	case plugin.KindPeerSync:
-		if o.Replicator, err = plugin.OpenPeerSync(ctx, p, cfg, t.host); err == nil {
+		if o.Replicator, err = plugin.OpenPeerSync(ctx, p, cfg, r.host); err == nil {
 			o.Close = o.Replicator.Close
 		}
 	}
@@ -138,18 +136,18 @@ func openDirect(ctx context.Context, p plugin.Plugin, t target) (*Opened, error)
 }
 
 // openProcess opens a plugin in a process of its own, if its description passes.
-func openProcess(ctx context.Context, command func() (pluginproc.Command, error), t target, end *ending, check func(plugin.Description) error) (*Opened, error) {
-	process, d, err := t.startProcess(ctx, command, nil)
+func openProcess(ctx context.Context, command func() (pluginproc.Command, error), r openRequest, end *stopper, check func(plugin.Description) error) (*Opened, error) {
+	process, d, err := r.startProcess(ctx, command, nil)
 	if err != nil {
 		return nil, err
 	}
-	listeners, err := t.openListeners(ctx, d)
+	listeners, err := r.openListeners(ctx, d)
 	if err == nil {
 		err = check(d)
 	}
-	if err == nil && len(listeners) > 0 { // which a process gets when it is started
+	if err == nil && len(listeners) > 0 { // a process gets its listeners when it starts
 		process.Kill()
-		process, d, err = t.startProcess(ctx, command, listeners)
+		process, d, err = r.startProcess(ctx, command, listeners)
 	}
 	for _, l := range listeners {
 		l.Close()
@@ -160,10 +158,10 @@ func openProcess(ctx context.Context, command func() (pluginproc.Command, error)
 		}
 		return nil, err
 	}
-	if t.host != nil {
-		process.Client().ServeHost(t.host)
+	if r.host != nil {
+		process.Client().ServeHost(r.host)
 	}
-	o, err := t.configurePlugin(ctx, process.Client(), d)
+	o, err := r.configurePlugin(ctx, process.Client(), d)
 	if err != nil {
 		err = process.Explain(err)
 		process.Kill()
@@ -178,30 +176,30 @@ func openProcess(ctx context.Context, command func() (pluginproc.Command, error)
 	return o, nil
 }
 
-// ending ends processes by their lifeline. When one has not followed it, the others
-// are not waited for: that they must is for a check of its own.
-type ending struct{ ignored atomic.Bool }
+// stopper stops processes. After one that ignored its lifeline, it no longer waits for
+// others: a check of its own requires that they end.
+type stopper struct{ lifelineIgnored atomic.Bool }
 
-func (e *ending) stop(p *pluginproc.Process) {
-	patience := host.EndTimeout
-	if e.ignored.Load() {
-		patience = 0
+func (e *stopper) stop(p *pluginproc.Process) {
+	timeout := host.EndTimeout
+	if e.lifelineIgnored.Load() {
+		timeout = 0
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	p.Stop(ctx)
 	if ctx.Err() != nil {
-		e.ignored.Store(true)
+		e.lifelineIgnored.Store(true)
 	}
 }
 
-// startProcess starts the process, and asks it what it is.
-func (t target) startProcess(ctx context.Context, command func() (pluginproc.Command, error), listeners []pluginproc.Listener) (*pluginproc.Process, plugin.Description, error) {
+// startProcess starts the process and asks for its description.
+func (r openRequest) startProcess(ctx context.Context, command func() (pluginproc.Command, error), listeners []pluginproc.Listener) (*pluginproc.Process, plugin.Description, error) {
 	c, err := command()
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
-	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: c, Listeners: listeners, Logger: t.log, Tracer: t.tracer})
+	process, err := pluginproc.Start(ctx, pluginproc.StartConfig{Command: c, Listeners: listeners, Logger: r.log, Tracer: r.tracer})
 	if err != nil {
 		return nil, plugin.Description{}, err
 	}
@@ -214,12 +212,11 @@ func (t target) startProcess(ctx context.Context, command func() (pluginproc.Com
 	return process, d, nil
 }
 
-// openListeners opens the listeners of the configuration. What is wrong with that is
-// for configure to say.
-func (t target) openListeners(ctx context.Context, d plugin.Description) (out []pluginproc.Listener, err error) {
-	v, err := d.Schema.Value(t.config)
+// openListeners opens the listeners of the configuration. configurePlugin reports its faults.
+func (r openRequest) openListeners(ctx context.Context, d plugin.Description) (out []pluginproc.Listener, err error) {
+	v, err := d.Schema.Value(r.config)
 	if err != nil {
-		return nil, nil //nolint:nilerr // configure says it
+		return nil, nil //nolint:nilerr // configurePlugin reports it
 	}
 	v, faults := d.Schema.Complete(v)
 	if len(faults) > 0 {
@@ -235,13 +232,13 @@ func (t target) openListeners(ctx context.Context, d plugin.Description) (out []
 	return out, nil
 }
 
-// configurePlugin configures a plugin on the other side of a connection.
-func (t target) configurePlugin(ctx context.Context, client *host.Client, d plugin.Description) (*Opened, error) {
-	v, err := d.Schema.Value(t.config)
+// configurePlugin configures a plugin as a relay does.
+func (r openRequest) configurePlugin(ctx context.Context, client *host.Client, d plugin.Description) (*Opened, error) {
+	v, err := d.Schema.Value(r.config)
 	if err != nil {
 		return nil, err
 	}
-	v, faults := d.Schema.Complete(v) // as a relay does
+	v, faults := d.Schema.Complete(v)
 	if len(faults) > 0 {
 		return nil, faults
 	}
@@ -249,7 +246,7 @@ func (t target) configurePlugin(ctx context.Context, client *host.Client, d plug
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Configure(ctx, config, t.dir); err != nil {
+	if err := client.Configure(ctx, config, r.dir); err != nil {
 		return nil, err
 	}
 	var o Opened

@@ -1,16 +1,16 @@
-// The half of a storage plugin that is the same for everybody: how a relay starts
-// it, calls it and ends it. Leave this file as it is, and take a new one with a new
-// release of cwtch-relay; what is yours is in main.mjs and store.mjs.
+// The part that is the same for all storage plugins: how a relay starts, calls and ends
+// them. Do not change this file; replace it with that of a newer cwtch-relay. Your own code
+// is in main.mjs and store.mjs.
 //
-// docs/plugin-protocol.md of cwtch-relay is what it implements, and the comments in
-// proto/ are the contract of each call. In this order:
+// This file implements docs/plugin-protocol.md of cwtch-relay. The comments in proto/ are
+// the contract of each call. Its sections are:
 //
 //   contract    the limits of a store, and the errors that it throws
 //   log         lines for the log of the relay
-//   life        configured, drained, closed: no store is closed while a call uses it
-//   services    protobuf on one side, the store on the other
-//   handshake   what relay and plugin tell each other before the first call
-//   serve       the life of the process
+//   lifecycle   configuring, draining and closing a store that calls may be using
+//   services    gRPC services that call the store
+//   handshake   what relay and plugin exchange before the first call
+//   serve       the main function of the process
 
 import { writeSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -25,17 +25,17 @@ import * as x509 from '@peculiar/x509';
 import wire from './build/wire.json' with { type: 'json' };
 
 const MAX_REQUEST = 16 << 20; // bytes; the default of gRPC is 4 MiB
-const LAST_CALLS = 5000; // milliseconds for what is under way when the relay is gone
+const SHUTDOWN_GRACE = 5000; // milliseconds for calls under way when the relay is gone
 const PROTOCOL = 1;
-// The cookie tells a relay from a person at a shell. It is no secret.
-const COOKIE = 'b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e';
+// The cookie shows that a relay starts the plugin, not a person. It is no secret.
+const MAGIC_COOKIE = 'b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e';
 
 const options = { keepCase: true, longs: Number, defaults: true };
 const { Plugin, Storage } = loadPackageDefinition(fromJSON(wire, options)).cwtch.relay.plugin.v1;
 
 // ---- contract ----
 
-// Limits, as in storage.proto. They are checked here, before a store is called.
+// The limits of storage.proto. They are checked here before the store is called.
 const MAX_BATCH = 256; // records in one append
 const MAX_BATCH_BYTES = 1 << 20; // of their signatures and ciphertexts
 const MAX_ENVELOPE = 16 << 10; // signature and ciphertext of one record
@@ -43,11 +43,11 @@ const MAX_PAGE = 1024; // entries in one page of the log
 const PAGE_BYTES = 256 << 10; // of their signatures and ciphertexts
 const MAX_SPENT_TOKENS = 1024; // in one page and in one spend
 
-/** An error that the operator is shown as it is: say what, where and what to do. */
+/** An error whose text the operator sees: say what is wrong, where, and what to do. */
 export class StoreError extends Error {
   code = status.UNKNOWN;
 }
-/** No envelope has the signature asked for. */
+/** No envelope has the signature. */
 export class NotFound extends StoreError {
   code = status.NOT_FOUND;
 }
@@ -55,7 +55,7 @@ export class NotFound extends StoreError {
 export class TooLarge extends StoreError {
   code = status.OUT_OF_RANGE;
 }
-/** There is no room. Nothing was stored; reads go on. */
+/** There is no room. Nothing was stored. Reads still work. */
 export class Full extends StoreError {
   code = status.FAILED_PRECONDITION;
 }
@@ -63,15 +63,15 @@ export class Full extends StoreError {
 export class Corrupt extends StoreError {
   code = status.DATA_LOSS;
 }
-/** Not now. */
+/** The store cannot be used now, but may be later. */
 export class Unavailable extends StoreError {
   code = status.UNAVAILABLE;
 }
-class Late extends StoreError {
+class TimedOut extends StoreError {
   code = status.DEADLINE_EXCEEDED;
 }
 class Malformed extends StoreError {
-  code = status.INVALID_ARGUMENT; // what no relay sends
+  code = status.INVALID_ARGUMENT; // no relay sends this
 }
 
 // ---- log ----
@@ -85,93 +85,93 @@ function write(level, message, fields) {
   }
 }
 
-/** Lines for the log of the relay. No id, signature, ciphertext or token in them. */
+/** Writes lines to the log of the relay. Never log an id, signature, ciphertext or token. */
 export const log = Object.fromEntries(LEVELS.map((level) => [level, (message, fields) => write(level, message, fields)]));
 
-// ---- life ----
+// ---- lifecycle ----
 
 /**
- * Holds the store, when there is one, and counts the calls that use it. Deadlines are
- * in milliseconds since 1970. A life is over after shutdown, unless it is lasting, as
- * under a debugger: then it begins anew.
+ * Holds the open store, if there is one, and counts the calls that use it. Deadlines are in
+ * milliseconds since 1970. After shutdown nothing can be configured, unless the lifecycle is
+ * reusable, as under a debugger.
  */
-class Life {
-  #lasting;
+class Lifecycle {
+  #reusable;
   #store = null;
-  #configuration = ''; // that the store was opened with
-  #obstacle = 'not configured'; // why no call may begin; empty: it may
+  #configuration = ''; // with which the store was opened
+  #refusal = 'not configured'; // why no call may begin; empty while calls may
   #failed = false;
   #draining = false;
   #calls = 0;
-  #idle = []; // who waits until no call is under way
-  #turn = Promise.resolve(); // the last of what opens or closes the store
+  #idleWaiters = []; // resolve functions of those who wait until no call is under way
+  #lastChange = Promise.resolve(); // resolves when the last opening or closing is done
 
-  constructor(lasting = false) {
-    this.#lasting = lasting;
+  constructor(reusable = false) {
+    this.#reusable = reusable;
   }
 
-  /** Gives the store to one call. */
+  /** Provides the store to one call. */
   async use(call) {
-    if (this.#obstacle) throw new Unavailable(this.#obstacle);
+    if (this.#refusal) throw new Unavailable(this.#refusal);
     this.#calls++;
     try {
       return await call(this.#store);
     } finally {
       this.#calls--;
-      if (this.#calls === 0) this.#idle.splice(0).forEach((wake) => wake());
+      if (this.#calls === 0) this.#idleWaiters.splice(0).forEach((wake) => wake());
     }
   }
 
-  /** Opens the store in place of the one that is open. The same configuration again changes nothing. */
+  /** Closes the open store and opens another one. The same configuration changes nothing. */
   configure(configuration, open, deadline) {
-    return this.#inTurn(async () => {
+    return this.#serialize(async () => {
       if (this.#draining) throw new Unavailable('draining');
       if (this.#store && this.#configuration === configuration) return;
-      await this.#retire('being configured', deadline);
+      await this.#closeStore('being configured', deadline);
       try {
         this.#store = await open();
       } catch (error) {
-        [this.#obstacle, this.#failed] = ['the last configuration could not be used', true];
+        [this.#refusal, this.#failed] = ['the last configuration could not be used', true];
         throw error;
       }
       [this.#configuration, this.#failed] = [configuration, false];
-      this.#obstacle = this.#draining ? 'draining' : '';
+      this.#refusal = this.#draining ? 'draining' : '';
     });
   }
 
-  /** Lets no call begin any more, and waits for those under way. */
+  /** Refuses new calls and waits for those under way. */
   drain(deadline) {
     this.#draining = true;
-    this.#obstacle = 'draining';
+    this.#refusal = 'draining';
     return this.#whenIdle(deadline);
   }
 
-  /** Drains, and closes the store. */
+  /** Drains and closes the store. */
   async shutdown(deadline) {
     await this.drain(deadline);
-    await this.#inTurn(() => this.#retire('closed', deadline));
-    if (this.#lasting) [this.#obstacle, this.#draining] = ['not configured', false];
+    await this.#serialize(() => this.#closeStore('closed', deadline));
+    if (this.#reusable) [this.#refusal, this.#draining] = ['not configured', false];
   }
 
   health() {
-    if (this.#failed) return { status: 'STATUS_FAILED', reason: this.#obstacle };
-    const reason = this.#store ? (this.#store.trouble ?? '') : this.#obstacle;
+    if (this.#failed) return { status: 'STATUS_FAILED', reason: this.#refusal };
+    const reason = this.#store ? (this.#store.degraded ?? '') : this.#refusal;
     return { status: reason ? 'STATUS_DEGRADED' : 'STATUS_READY', reason };
   }
 
-  #inTurn(work) {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => {});
+  #serialize(work) {
+    const done = this.#lastChange.then(work);
+    this.#lastChange = done.catch(() => {});
     return done;
   }
 
-  async #retire(obstacle, deadline) {
-    const before = this.#obstacle;
-    this.#obstacle = obstacle;
+  async #closeStore(refusal, deadline) {
+    const before = this.#refusal;
+    this.#refusal = refusal;
     try {
       await this.#whenIdle(deadline);
     } catch (error) {
-      this.#obstacle = before;
+      this.#refusal = before;
       throw error;
     }
     const store = this.#store;
@@ -184,10 +184,10 @@ class Life {
     let timer;
     const late = new Promise((_, reject) => {
       const wait = Math.min(deadline - Date.now(), 2 ** 31 - 1);
-      timer = setTimeout(() => reject(new Late(`${this.#calls} calls are under way`)), wait);
+      timer = setTimeout(() => reject(new TimedOut(`${this.#calls} calls are under way`)), wait);
     });
     try {
-      await Promise.race([new Promise((resolve) => this.#idle.push(resolve)), late]);
+      await Promise.race([new Promise((resolve) => this.#idleWaiters.push(resolve)), late]);
     } finally {
       clearTimeout(timer);
     }
@@ -196,8 +196,8 @@ class Life {
 
 // ---- services ----
 
-/** Makes a handler of gRPC of a function from request to answer. */
-function answered(name, method) {
+/** Turns a function from request to answer into a gRPC handler. */
+function withErrorCodes(name, method) {
   return async (call, callback) => {
     try {
       callback(null, await method(call.request, Number(call.getDeadline())));
@@ -210,33 +210,33 @@ function answered(name, method) {
   };
 }
 
-function handlers(methods) {
-  return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, answered(name, method)]));
+function makeHandlers(methods) {
+  return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, withErrorCodes(name, method)]));
 }
 
-function exactly(size, value, what) {
+function requireSize(size, value, what) {
   if (value.length !== size) throw new Malformed(`${what} of ${value.length} bytes`);
   return value;
 }
 
-function atMost(limit, value, what) {
+function requireAtMost(limit, value, what) {
   if (value > limit) throw new TooLarge(`${value} ${what}, limit ${limit}`);
   return value;
 }
 
 function checkBatch(records) {
-  atMost(MAX_BATCH, records.length, 'records');
+  requireAtMost(MAX_BATCH, records.length, 'records');
   let total = 0;
   for (const { id, nullifier, signature, ciphertext } of records) {
-    exactly(32, id, 'id');
-    if (nullifier.length > 0) exactly(32, nullifier, 'nullifier');
-    total += atMost(MAX_ENVELOPE, signature.length + ciphertext.length, 'bytes of a record');
+    requireSize(32, id, 'id');
+    if (nullifier.length > 0) requireSize(32, nullifier, 'nullifier');
+    total += requireAtMost(MAX_ENVELOPE, signature.length + ciphertext.length, 'bytes of a record');
   }
-  atMost(MAX_BATCH_BYTES, total, 'bytes of a batch');
+  requireAtMost(MAX_BATCH_BYTES, total, 'bytes of a batch');
 }
 
-// What a value of each type is in JavaScript.
-const isOf = {
+// Checks of the JavaScript type of each attribute type.
+const hasType = {
   TYPE_STRING: (value) => typeof value === 'string',
   TYPE_INT: Number.isInteger,
   TYPE_BOOL: (value) => typeof value === 'boolean',
@@ -245,8 +245,8 @@ const isOf = {
   TYPE_STRING_LIST: Array.isArray,
 };
 
-/** Decodes a configuration. A relay has checked it by the schema, and filled in the defaults. */
-function decoded(bytes, attributes) {
+/** Decodes a configuration. The relay has checked it against the schema and filled in the defaults. */
+function decodeConfig(bytes, attributes) {
   let values;
   try {
     values = decode(bytes);
@@ -260,40 +260,40 @@ function decoded(bytes, attributes) {
   }
   for (const { name, type, required, default: preset } of attributes) {
     const missing = values[name] === null && !required && !preset;
-    if (!missing && !isOf[type](values[name])) throw new Malformed(`configuration: ${name} is a ${typeof values[name]}`);
+    if (!missing && !hasType[type](values[name])) throw new Malformed(`configuration: ${name} is a ${typeof values[name]}`);
   }
   return values;
 }
 
-/** What plugins of every kind serve. */
-function pluginService(plugin, life) {
+/** The calls of every kind of plugin. */
+function pluginService(plugin, lifecycle) {
   const { name, version, doc, attributes } = plugin;
   const capabilities = plugin.Store.prototype.spend ? ['CAPABILITY_STORAGE_LEDGER'] : [];
-  return handlers({
+  return makeHandlers({
     Describe: () => ({ kind: 'storage', name, version, doc, schema: { attributes }, capabilities, protocols: [PROTOCOL] }),
-    Validate: ({ config }) => ({ diagnostics: plugin.validate(decoded(config, attributes)) }),
+    Validate: ({ config }) => ({ diagnostics: plugin.validate(decodeConfig(config, attributes)) }),
     Configure: async ({ config, dir }, deadline) => {
-      const values = decoded(config, attributes);
+      const values = decodeConfig(config, attributes);
       if (!path.isAbsolute(dir)) throw new Malformed(`the directory ${dir} is not absolute`);
       const diagnostics = plugin.validate(values);
       if (diagnostics.length > 0) return { diagnostics };
-      await life.configure(`${config.toString('base64')} ${dir}`, () => plugin.open(values, dir), deadline);
+      await lifecycle.configure(`${config.toString('base64')} ${dir}`, () => plugin.open(values, dir), deadline);
       return { capabilities };
     },
-    Health: () => life.health(),
+    Health: () => lifecycle.health(),
     Drain: async (_, deadline) => {
-      await life.drain(deadline);
+      await lifecycle.drain(deadline);
       return {};
     },
     Shutdown: async (_, deadline) => {
-      await life.shutdown(deadline);
+      await lifecycle.shutdown(deadline);
       return {};
     },
   });
 }
 
 /**
- * The calls to a store, which has the methods
+ * The calls to a store. It has the methods
  *
  *   info()                              { epoch, first, last, count, bytes, tokens }
  *   append(records)                     an outcome for each: { status, seq }
@@ -302,50 +302,50 @@ function pluginService(plugin, life) {
  *   spendings(after, max), spend(list)  both or neither: it is a ledger
  *   close()
  *
- * and may have a text, trouble, for the operator. Watch is left out: nobody else appends to
- * a store in the plugin's own directory.
+ * and may have a text for the operator, degraded. Watch is left out: nothing else appends to a
+ * store in the plugin's own directory.
  */
-function storageService(plugin, life) {
+function storageService(plugin, lifecycle) {
   const methods = {
-    Info: () => life.use((store) => store.info()),
+    Info: () => lifecycle.use((store) => store.info()),
     Append: ({ records }) => {
       checkBatch(records);
-      return life.use(async (store) => ({ outcomes: await store.append(records) }));
+      return lifecycle.use(async (store) => ({ outcomes: await store.append(records) }));
     },
     Log: ({ from, max, max_bytes }) => {
-      const entries = atMost(MAX_PAGE, max, 'entries of a page') || MAX_PAGE;
-      const bytes = atMost(PAGE_BYTES, max_bytes, 'bytes of a page') || PAGE_BYTES;
-      return life.use((store) => store.log(Math.max(1, from), entries, bytes));
+      const entries = requireAtMost(MAX_PAGE, max, 'entries of a page') || MAX_PAGE;
+      const bytes = requireAtMost(PAGE_BYTES, max_bytes, 'bytes of a page') || PAGE_BYTES;
+      return lifecycle.use((store) => store.log(Math.max(1, from), entries, bytes));
     },
     Find: ({ signature }) => {
-      atMost(MAX_ENVELOPE, signature.length, 'bytes of a signature');
-      return life.use(async (store) => ({ seq: await store.find(signature) }));
+      requireAtMost(MAX_ENVELOPE, signature.length, 'bytes of a signature');
+      return lifecycle.use(async (store) => ({ seq: await store.find(signature) }));
     },
   };
-  if (!plugin.Store.prototype.spend) return handlers(methods);
-  return handlers({
+  if (!plugin.Store.prototype.spend) return makeHandlers(methods);
+  return makeHandlers({
     ...methods,
     Spendings: ({ after, max }) => {
-      if (after.length > 0) exactly(16, after, 'token');
-      const most = atMost(MAX_SPENT_TOKENS, max, 'spendings of a page') || MAX_SPENT_TOKENS;
-      return life.use(async (store) => ({ spendings: await store.spendings(after, most) }));
+      if (after.length > 0) requireSize(16, after, 'token');
+      const most = requireAtMost(MAX_SPENT_TOKENS, max, 'spendings of a page') || MAX_SPENT_TOKENS;
+      return lifecycle.use(async (store) => ({ spendings: await store.spendings(after, most) }));
     },
     Spend: async ({ spendings }) => {
-      atMost(MAX_SPENT_TOKENS, spendings.length, 'spendings');
+      requireAtMost(MAX_SPENT_TOKENS, spendings.length, 'spendings');
       for (const { token, id } of spendings) {
-        exactly(16, token, 'token');
-        exactly(32, id, 'id');
+        requireSize(16, token, 'token');
+        requireSize(32, id, 'id');
       }
-      await life.use((store) => store.spend(spendings));
+      await lifecycle.use((store) => store.spend(spendings));
       return {};
     },
   });
 }
 
-function newServer(plugin, life) {
+function newServer(plugin, lifecycle) {
   const server = new Server({ 'grpc.max_receive_message_length': MAX_REQUEST, 'grpc.max_send_message_length': -1 });
-  server.addService(Plugin.service, pluginService(plugin, life));
-  server.addService(Storage.service, storageService(plugin, life));
+  server.addService(Plugin.service, pluginService(plugin, lifecycle));
+  server.addService(Storage.service, storageService(plugin, lifecycle));
   return server;
 }
 
@@ -382,8 +382,8 @@ async function newIdentity() {
 }
 
 /** Reads what the relay has put in the environment; nothing when no relay has started this. */
-function invitation(env) {
-  if (env.CWTCH_RELAY_PLUGIN !== COOKIE) return undefined;
+function readEnvironment(env) {
+  if (env.CWTCH_RELAY_PLUGIN !== MAGIC_COOKIE) return undefined;
   const versions = (env.PLUGIN_PROTOCOL_VERSIONS ?? '').split(',');
   if (!versions.includes(String(PROTOCOL))) throw new Error(`the relay speaks the protocols ${versions}, this plugin ${PROTOCOL}`);
   for (const name of ['PLUGIN_UNIX_SOCKET_DIR', 'PLUGIN_CLIENT_CERT', 'CWTCH_RELAY_PLUGIN_LIFELINE']) {
@@ -399,22 +399,22 @@ function invitation(env) {
 // ---- serve ----
 
 /**
- * Serves a plugin until the relay is done with it, or gone:
+ * Serves a plugin until the relay is done with it or gone:
  *
- *   name, version, doc         as proto/…/plugin.proto has them
- *   attributes                 of the schema
- *   validate(config)           faults as [{ summary, detail, path }]
- *   open(config, dir)          gives an open store
+ *   name, version, doc         see proto/…/plugin.proto
+ *   attributes                 the attributes of the schema
+ *   validate(config)           returns faults as [{ summary, detail, path }]
+ *   open(config, dir)          returns an open store
  *   Store                      the class of the store, see storageService
  */
 export async function serve(plugin) {
   process.umask(0o077);
-  process.title = `cwtch-${plugin.name}`; // of which ps shows 15 bytes
+  process.title = `cwtch-${plugin.name}`; // ps shows 15 bytes
   try {
-    const invited = invitation(process.env);
-    if (invited) await serveRelay(plugin, invited);
+    const environment = readEnvironment(process.env);
+    if (environment) await serveRelay(plugin, environment);
     else if (process.argv[2] === 'debug') await serveDebugger(plugin);
-    else byHand(plugin);
+    else explainStart(plugin);
   } catch (error) {
     log.error('the plugin failed', { error: String(error), stack: error?.stack });
     process.exit(1);
@@ -422,43 +422,43 @@ export async function serve(plugin) {
 }
 
 async function serveRelay(plugin, { socket, client, lifeline }) {
-  // These are meant for the relay, which ends the plugin in good order.
+  // These signals are meant for the relay, which ends the plugin in order.
   process.on('SIGTERM', () => {});
   process.on('SIGINT', () => {});
 
-  const life = new Life();
+  const lifecycle = new Lifecycle();
   const identity = await newIdentity();
   const pair = { private_key: identity.key, cert_chain: identity.certificate };
-  await listen(newServer(plugin, life), socket, ServerCredentials.createSsl(client, [pair], true));
+  await listen(newServer(plugin, lifecycle), socket, ServerCredentials.createSsl(client, [pair], true));
 
   const certificate = identity.der.toString('base64').replace(/=+$/, '');
   writeSync(1, `1|${PROTOCOL}|unix|${socket}|grpc|${certificate}\n`);
-  // From here on standard output is nobody's; what a library prints is a log line.
+  // Nothing else may be printed. What a library prints becomes a log line.
   process.stdout.write = process.stderr.write.bind(process.stderr);
 
-  // Nothing is written on the lifeline: it ends when the relay is done, or gone.
+  // Nothing is ever written to the lifeline. It ends when the relay is done or gone.
   await new Promise((resolve) => {
     new Socket({ fd: lifeline, readable: true, writable: false }).on('error', resolve).on('close', resolve).resume();
   });
-  await life.shutdown(Date.now() + LAST_CALLS);
+  await lifecycle.shutdown(Date.now() + SHUTDOWN_GRACE);
   process.exit(0);
 }
 
-/** Serves relays that attach to this process, until ^C: without handshake, TLS and lifeline. */
+/** Serves relays that attach to this process, until ^C, without handshake, TLS and lifeline. */
 async function serveDebugger(plugin) {
-  const dir = await mkdtemp(path.join(tmpdir(), 'cwtch-plugin-')); // which nobody else can enter
+  const dir = await mkdtemp(path.join(tmpdir(), 'cwtch-plugin-')); // only this user can enter it
   const socket = path.join(dir, 'plugin.sock');
-  const life = new Life(true);
-  await listen(newServer(plugin, life), socket, ServerCredentials.createInsecure());
+  const lifecycle = new Lifecycle(true);
+  await listen(newServer(plugin, lifecycle), socket, ServerCredentials.createInsecure());
   const attach = { [`storage/${plugin.name}`]: { pid: process.pid, socket, protocol: PROTOCOL } };
   console.log(`CWTCH_REATTACH_PLUGINS='${JSON.stringify(attach)}'`);
   await new Promise((resolve) => process.on('SIGINT', resolve).on('SIGTERM', resolve));
-  await life.shutdown(Date.now() + LAST_CALLS);
+  await lifecycle.shutdown(Date.now() + SHUTDOWN_GRACE);
   await rm(dir, { recursive: true });
   process.exit(0);
 }
 
-function byHand({ name, version }) {
+function explainStart({ name, version }) {
   console.error(
     `error: this is the storage plugin "${name}" of cwtch-relay, version ${version}, which a relay starts by itself\n` +
       'hint: name it in the configuration of the relay, or run it with "debug" to have a relay attach to it',

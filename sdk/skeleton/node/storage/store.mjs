@@ -1,7 +1,7 @@
-// A store of envelopes and spent tokens, to be replaced by your own: keep the tests,
-// change the rest. The contract is in proto/cwtch/relay/plugin/v1/storage.proto.
+// A store of envelopes and spent tokens. Replace it by your own: keep the tests and change
+// the rest. The contract is in proto/cwtch/relay/plugin/v1/storage.proto.
 //
-// Everything is appended to one file, the journal, one frame for each batch:
+// Each batch is appended to one file, the journal, as one frame:
 //
 //   file    "cwtchNJ1", epoch (16 bytes), frames
 //   frame   length of the payload (4 bytes, big-endian), the first 8 bytes of its
@@ -10,8 +10,8 @@
 //           unless kind is TOKEN: born (4), length of signature (2) and of ciphertext
 //           (2), signature, ciphertext
 //
-// In memory there is where each envelope is, and by what it is found. A batch is one
-// frame, flushed to the disk before it is answered and before any reader sees it.
+// Memory holds the location of each envelope and the indexes to find it. A batch is flushed
+// to the disk before it is answered and before any reader sees it.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
@@ -19,36 +19,36 @@ import path from 'node:path';
 import { Corrupt, Full, NotFound, StoreError } from './cwtch-plugin.mjs';
 
 const MAGIC = Buffer.from('cwtchNJ1');
-const START = MAGIC.length + 16; // of the first frame
-const HEADER = 12; // of a frame
-const MAX_FRAME = 2 << 20; // more than the largest batch takes
+const START = MAGIC.length + 16; // offset of the first frame
+const HEADER = 12; // size of the header of a frame
+const MAX_FRAME = 2 << 20; // larger than any batch
 
 const [ENVELOPE, PAID, TOKEN] = [1, 2, 3];
 
-// Keys of maps are strings with one character for each byte, which sort as the bytes do.
-const keyOf = (bytes) => bytes.toString('latin1');
-const bytesOf = (key) => Buffer.from(key, 'latin1');
+// Keys of maps are strings with one character for each byte. They sort like the bytes.
+const toKey = (bytes) => bytes.toString('latin1');
+const fromKey = (key) => Buffer.from(key, 'latin1');
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest();
-const tokenOf = (nullifier) => keyOf(sha256(nullifier).subarray(0, 16));
+const tokenKey = (nullifier) => toKey(sha256(nullifier).subarray(0, 16));
 
 export class Store {
-  /** What the operator should look at, if anything. */
-  trouble = '';
+  /** Why the operator should look after the store, or ''. */
+  degraded = '';
 
   #path;
   #file;
-  #end = START; // of the last whole frame
-  #broken; // why the journal cannot be trusted any more
-  #turn = Promise.resolve(); // the last write
+  #end = START; // offset behind the last complete frame
+  #broken; // why the journal can no longer be trusted
+  #lastWrite = Promise.resolve(); // the last write
 
   #epoch;
-  #log = []; // #log[i] is where the envelope with sequence number i+1 is
-  #byId = new Map(); // to the sequence number
-  #bySignature = new Map(); // from the hash of a signature to the lowest sequence number
-  #spent = new Map(); // from a token to the id that it paid for
-  #tokens; // the keys of #spent in order, as long as that is known
+  #log = []; // #log[i] is the location of the envelope with sequence number i+1
+  #byId = new Map(); // id to sequence number
+  #bySignature = new Map(); // hash of a signature to its lowest sequence number
+  #spent = new Map(); // token to the id of its envelope
+  #tokens; // the keys of #spent in order, or undefined
 
-  /** Opens the journal at a path, or begins one. */
+  /** Opens the journal at a path, or begins a new one. */
   static async open(name) {
     const store = new Store();
     store.#path = name;
@@ -60,7 +60,7 @@ export class Store {
       await store.#load();
     } catch (error) {
       await store.#file?.close();
-      throw explained(name, error);
+      throw translateError(name, error);
     }
     return store;
   }
@@ -69,7 +69,7 @@ export class Store {
     const { size } = await this.#file.stat();
     const start = await this.#read(0, START);
     if (start.length < START) {
-      // New, or never finished.
+      // A new file, or one whose creation was interrupted.
       this.#epoch = randomBytes(16);
       await this.#write(0, Buffer.concat([MAGIC, this.#epoch]));
       const dir = await open(path.dirname(this.#path), 'r');
@@ -78,7 +78,7 @@ export class Store {
       return;
     }
     if (!start.subarray(0, MAGIC.length).equals(MAGIC)) {
-      throw new StoreError('it is no journal of this plugin, or of another version of it');
+      throw new StoreError('it is not a journal of this plugin, or it belongs to another version');
     }
     this.#epoch = start.subarray(MAGIC.length);
     for (;;) {
@@ -91,12 +91,12 @@ export class Store {
         this.#end += HEADER + length;
         continue;
       }
-      // A write that was cut off and never acknowledged; unless others came after it.
+      // An interrupted write, never acknowledged. If other frames follow, it is damage.
       const rest = size - this.#end;
       if (rest > MAX_FRAME || (whole && payload.length === length && rest > HEADER + length)) {
-        throw new Corrupt(`the frame at ${this.#end} is damaged; put a copy of the file in its place`);
+        throw new Corrupt(`the frame at ${this.#end} is damaged; replace the file by a copy`);
       }
-      if (rest > 0) await this.#cut();
+      if (rest > 0) await this.#truncate();
       return;
     }
   }
@@ -106,88 +106,88 @@ export class Store {
     return { epoch: this.#epoch, first: Math.min(1, last), last, count: last, bytes: this.#end, tokens: this.#spent.size };
   }
 
-  /** Applies records in order, all or none, and returns when that is durable. */
+  /** Applies all records in order, or none. Returns when that is durable. */
   append(records) {
-    return this.#inTurn(async () => {
+    return this.#serialize(async () => {
       const { outcomes, items } = this.#decide(records);
       await this.#commit(items);
       return outcomes;
     });
   }
 
-  /** Returns the entries from a sequence number on, as many as fit, and the last number. */
+  /** Returns as many entries from a sequence number on as fit, and the last sequence number. */
   async log(from, max, maxBytes) {
     if (this.#broken) throw this.#broken;
     const last = this.#log.length;
     let room = maxBytes;
-    const places = [];
-    for (let seq = from; seq <= last && places.length < max; seq++) {
-      const place = this.#log[seq - 1];
-      room -= place.signature + place.ciphertext;
-      if (room < 0 && places.length > 0) break;
-      places.push(place);
+    const locations = [];
+    for (let seq = from; seq <= last && locations.length < max; seq++) {
+      const location = this.#log[seq - 1];
+      room -= location.signature + location.ciphertext;
+      if (room < 0 && locations.length > 0) break;
+      locations.push(location);
     }
     try {
-      const bodies = await this.#bodies(places);
-      return { entries: places.map((place, i) => entry(from + i, place, bodies[i])), last };
+      const bodies = await this.#readBodies(locations);
+      return { entries: locations.map((location, i) => toEntry(from + i, location, bodies[i])), last };
     } catch (error) {
-      throw explained(this.#path, error);
+      throw translateError(this.#path, error);
     }
   }
 
   /** Returns the lowest sequence number of an envelope with the signature. */
   find(signature) {
-    const seq = this.#bySignature.get(keyOf(sha256(signature)));
+    const seq = this.#bySignature.get(toKey(sha256(signature)));
     if (!seq) throw new NotFound('no envelope has this signature');
     return seq;
   }
 
-  /** Returns spent tokens above one, ascending, with the ids of what they paid for. */
+  /** Returns spent tokens above after in ascending order, with the ids of their envelopes. */
   spendings(after, max) {
     this.#tokens ??= [...this.#spent.keys()].sort();
     let [low, high] = [0, this.#tokens.length];
-    for (const token = keyOf(after); low < high; ) {
+    for (const token = toKey(after); low < high; ) {
       const middle = (low + high) >> 1;
       if (this.#tokens[middle] > token || after.length === 0) high = middle;
       else low = middle + 1;
     }
     const page = this.#tokens.slice(low, low + max);
-    return page.map((token) => ({ token: bytesOf(token), id: bytesOf(this.#spent.get(token)) }));
+    return page.map((token) => ({ token: fromKey(token), id: fromKey(this.#spent.get(token)) }));
   }
 
-  /** Records tokens as spent. Of one that is spent, the first spending stays. */
+  /** Records tokens as spent. A token that is spent already keeps its first envelope. */
   async spend(spendings) {
-    await this.#inTurn(() => {
-      const fresh = new Map();
+    await this.#serialize(() => {
+      const unspent = new Map();
       for (const { token, id } of spendings) {
-        if (!this.#spent.has(keyOf(token)) && !fresh.has(keyOf(token))) fresh.set(keyOf(token), id);
+        if (!this.#spent.has(toKey(token)) && !unspent.has(toKey(token))) unspent.set(toKey(token), id);
       }
-      return this.#commit([...fresh].map(([token, id]) => item({ id }, token, true)));
+      return this.#commit([...unspent].map(([token, id]) => encodeItem({ id }, token, true)));
     });
   }
 
   async close() {
-    await this.#turn;
+    await this.#lastWrite;
     await this.#file.close();
   }
 
-  /** Lets one write after the other have its turn. */
-  #inTurn(work) {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => {});
+  /** Runs one write after the other. */
+  #serialize(work) {
+    const done = this.#lastWrite.then(work);
+    this.#lastWrite = done.catch(() => {});
     return done;
   }
 
   /**
-   * Says what becomes of each record, and what there is to write. It changes nothing:
-   * a record's token is looked at first, its id second, its signature third.
+   * Returns the outcome of each record and the items to write. It changes nothing. It checks
+   * the token of a record first, then the id, then the signature.
    */
   #decide(records) {
     const [outcomes, items] = [[], []];
-    const [added, paid, signed] = [new Map(), new Map(), new Set()]; // by the records before
+    const [added, paid, signed] = [new Map(), new Map(), new Set()]; // by earlier records of the batch
     for (const record of records) {
-      const [id, signature] = [keyOf(record.id), keyOf(sha256(record.signature))];
-      const token = record.nullifier.length > 0 ? tokenOf(record.nullifier) : '';
+      const [id, signature] = [toKey(record.id), toKey(sha256(record.signature))];
+      const token = record.nullifier.length > 0 ? tokenKey(record.nullifier) : '';
       const seq = this.#byId.get(id) ?? added.get(id);
       const paidFor = token && (this.#spent.get(token) ?? paid.get(token));
       if (paidFor) {
@@ -196,11 +196,11 @@ export class Store {
       }
       const taken = record.signature.length > 0 && (this.#bySignature.has(signature) || signed.has(signature));
       if (token && !seq && taken) {
-        outcomes.push({ status: 'STATUS_CONFLICT' }); // the token stays unspent
+        outcomes.push({ status: 'STATUS_CONFLICT' }); // the token is not spent
         continue;
       }
       if (token) paid.set(token, id);
-      if (token || !seq) items.push(item(record, token, Boolean(seq)));
+      if (token || !seq) items.push(encodeItem(record, token, Boolean(seq)));
       if (seq) {
         outcomes.push({ status: 'STATUS_DUPLICATE', seq });
         continue;
@@ -212,7 +212,7 @@ export class Store {
     return { outcomes, items };
   }
 
-  /** Writes items as one frame; when that is durable, readers see them. */
+  /** Writes items as one frame. Readers see them once it is durable. */
   async #commit(items) {
     if (this.#broken) throw this.#broken;
     if (items.length === 0) return;
@@ -224,25 +224,25 @@ export class Store {
     try {
       await this.#write(this.#end, Buffer.concat([header, payload]));
     } catch (error) {
-      await this.#cut().catch((cause) => {
-        this.#broken = new Corrupt(`${this.#path}: a write that failed could not be undone: ${cause.message}`);
+      await this.#truncate().catch((cause) => {
+        this.#broken = new Corrupt(`${this.#path}: a failed write could not be undone: ${cause.message}`);
       });
-      const reason = explained(this.#path, error);
-      this.trouble = reason.message;
+      const reason = translateError(this.#path, error);
+      this.degraded = reason.message;
       throw reason;
     }
-    this.trouble = '';
+    this.degraded = '';
     this.#apply(payload, at);
   }
 
-  /** Takes in the items of a frame whose payload is at an offset of the file. */
+  /** Adds the items of a frame to the indexes. offset is where its payload begins. */
   #apply(payload, offset) {
     for (let at = 0; at < payload.length; ) {
       const kind = payload[at];
-      const id = keyOf(payload.subarray(at + 1, at + 33));
+      const id = toKey(payload.subarray(at + 1, at + 33));
       at += 33;
       if (kind !== ENVELOPE) {
-        this.#spent.set(keyOf(payload.subarray(at, at + 16)), id);
+        this.#spent.set(toKey(payload.subarray(at, at + 16)), id);
         this.#tokens = undefined;
         at += 16;
       }
@@ -251,30 +251,30 @@ export class Store {
       at += 8;
       const seq = this.#log.push({ id, born, signature, ciphertext, at: offset + at });
       this.#byId.set(id, seq);
-      const hash = keyOf(sha256(payload.subarray(at, at + signature)));
+      const hash = toKey(sha256(payload.subarray(at, at + signature)));
       if (!this.#bySignature.has(hash)) this.#bySignature.set(hash, seq);
       at += signature + ciphertext;
     }
   }
 
-  /** Reads signatures and ciphertexts: with one call those that stand close together. */
-  async #bodies(places) {
+  /** Reads signatures and ciphertexts. Neighbouring ones are read with one call. */
+  async #readBodies(locations) {
     const bodies = [];
-    for (let i = 0; i < places.length; ) {
-      const begin = places[i].at;
+    for (let i = 0; i < locations.length; ) {
+      const begin = locations[i].at;
       let end = begin;
       let next = i;
-      for (; next < places.length && places[next].at - end < 128; next++) {
-        end = places[next].at + places[next].signature + places[next].ciphertext;
+      for (; next < locations.length && locations[next].at - end < 128; next++) {
+        end = locations[next].at + locations[next].signature + locations[next].ciphertext;
       }
       const run = await this.#read(begin, end - begin);
       if (run.length < end - begin) throw new Corrupt('the file is shorter than it was');
-      for (; i < next; i++) bodies.push(run.subarray(places[i].at - begin));
+      for (; i < next; i++) bodies.push(run.subarray(locations[i].at - begin));
     }
     return bodies;
   }
 
-  /** Reads up to size bytes; fewer are there only at the end of the file. */
+  /** Reads size bytes, or fewer at the end of the file. */
   async #read(at, size) {
     const buffer = Buffer.allocUnsafe(size);
     let done = 0;
@@ -286,7 +286,7 @@ export class Store {
     return buffer.subarray(0, done);
   }
 
-  /** Writes data at the end of the file and returns when it is durable. */
+  /** Writes data at an offset and returns when it is durable. The journal ends behind it. */
   async #write(at, data) {
     for (let done = 0; done < data.length; ) {
       const { bytesWritten } = await this.#file.write(data, done, data.length - done, at + done);
@@ -296,16 +296,16 @@ export class Store {
     this.#end = at + data.length;
   }
 
-  /** Takes away what stands behind the last whole frame. */
-  async #cut() {
+  /** Removes what follows the last complete frame. */
+  async #truncate() {
     await this.#file.truncate(this.#end);
     await this.#file.datasync();
   }
 }
 
-/** The bytes of an item: an envelope and its token, or the token alone. */
-function item(record, token, alone) {
-  const begin = [Buffer.of(alone ? TOKEN : token ? PAID : ENVELOPE), record.id, bytesOf(token)];
+/** Encodes an envelope and its token, or a token alone. */
+function encodeItem(record, token, alone) {
+  const begin = [Buffer.of(alone ? TOKEN : token ? PAID : ENVELOPE), record.id, fromKey(token)];
   if (alone) return Buffer.concat(begin);
   const fixed = Buffer.alloc(8);
   fixed.writeUInt32BE(record.born);
@@ -314,18 +314,18 @@ function item(record, token, alone) {
   return Buffer.concat([...begin, fixed, record.signature, record.ciphertext]);
 }
 
-function entry(seq, { id, born, signature, ciphertext }, body) {
+function toEntry(seq, { id, born, signature, ciphertext }, body) {
   return {
     seq,
-    id: bytesOf(id),
+    id: fromKey(id),
     born,
     signature: body.subarray(0, signature),
     ciphertext: body.subarray(signature, signature + ciphertext),
   };
 }
 
-/** Gives an error of the system the meaning that it has for a relay. */
-function explained(name, error) {
+/** Turns an error of the system into one that a relay knows. */
+function translateError(name, error) {
   if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes(error.code)) return new Full(`no room for ${name}: ${error.message}`);
   if (error instanceof Corrupt) return new Corrupt(`${name} is damaged: ${error.message}`);
   return new StoreError(`${name}: ${error.message}`);

@@ -1,5 +1,5 @@
-// Tests of this store. The contract of every store is checked by
-// "cwtch-plugin test", for kill -9 and a full disk as well.
+// Tests of this store. "cwtch-plugin test" checks the contract of every store, including
+// kill -9 and a full disk.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -37,7 +37,7 @@ async function reopen() {
   store = await Store.open(file);
 }
 
-test('what was appended is there after another start', async () => {
+test('a reopened store has what was appended', async () => {
   const [a, b] = [record(), record()];
   assert.deepEqual(statuses(await store.append([a, b])), ['STATUS_STORED', 'STATUS_STORED']);
   const before = { info: store.info(), page: await store.log(1, 1024, 256 << 10), spent: store.spendings(Buffer.alloc(0), 1024) };
@@ -49,7 +49,7 @@ test('what was appended is there after another start', async () => {
   assert.throws(() => store.find(randomBytes(64)), NotFound);
 });
 
-test('a token pays once, and a repeated append is told from a second spending', async () => {
+test('a token pays once, and a repeated append is not a second spending', async () => {
   const a = record();
   await store.append([a]);
   const other = record({ nullifier: a.nullifier });
@@ -61,7 +61,7 @@ test('a token pays once, and a repeated append is told from a second spending', 
   assert.deepEqual(statuses(await store.append([free])), ['STATUS_STORED'], 'the token of the conflict is unspent');
 });
 
-test('a write that was cut off is taken back', async () => {
+test('an interrupted write is removed', async () => {
   await store.append([record()]);
   const whole = statSync(file).size;
   await store.append([record()]);
@@ -72,12 +72,12 @@ test('a write that was cut off is taken back', async () => {
     assert.equal(store.info().last, 1, `${size} of ${bytes.length} bytes`);
     assert.equal(statSync(file).size, whole);
   }
-  appendFileSync(file, Buffer.alloc(4096)); // as a file system may leave it
+  appendFileSync(file, Buffer.alloc(4096)); // a file system may leave zeros
   await reopen();
   assert.equal(store.info().last, 1);
 });
 
-test('damage before the last frame is found, and nothing is taken away', async () => {
+test('damage before the last frame is found, and nothing is removed', async () => {
   await store.append([record()]);
   await store.append([record()]);
   const bytes = readFileSync(file);

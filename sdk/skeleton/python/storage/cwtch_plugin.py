@@ -1,16 +1,16 @@
-"""The half of a storage plugin that is the same for everybody: how a relay starts
-it, calls it and ends it. Leave this file as it is, and take a new one with a new
-release of cwtch-relay; what is yours is in main.py and store.py.
+"""The part that is the same for all storage plugins: how a relay starts, calls and
+ends them. Do not change this file; replace it with that of a newer cwtch-relay. Your
+own code is in main.py and store.py.
 
-docs/plugin-protocol.md of cwtch-relay is what it implements, and the comments in
-proto/ are the contract of each call. In this order:
+This file implements docs/plugin-protocol.md of cwtch-relay. The comments in proto/ are
+the contract of each call. Its sections are:
 
-    contract    what a store is given, returns and raises, and its limits
+    contract    what a store receives, returns and raises, and its limits
     log         lines for the log of the relay
-    life        configured, drained, closed: no store is closed while a call uses it
-    services    protobuf on one side, the store on the other
-    handshake   what relay and plugin tell each other before the first call
-    serve       the life of the process
+    lifecycle   configuring, draining and closing a store that calls may be using
+    services    gRPC services that call the store
+    handshake   what relay and plugin exchange before the first call
+    serve       the main function of the process
 """
 
 import base64
@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-# The core of grpc writes lines of its own to standard error; only its errors are
-# of interest. It reads this when it is imported.
+# grpc writes lines of its own to standard error. Only its errors are of interest. It
+# reads this variable when it is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
@@ -44,19 +44,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cwtch.relay.plugin.v1 import plugin_pb2, plugin_pb2_grpc, storage_pb2, storage_pb2_grpc
 
 MAX_REQUEST = 16 << 20  # bytes; the default of gRPC is 4 MiB
-THREADS = 16  # calls that are served at once; a relay makes no more, so Health never waits
-LAST_CALLS = 5  # seconds for what is under way when the relay is gone
+THREADS = 16  # calls at the same time; a relay makes fewer, so Health never waits
+SHUTDOWN_GRACE = 5  # seconds for calls under way when the relay is gone
 
-# The cookie tells a relay from a person at a shell. It is no secret.
-COOKIE = ("CWTCH_RELAY_PLUGIN", "b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e")
+# The cookie shows that a relay starts the plugin, not a person. It is no secret.
+MAGIC_COOKIE = ("CWTCH_RELAY_PLUGIN", "b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e")
 
-# The version of go-plugin's handshake line, and that of what is said within it.
-CORE_PROTOCOL = 1
+# The versions of go-plugin's handshake line and of the framing.
+GO_PLUGIN_PROTOCOL = 1
 PROTOCOL = 1
 
 # ---- contract ----
 
-# Limits, as in storage.proto. They are checked here, before a store is called.
+# The limits of storage.proto. They are checked here before the store is called.
 MAX_BATCH = 256  # records in one append
 MAX_BATCH_BYTES = 1 << 20  # of their signatures and ciphertexts
 MAX_ENVELOPE = 16 << 10  # signature and ciphertext of one record
@@ -66,12 +66,12 @@ MAX_SPENT_TOKENS = 1024  # in one page and in one spend
 
 
 class StoreError(Exception):
-    """An error that the operator is shown as it is: say what, where and what to do.
-    A relay tells the classes below from each other."""
+    """An error whose text the operator sees: say what is wrong, where, and what to do.
+    A relay distinguishes the classes below."""
 
 
 class NotFound(StoreError):
-    """No envelope has the signature asked for."""
+    """No envelope has the signature."""
 
 
 class TooLarge(StoreError):
@@ -79,19 +79,19 @@ class TooLarge(StoreError):
 
 
 class Full(StoreError):
-    """There is no room for the batch. Nothing was stored; reads go on."""
+    """There is no room for the batch. Nothing was stored. Reads still work."""
 
 
 class Unavailable(StoreError):
-    """Not now."""
+    """The store cannot be used now, but may be later."""
 
 
 class Corrupt(StoreError):
-    """The store contradicts itself and must not be used further."""
+    """The store contradicts itself. The relay stops using it."""
 
 
 class Status(IntEnum):
-    """What became of a record; the numbers are those of the wire."""
+    """What became of a record, with the numbers of storage.proto."""
 
     STORED = 1
     DUPLICATE = 2
@@ -106,7 +106,7 @@ class Record:
     born: int
     signature: bytes
     ciphertext: bytes
-    nullifier: bytes  # empty: no token pays
+    nullifier: bytes  # empty: the envelope needs no token
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class Info:
 
 
 class Store(Protocol):
-    """What a store implements; storage.proto has the contract of each call. The
-    methods are called by several threads at the same time."""
+    """What a store implements. storage.proto has the contract of each call. Several
+    threads call the methods at the same time."""
 
-    trouble: str  # what the operator should look at; empty: nothing
+    degraded: str  # why the operator should look after the store, or ""
 
     def info(self) -> Info: ...
     def append(self, records: Sequence[Record]) -> list[Outcome]: ...
@@ -155,19 +155,19 @@ Diagnostic = plugin_pb2.Diagnostic
 
 @dataclass(frozen=True)
 class Plugin:
-    """A storage plugin: what proto/…/plugin.proto has in a description, and what is
-    done with a configuration."""
+    """A storage plugin: its description, see proto/…/plugin.proto, and what to do with
+    a configuration."""
 
     name: str
     version: str
     doc: str
     validate: Callable[[dict[str, Any]], list[Diagnostic]]  # faults that the schema cannot express
-    open: Callable[[dict[str, Any], str], Store]  # given the directory of the plugin
+    open: Callable[[dict[str, Any], str], Store]  # the second argument is the plugin's directory
     attributes: Sequence[Attribute] = ()
-    ledger: bool = True  # the store has spendings and spend
+    ledger: bool = True  # the store implements spendings and spend
 
     def capabilities(self) -> "list[plugin_pb2.Capability]":
-        # Watch is left out: nobody else appends to a store in the plugin's own directory.
+        # Watch is left out: nothing else appends to a store in the plugin's own directory.
         return [plugin_pb2.CAPABILITY_STORAGE_LEDGER] if self.ledger else []
 
     def describe(self) -> plugin_pb2.DescribeResponse:
@@ -188,7 +188,7 @@ LEVELS = ("debug", "info", "warn", "error")
 
 
 class Log:
-    """Writes lines of a level and above. It may be used by several threads."""
+    """Writes lines of a level and above. Several threads may use it."""
 
     def __init__(self, level: str) -> None:
         level = level.lower()
@@ -207,7 +207,7 @@ class Log:
         self._write("error", message, fields)
 
     def exception(self, message: str) -> None:
-        """Tells of the exception that is being handled, and where it arose."""
+        """Logs the exception that is being handled, with its stack."""
         error = sys.exception()
         self.error(message, error=f"{type(error).__name__}: {error}", stack=traceback.format_exc(limit=-5))
 
@@ -215,38 +215,38 @@ class Log:
         if LEVELS.index(level) < self._lowest:
             return
         line = json.dumps({"@level": level, "@message": message, **fields}, default=str)
-        # One write, so that lines of several threads do not mix.
+        # A single write keeps lines of several threads apart.
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
-# ---- life ----
+# ---- lifecycle ----
 
 
-class Life:
-    """Holds the store, when there is one, and counts the calls that use it.
+class Lifecycle:
+    """Holds the open store, if there is one, and counts the calls that use it.
 
-    Times are in seconds; None is as long as it takes. What takes longer raises
-    TimeoutError. A life is over after shutdown, unless it is lasting, as for a
-    debugger: then it begins anew."""
+    Times are in seconds, None means no limit. Waiting longer raises TimeoutError. After
+    shutdown nothing can be configured, unless the lifecycle is reusable, as for a
+    debugger."""
 
-    def __init__(self, lasting: bool = False) -> None:
-        self._lasting = lasting
-        self._turn = threading.Lock()  # held by what opens or closes the store
-        self._changed = threading.Condition()  # guards all that follows
+    def __init__(self, reusable: bool = False) -> None:
+        self._reusable = reusable
+        self._open_lock = threading.Lock()  # held while the store is opened or closed
+        self._changed = threading.Condition()  # guards the fields below
         self._store: Store | None = None
-        self._configuration: object = None  # that the store was opened with
-        self._obstacle = "not configured"  # why no call may begin; empty: it may
+        self._configuration: object = None  # with which the store was opened
+        self._refusal = "not configured"  # why no call may begin; empty while calls may
         self._failed = False
         self._draining = False
         self._calls = 0
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """Gives the store to one call."""
+        """Provides the store to one call."""
         with self._changed:
-            if self._obstacle or self._store is None:
-                raise Unavailable(self._obstacle)
+            if self._refusal or self._store is None:
+                raise Unavailable(self._refusal)
             store = self._store
             self._calls += 1
         try:
@@ -257,64 +257,64 @@ class Life:
                 self._changed.notify_all()
 
     def configure(self, configuration: object, open_store: Callable[[], Store], time: float | None) -> None:
-        """Opens the store, in place of the one that is open. With the
-        configuration that it is open with already, nothing happens."""
-        with self._turn:
+        """Closes the open store and opens another one. If the configuration is the
+        same, nothing happens."""
+        with self._open_lock:
             with self._changed:
                 if self._draining:
                     raise Unavailable("draining")
                 if self._store is not None and self._configuration == configuration:
                     return
-            self._retire("being configured", time)
+            self._close_store("being configured", time)
             try:
                 store = open_store()
             except BaseException:
                 with self._changed:
-                    self._obstacle, self._failed = "the last configuration could not be used", True
+                    self._refusal, self._failed = "the last configuration could not be used", True
                 raise
             with self._changed:
                 self._store, self._configuration, self._failed = store, configuration, False
-                self._obstacle = "draining" if self._draining else ""
+                self._refusal = "draining" if self._draining else ""
 
     def drain(self, time: float | None) -> None:
-        """Lets no call begin any more and waits for those under way."""
+        """Refuses new calls and waits for those under way."""
         with self._changed:
             self._draining = True
-            self._obstacle = "draining"
-            self._idle(time)
+            self._refusal = "draining"
+            self._wait_until_idle(time)
 
     def shutdown(self, time: float | None) -> None:
-        """Drains, and closes the store."""
+        """Drains and closes the store."""
         self.drain(time)
-        with self._turn:
-            self._retire("closed", time)
-            if self._lasting:
+        with self._open_lock:
+            self._close_store("closed", time)
+            if self._reusable:
                 with self._changed:
-                    self._obstacle, self._draining = "not configured", False
+                    self._refusal, self._draining = "not configured", False
 
     def health(self) -> tuple[bool, str]:
-        """Whether the plugin has to be started anew, and what the operator
-        should know; nothing when all is well."""
+        """Returns whether the plugin has to be started again, and what the operator
+        should know, or "" if all is well."""
         with self._changed:
             if self._store is None:
-                return self._failed, self._obstacle
-            return False, self._store.trouble
+                return self._failed, self._refusal
+            return False, self._store.degraded
 
-    def _retire(self, obstacle: str, time: float | None) -> None:
-        """Closes the store when the calls under way are over."""
+    def _close_store(self, refusal: str, time: float | None) -> None:
+        """Waits for the calls under way and closes the store."""
         with self._changed:
-            before, self._obstacle = self._obstacle, obstacle
+            before, self._refusal = self._refusal, refusal
             try:
-                self._idle(time)
+                self._wait_until_idle(time)
             except TimeoutError:
-                self._obstacle = before
+                self._refusal = before
                 raise
             store, self._store = self._store, None
         if store is not None:
             store.close()
 
-    def _idle(self, time: float | None) -> None:
-        """Waits, with self._changed held, until no call is under way."""
+    def _wait_until_idle(self, time: float | None) -> None:
+        """Waits until no call is under way. The caller holds self._changed."""
         if not self._changed.wait_for(lambda: self._calls == 0, time):
             raise TimeoutError(f"{self._calls} calls are under way")
 
@@ -326,7 +326,7 @@ class Malformed(Exception):
     """A request that no relay makes."""
 
 
-# The codes that storage.proto gives to errors. The first class that fits counts.
+# The codes of storage.proto. The first class that matches counts.
 CODES: dict[type[Exception], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     TooLarge: grpc.StatusCode.OUT_OF_RANGE,
@@ -342,8 +342,8 @@ Context = grpc.ServicerContext
 Method = Callable[[Any, Any, Context], Any]
 
 
-def answered(method: Method) -> Method:
-    """Turns what a method raises into the code of its answer."""
+def with_error_codes(method: Method) -> Method:
+    """Turns the exceptions of a method into gRPC codes."""
 
     @functools.wraps(method)
     def answer(self: Any, request: Any, context: Context) -> Any:
@@ -361,55 +361,55 @@ def answered(method: Method) -> Method:
 
 
 class PluginService(plugin_pb2_grpc.PluginServicer):
-    """What plugins of every kind serve."""
+    """The calls of every kind of plugin."""
 
-    def __init__(self, plugin: Plugin, life: Life, log: Log) -> None:
+    def __init__(self, plugin: Plugin, lifecycle: Lifecycle, log: Log) -> None:
         self.plugin = plugin
-        self.life = life
+        self.lifecycle = lifecycle
         self.log = log
 
     def _decode(self, config: bytes) -> dict[str, Any]:
         return decode(config, self.plugin.attributes)
 
-    @answered
+    @with_error_codes
     def Describe(self, request: plugin_pb2.DescribeRequest, context: Context) -> plugin_pb2.DescribeResponse:
         return self.plugin.describe()
 
-    @answered
+    @with_error_codes
     def Validate(self, request: plugin_pb2.ValidateRequest, context: Context) -> plugin_pb2.ValidateResponse:
         return plugin_pb2.ValidateResponse(diagnostics=self.plugin.validate(self._decode(request.config)))
 
-    @answered
+    @with_error_codes
     def Configure(self, request: plugin_pb2.ConfigureRequest, context: Context) -> plugin_pb2.ConfigureResponse:
         config = self._decode(request.config)
         if not os.path.isabs(request.dir):
             raise Malformed(f"the directory {request.dir!r} is not absolute")
         if diagnostics := self.plugin.validate(config):
             return plugin_pb2.ConfigureResponse(diagnostics=diagnostics)
-        self.life.configure(
+        self.lifecycle.configure(
             (request.config, request.dir), lambda: self.plugin.open(config, request.dir), context.time_remaining()
         )
         return plugin_pb2.ConfigureResponse(capabilities=self.plugin.capabilities())
 
-    @answered
+    @with_error_codes
     def Health(self, request: plugin_pb2.HealthRequest, context: Context) -> plugin_pb2.HealthResponse:
-        failed, reason = self.life.health()
+        failed, reason = self.lifecycle.health()
         response = plugin_pb2.HealthResponse
         status = response.STATUS_FAILED if failed else response.STATUS_DEGRADED if reason else response.STATUS_READY
         return response(status=status, reason=reason)
 
-    @answered
+    @with_error_codes
     def Drain(self, request: plugin_pb2.DrainRequest, context: Context) -> plugin_pb2.DrainResponse:
-        self.life.drain(context.time_remaining())
+        self.lifecycle.drain(context.time_remaining())
         return plugin_pb2.DrainResponse()
 
-    @answered
+    @with_error_codes
     def Shutdown(self, request: plugin_pb2.ShutdownRequest, context: Context) -> plugin_pb2.ShutdownResponse:
-        self.life.shutdown(context.time_remaining())
+        self.lifecycle.shutdown(context.time_remaining())
         return plugin_pb2.ShutdownResponse()
 
 
-# What a value of each type is in Python.
+# The Python type of a value of each attribute type.
 TYPES = {
     Attribute.TYPE_STRING: str,
     Attribute.TYPE_INT: int,
@@ -421,8 +421,8 @@ TYPES = {
 
 
 def decode(config: bytes, attributes: Sequence[Attribute]) -> dict[str, Any]:
-    """Decodes a configuration. A relay has checked it by the schema, and filled in
-    the defaults."""
+    """Decodes a configuration. The relay has checked it against the schema and filled
+    in the defaults."""
     try:
         values = msgpack.unpackb(config)
     except ValueError as error:
@@ -439,40 +439,40 @@ def decode(config: bytes, attributes: Sequence[Attribute]) -> dict[str, Any]:
 class StorageService(storage_pb2_grpc.StorageServicer):
     """The calls to a store."""
 
-    def __init__(self, life: Life, log: Log) -> None:
-        self.life = life
+    def __init__(self, lifecycle: Lifecycle, log: Log) -> None:
+        self.lifecycle = lifecycle
         self.log = log
 
-    @answered
+    @with_error_codes
     def Info(self, request: storage_pb2.InfoRequest, context: Context) -> storage_pb2.InfoResponse:
-        with self.life.store() as s:
+        with self.lifecycle.store() as s:
             info = s.info()
         return storage_pb2.InfoResponse(
             epoch=info.epoch, first=info.first, last=info.last, count=info.count, bytes=info.bytes, tokens=info.tokens
         )
 
-    @answered
+    @with_error_codes
     def Append(self, request: storage_pb2.AppendRequest, context: Context) -> storage_pb2.AppendResponse:
         records = [
             Record(
-                id=exactly(32, r.id, "id"),
+                id=require_size(32, r.id, "id"),
                 born=r.born,
                 signature=r.signature,
                 ciphertext=r.ciphertext,
-                nullifier=r.nullifier and exactly(32, r.nullifier, "nullifier"),
+                nullifier=r.nullifier and require_size(32, r.nullifier, "nullifier"),
             )
             for r in request.records
         ]
         check_batch(records)
-        with self.life.store() as s:
+        with self.lifecycle.store() as s:
             outcomes = s.append(records)
         return storage_pb2.AppendResponse(outcomes=[storage_pb2.Outcome(status=o.status, seq=o.seq) for o in outcomes])
 
-    @answered
+    @with_error_codes
     def Log(self, request: storage_pb2.LogRequest, context: Context) -> storage_pb2.LogResponse:
-        limit = at_most(MAX_PAGE, request.max, "entries of a page") or MAX_PAGE
-        limit_bytes = at_most(PAGE_BYTES, request.max_bytes, "bytes of a page") or PAGE_BYTES
-        with self.life.store() as s:
+        limit = require_at_most(MAX_PAGE, request.max, "entries of a page") or MAX_PAGE
+        limit_bytes = require_at_most(PAGE_BYTES, request.max_bytes, "bytes of a page") or PAGE_BYTES
+        with self.lifecycle.store() as s:
             entries, last = s.log(max(1, getattr(request, "from")), limit, limit_bytes)
         return storage_pb2.LogResponse(
             entries=[
@@ -482,60 +482,60 @@ class StorageService(storage_pb2_grpc.StorageServicer):
             last=last,
         )
 
-    @answered
+    @with_error_codes
     def Find(self, request: storage_pb2.FindRequest, context: Context) -> storage_pb2.FindResponse:
-        at_most(MAX_ENVELOPE, len(request.signature), "bytes of a signature")
-        with self.life.store() as s:
+        require_at_most(MAX_ENVELOPE, len(request.signature), "bytes of a signature")
+        with self.lifecycle.store() as s:
             return storage_pb2.FindResponse(seq=s.find(request.signature))
 
-    @answered
+    @with_error_codes
     def Spendings(self, request: storage_pb2.SpendingsRequest, context: Context) -> storage_pb2.SpendingsResponse:
-        after = request.after and exactly(16, request.after, "token")
-        limit = at_most(MAX_SPENT_TOKENS, request.max, "spendings of a page") or MAX_SPENT_TOKENS
-        with self.life.store() as s:
+        after = request.after and require_size(16, request.after, "token")
+        limit = require_at_most(MAX_SPENT_TOKENS, request.max, "spendings of a page") or MAX_SPENT_TOKENS
+        with self.lifecycle.store() as s:
             page = s.spendings(after, limit)
         return storage_pb2.SpendingsResponse(
             spendings=[storage_pb2.Spending(token=token, id=paid_for) for token, paid_for in page]
         )
 
-    @answered
+    @with_error_codes
     def Spend(self, request: storage_pb2.SpendRequest, context: Context) -> storage_pb2.SpendResponse:
-        at_most(MAX_SPENT_TOKENS, len(request.spendings), "spendings")
-        spendings = [(exactly(16, s.token, "token"), exactly(32, s.id, "id")) for s in request.spendings]
-        with self.life.store() as s:
+        require_at_most(MAX_SPENT_TOKENS, len(request.spendings), "spendings")
+        spendings = [(require_size(16, s.token, "token"), require_size(32, s.id, "id")) for s in request.spendings]
+        with self.lifecycle.store() as s:
             s.spend(spendings)
         return storage_pb2.SpendResponse()
 
 
-def exactly(size: int, value: bytes, what: str) -> bytes:
+def require_size(size: int, value: bytes, what: str) -> bytes:
     if len(value) != size:
         raise Malformed(f"{what} of {len(value)} bytes")
     return value
 
 
-def at_most(limit: int, value: int, what: str) -> int:
+def require_at_most(limit: int, value: int, what: str) -> int:
     if value > limit:
         raise TooLarge(f"{value} {what}, limit {limit}")
     return value
 
 
 def check_batch(records: Sequence[Record]) -> None:
-    at_most(MAX_BATCH, len(records), "records")
+    require_at_most(MAX_BATCH, len(records), "records")
     sizes = [len(r.signature) + len(r.ciphertext) for r in records]
-    at_most(MAX_ENVELOPE, max(sizes, default=0), "bytes of a record")
-    at_most(MAX_BATCH_BYTES, sum(sizes), "bytes of a batch")
+    require_at_most(MAX_ENVELOPE, max(sizes, default=0), "bytes of a record")
+    require_at_most(MAX_BATCH_BYTES, sum(sizes), "bytes of a batch")
 
 
 # ---- handshake ----
 
 
 class HandshakeError(Exception):
-    """The environment is not that of a relay which this plugin can talk to."""
+    """The environment comes from a relay that this plugin does not understand."""
 
 
 @dataclass(frozen=True)
-class Invitation:
-    """What the relay has put in the environment."""
+class RelayEnvironment:
+    """What the relay says in the environment of the plugin."""
 
     socket_dir: str
     client_certificate: bytes  # in PEM
@@ -543,9 +543,9 @@ class Invitation:
     log_level: str
 
     @classmethod
-    def read(cls, environ: Mapping[str, str]) -> "Invitation | None":
-        """Reads the environment; None when it is not that of a plugin at all."""
-        name, value = COOKIE
+    def read(cls, environ: Mapping[str, str]) -> "RelayEnvironment | None":
+        """Reads the environment. Returns None if no relay started the process."""
+        name, value = MAGIC_COOKIE
         if environ.get(name) != value:
             return None
         versions = environ.get("PLUGIN_PROTOCOL_VERSIONS", "").split(",")
@@ -571,9 +571,9 @@ class Identity:
 
     @classmethod
     def new(cls) -> "Identity":
-        """Makes a pair for "localhost", the name by which the relay calls every
-        plugin. It has to stand among the alternative names, a common name does not
-        count; and the key is P-256 because that is quick everywhere."""
+        """Makes a key pair for "localhost", the name under which the relay connects to
+        every plugin. The name has to be a subject alternative name; a common name
+        does not count. P-256 is fast everywhere."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
         now = datetime.datetime.now(datetime.UTC)
@@ -596,18 +596,18 @@ class Identity:
         return cls(pem, certificate)
 
     def credentials(self, client_certificate: bytes) -> grpc.ServerCredentials:
-        """Serves with this identity, to the holder of one certificate alone. The
-        relay insists on TLS 1.3; grpcio has no setting for it."""
+        """Returns credentials that admit only the holder of client_certificate. The
+        relay requires TLS 1.3, so grpcio needs no setting for it."""
         chain = self.certificate.public_bytes(serialization.Encoding.PEM)
         return grpc.ssl_server_credentials(
             [(self.key, chain)], root_certificates=client_certificate, require_client_auth=True
         )
 
     def line(self, socket: str) -> str:
-        """The handshake line, for a plugin that listens on socket."""
+        """Returns the handshake line of a plugin that listens on socket."""
         der = self.certificate.public_bytes(serialization.Encoding.DER)
         certificate = base64.b64encode(der).decode().rstrip("=")
-        return f"{CORE_PROTOCOL}|{PROTOCOL}|unix|{socket}|grpc|{certificate}"
+        return f"{GO_PLUGIN_PROTOCOL}|{PROTOCOL}|unix|{socket}|grpc|{certificate}"
 
 
 # ---- serve ----
@@ -616,14 +616,14 @@ class Identity:
 def main(plugin: Plugin) -> int:
     log = Log(os.environ.get("CWTCH_RELAY_PLUGIN_LOG_LEVEL", "info"))
     os.umask(0o077)
-    name_process(f"cwtch-{plugin.name}")
+    set_process_name(f"cwtch-{plugin.name}")
     try:
-        invitation = Invitation.read(os.environ)
-        if invitation is not None:
-            return serve(plugin, invitation, log)
+        environment = RelayEnvironment.read(os.environ)
+        if environment is not None:
+            return serve(plugin, environment, log)
         if sys.argv[1:] == ["debug"]:
             return debug(plugin, log)
-        return by_hand(plugin)
+        return explain_start(plugin)
     except HandshakeError as error:
         log.error("no handshake", error=str(error))
     except Exception:
@@ -631,43 +631,43 @@ def main(plugin: Plugin) -> int:
     return 1
 
 
-def serve(plugin: Plugin, invitation: Invitation, log: Log) -> int:
-    """Serves until the relay is done with the plugin, or gone."""
-    # These are meant for the relay, which ends the plugin in good order.
+def serve(plugin: Plugin, environment: RelayEnvironment, log: Log) -> int:
+    """Serves until the relay is done with the plugin or gone."""
+    # These signals are meant for the relay, which ends the plugin in order.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    life = Life()
+    lifecycle = Lifecycle()
     identity = Identity.new()
-    server = new_server(plugin, life, log)
-    socket = os.path.join(invitation.socket_dir, "plugin.sock")
-    server.add_secure_port(f"unix:{socket}", identity.credentials(invitation.client_certificate))
+    server = new_server(plugin, lifecycle, log)
+    socket = os.path.join(environment.socket_dir, "plugin.sock")
+    server.add_secure_port(f"unix:{socket}", identity.credentials(environment.client_certificate))
     server.start()
     print(identity.line(socket), flush=True)
-    # From here on standard output is nobody's; what a library prints is a log line.
+    # Nothing else may be printed. What a library prints becomes a log line.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    await_end(invitation.lifeline)
+    wait_for_lifeline_end(environment.lifeline)
     try:
-        life.shutdown(LAST_CALLS)
+        lifecycle.shutdown(SHUTDOWN_GRACE)
     finally:
         server.stop(None)
     return 0
 
 
-def await_end(lifeline: int) -> None:
-    """Returns when the lifeline, a pipe on which nothing is written, has ended:
-    the relay has closed its end, or is gone and the kernel has."""
+def wait_for_lifeline_end(lifeline: int) -> None:
+    """Waits until the lifeline ends: the relay closes its end of the pipe, or the
+    kernel does when the relay dies. Nothing is ever written to it."""
     while os.read(lifeline, 64):
         pass
 
 
 def debug(plugin: Plugin, log: Log) -> int:
-    """Serves a relay that attaches to this process, until ^C: without a handshake,
-    TLS and lifeline, in a directory that nobody else can enter."""
+    """Serves relays that attach to this process, until ^C. There is no handshake, TLS
+    or lifeline, but only this user can enter the directory of the socket."""
     with tempfile.TemporaryDirectory(prefix="cwtch-plugin-") as directory:
-        life = Life(lasting=True)
-        server = new_server(plugin, life, log)
+        lifecycle = Lifecycle(reusable=True)
+        server = new_server(plugin, lifecycle, log)
         socket = os.path.join(directory, "plugin.sock")
         server.add_insecure_port(f"unix:{socket}")
         server.start()
@@ -677,19 +677,19 @@ def debug(plugin: Plugin, log: Log) -> int:
         try:
             signal.pause()
         except KeyboardInterrupt:
-            life.shutdown(LAST_CALLS)
+            lifecycle.shutdown(SHUTDOWN_GRACE)
             server.stop(None)
     return 0
 
 
-def name_process(name: str) -> None:
-    """Sets the name that ps and top show, of which 15 bytes count. A process that
-    is executed by a descriptor goes by the number of that otherwise."""
+def set_process_name(name: str) -> None:
+    """Sets the name that ps and top show, at most 15 bytes. Without it, a process that
+    is executed through a descriptor has a number for its name."""
     PR_SET_NAME = 15  # prctl(2)
     ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
-def by_hand(plugin: Plugin) -> int:
+def explain_start(plugin: Plugin) -> int:
     print(
         f'error: this is the storage plugin "{plugin.name}" of cwtch-relay,'
         f" version {plugin.version}, which a relay starts by itself\n"
@@ -700,18 +700,18 @@ def by_hand(plugin: Plugin) -> int:
     return 1
 
 
-def new_server(plugin: Plugin, life: Life, log: Log) -> grpc.Server:
+def new_server(plugin: Plugin, lifecycle: Lifecycle, log: Log) -> grpc.Server:
     server = grpc.server(
         ThreadPoolExecutor(max_workers=THREADS),
         options=[("grpc.max_receive_message_length", MAX_REQUEST), ("grpc.max_send_message_length", -1)],
     )
-    plugin_pb2_grpc.add_PluginServicer_to_server(PluginService(plugin, life, log), server)
-    storage_pb2_grpc.add_StorageServicer_to_server(StorageService(life, log), server)
+    plugin_pb2_grpc.add_PluginServicer_to_server(PluginService(plugin, lifecycle, log), server)
+    storage_pb2_grpc.add_StorageServicer_to_server(StorageService(lifecycle, log), server)
     return server
 
 
 def run(plugin: Plugin) -> None:
-    """Runs the plugin and ends the process, without waiting for threads of grpc."""
+    """Runs the plugin and ends the process without waiting for threads of grpc."""
     status = main(plugin)
     sys.stdout.flush()
     sys.stderr.flush()

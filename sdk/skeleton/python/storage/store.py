@@ -1,14 +1,14 @@
-"""A store of envelopes and spent tokens in SQLite, to be replaced by your own: keep
-the tests, change the rest. The contract is in proto/cwtch/relay/plugin/v1/storage.proto.
+"""A store of envelopes and spent tokens in SQLite. Replace it by your own: keep the
+tests and change the rest. The contract is in proto/cwtch/relay/plugin/v1/storage.proto.
 
-Durable: the journal is a write-ahead log, which SQLite flushes to the disk at the
-end of every transaction (synchronous = FULL), so what append has returned
-survives the death of the process and of the machine. Atomic: each call is one
-transaction. Ordered: the number of an envelope is given within it.
+Durable: SQLite flushes its write-ahead log to the disk at the end of every
+transaction (synchronous = FULL). What append has returned survives the end of the
+process and of the machine. Atomic: each call is one transaction. Ordered: the
+transaction assigns the sequence numbers.
 
-One connection does everything, one call at a time. The file is locked for as long
-as it is open (locking_mode = EXCLUSIVE), so that two relays cannot share one by
-mistake; the lock ends with the process, however that ends.
+One connection serves all calls, one at a time. The file is locked while it is open
+(locking_mode = EXCLUSIVE), so two relays cannot use it by mistake. The lock ends with
+the process.
 """
 
 import hashlib
@@ -47,28 +47,28 @@ CREATE TABLE state (
 
 
 def token_id(nullifier: bytes) -> bytes:
-    """The id by which a spent token is kept, the first 16 bytes of a hash."""
+    """Returns the id of a spent token: the first 16 bytes of a hash."""
     return hashlib.sha256(nullifier).digest()[:16]
 
 
 class Store:
-    """An open store. Its methods may be called by several threads."""
+    """An open store. Several threads may call its methods."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()  # held while the connection is used
-        self.trouble = ""  # what the operator should look at, if anything
-        with _explained(path):
-            self._db = _open(path)
+        self._lock = threading.Lock()  # held while the connection is in use
+        self.degraded = ""  # why the operator should look after the store, or ""
+        with _translate_errors(path):
+            self._db = _connect(path)
             try:
-                self._epoch, self._last, self._tokens = _prepare(self._db)
+                self._epoch, self._last, self._tokens = _load_state(self._db)
             except BaseException:
                 self._db.close()
                 raise
 
     def info(self) -> Info:
-        """Describes the store. Nothing is ever removed from it, so that there are
-        as many envelopes as numbers."""
+        """Describes the store. It never removes an envelope, so the last sequence
+        number is also their count."""
         with self._lock:
             return Info(
                 epoch=self._epoch,
@@ -80,15 +80,14 @@ class Store:
             )
 
     def append(self, records: Sequence[Record]) -> list[Outcome]:
-        """Applies the records in order, in one transaction, and returns when it
-        is durable."""
-        with self._transaction() as batch:
+        """Applies the records in order in one transaction. Returns when it is durable."""
+        with self._write_batch() as batch:
             return [batch.append(record) for record in records]
 
     def log(self, start: int, limit: int, limit_bytes: int) -> tuple[list[Entry], int]:
-        """Returns the entries from start on, as many as fit, and the last number."""
+        """Returns as many entries from start on as fit, and the last sequence number."""
         entries: list[Entry] = []
-        with self._lock, _explained(self._path):
+        with self._lock, _translate_errors(self._path):
             if start > self._last:
                 return entries, self._last
             rows = self._db.execute(
@@ -105,8 +104,8 @@ class Store:
             return entries, self._last
 
     def find(self, signature: bytes) -> int:
-        """Returns the lowest number of an envelope with the signature."""
-        with self._lock, _explained(self._path):
+        """Returns the lowest sequence number of an envelope with the signature."""
+        with self._lock, _translate_errors(self._path):
             query = "SELECT min(seq) FROM envelope WHERE signature = ?"
             (seq,) = self._db.execute(query, (signature,)).fetchone()
         if seq is None:
@@ -114,39 +113,38 @@ class Store:
         return int(seq)
 
     def spendings(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Returns spent tokens above after, with the envelopes they paid for."""
-        with self._lock, _explained(self._path):
+        """Returns spent tokens above after, with the ids of their envelopes."""
+        with self._lock, _translate_errors(self._path):
             query = "SELECT token, id FROM token WHERE token > ? ORDER BY token LIMIT ?"
             return self._db.execute(query, (after, limit)).fetchall()
 
     def spend(self, spendings: Sequence[tuple[bytes, bytes]]) -> None:
-        """Records tokens as spent. Of one that is spent, the first spending stays."""
-        with self._transaction() as batch:
+        """Records tokens as spent. A token that is spent already keeps its first envelope."""
+        with self._write_batch() as batch:
             for token, paid_for in spendings:
                 batch.spend(token, paid_for)
 
     def close(self) -> None:
-        with self._lock, _explained(self._path):
+        with self._lock, _translate_errors(self._path):
             self._db.close()
 
     @contextmanager
-    def _transaction(self) -> "Iterator[_Batch]":
-        """Runs one transaction; what it changed is known to readers when it is
-        durable."""
+    def _write_batch(self) -> "Iterator[_Batch]":
+        """Runs one transaction. Readers see its changes once it is durable."""
         with self._lock:
             batch = _Batch(self._db, self._last, self._tokens)
             try:
-                with _explained(self._path), _committed(self._db):
+                with _translate_errors(self._path), _transaction(self._db):
                     yield batch
                     batch.finish()
             except Full as error:
-                self.trouble = str(error)
+                self.degraded = str(error)
                 raise
-            self._last, self._tokens, self.trouble = batch.last, batch.tokens, ""
+            self._last, self._tokens, self.degraded = batch.last, batch.tokens, ""
 
 
 class _Batch:
-    """What is under way in one transaction."""
+    """The changes of one transaction."""
 
     def __init__(self, db: sqlite3.Connection, last: int, tokens: int) -> None:
         self._db = db
@@ -155,13 +153,12 @@ class _Batch:
         self.tokens = tokens
 
     def append(self, record: Record) -> Outcome:
-        """Applies one record: its token is looked at first, its id second, its
-        signature third."""
+        """Applies one record. It checks the token first, then the id, then the signature."""
         seq = self._find(record.id)
         if record.nullifier and not seq and self._conflicts(record):
             return Outcome(Status.CONFLICT)
         if record.nullifier and not self.spend(token_id(record.nullifier), record.id):
-            if seq and self._paid_for(token_id(record.nullifier)) == record.id:
+            if seq and self._envelope_of_token(token_id(record.nullifier)) == record.id:
                 return Outcome(Status.REPLAYED, seq)
             return Outcome(Status.SPENT)
         if seq:
@@ -176,9 +173,9 @@ class _Batch:
     def spend(self, token: bytes, paid_for: bytes) -> bool:
         """Spends a token, and reports whether it was unspent."""
         query = "INSERT INTO token (token, id) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        fresh = self._db.execute(query, (token, paid_for)).rowcount == 1
-        self.tokens += fresh
-        return fresh
+        unspent = self._db.execute(query, (token, paid_for)).rowcount == 1
+        self.tokens += unspent
+        return unspent
 
     def finish(self) -> None:
         if (self.last, self.tokens) != self._before:
@@ -189,7 +186,7 @@ class _Batch:
         return row[0] if row else 0
 
     def _conflicts(self, record: Record) -> bool:
-        """Whether another envelope has the signature, and the token is unspent."""
+        """Reports whether another envelope has the signature and the token is unspent."""
         query = (
             "SELECT EXISTS (SELECT 1 FROM envelope WHERE signature = ? AND signature <> x'')"
             " AND NOT EXISTS (SELECT 1 FROM token WHERE token = ?)"
@@ -197,16 +194,16 @@ class _Batch:
         (conflicts,) = self._db.execute(query, (record.signature, token_id(record.nullifier))).fetchone()
         return bool(conflicts)
 
-    def _paid_for(self, token: bytes) -> bytes:
+    def _envelope_of_token(self, token: bytes) -> bytes:
         (paid_for,) = self._db.execute("SELECT id FROM token WHERE token = ?", (token,)).fetchone()
         return bytes(paid_for)
 
 
-def _open(path: str) -> sqlite3.Connection:
-    """Connects. Transactions are begun by hand (isolation_level = None)."""
+def _connect(path: str) -> sqlite3.Connection:
+    """Connects. The caller begins transactions (isolation_level = None)."""
     db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     for pragma in (
-        "locking_mode = EXCLUSIVE",  # first: then the index of the journal needs no file
+        "locking_mode = EXCLUSIVE",  # before WAL: the index of the log then needs no file
         "journal_mode = WAL",
         "synchronous = FULL",
         "temp_store = MEMORY",
@@ -215,10 +212,10 @@ def _open(path: str) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection) -> tuple[bytes, int, int]:
-    """Makes the tables of a new database, or checks those of an old one, and
-    returns epoch, last number and number of tokens."""
-    with _committed(db):
+def _load_state(db: sqlite3.Connection) -> tuple[bytes, int, int]:
+    """Makes the tables of a new database or checks those of an old one. Returns the
+    epoch, the last sequence number and the number of tokens."""
+    with _transaction(db):
         (kind,) = db.execute("PRAGMA application_id").fetchone()
         (form,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -229,17 +226,17 @@ def _prepare(db: sqlite3.Connection) -> tuple[bytes, int, int]:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {FORMAT}")
         elif (kind, form) != (APPLICATION_ID, FORMAT):
-            raise Corrupt("it is another program's database, or of a later version of this one")
+            raise Corrupt("it belongs to another program or to a later version of this one")
         epoch, last, tokens = db.execute("SELECT epoch, last, tokens FROM state").fetchone()
         (greatest,) = db.execute("SELECT coalesce(max(seq), 0) FROM envelope").fetchone()
         if greatest != last:
-            raise Corrupt(f"its log ends at {greatest} and should end at {last}")
+            raise Corrupt(f"its log ends at {greatest} instead of {last}")
     return bytes(epoch), last, tokens
 
 
 @contextmanager
-def _committed(db: sqlite3.Connection) -> Iterator[None]:
-    """Commits at the end, or rolls back."""
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Runs a transaction: commits at the end, or rolls back after an exception."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -250,21 +247,21 @@ def _committed(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-# What SQLite calls a full disk. A quota and a limit on the size of files come out
-# as errors in writing, as a disk that fails does; all of them store nothing.
+# The errors of a full disk. SQLite reports a quota or a limit on file sizes like a
+# failing disk, as an error of writing. In all cases nothing is stored.
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ}
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Gives errors of SQLite the meaning that they have for a relay."""
+def _translate_errors(path: str) -> Iterator[None]:
+    """Turns errors of SQLite into those that a relay knows."""
     try:
         yield
     except Corrupt as error:
         raise Corrupt(f"{path} is damaged: {error}") from error
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0)  # extended: the low byte is the kind
+        code = getattr(error, "sqlite_errorcode", 0)  # an extended code, whose low byte is the primary one
         if {code, code & 0xFF} & _NO_ROOM:
             raise Full(f"no room for {path}: {error}") from error
         if {code, code & 0xFF} & _DAMAGED:

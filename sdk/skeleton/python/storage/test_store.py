@@ -1,5 +1,5 @@
-"""Tests of this store. The contract of every store is checked by "cwtch-relay plugin
-test", for kill -9 and a full disk as well."""
+"""Tests of this store. "cwtch-plugin test" checks the contract of every store,
+including kill -9 and a full disk."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ class StoreTest(unittest.TestCase):
     def everything(self) -> object:
         return self.store.log(1, 1024, 256 << 10), self.store.spendings(b"", 1024), self.store.info().epoch
 
-    def test_what_was_appended_is_there_after_another_start(self) -> None:
+    def test_reopened_store_has_what_was_appended(self) -> None:
         a, b = record(), record()
         self.assertEqual(self.append(a, b), [Status.STORED, Status.STORED])
         before = self.everything()
@@ -46,13 +46,13 @@ class StoreTest(unittest.TestCase):
         with self.assertRaises(NotFound):
             self.store.find(secrets.token_bytes(64))
 
-    def test_a_token_pays_once(self) -> None:
+    def test_token_pays_once(self) -> None:
         a = record()
         self.append(a)
         other = record(nullifier=a.nullifier)
         self.assertEqual(self.append(a, other), [Status.REPLAYED, Status.SPENT])
 
-    def test_a_signature_is_taken_by_the_first_paid_envelope(self) -> None:
+    def test_signature_belongs_to_the_first_envelope(self) -> None:
         a = record()
         self.append(a)
         rival = record(signature=a.signature)
@@ -60,13 +60,13 @@ class StoreTest(unittest.TestCase):
         self.assertEqual(self.append(record(nullifier=rival.nullifier)), [Status.STORED], "its token is unspent")
         self.assertEqual(self.append(record(signature=a.signature, nullifier=b"")), [Status.STORED], "of a peer")
 
-    def test_an_error_changes_nothing(self) -> None:
+    def test_error_changes_nothing(self) -> None:
         before = self.everything()
         with self.assertRaises(Exception):
             self.append(record(), record(id=None))
         self.assertEqual(self.everything(), before)
 
-    def test_a_second_process_is_refused(self) -> None:
+    def test_second_process_is_refused(self) -> None:
         with self.assertRaises(Unavailable):
             Store(self.path)
 
