@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -219,12 +220,14 @@ func ExpectReadOnly(t *testing.T, s Store) {
 // opened anew.
 func ExpectWritable(t *testing.T, s Store) {
 	t.Helper()
-	var err error
-	for range 1000 { // ten seconds
-		if _, err = s.Append(t.Context(), NewRecords(3)); !errors.Is(err, storage.ErrFull) {
-			break
-		}
-		unix.Poll(nil, 10) //nolint:errcheck // an interrupted wait is a short one
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	retry := time.NewTicker(10 * time.Millisecond)
+	defer retry.Stop()
+	_, err := s.Append(t.Context(), NewRecords(3))
+	for errors.Is(err, storage.ErrFull) && ctx.Err() == nil {
+		<-retry.C
+		_, err = s.Append(t.Context(), NewRecords(3))
 	}
 	if err != nil || s.Health(t.Context()) != "" {
 		t.Fatalf("append: %v, health %q", err, s.Health(t.Context()))
