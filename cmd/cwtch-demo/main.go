@@ -49,9 +49,9 @@ func main() {
 	}
 }
 
-// runDemo is the play; everything it starts has ended when it returns.
+// runDemo shows the demonstration; everything that it starts has ended when it returns.
 func runDemo(ctx context.Context, bin, example string) (err error) {
-	s, err := newStage(bin)
+	s, err := newDemo(bin)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// stage is where the demonstration happens: a temporary directory, the private
+// demo is where the demonstration happens: a temporary directory, the private
 // network and the processes.
-type stage struct {
+type demo struct {
 	bin    string
 	dir    string
 	begun  time.Time
@@ -30,7 +30,7 @@ type stage struct {
 	failed error  // the first command that went wrong; the rest is skipped
 }
 
-func newStage(bin string) (*stage, error) {
+func newDemo(bin string) (*demo, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -44,11 +44,11 @@ func newStage(bin string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{bin: bin, dir: dir, begun: time.Now()}, nil
+	return &demo{bin: bin, dir: dir, begun: time.Now()}, nil
 }
 
 // endAll ends whatever is still running and removes the directory.
-func (s *stage) endAll() error {
+func (s *demo) endAll() error {
 	var errs []error
 	if s.relay != nil {
 		errs = append(errs, s.stopRelay())
@@ -61,7 +61,7 @@ func (s *stage) endAll() error {
 }
 
 // announce tells what happens next, with the time since the beginning.
-func (s *stage) announce(format string, a ...any) {
+func (s *demo) announce(format string, a ...any) {
 	if s.failed != nil {
 		return
 	}
@@ -69,7 +69,7 @@ func (s *stage) announce(format string, a ...any) {
 	fmt.Printf("\n%5.1f s  %s\n", time.Since(s.begun).Seconds(), text)
 }
 
-func (s *stage) startTorNetwork(ctx context.Context) (err error) {
+func (s *demo) startTorNetwork(ctx context.Context) (err error) {
 	s.tor, err = tornet.Start(ctx, filepath.Join(s.dir, "tornet"))
 	if err != nil {
 		return fmt.Errorf("start the private Tor network: %w", err)
@@ -79,7 +79,7 @@ func (s *stage) startTorNetwork(ctx context.Context) (err error) {
 }
 
 // makePrivateConfig returns the example with its network kept on this machine.
-func (s *stage) makePrivateConfig(example string) (string, error) {
+func (s *demo) makePrivateConfig(example string) (string, error) {
 	text, err := os.ReadFile(example)
 	if err != nil {
 		return "", err
@@ -102,7 +102,7 @@ func (s *stage) makePrivateConfig(example string) (string, error) {
 
 // startRelay starts the relay and returns the bundle that it prints once both
 // its services are published.
-func (s *stage) startRelay(ctx context.Context, example string) (bundle string, err error) {
+func (s *demo) startRelay(ctx context.Context, example string) (bundle string, err error) {
 	home := filepath.Join(s.dir, "relay")
 	if err := s.tor.Seed(filepath.Join(home, "data", "tor")); err != nil {
 		return "", err
@@ -146,7 +146,7 @@ func (s *stage) startRelay(ctx context.Context, example string) (bundle string, 
 }
 
 // stopRelay ends the relay as a host would, and insists on a good end.
-func (s *stage) stopRelay() error {
+func (s *demo) stopRelay() error {
 	cmd := s.relay
 	s.relay = nil
 	fmt.Printf("\n  host$ kill -TERM %d\n", cmd.Process.Pid)
@@ -167,17 +167,17 @@ func (s *stage) stopRelay() error {
 	}
 }
 
-func (s *stage) showStatus(ctx context.Context) {
+func (s *demo) showStatus(ctx context.Context) {
 	s.runShown(ctx, "host", nil, "cwtch-relay", "status", "-config", s.config)
 }
 
 // person is somebody with a profile of their own.
 type person struct {
-	*stage
+	*demo
 	name string
 }
 
-func (s *stage) addPerson(name string) person { return person{s, name} }
+func (s *demo) addPerson(name string) person { return person{s, name} }
 
 // runGroup runs cwtch-group as this person and returns what it prints.
 func (p person) runGroup(ctx context.Context, args ...string) string {
@@ -206,7 +206,7 @@ func (p person) expectLines(ctx context.Context, lines int, args ...string) {
 }
 
 // runShown shows a command, runs it, shows what it prints and returns that.
-func (s *stage) runShown(ctx context.Context, who string, env []string, program string, args ...string) string {
+func (s *demo) runShown(ctx context.Context, who string, env []string, program string, args ...string) string {
 	if s.failed != nil {
 		return ""
 	}
