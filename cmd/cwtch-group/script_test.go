@@ -96,19 +96,19 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	keys, err := identity.LoadOrCreate(ts.MkAbs(name + ".keys"))
 	ts.Check(err)
-	all := ts.Value(scriptNetworkKey{}).(*scriptNetwork)
-	network, err := all.connect()
+	script := ts.Value(scriptNetworkKey{}).(*scriptNetwork)
+	network, err := script.connect()
 	ts.Check(err)
 	s, err := startRelay(network, keys)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(name+".bundle"), []byte(s.Bundle().String()+"\n"), 0o600))
-	all.servers[name] = func() {
-		delete(all.servers, name)
+	script.servers[name] = func() {
+		delete(script.servers, name)
 		ts.Check(s.Close(context.Background()))
 		ts.Check(network.Close())
 	}
 	ts.Defer(func() {
-		if stop, ok := all.servers[name]; ok {
+		if stop, ok := script.servers[name]; ok {
 			stop()
 		}
 	})
