@@ -3,46 +3,41 @@
 // who implement [Replicator], and for the relay, which calls it and implements
 // [HostServices].
 //
-// A plugin is only the algorithm. It sees when each envelope was born, its id
-// and its place in the log; it exchanges messages with its twin on the other
-// relay; and it decides which envelopes go where. All that is dangerous stays
-// with the relay: the links and who may use them, reading and checking and
-// appending the envelopes, flow control, quotas and floors. No ciphertext, no
-// onion address and no socket ever comes near a plugin, and a [Peer] is a
-// number.
+// A plugin is only the algorithm. It sees the id of each envelope, the hour in which it was
+// born and its place in the log. It exchanges messages with its twin on the other relay, and
+// decides which envelopes go where. Everything dangerous stays with the relay: links and
+// permissions, reading, checking and appending envelopes, flow control, quotas and floors. A
+// plugin gets no ciphertext, no onion address and no socket, and a [Peer] is a number.
 //
 // # One event after the other
 //
-// The relay tells a replicator what happens as [Event] values, in order, in
-// calls of Handle of which there is never more than one. Whatever the
-// replicator does, it does in Handle, by calling its [HostServices] from the goroutine
-// that Handle is called on. The first event of all is [Start]; what a
-// replicator has to know beyond its own life it keeps in cursors.
+// The relay tells a replicator what happens: it passes [Event] values in order to Handle, one
+// call at a time. The replicator acts only in Handle, by calling its [HostServices] from the
+// same goroutine. The first event is [Start]. What a replicator needs after its process has
+// ended, it keeps in cursors.
 //
 // # Determinism
 //
-// A replicator looks at no clock, draws no random numbers, starts no goroutines
-// and depends on no order that Go leaves open, as that of a map. Time comes with
-// [Tick], randomness with [Start]. So the same events and the same answers of
-// the host lead to the same calls of the host, and a plugin runs unchanged in a
-// simulator that replays years of bad networks from a seed.
+// A replicator reads no clock, draws no random numbers, starts no goroutines and does not
+// depend on an order that Go leaves open, such as that of a map. Time comes with [Tick],
+// randomness with [Start]. The same events and answers therefore lead to the same calls, and
+// a plugin runs unchanged in a simulator that replays years of bad networks from a seed.
 //
 // # Failure
 //
-// An error from Handle means that the replicator has lost its way: the relay
-// closes it and opens another one, which begins with Start. Errors of the host
-// are no reason for that, but a part of life; see the list at [ErrBusy].
+// After an error of Handle, the relay closes the replicator and opens another one, which
+// begins with Start. Errors of the host are normal and no reason for that; see [ErrBusy] and
+// the errors after it.
 //
 // # Bounds
 //
-// Every list, message and text has a limit, see [MaxMessage] and what follows
-// it. What exceeds one is refused with [ErrTooLarge] and does nothing.
+// Every list, message and text has a limit, see [MaxMessage] and the constants after it. A call
+// beyond a limit fails with [ErrTooLarge] and does nothing.
 //
 // # Proof
 //
-// The package peersynctest beside this one checks an implementation against
-// this contract in a small simulation: called directly, over gRPC and as a
-// process of its own.
+// Package peersynctest checks an implementation against this contract in a small simulation,
+// with direct calls, over gRPC, and in a process of its own.
 package peersync
 
 import (
@@ -65,20 +60,20 @@ type Replicator interface {
 	// belong to the replicator. After an error only Close is called.
 	Handle(ctx context.Context, events []Event) error
 
-	// Close releases the replicator. The relay calls it once, after the last
-	// Handle has returned. The host is not to be called from it.
+	// Close releases the replicator. The relay calls it once, after the last Handle has
+	// returned. It must not call the host.
 	Close() error
 }
 
-// HostServices is what a relay gives a replicator. Its methods are called from within
-// Handle only, one at a time, with the context of Handle. What they return
-// belongs to the caller, and what they are given remains the caller's.
+// HostServices is what a relay offers to a replicator. Its methods are called only within
+// Handle, one at a time and with its context. The caller owns what they return, and keeps
+// what it passes to them.
 type HostServices interface {
 	Replica
 	Links
 	Cursors
 
-	// Report replaces what the relay shows its operator of the replication.
+	// Report replaces what the relay shows its operator about the replication.
 	Report(ctx context.Context, report Report) error
 }
 
@@ -229,13 +224,13 @@ type Event interface{ event() }
 type Start struct {
 	State State
 	Hour  storage.Hour // as of Tick
-	// Seed is all the randomness that the replicator gets; it is new in every
-	// life and known to nobody else.
+	// Seed is the only randomness of the replicator. Every Start has a new one, and nobody
+	// else knows it.
 	Seed [32]byte
 }
 
-// LogAdvanced says that the log or the floor has moved, or that the epoch is
-// another one. Many moves may come as one event.
+// LogAdvanced says that the log or the floor has moved, or that the epoch has changed. One event
+// may stand for many changes.
 type LogAdvanced struct{ State State }
 
 // Tick brings the time: about every second while a peer is up, and about every ten

@@ -35,10 +35,10 @@ func (emptyStore) Close() error { return nil }
 
 var signature, body = make([]byte, 64), make([]byte, 4<<10)
 
-func eachBorder(b *testing.B, bench func(b *testing.B, store storage.Store)) {
+func eachStore(b *testing.B, bench func(b *testing.B, store storage.Store)) {
 	for _, transport := range plugintest.Transports(b, grpcServer) {
 		b.Run(transport.Name, func(b *testing.B) {
-			opened, err := transport.Open(b, b.TempDir(), map[string]any{"emptyStore": true})
+			opened, err := transport.Open(b, b.TempDir(), map[string]any{"void": true})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -74,7 +74,7 @@ func BenchmarkAppend(b *testing.B) {
 			records[i] = storage.Record{Signature: signature, Ciphertext: body, Nullifier: &storage.Nullifier{}}
 		}
 		b.Run(fmt.Sprintf("batch=%d", n), func(b *testing.B) {
-			eachBorder(b, func(b *testing.B, store storage.Store) {
+			eachStore(b, func(b *testing.B, store storage.Store) {
 				for b.Loop() {
 					if _, err := store.Append(b.Context(), records); err != nil {
 						b.Fatal(err)
@@ -87,7 +87,7 @@ func BenchmarkAppend(b *testing.B) {
 
 // BenchmarkLog: one page of 60 envelopes of 4 KiB.
 func BenchmarkLog(b *testing.B) {
-	eachBorder(b, func(b *testing.B, store storage.Store) {
+	eachStore(b, func(b *testing.B, store storage.Store) {
 		for b.Loop() {
 			if _, err := store.Log(b.Context(), storage.LogRequest{From: 1, Max: 60}); err != nil {
 				b.Fatal(err)

@@ -26,14 +26,14 @@ var grpcServer = plugin.Plugin{
 	Capabilities: []plugin.Capability{plugin.Watch, plugin.Ledger},
 	Schema: plugin.Schema{Attributes: []plugin.Attribute{
 		{Name: "refuse", Type: plugin.Bool, Default: "false"},
-		{Name: "emptyStore", Type: plugin.Bool, Default: "false"},
+		{Name: "void", Type: plugin.Bool, Default: "false"},
 		{Name: "label", Type: plugin.String},
 		{Name: "die", Type: plugin.String, Doc: "When the process kills itself."},
 	}},
 	Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
 		var c struct {
 			Refuse bool   `cty:"refuse"`
-			Void   bool   `cty:"emptyStore"`
+			Void   bool   `cty:"void"`
 			Label  string `cty:"label"`
 			Die    string `cty:"die"`
 		}

@@ -1,38 +1,33 @@
-// Package stats is the contract between a relay and the places where its
-// operator looks at numbers. It is for authors of stats plugins, who implement
-// [Exporter], and for the relay, which calls it.
+// Package stats is the contract between a relay and exporters of its numbers. It is for
+// authors of stats plugins, who implement [Exporter], and for the relay, which calls it.
 //
-// The relay counts: posts, connections, bytes. Every few seconds it takes a
-// [Snapshot] of all its numbers and hands it to each exporter of a server, which
-// writes it to a file, shows it to a scraper or draws it. An exporter knows
-// nothing of the relay but these numbers.
+// The relay counts posts, connections and bytes. Every few seconds it takes a [Snapshot] of
+// all numbers and passes it to each exporter of a server, which writes it to a file, shows it
+// to a scraper or draws it. An exporter learns nothing else about the relay.
 //
 // # Cumulative
 //
-// A snapshot holds all that was counted since counting began, not what came since
-// the snapshot before. So one that is lost costs resolution and nothing else,
-// and there is nothing to repeat: when Export fails, the next snapshot says it
-// all. Counters and the counts of histograms never fall within one [Epoch]. When
-// the server starts anew it counts from zero, and says so by another epoch;
-// exporters that compute differences or rates begin again there, and must not
-// subtract across it.
+// A snapshot holds everything that was counted since counting began, not only what came after
+// the previous snapshot. A lost snapshot therefore costs only resolution, and nothing has to
+// be repeated: if Export fails, the next snapshot has all numbers. Counters and the counts of
+// histograms never fall within one [Epoch]. When the server starts again it counts from zero in
+// another epoch. Exporters that compute differences or rates begin again there, and must not
+// subtract across epochs.
 //
 // # A slow exporter
 //
-// There is at most one snapshot waiting for an exporter: while a call is under
-// way, newer ones take the place of those that wait. The relay never waits for an
-// exporter, and what an exporter does can slow down nobody's messages. It sees by a
-// gap in Seq how many snapshots were dropped.
+// At most one snapshot waits for an exporter: while a call is under way, a newer snapshot
+// replaces the waiting one. A slow exporter delays no messages. A gap in Seq shows it how many
+// snapshots were dropped.
 //
 // # Concurrency
 //
-// The methods are called one at a time, also when a relay has given up waiting
-// for one of them: the sdk lets the next call begin when the one before has
-// returned. An exporter that serves what it was given, such as a scrape
-// endpoint, guards that for itself.
+// The methods are called one at a time. Even if the relay has given up a call, the sdk begins
+// the next one only after it has returned. An exporter that serves its numbers to others, such
+// as a scrape endpoint, has to guard them itself.
 //
-// A method that is called with a context that has ended returns its error and
-// does nothing.
+// A method whose context has ended before the call returns the context's error and does
+// nothing.
 //
 // # Names and units
 //
@@ -47,19 +42,16 @@
 //
 // # Blindness
 //
-// Numbers can betray what messages do not. Names, units and labels come from a
-// list that is fixed when the relay is built: no label ever holds an identifier,
-// an address, a key or anything else that came from outside, and there is one
-// point per combination of a few words. A snapshot holds no time of day, since the
-// relay gives its clock to nobody: an exporter that needs one takes its own.
-// Exporters must not add what would undo this, such as addresses of those who read
-// the numbers.
+// Numbers can betray what messages do not. Names, units and labels come from a list that is
+// fixed when the relay is built. No label holds an identifier, an address, a key or anything
+// else from outside, and there is one point for each combination of a few words. A snapshot
+// has no time of day: an exporter that needs one uses its own clock. Exporters must not add
+// what would undo this, such as the addresses of those who read the numbers.
 //
 // # Proof
 //
-// The package statstest beside this one checks every sentence above and below
-// that can be checked from outside: called directly, over gRPC and as a process
-// that is killed.
+// Package statstest checks every sentence of this contract that can be checked from outside:
+// with direct calls, over gRPC, and with a process that is killed.
 package stats
 
 import (
@@ -72,21 +64,19 @@ import (
 
 // Exporter shows the numbers of one server.
 type Exporter interface {
-	// Export takes over a snapshot in place of the one before. It may return
-	// before the numbers are where they are to be read, but then keeps a copy, see
-	// [Snapshot.Clone]: the snapshot and all it points to belong to the caller and
-	// are not to be kept or changed after the call. The relay calls it every few
-	// seconds, and gives up after ten.
+	// Export replaces the previous snapshot. It may return before the numbers can be read,
+	// but must then keep a copy, see [Snapshot.Clone]: the snapshot and everything it points
+	// to belong to the caller and must not be kept or changed after the call. The relay
+	// calls it every few seconds, and gives up after ten.
 	//
-	// A snapshot that [Snapshot.Validate] finds fault with is refused with
-	// [ErrInvalid] and changes nothing. Any other error says that this snapshot may
-	// not be shown; the relay logs it and goes on with the next.
+	// A snapshot that [Snapshot.Validate] rejects is refused with [ErrInvalid] and changes
+	// nothing. After any other error the snapshot may be missing; the relay logs the error
+	// and goes on with the next snapshot.
 	Export(ctx context.Context, s Snapshot) error
 
-	// ForceFlush returns when every snapshot whose Export has returned without an
-	// error is where it is to be read, or one that came after it is. The relay calls
-	// it before it closes the exporter, after a last Export. Without any snapshot
-	// there is nothing to do, and no error.
+	// ForceFlush returns when every successfully exported snapshot, or a later one, can be
+	// read. The relay calls it after a last Export, before it closes the exporter. Without
+	// any snapshot it does nothing and returns no error.
 	ForceFlush(ctx context.Context) error
 
 	// Close releases the exporter. The relay calls it once, after the last call of
@@ -94,8 +84,8 @@ type Exporter interface {
 	Close() error
 }
 
-// Epoch names one run of counting, from zero. It is random and new whenever
-// counting begins anew, which is at each start of the server.
+// Epoch identifies one run of counting from zero. Every start of the server has a new random
+// one.
 type Epoch [16]byte
 
 // NewEpoch draws an epoch.
@@ -112,10 +102,9 @@ type Snapshot struct {
 	// all snapshots that an exporter gets. Empty: the relay is too old to tell.
 	Server string
 	Epoch  Epoch
-	// Seq starts at 1 within an epoch and rises by one with every snapshot that is
-	// taken. What an exporter gets is ascending; gaps are snapshots that were
-	// dropped because the exporter was slow. A relay that gave up waiting for an
-	// Export goes on with a higher one.
+	// Seq starts at 1 in an epoch and rises by one with every snapshot. An exporter gets
+	// ascending numbers; a gap means that snapshots were dropped because the exporter was
+	// slow. After a relay has given up an Export, it goes on with a higher number.
 	Seq     uint64
 	Metrics []Metric
 }
@@ -145,8 +134,8 @@ type Metric struct {
 	Points []Point
 }
 
-// Kind says what the points of a metric hold. The numbers cross the wire and are
-// never changed.
+// Kind says what the points of a metric hold. The numbers are part of the protocol and never
+// change.
 type Kind uint8
 
 const (
@@ -191,12 +180,12 @@ type Bucket struct {
 	Count uint64  // of all values up to here, those of lower buckets among them
 }
 
-// The errors of an exporter. They keep their identity (errors.Is) across the
-// process border; any other error is reported by its text.
+// The errors of an exporter. errors.Is recognises them across processes; of any other error
+// only the text arrives.
 var (
 	// ErrInvalid: the snapshot breaks its rules. Nothing was exported.
 	ErrInvalid = errors.New("invalid snapshot")
-	// ErrUnavailable: the exporter cannot be reached now, as while its process
-	// restarts.
+	// ErrUnavailable: the exporter cannot be reached now, for example while its process is
+	// started again.
 	ErrUnavailable = errors.New("stats exporter unavailable")
 )

@@ -1,10 +1,9 @@
-// Package peersynctest proves that a replicator keeps the contract of the
-// package peersync. It is for authors of peer-sync plugins in Go, who call [Run]
-// from a test, for programs that prove a plugin of any language with [Checks],
-// and holds [World], a small simulation of relays for tests of an algorithm's own
+// Package peersynctest checks that a replicator keeps the contract of package peersync. Authors
+// of peer-sync plugins in Go call [Run] from a test; programs check plugins in any language
+// with [Checks]. [World] is a small simulation of relays for tests of an algorithm's own
 // promises.
 //
-// A plugin is proved over every way it can be called:
+// Check a plugin over every transport:
 //
 //	func TestMain(m *testing.M) { plugintest.Main(m, thePlugin) }
 //
@@ -23,13 +22,12 @@
 //
 // # What it proves
 //
-// Most of the checks hold for every replicator, also for one that does nothing.
-// What an algorithm promises beyond the contract it claims in its [Opener], and
-// has it checked.
+// Most checks hold for every replicator, even one that does nothing. An [Opener] can claim
+// further promises of an algorithm, which are then checked as well.
 //
 // # What it cannot prove
 //
-// A replicator in a process of its own is seen by what it asks of its host. What
-// exceeds a limit is refused by the sdk before the host sees it, so that only
-// the direct call shows a replicator that does not mind the limits.
+// Of a replicator in a process of its own, only its calls to the host can be seen. The sdk
+// refuses calls beyond a limit before the host sees them, so only the direct transport shows
+// a replicator that ignores the limits.
 package peersynctest

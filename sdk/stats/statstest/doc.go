@@ -1,8 +1,7 @@
-// Package statstest proves that an exporter keeps the contract of the package
-// stats. It is for authors of stats plugins, who call [Run] from a test, and holds
-// [Memory], an exporter for tests of whatever uses one.
+// Package statstest checks that an exporter keeps the contract of package stats. Authors of
+// stats plugins call [Run] from a test. [Memory] is an exporter for other tests.
 //
-// A plugin is proved over every way it can be called:
+// Check a plugin over every transport:
 //
 //	func TestMain(m *testing.M) { plugintest.Main(m, thePlugin) }
 //
@@ -23,8 +22,7 @@
 //
 // # What it cannot prove
 //
-// What an exporter has made of the numbers is not seen through its interface.
-// Without a Read the suite sees only that it takes what it must and refuses what
-// it must. And that an exporter keeps to itself what it could learn about those
-// who read the numbers is for its author to see to.
+// The interface of an exporter does not show what becomes of the numbers. Without a Read, the
+// suite only sees what the exporter accepts and refuses. It cannot see either whether the
+// exporter reveals something about those who read the numbers.
 package statstest
