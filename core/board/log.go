@@ -199,8 +199,8 @@ func (c *Cursor) takeEntries(es []entry, end storage.Seq) [][]byte {
 	return out
 }
 
-// encodeAtOnce is how many envelopes a cursor encodes at a time: what a
-// connection writes at a time.
+// encodeAtOnce is how many envelopes a cursor encodes at a time: about as many as a
+// connection writes at a time, since no more than that has to stay in memory.
 const encodeAtOnce = 8
 
 // encodeNextPart encodes the next part of the page up to end into the buffer of the

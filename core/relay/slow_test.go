@@ -15,7 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
-// TestSlowReaderDoesNotHoldUpTheEnd shows that a client that reads a burst now and then
+// TestSlowReaderDoesNotHoldUpTheEnd shows that a client that reads a tapir.MaxBurst now and then
 // is waited for until the connection has to end, but not after.
 func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 		defer reader.Wait()
 		reader.Go(func() {
 			for {
-				if _, err := io.CopyN(io.Discard, far, burst*tapir.PacketSize); err != nil {
+				if _, err := io.CopyN(io.Discard, far, tapir.MaxBurst*tapir.PacketSize); err != nil {
 					return
 				}
 				time.Sleep(900 * time.Millisecond)
@@ -37,7 +37,7 @@ func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 		defer cancel()
 		defer context.AfterFunc(ctx, ses.shortenDeadline)()
 		begin := time.Now()
-		page := slices.Repeat([][]byte{bytes.Repeat([]byte("x"), 40)}, 100*burst)
+		page := slices.Repeat([][]byte{bytes.Repeat([]byte("x"), 40)}, 100*tapir.MaxBurst)
 		if err := ses.sendPayloads(ctx, page); err == nil {
 			t.Error("everything was sent")
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -85,7 +86,7 @@ func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 				payloads = append(payloads, wire.AppendNew(nil, json))
 			}
 		}
-		if len(payloads) >= burst {
+		if len(payloads) >= tapir.MaxBurst {
 			if err := s.sendPayloads(ctx, payloads); err != nil {
 				return err
 			}
@@ -109,7 +110,7 @@ func (s *session) sendNew(ctx context.Context, cursor *board.Cursor, end storage
 func (s *session) announceEnvelopes(ctx context.Context, page [][]byte) error {
 	buf := bufPool.Get().(*[]byte)
 	defer bufPool.Put(buf)
-	for group := range slices.Chunk(page, burst) {
+	for group := range slices.Chunk(page, tapir.MaxBurst) {
 		if err := s.sendPayloads(ctx, wrapNew(buf, group)); err != nil {
 			return err
 		}
@@ -202,14 +203,11 @@ const maxRepeated = 1024
 
 var errPruned = errors.New("the store pruned too many envelopes during a replay")
 
-// burst is the number of packets that are written at a time, each time within
-// Limits.StuckReader: 64 KiB on the wire, one write of tapir.
-const burst = 8
-
 // sendPayloads sends messages, and waits for a slow reader as long as it makes
-// progress. Sending counts as activity of the connection.
+// progress: each burst has to be written within Limits.StuckReader. Sending counts as
+// activity of the connection.
 func (s *session) sendPayloads(ctx context.Context, payloads [][]byte) error {
-	for group := range slices.Chunk(payloads, burst) {
+	for group := range slices.Chunk(payloads, tapir.MaxBurst) {
 		s.conn.SetWriteDeadline(time.Now().Add(s.limits.StuckReader))
 		if ctx.Err() != nil { // shortenDeadline ran before the line above, or will run after it
 			s.shortenDeadline()

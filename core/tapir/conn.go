@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxBurst is the number of packets in one write, which are 64 KiB: enough to make
+// MaxBurst is the number of packets in one write, which are 64 KiB: enough to make
 // system calls cheap, little enough to hold for each slow reader.
-const maxBurst = 8
+const MaxBurst = 8
 
 // burst is a buffer for the packets of one write.
-type burst [maxBurst * PacketSize]byte
+type burst [MaxBurst * PacketSize]byte
 
 // Buffers are pooled and held only while bytes move, so that an idle connection
 // costs none.
@@ -75,7 +75,7 @@ func (c *Conn) Send(payloads ...[]byte) error {
 	}
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
-	for group := range slices.Chunk(payloads, maxBurst) {
+	for group := range slices.Chunk(payloads, MaxBurst) {
 		if err := c.writePackets(group); err != nil {
 			return c.closeAfter(err)
 		}
@@ -83,7 +83,7 @@ func (c *Conn) Send(payloads ...[]byte) error {
 	return nil
 }
 
-// writePackets sends at most maxBurst payloads.
+// writePackets sends at most MaxBurst payloads.
 func (c *Conn) writePackets(payloads [][]byte) error {
 	if len(payloads) == 1 {
 		out := packetPool.Get().(*packet)

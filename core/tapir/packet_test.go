@@ -11,9 +11,9 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	if PacketSize != 8192 || MaxPayload != 8150 || maxClearPayload != 8189 || maxBurst*PacketSize != 64<<10 {
+	if PacketSize != 8192 || MaxPayload != 8150 || maxClearPayload != 8189 || MaxBurst*PacketSize != 64<<10 {
 		t.Errorf("PacketSize %d, MaxPayload %d, maxClearPayload %d, a burst %d",
-			PacketSize, MaxPayload, maxClearPayload, maxBurst*PacketSize)
+			PacketSize, MaxPayload, maxClearPayload, MaxBurst*PacketSize)
 	}
 }
 
