@@ -101,7 +101,7 @@ func TestAttachedPluginIsGone(t *testing.T) {
 	r := startSupervised(t, func(c *setup) {
 		c.Command = func() (pluginproc.Command, error) { panic("started") }
 		c.Attach = &byHand.attach
-		c.timing.limit = 2
+		c.timing.maxFailures = 2
 	}, "good")
 	r.mustBeReady()
 	byHand.Process.Kill()

@@ -90,7 +90,7 @@ func TestTooMuchMemoryEndsTheProcess(t *testing.T) {
 			r := startSupervised(t, func(c *setup) {
 				withSandbox(c)
 				c.Sandbox.Memory = 256 << 20
-				c.timing.memoryEvery = time.Millisecond
+				c.timing.limitsEvery = time.Millisecond
 				c.timing.healthEvery = time.Hour
 			}, mode, "good")
 			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
@@ -114,7 +114,7 @@ func TestTooManyThreadsEndTheProcess(t *testing.T) {
 			r := startSupervised(t, func(c *setup) {
 				withSandbox(c)
 				c.Sandbox.Tasks = fewThreads
-				c.timing.memoryEvery = time.Millisecond
+				c.timing.limitsEvery = time.Millisecond
 				c.timing.healthEvery = time.Hour
 			}, mode, "good")
 			s := r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })

@@ -16,7 +16,7 @@ import (
 )
 
 func TestTooManyEndsAreAFailure(t *testing.T) {
-	r := startSupervised(t, func(c *setup) { c.timing.limit = 3 }, "exit", "exit", "exit", "exit", "crash", "good")
+	r := startSupervised(t, func(c *setup) { c.timing.maxFailures = 3 }, "exit", "exit", "exit", "exit", "crash", "good")
 	err := r.WaitReady(r.ctx())
 	for _, want := range []string{"ended 4 times within 10m0s", "told to exit"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -51,7 +51,7 @@ func TestRetryForever(t *testing.T) {
 	modes := append(slices.Repeat([]string{"exit"}, ends), "good")
 	r := startSupervised(t, func(c *setup) {
 		c.RetryForever = true
-		c.timing.limit, c.timing.stable = limit, time.Millisecond
+		c.timing.maxFailures, c.timing.stable = limit, time.Millisecond
 	}, modes...)
 	r.mustBeReady()
 	if s := r.Status(); s.Restarts != ends || !strings.Contains(s.LastError, "told to exit") {
@@ -82,7 +82,7 @@ func TestRetryForeverStillFailsForItsConfiguration(t *testing.T) {
 }
 
 func TestReadyPluginsFailAsWell(t *testing.T) {
-	r := startSupervised(t, func(c *setup) { c.timing.limit = 2 }, "crash")
+	r := startSupervised(t, func(c *setup) { c.timing.maxFailures = 2 }, "crash")
 	store := r.Storage()
 	for {
 		_, err := store.Append(r.ctx(), []storage.Record{newRecord(1)})
@@ -118,7 +118,7 @@ func TestStableTimeShortensTheDelay(t *testing.T) {
 	const shortest = 10 * time.Millisecond
 	r := startSupervised(t, func(c *setup) {
 		c.RetryForever = true
-		c.timing.limit, c.timing.stable = 2, time.Millisecond
+		c.timing.maxFailures, c.timing.stable = 2, time.Millisecond
 		c.timing.backoffMin, c.timing.backoffMax = shortest, time.Hour
 	}, "exit", "exit", "exit", "crash", "good")
 	r.mustBeReady()

@@ -29,9 +29,10 @@ type fatalError struct {
 
 func (e fatalError) Unwrap() error { return e.error }
 
-// newIncarnation counts another incarnation, which has no process yet.
-func (l *loop) newIncarnation(cfg *Config) *incarnation {
-	l.number++
+// beginIncarnation counts another incarnation, which has no process yet, and shows it in
+// the status.
+func (l *loop) beginIncarnation(cfg *Config) *incarnation {
+	l.lastNumber++
 	policy := cfg.sandboxPolicy()
 	confinement := Sandbox{On: policy != nil}
 	if policy != nil {
@@ -39,10 +40,10 @@ func (l *loop) newIncarnation(cfg *Config) *incarnation {
 	}
 	l.updateStatus(func(s *Status) {
 		s.State, s.Reason = Starting, ""
-		s.Incarnation, s.Checksum = l.number, cfg.Checksum
+		s.Incarnation, s.Checksum = l.lastNumber, cfg.Checksum
 		s.Attached, s.Sandbox = cfg.Attach != nil, confinement
 	})
-	return &incarnation{number: l.number, config: cfg}
+	return &incarnation{number: l.lastNumber, config: cfg}
 }
 
 // describePlugin asks the process which plugin it is.
@@ -60,11 +61,11 @@ func (l *loop) describePlugin(ctx context.Context, inc *incarnation) error {
 	return nil
 }
 
-// configurePlugin makes the plugin open its implementation, and asks Admit whether callers may
-// have that.
-func (l *loop) configurePlugin(ctx context.Context, inc *incarnation) error {
+// configureAndAdmit makes the plugin open its implementation, and asks Admit whether
+// callers may have that.
+func (l *loop) configureAndAdmit(ctx context.Context, inc *incarnation) error {
 	l.updateStatus(func(s *Status) { s.State = Configuring })
-	if err := l.openImplementation(ctx, inc); err != nil {
+	if err := l.sendConfig(ctx, inc); err != nil {
 		return err
 	}
 	if inc.config.Admit == nil {
@@ -80,8 +81,8 @@ func (l *loop) configurePlugin(ctx context.Context, inc *incarnation) error {
 	}
 }
 
-// openImplementation sends the plugin its configuration.
-func (l *loop) openImplementation(ctx context.Context, inc *incarnation) error {
+// sendConfig sends the plugin its configuration.
+func (l *loop) sendConfig(ctx context.Context, inc *incarnation) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.configure)
 	defer cancel()
 	dir := inc.config.Dir
@@ -98,7 +99,7 @@ func (l *loop) openImplementation(ctx context.Context, inc *incarnation) error {
 	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
 		return inc.endReason(err)
 	case inc.policy != nil && refusedSocket.MatchString(err.Error()):
-		err = listenHint(err)
+		err = explainRefusedSocket(err)
 	}
 	return fatalError{error: err}
 }

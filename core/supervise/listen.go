@@ -25,7 +25,7 @@ func (l *loop) openListeners(ctx context.Context, cfg *Config) ([]pluginproc.Lis
 		}
 		if !ok {
 			var err error
-			if open, err = pluginproc.Listen(ctx, at, cfg.ListenAnywhere); isAddressTaken(err) {
+			if open, err = pluginproc.Listen(ctx, at, cfg.ListenAnywhere); isListenError(err) {
 				return nil, err
 			} else if err != nil {
 				return nil, fatalError{error: err}
@@ -35,22 +35,23 @@ func (l *loop) openListeners(ctx context.Context, cfg *Config) ([]pluginproc.Lis
 		open.ListenAddress = at
 		out = append(out, open)
 	}
-	if l.addressTaken { // and no process had failed
-		l.addressTaken = false
+	if l.listenFailed { // and no process had failed
+		l.listenFailed = false
 		l.forgetFailures()
 	}
 	return out, nil
 }
 
-// isAddressTaken reports whether a plugin could not be started because it cannot have its
-// address now. It is tried again for as long as that takes: no process has failed.
-func isAddressTaken(err error) bool {
-	_, taken := errors.AsType[*pluginproc.ListenError](err)
-	return taken
+// isListenError reports whether a plugin could not be started because it cannot have its
+// address now, which may pass. It is tried again for as long as that takes: no process has
+// failed.
+func isListenError(err error) bool {
+	_, ok := errors.AsType[*pluginproc.ListenError](err)
+	return ok
 }
 
-// closeListeners closes all listeners but the wanted.
-func (l *loop) closeListeners(wanted []plugin.ListenAddress) {
+// closeListenersExcept closes all listeners but those at the wanted addresses.
+func (l *loop) closeListenersExcept(wanted []plugin.ListenAddress) {
 	keep := make(map[string]bool)
 	for _, at := range wanted {
 		keep[at.Address] = true
@@ -67,7 +68,7 @@ func (l *loop) closeListeners(wanted []plugin.ListenAddress) {
 // the network.
 var refusedSocket = regexp.MustCompile(`(?i)\bsocket: operation not permitted|\blisten .*: (operation not permitted|permission denied)`)
 
-// listenHint explains that error to the operator of a plugin which listens by itself.
-func listenHint(err error) error {
+// explainRefusedSocket explains such an error to the operator of a plugin which listens by itself.
+func explainRefusedSocket(err error) error {
 	return errors.Join(err, errors.New("no plugin opens sockets of the network: use a version of it that declares its address as a listener in its schema, which the relay then opens"))
 }

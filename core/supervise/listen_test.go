@@ -173,7 +173,7 @@ func TestFailedPluginStopsListening(t *testing.T) {
 	r := startSupervised(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listenValue(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
-		c.timing.limit = 1
+		c.timing.maxFailures = 1
 	}, "exit")
 	if err := r.WaitReady(r.ctx()); err == nil {
 		t.Fatal("it is ready")

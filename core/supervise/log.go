@@ -17,21 +17,21 @@ const remindEvery = time.Hour
 // ever would fill the log with its starts and its own last words. So beyond the limit
 // there is one line an hour until it has been ready for a while.
 func (l *loop) logFailure(n int, fault error, delay time.Duration) {
-	if n <= l.timing.limit && !l.muted.Load() {
+	if n <= l.timing.maxFailures && !l.muted.Load() {
 		what := "plugin ended; it is started again"
-		if l.addressTaken {
+		if l.listenFailed {
 			what = "plugin cannot be started; it is tried again"
 		}
 		l.log.WarnContext(loglimit.Always(context.Background()), what, "error", fault, "after", delay)
 		return
 	}
 	l.unlogged++
-	if l.muted.Swap(true) && time.Since(l.reminded) < remindEvery {
+	if l.muted.Swap(true) && time.Since(l.remindedAt) < remindEvery {
 		return
 	}
 	l.unmutedLog.Error("plugin ends again and again; it is started again, and the log says no more of it until it stays ready; \"cwtch-relay status\" shows the last error",
-		"error", fault, "after", delay, "ends", l.number, "not logged", l.unlogged-1)
-	l.unlogged, l.reminded = 0, time.Now()
+		"error", fault, "after", delay, "ends", l.lastNumber, "not logged", l.unlogged-1)
+	l.unlogged, l.remindedAt = 0, time.Now()
 }
 
 // unmuteLog makes the log complete again.
@@ -39,7 +39,7 @@ func (l *loop) unmuteLog() {
 	if l.muted.Swap(false) {
 		l.log.Info("plugin is logged in full again", "not logged", l.unlogged)
 	}
-	l.unlogged, l.reminded = 0, time.Time{}
+	l.unlogged, l.remindedAt = 0, time.Time{}
 }
 
 // logRevert logs why a change was not made.
@@ -63,25 +63,25 @@ func (l *loop) warnUnconfined() {
 	}
 }
 
-// mutableHandler drops all records while muted is set.
-type mutableHandler struct {
+// muteHandler drops all records while muted is set.
+type muteHandler struct {
 	slog.Handler
 	muted *atomic.Bool
 }
 
 // Handle drops the record. Enabled does not change, because plugins are told at their
 // start what is enabled.
-func (m mutableHandler) Handle(ctx context.Context, r slog.Record) error {
+func (m muteHandler) Handle(ctx context.Context, r slog.Record) error {
 	if m.muted.Load() {
 		return nil
 	}
 	return m.Handler.Handle(ctx, r)
 }
 
-func (m mutableHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return mutableHandler{m.Handler.WithAttrs(attrs), m.muted}
+func (m muteHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return muteHandler{m.Handler.WithAttrs(attrs), m.muted}
 }
 
-func (m mutableHandler) WithGroup(name string) slog.Handler {
-	return mutableHandler{m.Handler.WithGroup(name), m.muted}
+func (m muteHandler) WithGroup(name string) slog.Handler {
+	return muteHandler{m.Handler.WithGroup(name), m.muted}
 }

@@ -19,21 +19,21 @@ import (
 // the incarnations have in common.
 type loop struct {
 	*Plugin
-	config    *Config                        // in use
-	proven    bool                           // the plugin was ready with config, so a fault of it may pass
-	number    int                            // of the latest incarnation
-	listeners map[string]pluginproc.Listener // by address; they stay open over restarts
+	config     *Config                        // in use
+	proven     bool                           // the plugin was ready with config, so a fault of it may pass
+	lastNumber int                            // of the latest incarnation
+	listeners  map[string]pluginproc.Listener // by address; they stay open over restarts
 
 	failures     []time.Time // ends that nobody asked for, within timing.window
 	backoff      backoff.Backoff
-	addressTaken bool // the latest start failed because an address to listen at was taken
+	listenFailed bool // the latest start failed because it could not have an address to listen at
 
 	log        *slog.Logger // drops all while muted is set
 	pluginLog  *slog.Logger // log, for the lines of the plugin itself
 	unmutedLog *slog.Logger // is never muted
 	muted      atomic.Bool
 	unlogged   int       // failures that the log leaves out
-	reminded   time.Time // when the log told of those last
+	remindedAt time.Time // when the log told of those last
 }
 
 func newLoop(p *Plugin, cfg Config) *loop {
@@ -44,7 +44,7 @@ func newLoop(p *Plugin, cfg Config) *loop {
 		backoff:    backoff.Backoff{Min: p.timing.backoffMin, Max: p.timing.backoffMax},
 		unmutedLog: cfg.Logger.With("plugin", string(cfg.Kind)+"/"+cfg.Name),
 	}
-	l.log = slog.New(mutableHandler{l.unmutedLog.Handler(), &l.muted})
+	l.log = slog.New(muteHandler{l.unmutedLog.Handler(), &l.muted})
 	l.pluginLog = slog.New(loglimit.NewForeign(l.log.Handler()))
 	return l
 }
@@ -60,7 +60,7 @@ func newLoop(p *Plugin, cfg Config) *loop {
 func (l *loop) run(ctx context.Context) {
 	defer close(l.done)
 	defer l.stop()
-	defer l.closeListeners(nil)
+	defer l.closeListenersExcept(nil)
 	l.warnUnconfined()
 	var asked *change // nil: start with the configuration in use
 	for ctx.Err() == nil {
@@ -107,20 +107,20 @@ func (l *loop) start(ctx context.Context, asked *change) (*incarnation, error) {
 // fails, nothing is left of the process.
 func (l *loop) launchIncarnation(ctx context.Context, cfg *Config) (*incarnation, error) {
 	begin := time.Now()
-	inc := l.newIncarnation(cfg)
+	inc := l.beginIncarnation(cfg)
 	var err error
 	if inc.process, err = l.startProcess(ctx, cfg); err != nil {
 		return nil, err
 	}
 	l.updateStatus(func(s *Status) { s.PID, s.Protocol = inc.process.PID(), inc.process.Protocol() })
 	if err = l.describePlugin(ctx, inc); err == nil {
-		err = l.configurePlugin(ctx, inc)
+		err = l.configureAndAdmit(ctx, inc)
 	}
 	if err != nil {
-		l.endProcess(inc.process)
+		l.killProcess(inc.process)
 		return nil, err
 	}
-	l.closeListeners(cfg.Listen)
+	l.closeListenersExcept(cfg.Listen)
 	l.publishIncarnation(inc)
 	l.log.InfoContext(loglimit.Always(ctx), "plugin ready", "incarnation", inc.number, "pid", inc.process.PID(), "version", l.Status().Version, "took", time.Since(begin).Round(time.Millisecond))
 	return inc, nil
@@ -130,7 +130,7 @@ func (l *loop) launchIncarnation(ctx context.Context, cfg *Config) (*incarnation
 // the change that needs another process, or why inc ended unasked. With neither, Stop
 // was called, or a change failed in the process.
 func (l *loop) serve(ctx context.Context, inc *incarnation) (*change, error) {
-	defer l.endProcess(inc.process)
+	defer l.killProcess(inc.process)
 	stable := time.NewTimer(l.timing.stable)
 	defer stable.Stop()
 	health := time.NewTimer(untilNext(l.timing.healthEvery))
@@ -145,8 +145,8 @@ func (l *loop) serve(ctx context.Context, inc *incarnation) (*change, error) {
 			return nil, nil
 		case asked := <-l.changes:
 			cfg := asked.applyTo(l.config)
-			same, err := inc.isRunning(cfg)
-			if err == nil && !same {
+			can, err := inc.canReconfigure(cfg)
+			if err == nil && !can {
 				l.drainForChange(ctx, asked, inc)
 				return asked, nil
 			}
@@ -178,19 +178,19 @@ func (l *loop) serve(ctx context.Context, inc *incarnation) (*change, error) {
 // one does.
 func (l *loop) backOff(ctx context.Context, fault error) *change {
 	n, delay := l.countFailure(time.Now()), l.backoff.Next()
-	l.addressTaken = isAddressTaken(fault)
+	l.listenFailed = isListenError(fault)
 	state, fatal := Backoff, fatalError{}
 	switch {
-	case l.addressTaken: // no process has failed
+	case l.listenFailed: // no process has failed
 	case errors.As(fault, &fatal) && (fatal.always || !l.proven):
 		state = Failed
-	case n > l.timing.limit && !l.config.RetryForever:
-		state, fault = Failed, fmt.Errorf("ended %d times within %v, the last time because of: %w", n, l.timing.window, fault)
+	case n > l.timing.maxFailures && !l.config.RetryForever:
+		state, fault = Failed, fmt.Errorf("ended %d times within %v, the last time because of: %w", n, l.timing.failureWindow, fault)
 	}
 	var due <-chan time.Time // never, when it has failed
 	if state == Failed {
 		l.unmuteLog()
-		l.closeListeners(nil) // nobody would answer
+		l.closeListenersExcept(nil) // nobody would answer
 		l.log.Error("plugin has failed and is not started again; a reload tries again", "error", fault)
 	} else {
 		l.logFailure(n, fault, delay)
@@ -210,7 +210,7 @@ func (l *loop) backOff(ctx context.Context, fault error) *change {
 func (l *loop) publishIncarnation(inc *incarnation) {
 	l.config, l.proven = inc.config, true
 	l.updateStatus(func(s *Status) {
-		l.current, l.last, l.fault = inc, inc, nil
+		l.current, l.lastReady, l.fault = inc, inc, nil
 		s.State, s.Reason = Ready, ""
 	})
 	if l.config.OnReady != nil {
@@ -223,7 +223,7 @@ func (l *loop) drainForStop(inc *incarnation) {
 	l.mu.Lock()
 	ctx := l.drainCtx
 	l.mu.Unlock()
-	l.drainIncarnation(ctx, inc)
+	l.drainAndStop(ctx, inc)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forced = ctx.Err() != nil
@@ -235,11 +235,12 @@ func (l *loop) drainForChange(ctx context.Context, asked *change, inc *incarnati
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, l.timing.drain)
 	defer cancel()
-	l.drainIncarnation(ctx, inc)
+	l.drainAndStop(ctx, inc)
 }
 
-// drainIncarnation takes inc away from its callers and gives it until the end of ctx to close.
-func (l *loop) drainIncarnation(ctx context.Context, inc *incarnation) {
+// drainAndStop takes inc away from its callers, gives it until the end of ctx to close, and
+// ends its process.
+func (l *loop) drainAndStop(ctx context.Context, inc *incarnation) {
 	l.updateStatus(func(s *Status) {
 		l.current = nil
 		s.State, s.Reason = Draining, ""
@@ -255,15 +256,15 @@ func (l *loop) withdrawIncarnation() {
 	l.updateStatus(func(s *Status) { l.current, s.Reason = nil, "" })
 }
 
-// endProcess kills a process and shows that there is none.
-func (l *loop) endProcess(p *process) {
+// killProcess kills a process and shows that there is none.
+func (l *loop) killProcess(p *process) {
 	p.killAndCleanUp()
 	l.updateStatus(func(s *Status) { s.PID = 0 })
 }
 
 // countFailure adds a failure, and returns how many there were within the window.
 func (l *loop) countFailure(now time.Time) int {
-	l.failures = append(slices.DeleteFunc(l.failures, func(t time.Time) bool { return now.Sub(t) >= l.timing.window }), now)
+	l.failures = append(slices.DeleteFunc(l.failures, func(t time.Time) bool { return now.Sub(t) >= l.timing.failureWindow }), now)
 	return len(l.failures)
 }
 
@@ -275,7 +276,7 @@ func (l *loop) showFailure(state State, fault error) {
 		s.setError(fault)
 		if state == Failed {
 			s.Reason = fault.Error() + "; a reload tries again"
-		} else if !l.addressTaken {
+		} else if !l.listenFailed {
 			s.Restarts++
 		}
 	})

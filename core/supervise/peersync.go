@@ -13,12 +13,12 @@ import (
 // is when to give it. An incarnation whose Handle returns an error of its own is
 // ended, as the contract of Handle says. Its Close is Stop.
 func (p *Plugin) PeerSync() peersync.Replicator {
-	return replicator{&proxy{plugin: p, unavailable: peersync.ErrUnavailable, patient: true, isFatal: isReplicatorError}}
+	return replicator{&proxy{plugin: p, unavailable: peersync.ErrUnavailable, patient: true, isFatal: isReplicatorFault}}
 }
 
-// isReplicatorError tells an error of the replicator from those of the way to it and
+// isReplicatorFault tells an error of the replicator from those of the way to it and
 // of the caller.
-func isReplicatorError(err error) bool {
+func isReplicatorFault(err error) bool {
 	for _, other := range []error{peersync.ErrUnavailable, peersync.ErrNotStarted, peersync.ErrTooLarge, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false

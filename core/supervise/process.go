@@ -24,7 +24,7 @@ import (
 
 // process is a plugin's process, and what was decided when it was started.
 type process struct {
-	hostProcess
+	processHandle
 	attached bool            // somebody started it by hand
 	image    image           // zero when attached
 	policy   *sandbox.Policy // nil: not confined
@@ -33,8 +33,8 @@ type process struct {
 	killReason atomic.Pointer[error] // nil if requestKill was not called
 }
 
-// hostProcess is a process that package pluginproc has started or attached to.
-type hostProcess interface {
+// processHandle is a process that package pluginproc has started or attached to.
+type processHandle interface {
 	Client() *host.Client
 	PID() int
 	Protocol() int
@@ -55,7 +55,7 @@ func (l *loop) startProcess(ctx context.Context, cfg *Config) (*process, error) 
 		if err != nil {
 			return nil, err
 		}
-		p.hostProcess = attached
+		p.processHandle = attached
 	} else if err := l.executeCommand(ctx, cfg, p); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (l *loop) startProcess(ctx context.Context, cfg *Config) (*process, error) 
 		p.Client().ServeHost(cfg.Host)
 	}
 	if p.policy != nil {
-		p.watch.Go(func() { p.watchUsage(l.timing.memoryEvery) })
+		p.watch.Go(func() { p.enforceLimits(l.timing.limitsEvery) })
 	}
 	return p, nil
 }
@@ -140,7 +140,7 @@ func (l *loop) executeCommand(ctx context.Context, cfg *Config, p *process) erro
 	if err != nil {
 		return err
 	}
-	p.hostProcess = started
+	p.processHandle = started
 	return nil
 }
 
@@ -177,9 +177,9 @@ func (i image) sameImage(o image) bool {
 	return i.file == nil || os.SameFile(i.file, o.file) && i.file.Size() == o.file.Size() && i.file.ModTime().Equal(o.file.ModTime())
 }
 
-// watchUsage kills the process when it takes more memory or has more threads than its
+// enforceLimits kills the process when it takes more memory or has more threads than its
 // policy allows.
-func (p *process) watchUsage(every time.Duration) {
+func (p *process) enforceLimits(every time.Duration) {
 	for {
 		select {
 		case <-p.Exited():
@@ -219,7 +219,7 @@ func (p *process) endReason(fault error) error {
 	if errors.Is(fault, storage.ErrUnavailable) {
 		select {
 		case <-p.Exited():
-		case <-time.After(settleTime):
+		case <-time.After(exitNoticeTime):
 		}
 	}
 	if reason := p.killReason.Load(); reason != nil {

@@ -29,7 +29,7 @@ type proxyCall struct {
 
 // beginCall returns the incarnation to call, or the reason why there is none.
 func (p *proxy) beginCall(ctx context.Context, method string) (proxyCall, error) {
-	inc, err := p.awaitIncarnation(ctx)
+	inc, err := p.callableIncarnation(ctx)
 	if err != nil {
 		return proxyCall{}, err
 	}
@@ -47,17 +47,18 @@ func (p *proxy) endCall(ctx context.Context, c proxyCall, err error) error {
 		c.incarnation.requestKill(fmt.Errorf("it gave up: %w", err))
 	}
 	if lost && p.patient {
-		p.plugin.awaitSettled(ctx, c.incarnation)
+		p.plugin.awaitWithdrawal(ctx, c.incarnation)
 	}
 	return err
 }
 
-// awaitIncarnation returns the incarnation that answers calls.
-func (p *proxy) awaitIncarnation(ctx context.Context) (inc *incarnation, err error) {
+// callableIncarnation returns the incarnation that answers calls. A patient proxy waits
+// for it.
+func (p *proxy) callableIncarnation(ctx context.Context) (inc *incarnation, err error) {
 	if p.patient {
 		inc, err = p.plugin.awaitReady(ctx)
 	} else if inc, _, err = p.plugin.currentIncarnation(); inc == nil && err == nil {
-		err = p.plugin.notReady(errImpatient)
+		err = p.plugin.notReady(errCallDropped)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", p.unavailable, err)
@@ -65,20 +66,20 @@ func (p *proxy) awaitIncarnation(ctx context.Context) (inc *incarnation, err err
 	return inc, nil
 }
 
-var errImpatient = errors.New("the call was dropped")
+var errCallDropped = errors.New("the call was dropped")
 
 // Close ends the plugin: it is Stop, which closes the implementation in good order.
 func (p *proxy) Close() error { return p.plugin.Stop(context.Background()) }
 
-// settleTime is how long the supervisor may take to notice the death of a process,
+// exitNoticeTime is how long the supervisor may take to notice the death of a process,
 // with time to spare.
-const settleTime = time.Second
+const exitNoticeTime = time.Second
 
-// awaitSettled waits until inc is no longer called, or for settleTime if it lives.
+// awaitWithdrawal waits until inc is no longer called, or for exitNoticeTime if it lives.
 // A caller learns of the end of a process before the supervisor does. Without the
 // wait, a repeated call would meet the dead process again and not wait for the next.
-func (p *Plugin) awaitSettled(ctx context.Context, inc *incarnation) {
-	timer := time.NewTimer(settleTime)
+func (p *Plugin) awaitWithdrawal(ctx context.Context, inc *incarnation) {
+	timer := time.NewTimer(exitNoticeTime)
 	defer timer.Stop()
 	for {
 		p.mu.Lock()

@@ -54,9 +54,10 @@ func (asked *change) applyTo(cfg *Config) *Config {
 	return &next
 }
 
-// isRunning reports whether inc runs what would be started for cfg, so that at most
-// Value differs. A process gets its listeners only when it is executed.
-func (inc *incarnation) isRunning(cfg *Config) (bool, error) {
+// canReconfigure reports whether the process of inc can take the configuration cfg: it runs
+// what would be started for cfg, so that at most Value differs. A process gets its listeners
+// only when it is executed.
+func (inc *incarnation) canReconfigure(cfg *Config) (bool, error) {
 	if inc.attached {
 		return true, nil
 	}
@@ -79,9 +80,9 @@ func (l *loop) reconfigureProcess(ctx context.Context, asked *change, inc *incar
 	ctx, cancel := eitherDone(ctx, asked.ctx)
 	defer cancel()
 	l.withdrawIncarnation()
-	next := l.newIncarnation(cfg)
+	next := l.beginIncarnation(cfg)
 	next.process = inc.process
-	if err := l.configurePlugin(ctx, next); err != nil {
+	if err := l.configureAndAdmit(ctx, next); err != nil {
 		l.logRevert(err)
 		return nil, err
 	}

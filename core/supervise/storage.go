@@ -21,7 +21,7 @@ type store struct{ *proxy }
 // As implements the probe of [storage.As].
 func (s store) As(target any) bool {
 	s.plugin.mu.Lock()
-	last := s.plugin.last
+	last := s.plugin.lastReady
 	s.plugin.mu.Unlock()
 	if last == nil {
 		return false

@@ -116,7 +116,7 @@ type timing struct {
 	start       time.Duration // until the handshake
 	configure   time.Duration // until configured
 	healthEvery time.Duration // between two questions
-	memoryEvery time.Duration // between two looks at memory and threads
+	limitsEvery time.Duration // between two looks at memory and threads
 	health      time.Duration // until the answer
 	hang        time.Duration // calls of one method going unanswered
 	backoffMin  time.Duration // before the first restart
@@ -124,23 +124,23 @@ type timing struct {
 	stable      time.Duration // ready this long: the next delay is short
 	drain       time.Duration // for calls under way and for closing
 
-	limit  int           // more ends than this, unasked,
-	window time.Duration // within this time, and the plugin has failed
+	maxFailures   int           // more ends than this, unasked,
+	failureWindow time.Duration // within this time, and the plugin has failed
 }
 
 var defaultTiming = timing{
-	start:       host.StartTimeout,
-	configure:   host.ConfigureTimeout,
-	healthEvery: 5 * time.Second,
-	memoryEvery: time.Second,
-	health:      host.HealthTimeout,
-	hang:        host.HangTimeout,
-	backoffMin:  200 * time.Millisecond,
-	backoffMax:  30 * time.Second,
-	stable:      time.Minute,
-	drain:       host.EndTimeout,
-	limit:       10,
-	window:      10 * time.Minute,
+	start:         host.StartTimeout,
+	configure:     host.ConfigureTimeout,
+	healthEvery:   5 * time.Second,
+	limitsEvery:   time.Second,
+	health:        host.HealthTimeout,
+	hang:          host.HangTimeout,
+	backoffMin:    200 * time.Millisecond,
+	backoffMax:    30 * time.Second,
+	stable:        time.Minute,
+	drain:         host.EndTimeout,
+	maxFailures:   10,
+	failureWindow: 10 * time.Minute,
 }
 
 // Plugin is a supervised plugin. Its methods are safe for concurrent use.
@@ -152,14 +152,14 @@ type Plugin struct {
 	stop    context.CancelFunc // ends the supervision: no more incarnations
 	done    chan struct{}      // closed when the last incarnation is gone
 
-	mu       sync.Mutex
-	status   Status
-	fault    error           // why the latest incarnation ended; nil when it is ready
-	drainCtx context.Context // of the first Stop; set before stop is called
-	forced   bool            // Stop had to kill the last incarnation
-	current  *incarnation    // nil unless Ready or Degraded
-	last     *incarnation    // the latest that was current
-	changed  chan struct{}   // closed and replaced with every change above
+	mu        sync.Mutex
+	status    Status
+	fault     error           // why the latest incarnation ended; nil when it is ready
+	drainCtx  context.Context // of the first Stop; set before stop is called
+	forced    bool            // Stop had to kill the last incarnation
+	current   *incarnation    // nil unless Ready or Degraded
+	lastReady *incarnation    // the latest that was current
+	changed   chan struct{}   // closed and replaced with every change above
 }
 
 // Start starts to keep a plugin running, and returns at once.
@@ -209,7 +209,7 @@ func (p *Plugin) WaitTried(ctx context.Context) error {
 		case inc != nil || err != nil:
 			return err
 		case p.Status().State == Backoff:
-			return p.notReady(errTryAgain)
+			return p.notReady(errRetrying)
 		}
 		select {
 		case <-changed:
@@ -219,7 +219,7 @@ func (p *Plugin) WaitTried(ctx context.Context) error {
 	}
 }
 
-var errTryAgain = errors.New("it is tried again")
+var errRetrying = errors.New("it is tried again")
 
 // awaitReady waits for an incarnation that can be called.
 func (p *Plugin) awaitReady(ctx context.Context) (*incarnation, error) {

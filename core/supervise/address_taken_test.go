@@ -24,7 +24,7 @@ func TestTakenAddressIsTriedForever(t *testing.T) {
 	r := startSupervised(t, func(c *setup) {
 		c.Kind, c.Sandbox, c.Value = plugin.KindStats, &sandbox.Policy{}, listenValue(t, address)
 		c.Listen = []plugin.ListenAddress{{Path: []string{"listen"}, Address: address}}
-		c.timing.limit = limit
+		c.timing.maxFailures = limit
 	}, "exit", "listening")
 
 	var taken *pluginproc.ListenError
