@@ -18,7 +18,7 @@ func (l *loop) openListeners(ctx context.Context, cfg *Config) ([]pluginproc.Lis
 			return nil, fatalError{error: err}
 		}
 		open, ok := l.listeners[at.Address]
-		if ok && !open.Open() {
+		if ok && !open.IsOpen() {
 			open.Close()
 			delete(l.listeners, at.Address)
 			ok = false

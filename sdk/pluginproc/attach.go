@@ -63,7 +63,7 @@ func (a *Attached) connect(ctx context.Context) error {
 	defer disarm()
 	library := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake,
-		Plugins:          framings[a.cfg.Protocol],
+		Plugins:          framingVersions[a.cfg.Protocol],
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		GRPCDialOptions:  append(dialOptions(a.cfg.Tracer), grpc.WithContextDialer(a.socket.dialContext)),
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
@@ -138,7 +138,7 @@ type onceDialer struct {
 }
 
 // connectOnce connects if the process belongs to this user or to root. Once a plugin has
-// endedBeforeLine, somebody else may make its directory again and listen there.
+// ended, somebody else may make its directory again and listen there.
 func (d *onceDialer) connectOnce(ctx context.Context, path string) (err error) {
 	if d.conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
 		return err

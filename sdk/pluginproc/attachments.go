@@ -60,7 +60,7 @@ func parseAttachments(env string) (map[string]AttachConfig, error) {
 		if err := (plugin.Description{Kind: plugin.Kind(kind), Name: name, Version: "0"}).Validate(); err != nil {
 			return nil, fmt.Errorf("%.80q is not KIND/NAME: %w", id, err)
 		}
-		switch _, spoken := framings[a.Protocol]; {
+		switch _, spoken := framingVersions[a.Protocol]; {
 		case !filepath.IsAbs(a.Socket) || len(a.Socket) > unixsocket.MaxPath || strings.ContainsRune(a.Socket, 0):
 			return nil, fmt.Errorf("%s: %.120q is not the absolute path of a socket", id, a.Socket)
 		case a.PID < 1:

@@ -11,9 +11,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 )
 
-// framings are the versions of the framing that a relay speaks. go-plugin chooses the
+// framingVersions are the versions of the framing that a relay speaks. go-plugin chooses the
 // highest that the plugin speaks as well.
-var framings = map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: clientPlugin{}}}
+var framingVersions = map[int]goplugin.PluginSet{int(rpc.Handshake.ProtocolVersion): {rpc.PluginName: clientPlugin{}}}
 
 // clientPlugin tells go-plugin how to make a connection of ours out of its own.
 type clientPlugin struct {

@@ -23,8 +23,8 @@ import (
 type Handshake struct {
 	Socket      string
 	Certificate *x509.Certificate
-	// Bound reports whether the socket existed when the line came.
-	Bound bool
+	// SocketExists reports whether the socket existed when the line came.
+	SocketExists bool
 }
 
 // maxPrinted bounds the part of later standard output that is kept, in bytes.
@@ -142,7 +142,7 @@ func (s *stdout) parseLine(line string) (*Handshake, error) {
 	case fields[0] != "1":
 		return nil, fmt.Errorf("begins its handshake line with %.20s, a version of go-plugin's handshake; it has to be 1", fields[0])
 	}
-	offered := slices.Sorted(maps.Keys(framings))
+	offered := slices.Sorted(maps.Keys(framingVersions))
 	if version, err := strconv.Atoi(fields[1]); err != nil || !slices.Contains(offered, version) {
 		return nil, fmt.Errorf("chose version %.20s of the framing, the second number of its handshake line; this relay speaks %s", fields[1], strings.Trim(fmt.Sprint(offered), "[]"))
 	}
@@ -160,7 +160,7 @@ func (s *stdout) parseLine(line string) (*Handshake, error) {
 		return nil, err
 	}
 	_, err = os.Lstat(socket)
-	return &Handshake{Socket: socket, Certificate: certificate, Bound: err == nil}, nil
+	return &Handshake{Socket: socket, Certificate: certificate, SocketExists: err == nil}, nil
 }
 
 func parseCertificate(text string) (*x509.Certificate, error) {

@@ -72,9 +72,9 @@ func newListenError(at plugin.ListenAddress, err error) error {
 	return &ListenError{diagnostics, err}
 }
 
-// Open reports whether the socket still listens. A process that got it may have shut it
+// IsOpen reports whether the socket still listens. A process that got it may have shut it
 // down.
-func (l Listener) Open() bool {
+func (l Listener) IsOpen() bool {
 	raw, err := l.File.SyscallConn()
 	if err != nil {
 		return false

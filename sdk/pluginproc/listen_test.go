@@ -39,13 +39,13 @@ func TestListen(t *testing.T) {
 	} else {
 		conn.Close()
 	}
-	if !l.Open() {
+	if !l.IsOpen() {
 		t.Error("it does not listen")
 	}
 	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
-	if l.Open() {
+	if l.IsOpen() {
 		t.Error("a listener that was shut down passes for one that listens")
 	}
 }

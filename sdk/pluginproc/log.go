@@ -41,7 +41,7 @@ const (
 )
 
 // logWriter logs the lines that a plugin writes on standard error. go-plugin calls Write
-// pipe one goroutine: once or more for a line, and then with a line feed.
+// from one goroutine: once or more for a line, and then with a line feed.
 type logWriter struct {
 	logger *slog.Logger
 	ctx    context.Context // done when the process has ended
@@ -171,7 +171,7 @@ type logRecord struct {
 
 // parseLine parses the line: JSON as hclog writes it, or any text. The first line of a
 // panic in Go and all text after it have the level error. ok is false if the line must not be
-// quoteStart.
+// shown.
 func (w *logWriter) parseLine() (r logRecord, ok bool) {
 	if r, ok := parseHCLog(w.line); ok && !w.cut {
 		return r, true

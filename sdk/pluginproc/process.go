@@ -23,13 +23,13 @@ import (
 
 // Process is one incarnation of a plugin.
 type Process struct {
-	runner  *runner
-	library *goplugin.Client
-	client  *host.Client
-	log     *logWriter
-	dirs    []string           // removed by Kill
-	endLog  context.CancelFunc // the rest of the log is then read at full speed
-	kill    sync.Once
+	runner   *runner
+	library  *goplugin.Client
+	client   *host.Client
+	log      *logWriter
+	dirs     []string           // removed by Kill
+	endLog   context.CancelFunc // the rest of the log is then read at full speed
+	killOnce sync.Once
 }
 
 // Start starts a plugin and shakes hands with it. If Start fails, it leaves nothing behind.
@@ -77,7 +77,7 @@ func (p *Process) startProcess(ctx context.Context, cfg StartConfig) error {
 	defer cancel()
 	p.library = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  rpc.Handshake,
-		VersionedPlugins: framings,
+		VersionedPlugins: framingVersions,
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		StartTimeout:     2 * timeout, // never reached: ctx ends first
 		TLSConfig:        tlsConfig,
@@ -241,7 +241,7 @@ func (p *Process) Stop(ctx context.Context) {
 // Kill kills the process and its group, and removes what Start made for it. It may be
 // called more than once.
 func (p *Process) Kill() {
-	p.kill.Do(func() {
+	p.killOnce.Do(func() {
 		if p.runner != nil {
 			p.runner.Kill(context.Background()) //nolint:errcheck // always nil
 			if p.runner.ID() != "" {

@@ -119,7 +119,7 @@ func (r *runner) Start(context.Context) error {
 	return nil
 }
 
-// waitUnreaped waits for the end of the process and kills what it leaves in its group. It reaps
+// awaitExit waits for the end of the process and kills what it leaves in its group. It reaps
 // the process last, so that the kernel cannot have given the group's number away.
 func (r *runner) awaitExit() {
 	waitUnreaped(r.cmd.Process.Pid)

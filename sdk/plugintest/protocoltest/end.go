@@ -119,7 +119,7 @@ func (f *fixture) checkListeners() {
 	}
 	f.shutDownPlugin(p)
 	for _, l := range f.listeners {
-		if !l.Open() {
+		if !l.IsOpen() {
 			f.Errorf("after the end of the process, nothing listens at %s: close the descriptor, but do not shut the socket down", l.Address)
 		}
 	}

@@ -45,7 +45,7 @@ func (f *fixture) handshakeOf(p process) pluginproc.Handshake {
 
 func (f *fixture) checkSocket() {
 	f.skipIfAttached()
-	if p := f.startPlugin(pluginproc.StartConfig{}, f.root); !f.handshakeOf(p).Bound {
+	if p := f.startPlugin(pluginproc.StartConfig{}, f.root); !f.handshakeOf(p).SocketExists {
 		f.Error("the handshake line came before the socket existed: a fast relay cannot connect")
 	}
 }
