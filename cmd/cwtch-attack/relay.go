@@ -94,7 +94,7 @@ func startRelay(ctx context.Context, o options, dir, limits string) (*relay, err
 	}
 	var st manager.Status
 	if err == nil {
-		st, err = manager.Ask(ctx, filepath.Join(dir, "data"))
+		st, err = manager.AskStatus(ctx, filepath.Join(dir, "data"))
 	}
 	if err != nil {
 		r.endRelay()

@@ -72,7 +72,7 @@ func awaitStableRSS(ctx context.Context, pid int) (int, error) {
 // awaitNoConnections waits until the relay has seen all connections end.
 func (r *relay) awaitNoConnections(ctx context.Context) error {
 	for {
-		st, err := manager.Ask(ctx, r.dataDir())
+		st, err := manager.AskStatus(ctx, r.dataDir())
 		if err != nil {
 			return err
 		}

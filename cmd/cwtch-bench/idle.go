@@ -96,7 +96,7 @@ func cpuTimeOf(pids []int) (sum time.Duration, err error) {
 // idleProcesses names them.
 func (r *relay) awaitServingPlugins(ctx context.Context) ([]int, error) {
 	for {
-		st, err := manager.Ask(ctx, r.dataDir())
+		st, err := manager.AskStatus(ctx, r.dataDir())
 		if err != nil {
 			return nil, err
 		}

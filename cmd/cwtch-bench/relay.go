@@ -100,7 +100,7 @@ func (r *relay) readAnnouncement(ctx context.Context, stdout io.Reader) error {
 	if r.bundle, err = bundle.Parse(started.Bundle); err != nil {
 		return err
 	}
-	st, err := manager.Ask(ctx, r.dataDir())
+	st, err := manager.AskStatus(ctx, r.dataDir())
 	if err != nil {
 		return err
 	}

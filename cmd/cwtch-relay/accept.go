@@ -26,7 +26,7 @@ func runStorageAccept(ctx context.Context, args []string, stdout, _ io.Writer) e
 		return err
 	}
 	next := "cwtch-relay reload -config " + f.config
-	st, err := manager.Ask(ctx, cfg.DataDir)
+	st, err := manager.AskStatus(ctx, cfg.DataDir)
 	switch {
 	case errors.Is(err, manager.ErrNotRunning):
 		release, err := manager.ClaimDataDir(cfg.DataDir)

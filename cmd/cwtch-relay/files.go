@@ -128,7 +128,7 @@ func pickServer(cfg *config.Config, name string) (config.Server, error) {
 }
 
 func bundleOf(cfg *config.Config, s config.Server) (bundle.Bundle, error) {
-	keys, err := manager.Keys(cfg.DataDir, s.Dir)
+	keys, err := manager.LoadOrCreateKeys(cfg.DataDir, s.Dir)
 	if err != nil {
 		return bundle.Bundle{}, err
 	}

@@ -80,7 +80,7 @@ func addConfigured(ctx context.Context, list []listedPlugin, cfg *loadedConfig) 
 		row.Path, row.Checksum = x.Path, x.Checksum
 		list = append(list, row)
 	}
-	running, err := manager.Ask(ctx, cfg.DataDir)
+	running, err := manager.AskStatus(ctx, cfg.DataDir)
 	if err != nil && !errors.Is(err, manager.ErrNotRunning) {
 		return nil, err
 	}

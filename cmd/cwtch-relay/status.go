@@ -64,7 +64,7 @@ func askStatus(ctx context.Context, path, server string) (manager.Status, error)
 	if err != nil {
 		return manager.Status{}, err
 	}
-	st, err := manager.Ask(ctx, dataDir)
+	st, err := manager.AskStatus(ctx, dataDir)
 	if err != nil || server == "" {
 		return st, err
 	}

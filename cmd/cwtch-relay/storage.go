@@ -97,7 +97,7 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	if files, err := os.ReadDir(manager.StorageDir(c.from.server.Dir)); err != nil || len(files) == 0 {
 		return r, fmt.Errorf("there is no %s: %s is missing or empty", c.from, manager.StorageDir(c.from.server.Dir))
 	}
-	if _, err := manager.Keys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
+	if _, err := manager.LoadOrCreateKeys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
 		return r, err
 	}
 	if err := c.openStores(ctx); err != nil {

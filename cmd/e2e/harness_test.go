@@ -106,7 +106,7 @@ func (h *harness) stop() {
 
 func (h *harness) status() manager.Status {
 	h.Helper()
-	st, err := manager.Ask(h.ctx, h.path("data"))
+	st, err := manager.AskStatus(h.ctx, h.path("data"))
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (h *harness) awaitPublished() {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		st, err := manager.Ask(h.ctx, h.path("data"))
+		st, err := manager.AskStatus(h.ctx, h.path("data"))
 		published := err == nil
 		for _, s := range st.Servers {
 			published = published && s.Relay != nil

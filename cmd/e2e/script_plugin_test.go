@@ -42,7 +42,7 @@ func startByHand(ts *testscript.TestScript, args []string) {
 }
 
 func storePID(ts *testscript.TestScript, dir string) int {
-	st, err := manager.Ask(context.Background(), ts.MkAbs(dir))
+	st, err := manager.AskStatus(context.Background(), ts.MkAbs(dir))
 	ts.Check(err)
 	return st.Servers[0].Storage.PID
 }

@@ -30,8 +30,8 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.Text }
 
-// Ask asks the relay that uses a data directory for its status.
-func Ask(ctx context.Context, dataDir string) (Status, error) {
+// AskStatus asks the relay that uses a data directory for its status.
+func AskStatus(ctx context.Context, dataDir string) (Status, error) {
 	var st Status
 	err := askRelay(ctx, dataDir, request{Command: "status"}, requestTimeout, &st)
 	if err == nil && st.PID == 0 {
@@ -74,7 +74,7 @@ func askRelay(ctx context.Context, dataDir string, req request, timeout time.Dur
 	if err := checkAnswer(ctx, line, err); err != nil {
 		return noAnswerError{fmt.Errorf("the relay on %s %w", dataDir, err)}
 	}
-	var refused failure
+	var refused errorAnswer
 	if errors.Join(json.Unmarshal(line, &refused), json.Unmarshal(line, answer)) != nil {
 		return notUnderstoodError(dataDir)
 	}

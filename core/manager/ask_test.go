@@ -32,7 +32,7 @@ func TestUnusableAnswersAreOneSentence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := startFakeRelay(t, c.answer)
-			_, statusErr := Ask(t.Context(), dir)
+			_, statusErr := AskStatus(t.Context(), dir)
 			_, reloadErr := AskReload(t.Context(), dir, "/server.hcl", false)
 			for _, err := range []error{statusErr, reloadErr} {
 				if err == nil || !strings.Contains(err.Error(), "the relay on "+dir+" "+c.want) {
@@ -91,7 +91,7 @@ func TestRelayThatDoesNotAnswerIsNotCalledEnded(t *testing.T) {
 	defer ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Ask(ctx, dir); err == nil || !strings.Contains(err.Error(), "has not answered in time") {
+	if _, err := AskStatus(ctx, dir); err == nil || !strings.Contains(err.Error(), "has not answered in time") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -37,8 +37,8 @@ type request struct {
 	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
 }
 
-// failure is the answer to a request that is refused.
-type failure struct {
+// errorAnswer is the answer to a request that is refused.
+type errorAnswer struct {
 	Error string `json:"error"`
 }
 
@@ -91,7 +91,7 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 			}
 			continue
 		}
-		if err := checkPeer(nc.(*net.UnixConn)); err != nil { // before it takes the slot of an operator
+		if err := checkNotPlugin(nc.(*net.UnixConn)); err != nil { // before it takes the slot of an operator
 			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
 			nc.Close()
 			continue
@@ -137,17 +137,17 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		return m.Status(ctx)
 	case "reload":
 		if err := m.checkSameFile(cmp.Or(req.Config, string(req.ConfigBytes))); err != nil {
-			return failure{err.Error()}
+			return errorAnswer{err.Error()}
 		}
 		ctx, cancel := context.WithTimeout(m.closing, turnTimeout)
 		defer cancel()
 		plan, err := m.Reload(ctx, req.DryRun)
 		if err != nil {
-			return failure{err.Error()}
+			return errorAnswer{err.Error()}
 		}
 		return plan
 	}
-	return failure{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
+	return errorAnswer{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 }
 
 // sleepContext waits for d. It returns false if ctx ends first.

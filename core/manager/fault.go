@@ -12,10 +12,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
-// refusedError says why a server must not run on the store that it has opened.
-type refusedError struct{ error }
+// refusedStoreError says why a server must not run on the store that it has opened.
+type refusedStoreError struct{ error }
 
-func (e refusedError) Unwrap() error { return e.error }
+func (e refusedStoreError) Unwrap() error { return e.error }
 
 // retryEvery is the time between two attempts to run a server.
 const retryEvery = time.Minute
@@ -27,7 +27,7 @@ const closeTimeout = 10 * time.Second
 // improves it. If the store may still come, or the publication failed, the server is
 // tried again; otherwise it waits for a reload. The caller holds changing.
 func (m *Manager) failServer(s *server, fault error, explain func(error) error) error {
-	refused := errors.As(fault, new(refusedError))
+	refused := errors.As(fault, new(refusedStoreError))
 	if explain != nil {
 		fault = explain(fault)
 	}
@@ -68,7 +68,7 @@ func (m *Manager) reviveServer(s *server) (done bool) {
 	}
 	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
 	defer cancel()
-	err := m.awaitStore(ctx, s)
+	err := m.awaitAndCheckStore(ctx, s)
 	if err == nil {
 		err = m.publishServer(ctx, s, m.cfg.Limits)
 	}
@@ -79,7 +79,7 @@ func (m *Manager) reviveServer(s *server) (done bool) {
 		}
 		m.log.Info("server runs now", "server", s.name)
 		return true
-	case errors.As(err, new(refusedError)):
+	case errors.As(err, new(refusedStoreError)):
 		m.failServer(s, err, m.cfg.Explain) //nolint:errcheck // is err
 		return true
 	}
@@ -90,11 +90,11 @@ func (m *Manager) reviveServer(s *server) (done bool) {
 // isLasting reports whether the server can run only after somebody has mended the
 // fault, so that trying again is in vain.
 func (s *server) isLasting(fault error) bool {
-	return s.store == nil || errors.As(fault, new(refusedError)) || s.store.plugin.Status().State == supervise.Failed
+	return s.store == nil || errors.As(fault, new(refusedStoreError)) || s.store.plugin.Status().State == supervise.Failed
 }
 
-// hasGivenUp reports whether the server is published but its board no longer serves.
-func (s *server) hasGivenUp() bool {
+// boardHasFailed reports whether the server is published but its board no longer serves.
+func (s *server) boardHasFailed() bool {
 	return s.relay != nil && s.relay.Board().Err() != nil
 }
 

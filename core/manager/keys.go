@@ -13,8 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// Keys returns the keys of the server in dir. It makes new keys for a new server.
-func Keys(dataDir, dir string) (*identity.Server, error) {
+// LoadOrCreateKeys returns the keys of the server in dir. It makes new keys for a new server.
+func LoadOrCreateKeys(dataDir, dir string) (*identity.Server, error) {
 	record, err := loadRecord(dataDir, dir)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func TestRecordRefusesOtherKeys(t *testing.T) {
 	one, two := filepath.Join(data, "servers", "one"), filepath.Join(data, "servers", "two")
 	keys := func(dir string) string {
 		t.Helper()
-		s, err := Keys(data, dir)
+		s, err := LoadOrCreateKeys(data, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -24,7 +24,7 @@ func TestRecordRefusesOtherKeys(t *testing.T) {
 	}
 	refused := func(dir, want string) {
 		t.Helper()
-		if _, err := Keys(data, dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadOrCreateKeys(data, dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
 	}

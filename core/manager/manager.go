@@ -1,7 +1,7 @@
 // Package manager runs the servers of one relay process. It starts them, changes
 // what runs when the configuration changes, answers the commands of the operator,
 // and takes everything down again. It is for the daemon; the commands of the operator
-// use [Ask], [AskReload], [ClaimDataDir] and [AcceptStore].
+// use [AskStatus], [AskReload], [ClaimDataDir] and [AcceptStore].
 //
 // # Start and end
 //
@@ -153,8 +153,8 @@ type Manager struct {
 
 	// changing is held while anything is started or ended. Only its holder writes what
 	// mu guards; the holder may read that without mu.
-	changing *semaphore.Weighted // of one
-	sockets  atomic.Int64        // number of socket directories so far
+	changing   *semaphore.Weighted // of one
+	socketDirs atomic.Int64        // number of socket directories so far
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs

@@ -135,7 +135,7 @@ func holdsFiles(dir string) bool {
 
 // lostStoreError adds to the error of checkMark or checkStoreFiles what to do.
 func (m *Manager) lostStoreError(s *server, err error) error {
-	return refusedError{fmt.Errorf("server %s: %w. To go on without what is missing, run: cwtch-relay storage accept -config %s -server %s",
+	return refusedStoreError{fmt.Errorf("server %s: %w. To go on without what is missing, run: cwtch-relay storage accept -config %s -server %s",
 		s.name, err, m.cfg.Path, s.name)}
 }
 
@@ -186,8 +186,8 @@ func startMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func(
 	}
 }
 
-// renewMark writes the mark of a server again if it was deleted.
-func renewMark(dir, plugin string, b *board.Board, log *slog.Logger) {
+// restoreDeletedMark writes the mark of a server again if it was deleted.
+func restoreDeletedMark(dir, plugin string, b *board.Board, log *slog.Logger) {
 	if _, err := os.Lstat(filepath.Join(dir, markName)); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}

@@ -167,7 +167,7 @@ func TestLostStoreIsRefusedUntilAccepted(t *testing.T) {
 			}
 		}
 		err := m.publishOn(t.Context(), s, someLimits, run.store)
-		if run.want == "" && err != nil || run.want != "" && (!errors.As(err, new(refusedError)) || !strings.Contains(err.Error(), run.want) ||
+		if run.want == "" && err != nil || run.want != "" && (!errors.As(err, new(refusedStoreError)) || !strings.Contains(err.Error(), run.want) ||
 			!strings.Contains(err.Error(), "cwtch-relay storage accept -config "+m.cfg.Path+" -server main")) {
 			t.Fatalf("%s: got %v, want %q", run.name, err, run.want)
 		}
@@ -189,7 +189,7 @@ func TestMarkIsWrittenBeforePublication(t *testing.T) {
 	if err := m.withdrawServer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t)); !errors.As(err, new(refusedError)) {
+	if err := m.publishOn(t.Context(), s, someLimits, newStoreWith(t)); !errors.As(err, new(refusedStoreError)) {
 		t.Errorf("another store is taken: %v", err)
 	}
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// errPlugin: a plugin with a grant for the network, or without a sandbox, may
+// errAskedByPlugin: a plugin with a grant for the network, or without a sandbox, may
 // connect to unix sockets. This one has names and addresses of all servers to tell.
 var errAskedByPlugin = errors.New("a plugin connected to the control socket, and was not answered")
 
-// checkPeer refuses a plugin of this relay, or a child of one. Both are in a
+// checkNotPlugin refuses a plugin of this relay, or a child of one. Both are in a
 // process group that was made for the plugin and that they cannot leave, and
 // whose first process is a child of the relay. An operator's command never is.
-func checkPeer(conn *net.UnixConn) error {
+func checkNotPlugin(conn *net.UnixConn) error {
 	pid, _, err := unixsocket.Peer(conn)
 	if err != nil {
 		return fmt.Errorf("look who asks: %w", err)

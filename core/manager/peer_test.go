@@ -14,7 +14,7 @@ import (
 const envAsk = "TEST_ASK"
 
 func askAsChild(dataDir string) {
-	_, err := Ask(context.Background(), dataDir)
+	_, err := AskStatus(context.Background(), dataDir)
 	if err != nil {
 		os.Stdout.WriteString(err.Error())
 		return

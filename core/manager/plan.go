@@ -64,7 +64,7 @@ type Step struct {
 	Error    string   `json:"error,omitempty"`  // why the step is not done
 
 	do           func(context.Context) error
-	addressTaken bool // Error is that another plugin has the address
+	listenFailed bool // Error may be that another plugin has the address
 }
 
 // String says what the step does: "restart stats/prometheus of server main

@@ -37,7 +37,7 @@ func (m *Manager) makePlan(next Config) *Plan {
 			added = append(added, c)
 		case s.problem != "":
 			p.planAdding(ActionRetry, c, "it does not run")
-		case s.hasGivenUp():
+		case s.boardHasFailed():
 			p.planAdding(ActionRetry, c, "it has stopped serving")
 		default:
 			p.planServer(s, c)
@@ -47,7 +47,7 @@ func (m *Manager) makePlan(next Config) *Plan {
 		p.planAdding(ActionStart, c, "")
 	}
 	for _, c := range added {
-		p.planNewPlugins(c)
+		p.planPluginsOfNewServer(c)
 	}
 	return &p.plan
 }
@@ -195,9 +195,9 @@ func (p *planner) planPlugin(s *server, i *instance, c PluginConfig) {
 	p.addStep(step)
 }
 
-// planNewPlugins plans the plugins of a new server that are not its store. They start
+// planPluginsOfNewServer plans the plugins of a new server that are not its store. They start
 // with the server; these steps report their success or failure.
-func (p *planner) planNewPlugins(c ServerConfig) {
+func (p *planner) planPluginsOfNewServer(c ServerConfig) {
 	for _, o := range c.Others {
 		p.addStep(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
 			s := p.m.findServer(c.Name)
@@ -252,16 +252,16 @@ func changedSettings(a, b PluginConfig) (names []string) {
 // changedLocations names the changed settings of a store that may say where its data is.
 func changedLocations(a, b PluginConfig) (names []string) {
 	for _, name := range changedSettings(a, b) {
-		if isLocation(b.Schema, name) {
+		if mayBeLocation(b.Schema, name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// isLocation reports whether a setting is or holds free text, such as a path or an
+// mayBeLocation reports whether a setting is or holds free text, such as a path or an
 // address. A text out of a list of words is not a location.
-func isLocation(s plugin.Schema, name string) bool {
+func mayBeLocation(s plugin.Schema, name string) bool {
 	for _, a := range s.Attributes {
 		if a.Name == name {
 			return (a.Type == plugin.String || a.Type == plugin.StringList) && len(a.OneOf) == 0
@@ -269,8 +269,8 @@ func isLocation(s plugin.Schema, name string) bool {
 	}
 	for _, b := range s.Blocks {
 		if b.Name == name {
-			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return isLocation(b.Schema, a.Name) }) ||
-				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return isLocation(b.Schema, inner.Name) })
+			return b.Labelled || slices.ContainsFunc(b.Schema.Attributes, func(a plugin.Attribute) bool { return mayBeLocation(b.Schema, a.Name) }) ||
+				slices.ContainsFunc(b.Schema.Blocks, func(inner plugin.Block) bool { return mayBeLocation(b.Schema, inner.Name) })
 		}
 	}
 	return true // the schema has changed

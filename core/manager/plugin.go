@@ -50,10 +50,10 @@ func pluginDir(dir string, kind plugin.Kind, instance string) string {
 
 // instance is a plugin that runs for a server.
 type instance struct {
-	cfg     PluginConfig // as it runs; set under Manager.mu
-	plugin  *supervise.Plugin
-	sockets string          // its directory
-	outlet  *metrics.Outlet // of a stats plugin
+	cfg       PluginConfig // as it runs; set under Manager.mu
+	plugin    *supervise.Plugin
+	socketDir string          // for its sockets
+	outlet    *metrics.Outlet // of a stats plugin
 	// Of a peersync plugin: what it sees, nil when that could not be made ready,
 	// and the end of what it is told.
 	replica    *replica.Replica
@@ -62,7 +62,7 @@ type instance struct {
 
 // launchPlugin starts a plugin for a server.
 func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
-	i := &instance{cfg: c, sockets: filepath.Join(m.cfg.DataDir, "run", strconv.FormatInt(m.sockets.Add(1), 10))} // short, for sun_path
+	i := &instance{cfg: c, socketDir: filepath.Join(m.cfg.DataDir, "run", strconv.FormatInt(m.socketDirs.Add(1), 10))} // short, for sun_path
 	full := m.superviseConfig(s, i, c)
 	if c.Kind == plugin.KindPeerSync {
 		full = m.prepareSync(s, i, full)
@@ -110,7 +110,7 @@ func (i *instance) startEvents() {
 func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) supervise.Config {
 	full := c.Config
 	full.Dir = pluginDir(s.dir, c.Kind, c.Instance)
-	full.SocketDir = i.sockets
+	full.SocketDir = i.socketDir
 	full.Logger = m.log.With("server", s.name)
 	if c.Instance != c.Name {
 		full.Logger = full.Logger.With("instance", c.Instance)
@@ -150,7 +150,7 @@ func (i *instance) stopPlugin(ctx context.Context) error {
 		i.stopEvents()
 	}
 	err := i.plugin.Stop(ctx)
-	os.RemoveAll(i.sockets)
+	os.RemoveAll(i.socketDir)
 	if err != nil {
 		return fmt.Errorf("stop plugin: %w", err)
 	}

@@ -58,10 +58,10 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	for i := range plan.Steps {
 		m.applyStep(&plan.Steps[i], next)
 	}
-	m.retryTaken(plan, next)
-	m.adoptConfig(next)
+	m.retryListening(plan, next)
+	m.adoptSharedSettings(next)
 	m.addBundles(plan)
-	m.findDown(plan)
+	m.addDownPlugins(plan)
 	m.logReloaded(plan)
 	return plan, nil
 }
@@ -77,7 +77,7 @@ func (m *Manager) loadConfig() (Config, error) {
 func (m *Manager) findNewFault(next Config) error {
 	for _, c := range next.Servers {
 		s := m.findServer(c.Name)
-		if s != nil && (s.problem != "" || s.hasGivenUp()) {
+		if s != nil && (s.problem != "" || s.boardHasFailed()) {
 			continue
 		}
 		if c.Storage.Fault != nil {
@@ -106,7 +106,7 @@ func (m *Manager) applyStep(step *Step, next Config) {
 		m.log.Info("reload: " + step.String())
 		return
 	}
-	step.addressTaken = isAddressTaken(err)
+	step.listenFailed = isListenError(err)
 	if next.Explain != nil {
 		err = next.Explain(err)
 	}
@@ -114,13 +114,13 @@ func (m *Manager) applyStep(step *Step, next Config) {
 	m.log.Error("reload: could not "+step.String(), "error", err)
 }
 
-// retryTaken takes those steps again that failed because another plugin still had the
-// address: it may have given it up in a later step. It goes on as long as that helps.
-func (m *Manager) retryTaken(plan *Plan, next Config) {
+// retryListening takes those steps again that failed because another plugin still had the
+// address: that one may have given it up in a later step. It goes on as long as that helps.
+func (m *Manager) retryListening(plan *Plan, next Config) {
 	for helped := true; helped; {
 		helped = false
 		for i := range plan.Steps {
-			if step := &plan.Steps[i]; step.addressTaken && !step.Done {
+			if step := &plan.Steps[i]; step.listenFailed && !step.Done {
 				m.applyStep(step, next)
 				helped = helped || step.Done
 			}
@@ -128,14 +128,14 @@ func (m *Manager) retryTaken(plan *Plan, next Config) {
 	}
 }
 
-func isAddressTaken(err error) bool {
-	_, taken := errors.AsType[*pluginproc.ListenError](err)
-	return taken
+func isListenError(err error) bool {
+	_, ok := errors.AsType[*pluginproc.ListenError](err)
+	return ok
 }
 
-// adoptConfig takes over the settings that all servers share, and the order of the
+// adoptSharedSettings takes over the settings that all servers share, and the order of the
 // servers.
-func (m *Manager) adoptConfig(next Config) {
+func (m *Manager) adoptSharedSettings(next Config) {
 	order := func(s *server) int {
 		return slices.IndexFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name })
 	}
@@ -156,10 +156,10 @@ func (m *Manager) addBundles(plan *Plan) {
 	}
 }
 
-// findDown adds to an applied plan the plugins that do not run in the end and that no
+// addDownPlugins adds to an applied plan the plugins that do not run in the end and that no
 // failed step names: a plugin that ended meanwhile, or that was being started when the
 // plan was made. It waits for the latter until their attempt has ended.
-func (m *Manager) findDown(plan *Plan) {
+func (m *Manager) addDownPlugins(plan *Plan) {
 	ctx, cancel := context.WithTimeout(m.closing, stepTimeout)
 	defer cancel()
 	for _, s := range m.servers {

@@ -25,7 +25,7 @@ func TestReloadNamesPluginsThatAreDown(t *testing.T) {
 		{Action: ActionRetry, Server: "main", Plugin: "stats/a", Error: "it failed"},
 		{Action: ActionReconfigure, Server: "main", Plugin: "stats/b", Done: true},
 	}}
-	m.findDown(plan)
+	m.addDownPlugins(plan)
 	var got []string
 	for _, d := range plan.Down {
 		if d.State != supervise.Failed || !strings.Contains(d.Error, "there is no program") {
@@ -65,7 +65,7 @@ func TestStepIsTakenAgainWhenItsAddressIsFree(t *testing.T) {
 	m := newManagerWith(t, Config{})
 	m.closing = t.Context()
 	_, elsewhere := pluginproc.Listen(t.Context(), plugin.ListenAddress{Address: "0.0.0.0:9464", Path: []string{"listen"}}, false)
-	if !isAddressTaken(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", addressInUse(t))}) || isAddressTaken(elsewhere) {
+	if !isListenError(&PluginError{"main", "stats/a", fmt.Errorf("listen: %w", addressInUse(t))}) || isListenError(elsewhere) {
 		t.Fatal("an address that is taken is not told from one that is wrong")
 	}
 	owner, tries := map[string]string{"x": "b", "y": "c"}, make(map[string]int)
@@ -93,7 +93,7 @@ func TestStepIsTakenAgainWhenItsAddressIsFree(t *testing.T) {
 	for i := range plan.Steps {
 		m.applyStep(&plan.Steps[i], m.cfg)
 	}
-	m.retryTaken(plan, m.cfg)
+	m.retryListening(plan, m.cfg)
 	for i, want := range []bool{true, true, true, false, false} {
 		if s := plan.Steps[i]; s.Done != want || (s.Error == "") != want {
 			t.Errorf("step %s is done: %v, with the error %q", s.Server, s.Done, s.Error)

@@ -75,14 +75,14 @@ func (s *server) instances() []*instance {
 	return append([]*instance{s.store}, s.others...)
 }
 
-// hasFailed reports whether a plugin does not run although an attempt was made.
-func (i *instance) hasFailed() bool {
+// isDown reports whether a plugin does not run although an attempt was made.
+func (i *instance) isDown() bool {
 	state := i.plugin.Status().State
 	return state == supervise.Failed || state == supervise.Backoff
 }
 
-// openStore starts the process of a store.
-func (m *Manager) openStore(s *server, c PluginConfig) {
+// launchStore starts the process of a store.
+func (m *Manager) launchStore(s *server, c PluginConfig) {
 	i := m.launchPlugin(s, c)
 	m.updateShared(func() { s.store = i })
 }
@@ -196,7 +196,7 @@ func (m *Manager) addAndAwait(ctx context.Context, s *server, c PluginConfig) er
 	} else {
 		i = m.addPlugin(s, c)
 	}
-	if i.hasFailed() {
+	if i.isDown() {
 		return m.reconfigurePlugin(ctx, s, i, c)
 	}
 	if err := i.plugin.WaitTried(ctx); err != nil {
@@ -228,8 +228,8 @@ func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.L
 	})
 	err := m.prepareServer(s)
 	if err == nil {
-		m.openStore(s, c.Storage)
-		err = m.awaitStore(ctx, s)
+		m.launchStore(s, c.Storage)
+		err = m.awaitAndCheckStore(ctx, s)
 	}
 	if err == nil {
 		err = m.publishServer(ctx, s, limits)

@@ -15,14 +15,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// released is when this version was made. A clock before that is wrong.
-var released = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
+// releaseDate is when this version was made. A clock before that is wrong.
+var releaseDate = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 
 // checkClock refuses a clock that is certainly wrong, like that of a machine without
 // a battery before it has asked for the time. Tor could not connect, and envelopes would
 // be kept under a wrong hour.
 func checkClock(now time.Time) error {
-	if now.Before(released) {
+	if now.Before(releaseDate) {
 		return fmt.Errorf("the clock of this machine says %s, which is before this version was made: set it (timedatectl set-ntp true) and start again",
 			now.UTC().Format("2006-01-02 15:04 MST"))
 	}
@@ -47,7 +47,7 @@ func (m *Manager) openServers() (faults []error, err error) {
 	}
 	for i, s := range m.servers {
 		if faults[i] == nil {
-			m.openStore(s, s.cfg.Storage)
+			m.launchStore(s, s.cfg.Storage)
 		}
 	}
 	return faults, nil
@@ -58,7 +58,7 @@ func (m *Manager) prepareServer(s *server) (err error) {
 	if s.cfg.Storage.Fault != nil {
 		return s.cfg.Storage.Fault
 	}
-	if s.keys, err = Keys(m.cfg.DataDir, s.dir); err != nil {
+	if s.keys, err = LoadOrCreateKeys(m.cfg.DataDir, s.dir); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
 	if err := checkStoreFiles(s.dir); err != nil {
@@ -67,16 +67,16 @@ func (m *Manager) prepareServer(s *server) (err error) {
 	return nil
 }
 
-// awaitStore waits until the store of a server is ready. It refuses an unfinished
+// awaitAndCheckStore waits until the store of a server is ready. It refuses an unfinished
 // copy, and a store that is not the one the server ran on last.
-func (m *Manager) awaitStore(ctx context.Context, s *server) error {
+func (m *Manager) awaitAndCheckStore(ctx context.Context, s *server) error {
 	timeout := cmp.Or(m.cfg.storesTimeout, storesTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("gave up after %v", timeout))
 	defer cancel()
 	err := s.store.plugin.WaitReady(ctx)
 	if err == nil {
 		if err = transfer.CheckFinished(ctx, s.dir, s.store.plugin.Storage()); err != nil {
-			err = refusedError{err}
+			err = refusedStoreError{err}
 		}
 	}
 	var info storage.Info
@@ -105,11 +105,11 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	for i, s := range m.servers {
 		wg.Go(func() {
 			if faults[i] == nil {
-				faults[i] = m.awaitStore(ctx, s)
+				faults[i] = m.awaitAndCheckStore(ctx, s)
 			}
 			usable <- faults[i] == nil
 			if faults[i] == nil {
-				faults[i] = m.runServer(ctx, s, opened)
+				faults[i] = m.publishWhenOpen(ctx, s, opened)
 			}
 			if faults[i] != nil && ctx.Err() == nil {
 				lasting[i] = s.isLasting(faults[i])
@@ -155,9 +155,9 @@ func (m *Manager) openNetwork(ctx context.Context, usable <-chan bool) error {
 // errNoneUsable: there is no server to open the network for.
 var errNoneUsable = errors.New("no server can be published")
 
-// runServer publishes a server once the network is open, and starts its other
+// publishWhenOpen publishes a server once the network is open, and starts its other
 // plugins.
-func (m *Manager) runServer(ctx context.Context, s *server, opened <-chan struct{}) error {
+func (m *Manager) publishWhenOpen(ctx context.Context, s *server, opened <-chan struct{}) error {
 	select {
 	case <-opened:
 	case <-ctx.Done():

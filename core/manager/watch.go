@@ -22,10 +22,10 @@ const watchEvery = 5 * time.Second
 
 // watchedFile is a file or a directory that has to stay where it is.
 type watchedFile struct {
-	what string
-	path string
-	info fs.FileInfo
-	same func() bool // if set, reports whether another file at path is as good
+	what         string
+	path         string
+	info         fs.FileInfo
+	isEquivalent func() bool // if set, reports whether another file at path is as good
 }
 
 // watchedFiles are the files that one server needs.
@@ -35,10 +35,10 @@ type watchedFiles struct {
 }
 
 // addFile adds what is at path now. A link that an operator has made is followed.
-func (w *watchedFiles) addFile(what, path string, same func() bool) error {
+func (w *watchedFiles) addFile(what, path string, isEquivalent func() bool) error {
 	info, err := os.Stat(path)
 	if err == nil {
-		w.list = append(w.list, watchedFile{what, path, info, same})
+		w.list = append(w.list, watchedFile{what, path, info, isEquivalent})
 	}
 	return err
 }
@@ -65,7 +65,7 @@ func (f *watchedFile) checkFile() error {
 		return fmt.Errorf("%s cannot be found: %w", f.what, err)
 	case os.SameFile(info, f.info):
 		return nil
-	case f.same == nil || !f.same():
+	case f.isEquivalent == nil || !f.isEquivalent():
 		return fmt.Errorf("%s %s was replaced while the relay runs: put back the one that was there", f.what, f.path)
 	}
 	f.info = info
@@ -115,7 +115,7 @@ func (m *Manager) watchFiles(ctx context.Context, lost chan<- struct{}) {
 				m.log.Info("posts are taken again", "server", s.name)
 			}
 			logged[s.name] = problem
-			renewMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
+			restoreDeletedMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
 		}
 	}
 }

@@ -86,7 +86,7 @@ func TestSocketAndMarkAreMadeAgain(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
 		_, err := os.Stat(mark)
 		if err == nil {
-			_, err = Ask(t.Context(), h.cfg.DataDir)
+			_, err = AskStatus(t.Context(), h.cfg.DataDir)
 		}
 		if err == nil {
 			break

@@ -89,7 +89,7 @@ func TestAskWithoutRelay(t *testing.T) {
 	}
 	d.releaseDir()
 	for _, path := range []string{missing, left} {
-		if _, err := Ask(context.Background(), path); !errors.Is(err, ErrNotRunning) {
+		if _, err := AskStatus(context.Background(), path); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -101,7 +101,7 @@ func TestLostKeysAreNotReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := filepath.Join(data, "servers", "main")
-	if _, err := Keys(data, server); err != nil {
+	if _, err := LoadOrCreateKeys(data, server); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(StorageDir(server), 0o700); err != nil {
@@ -116,7 +116,7 @@ func TestLostKeysAreNotReplaced(t *testing.T) {
 	if err := os.Remove(filepath.Join(data, recordDir, "main")); err != nil { // as of an earlier release
 		t.Fatal(err)
 	}
-	if _, err := Keys(data, server); err == nil || !strings.Contains(err.Error(), "restore the key file") {
+	if _, err := LoadOrCreateKeys(data, server); err == nil || !strings.Contains(err.Error(), "restore the key file") {
 		t.Errorf("new keys beside old envelopes: %v", err)
 	}
 }
