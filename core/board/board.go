@@ -46,7 +46,7 @@
 // read again as well. A search is not: its cost may be what the store died of.
 //
 // A store that comes back with another epoch or a shorter log has lost what was
-// acknowledged. It is not called (guard.go), the board refuses posts and replays for
+// acknowledged. It is not called (reopen.go), the board refuses posts and replays for
 // good, and [Board.Err] says why.
 package board
 
@@ -118,21 +118,21 @@ type Board struct {
 	queue *queue
 	tail  tail
 
-	// appending is held while the log grows: by the committer from before an append
+	// appendMu is held while the log grows: by the committer from before an append
 	// until its results are delivered and its entries are published, and by the
 	// watcher while it reads what others have appended.
-	appending sync.Mutex
-	epoch     storage.Epoch // never changes
+	appendMu sync.Mutex
+	epoch    storage.Epoch // never changes
 
 	// Of the committer alone: posts refused since that was last logged.
-	refused       int
+	refusedCount  int
 	refusedLogged time.Time
 
-	reading *semaphore.Weighted // bounds the calls that are made for readers
-	finding *semaphore.Weighted // bounds those of them that look for a signature
+	readSlots *semaphore.Weighted // bounds the calls that are made for readers
+	findSlots *semaphore.Weighted // bounds those of them that look for a signature
 
-	failed   atomic.Pointer[error] // why the board refuses to serve; set once
-	refusing atomic.Pointer[error] // why the last batch was refused; nil if it was not
+	failure     atomic.Pointer[error] // why the board refuses to serve; set once
+	lastRefusal atomic.Pointer[error] // why the last batch was refused; nil if it was not
 
 	stop   context.CancelFunc // ends the goroutines
 	closed chan struct{}      // closed when the committer has ended
@@ -165,15 +165,15 @@ func Open(ctx context.Context, cfg Config) (*Board, error) {
 	warnOfClock(ctx, cfg, info.Last)
 	run, stop := context.WithCancel(context.Background())
 	b := &Board{
-		cfg:     cfg,
-		store:   cfg.Store,
-		log:     cfg.Logger,
-		queue:   newQueue(cfg.QueueRecords, cfg.QueueBytes),
-		epoch:   info.Epoch,
-		stop:    stop,
-		closed:  make(chan struct{}),
-		reading: semaphore.NewWeighted(maxReading),
-		finding: semaphore.NewWeighted(maxFinding),
+		cfg:       cfg,
+		store:     cfg.Store,
+		log:       cfg.Logger,
+		queue:     newQueue(cfg.QueueRecords, cfg.QueueBytes),
+		epoch:     info.Epoch,
+		stop:      stop,
+		closed:    make(chan struct{}),
+		readSlots: semaphore.NewWeighted(maxReads),
+		findSlots: semaphore.NewWeighted(maxFinds),
 	}
 	b.tail.initAt(info.Last, cfg.RecentBytes)
 	b.wg.Go(func() {
@@ -219,7 +219,7 @@ func (b *Board) Epoch() storage.Epoch { return b.epoch }
 
 // Err returns why the board refuses to serve, or nil while it serves.
 func (b *Board) Err() error {
-	if p := b.failed.Load(); p != nil {
+	if p := b.failure.Load(); p != nil {
 		return *p
 	}
 	return nil
@@ -244,7 +244,7 @@ func (b *Board) failIfCorrupt(err error) error {
 }
 
 func (b *Board) giveUp(err error) {
-	if b.failed.CompareAndSwap(nil, &err) {
+	if b.failure.CompareAndSwap(nil, &err) {
 		b.log.Error("board stops serving: what the store holds cannot be trusted", "reason", err)
 	}
 }
@@ -256,7 +256,7 @@ func (b *Board) StoreInfo(ctx context.Context) (storage.Info, error) {
 }
 
 // resyncTail publishes what the store holds beyond the tail. It tries again until ctx
-// ends. b.appending is held.
+// ends. b.appendMu is held.
 func (b *Board) resyncTail(ctx context.Context) error {
 	return b.retryUntil(ctx, func() error {
 		last, err := b.checkStore(ctx)
@@ -308,20 +308,20 @@ func (b *Board) watchStore(ctx context.Context, w storage.Watcher) {
 func (b *Board) publishForeign(ctx context.Context, last storage.Seq) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
-	b.appending.Lock()
-	defer b.appending.Unlock()
+	b.appendMu.Lock()
+	defer b.appendMu.Unlock()
 	return b.catchUp(ctx, last)
 }
 
 // catchUp publishes the entries of the store from the end of the tail up to last.
-// b.appending is held.
+// b.appendMu is held.
 func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 	for from := b.tail.lastSeq() + 1; from <= last; from = b.tail.lastSeq() + 1 {
 		page, err := b.store.Log(ctx, storage.LogRequest{From: from, Max: pageLength(from, last)})
 		if err != nil {
 			return fmt.Errorf("read the log from %d: %w", from, b.failIfCorrupt(err))
 		}
-		entries := upTo(last, page.Entries)
+		entries := entriesUpTo(last, page.Entries)
 		if len(entries) == 0 {
 			b.tail.skipTo(last)
 			break

@@ -551,8 +551,8 @@ func TestReadersAreFewAtATime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if most.Load() > maxReading {
-		t.Errorf("%d pages were read at a time, limit %d", most.Load(), maxReading)
+	if most.Load() > maxReads {
+		t.Errorf("%d pages were read at a time, limit %d", most.Load(), maxReads)
 	}
 }
 

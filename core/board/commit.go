@@ -100,16 +100,16 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	for i, p := range batch {
 		records[i] = p.record
 	}
-	b.appending.Lock()
-	defer b.appending.Unlock()
+	b.appendMu.Lock()
+	defer b.appendMu.Unlock()
 	outcomes, repeated, err := b.appendBatch(ctx, records)
 	if err != nil {
 		b.logRefused(len(batch), b.failIfCorrupt(err))
-		b.refusing.Store(&err)
+		b.lastRefusal.Store(&err)
 		b.refuseBatch(batch, &b.Counts.Failed)
 		return
 	}
-	b.refusing.Store(nil)
+	b.lastRefusal.Store(nil)
 	b.Counts.Batches.Add(1)
 	fresh := make([]entry, 0, len(batch))
 	var reached storage.Seq
@@ -120,7 +120,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		}
 	}
 	for i, p := range batch {
-		b.sendResult(p, b.resultOf(outcomes[i], repeated))
+		b.sendResult(p, b.countOutcome(outcomes[i], repeated))
 	}
 	b.publishEntries(ctx, fresh, reached)
 }
@@ -131,12 +131,12 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 const logRefusedEvery = time.Minute
 
 func (b *Board) logRefused(n int, err error) {
-	b.refused += n
+	b.refusedCount += n
 	if time.Since(b.refusedLogged) < logRefusedEvery {
 		return
 	}
-	b.log.Warn("posts are refused, because of the store", "count", b.refused, "error", err)
-	b.refused, b.refusedLogged = 0, time.Now()
+	b.log.Warn("posts are refused, because of the store", "count", b.refusedCount, "error", err)
+	b.refusedCount, b.refusedLogged = 0, time.Now()
 }
 
 // appendBatch writes the records to the store, again if need be until the time for
@@ -191,7 +191,8 @@ func (b *Board) checkOutcomes(outcomes []storage.Outcome, want int) error {
 	return nil
 }
 
-func (b *Board) resultOf(o storage.Outcome, repeated bool) Result {
+// countOutcome counts the outcome of a post and returns what its poster is told.
+func (b *Board) countOutcome(o storage.Outcome, repeated bool) Result {
 	switch {
 	case o.Status == storage.Stored:
 		b.Counts.Stored.Add(1)

@@ -143,7 +143,7 @@ func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint
 	if err := c.fillPage(ctx, end, maxBytes); err != nil {
 		return 0, err
 	}
-	here := upTo(end, c.page)
+	here := entriesUpTo(end, c.page)
 	if len(here) == 0 || len(here) < len(c.page) {
 		return uint64(len(here)), nil
 	}
@@ -206,7 +206,7 @@ const encodeAtOnce = 8
 // encodeNextPart encodes the next part of the page up to end into the buffer of the
 // cursor. New memory for every envelope would cost a replay a tenth of its time.
 func (c *Cursor) encodeNextPart(end storage.Seq) []entry {
-	part := upTo(end, c.page[:min(encodeAtOnce, len(c.page))])
+	part := entriesUpTo(end, c.page[:min(encodeAtOnce, len(c.page))])
 	size := 0
 	for _, e := range part {
 		size += wire.EnvelopeSize(len(e.Ciphertext), len(e.Signature))

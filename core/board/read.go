@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// maxReading is how many calls to the store are under way for readers at a
+	// maxReads is how many calls to the store are under way for readers at a
 	// time. A page under way takes a few times its size in both processes, so a
 	// thousand at once would take gigabytes.
-	maxReading = 8
-	// maxFinding is how many of them may be searches for a signature. A client
+	maxReads = 8
+	// maxFinds is how many of them may be searches for a signature. A client
 	// chooses the signature; when searches are slow, six places are left for pages.
-	maxFinding = 2
+	maxFinds = 2
 )
 
 // ErrReadTimeout means that a reader had to wait for its turn at the store, or
 // for the answer of the store, for longer than [Config.ReadTimeout].
 var ErrReadTimeout = errors.New("the store is too busy to be read")
 
-// askStore makes one call to the store for a reader, once it has a place in all lines.
-func askStore[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
-	leave, err := b.enterLines(ctx, lines)
+// askStore makes one call to the store for a reader, once it has a slot of each kind.
+func askStore[R any](ctx context.Context, b *Board, slots []*semaphore.Weighted, call func(context.Context) (R, error)) (r R, err error) {
+	leave, err := b.acquireSlots(ctx, slots)
 	if err != nil {
 		return r, err
 	}
@@ -36,30 +36,30 @@ func askStore[R any](ctx context.Context, b *Board, lines []*semaphore.Weighted,
 	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
 	defer cancel()
 	r, err = call(limited)
-	return r, timedOut(ctx, limited, err)
+	return r, asReadTimeout(ctx, limited, err)
 }
 
-// enterLines waits for a place in all lines. leave gives the places back.
-func (b *Board) enterLines(ctx context.Context, lines []*semaphore.Weighted) (leave func(), err error) {
+// acquireSlots waits for a slot of each kind. leave gives them back.
+func (b *Board) acquireSlots(ctx context.Context, slots []*semaphore.Weighted) (leave func(), err error) {
 	limited, cancel := context.WithTimeout(ctx, b.cfg.ReadTimeout)
 	defer cancel()
-	for i, line := range lines {
-		if err := line.Acquire(limited, 1); err != nil {
-			releaseLines(lines[:i])
-			return nil, timedOut(ctx, limited, err)
+	for i, slot := range slots {
+		if err := slot.Acquire(limited, 1); err != nil {
+			releaseSlots(slots[:i])
+			return nil, asReadTimeout(ctx, limited, err)
 		}
 	}
-	return func() { releaseLines(lines) }, nil
+	return func() { releaseSlots(slots) }, nil
 }
 
-func releaseLines(lines []*semaphore.Weighted) {
-	for _, line := range lines {
-		line.Release(1)
+func releaseSlots(slots []*semaphore.Weighted) {
+	for _, slot := range slots {
+		slot.Release(1)
 	}
 }
 
-// timedOut makes err an ErrReadTimeout when limited has ended and ctx has not.
-func timedOut(ctx, limited context.Context, err error) error {
+// asReadTimeout makes err an ErrReadTimeout when limited has ended and ctx has not.
+func asReadTimeout(ctx, limited context.Context, err error) error {
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", ErrReadTimeout, err)
 	}
@@ -85,7 +85,7 @@ func (b *Board) readPage(ctx context.Context, from, end storage.Seq, maxBytes in
 		Max:      pageLength(from, end),
 		MaxBytes: max(1, min(maxBytes/4*3, storage.PageBytes)), // JSON is a third longer
 	}
-	page, err := askStore(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Page, error) {
+	page, err := askStore(ctx, b, []*semaphore.Weighted{b.readSlots}, func(ctx context.Context) (storage.Page, error) {
 		return retryOnce(ctx, func() (storage.Page, error) { return b.store.Log(ctx, req) })
 	})
 	if err == nil && page.Last < end {
@@ -95,13 +95,13 @@ func (b *Board) readPage(ctx context.Context, from, end storage.Seq, maxBytes in
 		return nil, fmt.Errorf("read the log from %d: %w", from, b.failIfCorrupt(err))
 	}
 	b.Counts.StorePages.Add(1)
-	return upTo(end, page.Entries), nil
+	return entriesUpTo(end, page.Entries), nil
 }
 
 // readInfo asks the store to describe itself, for a reader. The call may be repeated,
 // because no part of it comes from a client.
 func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
-	info, err := askStore(ctx, b, []*semaphore.Weighted{b.reading}, func(ctx context.Context) (storage.Info, error) {
+	info, err := askStore(ctx, b, []*semaphore.Weighted{b.readSlots}, func(ctx context.Context) (storage.Info, error) {
 		return retryOnce(ctx, func() (storage.Info, error) { return b.store.Info(ctx) })
 	})
 	return info, b.failIfCorrupt(err)
@@ -116,7 +116,7 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 		return 0, err
 	}
 	if len(signature) > 0 {
-		seq, err := askStore(ctx, b, []*semaphore.Weighted{b.finding, b.reading}, func(ctx context.Context) (storage.Seq, error) {
+		seq, err := askStore(ctx, b, []*semaphore.Weighted{b.findSlots, b.readSlots}, func(ctx context.Context) (storage.Seq, error) {
 			return b.store.Find(ctx, signature)
 		})
 		if err == nil {
@@ -172,9 +172,9 @@ func seqDistance(from, end storage.Seq) uint64 {
 // pageLength returns how many entries a page from one position to another may have.
 func pageLength(from, end storage.Seq) int { return int(min(seqDistance(from, end), storage.MaxPage)) }
 
-// upTo returns the entries that are not beyond end. A page may reach further
+// entriesUpTo returns the entries that are not beyond end. A page may reach further
 // where entries were pruned, and what is there may not be durable yet.
-func upTo(end storage.Seq, entries []storage.Entry) []storage.Entry {
+func entriesUpTo(end storage.Seq, entries []storage.Entry) []storage.Entry {
 	n, _ := slices.BinarySearchFunc(entries, end+1, func(e storage.Entry, seq storage.Seq) int {
 		return cmp.Compare(e.Seq, seq)
 	})

@@ -54,8 +54,8 @@ func TestSlowSearchesHoldUpNothingElse(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if n := store.finds.Load(); n != maxFinding {
-			t.Errorf("%d searches reached the store at a time, limit %d", n, maxFinding)
+		if n := store.finds.Load(); n != maxFinds {
+			t.Errorf("%d searches reached the store at a time, limit %d", n, maxFinds)
 		}
 		if each := (heapBytes() - before) / clients; each > 8<<10 {
 			t.Errorf("a client that waits takes %d bytes", each)
@@ -73,7 +73,7 @@ func TestSlowSearchesHoldUpNothingElse(t *testing.T) {
 		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("the clients were answered after %v, want 15 s in line and 15 s at the store at most", took)
 		}
-		if n := store.finds.Load(); n > 2*maxFinding {
+		if n := store.finds.Load(); n > 2*maxFinds {
 			t.Errorf("%d searches reached the store", n)
 		}
 	})
@@ -155,7 +155,7 @@ func TestReadersTakeTurns(t *testing.T) {
 		}
 		wg.Wait()
 		for i, n := range pages {
-			if fair := seconds * maxReading / readers; n < fair-1 || n > fair+1 {
+			if fair := seconds * maxReads / readers; n < fair-1 || n > fair+1 {
 				t.Errorf("reader %d got %d pages, its share is %d", i, n, fair)
 			}
 		}

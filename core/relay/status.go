@@ -173,7 +173,7 @@ func (s *Server) Status(ctx context.Context) Status {
 	st.BoardConnections.Idle = c.idle.Load()
 	st.BoardConnections.Stuck = c.stuck.Load()
 	st.BoardConnections.Unserved = c.unserved.Load()
-	if err := s.board.Refusing(); err != nil {
+	if err := s.board.LastRefusal(); err != nil {
 		st.Refusing = err.Error()
 	}
 	st.Stalled = s.board.Stalled()

@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// TestRefusing shows that a board tells why it refuses posts, as long as it does.
-func TestRefusing(t *testing.T) {
+// TestLastRefusal shows that a board tells why it refuses posts, as long as it does.
+func TestLastRefusal(t *testing.T) {
 	store := &switchable{Store: storagetest.NewMemory()}
 	b := openBoard(t, Config{Store: store})
 	full := error(storage.ErrFull)
@@ -20,19 +20,19 @@ func TestRefusing(t *testing.T) {
 	if postAndWait(b, 1, 1).Success {
 		t.Fatal("the store was full, and the post stored")
 	}
-	if err := b.Refusing(); err == nil || !strings.Contains(err.Error(), full.Error()) {
+	if err := b.LastRefusal(); err == nil || !strings.Contains(err.Error(), full.Error()) {
 		t.Errorf("the reason is %v", err)
 	}
 	if !postAndWait(b, 1, 2).Success {
 		t.Fatal("the post was refused")
 	}
-	if err := b.Refusing(); err != nil {
+	if err := b.LastRefusal(); err != nil {
 		t.Errorf("posts are stored again, and it says %v", err)
 	}
 	store.before.Store(&full)
 	postAndWait(b, 2, 3)
-	if err := b.Reopened(t.Context()); err != nil || b.Refusing() != nil {
-		t.Errorf("the store was started again (%v), and it says %v", err, b.Refusing())
+	if err := b.Reopened(t.Context()); err != nil || b.LastRefusal() != nil {
+		t.Errorf("the store was started again (%v), and it says %v", err, b.LastRefusal())
 	}
 }
 
@@ -75,7 +75,7 @@ func TestStalled(t *testing.T) {
 		b.Post(t.Context(), envelope(1), nil, nullifier(1), func(Result) {})
 		synctest.Wait() // the committer has taken it
 		b.Post(t.Context(), envelope(2), nil, nullifier(2), func(Result) {})
-		time.Sleep(stallAfter * b.cfg.PostTimeout)
+		time.Sleep(stallTimeouts * b.cfg.PostTimeout)
 		if b.Stalled() {
 			t.Error("it is stalled too early")
 		}

@@ -2,25 +2,25 @@ package board
 
 import "time"
 
-// Refusing returns why the store refused the last batch of posts, or nil if it stored
+// LastRefusal returns why the store refused the last batch of posts, or nil if it stored
 // it. A store that was started again is not blamed for what it did before.
-func (b *Board) Refusing() error {
-	if err := b.refusing.Load(); err != nil {
+func (b *Board) LastRefusal() error {
+	if err := b.lastRefusal.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// stallAfter is how long a post may wait for the committer, in timeouts for posts:
+// stallTimeouts is how long a post may wait for the committer, in timeouts for posts:
 // one while it waits for room in the queue, and three while the committer is at the
 // batch before, which has to wait for the watcher, append and catch up. The rest is
 // to spare.
-const stallAfter = 6
+const stallTimeouts = 6
 
 // Stalled reports whether posts have waited longer than they can while the committer
 // works, whatever the store does. It is a sign of a defect.
 func (b *Board) Stalled() bool {
 	b.queue.mu.Lock()
 	defer b.queue.mu.Unlock()
-	return len(b.queue.waiting) > 0 && time.Since(b.queue.waiting[0].since) > stallAfter*b.cfg.PostTimeout
+	return len(b.queue.waiting) > 0 && time.Since(b.queue.waiting[0].since) > stallTimeouts*b.cfg.PostTimeout
 }

@@ -37,11 +37,11 @@ func (b *Board) Admit(ctx context.Context, store storage.Store, tried bool) erro
 // The board compares it once more and catches up with what the log holds beyond what
 // it knows.
 func (b *Board) Reopened(ctx context.Context) error {
-	b.appending.Lock()
-	defer b.appending.Unlock()
+	b.appendMu.Lock()
+	defer b.appendMu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout) // posts wait meanwhile
 	defer cancel()
-	b.refusing.Store(nil) // by the process before
+	b.lastRefusal.Store(nil) // by the process before
 	return b.resyncTail(ctx)
 }
 
@@ -56,7 +56,7 @@ func (b *Board) recognizeLog(info storage.Info) error {
 }
 
 // checkStore checks that the store still is the one whose log the board has served,
-// and returns the end of its log. b.appending is held.
+// and returns the end of its log. b.appendMu is held.
 func (b *Board) checkStore(ctx context.Context) (storage.Seq, error) {
 	info, err := b.store.Info(ctx)
 	if err != nil {
