@@ -271,7 +271,7 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log syncBuffer
 		var count connectionCounts
-		count.limitLog()
+		count.setLogInterval()
 		ctx, cancel := context.WithCancel(t.Context())
 		g := newAcceptor(&exhaustedListener{closed: cancel}, constantPlaces(2), limits.Limits{}, &count, slog.New(slog.NewTextHandler(&log, nil)))
 		var cause error
@@ -292,7 +292,7 @@ func TestAcceptErrorsAreLoggedOnce(t *testing.T) {
 func TestDefectsAreLoggedOnce(t *testing.T) {
 	var log syncBuffer
 	var count connectionCounts
-	count.limitLog()
+	count.setLogInterval()
 	for range 100 {
 		err := count.guardCall(slog.New(slog.NewTextHandler(&log, nil)), func() error { panic("a defect") })
 		if !errors.Is(err, errDefect) {
@@ -326,8 +326,8 @@ func TestNewcomersAreNotWaitedForLong(t *testing.T) {
 			request string
 			want    time.Duration
 		}{
-			{"", firstRequest},
-			{`{"MessageType":99}`, firstRequest},
+			{"", firstRequestTimeout},
+			{`{"MessageType":99}`, firstRequestTimeout},
 			{`{"MessageType":2,"PostRequest":{"Token":{"T":null,"MAC":"AAAA"},"EGM":{"Ciphertext":"AAAA","Signature":"AAAA"}}}`, 2 * time.Hour},
 		} {
 			s := newBareServer(t, storagetest.NewMemory(), limits.Limits{IdleTimeout: 2 * time.Hour, StuckReader: time.Minute, OutstandingPosts: 1})

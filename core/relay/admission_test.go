@@ -93,7 +93,7 @@ func TestAbandonedWorkCostsNoTurn(t *testing.T) {
 // came earlier.
 func TestUsualPurchasesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newTestQueue(150, maxSales, usualFirst)
+		q := newTestQueue(150, maxPurchases, usualFirst)
 		q.apply(t.Context(), "large 0", 150, stillWaiting)
 		for i := 1; i < 4; i++ {
 			q.apply(t.Context(), fmt.Sprint("large ", i), 150, stillWaiting)
@@ -111,7 +111,7 @@ func TestUsualPurchasesFirst(t *testing.T) {
 func TestRateIsOneOfTokens(t *testing.T) {
 	for _, size := range []int{1, 10, 150} {
 		synctest.Test(t, func(t *testing.T) {
-			q := newTestQueue(1500, maxSales, usualFirst)
+			q := newTestQueue(1500, maxPurchases, usualFirst)
 			const sold = 15000
 			for range sold / size {
 				q.wg.Go(func() {

@@ -22,7 +22,7 @@ func TestUsualPurchaseThroughLargeOnes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range 100 { // paid purchases, for which the service needs 100 s
-		waiting.Go(func() { r.sales.waitTurn(ctx, 150, stillWaiting) })
+		waiting.Go(func() { r.purchases.waitTurn(ctx, 150, stillWaiting) })
 	}
 	for r.Status(t.Context()).TokenConnections.Delayed < 50 {
 		time.Sleep(time.Millisecond)
@@ -92,15 +92,15 @@ func TestTokenServiceHasItsOwnPlaces(t *testing.T) {
 func TestUsualPurchaseKeepsItsPlace(t *testing.T) {
 	for n, evicted := range map[int]bool{1: false, usualPurchase: false, usualPurchase + 1: true} {
 		synctest.Test(t, func(t *testing.T) {
-			q := newTestQueue(1, maxSales, usualFirst)
+			q := newTestQueue(1, maxPurchases, usualFirst)
 			q.apply(t.Context(), "first", 1, stillWaiting)
 			g := newAcceptor(nil, constantPlaces(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
-			s := &Server{sales: q.admission}
+			s := &Server{purchases: q.admission}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			p := g.takePlace(cancel)
 			nc, _ := net.Pipe()
 			q.wg.Go(func() {
-				if err := s.admitSale(ctx, nc, n, p); errors.Is(err, errEvicted) != evicted {
+				if err := s.admitPurchase(ctx, nc, n, p); errors.Is(err, errEvicted) != evicted {
 					t.Errorf("a purchase of %d ended with %v", n, err)
 				}
 			})
@@ -120,9 +120,9 @@ func TestUsualPurchaseKeepsItsPlace(t *testing.T) {
 func TestServedPurchaseKeepsItsPlace(t *testing.T) {
 	g := newAcceptor(nil, constantPlaces(1), limits.Limits{}, &connectionCounts{}, slog.New(slog.DiscardHandler))
 	var delayed atomic.Uint64
-	s := &Server{sales: newAdmission(1, maxSales, usualFirst, &delayed)}
+	s := &Server{purchases: newAdmission(1, maxPurchases, usualFirst, &delayed)}
 	nc, _ := net.Pipe()
-	if err := s.admitSale(t.Context(), nc, 150, g.takePlace(func(error) {})); err != nil {
+	if err := s.admitPurchase(t.Context(), nc, 150, g.takePlace(func(error) {})); err != nil {
 		t.Fatal(err)
 	}
 	if g.takePlace(func(error) {}) != nil {

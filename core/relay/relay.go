@@ -80,14 +80,14 @@ type Server struct {
 	acceptors []*acceptor
 
 	handshakes *admission
-	sales      *admission
+	purchases  *admission
 	// limits are those of new connections; a connection keeps the ones it has.
 	limits atomic.Pointer[limits.Limits]
 	since  time.Time
 
-	run  context.Context    // of all sessions
-	stop context.CancelFunc // ends it
-	wg   sync.WaitGroup
+	sessionsCtx  context.Context    // of all sessions
+	stopSessions context.CancelFunc // ends it
+	wg           sync.WaitGroup
 
 	counts counts
 }
@@ -128,19 +128,19 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s := &Server{
-		cfg:   cfg,
-		log:   cfg.Logger,
-		board: b,
-		key:   key,
-		since: time.Now(),
-		stop:  stop,
+		cfg:          cfg,
+		log:          cfg.Logger,
+		board:        b,
+		key:          key,
+		since:        time.Now(),
+		stopSessions: stop,
 	}
 	s.limits.Store(&l)
-	s.counts.board.limitLog()
-	s.counts.tokens.limitLog()
+	s.counts.board.setLogInterval()
+	s.counts.tokens.setLogInterval()
 	s.handshakes = newAdmission(l.ConnectionsPerSecond, maxHandshakes, newestFirst, &s.counts.board.delayed)
-	s.sales = newAdmission(tokensPerSecond(l), maxSales, usualFirst, &s.counts.tokens.delayed)
-	s.run = run
+	s.purchases = newAdmission(tokensPerSecond(l), maxPurchases, usualFirst, &s.counts.tokens.delayed)
+	s.sessionsCtx = run
 	return s, nil
 }
 
@@ -185,7 +185,7 @@ func (s *Server) publishServices(ctx context.Context) error {
 		}
 		a := newAcceptor(ln, services[i].max, s.cfg.Limits, services[i].count, s.log)
 		s.acceptors = append(s.acceptors, a)
-		s.wg.Go(func() { a.serveAll(s.run, services[i].serve) })
+		s.wg.Go(func() { a.serveAll(s.sessionsCtx, services[i].serve) })
 	}
 	return errors.Join(errs...)
 }
@@ -195,7 +195,7 @@ func (s *Server) publishServices(ctx context.Context) error {
 func (s *Server) SetLimits(l limits.Limits) {
 	s.limits.Store(&l)
 	s.handshakes.setRate(l.ConnectionsPerSecond)
-	s.sales.setRate(tokensPerSecond(l))
+	s.purchases.setRate(tokensPerSecond(l))
 	for _, a := range s.acceptors {
 		a.setLimits(l)
 	}
@@ -214,7 +214,7 @@ func (s *Server) Close(ctx context.Context) error {
 		a.closeListener()
 	}
 	err := s.board.Close(ctx)
-	s.stop()
+	s.stopSessions()
 	s.wg.Wait()
 	if err != nil {
 		return fmt.Errorf("close server: posts were refused: %w", err)

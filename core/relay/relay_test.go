@@ -404,7 +404,7 @@ func TestLimits(t *testing.T) {
 		p.expect("posted true")
 		first.replay("") // it is not evicted
 		first.expect("count 2")
-		if handshakes, tokens := r.handshakes.rate.Burst(), r.sales.rate.Burst(); handshakes != 999 || tokens != 100 {
+		if handshakes, tokens := r.handshakes.rate.Burst(), r.purchases.rate.Burst(); handshakes != 999 || tokens != 100 {
 			t.Errorf("the rates are %d and %d", handshakes, tokens)
 		}
 		if l.QueueBytes++; r.cfg.Limits.Live(l) {

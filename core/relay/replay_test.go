@@ -79,8 +79,8 @@ func TestMassPruneEndsTheReplay(t *testing.T) {
 		gone int
 		next []string
 	}{
-		"as many as are made up for": {maxRepeated, append(slices.Repeat([]string{"old m1"}, maxRepeated), "posted true", "new more")},
-		"one more":                   {maxRepeated + 1, []string{"closed"}},
+		"as many as are made up for": {maxReplayPadding, append(slices.Repeat([]string{"old m1"}, maxReplayPadding), "posted true", "new more")},
+		"one more":                   {maxReplayPadding + 1, []string{"closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &pruneDuring{Pruning: filledStore(t, c.gone+2)}

@@ -27,19 +27,19 @@ type session struct {
 	conn   *tapir.Conn
 	limits *limits.Limits
 
-	slots        chan struct{}     // holds an element for each post that is not answered
-	replays      chan *wire.Replay // to the writer
-	wake         chan struct{}     // to the writer: a post is finished
-	lastSecond   func() time.Time  // the end of the last second, which the first call begins
-	noteActivity func()            // called when the client asks for something, and while it is served
-	asked        bool              // whether the client has asked for something; the reader's
+	slots         chan struct{}     // holds an element for each post that is not answered
+	replays       chan *wire.Replay // to the writer
+	wake          chan struct{}     // to the writer: a post is finished
+	finalDeadline func() time.Time  // the end of the last second, which the first call begins
+	noteActivity  func()            // called when the client asks for something, and while it is served
+	asked         bool              // whether the client has asked for something; the reader's
 
 	mu    sync.Mutex
-	posts []*pending // in the order in which they came; answered ones are removed
+	posts []*pendingPost // in the order in which they came; answered ones are removed
 }
 
-// pending is a post of this connection. It does not change once finished is set.
-type pending struct {
+// pendingPost is a post of this connection. It does not change once finished is set.
+type pendingPost struct {
 	finished bool
 	result   board.Result
 }
@@ -85,8 +85,8 @@ const (
 	// handshakeWait is how long a client may wait for its handshake. Clients wait
 	// longer.
 	handshakeWait = 5 * time.Second
-	// firstRequest is how long a client may take until it asks for something.
-	firstRequest = 2 * time.Minute
+	// firstRequestTimeout is how long a client may take until it asks for something.
+	firstRequestTimeout = 2 * time.Minute
 )
 
 // admitHandshake waits until the handshake of a client may begin.
@@ -99,13 +99,13 @@ func (s *Server) admitHandshake(ctx context.Context, nc net.Conn) error {
 func newSession(s *Server, conn *tapir.Conn) *session {
 	limits := s.limits.Load()
 	return &session{
-		server:     s,
-		conn:       conn,
-		limits:     limits,
-		slots:      make(chan struct{}, limits.OutstandingPosts),
-		replays:    make(chan *wire.Replay),
-		wake:       make(chan struct{}, 1),
-		lastSecond: sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
+		server:        s,
+		conn:          conn,
+		limits:        limits,
+		slots:         make(chan struct{}, limits.OutstandingPosts),
+		replays:       make(chan *wire.Replay),
+		wake:          make(chan struct{}, 1),
+		finalDeadline: sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
 	}
 }
 
@@ -184,7 +184,7 @@ func (s *session) requestTimeout() time.Duration {
 	if s.asked {
 		return s.limits.IdleTimeout
 	}
-	return min(s.limits.IdleTimeout, firstRequest)
+	return min(s.limits.IdleTimeout, firstRequestTimeout)
 }
 
 // queuePost checks the token of a post and hands the post to the board. It waits while
@@ -196,7 +196,7 @@ func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 		return context.Cause(ctx)
 	}
 	json := req.EGM.AppendJSON(make([]byte, 0, wire.EnvelopeSize(len(req.EGM.Ciphertext), len(req.EGM.Signature))))
-	p := &pending{}
+	p := &pendingPost{}
 	s.mu.Lock()
 	s.posts = append(s.posts, p)
 	s.mu.Unlock()
@@ -234,7 +234,7 @@ func (s *session) checkPost(req *wire.Post, json []byte) (spent token.Spent, ok 
 
 // finishPost notes the result of a post and wakes the writer. The committer calls it,
 // so it must not block.
-func (s *session) finishPost(p *pending, r board.Result) {
+func (s *session) finishPost(p *pendingPost, r board.Result) {
 	s.mu.Lock()
 	p.finished, p.result = true, r
 	s.mu.Unlock()

@@ -26,10 +26,10 @@ type counts struct {
 	replays         atomic.Uint64
 	replayed        atomic.Uint64
 
-	sales          atomic.Uint64
-	salesBrokenOff atomic.Uint64
-	salesRefused   atomic.Uint64
-	tokensSold     atomic.Uint64
+	purchases          atomic.Uint64
+	purchasesBrokenOff atomic.Uint64
+	purchasesRefused   atomic.Uint64
+	tokensSold         atomic.Uint64
 }
 
 type connectionCounts struct {
@@ -45,8 +45,8 @@ type connectionCounts struct {
 	acceptLog, panicLog rate.Sometimes // for events that strangers can repeat
 }
 
-// limitLog limits the log of events that strangers can repeat to one line a minute.
-func (c *connectionCounts) limitLog() {
+// setLogInterval limits the log of events that strangers can repeat to one line a minute.
+func (c *connectionCounts) setLogInterval() {
 	c.acceptLog.Interval, c.panicLog.Interval = time.Minute, time.Minute
 }
 
@@ -138,7 +138,7 @@ func (c *connectionCounts) snapshotCounts() ConnectionCounts {
 // Status describes the server as it is now. It asks the store, until ctx ends.
 func (s *Server) Status(ctx context.Context) Status {
 	c, b := &s.counts, &s.board.Counts
-	refused := c.salesRefused.Load()
+	refused := c.purchasesRefused.Load()
 	st := Status{
 		Since:        s.since,
 		Board:        s.cfg.Keys.Board.Onion(),
@@ -160,8 +160,8 @@ func (s *Server) Status(ctx context.Context) Status {
 			StorePages: b.StorePages.Load(),
 		},
 		Tokens: TokenCounts{
-			Purchases: c.sales.Load(),
-			Failed:    c.salesBrokenOff.Load() + refused,
+			Purchases: c.purchases.Load(),
+			Failed:    c.purchasesBrokenOff.Load() + refused,
 			Refused:   refused,
 			Sold:      c.tokensSold.Load(),
 		},

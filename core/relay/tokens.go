@@ -21,8 +21,8 @@ const (
 	// largeWait bounds the same for a larger purchase, which waits behind all usual
 	// ones. Clients give up earlier.
 	largeWait = 5 * time.Minute
-	// maxSales is more than the token service has places.
-	maxSales = 1 << 20
+	// maxPurchases is more than the token service has places.
+	maxPurchases = 1 << 20
 )
 
 func tokensPerSecond(l limits.Limits) int { return l.TokenBatchesPerSecond * l.TokenBatch }
@@ -40,31 +40,31 @@ func (s *Server) serveTokens(ctx context.Context, nc net.Conn, p *place) {
 	n, err := token.Issue(ctx, tapir.Plain(nc), s.key, token.IssueConfig{
 		MaxBatch:    s.limits.Load().TokenBatch,
 		StepTimeout: s.limits.Load().HandshakeTimeout,
-		Admit:       func(ctx context.Context, n int) error { return s.admitSale(ctx, nc, n, p) },
+		Admit:       func(ctx context.Context, n int) error { return s.admitPurchase(ctx, nc, n, p) },
 	})
 	if err != nil {
 		if errors.Is(err, errTooMany) {
-			s.counts.salesRefused.Add(1)
+			s.counts.purchasesRefused.Add(1)
 		} else {
-			s.counts.salesBrokenOff.Add(1)
+			s.counts.purchasesBrokenOff.Add(1)
 		}
 		s.log.Debug("token purchase failed", "error", dropAddresses(err))
 		return
 	}
-	s.counts.sales.Add(1)
+	s.counts.purchases.Add(1)
 	s.counts.tokensSold.Add(uint64(n))
 }
 
-// admitSale makes a paid purchase wait for its turn. A usual purchase always gets one,
+// admitPurchase makes a paid purchase wait for its turn. A usual purchase always gets one,
 // because tokenPlaces lets no more in than can be served. A larger one waits for what
 // the others leave, and may be evicted meanwhile.
-func (s *Server) admitSale(ctx context.Context, nc net.Conn, n int, p *place) error {
+func (s *Server) admitPurchase(ctx context.Context, nc net.Conn, n int, p *place) error {
 	if n <= usualPurchase {
 		p.keepForever()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, largeWait, errTooMany)
 	defer cancel()
-	if err := s.sales.waitTurn(ctx, n, func() bool { return isGone(nc) }); err != nil {
+	if err := s.purchases.waitTurn(ctx, n, func() bool { return isGone(nc) }); err != nil {
 		return err
 	}
 	p.keepForever()

@@ -16,7 +16,7 @@ import (
 
 // takeFinished removes and returns the posts that can be answered now: the finished
 // ones up to the first that is not.
-func (s *session) takeFinished() []*pending {
+func (s *session) takeFinished() []*pendingPost {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -56,7 +56,7 @@ func (s *session) writeReplies(ctx context.Context) error {
 		case <-s.wake:
 		case req := <-s.replays:
 			var err error
-			if cursor, err = s.startReplay(ctx, req); err != nil {
+			if cursor, err = s.sendReplay(ctx, req); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -76,7 +76,7 @@ func (s *session) sendResults(ctx context.Context, cursor *board.Cursor) error {
 	for i, p := range done {
 		payloads = append(payloads, wire.AppendPosted(nil, p.result.Success))
 		at := p.result.Earlier
-		again := func(later *pending) bool { return later.result.Earlier == at }
+		again := func(later *pendingPost) bool { return later.result.Earlier == at }
 		if at > 0 && cursor != nil && cursor.Passed(at) && !slices.ContainsFunc(done[i+1:], again) {
 			page, err := s.server.board.CursorAt(at).Next(ctx, at, 1)
 			if err != nil {
@@ -139,16 +139,16 @@ func wrapNew(buf *[]byte, page [][]byte) [][]byte {
 	return payloads
 }
 
-// startReplay answers a replay request: the number of envelopes, then as many of
+// sendReplay answers a replay request: the number of envelopes, then as many of
 // them, bare and with nothing in between. It returns the cursor behind them.
 //
 // A client counts bare envelopes. While it has fewer than it was told, it takes
 // whatever follows for one of them, and so would lose new envelopes and results. So
 // when entries are pruned after they were counted, the last envelope is sent again in
 // their place, which does no harm to clients. The store decides how many entries it
-// prunes; if they are more than maxRepeated the connection ends, and the client asks
+// prunes; if they are more than maxReplayPadding the connection ends, and the client asks
 // again from the last envelope that it has.
-func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
+func (s *session) sendReplay(ctx context.Context, req *wire.Replay) (*board.Cursor, error) {
 	from, err := s.server.board.Find(ctx, req.LastCommit)
 	if err != nil {
 		return nil, err
@@ -192,14 +192,14 @@ func (s *session) startReplay(ctx context.Context, req *wire.Replay) (*board.Cur
 			return nil, err
 		}
 	}
-	if left > maxRepeated {
+	if left > maxReplayPadding {
 		return nil, errPruned
 	}
 	return cursor, s.sendPayloads(ctx, slices.Repeat([][]byte{last}, int(left)))
 }
 
-// maxRepeated is how many pruned envelopes a replay makes up for: 8 MiB on the wire.
-const maxRepeated = 1024
+// maxReplayPadding is how many pruned envelopes a replay makes up for: 8 MiB on the wire.
+const maxReplayPadding = 1024
 
 var errPruned = errors.New("the store pruned too many envelopes during a replay")
 
@@ -224,6 +224,6 @@ func (s *session) sendPayloads(ctx context.Context, payloads [][]byte) error {
 }
 
 // shortenDeadline leaves a last second for sending, when the connection ends.
-func (s *session) shortenDeadline() { s.conn.SetWriteDeadline(s.lastSecond()) }
+func (s *session) shortenDeadline() { s.conn.SetWriteDeadline(s.finalDeadline()) }
 
 var errStuck = errors.New("the client does not read")
