@@ -39,11 +39,11 @@ type payment struct {
 // errUnchanged ends a transaction that has nothing to commit.
 var errUnchanged = errors.New("nothing to commit")
 
-func newBatch(x *index, n int, arena []byte) *batch {
+func newBatch(x *index, n int, recordBuf []byte) *batch {
 	return &batch{
 		index:     x,
 		outcomes:  make([]storage.Outcome, n),
-		recordBuf: arena,
+		recordBuf: recordBuf,
 		stored:    make(map[storage.ID]storage.Seq, n),
 		spent:     make(map[tag]payment, n),
 		signed:    make(map[tag]storage.Seq, n),
@@ -86,7 +86,7 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	case err != nil:
 		return storage.Outcome{}, err
 	case seq != 0:
-		return b.answerDuplicate(r, seq)
+		return b.recordDuplicate(r, seq)
 	}
 	seqs, marked := firstEnvelopes(b.search, t, one)
 	first, err := signedBy(b.log, seqs, r.Signature)
@@ -114,12 +114,12 @@ func (b *batch) envelopeByTag(t tag) storage.Seq {
 	if seq, ok := b.signed[t]; ok {
 		return seq
 	}
-	k, _, _ := b.index.lookUp(b.search, sharedPrefix(t))
+	k, _, _ := b.index.lookUp(b.search, envelopePrefix(t))
 	return k.seqOf()
 }
 
-// answerDuplicate answers a record whose envelope is at seq.
-func (b *batch) answerDuplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
+// recordDuplicate answers a record whose envelope is at seq, and spends its token.
+func (b *batch) recordDuplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
 	if r.Nullifier != nil {
 		// The log does not tell of this token, so it goes into the tree at once.
 		k := newKey(tokenKind, tokenTag(*r.Nullifier), seq)
@@ -181,7 +181,7 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 	b.state.count++
 	seq := b.state.last
 	start := len(b.recordBuf)
-	b.recordBuf = appendRecord(b.recordBuf, seq, r)
+	b.recordBuf = encodeRecord(b.recordBuf, seq, r)
 	if err := putRecord(b.log, seq, b.recordBuf[start:]); err != nil {
 		return storage.Outcome{}, err
 	}

@@ -25,7 +25,7 @@ const (
 	// Open adds them to a file of an earlier format, which has no secret and keeps its
 	// tags. Two formats had the number 1, see whole.go. A change of what is in the file
 	// needs another number, on which format_test.go insists.
-	version = 3
+	formatVersion = 3
 )
 
 // Buckets, and the keys of the bucket meta.
@@ -84,7 +84,7 @@ func initializeFile(path string) error {
 		meta := tx.Bucket(metaBucket)
 		return errors.Join(
 			meta.Put(applicationKey, []byte(application)),
-			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)),
+			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, formatVersion)),
 			meta.Put(epochKey, epoch[:]),
 			meta.Put(stateKey, st.marshal()),
 			meta.Put(mergedKey, st.merged.marshal()),
@@ -100,7 +100,7 @@ func initializeFile(path string) error {
 func (s *Store) upgradeFile() error {
 	from, done := key{envelopeKind}, false
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		done = formatOf(tx) == version
+		done = formatOf(tx) == formatVersion
 		return nil
 	})
 	before := 0
@@ -110,7 +110,7 @@ func (s *Store) upgradeFile() error {
 			if from, done, err = s.index.markFirsts(tx, from); !done || err != nil {
 				return err
 			}
-			return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, version))
+			return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, formatVersion))
 		})
 	}
 	if err != nil {
@@ -193,8 +193,8 @@ func checkFormat(tx *bbolt.Tx) error {
 	if len(v) != 4 {
 		return storefile.CorruptError("no version")
 	}
-	if v := formatOf(tx); v > version {
-		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, version)
+	if v := formatOf(tx); v > formatVersion {
+		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, formatVersion)
 	}
 	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil {
 		return storefile.CorruptError("a bucket is missing")

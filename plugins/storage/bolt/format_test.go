@@ -159,7 +159,7 @@ func TestFormatHasANumber(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", fmt.Sprintf("format%d.dump", version))
+	golden := filepath.Join("testdata", fmt.Sprintf("format%d.dump", formatVersion))
 	if *update {
 		if err := os.WriteFile(golden, dump.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
@@ -167,6 +167,6 @@ func TestFormatHasANumber(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	if err != nil || !bytes.Equal(dump.Bytes(), want) {
-		t.Errorf("a file of format %d is not what %s says, %v: a change of the format needs another number", version, golden, err)
+		t.Errorf("a file of format %d is not what %s says, %v: a change of the format needs another number", formatVersion, golden, err)
 	}
 }

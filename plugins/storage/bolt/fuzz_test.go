@@ -74,7 +74,7 @@ func FuzzRecord(f *testing.F) {
 		if i == 0 {
 			r.Nullifier = nil
 		}
-		f.Add(appendRecord(nil, seq, &r), true)
+		f.Add(encodeRecord(nil, seq, &r), true)
 	}
 	f.Add([]byte{}, false)
 	f.Fuzz(func(t *testing.T, data []byte, seal bool) {
@@ -91,7 +91,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		in := storage.Record{ID: r.id, Born: r.born, Signature: r.signature, Ciphertext: r.ciphertext}
-		if again := appendRecord(nil, seq, &in); !r.paid && !bytes.Equal(again[9+len(r.id):], data[9+len(r.id):]) {
+		if again := encodeRecord(nil, seq, &in); !r.paid && !bytes.Equal(again[9+len(r.id):], data[9+len(r.id):]) {
 			t.Error("the record is encoded otherwise")
 		}
 	})

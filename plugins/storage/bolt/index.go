@@ -121,11 +121,11 @@ func (x *index) findSeqs(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq
 		}
 		found = append(found, k.seqOf())
 	}
-	return append(found, inTree(tree, prefix)...)
+	return append(found, seqsInTree(tree, prefix)...)
 }
 
-// inTree returns the sequence numbers of the keys in the tree with the prefix.
-func inTree(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
+// seqsInTree returns the sequence numbers of the keys in the tree with the prefix.
+func seqsInTree(tree *bbolt.Cursor, prefix []byte) (found []storage.Seq) {
 	for k, _ := tree.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = tree.Next() {
 		key := key(k)
 		found = append(found, key.seqOf())

@@ -45,7 +45,7 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 func (x *index) readSpentTokens(tx *bbolt.Tx, from key, limit int) (page []storage.SpentToken, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
 	for shard := shardOf(from[:]); shard < shards; shard++ {
-		for _, f := range x.keysAfter(tree, shard, from, limit-len(page)) {
+		for _, f := range x.keysFrom(tree, shard, from, limit-len(page)) {
 			id, err := paidFor(log, f.key, f.value)
 			if err != nil {
 				return nil, err
@@ -59,30 +59,30 @@ func (x *index) readSpentTokens(tx *bbolt.Tx, from key, limit int) (page []stora
 	return page, nil
 }
 
-// found is a key of the index and its value.
-type found struct {
+// keyValue is a key of the index and its value.
+type keyValue struct {
 	key
 	value []byte
 }
 
-// keysAfter returns at most limit keys of a shard, ascending, that are from or come after
+// keysFrom returns at most limit keys of a shard, ascending, that are from or come after
 // it.
-func (x *index) keysAfter(tree *bbolt.Cursor, shard int, from key, limit int) (keys []found) {
+func (x *index) keysFrom(tree *bbolt.Cursor, shard int, from key, limit int) (keys []keyValue) {
 	first := from[:]
 	if start := shardStart(shard); bytes.Compare(start, first) > 0 {
 		first = start
 	}
 	recent := x.recentFrom(first)
 	for _, k := range recent[:min(len(recent), limit)] {
-		keys = append(keys, found{k, nil})
+		keys = append(keys, keyValue{k, nil})
 	}
 	n := 0
 	for k, v := tree.Seek(first); n < limit && len(k) == len(key{}) && shardOf(k) == shard; k, v = tree.Next() {
-		keys = append(keys, found{key(k), v})
+		keys = append(keys, keyValue{key(k), v})
 		n++
 	}
-	slices.SortFunc(keys, func(a, b found) int { return bytes.Compare(a.key[:], b.key[:]) })
-	keys = slices.CompactFunc(keys, func(a, b found) bool { return a.key == b.key }) // recent and in the tree, just then
+	slices.SortFunc(keys, func(a, b keyValue) int { return bytes.Compare(a.key[:], b.key[:]) })
+	keys = slices.CompactFunc(keys, func(a, b keyValue) bool { return a.key == b.key }) // recent and in the tree, just then
 	return keys[:min(len(keys), limit)]
 }
 

@@ -75,8 +75,8 @@ func TestFormat1(t *testing.T) {
 			t.Fatalf("%d spendings, %v, want %d, or others than expected", len(got), err, len(ledger))
 		}
 		s.db.View(func(tx *bbolt.Tx) error {
-			if got := formatOf(tx); got != version {
-				t.Fatalf("the file has format %d, want %d", got, version)
+			if got := formatOf(tx); got != formatVersion {
+				t.Fatalf("the file has format %d, want %d", got, formatVersion)
 			}
 			return nil
 		})

@@ -59,7 +59,7 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 
 func (s *Store) findSignature(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
 	t, tree := s.index.signatureTag(signature), tx.Bucket(indexBucket).Cursor()
-	one, _, ok := s.index.lookUp(tree, sharedPrefix(t))
+	one, _, ok := s.index.lookUp(tree, envelopePrefix(t))
 	if !ok {
 		return 0, storage.ErrNotFound
 	}

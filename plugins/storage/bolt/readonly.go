@@ -48,7 +48,7 @@ func (s *Store) openForWriting() error {
 // written does not allow.
 func (s *Store) checkFormatIsCurrent() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
-		if v := formatOf(tx); v != version {
+		if v := formatOf(tx); v != formatVersion {
 			return fmt.Errorf("%w; the file has the earlier format %d and has to be upgraded before it can be read: mount it for writing", storefile.CheckWritable(s.path), v)
 		}
 		return nil

@@ -36,8 +36,8 @@ const (
 // castagnoli has instructions of its own in the processors that matter.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendRecord appends to dst the record of r at seq.
-func appendRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
+// encodeRecord appends to dst the record of r at seq.
+func encodeRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Born))
@@ -55,7 +55,7 @@ func appendRecord(dst []byte, seq storage.Seq, r *storage.Record) []byte {
 	return dst
 }
 
-// decodeRecord reads what appendRecord wrote; slices of the record are parts of
+// decodeRecord reads what encodeRecord wrote; slices of the record are parts of
 // data. Anything else is an error that is [storage.ErrCorrupt].
 func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
 	if len(data) < headerSize-tagSize || checksumOf(seq, data[4:]) != binary.BigEndian.Uint32(data) {

@@ -33,9 +33,9 @@ func (x *index) signatureTag(signature []byte) (t tag) {
 	return t
 }
 
-// sharedPrefix returns the prefix of the keys of envelopes whose signatures have the
+// envelopePrefix returns the prefix of the keys of envelopes whose signatures have the
 // tag t.
-func sharedPrefix(t tag) []byte {
+func envelopePrefix(t tag) []byte {
 	k := newKey(envelopeKind, t, 0)
 	return k.keyPrefix(signatureTagSize)
 }
@@ -51,7 +51,7 @@ func firstKey(t tag, seq storage.Seq) key {
 // envelope at one has. marked reports whether there are firsts; a single envelope has none.
 func firstEnvelopes(tree *bbolt.Cursor, t tag, one storage.Seq) (seqs []storage.Seq, marked bool) {
 	k := firstKey(t, 0)
-	if seqs = inTree(tree, k.keyPrefix(signatureTagSize)); len(seqs) > 0 {
+	if seqs = seqsInTree(tree, k.keyPrefix(signatureTagSize)); len(seqs) > 0 {
 		return seqs, true
 	}
 	return []storage.Seq{one}, false
@@ -92,15 +92,15 @@ func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 	}
 }
 
-// maxMarked is how many signatures one transaction marks.
-const maxMarked = 4096
+// markedPerCommit is how many signatures one transaction marks.
+const markedPerCommit = 4096
 
 // markFirsts adds the firsts of signatures that share a tag to a file whose format has
 // none. It begins at from and returns where to go on; done means that it has seen all.
 func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket)
 	var marks []key
-	var g group
+	var g tagGroup
 	mark := func() error {
 		firsts, err := g.firstKeys(log)
 		marks = append(marks, firsts...)
@@ -113,7 +113,7 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 			if err := mark(); err != nil {
 				return key{}, false, err
 			}
-			if len(marks) >= maxMarked {
+			if len(marks) >= markedPerCommit {
 				next, done = k, false
 				break
 			}
@@ -131,8 +131,8 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 	return next, done, nil
 }
 
-// group is the envelopes whose signatures have one tag.
-type group struct {
+// tagGroup is the envelopes whose signatures have one tag.
+type tagGroup struct {
 	key  key // of one of them
 	seqs []storage.Seq
 }
@@ -141,7 +141,7 @@ type group struct {
 // envelope, as most are. It reads in the order of the log: in that of the index each
 // envelope of a crowd would take a page of its own from the disk, and a start would take
 // too long.
-func (g *group) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {
+func (g *tagGroup) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {
 	if len(g.seqs) < 2 {
 		return nil, nil
 	}

@@ -66,10 +66,10 @@ func TestUpgradeMarksFirsts(t *testing.T) {
 		s = mustOpen(t, s.path, opts)
 		marked := 0
 		s.db.View(func(tx *bbolt.Tx) error {
-			if got := formatOf(tx); got != version {
+			if got := formatOf(tx); got != formatVersion {
 				t.Errorf("the file has format %d", got)
 			}
-			marked = len(inTree(tx.Bucket(indexBucket).Cursor(), []byte{firstKind}))
+			marked = len(seqsInTree(tx.Bucket(indexBucket).Cursor(), []byte{firstKind}))
 			return nil
 		})
 		if marked != 11 {
@@ -92,7 +92,7 @@ func TestUpgradeInParts(t *testing.T) {
 	s := openNewStore(t, Options{})
 	s.db.NoSync = true
 	var all []storage.Record
-	for i := range maxMarked + 100 {
+	for i := range markedPerCommit + 100 {
 		all = append(all, crowdOf(fmt.Sprint("pair ", i), 2)...)
 	}
 	appendAll(t, s, all)
@@ -110,8 +110,8 @@ func TestUpgradeInParts(t *testing.T) {
 		t.Errorf("%d transactions, want 2", parts)
 	}
 	s.db.View(func(tx *bbolt.Tx) error { // the very keys that Append had put there
-		if got := len(inTree(tx.Bucket(indexBucket).Cursor(), []byte{firstKind})); got != maxMarked+100 {
-			t.Errorf("%d signatures are marked, want %d", got, maxMarked+100)
+		if got := len(seqsInTree(tx.Bucket(indexBucket).Cursor(), []byte{firstKind})); got != markedPerCommit+100 {
+			t.Errorf("%d signatures are marked, want %d", got, markedPerCommit+100)
 		}
 		return nil
 	})
@@ -138,7 +138,7 @@ func checkOneTag(t *testing.T, size int, upgraded bool) {
 	if upgraded {
 		err := s.db.Update(func(tx *bbolt.Tx) error {
 			tree := tx.Bucket(indexBucket)
-			for _, seq := range inTree(tree.Cursor(), []byte{firstKind}) {
+			for _, seq := range seqsInTree(tree.Cursor(), []byte{firstKind}) {
 				k := firstKey(tag{}, seq)
 				if err := tree.Delete(k[:]); err != nil {
 					return err
