@@ -18,14 +18,14 @@ import (
 // answer, a line as well: what was asked for, or {"error": …}.
 
 const (
-	statusTimeout  = 2 * time.Second  // for the stores to answer
-	requestTimeout = 10 * time.Second // for a request to arrive, and for a status to be read
-	turnTimeout    = 30 * time.Second // for a reload to begin
-	reloadTimeout  = 30 * time.Minute // until the client of a reload gives up; the relay goes on
-	lastAnswer     = time.Second      // for an answer to be read when the relay ends
-	maxRequest     = 8 << 10
-	maxAnswer      = 4 << 20
-	maxClients     = 16 // at a time
+	statusTimeout     = 2 * time.Second  // for the stores to answer
+	requestTimeout    = 10 * time.Second // for a request to arrive, and for a status to be read
+	turnTimeout       = 30 * time.Second // for a reload to begin
+	reloadTimeout     = 30 * time.Minute // until the client of a reload gives up; the relay goes on
+	lastAnswerTimeout = time.Second      // for an answer to be read when the relay ends
+	maxRequest        = 8 << 10
+	maxAnswer         = 4 << 20
+	maxClients        = 16 // at a time
 )
 
 // request is what a command asks of the running relay.
@@ -124,8 +124,8 @@ func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 		return fmt.Errorf("read request: %w", err)
 	}
 	answer := m.answerRequest(ctx, req)
-	nc.SetDeadline(time.Now().Add(requestTimeout))                                        //nolint:errcheck // the write fails as well
-	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswer)) })() //nolint:errcheck // the write fails as well
+	nc.SetDeadline(time.Now().Add(requestTimeout))                                               //nolint:errcheck // the write fails as well
+	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Now().Add(lastAnswerTimeout)) })() //nolint:errcheck // the write fails as well
 	return json.NewEncoder(nc).Encode(answer)
 }
 

@@ -59,12 +59,12 @@ const (
 	// bytes of memory each and more of the log to read at a start: up to twice as many
 	// entries.
 	maxRecent = 64 << 10
-	// fullShards is how many full shards hold all keys that may be recent: a full shard
+	// maxFullShards is how many full shards hold all keys that may be recent: a full shard
 	// has eight times its share, or four times where no tokens pay.
-	fullShards = 32
-	// maxBehind is how far a mark may be behind the log, in entries for each key that may
+	maxFullShards = 32
+	// maxBehindPerKey is how far a mark may be behind the log, in entries for each key that may
 	// be recent. It is less unless somebody makes keys that begin alike.
-	maxBehind = 2
+	maxBehindPerKey = 2
 )
 
 type (
@@ -176,7 +176,7 @@ func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, 
 		return nil
 	}
 	for s := range x.recent {
-		if len(x.recent[s]) > x.max/fullShards {
+		if len(x.recent[s]) > x.max/maxFullShards {
 			if err := move(s); err != nil {
 				return nil, err
 			}
@@ -189,7 +189,7 @@ func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, 
 				oldest = s
 			}
 		}
-		behind := last-merged[oldest] > storage.Seq(maxBehind*x.max)
+		behind := last-merged[oldest] > storage.Seq(maxBehindPerKey*x.max)
 		if count <= x.max && (!behind || len(moved) > 0) { // the marks catch up in many commits, one shard in each
 			return moved, nil
 		}

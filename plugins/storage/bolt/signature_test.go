@@ -213,14 +213,14 @@ func TestGroundKeysFillNoShard(t *testing.T) {
 		}
 		appendAll(t, s, batch)
 		for shard, keys := range s.index.recent {
-			if len(keys) > most/fullShards+len(batch) {
+			if len(keys) > most/maxFullShards+len(batch) {
 				t.Fatalf("shard %d has %d recent keys", shard, len(keys))
 			}
 		}
 	}
 	behind := s.shown.last - slices.Min(s.index.merged[:])
 	// One shard in each commit of 42 entries catches up, so all do within 256 commits.
-	if limit := storage.Seq(maxBehind*most + shards*42); behind > limit {
+	if limit := storage.Seq(maxBehindPerKey*most + shards*42); behind > limit {
 		t.Errorf("a shard is %d entries behind, want %d at most", behind, limit)
 	}
 	recent := s.index
