@@ -143,6 +143,12 @@ func TestSuggest(t *testing.T) {
 		{"paht", []string{"path", "wait"}, `Did you mean "path"?`},
 		{"pth", []string{"path"}, `Did you mean "path"?`},
 		{"apth", []string{"path"}, `Did you mean "path"?`},
+		{"nwe", []string{"sum", "new"}, `Did you mean "new"?`}, // neighbours exchanged are one slip
+		{"list", []string{"test", "new"}, "Known options: new, test."},
+		{"s", []string{"sum", "new"}, "Known options: new, sum."},
+		{"inv", []string{"init", "invite"}, `Did you mean "invite"?`},
+		{"plug", []string{"plugin", "plugin", "sum"}, `Did you mean "plugin"?`},
+		{"st", []string{"storage", "status"}, "Known options: status, storage."},
 		{"colour", []string{"size", "path"}, "Known options: path, size."},
 		{"colour", nil, "There are no options here."},
 		{"", []string{"ab"}, "Known options: ab."},

@@ -93,40 +93,53 @@ func Suggest(name, what string, known []string) string {
 	return fmt.Sprintf("Known %s: %s.", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
 }
 
-// Nearest returns the known name that was probably meant, if one is near enough.
+// Nearest returns the known name that was probably meant, if there is one: the only one
+// that begins with name, or one of which less than half has to be edited.
 func Nearest(name string, known []string) (nearest string, ok bool) {
-	first := name[:min(1, len(name))]                       // is seldom the slip
-	least := 3                                              // as in hcl: two edits are a slip, three another name
-	for _, k := range slices.Sorted(slices.Values(known)) { // some come in the order of a map
+	known = slices.Compact(slices.Sorted(slices.Values(known))) // some come in the order of a map
+	begun := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, name) })
+	if len(begun) == 1 && len(name) > 1 {
+		return begun[0], true
+	}
+	first := name[:min(1, len(name))] // is seldom the slip
+	least := 3                        // as in hcl: two edits are a slip, three another name
+	for _, k := range known {
 		d := editDistance(name, k)
 		likelier := d == least && strings.HasPrefix(k, first) && !strings.HasPrefix(nearest, first)
-		if (d < least || likelier && nearest != "") && d < len(k) {
+		if (d < least || likelier && nearest != "") && 2*d < max(len(k), len(name)) {
 			nearest, least = k, d
 		}
 	}
 	return nearest, nearest != ""
 }
 
-// editDistance counts the letters to insert, delete or replace to get from one name to the
-// other. It does not compare names of very different length.
+// editDistance counts the letters to insert, delete or replace, and the neighbours to
+// exchange, to get from one name to the other. It does not compare names of very different
+// length.
 func editDistance(a, b string) int {
 	if max(len(a), len(b))-min(len(a), len(b)) > 2 {
 		return max(len(a), len(b))
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	var before []int // the row above above
+	above := make([]int, len(b)+1)
+	for j := range above {
+		above[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
+			switch {
+			case a[i] == b[j]:
+				row[j+1] = above[j]
+			default:
+				row[j+1] = 1 + min(above[j], above[j+1], row[j])
 			}
-			diagonal, row[j+1] = row[j+1], cost
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], 1+before[j-1])
+			}
 		}
+		before, above = above, row
 	}
-	return row[len(b)]
+	return above[len(b)]
 }
