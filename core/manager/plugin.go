@@ -67,9 +67,6 @@ func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 	if c.Kind == plugin.KindPeerSync {
 		full = m.prepareSync(s, i, full)
 	}
-	if c.Fault != nil {
-		full.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New(oneLine(c.Fault)) }
-	}
 	i.plugin = supervise.Start(full)
 	switch {
 	case c.Kind == plugin.KindStats:
@@ -114,6 +111,9 @@ func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) superv
 	full.Logger = m.log.With("server", s.name)
 	if c.Instance != c.Name {
 		full.Logger = full.Logger.With("instance", c.Instance)
+	}
+	if c.Fault != nil {
+		full.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, errors.New(oneLine(c.Fault)) }
 	}
 	switch c.Kind {
 	case plugin.KindStorage:

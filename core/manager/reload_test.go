@@ -59,6 +59,19 @@ func TestPluginOfNewServerIsAStep(t *testing.T) {
 	}
 }
 
+// A plugin that the file cannot have as it is fails again at a reload, with the fault of
+// the file, and takes nothing else with it.
+func TestReloadRetriesPluginWithFault(t *testing.T) {
+	c := brokenPlugin(t, plugin.KindStats, "a", nil)
+	m := newManagerWith(t, Config{Servers: []ServerConfig{{Name: "main", Storage: brokenPlugin(t, plugin.KindStorage, "bolt", nil), Others: []PluginConfig{c}}}})
+	c.Command, c.Fault = nil, errors.New("its file is gone")
+	s := m.servers[0]
+	err := m.reconfigurePlugin(t.Context(), s, s.others[0], c)
+	if err == nil || !strings.Contains(err.Error(), "its file is gone") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A step is taken again if a later step frees the address that it needs. Other failed
 // steps are not.
 func TestStepIsTakenAgainWhenItsAddressIsFree(t *testing.T) {
