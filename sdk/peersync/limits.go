@@ -11,15 +11,14 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Sizes, in bytes, and counts that bound every call. Both sides keep them, and
-// neither relies on the other.
+// Sizes, in bytes, and counts that bound every call. Each side checks them, and does not rely on
+// the other.
 const (
 	// MaxMessage bounds a message to or from a peer.
 	MaxMessage = 1 << 20
 	// MaxEvents is the greatest number of events in one Handle.
 	MaxEvents = 256
-	// MaxEventBytes bounds the messages in one Handle, and MaxEventIDs the
-	// outcomes.
+	// MaxEventBytes bounds the messages in one Handle, MaxEventIDs the outcomes.
 	MaxEventBytes = 4 << 20
 	MaxEventIDs   = 16 << 10
 	// MaxIDs is the greatest number of ids in a Transfer, a Request or an event.
@@ -37,15 +36,14 @@ const (
 	// MaxCursor bounds the value of a cursor, and MaxCursorName its name.
 	MaxCursor     = 1 << 10
 	MaxCursorName = 64
-	// MaxPeers is the greatest number of peers that a relay has; their numbers
-	// may be higher.
+	// MaxPeers is the greatest number of peers of a relay; a [Peer] may be higher.
 	MaxPeers = 64
 	// MaxText bounds a text for operators.
 	MaxText = 256
 )
 
-// CheckEvents returns an error that is [ErrTooLarge] when events exceed the
-// limits of one Handle, or one of them its own.
+// CheckEvents returns an error that matches [ErrTooLarge] if the events exceed the limits of one
+// Handle, or one event exceeds its own.
 func CheckEvents(events []Event) error {
 	if err := atMost("events", len(events), MaxEvents); err != nil {
 		return err
@@ -74,26 +72,25 @@ func CheckEvents(events []Event) error {
 	return atMost("outcomes", ids, MaxEventIDs)
 }
 
-// CheckMessage returns an error that is [ErrTooLarge] when a message is empty or
-// too long.
+// CheckMessage returns an error that matches [ErrTooLarge] if a message is empty or too long.
 func CheckMessage(message []byte) error {
 	return between("bytes of a message", len(message), 1, MaxMessage)
 }
 
-// CheckIDs does the same for a Transfer or a Request.
+// CheckIDs checks the ids of a Transfer or a Request, as CheckMessage does.
 func CheckIDs(ids []storage.ID) error { return between("ids", len(ids), 1, MaxIDs) }
 
-// CheckKeys does the same for the last argument of Keys.
+// CheckKeys checks the last argument of Keys, as CheckMessage does.
 func CheckKeys(max int) error { return between("keys", max, 1, MaxKeys) }
 
-// CheckParts does the same for the last argument of Split.
+// CheckParts checks the last argument of Split, as CheckMessage does.
 func CheckParts(parts int) error { return between("parts", parts, 1, MaxParts) }
 
-// CheckRanges does the same for a RangeSum.
+// CheckRanges checks the ranges of a RangeSum, as CheckMessage does.
 func CheckRanges(ranges []Range) error { return atMost("ranges", len(ranges), MaxRanges) }
 
-// Bounds returns the first sequence number that r asks for and the greatest
-// number of entries to return, with the defaults filled in.
+// Bounds returns the first sequence number that r asks for, and how many entries at most, with
+// the defaults filled in.
 func (r LogRequest) Bounds() (from storage.Seq, entries int, err error) {
 	if err := between("entries", r.Max, 0, MaxEntries); err != nil {
 		return 0, 0, err
@@ -101,7 +98,7 @@ func (r LogRequest) Bounds() (from storage.Seq, entries int, err error) {
 	return max(r.From, 1), cmp.Or(r.Max, MaxEntries), nil
 }
 
-// CheckCursor does the same for name and value of a cursor.
+// CheckCursor checks the name and value of a cursor, as CheckMessage does.
 func CheckCursor(name string, value []byte) error {
 	if err := between("bytes of a cursor's name", len(name), 1, MaxCursorName); err != nil {
 		return err
@@ -116,7 +113,7 @@ func notInName(r rune) bool {
 	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789./_-", r)
 }
 
-// Check does the same for a report.
+// Check checks a report, as [CheckMessage] does.
 func (r Report) Check() error {
 	if err := CheckText(r.Summary); err != nil {
 		return err
@@ -137,7 +134,7 @@ func (r Report) Check() error {
 	return nil
 }
 
-// CheckText does the same for a text that operators will read.
+// CheckText checks a text that operators will read, as CheckMessage does.
 func CheckText(text string) error {
 	if err := atMost("bytes of text", len(text), MaxText); err != nil {
 		return err
@@ -157,7 +154,7 @@ func between(what string, n, least, limit int) error {
 	return nil
 }
 
-// Compare orders keys; see [slices.SortFunc].
+// Compare orders keys, as [slices.SortFunc] needs it.
 func (k Key) Compare(other Key) int {
 	return cmp.Or(cmp.Compare(k.Born, other.Born), bytes.Compare(k.ID[:], other.ID[:]))
 }

@@ -64,7 +64,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestSum compares sums with those of numbers without a limit.
+// TestSum compares sums with those of package big.
 func TestSum(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	modulus := new(big.Int).Lsh(big.NewInt(1), 256)
@@ -96,14 +96,14 @@ func TestSum(t *testing.T) {
 
 func TestRange(t *testing.T) {
 	k := func(born storage.Hour, id byte) peersync.Key { return peersync.Key{Born: born, ID: storage.ID{id}} }
-	row := []peersync.Key{{}, k(1, 0), k(1, 1), k(2, 0), k(2, 255)}
-	if !slices.IsSortedFunc(row, peersync.Key.Compare) {
+	keys := []peersync.Key{{}, k(1, 0), k(1, 1), k(2, 0), k(2, 255)}
+	if !slices.IsSortedFunc(keys, peersync.Key.Compare) {
 		t.Error("keys are not ordered by hour and id")
 	}
-	for i, lo := range row {
-		for j, hi := range row {
-			for n, key := range row {
-				want := n >= i && (n < j || j == 0) // the zero key as an end is the end of all
+	for i, lo := range keys {
+		for j, hi := range keys {
+			for n, key := range keys {
+				want := n >= i && (n < j || j == 0) // a zero Hi is no upper bound
 				if (peersync.Range{Lo: lo, Hi: hi}).Has(key) != want {
 					t.Errorf("key %d in the range from %d to %d: not %v", n, i, j, want)
 				}

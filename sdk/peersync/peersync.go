@@ -26,8 +26,8 @@
 // # Failure
 //
 // After an error of Handle, the relay closes the replicator and opens another one, which
-// begins with Start. Errors of the host are normal and no reason for that; see [ErrBusy] and
-// the errors after it.
+// begins with Start. Errors of the host are normal, and no reason for Handle to fail; see
+// [ErrBusy] and the errors after it.
 //
 // # Bounds
 //
@@ -49,15 +49,15 @@ import (
 
 // Replicator is the algorithm of a peer-sync plugin.
 type Replicator interface {
-	// Handle takes in what has happened, in order; no events are no error. It
-	// may take seconds, as for a look through the whole log, but not longer than
-	// ctx, with which it also calls the host. When ctx has ended before the call
-	// Handle does nothing and returns its error.
+	// Handle processes events in order. Without events it returns no error. It may take
+	// seconds, for example to read the whole log, but not longer than ctx, which it passes
+	// to its calls of the host. If ctx has ended before the call, Handle does nothing and
+	// returns the error of ctx.
 	//
-	// A replicator ignores what it does not understand: messages that make no
-	// sense, peers that it was never told of, and events of types that a later
-	// version of this package has added. The events and what they point to
-	// belong to the replicator. After an error only Close is called.
+	// A replicator ignores what it does not understand: messages that make no sense, peers
+	// that it has not heard of, and events of types that a later version of this package
+	// adds. The events and what they point to belong to the replicator. After an error only
+	// Close is called.
 	Handle(ctx context.Context, events []Event) error
 
 	// Close releases the replicator. The relay calls it once, after the last Handle has
@@ -79,74 +79,72 @@ type HostServices interface {
 
 // Replica is the board of this relay as a replicator sees it.
 type Replica interface {
-	// Log returns the entries from req.From on, ascending by their place in the
-	// log, as many as there are up to the limit of the request.
+	// Log returns the entries from req.From on, in the order of the log, up to the limit
+	// of the request.
 	Log(ctx context.Context, req LogRequest) (LogPage, error)
 
-	// Keys returns the first keys of a range, ascending, as many as there are
-	// up to max, which is 1 to [MaxKeys]. Fewer than max is all there are.
+	// Keys returns the first keys of a range, ascending. max is 1 to [MaxKeys]. Fewer
+	// keys than max are all keys of the range.
 	Keys(ctx context.Context, in Range, max int) ([]Key, error)
 
 	// RangeSum returns one sum for each of at most [MaxRanges] ranges.
 	RangeSum(ctx context.Context, ranges []Range) ([]Sum, error)
 
-	// Split cuts a range in parts of equal count, in order: when n keys are in
-	// the range, the first n mod parts of them have one key more than the rest.
-	// Parts without keys are left out, so an empty range has none. parts is 1 to
-	// [MaxParts].
+	// Split cuts a range into parts of equal count, in order: of n keys in the range, the
+	// first n mod parts of the parts have one key more than the others. Parts without keys
+	// are left out, so an empty range has none. parts is 1 to [MaxParts].
 	Split(ctx context.Context, in Range, parts int) ([]Part, error)
 }
 
-// Links are the connections to other relays. They are called for peers that are
+// Links are the connections to other relays. A replicator calls them only for peers that are
 // up: from [PeerUp] until [PeerDown].
 type Links interface {
-	// Send queues a message of 1 to [MaxMessage] bytes for the twin of this
-	// replicator at the peer. Messages arrive in the order of Send or, when the
-	// link breaks, not at all; that is not reported but by [PeerDown].
+	// Send queues a message of 1 to [MaxMessage] bytes for the twin of this replicator at
+	// the peer. Messages arrive in the order of Send. When the link breaks they are lost;
+	// only [PeerDown] says so.
 	Send(ctx context.Context, to Peer, message []byte) error
 
-	// Transfer queues envelopes, 1 to [MaxIDs], to be read from the log and sent
+	// Transfer queues 1 to [MaxIDs] envelopes, which the relay reads from the log and sends
 	// to the peer. Each id is settled once by an outcome in a [Sent] event.
 	Transfer(ctx context.Context, to Peer, ids []storage.ID) error
 
-	// Request asks the peer for envelopes, 1 to [MaxIDs]. Each id is settled
-	// once by an outcome in a [Received] event; one that is in the log already
-	// is settled as [Known] and not asked for.
+	// Request asks the peer for 1 to [MaxIDs] envelopes. Each id is settled once by an
+	// outcome in a [Received] event. An id that is in the log already is settled as [Known],
+	// without asking the peer.
 	Request(ctx context.Context, from Peer, ids []storage.ID) error
 
-	// Drop closes the link to a peer that does not keep to the protocol, and
-	// keeps it closed for a while; the reason, as a [Report]'s text, is for the
-	// operators on this side. PeerDown follows.
+	// Drop closes the link to a peer that breaks the protocol, and keeps it closed for a
+	// while. The reason is for the operators on this side, with the limits of the texts in a
+	// [Report]. PeerDown follows.
 	Drop(ctx context.Context, peer Peer, reason string) error
 }
 
-// Cursors are what a replicator remembers when its process ends.
+// Cursors are values that survive the process of a replicator.
 type Cursors interface {
-	// Save keeps a value, of at most [MaxCursor] bytes, under a name, in the
-	// place of what was kept there; an empty value is as none. Names are 1 to
-	// [MaxCursorName] bytes of a-z, 0-9 and "./_-". The value is durable when
-	// Save returns. If a Save survives a crash, so does every Save before it.
+	// Save stores a value of at most [MaxCursor] bytes under a name and replaces the one
+	// before; an empty value deletes it. Names are 1 to [MaxCursorName] bytes of a-z, 0-9 and
+	// "./_-". The value is durable when Save returns. If a Save survives a crash, so does
+	// every Save before it.
 	Save(ctx context.Context, name string, value []byte) error
 
-	// Load returns the value under a name, and none when nothing is kept there.
+	// Load returns the value under a name, and an empty one if there is none.
 	Load(ctx context.Context, name string) ([]byte, error)
 }
 
-// Peer stands for another relay with a replica of the board. The relay gives
-// the numbers, from 1 on; a peer keeps its number for as long as it is
-// configured, whatever restarts, so that it may be part of a cursor's name, and
-// no other peer is given the same number afterwards.
+// Peer is the number of another relay with a replica of the board. Numbers start at 1. A peer
+// keeps its number as long as it is configured, across all restarts, so the name of a cursor
+// may contain it. No other peer gets the same number later.
 type Peer uint32
 
-// Key is an envelope in the order of reconciliation, which is the same on all
-// relays: by hour first, then by the bytes of the id.
+// Key is the place of an envelope in the order of reconciliation, which is the same on all
+// relays: by hour, then by the bytes of the id.
 type Key struct {
 	Born storage.Hour
 	ID   storage.ID
 }
 
-// Range is a half-open range of keys: Lo is in it, Hi is not. The zero Hi
-// stands for the end, so that the zero Range holds every key.
+// Range is a half-open range of keys: Lo is in it, Hi is not. A zero Hi means no upper bound,
+// so the zero Range holds every key.
 type Range struct{ Lo, Hi Key }
 
 // Sum describes a set of envelopes. Sums of disjoint sets add up, see [Sum.Join].
@@ -157,7 +155,7 @@ type Sum struct {
 	IDs [32]byte
 }
 
-// Part is a run of keys out of a [Replica.Split].
+// Part is a run of keys that [Replica.Split] returns.
 type Part struct {
 	First, Last Key // both in it
 	Sum         Sum
@@ -165,9 +163,9 @@ type Part struct {
 
 // State describes a replica.
 type State struct {
-	Epoch storage.Epoch // a new one makes all sequence numbers of the old one void
+	Epoch storage.Epoch // sequence numbers of another epoch mean nothing
 	First storage.Seq   // lowest sequence number kept; 0 when the log is empty
-	Last  storage.Seq   // highest ever assigned; 0 when none was
+	Last  storage.Seq   // highest ever assigned; 0 before the first
 	Count uint64        // envelopes kept
 	// Floor is the hour below which the relay neither keeps nor accepts
 	// envelopes. It only rises.
@@ -182,12 +180,12 @@ type LogRequest struct {
 
 // LogPage is a part of the log.
 type LogPage struct {
-	// Epoch is that of the log the page was read from. When it is another than
-	// the replicator knows, From came from a log that is no more.
+	// Epoch is the epoch of the log at the time of reading. If it differs from the one that
+	// the replicator knows, From belongs to a log that no longer exists.
 	Epoch   storage.Epoch
 	Entries []Entry
-	// Last is the highest sequence number the log had when the page was read;
-	// the reader is at the end when the page holds it or is empty.
+	// Last is the highest sequence number of the log at the time of reading. The reader is at
+	// the end if the page contains it or is empty.
 	Last storage.Seq
 }
 
@@ -196,19 +194,19 @@ type Entry struct {
 	Seq storage.Seq
 	Key
 	Size uint32 // bytes of ciphertext and signature together
-	// Via is the peer it came from; 0 when a client posted it here, and also
-	// when the relay no longer knows.
+	// Via is the peer that it came from; 0 if a client posted it here, or the relay no
+	// longer knows.
 	Via Peer
 }
 
-// Report is what an operator is told. Its texts are at most [MaxText] bytes of
-// UTF-8 without control characters, and hold no ids.
+// Report is for the operator. Its texts are at most [MaxText] bytes of UTF-8 without control
+// characters, and contain no ids.
 type Report struct {
 	Summary string       `json:"summary,omitempty"`
 	Peers   []PeerReport `json:"peers,omitempty"` // each peer at most once
 }
 
-// PeerReport is what an operator is told of one peer.
+// PeerReport is what an operator sees of one peer.
 type PeerReport struct {
 	Peer    Peer   `json:"peer"`
 	Summary string `json:"summary,omitempty"`
@@ -219,11 +217,11 @@ type PeerReport struct {
 // Event is something that has happened: one of the types below.
 type Event interface{ event() }
 
-// Start is the first event that a replicator is given, and never comes again.
-// No peer is up and nothing is under way.
+// Start is the first event of a replicator, and comes only once. No peer is up, and nothing is
+// under way.
 type Start struct {
 	State State
-	Hour  storage.Hour // as of Tick
+	Hour  storage.Hour // as in Tick
 	// Seed is the only randomness of the replicator. Every Start has a new one, and nobody
 	// else knows it.
 	Seed [32]byte
@@ -233,30 +231,27 @@ type Start struct {
 // may stand for many changes.
 type LogAdvanced struct{ State State }
 
-// Tick brings the time: about every second while a peer is up, and about every ten
-// seconds or with a LogAdvanced otherwise. How often it comes says nothing; a
-// replicator reckons with Now.
+// Tick tells the time: about every second while a peer is up, otherwise about every ten
+// seconds or with a LogAdvanced. Its frequency means nothing; a replicator calculates with Now.
 type Tick struct {
-	Now  time.Duration // since Start; never less than before
+	Now  time.Duration // since Start; never falls
 	Hour storage.Hour  // by the clock of the relay, which may be wrong and may jump
 }
 
-// PeerUp says that the link to a peer stands and that its twin is there.
+// PeerUp says that the link to a peer and the twin there are ready.
 type PeerUp struct {
 	Peer Peer
 	// Initiator is true at exactly one of the two ends.
 	Initiator bool
-	// State of the peer's replica, as the peer says.
+	// State is the state of the peer's replica, as the peer claims.
 	State State
 }
 
-// PeerDown says that the link is gone. All messages from the peer have come
-// before it, and whatever was under way has been settled.
+// PeerDown says that the link is gone. No message of the peer follows, and every id is settled.
 type PeerDown struct{ Peer Peer }
 
-// PeerMessage is a message that the twin at a peer has sent. The peer may be
-// anybody's relay: nothing is known of the bytes but that they are 1 to
-// [MaxMessage].
+// PeerMessage is a message from the twin at a peer. The peer may be anybody's relay, so the
+// bytes may be anything, from 1 to [MaxMessage] of them.
 type PeerMessage struct {
 	Peer Peer
 	Data []byte
@@ -268,37 +263,37 @@ type Sent struct {
 	Outcomes []Outcome // at most MaxIDs
 }
 
-// Received settles ids of a Request, and tells of envelopes that the peer has
-// transferred unasked: as [Stored], [Known], [Gone], [Refused] or [Lost].
+// Received settles ids of a Request, and reports envelopes that the peer transferred without a
+// Request: as [Stored], [Known], [Gone], [Refused] or [Lost].
 type Received struct {
 	Peer     Peer
 	Outcomes []Outcome // at most MaxIDs
 }
 
-// Outcome says what became of an envelope that was to move.
+// Outcome says what became of one envelope of a Transfer or a Request.
 type Outcome struct {
 	ID     storage.ID
 	Status OutcomeStatus
 }
 
-// OutcomeStatus is what became of an envelope. The numbers cross the wire and are
-// never changed.
+// OutcomeStatus is what became of an envelope. The numbers are part of the protocol and never
+// change.
 type OutcomeStatus uint8
 
 const (
-	// Passed: the envelope has been handed to the link. Whether it has arrived
-	// is for the twin to say.
+	// Passed: the relay has passed the envelope to the link. Only the twin can say whether it
+	// arrived.
 	Passed OutcomeStatus = 1
 	// Stored: the envelope is new, and durable in the log here.
 	Stored OutcomeStatus = 2
 	// Known: the envelope was in the log here before.
 	Known OutcomeStatus = 3
-	// Gone: whoever was to send the envelope does not have it.
+	// Gone: the sender does not have the envelope.
 	Gone OutcomeStatus = 4
-	// Refused: the envelope is below the floor here, over a quota or no
-	// envelope at all, and was not stored.
+	// Refused: the envelope was not stored, because it is below the floor here, over a quota,
+	// or not an envelope at all.
 	Refused OutcomeStatus = 5
-	// Lost: the link broke first.
+	// Lost: the link broke before.
 	Lost OutcomeStatus = 6
 )
 

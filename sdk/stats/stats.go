@@ -31,14 +31,12 @@
 //
 // # Names and units
 //
-// A name is complete: where a metric has a unit, it is the end of the name, as in
-// stored_bytes, and nobody adds it a second time. Units are the words of OpenMetrics,
-// "bytes", "seconds" and so on, not prefixed ones such as "kilobytes"; what is
-// merely counted has none, and the text is empty. What OpenMetrics appends itself, such
-// as the _total of a counter, ends no name, so an exporter appends it without looking.
-// It may put a prefix of its own in front, such as cwtch_. The label "server" is left
-// free for exporters that show to which server their numbers belong, by
-// [Snapshot.Server]. Snapshots that break this are invalid.
+// A name is complete: it ends in the unit, if there is one, as in stored_bytes. Exporters do
+// not append the unit again. Units are the words of OpenMetrics, "bytes", "seconds" and so on,
+// without prefixes such as "kilo"; plain counts have an empty unit. No name ends in a suffix of
+// OpenMetrics, such as the _total of a counter, so an exporter can always append it. It may also
+// put a prefix of its own in front, such as cwtch_. The label "server" is left free for
+// exporters that show [Snapshot.Server]. Snapshots that break this are invalid.
 //
 // # Blindness
 //
@@ -79,8 +77,8 @@ type Exporter interface {
 	// any snapshot it does nothing and returns no error.
 	ForceFlush(ctx context.Context) error
 
-	// Close releases the exporter. The relay calls it once, after the last call of
-	// the other methods has returned. Numbers that were not flushed may be lost.
+	// Close releases the exporter. The relay calls it once, after the last call of the other
+	// methods has returned. Numbers that were not flushed may be lost.
 	Close() error
 }
 
@@ -88,7 +86,7 @@ type Exporter interface {
 // one.
 type Epoch [16]byte
 
-// NewEpoch draws an epoch.
+// NewEpoch returns a random epoch.
 func NewEpoch() (e Epoch) {
 	rand.Read(e[:]) // never fails: crypto/rand ends the process instead
 	return e
@@ -96,10 +94,10 @@ func NewEpoch() (e Epoch) {
 
 func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
 
-// Snapshot is all the numbers of a server at one moment.
+// Snapshot has all numbers of a server at one moment.
 type Snapshot struct {
-	// Server is the name of the server in the configuration of the relay, the same in
-	// all snapshots that an exporter gets. Empty: the relay is too old to tell.
+	// Server is the name of the server in the configuration of the relay, the same in all
+	// snapshots that an exporter gets. It is empty if the relay is too old to send it.
 	Server string
 	Epoch  Epoch
 	// Seq starts at 1 in an epoch and rises by one with every snapshot. An exporter gets
@@ -125,12 +123,12 @@ func (s Snapshot) Clone() Snapshot {
 
 // Metric is one thing that is counted or measured.
 type Metric struct {
-	Name string // lower case: a letter, then letters, digits and underscores; each once in a snapshot
-	Unit string // "seconds", "bytes", and then the name ends in it; empty for plain counts
+	Name string // a lower-case letter, then lower-case letters, digits and underscores; unique in a snapshot
+	Unit string // "seconds", "bytes", …, also at the end of the name; empty for plain counts
 	Doc  string // a sentence
 	Kind Kind
-	// Points has one point for every combination of labels that occurred; all
-	// have the same names of labels.
+	// Points has one point for every combination of labels that occurred. All points have the
+	// same label names.
 	Points []Point
 }
 
@@ -139,11 +137,11 @@ type Metric struct {
 type Kind uint8
 
 const (
-	// Counter: a sum that only rises, such as posts accepted. Not negative.
+	// Counter: a sum that only rises, such as posts accepted. Never negative.
 	Counter Kind = 1
-	// Gauge: a value now, such as open connections.
+	// Gauge: a present value, such as open connections.
 	Gauge Kind = 2
-	// Histogram: how often a value fell into which bucket.
+	// Histogram: how many values fell into each bucket.
 	Histogram Kind = 3
 )
 
@@ -163,21 +161,21 @@ func (k Kind) String() string {
 type Point struct {
 	Labels []Label // ascending by name, each name once
 	Value  float64 // of a Counter or Gauge; finite
-	// Of a Histogram: how many values there were, their sum, and how many of them
-	// were not above each bound.
+	// Of a Histogram: the number of values, their sum, and how many of them were at most each
+	// bound.
 	Count   uint64
 	Sum     float64 // finite
 	Buckets []Bucket
 }
 
-// Label tells points of one metric apart, as in {"result", "stored"}.
+// Label tells the points of a metric apart, for example {"result", "stored"}.
 type Label struct{ Name, Value string }
 
-// Bucket counts the values up to a bound. The buckets of a point ascend in both
-// members; the last is up to +Inf and counts them all.
+// Bucket counts the values up to a bound. Both fields ascend from bucket to bucket. The last
+// bucket is up to +Inf and counts all values.
 type Bucket struct {
 	UpTo  float64 // inclusive
-	Count uint64  // of all values up to here, those of lower buckets among them
+	Count uint64  // of all values up to here, with those of lower buckets
 }
 
 // The errors of an exporter. errors.Is recognises them across processes; of any other error

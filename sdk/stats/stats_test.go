@@ -30,8 +30,8 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// The rules are checked one by one in statstest, against every exporter. Here is
-// what an operator reads.
+// TestValidateSaysWhere checks the texts for operators. Package statstest checks every rule,
+// against every exporter.
 func TestValidateSaysWhere(t *testing.T) {
 	if err := snapshot().Validate(); err != nil {
 		t.Error(err)
@@ -41,7 +41,7 @@ func TestValidateSaysWhere(t *testing.T) {
 		`invalid snapshot: metric "a": point 1: a counter of -2`: func(s *Snapshot) {
 			s.Metrics[0].Points[1].Value = -2
 		},
-		`invalid snapshot: metric "a": it has the unit "bytes", and its name does not end in that`: func(s *Snapshot) {
+		`invalid snapshot: metric "a": the name does not end in the unit "bytes"`: func(s *Snapshot) {
 			s.Metrics[0].Unit = "bytes"
 		},
 		`invalid snapshot: metric "a": two points have the same labels`: func(s *Snapshot) {

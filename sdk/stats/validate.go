@@ -21,8 +21,8 @@ const (
 	MaxBytes   = 4 << 20 // of a snapshot, as Size counts them
 )
 
-// Size is about how much room the snapshot takes, in bytes: its texts, and 8 for
-// each number and each text. On the wire it is not more.
+// Size returns an upper bound of the encoded size of the snapshot, in bytes: its texts, and 8 for
+// each number and each text.
 func (s Snapshot) Size() int {
 	size := len(s.Server) + len(s.Epoch) + 3*8
 	for _, m := range s.Metrics {
@@ -37,8 +37,8 @@ func (s Snapshot) Size() int {
 	return size
 }
 
-// Validate returns an error that is [ErrInvalid] when the snapshot breaks a rule
-// or a bound of this package, and nil otherwise. Exporters call it first.
+// Validate returns an error that matches [ErrInvalid] if the snapshot breaks a rule or a bound of
+// this package. Exporters call it first.
 func (s Snapshot) Validate() error {
 	if err := s.validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -63,7 +63,7 @@ func (s Snapshot) validate() error {
 			return fmt.Errorf("metric %.64q: %w", m.Name, err)
 		}
 		if seen[m.Name] {
-			return fmt.Errorf("metric %q is there twice", m.Name)
+			return fmt.Errorf("metric %q occurs twice", m.Name)
 		}
 		seen[m.Name] = true
 	}
@@ -78,13 +78,13 @@ func (m Metric) validate() error {
 	case !isName(m.Name):
 		return fmt.Errorf("not a name: at most %d of a-z, 0-9 and _, a letter first", MaxName)
 	case m.Unit != "" && (!isName(m.Unit) || !strings.HasSuffix(m.Name, "_"+m.Unit)):
-		return fmt.Errorf("it has the unit %.64q, and its name does not end in that", m.Unit)
-	case slices.ContainsFunc(reserved, func(suffix string) bool { return strings.HasSuffix(m.Name, suffix) }):
-		return fmt.Errorf("its name ends in what OpenMetrics appends: one of %s", strings.Join(reserved, ", "))
+		return fmt.Errorf("the name does not end in the unit %.64q", m.Unit)
+	case slices.ContainsFunc(reservedSuffixes, func(suffix string) bool { return strings.HasSuffix(m.Name, suffix) }):
+		return fmt.Errorf("the name ends in a suffix that OpenMetrics appends: one of %s", strings.Join(reservedSuffixes, ", "))
 	case !isText(m.Doc, MaxText):
 		return fmt.Errorf("doc is longer than %d bytes, has control characters or is not UTF-8", MaxText)
 	case m.Kind < Counter || m.Kind > Histogram:
-		return fmt.Errorf("the unknown kind %d", m.Kind)
+		return fmt.Errorf("unknown kind %d", m.Kind)
 	case len(m.Points) > MaxPoints:
 		return fmt.Errorf("%d points, limit %d", len(m.Points), MaxPoints)
 	}
@@ -93,7 +93,7 @@ func (m Metric) validate() error {
 			return fmt.Errorf("point %d: %w", i, err)
 		}
 		if !slices.EqualFunc(p.Labels, m.Points[0].Labels, func(a, b Label) bool { return a.Name == b.Name }) {
-			return fmt.Errorf("point %d: other labels than point 0", i)
+			return fmt.Errorf("point %d: label names differ from point 0", i)
 		}
 	}
 	points := slices.SortedFunc(slices.Values(m.Points), comparePoints)
@@ -103,10 +103,10 @@ func (m Metric) validate() error {
 	return nil
 }
 
-// reserved are the suffixes that OpenMetrics appends to names by itself.
-var reserved = []string{"_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum", "_info"}
+// reservedSuffixes are the suffixes that OpenMetrics appends to names by itself.
+var reservedSuffixes = []string{"_total", "_created", "_count", "_sum", "_bucket", "_gcount", "_gsum", "_info"}
 
-// serverLabel is for exporters.
+// serverLabel is the label that is left free for exporters.
 const serverLabel = "server"
 
 func comparePoints(a, b Point) int {
@@ -122,7 +122,7 @@ func (p Point) validate(kind Kind) error {
 		case !isName(l.Name):
 			return fmt.Errorf("label %.64q: not a name", l.Name)
 		case l.Name == serverLabel:
-			return fmt.Errorf("label %s: it is left free for exporters", l.Name)
+			return fmt.Errorf("label %s: only exporters may use it", l.Name)
 		case !isText(l.Value, MaxValue):
 			return fmt.Errorf("label %s: value is longer than %d bytes, has control characters or is not UTF-8", l.Name, MaxValue)
 		case i > 0 && l.Name <= p.Labels[i-1].Name:
@@ -147,7 +147,7 @@ func (p Point) validateHistogram() error {
 	case n == 0 || n > MaxBuckets:
 		return fmt.Errorf("%d buckets, limits 1 and %d", n, MaxBuckets)
 	case !math.IsInf(p.Buckets[n-1].UpTo, 1) || p.Buckets[n-1].Count != p.Count:
-		return fmt.Errorf("the last bucket is not that of all %d values", p.Count)
+		return fmt.Errorf("the last bucket does not count all %d values up to +Inf", p.Count)
 	case p.Value != 0 || !isFinite(p.Sum):
 		return fmt.Errorf("a histogram with the value %v and the sum %v", p.Value, p.Sum)
 	}
@@ -173,7 +173,7 @@ func isName(s string) bool {
 	})
 }
 
-// isText is true for at most limit bytes of UTF-8 without control characters.
+// isText reports whether s is at most limit bytes of UTF-8 without control characters.
 func isText(s string, limit int) bool {
 	return len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == '\uFFFD' })
 }

@@ -8,37 +8,37 @@ import (
 )
 
 var claimChecks = []check{
-	{"Converges", "claimed: boards whose relays are connected become equal", (*fixture).checkConverges},
-	{"Resumes", "claimed: one that is opened again reads no entry that the one before it had handled", (*fixture).checkResumes},
-	{"OtherEpoch", "claimed: unless the epoch is another one", (*fixture).otherEpoch},
+	{"Converges", "claimed: the boards of connected relays become equal", (*fixture).checkConverges},
+	{"Resumes", "claimed: a replicator that is opened again reads no entry that the previous one had handled", (*fixture).checkResumes},
+	{"OtherEpoch", "claimed: in a new epoch it reads the log from the beginning", (*fixture).checkOtherEpoch},
 }
 
-// patience is for how many ticks replicators may take to make boards equal.
-const patience = 200
+// ticksToConverge is how many ticks replicators may take to make the boards equal.
+const ticksToConverge = 200
 
 func (f *fixture) checkConverges() {
 	if !f.opener.Converges {
 		f.Skip("the replicator does not claim to converge")
 	}
 	for seed := range uint64(3) {
-		f.beginWorld(seed, 2+int(seed%2))
+		f.newWorld(seed, 2+int(seed%2))
 		for at := range f.opened {
-			f.world.Post(at, 30*at) // one of them empty
+			f.world.Post(at, 30*at) // none at the first
 			f.world.Start(at, f.opened[at].Replicator)
 		}
-		f.runLife(100)
+		f.runRandomSteps(100)
 		f.restartAt(int(seed) % len(f.opened))
-		f.runLife(20)
+		f.runRandomSteps(20)
 		f.connectAll()
 		f.runUntilQuiet()
-		for range patience {
+		for range ticksToConverge {
 			if f.world.Equal() == nil {
 				break
 			}
 			f.runTicks(1)
 		}
 		if err := f.world.Equal(); err != nil {
-			f.Errorf("seed %d: after %d ticks: %v", seed, patience, err)
+			f.Errorf("seed %d: after %d ticks: %v", seed, ticksToConverge, err)
 		}
 		for at := range f.opened {
 			f.closeAt(at)
@@ -46,15 +46,15 @@ func (f *fixture) checkConverges() {
 	}
 }
 
-// ticksToSettle is when a replicator that follows the log has saved its cursor.
+// ticksToSettle is how many ticks a replicator may take to follow the log and save its cursor.
 const ticksToSettle = 5
 
-// followLog lets a replicator follow a log, and returns its end.
+// followLog has a replicator follow a log, and returns the end of the log.
 func (f *fixture) followLog() storage.Seq {
 	if !f.opener.Resumes {
 		f.Skip("the replicator does not claim to resume")
 	}
-	f.beginWorld(1, 1)
+	f.newWorld(1, 1)
 	f.world.Post(0, 2*peersync.MaxEntries+7)
 	f.world.Start(0, f.opened[0].Replicator)
 	f.runTicks(ticksToSettle)
@@ -62,7 +62,7 @@ func (f *fixture) followLog() storage.Seq {
 	return f.world.Replicas[0].Last()
 }
 
-// expectRead checks that the lowest entry that was asked for is at seq.
+// expectRead checks that seq is the lowest entry that was asked for.
 func (f *fixture) expectRead(calls []string, seq storage.Seq, when string) {
 	f.Helper()
 	var lowest storage.Seq
@@ -90,7 +90,7 @@ func (f *fixture) checkResumes() {
 	}), last+1, "after a restart")
 }
 
-func (f *fixture) otherEpoch() {
+func (f *fixture) checkOtherEpoch() {
 	f.followLog()
 	f.closeAt(0)
 	f.world.Replicas[0].Renew()

@@ -10,29 +10,29 @@ import (
 )
 
 var eventChecks = []check{
-	{"UnknownPeers", "A replicator ignores peers that it was never told of", (*fixture).unknownPeers},
-	{"UnknownEvents", "A replicator ignores events of types that a later version of this package has added", (*fixture).unknownEvents},
-	{"UnknownIDs", "A replicator ignores what it does not understand", (*fixture).unknownIDs},
+	{"UnknownPeers", "A replicator ignores peers that it has not heard of", (*fixture).checkUnknownPeers},
+	{"UnknownEvents", "A replicator ignores events of types that a later version of this package adds", (*fixture).checkUnknownEvents},
+	{"UnknownIDs", "A replicator ignores what it does not understand", (*fixture).checkUnknownIDs},
 	{"Garbage", "A replicator ignores messages that make no sense", (*fixture).checkGarbage},
 	{"Extremes", "A replicator ignores what it does not understand", (*fixture).checkExtremes},
-	{"FullBatch", "MaxEvents is the greatest number of events in one Handle", (*fixture).fullBatch},
-	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).longMessages},
-	{"TooMuch", "What exceeds a limit is refused with ErrTooLarge and does nothing", (*fixture).tooMuch},
-	{"UpAndDown", "They are called for peers that are up: from PeerUp until PeerDown", (*fixture).upAndDown},
+	{"FullBatch", "MaxEvents is the greatest number of events in one Handle", (*fixture).checkFullBatch},
+	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).checkLongMessages},
+	{"TooMuch", "A call beyond a limit fails with ErrTooLarge and does nothing", (*fixture).checkTooMuch},
+	{"UpAndDown", "A replicator calls Links only for peers that are up: from PeerUp until PeerDown", (*fixture).checkUpAndDown},
 	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).checkBacklog},
 }
 
-// stranger is a peer that no world has.
-const stranger peersync.Peer = math.MaxUint32
+// unknownPeer is a peer that is in no world.
+const unknownPeer peersync.Peer = math.MaxUint32
 
-func (f *fixture) unknownPeers() {
-	f.beginLive(1, 2)
+func (f *fixture) checkUnknownPeers() {
+	f.newConnectedWorld(1, 2)
 	id := storage.NewID([]byte("stranger"), nil)
 	for _, e := range []peersync.Event{
-		peersync.PeerMessage{Peer: stranger, Data: []byte("hello")},
-		peersync.Sent{Peer: stranger, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Lost}}},
-		peersync.Received{Peer: stranger, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Gone}}},
-		peersync.PeerDown{Peer: stranger},
+		peersync.PeerMessage{Peer: unknownPeer, Data: []byte("hello")},
+		peersync.Sent{Peer: unknownPeer, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Lost}}},
+		peersync.Received{Peer: unknownPeer, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Gone}}},
+		peersync.PeerDown{Peer: unknownPeer},
 		peersync.PeerDown{},
 	} {
 		f.mustHandle(e)
@@ -40,15 +40,15 @@ func (f *fixture) unknownPeers() {
 	f.runTicks(2)
 }
 
-func (f *fixture) unknownEvents() {
-	f.beginLive(1, 2)
+func (f *fixture) checkUnknownEvents() {
+	f.newConnectedWorld(1, 2)
 	type later struct{ peersync.Event }
 	f.mustHandle(later{}, peersync.Tick{Now: time.Minute}, later{})
 	f.runTicks(2)
 }
 
-func (f *fixture) unknownIDs() {
-	f.beginLive(1, 2)
+func (f *fixture) checkUnknownIDs() {
+	f.newConnectedWorld(1, 2)
 	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
 	for status := peersync.Passed; status <= peersync.Lost; status++ {
 		o := []peersync.Outcome{{ID: storage.NewID([]byte{byte(status)}, nil), Status: status}}
@@ -57,16 +57,16 @@ func (f *fixture) unknownIDs() {
 	f.runTicks(2)
 }
 
-// checkGarbage has a peer say things of every length that mean nothing, and things
-// that almost mean something: what its twin said, cut, changed or said again.
+// checkGarbage has a peer send random messages of many lengths, and messages of the twin that
+// are cut, changed or repeated.
 func (f *fixture) checkGarbage() {
-	f.beginLive(1, 2)
+	f.newConnectedWorld(1, 2)
 	r, rng := f.world.Replicas[0], f.world.rng
 	peer := r.peerNumber(f.world.Replicas[1])
 	f.world.Post(0, 20)
 	f.world.Post(1, 20)
 	said := [][]byte{{0}, []byte("hello")}
-	for range 40 { // so far with a twin that is sane
+	for range 40 { // collects messages of the real twin
 		for _, e := range r.pending {
 			if m, ok := e.(peersync.PeerMessage); ok {
 				said = append(said, bytes.Clone(m.Data))
@@ -89,7 +89,7 @@ func (f *fixture) checkGarbage() {
 				data[i] = byte(rng.Uint32())
 			}
 		}
-		if r.up[peer] { // it may have been dropped, and rightly so
+		if r.up[peer] { // the replicator may have dropped it, and rightly so
 			f.mustHandle(peersync.PeerMessage{Peer: peer, Data: data})
 		}
 	}
@@ -97,13 +97,13 @@ func (f *fixture) checkGarbage() {
 }
 
 func (f *fixture) checkExtremes() {
-	f.beginWorld(1, 1)
+	f.newWorld(1, 1)
 	f.world.Start(0, f.opened[0].Replicator)
 	f.runUntilQuiet()
 	last := storage.Seq(math.MaxInt64)
 	far := peersync.State{First: last, Last: last, Count: math.MaxUint64, Floor: math.MaxUint32}
 	f.mustHandle(
-		peersync.LogAdvanced{State: far}, // of a log that ends at 0
+		peersync.LogAdvanced{State: far}, // although the log ends at 0
 		peersync.LogAdvanced{},
 		peersync.Tick{Now: math.MaxInt64, Hour: math.MaxUint32},
 		peersync.Tick{Now: math.MaxInt64}, // the clock was set back
@@ -111,8 +111,8 @@ func (f *fixture) checkExtremes() {
 	f.runTicks(1)
 }
 
-func (f *fixture) fullBatch() {
-	f.beginLive(1, 1)
+func (f *fixture) checkFullBatch() {
+	f.newConnectedWorld(1, 1)
 	events := make([]peersync.Event, peersync.MaxEvents)
 	for i := range events {
 		events[i] = peersync.Tick{Now: time.Duration(i) * time.Second, Hour: firstHour}
@@ -122,11 +122,11 @@ func (f *fixture) fullBatch() {
 	for i := range ids {
 		ids[i] = peersync.Outcome{ID: storage.NewID([]byte{byte(i), byte(i >> 8)}, nil), Status: peersync.Passed}
 	}
-	f.mustHandle(peersync.Sent{Peer: stranger, Outcomes: ids}, peersync.Received{Peer: stranger, Outcomes: ids})
+	f.mustHandle(peersync.Sent{Peer: unknownPeer, Outcomes: ids}, peersync.Received{Peer: unknownPeer, Outcomes: ids})
 }
 
-func (f *fixture) longMessages() {
-	f.beginLive(1, 2)
+func (f *fixture) checkLongMessages() {
+	f.newConnectedWorld(1, 2)
 	var events []peersync.Event
 	for range peersync.MaxEventBytes / peersync.MaxMessage {
 		peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
@@ -136,8 +136,8 @@ func (f *fixture) longMessages() {
 	f.runTicks(1)
 }
 
-func (f *fixture) tooMuch() {
-	f.beginLive(1, 2)
+func (f *fixture) checkTooMuch() {
+	f.newConnectedWorld(1, 2)
 	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
 	for _, events := range [][]peersync.Event{
 		make([]peersync.Event, peersync.MaxEvents+1),
@@ -147,22 +147,22 @@ func (f *fixture) tooMuch() {
 	} {
 		if calls := f.recordCalls(func() {
 			if err := f.callHandle(f.Context(), events...); err == nil {
-				f.Errorf("%d events beyond the limits were handled", len(events))
+				f.Errorf("Handle accepted %d events beyond the limits", len(events))
 			}
 		}); len(calls) > 0 {
-			f.Errorf("for events beyond the limits the host was asked for %q", calls)
+			f.Errorf("for events beyond the limits the replicator called %q", calls)
 		}
 	}
 	f.runTicks(1) // the replicator goes on
 }
 
-func (f *fixture) upAndDown() {
-	f.beginLive(1, 3)
+func (f *fixture) checkUpAndDown() {
+	f.newConnectedWorld(1, 3)
 	for range 10 {
 		f.world.Post(0, 3)
 		f.world.Cut(0, 1)
 		f.world.Tick()
-		f.world.Connect(0, 1) // in one batch, perhaps
+		f.world.Connect(0, 1) // perhaps in the same batch
 		f.world.Cut(0, 1)
 		f.runTicks(1)
 		f.world.Cut(0, 2)
@@ -172,7 +172,7 @@ func (f *fixture) upAndDown() {
 }
 
 func (f *fixture) checkBacklog() {
-	f.beginWorld(1, 1)
+	f.newWorld(1, 1)
 	f.world.Post(0, 5*peersync.MaxEntries/2)
 	f.world.Start(0, f.opened[0].Replicator)
 	f.runTicks(5)

@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// floods is the plugin that the suite is tried on.
-var floods = plugin.Plugin{
+// floodPlugin is a plugin that keeps the contract.
+var floodPlugin = plugin.Plugin{
 	Name:    "flood",
 	Version: "1",
 	PeerSync: func(_ context.Context, _ plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
@@ -20,24 +20,24 @@ var floods = plugin.Plugin{
 	},
 }
 
-// flood is the simplest replicator that converges: it transfers its whole log to
-// every peer, page by page, and remembers how far each of them is.
+// flood is the simplest replicator that converges. It transfers its whole log to every peer, page
+// by page, and remembers the position of each peer.
 type flood struct {
 	host  peersync.HostServices
 	own   track
-	peers []*peer // ascending, which a map would not be
+	peers []*peer // ascending, because the order of a map would not be deterministic
 }
 
-// peer is one that is up.
+// peer is a peer that is up.
 type peer struct {
 	number peersync.Peer
 	track  track
-	upTo   storage.Seq // end of the page that is under way
-	left   int         // of it
+	upTo   storage.Seq // end of the page under way
+	left   int         // envelopes of the page that are not settled
 	lost   bool
 }
 
-// track is a place in the log that is kept in a cursor.
+// track is a position in the log that a cursor keeps.
 type track struct {
 	cursor string
 	loaded bool
@@ -60,33 +60,33 @@ func (f *flood) Handle(ctx context.Context, events []peersync.Event) error {
 		case peersync.PeerDown:
 			f.peers = slices.DeleteFunc(f.peers, func(p *peer) bool { return p.number == e.Peer })
 		case peersync.Sent:
-			f.sent(ctx, e)
+			f.settlePage(ctx, e)
 		}
 	}
-	f.follow(ctx)
+	f.followLog(ctx)
 	for _, p := range f.peers {
-		f.push(ctx, p)
+		f.pushPage(ctx, p)
 	}
 	return ctx.Err()
 }
 
-// follow reads what is new in the log.
-func (f *flood) follow(ctx context.Context) {
-	for f.load(ctx, &f.own) {
-		page, ok := f.page(ctx, &f.own)
+// followLog reads the new entries of the log.
+func (f *flood) followLog(ctx context.Context) {
+	for f.loadTrack(ctx, &f.own) {
+		page, ok := f.readPage(ctx, &f.own)
 		if !ok || len(page.Entries) == 0 {
 			break
 		}
 		f.own.next = page.Entries[len(page.Entries)-1].Seq + 1
-		f.save(ctx, &f.own)
+		f.saveTrack(ctx, &f.own)
 	}
 	f.host.Report(ctx, peersync.Report{Summary: fmt.Sprintf("at %d", f.own.next)})
 }
 
-// push transfers the next page to a peer, if none is under way.
-func (f *flood) push(ctx context.Context, p *peer) {
-	for p.left == 0 && f.load(ctx, &p.track) {
-		page, ok := f.page(ctx, &p.track)
+// pushPage transfers the next page to a peer, if none is under way.
+func (f *flood) pushPage(ctx context.Context, p *peer) {
+	for p.left == 0 && f.loadTrack(ctx, &p.track) {
+		page, ok := f.readPage(ctx, &p.track)
 		if !ok || len(page.Entries) == 0 {
 			return
 		}
@@ -100,29 +100,29 @@ func (f *flood) push(ctx context.Context, p *peer) {
 			return
 		}
 		p.upTo, p.left, p.lost = page.Entries[len(page.Entries)-1].Seq, len(ids), false
-		f.passed(ctx, p)
+		f.advancePeer(ctx, p)
 	}
 }
 
-func (f *flood) sent(ctx context.Context, e peersync.Sent) {
+func (f *flood) settlePage(ctx context.Context, e peersync.Sent) {
 	for _, p := range f.peers {
 		if p.number == e.Peer && p.left > 0 {
 			p.left = max(0, p.left-len(e.Outcomes))
 			p.lost = p.lost || slices.ContainsFunc(e.Outcomes, func(o peersync.Outcome) bool { return o.Status == peersync.Lost })
-			f.passed(ctx, p)
+			f.advancePeer(ctx, p)
 		}
 	}
 }
 
-// passed moves the cursor of a peer when its page has arrived.
-func (f *flood) passed(ctx context.Context, p *peer) {
+// advancePeer moves the cursor of a peer if its page has arrived.
+func (f *flood) advancePeer(ctx context.Context, p *peer) {
 	if p.left == 0 && !p.lost {
 		p.track.next = p.upTo + 1
-		f.save(ctx, &p.track)
+		f.saveTrack(ctx, &p.track)
 	}
 }
 
-func (f *flood) page(ctx context.Context, t *track) (peersync.LogPage, bool) {
+func (f *flood) readPage(ctx context.Context, t *track) (peersync.LogPage, bool) {
 	page, err := f.host.Log(ctx, peersync.LogRequest{From: t.next})
 	if err == nil && page.Epoch != t.epoch {
 		t.epoch, t.next = page.Epoch, 1
@@ -131,7 +131,7 @@ func (f *flood) page(ctx context.Context, t *track) (peersync.LogPage, bool) {
 	return page, err == nil
 }
 
-func (f *flood) load(ctx context.Context, t *track) bool {
+func (f *flood) loadTrack(ctx context.Context, t *track) bool {
 	if t.loaded {
 		return true
 	}
@@ -146,7 +146,7 @@ func (f *flood) load(ctx context.Context, t *track) bool {
 	return true
 }
 
-func (f *flood) save(ctx context.Context, t *track) {
+func (f *flood) saveTrack(ctx context.Context, t *track) {
 	f.host.Save(ctx, t.cursor, binary.BigEndian.AppendUint64(t.epoch[:], uint64(t.next)))
 }
 

@@ -7,17 +7,17 @@ import (
 )
 
 var hostChecks = []check{
-	{"HostErrors", "Errors of the host are no reason for that, but a part of life", (*fixture).hostErrors},
-	{"Live", "Its methods are called from within Handle only, one at a time", (*fixture).checkLives},
+	{"HostErrors", "Errors of the host are normal, and no reason for Handle to fail", (*fixture).checkHostErrors},
+	{"Live", "Its methods are called only within Handle, one at a time and with its context", (*fixture).checkLive},
 }
 
-// hostErrors has the host refuse calls, every one for a while and then one in a
-// few, with each of the errors that it may have.
-func (f *fixture) hostErrors() {
+// checkHostErrors has the host refuse calls with each of its errors: first every call, then one in a
+// few.
+func (f *fixture) checkHostErrors() {
 	for i, refusal := range []error{
 		peersync.ErrUnavailable, peersync.ErrBusy, peersync.ErrPeerUnknown, errors.New("something else"),
 	} {
-		f.beginWorld(uint64(i), 2)
+		f.newWorld(uint64(i), 2)
 		refuse := func(one int) {
 			for _, r := range f.world.Replicas {
 				n := 0
@@ -38,7 +38,7 @@ func (f *fixture) hostErrors() {
 		f.runTicks(2)
 		for one := range 4 {
 			refuse(one + 2)
-			f.runLife(20)
+			f.runRandomSteps(20)
 		}
 		for _, r := range f.world.Replicas {
 			r.Refuse = nil
@@ -50,14 +50,13 @@ func (f *fixture) hostErrors() {
 	}
 }
 
-// checkLives lets replicators live for a while; what they must not do is noted by the
-// world.
-func (f *fixture) checkLives() {
+// checkLive runs replicators for a while. The world records what they must not do.
+func (f *fixture) checkLive() {
 	for seed := range uint64(2) {
-		f.beginLive(seed, 2+int(seed%2))
-		f.runLife(80)
+		f.newConnectedWorld(seed, 2+int(seed%2))
+		f.runRandomSteps(80)
 		f.restartAt(0)
-		f.runLife(40)
+		f.runRandomSteps(40)
 		f.connectAll()
 		f.runTicks(3)
 		for at := range f.opened {

@@ -8,21 +8,20 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// maxQueue is how many parcels may wait on one direction of a link before its
-// sender is told that it is busy.
+// maxQueue is how many parcels may wait in one direction of a link before its sender gets
+// ErrBusy.
 const maxQueue = 2 * peersync.MaxIDs
 
-// link is what lies between two relays. All of it is guarded by the mutex of the
-// world.
+// link connects two relays. The mutex of the world guards it.
 type link struct {
 	ends   [2]*Replica
 	up     bool
-	queues [2][]parcel     // from ends[0], and from ends[1]
-	asked  [2][]storage.ID // by ends[0], and by ends[1]
+	queues [2][]parcel     // queues[i] comes from ends[i]
+	asked  [2][]storage.ID // asked[i] was requested by ends[i]
 }
 
-// parcel is one thing on its way: a message, or an envelope that was transferred
-// or asked for, or the wish for one, or the answer that it is not there.
+// parcel is one thing under way: a message, a transferred envelope, the request for an envelope,
+// or the answer to a request, with the envelope or without.
 type parcel struct {
 	kind    parcelKind
 	message []byte
@@ -34,12 +33,12 @@ type parcelKind int
 const (
 	message parcelKind = iota
 	transfer
-	wish
+	request
 	answer
 	refusal
 )
 
-// linkTo returns the link to another relay, and which of its ends r is.
+// linkTo returns the link to another relay, and the index of its end at r.
 func (r *Replica) linkTo(other *Replica) (*link, int) {
 	for _, l := range r.world.links {
 		if end := slices.Index(l.ends[:], r); end >= 0 && l.ends[1-end] == other {
@@ -54,7 +53,7 @@ func (r *Replica) peerNumber(other *Replica) peersync.Peer {
 	return peersync.Peer(100*(r.index+1) + other.index)
 }
 
-// linkWith returns the link to a peer, and which of its ends r is.
+// linkWith returns the link to a peer, and the index of its end at r.
 func (r *Replica) linkWith(peer peersync.Peer) (*link, int) {
 	for _, other := range r.world.Replicas {
 		if other != r && r.peerNumber(other) == peer {
@@ -91,18 +90,19 @@ func (l *link) cutLink() {
 	}
 }
 
-// settleSent and received settle an id at one end.
+// settleSent settles an id of a Transfer at one end.
 func (l *link) settleSent(end int, id storage.ID, status peersync.OutcomeStatus) {
 	r := l.ends[end]
 	r.queueEvent(peersync.Sent{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }
 
+// settleReceived settles an id of a Request, or of a Transfer by the other end, at one end.
 func (l *link) settleReceived(end int, id storage.ID, status peersync.OutcomeStatus) {
 	r := l.ends[end]
 	r.queueEvent(peersync.Received{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
 }
 
-// deliverFrom takes the first parcel from one end to the other.
+// deliverFrom delivers the first parcel of an end to the other one.
 func (l *link) deliverFrom(from int) {
 	sender, receiver := l.ends[from], l.ends[1-from]
 	sender.world.mu.Lock()
@@ -120,7 +120,7 @@ func (l *link) deliverFrom(from int) {
 		}
 		l.settleSent(from, p.id, peersync.Passed)
 		l.acceptEntry(1-from, *entry)
-	case wish:
+	case request:
 		kind := answer
 		if sender, held := l.ends[1-from], l.ends[1-from].findEntry(p.id); held == nil || sender.replicator == nil {
 			kind = refusal
@@ -138,7 +138,7 @@ func (l *link) deliverFrom(from int) {
 	}
 }
 
-// acceptEntry has one end take in an envelope.
+// acceptEntry adds an envelope to the log at one end, or refuses it, and settles its id.
 func (l *link) acceptEntry(end int, e peersync.Entry) {
 	r := l.ends[end]
 	status := peersync.Known
@@ -151,9 +151,9 @@ func (l *link) acceptEntry(end int, e peersync.Entry) {
 	l.settleReceived(end, e.ID, status)
 }
 
-// toPeer begins a call that needs a link. When it returns no error, the caller
-// has w.mu and unlocks it.
-func (r *Replica) toPeer(ctx context.Context, name string, broken error, peer peersync.Peer, args ...any) (*link, int, error) {
+// beginLinkCall begins a call that needs a link. If it returns no error, the caller holds the mutex of
+// the world and must unlock it.
+func (r *Replica) beginLinkCall(ctx context.Context, name string, broken error, peer peersync.Peer, args ...any) (*link, int, error) {
 	if err := r.beginCall(ctx, name, broken, append([]any{peer}, args...)...); err != nil {
 		return nil, 0, err
 	}
@@ -177,7 +177,7 @@ func (r *Replica) toPeer(ctx context.Context, name string, broken error, peer pe
 
 // Send implements [peersync.Links].
 func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error {
-	l, end, err := r.toPeer(ctx, "send", peersync.CheckMessage(data), to, digestOf(data))
+	l, end, err := r.beginLinkCall(ctx, "send", peersync.CheckMessage(data), to, digestOf(data))
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error
 
 // Transfer implements [peersync.Links].
 func (r *Replica) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	l, end, err := r.toPeer(ctx, "transfer", peersync.CheckIDs(ids), to, ids)
+	l, end, err := r.beginLinkCall(ctx, "transfer", peersync.CheckIDs(ids), to, ids)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (r *Replica) Transfer(ctx context.Context, to peersync.Peer, ids []storage.
 
 // Request implements [peersync.Links].
 func (r *Replica) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
-	l, end, err := r.toPeer(ctx, "request", peersync.CheckIDs(ids), from, ids)
+	l, end, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(ids), from, ids)
 	if err != nil {
 		return err
 	}
@@ -212,14 +212,14 @@ func (r *Replica) Request(ctx context.Context, from peersync.Peer, ids []storage
 			continue
 		}
 		l.asked[end] = append(l.asked[end], id)
-		l.queues[end] = append(l.queues[end], parcel{kind: wish, id: id})
+		l.queues[end] = append(l.queues[end], parcel{kind: request, id: id})
 	}
 	return nil
 }
 
 // Drop implements [peersync.Links].
 func (r *Replica) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
-	l, _, err := r.toPeer(ctx, "drop", peersync.CheckText(reason), peer, reason)
+	l, _, err := r.beginLinkCall(ctx, "drop", peersync.CheckText(reason), peer, reason)
 	if err != nil {
 		return err
 	}

@@ -23,15 +23,15 @@ type mutant struct {
 	down   peersync.Peer // the last one
 }
 
-// fault says what is different; what is nil is not.
+// fault is what a mutant does differently. Fields that are nil change nothing.
 type fault struct {
-	// before looks at the events first, and may fail.
+	// before sees the events before the flood, and may fail.
 	before func(m *mutant, events []peersync.Event) error
 	handle func(ctx context.Context, m *mutant, events []peersync.Event) error
 	close  func(m *mutant) error
-	// host is what the flood is given in the place of its host.
+	// host changes the host of the flood.
 	host func(host peersync.HostServices) peersync.HostServices
-	bare bool // without what the sdk does around a replicator
+	bare bool // calls the flood without the checks of the sdk
 }
 
 func (m *mutant) Handle(ctx context.Context, events []peersync.Event) error {
@@ -53,7 +53,7 @@ func (m *mutant) Close() error {
 	return m.Replicator.Close()
 }
 
-func open(tb testing.TB, dir string, host peersync.HostServices, f fault) (*plugintest.Opened, error) {
+func openMutant(tb testing.TB, dir string, host peersync.HostServices, f fault) (*plugintest.Opened, error) {
 	given := host
 	if f.host != nil {
 		given = f.host(host)
@@ -62,7 +62,7 @@ func open(tb testing.TB, dir string, host peersync.HostServices, f fault) (*plug
 	if f.bare {
 		m.Replicator = &flood{host: given}
 	} else {
-		opened, err := plugintest.Transports(tb, floods)[0].OpenPeerSync(tb, dir, nil, given)
+		opened, err := plugintest.Transports(tb, floodPlugin)[0].OpenPeerSync(tb, dir, nil, given)
 		if err != nil {
 			return nil, err
 		}
@@ -73,8 +73,8 @@ func open(tb testing.TB, dir string, host peersync.HostServices, f fault) (*plug
 
 var errMutant = errors.New("fault")
 
-// fails makes a fault of an event that the mutant cannot stand.
-func fails(stumbles func(peersync.Event) bool) fault {
+// failsAt makes a mutant that fails at certain events.
+func failsAt(stumbles func(peersync.Event) bool) fault {
 	return fault{before: func(_ *mutant, events []peersync.Event) error {
 		for _, e := range events {
 			if stumbles(e) {
@@ -85,8 +85,8 @@ func fails(stumbles func(peersync.Event) bool) fault {
 	}}
 }
 
-// does makes a fault of what the mutant does besides.
-func does(besides func(ctx context.Context, m *mutant, e peersync.Event)) fault {
+// alsoDoes makes a mutant that does something more after each event.
+func alsoDoes(besides func(ctx context.Context, m *mutant, e peersync.Event)) fault {
 	return fault{handle: func(ctx context.Context, m *mutant, events []peersync.Event) error {
 		err := m.Replicator.Handle(ctx, events)
 		for _, e := range events {
@@ -96,40 +96,40 @@ func does(besides func(ctx context.Context, m *mutant, e peersync.Event)) fault 
 	}}
 }
 
-// aHost is a host of which some methods are replaced.
-type aHost struct {
+// changedHost is a host with some methods replaced.
+type changedHost struct {
 	peersync.HostServices
 	load func(ctx context.Context, name string) ([]byte, error)
 	log  func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error)
 	send func(ctx context.Context, to peersync.Peer, ids []storage.ID) error
 }
 
-func (h *aHost) Load(ctx context.Context, name string) ([]byte, error) {
+func (h *changedHost) Load(ctx context.Context, name string) ([]byte, error) {
 	if h.load == nil {
 		return h.HostServices.Load(ctx, name)
 	}
 	return h.load(ctx, name)
 }
 
-func (h *aHost) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+func (h *changedHost) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	if h.log == nil {
 		return h.HostServices.Log(ctx, req)
 	}
 	return h.log(ctx, req)
 }
 
-func (h *aHost) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+func (h *changedHost) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 	if h.send == nil {
 		return h.HostServices.Transfer(ctx, to, ids)
 	}
 	return h.send(ctx, to, ids)
 }
 
-const stranger = ^peersync.Peer(0)
+const unknownPeer = ^peersync.Peer(0)
 
-// mutants are faults, by the check that must find them.
+// mutants has a fault for each check, which must find it.
 var mutants = map[string]fault{
-	"Start":      fails(func(e peersync.Event) bool { _, ok := e.(peersync.Start); return ok }),
+	"Start":      failsAt(func(e peersync.Event) bool { _, ok := e.(peersync.Start); return ok }),
 	"NotStarted": {bare: true},
 	"NoEvents": {before: func(_ *mutant, events []peersync.Event) error {
 		if len(events) == 0 {
@@ -142,13 +142,13 @@ var mutants = map[string]fault{
 	}},
 	"StartAgain": {handle: func(ctx context.Context, m *mutant, events []peersync.Event) error {
 		if _, ok := events[0].(peersync.Start); ok {
-			if m.starts++; m.starts > 1 { // and go on as before
+			if m.starts++; m.starts > 1 { // ignores the second Start
 				events = events[1:]
 			}
 		}
 		return m.Replicator.Handle(ctx, events)
 	}},
-	"CloseUnderWay": {close: func(m *mutant) error { // say goodbye
+	"CloseUnderWay": {close: func(m *mutant) error { // calls the host
 		return m.host.Report(context.Background(), peersync.Report{Summary: "closed"})
 	}},
 	"CloseNew": {
@@ -160,26 +160,26 @@ var mutants = map[string]fault{
 			return m.Replicator.Close()
 		},
 	},
-	"Deterministic": does(func(ctx context.Context, m *mutant, e peersync.Event) {
+	"Deterministic": alsoDoes(func(ctx context.Context, m *mutant, e peersync.Event) {
 		if up, ok := e.(peersync.PeerUp); ok {
 			m.host.Send(ctx, up.Peer, []byte{byte(rand.Int())})
 		}
 	}),
-	"UnknownPeers": fails(func(e peersync.Event) bool { m, ok := e.(peersync.PeerDown); return ok && m.Peer == stranger }),
-	"UnknownEvents": fails(func(e peersync.Event) bool {
+	"UnknownPeers": failsAt(func(e peersync.Event) bool { m, ok := e.(peersync.PeerDown); return ok && m.Peer == unknownPeer }),
+	"UnknownEvents": failsAt(func(e peersync.Event) bool {
 		switch e.(type) {
 		case peersync.Start, peersync.LogAdvanced, peersync.Tick, peersync.PeerUp, peersync.PeerDown, peersync.PeerMessage, peersync.Sent, peersync.Received:
 			return false
 		}
 		return true
 	}),
-	"UnknownIDs": fails(func(e peersync.Event) bool {
+	"UnknownIDs": failsAt(func(e peersync.Event) bool {
 		m, ok := e.(peersync.Received)
 		return ok && m.Outcomes[0].Status == peersync.Gone
 	}),
-	"Garbage":      fails(func(e peersync.Event) bool { m, ok := e.(peersync.PeerMessage); return ok && string(m.Data) != "hello" }),
-	"Extremes":     fails(func(e peersync.Event) bool { tick, ok := e.(peersync.Tick); return ok && tick.Now+time.Hour < 0 }),
-	"LongMessages": fails(func(e peersync.Event) bool { m, ok := e.(peersync.PeerMessage); return ok && len(m.Data) > 1<<16 }),
+	"Garbage":      failsAt(func(e peersync.Event) bool { m, ok := e.(peersync.PeerMessage); return ok && string(m.Data) != "hello" }),
+	"Extremes":     failsAt(func(e peersync.Event) bool { tick, ok := e.(peersync.Tick); return ok && tick.Now+time.Hour < 0 }),
+	"LongMessages": failsAt(func(e peersync.Event) bool { m, ok := e.(peersync.PeerMessage); return ok && len(m.Data) > 1<<16 }),
 	"FullBatch": {before: func(_ *mutant, events []peersync.Event) error {
 		if len(events) > 100 {
 			return errMutant
@@ -192,7 +192,7 @@ var mutants = map[string]fault{
 		}
 		return m.Replicator.Handle(ctx, events)
 	}},
-	"UpAndDown": does(func(ctx context.Context, m *mutant, e peersync.Event) {
+	"UpAndDown": alsoDoes(func(ctx context.Context, m *mutant, e peersync.Event) {
 		switch e := e.(type) {
 		case peersync.PeerDown:
 			m.down = e.Peer
@@ -202,25 +202,25 @@ var mutants = map[string]fault{
 			}
 		}
 	}),
-	"Backlog": fails(func(e peersync.Event) bool { start, ok := e.(peersync.Start); return ok && start.State.Last > 1000 }),
+	"Backlog": failsAt(func(e peersync.Event) bool { start, ok := e.(peersync.Start); return ok && start.State.Last > 1000 }),
 	"HostErrors": {handle: func(ctx context.Context, m *mutant, events []peersync.Event) error {
 		return errors.Join(m.Replicator.Handle(ctx, events), m.host.Report(ctx, peersync.Report{}))
 	}},
-	"Live": does(func(_ context.Context, m *mutant, e peersync.Event) {
+	"Live": alsoDoes(func(_ context.Context, m *mutant, e peersync.Event) {
 		if tick, ok := e.(peersync.Tick); ok && tick.Now > 20*time.Second { // after a while
 			m.host.Report(context.Background(), peersync.Report{Summary: strings.Repeat("x", peersync.MaxText+1)})
 		}
 	}),
 	"Converges": {host: func(host peersync.HostServices) peersync.HostServices {
-		return &aHost{HostServices: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-			return host.Transfer(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves one out
+		return &changedHost{HostServices: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+			return host.Transfer(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves the first id out
 		}}
 	}},
 	"Resumes": {host: func(host peersync.HostServices) peersync.HostServices {
-		return &aHost{HostServices: host, load: func(context.Context, string) ([]byte, error) { return nil, nil }}
+		return &changedHost{HostServices: host, load: func(context.Context, string) ([]byte, error) { return nil, nil }}
 	}},
 	"OtherEpoch": {host: func(host peersync.HostServices) peersync.HostServices {
-		return &aHost{HostServices: host, log: func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+		return &changedHost{HostServices: host, log: func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 			page, err := host.Log(ctx, req)
 			page.Epoch = storage.Epoch{}
 			return page, err
@@ -228,14 +228,14 @@ var mutants = map[string]fault{
 	}},
 }
 
-// TestMutants proves that the checks find what they are there for.
-func TestMutants(t *testing.T) {
+// TestChecksFindMutants shows that each check finds its fault.
+func TestChecksFindMutants(t *testing.T) {
 	checks := peersynctest.Checks(peersynctest.Opener{})
 	tried := make(map[string]bool)
 	for name, fault := range mutants {
 		t.Run(name, func(t *testing.T) {
 			o := peersynctest.Opener{Converges: true, Resumes: true, Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
-				return open(tb, dir, host, fault)
+				return openMutant(tb, dir, host, fault)
 			}}
 			for _, c := range peersynctest.Checks(o) {
 				if c.Name == name && plugintest.Evaluate(t.Context(), []plugintest.Check{c}, func(plugintest.Result) {}) != 1 {
@@ -246,17 +246,16 @@ func TestMutants(t *testing.T) {
 		tried[name] = true
 	}
 	for _, c := range checks {
-		if !tried[c.Name] && c.Name != "Killed" { // which needs a process
+		if !tried[c.Name] && c.Name != "Killed" { // Killed needs a process
 			t.Errorf("no mutant tries the check %q", c.Name)
 		}
 	}
 }
 
-// TestPlain proves that a mutant without a fault passes, so that it is the faults
-// that the checks find.
-func TestPlain(t *testing.T) {
+// TestMutantWithoutFaultPasses shows that a mutant without a fault passes every check.
+func TestMutantWithoutFaultPasses(t *testing.T) {
 	peersynctest.Run(t, peersynctest.Opener{Converges: true, Resumes: true,
 		Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
-			return open(tb, dir, host, fault{})
+			return openMutant(tb, dir, host, fault{})
 		}})
 }

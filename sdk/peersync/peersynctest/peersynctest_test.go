@@ -12,10 +12,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
-func TestMain(m *testing.M) { plugintest.Main(m, floods) }
+func TestMain(m *testing.M) { plugintest.Main(m, floodPlugin) }
 
-func TestFlood(t *testing.T) {
-	for _, transport := range plugintest.Transports(t, floods) {
+func TestFloodPassesOverEveryTransport(t *testing.T) {
+	for _, transport := range plugintest.Transports(t, floodPlugin) {
 		t.Run(transport.Name, func(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
 			peersynctest.Run(t, peersynctest.Opener{
@@ -29,12 +29,11 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestIdle proves that the contract does not ask for anything: a replicator may
-// do nothing at all.
-func TestIdle(t *testing.T) {
-	idle := floods
+// TestIdleReplicatorPasses shows that the contract allows a replicator that does nothing.
+func TestIdleReplicatorPasses(t *testing.T) {
+	idle := floodPlugin
 	idle.PeerSync = func(context.Context, plugin.Config, peersync.HostServices) (peersync.Replicator, error) {
-		return nothing{}, nil
+		return idleReplicator{}, nil
 	}
 	peersynctest.Run(t, peersynctest.Opener{
 		Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
@@ -43,7 +42,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-type nothing struct{}
+type idleReplicator struct{}
 
-func (nothing) Handle(context.Context, []peersync.Event) error { return nil }
-func (nothing) Close() error                                   { return nil }
+func (idleReplicator) Handle(context.Context, []peersync.Event) error { return nil }
+func (idleReplicator) Close() error                                   { return nil }

@@ -14,15 +14,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Replica is a relay in a [World], and the [peersync.HostServices] of its replicator. It
-// notes every call, and every breach of the contract.
+// Replica is a relay in a [World], and the [peersync.HostServices] of its replicator. It records
+// every call and every breach of the contract.
 type Replica struct {
-	// Refuse, when not nil, is asked before every call of the host, with the name
-	// of the method; an error that it returns is what the call returns.
+	// Refuse, if set, is called before every call of the host, with the name of the method.
+	// The call returns its error, if there is one.
 	Refuse func(call string) error
 	// Calls are the calls of the host so far, one line each.
 	Calls []string
-	// Faults are what the replicator did that it must not.
+	// Faults are the breaches of the contract by the replicator.
 	Faults []string
 
 	world *World
@@ -31,15 +31,15 @@ type Replica struct {
 	epoch   storage.Epoch
 	floor   storage.Hour
 	log     []peersync.Entry // log[i] has sequence number i+1
-	places  map[storage.ID]storage.Seq
+	seqs    map[storage.ID]storage.Seq
 	keys    []peersync.Key // of log, ascending
 	cursors map[string][]byte
 	report  peersync.Report
 
 	replicator peersync.Replicator
-	began      time.Duration
+	startedAt  time.Duration
 	pending    []peersync.Event
-	up         map[peersync.Peer]bool // as the replicator knows
+	up         map[peersync.Peer]bool // according to the events handled so far
 	handling   bool
 }
 
@@ -48,15 +48,15 @@ var _ peersync.HostServices = (*Replica)(nil)
 // Last returns the end of the log.
 func (r *Replica) Last() storage.Seq { return storage.Seq(len(r.log)) }
 
-// Renew empties the board and gives it a new epoch, as when a store is lost.
+// Renew empties the board and gives it a new epoch, like the loss of a store.
 func (r *Replica) Renew() {
 	r.world.mu.Lock()
 	defer r.world.mu.Unlock()
-	r.log, r.keys, r.places = nil, nil, make(map[storage.ID]storage.Seq)
+	r.log, r.keys, r.seqs = nil, nil, make(map[storage.ID]storage.Seq)
 	binary.BigEndian.PutUint64(r.epoch[:], r.world.rng.Uint64())
 }
 
-// LastReport returns what the replicator reported last.
+// LastReport returns the last report of the replicator.
 func (r *Replica) LastReport() peersync.Report {
 	r.world.mu.Lock()
 	defer r.world.mu.Unlock()
@@ -77,23 +77,22 @@ func (r *Replica) addEnvelope(key peersync.Key, size uint32, via peersync.Peer) 
 	at, _ := slices.BinarySearchFunc(r.keys, key, peersync.Key.Compare)
 	r.keys = slices.Insert(r.keys, at, key)
 	r.log = append(r.log, peersync.Entry{Seq: r.Last() + 1, Key: key, Size: size, Via: via})
-	r.places[key.ID] = r.Last()
+	r.seqs[key.ID] = r.Last()
 	if r.replicator != nil {
 		r.queueEvent(peersync.LogAdvanced{State: r.logState()})
 	}
 	return true
 }
 
-// findEntry returns an envelope of the log, or none.
+// findEntry returns the entry with an id, or nil.
 func (r *Replica) findEntry(id storage.ID) *peersync.Entry {
-	if seq := r.places[id]; seq > 0 {
+	if seq := r.seqs[id]; seq > 0 {
 		return &r.log[seq-1]
 	}
 	return nil
 }
 
-// queueEvent adds an event to those the replicator has not been given. A move of the
-// log right after another makes one of the two.
+// queueEvent queues an event for the replicator. A LogAdvanced replaces one right before it.
 func (r *Replica) queueEvent(e peersync.Event) {
 	if n := len(r.pending); n > 0 {
 		_, was := r.pending[n-1].(peersync.LogAdvanced)
@@ -105,7 +104,7 @@ func (r *Replica) queueEvent(e peersync.Event) {
 	r.pending = append(r.pending, e)
 }
 
-// handleQueued gives the replicator some of the events that it was not given.
+// handleQueued passes some of the queued events to the replicator.
 func (r *Replica) handleQueued(ctx context.Context) error {
 	r.world.mu.Lock()
 	n := 1 + r.world.rng.IntN(min(len(r.pending), 8))
@@ -118,10 +117,10 @@ func (r *Replica) handleQueued(ctx context.Context) error {
 	return r.callHandle(ctx, events)
 }
 
-// callHandle calls Handle.
+// callHandle calls Handle and keeps track of the peers that are up.
 func (r *Replica) callHandle(ctx context.Context, events []peersync.Event) error {
 	r.world.mu.Lock()
-	for _, e := range events { // a peer that goes down in them may be called until then
+	for _, e := range events { // Handle may call a peer although a later event takes it down
 		if e, ok := e.(peersync.PeerUp); ok {
 			r.up[e.Peer] = true
 		}
@@ -147,8 +146,8 @@ func (r *Replica) recordFault(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf("relay %d: ", r.index)+fmt.Sprintf(format, args...))
 }
 
-// beginCall notes a call and decides what is the same for all of them. When it
-// returns no error, the caller has w.mu and unlocks it.
+// beginCall records a call and makes the checks that all calls share. If it returns no error, the
+// caller holds the mutex of the world and must unlock it.
 func (r *Replica) beginCall(ctx context.Context, name string, broken error, args ...any) error {
 	r.world.mu.Lock()
 	line := name
@@ -173,7 +172,7 @@ func (r *Replica) beginCall(ctx context.Context, name string, broken error, args
 	return nil
 }
 
-// digestOf stands for bytes in a line of Calls.
+// digestOf returns a short text that stands for data in a line of Calls.
 func digestOf(data []byte) string {
 	h := fnv.New64a()
 	h.Write(data)

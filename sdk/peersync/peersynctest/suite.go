@@ -9,35 +9,33 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 )
 
-// Opener says how to reach the replicator that is to be proved, and what it
-// promises beyond the contract.
+// Opener says how to reach the replicator under test, and what it promises beyond the contract.
 type Opener struct {
-	// Open opens a replicator whose plugin has the directory dir. It is called
-	// again for the same directory when what it returned has been closed or
-	// killed.
+	// Open opens a replicator whose plugin has the directory dir. Checks call it again for the
+	// same directory after they have closed or killed what it returned.
 	Open func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error)
 
-	// Converges claims that boards whose relays are connected become equal,
-	// whatever happened before.
+	// Converges claims that the boards of connected relays become equal, whatever happened
+	// before.
 	Converges bool
-	// Resumes claims that a replicator follows the log from a cursor: one that
-	// is opened again reads no entry that the one before it had handled, unless
-	// the epoch is another one.
+	// Resumes claims that a replicator follows the log from a cursor: a replicator that is
+	// opened again reads no entry that the previous one had handled. In a new epoch it reads
+	// the log from the beginning.
 	Resumes bool
 }
 
-// check proves one sentence of the contract.
+// check checks one sentence of the contract.
 type check struct {
 	name     string
-	sentence string // as the comments in the package peersync have it
+	sentence string // as in the comments of package peersync
 	run      func(*fixture)
 }
 
-// Checks are the sentences of the contract that can be checked from outside.
-// Those that need more than the replicator claims, or a process to kill, are
-// skipped where it is missing.
+// Checks returns a check for each sentence of the contract that can be checked from outside.
+// Checks of claims that the Opener does not make are skipped, and so is Killed if there is no
+// process to kill.
 func Checks(o Opener) (checks []plugintest.Check) {
-	for _, list := range [][]check{lifeChecks, eventChecks, hostChecks, claimChecks} {
+	for _, list := range [][]check{lifecycleChecks, eventChecks, hostChecks, claimChecks} {
 		for _, c := range list {
 			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
 				c.run(&fixture{TB: tb, opener: o})
@@ -47,12 +45,10 @@ func Checks(o Opener) (checks []plugintest.Check) {
 	return checks
 }
 
-// Run runs the [Checks], each in a subtest that quotes its sentence when it
-// fails.
+// Run runs the [Checks], each in a subtest that quotes its sentence if it fails.
 func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
 
-// fixture is a world with a replicator at every relay, and what a check does
-// with them.
+// fixture is a world with a replicator at every relay, and the steps that checks share.
 type fixture struct {
 	testing.TB
 	opener Opener
@@ -61,14 +57,13 @@ type fixture struct {
 	opened []*plugintest.Opened
 }
 
-// beginWorld makes a new world of n relays and opens a replicator at each, which is
-// not started yet. What the replicators must not do fails the check, up to its
-// very end.
-func (f *fixture) beginWorld(seed uint64, n int) {
+// newWorld makes a new world of n relays and opens a replicator at each, without starting it.
+// A breach of the contract until the end of the check fails it.
+func (f *fixture) newWorld(seed uint64, n int) {
 	f.Helper()
 	f.world, f.dirs, f.opened = NewWorld(seed, n), make([]string, n), make([]*plugintest.Opened, n)
 	world := f.world
-	f.Cleanup(func() { // after those of Open, which close what is open
+	f.Cleanup(func() { // runs after the cleanups of Open, which close what is open
 		world.mu.Lock()
 		defer world.mu.Unlock()
 		for _, r := range world.Replicas {
@@ -83,10 +78,10 @@ func (f *fixture) beginWorld(seed uint64, n int) {
 	}
 }
 
-// beginLive does the same, starts all of the replicators and connects them.
-func (f *fixture) beginLive(seed uint64, n int) {
+// newConnectedWorld makes a world like newWorld, starts all replicators and connects the relays.
+func (f *fixture) newConnectedWorld(seed uint64, n int) {
 	f.Helper()
-	f.beginWorld(seed, n)
+	f.newWorld(seed, n)
 	for i := range n {
 		f.world.Start(i, f.opened[i].Replicator)
 	}
@@ -111,7 +106,7 @@ func (f *fixture) closeAt(at int) {
 	}
 }
 
-// restartAt closes the replicator at a relay, and opens and starts another.
+// restartAt closes the replicator at a relay, and opens and starts another one.
 func (f *fixture) restartAt(at int) {
 	f.Helper()
 	f.closeAt(at)
@@ -128,7 +123,7 @@ func (f *fixture) connectAll() {
 	}
 }
 
-// runUntilQuiet lets everything happen that is under way.
+// runUntilQuiet runs the world until nothing is under way.
 func (f *fixture) runUntilQuiet() {
 	f.Helper()
 	if err := f.world.Run(f.Context()); err != nil {
@@ -136,7 +131,7 @@ func (f *fixture) runUntilQuiet() {
 	}
 }
 
-// runTicks does so and lets n seconds pass, one by one.
+// runTicks runs the world until it is quiet, then through n ticks.
 func (f *fixture) runTicks(n int) {
 	f.Helper()
 	f.runUntilQuiet()
@@ -146,8 +141,8 @@ func (f *fixture) runTicks(n int) {
 	}
 }
 
-// runLife lets a stretch of time pass in which clients post and links come and go.
-func (f *fixture) runLife(moments int) {
+// runRandomSteps runs the world while clients post and links come and go at random.
+func (f *fixture) runRandomSteps(moments int) {
 	f.Helper()
 	w := f.world
 	for range moments {
@@ -170,12 +165,12 @@ func (f *fixture) runLife(moments int) {
 	}
 }
 
-// callHandle gives events to the first replicator, past the world.
+// callHandle passes events to the first replicator directly, without the queue of the world.
 func (f *fixture) callHandle(ctx context.Context, events ...peersync.Event) error {
 	return f.world.Replicas[0].callHandle(ctx, events)
 }
 
-// mustHandle does so and fails the check on an error.
+// mustHandle is callHandle, and ends the check on an error.
 func (f *fixture) mustHandle(events ...peersync.Event) {
 	f.Helper()
 	if err := f.callHandle(f.Context(), events...); err != nil {
@@ -183,7 +178,7 @@ func (f *fixture) mustHandle(events ...peersync.Event) {
 	}
 }
 
-// recordCalls returns what the first replicator asked of its host while do ran.
+// recordCalls returns the calls of the host that the first replicator made while do ran.
 func (f *fixture) recordCalls(do func()) []string {
 	f.Helper()
 	r := f.world.Replicas[0]

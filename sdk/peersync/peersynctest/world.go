@@ -13,10 +13,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// World is a simulation of relays that replicate one board, without clocks,
-// networks and disks: what happens next is drawn from a seed, so the same seed
-// and the same calls of World lead to the same history, if the replicators keep
-// their contract.
+// World simulates relays that replicate one board, without clocks, networks and disks. A seed
+// decides what happens next. If the replicators keep the contract, the same seed and the same
+// calls of World lead to the same history.
 //
 // A World belongs to one goroutine.
 type World struct {
@@ -24,7 +23,7 @@ type World struct {
 	Replicas []*Replica
 
 	rng   *rand.Rand
-	mu    sync.Mutex // guards what follows and the replicas, from replicators that call when they must not
+	mu    sync.Mutex // guards the fields below and the replicas, from replicators that call outside of Handle
 	links []*link
 	now   time.Duration
 	posts uint64
@@ -47,8 +46,8 @@ func NewWorld(seed uint64, n int) *World {
 	return w
 }
 
-// Start lets a replicator begin at a relay, in the place of the one before it,
-// which is dead or closed. Its links are down.
+// Start starts a replicator at a relay. It replaces the previous one, which must be dead or
+// closed. Its links are down.
 func (w *World) Start(at int, replicator peersync.Replicator) {
 	r := w.Replicas[at]
 	for i := range w.Replicas {
@@ -62,11 +61,11 @@ func (w *World) Start(at int, replicator peersync.Replicator) {
 	for i := 0; i < len(start.Seed); i += 8 {
 		binary.LittleEndian.PutUint64(start.Seed[i:], w.rng.Uint64())
 	}
-	r.replicator, r.up, r.began = replicator, make(map[peersync.Peer]bool), w.now
+	r.replicator, r.up, r.startedAt = replicator, make(map[peersync.Peer]bool), w.now
 	r.pending = []peersync.Event{start}
 }
 
-// Post has a client post n envelopes at a relay.
+// Post posts n envelopes at a relay, as a client does.
 func (w *World) Post(at, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,7 +85,7 @@ func (w *World) Connect(a, b int) {
 	}
 }
 
-// Cut breaks the link between two relays, if it is up, and loses what is on it.
+// Cut breaks the link between two relays, if it is up, and loses everything on it.
 func (w *World) Cut(a, b int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,7 +94,7 @@ func (w *World) Cut(a, b int) {
 	}
 }
 
-// Tick lets a second pass, or an hour once in a while.
+// Tick lets a second pass, and sometimes an hour more.
 func (w *World) Tick() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,27 +104,26 @@ func (w *World) Tick() {
 	}
 	for _, r := range w.Replicas {
 		if r.replicator != nil {
-			r.queueEvent(peersync.Tick{Now: w.now - r.began, Hour: w.presentHour()})
+			r.queueEvent(peersync.Tick{Now: w.now - r.startedAt, Hour: w.presentHour()})
 		}
 	}
 }
 
-// presentHour is the present hour. w.mu is held.
+// presentHour returns the hour of the simulation. The caller holds w.mu.
 func (w *World) presentHour() storage.Hour { return firstHour + storage.Hour(w.now/time.Hour) }
 
-// maxSteps is how many things may happen before a world that nobody touches is
-// quiet.
+// maxSteps is after how many steps a world that nobody touches must be quiet.
 const maxSteps = 1 << 20
 
-// Run lets whatever is under way happen, in an order out of the seed, until
-// nothing is. It returns the first error of a Handle.
+// Run runs the world until nothing is under way. The seed decides the order. It returns the
+// first error of a Handle.
 func (w *World) Run(ctx context.Context) error {
 	for range maxSteps {
 		if quiet, err := w.runStep(ctx); quiet || err != nil {
 			return err
 		}
 	}
-	return errors.New("the replicators do not come to rest between two ticks")
+	return errors.New("the replicators never become quiet between two ticks")
 }
 
 // runStep delivers one parcel or calls one Handle.
@@ -153,14 +151,14 @@ func (w *World) runStep(ctx context.Context) (quiet bool, err error) {
 	return false, choice(ctx)
 }
 
-// Equal returns an error when the boards differ.
+// Equal returns an error if the boards differ.
 func (w *World) Equal() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first := w.Replicas[0]
 	for _, r := range w.Replicas[1:] {
 		if got, want := r.sumWithin(peersync.Range{}), first.sumWithin(peersync.Range{}); got != want {
-			return fmt.Errorf("relay %d has %d envelopes and relay 0 has %d, or others", r.index, got.Count, want.Count)
+			return fmt.Errorf("relay %d has other envelopes than relay 0: %d and %d", r.index, got.Count, want.Count)
 		}
 	}
 	return nil

@@ -8,16 +8,16 @@ import (
 )
 
 var exportChecks = []check{
-	{"Sequence", "Export takes over a snapshot in place of the one before", checkSequence},
-	{"Gaps", "gaps are snapshots that were dropped because the exporter was slow", checkGaps},
-	{"Epoch", "when the server starts anew it counts from zero, and says so by another epoch", checkEpoch},
+	{"Sequence", "Export replaces the previous snapshot", checkSequence},
+	{"Gaps", "a gap means that snapshots were dropped because the exporter was slow", checkGaps},
+	{"Epoch", "When the server starts again it counts from zero in another epoch", checkEpoch},
 	{"Numbers", "Counter, Gauge, Histogram; Labels; Buckets", checkNumbers},
-	{"Fewer", "a snapshot holds all that was counted since counting began", checkFewer},
-	{"NoMetrics", "a snapshot holds all that was counted, which may be nothing", checkNoMetrics},
+	{"Fewer", "A snapshot holds everything that was counted since counting began", checkFewer},
+	{"NoMetrics", "A snapshot holds everything that was counted, which may be nothing", checkNoMetrics},
 	{"Largest", "Bounds on a snapshot", checkLargest},
-	{"Flush", "ForceFlush returns when every snapshot whose Export has returned without an error is where it is to be read, or one that came after it is", checkFlush},
-	{"FlushNothing", "ForceFlush: without any snapshot there is nothing to do, and no error", checkFlushNothing},
-	{"BelongsToCaller", "the snapshot and all it points to belong to the caller and are not to be kept or changed after the call", checkBelongsToCaller},
+	{"Flush", "ForceFlush returns when every successfully exported snapshot, or a later one, can be read", checkFlush},
+	{"FlushNothing", "Without any snapshot ForceFlush does nothing and returns no error", checkFlushNothing},
+	{"BelongsToCaller", "the snapshot and everything it points to belong to the caller and must not be kept or changed after the call", checkBelongsToCaller},
 }
 
 func checkSequence(f *fixture) {
@@ -55,8 +55,7 @@ func checkNumbers(f *fixture) {
 	f.expectShown(oddMetrics()...)
 }
 
-// checkFewer leaves out metrics and points, as an exporter that is configured to
-// tell less would see it after a restart of the relay.
+// checkFewer leaves out metrics and points, as another version of the relay may after a restart.
 func checkFewer(f *fixture) {
 	f.mustExport(append(allMetrics(5), oddMetrics()...)...)
 	f.expectShown(append(allMetrics(5), oddMetrics()...)...)

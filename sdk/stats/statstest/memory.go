@@ -13,11 +13,10 @@ type Memory struct {
 	last stats.Snapshot
 }
 
-// NewMemory returns an exporter that has seen nothing.
+// NewMemory returns a Memory without a snapshot.
 func NewMemory() *Memory { return &Memory{} }
 
-// Last returns the snapshot that was exported last, or the zero one. It is not
-// to be changed.
+// Last returns the last exported snapshot, or the zero one. The caller must not change it.
 func (m *Memory) Last() stats.Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()

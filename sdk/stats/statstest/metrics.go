@@ -9,12 +9,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// counterOf is a counter of n.
+// counterOf returns a counter with the value n.
 func counterOf(n float64) stats.Metric {
 	return stats.Metric{Name: "posts", Doc: "Posts.", Kind: stats.Counter, Points: []stats.Point{{Value: n}}}
 }
 
-// allMetrics has every kind, with points that are easily confused.
+// allMetrics returns metrics of every kind, with points that are easily confused.
 func allMetrics(n uint64) []stats.Metric {
 	return []stats.Metric{
 		{Name: "posts", Doc: "Posts, by what became of them.", Kind: stats.Counter, Points: []stats.Point{
@@ -30,7 +30,7 @@ func allMetrics(n uint64) []stats.Metric {
 	}
 }
 
-// oddMetrics has values and texts that are valid and seldom.
+// oddMetrics returns metrics with rare but valid values and texts.
 func oddMetrics() []stats.Metric {
 	return []stats.Metric{
 		{Name: "a", Kind: stats.Counter, Points: []stats.Point{{Value: math.MaxFloat64}}},
@@ -50,8 +50,8 @@ func oddMetrics() []stats.Metric {
 	}
 }
 
-// largestMetrics fills every bound that fits below MaxBytes together: one metric and
-// one point have all they can have, the rest is as many as there may be.
+// largestMetrics returns MaxMetrics metrics that reach as many bounds as fit below MaxBytes: one
+// metric and one of its points reach every bound, the others have MaxPoints points.
 func largestMetrics() []stats.Metric {
 	metrics := make([]stats.Metric, stats.MaxMetrics)
 	for i := range metrics {
@@ -76,7 +76,7 @@ func largestMetrics() []stats.Metric {
 	return metrics
 }
 
-// makeLabels makes labels of names and values.
+// makeLabels makes labels from pairs of a name and a value.
 func makeLabels(pairs ...string) (out []stats.Label) {
 	for pair := range slices.Chunk(pairs, 2) {
 		out = append(out, stats.Label{Name: pair[0], Value: pair[1]})
@@ -84,7 +84,7 @@ func makeLabels(pairs ...string) (out []stats.Label) {
 	return out
 }
 
-// makeBuckets makes buckets of bounds and counts.
+// makeBuckets makes buckets from pairs of a bound and a count.
 func makeBuckets(pairs ...float64) (out []stats.Bucket) {
 	for pair := range slices.Chunk(pairs, 2) {
 		out = append(out, stats.Bucket{UpTo: pair[0], Count: uint64(pair[1])})

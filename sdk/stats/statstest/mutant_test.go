@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// mutant is a Memory with a fault. Methods that are nil are those of the Memory.
+// mutant is a Memory with a fault. Fields that are nil change nothing.
 type mutant struct {
 	*Memory
 	export func(ctx context.Context, m *Memory, s stats.Snapshot) error
@@ -39,8 +39,8 @@ func (m *mutant) Close() error {
 	return nil
 }
 
-// exporting exports what change makes of a valid snapshot.
-func exporting(change func(before stats.Snapshot, s *stats.Snapshot)) mutant {
+// changingSnapshots makes a mutant that changes valid snapshots.
+func changingSnapshots(change func(before stats.Snapshot, s *stats.Snapshot)) mutant {
 	return mutant{export: func(ctx context.Context, m *Memory, s stats.Snapshot) error {
 		if err := s.Validate(); err != nil {
 			return err
@@ -54,9 +54,9 @@ func exporting(change func(before stats.Snapshot, s *stats.Snapshot)) mutant {
 	}}
 }
 
-// mutants are faults, by the check that must find them.
+// mutants has a fault for each check, which must find it.
 var mutants = map[string]mutant{
-	"Sequence": exporting(func(before stats.Snapshot, s *stats.Snapshot) {
+	"Sequence": changingSnapshots(func(before stats.Snapshot, s *stats.Snapshot) {
 		if before.Seq == 19 { // a rare fault
 			*s = before
 		}
@@ -67,12 +67,12 @@ var mutants = map[string]mutant{
 		}
 		return m.Export(ctx, s)
 	}},
-	"Epoch": exporting(func(before stats.Snapshot, s *stats.Snapshot) { // "counters never fall"
+	"Epoch": changingSnapshots(func(before stats.Snapshot, s *stats.Snapshot) { // "counters never fall"
 		if before.Epoch != s.Epoch && before.Seq > 100 {
 			*s = before
 		}
 	}),
-	"Numbers": exporting(func(_ stats.Snapshot, s *stats.Snapshot) {
+	"Numbers": changingSnapshots(func(_ stats.Snapshot, s *stats.Snapshot) {
 		for _, m := range s.Metrics {
 			for i := range m.Points {
 				if v := m.Points[i].Value; v < 0 && v > -1 { // rounds
@@ -81,14 +81,14 @@ var mutants = map[string]mutant{
 			}
 		}
 	}),
-	"Fewer": exporting(func(before stats.Snapshot, s *stats.Snapshot) { // what is not there stays as it was
+	"Fewer": changingSnapshots(func(before stats.Snapshot, s *stats.Snapshot) { // keeps metrics that are gone
 		for _, old := range before.Metrics {
 			if len(s.Metrics) == 1 && len(before.Metrics) > 1 && !slices.ContainsFunc(s.Metrics, func(m stats.Metric) bool { return m.Name == old.Name }) {
 				s.Metrics = append(s.Metrics, old)
 			}
 		}
 	}),
-	"NoMetrics": exporting(func(before stats.Snapshot, s *stats.Snapshot) {
+	"NoMetrics": changingSnapshots(func(before stats.Snapshot, s *stats.Snapshot) {
 		if len(s.Metrics) == 0 {
 			*s = before
 		}
@@ -123,25 +123,25 @@ var mutants = map[string]mutant{
 	"EndedContext": {export: func(_ context.Context, m *Memory, s stats.Snapshot) error {
 		return m.Export(context.Background(), s)
 	}},
-	"GivenUp": givenUp(),
-	"Flush":   late(),
+	"GivenUp": failingOnceGivenUp(),
+	"Flush":   showingLate(),
 	"Close":   {close: func() error { return errors.New("not flushed") }},
 	"Reopened": {flush: func(ctx context.Context, m *Memory) error {
-		if last := m.Last(); last.Seq == 2 { // what was the first after opening is taken for a repetition
+		if last := m.Last(); last.Seq == 2 { // takes the first snapshot after opening for a repetition
 			m.setSnapshot(stats.Snapshot{})
 		}
 		return ctx.Err()
 	}},
 }
 
-// late shows a snapshot only when the next one comes.
-func late() mutant {
+// showingLate makes a mutant that shows a snapshot only when the next one comes.
+func showingLate() mutant {
 	var waiting stats.Snapshot
-	return exporting(func(_ stats.Snapshot, s *stats.Snapshot) { *s, waiting = waiting, *s })
+	return changingSnapshots(func(_ stats.Snapshot, s *stats.Snapshot) { *s, waiting = waiting, *s })
 }
 
-// givenUp takes nothing any more once a call was given up.
-func givenUp() mutant {
+// failingOnceGivenUp makes a mutant that refuses everything after a call that was given up.
+func failingOnceGivenUp() mutant {
 	gaveUp := false
 	return mutant{export: func(ctx context.Context, m *Memory, s stats.Snapshot) error {
 		err := m.Export(ctx, s)
@@ -152,9 +152,8 @@ func givenUp() mutant {
 	}}
 }
 
-// TestMutants checks that the suite finds each fault, by the check whose sentence
-// it breaks.
-func TestMutants(t *testing.T) {
+// TestChecksFindMutants shows that each check finds its fault.
+func TestChecksFindMutants(t *testing.T) {
 	for _, c := range Checks(Opener{}) {
 		if _, ok := mutants[c.Name]; !ok && c.Name != "Killed" {
 			t.Errorf("the check %s has no mutant", c.Name)
@@ -162,7 +161,7 @@ func TestMutants(t *testing.T) {
 	}
 	for name, m := range mutants {
 		t.Run(name, func(t *testing.T) {
-			checks := Checks(memory(func(memory *Memory) stats.Exporter {
+			checks := Checks(openMemory(func(memory *Memory) stats.Exporter {
 				m.Memory = memory
 				return &m
 			}))

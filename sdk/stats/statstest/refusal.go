@@ -10,12 +10,12 @@ import (
 )
 
 var refusalChecks = []check{
-	{"Invalid", "a snapshot that Validate finds fault with is refused with ErrInvalid and changes nothing", checkInvalid},
-	{"EndedContext", "a method that is called with a context that has ended returns its error and does nothing", checkEndedContext},
-	{"GivenUp", "the methods are called one at a time, also when a relay has given up waiting for one of them", checkGivenUp},
+	{"Invalid", "A snapshot that Validate rejects is refused with ErrInvalid and changes nothing", checkInvalid},
+	{"EndedContext", "A method whose context has ended before the call returns the context's error and does nothing", checkEndedContext},
+	{"GivenUp", "The methods are called one at a time, even if the relay has given up a call", checkGivenUp},
 }
 
-// invalidSnapshots are snapshots that break one rule each.
+// invalidSnapshots returns changes of a valid snapshot that break one rule each.
 func invalidSnapshots() map[string]func(*stats.Snapshot) {
 	point := func(kind stats.Kind, p stats.Point) func(*stats.Snapshot) {
 		return func(s *stats.Snapshot) {
@@ -77,7 +77,7 @@ func invalidSnapshots() map[string]func(*stats.Snapshot) {
 	}
 }
 
-// tooLarge keeps every bound but that of all together.
+// tooLarge makes a snapshot that exceeds MaxBytes and no other bound.
 func tooLarge(s *stats.Snapshot) {
 	s.Metrics = largestMetrics()
 	for i := range s.Metrics {
@@ -121,8 +121,7 @@ func checkEndedContext(f *fixture) {
 	f.expectShown(allMetrics(5)...)
 }
 
-// checkGivenUp gives up calls, of which any number may have come to their end,
-// and goes on with the next at once.
+// checkGivenUp gives up calls, whether they have ended or not, and goes on at once.
 func checkGivenUp(f *fixture) {
 	metrics := largestMetrics()
 	for n := range uint64(5) {
@@ -131,7 +130,7 @@ func checkGivenUp(f *fixture) {
 		go func(s stats.Snapshot) { done <- f.exporter.Export(ctx, s) }(f.nextSnapshot(metrics...))
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			f.Fatalf("an export that was given up: %v", err)
+			f.Fatalf("export that was given up: %v", err)
 		}
 		f.mustExport(allMetrics(n)...)
 		f.expectShown(allMetrics(n)...)

@@ -16,15 +16,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// file is an exporter that keeps the last snapshot in a file.
-type file string
+// fileExporter is an exporter that keeps the last snapshot in a file.
+type fileExporter string
 
 var filePlugin = plugin.Plugin{
 	Name: "file", Version: "1",
-	Stats: func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) { return file(cfg.Dir), nil },
+	Stats: func(_ context.Context, cfg plugin.Config) (stats.Exporter, error) { return fileExporter(cfg.Dir), nil },
 }
 
-func (dir file) Export(ctx context.Context, s stats.Snapshot) error {
+func (dir fileExporter) Export(ctx context.Context, s stats.Snapshot) error {
 	if err := errors.Join(s.Validate(), ctx.Err()); err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (dir file) Export(ctx context.Context, s stats.Snapshot) error {
 	return os.Rename(next.Name(), filepath.Join(string(dir), "last"))
 }
 
-func (dir file) ForceFlush(ctx context.Context) error { return ctx.Err() }
-func (dir file) Close() error                         { return nil }
+func (dir fileExporter) ForceFlush(ctx context.Context) error { return ctx.Err() }
+func (dir fileExporter) Close() error                         { return nil }
 
 func readFile(tb testing.TB, dir string, _ *plugintest.Opened) (metrics []stats.Metric) {
 	tb.Helper()
@@ -59,7 +59,7 @@ func readFile(tb testing.TB, dir string, _ *plugintest.Opened) (metrics []stats.
 
 func TestMain(m *testing.M) { plugintest.Main(m, filePlugin) }
 
-func TestFileOverEveryTransport(t *testing.T) {
+func TestFileExporterPassesOverEveryTransport(t *testing.T) {
 	for _, transport := range plugintest.Transports(t, filePlugin) {
 		t.Run(transport.Name, func(t *testing.T) {
 			t.Cleanup(func() {
@@ -73,8 +73,8 @@ func TestFileOverEveryTransport(t *testing.T) {
 	}
 }
 
-// memory opens a new Memory each time, as wrap changes it.
-func memory(wrap func(*Memory) stats.Exporter) Opener {
+// openMemory returns an Opener that opens a new Memory each time, changed by wrap.
+func openMemory(wrap func(*Memory) stats.Exporter) Opener {
 	read := make(map[*plugintest.Opened]*Memory)
 	return Opener{
 		Open: func(testing.TB, string) (*plugintest.Opened, error) {
@@ -88,8 +88,8 @@ func memory(wrap func(*Memory) stats.Exporter) Opener {
 	}
 }
 
-func TestMemory(t *testing.T) {
-	o := memory(func(m *Memory) stats.Exporter { return m })
+func TestMemoryPasses(t *testing.T) {
+	o := openMemory(func(m *Memory) stats.Exporter { return m })
 	Run(t, o)
 	o.Read = nil
 	t.Run("Unread", func(t *testing.T) { Run(t, o) })

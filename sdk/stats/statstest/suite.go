@@ -10,30 +10,29 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// Opener says how to reach the exporter that is to be proved.
+// Opener says how to reach the exporter under test.
 type Opener struct {
-	// Open opens the exporter in dir. It is called again for the same directory
-	// when what it returned has been closed or killed.
+	// Open opens the exporter in dir. Checks call it again for the same directory after they
+	// have closed or killed what it returned.
 	Open func(tb testing.TB, dir string) (*plugintest.Opened, error)
-	// Read, where set, returns what is to be read now where the exporter shows its
-	// numbers: the metrics of one snapshot in any order, as far as name, kind and
-	// points go, and with or without those that have no points; under the names of the
-	// snapshot, without what the exporter puts before or after them. Before the first
-	// snapshot, and after one without metrics, it returns none.
+	// Read, if set, returns the metrics that the exporter shows now, with name, kind and
+	// points, in any order. Metrics without points may be missing. The names are those of the
+	// snapshot, without prefixes and suffixes of the exporter. Before the first snapshot, and
+	// after one without metrics, it returns none.
 	Read func(tb testing.TB, dir string, o *plugintest.Opened) []stats.Metric
 }
 
-// check proves one sentence of the contract.
+// check checks one sentence of the contract.
 type check struct {
 	name     string
-	sentence string // as the comments in the package stats have it
+	sentence string // as in the comments of package stats
 	run      func(*fixture)
 }
 
-// Checks are the sentences of the contract that can be checked from outside.
-// Those that need a process to kill, or a Read, are skipped where there is none.
+// Checks returns a check for each sentence of the contract that can be checked from outside.
+// Checks that need a process to kill, or a Read, are skipped without one.
 func Checks(o Opener) (checks []plugintest.Check) {
-	for _, list := range [][]check{exportChecks, refusalChecks, lifeChecks} {
+	for _, list := range [][]check{exportChecks, refusalChecks, lifecycleChecks} {
 		for _, c := range list {
 			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
 				c.run(newFixture(tb, o))
@@ -43,11 +42,10 @@ func Checks(o Opener) (checks []plugintest.Check) {
 	return checks
 }
 
-// Run runs the [Checks], each in a subtest that quotes its sentence when it
-// fails.
+// Run runs the [Checks], each in a subtest that quotes its sentence if it fails.
 func Run(t *testing.T, o Opener) { plugintest.RunTests(t, Checks(o)) }
 
-// fixture is an open exporter and the relay that counts for it.
+// fixture is an open exporter, with the epoch and the number of the last snapshot.
 type fixture struct {
 	testing.TB
 	opener   Opener
@@ -71,7 +69,7 @@ func (f *fixture) openExporter() {
 		f.Fatalf("open: %v", err)
 	}
 	if opened.Exporter == nil {
-		f.Fatal("open: what was opened is no exporter")
+		f.Fatal("open: the plugin is not an exporter")
 	}
 	f.opened, f.exporter = opened, opened.Exporter
 }
@@ -90,7 +88,7 @@ func (f *fixture) nextSnapshot(metrics ...stats.Metric) stats.Snapshot {
 	return stats.Snapshot{Server: "club-1", Epoch: f.epoch, Seq: f.seq, Metrics: metrics}
 }
 
-// mustExport exports metrics, and ends the check when that fails.
+// mustExport exports metrics, and ends the check if that fails.
 func (f *fixture) mustExport(metrics ...stats.Metric) {
 	f.Helper()
 	if err := f.exporter.Export(f.Context(), f.nextSnapshot(metrics...)); err != nil {
@@ -105,8 +103,7 @@ func (f *fixture) mustFlush() {
 	}
 }
 
-// expectShown flushes and checks that metrics are what is to be read, where the suite
-// can read.
+// expectShown flushes, and checks that the exporter shows metrics if there is a Read.
 func (f *fixture) expectShown(metrics ...stats.Metric) {
 	f.Helper()
 	f.mustFlush()
@@ -115,24 +112,23 @@ func (f *fixture) expectShown(metrics ...stats.Metric) {
 	}
 	got, want := normalize(f.opener.Read(f.TB, f.dir, f.opened)), normalize(metrics)
 	if len(got) != len(want) {
-		f.Fatalf("after snapshot %d there are %d metrics to be read, want %d", f.seq, len(got), len(want))
+		f.Fatalf("after snapshot %d the exporter shows %d metrics, want %d", f.seq, len(got), len(want))
 	}
 	for i := range want {
 		if !sameMetric(got[i], want[i]) {
-			f.Fatalf("after snapshot %d there is to be read\n%+v, want\n%+v", f.seq, got[i], want[i])
+			f.Fatalf("after snapshot %d the exporter shows\n%+v, want\n%+v", f.seq, got[i], want[i])
 		}
 	}
 }
 
-// mustRead skips the rest of a check that can see nothing without a Read.
+// mustRead skips a check that needs a Read.
 func (f *fixture) mustRead() {
 	if f.opener.Read == nil {
-		f.Skip("what arrived cannot be read")
+		f.Skip("there is no Read to see what the exporter shows")
 	}
 }
 
-// normalize puts metrics, their points and their labels in one order, and leaves
-// out those that have no points.
+// normalize sorts metrics, their points and their labels, and leaves out metrics without points.
 func normalize(metrics []stats.Metric) []stats.Metric {
 	metrics = stats.Snapshot{Metrics: metrics}.Clone().Metrics
 	metrics = slices.DeleteFunc(metrics, func(m stats.Metric) bool { return len(m.Points) == 0 })

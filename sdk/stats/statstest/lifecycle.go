@@ -6,10 +6,10 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-var lifeChecks = []check{
+var lifecycleChecks = []check{
 	{"Close", "Close releases the exporter; numbers that were not flushed may be lost", checkClose},
-	{"Reopened", "an exporter whose configuration changed is closed and another one opened, while counting goes on", checkReopened},
-	{"Killed", "the process may be killed at any moment; the next one is given the next snapshot", checkKilled},
+	{"Reopened", "after a change of its configuration an exporter is closed and another one opened, while counting goes on", checkReopened},
+	{"Killed", "the process may be killed at any moment; the next one gets the next snapshot", checkKilled},
 }
 
 func checkClose(f *fixture) {
@@ -34,16 +34,16 @@ func checkReopened(f *fixture) {
 
 func checkKilled(f *fixture) {
 	if f.opened.Kill == nil {
-		f.Skip("the exporter is no process of its own")
+		f.Skip("the exporter is not a process of its own")
 	}
 	for n := range uint64(3) {
 		f.mustExport(allMetrics(2 * n)...)
 		f.opened.Kill()
 		if err := f.exporter.Export(f.Context(), f.nextSnapshot(counterOf(1))); !errors.Is(err, stats.ErrUnavailable) {
-			f.Errorf("export to a process that was killed: %v, want ErrUnavailable", err)
+			f.Errorf("export to a killed process: %v, want ErrUnavailable", err)
 		}
 		if err := f.exporter.ForceFlush(f.Context()); !errors.Is(err, stats.ErrUnavailable) {
-			f.Errorf("force flush of a process that was killed: %v, want ErrUnavailable", err)
+			f.Errorf("force flush of a killed process: %v, want ErrUnavailable", err)
 		}
 		f.openExporter()
 		f.mustFlush()
