@@ -1,75 +1,75 @@
 // The service of peer-sync plugins: the algorithm that keeps the boards of several
-// relays equal. These comments are the whole contract; the Go package sdk/peersync says
-// the same to authors in Go (there the calls of the plugin are the interface Host), and a
-// test compares the limits and the codes.
+// relays equal. These comments are the whole contract. The Go package sdk/peersync says
+// the same to authors in Go, where the calls of the plugin are the interface
+// HostServices. A test compares the limits and the codes.
 //
-// A plugin is only the algorithm. It sees when each envelope was born, its id and its
-// place in the log; it exchanges messages with its twin on the other relay; and it
-// decides which envelopes go where. The links, flow control, quotas, and reading,
-// checking and appending envelopes are the relay's. No ciphertext, address or socket
-// comes near a plugin.
+// A plugin is only the algorithm. It sees the id of each envelope, the hour in which it
+// was born and its place in the log. It exchanges messages with its twin on the other
+// relay, and decides which envelopes go where. The relay does the rest: links, flow
+// control, quotas, and reading, checking and appending envelopes. A plugin gets no
+// ciphertext, no address and no socket.
 //
 // Two directions, one connection. The relay calls Handle, a stream in both
 // directions. Its first message has the events. While the plugin handles them it
-// sends one HostCall after the other, and the relay answers each with a HostAnswer
-// before it takes the next; a plugin that does not wait for the answer has broken
+// sends one HostCall after the other. The relay answers each with a HostAnswer
+// before it takes the next. A plugin that does not wait for the answer breaks
 // the contract. The plugin ends the stream with the status of the Handle. So a
-// plugin opens no connection, and can call the relay while a Handle is under way
-// and only then.
+// plugin opens no connection, and can call the relay only while a Handle is under
+// way.
 //
-// Determinism. A plugin looks at no clock, draws no random numbers, starts no threads
-// and depends on no order that its language leaves open, as that of a hash table. Time
-// comes with Tick, randomness with Start. So the same events and answers lead to the same
-// calls, and the algorithm can run in a simulator.
+// Determinism. A plugin reads no clock, draws no random numbers, starts no threads
+// and does not depend on an order that its language leaves open, such as that of a hash
+// table. Time comes with Tick, randomness with Start. The same events and answers
+// therefore lead to the same calls, and the algorithm can run in a simulator.
 //
 // Keys. A key is 36 bytes: the hour (whole hours since 1970-01-01 00:00 UTC, 4 bytes,
 // big-endian) in which the first relay accepted the envelope, and the id, 32 bytes. Keys
-// are ordered as their bytes are, on all relays alike. A field of ids or keys holds them
+// are in the order of their bytes, on all relays. A field of ids or keys holds them
 // one after the other, 32 or 36 bytes each. A range is two keys: the first in it, and the
-// first after it; 36 zeros as the second stand for the end.
+// first after it. If the second is 36 zeros, the range has no upper bound.
 //
-// Peers. A peer is another relay with a replica of the board. The relay gives the
-// numbers, from 1 on. A peer keeps its number for as long as it is configured, whatever
-// restarts, and no other is given the same afterwards. The peer may be anybody's relay:
-// whatever comes from it may be a lie.
+// Peers. A peer is another relay with a replica of the board, and has a number from 1
+// on. It keeps the number as long as it is configured, across all restarts. No other peer
+// gets the same number later. The peer may be anybody's relay, so everything that comes
+// from it may be a lie.
 //
-// Limits. What exceeds one is refused with OUT_OF_RANGE and does nothing. Numbers alone
+// Limits. A call beyond a limit fails with OUT_OF_RANGE and does nothing. Numbers alone
 // are counts, the others bytes.
 //
-//   max_message      1 MiB   a message to or from a peer, which has 1 byte at least
+//   max_message      1 MiB   a message to or from a peer; at least 1 byte
 //   max_events       256     events of one Handle
 //   max_event_bytes  4 MiB   messages of peers in one Handle
 //   max_event_ids    16384   ids of all Moved events of one Handle
-//   max_ids          1024    ids of a Transfer, a Request or a Moved, which have 1 at least
+//   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
 //   max_keys         4096    keys of a KeysResponse
 //   max_ranges       1024    ranges of a RangeSumRequest
 //   max_parts        1024    parts of a SplitResponse
 //   max_cursors      256     cursors
 //   max_cursor       1 KiB   value of a cursor
-//   max_cursor_name  64      bytes of the name of a cursor, which has 1 at least
+//   max_cursor_name  64      bytes of the name of a cursor; at least 1
 //   max_peers        64      peers at a time; their numbers may be higher
 //   max_text         256     bytes of a summary or a reason
 //
-// Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
-// text is for the operator (at most 1 KiB):
+// Errors. A Handle, or the answer to a HostCall, has one of these codes. The text is for
+// the operator (at most 1 KiB).
 //
-//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown says so too, but may
-//                        come later
-//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits, or does not have the form
-//                        that it must have; nothing was done
-//   ABORTED              ErrBusy: too much waits for the peer; nothing was queued. Another
-//                        attempt at a later Tick may succeed
+//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown may come later
+//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits or has an invalid form.
+//                        Nothing was done
+//   ABORTED              ErrBusy: too much is already waiting for the peer. Nothing was
+//                        queued. Another attempt at a later Tick may succeed
 //   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
-//                        anew with Start
-//   UNAVAILABLE          ErrUnavailable: not now, as when the store of the relay is away.
-//                        Another attempt at a later Tick may succeed
-//   INTERNAL             a fault of one's own, such as an exception that nobody caught
+//                        again with Start
+//   UNAVAILABLE          ErrUnavailable: not now, for example because the store of the
+//                        relay cannot be reached. Another attempt at a later Tick may
+//                        succeed
+//   INTERNAL             a defect of the side that answers, such as an uncaught exception
 //   UNKNOWN              anything else, such as a call that the relay is too old for
 //
-// Errors of calls to the relay are a part of life, and no reason to fail a Handle. A
-// Handle that fails with INTERNAL or UNKNOWN says that the plugin has lost its way: the
-// process is replaced, and the next one begins with Start.
+// Errors of calls to the relay are normal, and no reason for Handle to fail. After a
+// Handle that fails with INTERNAL or UNKNOWN the relay replaces the process. The next
+// one begins with Start.
 
 // Code generated by protoc-gen-go. DO NOT EDIT.
 // versions:
@@ -98,12 +98,12 @@ type Moved_Status int32
 
 const (
 	Moved_STATUS_UNSPECIFIED Moved_Status = 0 // never sent
-	Moved_STATUS_PASSED      Moved_Status = 1 // handed to the link; whether it has arrived is for the twin to say
+	Moved_STATUS_PASSED      Moved_Status = 1 // passed to the link; only the twin can say whether it arrived
 	Moved_STATUS_STORED      Moved_Status = 2 // new, and durable in the log here
 	Moved_STATUS_KNOWN       Moved_Status = 3 // was in the log here before
-	Moved_STATUS_GONE        Moved_Status = 4 // whoever was to send it does not have it
-	Moved_STATUS_REFUSED     Moved_Status = 5 // below the floor here, over a quota or no envelope at all; not stored
-	Moved_STATUS_LOST        Moved_Status = 6 // the link broke first
+	Moved_STATUS_GONE        Moved_Status = 4 // the sender does not have it
+	Moved_STATUS_REFUSED     Moved_Status = 5 // not stored: below the floor here, over a quota, or not an envelope at all
+	Moved_STATUS_LOST        Moved_Status = 6 // the link broke before
 )
 
 // Enum value maps for Moved_Status.
@@ -413,68 +413,67 @@ type isHostCall_Call interface {
 }
 
 type HostCall_Log struct {
-	// Entries of the log from a sequence number on, ascending, as many as there are up to
-	// the limit. No entries: the log ends before.
+	// Reads entries of the log from a sequence number on, ascending, up to the limit. No
+	// entries: the log ends before.
 	Log *ReplicaLogRequest `protobuf:"bytes,1,opt,name=log,proto3,oneof"`
 }
 
 type HostCall_Keys struct {
-	// The first keys of a range, ascending, as many as there are up to max. Fewer than
-	// max is all there are.
+	// Reads the first keys of a range, ascending. Fewer keys than max are all keys of the
+	// range.
 	Keys *KeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
 }
 
 type HostCall_RangeSum struct {
-	// A sum for each range, in their order.
+	// Computes a sum for each range, in their order.
 	RangeSum *RangeSumRequest `protobuf:"bytes,3,opt,name=range_sum,json=rangeSum,proto3,oneof"`
 }
 
 type HostCall_Split struct {
-	// A range in parts of equal count, in order: when n keys are in it, the first
-	// n mod parts of them have one key more than the rest. Parts without keys are left
-	// out, so an empty range has none.
+	// Cuts a range into parts of equal count, in order: of n keys in the range, the first
+	// n mod parts of the parts have one key more than the others. Parts without keys are
+	// left out, so an empty range has none.
 	Split *SplitRequest `protobuf:"bytes,4,opt,name=split,proto3,oneof"`
 }
 
 type HostCall_Send struct {
-	// Queues a message for the twin at a peer. Messages arrive in the order of Send or,
-	// when the link breaks, not at all; that is not reported but by PeerDown. This and
-	// the next three only for peers that are up: from PeerUp until PeerDown.
+	// Queues a message for the twin at a peer. Messages arrive in the order of Send. When
+	// the link breaks they are lost; only PeerDown says so. This and the next three calls
+	// are only for peers that are up: from PeerUp until PeerDown.
 	Send *SendRequest `protobuf:"bytes,5,opt,name=send,proto3,oneof"`
 }
 
 type HostCall_Transfer struct {
-	// Queues envelopes, to be read from the log and sent to the peer. Each id is settled
-	// once by a Moved of `sent`: PASSED, GONE or LOST.
+	// Queues envelopes, which the relay reads from the log and sends to the peer. Each id
+	// is settled once by a Moved of `sent`: PASSED, GONE or LOST.
 	Transfer *TransferRequest `protobuf:"bytes,6,opt,name=transfer,proto3,oneof"`
 }
 
 type HostCall_Request struct {
-	// Asks the peer for envelopes. Each id is settled once by a Moved of `received`; one
-	// that is in the log already is KNOWN, and not asked for.
+	// Asks the peer for envelopes. Each id is settled once by a Moved of `received`. An id
+	// that is in the log already is settled as KNOWN, without asking the peer.
 	Request *RequestRequest `protobuf:"bytes,7,opt,name=request,proto3,oneof"`
 }
 
 type HostCall_Drop struct {
-	// Closes the link to a peer that does not keep to the protocol, and keeps it closed
-	// for a while. PeerDown follows.
+	// Closes the link to a peer that breaks the protocol, and keeps it closed for a while.
+	// PeerDown follows.
 	Drop *DropRequest `protobuf:"bytes,8,opt,name=drop,proto3,oneof"`
 }
 
 type HostCall_Save struct {
-	// Keeps a value under a name, in the place of what was kept there, beyond the life of
-	// the process. It is durable when the answer comes, and if it survives, every earlier
-	// Save does too.
+	// Stores a value under a name and replaces the one before. It is durable when the
+	// answer comes. If a Save survives a crash, so does every Save before it.
 	Save *SaveRequest `protobuf:"bytes,9,opt,name=save,proto3,oneof"`
 }
 
 type HostCall_Load struct {
-	// The value under a name; empty when nothing is kept there.
+	// Reads the value under a name. It is empty if there is none.
 	Load *LoadRequest `protobuf:"bytes,10,opt,name=load,proto3,oneof"`
 }
 
 type HostCall_Report struct {
-	// Replaces what the relay shows its operator of the replication.
+	// Replaces what the relay shows its operator about the replication.
 	Report *ReportRequest `protobuf:"bytes,11,opt,name=report,proto3,oneof"`
 }
 
@@ -500,8 +499,8 @@ func (*HostCall_Load) isHostCall_Call() {}
 
 func (*HostCall_Report) isHostCall_Call() {}
 
-// HostAnswer is the answer to a HostCall: the message with its name, or nothing
-// where the call has no result, or an error.
+// HostAnswer is the answer to a HostCall: an error, or the result, which has the name of
+// the call. A call without a result has an empty answer.
 type HostAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Code  uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // of gRPC; 0: the call succeeded
@@ -648,7 +647,7 @@ func (*HostAnswer_Split) isHostAnswer_Answer() {}
 
 func (*HostAnswer_Load) isHostAnswer_Answer() {}
 
-// Event is one of these; a plugin ignores one that it does not know.
+// Event is one of these. A plugin ignores events that it does not know.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -780,35 +779,34 @@ type isEvent_Event interface {
 }
 
 type Event_Start struct {
-	// The first of all. No peer is up and nothing is under way.
+	// The first event. No peer is up, and nothing is under way.
 	Start *Start `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 
 type Event_LogAdvanced struct {
-	// The log or the floor has moved, or the epoch is another one. Many moves may come as
-	// one event.
+	// The log or the floor has moved, or the epoch has changed. One event may stand for
+	// many changes.
 	LogAdvanced *ReplicaState `protobuf:"bytes,2,opt,name=log_advanced,json=logAdvanced,proto3,oneof"`
 }
 
 type Event_Tick struct {
-	// About every second while a peer is up, and about every ten seconds or with a
-	// log_advanced otherwise. How often it comes says nothing; reckon with now.
+	// The time: about every second while a peer is up, otherwise about every ten seconds
+	// or with a log_advanced. Its frequency means nothing; calculate with now.
 	Tick *Tick `protobuf:"bytes,3,opt,name=tick,proto3,oneof"`
 }
 
 type Event_PeerUp struct {
-	// The link to a peer stands, and its twin is there.
+	// The link to a peer and the twin there are ready.
 	PeerUp *PeerUp `protobuf:"bytes,4,opt,name=peer_up,json=peerUp,proto3,oneof"`
 }
 
 type Event_PeerDown struct {
-	// The link is gone. All messages of the peer have come before, and whatever was under
-	// way has been settled.
+	// The link is gone. No message of the peer follows, and every id is settled.
 	PeerDown *PeerDown `protobuf:"bytes,5,opt,name=peer_down,json=peerDown,proto3,oneof"`
 }
 
 type Event_PeerMessage struct {
-	// A message that the twin at a peer has sent.
+	// A message from the twin at a peer.
 	PeerMessage *PeerMessage `protobuf:"bytes,6,opt,name=peer_message,json=peerMessage,proto3,oneof"`
 }
 
@@ -818,8 +816,8 @@ type Event_Sent struct {
 }
 
 type Event_Received struct {
-	// Settles ids of a Request, and tells of envelopes that the peer has transferred
-	// unasked: STORED, KNOWN, GONE, REFUSED or LOST.
+	// Settles ids of a Request, and reports envelopes that the peer transferred without a
+	// Request: STORED, KNOWN, GONE, REFUSED or LOST.
 	Received *Moved `protobuf:"bytes,8,opt,name=received,proto3,oneof"`
 }
 
@@ -842,9 +840,9 @@ func (*Event_Received) isEvent_Event() {}
 // ReplicaState describes a board.
 type ReplicaState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes; a new one makes all sequence numbers of the old one void
+	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes; sequence numbers of another epoch mean nothing
 	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // lowest sequence number kept; 0: the log is empty
-	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none was
+	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none yet
 	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // envelopes kept
 	Floor         uint32                 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"` // hour below which the relay neither keeps nor accepts envelopes; it only rises
 	unknownFields protoimpl.UnknownFields
@@ -919,8 +917,8 @@ func (x *ReplicaState) GetFloor() uint32 {
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         *ReplicaState          `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // as of Tick
-	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`  // 32 bytes, all the randomness there is; new each time, and known to nobody else
+	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // as in Tick
+	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`  // 32 bytes, the only randomness; every Start has a new one, and nobody else knows it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,7 +976,7 @@ func (x *Start) GetSeed() []byte {
 
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Now           int64                  `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`   // nanoseconds since Start; never less than before
+	Now           int64                  `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`   // nanoseconds since Start; never falls
 	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // by the clock of the relay, which may be wrong and may jump
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1032,7 +1030,7 @@ type PeerUp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Initiator     bool                   `protobuf:"varint,2,opt,name=initiator,proto3" json:"initiator,omitempty"` // true at exactly one of the two ends
-	State         *ReplicaState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`          // of the peer's replica, as the peer says
+	State         *ReplicaState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`          // of the peer's replica, as the peer claims
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1135,7 +1133,7 @@ func (x *PeerDown) GetPeer() uint32 {
 type PeerMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"` // 1 to max_message bytes; nothing else is known of them
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"` // 1 to max_message bytes, which may be anything
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1184,7 +1182,7 @@ func (x *PeerMessage) GetData() []byte {
 	return nil
 }
 
-// Moved says what became of envelopes that were to move.
+// Moved says what became of envelopes of a Transfer or a Request.
 type Moved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -1299,12 +1297,12 @@ func (x *ReplicaLogRequest) GetMax() uint32 {
 
 type ReplicaLogResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 16 bytes, of the log that was read. When it is another than the plugin knows, `from`
-	// came from a log that is no more.
+	// 16 bytes: the epoch of the log at the time of reading. If it differs from the one that
+	// the plugin knows, `from` belongs to a log that no longer exists.
 	Epoch   []byte                      `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Entries []*ReplicaLogResponse_Entry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Highest sequence number that the log had then. The reader is at the end when the page
-	// holds it, or is empty.
+	// Highest sequence number of the log at the time of reading. The reader is at the end if
+	// the page contains it or is empty.
 	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1853,7 +1851,7 @@ func (x *RequestRequest) GetIds() []byte {
 type DropRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // for the operators on this side, as a summary of ReportRequest
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // for the operators on this side, with the limits of a summary in ReportRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1905,7 +1903,7 @@ func (x *DropRequest) GetReason() string {
 type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // a-z, 0-9 and "./_-"
-	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // empty: forget it
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // empty: deletes the value
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2042,8 +2040,8 @@ func (x *LoadResponse) GetValue() []byte {
 	return nil
 }
 
-// ReportRequest is what an operator is told. Summaries are at most max_text bytes of UTF-8
-// without control characters, and hold no ids.
+// ReportRequest is for the operator. Summaries are at most max_text bytes of UTF-8 without
+// control characters, and contain no ids.
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Summary       string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
@@ -2101,7 +2099,7 @@ type ReplicaLogResponse_Entry struct {
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`    // 36 bytes
 	Size          uint32                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes of ciphertext and signature together
-	Via           uint32                 `protobuf:"varint,4,opt,name=via,proto3" json:"via,omitempty"`   // the peer it came from; 0: a client posted it here, or the relay no longer knows
+	Via           uint32                 `protobuf:"varint,4,opt,name=via,proto3" json:"via,omitempty"`   // the peer that it came from; 0: a client posted it here, or the relay no longer knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

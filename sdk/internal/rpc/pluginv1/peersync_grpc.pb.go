@@ -1,75 +1,75 @@
 // The service of peer-sync plugins: the algorithm that keeps the boards of several
-// relays equal. These comments are the whole contract; the Go package sdk/peersync says
-// the same to authors in Go (there the calls of the plugin are the interface Host), and a
-// test compares the limits and the codes.
+// relays equal. These comments are the whole contract. The Go package sdk/peersync says
+// the same to authors in Go, where the calls of the plugin are the interface
+// HostServices. A test compares the limits and the codes.
 //
-// A plugin is only the algorithm. It sees when each envelope was born, its id and its
-// place in the log; it exchanges messages with its twin on the other relay; and it
-// decides which envelopes go where. The links, flow control, quotas, and reading,
-// checking and appending envelopes are the relay's. No ciphertext, address or socket
-// comes near a plugin.
+// A plugin is only the algorithm. It sees the id of each envelope, the hour in which it
+// was born and its place in the log. It exchanges messages with its twin on the other
+// relay, and decides which envelopes go where. The relay does the rest: links, flow
+// control, quotas, and reading, checking and appending envelopes. A plugin gets no
+// ciphertext, no address and no socket.
 //
 // Two directions, one connection. The relay calls Handle, a stream in both
 // directions. Its first message has the events. While the plugin handles them it
-// sends one HostCall after the other, and the relay answers each with a HostAnswer
-// before it takes the next; a plugin that does not wait for the answer has broken
+// sends one HostCall after the other. The relay answers each with a HostAnswer
+// before it takes the next. A plugin that does not wait for the answer breaks
 // the contract. The plugin ends the stream with the status of the Handle. So a
-// plugin opens no connection, and can call the relay while a Handle is under way
-// and only then.
+// plugin opens no connection, and can call the relay only while a Handle is under
+// way.
 //
-// Determinism. A plugin looks at no clock, draws no random numbers, starts no threads
-// and depends on no order that its language leaves open, as that of a hash table. Time
-// comes with Tick, randomness with Start. So the same events and answers lead to the same
-// calls, and the algorithm can run in a simulator.
+// Determinism. A plugin reads no clock, draws no random numbers, starts no threads
+// and does not depend on an order that its language leaves open, such as that of a hash
+// table. Time comes with Tick, randomness with Start. The same events and answers
+// therefore lead to the same calls, and the algorithm can run in a simulator.
 //
 // Keys. A key is 36 bytes: the hour (whole hours since 1970-01-01 00:00 UTC, 4 bytes,
 // big-endian) in which the first relay accepted the envelope, and the id, 32 bytes. Keys
-// are ordered as their bytes are, on all relays alike. A field of ids or keys holds them
+// are in the order of their bytes, on all relays. A field of ids or keys holds them
 // one after the other, 32 or 36 bytes each. A range is two keys: the first in it, and the
-// first after it; 36 zeros as the second stand for the end.
+// first after it. If the second is 36 zeros, the range has no upper bound.
 //
-// Peers. A peer is another relay with a replica of the board. The relay gives the
-// numbers, from 1 on. A peer keeps its number for as long as it is configured, whatever
-// restarts, and no other is given the same afterwards. The peer may be anybody's relay:
-// whatever comes from it may be a lie.
+// Peers. A peer is another relay with a replica of the board, and has a number from 1
+// on. It keeps the number as long as it is configured, across all restarts. No other peer
+// gets the same number later. The peer may be anybody's relay, so everything that comes
+// from it may be a lie.
 //
-// Limits. What exceeds one is refused with OUT_OF_RANGE and does nothing. Numbers alone
+// Limits. A call beyond a limit fails with OUT_OF_RANGE and does nothing. Numbers alone
 // are counts, the others bytes.
 //
-//   max_message      1 MiB   a message to or from a peer, which has 1 byte at least
+//   max_message      1 MiB   a message to or from a peer; at least 1 byte
 //   max_events       256     events of one Handle
 //   max_event_bytes  4 MiB   messages of peers in one Handle
 //   max_event_ids    16384   ids of all Moved events of one Handle
-//   max_ids          1024    ids of a Transfer, a Request or a Moved, which have 1 at least
+//   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
 //   max_keys         4096    keys of a KeysResponse
 //   max_ranges       1024    ranges of a RangeSumRequest
 //   max_parts        1024    parts of a SplitResponse
 //   max_cursors      256     cursors
 //   max_cursor       1 KiB   value of a cursor
-//   max_cursor_name  64      bytes of the name of a cursor, which has 1 at least
+//   max_cursor_name  64      bytes of the name of a cursor; at least 1
 //   max_peers        64      peers at a time; their numbers may be higher
 //   max_text         256     bytes of a summary or a reason
 //
-// Errors. A Handle ends, and a HostCall is answered, with one of these codes; the
-// text is for the operator (at most 1 KiB):
+// Errors. A Handle, or the answer to a HostCall, has one of these codes. The text is for
+// the operator (at most 1 KiB).
 //
-//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown says so too, but may
-//                        come later
-//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits, or does not have the form
-//                        that it must have; nothing was done
-//   ABORTED              ErrBusy: too much waits for the peer; nothing was queued. Another
-//                        attempt at a later Tick may succeed
+//   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown may come later
+//   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits or has an invalid form.
+//                        Nothing was done
+//   ABORTED              ErrBusy: too much is already waiting for the peer. Nothing was
+//                        queued. Another attempt at a later Tick may succeed
 //   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
-//                        anew with Start
-//   UNAVAILABLE          ErrUnavailable: not now, as when the store of the relay is away.
-//                        Another attempt at a later Tick may succeed
-//   INTERNAL             a fault of one's own, such as an exception that nobody caught
+//                        again with Start
+//   UNAVAILABLE          ErrUnavailable: not now, for example because the store of the
+//                        relay cannot be reached. Another attempt at a later Tick may
+//                        succeed
+//   INTERNAL             a defect of the side that answers, such as an uncaught exception
 //   UNKNOWN              anything else, such as a call that the relay is too old for
 //
-// Errors of calls to the relay are a part of life, and no reason to fail a Handle. A
-// Handle that fails with INTERNAL or UNKNOWN says that the plugin has lost its way: the
-// process is replaced, and the next one begins with Start.
+// Errors of calls to the relay are normal, and no reason for Handle to fail. After a
+// Handle that fails with INTERNAL or UNKNOWN the relay replaces the process. The next
+// one begins with Start.
 
 // Code generated by protoc-gen-go-grpc. DO NOT EDIT.
 // versions:
@@ -101,16 +101,16 @@ const (
 //
 // PeerSync is served by the plugin.
 type PeerSyncClient interface {
-	// Handle takes in what has happened, in order. No events are no error. It comes one
-	// at a time, and may take seconds, as for a look through the whole log. Deadline 5 min.
+	// Handle processes events in order. Without events it succeeds. The relay makes one call
+	// at a time. It may take seconds, for example to read the whole log. Deadline 5 min.
 	//
-	// The first event after Configure is a Start, and a plugin that is given another one
-	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the
-	// plugin forgets everything but its cursors. It does so after every error, upon which a
-	// Handle may have been done in part.
+	// The first event after Configure is a Start. To any other one a plugin answers
+	// FAILED_PRECONDITION. A later Start means that the relay begins again: the plugin
+	// forgets everything but its cursors. The relay does this after every error, when
+	// Handle may have done a part of its work.
 	//
 	// A plugin ignores what it does not understand: messages that make no sense, peers that
-	// it was never told of, and events that a later version of this file has added.
+	// it has not heard of, and events that a later version of this file adds.
 	Handle(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HandleRequest, HandleResponse], error)
 }
 
@@ -141,16 +141,16 @@ type PeerSync_HandleClient = grpc.BidiStreamingClient[HandleRequest, HandleRespo
 //
 // PeerSync is served by the plugin.
 type PeerSyncServer interface {
-	// Handle takes in what has happened, in order. No events are no error. It comes one
-	// at a time, and may take seconds, as for a look through the whole log. Deadline 5 min.
+	// Handle processes events in order. Without events it succeeds. The relay makes one call
+	// at a time. It may take seconds, for example to read the whole log. Deadline 5 min.
 	//
-	// The first event after Configure is a Start, and a plugin that is given another one
-	// answers FAILED_PRECONDITION. A later Start means that the relay begins anew: the
-	// plugin forgets everything but its cursors. It does so after every error, upon which a
-	// Handle may have been done in part.
+	// The first event after Configure is a Start. To any other one a plugin answers
+	// FAILED_PRECONDITION. A later Start means that the relay begins again: the plugin
+	// forgets everything but its cursors. The relay does this after every error, when
+	// Handle may have done a part of its work.
 	//
 	// A plugin ignores what it does not understand: messages that make no sense, peers that
-	// it was never told of, and events that a later version of this file has added.
+	// it has not heard of, and events that a later version of this file adds.
 	Handle(grpc.BidiStreamingServer[HandleRequest, HandleResponse]) error
 	mustEmbedUnimplementedPeerSyncServer()
 }

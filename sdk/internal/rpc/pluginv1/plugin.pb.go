@@ -1,8 +1,8 @@
 // The service that plugins of every kind serve, and what a relay and a plugin have to
-// agree on before the first call. For authors in languages other than Go;
-// docs/plugin-protocol.md explains it step by step, and the service of a kind is in
-// storage.proto, stats.proto or peersync.proto. Authors in Go use the package
-// sdk/plugin, which does all of what follows.
+// agree on before the first call. It is for authors in languages other than Go.
+// docs/plugin-protocol.md explains it step by step. The service of each kind is in
+// storage.proto, stats.proto or peersync.proto. Authors in Go use package sdk/plugin,
+// which does all of this.
 //
 // Handshake. The relay starts the plugin as HashiCorp's go-plugin does (core
 // protocol 1, application protocol 1, "grpc"): the plugin writes one line to
@@ -11,51 +11,50 @@
 //   1|1|unix|PATH|grpc|CERTIFICATE
 //
 // and then serves gRPC on the socket PATH, which it makes in the directory
-// named by $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in
-// PEM, that the client of the connection must show; CERTIFICATE is that of the
-// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. No other
-// service is called: grpc.health.v1, reflection, and go-plugin's controller, stdio and
-// broker may be left out.
+// $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in PEM, that the
+// client of the connection must show. CERTIFICATE is the certificate of the plugin, for
+// "localhost", in unpadded base64 of its DER form. TLS is 1.3. The relay calls no other
+// service: grpc.health.v1, reflection, and go-plugin's controller, stdio and broker may
+// be left out.
 //
-// Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor, the
-// read end of a pipe on which nothing is ever written. When it reads as ended
-// the relay is gone or done with the plugin, which then finishes what is under
-// way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
-// standard error, best as JSON with "@level", "@message" and further members.
+// Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor: the read end of
+// a pipe, on which nothing is ever written. End of file means that the relay is gone or no
+// longer needs the plugin. The plugin then finishes its work and exits. Until then it
+// ignores SIGINT and SIGTERM. Logs are lines on standard error, best as JSON with
+// "@level", "@message" and further members.
 //
 // Listening. No plugin opens a socket of the network. For every attribute of the
 // schema that is declared as a listener and has a value, the relay opens a TCP
 // listener before it executes the plugin and passes it on as systemd does
 // (sd_listen_fds(3)): $LISTEN_FDS is their number, the descriptors begin at 3, and
 // $LISTEN_FDNAMES has the names of the attributes in the order of the
-// descriptors, with colons between; one in a block is BLOCK.NAME.
-// $LISTEN_PID is the process, where there is a sandbox. Without any listener the
-// three are not set. Another address means another process.
+// descriptors, separated by colons; an attribute in a block is BLOCK.NAME.
+// With a sandbox $LISTEN_PID is the number of the process. Without a listener none of the
+// three is set. After a change of an address the relay starts a new process.
 //
-// By hand. Started without the handshake's cookie and with the single argument
-// "describe", the binary prints the description as JSON. With "debug" it waits for
-// a relay to attach: without TLS and without a lifeline, on a socket in a directory
-// that only its user can enter, and prints the line that the relay's environment
-// needs,
+// By hand. Without the cookie of the handshake and with the single argument "describe",
+// the binary prints the description as JSON. With "debug" it waits for a relay to attach,
+// without TLS and without a lifeline, on a socket in a directory that only its user can
+// enter. It prints the line that the environment of the relay needs,
 //
 //   CWTCH_REATTACH_PLUGINS='{"KIND/NAME":{"pid":PID,"socket":"PATH","protocol":1}}'
 //
-// There, after Shutdown another relay may connect and Configure. Both may be left
+// After Shutdown another relay may then connect and Configure. Both arguments may be left
 // out.
 //
-// Limits. What a description exceeds makes the relay refuse the plugin; a reason or a
-// diagnostic is cut. Numbers alone are counts, the others bytes.
+// Limits. The relay refuses a plugin whose description exceeds one, and cuts reasons and
+// diagnostics. Numbers alone are counts, the others bytes.
 //
 //   max_request       16 MiB   a request; a server that keeps gRPC's default of 4 MiB has
 //                              to raise it
 //   max_answer        1 MiB    an answer
-//   max_short_answer  8 KiB    an answer that is a few numbers: of Health, Drain, Shutdown,
+//   max_short_answer  8 KiB    an answer of a few numbers: from Health, Drain, Shutdown,
 //                              Info, Find, Watch, Spend, Export, ForceFlush
 //   max_config        1 MiB    a configuration
 //   max_name          64       bytes of the name of a plugin, an attribute or a block
 //   max_version       128      bytes of a version
 //   max_text          4 KiB    any other text of a description, a default or a choice
-//   max_items         256      attributes and blocks of a schema, all levels together
+//   max_items         256      attributes and blocks of a schema, on all levels together
 //   max_depth         4        blocks within blocks
 //   max_choices       64       choices of one attribute
 //   max_protocols     16       versions of the framing, each 1 to 65536
@@ -64,15 +63,15 @@
 //   max_step          256      bytes of one step of a path
 //   max_path          10       steps of a path
 //
-// Errors. The calls of this file fail with the codes of the kind; the relay tells from
-// each other
+// Errors. The calls of this file fail with the codes of the kind. The relay
+// distinguishes
 //
 //   UNAVAILABLE        not now: the relay starts a new process and asks that one.
-//   INVALID_ARGUMENT   what no relay sends, as a configuration that does not keep the
-//                      schema.
+//   INVALID_ARGUMENT   a request that no relay sends, such as a configuration that breaks
+//                      the schema.
 //
-// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. What any other
-// code means stands at the call.
+// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. The comments of
+// the calls say what follows from other codes.
 //
 // Numbers of fields and enums are never reused or changed within v1.
 
@@ -99,8 +98,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Capability is a set of calls that not every plugin of a kind has. The relay makes no
-// call of a capability that Configure did not answer with.
+// Capability is a set of calls that not every plugin of a kind has. The relay makes such a
+// call only if the answer to Configure has the capability.
 type Capability int32
 
 const (
@@ -216,8 +215,8 @@ type HealthResponse_Status int32
 const (
 	HealthResponse_STATUS_UNSPECIFIED HealthResponse_Status = 0 // never sent
 	HealthResponse_STATUS_READY       HealthResponse_Status = 1
-	HealthResponse_STATUS_DEGRADED    HealthResponse_Status = 2 // calls are served, but the operator should look; nothing else follows
-	HealthResponse_STATUS_FAILED      HealthResponse_Status = 3 // calls cannot be served; the relay starts a new process
+	HealthResponse_STATUS_DEGRADED    HealthResponse_Status = 2 // the plugin serves calls, but the operator should look; nothing else follows
+	HealthResponse_STATUS_FAILED      HealthResponse_Status = 3 // the plugin cannot serve calls; the relay starts a new process
 )
 
 // Enum value maps for HealthResponse_Status.
@@ -306,15 +305,14 @@ type DescribeResponse struct {
 	Version string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // printable, one line, 1 to 128 bytes
 	Doc     string                 `protobuf:"bytes,4,opt,name=doc,proto3" json:"doc,omitempty"`         // a sentence
 	Schema  *Schema                `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
-	// Why the plugin has to open network connections, a sentence for the operator,
-	// who has to grant it; empty: it needs none. A peersync
-	// plugin is granted none.
+	// Why the plugin has to open network connections: a sentence for the operator, who has
+	// to grant them. Empty: it needs none. A peersync plugin never gets any.
 	Network string `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`
-	// What it implements beyond the obligatory calls of its kind, in whatever
-	// configuration. Each once; the relay ignores those that it does not know.
+	// What it implements beyond the obligatory calls of its kind, in any configuration. Each
+	// once; the relay ignores those that it does not know.
 	Capabilities []Capability `protobuf:"varint,7,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
-	// The versions of the framing that it speaks, the second field of the handshake line,
-	// ascending; none stands for 1.
+	// The versions of the framing that it speaks (the second field of the handshake line),
+	// ascending. None means 1.
 	Protocols     []uint32 `protobuf:"varint,8,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -463,16 +461,16 @@ func (x *Schema) GetBlocks() []*Block {
 // Attribute is one `name = value`.
 type Attribute struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
-	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // a-z, then a-z, 0-9 and _; at most 64 bytes; once among its neighbours
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // a-z, then a-z, 0-9 and _; at most 64 bytes; unique in its block
 	Doc      string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`   // sentences for the operator: what it does, and what it endangers
 	Type     Attribute_Type         `protobuf:"varint,3,opt,name=type,proto3,enum=cwtch.relay.plugin.v1.Attribute_Type" json:"type,omitempty"`
-	Required bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`       // has to be written, and has no default
+	Required bool                   `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`       // must be in the configuration, and has no default
 	Default  string                 `protobuf:"bytes,5,opt,name=default,proto3" json:"default,omitempty"`          // as in the file, such as "10", "true", "30s", "64MiB"; empty: none. Lists have none
 	Min      *int64                 `protobuf:"varint,6,opt,name=min,proto3,oneof" json:"min,omitempty"`           // inclusive; of a TYPE_INT, _DURATION (nanoseconds), _BYTES, and of a list's length
 	Max      *int64                 `protobuf:"varint,7,opt,name=max,proto3,oneof" json:"max,omitempty"`           // inclusive, of the same
 	OneOf    []string               `protobuf:"bytes,8,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"` // choices of a string or of a list's strings; none: any
-	// The value of a TYPE_STRING is an address, IP:PORT, at which the relay listens
-	// for a stats plugin; see "Listening" above. Not in repeated or labelled blocks.
+	// The value of a TYPE_STRING is an address, IP:PORT, where the relay listens for a stats
+	// plugin; see "Listening" above. Not in repeated or labelled blocks.
 	Listener      bool `protobuf:"varint,9,opt,name=listener,proto3" json:"listener,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -571,14 +569,15 @@ func (x *Attribute) GetListener() bool {
 	return false
 }
 
-// Block is a nested `name { … }`, once or not at all unless it is one of the two below.
+// Block is a nested `name { … }`. It may be left out, and occurs once unless it is repeated
+// or labelled.
 type Block struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as of an attribute
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // has the form of an attribute's name
 	Doc           string                 `protobuf:"bytes,2,opt,name=doc,proto3" json:"doc,omitempty"`
 	Schema        *Schema                `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
 	Repeated      bool                   `protobuf:"varint,4,opt,name=repeated,proto3" json:"repeated,omitempty"` // any number of times, in order
-	Labelled      bool                   `protobuf:"varint,5,opt,name=labelled,proto3" json:"labelled,omitempty"` // any number of times, each with a label of its own; not together with repeated
+	Labelled      bool                   `protobuf:"varint,5,opt,name=labelled,proto3" json:"labelled,omitempty"` // any number of times, each with a label of its own; never together with repeated
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -648,14 +647,14 @@ func (x *Block) GetLabelled() bool {
 	return false
 }
 
-// Diagnostic is a fault in a configuration; the relay shows it with the line
-// that path leads to.
+// Diagnostic is a fault in a configuration. The relay shows it with the line of path.
 type Diagnostic struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Summary string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"` // what is wrong, a phrase; at most 1 KiB
-	Detail  string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`   // what to write instead, a sentence; at most 1 KiB
-	// Names from the outside in, such as "http", "listen". The index of a repeated block,
-	// in decimal, and the label of a labelled one follow its name. Empty: the whole block.
+	Summary string                 `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"` // a phrase: what is wrong; at most 1 KiB
+	Detail  string                 `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`   // a sentence: what to write instead; at most 1 KiB
+	// Names from the outside in, such as "http", "listen". After the name of a repeated block
+	// comes its index, in decimal, after that of a labelled one its label. Empty: the whole
+	// block of the plugin.
 	Path          []string `protobuf:"bytes,3,rep,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -714,7 +713,7 @@ func (x *Diagnostic) GetPath() []string {
 
 type ValidateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // as of ConfigureRequest
+	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // as in ConfigureRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -804,11 +803,12 @@ type ConfigureRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The configuration in msgpack, at most 1 MiB: a map from every name of the schema to
 	// its value. A block is a map or nil, a repeated block an array of maps, a labelled
-	// one a map from label to map. Defaults are filled in and the schema is kept;
-	// what is neither written nor has a default is nil.
+	// one a map from label to map. The configuration keeps to the schema, and defaults are
+	// filled in. An attribute that is left out and has no default is nil.
 	Config []byte `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
-	// The plugin's own directory, absolute. It is there, belongs to the user of the
-	// process and has mode 0700. Relative paths are below it; nowhere else can be written.
+	// The plugin's own directory, absolute. It exists, belongs to the user of the process
+	// and has mode 0700. Relative paths in the configuration are below it. The plugin can
+	// write nowhere else.
 	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -860,9 +860,9 @@ func (x *ConfigureRequest) GetDir() string {
 
 type ConfigureResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When there are any, the plugin is not configured.
+	// If there are any, the plugin is not configured.
 	Diagnostics []*Diagnostic `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
-	// What is implemented in this configuration; each is one of the description.
+	// What it implements in this configuration; each is one of the description.
 	Capabilities  []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,8 +1,8 @@
 // The service that plugins of every kind serve, and what a relay and a plugin have to
-// agree on before the first call. For authors in languages other than Go;
-// docs/plugin-protocol.md explains it step by step, and the service of a kind is in
-// storage.proto, stats.proto or peersync.proto. Authors in Go use the package
-// sdk/plugin, which does all of what follows.
+// agree on before the first call. It is for authors in languages other than Go.
+// docs/plugin-protocol.md explains it step by step. The service of each kind is in
+// storage.proto, stats.proto or peersync.proto. Authors in Go use package sdk/plugin,
+// which does all of this.
 //
 // Handshake. The relay starts the plugin as HashiCorp's go-plugin does (core
 // protocol 1, application protocol 1, "grpc"): the plugin writes one line to
@@ -11,51 +11,50 @@
 //   1|1|unix|PATH|grpc|CERTIFICATE
 //
 // and then serves gRPC on the socket PATH, which it makes in the directory
-// named by $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in
-// PEM, that the client of the connection must show; CERTIFICATE is that of the
-// plugin, for "localhost", in unpadded base64 of its DER form. TLS is 1.3. No other
-// service is called: grpc.health.v1, reflection, and go-plugin's controller, stdio and
-// broker may be left out.
+// $PLUGIN_UNIX_SOCKET_DIR. $PLUGIN_CLIENT_CERT is the certificate, in PEM, that the
+// client of the connection must show. CERTIFICATE is the certificate of the plugin, for
+// "localhost", in unpadded base64 of its DER form. TLS is 1.3. The relay calls no other
+// service: grpc.health.v1, reflection, and go-plugin's controller, stdio and broker may
+// be left out.
 //
-// Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor, the
-// read end of a pipe on which nothing is ever written. When it reads as ended
-// the relay is gone or done with the plugin, which then finishes what is under
-// way and exits. Until then SIGINT and SIGTERM are ignored. Logs are lines on
-// standard error, best as JSON with "@level", "@message" and further members.
+// Life. $CWTCH_RELAY_PLUGIN_LIFELINE is the number of a file descriptor: the read end of
+// a pipe, on which nothing is ever written. End of file means that the relay is gone or no
+// longer needs the plugin. The plugin then finishes its work and exits. Until then it
+// ignores SIGINT and SIGTERM. Logs are lines on standard error, best as JSON with
+// "@level", "@message" and further members.
 //
 // Listening. No plugin opens a socket of the network. For every attribute of the
 // schema that is declared as a listener and has a value, the relay opens a TCP
 // listener before it executes the plugin and passes it on as systemd does
 // (sd_listen_fds(3)): $LISTEN_FDS is their number, the descriptors begin at 3, and
 // $LISTEN_FDNAMES has the names of the attributes in the order of the
-// descriptors, with colons between; one in a block is BLOCK.NAME.
-// $LISTEN_PID is the process, where there is a sandbox. Without any listener the
-// three are not set. Another address means another process.
+// descriptors, separated by colons; an attribute in a block is BLOCK.NAME.
+// With a sandbox $LISTEN_PID is the number of the process. Without a listener none of the
+// three is set. After a change of an address the relay starts a new process.
 //
-// By hand. Started without the handshake's cookie and with the single argument
-// "describe", the binary prints the description as JSON. With "debug" it waits for
-// a relay to attach: without TLS and without a lifeline, on a socket in a directory
-// that only its user can enter, and prints the line that the relay's environment
-// needs,
+// By hand. Without the cookie of the handshake and with the single argument "describe",
+// the binary prints the description as JSON. With "debug" it waits for a relay to attach,
+// without TLS and without a lifeline, on a socket in a directory that only its user can
+// enter. It prints the line that the environment of the relay needs,
 //
 //   CWTCH_REATTACH_PLUGINS='{"KIND/NAME":{"pid":PID,"socket":"PATH","protocol":1}}'
 //
-// There, after Shutdown another relay may connect and Configure. Both may be left
+// After Shutdown another relay may then connect and Configure. Both arguments may be left
 // out.
 //
-// Limits. What a description exceeds makes the relay refuse the plugin; a reason or a
-// diagnostic is cut. Numbers alone are counts, the others bytes.
+// Limits. The relay refuses a plugin whose description exceeds one, and cuts reasons and
+// diagnostics. Numbers alone are counts, the others bytes.
 //
 //   max_request       16 MiB   a request; a server that keeps gRPC's default of 4 MiB has
 //                              to raise it
 //   max_answer        1 MiB    an answer
-//   max_short_answer  8 KiB    an answer that is a few numbers: of Health, Drain, Shutdown,
+//   max_short_answer  8 KiB    an answer of a few numbers: from Health, Drain, Shutdown,
 //                              Info, Find, Watch, Spend, Export, ForceFlush
 //   max_config        1 MiB    a configuration
 //   max_name          64       bytes of the name of a plugin, an attribute or a block
 //   max_version       128      bytes of a version
 //   max_text          4 KiB    any other text of a description, a default or a choice
-//   max_items         256      attributes and blocks of a schema, all levels together
+//   max_items         256      attributes and blocks of a schema, on all levels together
 //   max_depth         4        blocks within blocks
 //   max_choices       64       choices of one attribute
 //   max_protocols     16       versions of the framing, each 1 to 65536
@@ -64,15 +63,15 @@
 //   max_step          256      bytes of one step of a path
 //   max_path          10       steps of a path
 //
-// Errors. The calls of this file fail with the codes of the kind; the relay tells from
-// each other
+// Errors. The calls of this file fail with the codes of the kind. The relay
+// distinguishes
 //
 //   UNAVAILABLE        not now: the relay starts a new process and asks that one.
-//   INVALID_ARGUMENT   what no relay sends, as a configuration that does not keep the
-//                      schema.
+//   INVALID_ARGUMENT   a request that no relay sends, such as a configuration that breaks
+//                      the schema.
 //
-// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. What any other
-// code means stands at the call.
+// and takes RESOURCE_EXHAUSTED and UNIMPLEMENTED for a broken contract. The comments of
+// the calls say what follows from other codes.
 //
 // Numbers of fields and enums are never reused or changed within v1.
 
@@ -109,49 +108,49 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Plugin is served by plugins of every kind. Its calls may come at the same time as
-// those of the kind, and as one another.
+// Plugin is served by plugins of every kind. All its calls may come at the same time, and
+// at the same time as calls of the kind.
 type PluginClient interface {
-	// Describe says what the plugin is. It may come at any time, also in a process that
-	// is never configured and has no directory, touches nothing, and gives the same answer
-	// every time. Deadline 5 s. After an error the relay starts a new process; another kind
-	// or name than the operator has configured ends the plugin's use until he acts.
+	// Describe says what the plugin is. It may come at any time, even in a process that is
+	// never configured and has no directory. It has no side effects, and its answer is
+	// always the same. Deadline 5 s. After an error the relay starts a new process. If kind
+	// or name differ from the configuration, the relay does not use the plugin until the
+	// operator acts.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
-	// Validate looks for faults in a configuration beyond what the schema says. It
-	// touches nothing: the directory may be missing. It may come at any time, and without
-	// a Configure after it; an operator waits for it, so the relay gives it a few seconds.
-	// A fault is a diagnostic, not an error.
+	// Validate looks for faults in a configuration that the schema does not find. It has no
+	// side effects; the directory may be missing. It may come at any time, and without a
+	// Configure after it. An operator is waiting, so the relay gives it a few seconds. A
+	// fault is a diagnostic, not an error.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
 	// Configure opens the implementation. It comes before any call of the services of the
 	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
-	// The same bytes and directory as before change nothing and succeed. Others
-	// replace the implementation: what is wrong with them by the schema or by
-	// Validate is reported first, and leaves everything as it was. Then no new call
-	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
-	// that only wait are ended, the implementation is closed and the new one opened.
-	// When that fails the plugin has none any more and says STATUS_FAILED from then on;
-	// the relay starts a new process.
+	// The same bytes and directory as before succeed and change nothing. Others replace
+	// the implementation. The plugin first reports what the schema or Validate finds wrong
+	// with them, and then changes nothing. Otherwise it refuses new calls with UNAVAILABLE,
+	// ends the calls that only wait, waits for all others, closes the implementation and
+	// opens the new one. If that fails, the plugin has no implementation and reports
+	// STATUS_FAILED from then on. The relay starts a new process.
 	//
-	// A fault that the operator can mend in the configuration is a diagnostic; other
+	// A fault that the operator can correct in the configuration is a diagnostic; other
 	// failures are an error with a text that an operator understands. After UNAVAILABLE,
 	// or without an answer, the relay starts a new process and tries again. After a
 	// diagnostic or any other error it does so only if the plugin was ready with this very
-	// configuration before; otherwise a relay that starts leaves the plugin alone until the
-	// operator reloads, and one that reloads goes back to the configuration before.
+	// configuration before. Otherwise a relay that starts does not use the plugin until the
+	// operator reloads, and a relay that reloads goes back to the previous configuration.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
-	// Health comes every five seconds, and answers at once, whatever else is under way.
-	// Without an answer within 10 s, or after an error, the process is killed and another
-	// one started.
+	// Health comes every five seconds. It answers at once, whatever else is under way.
+	// Without an answer within 10 s, or after an error, the relay kills the process and
+	// starts another one.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
-	// Drain lets no new call of the services of the kind begin (they fail with
-	// UNAVAILABLE from now on) and returns when none is under way any more, or at
-	// its deadline. Calls that only wait, such as Watch, are ended. Drain again does the
-	// same. Drain, Shutdown and the end of the process have 10 s together.
+	// Drain refuses new calls of the services of the kind with UNAVAILABLE and ends calls
+	// that only wait, such as Watch. It answers when no call is under way, or at its
+	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
+	// have 10 s together.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
-	// Shutdown drains, closes the implementation and answers when that is done. Shutdown
-	// again succeeds. The relay then closes the lifeline, upon which the process exits
-	// with status 0. It may be killed without any of this, at any moment.
+	// Shutdown drains, closes the implementation and then answers. A second Shutdown
+	// succeeds. The relay then closes the lifeline, and the process exits with status 0.
+	// The process may also be killed without any of this, at any moment.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
 
@@ -227,49 +226,49 @@ func (c *pluginClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts .
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
 //
-// Plugin is served by plugins of every kind. Its calls may come at the same time as
-// those of the kind, and as one another.
+// Plugin is served by plugins of every kind. All its calls may come at the same time, and
+// at the same time as calls of the kind.
 type PluginServer interface {
-	// Describe says what the plugin is. It may come at any time, also in a process that
-	// is never configured and has no directory, touches nothing, and gives the same answer
-	// every time. Deadline 5 s. After an error the relay starts a new process; another kind
-	// or name than the operator has configured ends the plugin's use until he acts.
+	// Describe says what the plugin is. It may come at any time, even in a process that is
+	// never configured and has no directory. It has no side effects, and its answer is
+	// always the same. Deadline 5 s. After an error the relay starts a new process. If kind
+	// or name differ from the configuration, the relay does not use the plugin until the
+	// operator acts.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
-	// Validate looks for faults in a configuration beyond what the schema says. It
-	// touches nothing: the directory may be missing. It may come at any time, and without
-	// a Configure after it; an operator waits for it, so the relay gives it a few seconds.
-	// A fault is a diagnostic, not an error.
+	// Validate looks for faults in a configuration that the schema does not find. It has no
+	// side effects; the directory may be missing. It may come at any time, and without a
+	// Configure after it. An operator is waiting, so the relay gives it a few seconds. A
+	// fault is a diagnostic, not an error.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
 	// Configure opens the implementation. It comes before any call of the services of the
 	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
-	// The same bytes and directory as before change nothing and succeed. Others
-	// replace the implementation: what is wrong with them by the schema or by
-	// Validate is reported first, and leaves everything as it was. Then no new call
-	// begins (they fail with UNAVAILABLE), those under way are waited for, calls
-	// that only wait are ended, the implementation is closed and the new one opened.
-	// When that fails the plugin has none any more and says STATUS_FAILED from then on;
-	// the relay starts a new process.
+	// The same bytes and directory as before succeed and change nothing. Others replace
+	// the implementation. The plugin first reports what the schema or Validate finds wrong
+	// with them, and then changes nothing. Otherwise it refuses new calls with UNAVAILABLE,
+	// ends the calls that only wait, waits for all others, closes the implementation and
+	// opens the new one. If that fails, the plugin has no implementation and reports
+	// STATUS_FAILED from then on. The relay starts a new process.
 	//
-	// A fault that the operator can mend in the configuration is a diagnostic; other
+	// A fault that the operator can correct in the configuration is a diagnostic; other
 	// failures are an error with a text that an operator understands. After UNAVAILABLE,
 	// or without an answer, the relay starts a new process and tries again. After a
 	// diagnostic or any other error it does so only if the plugin was ready with this very
-	// configuration before; otherwise a relay that starts leaves the plugin alone until the
-	// operator reloads, and one that reloads goes back to the configuration before.
+	// configuration before. Otherwise a relay that starts does not use the plugin until the
+	// operator reloads, and a relay that reloads goes back to the previous configuration.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
-	// Health comes every five seconds, and answers at once, whatever else is under way.
-	// Without an answer within 10 s, or after an error, the process is killed and another
-	// one started.
+	// Health comes every five seconds. It answers at once, whatever else is under way.
+	// Without an answer within 10 s, or after an error, the relay kills the process and
+	// starts another one.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
-	// Drain lets no new call of the services of the kind begin (they fail with
-	// UNAVAILABLE from now on) and returns when none is under way any more, or at
-	// its deadline. Calls that only wait, such as Watch, are ended. Drain again does the
-	// same. Drain, Shutdown and the end of the process have 10 s together.
+	// Drain refuses new calls of the services of the kind with UNAVAILABLE and ends calls
+	// that only wait, such as Watch. It answers when no call is under way, or at its
+	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
+	// have 10 s together.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
-	// Shutdown drains, closes the implementation and answers when that is done. Shutdown
-	// again succeeds. The relay then closes the lifeline, upon which the process exits
-	// with status 0. It may be killed without any of this, at any moment.
+	// Shutdown drains, closes the implementation and then answers. A second Shutdown
+	// succeeds. The relay then closes the lifeline, and the process exits with status 0.
+	// The process may also be killed without any of this, at any moment.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedPluginServer()
 }

@@ -1,10 +1,9 @@
 // The service of storage plugins: an append-only log of envelopes, and a set of
-// spent tokens. These comments are the whole contract; the Go package sdk/storage
+// spent tokens. These comments are the whole contract. The Go package sdk/storage
 // says the same to authors in Go, and a test compares the limits and the codes.
 //
-// A store knows nothing of connections, groups or people, and is not told anything
-// that would let it find out: an envelope is ciphertext and a signature that only the
-// members of its group can check.
+// A store knows nothing about connections, groups or people, and cannot find out: an
+// envelope is ciphertext and a signature that only the members of its group can check.
 //
 // Guarantees of a store.
 //
@@ -16,60 +15,59 @@
 //   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
 //                   and are never reused within an epoch. Once a reader has seen number
 //                   s, nothing appears at or below s.
-//   At one moment   Log, Find, Info and Spendings show the entries and tokens of an
-//                   Append, or the tokens of a Spend, from one moment on, all of them,
-//                   and not before they are durable.
+//   At one moment   Log, Find, Info and Spendings show all entries and tokens of an
+//                   Append, or all tokens of a Spend, from the same moment on, and not
+//                   before they are durable.
 //   Idempotent      An envelope is stored once, however often it is appended.
 //
-// Calls. All may come at the same time, several of one kind too; a relay has at most
-// one Append under way. A call that is cancelled, or whose deadline passes, while it
-// works may be finished or given up, but is never done by half. Every call may be
-// repeated without harm.
+// Calls. All calls may come at the same time, also several of the same method; a relay
+// has at most one Append under way. If a call is cancelled or its deadline passes, the
+// store may finish it or give it up, but never does half of it. Repeating a call does
+// no harm.
 //
 // Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
 // since 1970-01-01 00:00 UTC; no finer time is stored.
 //
-// Limits. The relay keeps them; a store answers what exceeds them with OUT_OF_RANGE
+// Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
 //
 //   max_batch        256      records of one Append
 //   max_batch_bytes  1 MiB    signatures and ciphertexts of one Append
 //   max_envelope     16 KiB   signature and ciphertext of one record; a signature in Find
 //   max_page         1024     entries of one LogResponse
-//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
-//                             entry is always allowed
+//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse; one entry is
+//                             always allowed
 //   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
 //
-// Errors. A call fails with one of these codes. The relay goes by the code; the text, of
-// which it takes 1 KiB, is for the operator: what, where, and what to do.
+// Errors. A call fails with one of these codes. The relay acts on the code. The first
+// 1 KiB of the text is for the operator: what, where, and what to do.
 //
-//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for. Only of
-//                        Find. The relay replays from the beginning of the log.
+//   NOT_FOUND            ErrNotFound: no envelope has the signature of a Find. The relay
+//                        replays from the beginning of the log.
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was stored; reads go on, and appends
-//                        are accepted again once there is room. The relay refuses the
-//                        posts, and tries the next ones.
+//                        size of files). Nothing was stored. The store goes on serving
+//                        reads, and accepts appends again once there is room. The relay
+//                        refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
 //                        further. The relay stops serving the board until the operator
 //                        acts.
-//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been
+//   UNAVAILABLE          ErrUnavailable: not now. An Append may or may not have been
 //                        applied. The relay repeats an Append until the posts have
-//                        waited long enough, a Log or an Info once, and starts a new
-//                        process when calls of one method fail so for 30 s.
-//   INVALID_ARGUMENT     what no relay sends, such as an id of 31 bytes.
-//   INTERNAL             a fault of the plugin's own, such as an exception that nobody
-//                        caught. The relay refuses the posts of the batch, or ends the
-//                        replay, and goes on.
+//                        waited too long, and a Log or an Info once. If calls of one
+//                        method fail with this code for 30 s, it starts a new process.
+//   INVALID_ARGUMENT     a request that no relay sends, such as an id of 31 bytes.
+//   INTERNAL             a defect of the plugin, such as an uncaught exception. The relay
+//                        refuses the posts of the batch, or ends the replay, and goes on.
 //   UNKNOWN              anything else, with the same consequences.
 //
-// They are codes that gRPC libraries do not produce by themselves, with the
-// exception of UNAVAILABLE, which means the same there; CANCELLED and
-// DEADLINE_EXCEEDED, by which libraries answer a call that was given up, are fine. In
-// particular a full store is not RESOURCE_EXHAUSTED, which libraries use for messages
-// that are too large: that one and UNIMPLEMENTED are taken for a broken contract, as is
-// an answer that breaks a rule of this file, and the relay then does as after DATA_LOSS.
+// gRPC libraries do not produce these codes by themselves, except UNAVAILABLE, which
+// means the same there. They answer a call that was given up with CANCELLED or
+// DEADLINE_EXCEEDED; both are fine. A full store must not answer RESOURCE_EXHAUSTED,
+// which libraries use for messages that are too large. The relay takes that code,
+// UNIMPLEMENTED, and any answer that breaks a rule of this file for a broken contract,
+// and acts as after DATA_LOSS.
 
 // Code generated by protoc-gen-go. DO NOT EDIT.
 // versions:
@@ -99,8 +97,8 @@ type Outcome_Status int32
 const (
 	Outcome_STATUS_UNSPECIFIED Outcome_Status = 0 // never sent
 	Outcome_STATUS_STORED      Outcome_Status = 1 // new, and in the log at seq; its nullifier is spent
-	Outcome_STATUS_DUPLICATE   Outcome_Status = 2 // was in the log before, at seq; its nullifier, unspent until now, is spent
-	Outcome_STATUS_SPENT       Outcome_Status = 3 // the nullifier had paid for another envelope, or for this one, which is not in the log; nothing changed
+	Outcome_STATUS_DUPLICATE   Outcome_Status = 2 // was in the log before, at seq; its nullifier was unspent and is now spent
+	Outcome_STATUS_SPENT       Outcome_Status = 3 // the nullifier had paid for another envelope, or for this one, but it is not in the log; nothing changed
 	Outcome_STATUS_REPLAYED    Outcome_Status = 4 // the nullifier had paid for this very envelope, which is in the log at seq; nothing changed
 	Outcome_STATUS_CONFLICT    Outcome_Status = 5 // another envelope with this signature is in the log; nothing changed, the nullifier is not spent
 )
@@ -190,14 +188,14 @@ func (*InfoRequest) Descriptor() ([]byte, []int) {
 
 type InfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 16 bytes: one life of the store. Random and new whenever a store is created, or
-	// restored by means of its own; else it never changes.
+	// 16 bytes. Random and new whenever a store is created, or restored by means of its own.
+	// Otherwise it never changes.
 	Epoch         []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`   // lowest sequence number in the log; 0: the log is empty
-	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`     // highest ever assigned, at most 2^63-1; 0: none was
+	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`     // highest ever assigned, at most 2^63-1; 0: none yet
 	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`   // envelopes in the log
-	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`   // room that the store takes, as far as it can tell
-	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent tokens, those of Spend included
+	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`   // size of the store, as far as it can tell
+	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent tokens, including those of Spend
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,8 +282,8 @@ type Record struct {
 	Born       uint32 `protobuf:"varint,2,opt,name=born,proto3" json:"born,omitempty"`            // hour in which the first relay accepted it
 	Signature  []byte `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`   // 0 bytes or more, opaque
 	Ciphertext []byte `protobuf:"bytes,4,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"` // 0 bytes or more, opaque
-	// 32 bytes: what remains of the token that pays. Empty: none pays. It is enough to
-	// keep its first 16 bytes of SHA-256, see Spending.
+	// 32 bytes: what remains of the token that pays. Empty: no token pays. A store need only
+	// keep the first 16 bytes of its SHA-256, see Spending.
 	Nullifier     []byte `protobuf:"bytes,5,opt,name=nullifier,proto3" json:"nullifier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -556,7 +554,7 @@ func (x *LogRequest) GetMaxBytes() uint32 {
 	return 0
 }
 
-// Entry is an envelope in the log, as its Record was.
+// Entry is an envelope in the log, with the fields of its Record.
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -636,8 +634,8 @@ func (x *Entry) GetCiphertext() []byte {
 type LogResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Highest sequence number that the log had when the page was read. The reader is at
-	// the end when the page holds it, or is empty.
+	// Highest sequence number of the log at the time of reading. The reader is at the end if
+	// the page contains it or is empty.
 	Last          uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -866,7 +864,7 @@ func (x *WatchResponse) GetLast() uint64 {
 // Spending is a spent token and the envelope that it paid for.
 type Spending struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // 16 bytes, the first of SHA-256(nullifier); two nullifiers with the same are one token
+	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // the first 16 bytes of SHA-256(nullifier); two nullifiers with the same ones are one token
 	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -918,7 +916,7 @@ func (x *Spending) GetId() []byte {
 
 type SpendingsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes, the last one of the page before; empty: from the first on
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // 16 bytes: the last token of the previous page; empty: from the first on
 	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: max_spent_tokens. More than that is OUT_OF_RANGE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

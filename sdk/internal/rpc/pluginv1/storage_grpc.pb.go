@@ -1,10 +1,9 @@
 // The service of storage plugins: an append-only log of envelopes, and a set of
-// spent tokens. These comments are the whole contract; the Go package sdk/storage
+// spent tokens. These comments are the whole contract. The Go package sdk/storage
 // says the same to authors in Go, and a test compares the limits and the codes.
 //
-// A store knows nothing of connections, groups or people, and is not told anything
-// that would let it find out: an envelope is ciphertext and a signature that only the
-// members of its group can check.
+// A store knows nothing about connections, groups or people, and cannot find out: an
+// envelope is ciphertext and a signature that only the members of its group can check.
 //
 // Guarantees of a store.
 //
@@ -16,60 +15,59 @@
 //   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
 //                   and are never reused within an epoch. Once a reader has seen number
 //                   s, nothing appears at or below s.
-//   At one moment   Log, Find, Info and Spendings show the entries and tokens of an
-//                   Append, or the tokens of a Spend, from one moment on, all of them,
-//                   and not before they are durable.
+//   At one moment   Log, Find, Info and Spendings show all entries and tokens of an
+//                   Append, or all tokens of a Spend, from the same moment on, and not
+//                   before they are durable.
 //   Idempotent      An envelope is stored once, however often it is appended.
 //
-// Calls. All may come at the same time, several of one kind too; a relay has at most
-// one Append under way. A call that is cancelled, or whose deadline passes, while it
-// works may be finished or given up, but is never done by half. Every call may be
-// repeated without harm.
+// Calls. All calls may come at the same time, also several of the same method; a relay
+// has at most one Append under way. If a call is cancelled or its deadline passes, the
+// store may finish it or give it up, but never does half of it. Repeating a call does
+// no harm.
 //
 // Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
 // since 1970-01-01 00:00 UTC; no finer time is stored.
 //
-// Limits. The relay keeps them; a store answers what exceeds them with OUT_OF_RANGE
+// Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
 //
 //   max_batch        256      records of one Append
 //   max_batch_bytes  1 MiB    signatures and ciphertexts of one Append
 //   max_envelope     16 KiB   signature and ciphertext of one record; a signature in Find
 //   max_page         1024     entries of one LogResponse
-//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse, of which one
-//                             entry is always allowed
+//   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse; one entry is
+//                             always allowed
 //   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
 //
-// Errors. A call fails with one of these codes. The relay goes by the code; the text, of
-// which it takes 1 KiB, is for the operator: what, where, and what to do.
+// Errors. A call fails with one of these codes. The relay acts on the code. The first
+// 1 KiB of the text is for the operator: what, where, and what to do.
 //
-//   NOT_FOUND            ErrNotFound: no envelope has the signature asked for. Only of
-//                        Find. The relay replays from the beginning of the log.
+//   NOT_FOUND            ErrNotFound: no envelope has the signature of a Find. The relay
+//                        replays from the beginning of the log.
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was stored; reads go on, and appends
-//                        are accepted again once there is room. The relay refuses the
-//                        posts, and tries the next ones.
+//                        size of files). Nothing was stored. The store goes on serving
+//                        reads, and accepts appends again once there is room. The relay
+//                        refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
 //                        further. The relay stops serving the board until the operator
 //                        acts.
-//   UNAVAILABLE          ErrUnavailable: not now; an Append may or may not have been
+//   UNAVAILABLE          ErrUnavailable: not now. An Append may or may not have been
 //                        applied. The relay repeats an Append until the posts have
-//                        waited long enough, a Log or an Info once, and starts a new
-//                        process when calls of one method fail so for 30 s.
-//   INVALID_ARGUMENT     what no relay sends, such as an id of 31 bytes.
-//   INTERNAL             a fault of the plugin's own, such as an exception that nobody
-//                        caught. The relay refuses the posts of the batch, or ends the
-//                        replay, and goes on.
+//                        waited too long, and a Log or an Info once. If calls of one
+//                        method fail with this code for 30 s, it starts a new process.
+//   INVALID_ARGUMENT     a request that no relay sends, such as an id of 31 bytes.
+//   INTERNAL             a defect of the plugin, such as an uncaught exception. The relay
+//                        refuses the posts of the batch, or ends the replay, and goes on.
 //   UNKNOWN              anything else, with the same consequences.
 //
-// They are codes that gRPC libraries do not produce by themselves, with the
-// exception of UNAVAILABLE, which means the same there; CANCELLED and
-// DEADLINE_EXCEEDED, by which libraries answer a call that was given up, are fine. In
-// particular a full store is not RESOURCE_EXHAUSTED, which libraries use for messages
-// that are too large: that one and UNIMPLEMENTED are taken for a broken contract, as is
-// an answer that breaks a rule of this file, and the relay then does as after DATA_LOSS.
+// gRPC libraries do not produce these codes by themselves, except UNAVAILABLE, which
+// means the same there. They answer a call that was given up with CANCELLED or
+// DEADLINE_EXCEEDED; both are fine. A full store must not answer RESOURCE_EXHAUSTED,
+// which libraries use for messages that are too large. The relay takes that code,
+// UNIMPLEMENTED, and any answer that breaks a rule of this file for a broken contract,
+// and acts as after DATA_LOSS.
 
 // Code generated by protoc-gen-go-grpc. DO NOT EDIT.
 // versions:
@@ -105,79 +103,77 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type StorageClient interface {
-	// Info describes the store as it is now. The relay calls it whenever it has
-	// configured the plugin, when an Append was left in doubt, for its status, and for
-	// its numbers every ten seconds: it must be cheap. Deadline 5 s or less.
+	// Info describes the store as it is now. The relay calls it after Configure, after an
+	// Append with an unknown result, for its status, and every ten seconds for its metrics,
+	// so it must be cheap. Deadline 5 s or less.
 	//
 	// A store that comes back with another epoch, or with a last number below what the
-	// relay has served, has lost what was acknowledged: the relay stops serving the board.
+	// relay has served, has lost acknowledged envelopes: the relay stops serving the board.
 	Info(ctx context.Context, in *InfoRequest, opts ...grpc.CallOption) (*InfoResponse, error)
-	// Append applies records in order, in one transaction, and answers with one outcome
-	// for each, in their order, when the batch is durable, not before. A record meets
-	// what the records before it in the batch did. No records are no error and no
-	// outcomes. For each record:
+	// Append applies records in order, in one transaction. It answers with one outcome for
+	// each, in their order, when the batch is durable, not before. A record sees the effect
+	// of the records before it in the batch. Without records it succeeds without outcomes.
+	// For each record the store checks in this order:
 	//
-	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED when it
-	//     paid for this very id and that is in the log, otherwise STATUS_SPENT. Nothing
-	//     changes, and that is all.
+	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED if it
+	//     paid for this very id and the id is in the log, otherwise STATUS_SPENT. Nothing
+	//     changes, and no further check follows.
 	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
 	//  3. Its signature, if it is not empty and the record has a nullifier. If another
-	//     envelope has the same: STATUS_CONFLICT, and nothing changes; the nullifier
+	//     envelope has the same one: STATUS_CONFLICT, and nothing changes; the nullifier
 	//     stays unspent.
 	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
 	//     spent: STATUS_STORED.
 	//
-	// A record without a nullifier comes from another relay or store. If its signature
-	// could keep it out, a stranger who has seen an envelope at one relay could keep it
-	// out of another, by posting something else under its signature there first.
+	// A record without a nullifier comes from another relay or store, and is not checked
+	// for a conflict. Otherwise a stranger who has seen an envelope at one relay could keep
+	// it out of another one, by first posting something else under its signature there.
 	//
-	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
-	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
-	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
+	// An error says nothing about the batch. After UNAVAILABLE, or without an answer, the
+	// relay appends it again, and records that had been applied are then DUPLICATE or
+	// REPLAYED. The deadline is what is left of the time for a post (post_timeout, 10 s by
 	// default).
 	//
-	// What is stored under a signature does not decide what a call costs: neither Append
-	// nor Find walks over the envelopes of one signature, of which strangers may make any
-	// number.
+	// The cost of a call must not depend on what is stored under a signature: strangers can
+	// post any number of envelopes under one, so neither Append nor Find may walk over them.
 	Append(ctx context.Context, in *AppendRequest, opts ...grpc.CallOption) (*AppendResponse, error)
 	// Log answers with the entries from a sequence number on, ascending and without a
-	// gap, as many as fit a page. A page is never shorter than its limits make it: it ends
-	// at the end of the log, at max entries, or where one more would exceed max_bytes. No
-	// entries mean that the log ends before `from`. Entries that were pruned are left out,
-	// which is the only reason for a gap.
+	// gap, as many as fit a page. A page ends at the end of the log, at max entries, or
+	// where one more would exceed max_bytes, and never earlier. No entries mean that the log
+	// ends before `from`. Entries that were pruned are left out; there is no other reason
+	// for a gap.
 	//
-	// A replay of a whole log is many calls, with seconds or hours between them: nothing
-	// is held from one to the next. Up to eight come at the same time. Deadline 15 s for a
-	// reader, 30 s for "cwtch-relay storage copy".
+	// A replay of a whole log is many calls, with seconds or hours between them, so a store
+	// must not hold anything between them. Up to eight calls come at the same time. Deadline
+	// 15 s for a reader, 30 s for "cwtch-relay storage copy".
 	Log(ctx context.Context, in *LogRequest, opts ...grpc.CallOption) (*LogResponse, error)
 	// Find answers with the lowest sequence number of an envelope with a signature, or
-	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
-	// same whatever is stored, and the relay does not repeat it. Up to two come at the
-	// same time. Deadline 15 s.
+	// NOT_FOUND. Signatures are not unique. A stranger chooses the signature, so Find must
+	// cost the same whatever is stored, and the relay does not repeat it. Up to two calls
+	// come at the same time. Deadline 15 s.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
-	// Watch is how a relay learns of what others append to a store that several relays
-	// share, such as a database on another machine: it answers once there is an entry
-	// above `after`, and otherwise waits until the relay cancels the call, or until Drain
-	// or another Configure ends it with UNAVAILABLE. It has no deadline, and there is
-	// always one under way.
+	// Watch tells a relay what others append to a store that several relays share, such as
+	// a database on another machine. It answers once there is an entry above `after`.
+	// Otherwise it waits until the relay cancels the call, or until Drain or another
+	// Configure ends it with UNAVAILABLE. It has no deadline, and there is always one under
+	// way.
 	//
 	// Only for plugins with CAPABILITY_STORAGE_WATCH. A store that no other relay appends
-	// to, as any in the plugin's own directory, leaves it out: there is nothing to learn,
-	// the call waits for ever and takes one of the calls that the plugin serves at once.
+	// to, such as one in the plugin's own directory, leaves it out. The call would wait
+	// forever and take one of the calls that the plugin serves at the same time.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (*WatchResponse, error)
-	// Spendings answers with the spent tokens that come after one, ascending in the order
-	// of their bytes, as many as there are and at most max; none means that there are no
-	// more. They are the tokens of one moment. Those spent between the calls for two pages
-	// may be left out when they come before the second. Deadline 30 s.
+	// Spendings answers with the spent tokens after a given one, ascending in the order of
+	// their bytes, up to max. No tokens mean that there are no more. A page shows the
+	// tokens of one moment. A token that is spent between the calls for two pages may be
+	// missing if it belongs before the second page. Deadline 30 s.
 	//
-	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER. With them
-	// "cwtch-relay storage copy" can carry a server to this store, and from it.
+	// This and Spend are only for plugins with CAPABILITY_STORAGE_LEDGER. With them
+	// "cwtch-relay storage copy" can copy a server to this store, and from it.
 	Spendings(ctx context.Context, in *SpendingsRequest, opts ...grpc.CallOption) (*SpendingsResponse, error)
 	// Spend records tokens as spent, all of them in one transaction, and answers when that
-	// is durable. The envelopes they paid for need not be in the log, and are not put
-	// there. Of a token that is spent, be it by the same batch, the first spending stays,
-	// which is no error. What Append spends is in the ledger, and what Spend records is
-	// spent for Append. Deadline 30 s.
+	// is durable. The envelopes they paid for need not be in the log, and are not added to
+	// it. If a token is already spent, even earlier in this batch, the first spending is kept
+	// and there is no error. Append and Spend share one set of spent tokens. Deadline 30 s.
 	Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error)
 }
 
@@ -263,79 +259,77 @@ func (c *storageClient) Spend(ctx context.Context, in *SpendRequest, opts ...grp
 // All implementations must embed UnimplementedStorageServer
 // for forward compatibility.
 type StorageServer interface {
-	// Info describes the store as it is now. The relay calls it whenever it has
-	// configured the plugin, when an Append was left in doubt, for its status, and for
-	// its numbers every ten seconds: it must be cheap. Deadline 5 s or less.
+	// Info describes the store as it is now. The relay calls it after Configure, after an
+	// Append with an unknown result, for its status, and every ten seconds for its metrics,
+	// so it must be cheap. Deadline 5 s or less.
 	//
 	// A store that comes back with another epoch, or with a last number below what the
-	// relay has served, has lost what was acknowledged: the relay stops serving the board.
+	// relay has served, has lost acknowledged envelopes: the relay stops serving the board.
 	Info(context.Context, *InfoRequest) (*InfoResponse, error)
-	// Append applies records in order, in one transaction, and answers with one outcome
-	// for each, in their order, when the batch is durable, not before. A record meets
-	// what the records before it in the batch did. No records are no error and no
-	// outcomes. For each record:
+	// Append applies records in order, in one transaction. It answers with one outcome for
+	// each, in their order, when the batch is durable, not before. A record sees the effect
+	// of the records before it in the batch. Without records it succeeds without outcomes.
+	// For each record the store checks in this order:
 	//
-	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED when it
-	//     paid for this very id and that is in the log, otherwise STATUS_SPENT. Nothing
-	//     changes, and that is all.
+	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED if it
+	//     paid for this very id and the id is in the log, otherwise STATUS_SPENT. Nothing
+	//     changes, and no further check follows.
 	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
 	//  3. Its signature, if it is not empty and the record has a nullifier. If another
-	//     envelope has the same: STATUS_CONFLICT, and nothing changes; the nullifier
+	//     envelope has the same one: STATUS_CONFLICT, and nothing changes; the nullifier
 	//     stays unspent.
 	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
 	//     spent: STATUS_STORED.
 	//
-	// A record without a nullifier comes from another relay or store. If its signature
-	// could keep it out, a stranger who has seen an envelope at one relay could keep it
-	// out of another, by posting something else under its signature there first.
+	// A record without a nullifier comes from another relay or store, and is not checked
+	// for a conflict. Otherwise a stranger who has seen an envelope at one relay could keep
+	// it out of another one, by first posting something else under its signature there.
 	//
-	// On an error nothing is said about the batch. After UNAVAILABLE, or without an
-	// answer, the relay appends it again, and what had been applied is then DUPLICATE or
-	// REPLAYED. Deadline: what is left of the time for a post (post_timeout, 10 s by
+	// An error says nothing about the batch. After UNAVAILABLE, or without an answer, the
+	// relay appends it again, and records that had been applied are then DUPLICATE or
+	// REPLAYED. The deadline is what is left of the time for a post (post_timeout, 10 s by
 	// default).
 	//
-	// What is stored under a signature does not decide what a call costs: neither Append
-	// nor Find walks over the envelopes of one signature, of which strangers may make any
-	// number.
+	// The cost of a call must not depend on what is stored under a signature: strangers can
+	// post any number of envelopes under one, so neither Append nor Find may walk over them.
 	Append(context.Context, *AppendRequest) (*AppendResponse, error)
 	// Log answers with the entries from a sequence number on, ascending and without a
-	// gap, as many as fit a page. A page is never shorter than its limits make it: it ends
-	// at the end of the log, at max entries, or where one more would exceed max_bytes. No
-	// entries mean that the log ends before `from`. Entries that were pruned are left out,
-	// which is the only reason for a gap.
+	// gap, as many as fit a page. A page ends at the end of the log, at max entries, or
+	// where one more would exceed max_bytes, and never earlier. No entries mean that the log
+	// ends before `from`. Entries that were pruned are left out; there is no other reason
+	// for a gap.
 	//
-	// A replay of a whole log is many calls, with seconds or hours between them: nothing
-	// is held from one to the next. Up to eight come at the same time. Deadline 15 s for a
-	// reader, 30 s for "cwtch-relay storage copy".
+	// A replay of a whole log is many calls, with seconds or hours between them, so a store
+	// must not hold anything between them. Up to eight calls come at the same time. Deadline
+	// 15 s for a reader, 30 s for "cwtch-relay storage copy".
 	Log(context.Context, *LogRequest) (*LogResponse, error)
 	// Find answers with the lowest sequence number of an envelope with a signature, or
-	// NOT_FOUND. Signatures are not unique. The signature is a stranger's: Find costs the
-	// same whatever is stored, and the relay does not repeat it. Up to two come at the
-	// same time. Deadline 15 s.
+	// NOT_FOUND. Signatures are not unique. A stranger chooses the signature, so Find must
+	// cost the same whatever is stored, and the relay does not repeat it. Up to two calls
+	// come at the same time. Deadline 15 s.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
-	// Watch is how a relay learns of what others append to a store that several relays
-	// share, such as a database on another machine: it answers once there is an entry
-	// above `after`, and otherwise waits until the relay cancels the call, or until Drain
-	// or another Configure ends it with UNAVAILABLE. It has no deadline, and there is
-	// always one under way.
+	// Watch tells a relay what others append to a store that several relays share, such as
+	// a database on another machine. It answers once there is an entry above `after`.
+	// Otherwise it waits until the relay cancels the call, or until Drain or another
+	// Configure ends it with UNAVAILABLE. It has no deadline, and there is always one under
+	// way.
 	//
 	// Only for plugins with CAPABILITY_STORAGE_WATCH. A store that no other relay appends
-	// to, as any in the plugin's own directory, leaves it out: there is nothing to learn,
-	// the call waits for ever and takes one of the calls that the plugin serves at once.
+	// to, such as one in the plugin's own directory, leaves it out. The call would wait
+	// forever and take one of the calls that the plugin serves at the same time.
 	Watch(context.Context, *WatchRequest) (*WatchResponse, error)
-	// Spendings answers with the spent tokens that come after one, ascending in the order
-	// of their bytes, as many as there are and at most max; none means that there are no
-	// more. They are the tokens of one moment. Those spent between the calls for two pages
-	// may be left out when they come before the second. Deadline 30 s.
+	// Spendings answers with the spent tokens after a given one, ascending in the order of
+	// their bytes, up to max. No tokens mean that there are no more. A page shows the
+	// tokens of one moment. A token that is spent between the calls for two pages may be
+	// missing if it belongs before the second page. Deadline 30 s.
 	//
-	// This and Spend only for plugins with CAPABILITY_STORAGE_LEDGER. With them
-	// "cwtch-relay storage copy" can carry a server to this store, and from it.
+	// This and Spend are only for plugins with CAPABILITY_STORAGE_LEDGER. With them
+	// "cwtch-relay storage copy" can copy a server to this store, and from it.
 	Spendings(context.Context, *SpendingsRequest) (*SpendingsResponse, error)
 	// Spend records tokens as spent, all of them in one transaction, and answers when that
-	// is durable. The envelopes they paid for need not be in the log, and are not put
-	// there. Of a token that is spent, be it by the same batch, the first spending stays,
-	// which is no error. What Append spends is in the ledger, and what Spend records is
-	// spent for Append. Deadline 30 s.
+	// is durable. The envelopes they paid for need not be in the log, and are not added to
+	// it. If a token is already spent, even earlier in this batch, the first spending is kept
+	// and there is no error. Append and Spend share one set of spent tokens. Deadline 30 s.
 	Spend(context.Context, *SpendRequest) (*SpendResponse, error)
 	mustEmbedUnimplementedStorageServer()
 }
