@@ -8,22 +8,22 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// silent is a plugin that answers every call with nothing.
-type silent struct{}
+// silentPlugin is a plugin with empty answers.
+type silentPlugin struct{}
 
-func (silent) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
+func (silentPlugin) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
 
-func (silent) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+func (silentPlugin) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 	return nil, io.EOF
 }
 
-// call is one call without a connection.
-type call struct {
+// callStream is the stream of one call, without a connection.
+type callStream struct {
 	ctx  context.Context
 	read bool
 }
 
-func (c *call) RecvMsg(any) error {
+func (c *callStream) RecvMsg(any) error {
 	if c.read {
 		return io.EOF
 	}
@@ -31,14 +31,14 @@ func (c *call) RecvMsg(any) error {
 	return nil
 }
 
-func (c *call) SendMsg(any) error            { return nil }
-func (c *call) SetHeader(metadata.MD) error  { return nil }
-func (c *call) SendHeader(metadata.MD) error { return nil }
-func (c *call) SetTrailer(metadata.MD)       {}
-func (c *call) Context() context.Context {
-	return grpc.NewContextWithServerTransportStream(c.ctx, method{})
+func (c *callStream) SendMsg(any) error            { return nil }
+func (c *callStream) SetHeader(metadata.MD) error  { return nil }
+func (c *callStream) SendHeader(metadata.MD) error { return nil }
+func (c *callStream) SetTrailer(metadata.MD)       {}
+func (c *callStream) Context() context.Context {
+	return grpc.NewContextWithServerTransportStream(c.ctx, methodName{})
 }
 
-type method struct{ grpc.ServerTransportStream }
+type methodName struct{ grpc.ServerTransportStream }
 
-func (method) Method() string { return "/cwtch.relay.plugin.v1.Storage/Append" }
+func (methodName) Method() string { return "/cwtch.relay.plugin.v1.Storage/Append" }

@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Fault is something that can go wrong with a call; the empty Fault is nothing.
+// Fault is something that can go wrong with a call. The empty Fault is none.
 type Fault string
 
 // The faults, as the package documentation describes them.
@@ -33,8 +33,8 @@ var Faults = []Fault{Delay, Fail, Cut, Duplicate, Corrupt, Truncate, Huge, Hang,
 // add up to at most 1.
 type Mix map[Fault]float64
 
-// ParseMix reads "delay=0.1,crash=0.001". "all=0.09" is that share divided
-// among all faults; a fault by its name overrides it.
+// ParseMix parses a mix such as "delay=0.1,crash=0.001". "all=0.09" divides the share among all
+// faults; a fault by its name overrides it.
 func ParseMix(text string) (Mix, error) {
 	m := make(Mix)
 	named := make(Mix)

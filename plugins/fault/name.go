@@ -12,8 +12,8 @@ const Prefix = "faulty_"
 // nameField is the number of DescribeResponse.name in plugin.proto.
 const nameField protowire.Number = 2
 
-// prefixName puts the prefix in front of the name in a description, and leaves the
-// rest as it is.
+// prefixName puts the prefix in front of the name in an encoded description, and changes nothing
+// else.
 func prefixName(description []byte) (out []byte, err error) {
 	for rest := description; len(rest) > 0; {
 		number, kind, tag := protowire.ConsumeTag(rest)

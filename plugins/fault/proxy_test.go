@@ -27,13 +27,13 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-// behind puts a plugin with a store in memory behind a proxy, and returns a
-// client of the proxy and the number of calls that the store has seen.
-func behind(tb testing.TB, store storage.Store, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
+// startProxy puts a plugin with the given store behind a proxy. It returns a client of the proxy and
+// the number of appends to the store.
+func startProxy(tb testing.TB, store storage.Store, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
 	tb.Helper()
 	calls := new(atomic.Int64)
 	p := plugin.Plugin{Name: "memory", Version: "1", Storage: func(context.Context, plugin.Config) (storage.Store, error) {
-		return counted{store, calls}, nil
+		return countingStore{store, calls}, nil
 	}}
 	proxy := &fault.Proxy{Plugin: dial(tb, plugin.NewServer(p, discard)), Mix: mix, Seed: 1, Logger: discard, Exit: exit}
 	front := grpc.NewServer(grpc.ForceServerCodecV2(fault.Codec), grpc.UnknownServiceHandler(proxy.Service()))
@@ -61,47 +61,46 @@ func dial(tb testing.TB, server *grpc.Server) *grpc.ClientConn {
 	return conn
 }
 
-// counted is a store that counts the appends it has done.
-type counted struct {
+// countingStore is a store that counts the appends it has done.
+type countingStore struct {
 	storage.Store
 	calls *atomic.Int64
 }
 
-func (c counted) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
+func (c countingStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	outcomes, err := c.Store.Append(ctx, records)
 	c.calls.Add(1)
 	return outcomes, err
 }
 
-// TestTransparent runs the whole suite through a proxy that does nothing.
-func TestTransparent(t *testing.T) {
+// TestProxyWithoutFaultsIsTransparent runs the whole suite through a proxy without faults.
+func TestProxyWithoutFaultsIsTransparent(t *testing.T) {
 	stores := make(map[string]*storagetest.Memory)
 	storagetest.Run(t, storagetest.Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
 		if stores[dir] == nil {
 			stores[dir] = storagetest.NewMemory()
 		}
-		client, _ := behind(tb, stores[dir], nil, nil)
+		client, _ := startProxy(tb, stores[dir], nil, nil)
 		store := client.Storage()
 		return &plugintest.Opened{Store: store, Close: store.Close}, nil
 	}})
 }
 
-func TestName(t *testing.T) {
-	client, _ := behind(t, storagetest.NewMemory(), nil, nil)
+func TestNameHasPrefix(t *testing.T) {
+	client, _ := startProxy(t, storagetest.NewMemory(), nil, nil)
 	d, err := client.Describe(t.Context())
 	if err != nil || d.Name != fault.Prefix+"memory" || d.Version != "1" || d.Kind != plugin.KindStorage {
 		t.Errorf("described as %+v, %v", d, err)
 	}
 }
 
-// TestFaults sees each fault happen: what the caller gets, and how often the
-// plugin was asked.
+// TestFaults checks for each fault what the caller gets, and how often the plugin was called.
 func TestFaults(t *testing.T) {
 	record := []storage.Record{{ID: storage.NewID(nil, []byte("x")), Ciphertext: []byte("x")}}
 	for f, want := range map[fault.Fault]struct {
 		calls []int64 // any of these
-		err   error   // nil: none, or any where there may be one
-		may   bool    // there may be an error, and none as well
+		err   error   // nil: no error is allowed, unless may is set
+		may   bool    // any error is allowed, and none
 	}{
 		fault.Fail:      {calls: []int64{0}, err: errAny},
 		fault.Cut:       {calls: []int64{1}, err: storage.ErrUnavailable},
@@ -112,7 +111,7 @@ func TestFaults(t *testing.T) {
 		fault.Hang:      {calls: []int64{0, 1}, err: context.DeadlineExceeded},
 	} {
 		t.Run(string(f), func(t *testing.T) {
-			client, calls := behind(t, storagetest.NewMemory(), fault.Mix{f: 1}, nil)
+			client, calls := startProxy(t, storagetest.NewMemory(), fault.Mix{f: 1}, nil)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			if f == fault.Hang {
@@ -127,7 +126,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("error %v, want %v", err, want.err)
 			}
 			if !slices.Contains(want.calls, calls.Load()) {
-				t.Errorf("the plugin was asked %d times, want %d", calls.Load(), want.calls)
+				t.Errorf("the plugin was called %d times, want %d", calls.Load(), want.calls)
 			}
 		})
 	}
@@ -135,9 +134,9 @@ func TestFaults(t *testing.T) {
 
 var errAny = errors.New("any error")
 
-func TestCrash(t *testing.T) {
+func TestCrashEndsTheProcess(t *testing.T) {
 	ended := make(chan struct{})
-	client, _ := behind(t, storagetest.NewMemory(), fault.Mix{fault.Crash: 1}, func() { close(ended) })
+	client, _ := startProxy(t, storagetest.NewMemory(), fault.Mix{fault.Crash: 1}, func() { close(ended) })
 	client.Storage().Info(t.Context())
 	<-ended
 }
@@ -152,17 +151,17 @@ func TestParseMix(t *testing.T) {
 	}
 	for _, text := range []string{"", "delay", "delay=x", "delay=-1", "delay=NaN", "delay=2", "sleep=0.1", "delay=0.6,cut=0.6"} {
 		if m, err := fault.ParseMix(text); err == nil {
-			t.Errorf("%q was taken as %v", text, m)
+			t.Errorf("%q was parsed as %v", text, m)
 		}
 	}
 }
 
-// TestSeed: one seed, one sequence of faults.
-func TestSeed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // so that delays take no time
+// TestSeedRepeatsTheFaults shows that the same seed gives the same sequence of faults.
+func TestSeedRepeatsTheFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // delays take no time
 		sequence := func() string {
 			var log strings.Builder
-			p := &fault.Proxy{Plugin: silent{}, Mix: fault.Mix{fault.Delay: 0.2, fault.Fail: 0.2, fault.Cut: 0.2}, Seed: 7, Exit: func() {}}
+			p := &fault.Proxy{Plugin: silentPlugin{}, Mix: fault.Mix{fault.Delay: 0.2, fault.Fail: 0.2, fault.Cut: 0.2}, Seed: 7, Exit: func() {}}
 			p.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 				if a.Key == slog.TimeKey {
 					return slog.Attr{}
@@ -171,13 +170,13 @@ func TestSeed(t *testing.T) {
 			}}))
 			serve := p.Service()
 			for range 50 {
-				serve(nil, &call{ctx: t.Context()})
+				serve(nil, &callStream{ctx: t.Context()})
 			}
 			return log.String()
 		}
 		first := sequence()
 		if first != sequence() || strings.Count(first, "\n") < 15 {
-			t.Errorf("a seed gives:\n%s\nand then:\n%s", first, sequence())
+			t.Errorf("the same seed gives:\n%s\nand then:\n%s", first, sequence())
 		}
 	})
 }

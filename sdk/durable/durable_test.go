@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-func TestMakeDir(t *testing.T) {
+func TestMakeDirMakesParents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "c")
-	for range 2 { // made, and found
+	for range 2 { // the second time it exists
 		if err := MakeDir(path, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -37,8 +37,8 @@ func TestMakeDirRefuses(t *testing.T) {
 	}
 }
 
-// TestMakeDirBelowUnreadable works where the directory above may be searched and
-// not read, as in a sandbox or in /var/lib of a careful administrator.
+// TestMakeDirBelowUnreadable has a parent directory that may be searched but not read, as in a
+// sandbox or below a strict /var/lib.
 func TestMakeDirBelowUnreadable(t *testing.T) {
 	above := filepath.Join(t.TempDir(), "above")
 	path := filepath.Join(above, "dir")
@@ -54,7 +54,7 @@ func TestMakeDirBelowUnreadable(t *testing.T) {
 	}
 }
 
-func TestConfirm(t *testing.T) {
+func TestConfirmSyncsAnOpenFile(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)

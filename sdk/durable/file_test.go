@@ -58,7 +58,7 @@ func TestWriteFileReplaces(t *testing.T) {
 			t.Errorf("read %q, %v", got, err)
 		}
 	}
-	alone(t, path)
+	checkOnlyFile(t, path)
 }
 
 func TestCreateFileKeepsWhatIsThere(t *testing.T) {
@@ -72,12 +72,11 @@ func TestCreateFileKeepsWhatIsThere(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "mine" {
 		t.Errorf("read %q, %v", got, err)
 	}
-	alone(t, path)
+	checkOnlyFile(t, path)
 }
 
-// TestFailedWriteLeavesNothing writes more than a file of its process may hold, as a
-// stand-in for a full disk. The process is one of its own: the limit would be for the files
-// of go test as well.
+// TestFailedWriteLeavesNothing writes more than RLIMIT_FSIZE allows, which stands for a full
+// disk. It runs in a process of its own, because the limit also applies to the files of go test.
 func TestFailedWriteLeavesNothing(t *testing.T) {
 	if os.Getenv("DURABLE_LIMITED") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestFailedWriteLeavesNothing$")
@@ -96,7 +95,7 @@ func TestFailedWriteLeavesNothing(t *testing.T) {
 		if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) > 0 {
 			t.Errorf("left %v, %v", files, err)
 		}
-		if err := write(path, make([]byte, 500), 0o600); err != nil { // as with room again
+		if err := write(path, make([]byte, 500), 0o600); err != nil { // fits
 			t.Errorf("tried again: %v", err)
 		}
 		os.Remove(path)
@@ -137,8 +136,8 @@ func TestWriteOutput(t *testing.T) {
 	}
 }
 
-// alone checks that nothing is beside a file.
-func alone(t *testing.T, path string) {
+// checkOnlyFile checks that a file is the only one in its directory.
+func checkOnlyFile(t *testing.T, path string) {
 	t.Helper()
 	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
 		t.Errorf("found %v, %v", files, err)

@@ -12,9 +12,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/proto"
 )
 
-// TestOtherLanguages: what is written for other languages is complete and has the
-// contract with it. That it passes the suite is shown in examples/check.
-func TestOtherLanguages(t *testing.T) {
+// TestFilesForOtherLanguages shows that a plugin in another language is complete and includes the
+// protobuf files. The tests in examples/check show that it passes the suite.
+func TestFilesForOtherLanguages(t *testing.T) {
 	for _, language := range Languages() {
 		if language == "go" {
 			continue
@@ -27,7 +27,7 @@ func TestOtherLanguages(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, name := range files {
-					content := read(t, filepath.Join(dir, name))
+					content := readFile(t, filepath.Join(dir, name))
 					if strings.Contains(content, "{{.") {
 						t.Errorf("%s is not filled in", name)
 					}
@@ -40,16 +40,16 @@ func TestOtherLanguages(t *testing.T) {
 					}
 				}
 				for _, name := range []string{"plugin.proto", string(kind) + ".proto"} {
-					want, err := fs.ReadFile(proto.Files, path.Join(protos, name))
+					want, err := fs.ReadFile(proto.Files, path.Join(protoDir, name))
 					if err != nil {
 						t.Fatal(err)
 					}
-					if read(t, filepath.Join(dir, "proto", protos, name)) != string(want) {
-						t.Errorf("%s is another one than the relay has", name)
+					if readFile(t, filepath.Join(dir, "proto", protoDir, name)) != string(want) {
+						t.Errorf("%s differs from the relay's own", name)
 					}
 				}
 				for _, name := range []string{"README.md", ".gitignore", "server.hcl"} {
-					if !strings.Contains(read(t, filepath.Join(dir, name)), "my_first") {
+					if !strings.Contains(readFile(t, filepath.Join(dir, name)), "my_first") {
 						t.Errorf("%s does not know the plugin", name)
 					}
 				}
@@ -57,11 +57,11 @@ func TestOtherLanguages(t *testing.T) {
 		}
 	}
 	if _, err := Write(filepath.Join(t.TempDir(), "new"), Options{Language: "cobol", Kind: plugin.KindStorage, Name: "x"}); err == nil {
-		t.Error("a language that there is no skeleton in was taken")
+		t.Error("a language without a skeleton was accepted")
 	}
 }
 
-func read(t *testing.T, name string) string {
+func readFile(t *testing.T, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(name)
 	if err != nil {

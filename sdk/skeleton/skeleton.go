@@ -2,8 +2,8 @@
 // language of the author that builds, passes the conformance suite of its kind, and
 // works. It is for the command "cwtch-plugin new".
 //
-// The files are templates beside this one. What they make is tested as an author
-// would: written to an empty directory, built and run.
+// The files are templates in this directory. The tests do what an author does: they write them
+// to an empty directory, build the plugin and run it.
 package skeleton
 
 import (
@@ -27,35 +27,34 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/proto"
 )
 
-// templates has a directory for each language. It holds what plugins of all kinds
-// begin with, and a directory for each kind.
+// templates has a directory for each language, with the files that all kinds share and a
+// directory for each kind.
 //
 //go:embed go node python
 var templates embed.FS
 
-// suffix marks what is filled in; the rest is copied. It also keeps the go command
-// from taking the templates for code, and the go.mod among them for a module of
-// its own.
-const suffix = ".tmpl"
+// templateSuffix marks files that are executed as templates; others are copied. It also keeps the go
+// command from taking them for code, and a go.mod among them for a module.
+const templateSuffix = ".tmpl"
 
-// protos is where the protobuf files are, here and in a new project.
-const protos = "cwtch/relay/plugin/v1"
+// protoDir is the directory of the protobuf files, here and in a new project.
+const protoDir = "cwtch/relay/plugin/v1"
 
-// Options describe the plugin to begin.
+// Options describe a new plugin.
 type Options struct {
 	Language string // one of [Languages]
 	Kind     plugin.Kind
 	Name     string // as [plugin.Plugin.Name]
 	// Module is the path of the new Go module; empty: the name of its binary.
 	Module string
-	// Version of this module to require in Go, without the "v".
+	// Version is the version of this module that a Go plugin requires, without the "v".
 	Version string
-	// Replace is a directory that holds this module, absolute, to be used in
-	// place of a released version; empty: none.
+	// Replace is the absolute path of a directory with this module, which replaces the
+	// released version; empty: none.
 	Replace string
 }
 
-// fields is what the templates see.
+// fields are the values for the templates.
 type fields struct {
 	Options
 	Binary    string // name of the program
@@ -66,21 +65,21 @@ type fields struct {
 // sdkModule is the module that this package is part of.
 const sdkModule = "github.com/cwtch-relay/cwtch-relay"
 
-// goVersion is what the sdk needs at least.
+// goVersion is the oldest version of Go that can build the sdk.
 const goVersion = "1.26.0"
 
-// Languages are those that there is a skeleton in.
-func Languages() []string { return dirs(".") }
+// Languages returns the languages that have a skeleton.
+func Languages() []string { return listDirs(".") }
 
-// Kinds are those that there is a skeleton for in a language.
+// Kinds returns the kinds that have a skeleton in a language.
 func Kinds(language string) (kinds []plugin.Kind) {
-	for _, d := range dirs(language) {
+	for _, d := range listDirs(language) {
 		kinds = append(kinds, plugin.Kind(d))
 	}
 	return kinds
 }
 
-func dirs(of string) (names []string) {
+func listDirs(of string) (names []string) {
 	entries, _ := fs.ReadDir(templates, of)
 	for _, e := range entries {
 		if e.IsDir() {
@@ -90,14 +89,14 @@ func dirs(of string) (names []string) {
 	return names
 }
 
-// Write makes dir, which must not exist or be empty, and the files in it. It
-// returns their names in the order of a listing.
+// Write writes the files of a new plugin to dir, which must be empty or not exist. It returns
+// their names, sorted.
 func Write(dir string, o Options) (files []string, err error) {
 	d := plugin.Description{Kind: o.Kind, Name: o.Name, Version: "0"}
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	f := fields{Options: o, Binary: "cwtch-" + string(o.Kind) + "-" + o.Name, Go: identifier(o.Name), GoVersion: goVersion}
+	f := fields{Options: o, Binary: "cwtch-" + string(o.Kind) + "-" + o.Name, Go: goIdentifier(o.Name), GoVersion: goVersion}
 	if f.Module == "" {
 		f.Module = f.Binary
 	}
@@ -106,7 +105,7 @@ func Write(dir string, o Options) (files []string, err error) {
 			return nil, err
 		}
 	}
-	made, err := render(f)
+	made, err := renderFiles(f)
 	if err != nil {
 		return nil, err
 	}
@@ -115,14 +114,14 @@ func Write(dir string, o Options) (files []string, err error) {
 	}
 	switch there, err := os.ReadDir(dir); {
 	case err != nil:
-		return nil, fmt.Errorf("look into the directory of the plugin: %w", err)
+		return nil, fmt.Errorf("read the directory of the plugin: %w", err)
 	case len(there) > 0:
 		return nil, &NotEmptyError{dir}
 	}
 	for _, m := range made {
 		name := filepath.Join(dir, filepath.FromSlash(m.name))
 		if err := errors.Join(durable.MakeDir(filepath.Dir(name), 0o755), writeNew(name, m.content)); err != nil {
-			remove(dir, append(files, path.Dir(m.name))) // or the next try finds the directory in use
+			removeFiles(dir, append(files, path.Dir(m.name))) // so that the next try finds dir empty
 			return nil, err
 		}
 		files = append(files, m.name)
@@ -130,8 +129,8 @@ func Write(dir string, o Options) (files []string, err error) {
 	return files, nil
 }
 
-// remove takes away files, and the directories in dir that they leave empty.
-func remove(dir string, files []string) {
+// removeFiles removes files from dir, and the directories below dir that are then empty.
+func removeFiles(dir string, files []string) {
 	for _, name := range files {
 		for ; name != "."; name = path.Dir(name) {
 			os.Remove(filepath.Join(dir, filepath.FromSlash(name)))
@@ -139,13 +138,13 @@ func remove(dir string, files []string) {
 	}
 }
 
-// NotEmptyError is the answer to a directory in which something is already.
+// NotEmptyError reports a directory for a new plugin that is not empty.
 type NotEmptyError struct{ Dir string }
 
 func (e *NotEmptyError) Error() string { return e.Dir + " is not empty" }
 
-// checkModule sees that dir holds this module: the go command would complain of
-// another one much later, and of something else.
+// checkModule checks that dir holds this module. With another one, the go command would fail much
+// later, with a misleading message.
 func checkModule(dir string) error {
 	content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
@@ -157,12 +156,12 @@ func checkModule(dir string) error {
 	return nil
 }
 
-// writeNew writes a file that must not be there. It follows no link, which
-// somebody else may have put into an empty directory that is his.
+// writeNew writes a file that must not exist. It follows no links: the directory may belong to
+// another user, who could make one meanwhile.
 func writeNew(path string, content []byte) error {
 	mode := fs.FileMode(0o644)
 	if bytes.HasPrefix(content, []byte("#!")) {
-		mode = 0o755 // a script to be run
+		mode = 0o755 // a script
 	}
 	return durable.CreateFile(path, content, mode)
 }
@@ -172,8 +171,9 @@ type file struct {
 	content []byte
 }
 
-// render makes the files of a language that all kinds have, and those of this one.
-func render(f fields) (files []file, err error) {
+// renderFiles returns the files of a new plugin: those that all kinds of its language share, and those
+// of its kind.
+func renderFiles(f fields) (files []file, err error) {
 	if !slices.Contains(Kinds(f.Language), f.Kind) {
 		return nil, fmt.Errorf("there is no skeleton of a %s plugin in %s", f.Kind, f.Language)
 	}
@@ -193,13 +193,13 @@ func render(f fields) (files []file, err error) {
 			files = append(files, made)
 		}
 	}
-	if f.Language != "go" { // whose sdk has the code that is made of them
+	if f.Language != "go" { // the Go sdk has the generated code
 		for _, name := range []string{"plugin.proto", string(f.Kind) + ".proto"} {
-			content, err := proto.Files.ReadFile(path.Join(protos, name))
+			content, err := proto.Files.ReadFile(path.Join(protoDir, name))
 			if err != nil {
 				return nil, err
 			}
-			files = append(files, file{path.Join("proto", protos, name), content})
+			files = append(files, file{path.Join("proto", protoDir, name), content})
 		}
 	}
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
@@ -211,7 +211,7 @@ func renderFile(f fields, from string) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	name, fill := strings.CutSuffix(path.Base(from), suffix)
+	name, fill := strings.CutSuffix(path.Base(from), templateSuffix)
 	if name == "gitignore" {
 		name = "." + name
 	}
@@ -233,9 +233,9 @@ func renderFile(f fields, from string) (file, error) {
 	return file{name, content}, err
 }
 
-// identifier turns a name, which is made of a-z, 0-9 and _, into one of Go
-// that collides with nothing in the templates.
-func identifier(name string) string {
+// goIdentifier returns a Go identifier for a name of a-z, 0-9 and _. It collides with no name in the
+// templates.
+func goIdentifier(name string) string {
 	var b strings.Builder
 	for _, word := range strings.Split(name, "_") {
 		if word != "" {

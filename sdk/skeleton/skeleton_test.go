@@ -12,9 +12,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// TestWrite does what an author does with a new plugin, and sees every test of
-// it pass.
-func TestWrite(t *testing.T) {
+// TestNewGoPluginPassesItsTests builds a new plugin as an author does, and runs its tests.
+func TestNewGoPluginPassesItsTests(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +28,7 @@ func TestWrite(t *testing.T) {
 			if !slices.Contains(files, "README.md") || !slices.Contains(files, "go.mod") {
 				t.Errorf("files: %q", files)
 			}
-			// What the module itself depends on is what its plugins need.
+			// A plugin needs the dependencies of this module.
 			sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 			if err != nil {
 				t.Fatal(err)
@@ -37,18 +36,18 @@ func TestWrite(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			command(t, dir, "go", "mod", "tidy")
-			command(t, dir, "go", "vet", "./...")
-			command(t, dir, "go", "test", "-short", "./...")
-			command(t, dir, "go", "build", "-o", "plugin", ".")
-			if out := command(t, dir, "./plugin", "describe"); !strings.Contains(out, `"name": "my_first"`) {
+			runCommand(t, dir, "go", "mod", "tidy")
+			runCommand(t, dir, "go", "vet", "./...")
+			runCommand(t, dir, "go", "test", "-short", "./...")
+			runCommand(t, dir, "go", "build", "-o", "plugin", ".")
+			if out := runCommand(t, dir, "./plugin", "describe"); !strings.Contains(out, `"name": "my_first"`) {
 				t.Errorf("describe: %s", out)
 			}
 		})
 	}
 }
 
-func command(t *testing.T, dir string, args ...string) string {
+func runCommand(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Dir = dir
@@ -59,7 +58,7 @@ func command(t *testing.T, dir string, args ...string) string {
 	return string(out)
 }
 
-func TestRefusals(t *testing.T) {
+func TestWriteRefuses(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -77,6 +76,6 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	if _, err := Write(filepath.Join(dir, "new"), Options{Language: "go", Kind: plugin.KindStorage, Name: "../x", Version: "0.1.0"}); err == nil {
-		t.Error("a name that is none was taken")
+		t.Error("an invalid name was accepted")
 	}
 }

@@ -10,9 +10,9 @@ import (
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 )
 
-// TestCodec: messages of all sizes come through, in one buffer or in several, and
-// keep nothing of the buffers, which are used again.
-func TestCodec(t *testing.T) {
+// TestCodecRoundTrip encodes and decodes messages of all sizes, in one buffer or in several. Decoded
+// messages keep no buffers, which are used again.
+func TestCodecRoundTrip(t *testing.T) {
 	var kept []*pb.FindRequest
 	sizes := []int{0, 1, 100, 1 << 10, 40 << 10, 200 << 10, 1 << 20, 3 << 20}
 	for i, n := range sizes {
@@ -22,7 +22,7 @@ func TestCodec(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want, err := proto.Marshal(in); err != nil || !bytes.Equal(wire.Materialize(), want) {
-			t.Errorf("%d bytes are not put on the wire as protobuf does", n)
+			t.Errorf("%d bytes: the encoding differs from protobuf's own", n)
 		}
 		whole := wire.Materialize()
 		wire.Free()
@@ -40,12 +40,12 @@ func TestCodec(t *testing.T) {
 	}
 }
 
-func TestCodecRefuses(t *testing.T) {
+func TestCodecRefusesOtherTypes(t *testing.T) {
 	if _, err := Codec.Marshal("text"); err == nil {
-		t.Error("what is no message was encoded")
+		t.Error("a string was encoded as a message")
 	}
 	if err := Codec.Unmarshal(nil, new(string)); err == nil {
-		t.Error("what is no message was decoded into")
+		t.Error("a message was decoded into a string")
 	}
 	broken := mem.BufferSlice{mem.SliceBuffer([]byte{0x0a, 0x05, 1})}
 	if err := Codec.Unmarshal(broken, &pb.FindRequest{}); err == nil {

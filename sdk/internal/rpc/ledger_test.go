@@ -14,18 +14,18 @@ import (
 
 func TestSpendingsCrossTheWire(t *testing.T) {
 	want := []storage.SpentToken{{Token: storage.TokenID{1}, ID: storage.ID{2}}, {Token: storage.TokenID{3}, ID: storage.ID{2}}}
-	got, err := decodeSpendings(wire(t, EncodeSpendRequest(want), &pb.SpendRequest{}).GetSpendings())
+	got, err := decodeSpendings(roundTrip(t, EncodeSpendRequest(want), &pb.SpendRequest{}).GetSpendings())
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	page, err := DecodeSpendingsPage(wire(t, encodeSpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpentTokensRequest{After: &storage.TokenID{}, Max: 2})
+	page, err := DecodeSpendingsPage(roundTrip(t, encodeSpendingsResponse(want), &pb.SpendingsResponse{}), storage.SpentTokensRequest{After: &storage.TokenID{}, Max: 2})
 	if err != nil || !slices.Equal(page, want) {
 		t.Errorf("got %v, %v; want %v", page, err, want)
 	}
 }
 
-// TestLiesOfALedger has a plugin answer what no ledger may.
-func TestLiesOfALedger(t *testing.T) {
+// TestLiesOfALedgerAreRefused decodes answers that no ledger may give.
+func TestLiesOfALedgerAreRefused(t *testing.T) {
 	spending := func(token, id int) *pb.Spending {
 		return &pb.Spending{Token: bytes.Repeat([]byte{7}, token), Id: make([]byte, id)}
 	}

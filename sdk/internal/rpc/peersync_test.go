@@ -26,12 +26,12 @@ var someEvents = []peersync.Event{
 }
 
 func TestEventsCrossTheWire(t *testing.T) {
-	got, err := decodeEvents(wire(t, EncodeHandleRequest(someEvents), &pb.HandleRequest{}))
+	got, err := decodeEvents(roundTrip(t, EncodeHandleRequest(someEvents), &pb.HandleRequest{}))
 	if err != nil || !reflect.DeepEqual(got, someEvents) {
 		t.Errorf("got %+v, %v; want %+v", got, err, someEvents)
 	}
 	type later struct{ peersync.Event }
-	got, err = decodeEvents(wire(t, EncodeHandleRequest([]peersync.Event{later{}, peersync.Tick{}}), &pb.HandleRequest{}))
+	got, err = decodeEvents(roundTrip(t, EncodeHandleRequest([]peersync.Event{later{}, peersync.Tick{}}), &pb.HandleRequest{}))
 	if err != nil || !reflect.DeepEqual(got, []peersync.Event{peersync.Tick{}}) {
 		t.Errorf("an event of an unknown type: %+v, %v", got, err)
 	}
@@ -46,7 +46,7 @@ func TestOutcomeNumbersAreThoseOfPeerSync(t *testing.T) {
 	}
 }
 
-func TestBadEvents(t *testing.T) {
+func TestInvalidEventsAreRefused(t *testing.T) {
 	state := &pb.ReplicaState{Epoch: make([]byte, 16)}
 	id := make([]byte, 32)
 	for name, e := range map[string]*pb.Event{
@@ -69,8 +69,8 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// FuzzEvents reads what a relay might say: what is accepted keeps the limits, and
-// is read the same again.
+// FuzzEvents decodes requests of a relay. Accepted events keep the limits, and encode and decode
+// to the same events.
 func FuzzEvents(f *testing.F) {
 	for _, e := range someEvents {
 		data, err := proto.Marshal(EncodeHandleRequest([]peersync.Event{e, e}))
@@ -92,7 +92,7 @@ func FuzzEvents(f *testing.F) {
 		if err := peersync.CheckEvents(events); err != nil {
 			t.Fatal(err)
 		}
-		again, err := decodeEvents(wire(t, EncodeHandleRequest(events), &pb.HandleRequest{}))
+		again, err := decodeEvents(roundTrip(t, EncodeHandleRequest(events), &pb.HandleRequest{}))
 		if err != nil || len(again) != len(events) {
 			t.Fatalf("%d events became %d, %v", len(events), len(again), err)
 		}

@@ -22,9 +22,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// aHost notes the last call, checks that it keeps the limits, and answers with
-// what is set.
-type aHost struct {
+// fakeHost is a host that records its last call, panics if the call exceeds the limits, and
+// returns its fields.
+type fakeHost struct {
 	call string
 	wait func(context.Context) // called by Load
 
@@ -36,7 +36,7 @@ type aHost struct {
 	err   error
 }
 
-func (h *aHost) note(broken error, format string, args ...any) error {
+func (h *fakeHost) record(broken error, format string, args ...any) error {
 	if broken != nil {
 		panic("the host was called beyond the limits: " + broken.Error())
 	}
@@ -44,61 +44,63 @@ func (h *aHost) note(broken error, format string, args ...any) error {
 	return h.err
 }
 
-func (h *aHost) Log(_ context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
+func (h *fakeHost) Log(_ context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	_, _, err := req.Bounds()
-	return h.page, h.note(err, "log %v", req)
+	return h.page, h.record(err, "log %v", req)
 }
 
-func (h *aHost) Keys(_ context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	return h.keys, h.note(peersync.CheckKeys(max), "keys %v %d", in, max)
+func (h *fakeHost) Keys(_ context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
+	return h.keys, h.record(peersync.CheckKeys(max), "keys %v %d", in, max)
 }
 
-func (h *aHost) RangeSum(_ context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
-	return h.sums, h.note(peersync.CheckRanges(ranges), "range sum %v", ranges)
+func (h *fakeHost) RangeSum(_ context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+	return h.sums, h.record(peersync.CheckRanges(ranges), "range sum %v", ranges)
 }
 
-func (h *aHost) Split(_ context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	return h.parts, h.note(peersync.CheckParts(parts), "split %v %d", in, parts)
+func (h *fakeHost) Split(_ context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
+	return h.parts, h.record(peersync.CheckParts(parts), "split %v %d", in, parts)
 }
 
-func (h *aHost) Send(_ context.Context, to peersync.Peer, message []byte) error {
-	return h.note(peersync.CheckMessage(message), "send %d %q", to, message)
+func (h *fakeHost) Send(_ context.Context, to peersync.Peer, message []byte) error {
+	return h.record(peersync.CheckMessage(message), "send %d %q", to, message)
 }
 
-func (h *aHost) Transfer(_ context.Context, to peersync.Peer, ids []storage.ID) error {
-	return h.note(peersync.CheckIDs(ids), "transfer %d %v", to, ids)
+func (h *fakeHost) Transfer(_ context.Context, to peersync.Peer, ids []storage.ID) error {
+	return h.record(peersync.CheckIDs(ids), "transfer %d %v", to, ids)
 }
 
-func (h *aHost) Request(_ context.Context, from peersync.Peer, ids []storage.ID) error {
-	return h.note(peersync.CheckIDs(ids), "request %d %v", from, ids)
+func (h *fakeHost) Request(_ context.Context, from peersync.Peer, ids []storage.ID) error {
+	return h.record(peersync.CheckIDs(ids), "request %d %v", from, ids)
 }
 
-func (h *aHost) Drop(_ context.Context, peer peersync.Peer, reason string) error {
-	return h.note(peersync.CheckText(reason), "drop %d %s", peer, reason)
+func (h *fakeHost) Drop(_ context.Context, peer peersync.Peer, reason string) error {
+	return h.record(peersync.CheckText(reason), "drop %d %s", peer, reason)
 }
 
-func (h *aHost) Save(_ context.Context, name string, value []byte) error {
-	return h.note(peersync.CheckCursor(name, value), "save %s %q", name, value)
+func (h *fakeHost) Save(_ context.Context, name string, value []byte) error {
+	return h.record(peersync.CheckCursor(name, value), "save %s %q", name, value)
 }
 
-func (h *aHost) Load(ctx context.Context, name string) ([]byte, error) {
+func (h *fakeHost) Load(ctx context.Context, name string) ([]byte, error) {
 	if h.wait != nil {
 		h.wait(ctx)
 	}
-	return h.value, h.note(peersync.CheckCursor(name, nil), "load %s", name)
+	return h.value, h.record(peersync.CheckCursor(name, nil), "load %s", name)
 }
 
-func (h *aHost) Report(_ context.Context, r peersync.Report) error {
-	return h.note(r.Check(), "report %v", r)
+func (h *fakeHost) Report(_ context.Context, r peersync.Report) error {
+	return h.record(r.Check(), "report %v", r)
 }
 
-// handler is a replicator, and a plugin's side of the wire.
-type handler func(context.Context, []peersync.Event) error
+// replicatorFunc is a replicator with the function as its Handle.
+type replicatorFunc func(context.Context, []peersync.Event) error
 
-func (h handler) Handle(ctx context.Context, events []peersync.Event) error { return h(ctx, events) }
-func (handler) Close() error                                                { return nil }
+func (h replicatorFunc) Handle(ctx context.Context, events []peersync.Event) error {
+	return h(ctx, events)
+}
+func (replicatorFunc) Close() error { return nil }
 
-// rawPlugin is one that says on the stream of a Handle whatever it likes.
+// rawPlugin is a plugin that may send anything on the stream of a Handle.
 type rawPlugin struct {
 	pb.UnimplementedPeerSyncServer
 	handle func(grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error
@@ -108,7 +110,7 @@ func (p *rawPlugin) Handle(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.
 	return p.handle(stream)
 }
 
-// servePeerSync serves a plugin over gRPC, and gives what the relay calls.
+// servePeerSync serves a plugin over gRPC and returns a client of it.
 func servePeerSync(t *testing.T, s pb.PeerSyncServer) pb.PeerSyncClient {
 	t.Helper()
 	listener, server := bufconn.Listen(1<<20), grpc.NewServer()
@@ -128,13 +130,13 @@ func servePeerSync(t *testing.T, s pb.PeerSyncServer) pb.PeerSyncClient {
 	return pb.NewPeerSyncClient(conn)
 }
 
-// duringHandle has a plugin whose host is h do something in a Handle.
-func duringHandle(t *testing.T, h peersync.HostServices, do func(context.Context, peersync.HostServices) error) error {
+// runDuringHandle calls do within a Handle of a plugin with the host h.
+func runDuringHandle(t *testing.T, h peersync.HostServices, do func(context.Context, peersync.HostServices) error) error {
 	t.Helper()
 	remote := &HostClient{}
 	plugin := servePeerSync(t, NewPeerSyncServer(func() (Lease[peersync.Replicator], error) {
 		return Lease[peersync.Replicator]{
-			Implementation: handler(func(ctx context.Context, _ []peersync.Event) error { return do(ctx, remote) }),
+			Implementation: replicatorFunc(func(ctx context.Context, _ []peersync.Event) error { return do(ctx, remote) }),
 			Release:        func() {},
 		}, nil
 	}, remote))
@@ -145,21 +147,21 @@ func TestHostCallsCrossTheWire(t *testing.T) {
 	key := peersync.Key{Born: 1 << 31, ID: storage.ID{1, 31: 2}}
 	in := peersync.Range{Lo: key, Hi: peersync.Key{Born: 3}}
 	sum := peersync.Sum{Count: 4, IDs: [32]byte{5, 31: 6}}
-	h := &aHost{
+	h := &fakeHost{
 		page: peersync.LogPage{Epoch: storage.Epoch{7}, Last: 9, Entries: []peersync.Entry{{Seq: 8, Key: key, Size: 9, Via: 10}}},
 		keys: []peersync.Key{key, in.Hi}, sums: []peersync.Sum{sum, {}}, parts: []peersync.Part{{First: key, Last: in.Hi, Sum: sum}},
 		value: []byte("value"),
 	}
-	if err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
-		callEverything(ctx, t, h, r, key, in)
+	if err := runDuringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
+		checkEveryHostCall(ctx, t, h, r, key, in)
 		return nil
 	}); err != nil {
 		t.Error(err)
 	}
 }
 
-// callEverything has a plugin make each call to r, which is h at the other end.
-func callEverything(ctx context.Context, t *testing.T, h *aHost, r peersync.HostServices, key peersync.Key, in peersync.Range) {
+// checkEveryHostCall makes each call to r, the plugin's side of the host h.
+func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersync.HostServices, key peersync.Key, in peersync.Range) {
 	ids := []storage.ID{{1}, {2}}
 	report := peersync.Report{Summary: "well", Peers: []peersync.PeerReport{{Peer: 1, Summary: "so so", Lacks: 2, Missing: 3}}}
 	calls := []struct {
@@ -182,7 +184,7 @@ func callEverything(ctx context.Context, t *testing.T, h *aHost, r peersync.Host
 	for _, c := range calls {
 		h.err = nil
 		if got, err := c.call(); err != nil || h.call != c.line || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: the host was asked for %s and gave %v, %v", c.line, h.call, got, err)
+			t.Errorf("%s: the host got the call %s and returned %v, %v", c.line, h.call, got, err)
 		}
 		for _, m := range PeerSyncErrors {
 			h.err = fmt.Errorf("what happened: %w", m.err)
@@ -193,9 +195,9 @@ func callEverything(ctx context.Context, t *testing.T, h *aHost, r peersync.Host
 	}
 }
 
-// TestRefusedBeforeTheHost makes a plugin of another language ask for too much.
-func TestRefusedBeforeTheHost(t *testing.T) {
-	h := &aHost{} // which panics
+// TestCallsBeyondLimitsDoNotReachTheHost answers calls that no plugin may make.
+func TestCallsBeyondLimitsDoNotReachTheHost(t *testing.T) {
+	h := &fakeHost{} // panics if a call reaches it
 	for name, call := range map[string]*pb.HostCall{
 		"log":          {Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{Max: peersync.MaxEntries + 1}}},
 		"keys":         {Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: make([]byte, 72), Max: 1 << 31}}},
@@ -222,9 +224,9 @@ func TestRefusedBeforeTheHost(t *testing.T) {
 	}
 }
 
-func TestOnlyDuringHandle(t *testing.T) {
+func TestHostCallsFailOutsideOfHandle(t *testing.T) {
 	var kept peersync.HostServices
-	if err := duringHandle(t, &aHost{}, func(ctx context.Context, r peersync.HostServices) error {
+	if err := runDuringHandle(t, &fakeHost{}, func(ctx context.Context, r peersync.HostServices) error {
 		kept = r
 		_, err := r.Load(ctx, "x")
 		return err
@@ -238,19 +240,18 @@ func TestOnlyDuringHandle(t *testing.T) {
 	}
 }
 
-var load = &pb.HandleResponse{Call: &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: "x"}}}}
+var loadCall = &pb.HandleResponse{Call: &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: "x"}}}}
 
-// TestCallsEndWithHandle shows that nothing is done for a plugin once its Handle
-// is over: what is under way is ended, and waited for.
+// TestCallsEndWithHandle shows that a call under way ends before HandleEvents returns.
 func TestCallsEndWithHandle(t *testing.T) {
 	begun, ended := make(chan struct{}), false
-	h := &aHost{wait: func(ctx context.Context) {
+	h := &fakeHost{wait: func(ctx context.Context) {
 		close(begun)
 		<-ctx.Done()
 		ended = true
 	}}
 	plugin := servePeerSync(t, &rawPlugin{handle: func(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
-		if err := stream.Send(load); err != nil {
+		if err := stream.Send(loadCall); err != nil {
 			return err
 		}
 		<-begun
@@ -264,19 +265,19 @@ func TestCallsEndWithHandle(t *testing.T) {
 	}
 }
 
-// TestCallBeforeTheAnswer: a plugin that does not wait would have the relay hold
-// as many calls as it likes.
-func TestCallBeforeTheAnswer(t *testing.T) {
+// TestCallBeforeTheAnswerBreaksTheContract shows that a plugin that does not wait for answers breaks the
+// contract. Otherwise it could have the relay hold any number of calls.
+func TestCallBeforeTheAnswerBreaksTheContract(t *testing.T) {
 	calls := 0
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	h := &aHost{wait: func(ctx context.Context) {
+	h := &fakeHost{wait: func(ctx context.Context) {
 		calls++
 		<-ctx.Done()
 	}}
 	plugin := servePeerSync(t, &rawPlugin{handle: func(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
 		for range 1000 {
-			if err := stream.Send(load); err != nil {
+			if err := stream.Send(loadCall); err != nil {
 				return err
 			}
 		}
@@ -289,26 +290,27 @@ func TestCallBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// TestCallTooLong: what no call can need is not even held.
-func TestCallTooLong(t *testing.T) {
+// TestTooLongCallBreaksTheContract shows that a call that is longer than any valid one breaks the contract.
+func TestTooLongCallBreaksTheContract(t *testing.T) {
 	plugin := servePeerSync(t, &rawPlugin{handle: func(stream grpc.BidiStreamingServer[pb.HandleRequest, pb.HandleResponse]) error {
 		return stream.Send(&pb.HandleResponse{Call: &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Message: make([]byte, maxHostCall)}}}})
 	}})
 	var broken *ContractError
-	if err := HandleEvents(t.Context(), plugin, &aHost{}, &pb.HandleRequest{}); !errors.As(PeerSyncErrors.FromStatus(err), &broken) {
+	if err := HandleEvents(t.Context(), plugin, &fakeHost{}, &pb.HandleRequest{}); !errors.As(PeerSyncErrors.FromStatus(err), &broken) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestCallGivenUp: its answer is not taken for that of the next call.
-func TestCallGivenUp(t *testing.T) {
-	h := &aHost{value: []byte("value"), sums: []peersync.Sum{{Count: 1}}}
+// TestLateAnswerIsDropped shows that the answer to a call that was given up is not taken for the answer
+// to the next one.
+func TestLateAnswerIsDropped(t *testing.T) {
+	h := &fakeHost{value: []byte("value"), sums: []peersync.Sum{{Count: 1}}}
 	called, release := make(chan struct{}), make(chan struct{})
 	h.wait = func(context.Context) {
 		close(called)
 		<-release
 	}
-	err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
+	err := runDuringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
 		brief, cancel := context.WithCancel(ctx)
 		go func() {
 			<-called
@@ -332,10 +334,10 @@ func TestCallGivenUp(t *testing.T) {
 	}
 }
 
-// TestOneCallAtATime makes a plugin call the host from many places.
-func TestOneCallAtATime(t *testing.T) {
+// TestHostCallsComeOneAtATime calls the host from several goroutines of a plugin.
+func TestHostCallsComeOneAtATime(t *testing.T) {
 	var mu sync.Mutex
-	h := &aHost{wait: func(context.Context) {
+	h := &fakeHost{wait: func(context.Context) {
 		if !mu.TryLock() {
 			t.Error("two calls at a time")
 			return
@@ -343,7 +345,7 @@ func TestOneCallAtATime(t *testing.T) {
 		runtime.Gosched()
 		mu.Unlock()
 	}}
-	if err := duringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
+	if err := runDuringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
@@ -361,8 +363,8 @@ func TestOneCallAtATime(t *testing.T) {
 	}
 }
 
-// FuzzHostRequests is a plugin that asks for whatever comes to its mind. aHost
-// panics when it is asked for more than it may be.
+// FuzzHostRequests answers arbitrary calls of a plugin. fakeHost panics if a call exceeds the
+// limits.
 func FuzzHostRequests(f *testing.F) {
 	in := packRanges(peersync.Range{Lo: peersync.Key{Born: 1}})
 	for _, call := range []*pb.HostCall{
@@ -387,13 +389,12 @@ func FuzzHostRequests(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		var call pb.HostCall
 		if proto.Unmarshal(data, &call) == nil {
-			answerCall(context.Background(), &aHost{}, &call)
+			answerCall(context.Background(), &fakeHost{}, &call)
 		}
 	})
 }
 
-// FuzzHostAnswers is a relay that answers whatever it likes: what is accepted is
-// what was asked for.
+// FuzzHostAnswers decodes arbitrary answers of a relay. Accepted answers fit the request.
 func FuzzHostAnswers(f *testing.F) {
 	for _, m := range []proto.Message{
 		encodeLogPage(peersync.LogPage{Last: 3, Entries: []peersync.Entry{{Seq: 2}, {Seq: 3}}}),

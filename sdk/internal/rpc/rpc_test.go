@@ -17,8 +17,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// wire sends a message through its encoding.
-func wire[M proto.Message](t *testing.T, in, out M) M {
+// roundTrip encodes in and decodes it into out.
+func roundTrip[M proto.Message](t *testing.T, in, out M) M {
 	t.Helper()
 	data, err := proto.Marshal(in)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestRecordsCrossTheWire(t *testing.T) {
 		{ID: storage.ID{1}, Born: 2, Signature: []byte{3}, Ciphertext: []byte{4}, Nullifier: &storage.Nullifier{5}},
 		{ID: storage.ID{6}, Born: math.MaxUint32, Signature: []byte{7}},
 	}
-	got, err := decodeRecords(wire(t, EncodeAppendRequest(want), &pb.AppendRequest{}))
+	got, err := decodeRecords(roundTrip(t, EncodeAppendRequest(want), &pb.AppendRequest{}))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -54,7 +54,7 @@ func TestOutcomesCrossTheWire(t *testing.T) {
 		{Status: storage.Stored, Seq: 4}, {Status: storage.Spent}, {Status: storage.Duplicate, Seq: 2},
 		{Status: storage.Stored, Seq: 5}, {Status: storage.Replayed, Seq: 5}, {Status: storage.Conflict},
 	}
-	got, err := DecodeOutcomes(wire(t, encodeAppendResponse(want), &pb.AppendResponse{}), len(want))
+	got, err := DecodeOutcomes(roundTrip(t, encodeAppendResponse(want), &pb.AppendResponse{}), len(want))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -74,12 +74,12 @@ func TestPageAndInfoCrossTheWire(t *testing.T) {
 		{Seq: 3, ID: storage.ID{1}, Born: 2, Signature: []byte{3}, Ciphertext: []byte{4}},
 		{Seq: 5, ID: storage.ID{2}, Signature: []byte{5}, Ciphertext: make([]byte, storage.MaxEnvelope-1)},
 	}}
-	got, err := DecodePage(wire(t, encodeLogResponse(page), &pb.LogResponse{}), storage.LogRequest{From: 3, Max: 2})
+	got, err := DecodePage(roundTrip(t, encodeLogResponse(page), &pb.LogResponse{}), storage.LogRequest{From: 3, Max: 2})
 	if err != nil || !reflect.DeepEqual(got, page) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	info := storage.Info{Epoch: storage.Epoch{1}, First: 2, Last: 9, Count: 8, Bytes: 5, Tokens: 6}
-	if got, err := DecodeInfo(wire(t, encodeInfoResponse(info), &pb.InfoResponse{})); err != nil || got != info {
+	if got, err := DecodeInfo(roundTrip(t, encodeInfoResponse(info), &pb.InfoResponse{})); err != nil || got != info {
 		t.Errorf("got %v, %v", got, err)
 	}
 	empty := storage.Info{Epoch: storage.Epoch{1}}
@@ -92,7 +92,7 @@ func TestPageAndInfoCrossTheWire(t *testing.T) {
 	}
 }
 
-func TestLies(t *testing.T) {
+func TestLiesOfAStoreAreRefused(t *testing.T) {
 	stored, id := pb.Outcome_STATUS_STORED, make([]byte, 32)
 	outcomes := func(o ...*pb.Outcome) func() error {
 		return func() error { _, err := DecodeOutcomes(&pb.AppendResponse{Outcomes: o}, 2); return err }

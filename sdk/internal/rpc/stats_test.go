@@ -16,7 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-func snapshot() stats.Snapshot {
+func sampleSnapshot() stats.Snapshot {
 	return stats.Snapshot{Server: "book-club", Epoch: stats.Epoch{1}, Seq: math.MaxUint64, Metrics: []stats.Metric{
 		{Name: "a_bytes", Unit: "bytes", Doc: "All.", Kind: stats.Counter, Points: []stats.Point{
 			{Labels: []stats.Label{{Name: "k", Value: "1"}, {Name: "l", Value: "x"}}, Value: 3},
@@ -31,8 +31,8 @@ func snapshot() stats.Snapshot {
 }
 
 func TestSnapshotsCrossTheWire(t *testing.T) {
-	for _, want := range []stats.Snapshot{snapshot(), {Epoch: stats.Epoch{1}, Seq: 1}} {
-		got, err := decodeSnapshot(wire(t, EncodeExportRequest(want), &pb.ExportRequest{}))
+	for _, want := range []stats.Snapshot{sampleSnapshot(), {Epoch: stats.Epoch{1}, Seq: 1}} {
+		got, err := decodeSnapshot(roundTrip(t, EncodeExportRequest(want), &pb.ExportRequest{}))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
@@ -50,7 +50,7 @@ func TestKindsAreThoseOfStats(t *testing.T) {
 	}
 }
 
-func TestHostileSnapshots(t *testing.T) {
+func TestInvalidSnapshotsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*pb.ExportRequest){
 		"no epoch":    func(r *pb.ExportRequest) { r.Epoch = nil },
 		"short epoch": func(r *pb.ExportRequest) { r.Epoch = r.Epoch[1:] },
@@ -64,7 +64,7 @@ func TestHostileSnapshots(t *testing.T) {
 		"points":      func(r *pb.ExportRequest) { r.Metrics[0].Points = make([]*pb.Point, 100_000) },
 		"nil":         func(r *pb.ExportRequest) { r.Metrics[0].Points[0].Labels[0] = nil },
 	} {
-		req := EncodeExportRequest(snapshot())
+		req := EncodeExportRequest(sampleSnapshot())
 		spoil(req)
 		if _, err := decodeSnapshot(req); !errors.Is(err, stats.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
@@ -72,28 +72,28 @@ func TestHostileSnapshots(t *testing.T) {
 	}
 }
 
-// slow is an exporter that tells of its calls and waits to be let go.
-type slow struct {
-	begun chan uint64
-	let   chan struct{}
+// blockingExporter is an exporter that reports the beginning of its calls and returns when it is told to.
+type blockingExporter struct {
+	begun   chan uint64
+	release chan struct{}
 }
 
-func (s slow) Export(_ context.Context, snapshot stats.Snapshot) error {
+func (s blockingExporter) Export(_ context.Context, snapshot stats.Snapshot) error {
 	s.begun <- snapshot.Seq
-	<-s.let
+	<-s.release
 	return nil
 }
 
-func (s slow) ForceFlush(context.Context) error {
+func (s blockingExporter) ForceFlush(context.Context) error {
 	s.begun <- 0
-	<-s.let
+	<-s.release
 	return nil
 }
 
-func (s slow) Close() error { return nil }
+func (s blockingExporter) Close() error { return nil }
 
 func TestOneCallOfAnExporterAtATime(t *testing.T) {
-	exporter := slow{begun: make(chan uint64), let: make(chan struct{})}
+	exporter := blockingExporter{begun: make(chan uint64), release: make(chan struct{})}
 	server := NewStatsServer(func() (Lease[stats.Exporter], error) {
 		return Lease[stats.Exporter]{Implementation: exporter, Release: func() {}}, nil
 	})
@@ -119,14 +119,14 @@ func TestOneCallOfAnExporterAtATime(t *testing.T) {
 		_, err := server.ForceFlush(t.Context(), &pb.ForceFlushRequest{})
 		flushed <- err
 	}()
-	exporter.let <- struct{}{}
+	exporter.release <- struct{}{}
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
 	if seq := <-exporter.begun; seq != 0 {
 		t.Errorf("then came %d", seq)
 	}
-	exporter.let <- struct{}{}
+	exporter.release <- struct{}{}
 	if err := <-flushed; err != nil {
 		t.Error(err)
 	}
@@ -142,7 +142,7 @@ func TestErrorsOfStatsCrossTheWire(t *testing.T) {
 		}
 	}
 	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(ErrUnavailable)); !errors.Is(got, stats.ErrUnavailable) {
-		t.Errorf("a plugin that is away: %v", got)
+		t.Errorf("an unavailable plugin: %v", got)
 	}
 	var broken *ContractError
 	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(errNoWatch)); !errors.As(got, &broken) {
@@ -151,7 +151,7 @@ func TestErrorsOfStatsCrossTheWire(t *testing.T) {
 }
 
 func FuzzExportRequest(f *testing.F) {
-	data, _ := proto.Marshal(EncodeExportRequest(snapshot()))
+	data, _ := proto.Marshal(EncodeExportRequest(sampleSnapshot()))
 	f.Add(data)
 	data, _ = proto.Marshal(EncodeExportRequest(stats.Snapshot{Epoch: stats.Epoch{1}, Seq: 1}))
 	f.Add(data)
