@@ -128,7 +128,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 	}
 	blocks := map[string]struct {
 		options []string
-		text    string // with the option in the place of the verb
+		text    string // a format for the option
 	}{
 		"file":     {stringOptions(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
 		"tor":      {stringOptions(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},

@@ -129,8 +129,8 @@ func examineDirectory(path string, private bool) (summary, hint string) {
 	return "", ""
 }
 
-// dataFiles are names by which a directory of the relay is recognized: its data_dir, the
-// directory of a server, or that of tor.
+// dataFiles are names that mark a directory of the relay: its data_dir, or the directory of a
+// server or of tor.
 var dataFiles = []string{"lock", "servers", "keys", "relay.lock"}
 
 // sentence makes a text begin with a capital letter, as hints do.

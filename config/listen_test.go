@@ -7,8 +7,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// listeningPlugins is a stats plugin that is reached at two addresses, the first of which has a
-// default.
+// listeningPlugins is a stats plugin that listens at two addresses. The first has a default.
 var listeningPlugins = Plugins{BuiltIn: []plugin.Description{
 	{Kind: plugin.KindStorage, Name: "bolt"},
 	{Kind: plugin.KindStats, Name: "page", Schema: plugin.Schema{

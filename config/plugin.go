@@ -74,7 +74,7 @@ func (l *loader) loadStorage(blocks hcl.Blocks, header hcl.Range, cfg *Config) P
 	return p
 }
 
-// loadUses decodes the blocks of a kind of which a server takes any number.
+// loadUses decodes the blocks of a kind that may occur several times in a server.
 func (l *loader) loadUses(kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (list []PluginUse) {
 	if len(blocks) > maxUses {
 		l.addFault(blocks[maxUses].DefRange, fmt.Sprintf("more than %d %s plugins in one server", maxUses, kind), "Leave some out.")
@@ -93,8 +93,8 @@ func (l *loader) loadUses(kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (lis
 	return list
 }
 
-// loadUse decodes the body of a block for a plugin, whose name stands at label, and
-// has the plugin look at it.
+// loadUse decodes the body of a block for the plugin with the name at label, and has the
+// plugin validate it.
 func (l *loader) loadUse(p *PluginUse, label hcl.Range, cfg *Config) {
 	p.Range = rangeOf(p.header)
 	var ok bool

@@ -4,7 +4,7 @@
 //	cwtch-bench -relay bin/cwtch-relay            print a table
 //	cwtch-bench -relay bin/cwtch-relay -json F    and write every figure to F
 //	cwtch-bench -relay bin/cwtch-relay -quick     a smoke test of the bench itself
-//	cwtch-bench -relay bin/cwtch-relay -large     10^6 stored envelopes in the place of 10^5
+//	cwtch-bench -relay bin/cwtch-relay -large     10^6 stored envelopes instead of 10^5
 //	cwtch-bench -relay bin/cwtch-relay -storage sqlite    another store; the targets are those of bolt
 //	cwtch-bench -relay bin/cwtch-relay -only idle,stores  some parts, to repeat them quickly
 //
@@ -44,9 +44,8 @@
 // Each is also measured by itself: called directly, over gRPC on a unix socket
 // within the bench, as a process that was started by hand, without sandbox and
 // TLS, and as the process that the relay starts, in its sandbox and with mutual
-// TLS. They are given the same batches in turn. The processor time is that of both
-// sides; the wall time is that of one caller, who waits for each batch to be
-// durable.
+// TLS. They get the same batches in turn. The processor time includes both sides. The
+// wall time is measured by one caller, who waits for each batch to be durable.
 //
 // # A relay that does nothing
 //

@@ -17,7 +17,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// serverName is that of the one server of a relay.
+// serverName is the name of the only server of a relay.
 const serverName = "bench"
 
 // configuration has limits that the bench does not meet, and defaults else. It is filled in

@@ -65,7 +65,7 @@ func (o *openStore) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// cpuTime is the processor time of this process and that of the plugin.
+// cpuTime returns the processor time of this process and the plugin together.
 func (o *openStore) cpuTime() (time.Duration, error) {
 	own, err := cpuTime(os.Getpid())
 	if err != nil || o.pid == 0 {
@@ -327,7 +327,7 @@ func storeGroups() []group {
 		process.rows = append(process.rows,
 			&row{Name: name + ".start", Text: p.Name + ", start to first answer", Unit: "s", Target: atMost(0.3)},
 			&row{Name: name + ".memory", Text: p.Name + ", resident memory of an idle one", Unit: "MiB", Target: atMost(20)},
-			&row{Name: name + ".private", Text: p.Name + ", that of it which is in no file", Unit: "MiB"},
+			&row{Name: name + ".private", Text: p.Name + ", private memory without files", Unit: "MiB"},
 		)
 	}
 	return []group{cpu, rate, process}

@@ -40,7 +40,7 @@ func main() {
 	})
 }
 
-const usage = `hint: name it in the configuration of the relay, in the place of the plugin NAME:
+const usage = `hint: write it in the configuration of the relay instead of the plugin NAME:
 
   plugin "storage" "faulty_NAME" {
     path = "/usr/local/bin/cwtch-fault"

@@ -12,7 +12,7 @@ const (
 first used. Only init makes any other, so that a typing mistake does not make a new identity.`
 
 	inviteHelp = `-with-server  include the server's key bundle, for somebody who does not have it yet
-Everybody who has the invite is a member, for ever, and can read everything that was ever posted.`
+Everybody who has the invite is a member, forever, and can read everything that was ever posted.`
 
 	joinHelp = `-name NAME    what to call the group in your profile; default: the name in the invite`
 

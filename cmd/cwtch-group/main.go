@@ -40,7 +40,7 @@ import (
 )
 
 // endTimeout is how long the program may go on after a signal. Without it, it would
-// wait for ever if nobody reads what it prints.
+// wait forever if nobody reads what it prints.
 const endTimeout = 10 * time.Second
 
 func main() {

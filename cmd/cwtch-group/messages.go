@@ -178,7 +178,7 @@ func (c *messageReader) saveProgress(ctx context.Context, p *profile.Profile, re
 }
 
 // syncBoard connects to the board and takes in everything after the position of m. If a replay begins elsewhere, it connects again and asks from
-// another checkpoint, of which a position has few. The connection stays open.
+// another of the few checkpoints of the position. The connection stays open.
 func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *messageReader, use func(client.Event) error) (*client.Board, error) {
 	for {
 		board, err := a.openBoard(ctx, network, name)

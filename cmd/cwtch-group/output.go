@@ -81,7 +81,7 @@ func formatMessage(at time.Time, name string, verified bool, text string) string
 type names struct {
 	own   identity.Onion
 	known profile.Names
-	// give gives a member a name for ever, and returns all names.
+	// give gives a member a name forever, and returns all names.
 	give func(identity.Onion) (profile.Names, error)
 	// warn prints that somebody's onion begins like that of another member.
 	warn   func(text string)

@@ -132,7 +132,7 @@ func (c *Cursor) Passed(seq storage.Seq) bool { return c.next > seq }
 
 // Count returns how many envelopes lie between the cursor and end. The number is exact
 // when Count returns; entries may be pruned before they are read. Count asks the store
-// for pages as Next does, and maxBytes is that of Next.
+// for pages of at most maxBytes, as Next does.
 func (c *Cursor) Count(ctx context.Context, end storage.Seq, maxBytes int) (uint64, error) {
 	if c.Passed(end) {
 		return 0, nil

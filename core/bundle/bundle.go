@@ -1,4 +1,4 @@
-// Package bundle makes and reads the texts by which people hand servers and
+// Package bundle makes and reads the texts with which people pass servers and
 // groups to each other: the signed key bundle of a server ("server:…"), the
 // invite to a group ("torv3…"), and both in one ("tofubundle:…"). It is for the
 // relay, which publishes its bundle, and for clients, which import them.

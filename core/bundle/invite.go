@@ -122,8 +122,8 @@ func ParseInvite(text string) (Invite, error) {
 	return i, nil
 }
 
-// TOFU returns the text "tofubundle:…" by which somebody who trusts it on first
-// use gets to know the server and joins the group.
+// TOFU returns the text "tofubundle:…". With it, somebody who trusts it on first use
+// imports the server and joins the group.
 func TOFU(b Bundle, i Invite) string {
 	return tofuPrefix + b.String() + tofuMiddle + i.String()
 }

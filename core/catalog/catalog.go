@@ -57,9 +57,8 @@ func New(builtin []plugin.Plugin, mode string) (*Catalog, error) {
 	return c, nil
 }
 
-// Declare adds an external plugin, of which the exported fields say what they are. It
-// looks at their form, not at any file. A plugin that is declared already is returned
-// as it is.
+// Declare adds an external plugin with the exported fields of p. It checks their form,
+// but no file. A plugin that is declared already is returned as it is.
 func (c *Catalog) Declare(p Program) (*Program, error) {
 	if known := c.findProgram(p.Kind, p.Name); known != nil && !known.IsBuiltIn() {
 		return known, nil

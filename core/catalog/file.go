@@ -117,7 +117,7 @@ func (p *Program) openDeclared() (*os.File, error) {
 // trustedUsers are those who may own a plugin and the directories on the way to it.
 func trustedUsers() []int { return []int{0, os.Geteuid()} }
 
-// explainExposed says what to do if err is that of a path that another user could change.
+// explainExposed adds what to do if err is an [ownership.ExposedError].
 func (p *Program) explainExposed(err error) error {
 	if errors.As(err, new(*ownership.ExposedError)) {
 		return fmt.Errorf("%w, who could replace the plugin: %s", err, p.howToInstall())

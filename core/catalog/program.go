@@ -38,7 +38,7 @@ type Program struct {
 }
 
 // Named returns the program at a path that a person gave on the command line. It is
-// executed whoever could replace it and whatever its checksum.
+// executed without a check of its owner, its mode and its checksum.
 func Named(path string, policy *sandbox.Policy) (*Program, error) {
 	abs, err := filepath.Abs(path)
 	return &Program{Path: abs, Sandbox: policy, named: path}, err
@@ -56,8 +56,8 @@ func (p *Program) String() string {
 }
 
 // Fingerprint returns what needs another process when a reload has changed it, by
-// option of the plugin block. Without a checksum, as while an author builds the program
-// anew, size and time of the file stand for its content.
+// option of the plugin block. Without a checksum, for example while an author builds the
+// program again and again, size and time of the file stand for its content.
 func (p *Program) Fingerprint() map[string]string {
 	if p.IsBuiltIn() {
 		return nil

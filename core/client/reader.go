@@ -36,9 +36,9 @@ type Checkpoint struct {
 	Number    uint64 // in the history; 0 if unknown
 }
 
-// Position is how far a client has read: checkpoints, of which the last is the
-// last envelope that was read. The closer to it, the denser they are. The nil
-// position is the beginning of a board.
+// Position is how far a client has read: checkpoints, with the last envelope that was
+// read as the last one. The closer to it, the denser they are. The nil position is the
+// beginning of a board.
 //
 // One checkpoint would do if signatures were unique. A server cannot tell whose
 // they are, and an old one lets anybody post another envelope under any of them.

@@ -26,7 +26,7 @@ const nonceSize = 24
 // Reasons for which [Group.Seal] refuses.
 var (
 	// ErrTooLong means that the text exceeds [MaxText], or that the post would not
-	// fit a packet because JSON escapes so many of its characters.
+	// fit a packet because JSON escapes too many of its characters.
 	ErrTooLong = errors.New("text is too long")
 	// ErrNotText means that the text is not UTF-8. It could be sent, but its
 	// signature would not verify: JSON turns every wrong byte into U+FFFD.

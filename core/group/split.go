@@ -57,7 +57,7 @@ func longestFit(s string) int {
 	return len(beginning(n))
 }
 
-// breakNear returns where to break s, of which n bytes fit a message.
+// breakNear returns where to break s if n bytes of it fit a message.
 func breakNear(s string, n int) int {
 	if n == len(s) {
 		return n

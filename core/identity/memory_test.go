@@ -108,7 +108,7 @@ func scanMemory(turned []byte) (raw, text int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	own := int64(uintptr(unsafe.Pointer(&buffer[0]))) // is not looked at: it was mapped after the list was read
+	own := int64(uintptr(unsafe.Pointer(&buffer[0]))) // is skipped: it was mapped after the list was read
 	lines := bufio.NewScanner(bytes.NewReader(maps))
 	for lines.Scan() {
 		var from, to int64

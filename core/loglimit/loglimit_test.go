@@ -242,7 +242,7 @@ func TestManyMessages(t *testing.T) {
 	})
 }
 
-// TestEnabled shows that the level is that of the handler behind.
+// TestEnabled shows that the handler behind decides the level.
 func TestEnabled(t *testing.T) {
 	h := New(slog.NewTextHandler(&written{}, &slog.HandlerOptions{Level: slog.LevelWarn})).WithGroup("g").WithAttrs([]slog.Attr{slog.Int("a", 1)})
 	if h.Enabled(context.Background(), slog.LevelInfo) || !h.Enabled(context.Background(), slog.LevelWarn) {

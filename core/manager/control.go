@@ -84,7 +84,7 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 		if err != nil {
 			failures++
 			warning.Do(func() {
-				m.log.Warn("cannot accept a command, will keep trying; said once a minute", "error", err, "times", failures)
+				m.log.Warn("cannot accept a command, will keep trying; logged once a minute", "error", err, "times", failures)
 			})
 			if !sleepContext(ctx, time.Second) {
 				return
@@ -92,7 +92,7 @@ func (m *Manager) serveControl(ctx context.Context, ln net.Listener) {
 			continue
 		}
 		if err := checkNotPlugin(nc.(*net.UnixConn)); err != nil { // before it takes the slot of an operator
-			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; said once", "reason", err) })
+			m.warnPeerOnce.Do(func() { m.log.Warn("command refused; logged once", "reason", err) })
 			nc.Close()
 			continue
 		}

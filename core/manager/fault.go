@@ -87,8 +87,8 @@ func (m *Manager) reviveServer(s *server) (done bool) {
 	return false
 }
 
-// isLasting reports whether the server can run only after somebody has mended the
-// fault, so that trying again is in vain.
+// isLasting reports whether the server can run only after somebody has mended the fault,
+// so another attempt would fail too.
 func (s *server) isLasting(fault error) bool {
 	return s.store == nil || errors.As(fault, new(refusedStoreError)) || s.store.plugin.Status().State == supervise.Failed
 }

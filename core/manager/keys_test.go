@@ -40,9 +40,9 @@ func TestRecordRefusesOtherKeys(t *testing.T) {
 	move(one, one+".away")
 	refused(one, "is missing, but the server has run, at "+first)
 	if _, err := os.Lstat(one); err == nil {
-		t.Error("its directory was made anew")
+		t.Error("its directory was made again")
 	}
-	if err := os.Mkdir(one, 0o700); err != nil { // where its disk is to be mounted
+	if err := os.Mkdir(one, 0o700); err != nil { // the mount point of its disk
 		t.Fatal(err)
 	}
 	refused(one, "is missing, but the server has run, at "+first)

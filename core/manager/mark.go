@@ -153,7 +153,7 @@ func startMark(dir, plugin string, b *board.Board, log *slog.Logger) (stop func(
 		next := newMark(dir, plugin, b, last)
 		if err := next.writeMark(dir); err != nil {
 			if !warned {
-				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; will keep trying; said once", "error", err)
+				log.Warn("cannot note how far the log has come, so a store that is lost or rolled back would not be noticed; will keep trying; logged once", "error", err)
 			}
 			warned = true
 			return

@@ -114,7 +114,7 @@ func (m *Manager) recheckStore(s *server) {
 	ctx, cancel := context.WithTimeout(m.closing, time.Minute)
 	defer cancel()
 	if err := b.Reopened(ctx); err != nil && m.closing.Err() == nil {
-		m.log.Warn("store came back but could not be looked at", "server", s.name, "error", err)
+		m.log.Warn("store came back but could not be checked", "server", s.name, "error", err)
 	}
 }
 

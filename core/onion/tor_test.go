@@ -23,7 +23,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
 )
 
-// watchdog ends a test that would wait for ever.
+// watchdog ends a test that hangs.
 const watchdog = time.Minute
 
 // impatient lets tests see a restart soon.
@@ -312,7 +312,7 @@ func testSystemTor(t *testing.T, n *tornet.Network) {
 // closes have ended, which is some 10 s.
 const circuitEnds = 30 * time.Second
 
-// A circuit carries so many connections and is closed at the next.
+// A circuit carries maxStreams connections and is closed at the next one.
 func testMaxStreams(t *testing.T, n *tornet.Network) {
 	client := torOn(t, n)
 	service := served(t, torOn(t, n))

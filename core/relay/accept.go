@@ -106,7 +106,7 @@ func (a *acceptor) makeRoom(ctx context.Context, err error) {
 	}
 	n := a.count.acceptErrors.Add(1)
 	a.count.acceptLog.Do(func() {
-		a.log.Warn("cannot accept connections, will keep trying; said once a minute", "error", err, "times", n)
+		a.log.Warn("cannot accept connections, will keep trying; logged once a minute", "error", err, "times", n)
 	})
 	select {
 	case <-ctx.Done():
@@ -217,7 +217,7 @@ func (c *connectionCounts) recoverDefect(log *slog.Logger) {
 	if r := recover(); r != nil {
 		n := c.panics.Add(1)
 		c.panicLog.Do(func() {
-			log.Error("a connection ended by a defect of the relay, please report it; said once a minute", "times", n, "stack", callerStack())
+			log.Error("a connection ended by a defect of the relay, please report it; logged once a minute", "times", n, "stack", callerStack())
 		})
 	}
 }

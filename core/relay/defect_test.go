@@ -95,7 +95,7 @@ func TestEveryEndOfAHalfEndsBoth(t *testing.T) {
 		"writer, the reader hands over a replay": func(r *testServer, m *panickingNetwork) {
 			p := r.connect()
 			m.write.Store(true)
-			for range 3 { // of which the writer takes one
+			for range 3 { // the writer takes one
 				p.Send(wire.AppendRequest(nil, wire.Request{Replay: &wire.Replay{}}))
 			}
 		},

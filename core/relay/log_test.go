@@ -25,8 +25,8 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// TestLogHasNoAddresses resets connections at every stage, upon which package
-// net reports errors with both addresses.
+// TestLogHasNoAddresses resets connections at every stage. Package net reports this with
+// errors that have both addresses.
 func TestLogHasNoAddresses(t *testing.T) {
 	var log syncBuffer
 	r := startServer(t, func(c *Config) {

@@ -64,7 +64,7 @@ func TestReplayWhilePruning(t *testing.T) {
 		c.Limits.ReaderBuffer = 1 // a page is an envelope
 	})
 	p := r.connect()
-	// The page of m1, that of m2 and m5, and the one that shows that there are no more.
+	// A page with m1, one with m2 and m5, and one that shows that there are no more.
 	store.left, store.then = 3, func() { store.Prune(5) }
 	p.replay("")
 	p.expect("count 3", "old m1", "old m2", "old m2")

@@ -63,7 +63,7 @@ func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peer
 }
 
 // Split implements [peersync.Replica]. It holds maxHeldKeys keys at a time, and reads the
-// log once for each so many keys of the range.
+// whole log for each such part of the range.
 func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)

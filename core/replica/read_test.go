@@ -64,8 +64,8 @@ func TestKeysSumsAndPartsAreRight(t *testing.T) {
 	}
 }
 
-// checkParts checks that split cuts keys into runs of equal length, of which the first
-// are longer by one.
+// checkParts checks that split cuts keys into runs of equal length. The first ones may be
+// longer by one.
 func checkParts(t *testing.T, split []peersync.Part, keys []peersync.Key, parts int) {
 	t.Helper()
 	if len(split) != min(parts, len(keys)) {

@@ -42,7 +42,7 @@ func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 		r.noteTrouble(err)
 		wait := retry.Next()
 		if !errors.Is(err, peersync.ErrNotStarted) {
-			r.log.Warn("peer sync begins anew", "reason", err, "after", wait)
+			r.log.Warn("peer sync starts again", "reason", err, "after", wait)
 		}
 		if !sleepContext(ctx, wait) {
 			return

@@ -111,9 +111,9 @@ var loadNumber = bpf.LoadAbsolute{Off: 0, Size: 4}
 
 // splitConditions makes each call with conditions a group of its own. Within a program
 // the library (1.6.0) loads the number of the call only once. When the conditions of one
-// call do not hold, it compares the argument that it looked at last with the numbers of
+// call do not hold, it compares the argument that it has loaded last with the numbers of
 // all following calls. So it would miss a later rule about the same call, and a process
-// whose own number is that of a forbidden call could not send itself signals.
+// with the number of a forbidden call could not send itself signals.
 func splitConditions(g seccomp.SyscallGroup) (out []seccomp.SyscallGroup) {
 	if len(g.Names) > 0 {
 		out = append(out, seccomp.SyscallGroup{Action: g.Action, Names: g.Names})

@@ -106,7 +106,7 @@ func decideByRules(rules []seccomp.SyscallGroup, name string, args []uint64) uin
 	return allow
 }
 
-// A process may have any number, in a container also that of a forbidden call. It can
+// In a container the process number may be the number of a forbidden call. The process can
 // still send itself the signals of its runtime.
 func TestProcessMayHaveTheNumberOfACall(t *testing.T) {
 	native, err := arch.GetInfo("")

@@ -14,8 +14,8 @@ const mappedReserve = 256 << 20
 // setLimits sets the limits of the process, which it cannot raise again.
 //
 // RLIMIT_DATA counts private writable mappings. It counts neither the files that a store
-// maps, as RLIMIT_AS would, nor shared memory, nor children, each of which has a limit of
-// its own.
+// maps, as RLIMIT_AS would, nor shared memory, nor children. Each child has a limit of its
+// own.
 //
 // RLIMIT_NPROC counts the tasks of the user in the user namespace. In a namespace of its
 // own the plugin has those alone. Otherwise they are all tasks of the user, and the limit

@@ -83,7 +83,7 @@ func testMain(m *testing.M) int {
 func newHostileCommand(p *Policy, try string, args ...string) (*exec.Cmd, error) {
 	argv := append([]string{"hostile", try}, args...)
 	cmd := &exec.Cmd{Path: "/proc/self/fd/4", Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}}
-	cmd.ExtraFiles = []*os.File{hostile, hostile, hostile} // in the place of the lifeline, the plugin and the launcher
+	cmd.ExtraFiles = []*os.File{hostile, hostile, hostile} // at the descriptors of the lifeline, the plugin and the launcher
 	if p != nil {
 		before, err := launcherArgs(*p)
 		if err != nil {

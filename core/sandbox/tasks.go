@@ -74,7 +74,7 @@ func userTasks() (n int) {
 // all tasks of the user. The limit keeps the reserve of the relay and is above any limit of
 // the plugin. It is RLIM_INFINITY where none is needed, or of no effect.
 //
-// The room of the cgroup is as of now. If other programs of the user start later, the
+// The room of the cgroup is its present one. If other programs of the user start later, the
 // plugin gets less than it could; if they end, it may take their part from the reserve.
 func absoluteLimit() uint64 {
 	if os.Geteuid() == 0 {

@@ -94,8 +94,7 @@ func TestAttachedPluginIsNotEnded(t *testing.T) {
 	again.mustBeReady()
 }
 
-// TestAttachedPluginIsGone shows that nothing is started in the place of an attached
-// plugin.
+// TestAttachedPluginIsGone shows that nothing is started instead of an attached plugin.
 func TestAttachedPluginIsGone(t *testing.T) {
 	byHand := startByHand(t, "good")
 	r := startSupervised(t, func(c *setup) {

@@ -67,7 +67,7 @@ func TestRetryForever(t *testing.T) {
 	}
 	// A logged end is a line of the plugin and one of the supervisor.
 	if n := strings.Count(log, "told to exit"); n > 2*(limit+1)+1 {
-		t.Errorf("%d lines tell of ends, of which %d may be logged", n, limit+1)
+		t.Errorf("%d lines about ends; only %d ends may be logged", n, limit+1)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestDegradedPluginServes(t *testing.T) {
 // TestLostConnectionIsMadeAgain also shows that a plugin which cannot be reached any more is
 // replaced, though its process runs.
 func TestLostConnectionIsMadeAgain(t *testing.T) {
-	for mode, incarnation := range map[string]int{"hang up": 1, "hang up for ever": 2} {
+	for mode, incarnation := range map[string]int{"hang up": 1, "hang up forever": 2} {
 		t.Run(mode, func(t *testing.T) {
 			r := startSupervised(t, nil, mode, "good")
 			r.mustBeReady()

@@ -173,9 +173,9 @@ func (l *loop) serve(ctx context.Context, inc *incarnation) (*change, error) {
 	}
 }
 
-// backOff decides what follows from a fault. It waits until the plugin is to be started
-// again, which is never if it has failed. It returns the change that ends the wait, if
-// one does.
+// backOff decides what follows from a fault. It waits until it is time to start the plugin
+// again; a failed plugin it never starts by itself. It returns the change that ends the
+// wait, if one does.
 func (l *loop) backOff(ctx context.Context, fault error) *change {
 	n, delay := l.countFailure(time.Now()), l.backoff.Next()
 	l.listenFailed = isListenError(fault)

@@ -287,11 +287,11 @@ func (s *testStore) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-// Find of a store that hangs up breaks the connection to the relay, and for ever also
-// removes the socket for another one.
+// Find of a store that hangs up breaks the connection to the relay. "hang up forever" also
+// removes the socket, so there is no other connection.
 func (s *testStore) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	switch s.mode {
-	case "hang up for ever":
+	case "hang up forever":
 		os.RemoveAll(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"))
 		hangUp()
 	case "hang up":

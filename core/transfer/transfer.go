@@ -38,8 +38,8 @@ import (
 type Config struct {
 	// From and To are both a [storage.Ledger]. Nobody else uses them during the copy.
 	From, To storage.Store
-	// Dir is the directory of the marker. It stays with the destination, and is not
-	// that of its plugin.
+	// Dir is the directory of the marker. It stays with the destination, and is not the
+	// directory of its plugin.
 	Dir string
 	// Progress, where set, is called after each batch, by the goroutine of Copy.
 	Progress func(Progress)

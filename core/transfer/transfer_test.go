@@ -157,8 +157,8 @@ func (p pruned) Log(ctx context.Context, req storage.LogRequest) (storage.Page, 
 	}
 }
 
-// failing is a store that fails after so many calls, and from then on. The first call
-// that fails has had its effect if late is set.
+// failing is a store that fails from a certain call on. The first failing call takes effect
+// if late is set.
 type failing struct {
 	*storagetest.Memory
 	calls *int
@@ -359,7 +359,7 @@ func TestWrongAnswersAreFound(t *testing.T) {
 			}
 			return p
 		}},
-		"backwards for ever": {log: func(p storage.Page) storage.Page {
+		"backwards forever": {log: func(p storage.Page) storage.Page {
 			for i := range p.Entries {
 				p.Entries[i].Seq = 1
 			}

@@ -107,8 +107,8 @@ func TestOddRequests(t *testing.T) {
 	}
 }
 
-// TestEnvelopeIsWhatGoMarshals compares the JSON of an envelope with that of
-// encoding/json, by which clients compute the bytes that a token is bound to.
+// TestEnvelopeIsWhatGoMarshals compares the JSON of an envelope with the output of
+// encoding/json. Clients use it to compute the bytes that a token is bound to.
 func TestEnvelopeIsWhatGoMarshals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := Envelope{

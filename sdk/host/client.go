@@ -174,9 +174,9 @@ func (c *Client) Close(ctx context.Context) error {
 	return c.Shutdown(ctx)
 }
 
-// Storage is the store of a storage plugin, the same at every call. Which optional
-// interfaces it has is asked with [storage.As], once the plugin is configured. Its
-// Close is that of the client, within EndTimeout.
+// Storage returns the store of a storage plugin, the same at every call. [storage.As]
+// tells which optional interfaces it has, once the plugin is configured. Its Close
+// closes the client, within EndTimeout.
 func (c *Client) Storage() storage.Store { return store{c} }
 
 // closeImplementation is the Close of the implementations of all kinds.

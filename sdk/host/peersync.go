@@ -17,8 +17,8 @@ var peersyncErrors = callErrors{plugin.KindPeerSync, rpc.PeerSyncErrors, peersyn
 // the host while a Handle is under way, one call at a time.
 func (c *Client) ServeHost(h peersync.HostServices) { c.host = h }
 
-// PeerSync is the replicator of a peer-sync plugin, the same at every call. Its Close
-// is that of the client, within EndTimeout.
+// PeerSync returns the replicator of a peer-sync plugin, the same at every call. Its Close
+// closes the client, within EndTimeout.
 func (c *Client) PeerSync() peersync.Replicator { return replicator{c} }
 
 // replicator is the client's [peersync.Replicator].

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ExposedError is a file, directory or link that a user who is not trusted owns, or
-// can put another in the place of.
+// ExposedError is a file, directory or link that a user who is not trusted owns or can
+// replace.
 type ExposedError struct {
 	Path     string
 	Owner    int

@@ -228,7 +228,7 @@ func TestDrainWaitsForCalls(t *testing.T) {
 		drained <- err
 	}()
 	if err := <-watch; status.Code(err) != codes.Canceled {
-		t.Errorf("watch: %v", err) // ended, since it would wait for ever
+		t.Errorf("watch: %v", err) // Drain must end it: it would wait forever
 	}
 	if _, err := c.store.Info(t.Context(), &pb.InfoRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("new call: %v", err)

@@ -89,8 +89,8 @@ func formatMessage(message any) string {
 	return b.String()
 }
 
-// writeMessage writes fields until limit bytes are exceeded. Of a list it writes the length
-// and the first element, of texts and bytes the beginning: a message may have megabytes.
+// writeMessage writes fields until limit bytes are exceeded. It shortens lists to their length
+// and first element, and texts and bytes to their beginning: a message may have megabytes.
 func writeMessage(b *strings.Builder, m protoreflect.Message, limit int) {
 	b.WriteByte('{')
 	fields, first := m.Descriptor().Fields(), true

@@ -11,9 +11,9 @@ import (
 // maxTrace bounds the lines of one stack trace that are shown.
 const maxTrace = 64
 
-// stackTrace filters the lines of a process. Of a stack trace it keeps the reason, the names
-// of functions and their places. It drops what could show memory: arguments, registers, words
-// of the stack, and lines of source.
+// stackTrace filters the lines of a process. It keeps the reason of a stack trace, the names of
+// functions and their places. It drops what could show memory: arguments, registers, words of
+// the stack, and lines of source.
 type stackTrace struct {
 	format *traceFormat // nil until a trace begins
 	kept   int          // lines of it

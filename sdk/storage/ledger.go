@@ -12,7 +12,7 @@ const MaxSpentTokens = 1024
 
 // Ledger is implemented by a store whose spent tokens can be carried to another
 // store: the envelopes go through Log and Append, and then the tokens through
-// SpentTokens and Spend. A token stays spent for ever, so the ledger keeps it even
+// SpentTokens and Spend. A token stays spent forever, so the ledger keeps it even
 // when the envelope it paid for is gone.
 //
 // What Append spends is in the ledger, and what Spend records is spent for Append.
@@ -35,8 +35,8 @@ type Ledger interface {
 	Spend(ctx context.Context, spendings []SpentToken) error
 }
 
-// TokenID stands for a spent token. It is the beginning of a hash, from which the
-// nullifier cannot be recovered. Two nullifiers with one TokenID are one token.
+// TokenID stands for a spent token. It is the beginning of a hash, which does not reveal
+// the nullifier. Two nullifiers with one TokenID are one token.
 type TokenID [16]byte
 
 // NewTokenID computes the id of the token that a nullifier belongs to: the first

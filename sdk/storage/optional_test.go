@@ -8,7 +8,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// probed is a store with a Watch that says whether it is to be used.
+// probed is a store that says whether it has a Watch.
 type probed struct {
 	storage.Store
 	watches bool

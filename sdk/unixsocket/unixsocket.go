@@ -12,7 +12,7 @@ import (
 )
 
 // MaxPath is the length of the longest path of a socket in bytes: sun_path of unix(7)
-// holds 108, the last of which is zero.
+// holds 108, and the last one is zero.
 const MaxPath = 107
 
 // Peer returns the number and the user of the process at the other end: the one that

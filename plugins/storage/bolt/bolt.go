@@ -207,7 +207,7 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 	return info, err
 }
 
-// Close implements [storage.Store]. Of a damaged store it closes only the file, which
+// Close implements [storage.Store]. If the store is damaged it closes only the file, which
 // unlocks it: bbolt would wait for locks of a transaction that panicked.
 func (s *Store) Close() error {
 	s.dbMu.RLock()

@@ -30,8 +30,8 @@ func mustOpen(t testing.TB, path string, opts Options) *Store {
 	return s
 }
 
-// storeImage returns the file of a store with a few dozen envelopes, of which some
-// are in the tree of the index.
+// storeImage returns the file of a store with a few dozen envelopes, some of them in the
+// tree of the index.
 func storeImage(t testing.TB) []byte {
 	t.Helper()
 	s := openNewStore(t, Options{MaxRecent: 16})

@@ -93,8 +93,8 @@ func expectEarlierRecords(t *testing.T, s *Store, extraTokens int) {
 	}
 }
 
-// TestEarlierFormats opens what earlier releases have left, the first of which kept
-// their records whole and called that format 1 as well.
+// TestEarlierFormats opens files of earlier releases. The first releases kept records whole
+// and also called that format 1.
 func TestEarlierFormats(t *testing.T) {
 	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1} {
 		t.Run(name, func(t *testing.T) {

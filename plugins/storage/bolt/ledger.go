@@ -14,7 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// SpentTokens implements [storage.Ledger]. The order of tokens is that of the index. Most
+// SpentTokens implements [storage.Ledger]. Tokens come in the order of the index. Most
 // keys of tokens have only the place of their envelope in the log, so a page of tokens
 // reads as many entries from all over the log.
 func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {

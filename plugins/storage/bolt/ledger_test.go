@@ -16,9 +16,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// writeFormat1 writes a file of format 1 that an earlier release has made, and
-// returns what is in it: 40 envelopes, of which some were paid for once, some
-// twice and some not at all.
+// writeFormat1 writes a file of format 1 that an earlier release has made, and returns
+// its content: 40 envelopes. Some were paid for once, some twice and some not at all.
 func writeFormat1(t *testing.T, path string) (records []storage.Record, ledger []storage.SpentToken) {
 	t.Helper()
 	file, err := os.Open("testdata/format1.db.gz")

@@ -8,7 +8,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Version is that of the plugin.
+// Version is the version of the plugin.
 const Version = "1.0.0"
 
 // Plugin is the store as a plugin.

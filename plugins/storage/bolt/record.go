@@ -28,8 +28,8 @@ type record struct {
 
 const (
 	tagSize = 16
-	// headerSize is that of the record of an envelope that a token paid for,
-	// without signature and ciphertext.
+	// headerSize is the size of the record of a paid envelope, without signature and
+	// ciphertext.
 	headerSize = 4 + 4 + len(storage.ID{}) + 1 + tagSize + 2
 )
 

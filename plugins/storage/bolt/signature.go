@@ -138,7 +138,7 @@ type tagGroup struct {
 }
 
 // firstKeys returns the keys of the first envelope of each signature, and none for a single
-// envelope, as most are. It reads in the order of the log: in that of the index each
+// envelope, the usual case. It reads in the order of the log: in the order of the index each
 // envelope of a crowd would take a page of its own from the disk, and a start would take
 // too long.
 func (g *tagGroup) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {

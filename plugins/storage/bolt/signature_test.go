@@ -242,7 +242,7 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again := known[0] // a duplicate spends another token, of which the log does not tell
+	again := known[0] // a duplicate spends another token, which is not in the log
 	again.Nullifier = storefiletest.RandomRecords(1)[0].Nullifier
 	late := append(storefiletest.RandomRecords(20), again)
 	late[0].Signature, late[0].Nullifier = known[1].Signature, nil // marks the first of a signature

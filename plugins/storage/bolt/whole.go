@@ -53,7 +53,7 @@ func (s *Store) splitWholeRecords() error {
 
 func splitRecords(log *bbolt.Bucket, from, to storage.Seq) error {
 	for seq := from; seq <= to; seq++ {
-		data := bytes.Clone(log.Get(wholeKey(seq))) // of which putRecord keeps parts
+		data := bytes.Clone(log.Get(wholeKey(seq))) // putRecord keeps parts of it
 		if _, err := decodeRecord(seq, data); err != nil {
 			return err
 		}

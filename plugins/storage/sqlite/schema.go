@@ -49,8 +49,8 @@ CREATE TABLE meta (               -- one row
 ) STRICT;
 `
 
-// dataSource is the data source name of a database: a URI with parameters, of which
-// SQLite knows some and the driver the others.
+// dataSource returns the data source name of a database: a URI with parameters, some for
+// SQLite and the others for the driver.
 // See https://www.sqlite.org/uri.html and the documentation of sqlite.Driver.Open.
 func dataSource(path string, parameters url.Values, pragmas ...string) string {
 	q := url.Values{

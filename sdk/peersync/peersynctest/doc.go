@@ -27,7 +27,7 @@
 //
 // # What it cannot prove
 //
-// Of a replicator in a process of its own, only its calls to the host can be seen. The sdk
+// A replicator in a process of its own shows only its calls to the host. The sdk
 // refuses calls beyond a limit before the host sees them, so only the direct transport shows
 // a replicator that ignores the limits.
 package peersynctest

@@ -9,7 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Opener says how to reach the store that is to be proved.
+// Opener says how to reach the store under test.
 type Opener struct {
 	// Open opens the store in dir, and makes an empty one where dir has none.
 	// It is called again for the same directory when what it returned has been

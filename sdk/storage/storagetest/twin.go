@@ -6,8 +6,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// twin is a store with one appender, and a Memory to which everything is applied that
-// the store has acknowledged. They must agree.
+// twin is a store with one appender, and a Memory that gets everything that the store has
+// acknowledged. They must agree.
 type twin struct {
 	*fixture
 	model  *Memory

@@ -72,8 +72,8 @@ func TestPositionsMoveForward(t *testing.T) {
 	}
 }
 
-// Commands that run at the same time lose nothing: the position is that of the one
-// that got furthest, no token is spent twice, and no name is given twice.
+// Commands that run at the same time lose nothing: the one that got furthest decides the
+// position, no token is spent twice, and no name is given twice.
 func TestCommandsAtOnce(t *testing.T) {
 	p := newProfile(t)
 	withServer(t, p, 50)

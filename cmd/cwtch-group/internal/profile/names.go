@@ -18,7 +18,7 @@ const (
 
 // Names are the short names of a group's members: the beginning of their onion.
 // An attacker can find a key whose onion begins with given forty bits. So a name
-// stays for ever with the first verified sender who was shown under it, and an
+// stays forever with the first verified sender who was shown under it, and an
 // onion that begins alike gets a longer one.
 type Names struct {
 	order []identity.Onion

@@ -170,7 +170,8 @@ func (p *Profile) AddTokens(ctx context.Context, board identity.Onion, tokens []
 }
 
 // TorDir returns a data directory for a tor that the caller runs, until it calls
-// release: that of the profile or, while another command uses it, an empty one.
+// release. It is the directory of the profile, or an empty one while another command
+// uses that.
 func (p *Profile) TorDir() (dir string, release func(), err error) {
 	lock, err := filelock.Open(filepath.Join(p.dir, "tor.lock"))
 	if errors.Is(err, filelock.ErrLocked) {

@@ -44,8 +44,8 @@ type Server struct {
 }
 
 // Group is a group that the person is a member of. Its positions on the board are
-// those of whatever envelope came last, of this group or another: a replay from a
-// message of the group would tell the server that the two belong together.
+// at the last envelope of any group: a replay from a message of this group would tell
+// the server that the two belong together.
 type Group struct {
 	Name  string // what the person calls it
 	Group group.Group

@@ -292,7 +292,7 @@ var attempts = map[string]func(arg []string) error{
 		}
 		cmd := exec.Command("/proc/self/exe", arg...)
 		cmd.Stdout = os.Stdout
-		cmd.ExtraFiles = []*os.File{self, self, self} // in the place of the lifeline, the plugin and the launcher
+		cmd.ExtraFiles = []*os.File{self, self, self} // at the descriptors of the lifeline, the plugin and the launcher
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			return err

@@ -26,8 +26,8 @@ type disk struct {
 type file struct {
 	durable []byte
 	pending []event // writes and truncations
-	// cached is what readers see. It differs from the others after a failed sync,
-	// of which the kernel keeps what was lost as clean.
+	// cached is what readers see. It differs from the others after a failed sync: the
+	// kernel marks the lost pages as clean.
 	cached []byte
 }
 

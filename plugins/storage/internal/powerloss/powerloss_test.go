@@ -313,7 +313,7 @@ var shortLife = []step{
 	{Do: "spend", First: 1000, N: 3},
 }
 
-// checkKilled kills at every one of so many points.
+// checkKilled kills at each point, in steps of every.
 func (l *experiment) checkKilled(every int) {
 	r := l.runFresh(shortLife, failure{})
 	l.mustSucceed(r)
@@ -356,7 +356,7 @@ func TestFailedSync(t *testing.T) {
 	})
 }
 
-// failedSyncs has every one of so many syncs fail.
+// failedSyncs has each sync fail, in steps of every.
 func (l *experiment) failedSyncs(every int) {
 	// After the steps comes what must be refused.
 	steps := slices.Concat(ordinarySteps, []step{{Do: "append", First: 2000, N: 1}, {Do: "close"}})
@@ -403,8 +403,8 @@ func (l *experiment) afterFailedSync(r run, what string) {
 	l.checkCuts(second, 2*effort())
 }
 
-// maySucceed reports whether a step may succeed although a sync failed in it: where
-// the sync came after that of the batch, as those of a copy of SQLite's log do.
+// maySucceed reports whether a step may succeed although a sync failed in it: if the sync
+// came after the sync of the batch, like the ones that copy SQLite's log.
 // That the batch is durable is checked.
 func (l *experiment) maySucceed(r run, said int, what string) bool {
 	step := parseSaid(r.events[said]).Step
@@ -429,7 +429,7 @@ func (l *experiment) maySucceed(r run, said int, what string) bool {
 	return true
 }
 
-// failedCall returns the call in which a sync failed, and of which file. A sync of
+// failedCall returns the call in which a sync failed, and the file. A sync of
 // a directory in which no name is younger than its last sync has nothing to lose;
 // SQLite makes one, when it has made its log, and takes no notice of a failure.
 // The store has made that name durable before.
