@@ -23,12 +23,12 @@ const (
 	flushTimeout = 5 * time.Second // for the last snapshot and the flush
 )
 
-// Source returns what a server has counted, and how the relay does. It is not ok while there
-// is no server. After a restart the counts of the server begin at zero, with another Since.
+// Source returns what a server has counted, and the state of the relay. It is not ok while
+// there is no server. After a restart the counts of the server begin at zero, with another Since.
 type Source func(context.Context) (st relay.Status, r RelayStatus, ok bool)
 
 // Feed takes snapshots of one server and gives them to any number of exporters. A slow
-// exporter misses snapshots and holds up nobody. Methods may be called from any goroutine.
+// exporter misses snapshots and delays no other. Methods may be called from any goroutine.
 type Feed struct {
 	server string // its name
 	source Source
@@ -76,7 +76,7 @@ func (f *Feed) Close() {
 }
 
 // Distribute takes a snapshot now and offers it to all outlets. It is called when a server
-// begins to count, and when an exporter is back.
+// begins to count, and when an exporter is available again.
 func (f *Feed) Distribute(ctx context.Context) {
 	f.mu.Lock()
 	idle := len(f.outlets) == 0
@@ -136,7 +136,7 @@ func (f *Feed) subtractBase(metrics []stats.Metric) {
 	}
 }
 
-// countSnapshots is the result of all snapshots so far, for all exporters.
+// countSnapshots returns the results of all snapshots so far, for all exporters.
 func (f *Feed) countSnapshots() Status {
 	return Status{Exported: f.exported.Load(), Dropped: f.dropped.Load(), Failed: f.failed.Load()}
 }
@@ -155,8 +155,8 @@ type Outlet struct {
 	warned bool // the failure is in the log
 }
 
-// Status is an exporter as the operator sees it: the results of its snapshots since it was
-// added. Its JSON form is part of the output of the status command.
+// Status has the results of an exporter's snapshots since it was added. Its JSON form is part
+// of the output of the status command.
 type Status struct {
 	Exported  uint64 `json:"exported"`
 	Dropped   uint64 `json:"dropped"` // replaced by a newer one before the exporter was ready
@@ -164,8 +164,8 @@ type Status struct {
 	LastError string `json:"last_error,omitempty"` // empty after a success
 }
 
-// Add gives the snapshots to an exporter from now on. The exporter remains the caller's.
-// The name is for the log.
+// Add passes the snapshots to an exporter from now on. The exporter still belongs to the
+// caller. The name is for the log.
 func (f *Feed) Add(name string, e stats.Exporter) *Outlet {
 	ctx, cancel := context.WithCancel(context.Background())
 	o := &Outlet{
@@ -231,7 +231,7 @@ func (o *Outlet) exportOne(ctx context.Context, s stats.Snapshot) {
 }
 
 // noteResult counts a result. It logs when an exporter begins to fail and when it works
-// again, not every time in between. That a plugin is away is logged by its supervisor.
+// again, not every time in between. The supervisor logs that a plugin is unavailable.
 func (o *Outlet) noteResult(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -4,10 +4,10 @@
 //
 // # What is in a snapshot
 //
-// A snapshot has the sums over all clients of [relay.Status], and how the relay itself
-// does, see [RelayStatus]. Names, units and labels are fixed in this package. Nothing
-// else is in it: no addresses, no texts of the server or of its plugins, no time of day.
-// The name that the operator gave the server stands beside the numbers.
+// A snapshot has the sums over all clients of [relay.Status], and the state of the relay
+// itself, see [RelayStatus]. Names, units and labels are fixed in this package. A snapshot
+// contains no addresses, no texts of the server or of its plugins, and no time of day. The
+// only other text is the name that the operator gave the server.
 //
 // # Names are a promise
 //
@@ -26,7 +26,7 @@ type metric[S any] struct {
 	unit string
 	doc  string
 	kind stats.Kind
-	// points reads the numbers. Without any the metric is not in the snapshot.
+	// points reads the numbers. A metric without points is not in the snapshot.
 	points func(S) []stats.Point
 }
 
@@ -117,13 +117,13 @@ var serverTable = []metric[relay.Status]{{
 	},
 }, {
 	name: "accept_errors", kind: stats.Counter,
-	doc: "Failures of the system to give a connection, most likely for want of file descriptors.",
+	doc: "Failed attempts to accept a connection. Most likely, file descriptors ran out.",
 	points: func(st relay.Status) []stats.Point {
 		return servicePoints(st, func(c relay.ConnectionCounts) uint64 { return c.AcceptErrors })
 	},
 }, {
 	name: "connections_ended", kind: stats.Counter,
-	doc: "Connections that the relay closed. The client did not authenticate, broke the protocol, was idle or did not read (stuck); or the store was too slow for a reader, or away (unserved); or the relay has a defect, which you should report.",
+	doc: "Connections that the relay closed. The client did not authenticate, broke the protocol (malformed), was idle, or did not read (stuck). Or the store was too slow for a reader, or unavailable (unserved). Or the relay has a defect: please report it.",
 	points: func(st relay.Status) []stats.Point {
 		b := st.BoardConnections
 		return labelledPoints("reason",

@@ -13,16 +13,16 @@ const pageIntro = `# Metrics
 
 <!-- Generated from the table in core/metrics. Do not edit. -->
 
-A server gives these metrics to its stats plugins every ten seconds. A counter is a sum over all clients since the server started;
-a gauge is the value now. Nothing is about one client, and there is no time of day. The plugin decides how the metrics look in a
-monitoring system, for example with which prefix. It also knows the name of the server.
+A server passes these metrics to its stats plugins every ten seconds. A counter is a sum over all clients since the server started; a
+gauge is a present value. No metric is about a single client, and none has a time of day. The plugin decides how the metrics look in
+a monitoring system, for example which prefix they have. It also knows the name of the server.
 
-Names, units and labels stay the same from release to release; new ones may be added. The name of a metric with a unit ends in that
-unit; a metric without one counts something.
+Names, units and labels do not change between releases; new ones may be added. If a metric has a unit, its name ends in the unit.
+A metric without a unit counts something.
 
-The operator may see the metrics, but not everybody should. Somebody who watches ` + "`connections_open` and `posts`" + ` closely can
-tell when a group is awake. If they can also make a client post, they learn at which server it is. Values that are the same in
-several servers show that these servers share a relay. Do not publish the metrics as they are.
+The metrics are for the operator only. Somebody who watches ` + "`connections_open` and `posts`" + ` closely can tell when a group
+is awake. If they can also make a client post, they learn which server the client uses. Equal values of several servers show that
+these servers share a relay. Do not publish the metrics as they are.
 
 | metric | kind | unit | labels | |
 |---|---|---|---|---|

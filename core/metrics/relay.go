@@ -7,8 +7,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
 
-// RelayStatus is how the relay does, as far as it concerns one of its servers: the plugins
-// and onion services of that server, and what all servers share.
+// RelayStatus is the state of the relay for one of its servers: the plugins and onion
+// services of that server, and what all servers share.
 type RelayStatus struct {
 	Plugins      []supervise.Status  // of the server
 	PastRestarts map[plugin.Kind]int // of plugins that the server no longer has
@@ -27,12 +27,12 @@ type relayFigures struct {
 }
 
 // sameInAllServers ends the doc of a metric that does not belong to one server.
-const sameInAllServers = " The same in all servers of a relay."
+const sameInAllServers = " All servers of a relay have the same value."
 
 // relayTable has the metrics of the relay.
 var relayTable = []metric[relayFigures]{{
 	name: "plugins", kind: stats.Gauge,
-	doc: "Plugins of the server, by their state. A plugin in backoff is started again soon, a failed one not before a reload.",
+	doc: "Plugins of the server, by their state. The relay starts a plugin in backoff again soon, and a failed one only after a reload.",
 	points: func(r relayFigures) (points []stats.Point) {
 		for _, k := range plugin.Kinds() {
 			for s := supervise.Starting; s <= supervise.Stopped; s++ {
@@ -46,7 +46,7 @@ var relayTable = []metric[relayFigures]{{
 	},
 }, {
 	name: "plugin_restarts", kind: stats.Counter,
-	doc: "Processes of its plugins that ended although nobody had stopped them.",
+	doc: "Unplanned ends of the server's plugin processes.",
 	points: func(r relayFigures) []stats.Point {
 		return pointsByKind(func(k plugin.Kind) int64 {
 			return int64(r.PastRestarts[k]) + sumPlugins(r.Plugins, func(p supervise.Status) int64 { return oneIf(p.Kind == k) * int64(p.Restarts) })
@@ -54,7 +54,7 @@ var relayTable = []metric[relayFigures]{{
 	},
 }, {
 	name: "plugin_memory_bytes", unit: "bytes", kind: stats.Gauge,
-	doc: "Private memory of the processes of its plugins, in whole MiB.",
+	doc: "Private memory of the server's plugin processes, in whole MiB.",
 	points: func(r relayFigures) []stats.Point {
 		return pointsByKind(func(k plugin.Kind) int64 {
 			return roundUpToMiB(sumPlugins(r.Plugins, func(p supervise.Status) int64 { return oneIf(p.Kind == k) * p.Memory }))
@@ -62,7 +62,7 @@ var relayTable = []metric[relayFigures]{{
 	},
 }, {
 	name: "snapshots", kind: stats.Counter,
-	doc: "Snapshots for its stats plugins. Dropped: replaced by a newer one before the plugin was ready. Failed: refused, not answered, or taken while the plugin was away.",
+	doc: "Snapshots for the server's stats plugins. Dropped: replaced by a newer one before the plugin was ready. Failed: refused, not answered, or taken while the plugin was unavailable.",
 	points: func(r relayFigures) []stats.Point {
 		return labelledPoints("result", labelValue{"dropped", r.snapshots.Dropped}, labelValue{"exported", r.snapshots.Exported}, labelValue{"failed", r.snapshots.Failed})
 	},
@@ -78,7 +78,7 @@ var relayTable = []metric[relayFigures]{{
 	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(oneIf(r.Network.State == onion.Ready))) },
 }, {
 	name: "network_restarts", kind: stats.Counter,
-	doc:    "Times that tor was restarted, or connected to again." + sameInAllServers,
+	doc:    "Restarts of tor, and new connections to it." + sameInAllServers,
 	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(r.Network.Restarts)) },
 }, {
 	name: "relay_memory_bytes", unit: "bytes", kind: stats.Gauge,
@@ -86,7 +86,7 @@ var relayTable = []metric[relayFigures]{{
 	points: func(r relayFigures) []stats.Point { return singlePoint(uint64(roundUpToMiB(r.Memory))) },
 }, {
 	name: "log_lines_dropped", kind: stats.Counter,
-	doc:    "Lines that are missing in the log because nobody took them in time." + sameInAllServers,
+	doc:    "Lines that are missing in the log because nothing read them in time." + sameInAllServers,
 	points: func(r relayFigures) []stats.Point { return singlePoint(r.LogLines) },
 }}
 
