@@ -151,7 +151,7 @@ func (l *loader) loadExternals(blocks hcl.Blocks) (externals []External) {
 	return externals
 }
 
-// loadEnvironment reads the variables for a plugin. What is wrong with one is told
+// loadEnvironment reads the variables for a plugin. What is wrong with one is reported
 // by its name alone, since the value may be a secret.
 func (l *loader) loadEnvironment(sec section) []string {
 	list := sec.listOf("env")

@@ -84,6 +84,6 @@ named "n" { x = 4 }
 	write("txet = 1")
 	var wrong *Error
 	if _, err := LoadBody(path, s); !errors.As(err, &wrong) || wrong.Diagnostics[0].Range.Line != 1 {
-		t.Errorf("a name that is none: %v", err)
+		t.Errorf("an invalid name: %v", err)
 	}
 }

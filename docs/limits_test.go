@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 )
 
-// TestLimitsOfPlugins: authors are told the limits that the relay keeps.
+// TestLimitsOfPlugins shows that the page for authors has the limits that the relay keeps.
 func TestLimitsOfPlugins(t *testing.T) {
 	page, err := os.ReadFile("plugin-protocol.md")
 	if err != nil {
@@ -34,7 +34,7 @@ func TestLimitsOfPlugins(t *testing.T) {
 	}
 }
 
-// spoken is a duration as the page has it.
+// spoken is a duration as on the page.
 func spoken(d time.Duration) string {
 	if d > 2*time.Minute {
 		return fmt.Sprintf("%d min", d/time.Minute)

@@ -14,7 +14,7 @@ import (
 )
 
 // TestTroubleshooting finds every message of the table in operations.md in the
-// code: each piece between what differs has to stand in a text of the program.
+// code: each piece between the parts that differ has to be in a text of the program.
 func TestTroubleshooting(t *testing.T) {
 	page, err := os.ReadFile("operations.md")
 	if err != nil {

@@ -79,7 +79,7 @@ func (r *relay) plantEnvelopes(ctx context.Context, n int, one bool) error {
 	return err
 }
 
-// newSignature makes one of the usual length.
+// newSignature makes a signature of the usual length.
 func newSignature(n int) []byte { return fmt.Appendf(nil, "%064d", n) }
 
 // postAll posts envelopes on a connection of its own, with tokens made from the key

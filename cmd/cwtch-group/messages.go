@@ -47,7 +47,7 @@ func newMessageReader(g *profile.Group, server *profile.Server, from client.Posi
 	}
 }
 
-// takeEvent takes in an event and returns its message. ok is false if it has none, or
+// takeEvent processes an event and returns its message. ok is false if it has none, or
 // one that came before. The error is [client.ErrWrongStart].
 func (c *messageReader) takeEvent(e client.Event) (m group.Message, ok bool, err error) {
 	if err := c.reader.Accept(e); err != nil {
@@ -177,7 +177,7 @@ func (c *messageReader) saveProgress(ctx context.Context, p *profile.Profile, re
 	})
 }
 
-// syncBoard connects to the board and takes in everything after the position of m. If a replay begins elsewhere, it connects again and asks from
+// syncBoard connects to the board and processes everything after the position of m. If a replay begins elsewhere, it connects again and asks from
 // another of the few checkpoints of the position. The connection stays open.
 func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *messageReader, use func(client.Event) error) (*client.Board, error) {
 	for {

@@ -148,7 +148,7 @@ func (p *postJob) postMessages(ctx context.Context) error {
 	return p.messages.saveProgress(ctx, p.app.profile, false)
 }
 
-// takeEvent takes in an event and notes whether it shows the pending message.
+// takeEvent processes an event and notes whether it shows the pending message.
 func (p *postJob) takeEvent(e client.Event) error {
 	if pending := p.progress.Pending; pending != nil && (e.Kind == client.Replayed || e.Kind == client.New) &&
 		bytes.Equal(e.Envelope.Signature, pending.Signature) && bytes.Equal(e.Envelope.Ciphertext, pending.Ciphertext) {

@@ -133,7 +133,7 @@ func otherFindings(p manager.PluginStatus) (all []finding) {
 			all = append(all, finding{warning, fmt.Sprintf("%s %s does not export the numbers", p.Kind, p.Instance), p.Snapshots.LastError})
 		}
 		if p.Replication != nil && p.Replication.Trouble != "" {
-			all = append(all, finding{warning, fmt.Sprintf("%s %s is told nothing now", p.Kind, p.Instance), p.Replication.Trouble})
+			all = append(all, finding{warning, fmt.Sprintf("%s %s gets no events now", p.Kind, p.Instance), p.Replication.Trouble})
 		}
 	}
 	return all

@@ -9,7 +9,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
-// TestReloadTellsWhatIsDown shows that both outputs and the exit status tell of a plugin
+// TestReloadTellsWhatIsDown shows that both outputs and the exit status report a plugin
 // that does not run after the reload, whatever the steps were.
 func TestReloadTellsWhatIsDown(t *testing.T) {
 	down := []manager.DownPlugin{{Server: "main", Plugin: "stats/page", State: supervise.Backoff, Error: "its disk is full"}}

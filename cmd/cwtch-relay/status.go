@@ -235,7 +235,7 @@ func writeReplication(w io.Writer, r replica.Status) {
 		fmt.Fprintf(w, "  \tpeer %d: %s; it lacks %d, and has %d that are missing here\n", p.Peer, p.Summary, p.Lacks, p.Missing)
 	}
 	if r.Trouble != "" {
-		fmt.Fprintf(w, "  \tit is told nothing now: %s\n", r.Trouble)
+		fmt.Fprintf(w, "  \tit gets no events now: %s\n", r.Trouble)
 	}
 }
 

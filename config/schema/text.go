@@ -84,7 +84,7 @@ func Example(a plugin.Attribute) string {
 	return `"64MiB"`
 }
 
-// Literal writes a string as the file has it, in quotes.
+// Literal writes a string as in a configuration file, in quotes.
 func Literal(text string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }

@@ -410,7 +410,7 @@ func TestOutcomeWithoutAStatusIsNoSuccess(t *testing.T) {
 	postAndWait(b, 1, 1)
 	f.Store = wrongOutcomes{m}
 	if postAndWait(b, 2, 2).Success {
-		t.Error("success for a status that is none")
+		t.Error("success for an unknown status")
 	}
 }
 

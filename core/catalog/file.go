@@ -19,7 +19,7 @@ import (
 
 const checksumPrefix = "sha256:"
 
-// Sum computes the checksum of a file as [Program] has it: "sha256:" and 64
+// Sum computes the checksum of a file in the form of [Program]: "sha256:" and 64
 // hexadecimal digits.
 func Sum(path string) (string, error) {
 	file, err := openRegular(path)

@@ -82,7 +82,7 @@ func (s *state) recordPost() uint64 {
 	return s.submitted
 }
 
-// acceptReply takes in a reply; ok is false if its type is unknown.
+// acceptReply processes a reply; ok is false if its type is unknown.
 func (s *state) acceptReply(r wire.Reply) (e Event, ok bool, err error) {
 	switch {
 	case r.Count != nil:

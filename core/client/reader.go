@@ -136,7 +136,7 @@ func (r *Reader) ReplayFrom() []byte {
 	return r.asked.Signature
 }
 
-// Accept takes in what the server sent. The error is [ErrWrongStart] or nil.
+// Accept processes what the server sent. The error is [ErrWrongStart] or nil.
 func (r *Reader) Accept(e Event) error {
 	switch {
 	case e.Kind == Count:

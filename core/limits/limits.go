@@ -26,7 +26,7 @@ type Limits struct {
 	StuckReader           time.Duration // without progress of a write
 }
 
-// Limit is one limit: how the configuration has it, and which field of [Limits] it is.
+// Limit describes one limit: its option in the configuration, and its field of [Limits].
 type Limit struct {
 	plugin.Attribute
 	get func(*Limits) int64

@@ -148,7 +148,7 @@ type messageWindow struct {
 	handler    *Handler    // of that one
 }
 
-// limitMessage tells of the lines of a foreign program beyond its limit of lines or of
+// limitMessage reports the lines of a foreign program beyond its limit of lines or of
 // messages.
 const limitMessage = "more is logged than is written; lines were left out"
 

@@ -58,7 +58,7 @@ func (t Trouble) Describe(now time.Time) string {
 type Writer struct {
 	out         io.Writer
 	limit       int           // bytes
-	writeNotice func(Trouble) // writes a line to tell of lost ones
+	writeNotice func(Trouble) // writes a line about lost ones
 	lineQueued  chan struct{} // holds a signal while there may be something to write
 	ended       chan struct{} // closed when the goroutine has ended
 
@@ -88,7 +88,7 @@ func New(out io.Writer, limit int) *Writer {
 }
 
 // SetNotice sets the function that writes a line to w about lost lines, once w can write
-// again. Without it only [Writer.Trouble] tells of them.
+// again. Without it only [Writer.Trouble] reports them.
 func (w *Writer) SetNotice(notice func(Trouble)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -103,7 +103,7 @@ func (i *instance) startEvents() {
 	}
 }
 
-// superviseConfig fills in what a plugin is told of where it runs.
+// superviseConfig fills in what a plugin learns about its surroundings.
 func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) supervise.Config {
 	full := c.Config
 	full.Dir = pluginDir(s.dir, c.Kind, c.Instance)

@@ -104,7 +104,7 @@ func TestSnapshotKeepsTheRulesOfStats(t *testing.T) {
 			}
 		}
 		if m.Doc == "" || !strings.HasSuffix(m.Doc, ".") {
-			t.Errorf("%s is described by %q, which is no sentence", m.Name, m.Doc)
+			t.Errorf("%s has the doc %q, which is not a sentence", m.Name, m.Doc)
 		}
 		for _, p := range m.Points {
 			for _, l := range p.Labels {

@@ -181,7 +181,7 @@ func testRestart(t *testing.T, n *tornet.Network) {
 		t.Errorf("status: %+v", s)
 	}
 	if !strings.Contains(log.String(), "tor has ended (signal: killed)") {
-		t.Errorf("log does not tell of the death of tor:\n%s", log.String())
+		t.Errorf("the log does not mention the death of tor:\n%s", log.String())
 	}
 	reach(t, client, service) // the listener from before answers
 	reach(t, server, service)
@@ -343,7 +343,7 @@ func testMaxStreams(t *testing.T, n *tornet.Network) {
 	c, err := dial()
 	t.Logf("connection %d: %v after %v", maxStreams+1, err, time.Since(begin))
 	if err == nil {
-		// Tor may tell of the end after it has told of the beginning.
+		// Tor may report the end after the beginning.
 		c.SetDeadline(time.Now().Add(circuitEnds))
 		if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("a connection too many was accepted, and after %v it is open: %d, %v", circuitEnds, n, err)

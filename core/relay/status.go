@@ -104,7 +104,7 @@ type TokenCounts struct {
 	Sold      uint64 `json:"sold"`
 }
 
-// ConnectionCounts tells of the connections to one onion service since the
+// ConnectionCounts counts the connections to one onion service since the
 // start.
 type ConnectionCounts struct {
 	Open            int64  `json:"open"`

@@ -78,7 +78,7 @@ var _ peersync.HostServices = (*Replica)(nil)
 // output of the status command.
 type Status struct {
 	peersync.Report        // the plugin's last one
-	Trouble         string `json:"trouble,omitempty"` // why the plugin is told nothing now
+	Trouble         string `json:"trouble,omitempty"` // why the plugin gets no events now
 }
 
 // New returns a Replica with the cursors of its file. It fails if the file exists and

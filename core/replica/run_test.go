@@ -14,7 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
-// recordingReplicator is a replicator that notes what it is told.
+// recordingReplicator is a replicator that records its events.
 type recordingReplicator struct {
 	events []peersync.Event
 	fail   func() error

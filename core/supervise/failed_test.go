@@ -28,7 +28,7 @@ func TestTooManyEndsAreAFailure(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	if !strings.Contains(r.log.String(), "plugin has failed") {
-		t.Error("the log does not tell of the failure")
+		t.Error("the log does not mention the failure")
 	}
 	// Calls do not wait: the context never ends.
 	if _, err := r.Storage().Info(context.Background()); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "told to exit") {
@@ -129,7 +129,7 @@ func TestStableTimeShortensTheDelay(t *testing.T) {
 	r.await("ready again", func(s Status) bool { return s.State == Ready && s.Incarnation == 5 })
 	delays := regexp.MustCompile(` after=(\S+)`).FindAllStringSubmatch(r.log.String(), -1)
 	if len(delays) != 4 {
-		t.Fatalf("the log tells of the delays %q, want 4", delays)
+		t.Fatalf("the log has the delays %q, want 4", delays)
 	}
 	if last, err := time.ParseDuration(delays[3][1]); err != nil || last > shortest {
 		t.Errorf("the delay after a stable time is %v, %v, want at most %v", last, err, shortest)

@@ -10,7 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 )
 
-// remindEvery is how often a muted log tells of a plugin that ends again and again.
+// remindEvery is how often a muted log reports a plugin that ends again and again.
 const remindEvery = time.Hour
 
 // logFailure logs a failure, the n-th within the window. A plugin that is started for

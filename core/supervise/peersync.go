@@ -8,7 +8,7 @@ import (
 )
 
 // PeerSync is the replicator of a peer-sync plugin, the same through all
-// incarnations. A new incarnation knows nothing of what the one before was told.
+// incarnations. A new incarnation knows no events of the previous one.
 // Until it is given Start, it answers events with [peersync.ErrNotStarted]; OnReady
 // is when to give it. An incarnation whose Handle returns an error of its own is
 // ended, as the contract of Handle says. Its Close is Stop.

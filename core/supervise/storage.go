@@ -112,7 +112,7 @@ func (s store) Spend(ctx context.Context, spendings []storage.SpentToken) error 
 	return s.endCall(ctx, call, ledger.Spend(ctx, spendings))
 }
 
-// lostCapability is the error of an incarnation that lacks what the one before had.
+// lostCapability is the error of an incarnation that lacks a capability of the previous one.
 func lostCapability(what string) error {
 	return fmt.Errorf("%w: the plugin can no longer %s", storage.ErrUnavailable, what)
 }

@@ -32,7 +32,7 @@
 // ends. A call to an exporter does not wait, because by then there are newer figures. A
 // call that is under way when the incarnation ends fails with [storage.ErrUnavailable].
 // Only the caller knows whether it is safe to repeat. OnReady announces every new
-// incarnation, which has nothing of what the one before held in memory.
+// incarnation, which has nothing that the previous one held in memory.
 //
 // # Attached plugins
 //

@@ -121,7 +121,7 @@ func (b *batch) envelopeByTag(t tag) storage.Seq {
 // recordDuplicate answers a record whose envelope is at seq, and spends its token.
 func (b *batch) recordDuplicate(r *storage.Record, seq storage.Seq) (storage.Outcome, error) {
 	if r.Nullifier != nil {
-		// The log does not tell of this token, so it goes into the tree at once.
+		// The log does not mention this token, so it goes into the tree at once.
 		k := newKey(tokenKind, tokenTag(*r.Nullifier), seq)
 		if err := b.tree.Put(k[:], nil); err != nil {
 			return storage.Outcome{}, err

@@ -53,7 +53,7 @@ func storeImage(t testing.TB) []byte {
 	return data
 }
 
-// writeDatabase writes a bbolt database that is none of ours.
+// writeDatabase writes a bbolt database that is not ours.
 func writeDatabase(t *testing.T, path string, options *bbolt.Options, fill func(*bbolt.Tx) error) {
 	t.Helper()
 	db, err := bbolt.Open(path, 0o600, options)

@@ -236,7 +236,7 @@ func TestFilesOfOpenAndClosedStore(t *testing.T) {
 	goleak.VerifyNone(t, leaks)
 }
 
-// TestCommitIsFlushed asks SQLite how it was told to commit.
+// TestCommitIsFlushed asks SQLite for its settings of commits.
 func TestCommitIsFlushed(t *testing.T) {
 	s := openNewStore(t, Options{})
 	for pragma, want := range map[string]string{

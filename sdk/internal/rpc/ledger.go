@@ -68,7 +68,7 @@ func DecodeSpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequ
 	before := req.After
 	for i := range page {
 		if before != nil && bytes.Compare(page[i].Token[:], before[:]) <= 0 {
-			return nil, protocolError("spending %d does not come after the one before it", i)
+			return nil, protocolError("spending %d does not come after the previous one", i)
 		}
 		before = &page[i].Token
 	}

@@ -84,7 +84,7 @@ func DecodeOutcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 		case !refused && (o.Seq == 0 || o.Seq > maxSeq):
 			return nil, protocolError("outcome %d has the sequence number %d", i, o.Seq)
 		case o.Status == storage.Stored && last != 0 && o.Seq != last+1:
-			return nil, protocolError("outcome %d is stored at %d, the one before it at %d", i, o.Seq, last)
+			return nil, protocolError("outcome %d is stored at %d, the previous one at %d", i, o.Seq, last)
 		}
 		if o.Status == storage.Stored {
 			last = o.Seq

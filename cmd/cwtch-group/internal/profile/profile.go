@@ -121,7 +121,7 @@ func (p *Profile) checkDir() error {
 // View returns the state after the last update.
 func (p *Profile) View() (*State, error) { return loadState(p.filePath()) }
 
-// Update calls change with the state and writes what change made of it. If change
+// Update calls change with the state and writes the changed state. If change
 // returns an error, Update writes nothing and returns the error as it is. ctx
 // bounds the wait for the lock.
 func (p *Profile) Update(ctx context.Context, change func(*State) error) error {

@@ -68,7 +68,7 @@ type Session struct {
 	Shown  []MessageID // the messages, in order
 }
 
-// Advance takes in what a command received. Positions only move forward: another
+// Advance merges what a command received. Positions only move forward: another
 // command, which runs at the same time, may be ahead.
 func (s *State) Advance(g *Group, x Session) error {
 	server, err := s.Server(g.Group.Server)

@@ -53,7 +53,7 @@ func TestFindServer(t *testing.T) {
 		}
 	}
 	if _, err := s.FindServer("0"); !errors.Is(err, ErrNoServer) {
-		t.Errorf("a name that is none: %v", err)
+		t.Errorf("an invalid name: %v", err)
 	}
 	s.AddServer(newBundle(t, newServer(t)))
 	if _, err := s.FindServer(""); !errors.Is(err, ErrWhichServer) {
