@@ -120,7 +120,7 @@ func editDistance(a, b string) int {
 	if max(len(a), len(b))-min(len(a), len(b)) > 2 {
 		return max(len(a), len(b))
 	}
-	var before []int // the row above above
+	var before []int // the row above the one above
 	above := make([]int, len(b)+1)
 	for j := range above {
 		above[j] = j
@@ -129,10 +129,8 @@ func editDistance(a, b string) int {
 		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
-			switch {
-			case a[i] == b[j]:
-				row[j+1] = above[j]
-			default:
+			row[j+1] = above[j]
+			if a[i] != b[j] {
 				row[j+1] = 1 + min(above[j], above[j+1], row[j])
 			}
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
