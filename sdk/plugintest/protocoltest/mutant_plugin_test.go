@@ -375,7 +375,7 @@ func (m *mutantPlugin) handleConfigure(ctx context.Context, method string, reque
 		return rawMessage{}, nil
 	case m.hasFault("same") && same:
 		return m.forward(ctx, method, elsewhere())
-	case m.hasFault("other hasty") && another:
+	case m.hasFault("other hasty") && another && len(m.slots) > 0: // else there is nothing to wait for
 		go m.forward(context.WithoutCancel(ctx), method, request)
 		return rawMessage{}, nil
 	}
