@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -193,7 +194,12 @@ func TestAcceptDoesNotWait(t *testing.T) {
 // waits.
 func TestHandshakesAreDelayed(t *testing.T) {
 	r := startServer(t, func(c *Config) { c.Limits.ConnectionsPerSecond = 1 })
-	r.dialHalfway(1)
+	first := r.dialSilent(1, r.cfg.Keys.Board.Onion())[0]
+	sendKeys(t, first)
+	// The server sends its keys at once, and its proof when the handshake has begun.
+	if _, err := io.ReadFull(first, make([]byte, 2*tapir.PacketSize)); err != nil {
+		t.Fatal(err)
+	}
 	begin := time.Now()
 	r.connect()
 	if took := time.Since(begin); took < 500*time.Millisecond {
