@@ -231,7 +231,7 @@ func (p *postJob) deliverEnvelope(ctx context.Context, board *client.Board, e wi
 	}
 }
 
-// takeToken takes a token out of the profile, and buys some first if there is none.
+// takeToken takes a token out of the profile. It buys some first if the profile has none left.
 func (p *postJob) takeToken(ctx context.Context) (token.Token, error) {
 	for {
 		paid, ok, err := p.app.profile.TakeToken(ctx, p.bundle.Board)

@@ -23,31 +23,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
-	"google.golang.org/grpc/grpclog"
-
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
-	"github.com/cwtch-relay/cwtch-relay/cmd/internal/stdout"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
-	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-func main() {
-	sandbox.Main()
-	durable.PrivateUmask()
-	if err := sandbox.ProtectMemory(); err != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", err)
-		os.Exit(1)
-	}
-	// A plugin can have gRPC write a line to standard error for each frame it sends.
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
-	out := stdout.New(os.Stdout)
-	os.Exit(out.Status(runCommand(context.Background(), os.Args[1:], out, os.Stderr), os.Stderr))
-}
+func main() { command.Execute(runCommand) }
 
 // program has all commands.
 func program() command.Program {

@@ -108,7 +108,7 @@ func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
 }
 
 // Find returns the position of the first envelope with the given signature, or
-// the beginning of the log when there is none. An envelope that is stored and not
+// the beginning of the log if no envelope has it. An envelope that is stored and not
 // shown yet is found right behind the end of the log. The search is not repeated,
 // because a client chose the signature.
 func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {

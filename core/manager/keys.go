@@ -82,7 +82,7 @@ func loadRecord(dataDir, dir string) (serverRecord, error) {
 	return r, nil
 }
 
-// confirmKeys refuses the keys of another server. It makes the record if there is none.
+// confirmKeys refuses the keys of another server. It writes the record if the server has none yet.
 func (r serverRecord) confirmKeys(board identity.Onion) error {
 	if r.board != "" && r.board != board {
 		return fmt.Errorf("the keys are those of %s, and the server had those of %s: were they exchanged? %s", board, r.board, r.howToBeginAnew())

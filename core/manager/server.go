@@ -30,7 +30,7 @@ type server struct {
 	feed  *metrics.Feed
 
 	// board knows the store: it is that of relay, or of what will be relay once it is
-	// published; nil while there is none.
+	// published; nil while the server has no board.
 	board atomic.Pointer[board.Board]
 
 	// pastRestarts counts the restarts of plugins that were removed, by kind; written

@@ -73,7 +73,7 @@ type Tor struct {
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced when session or status change
-	session  *session      // nil while there is none
+	session  *session      // nil while no session is open
 	services map[identity.Onion]*service
 	status   Status // Services is not kept here
 	circuits bool   // tor has working circuits

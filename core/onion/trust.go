@@ -19,7 +19,7 @@ import (
 // process, and the user of tor, if the operator names it.
 type trust struct{ uids []int }
 
-// newTrust looks up the user of tor, by name or number; "" is none.
+// newTrust looks up the user of tor, by name or number. An empty torUser adds nobody.
 func newTrust(torUser string) (trust, error) {
 	t := trust{[]int{0, os.Geteuid()}}
 	if torUser == "" {

@@ -102,7 +102,8 @@ func readNumber(dir, name string) (int, error) {
 }
 
 // ownCgroup returns the directory of the cgroup that counts the tasks of this process,
-// and where its hierarchy is mounted; empty if there is none. unified means version 2.
+// and where its hierarchy is mounted. Both are empty without a cgroup. unified means
+// version 2.
 func ownCgroup() (dir, mount string, unified bool) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Manager is the service manager of this process; the zero value is none. Its methods may
+// Manager is the service manager of this process; the zero value notifies nobody. Its methods may
 // be called from several goroutines at the same time.
 type Manager struct {
 	socket   string

@@ -256,7 +256,7 @@ func (l *loop) withdrawIncarnation() {
 	l.updateStatus(func(s *Status) { l.current, s.Reason = nil, "" })
 }
 
-// killProcess kills a process and shows that there is none.
+// killProcess kills a process and removes its number from the status.
 func (l *loop) killProcess(p *process) {
 	p.killAndCleanUp()
 	l.updateStatus(func(s *Status) { s.PID = 0 })
