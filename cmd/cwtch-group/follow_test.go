@@ -12,19 +12,25 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
-// follow connects again when the server is back, and goes on printing.
-func TestFollowConnectsAgain(t *testing.T) {
-	dir := t.TempDir()
-	registry := filepath.Join(dir, "net")
+// newLoopback returns a directory with a loopback network in it, and the keys of a server.
+func newLoopback(t *testing.T) (dir, registry string, network onion.Network, keys *identity.Server) {
+	t.Helper()
+	dir = t.TempDir()
+	registry = filepath.Join(dir, "net")
 	network, err := onion.Loopback(registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer network.Close()
-	keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
-	if err != nil {
+	t.Cleanup(func() { network.Close() })
+	if keys, err = identity.LoadOrCreate(filepath.Join(dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
+	return dir, registry, network, keys
+}
+
+// follow connects again when the server is back, and goes on printing.
+func TestFollowConnectsAgain(t *testing.T) {
+	dir, registry, network, keys := newLoopback(t)
 	do := func(ctx context.Context, stdout io.Writer, args ...string) {
 		t.Helper()
 		var errs strings.Builder
@@ -76,17 +82,7 @@ func TestFollowConnectsAgain(t *testing.T) {
 
 // Messages that follow could not print stay unread: read -new prints them later.
 func TestFollowWithABrokenOutput(t *testing.T) {
-	dir := t.TempDir()
-	registry := filepath.Join(dir, "net")
-	network, err := onion.Loopback(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer network.Close()
-	keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, registry, network, keys := newLoopback(t)
 	server, err := startRelay(network, keys)
 	if err != nil {
 		t.Fatal(err)

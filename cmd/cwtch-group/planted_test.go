@@ -10,25 +10,13 @@ import (
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 // A stranger posts under one signature at first and again after every message.
 // Reading on does not replay everything then, and prints every message once.
 func TestPlantedSignature(t *testing.T) {
-	dir := t.TempDir()
-	registry := filepath.Join(dir, "net")
-	network, err := onion.Loopback(registry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer network.Close()
-	keys, err := identity.LoadOrCreate(filepath.Join(dir, "keys"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, registry, network, keys := newLoopback(t)
 	server, err := startRelay(network, keys)
 	if err != nil {
 		t.Fatal(err)
