@@ -38,7 +38,7 @@ import (
 	"iter"
 	"log/slog"
 
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 

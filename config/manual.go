@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 

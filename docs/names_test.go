@@ -37,7 +37,7 @@ func TestPackagesAreListed(t *testing.T) {
 	const heading = "\n## Packages\n"
 	section := part(t, "architecture.md", heading)
 	listed := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)(?:^    |;  |, |: )((?:cmd|config|core|plugins|sdk)[\w/-]*)`).FindAllStringSubmatch(section, -1) {
+	for _, m := range regexp.MustCompile(`(?m)(?:^    |;  |, |: )((?:cmd|config|core|limits|plugins|sdk)[\w/-]*)`).FindAllStringSubmatch(section, -1) {
 		listed[strings.TrimSuffix(m[1], "/")] = true
 	}
 	walkGo(t, func(path string, _ *token.FileSet, _ *ast.File) {

@@ -80,9 +80,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
 // Config says what to run.

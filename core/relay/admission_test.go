@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
 // testQueue is an admission and what it let begin.

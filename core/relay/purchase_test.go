@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
 // TestUsualPurchaseThroughLargeOnes shows that many large purchases do not hold up a

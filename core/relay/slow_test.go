@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/limits"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
 // TestSlowReaderDoesNotHoldUpTheEnd shows that a client that reads a tapir.MaxBurst now and then
