@@ -138,16 +138,11 @@ type Cursors interface {
 // no other peer is given the same number afterwards.
 type Peer uint32
 
-// Key is an envelope in the order of reconciliation, which is the same on all
-// relays: by hour first, then by the bytes of the id.
-type Key struct {
-	Born storage.Hour
-	ID   storage.ID
-}
+// Key is an envelope in the order of reconciliation.
+type Key = storage.Key
 
-// Range is a half-open range of keys: Lo is in it, Hi is not. The zero Hi
-// stands for the end, so that the zero Range holds every key.
-type Range struct{ Lo, Hi Key }
+// Range is a half-open range of keys.
+type Range = storage.Range
 
 // Sum describes a set of envelopes. Sums of disjoint sets add up, see [Sum.Join].
 type Sum struct {
