@@ -29,10 +29,10 @@ var discard = slog.New(slog.DiscardHandler)
 
 // behind puts a plugin with a store in memory behind a proxy, and returns a
 // client of the proxy and the number of calls that the store has seen.
-func behind(tb testing.TB, store storage.Store, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
+func behind(tb testing.TB, store *storagetest.Memory, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
 	tb.Helper()
 	calls := new(atomic.Int64)
-	p := plugin.Plugin{Name: "memory", Version: "1", Storage: func(context.Context, plugin.Config) (storage.Store, error) {
+	p := plugin.Plugin{Name: "memory", Version: "1", Capabilities: plugin.Capabilities(), Storage: func(context.Context, plugin.Config) (storage.Store, error) {
 		return counted{store, calls}, nil
 	}}
 	proxy := &fault.Proxy{Plugin: dial(tb, plugin.NewServer(p, discard)), Mix: mix, Seed: 1, Logger: discard, Exit: exit}
@@ -63,12 +63,12 @@ func dial(tb testing.TB, server *grpc.Server) *grpc.ClientConn {
 
 // counted is a store that counts the appends it has done.
 type counted struct {
-	storage.Store
+	*storagetest.Memory
 	calls *atomic.Int64
 }
 
 func (c counted) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	outcomes, err := c.Store.Append(ctx, records)
+	outcomes, err := c.Memory.Append(ctx, records)
 	c.calls.Add(1)
 	return outcomes, err
 }
