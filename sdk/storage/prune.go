@@ -44,9 +44,8 @@ type Pruner interface {
 	// there are and at most req.Max, all in one transaction, and returns when that
 	// is durable. It never lowers the floor: with a lower one, such as 0, it only
 	// removes. The cost of a call depends on what it removes, not on what the store
-	// keeps, and Append waits for one transaction at most. An error says nothing
-	// about the call, which may be repeated. [ErrFull] means that the store has no
-	// room for the transaction.
+	// keeps. After an error the call may be repeated. [ErrFull] means that there is no
+	// room for the transaction, and that nothing was changed.
 	Prune(ctx context.Context, req PruneRequest) (Pruned, error)
 }
 

@@ -361,6 +361,7 @@ var mutants = map[string]mutant{
 	"FindTooLarge": {find: func(ctx context.Context, m *Memory, signature []byte) (storage.Seq, error) {
 		return m.Find(ctx, signature[:min(len(signature), storage.MaxEnvelope)])
 	}},
+	"InUse": {info: func(i storage.Info) storage.Info { i.InUse = i.Bytes + 1; return i }},
 	"Epoch": {info: func(i storage.Info) storage.Info { i.Epoch = storage.Epoch{1}; return i }},
 	"Empty": {info: func(i storage.Info) storage.Info { i.First = 1; return i }},
 	"Model": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {

@@ -220,7 +220,7 @@ type InfoResponse struct {
 	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`              // room that the store takes, as far as it can tell
 	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"`            // spent tokens, those of Spend included
 	Floor         uint32 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`              // see Floor above
-	InUse         uint64 `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // how much of bytes is not free for reuse; 0: the store cannot tell
+	InUse         uint64 `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // how much of bytes is not free for reuse, never more than bytes; 0: the store cannot tell
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
