@@ -44,7 +44,7 @@ var grpcServer = plugin.Plugin{
 			return nil, plugin.Invalid("Told to refuse", "", "refuse")
 		}
 		if c.Void {
-			return emptyStore{}, nil
+			return emptyStore{storagetest.NewMemory()}, nil
 		}
 		cfg.Logger.Info("store opened", "dir", cfg.Dir)
 		m := mortal{storagetest.NewMemory(), c.Die, cfg.Logger}
