@@ -737,6 +737,30 @@ func openMutants(m mutant, mortal bool) Opener {
 	}}
 }
 
+// TestForgetful shows that a store may forget which pruned envelope a token has paid for, and
+// that it may do so at any time after the prune.
+func TestForgetful(t *testing.T) {
+	forget := func(m *Memory) {
+		for token, id := range m.spent {
+			if _, inLog := m.inLog(m.byID[id]); m.pruned[id] && !inLog {
+				m.spent[token] = storage.ID{}
+			}
+		}
+	}
+	for name, m := range map[string]mutant{
+		"at once": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+			p, err := m.Prune(ctx, req)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			forget(m)
+			return p, err
+		}},
+		"at the end": {end: forget},
+	} {
+		t.Run(name, func(t *testing.T) { Run(t, openMutants(m, false)) })
+	}
+}
+
 // TestKilled runs the checks that kill a store, which no other test here does.
 func TestKilled(t *testing.T) {
 	for _, c := range Checks(openMutants(mutant{}, true)) {
