@@ -355,13 +355,13 @@ func checkIndexCost(f *fixture) {
 	}
 	limits := make(map[string]time.Duration)
 	for name, call := range calls {
-		limits[name] = 20*fastestOf(50, call) + time.Millisecond
+		limits[name] = 20*fastestOf(20, call) + time.Millisecond
 	}
 	for range f.opener.crowdSize() / storage.MaxBatch {
 		f.mustAppend(batch()...)
 	}
 	for name, call := range calls {
-		if took := fastestOf(50, call); took > limits[name] {
+		if took := fastestOf(20, call); took > limits[name] {
 			f.Errorf("%s while %d envelopes are kept: %v, want at most %v", name, f.opener.crowdSize(), took, limits[name])
 		}
 	}

@@ -617,12 +617,12 @@ func checkPruneCost(f *fixture) {
 		}
 	}
 	f.mustAppend(bornIn(running, newRecord(32)))
-	slowPrune := 10*leastOf(10, prune) + 200*time.Millisecond
+	slowPrune := 10*leastOf(5, prune) + 200*time.Millisecond
 	slowHours := 20*fastestOf(50, hours) + time.Millisecond
 	for range f.opener.crowdSize() / storage.MaxBatch {
 		f.mustAppend(newRecordsIn(slices.Repeat([]storage.Hour{running}, storage.MaxBatch)...)...)
 	}
-	if took := leastOf(10, prune); took > slowPrune {
+	if took := leastOf(5, prune); took > slowPrune {
 		f.Errorf("prune %d envelopes while %d are kept: %v, want at most %v", storage.MaxBatch, f.opener.crowdSize(), took, slowPrune)
 	}
 	if took := fastestOf(50, hours); took > slowHours {
