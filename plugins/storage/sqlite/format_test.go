@@ -69,9 +69,12 @@ func dumpOf(t *testing.T, path string) []byte {
 	for _, query := range []string{
 		"SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name",
 		"SELECT printf('application %d format %d', application_id, user_version) FROM pragma_application_id, pragma_user_version",
-		"SELECT printf('%d %s %d %d %s %s', seq, hex(id), born, checksum, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
-		"SELECT hex(token) || ' ' || hex(id) FROM tokens ORDER BY token",
-		"SELECT printf('%d %d %d %d', one, length(epoch), last, tokens) FROM meta",
+		"SELECT 'auto_vacuum ' || auto_vacuum FROM pragma_auto_vacuum",
+		"SELECT printf('%d %s %d %d %d %s %s', seq, hex(id), born, lowered, checksum, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
+		"SELECT printf('%d %d', hash, seq) FROM signatures ORDER BY hash",
+		"SELECT hex(token) || ' ' || typeof(paid) || ' ' || iif(typeof(paid) = 'blob', hex(paid), paid) FROM tokens ORDER BY token",
+		"SELECT printf('%d %d %d', hour, count, bytes) FROM hours ORDER BY hour",
+		"SELECT printf('%d %d %d %d %d %d %d', one, length(epoch), last, tokens, floor, first, count) FROM meta",
 	} {
 		rows, err := db.QueryContext(t.Context(), query)
 		if err != nil {
