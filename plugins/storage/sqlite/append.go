@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -56,28 +57,25 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 		if err != nil {
 			return s.failTransaction(err, &before)
 		}
-		s.checkpointAndRelock(b.cutLog)
+		s.checkpointAndRelock()
 		return nil
 	})
 }
 
 // checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. If
-// either fails, the next Append finds out; this one is durable. With cut, or if an earlier
-// cut has failed, it copies the whole log and cuts it off.
-func (s *Store) checkpointAndRelock(cut bool) {
-	s.cutsLog = s.cutsLog || cut
-	if s.cutsLog || fileSize(s.path+walSuffix) > s.maxWAL {
+// either fails, the next Append finds out; this one is durable.
+func (s *Store) checkpointAndRelock() {
+	cut := s.cutsLog && time.Since(s.cutAt) >= cutEvery
+	if cut || fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads until the log is copied and the next transaction has begun, which
 		// then can begin the log anew.
 		s.checkpointMu.Lock()
 		defer s.checkpointMu.Unlock()
 	}
 	var err error
-	if s.cutsLog {
-		err = s.explainStoreError(s.writer.truncateLog())
-		s.cutsLog = err != nil
-	}
-	if err == nil || errors.Is(err, errBusy) {
+	if cut {
+		err = s.explainStoreError(s.cutLog())
+	} else {
 		err = s.explainStoreError(s.checkpointIfLong())
 	}
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
@@ -85,6 +83,20 @@ func (s *Store) checkpointAndRelock(cut bool) {
 		return
 	}
 	s.writer.takeWriteLock() //nolint:errcheck // see above
+}
+
+// cutEvery is how often the log of SQLite is tried to be cut off while another program
+// reads it.
+const cutEvery = time.Second
+
+// cutLog copies the log of SQLite, which has removed envelopes, and cuts it off.
+func (s *Store) cutLog() error {
+	s.cutAt = time.Now()
+	busy, err := s.writer.truncateLogNow()
+	if err == nil && !busy {
+		s.cutsLog = false
+	}
+	return err
 }
 
 // checkpointIfLong copies the log of SQLite into the database when it is long.
@@ -137,9 +149,8 @@ func (s *Store) breakStore(err error) error {
 // batch is an open transaction.
 type batch struct {
 	*writer
-	meta   meta                       // as it will be
-	hours  map[storage.Hour]hourDelta // what the table hours lacks
-	cutLog bool                       // cut the log of SQLite after the commit
+	meta  meta                       // as it will be
+	hours map[storage.Hour]hourDelta // what the table hours lacks
 }
 
 // hourDelta is what a batch changes in an hour.

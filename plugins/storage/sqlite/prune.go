@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -41,7 +42,9 @@ func (s *Store) Prune(ctx context.Context, req storage.PruneRequest) (p storage.
 		if err := b.raiseFloor(req.Floor); err != nil {
 			return err
 		}
-		p, err = b.removePruned(limit)
+		if p, err = b.removePruned(limit); err == nil && p.Envelopes > 0 && !p.More {
+			s.cutsLog, s.cutAt = true, time.Time{} // after the commit
+		}
 		return err
 	})
 	if err != nil {
@@ -64,9 +67,6 @@ func (b *batch) raiseFloor(floor storage.Hour) error {
 	}
 	b.meta.floor = floor
 	b.meta.count -= pruned
-	if pruned == 0 {
-		return nil
-	}
 	// The rows that this walks over are pruned, and first never goes back to them.
 	if err := b.next.QueryRowContext(uncanceled, int64(b.meta.first), int64(floor)).Scan(&b.meta.first); err != nil {
 		return explainScanError(err)
@@ -99,7 +99,6 @@ func (b *batch) removePruned(limit int) (storage.Pruned, error) {
 		p.Envelopes++
 		p.Bytes += size
 	}
-	b.cutLog = !p.More
 	return p, b.shrink(before)
 }
 

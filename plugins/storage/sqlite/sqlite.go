@@ -44,7 +44,9 @@
 // again or cut off (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log of
 // SQLite still has the pages as they were before. The Prune that removes the last pruned
 // envelope copies the log and cuts it off before it returns, unless another program reads
-// the database just then; later appends do so when that has ended, and Close does.
+// the database just then; later appends do so when that has ended, and so does the next
+// Open. What may stay for longer, where pages of the indexes have unused space, are ids and
+// 8 bytes of hashes of signatures, but nothing of signatures and ciphertexts.
 //
 // The database gives back free pages when they are more than a tenth of it, some of them
 // with each Prune (https://www.sqlite.org/pragma.html#pragma_incremental_vacuum).
@@ -96,6 +98,7 @@ type Store struct {
 	writer   *writer    // nil while there is no room for its files
 	triedAt  time.Time  // to open it
 	cutsLog  bool       // whether the log of SQLite has removed envelopes and must be cut off
+	cutAt    time.Time  // when that was tried
 
 	writeError atomic.Pointer[error] // why there is no writer
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 
@@ -140,6 +141,18 @@ func (w *writer) checkpointLog() error {
 func (w *writer) truncateLog() error {
 	_, err := w.conn.ExecContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)")
 	return err
+}
+
+// truncateLogNow is truncateLog that does not wait for other programs. It reports whether one
+// was in the way.
+func (w *writer) truncateLogNow() (busy bool, err error) {
+	if _, err := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(0)"); err != nil {
+		return false, err
+	}
+	var n, copied int64
+	err = w.conn.QueryRowContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &n, &copied)
+	_, restored := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(1000)")
+	return busy, errors.Join(explainScanError(err), restored)
 }
 
 // logPages returns how many pages the log of SQLite holds.
