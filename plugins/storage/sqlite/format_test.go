@@ -111,27 +111,43 @@ func writeFormat(t *testing.T, name string, dump []byte, path string) {
 	}
 }
 
-// TestEarlierFormats opens a file of each format.
+// unpackFormat writes the file of a format to path.
+func unpackFormat(t *testing.T, format int, path string) {
+	t.Helper()
+	file, err := os.Open(filepath.Join("testdata", fmt.Sprintf("format%d.sqlite.gz", format)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, data)
+}
+
+// TestEarlierFormats opens a file of each format, and compares what comes of it with a new
+// file of the same envelopes.
 func TestEarlierFormats(t *testing.T) {
 	for format := 1; format <= version; format++ {
-		file, err := os.Open(filepath.Join("testdata", fmt.Sprintf("format%d.sqlite.gz", format)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		unpacked, err := gzip.NewReader(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(unpacked)
-		if err != nil {
-			t.Fatal(err)
-		}
 		path := filepath.Join(t.TempDir(), "messages.sqlite")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
+		unpackFormat(t, format, path)
+		s := mustOpen(t, path, Options{})
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s := mustOpen(t, path, Options{})
+		want, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("format%d.dump", version)))
+		if got := dumpOf(t, path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("format %d: the file has\n%s, want\n%s (%v)", format, got, want, err)
+		}
+		s = mustOpen(t, path, Options{})
+		if got := fileNames(t, s); len(got) != 3 {
+			t.Errorf("format %d: the directory has %q", format, got)
+		}
 		records := formatRecords()
 		outcomes, err := s.Append(t.Context(), records)
 		for i, o := range outcomes {
@@ -143,7 +159,7 @@ func TestEarlierFormats(t *testing.T) {
 				t.Errorf("format %d, envelope %d: %v, want %v", format, i, o, want)
 			}
 		}
-		if info, infoErr := s.Info(t.Context()); err != nil || infoErr != nil || info.Last != 12 || info.Tokens != 9 {
+		if info, infoErr := s.Info(t.Context()); err != nil || infoErr != nil || info.Last != 12 || info.Count != 12 || info.Tokens != 9 {
 			t.Errorf("format %d: %+v, %v, %v", format, info, err, infoErr)
 		}
 	}

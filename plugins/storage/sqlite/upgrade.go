@@ -38,6 +38,9 @@ func (s *Store) upgradeFile() error {
 	if err := storefile.CheckWritable(s.path); err != nil {
 		return err
 	}
+	if err := checkRoom(filepath.Dir(s.path), fileSize(s.path)-fileSize(s.path+upgradeSuffix)); err != nil {
+		return err
+	}
 	err := s.explainStoreError(s.copyToUpgrade())
 	if err != nil {
 		if errors.Is(err, storage.ErrFull) {
@@ -114,9 +117,6 @@ func (s *Store) prepareUpgrade(epoch storage.Epoch) error {
 	path := s.path + upgradeSuffix
 	if err := s.checkUpgrade(path, epoch); err != nil {
 		removeDatabase(path)
-	}
-	if err := checkRoom(filepath.Dir(path), fileSize(s.path)-fileSize(path)); err != nil {
-		return err
 	}
 	if fileSize(path) > 0 {
 		return nil
