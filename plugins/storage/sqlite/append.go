@@ -182,12 +182,12 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		return storage.Outcome{}, err
 	}
 	seq := known.seq
+	var signed bool
 	if seq == 0 {
 		seq = b.meta.last + 1
-		if r.Nullifier != nil && len(r.Signature) > 0 {
-			if signed, err := b.hasSignature(hashOf(r.Signature), r.Signature); signed || err != nil {
-				return storage.Outcome{Status: storage.Conflict}, err
-			}
+		signed, err = b.hasSignature(r.Signature)
+		if err != nil || signed && r.Nullifier != nil && len(r.Signature) > 0 {
+			return storage.Outcome{Status: storage.Conflict}, err
 		}
 	}
 	if r.Nullifier != nil {
@@ -199,22 +199,17 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		return storage.Outcome{Status: storage.Duplicate, Seq: seq}, b.lowerBorn(known, r.Born)
 	}
 	e := storage.Entry{Seq: seq, ID: r.ID, Born: r.Born, Signature: r.Signature, Ciphertext: r.Ciphertext}
-	return storage.Outcome{Status: storage.Stored, Seq: seq}, b.storeEntry(&e, int64(checksumOf(&e, 0)))
+	return storage.Outcome{Status: storage.Stored, Seq: seq}, b.storeEntry(&e, int64(checksumOf(&e, 0)), signed)
 }
 
 // storeEntry puts an entry at the end of the log, and its signature into the table of those
-// unless Find finds an earlier one.
-func (b *batch) storeEntry(e *storage.Entry, checksum int64) error {
-	hash := hashOf(e.Signature)
-	signed, err := b.hasSignature(hash, e.Signature)
-	if err != nil {
-		return err
-	}
+// unless it is signed, that is, Find finds an earlier one.
+func (b *batch) storeEntry(e *storage.Entry, checksum int64, signed bool) error {
 	if _, err := b.writer.store.ExecContext(uncanceled, int64(e.Seq), e.ID[:], int64(e.Born), 0, checksum, emptyIfNil(e.Signature), emptyIfNil(e.Ciphertext)); err != nil {
 		return err
 	}
 	if !signed {
-		if _, err := b.sign.ExecContext(uncanceled, hash, int64(e.Seq)); err != nil {
+		if _, err := b.sign.ExecContext(uncanceled, hashOf(e.Signature), int64(e.Seq)); err != nil {
 			return err
 		}
 	}

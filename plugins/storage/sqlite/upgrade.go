@@ -62,13 +62,13 @@ func (s *Store) upgradeFile() error {
 	}
 	// Both are empty. A program that still reads the old file keeps its own.
 	for _, suffix := range []string{walSuffix, "-shm"} {
-		os.Remove(s.path + suffix) //nolint:errcheck // mostly it is gone
+		os.Remove(s.path + suffix) // mostly it is gone
 	}
 	if err := os.Rename(s.path+upgradeSuffix, s.path); err != nil {
 		lock.Close()
 		return err
 	}
-	s.lock.Close() //nolint:errcheck // of a file that has no name now
+	s.lock.Close() // of a file that has no name now
 	s.lock = lock
 	if err := durable.SyncDir(filepath.Dir(s.path)); err != nil {
 		return storefile.MarkSyncFailed(s.path, err)
@@ -174,7 +174,7 @@ func checkRoom(dir string, bytes int64) error {
 // removeDatabase removes a database that nobody needs, and the files beside it.
 func removeDatabase(path string) {
 	for _, suffix := range []string{walSuffix, journalSuffix, "-shm", ""} {
-		os.Remove(path + suffix) //nolint:errcheck // may not be there
+		os.Remove(path + suffix) // may not be there
 	}
 }
 
@@ -254,7 +254,11 @@ func (o *oldStore) copyEntries(b *batch) error {
 			return errSenselessEntry
 		}
 		e := storage.Entry{Seq: storage.Seq(r.seq), ID: storage.ID(r.id), Born: storage.Hour(r.born), Signature: r.signature, Ciphertext: r.ciphertext}
-		if err := b.storeEntry(&e, r.checksum); err != nil {
+		signed, err := b.hasSignature(e.Signature)
+		if err == nil {
+			err = b.storeEntry(&e, r.checksum, signed)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -178,9 +178,9 @@ func (b *batch) findEnvelope(id storage.ID) (e envelope, err error) {
 }
 
 // hasSignature reports whether Find finds a signature.
-func (b *batch) hasSignature(hash int64, signature []byte) (bool, error) {
+func (b *batch) hasSignature(signature []byte) (bool, error) {
 	var seq int64
-	err := b.bySignature.QueryRowContext(uncanceled, hash, emptyIfNil(signature), int64(b.meta.floor)).Scan(&seq)
+	err := b.bySignature.QueryRowContext(uncanceled, hashOf(signature), emptyIfNil(signature), int64(b.meta.floor)).Scan(&seq)
 	if err == sql.ErrNoRows {
 		return false, nil
 	}
