@@ -96,7 +96,7 @@ func expectEarlierRecords(t *testing.T, s *Store, extraTokens int) {
 // TestEarlierFormats opens what earlier releases have left, the first of which kept
 // their records whole and called that format 1 as well.
 func TestEarlierFormats(t *testing.T) {
-	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1} {
+	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1, "format4.db.gz": 1} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "messages.db")
 			unpackTestdata(t, name, path)
