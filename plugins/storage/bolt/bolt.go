@@ -65,7 +65,7 @@ import (
 
 // Options are choices of a store. The zero value is what a relay uses.
 type Options struct {
-	// MaxRecent is how many keys of the index may be in memory alone; 0 means 65,536.
+	// MaxRecent is how many keys of the index may be in memory alone; 0 means 131,072.
 	// Tests want less, so that keys move into the file all the time.
 	MaxRecent int
 }
