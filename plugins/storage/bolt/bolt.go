@@ -282,7 +282,7 @@ func (s *Store) viewLocked(ctx context.Context, op string, keepLock bool, f func
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback()
+		defer func() { _ = tx.Rollback() }() // which only ends the view
 		if begun(); !keepLock {
 			unlock()
 		}
