@@ -110,6 +110,8 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 			all = append(all, finding{critical, r.Problem, ""})
 		case r.Refusing != "":
 			all = append(all, finding{critical, "posts are refused, because of the store: " + r.Refusing, ""})
+		case r.NoRoom != "":
+			all = append(all, finding{critical, "posts are refused: " + r.NoRoom, ""})
 		case r.Store == nil && len(all) == 0:
 			all = append(all, finding{critical, "the store does not answer", ""})
 		}

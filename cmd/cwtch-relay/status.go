@@ -184,8 +184,8 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 		fmt.Fprintln(w, "  stored\tunknown, the store does not answer")
 	}
 	p := r.Posts
-	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
-		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
+	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d expired, %d no room, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
+		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.Expired, p.NoRoom, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
 	fmt.Fprintf(w, "  reads\t%s of %s\n", command.CountOf(int(r.Reads.Replays), "replay"), command.CountOf(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
 		r.Tokens.Sold, command.CountOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)

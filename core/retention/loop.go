@@ -34,6 +34,8 @@ type Config struct {
 
 	// Grown returns what the board has stored since it was opened.
 	Grown func() (envelopes, bytes uint64)
+	// FloorRose is called when the floor of the store has risen, whoever raised it.
+	FloorRose func()
 	// Refuse makes the board refuse posts for a reason, or take them again if it is nil.
 	Refuse func(reason error)
 	// Open reports whether the network is open, which it is not for long if the clock is
@@ -72,6 +74,7 @@ type Keeper struct {
 	refused    string // the reason that the board has
 	loggedErr  time.Time
 	clockSaved Clock
+	floor      storage.Hour // of the store, as it was last
 }
 
 // Start keeps a store within a policy until Stop is called.
@@ -150,6 +153,7 @@ func (k *Keeper) keep(ctx context.Context, p Policy) error {
 	if err != nil {
 		return err
 	}
+	k.noteFloor(floor)
 	if err := k.advanceClock(hours); err != nil {
 		return err
 	}
@@ -243,10 +247,19 @@ func (k *Keeper) raiseFloor(ctx context.Context, d Decision) error {
 	if err := k.prune(ctx, d.Floor); err != nil {
 		return err
 	}
+	k.noteFloor(d.Floor)
 	if d.Hours > 0 {
 		k.cfg.Logger.Info("old envelopes are removed", "hours", d.Hours, "envelopes", d.Gone.Count, "bytes", d.Gone.Bytes)
 	}
 	return nil
+}
+
+// noteFloor notes the floor of the store.
+func (k *Keeper) noteFloor(floor storage.Hour) {
+	if floor > k.floor {
+		k.floor = floor
+		k.cfg.FloorRose()
+	}
 }
 
 // removeStep removes some of what was pruned and returns how long to rest.

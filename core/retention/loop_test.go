@@ -25,6 +25,7 @@ type keeperTest struct {
 	mu      sync.Mutex
 	grown   storage.HourSize
 	refused error
+	floors  int // how often the floor rose
 	disk    Disk
 	open    bool
 	serial  uint64
@@ -38,6 +39,11 @@ func newKeeperTest(t *testing.T, p Policy) *keeperTest {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			return k.grown.Count, k.grown.Bytes
+		},
+		FloorRose: func() {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.floors++
 		},
 		Refuse: func(reason error) {
 			k.mu.Lock()
@@ -190,8 +196,8 @@ func TestKeeperFollowsAnotherPolicy(t *testing.T) {
 		keeper := k.start()
 		keeper.SetPolicy(Policy{MaxAge: day})
 		synctest.Wait()
-		if n := k.info().Count; n != 5 {
-			t.Errorf("%d envelopes are left, want 5", n)
+		if n := k.info().Count; n != 5 || k.floors != 1 {
+			t.Errorf("%d envelopes are left, want 5; the floor rose %d times", n, k.floors)
 		}
 	})
 }
