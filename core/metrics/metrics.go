@@ -144,7 +144,7 @@ var serverTable = []metric[relay.Status]{{
 		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Bytes })
 	},
 }, {
-	name: "stored_bytes_in_use", unit: "bytes", kind: stats.Gauge,
+	name: "stored_in_use_bytes", unit: "bytes", kind: stats.Gauge,
 	doc: "How much of the size of the store is not free for reuse; 0 if the store cannot tell.",
 	points: func(st relay.Status) []stats.Point {
 		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.InUse })
