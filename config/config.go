@@ -39,6 +39,7 @@ import (
 	"log/slog"
 
 	"github.com/cwtch-relay/cwtch-relay/core/limits"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -126,6 +127,7 @@ type Server struct {
 	Name        string // 1 to 64 of a-z, 0-9 and -
 	Description string // for the operator; may be empty
 	Dir         string // where it keeps its files, below DataDir
+	Retention   retention.Policy
 	Storage     PluginUse
 	Stats       []PluginUse // in the order of the file
 	PeerSync    []PluginUse

@@ -119,6 +119,13 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 			all = append(all, finding{critical, "posts are not taken from their queue, which is a defect of the relay, please report it", ""})
 		}
 	}
+	if r := s.Retention; r != nil {
+		for _, what := range []string{r.Waits, r.Tight} {
+			if what != "" {
+				all = append(all, finding{warning, what, ""})
+			}
+		}
+	}
 	for _, p := range s.Others {
 		all = append(all, otherFindings(p)...)
 	}

@@ -43,10 +43,10 @@ func NewClock(newest, machine storage.Hour) Clock {
 // Advance returns the clock when the clock of the machine says the given hour, after the
 // relay has run for another ran with the network open.
 func (c Clock) Advance(machine storage.Hour, ran time.Duration) Clock {
-	if machine <= c.Hour+hoursOf(Leap) {
+	if machine <= c.Hour || machine-c.Hour <= hoursOf(Leap) {
 		return Clock{Hour: machine}
 	}
-	if c.Claimed == 0 || machine < c.Claimed || machine > c.Claimed+hoursOf(leapAgain) {
+	if c.Claimed == 0 || machine < c.Claimed || machine-c.Claimed > hoursOf(leapAgain) {
 		return Clock{Hour: c.Hour, Claimed: machine}
 	}
 	c.Claimed, c.Waited = machine, c.Waited+ran

@@ -49,6 +49,7 @@ func (k *Keeper) checkDisk(p Policy) {
 	if d.Free >= need {
 		if k.short = nil; len(k.samples) == 0 || d.At.Sub(k.samples[len(k.samples)-1].At) >= time.Hour {
 			d.Store = k.storeBytes()
+			k.noteTight(p, d)
 			k.samples = append(k.samples, d)
 			k.samples = k.samples[max(0, len(k.samples)-24):]
 		}
@@ -59,6 +60,20 @@ func (k *Keeper) checkDisk(p Policy) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.status.Free = d.Free
+}
+
+// noteTight notes whether the disk has room for what the policy allows.
+func (k *Keeper) noteTight(p Policy, d Disk) {
+	tight := ""
+	if room := d.Free - min(d.Free, p.KeepFree) + d.Store; k.pruner != nil && p.MaxBytes > room {
+		tight = fmt.Sprintf("the disk has room for %d MiB of max_bytes, %d MiB: when it is used up, posts are refused instead of old envelopes removed; lower max_bytes", room>>20, p.MaxBytes>>20)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if tight != "" && k.status.Tight == "" {
+		k.cfg.Logger.Warn(tight)
+	}
+	k.status.Tight = tight
 }
 
 // storeBytes returns what the store takes, 0 if it does not answer.

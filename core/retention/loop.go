@@ -59,6 +59,7 @@ type Keeper struct {
 	mu     sync.Mutex
 	policy Policy
 	status Status
+	hour   storage.Hour // of clock
 
 	// Of the loop alone.
 	clock      Clock
@@ -105,6 +106,24 @@ func (k *Keeper) SetPolicy(p Policy) {
 	}
 }
 
+// Preview returns what another policy would remove now.
+func (k *Keeper) Preview(ctx context.Context, p Policy) (Decision, error) {
+	if k.pruner == nil {
+		return Decision{}, nil
+	}
+	floor, hours, err := ReadHours(ctx, k.cfg.Store, k.pruner)
+	if err != nil {
+		return Decision{}, err
+	}
+	k.mu.Lock()
+	now := k.hour
+	k.mu.Unlock()
+	if now == 0 { // the clock is not set yet
+		now = NewClock(newestHour(hours), storage.HourOf(time.Now())).Hour
+	}
+	return p.Decide(hours, floor, now), nil
+}
+
 // run is the loop of a keeper.
 func (k *Keeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -126,7 +145,7 @@ func (k *Keeper) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-k.changed:
-			k.wholeAt = time.Time{}
+			k.wholeAt, k.samples = time.Time{}, nil
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -225,6 +244,9 @@ func (k *Keeper) advanceClock(hours []storage.HourSize) error {
 	case waited && !waits:
 		k.cfg.Logger.Info("the clock of this machine is believed again")
 	}
+	k.mu.Lock()
+	k.hour = k.clock.Hour
+	k.mu.Unlock()
 	if k.clock == k.clockSaved {
 		return nil
 	}

@@ -365,6 +365,39 @@ func TestKeeperKeepsTheReserve(t *testing.T) {
 	}
 }
 
+func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxBytes: 100 << 20, KeepFree: 10 << 20})
+		k.setDisk(Disk{Free: 109 << 20})
+		keeper := k.start()
+		if st := keeper.Status(); !strings.Contains(st.Tight, "room for 99 MiB") {
+			t.Errorf("%+v", st)
+		}
+		keeper.SetPolicy(Policy{MaxBytes: 99 << 20, KeepFree: 10 << 20})
+		synctest.Wait()
+		if st := keeper.Status(); st.Tight != "" {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestKeeperPreviews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{})
+		k.post(5, 9*day)
+		k.post(3, 8*day)
+		k.post(2, 0)
+		keeper := k.start()
+		d, err := keeper.Preview(t.Context(), Policy{MaxAge: day})
+		if err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) {
+			t.Errorf("%+v, %v", d, err)
+		}
+		if n := k.info().Count; n != 10 {
+			t.Errorf("%d envelopes are left", n)
+		}
+	})
+}
+
 func TestReadDisk(t *testing.T) {
 	d, err := ReadDisk(t.TempDir())
 	if err != nil || d.Free == 0 || d.Used == 0 {

@@ -27,6 +27,7 @@ type Status struct {
 	Free         uint64     `json:"free"`              // bytes of the disk
 	Future       uint64     `json:"future,omitempty"`  // envelopes of hours to come
 	Waits        string     `json:"waits,omitempty"`   // why nothing is removed by age now
+	Tight        string     `json:"tight,omitempty"`   // why the disk will be full before max_bytes is reached
 	Refuses      string     `json:"refuses,omitempty"` // why posts are refused
 }
 
