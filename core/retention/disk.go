@@ -36,7 +36,7 @@ func ReadDisk(dir string) (d Disk, err error) {
 
 // checkDisk notes whether posts are refused because of the disk. Posts are taken again
 // when there is a tenth more room than the reserve.
-func (k *Keeper) checkDisk(p Policy) {
+func (k *Keeper) checkDisk(ctx context.Context, p Policy) {
 	d, err := k.cfg.Disk()
 	if err != nil {
 		k.logError(err)
@@ -48,13 +48,13 @@ func (k *Keeper) checkDisk(p Policy) {
 	}
 	if d.Free >= need {
 		if k.short = nil; len(k.samples) == 0 || d.At.Sub(k.samples[len(k.samples)-1].At) >= time.Hour {
-			d.Store = k.storeBytes()
+			d.Store = k.storeBytes(ctx)
 			k.noteTight(p, d)
 			k.samples = append(k.samples, d)
 			k.samples = k.samples[max(0, len(k.samples)-24):]
 		}
 	} else if k.short == nil {
-		d.Store = k.storeBytes()
+		d.Store = k.storeBytes(ctx)
 		k.short = explainShort(p, d, k.samples)
 	}
 	k.mu.Lock()
@@ -77,8 +77,8 @@ func (k *Keeper) noteTight(p Policy, d Disk) {
 }
 
 // storeBytes returns what the store takes, 0 if it does not answer.
-func (k *Keeper) storeBytes() uint64 {
-	ctx, cancel := context.WithTimeout(context.Background(), every)
+func (k *Keeper) storeBytes(ctx context.Context) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, every)
 	defer cancel()
 	info, err := k.cfg.Store.Info(ctx)
 	if err != nil {

@@ -89,7 +89,7 @@ func Start(cfg Config) *Keeper {
 	return k
 }
 
-// Stop ends the work, after the step under way.
+// Stop ends the work. A step that it cuts off goes on with the next keeper.
 func (k *Keeper) Stop() {
 	k.stop()
 	k.wg.Wait()
@@ -130,7 +130,7 @@ func (k *Keeper) run(ctx context.Context) {
 		k.mu.Lock()
 		p := k.policy
 		k.mu.Unlock()
-		k.checkDisk(p)
+		k.checkDisk(ctx, p)
 		wait := every
 		if k.pruner != nil {
 			if err := k.keep(ctx, p); err != nil && ctx.Err() == nil {
@@ -302,7 +302,7 @@ func (k *Keeper) removeStep(ctx context.Context) time.Duration {
 // prune is one Prune of the store.
 func (k *Keeper) prune(ctx context.Context, floor storage.Hour) error {
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout) // Stop waits for it
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pruned, err := k.pruner.Prune(ctx, storage.PruneRequest{Floor: floor, Max: k.step})
 	if err != nil {

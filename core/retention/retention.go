@@ -22,7 +22,7 @@
 //
 // # Time
 //
-// A clock that is wrong deletes nothing by itself. Ages are measured from the [Clock],
+// A clock that jumps deletes nothing by itself. Ages are measured from the [Clock],
 // which follows the clock of the machine, unless that is suddenly more than [Leap] ahead.
 // A relay that was off for long sees the same. In both cases the clock stays where it is
 // until the relay has run for another [Leap] with the network open, in which an operator

@@ -18,7 +18,7 @@ func Schema() plugin.Schema {
 	const day = int64(24 * time.Hour)
 	return plugin.Schema{Attributes: []plugin.Attribute{{
 		Name: "max_age", Type: plugin.Duration, Default: "365d", Min: new(day), Max: new(36500 * day),
-		Doc: "How long messages stay. A clock that is wrong deletes nothing: if it is suddenly more than a day ahead, the relay waits until it has run for a day, and the status says so.",
+		Doc: "How long messages stay. A clock that jumps ahead deletes nothing at once: if it is suddenly more than a day ahead, the relay waits until it has run for a day, and the status says so.",
 	}, {
 		Name: "max_bytes", Type: plugin.Bytes, Default: "2GiB", Min: new(int64(16 << 20)), Max: new(int64(1 << 50)),
 		Doc: "How large all messages together get. Above it, the oldest go until nine tenths are left. The files of the store are up to a third larger, and spent tokens come on top.",
