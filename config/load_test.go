@@ -73,7 +73,7 @@ var defaultLimits = limits.Limits{
 }
 
 var defaultRetention = retention.Policy{
-	MaxAge: 365 * 24 * time.Hour, MinAge: 30 * 24 * time.Hour, MaxBytes: 2 << 30, MaxCount: 1_000_000, KeepFree: 1 << 30,
+	MaxAge: 365 * 24 * time.Hour, MinAge: 30 * 24 * time.Hour, MaxBytes: 2 << 30, MaxCount: 1_000_000,
 }
 
 // TestRetention shows what becomes of the options that are left out.
@@ -82,7 +82,7 @@ func TestRetention(t *testing.T) {
 	for text, want := range map[string]retention.Policy{
 		"":                                     defaultRetention,
 		"retention {}":                         defaultRetention,
-		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000, KeepFree: 1 << 30},
+		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000},
 		"retention {\n max_age = \"90d\"\n max_bytes = \"3GiB\"\n max_count = 5000\n min_age = \"2d\"\n keep_free = \"16MiB\"\n}": {
 			MaxAge: hours(90 * 24), MinAge: hours(48), MaxBytes: 3 << 30, MaxCount: 5000, KeepFree: 16 << 20},
 	} {

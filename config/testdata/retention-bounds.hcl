@@ -30,10 +30,10 @@ error: max_count must be a whole number from 1000 to 1000000000000
   7:     max_count = 0
   hint: For example: max_count = 1000000
 
-error: keep_free must be a size from 16MiB to 1024TiB
+error: keep_free must be a size from 1MiB to 1024TiB
   on server.hcl line 8, column 17, in server "main", retention:
   8:     keep_free = "9999999TiB"
-  hint: For example: keep_free = "1GiB"
+  hint: For example: keep_free = "1MiB"
 
 error: second retention block
   on server.hcl line 10, column 3, in server "main", retention:

@@ -7,12 +7,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // Disk is the state of a file system.
 type Disk struct {
+	Size  uint64 // bytes
 	Free  uint64 // bytes that this user may still write
 	Used  uint64
 	Store uint64 // bytes of the store, of those used
@@ -31,7 +30,15 @@ func ReadDisk(dir string) (d Disk, err error) {
 		return d, fmt.Errorf("ask how much room %s has: %w", dir, err)
 	}
 	unit := uint64(st.Frsize)
-	return Disk{Free: st.Bavail * unit, Used: (st.Blocks - st.Bfree) * unit, At: time.Now()}, nil
+	return Disk{Size: st.Blocks * unit, Free: st.Bavail * unit, Used: (st.Blocks - st.Bfree) * unit, At: time.Now()}, nil
+}
+
+// reserve returns how much room posts leave free on a disk.
+func (p Policy) reserve(d Disk) uint64 {
+	if p.KeepFree > 0 {
+		return p.KeepFree
+	}
+	return min(1<<30, d.Size/10)
 }
 
 // checkDisk notes whether posts are refused because of the disk. Posts are taken again
@@ -42,7 +49,7 @@ func (k *Keeper) checkDisk(ctx context.Context, p Policy) {
 		k.logError(err)
 		return
 	}
-	need := p.KeepFree
+	need := p.reserve(d)
 	if k.short != nil {
 		need += need / 10
 	}
@@ -65,7 +72,7 @@ func (k *Keeper) checkDisk(ctx context.Context, p Policy) {
 // noteTight notes whether the disk has room for what the policy allows.
 func (k *Keeper) noteTight(p Policy, d Disk) {
 	tight := ""
-	if room := d.Free - min(d.Free, p.KeepFree) + d.Store; k.pruner != nil && p.MaxBytes > room {
+	if room := d.Free - min(d.Free, p.reserve(d)) + d.Store; k.pruner != nil && p.MaxBytes > room {
 		tight = fmt.Sprintf("the disk has room for %d MiB of max_bytes, %d MiB: when it is used up, posts are refused instead of old envelopes removed; lower max_bytes", room>>20, p.MaxBytes>>20)
 	}
 	k.mu.Lock()
@@ -90,7 +97,7 @@ func (k *Keeper) storeBytes(ctx context.Context) uint64 {
 // explainShort says that the disk lacks room, and who has filled it since the oldest
 // sample.
 func explainShort(p Policy, now Disk, samples []Disk) error {
-	what := fmt.Sprintf("the disk has less room than keep_free, %s", plugin.FormatBytes(int64(p.KeepFree)))
+	what := fmt.Sprintf("the disk has less room than keep_free, %d MiB", p.reserve(now)>>20)
 	if len(samples) == 0 || now.Used <= samples[0].Used {
 		return fmt.Errorf("%s: the store takes %d MiB of the %d MiB in use", what, now.Store>>20, now.Used>>20)
 	}

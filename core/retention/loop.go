@@ -12,7 +12,7 @@ import (
 
 const (
 	// every is the time between two looks at the disk, and at the store while it grows.
-	every = 10 * time.Second
+	every = 5 * time.Second
 	// wholeEvery is the time between two looks at all hours of the store, which other
 	// relays may have changed.
 	wholeEvery = 10 * time.Minute

@@ -365,6 +365,14 @@ func TestKeeperKeepsTheReserve(t *testing.T) {
 	}
 }
 
+func TestReserve(t *testing.T) {
+	for _, c := range []struct{ keepFree, size, want uint64 }{{0, 1 << 40, 1 << 30}, {0, 1 << 30, 1 << 30 / 10}, {2 << 30, 1 << 30, 2 << 30}} {
+		if got := (Policy{KeepFree: c.keepFree}).reserve(Disk{Size: c.size}); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
+
 func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeperTest(t, Policy{MaxBytes: 100 << 20, KeepFree: 10 << 20})

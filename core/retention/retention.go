@@ -48,13 +48,15 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Policy says how much one server keeps. A zero limit limits nothing.
+// Policy says how much one server keeps. A zero limit of the first four limits nothing.
 type Policy struct {
 	MaxAge   time.Duration // rounded up to whole hours
 	MinAge   time.Duration // what is younger is not removed for MaxBytes or MaxCount
 	MaxBytes uint64        // of signatures and ciphertexts
 	MaxCount uint64        // of envelopes
-	KeepFree uint64        // bytes of the file system
+	// KeepFree is how many bytes of the file system posts leave free. If it is 0, these are
+	// 1 GiB or a tenth of the file system, whichever is less.
+	KeepFree uint64
 }
 
 // hoursOf returns how many hours d begins.

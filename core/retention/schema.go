@@ -29,8 +29,8 @@ func Schema() plugin.Schema {
 		Name: "min_age", Type: plugin.Duration, Default: "30d", Min: new(day), Max: new(36500 * day),
 		Doc: "How long messages stay however large the server gets, so that nobody can push out everything by filling it. While younger messages alone exceed max_bytes or max_count, posts are refused, and the status says so. If max_age is shorter, that is the default.",
 	}, {
-		Name: "keep_free", Type: plugin.Bytes, Default: "1GiB", Min: new(int64(16 << 20)), Max: new(int64(1 << 50)),
-		Doc: "Room on the disk of the store that posts leave free, for tor, the system and the work of the store. With less room, posts are refused and reads go on. The log and the status say what has filled the disk.",
+		Name: "keep_free", Type: plugin.Bytes, Min: new(int64(1 << 20)), Max: new(int64(1 << 50)),
+		Doc: "Room on the disk of the store that posts leave free, for tor, the system and the work of the store. If it is left out, that is 1 GiB, or a tenth of the disk if that is less. With less room, posts are refused and reads go on. The log and the status say what has filled the disk.",
 	}}}
 }
 
