@@ -15,12 +15,30 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
+// logText keeps a log.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // keeperTest is a keeper with all that it has to do with. Time is that of synctest.
 type keeperTest struct {
 	*testing.T
 	store  *storagetest.Memory
 	config Config
-	log    strings.Builder // use it after synctest.Wait
+	log    logText
 
 	mu      sync.Mutex
 	grown   storage.HourSize
