@@ -15,6 +15,11 @@ func TestReloadOfARetention(t *testing.T) {
 	h := newTestRelay(t, "main")
 	m := h.start()
 	h.waitUntilRunning(m, "main")
+	for deadline := time.Now().Add(time.Minute); h.serverStatus(m, "main").Retention.Looked == nil; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody looks at the store")
+		}
+	}
 	store, now := m.findServer("main").store.plugin.Storage(), storage.HourOf(time.Now())
 	for n, born := range []storage.Hour{now - 50, now - 49, now - 49, now} {
 		r := storage.Record{ID: storage.ID{byte(n)}, Born: born, Ciphertext: make([]byte, 1000)}
