@@ -8,11 +8,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -232,7 +234,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		default:
 			lines[name] = b.DefRange.Start.Line
 		}
-		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, pluginBlocks()...)
+		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, append(pluginBlocks(), hcl.BlockHeaderSchema{Type: "retention"})...)
 		of := blocks.ByType()
 		server := Server{
 			Name:        name,
@@ -243,9 +245,34 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		server.Storage = l.loadStorage(of[string(plugin.KindStorage)], b.DefRange, cfg)
 		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
 		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
+		server.Retention = l.loadRetention(l.singleBlock(of["retention"], retention.Schema()), &server.Storage)
 		servers = append(servers, server)
 	}
 	return servers
+}
+
+// loadRetention reads the retention block of a server and refuses what contradicts itself,
+// or what the store of the server cannot do.
+func (l *loader) loadRetention(sec section, store *PluginUse) (p retention.Policy) {
+	p = retention.Policy{
+		MaxAge: time.Duration(sec.numberOf("max_age")), MinAge: time.Duration(sec.numberOf("min_age")),
+		MaxBytes: uint64(sec.numberOf("max_bytes")), MaxCount: uint64(sec.numberOf("max_count")), KeepFree: uint64(sec.numberOf("keep_free")),
+	}
+	isWritten := func(name string) bool { return sec.rangeOf(name) != sec.header }
+	if p.MinAge > p.MaxAge && p.MaxAge > 0 {
+		if isWritten("min_age") {
+			l.addFault(sec.rangeOf("min_age"), "min_age is longer than max_age", "What is older than max_age goes in any case. Write a shorter min_age, or leave it out.")
+		}
+		p.MinAge = p.MaxAge
+	}
+	for _, name := range []string{"max_age", "max_bytes", "max_count"} {
+		if store.cannotPrune && isWritten(name) {
+			l.addFault(sec.rangeOf(name), fmt.Sprintf("storage plugin %q cannot remove envelopes, so %s would have no effect", store.Name, name),
+				"Leave it out, and everything is kept; or use a storage plugin with the capability "+string(plugin.Prune)+".")
+			break
+		}
+	}
+	return p
 }
 
 // kindNames returns the kinds of plugins as strings.

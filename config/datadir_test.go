@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -130,14 +131,15 @@ func TestEveryPathIsChecked(t *testing.T) {
 		options []string
 		text    string // a format for the option
 	}{
-		"file":     {stringOptions(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
-		"tor":      {stringOptions(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
-		"loopback": {stringOptions(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
-		"log":      {stringOptions(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
-		"limits":   {stringOptions(limits.Schema()), ""},
-		"server":   {stringOptions(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
-		"plugin":   {stringOptions(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
-		"sandbox":  {stringOptions(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},
+		"file":      {stringOptions(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
+		"tor":       {stringOptions(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
+		"loopback":  {stringOptions(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
+		"log":       {stringOptions(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
+		"limits":    {stringOptions(limits.Schema()), ""},
+		"retention": {stringOptions(retention.Schema()), ""},
+		"server":    {stringOptions(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
+		"plugin":    {stringOptions(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
+		"sandbox":   {stringOptions(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},
 	}
 	for block, b := range blocks {
 		for _, option := range b.options {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -22,6 +23,7 @@ import (
 var testPlugins = Plugins{
 	BuiltIn: []plugin.Description{{
 		Kind: plugin.KindStorage, Name: "bolt", Version: "1", Doc: "Keeps messages in one file.", Schema: testSchema,
+		Capabilities: []plugin.Capability{plugin.Prune},
 	}},
 	Describe: func(e External) (plugin.Description, error) {
 		d := plugin.Description{Kind: e.Kind, Name: e.Name, Version: "1", Schema: testSchema}
@@ -70,6 +72,29 @@ var defaultLimits = limits.Limits{
 	ReaderBuffer: 256 << 10, StuckReader: 5 * time.Minute,
 }
 
+var defaultRetention = retention.Policy{
+	MaxAge: 365 * 24 * time.Hour, MinAge: 30 * 24 * time.Hour, MaxBytes: 2 << 30, MaxCount: 1_000_000,
+}
+
+// TestRetention shows what becomes of the options that are left out.
+func TestRetention(t *testing.T) {
+	hours := func(n int) time.Duration { return time.Duration(n) * time.Hour }
+	for text, want := range map[string]retention.Policy{
+		"":                                     defaultRetention,
+		"retention {}":                         defaultRetention,
+		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000},
+		"retention {\n max_age = \"90d\"\n max_bytes = \"3GiB\"\n max_count = 5000\n min_age = \"2d\"\n keep_free = \"16MiB\"\n}": {
+			MaxAge: hours(90 * 24), MinAge: hours(48), MaxBytes: 3 << 30, MaxCount: 5000, KeepFree: 16 << 20},
+	} {
+		cfg, err := Load(writeConfig(t, "network \"tor\" {}\nserver \"main\" {\n"+text+"\n}\n"), testPlugins)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := cfg.Servers[0].Retention; got != want {
+			t.Errorf("%s: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
 func TestDefaultsOfAMinimalFile(t *testing.T) {
 	path := writeConfig(t, "network \"tor\" {}\nserver \"main\" {}\n")
 	dir := filepath.Dir(path)
@@ -95,7 +120,7 @@ func TestDefaultsOfAMinimalFile(t *testing.T) {
 		Log:    Log{Level: slog.LevelInfo},
 		Limits: defaultLimits,
 		Servers: []Server{{
-			Name: "main", Dir: filepath.Join(dir, "data", "servers", "main"), Range: Range{path, 2, 1, 2, 14},
+			Name: "main", Dir: filepath.Join(dir, "data", "servers", "main"), Retention: defaultRetention, Range: Range{path, 2, 1, 2, 14},
 		}},
 	}
 	if !reflect.DeepEqual(cfg, want) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -59,17 +60,24 @@ var kindDocs = map[plugin.Kind]string{
 	plugin.KindPeerSync: "Keeps the server in step with its replicas on other relays. Any number of blocks.",
 }
 
+const retentionDoc = "How long messages stay, and how large the server gets. Without this block, a message stays for a year, and the oldest go earlier once there are 2 GiB or a million of them. Messages go in whole hours, the oldest first, and cannot be brought back. Spent tokens stay. \"cwtch-relay reload -dry-run\" shows what a change would delete. To keep all, write max_age = \"36500d\" and limits that are larger than your disk."
+
 // serverBlock is the last block of the manual: it contains the blocks of plugins.
 var serverBlock = manualBlock{
 	header:  `server "NAME"`,
 	doc:     "A server: one board with an address of its own. There may be any number of servers. A name has 1 to 64 of a-z, 0-9 and -. It is also the name of the directory of the server: another name makes another server.",
-	options: serverOptions,
+	options: serverManual,
 }
+
+// serverManual has the retention as a block of its schema; see externalBlock.
+var serverManual = plugin.Schema{Attributes: serverOptions.Attributes, Blocks: []plugin.Block{{
+	Name: "retention", Schema: retention.Schema(), Doc: retentionDoc,
+}}}
 
 const templateIntro = `What this relay does. A line that starts with # and a name shows an option with its default (null: not set); ` +
 	`remove the # to change it. "cwtch-relay validate" checks this file without starting anything.
 
-Durations are written "90s", "10m" or "1h30m", sizes "512KiB", "64MiB" or "2GiB". Relative paths start at the directory of this file. ` +
+Durations are written "90s", "10m", "1h30m" or "90d", sizes "512KiB", "64MiB" or "2GiB". Relative paths start at the directory of this file. ` +
 	`env("NAME") is the value of an environment variable, and file("path") the content of a file; use them for secrets.`
 
 // Template returns a configuration that works as it is. Every option is explained and shown

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -34,6 +35,8 @@ type PluginUse struct {
 	Fault error
 	// Range is the header of the block, or that of the server if the block is left out.
 	Range Range
+
+	cannotPrune bool // the plugin says so
 
 	body   hcl.Body // nil if the block is left out
 	header hcl.Range
@@ -98,9 +101,11 @@ func (l *loader) loadUses(kind plugin.Kind, blocks hcl.Blocks, cfg *Config) (lis
 func (l *loader) loadUse(p *PluginUse, label hcl.Range, cfg *Config) {
 	p.Range = rangeOf(p.header)
 	var ok bool
-	if p.Schema, p.External, ok = l.findPlugin(p, label, cfg); !ok {
+	var described plugin.Description
+	if described, p.External, ok = l.findPlugin(p, label, cfg); !ok {
 		return
 	}
+	p.Schema, p.cannotPrune = described.Schema, !slices.Contains(described.Capabilities, plugin.Prune)
 	body := p.body
 	if body == nil {
 		body = hcl.EmptyBody()
@@ -148,17 +153,17 @@ func (l *loader) failUse(p *PluginUse, diags hcl.Diagnostics) {
 }
 
 // findPlugin looks a plugin up by its name, which stands at label.
-func (l *loader) findPlugin(p *PluginUse, label hcl.Range, cfg *Config) (s plugin.Schema, e *External, ok bool) {
+func (l *loader) findPlugin(p *PluginUse, label hcl.Range, cfg *Config) (described plugin.Description, e *External, ok bool) {
 	kind, name := p.Kind, p.Name
 	if b := l.builtIn(kind, name); b != nil {
-		return b.Schema, nil, true
+		return *b, nil, true
 	}
 	known := l.builtInNames(kind)
 	for i, d := range l.declared {
 		switch {
 		case d.Kind == kind && d.Name == name:
 			described, ok := l.describeExternal(d, p, label)
-			return described.Schema, &cfg.Plugins[i], ok
+			return described, &cfg.Plugins[i], ok
 		case d.Kind == kind:
 			known = append(known, d.Name)
 		}
@@ -166,7 +171,7 @@ func (l *loader) findPlugin(p *PluginUse, label hcl.Range, cfg *Config) (s plugi
 	l.addFault(label, fmt.Sprintf("unknown %s plugin %.80q", kind, name),
 		schema.Suggest(name, string(kind)+" plugins", known)+
 			fmt.Sprintf(" Others need a block: plugin %q \"NAME\" { … }.", kind))
-	return s, nil, false
+	return described, nil, false
 }
 
 func (l *loader) builtIn(kind plugin.Kind, name string) *plugin.Description {

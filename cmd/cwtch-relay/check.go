@@ -110,11 +110,20 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 			all = append(all, finding{critical, r.Problem, ""})
 		case r.Refusing != "":
 			all = append(all, finding{critical, "posts are refused, because of the store: " + r.Refusing, ""})
+		case r.NoRoom != "":
+			all = append(all, finding{critical, "posts are refused: " + r.NoRoom, ""})
 		case r.Store == nil && len(all) == 0:
 			all = append(all, finding{critical, "the store does not answer", ""})
 		}
 		if r.Stalled {
 			all = append(all, finding{critical, "posts are not taken from their queue, which is a defect of the relay, please report it", ""})
+		}
+	}
+	if r := s.Retention; r != nil {
+		for _, what := range []string{r.Waits, r.Tight} {
+			if what != "" {
+				all = append(all, finding{warning, what, ""})
+			}
 		}
 	}
 	for _, p := range s.Others {

@@ -13,6 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
@@ -48,6 +49,10 @@ func TestFindings(t *testing.T) {
 		}, critical, "server server01: its key file is damaged; a reload tries it again"},
 		{"the board has a problem", func(st *manager.Status) { st.Servers[1].Relay.Problem = "the store lost its log" }, critical, "server server01: the store lost its log"},
 		{"the disk is full", func(st *manager.Status) { st.Servers[0].Relay.Refusing = "no space left for the store" }, critical, "server server00: posts are refused, because of the store: no space left for the store"},
+		{"the server is full", func(st *manager.Status) { st.Servers[0].Relay.NoRoom = "the disk has less room than keep_free" }, critical, "server server00: posts are refused: the disk has less room than keep_free"},
+		{"the clock leaps", func(st *manager.Status) {
+			st.Servers[0].Retention = &retention.Status{Waits: "the clock is far ahead"}
+		}, warning, "server server00: the clock is far ahead"},
 		{"the committer is stuck", func(st *manager.Status) { st.Servers[0].Relay.Stalled = true }, critical, "defect of the relay"},
 		{"the store is away", func(st *manager.Status) {
 			st.Servers[0].Storage.State, st.Servers[0].Storage.LastError = supervise.Backoff, "signal: killed"
@@ -142,6 +147,21 @@ func TestOneLine(t *testing.T) {
 	} {
 		if got := toOneLine(text); got != want {
 			t.Errorf("%.40q becomes %.40q", text, got)
+		}
+	}
+}
+
+func TestRetentionInWords(t *testing.T) {
+	for want, st := range map[string]retention.Status{
+		"  retention\tthe store was not looked at yet; 0 B free on the disk\n":                            {},
+		"  retention\tthe store keeps everything, it cannot remove envelopes; 5.0 GiB free on the disk\n": {Unable: true, Free: 5 << 30},
+		"  retention\t0 B of envelopes; 0 B free on the disk\n":                                           {Looked: &now},
+		"  retention\toldest from 2026-11-28 12:00 UTC, nothing kept from before 2026-11-28 12:00 UTC, 3.0 MiB of envelopes, max_bytes reached on 2026-11-28 at the rate of the last day, 7 removed, 2 from hours to come; 0 B free on the disk\n": {
+			Looked: &now, Oldest: &now, Floor: &now, Bytes: 3 << 20, Reached: &now, ReachedLimit: retention.MaxBytes, Removed: 7, Future: 2},
+	} {
+		var got strings.Builder
+		if writeRetention(&got, st); got.String() != want {
+			t.Errorf("got %q, want %q", got.String(), want)
 		}
 	}
 }

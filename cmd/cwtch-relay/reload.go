@@ -76,9 +76,14 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 	for _, d := range plan.Down {
 		fmt.Fprintf(w, "  FAILED  %s of server %s does not run, it is in state %s\n", d.Plugin, d.Server, d.State)
 	}
-	if plan.Applied { // what an operator fears most of a change
+	switch { // what an operator fears most of a change
+	case plan.Deletes() && plan.Applied:
+		fmt.Fprintln(w, "the envelopes above are being deleted, and nothing else")
+	case plan.Deletes():
+		fmt.Fprintln(w, "the envelopes above would be deleted, and nothing else; they cannot be brought back")
+	case plan.Applied:
 		fmt.Fprintln(w, "no data was deleted")
-	} else {
+	default:
 		fmt.Fprintln(w, "no data would be deleted")
 	}
 	for _, s := range plan.Steps {

@@ -16,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
@@ -179,13 +180,20 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "  board\t%s.onion\n", r.Board)
 	fmt.Fprintf(w, "  token service\t%s.onion\n", r.TokenService)
 	if r.Store != nil {
-		fmt.Fprintf(w, "  stored\t%s in %s, %s\n", command.CountOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes), command.CountOf(int(r.Store.Tokens), "spent token"))
+		fmt.Fprintf(w, "  stored\t%s in %s", command.CountOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes))
+		if r.Store.InUse > 0 {
+			fmt.Fprintf(w, " (%s in use)", formatSize(r.Store.InUse))
+		}
+		fmt.Fprintf(w, ", %s\n", command.CountOf(int(r.Store.Tokens), "spent token"))
 	} else {
 		fmt.Fprintln(w, "  stored\tunknown, the store does not answer")
 	}
+	if s.Retention != nil {
+		writeRetention(w, *s.Retention)
+	}
 	p := r.Posts
-	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
-		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
+	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d expired, %d no room, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
+		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.Expired, p.NoRoom, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
 	fmt.Fprintf(w, "  reads\t%s of %s\n", command.CountOf(int(r.Reads.Replays), "replay"), command.CountOf(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
 		r.Tokens.Sold, command.CountOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
@@ -225,6 +233,36 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	for _, what := range p.Sandbox.Missing {
 		fmt.Fprintf(w, "  \tsandbox: %s\n", what)
 	}
+}
+
+// writeRetention writes what a server keeps, and for how long that goes on.
+func writeRetention(w io.Writer, r retention.Status) {
+	const date = "2006-01-02 15:04 MST"
+	var parts []string
+	switch {
+	case r.Unable:
+		parts = append(parts, "the store keeps everything, it cannot remove envelopes")
+	case r.Looked == nil:
+		parts = append(parts, "the store was not looked at yet")
+	default:
+		if r.Oldest != nil {
+			parts = append(parts, "oldest from "+r.Oldest.Format(date))
+		}
+		if r.Floor != nil {
+			parts = append(parts, "nothing kept from before "+r.Floor.Format(date))
+		}
+		parts = append(parts, formatSize(r.Bytes)+" of envelopes")
+		if r.Reached != nil {
+			parts = append(parts, fmt.Sprintf("%s reached on %s at the rate of the last day", r.ReachedLimit, r.Reached.Format("2006-01-02")))
+		}
+		if r.Removed > 0 {
+			parts = append(parts, fmt.Sprintf("%d removed", r.Removed))
+		}
+		if r.Future > 0 {
+			parts = append(parts, fmt.Sprintf("%d from hours to come", r.Future))
+		}
+	}
+	fmt.Fprintf(w, "  retention\t%s; %s free on the disk\n", strings.Join(parts, ", "), formatSize(r.Free))
 }
 
 func writeReplication(w io.Writer, r replica.Status) {

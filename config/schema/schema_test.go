@@ -162,7 +162,7 @@ func TestSuggest(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for text, want := range map[string]string{
-		"2h": "2h", "90m": "1h30m", "30s": "30s", "100ms": "100ms", "0s": "0s", "1h0m5s": "1h0m5s", "168h": "168h", "10m": "10m",
+		"2h": "2h", "90m": "1h30m", "30s": "30s", "100ms": "100ms", "0s": "0s", "1h0m5s": "1h0m5s", "168h": "7d", "24h": "24h", "49h": "49h", "2160h": "90d", "10m": "10m",
 	} {
 		d, err := time.ParseDuration(text)
 		if err != nil {

@@ -110,8 +110,11 @@ func formatBound(t plugin.Type, n int64) string {
 }
 
 // formatDuration writes a duration without the zero units that [time.Duration] ends
-// with: "2h", not "2h0m0s".
+// with: "2h", not "2h0m0s". Whole days are written as such, from two on.
 func formatDuration(d time.Duration) string {
+	if day := 24 * time.Hour; d >= 2*day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
 	text := d.String()
 	if short, ok := strings.CutSuffix(text, "m0s"); ok {
 		text = short + "m"

@@ -14,7 +14,7 @@ error: connections must be a whole number from 1 to 65536
   3:   connections       = 0
   hint: For example: connections = 4096
 
-error: idle_timeout must be a duration from 1m to 168h
+error: idle_timeout must be a duration from 1m to 7d
   on server.hcl line 4, column 23, in limits:
   4:   idle_timeout      = "1s"
   hint: For example: idle_timeout = "2h"

@@ -36,7 +36,8 @@
 // # When entries are pruned
 //
 // A store may prune any entries at any time. A cursor passes over them and skips
-// nothing else; [Cursor.Count] counts what is there.
+// nothing else; [Cursor.Count] counts what is there. [Board.FloorRose] lets go of what
+// is in memory, so that what was pruned is not shown any longer.
 //
 // # When the store fails
 //
@@ -133,6 +134,7 @@ type Board struct {
 
 	failure     atomic.Pointer[error] // why the board refuses to serve; set once
 	lastRefusal atomic.Pointer[error] // why the last batch was refused; nil if it was not
+	noRoom      atomic.Pointer[error] // why no post is taken now; nil if posts are
 
 	stop   context.CancelFunc // ends the goroutines
 	closed chan struct{}      // closed when the committer has ended
@@ -148,9 +150,12 @@ type Counts struct {
 	Duplicate  atomic.Uint64 // posts of an envelope that was there before
 	Spent      atomic.Uint64 // posts refused because of a spent token
 	Conflict   atomic.Uint64 // posts refused because another envelope has their signature
+	Expired    atomic.Uint64 // posts refused because the clock is behind the floor of the store
+	NoRoom     atomic.Uint64 // posts refused because of SetNoRoom
 	Timeout    atomic.Uint64 // posts refused because queue or store took too long
 	Failed     atomic.Uint64 // posts refused because the store reported an error
 	Batches    atomic.Uint64 // appends to the store
+	Bytes      atomic.Uint64 // signatures and ciphertexts of Stored
 	StorePages atomic.Uint64 // pages that cursors read from the store
 }
 

@@ -46,6 +46,11 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, json []byte, token 
 		done(Result{})
 		return
 	}
+	if b.NoRoom() != nil {
+		b.Counts.NoRoom.Add(1)
+		done(Result{})
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
 	if err := b.queue.putPost(ctx, p); err != nil {
@@ -110,6 +115,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		return
 	}
 	b.lastRefusal.Store(nil)
+	b.noteExpired(outcomes)
 	b.Counts.Batches.Add(1)
 	fresh := make([]entry, 0, len(batch))
 	var reached storage.Seq
@@ -117,6 +123,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		reached = max(reached, o.Seq)
 		if o.Status == storage.Stored {
 			fresh = append(fresh, entry{seq: o.Seq, json: batch[i].json})
+			b.Counts.Bytes.Add(uint64(len(records[i].Signature) + len(records[i].Ciphertext)))
 		}
 	}
 	for i, p := range batch {
@@ -137,6 +144,25 @@ func (b *Board) logRefused(n int, err error) {
 	}
 	b.log.Warn("posts are refused, because of the store", "count", b.refusedCount, "error", err)
 	b.refusedCount, b.refusedLogged = 0, time.Now()
+}
+
+// errClockBehind is why the store refuses a post as expired: a post was born in the
+// present hour.
+var errClockBehind = errors.New("the store keeps nothing from before an hour that is still to come by the clock of this machine: if the clock is behind, set it; if it was ahead before, copy the store to a new one")
+
+// noteExpired notes that the store has refused posts as expired. Their tokens are not
+// spent.
+func (b *Board) noteExpired(outcomes []storage.Outcome) {
+	n := 0
+	for _, o := range outcomes {
+		if o.Status == storage.Expired {
+			n++
+		}
+	}
+	if n > 0 {
+		b.logRefused(n, errClockBehind)
+		b.lastRefusal.Store(&errClockBehind)
+	}
 }
 
 // appendBatch writes the records to the store, again if need be until the time for
@@ -206,6 +232,9 @@ func (b *Board) countOutcome(o storage.Outcome, repeated bool) Result {
 		return Result{Success: true}
 	case o.Status == storage.Conflict:
 		b.Counts.Conflict.Add(1)
+		return Result{}
+	case o.Status == storage.Expired:
+		b.Counts.Expired.Add(1)
 		return Result{}
 	}
 	b.Counts.Spent.Add(1)

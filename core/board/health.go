@@ -24,3 +24,21 @@ func (b *Board) Stalled() bool {
 	defer b.queue.mu.Unlock()
 	return len(b.queue.waiting) > 0 && time.Since(b.queue.waiting[0].since) > stallTimeouts*b.cfg.PostTimeout
 }
+
+// SetNoRoom makes the board refuse posts for a reason, or take them again if it is nil.
+// Posts that are in the queue already are stored, and reads go on.
+func (b *Board) SetNoRoom(reason error) {
+	if reason == nil {
+		b.noRoom.Store(nil)
+		return
+	}
+	b.noRoom.Store(&reason)
+}
+
+// NoRoom returns why no post is taken now, or nil if posts are.
+func (b *Board) NoRoom() error {
+	if err := b.noRoom.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

@@ -72,6 +72,14 @@ func (t *tail) skipTo(seq storage.Seq) {
 	}
 }
 
+// forgetEntries lets go of the entries in memory. Cursors read them from the store, if
+// they are there still.
+func (t *tail) forgetEntries() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent, t.bytes = nil, 0
+}
+
 func (t *tail) wakeWaiters() {
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -114,6 +122,9 @@ func (b *Board) End() Position {
 	defer b.tail.mu.RUnlock()
 	return Position{Seq: b.tail.seq, Changed: b.tail.changed}
 }
+
+// FloorRose tells the board that the store has pruned what was born before its floor.
+func (b *Board) FloorRose() { b.tail.forgetEntries() }
 
 // Cursor is a reader's place in the log. It belongs to one goroutine.
 type Cursor struct {

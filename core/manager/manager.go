@@ -62,6 +62,7 @@
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
+//	DATA_DIR/servers/NAME/clock   up to which hour the server has run, for deletions by age
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
@@ -82,6 +83,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
@@ -131,7 +133,9 @@ type ServerConfig struct {
 	Name    string
 	Dir     string // of its files; made if it is missing
 	Storage PluginConfig
-	Others  []PluginConfig // stats and peersync, no two of the same kind and instance
+	// Retention is how much of the store is kept; the zero value keeps all.
+	Retention retention.Policy
+	Others    []PluginConfig // stats and peersync, no two of the same kind and instance
 }
 
 // storesTimeout is how long a store may take to open at the start, a few tries

@@ -3,12 +3,15 @@ package manager
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
-// Plan is what a reload does, or would do. No step deletes data.
+// Plan is what a reload does, or would do. The only steps that delete data are those with
+// Deletes.
 type Plan struct {
 	Config string `json:"config"` // the path of the file
 	// Applied reports whether the steps were taken. They are not in a dry run, nor if
@@ -59,9 +62,11 @@ type Step struct {
 	// Settings names what has changed. It never has values, which may be secret.
 	Settings []string `json:"settings,omitempty"`
 	Note     string   `json:"note,omitempty"`
-	Done     bool     `json:"done"`
-	Bundle   string   `json:"bundle,omitempty"` // of a server that was started: what clients import
-	Error    string   `json:"error,omitempty"`  // why the step is not done
+	// Deletes is what another retention would remove at once; absent if that is nothing.
+	Deletes *Deletion `json:"deletes,omitempty"`
+	Done    bool      `json:"done"`
+	Bundle  string    `json:"bundle,omitempty"` // of a server that was started: what clients import
+	Error   string    `json:"error,omitempty"`  // why the step is not done
 
 	do           func(context.Context) error
 	listenFailed bool // Error may be that another plugin has the address
@@ -87,7 +92,27 @@ func (s Step) String() string {
 	if s.Note != "" {
 		text += ": " + s.Note
 	}
+	if s.Deletes != nil {
+		text += ": " + s.Deletes.String()
+	}
 	return text
+}
+
+// Deletion is what a change of a retention removes.
+type Deletion struct {
+	Hours     int       `json:"hours"`
+	Envelopes uint64    `json:"envelopes"`
+	Bytes     uint64    `json:"bytes"`
+	Newest    time.Time `json:"newest"` // the hour in which the newest of them were born
+}
+
+func (d Deletion) String() string {
+	return fmt.Sprintf("deletes %d envelopes with %.1f MiB, of %d hours, the newest from %s", d.Envelopes, float64(d.Bytes)/(1<<20), d.Hours, d.Newest.Format("2006-01-02 15:04 MST"))
+}
+
+// Deletes reports whether a step of the plan deletes data.
+func (p *Plan) Deletes() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Deletes != nil })
 }
 
 // DownPlugin is a plugin that does not run.

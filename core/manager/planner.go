@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -126,6 +128,7 @@ func changedLimits(a, b limits.Limits) (names []string) {
 func (p *planner) planServer(s *server, c ServerConfig) {
 	m := p.m
 	p.planStore(s, c.Storage)
+	p.planRetention(s, c.Retention)
 	for _, i := range s.others {
 		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
 			p.addStep(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
@@ -174,6 +177,39 @@ func (p *planner) planStore(s *server, c PluginConfig) {
 		return
 	}
 	p.planPlugin(s, s.store, c)
+}
+
+// previewTimeout bounds how long a plan waits for a store to say what would be deleted.
+const previewTimeout = 10 * time.Second
+
+// planRetention plans the retention of a server that stays.
+func (p *planner) planRetention(s *server, next retention.Policy) {
+	names := retention.Changed(s.policy, next)
+	if len(names) == 0 {
+		return
+	}
+	for i := range names {
+		names[i] = "retention." + names[i]
+	}
+	step := Step{Action: ActionSet, Server: s.name, Settings: names, do: func(context.Context) error {
+		p.m.updateShared(func() { s.policy = next })
+		if s.keeper != nil { // an earlier step may have stopped the server
+			s.keeper.SetPolicy(next)
+		}
+		return nil
+	}}
+	if s.keeper != nil {
+		ctx, cancel := context.WithTimeout(p.m.closing, previewTimeout)
+		defer cancel()
+		d, err := s.keeper.Preview(ctx, next)
+		switch {
+		case err != nil:
+			step.Note = fmt.Sprintf("what that deletes is not known (%v)", err)
+		case d.Hours > 0:
+			step.Deletes = &Deletion{Hours: d.Hours, Envelopes: d.Gone.Count, Bytes: d.Gone.Bytes, Newest: time.Unix(int64(d.Newest)*3600, 0).UTC()}
+		}
+	}
+	p.addStep(step)
 }
 
 // planPlugin plans a plugin that stays.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
@@ -40,15 +43,17 @@ type server struct {
 	// Written by the holder of Manager.changing, under Manager.mu.
 	store    *instance // nil without keys
 	others   []*instance
-	problem  string        // why the server does not run
-	relay    *relay.Server // nil while it is not published
-	limits   limits.Limits // of relay
-	stopMark func()        // saves the mark of relay for the last time
-	files    *watchedFiles // of relay
+	problem  string            // why the server does not run
+	relay    *relay.Server     // nil while it is not published
+	limits   limits.Limits     // of relay
+	policy   retention.Policy  // of keeper; what the configuration asks for while there is none
+	keeper   *retention.Keeper // prunes the store of relay
+	stopMark func()            // saves the mark of relay for the last time
+	files    *watchedFiles     // of relay
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
-	s := &server{name: c.Name, dir: c.Dir, cfg: c, since: time.Now()}
+	s := &server{name: c.Name, dir: c.Dir, cfg: c, policy: c.Retention, since: time.Now()}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
@@ -156,8 +161,27 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	m.updateShared(func() { s.relay, s.limits, s.stopMark, s.files, s.problem = r, limits, end, files, "" })
+	keeper := m.startKeeper(s, store, b, log)
+	m.updateShared(func() {
+		s.relay, s.limits, s.stopMark, s.files, s.keeper, s.problem = r, limits, end, files, keeper, ""
+	})
 	return nil
+}
+
+// startKeeper keeps the store of a server within its policy.
+func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, log *slog.Logger) *retention.Keeper {
+	dir := s.dir
+	if files := StorageDir(s.dir); holdsFiles(files) {
+		dir = files // which may be on a disk of its own
+	}
+	return retention.Start(retention.Config{
+		Store: store, Policy: s.policy, Dir: s.dir, Logger: log,
+		Grown:     func() (envelopes, bytes uint64) { return b.Counts.Stored.Load(), b.Counts.Bytes.Load() },
+		FloorRose: b.FloorRose,
+		Refuse:    b.SetNoRoom,
+		Open:      func() bool { return m.network.Status().State == onion.Ready },
+		Disk:      func() (retention.Disk, error) { return retention.ReadDisk(dir) },
+	})
 }
 
 // withdrawServer makes a server unreachable and answers the posts under way. Its
@@ -168,12 +192,13 @@ func (m *Manager) withdrawServer(ctx context.Context, s *server) error {
 	}
 	err := s.closeRelay(ctx)
 	s.board.Store(nil)
-	m.updateShared(func() { s.relay = nil })
+	m.updateShared(func() { s.relay, s.keeper = nil, nil })
 	return err
 }
 
 // closeRelay closes the relay of a server and saves its mark.
 func (s *server) closeRelay(ctx context.Context) error {
+	s.keeper.Stop()
 	err := s.relay.Close(ctx)
 	s.stopMark()
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -33,6 +34,8 @@ type Status struct {
 type ServerStatus struct {
 	Name  string        `json:"name"`
 	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
+	// Retention says what is kept of the store; absent until the server is published.
+	Retention *retention.Status `json:"retention,omitempty"`
 	// Problem says why the server does not run, on one line.
 	Problem string           `json:"problem,omitempty"`
 	Storage supervise.Status `json:"storage"`
@@ -78,6 +81,9 @@ func (m *Manager) Status(ctx context.Context) Status {
 // Manager.mu.
 func (s *server) knownStatus() ServerStatus {
 	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus()}
+	if s.keeper != nil {
+		st.Retention = new(s.keeper.Status())
+	}
 	for _, i := range s.others {
 		p := PluginStatus{Instance: i.cfg.Instance, Status: i.plugin.Status()}
 		if i.outlet != nil {

@@ -48,7 +48,8 @@ var serverTable = []metric[relay.Status]{{
 	points: func(st relay.Status) []stats.Point {
 		p := st.Posts
 		return labelledPoints("result",
-			labelValue{"conflict", p.Conflict}, labelValue{"duplicate", p.Duplicate}, labelValue{"invalid_envelope", p.InvalidEnvelope}, labelValue{"invalid_token", p.InvalidToken},
+			labelValue{"conflict", p.Conflict}, labelValue{"duplicate", p.Duplicate}, labelValue{"expired", p.Expired}, labelValue{"invalid_envelope", p.InvalidEnvelope}, labelValue{"invalid_token", p.InvalidToken},
+			labelValue{"no_room", p.NoRoom},
 			labelValue{"spent_token", p.SpentToken}, labelValue{"store_failed", p.StoreFailed}, labelValue{"stored", p.Stored}, labelValue{"timeout", p.Timeout})
 	},
 }, {
@@ -132,7 +133,7 @@ var serverTable = []metric[relay.Status]{{
 	},
 }, {
 	name: "stored_envelopes", kind: stats.Gauge,
-	doc: "Envelopes in the store. While the store does not answer, this metric and the next two are left out.",
+	doc: "Envelopes in the store. While the store does not answer, this metric and the next three are left out.",
 	points: func(st relay.Status) []stats.Point {
 		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Envelopes })
 	},
@@ -141,6 +142,12 @@ var serverTable = []metric[relay.Status]{{
 	doc: "Size of the store.",
 	points: func(st relay.Status) []stats.Point {
 		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.Bytes })
+	},
+}, {
+	name: "stored_in_use_bytes", unit: "bytes", kind: stats.Gauge,
+	doc: "How much of the size of the store is not free for reuse; 0 if the store cannot tell.",
+	points: func(st relay.Status) []stats.Point {
+		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.InUse })
 	},
 }, {
 	name: "stored_spent_tokens", kind: stats.Gauge,

@@ -58,6 +58,7 @@ type Status struct {
 	TokenService identity.Onion `json:"token_service"`
 	Problem      string         `json:"problem,omitempty"`  // why the board refuses posts for good, or to serve at all
 	Refusing     string         `json:"refusing,omitempty"` // why the last posts were refused, if it was because of the store
+	NoRoom       string         `json:"no_room,omitempty"`  // why no posts are taken now: the server is full, or its disk
 	Stalled      bool           `json:"stalled,omitempty"`  // posts wait that a defect keeps from being taken
 
 	Store  *StoreStatus `json:"store,omitempty"` // absent while the store does not answer
@@ -73,7 +74,11 @@ type Status struct {
 type StoreStatus struct {
 	Envelopes uint64 `json:"envelopes"`
 	Bytes     uint64 `json:"bytes"`
+	InUse     uint64 `json:"in_use,omitempty"` // of Bytes; the rest is free for reuse
 	Tokens    uint64 `json:"spent_tokens"`
+	// Floor is when the hour begins before which the store keeps nothing; absent if it has
+	// pruned nothing.
+	Floor *time.Time `json:"floor,omitempty"`
 }
 
 // PostCounts tells what became of posts since the start.
@@ -82,6 +87,8 @@ type PostCounts struct {
 	Duplicate       uint64 `json:"duplicate"`
 	SpentToken      uint64 `json:"spent_token"`
 	Conflict        uint64 `json:"conflict"` // another envelope has the signature
+	Expired         uint64 `json:"expired"`  // the clock is behind the floor of the store
+	NoRoom          uint64 `json:"no_room"`  // the server is full, or its disk
 	InvalidToken    uint64 `json:"invalid_token"`
 	InvalidEnvelope uint64 `json:"invalid_envelope"` // too large, or without a signature
 	Timeout         uint64 `json:"timeout"`          // queue or store took too long
@@ -148,6 +155,8 @@ func (s *Server) Status(ctx context.Context) Status {
 			Duplicate:       b.Duplicate.Load(),
 			SpentToken:      b.Spent.Load(),
 			Conflict:        b.Conflict.Load(),
+			Expired:         b.Expired.Load(),
+			NoRoom:          b.NoRoom.Load(),
 			InvalidToken:    c.invalidToken.Load(),
 			InvalidEnvelope: c.invalidEnvelope.Load(),
 			Timeout:         b.Timeout.Load(),
@@ -176,9 +185,15 @@ func (s *Server) Status(ctx context.Context) Status {
 	if err := s.board.LastRefusal(); err != nil {
 		st.Refusing = err.Error()
 	}
+	if err := s.board.NoRoom(); err != nil {
+		st.NoRoom = err.Error()
+	}
 	st.Stalled = s.board.Stalled()
 	if info, err := s.board.StoreInfo(ctx); err == nil {
-		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, Tokens: info.Tokens}
+		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, InUse: info.InUse, Tokens: info.Tokens}
+		if info.Floor > 0 {
+			st.Store.Floor = new(time.Unix(int64(info.Floor)*3600, 0).UTC())
+		}
 	}
 	if err := s.board.Problem(); err != nil {
 		st.Problem = err.Error()

@@ -75,7 +75,7 @@ func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]pe
 			s.addKey(k)
 		}
 		if s.left > 0 {
-			in.Lo = nextKey(keys[len(keys)-1])
+			in.Lo = keys[len(keys)-1].Next()
 			keys, _, err = r.lowestKeys(ctx, in, r.maxHeld)
 		}
 	}
@@ -104,17 +104,6 @@ func (s *partBuilder) addKey(k peersync.Key) {
 	part.Sum.Add(k.ID)
 	s.room--
 	s.left--
-}
-
-// nextKey returns the key that follows k.
-func nextKey(k peersync.Key) peersync.Key {
-	for i := len(k.ID) - 1; i >= 0; i-- {
-		if k.ID[i]++; k.ID[i] != 0 {
-			return k
-		}
-	}
-	k.Born++
-	return k
 }
 
 // lowestKeys returns the first keys of a range, ascending and at most max, and how many

@@ -114,3 +114,29 @@ func TestStoreKeepsALedger(t *testing.T) {
 		t.Errorf("spendings: %v, %v", page, err)
 	}
 }
+
+func TestStoreIsAPrunerAndAnIndex(t *testing.T) {
+	r := startSupervised(t, nil, "good")
+	r.mustBeReady()
+	pruner, isPruner := storage.As[storage.Pruner](r.Storage())
+	index, isIndex := storage.As[storage.Index](r.Storage())
+	if !isPruner || !isIndex {
+		t.Fatalf("the store is a pruner: %v, an index: %v", isPruner, isIndex)
+	}
+	records := []storage.Record{{ID: storage.ID{1}, Born: 5}, {ID: storage.ID{2}, Born: 7}}
+	if _, err := r.Storage().Append(r.ctx(), records); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := pruner.Prune(r.ctx(), storage.PruneRequest{Floor: 6}); err != nil || p != (storage.Pruned{Floor: 6, Envelopes: 1}) {
+		t.Errorf("prune: %+v, %v", p, err)
+	}
+	if hours, err := pruner.Hours(r.ctx(), storage.HoursRequest{}); err != nil || len(hours) != 1 || hours[0].Hour != 7 {
+		t.Errorf("hours: %v, %v", hours, err)
+	}
+	if keys, err := index.Keys(r.ctx(), storage.KeysRequest{}); err != nil || len(keys) != 1 || keys[0] != (storage.Key{Born: 7, ID: storage.ID{2}}) {
+		t.Errorf("keys: %v, %v", keys, err)
+	}
+	if entries, err := index.Get(r.ctx(), []storage.ID{{1}, {2}}); err != nil || len(entries) != 1 || entries[0].Seq != 2 {
+		t.Errorf("get: %v, %v", entries, err)
+	}
+}

@@ -158,7 +158,7 @@ func testPlugin(mode string) plugin.Plugin {
 		}
 		return p
 	}
-	p.Capabilities = []plugin.Capability{plugin.Watch, plugin.Ledger}
+	p.Capabilities = plugin.Capabilities()
 	p.Storage = func(ctx context.Context, cfg plugin.Config) (storage.Store, error) {
 		s := &testStore{Memory: storagetest.NewMemory(), mode: mode, stuck: make(chan struct{})}
 		if err := cfg.Decode(&s.config); err != nil {

@@ -34,6 +34,12 @@ func (s store) As(target any) bool {
 	case *storage.Ledger:
 		_, ok = storage.As[storage.Ledger](behind)
 		*t = s
+	case *storage.Pruner:
+		_, ok = storage.As[storage.Pruner](behind)
+		*t = s
+	case *storage.Index:
+		_, ok = storage.As[storage.Index](behind)
+		*t = s
 	}
 	return ok
 }
@@ -110,6 +116,58 @@ func (s store) Spend(ctx context.Context, spendings []storage.SpentToken) error 
 		return s.endCall(ctx, call, lostCapability("spend"))
 	}
 	return s.endCall(ctx, call, ledger.Spend(ctx, spendings))
+}
+
+func (s store) Hours(ctx context.Context, req storage.HoursRequest) ([]storage.HourSize, error) {
+	call, err := s.beginCall(ctx, "hours")
+	if err != nil {
+		return nil, err
+	}
+	pruner, ok := storage.As[storage.Pruner](call.Storage())
+	if !ok {
+		return nil, s.endCall(ctx, call, lostCapability("list hours"))
+	}
+	hours, err := pruner.Hours(ctx, req)
+	return hours, s.endCall(ctx, call, err)
+}
+
+func (s store) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	call, err := s.beginCall(ctx, "prune")
+	if err != nil {
+		return storage.Pruned{}, err
+	}
+	pruner, ok := storage.As[storage.Pruner](call.Storage())
+	if !ok {
+		return storage.Pruned{}, s.endCall(ctx, call, lostCapability("prune"))
+	}
+	pruned, err := pruner.Prune(ctx, req)
+	return pruned, s.endCall(ctx, call, err)
+}
+
+func (s store) Keys(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+	call, err := s.beginCall(ctx, "keys")
+	if err != nil {
+		return nil, err
+	}
+	index, ok := storage.As[storage.Index](call.Storage())
+	if !ok {
+		return nil, s.endCall(ctx, call, lostCapability("list keys"))
+	}
+	keys, err := index.Keys(ctx, req)
+	return keys, s.endCall(ctx, call, err)
+}
+
+func (s store) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, error) {
+	call, err := s.beginCall(ctx, "get")
+	if err != nil {
+		return nil, err
+	}
+	index, ok := storage.As[storage.Index](call.Storage())
+	if !ok {
+		return nil, s.endCall(ctx, call, lostCapability("get entries by id"))
+	}
+	entries, err := index.Get(ctx, ids)
+	return entries, s.endCall(ctx, call, err)
 }
 
 // lostCapability is the error of an incarnation that lacks a capability of the previous one.

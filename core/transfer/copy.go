@@ -14,6 +14,44 @@ const batchesPerMark = 8
 
 var errGrown = errors.New("the source was written to while it was copied: see to it that nobody uses it, and copy again")
 
+// copyFloor raises the floor of the destination to that of the source, before anything
+// is appended. If an earlier call has copied what the source has pruned since, the
+// destination hides it from then on, and its relay removes it.
+func (c *copier) copyFloor(ctx context.Context) error {
+	if c.pruner == nil {
+		return nil
+	}
+	if _, err := c.pruner.Prune(ctx, storage.PruneRequest{Floor: c.info.Floor}); err != nil {
+		return fmt.Errorf("raise the floor of the destination: %w", err)
+	}
+	return nil
+}
+
+// compareFloors checks that the stores, which hold the same, also have the same floor. A
+// copy that was finished before gets it only now: nobody knew that it is a copy.
+func (c *copier) compareFloors(ctx context.Context) error {
+	source, err := c.from.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the source: %w", err)
+	}
+	if source.Floor != c.info.Floor {
+		return errGrown
+	}
+	if c.finished {
+		if err := c.copyFloor(ctx); err != nil {
+			return err
+		}
+	}
+	target, err := c.to.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the destination: %w", err)
+	}
+	if target.Floor < source.Floor {
+		return fmt.Errorf("the floor of the copy is hour %d, and that of the source %d: %w", target.Floor, source.Floor, storage.ErrCorrupt)
+	}
+	return nil
+}
+
 // copyEnvelopes appends the entries of the source from the position in the marker on.
 // What was appended after the marker was written is appended again, and must be a
 // duplicate in the same place.

@@ -19,7 +19,7 @@ import (
 //	  ‖ for each entry of the log: 1 ‖ uint32(born) ‖ id ‖ uint32(len) ‖ signature ‖ uint32(len) ‖ ciphertext
 //	  ‖ for each spent token, ascending: 2 ‖ token ‖ id)
 //
-// with all numbers big-endian. Sequence numbers and the epoch are not part of it.
+// with all numbers big-endian. Sequence numbers, epoch and floor are not part of it.
 type Digest [sha256.Size]byte
 
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }

@@ -5,8 +5,8 @@
 // # What is copied
 //
 // All that a relay has promised to keep is copied: the envelopes, in the order of the
-// log, and the spent tokens, with and without their envelopes. Sequence numbers are
-// not copied. The destination counts from 1 without gaps and has an epoch of its own,
+// log, the spent tokens, with and without their envelopes, and the floor. Sequence
+// numbers are not copied. The destination counts from 1 without gaps and has an epoch of its own,
 // which tells those who remember numbers that they are no longer valid. The source is
 // only read.
 //
@@ -72,6 +72,7 @@ type Result struct {
 type copier struct {
 	from, to       storage.Store
 	source, target storage.Ledger
+	pruner         storage.Pruner // of the destination; nil if the source has no floor
 	marker         marker
 	info           storage.Info // of the source when the copy began
 	finished       bool         // by an earlier call, if the comparison confirms it
@@ -90,6 +91,9 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 		return Result{}, err
 	}
 	if !c.finished {
+		if err := c.copyFloor(ctx); err != nil {
+			return Result{}, err
+		}
 		if err := c.copyEnvelopes(ctx); err != nil {
 			return Result{}, err
 		}
@@ -99,6 +103,9 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 	}
 	digest, err := c.compareStores(ctx)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := c.compareFloors(ctx); err != nil {
 		return Result{}, err
 	}
 	if !c.finished {
@@ -127,6 +134,11 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 	if err != nil {
 		return false, fmt.Errorf("look at the destination: %w", err)
 	}
+	if c.info.Floor > 0 {
+		if c.pruner, ok = storage.As[storage.Pruner](c.to); !ok {
+			return false, fmt.Errorf("the source has pruned what is old, and the plugin of the destination cannot, so that it could come back: copy to a plugin that can prune")
+		}
+	}
 	if c.info.Last == 0 && c.info.Tokens == 0 {
 		return false, fmt.Errorf("the source is empty, and may have been made just now: is it the right one?")
 	}
@@ -143,6 +155,8 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 		c.finished = true
 	case !found && (target.Last > 0 || target.Tokens > 0):
 		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens already: copy into an empty store", target.Count, target.Tokens)
+	case target.Floor > c.info.Floor:
+		return false, fmt.Errorf("the destination has pruned what the source may keep: copy into an empty store")
 	case !found:
 		m.Source = c.info.Epoch.String()
 		err = m.writeDurably()

@@ -127,6 +127,68 @@ func TestCopyOfAPrunedLogHasNoGaps(t *testing.T) {
 	}
 }
 
+// floored returns a store of n envelopes that has pruned some of them, and not removed all
+// of these.
+func floored(t *testing.T, n int) *storagetest.Memory {
+	t.Helper()
+	m := filledStore(t, n)
+	if p, err := m.Prune(t.Context(), storage.PruneRequest{Floor: storage.Hour(n / 7 / 3), Max: 5}); err != nil || !p.More {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	return m
+}
+
+// TestCopyKeepsTheFloor shows that what the source has pruned cannot come back in the copy.
+func TestCopyKeepsTheFloor(t *testing.T) {
+	from, to, dir := floored(t, 700), storagetest.NewMemory(), t.TempDir()
+	source, _ := from.Info(t.Context())
+	for range 2 {
+		r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir})
+		if err != nil || r.Envelopes != source.Count {
+			t.Fatalf("%+v, %v; want %d envelopes", r, err, source.Count)
+		}
+		expectSame(t, to, from)
+		if info, _ := to.Info(t.Context()); info.Floor != source.Floor || info.Count != source.Count {
+			t.Errorf("the copy is %+v of %+v", info, source)
+		}
+	}
+	outcomes, err := to.Append(t.Context(), []storage.Record{{Born: source.Floor - 1}})
+	if err != nil || outcomes[0].Status != storage.Expired {
+		t.Errorf("what was born before the floor: %v, %v", outcomes, err)
+	}
+}
+
+// TestFinishedCopyGetsTheFloor shows it for a copy whose source has raised its floor since,
+// and that a store that is no copy gets none.
+func TestFinishedCopyGetsTheFloor(t *testing.T) {
+	storeWith := func(signature string) *storagetest.Memory {
+		m := storagetest.NewMemory()
+		r := storage.Record{ID: storage.NewID([]byte(signature), nil), Born: 100, Signature: []byte(signature)}
+		if _, err := m.Append(t.Context(), []storage.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	from, other, to, dir := storeWith("one"), storeWith("another"), storagetest.NewMemory(), t.TempDir()
+	if _, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := from.Prune(t.Context(), storage.PruneRequest{Floor: 50}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Copy(t.Context(), Config{From: from, To: to, Dir: dir}); err != nil || !r.Resumed {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Copy(t.Context(), Config{From: from, To: other, Dir: dir}); err == nil || !strings.Contains(err.Error(), "but not the same") {
+		t.Errorf("got %v", err)
+	}
+	for want, m := range map[storage.Hour]*storagetest.Memory{50: to, 0: other} {
+		if info, _ := m.Info(t.Context()); info.Floor != want || info.Count != 1 {
+			t.Errorf("%+v, want the floor %d", info, want)
+		}
+	}
+}
+
 // pruned is a store that has pruned some envelopes, but not their tokens.
 type pruned struct {
 	*storagetest.Memory
@@ -192,6 +254,11 @@ func (f failing) Spend(ctx context.Context, spendings []storage.SpentToken) erro
 	return f.call(func() error { return f.Memory.Spend(ctx, spendings) })
 }
 
+func (f failing) Prune(ctx context.Context, req storage.PruneRequest) (p storage.Pruned, err error) {
+	err = f.call(func() error { p, err = f.Memory.Prune(ctx, req); return err })
+	return p, err
+}
+
 func (f failing) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	err = f.call(func() error { page, err = f.Memory.SpentTokens(ctx, req); return err })
 	return page, err
@@ -200,7 +267,7 @@ func (f failing) SpentTokens(ctx context.Context, req storage.SpentTokensRequest
 // TestCopyResumesAfterAnyCall has the copy fail at every single call, and goes on each
 // time.
 func TestCopyResumesAfterAnyCall(t *testing.T) {
-	from := filledStore(t, 40*storage.MaxBatch/16)
+	from := floored(t, 60*storage.MaxBatch/16)
 	for _, late := range []bool{false, true} {
 		to, dir := storagetest.NewMemory(), t.TempDir()
 		for n := 1; ; n++ {
@@ -223,6 +290,9 @@ func TestCopyResumesAfterAnyCall(t *testing.T) {
 		expectNoMarkers(t, dir)
 		if err := CheckFinished(t.Context(), dir, to); err != nil {
 			t.Error(err)
+		}
+		if info, _ := to.Info(t.Context()); info.Floor == 0 {
+			t.Error("the copy has no floor")
 		}
 	}
 }
@@ -271,7 +341,16 @@ func TestRefusedCopyChangesNothing(t *testing.T) {
 		"itself":         {from, from, "are one store"},
 		"from nothing":   {storagetest.NewMemory(), storagetest.NewMemory(), "source is empty"},
 		"from no ledger": {struct{ storage.Store }{from}, storagetest.NewMemory(), "source cannot list"},
-		"to no ledger":   {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination cannot take"},
+		"to no pruner": {floored(t, 100), struct {
+			storage.Store
+			storage.Ledger
+		}{storagetest.NewMemory(), storagetest.NewMemory()}, "has pruned what is old"},
+		"to a higher floor": {from, func() storage.Store {
+			m := storagetest.NewMemory()
+			m.Prune(t.Context(), storage.PruneRequest{Floor: 1})
+			return m
+		}(), "what the source may keep"},
+		"to no ledger": {from, struct{ storage.Store }{storagetest.NewMemory()}, "destination cannot take"},
 	} {
 		if _, err := Copy(t.Context(), Config{From: c.from, To: c.to, Dir: dir}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -305,6 +384,7 @@ func TestCopyDoesNotMixSources(t *testing.T) {
 // liar is a store with wrong answers.
 type liar struct {
 	*storagetest.Memory
+	info      func(storage.Info) storage.Info
 	append    func([]storage.Record) []storage.Record
 	log       func(storage.Page) storage.Page
 	spendings func([]storage.SpentToken) []storage.SpentToken
@@ -315,6 +395,14 @@ func (l liar) Append(ctx context.Context, records []storage.Record) ([]storage.O
 		records = l.append(records)
 	}
 	return l.Memory.Append(ctx, records)
+}
+
+func (l liar) Info(ctx context.Context) (storage.Info, error) {
+	info, err := l.Memory.Info(ctx)
+	if l.info != nil {
+		info = l.info(info)
+	}
+	return info, err
 }
 
 func (l liar) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
@@ -336,8 +424,9 @@ func (l liar) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (
 // TestWrongAnswersAreFound shows that a copy that differs from its source is not
 // finished.
 func TestWrongAnswersAreFound(t *testing.T) {
-	from := filledStore(t, 300)
+	from := floored(t, 300)
 	for name, to := range map[string]liar{
+		"a lower floor": {info: func(i storage.Info) storage.Info { i.Floor = max(i.Floor, 1) - 1; return i }},
 		"another hour": {append: func(r []storage.Record) []storage.Record {
 			r = slices.Clone(r)
 			r[len(r)-1].Born++

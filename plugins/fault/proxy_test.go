@@ -27,12 +27,12 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-// startProxy puts a plugin with the given store behind a proxy. It returns a client of the proxy and
-// the number of appends to the store.
-func startProxy(tb testing.TB, store storage.Store, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
+// startProxy puts a plugin with a store in memory behind a proxy. It returns a client of the
+// proxy and the number of appends to the store.
+func startProxy(tb testing.TB, store *storagetest.Memory, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
 	tb.Helper()
 	calls := new(atomic.Int64)
-	p := plugin.Plugin{Name: "memory", Version: "1", Storage: func(context.Context, plugin.Config) (storage.Store, error) {
+	p := plugin.Plugin{Name: "memory", Version: "1", Capabilities: plugin.Capabilities(), Storage: func(context.Context, plugin.Config) (storage.Store, error) {
 		return countingStore{store, calls}, nil
 	}}
 	proxy := &fault.Proxy{Plugin: dial(tb, plugin.NewServer(p, discard)), Mix: mix, Seed: 1, Logger: discard, Exit: exit}
@@ -63,12 +63,12 @@ func dial(tb testing.TB, server *grpc.Server) *grpc.ClientConn {
 
 // countingStore is a store that counts the appends it has done.
 type countingStore struct {
-	storage.Store
+	*storagetest.Memory
 	calls *atomic.Int64
 }
 
 func (c countingStore) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	outcomes, err := c.Store.Append(ctx, records)
+	outcomes, err := c.Memory.Append(ctx, records)
 	c.calls.Add(1)
 	return outcomes, err
 }

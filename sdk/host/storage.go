@@ -11,8 +11,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// maxOutcome is more than an outcome takes on the wire, in bytes.
-const maxOutcome = 32
+// maxOutcome and maxHour are more than an outcome and an hour take on the wire, in bytes.
+const maxOutcome, maxHour = 32, 32
 
 // store is a store on the other side of a connection. It has the methods of all
 // optional interfaces; As says which of them the plugin serves.
@@ -27,6 +27,12 @@ func (s store) As(target any) bool {
 	case *storage.Ledger:
 		*t = s
 		return s.client.hasCapability(plugin.Ledger)
+	case *storage.Pruner:
+		*t = s
+		return s.client.hasCapability(plugin.Prune)
+	case *storage.Index:
+		*t = s
+		return s.client.hasCapability(plugin.Index)
 	}
 	return false
 }
@@ -116,4 +122,58 @@ func (s store) Spend(ctx context.Context, spendings []storage.SpentToken) error 
 		return s.client.storage.Spend(ctx, rpc.EncodeSpendRequest(spendings), maxAnswer(MaxShortAnswer))
 	})
 	return err
+}
+
+func (s store) Hours(ctx context.Context, req storage.HoursRequest) ([]storage.HourSize, error) {
+	return runCall(ctx, storageErrors, "hours", CallTimeout, func(ctx context.Context) ([]storage.HourSize, error) {
+		limit, err := req.Bound()
+		if err != nil {
+			return nil, err
+		}
+		resp, err := s.client.storage.Hours(ctx, &pb.HoursRequest{From: uint32(req.From), Max: uint32(req.Max)},
+			maxAnswer(MaxShortAnswer+maxHour*limit))
+		if err != nil {
+			return nil, err
+		}
+		return rpc.DecodeHours(resp, req)
+	})
+}
+
+func (s store) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	return runCall(ctx, storageErrors, "prune", CallTimeout, func(ctx context.Context) (storage.Pruned, error) {
+		if _, err := req.Bound(); err != nil {
+			return storage.Pruned{}, err
+		}
+		resp, err := s.client.storage.Prune(ctx, &pb.PruneRequest{Floor: uint32(req.Floor), Max: uint32(req.Max)}, maxAnswer(MaxShortAnswer))
+		if err != nil {
+			return storage.Pruned{}, err
+		}
+		return rpc.DecodePruned(resp, req)
+	})
+}
+
+func (s store) Keys(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+	return runCall(ctx, storageErrors, "keys", CallTimeout, func(ctx context.Context) ([]storage.Key, error) {
+		if _, err := req.Bound(); err != nil {
+			return nil, err
+		}
+		resp, err := s.client.storage.Keys(ctx, rpc.EncodeKeysRequest(req), maxAnswer(MaxAnswer))
+		if err != nil {
+			return nil, err
+		}
+		return rpc.DecodeKeys(resp, req)
+	})
+}
+
+func (s store) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, error) {
+	return runCall(ctx, storageErrors, "get", CallTimeout, func(ctx context.Context) ([]storage.Entry, error) {
+		if err := storage.CheckGet(ids); err != nil {
+			return nil, err
+		}
+		resp, err := s.client.storage.Get(ctx, rpc.EncodeGetRequest(ids), maxAnswer(MaxAnswer))
+		if err != nil {
+			return nil, err
+		}
+		return rpc.DecodeEntries(resp, ids)
+	})
 }

@@ -1,7 +1,6 @@
 package peersync
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"strings"
@@ -152,14 +151,4 @@ func between(what string, n, least, limit int) error {
 		return fmt.Errorf("%d %s, allowed are %d to %d: %w", n, what, least, limit, ErrTooLarge)
 	}
 	return nil
-}
-
-// Compare orders keys, as [slices.SortFunc] needs it.
-func (k Key) Compare(other Key) int {
-	return cmp.Or(cmp.Compare(k.Born, other.Born), bytes.Compare(k.ID[:], other.ID[:]))
-}
-
-// Has reports whether the key is in the range.
-func (r Range) Has(k Key) bool {
-	return k.Compare(r.Lo) >= 0 && (r.Hi == Key{} || k.Compare(r.Hi) < 0)
 }

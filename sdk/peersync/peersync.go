@@ -136,16 +136,11 @@ type Cursors interface {
 // may contain it. No other peer gets the same number later.
 type Peer uint32
 
-// Key is the place of an envelope in the order of reconciliation, which is the same on all
-// relays: by hour, then by the bytes of the id.
-type Key struct {
-	Born storage.Hour
-	ID   storage.ID
-}
+// Key is an envelope in the order of reconciliation.
+type Key = storage.Key
 
-// Range is a half-open range of keys: Lo is in it, Hi is not. A zero Hi means no upper bound,
-// so the zero Range holds every key.
-type Range struct{ Lo, Hi Key }
+// Range is a half-open range of keys.
+type Range = storage.Range
 
 // Sum describes a set of envelopes. Sums of disjoint sets add up, see [Sum.Join].
 type Sum struct {

@@ -30,10 +30,12 @@ type Capability string
 const (
 	Watch  Capability = "storage.watch"  // implements [storage.Watcher]
 	Ledger Capability = "storage.ledger" // implements [storage.Ledger]
+	Prune  Capability = "storage.prune"  // implements [storage.Pruner]
+	Index  Capability = "storage.index"  // implements [storage.Index]
 )
 
 // Capabilities are all capabilities.
-func Capabilities() []Capability { return []Capability{Watch, Ledger} }
+func Capabilities() []Capability { return []Capability{Watch, Ledger, Prune, Index} }
 
 // Kind is the kind that the capability belongs to.
 func (c Capability) Kind() Kind {
@@ -49,6 +51,10 @@ func (c Capability) implementedBy(impl io.Closer) (ok bool) {
 		_, ok = storage.As[storage.Watcher](store)
 	case Ledger:
 		_, ok = storage.As[storage.Ledger](store)
+	case Prune:
+		_, ok = storage.As[storage.Pruner](store)
+	case Index:
+		_, ok = storage.As[storage.Index](store)
 	}
 	return ok
 }

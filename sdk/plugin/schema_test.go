@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -229,6 +230,21 @@ func FuzzDecodeConfig(f *testing.F) {
 			t.Errorf("a complete configuration cannot be encoded: %v", err)
 		}
 	})
+}
+
+func TestDurationsAsText(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"90s": 90 * time.Second, "-5m": -5 * time.Minute, "0": 0, "90d": 90 * 24 * time.Hour, "0d": 0, "1d12h30m": 36*time.Hour + 30*time.Minute, "1d0s": 24 * time.Hour,
+	} {
+		if d, err := parseDuration(text); err != nil || d != want {
+			t.Errorf("%q is %v, %v; want %v", text, d, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "+1d", "1.5d", "1d24h", "1d-1h", "1d+1h", "1d1d", "1h1d", "1d ", "106751d", "99999999999999999999d", "1dx"} {
+		if d, err := parseDuration(text); err == nil {
+			t.Errorf("%q is %v", text, d)
+		}
+	}
 }
 
 func TestListenerAttributes(t *testing.T) {

@@ -81,9 +81,9 @@ func (t Type) parseText(text string) (cty.Value, error) {
 		}
 		return cty.NilVal, fmt.Errorf("%.40q is neither true nor false", text)
 	case Duration:
-		d, err := time.ParseDuration(text)
+		d, err := parseDuration(text)
 		if err != nil {
-			return cty.NilVal, fmt.Errorf("%.40q is not a duration such as \"90s\", \"10m\" or \"1h30m\"", text)
+			return cty.NilVal, fmt.Errorf("%.40q is not a duration such as \"90s\", \"10m\", \"1h30m\" or \"90d\"", text)
 		}
 		return cty.NumberIntVal(int64(d)), nil
 	case Bytes:
@@ -94,6 +94,29 @@ func (t Type) parseText(text string) (cty.Value, error) {
 		return cty.NumberIntVal(n), nil
 	}
 	return cty.NilVal, fmt.Errorf("a %v cannot be written as text", t)
+}
+
+// parseDuration is [time.ParseDuration] with a number of whole days, of 24 hours each, that
+// may stand in front.
+func parseDuration(text string) (time.Duration, error) {
+	front, rest, ok := strings.Cut(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	const longest = uint64(math.MaxInt64 / (24 * time.Hour))
+	days, err := strconv.ParseUint(front, 10, 32)
+	if err != nil || days >= longest {
+		return 0, fmt.Errorf("%.40q is not a number of days", front)
+	}
+	d := time.Duration(days) * 24 * time.Hour
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || more < 0 || more >= 24*time.Hour || rest[0] == '+' {
+		return 0, fmt.Errorf("%.40q is not less than a day", rest)
+	}
+	return d + more, nil
 }
 
 // Check reports whether a value has the attribute's type and keeps Min, Max and OneOf. Null

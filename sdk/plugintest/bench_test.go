@@ -9,11 +9,12 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
 // emptyStore is a store that keeps nothing, so that a benchmark measures the border
 // alone.
-type emptyStore struct{ storage.Store }
+type emptyStore struct{ *storagetest.Memory }
 
 func (emptyStore) Append(_ context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	outcomes := make([]storage.Outcome, len(records))
@@ -31,7 +32,13 @@ func (emptyStore) Log(_ context.Context, req storage.LogRequest) (storage.Page, 
 	return page, nil
 }
 
-func (emptyStore) Close() error { return nil }
+func (emptyStore) Keys(_ context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+	keys := make([]storage.Key, req.Max)
+	for i := range keys {
+		keys[i].Born = storage.Hour(i)
+	}
+	return keys, nil
+}
 
 var signature, body = make([]byte, 64), make([]byte, 4<<10)
 
@@ -90,6 +97,21 @@ func BenchmarkLog(b *testing.B) {
 	eachStore(b, func(b *testing.B, store storage.Store) {
 		for b.Loop() {
 			if _, err := store.Log(b.Context(), storage.LogRequest{From: 1, Max: 60}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkKeys: one page of as many keys as there may be.
+func BenchmarkKeys(b *testing.B) {
+	eachStore(b, func(b *testing.B, store storage.Store) {
+		index, ok := storage.As[storage.Index](store)
+		if !ok {
+			b.Fatal("the store is no index")
+		}
+		for b.Loop() {
+			if _, err := index.Keys(b.Context(), storage.KeysRequest{Max: storage.MaxKeys}); err != nil {
 				b.Fatal(err)
 			}
 		}

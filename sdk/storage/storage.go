@@ -20,9 +20,9 @@
 //   - Ordered: sequence numbers start at 1, rise by one with every stored
 //     envelope and are never reused within an [Epoch]. Once a reader has seen
 //     number s, nothing appears at or below s.
-//   - Shown at one moment: Log, Find, Info and SpentTokens show all entries and
-//     tokens of an Append, or all tokens of a Spend, from the same moment on, and
-//     not before they are durable.
+//   - Shown at one moment: Log, Find, Info, SpentTokens, Hours, Keys and Get show
+//     all that an Append changes, or all tokens of a Spend, from the same moment on,
+//     and not before it is durable.
 //   - Idempotent: an envelope is stored once, however often it is appended.
 //
 // # Sharing
@@ -90,7 +90,8 @@ type Store interface {
 
 	// Append applies the records in order, in one transaction, and returns one
 	// outcome for each. A record sees the effect of the records before it in the
-	// batch. Its nullifier is checked first, its ID second, its signature third.
+	// batch. Its nullifier is checked first, its Born second (see [Pruner]), its ID
+	// third, its signature fourth.
 	// An empty batch is no error and has no outcomes. Append returns when the
 	// batch is durable, not before. An error says nothing about the batch: the
 	// caller appends it again, and what had been applied is then reported as
@@ -115,6 +116,11 @@ type Store interface {
 	// a call does not depend on how many envelopes have its signature: neither
 	// Find nor Append walks over the envelopes of one signature. A signature
 	// longer than MaxEnvelope is ErrTooLarge.
+	//
+	// When the envelope that Find returns is pruned, its signature is forgotten, even
+	// if later envelopes have it; the next one that is stored with it counts as the
+	// lowest. A reader that knows the pruned envelope may lack what stands between
+	// the two.
 	Find(ctx context.Context, signature []byte) (Seq, error)
 
 	// Close releases the store. The relay calls it once, after the last call
@@ -205,7 +211,7 @@ const (
 	// unspent until now, is spent.
 	Duplicate OutcomeStatus = 2
 	// Spent: the nullifier had paid for another envelope, or for this one, which
-	// is not in the log (see [Ledger]); nothing changed.
+	// is not in the log (see [Ledger] and [Pruner]); nothing changed.
 	Spent OutcomeStatus = 3
 	// Replayed: the nullifier had paid for this very envelope, which is in the
 	// log at Seq; nothing changed. It is how the caller of a repeated Append
@@ -216,8 +222,12 @@ const (
 	// a signature that is not empty can be a Conflict. A record without a nullifier
 	// comes from another relay or store. If it were refused, a stranger who has seen
 	// an envelope at one relay could keep it out of another, by posting something
-	// else under its signature there first.
+	// else under its signature there first. A signature that Find has forgotten is
+	// no reason for a Conflict.
 	Conflict OutcomeStatus = 5
+	// Expired: the envelope was born before the floor of the store (see [Pruner]);
+	// nothing changed, and the nullifier is not spent.
+	Expired OutcomeStatus = 6
 )
 
 func (s OutcomeStatus) String() string {
@@ -232,6 +242,8 @@ func (s OutcomeStatus) String() string {
 		return "replayed"
 	case Conflict:
 		return "conflict"
+	case Expired:
+		return "expired"
 	}
 	return "unknown"
 }
@@ -239,7 +251,7 @@ func (s OutcomeStatus) String() string {
 // Outcome answers one record of an Append.
 type Outcome struct {
 	Status OutcomeStatus
-	Seq    Seq // of the envelope in the log; 0 with Spent and Conflict
+	Seq    Seq // of the envelope in the log; 0 with Spent, Conflict and Expired
 }
 
 // Info describes a store.
@@ -249,7 +261,9 @@ type Info struct {
 	Last   Seq    // highest ever assigned; 0 when none was
 	Count  uint64 // envelopes kept
 	Bytes  uint64 // space that the store takes, as far as it can tell
+	InUse  uint64 // how much of Bytes is not free for reuse, never more than Bytes; 0 when the store cannot tell
 	Tokens uint64 // spent tokens, those of Spend included
+	Floor  Hour   // below which nothing is kept; 0 when the store has pruned nothing
 }
 
 // LogRequest asks for a page of the log.
@@ -266,7 +280,7 @@ type LogRequest struct {
 // Page is a part of the log. Its slices belong to the caller.
 type Page struct {
 	Entries []Entry
-	// Last is the highest sequence number of the log when the page was read. The
+	// Last is the highest sequence number ever assigned when the page was read. The
 	// reader is at the end when the page holds it or is empty.
 	Last Seq
 }
@@ -278,8 +292,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrTooLarge: a batch, a record or a request exceeds the limits above.
 	ErrTooLarge = errors.New("too large")
-	// ErrFull: there is no room for the batch. Nothing was stored; the store
-	// goes on serving reads and accepts appends again once there is room.
+	// ErrFull: there is no room for the batch, or for the transaction of a Prune.
+	// Nothing was changed; the store goes on serving reads and accepts appends again
+	// once there is room.
 	ErrFull = errors.New("no space left for the store")
 	// ErrUnavailable: the store cannot be reached now, for instance because its
 	// process restarts. Whether an Append was applied is unknown; it may be repeated.

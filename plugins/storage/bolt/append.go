@@ -33,31 +33,59 @@ func (s *Store) Append(ctx context.Context, records []storage.Record) (outcomes 
 }
 
 func (s *Store) appendRecords(records []storage.Record) ([]storage.Outcome, error) {
-	b := newBatch(&s.index, len(records), s.recordBuf[:0])
-	before := 0
+	b := newBatch(&s.index, &s.hours, len(records), s.recordBuf[:0])
+	err := s.updateFile(func(tx *bbolt.Tx) (bool, error) {
+		err := b.applyRecords(tx, records)
+		return b.rewritten, err
+	}, func() { s.publishBatch(b) })
+	s.recordBuf = b.recordBuf
+	if err != nil {
+		return nil, err
+	}
+	return b.outcomes, nil
+}
+
+// updateFile calls change in a transaction, and publish, with mu locked, when that is
+// durable. change returns whether it rewrites what readers have been shown. Then no reader
+// begins between the commit, which the file shows at once, and publish.
+func (s *Store) updateFile(change func(*bbolt.Tx) (rewrites bool, _ error), publish func()) error {
+	before, locked := 0, false
+	defer func() { // even if bbolt panics
+		if locked {
+			s.viewMu.Unlock()
+		}
+	}()
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		before = tx.ID() - 1
-		return b.applyRecords(tx, records)
+		rewrites, err := change(tx)
+		if err == nil && rewrites {
+			s.viewMu.Lock()
+			locked = true
+		}
+		return err
 	})
-	s.recordBuf = b.recordBuf
 	switch {
 	case err == errUnchanged:
-		return b.outcomes, nil
+		return nil
 	case err != nil:
-		return nil, s.failTransaction(err, before)
+		return s.failTransaction(err, before)
 	}
-	s.publishBatch(b)
-	return b.outcomes, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	publish()
+	return nil
 }
 
 // publishBatch shows readers a batch that is durable.
 func (s *Store) publishBatch(b *batch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.index.forgetShards(b.moved, b.before)
+	for _, k := range b.dropped {
+		s.index.dropKey(k)
+	}
 	for _, k := range b.keys {
 		s.index.addKey(k)
 	}
+	s.hours.apply(b.hours, b.state.counted == b.state.last)
 	s.shown = b.state
 }
 

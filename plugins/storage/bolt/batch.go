@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -20,9 +22,14 @@ type batch struct {
 	spent  map[tag]payment
 	signed map[tag]storage.Seq // one envelope under each tag of a signature
 
-	keys   []key       // new recent keys of the index
-	moved  []int       // shards of the index moved into the tree
-	before storage.Seq // end of the log before the batch
+	keys    []key       // new recent keys of the index
+	dropped []key       // recent keys that the index loses
+	moved   []int       // shards of the index moved into the tree
+	before  storage.Seq // end of the log before the batch
+
+	table     *hourTable
+	hours     hourChanges
+	rewritten bool // whether the batch changes what readers have seen
 
 	state     state
 	log, tree *bbolt.Bucket
@@ -39,15 +46,17 @@ type payment struct {
 // errUnchanged ends a transaction that has nothing to commit.
 var errUnchanged = errors.New("nothing to commit")
 
-func newBatch(x *index, n int, recordBuf []byte) *batch {
+func newBatch(x *index, table *hourTable, n int, recordBuf []byte) *batch {
 	return &batch{
 		index:     x,
+		table:     table,
+		hours:     make(hourChanges),
 		outcomes:  make([]storage.Outcome, n),
 		recordBuf: recordBuf,
 		stored:    make(map[storage.ID]storage.Seq, n),
 		spent:     make(map[tag]payment, n),
 		signed:    make(map[tag]storage.Seq, n),
-		keys:      make([]key, 0, 2*n),
+		keys:      make([]key, 0, 4*n),
 	}
 }
 
@@ -65,10 +74,10 @@ func (b *batch) applyRecords(tx *bbolt.Tx, records []storage.Record) (err error)
 			return err
 		}
 	}
-	if b.state.last == b.before && b.state.tokens == tokens {
+	if b.state.last == b.before && b.state.tokens == tokens && !b.rewritten {
 		return errUnchanged
 	}
-	return b.writeMeta(tx.Bucket(metaBucket))
+	return b.writeMeta(tx)
 }
 
 func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
@@ -76,6 +85,9 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		if p, spent, err := b.findPayment(tokenTag(*r.Nullifier)); spent || err != nil {
 			return b.answerSpent(r, p, err)
 		}
+	}
+	if r.Born < b.state.floor {
+		return storage.Outcome{Status: storage.Expired}, nil
 	}
 	t := b.index.signatureTag(r.Signature)
 	one := b.envelopeByTag(t)
@@ -89,7 +101,7 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		return b.recordDuplicate(r, seq)
 	}
 	seqs, marked := firstEnvelopes(b.search, t, one)
-	first, err := signedBy(b.log, seqs, r.Signature)
+	first, err := b.state.signedBy(b.log, seqs, r.Signature)
 	switch {
 	case err != nil:
 		return storage.Outcome{}, err
@@ -99,14 +111,35 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 		seqs = append(seqs, b.state.last+1)
 	}
 	if !marked || first == 0 {
-		for _, seq := range seqs {
-			k := firstKey(t, seq)
-			if err := b.tree.Put(k[:], nil); err != nil {
-				return storage.Outcome{}, err
-			}
+		if err := b.markFirsts(t, seqs); err != nil {
+			return storage.Outcome{}, err
 		}
 	}
 	return b.storeEnvelope(r, t)
+}
+
+// markFirsts puts firsts of signatures with the tag t into the tree. It deletes those of
+// pruned envelopes: any first says that the signatures without one are forgotten.
+func (b *batch) markFirsts(t tag, seqs []storage.Seq) error {
+	for _, seq := range seqs {
+		k, kept := firstKey(t, seq), true
+		var err error
+		if seq <= b.state.last {
+			_, kept, err = b.state.readKept(b.log, seq, nil)
+		}
+		switch {
+		case err != nil:
+			return err
+		case kept:
+			err = b.tree.Put(k[:], nil)
+		default:
+			err = b.tree.Delete(k[:])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // envelopeByTag returns the place of an envelope whose signature has the tag t, or 0.
@@ -128,7 +161,39 @@ func (b *batch) recordDuplicate(r *storage.Record, seq storage.Seq) (storage.Out
 		}
 		b.notePayment(r, seq)
 	}
-	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, nil
+	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, b.lowerBorn(seq, r.Born)
+}
+
+// lowerBorn lowers the hour of birth of an entry of which there was a Duplicate.
+func (b *batch) lowerBorn(seq storage.Seq, other storage.Hour) error {
+	var data []byte
+	for i := range maxPieces {
+		piece := b.log.Get(pieceKey(seq, i))
+		data = append(data, piece...)
+		if len(piece) < pieceSize {
+			break
+		}
+	}
+	r, err := decodeRecord(seq, data)
+	if err != nil {
+		return err
+	}
+	first := r.born + r.aged
+	born := storage.LowerBorn(first, r.born, other)
+	if born == r.born {
+		return nil
+	}
+	setBorn(seq, data, born, first-born)
+	if err := b.log.Put(pieceKey(seq, 0), data[:min(len(data), pieceSize)]); err != nil {
+		return err
+	}
+	before, after := newBornKey(storage.Key{Born: r.born, ID: r.id}, seq), newBornKey(storage.Key{Born: born, ID: r.id}, seq)
+	b.dropped = append(b.dropped, before)
+	b.keys = slices.DeleteFunc(b.keys, func(k key) bool { return k == before })
+	b.hours.add(r.born, -1, -int64(r.size()))
+	b.hours.add(born, 1, int64(r.size()))
+	b.rewritten = true
+	return errors.Join(b.tree.Delete(before[:]), b.tree.Put(after[:], bytes.Clone(r.id[bornIDSize:])))
 }
 
 func (b *batch) notePayment(r *storage.Record, seq storage.Seq) {
@@ -156,7 +221,13 @@ func (b *batch) findPayment(t tag) (p payment, spent bool, err error) {
 	if !spent {
 		return payment{}, false, nil
 	}
-	p.seq = k.seqOf()
+	if seq := k.seqOf(); seq > 0 {
+		r, kept, err := b.state.readKept(b.log, seq, nil)
+		if !kept {
+			return payment{}, true, err // for what it paid is not in the log
+		}
+		return payment{r.id, seq}, true, nil
+	}
 	p.id, err = paidFor(b.log, k, id)
 	return p, true, err
 }
@@ -168,7 +239,7 @@ func (b *batch) findEnvelope(r *storage.Record) (storage.Seq, error) {
 	}
 	k := newKey(envelopeKind, b.index.envelopeTag(r.Signature, r.ID), 0)
 	for _, seq := range b.index.findSeqs(b.search, k.keyPrefix(tagSize)) {
-		if other, err := readRecord(b.log, seq, nil); err != nil || other.id == r.ID {
+		if other, kept, err := b.state.readKept(b.log, seq, nil); err != nil || kept && other.id == r.ID {
 			return seq, err
 		}
 	}
@@ -186,8 +257,12 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 		return storage.Outcome{}, err
 	}
 	b.stored[r.ID], b.signed[t] = seq, seq
+	b.hours.add(r.Born, 1, int64(len(r.Signature)+len(r.Ciphertext)))
 	copy(t[signatureTagSize:], r.ID[:])
-	b.keys = append(b.keys, newKey(envelopeKind, t, seq))
+	b.keys = append(b.keys,
+		newKey(envelopeKind, t, seq),
+		newKey(idKind, idTag(r.ID), seq),
+		newBornKey(storage.Key{Born: r.Born, ID: r.ID}, seq))
 	if r.Nullifier != nil {
 		b.keys = append(b.keys, newKey(tokenKind, tokenTag(*r.Nullifier), seq))
 		b.notePayment(r, seq)
@@ -196,15 +271,22 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 }
 
 // writeMeta writes the counters, and moves shards of the index into the tree.
-func (b *batch) writeMeta(meta *bbolt.Bucket) (err error) {
-	if b.moved, err = b.index.mergeShards(b.tree, b.before); err != nil {
+func (b *batch) writeMeta(tx *bbolt.Tx) (err error) {
+	meta := tx.Bucket(metaBucket)
+	if b.moved, err = b.index.mergeShards(b.tree, b.log, b.before, b.dropped); err != nil {
 		return err
+	}
+	if len(b.moved) > 0 || b.rewritten {
+		if err := b.table.write(tx.Bucket(hoursBucket), b.hours); err != nil {
+			return err
+		}
+		b.state.counted = b.state.last
 	}
 	for _, s := range b.moved {
 		b.state.merged[s] = b.before
 	}
 	if len(b.moved) > 0 {
-		if err := meta.Put(mergedKey, b.state.merged.marshal()); err != nil {
+		if err := meta.Put(marksKey, b.state.merged.marshal()); err != nil {
 			return err
 		}
 	}

@@ -10,12 +10,13 @@
 //
 // # What is in the file
 //
-// Three buckets; all numbers are big-endian:
+// Four buckets; all numbers are big-endian:
 //
 //	meta    the application, the version of the format, the epoch, counters
 //	log     sequence number, number of the piece -> piece of an envelope
 //	index   a set of keys: kind, hash of what is looked up, sequence number; and
 //	        tokens that came without their envelope
+//	hours   hour -> how many envelopes were born in it, their bytes
 //
 // Strangers cannot make signatures that collide in the index, because the hash of
 // signatures is keyed with a secret in the bucket meta. Somebody who has the file can.
@@ -24,6 +25,14 @@
 // cost five times as much, because each key is in another place of the tree and takes a
 // page of its own to write. So new keys stay in memory, where the log is their journal,
 // and move into the tree one neighbourhood at a time. See index.go.
+//
+// # Pruning
+//
+// A Prune removes envelopes in the order of the log, hour by hour. What it removed is in free
+// pages of the file then. Appends overwrite these first, but nothing says when, and the
+// file does not shrink: until the file is compacted, removed bytes can be read from the
+// disk. Hashes of removed envelopes, of 8 and 16 bytes, may stay in the index as well.
+// The store remembers no envelopes that tokens have paid for and that were removed.
 //
 // # Limits
 //
@@ -56,7 +65,7 @@ import (
 
 // Options are choices of a store. The zero value is what a relay uses.
 type Options struct {
-	// MaxRecent is how many keys of the index may be in memory alone; 0 means 65,536.
+	// MaxRecent is how many keys of the index may be in memory alone; 0 means 131,072.
 	// Tests want less, so that keys move into the file all the time.
 	MaxRecent int
 }
@@ -75,20 +84,31 @@ type Store struct {
 	db   *bbolt.DB
 	file *os.File // that db has open
 
-	appendMu  sync.Mutex // held by Append for its whole length
+	appendMu  sync.Mutex // held by Append, Spend and Prune for their whole length
 	recordBuf []byte     // room for the records of a batch, reused
+	unpruned  unpruned
 
-	// mu guards what readers see. The holder of appendMu changes index and shown
+	// viewMu is held for reading while a view of the file begins, and for writing from a
+	// commit that rewrites what readers have been shown until mu shows it. It is locked
+	// before mu.
+	viewMu sync.RWMutex
+
+	// mu guards what readers see. The holder of appendMu changes index, hours and shown
 	// together, once a commit is durable. The file itself shows a commit earlier, before
 	// bbolt has flushed its header.
 	mu    sync.RWMutex
 	index index
+	hours hourTable
 	shown state
+
+	lowest atomic.Uint64 // as state.lowest, but newer
 }
 
 var (
 	_ storage.Store  = (*Store)(nil)
 	_ storage.Ledger = (*Store)(nil)
+	_ storage.Pruner = (*Store)(nil)
+	_ storage.Index  = (*Store)(nil)
 )
 
 // Open opens the store at path. If there is none it makes one, and its directory. It
@@ -132,13 +152,10 @@ func (s *Store) openOrCreate() error {
 			}
 			return s.db.View(s.loadState)
 		}
-		if err := s.splitWholeRecords(); err != nil {
+		if err := s.upgradeFile(); err != nil {
 			return err
 		}
-		if err := s.db.View(s.loadState); err != nil {
-			return err
-		}
-		return s.upgradeFile()
+		return s.db.View(s.loadState)
 	})
 	if err == nil {
 		s.files, err = storefile.Identify(s.path)
@@ -170,41 +187,58 @@ func (s *Store) openFile(readOnly bool) error {
 	return nil
 }
 
-// loadState reads the state and the recent keys into memory.
+// loadState reads the state, the hours and the recent keys into memory.
 func (s *Store) loadState(tx *bbolt.Tx) error {
 	st, err := readState(tx)
 	if err != nil {
 		return err
 	}
 	s.epoch, s.shown = st.epoch, st
-	return s.index.loadRecent(tx, &st)
-}
-
-// shownState returns the state that readers see.
-func (s *Store) shownState() state {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.shown
+	if err := s.hours.load(tx.Bucket(hoursBucket)); err != nil {
+		return err
+	}
+	if err := s.index.loadRecent(tx, &st, &s.hours); err != nil {
+		return err
+	}
+	if s.hours.countOf(0) != st.count {
+		return storefile.CorruptError("the sizes of hours do not add up")
+	}
+	return nil
 }
 
 // Info implements [storage.Store].
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	st := s.shownState()
-	err = s.viewFile(ctx, "describe", func(tx *bbolt.Tx) error {
+	err = s.viewIndex(ctx, "describe", func(tx *bbolt.Tx, st *state) error {
 		if _, err := readState(tx); err != nil {
 			return err
 		}
 		info = storage.Info{
 			Epoch:  s.epoch,
-			First:  min(1, st.last),
 			Last:   st.last,
-			Count:  st.count,
+			Count:  s.hours.countOf(st.floor),
 			Bytes:  uint64(tx.Size()),
+			InUse:  usedBytes(tx, s.file),
 			Tokens: st.tokens,
+			Floor:  st.floor,
+		}
+		if info.Count > 0 {
+			info.First = s.firstKept(tx.Bucket(logBucket), st)
 		}
 		return nil
 	})
 	return info, err
+}
+
+// firstKept returns the first entry of a log that is not empty. It steps over each pruned
+// entry once.
+func (s *Store) firstKept(log *bbolt.Bucket, st *state) storage.Seq {
+	for seq := max(st.lowest, 1); seq <= st.last; seq++ {
+		if first := log.Get(pieceKey(seq, 0)); len(first) >= 8 && bornOf(first) >= st.floor {
+			s.lowest.Store(uint64(seq))
+			return seq
+		}
+	}
+	return 0
 }
 
 // Close implements [storage.Store]. If the store is damaged it closes only the file, which
@@ -220,6 +254,40 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
 	return nil
+}
+
+// viewShown calls f with what readers are shown now.
+func (s *Store) viewShown(ctx context.Context, op string, f func(*bbolt.Tx, *state) error) error {
+	return s.viewLocked(ctx, op, false, f)
+}
+
+// viewIndex calls f with what readers are shown now, the index and the hours included.
+func (s *Store) viewIndex(ctx context.Context, op string, f func(*bbolt.Tx, *state) error) error {
+	return s.viewLocked(ctx, op, true, f)
+}
+
+func (s *Store) viewLocked(ctx context.Context, op string, keepLock bool, f func(*bbolt.Tx, *state) error) error {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	return s.runMethod(ctx, op, func() error {
+		s.viewMu.RLock()
+		begun := sync.OnceFunc(s.viewMu.RUnlock)
+		defer begun()
+		s.mu.RLock() // before the view begins: a key is never in neither place
+		unlock := sync.OnceFunc(s.mu.RUnlock)
+		defer unlock()
+		st := s.shown
+		st.lowest = max(st.lowest, storage.Seq(s.lowest.Load()))
+		tx, err := s.db.Begin(false)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }() // which only ends the view
+		if begun(); !keepLock {
+			unlock()
+		}
+		return f(tx, &st)
+	})
 }
 
 // viewFile calls f with a view of the file as of now.

@@ -23,9 +23,9 @@ const (
 	application = "cwtch-relay/storage/bolt"
 	// Format 2 added keys of tokens with values, see index, and format 3 keys of firsts.
 	// Open adds them to a file of an earlier format, which has no secret and keeps its
-	// tags. Two formats had the number 1, see whole.go. A change of what is in the file
+	// tags. Format 4 added keys of ids and of born, hours and the floor, see upgrade.go. Two formats had the number 1, see whole.go. A change of what is in the file
 	// needs another number, on which format_test.go insists.
-	formatVersion = 3
+	formatVersion = 4
 )
 
 // Buckets, and the keys of the bucket meta.
@@ -33,12 +33,13 @@ var (
 	metaBucket  = []byte("meta")
 	logBucket   = []byte("log")
 	indexBucket = []byte("index")
+	hoursBucket = []byte("hours")
 
 	applicationKey = []byte("application") // the text above
 	versionKey     = []byte("version")     // uint32
 	epochKey       = []byte("epoch")       // 16 bytes
 	stateKey       = []byte("state")       // counters, see state
-	mergedKey      = []byte("merged")      // marks, see index
+	marksKey       = []byte("marks")       // see index
 	secretKey      = []byte("secret")      // of the index, 32 bytes; missing in files that began with an earlier format
 )
 
@@ -72,7 +73,7 @@ func initializeFile(path string) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{metaBucket, logBucket, indexBucket} {
+		for _, name := range [][]byte{metaBucket, logBucket, indexBucket, hoursBucket} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
@@ -87,36 +88,11 @@ func initializeFile(path string) error {
 			meta.Put(versionKey, binary.BigEndian.AppendUint32(nil, formatVersion)),
 			meta.Put(epochKey, epoch[:]),
 			meta.Put(stateKey, st.marshal()),
-			meta.Put(mergedKey, st.merged.marshal()),
+			meta.Put(marksKey, st.merged.marshal()),
 			meta.Put(secretKey, secret),
 		)
 	})
 	return errors.Join(err, db.Close())
-}
-
-// upgradeFile adds keys of firsts to a file of an earlier format, in one walk over its
-// index and several transactions. A file in which the walk was cut short keeps its old
-// format, and the next start walks again.
-func (s *Store) upgradeFile() error {
-	from, done := key{envelopeKind}, false
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		done = formatOf(tx) == formatVersion
-		return nil
-	})
-	before := 0
-	for !done && err == nil {
-		err = s.db.Update(func(tx *bbolt.Tx) (err error) {
-			before = tx.ID() - 1
-			if from, done, err = s.index.markFirsts(tx, from); !done || err != nil {
-				return err
-			}
-			return tx.Bucket(metaBucket).Put(versionKey, binary.BigEndian.AppendUint32(nil, formatVersion))
-		})
-	}
-	if err != nil {
-		return s.failTransaction(err, before)
-	}
-	return nil
 }
 
 // formatOf returns the format of a file that has one.
@@ -196,7 +172,7 @@ func checkFormat(tx *bbolt.Tx) error {
 	if v := formatOf(tx); v > formatVersion {
 		return fmt.Errorf("the file has format %d and this release knows formats up to %d; run the release that wrote it, or a later one", v, formatVersion)
 	}
-	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil {
+	if tx.Bucket(logBucket) == nil || tx.Bucket(indexBucket) == nil || formatOf(tx) >= 4 && tx.Bucket(hoursBucket) == nil {
 		return storefile.CorruptError("a bucket is missing")
 	}
 	st, err := readState(tx)
@@ -204,7 +180,7 @@ func checkFormat(tx *bbolt.Tx) error {
 		return err
 	}
 	log := tx.Bucket(logBucket)
-	if st.last > 0 && !hasRecord(log, st.last) && !hasWholeRecord(tx, st.last) || hasRecord(log, st.last+1) || hasWholeRecord(tx, st.last+1) {
+	if st.last > 0 && st.floor == 0 && !hasRecord(log, st.last) && !hasWholeRecord(tx, st.last) || hasRecord(log, st.last+1) || hasWholeRecord(tx, st.last+1) {
 		return storefile.CorruptError("the log does not end where the counters say")
 	}
 	return nil

@@ -121,7 +121,7 @@ func TestRefused(t *testing.T) {
 			writeDatabase(t, path, &bbolt.Options{NoFreelistSync: true}, func(tx *bbolt.Tx) error { return nil })
 		}, "is not a store of this relay", nil},
 		"other application": {inMeta("application", "cwtch-relay/storage/other"), "is not a store of this relay", nil},
-		"newer":             {inMeta("version", "\x00\x00\x00\x04"), "has format 4 and this release knows formats up to 3", nil},
+		"newer":             {inMeta("version", "\x00\x00\x00\x05"), "has format 5 and this release knows formats up to 4", nil},
 		"no version":        {inMeta("version", ""), "no version", storage.ErrCorrupt},
 		"short counters":    {inMeta("state", "?"), "counters", storage.ErrCorrupt},
 		"wrong counters":    {inMeta("state", string(make([]byte, stateSize))), "does not end where the counters say", storage.ErrCorrupt},

@@ -96,7 +96,7 @@ func expectEarlierRecords(t *testing.T, s *Store, extraTokens int) {
 // TestEarlierFormats opens files of earlier releases. The first releases kept records whole
 // and also called that format 1.
 func TestEarlierFormats(t *testing.T) {
-	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1} {
+	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1, "format4.db.gz": 1} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "messages.db")
 			unpackTestdata(t, name, path)

@@ -21,6 +21,28 @@ const (
 	noFreelist     = math.MaxUint64
 )
 
+// usedBytes returns how much of the file is not free, or 0 if it cannot tell.
+func usedBytes(tx *bbolt.Tx, file io.ReaderAt) uint64 {
+	size := int64(tx.DB().Info().PageSize)
+	var word [8]byte
+	if _, err := file.ReadAt(word[:], int64(tx.ID()%2)*size+metaFreelist); err != nil {
+		return 0
+	}
+	id, pages := binary.NativeEndian.Uint64(word[:]), uint64(tx.Size()/size)
+	if id >= pages {
+		return 0
+	}
+	var header [pageHeaderSize + 8]byte
+	if _, err := file.ReadAt(header[:], int64(id)*size); err != nil || binary.NativeEndian.Uint16(header[8:]) != kindFreelist {
+		return 0 // the next transaction but one has overwritten it
+	}
+	free := uint64(binary.NativeEndian.Uint16(header[10:]))
+	if free == manyPages {
+		free = binary.NativeEndian.Uint64(header[pageHeaderSize:])
+	}
+	return (pages - min(free, pages)) * uint64(size)
+}
+
 // checkFreelist checks the list of free pages that the header of tx names. bbolt does not:
 // the length in a damaged file may ask for more memory than there is, and bbolt would write
 // to pages on the list that are in use.

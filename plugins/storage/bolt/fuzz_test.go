@@ -59,6 +59,18 @@ func useFile(t *testing.T, data []byte) {
 	if _, err := s.SpentTokens(t.Context(), storage.SpentTokensRequest{}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("spendings: %v", err)
 	}
+	if _, err := s.Hours(t.Context(), storage.HoursRequest{}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("hours: %v", err)
+	}
+	keys, err := s.Keys(t.Context(), storage.KeysRequest{})
+	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("keys: %v", err)
+	}
+	for _, k := range keys {
+		if _, err := s.Get(t.Context(), []storage.ID{k.ID}); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("get: %v", err)
+		}
+	}
 	for _, e := range page.Entries {
 		if seq, err := s.Find(t.Context(), e.Signature); err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("find: %d, %v", seq, err)

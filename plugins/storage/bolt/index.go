@@ -8,33 +8,37 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // The index finds sequence numbers by what is known of an envelope. It is a set
 // of keys of one size:
 //
-//	1 byte    kind: 0 envelope, 1 token, 2 first
+//	1 byte    kind: 0 envelope, 1 token, 2 first, 3 id, 4 born
 //	16        tag: of an envelope, 8 bytes of a hash of the signature and 8 of
 //	          the id, so that one key serves both ways to look it up; of a
 //	          token, its [storage.TokenID]; of a first, 8 bytes of the hash of
-//	          the signature and zeros
+//	          the signature and zeros; of an id, its first 16 bytes; of a
+//	          born, the hour of birth, 4 bytes, and 12 of the id
 //	8         sequence number
 //
 // A first names the first envelope of a signature, so that it is found without a walk
 // over all envelopes with that signature. If two or more envelopes share the hash of
 // their signatures, there is a first for each of these signatures. See signature.go.
 //
-// Keys have no values, except for those of tokens that Spend recorded. These have the
+// Keys have no values, except for two kinds. The keys of tokens that Spend recorded have the
 // sequence number 0, and the id of the envelope as their value; the envelope need not be
-// in the log.
+// in the log. The keys of born have the rest of the id as their value, so that [Store.Keys]
+// need not read the log.
 //
 // A tag is shorter than what it stands for. A lookup of an envelope compares it with the
 // log, so envelopes that share a tag do no harm. Tokens are not compared: it takes 2^64
 // hashes to make two with one tag, and then the second, by the same maker, counts as spent.
 //
 // A key is in the tree (the bucket) or recent (in memory); firsts are in the tree. A shard
-// is the 1/256th of all possible keys that begin alike. Each shard has a mark, the sequence
+// is the 1/64th of all possible keys of one kind whose tags begin alike, and those of born
+// with ids that begin alike. Each shard has a mark, the sequence
 // number up to which the keys of the log are in the tree. Its recent keys are those of the
 // entries above the mark; a start finds them again in the log. When there are too many
 // recent keys, the shard that has waited longest moves into the tree, so that each page
@@ -44,6 +48,12 @@ import (
 // of one signature. This costs the others nothing. A shard is sorted, so a lookup is a
 // binary search. A full shard moves before its turn, and its keys are neighbours in the
 // tree. And no mark falls far behind the log.
+//
+// Keys of an envelope that was removed may stay in the tree for some time: whoever looks
+// something up asks the log whether the entry is still there. Their places in the tree are
+// as scattered as those of new keys, so they are deleted together with them: they wait in
+// memory until their shard moves into the tree, or too many wait. Those that wait at the end
+// of a process are never deleted. Keys of tokens stay, whatever they paid for.
 type index struct {
 	secret []byte                         // see signatureTag
 	hash   func([]byte) [sha256.Size]byte // of signatures; tests have them collide
@@ -51,6 +61,8 @@ type index struct {
 	recent [shards][]key // each ascending
 	count  int           // recent keys of all shards
 	max    int           // recent keys that mergeShards leaves
+	gone   [shards][]key // of removed envelopes, to be deleted from the tree
+	goners int           // keys of all shards in gone
 }
 
 const (
@@ -58,7 +70,7 @@ const (
 	// maxRecent is how many keys may be recent. More means fewer pages to write, but 32
 	// bytes of memory each and more of the log to read at a start: up to twice as many
 	// entries.
-	maxRecent = 64 << 10
+	maxRecent = 128 << 10
 	// maxFullShards is how many full shards hold all keys that may be recent: a full shard
 	// has eight times its share, or four times where no tokens pay.
 	maxFullShards = 32
@@ -78,11 +90,29 @@ const (
 	envelopeKind = 0
 	tokenKind    = 1
 	firstKind    = 2
+	idKind       = 3
+	bornKind     = 4
 
 	signatureTagSize = 8 // of the tag of an envelope
 )
 
 func tokenTag(n storage.Nullifier) tag { return tag(storage.NewTokenID(n)) }
+
+// idTag returns the tag of an id.
+func idTag(id storage.ID) tag { return tag(id[:tagSize]) }
+
+const (
+	bornSize   = 4                  // of the hour in the tag of a born
+	bornIDSize = tagSize - bornSize // of the id in it
+)
+
+func newBornKey(k storage.Key, seq storage.Seq) key {
+	t := tag(binary.BigEndian.AppendUint32(make([]byte, 0, tagSize), uint32(k.Born))[:tagSize])
+	copy(t[bornSize:], k.ID[:])
+	return newKey(bornKind, t, seq)
+}
+
+func (k *key) bornOf() storage.Hour { return storage.Hour(binary.BigEndian.Uint32(k[1:])) }
 
 func newKey(kind byte, t tag, seq storage.Seq) (k key) {
 	k[0] = kind
@@ -99,15 +129,36 @@ func (k *key) seqOf() storage.Seq { return storage.Seq(binary.BigEndian.Uint64(k
 // tokenOf returns the token of a key of that kind.
 func (k *key) tokenOf() storage.TokenID { return storage.TokenID(k[1 : 1+tagSize]) }
 
-// shardOf returns the shard of the keys with a prefix of two bytes or more.
-func shardOf(prefix []byte) int { return int(prefix[0])<<7 | int(prefix[1]>>1) }
+// shardsPerKind is how many shards each kind but the firsts has: envelopes, tokens, ids,
+// born.
+const shardsPerKind = shards / 4
 
-// shardStart returns two bytes with which the first possible key of a shard begins.
-func shardStart(shard int) []byte { return []byte{byte(shard >> 7), byte(shard << 1)} }
+// shardOf returns the shard of the keys with a prefix of two bytes or more, or of six for
+// those of born. Firsts have none.
+func shardOf(prefix []byte) int {
+	switch prefix[0] {
+	case idKind:
+		return 2*shardsPerKind + int(prefix[1]>>2)
+	case bornKind:
+		return 3*shardsPerKind + int(prefix[1+bornSize]>>2)
+	}
+	return int(prefix[0])*shardsPerKind + int(prefix[1]>>2)
+}
+
+// shardStart returns two bytes with which the first possible key of a shard of envelopes or
+// tokens begins.
+func shardStart(shard int) []byte {
+	return []byte{byte(shard / shardsPerKind), byte(shard % shardsPerKind << 2)}
+}
 
 // recentFrom returns the recent keys from prefix on that are in the shard of prefix.
 func (x *index) recentFrom(prefix []byte) []key {
-	shard := x.recent[shardOf(prefix)]
+	return x.recentOf(shardOf(prefix), prefix)
+}
+
+// recentOf returns the recent keys of a shard from prefix on.
+func (x *index) recentOf(shardNumber int, prefix []byte) []key {
+	shard := x.recent[shardNumber]
 	i, _ := slices.BinarySearchFunc(shard, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
 	return shard[i:]
 }
@@ -159,16 +210,56 @@ func (x *index) addKey(k key) {
 	x.count++
 }
 
+// dropKey drops a key from the recent ones, if it is there.
+func (x *index) dropKey(k key) {
+	s := shardOf(k[:])
+	if i := len(x.recent[s]) - len(x.recentFrom(k[:])); i < len(x.recent[s]) && x.recent[s][i] == k {
+		x.recent[s] = slices.Delete(x.recent[s], i, i+1)
+		x.count--
+	}
+}
+
+// putKey puts a key into the tree.
+func putKey(tree, log *bbolt.Bucket, k key) error {
+	if k[0] != bornKind {
+		return tree.Put(k[:], nil)
+	}
+	id, err := idOf(log, k.seqOf())
+	if err != nil {
+		return err
+	}
+	return tree.Put(k[:], id[bornIDSize:])
+}
+
+// deleteGone deletes the keys of a shard that are to be deleted from the tree.
+func (x *index) deleteGone(tree *bbolt.Bucket, shard int) error {
+	keys := x.gone[shard]
+	slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(a[:], b[:]) })
+	for i := range keys {
+		if err := tree.Delete(keys[i][:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // mergeShards puts shards into the tree until no shard is full and few enough recent keys
-// remain, and returns them. The log ends at last. The caller drops them with forgetShards
-// once the transaction is committed, and not otherwise.
-func (x *index) mergeShards(tree *bbolt.Bucket, last storage.Seq) (moved []int, _ error) {
+// remain, and returns them. It leaves out the keys in dropped. The log ends at last. The
+// caller drops the shards with forgetShards once the transaction is committed, and not
+// otherwise.
+func (x *index) mergeShards(tree, log *bbolt.Bucket, last storage.Seq, dropped []key) (moved []int, _ error) {
 	merged, count := x.merged, x.count
 	move := func(s int) error {
-		for i := range x.recent[s] {
-			if err := tree.Put(x.recent[s][i][:], nil); err != nil {
+		for _, k := range x.recent[s] {
+			if slices.Contains(dropped, k) {
+				continue
+			}
+			if err := putKey(tree, log, k); err != nil {
 				return err
 			}
+		}
+		if err := x.deleteGone(tree, s); err != nil {
+			return err
 		}
 		count -= len(x.recent[s])
 		merged[s] = last
@@ -205,17 +296,34 @@ func (x *index) forgetShards(moved []int, last storage.Seq) {
 		x.count -= len(x.recent[s])
 		x.recent[s] = nil
 		x.merged[s] = last
+		x.forgetGone(s)
 	}
 }
 
-// loadRecent reads the recent keys from the log.
-func (x *index) loadRecent(tx *bbolt.Tx, st *state) error {
+func (x *index) forgetGone(shard int) {
+	x.goners -= len(x.gone[shard])
+	x.gone[shard] = nil
+}
+
+// loadRecent reads the recent keys from the log, and adds to hours what their bucket does not
+// count.
+func (x *index) loadRecent(tx *bbolt.Tx, st *state, hours *hourTable) error {
 	x.secret, x.merged = bytes.Clone(tx.Bucket(metaBucket).Get(secretKey)), st.merged
+	x.recent, x.count = [shards][]key{}, 0
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
-	for seq := slices.Min(x.merged[:]) + 1; seq <= st.last; seq++ {
-		r, err := readRecord(log, seq, buf)
+	for seq := max(min(slices.Min(x.merged[:]), st.counted)+1, st.lowest); seq <= st.last; seq++ {
+		r, gone, err := readRecord(log, seq, buf)
+		if gone && st.floor == 0 {
+			err = storefile.CorruptError("an entry of the log is missing")
+		}
 		if err != nil {
 			return err
+		}
+		if gone {
+			continue
+		}
+		if seq > st.counted {
+			hours.apply(hourChanges{r.born: {1, int64(r.size())}}, false)
 		}
 		for _, k := range x.keysOf(&r, seq) {
 			if s := shardOf(k[:]); seq > x.merged[s] {
@@ -232,7 +340,11 @@ func (x *index) loadRecent(tx *bbolt.Tx, st *state) error {
 
 // keysOf returns the keys of an entry of the log.
 func (x *index) keysOf(r *record, seq storage.Seq) []key {
-	keys := []key{newKey(envelopeKind, x.envelopeTag(r.signature, r.id), seq)}
+	keys := []key{
+		newKey(envelopeKind, x.envelopeTag(r.signature, r.id), seq),
+		newKey(idKind, idTag(r.id), seq),
+		newBornKey(storage.Key{Born: r.born, ID: r.id}, seq),
+	}
 	if r.paid {
 		keys = append(keys, newKey(tokenKind, r.token, seq))
 	}

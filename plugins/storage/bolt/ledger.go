@@ -44,7 +44,7 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 // readSpentTokens returns at most limit tokens, whose keys are from or come after it.
 func (x *index) readSpentTokens(tx *bbolt.Tx, from key, limit int) (page []storage.SpentToken, err error) {
 	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
-	for shard := shardOf(from[:]); shard < shards; shard++ {
+	for shard := shardOf(from[:]); shard < 2*shardsPerKind; shard++ {
 		for _, f := range x.keysFrom(tree, shard, from, limit-len(page)) {
 			id, err := paidFor(log, f.key, f.value)
 			if err != nil {
@@ -77,7 +77,7 @@ func (x *index) keysFrom(tree *bbolt.Cursor, shard int, from key, limit int) (ke
 		keys = append(keys, keyValue{k, nil})
 	}
 	n := 0
-	for k, v := tree.Seek(first); n < limit && len(k) == len(key{}) && shardOf(k) == shard; k, v = tree.Next() {
+	for k, v := tree.Seek(first); n < limit && len(k) == len(key{}) && k[0] == tokenKind && shardOf(k) == shard; k, v = tree.Next() {
 		keys = append(keys, keyValue{key(k), v})
 		n++
 	}
@@ -87,7 +87,7 @@ func (x *index) keysFrom(tree *bbolt.Cursor, shard int, from key, limit int) (ke
 }
 
 // paidFor returns the id of the envelope that a token paid for, whose key and
-// value these are.
+// value these are. It is zero if that envelope was removed from the log.
 func paidFor(log *bbolt.Bucket, k key, value []byte) (storage.ID, error) {
 	seq := k.seqOf()
 	if seq == 0 {
@@ -96,7 +96,7 @@ func paidFor(log *bbolt.Bucket, k key, value []byte) (storage.ID, error) {
 		}
 		return storage.ID(value), nil
 	}
-	r, err := readRecord(log, seq, nil)
+	r, _, err := readRecord(log, seq, nil)
 	return r.id, err
 }
 
@@ -111,21 +111,10 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 		if err := s.openForWriting(); err != nil {
 			return err
 		}
-		st, before := s.shown, 0
-		err := s.db.Update(func(tx *bbolt.Tx) error {
-			before = tx.ID() - 1
-			return s.index.spendTokens(tx, &st, spendings)
-		})
-		switch err {
-		case nil:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.shown = st
-			return nil
-		case errUnchanged:
-			return nil
-		}
-		return s.failTransaction(err, before)
+		st := s.shown
+		return s.updateFile(func(tx *bbolt.Tx) (bool, error) {
+			return false, s.index.spendTokens(tx, &st, spendings)
+		}, func() { s.shown = st })
 	})
 }
 

@@ -44,24 +44,68 @@ func putRecord(log *bbolt.Bucket, seq storage.Seq, data []byte) error {
 // hasRecord reports whether there is a record at seq.
 func hasRecord(log *bbolt.Bucket, seq storage.Seq) bool { return log.Get(pieceKey(seq, 0)) != nil }
 
-// readRecord returns the record at seq, which must be there. Its slices are parts of buf,
-// if buf has a capacity of maxPieces * pieceSize.
+// readRecord returns the record at seq. A record that is not there was removed by a Prune,
+// and gone is true. Slices of the record are parts of buf, if buf has a capacity of
+// maxPieces * pieceSize.
 //
 // Nothing walks the log with a cursor. Get checks the kind of each page on its way down;
 // Next and Last of a cursor trust a page that was overwritten with zeros, and go round for
 // ever in growing memory.
-func readRecord(log *bbolt.Bucket, seq storage.Seq, buf []byte) (record, error) {
+func readRecord(log *bbolt.Bucket, seq storage.Seq, buf []byte) (r record, gone bool, err error) {
 	buf = buf[:0]
 	for k, i := pieceKey(seq, 0), 0; i < maxPieces; i++ {
 		k[len(k)-1] = byte(i)
 		piece := log.Get(k)
+		if piece == nil && i == 0 {
+			return record{}, true, nil
+		}
 		if piece == nil || len(piece) > pieceSize {
-			return record{}, storefile.CorruptError("an entry of the log is missing")
+			return record{}, false, storefile.CorruptError("a part of an entry of the log is missing")
 		}
 		buf = append(buf, piece...)
 		if len(piece) < pieceSize {
-			return decodeRecord(seq, buf)
+			r, err = decodeRecord(seq, buf)
+			return r, false, err
 		}
 	}
-	return record{}, storefile.CorruptError("an entry of the log does not end")
+	return record{}, false, storefile.CorruptError("an entry of the log does not end")
+}
+
+// readKept returns the record at seq, and whether it is in the log: neither removed nor
+// born before the floor.
+func (st *state) readKept(log *bbolt.Bucket, seq storage.Seq, buf []byte) (r record, kept bool, err error) {
+	first := log.Get(pieceKey(seq, 0))
+	switch {
+	case first == nil && st.floor == 0:
+		return record{}, false, storefile.CorruptError("an entry of the log is missing")
+	case first == nil, len(first) >= 8 && bornOf(first) < st.floor:
+		return record{}, false, nil
+	}
+	r, _, err = readRecord(log, seq, buf)
+	return r, err == nil, err
+}
+
+// removeRecord removes the record at seq.
+func removeRecord(log *bbolt.Bucket, seq storage.Seq) error {
+	for i := range maxPieces {
+		k := pieceKey(seq, i)
+		if log.Get(k) == nil {
+			break
+		}
+		if err := log.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bornOf returns the hour of birth, and idOf the id, of a record whose first piece is given.
+func bornOf(piece []byte) storage.Hour { return storage.Hour(binary.BigEndian.Uint32(piece[4:])) }
+
+func idOf(log *bbolt.Bucket, seq storage.Seq) (storage.ID, error) {
+	piece := log.Get(pieceKey(seq, 0))
+	if len(piece) < 8+len(storage.ID{}) {
+		return storage.ID{}, storefile.CorruptError("an entry of the index is missing in the log")
+	}
+	return storage.ID(piece[8 : 8+len(storage.ID{})]), nil
 }

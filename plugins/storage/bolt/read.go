@@ -16,23 +16,25 @@ func (s *Store) Log(ctx context.Context, req storage.LogRequest) (page storage.P
 	if err != nil {
 		return storage.Page{}, fmt.Errorf("read %s: %w", s.path, err)
 	}
-	last := s.shownState().last
-	err = s.viewFile(ctx, "read", func(tx *bbolt.Tx) (err error) {
-		page, err = readPage(tx, from, last, entries, bytes)
+	err = s.viewShown(ctx, "read", func(tx *bbolt.Tx, st *state) (err error) {
+		page, err = st.readPage(tx, from, entries, bytes)
 		return err
 	})
 	return page, err
 }
 
-// readPage reads a page of a log that readers see up to last.
-func readPage(tx *bbolt.Tx, from, last storage.Seq, entries, bytes int) (page storage.Page, err error) {
-	page.Last = last
+// readPage reads a page of the log.
+func (st *state) readPage(tx *bbolt.Tx, from storage.Seq, entries, bytes int) (page storage.Page, err error) {
+	page.Last = st.last
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	size := 0
-	for seq := from; seq <= last && len(page.Entries) < entries; seq++ {
-		r, err := readRecord(log, seq, buf)
+	for seq := max(from, st.lowest); seq <= st.last && len(page.Entries) < entries; seq++ {
+		r, kept, err := st.readKept(log, seq, buf)
 		if err != nil {
 			return storage.Page{}, err
+		}
+		if !kept {
+			continue
 		}
 		size += len(r.signature) + len(r.ciphertext)
 		if size > bytes && len(page.Entries) > 0 {
@@ -48,24 +50,22 @@ func (s *Store) Find(ctx context.Context, signature []byte) (seq storage.Seq, er
 	if len(signature) > storage.MaxEnvelope {
 		return 0, fmt.Errorf("search %s for a signature of %d bytes: %w", s.path, len(signature), storage.ErrTooLarge)
 	}
-	s.mu.RLock() // before the view begins: a key is never in neither place
-	defer s.mu.RUnlock()
-	err = s.viewFile(ctx, "search", func(tx *bbolt.Tx) (err error) {
-		seq, err = s.findSignature(tx, signature)
+	err = s.viewIndex(ctx, "search", func(tx *bbolt.Tx, st *state) (err error) {
+		seq, err = s.index.findSignature(tx, st, signature)
 		return err
 	})
 	return seq, err
 }
 
-func (s *Store) findSignature(tx *bbolt.Tx, signature []byte) (storage.Seq, error) {
-	t, tree := s.index.signatureTag(signature), tx.Bucket(indexBucket).Cursor()
-	one, _, ok := s.index.lookUp(tree, envelopePrefix(t))
+func (x *index) findSignature(tx *bbolt.Tx, st *state, signature []byte) (storage.Seq, error) {
+	t, tree := x.signatureTag(signature), tx.Bucket(indexBucket).Cursor()
+	one, _, ok := x.lookUp(tree, envelopePrefix(t))
 	if !ok {
 		return 0, storage.ErrNotFound
 	}
 	seqs, _ := firstEnvelopes(tree, t, one.seqOf())
-	seqs = slices.DeleteFunc(seqs, func(seq storage.Seq) bool { return seq > s.shown.last })
-	seq, err := signedBy(tx.Bucket(logBucket), seqs, signature)
+	seqs = slices.DeleteFunc(seqs, func(seq storage.Seq) bool { return seq > st.last })
+	seq, err := st.signedBy(tx.Bucket(logBucket), seqs, signature)
 	if err == nil && seq == 0 {
 		err = storage.ErrNotFound
 	}

@@ -11,14 +11,16 @@ import (
 // A record is what the log keeps of an envelope:
 //
 //	4 bytes   CRC-32C of the sequence number and of all that follows
-//	4         hour of birth
+//	4         hour of birth, which a Duplicate may lower
 //	32        id
-//	1         1 when a token paid for the envelope, otherwise 0
+//	1         1 when a token paid for the envelope, otherwise 0; plus twice the hours
+//	          by which Duplicates have lowered the hour of birth
 //	16        tag of that token, or nothing
 //	2         length of the signature
 //	          signature, ciphertext
 type record struct {
 	born       storage.Hour
+	aged       storage.Hour // by how much Duplicates have lowered born
 	id         storage.ID
 	paid       bool
 	token      tag
@@ -63,7 +65,7 @@ func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
 	}
 	r.born = storage.Hour(binary.BigEndian.Uint32(data[4:]))
 	data = data[8+copy(r.id[:], data[8:]):]
-	r.paid, data = data[0] == 1, data[1:]
+	r.paid, r.aged, data = data[0]&1 == 1, storage.Hour(data[0]>>1), data[1:]
 	if r.paid {
 		if len(data) < tagSize+2 {
 			return record{}, storefile.CorruptError("an entry of the log is too short")
@@ -77,6 +79,17 @@ func decodeRecord(seq storage.Seq, data []byte) (r record, err error) {
 	r.signature, r.ciphertext = data[:n:n], data[n:]
 	return r, nil
 }
+
+// setBorn changes the hour of birth in the record at seq, whose data is given.
+func setBorn(seq storage.Seq, data []byte, born, aged storage.Hour) {
+	binary.BigEndian.PutUint32(data[4:], uint32(born))
+	flags := &data[8+len(storage.ID{})]
+	*flags = *flags&1 | byte(aged)<<1
+	binary.BigEndian.PutUint32(data, checksumOf(seq, data[4:]))
+}
+
+// size returns the bytes of signature and ciphertext.
+func (r *record) size() int { return len(r.signature) + len(r.ciphertext) }
 
 func checksumOf(seq storage.Seq, data []byte) uint32 {
 	var b [8]byte

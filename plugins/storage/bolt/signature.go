@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -57,14 +58,14 @@ func firstEnvelopes(tree *bbolt.Cursor, t tag, one storage.Seq) (seqs []storage.
 	return []storage.Seq{one}, false
 }
 
-// signedBy returns the one of seqs that has the signature, or 0.
-func signedBy(log *bbolt.Bucket, seqs []storage.Seq, signature []byte) (storage.Seq, error) {
+// signedBy returns the one of seqs that is in the log and has the signature, or 0.
+func (st *state) signedBy(log *bbolt.Bucket, seqs []storage.Seq, signature []byte) (storage.Seq, error) {
 	for _, seq := range seqs {
-		r, err := readRecord(log, seq, nil)
+		r, kept, err := st.readKept(log, seq, nil)
 		if err != nil {
 			return 0, err
 		}
-		if bytes.Equal(r.signature, signature) {
+		if kept && bytes.Equal(r.signature, signature) {
 			return seq, nil
 		}
 	}
@@ -75,7 +76,7 @@ func signedBy(log *bbolt.Bucket, seqs []storage.Seq, signature []byte) (storage.
 func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 	return func(yield func(key) bool) {
 		k, _ := tree.Seek(from[:])
-		for shard := shardOf(from[:]); shard < shards/2; shard++ {
+		for shard := shardOf(from[:]); shard < shardsPerKind; shard++ {
 			for _, r := range x.recent[shard] {
 				for ; len(k) == len(r) && bytes.Compare(k, r[:]) < 0; k, _ = tree.Next() {
 					if !yield(key(k)) {
@@ -109,6 +110,9 @@ func (x *index) markFirsts(tx *bbolt.Tx, from key) (next key, done bool, err err
 	}
 	done = true
 	for k := range x.eachEnvelope(tree.Cursor(), from) {
+		if k == g.key { // recent and in the tree
+			continue
+		}
 		if len(g.seqs) > 0 && !bytes.Equal(k.keyPrefix(signatureTagSize), g.key.keyPrefix(signatureTagSize)) {
 			if err := mark(); err != nil {
 				return key{}, false, err
@@ -148,7 +152,10 @@ func (g *tagGroup) firstKeys(log *bbolt.Bucket) (keys []key, _ error) {
 	slices.Sort(g.seqs)
 	known := make(map[[sha256.Size]byte]bool)
 	for _, seq := range g.seqs {
-		r, err := readRecord(log, seq, nil)
+		r, gone, err := readRecord(log, seq, nil)
+		if gone {
+			err = storefile.CorruptError("an entry of the log is missing")
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,7 @@ func TestUpgradeMarksFirsts(t *testing.T) {
 					return err
 				}
 			}
-			return tx.Bucket(metaBucket).Put(versionKey, []byte{0, 0, 0, 2})
+			return downgrade(tx, 2)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -248,12 +248,12 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	late[0].Signature, late[0].Nullifier = known[1].Signature, nil // marks the first of a signature
 
 	s.appendMu.Lock()
-	b := newBatch(&s.index, len(late), nil)
+	b := newBatch(&s.index, &s.hours, len(late), nil)
 	if err := s.db.Update(func(tx *bbolt.Tx) error { return b.applyRecords(tx, late) }); err != nil {
 		t.Fatal(err)
 	}
 	info, err := s.Info(t.Context())
-	if before.Bytes = info.Bytes; err != nil || info != before {
+	if before.Bytes, before.InUse = info.Bytes, info.InUse; err != nil || info != before {
 		t.Errorf("info: %+v, %v, want %+v", info, err, before)
 	}
 	page, err := s.Log(t.Context(), storage.LogRequest{From: 41})
@@ -280,7 +280,9 @@ func TestNotShownBeforeDurable(t *testing.T) {
 	default: // it waits for the commit
 	}
 
+	s.mu.Lock()
 	s.publishBatch(b)
+	s.mu.Unlock()
 	s.appendMu.Unlock()
 	if n := <-listed; n != 60 {
 		t.Errorf("%d tokens are listed, want 60", n)

@@ -2,10 +2,11 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -48,7 +49,7 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 		b := &batch{writer: s.writer, meta: before}
 		err = f(b)
 		switch {
-		case err == nil && b.meta == before:
+		case err == nil && !b.hasChanged(before):
 			return nil
 		case err == nil:
 			err = b.commitBatch()
@@ -64,18 +65,38 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 // checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. If
 // either fails, the next Append finds out; this one is durable.
 func (s *Store) checkpointAndRelock() {
-	if fileSize(s.path+walSuffix) > s.maxWAL {
+	cut := s.cutsLog && time.Since(s.cutAt) >= cutEvery
+	if cut || fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads until the log is copied and the next transaction has begun, which
 		// then can begin the log anew.
 		s.checkpointMu.Lock()
 		defer s.checkpointMu.Unlock()
 	}
-	err := s.explainStoreError(s.checkpointIfLong())
+	var err error
+	if cut {
+		err = s.explainStoreError(s.cutLog())
+	} else {
+		err = s.explainStoreError(s.checkpointIfLong())
+	}
 	if err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, errBusy) {
 		s.breakStore(err) //nolint:errcheck // for later calls
 		return
 	}
 	s.writer.takeWriteLock() //nolint:errcheck // see above
+}
+
+// cutEvery is how often the log of SQLite is tried to be cut off while another program
+// reads it.
+const cutEvery = time.Second
+
+// cutLog copies the log of SQLite, which has removed envelopes, and cuts it off.
+func (s *Store) cutLog() error {
+	s.cutAt = time.Now()
+	busy, err := s.writer.truncateLogNow()
+	if err == nil && !busy {
+		s.cutsLog = false
+	}
+	return err
 }
 
 // checkpointIfLong copies the log of SQLite into the database when it is long.
@@ -128,87 +149,180 @@ func (s *Store) breakStore(err error) error {
 // batch is an open transaction.
 type batch struct {
 	*writer
-	meta meta // as it will be
+	meta  meta                       // as it will be
+	hours map[storage.Hour]hourDelta // what the table hours lacks
+}
+
+// hourDelta is what a batch changes in an hour.
+type hourDelta struct{ count, bytes int64 }
+
+func (b *batch) hasChanged(before meta) bool { return b.meta != before || len(b.hours) > 0 }
+
+func (b *batch) changeHour(at storage.Hour, count, bytes int64) {
+	if b.hours == nil {
+		b.hours = make(map[storage.Hour]hourDelta)
+	}
+	d := b.hours[at]
+	b.hours[at] = hourDelta{d.count + count, d.bytes + bytes}
 }
 
 func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
+	var token storage.TokenID
 	if r.Nullifier != nil {
-		token := storage.NewTokenID(*r.Nullifier)
-		if conflict, err := b.isConflict(token, r); conflict || err != nil {
+		token = storage.NewTokenID(*r.Nullifier)
+		if o, err := b.checkToken(token, r.ID); o.Status != 0 || err != nil {
+			return o, err
+		}
+	}
+	if r.Born < b.meta.floor {
+		return storage.Outcome{Status: storage.Expired}, nil
+	}
+	known, err := b.findEnvelope(r.ID)
+	if err != nil {
+		return storage.Outcome{}, err
+	}
+	seq := known.seq
+	var signed bool
+	if seq == 0 {
+		seq = b.meta.last + 1
+		signed, err = b.hasSignature(r.Signature)
+		if err != nil || signed && r.Nullifier != nil && len(r.Signature) > 0 {
 			return storage.Outcome{Status: storage.Conflict}, err
 		}
-		switch spent, err := b.spendToken(token, r.ID); {
-		case err != nil:
+	}
+	if r.Nullifier != nil {
+		if _, err := b.spendToken(token, int64(seq)); err != nil {
 			return storage.Outcome{}, err
-		case !spent:
-			return b.answerSpent(token, r.ID)
 		}
 	}
-	seq := b.meta.last + 1
-	sum := checksumOf(seq, r.ID, r.Born, r.Signature, r.Ciphertext)
-	switch stored, err := insertRow(b.writer.store, int64(seq), r.ID[:], int64(r.Born), int64(sum), emptyIfNil(r.Signature), emptyIfNil(r.Ciphertext)); {
+	if known.seq > 0 {
+		return storage.Outcome{Status: storage.Duplicate, Seq: seq}, b.lowerBorn(known, r.Born)
+	}
+	e := storage.Entry{Seq: seq, ID: r.ID, Born: r.Born, Signature: r.Signature, Ciphertext: r.Ciphertext}
+	return storage.Outcome{Status: storage.Stored, Seq: seq}, b.storeEntry(&e, int64(checksumOf(&e, 0)), signed)
+}
+
+// storeEntry puts an entry at the end of the log, and its signature into the table of those
+// unless it is signed, that is, Find finds an earlier one.
+func (b *batch) storeEntry(e *storage.Entry, checksum int64, signed bool) error {
+	if _, err := b.writer.store.ExecContext(uncanceled, int64(e.Seq), e.ID[:], int64(e.Born), 0, checksum, emptyIfNil(e.Signature), emptyIfNil(e.Ciphertext)); err != nil {
+		return err
+	}
+	if !signed {
+		if _, err := b.sign.ExecContext(uncanceled, hashOf(e.Signature), int64(e.Seq)); err != nil {
+			return err
+		}
+	}
+	b.changeHour(e.Born, 1, int64(len(e.Signature)+len(e.Ciphertext)))
+	b.meta.last = e.Seq
+	b.meta.count++
+	if b.meta.first == 0 {
+		b.meta.first = e.Seq
+	}
+	return nil
+}
+
+// checkToken returns the outcome of a record whose token is spent, or the zero Outcome.
+func (b *batch) checkToken(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
+	var paid any
+	var paidID []byte
+	var born sql.NullInt64
+	switch err := explainScanError(b.spentOn.QueryRowContext(uncanceled, token[:]).Scan(&paid, &paidID, &born)); {
+	case err == sql.ErrNoRows:
+		return storage.Outcome{}, nil
 	case err != nil:
 		return storage.Outcome{}, err
-	case stored:
-		b.meta.last = seq
-		return storage.Outcome{Status: storage.Stored, Seq: seq}, nil
 	}
-	seq, err := b.findSeq(r.ID)
-	if err == nil && seq == 0 {
-		err = storefile.CorruptError("an entry of the log is missing")
+	t, err := toSpentToken(token[:], paid, paidID)
+	if err != nil || t.ID != id {
+		return storage.Outcome{Status: storage.Spent}, err
 	}
-	return storage.Outcome{Status: storage.Duplicate, Seq: seq}, err
+	if seq, ok := paid.(int64); ok {
+		if born.Int64 < int64(b.meta.floor) {
+			return storage.Outcome{Status: storage.Spent}, nil
+		}
+		return storage.Outcome{Status: storage.Replayed, Seq: storage.Seq(seq)}, nil
+	}
+	e, err := b.findEnvelope(id)
+	if e.seq == 0 {
+		return storage.Outcome{Status: storage.Spent}, err
+	}
+	return storage.Outcome{Status: storage.Replayed, Seq: e.seq}, err
 }
 
-// isConflict reports whether a record must be refused because another envelope has its
-// signature. Mostly none has, which takes one query.
-func (b *batch) isConflict(token storage.TokenID, r *storage.Record) (bool, error) {
-	if len(r.Signature) == 0 {
-		return false, nil
-	}
-	if has, err := rowExists(b.signed, r.Signature); !has || err != nil {
-		return false, err
-	}
-	if spent, err := rowExists(b.spentOn, token[:]); spent || err != nil {
-		return false, err
-	}
-	seq, err := b.findSeq(r.ID)
-	return seq == 0, err
-}
-
-// spendToken spends a token on an envelope, and reports whether it was unspent.
-func (b *batch) spendToken(token storage.TokenID, id storage.ID) (bool, error) {
-	spent, err := insertRow(b.spend, token[:], id[:])
+// spendToken spends a token on the envelope at a sequence number, or with an id, and reports
+// whether it was unspent.
+func (b *batch) spendToken(token storage.TokenID, paid any) (bool, error) {
+	spent, err := insertRow(b.spend, token[:], paid)
 	if spent {
 		b.meta.tokens++
 	}
 	return spent, err
 }
 
-// answerSpent answers a record whose token was spent before.
-func (b *batch) answerSpent(token storage.TokenID, id storage.ID) (storage.Outcome, error) {
-	switch paid, err := b.findPayment(token); {
-	case err != nil:
-		return storage.Outcome{}, err
-	case paid != id:
-		return storage.Outcome{Status: storage.Spent}, nil
+// lowerBorn gives an entry a lower hour, see [storage.LowerBorn].
+func (b *batch) lowerBorn(e envelope, other storage.Hour) error {
+	born := storage.LowerBorn(e.born+e.lowered, e.born, other)
+	if born == e.born {
+		return nil
 	}
-	switch seq, err := b.findSeq(id); {
-	case err != nil:
-		return storage.Outcome{}, err
-	case seq == 0:
-		return storage.Outcome{Status: storage.Spent}, nil
-	default:
-		return storage.Outcome{Status: storage.Replayed, Seq: seq}, nil
+	entry, err := b.readEntry(e.seq)
+	if err != nil {
+		return err
 	}
+	size := int64(len(entry.Signature) + len(entry.Ciphertext))
+	b.changeHour(e.born, -1, -size)
+	b.changeHour(born, 1, size)
+	entry.Born = born
+	lowered := e.lowered + e.born - born
+	_, err = b.age.ExecContext(uncanceled, int64(born), int64(lowered), int64(checksumOf(&entry, lowered)), int64(e.seq))
+	return err
+}
+
+// readEntry reads an entry that is there.
+func (b *batch) readEntry(seq storage.Seq) (storage.Entry, error) {
+	rows, err := b.bySeq.QueryContext(uncanceled, int64(seq))
+	if err != nil {
+		return storage.Entry{}, err
+	}
+	defer rows.Close() //nolint:errcheck // reads only
+	if !rows.Next() {
+		return storage.Entry{}, errors.Join(rows.Err(), errMissingEntry)
+	}
+	var r row
+	if err := rows.Scan(r.columns()...); err != nil {
+		return storage.Entry{}, explainScanError(err)
+	}
+	return r.toEntry()
 }
 
 // commitBatch writes the counters, and makes them and the rows durable.
 func (b *batch) commitBatch() error {
-	if _, err := b.advance.ExecContext(uncanceled, int64(b.meta.last), int64(b.meta.tokens)); err != nil {
+	if err := b.writeHours(); err != nil {
+		return err
+	}
+	m := b.meta
+	if _, err := b.advance.ExecContext(uncanceled, int64(m.last), int64(m.tokens), int64(m.floor), int64(m.first), int64(m.count)); err != nil {
 		return err
 	}
 	return b.commitAndRelease()
+}
+
+func (b *batch) writeHours() error {
+	for at, d := range b.hours {
+		if d == (hourDelta{}) {
+			continue
+		}
+		if _, err := b.addToHour.ExecContext(uncanceled, int64(at), d.count, d.bytes); err != nil {
+			return err
+		}
+		if d.count < 0 {
+			if _, err := b.emptyHour.ExecContext(uncanceled, int64(at)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // emptyIfNil returns b, or an empty slice for nil, which SQLite would take for NULL.

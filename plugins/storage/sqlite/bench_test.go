@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -42,3 +43,43 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func BenchmarkReplay(b *testing.B) { storefiletest.BenchmarkReplay(b, openNewStore(b, Options{})) }
+
+// BenchmarkPrune removes an hour of 10,000 envelopes, in transactions of 256, from a store
+// with four more.
+func BenchmarkPrune(b *testing.B) {
+	const perHour = 10_000
+	s := openNewStore(b, Options{})
+	hour := storage.Hour(0)
+	appendHour := func() {
+		for n := 0; n < perHour; n += 100 {
+			batch := storefiletest.RandomRecords(100)
+			for i := range batch {
+				batch[i].Born = hour
+			}
+			if _, err := s.Append(b.Context(), batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		hour++
+	}
+	for range 4 {
+		appendHour()
+	}
+	longest := time.Duration(0)
+	for b.Loop() {
+		b.StopTimer()
+		appendHour()
+		b.StartTimer()
+		for more := true; more; {
+			start := time.Now()
+			p, err := s.Prune(b.Context(), storage.PruneRequest{Floor: hour - 4, Max: 256})
+			if err != nil {
+				b.Fatal(err)
+			}
+			longest = max(longest, time.Since(start))
+			more = p.More
+		}
+	}
+	b.ReportMetric(float64(b.N*perHour)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(longest.Milliseconds()), "longest-ms")
+}

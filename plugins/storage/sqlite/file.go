@@ -31,10 +31,13 @@ func ensureFile(path string) error {
 	}, walSuffix, journalSuffix, "-shm")
 }
 
-// initializeFile makes an empty store of an empty file.
-func initializeFile(path string) error {
+// initializeFile makes an empty store, with an epoch of its own, of an empty file.
+func initializeFile(path string) error { return initializeEpoch(path, storage.NewEpoch()) }
+
+func initializeEpoch(path string, epoch storage.Epoch) error {
 	db, err := sql.Open("sqlite", dataSource(path, url.Values{"mode": {"rw"}},
 		fmt.Sprintf("page_size(%d)", pageSize),
+		"auto_vacuum(incremental)", // see prune.go
 		"journal_mode(wal)",
 		"synchronous(full)",
 		"fullfsync(1)",
@@ -44,9 +47,8 @@ func initializeFile(path string) error {
 		return err
 	}
 	db.SetMaxOpenConns(1)
-	epoch := storage.NewEpoch()
 	_, err = db.ExecContext(uncanceled, fmt.Sprintf(
-		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0, 0, 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
 	if err == nil {
 		// Closing would do so as well, but ignore a sync that fails.
@@ -55,9 +57,9 @@ func initializeFile(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// inspectFile returns an error for a locked file that cannot be opened as a store. It
-// changes nothing.
-func inspectFile(path string, file io.ReaderAt) error {
+// inspectFile returns the format of a locked file, or an error if it cannot be opened as a
+// store. It changes nothing.
+func inspectFile(path string, file io.ReaderAt) (format int64, err error) {
 	// A database that was closed in good order is read alone: SQLite would make the files
 	// beside it. If there is a log, as after a crash, SQLite reads it too, but does not copy
 	// it. Then the file by itself says little: a power cut may have torn any page that was
@@ -66,24 +68,24 @@ func inspectFile(path string, file io.ReaderAt) error {
 	alone := isSelfContained(path)
 	ours, err := checkHeader(file, alone)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if alone {
 		mode.Set("immutable", "1")
 	}
 	db, err := sql.Open("sqlite", dataSource(path, mode))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer db.Close() //nolint:errcheck // reads only
-	err = checkFormat(db)
+	format, err = checkFormat(db)
 	if err == nil {
-		err = checkContent(db)
+		err = checkContent(db, format)
 	}
 	if err = explainError(path, err); errors.Is(err, storage.ErrCorrupt) && !ours {
-		return storefile.ErrNotStore
+		err = storefile.ErrNotStore
 	}
-	return err
+	return format, err
 }
 
 // isSelfContained reports whether no file beside a database belongs to its content.
@@ -109,24 +111,30 @@ func checkHeader(file io.ReaderAt, alone bool) (ours bool, err error) {
 	return ours, nil
 }
 
-// checkFormat returns an error for a database that is not a store or has another format.
-func checkFormat(db *sql.DB) error {
-	var application, format int64
+// checkFormat returns the format of a store, or an error for a database that is not a store
+// or has a format that is not known.
+func checkFormat(db *sql.DB) (format int64, err error) {
+	var application int64
 	if err := db.QueryRowContext(uncanceled, "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").Scan(&application, &format); err != nil {
-		return err
+		return 0, err
 	}
 	if application != applicationID {
-		return storefile.ErrNotStore
+		return 0, storefile.ErrNotStore
 	}
-	if format != version {
-		return fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", format, version)
+	if format < 1 || format > version {
+		return 0, fmt.Errorf("the file has format %d and this release knows format %d; run the release that wrote it, or a later one", format, version)
 	}
-	return nil
+	return format, nil
 }
 
-// checkContent returns an error for a store that contradicts itself.
-func checkContent(db *sql.DB) error {
-	m, err := scanMeta(db.QueryRowContext(uncanceled, selectMeta))
+// checkContent returns an error for a store that contradicts itself. It looks at the ends of
+// the log, which later calls do not read.
+func checkContent(db *sql.DB, format int64) error {
+	query := selectMeta
+	if format == 1 {
+		query = selectMeta1
+	}
+	m, err := scanMeta(db.QueryRowContext(uncanceled, query))
 	if err != nil {
 		return err
 	}
@@ -134,7 +142,8 @@ func checkContent(db *sql.DB) error {
 	if err := explainScanError(db.QueryRowContext(uncanceled, "SELECT coalesce(max(seq), 0) FROM envelopes").Scan(&last)); err != nil {
 		return err
 	}
-	if last != m.last {
+	// What was last may be pruned.
+	if last > m.last || last < m.last && m.floor == 0 {
 		return storefile.CorruptError("the log does not end where the table meta says")
 	}
 	_, err = db.ExecContext(uncanceled, "SELECT token FROM tokens LIMIT 1")

@@ -126,7 +126,7 @@ func TestRefused(t *testing.T) {
 		}, "something else than a file; put the file itself there", nil},
 		"foreign":           {func(t *testing.T, path string) { execStatement(t, path, "CREATE TABLE users (name TEXT)") }, "is not a store of this relay", nil},
 		"other application": {changed("PRAGMA application_id = 7"), "is not a store of this relay", nil},
-		"newer":             {changed("PRAGMA user_version = 2"), "has format 2 and this release knows format 1", nil},
+		"newer":             {changed("PRAGMA user_version = 3"), "has format 3 and this release knows format 2", nil},
 		"no version":        {changed("PRAGMA user_version = 0"), "has format 0", nil},
 		"no epoch":          {changed("UPDATE meta SET epoch = x''"), "makes no sense", storage.ErrCorrupt},
 		"nothing in meta":   {changed("DELETE FROM meta"), "is empty", storage.ErrCorrupt},
@@ -134,7 +134,7 @@ func TestRefused(t *testing.T) {
 		"end of log gone":   {changed("DELETE FROM envelopes WHERE seq > 60"), "does not end where the table meta says", storage.ErrCorrupt},
 		"no log":            {changed("DROP TABLE envelopes"), "no such table", storage.ErrCorrupt},
 		"no tokens":         {changed("DROP TABLE tokens"), "no such table", storage.ErrCorrupt},
-		"other columns":     {changed("ALTER TABLE meta RENAME last TO first"), "no such column", storage.ErrCorrupt},
+		"other columns":     {changed("ALTER TABLE meta RENAME last TO end"), "no such column", storage.ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -69,9 +69,12 @@ func dumpOf(t *testing.T, path string) []byte {
 	for _, query := range []string{
 		"SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name",
 		"SELECT printf('application %d format %d', application_id, user_version) FROM pragma_application_id, pragma_user_version",
-		"SELECT printf('%d %s %d %d %s %s', seq, hex(id), born, checksum, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
-		"SELECT hex(token) || ' ' || hex(id) FROM tokens ORDER BY token",
-		"SELECT printf('%d %d %d %d', one, length(epoch), last, tokens) FROM meta",
+		"SELECT 'auto_vacuum ' || auto_vacuum FROM pragma_auto_vacuum",
+		"SELECT printf('%d %s %d %d %d %s %s', seq, hex(id), born, lowered, checksum, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
+		"SELECT printf('%d %d', hash, seq) FROM signatures ORDER BY hash",
+		"SELECT hex(token) || ' ' || typeof(paid) || ' ' || iif(typeof(paid) = 'blob', hex(paid), paid) FROM tokens ORDER BY token",
+		"SELECT printf('%d %d %d', hour, count, bytes) FROM hours ORDER BY hour",
+		"SELECT printf('%d %d %d %d %d %d %d', one, length(epoch), last, tokens, floor, first, count) FROM meta",
 	} {
 		rows, err := db.QueryContext(t.Context(), query)
 		if err != nil {
@@ -108,27 +111,43 @@ func writeFormat(t *testing.T, name string, dump []byte, path string) {
 	}
 }
 
-// TestEarlierFormats opens a file of each format.
+// unpackFormat writes the file of a format to path.
+func unpackFormat(t *testing.T, format int, path string) {
+	t.Helper()
+	file, err := os.Open(filepath.Join("testdata", fmt.Sprintf("format%d.sqlite.gz", format)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, data)
+}
+
+// TestEarlierFormats opens a file of each format, and compares what comes of it with a new
+// file of the same envelopes.
 func TestEarlierFormats(t *testing.T) {
 	for format := 1; format <= version; format++ {
-		file, err := os.Open(filepath.Join("testdata", fmt.Sprintf("format%d.sqlite.gz", format)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		unpacked, err := gzip.NewReader(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(unpacked)
-		if err != nil {
-			t.Fatal(err)
-		}
 		path := filepath.Join(t.TempDir(), "messages.sqlite")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
+		unpackFormat(t, format, path)
+		s := mustOpen(t, path, Options{})
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s := mustOpen(t, path, Options{})
+		want, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("format%d.dump", version)))
+		if got := dumpOf(t, path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("format %d: the file has\n%s, want\n%s (%v)", format, got, want, err)
+		}
+		s = mustOpen(t, path, Options{})
+		if got := fileNames(t, s); len(got) != 3 {
+			t.Errorf("format %d: the directory has %q", format, got)
+		}
 		records := formatRecords()
 		outcomes, err := s.Append(t.Context(), records)
 		for i, o := range outcomes {
@@ -140,7 +159,7 @@ func TestEarlierFormats(t *testing.T) {
 				t.Errorf("format %d, envelope %d: %v, want %v", format, i, o, want)
 			}
 		}
-		if info, infoErr := s.Info(t.Context()); err != nil || infoErr != nil || info.Last != 12 || info.Tokens != 9 {
+		if info, infoErr := s.Info(t.Context()); err != nil || infoErr != nil || info.Last != 12 || info.Count != 12 || info.Tokens != 9 {
 			t.Errorf("format %d: %+v, %v, %v", format, info, err, infoErr)
 		}
 	}

@@ -74,25 +74,25 @@ func useFiles(t *testing.T, data, wal []byte) {
 // FuzzRow takes rows of any content for entries of the log.
 func FuzzRow(f *testing.F) {
 	id := make([]byte, len(storage.ID{}))
-	f.Add(int64(7), int64(12), int64(0), id, []byte("signature"), []byte("ciphertext"), true)
-	f.Add(int64(7), int64(12), int64(0), id[1:], []byte("signature"), []byte("ciphertext"), true)
-	f.Add(int64(8), int64(-1), int64(0), id, []byte{}, []byte{}, false)
-	f.Add(int64(7), int64(1<<40), int64(1<<40), id, []byte{}, make([]byte, storage.MaxEnvelope+1), false)
-	f.Fuzz(func(t *testing.T, seq, born, sum int64, id, signature, ciphertext []byte, seal bool) {
-		const want = 7
+	f.Add(int64(7), int64(12), int64(0), int64(0), id, []byte("signature"), []byte("ciphertext"), true)
+	f.Add(int64(7), int64(12), int64(24), int64(0), id[1:], []byte("signature"), []byte("ciphertext"), true)
+	f.Add(int64(8), int64(-1), int64(25), int64(0), id, []byte{}, []byte{}, false)
+	f.Add(int64(7), int64(1<<40), int64(-1), int64(1<<40), id, []byte{}, make([]byte, storage.MaxEnvelope+1), false)
+	f.Fuzz(func(t *testing.T, seq, born, lowered, sum int64, id, signature, ciphertext []byte, seal bool) {
 		if seal && len(id) == len(storage.ID{}) { // past the checksum
-			sum = int64(checksumOf(want, storage.ID(id), storage.Hour(born), signature, ciphertext))
+			e := storage.Entry{Seq: storage.Seq(seq), ID: storage.ID(id), Born: storage.Hour(born), Signature: signature, Ciphertext: ciphertext}
+			sum = int64(checksumOf(&e, storage.Hour(lowered)))
 		}
-		r := row{seq: seq, born: born, checksum: sum, id: id, signature: signature, ciphertext: ciphertext}
-		e, err := r.toEntry(want)
+		r := row{seq: seq, born: born, lowered: lowered, checksum: sum, id: id, signature: signature, ciphertext: ciphertext}
+		e, err := r.toEntry()
 		if err != nil {
 			if !errors.Is(err, storage.ErrCorrupt) {
 				t.Errorf("%v is not ErrCorrupt", err)
 			}
 			return
 		}
-		if seq != want || e.Seq != want || int64(e.Born) != born || born > math.MaxUint32 || !bytes.Equal(e.ID[:], id) ||
-			!bytes.Equal(e.Signature, signature) || !bytes.Equal(e.Ciphertext, ciphertext) {
+		if seq < 1 || int64(e.Seq) != seq || int64(e.Born) != born || born > math.MaxUint32 || lowered > storage.MaxAging ||
+			!bytes.Equal(e.ID[:], id) || !bytes.Equal(e.Signature, signature) || !bytes.Equal(e.Ciphertext, ciphertext) {
 			t.Error("the entry is not what is in the row")
 		}
 	})

@@ -9,6 +9,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
+// A token takes the bytes of its TokenID and of a sequence number. Which envelope it has
+// paid for is forgotten with the envelope: no other has the number.
+
 // SpentTokens implements [storage.Ledger].
 func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) (page []storage.SpentToken, err error) {
 	limit, err := req.Bound()
@@ -19,34 +22,49 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 	if req.After != nil {
 		after = req.After[:]
 	}
-	err = s.withReader(ctx, "list the tokens of", func() (err error) {
-		page, err = s.reader.readTokens(after, limit)
-		return err
+	err = s.withSnapshot(ctx, "list the tokens of", func(r *reader, x snapshot) error {
+		return x.readRows(r.spendings, []any{after, limit}, func(rows *sql.Rows) error {
+			var token, id sql.RawBytes
+			var paid any
+			if err := rows.Scan(&token, &paid, &id); err != nil {
+				return err
+			}
+			t, err := toSpentToken(token, paid, id)
+			page = append(page, t)
+			return err
+		})
 	})
-	return page, err
-}
-
-func (r *reader) readTokens(after []byte, limit int) (page []storage.SpentToken, err error) {
-	rows, err := r.spendings.QueryContext(uncanceled, after, limit)
 	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // reads only
-	for rows.Next() {
-		var token, id sql.RawBytes
-		if err := explainScanError(rows.Scan(&token, &id)); err != nil {
-			return nil, err
-		}
-		if len(token) != len(storage.TokenID{}) || len(id) != len(storage.ID{}) {
-			return nil, storefile.CorruptError("a token makes no sense")
-		}
-		page = append(page, storage.SpentToken{Token: storage.TokenID(token), ID: storage.ID(id)})
-	}
-	if err := rows.Err(); err != nil {
 		return nil, err
 	}
 	return page, nil
 }
+
+// toSpentToken returns a row of the table tokens. id is that of the envelope in the log, or
+// nil.
+func toSpentToken(token []byte, paid any, id []byte) (t storage.SpentToken, err error) {
+	if len(token) != len(t.Token) {
+		return t, errBadToken
+	}
+	t.Token = storage.TokenID(token)
+	switch paid := paid.(type) {
+	case int64:
+		if id == nil {
+			return t, nil // forgotten
+		}
+	case []byte:
+		id = paid
+	default:
+		return t, errBadToken
+	}
+	if len(id) != len(t.ID) {
+		return t, errBadToken
+	}
+	t.ID = storage.ID(id)
+	return t, nil
+}
+
+var errBadToken = storefile.CorruptError("a token makes no sense")
 
 // Spend implements [storage.Ledger].
 func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error {
@@ -55,10 +73,25 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 	}
 	return s.writeBatch(ctx, "spend tokens in", func(b *batch) error {
 		for _, x := range spendings {
-			if _, err := b.spendToken(x.Token, x.ID); err != nil {
+			if err := b.recordSpending(x); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// recordSpending spends a token, unless it is spent. It keeps the id of an envelope that is
+// not in the log.
+func (b *batch) recordSpending(x storage.SpentToken) error {
+	e, err := b.findEnvelope(x.ID)
+	if err != nil {
+		return err
+	}
+	var paid any = int64(e.seq)
+	if e.seq == 0 && x.ID != (storage.ID{}) {
+		paid = x.ID[:]
+	}
+	_, err = b.spendToken(x.Token, paid)
+	return err
 }

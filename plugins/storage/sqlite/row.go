@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
 	"errors"
@@ -16,71 +17,97 @@ import (
 // castagnoli has instructions of its own in the processors that matter.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksumOf is the CRC-32C of seq (8 bytes), id, born (4 bytes), length of the
-// signature (4 bytes), signature and ciphertext; numbers are big-endian.
-func checksumOf(seq storage.Seq, id storage.ID, born storage.Hour, signature, ciphertext []byte) uint32 {
-	b := make([]byte, 0, 8+len(id)+4+4)
-	b = binary.BigEndian.AppendUint64(b, uint64(seq))
-	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(born))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(signature)))
+// checksumOf is the CRC-32C of seq (8 bytes), id, born (4 bytes), lowered (1 byte), length
+// of the signature (3 bytes), signature and ciphertext; numbers are big-endian. In version
+// 1 the length had 4 bytes, of which the first was 0, as lowered is after an upgrade.
+func checksumOf(e *storage.Entry, lowered storage.Hour) uint32 {
+	b := make([]byte, 0, 8+len(e.ID)+4+4)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Seq))
+	b = append(b, e.ID[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(e.Born))
+	b = binary.BigEndian.AppendUint32(b, uint32(lowered)<<24|uint32(len(e.Signature)))
 	sum := crc32.Update(0, castagnoli, b)
-	sum = crc32.Update(sum, castagnoli, signature)
-	return crc32.Update(sum, castagnoli, ciphertext)
+	sum = crc32.Update(sum, castagnoli, e.Signature)
+	return crc32.Update(sum, castagnoli, e.Ciphertext)
 }
+
+// hashOf is the hash of a signature in the table signatures.
+func hashOf(signature []byte) int64 {
+	h := sha256.Sum256(signature)
+	return int64(binary.BigEndian.Uint64(h[:]))
+}
+
+// entryColumns are the columns of a row, in the order of its fields.
+const entryColumns = "seq, id, born, lowered, checksum, signature, ciphertext"
 
 // row is a row of the table envelopes. Its slices are valid until the next row is read.
 type row struct {
-	seq, born, checksum       int64
-	id, signature, ciphertext sql.RawBytes
+	seq, born, lowered, checksum int64
+	id, signature, ciphertext    sql.RawBytes
 }
 
-// toEntry returns the entry at seq, with bytes of its own, or an error that is
+// columns are where to scan the entryColumns.
+func (r *row) columns() []any {
+	return []any{&r.seq, &r.id, &r.born, &r.lowered, &r.checksum, &r.signature, &r.ciphertext}
+}
+
+// toEntry returns the entry, with bytes of its own, or an error that is
 // [storage.ErrCorrupt].
-func (r *row) toEntry(seq storage.Seq) (storage.Entry, error) {
+func (r *row) toEntry() (storage.Entry, error) {
 	switch {
-	case r.seq != int64(seq):
-		return storage.Entry{}, storefile.CorruptError("an entry of the log is missing")
-	case len(r.id) != len(storage.ID{}),
+	case r.seq < 1,
+		len(r.id) != len(storage.ID{}),
 		r.born < 0 || r.born > math.MaxUint32,
+		r.lowered < 0 || r.lowered > storage.MaxAging,
 		len(r.signature)+len(r.ciphertext) > storage.MaxEnvelope:
-		return storage.Entry{}, storefile.CorruptError("an entry of the log makes no sense")
+		return storage.Entry{}, errSenselessEntry
 	}
 	n := len(r.signature)
 	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
 	e := storage.Entry{
-		Seq:        seq,
+		Seq:        storage.Seq(r.seq),
 		ID:         storage.ID(r.id),
 		Born:       storage.Hour(r.born),
 		Signature:  body[:n:n],
 		Ciphertext: body[n:],
 	}
-	if int64(checksumOf(seq, e.ID, e.Born, e.Signature, e.Ciphertext)) != r.checksum {
+	if int64(checksumOf(&e, storage.Hour(r.lowered))) != r.checksum {
 		return storage.Entry{}, storefile.CorruptError("the checksum of an entry of the log is wrong")
 	}
 	return e, nil
 }
+
+var (
+	errMissingEntry   = storefile.CorruptError("an entry of the log is missing")
+	errSenselessEntry = storefile.CorruptError("an entry of the log makes no sense")
+)
 
 // meta is the row of the table of that name.
 type meta struct {
 	epoch  storage.Epoch
 	last   storage.Seq
 	tokens uint64
+	floor  storage.Hour
+	first  storage.Seq
+	count  uint64
 }
+
+const selectMeta = "SELECT epoch, last, tokens, floor, first, count FROM meta WHERE one = 1"
 
 // scanMeta reads the row, which must be there.
 func scanMeta(r *sql.Row) (m meta, err error) {
 	var epoch []byte
-	var last, tokens int64
-	switch err := explainScanError(r.Scan(&epoch, &last, &tokens)); {
+	var last, tokens, floor, first, count int64
+	switch err := explainScanError(r.Scan(&epoch, &last, &tokens, &floor, &first, &count)); {
 	case err == sql.ErrNoRows:
 		return meta{}, storefile.CorruptError("the table meta is empty")
 	case err != nil:
 		return meta{}, err
-	case len(epoch) != len(m.epoch) || last < 0 || tokens < 0:
+	case len(epoch) != len(m.epoch) || tokens < 0 || floor < 0 || floor > math.MaxUint32 ||
+		last < 0 || first < 0 || count < 0 || (count == 0) != (first == 0):
 		return meta{}, storefile.CorruptError("the table meta makes no sense")
 	}
-	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens)}, nil
+	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens), storage.Hour(floor), storage.Seq(first), uint64(count)}, nil
 }
 
 // explainScanError returns the error of a Scan. The tables are strict, so a value of another
@@ -92,5 +119,3 @@ func explainScanError(err error) error {
 	}
 	return storefile.CorruptError(err.Error())
 }
-
-const selectMeta = "SELECT epoch, last, tokens FROM meta WHERE one = 1"

@@ -8,8 +8,9 @@ const (
 	// applicationID is in the header of the file, where file(1) looks for it:
 	// the letters "CwRy".
 	applicationID = 0x43775279
-	// version is the user_version of SQLite.
-	version = 1
+	// version is the user_version of SQLite. Files of version 1 are upgraded, see
+	// upgrade.go.
+	version = 2
 
 	pageSize      = 4 << 10
 	walSuffix     = "-wal"
@@ -23,29 +24,49 @@ const (
 	walPages = 1000
 )
 
-// schema is what .schema shows, so it is written for those who look.
+// schema is what .schema shows, so it is written for those who look. Most of what a file
+// has beyond the envelopes is in the indexes, whose random order leaves a third of their
+// pages free. So they have as few bytes for an envelope as they can: 8 of the id, which
+// is a hash already, and 8 of a hash of the signature.
 const schema = `
 CREATE TABLE envelopes (          -- the log of the server
-  seq        INTEGER PRIMARY KEY, -- place in the log, from 1 on without a gap
-  id         BLOB NOT NULL UNIQUE, -- SHA-256 of signature and ciphertext, see storage.NewID
+  seq        INTEGER PRIMARY KEY, -- place in the log, from 1 on; what was pruned leaves a gap
+  id         BLOB NOT NULL,       -- SHA-256 of signature and ciphertext, see storage.NewID
   born       INTEGER NOT NULL,    -- when the first relay accepted it, in hours since 1970
+  lowered    INTEGER NOT NULL,    -- hours by which born was lowered since it was stored
   checksum   INTEGER NOT NULL,    -- CRC-32C of all the rest, see row.go
   signature  BLOB NOT NULL,       -- that only the members of a group can check
   ciphertext BLOB NOT NULL
 ) STRICT;
 
-CREATE INDEX envelopes_by_signature ON envelopes (signature);
+CREATE INDEX envelopes_by_id ON envelopes (substr(id, 1, 8));
+CREATE INDEX envelopes_by_key ON envelopes (born, id);
+
+CREATE TABLE signatures (         -- of the first envelopes that have them
+  hash INTEGER NOT NULL,          -- the first 8 bytes of the SHA-256 of a signature
+  seq  INTEGER NOT NULL,
+  PRIMARY KEY (hash, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE tokens (             -- those that are spent
   token BLOB NOT NULL PRIMARY KEY, -- part of a hash, see storage.NewTokenID
-  id    BLOB NOT NULL             -- the envelope that it paid for
+  paid  ANY NOT NULL              -- seq of the envelope that it paid for; its id where it never was in the log
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE hours (              -- what the table envelopes has of each hour
+  hour  INTEGER PRIMARY KEY,      -- born
+  count INTEGER NOT NULL,
+  bytes INTEGER NOT NULL          -- of signatures and ciphertexts
+) STRICT;
 
 CREATE TABLE meta (               -- one row
   one    INTEGER PRIMARY KEY CHECK (one = 1),
   epoch  BLOB NOT NULL,           -- 16 random bytes, the name of this store
-  last   INTEGER NOT NULL,        -- greatest seq of the log, 0 when it is empty
-  tokens INTEGER NOT NULL         -- number of rows in tokens
+  last   INTEGER NOT NULL,        -- greatest seq ever assigned, 0 when none was
+  tokens INTEGER NOT NULL,        -- number of rows in tokens
+  floor  INTEGER NOT NULL,        -- envelopes that were born before are pruned, or will be removed soon
+  first  INTEGER NOT NULL,        -- least seq that is not pruned, 0 when there is none
+  count  INTEGER NOT NULL         -- number of envelopes that are not pruned
 ) STRICT;
 `
 

@@ -8,7 +8,8 @@
 // The database can be read while the relay runs:
 //
 //	sqlite3 -readonly messages.sqlite 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) FROM envelopes LIMIT 10'
-//	sqlite3 -readonly messages.sqlite 'SELECT last, tokens FROM meta'
+//	sqlite3 -readonly messages.sqlite 'SELECT last, count, tokens, floor FROM meta'
+//	sqlite3 -readonly messages.sqlite 'SELECT datetime(hour*3600, "unixepoch"), count, bytes FROM hours'
 //	sqlite3 -readonly messages.sqlite .schema
 //	sqlite3 -readonly messages.sqlite 'VACUUM INTO "copy.db"'
 //
@@ -36,6 +37,19 @@
 // that a write which a power failure cuts off leaves alone what is beside it
 // (https://www.sqlite.org/psow.html). The store does not assume that: with psow=0 a commit
 // fills the last sector that it writes, and the next commit begins in another.
+//
+// # Pruning
+//
+// What Prune removes is overwritten with zeros in the database before its pages are used
+// again or cut off (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log of
+// SQLite still has the pages as they were before. The Prune that removes the last pruned
+// envelope copies the log and cuts it off before it returns, unless another program reads
+// the database just then; later appends do so when that has ended, and so does the next
+// Open. What may stay for longer, where pages of the indexes have unused space, are ids and
+// 8 bytes of hashes of signatures, but nothing of signatures and ciphertexts.
+//
+// The database gives back free pages when they are more than a tenth of it, some of them
+// with each Prune (https://www.sqlite.org/pragma.html#pragma_incremental_vacuum).
 //
 // # Limits
 //
@@ -83,6 +97,8 @@ type Store struct {
 	appendMu sync.Mutex // held by Append and Spend for their whole length
 	writer   *writer    // nil while there is no room for its files
 	triedAt  time.Time  // to open it
+	cutsLog  bool       // whether the log of SQLite has removed envelopes and must be cut off
+	cutAt    time.Time  // when that was tried
 
 	writeError atomic.Pointer[error] // why there is no writer
 
@@ -96,6 +112,8 @@ type Store struct {
 var (
 	_ storage.Store  = (*Store)(nil)
 	_ storage.Ledger = (*Store)(nil)
+	_ storage.Pruner = (*Store)(nil)
+	_ storage.Index  = (*Store)(nil)
 )
 
 // Open opens the store at path. If there is none it makes one, and its directory. It
@@ -138,11 +156,20 @@ func (s *Store) openFile() (err error) {
 	if err := storefile.Lock(s.lock); err != nil {
 		return err
 	}
+	if err := s.checkLocked(); err != nil {
+		return err
+	}
 	if err := storefile.SyncBeforeRead(s.path, walSuffix, journalSuffix); err != nil {
 		return err
 	}
-	if err := inspectFile(s.path, s.lock); err != nil {
+	format, err := inspectFile(s.path, s.lock)
+	if err != nil {
 		return err
+	}
+	if format < version {
+		if err := s.upgradeFile(); err != nil {
+			return fmt.Errorf("upgrade the file from format %d to format %d: %w", format, version, err)
+		}
 	}
 	err = s.openForWriting()
 	if errors.Is(err, storage.ErrFull) {
@@ -156,20 +183,36 @@ func (s *Store) openFile() (err error) {
 	return s.explainStoreError(err)
 }
 
-// Info implements [storage.Store].
+// checkLocked returns an error if the locked file is not the one at the path: another process
+// has upgraded it.
+func (s *Store) checkLocked() error {
+	locked, err := s.lock.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(s.path); err != nil || !os.SameFile(now, locked) {
+		return storefile.ErrLocked
+	}
+	return nil
+}
+
+// Info implements [storage.Store]. Bytes counts the database and the log of SQLite.
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	err = s.withReader(ctx, "describe", func() error {
-		m, err := s.reader.readMeta()
-		if err != nil {
+	err = s.withSnapshot(ctx, "describe", func(r *reader, x snapshot) error {
+		var pages, free int64
+		if err := x.Stmt(r.pages).QueryRowContext(uncanceled).Scan(&pages, &free); err != nil {
 			return err
 		}
+		bytes := uint64(fileSize(s.path) + fileSize(s.path+walSuffix))
 		info = storage.Info{
 			Epoch:  s.epoch,
-			First:  min(1, m.last),
-			Last:   m.last,
-			Count:  uint64(m.last),
-			Bytes:  uint64(fileSize(s.path) + fileSize(s.path+walSuffix)),
-			Tokens: m.tokens,
+			First:  x.meta.first,
+			Last:   x.meta.last,
+			Count:  x.meta.count,
+			Bytes:  bytes,
+			InUse:  min(bytes, uint64(pages-free)*pageSize),
+			Tokens: x.meta.tokens,
+			Floor:  x.meta.floor,
 		}
 		return nil
 	})
@@ -199,12 +242,12 @@ func (s *Store) releaseAll() error {
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// withReader calls f, which reads, while the log of SQLite is kept as it is.
-func (s *Store) withReader(ctx context.Context, op string, f func() error) error {
+// withSnapshot calls f, which reads, while the log of SQLite is kept as it is.
+func (s *Store) withSnapshot(ctx context.Context, op string, f func(*reader, snapshot) error) error {
 	return s.runMethod(ctx, op, func() error {
 		s.checkpointMu.RLock()
 		defer s.checkpointMu.RUnlock()
-		return f()
+		return s.reader.readSnapshot(func(x snapshot) error { return f(s.reader, x) })
 	})
 }
 

@@ -3,10 +3,10 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 
-	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -22,11 +22,14 @@ type writer struct {
 
 	begin, commit, rollback, checkpoint, logState *sql.Stmt
 
-	meta, advance  *sql.Stmt
-	store, seqOf   *sql.Stmt
-	spend, spentOn *sql.Stmt
-	signed         *sql.Stmt
-	prepared       []*sql.Stmt
+	meta, advance             *sql.Stmt
+	store, byID, bySeq, age   *sql.Stmt
+	sign, bySignature, forget *sql.Stmt
+	spend, spentOn            *sql.Stmt
+	addToHour, emptyHour      *sql.Stmt
+	older, remove, next, sum  *sql.Stmt
+	free                      *sql.Stmt
+	prepared                  []*sql.Stmt
 }
 
 // writerSource opens an existing database. The writer waits for a program that
@@ -45,6 +48,7 @@ func writerSource(path string, maxWAL int64) string {
 		"wal_autocheckpoint(0)", // which ignores a sync that fails, see [Store.checkpointIfLong]
 		fmt.Sprintf("journal_size_limit(%d)", maxWAL),
 		"cache_size(-4096)",
+		"secure_delete(on)",
 	)
 }
 
@@ -71,12 +75,23 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)"},
 		{&w.logState, "PRAGMA wal_checkpoint(NOOP)"},
 		{&w.meta, selectMeta},
-		{&w.advance, "UPDATE meta SET last = ?, tokens = ? WHERE one = 1"},
-		{&w.store, "INSERT INTO envelopes (seq, id, born, checksum, signature, ciphertext) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"},
-		{&w.seqOf, "SELECT seq FROM envelopes WHERE id = ?"},
-		{&w.spend, "INSERT INTO tokens (token, id) VALUES (?, ?) ON CONFLICT (token) DO NOTHING"},
-		{&w.spentOn, "SELECT id FROM tokens WHERE token = ?"},
-		{&w.signed, "SELECT 1 FROM envelopes WHERE signature = ? LIMIT 1"},
+		{&w.advance, "UPDATE meta SET last = ?, tokens = ?, floor = ?, first = ?, count = ? WHERE one = 1"},
+		{&w.store, "INSERT INTO envelopes (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?)"},
+		{&w.byID, "SELECT seq, born, lowered" + selectByID},
+		{&w.bySeq, "SELECT " + entryColumns + " FROM envelopes WHERE seq = ?"},
+		{&w.age, "UPDATE envelopes SET born = ?, lowered = ?, checksum = ? WHERE seq = ?"},
+		{&w.sign, "INSERT INTO signatures (hash, seq) VALUES (?, ?)"},
+		{&w.bySignature, selectSeqBySignature},
+		{&w.forget, "DELETE FROM signatures WHERE hash = ? AND seq = ?"},
+		{&w.spend, "INSERT INTO tokens (token, paid) VALUES (?, ?) ON CONFLICT (token) DO NOTHING"},
+		{&w.spentOn, "SELECT t.paid, e.id, e.born FROM tokens t LEFT JOIN envelopes e ON e.seq = t.paid WHERE t.token = ?"},
+		{&w.addToHour, "INSERT INTO hours (hour, count, bytes) VALUES (?, ?, ?) ON CONFLICT (hour) DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes"},
+		{&w.emptyHour, "DELETE FROM hours WHERE hour = ? AND count = 0"},
+		{&w.older, "SELECT seq FROM envelopes WHERE born < ? ORDER BY born, id LIMIT ?"},
+		{&w.remove, "DELETE FROM envelopes WHERE seq = ? RETURNING born, signature, length(ciphertext)"},
+		{&w.next, "SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM envelopes WHERE seq >= ? AND born >= ? ORDER BY seq LIMIT 1)"},
+		{&w.sum, "SELECT coalesce(sum(count), 0) FROM hours WHERE hour >= ? AND hour < ?"},
+		{&w.free, "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"},
 	} {
 		if *s.to, err = w.conn.PrepareContext(uncanceled, s.text); err != nil {
 			return nil, err
@@ -128,6 +143,18 @@ func (w *writer) truncateLog() error {
 	return err
 }
 
+// truncateLogNow is truncateLog that does not wait for other programs. It reports whether one
+// was in the way.
+func (w *writer) truncateLogNow() (busy bool, err error) {
+	if _, err := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(0)"); err != nil {
+		return false, err
+	}
+	var n, copied int64
+	err = w.conn.QueryRowContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &n, &copied)
+	_, restored := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(1000)")
+	return busy, errors.Join(explainScanError(err), restored)
+}
+
 // logPages returns how many pages the log of SQLite holds.
 func (w *writer) logPages() (n int64, err error) {
 	var busy, copied int64
@@ -135,27 +162,29 @@ func (w *writer) logPages() (n int64, err error) {
 	return n, err
 }
 
-// findSeq returns the place of an envelope in the log, or 0.
-func (w *writer) findSeq(id storage.ID) (seq storage.Seq, err error) {
-	switch err := explainScanError(w.seqOf.QueryRowContext(uncanceled, id[:]).Scan(&seq)); {
-	case err == sql.ErrNoRows:
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return seq, nil
+// envelope is what an Append needs to know of one in the log; seq is 0 if there is none.
+type envelope struct {
+	seq           storage.Seq
+	born, lowered storage.Hour
 }
 
-// findPayment returns the envelope that a spent token paid for.
-func (w *writer) findPayment(token storage.TokenID) (storage.ID, error) {
-	var id []byte
-	switch err := explainScanError(w.spentOn.QueryRowContext(uncanceled, token[:]).Scan(&id)); {
-	case err == sql.ErrNoRows, err == nil && len(id) != len(storage.ID{}):
-		return storage.ID{}, storefile.CorruptError("a token makes no sense")
-	case err != nil:
-		return storage.ID{}, err
+// findEnvelope finds an envelope of the log by its id.
+func (b *batch) findEnvelope(id storage.ID) (e envelope, err error) {
+	err = b.byID.QueryRowContext(uncanceled, id[:], int64(b.meta.floor)).Scan(&e.seq, &e.born, &e.lowered)
+	if err == sql.ErrNoRows {
+		return envelope{}, nil
 	}
-	return storage.ID(id), nil
+	return e, explainScanError(err)
+}
+
+// hasSignature reports whether Find finds a signature.
+func (b *batch) hasSignature(signature []byte) (bool, error) {
+	var seq int64
+	err := b.bySignature.QueryRowContext(uncanceled, hashOf(signature), emptyIfNil(signature), int64(b.meta.floor)).Scan(&seq)
+	if err == sql.ErrNoRows {
+		return false, nil
+	}
+	return err == nil, explainScanError(err)
 }
 
 func (w *writer) closeWriter() error {
@@ -169,17 +198,6 @@ func (w *writer) closeWriter() error {
 		w.conn.Close() //nolint:errcheck // gives it back to db
 	}
 	return w.db.Close()
-}
-
-// rowExists reports whether a SELECT finds a row.
-func rowExists(s *sql.Stmt, value []byte) (bool, error) {
-	rows, err := s.QueryContext(uncanceled, value)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close() //nolint:errcheck // reads only
-	found := rows.Next()
-	return found, rows.Err()
 }
 
 // insertRow reports whether an INSERT put in its row, which it does not where

@@ -6,6 +6,8 @@ import pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 var Capabilities = map[pb.Capability]string{
 	pb.Capability_CAPABILITY_STORAGE_WATCH:  "storage.watch",
 	pb.Capability_CAPABILITY_STORAGE_LEDGER: "storage.ledger",
+	pb.Capability_CAPABILITY_STORAGE_PRUNE:  "storage.prune",
+	pb.Capability_CAPABILITY_STORAGE_INDEX:  "storage.index",
 }
 
 // Capability returns the number of a name, or CAPABILITY_UNSPECIFIED.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -76,7 +75,7 @@ func DecodeSpendingsPage(resp *pb.SpendingsResponse, req storage.SpentTokensRequ
 }
 
 func (s *storageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest) (*pb.SpendingsResponse, error) {
-	asked := storage.SpentTokensRequest{Max: int(min(req.GetMax(), math.MaxInt32))}
+	asked := storage.SpentTokensRequest{Max: toInt(req.GetMax())}
 	if len(req.GetAfter()) > 0 {
 		asked.After = new(storage.TokenID)
 		if !copyExactly(asked.After[:], req.GetAfter()) {
@@ -84,9 +83,9 @@ func (s *storageServer) Spendings(ctx context.Context, req *pb.SpendingsRequest)
 		}
 	}
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendingsResponse, error) {
-		ledger, ok := storage.As[storage.Ledger](lease.Implementation)
-		if !ok {
-			return nil, errNoLedger
+		ledger, err := optional[storage.Ledger](lease, "Spendings")
+		if err != nil {
+			return nil, err
 		}
 		page, err := ledger.SpentTokens(ctx, asked)
 		return encodeSpendingsResponse(page), err
@@ -99,12 +98,10 @@ func (s *storageServer) Spend(ctx context.Context, req *pb.SpendRequest) (*pb.Sp
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.SpendResponse, error) {
-		ledger, ok := storage.As[storage.Ledger](lease.Implementation)
-		if !ok {
-			return nil, errNoLedger
+		ledger, err := optional[storage.Ledger](lease, "Spend")
+		if err != nil {
+			return nil, err
 		}
 		return &pb.SpendResponse{}, ledger.Spend(ctx, spendings)
 	})
 }
-
-var errNoLedger = fmt.Errorf("%w: Ledger", errNotOffered)

@@ -126,7 +126,7 @@ func decodeState(in *pb.ReplicaState) (peersync.State, error) {
 }
 
 func decodeOutcomes(in *pb.Moved) ([]peersync.Outcome, error) {
-	ids, err := unpackIDs(in.GetIds())
+	ids, err := unpackIDs(in.GetIds(), peersync.MaxIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -152,13 +152,13 @@ func packIDs(ids []storage.ID) []byte {
 	return out
 }
 
-// unpackIDs reads at most [peersync.MaxIDs] concatenated ids.
-func unpackIDs(data []byte) ([]storage.ID, error) {
+// unpackIDs reads at most limit concatenated ids.
+func unpackIDs(data []byte, limit int) ([]storage.ID, error) {
 	const size = len(storage.ID{})
 	if len(data)%size != 0 {
 		return nil, fmt.Errorf("ids of %d bytes together", len(data))
 	}
-	if n := len(data) / size; n > peersync.MaxIDs {
+	if n := len(data) / size; n > limit {
 		return nil, fmt.Errorf("%d ids: %w", n, peersync.ErrTooLarge)
 	}
 	ids := make([]storage.ID, 0, len(data)/size)

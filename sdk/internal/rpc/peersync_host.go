@@ -132,7 +132,7 @@ func callLog(ctx context.Context, host peersync.HostServices, in *pb.ReplicaLogR
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_Log{Log: encodeLogPage(page)}}, err
 }
 
-func callKeys(ctx context.Context, host peersync.HostServices, in *pb.KeysRequest) (*pb.HostAnswer, error) {
+func callKeys(ctx context.Context, host peersync.HostServices, in *pb.ReplicaKeysRequest) (*pb.HostAnswer, error) {
 	r, err := unpackRange(in.GetRange())
 	limit := clampCount(in.GetMax())
 	if err == nil {
@@ -142,7 +142,7 @@ func callKeys(ctx context.Context, host peersync.HostServices, in *pb.KeysReques
 		return nil, err
 	}
 	keys, err := host.Keys(ctx, r, limit)
-	return &pb.HostAnswer{Answer: &pb.HostAnswer_Keys{Keys: &pb.KeysResponse{Keys: packKeys(keys...)}}}, err
+	return &pb.HostAnswer{Answer: &pb.HostAnswer_Keys{Keys: &pb.ReplicaKeysResponse{Keys: packKeys(keys...)}}}, err
 }
 
 func callRangeSum(ctx context.Context, host peersync.HostServices, in *pb.RangeSumRequest) (*pb.HostAnswer, error) {

@@ -165,8 +165,8 @@ func (h *HostClient) Keys(ctx context.Context, in peersync.Range, max int) ([]pe
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: packRanges(in), Max: uint32(max)}}})
-	return decodeAnswer("keys", func(m *pb.KeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: packRanges(in), Max: uint32(max)}}})
+	return decodeAnswer("keys", func(m *pb.ReplicaKeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
 }
 
 func (h *HostClient) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {

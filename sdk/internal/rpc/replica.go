@@ -196,7 +196,7 @@ func decodeReport(in *pb.ReportRequest) (peersync.Report, error) {
 
 // unpackSomeIDs reads the ids of a call, which needs at least one.
 func unpackSomeIDs(data []byte) ([]storage.ID, error) {
-	ids, err := unpackIDs(data)
+	ids, err := unpackIDs(data, peersync.MaxIDs)
 	if err == nil {
 		err = peersync.CheckIDs(ids)
 	}

@@ -200,8 +200,8 @@ func TestCallsBeyondLimitsDoNotReachTheHost(t *testing.T) {
 	h := &fakeHost{} // panics if a call reaches it
 	for name, call := range map[string]*pb.HostCall{
 		"log":          {Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{Max: peersync.MaxEntries + 1}}},
-		"keys":         {Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: make([]byte, 72), Max: 1 << 31}}},
-		"no range":     {Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Max: 1}}},
+		"keys":         {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: make([]byte, 72), Max: 1 << 31}}},
+		"no range":     {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Max: 1}}},
 		"half a range": {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: make([]byte, 36), Parts: 1}}},
 		"ranges":       {Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: make([]byte, 72*(peersync.MaxRanges+1))}}},
 		"parts":        {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: make([]byte, 72)}}},
@@ -369,7 +369,7 @@ func FuzzHostRequests(f *testing.F) {
 	in := packRanges(peersync.Range{Lo: peersync.Key{Born: 1}})
 	for _, call := range []*pb.HostCall{
 		{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: 1, Max: 2}}},
-		{Call: &pb.HostCall_Keys{Keys: &pb.KeysRequest{Range: in, Max: 1}}},
+		{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: in, Max: 1}}},
 		{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: in}}},
 		{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: in, Parts: 2}}},
 		{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: 1, Message: []byte{1}}}},
@@ -398,7 +398,7 @@ func FuzzHostRequests(f *testing.F) {
 func FuzzHostAnswers(f *testing.F) {
 	for _, m := range []proto.Message{
 		encodeLogPage(peersync.LogPage{Last: 3, Entries: []peersync.Entry{{Seq: 2}, {Seq: 3}}}),
-		&pb.KeysResponse{Keys: make([]byte, 2*keySize)},
+		&pb.ReplicaKeysResponse{Keys: make([]byte, 2*keySize)},
 		encodeSums(make([]peersync.Sum, 2)), encodeParts(make([]peersync.Part, 2)),
 	} {
 		data, err := proto.Marshal(m)
@@ -409,7 +409,7 @@ func FuzzHostAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var page pb.ReplicaLogResponse
-		var keys pb.KeysResponse
+		var keys pb.ReplicaKeysResponse
 		var sums pb.RangeSumResponse
 		var parts pb.SplitResponse
 		if proto.Unmarshal(data, &page) == nil {

@@ -53,6 +53,7 @@ func TestOutcomesCrossTheWire(t *testing.T) {
 	want := []storage.Outcome{
 		{Status: storage.Stored, Seq: 4}, {Status: storage.Spent}, {Status: storage.Duplicate, Seq: 2},
 		{Status: storage.Stored, Seq: 5}, {Status: storage.Replayed, Seq: 5}, {Status: storage.Conflict},
+		{Status: storage.Expired},
 	}
 	got, err := DecodeOutcomes(roundTrip(t, encodeAppendResponse(want), &pb.AppendResponse{}), len(want))
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -61,7 +62,7 @@ func TestOutcomesCrossTheWire(t *testing.T) {
 }
 
 func TestStatusNumbersAreThoseOfStorage(t *testing.T) {
-	for s := storage.Stored; s <= storage.Conflict; s++ {
+	for s := storage.Stored; s <= storage.Expired; s++ {
 		want := "STATUS_" + strings.ToUpper(s.String())
 		if got := pb.Outcome_Status(s).String(); got != want {
 			t.Errorf("status %d is %s on the wire, want %s", s, got, want)
@@ -78,7 +79,7 @@ func TestPageAndInfoCrossTheWire(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, page) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	info := storage.Info{Epoch: storage.Epoch{1}, First: 2, Last: 9, Count: 8, Bytes: 5, Tokens: 6}
+	info := storage.Info{Epoch: storage.Epoch{1}, First: 2, Last: 9, Count: 8, Bytes: 5, InUse: 4, Tokens: 6, Floor: math.MaxUint32}
 	if got, err := DecodeInfo(roundTrip(t, encodeInfoResponse(info), &pb.InfoResponse{})); err != nil || got != info {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -118,11 +119,12 @@ func TestLiesOfAStoreAreRefused(t *testing.T) {
 		"too few outcomes":       outcomes(&pb.Outcome{Status: stored, Seq: 1}),
 		"too many outcomes":      outcomes(&pb.Outcome{Status: stored, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}, &pb.Outcome{Status: stored, Seq: 3}),
 		"no status":              outcomes(&pb.Outcome{Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
-		"unknown status":         outcomes(&pb.Outcome{Status: 5, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
+		"unknown status":         outcomes(&pb.Outcome{Status: 7, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
 		"status beyond a byte":   outcomes(&pb.Outcome{Status: 257, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
 		"negative status":        outcomes(&pb.Outcome{Status: -255, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
 		"stored nowhere":         outcomes(&pb.Outcome{Status: stored}, &pb.Outcome{Status: stored, Seq: 1}),
 		"spent somewhere":        outcomes(&pb.Outcome{Status: pb.Outcome_STATUS_SPENT, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
+		"expired somewhere":      outcomes(&pb.Outcome{Status: pb.Outcome_STATUS_EXPIRED, Seq: 1}, &pb.Outcome{Status: stored, Seq: 2}),
 		"stored backwards":       outcomes(&pb.Outcome{Status: stored, Seq: 2}, &pb.Outcome{Status: stored, Seq: 1}),
 		"stored twice":           outcomes(&pb.Outcome{Status: stored, Seq: 2}, &pb.Outcome{Status: stored, Seq: 2}),
 		"stored with a gap":      outcomes(&pb.Outcome{Status: stored, Seq: 2}, &pb.Outcome{Status: stored, Seq: 4}),
@@ -143,6 +145,7 @@ func TestLiesOfAStoreAreRefused(t *testing.T) {
 		"more than there can be": info(&pb.InfoResponse{Epoch: epoch, First: 2, Last: 3, Count: 3}),
 		"count without entries":  info(&pb.InfoResponse{Epoch: epoch, Last: 3, Count: 3}),
 		"first without entries":  info(&pb.InfoResponse{Epoch: epoch, First: 1, Last: 3}),
+		"more in use than there": info(&pb.InfoResponse{Epoch: epoch, Bytes: 7, InUse: 8}),
 		"found nowhere":          func() error { _, err := DecodeFound(&pb.FindResponse{}); return err },
 		"found beyond":           func() error { _, err := DecodeFound(&pb.FindResponse{Seq: math.MaxUint64}); return err },
 		"watched nothing":        func() error { _, err := DecodeWatched(&pb.WatchResponse{Last: 3}, 3); return err },

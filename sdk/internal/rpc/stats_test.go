@@ -145,7 +145,7 @@ func TestErrorsOfStatsCrossTheWire(t *testing.T) {
 		t.Errorf("an unavailable plugin: %v", got)
 	}
 	var broken *ContractError
-	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(errNoWatch)); !errors.As(got, &broken) {
+	if got := StatsErrors.FromStatus(StatsErrors.ToStatus(errNotOffered)); !errors.As(got, &broken) {
 		t.Errorf("a call that was never offered: %v", got)
 	}
 }

@@ -75,9 +75,9 @@ func DecodeOutcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 	var last storage.Seq // the last that this batch stored
 	for i, in := range resp.GetOutcomes() {
 		o := storage.Outcome{Status: storage.OutcomeStatus(in.GetStatus()), Seq: storage.Seq(in.GetSeq())}
-		refused := o.Status == storage.Spent || o.Status == storage.Conflict
+		refused := o.Status == storage.Spent || o.Status == storage.Conflict || o.Status == storage.Expired
 		switch {
-		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_CONFLICT:
+		case in.GetStatus() < pb.Outcome_STATUS_STORED || in.GetStatus() > pb.Outcome_STATUS_EXPIRED:
 			return nil, protocolError("outcome %d has the unknown status %d", i, in.GetStatus())
 		case refused && o.Seq != 0:
 			return nil, protocolError("outcome %d has a sequence number though nothing was stored", i)
@@ -96,10 +96,15 @@ func DecodeOutcomes(resp *pb.AppendResponse, n int) ([]storage.Outcome, error) {
 
 // encodeLogResponse encodes a page. The message aliases it.
 func encodeLogResponse(page storage.Page) *pb.LogResponse {
-	out := make([]*pb.Entry, len(page.Entries))
-	all := make([]pb.Entry, len(page.Entries))
-	for i := range page.Entries {
-		e := &page.Entries[i]
+	return &pb.LogResponse{Entries: encodeEntries(page.Entries), Last: uint64(page.Last)}
+}
+
+// encodeEntries encodes entries. The messages alias them.
+func encodeEntries(entries []storage.Entry) []*pb.Entry {
+	out := make([]*pb.Entry, len(entries))
+	all := make([]pb.Entry, len(entries))
+	for i := range entries {
+		e := &entries[i]
 		out[i] = &all[i]
 		out[i].Seq = uint64(e.Seq)
 		out[i].Id = e.ID[:]
@@ -107,7 +112,22 @@ func encodeLogResponse(page storage.Page) *pb.LogResponse {
 		out[i].Signature = e.Signature
 		out[i].Ciphertext = e.Ciphertext
 	}
-	return &pb.LogResponse{Entries: out, Last: uint64(page.Last)}
+	return out
+}
+
+// decodeEntry checks all of an entry but its place, and returns the size of its body. The
+// entry aliases the message.
+func decodeEntry(e *storage.Entry, in *pb.Entry) (size int, err error) {
+	e.Seq, e.Born = storage.Seq(in.GetSeq()), storage.Hour(in.GetBorn())
+	e.Signature, e.Ciphertext = in.GetSignature(), in.GetCiphertext()
+	size = len(e.Signature) + len(e.Ciphertext)
+	switch {
+	case !copyExactly(e.ID[:], in.GetId()):
+		return 0, protocolError("an id of %d bytes", len(in.GetId()))
+	case size > storage.MaxEnvelope:
+		return 0, protocolError("entry %d has %d bytes", e.Seq, size)
+	}
+	return size, nil
 }
 
 // DecodePage checks and returns the answer to req. The page aliases the response.
@@ -126,17 +146,14 @@ func DecodePage(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, err
 	size, next := 0, max(req.From, 1)
 	for i, in := range resp.GetEntries() {
 		e := &page.Entries[i]
-		e.Seq, e.Born = storage.Seq(in.GetSeq()), storage.Hour(in.GetBorn())
-		e.Signature, e.Ciphertext = in.GetSignature(), in.GetCiphertext()
-		body := len(e.Signature) + len(e.Ciphertext)
+		body, err := decodeEntry(e, in)
+		if err != nil {
+			return storage.Page{}, err
+		}
 		size += body
 		switch {
-		case !copyExactly(e.ID[:], in.GetId()):
-			return storage.Page{}, protocolError("an id of %d bytes", len(in.GetId()))
 		case e.Seq < next || e.Seq > page.Last:
 			return storage.Page{}, protocolError("entry %d where the next was %d and the last %d", e.Seq, next, page.Last)
-		case body > storage.MaxEnvelope:
-			return storage.Page{}, protocolError("entry %d has %d bytes", e.Seq, body)
 		case size > bytes && len(page.Entries) > 1:
 			return storage.Page{}, protocolError("a page of more than %d bytes", bytes)
 		}
@@ -148,7 +165,7 @@ func DecodePage(resp *pb.LogResponse, req storage.LogRequest) (storage.Page, err
 func encodeInfoResponse(info storage.Info) *pb.InfoResponse {
 	return &pb.InfoResponse{
 		Epoch: info.Epoch[:], First: uint64(info.First), Last: uint64(info.Last),
-		Count: info.Count, Bytes: info.Bytes, Tokens: info.Tokens,
+		Count: info.Count, Bytes: info.Bytes, InUse: info.InUse, Tokens: info.Tokens, Floor: uint32(info.Floor),
 	}
 }
 
@@ -156,7 +173,8 @@ func encodeInfoResponse(info storage.Info) *pb.InfoResponse {
 func DecodeInfo(resp *pb.InfoResponse) (storage.Info, error) {
 	info := storage.Info{
 		First: storage.Seq(resp.GetFirst()), Last: storage.Seq(resp.GetLast()),
-		Count: resp.GetCount(), Bytes: resp.GetBytes(), Tokens: resp.GetTokens(),
+		Count: resp.GetCount(), Bytes: resp.GetBytes(), InUse: resp.GetInUse(), Tokens: resp.GetTokens(),
+		Floor: storage.Hour(resp.GetFloor()),
 	}
 	switch {
 	case !copyExactly(info.Epoch[:], resp.GetEpoch()):
@@ -165,6 +183,8 @@ func DecodeInfo(resp *pb.InfoResponse) (storage.Info, error) {
 		return storage.Info{}, protocolError("a log from %d to %d", info.First, info.Last)
 	case (info.First == 0) != (info.Count == 0), info.Count > 0 && info.Count > uint64(info.Last-info.First)+1:
 		return storage.Info{}, protocolError("%d entries in a log from %d to %d", info.Count, info.First, info.Last)
+	case info.InUse > info.Bytes:
+		return storage.Info{}, protocolError("%d bytes in use of %d", info.InUse, info.Bytes)
 	}
 	return info, nil
 }

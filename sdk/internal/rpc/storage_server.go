@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -45,8 +44,8 @@ func (s *storageServer) Log(ctx context.Context, req *pb.LogRequest) (*pb.LogRes
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.LogResponse, error) {
 		page, err := lease.Implementation.Log(ctx, storage.LogRequest{
 			From:     storage.Seq(req.GetFrom()),
-			Max:      int(min(req.GetMax(), math.MaxInt32)),
-			MaxBytes: int(min(req.GetMaxBytes(), math.MaxInt32)),
+			Max:      toInt(req.GetMax()),
+			MaxBytes: toInt(req.GetMaxBytes()),
 		})
 		return encodeLogResponse(page), err
 	})
@@ -61,9 +60,9 @@ func (s *storageServer) Find(ctx context.Context, req *pb.FindRequest) (*pb.Find
 
 func (s *storageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.WatchResponse, error) {
 	return withLease(s.acquire, StorageErrors, func(lease Lease[storage.Store]) (*pb.WatchResponse, error) {
-		w, ok := storage.As[storage.Watcher](lease.Implementation)
-		if !ok {
-			return nil, errNoWatch
+		w, err := optional[storage.Watcher](lease, "Watch")
+		if err != nil {
+			return nil, err
 		}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -73,4 +72,11 @@ func (s *storageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.Wa
 	})
 }
 
-var errNoWatch = fmt.Errorf("%w: Watch", errNotOffered)
+// optional returns the store as a T, or the error of a store that does not offer the call.
+func optional[T any](lease Lease[storage.Store], call string) (T, error) {
+	t, ok := storage.As[T](lease.Implementation)
+	if !ok {
+		return t, fmt.Errorf("%w: %s", errNotOffered, call)
+	}
+	return t, nil
+}

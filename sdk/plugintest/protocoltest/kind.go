@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,6 +106,7 @@ func (k *storageKind) hasMark(ctx context.Context) (bool, error) {
 
 func (k *storageKind) malformedCalls(ctx context.Context) map[string]error {
 	out := make(map[string]error)
+	client := pb.NewStorageClient(k.client.Conn())
 	for what, r := range map[string]*pb.Record{
 		"an id of 31 bytes":       {Id: make([]byte, 31), Signature: []byte("a")},
 		"an id of 33 bytes":       {Id: make([]byte, 33), Signature: []byte("b")},
@@ -113,7 +115,13 @@ func (k *storageKind) malformedCalls(ctx context.Context) map[string]error {
 		"a nullifier of one byte": {Id: make([]byte, 32), Signature: []byte("e"), Nullifier: []byte{1}},
 		"a nullifier of 33 bytes": {Id: make([]byte, 32), Signature: []byte("f"), Nullifier: make([]byte, 33)},
 	} {
-		_, out[what] = pb.NewStorageClient(k.client.Conn()).Append(ctx, &pb.AppendRequest{Records: []*pb.Record{r}})
+		_, out[what] = client.Append(ctx, &pb.AppendRequest{Records: []*pb.Record{r}})
+	}
+	if _, ok := storage.As[storage.Index](k.client.Storage()); ok {
+		for what, size := range map[string]int{"no range": 0, "half a range": 36, "a range of 71 bytes": 71, "two ranges": 144} {
+			_, out[what] = client.Keys(ctx, &pb.KeysRequest{Range: make([]byte, size)})
+		}
+		_, out["ids of 63 bytes"] = client.Get(ctx, &pb.GetRequest{Ids: make([]byte, 63)})
 	}
 	return out
 }
@@ -140,6 +148,15 @@ func (k *storageKind) secretCalls(ctx context.Context) (out [][]byte) {
 	store.Find(ctx, secret(64))                    //nolint:errcheck // there is none
 	store.Find(ctx, secret(storage.MaxEnvelope+1)) //nolint:errcheck // it is too long
 	store.Log(ctx, storage.LogRequest{From: 1})    //nolint:errcheck // only the log of the plugin matters
+	if i, ok := storage.As[storage.Index](store); ok {
+		i.Keys(ctx, storage.KeysRequest{Range: storage.Range{Lo: storage.Key{ID: first.ID}}})         //nolint:errcheck // only the log of the plugin matters
+		i.Get(ctx, []storage.ID{first.ID, storage.ID(secret(32))})                                    //nolint:errcheck // one is not there
+		i.Get(ctx, slices.Repeat([]storage.ID{first.ID, storage.ID(secret(32))}, storage.MaxGet/2+1)) //nolint:errcheck // they are too many
+	}
+	if p, ok := storage.As[storage.Pruner](store); ok {
+		p.Prune(ctx, storage.PruneRequest{Floor: 2})                   //nolint:errcheck // only the log of the plugin matters
+		store.Append(ctx, []storage.Record{first, record(secret(64))}) //nolint:errcheck // the one is spent, the other expired
+	}
 	k.malformedCalls(ctx)
 	return out
 }

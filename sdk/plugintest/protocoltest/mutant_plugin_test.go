@@ -276,6 +276,9 @@ func (m *mutantPlugin) handleKindCall(ctx context.Context, method string, reques
 			return answer, err
 		}
 	}
+	if strings.HasSuffix(method, "/Keys") && m.hasFault("takes any range") {
+		return nil, nil // no keys
+	}
 	answer, err := m.forward(ctx, method, request)
 	switch {
 	case err != nil || !writes || alone:
@@ -490,7 +493,7 @@ func innerPlugin(kind, fault string) plugin.Plugin {
 			return storagetest.NewMemory(), mark(cfg)
 		}
 		if !hasFault(fault, "drain open") {
-			p.Capabilities = []plugin.Capability{plugin.Watch}
+			p.Capabilities = plugin.Capabilities()
 		}
 	case "stats":
 		p.Schema.Attributes = append(p.Schema.Attributes, plugin.Attribute{Name: "listen", Type: plugin.String, Listener: true})

@@ -68,6 +68,7 @@ var mutants = []struct{ kind, fault, checks string }{
 	{"peersync", "other hasty", "ProtocolOtherWaits"},
 	{"storage", "failed", "ProtocolFailed"},
 	{"storage", "takes all", "ProtocolMalformed"},
+	{"storage", "takes any range", "ProtocolMalformed"},
 	{"storage", "logs", "ProtocolLog"},
 	{"storage", "health", "ProtocolHealth"},
 	{"storage", "busy", "ProtocolHealthBusy"},

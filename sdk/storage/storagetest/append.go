@@ -43,6 +43,11 @@ func checkIdempotence(f *fixture) {
 	later := a
 	later.Born++
 	f.expectOutcomes([]storage.Record{later}, duplicateOf(1))
+	if _, ok := storage.As[storage.Index](f.store); !ok { // which lowers Born
+		earlier := a
+		earlier.Born--
+		f.expectOutcomes([]storage.Record{earlier}, duplicateOf(1))
+	}
 	f.expectLog(a, b, c)
 }
 
@@ -160,6 +165,14 @@ func checkEndedContext(f *fixture) {
 			_, err := l.SpentTokens(ctx, storage.SpentTokensRequest{})
 			return err
 		}
+	}
+	if p, ok := storage.As[storage.Pruner](f.store); ok {
+		calls["hours"] = func(ctx context.Context) error { _, err := p.Hours(ctx, storage.HoursRequest{}); return err }
+		calls["prune"] = func(ctx context.Context) error { _, err := p.Prune(ctx, storage.PruneRequest{Floor: 1}); return err }
+	}
+	if i, ok := storage.As[storage.Index](f.store); ok {
+		calls["keys"] = func(ctx context.Context) error { _, err := i.Keys(ctx, storage.KeysRequest{}); return err }
+		calls["get"] = func(ctx context.Context) error { _, err := i.Get(ctx, []storage.ID{a.ID}); return err }
 	}
 	f.expectUnchanged(func() {
 		for name, call := range calls {

@@ -14,7 +14,7 @@ import (
 
 var concurrencyChecks = []check{
 	{"Readers", "once a reader has seen number s, nothing appears at or below s", checkReaders},
-	{"ShownAtOnce", "Log, Find, Info and SpentTokens show all entries and tokens of an Append from the same moment on", checkShownAtOnce},
+	{"ShownAtOnce", "Log, Find, Info, SpentTokens, Hours, Keys and Get show all that an Append changes from the same moment on", checkShownAtOnce},
 	{"Appenders", "all methods may be called at the same time from several goroutines", checkAppenders},
 	{"Watch", "Watch blocks until the log holds an entry above after, and returns the highest sequence number; or until ctx ends, and returns its error", checkWatch},
 }
@@ -150,6 +150,9 @@ func (f *fixture) checkWholeBatches(all []storage.Record, size int) error {
 			return fmt.Errorf("find entry %d, which Log has shown: %d, %w", seq, found, err)
 		}
 	}
+	if err := f.checkWholeKeys(last, size); err != nil {
+		return err
+	}
 	l, ok := storage.As[storage.Ledger](f.store)
 	if !ok {
 		return nil
@@ -160,6 +163,34 @@ func (f *fixture) checkWholeBatches(all []storage.Record, size int) error {
 	}
 	if len(tokens) < int(last) || len(tokens)%size != 0 {
 		return fmt.Errorf("%d spent tokens, after a log that ended at %d and batches of %d", len(tokens), last, size)
+	}
+	return nil
+}
+
+// checkWholeKeys checks that the answers of a Pruner and of an Index, if the store is one,
+// end where a batch does, and not before what is known.
+func (f *fixture) checkWholeKeys(last storage.Seq, size int) error {
+	if p, ok := storage.As[storage.Pruner](f.store); ok {
+		hours, err := p.Hours(f.Context(), storage.HoursRequest{})
+		if err != nil {
+			return fmt.Errorf("hours: %w", err)
+		}
+		count := 0
+		for _, h := range hours {
+			count += int(h.Count)
+		}
+		if count < int(last) || count%size != 0 {
+			return fmt.Errorf("hours of %d envelopes, after a log that ended at %d and batches of %d", count, last, size)
+		}
+	}
+	if i, ok := storage.As[storage.Index](f.store); ok {
+		keys, err := i.Keys(f.Context(), storage.KeysRequest{})
+		if err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
+		if len(keys) < int(last) || len(keys)%size != 0 {
+			return fmt.Errorf("%d keys, after a log that ended at %d and batches of %d", len(keys), last, size)
+		}
 	}
 	return nil
 }

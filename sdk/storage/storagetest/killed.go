@@ -108,14 +108,17 @@ func (f *fixture) callUntilKilled(call func() error) {
 // with a spent token.
 func (w *twin) mixedBatch() []storage.Record {
 	batch := newRecords(1+rand.IntN(64), 16+rand.IntN(4096))
-	last := int(w.model.lastSeq())
+	kept := w.model.entries()
+	pick := func() storage.Record { return w.recordAt(kept[rand.IntN(len(kept))].Seq) }
 	for i := range batch {
 		switch n := rand.IntN(10); {
 		case n == 0:
-		case n == 1 && last > 0:
-			batch[i] = w.recordAt(storage.Seq(1 + rand.IntN(last)))
-		case n == 2 && last > 0:
-			batch[i] = withToken(w.recordAt(storage.Seq(1+rand.IntN(last))), newToken())
+		case n == 1 && len(kept) > 0:
+			batch[i] = pick()
+		case n == 2 && len(kept) > 0:
+			batch[i] = withToken(pick(), newToken())
+		case n == 4 && w.model.floor > 0:
+			batch[i] = withToken(bornIn(w.model.floor-1, batch[i]), newToken())
 		case n == 3 && len(w.tokens) > 0:
 			batch[i].Nullifier = w.tokens[rand.IntN(len(w.tokens))]
 		default:

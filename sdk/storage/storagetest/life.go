@@ -4,6 +4,7 @@ import "github.com/cwtch-relay/cwtch-relay/sdk/storage"
 
 var lifeChecks = []check{
 	{"Empty", "First, Last: 0 when the log is empty", checkEmpty},
+	{"InUse", "InUse: how much of Bytes is not free for reuse, never more than Bytes", checkInUse},
 	{"Epoch", "Epoch is random and new whenever a store is created; sequence numbers are never reused within one", checkEpoch},
 	{"Reopened", "when Append returns without an error, every outcome it reports survives the death of the process", checkReopened},
 	{"Model", "every sentence, in any order", checkModel},
@@ -15,6 +16,26 @@ func checkEmpty(f *fixture) {
 		f.Errorf("info of an empty store: %+v", info)
 	}
 	f.expectLog()
+}
+
+func checkInUse(f *fixture) {
+	expect := func() {
+		f.Helper()
+		if info := f.mustInfo(); info.InUse > info.Bytes {
+			f.Errorf("info says that %d bytes of %d are in use", info.InUse, info.Bytes)
+		}
+	}
+	expect()
+	for range 10 {
+		f.mustAppend(newRecords(64, 4096)...)
+		expect()
+	}
+	if _, ok := storage.As[storage.Pruner](f.store); ok {
+		f.pruneAll(storage.Hour(serial.Load()), 100)
+		expect()
+	}
+	f.reopenStore()
+	expect()
 }
 
 func checkEpoch(f *fixture) {

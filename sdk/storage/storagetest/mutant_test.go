@@ -2,20 +2,24 @@ package storagetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// mutant is a Memory with a fault. Functions that are nil stand for the methods of the
-// Memory.
+// mutant is a Memory with a fault, which may be killed. Functions that are nil stand for the
+// methods of the Memory.
 type mutant struct {
 	*Memory
 	info       func(storage.Info) storage.Info
@@ -25,35 +29,62 @@ type mutant struct {
 	watch      func(ctx context.Context, m *Memory, after storage.Seq) (storage.Seq, error)
 	spendings  func(ctx context.Context, m *Memory, req storage.SpentTokensRequest) ([]storage.SpentToken, error)
 	spend      func(ctx context.Context, m *Memory, spendings []storage.SpentToken) error
+	hoursOf    func(ctx context.Context, m *Memory, req storage.HoursRequest) ([]storage.HourSize, error)
+	prune      func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error)
+	keys       func(ctx context.Context, m *Memory, req storage.KeysRequest) ([]storage.Key, error)
+	get        func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error)
+	end        func(m *Memory) // is called by Close and after a kill
+
+	killed *atomic.Bool
+}
+
+// call makes a call of a store that may be killed before it answers.
+func call[R any](m *mutant, do func() (R, error)) (result R, err error) {
+	if m.killed.Load() {
+		return result, storage.ErrUnavailable
+	}
+	result, err = do()
+	if m.killed.Load() {
+		return *new(R), storage.ErrUnavailable
+	}
+	return result, err
 }
 
 func (m *mutant) Info(ctx context.Context) (storage.Info, error) {
-	info, err := m.Memory.Info(ctx)
-	if m.info != nil {
-		info = m.info(info)
-	}
-	return info, err
+	return call(m, func() (storage.Info, error) {
+		info, err := m.Memory.Info(ctx)
+		if m.info != nil {
+			info = m.info(info)
+		}
+		return info, err
+	})
 }
 
 func (m *mutant) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
-	if m.appendWith != nil {
-		return m.appendWith(ctx, m.Memory, records)
-	}
-	return m.Memory.Append(ctx, records)
+	return call(m, func() ([]storage.Outcome, error) {
+		if m.appendWith != nil {
+			return m.appendWith(ctx, m.Memory, records)
+		}
+		return m.Memory.Append(ctx, records)
+	})
 }
 
 func (m *mutant) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
-	if m.log != nil {
-		return m.log(ctx, m.Memory, req)
-	}
-	return m.Memory.Log(ctx, req)
+	return call(m, func() (storage.Page, error) {
+		if m.log != nil {
+			return m.log(ctx, m.Memory, req)
+		}
+		return m.Memory.Log(ctx, req)
+	})
 }
 
 func (m *mutant) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	if m.find != nil {
-		return m.find(ctx, m.Memory, signature)
-	}
-	return m.Memory.Find(ctx, signature)
+	return call(m, func() (storage.Seq, error) {
+		if m.find != nil {
+			return m.find(ctx, m.Memory, signature)
+		}
+		return m.Memory.Find(ctx, signature)
+	})
 }
 
 func (m *mutant) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
@@ -64,17 +95,65 @@ func (m *mutant) Watch(ctx context.Context, after storage.Seq) (storage.Seq, err
 }
 
 func (m *mutant) SpentTokens(ctx context.Context, req storage.SpentTokensRequest) ([]storage.SpentToken, error) {
-	if m.spendings != nil {
-		return m.spendings(ctx, m.Memory, req)
-	}
-	return m.Memory.SpentTokens(ctx, req)
+	return call(m, func() ([]storage.SpentToken, error) {
+		if m.spendings != nil {
+			return m.spendings(ctx, m.Memory, req)
+		}
+		return m.Memory.SpentTokens(ctx, req)
+	})
 }
 
 func (m *mutant) Spend(ctx context.Context, spendings []storage.SpentToken) error {
-	if m.spend != nil {
-		return m.spend(ctx, m.Memory, spendings)
+	_, err := call(m, func() (struct{}, error) {
+		if m.spend != nil {
+			return struct{}{}, m.spend(ctx, m.Memory, spendings)
+		}
+		return struct{}{}, m.Memory.Spend(ctx, spendings)
+	})
+	return err
+}
+
+func (m *mutant) Hours(ctx context.Context, req storage.HoursRequest) ([]storage.HourSize, error) {
+	return call(m, func() ([]storage.HourSize, error) {
+		if m.hoursOf != nil {
+			return m.hoursOf(ctx, m.Memory, req)
+		}
+		return m.Memory.Hours(ctx, req)
+	})
+}
+
+func (m *mutant) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	return call(m, func() (storage.Pruned, error) {
+		if m.prune != nil {
+			return m.prune(ctx, m.Memory, req)
+		}
+		return m.Memory.Prune(ctx, req)
+	})
+}
+
+func (m *mutant) Keys(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+	return call(m, func() ([]storage.Key, error) {
+		if m.keys != nil {
+			return m.keys(ctx, m.Memory, req)
+		}
+		return m.Memory.Keys(ctx, req)
+	})
+}
+
+func (m *mutant) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, error) {
+	return call(m, func() ([]storage.Entry, error) {
+		if m.get != nil {
+			return m.get(ctx, m.Memory, ids)
+		}
+		return m.Memory.Get(ctx, ids)
+	})
+}
+
+func (m *mutant) Close() error {
+	if m.end != nil {
+		m.end(m.Memory)
 	}
-	return m.Memory.Spend(ctx, spendings)
+	return nil
 }
 
 // mutants are faults, by the check that must find them.
@@ -282,6 +361,7 @@ var mutants = map[string]mutant{
 	"FindTooLarge": {find: func(ctx context.Context, m *Memory, signature []byte) (storage.Seq, error) {
 		return m.Find(ctx, signature[:min(len(signature), storage.MaxEnvelope)])
 	}},
+	"InUse": {info: func(i storage.Info) storage.Info { i.InUse = i.Bytes + 1; return i }},
 	"Epoch": {info: func(i storage.Info) storage.Info { i.Epoch = storage.Epoch{1}; return i }},
 	"Empty": {info: func(i storage.Info) storage.Info { i.First = 1; return i }},
 	"Model": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
@@ -347,10 +427,241 @@ var mutants = map[string]mutant{
 		}
 		return m.Spend(ctx, spendings)
 	}},
+	"Prune": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		req.Floor = max(req.Floor, 1) - 1 // keeps an hour too much
+		return m.Prune(ctx, req)
+	}},
+	"PruneAtOnce": {log: func(_ context.Context, m *Memory, _ storage.LogRequest) (page storage.Page, _ error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		page.Last = m.lastSeq()
+		for _, e := range m.log { // as long as they are there
+			if e.Seq > 0 && len(m.log) < 100 {
+				page.Entries = append(page.Entries, e)
+			}
+		}
+		return page, nil
+	}},
+	"PruneMax": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxPrune)
+		return m.Prune(ctx, req)
+	}},
+	"FloorRises": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		p, err := m.Prune(ctx, req)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if req.Floor > 0 {
+			m.floor = req.Floor
+			p.Floor = req.Floor
+		}
+		return p, err
+	}},
+	"Expired": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
+			if o.Status == storage.Expired && records[i].Nullifier != nil {
+				_ = m.Spend(ctx, []storage.SpentToken{spendingOf(records[i])})
+			}
+		})
+	}},
+	"PrunedTokens": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		p, err := m.Prune(ctx, req)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		maps.DeleteFunc(m.spent, func(_ storage.TokenID, id storage.ID) bool { _, ok := m.byID[id]; return !ok })
+		return p, err
+	}},
+	"PrunedAgain": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		m.mu.Lock()
+		for _, e := range m.log { // takes what was stored again for what it was before
+			if seq := m.byID[e.ID]; e.Seq > 0 && e.Born < m.floor && seq != e.Seq && seq > 0 {
+				m.setBorn(seq, e.Born)
+				m.kept.Count--
+				m.kept.Bytes -= sizeOf(e)
+			}
+		}
+		m.mu.Unlock()
+		return m.Prune(ctx, req)
+	}},
+	"PrunedSignature": {find: func(_ context.Context, m *Memory, signature []byte) (storage.Seq, error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, e := range m.entries() { // the lowest of those that are left
+			if bytes.Equal(e.Signature, signature) {
+				return e.Seq, nil
+			}
+		}
+		return 0, storage.ErrNotFound
+	}},
+	"PrunedNumbers": {end: func(m *Memory) { // counts on from the last one that is left
+		for n := len(m.log); n > 0 && m.log[n-1].Seq == 0; n-- {
+			m.log, m.born = m.log[:n-1], m.born[:n-1]
+		}
+		m.lowest = 1
+	}},
+	"PruneReopened": {end: func(m *Memory) { // remembers the floor as long as there is something to remove
+		if len(m.hours) == 0 {
+			m.floor = 0
+		}
+	}},
+	"PruneReaders": {log: func(ctx context.Context, m *Memory, req storage.LogRequest) (storage.Page, error) {
+		req.Max = readHours * readPerHour / 2 // reads in two transactions
+		page, err := m.Log(ctx, req)
+		if n := len(page.Entries); err == nil && n > 0 {
+			time.Sleep(time.Millisecond) // a prune falls in between
+			more, moreErr := m.Log(ctx, storage.LogRequest{From: page.Entries[n-1].Seq + 1})
+			page.Entries, err = append(page.Entries, more.Entries...), moreErr
+		}
+		return page, err
+	}},
+	"PruneAppends": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		p, err := m.Prune(ctx, req)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if n := len(m.log); n > 8 && m.log[n-1].Born == 1000 { // overwrites what came meanwhile
+			m.kept.Count--
+			m.kept.Bytes -= sizeOf(m.log[n-1])
+			m.removeEntry(storage.Seq(n))
+		}
+		return p, err
+	}},
+	"PruneCost": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+		p, err := m.Prune(ctx, req)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for range p.Envelopes { // looks for each of them in the whole log
+			for at, h := range m.hours {
+				for seq := range h.seqs {
+					if m.log[seq-1].Born != at {
+						return p, storage.ErrCorrupt
+					}
+				}
+			}
+		}
+		return p, err
+	}},
+	"PruneKilled": {end: func(m *Memory) { // raises the floor when everything below it is gone
+		hours := slices.Sorted(maps.Keys(m.hours))
+		if len(hours) > 0 && hours[0] < m.floor {
+			floor := m.floor
+			m.floor = hours[0]
+			for at, h := range m.hours {
+				if at < floor {
+					m.kept.Count += uint64(len(h.seqs))
+					m.kept.Bytes += h.bytes
+				}
+			}
+			m.lowest = 1
+		}
+	}},
+	"Hours": {hoursOf: func(ctx context.Context, m *Memory, req storage.HoursRequest) ([]storage.HourSize, error) {
+		hours, err := m.Hours(ctx, req)
+		for i := range hours {
+			hours[i].Bytes = max(hours[i].Bytes, 1) // an empty envelope has some size
+		}
+		return hours, err
+	}},
+	"HoursMax": {hoursOf: func(ctx context.Context, m *Memory, req storage.HoursRequest) ([]storage.HourSize, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxHours)
+		return m.Hours(ctx, req)
+	}},
+	"Keys": {keys: func(ctx context.Context, m *Memory, req storage.KeysRequest) ([]storage.Key, error) {
+		if req.Range.Hi != (storage.Key{}) {
+			req.Range.Hi = req.Range.Hi.Next() // both ends are in it
+		}
+		return m.Keys(ctx, req)
+	}},
+	"KeysMax": {keys: func(ctx context.Context, m *Memory, req storage.KeysRequest) ([]storage.Key, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxKeys)
+		return m.Keys(ctx, req)
+	}},
+	"Get": {get: func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error) {
+		entries, err := m.Get(ctx, ids)
+		slices.SortFunc(entries, func(a, b storage.Entry) int { return cmp.Compare(a.Seq, b.Seq) }) // as they are in the log
+		return entries, err
+	}},
+	"GetBytes": {get: func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error) {
+		entries, err := m.Get(ctx, ids)
+		return entries[:min(len(entries), 10)], err
+	}},
+	"GetTooLarge": {get: func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error) {
+		return m.Get(ctx, ids[:min(len(ids), storage.MaxGet)])
+	}},
+	"GetBelongsToCaller": {get: func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error) {
+		entries, err := m.Get(ctx, ids)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for i, e := range entries {
+			entries[i].Ciphertext = m.log[e.Seq-1].Ciphertext
+		}
+		return entries, err
+	}},
+	"OneBorn": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return appendAnswered(ctx, m, records, func(i int, o *storage.Outcome) {
+			if o.Status == storage.Replayed { // whatever the token says
+				free := records[i]
+				free.Nullifier = nil
+				_, _ = m.Append(ctx, []storage.Record{free})
+			}
+		})
+	}},
+	"OneBornInAnyOrder": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return appendAnswered(ctx, m, records, func(_ int, o *storage.Outcome) {
+			if o.Status == storage.Duplicate { // a day before the hour that it has now
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.born[o.Seq-1] = m.log[o.Seq-1].Born
+			}
+		})
+	}},
+	"IndexCost": {keys: func(ctx context.Context, m *Memory, req storage.KeysRequest) ([]storage.Key, error) {
+		m.mu.Lock()
+		for _, h := range m.hours {
+			h.keys = nil // sorts them again
+		}
+		m.mu.Unlock()
+		return m.Keys(ctx, req)
+	}},
+	"LogMaxBytes": {log: func(ctx context.Context, m *Memory, req storage.LogRequest) (storage.Page, error) {
+		req.MaxBytes = max(req.MaxBytes, 0)
+		return m.Log(ctx, req)
+	}},
+	"Find": {find: func(ctx context.Context, m *Memory, signature []byte) (storage.Seq, error) {
+		seq, err := m.Find(ctx, signature)
+		if seq > 200 { // of the second batch
+			seq -= 200
+		}
+		return seq, err
+	}},
+	"Appenders": {appendWith: func(ctx context.Context, m *Memory, records []storage.Record) ([]storage.Outcome, error) {
+		return appendAnswered(ctx, m, records, func(_ int, o *storage.Outcome) {
+			if o.Status == storage.Replayed && o.Seq < m.lastSeq()-10 { // somebody else has stored it
+				o.Status = storage.Duplicate
+			}
+		})
+	}},
+	"Reopened":      {end: loseLast},
+	"SpendReopened": {end: loseToken},
+	"Killed":        {end: loseLast},
+	"SpendKilled":   {end: loseToken},
 	"Watch": {watch: func(ctx context.Context, m *Memory, after storage.Seq) (storage.Seq, error) {
 		_, err := m.Watch(ctx, after)
 		return after + 1, err
 	}},
+}
+
+// loseLast loses the last envelope and not its token.
+func loseLast(m *Memory) {
+	if n := len(m.log); n > 0 {
+		m.removeEntry(storage.Seq(n))
+		m.log, m.born, m.kept.Count = m.log[:n-1], m.born[:n-1], m.kept.Count-1
+	}
+}
+
+func loseToken(m *Memory) {
+	for token := range m.spent {
+		delete(m.spent, token)
+		return
+	}
 }
 
 // appendChanged appends records after change has changed each.
@@ -386,15 +697,86 @@ const mutantVariable = "CWTCH_RELAY_TEST_MUTANT"
 
 // TestMutant runs the suite on a mutant, in a process that TestMutants starts.
 func TestMutant(t *testing.T) {
-	m, ok := mutants[os.Getenv(mutantVariable)]
+	name := os.Getenv(mutantVariable)
+	m, ok := mutants[name]
 	if !ok {
 		t.Skip("only for TestMutants")
 	}
-	Run(t, openMemories(func(memory *Memory) storage.Store {
+	Run(t, openMutants(m, strings.HasSuffix(name, "Killed")))
+}
+
+// openMutants opens one mutant for each directory, which may be killed or not.
+func openMutants(m mutant, mortal bool) Opener {
+	stores := make(map[string]*Memory)
+	return Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+		if stores[dir] == nil {
+			stores[dir] = NewMemory()
+		}
 		m := m
-		m.Memory = memory
-		return &m
-	}))
+		m.Memory, m.killed = stores[dir], new(atomic.Bool)
+		opened := &plugintest.Opened{Store: &m}
+		opened.Close = func() error {
+			if m.killed.Load() {
+				return nil
+			}
+			return m.Close()
+		}
+		if mortal {
+			opened.Kill = func() {
+				m.killed.Store(true)
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				if m.end != nil {
+					m.end(m.Memory)
+				}
+			}
+		}
+		return opened, nil
+	}}
+}
+
+// TestForgetful shows that a store may forget which pruned envelope a token has paid for, and
+// that it may do so at any time after the prune.
+func TestForgetful(t *testing.T) {
+	forget := func(m *Memory) {
+		for token, id := range m.spent {
+			if _, inLog := m.inLog(m.byID[id]); m.pruned[id] && !inLog {
+				m.spent[token] = storage.ID{}
+			}
+		}
+	}
+	for name, m := range map[string]mutant{
+		"at once": {prune: func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error) {
+			p, err := m.Prune(ctx, req)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			forget(m)
+			return p, err
+		}},
+		"at the end": {end: forget},
+	} {
+		t.Run(name, func(t *testing.T) { Run(t, openMutants(m, false)) })
+	}
+}
+
+// TestKilled runs the checks that kill a store, which no other test here does.
+func TestKilled(t *testing.T) {
+	for _, c := range Checks(openMutants(mutant{}, true)) {
+		if strings.HasSuffix(c.Name, "Killed") {
+			t.Run(c.Name, func(t *testing.T) { c.Run(t) })
+		}
+	}
+}
+
+// TestEveryCheckFindsAMutant keeps the list of mutants complete. Full needs a disk, and the
+// other checks without a mutant look at what a Memory cannot easily do wrong.
+func TestEveryCheckFindsAMutant(t *testing.T) {
+	without := []string{"EmptyBatch", "EmptyBytes", "Largest", "Full"}
+	for _, c := range Checks(Opener{}) {
+		if _, ok := mutants[c.Name]; ok == slices.Contains(without, c.Name) {
+			t.Errorf("%s: has a mutant: %v", c.Name, ok)
+		}
+	}
 }
 
 // TestMutants shows that the suite finds each fault, by the check whose sentence it

@@ -8,10 +8,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Pruning is a [Memory] that prunes entries, for tests of code that reads a store.
-// Append still knows an envelope that was pruned.
+// Pruning is a store in memory whose log has gaps anywhere, for tests of code that reads
+// a store. Append still knows an envelope that was removed. It is no [storage.Pruner]; a
+// [Memory] is.
 type Pruning struct {
-	*Memory
+	storage.Store
 
 	mu   sync.Mutex
 	gone map[storage.Seq]bool
@@ -19,7 +20,7 @@ type Pruning struct {
 
 // NewPruning returns an empty store.
 func NewPruning() *Pruning {
-	return &Pruning{Memory: NewMemory(), gone: make(map[storage.Seq]bool)}
+	return &Pruning{Store: NewMemory(), gone: make(map[storage.Seq]bool)}
 }
 
 // Prune removes the entries at the given positions from the log.
@@ -35,7 +36,7 @@ func (p *Pruning) Prune(seqs ...storage.Seq) {
 func (p *Pruning) Info(ctx context.Context) (storage.Info, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	info, err := p.Memory.Info(ctx)
+	info, err := p.Store.Info(ctx)
 	info.First, info.Count = 0, 0
 	for seq := info.Last; seq > 0; seq-- {
 		if !p.gone[seq] {
@@ -54,7 +55,7 @@ func (p *Pruning) Log(ctx context.Context, req storage.LogRequest) (storage.Page
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	page, err := p.Memory.Log(ctx, storage.LogRequest{From: from, Max: 1})
+	page, err := p.Store.Log(ctx, storage.LogRequest{From: from, Max: 1})
 	page.Entries = nil
 	size := 0
 	for seq := from; err == nil && seq <= page.Last && len(page.Entries) < limit; seq++ {
@@ -62,7 +63,7 @@ func (p *Pruning) Log(ctx context.Context, req storage.LogRequest) (storage.Page
 			continue
 		}
 		var one storage.Page
-		if one, err = p.Memory.Log(ctx, storage.LogRequest{From: seq, Max: 1}); err != nil {
+		if one, err = p.Store.Log(ctx, storage.LogRequest{From: seq, Max: 1}); err != nil {
 			break
 		}
 		e := one.Entries[0]
@@ -77,7 +78,7 @@ func (p *Pruning) Log(ctx context.Context, req storage.LogRequest) (storage.Page
 // Find implements [storage.Store]. It finds no envelope of a signature whose first one
 // was pruned.
 func (p *Pruning) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
-	seq, err := p.Memory.Find(ctx, signature)
+	seq, err := p.Store.Find(ctx, signature)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil && p.gone[seq] {

@@ -77,6 +77,7 @@ func replayOf(seq storage.Seq) storage.Outcome {
 var (
 	spent    = storage.Outcome{Status: storage.Spent}
 	conflict = storage.Outcome{Status: storage.Conflict}
+	expired  = storage.Outcome{Status: storage.Expired}
 )
 
 // readLog reads the whole log. A gap in it is an error, because nothing was pruned. So
@@ -101,13 +102,42 @@ func readLog(ctx context.Context, store storage.Store) (entries []storage.Entry,
 	}
 }
 
+// readPrunedLog reads the whole log, which may have gaps.
+func readPrunedLog(ctx context.Context, store storage.Store) (entries []storage.Entry, err error) {
+	for from := storage.Seq(1); ; {
+		page, err := store.Log(ctx, storage.LogRequest{From: from})
+		if err != nil {
+			return nil, fmt.Errorf("log from %d: %w", from, err)
+		}
+		if err := checkPrunedPage(page, from); err != nil {
+			return nil, fmt.Errorf("log from %d: %w", from, err)
+		}
+		if len(page.Entries) == 0 {
+			return entries, nil
+		}
+		entries = append(entries, page.Entries...)
+		from = entries[len(entries)-1].Seq + 1
+	}
+}
+
 // checkPage checks a page of a log that is not pruned.
 func checkPage(page storage.Page, from storage.Seq) error {
-	size := 0
 	for i, e := range page.Entries {
 		if want := from + storage.Seq(i); e.Seq != want {
 			return fmt.Errorf("entry %d of the page has number %d, want %d", i, e.Seq, want)
 		}
+	}
+	return checkPrunedPage(page, from)
+}
+
+// checkPrunedPage checks a page of a log that may have gaps.
+func checkPrunedPage(page storage.Page, from storage.Seq) error {
+	size := 0
+	for _, e := range page.Entries {
+		if e.Seq < from {
+			return fmt.Errorf("entry %d is where the next one is %d", e.Seq, from)
+		}
+		from = e.Seq + 1
 		if e.Seq > page.Last {
 			return fmt.Errorf("entry %d in a log that ends at %d", e.Seq, page.Last)
 		}

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
@@ -23,6 +24,27 @@ func openMemories(wrap func(*Memory) storage.Store) Opener {
 
 func TestMemory(t *testing.T) {
 	Run(t, openMemories(func(m *Memory) storage.Store { return m }))
+}
+
+// TestPlainMemory shows that what is optional is skipped in a store without it.
+func TestPlainMemory(t *testing.T) {
+	checks := Checks(openMemories(func(m *Memory) storage.Store {
+		m.keepsBorn = true
+		return struct{ storage.Store }{m}
+	}))
+	skipped := 0
+	plugintest.Evaluate(t.Context(), checks, func(r plugintest.Result) {
+		optional := strings.Contains(strings.Join(r.Output, " "), "which is optional")
+		switch {
+		case r.Verdict == plugintest.Failed:
+			t.Errorf("%s: %v", r.Check.Name, r.Output)
+		case r.Verdict == plugintest.Skipped && optional:
+			skipped++
+		}
+	})
+	if want := len(ledgerChecks) + len(prunerChecks) + len(indexChecks); skipped < want {
+		t.Errorf("%d checks were skipped, want %d", skipped, want)
+	}
 }
 
 // TestSharedMemory appends to one Memory as two relays would.

@@ -42,7 +42,7 @@
 //   max_event_ids    16384   ids of all Moved events of one Handle
 //   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
-//   max_keys         4096    keys of a KeysResponse
+//   max_keys         4096    keys of a ReplicaKeysResponse
 //   max_ranges       1024    ranges of a RangeSumRequest
 //   max_parts        1024    parts of a SplitResponse
 //   max_cursors      256     cursors
@@ -318,7 +318,7 @@ func (x *HostCall) GetLog() *ReplicaLogRequest {
 	return nil
 }
 
-func (x *HostCall) GetKeys() *KeysRequest {
+func (x *HostCall) GetKeys() *ReplicaKeysRequest {
 	if x != nil {
 		if x, ok := x.Call.(*HostCall_Keys); ok {
 			return x.Keys
@@ -421,7 +421,7 @@ type HostCall_Log struct {
 type HostCall_Keys struct {
 	// Reads the first keys of a range, ascending. Fewer keys than max are all keys of the
 	// range.
-	Keys *KeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
+	Keys *ReplicaKeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
 }
 
 type HostCall_RangeSum struct {
@@ -577,7 +577,7 @@ func (x *HostAnswer) GetLog() *ReplicaLogResponse {
 	return nil
 }
 
-func (x *HostAnswer) GetKeys() *KeysResponse {
+func (x *HostAnswer) GetKeys() *ReplicaKeysResponse {
 	if x != nil {
 		if x, ok := x.Answer.(*HostAnswer_Keys); ok {
 			return x.Keys
@@ -622,7 +622,7 @@ type HostAnswer_Log struct {
 }
 
 type HostAnswer_Keys struct {
-	Keys *KeysResponse `protobuf:"bytes,4,opt,name=keys,proto3,oneof"`
+	Keys *ReplicaKeysResponse `protobuf:"bytes,4,opt,name=keys,proto3,oneof"`
 }
 
 type HostAnswer_RangeSum struct {
@@ -1359,7 +1359,7 @@ func (x *ReplicaLogResponse) GetLast() uint64 {
 	return 0
 }
 
-type KeysRequest struct {
+type ReplicaKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // 72 bytes, see "Keys" above
 	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 1 to max_keys
@@ -1367,20 +1367,20 @@ type KeysRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *KeysRequest) Reset() {
-	*x = KeysRequest{}
+func (x *ReplicaKeysRequest) Reset() {
+	*x = ReplicaKeysRequest{}
 	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *KeysRequest) String() string {
+func (x *ReplicaKeysRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*KeysRequest) ProtoMessage() {}
+func (*ReplicaKeysRequest) ProtoMessage() {}
 
-func (x *KeysRequest) ProtoReflect() protoreflect.Message {
+func (x *ReplicaKeysRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1392,46 +1392,46 @@ func (x *KeysRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
-func (*KeysRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReplicaKeysRequest.ProtoReflect.Descriptor instead.
+func (*ReplicaKeysRequest) Descriptor() ([]byte, []int) {
 	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *KeysRequest) GetRange() []byte {
+func (x *ReplicaKeysRequest) GetRange() []byte {
 	if x != nil {
 		return x.Range
 	}
 	return nil
 }
 
-func (x *KeysRequest) GetMax() uint32 {
+func (x *ReplicaKeysRequest) GetMax() uint32 {
 	if x != nil {
 		return x.Max
 	}
 	return 0
 }
 
-type KeysResponse struct {
+type ReplicaKeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keys          []byte                 `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *KeysResponse) Reset() {
-	*x = KeysResponse{}
+func (x *ReplicaKeysResponse) Reset() {
+	*x = ReplicaKeysResponse{}
 	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *KeysResponse) String() string {
+func (x *ReplicaKeysResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*KeysResponse) ProtoMessage() {}
+func (*ReplicaKeysResponse) ProtoMessage() {}
 
-func (x *KeysResponse) ProtoReflect() protoreflect.Message {
+func (x *ReplicaKeysResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1443,12 +1443,12 @@ func (x *KeysResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use KeysResponse.ProtoReflect.Descriptor instead.
-func (*KeysResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReplicaKeysResponse.ProtoReflect.Descriptor instead.
+func (*ReplicaKeysResponse) Descriptor() ([]byte, []int) {
 	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *KeysResponse) GetKeys() []byte {
+func (x *ReplicaKeysResponse) GetKeys() []byte {
 	if x != nil {
 		return x.Keys
 	}
@@ -2291,10 +2291,10 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EventR\x06events\x129\n" +
 	"\x06answer\x18\x02 \x01(\v2!.cwtch.relay.plugin.v1.HostAnswerR\x06answer\"E\n" +
 	"\x0eHandleResponse\x123\n" +
-	"\x04call\x18\x01 \x01(\v2\x1f.cwtch.relay.plugin.v1.HostCallR\x04call\"\xbf\x05\n" +
+	"\x04call\x18\x01 \x01(\v2\x1f.cwtch.relay.plugin.v1.HostCallR\x04call\"\xc6\x05\n" +
 	"\bHostCall\x12<\n" +
-	"\x03log\x18\x01 \x01(\v2(.cwtch.relay.plugin.v1.ReplicaLogRequestH\x00R\x03log\x128\n" +
-	"\x04keys\x18\x02 \x01(\v2\".cwtch.relay.plugin.v1.KeysRequestH\x00R\x04keys\x12E\n" +
+	"\x03log\x18\x01 \x01(\v2(.cwtch.relay.plugin.v1.ReplicaLogRequestH\x00R\x03log\x12?\n" +
+	"\x04keys\x18\x02 \x01(\v2).cwtch.relay.plugin.v1.ReplicaKeysRequestH\x00R\x04keys\x12E\n" +
 	"\trange_sum\x18\x03 \x01(\v2&.cwtch.relay.plugin.v1.RangeSumRequestH\x00R\brangeSum\x12;\n" +
 	"\x05split\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.SplitRequestH\x00R\x05split\x128\n" +
 	"\x04send\x18\x05 \x01(\v2\".cwtch.relay.plugin.v1.SendRequestH\x00R\x04send\x12D\n" +
@@ -2305,13 +2305,13 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x04load\x18\n" +
 	" \x01(\v2\".cwtch.relay.plugin.v1.LoadRequestH\x00R\x04load\x12>\n" +
 	"\x06report\x18\v \x01(\v2$.cwtch.relay.plugin.v1.ReportRequestH\x00R\x06reportB\x06\n" +
-	"\x04call\"\xf9\x02\n" +
+	"\x04call\"\x80\x03\n" +
 	"\n" +
 	"HostAnswer\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12=\n" +
-	"\x03log\x18\x03 \x01(\v2).cwtch.relay.plugin.v1.ReplicaLogResponseH\x00R\x03log\x129\n" +
-	"\x04keys\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.KeysResponseH\x00R\x04keys\x12F\n" +
+	"\x03log\x18\x03 \x01(\v2).cwtch.relay.plugin.v1.ReplicaLogResponseH\x00R\x03log\x12@\n" +
+	"\x04keys\x18\x04 \x01(\v2*.cwtch.relay.plugin.v1.ReplicaKeysResponseH\x00R\x04keys\x12F\n" +
 	"\trange_sum\x18\x05 \x01(\v2'.cwtch.relay.plugin.v1.RangeSumResponseH\x00R\brangeSum\x12<\n" +
 	"\x05split\x18\x06 \x01(\v2$.cwtch.relay.plugin.v1.SplitResponseH\x00R\x05split\x129\n" +
 	"\x04load\x18\a \x01(\v2#.cwtch.relay.plugin.v1.LoadResponseH\x00R\x04loadB\b\n" +
@@ -2371,11 +2371,11 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\rR\x04size\x12\x10\n" +
-	"\x03via\x18\x04 \x01(\rR\x03via\"5\n" +
-	"\vKeysRequest\x12\x14\n" +
+	"\x03via\x18\x04 \x01(\rR\x03via\"<\n" +
+	"\x12ReplicaKeysRequest\x12\x14\n" +
 	"\x05range\x18\x01 \x01(\fR\x05range\x12\x10\n" +
-	"\x03max\x18\x02 \x01(\rR\x03max\"\"\n" +
-	"\fKeysResponse\x12\x12\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\")\n" +
+	"\x13ReplicaKeysResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x01(\fR\x04keys\"-\n" +
 	"\x03Sum\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x10\n" +
@@ -2452,8 +2452,8 @@ var file_cwtch_relay_plugin_v1_peersync_proto_goTypes = []any{
 	(*Moved)(nil),                    // 12: cwtch.relay.plugin.v1.Moved
 	(*ReplicaLogRequest)(nil),        // 13: cwtch.relay.plugin.v1.ReplicaLogRequest
 	(*ReplicaLogResponse)(nil),       // 14: cwtch.relay.plugin.v1.ReplicaLogResponse
-	(*KeysRequest)(nil),              // 15: cwtch.relay.plugin.v1.KeysRequest
-	(*KeysResponse)(nil),             // 16: cwtch.relay.plugin.v1.KeysResponse
+	(*ReplicaKeysRequest)(nil),       // 15: cwtch.relay.plugin.v1.ReplicaKeysRequest
+	(*ReplicaKeysResponse)(nil),      // 16: cwtch.relay.plugin.v1.ReplicaKeysResponse
 	(*Sum)(nil),                      // 17: cwtch.relay.plugin.v1.Sum
 	(*RangeSumRequest)(nil),          // 18: cwtch.relay.plugin.v1.RangeSumRequest
 	(*RangeSumResponse)(nil),         // 19: cwtch.relay.plugin.v1.RangeSumResponse
@@ -2476,7 +2476,7 @@ var file_cwtch_relay_plugin_v1_peersync_proto_depIdxs = []int32{
 	4,  // 1: cwtch.relay.plugin.v1.HandleRequest.answer:type_name -> cwtch.relay.plugin.v1.HostAnswer
 	3,  // 2: cwtch.relay.plugin.v1.HandleResponse.call:type_name -> cwtch.relay.plugin.v1.HostCall
 	13, // 3: cwtch.relay.plugin.v1.HostCall.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogRequest
-	15, // 4: cwtch.relay.plugin.v1.HostCall.keys:type_name -> cwtch.relay.plugin.v1.KeysRequest
+	15, // 4: cwtch.relay.plugin.v1.HostCall.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysRequest
 	18, // 5: cwtch.relay.plugin.v1.HostCall.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumRequest
 	20, // 6: cwtch.relay.plugin.v1.HostCall.split:type_name -> cwtch.relay.plugin.v1.SplitRequest
 	22, // 7: cwtch.relay.plugin.v1.HostCall.send:type_name -> cwtch.relay.plugin.v1.SendRequest
@@ -2487,7 +2487,7 @@ var file_cwtch_relay_plugin_v1_peersync_proto_depIdxs = []int32{
 	27, // 12: cwtch.relay.plugin.v1.HostCall.load:type_name -> cwtch.relay.plugin.v1.LoadRequest
 	29, // 13: cwtch.relay.plugin.v1.HostCall.report:type_name -> cwtch.relay.plugin.v1.ReportRequest
 	14, // 14: cwtch.relay.plugin.v1.HostAnswer.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse
-	16, // 15: cwtch.relay.plugin.v1.HostAnswer.keys:type_name -> cwtch.relay.plugin.v1.KeysResponse
+	16, // 15: cwtch.relay.plugin.v1.HostAnswer.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysResponse
 	19, // 16: cwtch.relay.plugin.v1.HostAnswer.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumResponse
 	21, // 17: cwtch.relay.plugin.v1.HostAnswer.split:type_name -> cwtch.relay.plugin.v1.SplitResponse
 	28, // 18: cwtch.relay.plugin.v1.HostAnswer.load:type_name -> cwtch.relay.plugin.v1.LoadResponse

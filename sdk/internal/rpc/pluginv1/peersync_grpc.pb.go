@@ -42,7 +42,7 @@
 //   max_event_ids    16384   ids of all Moved events of one Handle
 //   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
-//   max_keys         4096    keys of a KeysResponse
+//   max_keys         4096    keys of a ReplicaKeysResponse
 //   max_ranges       1024    ranges of a RangeSumRequest
 //   max_parts        1024    parts of a SplitResponse
 //   max_cursors      256     cursors

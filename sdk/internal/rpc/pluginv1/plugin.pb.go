@@ -106,6 +106,8 @@ const (
 	Capability_CAPABILITY_UNSPECIFIED    Capability = 0 // never sent
 	Capability_CAPABILITY_STORAGE_WATCH  Capability = 1 // Storage.Watch; only of a store that others append to
 	Capability_CAPABILITY_STORAGE_LEDGER Capability = 2 // Storage.Spendings and Storage.Spend
+	Capability_CAPABILITY_STORAGE_PRUNE  Capability = 3 // Storage.Hours and Storage.Prune
+	Capability_CAPABILITY_STORAGE_INDEX  Capability = 4 // Storage.Keys and Storage.Get
 )
 
 // Enum value maps for Capability.
@@ -114,11 +116,15 @@ var (
 		0: "CAPABILITY_UNSPECIFIED",
 		1: "CAPABILITY_STORAGE_WATCH",
 		2: "CAPABILITY_STORAGE_LEDGER",
+		3: "CAPABILITY_STORAGE_PRUNE",
+		4: "CAPABILITY_STORAGE_INDEX",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":    0,
 		"CAPABILITY_STORAGE_WATCH":  1,
 		"CAPABILITY_STORAGE_LEDGER": 2,
+		"CAPABILITY_STORAGE_PRUNE":  3,
+		"CAPABILITY_STORAGE_INDEX":  4,
 	}
 )
 
@@ -1218,12 +1224,14 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse*e\n" +
+	"\x10ShutdownResponse*\xa1\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CAPABILITY_STORAGE_WATCH\x10\x01\x12\x1d\n" +
-	"\x19CAPABILITY_STORAGE_LEDGER\x10\x022\xaa\x04\n" +
+	"\x19CAPABILITY_STORAGE_LEDGER\x10\x02\x12\x1c\n" +
+	"\x18CAPABILITY_STORAGE_PRUNE\x10\x03\x12\x1c\n" +
+	"\x18CAPABILITY_STORAGE_INDEX\x10\x042\xaa\x04\n" +
 	"\x06Plugin\x12[\n" +
 	"\bDescribe\x12&.cwtch.relay.plugin.v1.DescribeRequest\x1a'.cwtch.relay.plugin.v1.DescribeResponse\x12[\n" +
 	"\bValidate\x12&.cwtch.relay.plugin.v1.ValidateRequest\x1a'.cwtch.relay.plugin.v1.ValidateResponse\x12^\n" +

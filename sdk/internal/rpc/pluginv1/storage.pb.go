@@ -15,18 +15,31 @@
 //   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
 //                   and are never reused within an epoch. Once a reader has seen number
 //                   s, nothing appears at or below s.
-//   At one moment   Log, Find, Info and Spendings show all entries and tokens of an
-//                   Append, or all tokens of a Spend, from the same moment on, and not
-//                   before they are durable.
+//   At one moment   Log, Find, Info, Spendings, Hours, Keys and Get show all that an
+//                   Append changes, all tokens of a Spend, or all that a Prune hides,
+//                   from the same moment on, and not before it is durable.
 //   Idempotent      An envelope is stored once, however often it is appended.
 //
 // Calls. All calls may come at the same time, also several of the same method; a relay
-// has at most one Append under way. If a call is cancelled or its deadline passes, the
-// store may finish it or give it up, but never does half of it. Repeating a call does
-// no harm.
+// has at most one Append and one Prune under way. If a call is cancelled or its deadline
+// passes, the store may finish it or give it up, but never does half of it. Repeating a
+// call does no harm.
 //
 // Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
 // since 1970-01-01 00:00 UTC; no finer time is stored.
+//
+// Keys. A key is 36 bytes: the hour in which the envelope was born (4 bytes,
+// big-endian) and the id. Keys are ordered like their bytes. A field of ids or keys
+// holds them one after the other. A range is two keys: the first in it, and the first
+// after it. 36 zeros as the second key mean no upper bound.
+//
+// Floor. A store with CAPABILITY_STORAGE_PRUNE has a floor: an hour that starts at 0,
+// only rises, and is as durable as the epoch. An envelope that was born before the floor
+// is pruned: it is not in the log, whether it has been removed yet or not, and Append
+// refuses it. Sequence numbers of pruned envelopes are not used again. Spent tokens stay
+// spent; once an envelope is pruned, a store may forget which token paid for it. What
+// was removed leaves the disk too, overwritten or cut off, within a time that the
+// documentation of the store states.
 //
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
@@ -38,6 +51,11 @@
 //   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse; one entry is
 //                             always allowed
 //   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
+//   max_hours        1024     hours of one HoursResponse
+//   max_prune        4096     envelopes that one Prune removes
+//   max_keys         4096     keys of one KeysResponse
+//   max_get          256      ids of one GetRequest
+//   max_aging        24       hours by which the hour of an envelope is lowered, see Append
 //
 // Errors. A call fails with one of these codes. The relay acts on the code. The first
 // 1 KiB of the text is for the operator: what, where, and what to do.
@@ -47,7 +65,7 @@
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was stored. The store goes on serving
+//                        size of files). Nothing was changed. The store goes on serving
 //                        reads, and accepts appends again once there is room. The relay
 //                        refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
@@ -101,6 +119,7 @@ const (
 	Outcome_STATUS_SPENT       Outcome_Status = 3 // the nullifier had paid for another envelope, or for this one, but it is not in the log; nothing changed
 	Outcome_STATUS_REPLAYED    Outcome_Status = 4 // the nullifier had paid for this very envelope, which is in the log at seq; nothing changed
 	Outcome_STATUS_CONFLICT    Outcome_Status = 5 // another envelope with this signature is in the log; nothing changed, the nullifier is not spent
+	Outcome_STATUS_EXPIRED     Outcome_Status = 6 // the envelope was born before the floor; nothing changed, the nullifier is not spent
 )
 
 // Enum value maps for Outcome_Status.
@@ -112,6 +131,7 @@ var (
 		3: "STATUS_SPENT",
 		4: "STATUS_REPLAYED",
 		5: "STATUS_CONFLICT",
+		6: "STATUS_EXPIRED",
 	}
 	Outcome_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
@@ -120,6 +140,7 @@ var (
 		"STATUS_SPENT":       3,
 		"STATUS_REPLAYED":    4,
 		"STATUS_CONFLICT":    5,
+		"STATUS_EXPIRED":     6,
 	}
 )
 
@@ -191,11 +212,13 @@ type InfoResponse struct {
 	// 16 bytes. Random and new whenever a store is created, or restored by means of its own.
 	// Otherwise it never changes.
 	Epoch         []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`   // lowest sequence number in the log; 0: the log is empty
-	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`     // highest ever assigned, at most 2^63-1; 0: none yet
-	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`   // envelopes in the log
-	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`   // size of the store, as far as it can tell
-	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"` // spent tokens, including those of Spend
+	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`              // lowest sequence number in the log; 0: the log is empty
+	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`                // highest ever assigned, at most 2^63-1; 0: none yet
+	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`              // envelopes in the log
+	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`              // size of the store, as far as it can tell
+	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"`            // spent tokens, including those of Spend
+	Floor         uint32 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`              // see Floor above
+	InUse         uint64 `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // how much of bytes is not free for reuse; 0: the store cannot tell
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +291,20 @@ func (x *InfoResponse) GetBytes() uint64 {
 func (x *InfoResponse) GetTokens() uint64 {
 	if x != nil {
 		return x.Tokens
+	}
+	return 0
+}
+
+func (x *InfoResponse) GetFloor() uint32 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *InfoResponse) GetInUse() uint64 {
+	if x != nil {
+		return x.InUse
 	}
 	return 0
 }
@@ -401,7 +438,7 @@ func (x *AppendRequest) GetRecords() []*Record {
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        Outcome_Status         `protobuf:"varint,1,opt,name=status,proto3,enum=cwtch.relay.plugin.v1.Outcome_Status" json:"status,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // of the envelope in the log; 0 with STATUS_SPENT and STATUS_CONFLICT
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"` // of the envelope in the log; 0 with STATUS_SPENT, STATUS_CONFLICT and STATUS_EXPIRED
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -554,7 +591,8 @@ func (x *LogRequest) GetMaxBytes() uint32 {
 	return 0
 }
 
-// Entry is an envelope in the log, with the fields of its Record.
+// Entry is an envelope in the log, with the fields of its Record; born may be lower, see
+// Append.
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -634,8 +672,8 @@ func (x *Entry) GetCiphertext() []byte {
 type LogResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Highest sequence number of the log at the time of reading. The reader is at the end if
-	// the page contains it or is empty.
+	// Highest sequence number ever assigned at the time of reading. The reader is at the
+	// end if the page contains it or is empty.
 	Last          uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -865,7 +903,7 @@ func (x *WatchResponse) GetLast() uint64 {
 type Spending struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // the first 16 bytes of SHA-256(nullifier); two nullifiers with the same ones are one token
-	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes
+	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`       // 32 bytes; zeros if the store has forgotten it, see Floor above
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1090,19 +1128,482 @@ func (*SpendResponse) Descriptor() ([]byte, []int) {
 	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{17}
 }
 
+type HoursRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint32                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // first hour wanted
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`   // 0: max_hours. More than that is OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoursRequest) Reset() {
+	*x = HoursRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoursRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoursRequest) ProtoMessage() {}
+
+func (x *HoursRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoursRequest.ProtoReflect.Descriptor instead.
+func (*HoursRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HoursRequest) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *HoursRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+// HourSize says what the log holds of one hour.
+type HourSize struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hour          uint32                 `protobuf:"varint,1,opt,name=hour,proto3" json:"hour,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"` // envelopes that were born in it, 1 or more
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"` // of their signatures and ciphertexts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HourSize) Reset() {
+	*x = HourSize{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HourSize) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HourSize) ProtoMessage() {}
+
+func (x *HourSize) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HourSize.ProtoReflect.Descriptor instead.
+func (*HourSize) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HourSize) GetHour() uint32 {
+	if x != nil {
+		return x.Hour
+	}
+	return 0
+}
+
+func (x *HourSize) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *HourSize) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type HoursResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hours         []*HourSize            `protobuf:"bytes,1,rep,name=hours,proto3" json:"hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoursResponse) Reset() {
+	*x = HoursResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoursResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoursResponse) ProtoMessage() {}
+
+func (x *HoursResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoursResponse.ProtoReflect.Descriptor instead.
+func (*HoursResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *HoursResponse) GetHours() []*HourSize {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+type PruneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Floor         uint32                 `protobuf:"varint,1,opt,name=floor,proto3" json:"floor,omitempty"`
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"` // envelopes to remove; 0: max_prune. More than that is OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneRequest) Reset() {
+	*x = PruneRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneRequest) ProtoMessage() {}
+
+func (x *PruneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
+func (*PruneRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PruneRequest) GetFloor() uint32 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *PruneRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type PruneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Floor         uint32                 `protobuf:"varint,1,opt,name=floor,proto3" json:"floor,omitempty"`         // of the store now: that of the request, or a higher one
+	Envelopes     uint64                 `protobuf:"varint,2,opt,name=envelopes,proto3" json:"envelopes,omitempty"` // that this call has removed
+	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`         // of their signatures and ciphertexts
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`           // whether pruned envelopes are left to be removed; then this call has removed max
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneResponse) Reset() {
+	*x = PruneResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneResponse) ProtoMessage() {}
+
+func (x *PruneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneResponse.ProtoReflect.Descriptor instead.
+func (*PruneResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PruneResponse) GetFloor() uint32 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetEnvelopes() uint64 {
+	if x != nil {
+		return x.Envelopes
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PruneResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type KeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // 72 bytes, see Keys above
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 0: max_keys. More than that is OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysRequest) Reset() {
+	*x = KeysRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysRequest) ProtoMessage() {}
+
+func (x *KeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysRequest.ProtoReflect.Descriptor instead.
+func (*KeysRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *KeysRequest) GetRange() []byte {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *KeysRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type KeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []byte                 `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"` // 36 bytes each
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysResponse) Reset() {
+	*x = KeysResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysResponse) ProtoMessage() {}
+
+func (x *KeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysResponse.ProtoReflect.Descriptor instead.
+func (*KeysResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *KeysResponse) GetKeys() []byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type GetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []byte                 `protobuf:"bytes,1,opt,name=ids,proto3" json:"ids,omitempty"` // 32 bytes each, at most max_get, else OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRequest) Reset() {
+	*x = GetRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRequest) ProtoMessage() {}
+
+func (x *GetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
+func (*GetRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetRequest) GetIds() []byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type GetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetResponse) Reset() {
+	*x = GetResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetResponse) ProtoMessage() {}
+
+func (x *GetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
+func (*GetResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetResponse) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 var File_cwtch_relay_plugin_v1_storage_proto protoreflect.FileDescriptor
 
 const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\n" +
 	"#cwtch/relay/plugin/v1/storage.proto\x12\x15cwtch.relay.plugin.v1\"\r\n" +
-	"\vInfoRequest\"\x92\x01\n" +
+	"\vInfoRequest\"\xbf\x01\n" +
 	"\fInfoResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x16\n" +
-	"\x06tokens\x18\x06 \x01(\x04R\x06tokens\"\x88\x01\n" +
+	"\x06tokens\x18\x06 \x01(\x04R\x06tokens\x12\x14\n" +
+	"\x05floor\x18\a \x01(\rR\x05floor\x12\x15\n" +
+	"\x06in_use\x18\b \x01(\x04R\x05inUse\"\x88\x01\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04born\x18\x02 \x01(\rR\x04born\x12\x1c\n" +
@@ -1112,17 +1613,18 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"ciphertext\x12\x1c\n" +
 	"\tnullifier\x18\x05 \x01(\fR\tnullifier\"H\n" +
 	"\rAppendRequest\x127\n" +
-	"\arecords\x18\x01 \x03(\v2\x1d.cwtch.relay.plugin.v1.RecordR\arecords\"\xe2\x01\n" +
+	"\arecords\x18\x01 \x03(\v2\x1d.cwtch.relay.plugin.v1.RecordR\arecords\"\xf6\x01\n" +
 	"\aOutcome\x12=\n" +
 	"\x06status\x18\x01 \x01(\x0e2%.cwtch.relay.plugin.v1.Outcome.StatusR\x06status\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x85\x01\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x99\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_STORED\x10\x01\x12\x14\n" +
 	"\x10STATUS_DUPLICATE\x10\x02\x12\x10\n" +
 	"\fSTATUS_SPENT\x10\x03\x12\x13\n" +
 	"\x0fSTATUS_REPLAYED\x10\x04\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x05\"L\n" +
+	"\x0fSTATUS_CONFLICT\x10\x05\x12\x12\n" +
+	"\x0eSTATUS_EXPIRED\x10\x06\"L\n" +
 	"\x0eAppendResponse\x12:\n" +
 	"\boutcomes\x18\x01 \x03(\v2\x1e.cwtch.relay.plugin.v1.OutcomeR\boutcomes\"O\n" +
 	"\n" +
@@ -1159,7 +1661,34 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\tspendings\x18\x01 \x03(\v2\x1f.cwtch.relay.plugin.v1.SpendingR\tspendings\"M\n" +
 	"\fSpendRequest\x12=\n" +
 	"\tspendings\x18\x01 \x03(\v2\x1f.cwtch.relay.plugin.v1.SpendingR\tspendings\"\x0f\n" +
-	"\rSpendResponse2\xd8\x04\n" +
+	"\rSpendResponse\"4\n" +
+	"\fHoursRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\rR\x04from\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\"J\n" +
+	"\bHourSize\x12\x12\n" +
+	"\x04hour\x18\x01 \x01(\rR\x04hour\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\"F\n" +
+	"\rHoursResponse\x125\n" +
+	"\x05hours\x18\x01 \x03(\v2\x1f.cwtch.relay.plugin.v1.HourSizeR\x05hours\"6\n" +
+	"\fPruneRequest\x12\x14\n" +
+	"\x05floor\x18\x01 \x01(\rR\x05floor\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\"m\n" +
+	"\rPruneResponse\x12\x14\n" +
+	"\x05floor\x18\x01 \x01(\rR\x05floor\x12\x1c\n" +
+	"\tenvelopes\x18\x02 \x01(\x04R\tenvelopes\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"5\n" +
+	"\vKeysRequest\x12\x14\n" +
+	"\x05range\x18\x01 \x01(\fR\x05range\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\"\"\n" +
+	"\fKeysResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\fR\x04keys\"\x1e\n" +
+	"\n" +
+	"GetRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x01(\fR\x03ids\"E\n" +
+	"\vGetResponse\x126\n" +
+	"\aentries\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EntryR\aentries2\x9f\a\n" +
 	"\aStorage\x12O\n" +
 	"\x04Info\x12\".cwtch.relay.plugin.v1.InfoRequest\x1a#.cwtch.relay.plugin.v1.InfoResponse\x12U\n" +
 	"\x06Append\x12$.cwtch.relay.plugin.v1.AppendRequest\x1a%.cwtch.relay.plugin.v1.AppendResponse\x12L\n" +
@@ -1167,7 +1696,11 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\x04Find\x12\".cwtch.relay.plugin.v1.FindRequest\x1a#.cwtch.relay.plugin.v1.FindResponse\x12R\n" +
 	"\x05Watch\x12#.cwtch.relay.plugin.v1.WatchRequest\x1a$.cwtch.relay.plugin.v1.WatchResponse\x12^\n" +
 	"\tSpendings\x12'.cwtch.relay.plugin.v1.SpendingsRequest\x1a(.cwtch.relay.plugin.v1.SpendingsResponse\x12R\n" +
-	"\x05Spend\x12#.cwtch.relay.plugin.v1.SpendRequest\x1a$.cwtch.relay.plugin.v1.SpendResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
+	"\x05Spend\x12#.cwtch.relay.plugin.v1.SpendRequest\x1a$.cwtch.relay.plugin.v1.SpendResponse\x12R\n" +
+	"\x05Hours\x12#.cwtch.relay.plugin.v1.HoursRequest\x1a$.cwtch.relay.plugin.v1.HoursResponse\x12R\n" +
+	"\x05Prune\x12#.cwtch.relay.plugin.v1.PruneRequest\x1a$.cwtch.relay.plugin.v1.PruneResponse\x12O\n" +
+	"\x04Keys\x12\".cwtch.relay.plugin.v1.KeysRequest\x1a#.cwtch.relay.plugin.v1.KeysResponse\x12L\n" +
+	"\x03Get\x12!.cwtch.relay.plugin.v1.GetRequest\x1a\".cwtch.relay.plugin.v1.GetResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
 
 var (
 	file_cwtch_relay_plugin_v1_storage_proto_rawDescOnce sync.Once
@@ -1182,7 +1715,7 @@ func file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_cwtch_relay_plugin_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_cwtch_relay_plugin_v1_storage_proto_goTypes = []any{
 	(Outcome_Status)(0),       // 0: cwtch.relay.plugin.v1.Outcome.Status
 	(*InfoRequest)(nil),       // 1: cwtch.relay.plugin.v1.InfoRequest
@@ -1203,6 +1736,15 @@ var file_cwtch_relay_plugin_v1_storage_proto_goTypes = []any{
 	(*SpendingsResponse)(nil), // 16: cwtch.relay.plugin.v1.SpendingsResponse
 	(*SpendRequest)(nil),      // 17: cwtch.relay.plugin.v1.SpendRequest
 	(*SpendResponse)(nil),     // 18: cwtch.relay.plugin.v1.SpendResponse
+	(*HoursRequest)(nil),      // 19: cwtch.relay.plugin.v1.HoursRequest
+	(*HourSize)(nil),          // 20: cwtch.relay.plugin.v1.HourSize
+	(*HoursResponse)(nil),     // 21: cwtch.relay.plugin.v1.HoursResponse
+	(*PruneRequest)(nil),      // 22: cwtch.relay.plugin.v1.PruneRequest
+	(*PruneResponse)(nil),     // 23: cwtch.relay.plugin.v1.PruneResponse
+	(*KeysRequest)(nil),       // 24: cwtch.relay.plugin.v1.KeysRequest
+	(*KeysResponse)(nil),      // 25: cwtch.relay.plugin.v1.KeysResponse
+	(*GetRequest)(nil),        // 26: cwtch.relay.plugin.v1.GetRequest
+	(*GetResponse)(nil),       // 27: cwtch.relay.plugin.v1.GetResponse
 }
 var file_cwtch_relay_plugin_v1_storage_proto_depIdxs = []int32{
 	3,  // 0: cwtch.relay.plugin.v1.AppendRequest.records:type_name -> cwtch.relay.plugin.v1.Record
@@ -1211,25 +1753,35 @@ var file_cwtch_relay_plugin_v1_storage_proto_depIdxs = []int32{
 	8,  // 3: cwtch.relay.plugin.v1.LogResponse.entries:type_name -> cwtch.relay.plugin.v1.Entry
 	14, // 4: cwtch.relay.plugin.v1.SpendingsResponse.spendings:type_name -> cwtch.relay.plugin.v1.Spending
 	14, // 5: cwtch.relay.plugin.v1.SpendRequest.spendings:type_name -> cwtch.relay.plugin.v1.Spending
-	1,  // 6: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
-	4,  // 7: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
-	7,  // 8: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
-	10, // 9: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
-	12, // 10: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
-	15, // 11: cwtch.relay.plugin.v1.Storage.Spendings:input_type -> cwtch.relay.plugin.v1.SpendingsRequest
-	17, // 12: cwtch.relay.plugin.v1.Storage.Spend:input_type -> cwtch.relay.plugin.v1.SpendRequest
-	2,  // 13: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
-	6,  // 14: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
-	9,  // 15: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
-	11, // 16: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
-	13, // 17: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
-	16, // 18: cwtch.relay.plugin.v1.Storage.Spendings:output_type -> cwtch.relay.plugin.v1.SpendingsResponse
-	18, // 19: cwtch.relay.plugin.v1.Storage.Spend:output_type -> cwtch.relay.plugin.v1.SpendResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	20, // 6: cwtch.relay.plugin.v1.HoursResponse.hours:type_name -> cwtch.relay.plugin.v1.HourSize
+	8,  // 7: cwtch.relay.plugin.v1.GetResponse.entries:type_name -> cwtch.relay.plugin.v1.Entry
+	1,  // 8: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
+	4,  // 9: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
+	7,  // 10: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
+	10, // 11: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
+	12, // 12: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
+	15, // 13: cwtch.relay.plugin.v1.Storage.Spendings:input_type -> cwtch.relay.plugin.v1.SpendingsRequest
+	17, // 14: cwtch.relay.plugin.v1.Storage.Spend:input_type -> cwtch.relay.plugin.v1.SpendRequest
+	19, // 15: cwtch.relay.plugin.v1.Storage.Hours:input_type -> cwtch.relay.plugin.v1.HoursRequest
+	22, // 16: cwtch.relay.plugin.v1.Storage.Prune:input_type -> cwtch.relay.plugin.v1.PruneRequest
+	24, // 17: cwtch.relay.plugin.v1.Storage.Keys:input_type -> cwtch.relay.plugin.v1.KeysRequest
+	26, // 18: cwtch.relay.plugin.v1.Storage.Get:input_type -> cwtch.relay.plugin.v1.GetRequest
+	2,  // 19: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
+	6,  // 20: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
+	9,  // 21: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
+	11, // 22: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
+	13, // 23: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
+	16, // 24: cwtch.relay.plugin.v1.Storage.Spendings:output_type -> cwtch.relay.plugin.v1.SpendingsResponse
+	18, // 25: cwtch.relay.plugin.v1.Storage.Spend:output_type -> cwtch.relay.plugin.v1.SpendResponse
+	21, // 26: cwtch.relay.plugin.v1.Storage.Hours:output_type -> cwtch.relay.plugin.v1.HoursResponse
+	23, // 27: cwtch.relay.plugin.v1.Storage.Prune:output_type -> cwtch.relay.plugin.v1.PruneResponse
+	25, // 28: cwtch.relay.plugin.v1.Storage.Keys:output_type -> cwtch.relay.plugin.v1.KeysResponse
+	27, // 29: cwtch.relay.plugin.v1.Storage.Get:output_type -> cwtch.relay.plugin.v1.GetResponse
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_storage_proto_init() }
@@ -1243,7 +1795,7 @@ func file_cwtch_relay_plugin_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cwtch_relay_plugin_v1_storage_proto_rawDesc), len(file_cwtch_relay_plugin_v1_storage_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

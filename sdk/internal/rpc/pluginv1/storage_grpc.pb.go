@@ -15,18 +15,31 @@
 //   Ordered         Sequence numbers start at 1, rise by one with every stored envelope
 //                   and are never reused within an epoch. Once a reader has seen number
 //                   s, nothing appears at or below s.
-//   At one moment   Log, Find, Info and Spendings show all entries and tokens of an
-//                   Append, or all tokens of a Spend, from the same moment on, and not
-//                   before they are durable.
+//   At one moment   Log, Find, Info, Spendings, Hours, Keys and Get show all that an
+//                   Append changes, all tokens of a Spend, or all that a Prune hides,
+//                   from the same moment on, and not before it is durable.
 //   Idempotent      An envelope is stored once, however often it is appended.
 //
 // Calls. All calls may come at the same time, also several of the same method; a relay
-// has at most one Append under way. If a call is cancelled or its deadline passes, the
-// store may finish it or give it up, but never does half of it. Repeating a call does
-// no harm.
+// has at most one Append and one Prune under way. If a call is cancelled or its deadline
+// passes, the store may finish it or give it up, but never does half of it. Repeating a
+// call does no harm.
 //
 // Bytes. Signatures and ciphertexts are opaque and may be empty. Hours are whole hours
 // since 1970-01-01 00:00 UTC; no finer time is stored.
+//
+// Keys. A key is 36 bytes: the hour in which the envelope was born (4 bytes,
+// big-endian) and the id. Keys are ordered like their bytes. A field of ids or keys
+// holds them one after the other. A range is two keys: the first in it, and the first
+// after it. 36 zeros as the second key mean no upper bound.
+//
+// Floor. A store with CAPABILITY_STORAGE_PRUNE has a floor: an hour that starts at 0,
+// only rises, and is as durable as the epoch. An envelope that was born before the floor
+// is pruned: it is not in the log, whether it has been removed yet or not, and Append
+// refuses it. Sequence numbers of pruned envelopes are not used again. Spent tokens stay
+// spent; once an envelope is pruned, a store may forget which token paid for it. What
+// was removed leaves the disk too, overwritten or cut off, within a time that the
+// documentation of the store states.
 //
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
@@ -38,6 +51,11 @@
 //   page_bytes       256 KiB  signatures and ciphertexts of one LogResponse; one entry is
 //                             always allowed
 //   max_spent_tokens 1024     spendings of one SpendingsResponse and of one SpendRequest
+//   max_hours        1024     hours of one HoursResponse
+//   max_prune        4096     envelopes that one Prune removes
+//   max_keys         4096     keys of one KeysResponse
+//   max_get          256      ids of one GetRequest
+//   max_aging        24       hours by which the hour of an envelope is lowered, see Append
 //
 // Errors. A call fails with one of these codes. The relay acts on the code. The first
 // 1 KiB of the text is for the operator: what, where, and what to do.
@@ -47,7 +65,7 @@
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was stored. The store goes on serving
+//                        size of files). Nothing was changed. The store goes on serving
 //                        reads, and accepts appends again once there is room. The relay
 //                        refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
@@ -97,6 +115,10 @@ const (
 	Storage_Watch_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Watch"
 	Storage_Spendings_FullMethodName = "/cwtch.relay.plugin.v1.Storage/Spendings"
 	Storage_Spend_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Spend"
+	Storage_Hours_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Hours"
+	Storage_Prune_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Prune"
+	Storage_Keys_FullMethodName      = "/cwtch.relay.plugin.v1.Storage/Keys"
+	Storage_Get_FullMethodName       = "/cwtch.relay.plugin.v1.Storage/Get"
 )
 
 // StorageClient is the client API for Storage service.
@@ -118,12 +140,20 @@ type StorageClient interface {
 	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED if it
 	//     paid for this very id and the id is in the log, otherwise STATUS_SPENT. Nothing
 	//     changes, and no further check follows.
-	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
-	//  3. Its signature, if it is not empty and the record has a nullifier. If another
-	//     envelope has the same one: STATUS_CONFLICT, and nothing changes; the nullifier
-	//     stays unspent.
-	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
+	//  2. Its hour. If it is below the floor: STATUS_EXPIRED, and nothing changes; the
+	//     nullifier stays unspent.
+	//  3. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
+	//  4. Its signature, if it is not empty and the record has a nullifier. If Find finds
+	//     it: STATUS_CONFLICT, and nothing changes; the nullifier stays unspent.
+	//  5. Otherwise it is stored at the next sequence number, and its nullifier is
 	//     spent: STATUS_STORED.
+	//
+	// Two relays may have accepted one envelope in different hours. For them to agree on
+	// its key in the end, a store with CAPABILITY_STORAGE_INDEX keeps the lower hour: a
+	// STATUS_DUPLICATE whose hour is lower than that of the entry lowers it, but at most to
+	// max_aging hours before the one with which the entry was stored (the store keeps both).
+	// Without this limit a hostile relay could have every envelope of another pruned at
+	// once. In other stores the hour of an entry never changes.
 	//
 	// A record without a nullifier comes from another relay or store, and is not checked
 	// for a conflict. Otherwise a stranger who has seen an envelope at one relay could keep
@@ -151,6 +181,10 @@ type StorageClient interface {
 	// NOT_FOUND. Signatures are not unique. A stranger chooses the signature, so Find must
 	// cost the same whatever is stored, and the relay does not repeat it. Up to two calls
 	// come at the same time. Deadline 15 s.
+	//
+	// When the envelope that Find answers with is pruned, its signature is forgotten, even
+	// if later envelopes have it; the next one that is stored with it counts as the lowest.
+	// A reader that knows the pruned envelope may lack what stands between the two.
 	Find(ctx context.Context, in *FindRequest, opts ...grpc.CallOption) (*FindResponse, error)
 	// Watch tells a relay what others append to a store that several relays share, such as
 	// a database on another machine. It answers once there is an entry above `after`.
@@ -175,6 +209,33 @@ type StorageClient interface {
 	// it. If a token is already spent, even earlier in this batch, the first spending is kept
 	// and there is no error. Append and Spend share one set of spent tokens. Deadline 30 s.
 	Spend(ctx context.Context, in *SpendRequest, opts ...grpc.CallOption) (*SpendResponse, error)
+	// Hours answers with the hours from one on in which envelopes of the log were born,
+	// ascending, as many as there are and at most max; none means that there are no more.
+	// They are those of one moment. A call costs as much as there are hours, however many
+	// envelopes they hold. Deadline 30 s.
+	//
+	// This and Prune only for plugins with CAPABILITY_STORAGE_PRUNE. Without them a server
+	// keeps everything until its disk is full.
+	Hours(ctx context.Context, in *HoursRequest, opts ...grpc.CallOption) (*HoursResponse, error)
+	// Prune raises the floor and removes pruned envelopes, as many as there are and at most
+	// max, all in one transaction, and answers when that is durable. It never lowers the
+	// floor: with a lower one, such as 0, it only removes. All envelopes below a new floor
+	// leave the log at one moment, however many calls their removal takes. A call costs as
+	// much as it removes, however much the store keeps. Deadline 30 s.
+	Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (*PruneResponse, error)
+	// Keys answers with the first keys of a range, ascending, as many as there are and at
+	// most max. They are those of one moment. A call costs as much as it answers, however
+	// much the store keeps. Deadline 30 s.
+	//
+	// This and Get only for plugins with CAPABILITY_STORAGE_INDEX. Relays need them to
+	// compare their boards.
+	Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysResponse, error)
+	// Get answers with the entries that have the given ids, in the order of the ids; ids
+	// that are not in the log are left out, and one that is there twice is answered twice.
+	// The answer ends with the last id, or where one more entry would exceed page_bytes,
+	// and never earlier, so none means that no id is in the log. They are those of one
+	// moment. Deadline 30 s.
+	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 }
 
 type storageClient struct {
@@ -255,6 +316,46 @@ func (c *storageClient) Spend(ctx context.Context, in *SpendRequest, opts ...grp
 	return out, nil
 }
 
+func (c *storageClient) Hours(ctx context.Context, in *HoursRequest, opts ...grpc.CallOption) (*HoursResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoursResponse)
+	err := c.cc.Invoke(ctx, Storage_Hours_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Prune(ctx context.Context, in *PruneRequest, opts ...grpc.CallOption) (*PruneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneResponse)
+	err := c.cc.Invoke(ctx, Storage_Prune_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Keys(ctx context.Context, in *KeysRequest, opts ...grpc.CallOption) (*KeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeysResponse)
+	err := c.cc.Invoke(ctx, Storage_Keys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetResponse)
+	err := c.cc.Invoke(ctx, Storage_Get_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StorageServer is the server API for Storage service.
 // All implementations must embed UnimplementedStorageServer
 // for forward compatibility.
@@ -274,12 +375,20 @@ type StorageServer interface {
 	//  1. Its nullifier, if it has one. If the token is spent: STATUS_REPLAYED if it
 	//     paid for this very id and the id is in the log, otherwise STATUS_SPENT. Nothing
 	//     changes, and no further check follows.
-	//  2. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
-	//  3. Its signature, if it is not empty and the record has a nullifier. If another
-	//     envelope has the same one: STATUS_CONFLICT, and nothing changes; the nullifier
-	//     stays unspent.
-	//  4. Otherwise it is stored at the next sequence number, and its nullifier is
+	//  2. Its hour. If it is below the floor: STATUS_EXPIRED, and nothing changes; the
+	//     nullifier stays unspent.
+	//  3. Its id. If the log has it: STATUS_DUPLICATE, and the nullifier is spent.
+	//  4. Its signature, if it is not empty and the record has a nullifier. If Find finds
+	//     it: STATUS_CONFLICT, and nothing changes; the nullifier stays unspent.
+	//  5. Otherwise it is stored at the next sequence number, and its nullifier is
 	//     spent: STATUS_STORED.
+	//
+	// Two relays may have accepted one envelope in different hours. For them to agree on
+	// its key in the end, a store with CAPABILITY_STORAGE_INDEX keeps the lower hour: a
+	// STATUS_DUPLICATE whose hour is lower than that of the entry lowers it, but at most to
+	// max_aging hours before the one with which the entry was stored (the store keeps both).
+	// Without this limit a hostile relay could have every envelope of another pruned at
+	// once. In other stores the hour of an entry never changes.
 	//
 	// A record without a nullifier comes from another relay or store, and is not checked
 	// for a conflict. Otherwise a stranger who has seen an envelope at one relay could keep
@@ -307,6 +416,10 @@ type StorageServer interface {
 	// NOT_FOUND. Signatures are not unique. A stranger chooses the signature, so Find must
 	// cost the same whatever is stored, and the relay does not repeat it. Up to two calls
 	// come at the same time. Deadline 15 s.
+	//
+	// When the envelope that Find answers with is pruned, its signature is forgotten, even
+	// if later envelopes have it; the next one that is stored with it counts as the lowest.
+	// A reader that knows the pruned envelope may lack what stands between the two.
 	Find(context.Context, *FindRequest) (*FindResponse, error)
 	// Watch tells a relay what others append to a store that several relays share, such as
 	// a database on another machine. It answers once there is an entry above `after`.
@@ -331,6 +444,33 @@ type StorageServer interface {
 	// it. If a token is already spent, even earlier in this batch, the first spending is kept
 	// and there is no error. Append and Spend share one set of spent tokens. Deadline 30 s.
 	Spend(context.Context, *SpendRequest) (*SpendResponse, error)
+	// Hours answers with the hours from one on in which envelopes of the log were born,
+	// ascending, as many as there are and at most max; none means that there are no more.
+	// They are those of one moment. A call costs as much as there are hours, however many
+	// envelopes they hold. Deadline 30 s.
+	//
+	// This and Prune only for plugins with CAPABILITY_STORAGE_PRUNE. Without them a server
+	// keeps everything until its disk is full.
+	Hours(context.Context, *HoursRequest) (*HoursResponse, error)
+	// Prune raises the floor and removes pruned envelopes, as many as there are and at most
+	// max, all in one transaction, and answers when that is durable. It never lowers the
+	// floor: with a lower one, such as 0, it only removes. All envelopes below a new floor
+	// leave the log at one moment, however many calls their removal takes. A call costs as
+	// much as it removes, however much the store keeps. Deadline 30 s.
+	Prune(context.Context, *PruneRequest) (*PruneResponse, error)
+	// Keys answers with the first keys of a range, ascending, as many as there are and at
+	// most max. They are those of one moment. A call costs as much as it answers, however
+	// much the store keeps. Deadline 30 s.
+	//
+	// This and Get only for plugins with CAPABILITY_STORAGE_INDEX. Relays need them to
+	// compare their boards.
+	Keys(context.Context, *KeysRequest) (*KeysResponse, error)
+	// Get answers with the entries that have the given ids, in the order of the ids; ids
+	// that are not in the log are left out, and one that is there twice is answered twice.
+	// The answer ends with the last id, or where one more entry would exceed page_bytes,
+	// and never earlier, so none means that no id is in the log. They are those of one
+	// moment. Deadline 30 s.
+	Get(context.Context, *GetRequest) (*GetResponse, error)
 	mustEmbedUnimplementedStorageServer()
 }
 
@@ -361,6 +501,18 @@ func (UnimplementedStorageServer) Spendings(context.Context, *SpendingsRequest) 
 }
 func (UnimplementedStorageServer) Spend(context.Context, *SpendRequest) (*SpendResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Spend not implemented")
+}
+func (UnimplementedStorageServer) Hours(context.Context, *HoursRequest) (*HoursResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hours not implemented")
+}
+func (UnimplementedStorageServer) Prune(context.Context, *PruneRequest) (*PruneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Prune not implemented")
+}
+func (UnimplementedStorageServer) Keys(context.Context, *KeysRequest) (*KeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Keys not implemented")
+}
+func (UnimplementedStorageServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
 }
 func (UnimplementedStorageServer) mustEmbedUnimplementedStorageServer() {}
 func (UnimplementedStorageServer) testEmbeddedByValue()                 {}
@@ -509,6 +661,78 @@ func _Storage_Spend_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Storage_Hours_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoursRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Hours(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Hours_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Hours(ctx, req.(*HoursRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Storage_Prune_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Prune(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Prune_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Prune(ctx, req.(*PruneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Storage_Keys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Keys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Keys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Keys(ctx, req.(*KeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Storage_Get_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Get(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Get_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Get(ctx, req.(*GetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Storage_ServiceDesc is the grpc.ServiceDesc for Storage service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -543,6 +767,22 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Spend",
 			Handler:    _Storage_Spend_Handler,
+		},
+		{
+			MethodName: "Hours",
+			Handler:    _Storage_Hours_Handler,
+		},
+		{
+			MethodName: "Prune",
+			Handler:    _Storage_Prune_Handler,
+		},
+		{
+			MethodName: "Keys",
+			Handler:    _Storage_Keys_Handler,
+		},
+		{
+			MethodName: "Get",
+			Handler:    _Storage_Get_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

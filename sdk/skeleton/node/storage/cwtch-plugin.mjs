@@ -42,6 +42,11 @@ const MAX_ENVELOPE = 16 << 10; // signature and ciphertext of one record
 const MAX_PAGE = 1024; // entries in one page of the log
 const PAGE_BYTES = 256 << 10; // of their signatures and ciphertexts
 const MAX_SPENT_TOKENS = 1024; // in one page and in one spend
+const MAX_HOURS = 1024; // in one answer of hours
+const MAX_PRUNE = 4096; // envelopes that one prune removes
+const MAX_KEYS = 4096; // in one page of keys
+const MAX_GET = 256; // ids in one get
+const MAX_AGING = 24; // hours by which the hour of an envelope is lowered
 
 /** An error whose text the operator sees: say what is wrong, where, and what to do. */
 export class StoreError extends Error {

@@ -63,6 +63,11 @@ MAX_ENVELOPE = 16 << 10  # signature and ciphertext of one record
 MAX_PAGE = 1024  # entries in one page of the log
 PAGE_BYTES = 256 << 10  # of their signatures and ciphertexts
 MAX_SPENT_TOKENS = 1024  # in one page and in one spend
+MAX_HOURS = 1024  # in one answer of hours
+MAX_PRUNE = 4096  # envelopes that one prune removes
+MAX_KEYS = 4096  # in one page of keys
+MAX_GET = 256  # ids in one get
+MAX_AGING = 24  # hours by which the hour of an envelope is lowered
 
 
 class StoreError(Exception):

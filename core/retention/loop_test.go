@@ -1,0 +1,435 @@
+package retention
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
+)
+
+// logText keeps a log.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// keeperTest is a keeper with all that it has to do with. Time is that of synctest.
+type keeperTest struct {
+	*testing.T
+	store  *storagetest.Memory
+	config Config
+	log    logText
+
+	mu      sync.Mutex
+	grown   storage.HourSize
+	refused error
+	floors  int // how often the floor rose
+	disk    Disk
+	open    bool
+	serial  uint64
+}
+
+func newKeeperTest(t *testing.T, p Policy) *keeperTest {
+	k := &keeperTest{T: t, store: storagetest.NewMemory(), open: true, disk: Disk{Free: 1 << 40}}
+	k.config = Config{
+		Store: k.store, Policy: p, Dir: t.TempDir(),
+		Grown: func() (uint64, uint64) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.grown.Count, k.grown.Bytes
+		},
+		FloorRose: func() {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.floors++
+		},
+		Refuse: func(reason error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.refused = reason
+		},
+		Open: func() bool {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.open
+		},
+		Disk: func() (Disk, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			d := k.disk
+			d.At = time.Now()
+			return d, nil
+		},
+		Logger: slog.New(slog.NewTextHandler(&k.log, nil)),
+	}
+	return k
+}
+
+func (k *keeperTest) start() *Keeper {
+	keeper := Start(k.config)
+	k.Cleanup(keeper.Stop)
+	synctest.Wait()
+	return keeper
+}
+
+// post adds envelopes of 100 bytes that were born the given time ago.
+func (k *keeperTest) post(n int, ago time.Duration) {
+	k.Helper()
+	for n > 0 {
+		batch := make([]storage.Record, min(n, 200))
+		for i := range batch {
+			k.serial++
+			body := binary.BigEndian.AppendUint64(make([]byte, 92), k.serial)
+			batch[i] = storage.Record{ID: storage.NewID(nil, body), Born: storage.HourOf(time.Now().Add(-ago)), Ciphertext: body}
+		}
+		if _, err := k.store.Append(context.Background(), batch); err != nil {
+			k.Fatal(err)
+		}
+		n -= len(batch)
+		k.mu.Lock()
+		k.grown.Count += uint64(len(batch))
+		k.grown.Bytes += uint64(100 * len(batch))
+		k.mu.Unlock()
+	}
+}
+
+func (k *keeperTest) info() storage.Info {
+	k.Helper()
+	info, err := k.store.Info(context.Background())
+	if err != nil {
+		k.Fatal(err)
+	}
+	return info
+}
+
+func (k *keeperTest) reason() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.refused == nil {
+		return ""
+	}
+	return k.refused.Error()
+}
+
+func (k *keeperTest) setDisk(d Disk) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.disk = d
+}
+
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestKeeperRemovesByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxAge: 10 * day})
+		k.post(500, 9*day)
+		k.post(20, 0)
+		keeper := k.start()
+		if n := k.info().Count; n != 520 {
+			t.Fatalf("%d envelopes of 520 after the start", n)
+		}
+		sleep(day + 2*time.Hour)
+		info := k.info()
+		if info.Count != 20 || info.Bytes != 2000 {
+			t.Errorf("%d envelopes, %d bytes; want 20 and 2000", info.Count, info.Bytes)
+		}
+		st := keeper.Status()
+		if st.Removed != 500 || st.Removing || st.Floor == nil || time.Since(*st.Floor) < 10*day || st.Envelopes != 20 {
+			t.Errorf("status: %+v", st)
+		}
+	})
+}
+
+func TestKeeperRemovesBySizeInSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxCount: 10_000, MinAge: day})
+		for ago := range 11 {
+			k.post(1000, time.Duration(12-ago)*day)
+		}
+		k.start()
+		sleep(time.Minute)
+		if n := k.info().Count; n != 9000 {
+			t.Fatalf("%d envelopes, want 9000", n)
+		}
+		k.post(1001, 0)
+		sleep(every)
+		if info := k.info(); info.Count != 8001 {
+			t.Errorf("%d envelopes, want 8001: it grew beyond the limit by one, and with one day less 9001 are left", info.Count)
+		}
+	})
+}
+
+// TestKeeperRefusesPostsWhenAllIsYoung shows that posts are refused, and taken again when
+// the envelopes are old enough to go.
+func TestKeeperRefusesPostsWhenAllIsYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxBytes: 50_000, MinAge: 2 * day})
+		k.post(501, 0)
+		keeper := k.start()
+		if r := k.reason(); !strings.Contains(r, "max_bytes") || !strings.Contains(r, "min_age") {
+			t.Errorf("refused because of %q", r)
+		}
+		if r := keeper.Status().Refuses; r != k.reason() {
+			t.Errorf("the status says %q", r)
+		}
+		sleep(day)
+		if n := strings.Count(k.log.String(), "posts are refused"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		sleep(day + 2*time.Hour)
+		if r := k.reason(); r != "" || k.info().Count != 0 {
+			t.Errorf("%q, and %d envelopes", r, k.info().Count)
+		}
+	})
+}
+
+func TestKeeperFollowsAnotherPolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{})
+		k.post(5, 9*day)
+		k.post(5, 0)
+		keeper := k.start()
+		keeper.SetPolicy(Policy{MaxAge: day})
+		synctest.Wait()
+		if n := k.info().Count; n != 5 || k.floors != 1 {
+			t.Errorf("%d envelopes are left, want 5; the floor rose %d times", n, k.floors)
+		}
+	})
+}
+
+// TestKeeperIsNotMovedByAClock shows it for a store whose server has run until a year
+// ago, as far as anybody knows: the newest envelope and the saved clock are that old.
+func TestKeeperIsNotMovedByAClock(t *testing.T) {
+	for name, known := range map[string]bool{"first start": false, "later start": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeperTest(t, Policy{MaxAge: 30 * day, MaxCount: 1, MinAge: 7 * day})
+				k.post(5, 366*day)
+				k.post(5, 365*day)
+				if known {
+					k.post(5, 0) // by a clock that was ahead before, too
+					if err := (Clock{Hour: storage.HourOf(time.Now().Add(-365 * day))}).save(k.config.Dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before, after := k.info().Count, uint64(0)
+				if known {
+					after = 5
+				}
+				keeper := k.start()
+				sleep(23 * time.Hour)
+				if n := k.info().Count; n != before {
+					t.Fatalf("%d envelopes of %d after a year that nobody has seen", n, before)
+				}
+				if keeper.Status().Waits == "" {
+					t.Error("the status does not say why")
+				}
+				sleep(3 * time.Hour)
+				if n := k.info().Count; n != after {
+					t.Errorf("%d envelopes after a day, want %d", n, after)
+				}
+			})
+		})
+	}
+}
+
+// cutStore is a store whose calls fail while err is set.
+type cutStore struct {
+	*storagetest.Memory
+	mu  sync.Mutex
+	err error
+	lie *storage.Pruned
+}
+
+func (c *cutStore) set(err error, lie *storage.Pruned) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err, c.lie = err, lie
+}
+
+func (c *cutStore) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return storage.Pruned{}, c.err
+	}
+	if c.lie != nil {
+		return *c.lie, nil
+	}
+	return c.Memory.Prune(ctx, req)
+}
+
+func TestKeeperTriesAgainAndSaysItOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxAge: day})
+		store := &cutStore{Memory: k.store}
+		k.config.Store = store
+		k.post(5, 9*day)
+		k.post(5, 0)
+		if err := (Clock{Hour: storage.HourOf(time.Now())}).save(k.config.Dir); err != nil {
+			t.Fatal(err)
+		}
+		store.set(errors.New("no"), nil)
+		k.start()
+		sleep(30 * time.Minute)
+		if n := strings.Count(k.log.String(), "cannot be removed"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		store.set(nil, nil)
+		sleep(time.Minute)
+		if n := k.info().Count; n != 5 {
+			t.Errorf("%d envelopes, want 5", n)
+		}
+	})
+}
+
+func TestKeeperNoticesAPluginThatLies(t *testing.T) {
+	for name, lie := range map[string]storage.Pruned{
+		"the floor does not rise": {},
+		"nothing is removed":      {Floor: 1 << 31, More: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeperTest(t, Policy{MaxAge: day})
+				store := &cutStore{Memory: k.store}
+				k.config.Store = store
+				k.post(5, 9*day)
+				k.post(5, 0)
+				store.set(nil, &lie)
+				k.start()
+				sleep(30 * time.Minute)
+				if n := strings.Count(k.log.String(), storage.ErrCorrupt.Error()); n != 1 {
+					t.Errorf("said %d times: %s", n, k.log.String())
+				}
+			})
+		})
+	}
+}
+
+func TestKeeperOfAStoreThatCannotPrune(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxAge: day, KeepFree: 100})
+		k.config.Store = struct{ storage.Store }{k.store}
+		k.post(5, 9*day)
+		keeper := k.start()
+		k.setDisk(Disk{Free: 99})
+		sleep(every)
+		if st := keeper.Status(); !st.Unable || k.info().Count != 5 || k.reason() == "" {
+			t.Errorf("%+v, refused because of %q", st, k.reason())
+		}
+	})
+}
+
+// TestKeeperKeepsTheReserve shows who is said to have filled the disk, and when posts are
+// taken again.
+func TestKeeperKeepsTheReserve(t *testing.T) {
+	for name, c := range map[string]struct {
+		own  int // envelopes that this store gets
+		want string
+	}{"by others": {0, "something else fills the disk"}, "by the store": {80_000, "lower max_bytes"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeperTest(t, Policy{KeepFree: 100 << 20})
+				k.setDisk(Disk{Free: 108 << 20, Used: 1 << 30})
+				k.start()
+				sleep(5 * time.Hour)
+				if r := k.reason(); r != "" {
+					t.Fatalf("refused because of %q", r)
+				}
+				k.post(c.own, 0)
+				k.setDisk(Disk{Free: 100<<20 - 1, Used: 1<<30 + 8<<20})
+				sleep(every)
+				if r := k.reason(); !strings.Contains(r, c.want) || !strings.Contains(r, "8 MiB were used up in 5 hours") {
+					t.Errorf("refused because of %q", r)
+				}
+				k.setDisk(Disk{Free: 109 << 20})
+				sleep(every)
+				if k.reason() == "" {
+					t.Error("posts are taken again when there is hardly more room than before")
+				}
+				k.setDisk(Disk{Free: 110 << 20})
+				sleep(every)
+				if r := k.reason(); r != "" {
+					t.Errorf("still refused because of %q", r)
+				}
+				if n := strings.Count(k.log.String(), "posts are refused"); n != 1 {
+					t.Errorf("said %d times", n)
+				}
+			})
+		})
+	}
+}
+
+func TestReserve(t *testing.T) {
+	for _, c := range []struct{ keepFree, size, want uint64 }{{0, 1 << 40, 1 << 30}, {0, 1 << 30, 1 << 30 / 10}, {2 << 30, 1 << 30, 2 << 30}} {
+		if got := (Policy{KeepFree: c.keepFree}).reserve(Disk{Size: c.size}); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
+
+func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{MaxBytes: 100 << 20, KeepFree: 10 << 20})
+		k.setDisk(Disk{Free: 109 << 20})
+		keeper := k.start()
+		if st := keeper.Status(); !strings.Contains(st.Tight, "room for 99 MiB") {
+			t.Errorf("%+v", st)
+		}
+		keeper.SetPolicy(Policy{MaxBytes: 99 << 20, KeepFree: 10 << 20})
+		synctest.Wait()
+		if st := keeper.Status(); st.Tight != "" {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestKeeperPreviews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, Policy{})
+		k.post(5, 9*day)
+		k.post(3, 8*day)
+		k.post(2, 0)
+		keeper := k.start()
+		d, err := keeper.Preview(t.Context(), Policy{MaxAge: day})
+		if err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) {
+			t.Errorf("%+v, %v", d, err)
+		}
+		if n := k.info().Count; n != 10 {
+			t.Errorf("%d envelopes are left", n)
+		}
+	})
+}
+
+func TestReadDisk(t *testing.T) {
+	d, err := ReadDisk(t.TempDir())
+	if err != nil || d.Free == 0 || d.Used == 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := ReadDisk("/nowhere"); err == nil {
+		t.Error("a directory that is not there has room")
+	}
+}
