@@ -126,6 +126,8 @@ type Config struct {
 	Dir string
 	// Logger writes to the log of the relay, with the name of the plugin.
 	Logger *slog.Logger
+	// Inspect opens a store to be looked at as it is, see [storage.Checker].
+	Inspect bool
 
 	value cty.Value // complete and checked
 }

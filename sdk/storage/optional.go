@@ -15,7 +15,7 @@ type Watcher interface {
 }
 
 // As returns s as a T and whether s is one, where T is an optional interface of a
-// store: [Watcher], [Ledger], [Pruner] or [Index].
+// store: [Watcher], [Ledger], [Pruner], [Index], [Compactor] or [Checker].
 //
 // The type of a store does not always tell. The store of a plugin in another process
 // has the methods of all optional interfaces, and which of them the plugin serves is
