@@ -19,6 +19,7 @@ import (
 type controlServer struct {
 	t       *testing.T
 	address string
+	conns   sync.WaitGroup // that are served
 
 	mu       sync.Mutex
 	conn     net.Conn // the last one
@@ -70,7 +71,6 @@ func serveControl(t *testing.T, ln net.Listener) *controlServer {
 			}
 		},
 	}}
-	var conns sync.WaitGroup
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -82,14 +82,14 @@ func serveControl(t *testing.T, ln net.Listener) *controlServer {
 			c.mu.Lock()
 			c.conn = conn
 			c.mu.Unlock()
-			conns.Go(func() { c.serve(conn) })
+			c.conns.Go(func() { c.serve(conn) })
 		}
 	}()
 	t.Cleanup(func() {
 		ln.Close()
 		<-served
 		c.drop()
-		conns.Wait()
+		c.conns.Wait()
 	})
 	return c
 }

@@ -290,6 +290,7 @@ func refusesNobody(t *testing.T, c *controlServer, config TorConfig) {
 		t.Fatalf("with control_user: %v", err)
 	}
 	tor.Close()
+	c.conns.Wait() // the last question may still be on its way
 	c.mu.Lock()
 	c.commands = nil
 	c.mu.Unlock()
