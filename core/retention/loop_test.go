@@ -153,8 +153,8 @@ func TestKeeperRemovesByAge(t *testing.T) {
 		}
 		sleep(day + 2*time.Hour)
 		info := k.info()
-		if info.Count != 20 || info.Bytes != 2000 {
-			t.Errorf("%d envelopes, %d bytes; want 20 and 2000", info.Count, info.Bytes)
+		if info.Count != 20 || info.InUse != 2000 {
+			t.Errorf("%d envelopes, %d bytes; want 20 and 2000", info.Count, info.InUse)
 		}
 		st := keeper.Status()
 		if st.Removed != 500 || st.Removing || st.Floor == nil || time.Since(*st.Floor) < 10*day || st.Envelopes != 20 {

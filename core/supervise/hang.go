@@ -8,8 +8,13 @@ import (
 	"time"
 )
 
-// healthMethod names the question about the health of a plugin, as one of its calls.
-const healthMethod = "health"
+// Names of calls whose deadlines differ from those of all others. healthMethod is the
+// question about the health of a plugin.
+const (
+	healthMethod  = "health"
+	compactMethod = "compact"
+	checkMethod   = "check"
+)
 
 // hangDetector decides that a plugin hangs. It remembers the calls that the plugin
 // leaves unanswered or answers only with being unavailable. A single one says little,
@@ -45,19 +50,27 @@ func (h *hangDetector) noteCall(method string, begin time.Time, err error, lost 
 	}
 }
 
-// findHang returns an error when a method hangs: when it has answered no call for a time,
-// which is health for the question about health and call for any other.
-func (h *hangDetector) findHang(health, call time.Duration) error {
+// findHang returns an error when a method hangs: when it has answered no call for as long
+// as limit says.
+func (h *hangDetector) findHang(limit func(method string) time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for method, s := range h.streaks {
-		limit := call
-		if method == healthMethod {
-			limit = health
-		}
-		if s.end.Sub(s.begin) >= limit {
-			return fmt.Errorf("%s: no answer within %v", method, limit)
+		if l := limit(method); s.end.Sub(s.begin) >= l {
+			return fmt.Errorf("%s: no answer within %v", method, l)
 		}
 	}
 	return nil
+}
+
+// hangLimit is how long calls of a method may go unanswered. It is not shorter than the
+// deadline of one call, or a plugin that works on a long one would be killed.
+func (t timing) hangLimit(method string) time.Duration {
+	switch method {
+	case healthMethod:
+		return t.health
+	case compactMethod, checkMethod:
+		return t.step
+	}
+	return t.hang
 }

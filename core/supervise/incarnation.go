@@ -92,7 +92,11 @@ func (l *loop) sendConfig(ctx context.Context, inc *incarnation) error {
 	if !utf8.ValidString(dir) {
 		return fatalError{error: errors.New("the path of its directory is not UTF-8, so only a plugin in the sandbox can be told of it: confine it, or move data_dir")}
 	}
-	err := inc.process.Client().Configure(ctx, inc.config.Value, dir)
+	configure := inc.process.Client().Configure
+	if inc.config.Inspect {
+		configure = inc.process.Client().Inspect
+	}
+	err := configure(ctx, inc.config.Value, dir)
 	switch {
 	case err == nil:
 		return nil
@@ -108,7 +112,7 @@ func (l *loop) sendConfig(ctx context.Context, inc *incarnation) error {
 // the incarnation has to end.
 func (l *loop) checkHealth(ctx context.Context, inc *incarnation) error {
 	health, err := l.askHealth(ctx, inc)
-	if hang := inc.hangs.findHang(l.timing.health, l.timing.hang); hang != nil {
+	if hang := inc.hangs.findHang(l.timing.hangLimit); hang != nil {
 		return hang
 	}
 	if err != nil {

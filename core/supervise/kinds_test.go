@@ -140,3 +140,28 @@ func TestStoreIsAPrunerAndAnIndex(t *testing.T) {
 		t.Errorf("get: %v, %v", entries, err)
 	}
 }
+
+func TestStoreIsACompactorUnlessItIsInspected(t *testing.T) {
+	r := startSupervised(t, nil, "good")
+	r.mustBeReady()
+	compactor, isCompactor := storage.As[storage.Compactor](r.Storage())
+	if _, isChecker := storage.As[storage.Checker](r.Storage()); !isCompactor || isChecker {
+		t.Fatalf("the store is a compactor: %v, a checker: %v", isCompactor, isChecker)
+	}
+	if c, err := compactor.Compact(r.ctx(), storage.CompactRequest{}); err != nil || c != (storage.Compacted{}) {
+		t.Errorf("compact: %+v, %v", c, err)
+	}
+
+	r = startSupervised(t, func(c *setup) { c.Inspect = true }, "good")
+	r.mustBeReady()
+	checker, isChecker := storage.As[storage.Checker](r.Storage())
+	if !isChecker {
+		t.Fatal("a store that is open for inspection is no checker")
+	}
+	if c, err := checker.Check(r.ctx(), storage.CheckRequest{}); err != nil || len(c.Faults) > 0 || len(c.Next) > 0 {
+		t.Errorf("check: %+v, %v", c, err)
+	}
+	if _, err := r.Storage().Append(r.ctx(), []storage.Record{newRecord(1)}); err == nil {
+		t.Error("a store that is open for inspection takes records")
+	}
+}

@@ -164,6 +164,9 @@ func testPlugin(mode string) plugin.Plugin {
 		if err := cfg.Decode(&s.config); err != nil {
 			return nil, err
 		}
+		if cfg.Inspect {
+			return s.Inspect(), nil
+		}
 		return s, s.misbehave(cfg.Logger)
 	}
 	return p

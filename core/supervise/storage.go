@@ -40,6 +40,12 @@ func (s store) As(target any) bool {
 	case *storage.Index:
 		_, ok = storage.As[storage.Index](behind)
 		*t = s
+	case *storage.Compactor:
+		_, ok = storage.As[storage.Compactor](behind)
+		*t = s
+	case *storage.Checker:
+		_, ok = storage.As[storage.Checker](behind)
+		*t = s
 	}
 	return ok
 }
@@ -168,6 +174,32 @@ func (s store) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, erro
 	}
 	entries, err := index.Get(ctx, ids)
 	return entries, s.endCall(ctx, call, err)
+}
+
+func (s store) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
+	call, err := s.beginCall(ctx, compactMethod)
+	if err != nil {
+		return storage.Compacted{}, err
+	}
+	compactor, ok := storage.As[storage.Compactor](call.Storage())
+	if !ok {
+		return storage.Compacted{}, s.endCall(ctx, call, lostCapability("compact"))
+	}
+	compacted, err := compactor.Compact(ctx, req)
+	return compacted, s.endCall(ctx, call, err)
+}
+
+func (s store) Check(ctx context.Context, req storage.CheckRequest) (storage.Checked, error) {
+	call, err := s.beginCall(ctx, checkMethod)
+	if err != nil {
+		return storage.Checked{}, err
+	}
+	checker, ok := storage.As[storage.Checker](call.Storage())
+	if !ok {
+		return storage.Checked{}, s.endCall(ctx, call, lostCapability("check its store"))
+	}
+	checked, err := checker.Check(ctx, req)
+	return checked, s.endCall(ctx, call, err)
 }
 
 // lostCapability is the error of an incarnation that lacks a capability of the previous one.

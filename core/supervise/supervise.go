@@ -75,6 +75,9 @@ type Config struct {
 	Value []byte
 	// Dir is the plugin's own directory; it is created, with mode 0700.
 	Dir string
+	// Inspect opens a store to be looked at as it is, see [storage.Checker]. A plugin
+	// that cannot do that fails.
+	Inspect bool
 	// SocketDir is a directory for the sockets of this plugin alone. It is created, and
 	// stale sockets in it are removed. When it is empty, or its path is too long for a
 	// socket (64 bytes), a temporary directory takes its place.
@@ -119,6 +122,7 @@ type timing struct {
 	limitsEvery time.Duration // between two looks at memory and threads
 	health      time.Duration // until the answer
 	hang        time.Duration // calls of one method going unanswered
+	step        time.Duration // the same of Compact and Check
 	backoffMin  time.Duration // before the first restart
 	backoffMax  time.Duration // before any
 	stable      time.Duration // ready this long: the next delay is short
@@ -135,6 +139,7 @@ var defaultTiming = timing{
 	limitsEvery:   time.Second,
 	health:        host.HealthTimeout,
 	hang:          host.HangTimeout,
+	step:          host.StepTimeout,
 	backoffMin:    200 * time.Millisecond,
 	backoffMax:    30 * time.Second,
 	stable:        time.Minute,

@@ -401,6 +401,7 @@ func TestStoreThatStaysUnavailable(t *testing.T) {
 func TestHangIsCallsOverATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const health, hang = 10 * time.Second, 30 * time.Second
+		limits := timing{health: health, hang: hang, step: 4 * hang}.hangLimit
 		var h hangDetector
 		noteCall := func(method string, took time.Duration, err error) {
 			begin := time.Now()
@@ -408,7 +409,7 @@ func TestHangIsCallsOverATime(t *testing.T) {
 			h.noteCall(method, begin, err, false)
 		}
 		call := func(took time.Duration, err error) { noteCall("info", took, err) }
-		hangs := func() bool { return h.findHang(health, hang) != nil }
+		hangs := func() bool { return h.findHang(limits) != nil }
 		call(2*time.Second, context.DeadlineExceeded)
 		time.Sleep(time.Hour)
 		if hangs() {
@@ -436,8 +437,20 @@ func TestHangIsCallsOverATime(t *testing.T) {
 			t.Error("a question about health with a short deadline is taken for a hang")
 		}
 		noteCall(healthMethod, 1, context.DeadlineExceeded)
-		if err := h.findHang(health, hang); err == nil || err.Error() != "health: no answer within 10s" {
+		if err := h.findHang(limits); err == nil || err.Error() != "health: no answer within 10s" {
 			t.Errorf("a question about health that was not answered in time: %v", err)
+		}
+		noteCall(healthMethod, 0, nil)
+		for _, method := range []string{compactMethod, checkMethod} {
+			noteCall(method, 4*hang-1, context.DeadlineExceeded)
+			if hangs() {
+				t.Errorf("a %s that was given up before its deadline is taken for a hang", method)
+			}
+			noteCall(method, 1, context.DeadlineExceeded)
+			if !hangs() {
+				t.Errorf("a %s that missed its deadline is no hang", method)
+			}
+			noteCall(method, 0, nil)
 		}
 	})
 }

@@ -94,7 +94,31 @@ func (c *Client) Validate(ctx context.Context, config []byte) error {
 // PeerSync returned uses the new configuration. The same configuration again changes nothing.
 // If a later Configure fails, the plugin either goes on as before or reports [Failed].
 func (c *Client) Configure(ctx context.Context, config []byte, dir string) error {
-	resp, err := c.plugin.Configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir}, maxAnswer(MaxAnswer))
+	return c.configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir})
+}
+
+// Inspect is a Configure that opens a store to be looked at as it is, see
+// [storage.Checker]. A plugin without the capability [plugin.Check] is refused before it
+// is configured, because it could open the store as usual and change it.
+func (c *Client) Inspect(ctx context.Context, config []byte, dir string) error {
+	d, err := c.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(d.Capabilities, plugin.Check) {
+		return fmt.Errorf("the %s plugin %q cannot open its store for inspection, since it lacks the capability %s", d.Kind, d.Name, plugin.Check)
+	}
+	if err := c.configure(ctx, &pb.ConfigureRequest{Config: config, Dir: dir, Inspect: true}); err != nil {
+		return err
+	}
+	if !c.hasCapability(plugin.Check) {
+		return &ContractError{What: fmt.Sprintf("it was asked for an inspection and does not offer %s", plugin.Check)}
+	}
+	return nil
+}
+
+func (c *Client) configure(ctx context.Context, req *pb.ConfigureRequest) error {
+	resp, err := c.plugin.Configure(ctx, req, maxAnswer(MaxAnswer))
 	if err != nil {
 		return fmt.Errorf("configure: %w", rpc.StorageErrors.FromStatus(err))
 	}

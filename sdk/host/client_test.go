@@ -36,13 +36,16 @@ type fakePlugin struct {
 	configure *pb.ConfigureResponse
 	health    *pb.HealthResponse
 	append    func(context.Context, *pb.AppendRequest) (*pb.AppendResponse, error)
+
+	configured []*pb.ConfigureRequest
 }
 
 func (l *fakePlugin) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeResponse, error) {
 	return l.describe, nil
 }
 
-func (l *fakePlugin) Configure(context.Context, *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
+func (l *fakePlugin) Configure(_ context.Context, req *pb.ConfigureRequest) (*pb.ConfigureResponse, error) {
+	l.configured = append(l.configured, req)
 	return l.configure, nil
 }
 
@@ -182,6 +185,38 @@ func TestStoreWatchesOnlyWithCapability(t *testing.T) {
 		}
 		if _, ok := storage.As[storage.Watcher](c.Storage()); ok != (name == "watch") {
 			t.Errorf("%s: watcher is %v", name, ok)
+		}
+	}
+}
+
+// TestInspect shows that a plugin that knows nothing of inspection is not configured, and
+// that one which does not keep its word is not used.
+func TestInspect(t *testing.T) {
+	check := []pb.Capability{pb.Capability_CAPABILITY_STORAGE_CHECK}
+	description := func(c []pb.Capability) *pb.DescribeResponse {
+		return &pb.DescribeResponse{Kind: "storage", Name: "bolt", Version: "1", Capabilities: c}
+	}
+	for name, c := range map[string]struct {
+		declared, offered []pb.Capability
+		want              string
+		broken            bool
+		configured        int
+	}{
+		"good":               {declared: check, offered: check, configured: 1},
+		"without inspection": {want: `the storage plugin "bolt" cannot open its store for inspection, since it lacks the capability storage.check`},
+		"liar":               {declared: check, want: "it was asked for an inspection and does not offer storage.check", broken: true, configured: 1},
+	} {
+		l := &fakePlugin{describe: description(c.declared), configure: &pb.ConfigureResponse{Capabilities: c.offered}}
+		client := dialPlugin(t, l)
+		err := client.Inspect(t.Context(), nil, "/dir")
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || errors.Is(err, storage.ErrCorrupt) != c.broken {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(l.configured) != c.configured || c.configured > 0 && !l.configured[0].GetInspect() {
+			t.Errorf("%s: configured with %v", name, l.configured)
+		}
+		if _, ok := storage.As[storage.Checker](client.Storage()); ok != (err == nil) {
+			t.Errorf("%s: checker is %v", name, ok)
 		}
 	}
 }

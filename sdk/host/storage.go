@@ -33,6 +33,12 @@ func (s store) As(target any) bool {
 	case *storage.Index:
 		*t = s
 		return s.client.hasCapability(plugin.Index)
+	case *storage.Compactor:
+		*t = s
+		return s.client.hasCapability(plugin.Compact)
+	case *storage.Checker:
+		*t = s
+		return s.client.hasCapability(plugin.Check)
 	}
 	return false
 }
@@ -175,5 +181,31 @@ func (s store) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, erro
 			return nil, err
 		}
 		return rpc.DecodeEntries(resp, ids)
+	})
+}
+
+func (s store) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
+	return runCall(ctx, storageErrors, "compact", StepTimeout, func(ctx context.Context) (storage.Compacted, error) {
+		if _, err := req.Bound(); err != nil {
+			return storage.Compacted{}, err
+		}
+		resp, err := s.client.storage.Compact(ctx, &pb.CompactRequest{Room: req.Room, Max: uint32(req.Max)}, maxAnswer(MaxShortAnswer))
+		if err != nil {
+			return storage.Compacted{}, err
+		}
+		return rpc.DecodeCompacted(resp, req)
+	})
+}
+
+func (s store) Check(ctx context.Context, req storage.CheckRequest) (storage.Checked, error) {
+	return runCall(ctx, storageErrors, "check", StepTimeout, func(ctx context.Context) (storage.Checked, error) {
+		if err := req.Bound(); err != nil {
+			return storage.Checked{}, err
+		}
+		resp, err := s.client.storage.Check(ctx, &pb.CheckRequest{After: req.After}, maxAnswer(MaxAnswer))
+		if err != nil {
+			return storage.Checked{}, err
+		}
+		return rpc.DecodeChecked(resp, req)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -192,6 +193,66 @@ func TestDeclaredCapabilityMustBeImplemented(t *testing.T) {
 	resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Dir: "/dir"})
 	if err != nil || len(resp.GetCapabilities()) > 0 {
 		t.Errorf("what is not declared: %v, %v", resp.GetCapabilities(), err)
+	}
+}
+
+// checkingStore is a store that is open for inspection.
+type checkingStore struct{ *fakeStore }
+
+func (checkingStore) Check(context.Context, storage.CheckRequest) (storage.Checked, error) {
+	return storage.Checked{}, nil
+}
+
+// TestInspection shows which capabilities a plugin offers when its store is opened for
+// inspection and when it is not, and that a change from one to the other opens another store.
+func TestInspection(t *testing.T) {
+	p := fakePlugin(nil)
+	p.Capabilities = []Capability{Watch, Check}
+	var opened []bool
+	watching, checking := newFakeStore(), checkingStore{newFakeStore()}
+	p.Storage = func(_ context.Context, cfg Config) (storage.Store, error) {
+		opened = append(opened, cfg.Inspect)
+		if cfg.Inspect {
+			return checking, nil
+		}
+		return watching, nil
+	}
+	c := servePlugin(t, p)
+	for _, want := range []struct {
+		inspect bool
+		offered []pb.Capability
+		opened  int
+	}{
+		{false, []pb.Capability{pb.Capability_CAPABILITY_STORAGE_WATCH}, 1},
+		{true, []pb.Capability{pb.Capability_CAPABILITY_STORAGE_WATCH, pb.Capability_CAPABILITY_STORAGE_CHECK}, 2},
+		{true, []pb.Capability{pb.Capability_CAPABILITY_STORAGE_WATCH, pb.Capability_CAPABILITY_STORAGE_CHECK}, 2},
+		{false, []pb.Capability{pb.Capability_CAPABILITY_STORAGE_WATCH}, 3},
+	} {
+		resp, err := c.Configure(t.Context(), &pb.ConfigureRequest{Dir: "/dir", Inspect: want.inspect})
+		if err != nil || !slices.Equal(resp.GetCapabilities(), want.offered) || len(opened) != want.opened || opened[len(opened)-1] != want.inspect {
+			t.Errorf("inspect %v: capabilities %v, opened %v, %v", want.inspect, resp.GetCapabilities(), opened, err)
+		}
+	}
+}
+
+func TestInspectionNeedsTheCapability(t *testing.T) {
+	opened := 0
+	p := fakePlugin(nil)
+	p.Storage = func(context.Context, Config) (storage.Store, error) {
+		opened++
+		return storeWithoutWatch{newFakeStore()}, nil
+	}
+	inspect := func() error {
+		_, err := servePlugin(t, p).Configure(t.Context(), &pb.ConfigureRequest{Dir: "/dir", Inspect: true})
+		return err
+	}
+	p.Capabilities = nil
+	if err := inspect(); err == nil || !strings.Contains(err.Error(), "cannot open its store for inspection") || opened != 0 {
+		t.Errorf("without the capability: %v, opened %d times", err, opened)
+	}
+	p.Capabilities = []Capability{Watch, Check}
+	if err := inspect(); err == nil || !strings.Contains(err.Error(), "declares the capability storage.check") || opened != 1 {
+		t.Errorf("with a store that does not heed it: %v, opened %d times", err, opened)
 	}
 }
 

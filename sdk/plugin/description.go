@@ -28,14 +28,19 @@ func Kinds() []Kind { return []Kind{KindStorage, KindStats, KindPeerSync} }
 type Capability string
 
 const (
-	Watch  Capability = "storage.watch"  // implements [storage.Watcher]
-	Ledger Capability = "storage.ledger" // implements [storage.Ledger]
-	Prune  Capability = "storage.prune"  // implements [storage.Pruner]
-	Index  Capability = "storage.index"  // implements [storage.Index]
+	Watch   Capability = "storage.watch"   // implements [storage.Watcher]
+	Ledger  Capability = "storage.ledger"  // implements [storage.Ledger]
+	Prune   Capability = "storage.prune"   // implements [storage.Pruner]
+	Index   Capability = "storage.index"   // implements [storage.Index]
+	Compact Capability = "storage.compact" // implements [storage.Compactor]
+	// Check is for a plugin whose constructor heeds [Config.Inspect]. Only a store that is
+	// opened for inspection has to implement [storage.Checker], and it need not implement
+	// the other interfaces.
+	Check Capability = "storage.check"
 )
 
 // Capabilities are all capabilities.
-func Capabilities() []Capability { return []Capability{Watch, Ledger, Prune, Index} }
+func Capabilities() []Capability { return []Capability{Watch, Ledger, Prune, Index, Compact, Check} }
 
 // Kind is the kind that the capability belongs to.
 func (c Capability) Kind() Kind {
@@ -55,6 +60,10 @@ func (c Capability) implementedBy(impl io.Closer) (ok bool) {
 		_, ok = storage.As[storage.Pruner](store)
 	case Index:
 		_, ok = storage.As[storage.Index](store)
+	case Compact:
+		_, ok = storage.As[storage.Compactor](store)
+	case Check:
+		_, ok = storage.As[storage.Checker](store)
 	}
 	return ok
 }

@@ -98,7 +98,8 @@ type Plugin struct {
 	// operator reads it before allowing them. Empty means that it needs none and gets none.
 	Network string
 	// Capabilities are the optional calls that the implementation offers in every
-	// configuration. It has to implement all of them. Calls of others are never made.
+	// configuration. It has to implement all of them, apart from [Check]. Calls of others
+	// are never made.
 	Capabilities []Capability
 
 	Storage  func(ctx context.Context, cfg Config) (storage.Store, error)
@@ -126,7 +127,8 @@ type Config struct {
 	Dir string
 	// Logger writes to the log of the relay, with the name of the plugin.
 	Logger *slog.Logger
-	// Inspect opens a store to be looked at as it is, see [storage.Checker].
+	// Inspect opens a store to be looked at as it is, see [storage.Checker]. It is only
+	// set for a plugin with the capability [Check].
 	Inspect bool
 
 	value cty.Value // complete and checked

@@ -1,18 +1,19 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc"
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
@@ -38,6 +39,7 @@ type server struct {
 	mu         sync.Mutex
 	impl       io.Closer            // nil before Configure and after Shutdown
 	openedWith *pb.ConfigureRequest // the request for which impl was opened
+	offered    []Capability         // those of impl
 	draining   bool                 // Drain or Shutdown was called
 	failure    string               // why the plugin cannot go on, or ""
 }
@@ -107,7 +109,9 @@ func (s *server) Configure(ctx context.Context, req *pb.ConfigureRequest) (*pb.C
 		diags, err := encodeDiagnostics(err)
 		return &pb.ConfigureResponse{Diagnostics: diags}, err
 	}
-	return &pb.ConfigureResponse{Capabilities: encodeCapabilities(s.description.Capabilities)}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &pb.ConfigureResponse{Capabilities: encodeCapabilities(s.offered)}, nil
 }
 
 // ensureConfigured opens the implementation with the configuration of req, unless it is open
@@ -121,6 +125,9 @@ func (s *server) ensureConfigured(ctx context.Context, req *pb.ConfigureRequest)
 	if same, err := s.isConfigured(req); same || err != nil {
 		return err
 	}
+	if req.GetInspect() && !slices.Contains(s.description.Capabilities, Check) {
+		return fmt.Errorf("this plugin cannot open its store for inspection, since it lacks the capability %s", Check)
+	}
 	if !filepath.IsAbs(req.GetDir()) {
 		return fmt.Errorf("the plugin's directory %.100q is not absolute", req.GetDir())
 	}
@@ -128,6 +135,7 @@ func (s *server) ensureConfigured(ctx context.Context, req *pb.ConfigureRequest)
 	if err != nil {
 		return err
 	}
+	cfg.Inspect = req.GetInspect()
 	closed, err := s.closeImplementation(ctx, errConfiguring)
 	if err == nil {
 		err = s.openImplementation(ctx, cfg, req)
@@ -149,7 +157,7 @@ func (s *server) isConfigured(req *pb.ConfigureRequest) (bool, error) {
 	case s.failure != "":
 		return false, fmt.Errorf("%w: %s", rpc.ErrUnavailable, s.failure)
 	}
-	return s.impl != nil && bytes.Equal(req.GetConfig(), s.openedWith.GetConfig()) && req.GetDir() == s.openedWith.GetDir(), nil
+	return s.impl != nil && proto.Equal(req, s.openedWith), nil
 }
 
 // openImplementation opens an implementation, if there is none, and lets calls begin.
@@ -161,7 +169,8 @@ func (s *server) openImplementation(ctx context.Context, cfg Config, req *pb.Con
 	if impl == nil {
 		return errors.New("the plugin opened nothing")
 	}
-	if err := s.checkCapabilities(impl); err != nil {
+	offered, err := s.findCapabilities(impl, cfg.Inspect)
+	if err != nil {
 		return errors.Join(err, impl.Close())
 	}
 	s.mu.Lock()
@@ -169,19 +178,23 @@ func (s *server) openImplementation(ctx context.Context, cfg Config, req *pb.Con
 	if s.draining {
 		return errors.Join(errDraining, impl.Close())
 	}
-	s.impl, s.openedWith = impl, req
+	s.impl, s.openedWith, s.offered = impl, req, offered
 	s.drainer.open()
 	return nil
 }
 
-// checkCapabilities reports a declared capability that impl lacks.
-func (s *server) checkCapabilities(impl io.Closer) error {
+// findCapabilities returns the declared capabilities that impl offers. It has to implement
+// all but Check. If it is open for inspection, it has to implement Check and may lack others.
+func (s *server) findCapabilities(impl io.Closer, inspect bool) (offered []Capability, err error) {
 	for _, c := range s.description.Capabilities {
-		if !c.implementedBy(impl) {
-			return fmt.Errorf("the plugin declares the capability %s, but its %T does not implement it", c, impl)
+		switch has := c.implementedBy(impl); {
+		case has && (inspect || c != Check):
+			offered = append(offered, c)
+		case !has && inspect == (c == Check):
+			return nil, fmt.Errorf("the plugin declares the capability %s, but its %T does not implement it", c, impl)
 		}
 	}
-	return nil
+	return offered, nil
 }
 
 // takeTurn waits until nothing else opens or closes the implementation.
@@ -208,7 +221,7 @@ func (s *server) closeImplementation(ctx context.Context, refusal error) (existe
 		return true, err
 	}
 	s.mu.Lock()
-	s.impl, s.openedWith = nil, nil
+	s.impl, s.openedWith, s.offered = nil, nil, nil
 	s.mu.Unlock()
 	return true, impl.Close()
 }

@@ -1,6 +1,9 @@
 package storage
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Sizes that bound the calls of a [Checker].
 const (
@@ -17,8 +20,8 @@ const (
 // looked at as it is, however damaged. Such a store changes nothing on the disk, not even
 // what an ordinary start would repair or upgrade. The relay calls none of the methods that
 // change something. Info, Log, Find, SpentTokens, Hours, Keys and Get return what can be read
-// and is whole, and leave out the rest; Info may say more than Log returns. Opening fails only
-// if nothing at all can be read.
+// and is whole, and leave out the rest; Info may say more than Log returns. A page is still
+// empty at the end only. Opening fails only if nothing at all can be read.
 //
 // The relay does not look for a Checker with a type assertion but with [As].
 //
@@ -26,20 +29,32 @@ const (
 type Checker interface {
 	// Check verifies the next part of the store, as much as a few seconds allow, and returns
 	// the faults that it finds. Together the parts are the whole store: every page of a file,
-	// every record and every index.
+	// every record and every index. A store that is whole has no faults. Check returns
+	// within a second after the end of ctx.
 	Check(ctx context.Context, req CheckRequest) (Checked, error)
 }
 
 // CheckRequest asks for a part of a check.
 type CheckRequest struct {
-	After []byte // Checked.Next of the part before; empty for the first part
+	// After is Checked.Next of the part before; empty for the first part. More than
+	// MaxCheckState bytes are ErrTooLarge.
+	After []byte
+}
+
+// Bound returns an error that is [ErrTooLarge] when r.After exceeds its limit, and nil
+// otherwise. Stores call it first.
+func (r CheckRequest) Bound() error {
+	if len(r.After) > MaxCheckState {
+		return fmt.Errorf("check after a state of %d bytes, limit %d: %w", len(r.After), MaxCheckState, ErrTooLarge)
+	}
+	return nil
 }
 
 // Checked says what a Check has found.
 type Checked struct {
 	Faults []Fault // at most MaxFaults
-	// Next is where the next part begins, at most MaxCheckState bytes. It is empty after
-	// the last part.
+	// Next is where the next part begins, at most MaxCheckState bytes, and not where this
+	// one began. It is empty after the last part.
 	Next []byte
 	// Done is how many bytes of the store have been verified so far, and Total how many
 	// there are.

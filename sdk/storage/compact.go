@@ -17,13 +17,17 @@ type Compactor interface {
 	// may fill a new file step by step and exchange the files in the last step, or move
 	// data within its file. If no compaction is under way, a call begins one.
 	//
-	// The other methods work meanwhile, and see what they would see without it. None of
-	// them waits for more than a moment, however large the store is. A compaction that is
-	// interrupted, at any moment and for any reason, loses nothing: the store resumes it, or
-	// gives its room back and begins again.
+	// The other methods work meanwhile, and see what they would see without it, apart from
+	// Info.Bytes. None of them waits for more than a moment, however large the store is. A
+	// compaction that is interrupted, at any moment and for any reason, loses nothing: the
+	// store resumes it, or gives its room back and begins again.
 	//
 	// [ErrFull] means that the compaction needs more room than req.Room. Its text says how
 	// much. It is over then, its room is given back, and nothing else was changed.
+	//
+	// A call may move less than req.Max, to keep to the deadline of ctx. It returns within
+	// a second after the end of ctx, which ends when the relay stops. The relay makes one
+	// call at a time.
 	Compact(ctx context.Context, req CompactRequest) (Compacted, error)
 }
 
@@ -39,7 +43,7 @@ type CompactRequest struct {
 
 // Compacted says what a Compact has done.
 type Compacted struct {
-	Moved uint64 // bytes that this call has written
+	Moved uint64 // bytes that this call has written, at most Max
 	More  bool   // whether the compaction is not finished
 }
 

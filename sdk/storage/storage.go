@@ -260,7 +260,7 @@ type Info struct {
 	First  Seq    // lowest sequence number kept; 0 when the log is empty
 	Last   Seq    // highest ever assigned; 0 when none was
 	Count  uint64 // envelopes kept
-	Bytes  uint64 // space that the store takes, as far as it can tell
+	Bytes  uint64 // space that the store takes, that of a compaction included, as far as it can tell
 	InUse  uint64 // how much of Bytes is not free for reuse, never more than Bytes; 0 when the store cannot tell
 	Tokens uint64 // spent tokens, those of Spend included
 	Floor  Hour   // below which nothing is kept; 0 when the store has pruned nothing
@@ -292,8 +292,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrTooLarge: a batch, a record or a request exceeds the limits above.
 	ErrTooLarge = errors.New("too large")
-	// ErrFull: there is no room for the batch, or for the transaction of a Prune.
-	// Nothing was changed; the store goes on serving reads and accepts appends again
+	// ErrFull: there is no room for the batch, the transaction of a Prune, or the
+	// compaction of a Compact. Nothing was changed; the store goes on serving reads and accepts appends again
 	// once there is room.
 	ErrFull = errors.New("no space left for the store")
 	// ErrUnavailable: the store cannot be reached now, for instance because its

@@ -5,10 +5,17 @@ import "context"
 // Lease allows one call to an implementation.
 type Lease[I any] struct {
 	Implementation I
-	// Ending is done when calls that only wait have to return.
+	// Ending is done when calls that only wait, and long ones, have to return.
 	Ending context.Context
 	// Release ends the lease. It is called when the call has returned.
 	Release func()
+}
+
+// untilEnding returns a context that ends with ctx, and when the call has to return.
+func (l Lease[I]) untilEnding(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(l.Ending, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // Acquire returns a lease, or the reason why no call may begin now.

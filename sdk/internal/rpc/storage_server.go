@@ -64,9 +64,8 @@ func (s *storageServer) Watch(ctx context.Context, req *pb.WatchRequest) (*pb.Wa
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := lease.untilEnding(ctx)
 		defer cancel()
-		defer context.AfterFunc(lease.Ending, cancel)()
 		seq, err := w.Watch(ctx, storage.Seq(req.GetAfter()))
 		return &pb.WatchResponse{Last: uint64(seq)}, err
 	})

@@ -38,6 +38,8 @@ type Memory struct {
 	kept   storage.HourSize       // all of the log
 	bytes  uint64                 // of all that was not removed
 	lowest storage.Seq            // nothing below it is in the log
+	free   uint64                 // bytes of what was removed, until they are used again or given back
+	copied uint64                 // bytes that the compaction under way has moved; 0: there is none
 	pruned map[storage.ID]bool    // ids that were ever pruned
 }
 
@@ -49,11 +51,13 @@ type hour struct {
 }
 
 var (
-	_ storage.Store   = (*Memory)(nil)
-	_ storage.Watcher = (*Memory)(nil)
-	_ storage.Ledger  = (*Memory)(nil)
-	_ storage.Pruner  = (*Memory)(nil)
-	_ storage.Index   = (*Memory)(nil)
+	_ storage.Store     = (*Memory)(nil)
+	_ storage.Watcher   = (*Memory)(nil)
+	_ storage.Ledger    = (*Memory)(nil)
+	_ storage.Pruner    = (*Memory)(nil)
+	_ storage.Index     = (*Memory)(nil)
+	_ storage.Compactor = (*Memory)(nil)
+	_ storage.Checker   = (*memoryInspection)(nil)
 )
 
 // NewMemory returns an empty store with an epoch of its own.
@@ -70,8 +74,9 @@ func NewMemory() *Memory {
 	}
 }
 
-// Info implements [storage.Store]. Bytes counts ciphertexts and signatures, and InUse
-// those that are not pruned.
+// Info implements [storage.Store]. Bytes counts ciphertexts and signatures, also of removed
+// envelopes until new ones take their room or Compact gives it back. InUse counts those
+// that are not pruned.
 func (m *Memory) Info(ctx context.Context) (storage.Info, error) {
 	if err := ctx.Err(); err != nil {
 		return storage.Info{}, err
@@ -83,7 +88,7 @@ func (m *Memory) Info(ctx context.Context) (storage.Info, error) {
 		First:  m.firstSeq(),
 		Last:   m.lastSeq(),
 		Count:  m.kept.Count,
-		Bytes:  m.bytes,
+		Bytes:  m.bytes + m.free + m.copied,
 		InUse:  m.kept.Bytes,
 		Tokens: uint64(len(m.spent)),
 		Floor:  m.floor,
@@ -154,6 +159,7 @@ func (m *Memory) appendRecord(r *storage.Record) storage.Outcome {
 	m.addToHour(seq)
 	size := sizeOf(m.log[seq-1])
 	m.bytes += size
+	m.free -= min(m.free, size)
 	m.kept.Count++
 	m.kept.Bytes += size
 	return storage.Outcome{Status: storage.Stored, Seq: seq}
@@ -377,6 +383,7 @@ func (m *Memory) removeEntry(seq storage.Seq) {
 	}
 	m.removeFromHour(seq)
 	m.bytes -= sizeOf(e)
+	m.free += sizeOf(e)
 	m.log[seq-1] = storage.Entry{}
 }
 
@@ -443,6 +450,34 @@ func (m *Memory) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, er
 		entries = append(entries, e)
 	}
 	return entries, nil
+}
+
+// Compact implements [storage.Compactor]. It counts like a store that copies everything into
+// a new file.
+func (m *Memory) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Compacted{}, err
+	}
+	limit, err := req.Bound()
+	if err != nil {
+		return storage.Compacted{}, fmt.Errorf("compact: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.free == 0 {
+		m.copied = 0
+		return storage.Compacted{}, nil
+	}
+	if m.bytes > req.Room {
+		m.copied = 0
+		return storage.Compacted{}, fmt.Errorf("compact: %d bytes are needed, %d are allowed: %w", m.bytes, req.Room, storage.ErrFull)
+	}
+	moved := min(uint64(limit), m.bytes-min(m.copied, m.bytes))
+	if m.copied += moved; m.copied < m.bytes {
+		return storage.Compacted{Moved: moved, More: true}, nil
+	}
+	m.free, m.copied = 0, 0
+	return storage.Compacted{Moved: moved}, nil
 }
 
 // Close implements [storage.Store]; the Memory stays usable.

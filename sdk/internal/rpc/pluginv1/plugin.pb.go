@@ -103,11 +103,13 @@ const (
 type Capability int32
 
 const (
-	Capability_CAPABILITY_UNSPECIFIED    Capability = 0 // never sent
-	Capability_CAPABILITY_STORAGE_WATCH  Capability = 1 // Storage.Watch; only of a store that others append to
-	Capability_CAPABILITY_STORAGE_LEDGER Capability = 2 // Storage.Spendings and Storage.Spend
-	Capability_CAPABILITY_STORAGE_PRUNE  Capability = 3 // Storage.Hours and Storage.Prune
-	Capability_CAPABILITY_STORAGE_INDEX  Capability = 4 // Storage.Keys and Storage.Get
+	Capability_CAPABILITY_UNSPECIFIED     Capability = 0 // never sent
+	Capability_CAPABILITY_STORAGE_WATCH   Capability = 1 // Storage.Watch; only of a store that others append to
+	Capability_CAPABILITY_STORAGE_LEDGER  Capability = 2 // Storage.Spendings and Storage.Spend
+	Capability_CAPABILITY_STORAGE_PRUNE   Capability = 3 // Storage.Hours and Storage.Prune
+	Capability_CAPABILITY_STORAGE_INDEX   Capability = 4 // Storage.Keys and Storage.Get
+	Capability_CAPABILITY_STORAGE_COMPACT Capability = 5 // Storage.Compact
+	Capability_CAPABILITY_STORAGE_CHECK   Capability = 6 // ConfigureRequest.inspect and, after it, Storage.Check
 )
 
 // Enum value maps for Capability.
@@ -118,13 +120,17 @@ var (
 		2: "CAPABILITY_STORAGE_LEDGER",
 		3: "CAPABILITY_STORAGE_PRUNE",
 		4: "CAPABILITY_STORAGE_INDEX",
+		5: "CAPABILITY_STORAGE_COMPACT",
+		6: "CAPABILITY_STORAGE_CHECK",
 	}
 	Capability_value = map[string]int32{
-		"CAPABILITY_UNSPECIFIED":    0,
-		"CAPABILITY_STORAGE_WATCH":  1,
-		"CAPABILITY_STORAGE_LEDGER": 2,
-		"CAPABILITY_STORAGE_PRUNE":  3,
-		"CAPABILITY_STORAGE_INDEX":  4,
+		"CAPABILITY_UNSPECIFIED":     0,
+		"CAPABILITY_STORAGE_WATCH":   1,
+		"CAPABILITY_STORAGE_LEDGER":  2,
+		"CAPABILITY_STORAGE_PRUNE":   3,
+		"CAPABILITY_STORAGE_INDEX":   4,
+		"CAPABILITY_STORAGE_COMPACT": 5,
+		"CAPABILITY_STORAGE_CHECK":   6,
 	}
 )
 
@@ -815,7 +821,11 @@ type ConfigureRequest struct {
 	// The plugin's own directory, absolute. It exists, belongs to the user of the process
 	// and has mode 0700. Relative paths in the configuration are below it. The plugin can
 	// write nowhere else.
-	Dir           string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	Dir string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	// Opens a store to be looked at as it is, however damaged; see "Inspection" in
+	// storage.proto. Only for plugins whose description has CAPABILITY_STORAGE_CHECK; others
+	// answer with an error.
+	Inspect       bool `protobuf:"varint,4,opt,name=inspect,proto3" json:"inspect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,11 +874,19 @@ func (x *ConfigureRequest) GetDir() string {
 	return ""
 }
 
+func (x *ConfigureRequest) GetInspect() bool {
+	if x != nil {
+		return x.Inspect
+	}
+	return false
+}
+
 type ConfigureResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// If there are any, the plugin is not configured.
 	Diagnostics []*Diagnostic `protobuf:"bytes,1,rep,name=diagnostics,proto3" json:"diagnostics,omitempty"`
 	// What it implements in this configuration; each is one of the description.
+	// CAPABILITY_STORAGE_CHECK is in the answer to an inspection, and in no other.
 	Capabilities  []Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1205,10 +1223,11 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x0fValidateRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\"W\n" +
 	"\x10ValidateResponse\x12C\n" +
-	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"H\n" +
+	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\"b\n" +
 	"\x10ConfigureRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x10\n" +
-	"\x03dir\x18\x02 \x01(\tR\x03dirJ\x04\b\x03\x10\x04R\x04host\"\x9f\x01\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x18\n" +
+	"\ainspect\x18\x04 \x01(\bR\ainspectJ\x04\b\x03\x10\x04R\x04host\"\x9f\x01\n" +
 	"\x11ConfigureResponse\x12C\n" +
 	"\vdiagnostics\x18\x01 \x03(\v2!.cwtch.relay.plugin.v1.DiagnosticR\vdiagnostics\x12E\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2!.cwtch.relay.plugin.v1.CapabilityR\fcapabilities\"\x0f\n" +
@@ -1224,14 +1243,16 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse*\xa1\x01\n" +
+	"\x10ShutdownResponse*\xdf\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CAPABILITY_STORAGE_WATCH\x10\x01\x12\x1d\n" +
 	"\x19CAPABILITY_STORAGE_LEDGER\x10\x02\x12\x1c\n" +
 	"\x18CAPABILITY_STORAGE_PRUNE\x10\x03\x12\x1c\n" +
-	"\x18CAPABILITY_STORAGE_INDEX\x10\x042\xaa\x04\n" +
+	"\x18CAPABILITY_STORAGE_INDEX\x10\x04\x12\x1e\n" +
+	"\x1aCAPABILITY_STORAGE_COMPACT\x10\x05\x12\x1c\n" +
+	"\x18CAPABILITY_STORAGE_CHECK\x10\x062\xaa\x04\n" +
 	"\x06Plugin\x12[\n" +
 	"\bDescribe\x12&.cwtch.relay.plugin.v1.DescribeRequest\x1a'.cwtch.relay.plugin.v1.DescribeResponse\x12[\n" +
 	"\bValidate\x12&.cwtch.relay.plugin.v1.ValidateRequest\x1a'.cwtch.relay.plugin.v1.ValidateResponse\x12^\n" +

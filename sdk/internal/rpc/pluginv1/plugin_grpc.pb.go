@@ -125,10 +125,10 @@ type PluginClient interface {
 	// Configure opens the implementation. It comes before any call of the services of the
 	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
-	// The same bytes and directory as before succeed and change nothing. Others replace
-	// the implementation. The plugin first reports what the schema or Validate finds wrong
+	// The same request as before succeeds and changes nothing. Another one replaces the
+	// implementation. The plugin first reports what the schema or Validate finds wrong
 	// with them, and then changes nothing. Otherwise it refuses new calls with UNAVAILABLE,
-	// ends the calls that only wait, waits for all others, closes the implementation and
+	// ends calls as Drain does, waits for all others, closes the implementation and
 	// opens the new one. If that fails, the plugin has no implementation and reports
 	// STATUS_FAILED from then on. The relay starts a new process.
 	//
@@ -143,8 +143,8 @@ type PluginClient interface {
 	// Without an answer within 10 s, or after an error, the relay kills the process and
 	// starts another one.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
-	// Drain refuses new calls of the services of the kind with UNAVAILABLE and ends calls
-	// that only wait, such as Watch. It answers when no call is under way, or at its
+	// Drain refuses new calls of the services of the kind with UNAVAILABLE, and ends calls
+	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call is under way, or at its
 	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
 	// have 10 s together.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
@@ -243,10 +243,10 @@ type PluginServer interface {
 	// Configure opens the implementation. It comes before any call of the services of the
 	// kind, and again whenever the operator changed the configuration. Deadline 60 s.
 	//
-	// The same bytes and directory as before succeed and change nothing. Others replace
-	// the implementation. The plugin first reports what the schema or Validate finds wrong
+	// The same request as before succeeds and changes nothing. Another one replaces the
+	// implementation. The plugin first reports what the schema or Validate finds wrong
 	// with them, and then changes nothing. Otherwise it refuses new calls with UNAVAILABLE,
-	// ends the calls that only wait, waits for all others, closes the implementation and
+	// ends calls as Drain does, waits for all others, closes the implementation and
 	// opens the new one. If that fails, the plugin has no implementation and reports
 	// STATUS_FAILED from then on. The relay starts a new process.
 	//
@@ -261,8 +261,8 @@ type PluginServer interface {
 	// Without an answer within 10 s, or after an error, the relay kills the process and
 	// starts another one.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
-	// Drain refuses new calls of the services of the kind with UNAVAILABLE and ends calls
-	// that only wait, such as Watch. It answers when no call is under way, or at its
+	// Drain refuses new calls of the services of the kind with UNAVAILABLE, and ends calls
+	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call is under way, or at its
 	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
 	// have 10 s together.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)

@@ -41,6 +41,14 @@
 // was removed leaves the disk too, overwritten or cut off, within a time that the
 // documentation of the store states.
 //
+// Inspection. A plugin with CAPABILITY_STORAGE_CHECK in its description can open a store to
+// be looked at as it is, however damaged (ConfigureRequest.inspect). Nothing on the disk
+// changes then, not even what an ordinary start would repair or upgrade. The relay calls
+// Check, and Info, Log, Find, Spendings, Hours, Keys and Get as far as the answer to
+// Configure has their capabilities, and nothing that changes the store. They answer with
+// what can be read and is whole, and leave out the rest; Info may say more than Log answers
+// with. Configure fails only if nothing at all can be read.
+//
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
 //
@@ -56,6 +64,10 @@
 //   max_keys         4096     keys of one KeysResponse
 //   max_get          256      ids of one GetRequest
 //   max_aging        24       hours by which the hour of an envelope is lowered, see Append
+//   max_compact      64 MiB   that one Compact moves
+//   max_faults       256      faults of one CheckResponse
+//   max_check_state  64       bytes of CheckResponse.next and CheckRequest.after
+//   max_fault_text   256      bytes of each text of a Fault; the relay cuts off the rest
 //
 // Errors. A call fails with one of these codes. The relay acts on the code. The first
 // 1 KiB of the text is for the operator: what, where, and what to do.
@@ -65,16 +77,17 @@
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was changed. The store goes on serving
-//                        reads, and accepts appends again once there is room. The relay
-//                        refuses the posts, and tries the next ones.
+//                        size of files, the room of a Compact). Nothing was changed. The
+//                        store goes on serving reads, and accepts appends again once there
+//                        is room. The relay refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
 //                        further. The relay stops serving the board until the operator
 //                        acts.
 //   UNAVAILABLE          ErrUnavailable: not now. An Append may or may not have been
 //                        applied. The relay repeats an Append until the posts have
 //                        waited too long, and a Log or an Info once. If calls of one
-//                        method fail with this code for 30 s, it starts a new process.
+//                        method fail with this code for 30 s (Compact and Check: 120 s),
+//                        it starts a new process.
 //   INVALID_ARGUMENT     a request that no relay sends, such as an id of 31 bytes.
 //   INTERNAL             a defect of the plugin, such as an uncaught exception. The relay
 //                        refuses the posts of the batch, or ends the replay, and goes on.
@@ -215,7 +228,7 @@ type InfoResponse struct {
 	First         uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`              // lowest sequence number in the log; 0: the log is empty
 	Last          uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`                // highest ever assigned, at most 2^63-1; 0: none yet
 	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`              // envelopes in the log
-	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`              // size of the store, as far as it can tell
+	Bytes         uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`              // size of the store, that of a compaction under way included, as far as it can tell
 	Tokens        uint64 `protobuf:"varint,6,opt,name=tokens,proto3" json:"tokens,omitempty"`            // spent tokens, including those of Spend
 	Floor         uint32 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`              // see Floor above
 	InUse         uint64 `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // how much of bytes is not free for reuse; 0: the store cannot tell
@@ -1589,6 +1602,278 @@ func (x *GetResponse) GetEntries() []*Entry {
 	return nil
 }
 
+type CompactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many bytes the store may take on the disk beside those that it takes without a
+	// compaction.
+	Room          uint64 `protobuf:"varint,1,opt,name=room,proto3" json:"room,omitempty"`
+	Max           uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"` // bytes to move; 0: max_compact. More than that is OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactRequest) Reset() {
+	*x = CompactRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactRequest) ProtoMessage() {}
+
+func (x *CompactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
+func (*CompactRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CompactRequest) GetRoom() uint64 {
+	if x != nil {
+		return x.Room
+	}
+	return 0
+}
+
+func (x *CompactRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type CompactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moved         uint64                 `protobuf:"varint,1,opt,name=moved,proto3" json:"moved,omitempty"` // bytes that this call has written, at most max
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`   // whether the compaction is not finished
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactResponse) Reset() {
+	*x = CompactResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactResponse) ProtoMessage() {}
+
+func (x *CompactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactResponse.ProtoReflect.Descriptor instead.
+func (*CompactResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CompactResponse) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *CompactResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type CheckRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // CheckResponse.next of the part before; empty for the first part. More than max_check_state is OUT_OF_RANGE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CheckRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// Fault is damage in a store. Its texts are for the operator. They hold no ids,
+// signatures, ciphertexts or tokens.
+type Fault struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Place         string                 `protobuf:"bytes,1,opt,name=place,proto3" json:"place,omitempty"` // such as "messages.db, page 17"
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`   // what is wrong there and, if that is known, what is lost
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fault) Reset() {
+	*x = Fault{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fault) ProtoMessage() {}
+
+func (x *Fault) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fault.ProtoReflect.Descriptor instead.
+func (*Fault) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Fault) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *Fault) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type CheckResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Faults        []*Fault               `protobuf:"bytes,1,rep,name=faults,proto3" json:"faults,omitempty"` // at most max_faults
+	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`     // where the next part begins, at most max_check_state, not as in the request; empty after the last part
+	Done          uint64                 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`    // bytes of the store that are verified so far, at most total
+	Total         uint64                 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`  // bytes of the store
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResponse) Reset() {
+	*x = CheckResponse{}
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResponse) ProtoMessage() {}
+
+func (x *CheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_storage_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
+func (*CheckResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CheckResponse) GetFaults() []*Fault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *CheckResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 var File_cwtch_relay_plugin_v1_storage_proto protoreflect.FileDescriptor
 
 const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
@@ -1688,7 +1973,23 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"GetRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x01(\fR\x03ids\"E\n" +
 	"\vGetResponse\x126\n" +
-	"\aentries\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EntryR\aentries2\x9f\a\n" +
+	"\aentries\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EntryR\aentries\"6\n" +
+	"\x0eCompactRequest\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\x04R\x04room\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\rR\x03max\";\n" +
+	"\x0fCompactResponse\x12\x14\n" +
+	"\x05moved\x18\x01 \x01(\x04R\x05moved\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"$\n" +
+	"\fCheckRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\"1\n" +
+	"\x05Fault\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\tR\x05place\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x83\x01\n" +
+	"\rCheckResponse\x124\n" +
+	"\x06faults\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.FaultR\x06faults\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\x04R\x05total2\xcd\b\n" +
 	"\aStorage\x12O\n" +
 	"\x04Info\x12\".cwtch.relay.plugin.v1.InfoRequest\x1a#.cwtch.relay.plugin.v1.InfoResponse\x12U\n" +
 	"\x06Append\x12$.cwtch.relay.plugin.v1.AppendRequest\x1a%.cwtch.relay.plugin.v1.AppendResponse\x12L\n" +
@@ -1700,7 +2001,9 @@ const file_cwtch_relay_plugin_v1_storage_proto_rawDesc = "" +
 	"\x05Hours\x12#.cwtch.relay.plugin.v1.HoursRequest\x1a$.cwtch.relay.plugin.v1.HoursResponse\x12R\n" +
 	"\x05Prune\x12#.cwtch.relay.plugin.v1.PruneRequest\x1a$.cwtch.relay.plugin.v1.PruneResponse\x12O\n" +
 	"\x04Keys\x12\".cwtch.relay.plugin.v1.KeysRequest\x1a#.cwtch.relay.plugin.v1.KeysResponse\x12L\n" +
-	"\x03Get\x12!.cwtch.relay.plugin.v1.GetRequest\x1a\".cwtch.relay.plugin.v1.GetResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
+	"\x03Get\x12!.cwtch.relay.plugin.v1.GetRequest\x1a\".cwtch.relay.plugin.v1.GetResponse\x12X\n" +
+	"\aCompact\x12%.cwtch.relay.plugin.v1.CompactRequest\x1a&.cwtch.relay.plugin.v1.CompactResponse\x12R\n" +
+	"\x05Check\x12#.cwtch.relay.plugin.v1.CheckRequest\x1a$.cwtch.relay.plugin.v1.CheckResponseB>Z<github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1b\x06proto3"
 
 var (
 	file_cwtch_relay_plugin_v1_storage_proto_rawDescOnce sync.Once
@@ -1715,7 +2018,7 @@ func file_cwtch_relay_plugin_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_cwtch_relay_plugin_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_cwtch_relay_plugin_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_cwtch_relay_plugin_v1_storage_proto_goTypes = []any{
 	(Outcome_Status)(0),       // 0: cwtch.relay.plugin.v1.Outcome.Status
 	(*InfoRequest)(nil),       // 1: cwtch.relay.plugin.v1.InfoRequest
@@ -1745,6 +2048,11 @@ var file_cwtch_relay_plugin_v1_storage_proto_goTypes = []any{
 	(*KeysResponse)(nil),      // 25: cwtch.relay.plugin.v1.KeysResponse
 	(*GetRequest)(nil),        // 26: cwtch.relay.plugin.v1.GetRequest
 	(*GetResponse)(nil),       // 27: cwtch.relay.plugin.v1.GetResponse
+	(*CompactRequest)(nil),    // 28: cwtch.relay.plugin.v1.CompactRequest
+	(*CompactResponse)(nil),   // 29: cwtch.relay.plugin.v1.CompactResponse
+	(*CheckRequest)(nil),      // 30: cwtch.relay.plugin.v1.CheckRequest
+	(*Fault)(nil),             // 31: cwtch.relay.plugin.v1.Fault
+	(*CheckResponse)(nil),     // 32: cwtch.relay.plugin.v1.CheckResponse
 }
 var file_cwtch_relay_plugin_v1_storage_proto_depIdxs = []int32{
 	3,  // 0: cwtch.relay.plugin.v1.AppendRequest.records:type_name -> cwtch.relay.plugin.v1.Record
@@ -1755,33 +2063,38 @@ var file_cwtch_relay_plugin_v1_storage_proto_depIdxs = []int32{
 	14, // 5: cwtch.relay.plugin.v1.SpendRequest.spendings:type_name -> cwtch.relay.plugin.v1.Spending
 	20, // 6: cwtch.relay.plugin.v1.HoursResponse.hours:type_name -> cwtch.relay.plugin.v1.HourSize
 	8,  // 7: cwtch.relay.plugin.v1.GetResponse.entries:type_name -> cwtch.relay.plugin.v1.Entry
-	1,  // 8: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
-	4,  // 9: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
-	7,  // 10: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
-	10, // 11: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
-	12, // 12: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
-	15, // 13: cwtch.relay.plugin.v1.Storage.Spendings:input_type -> cwtch.relay.plugin.v1.SpendingsRequest
-	17, // 14: cwtch.relay.plugin.v1.Storage.Spend:input_type -> cwtch.relay.plugin.v1.SpendRequest
-	19, // 15: cwtch.relay.plugin.v1.Storage.Hours:input_type -> cwtch.relay.plugin.v1.HoursRequest
-	22, // 16: cwtch.relay.plugin.v1.Storage.Prune:input_type -> cwtch.relay.plugin.v1.PruneRequest
-	24, // 17: cwtch.relay.plugin.v1.Storage.Keys:input_type -> cwtch.relay.plugin.v1.KeysRequest
-	26, // 18: cwtch.relay.plugin.v1.Storage.Get:input_type -> cwtch.relay.plugin.v1.GetRequest
-	2,  // 19: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
-	6,  // 20: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
-	9,  // 21: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
-	11, // 22: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
-	13, // 23: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
-	16, // 24: cwtch.relay.plugin.v1.Storage.Spendings:output_type -> cwtch.relay.plugin.v1.SpendingsResponse
-	18, // 25: cwtch.relay.plugin.v1.Storage.Spend:output_type -> cwtch.relay.plugin.v1.SpendResponse
-	21, // 26: cwtch.relay.plugin.v1.Storage.Hours:output_type -> cwtch.relay.plugin.v1.HoursResponse
-	23, // 27: cwtch.relay.plugin.v1.Storage.Prune:output_type -> cwtch.relay.plugin.v1.PruneResponse
-	25, // 28: cwtch.relay.plugin.v1.Storage.Keys:output_type -> cwtch.relay.plugin.v1.KeysResponse
-	27, // 29: cwtch.relay.plugin.v1.Storage.Get:output_type -> cwtch.relay.plugin.v1.GetResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	31, // 8: cwtch.relay.plugin.v1.CheckResponse.faults:type_name -> cwtch.relay.plugin.v1.Fault
+	1,  // 9: cwtch.relay.plugin.v1.Storage.Info:input_type -> cwtch.relay.plugin.v1.InfoRequest
+	4,  // 10: cwtch.relay.plugin.v1.Storage.Append:input_type -> cwtch.relay.plugin.v1.AppendRequest
+	7,  // 11: cwtch.relay.plugin.v1.Storage.Log:input_type -> cwtch.relay.plugin.v1.LogRequest
+	10, // 12: cwtch.relay.plugin.v1.Storage.Find:input_type -> cwtch.relay.plugin.v1.FindRequest
+	12, // 13: cwtch.relay.plugin.v1.Storage.Watch:input_type -> cwtch.relay.plugin.v1.WatchRequest
+	15, // 14: cwtch.relay.plugin.v1.Storage.Spendings:input_type -> cwtch.relay.plugin.v1.SpendingsRequest
+	17, // 15: cwtch.relay.plugin.v1.Storage.Spend:input_type -> cwtch.relay.plugin.v1.SpendRequest
+	19, // 16: cwtch.relay.plugin.v1.Storage.Hours:input_type -> cwtch.relay.plugin.v1.HoursRequest
+	22, // 17: cwtch.relay.plugin.v1.Storage.Prune:input_type -> cwtch.relay.plugin.v1.PruneRequest
+	24, // 18: cwtch.relay.plugin.v1.Storage.Keys:input_type -> cwtch.relay.plugin.v1.KeysRequest
+	26, // 19: cwtch.relay.plugin.v1.Storage.Get:input_type -> cwtch.relay.plugin.v1.GetRequest
+	28, // 20: cwtch.relay.plugin.v1.Storage.Compact:input_type -> cwtch.relay.plugin.v1.CompactRequest
+	30, // 21: cwtch.relay.plugin.v1.Storage.Check:input_type -> cwtch.relay.plugin.v1.CheckRequest
+	2,  // 22: cwtch.relay.plugin.v1.Storage.Info:output_type -> cwtch.relay.plugin.v1.InfoResponse
+	6,  // 23: cwtch.relay.plugin.v1.Storage.Append:output_type -> cwtch.relay.plugin.v1.AppendResponse
+	9,  // 24: cwtch.relay.plugin.v1.Storage.Log:output_type -> cwtch.relay.plugin.v1.LogResponse
+	11, // 25: cwtch.relay.plugin.v1.Storage.Find:output_type -> cwtch.relay.plugin.v1.FindResponse
+	13, // 26: cwtch.relay.plugin.v1.Storage.Watch:output_type -> cwtch.relay.plugin.v1.WatchResponse
+	16, // 27: cwtch.relay.plugin.v1.Storage.Spendings:output_type -> cwtch.relay.plugin.v1.SpendingsResponse
+	18, // 28: cwtch.relay.plugin.v1.Storage.Spend:output_type -> cwtch.relay.plugin.v1.SpendResponse
+	21, // 29: cwtch.relay.plugin.v1.Storage.Hours:output_type -> cwtch.relay.plugin.v1.HoursResponse
+	23, // 30: cwtch.relay.plugin.v1.Storage.Prune:output_type -> cwtch.relay.plugin.v1.PruneResponse
+	25, // 31: cwtch.relay.plugin.v1.Storage.Keys:output_type -> cwtch.relay.plugin.v1.KeysResponse
+	27, // 32: cwtch.relay.plugin.v1.Storage.Get:output_type -> cwtch.relay.plugin.v1.GetResponse
+	29, // 33: cwtch.relay.plugin.v1.Storage.Compact:output_type -> cwtch.relay.plugin.v1.CompactResponse
+	32, // 34: cwtch.relay.plugin.v1.Storage.Check:output_type -> cwtch.relay.plugin.v1.CheckResponse
+	22, // [22:35] is the sub-list for method output_type
+	9,  // [9:22] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_storage_proto_init() }
@@ -1795,7 +2108,7 @@ func file_cwtch_relay_plugin_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cwtch_relay_plugin_v1_storage_proto_rawDesc), len(file_cwtch_relay_plugin_v1_storage_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

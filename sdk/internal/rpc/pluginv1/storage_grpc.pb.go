@@ -41,6 +41,14 @@
 // was removed leaves the disk too, overwritten or cut off, within a time that the
 // documentation of the store states.
 //
+// Inspection. A plugin with CAPABILITY_STORAGE_CHECK in its description can open a store to
+// be looked at as it is, however damaged (ConfigureRequest.inspect). Nothing on the disk
+// changes then, not even what an ordinary start would repair or upgrade. The relay calls
+// Check, and Info, Log, Find, Spendings, Hours, Keys and Get as far as the answer to
+// Configure has their capabilities, and nothing that changes the store. They answer with
+// what can be read and is whole, and leave out the rest; Info may say more than Log answers
+// with. Configure fails only if nothing at all can be read.
+//
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
 //
@@ -56,6 +64,10 @@
 //   max_keys         4096     keys of one KeysResponse
 //   max_get          256      ids of one GetRequest
 //   max_aging        24       hours by which the hour of an envelope is lowered, see Append
+//   max_compact      64 MiB   that one Compact moves
+//   max_faults       256      faults of one CheckResponse
+//   max_check_state  64       bytes of CheckResponse.next and CheckRequest.after
+//   max_fault_text   256      bytes of each text of a Fault; the relay cuts off the rest
 //
 // Errors. A call fails with one of these codes. The relay acts on the code. The first
 // 1 KiB of the text is for the operator: what, where, and what to do.
@@ -65,16 +77,17 @@
 //   OUT_OF_RANGE         ErrTooLarge: a batch, a record or a request exceeds the limits.
 //                        Nothing was changed.
 //   FAILED_PRECONDITION  ErrFull: there is no room (a full disk, a quota, a limit on the
-//                        size of files). Nothing was changed. The store goes on serving
-//                        reads, and accepts appends again once there is room. The relay
-//                        refuses the posts, and tries the next ones.
+//                        size of files, the room of a Compact). Nothing was changed. The
+//                        store goes on serving reads, and accepts appends again once there
+//                        is room. The relay refuses the posts, and tries the next ones.
 //   DATA_LOSS            ErrCorrupt: the store contradicts itself and must not be used
 //                        further. The relay stops serving the board until the operator
 //                        acts.
 //   UNAVAILABLE          ErrUnavailable: not now. An Append may or may not have been
 //                        applied. The relay repeats an Append until the posts have
 //                        waited too long, and a Log or an Info once. If calls of one
-//                        method fail with this code for 30 s, it starts a new process.
+//                        method fail with this code for 30 s (Compact and Check: 120 s),
+//                        it starts a new process.
 //   INVALID_ARGUMENT     a request that no relay sends, such as an id of 31 bytes.
 //   INTERNAL             a defect of the plugin, such as an uncaught exception. The relay
 //                        refuses the posts of the batch, or ends the replay, and goes on.
@@ -119,6 +132,8 @@ const (
 	Storage_Prune_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Prune"
 	Storage_Keys_FullMethodName      = "/cwtch.relay.plugin.v1.Storage/Keys"
 	Storage_Get_FullMethodName       = "/cwtch.relay.plugin.v1.Storage/Get"
+	Storage_Compact_FullMethodName   = "/cwtch.relay.plugin.v1.Storage/Compact"
+	Storage_Check_FullMethodName     = "/cwtch.relay.plugin.v1.Storage/Check"
 )
 
 // StorageClient is the client API for Storage service.
@@ -236,6 +251,36 @@ type StorageClient interface {
 	// and never earlier, so none means that no id is in the log. They are those of one
 	// moment. Deadline 30 s.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
+	// Compact gives the room of what was removed back to the disk, one step at a time. It
+	// moves at most max bytes, so that the store takes less room: it may fill a new file and
+	// exchange the files in the last step, or move data within its file. If no compaction
+	// is under way, a call begins one. The relay decides when, and calls again until `more`
+	// is false. One call comes at a time.
+	//
+	// All other calls come meanwhile and see what they would see without a compaction,
+	// apart from InfoResponse.bytes. None of them waits for more than a moment, however
+	// large the store is. A compaction that is interrupted, at any moment and for any
+	// reason, loses nothing: the store resumes it, or gives its room back and begins again.
+	//
+	// FAILED_PRECONDITION means that the compaction needs more room than the request has; its
+	// text says how much. The compaction is over then, its room is given back, and nothing
+	// else was changed.
+	//
+	// Deadline 120 s, which is enough for max_compact on a disk of 1 MiB/s; a call may move
+	// less than max to keep to it. Drain, and a Configure with something else, end the
+	// call with UNAVAILABLE within a second.
+	//
+	// Only for plugins with CAPABILITY_STORAGE_COMPACT. Without it a store takes care of its
+	// room by itself, or never becomes smaller.
+	Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error)
+	// Check verifies the next part of a store that is opened for inspection, as much as a
+	// few seconds allow, and answers with the faults that it finds. Together the parts are
+	// the whole store: every page of a file, every record and every index. Whole means that
+	// nothing is amiss: the check of such a store finds nothing. Deadline 120 s; Drain ends
+	// the call as it ends Compact.
+	//
+	// Only after a Configure with `inspect`.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 }
 
 type storageClient struct {
@@ -350,6 +395,26 @@ func (c *storageClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.Ca
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetResponse)
 	err := c.cc.Invoke(ctx, Storage_Get_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompactResponse)
+	err := c.cc.Invoke(ctx, Storage_Compact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storageClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckResponse)
+	err := c.cc.Invoke(ctx, Storage_Check_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -471,6 +536,36 @@ type StorageServer interface {
 	// and never earlier, so none means that no id is in the log. They are those of one
 	// moment. Deadline 30 s.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
+	// Compact gives the room of what was removed back to the disk, one step at a time. It
+	// moves at most max bytes, so that the store takes less room: it may fill a new file and
+	// exchange the files in the last step, or move data within its file. If no compaction
+	// is under way, a call begins one. The relay decides when, and calls again until `more`
+	// is false. One call comes at a time.
+	//
+	// All other calls come meanwhile and see what they would see without a compaction,
+	// apart from InfoResponse.bytes. None of them waits for more than a moment, however
+	// large the store is. A compaction that is interrupted, at any moment and for any
+	// reason, loses nothing: the store resumes it, or gives its room back and begins again.
+	//
+	// FAILED_PRECONDITION means that the compaction needs more room than the request has; its
+	// text says how much. The compaction is over then, its room is given back, and nothing
+	// else was changed.
+	//
+	// Deadline 120 s, which is enough for max_compact on a disk of 1 MiB/s; a call may move
+	// less than max to keep to it. Drain, and a Configure with something else, end the
+	// call with UNAVAILABLE within a second.
+	//
+	// Only for plugins with CAPABILITY_STORAGE_COMPACT. Without it a store takes care of its
+	// room by itself, or never becomes smaller.
+	Compact(context.Context, *CompactRequest) (*CompactResponse, error)
+	// Check verifies the next part of a store that is opened for inspection, as much as a
+	// few seconds allow, and answers with the faults that it finds. Together the parts are
+	// the whole store: every page of a file, every record and every index. Whole means that
+	// nothing is amiss: the check of such a store finds nothing. Deadline 120 s; Drain ends
+	// the call as it ends Compact.
+	//
+	// Only after a Configure with `inspect`.
+	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	mustEmbedUnimplementedStorageServer()
 }
 
@@ -513,6 +608,12 @@ func (UnimplementedStorageServer) Keys(context.Context, *KeysRequest) (*KeysResp
 }
 func (UnimplementedStorageServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+}
+func (UnimplementedStorageServer) Compact(context.Context, *CompactRequest) (*CompactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compact not implemented")
+}
+func (UnimplementedStorageServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedStorageServer) mustEmbedUnimplementedStorageServer() {}
 func (UnimplementedStorageServer) testEmbeddedByValue()                 {}
@@ -733,6 +834,42 @@ func _Storage_Get_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Storage_Compact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompactRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Compact(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Compact_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Compact(ctx, req.(*CompactRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Storage_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Check_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Check(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Storage_ServiceDesc is the grpc.ServiceDesc for Storage service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -783,6 +920,14 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Get",
 			Handler:    _Storage_Get_Handler,
+		},
+		{
+			MethodName: "Compact",
+			Handler:    _Storage_Compact_Handler,
+		},
+		{
+			MethodName: "Check",
+			Handler:    _Storage_Check_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
