@@ -32,7 +32,8 @@ func main() {
 			Type: plugin.Int, Default: "4",
 			Doc: "Must be even, which only the plugin knows.",
 		}}},
-		Storage: openStore,
+		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index},
+		Storage:      openStore,
 	}
 	if len(os.Args) == 2 && filepath.IsAbs(os.Args[1]) {
 		misbehaveAtStart(readInstruction(os.Args[1]), p)
