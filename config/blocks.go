@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -245,7 +244,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		server.Storage = l.loadStorage(of[string(plugin.KindStorage)], b.DefRange, cfg)
 		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
 		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
-		server.Retention = l.loadRetention(l.singleBlock(of["retention"], retention.Schema()), &server.Storage)
+		server.Retention = l.loadRetention(l.singleBlock(of["retention"], limits.RetentionSchema()), &server.Storage)
 		servers = append(servers, server)
 	}
 	return servers
@@ -253,8 +252,8 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 
 // loadRetention reads the retention block of a server and refuses what contradicts itself,
 // or what the store of the server cannot do.
-func (l *loader) loadRetention(sec section, store *PluginUse) (p retention.Policy) {
-	p = retention.Policy{
+func (l *loader) loadRetention(sec section, store *PluginUse) (p limits.Retention) {
+	p = limits.Retention{
 		MaxAge: time.Duration(sec.numberOf("max_age")), MinAge: time.Duration(sec.numberOf("min_age")),
 		MaxBytes: uint64(sec.numberOf("max_bytes")), MaxCount: uint64(sec.numberOf("max_count")), KeepFree: uint64(sec.numberOf("keep_free")),
 	}

@@ -38,7 +38,6 @@ import (
 	"iter"
 	"log/slog"
 
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -127,7 +126,7 @@ type Server struct {
 	Name        string // 1 to 64 of a-z, 0-9 and -
 	Description string // for the operator; may be empty
 	Dir         string // where it keeps its files, below DataDir
-	Retention   retention.Policy
+	Retention   limits.Retention
 	Storage     PluginUse
 	Stats       []PluginUse // in the order of the file
 	PeerSync    []PluginUse

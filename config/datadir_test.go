@@ -8,7 +8,6 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -136,7 +135,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 		"loopback":  {stringOptions(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
 		"log":       {stringOptions(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
 		"limits":    {stringOptions(limits.Schema()), ""},
-		"retention": {stringOptions(retention.Schema()), ""},
+		"retention": {stringOptions(limits.RetentionSchema()), ""},
 		"server":    {stringOptions(serverOptions), "network \"tor\" {}\nserver \"main\" {\n%s\n}\n"},
 		"plugin":    {stringOptions(externalOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\n%s\n}\n"},
 		"sandbox":   {stringOptions(sandboxOptions), "network \"tor\" {}\nserver \"main\" {}\nplugin \"stats\" \"x\" {\npath = \"/x\"\ndev = true\nsandbox {\n%s\n}\n}\n"},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -72,14 +71,14 @@ var defaultLimits = limits.Limits{
 	ReaderBuffer: 256 << 10, StuckReader: 5 * time.Minute,
 }
 
-var defaultRetention = retention.Policy{
+var defaultRetention = limits.Retention{
 	MaxAge: 365 * 24 * time.Hour, MinAge: 30 * 24 * time.Hour, MaxBytes: 2 << 30, MaxCount: 1_000_000,
 }
 
 // TestRetention shows what becomes of the options that are left out.
 func TestRetention(t *testing.T) {
 	hours := func(n int) time.Duration { return time.Duration(n) * time.Hour }
-	for text, want := range map[string]retention.Policy{
+	for text, want := range map[string]limits.Retention{
 		"":                                     defaultRetention,
 		"retention {}":                         defaultRetention,
 		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000},

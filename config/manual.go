@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/config/schema"
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
@@ -71,7 +70,7 @@ var serverBlock = manualBlock{
 
 // serverManual has the retention as a block of its schema; see externalBlock.
 var serverManual = plugin.Schema{Attributes: serverOptions.Attributes, Blocks: []plugin.Block{{
-	Name: "retention", Schema: retention.Schema(), Doc: retentionDoc,
+	Name: "retention", Schema: limits.RetentionSchema(), Doc: retentionDoc,
 }}}
 
 const templateIntro = `What this relay does. A line that starts with # and a name shows an option with its default (null: not set); ` +

@@ -1,4 +1,4 @@
-// Package limits says what strangers can make one server do: the limits with
+// Package limits says what strangers can make one server do, and how much it keeps: the limits with
 // their defaults, their bounds and their documentation. Package config reads them
 // and writes the manual from [Table], package relay keeps them.
 package limits

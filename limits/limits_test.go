@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
 // Each limit of the table is a field of its own, and each field is in the table.
@@ -24,8 +26,10 @@ func TestTableHasEveryField(t *testing.T) {
 }
 
 func TestSchemaIsValid(t *testing.T) {
-	if err := Schema().Validate(); err != nil {
-		t.Error(err)
+	for _, s := range []plugin.Schema{Schema(), RetentionSchema()} {
+		if err := s.Validate(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

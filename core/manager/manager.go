@@ -83,7 +83,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
@@ -134,7 +133,7 @@ type ServerConfig struct {
 	Dir     string // of its files; made if it is missing
 	Storage PluginConfig
 	// Retention is how much of the store is kept; the zero value keeps all.
-	Retention retention.Policy
+	Retention limits.Retention
 	Others    []PluginConfig // stats and peersync, no two of the same kind and instance
 }
 

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -183,8 +182,8 @@ func (p *planner) planStore(s *server, c PluginConfig) {
 const previewTimeout = 10 * time.Second
 
 // planRetention plans the retention of a server that stays.
-func (p *planner) planRetention(s *server, next retention.Policy) {
-	names := retention.Changed(s.policy, next)
+func (p *planner) planRetention(s *server, next limits.Retention) {
+	names := limits.ChangedRetention(s.retention, next)
 	if len(names) == 0 {
 		return
 	}
@@ -192,9 +191,9 @@ func (p *planner) planRetention(s *server, next retention.Policy) {
 		names[i] = "retention." + names[i]
 	}
 	step := Step{Action: ActionSet, Server: s.name, Settings: names, do: func(context.Context) error {
-		p.m.updateShared(func() { s.policy = next })
+		p.m.updateShared(func() { s.retention = next })
 		if s.keeper != nil { // an earlier step may have stopped the server
-			s.keeper.SetPolicy(next)
+			s.keeper.SetRetention(next)
 		}
 		return nil
 	}}

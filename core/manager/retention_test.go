@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/core/retention"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -34,7 +34,7 @@ func TestReloadOfARetention(t *testing.T) {
 		}
 		return info.Count
 	}
-	h.cfg.Servers[0].Retention = retention.Policy{MaxAge: 40 * time.Hour, MaxCount: 1000}
+	h.cfg.Servers[0].Retention = limits.Retention{MaxAge: 40 * time.Hour, MaxCount: 1000}
 	want := fmt.Sprintf("set server main retention.max_age, retention.max_count: deletes 3 envelopes with 0.0 MiB, of 2 hours, the newest from %s",
 		time.Unix(int64(now-49)*3600, 0).UTC().Format("2006-01-02 15:04 MST"))
 	for _, dry := range []bool{true, false} {
@@ -65,14 +65,14 @@ func TestRetentionIsKeptByARestart(t *testing.T) {
 	h := newTestRelay(t, "main")
 	m := h.start()
 	h.waitUntilRunning(m, "main")
-	h.cfg.Servers[0].Retention = retention.Policy{MaxCount: 1000}
+	h.cfg.Servers[0].Retention = limits.Retention{MaxCount: 1000}
 	h.cfg.Limits.QueueRecords++ // which takes the board from its server
 	plan, err := m.Reload(t.Context(), false)
 	if err != nil || len(plan.Steps) != 2 || plan.Failed() > 0 || plan.Deletes() {
 		t.Fatalf("%+v, %v", plan, err)
 	}
-	if s := m.findServer("main"); s.policy.MaxCount != 1000 || s.keeper == nil {
-		t.Errorf("the policy is %+v", s.policy)
+	if s := m.findServer("main"); s.retention.MaxCount != 1000 || s.keeper == nil {
+		t.Errorf("the retention is %+v", s.retention)
 	}
 	if plan, err := m.Reload(t.Context(), true); err != nil || len(plan.Steps) > 0 {
 		t.Errorf("the second time: %+v, %v", plan, err)

@@ -41,19 +41,19 @@ type server struct {
 	pastRestarts map[plugin.Kind]int
 
 	// Written by the holder of Manager.changing, under Manager.mu.
-	store    *instance // nil without keys
-	others   []*instance
-	problem  string            // why the server does not run
-	relay    *relay.Server     // nil while it is not published
-	limits   limits.Limits     // of relay
-	policy   retention.Policy  // of keeper; what the configuration asks for while there is none
-	keeper   *retention.Keeper // prunes the store of relay
-	stopMark func()            // saves the mark of relay for the last time
-	files    *watchedFiles     // of relay
+	store     *instance // nil without keys
+	others    []*instance
+	problem   string            // why the server does not run
+	relay     *relay.Server     // nil while it is not published
+	limits    limits.Limits     // of relay
+	retention limits.Retention  // of keeper; what the configuration asks for while there is none
+	keeper    *retention.Keeper // prunes the store of relay
+	stopMark  func()            // saves the mark of relay for the last time
+	files     *watchedFiles     // of relay
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
-	s := &server{name: c.Name, dir: c.Dir, cfg: c, policy: c.Retention, since: time.Now()}
+	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, since: time.Now()}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
@@ -168,14 +168,14 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	return nil
 }
 
-// startKeeper keeps the store of a server within its policy.
+// startKeeper keeps the store of a server within its retention.
 func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, log *slog.Logger) *retention.Keeper {
 	dir := s.dir
 	if files := StorageDir(s.dir); holdsFiles(files) {
 		dir = files // which may be on a disk of its own
 	}
 	return retention.Start(retention.Config{
-		Store: store, Policy: s.policy, Dir: s.dir, Logger: log,
+		Store: store, Limits: s.retention, Dir: s.dir, Logger: log,
 		Grown:     func() (envelopes, bytes uint64) { return b.Counts.Stored.Load(), b.Counts.Bytes.Load() },
 		FloorRose: b.FloorRose,
 		Refuse:    b.SetNoRoom,

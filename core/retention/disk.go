@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
 // Disk is the state of a file system.
@@ -34,46 +36,46 @@ func ReadDisk(dir string) (d Disk, err error) {
 }
 
 // reserve returns how much room posts leave free on a disk.
-func (p Policy) reserve(d Disk) uint64 {
-	if p.KeepFree > 0 {
-		return p.KeepFree
+func reserve(r limits.Retention, d Disk) uint64 {
+	if r.KeepFree > 0 {
+		return r.KeepFree
 	}
 	return min(1<<30, d.Size/10)
 }
 
 // checkDisk notes whether posts are refused because of the disk. Posts are taken again
 // when there is a tenth more room than the reserve.
-func (k *Keeper) checkDisk(ctx context.Context, p Policy) {
+func (k *Keeper) checkDisk(ctx context.Context, r limits.Retention) {
 	d, err := k.cfg.Disk()
 	if err != nil {
 		k.logError(err)
 		return
 	}
-	need := p.reserve(d)
+	need := reserve(r, d)
 	if k.short != nil {
 		need += need / 10
 	}
 	if d.Free >= need {
 		if k.short = nil; len(k.samples) == 0 || d.At.Sub(k.samples[len(k.samples)-1].At) >= time.Hour {
 			d.Store = k.storeBytes(ctx)
-			k.noteTight(p, d)
+			k.noteTight(r, d)
 			k.samples = append(k.samples, d)
 			k.samples = k.samples[max(0, len(k.samples)-24):]
 		}
 	} else if k.short == nil {
 		d.Store = k.storeBytes(ctx)
-		k.short = explainShort(p, d, k.samples)
+		k.short = explainShort(r, d, k.samples)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.status.Free = d.Free
 }
 
-// noteTight notes whether the disk has room for what the policy allows.
-func (k *Keeper) noteTight(p Policy, d Disk) {
+// noteTight notes whether the disk has room for what the retention allows.
+func (k *Keeper) noteTight(r limits.Retention, d Disk) {
 	tight := ""
-	if room := d.Free - min(d.Free, p.reserve(d)) + d.Store; k.pruner != nil && p.MaxBytes > room {
-		tight = fmt.Sprintf("the disk has room for %d MiB of max_bytes, %d MiB: when it is used up, posts are refused instead of old envelopes removed; lower max_bytes", room>>20, p.MaxBytes>>20)
+	if room := d.Free - min(d.Free, reserve(r, d)) + d.Store; k.pruner != nil && r.MaxBytes > room {
+		tight = fmt.Sprintf("the disk has room for %d MiB of max_bytes, %d MiB: when it is used up, posts are refused instead of old envelopes removed; lower max_bytes", room>>20, r.MaxBytes>>20)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -96,8 +98,8 @@ func (k *Keeper) storeBytes(ctx context.Context) uint64 {
 
 // explainShort says that the disk lacks room, and who has filled it since the oldest
 // sample.
-func explainShort(p Policy, now Disk, samples []Disk) error {
-	what := fmt.Sprintf("the disk has less room than keep_free, %d MiB", p.reserve(now)>>20)
+func explainShort(r limits.Retention, now Disk, samples []Disk) error {
+	what := fmt.Sprintf("the disk has less room than keep_free, %d MiB", reserve(r, now)>>20)
 	if len(samples) == 0 || now.Used <= samples[0].Used {
 		return fmt.Errorf("%s: the store takes %d MiB of the %d MiB in use", what, now.Store>>20, now.Used>>20)
 	}

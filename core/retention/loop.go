@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -29,7 +30,7 @@ const (
 // Config says what a [Keeper] keeps.
 type Config struct {
 	Store  storage.Store
-	Policy Policy
+	Limits limits.Retention
 	Dir    string // of the server, for the clock
 
 	// Grown returns what the board has stored since it was opened.
@@ -47,17 +48,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Keeper keeps one store within a policy. Its methods may be called from any goroutine.
+// Keeper keeps one store within a retention. Its methods may be called from any goroutine.
 type Keeper struct {
 	cfg    Config
 	pruner storage.Pruner // nil if the store cannot prune
 
-	changed chan struct{} // holds a signal when the policy has changed
+	changed chan struct{} // holds a signal when the limits have changed
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
 	mu     sync.Mutex
-	policy Policy
+	limits limits.Retention
 	status Status
 	hour   storage.Hour // of clock
 
@@ -78,9 +79,9 @@ type Keeper struct {
 	floor      storage.Hour // of the store, as it was last
 }
 
-// Start keeps a store within a policy until Stop is called.
+// Start keeps a store within a retention until Stop is called.
 func Start(cfg Config) *Keeper {
-	k := &Keeper{cfg: cfg, policy: cfg.Policy, changed: make(chan struct{}, 1), step: minStep}
+	k := &Keeper{cfg: cfg, limits: cfg.Limits, changed: make(chan struct{}, 1), step: minStep}
 	k.pruner, _ = storage.As[storage.Pruner](cfg.Store)
 	k.status.Unable = k.pruner == nil
 	ctx, stop := context.WithCancel(context.Background())
@@ -95,10 +96,10 @@ func (k *Keeper) Stop() {
 	k.wg.Wait()
 }
 
-// SetPolicy changes the policy.
-func (k *Keeper) SetPolicy(p Policy) {
+// SetRetention changes the limits.
+func (k *Keeper) SetRetention(r limits.Retention) {
 	k.mu.Lock()
-	k.policy = p
+	k.limits = r
 	k.mu.Unlock()
 	select {
 	case k.changed <- struct{}{}:
@@ -106,8 +107,8 @@ func (k *Keeper) SetPolicy(p Policy) {
 	}
 }
 
-// Preview returns what another policy would remove now.
-func (k *Keeper) Preview(ctx context.Context, p Policy) (Decision, error) {
+// Preview returns what another retention would remove now.
+func (k *Keeper) Preview(ctx context.Context, r limits.Retention) (Decision, error) {
 	if k.pruner == nil {
 		return Decision{}, nil
 	}
@@ -121,19 +122,19 @@ func (k *Keeper) Preview(ctx context.Context, p Policy) (Decision, error) {
 	if now == 0 { // the clock is not set yet
 		now = NewClock(newestHour(hours), storage.HourOf(time.Now())).Hour
 	}
-	return p.Decide(hours, floor, now), nil
+	return Decide(r, hours, floor, now), nil
 }
 
 // run is the loop of a keeper.
 func (k *Keeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		k.mu.Lock()
-		p := k.policy
+		r := k.limits
 		k.mu.Unlock()
-		k.checkDisk(ctx, p)
+		k.checkDisk(ctx, r)
 		wait := every
 		if k.pruner != nil {
-			if err := k.keep(ctx, p); err != nil && ctx.Err() == nil {
+			if err := k.keep(ctx, r); err != nil && ctx.Err() == nil {
 				k.logError(err)
 			}
 			if k.removing {
@@ -161,11 +162,11 @@ func (k *Keeper) logError(err error) {
 }
 
 // keep looks at the store if there may be something to do, and raises its floor.
-func (k *Keeper) keep(ctx context.Context, p Policy) error {
+func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	var grown storage.HourSize
 	grown.Count, grown.Bytes = k.cfg.Grown()
 	size := storage.HourSize{Count: k.left.Count + grown.Count - k.grown.Count, Bytes: k.left.Bytes + grown.Bytes - k.grown.Bytes}
-	if time.Since(k.wholeAt) < wholeEvery && (k.full != nil || p.exceeded(size) == NoLimit) {
+	if time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit) {
 		return nil
 	}
 	floor, hours, err := k.readHours(ctx)
@@ -176,7 +177,7 @@ func (k *Keeper) keep(ctx context.Context, p Policy) error {
 	if err := k.advanceClock(hours); err != nil {
 		return err
 	}
-	d := p.Decide(hours, floor, k.clock.Hour)
+	d := Decide(r, hours, floor, k.clock.Hour)
 	if d.Floor > floor {
 		if err := k.raiseFloor(ctx, d); err != nil {
 			return err
@@ -185,8 +186,8 @@ func (k *Keeper) keep(ctx context.Context, p Policy) error {
 		k.removing = true // what an earlier run may have left
 	}
 	k.wholeAt, k.grown, k.left = time.Now(), grown, d.Left
-	k.noteFull(p, d)
-	k.noteStatus(p, d, hours)
+	k.noteFull(r, d)
+	k.noteStatus(r, d, hours)
 	return nil
 }
 
@@ -329,11 +330,11 @@ func (k *Keeper) prune(ctx context.Context, floor storage.Hour) error {
 }
 
 // noteFull notes whether posts are refused because of the size of the store.
-func (k *Keeper) noteFull(p Policy, d Decision) {
+func (k *Keeper) noteFull(r limits.Retention, d Decision) {
 	k.full = nil
 	if d.Over != NoLimit {
 		k.full = fmt.Errorf("the server is full: it has %d envelopes with %d bytes, more than %s, and all of them are younger than min_age, %d days",
-			d.Left.Count, d.Left.Bytes, d.Over, int(p.MinAge.Hours()/24))
+			d.Left.Count, d.Left.Bytes, d.Over, int(r.MinAge.Hours()/24))
 	}
 }
 

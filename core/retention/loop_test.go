@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -49,10 +50,10 @@ type keeperTest struct {
 	serial  uint64
 }
 
-func newKeeperTest(t *testing.T, p Policy) *keeperTest {
+func newKeeperTest(t *testing.T, p limits.Retention) *keeperTest {
 	k := &keeperTest{T: t, store: storagetest.NewMemory(), open: true, disk: Disk{Free: 1 << 40}}
 	k.config = Config{
-		Store: k.store, Policy: p, Dir: t.TempDir(),
+		Store: k.store, Limits: p, Dir: t.TempDir(),
 		Grown: func() (uint64, uint64) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
@@ -144,7 +145,7 @@ func sleep(d time.Duration) {
 
 func TestKeeperRemovesByAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxAge: 10 * day})
+		k := newKeeperTest(t, limits.Retention{MaxAge: 10 * day})
 		k.post(500, 9*day)
 		k.post(20, 0)
 		keeper := k.start()
@@ -165,7 +166,7 @@ func TestKeeperRemovesByAge(t *testing.T) {
 
 func TestKeeperRemovesBySizeInSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxCount: 10_000, MinAge: day})
+		k := newKeeperTest(t, limits.Retention{MaxCount: 10_000, MinAge: day})
 		for ago := range 11 {
 			k.post(1000, time.Duration(12-ago)*day)
 		}
@@ -186,7 +187,7 @@ func TestKeeperRemovesBySizeInSteps(t *testing.T) {
 // the envelopes are old enough to go.
 func TestKeeperRefusesPostsWhenAllIsYoung(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxBytes: 50_000, MinAge: 2 * day})
+		k := newKeeperTest(t, limits.Retention{MaxBytes: 50_000, MinAge: 2 * day})
 		k.post(501, 0)
 		keeper := k.start()
 		if r := k.reason(); !strings.Contains(r, "max_bytes") || !strings.Contains(r, "min_age") {
@@ -206,13 +207,13 @@ func TestKeeperRefusesPostsWhenAllIsYoung(t *testing.T) {
 	})
 }
 
-func TestKeeperFollowsAnotherPolicy(t *testing.T) {
+func TestKeeperFollowsAnotherRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{})
+		k := newKeeperTest(t, limits.Retention{})
 		k.post(5, 9*day)
 		k.post(5, 0)
 		keeper := k.start()
-		keeper.SetPolicy(Policy{MaxAge: day})
+		keeper.SetRetention(limits.Retention{MaxAge: day})
 		synctest.Wait()
 		if n := k.info().Count; n != 5 || k.floors != 1 {
 			t.Errorf("%d envelopes are left, want 5; the floor rose %d times", n, k.floors)
@@ -226,7 +227,7 @@ func TestKeeperIsNotMovedByAClock(t *testing.T) {
 	for name, known := range map[string]bool{"first start": false, "later start": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKeeperTest(t, Policy{MaxAge: 30 * day, MaxCount: 1, MinAge: 7 * day})
+				k := newKeeperTest(t, limits.Retention{MaxAge: 30 * day, MaxCount: 1, MinAge: 7 * day})
 				k.post(5, 366*day)
 				k.post(5, 365*day)
 				if known {
@@ -284,7 +285,7 @@ func (c *cutStore) Prune(ctx context.Context, req storage.PruneRequest) (storage
 
 func TestKeeperTriesAgainAndSaysItOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxAge: day})
+		k := newKeeperTest(t, limits.Retention{MaxAge: day})
 		store := &cutStore{Memory: k.store}
 		k.config.Store = store
 		k.post(5, 9*day)
@@ -313,7 +314,7 @@ func TestKeeperNoticesAPluginThatLies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKeeperTest(t, Policy{MaxAge: day})
+				k := newKeeperTest(t, limits.Retention{MaxAge: day})
 				store := &cutStore{Memory: k.store}
 				k.config.Store = store
 				k.post(5, 9*day)
@@ -331,7 +332,7 @@ func TestKeeperNoticesAPluginThatLies(t *testing.T) {
 
 func TestKeeperOfAStoreThatCannotPrune(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxAge: day, KeepFree: 100})
+		k := newKeeperTest(t, limits.Retention{MaxAge: day, KeepFree: 100})
 		k.config.Store = struct{ storage.Store }{k.store}
 		k.post(5, 9*day)
 		keeper := k.start()
@@ -352,7 +353,7 @@ func TestKeeperKeepsTheReserve(t *testing.T) {
 	}{"by others": {0, "something else fills the disk"}, "by the store": {80_000, "lower max_bytes"}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				k := newKeeperTest(t, Policy{KeepFree: 100 << 20})
+				k := newKeeperTest(t, limits.Retention{KeepFree: 100 << 20})
 				k.setDisk(Disk{Free: 108 << 20, Used: 1 << 30})
 				k.start()
 				sleep(5 * time.Hour)
@@ -385,7 +386,7 @@ func TestKeeperKeepsTheReserve(t *testing.T) {
 
 func TestReserve(t *testing.T) {
 	for _, c := range []struct{ keepFree, size, want uint64 }{{0, 1 << 40, 1 << 30}, {0, 1 << 30, 1 << 30 / 10}, {2 << 30, 1 << 30, 2 << 30}} {
-		if got := (Policy{KeepFree: c.keepFree}).reserve(Disk{Size: c.size}); got != c.want {
+		if got := reserve(limits.Retention{KeepFree: c.keepFree}, Disk{Size: c.size}); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
@@ -393,13 +394,13 @@ func TestReserve(t *testing.T) {
 
 func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{MaxBytes: 100 << 20, KeepFree: 10 << 20})
+		k := newKeeperTest(t, limits.Retention{MaxBytes: 100 << 20, KeepFree: 10 << 20})
 		k.setDisk(Disk{Free: 109 << 20})
 		keeper := k.start()
 		if st := keeper.Status(); !strings.Contains(st.Tight, "room for 99 MiB") {
 			t.Errorf("%+v", st)
 		}
-		keeper.SetPolicy(Policy{MaxBytes: 99 << 20, KeepFree: 10 << 20})
+		keeper.SetRetention(limits.Retention{MaxBytes: 99 << 20, KeepFree: 10 << 20})
 		synctest.Wait()
 		if st := keeper.Status(); st.Tight != "" {
 			t.Errorf("%+v", st)
@@ -409,12 +410,12 @@ func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
 
 func TestKeeperPreviews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, Policy{})
+		k := newKeeperTest(t, limits.Retention{})
 		k.post(5, 9*day)
 		k.post(3, 8*day)
 		k.post(2, 0)
 		keeper := k.start()
-		d, err := keeper.Preview(t.Context(), Policy{MaxAge: day})
+		d, err := keeper.Preview(t.Context(), limits.Retention{MaxAge: day})
 		if err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) {
 			t.Errorf("%+v, %v", d, err)
 		}

@@ -1,13 +1,13 @@
 // Package retention decides what a server lets go of, and does it. It is for the
-// manager: [Start] keeps the store of one server within a [Policy].
+// manager: [Start] keeps the store of one server within a [limits.Retention].
 //
 // # What goes
 //
 // The store is pruned in whole hours, oldest first, by raising its floor; see
 // [storage.Pruner]. Three limits raise it:
 //
-//   - Policy.MaxAge: an hour that ended longer ago than this goes.
-//   - Policy.MaxBytes and Policy.MaxCount: when the envelopes exceed one of them, the
+//   - Retention.MaxAge: an hour that ended longer ago than this goes.
+//   - Retention.MaxBytes and Retention.MaxCount: when the envelopes exceed one of them, the
 //     oldest hours go until nine tenths of it are left, so that a full store is not
 //     pruned all the time. No more than that goes: without the last hour of it, more
 //     than nine tenths would be left.
@@ -15,7 +15,7 @@
 // # What stays
 //
 // Whoever fills a server must not be able to erase its history. The two limits on size
-// therefore spare every hour that is younger than Policy.MinAge, even a single one that
+// therefore spare every hour that is younger than Retention.MinAge, even a single one that
 // exceeds the limit by itself. If the rest cannot be brought below the limit, the server
 // refuses posts until it is, and the status says why. Hours in the future count as young:
 // they are the last to go.
@@ -37,7 +37,7 @@
 //
 // # Disk reserve
 //
-// While the file system of the server has less room than Policy.KeepFree, posts are
+// While the file system of the server has less room than Retention.KeepFree, posts are
 // refused and reads go on. The log and the status say once how much of what was used up in
 // the last day is the store and how much came from elsewhere.
 package retention
@@ -45,19 +45,9 @@ package retention
 import (
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
-
-// Policy says how much one server keeps. A zero limit of the first four limits nothing.
-type Policy struct {
-	MaxAge   time.Duration // rounded up to whole hours
-	MinAge   time.Duration // what is younger is not removed for MaxBytes or MaxCount
-	MaxBytes uint64        // of signatures and ciphertexts
-	MaxCount uint64        // of envelopes
-	// KeepFree is how many bytes of the file system posts leave free. If it is 0, these are
-	// 1 GiB or a tenth of the file system, whichever is less.
-	KeepFree uint64
-}
 
 // hoursOf returns how many hours d begins.
 func hoursOf(d time.Duration) storage.Hour { return storage.Hour((d + time.Hour - 1) / time.Hour) }
@@ -65,7 +55,7 @@ func hoursOf(d time.Duration) storage.Hour { return storage.Hour((d + time.Hour 
 // before returns the hour that lies d before h, or 0.
 func before(h storage.Hour, d time.Duration) storage.Hour { return h - min(h, hoursOf(d)) }
 
-// Decision is what a policy makes of a store.
+// Decision is what a retention makes of a store.
 type Decision struct {
 	Floor storage.Hour // never lower than it was
 	Gone  storage.HourSize
@@ -76,7 +66,7 @@ type Decision struct {
 	Over   Limit // that cannot be kept, because everything left is younger than MinAge
 }
 
-// Limit names a limit of a policy.
+// Limit names a limit of a retention.
 type Limit string
 
 const (
@@ -87,21 +77,21 @@ const (
 
 // Decide returns what should go of a store that has the given hours, ascending, and the
 // given floor, when it is the hour now.
-func (p Policy) Decide(hours []storage.HourSize, floor, now storage.Hour) Decision {
+func Decide(r limits.Retention, hours []storage.HourSize, floor, now storage.Hour) Decision {
 	d := Decision{Floor: floor}
-	if p.MaxAge > 0 {
-		d.Floor = max(floor, before(now, p.MaxAge))
+	if r.MaxAge > 0 {
+		d.Floor = max(floor, before(now, r.MaxAge))
 	}
 	for _, h := range hours {
 		d.Left.Count += h.Count
 		d.Left.Bytes += h.Bytes
 	}
-	spared := before(now, p.MinAge)
+	spared := before(now, r.MinAge)
 	rest, shrinking := hours, false
 	for ; len(rest) > 0; rest = rest[1:] {
 		h := rest[0]
 		if h.Hour >= d.Floor {
-			if shrinking = shrinking || p.exceeded(d.Left) != NoLimit; !shrinking || h.Hour >= spared || p.fits(d.Left) {
+			if shrinking = shrinking || exceeded(r, d.Left) != NoLimit; !shrinking || h.Hour >= spared || fits(r, d.Left) {
 				break
 			}
 			d.Floor = h.Hour + 1
@@ -114,22 +104,22 @@ func (p Policy) Decide(hours []storage.HourSize, floor, now storage.Hour) Decisi
 	if len(rest) > 0 {
 		d.Left.Hour = rest[0].Hour
 	}
-	d.Over = p.exceeded(d.Left)
+	d.Over = exceeded(r, d.Left)
 	return d
 }
 
 // exceeded returns a limit on size that size exceeds.
-func (p Policy) exceeded(size storage.HourSize) Limit {
+func exceeded(r limits.Retention, size storage.HourSize) Limit {
 	switch {
-	case p.MaxBytes > 0 && size.Bytes > p.MaxBytes:
+	case r.MaxBytes > 0 && size.Bytes > r.MaxBytes:
 		return MaxBytes
-	case p.MaxCount > 0 && size.Count > p.MaxCount:
+	case r.MaxCount > 0 && size.Count > r.MaxCount:
 		return MaxCount
 	}
 	return NoLimit
 }
 
 // fits reports whether size is what a limit on size leaves once it was exceeded.
-func (p Policy) fits(size storage.HourSize) bool {
-	return (p.MaxBytes == 0 || size.Bytes <= p.MaxBytes-p.MaxBytes/10) && (p.MaxCount == 0 || size.Count <= p.MaxCount-p.MaxCount/10)
+func fits(r limits.Retention, size storage.HourSize) bool {
+	return (r.MaxBytes == 0 || size.Bytes <= r.MaxBytes-r.MaxBytes/10) && (r.MaxCount == 0 || size.Count <= r.MaxCount-r.MaxCount/10)
 }

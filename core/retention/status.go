@@ -3,6 +3,7 @@ package retention
 import (
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -38,7 +39,7 @@ func (k *Keeper) Status() Status {
 	return k.status
 }
 
-func (k *Keeper) noteStatus(p Policy, d Decision, hours []storage.HourSize) {
+func (k *Keeper) noteStatus(r limits.Retention, d Decision, hours []storage.HourSize) {
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -59,7 +60,7 @@ func (k *Keeper) noteStatus(p Policy, d Decision, hours []storage.HourSize) {
 	if waits := k.clock.Waits(); waits > 0 {
 		st.Waits = "the clock of this machine is far ahead of the time up to which this server has run; if it is right, the relay believes it after running for another " + waits.Round(time.Hour).String()
 	}
-	st.Reached, st.ReachedLimit = Forecast(p, d.Left, day, now)
+	st.Reached, st.ReachedLimit = Forecast(r, d.Left, day, now)
 }
 
 func timeOf(h storage.Hour) *time.Time {
@@ -72,15 +73,15 @@ func timeOf(h storage.Hour) *time.Time {
 // Forecast returns when a store will reach the nearest limit on its size if every day
 // adds as much as day, or nil if that takes more than ten years, or if MaxAge keeps the
 // store below the limits.
-func Forecast(p Policy, left, day storage.HourSize, now time.Time) (*time.Time, Limit) {
+func Forecast(r limits.Retention, left, day storage.HourSize, now time.Time) (*time.Time, Limit) {
 	const farthest = 3650.0
 	days, limit := farthest, NoLimit
 	for _, l := range []struct {
 		limit          Limit
 		most, has, add uint64
-	}{{MaxBytes, p.MaxBytes, left.Bytes, day.Bytes}, {MaxCount, p.MaxCount, left.Count, day.Count}} {
-		steady := float64(l.add) * p.MaxAge.Hours() / 24
-		if l.most == 0 || l.add == 0 || p.MaxAge > 0 && l.has <= l.most && steady <= float64(l.most) {
+	}{{MaxBytes, r.MaxBytes, left.Bytes, day.Bytes}, {MaxCount, r.MaxCount, left.Count, day.Count}} {
+		steady := float64(l.add) * r.MaxAge.Hours() / 24
+		if l.most == 0 || l.add == 0 || r.MaxAge > 0 && l.has <= l.most && steady <= float64(l.most) {
 			continue
 		}
 		if in := float64(l.most-min(l.most, l.has)) / float64(l.add); in < days {

@@ -1,4 +1,4 @@
-package retention
+package limits
 
 import (
 	"time"
@@ -6,7 +6,19 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Schema describes a policy as a block of the configuration. The defaults keep a home
+// Retention says how much one server keeps. A zero limit of the first four limits nothing.
+// Package retention in core does the work.
+type Retention struct {
+	MaxAge   time.Duration // rounded up to whole hours
+	MinAge   time.Duration // what is younger is not removed for MaxBytes or MaxCount
+	MaxBytes uint64        // of signatures and ciphertexts
+	MaxCount uint64        // of envelopes
+	// KeepFree is how many bytes of the file system posts leave free. If it is 0, these are
+	// 1 GiB or a tenth of the file system, whichever is less.
+	KeepFree uint64
+}
+
+// RetentionSchema describes a retention as a block of the configuration. The defaults keep a home
 // server alive for years. They are the same for a group of friends, who post some MiB a
 // month and only ever meet max_age, and for a busy server, which must not fill the disk of
 // a laptop: with its tokens and free pages, a store of 2 GiB takes some 3 GiB. A year is
@@ -14,7 +26,7 @@ import (
 // is what the figures in docs/performance.md were measured with. An attacker who fills
 // the server removes what is older than a month at most, and clients that were online in
 // that month have it.
-func Schema() plugin.Schema {
+func RetentionSchema() plugin.Schema {
 	const day = int64(24 * time.Hour)
 	return plugin.Schema{Attributes: []plugin.Attribute{{
 		Name: "max_age", Type: plugin.Duration, Default: "365d", Min: new(day), Max: new(36500 * day),
@@ -34,8 +46,8 @@ func Schema() plugin.Schema {
 	}}}
 }
 
-// Changed names the options in which two policies differ, in the order of the schema.
-func Changed(a, b Policy) (names []string) {
+// ChangedRetention names the options in which two retentions differ, in the order of the schema.
+func ChangedRetention(a, b Retention) (names []string) {
 	for _, o := range []struct {
 		name   string
 		differ bool
