@@ -148,7 +148,7 @@ func (b *Board) logRefused(n int, err error) {
 
 // errClockBehind is why the store refuses a post as expired: a post was born in the
 // present hour.
-var errClockBehind = errors.New("the store keeps nothing from before an hour that is still to come by the clock of this machine: if the clock is behind, set it; if it was ahead before, copy the store to a new one")
+var errClockBehind = errors.New("the store keeps nothing from before an hour that is still to come by the clock of this machine: if the clock is behind, set it; if it was ahead before, wait until that hour, or copy the store, since a copy takes posts at once (cwtch-relay storage copy)")
 
 // noteExpired notes that the store has refused posts as expired. Their tokens are not
 // spent.

@@ -15,13 +15,14 @@ const batchesPerMark = 8
 var errGrown = errors.New("the source was written to while it was copied: see to it that nobody uses it, and copy again")
 
 // copyFloor raises the floor of the destination to that of the source, before anything
-// is appended. If an earlier call has copied what the source has pruned since, the
+// is appended. A floor that is still to come, because a clock was ahead or a plugin has
+// invented it, becomes the present hour: a store takes no posts before its floor. If an earlier call has copied what the source has pruned since, the
 // destination hides it from then on, and its relay removes it.
 func (c *copier) copyFloor(ctx context.Context) error {
 	if c.pruner == nil {
 		return nil
 	}
-	if _, err := c.pruner.Prune(ctx, storage.PruneRequest{Floor: c.info.Floor}); err != nil {
+	if _, err := c.pruner.Prune(ctx, storage.PruneRequest{Floor: c.floor}); err != nil {
 		return fmt.Errorf("raise the floor of the destination: %w", err)
 	}
 	return nil
@@ -46,8 +47,8 @@ func (c *copier) compareFloors(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look at the destination: %w", err)
 	}
-	if target.Floor < source.Floor {
-		return fmt.Errorf("the floor of the copy is hour %d, and that of the source %d: %w", target.Floor, source.Floor, storage.ErrCorrupt)
+	if target.Floor < c.floor {
+		return fmt.Errorf("the floor of the copy is hour %d, and not %d: %w", target.Floor, c.floor, storage.ErrCorrupt)
 	}
 	return nil
 }

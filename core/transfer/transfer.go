@@ -30,6 +30,7 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -75,6 +76,7 @@ type copier struct {
 	pruner         storage.Pruner // of the destination; nil if the source has no floor
 	marker         marker
 	info           storage.Info // of the source when the copy began
+	floor          storage.Hour // of the copy
 	finished       bool         // by an earlier call, if the comparison confirms it
 	progress       func(Progress)
 }
@@ -134,6 +136,7 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 	if err != nil {
 		return false, fmt.Errorf("look at the destination: %w", err)
 	}
+	c.floor = min(c.info.Floor, storage.HourOf(time.Now()))
 	if c.info.Floor > 0 {
 		if c.pruner, ok = storage.As[storage.Pruner](c.to); !ok {
 			return false, fmt.Errorf("the source has pruned what is old, and the plugin of the destination cannot, so that it could come back: copy to a plugin that can prune")

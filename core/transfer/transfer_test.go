@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -155,6 +156,29 @@ func TestCopyKeepsTheFloor(t *testing.T) {
 	outcomes, err := to.Append(t.Context(), []storage.Record{{Born: source.Floor - 1}})
 	if err != nil || outcomes[0].Status != storage.Expired {
 		t.Errorf("what was born before the floor: %v, %v", outcomes, err)
+	}
+}
+
+// TestCopyTakesPostsAtOnce shows that a floor in the future does not silence the copy as well.
+func TestCopyTakesPostsAtOnce(t *testing.T) {
+	from, to := storagetest.NewMemory(), storagetest.NewMemory()
+	now := storage.HourOf(time.Now())
+	ahead := []storage.Record{{ID: storage.NewID(nil, []byte("x")), Ciphertext: []byte("x"), Born: now + 10_000}}
+	if _, err := from.Append(t.Context(), ahead); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := from.Prune(t.Context(), storage.PruneRequest{Floor: now + 9000}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Copy(t.Context(), Config{From: from, To: to, Dir: t.TempDir()}); err != nil || r.Envelopes != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if info, _ := to.Info(t.Context()); info.Floor < now || info.Floor > now+1 {
+		t.Errorf("the floor of the copy is %d, at hour %d", info.Floor, now)
+	}
+	late := []storage.Record{{ID: storage.ID{2}, Born: storage.HourOf(time.Now())}}
+	if out, err := to.Append(t.Context(), late); err != nil || out[0].Status != storage.Stored {
+		t.Errorf("a post to the copy: %v, %v", out, err)
 	}
 }
 
