@@ -245,6 +245,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
 		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
 		server.Retention = l.loadRetention(l.singleBlock(of["retention"], limits.RetentionSchema()), &server.Storage)
+		server.Retention.Written = len(of["retention"]) > 0
 		servers = append(servers, server)
 	}
 	return servers

@@ -80,10 +80,10 @@ func TestRetention(t *testing.T) {
 	hours := func(n int) time.Duration { return time.Duration(n) * time.Hour }
 	for text, want := range map[string]limits.Retention{
 		"":                                     defaultRetention,
-		"retention {}":                         defaultRetention,
-		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000},
+		"retention {}":                         {MaxAge: hours(365 * 24), MinAge: hours(30 * 24), MaxBytes: 2 << 30, MaxCount: 1_000_000, Written: true},
+		"retention {\n max_age = \"1d12h\"\n}": {MaxAge: hours(36), MinAge: hours(36), MaxBytes: 2 << 30, MaxCount: 1_000_000, Written: true},
 		"retention {\n max_age = \"90d\"\n max_bytes = \"3GiB\"\n max_count = 5000\n min_age = \"2d\"\n keep_free = \"16MiB\"\n}": {
-			MaxAge: hours(90 * 24), MinAge: hours(48), MaxBytes: 3 << 30, MaxCount: 5000, KeepFree: 16 << 20},
+			MaxAge: hours(90 * 24), MinAge: hours(48), MaxBytes: 3 << 30, MaxCount: 5000, KeepFree: 16 << 20, Written: true},
 	} {
 		cfg, err := Load(writeConfig(t, "network \"tor\" {}\nserver \"main\" {\n"+text+"\n}\n"), testPlugins)
 		if err != nil {

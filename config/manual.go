@@ -59,7 +59,7 @@ var kindDocs = map[plugin.Kind]string{
 	plugin.KindPeerSync: "Keeps the server in step with its replicas on other relays. Any number of blocks.",
 }
 
-const retentionDoc = "How long messages stay, and how large the server gets. Without this block, a message stays for a year, and the oldest go earlier once there are 2 GiB or a million of them. Messages go in whole hours, the oldest first, and cannot be brought back. Spent tokens stay. \"cwtch-relay reload -dry-run\" shows what a change would delete. To keep all, write max_age = \"36500d\" and limits that are larger than your disk."
+const retentionDoc = "How long messages stay, and how large the server gets. Without this block, a message stays for a year, and the oldest go earlier once there are 2 GiB or a million of them. But a server that has messages from a release that removed nothing, or from a backup, keeps them all until this block is written, even if it is empty; the status says so. Messages go in whole hours, the oldest first, and cannot be brought back. Spent tokens stay. \"cwtch-relay reload -dry-run\" shows what a change would delete. To keep all, write max_age = \"36500d\" and limits that are larger than your disk."
 
 // serverBlock is the last block of the manual: it contains the blocks of plugins.
 var serverBlock = manualBlock{
@@ -96,7 +96,10 @@ func Template(builtIn []plugin.Description) string {
 	t.writeLine("")
 	t.writeComment(serverBlock.doc)
 	t.writeBlock(`server "main"`, false, func(t *template) {
-		t.writeOptions(serverBlock.options)
+		t.writeOptions(serverOptions)
+		t.writeLine("")
+		t.writeComment(retentionDoc)
+		t.writeBlock("retention", false, func(t *template) { t.writeOptions(limits.RetentionSchema()) })
 		for _, kind := range plugin.Kinds() {
 			t.writePlugins(kind, builtIn)
 		}

@@ -16,6 +16,9 @@ type Retention struct {
 	// KeepFree is how many bytes of the file system posts leave free. If it is 0, these are
 	// 1 GiB or a tenth of the file system, whichever is less.
 	KeepFree uint64
+	// Written reports whether the configuration has the block. Defaults that nobody has
+	// written remove nothing of a server that is older than them.
+	Written bool
 }
 
 // RetentionSchema describes a retention as a block of the configuration. The defaults keep a home

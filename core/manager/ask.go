@@ -57,6 +57,18 @@ func AskReload(ctx context.Context, dataDir, config string, dryRun bool) (*Plan,
 	return plan, nil
 }
 
+// AskCompact asks the relay that uses a data directory to compact the store of a server, or
+// of all servers if the name is empty, and waits until that is done. The error is a
+// [RefusedError] if the relay refuses.
+func AskCompact(ctx context.Context, dataDir, server string) ([]CompactedStore, error) {
+	var answer compactAnswer
+	err := askRelay(ctx, dataDir, request{Command: "compact", Server: server}, compactTimeout+requestTimeout, &answer)
+	if err == nil && len(answer.Servers) == 0 {
+		err = notUnderstoodError(dataDir)
+	}
+	return answer.Servers, err
+}
+
 func askRelay(ctx context.Context, dataDir string, req request, timeout time.Duration, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

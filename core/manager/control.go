@@ -22,6 +22,7 @@ const (
 	requestTimeout    = 10 * time.Second // for a request to arrive, and for a status to be read
 	turnTimeout       = 30 * time.Second // for a reload to begin
 	reloadTimeout     = 30 * time.Minute // until the client of a reload gives up; the relay goes on
+	compactTimeout    = 6 * time.Hour    // for a compaction; the relay goes on
 	lastAnswerTimeout = time.Second      // for an answer to be read when the relay ends
 	maxRequest        = 8 << 10
 	maxAnswer         = 4 << 20
@@ -30,11 +31,12 @@ const (
 
 // request is what a command asks of the running relay.
 type request struct {
-	Command string `json:"command"`          // "status" or "reload"
+	Command string `json:"command"`          // "status", "reload" or "compact"
 	Config  string `json:"config,omitempty"` // of a reload: the path of the operator's file
 	// ConfigBytes replaces Config for a path that is not UTF-8, which JSON cannot hold.
 	ConfigBytes []byte `json:"config_bytes,omitempty"`
 	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
+	Server      string `json:"server,omitempty"`  // to compact; empty: all
 }
 
 // errorAnswer is the answer to a request that is refused.
@@ -146,6 +148,14 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 			return errorAnswer{err.Error()}
 		}
 		return plan
+	case "compact":
+		ctx, cancel := context.WithTimeout(m.closing, compactTimeout)
+		defer cancel()
+		done, err := m.Compact(ctx, req.Server)
+		if err != nil {
+			return errorAnswer{err.Error()}
+		}
+		return compactAnswer{done}
 	}
 	return errorAnswer{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 }

@@ -62,7 +62,7 @@
 //	DATA_DIR/run/N/               sockets of one plugin
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
-//	DATA_DIR/servers/NAME/clock   up to which hour the server has run, for deletions by age
+//	DATA_DIR/servers/NAME/retention  what removals go by: up to which hour the server has run, and when it last removed something
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
@@ -115,7 +115,8 @@ type Config struct {
 	// by pointing into the file.
 	Explain func(error) error
 
-	storesTimeout, retryEvery time.Duration // 0: the constants; tests use less
+	storesTimeout, retryEvery time.Duration    // 0: the constants; tests use less
+	now                       func() time.Time // nil: time.Now; of the retention
 }
 
 // NetworkConfig says how servers are reached.
@@ -158,6 +159,7 @@ type Manager struct {
 	// mu guards; the holder may read that without mu.
 	changing   *semaphore.Weighted // of one
 	socketDirs atomic.Int64        // number of socket directories so far
+	compacting sync.Mutex          // held while a store is compacted
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs

@@ -184,11 +184,15 @@ const previewTimeout = 10 * time.Second
 // planRetention plans the retention of a server that stays.
 func (p *planner) planRetention(s *server, next limits.Retention) {
 	names := limits.ChangedRetention(s.retention, next)
-	if len(names) == 0 {
+	decides := s.keeper != nil && s.keeper.Undecided() && next.Written
+	if len(names) == 0 && !decides {
 		return
 	}
 	for i := range names {
 		names[i] = "retention." + names[i]
+	}
+	if len(names) == 0 {
+		names = []string{"retention"} // the defaults, which are kept from now on
 	}
 	step := Step{Action: ActionSet, Server: s.name, Settings: names, do: func(context.Context) error {
 		p.m.updateShared(func() { s.retention = next })

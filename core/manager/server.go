@@ -168,14 +168,19 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	return nil
 }
 
+// storePath is a directory on the disk of the store of the server in dir.
+func storePath(dir string) string {
+	if files := StorageDir(dir); holdsFiles(files) {
+		return files // which may be on a disk of its own
+	}
+	return dir
+}
+
 // startKeeper keeps the store of a server within its retention.
 func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, log *slog.Logger) *retention.Keeper {
-	dir := s.dir
-	if files := StorageDir(s.dir); holdsFiles(files) {
-		dir = files // which may be on a disk of its own
-	}
+	dir := storePath(s.dir)
 	return retention.Start(retention.Config{
-		Store: store, Limits: s.retention, Dir: s.dir, Logger: log,
+		Store: store, Limits: s.retention, Dir: s.dir, Compacting: &m.compacting, Now: m.cfg.now, Logger: log,
 		Grown:     func() (envelopes, bytes uint64) { return b.Counts.Stored.Load(), b.Counts.Bytes.Load() },
 		FloorRose: b.FloorRose,
 		Refuse:    b.SetNoRoom,

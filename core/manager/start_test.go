@@ -29,7 +29,7 @@ const envStore = "CWTCH_RELAY_TEST_STORE"
 func serveTestStore(state string) {
 	plugin.Serve(plugin.Plugin{
 		Name: "memory", Version: "1", Doc: "Keeps messages for a test.",
-		Capabilities: []plugin.Capability{plugin.Prune},
+		Capabilities: []plugin.Capability{plugin.Prune, plugin.Compact},
 		Storage: func(context.Context, plugin.Config) (storage.Store, error) {
 			if _, err := os.Stat(state); err == nil {
 				os.Exit(3)

@@ -1,15 +1,8 @@
 package retention
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -63,30 +56,4 @@ func (c Clock) Waits() time.Duration {
 		return 0
 	}
 	return Leap - c.Waited
-}
-
-// clockName is the file of the clock, beside the keys, where no plugin can write.
-const clockName = "clock"
-
-// loadClock reads the clock in a directory. Its zero value means that there is none.
-func loadClock(dir string) (c Clock, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, clockName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &c)
-	}
-	if err != nil {
-		return Clock{}, fmt.Errorf("read %s: %w", filepath.Join(dir, clockName), err)
-	}
-	return c, nil
-}
-
-func (c Clock) save(dir string) error {
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(dir, clockName), data, 0o600)
 }

@@ -1,8 +1,6 @@
 package retention
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -88,24 +86,4 @@ func TestClockIsNeverAheadOfTheMachine(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestClockIsKept(t *testing.T) {
-	dir := t.TempDir()
-	if c, err := loadClock(dir); c != (Clock{}) || err != nil {
-		t.Errorf("without a file: %+v, %v", c, err)
-	}
-	want := Clock{Hour: 1, Claimed: 2, Waited: 3}
-	if err := want.save(dir); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := loadClock(dir); c != want || err != nil {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, clockName), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := loadClock(dir); c != (Clock{}) || err == nil {
-		t.Errorf("a damaged file: %+v, %v", c, err)
-	}
 }

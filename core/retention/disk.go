@@ -48,7 +48,7 @@ func reserve(r limits.Retention, d Disk) uint64 {
 func (k *Keeper) checkDisk(ctx context.Context, r limits.Retention) {
 	d, err := k.cfg.Disk()
 	if err != nil {
-		k.logError(err)
+		k.logError("cannot see how much room the disk has, will keep trying", err)
 		return
 	}
 	need := reserve(r, d)

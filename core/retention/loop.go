@@ -2,6 +2,7 @@ package retention
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,8 +22,10 @@ const (
 	clockEvery = time.Hour
 	// callTimeout bounds one call of the store.
 	callTimeout = time.Minute
+	// maxHours is how many hours a store may have, more than a century.
+	maxHours = 1 << 20
 
-	stepTime = 50 * time.Millisecond // that a step of the removal should take
+	stepTime = 50 * time.Millisecond // that a step of the removal or the compaction should take
 	minStep  = 64                    // envelopes
 	rest     = 3                     // times the duration of a step
 )
@@ -31,7 +34,7 @@ const (
 type Config struct {
 	Store  storage.Store
 	Limits limits.Retention
-	Dir    string // of the server, for the clock
+	Dir    string // of the server, for what is remembered
 
 	// Grown returns what the board has stored since it was opened.
 	Grown func() (envelopes, bytes uint64)
@@ -44,45 +47,69 @@ type Config struct {
 	Open func() bool
 	// Disk returns the state of the file system of the store.
 	Disk func() (Disk, error)
+	// Compacting lets one compaction run at a time; it is shared by the servers of a relay.
+	Compacting *sync.Mutex
+	// Now is the clock of the machine; nil means time.Now.
+	Now func() time.Time
 
 	Logger *slog.Logger
 }
 
 // Keeper keeps one store within a retention. Its methods may be called from any goroutine.
 type Keeper struct {
-	cfg    Config
-	pruner storage.Pruner // nil if the store cannot prune
+	cfg       Config
+	pruner    storage.Pruner    // nil if the store cannot prune
+	compactor storage.Compactor // nil if the store cannot be compacted
 
-	changed chan struct{} // holds a signal when the limits have changed
+	changed chan struct{}             // holds a signal when the limits have changed
+	asked   chan (chan compactAnswer) // by Compact
+	ended   chan struct{}             // closed when the loop has ended
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
-	mu     sync.Mutex
-	limits limits.Retention
-	status Status
-	hour   storage.Hour // of clock
+	mu        sync.Mutex
+	limits    limits.Retention
+	status    Status
+	hour      storage.Hour // of the clock
+	undecided bool         // as in state
 
 	// Of the loop alone.
-	clock      Clock
-	clockAt    time.Time        // of the last advance
-	wholeAt    time.Time        // of the last look at all hours
-	grown      storage.HourSize // as Grown was at that look
-	left       storage.HourSize // as it was left
-	step       int              // envelopes that the next step removes at the most
-	removing   bool
-	samples    []Disk // of the last day, one an hour, while there was room
-	full       error  // why the size refuses posts
-	short      error  // why the disk does
-	refused    string // the reason that the board has
-	loggedErr  time.Time
-	clockSaved Clock
-	floor      storage.Hour // of the store, as it was last
+	loaded    bool  // whether state was loaded
+	state     state // its changes are saved before anything is done that depends on them
+	saved     state
+	clockAt   time.Time        // of the last advance
+	wholeAt   time.Time        // of the last look at all hours
+	grown     storage.HourSize // as Grown was at that look
+	left      storage.HourSize // as it was left
+	step      int              // envelopes that the next step removes at the most
+	removing  bool
+	samples   []Disk // of the last day, one an hour, while there was room
+	full      error  // why the size refuses posts
+	short     error  // why the disk does
+	refused   string // the reason that the board has
+	loggedErr time.Time
+	trouble   error        // of the last look
+	floor     storage.Hour // of the store, as it was last
+	ahead     bool         // whether that is in the future
+
+	compaction   *compaction          // nil if none is under way
+	compactAt    time.Time            // when to look whether one is due
+	compactBytes int                  // that the next step moves at the most
+	freeLeft     uint64               // by the last compaction
+	waiting      []chan compactAnswer // for the end of one
 }
 
 // Start keeps a store within a retention until Stop is called.
 func Start(cfg Config) *Keeper {
-	k := &Keeper{cfg: cfg, limits: cfg.Limits, changed: make(chan struct{}, 1), step: minStep}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	k := &Keeper{
+		cfg: cfg, limits: cfg.Limits, step: minStep, compactBytes: minCompact,
+		changed: make(chan struct{}, 1), asked: make(chan (chan compactAnswer)), ended: make(chan struct{}),
+	}
 	k.pruner, _ = storage.As[storage.Pruner](cfg.Store)
+	k.compactor, _ = storage.As[storage.Compactor](cfg.Store)
 	k.status.Unable = k.pruner == nil
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop
@@ -90,7 +117,7 @@ func Start(cfg Config) *Keeper {
 	return k
 }
 
-// Stop ends the work. A step that it cuts off goes on with the next keeper.
+// Stop ends the work. What it cuts off goes on with the next keeper.
 func (k *Keeper) Stop() {
 	k.stop()
 	k.wg.Wait()
@@ -112,51 +139,139 @@ func (k *Keeper) Preview(ctx context.Context, r limits.Retention) (Decision, err
 	if k.pruner == nil {
 		return Decision{}, nil
 	}
-	floor, hours, err := ReadHours(ctx, k.cfg.Store, k.pruner)
+	info, hours, err := ReadHours(ctx, k.cfg.Store, k.pruner)
 	if err != nil {
 		return Decision{}, err
 	}
 	k.mu.Lock()
-	now := k.hour
+	now, undecided := k.hour, k.undecided
 	k.mu.Unlock()
 	if now == 0 { // the clock is not set yet
-		now = NewClock(newestHour(hours), storage.HourOf(time.Now())).Hour
+		now = NewClock(newestHour(hours), storage.HourOf(k.cfg.Now())).Hour
 	}
-	return Decide(r, hours, floor, now), nil
+	return Decide(inForce(r, undecided), hours, info.Floor, now), nil
+}
+
+// Undecided reports whether everything is kept because nobody has said yet how long the
+// server keeps messages.
+func (k *Keeper) Undecided() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.undecided
+}
+
+// inForce returns the limits that are kept. Without a decision, defaults remove nothing.
+func inForce(r limits.Retention, undecided bool) limits.Retention {
+	if undecided && !r.Written {
+		return limits.Retention{KeepFree: r.KeepFree}
+	}
+	return r
 }
 
 // run is the loop of a keeper.
 func (k *Keeper) run(ctx context.Context) {
+	defer k.abandonCompaction()
 	for ctx.Err() == nil {
-		k.mu.Lock()
-		r := k.limits
-		k.mu.Unlock()
-		k.checkDisk(ctx, r)
-		wait := every
-		if k.pruner != nil {
-			if err := k.keep(ctx, r); err != nil && ctx.Err() == nil {
-				k.logError(err)
-			}
-			if k.removing {
-				wait = k.removeStep(ctx)
-			}
-		}
+		wait := k.work(ctx)
 		k.tellBoard()
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-k.changed:
 			k.wholeAt, k.samples = time.Time{}, nil
+		case answer := <-k.asked:
+			k.waiting = append(k.waiting, answer)
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
 }
 
-// logError logs that the store could not be looked at or pruned, at most once an hour.
-func (k *Keeper) logError(err error) {
+// work does what there is to do next, and returns how long to rest after it.
+func (k *Keeper) work(ctx context.Context) time.Duration {
+	k.mu.Lock()
+	r := k.limits
+	k.mu.Unlock()
+	k.checkDisk(ctx, r)
+	if err := k.decide(ctx, r); err != nil {
+		k.noteTrouble(ctx, err)
+		return every
+	}
+	r = inForce(r, k.state.Undecided)
+	if k.pruner != nil {
+		k.noteTrouble(ctx, k.keep(ctx, r))
+		if k.removing {
+			return k.removeStep(ctx)
+		}
+	}
+	if k.compactor != nil {
+		return k.compact(ctx, r)
+	}
+	return every
+}
+
+// abandonCompaction lets go of a compaction that the next keeper goes on with.
+func (k *Keeper) abandonCompaction() {
+	close(k.ended)
+	if k.compaction != nil {
+		k.cfg.Compacting.Unlock()
+	}
+	for _, answer := range k.waiting {
+		answer <- compactAnswer{err: errStopped}
+	}
+}
+
+// decide loads the state at the first call. A store that has messages and no state is older
+// than the defaults, or comes from elsewhere: its server is undecided until its retention
+// is written.
+func (k *Keeper) decide(ctx context.Context, r limits.Retention) error {
+	if !k.loaded {
+		info, err := k.readInfo(ctx)
+		if err != nil {
+			return err
+		}
+		known, found, err := loadState(k.cfg.Dir)
+		if err != nil { // nothing is known, as if there were none
+			k.cfg.Logger.Warn("what the retention has to remember is lost, and is found anew", "error", err)
+		}
+		if k.state = known; !found {
+			k.state.Undecided = info.Last > 0 && k.pruner != nil
+		}
+		k.saved, k.loaded = known, true
+	}
+	if k.state.Undecided && r.Written {
+		k.state.Undecided = false
+	}
+	k.mu.Lock()
+	was := k.undecided
+	k.undecided = k.state.Undecided
+	k.status.Undecided, k.status.Compaction.Due = k.undecided, k.compactionDue()
+	k.mu.Unlock()
+	if k.undecided && !was {
+		k.cfg.Logger.Warn("nothing is removed: the server has messages from before its retention was known, and the configuration has no retention block for it; write one, \"retention {}\" for the defaults")
+	}
+	return nil
+}
+
+// noteTrouble notes why old envelopes cannot be removed now, nil if they can, and logs it
+// at most once an hour. That the store is away is shown elsewhere.
+func (k *Keeper) noteTrouble(ctx context.Context, err error) {
+	if ctx.Err() != nil || errors.Is(err, storage.ErrUnavailable) {
+		return
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+		k.logError("old envelopes cannot be removed now, will keep trying", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.status.Trouble = text
+}
+
+func (k *Keeper) logError(what string, err error) {
 	if time.Since(k.loggedErr) >= time.Hour {
-		k.cfg.Logger.Warn("old envelopes cannot be removed now, will keep trying", "error", err)
+		k.cfg.Logger.Warn(what, "error", err)
 		k.loggedErr = time.Now()
 	}
 }
@@ -167,18 +282,24 @@ func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	grown.Count, grown.Bytes = k.cfg.Grown()
 	size := storage.HourSize{Count: k.left.Count + grown.Count - k.grown.Count, Bytes: k.left.Bytes + grown.Bytes - k.grown.Bytes}
 	if time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit) {
-		return nil
+		return k.trouble
 	}
-	floor, hours, err := k.readHours(ctx)
+	k.trouble = k.look(ctx, r, grown)
+	return k.trouble
+}
+
+// look reads all hours of the store and raises its floor if they say so.
+func (k *Keeper) look(ctx context.Context, r limits.Retention, grown storage.HourSize) error {
+	info, hours, err := k.readHours(ctx)
 	if err != nil {
 		return err
 	}
-	k.noteFloor(floor)
+	fell := k.noteFloor(info.Floor)
 	if err := k.advanceClock(hours); err != nil {
 		return err
 	}
-	d := Decide(r, hours, floor, k.clock.Hour)
-	if d.Floor > floor {
+	d := Decide(r, hours, info.Floor, k.state.Clock.Hour)
+	if d.Floor > info.Floor {
 		if err := k.raiseFloor(ctx, d); err != nil {
 			return err
 		}
@@ -188,74 +309,76 @@ func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	k.wholeAt, k.grown, k.left = time.Now(), grown, d.Left
 	k.noteFull(r, d)
 	k.noteStatus(r, d, hours)
-	return nil
+	return fell
 }
 
-// readHours reads the floor and all hours of the store.
-func (k *Keeper) readHours(ctx context.Context) (storage.Hour, []storage.HourSize, error) {
+func (k *Keeper) readInfo(ctx context.Context) (storage.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := k.cfg.Store.Info(ctx)
+	if err != nil {
+		return info, fmt.Errorf("look at the store: %w", err)
+	}
+	return info, nil
+}
+
+// readHours describes the store and reads all its hours.
+func (k *Keeper) readHours(ctx context.Context) (storage.Info, []storage.HourSize, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return ReadHours(ctx, k.cfg.Store, k.pruner)
 }
 
-// ReadHours reads the floor of a store and the sizes of all its hours.
-func ReadHours(ctx context.Context, store storage.Store, pruner storage.Pruner) (floor storage.Hour, hours []storage.HourSize, err error) {
-	info, err := store.Info(ctx)
+// ReadHours describes a store and reads the sizes of all its hours.
+func ReadHours(ctx context.Context, store storage.Store, pruner storage.Pruner) (info storage.Info, hours []storage.HourSize, err error) {
+	info, err = store.Info(ctx)
 	if err != nil {
-		return 0, nil, fmt.Errorf("look at the store: %w", err)
+		return info, nil, fmt.Errorf("look at the store: %w", err)
 	}
-	for from := info.Floor; ; {
+	for from := info.Floor; len(hours) < maxHours; {
 		page, err := pruner.Hours(ctx, storage.HoursRequest{From: from})
 		if err != nil {
-			return 0, nil, fmt.Errorf("read the hours of the store: %w", err)
+			return info, nil, fmt.Errorf("read the hours of the store: %w", err)
 		}
 		hours = append(hours, page...)
 		if len(page) < storage.MaxHours {
-			return info.Floor, hours, nil
+			return info, hours, nil
 		}
 		if from = page[len(page)-1].Hour + 1; from == 0 {
-			return info.Floor, hours, nil
+			return info, hours, nil
 		}
 	}
+	return info, nil, fmt.Errorf("read the hours of the store: %w: it has messages of more than %d hours", storage.ErrCorrupt, maxHours)
 }
 
 // advanceClock advances the clock and saves it before anything is deleted by it.
 func (k *Keeper) advanceClock(hours []storage.HourSize) error {
-	machine, ran := storage.HourOf(time.Now()), time.Duration(0)
+	machine, ran := storage.HourOf(k.cfg.Now()), time.Duration(0)
+	clock := k.state.Clock
 	if k.clockAt.IsZero() {
-		known, err := loadClock(k.cfg.Dir)
-		if err != nil { // nothing is known, as if there were none
-			k.cfg.Logger.Warn("the clock for deletions is set again", "error", err)
+		if clock.Hour == 0 {
+			clock = NewClock(newestHour(hours), machine)
 		}
-		if k.clock = known; known.Hour == 0 {
-			k.clock = NewClock(newestHour(hours), machine)
-		}
-	} else if ran = time.Since(k.clockAt); ran < clockEvery && k.clockSaved == k.clock {
+	} else if ran = time.Since(k.clockAt); ran < clockEvery && k.saved == k.state {
 		return nil
 	}
 	if !k.cfg.Open() {
 		ran = 0
 	}
-	waited := k.clock.Waits() > 0
-	k.clock, k.clockAt = k.clock.Advance(machine, ran), time.Now()
-	switch waits := k.clock.Waits() > 0; {
+	waited := clock.Waits() > 0
+	clock, k.clockAt = clock.Advance(machine, ran), time.Now()
+	switch waits := clock.Waits() > 0; {
 	case waits && !waited:
 		k.cfg.Logger.Warn("the clock of this machine is far ahead of the time up to which this server has run: nothing is deleted by it before the relay has run for a day; if the clock is wrong, set it",
-			"hours", machine-k.clock.Hour)
+			"hours", machine-clock.Hour)
 	case waited && !waits:
 		k.cfg.Logger.Info("the clock of this machine is believed again")
 	}
+	k.state.Clock = clock
 	k.mu.Lock()
-	k.hour = k.clock.Hour
+	k.hour = clock.Hour
 	k.mu.Unlock()
-	if k.clock == k.clockSaved {
-		return nil
-	}
-	if err := k.clock.save(k.cfg.Dir); err != nil {
-		return fmt.Errorf("save the clock for deletions: %w", err)
-	}
-	k.clockSaved = k.clock
-	return nil
+	return k.saveState()
 }
 
 func newestHour(hours []storage.HourSize) storage.Hour {
@@ -267,34 +390,61 @@ func newestHour(hours []storage.HourSize) storage.Hour {
 
 // raiseFloor raises the floor of the store, with the first step of the removal.
 func (k *Keeper) raiseFloor(ctx context.Context, d Decision) error {
+	if d.Hours > 0 {
+		if err := k.noteRemoval(); err != nil {
+			return err
+		}
+	}
 	if err := k.prune(ctx, d.Floor); err != nil {
 		return err
 	}
-	k.noteFloor(d.Floor)
+	k.noteFloor(d.Floor) //nolint:errcheck // it has risen
 	if d.Hours > 0 {
 		k.cfg.Logger.Info("old envelopes are removed", "hours", d.Hours, "envelopes", d.Gone.Count, "bytes", d.Gone.Bytes)
 	}
 	return nil
 }
 
-// noteFloor notes the floor of the store.
-func (k *Keeper) noteFloor(floor storage.Hour) {
-	if floor > k.floor {
+// noteRemoval notes the present hour as that of the oldest removal that no compaction has
+// followed, unless there was one before.
+func (k *Keeper) noteRemoval() error {
+	if k.state.Removed > 0 {
+		return nil
+	}
+	k.state.Removed = storage.HourOf(k.cfg.Now())
+	k.noteCompaction(func(st *CompactionStatus) { st.Due = k.compactionDue() })
+	return k.saveState()
+}
+
+// noteFloor notes the floor of the store, whoever has moved it. It returns an error if the
+// floor has fallen, and the log says so if it is in the future.
+func (k *Keeper) noteFloor(floor storage.Hour) error {
+	was, now := k.floor, storage.HourOf(k.cfg.Now())
+	if floor != was {
 		k.floor = floor
 		k.cfg.FloorRose()
 	}
+	ahead := floor > now
+	if ahead && !k.ahead {
+		k.cfg.Logger.Error("the store keeps nothing from before an hour that is still to come, so posts are refused until then: if the clock of this machine is behind, set it; otherwise wait, or copy the store, since a copy takes posts at once (cwtch-relay storage copy)",
+			"hours", floor-now)
+	}
+	k.ahead = ahead
+	if floor < was && was <= now {
+		return fmt.Errorf("%w: its floor fell by %d hours, so what was removed may come back; replace the storage plugin", storage.ErrCorrupt, was-floor)
+	}
+	return nil
 }
 
 // removeStep removes some of what was pruned and returns how long to rest.
 func (k *Keeper) removeStep(ctx context.Context) time.Duration {
 	begin := time.Now()
 	if err := k.prune(ctx, 0); err != nil {
-		if ctx.Err() == nil {
-			k.logError(err)
-		}
+		k.trouble = err
+		k.noteTrouble(ctx, err)
 		return every
 	}
-	if !k.removing {
+	if k.trouble = nil; !k.removing {
 		return every
 	}
 	return max(rest*time.Since(begin), 10*time.Millisecond)
@@ -315,17 +465,15 @@ func (k *Keeper) prune(ctx context.Context, floor storage.Hour) error {
 	case pruned.More && pruned.Envelopes == 0:
 		return fmt.Errorf("prune the store: %w: it says that there is more to remove, and removes nothing", storage.ErrCorrupt)
 	}
-	switch took := time.Since(begin); {
-	case took > 2*stepTime:
-		k.step = max(k.step/2, minStep)
-	case took < stepTime/2:
-		k.step = min(k.step*2, storage.MaxPrune)
-	}
+	k.step = adaptStep(k.step, time.Since(begin), minStep, storage.MaxPrune)
 	k.removing = pruned.More
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.status.Removed += pruned.Envelopes
 	k.status.Removing = pruned.More
+	k.mu.Unlock()
+	if pruned.Envelopes > 0 {
+		return k.noteRemoval()
+	}
 	return nil
 }
 

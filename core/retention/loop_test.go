@@ -48,9 +48,11 @@ type keeperTest struct {
 	disk    Disk
 	open    bool
 	serial  uint64
+	wrong   time.Duration // how far the clock of the machine is ahead
 }
 
 func newKeeperTest(t *testing.T, p limits.Retention) *keeperTest {
+	p.Written = true
 	k := &keeperTest{T: t, store: storagetest.NewMemory(), open: true, disk: Disk{Free: 1 << 40}}
 	k.config = Config{
 		Store: k.store, Limits: p, Dir: t.TempDir(),
@@ -80,6 +82,12 @@ func newKeeperTest(t *testing.T, p limits.Retention) *keeperTest {
 			d := k.disk
 			d.At = time.Now()
 			return d, nil
+		},
+		Compacting: &sync.Mutex{},
+		Now: func() time.Time {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return time.Now().Add(k.wrong)
 		},
 		Logger: slog.New(slog.NewTextHandler(&k.log, nil)),
 	}
@@ -213,7 +221,7 @@ func TestKeeperFollowsAnotherRetention(t *testing.T) {
 		k.post(5, 9*day)
 		k.post(5, 0)
 		keeper := k.start()
-		keeper.SetRetention(limits.Retention{MaxAge: day})
+		keeper.SetRetention(limits.Retention{Written: true, MaxAge: day})
 		synctest.Wait()
 		if n := k.info().Count; n != 5 || k.floors != 1 {
 			t.Errorf("%d envelopes are left, want 5; the floor rose %d times", n, k.floors)
@@ -232,7 +240,7 @@ func TestKeeperIsNotMovedByAClock(t *testing.T) {
 				k.post(5, 365*day)
 				if known {
 					k.post(5, 0) // by a clock that was ahead before, too
-					if err := (Clock{Hour: storage.HourOf(time.Now().Add(-365 * day))}).save(k.config.Dir); err != nil {
+					if err := (state{Clock: Clock{Hour: storage.HourOf(time.Now().Add(-365 * day))}}).save(k.config.Dir); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -290,7 +298,7 @@ func TestKeeperTriesAgainAndSaysItOnce(t *testing.T) {
 		k.config.Store = store
 		k.post(5, 9*day)
 		k.post(5, 0)
-		if err := (Clock{Hour: storage.HourOf(time.Now())}).save(k.config.Dir); err != nil {
+		if err := (state{Clock: Clock{Hour: storage.HourOf(time.Now())}}).save(k.config.Dir); err != nil {
 			t.Fatal(err)
 		}
 		store.set(errors.New("no"), nil)
@@ -400,7 +408,7 @@ func TestKeeperSaysThatTheDiskIsTooSmall(t *testing.T) {
 		if st := keeper.Status(); !strings.Contains(st.Tight, "room for 99 MiB") {
 			t.Errorf("%+v", st)
 		}
-		keeper.SetRetention(limits.Retention{MaxBytes: 99 << 20, KeepFree: 10 << 20})
+		keeper.SetRetention(limits.Retention{Written: true, MaxBytes: 99 << 20, KeepFree: 10 << 20})
 		synctest.Wait()
 		if st := keeper.Status(); st.Tight != "" {
 			t.Errorf("%+v", st)
@@ -415,7 +423,7 @@ func TestKeeperPreviews(t *testing.T) {
 		k.post(3, 8*day)
 		k.post(2, 0)
 		keeper := k.start()
-		d, err := keeper.Preview(t.Context(), limits.Retention{MaxAge: day})
+		d, err := keeper.Preview(t.Context(), limits.Retention{MaxAge: day, Written: true})
 		if err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) {
 			t.Errorf("%+v, %v", d, err)
 		}

@@ -11,6 +11,9 @@ import (
 // the output of the status command. Hours are given as the time at which they begin.
 type Status struct {
 	Unable bool `json:"unable,omitempty"` // the store cannot remove anything
+	// Undecided: nothing is removed, because the server is older than its retention and
+	// nobody has written one.
+	Undecided bool `json:"undecided,omitempty"`
 	// Floor is the hour before which nothing is kept, and Oldest that of the oldest
 	// envelope; absent if there is none.
 	Floor  *time.Time `json:"floor,omitempty"`
@@ -30,6 +33,9 @@ type Status struct {
 	Waits        string     `json:"waits,omitempty"`   // why nothing is removed by age now
 	Tight        string     `json:"tight,omitempty"`   // why the disk will be full before max_bytes is reached
 	Refuses      string     `json:"refuses,omitempty"` // why posts are refused
+	Trouble      string     `json:"trouble,omitempty"` // why old envelopes cannot be removed now
+	// Compaction says when the files of the store become smaller.
+	Compaction CompactionStatus `json:"compaction"`
 }
 
 // Status describes the retention as it was at the last look.
@@ -40,7 +46,7 @@ func (k *Keeper) Status() Status {
 }
 
 func (k *Keeper) noteStatus(r limits.Retention, d Decision, hours []storage.HourSize) {
-	now := time.Now()
+	now := k.cfg.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	st := &k.status
@@ -57,7 +63,7 @@ func (k *Keeper) noteStatus(r limits.Retention, d Decision, hours []storage.Hour
 			day.Count, day.Bytes = day.Count+h.Count, day.Bytes+h.Bytes
 		}
 	}
-	if waits := k.clock.Waits(); waits > 0 {
+	if waits := k.state.Clock.Waits(); waits > 0 {
 		st.Waits = "the clock of this machine is far ahead of the time up to which this server has run; if it is right, the relay believes it after running for another " + waits.Round(time.Hour).String()
 	}
 	st.Reached, st.ReachedLimit = Forecast(r, d.Left, day, now)
