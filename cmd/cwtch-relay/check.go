@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
@@ -84,6 +85,9 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	case countPublished(*n) < len(n.Services):
 		all = append(all, finding{away, fmt.Sprintf("%d of %s are published", countPublished(*n), command.CountOf(len(n.Services), "service")), ""})
 	}
+	for _, d := range st.Disks {
+		all = append(all, finding{warning, d.String(), ""})
+	}
 	if t := st.Log; t != nil {
 		all = append(all, finding{warning, "the log " + t.Describe(now), ""})
 	}
@@ -120,14 +124,29 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 		}
 	}
 	if r := s.Retention; r != nil {
-		for _, what := range []string{r.Waits, r.Tight} {
-			if what != "" {
-				all = append(all, finding{warning, what, ""})
-			}
-		}
+		all = append(all, retentionFindings(*r)...)
 	}
 	for _, p := range s.Others {
 		all = append(all, otherFindings(p)...)
+	}
+	return all
+}
+
+// retentionFindings returns what keeps a server from removing old envelopes.
+func retentionFindings(r retention.Status) (all []finding) {
+	if r.Undecided {
+		all = append(all, finding{warning, "nothing is removed, because the server is older than its retention and the configuration does not say how much it keeps: write a retention block, \"retention {}\" for the defaults, and see what \"cwtch-relay reload -dry-run\" says", ""})
+	}
+	for _, what := range []string{r.Waits, r.Tight} {
+		if what != "" {
+			all = append(all, finding{warning, what, ""})
+		}
+	}
+	if r.Trouble != "" {
+		all = append(all, finding{warning, "old envelopes cannot be removed now", r.Trouble})
+	}
+	if r.Compaction.Problem != "" {
+		all = append(all, finding{warning, "what was removed stays in the files of the store, because it cannot be compacted now", r.Compaction.Problem})
 	}
 	return all
 }

@@ -155,9 +155,13 @@ func TestRetentionInWords(t *testing.T) {
 	for want, st := range map[string]retention.Status{
 		"  retention\tthe store was not looked at yet; 0 B free on the disk\n":                            {},
 		"  retention\tthe store keeps everything, it cannot remove envelopes; 5.0 GiB free on the disk\n": {Unable: true, Free: 5 << 30},
-		"  retention\t0 B of envelopes; 0 B free on the disk\n":                                           {Looked: &now},
-		"  retention\toldest from 2026-11-28 12:00 UTC, nothing kept from before 2026-11-28 12:00 UTC, 3.0 MiB of envelopes, max_bytes reached on 2026-11-28 at the rate of the last day, 7 removed, 2 from hours to come; 0 B free on the disk\n": {
-			Looked: &now, Oldest: &now, Floor: &now, Bytes: 3 << 20, Reached: &now, ReachedLimit: retention.MaxBytes, Removed: 7, Future: 2},
+		"  retention\t0 envelopes of 0 B; 0 B free on the disk\n":                                         {Looked: &now},
+		"  retention\t9 envelopes of 3.0 MiB, the oldest from 2026-11-28 12:00 UTC, nothing kept from before 2026-11-28 12:00 UTC, max_bytes reached on 2026-11-28 at the rate of the last day, 7 removed since the start, removing, 2 from hours to come; 0 B free on the disk\n": {
+			Looked: &now, Oldest: &now, Floor: &now, Envelopes: 9, Bytes: 3 << 20, Reached: &now, ReachedLimit: retention.MaxBytes, Removed: 7, Removing: true, Future: 2},
+		"  retention\tthe store was not looked at yet; 0 B free on the disk\n  compaction\tnext by 2026-11-28 12:00 UTC; last on 2026-11-28 12:00 UTC, from 9.0 MiB to 3.0 MiB\n": {
+			Compaction: retention.CompactionStatus{Due: &now, Ended: &now, Last: &retention.Compaction{Before: 9 << 20, After: 3 << 20}}},
+		"  retention\tthe store was not looked at yet; 0 B free on the disk\n  compaction\tunder way, 1.0 MiB written\n": {
+			Compaction: retention.CompactionStatus{Running: true, Moved: 1 << 20}},
 	} {
 		var got strings.Builder
 		if writeRetention(&got, st); got.String() != want {

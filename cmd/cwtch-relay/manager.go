@@ -27,6 +27,7 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 		Network: manager.NetworkConfig{
 			Open:     func(ctx context.Context) (onion.Network, error) { return openNetwork(ctx, l.Network, log) },
 			Settings: networkSettings(l.Network),
+			Dir:      torDir(l.Network),
 			Where:    l.Network.Range.String(),
 		},
 		LogLevel:  l.Log.Level,
@@ -119,6 +120,14 @@ func networkSettings(n config.Network) string {
 		return fmt.Sprintf("loopback %+v", *n.Loopback)
 	}
 	return fmt.Sprintf("tor %+v", *n.Tor)
+}
+
+// torDir is where the tor that the relay starts keeps its files; empty if it starts none.
+func torDir(n config.Network) string {
+	if n.Tor == nil || n.Tor.Control != "" {
+		return ""
+	}
+	return n.Tor.DataDir
 }
 
 func openNetwork(ctx context.Context, cfg config.Network, log *slog.Logger) (onion.Network, error) {

@@ -114,6 +114,9 @@ func (d *daemon) run(ctx context.Context) error {
 	mc.Level = level
 	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloadConfig(ctx, d.config, log) }
 	mc.Log, mc.Stdout = d.log, d.stdout
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() {
+		mc.LogPath = "/proc/self/fd/2"
+	}
 	watched := d.reportToServiceManager(ctx, &mc)
 	defer watched()
 	cfg.logWarnings(log)

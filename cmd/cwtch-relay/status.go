@@ -235,9 +235,10 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 	}
 }
 
+const dateLayout = "2006-01-02 15:04 MST"
+
 // writeRetention writes what a server keeps, and for how long that goes on.
 func writeRetention(w io.Writer, r retention.Status) {
-	const date = "2006-01-02 15:04 MST"
 	var parts []string
 	switch {
 	case r.Unable:
@@ -245,24 +246,45 @@ func writeRetention(w io.Writer, r retention.Status) {
 	case r.Looked == nil:
 		parts = append(parts, "the store was not looked at yet")
 	default:
+		parts = append(parts, fmt.Sprintf("%s of %s", command.CountOf(int(r.Envelopes), "envelope"), formatSize(r.Bytes)))
 		if r.Oldest != nil {
-			parts = append(parts, "oldest from "+r.Oldest.Format(date))
+			parts = append(parts, "the oldest from "+r.Oldest.Format(dateLayout))
 		}
 		if r.Floor != nil {
-			parts = append(parts, "nothing kept from before "+r.Floor.Format(date))
+			parts = append(parts, "nothing kept from before "+r.Floor.Format(dateLayout))
 		}
-		parts = append(parts, formatSize(r.Bytes)+" of envelopes")
 		if r.Reached != nil {
 			parts = append(parts, fmt.Sprintf("%s reached on %s at the rate of the last day", r.ReachedLimit, r.Reached.Format("2006-01-02")))
 		}
 		if r.Removed > 0 {
-			parts = append(parts, fmt.Sprintf("%d removed", r.Removed))
+			parts = append(parts, fmt.Sprintf("%d removed since the start", r.Removed))
+		}
+		if r.Removing {
+			parts = append(parts, "removing")
 		}
 		if r.Future > 0 {
 			parts = append(parts, fmt.Sprintf("%d from hours to come", r.Future))
 		}
 	}
 	fmt.Fprintf(w, "  retention\t%s; %s free on the disk\n", strings.Join(parts, ", "), formatSize(r.Free))
+	writeCompaction(w, r.Compaction)
+}
+
+// writeCompaction writes when removed envelopes leave the files of the store.
+func writeCompaction(w io.Writer, c retention.CompactionStatus) {
+	var parts []string
+	switch {
+	case c.Running:
+		parts = append(parts, fmt.Sprintf("under way, %s written", formatSize(c.Moved)))
+	case c.Due != nil:
+		parts = append(parts, "next by "+c.Due.Format(dateLayout))
+	}
+	if c.Last != nil && c.Ended != nil {
+		parts = append(parts, fmt.Sprintf("last on %s, from %s to %s", c.Ended.UTC().Format(dateLayout), formatSize(c.Last.Before), formatSize(c.Last.After)))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(w, "  compaction\t%s\n", strings.Join(parts, "; "))
+	}
 }
 
 func writeReplication(w io.Writer, r replica.Status) {

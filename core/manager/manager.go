@@ -108,6 +108,8 @@ type Config struct {
 	// OnReload, if set, is called when a reload begins, and the function that it returns
 	// when the reload is over.
 	OnReload func() (done func())
+	// LogPath is the file that the log goes to, if it does, for a look at its disk.
+	LogPath string
 	// Log and Stdout are the outputs of the relay, whose state is part of the status.
 	// They may be nil.
 	Log, Stdout *logwriter.Writer
@@ -125,6 +127,7 @@ type NetworkConfig struct {
 	Open func(context.Context) (onion.Network, error)
 	// Settings is equal for equal settings; a reload cannot change them.
 	Settings string
+	Dir      string // of the files of tor; empty if it has none of ours
 	Where    string // in the file
 }
 
@@ -165,6 +168,8 @@ type Manager struct {
 	cfg     Config        // as it runs
 	network onion.Network // nil until it is open
 	servers []*server     // in the order of the configuration
+
+	lowDisks []DiskStatus // replaced by watchDisks under mu
 }
 
 // PluginError is the error of a plugin that cannot be used. It names the plugin, so
@@ -211,6 +216,7 @@ func (m *Manager) startAll(ctx context.Context) error {
 	lost := make(chan struct{})
 	m.wg.Go(func() { m.keepControlSocket(control, ln, lost) })
 	m.wg.Go(func() { m.watchFiles(control, lost) })
+	m.wg.Go(func() { m.watchDisks(control) })
 	faults, err := m.openServers()
 	if err != nil {
 		return err

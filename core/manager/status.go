@@ -24,6 +24,7 @@ type Status struct {
 	Since   time.Time      `json:"since"`
 	Network *onion.Status  `json:"network,omitempty"` // absent before the network is opened
 	Servers []ServerStatus `json:"servers"`
+	Disks   []DiskStatus   `json:"disks,omitempty"` // that are nearly full and hold no store
 	// Log and Stdout say what is wrong with the outputs of the relay; absent while
 	// everything is written.
 	Log    *logwriter.Trouble `json:"log,omitempty"`
@@ -56,6 +57,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 	st := Status{PID: os.Getpid(), Since: m.since}
 	m.mu.Lock()
 	st.Version = m.cfg.Version
+	st.Disks = m.lowDisks
 	st.Log, st.Stdout = m.cfg.Log.Trouble(), m.cfg.Stdout.Trouble()
 	if m.network != nil {
 		st.Network = new(m.network.Status())
