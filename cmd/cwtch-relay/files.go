@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
@@ -15,6 +16,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
@@ -49,8 +51,18 @@ func runInit(_ context.Context, args []string, stdout, _ io.Writer) error {
 	if f.JSON {
 		return command.PrintJSON(stdout, map[string]string{"config": path})
 	}
-	_, err = fmt.Fprintf(stdout, "wrote %s\n\nrun it with:  %s\n", path, pathname.Command("cwtch-relay", "-config", path))
+	_, err = fmt.Fprintf(stdout, "wrote %s\n\n%s\n\nrun it with:  %s\n", path, describeRetention(), pathname.Command("cwtch-relay", "-config", path))
 	return err
+}
+
+// describeRetention says how much a server keeps that is left as init writes it.
+func describeRetention() string {
+	defaults := make(map[string]string)
+	for _, a := range limits.RetentionSchema().Attributes {
+		defaults[a.Name] = a.Default
+	}
+	return fmt.Sprintf("Messages stay for %s, and the oldest go earlier once there are %s or %s of them.\nThe store then takes up to a third more on the disk, and %s of the disk stays free.\nThe block \"retention\" of that file changes this.",
+		strings.Replace(defaults["max_age"], "d", " days", 1), strings.Replace(defaults["max_bytes"], "GiB", " GiB", 1), defaults["max_count"], "1 GiB or a tenth")
 }
 
 func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error {
