@@ -124,7 +124,7 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 		}
 	}
 	if r := s.Retention; r != nil {
-		all = append(all, retentionFindings(*r)...)
+		all = append(all, retentionFindings(*r, now)...)
 	}
 	for _, p := range s.Others {
 		all = append(all, otherFindings(p)...)
@@ -133,7 +133,10 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 }
 
 // retentionFindings returns what keeps a server from removing old envelopes.
-func retentionFindings(r retention.Status) (all []finding) {
+func retentionFindings(r retention.Status, now time.Time) (all []finding) {
+	if r.Floor != nil && r.Floor.After(now) {
+		all = append(all, finding{critical, "posts are refused, because the store keeps nothing from before " + r.Floor.Format(dateLayout) + ": if the clock of this machine is behind, set it; otherwise wait, or copy the store, since a copy takes posts at once (cwtch-relay storage copy)", ""})
+	}
 	if r.Undecided {
 		all = append(all, finding{warning, "nothing is removed, because the server is older than its retention and the configuration does not say how much it keeps: write a retention block, \"retention {}\" for the defaults, and see what \"cwtch-relay reload -dry-run\" says", ""})
 	}

@@ -100,12 +100,19 @@ func (k *Keeper) storeBytes(ctx context.Context) uint64 {
 // sample.
 func explainShort(r limits.Retention, now Disk, samples []Disk) error {
 	what := fmt.Sprintf("the disk has less room than keep_free, %d MiB", reserve(r, now)>>20)
+	if keep := reserve(r, now); now.Size > 0 && keep+keep/10 >= now.Size {
+		return fmt.Errorf("%s, and will never have more, since it has %d MiB: lower keep_free", what, now.Size>>20)
+	}
 	if len(samples) == 0 || now.Used <= samples[0].Used {
 		return fmt.Errorf("%s: the store takes %d MiB of the %d MiB in use", what, now.Store>>20, now.Used>>20)
 	}
 	was := samples[0]
 	all, own := now.Used-was.Used, min(now.Used-was.Used, now.Store-min(now.Store, was.Store))
-	what = fmt.Sprintf("%s: %d MiB were used up in %d hours, %d MiB of that by this store", what, all>>20, int(now.At.Sub(was.At).Hours()+0.5), own>>20)
+	within := "within an hour"
+	if hours := int(now.At.Sub(was.At).Hours() + 0.5); hours > 1 {
+		within = fmt.Sprintf("in %d hours", hours)
+	}
+	what = fmt.Sprintf("%s: %d MiB were used up %s, %d MiB of that by this store", what, all>>20, within, own>>20)
 	if own < all/2 {
 		return fmt.Errorf("%s; something else fills the disk, look for it", what)
 	}

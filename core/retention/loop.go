@@ -88,7 +88,10 @@ type Keeper struct {
 	short     error  // why the disk does
 	refused   string // the reason that the board has
 	loggedErr time.Time
-	trouble   error        // of the last look
+	trouble   error        // of the last look or step
+	triedAt   time.Time    // of the last look, whether it failed or not
+	last      storage.Seq  // of the store, as it was last
+	removed   uint64       // envelopes, by this keeper
 	floor     storage.Hour // of the store, as it was last
 	ahead     bool         // whether that is in the future
 
@@ -178,7 +181,7 @@ func (k *Keeper) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-k.changed:
-			k.wholeAt, k.samples = time.Time{}, nil
+			k.wholeAt, k.triedAt, k.samples = time.Time{}, time.Time{}, nil
 		case answer := <-k.asked:
 			k.waiting = append(k.waiting, answer)
 		case <-timer.C:
@@ -281,10 +284,13 @@ func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	var grown storage.HourSize
 	grown.Count, grown.Bytes = k.cfg.Grown()
 	size := storage.HourSize{Count: k.left.Count + grown.Count - k.grown.Count, Bytes: k.left.Bytes + grown.Bytes - k.grown.Bytes}
-	if time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit) {
+	switch {
+	case errors.Is(k.trouble, storage.ErrCorrupt) && time.Since(k.triedAt) < wholeEvery: // it may cost as much again
+		return k.trouble
+	case time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit):
 		return k.trouble
 	}
-	k.trouble = k.look(ctx, r, grown)
+	k.triedAt, k.trouble = time.Now(), k.look(ctx, r, grown)
 	return k.trouble
 }
 
@@ -294,6 +300,7 @@ func (k *Keeper) look(ctx context.Context, r limits.Retention, grown storage.Hou
 	if err != nil {
 		return err
 	}
+	k.last = info.Last
 	fell := k.noteFloor(info.Floor)
 	if err := k.advanceClock(hours); err != nil {
 		return err
@@ -467,6 +474,17 @@ func (k *Keeper) prune(ctx context.Context, floor storage.Hour) error {
 	}
 	k.step = adaptStep(k.step, time.Since(begin), minStep, storage.MaxPrune)
 	k.removing = pruned.More
+	if k.removed += pruned.Envelopes; k.removed > uint64(k.last) {
+		info, err := k.readInfo(ctx)
+		if err == nil && k.removed > uint64(info.Last) {
+			err = fmt.Errorf("prune the store: %w: it says that it has removed %d envelopes and has never had more than %d; replace the storage plugin", storage.ErrCorrupt, k.removed, info.Last)
+			k.removing, k.removed = false, 0
+		}
+		if err != nil {
+			return err
+		}
+		k.last = info.Last
+	}
 	k.mu.Lock()
 	k.status.Removed += pruned.Envelopes
 	k.status.Removing = pruned.More

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,12 +266,13 @@ func TestKeeperIsNotMovedByAClock(t *testing.T) {
 	}
 }
 
-// cutStore is a store whose calls fail while err is set.
+// cutStore is a store whose calls fail while err is set, and that counts them.
 type cutStore struct {
 	*storagetest.Memory
-	mu  sync.Mutex
-	err error
-	lie *storage.Pruned
+	mu     sync.Mutex
+	err    error
+	lie    *storage.Pruned
+	prunes int
 }
 
 func (c *cutStore) set(err error, lie *storage.Pruned) {
@@ -282,6 +284,7 @@ func (c *cutStore) set(err error, lie *storage.Pruned) {
 func (c *cutStore) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.prunes++
 	if c.err != nil {
 		return storage.Pruned{}, c.err
 	}
@@ -319,6 +322,8 @@ func TestKeeperNoticesAPluginThatLies(t *testing.T) {
 	for name, lie := range map[string]storage.Pruned{
 		"the floor does not rise": {},
 		"nothing is removed":      {Floor: 1 << 31, More: true},
+		"there is always more":    {Floor: 1 << 31, Envelopes: 64, More: true},
+		"the hours stay":          {Floor: 1 << 31},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -327,15 +332,180 @@ func TestKeeperNoticesAPluginThatLies(t *testing.T) {
 				k.config.Store = store
 				k.post(5, 9*day)
 				k.post(5, 0)
+				if err := (state{Clock: Clock{Hour: storage.HourOf(time.Now())}}).save(k.config.Dir); err != nil {
+					t.Fatal(err)
+				}
 				store.set(nil, &lie)
-				k.start()
+				keeper := k.start()
 				sleep(30 * time.Minute)
 				if n := strings.Count(k.log.String(), storage.ErrCorrupt.Error()); n != 1 {
 					t.Errorf("said %d times: %s", n, k.log.String())
 				}
+				if st := keeper.Status(); !strings.Contains(st.Trouble, storage.ErrCorrupt.Error()) {
+					t.Errorf("the status says %q", st.Trouble)
+				}
+				if n := store.prunes; n > 10 {
+					t.Errorf("%d calls in half an hour", n)
+				}
+				store.set(nil, nil)
+				keeper.SetRetention(limits.Retention{MaxAge: day, Written: true})
+				sleep(2 * wholeEvery)
+				if st := keeper.Status(); st.Trouble != "" || k.info().Count != 5 {
+					t.Errorf("after the lie %q, and %d envelopes", st.Trouble, k.info().Count)
+				}
 			})
 		})
 	}
+}
+
+// hugeStore is a store that says that it has some hours, and removes what they hold.
+type hugeStore struct {
+	*storagetest.Memory
+	mu    sync.Mutex
+	hours []storage.HourSize // below floor they are pruned and not removed yet
+	info  storage.Info
+	steps int
+}
+
+func (h *hugeStore) Info(context.Context) (storage.Info, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.info, nil
+}
+
+func (h *hugeStore) Hours(_ context.Context, req storage.HoursRequest) (hours []storage.HourSize, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hour := range h.hours {
+		if hour.Hour >= req.From && len(hours) < storage.MaxHours {
+			hours = append(hours, hour)
+		}
+	}
+	return hours, nil
+}
+
+func (h *hugeStore) Prune(_ context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	limit, err := req.Bound()
+	time.Sleep(time.Millisecond)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.info.Floor = max(h.info.Floor, req.Floor)
+	p := storage.Pruned{Floor: h.info.Floor}
+	for h.steps++; len(h.hours) > 0 && h.hours[0].Hour < h.info.Floor; h.hours = h.hours[1:] {
+		n := min(h.hours[0].Count, uint64(limit)-p.Envelopes)
+		p.Envelopes += n
+		if h.hours[0].Count -= n; h.hours[0].Count > 0 {
+			p.More = true
+			break
+		}
+	}
+	return p, err
+}
+
+// TestKeeperRemovesAHugeHour shows that an hour of a million envelopes goes in bounded
+// steps, as a whole, and that the hours after it stay.
+func TestKeeperRemovesAHugeHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxCount: 1000, MinAge: day})
+		now := storage.HourOf(time.Now())
+		store := &hugeStore{Memory: k.store, info: storage.Info{First: 1, Last: 1_000_500, Count: 1_000_500}, hours: []storage.HourSize{{Hour: now - 30, Count: 1_000_000}, {Hour: now - 3, Count: 500}}}
+		k.config.Store = store
+		keeper := k.start()
+		sleep(2 * time.Millisecond)
+		if st := keeper.Status(); st.Envelopes != 500 || !st.Removing || *st.Floor != *timeOf(now - 29) {
+			t.Errorf("%+v", st)
+		}
+		sleep(time.Minute)
+		if st := keeper.Status(); st.Removed != 1_000_000 || st.Removing || store.steps < 1_000_000/storage.MaxPrune || store.steps > 300 {
+			t.Errorf("%d removed in %d steps", st.Removed, store.steps)
+		}
+	})
+}
+
+// endlessStore is a store whose hours never end.
+type endlessStore struct {
+	*storagetest.Memory
+	calls atomic.Int64
+}
+
+func (e *endlessStore) Hours(_ context.Context, req storage.HoursRequest) ([]storage.HourSize, error) {
+	e.calls.Add(1)
+	hours := make([]storage.HourSize, storage.MaxHours)
+	for i := range hours {
+		hours[i] = storage.HourSize{Hour: req.From + storage.Hour(i), Count: 1}
+	}
+	return hours, nil
+}
+
+func TestHoursWithoutEndAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxAge: day})
+		store := &endlessStore{Memory: k.store}
+		k.config.Store = store
+		keeper := k.start()
+		sleep(wholeEvery - time.Minute)
+		if n := store.calls.Load(); n != maxHours/storage.MaxHours {
+			t.Errorf("asked for %d pages within ten minutes", n)
+		}
+		if st := keeper.Status(); !strings.Contains(st.Trouble, "more than") {
+			t.Errorf("the status says %q", st.Trouble)
+		}
+	})
+}
+
+// TestFloorInTheFuture shows that a plugin that invents a floor is told of, and that it
+// leaves nothing behind: when its floor is true again, all goes on.
+func TestFloorInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxAge: 10 * day})
+		now := storage.HourOf(time.Now())
+		store := &hugeStore{Memory: k.store, info: storage.Info{First: 1, Last: 500, Count: 500, Floor: now + 1000}, hours: []storage.HourSize{{Hour: now, Count: 500}}}
+		k.config.Store = store
+		k.start()
+		sleep(time.Hour)
+		if n := strings.Count(k.log.String(), "posts are refused until then"); n != 1 || !strings.Contains(k.log.String(), "hours=1000") {
+			t.Errorf("said %d times: %s", n, k.log.String())
+		}
+		store.mu.Lock()
+		store.info.Floor = now - 300
+		store.mu.Unlock()
+		sleep(11 * day)
+		if info, _ := store.Info(t.Context()); info.Floor < storage.HourOf(time.Now())-241 || len(store.hours) > 0 {
+			t.Errorf("%+v at hour %d", info, storage.HourOf(time.Now()))
+		}
+		if strings.Contains(k.log.String(), storage.ErrCorrupt.Error()) {
+			t.Errorf("the log is %s", k.log.String())
+		}
+	})
+}
+
+// TestFallenFloorIsTold shows that a floor that falls is raised again and told of.
+func TestFallenFloorIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxAge: 10 * day})
+		store := &hugeStore{Memory: k.store, info: storage.Info{First: 1, Last: 500, Count: 500}}
+		k.config.Store = store
+		k.start()
+		sleep(time.Hour)
+		store.mu.Lock()
+		store.info.Floor -= 5
+		store.mu.Unlock()
+		sleep(wholeEvery)
+		if info, _ := store.Info(t.Context()); info.Floor < storage.HourOf(time.Now())-241 || !strings.Contains(k.log.String(), "fell by 5 hours") {
+			t.Errorf("%+v, and the log is %s", info, k.log.String())
+		}
+	})
+}
+
+func TestKeepFreeLargerThanTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{KeepFree: 100 << 20})
+		k.setDisk(Disk{Free: 90 << 20, Size: 95 << 20})
+		k.start()
+		if r := k.reason(); !strings.Contains(r, "lower keep_free") {
+			t.Errorf("refused because of %q", r)
+		}
+	})
 }
 
 func TestKeeperOfAStoreThatCannotPrune(t *testing.T) {

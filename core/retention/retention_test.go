@@ -81,6 +81,13 @@ func TestDecideKeepsItsPromises(t *testing.T) {
 		if d.Floor < floor {
 			t.Fatalf("the floor fell from %d to %d", floor, d.Floor)
 		}
+		highest := before(now, p.MinAge)
+		if p.MaxAge > 0 {
+			highest = max(highest, before(now, p.MaxAge))
+		}
+		if d.Floor > max(floor, highest) {
+			t.Fatalf("at hour %d the floor rose to %d; what is younger than both ages stays", now, d.Floor)
+		}
 		var all, left storage.HourSize
 		var lastGone storage.HourSize
 		for _, h := range hours {

@@ -35,7 +35,7 @@ type Status struct {
 	Refuses      string     `json:"refuses,omitempty"` // why posts are refused
 	Trouble      string     `json:"trouble,omitempty"` // why old envelopes cannot be removed now
 	// Compaction says when the files of the store become smaller.
-	Compaction CompactionStatus `json:"compaction"`
+	Compaction CompactionStatus `json:"compaction,omitzero"`
 }
 
 // Status describes the retention as it was at the last look.
