@@ -146,10 +146,10 @@ func retentionFindings(r retention.Status, now time.Time) (all []finding) {
 		}
 	}
 	if r.Trouble != "" {
-		all = append(all, finding{warning, "old envelopes cannot be removed now", r.Trouble})
+		all = append(all, finding{warning, "old envelopes cannot be removed now: " + r.Trouble, ""})
 	}
 	if r.Compaction.Problem != "" {
-		all = append(all, finding{warning, "what was removed stays in the files of the store, because it cannot be compacted now", r.Compaction.Problem})
+		all = append(all, finding{warning, "what was removed stays in the files of the store, because it cannot be compacted now: " + r.Compaction.Problem, ""})
 	}
 	return all
 }
