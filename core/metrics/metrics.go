@@ -16,6 +16,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
 )
@@ -148,6 +150,15 @@ var serverTable = []metric[relay.Status]{{
 	doc: "How much of the size of the store is not free for reuse; 0 if the store cannot tell.",
 	points: func(st relay.Status) []stats.Point {
 		return storedPoints(st, func(s *relay.StoreStatus) uint64 { return s.InUse })
+	},
+}, {
+	name: "stored_floor_age_seconds", unit: "seconds", kind: stats.Gauge,
+	doc: "Age of the hour before which the store keeps nothing, in whole hours. Absent while the store has removed nothing.",
+	points: func(st relay.Status) []stats.Point {
+		if st.Store == nil || st.Store.Floor == nil {
+			return nil
+		}
+		return singlePoint(uint64(max(0, time.Now().Unix()/3600-st.Store.Floor.Unix()/3600)) * 3600)
 	},
 }, {
 	name: "stored_spent_tokens", kind: stats.Gauge,

@@ -3,8 +3,10 @@ package metrics
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/sdk/stats"
@@ -88,6 +90,29 @@ func TestLabelsAreFixedWords(t *testing.T) {
 					t.Errorf("%s has the label %s=%q", m.Name, l.Name, l.Value)
 				}
 			}
+		}
+	}
+}
+
+// TestAgeOfTheFloor shows that it is in whole hours, absent without a floor, and never
+// negative.
+func TestAgeOfTheFloor(t *testing.T) {
+	hour := time.Now().Truncate(time.Hour)
+	for name, c := range map[string]struct {
+		floor *time.Time
+		want  []float64
+	}{"none": {nil, nil}, "ten hours ago": {new(hour.Add(-10 * time.Hour)), []float64{36000, 39600}}, "to come": {new(hour.Add(10 * time.Hour)), []float64{0}}} {
+		st := relay.Status{Store: &relay.StoreStatus{Floor: c.floor}}
+		for _, m := range readAll(serverTable, st) {
+			if m.Name == "stored_floor_age_seconds" && !slices.Contains(c.want, m.Points[0].Value) {
+				t.Errorf("%s: %v", name, m.Points)
+			}
+			if m.Name == "stored_floor_age_seconds" {
+				c.want = nil
+			}
+		}
+		if c.want != nil {
+			t.Errorf("%s: there is no metric", name)
 		}
 	}
 }
