@@ -138,7 +138,7 @@ func retentionFindings(r retention.Status, now time.Time) (all []finding) {
 		all = append(all, finding{critical, "posts are refused, because the store keeps nothing from before " + r.Floor.Format(dateLayout) + ": if the clock of this machine is behind, set it; otherwise wait, or copy the store, since a copy takes posts at once (cwtch-relay storage copy)", ""})
 	}
 	if r.Undecided {
-		all = append(all, finding{warning, "nothing is removed, because the server is older than its retention and the configuration does not say how much it keeps: write a retention block, \"retention {}\" for the defaults, and see what \"cwtch-relay reload -dry-run\" says", ""})
+		all = append(all, finding{warning, "nothing is removed: the server has messages from before it had a retention, and the configuration does not say how much it keeps. Write a retention block for it, \"retention {}\" for the defaults; \"cwtch-relay reload -dry-run\" says what that deletes", ""})
 	}
 	for _, what := range []string{r.Waits, r.Tight} {
 		if what != "" {

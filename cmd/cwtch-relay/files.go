@@ -61,8 +61,8 @@ func describeRetention() string {
 	for _, a := range limits.RetentionSchema().Attributes {
 		defaults[a.Name] = a.Default
 	}
-	return fmt.Sprintf("Messages stay for %s, and the oldest go earlier once there are %s or %s of them.\nThe store then takes up to a third more on the disk, and %s of the disk stays free.\nThe block \"retention\" of that file changes this.",
-		strings.Replace(defaults["max_age"], "d", " days", 1), strings.Replace(defaults["max_bytes"], "GiB", " GiB", 1), defaults["max_count"], "1 GiB or a tenth")
+	return fmt.Sprintf("Messages stay for %s, and the oldest go earlier once there are %s or %s of them.\nThe store then takes up to a third more on the disk, and 1 GiB or a tenth of the disk stays free.\nThe block \"retention\" of that file changes this.",
+		strings.Replace(defaults["max_age"], "d", " days", 1), strings.Replace(defaults["max_bytes"], "GiB", " GiB", 1), strings.Replace(defaults["max_count"], "000000", " million", 1))
 }
 
 func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error {

@@ -194,7 +194,11 @@ func (p *planner) planRetention(s *server, next limits.Retention) {
 	if len(names) == 0 {
 		names = []string{"retention"} // the defaults, which are kept from now on
 	}
-	step := Step{Action: ActionSet, Server: s.name, Settings: names, do: func(context.Context) error {
+	note := ""
+	if decides {
+		note = "what exceeds its limits is removed from now on"
+	}
+	step := Step{Action: ActionSet, Server: s.name, Settings: names, Note: note, do: func(context.Context) error {
 		p.m.updateShared(func() { s.retention = next })
 		if s.keeper != nil { // an earlier step may have stopped the server
 			s.keeper.SetRetention(next)

@@ -168,7 +168,7 @@ func TestOldServerIsAsked(t *testing.T) {
 	h.cfg.Servers[0].Retention.Written = true
 	for _, dry := range []bool{true, false} {
 		plan, err := m.Reload(t.Context(), dry)
-		if err != nil || len(plan.Steps) != 1 || !plan.Deletes() || plan.Steps[0].Deletes.Envelopes != 1 || !strings.HasPrefix(plan.Steps[0].String(), "set server main retention: deletes 1 envelope") {
+		if err != nil || len(plan.Steps) != 1 || !plan.Deletes() || plan.Steps[0].Deletes.Envelopes != 1 || !strings.HasPrefix(plan.Steps[0].String(), "set server main retention: what exceeds its limits is removed from now on: deletes 1 envelope") {
 			t.Fatalf("dry %v: %+v, %v", dry, plan, err)
 		}
 	}

@@ -251,7 +251,7 @@ func (k *Keeper) decide(ctx context.Context, r limits.Retention) error {
 	k.status.Undecided, k.status.Compaction.Due = k.undecided, k.compactionDue()
 	k.mu.Unlock()
 	if k.undecided && !was {
-		k.cfg.Logger.Warn("nothing is removed: the server has messages from before its retention was known, and the configuration has no retention block for it; write one, \"retention {}\" for the defaults")
+		k.cfg.Logger.Warn("nothing is removed: the server has messages from before it had a retention, and the configuration has no retention block for it; write one, \"retention {}\" for the defaults")
 	}
 	return nil
 }
