@@ -20,14 +20,14 @@ import (
 type compactedStore struct {
 	*storagetest.Memory
 
-	mu     sync.Mutex
-	bytes  uint64 // of the files
-	inUse  uint64
-	copied uint64 // by the compaction under way
-	calls  int
-	done   int                 // compactions
-	lie    *storage.Compacted  // the answer to each call
-	rooms  map[uint64]struct{} // that were offered
+	mu      sync.Mutex
+	bytes   uint64 // of the files
+	inUse   uint64
+	copied  uint64 // by the compaction under way
+	calls   int
+	done    int                 // compactions
+	lie     *storage.Compacted  // the answer to each call
+	offered map[uint64]struct{} // that were offered
 }
 
 func (c *compactedStore) Info(ctx context.Context) (storage.Info, error) {
@@ -46,7 +46,7 @@ func (c *compactedStore) Compact(ctx context.Context, req storage.CompactRequest
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
-	c.rooms[req.Room] = struct{}{}
+	c.offered[req.Room] = struct{}{}
 	if c.lie != nil {
 		return *c.lie, nil
 	}
@@ -83,7 +83,7 @@ func (c *compactedStore) counts() (done, calls int) {
 
 func newCompactTest(t *testing.T, r limits.Retention) (*keeperTest, *compactedStore) {
 	k := newKeeperTest(t, r)
-	store := &compactedStore{Memory: k.store, rooms: make(map[uint64]struct{})}
+	store := &compactedStore{Memory: k.store, offered: make(map[uint64]struct{})}
 	store.set(100<<20, 100<<20)
 	k.config.Store = store
 	return k, store
@@ -284,8 +284,8 @@ func TestCompactionNeedsRoom(t *testing.T) {
 		if n := strings.Count(k.log.String(), "cannot be compacted now"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
-		if _, ok := store.rooms[99<<20]; !ok {
-			t.Errorf("the rooms were %v", store.rooms)
+		if _, ok := store.offered[99<<20]; !ok {
+			t.Errorf("the offered were %v", store.offered)
 		}
 		if done, calls := store.counts(); done != 0 || calls > 6 {
 			t.Errorf("%d compactions of %d attempts in five hours", done, calls)
