@@ -144,7 +144,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	b := r.Board()
 	s.board.Store(b)
 	// A store that was restarted before there was a board was compared with nothing.
-	end := func() {}
+	end, old := func() {}, false
 	err = b.Reopened(ctx)
 	if err == nil {
 		if lost := checkMark(s.dir, b.Epoch(), b.End().Seq); lost != nil {
@@ -152,6 +152,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		}
 	}
 	if err == nil {
+		old = b.End().Seq > 0
 		end = startMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
 		err = r.Publish(ctx)
 	}
@@ -161,7 +162,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		r.Close(ctx) //nolint:errcheck // nothing was posted yet
 		return err
 	}
-	keeper := m.startKeeper(s, store, b, log)
+	keeper := m.startKeeper(s, store, b, old, log)
 	m.updateShared(func() {
 		s.relay, s.limits, s.stopMark, s.files, s.keeper, s.problem = r, limits, end, files, keeper, ""
 	})
@@ -177,10 +178,10 @@ func storePath(dir string) string {
 }
 
 // startKeeper keeps the store of a server within its retention.
-func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, log *slog.Logger) *retention.Keeper {
+func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, old bool, log *slog.Logger) *retention.Keeper {
 	dir := storePath(s.dir)
 	return retention.Start(retention.Config{
-		Store: store, Limits: s.retention, Dir: s.dir, Compacting: &m.compacting, Now: m.cfg.now, Logger: log,
+		Store: store, Limits: s.retention, Dir: s.dir, Old: old, Compacting: &m.compacting, Now: m.cfg.now, Logger: log,
 		Grown:     func() (envelopes, bytes uint64) { return b.Counts.Stored.Load(), b.Counts.Bytes.Load() },
 		FloorRose: b.FloorRose,
 		Refuse:    b.SetNoRoom,

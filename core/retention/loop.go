@@ -35,6 +35,7 @@ type Config struct {
 	Store  storage.Store
 	Limits limits.Retention
 	Dir    string // of the server, for what is remembered
+	Old    bool   // whether the store had messages before the server was published
 
 	// Grown returns what the board has stored since it was opened.
 	Grown func() (envelopes, bytes uint64)
@@ -196,10 +197,7 @@ func (k *Keeper) work(ctx context.Context) time.Duration {
 	r := k.limits
 	k.mu.Unlock()
 	k.checkDisk(ctx, r)
-	if err := k.decide(ctx, r); err != nil {
-		k.noteTrouble(ctx, err)
-		return every
-	}
+	k.decide(r)
 	r = inForce(r, k.state.Undecided)
 	if k.pruner != nil {
 		k.noteTrouble(ctx, k.keep(ctx, r))
@@ -224,21 +222,17 @@ func (k *Keeper) abandonCompaction() {
 	}
 }
 
-// decide loads the state at the first call. A store that has messages and no state is older
-// than the defaults, or comes from elsewhere: its server is undecided until its retention
-// is written.
-func (k *Keeper) decide(ctx context.Context, r limits.Retention) error {
+// decide loads the state at the first call. A server that had messages and no state is older
+// than the defaults, or comes from elsewhere: it is undecided until its retention is
+// written.
+func (k *Keeper) decide(r limits.Retention) {
 	if !k.loaded {
-		info, err := k.readInfo(ctx)
-		if err != nil {
-			return err
-		}
 		known, found, err := loadState(k.cfg.Dir)
 		if err != nil { // nothing is known, as if there were none
 			k.cfg.Logger.Warn("what the retention has to remember is lost, and is found anew", "error", err)
 		}
 		if k.state = known; !found {
-			k.state.Undecided = info.Last > 0 && k.pruner != nil
+			k.state.Undecided = k.cfg.Old && k.pruner != nil
 		}
 		k.saved, k.loaded = known, true
 	}
@@ -253,7 +247,6 @@ func (k *Keeper) decide(ctx context.Context, r limits.Retention) error {
 	if k.undecided && !was {
 		k.cfg.Logger.Warn("nothing is removed: the server has messages from before it had a retention, and the configuration has no retention block for it; write one, \"retention {}\" for the defaults")
 	}
-	return nil
 }
 
 // noteTrouble notes why old envelopes cannot be removed now, nil if they can, and logs it

@@ -37,7 +37,7 @@ func TestOldServerKeepsAllUntilItsRetentionIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		defaults := limits.Retention{MaxAge: 30 * day, MaxCount: 10, MinAge: day}
 		k := newKeeperTest(t, defaults)
-		k.config.Limits.Written = false
+		k.config.Limits.Written, k.config.Old = false, true
 		k.post(20, 60*day)
 		k.post(5, 0)
 		for range 2 {
@@ -70,8 +70,9 @@ func TestNewServerHasTheDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeperTest(t, limits.Retention{MaxAge: 30 * day})
 		k.config.Limits.Written = false
+		k.post(20, 0) // the first ones, before the keeper has looked
 		k.start().Stop()
-		k.post(20, 0)
+		k.config.Old = true
 		keeper := k.start()
 		sleep(32 * day)
 		if st := keeper.Status(); k.info().Count != 0 || st.Undecided {
