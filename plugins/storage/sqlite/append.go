@@ -205,8 +205,16 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 // storeEntry puts an entry at the end of the log, and its signature into the table of those
 // unless it is signed, that is, Find finds an earlier one.
 func (b *batch) storeEntry(e *storage.Entry, checksum int64, signed bool) error {
-	if _, err := b.writer.store.ExecContext(uncanceled, int64(e.Seq), e.ID[:], int64(e.Born), 0, checksum, emptyIfNil(e.Signature), emptyIfNil(e.Ciphertext)); err != nil {
+	n := countPieces(len(e.Signature), len(e.Ciphertext))
+	head := len(e.Ciphertext) - n*pieceSize
+	if _, err := b.writer.store.ExecContext(uncanceled, int64(e.Seq), e.ID[:], int64(e.Born), 0, checksum, n, emptyIfNil(e.Signature), emptyIfNil(e.Ciphertext[:head])); err != nil {
 		return err
+	}
+	for i := range n {
+		piece := e.Ciphertext[head+i*pieceSize:][:pieceSize]
+		if _, err := b.storePiece.ExecContext(uncanceled, firstPiece(e.Seq)+int64(i), piece); err != nil {
+			return err
+		}
 	}
 	if !signed {
 		if _, err := b.sign.ExecContext(uncanceled, hashOf(e.Signature), int64(e.Seq)); err != nil {
@@ -256,6 +264,7 @@ func (b *batch) spendToken(token storage.TokenID, paid any) (bool, error) {
 	spent, err := insertRow(b.spend, token[:], paid)
 	if spent {
 		b.meta.tokens++
+		b.meta.sum += checksumOfToken(token[:], paid)
 	}
 	return spent, err
 }
@@ -281,19 +290,22 @@ func (b *batch) lowerBorn(e envelope, other storage.Hour) error {
 
 // readEntry reads an entry that is there.
 func (b *batch) readEntry(seq storage.Seq) (storage.Entry, error) {
-	rows, err := b.bySeq.QueryContext(uncanceled, int64(seq))
+	var found []partial
+	err := readRows(b.bySeq, []any{int64(seq)}, func(rows *sql.Rows) error {
+		p, err := scanPartial(rows)
+		found = append(found, p)
+		return err
+	})
+	if err == nil && len(found) == 0 {
+		err = errMissingEntry
+	}
+	if err == nil {
+		err = addPieces(b.pieces, found)
+	}
 	if err != nil {
 		return storage.Entry{}, err
 	}
-	defer rows.Close() //nolint:errcheck // reads only
-	if !rows.Next() {
-		return storage.Entry{}, errors.Join(rows.Err(), errMissingEntry)
-	}
-	var r row
-	if err := rows.Scan(r.columns()...); err != nil {
-		return storage.Entry{}, explainScanError(err)
-	}
-	return r.toEntry()
+	return found[0].toEntry()
 }
 
 // commitBatch writes the counters, and makes them and the rows durable.
@@ -302,7 +314,7 @@ func (b *batch) commitBatch() error {
 		return err
 	}
 	m := b.meta
-	if _, err := b.advance.ExecContext(uncanceled, int64(m.last), int64(m.tokens), int64(m.floor), int64(m.first), int64(m.count)); err != nil {
+	if _, err := b.advance.ExecContext(uncanceled, int64(m.last), int64(m.tokens), m.sum, int64(m.floor), int64(m.first), int64(m.count)); err != nil {
 		return err
 	}
 	return b.commitAndRelease()

@@ -108,7 +108,7 @@ func TestLogThatGoesOnIsCorrupt(t *testing.T) {
 	if err := s.writer.takeWriteLock(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.writer.advance.ExecContext(t.Context(), 1, 0, 0, 1, 1); err != nil {
+	if _, err := s.writer.advance.ExecContext(t.Context(), 1, 0, 0, 0, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Append(t.Context(), storefiletest.RandomRecords(1)); !errors.Is(err, storage.ErrCorrupt) {

@@ -48,7 +48,7 @@ func initializeEpoch(path string, epoch storage.Epoch) error {
 	}
 	db.SetMaxOpenConns(1)
 	_, err = db.ExecContext(uncanceled, fmt.Sprintf(
-		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0, 0, 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+		"BEGIN; %s INSERT INTO meta VALUES (1, x'%x', 0, 0, 0, 0, 0, 0); PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 		schema, epoch[:], applicationID, version))
 	if err == nil {
 		// Closing would do so as well, but ignore a sync that fails.

@@ -70,11 +70,12 @@ func dumpOf(t *testing.T, path string) []byte {
 		"SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name",
 		"SELECT printf('application %d format %d', application_id, user_version) FROM pragma_application_id, pragma_user_version",
 		"SELECT 'auto_vacuum ' || auto_vacuum FROM pragma_auto_vacuum",
-		"SELECT printf('%d %s %d %d %d %s %s', seq, hex(id), born, lowered, checksum, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
+		"SELECT printf('%d %s %d %d %d %d %s %s', seq, hex(id), born, lowered, checksum, pieces, hex(signature), hex(ciphertext)) FROM envelopes ORDER BY seq",
+		"SELECT printf('%d %s', n, hex(bytes)) FROM pieces ORDER BY n",
 		"SELECT printf('%d %d', hash, seq) FROM signatures ORDER BY hash",
 		"SELECT hex(token) || ' ' || typeof(paid) || ' ' || iif(typeof(paid) = 'blob', hex(paid), paid) FROM tokens ORDER BY token",
 		"SELECT printf('%d %d %d', hour, count, bytes) FROM hours ORDER BY hour",
-		"SELECT printf('%d %d %d %d %d %d %d', one, length(epoch), last, tokens, floor, first, count) FROM meta",
+		"SELECT printf('%d %d %d %d %d %d %d %d', one, length(epoch), last, tokens, sum, floor, first, count) FROM meta",
 	} {
 		rows, err := db.QueryContext(t.Context(), query)
 		if err != nil {

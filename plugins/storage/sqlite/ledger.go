@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -22,22 +24,31 @@ func (s *Store) SpentTokens(ctx context.Context, req storage.SpentTokensRequest)
 	if req.After != nil {
 		after = req.After[:]
 	}
-	err = s.withSnapshot(ctx, "list the tokens of", func(r *reader, x snapshot) error {
-		return x.readRows(r.spendings, []any{after, limit}, func(rows *sql.Rows) error {
-			var token, id sql.RawBytes
-			var paid any
-			if err := rows.Scan(&token, &paid, &id); err != nil {
-				return err
-			}
-			t, err := toSpentToken(token, paid, id)
-			page = append(page, t)
-			return err
-		})
+	err = s.withSnapshot(ctx, "list the tokens of", func(x snapshot) (err error) {
+		page, err = x.readTokens(after, limit)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return page, nil
+}
+
+// readTokens reads tokens after one. With an error it returns what it has read before.
+func (x snapshot) readTokens(after []byte, limit int) (page []storage.SpentToken, err error) {
+	err = readRows(x.tokens, []any{after, limit}, func(rows *sql.Rows) error {
+		var token, id sql.RawBytes
+		var paid any
+		if err := rows.Scan(&token, &paid, &id); err != nil {
+			return err
+		}
+		t, err := toSpentToken(token, paid, id)
+		if err == nil {
+			page = append(page, t)
+		}
+		return err
+	})
+	return page, err
 }
 
 // toSpentToken returns a row of the table tokens. id is that of the envelope in the log, or
@@ -62,6 +73,17 @@ func toSpentToken(token []byte, paid any, id []byte) (t storage.SpentToken, err 
 	}
 	t.ID = storage.ID(id)
 	return t, nil
+}
+
+// checksumOfToken is the CRC-32C of a row of the table tokens: of the token and the id, or the
+// sequence number in 8 bytes. Their sum in the table meta finds out whether one has changed or is
+// missing, which a row does not tell by itself.
+func checksumOfToken(token []byte, paid any) int64 {
+	id, ok := paid.([]byte)
+	if seq, isSeq := paid.(int64); isSeq && !ok {
+		id = binary.BigEndian.AppendUint64(nil, uint64(seq))
+	}
+	return int64(crc32.Update(crc32.Update(0, castagnoli, token), castagnoli, id))
 }
 
 var errBadToken = storefile.CorruptError("a token makes no sense")

@@ -17,19 +17,27 @@ func (s *Store) Hours(ctx context.Context, req storage.HoursRequest) (hours []st
 	if err != nil {
 		return nil, fmt.Errorf("list the hours of %s: %w", s.path, err)
 	}
-	err = s.withSnapshot(ctx, "list the hours of", func(r *reader, x snapshot) error {
-		from := max(req.From, x.meta.floor)
-		return x.readRows(r.hours, []any{int64(from), limit}, func(rows *sql.Rows) error {
-			var h storage.HourSize
-			err := rows.Scan(&h.Hour, &h.Count, &h.Bytes)
-			hours = append(hours, h)
-			return err
-		})
+	err = s.withSnapshot(ctx, "list the hours of", func(x snapshot) (err error) {
+		hours, err = x.readHours(int64(max(req.From, x.meta.floor)), limit)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return hours, nil
+}
+
+// readHours reads hours from one on. With an error it returns what it has read before.
+func (x snapshot) readHours(from int64, limit int) (hours []storage.HourSize, err error) {
+	err = readRows(x.hours, []any{from, limit}, func(rows *sql.Rows) error {
+		var h storage.HourSize
+		if err := rows.Scan(&h.Hour, &h.Count, &h.Bytes); err != nil {
+			return err
+		}
+		hours = append(hours, h)
+		return nil
+	})
+	return hours, err
 }
 
 // Prune implements [storage.Pruner].
@@ -77,20 +85,16 @@ func (b *batch) raiseFloor(floor storage.Hour) error {
 	return nil
 }
 
-// removePruned removes envelopes that were born before the floor, and gives back free pages.
+// removePruned removes envelopes that were born before the floor.
 func (b *batch) removePruned(limit int) (storage.Pruned, error) {
 	p := storage.Pruned{Floor: b.meta.floor}
 	seqs, err := b.findPruned(limit + 1)
-	if err != nil || len(seqs) == 0 {
+	if err != nil {
 		return p, err
 	}
 	p.More = len(seqs) > limit
 	seqs = seqs[:min(len(seqs), limit)]
 	slices.Sort(seqs) // neighbors share pages
-	_, before, err := b.countPages()
-	if err != nil {
-		return p, err
-	}
 	for _, seq := range seqs {
 		size, err := b.removeEntry(seq)
 		if err != nil {
@@ -99,7 +103,7 @@ func (b *batch) removePruned(limit int) (storage.Pruned, error) {
 		p.Envelopes++
 		p.Bytes += size
 	}
-	return p, b.shrink(before)
+	return p, nil
 }
 
 // findPruned returns where in the table envelopes some are that were born before the floor,
@@ -123,47 +127,32 @@ func (b *batch) findPruned(limit int) (seqs []int64, err error) {
 	return seqs, rows.Err()
 }
 
-// removeEntry removes an envelope, and its signature if that is in its table.
+// removeEntry removes an envelope, and its signature if that is in its table. It writes zeros
+// over both first: SQLite does so when it deletes a row, but where it moves rows from page to
+// page afterwards, it would leave copies of the row in the unused part of one.
 func (b *batch) removeEntry(seq int64) (size uint64, err error) {
 	var born storage.Hour
 	var signature []byte
-	var length uint64
-	if err := b.remove.QueryRowContext(uncanceled, seq).Scan(&born, &signature, &length); err != nil {
+	var pieces uint64
+	if err := b.signature.QueryRowContext(uncanceled, seq).Scan(&signature); err != nil {
 		return 0, explainScanError(err)
 	}
-	size = uint64(len(signature)) + length
+	if _, err := b.erase.ExecContext(uncanceled, seq); err != nil {
+		return 0, err
+	}
+	if err := b.remove.QueryRowContext(uncanceled, seq).Scan(&born, &pieces, &size); err != nil {
+		return 0, explainScanError(err)
+	}
+	if pieces > 0 {
+		first := firstPiece(storage.Seq(seq))
+		for _, s := range []*sql.Stmt{b.erasePieces, b.removePieces} {
+			if _, err := s.ExecContext(uncanceled, first, first+maxPieces); err != nil {
+				return 0, err
+			}
+		}
+	}
+	size += pieces * pieceSize
 	b.changeHour(born, -1, -int64(size))
 	_, err = b.forget.ExecContext(uncanceled, hashOf(signature), seq)
 	return size, err
-}
-
-// freePart is the part of the pages that may be free before some are given back. What
-// appends use again need not be moved.
-const freePart = 10
-
-// shrink gives back free pages if they are more than the freePart: those that this
-// transaction has freed, and some more of what earlier ones have left.
-func (b *batch) shrink(freeBefore int64) error {
-	pages, free, err := b.countPages()
-	if err != nil {
-		return err
-	}
-	n := min(free-pages/freePart, free-freeBefore+64)
-	if n <= 0 {
-		return nil
-	}
-	rows, err := b.conn.QueryContext(uncanceled, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", n))
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // nothing is under way
-	for rows.Next() {  // gives back a page for each row
-	}
-	return rows.Err()
-}
-
-// countPages returns the number of pages of the database, and how many of them are free.
-func (b *batch) countPages() (pages, free int64, err error) {
-	err = b.free.QueryRowContext(uncanceled).Scan(&pages, &free)
-	return pages, free, err
 }

@@ -38,48 +38,65 @@ func hashOf(signature []byte) int64 {
 }
 
 // entryColumns are the columns of a row, in the order of its fields.
-const entryColumns = "seq, id, born, lowered, checksum, signature, ciphertext"
+const entryColumns = "seq, id, born, lowered, checksum, pieces, signature, ciphertext"
 
 // row is a row of the table envelopes. Its slices are valid until the next row is read.
 type row struct {
-	seq, born, lowered, checksum int64
-	id, signature, ciphertext    sql.RawBytes
+	seq, born, lowered, checksum, pieces int64
+	id, signature, ciphertext            sql.RawBytes
 }
 
 // columns are where to scan the entryColumns.
 func (r *row) columns() []any {
-	return []any{&r.seq, &r.id, &r.born, &r.lowered, &r.checksum, &r.signature, &r.ciphertext}
+	return []any{&r.seq, &r.id, &r.born, &r.lowered, &r.checksum, &r.pieces, &r.signature, &r.ciphertext}
 }
 
-// toEntry returns the entry, with bytes of its own, or an error that is
+// scanPartial reads a row.
+func scanPartial(rows *sql.Rows) (partial, error) {
+	var r row
+	if err := rows.Scan(r.columns()...); err != nil {
+		return partial{}, err
+	}
+	return r.toPartial()
+}
+
+// size is the number of bytes in the signature and the ciphertext.
+func (r *row) size() int {
+	return len(r.signature) + len(r.ciphertext) + int(r.pieces)*pieceSize
+}
+
+// toPartial returns what the row has of an entry, with bytes of its own, or an error that is
 // [storage.ErrCorrupt].
-func (r *row) toEntry() (storage.Entry, error) {
+func (r *row) toPartial() (partial, error) {
 	switch {
-	case r.seq < 1,
+	case r.seq < 1 || r.seq > maxSeq,
 		len(r.id) != len(storage.ID{}),
 		r.born < 0 || r.born > math.MaxUint32,
 		r.lowered < 0 || r.lowered > storage.MaxAging,
-		len(r.signature)+len(r.ciphertext) > storage.MaxEnvelope:
-		return storage.Entry{}, errSenselessEntry
+		r.pieces < 0 || r.pieces > maxPieces,
+		r.size() > storage.MaxEnvelope:
+		return partial{}, errSenselessEntry
 	}
 	n := len(r.signature)
-	body := append(append(make([]byte, 0, n+len(r.ciphertext)), r.signature...), r.ciphertext...)
-	e := storage.Entry{
-		Seq:        storage.Seq(r.seq),
-		ID:         storage.ID(r.id),
-		Born:       storage.Hour(r.born),
-		Signature:  body[:n:n],
-		Ciphertext: body[n:],
-	}
-	if int64(checksumOf(&e, storage.Hour(r.lowered))) != r.checksum {
-		return storage.Entry{}, storefile.CorruptError("the checksum of an entry of the log is wrong")
-	}
-	return e, nil
+	body := append(append(make([]byte, 0, r.size()), r.signature...), r.ciphertext...)
+	return partial{
+		entry: storage.Entry{
+			Seq:        storage.Seq(r.seq),
+			ID:         storage.ID(r.id),
+			Born:       storage.Hour(r.born),
+			Signature:  body[:n:n],
+			Ciphertext: body[n:],
+		},
+		lowered:  storage.Hour(r.lowered),
+		checksum: r.checksum,
+		pieces:   int(r.pieces),
+	}, nil
 }
 
 var (
 	errMissingEntry   = storefile.CorruptError("an entry of the log is missing")
 	errSenselessEntry = storefile.CorruptError("an entry of the log makes no sense")
+	errWrongChecksum  = storefile.CorruptError("the checksum of an entry of the log is wrong")
 )
 
 // meta is the row of the table of that name.
@@ -87,27 +104,43 @@ type meta struct {
 	epoch  storage.Epoch
 	last   storage.Seq
 	tokens uint64
+	sum    int64
 	floor  storage.Hour
 	first  storage.Seq
 	count  uint64
 }
 
-const selectMeta = "SELECT epoch, last, tokens, floor, first, count FROM meta WHERE one = 1"
+const selectMeta = "SELECT epoch, last, tokens, sum, floor, first, count FROM meta WHERE one = 1"
 
 // scanMeta reads the row, which must be there.
-func scanMeta(r *sql.Row) (m meta, err error) {
+func scanMeta(r *sql.Row) (meta, error) { return toMeta(r.Scan) }
+
+// scanMetaRows reads the first of the rows, which must be there.
+func scanMetaRows(rows *sql.Rows) (meta, error) {
+	return toMeta(func(columns ...any) error {
+		if rows.Next() {
+			return rows.Scan(columns...)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return sql.ErrNoRows
+	})
+}
+
+func toMeta(scan func(...any) error) (m meta, err error) {
 	var epoch []byte
-	var last, tokens, floor, first, count int64
-	switch err := explainScanError(r.Scan(&epoch, &last, &tokens, &floor, &first, &count)); {
+	var last, tokens, sum, floor, first, count int64
+	switch err := explainScanError(scan(&epoch, &last, &tokens, &sum, &floor, &first, &count)); {
 	case err == sql.ErrNoRows:
 		return meta{}, storefile.CorruptError("the table meta is empty")
 	case err != nil:
 		return meta{}, err
 	case len(epoch) != len(m.epoch) || tokens < 0 || floor < 0 || floor > math.MaxUint32 ||
-		last < 0 || first < 0 || count < 0 || (count == 0) != (first == 0):
+		last < 0 || last > maxSeq || first < 0 || count < 0 || (count == 0) != (first == 0):
 		return meta{}, storefile.CorruptError("the table meta makes no sense")
 	}
-	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens), storage.Hour(floor), storage.Seq(first), uint64(count)}, nil
+	return meta{storage.Epoch(epoch), storage.Seq(last), uint64(tokens), sum, storage.Hour(floor), storage.Seq(first), uint64(count)}, nil
 }
 
 // explainScanError returns the error of a Scan. The tables are strict, so a value of another

@@ -35,8 +35,14 @@ CREATE TABLE envelopes (          -- the log of the server
   born       INTEGER NOT NULL,    -- when the first relay accepted it, in hours since 1970
   lowered    INTEGER NOT NULL,    -- hours by which born was lowered since it was stored
   checksum   INTEGER NOT NULL,    -- CRC-32C of all the rest, see row.go
+  pieces     INTEGER NOT NULL,    -- how many pieces of the ciphertext are not here
   signature  BLOB NOT NULL,       -- that only the members of a group can check
-  ciphertext BLOB NOT NULL
+  ciphertext BLOB NOT NULL        -- its beginning, or all of it
+) STRICT;
+
+CREATE TABLE pieces (             -- of ciphertexts, of 667 bytes, so that six fill a page
+  n     INTEGER PRIMARY KEY,      -- 8 * seq + the number of the piece, from 0 on
+  bytes BLOB NOT NULL
 ) STRICT;
 
 CREATE INDEX envelopes_by_id ON envelopes (substr(id, 1, 8));
@@ -64,6 +70,7 @@ CREATE TABLE meta (               -- one row
   epoch  BLOB NOT NULL,           -- 16 random bytes, the name of this store
   last   INTEGER NOT NULL,        -- greatest seq ever assigned, 0 when none was
   tokens INTEGER NOT NULL,        -- number of rows in tokens
+  sum    INTEGER NOT NULL,        -- of the CRC-32C of all rows in tokens, see ledger.go
   floor  INTEGER NOT NULL,        -- envelopes that were born before are pruned, or will be removed soon
   first  INTEGER NOT NULL,        -- least seq that is not pruned, 0 when there is none
   count  INTEGER NOT NULL         -- number of envelopes that are not pruned

@@ -7,7 +7,7 @@
 //
 // The database can be read while the relay runs:
 //
-//	sqlite3 -readonly messages.sqlite 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) FROM envelopes LIMIT 10'
+//	sqlite3 -readonly messages.sqlite 'SELECT seq, hex(id), datetime(born*3600, "unixepoch"), length(ciphertext) + 667*pieces FROM envelopes LIMIT 10'
 //	sqlite3 -readonly messages.sqlite 'SELECT last, count, tokens, floor FROM meta'
 //	sqlite3 -readonly messages.sqlite 'SELECT datetime(hour*3600, "unixepoch"), count, bytes FROM hours'
 //	sqlite3 -readonly messages.sqlite .schema
@@ -38,18 +38,29 @@
 // (https://www.sqlite.org/psow.html). The store does not assume that: with psow=0 a commit
 // fills the last sector that it writes, and the next commit begins in another.
 //
+// # Size of the file
+//
+// SQLite leaves the rest of a page empty in which the next row has no place. So the end of a
+// ciphertext is cut into pieces, of which six fill a page; see pieces.go. A file is at most 1.3
+// times what has to be kept: signatures, ciphertexts and 124 bytes for each envelope (id, hour,
+// sequence number, checksum, spent token, and what finds it by id, hour and signature). That
+// does not hold for signatures of many hundred bytes, which are not cut, and which Cwtch does
+// not have.
+//
 // # Pruning
 //
-// What Prune removes is overwritten with zeros in the database before its pages are used
-// again or cut off (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log of
+// What Prune removes is overwritten with zeros in the database in the same transaction
+// (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log of
 // SQLite still has the pages as they were before. The Prune that removes the last pruned
 // envelope copies the log and cuts it off before it returns, unless another program reads
 // the database just then; later appends do so when that has ended, and so does the next
 // Open. What may stay for longer, where pages of the indexes have unused space, are ids and
-// 8 bytes of hashes of signatures, but nothing of signatures and ciphertexts.
+// 8 bytes of hashes of signatures. Of an envelope that SQLite has moved from page to page before
+// it was pruned, a copy may stay in the unused space of one, until that page is free or filled.
 //
-// The database gives back free pages when they are more than a tenth of it, some of them
-// with each Prune (https://www.sqlite.org/pragma.html#pragma_incremental_vacuum).
+// The pages that become free are used again by later appends. Compact gives them back to the
+// disk: it moves pages from the end of the database into their places, in transactions of at
+// most 2 MiB, and cuts off the end. It needs little room, for one transaction in the log.
 //
 // # Limits
 //
@@ -114,6 +125,8 @@ var (
 	_ storage.Ledger = (*Store)(nil)
 	_ storage.Pruner = (*Store)(nil)
 	_ storage.Index  = (*Store)(nil)
+
+	_ storage.Compactor = (*Store)(nil)
 )
 
 // Open opens the store at path. If there is none it makes one, and its directory. It
@@ -198,9 +211,9 @@ func (s *Store) checkLocked() error {
 
 // Info implements [storage.Store]. Bytes counts the database and the log of SQLite.
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	err = s.withSnapshot(ctx, "describe", func(r *reader, x snapshot) error {
+	err = s.withSnapshot(ctx, "describe", func(x snapshot) error {
 		var pages, free int64
-		if err := x.Stmt(r.pages).QueryRowContext(uncanceled).Scan(&pages, &free); err != nil {
+		if err := x.pagesInFile.QueryRowContext(uncanceled).Scan(&pages, &free); err != nil {
 			return err
 		}
 		bytes := uint64(fileSize(s.path) + fileSize(s.path+walSuffix))
@@ -243,11 +256,11 @@ func (s *Store) releaseAll() error {
 }
 
 // withSnapshot calls f, which reads, while the log of SQLite is kept as it is.
-func (s *Store) withSnapshot(ctx context.Context, op string, f func(*reader, snapshot) error) error {
+func (s *Store) withSnapshot(ctx context.Context, op string, f func(snapshot) error) error {
 	return s.runMethod(ctx, op, func() error {
 		s.checkpointMu.RLock()
 		defer s.checkpointMu.RUnlock()
-		return s.reader.readSnapshot(func(x snapshot) error { return f(s.reader, x) })
+		return s.reader.readSnapshot(f)
 	})
 }
 

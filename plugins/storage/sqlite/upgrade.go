@@ -25,7 +25,7 @@ import (
 const upgradeSuffix = ".upgrade"
 
 // selectMeta1 is selectMeta of version 1.
-const selectMeta1 = "SELECT epoch, last, tokens, 0, min(1, last), last FROM meta WHERE one = 1"
+const selectMeta1 = "SELECT epoch, last, tokens, 0, 0, min(1, last), last FROM meta WHERE one = 1"
 
 // What one transaction of an upgrade copies.
 const (
@@ -235,7 +235,7 @@ func (w *writer) copyPart(m meta, f func(*batch) error) (meta, error) {
 // copyEntries copies entries of the log as they are. A damaged one stays damaged, which is
 // found when it is read.
 func (o *oldStore) copyEntries(b *batch) error {
-	rows, err := o.db.QueryContext(uncanceled, "SELECT seq, id, born, 0, checksum, signature, ciphertext FROM envelopes WHERE seq > ? ORDER BY seq LIMIT ?",
+	rows, err := o.db.QueryContext(uncanceled, "SELECT seq, id, born, 0, checksum, 0, signature, ciphertext FROM envelopes WHERE seq > ? ORDER BY seq LIMIT ?",
 		int64(b.meta.last), upgradeEntries)
 	if err != nil {
 		return err

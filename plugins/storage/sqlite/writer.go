@@ -18,16 +18,20 @@ var uncanceled = context.Background()
 type writer struct {
 	db           *sql.DB
 	conn         *sql.Conn
-	hasWriteLock bool // a transaction is open, and with it the write lock is held
+	hasWriteLock bool  // a transaction is open, and with it the write lock is held
+	logged       int64 // pages that the log of SQLite held last
 
 	begin, commit, rollback, checkpoint, logState *sql.Stmt
 
 	meta, advance             *sql.Stmt
 	store, byID, bySeq, age   *sql.Stmt
+	storePiece, pieces        *sql.Stmt
 	sign, bySignature, forget *sql.Stmt
 	spend, spentOn            *sql.Stmt
 	addToHour, emptyHour      *sql.Stmt
 	older, remove, next, sum  *sql.Stmt
+	signature, erase          *sql.Stmt
+	erasePieces, removePieces *sql.Stmt
 	free                      *sql.Stmt
 	prepared                  []*sql.Stmt
 }
@@ -75,8 +79,10 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)"},
 		{&w.logState, "PRAGMA wal_checkpoint(NOOP)"},
 		{&w.meta, selectMeta},
-		{&w.advance, "UPDATE meta SET last = ?, tokens = ?, floor = ?, first = ?, count = ? WHERE one = 1"},
-		{&w.store, "INSERT INTO envelopes (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?)"},
+		{&w.advance, "UPDATE meta SET last = ?, tokens = ?, sum = ?, floor = ?, first = ?, count = ? WHERE one = 1"},
+		{&w.store, "INSERT INTO envelopes (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&w.storePiece, "INSERT INTO pieces (n, bytes) VALUES (?, ?)"},
+		{&w.pieces, selectPieces},
 		{&w.byID, "SELECT seq, born, lowered" + selectByID},
 		{&w.bySeq, "SELECT " + entryColumns + " FROM envelopes WHERE seq = ?"},
 		{&w.age, "UPDATE envelopes SET born = ?, lowered = ?, checksum = ? WHERE seq = ?"},
@@ -88,7 +94,11 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.addToHour, "INSERT INTO hours (hour, count, bytes) VALUES (?, ?, ?) ON CONFLICT (hour) DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes"},
 		{&w.emptyHour, "DELETE FROM hours WHERE hour = ? AND count = 0"},
 		{&w.older, "SELECT seq FROM envelopes WHERE born < ? ORDER BY born, id LIMIT ?"},
-		{&w.remove, "DELETE FROM envelopes WHERE seq = ? RETURNING born, signature, length(ciphertext)"},
+		{&w.remove, "DELETE FROM envelopes WHERE seq = ? RETURNING born, pieces, length(signature) + length(ciphertext)"},
+		{&w.signature, "SELECT signature FROM envelopes WHERE seq = ?"},
+		{&w.erase, "UPDATE envelopes SET signature = zeroblob(length(signature)), ciphertext = zeroblob(length(ciphertext)) WHERE seq = ?"},
+		{&w.erasePieces, "UPDATE pieces SET bytes = zeroblob(length(bytes)) WHERE n BETWEEN ? AND ?"},
+		{&w.removePieces, "DELETE FROM pieces WHERE n BETWEEN ? AND ?"},
 		{&w.next, "SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM envelopes WHERE seq >= ? AND born >= ? ORDER BY seq LIMIT 1)"},
 		{&w.sum, "SELECT coalesce(sum(count), 0) FROM hours WHERE hour >= ? AND hour < ?"},
 		{&w.free, "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"},
@@ -149,8 +159,8 @@ func (w *writer) truncateLogNow() (busy bool, err error) {
 	if _, err := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(0)"); err != nil {
 		return false, err
 	}
-	var n, copied int64
-	err = w.conn.QueryRowContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &n, &copied)
+	var copied int64
+	err = w.conn.QueryRowContext(uncanceled, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &w.logged, &copied)
 	_, restored := w.conn.ExecContext(uncanceled, "PRAGMA busy_timeout(1000)")
 	return busy, errors.Join(explainScanError(err), restored)
 }
@@ -159,6 +169,7 @@ func (w *writer) truncateLogNow() (busy bool, err error) {
 func (w *writer) logPages() (n int64, err error) {
 	var busy, copied int64
 	err = explainScanError(w.logState.QueryRowContext(uncanceled).Scan(&busy, &n, &copied))
+	w.logged = n
 	return n, err
 }
 
