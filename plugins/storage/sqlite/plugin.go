@@ -19,7 +19,7 @@ func newPlugin(opts Options) plugin.Plugin {
 		Name:         "sqlite",
 		Version:      Version,
 		Doc:          "Keeps the messages of a server in an SQLite database, which people can look into while the relay runs.",
-		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index, plugin.Compact},
+		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index, plugin.Compact, plugin.Check},
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name:    "path",
 			Type:    plugin.String,
@@ -35,6 +35,9 @@ func newPlugin(opts Options) plugin.Plugin {
 			path, err := storefile.Path(cfg)
 			if err != nil {
 				return nil, err
+			}
+			if cfg.Inspect {
+				return Inspect(path)
 			}
 			return Open(path, opts)
 		},

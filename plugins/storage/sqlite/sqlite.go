@@ -62,6 +62,21 @@
 // disk: it moves pages from the end of the database into their places, in transactions of at
 // most 2 MiB, and cuts off the end. It needs little room, for one transaction in the log.
 //
+// # Inspection
+//
+// [Inspect] opens a store to be looked at as it is. It takes pages from the log where they are newer than
+// in the database, and has SQLite read the two as one file that cannot be written, so no file is made,
+// changed or removed. A check of it finds whatever makes an envelope, a token, an index
+// or a counter differ from what was stored, with these exceptions:
+//
+//   - damage to the last commit in the log, which looks like what a power cut leaves of one
+//     that was not acknowledged; the store then shows what was before it;
+//   - damage to unused parts of pages and to settings in the header, which changes nothing that is read;
+//   - another epoch in the table meta: the relay notices it, and refuses the store;
+//   - a file of the same store from an earlier day, which is whole.
+//
+// Tokens have one checksum together: a check finds that one has changed, but not which.
+//
 // # Limits
 //
 // The database must be on a local file system, because the programs that use it share
