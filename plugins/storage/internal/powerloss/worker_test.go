@@ -35,7 +35,8 @@ type job struct {
 // step is one call. An append or a spend is of N records from First on, see
 // [record].
 type step struct {
-	// Do is open, append, watch, spend or close; watch is an append beside a reader.
+	// Do is open, append, watch, spend, prune, compact or close; watch is an append beside a
+	// reader. A prune raises the floor to the hour of record First and removes N envelopes.
 	// "make directory" and "confirm" are of package durable and need no store.
 	Do       string
 	First, N int
@@ -121,6 +122,10 @@ func (j job) do(say func(stepResult)) {
 			outcomes, err = appendWatched(s, numberedRecords(step.First, step.N), func(l readerView) { say(stepResult{Step: i, Look: &l}) })
 		case step.Do == "spend":
 			err = s.Spend(context.Background(), numberedSpends(step.First, step.N))
+		case step.Do == "prune":
+			_, err = s.(storage.Pruner).Prune(context.Background(), storage.PruneRequest{Floor: numberedRecord(step.First).Born, Max: step.N})
+		case step.Do == "compact":
+			_, err = s.(storage.Compactor).Compact(context.Background(), storage.CompactRequest{Room: 16 << 20})
 		case step.Do == "close":
 			err = s.Close()
 		}
@@ -185,6 +190,9 @@ func numberedRecord(n int) storage.Record {
 
 var made sync.Map // records by their numbers
 
+// recordsPerHour is how many records, in the order of their numbers, are of one hour.
+const recordsPerHour = 8
+
 func makeRecord(n int) storage.Record {
 	h := func(what string) [32]byte {
 		return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(what), uint64(n)))
@@ -195,7 +203,7 @@ func makeRecord(n int) storage.Record {
 		ciphertext[i] = fill[i%len(fill)]
 	}
 	return storage.Record{
-		ID: storage.NewID(signature[:], ciphertext), Born: 7, Signature: signature[:], Ciphertext: ciphertext, Nullifier: &nullifier,
+		ID: storage.NewID(signature[:], ciphertext), Born: storage.Hour(7 + n%(1<<20)/recordsPerHour), Signature: signature[:], Ciphertext: ciphertext, Nullifier: &nullifier,
 	}
 }
 
