@@ -474,13 +474,18 @@ func (d *disk) removeMark() (found bool) {
 func TestReadersSeeOnlyDurable(t *testing.T) {
 	forEach(t, func(l *experiment) {
 		r := l.runFresh([]step{{Do: "open"}, {Do: "append", N: 3}, {Do: "watch", First: 3, N: 5}}, failure{})
-		durable := 0 // event: the last sync
+		// The last sync of the watched append makes it durable. SQLite makes only one, and
+		// later ones when it copies its log.
+		durable, watched := 0, false
 		var looks []int
 		for i, e := range r.events {
 			switch e.kind {
 			case syncEvent:
-				durable = i
+				if watched && (durable == 0 || l.plugin == "bolt") {
+					durable = i
+				}
 			case sayEvent:
+				watched = watched || parseSaid(e).Step == 1
 				if parseSaid(e).Look != nil {
 					looks = append(looks, i)
 				}
