@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,13 +133,17 @@ func (c testReport) verdictError(ctx context.Context, checks int) error {
 	return nil
 }
 
-// suiteOf returns the suite of a kind. The suite may fill the disk of a store: a plugin in
+// suiteOf returns the suite of the kind of a plugin. The suite may fill the disk of a store: a plugin in
 // the sandbox writes in its directory only.
-func suiteOf(kind plugin.Kind, t plugintest.Transport, values map[string]any, shown *statsOutput) []plugintest.Check {
+func suiteOf(d plugin.Description, t plugintest.Transport, values map[string]any, shown *statsOutput) []plugintest.Check {
 	open := func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Open(tb, dir, values) }
-	switch kind {
+	switch d.Kind {
 	case plugin.KindStorage:
-		return storagetest.Checks(storagetest.Opener{Open: open, Disk: true})
+		o := storagetest.Opener{Open: open, Disk: true}
+		if slices.Contains(d.Capabilities, plugin.Check) {
+			o.Inspect = func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Inspect(tb, dir, values) }
+		}
+		return storagetest.Checks(o)
 	case plugin.KindStats:
 		return statstest.Checks(statstest.Opener{Open: open, Read: shown.reader()})
 	default:

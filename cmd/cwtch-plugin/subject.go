@@ -76,7 +76,7 @@ func (s subject) buildChecks(values, invalid map[string]any, t *tracer, shown *s
 	if t != nil {
 		opener.Tracer, transport = t, transport.Traced(t)
 	}
-	return t.traceChecks(append(protocoltest.Checks(opener), suiteOf(s.description.Kind, transport, values, shown)...))
+	return t.traceChecks(append(protocoltest.Checks(opener), suiteOf(s.description, transport, values, shown)...))
 }
 
 // maxTraced bounds the lines for one check. The suite of a store makes some hundred

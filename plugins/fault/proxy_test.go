@@ -31,17 +31,26 @@ var discard = slog.New(slog.DiscardHandler)
 // proxy and the number of appends to the store.
 func startProxy(tb testing.TB, store *storagetest.Memory, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
 	tb.Helper()
-	calls := new(atomic.Int64)
-	p := plugin.Plugin{Name: "memory", Version: "1", Capabilities: plugin.Capabilities(), Storage: func(context.Context, plugin.Config) (storage.Store, error) {
-		return countingStore{store, calls}, nil
-	}}
-	proxy := &fault.Proxy{Plugin: dial(tb, plugin.NewServer(p, discard)), Mix: mix, Seed: 1, Logger: discard, Exit: exit}
-	front := grpc.NewServer(grpc.ForceServerCodecV2(fault.Codec), grpc.UnknownServiceHandler(proxy.Service()))
-	client := host.NewClient(dial(tb, front))
+	client, calls := dialProxy(tb, store, mix, exit)
 	if err := client.Configure(tb.Context(), nil, "/"); err != nil {
 		tb.Fatal(err)
 	}
 	return client, calls
+}
+
+// dialProxy does the same and leaves it to the caller to configure the plugin.
+func dialProxy(tb testing.TB, store *storagetest.Memory, mix fault.Mix, exit func()) (*host.Client, *atomic.Int64) {
+	tb.Helper()
+	calls := new(atomic.Int64)
+	p := plugin.Plugin{Name: "memory", Version: "1", Capabilities: plugin.Capabilities(), Storage: func(_ context.Context, cfg plugin.Config) (storage.Store, error) {
+		if cfg.Inspect {
+			return store.Inspect(), nil
+		}
+		return countingStore{store, calls}, nil
+	}}
+	proxy := &fault.Proxy{Plugin: dial(tb, plugin.NewServer(p, discard)), Mix: mix, Seed: 1, Logger: discard, Exit: exit}
+	front := grpc.NewServer(grpc.ForceServerCodecV2(fault.Codec), grpc.UnknownServiceHandler(proxy.Service()))
+	return host.NewClient(dial(tb, front)), calls
 }
 
 func dial(tb testing.TB, server *grpc.Server) *grpc.ClientConn {
@@ -76,14 +85,22 @@ func (c countingStore) Append(ctx context.Context, records []storage.Record) ([]
 // TestProxyWithoutFaultsIsTransparent runs the whole suite through a proxy without faults.
 func TestProxyWithoutFaultsIsTransparent(t *testing.T) {
 	stores := make(map[string]*storagetest.Memory)
-	storagetest.Run(t, storagetest.Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+	open := func(tb testing.TB, dir string, configure func(*host.Client) error) (*plugintest.Opened, error) {
 		if stores[dir] == nil {
 			stores[dir] = storagetest.NewMemory()
 		}
-		client, _ := startProxy(tb, stores[dir], nil, nil)
+		client, _ := dialProxy(tb, stores[dir], nil, nil)
 		store := client.Storage()
-		return &plugintest.Opened{Store: store, Close: store.Close}, nil
-	}})
+		return &plugintest.Opened{Store: store, Close: store.Close}, configure(client)
+	}
+	storagetest.Run(t, storagetest.Opener{
+		Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+			return open(tb, dir, func(c *host.Client) error { return c.Configure(tb.Context(), nil, "/") })
+		},
+		Inspect: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+			return open(tb, dir, func(c *host.Client) error { return c.Inspect(tb.Context(), nil, "/") })
+		},
+	})
 }
 
 func TestNameHasPrefix(t *testing.T) {

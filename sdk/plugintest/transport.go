@@ -24,11 +24,12 @@ type Transport struct {
 
 // openRequest says what to open.
 type openRequest struct {
-	dir    string
-	config map[string]any
-	host   peersync.HostServices // nil unless it is a peersync plugin
-	log    *slog.Logger
-	tracer pluginproc.Tracer
+	dir     string
+	config  map[string]any
+	inspect bool                  // open a store for inspection
+	host    peersync.HostServices // nil unless it is a peersync plugin
+	log     *slog.Logger
+	tracer  pluginproc.Tracer
 }
 
 // Transports returns the three transports for p.
@@ -79,8 +80,18 @@ func (t Transport) Open(tb testing.TB, dir string, config map[string]any) (*Open
 
 // OpenPeerSync does the same for a peersync plugin, whose host is h.
 func (t Transport) OpenPeerSync(tb testing.TB, dir string, config map[string]any, h peersync.HostServices) (*Opened, error) {
-	log := slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o, err := t.open(tb.Context(), openRequest{dir: dir, config: config, host: h, log: log, tracer: t.tracer})
+	return t.openWith(tb, openRequest{dir: dir, config: config, host: h})
+}
+
+// Inspect opens a storage plugin as Open does, but for inspection; see [storage.Checker].
+func (t Transport) Inspect(tb testing.TB, dir string, config map[string]any) (*Opened, error) {
+	return t.openWith(tb, openRequest{dir: dir, config: config, inspect: true})
+}
+
+func (t Transport) openWith(tb testing.TB, r openRequest) (*Opened, error) {
+	r.log = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r.tracer = t.tracer
+	o, err := t.open(tb.Context(), r)
 	if errors.Is(err, errOpenTwice) {
 		tb.Skip(err.Error())
 	}
@@ -114,6 +125,7 @@ func openDirect(ctx context.Context, p plugin.Plugin, r openRequest) (*Opened, e
 	if err != nil {
 		return nil, err
 	}
+	cfg.Inspect = r.inspect
 	var o Opened
 	switch p.Describe().Kind {
 	case plugin.KindStorage:
@@ -246,7 +258,11 @@ func (r openRequest) configurePlugin(ctx context.Context, client *host.Client, d
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Configure(ctx, config, r.dir); err != nil {
+	configure := client.Configure
+	if r.inspect {
+		configure = client.Inspect
+	}
+	if err := configure(ctx, config, r.dir); err != nil {
 		return nil, err
 	}
 	var o Opened

@@ -97,7 +97,7 @@ func errorsIn(t *testing.T, dir string) (names []string) {
 // TestLimits compares the limits of each kind with those of its package in Go: the
 // same names, and the same numbers.
 func TestLimits(t *testing.T) {
-	name := regexp.MustCompile(`^(Max|Page)[A-Z]`)
+	name := regexp.MustCompile(`^(Max|Min|Page)[A-Z]`)
 	for kind := range kinds {
 		want := make(map[string]int64)
 		for constant, value := range constants(t, "../"+kind) {
@@ -146,7 +146,7 @@ func TestCommonLimits(t *testing.T) {
 // TestSkeletonLimits compares the limits that plugins in other languages begin with.
 func TestSkeletonLimits(t *testing.T) {
 	want := limits(t, read(t, "storage"))
-	line := regexp.MustCompile(`(?m)^(?:const )?((?:MAX|PAGE)_\w+) = (.+?);?  ?(?:#|//)`)
+	line := regexp.MustCompile(`(?m)^(?:const )?((?:MAX|MIN|PAGE)_\w+) = (.+?);?  ?(?:#|//)`)
 	for _, file := range []string{"python/storage/cwtch_plugin.py", "node/storage/cwtch-plugin.mjs"} {
 		got := make(map[string]int64)
 		for _, m := range line.FindAllStringSubmatch(text(t, filepath.Join("../skeleton", file)), -1) {

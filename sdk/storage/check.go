@@ -57,7 +57,7 @@ type Checked struct {
 	// one began. It is empty after the last part.
 	Next []byte
 	// Done is how many bytes of the store have been verified so far, and Total how many
-	// there are.
+	// there are. Both are the same after the last part of a store that is whole.
 	Done, Total uint64
 }
 

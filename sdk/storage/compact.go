@@ -5,8 +5,14 @@ import (
 	"fmt"
 )
 
-// MaxCompact is the greatest number of bytes that one Compact moves.
-const MaxCompact = 64 << 20
+// Sizes, in bytes, that bound the calls of a [Compactor].
+const (
+	// MaxCompact is the greatest number of bytes that one Compact moves.
+	MaxCompact = 64 << 20
+	// MinCompact is what every Compact may move, so that a store need not divide what
+	// it keeps together.
+	MinCompact = 64 << 10
+)
 
 // Compactor is implemented by a store that can give the room of what it removed back to the
 // disk. The relay decides when, and calls Compact again and again until nothing is left to do.
@@ -18,9 +24,12 @@ type Compactor interface {
 	// data within its file. If no compaction is under way, a call begins one.
 	//
 	// The other methods work meanwhile, and see what they would see without it, apart from
-	// Info.Bytes. None of them waits for more than a moment, however large the store is. A
-	// compaction that is interrupted, at any moment and for any reason, loses nothing: the
-	// store resumes it, or gives its room back and begins again.
+	// Bytes and InUse of Info. None of them waits for more than a moment, however large the
+	// store is. A compaction that is interrupted, at any moment and for any reason, loses
+	// nothing: the store resumes it, or gives its room back and begins again.
+	//
+	// When a compaction ends, what had been removed before it began has left the disk,
+	// overwritten or cut off.
 	//
 	// [ErrFull] means that the compaction needs more room than req.Room. Its text says how
 	// much. It is over then, its room is given back, and nothing else was changed.
@@ -36,8 +45,9 @@ type CompactRequest struct {
 	// Room is how many bytes the store may take on the disk beside those that it takes
 	// without a compaction.
 	Room uint64
-	// Max bounds the bytes that are moved; 0 means MaxCompact. Less than 0 or more than
-	// MaxCompact is ErrTooLarge and changes nothing.
+	// Max bounds the bytes that are moved; 0 means MaxCompact, and less than MinCompact
+	// means MinCompact. Less than 0 or more than MaxCompact is ErrTooLarge and changes
+	// nothing.
 	Max int
 }
 
@@ -56,5 +66,5 @@ func (r CompactRequest) Bound() (int, error) {
 	case r.Max == 0:
 		return MaxCompact, nil
 	}
-	return r.Max, nil
+	return max(r.Max, MinCompact), nil
 }

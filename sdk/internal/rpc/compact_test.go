@@ -20,13 +20,14 @@ import (
 
 // TestLiesOfACompactor has a plugin answer what no store may.
 func TestLiesOfACompactor(t *testing.T) {
-	for _, want := range []storage.Compacted{{}, {Moved: 7}, {Moved: 7, More: true}, {More: true}} {
-		got, err := DecodeCompacted(roundTrip(t, &pb.CompactResponse{Moved: want.Moved, More: want.More}, &pb.CompactResponse{}), storage.CompactRequest{Max: 7})
+	const limit = 100_000
+	for _, want := range []storage.Compacted{{}, {Moved: limit}, {Moved: limit, More: true}, {More: true}} {
+		got, err := DecodeCompacted(roundTrip(t, &pb.CompactResponse{Moved: want.Moved, More: want.More}, &pb.CompactResponse{}), storage.CompactRequest{Max: limit})
 		if err != nil || got != want {
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
 	}
-	for limit, moved := range map[int]uint64{7: 8, 0: storage.MaxCompact + 1, storage.MaxCompact: math.MaxUint64} {
+	for limit, moved := range map[int]uint64{limit: limit + 1, 1: storage.MinCompact + 1, 0: storage.MaxCompact + 1, storage.MaxCompact: math.MaxUint64} {
 		if got, err := DecodeCompacted(&pb.CompactResponse{Moved: moved}, storage.CompactRequest{Max: limit}); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%d bytes moved with a limit of %d: %v, %v, want a broken contract", moved, limit, got, err)
 		}

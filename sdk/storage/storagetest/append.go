@@ -174,6 +174,12 @@ func checkEndedContext(f *fixture) {
 		calls["keys"] = func(ctx context.Context) error { _, err := i.Keys(ctx, storage.KeysRequest{}); return err }
 		calls["get"] = func(ctx context.Context) error { _, err := i.Get(ctx, []storage.ID{a.ID}); return err }
 	}
+	if c, ok := storage.As[storage.Compactor](f.store); ok {
+		calls["compact"] = func(ctx context.Context) error {
+			_, err := c.Compact(ctx, storage.CompactRequest{Room: ampleRoom})
+			return err
+		}
+	}
 	f.expectUnchanged(func() {
 		for name, call := range calls {
 			if err := call(canceled); !errors.Is(err, context.Canceled) {

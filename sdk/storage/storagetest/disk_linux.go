@@ -2,9 +2,15 @@ package storagetest
 
 import (
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 )
+
+// allocatedBytes returns how many bytes of the disk a file takes.
+func allocatedBytes(info os.FileInfo) uint64 {
+	return 512 * uint64(info.Sys().(*syscall.Stat_t).Blocks)
+}
 
 // smallDisk is a directory on which there is little room.
 type smallDisk struct {

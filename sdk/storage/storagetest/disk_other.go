@@ -2,7 +2,13 @@
 
 package storagetest
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
+
+// allocatedBytes returns about how many bytes of the disk a file takes.
+func allocatedBytes(info os.FileInfo) uint64 { return uint64(info.Size()) }
 
 type smallDisk struct {
 	dir       string

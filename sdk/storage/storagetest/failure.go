@@ -40,6 +40,12 @@ func checkFull(f *fixture) {
 			}
 			w.compareAll()
 		}
+		if c, ok := storage.As[storage.Compactor](f.store); ok {
+			if _, err := c.Compact(f.Context(), storage.CompactRequest{Room: ampleRoom}); err != nil && !errors.Is(err, storage.ErrFull) {
+				f.Fatalf("compact a full store: %v, want none or ErrFull", err)
+			}
+			w.compareAll()
+		}
 
 		disk.growBy(f, smallDiskBytes)
 		err := w.tryAppend(refused)

@@ -86,7 +86,7 @@ func (f *fixture) expectIndexed(want map[storage.Seq]storage.Record, gone ...sto
 		ids = append(ids, want[seq].ID)
 	}
 	var got []storage.Entry
-	for part := range slices.Chunk(ids, storage.MaxGet) {
+	for part := range slices.Chunk(ids, storage.PageBytes/storage.MaxEnvelope) { // which always fit
 		got = append(got, f.mustGet(part...)...)
 	}
 	if len(got) != len(want) {

@@ -54,6 +54,9 @@ func (w *walk) runWalk() {
 	if _, ok := storage.As[storage.Index](w.store); ok {
 		steps = append(steps, w.compareKeys, w.compareEntries)
 	}
+	if _, ok := storage.As[storage.Compactor](w.store); ok {
+		steps = append(steps, w.compact)
+	}
 	for range walkCalls {
 		steps[w.rng.IntN(len(steps))]()
 	}
@@ -215,6 +218,16 @@ func (w *walk) prune() {
 	got.Bytes, want.Bytes = 0, 0 // which envelopes are removed first is for the store to say
 	if got != want {
 		w.failWalk("prune: %+v, want %+v", got, want)
+	}
+}
+
+func (w *walk) compact() {
+	req := storage.CompactRequest{Room: ampleRoom, Max: 1 + w.upTo(2*storage.MinCompact)}
+	w.noteCall("compact at most %d bytes", req.Max)
+	got, err := w.mustCompactor().Compact(w.Context(), req)
+	w.mustSucceed(err, nil)
+	if limit, _ := req.Bound(); got.Moved > uint64(limit) {
+		w.failWalk("compact: %d bytes were moved", got.Moved)
 	}
 }
 

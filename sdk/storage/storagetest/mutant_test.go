@@ -5,9 +5,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,8 +35,14 @@ type mutant struct {
 	prune      func(ctx context.Context, m *Memory, req storage.PruneRequest) (storage.Pruned, error)
 	keys       func(ctx context.Context, m *Memory, req storage.KeysRequest) ([]storage.Key, error)
 	get        func(ctx context.Context, m *Memory, ids []storage.ID) ([]storage.Entry, error)
+	compact    func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error)
+	inspect    func(m memoryInspection, dir string) storage.Store
 	end        func(m *Memory) // is called by Close and after a kill
+	// logFile is whether the ciphertexts are written to a file in the directory, and
+	// erases whether a compaction removes from it what was removed from the store.
+	logFile, erases bool
 
+	dir    string
 	killed *atomic.Bool
 }
 
@@ -62,10 +70,38 @@ func (m *mutant) Info(ctx context.Context) (storage.Info, error) {
 
 func (m *mutant) Append(ctx context.Context, records []storage.Record) ([]storage.Outcome, error) {
 	return call(m, func() ([]storage.Outcome, error) {
+		if m.logFile {
+			defer m.writeLog()
+		}
 		if m.appendWith != nil {
 			return m.appendWith(ctx, m.Memory, records)
 		}
 		return m.Memory.Append(ctx, records)
+	})
+}
+
+// writeLog writes the ciphertexts of the store to a file, after those that are in it.
+func (m *mutant) writeLog() {
+	file, err := os.OpenFile(filepath.Join(m.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer file.Close()
+	for _, e := range m.entries() {
+		file.Write(e.Ciphertext)
+	}
+}
+
+func (m *mutant) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
+	return call(m, func() (storage.Compacted, error) {
+		if m.logFile && m.erases {
+			os.Remove(filepath.Join(m.dir, "log"))
+			m.writeLog()
+		}
+		if m.compact != nil {
+			return m.compact(ctx, m.Memory, req)
+		}
+		return m.Memory.Compact(ctx, req)
 	})
 }
 
@@ -621,6 +657,91 @@ var mutants = map[string]mutant{
 		m.mu.Unlock()
 		return m.Keys(ctx, req)
 	}},
+	"Compact": {compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		_, err := req.Bound() // reuses what is free, some day
+		return storage.Compacted{}, errors.Join(err, ctx.Err())
+	}},
+	"CompactMax": {compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		req.Max = min(max(req.Max, 0), storage.MaxCompact)
+		return m.Compact(ctx, req)
+	}},
+	"CompactRoom": {compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		copied := m.copied
+		c, err := m.Compact(ctx, req)
+		if errors.Is(err, storage.ErrFull) { // goes on when there is room
+			m.copied = copied
+		}
+		return c, err
+	}},
+	"CompactUnseen": {compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		c, err := m.Compact(ctx, req)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if n := len(m.log); n > 0 && !c.More { // what came last is not in the new file
+			delete(m.byID, m.log[n-1].ID)
+		}
+		return c, err
+	}},
+	"CompactWaits": {compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		m.mu.Lock()
+		time.Sleep(momentWait * 3 / 2)
+		m.mu.Unlock()
+		return m.Compact(ctx, req)
+	}},
+	"CompactEnds": {compact: func(_ context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+		time.Sleep(2 * time.Second)
+		return m.Compact(context.Background(), req)
+	}},
+	"CompactReopened": {end: func(m *Memory) {
+		if m.copied > 0 {
+			loseToken(m)
+		}
+	}},
+	"CompactKilled": {
+		compact: func(ctx context.Context, m *Memory, req storage.CompactRequest) (storage.Compacted, error) {
+			time.Sleep(time.Millisecond)
+			return m.Compact(ctx, req)
+		},
+		end: func(m *Memory) {
+			if m.copied > 0 {
+				loseToken(m)
+			}
+		},
+	},
+	"CompactErases": {logFile: true},
+	"Inspect": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, log: func(p *storage.Page) { // as if the last page had not been written
+			p.Entries = p.Entries[:max(len(p.Entries), 1)-1]
+		}}
+	}},
+	"InspectKilled": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, check: func(c *storage.Checked) { // which an ordinary start would repair
+			c.Faults = []storage.Fault{{Place: "file", Text: "it was not closed"}}
+		}}
+	}},
+	"InspectUnchanged": {inspect: makeFile},
+	"InspectNothing":   {inspect: makeFile},
+	"CheckWhole": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, check: func(c *storage.Checked) { c.Total++ }} // leaves out a part
+	}},
+	"CheckState": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, after: func(after []byte) []byte {
+			if len(after) > storage.MaxCheckState {
+				return nil
+			}
+			return after
+		}}
+	}},
+	"CheckDamage": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, check: func(c *storage.Checked) { c.Faults = nil }}
+	}},
+	"FaultTexts": {inspect: func(m memoryInspection, _ string) storage.Store {
+		return changedInspection{memoryInspection: m, check: func(c *storage.Checked) {
+			for i := range c.Faults {
+				c.Faults[i].Text += fmt.Sprintf(" %X", m.log[len(m.log)/2].ID)
+			}
+		}}
+	}},
 	"LogMaxBytes": {log: func(ctx context.Context, m *Memory, req storage.LogRequest) (storage.Page, error) {
 		req.MaxBytes = max(req.MaxBytes, 0)
 		return m.Log(ctx, req)
@@ -647,6 +768,41 @@ var mutants = map[string]mutant{
 		_, err := m.Watch(ctx, after)
 		return after + 1, err
 	}},
+}
+
+// changedInspection is an inspection with a fault.
+type changedInspection struct {
+	memoryInspection
+	log   func(*storage.Page)
+	check func(*storage.Checked)
+	after func([]byte) []byte
+}
+
+func (c changedInspection) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+	page, err := c.memoryInspection.Log(ctx, req)
+	if c.log != nil {
+		c.log(&page)
+	}
+	return page, err
+}
+
+func (c changedInspection) Check(ctx context.Context, req storage.CheckRequest) (storage.Checked, error) {
+	if c.after != nil {
+		req.After = c.after(req.After)
+	}
+	checked, err := c.memoryInspection.Check(ctx, req)
+	if c.check != nil {
+		c.check(&checked)
+	}
+	return checked, err
+}
+
+// makeFile opens a store for inspection and makes a file, such as a lock.
+func makeFile(m memoryInspection, dir string) storage.Store {
+	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
+		panic(err)
+	}
+	return m
 }
 
 // loseLast loses the last envelope and not its token.
@@ -708,12 +864,33 @@ func TestMutant(t *testing.T) {
 // openMutants opens one mutant for each directory, which may be killed or not.
 func openMutants(m mutant, mortal bool) Opener {
 	stores := make(map[string]*Memory)
-	return Opener{Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
+	o := Opener{Disk: m.logFile, Damages: map[string]func(testing.TB, string){
+		"an entry": func(_ testing.TB, dir string) {
+			e := stores[dir].entries()[3]
+			e.Ciphertext[0] ^= 1
+		},
+		"the index": func(_ testing.TB, dir string) {
+			e := stores[dir].entries()[3]
+			delete(stores[dir].byID, e.ID)
+		},
+	}}
+	o.Inspect = func(_ testing.TB, dir string) (*plugintest.Opened, error) {
+		inspection := memoryInspection{stores[dir]}
+		var store storage.Store = inspection
+		if m.inspect != nil {
+			store = m.inspect(inspection, dir)
+		}
+		if inspection.Memory == nil {
+			return nil, errors.New("there is no store")
+		}
+		return &plugintest.Opened{Store: store, Close: func() error { return nil }}, nil
+	}
+	o.Open = func(_ testing.TB, dir string) (*plugintest.Opened, error) {
 		if stores[dir] == nil {
 			stores[dir] = NewMemory()
 		}
 		m := m
-		m.Memory, m.killed = stores[dir], new(atomic.Bool)
+		m.Memory, m.dir, m.killed = stores[dir], dir, new(atomic.Bool)
 		opened := &plugintest.Opened{Store: &m}
 		opened.Close = func() error {
 			if m.killed.Load() {
@@ -732,7 +909,17 @@ func openMutants(m mutant, mortal bool) Opener {
 			}
 		}
 		return opened, nil
-	}}
+	}
+	return o
+}
+
+// TestErased shows that a store passes that does not leave what was removed in its files.
+func TestErased(t *testing.T) {
+	for _, c := range Checks(openMutants(mutant{logFile: true, erases: true}, false)) {
+		if c.Name == "CompactErases" {
+			t.Run(c.Name, func(t *testing.T) { c.Run(t) })
+		}
+	}
 }
 
 // TestForgetful shows that a store may forget which pruned envelope a token has paid for, and

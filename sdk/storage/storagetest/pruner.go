@@ -710,19 +710,26 @@ func checkPruneKilled(f *fixture) {
 			return w.tryPrune(storage.PruneRequest{Floor: raised, Max: 1 + rand.IntN(20)})
 		})
 		w.reopenStore()
-		switch floor := w.mustInfo().Floor; {
-		case batch != nil:
-			w.settleCut(batch)
-		case floor == raised:
-			w.applyPrune(raised)
-		}
-		w.compareAll()
+		w.settleKilled(batch, raised)
 		w.pruneAll(0, 1+rand.IntN(100))
 		w.compareAll()
 	}
 	w.reopenStore()
 	w.compareAll()
 	f.Logf("%d of %d envelopes are left above the floor", w.modelInfo().Count, w.model.lastSeq())
+}
+
+// settleKilled finds out what became of the call that a kill cut off: the append of a batch
+// or, without one, a prune.
+func (w *twin) settleKilled(batch []storage.Record, raised storage.Hour) {
+	w.Helper()
+	switch floor := w.mustInfo().Floor; {
+	case batch != nil:
+		w.settleCut(batch)
+	case floor == raised:
+		w.applyPrune(raised)
+	}
+	w.compareAll()
 }
 
 // nextFloor returns the hour of an envelope among the oldest, or the present floor.

@@ -22,9 +22,7 @@ func openMemories(wrap func(*Memory) storage.Store) Opener {
 	}}
 }
 
-func TestMemory(t *testing.T) {
-	Run(t, openMemories(func(m *Memory) storage.Store { return m }))
-}
+func TestMemory(t *testing.T) { Run(t, openMutants(mutant{}, false)) }
 
 // TestPlainMemory shows that what is optional is skipped in a store without it.
 func TestPlainMemory(t *testing.T) {
@@ -42,7 +40,7 @@ func TestPlainMemory(t *testing.T) {
 			skipped++
 		}
 	})
-	if want := len(ledgerChecks) + len(prunerChecks) + len(indexChecks); skipped < want {
+	if want := len(ledgerChecks) + len(prunerChecks) + len(indexChecks) + len(compactorChecks) + len(checkerChecks); skipped < want {
 		t.Errorf("%d checks were skipped, want %d", skipped, want)
 	}
 }

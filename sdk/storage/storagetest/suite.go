@@ -16,8 +16,14 @@ type Opener struct {
 	// closed or killed; the store must then be the same.
 	Open func(tb testing.TB, dir string) (*plugintest.Opened, error)
 	// Disk says that the store keeps its data in dir, and has the suite fill
-	// the disk below it.
+	// the disk below it, and look at what is in dir.
 	Disk bool
+	// Inspect opens the store in dir for inspection, see [storage.Checker]. It is nil if
+	// the store cannot be opened so.
+	Inspect func(tb testing.TB, dir string) (*plugintest.Opened, error)
+	// Damages are ways to damage a closed store in dir, by name. What they leave can be
+	// opened for inspection.
+	Damages map[string]func(tb testing.TB, dir string)
 	// Crowd is how many envelopes of one signature the store gets before its calls
 	// must be as fast as without them; 0 means 100,000. Fewer show less. They are
 	// for a store that is proved with 100,000 over another transport.
@@ -37,7 +43,7 @@ type check struct {
 // Those that need more than the store offers (a process to kill, a disk to
 // fill, a Watch) are skipped where it is missing.
 func Checks(o Opener) (checks []plugintest.Check) {
-	for _, list := range [][]check{appendChecks, tokenChecks, logChecks, findChecks, ledgerChecks, prunerChecks, indexChecks, lifeChecks, concurrencyChecks, failureChecks} {
+	for _, list := range [][]check{appendChecks, tokenChecks, logChecks, findChecks, ledgerChecks, prunerChecks, indexChecks, compactorChecks, checkerChecks, lifeChecks, concurrencyChecks, failureChecks} {
 		for _, c := range list {
 			checks = append(checks, plugintest.Check{Name: c.name, Contract: c.sentence, Run: func(tb testing.TB) {
 				c.run(newFixture(tb, o))

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -87,6 +88,23 @@ func (w *twin) applyBatch(batch []storage.Record) []storage.Outcome {
 // compareAll compares everything that can be read, and tries to spend each token again.
 func (w *twin) compareAll() {
 	w.Helper()
+	w.compareReads()
+	for part := range slices.Chunk(w.tokens, storage.MaxBatch) {
+		thefts := newRecords(len(part), 16)
+		for i := range thefts {
+			thefts[i].Nullifier = part[i]
+		}
+		for _, o := range w.mustAppend(thefts...) {
+			if o != spent {
+				w.Fatalf("a token was spent a second time: %v at %d", o.Status, o.Seq)
+			}
+		}
+	}
+}
+
+// compareReads compares what Info and Log show.
+func (w *twin) compareReads() {
+	w.Helper()
 	got, want := w.mustInfo(), w.modelInfo()
 	want.Epoch, want.Bytes, want.InUse = got.Epoch, got.Bytes, got.InUse // its own
 	if got != want {
@@ -106,17 +124,36 @@ func (w *twin) compareAll() {
 		}
 		seen[e.ID] = true
 	}
-	for part := range slices.Chunk(w.tokens, storage.MaxBatch) {
-		thefts := newRecords(len(part), 16)
-		for i := range thefts {
-			thefts[i].Nullifier = part[i]
-		}
-		for _, o := range w.mustAppend(thefts...) {
-			if o != spent {
-				w.Fatalf("a token was spent a second time: %v at %d", o.Status, o.Seq)
-			}
+}
+
+// compareOptional compares what the optional interfaces of the store show.
+func (w *twin) compareOptional() {
+	w.Helper()
+	kept := make(map[storage.Seq]storage.Record)
+	for _, e := range w.model.entries() {
+		kept[e.Seq] = w.recordAt(e.Seq)
+	}
+	w.expectIndexed(kept)
+	if _, ok := storage.As[storage.Pruner](w.store); ok {
+		want := sizesOf(slices.Collect(maps.Values(kept)))
+		if got := w.mustHours(storage.HoursRequest{}); !slices.Equal(got, want[:min(len(want), storage.MaxHours)]) {
+			w.Errorf("hours: %v, want %v", got, want)
 		}
 	}
+	if _, ok := storage.As[storage.Ledger](w.store); ok {
+		if got, want := w.readLedger(), w.modelLedger(); !w.model.sameTokens(got, want) {
+			w.Errorf("the ledger has %d tokens, want %d, or others than expected", len(got), len(want))
+		}
+	}
+}
+
+// modelLedger returns the spent tokens of the model.
+func (w *twin) modelLedger() (all []storage.SpentToken) {
+	for token, id := range w.model.spent {
+		all = append(all, storage.SpentToken{Token: token, ID: id})
+	}
+	slices.SortFunc(all, byToken)
+	return all
 }
 
 func (w *twin) modelInfo() storage.Info {

@@ -144,9 +144,9 @@ type PluginClient interface {
 	// starts another one.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
 	// Drain refuses new calls of the services of the kind with UNAVAILABLE, and ends calls
-	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call is under way, or at its
-	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
-	// have 10 s together.
+	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call
+	// is under way, or at its deadline. A second Drain does the same. Drain, Shutdown and the
+	// end of the process have 10 s together.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// Shutdown drains, closes the implementation and then answers. A second Shutdown
 	// succeeds. The relay then closes the lifeline, and the process exits with status 0.
@@ -262,9 +262,9 @@ type PluginServer interface {
 	// starts another one.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
 	// Drain refuses new calls of the services of the kind with UNAVAILABLE, and ends calls
-	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call is under way, or at its
-	// deadline. A second Drain does the same. Drain, Shutdown and the end of the process
-	// have 10 s together.
+	// that only wait, such as Watch, and long ones, such as Compact. It answers when no call
+	// is under way, or at its deadline. A second Drain does the same. Drain, Shutdown and the
+	// end of the process have 10 s together.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// Shutdown drains, closes the implementation and then answers. A second Shutdown
 	// succeeds. The relay then closes the lifeline, and the process exits with status 0.

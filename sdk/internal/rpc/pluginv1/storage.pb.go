@@ -47,7 +47,8 @@
 // Check, and Info, Log, Find, Spendings, Hours, Keys and Get as far as the answer to
 // Configure has their capabilities, and nothing that changes the store. They answer with
 // what can be read and is whole, and leave out the rest; Info may say more than Log answers
-// with. Configure fails only if nothing at all can be read.
+// with. A page is still empty at the end only. Configure fails only if nothing at all can be
+// read.
 //
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
@@ -65,6 +66,8 @@
 //   max_get          256      ids of one GetRequest
 //   max_aging        24       hours by which the hour of an envelope is lowered, see Append
 //   max_compact      64 MiB   that one Compact moves
+//   min_compact      64 KiB   that every Compact may move, so that a store need not divide
+//                             what it keeps together
 //   max_faults       256      faults of one CheckResponse
 //   max_check_state  64       bytes of CheckResponse.next and CheckRequest.after
 //   max_fault_text   256      bytes of each text of a Fault; the relay cuts off the rest
@@ -1606,8 +1609,10 @@ type CompactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many bytes the store may take on the disk beside those that it takes without a
 	// compaction.
-	Room          uint64 `protobuf:"varint,1,opt,name=room,proto3" json:"room,omitempty"`
-	Max           uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"` // bytes to move; 0: max_compact. More than that is OUT_OF_RANGE
+	Room uint64 `protobuf:"varint,1,opt,name=room,proto3" json:"room,omitempty"`
+	// Bytes to move; 0: max_compact, less than min_compact: min_compact. More than max_compact
+	// is OUT_OF_RANGE.
+	Max           uint32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1811,7 +1816,7 @@ type CheckResponse struct {
 	Faults        []*Fault               `protobuf:"bytes,1,rep,name=faults,proto3" json:"faults,omitempty"` // at most max_faults
 	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`     // where the next part begins, at most max_check_state, not as in the request; empty after the last part
 	Done          uint64                 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`    // bytes of the store that are verified so far, at most total
-	Total         uint64                 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`  // bytes of the store
+	Total         uint64                 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`  // bytes of the store; done is the same after the last part of a store that is whole
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -47,7 +47,8 @@
 // Check, and Info, Log, Find, Spendings, Hours, Keys and Get as far as the answer to
 // Configure has their capabilities, and nothing that changes the store. They answer with
 // what can be read and is whole, and leave out the rest; Info may say more than Log answers
-// with. Configure fails only if nothing at all can be read.
+// with. A page is still empty at the end only. Configure fails only if nothing at all can be
+// read.
 //
 // Limits. The relay keeps to them. A store refuses calls beyond them with OUT_OF_RANGE
 // and changes nothing. Numbers alone are counts, the others bytes.
@@ -65,6 +66,8 @@
 //   max_get          256      ids of one GetRequest
 //   max_aging        24       hours by which the hour of an envelope is lowered, see Append
 //   max_compact      64 MiB   that one Compact moves
+//   min_compact      64 KiB   that every Compact may move, so that a store need not divide
+//                             what it keeps together
 //   max_faults       256      faults of one CheckResponse
 //   max_check_state  64       bytes of CheckResponse.next and CheckRequest.after
 //   max_fault_text   256      bytes of each text of a Fault; the relay cuts off the rest
@@ -258,26 +261,29 @@ type StorageClient interface {
 	// is false. One call comes at a time.
 	//
 	// All other calls come meanwhile and see what they would see without a compaction,
-	// apart from InfoResponse.bytes. None of them waits for more than a moment, however
-	// large the store is. A compaction that is interrupted, at any moment and for any
-	// reason, loses nothing: the store resumes it, or gives its room back and begins again.
+	// apart from bytes and in_use of InfoResponse. None of them waits for more than a
+	// moment, however large the store is. A compaction that is interrupted, at any moment
+	// and for any reason, loses nothing: the store resumes it, or gives its room back and
+	// begins again.
+	//
+	// When a compaction ends, what had been removed before it began has left the disk,
+	// overwritten or cut off.
 	//
 	// FAILED_PRECONDITION means that the compaction needs more room than the request has; its
 	// text says how much. The compaction is over then, its room is given back, and nothing
 	// else was changed.
 	//
-	// Deadline 120 s, which is enough for max_compact on a disk of 1 MiB/s; a call may move
-	// less than max to keep to it. Drain, and a Configure with something else, end the
-	// call with UNAVAILABLE within a second.
+	// Deadline 120 s; a disk that reads and writes 5 MB/s needs 27 s for max_compact. A call
+	// may move less than max to keep to its deadline. Drain, and a Configure with something
+	// else, end it with UNAVAILABLE within a second.
 	//
 	// Only for plugins with CAPABILITY_STORAGE_COMPACT. Without it a store takes care of its
 	// room by itself, or never becomes smaller.
 	Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error)
 	// Check verifies the next part of a store that is opened for inspection, as much as a
 	// few seconds allow, and answers with the faults that it finds. Together the parts are
-	// the whole store: every page of a file, every record and every index. Whole means that
-	// nothing is amiss: the check of such a store finds nothing. Deadline 120 s; Drain ends
-	// the call as it ends Compact.
+	// the whole store: every page of a file, every record and every index. A store that is
+	// whole has no faults. Deadline 120 s; Drain ends the call as it ends Compact.
 	//
 	// Only after a Configure with `inspect`.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
@@ -543,26 +549,29 @@ type StorageServer interface {
 	// is false. One call comes at a time.
 	//
 	// All other calls come meanwhile and see what they would see without a compaction,
-	// apart from InfoResponse.bytes. None of them waits for more than a moment, however
-	// large the store is. A compaction that is interrupted, at any moment and for any
-	// reason, loses nothing: the store resumes it, or gives its room back and begins again.
+	// apart from bytes and in_use of InfoResponse. None of them waits for more than a
+	// moment, however large the store is. A compaction that is interrupted, at any moment
+	// and for any reason, loses nothing: the store resumes it, or gives its room back and
+	// begins again.
+	//
+	// When a compaction ends, what had been removed before it began has left the disk,
+	// overwritten or cut off.
 	//
 	// FAILED_PRECONDITION means that the compaction needs more room than the request has; its
 	// text says how much. The compaction is over then, its room is given back, and nothing
 	// else was changed.
 	//
-	// Deadline 120 s, which is enough for max_compact on a disk of 1 MiB/s; a call may move
-	// less than max to keep to it. Drain, and a Configure with something else, end the
-	// call with UNAVAILABLE within a second.
+	// Deadline 120 s; a disk that reads and writes 5 MB/s needs 27 s for max_compact. A call
+	// may move less than max to keep to its deadline. Drain, and a Configure with something
+	// else, end it with UNAVAILABLE within a second.
 	//
 	// Only for plugins with CAPABILITY_STORAGE_COMPACT. Without it a store takes care of its
 	// room by itself, or never becomes smaller.
 	Compact(context.Context, *CompactRequest) (*CompactResponse, error)
 	// Check verifies the next part of a store that is opened for inspection, as much as a
 	// few seconds allow, and answers with the faults that it finds. Together the parts are
-	// the whole store: every page of a file, every record and every index. Whole means that
-	// nothing is amiss: the check of such a store finds nothing. Deadline 120 s; Drain ends
-	// the call as it ends Compact.
+	// the whole store: every page of a file, every record and every index. A store that is
+	// whole has no faults. Deadline 120 s; Drain ends the call as it ends Compact.
 	//
 	// Only after a Configure with `inspect`.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)

@@ -48,6 +48,7 @@ const MAX_KEYS = 4096; // in one page of keys
 const MAX_GET = 256; // ids in one get
 const MAX_AGING = 24; // hours by which the hour of an envelope is lowered
 const MAX_COMPACT = 64 << 20; // bytes that one compact moves
+const MIN_COMPACT = 64 << 10; // bytes that every compact may move
 const MAX_FAULTS = 256; // in one part of a check
 const MAX_CHECK_STATE = 64; // bytes of where the next part begins
 const MAX_FAULT_TEXT = 256; // bytes of each text of a fault

@@ -69,6 +69,7 @@ MAX_KEYS = 4096  # in one page of keys
 MAX_GET = 256  # ids in one get
 MAX_AGING = 24  # hours by which the hour of an envelope is lowered
 MAX_COMPACT = 64 << 20  # bytes that one compact moves
+MIN_COMPACT = 64 << 10  # bytes that every compact may move
 MAX_FAULTS = 256  # in one part of a check
 MAX_CHECK_STATE = 64  # bytes of where the next part begins
 MAX_FAULT_TEXT = 256  # bytes of each text of a fault
