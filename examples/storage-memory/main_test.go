@@ -15,6 +15,8 @@ func TestMain(m *testing.M) { plugintest.Main(m, newPlugin()) }
 // stored. This store may break only these sentences.
 var needDurability = []string{
 	"DuplicateSpends", "ManyTokens", "Conflict", "Find", "FindLowest", "GroundKeys", "Epoch", "Reopened", "Model", "Killed",
+	"Expired", "PrunedTokens", "PrunedAgain", "PrunedSignature", "PrunedNumbers", "PruneReopened", "PruneKilled",
+	"Hours", "Keys", "Get", "OneBorn",
 }
 
 // TestContract checks every sentence of the contract. In a process it leaves out
