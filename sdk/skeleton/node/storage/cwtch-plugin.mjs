@@ -46,7 +46,7 @@ const MAX_HOURS = 1024; // in one answer of hours
 const MAX_PRUNE = 4096; // envelopes that one prune removes
 const MAX_KEYS = 4096; // in one page of keys
 const MAX_GET = 256; // ids in one get
-const MAX_AGING = 24; // hours by which the hour of an envelope is lowered
+export const MAX_AGING = 24; // hours by which the hour of an envelope is lowered
 const MAX_COMPACT = 64 << 20; // bytes that one compact moves
 const MIN_COMPACT = 64 << 10; // bytes that every compact may move
 const MAX_FAULTS = 256; // in one part of a check
@@ -278,11 +278,14 @@ function decodeConfig(bytes, attributes) {
 /** The calls of every kind of plugin. */
 function pluginService(plugin, lifecycle) {
   const { name, version, doc, attributes } = plugin;
-  const capabilities = plugin.Store.prototype.spend ? ['CAPABILITY_STORAGE_LEDGER'] : [];
+  const capabilities = Object.entries({ spend: 'LEDGER', prune: 'PRUNE', keys: 'INDEX' })
+    .filter(([method]) => plugin.Store.prototype[method])
+    .map(([, capability]) => `CAPABILITY_STORAGE_${capability}`);
   return makeHandlers({
     Describe: () => ({ kind: 'storage', name, version, doc, schema: { attributes }, capabilities, protocols: [PROTOCOL] }),
     Validate: ({ config }) => ({ diagnostics: plugin.validate(decodeConfig(config, attributes)) }),
-    Configure: async ({ config, dir }, deadline) => {
+    Configure: async ({ config, dir, inspect }, deadline) => {
+      if (inspect) throw new StoreError('this plugin cannot open its store for inspection');
       const values = decodeConfig(config, attributes);
       if (!path.isAbsolute(dir)) throw new Malformed(`the directory ${dir} is not absolute`);
       const diagnostics = plugin.validate(values);
@@ -305,11 +308,13 @@ function pluginService(plugin, lifecycle) {
 /**
  * The calls to a store. It has the methods
  *
- *   info()                              { epoch, first, last, count, bytes, tokens }
+ *   info()                              { epoch, first, last, count, bytes, tokens, floor }
  *   append(records)                     an outcome for each: { status, seq }
  *   log(from, max, maxBytes)            { entries, last }
  *   find(signature)                     the lowest sequence number
  *   spendings(after, max), spend(list)  both or neither: it is a ledger
+ *   hours(from, max), prune(floor, max) both or neither: it is a pruner
+ *   keys(low, high, max), get(ids, maxBytes)  both or neither: it is an index; a key is { born, id }
  *   close()
  *
  * and may have a text for the operator, degraded. Watch is left out: nothing else appends to a
@@ -332,9 +337,15 @@ function storageService(plugin, lifecycle) {
       return lifecycle.use(async (store) => ({ seq: await store.find(signature) }));
     },
   };
-  if (!plugin.Store.prototype.spend) return makeHandlers(methods);
-  return makeHandlers({
-    ...methods,
+  const optional = { spend: ledgerMethods, prune: prunerMethods, keys: indexMethods };
+  for (const [method, add] of Object.entries(optional)) {
+    if (plugin.Store.prototype[method]) Object.assign(methods, add(lifecycle));
+  }
+  return makeHandlers(methods);
+}
+
+function ledgerMethods(lifecycle) {
+  return {
     Spendings: ({ after, max }) => {
       if (after.length > 0) requireSize(16, after, 'token');
       const most = requireAtMost(MAX_SPENT_TOKENS, max, 'spendings of a page') || MAX_SPENT_TOKENS;
@@ -349,7 +360,48 @@ function storageService(plugin, lifecycle) {
       await lifecycle.use((store) => store.spend(spendings));
       return {};
     },
-  });
+  };
+}
+
+function prunerMethods(lifecycle) {
+  return {
+    Hours: ({ from, max }) => {
+      const most = requireAtMost(MAX_HOURS, max, 'hours') || MAX_HOURS;
+      return lifecycle.use(async (store) => ({ hours: await store.hours(from, most) }));
+    },
+    Prune: ({ floor, max }) => {
+      const most = requireAtMost(MAX_PRUNE, max, 'envelopes to remove') || MAX_PRUNE;
+      return lifecycle.use((store) => store.prune(floor, most));
+    },
+  };
+}
+
+const KEY_SIZE = 36; // bytes: an hour and an id
+
+const decodeKey = (key) => ({ born: key.readUInt32BE(), id: key.subarray(4) });
+
+function encodeKey({ born, id }) {
+  const hour = Buffer.alloc(4);
+  hour.writeUInt32BE(born);
+  return Buffer.concat([hour, id]);
+}
+
+function indexMethods(lifecycle) {
+  return {
+    Keys: ({ range, max }) => {
+      requireSize(2 * KEY_SIZE, range, 'range');
+      const [low, end] = [decodeKey(range.subarray(0, KEY_SIZE)), range.subarray(KEY_SIZE)];
+      const high = end.some((byte) => byte > 0) ? decodeKey(end) : undefined;
+      const most = requireAtMost(MAX_KEYS, max, 'keys of a page') || MAX_KEYS;
+      return lifecycle.use(async (store) => ({ keys: Buffer.concat((await store.keys(low, high, most)).map(encodeKey)) }));
+    },
+    Get: ({ ids }) => {
+      if (ids.length % 32 !== 0) throw new Malformed(`ids of ${ids.length} bytes`);
+      requireAtMost(MAX_GET, ids.length / 32, 'ids');
+      const wanted = Array.from({ length: ids.length / 32 }, (_, i) => ids.subarray(32 * i, 32 * i + 32));
+      return lifecycle.use(async (store) => ({ entries: await store.get(wanted, PAGE_BYTES) }));
+    },
+  };
 }
 
 function newServer(plugin, lifecycle) {

@@ -49,6 +49,21 @@ test('a reopened store has what was appended', async () => {
   assert.throws(() => store.find(randomBytes(64)), NotFound);
 });
 
+test('a pruned envelope is gone, and its token stays spent', async () => {
+  const [old, kept] = [record({ born: 5 }), record({ born: 8 })];
+  await store.append([old, kept]);
+  assert.deepEqual(await store.prune(7, 100), { floor: 7, envelopes: 1, bytes: 164, more: false });
+  for (let i = 0; i < 2; i++) {
+    const again = await store.append([old, record({ nullifier: old.nullifier }), record({ born: 6 })]);
+    assert.deepEqual(statuses(again), ['STATUS_SPENT', 'STATUS_SPENT', 'STATUS_EXPIRED']);
+    assert.deepEqual(store.keys({ born: 0, id: Buffer.alloc(32) }, undefined, 10), [{ born: 8, id: kept.id }]);
+    assert.deepEqual((await store.get([old.id, kept.id], 1000)).map((e) => e.seq), [2]);
+    assert.deepEqual(store.hours(0, 10), [{ hour: 8, count: 1, bytes: 164 }]);
+    await reopen();
+    assert.ok(!readFileSync(file).includes(old.ciphertext), 'it has left the disk');
+  }
+});
+
 test('a token pays once, and a repeated append is not a second spending', async () => {
   const a = record();
   await store.append([a]);

@@ -108,6 +108,7 @@ class Status(IntEnum):
     SPENT = 3
     REPLAYED = 4
     CONFLICT = 5
+    EXPIRED = 6
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,27 @@ class Info:
     count: int
     bytes: int
     tokens: int
+    floor: int = 0
+    in_use: int = 0
+
+
+@dataclass(frozen=True)
+class HourSize:
+    hour: int
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    floor: int
+    envelopes: int
+    bytes: int
+    more: bool
+
+
+# A key is the hour of an envelope and its id. Keys are ordered like these tuples.
+Key = tuple[int, bytes]
 
 
 class Store(Protocol):
@@ -156,6 +178,10 @@ class Store(Protocol):
     def find(self, signature: bytes) -> int: ...
     def spendings(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
     def spend(self, spendings: Sequence[tuple[bytes, bytes]]) -> None: ...
+    def hours(self, start: int, limit: int) -> list[HourSize]: ...
+    def prune(self, floor: int, limit: int) -> Pruned: ...
+    def keys(self, low: Key, high: Key | None, limit: int) -> list[Key]: ...
+    def get(self, ids: Sequence[bytes], limit_bytes: int) -> list[Entry]: ...
     def close(self) -> None: ...
 
 
@@ -175,10 +201,17 @@ class Plugin:
     open: Callable[[dict[str, Any], str], Store]  # the second argument is the plugin's directory
     attributes: Sequence[Attribute] = ()
     ledger: bool = True  # the store implements spendings and spend
+    pruner: bool = True  # hours and prune
+    index: bool = True  # keys and get
 
     def capabilities(self) -> "list[plugin_pb2.Capability]":
         # Watch is left out: nothing else appends to a store in the plugin's own directory.
-        return [plugin_pb2.CAPABILITY_STORAGE_LEDGER] if self.ledger else []
+        offered = {
+            plugin_pb2.CAPABILITY_STORAGE_LEDGER: self.ledger,
+            plugin_pb2.CAPABILITY_STORAGE_PRUNE: self.pruner,
+            plugin_pb2.CAPABILITY_STORAGE_INDEX: self.index,
+        }
+        return [capability for capability, is_offered in offered.items() if is_offered]
 
     def describe(self) -> plugin_pb2.DescribeResponse:
         return plugin_pb2.DescribeResponse(
@@ -391,6 +424,8 @@ class PluginService(plugin_pb2_grpc.PluginServicer):
 
     @with_error_codes
     def Configure(self, request: plugin_pb2.ConfigureRequest, context: Context) -> plugin_pb2.ConfigureResponse:
+        if request.inspect:
+            raise StoreError("this plugin cannot open its store for inspection")
         config = self._decode(request.config)
         if not os.path.isabs(request.dir):
             raise Malformed(f"the directory {request.dir!r} is not absolute")
@@ -458,7 +493,14 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         with self.lifecycle.store() as s:
             info = s.info()
         return storage_pb2.InfoResponse(
-            epoch=info.epoch, first=info.first, last=info.last, count=info.count, bytes=info.bytes, tokens=info.tokens
+            epoch=info.epoch,
+            first=info.first,
+            last=info.last,
+            count=info.count,
+            bytes=info.bytes,
+            tokens=info.tokens,
+            floor=info.floor,
+            in_use=info.in_use,
         )
 
     @with_error_codes
@@ -484,13 +526,7 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         limit_bytes = require_at_most(PAGE_BYTES, request.max_bytes, "bytes of a page") or PAGE_BYTES
         with self.lifecycle.store() as s:
             entries, last = s.log(max(1, getattr(request, "from")), limit, limit_bytes)
-        return storage_pb2.LogResponse(
-            entries=[
-                storage_pb2.Entry(seq=e.seq, id=e.id, born=e.born, signature=e.signature, ciphertext=e.ciphertext)
-                for e in entries
-            ],
-            last=last,
-        )
+        return storage_pb2.LogResponse(entries=encode_entries(entries), last=last)
 
     @with_error_codes
     def Find(self, request: storage_pb2.FindRequest, context: Context) -> storage_pb2.FindResponse:
@@ -515,6 +551,55 @@ class StorageService(storage_pb2_grpc.StorageServicer):
         with self.lifecycle.store() as s:
             s.spend(spendings)
         return storage_pb2.SpendResponse()
+
+    @with_error_codes
+    def Hours(self, request: storage_pb2.HoursRequest, context: Context) -> storage_pb2.HoursResponse:
+        limit = require_at_most(MAX_HOURS, request.max, "hours") or MAX_HOURS
+        with self.lifecycle.store() as s:
+            hours = s.hours(getattr(request, "from"), limit)
+        return storage_pb2.HoursResponse(
+            hours=[storage_pb2.HourSize(hour=h.hour, count=h.count, bytes=h.bytes) for h in hours]
+        )
+
+    @with_error_codes
+    def Prune(self, request: storage_pb2.PruneRequest, context: Context) -> storage_pb2.PruneResponse:
+        limit = require_at_most(MAX_PRUNE, request.max, "envelopes to remove") or MAX_PRUNE
+        with self.lifecycle.store() as s:
+            p = s.prune(request.floor, limit)
+        return storage_pb2.PruneResponse(floor=p.floor, envelopes=p.envelopes, bytes=p.bytes, more=p.more)
+
+    @with_error_codes
+    def Keys(self, request: storage_pb2.KeysRequest, context: Context) -> storage_pb2.KeysResponse:
+        ends = require_size(2 * KEY_SIZE, request.range, "range")
+        low, high = decode_key(ends[:KEY_SIZE]), decode_key(ends[KEY_SIZE:])
+        limit = require_at_most(MAX_KEYS, request.max, "keys of a page") or MAX_KEYS
+        with self.lifecycle.store() as s:
+            keys = s.keys(low, high if any(ends[KEY_SIZE:]) else None, limit)
+        return storage_pb2.KeysResponse(keys=b"".join(born.to_bytes(4, "big") + id for born, id in keys))
+
+    @with_error_codes
+    def Get(self, request: storage_pb2.GetRequest, context: Context) -> storage_pb2.GetResponse:
+        if len(request.ids) % 32:
+            raise Malformed(f"ids of {len(request.ids)} bytes")
+        require_at_most(MAX_GET, len(request.ids) // 32, "ids")
+        ids = [request.ids[at : at + 32] for at in range(0, len(request.ids), 32)]
+        with self.lifecycle.store() as s:
+            entries = s.get(ids, PAGE_BYTES)
+        return storage_pb2.GetResponse(entries=encode_entries(entries))
+
+
+KEY_SIZE = 36  # bytes: an hour and an id
+
+
+def decode_key(key: bytes) -> Key:
+    return int.from_bytes(key[:4], "big"), key[4:]
+
+
+def encode_entries(entries: Sequence[Entry]) -> "list[storage_pb2.Entry]":
+    return [
+        storage_pb2.Entry(seq=e.seq, id=e.id, born=e.born, signature=e.signature, ciphertext=e.ciphertext)
+        for e in entries
+    ]
 
 
 def require_size(size: int, value: bytes, what: str) -> bytes:

@@ -4,7 +4,8 @@ tests and change the rest. The contract is in proto/cwtch/relay/plugin/v1/storag
 Durable: SQLite flushes its write-ahead log to the disk at the end of every
 transaction (synchronous = FULL). What append has returned survives the end of the
 process and of the machine. Atomic: each call is one transaction. Ordered: the
-transaction assigns the sequence numbers.
+transaction assigns the sequence numbers. Pruned: SQLite overwrites what is removed
+(secure_delete). The write-ahead log may hold it until the next few thousand envelopes.
 
 One connection serves all calls, one at a time. The file is locked while it is open
 (locking_mode = EXCLUSIVE), so two relays cannot use it by mistake. The lock ends with
@@ -19,20 +20,46 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cwtch_plugin import Corrupt, Entry, Full, Info, NotFound, Outcome, Record, Status, StoreError, Unavailable
+from cwtch_plugin import (
+    MAX_AGING,
+    Corrupt,
+    Entry,
+    Full,
+    HourSize,
+    Info,
+    Key,
+    NotFound,
+    Outcome,
+    Pruned,
+    Record,
+    Status,
+    StoreError,
+    Unavailable,
+)
 
 APPLICATION_ID = 0x43575459  # "CWTY" in the header of the file
-FORMAT = 1
+FORMAT = 2
 
 TABLES = """
 CREATE TABLE envelope (
     seq        INTEGER PRIMARY KEY,
-    id         BLOB NOT NULL UNIQUE,
+    id         BLOB NOT NULL,
     born       INTEGER NOT NULL,
+    stored     INTEGER NOT NULL, -- the born that it was stored with
     signature  BLOB NOT NULL,
-    ciphertext BLOB NOT NULL
+    ciphertext BLOB NOT NULL,
+    found      INTEGER NOT NULL  -- whether find returns it for its signature
 );
-CREATE INDEX envelope_signature ON envelope (signature);
+-- Not unique: a pruned envelope may be stored again before it is removed.
+CREATE INDEX envelope_id ON envelope (id);
+CREATE INDEX envelope_key ON envelope (born, id);
+CREATE INDEX envelope_signature ON envelope (signature) WHERE found;
+-- What there is of each hour, pruned or not. Adding it up takes as long as reading it.
+CREATE TABLE hour (
+    born  INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
 CREATE TABLE token (
     token BLOB PRIMARY KEY,
     id    BLOB NOT NULL
@@ -41,9 +68,13 @@ CREATE TABLE token (
 CREATE TABLE state (
     epoch  BLOB NOT NULL,
     last   INTEGER NOT NULL,
-    tokens INTEGER NOT NULL
+    tokens INTEGER NOT NULL,
+    floor  INTEGER NOT NULL -- what was born before it is not in the log
 );
 """
+
+# The columns of an Entry.
+ENTRY = "seq, id, born, signature, ciphertext"
 
 
 def token_id(nullifier: bytes) -> bytes:
@@ -61,22 +92,28 @@ class Store:
         with _translate_errors(path):
             self._db = _connect(path)
             try:
-                self._epoch, self._last, self._tokens = _load_state(self._db)
+                self._epoch, self._last, self._tokens, self._floor = _load_state(self._db)
             except BaseException:
                 self._db.close()
                 raise
 
     def info(self) -> Info:
-        """Describes the store. It never removes an envelope, so the last sequence
-        number is also their count."""
-        with self._lock:
+        """Describes the store."""
+        with self._lock, _translate_errors(self._path):
+            (count,) = self._db.execute(
+                "SELECT coalesce(sum(count), 0) FROM hour WHERE born >= ?", (self._floor,)
+            ).fetchone()
+            first = self._db.execute(
+                "SELECT seq FROM envelope WHERE born >= ? ORDER BY seq LIMIT 1", (self._floor,)
+            ).fetchone()
             return Info(
                 epoch=self._epoch,
-                first=min(1, self._last),
+                first=first[0] if first else 0,
                 last=self._last,
-                count=self._last,
+                count=count,
                 bytes=sum(os.path.getsize(p) for p in (self._path, self._path + "-wal") if os.path.exists(p)),
                 tokens=self._tokens,
+                floor=self._floor,
             )
 
     def append(self, records: Sequence[Record]) -> list[Outcome]:
@@ -91,8 +128,8 @@ class Store:
             if start > self._last:
                 return entries, self._last
             rows = self._db.execute(
-                "SELECT seq, id, born, signature, ciphertext FROM envelope WHERE seq >= ? ORDER BY seq LIMIT ?",
-                (start, limit),
+                f"SELECT {ENTRY} FROM envelope WHERE seq >= ? AND born >= ? ORDER BY seq LIMIT ?",
+                (start, self._floor, limit),
             )
             for row in rows:
                 entry = Entry(*row)
@@ -106,11 +143,10 @@ class Store:
     def find(self, signature: bytes) -> int:
         """Returns the lowest sequence number of an envelope with the signature."""
         with self._lock, _translate_errors(self._path):
-            query = "SELECT min(seq) FROM envelope WHERE signature = ?"
-            (seq,) = self._db.execute(query, (signature,)).fetchone()
-        if seq is None:
+            seq = _find_signature(self._db, signature, self._floor)
+        if not seq:
             raise NotFound("no envelope has this signature")
-        return int(seq)
+        return seq
 
     def spendings(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Returns spent tokens above after, with the ids of their envelopes."""
@@ -124,6 +160,45 @@ class Store:
             for token, paid_for in spendings:
                 batch.spend(token, paid_for)
 
+    def hours(self, start: int, limit: int) -> list[HourSize]:
+        """Returns what there is of each hour from start on. The relay decides from it what
+        to prune."""
+        with self._lock, _translate_errors(self._path):
+            query = "SELECT born, count, bytes FROM hour WHERE born >= ? ORDER BY born LIMIT ?"
+            return [HourSize(*row) for row in self._db.execute(query, (max(start, self._floor), limit))]
+
+    def prune(self, floor: int, limit: int) -> Pruned:
+        """Raises the floor, which hides everything below it at once, and removes as much as
+        the limit allows."""
+        with self._write_batch() as batch:
+            return batch.prune(floor, limit)
+
+    def keys(self, low: Key, high: Key | None, limit: int) -> list[Key]:
+        """Returns the keys from low on, below high, in their order."""
+        query = "SELECT born, id FROM envelope WHERE (born, id) >= (?, ?)"
+        with self._lock, _translate_errors(self._path):
+            ends = list(max(low, (self._floor, b"")))
+            if high is not None:
+                query += " AND (born, id) < (?, ?)"
+                ends += high
+            return self._db.execute(query + " ORDER BY born, id LIMIT ?", (*ends, limit)).fetchall()
+
+    def get(self, ids: Sequence[bytes], limit_bytes: int) -> list[Entry]:
+        """Returns the entries with the ids that are in the log, in the order of ids."""
+        entries: list[Entry] = []
+        query = f"SELECT {ENTRY} FROM envelope WHERE id = ? AND born >= ?"
+        with self._lock, _translate_errors(self._path):
+            for envelope in ids:
+                row = self._db.execute(query, (envelope, self._floor)).fetchone()
+                if row is None:
+                    continue
+                entry = Entry(*row)
+                limit_bytes -= len(entry.signature) + len(entry.ciphertext)
+                if limit_bytes < 0 and entries:
+                    break
+                entries.append(entry)
+        return entries
+
     def close(self) -> None:
         with self._lock, _translate_errors(self._path):
             self._db.close()
@@ -132,7 +207,7 @@ class Store:
     def _write_batch(self) -> "Iterator[_Batch]":
         """Runs one transaction. Readers see its changes once it is durable."""
         with self._lock:
-            batch = _Batch(self._db, self._last, self._tokens)
+            batch = _Batch(self._db, self._last, self._tokens, self._floor)
             try:
                 with _translate_errors(self._path), _transaction(self._db):
                     yield batch
@@ -140,63 +215,106 @@ class Store:
             except Full as error:
                 self.degraded = str(error)
                 raise
-            self._last, self._tokens, self.degraded = batch.last, batch.tokens, ""
+            self._last, self._tokens, self._floor, self.degraded = batch.last, batch.tokens, batch.floor, ""
 
 
 class _Batch:
     """The changes of one transaction."""
 
-    def __init__(self, db: sqlite3.Connection, last: int, tokens: int) -> None:
+    def __init__(self, db: sqlite3.Connection, last: int, tokens: int, floor: int) -> None:
         self._db = db
-        self._before = (last, tokens)
+        self._before = (last, tokens, floor)
         self.last = last
         self.tokens = tokens
+        self.floor = floor
 
     def append(self, record: Record) -> Outcome:
-        """Applies one record. It checks the token first, then the id, then the signature."""
+        """Applies one record. It checks the token first, then the hour, the id and the
+        signature."""
         seq = self._find(record.id)
-        if record.nullifier and not seq and self._conflicts(record):
-            return Outcome(Status.CONFLICT)
-        if record.nullifier and not self.spend(token_id(record.nullifier), record.id):
-            if seq and self._envelope_of_token(token_id(record.nullifier)) == record.id:
-                return Outcome(Status.REPLAYED, seq)
-            return Outcome(Status.SPENT)
+        token = token_id(record.nullifier) if record.nullifier else b""
+        if token and (paid_for := self._envelope_of_token(token)):
+            return Outcome(Status.REPLAYED, seq) if seq and paid_for == record.id else Outcome(Status.SPENT)
+        if record.born < self.floor:
+            return Outcome(Status.EXPIRED)  # the token is not spent
+        signed = _find_signature(self._db, record.signature, self.floor)
+        if token and not seq and signed and record.signature:
+            return Outcome(Status.CONFLICT)  # the token is not spent
+        if token:
+            self.spend(token, record.id)
         if seq:
+            self._lower_born(seq, record.born)
             return Outcome(Status.DUPLICATE, seq)
         self.last += 1
+        if not signed:  # the signature of a pruned envelope is forgotten
+            self._db.execute("UPDATE envelope SET found = 0 WHERE signature = ? AND found", (record.signature,))
         self._db.execute(
-            "INSERT INTO envelope (seq, id, born, signature, ciphertext) VALUES (?, ?, ?, ?, ?)",
-            (self.last, record.id, record.born, record.signature, record.ciphertext),
+            "INSERT INTO envelope (seq, id, born, stored, signature, ciphertext, found) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self.last, record.id, record.born, record.born, record.signature, record.ciphertext, not signed),
         )
+        self._count(record.born, 1, len(record.signature) + len(record.ciphertext))
         return Outcome(Status.STORED, self.last)
 
-    def spend(self, token: bytes, paid_for: bytes) -> bool:
-        """Spends a token, and reports whether it was unspent."""
+    def spend(self, token: bytes, paid_for: bytes) -> None:
+        """Spends a token, unless it is spent already."""
         query = "INSERT INTO token (token, id) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        unspent = self._db.execute(query, (token, paid_for)).rowcount == 1
-        self.tokens += unspent
-        return unspent
+        self.tokens += self._db.execute(query, (token, paid_for)).rowcount == 1
+
+    def prune(self, floor: int, limit: int) -> Pruned:
+        self.floor = max(self.floor, floor)
+        rows = self._db.execute(
+            "DELETE FROM envelope WHERE seq IN (SELECT seq FROM envelope WHERE born < ? ORDER BY born, id LIMIT ?)"
+            " RETURNING born, length(signature) + length(ciphertext)",
+            (self.floor, limit),
+        ).fetchall()
+        for born, size in rows:
+            self._count(born, -1, -size)
+        self._db.execute("DELETE FROM hour WHERE born < ? AND count = 0", (self.floor,))
+        query = "SELECT EXISTS (SELECT 1 FROM envelope WHERE born < ?)"
+        (more,) = self._db.execute(query, (self.floor,)).fetchone()
+        return Pruned(self.floor, len(rows), sum(size for _, size in rows), bool(more))
 
     def finish(self) -> None:
-        if (self.last, self.tokens) != self._before:
-            self._db.execute("UPDATE state SET last = ?, tokens = ?", (self.last, self.tokens))
+        if (self.last, self.tokens, self.floor) != self._before:
+            query = "UPDATE state SET last = ?, tokens = ?, floor = ?"
+            self._db.execute(query, (self.last, self.tokens, self.floor))
 
     def _find(self, envelope: bytes) -> int:
-        row = self._db.execute("SELECT seq FROM envelope WHERE id = ?", (envelope,)).fetchone()
+        query = "SELECT seq FROM envelope WHERE id = ? AND born >= ?"
+        row = self._db.execute(query, (envelope, self.floor)).fetchone()
         return row[0] if row else 0
 
-    def _conflicts(self, record: Record) -> bool:
-        """Reports whether another envelope has the signature and the token is unspent."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM envelope WHERE signature = ? AND signature <> x'')"
-            " AND NOT EXISTS (SELECT 1 FROM token WHERE token = ?)"
+    def _lower_born(self, seq: int, other: int) -> None:
+        """Keeps the lower hour when two relays have accepted one envelope in different
+        hours, so that they agree on its key in the end."""
+        query = "SELECT born, stored, length(signature) + length(ciphertext) FROM envelope WHERE seq = ?"
+        born, stored, size = self._db.execute(query, (seq,)).fetchone()
+        lower = max(min(born, other), stored - min(stored, MAX_AGING))
+        if lower < born:
+            self._db.execute("UPDATE envelope SET born = ? WHERE seq = ?", (lower, seq))
+            self._count(born, -1, -size)
+            self._db.execute("DELETE FROM hour WHERE born = ? AND count = 0", (born,))
+            self._count(lower, 1, size)
+
+    def _count(self, born: int, envelopes: int, size: int) -> None:
+        """Adds to what there is of an hour."""
+        self._db.execute(
+            "INSERT INTO hour (born, count, bytes) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes",
+            (born, envelopes, size),
         )
-        (conflicts,) = self._db.execute(query, (record.signature, token_id(record.nullifier))).fetchone()
-        return bool(conflicts)
 
     def _envelope_of_token(self, token: bytes) -> bytes:
-        (paid_for,) = self._db.execute("SELECT id FROM token WHERE token = ?", (token,)).fetchone()
-        return bytes(paid_for)
+        """Returns the id of the envelope that a token paid for, or nothing if it is unspent."""
+        row = self._db.execute("SELECT id FROM token WHERE token = ?", (token,)).fetchone()
+        return bytes(row[0]) if row else b""
+
+
+def _find_signature(db: sqlite3.Connection, signature: bytes, floor: int) -> int:
+    """Returns the lowest sequence number of a signature in the log, or 0."""
+    query = "SELECT seq FROM envelope WHERE signature = ? AND found AND born >= ?"
+    row = db.execute(query, (signature, floor)).fetchone()
+    return row[0] if row else 0
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -207,14 +325,15 @@ def _connect(path: str) -> sqlite3.Connection:
         "journal_mode = WAL",
         "synchronous = FULL",
         "temp_store = MEMORY",
+        "secure_delete = ON",
     ):
         db.execute(f"PRAGMA {pragma}")
     return db
 
 
-def _load_state(db: sqlite3.Connection) -> tuple[bytes, int, int]:
+def _load_state(db: sqlite3.Connection) -> tuple[bytes, int, int, int]:
     """Makes the tables of a new database or checks those of an old one. Returns the
-    epoch, the last sequence number and the number of tokens."""
+    epoch, the last sequence number, the number of tokens and the floor."""
     with _transaction(db):
         (kind,) = db.execute("PRAGMA application_id").fetchone()
         (form,) = db.execute("PRAGMA user_version").fetchone()
@@ -222,16 +341,16 @@ def _load_state(db: sqlite3.Connection) -> tuple[bytes, int, int]:
         if tables == 0:
             for statement in TABLES.split(";"):
                 db.execute(statement)
-            db.execute("INSERT INTO state VALUES (?, 0, 0)", (secrets.token_bytes(16),))
+            db.execute("INSERT INTO state VALUES (?, 0, 0, 0)", (secrets.token_bytes(16),))
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {FORMAT}")
         elif (kind, form) != (APPLICATION_ID, FORMAT):
             raise Corrupt("it belongs to another program or to a later version of this one")
-        epoch, last, tokens = db.execute("SELECT epoch, last, tokens FROM state").fetchone()
+        epoch, last, tokens, floor = db.execute("SELECT epoch, last, tokens, floor FROM state").fetchone()
         (greatest,) = db.execute("SELECT coalesce(max(seq), 0) FROM envelope").fetchone()
-        if greatest != last:
+        if greatest > last:
             raise Corrupt(f"its log ends at {greatest} instead of {last}")
-    return bytes(epoch), last, tokens
+    return bytes(epoch), last, tokens, floor
 
 
 @contextmanager

@@ -60,6 +60,17 @@ class StoreTest(unittest.TestCase):
         self.assertEqual(self.append(record(nullifier=rival.nullifier)), [Status.STORED], "its token is unspent")
         self.assertEqual(self.append(record(signature=a.signature, nullifier=b"")), [Status.STORED], "of a peer")
 
+    def test_pruned_envelope_is_gone_and_its_token_spent(self) -> None:
+        old, kept = record(born=5), record(born=8)
+        self.append(old, kept)
+        pruned = self.store.prune(7, 100)
+        self.assertEqual((pruned.floor, pruned.envelopes, pruned.more), (7, 1, False))
+        self.assertEqual(self.append(old, record(nullifier=old.nullifier)), [Status.SPENT, Status.SPENT])
+        self.assertEqual(self.append(record(born=6)), [Status.EXPIRED])
+        self.assertEqual(self.store.keys((0, b""), None, 10), [(8, kept.id)])
+        self.assertEqual([e.id for e in self.store.get([old.id, kept.id], 1000)], [kept.id])
+        self.assertEqual([(h.hour, h.count) for h in self.store.hours(0, 10)], [(8, 1)])
+
     def test_error_changes_nothing(self) -> None:
         before = self.everything()
         with self.assertRaises(Exception):
