@@ -146,7 +146,7 @@ func TestCommonLimits(t *testing.T) {
 // TestSkeletonLimits compares the limits that plugins in other languages begin with.
 func TestSkeletonLimits(t *testing.T) {
 	want := limits(t, read(t, "storage"))
-	line := regexp.MustCompile(`(?m)^(?:const )?((?:MAX|MIN|PAGE)_\w+) = (.+?);?  ?(?:#|//)`)
+	line := regexp.MustCompile(`(?m)^(?:(?:export )?const )?((?:MAX|MIN|PAGE)_\w+) = (.+?);?  ?(?:#|//)`)
 	for _, file := range []string{"python/storage/cwtch_plugin.py", "node/storage/cwtch-plugin.mjs"} {
 		got := make(map[string]int64)
 		for _, m := range line.FindAllStringSubmatch(text(t, filepath.Join("../skeleton", file)), -1) {

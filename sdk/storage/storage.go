@@ -47,11 +47,26 @@
 // same. The relay has computed the ID of a record, with [NewID]; a store takes
 // it as given and may rely on equal IDs meaning equal bytes.
 //
+// # Version 1, frozen
+//
+// This is version 1 of the contract, and it is frozen: a plugin that keeps it works with
+// every later relay of version 1, without a new build. None of this changes:
+//
+//   - the methods of [Store] and of the optional interfaces, and what their comments demand
+//   - the limits
+//   - the numbers on the wire: of fields, outcomes, errors and capabilities
+//
+// This may be added:
+//
+//   - optional interfaces, each with a capability, without which a store serves as before
+//   - fields of requests and answers, whose zero value means what their absence means now
+//   - checks of sentences that stand here already
+//
 // # Proof
 //
 // The package storagetest beside this one checks every sentence above and
 // below against an implementation: called directly, over gRPC and as a process
-// that is killed while it appends.
+// that is killed while it appends, prunes and compacts.
 package storage
 
 import (

@@ -2,6 +2,12 @@
 // spent tokens. These comments are the whole contract. The Go package sdk/storage
 // says the same to authors in Go, and a test compares the limits and the codes.
 //
+// This is version 1, and it is frozen: a plugin that keeps to this file works with every
+// later relay of version 1. Calls, rules, limits, codes and numbers stay as they are. What
+// may be added are calls with a capability of their own, without which a plugin serves as
+// before, and fields whose zero value means what their absence means now. So a plugin
+// ignores fields that it does not know, as protobuf libraries do.
+//
 // A store knows nothing about connections, groups or people, and cannot find out: an
 // envelope is ciphertext and a signature that only the members of its group can check.
 //
