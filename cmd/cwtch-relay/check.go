@@ -166,6 +166,9 @@ func otherFindings(p manager.PluginStatus) (all []finding) {
 		if p.Replication != nil && p.Replication.Trouble != "" {
 			all = append(all, finding{warning, fmt.Sprintf("%s %s gets no events now", p.Kind, p.Instance), p.Replication.Trouble})
 		}
+		if p.Replication != nil && p.Replication.NoKeys != "" {
+			all = append(all, finding{warning, fmt.Sprintf("%s %s cannot compare boards now", p.Kind, p.Instance), p.Replication.NoKeys})
+		}
 	}
 	return all
 }

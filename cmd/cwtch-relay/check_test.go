@@ -74,6 +74,9 @@ func TestFindings(t *testing.T) {
 		{"peer sync is in trouble", func(st *manager.Status) {
 			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{Trouble: "the store is away"}}}
 		}, warning, "peersync x gets no events now: the store is away"},
+		{"peer sync has no keys", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{NoKeys: "too many"}}}
+		}, warning, "peersync x cannot compare boards now: too many"},
 		{"tor is away", func(st *manager.Status) { st.Network.State, st.Network.Summary = onion.Backoff, "tor has ended" }, critical, "tor is backoff, so nobody can reach the servers: tor has ended"},
 		{"tor is on its way for a day", func(st *manager.Status) { st.Network.State = onion.Bootstrapping }, critical, "tor is bootstrapping"},
 		{"tor is on its way at first", func(st *manager.Status) { young(st); st.Network.State = onion.Bootstrapping }, warning, "tor is bootstrapping"},

@@ -297,6 +297,9 @@ func writeReplication(w io.Writer, r replica.Status) {
 	if r.Trouble != "" {
 		fmt.Fprintf(w, "  \tit gets no events now: %s\n", r.Trouble)
 	}
+	if r.NoKeys != "" {
+		fmt.Fprintf(w, "  \tit cannot compare boards now: %s\n", r.NoKeys)
+	}
 }
 
 func writeSnapshots(w io.Writer, s metrics.Status) {

@@ -136,6 +136,9 @@ type Board struct {
 	lastRefusal atomic.Pointer[error] // why the last batch was refused; nil if it was not
 	noRoom      atomic.Pointer[error] // why no post is taken now; nil if posts are
 
+	followMu  sync.Mutex // held while followers are exchanged
+	followers atomic.Pointer[[]*func(Change)]
+
 	stop   context.CancelFunc // ends the goroutines
 	closed chan struct{}      // closed when the committer has ended
 	wg     sync.WaitGroup
@@ -331,6 +334,7 @@ func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 			b.tail.skipTo(last)
 			break
 		}
+		b.tellFollowers(Change{Added: keysOfEntries(entries)})
 		b.tail.appendEntries(encodeEntries(entries))
 	}
 	return nil

@@ -112,6 +112,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		b.logRefused(len(batch), b.failIfCorrupt(err))
 		b.lastRefusal.Store(&err)
 		b.refuseBatch(batch, &b.Counts.Failed)
+		b.tellFollowers(Change{Unsure: true})
 		return
 	}
 	b.lastRefusal.Store(nil)
@@ -129,7 +130,8 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	for i, p := range batch {
 		b.sendResult(p, b.countOutcome(outcomes[i], repeated))
 	}
-	b.publishEntries(ctx, fresh, reached)
+	b.publishEntries(ctx, fresh, b.storedKeys(batch, outcomes), reached)
+	b.tellFollowers(Change{Found: foundIDs(batch, outcomes), Unsure: repeated})
 }
 
 // logRefusedEvery limits how often refused posts are logged. While a store is down
@@ -241,14 +243,16 @@ func (b *Board) countOutcome(o storage.Outcome, repeated bool) Result {
 	return Result{}
 }
 
-// publishEntries makes the entries of a batch visible to cursors. The log reaches at
+// publishEntries makes the entries of a batch, which have the given keys, visible to
+// followers and cursors. The log reaches at
 // least to reached, and may hold more than the entries: after an append that was cut
 // or refused though the store had done it, and where other relays have appended in
 // between. That is read from the store. If reading fails, the next append or the next
 // Reopened shows it.
-func (b *Board) publishEntries(ctx context.Context, fresh []entry, reached storage.Seq) {
+func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storage.Key, reached storage.Seq) {
 	last := b.tail.lastSeq()
 	if followsWithoutGap(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
+		b.tellFollowers(Change{Added: keys})
 		b.tail.appendEntries(fresh)
 		return
 	}

@@ -82,7 +82,7 @@ func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
 	err := durable.MakeDir(filepath.Dir(c.Dir), 0o700)
 	if err == nil {
-		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Published: s.publishedEnd, Cursors: c.Dir + ".cursors", Logger: c.Logger})
+		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Board: s.publishedBoard, Cursors: c.Dir + ".cursors", Logger: c.Logger})
 	}
 	if err != nil { // is shown as the reason of the failed plugin
 		c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, err }

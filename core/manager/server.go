@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/limits"
@@ -101,13 +102,13 @@ func (s *server) admitStore(ctx context.Context, c *host.Client, tried bool) err
 	return nil
 }
 
-// publishedEnd is the end of the log as the board of the server shows it.
-func (s *server) publishedEnd() (storage.Seq, error) {
+// publishedBoard returns the board of the server while it is published.
+func (s *server) publishedBoard() (replica.Board, error) {
 	b := s.board.Load()
 	if b == nil {
-		return 0, errors.New("the server is not published")
+		return nil, errors.New("the server is not published")
 	}
-	return b.End().Seq, b.Err()
+	return b, nil
 }
 
 // recheckStore makes the board check a store whose process was restarted.

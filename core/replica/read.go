@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -31,99 +30,54 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	return page, nil
 }
 
-// Keys implements [peersync.Replica]. It reads the log once.
+// Keys implements [peersync.Replica].
 func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
 	if err := peersync.CheckKeys(max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	keys, _, err := r.lowestKeys(ctx, in, max)
+	index, err := r.findIndex(ctx)
 	if err != nil {
 		return nil, translateError("keys", err)
 	}
-	return keys, nil
+	return index.Keys(in, max), nil
 }
 
-// RangeSum implements [peersync.Replica]. It reads the log once for any number of ranges.
+// RangeSum implements [peersync.Replica]. Each sum is of a moment of its own, so that
+// nobody who posts waits for all of them.
 func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
-	sums := make([]peersync.Sum, len(ranges))
-	if _, err := r.scanLog(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
-		for i := range ranges {
-			if ranges[i].Has(keyOf(e)) {
-				sums[i].Add(e.ID)
-			}
-		}
-		return true
-	}); err != nil {
+	index, err := r.findIndex(ctx)
+	if err != nil {
 		return nil, translateError("range sum", err)
+	}
+	defer restAfter(ctx, time.Now())
+	sums := make([]peersync.Sum, len(ranges))
+	for i, in := range ranges {
+		sums[i] = index.Sum(in)
 	}
 	return sums, nil
 }
 
-// Split implements [peersync.Replica]. It holds maxHeldKeys keys at a time, and reads the
-// whole log for each such part of the range.
+// Split implements [peersync.Replica].
 func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
 	if err := peersync.CheckParts(parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	keys, count, err := r.lowestKeys(ctx, in, r.maxHeld)
-	s := partBuilder{left: count, parts: parts}
-	for err == nil && len(keys) > 0 && s.left > 0 {
-		for _, k := range keys[:min(len(keys), s.left)] {
-			s.addKey(k)
-		}
-		if s.left > 0 {
-			in.Lo = keys[len(keys)-1].Next()
-			keys, _, err = r.lowestKeys(ctx, in, r.maxHeld)
-		}
-	}
+	index, err := r.findIndex(ctx)
 	if err != nil {
 		return nil, translateError("split", err)
 	}
-	return s.out, nil
+	defer restAfter(ctx, time.Now())
+	return index.Split(in, parts), nil
 }
 
-// partBuilder cuts ascending keys into parts of about equal length.
-type partBuilder struct {
-	left  int // keys to come
-	parts int // parts to begin
-	room  int // keys that the latest part still takes
-	out   []peersync.Part
-}
-
-func (s *partBuilder) addKey(k peersync.Key) {
-	if s.room == 0 {
-		s.room = (s.left + s.parts - 1) / s.parts
-		s.parts--
-		s.out = append(s.out, peersync.Part{First: k})
+// restAfter waits for as long as a call has computed, unless that was too short to matter.
+func restAfter(ctx context.Context, begin time.Time) {
+	if took := time.Since(begin); took > time.Millisecond {
+		sleepContext(ctx, took)
 	}
-	part := &s.out[len(s.out)-1]
-	part.Last = k
-	part.Sum.Add(k.ID)
-	s.room--
-	s.left--
-}
-
-// lowestKeys returns the first keys of a range, ascending and at most max, and how many
-// the range has in all.
-func (r *Replica) lowestKeys(ctx context.Context, in peersync.Range, max int) (keys []peersync.Key, count int, err error) {
-	shorten := func() {
-		slices.SortFunc(keys, peersync.Key.Compare)
-		keys = keys[:min(len(keys), max)]
-	}
-	_, err = r.scanLog(ctx, 1, storage.MaxPage, func(e storage.Entry) bool {
-		if k := keyOf(e); in.Has(k) {
-			count++
-			if keys = append(keys, k); len(keys) == 2*max {
-				shorten()
-			}
-		}
-		return true
-	})
-	shorten()
-	return keys, count, err
 }
 
 func keyOf(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,37 +32,39 @@ func sumOf(keys []peersync.Key) (s peersync.Sum) {
 // TestKeysSumsAndPartsAreRight compares the answers of a replica with the keys in memory,
 // over ranges that begin and end at, between and beyond keys.
 func TestKeysSumsAndPartsAreRight(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	store := storagetest.NewMemory()
-	keys := appendEnvelopes(t, store, rng, 500)
-	r := newReplica(t, store)
-	r.maxHeld = 37 // reads the log several times
-	for round := range 60 {
-		lo, hi := rng.IntN(len(keys)), rng.IntN(len(keys)+1)
-		in := peersync.Range{Lo: keys[lo]}
-		if hi < len(keys) {
-			in.Hi = keys[hi]
+	synctest.Test(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		store := storagetest.NewMemory()
+		keys := appendEnvelopes(t, store, rng, 500)
+		r := newReplica(t, store)
+		followBoards(t, r)
+		for round := range 60 {
+			lo, hi := rng.IntN(len(keys)), rng.IntN(len(keys)+1)
+			in := peersync.Range{Lo: keys[lo]}
+			if hi < len(keys) {
+				in.Hi = keys[hi]
+			}
+			if round%3 == 0 {
+				in.Lo.ID, lo = storage.ID{}, slices.IndexFunc(keys, func(k peersync.Key) bool { return k.Born >= in.Lo.Born })
+			}
+			want := keys[lo:max(lo, hi)]
+			limit := 1 + rng.IntN(100)
+			got, err := r.Keys(t.Context(), in, limit)
+			if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
+				t.Fatalf("keys %d to %d, at most %d: %d keys, %v", lo, hi, limit, len(got), err)
+			}
+			sums, err := r.RangeSum(t.Context(), []peersync.Range{{}, in})
+			if err != nil || !slices.Equal(sums, []peersync.Sum{sumOf(keys), sumOf(want)}) {
+				t.Fatalf("sum of keys %d to %d: %v, %v", lo, hi, sums, err)
+			}
+			parts := 1 + rng.IntN(20)
+			split, err := r.Split(t.Context(), in, parts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkParts(t, split, want, parts)
 		}
-		if round%3 == 0 {
-			in.Lo.ID, lo = storage.ID{}, slices.IndexFunc(keys, func(k peersync.Key) bool { return k.Born >= in.Lo.Born })
-		}
-		want := keys[lo:max(lo, hi)]
-		limit := 1 + rng.IntN(100)
-		got, err := r.Keys(t.Context(), in, limit)
-		if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
-			t.Fatalf("keys %d to %d, at most %d: %d keys, %v", lo, hi, limit, len(got), err)
-		}
-		sums, err := r.RangeSum(t.Context(), []peersync.Range{{}, in})
-		if err != nil || !slices.Equal(sums, []peersync.Sum{sumOf(keys), sumOf(want)}) {
-			t.Fatalf("sum of keys %d to %d: %v, %v", lo, hi, sums, err)
-		}
-		parts := 1 + rng.IntN(20)
-		split, err := r.Split(t.Context(), in, parts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkParts(t, split, want, parts)
-	}
+	})
 }
 
 // checkParts checks that split cuts keys into runs of equal length. The first ones may be
@@ -122,11 +125,12 @@ func TestLogPages(t *testing.T) {
 	}
 }
 
-// changedStore is a Memory with another Log and Info.
+// changedStore is a Memory with other calls.
 type changedStore struct {
 	*storagetest.Memory
 	log  func(context.Context, storage.LogRequest) (storage.Page, error)
 	info func(storage.Info) storage.Info
+	keys func(context.Context, storage.KeysRequest) ([]storage.Key, error)
 }
 
 func (s *changedStore) Log(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
@@ -144,51 +148,82 @@ func (s *changedStore) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-// TestScanLeavesTheStoreHalfOfTheTime shows that a scan of the log rests for as long as it
-// uses the store.
-func TestScanLeavesTheStoreHalfOfTheTime(t *testing.T) {
+func (s *changedStore) Keys(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+	if s.keys == nil {
+		return s.Memory.Keys(ctx, req)
+	}
+	return s.keys(ctx, req)
+}
+
+// plainStore is a store without any optional interface.
+type plainStore struct{ storage.Store }
+
+// TestReadingLeavesTheStoreHalfOfTheTime shows that a reading of all keys, or of the whole
+// log for want of an Index, rests for as long as it uses the store.
+func TestReadingLeavesTheStoreHalfOfTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &changedStore{Memory: storagetest.NewMemory()}
-		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 3000)
+		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 9000)
 		var busy time.Duration
-		store.log = func(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+		work := func() {
 			time.Sleep(100 * time.Millisecond)
 			busy += 100 * time.Millisecond
+		}
+		store.log = func(ctx context.Context, req storage.LogRequest) (storage.Page, error) {
+			work()
 			return store.Memory.Log(ctx, req)
 		}
-		begin := time.Now()
-		if _, err := newReplica(t, store).RangeSum(t.Context(), []peersync.Range{{}}); err != nil {
-			t.Fatal(err)
+		store.keys = func(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+			work()
+			return store.Memory.Keys(ctx, req)
 		}
-		if took := time.Since(begin); busy < time.Second || took < 2*busy-100*time.Millisecond {
-			t.Errorf("the store worked for %v of %v", busy, took)
+		for _, store := range []storage.Store{store, plainStore{store}} {
+			r, begin := newReplica(t, store), time.Now()
+			busy = 0
+			if _, _, err := r.readAll(t.Context(), &follower{board: &testBoard{store: store}, store: store, max: maxKeys}); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begin); busy < 300*time.Millisecond || took < 2*busy-100*time.Millisecond {
+				t.Errorf("%T: the store worked for %v of %v", store, busy, took)
+			}
 		}
 	})
 }
 
 func TestStoreThatFailsIsUnavailable(t *testing.T) {
-	store := &changedStore{Memory: storagetest.NewMemory()}
-	appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 10)
-	r := newReplica(t, store)
-	calls := 0
-	store.info = func(info storage.Info) storage.Info { // another store in the end
-		calls++
-		info.Epoch[0] ^= byte(calls)
-		return info
-	}
-	if _, err := r.Log(t.Context(), peersync.LogRequest{}); !errors.Is(err, peersync.ErrUnavailable) {
-		t.Errorf("a store was replaced: %v", err)
-	}
-	store.info = nil
-	store.log = func(context.Context, storage.LogRequest) (storage.Page, error) {
-		return storage.Page{}, storage.ErrUnavailable
-	}
-	if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
-		t.Errorf("a store is away: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := r.Keys(ctx, peersync.Range{}, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a canceled context: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := &changedStore{Memory: storagetest.NewMemory()}
+		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 10)
+		r := newReplica(t, store)
+		calls := 0
+		store.info = func(info storage.Info) storage.Info { // another store in the end
+			calls++
+			info.Epoch[0] ^= byte(calls)
+			return info
+		}
+		if _, err := r.Log(t.Context(), peersync.LogRequest{}); !errors.Is(err, peersync.ErrUnavailable) {
+			t.Errorf("a store was replaced: %v", err)
+		}
+		store.info = nil
+		store.keys = func(context.Context, storage.KeysRequest) ([]storage.Key, error) {
+			return nil, storage.ErrUnavailable
+		}
+		followBoards(t, r)
+		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+			t.Errorf("a store is away: %v", err)
+		}
+		if got := r.Status().NoKeys; !strings.Contains(got, storage.ErrUnavailable.Error()) {
+			t.Errorf("the status says %q", got)
+		}
+		store.keys = nil
+		time.Sleep(2 * firstWait)
+		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); err != nil || r.Status().NoKeys != "" {
+			t.Errorf("the store is back: %v, %q", err, r.Status().NoKeys)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := r.Keys(ctx, peersync.Range{}, 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("with a canceled context: %v", err)
+		}
+	})
 }

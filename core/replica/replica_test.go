@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -19,59 +22,101 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// newReplica returns a replica of a board that has published all that its store holds.
 func newReplica(t *testing.T, store storage.Store) *Replica {
 	t.Helper()
-	r, err := New(Config{Store: store, Published: publishedEnd(store), Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
+	return newReplicaOf(t, store, &testBoard{store: store})
+}
+
+func newReplicaOf(t *testing.T, store storage.Store, b Board) *Replica {
+	t.Helper()
+	published := func() (Board, error) { return b, nil }
+	r, err := New(Config{Store: store, Board: published, Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// publishedEnd returns the end of a board that has published all that its store holds.
-func publishedEnd(store storage.Store) func() (storage.Seq, error) {
-	return func() (storage.Seq, error) {
-		info, err := store.Info(context.Background())
-		return info.Last, err
-	}
+// testBoard is a board with the end of its store, or another one.
+type testBoard struct {
+	store    storage.Store
+	end      func() storage.Seq // nil: that of the store
+	err      error
+	follower func(board.Change)
 }
 
-// TestOnlyWhatIsPublished: a store may show entries that are not durable yet. No
+func (b *testBoard) Err() error { return b.err }
+
+func (b *testBoard) End() board.Position {
+	if b.end != nil {
+		return board.Position{Seq: b.end()}
+	}
+	info, err := b.store.Info(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return board.Position{Seq: info.Last}
+}
+
+func (b *testBoard) Follow(f func(board.Change)) (stop func()) {
+	b.follower = f
+	return func() {}
+}
+
+// followBoards has a replica follow its board until the end of the test, which runs in
+// a bubble, and waits until it has read the keys or cannot.
+func followBoards(t *testing.T, r *Replica) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.followBoards(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	synctest.Wait()
+}
+
+// TestOnlyPublishedEntriesAreSeen: a store may show entries that are not durable yet. No
 // answer and no announcement has anything of them.
 func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
-	store := storagetest.NewMemory()
-	rng := rand.New(rand.NewPCG(1, 2))
-	published := appendEnvelopes(t, store, rng, 10)
-	extra := storage.Record{Born: published[0].Born, Signature: []byte("not durable"), ID: storage.NewID([]byte("not durable"), nil)}
-	if _, err := store.Append(t.Context(), []storage.Record{extra}); err != nil {
-		t.Fatal(err)
-	}
-	end, problem := storage.Seq(10), error(nil)
-	r := newReplica(t, store)
-	r.published = func() (storage.Seq, error) { return end, problem }
-	if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
-		t.Errorf("keys: %d, %v", len(keys), err)
-	}
-	if page, err := r.Log(t.Context(), peersync.LogRequest{}); err != nil || len(page.Entries) != 10 || page.Last != 10 {
-		t.Errorf("log: %d entries to %d, %v", len(page.Entries), page.Last, err)
-	}
-	if sums, err := r.RangeSum(t.Context(), []peersync.Range{{}}); err != nil || sums[0] != sumOf(published) {
-		t.Errorf("range sum: %v, %v", sums, err)
-	}
-	if parts, err := r.Split(t.Context(), peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
-		t.Errorf("split: %v, %v", parts, err)
-	}
-	if state, err := r.readState(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
-		t.Errorf("announced: %+v, %v", state, err)
-	}
-	end = 0
-	if state, err := r.readState(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
-		t.Errorf("announced of nothing: %+v, %v", state, err)
-	}
-	problem = errors.New("the board refuses to serve")
-	if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
-		t.Errorf("keys of a board that serves nothing: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store := storagetest.NewMemory()
+		published := appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 10)
+		extra := storage.Record{Born: published[0].Born, Signature: []byte("not durable"), ID: storage.NewID([]byte("not durable"), nil)}
+		end := storage.Seq(10)
+		b := &testBoard{store: store, end: func() storage.Seq { return end }}
+		r := newReplicaOf(t, store, b)
+		followBoards(t, r)
+		if _, err := store.Append(t.Context(), []storage.Record{extra}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
+				t.Errorf("keys: %d, %v", len(keys), err)
+			}
+			b.follower(board.Change{Unsure: true}) // so that all keys are read again
+			time.Sleep(2 * rereadEvery)
+		}
+		if page, err := r.Log(t.Context(), peersync.LogRequest{}); err != nil || len(page.Entries) != 10 || page.Last != 10 {
+			t.Errorf("log: %d entries to %d, %v", len(page.Entries), page.Last, err)
+		}
+		if sums, err := r.RangeSum(t.Context(), []peersync.Range{{}}); err != nil || sums[0] != sumOf(published) {
+			t.Errorf("range sum: %v, %v", sums, err)
+		}
+		if parts, err := r.Split(t.Context(), peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
+			t.Errorf("split: %v, %v", parts, err)
+		}
+		if state, err := r.readState(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
+			t.Errorf("announced: %+v, %v", state, err)
+		}
+		end = 0
+		if state, err := r.readState(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
+			t.Errorf("announced of nothing: %+v, %v", state, err)
+		}
+		b.err = errors.New("the board refuses to serve")
+		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+			t.Errorf("keys of a board that serves nothing: %v", err)
+		}
+	})
 }
 
 // appendEnvelopes appends n envelopes of random hours, and returns their keys in ascending

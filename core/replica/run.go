@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/backoff"
@@ -28,7 +29,13 @@ const (
 // the state of the log within a second of a change, and the time with it, or every ten
 // seconds if nothing changes. If the replicator fails, or was restarted, it is given Start
 // again after a while. Run does not close the replicator. Only one Run may be under way.
+// As long as it is, the keys of the board are held in memory.
 func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.followBoards(ctx) })
+	defer wg.Wait()
+	defer cancel()
 	retry := backoff.Backoff{Min: firstWait, Max: lastWait}
 	for {
 		begin := time.Now()
@@ -100,9 +107,7 @@ func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bo
 
 // waitForLook waits for at most lookEvery, and reports whether Wake was called.
 func (r *Replica) waitForLook(ctx context.Context) (woken bool, err error) {
-	// The supervisor looks at the plugins on the second too. Wake-ups are most of what an
-	// idle relay costs.
-	if !sleepContext(ctx, time.Until(time.Now().Truncate(lookEvery).Add(lookEvery))) {
+	if !sleepContext(ctx, untilLook()) {
 		return false, ctx.Err()
 	}
 	select {
@@ -112,6 +117,10 @@ func (r *Replica) waitForLook(ctx context.Context) (woken bool, err error) {
 		return false, nil
 	}
 }
+
+// untilLook returns how long it is until the next look. The supervisor looks at the plugins
+// on the second too. Wake-ups are most of what an idle relay costs.
+func untilLook() time.Duration { return time.Until(time.Now().Truncate(lookEvery).Add(lookEvery)) }
 
 func handleEvents(ctx context.Context, replicator peersync.Replicator, events []peersync.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, host.HandleTimeout)

@@ -89,3 +89,32 @@ func TestRunStartsAFailedReplicatorAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestRunTellsOfTheFloor shows that a replicator learns the floor with Start, and that it
+// has risen even though nothing else has changed.
+func TestRunTellsOfTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storagetest.NewMemory()
+		prune := func(floor storage.Hour) {
+			if _, err := store.Prune(t.Context(), storage.PruneRequest{Floor: floor}); err != nil {
+				t.Error(err)
+			}
+		}
+		prune(100)
+		r, h := newReplica(t, store), &recordingReplicator{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx, h) }()
+		time.Sleep(1500 * time.Millisecond)
+		prune(200)
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+		if start, ok := h.events[0].(peersync.Start); !ok || start.State.Floor != 100 {
+			t.Errorf("the first event is %+v", h.events[0])
+		}
+		if news, ok := h.events[1].(peersync.LogAdvanced); !ok || news.State.Floor != 200 {
+			t.Errorf("then came %+v", h.events[1])
+		}
+	})
+}
