@@ -29,8 +29,10 @@ type replicator struct {
 	host   peersync.HostServices
 	epoch  storage.Epoch
 	seen   storage.Seq
-	loaded bool // epoch and seen have been loaded from the cursor
-	behind bool // the log may have more entries
+	floor  storage.Hour // the relay keeps nothing from before it, and takes nothing
+	told   storage.Hour // the floor when the operator was last told of it
+	loaded bool         // epoch and seen have been loaded from the cursor
+	behind bool         // the log may have more entries
 }
 
 // cursor is the name under which the replicator remembers epoch and seen.
@@ -41,9 +43,11 @@ const cursor = "log"
 // ended: then nobody waits for this Handle any more.
 func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {
-		switch e.(type) {
-		case peersync.Start, peersync.LogAdvanced:
-			r.behind = true
+		switch e := e.(type) {
+		case peersync.Start:
+			r.behind, r.floor = true, e.State.Floor
+		case peersync.LogAdvanced:
+			r.behind, r.floor = true, e.State.Floor
 		}
 	}
 	if r.behind && ctx.Err() == nil {
@@ -77,10 +81,15 @@ func (r *replicator) readLog(ctx context.Context) error {
 		// A real plugin would tell its peers about the entries here.
 		r.seen = page.Entries[len(page.Entries)-1].Seq
 	}
-	if r.epoch == epoch && r.seen == seen {
+	if r.epoch == epoch && r.seen == seen && r.floor == r.told {
 		return nil
 	}
-	r.reportToOperator(ctx, fmt.Sprintf("has seen the log up to entry %d", r.seen))
+	r.told = r.floor
+	summary := fmt.Sprintf("has seen the log up to entry %d", r.seen)
+	if r.floor > 0 { // a real plugin would not ask for what was born before
+		summary += fmt.Sprintf(", of which nothing from before hour %d is kept", r.floor)
+	}
+	r.reportToOperator(ctx, summary)
 	return r.host.Save(ctx, cursor, binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen)))
 }
 

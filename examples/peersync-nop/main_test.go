@@ -31,10 +31,16 @@ func TestReport(t *testing.T) {
 	relay := world.Replicas[0]
 	world.Post(0, 3)
 	world.Start(0, &replicator{host: relay})
-	if err := world.Run(t.Context()); err != nil {
-		t.Fatal(err)
+	expect := func(want string) {
+		t.Helper()
+		if err := world.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := relay.LastReport().Summary; got != want {
+			t.Errorf("reported %q, want %q", got, want)
+		}
 	}
-	if got, want := relay.LastReport().Summary, "has seen the log up to entry 3"; got != want {
-		t.Errorf("reported %q, want %q", got, want)
-	}
+	expect("has seen the log up to entry 3")
+	relay.RaiseFloor(1)
+	expect("has seen the log up to entry 3, of which nothing from before hour 1 is kept")
 }

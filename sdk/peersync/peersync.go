@@ -163,7 +163,8 @@ type State struct {
 	Last  storage.Seq   // highest ever assigned; 0 before the first
 	Count uint64        // envelopes kept
 	// Floor is the hour below which the relay neither keeps nor accepts
-	// envelopes. It only rises.
+	// envelopes: what was born before is in no answer, and is Refused when it
+	// comes. It only rises within an epoch.
 	Floor storage.Hour
 }
 

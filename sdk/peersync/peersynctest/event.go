@@ -19,6 +19,7 @@ var eventChecks = []check{
 	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).checkLongMessages},
 	{"TooMuch", "A call beyond a limit fails with ErrTooLarge and does nothing", (*fixture).checkTooMuch},
 	{"UpAndDown", "A replicator calls Links only for peers that are up: from PeerUp until PeerDown", (*fixture).checkUpAndDown},
+	{"Floor", "What was born before the floor is in no answer, and is Refused when it comes", (*fixture).checkFloor},
 	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).checkBacklog},
 }
 
@@ -168,6 +169,25 @@ func (f *fixture) checkUpAndDown() {
 		f.world.Cut(0, 2)
 		f.connectAll()
 		f.runUntilQuiet()
+	}
+}
+
+// checkFloor raises the floors of relays, to the same hour at last, while envelopes and
+// messages are under way.
+func (f *fixture) checkFloor() {
+	f.newConnectedWorld(1, 3)
+	var floor storage.Hour
+	for at := range f.world.Replicas {
+		f.world.Post(at, 20)
+		f.runRandomSteps(5)
+		floor = f.world.passHour()
+		f.world.Replicas[0].RaiseFloor(floor)
+		f.runRandomSteps(5)
+	}
+	for _, r := range f.world.Replicas {
+		r.RaiseFloor(floor)
+		f.connectAll()
+		f.runTicks(2)
 	}
 }
 

@@ -202,6 +202,10 @@ var mutants = map[string]fault{
 			}
 		}
 	}),
+	"Floor": failsAt(func(e peersync.Event) bool {
+		m, ok := e.(peersync.LogAdvanced)
+		return ok && m.State.First > 1 && m.State.Floor > 0 || ok && m.State.Count == 0 && m.State.Last > 0
+	}),
 	"Backlog": failsAt(func(e peersync.Event) bool { start, ok := e.(peersync.Start); return ok && start.State.Last > 1000 }),
 	"HostErrors": {handle: func(ctx context.Context, m *mutant, events []peersync.Event) error {
 		return errors.Join(m.Replicator.Handle(ctx, events), m.host.Report(ctx, peersync.Report{}))

@@ -32,7 +32,7 @@ type Replica struct {
 	floor   storage.Hour
 	log     []peersync.Entry // log[i] has sequence number i+1
 	seqs    map[storage.ID]storage.Seq
-	keys    []peersync.Key // of log, ascending
+	keys    []peersync.Key // of what is in log and not below floor, ascending
 	cursors map[string][]byte
 	report  peersync.Report
 
@@ -52,8 +52,22 @@ func (r *Replica) Last() storage.Seq { return storage.Seq(len(r.log)) }
 func (r *Replica) Renew() {
 	r.world.mu.Lock()
 	defer r.world.mu.Unlock()
-	r.log, r.keys, r.seqs = nil, nil, make(map[storage.ID]storage.Seq)
+	r.log, r.keys, r.seqs, r.floor = nil, nil, make(map[storage.ID]storage.Seq), 0
 	binary.BigEndian.PutUint64(r.epoch[:], r.world.rng.Uint64())
+}
+
+// RaiseFloor makes the relay let go of all envelopes that were born before an hour, as a
+// relay does with what is old, and refuse them from now on. A lower floor than the present
+// one changes nothing.
+func (r *Replica) RaiseFloor(floor storage.Hour) {
+	r.world.mu.Lock()
+	defer r.world.mu.Unlock()
+	if floor <= r.floor {
+		return
+	}
+	r.floor = floor
+	r.keys = r.keysWithin(peersync.Range{Lo: peersync.Key{Born: floor}})
+	r.tellLog()
 }
 
 // LastReport returns the last report of the replicator.
@@ -64,29 +78,40 @@ func (r *Replica) LastReport() peersync.Report {
 }
 
 func (r *Replica) logState() peersync.State {
-	s := peersync.State{Epoch: r.epoch, Last: r.Last(), Count: uint64(len(r.log)), Floor: r.floor}
-	s.First = min(1, s.Last)
+	s := peersync.State{Epoch: r.epoch, Last: r.Last(), Count: uint64(len(r.keys)), Floor: r.floor}
+	if i := slices.IndexFunc(r.log, r.keeps); i >= 0 {
+		s.First = r.log[i].Seq
+	}
 	return s
 }
 
-// addEnvelope appends an envelope, and reports whether it was new.
+// keeps reports whether an entry is not below the floor.
+func (r *Replica) keeps(e peersync.Entry) bool { return e.Born >= r.floor }
+
+// tellLog tells the replicator, if there is one, that the log or the floor has moved.
+func (r *Replica) tellLog() {
+	if r.replicator != nil {
+		r.queueEvent(peersync.LogAdvanced{State: r.logState()})
+	}
+}
+
+// addEnvelope appends an envelope that is new and not below the floor, and reports whether
+// it was.
 func (r *Replica) addEnvelope(key peersync.Key, size uint32, via peersync.Peer) bool {
-	if r.findEntry(key.ID) != nil {
+	if key.Born < r.floor || r.findEntry(key.ID) != nil {
 		return false
 	}
 	at, _ := slices.BinarySearchFunc(r.keys, key, peersync.Key.Compare)
 	r.keys = slices.Insert(r.keys, at, key)
 	r.log = append(r.log, peersync.Entry{Seq: r.Last() + 1, Key: key, Size: size, Via: via})
 	r.seqs[key.ID] = r.Last()
-	if r.replicator != nil {
-		r.queueEvent(peersync.LogAdvanced{State: r.logState()})
-	}
+	r.tellLog()
 	return true
 }
 
 // findEntry returns the entry with an id, or nil.
 func (r *Replica) findEntry(id storage.ID) *peersync.Entry {
-	if seq := r.seqs[id]; seq > 0 {
+	if seq := r.seqs[id]; seq > 0 && r.keeps(r.log[seq-1]) {
 		return &r.log[seq-1]
 	}
 	return nil
@@ -187,9 +212,10 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	}
 	defer r.world.mu.Unlock()
 	page := peersync.LogPage{Epoch: r.epoch, Last: r.Last()}
-	if from <= page.Last {
-		rest := r.log[from-1:]
-		page.Entries = slices.Clone(rest[:min(limit, len(rest))])
+	for seq := from; seq <= page.Last && len(page.Entries) < limit; seq++ {
+		if e := r.log[seq-1]; r.keeps(e) {
+			page.Entries = append(page.Entries, e)
+		}
 	}
 	return page, nil
 }

@@ -15,8 +15,8 @@ type Opener struct {
 	// same directory after they have closed or killed what it returned.
 	Open func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error)
 
-	// Converges claims that the boards of connected relays become equal, whatever happened
-	// before.
+	// Converges claims that the boards of connected relays become equal above the highest of
+	// their floors, whatever happened before.
 	Converges bool
 	// Resumes claims that a replicator follows the log from a cursor: a replicator that is
 	// opened again reads no entry that the previous one had handled. In a new epoch it reads

@@ -839,12 +839,14 @@ func (*Event_Received) isEvent_Event() {}
 
 // ReplicaState describes a board.
 type ReplicaState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes; sequence numbers of another epoch mean nothing
-	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // lowest sequence number kept; 0: the log is empty
-	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none yet
-	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // envelopes kept
-	Floor         uint32                 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"` // hour below which the relay neither keeps nor accepts envelopes; it only rises
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`  // 16 bytes; sequence numbers of another epoch mean nothing
+	First uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"` // lowest sequence number kept; 0: the log is empty
+	Last  uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none yet
+	Count uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // envelopes kept
+	// Hour below which the relay neither keeps nor accepts envelopes: what was born before is
+	// in no answer, and is REFUSED when it comes. It only rises within an epoch.
+	Floor         uint32 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
