@@ -130,8 +130,8 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	for i, p := range batch {
 		b.sendResult(p, b.countOutcome(outcomes[i], repeated))
 	}
-	b.publishEntries(ctx, fresh, b.storedKeys(batch, outcomes), reached)
-	b.tellFollowers(Change{Found: foundIDs(batch, outcomes), Unsure: repeated})
+	b.publishEntries(ctx, fresh, b.keysOf(batch, outcomes, storage.Stored), reached)
+	b.tellFollowers(Change{Found: b.keysOf(batch, outcomes, storage.Duplicate), Unsure: repeated})
 }
 
 // logRefusedEvery limits how often refused posts are logged. While a store is down
@@ -244,11 +244,10 @@ func (b *Board) countOutcome(o storage.Outcome, repeated bool) Result {
 }
 
 // publishEntries makes the entries of a batch, which have the given keys, visible to
-// followers and cursors. The log reaches at
-// least to reached, and may hold more than the entries: after an append that was cut
-// or refused though the store had done it, and where other relays have appended in
-// between. That is read from the store. If reading fails, the next append or the next
-// Reopened shows it.
+// followers and cursors. The log reaches at least to reached, and may hold more than the
+// entries: after an append that was cut or refused though the store had done it, and where
+// other relays have appended in between. That is read from the store. If reading fails,
+// the next append or the next Reopened shows it.
 func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storage.Key, reached storage.Seq) {
 	last := b.tail.lastSeq()
 	if followsWithoutGap(fresh, last) && reached <= last+storage.Seq(len(fresh)) {

@@ -11,9 +11,10 @@ type Change struct {
 	// Added are the keys of entries that the log has grown by, in its order. Cursors see
 	// them from now on.
 	Added []storage.Key
-	// Found are the ids of envelopes that were appended again. The store may have
-	// lowered the Born of their entries; see [storage.Index].
-	Found []storage.ID
+	// Found are envelopes that were appended again, with the Born that they had this time.
+	// If that was lower, the store has lowered the Born of their entries; see
+	// [storage.Index].
+	Found []storage.Key
 	// Unsure means that the board does not know what an append has done. Entries that it
 	// has added are in a later Change; others may have another Born.
 	Unsure bool
@@ -54,28 +55,18 @@ func (b *Board) tellFollowers(c Change) {
 	}
 }
 
-// storedKeys returns the keys of the records that a batch has stored, or nothing if
+// keysOf returns the keys of the records of a batch that have an outcome, or nothing if
 // nobody follows: who begins later finds them in the store.
-func (b *Board) storedKeys(batch []*post, outcomes []storage.Outcome) (keys []storage.Key) {
+func (b *Board) keysOf(batch []*post, outcomes []storage.Outcome, status storage.OutcomeStatus) (keys []storage.Key) {
 	if len(b.loadFollowers()) == 0 {
 		return nil
 	}
 	for i, o := range outcomes {
-		if o.Status == storage.Stored {
+		if o.Status == status {
 			keys = append(keys, storage.Key{Born: batch[i].record.Born, ID: batch[i].record.ID})
 		}
 	}
 	return keys
-}
-
-// foundIDs returns the ids of the records of a batch that were in the log before.
-func foundIDs(batch []*post, outcomes []storage.Outcome) (ids []storage.ID) {
-	for i, o := range outcomes {
-		if o.Status == storage.Duplicate {
-			ids = append(ids, batch[i].record.ID)
-		}
-	}
-	return ids
 }
 
 func keysOfEntries(entries []storage.Entry) []storage.Key {

@@ -150,6 +150,17 @@ func (x *Index) Len() int {
 	return x.count
 }
 
+// Newest returns the hour of the last key, or 0.
+func (x *Index) Newest() storage.Hour {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if len(x.blocks) == 0 {
+		return 0
+	}
+	keys := x.blocks[len(x.blocks)-1].keys
+	return keys[len(keys)-1].Born
+}
+
 // Insert adds keys. Those that are there already, or below the floor, change nothing.
 func (x *Index) Insert(keys ...storage.Key) {
 	x.mu.Lock()

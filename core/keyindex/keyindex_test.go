@@ -101,6 +101,13 @@ func compare(t interface{ Fatalf(string, ...any) }, x *Index, m *model, in stora
 	if x.Len() != len(m.keys) {
 		t.Fatalf("%d keys, want %d", x.Len(), len(m.keys))
 	}
+	newest := storage.Hour(0)
+	if len(m.keys) > 0 {
+		newest = m.keys[len(m.keys)-1].Born
+	}
+	if x.Newest() != newest {
+		t.Fatalf("the newest hour is %d, want %d", x.Newest(), newest)
+	}
 	for i, b := range x.blocks {
 		switch {
 		case len(b.keys) == 0 || len(b.keys) > blockKeys || cap(b.keys) != blockKeys:

@@ -22,10 +22,10 @@ type Board interface {
 }
 
 const (
-	// maxKeys is how many keys are held in memory: 150 MiB if they were read from the
-	// store, and up to 220 MiB if they came one by one.
+	// maxKeys is how many keys are held in memory: 150 to 200 MiB, and about twice that
+	// until the collector has run.
 	maxKeys = 1 << 22
-	// maxFound is how many ids may wait until the store is asked for their Born.
+	// maxFound is how many keys may wait until the store is asked for their Born.
 	maxFound = 1 << 12
 	// rereadEvery is the least time between two readings of all keys, and rereadRest how
 	// many times the duration of the last one there is at least.
@@ -43,7 +43,7 @@ type follower struct {
 	mu     sync.Mutex
 	paging bool          // a page of keys is being read
 	added  []storage.Key // by the board since then
-	found  []storage.ID  // whose Born may have been lowered
+	found  []storage.Key // of ids whose Born may have been lowered to that
 	unsure bool          // every Born may have been lowered
 }
 
@@ -65,13 +65,19 @@ func (f *follower) noteChange(c board.Change) {
 }
 
 // takeDoubts returns the ids whose Born may have been lowered, and whether all may, and
-// forgets them.
-func (f *follower) takeDoubts() (found []storage.ID, unsure bool) {
+// forgets them. What a client posts again has the present hour, which lowers nothing.
+func (f *follower) takeDoubts() (ids []storage.ID, unsure bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	found, unsure = f.found, f.unsure
+	newest := f.index.Newest()
+	for _, k := range f.found {
+		if k.Born < newest {
+			ids = append(ids, k.ID)
+		}
+	}
+	unsure = f.unsure
 	f.found, f.unsure = nil, false
-	return found, unsure
+	return ids, unsure
 }
 
 // checkCount returns an error if there are more keys than are held.
@@ -163,8 +169,8 @@ func (f *follower) awaitPublished(ctx context.Context, seq storage.Seq) error {
 	}
 }
 
-// lowerFound asks the store for the Born of ids, and lowers their keys.
-func (f *follower) lowerFound(ctx context.Context, index storage.Index, ids []storage.ID) error {
+// lowerIDs asks the store for the Born of ids, and lowers their keys.
+func (f *follower) lowerIDs(ctx context.Context, index storage.Index, ids []storage.ID) error {
 	for len(ids) > 0 {
 		asked := ids[:min(len(ids), storage.MaxGet)]
 		call, cancel := context.WithTimeout(ctx, pageTimeout)
@@ -232,11 +238,11 @@ func (r *Replica) followBoard(ctx context.Context, b Board) error {
 		if err := f.checkCount(uint64(f.index.Len())); err != nil {
 			return err
 		}
-		found, doubts := f.takeDoubts()
+		ids, doubts := f.takeDoubts()
 		if !indexed {
 			continue // no Born ever changes
 		}
-		if err := f.lowerFound(ctx, index, found); err != nil {
+		if err := f.lowerIDs(ctx, index, ids); err != nil {
 			r.log.Warn("the keys of duplicates cannot be looked up now: all keys will be read again", "error", err)
 			doubts = true
 		}

@@ -187,6 +187,31 @@ func TestKeysAfterAnAppendThatWasCut(t *testing.T) {
 	})
 }
 
+// eitherStore is one of two stores.
+type eitherStore struct {
+	storage.Store
+	second    *storagetest.Memory
+	useSecond *atomic.Bool
+}
+
+func (s *eitherStore) Info(ctx context.Context) (storage.Info, error) {
+	if s.useSecond.Load() {
+		return s.second.Info(ctx)
+	}
+	return s.Store.Info(ctx)
+}
+
+func (s *eitherStore) As(target any) bool {
+	index, ok := target.(*storage.Index)
+	if !ok {
+		return false
+	}
+	if *index = s.second; !s.useSecond.Load() {
+		*index = s.Store.(storage.Index)
+	}
+	return true
+}
+
 // TestOtherBoard shows that the keys are those of the board that is published, also if its
 // store has another epoch, and that the cursors stay.
 func TestOtherBoard(t *testing.T) {
@@ -194,14 +219,16 @@ func TestOtherBoard(t *testing.T) {
 		stores := []*storagetest.Memory{storagetest.NewMemory(), storagetest.NewMemory()}
 		rng := rand.New(rand.NewPCG(1, 2))
 		keys := [][]peersync.Key{appendEnvelopes(t, stores[0], rng, 20), appendEnvelopes(t, stores[1], rng, 30)}
-		inUse := &changedStore{Memory: stores[0]}
+		var second atomic.Bool
+		inUse := &eitherStore{stores[0], stores[1], &second}
 		r := newReplicaOf(t, inUse, nil)
-		published := Board(&testBoard{store: inUse})
+		var published atomic.Pointer[testBoard]
+		published.Store(&testBoard{store: inUse})
 		r.board = func() (Board, error) {
-			if published == nil {
-				return nil, errors.New("the server is not published")
+			if b := published.Load(); b != nil {
+				return b, nil
 			}
-			return published, nil
+			return nil, errors.New("the server is not published")
 		}
 		followBoards(t, r)
 		if err := r.Save(t.Context(), "up", []byte("here")); err != nil {
@@ -214,23 +241,26 @@ func TestOtherBoard(t *testing.T) {
 			}
 		}
 		expect(keys[0])
-		first, err := r.readState(t.Context())
+		before, err := r.readState(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		published = nil
+		published.Store(nil)
 		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys of nothing: %v", err)
 		}
 		time.Sleep(10 * time.Minute)
-		inUse.Memory, published = stores[1], &testBoard{store: inUse}
+		synctest.Wait()
+		second.Store(true)
+		published.Store(&testBoard{store: inUse})
 		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys before they were read: %v", err)
 		}
 		time.Sleep(2 * lookEvery)
+		synctest.Wait()
 		expect(keys[1])
-		if second, err := r.readState(t.Context()); err != nil || second.Epoch == first.Epoch || second.Last != 30 {
-			t.Errorf("the state is %+v, %v", second, err)
+		if now, err := r.readState(t.Context()); err != nil || now.Epoch == before.Epoch || now.Last != 30 {
+			t.Errorf("the state is %+v, %v", now, err)
 		}
 		if value, err := r.Load(t.Context(), "up"); err != nil || string(value) != "here" {
 			t.Errorf("the cursor is %q, %v", value, err)
@@ -258,16 +288,19 @@ func TestTooManyKeys(t *testing.T) {
 					postEnvelope(t, b, n)
 				}
 				expectKeys(t, r, memory, "at the limit")
+				f := r.followed.Load()
 				time.Sleep(time.Hour)
+				synctest.Wait()
 				for n := range 2000 {
 					postEnvelope(t, b, 100+n)
 				}
-				if n := r.followed.Load().index.Len(); n > r.maxKeys+storage.MaxBatch {
+				if n := f.index.Len(); n > r.maxKeys+storage.MaxBatch {
 					t.Errorf("%d keys are held", n)
 				}
 				check := func(want string) {
 					t.Helper()
 					time.Sleep(2 * lastWait)
+					synctest.Wait()
 					_, err := r.Keys(t.Context(), peersync.Range{}, 1)
 					if !errors.Is(err, peersync.ErrUnavailable) || !strings.Contains(err.Error(), want) || !strings.Contains(r.Status().NoKeys, want) {
 						t.Errorf("%v; the status says %q", err, r.Status().NoKeys)
@@ -284,6 +317,7 @@ func TestTooManyKeys(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(2 * lastWait)
+				synctest.Wait()
 				expectKeys(t, r, memory, "after a prune")
 			})
 		})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,8 +206,12 @@ func TestStoreThatFailsIsUnavailable(t *testing.T) {
 			t.Errorf("a store was replaced: %v", err)
 		}
 		store.info = nil
-		store.keys = func(context.Context, storage.KeysRequest) ([]storage.Key, error) {
-			return nil, storage.ErrUnavailable
+		var back atomic.Bool
+		store.keys = func(ctx context.Context, req storage.KeysRequest) ([]storage.Key, error) {
+			if !back.Load() {
+				return nil, storage.ErrUnavailable
+			}
+			return store.Memory.Keys(ctx, req)
 		}
 		followBoards(t, r)
 		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
@@ -215,8 +220,9 @@ func TestStoreThatFailsIsUnavailable(t *testing.T) {
 		if got := r.Status().NoKeys; !strings.Contains(got, storage.ErrUnavailable.Error()) {
 			t.Errorf("the status says %q", got)
 		}
-		store.keys = nil
+		back.Store(true)
 		time.Sleep(2 * firstWait)
+		synctest.Wait()
 		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); err != nil || r.Status().NoKeys != "" {
 			t.Errorf("the store is back: %v, %q", err, r.Status().NoKeys)
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,11 +43,16 @@ func newReplicaOf(t *testing.T, store storage.Store, b Board) *Replica {
 type testBoard struct {
 	store    storage.Store
 	end      func() storage.Seq // nil: that of the store
-	err      error
-	follower func(board.Change)
+	err      atomic.Pointer[error]
+	follower atomic.Pointer[func(board.Change)]
 }
 
-func (b *testBoard) Err() error { return b.err }
+func (b *testBoard) Err() error {
+	if err := b.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 func (b *testBoard) End() board.Position {
 	if b.end != nil {
@@ -60,7 +66,7 @@ func (b *testBoard) End() board.Position {
 }
 
 func (b *testBoard) Follow(f func(board.Change)) (stop func()) {
-	b.follower = f
+	b.follower.Store(&f)
 	return func() {}
 }
 
@@ -82,8 +88,9 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 		store := storagetest.NewMemory()
 		published := appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 10)
 		extra := storage.Record{Born: published[0].Born, Signature: []byte("not durable"), ID: storage.NewID([]byte("not durable"), nil)}
-		end := storage.Seq(10)
-		b := &testBoard{store: store, end: func() storage.Seq { return end }}
+		var end atomic.Uint64
+		end.Store(10)
+		b := &testBoard{store: store, end: func() storage.Seq { return storage.Seq(end.Load()) }}
 		r := newReplicaOf(t, store, b)
 		followBoards(t, r)
 		if _, err := store.Append(t.Context(), []storage.Record{extra}); err != nil {
@@ -93,8 +100,9 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 			if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
 				t.Errorf("keys: %d, %v", len(keys), err)
 			}
-			b.follower(board.Change{Unsure: true}) // so that all keys are read again
+			(*b.follower.Load())(board.Change{Unsure: true}) // so that all keys are read again
 			time.Sleep(2 * rereadEvery)
+			synctest.Wait()
 		}
 		if page, err := r.Log(t.Context(), peersync.LogRequest{}); err != nil || len(page.Entries) != 10 || page.Last != 10 {
 			t.Errorf("log: %d entries to %d, %v", len(page.Entries), page.Last, err)
@@ -108,11 +116,12 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 		if state, err := r.readState(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
 			t.Errorf("announced: %+v, %v", state, err)
 		}
-		end = 0
+		end.Store(0)
 		if state, err := r.readState(t.Context()); err != nil || state.Last != 0 || state.Count != 0 || state.First != 0 {
 			t.Errorf("announced of nothing: %+v, %v", state, err)
 		}
-		b.err = errors.New("the board refuses to serve")
+		refuses := errors.New("the board refuses to serve")
+		b.err.Store(&refuses)
 		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys of a board that serves nothing: %v", err)
 		}
