@@ -77,7 +77,9 @@ type HostServices interface {
 	Report(ctx context.Context, report Report) error
 }
 
-// Replica is the board of this relay as a replicator sees it.
+// Replica is the board of this relay as a replicator sees it. Keys, RangeSum and Split fail
+// with [ErrUnavailable] until the relay has read the keys of its store, and while it has more
+// than it can hold.
 type Replica interface {
 	// Log returns the entries from req.From on, in the order of the log, up to the limit
 	// of the request.

@@ -420,7 +420,8 @@ type HostCall_Log struct {
 
 type HostCall_Keys struct {
 	// Reads the first keys of a range, ascending. Fewer keys than max are all keys of the
-	// range.
+	// range. This and the next two calls fail with UNAVAILABLE until the relay has read the
+	// keys of its store, and while it has more than it can hold.
 	Keys *ReplicaKeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
 }
 
