@@ -181,21 +181,27 @@ func (l *loader) loadSandbox(sec section) Sandbox {
 		Memory: sec.numberOf("memory"), Files: int(sec.numberOf("files")),
 		Tasks: int(sec.numberOf("tasks")),
 	}
-	for _, path := range sec.listOf("read") {
-		path = l.absolutePath(sec, "read", path)
-		l.refuseKeyPath(sec, path)
-		s.Read = append(s.Read, path)
-	}
+	s.Read, s.Sockets = l.grantedPaths(sec, "read"), l.grantedPaths(sec, "sockets")
 	return s
 }
 
-// refuseKeyPath complains of a grant to read what the sandbox is there to keep from a
-// plugin: the keys of the servers, and of tor. An empty path has been reported.
-func (l *loader) refuseKeyPath(sec section, path string) {
+// grantedPaths returns the absolute paths that an option grants.
+func (l *loader) grantedPaths(sec section, option string) (paths []string) {
+	for _, path := range sec.listOf(option) {
+		path = l.absolutePath(sec, option, path)
+		l.refuseKeyPath(sec, option, path)
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// refuseKeyPath complains of a grant of what the sandbox is there to keep from a plugin: the
+// keys of the servers, and the keys and sockets of tor. An empty path has been reported.
+func (l *loader) refuseKeyPath(sec section, option, path string) {
 	for _, private := range l.private {
 		if path != "" && private != "" && (isWithin(path, private) || isWithin(private, path)) {
-			l.addFault(sec.rangeOf("read"), fmt.Sprintf("%s is not apart from %s, where the keys are", path, private),
-				"Grant less, or move what the plugin reads to elsewhere. Whoever trusts it with the keys can write enabled = false.")
+			l.addFault(sec.rangeOf(option), fmt.Sprintf("%s is not apart from %s, where the keys are", path, private),
+				"Grant less, or move what the plugin needs to elsewhere. Whoever trusts it with the keys can write enabled = false.")
 			return
 		}
 	}

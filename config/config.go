@@ -113,6 +113,7 @@ type External struct {
 type Sandbox struct {
 	Off       bool     // the plugin may do whatever the user of the relay may
 	Network   bool     // it may open network connections, as it asked for
+	Sockets   []string // directories whose unix sockets it may connect to, as it asked for; absolute
 	Listen    bool     // others than this machine may connect to it
 	Read      []string // files and directories that it may read; absolute
 	Processes bool     // it may start others

@@ -152,7 +152,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 					option = "control = \"127.0.0.1:9051\"\ncontrol_cookie"
 				}
 				line := option + " = \"" + value + "\""
-				if strings.HasPrefix(name, "sandbox.read") || name == "plugin.args" || name == "plugin.env" || name == "tor.torrc" {
+				if strings.HasPrefix(name, "sandbox.read") || name == "sandbox.sockets" || name == "plugin.args" || name == "plugin.env" || name == "tor.torrc" {
 					line = option + " = [\"" + value + "\"]"
 				}
 				_, err := Load(writeConfig(t, strings.Replace(b.text, "%s", line, 1)), testPlugins)

@@ -72,6 +72,9 @@ var sandboxOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "network", Type: plugin.Bool, Default: "false",
 	Doc: "Let the plugin open network connections. Only for a plugin that asks for it; \"cwtch-relay plugin describe\" shows what for. Everybody it connects to sees the address of this machine.",
 }, {
+	Name: "sockets", Type: plugin.StringList, Max: new(int64(16)),
+	Doc: "Directories with unix sockets of other programs, such as \"/run/postgresql\", to which the plugin may connect. It is narrower than network: the plugin reaches no network, and no other sockets as far as the kernel can tell them apart. Only for a plugin that asks for connections. Whatever listens in these directories has to tell friend from foe by itself, so grant one that has only the sockets meant. It must be there when the plugin starts, and stay when that program starts anew. The data_dir, and everything in it or above it, is refused.",
+}, {
 	Name: "listen", Type: plugin.Bool, Default: "false",
 	Doc: "Let other machines reach the listeners of a stats plugin. If this is false, the relay opens them at loopback addresses only. Whoever can connect learns that a relay runs here.",
 }, {

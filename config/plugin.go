@@ -235,19 +235,23 @@ func (l *loader) askExternal(e External) (plugin.Description, error) {
 }
 
 // checkGrants compares what a plugin says it needs with what the operator lets it
-// do. The network is asked for by the one and granted by the other, or closed;
+// do. Connections are asked for by the one and granted by the other, or closed;
 // for a plugin that is not confined there is nothing to grant.
 func (l *loader) checkGrants(d *declared, label hcl.Range) {
-	asks, granted := d.answer.Network != "", d.Sandbox.Network
+	asks, granted := d.answer.Network != "", d.Sandbox.Network || len(d.Sandbox.Sockets) > 0
+	option := "sockets"
+	if d.Sandbox.Network {
+		option = "network"
+	}
 	switch {
 	case granted && d.Kind == plugin.KindPeerSync:
-		l.addFault(d.sandbox.rangeOf("network"), "no peersync plugin gets the network", "Leave this out: the relay itself sends what the plugin has for others.")
+		l.addFault(d.sandbox.rangeOf(option), fmt.Sprintf("no peersync plugin gets %s", option), "Leave this out: the relay itself sends what the plugin has for others.")
 	case granted && !asks:
-		l.addFault(d.sandbox.rangeOf("network"), fmt.Sprintf("plugin %q does not ask for the network", d.Name), "Leave this out.")
+		l.addFault(d.sandbox.rangeOf(option), fmt.Sprintf("plugin %q does not ask for connections", d.Name), "Leave this out.")
 	case asks && d.Kind == plugin.KindPeerSync:
 		l.addFault(label, fmt.Sprintf("plugin %q wants the network, and no peersync plugin gets it: %s", d.Name, d.answer.Network), "Use another plugin.")
 	case asks && !granted && !d.Sandbox.Off:
 		l.addFault(label, fmt.Sprintf("plugin %q needs the network: %s", d.Name, d.answer.Network),
-			fmt.Sprintf("If you agree, write sandbox { network = true } into its block on line %d.", d.Range.Line))
+			fmt.Sprintf("If you agree, grant it in its block on line %d: sandbox { sockets = [\"/DIRECTORY\"] } for the unix sockets in a directory, or sandbox { network = true } for the whole network.", d.Range.Line))
 	}
 }

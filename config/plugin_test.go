@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,5 +168,29 @@ server "b" {
 				t.Errorf("the error is %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestSocketsAreGranted shows that directories of sockets are enough for a plugin that asks for
+// connections, and that they are absolute.
+func TestSocketsAreGranted(t *testing.T) {
+	path := writeConfig(t, `
+network "tor" {}
+plugin "storage" "caller" {
+  path = "caller"
+  dev  = true
+  sandbox { sockets = ["run", "/run/postgresql"] }
+}
+server "main" {
+  storage "caller" {}
+}
+`)
+	cfg, err := Load(path, testPlugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := cfg.Plugins[0].Sandbox
+	if want := []string{filepath.Join(filepath.Dir(path), "run"), "/run/postgresql"}; !slices.Equal(got.Sockets, want) || got.Network {
+		t.Errorf("the grant is %+v, want sockets in %q and no network", got, want)
 	}
 }

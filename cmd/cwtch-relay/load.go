@@ -83,7 +83,7 @@ func programOf(x config.External) catalog.Program {
 		return p
 	}
 	p.Sandbox = &sandbox.Policy{
-		Read: x.Sandbox.Read, Processes: x.Sandbox.Processes,
+		Read: x.Sandbox.Read, Sockets: x.Sandbox.Sockets, Processes: x.Sandbox.Processes,
 		Memory: x.Sandbox.Memory, Files: x.Sandbox.Files, Tasks: x.Sandbox.Tasks,
 	}
 	if x.Sandbox.Network {

@@ -156,8 +156,8 @@ func TestNetworkSettingsDiffer(t *testing.T) {
 
 // TestProgramOf shows what a sandbox block grants.
 func TestProgramOf(t *testing.T) {
-	confined := config.Sandbox{Read: []string{"/srv"}, Processes: true, Memory: 1, Files: 2, Tasks: 3}
-	policy := sandbox.Policy{Read: []string{"/srv"}, Processes: true, Memory: 1, Files: 2, Tasks: 3}
+	confined := config.Sandbox{Read: []string{"/srv"}, Sockets: []string{"/run/db"}, Processes: true, Memory: 1, Files: 2, Tasks: 3}
+	policy := sandbox.Policy{Read: []string{"/srv"}, Sockets: []string{"/run/db"}, Processes: true, Memory: 1, Files: 2, Tasks: 3}
 	withNetwork, open := confined, policy
 	withNetwork.Network, open.Network = true, sandbox.Open
 	listening := confined

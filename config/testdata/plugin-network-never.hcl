@@ -13,7 +13,7 @@ server "main" {
   peersync "caller" {}
 }
 ----------
-error: no peersync plugin gets the network
+error: no peersync plugin gets network
   on server.hcl line 5, column 23, in plugin "peersync" "mesh", sandbox:
   5:   sandbox { network = true }
   hint: Leave this out: the relay itself sends what the plugin has for others.

@@ -22,9 +22,9 @@ server "main" {
 error: DIR is not apart from DIR/data, where the keys are
   on server.hcl line 6, column 20, in plugin "stats" "above", sandbox:
   6:   sandbox { read = ["venv", "."] }
-  hint: Grant less, or move what the plugin reads to elsewhere. Whoever trusts it with the keys can write enabled = false.
+  hint: Grant less, or move what the plugin needs to elsewhere. Whoever trusts it with the keys can write enabled = false.
 
 error: DIR/data/servers/main is not apart from DIR/data, where the keys are
   on server.hcl line 11, column 20, in plugin "stats" "below", sandbox:
   11:   sandbox { read = ["data/servers/main"] }
-  hint: Grant less, or move what the plugin reads to elsewhere. Whoever trusts it with the keys can write enabled = false.
+  hint: Grant less, or move what the plugin needs to elsewhere. Whoever trusts it with the keys can write enabled = false.

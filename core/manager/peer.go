@@ -13,7 +13,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/unixsocket"
 )
 
-// errAskedByPlugin: a plugin with a grant for the network, or without a sandbox, may
+// errAskedByPlugin: a plugin with a grant for connections, or without a sandbox, may
 // connect to unix sockets. This one has names and addresses of all servers to tell.
 var errAskedByPlugin = errors.New("a plugin connected to the control socket, and was not answered")
 

@@ -68,6 +68,9 @@ func makePathRules(p Policy, plugin string, version int) (*pathRules, error) {
 	for _, path := range p.Write {
 		r.allowRequired("the directory it was granted to write in", ownDirRights|ll.AccessFSResolveUnix, path)
 	}
+	for _, path := range p.Sockets {
+		r.allowRequired("the directory of the sockets it was granted", readDirRight|ll.AccessFSResolveUnix, path)
+	}
 	for _, path := range p.Read {
 		r.allowRequired("what it was granted to read", readExecRights|readDirRight, path)
 	}

@@ -20,6 +20,42 @@ func requireMounts(t *testing.T) {
 	}
 }
 
+// With a grant for the sockets in a directory a plugin connects to those, also to one that
+// another program has made anew, and to no other one.
+func TestOnlyGrantedSocketsAreReached(t *testing.T) {
+	requireMounts(t)
+	requireLandlock(t, 6)
+	s := newTargets(t, "")
+	granted, other := filepath.Join(s.names["DIR"], "granted"), filepath.Join(s.names["DIR"], "other")
+	for _, dir := range []string{granted, other} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.names[filepath.Base(dir)] = listenAndAnswer(t, "unix", filepath.Join(dir, "socket"))
+	}
+	p := s.policy
+	p.Hide, p.Sockets = true, []string{granted}
+	for _, c := range []struct {
+		policy Policy
+		try    []string
+		want   string
+	}{
+		{p, []string{"connect", "unix", "$granted"}, done},
+		{s.policy, []string{"connect", "unix", "$granted"}, "EPERM"},
+		{p, []string{"connect", "unix", "$other"}, "ENOENT"},
+		{p, []string{"connect", "unix", "$UNIX"}, "ENOENT"},
+		{p, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
+		{p, []string{"connect", "tcp", "$TCP"}, "EPERM"},
+		{p, []string{"write", "$DIR/granted/new"}, "EACCES"},
+		{p, []string{"remove", "$DIR/granted/socket"}, "EACCES"},
+		{p, []string{"listen", "$DIR/granted/new"}, "EACCES"},
+	} {
+		if got := s.run(t, &c.policy, c.try); got != c.want {
+			t.Errorf("%+v, %s: %s, want %s", c.policy.Sockets, c.try, got, c.want)
+		}
+	}
+}
+
 // A plugin does not see what it may not read: it learns nothing about a store whose name
 // it guesses. It finds what it may read where it was.
 func TestForbiddenFilesAreNotSeen(t *testing.T) {

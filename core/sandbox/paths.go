@@ -24,7 +24,7 @@ func (p Policy) mapPaths(f func(string) string) Policy {
 		}
 		return out
 	}
-	p.Dir, p.Read, p.Write = f(p.Dir), all(p.Read), all(p.Write)
+	p.Dir, p.Read, p.Write, p.Sockets = f(p.Dir), all(p.Read), all(p.Write), all(p.Sockets)
 	return p
 }
 

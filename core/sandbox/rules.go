@@ -12,7 +12,7 @@ import (
 // arguments are, and runs the filter for the others.
 func makeCallRules(p Policy, k kernelSupport, pid int, root bool) []seccomp.SyscallGroup {
 	deny := slices.Clone(forbiddenCalls)
-	if p.Network != Open {
+	if !p.connects() {
 		deny = append(deny, "connect")
 	}
 	if !p.Processes {
@@ -41,6 +41,10 @@ func makeCallRules(p Policy, k kernelSupport, pid int, root bool) []seccomp.Sysc
 	}
 	return rules
 }
+
+// connects reports whether the plugin may call connect(2). With a grant for sockets it has
+// no other sockets than unix ones.
+func (p Policy) connects() bool { return p.Network == Open || len(p.Sockets) > 0 }
 
 func denyIf(calls []seccomp.NameWithConditions) seccomp.SyscallGroup {
 	return seccomp.SyscallGroup{Action: seccomp.ActionErrno, NamesWithCondtions: calls}

@@ -44,6 +44,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
@@ -79,7 +80,12 @@ type Policy struct {
 	Read []string
 	// Write are absolute paths of directories in which the plugin may do what it may do
 	// in Dir. With Open it may also connect to the unix sockets there.
-	Write   []string
+	Write []string
+	// Sockets are absolute paths of directories. The plugin may connect to the unix
+	// sockets in them, and to no others as far as the kernel can tell them apart; see
+	// [Missing]. It sees the names there, and changes nothing. A single socket would not
+	// do: the rules belong to the file, and a program that starts anew makes another one.
+	Sockets []string
 	Network Network
 	// Processes allows child processes. They are confined like the plugin and
 	// cannot leave its process group.
@@ -206,7 +212,7 @@ func (p Policy) validatePolicy() error {
 	if p.Network < None || p.Network > Open {
 		return fmt.Errorf("unknown network policy %d", p.Network)
 	}
-	for _, path := range append(p.Read[:len(p.Read):len(p.Read)], p.Write...) {
+	for _, path := range slices.Concat(p.Read, p.Write, p.Sockets) {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("the path %q is not absolute", path)
 		}

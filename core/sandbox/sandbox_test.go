@@ -391,6 +391,12 @@ func TestGrantsAreNarrow(t *testing.T) {
 	}{
 		{Policy{Network: Open}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
 		{Policy{Network: Open}, []string{"socket", "38", "5"}, "EPERM"}, // AF_ALG
+		{Policy{Sockets: []string{"/var"}}, []string{"connect", "unix", "$HIDDEN"}, "EPERM"},
+		{Policy{Sockets: []string{"/var"}}, []string{"connect", "tcp", "$TCP"}, "EPERM"},
+		{Policy{Sockets: []string{"/var"}}, []string{"socket", "2", "1"}, "EPERM"},
+		{Policy{Sockets: []string{"/var"}}, []string{"socket", "1", "2"}, "EPERM"}, // datagrams of unix
+		{Policy{Sockets: []string{"/var"}}, []string{"datagram", "$LOG"}, "EPERM"},
+		{Policy{Sockets: []string{"/etc"}}, []string{"read", "/etc/passwd"}, "EACCES"},
 		{Policy{Processes: true}, []string{"signal", "$VICTIM"}, "EPERM"},
 		{Policy{Processes: true}, []string{"tkill", "$VICTIM"}, "EPERM"},
 		{Policy{Processes: true}, []string{"set owner", "$VICTIM"}, "EPERM"},

@@ -94,8 +94,9 @@ type Plugin struct {
 	Doc string
 	// Schema describes the configuration.
 	Schema Schema
-	// Network says in a sentence why the plugin has to open network connections. The
-	// operator reads it before allowing them. Empty means that it needs none and gets none.
+	// Network says in a sentence why the plugin has to open connections: to the network, or to
+	// unix sockets of other programs. The operator reads it before allowing either. Empty means
+	// that it needs none and gets none.
 	Network string
 	// Capabilities are the optional calls that the implementation offers in every
 	// configuration. It has to implement all of them, apart from [Check]. Calls of others

@@ -100,14 +100,14 @@ func TestGrantsAreAPolicy(t *testing.T) {
 	t.Chdir(dir)
 	f := NewFlags()
 	g := f.Grants()
-	if _, err := f.ParseArgs([]string{"-read", "lib", "-network", "-processes"}); err != nil {
+	if _, err := f.ParseArgs([]string{"-read", "lib", "-sockets", "run", "-network", "-processes"}); err != nil {
 		t.Fatal(err)
 	}
 	p, err := g.Program("program")
 	if err != nil || p.Path != filepath.Join(dir, "program") {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	if got := fmt.Sprintf("%+v", *p.Sandbox); !strings.Contains(got, "Read:["+dir+"/lib]") || !strings.Contains(got, "Network:1 Processes:true") {
+	if got := fmt.Sprintf("%+v", *p.Sandbox); !strings.Contains(got, "Read:["+dir+"/lib] Write:[] Sockets:["+dir+"/run]") || !strings.Contains(got, "Network:1 Processes:true") {
 		t.Errorf("the policy is %s", got)
 	}
 	g.Unconfined = true

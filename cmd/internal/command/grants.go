@@ -9,8 +9,8 @@ import (
 )
 
 // GrantsHelp says what usage means by GRANTS.
-const GrantsHelp = `GRANTS are what the sandbox block of the plugin would grant: -read PATH (any number of times), -network,
--processes; or -no-sandbox.`
+const GrantsHelp = `GRANTS are what the sandbox block of the plugin would grant: -read PATH and -sockets PATH (any number of times),
+-network, -processes; or -no-sandbox.`
 
 // Grants are what a person lets a program do that the command line names.
 type Grants struct {
@@ -25,15 +25,21 @@ func (f *Flags) Grants() *Grants {
 	f.BoolVar(&g.Unconfined, "no-sandbox", false, "")
 	f.BoolVar(&g.network, "network", false, "")
 	f.BoolVar(&g.policy.Processes, "processes", false, "")
-	f.Func("read", "", func(path string) error {
+	f.Func("read", "", appendPath(&g.policy.Read))
+	f.Func("sockets", "", appendPath(&g.policy.Sockets))
+	return g
+}
+
+// appendPath returns a function that appends an absolute path for each flag.
+func appendPath(paths *[]string) func(string) error {
+	return func(path string) error {
 		if err := pathname.Check(path); err != nil {
 			return err
 		}
 		abs, err := filepath.Abs(path)
-		g.policy.Read = append(g.policy.Read, abs)
+		*paths = append(*paths, abs)
 		return err
-	})
-	return g
+	}
 }
 
 // Program is the program at a path, with what is granted to it.

@@ -17,7 +17,7 @@ var notPaths = []string{
 	"cwtch-relay -server", "cwtch-plugin -run", "cwtch-plugin -module", "cwtch-plugin -prefix", "cwtch-plugin -lang",
 	"cwtch-plugin -shows",                  // a URL, or a path that checks by itself
 	"cwtch-relay -from", "cwtch-relay -to", // in the language of the file, in which paths are checked
-	"command -read", // checks by itself
+	"command -read", "command -sockets", // check by themselves
 }
 
 // TestFlagsThatArePaths reads the source of all commands: a flag that holds text is either
