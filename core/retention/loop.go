@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type Keeper struct {
 	cfg       Config
 	pruner    storage.Pruner    // nil if the store cannot prune
 	compactor storage.Compactor // nil if the store cannot be compacted
+	shared    bool              // other relays may raise the floor
 
 	changed chan struct{}             // holds a signal when the limits have changed
 	asked   chan (chan compactAnswer) // by Compact
@@ -114,6 +116,7 @@ func Start(cfg Config) *Keeper {
 	}
 	k.pruner, _ = storage.As[storage.Pruner](cfg.Store)
 	k.compactor, _ = storage.As[storage.Compactor](cfg.Store)
+	_, k.shared = storage.As[storage.Watcher](cfg.Store)
 	k.status.Unable = k.pruner == nil
 	ctx, stop := context.WithCancel(context.Background())
 	k.stop = stop
@@ -281,7 +284,7 @@ func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	case errors.Is(k.trouble, storage.ErrCorrupt) && time.Since(k.triedAt) < wholeEvery: // it may cost as much again
 		return k.trouble
 	case time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit):
-		return k.trouble
+		return cmp.Or(k.followFloor(ctx), k.trouble)
 	}
 	k.triedAt, k.trouble = time.Now(), k.look(ctx, r, grown)
 	return k.trouble
@@ -414,6 +417,21 @@ func (k *Keeper) noteRemoval() error {
 	k.state.Removed = storage.HourOf(k.cfg.Now())
 	k.noteCompaction(func(st *CompactionStatus) { st.Due = k.compactionDue() })
 	return k.saveState()
+}
+
+// followFloor notes a floor that another relay has raised. Until then the board shows from
+// memory what that relay has pruned.
+func (k *Keeper) followFloor(ctx context.Context) error {
+	if !k.shared {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := k.cfg.Store.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the store: %w", err)
+	}
+	return k.noteFloor(info.Floor)
 }
 
 // noteFloor notes the floor of the store, whoever has moved it. It returns an error if the
