@@ -257,9 +257,26 @@ func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storag
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
+	if b.publishAfterGap(ctx, fresh, reached) {
+		return
+	}
 	if err := b.resyncTail(ctx); err != nil {
 		b.log.Warn("new envelopes are stored but cannot be shown yet", "error", err)
 	}
+}
+
+// publishAfterGap reads what other relays have appended before the entries, and then shows the
+// entries, which need not be read again. It reports whether it could.
+func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, reached storage.Seq) bool {
+	n := len(fresh)
+	if n == 0 || reached != fresh[n-1].seq || !followsWithoutGap(fresh, fresh[0].seq-1) {
+		return false
+	}
+	if err := b.catchUp(ctx, fresh[0].seq-1); err != nil || b.tail.lastSeq() != fresh[0].seq-1 {
+		return false
+	}
+	b.tail.appendEntries(fresh)
+	return true
 }
 
 // followsWithoutGap reports whether the entries follow last without a gap.
