@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test systemd-test lint examples fuzz bench interop generate tor gcc python node clean
+.PHONY: build demo test systemd-test lint examples fuzz bench interop generate tor gcc python node postgres clean
 
 build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
@@ -36,7 +36,7 @@ $(LINT):
 	GOBIN=$(CURDIR)/.cache go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv .cache/golangci-lint $(LINT)
 
-examples: python node ## every example and skeleton, built and used as an outside author would
+examples: python node postgres ## every example and skeleton, built and used as an outside author would
 	go test -count=1 -timeout 30m ./examples/check
 
 FUZZTIME ?= 10s
@@ -63,6 +63,9 @@ python: ## install Python if it is missing; one skeleton uses it
 
 node: ## install Node if it is missing; one skeleton uses it
 	@command -v npm >/dev/null || .ci/install nodejs npm
+
+postgres: ## install PostgreSQL if it is missing and there is apt; one example uses it
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || ! command -v apt-get >/dev/null || .ci/install postgresql
 
 clean:
 	rm -rf bin .cache bench.json

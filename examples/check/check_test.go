@@ -33,8 +33,8 @@ const root = "../.."
 //	build COMMAND...   run a command that may need a package registry, with the
 //	                   settings and caches of the user
 //
-// and the conditions [python] and [node], which hold if there is a recent version. In CI
-// both always hold, so that no script is skipped there.
+// and the conditions [python], [node] and [postgres], which hold if there is a recent version. In
+// CI all of them always hold, so that no script is skipped there.
 func TestExamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds modules from nothing")
@@ -118,8 +118,9 @@ func fromFile(ts *testscript.TestScript, args []string) {
 
 // runtimes are commands that fail if a runtime is missing or too old.
 var runtimes = map[string][]string{
-	"python": {"/usr/bin/python3", "-c", "import ensurepip, sqlite3, sys; sys.exit(sys.version_info < (3, 11))"},
-	"node":   {"sh", "-c", "npm --version && node -e 'process.exitCode = parseInt(process.versions.node) < 20 ? 1 : 0'"},
+	"python":   {"/usr/bin/python3", "-c", "import ensurepip, sqlite3, sys; sys.exit(sys.version_info < (3, 11))"},
+	"postgres": {"sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres || command -v postgres"},
+	"node":     {"sh", "-c", "npm --version && node -e 'process.exitCode = parseInt(process.versions.node) < 20 ? 1 : 0'"},
 }
 
 func runBuild(ts *testscript.TestScript, args []string) {

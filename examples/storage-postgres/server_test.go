@@ -42,7 +42,8 @@ func startServer(tb testing.TB, args ...string) *server {
 	if _, err := exec.LookPath(postgresProgram("initdb")); err != nil {
 		tb.Skip("PostgreSQL is not installed: apt-get install postgresql-15")
 	}
-	dir, err := os.MkdirTemp("", "storage-postgres-") // short enough for a socket
+	// Short enough for a socket, and open to the user of PostgreSQL.
+	dir, err := os.MkdirTemp("/tmp", "storage-postgres-")
 	if err != nil {
 		tb.Fatal(err)
 	}
