@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,82 +108,163 @@ func readAll(tb testing.TB, s storage.Store) (entries []storage.Entry) {
 	}
 }
 
-const killRounds = 6
+// kills is how often TestDatabaseKilled kills the database.
+var kills = flag.Int("kills", 6, "how often to kill the database")
 
-// TestDatabaseKilled kills PostgreSQL with all its processes while several writers append,
-// and starts it again. The plugins stay.
+// TestDatabaseKilled kills PostgreSQL with all its processes while several writers append and
+// one prunes, and starts it again. The plugins stay.
 func TestDatabaseKilled(t *testing.T) {
 	s := startServer(t)
 	dir := t.TempDir()
-	store, other := s.open(t, dir), s.open(t, dir)
-	var mu sync.Mutex
-	acknowledged := make(map[storage.Seq]storage.Record)
-	for range killRounds {
-		var wg sync.WaitGroup
-		begun := make(chan struct{}, 100)
-		cuts := make([][]storage.Record, 4)
-		for i := range cuts {
-			wg.Go(func() {
-				for {
-					batch := newRecords(1 + rand.IntN(20))
-					outcomes, err := []*Store{store, other}[i%2].Append(t.Context(), batch)
-					if err != nil {
-						if !errors.Is(err, storage.ErrUnavailable) {
-							t.Errorf("append to a database that was killed: %v, want ErrUnavailable", err)
-						}
-						cuts[i] = batch
-						return
-					}
-					mu.Lock()
-					for j, o := range outcomes {
-						acknowledged[o.Seq] = batch[j]
-					}
-					mu.Unlock()
-					select {
-					case begun <- struct{}{}:
-					default:
-					}
-				}
-			})
-		}
-		for range 4 + rand.IntN(8) {
-			<-begun
-		}
-		s.kill()
-		wg.Wait()
+	k := &killTest{T: t, stores: []*Store{s.open(t, dir), s.open(t, dir)}, acknowledged: make(map[storage.Seq]storage.Record)}
+	for range *kills {
+		k.round++
+		cuts := k.workUntil(s.kill)
 		s.start()
 		for _, cut := range cuts {
-			outcomes := appendInTime(t, store, cut)
-			for j, o := range outcomes {
-				if o.Status != storage.Stored && o.Status != storage.Replayed {
-					t.Fatalf("an envelope of a batch that was cut off is %v", o.Status)
-				}
-				acknowledged[o.Seq] = cut[j]
-			}
+			k.settle(cut)
 		}
-		batch := newRecords(1)
-		acknowledged[appendInTime(t, other, batch)[0].Seq] = batch[0]
 	}
-	entries := readAll(t, store)
-	if len(entries) != len(acknowledged) {
-		t.Errorf("the log has %d entries, %d were acknowledged", len(entries), len(acknowledged))
+	k.compareLog()
+}
+
+// killTest has writers on one board and knows what they were told.
+type killTest struct {
+	*testing.T
+	stores []*Store
+	round  int
+
+	mu           sync.Mutex
+	acknowledged map[storage.Seq]storage.Record
+	floor        storage.Hour // that a Prune has returned
+}
+
+// killBase is the lowest hour of the envelopes.
+const killBase = 500_000
+
+// newBatch returns records of the last and the next hours.
+func (k *killTest) newBatch() []storage.Record {
+	batch := newRecords(1 + rand.IntN(20))
+	for i := range batch {
+		batch[i].Born = storage.Hour(killBase + k.round + rand.IntN(10))
+	}
+	return batch
+}
+
+// workUntil appends and prunes, kills the database meanwhile, and returns the batches that
+// were cut off.
+func (k *killTest) workUntil(kill func()) [][]storage.Record {
+	var wg sync.WaitGroup
+	begun := make(chan struct{}, 1)
+	cuts := make([][]storage.Record, 4)
+	for i := range cuts {
+		wg.Go(func() {
+			for {
+				batch := k.newBatch()
+				outcomes, err := k.stores[i%2].Append(k.Context(), batch)
+				if k.isCut(err) {
+					cuts[i] = batch
+					return
+				}
+				k.note(batch, outcomes)
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for {
+			p, err := k.stores[0].Prune(k.Context(), storage.PruneRequest{Floor: storage.Hour(killBase + k.round), Max: 8})
+			if k.isCut(err) {
+				return
+			}
+			k.mu.Lock()
+			k.floor = max(k.floor, p.Floor)
+			k.mu.Unlock()
+		}
+	})
+	for range 3 + rand.IntN(8) {
+		<-begun
+	}
+	kill()
+	wg.Wait()
+	return cuts
+}
+
+// isCut reports whether a call has failed, which it does with the database.
+func (k *killTest) isCut(err error) bool {
+	if err != nil && !errors.Is(err, storage.ErrUnavailable) {
+		k.Errorf("a call of a database that was killed: %v, want ErrUnavailable", err)
+	}
+	return err != nil
+}
+
+// note notes what a batch was told.
+func (k *killTest) note(batch []storage.Record, outcomes []storage.Outcome) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, o := range outcomes {
+		switch pruned := batch[i].Born < killBase+storage.Hour(k.round); {
+		case o.Status == storage.Stored || o.Status == storage.Replayed:
+			if known, twice := k.acknowledged[o.Seq]; twice && known.ID != batch[i].ID {
+				k.Errorf("two envelopes were stored at %d", o.Seq)
+			}
+			k.acknowledged[o.Seq] = batch[i]
+		case pruned && (o.Status == storage.Expired || o.Status == storage.Spent):
+		default:
+			k.Errorf("an envelope is %v", o.Status)
+		}
+	}
+}
+
+// settle appends a batch again that was cut off, as a relay does.
+func (k *killTest) settle(cut []storage.Record) { k.note(cut, appendInTime(k.T, k.stores[1], cut)) }
+
+// compareLog compares the log with what was acknowledged, and spends all tokens again.
+func (k *killTest) compareLog() {
+	batch := k.newBatch()
+	k.note(batch, appendInTime(k.T, k.stores[0], batch))
+	info, err := k.stores[0].Info(k.Context())
+	if err != nil || info.Floor < k.floor {
+		k.Fatalf("info is %+v, %v, and the floor was %d", info, err, k.floor)
+	}
+	found := make(map[storage.Seq]storage.Entry)
+	for from := storage.Seq(1); ; {
+		page, err := k.stores[1].Log(k.Context(), storage.LogRequest{From: from})
+		if err != nil {
+			k.Fatal(err)
+		}
+		if len(page.Entries) == 0 {
+			break
+		}
+		for _, e := range page.Entries {
+			found[e.Seq] = e
+			from = e.Seq + 1
+		}
 	}
 	var again []storage.Record
-	for _, e := range entries {
-		r := acknowledged[e.Seq]
-		if e.ID != r.ID || !bytes.Equal(e.Ciphertext, r.Ciphertext) {
-			t.Fatalf("entry %d is not what was acknowledged", e.Seq)
+	for seq, r := range k.acknowledged {
+		e, there := found[seq]
+		switch {
+		case r.Born < info.Floor && there:
+			k.Errorf("envelope %d is there, and below the floor", seq)
+		case r.Born >= info.Floor && (e.ID != r.ID || !bytes.Equal(e.Ciphertext, r.Ciphertext)):
+			k.Errorf("envelope %d is not what was acknowledged", seq)
 		}
+		delete(found, seq)
 		twice := newRecord()
-		twice.Nullifier = r.Nullifier
+		twice.Born, twice.Nullifier = killBase*2, r.Nullifier
 		again = append(again, twice)
 	}
-	for len(again) > 0 {
-		n := min(len(again), storage.MaxBatch)
-		mustAppend(t, other, storage.Spent, again[:n]...)
-		again = again[n:]
+	if len(found) > 0 {
+		k.Errorf("%d envelopes are there that nobody was told of", len(found))
 	}
-	t.Logf("%d envelopes over %d kills", len(entries), killRounds)
+	for part := range slices.Chunk(again, storage.MaxBatch) {
+		mustAppend(k.T, k.stores[1], storage.Spent, part...)
+	}
+	k.Logf("%d envelopes over %d kills, floor %d", len(k.acknowledged), *kills, info.Floor-killBase)
 }
 
 // appendInTime appends until the store is back.
