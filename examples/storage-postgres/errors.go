@@ -37,7 +37,7 @@ func explainError(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return ctx.Err()
 	case errors.As(err, &server):
 		kind, ok := storageErrors[server.Code]
 		if !ok && len(server.Code) >= 2 {

@@ -384,6 +384,13 @@ func TestRestoredDump(t *testing.T) {
 	if err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, out)
 	}
+	s.exec("postgres", "alter database cwtch_relay rename to old")
+	s.exec("postgres", "create database cwtch_relay template old owner cwtch_relay")
+	copied := s.open(t, dir)
+	if after, err := copied.Info(t.Context()); err != nil || after.Epoch == before.Epoch || after.Last != before.Last {
+		t.Errorf("info in a copy of the database was %+v and is %+v, %v", before, after, err)
+	}
+	copied.Close()
 	s.exec("cwtch_relay", "drop schema "+schemaOf(dir)+" cascade")
 	for _, to := range []*server{s, elsewhere} {
 		out, err := to.command("psql", "-h", to.socketDir(), "-U", "admin", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, "cwtch_relay").CombinedOutput()
@@ -476,7 +483,8 @@ func TestDatabaseComesLater(t *testing.T) {
 	}
 }
 
-// TestWatchPolls shows that a Watch learns of an append that nobody notified it of.
+// TestWatchPolls shows that a Watch learns of an append that nobody notified it of, and waits
+// for a database that is away meanwhile.
 func TestWatchPolls(t *testing.T) {
 	s := startServer(t)
 	dir := t.TempDir()
@@ -489,6 +497,8 @@ func TestWatchPolls(t *testing.T) {
 		last, _ := store.Watch(t.Context(), 0)
 		seen <- last
 	}()
+	s.kill()
+	s.start()
 	s.exec("cwtch_relay", "update "+schemaOf(dir)+".state set last = 7")
 	if last := <-seen; last != 7 {
 		t.Errorf("watch says %d", last)

@@ -224,9 +224,11 @@ func (s *Store) prepareSchema(ctx context.Context, tx pgx.Tx) error {
 	return s.readEpoch(ctx, tx)
 }
 
-// homeQuery returns what a table has nowhere else: the cluster that it is in and its number
-// there. A table that was restored from a dump has another one.
-const homeQuery = `(select system_identifier || '/' || 'state'::regclass::oid from pg_control_system())`
+// homeQuery returns what a table has nowhere else: the cluster and the database that it is in,
+// and its number there. A table that was restored from a dump, or is in a copy of the database,
+// has another one.
+const homeQuery = `(select format('%s/%s/%s', system_identifier, pg_database.oid, 'state'::regclass::oid)
+	from pg_control_system(), pg_database where datname = current_database())`
 
 func (s *Store) createBoard(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, createTables); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -15,7 +16,7 @@ import (
 func (s *Store) channel() string { return "cwtch_relay_" + s.options.Schema }
 
 // Watch implements [storage.Watcher]. What wakes it says nothing: it asks for the end of the
-// log itself.
+// log itself. It waits for a database that is away.
 func (s *Store) Watch(ctx context.Context, after storage.Seq) (storage.Seq, error) {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
@@ -27,10 +28,12 @@ func (s *Store) Watch(ctx context.Context, after storage.Seq) (storage.Seq, erro
 		woken := s.woken
 		s.mu.Unlock()
 		var last storage.Seq
-		if err := s.pool.QueryRow(ctx, "select last from state").Scan(&last); err != nil {
-			return 0, fmt.Errorf("watch: %w", s.explainError(ctx, err))
-		}
-		if last > min(after, math.MaxInt64) {
+		err := s.explainError(ctx, s.pool.QueryRow(ctx, "select last from state").Scan(&last))
+		switch {
+		case errors.Is(err, storage.ErrUnavailable): // Health says so
+		case err != nil:
+			return 0, fmt.Errorf("watch: %w", err)
+		case last > min(after, math.MaxInt64):
 			return last, nil
 		}
 		select {
