@@ -257,7 +257,7 @@ func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storag
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
-	if b.publishAfterGap(ctx, fresh, reached) {
+	if b.publishAfterGap(ctx, fresh, keys, reached) {
 		return
 	}
 	if err := b.resyncTail(ctx); err != nil {
@@ -267,7 +267,7 @@ func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storag
 
 // publishAfterGap reads what other relays have appended before the entries, and then shows the
 // entries, which need not be read again. It reports whether it could.
-func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, reached storage.Seq) bool {
+func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, keys []storage.Key, reached storage.Seq) bool {
 	n := len(fresh)
 	if n == 0 || reached != fresh[n-1].seq || !followsWithoutGap(fresh, fresh[0].seq-1) {
 		return false
@@ -275,6 +275,7 @@ func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, reached stor
 	if err := b.catchUp(ctx, fresh[0].seq-1); err != nil || b.tail.lastSeq() != fresh[0].seq-1 {
 		return false
 	}
+	b.tellFollowers(Change{Added: keys})
 	b.tail.appendEntries(fresh)
 	return true
 }
