@@ -56,7 +56,7 @@ func (c *copier) compareFloors(ctx context.Context) error {
 // copyEnvelopes appends the entries of the source from the position in the marker on.
 // What was appended after the marker was written is appended again, and must be a
 // duplicate in the same place.
-func (c *copier) copyEnvelopes(ctx context.Context) error {
+func (c *copier) copyEnvelopes(ctx context.Context, source *sourceReader) error {
 	var batch []storage.Record
 	size, batches := 0, 0
 	read := c.marker.Read
@@ -72,15 +72,12 @@ func (c *copier) copyEnvelopes(ctx context.Context) error {
 		}
 		return nil
 	}
-	for e, err := range eachEntry(ctx, c.from, c.marker.Read) {
+	for e, err := range source.entries(ctx, c.marker.Read) {
 		if err != nil {
 			return fmt.Errorf("read the source: %w", err)
 		}
-		if e.Seq > c.info.Last {
+		if e.Seq > c.info.Last && !c.salvage {
 			return errGrown
-		}
-		if storage.NewID(e.Signature, e.Ciphertext) != e.ID {
-			return fmt.Errorf("read the source: entry %d does not have the id it says: %w", e.Seq, storage.ErrCorrupt)
 		}
 		n := len(e.Signature) + len(e.Ciphertext)
 		if len(batch) == storage.MaxBatch || size+n > storage.MaxBatchBytes {
@@ -117,9 +114,9 @@ func (c *copier) appendBatch(ctx context.Context, batch []storage.Record) error 
 
 // copyTokens copies the whole ledger, because spending a token again changes nothing
 // and costs little.
-func (c *copier) copyTokens(ctx context.Context) error {
+func (c *copier) copyTokens(ctx context.Context, source *sourceReader) error {
 	done := uint64(0)
-	for page, err := range eachLedgerPage(ctx, c.source) {
+	for page, err := range source.ledgerPages(ctx) {
 		if err != nil {
 			return fmt.Errorf("read the spent tokens of the source: %w", err)
 		}

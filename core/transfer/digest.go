@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"iter"
 	"sync"
 
+	"github.com/cwtch-relay/cwtch-relay/core/scan"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -27,37 +29,40 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // MarshalText gives the digest in hexadecimal.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// compareStores reads both stores and returns their common digest.
-func (c *copier) compareStores(ctx context.Context) (Digest, error) {
+// compareStores reads both stores and returns what they have in common, which is all of
+// either, and what the source has lost.
+func (c *copier) compareStores(ctx context.Context) (summary, Missing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // one store need not be read when the other fails
 	var theirs summary
 	var failed error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if theirs, failed = summarizeStore(ctx, c.to, c.target, func(uint64) {}); failed != nil {
+		entries, pages := scan.Entries(ctx, c.to, 0), scan.LedgerPages(ctx, c.target)
+		if theirs, failed = summarizeStore(entries, pages, func(uint64) {}); failed != nil {
 			cancel()
 		}
 	})
 	total := c.info.Count + c.info.Tokens
-	ours, err := summarizeStore(ctx, c.from, c.source, func(done uint64) { c.progress(Progress{Comparison, done, total}) })
+	source := c.newReader()
+	ours, err := summarizeStore(source.entries(ctx, 0), source.ledgerPages(ctx), func(done uint64) { c.progress(Progress{Comparison, done, total}) })
 	if err != nil {
 		cancel()
 	}
 	wg.Wait()
 	switch {
 	case failed != nil && (err == nil || errors.Is(err, context.Canceled)):
-		return Digest{}, fmt.Errorf("read the destination: %w", failed)
+		return summary{}, Missing{}, fmt.Errorf("read the destination: %w", failed)
 	case err != nil:
-		return Digest{}, fmt.Errorf("read the source: %w", err)
-	case ours.entries != c.info.Count || ours.tokens != c.info.Tokens:
-		return Digest{}, errGrown
+		return summary{}, Missing{}, fmt.Errorf("read the source: %w", err)
+	case !c.salvage && (ours.entries != c.info.Count || ours.tokens != c.info.Tokens):
+		return summary{}, Missing{}, errGrown
 	case ours != theirs && c.finished:
-		return Digest{}, fmt.Errorf("the destination holds as much as the source, but not the same: copy into an empty store")
+		return summary{}, Missing{}, fmt.Errorf("the destination holds %v already, but not the same as the source: copy into an empty store", theirs)
 	case ours != theirs:
-		return Digest{}, fmt.Errorf("the copy differs from the source: it holds %v with the digest %v, and the source %v with %v; copy again into an empty store", theirs, theirs.digest, ours, ours.digest)
+		return summary{}, Missing{}, fmt.Errorf("the copy differs from the source: it holds %v with the digest %v, and the source %v with %v; copy again into an empty store", theirs, theirs.digest, ours, ours.digest)
 	}
-	return ours.digest, nil
+	return ours, source.missing, nil
 }
 
 // summary stands for the content of a store.
@@ -70,11 +75,11 @@ func (s summary) String() string {
 	return fmt.Sprintf("%d envelopes and %d spent tokens", s.entries, s.tokens)
 }
 
-// summarizeStore reads a whole store.
-func summarizeStore(ctx context.Context, store storage.Store, ledger storage.Ledger, progress func(done uint64)) (s summary, err error) {
+// summarizeStore sums up the entries and the ledger of a store.
+func summarizeStore(entries iter.Seq2[storage.Entry, error], pages iter.Seq2[[]storage.SpentToken, error], progress func(done uint64)) (s summary, err error) {
 	h := sha256.New()
 	h.Write([]byte("cwtch-relay/store/v1"))
-	for e, err := range eachEntry(ctx, store, 0) {
+	for e, err := range entries {
 		if err != nil {
 			return s, err
 		}
@@ -83,7 +88,7 @@ func summarizeStore(ctx context.Context, store storage.Store, ledger storage.Led
 			progress(s.entries)
 		}
 	}
-	for page, err := range eachLedgerPage(ctx, ledger) {
+	for page, err := range pages {
 		if err != nil {
 			return s, err
 		}

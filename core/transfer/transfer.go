@@ -15,6 +15,13 @@
 // At the end both stores are read once more. The copy is finished when they have the
 // same [Digest].
 //
+// # Damage
+//
+// A copy of a damaged store ends with an error. With Config.Salvage it holds what is whole, in
+// the same order, and [Result] says what is missing. The proof is the same: the destination
+// holds all that can be read of the source and is whole. A spent token whose envelope is
+// lost stays spent.
+//
 // # Interruptions
 //
 // A copy may end at any moment, by an error, a signal or a power cut. The next copy
@@ -39,6 +46,9 @@ import (
 type Config struct {
 	// From and To are both a [storage.Ledger]. Nobody else uses them during the copy.
 	From, To storage.Store
+	// Salvage copies what is whole of a source that may be damaged, and was opened for
+	// inspection; see [storage.Checker].
+	Salvage bool
 	// Dir is the directory of the marker. It stays with the destination, and is not the
 	// directory of its plugin.
 	Dir string
@@ -67,6 +77,7 @@ type Result struct {
 	Digest            Digest        // of either store
 	Epoch             storage.Epoch // of the destination
 	Resumed           bool          // an earlier call had begun or finished it
+	Missing           Missing       // of a salvage
 }
 
 // copier is a copy that is under way.
@@ -78,13 +89,14 @@ type copier struct {
 	info           storage.Info // of the source when the copy began
 	floor          storage.Hour // of the copy
 	finished       bool         // by an earlier call, if the comparison confirms it
+	salvage        bool
 	progress       func(Progress)
 }
 
 // Copy copies From into To. When it returns an error, the destination is unfinished,
 // or unchanged if it was refused.
 func Copy(ctx context.Context, cfg Config) (Result, error) {
-	c := &copier{from: cfg.From, to: cfg.To, progress: cfg.Progress}
+	c := &copier{from: cfg.From, to: cfg.To, salvage: cfg.Salvage, progress: cfg.Progress}
 	if c.progress == nil {
 		c.progress = func(Progress) {}
 	}
@@ -96,14 +108,15 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 		if err := c.copyFloor(ctx); err != nil {
 			return Result{}, err
 		}
-		if err := c.copyEnvelopes(ctx); err != nil {
+		source := c.newReader()
+		if err := c.copyEnvelopes(ctx, source); err != nil {
 			return Result{}, err
 		}
-		if err := c.copyTokens(ctx); err != nil {
+		if err := c.copyTokens(ctx, source); err != nil {
 			return Result{}, err
 		}
 	}
-	digest, err := c.compareStores(ctx)
+	sum, missing, err := c.compareStores(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -116,7 +129,7 @@ func Copy(ctx context.Context, cfg Config) (Result, error) {
 		}
 	}
 	return Result{
-		Envelopes: c.info.Count, Tokens: c.info.Tokens, Digest: digest, Epoch: c.marker.epoch, Resumed: resumed,
+		Envelopes: sum.entries, Tokens: sum.tokens, Digest: sum.digest, Epoch: c.marker.epoch, Resumed: resumed, Missing: missing,
 	}, nil
 }
 
@@ -142,7 +155,7 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 			return false, fmt.Errorf("the source has pruned what is old, and the plugin of the destination cannot, so that it could come back: copy to a plugin that can prune")
 		}
 	}
-	if c.info.Last == 0 && c.info.Tokens == 0 {
+	if c.info.Last == 0 && c.info.Tokens == 0 && !c.salvage { // what counts them may be lost
 		return false, fmt.Errorf("the source is empty, and may have been made just now: is it the right one?")
 	}
 	if target.Epoch == c.info.Epoch {
@@ -154,7 +167,8 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 		return false, err
 	case found && m.Source != c.info.Epoch.String():
 		return false, fmt.Errorf("the destination is the unfinished copy of another store, with epoch %s: finish that one, or copy into an empty store", m.Source)
-	case !found && target.Count == c.info.Count && target.Tokens == c.info.Tokens:
+	case !found && !c.salvage && target.Count == c.info.Count && target.Tokens == c.info.Tokens,
+		!found && c.salvage && (target.Last > 0 || target.Tokens > 0): // any part of the source may be all that is whole
 		c.finished = true
 	case !found && (target.Last > 0 || target.Tokens > 0):
 		return false, fmt.Errorf("the destination holds %d envelopes and %d spent tokens already: copy into an empty store", target.Count, target.Tokens)
@@ -163,6 +177,8 @@ func (c *copier) beginCopy(ctx context.Context, dir string) (resumed bool, err e
 	case !found:
 		m.Source = c.info.Epoch.String()
 		err = m.writeDurably()
+	case c.salvage: // only a reader from the start knows what is there twice
+		m.Read, m.Written = 0, 0
 	}
 	c.marker = m
 	return found || c.finished, err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/scan"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
@@ -54,7 +55,7 @@ func filledStore(t *testing.T, n int) *storagetest.Memory {
 func expectSame(t *testing.T, got, want storage.Store) {
 	t.Helper()
 	read := func(s storage.Store) (list []storage.Entry, spent []storage.SpentToken) {
-		for e, err := range eachEntry(t.Context(), s, 0) {
+		for e, err := range scan.Entries(t.Context(), s, 0) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +63,7 @@ func expectSame(t *testing.T, got, want storage.Store) {
 			list = append(list, e)
 		}
 		ledger, _ := storage.As[storage.Ledger](s)
-		for page, err := range eachLedgerPage(t.Context(), ledger) {
+		for page, err := range scan.LedgerPages(t.Context(), ledger) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -525,7 +526,7 @@ func TestDigest(t *testing.T) {
 	if _, err := m.Append(t.Context(), []storage.Record{r}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := summarizeStore(t.Context(), m, m, func(uint64) {})
+	s, err := summarizeStore(scan.Entries(t.Context(), m, 0), scan.LedgerPages(t.Context(), m), func(uint64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
