@@ -7,6 +7,8 @@
 //	cwtch-relay bundle -config F             print the text that clients import
 //	cwtch-relay status -config F             ask the running relay how it is
 //	cwtch-relay reload -config F             apply a changed configuration to the running relay
+//	cwtch-relay storage check -config F      verify a store, and say what is damaged
+//	cwtch-relay storage compact -config F    give the room of what a store has removed back to the disk
 //	cwtch-relay storage copy -config F       copy what one store holds into another
 //	cwtch-relay storage accept -config F     let a server go on with another store than its last
 //	cwtch-relay plugin list|describe|sum     which plugins there are, what one is, its checksum
@@ -49,7 +51,8 @@ func program() command.Program {
 			{Name: "plugin sum", Args: "PATH [-json]", About: "print the line checksum = … for a plugin block", Run: sumPlugin},
 			{Name: "plugin test", Args: "…", About: "does a plugin keep the protocol and the contract of its kind? See cwtch-plugin -help", Run: executeAuthors("test")},
 			{Name: "plugin new", Args: "…", About: "write the first files of a plugin; see cwtch-plugin -help", Run: executeAuthors("new")},
-			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-server NAME] [-json]", About: "copy what one store holds into another; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: runStorageCopy},
+			{Name: "storage check", Args: "-config FILE [-server NAME] [-json]", About: "verify a whole store, and say what is damaged and what to do; changes nothing", Run: runStorageCheck},
+			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-salvage] [-server NAME] [-json]", About: "copy what one store holds into another; with -salvage, what is whole of a damaged one; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: runStorageCopy},
 			{Name: "storage accept", Args: "-config FILE [-server NAME] [-json]", About: "let a server that refuses its store, as not the one it ran on last, go on with it", Run: runStorageAccept},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-relay")},
 		},

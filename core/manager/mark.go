@@ -114,6 +114,9 @@ func checkMark(dir string, epoch storage.Epoch, last storage.Seq) error {
 	return nil
 }
 
+// CheckMark returns why the server in dir would refuse a store, or nil.
+func CheckMark(dir string, store storage.Info) error { return checkMark(dir, store.Epoch, store.Last) }
+
 // checkStoreFiles refuses a server whose store has lost all its files, before the plugin
 // makes new ones.
 func checkStoreFiles(dir string) error {
