@@ -84,8 +84,14 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	if err := c.from.checkPresent(); err != nil {
 		return r, err
 	}
-	if ok, err := c.canInspect(ctx, c.from); c.salvage && !ok {
-		return r, errors.Join(err, fmt.Errorf("the storage plugin %q cannot open a damaged store, so nothing can be salvaged from it", c.from.server.Storage.Name))
+	if c.salvage {
+		ok, err := c.canInspect(ctx, c.from)
+		if err == nil && !ok {
+			err = fmt.Errorf("the storage plugin %q cannot open a damaged store, so nothing can be salvaged from it", c.from.server.Storage.Name)
+		}
+		if err != nil {
+			return r, err
+		}
 	}
 	if _, err := manager.LoadOrCreateKeys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
 		return r, err

@@ -138,7 +138,7 @@ func TestGaps(t *testing.T) {
 	g.Add(1, 3)
 	g.Add(4, 4)
 	g.Add(7, 9)
-	if want := []scan.Range{{1, 4}, {7, 9}}; !slices.Equal(g.Ranges, want) || g.Count != 7 || g.More != 0 || g.Last != want[1] {
+	if want := []scan.Range{{First: 1, Last: 4}, {First: 7, Last: 9}}; !slices.Equal(g.Ranges, want) || g.Count != 7 || g.More != 0 || g.Last != want[1] {
 		t.Errorf("%+v", g)
 	}
 	if got := g.Describe(5); got != "1 to 4, 7 to 9" {

@@ -53,8 +53,8 @@ func TestSalvage(t *testing.T) {
 			t.Fatalf("%+v, %v", r, err)
 		}
 		m := r.Missing
-		if want := []scan.Range{{1, 1}, {50, 59}, {100, 100}, {200, 200}, {300, 300}}; m.Envelopes != 14 || m.Gaps.Count != 14 || !slices.Equal(m.Gaps.Ranges, want) {
-			t.Errorf("missing: %+v", m)
+		if where := m.Gaps.Describe(9); m.Envelopes != 14 || m.Gaps.Count != 14 || where != "1, 50 to 59, 100, 200, 300" {
+			t.Errorf("missing: %+v, at %s", m, where)
 		}
 		if m.Tokens == 0 || m.Tokens != info.Tokens-r.Tokens || m.Paid == 0 || m.IsZero() {
 			t.Errorf("missing tokens: %+v of %d", m, info.Tokens)
