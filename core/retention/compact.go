@@ -28,6 +28,9 @@ const (
 // errStopped: the keeper ends.
 var errStopped = errors.New("the server is being stopped; the compaction goes on when it runs again")
 
+// errNoCompactor: the store is no [storage.Compactor].
+var errNoCompactor = errors.New("its store cannot be compacted: the storage plugin does not have the capability for that")
+
 // Compaction is the result of a compaction.
 type Compaction struct {
 	Before uint64 `json:"before"` // bytes of the store
@@ -58,6 +61,10 @@ type compaction struct {
 	removed storage.Hour
 }
 
+func newCompaction(info storage.Info, room uint64) *compaction {
+	return &compaction{Compaction: Compaction{Before: info.Bytes}, room: room, most: 4*info.Bytes + 2*storage.MaxCompact}
+}
+
 // compactAnswer is what somebody waits for who has asked for a compaction.
 type compactAnswer struct {
 	result Compaction
@@ -68,7 +75,7 @@ type compactAnswer struct {
 // is under way. When ctx ends, the compaction goes on.
 func (k *Keeper) Compact(ctx context.Context) (Compaction, error) {
 	if k.compactor == nil {
-		return Compaction{}, errors.New("its store cannot be compacted: the storage plugin does not have the capability for that")
+		return Compaction{}, errNoCompactor
 	}
 	answer := make(chan compactAnswer, 1)
 	select {
@@ -119,8 +126,8 @@ func (k *Keeper) beginCompaction(ctx context.Context, r limits.Retention) bool {
 	if !k.cfg.Compacting.TryLock() {
 		return false
 	}
-	k.compaction = &compaction{room: compactionRoom(r, d), most: 4*info.Bytes + 2*storage.MaxCompact, removed: k.state.Removed}
-	k.compaction.Before = info.Bytes
+	k.compaction = newCompaction(info, compactionRoom(r, d))
+	k.compaction.removed = k.state.Removed
 	k.state.Removed, k.state.Compacting = 0, true
 	if err := k.saveState(); err != nil {
 		k.endCompaction(ctx, err, compactRetry)
@@ -163,34 +170,43 @@ func (k *Keeper) compactStep(ctx context.Context, r limits.Retention) time.Durat
 	if d, err := k.cfg.Disk(); err != nil || d.Free < reserve(r, d) {
 		room = 0 // something else has filled the disk meanwhile: the store gives back what it took
 	}
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	done, err := k.compactor.Compact(call, storage.CompactRequest{Room: room, Max: k.compactBytes})
-	if ctx.Err() != nil {
-		return every
-	}
-	c.Moved += done.Moved
-	if c.idle++; done.Moved > 0 {
-		c.idle = 0
-	}
+	more, err := c.takeStep(ctx, k.compactor, room, k.compactBytes)
 	switch {
+	case ctx.Err() != nil:
+		return every
 	case errors.Is(err, storage.ErrFull):
-		k.endCompaction(ctx, fmt.Errorf("there is no room for it: %w; beside keep_free the disk has %d MiB for it", err, room>>20), compactRetry)
+		k.endCompaction(ctx, err, compactRetry)
 		return every
-	case err != nil:
+	case errors.Is(err, storage.ErrCorrupt):
+		k.endCompaction(ctx, err, compactAfter)
+		return every
+	case err != nil, !more:
 		k.endCompaction(ctx, err, wholeEvery)
-		return every
-	case done.More && (c.idle >= maxIdleSteps || c.Moved > c.most):
-		k.endCompaction(ctx, fmt.Errorf("%w: it has written %d MiB for a compaction of %d MiB and says that it is not finished; replace the storage plugin", storage.ErrCorrupt, c.Moved>>20, c.Before>>20), compactAfter)
-		return every
-	case !done.More:
-		k.endCompaction(ctx, nil, wholeEvery)
 		return every
 	}
 	took := time.Since(begin)
 	k.compactBytes = adaptStep(k.compactBytes, took, minCompact, storage.MaxCompact)
 	k.noteCompaction(func(st *CompactionStatus) { st.Moved = c.Moved })
 	return max(rest*took, 10*time.Millisecond)
+}
+
+// takeStep takes one step, and reports whether the compaction is not finished. A store that
+// does not come to an end is damaged.
+func (c *compaction) takeStep(ctx context.Context, compactor storage.Compactor, room uint64, most int) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	done, err := compactor.Compact(ctx, storage.CompactRequest{Room: room, Max: most})
+	c.Moved += done.Moved
+	if c.idle++; done.Moved > 0 {
+		c.idle = 0
+	}
+	switch {
+	case errors.Is(err, storage.ErrFull):
+		return false, fmt.Errorf("there is no room for it: %w; beside keep_free the disk has %d MiB for it", err, room>>20)
+	case err == nil && done.More && (c.idle >= maxIdleSteps || c.Moved > c.most):
+		return false, fmt.Errorf("%w: it has written %d MiB for a compaction of %d MiB and says that it is not finished; replace the storage plugin", storage.ErrCorrupt, c.Moved>>20, c.Before>>20)
+	}
+	return done.More, err
 }
 
 // endCompaction ends a compaction, or the attempt to begin one, tells whoever asked for it,
