@@ -52,6 +52,7 @@ func program() command.Program {
 			{Name: "plugin test", Args: "…", About: "does a plugin keep the protocol and the contract of its kind? See cwtch-plugin -help", Run: executeAuthors("test")},
 			{Name: "plugin new", Args: "…", About: "write the first files of a plugin; see cwtch-plugin -help", Run: executeAuthors("new")},
 			{Name: "storage check", Args: "-config FILE [-server NAME] [-json]", About: "verify a whole store, and say what is damaged and what to do; changes nothing", Run: runStorageCheck},
+			{Name: "storage compact", Args: "-config FILE [-server NAME] [-json]", About: "give the room of what was removed back to the disk, of all servers or of one; the running relay does it, if there is one", Run: runStorageCompact},
 			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-salvage] [-server NAME] [-json]", About: "copy what one store holds into another; with -salvage, what is whole of a damaged one; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: runStorageCopy},
 			{Name: "storage accept", Args: "-config FILE [-server NAME] [-json]", About: "let a server that refuses its store, as not the one it ran on last, go on with it", Run: runStorageAccept},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-relay")},
