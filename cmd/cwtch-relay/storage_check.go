@@ -49,7 +49,7 @@ func runStorageCheck(ctx context.Context, args []string, stdout, stderr io.Write
 		err = c.printReport(stdout, report)
 	}
 	if err == nil && !report.IsWhole() {
-		err = fmt.Errorf("%s is damaged: %s", c, command.CountOf(len(report.Faults)+int(report.MoreFaults), "fault"))
+		err = fmt.Errorf("%s is damaged: %s", c, command.CountOf(int(report.CountFaults()), "fault"))
 	}
 	return err
 }
@@ -76,15 +76,20 @@ func (c *checkJob) runCheck(ctx context.Context) (r verify.Report, err error) {
 	if err := c.openStores(ctx, c.stderr, c.openedStore); err != nil {
 		return r, errors.Join(err, c.closeStores(c.openedStore))
 	}
-	p := &progress{w: c.stderr}
-	r, err = verify.Store(ctx, c.store.Storage(), func(now verify.Progress) {
-		what := [...]string{verify.Bytes: "verified %d of %d bytes of the store", verify.Envelopes: "verified %d of %d envelopes", verify.Tokens: "verified %d of %d spent tokens"}
-		p.showProgress(what[now.Phase], now.Done, now.Total)
-	})
+	r, err = verifyStore(ctx, c.openedStore, c.stderr)
 	if err == nil {
 		err = c.compareMark(ctx, &r)
 	}
 	return r, errors.Join(err, c.closeStores(c.openedStore))
+}
+
+// verifyStore checks an opened store and shows how far it is.
+func verifyStore(ctx context.Context, s *openedStore, stderr io.Writer) (verify.Report, error) {
+	p := &progress{w: stderr}
+	return verify.Store(ctx, s.store.Storage(), func(now verify.Progress) {
+		what := [...]string{verify.Bytes: "verified %d of %d bytes of the store", verify.Envelopes: "verified %d of %d envelopes", verify.Tokens: "verified %d of %d spent tokens"}
+		p.showProgress(what[now.Phase], now.Done, now.Total)
+	})
 }
 
 // compareMark adds what the files beside the store say of it.
@@ -94,7 +99,7 @@ func (c *checkJob) compareMark(ctx context.Context, r *verify.Report) error {
 		return fmt.Errorf("look at the store: %w", err)
 	}
 	if err := manager.CheckMark(c.server.Dir, info); err != nil {
-		r.Faults = append(r.Faults, storage.Fault{Place: "the end of the log", Text: err.Error()})
+		r.Faults = append(r.Faults, storage.Fault{Place: "the mark of the server", Text: err.Error()})
 	}
 	if err := transfer.CheckFinished(ctx, c.server.Dir, c.store.Storage()); err != nil {
 		r.Faults = append(r.Faults, storage.Fault{Place: "the whole store", Text: err.Error()})

@@ -12,6 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
+	"github.com/cwtch-relay/cwtch-relay/core/verify"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -57,8 +58,8 @@ func runStorageCopy(ctx context.Context, args []string, stdout, stderr io.Writer
 	} else {
 		err = c.printReport(stdout, result)
 	}
-	if err == nil && !result.Missing.IsZero() {
-		err = fmt.Errorf("the copy is finished and lacks what %s has lost: %s", c.from, describeMissing(result.Missing))
+	if err == nil && c.salvage && (!result.Missing.IsZero() || !c.found.IsWhole()) {
+		err = fmt.Errorf("the copy is finished and lacks what %s has lost: %s", c.from, c.describeMissing(result.Missing))
 	}
 	return err
 }
@@ -68,7 +69,8 @@ type copyJob struct {
 	*loadedConfig
 	from, to *openedStore
 	salvage  bool
-	unnoted  error // why the server would refuse the copy
+	found    verify.Report // by a check before a salvage
+	unnoted  error         // why the server would refuse the copy
 	stderr   io.Writer
 }
 
@@ -98,6 +100,11 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 	}
 	if err := c.openStores(ctx, c.stderr, c.from, c.to); err != nil {
 		return r, errors.Join(err, c.closeStores(c.from, c.to))
+	}
+	if c.salvage {
+		if c.found, err = verifyStore(ctx, c.from, c.stderr); err != nil {
+			return r, errors.Join(err, c.closeStores(c.from, c.to))
+		}
 	}
 	r, err = transfer.Copy(ctx, transfer.Config{
 		From:     c.from.store.Storage(),
@@ -162,9 +169,10 @@ type copyReport struct {
 	Epoch     string          `json:"epoch"` // of the copy
 	Resumed   bool            `json:"resumed"`
 	InUse     bool            `json:"in_use"` // the configuration names the copy already
-	// Missing is absent unless it was a salvage, and Unnoted why the server refuses the copy
-	// until "storage accept"; empty if it does not.
+	// Missing is absent unless it was a salvage, and Faults how many the source has. Unnoted
+	// is why the server refuses the copy until "storage accept"; empty if it does not.
 	Missing *transfer.Missing `json:"missing,omitempty"`
+	Faults  uint64            `json:"faults,omitempty"`
 	Unnoted string            `json:"unnoted,omitempty"`
 }
 
@@ -184,7 +192,7 @@ func (c *copyJob) summarizeCopy(r transfer.Result) copyReport {
 		Digest: r.Digest, Epoch: r.Epoch.String(), Resumed: r.Resumed, InUse: c.inUse(),
 	}
 	if c.salvage {
-		report.Missing = &r.Missing
+		report.Missing, report.Faults = &r.Missing, c.found.CountFaults()
 	}
 	if c.unnoted != nil {
 		report.Unnoted = c.unnoted.Error()
@@ -218,7 +226,8 @@ func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
 		fmt.Fprintf(w, "  - in %s, have server %q use storage %q as you wrote it for -to, and start the relay\n", c.path, c.to.server.Name, c.to.server.Storage.Name)
 	}
 	if c.unnoted != nil {
-		fmt.Fprintf(w, "  - before that, %s: %v\n", pathname.Command("cwtch-relay", "storage", "accept", "-config", c.path, "-server", c.to.server.Name), c.unnoted)
+		fmt.Fprintf(w, "  - before that, tell the server that it may go on with the copy, since the source has lost its end or\n    its name:\n      %s\n",
+			pathname.Command("cwtch-relay", "storage", "accept", "-config", c.path, "-server", c.to.server.Name))
 	}
 	if c.from.server.Name != c.to.server.Name {
 		fmt.Fprintf(w, "  - server %q keeps its own address and its own keys: those of %q are no part of a copy\n", c.to.server.Name, c.from.server.Name)
@@ -234,20 +243,26 @@ const shownRanges = 10
 
 // printMissing says what a salvage could not copy.
 func (c *copyJob) printMissing(w io.Writer, m transfer.Missing) {
-	switch {
-	case !c.salvage:
-		return
-	case m.IsZero():
-		fmt.Fprintln(w, "  missing nothing that is known of")
+	if !c.salvage {
 		return
 	}
-	fmt.Fprintf(w, "  missing %s\n", describeMissing(m))
-	if m.Envelopes > 0 && m.Gaps.Count > 0 {
+	if c.found.IsWhole() && m.IsZero() {
+		fmt.Fprintln(w, "  missing nothing: the source is whole")
+		return
+	}
+	fmt.Fprintf(w, "  missing %s\n", c.describeMissing(m))
+	if m.Gaps.Count > 0 {
 		fmt.Fprintf(w, "  where   %s in the log of the source", m.Gaps.Describe(shownRanges))
 		if m.Gaps.Count > m.Envelopes {
 			fmt.Fprint(w, ", where old envelopes were that it has removed, too")
 		}
 		fmt.Fprintln(w)
+	}
+	for _, f := range c.found.Faults[:min(len(c.found.Faults), shownRanges)] {
+		fmt.Fprintf(w, "  fault   %s: %s\n", f.Place, f.Text)
+	}
+	if more := c.found.CountFaults(); more > shownRanges {
+		fmt.Fprintf(w, "  fault   and %d more, see \"cwtch-relay storage check\"\n", more-shownRanges)
 	}
 	fmt.Fprintln(w, "  numbers the copy counts from 1 without gaps; members go on where they were, and those whose last\n"+
 		"          message is missing get everything again")
@@ -256,10 +271,13 @@ func (c *copyJob) printMissing(w io.Writer, m transfer.Missing) {
 	}
 }
 
-func describeMissing(m transfer.Missing) string {
+func (c *copyJob) describeMissing(m transfer.Missing) string {
 	text := fmt.Sprintf("%s and %s", command.CountOf(int(m.Envelopes), "envelope"), command.CountOf(int(m.Tokens), "spent token"))
 	if m.Paid > 0 {
 		text += fmt.Sprintf("; %s paid for envelopes that are not there", command.CountOf(int(m.Paid), "spent token"))
+	}
+	if n := c.found.CountFaults(); n > 0 {
+		text += fmt.Sprintf(", as far as that is known of a store with %s", command.CountOf(int(n), "fault"))
 	}
 	return text
 }

@@ -12,8 +12,8 @@ import (
 // Missing is what a salvaged store has lost, as far as that is known.
 type Missing struct {
 	Envelopes uint64 `json:"envelopes"`
-	// Gaps are where the missing envelopes were in the log of the source. If the source has
-	// pruned what is old, some of that was in the gaps, too. Empty if no envelope is missing.
+	// Gaps are the numbers of the log that have no envelope, where the missing ones were. If
+	// the source has pruned what is old, some of that was in the gaps, too.
 	Gaps   scan.Gaps `json:"gaps,omitzero"`
 	Tokens uint64    `json:"tokens"` // that were spent, and can be spent once more
 	// Paid is how many tokens that are still known paid for envelopes that are missing;
@@ -72,9 +72,6 @@ func (r *sourceReader) entries(ctx context.Context, after storage.Seq) iter.Seq2
 		r.missing.Envelopes = r.info.Count - min(r.info.Count, whole)
 		if r.info.Floor == 0 {
 			r.missing.Envelopes = max(r.missing.Envelopes, r.missing.Gaps.Count)
-		}
-		if r.missing.Envelopes == 0 {
-			r.missing.Gaps = scan.Gaps{}
 		}
 	}
 }

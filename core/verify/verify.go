@@ -70,6 +70,9 @@ type Report struct {
 // IsWhole reports whether no fault was found.
 func (r *Report) IsWhole() bool { return len(r.Faults) == 0 }
 
+// CountFaults returns how many faults were found.
+func (r *Report) CountFaults() uint64 { return uint64(len(r.Faults)) + r.MoreFaults }
+
 func (r *Report) addFault(place, text string) {
 	if len(r.Faults) == MaxFaults {
 		r.MoreFaults++
