@@ -282,7 +282,7 @@ func TestUsage(t *testing.T) {
 		"status":                      "no configuration given: say -config FILE",
 		"init":                        "no directory given: say -dir DIR",
 		"storage copy -config f":      "say what to copy: -from 'server \"NAME\"' -to 'server \"NAME\" storage \"PLUGIN\" { … }'",
-		"storage acept -config f":     "unknown command \"storage acept\", only: copy, accept",
+		"storage acept -config f":     "unknown command \"storage acept\", only: check, compact, copy, accept",
 		"plugin describe":             "missing: PATH, or KIND/NAME of a built-in plugin",
 	} {
 		var stdout, stderr bytes.Buffer

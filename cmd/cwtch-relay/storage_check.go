@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -17,6 +18,9 @@ import (
 
 // shownFaults is how many faults a report for people has.
 const shownFaults = 30
+
+// restartTimeout is how long the log of a store that has ended is waited for.
+const restartTimeout = 5 * time.Second
 
 // runStorageCheck verifies the store of a server while no relay runs.
 func runStorageCheck(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -86,10 +90,16 @@ func (c *checkJob) runCheck(ctx context.Context) (r verify.Report, err error) {
 // verifyStore checks an opened store and shows how far it is.
 func verifyStore(ctx context.Context, s *openedStore, stderr io.Writer) (verify.Report, error) {
 	p := &progress{w: stderr}
-	return verify.Store(ctx, s.store.Storage(), func(now verify.Progress) {
+	r, err := verify.Store(ctx, s.store.Storage(), func(now verify.Progress) {
 		what := [...]string{verify.Bytes: "verified %d of %d bytes of the store", verify.Envelopes: "verified %d of %d envelopes", verify.Tokens: "verified %d of %d spent tokens"}
 		p.showProgress(what[now.Phase], now.Done, now.Total)
 	})
+	if errors.Is(err, storage.ErrUnavailable) { // its next process is not needed, but the log then says why this one ended
+		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
+		defer cancel()
+		s.store.WaitReady(ctx) //nolint:errcheck // err is the reason to be here
+	}
+	return r, err
 }
 
 // compareMark adds what the files beside the store say of it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
@@ -100,6 +101,9 @@ func compactStopped(ctx context.Context, path, name string, stderr io.Writer) ([
 			return nil, err
 		}
 		servers = []config.Server{server}
+	}
+	if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) { // claiming would make it
+		return nil, fmt.Errorf("no server of %s has a store: there is no %s", path, cfg.DataDir)
 	}
 	release, err := cfg.claimDataDir("compaction, or asked for it again once it has started")
 	if err != nil {

@@ -226,8 +226,12 @@ func (c *copyJob) printReport(w io.Writer, r transfer.Result) error {
 		fmt.Fprintf(w, "  - in %s, have server %q use storage %q as you wrote it for -to, and start the relay\n", c.path, c.to.server.Name, c.to.server.Storage.Name)
 	}
 	if c.unnoted != nil {
-		fmt.Fprintf(w, "  - before that, tell the server that it may go on with the copy, since the source has lost its end or\n    its name:\n      %s\n",
-			pathname.Command("cwtch-relay", "storage", "accept", "-config", c.path, "-server", c.to.server.Name))
+		why := "the source has lost its end or its name"
+		if c.from.server.Name != c.to.server.Name {
+			why = "it has run on another store"
+		}
+		fmt.Fprintf(w, "  - before that, tell the server that it may go on with the copy, since %s:\n      %s\n",
+			why, pathname.Command("cwtch-relay", "storage", "accept", "-config", c.path, "-server", c.to.server.Name))
 	}
 	if c.from.server.Name != c.to.server.Name {
 		fmt.Fprintf(w, "  - server %q keeps its own address and its own keys: those of %q are no part of a copy\n", c.to.server.Name, c.from.server.Name)
