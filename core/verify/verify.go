@@ -97,18 +97,23 @@ type checker struct {
 // finished; damage is no error.
 func Store(ctx context.Context, store storage.Store, progress func(Progress)) (Report, error) {
 	c := &checker{store: store, progress: progress}
-	var err error
-	if c.info, err = store.Info(ctx); err != nil {
-		return c.report, fmt.Errorf("look at the store: %w", err)
-	}
 	c.index, _ = storage.As[storage.Index](store)
 	c.pruner, _ = storage.As[storage.Pruner](store)
-	for _, step := range []func(context.Context) error{c.checkBytes, c.checkLog, c.checkHours, c.checkKeys, c.checkLedger} {
+	// The store is asked what it holds after its own check: it may have to read all of itself
+	// for that, which the check does in parts.
+	for _, step := range []func(context.Context) error{c.checkBytes, c.readInfo, c.checkLog, c.checkHours, c.checkKeys, c.checkLedger} {
 		if err := step(ctx); err != nil {
 			return c.report, err
 		}
 	}
 	return c.report, nil
+}
+
+func (c *checker) readInfo(ctx context.Context) (err error) {
+	if c.info, err = c.store.Info(ctx); err != nil {
+		return fmt.Errorf("look at the store: %w", err)
+	}
+	return nil
 }
 
 // checkBytes has the store verify itself.
