@@ -85,6 +85,7 @@ func (s *Store) publishBatch(b *batch) {
 	for _, k := range b.keys {
 		s.index.addKey(k)
 	}
+	s.index.marked = s.index.marked || b.marked
 	s.hours.apply(b.hours, b.state.counted == b.state.last)
 	s.shown = b.state
 }

@@ -30,10 +30,12 @@ type batch struct {
 	table     *hourTable
 	hours     hourChanges
 	rewritten bool // whether the batch changes what readers have seen
+	marked    bool // whether it has put firsts into the tree
 
-	state     state
-	log, tree *bbolt.Bucket
-	search    *bbolt.Cursor // of tree
+	state  state
+	log    *bbolt.Bucket
+	tree   indexTree
+	search *bbolt.Cursor // of tree
 }
 
 // payment is what a token was spent on. The sequence number is 0 if Spend recorded it,
@@ -66,7 +68,7 @@ func (b *batch) applyRecords(tx *bbolt.Tx, records []storage.Record) (err error)
 	}
 	b.before = b.state.last
 	tokens := b.state.tokens
-	b.log, b.tree = tx.Bucket(logBucket), tx.Bucket(indexBucket)
+	b.log, b.tree = tx.Bucket(logBucket), b.index.treeOf(tx)
 	b.log.FillPercent = 1 // nothing is ever put between two entries
 	b.search = b.tree.Cursor()
 	for i := range records {
@@ -92,6 +94,9 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	t := b.index.signatureTag(r.Signature)
 	one := b.envelopeByTag(t)
 	if one == 0 { // mostly: neither the envelope nor its signature is known
+		if err := b.deleteFirsts(t); err != nil {
+			return storage.Outcome{}, err
+		}
 		return b.storeEnvelope(r, t)
 	}
 	switch seq, err := b.findEnvelope(r); {
@@ -121,6 +126,7 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 // markFirsts puts firsts of signatures with the tag t into the tree. It deletes those of
 // pruned envelopes: any first says that the signatures without one are forgotten.
 func (b *batch) markFirsts(t tag, seqs []storage.Seq) error {
+	b.marked = true
 	for _, seq := range seqs {
 		k, kept := firstKey(t, seq), true
 		var err error
@@ -136,6 +142,21 @@ func (b *batch) markFirsts(t tag, seqs []storage.Seq) error {
 			err = b.tree.Delete(k[:])
 		}
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteFirsts deletes the firsts of signatures with the tag t, of which no envelope is left.
+func (b *batch) deleteFirsts(t tag) error {
+	if !b.index.marked {
+		return nil
+	}
+	k := firstKey(t, 0)
+	for _, seq := range seqsInTree(b.search, k.keyPrefix(signatureTagSize)) {
+		k := firstKey(t, seq)
+		if err := b.tree.Delete(k[:]); err != nil {
 			return err
 		}
 	}
@@ -184,6 +205,7 @@ func (b *batch) lowerBorn(seq storage.Seq, other storage.Hour) error {
 		return nil
 	}
 	setBorn(seq, data, born, first-born)
+	b.index.changes.noteEntry(seq)
 	if err := b.log.Put(pieceKey(seq, 0), data[:min(len(data), pieceSize)]); err != nil {
 		return err
 	}

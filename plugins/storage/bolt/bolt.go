@@ -88,6 +88,10 @@ type Store struct {
 	recordBuf []byte     // room for the records of a batch, reused
 	unpruned  unpruned
 
+	compactMu  sync.Mutex    // held by Compact for its whole length; locked before appendMu
+	compaction *compaction   // under way, or nil
+	newBytes   atomic.Uint64 // size of its new file
+
 	// viewMu is held for reading while a view of the file begins, and for writing from a
 	// commit that rewrites what readers have been shown until mu shows it. It is locked
 	// before mu.
@@ -109,6 +113,8 @@ var (
 	_ storage.Ledger = (*Store)(nil)
 	_ storage.Pruner = (*Store)(nil)
 	_ storage.Index  = (*Store)(nil)
+
+	_ storage.Compactor = (*Store)(nil)
 )
 
 // Open opens the store at path. If there is none it makes one, and its directory. It
@@ -151,6 +157,9 @@ func (s *Store) openOrCreate() error {
 				return err
 			}
 			return s.db.View(s.loadState)
+		}
+		if err := removeNewFile(s.path + compactSuffix); err != nil {
+			return err
 		}
 		if err := s.upgradeFile(); err != nil {
 			return err
@@ -216,8 +225,8 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 			Epoch:  s.epoch,
 			Last:   st.last,
 			Count:  s.hours.countOf(st.floor),
-			Bytes:  uint64(tx.Size()),
-			InUse:  usedBytes(tx, s.file),
+			Bytes:  uint64(tx.Size()) + s.newBytes.Load(),
+			InUse:  usedBytes(tx, s.file) + s.newBytes.Load(),
 			Tokens: st.tokens,
 			Floor:  st.floor,
 		}
@@ -244,6 +253,9 @@ func (s *Store) firstKept(log *bbolt.Bucket, st *state) storage.Seq {
 // Close implements [storage.Store]. If the store is damaged it closes only the file, which
 // unlocks it: bbolt would wait for locks of a transaction that panicked.
 func (s *Store) Close() error {
+	s.compactMu.Lock()
+	s.dropCompaction()
+	s.compactMu.Unlock()
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	release := s.db.Close

@@ -109,6 +109,9 @@ func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	if err = storefile.Lock(file); err == nil {
+		err = checkSameFile(path, file)
+	}
+	if err == nil {
 		err = storefile.SyncBeforeRead(path)
 	}
 	if err != nil {
@@ -116,6 +119,19 @@ func openLocked(path string, flag int, mode os.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// checkSameFile returns an error if the file that is open at path was replaced while it was
+// waited for: another process has compacted the store.
+func checkSameFile(path string, file *os.File) error {
+	opened, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, opened) {
+		return storefile.ErrLocked
+	}
+	return nil
 }
 
 // inspectFile returns an error for a file that cannot be opened as a store. It opens the

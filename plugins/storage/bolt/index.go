@@ -63,6 +63,9 @@ type index struct {
 	max    int           // recent keys that mergeShards leaves
 	gone   [shards][]key // of removed envelopes, to be deleted from the tree
 	goners int           // keys of all shards in gone
+
+	marked  bool     // whether there may be firsts
+	changes *changes // behind a compaction, nil without one
 }
 
 const (
@@ -220,7 +223,7 @@ func (x *index) dropKey(k key) {
 }
 
 // putKey puts a key into the tree.
-func putKey(tree, log *bbolt.Bucket, k key) error {
+func putKey(tree indexTree, log *bbolt.Bucket, k key) error {
 	if k[0] != bornKind {
 		return tree.Put(k[:], nil)
 	}
@@ -232,7 +235,7 @@ func putKey(tree, log *bbolt.Bucket, k key) error {
 }
 
 // deleteGone deletes the keys of a shard that are to be deleted from the tree.
-func (x *index) deleteGone(tree *bbolt.Bucket, shard int) error {
+func (x *index) deleteGone(tree indexTree, shard int) error {
 	keys := x.gone[shard]
 	slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(a[:], b[:]) })
 	for i := range keys {
@@ -247,7 +250,7 @@ func (x *index) deleteGone(tree *bbolt.Bucket, shard int) error {
 // remain, and returns them. It leaves out the keys in dropped. The log ends at last. The
 // caller drops the shards with forgetShards once the transaction is committed, and not
 // otherwise.
-func (x *index) mergeShards(tree, log *bbolt.Bucket, last storage.Seq, dropped []key) (moved []int, _ error) {
+func (x *index) mergeShards(tree indexTree, log *bbolt.Bucket, last storage.Seq, dropped []key) (moved []int, _ error) {
 	merged, count := x.merged, x.count
 	move := func(s int) error {
 		for _, k := range x.recent[s] {
@@ -310,6 +313,8 @@ func (x *index) forgetGone(shard int) {
 func (x *index) loadRecent(tx *bbolt.Tx, st *state, hours *hourTable) error {
 	x.secret, x.merged = bytes.Clone(tx.Bucket(metaBucket).Get(secretKey)), st.merged
 	x.recent, x.count = [shards][]key{}, 0
+	first, _ := tx.Bucket(indexBucket).Cursor().Seek([]byte{firstKind})
+	x.marked = len(first) > 0 && first[0] == firstKind
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
 	for seq := max(min(slices.Min(x.merged[:]), st.counted)+1, st.lowest); seq <= st.last; seq++ {
 		r, gone, err := readRecord(log, seq, buf)

@@ -121,7 +121,7 @@ func (s *Store) Spend(ctx context.Context, spendings []storage.SpentToken) error
 // spendTokens puts tokens that are not spent yet into the tree at once, because the log has
 // nothing from which a start could find them.
 func (x *index) spendTokens(tx *bbolt.Tx, st *state, spendings []storage.SpentToken) error {
-	meta, tree := tx.Bucket(metaBucket), tx.Bucket(indexBucket)
+	meta, tree := tx.Bucket(metaBucket), x.treeOf(tx)
 	tokens := st.tokens
 	for i := range spendings {
 		t := tag(spendings[i].Token)

@@ -75,8 +75,9 @@ type removal struct {
 	gone    []key // new keys of index.gone
 	cleaned []int // shards whose keys of index.gone are deleted
 
-	state     state
-	log, tree *bbolt.Bucket
+	state state
+	log   *bbolt.Bucket
+	tree  indexTree
 }
 
 func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int, lowest storage.Seq) (err error) {
@@ -86,7 +87,7 @@ func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int, lowest stor
 	raised := floor > r.state.floor
 	r.state.floor = max(r.state.floor, floor)
 	r.state.lowest = max(r.state.lowest, lowest)
-	r.log, r.tree = tx.Bucket(logBucket), tx.Bucket(indexBucket)
+	r.log, r.tree = tx.Bucket(logBucket), r.index.treeOf(tx)
 	for ; limit > 0; limit-- {
 		hour, ok := r.oldestPruned()
 		if !ok {
@@ -163,6 +164,7 @@ func (r *removal) removeOne(hour storage.Hour) error {
 	r.hours.add(hour, -1, -int64(e.size()))
 	r.pruned.Envelopes++
 	r.pruned.Bytes += uint64(e.size())
+	r.index.changes.noteEntry(seq)
 	return removeRecord(r.log, seq)
 }
 

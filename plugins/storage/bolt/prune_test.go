@@ -168,6 +168,34 @@ func TestMissingEntry(t *testing.T) {
 	}
 }
 
+// TestForgottenSignatureIsFoundAgain prunes all envelopes of a signature that had two, until
+// the index has none of their keys, and stores another one.
+func TestForgottenSignatureIsFoundAgain(t *testing.T) {
+	s := openNewStore(t, Options{MaxRecent: 1})
+	records := smallRecords(3, 5)
+	for i := range records {
+		records[i].Signature, records[i].Nullifier = []byte("signature"), nil
+	}
+	records[2].Born = 10
+	appendAll(t, s, records[:2])
+	for hour := storage.Hour(5); hour < 9; hour++ {
+		appendAll(t, s, smallRecords(100, hour))
+		pruneAll(t, s, hour+1, 0)
+	}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		prefix := envelopePrefix(s.index.signatureTag(records[0].Signature))
+		if seqs := s.index.findSeqs(tx.Bucket(indexBucket).Cursor(), prefix); len(seqs) > 0 {
+			t.Errorf("the index still has the entries %v", seqs)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, records[2:])
+	checkFound(t, s, "signature", s.shown.last)
+}
+
 // TestReadersWaitForPrune begins to read while bbolt shows a Prune that is not durable.
 func TestReadersWaitForPrune(t *testing.T) {
 	s := openNewStore(t, Options{MaxRecent: 16})

@@ -57,7 +57,9 @@ func (s *Store) checkFormatIsCurrent() error {
 
 // Health implements [plugin.HealthReporter].
 func (s *Store) Health(context.Context) string {
+	s.dbMu.RLock()
 	err := s.files.Check()
+	s.dbMu.RUnlock()
 	if err == nil && s.readOnly.Load() && s.appendMu.TryLock() { // not only the next post finds out
 		err = s.openForWriting()
 		s.appendMu.Unlock()
