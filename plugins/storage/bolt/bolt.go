@@ -226,7 +226,7 @@ func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
 			Last:   st.last,
 			Count:  s.hours.countOf(st.floor),
 			Bytes:  uint64(tx.Size()) + s.newBytes.Load(),
-			InUse:  usedBytes(tx, s.file) + s.newBytes.Load(),
+			InUse:  usedBytes(tx, s.file),
 			Tokens: st.tokens,
 			Floor:  st.floor,
 		}

@@ -114,8 +114,8 @@ func (t indexTree) Delete(k []byte) error {
 }
 
 // Compact implements [storage.Compactor]. The bytes that it counts are those of keys and
-// values. A call moves one piece of the log at least, and the last one also moves what is
-// left then.
+// values. Whatever the limit is, a call moves one piece of the log at least, and the last one
+// also moves the counters, the hours, and what was appended and changed since the call before.
 func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (done storage.Compacted, err error) {
 	limit, err := req.Bound()
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Store) copyParts(ctx context.Context, limit, room uint64) (done storage
 		if err != nil {
 			return done, err
 		}
-		if done.Moved += moved; moved == 0 {
+		if done.Moved = min(done.Moved+moved, limit); moved == 0 {
 			break // the next element is too large for what is left of the limit
 		}
 	}
