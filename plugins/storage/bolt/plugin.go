@@ -18,7 +18,7 @@ func newPlugin(opts Options) plugin.Plugin {
 	return plugin.Plugin{
 		Name:         "bolt",
 		Version:      Version,
-		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index},
+		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index, plugin.Compact},
 		Doc:          "Keeps the messages of a server in one file.",
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name:    "path",
