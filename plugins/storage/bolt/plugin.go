@@ -18,7 +18,7 @@ func newPlugin(opts Options) plugin.Plugin {
 	return plugin.Plugin{
 		Name:         "bolt",
 		Version:      Version,
-		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index, plugin.Compact},
+		Capabilities: []plugin.Capability{plugin.Ledger, plugin.Prune, plugin.Index, plugin.Compact, plugin.Check},
 		Doc:          "Keeps the messages of a server in one file.",
 		Schema: plugin.Schema{Attributes: []plugin.Attribute{{
 			Name:    "path",
@@ -35,6 +35,9 @@ func newPlugin(opts Options) plugin.Plugin {
 			path, err := storefile.Path(cfg)
 			if err != nil {
 				return nil, err
+			}
+			if cfg.Inspect {
+				return Inspect(path)
 			}
 			return Open(path, opts)
 		},

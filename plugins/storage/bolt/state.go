@@ -37,13 +37,17 @@ func (st *state) marshal() []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(st.floor))
 }
 
-func readState(tx *bbolt.Tx) (st state, err error) {
-	if formatOf(tx) < 4 {
-		return readEarlierState(tx)
+func readState(tx *bbolt.Tx) (state, error) {
+	return decodeState(formatOf(tx), tx.Bucket(metaBucket).Get)
+}
+
+// decodeState reads the state of a file of any format from the values of the bucket meta.
+func decodeState(format uint32, get func(key []byte) []byte) (st state, err error) {
+	if format < 4 {
+		return decodeEarlierState(get)
 	}
-	meta := tx.Bucket(metaBucket)
-	epoch, counters := meta.Get(epochKey), meta.Get(stateKey)
-	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.unmarshal(meta.Get(marksKey)) {
+	epoch, counters := get(epochKey), get(stateKey)
+	if len(epoch) != len(st.epoch) || len(counters) != stateSize || !st.merged.unmarshal(get(marksKey)) {
 		return state{}, errCounters
 	}
 	st.epoch = storage.Epoch(epoch)

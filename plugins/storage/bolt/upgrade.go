@@ -29,13 +29,12 @@ const (
 	upgradeKeys = 16 << 10
 )
 
-// readEarlierState reads the state of a file of format 1, 2 or 3. Its shards were the
+// decodeEarlierState reads the state of a file of format 1, 2 or 3. Its shards were the
 // 1/128th of the envelopes and of the tokens.
-func readEarlierState(tx *bbolt.Tx) (st state, err error) {
-	meta := tx.Bucket(metaBucket)
-	epoch, counters := meta.Get(epochKey), meta.Get(stateKey)
+func decodeEarlierState(get func(key []byte) []byte) (st state, err error) {
+	epoch, counters := get(epochKey), get(stateKey)
 	var merged marks
-	if len(epoch) != len(st.epoch) || len(counters) != earlierStateSize || !merged.unmarshal(meta.Get(mergedKey)) {
+	if len(epoch) != len(st.epoch) || len(counters) != earlierStateSize || !merged.unmarshal(get(mergedKey)) {
 		return state{}, errCounters
 	}
 	st.epoch = storage.Epoch(epoch)
