@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -100,4 +101,28 @@ func BenchmarkReplay(b *testing.B) {
 	s := openNewStore(b, Options{})
 	s.db.NoSync = true
 	storefiletest.BenchmarkReplay(b, s)
+}
+
+// BenchmarkCompact compacts a store of 100,000 envelopes.
+func BenchmarkCompact(b *testing.B) {
+	s := openNewStore(b, Options{})
+	s.db.NoSync = true
+	for n := 0; n < 100_000; n += storage.MaxBatch / 2 {
+		if _, err := s.Append(b.Context(), storefiletest.RandomRecords(storage.MaxBatch/2)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.db.NoSync = false
+	moved := uint64(0)
+	storefiletest.Measure(b, 100_000, func() {
+		for more := true; more; {
+			done, err := s.Compact(b.Context(), storage.CompactRequest{Room: math.MaxInt64})
+			if err != nil {
+				b.Fatal(err)
+			}
+			more = done.More
+			moved += done.Moved
+		}
+	})
+	b.ReportMetric(float64(moved)/(1<<20)/b.Elapsed().Seconds(), "MiB/s")
 }

@@ -133,10 +133,13 @@ func (r *removal) oldestPruned() (storage.Hour, bool) {
 // removeOne removes an entry of an hour.
 func (r *removal) removeOne(hour storage.Hour) error {
 	if r.rest.hour != hour || len(r.rest.seqs) == 0 {
-		r.rest = unpruned{hour, r.index.bornIn(r.tree.Cursor(), r.log, hour)}
-		if len(r.rest.seqs) == 0 {
-			return storefile.CorruptError("the sizes of hours do not add up")
-		}
+		r.rest = unpruned{hour, r.index.bornIn(r.tree.Cursor(), hour)}
+	}
+	for len(r.rest.seqs) > 0 && !hasRecord(r.log, r.rest.seqs[0]) { // removed before a start
+		r.rest.seqs = r.rest.seqs[1:]
+	}
+	if len(r.rest.seqs) == 0 {
+		return storefile.CorruptError("the sizes of hours do not add up")
 	}
 	seq := r.rest.seqs[0]
 	r.rest.seqs = r.rest.seqs[1:]
@@ -168,8 +171,8 @@ func (r *removal) removeOne(hour storage.Hour) error {
 	return removeRecord(r.log, seq)
 }
 
-// bornIn returns the entries of an hour that are in the file, ascending.
-func (x *index) bornIn(tree *bbolt.Cursor, log *bbolt.Bucket, hour storage.Hour) []storage.Seq {
+// bornIn returns the entries of an hour, ascending, and some that were removed.
+func (x *index) bornIn(tree *bbolt.Cursor, hour storage.Hour) []storage.Seq {
 	start := newBornKey(storage.Key{Born: hour}, 0)
 	prefix := start.keyPrefix(bornSize)
 	seqs := seqsInTree(tree, prefix)
@@ -182,7 +185,7 @@ func (x *index) bornIn(tree *bbolt.Cursor, log *bbolt.Bucket, hour storage.Hour)
 		}
 	}
 	slices.Sort(seqs)
-	return slices.DeleteFunc(slices.Compact(seqs), func(seq storage.Seq) bool { return !hasRecord(log, seq) })
+	return slices.Compact(seqs)
 }
 
 // trimBorn deletes keys of born of hours that are all removed. It begins with the oldest,
