@@ -85,6 +85,12 @@ func (s *Store) publishBatch(b *batch) {
 	for _, k := range b.keys {
 		s.index.addKey(k)
 	}
+	for id, seq := range b.stored {
+		s.index.tails[seq] = tailOf(id)
+	}
+	for _, k := range b.dropped { // also of entries of this batch
+		delete(s.index.tails, k.seqOf())
+	}
 	s.index.marked = s.index.marked || b.marked
 	s.hours.apply(b.hours, b.state.counted == b.state.last)
 	s.shown = b.state

@@ -295,7 +295,7 @@ func (b *batch) storeEnvelope(r *storage.Record, t tag) (storage.Outcome, error)
 // writeMeta writes the counters, and moves shards of the index into the tree.
 func (b *batch) writeMeta(tx *bbolt.Tx) (err error) {
 	meta := tx.Bucket(metaBucket)
-	if b.moved, err = b.index.mergeShards(b.tree, b.log, b.before, b.dropped); err != nil {
+	if b.moved, err = b.index.mergeShards(b.tree, b.before, b.dropped); err != nil {
 		return err
 	}
 	if len(b.moved) > 0 || b.rewritten {

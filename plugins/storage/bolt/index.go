@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"iter"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -58,11 +60,12 @@ type index struct {
 	secret []byte                         // see signatureTag
 	hash   func([]byte) [sha256.Size]byte // of signatures; tests have them collide
 	merged marks
-	recent [shards][]key // each ascending
-	count  int           // recent keys of all shards
-	max    int           // recent keys that mergeShards leaves
-	gone   [shards][]key // of removed envelopes, to be deleted from the tree
-	goners int           // keys of all shards in gone
+	recent [parts][]key           // each ascending
+	tails  map[storage.Seq]idTail // of the recent keys of born
+	count  int                    // recent keys of all shards
+	max    int                    // recent keys that mergeShards leaves
+	gone   [shards][]key          // of removed envelopes, to be deleted from the tree
+	goners int                    // keys of all shards in gone
 
 	marked  bool     // whether there may be firsts
 	changes *changes // behind a compaction, nil without one
@@ -70,6 +73,9 @@ type index struct {
 
 const (
 	shards = 256
+	// parts is how many slices the recent keys are in: a quarter of a shard is short enough to
+	// insert a key.
+	parts = 4 * shards
 	// maxRecent is how many keys may be recent. More means fewer pages to write, but 32
 	// bytes of memory each and more of the log to read at a start: up to twice as many
 	// entries.
@@ -85,6 +91,8 @@ const (
 type (
 	tag [tagSize]byte
 	key [1 + tagSize + 8]byte
+	// idTail is what the tag of a born has not of an id.
+	idTail [len(storage.ID{}) - bornIDSize]byte
 	// marks has the sequence number up to which each shard is in the tree.
 	marks [shards]storage.Seq
 )
@@ -100,6 +108,8 @@ const (
 )
 
 func tokenTag(n storage.Nullifier) tag { return tag(storage.NewTokenID(n)) }
+
+func tailOf(id storage.ID) idTail { return idTail(id[bornIDSize:]) }
 
 // idTag returns the tag of an id.
 func idTag(id storage.ID) tag { return tag(id[:tagSize]) }
@@ -154,16 +164,49 @@ func shardStart(shard int) []byte {
 	return []byte{byte(shard / shardsPerKind), byte(shard % shardsPerKind << 2)}
 }
 
-// recentFrom returns the recent keys from prefix on that are in the shard of prefix.
-func (x *index) recentFrom(prefix []byte) []key {
-	return x.recentOf(shardOf(prefix), prefix)
+// partOf returns the part of the recent keys with a prefix, which is as long as for shardOf.
+func partOf(prefix []byte) int {
+	at := 1
+	if prefix[0] == bornKind {
+		at += bornSize
+	}
+	return 4*shardOf(prefix) + int(prefix[at]&3)
 }
 
-// recentOf returns the recent keys of a shard from prefix on.
-func (x *index) recentOf(shardNumber int, prefix []byte) []key {
-	shard := x.recent[shardNumber]
-	i, _ := slices.BinarySearchFunc(shard, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
-	return shard[i:]
+// recentFrom returns the recent keys from prefix on that are in the part of prefix.
+func (x *index) recentFrom(prefix []byte) []key {
+	part := x.recent[partOf(prefix)]
+	return part[searchKeys(part, prefix):]
+}
+
+// searchKeys returns the place of the first of some keys from prefix on.
+func searchKeys(keys []key, prefix []byte) int {
+	i, _ := slices.BinarySearchFunc(keys, prefix, func(k key, p []byte) int { return bytes.Compare(k[:], p) })
+	return i
+}
+
+// recentOf yields the recent keys of a shard from prefix on. They are ascending, apart from
+// those of born.
+func (x *index) recentOf(shard int, prefix []byte) iter.Seq[key] {
+	return func(yield func(key) bool) {
+		for _, part := range x.partsOf(shard) {
+			for _, k := range part[searchKeys(part, prefix):] {
+				if !yield(k) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (x *index) partsOf(shard int) [][]key { return x.recent[4*shard : 4*shard+4] }
+
+// recentCount returns how many recent keys a shard has.
+func (x *index) recentCount(shard int) (n int) {
+	for _, part := range x.partsOf(shard) {
+		n += len(part)
+	}
+	return n
 }
 
 // findSeqs returns the sequence numbers of the keys with the prefix, in no order. It walks
@@ -208,30 +251,33 @@ func (x *index) findToken(tree *bbolt.Cursor, t tag) (k key, value []byte, spent
 
 // addKey adds a recent key.
 func (x *index) addKey(k key) {
-	s := shardOf(k[:])
-	x.recent[s] = slices.Insert(x.recent[s], len(x.recent[s])-len(x.recentFrom(k[:])), k)
+	part := &x.recent[partOf(k[:])]
+	*part = slices.Insert(*part, searchKeys(*part, k[:]), k)
 	x.count++
 }
 
 // dropKey drops a key from the recent ones, if it is there.
 func (x *index) dropKey(k key) {
-	s := shardOf(k[:])
-	if i := len(x.recent[s]) - len(x.recentFrom(k[:])); i < len(x.recent[s]) && x.recent[s][i] == k {
-		x.recent[s] = slices.Delete(x.recent[s], i, i+1)
+	part := &x.recent[partOf(k[:])]
+	if i := searchKeys(*part, k[:]); i < len(*part) && (*part)[i] == k {
+		*part = slices.Delete(*part, i, i+1)
 		x.count--
+		if k[0] == bornKind {
+			delete(x.tails, k.seqOf())
+		}
 	}
 }
 
-// putKey puts a key into the tree.
-func putKey(tree indexTree, log *bbolt.Bucket, k key) error {
+// putKey puts a recent key into the tree.
+func (x *index) putKey(tree indexTree, k key) error {
 	if k[0] != bornKind {
 		return tree.Put(k[:], nil)
 	}
-	id, err := idOf(log, k.seqOf())
-	if err != nil {
-		return err
+	tail, ok := x.tails[k.seqOf()]
+	if !ok {
+		return errors.New("the rest of the id of a recent key is not known")
 	}
-	return tree.Put(k[:], id[bornIDSize:])
+	return tree.Put(k[:], tail[:])
 }
 
 // deleteGone deletes the keys of a shard that are to be deleted from the tree.
@@ -250,27 +296,27 @@ func (x *index) deleteGone(tree indexTree, shard int) error {
 // remain, and returns them. It leaves out the keys in dropped. The log ends at last. The
 // caller drops the shards with forgetShards once the transaction is committed, and not
 // otherwise.
-func (x *index) mergeShards(tree indexTree, log *bbolt.Bucket, last storage.Seq, dropped []key) (moved []int, _ error) {
+func (x *index) mergeShards(tree indexTree, last storage.Seq, dropped []key) (moved []int, _ error) {
 	merged, count := x.merged, x.count
 	move := func(s int) error {
-		for _, k := range x.recent[s] {
+		for k := range x.recentOf(s, nil) {
 			if slices.Contains(dropped, k) {
 				continue
 			}
-			if err := putKey(tree, log, k); err != nil {
+			if err := x.putKey(tree, k); err != nil {
 				return err
 			}
 		}
 		if err := x.deleteGone(tree, s); err != nil {
 			return err
 		}
-		count -= len(x.recent[s])
+		count -= x.recentCount(s)
 		merged[s] = last
 		moved = append(moved, s)
 		return nil
 	}
-	for s := range x.recent {
-		if len(x.recent[s]) > x.max/maxFullShards {
+	for s := range shards {
+		if x.recentCount(s) > x.max/maxFullShards {
 			if err := move(s); err != nil {
 				return nil, err
 			}
@@ -296,8 +342,13 @@ func (x *index) mergeShards(tree indexTree, log *bbolt.Bucket, last storage.Seq,
 // forgetShards drops shards that mergeShards returned for a log that ended at last.
 func (x *index) forgetShards(moved []int, last storage.Seq) {
 	for _, s := range moved {
-		x.count -= len(x.recent[s])
-		x.recent[s] = nil
+		x.count -= x.recentCount(s)
+		for k := range x.recentOf(s, nil) {
+			if k[0] == bornKind {
+				delete(x.tails, k.seqOf())
+			}
+		}
+		clear(x.partsOf(s))
 		x.merged[s] = last
 		x.forgetGone(s)
 	}
@@ -312,7 +363,7 @@ func (x *index) forgetGone(shard int) {
 // count.
 func (x *index) loadRecent(tx *bbolt.Tx, st *state, hours *hourTable) error {
 	x.secret, x.merged = bytes.Clone(tx.Bucket(metaBucket).Get(secretKey)), st.merged
-	x.recent, x.count = [shards][]key{}, 0
+	x.recent, x.tails, x.count = [parts][]key{}, make(map[storage.Seq]idTail), 0
 	first, _ := tx.Bucket(indexBucket).Cursor().Seek([]byte{firstKind})
 	x.marked = len(first) > 0 && first[0] == firstKind
 	log, buf := tx.Bucket(logBucket), make([]byte, 0, maxPieces*pieceSize)
@@ -331,14 +382,19 @@ func (x *index) loadRecent(tx *bbolt.Tx, st *state, hours *hourTable) error {
 			hours.apply(hourChanges{r.born: {1, int64(r.size())}}, false)
 		}
 		for _, k := range x.keysOf(&r, seq) {
-			if s := shardOf(k[:]); seq > x.merged[s] {
-				x.recent[s] = append(x.recent[s], k)
-				x.count++
+			if seq <= x.merged[shardOf(k[:])] {
+				continue
+			}
+			part := &x.recent[partOf(k[:])]
+			*part = append(*part, k)
+			x.count++
+			if k[0] == bornKind {
+				x.tails[seq] = tailOf(r.id)
 			}
 		}
 	}
-	for s := range x.recent {
-		slices.SortFunc(x.recent[s], func(a, b key) int { return bytes.Compare(a[:], b[:]) })
+	for i := range x.recent {
+		slices.SortFunc(x.recent[i], func(a, b key) int { return bytes.Compare(a[:], b[:]) })
 	}
 	return nil
 }

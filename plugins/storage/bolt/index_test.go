@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"crypto/sha256"
+	"maps"
 	"slices"
 	"testing"
 
@@ -45,12 +46,15 @@ func TestIndexMatchesLog(t *testing.T) {
 
 func expectSameIndex(t *testing.T, got, want *index) {
 	t.Helper()
+	if !maps.Equal(got.tails, want.tails) {
+		t.Errorf("%d rests of ids, want %d, or others", len(got.tails), len(want.tails))
+	}
 	if got.merged != want.merged || got.count != want.count {
 		t.Errorf("%d recent keys, want %d, or other marks", got.count, want.count)
 	}
 	for i := range got.recent {
 		if !slices.Equal(got.recent[i], want.recent[i]) {
-			t.Fatalf("shard %d has %d keys, want %d", i, len(got.recent[i]), len(want.recent[i]))
+			t.Fatalf("part %d has %d keys, want %d", i, len(got.recent[i]), len(want.recent[i]))
 		}
 	}
 }
@@ -80,12 +84,12 @@ func checkIndex(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	count := 0
-	for i, shard := range s.index.recent {
-		for _, k := range shard {
+	for i, part := range s.index.recent {
+		for _, k := range part {
 			want[k]--
 			count++
-			if shardOf(k[:]) != i {
-				t.Fatalf("a key of shard %d is in shard %d", shardOf(k[:]), i)
+			if partOf(k[:]) != i {
+				t.Fatalf("a key of part %d is in part %d", partOf(k[:]), i)
 			}
 		}
 	}

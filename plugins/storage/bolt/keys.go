@@ -31,7 +31,7 @@ func (s *Store) Keys(ctx context.Context, req storage.KeysRequest) (page []stora
 
 // readKeys returns the first keys of a range that is above the floor.
 func (x *index) readKeys(tx *bbolt.Tx, in storage.Range, limit int) ([]storage.Key, error) {
-	log, tree := tx.Bucket(logBucket), tx.Bucket(indexBucket).Cursor()
+	tree := tx.Bucket(indexBucket).Cursor()
 	from, end := newBornKey(in.Lo, 0), key{bornKind + 1}
 	if in.Hi != (storage.Key{}) {
 		end = newBornKey(in.Hi, 0)
@@ -47,16 +47,15 @@ func (x *index) readKeys(tx *bbolt.Tx, in storage.Range, limit int) ([]storage.K
 		c.end = c.last // what is recent and comes later is not on the page
 	}
 	for shard := 3 * shardsPerKind; shard < shards; shard++ {
-		c.n = 0
-		for _, k := range x.recentOf(shard, from[:]) {
-			if !c.wants(k) {
-				break
+		for _, part := range x.partsOf(shard) {
+			c.n = 0
+			for _, k := range part[searchKeys(part, from[:]):] {
+				if !c.wants(k) {
+					break
+				}
+				tail := x.tails[k.seqOf()]
+				c.collect(k, storage.ID(slices.Concat(k[1+bornSize:1+tagSize], tail[:])))
 			}
-			id, err := idOf(log, k.seqOf())
-			if err != nil {
-				return nil, err
-			}
-			c.collect(k, id)
 		}
 	}
 	slices.SortFunc(c.page, storage.Key.Compare)

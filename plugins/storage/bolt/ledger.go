@@ -72,8 +72,10 @@ func (x *index) keysFrom(tree *bbolt.Cursor, shard int, from key, limit int) (ke
 	if start := shardStart(shard); bytes.Compare(start, first) > 0 {
 		first = start
 	}
-	recent := x.recentFrom(first)
-	for _, k := range recent[:min(len(recent), limit)] {
+	for k := range x.recentOf(shard, first) {
+		if len(keys) == limit {
+			break
+		}
 		keys = append(keys, keyValue{k, nil})
 	}
 	n := 0

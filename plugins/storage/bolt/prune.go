@@ -177,11 +177,13 @@ func (x *index) bornIn(tree *bbolt.Cursor, hour storage.Hour) []storage.Seq {
 	prefix := start.keyPrefix(bornSize)
 	seqs := seqsInTree(tree, prefix)
 	for shard := 3 * shardsPerKind; shard < shards; shard++ {
-		for _, k := range x.recentOf(shard, prefix) {
-			if !bytes.HasPrefix(k[:], prefix) {
-				break
+		for _, part := range x.partsOf(shard) {
+			for _, k := range part[searchKeys(part, prefix):] {
+				if !bytes.HasPrefix(k[:], prefix) {
+					break
+				}
+				seqs = append(seqs, k.seqOf())
 			}
-			seqs = append(seqs, k.seqOf())
 		}
 	}
 	slices.Sort(seqs)

@@ -70,7 +70,7 @@ func TestPrunedKeysLeaveTheTree(t *testing.T) {
 	}
 	tokens := n[tokenKind]
 	for shard := shardsPerKind; shard < 2*shardsPerKind; shard++ {
-		tokens += len(s.index.recent[shard])
+		tokens += s.index.recentCount(shard)
 	}
 	if tokens != rounds*perHour || s.shown.tokens != rounds*perHour {
 		t.Errorf("%d keys of tokens, counted as %d, want %d", tokens, s.shown.tokens, rounds*perHour)

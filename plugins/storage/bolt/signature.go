@@ -77,7 +77,7 @@ func (x *index) eachEnvelope(tree *bbolt.Cursor, from key) iter.Seq[key] {
 	return func(yield func(key) bool) {
 		k, _ := tree.Seek(from[:])
 		for shard := shardOf(from[:]); shard < shardsPerKind; shard++ {
-			for _, r := range x.recent[shard] {
+			for r := range x.recentOf(shard, nil) {
 				for ; len(k) == len(r) && bytes.Compare(k, r[:]) < 0; k, _ = tree.Next() {
 					if !yield(key(k)) {
 						return

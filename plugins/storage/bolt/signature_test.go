@@ -212,9 +212,9 @@ func TestGroundKeysFillNoShard(t *testing.T) {
 			}
 		}
 		appendAll(t, s, batch)
-		for shard, keys := range s.index.recent {
-			if len(keys) > most/maxFullShards+len(batch) {
-				t.Fatalf("shard %d has %d recent keys", shard, len(keys))
+		for shard := range shards {
+			if n := s.index.recentCount(shard); n > most/maxFullShards+len(batch) {
+				t.Fatalf("shard %d has %d recent keys", shard, n)
 			}
 		}
 	}
