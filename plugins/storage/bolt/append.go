@@ -73,6 +73,9 @@ func (s *Store) updateFile(change func(*bbolt.Tx) (rewrites bool, _ error), publ
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	publish()
+	if s.committed != nil {
+		s.committed()
+	}
 	return nil
 }
 

@@ -34,6 +34,24 @@
 // disk. Hashes of removed envelopes, of 8 and 16 bytes, may stay in the index as well.
 // The store remembers no envelopes that tokens have paid for and that were removed.
 //
+// # Compaction
+//
+// [Store.Compact] copies what the file holds into a new one beside it, NAME.compact, and puts
+// that in its place when both have the same content. A start removes a new file that was not
+// finished, so a compaction that is killed begins again. What was removed before a compaction
+// began is not in the new file, nor are hashes of removed envelopes. What is removed while it
+// goes on may be in free pages of the new file, until the next one.
+//
+// The old file is unlinked and not overwritten. Writing over a file does not reach the old
+// blocks of a flash drive, of a file system that copies on write, or of its journal, so it
+// would promise too much. Until its blocks are used again, somebody who has the disk may find
+// removed ciphertexts there, as with every file that is deleted. An encrypted disk prevents it.
+//
+// # Inspection
+//
+// [Inspect] opens a file of any format, however damaged, without bbolt, which trusts its
+// pages. See its Check for what is found.
+//
 // # Limits
 //
 // One process at a time can use the file, which is locked. The store is not a
@@ -52,6 +70,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -68,6 +87,8 @@ type Options struct {
 	// MaxRecent is how many keys of the index may be in memory alone; 0 means 131,072.
 	// Tests want less, so that keys move into the file all the time.
 	MaxRecent int
+	// Logger is told how far a long upgrade has come; nil means nobody is.
+	Logger *slog.Logger
 }
 
 // Store is a [storage.Store] in a file.
@@ -78,6 +99,10 @@ type Store struct {
 	// readOnly means that the disk is mounted for reading only, and db is open so.
 	readOnly atomic.Bool
 	broken   atomic.Pointer[error] // what ended the use of the store, if anything
+
+	log       *slog.Logger // may be nil
+	upgrade   upgradeSizes
+	committed func() // called after each transaction, nil outside of tests
 
 	// dbMu is held for reading to use db, and for writing to exchange it.
 	dbMu sync.RWMutex
@@ -126,7 +151,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{path: path, index: index{hash: sha256.Sum256, max: cmp.Or(opts.MaxRecent, maxRecent)}}
+	s := &Store{path: path, log: opts.Logger, upgrade: defaultUpgrade, index: index{hash: sha256.Sum256, max: cmp.Or(opts.MaxRecent, maxRecent)}}
 	if err := s.openOrCreate(); err != nil {
 		if p, ok := err.(*fs.PathError); ok && p.Path == path {
 			err = p.Err // without the path, which is added below

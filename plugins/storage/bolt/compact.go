@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -31,6 +32,8 @@ const (
 	compactSuffix = ".compact"
 	// compactPart bounds the bytes of one transaction of the new file.
 	compactPart = 4 << 20
+	// compactFor bounds how long one call works on a slow disk.
+	compactFor = 10 * time.Second
 	// compactSlack is room for what every file has, and for what one transaction adds to the
 	// bytes that it copies.
 	compactSlack = 512 << 10
@@ -143,7 +146,8 @@ func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (done s
 
 // copyParts copies parts until limit bytes are moved, or nothing is left to move.
 func (s *Store) copyParts(ctx context.Context, limit, room uint64) (done storage.Compacted, err error) {
-	for done.More = true; done.More && done.Moved < limit; {
+	begun := time.Now()
+	for done.More = true; done.More && done.Moved < limit && time.Since(begun) < compactFor; {
 		if err := ctx.Err(); err != nil {
 			return done, err
 		}
@@ -361,7 +365,10 @@ func (s *Store) exchangeFiles() (old *bbolt.DB, err error) {
 	}
 	if err == nil {
 		old, s.db, s.file = s.db, c.db, c.file
-		s.files, err = storefile.Identify(s.path)
+		var files storefile.Identity
+		if files, err = storefile.Identify(s.path); err == nil {
+			s.files = files // if not, each call finds that the file was replaced
+		}
 	}
 	s.dbMu.Unlock()
 	if old == nil {

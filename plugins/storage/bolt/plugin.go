@@ -39,7 +39,9 @@ func newPlugin(opts Options) plugin.Plugin {
 			if cfg.Inspect {
 				return Inspect(path)
 			}
-			return Open(path, opts)
+			withLog := opts
+			withLog.Logger = cfg.Logger
+			return Open(path, withLog)
 		},
 	}
 }

@@ -3,6 +3,7 @@ package bolt
 import (
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -12,8 +13,8 @@ import (
 )
 
 // TestReadersAgree reads while envelopes of few signatures, whose tags are fewer
-// still, are appended paid and unpaid: what one method has shown, the others show
-// from then on.
+// still, are appended paid and unpaid, and the store compacts: what one method has shown, the
+// others show from then on.
 func TestReadersAgree(t *testing.T) {
 	s := openNewStore(t, Options{MaxRecent: 32})
 	s.db.NoSync = true
@@ -58,9 +59,30 @@ func TestReadersAgree(t *testing.T) {
 			}
 		})
 	}
+	compactions := 0
+	readers.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			c, err := s.Compact(t.Context(), storage.CompactRequest{Room: math.MaxInt64, Max: 32 << 10})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !c.More {
+				compactions++
+			}
+		}
+	})
 	appenders.Wait()
 	close(done)
 	readers.Wait()
+	if compactions == 0 {
+		t.Error("no compaction was finished meanwhile")
+	}
 }
 
 // crowdedRecords makes a few records, of 400 signatures mostly.

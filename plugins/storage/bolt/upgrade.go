@@ -21,13 +21,17 @@ var (
 	upgradedKey = []byte("upgraded") // up to which entry of the log the upgrade has come
 )
 
-const (
-	// upgradeChunk is how many entries of the log the upgrade reads before it puts their keys
-	// into the tree, in order. They take 24 MiB of memory.
-	upgradeChunk = 256 << 10
-	// upgradeKeys is how many keys it puts there in one transaction.
-	upgradeKeys = 16 << 10
-)
+// upgradeSizes bounds the steps of an upgrade.
+type upgradeSizes struct {
+	// chunk is how many entries of the log the upgrade reads before it puts their keys
+	// into the tree, in order.
+	chunk storage.Seq
+	// keys is how many keys it puts there in one transaction.
+	keys int
+}
+
+// defaultUpgrade takes 24 MiB of memory.
+var defaultUpgrade = upgradeSizes{chunk: 256 << 10, keys: 16 << 10}
 
 // decodeEarlierState reads the state of a file of format 1, 2 or 3. Its shards were the
 // 1/128th of the envelopes and of the tokens.
@@ -77,7 +81,10 @@ func (s *Store) upgradeFile() error {
 		return nil
 	}
 	for {
-		end := min(upgraded+upgradeChunk, st.last)
+		end := min(upgraded+s.upgrade.chunk, st.last)
+		if s.log != nil && st.last > s.upgrade.chunk {
+			s.log.Info("upgrading the store to a new format, which the next start goes on with if this one is ended", "entries done", upgraded, "of", st.last)
+		}
 		if err := s.upgradeEntries(&st, upgraded+1, end); err != nil {
 			return err
 		}
@@ -184,7 +191,7 @@ func (s *Store) upgradeEntries(st *state, first, end storage.Seq) error {
 
 // putUpgraded puts the keys of entries into the tree, in their order.
 func (s *Store) putUpgraded(entries []located, keyOf func(located) (key, []byte)) error {
-	for part := range slices.Chunk(entries, upgradeKeys) {
+	for part := range slices.Chunk(entries, s.upgrade.keys) {
 		err := s.updateFile(func(tx *bbolt.Tx) (bool, error) {
 			tree := tx.Bucket(indexBucket)
 			for _, e := range part {

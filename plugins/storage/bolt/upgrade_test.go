@@ -1,8 +1,11 @@
 package bolt
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -94,6 +97,54 @@ func TestUpgradeOfKeysGoesOn(t *testing.T) {
 	if got := describe(t, s); !slices.Equal(got.keys, want.keys) || !slices.Equal(got.hours, want.hours) || got.found != 300 {
 		t.Errorf("%d keys and %d hours, %d envelopes are found by id", len(got.keys), len(got.hours), got.found)
 	}
+}
+
+// TestUpgradeIsKilled kills the upgrade of files that earlier releases wrote after each of its
+// transactions. The next start loses nothing.
+func TestUpgradeIsKilled(t *testing.T) {
+	for name, extraTokens := range map[string]int{"format1-whole.db.gz": 0, "format2.db.gz": 1, "format3.db.gz": 1} {
+		path := filepath.Join(t.TempDir(), "messages.db")
+		unpackTestdata(t, name, path)
+		s := &Store{path: path, upgrade: upgradeSizes{chunk: 7, keys: 3}, index: index{hash: sha256.Sum256, max: 16}}
+		var left []string
+		s.committed = func() {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			left = append(left, filepath.Join(t.TempDir(), "messages.db"))
+			writeFile(t, left[len(left)-1], data)
+		}
+		if err := s.openOrCreate(); err != nil {
+			t.Fatal(err)
+		}
+		s.committed = nil
+		expectEarlierRecords(t, s, extraTokens)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if len(left) < 20 {
+			t.Errorf("%s: the upgrade has %d transactions", name, len(left))
+		}
+		for _, path := range left {
+			if faults := checkAll(t, mustInspectOnce(t, path)); len(faults) > 0 {
+				t.Errorf("%s: faults in the middle of an upgrade:\n%s", name, faultsText(faults))
+			}
+			expectEarlierRecords(t, mustOpen(t, path, Options{MaxRecent: 16}), extraTokens)
+		}
+	}
+}
+
+// mustInspectOnce checks a file that is opened afterwards.
+func mustInspectOnce(t *testing.T, path string) *inspection {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "messages.db")
+	writeFile(t, other, data)
+	return mustInspect(t, other)
 }
 
 // description is what a Pruner and an Index say of a store.

@@ -44,6 +44,9 @@ func (s *Store) splitWholeRecords() error {
 			return splitRecords(tx.Bucket(logBucket), from, to)
 		})
 		from = to + 1
+		if err == nil && s.committed != nil {
+			s.committed()
+		}
 	}
 	if err != nil {
 		return s.failTransaction(err, before)

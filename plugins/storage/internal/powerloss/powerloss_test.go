@@ -329,6 +329,59 @@ func (l *experiment) checkKilled(every int) {
 	l.Logf("%s: killed at %d of %d points", l.plugin, kills, len(r.events)+1)
 }
 
+// compactedSteps prunes and compacts a store between appends.
+var compactedSteps = []step{
+	{Do: "open"},
+	{Do: "append", First: 0, N: 30},
+	{Do: "append", First: 30, N: 30},
+	{Do: "spend", First: 1000, N: 3},
+	{Do: "append", First: 60, N: 40},
+	{Do: "prune", First: 40, N: 30},
+	{Do: "compact"},
+	{Do: "append", First: 100, N: 5},
+	{Do: "prune", First: 80, N: 100},
+	{Do: "compact"},
+	{Do: "append", First: 105, N: 3},
+}
+
+// TestPowerCutOfCompaction cuts the power while a bolt store prunes and compacts, at once, and
+// after a kill and another process.
+func TestPowerCutOfCompaction(t *testing.T) {
+	t.Parallel()
+	l := newExperiment(t, "bolt")
+	l.checkCompaction(300)
+	r := l.runFresh(compactedSteps, failure{})
+	at := l.player(r)
+	for _, point := range l.choosePoints(r, 30*effort()) {
+		d, p := at.at(point)
+		second := l.runAfter(d, p, repeatSteps(compactedSteps))
+		l.mustSucceed(second)
+		l.checkCuts(second, 3)
+	}
+	l.report()
+}
+
+func (l *experiment) checkCompaction(states int) {
+	r := l.runFresh(compactedSteps, failure{})
+	l.mustSucceed(r)
+	l.checkCuts(r, states*effort())
+}
+
+// TestMissingSyncOfCompactionIsNoticed leaves out the syncs of the new file and of its name.
+func TestMissingSyncOfCompactionIsNoticed(t *testing.T) {
+	t.Parallel()
+	l := newExperiment(t, "bolt")
+	for what, ignored := range map[string]func(name string, opening bool) bool{
+		"new file":  func(name string, _ bool) bool { return strings.HasSuffix(name, ".compact") },
+		"directory": func(name string, opening bool) bool { return name == "directory" && !opening },
+	} {
+		l.states, l.violations, l.first, l.ignored = 0, 0, nil, ignored
+		l.checkCompaction(150)
+		l.Logf("without the sync of the %s:", what)
+		l.report()
+	}
+}
+
 // TestTwoPowerCuts cuts the power twice.
 func TestTwoPowerCuts(t *testing.T) {
 	forEach(t, func(l *experiment) {

@@ -125,7 +125,7 @@ func (j job) do(say func(stepResult)) {
 		case step.Do == "prune":
 			_, err = s.(storage.Pruner).Prune(context.Background(), storage.PruneRequest{Floor: numberedRecord(step.First).Born, Max: step.N})
 		case step.Do == "compact":
-			_, err = s.(storage.Compactor).Compact(context.Background(), storage.CompactRequest{Room: 16 << 20})
+			err = j.compactStore(s.(storage.Compactor))
 		case step.Do == "close":
 			err = s.Close()
 		}
@@ -137,6 +137,20 @@ func (j job) do(say func(stepResult)) {
 			}
 		}
 		say(answer)
+	}
+}
+
+// compactStore compacts a store, a bolt store in several steps.
+func (j job) compactStore(s storage.Compactor) error {
+	req := storage.CompactRequest{Room: 16 << 20}
+	if j.Store == "bolt" {
+		req.Max = 16 << 10
+	}
+	for {
+		done, err := s.Compact(context.Background(), req)
+		if err != nil || !done.More {
+			return err
+		}
 	}
 }
 
