@@ -23,7 +23,7 @@ func mustInspect(t testing.TB, path string) *inspection {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() }) //nolint:errcheck // nothing was written
+	t.Cleanup(func() { s.Close() })
 	return s.(*inspection)
 }
 

@@ -469,7 +469,7 @@ func (p *part) readLog(c *compaction, log *bbolt.Bucket, last storage.Seq) {
 			c.kept.add(c.seq)
 			c.entries++
 		}
-		if c.piece++; v == nil || len(v) < pieceSize || c.piece == maxPieces {
+		if c.piece++; len(v) < pieceSize || c.piece == maxPieces {
 			c.seq, c.piece = c.seq+1, 0
 			probed++
 		}

@@ -73,7 +73,7 @@ func (k *killed) useUntilKilled(opened *plugintest.Opened, hour storage.Hour) {
 	repeat(func(ctx context.Context) error { return k.prune(ctx, pruner, hour-min(hour, 2)) })
 	compactor, _ := storage.As[storage.Compactor](opened.Store)
 	repeat(func(ctx context.Context) error {
-		done, err := compactor.Compact(ctx, storage.CompactRequest{Room: math.MaxInt64, Max: 1 + rand.IntN(1<<18)})
+		done, err := compactor.Compact(ctx, storage.CompactRequest{Room: math.MaxInt64, Max: 1 + rand.IntN(1<<20)})
 		if err == nil && !done.More {
 			k.compactions++
 		}

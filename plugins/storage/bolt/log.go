@@ -99,13 +99,5 @@ func removeRecord(log *bbolt.Bucket, seq storage.Seq) error {
 	return nil
 }
 
-// bornOf returns the hour of birth, and idOf the id, of a record whose first piece is given.
+// bornOf returns the hour of birth of a record whose first piece is given.
 func bornOf(piece []byte) storage.Hour { return storage.Hour(binary.BigEndian.Uint32(piece[4:])) }
-
-func idOf(log *bbolt.Bucket, seq storage.Seq) (storage.ID, error) {
-	piece := log.Get(pieceKey(seq, 0))
-	if len(piece) < 8+len(storage.ID{}) {
-		return storage.ID{}, storefile.CorruptError("an entry of the index is missing in the log")
-	}
-	return storage.ID(piece[8 : 8+len(storage.ID{})]), nil
-}
