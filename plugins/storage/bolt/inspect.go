@@ -586,6 +586,11 @@ func (s *inspection) Info(ctx context.Context) (info storage.Info, err error) {
 		if !s.stateOK && len(e) > 0 {
 			info.Last = e[len(e)-1].seq
 		}
+		if s.stateOK { // what the store has counted, of which some may be lost
+			pruned := uint64(len(e) - len(shown))
+			info.Count = max(info.Count, s.state.count-min(pruned, s.state.count))
+			info.Tokens = max(info.Tokens, s.state.tokens)
+		}
 		if s.free != nil {
 			info.InUse = (s.walker.count - min(s.freeCount, s.walker.count)) * s.walker.pageSize
 		}
