@@ -36,7 +36,7 @@ func (b *bench) measureIdleRelay(ctx context.Context) error {
 	if b.examples == "" {
 		return nil
 	}
-	s, err := b.prepareHome(ctx, "calm", b.plan.Few)
+	s, err := b.prepareHome(ctx, "calm", b.plan.Few, bornNow)
 	if err != nil {
 		return err
 	}

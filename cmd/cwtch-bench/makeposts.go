@@ -6,6 +6,7 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // postMaker makes posts that are paid for with tokens of the server's own mint.
@@ -94,9 +96,12 @@ func (p *postMaker) makePosts(ctx context.Context, n, size int) ([]post, error) 
 // beforehand: what the posts of 64 clients come to.
 const fillBatch = 64
 
+// bornNow returns the present hour for every envelope.
+func bornNow(int) storage.Hour { return storage.HourOf(time.Now()) }
+
 // fillStore puts n envelopes into the store below home with the plugin's own code,
 // before any relay runs.
-func (b *bench) fillStore(ctx context.Context, s *relayHome, n int) error {
+func (b *bench) fillStore(ctx context.Context, s *relayHome, n int, born func(i int) storage.Hour) error {
 	if err := os.MkdirAll(s.storageDir(), 0o700); err != nil {
 		return err
 	}
@@ -107,6 +112,9 @@ func (b *bench) fillStore(ctx context.Context, s *relayHome, n int) error {
 	src := newEnvelopeSource(b.plan.Size)
 	for done := 0; done < n; {
 		batch := src.newRecords(min(fillBatch, n-done))
+		for i := range batch {
+			batch[i].Born = born(done + i)
+		}
 		s.last = batch[len(batch)-1].Signature
 		if _, err := store.Append(ctx, batch); err != nil {
 			store.closeAll() //nolint:errcheck // the reason is err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // plan says how much of everything to do in one round. Work is counted and not timed, so
@@ -110,6 +111,7 @@ func allParts() []part {
 		{name: "posts", small: true, large: true, run: (*bench).measurePosts},
 		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measurePurchases(ctx, small) }},
 		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureFanOut(ctx, small) }},
+		{name: "retention", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureRetention(ctx) }},
 		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureStores(ctx) }},
 	}
 }
@@ -135,7 +137,8 @@ type bench struct {
 	progress io.Writer
 
 	large    *relayHome
-	examples string // directory of the built example plugins; empty: there are none
+	retained *relayHome // a tenth of what it stores is old, for each round
+	examples string     // directory of the built example plugins; empty: there are none
 }
 
 // storagePlugin is the plugin of the relays.
@@ -151,6 +154,7 @@ type relayHome struct {
 	keys   *identity.Server
 	stored int
 	last   []byte // signature of the last envelope that was put in beforehand
+	rounds int    // that have removed a tenth
 
 	// Of the configuration: plugins that it declares, and those that the server
 	// uses beside its store.
@@ -165,7 +169,12 @@ func (b *bench) runRounds(ctx context.Context) (err error) {
 	wanted := b.plan.chosenParts()
 	if slices.ContainsFunc(wanted, func(p part) bool { return p.large }) {
 		b.printf("store %d envelopes", b.plan.Many)
-		if b.large, err = b.prepareHome(ctx, "many", b.plan.Many); err != nil {
+		if b.large, err = b.prepareHome(ctx, "many", b.plan.Many, bornNow); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(wanted, func(p part) bool { return p.name == "retention" }) {
+		if err := b.prepareRetention(ctx); err != nil {
 			return err
 		}
 	}
@@ -190,7 +199,7 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 	var small, large *relay
 	for _, p := range b.plan.chosenParts() {
 		if p.small && small == nil {
-			few, err := b.prepareHome(ctx, fmt.Sprintf("few-%d", n), b.plan.Few)
+			few, err := b.prepareHome(ctx, fmt.Sprintf("few-%d", n), b.plan.Few, bornNow)
 			if err != nil {
 				return err
 			}
@@ -213,9 +222,11 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 		}
 	}
 	if large != nil {
-		if err := errors.Join(b.measureFileSize(large), large.stopAndWait()); err != nil {
+		size, err := large.fileSize(b.plan.Size)
+		if err := errors.Join(err, large.stopAndWait()); err != nil {
 			return err
 		}
+		b.sheet.setFigure("file", size)
 	}
 	if small != nil {
 		return small.stopAndWait()
@@ -223,8 +234,9 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 	return nil
 }
 
-// prepareHome makes a directory for a relay with n envelopes in its store.
-func (b *bench) prepareHome(ctx context.Context, name string, n int) (*relayHome, error) {
+// prepareHome makes a directory for a relay with n envelopes in its store; born returns the
+// hour of each.
+func (b *bench) prepareHome(ctx context.Context, name string, n int, born func(i int) storage.Hour) (*relayHome, error) {
 	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n}
 	if err := os.MkdirAll(s.serverDir(), 0o700); err != nil {
 		return nil, err
@@ -233,7 +245,7 @@ func (b *bench) prepareHome(ctx context.Context, name string, n int) (*relayHome
 	if s.keys, err = identity.LoadOrCreate(filepath.Join(s.serverDir(), "keys")); err != nil {
 		return nil, err
 	}
-	if err := b.fillStore(ctx, s, n); err != nil {
+	if err := b.fillStore(ctx, s, n, born); err != nil {
 		return nil, fmt.Errorf("fill the store: %w", err)
 	}
 	return s, nil

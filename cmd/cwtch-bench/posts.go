@@ -121,21 +121,19 @@ func postAll(peers []*peer, posts []post) ([]time.Duration, error) {
 	return latencies, g.Wait()
 }
 
-// measureFileSize compares the files of a store with what was posted into it.
-func (b *bench) measureFileSize(r *relay) error {
+// fileSize returns the size of the files of a store, in terms of what was posted into it.
+func (r *relay) fileSize(post int) (float64, error) {
 	files, err := os.ReadDir(r.storageDir())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var size int64
 	for _, f := range files {
 		info, err := f.Info()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		size += info.Size()
 	}
-	payload := r.stored * (ciphertextSize(b.plan.Size) + signatureSize)
-	b.sheet.setFigure("file", float64(size)/float64(payload))
-	return nil
+	return float64(size) / float64(r.stored*(ciphertextSize(post)+signatureSize)), nil
 }

@@ -38,6 +38,7 @@ server "` + serverName + `" {
 
 func (s *relayHome) dataDir() string     { return filepath.Join(s.dir, "data") }
 func (s *relayHome) serverDir() string   { return filepath.Join(s.dataDir(), "servers", serverName) }
+func (s *relayHome) configFile() string  { return filepath.Join(s.dir, "server.hcl") }
 func (s *relayHome) registryDir() string { return filepath.Join(s.dir, "net") }
 func (s *relayHome) storageDir() string  { return manager.StorageDir(s.serverDir()) }
 
@@ -54,11 +55,14 @@ type relay struct {
 	posts *postMaker
 }
 
+// writeConfig writes the configuration of a relay.
+func (b *bench) writeConfig(s *relayHome) error {
+	return os.WriteFile(s.configFile(), fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used), 0o600)
+}
+
 // startRelay starts the program and returns when its server can be reached.
 func (b *bench) startRelay(ctx context.Context, s *relayHome) (*relay, error) {
-	config := filepath.Join(s.dir, "server.hcl")
-	text := fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used)
-	if err := os.WriteFile(config, text, 0o600); err != nil {
+	if err := b.writeConfig(s); err != nil {
 		return nil, err
 	}
 	r := &relay{relayHome: s}
@@ -72,7 +76,7 @@ func (b *bench) startRelay(ctx context.Context, s *relayHome) (*relay, error) {
 	if r.network, err = onion.Loopback(s.registryDir()); err != nil {
 		return nil, err
 	}
-	r.cmd = exec.CommandContext(ctx, b.program, "-json", "-config", config)
+	r.cmd = exec.CommandContext(ctx, b.program, "-json", "-config", s.configFile())
 	r.cmd.Stderr = r.log
 	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(syscall.SIGTERM) }
 	r.cmd.WaitDelay = 10 * time.Second

@@ -100,6 +100,7 @@ func newSheet(p plan) *sheet {
 			{Name: "replay.one", Text: "memory for the first reader", Unit: "MiB"},
 			{Name: "replay.memory", Text: "memory for each further one", Unit: "MiB", Target: atMost(1)},
 		}},
+		retentionRows(p),
 		{fmt.Sprintf("fan-out of one poster to %d connections", p.Subscribers), []*row{
 			{Name: "fanout.p50", Text: fmt.Sprintf("%.0f posts/s, p50", 1/p.Pace.Seconds()), Unit: "ms", Target: atMost(4)},
 			{Name: "fanout.p99", Text: fmt.Sprintf("%.0f posts/s, p99", 1/p.Pace.Seconds()), Unit: "ms", Target: atMost(12)},
