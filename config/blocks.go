@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -121,6 +122,28 @@ func (l *loader) loadLimits(sec section) (all limits.Limits) {
 		limit.Set(&all, sec.numberOf(limit.Name))
 	}
 	return all
+}
+
+// refuseOverfilling refuses limits that let in more than a server can hold: it would be full
+// of messages that its min_age keeps, and refuse posts until they are old enough.
+func (l *loader) refuseOverfilling(sec section, cfg *Config) {
+	for _, c := range []struct {
+		option, of string
+		set        int64
+		most       func(limits.Retention) int64
+		text       func(int64) string
+	}{
+		{"posts_per_hour", "max_count", int64(cfg.Limits.PostsPerHour), limits.Retention.MostPosts, func(n int64) string { return strconv.FormatInt(n, 10) }},
+		{"bytes_per_day", "max_bytes", cfg.Limits.BytesPerDay, limits.Retention.MostBytes, func(n int64) string { return fmt.Sprintf(`"%dMiB"`, n>>20) }},
+	} {
+		for _, s := range cfg.Servers {
+			if most := c.most(s.Retention); c.set > most && most > 0 && !s.Storage.cannotPrune {
+				l.addFault(sec.rangeOf(c.option), fmt.Sprintf("%s lets more into server %q than its %s holds within its min_age, so it could be full and refuse posts for days", c.option, s.Name, c.of),
+					fmt.Sprintf("Write at most %s, or leave it out. To take more, give the retention of the server a shorter min_age or a larger %s.", c.text(most), c.of))
+				break
+			}
+		}
+	}
 }
 
 // loadExternals reads the plugin blocks. Those with errors are among the result,

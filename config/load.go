@@ -108,9 +108,11 @@ func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 		l.private = append(l.private, t.DataDir)
 	}
 	cfg.Log = l.loadLog(l.singleBlock(of["log"], logOptions))
-	cfg.Limits = l.loadLimits(l.singleBlock(of["limits"], limits.Schema()))
+	bounds := l.singleBlock(of["limits"], limits.Schema())
+	cfg.Limits = l.loadLimits(bounds)
 	cfg.Plugins = l.loadExternals(of["plugin"])
 	cfg.Servers = l.loadServers(of["server"], cfg)
+	l.refuseOverfilling(bounds, cfg)
 	l.refuseSharedListeners(cfg)
 	l.requireBlock(body, "network", `Add network "tor" {}.`)
 	l.requireBlock(body, "server", `Add server "main" {}.`)

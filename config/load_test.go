@@ -158,6 +158,8 @@ func TestEveryOptionIsRead(t *testing.T) {
 		  queue_records            = 600
 		  queue_bytes              = "7MiB"
 		  post_timeout             = "8s"
+		  posts_per_hour           = 100
+		  bytes_per_day            = "40MiB"
 		  token_batches_per_second = 9
 		  token_batch              = 10
 		  reader_buffer            = "11MiB"
@@ -278,6 +280,7 @@ func TestEveryOptionIsRead(t *testing.T) {
 		Limits: limits.Limits{
 			Connections: 1, ConnectionsPerSecond: 2, HandshakeTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute,
 			OutstandingPosts: 5, QueueRecords: 600, QueueBytes: 7 << 20, PostTimeout: 8 * time.Second,
+			PostsPerHour: 100, BytesPerDay: 40 << 20,
 			TokenBatchesPerSecond: 9, TokenBatch: 10, ReaderBuffer: 11 << 20, StuckReader: 12 * time.Second,
 		},
 		Plugins: []External{wantExternal},

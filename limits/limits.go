@@ -9,8 +9,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Limits bounds what clients may cost one server. All must be positive. The zero
-// value is of no use; package config fills in the defaults.
+// Limits bounds what clients may cost one server. All but PostsPerHour and BytesPerDay must
+// be positive. The zero value is of no use; package config fills in the defaults, and
+// package manager those two, which depend on the retention of the server.
 type Limits struct {
 	Connections           int           // open at a time, for each onion service
 	ConnectionsPerSecond  int           // authenticated by the board
@@ -20,6 +21,8 @@ type Limits struct {
 	QueueRecords          int           // posts of all connections that wait for the store
 	QueueBytes            int64         // memory they hold
 	PostTimeout           time.Duration // wait for the queue, and again for the store
+	PostsPerHour          int           // of all connections, as the mean of a day; 0 is no bound
+	BytesPerDay           int64         // of signatures and ciphertexts; 0 is no bound
 	TokenBatchesPerSecond int           // of TokenBatch tokens, or more of fewer
 	TokenBatch            int           // tokens for one proof of work
 	ReaderBuffer          int64         // bytes of envelopes held for a reader
@@ -54,8 +57,12 @@ var Table = []Limit{
 		"Memory of the posts that wait to be stored. A post that finds no room within post_timeout is refused."),
 	limit(plugin.Duration, "post_timeout", "10s", 100*time.Millisecond, 10*time.Minute, func(l *Limits) *time.Duration { return &l.PostTimeout },
 		"Time that a post waits for room in the queue, and again for the storage plugin. A post that would wait longer is refused; its author may try again."),
+	limit(plugin.Int, "posts_per_hour", "", 60, 1_000_000_000, func(l *Limits) *int { return &l.PostsPerHour },
+		"Posts that a server takes in an hour, as the mean of a day: the posts of a whole day may come at once. If more come, the connections that post most are refused, and the others share what is left. A refused post does not spend its token. If it is left out, it is nine tenths of what fits into max_count of the retention within min_age and a day, 1209 with the defaults, so that nobody can fill the server with young messages."),
+	limit(plugin.Bytes, "bytes_per_day", "", 4<<20, 1<<50, func(l *Limits) *int64 { return &l.BytesPerDay },
+		"Bytes of messages that a server takes in a day; otherwise like posts_per_hour. If it is left out, it is nine tenths of what fits into max_bytes of the retention within min_age and a day, 59 MiB with the defaults."),
 	limit(plugin.Int, "token_batches_per_second", "10", 1, 100_000, func(l *Limits) *int { return &l.TokenBatchesPerSecond },
-		"Full batches of tokens signed in a second. The relay counts tokens: it signs this number times token_batch in a second, in more batches if they are smaller. Above the limit purchases wait, and those of up to 10 tokens go before larger ones. Together with token_batch this limit bounds how fast strangers can fill the disk."),
+		"Full batches of tokens signed in a second. The relay counts tokens: it signs this number times token_batch in a second, in more batches if they are smaller. Above the limit purchases wait, and those of up to 10 tokens go before larger ones. Tokens can be kept, so it is posts_per_hour and bytes_per_day that bound how fast strangers fill the disk."),
 	limit(plugin.Int, "token_batch", "150", 1, 150, func(l *Limits) *int { return &l.TokenBatch },
 		"Tokens signed in one purchase. A client that asks for more is closed; clients usually ask for 10."),
 	limit(plugin.Bytes, "reader_buffer", "256KiB", 16<<10, 64<<20, func(l *Limits) *int64 { return &l.ReaderBuffer },

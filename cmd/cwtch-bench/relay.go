@@ -29,10 +29,17 @@ limits {
   connections              = 20000
   connections_per_second   = 100000
   token_batches_per_second = 100000
+  posts_per_hour           = 1000000000
+  bytes_per_day            = "1TiB"
 }
 %s
 server "` + serverName + `" {
   storage %q {}
+  retention {
+    min_age   = "1d"
+    max_count = 100000000000
+    max_bytes = "4TiB"
+  }
 %s}
 `
 

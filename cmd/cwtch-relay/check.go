@@ -119,6 +119,9 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 		case r.Store == nil && len(all) == 0:
 			all = append(all, finding{critical, "the store does not answer", ""})
 		}
+		if b := r.Budget; b.UsedUp != "" {
+			all = append(all, finding{warning, fmt.Sprintf("%s is used up: connections that post much are refused, and the others share the last eighth; there is more from %s if nobody posts until then", b.UsedUp, b.Opens.Format("15:04 MST")), ""})
+		}
 		if r.Stalled {
 			all = append(all, finding{critical, "posts are not taken from their queue, which is a defect of the relay, please report it", ""})
 		}

@@ -191,9 +191,10 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	if s.Retention != nil {
 		writeRetention(w, *s.Retention)
 	}
+	writeBudget(w, r.Budget)
 	p := r.Posts
-	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d expired, %d no room, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
-		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.Expired, p.NoRoom, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
+	fmt.Fprintf(w, "  posts\t%d stored, %d duplicate; refused: %d spent token, %d conflict, %d expired, %d no room, %d over budget, %d invalid token, %d invalid envelope, %d timeout, %d store failed\n",
+		p.Stored, p.Duplicate, p.SpentToken, p.Conflict, p.Expired, p.NoRoom, p.OverBudget, p.InvalidToken, p.InvalidEnvelope, p.Timeout, p.StoreFailed)
 	fmt.Fprintf(w, "  reads\t%s of %s\n", command.CountOf(int(r.Reads.Replays), "replay"), command.CountOf(int(r.Reads.Replayed), "envelope"))
 	fmt.Fprintf(w, "  tokens\t%d sold in %s; refused: %d broken off, %d not served\n",
 		r.Tokens.Sold, command.CountOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
@@ -236,6 +237,20 @@ func writePlugin(w io.Writer, p supervise.Status, instance string, now time.Time
 }
 
 const dateLayout = "2006-01-02 15:04 MST"
+
+// writeBudget writes how much may still be posted.
+func writeBudget(w io.Writer, b relay.BudgetStatus) {
+	var parts []string
+	if b.PostsPerHour > 0 {
+		parts = append(parts, fmt.Sprintf("%d of the %d posts", b.PostsLeft, 24*b.PostsPerHour))
+	}
+	if b.BytesPerDay > 0 {
+		parts = append(parts, fmt.Sprintf("%s of the %s", formatSize(b.BytesLeft), formatSize(uint64(b.BytesPerDay))))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(w, "  budget\t%s of a day are left\n", strings.Join(parts, " and "))
+	}
+}
 
 // writeRetention writes what a server keeps, and for how long that goes on.
 func writeRetention(w io.Writer, r retention.Status) {

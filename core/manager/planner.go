@@ -107,7 +107,7 @@ func (p *planner) planLimits() {
 	p.addStep(Step{Action: ActionSet, Settings: changedLimits(from, p.next.Limits), do: func(context.Context) error {
 		for _, s := range live {
 			if s.relay != nil { // the server may have been stopped by an earlier step
-				s.relay.SetLimits(p.next.Limits)
+				s.relay.SetLimits(withBudget(p.next.Limits, s.retention))
 				p.m.updateShared(func() { s.limits = p.next.Limits })
 			}
 		}
@@ -202,6 +202,7 @@ func (p *planner) planRetention(s *server, next limits.Retention) {
 		p.m.updateShared(func() { s.retention = next })
 		if s.keeper != nil { // an earlier step may have stopped the server
 			s.keeper.SetRetention(next)
+			s.relay.SetLimits(withBudget(s.limits, next))
 		}
 		return nil
 	}}

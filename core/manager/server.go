@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err != nil {
 		return err
 	}
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: limits, Check: files.checkFiles, Logger: log})
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -168,6 +169,14 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 		s.relay, s.limits, s.stopMark, s.files, s.keeper, s.problem = r, limits, end, files, keeper, ""
 	})
 	return nil
+}
+
+// withBudget returns limits with what a server with the retention may take in, where the
+// operator has not said it.
+func withBudget(l limits.Limits, r limits.Retention) limits.Limits {
+	posts, bytes := r.Budget()
+	l.PostsPerHour, l.BytesPerDay = cmp.Or(l.PostsPerHour, posts), cmp.Or(l.BytesPerDay, bytes)
+	return l
 }
 
 // storePath is a directory on the disk of the store of the server in dir.

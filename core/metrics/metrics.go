@@ -51,8 +51,20 @@ var serverTable = []metric[relay.Status]{{
 		p := st.Posts
 		return labelledPoints("result",
 			labelValue{"conflict", p.Conflict}, labelValue{"duplicate", p.Duplicate}, labelValue{"expired", p.Expired}, labelValue{"invalid_envelope", p.InvalidEnvelope}, labelValue{"invalid_token", p.InvalidToken},
-			labelValue{"no_room", p.NoRoom},
+			labelValue{"no_room", p.NoRoom}, labelValue{"over_budget", p.OverBudget},
 			labelValue{"spent_token", p.SpentToken}, labelValue{"store_failed", p.StoreFailed}, labelValue{"stored", p.Stored}, labelValue{"timeout", p.Timeout})
+	},
+}, {
+	name: "budget_posts", kind: stats.Gauge,
+	doc: "Posts that the server still takes of those of a day; see posts_per_hour. The metric is left out without that limit.",
+	points: func(st relay.Status) []stats.Point {
+		return boundedPoint(st.Budget.PostsPerHour > 0, st.Budget.PostsLeft)
+	},
+}, {
+	name: "budget_bytes", unit: "bytes", kind: stats.Gauge,
+	doc: "Bytes of messages that the server still takes of those of a day; see bytes_per_day. The metric is left out without that limit.",
+	points: func(st relay.Status) []stats.Point {
+		return boundedPoint(st.Budget.BytesPerDay > 0, st.Budget.BytesLeft)
 	},
 }, {
 	name: "store_appends", kind: stats.Counter,
@@ -184,6 +196,14 @@ type labelValue struct {
 }
 
 func singlePoint(n uint64) []stats.Point { return []stats.Point{{Value: float64(n)}} }
+
+// boundedPoint is singlePoint, or nothing if there is no bound.
+func boundedPoint(bounded bool, n uint64) []stats.Point {
+	if !bounded {
+		return nil
+	}
+	return singlePoint(n)
+}
 
 func labelledPoints(label string, numbers ...labelValue) []stats.Point {
 	points := make([]stats.Point, len(numbers))

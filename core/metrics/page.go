@@ -32,7 +32,7 @@ these servers share a relay. Do not publish the metrics as they are.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString(pageIntro)
-	everything := relay.Status{Store: &relay.StoreStatus{}}
+	everything := relay.Status{Store: &relay.StoreStatus{}, Budget: relay.BudgetStatus{PostsPerHour: 1, BytesPerDay: 1}}
 	for _, m := range append(readAll(serverTable, everything), readAll(relayTable, relayFigures{})...) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", m.Name, m.Kind, m.Unit, listLabels(m.Points), m.Doc)
 	}

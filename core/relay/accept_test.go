@@ -319,7 +319,7 @@ func newBareServer(t *testing.T, store storage.Store, l limits.Limits) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{board: b, log: slog.New(slog.DiscardHandler)}
+	s := &Server{board: b, log: slog.New(slog.DiscardHandler), budget: newQuietBudget(l)}
 	s.limits.Store(&l)
 	return s
 }

@@ -22,6 +22,9 @@
 // small purchases first; a client that did the proof of work for a usual purchase is
 // never turned away.
 //
+// What all clients together may post is bounded for an hour and for a day. The clients that
+// post most are refused first (budget.go). A refused post does not spend its token.
+//
 // A client that posts faster than the store commits is read more slowly. A client
 // that does not read is waited for, with at most one page of envelopes in memory, and
 // is closed when it reads nothing for Limits.StuckReader.
@@ -33,8 +36,8 @@
 //
 // # The way of a post
 //
-// The reader of a session takes a post (readRequests), checks its token and hands it
-// to the board (queuePost). Package board says what follows.
+// The reader of a session takes a post (readRequests), checks its token, takes it from the
+// budget and hands it to the board (queuePost). Package board says what follows.
 package relay
 
 import (
@@ -81,6 +84,7 @@ type Server struct {
 
 	handshakes *admission
 	purchases  *admission
+	budget     *budget
 	// limits are those of new connections; a connection keeps the ones it has.
 	limits atomic.Pointer[limits.Limits]
 	since  time.Time
@@ -140,6 +144,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	s.counts.tokens.setLogInterval()
 	s.handshakes = newAdmission(l.ConnectionsPerSecond, maxHandshakes, newestFirst, &s.counts.board.delayed)
 	s.purchases = newAdmission(tokensPerSecond(l), maxPurchases, usualFirst, &s.counts.tokens.delayed)
+	s.budget = newBudget(l, s.log)
 	s.sessionsCtx = run
 	return s, nil
 }
@@ -196,6 +201,7 @@ func (s *Server) SetLimits(l limits.Limits) {
 	s.limits.Store(&l)
 	s.handshakes.setRate(l.ConnectionsPerSecond)
 	s.purchases.setRate(tokensPerSecond(l))
+	s.budget.setLimits(l)
 	for _, a := range s.acceptors {
 		a.setLimits(l)
 	}

@@ -115,7 +115,7 @@ func TestReplaysAreServedOneAfterTheOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Server{board: b, log: slog.New(slog.DiscardHandler)}
+		s := &Server{board: b, log: slog.New(slog.DiscardHandler), budget: newQuietBudget(limits.Limits{})}
 		s.limits.Store(&limits.Limits{IdleTimeout: time.Hour, StuckReader: time.Minute, OutstandingPosts: 1, ReaderBuffer: 64 << 10})
 		near, far := net.Pipe()
 		ses := newSession(s, tapir.Plain(near))

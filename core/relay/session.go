@@ -32,6 +32,7 @@ type session struct {
 	wake          chan struct{}     // to the writer: a post is finished
 	finalDeadline func() time.Time  // the end of the last second, which the first call begins
 	noteActivity  func()            // called when the client asks for something, and while it is served
+	usage         *usage            // of the budget
 	asked         bool              // whether the client has asked for something; the reader's
 
 	mu    sync.Mutex
@@ -105,6 +106,7 @@ func newSession(s *Server, conn *tapir.Conn) *session {
 		slots:         make(chan struct{}, limits.OutstandingPosts),
 		replays:       make(chan *wire.Replay),
 		wake:          make(chan struct{}, 1),
+		usage:         s.budget.newUsage(),
 		finalDeadline: sync.OnceValue(func() time.Time { return time.Now().Add(time.Second) }),
 	}
 }
@@ -187,8 +189,8 @@ func (s *session) requestTimeout() time.Duration {
 	return min(s.limits.IdleTimeout, firstRequestTimeout)
 }
 
-// queuePost checks the token of a post and hands the post to the board. It waits while
-// the connection has as many unanswered posts as it may.
+// queuePost checks the token of a post, takes the post from the budget and hands it to the
+// board. It waits while the connection has as many unanswered posts as it may.
 func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 	select {
 	case s.slots <- struct{}{}:
@@ -205,7 +207,18 @@ func (s *session) queuePost(ctx context.Context, req *wire.Post) error {
 		s.finishPost(p, board.Result{})
 		return nil
 	}
+	budget, size := s.server.budget, len(req.EGM.Signature)+len(req.EGM.Ciphertext)
+	switch ok, err := budget.takePost(ctx, s.usage, size, s.limits.PostTimeout); {
+	case err != nil:
+		return err
+	case !ok:
+		s.finishPost(p, board.Result{})
+		return nil
+	}
 	s.server.board.Post(ctx, req.EGM, json, storage.Nullifier(spent.T), func(r board.Result) {
+		if !r.Success {
+			budget.giveBack(s.usage, size)
+		}
 		s.finishPost(p, r)
 	})
 	return nil

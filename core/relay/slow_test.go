@@ -20,7 +20,7 @@ import (
 func TestSlowReaderDoesNotHoldUpTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		server := &Server{}
+		server := &Server{budget: newQuietBudget(limits.Limits{})}
 		server.limits.Store(&limits.Limits{StuckReader: time.Minute, IdleTimeout: time.Minute})
 		ses := newSession(server, tapir.Plain(near))
 		var reader sync.WaitGroup

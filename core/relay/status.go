@@ -62,6 +62,7 @@ type Status struct {
 	Stalled      bool           `json:"stalled,omitempty"`  // posts wait that a defect keeps from being taken
 
 	Store  *StoreStatus `json:"store,omitempty"` // absent while the store does not answer
+	Budget BudgetStatus `json:"budget"`
 	Posts  PostCounts   `json:"posts"`
 	Reads  ReadCounts   `json:"reads"`
 	Tokens TokenCounts  `json:"tokens"`
@@ -86,9 +87,10 @@ type PostCounts struct {
 	Stored          uint64 `json:"stored"`
 	Duplicate       uint64 `json:"duplicate"`
 	SpentToken      uint64 `json:"spent_token"`
-	Conflict        uint64 `json:"conflict"` // another envelope has the signature
-	Expired         uint64 `json:"expired"`  // the clock is behind the floor of the store
-	NoRoom          uint64 `json:"no_room"`  // the server is full, or its disk
+	Conflict        uint64 `json:"conflict"`    // another envelope has the signature
+	Expired         uint64 `json:"expired"`     // the clock is behind the floor of the store
+	NoRoom          uint64 `json:"no_room"`     // the server is full, or its disk
+	OverBudget      uint64 `json:"over_budget"` // too much is posted
 	InvalidToken    uint64 `json:"invalid_token"`
 	InvalidEnvelope uint64 `json:"invalid_envelope"` // too large, or without a signature
 	Timeout         uint64 `json:"timeout"`          // queue or store took too long
@@ -157,6 +159,7 @@ func (s *Server) Status(ctx context.Context) Status {
 			Conflict:        b.Conflict.Load(),
 			Expired:         b.Expired.Load(),
 			NoRoom:          b.NoRoom.Load(),
+			OverBudget:      s.budget.refused.Load(),
 			InvalidToken:    c.invalidToken.Load(),
 			InvalidEnvelope: c.invalidEnvelope.Load(),
 			Timeout:         b.Timeout.Load(),
@@ -188,6 +191,7 @@ func (s *Server) Status(ctx context.Context) Status {
 	if err := s.board.NoRoom(); err != nil {
 		st.NoRoom = err.Error()
 	}
+	st.Budget = s.budget.status()
 	st.Stalled = s.board.Stalled()
 	if info, err := s.board.StoreInfo(ctx); err == nil {
 		st.Store = &StoreStatus{Envelopes: info.Count, Bytes: info.Bytes, InUse: info.InUse, Tokens: info.Tokens}
