@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,13 +15,16 @@ import (
 
 // attack is what strangers do, and what an honest client does at the same time.
 type attack struct {
-	name    string
-	limits  string // of the relay, in its configuration; %d: options.connections
-	prepare func(context.Context, options, *relay) error
-	storm   func(context.Context, options, *relay)
-	honest  func(context.Context, *relay) error
-	act     string // what the honest client does
-	bound   time.Duration
+	name   string
+	limits string // of the relay, in its configuration; %d: options.connections
+	// retention of the server, in the configuration; empty has the defaults.
+	retention string
+	pause     time.Duration // of the honest client; 0 is 100 ms
+	prepare   func(context.Context, options, *relay) error
+	storm     func(context.Context, options, *relay)
+	honest    func(context.Context, *relay) error
+	act       string // what the honest client does
+	bound     time.Duration
 }
 
 // result is a row of the table.
@@ -32,6 +36,8 @@ type result struct {
 	strikes int64 // connections of the attackers
 	memory  int   // most that relay and store had resident, KiB
 	cpu     float64
+	filled  int64 // posts of attackers that were stored
+	lasted  time.Duration
 }
 
 func (r *result) isMet() bool {
@@ -45,7 +51,7 @@ func (o options) performAttack(ctx context.Context, a attack) (*result, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r, err := startRelay(ctx, o, dir, a.limits)
+	r, err := startRelay(ctx, o, dir, a)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +67,14 @@ func (o options) performAttack(ctx context.Context, a attack) (*result, error) {
 	defer cancel()
 	var attacking sync.WaitGroup
 	attacking.Go(func() { a.storm(storm, o, r) })
-	for pause := time.Tick(100 * time.Millisecond); storm.Err() == nil; {
+	for pause := time.Tick(cmp.Or(a.pause, 100*time.Millisecond)); storm.Err() == nil; {
 		res.tryHonest(ctx, r)
 		select {
 		case <-pause:
 		case <-storm.Done():
 		}
 	}
+	res.lasted, res.filled = time.Since(begin), r.filled.Load()
 	res.cpu = (r.processorTime() - before).Seconds() / time.Since(begin).Seconds()
 	res.memory = r.peakMemory()
 	attacking.Wait()
@@ -109,6 +116,7 @@ func writeTable(w io.Writer, rows []*result) error {
 		return err
 	}
 	for _, r := range rows {
+		io.WriteString(w, r.describeFill()) //nolint:errcheck // the next write fails as well
 		if r.first != nil {
 			fmt.Fprintf(w, "%s: the honest client met: %v\n", r.name, r.first)
 		}

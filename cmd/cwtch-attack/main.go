@@ -4,6 +4,7 @@
 //	cwtch-attack -relay bin/cwtch-relay connect    storms of connections, of five kinds
 //	cwtch-attack -relay bin/cwtch-relay buy        buyers of 150 tokens
 //	cwtch-attack -relay bin/cwtch-relay replay     replays from a signature that many envelopes have, and from others
+//	cwtch-attack -relay bin/cwtch-relay fill       posters of as much as the relay takes, without and with a budget
 //
 // It exits with status 1 if the honest client was turned away, or waited longer
 // than the bound that the table shows.
@@ -58,10 +59,13 @@ type options struct {
 	buyers      int
 	envelopes   int
 	readers     int
+	posters     int
+	posts       int
+	early       time.Duration
 }
 
 // maxOptions bounds the flags, so that a slip of the finger does not take the machine.
-var maxOptions = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000}
+var maxOptions = options{time: 5 * time.Minute, rate: 2000, connections: 8192, buyers: 2000, envelopes: 200_000, readers: 4000, posters: 2000, posts: 1_000_000, early: time.Hour}
 
 func (o options) validate() error {
 	for _, c := range []struct {
@@ -70,10 +74,14 @@ func (o options) validate() error {
 	}{
 		{"time", int(o.time), int(maxOptions.time)}, {"rate", o.rate, maxOptions.rate}, {"connections", o.connections, maxOptions.connections},
 		{"buyers", o.buyers, maxOptions.buyers}, {"envelopes", o.envelopes, maxOptions.envelopes}, {"readers", o.readers, maxOptions.readers},
+		{"posters", o.posters, maxOptions.posters}, {"posts", o.posts, maxOptions.posts},
 	} {
 		if c.value < 1 || c.value > c.most {
 			return fmt.Errorf("-%s is out of bounds", c.flag)
 		}
+	}
+	if o.early < 0 || o.early > maxOptions.early {
+		return errors.New("-early is out of bounds")
 	}
 	return nil
 }
@@ -90,16 +98,19 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	f.IntVar(&o.buyers, "buyers", 340, "buy: buyers at a time")
 	f.IntVar(&o.envelopes, "envelopes", 2000, "replay: envelopes to plant")
 	f.IntVar(&o.readers, "readers", 100, "replay: connections that ask at a time")
+	f.IntVar(&o.posters, "posters", 32, "fill: connections that post at a time")
+	f.DurationVar(&o.early, "early", 0, "fill: how long the honest clients are there before the attack on the budget")
+	f.IntVar(&o.posts, "posts", 100_000, "fill: `posts` of all of them after which they stop")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	if err := o.validate(); err != nil {
 		return err
 	}
-	attacks := map[string][]attack{"connect": connectAttacks, "buy": {buyAttack}, "replay": replayAttacks}
+	attacks := map[string][]attack{"connect": connectAttacks, "buy": {buyAttack}, "replay": replayAttacks, "fill": fillAttacks}
 	chosen := attacks[f.Arg(0)]
 	if chosen == nil || f.NArg() != 1 {
-		return errors.New("name one attack: connect, buy or replay")
+		return errors.New("name one attack: connect, buy, replay or fill")
 	}
 	var rows []*result
 	for _, a := range chosen {

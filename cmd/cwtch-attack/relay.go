@@ -24,6 +24,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 )
 
 // relay is a running relay and what an attack needs.
@@ -36,10 +37,14 @@ type relay struct {
 	mint   *mint.Mint
 
 	strikes atomic.Int64
-	last    []byte // signature of the last honest envelope
-	planted []byte // signature that attackers ask from
-	request []byte // packet of a purchase
-	keys    []byte // first message of a handshake
+	last    []byte        // signature of the last honest envelope
+	planted []byte        // signature that attackers ask from
+	request []byte        // packet of a purchase
+	posters []*tapir.Conn // of honest clients
+	turn    int           // of them
+	serial  atomic.Int64  // of the posts of usual length
+	filled  atomic.Int64  // posts of attackers that were stored
+	keys    []byte        // first message of a handshake
 }
 
 const configuration = `data_dir = "data"
@@ -50,15 +55,19 @@ limits {
 }
 server "attacked" {
   storage %q {}
+  retention {
+    %s
+  }
 }
 `
 
-func startRelay(ctx context.Context, o options, dir, limits string) (*relay, error) {
+func startRelay(ctx context.Context, o options, dir string, a attack) (*relay, error) {
+	limits := a.limits
 	if strings.Contains(limits, "%d") {
 		limits = fmt.Sprintf(limits, o.connections)
 	}
 	config, server := filepath.Join(dir, "server.hcl"), filepath.Join(dir, "data", "servers", "attacked")
-	if err := errors.Join(os.WriteFile(config, fmt.Appendf(nil, configuration, limits, o.storage), 0o600), os.MkdirAll(server, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(config, fmt.Appendf(nil, configuration, limits, o.storage, a.retention), 0o600), os.MkdirAll(server, 0o700)); err != nil {
 		return nil, err
 	}
 	keys, err := identity.LoadOrCreate(filepath.Join(server, "keys"))

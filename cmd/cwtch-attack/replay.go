@@ -21,8 +21,8 @@ var replayAttacks = []attack{
 func replayAttack(name string, one bool) attack {
 	return attack{
 		name: name, act: "connect, replay", bound: 2 * time.Second, honest: honestReplay,
-		// Not the limits of connections are attacked here.
-		limits:  "connections = 8192\n connections_per_second = 10000",
+		// Neither the limits of connections nor those of posts are attacked here.
+		limits: "connections = 8192\n connections_per_second = 10000\n " + noBudget, retention: roomyRetention,
 		prepare: func(ctx context.Context, o options, r *relay) error { return r.plantEnvelopes(ctx, o.envelopes, one) },
 		storm: func(ctx context.Context, o options, r *relay) {
 			runAttackers(ctx, o.readers, 0, &r.strikes, r.askForReplay)

@@ -13,6 +13,7 @@ func TestAttacks(t *testing.T) {
 		"connect": {"-time", "3s", "-connections", "128"},
 		"buy":     {"-time", "5s"},
 		"replay":  {"-time", "3s", "-envelopes", "500", "-readers", "20"},
+		"fill":    {"-time", "5s", "-posters", "16", "-posts", "10000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if raceEnabled && name == "buy" { // it makes the attackers' proofs of work slow, on the same processors

@@ -206,3 +206,30 @@ func TestCompactOverTheControlSocket(t *testing.T) {
 		t.Errorf("a server that is not there: %+v, %v", done, err)
 	}
 }
+
+// TestBudgetFollowsTheRetention shows that what a server takes in follows from its retention,
+// unless the limits say it, and that a reload of either changes it.
+func TestBudgetFollowsTheRetention(t *testing.T) {
+	h := newTestRelay(t, "main")
+	h.cfg.Servers[0].Retention = limits.Retention{MaxCount: 100_000}
+	m := h.start()
+	h.waitUntilRunning(m, "main")
+	for _, c := range []struct {
+		change func()
+		want   int
+	}{
+		{func() {}, 3749}, // nine tenths of 100 000 in 24 hours
+		{func() { h.cfg.Servers[0].Retention.MinAge = 24 * time.Hour }, 1874},
+		{func() { h.cfg.Limits.PostsPerHour = 500 }, 500},
+		{func() { h.cfg.Servers[0].Retention.MinAge = 0 }, 500},
+		{func() { h.cfg.Limits.PostsPerHour = 0 }, 3749},
+	} {
+		c.change()
+		if plan, err := m.Reload(t.Context(), false); err != nil || plan.Failed() > 0 {
+			t.Fatalf("%+v, %v", plan, err)
+		}
+		if got := h.serverStatus(m, "main").Relay.Budget.PostsPerHour; got != c.want {
+			t.Errorf("the server takes %d posts an hour, want %d", got, c.want)
+		}
+	}
+}

@@ -17,7 +17,8 @@ import (
 // connection may take from it as long as it has used less of it, in the last day or so,
 // than what is left for all. So the connections that post most are refused first. With n
 // of them at it, an n-th of a day's refill is left, and a connection that posts less than
-// that in a day is never refused. ADR 17 says why it is the connection that counts.
+// that in a day is never refused. The last eighth is only for connections that are older
+// than ten minutes. ADR 17 says why it is the connection that counts.
 type budget struct {
 	log     *slog.Logger
 	refused atomic.Uint64 // posts
@@ -43,11 +44,17 @@ type allowance struct {
 type usage struct {
 	posts, bytes float64
 	at           time.Time // of the last decay
+	since        time.Time // of the connection
 }
 
-// newcomerShare is the part of an allowance that a new connection counts as having used,
-// if there is as much left. Otherwise a client could start over by connecting again.
-const newcomerShare = 1.0 / 8
+const (
+	// newcomerShare is the part of an allowance that a new connection counts as having used,
+	// if there is as much left. Otherwise a client could start over by connecting again.
+	newcomerShare = 1.0 / 8
+	// newcomerTime is how long a connection counts as having used at least that much, whatever
+	// is left. It keeps clients that connect again and again from the last eighth.
+	newcomerTime = 10 * time.Minute
+)
 
 const day = 24 * time.Hour
 
@@ -89,7 +96,7 @@ func (b *budget) newUsage() *usage {
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.refill(now)
-	return &usage{posts: b.posts.newcomerUse(), bytes: b.bytes.newcomerUse(), at: now}
+	return &usage{posts: b.posts.newcomerUse(), bytes: b.bytes.newcomerUse(), at: now, since: now}
 }
 
 func (a *allowance) newcomerUse() float64 { return min(a.left, newcomerShare*a.perDay) }
@@ -129,8 +136,9 @@ func (b *budget) tryTake(u *usage, size float64) (wait time.Duration, short stri
 	now := time.Now()
 	b.refill(now)
 	u.decay(now)
-	if wait, short = b.posts.delay(u.posts, 1), b.posts.option; wait == 0 {
-		wait, short = b.bytes.delay(u.bytes, size), b.bytes.option
+	young := now.Sub(u.since) < newcomerTime
+	if wait, short = b.posts.delay(u.posts, 1, young), b.posts.option; wait == 0 {
+		wait, short = b.bytes.delay(u.bytes, size, young), b.bytes.option
 	}
 	if wait == 0 {
 		b.addUse(u, 1, size)
@@ -161,7 +169,10 @@ func (a *allowance) take(n float64) {
 
 // delay returns how long it takes until a connection that has used some may use more, by
 // what comes and what it forgets.
-func (a *allowance) delay(used, more float64) time.Duration {
+func (a *allowance) delay(used, more float64, young bool) time.Duration {
+	if young {
+		used = max(used, newcomerShare*a.perDay)
+	}
 	lacks := used + more - a.left
 	if a.perDay == 0 || lacks <= 0 {
 		return 0
@@ -196,8 +207,8 @@ type BudgetStatus struct {
 	PostsLeft    uint64 `json:"posts_left,omitempty"`     // of those of a day
 	BytesPerDay  int64  `json:"bytes_per_day,omitempty"`  // 0 is no bound
 	BytesLeft    uint64 `json:"bytes_left,omitempty"`
-	// UsedUp is the limit of which less than an eighth is left, for connections that have
-	// posted little; Opens is when there is more than that if nobody posts until then.
+	// UsedUp is the limit of which less than an eighth is left, for older connections that
+	// have posted little; Opens is when there is more than that if nobody posts until then.
 	UsedUp string     `json:"used_up,omitempty"`
 	Opens  *time.Time `json:"opens,omitempty"`
 }
