@@ -20,7 +20,7 @@ type Limits struct {
 	OutstandingPosts      int           // unanswered, for each connection
 	QueueRecords          int           // posts of all connections that wait for the store
 	QueueBytes            int64         // memory they hold
-	PostTimeout           time.Duration // wait for the queue, and again for the store
+	PostTimeout           time.Duration // wait for the budget, for the queue, and for the store, each
 	PostsPerHour          int           // of all connections, as the mean of a day; 0 is no bound
 	BytesPerDay           int64         // of signatures and ciphertexts; 0 is no bound
 	TokenBatchesPerSecond int           // of TokenBatch tokens, or more of fewer
@@ -56,7 +56,7 @@ var Table = []Limit{
 	limit(plugin.Bytes, "queue_bytes", "64MiB", 1<<20, 16<<30, func(l *Limits) *int64 { return &l.QueueBytes },
 		"Memory of the posts that wait to be stored. A post that finds no room within post_timeout is refused."),
 	limit(plugin.Duration, "post_timeout", "10s", 100*time.Millisecond, 10*time.Minute, func(l *Limits) *time.Duration { return &l.PostTimeout },
-		"Time that a post waits for room in the queue, and again for the storage plugin. A post that would wait longer is refused; its author may try again."),
+		"Time that a post waits for the budget of the server, again for room in the queue, and again for the storage plugin. A post that would wait longer is refused; its author may try again."),
 	limit(plugin.Int, "posts_per_hour", "", 60, 1_000_000_000, func(l *Limits) *int { return &l.PostsPerHour },
 		"Posts that a server takes in an hour, as the mean of a day: the posts of a whole day may come at once. If more come, the connections that post most are refused, and the others share what is left. A refused post does not spend its token. If it is left out, it is nine tenths of what fits into max_count of the retention within min_age and a day, 1209 with the defaults, so that nobody can fill the server with young messages."),
 	limit(plugin.Bytes, "bytes_per_day", "", 4<<20, 1<<50, func(l *Limits) *int64 { return &l.BytesPerDay },
