@@ -116,7 +116,7 @@ func writeTable(w io.Writer, rows []*result) error {
 		return err
 	}
 	for _, r := range rows {
-		io.WriteString(w, r.describeFill()) //nolint:errcheck // the next write fails as well
+		io.WriteString(w, r.describeFill())
 		if r.first != nil {
 			fmt.Fprintf(w, "%s: the honest client met: %v\n", r.name, r.first)
 		}
