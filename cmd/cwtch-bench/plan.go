@@ -159,6 +159,7 @@ type relayHome struct {
 	// Of the configuration: plugins that it declares, and those that the server
 	// uses beside its store.
 	declared, used string
+	maxAge         time.Duration // of what is kept
 }
 
 func (b *bench) printf(format string, args ...any) {
@@ -237,7 +238,7 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 // prepareHome makes a directory for a relay with n envelopes in its store; born returns the
 // hour of each.
 func (b *bench) prepareHome(ctx context.Context, name string, n int, born func(i int) storage.Hour) (*relayHome, error) {
-	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n}
+	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n, maxAge: 36500 * day}
 	if err := os.MkdirAll(s.serverDir(), 0o700); err != nil {
 		return nil, err
 	}

@@ -21,7 +21,8 @@ import (
 const serverName = "bench"
 
 // configuration has limits that the bench does not meet, and defaults else. It is filled in
-// with the declared plugins, the storage plugin, and the other plugins of the server.
+// with the declared plugins, the storage plugin, the age in days up to which envelopes are
+// kept, and the other plugins of the server.
 const configuration = `data_dir = "data"
 network "loopback" { registry = "net" }
 log { level = "warn" }
@@ -37,6 +38,7 @@ server "` + serverName + `" {
   storage %q {}
   retention {
     min_age   = "1d"
+    max_age   = "%dd"
     max_count = 100000000000
     max_bytes = "4TiB"
   }
@@ -64,7 +66,7 @@ type relay struct {
 
 // writeConfig writes the configuration of a relay.
 func (b *bench) writeConfig(s *relayHome) error {
-	return os.WriteFile(s.configFile(), fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.used), 0o600)
+	return os.WriteFile(s.configFile(), fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.maxAge/day, s.used), 0o600)
 }
 
 // startRelay starts the program and returns when its server can be reached.

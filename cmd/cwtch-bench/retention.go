@@ -58,10 +58,8 @@ func (b *bench) ageOf(round int) time.Duration {
 	return youngestTenth + time.Duration(b.plan.Rounds-round)*tenthApart
 }
 
-// retentionBlock keeps everything that a round before this one has left.
-func (b *bench) retentionBlock(round int) string {
-	return fmt.Sprintf("  retention {\n    max_age = \"%dd\"\n    max_bytes = \"64GiB\"\n    max_count = 1000000000\n  }\n", (b.ageOf(round)+tenthApart/2)/day)
-}
+// maxAge returns a limit that keeps everything that a round before this one has left.
+func (b *bench) maxAge(round int) time.Duration { return b.ageOf(round) + tenthApart/2 }
 
 // measureRetention has a relay remove a tenth of its envelopes and compact its file while
 // clients post.
@@ -69,7 +67,7 @@ func (b *bench) measureRetention(ctx context.Context) error {
 	s := b.retained
 	round := s.rounds
 	s.rounds++
-	s.used = b.retentionBlock(round)
+	s.maxAge = b.maxAge(round)
 	r, err := b.startRelay(ctx, s)
 	if err != nil {
 		return err
@@ -83,7 +81,7 @@ func (b *bench) measureRetention(ctx context.Context) error {
 	b.sheet.setFigure("retention.calm.p99", toMilliseconds(percentileOf(calm.latencies, 0.99)))
 	tenth := uint64(b.plan.Many / 10)
 	err = b.compareLoad(ctx, r, "prune", calm, func() error {
-		s.used = b.retentionBlock(round + 1)
+		s.maxAge = b.maxAge(round + 1)
 		return r.reload(ctx, b)
 	}, func() (bool, error) {
 		st, err := manager.AskStatus(ctx, r.dataDir())
