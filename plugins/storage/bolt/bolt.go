@@ -242,14 +242,16 @@ func (s *Store) loadState(tx *bbolt.Tx) error {
 
 // Info implements [storage.Store].
 func (s *Store) Info(ctx context.Context) (info storage.Info, err error) {
-	err = s.viewIndex(ctx, "describe", func(tx *bbolt.Tx, st *state) error {
+	var count uint64
+	look := func(st *state) { count = s.hours.countOf(st.floor) }
+	err = s.viewHours(ctx, "describe", look, func(tx *bbolt.Tx, st *state) error {
 		if _, err := readState(tx); err != nil {
 			return err
 		}
 		info = storage.Info{
 			Epoch:  s.epoch,
 			Last:   st.last,
-			Count:  s.hours.countOf(st.floor),
+			Count:  count,
 			Bytes:  uint64(tx.Size()) + s.newBytes.Load(),
 			InUse:  usedBytes(tx, s.file),
 			Tokens: st.tokens,
@@ -295,15 +297,21 @@ func (s *Store) Close() error {
 
 // viewShown calls f with what readers are shown now.
 func (s *Store) viewShown(ctx context.Context, op string, f func(*bbolt.Tx, *state) error) error {
-	return s.viewLocked(ctx, op, false, f)
+	return s.viewLocked(ctx, op, false, func(*state) {}, f)
 }
 
-// viewIndex calls f with what readers are shown now, the index and the hours included.
+// viewHours calls look with mu locked, when the hours are those that readers are shown now, and
+// then f with the rest of what they are shown.
+func (s *Store) viewHours(ctx context.Context, op string, look func(*state), f func(*bbolt.Tx, *state) error) error {
+	return s.viewLocked(ctx, op, false, look, f)
+}
+
+// viewIndex calls f with what readers are shown now, the index included.
 func (s *Store) viewIndex(ctx context.Context, op string, f func(*bbolt.Tx, *state) error) error {
-	return s.viewLocked(ctx, op, true, f)
+	return s.viewLocked(ctx, op, true, func(*state) {}, f)
 }
 
-func (s *Store) viewLocked(ctx context.Context, op string, keepLock bool, f func(*bbolt.Tx, *state) error) error {
+func (s *Store) viewLocked(ctx context.Context, op string, keepLock bool, look func(*state), f func(*bbolt.Tx, *state) error) error {
 	s.dbMu.RLock()
 	defer s.dbMu.RUnlock()
 	return s.runMethod(ctx, op, func() error {
@@ -320,7 +328,9 @@ func (s *Store) viewLocked(ctx context.Context, op string, keepLock bool, f func
 			return err
 		}
 		defer func() { _ = tx.Rollback() }() // which only ends the view
-		if begun(); !keepLock {
+		begun()
+		look(&st)
+		if !keepLock {
 			unlock()
 		}
 		return f(tx, &st)

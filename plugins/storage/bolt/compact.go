@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -180,7 +181,11 @@ func (s *Store) beginCompaction(room uint64) error {
 	if err := s.ensureWritable(); err != nil {
 		return err
 	}
+	var lowest storage.Seq // in the log, shown or not
 	err := s.viewNow(func(tx *bbolt.Tx) error {
+		if k, _ := tx.Bucket(logBucket).Cursor().First(); len(k) >= 8 {
+			lowest = storage.Seq(binary.BigEndian.Uint64(k))
+		}
 		needed := usedBytes(tx, s.file)
 		if needed == 0 {
 			needed = uint64(tx.Size())
@@ -200,7 +205,7 @@ func (s *Store) beginCompaction(room uint64) error {
 	s.appendMu.Lock()
 	defer s.appendMu.Unlock()
 	s.index.changes = new(changes)
-	s.compaction.seq = max(s.shown.lowest, 1)
+	s.compaction.seq = max(lowest, 1)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -388,5 +389,32 @@ func TestStoreThatWasExchangedIsNotOpened(t *testing.T) {
 	compactAll(t, s, 0)
 	if err := checkSameFile(s.path, file); err == nil {
 		t.Error("the file that is gone would be opened")
+	}
+}
+
+// TestCompactionWhilePrunedEntriesWait compacts a store of which most is pruned and not yet
+// removed, after a reader has passed over it. What waits is removed from the new file.
+func TestCompactionWhilePrunedEntriesWait(t *testing.T) {
+	s := openNewStore(t, Options{})
+	for hour := range storage.Hour(4) {
+		records := storefiletest.RandomRecords(50)
+		for i := range records {
+			records[i].Born = hour
+		}
+		appendAll(t, s, records)
+	}
+	if p, err := s.Prune(t.Context(), storage.PruneRequest{Floor: 3, Max: 10}); err != nil || !p.More {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if info, err := s.Info(t.Context()); err != nil || info.First != 151 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	before := readContent(t, s)
+	compactAll(t, s, 0)
+	pruneAll(t, s, 3, 0)
+	compactAll(t, s, 0)
+	after := readContent(t, s)
+	if before.tokens, after.tokens = nil, nil; !reflect.DeepEqual(after, before) { // the tokens forget what is removed
+		t.Errorf("%+v, before %+v", after.info, before.info)
 	}
 }

@@ -128,13 +128,13 @@ func (s *Store) Hours(ctx context.Context, req storage.HoursRequest) (sizes []st
 	if err != nil {
 		return nil, fmt.Errorf("list the hours of %s: %w", s.path, err)
 	}
-	err = s.viewShown(ctx, "list the hours of", func(tx *bbolt.Tx, st *state) error {
-		if _, err := readState(tx); err != nil {
-			return err
-		}
+	look := func(st *state) {
 		found := s.hours.from(max(req.From, st.floor))
 		sizes = slices.Clone(found[:min(len(found), limit)])
-		return nil
+	}
+	err = s.viewHours(ctx, "list the hours of", look, func(tx *bbolt.Tx, _ *state) error {
+		_, err := readState(tx)
+		return err
 	})
 	return sizes, err
 }
