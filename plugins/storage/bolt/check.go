@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -235,18 +236,18 @@ func (s *inspection) noteGroup(k key, entry *catalogEntry) {
 
 // checkLog compares the log with the counters.
 func (s *inspection) checkLog() {
-	entries := s.catalog.entries
 	if !s.stateOK {
 		return
 	}
-	if uint64(len(entries)) != s.state.count {
-		s.faults.add("log", fmt.Sprintf("it has %d whole envelopes and counts %d", len(entries), s.state.count))
+	count := uint64(s.catalog.count)
+	if count != s.state.count {
+		s.faults.add("log", fmt.Sprintf("it has %d whole envelopes and counts %d", count, s.state.count))
 	}
-	if n := len(entries); n > 0 && entries[n-1].seq > s.state.last {
+	if s.catalog.last() > s.state.last {
 		s.faults.add("log", fmt.Sprintf("it has entries after entry %d, the last one", s.state.last))
 	}
-	if first := uint64(s.state.last) - uint64(len(entries)); s.state.floor == 0 && s.state.last >= storage.Seq(len(entries)) && first > 0 {
-		s.faults.add("log", fmt.Sprintf("%d of %d entries are missing, and none was removed", first, s.state.last))
+	if last := uint64(s.state.last); s.state.floor == 0 && last > count {
+		s.faults.add("log", fmt.Sprintf("%d of %d entries are missing, and none was removed", last-count, last))
 	}
 }
 
@@ -267,8 +268,8 @@ func (s *inspection) checkMissingKeys() {
 			continue
 		}
 		missing, first := 0, storage.Seq(0)
-		for i := range s.catalog.entries {
-			e := &s.catalog.entries[i]
+		for i := range s.catalog.count {
+			e := s.catalog.at(i)
 			if e.seen&(1<<kind) != 0 || kind == tokenKind && !e.paid {
 				continue
 			}
@@ -313,32 +314,15 @@ func (s *inspection) checkHours() {
 		s.faults.add("", "the sizes of the hours are missing")
 		return
 	}
-	want := make(hourChanges)
-	for i := range s.catalog.entries {
-		if e := &s.catalog.entries[i]; e.seq <= s.state.counted {
-			want.add(e.born, 1, int64(e.size))
+	want := maps.Clone(s.catalog.counted)
+	mistaken := 0
+	wrong := s.eachHour(func(hour storage.Hour, size hourChange) {
+		if want[hour] != size {
+			mistaken++
 		}
-	}
-	wrong := 0
-	for _, leaf := range s.hours.leaves {
-		elements, err := s.walker.readLeaf(s.hours, leaf)
-		if err != nil {
-			s.faults.addPage(leaf.id, err.Error()+"; its sizes of hours are lost")
-		}
-		for _, e := range elements {
-			if len(e.key) != 4 || len(e.value) != 16 {
-				wrong++
-				continue
-			}
-			hour := storage.Hour(binary.BigEndian.Uint32(e.key))
-			size := hourChange{int64(binary.BigEndian.Uint64(e.value)), int64(binary.BigEndian.Uint64(e.value[8:]))}
-			if want[hour] != size {
-				wrong++
-			}
-			delete(want, hour)
-		}
-	}
-	if wrong += len(want); wrong > 0 {
+		delete(want, hour)
+	})
+	if wrong += mistaken + len(want); wrong > 0 {
 		s.faults.add("hours", fmt.Sprintf("the sizes of %d hours are not those of the log", wrong))
 	}
 }

@@ -108,12 +108,16 @@ func TestFigures(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	s = nil
+	debug.SetGCPercent(inspectionGCPercent)
+	debug.FreeOSMemory()
+	before := anonymousMemory(t)
 	check := startFigure(t, "check")
 	if faults := checkAll(t, mustInspect(t, path)); len(faults) > 0 {
 		t.Error(faultsText(faults))
 	}
 	check()
-	t.Logf("memory of the process: %d MiB", anonymousMemory(t)>>20)
+	t.Logf("memory of the process: %d MiB, and %d MiB before", anonymousMemory(t)>>20, before>>20)
 }
 
 // figureRecords makes paid records with random content.

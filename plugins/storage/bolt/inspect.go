@@ -19,8 +19,8 @@ import (
 )
 
 // inspection is a store that is opened for inspection. It reads the file without bbolt, which
-// trusts its pages, and changes nothing. What it knows of the log is in memory, about a
-// hundred bytes for each envelope, from the first call on.
+// trusts its pages, and changes nothing. What it knows of the log is in memory, less than a
+// hundred bytes for each envelope.
 type inspection struct {
 	path string
 	file *os.File
@@ -40,39 +40,14 @@ type inspection struct {
 
 	faults  faultList
 	catalog catalog
-	tokens  tokenTable
+	firsts  []first // ascending; nil until they are read
 	checked checkProgress
 }
 
-// catalog is what the log has, in the order of the log.
-type catalog struct {
-	next    int // leaf of the log to be read
-	entries []catalogEntry
-	record  recordAssembler
-	byID    []int // of entries that are shown
-	byKey   []int
-	bySign  []int
-}
-
-// catalogEntry is an entry of the log that is whole.
-type catalogEntry struct {
-	seq     storage.Seq
-	born    storage.Hour
-	id      storage.ID
-	paid    bool
-	token   tag
+// first is a key of that kind in the index.
+type first struct {
 	signTag [signatureTagSize]byte
-	size    int   // of signature and ciphertext
-	seen    uint8 // kinds of its keys that are in the index
-	leaf    int32 // of the log, where it begins
-}
-
-// tokenTable is what the index says of tokens and firsts.
-type tokenTable struct {
-	next   int // leaf of the index to be read
-	tokens []storage.SpentToken
-	firsts map[[signatureTagSize]byte][]storage.Seq
-	done   bool
+	seq     storage.Seq
 }
 
 var (
@@ -93,7 +68,11 @@ func Inspect(path string) (storage.Store, error) {
 		return nil, fmt.Errorf("inspect the store: %w", err)
 	}
 	s := &inspection{path: path}
-	if err := s.open(); err != nil {
+	err = s.open()
+	if err == nil && !s.stateOK { // only the log says what there is, and an Info has less time
+		err = s.fillCatalog(context.Background())
+	}
+	if err != nil {
 		if s.file != nil {
 			s.file.Close()
 		}
@@ -133,7 +112,7 @@ func (s *inspection) open() error {
 // the leaves.
 func (s *inspection) readStructure(size uint64) error {
 	s.faults = faultList{file: filepath.Base(s.path)}
-	s.catalog, s.tokens = catalog{}, tokenTable{}
+	s.catalog, s.firsts = newCatalog(), nil
 	s.log, s.index, s.hours, s.meta = nil, nil, nil, nil
 	s.walker = treeWalker{pageFile: &pageFile{ReaderAt: s.file, size: size}, fault: s.faults.addPage}
 	headers, err := s.readFileHeaders(size)
@@ -304,7 +283,7 @@ func (s *inspection) readMeta() {
 			s.faults.addPage(leaf.id, err.Error()+"; the counters are lost")
 		}
 		for _, e := range elements {
-			values[string(e.key)] = e.value
+			values[string(e.key)] = bytes.Clone(e.value)
 		}
 	}
 	get := func(k []byte) []byte { return values[string(k)] }
@@ -317,7 +296,7 @@ func (s *inspection) readMeta() {
 		s.faults.add("bucket meta", fmt.Sprintf("its number of the format is not 1 to %d", formatVersion))
 		s.format = formatVersion
 	}
-	s.secret = bytes.Clone(get(secretKey))
+	s.secret = get(secretKey)
 	var err error
 	s.state, err = decodeState(s.format, get)
 	if s.stateOK = err == nil; !s.stateOK {
@@ -330,12 +309,11 @@ type recordAssembler struct {
 	seq   storage.Seq
 	piece int // the next one; 0: no record is begun
 	data  []byte
-	leaf  int
 }
 
 // add adds a piece. The record is complete if done is true. broken is a record that was begun
 // and does not go on.
-func (a *recordAssembler) add(k, v []byte, leaf int) (broken storage.Seq, done bool, err error) {
+func (a *recordAssembler) add(k, v []byte) (broken storage.Seq, done bool, err error) {
 	seq, piece := storage.Seq(0), 0
 	switch len(k) {
 	case 9:
@@ -349,7 +327,7 @@ func (a *recordAssembler) add(k, v []byte, leaf int) (broken storage.Seq, done b
 		broken = a.seq
 	}
 	if piece == 0 {
-		*a = recordAssembler{seq: seq, data: a.data[:0], leaf: leaf}
+		*a = recordAssembler{seq: seq, data: a.data[:0]}
 	}
 	if seq != a.seq || piece != a.piece || len(k) == 9 && len(v) > pieceSize {
 		lost := a.seq
@@ -374,14 +352,14 @@ func (a *recordAssembler) add(k, v []byte, leaf int) (broken storage.Seq, done b
 // eachRecord calls f for the records on the leaves of the log from the given one on that are
 // whole, until it returns false, and lose for those that are not. It returns the leaf after the
 // last one that it has read.
-func (s *inspection) eachRecord(a *recordAssembler, leaf int, f func(record, storage.Seq, int) bool, lose func(storage.Seq, string)) int {
+func (s *inspection) eachRecord(a *recordAssembler, leaf int, f func(record, storage.Seq) bool, lose func(storage.Seq, string)) int {
 	elements, err := s.walker.readLeaf(s.log, s.log.leaves[leaf])
 	if err != nil {
 		s.faults.addPage(s.log.leaves[leaf].id, err.Error()+"; its entries of the log are lost")
 		return leaf + 1
 	}
 	for _, e := range elements {
-		broken, done, err := a.add(e.key, e.value, leaf)
+		broken, done, err := a.add(e.key, e.value)
 		if err != nil {
 			lose(0, err.Error())
 			continue
@@ -398,87 +376,28 @@ func (s *inspection) eachRecord(a *recordAssembler, leaf int, f func(record, sto
 			lose(a.seq, "its checksum is wrong")
 		case r.size() > storage.MaxEnvelope || storage.NewID(r.signature, r.ciphertext) != r.id:
 			lose(a.seq, "its id is not that of the envelope")
-		case !f(r, a.seq, a.leaf):
+		case !f(r, a.seq):
 			return leaf + 1
 		}
 	}
 	return leaf + 1
 }
 
-// fillCatalog reads the log, or goes on where an earlier call ended with its context.
-func (s *inspection) fillCatalog(ctx context.Context) error {
-	c := &s.catalog
-	for c.next < len(s.log.leaves) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		s.readCatalogLeaf()
-	}
-	if c.byID != nil {
-		return nil
-	}
-	c.byID, c.byKey, c.bySign = []int{}, nil, nil
-	for i := range c.entries {
-		if s.isShown(&c.entries[i]) {
-			c.byID = append(c.byID, i)
-		}
-	}
-	c.byKey, c.bySign = slices.Clone(c.byID), slices.Clone(c.byID)
-	e := c.entries
-	slices.SortFunc(c.byID, func(a, b int) int { return cmp.Or(bytes.Compare(e[a].id[:], e[b].id[:]), a-b) })
-	slices.SortFunc(c.byKey, func(a, b int) int { return e[a].keyOf().Compare(e[b].keyOf()) })
-	slices.SortFunc(c.bySign, func(a, b int) int { return cmp.Or(bytes.Compare(e[a].signTag[:], e[b].signTag[:]), a-b) })
-	return nil
-}
-
-func (e *catalogEntry) keyOf() storage.Key { return storage.Key{Born: e.born, ID: e.id} }
-
-// isShown reports whether an entry is in the log, and not pruned.
-func (s *inspection) isShown(e *catalogEntry) bool {
-	return e.born >= s.state.floor && (!s.stateOK || e.seq <= s.state.last)
-}
-
-// readCatalogLeaf reads the next leaf of the log into the catalog.
-func (s *inspection) readCatalogLeaf() {
-	c := &s.catalog
-	x := index{secret: s.secret, hash: sha256.Sum256}
-	c.next = s.eachRecord(&c.record, c.next, func(r record, seq storage.Seq, leaf int) bool {
-		if n := len(c.entries); n > 0 && c.entries[n-1].seq >= seq {
-			return true // of an older page
-		}
-		t := x.signatureTag(r.signature)
-		c.entries = append(c.entries, catalogEntry{
-			seq: seq, born: r.born, id: r.id, paid: r.paid, token: r.token, size: r.size(), leaf: int32(leaf),
-			signTag: [signatureTagSize]byte(t[:signatureTagSize]),
-		})
-		return true
-	}, func(seq storage.Seq, text string) { s.faults.addEntry(seq, text) })
-}
-
-// find returns the entry at seq, or nil.
-func (c *catalog) find(seq storage.Seq) *catalogEntry {
-	i, ok := slices.BinarySearchFunc(c.entries, seq, func(e catalogEntry, seq storage.Seq) int { return cmp.Compare(e.seq, seq) })
-	if !ok {
-		return nil
-	}
-	return &c.entries[i]
-}
-
 // readEntries calls f with the entries of the catalog that are shown, from the given one on,
 // until it returns false.
 func (s *inspection) readEntries(from int, f func(storage.Entry) bool) {
-	c, next, more := s.catalog.entries, from, true
-	if from >= len(c) {
+	c, next, more := &s.catalog, from, true
+	if from >= c.count {
 		return
 	}
 	var a recordAssembler
-	for leaf := int(c[from].leaf); leaf < len(s.log.leaves) && next < len(c) && more; {
-		leaf = s.eachRecord(&a, leaf, func(r record, seq storage.Seq, _ int) bool {
-			for next < len(c) && c[next].seq < seq {
+	for leaf := s.log.findLeaf(pieceKey(c.at(from).seq, 0)); leaf < len(s.log.leaves) && next < c.count && more; {
+		leaf = s.eachRecord(&a, leaf, func(r record, seq storage.Seq) bool {
+			for next < c.count && c.at(next).seq < seq {
 				next++
 			}
-			if next < len(c) && c[next].seq == seq {
-				if more = !s.isShown(&c[next]) || f(r.toEntry(seq)); more {
+			if next < c.count && c.at(next).seq == seq {
+				if more = !s.isShown(c.at(next)) || f(r.toEntry(seq)); more {
 					next++
 				}
 			}
@@ -490,69 +409,138 @@ func (s *inspection) readEntries(from int, f func(storage.Entry) bool) {
 // readEntry reads an entry of the catalog.
 func (s *inspection) readEntry(i int) (entry storage.Entry, ok bool) {
 	s.readEntries(i, func(e storage.Entry) bool {
-		entry, ok = e, e.Seq == s.catalog.entries[i].seq
+		entry, ok = e, e.Seq == s.catalog.at(i).seq
 		return false
 	})
 	return entry, ok
 }
 
-// readTokens reads the tokens and firsts of the index, and adds the tokens that the log names.
-func (s *inspection) readTokens(ctx context.Context) error {
-	if err := s.fillCatalog(ctx); err != nil {
-		return err
+// eachIndexKey calls f with the elements of the index from a key on, until it returns false.
+func (s *inspection) eachIndexKey(ctx context.Context, from []byte, f func(element) bool) error {
+	if s.index == nil {
+		return nil
 	}
-	t := &s.tokens
-	if t.firsts == nil {
-		t.firsts = make(map[[signatureTagSize]byte][]storage.Seq)
-	}
-	for s.index != nil && t.next < len(s.index.leaves) {
+	for _, leaf := range s.index.leaves[s.index.findLeaf(from):] {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		leaf := s.index.leaves[t.next]
-		t.next++
 		elements, err := s.walker.readLeaf(s.index, leaf)
 		if err != nil {
 			s.faults.addPage(leaf.id, err.Error()+"; its keys of the index are lost")
-			continue
 		}
 		for _, e := range elements {
-			s.readTokenKey(e)
+			if bytes.Compare(e.key, from) >= 0 && !f(e) {
+				return nil
+			}
 		}
 	}
-	if t.done {
-		return nil
-	}
-	for i := range s.catalog.entries {
-		if e := &s.catalog.entries[i]; e.paid {
-			t.tokens = append(t.tokens, storage.SpentToken{Token: storage.TokenID(e.token), ID: e.id})
-		}
-	}
-	slices.SortStableFunc(t.tokens, func(a, b storage.SpentToken) int {
-		return cmp.Or(bytes.Compare(a.Token[:], b.Token[:]), -bytes.Compare(a.ID[:], b.ID[:])) // zero ids come last
-	})
-	t.tokens = slices.CompactFunc(t.tokens, func(a, b storage.SpentToken) bool { return a.Token == b.Token })
-	t.done = true
 	return nil
 }
 
-// readTokenKey reads the key of a token or of a first.
-func (s *inspection) readTokenKey(e element) {
-	if len(e.key) != len(key{}) {
-		return
+// readFirsts reads the firsts of the index.
+func (s *inspection) readFirsts(ctx context.Context) error {
+	if s.firsts != nil {
+		return nil
 	}
-	switch k := key(e.key); k[0] {
-	case tokenKind:
-		token := storage.SpentToken{Token: k.tokenOf()}
-		if seq := k.seqOf(); seq == 0 && len(e.value) == len(token.ID) {
-			token.ID = storage.ID(e.value)
-		} else if found := s.catalog.find(seq); found != nil {
-			token.ID = found.id
+	firsts := []first{}
+	err := s.eachIndexKey(ctx, []byte{firstKind}, func(e element) bool {
+		if len(e.key) == len(key{}) && e.key[0] == firstKind {
+			k := key(e.key)
+			firsts = append(firsts, first{[signatureTagSize]byte(k[1:]), k.seqOf()})
 		}
-		s.tokens.tokens = append(s.tokens.tokens, token)
-	case firstKind:
-		t := [signatureTagSize]byte(k[1:])
-		s.tokens.firsts[t] = append(s.tokens.firsts[t], k.seqOf())
+		return e.key[0] == firstKind
+	})
+	if err == nil {
+		s.firsts = firsts
+	}
+	return err
+}
+
+// mayFind reports whether an envelope can be found by its signature: it is the first that has
+// it, or there are no firsts.
+func (s *inspection) mayFind(e *catalogEntry) bool {
+	i, _ := slices.BinarySearchFunc(s.firsts, e.signTag, func(f first, t [signatureTagSize]byte) int { return bytes.Compare(f.signTag[:], t[:]) })
+	known := false
+	for ; i < len(s.firsts) && s.firsts[i].signTag == e.signTag; i++ {
+		if known = true; s.firsts[i].seq == e.seq {
+			return true
+		}
+	}
+	return !known
+}
+
+// readTokens returns the first spent tokens after a given one, which is nil for the first of
+// all: those that the index has and those that the log names.
+func (s *inspection) readTokens(ctx context.Context, after *storage.TokenID, limit int) ([]storage.SpentToken, error) {
+	if err := s.fillCatalog(ctx); err != nil {
+		return nil, err
+	}
+	var start storage.TokenID
+	if after != nil {
+		start = *after
+	}
+	var page []storage.SpentToken
+	n := 0 // tokens of one source
+	collect := func(t storage.SpentToken) (more bool) {
+		if after != nil && t.Token == start {
+			return true
+		}
+		if n == 0 || page[len(page)-1].Token != t.Token {
+			if n++; n > limit {
+				return false
+			}
+		}
+		page = append(page, t)
+		return true
+	}
+	from := newKey(tokenKind, tag(start), 0)
+	err := s.eachIndexKey(ctx, from[:], func(e element) bool {
+		if e.key[0] != tokenKind || len(e.key) != len(key{}) {
+			return e.key[0] == tokenKind
+		}
+		return collect(s.tokenOfKey(e))
+	})
+	if err != nil {
+		return nil, err
+	}
+	n = 0
+	c := &s.catalog
+	order := c.sortByToken()
+	i, _ := slices.BinarySearchFunc(order, start, func(i uint32, t storage.TokenID) int { return bytes.Compare(c.at(int(i)).token[:], t[:]) })
+	for _, i := range order[i:] {
+		if e := c.at(int(i)); !collect(storage.SpentToken{Token: storage.TokenID(e.token), ID: e.id}) {
+			break
+		}
+	}
+	slices.SortFunc(page, func(a, b storage.SpentToken) int {
+		return cmp.Or(bytes.Compare(a.Token[:], b.Token[:]), -bytes.Compare(a.ID[:], b.ID[:])) // zero ids come last
+	})
+	page = slices.CompactFunc(page, func(a, b storage.SpentToken) bool { return a.Token == b.Token })
+	return page[:min(len(page), limit)], nil
+}
+
+// tokenOfKey returns the token of a key of the index, with the id that it paid for if the
+// key or the log has that.
+func (s *inspection) tokenOfKey(e element) storage.SpentToken {
+	k := key(e.key)
+	token := storage.SpentToken{Token: k.tokenOf()}
+	if seq := k.seqOf(); seq == 0 && len(e.value) == len(token.ID) {
+		token.ID = storage.ID(e.value)
+	} else if found := s.catalog.find(seq); found != nil {
+		token.ID = found.id
+	}
+	return token
+}
+
+// countTokens counts the tokens that can be read.
+func (s *inspection) countTokens(ctx context.Context) (n uint64, _ error) {
+	for after := (*storage.TokenID)(nil); ; {
+		page, err := s.readTokens(ctx, after, storage.MaxSpentTokens)
+		if err != nil || len(page) == 0 {
+			return n, err
+		}
+		n += uint64(len(page))
+		after = &page[len(page)-1].Token
 	}
 }
 
@@ -572,36 +560,62 @@ func (s *inspection) call(ctx context.Context, op string, f func() error) error 
 	return nil
 }
 
-// Info implements [storage.Store].
+// Info implements [storage.Store]. It says what the store has counted, of which some may be
+// lost, and reads the log only if the counters are.
 func (s *inspection) Info(ctx context.Context) (info storage.Info, err error) {
-	err = s.call(ctx, "describe", func() error {
-		if err := s.readTokens(ctx); err != nil {
-			return err
-		}
-		e, shown := s.catalog.entries, s.catalog.byID
-		info = storage.Info{
-			Epoch: s.state.epoch, Last: s.state.last, Count: uint64(len(shown)), Floor: s.state.floor,
-			Tokens: uint64(len(s.tokens.tokens)), Bytes: s.walker.count * s.walker.pageSize,
-		}
-		if !s.stateOK && len(e) > 0 {
-			info.Last = e[len(e)-1].seq
-		}
-		if s.stateOK { // what the store has counted, of which some may be lost
-			pruned := uint64(len(e) - len(shown))
-			info.Count = max(info.Count, s.state.count-min(pruned, s.state.count))
-			info.Tokens = max(info.Tokens, s.state.tokens)
-		}
+	err = s.call(ctx, "describe", func() (err error) {
+		info = storage.Info{Epoch: s.state.epoch, Last: s.state.last, Floor: s.state.floor, Bytes: s.walker.count * s.walker.pageSize}
 		if s.free != nil {
 			info.InUse = (s.walker.count - min(s.freeCount, s.walker.count)) * s.walker.pageSize
 		}
-		for _, i := range shown {
-			if info.First == 0 || e[i].seq < info.First {
-				info.First = e[i].seq
+		if s.stateOK {
+			info.Count, info.Tokens = s.state.count-min(s.countPruned(), s.state.count), s.state.tokens
+			if info.Count > 0 {
+				info.First, err = s.readFirst(ctx)
 			}
+			return err
 		}
-		return nil
+		if err := s.fillCatalog(ctx); err != nil {
+			return err
+		}
+		info.Last, info.Count, info.First = s.catalog.last(), uint64(s.catalog.shown), s.catalog.first
+		info.Tokens, err = s.countTokens(ctx)
+		return err
 	})
 	return info, err
+}
+
+// countPruned returns how many entries are in the file that are below the floor.
+func (s *inspection) countPruned() (n uint64) {
+	s.eachHour(func(hour storage.Hour, size hourChange) {
+		if hour < s.state.floor {
+			n += uint64(size.count)
+		}
+	})
+	return n
+}
+
+// eachHour calls f with what the bucket hours has, and returns how many of its elements make no
+// sense.
+func (s *inspection) eachHour(f func(storage.Hour, hourChange)) (wrong int) {
+	if s.hours == nil {
+		return 0
+	}
+	for _, leaf := range s.hours.leaves {
+		elements, err := s.walker.readLeaf(s.hours, leaf)
+		if err != nil {
+			s.faults.addPage(leaf.id, err.Error()+"; its sizes of hours are lost")
+		}
+		for _, e := range elements {
+			if len(e.key) != 4 || len(e.value) != 16 {
+				wrong++
+				continue
+			}
+			size := hourChange{int64(binary.BigEndian.Uint64(e.value)), int64(binary.BigEndian.Uint64(e.value[8:]))}
+			f(storage.Hour(binary.BigEndian.Uint32(e.key)), size)
+		}
+	}
+	return wrong
 }
 
 // Log implements [storage.Store].
@@ -614,12 +628,10 @@ func (s *inspection) Log(ctx context.Context, req storage.LogRequest) (page stor
 		if err := s.fillCatalog(ctx); err != nil {
 			return err
 		}
-		c := s.catalog.entries
-		if page.Last = s.state.last; !s.stateOK && len(c) > 0 {
-			page.Last = c[len(c)-1].seq
+		if page.Last = s.state.last; !s.stateOK {
+			page.Last = s.catalog.last()
 		}
-		i, _ := slices.BinarySearchFunc(c, from, func(e catalogEntry, seq storage.Seq) int { return cmp.Compare(e.seq, seq) })
-		s.readEntries(i, func(e storage.Entry) bool {
+		s.readEntries(s.catalog.search(from), func(e storage.Entry) bool {
 			size -= len(e.Signature) + len(e.Ciphertext)
 			if size < 0 && len(page.Entries) > 0 {
 				return false
@@ -638,20 +650,22 @@ func (s *inspection) Find(ctx context.Context, signature []byte) (seq storage.Se
 		return 0, fmt.Errorf("search %s for a signature of %d bytes: %w", s.path, len(signature), storage.ErrTooLarge)
 	}
 	err = s.call(ctx, "search", func() error {
-		if err := s.readTokens(ctx); err != nil {
+		if err := errors.Join(s.fillCatalog(ctx), s.readFirsts(ctx)); err != nil {
 			return err
 		}
-		x := index{secret: s.secret, hash: sha256.Sum256}
-		full := x.signatureTag(signature)
-		t, c := [signatureTagSize]byte(full[:signatureTagSize]), &s.catalog
-		firsts := s.tokens.firsts[t]
-		i, _ := slices.BinarySearchFunc(c.bySign, t[:], func(i int, t []byte) int { return bytes.Compare(c.entries[i].signTag[:], t) })
-		for ; i < len(c.bySign) && c.entries[c.bySign[i]].signTag == t; i++ {
-			found := &c.entries[c.bySign[i]]
-			if len(firsts) > 0 && !slices.Contains(firsts, found.seq) {
+		x, c := index{secret: s.secret, hash: sha256.Sum256}, &s.catalog
+		t := x.signatureTag(signature)
+		order := s.sortBySign()
+		i, _ := slices.BinarySearchFunc(order, t[:signatureTagSize], func(i uint32, t []byte) int { return bytes.Compare(c.at(int(i)).signTag[:], t) })
+		for _, i := range order[i:] {
+			found := c.at(int(i))
+			if !bytes.Equal(found.signTag[:], t[:signatureTagSize]) {
+				break
+			}
+			if !s.mayFind(found) {
 				continue
 			}
-			if e, ok := s.readEntry(c.bySign[i]); ok && bytes.Equal(e.Signature, signature) {
+			if e, ok := s.readEntry(int(i)); ok && bytes.Equal(e.Signature, signature) {
 				seq = found.seq
 				return nil
 			}
@@ -667,20 +681,9 @@ func (s *inspection) SpentTokens(ctx context.Context, req storage.SpentTokensReq
 	if err != nil {
 		return nil, fmt.Errorf("list the tokens of %s: %w", s.path, err)
 	}
-	err = s.call(ctx, "list the tokens of", func() error {
-		if err := s.readTokens(ctx); err != nil {
-			return err
-		}
-		i, all := 0, s.tokens.tokens
-		if req.After != nil {
-			var found bool
-			i, found = slices.BinarySearchFunc(all, *req.After, func(t storage.SpentToken, after storage.TokenID) int { return bytes.Compare(t.Token[:], after[:]) })
-			if found {
-				i++
-			}
-		}
-		page = slices.Clone(all[i:min(i+limit, len(all))])
-		return nil
+	err = s.call(ctx, "list the tokens of", func() (err error) {
+		page, err = s.readTokens(ctx, req.After, limit)
+		return err
 	})
 	return page, err
 }
@@ -695,19 +698,13 @@ func (s *inspection) Hours(ctx context.Context, req storage.HoursRequest) (sizes
 		if err := s.fillCatalog(ctx); err != nil {
 			return err
 		}
-		c := &s.catalog
-		i, _ := slices.BinarySearchFunc(c.byKey, req.From, func(i int, from storage.Hour) int { return cmp.Compare(c.entries[i].born, from) })
-		for _, i := range c.byKey[i:] {
-			e := &c.entries[i]
-			if n := len(sizes); n == 0 || sizes[n-1].Hour != e.born {
-				if n == limit {
-					break
-				}
-				sizes = append(sizes, storage.HourSize{Hour: e.born})
+		for hour, size := range s.catalog.hours {
+			if hour >= req.From {
+				sizes = append(sizes, storage.HourSize{Hour: hour, Count: uint64(size.count), Bytes: uint64(size.bytes)})
 			}
-			sizes[len(sizes)-1].Count++
-			sizes[len(sizes)-1].Bytes += uint64(e.size)
 		}
+		slices.SortFunc(sizes, func(a, b storage.HourSize) int { return cmp.Compare(a.Hour, b.Hour) })
+		sizes = sizes[:min(len(sizes), limit)]
 		return nil
 	})
 	return sizes, err
@@ -723,10 +720,14 @@ func (s *inspection) Keys(ctx context.Context, req storage.KeysRequest) (page []
 		if err := s.fillCatalog(ctx); err != nil {
 			return err
 		}
-		c := &s.catalog
-		i, _ := slices.BinarySearchFunc(c.byKey, req.Range.Lo, func(i int, lo storage.Key) int { return c.entries[i].keyOf().Compare(lo) })
-		for ; i < len(c.byKey) && len(page) < limit && req.Range.Has(c.entries[c.byKey[i]].keyOf()); i++ {
-			page = append(page, c.entries[c.byKey[i]].keyOf())
+		c, order := &s.catalog, s.sortByKey()
+		i, _ := slices.BinarySearchFunc(order, req.Range.Lo, func(i uint32, lo storage.Key) int { return c.at(int(i)).keyOf().Compare(lo) })
+		for _, i := range order[i:] {
+			k := c.at(int(i)).keyOf()
+			if len(page) == limit || !req.Range.Has(k) {
+				break
+			}
+			page = append(page, k)
 		}
 		return nil
 	})
@@ -742,13 +743,13 @@ func (s *inspection) Get(ctx context.Context, ids []storage.ID) (entries []stora
 		if err := s.fillCatalog(ctx); err != nil {
 			return err
 		}
-		c, size := &s.catalog, 0
+		c, order, size := &s.catalog, s.sortByID(), 0
 		for _, id := range ids {
-			i, found := slices.BinarySearchFunc(c.byID, id, func(i int, id storage.ID) int { return bytes.Compare(c.entries[i].id[:], id[:]) })
+			i, found := slices.BinarySearchFunc(order, id, func(i uint32, id storage.ID) int { return bytes.Compare(c.at(int(i)).id[:], id[:]) })
 			if !found {
 				continue
 			}
-			e, ok := s.readEntry(c.byID[i])
+			e, ok := s.readEntry(int(order[i]))
 			if !ok {
 				continue
 			}

@@ -90,29 +90,43 @@ func (f *pageFile) readHeader(id uint64) (pageHeader, error) {
 	return h, nil
 }
 
+// pageBuffer is room for a page and its elements, which is used again and again.
+type pageBuffer struct {
+	data     []byte
+	elements []element
+}
+
 // readPage reads a branch or leaf.
 func (f *pageFile) readPage(id uint64) (pageHeader, []element, error) {
+	return f.readPageInto(new(pageBuffer), id)
+}
+
+// readPageInto reads a branch or leaf. The elements are in the buffer.
+func (f *pageFile) readPageInto(b *pageBuffer, id uint64) (pageHeader, []element, error) {
 	h, err := f.readHeader(id)
 	if err != nil {
 		return h, nil, err
 	}
-	data := make([]byte, (1+h.following)*f.pageSize)
-	if _, err := f.ReadAt(data, int64(id*f.pageSize)); err != nil {
+	size := int((1 + h.following) * f.pageSize)
+	b.data = slices.Grow(b.data[:0], size)[:size]
+	if _, err := f.ReadAt(b.data, int64(id*f.pageSize)); err != nil {
 		return h, nil, damage("it cannot be read: " + err.Error())
 	}
-	elements, err := parseElements(h, data)
+	elements, err := b.parseElements(h, b.data)
 	return h, elements, err
 }
 
-// parseElements reads the elements of a page. They are parts of data.
-func parseElements(h pageHeader, data []byte) ([]element, error) {
+// parseElements reads the elements of a page. They are parts of data, and in the buffer.
+func (b *pageBuffer) parseElements(h pageHeader, data []byte) ([]element, error) {
 	if pageHeaderSize+h.count*elementSize > len(data) {
 		return nil, damage("its number of elements makes no sense")
 	}
-	elements := make([]element, h.count)
+	b.elements = slices.Grow(b.elements[:0], h.count)[:h.count]
+	elements := b.elements
 	for i := range elements {
 		start := pageHeaderSize + i*elementSize
 		b, e := data[start:start+elementSize], &elements[i]
+		*e = element{}
 		var at, keySize, valueSize uint64
 		if h.kind == kindLeaf {
 			e.flags = binary.NativeEndian.Uint32(b)
@@ -195,9 +209,21 @@ type bucketTree struct {
 	lost   []leafRef // ranges whose leaves are not known, because a page above is damaged
 }
 
+// findLeaf returns the number of the leaf on which a key is, if it is there.
+func (t *bucketTree) findLeaf(key []byte) int {
+	i, _ := slices.BinarySearchFunc(t.leaves, key, func(leaf leafRef, key []byte) int {
+		if bytes.Compare(leaf.lo, key) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	return max(i-1, 0)
+}
+
 // treeWalker finds the leaves of buckets. It reads the pages above them, and not the leaves.
 type treeWalker struct {
 	*pageFile
+	leaf  pageBuffer
 	used  pageSet // also by a damaged page
 	read  pageSet // leaves that were read once
 	fault func(page uint64, text string)
@@ -293,16 +319,16 @@ func (w *treeWalker) findOrphans(t *bucketTree, keySize int, free pageSet) {
 	slices.SortStableFunc(t.leaves, func(a, b leafRef) int { return bytes.Compare(a.lo, b.lo) })
 }
 
-// readLeaf reads the elements of a leaf.
+// readLeaf reads the elements of a leaf, which last until the next one is read.
 func (w *treeWalker) readLeaf(t *bucketTree, leaf leafRef) ([]element, error) {
 	if t.inline != nil {
 		h := parseHeader(t.inline)
 		if h.kind != kindLeaf {
 			return nil, damage("it is no page of a tree")
 		}
-		return parseElements(h, t.inline)
+		return w.leaf.parseElements(h, t.inline)
 	}
-	h, elements, err := w.readPage(leaf.id)
+	h, elements, err := w.readPageInto(&w.leaf, leaf.id)
 	switch {
 	case err != nil:
 		return nil, err
