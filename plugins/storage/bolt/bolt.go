@@ -130,7 +130,7 @@ type Store struct {
 	hours hourTable
 	shown state
 
-	lowest atomic.Uint64 // as state.lowest, but newer
+	lowest atomic.Uint64 // readers are shown nothing below it; it may be too low
 }
 
 var (

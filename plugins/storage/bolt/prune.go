@@ -12,8 +12,12 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// maxTrimmed is how many keys of born one Prune deletes. They are neighbours in the tree.
-const maxTrimmed = 32 << 10
+const (
+	// maxTrimmed is how many keys of born one Prune deletes. They are neighbours in the tree.
+	maxTrimmed = 32 << 10
+	// maxRaised is how many removed entries one Prune steps over.
+	maxRaised = 32 << 10
+)
 
 // Prune implements [storage.Pruner].
 func (s *Store) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
@@ -29,7 +33,7 @@ func (s *Store) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pr
 			return err
 		}
 		return s.updateFile(func(tx *bbolt.Tx) (bool, error) {
-			return true, r.apply(tx, req.Floor, limit, storage.Seq(s.lowest.Load()))
+			return true, r.apply(tx, req.Floor, limit)
 		}, func() { s.publishRemoval(&r) })
 	})
 	if err != nil {
@@ -80,13 +84,12 @@ type removal struct {
 	tree  indexTree
 }
 
-func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int, lowest storage.Seq) (err error) {
+func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int) (err error) {
 	if r.state, err = readState(tx); err != nil {
 		return err
 	}
 	raised := floor > r.state.floor
 	r.state.floor = max(r.state.floor, floor)
-	r.state.lowest = max(r.state.lowest, lowest)
 	r.log, r.tree = tx.Bucket(logBucket), r.index.treeOf(tx)
 	for ; limit > 0; limit-- {
 		hour, ok := r.oldestPruned()
@@ -97,6 +100,7 @@ func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int, lowest stor
 			return err
 		}
 	}
+	r.raiseLowest()
 	r.pruned.Floor = r.state.floor
 	_, r.pruned.More = r.oldestPruned()
 	trimmed, err := r.trimBorn()
@@ -115,6 +119,17 @@ func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int, lowest stor
 	r.state.counted = r.state.last
 	r.state.count -= r.pruned.Envelopes
 	return tx.Bucket(metaBucket).Put(stateKey, r.state.marshal())
+}
+
+// raiseLowest steps over what was removed from the beginning of the log. Entries below the
+// floor that are not removed yet stay above it: a start has to find their keys.
+func (r *removal) raiseLowest() {
+	for range maxRaised {
+		if r.state.lowest > r.state.last || hasRecord(r.log, r.state.lowest) {
+			return
+		}
+		r.state.lowest++
+	}
 }
 
 // oldestPruned returns the first hour below the floor that the file has entries of.

@@ -77,6 +77,52 @@ func TestPrunedKeysLeaveTheTree(t *testing.T) {
 	}
 }
 
+// TestPruneCutShort raises the floor over entries that stay in the file for now, and shows the
+// first that is left. Then a start and a compaction find what is below it: the tokens are
+// spent, and everything is removed in the end.
+func TestPruneCutShort(t *testing.T) {
+	s := openNewStore(t, Options{})
+	old := smallRecords(100, 1)
+	appendAll(t, s, old)
+	appendAll(t, s, smallRecords(10, 9))
+	if _, err := s.Prune(t.Context(), storage.PruneRequest{Floor: 5, Max: 10}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		info, err := s.Info(t.Context())
+		if err != nil || info.First != 101 || info.Count != 10 {
+			t.Fatalf("%+v, %v", info, err)
+		}
+		if _, err := s.Prune(t.Context(), storage.PruneRequest{Floor: 5, Max: 10}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compactAll(t, s, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, s.path, Options{})
+	for i := range old {
+		old[i].Born = 9
+	}
+	outcomes, err := s.Append(t.Context(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range outcomes {
+		if o.Status != storage.Spent {
+			t.Fatalf("the token of entry %d is spent again: %v", i+1, o)
+		}
+	}
+	if removed := pruneAll(t, s, 5, 10); removed != 70 {
+		t.Errorf("%d entries were left to be removed, want 70", removed)
+	}
+	checkRecent(t, s)
+	if s.shown.lowest != 101 {
+		t.Errorf("the log begins at %d, want 101", s.shown.lowest)
+	}
+}
+
 // checkRecent compares the recent keys with those that a start would find.
 func checkRecent(t *testing.T, s *Store) {
 	t.Helper()
@@ -203,7 +249,7 @@ func TestReadersWaitForPrune(t *testing.T) {
 	r := removal{index: &s.index, table: &s.hours, hours: make(hourChanges)}
 	read := make(chan int)
 	err := s.updateFile(func(tx *bbolt.Tx) (bool, error) {
-		return true, r.apply(tx, 6, 10, 0)
+		return true, r.apply(tx, 6, 10)
 	}, func() {
 		s.mu.Unlock() // as between the commit and publish
 		defer s.mu.Lock()

@@ -16,7 +16,7 @@ type state struct {
 	last    storage.Seq  // of the log
 	count   uint64       // envelopes that are in the file, pruned or not
 	tokens  uint64       // keys of tokens in the index
-	lowest  storage.Seq  // nothing below it is in the log; it may be too low
+	lowest  storage.Seq  // nothing below it is in the file, pruned or not; it may be too low
 	floor   storage.Hour // see [storage.Pruner]
 	counted storage.Seq  // up to which the bucket hours counts the log
 	merged  marks
