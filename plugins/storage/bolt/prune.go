@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -12,12 +13,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-const (
-	// maxTrimmed is how many keys of born one Prune deletes. They are neighbours in the tree.
-	maxTrimmed = 32 << 10
-	// maxRaised is how many removed entries one Prune steps over.
-	maxRaised = 32 << 10
-)
+// maxTrimmed is how many keys of born one Prune deletes. They are neighbours in the tree.
+const maxTrimmed = 32 << 10
 
 // Prune implements [storage.Pruner].
 func (s *Store) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
@@ -121,14 +118,12 @@ func (r *removal) apply(tx *bbolt.Tx, floor storage.Hour, limit int) (err error)
 	return tx.Bucket(metaBucket).Put(stateKey, r.state.marshal())
 }
 
-// raiseLowest steps over what was removed from the beginning of the log. Entries below the
-// floor that are not removed yet stay above it: a start has to find their keys.
+// raiseLowest finds the beginning of the log. Entries below the floor that are not removed yet
+// are in it: a start has to find their keys.
 func (r *removal) raiseLowest() {
-	for range maxRaised {
-		if r.state.lowest > r.state.last || hasRecord(r.log, r.state.lowest) {
-			return
-		}
-		r.state.lowest++
+	r.state.lowest = r.state.last + 1
+	if k, _ := r.log.Cursor().First(); len(k) > 8 {
+		r.state.lowest = storage.Seq(binary.BigEndian.Uint64(k))
 	}
 }
 
