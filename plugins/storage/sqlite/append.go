@@ -65,6 +65,7 @@ func (s *Store) writeBatch(ctx context.Context, op string, f func(*batch) error)
 // checkpointAndRelock keeps the log of SQLite short, and takes the write lock again. If
 // either fails, the next Append finds out; this one is durable.
 func (s *Store) checkpointAndRelock() {
+	s.markCommits()
 	cut := s.cutsLog && time.Since(s.cutAt) >= cutEvery
 	if cut || fileSize(s.path+walSuffix) > s.maxWAL {
 		// Nobody reads until the log is copied and the next transaction has begun, which

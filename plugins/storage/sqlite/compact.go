@@ -21,8 +21,12 @@ const (
 )
 
 // Compact implements [storage.Compactor]. It moves pages from the end of the database to free
-// ones and cuts off the end, in transactions of at most compactPages. The log of SQLite is
-// copied and cut off when no free page is left.
+// ones and cuts off the end, in transactions of at most compactPages. When no free page is left,
+// it wipes what is unused in the others, if anything was removed since it did so last. At the
+// end the log of SQLite is copied and cut off.
+//
+// Pages that are only read do not count as moved, so a call may read all of the database. The
+// end of ctx ends that; the next call goes on there.
 func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
 	limit, err := req.Bound()
 	if err != nil {
@@ -37,14 +41,14 @@ func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (storag
 		done.Moved += moved
 		done.More = more
 		// The last part of the limit would be too small for a step.
-		if !more || int(done.Moved) > limit-2*compactLeast*pageSize || ctx.Err() != nil {
+		if !more || done.Moved > 0 && int(done.Moved) > limit-2*compactLeast*pageSize || ctx.Err() != nil {
 			return done, nil
 		}
 	}
 }
 
-// compactStep moves and cuts off pages in one transaction, and reports how many bytes it has
-// written and whether free pages are left.
+// compactStep moves and cuts off pages, or wipes some, in one transaction. It reports how many
+// bytes it has written, and whether anything is left to do.
 func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved uint64, more bool, err error) {
 	s.appendMu.Lock()
 	defer s.appendMu.Unlock()
@@ -63,7 +67,7 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 		if err != nil {
 			return s.failTransaction(err, nil)
 		}
-		if free == 0 {
+		if free == 0 && s.wiped {
 			if s.cutsLog { // a reader was in the way
 				s.writer.rollBack()
 				s.checkpointAndRelock()
@@ -72,15 +76,22 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 		}
 		n, err := boundStep(pages, room, limit)
 		if err != nil {
+			s.wipe = nil
 			return err
 		}
-		n = min(n, free)
-		moved, err = s.writer.vacuum(n)
-		moved = min(moved, uint64(limit)) // one page is moved however little the limit is
+		if free > 0 {
+			n = min(n, free)
+			free -= n
+			moved, err = s.writer.vacuum(n)
+		} else {
+			moved, err = s.wipeStep(pages, n)
+		}
 		if err != nil {
+			s.wipe = nil
 			return s.failTransaction(err, &before)
 		}
-		if more = n < free; !more {
+		moved = min(moved, uint64(limit)) // one page is moved however little the limit is
+		if more = free > 0 || !s.wiped; !more {
 			s.cutsLog, s.cutAt = true, time.Time{}
 		}
 		s.checkpointAndRelock()

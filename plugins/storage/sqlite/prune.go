@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -50,10 +51,14 @@ func (s *Store) Prune(ctx context.Context, req storage.PruneRequest) (p storage.
 		if err := b.raiseFloor(req.Floor); err != nil {
 			return err
 		}
-		if p, err = b.removePruned(limit); err == nil && p.Envelopes > 0 && !p.More {
+		if p, err = b.removePruned(limit); err != nil || p.Envelopes == 0 {
+			return err
+		}
+		s.wiped = false
+		if !p.More {
 			s.cutsLog, s.cutAt = true, time.Time{} // after the commit
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return storage.Pruned{}, err
@@ -88,71 +93,73 @@ func (b *batch) raiseFloor(floor storage.Hour) error {
 // removePruned removes envelopes that were born before the floor.
 func (b *batch) removePruned(limit int) (storage.Pruned, error) {
 	p := storage.Pruned{Floor: b.meta.floor}
-	seqs, err := b.findPruned(limit + 1)
+	found, err := b.findPruned(limit + 1)
 	if err != nil {
 		return p, err
 	}
-	p.More = len(seqs) > limit
-	seqs = seqs[:min(len(seqs), limit)]
-	slices.Sort(seqs) // neighbors share pages
-	for _, seq := range seqs {
-		size, err := b.removeEntry(seq)
-		if err != nil {
+	p.More = len(found) > limit
+	found = found[:min(len(found), limit)]
+	slices.SortFunc(found, func(x, y prunedEntry) int { return cmp.Compare(x.seq, y.seq) })
+	for len(found) > 0 {
+		n := 1
+		for n < len(found) && found[n].seq == found[0].seq+int64(n) {
+			n++
+		}
+		if err := b.removeRun(found[:n]); err != nil {
 			return p, err
 		}
-		p.Envelopes++
-		p.Bytes += size
+		for _, e := range found[:n] {
+			p.Envelopes++
+			p.Bytes += e.size
+		}
+		found = found[n:]
 	}
 	return p, nil
 }
 
-// findPruned returns where in the table envelopes some are that were born before the floor,
-// the oldest first.
-func (b *batch) findPruned(limit int) (seqs []int64, err error) {
+// prunedEntry is what Prune has to know of an envelope.
+type prunedEntry struct {
+	seq    int64
+	born   storage.Hour
+	pieces uint64
+	size   uint64 // of the signature and the ciphertext
+	hash   int64  // of the signature
+}
+
+// findPruned returns envelopes that were born before the floor, the oldest first.
+func (b *batch) findPruned(limit int) (found []prunedEntry, err error) {
 	if b.meta.floor == 0 {
 		return nil, nil
 	}
-	rows, err := b.older.QueryContext(uncanceled, int64(b.meta.floor), limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // reads only
-	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, explainScanError(err)
+	err = readRows(b.older, []any{int64(b.meta.floor), limit}, func(rows *sql.Rows) error {
+		var e prunedEntry
+		var signature sql.RawBytes
+		if err := rows.Scan(&e.seq, &e.born, &e.pieces, &e.size, &signature); err != nil {
+			return err
 		}
-		seqs = append(seqs, seq)
-	}
-	return seqs, rows.Err()
+		e.size += uint64(len(signature)) + e.pieces*pieceSize
+		e.hash = hashOf(signature)
+		found = append(found, e)
+		return nil
+	})
+	return found, err
 }
 
-// removeEntry removes an envelope, and its signature if that is in its table. It writes zeros
-// over both first: SQLite does so when it deletes a row, but where it moves rows from page to
-// page afterwards, it would leave copies of the row in the unused part of one.
-func (b *batch) removeEntry(seq int64) (size uint64, err error) {
-	var born storage.Hour
-	var signature []byte
-	var pieces uint64
-	if err := b.signature.QueryRowContext(uncanceled, seq).Scan(&signature); err != nil {
-		return 0, explainScanError(err)
+// removeRun removes envelopes that follow one another in the log, and their signatures if
+// those are in their table.
+func (b *batch) removeRun(run []prunedEntry) error {
+	first, last := run[0].seq, run[len(run)-1].seq
+	if _, err := b.remove.ExecContext(uncanceled, first, last); err != nil {
+		return err
 	}
-	if _, err := b.erase.ExecContext(uncanceled, seq); err != nil {
-		return 0, err
+	if _, err := b.removePieces.ExecContext(uncanceled, firstPiece(storage.Seq(first)), firstPiece(storage.Seq(last))+maxPieces); err != nil {
+		return err
 	}
-	if err := b.remove.QueryRowContext(uncanceled, seq).Scan(&born, &pieces, &size); err != nil {
-		return 0, explainScanError(err)
-	}
-	if pieces > 0 {
-		first := firstPiece(storage.Seq(seq))
-		for _, s := range []*sql.Stmt{b.erasePieces, b.removePieces} {
-			if _, err := s.ExecContext(uncanceled, first, first+maxPieces); err != nil {
-				return 0, err
-			}
+	for _, e := range run {
+		b.changeHour(e.born, -1, -int64(e.size))
+		if _, err := b.forget.ExecContext(uncanceled, e.hash, e.seq); err != nil {
+			return err
 		}
 	}
-	size += pieces * pieceSize
-	b.changeHour(born, -1, -int64(size))
-	_, err = b.forget.ExecContext(uncanceled, hashOf(signature), seq)
-	return size, err
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -52,45 +53,173 @@ func pruneAll(t *testing.T, s *Store, floor storage.Hour, limit int) {
 	}
 }
 
-// TestPrunedBytesAreGone looks for what was removed in the database and in the log of SQLite,
-// when Prune has returned.
-func TestPrunedBytesAreGone(t *testing.T) {
-	const gone, kept = "what will be removed", "what stays in the log"
-	for name, mixed := range map[string]bool{"hour by hour": false, "in turn": true} {
-		t.Run(name, func(t *testing.T) {
-			s := openNewStore(t, Options{})
-			var removed []storage.Record
-			for range 20 {
-				old, recent := markedRecords(20, 5, gone), markedRecords(20, 20, kept)
-				batch := append(old, recent...)
-				if mixed {
-					for i := range old {
-						batch[2*i], batch[2*i+1] = old[i], recent[i]
-					}
-				}
-				removed = append(removed, old...)
-				if _, err := s.Append(t.Context(), batch); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if countInFiles(t, s, gone) == 0 {
-				t.Fatal("the files do not have what was appended, so this shows nothing")
-			}
-			pruneAll(t, s, 10, 37)
-			if n := countInFiles(t, s, gone); n > 0 {
-				t.Errorf("the files have %d signatures and ciphertexts that were removed", n)
-			}
-			ids := 0
-			for _, r := range removed {
-				ids += countInFiles(t, s, string(r.ID[:8]))
-			}
-			t.Logf("the files have %d ids of %d that were removed", ids, len(removed))
-			if countInFiles(t, s, kept) < 400 {
-				t.Error("the files have not what stays")
-			}
-		})
+// wipeTest fills a store at random, in a way that its seed decides, and remembers which
+// envelopes will be removed.
+type wipeTest struct {
+	*mathrand.ChaCha8
+	store   *Store
+	removed []storage.Record
+	kept    int
+}
+
+const (
+	markRemoved, markKept = "what will be removed", "what stays in the log"
+	wipeFloor             = storage.Hour(100)
+)
+
+// appendRecords appends records of an hour that is drawn, of a size up to most.
+func (x *wipeTest) appendRecords(t *testing.T, n, most int, drawHour func() storage.Hour) {
+	t.Helper()
+	records := make([]storage.Record, n)
+	for i := range records {
+		born, mark := drawHour(), markKept
+		if born < wipeFloor {
+			mark = markRemoved
+		}
+		body := make([]byte, 64+32+x.Uint64()%uint64(most))
+		x.Read(body)
+		signature, ciphertext := append([]byte(mark), body[:64]...), body[96:]
+		for at := 0; at < len(ciphertext); at += 64 { // so that each piece has it
+			copy(ciphertext[at:], mark)
+		}
+		records[i] = storage.Record{
+			ID: storage.NewID(signature, ciphertext), Born: born, Signature: signature, Ciphertext: ciphertext,
+			Nullifier: (*storage.Nullifier)(body[64:96]),
+		}
+		if born < wipeFloor {
+			x.removed = append(x.removed, records[i])
+		} else {
+			x.kept++
+		}
+	}
+	if _, err := x.store.Append(t.Context(), records); err != nil {
+		t.Fatal(err)
 	}
 }
+
+// countRemoved counts what the files have of the envelopes that were removed: their signatures
+// and ciphertexts, and their ids.
+func (x *wipeTest) countRemoved(t *testing.T) (bodies, ids int) {
+	t.Helper()
+	gone := make(map[[8]byte]bool)
+	for _, r := range x.removed {
+		gone[[8]byte(r.ID[:])] = true
+	}
+	for _, suffix := range []string{"", walSuffix} {
+		data, err := os.ReadFile(x.store.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range max(len(data), 7) - 7 {
+			if gone[[8]byte(data[i:])] {
+				ids++
+			}
+		}
+	}
+	return countInFiles(t, x.store, markRemoved), ids
+}
+
+// TestPrunedBytesAreGone looks for what was removed in the database and in the log of SQLite,
+// when a compaction has ended, with stores that were filled and pruned in many ways. Others
+// append while the store is pruned and compacted.
+func TestPrunedBytesAreGone(t *testing.T) {
+	left := 0
+	for seed := range 24 {
+		seedBytes := [32]byte{byte(seed)}
+		x := &wipeTest{ChaCha8: mathrand.NewChaCha8(seedBytes), store: openNewStore(t, Options{})}
+		hour := storage.Hour(0)
+		drawHour := []func() storage.Hour{
+			func() storage.Hour { return hour },                                   // hour by hour
+			func() storage.Hour { return storage.Hour(x.Uint64() % 200) },         // in no order
+			func() storage.Hour { return storage.Hour(x.Uint64()%2) * wipeFloor }, // in turn
+		}[seed%3]
+		most := []int{100, 3000, 12_000}[seed/3%3]
+		drawKept := func() storage.Hour { return wipeFloor + storage.Hour(x.Uint64()%50) }
+		for range 20 {
+			x.appendRecords(t, 40, most, drawHour)
+			hour += 10
+		}
+		for more := true; more; {
+			p, err := x.store.Prune(t.Context(), storage.PruneRequest{Floor: wipeFloor, Max: 1 + int(x.Uint64()%60)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			more = p.More
+			x.appendRecords(t, 1+int(x.Uint64()%5), most, drawKept)
+		}
+		bodies, ids := x.countRemoved(t)
+		left += bodies + ids
+		for more := true; more; {
+			c, err := x.store.Compact(t.Context(), storage.CompactRequest{Room: 1 << 20, Max: 1 << (13 + x.Uint64()%8)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if more = c.More; more {
+				x.appendRecords(t, 1+int(x.Uint64()%3), most, drawKept)
+			}
+		}
+		if bodies, ids := x.countRemoved(t); bodies+ids > 0 {
+			t.Errorf("seed %d: the files have %d signatures and ciphertexts and %d ids that were removed", seed, bodies, ids)
+		}
+		if countInFiles(t, x.store, markKept) < x.kept {
+			t.Errorf("seed %d: the files do not have what stays", seed)
+		}
+		expectUnusedZero(t, x.store)
+		checkIntegrity(t, x.store)
+		x.store.Close()
+	}
+	if left == 0 {
+		t.Error("nothing that was removed was left before the compactions, so this shows nothing")
+	}
+	t.Logf("before the compactions the files had %d signatures, ciphertexts and ids that were removed", left)
+}
+
+// expectUnusedZero fails if a page of the database has something in unused bytes. What a page is
+// it takes from SQLite, and what is unused from the cells of the page.
+func expectUnusedZero(t *testing.T, s *Store) {
+	t.Helper()
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := openAsOtherProgram(t, s.path, "ro").Query("SELECT pageno, pagetype, unused FROM dbstat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	pages := 0
+	for rows.Next() {
+		var n, unused int
+		var kind string
+		if err := rows.Scan(&n, &kind, &unused); err != nil {
+			t.Fatal(err)
+		}
+		page := data[(n-1)*pageSize:][:pageSize]
+		pages++
+		if kind == "overflow" {
+			if !isZero(page[pageSize-unused:]) {
+				t.Errorf("page %d, %s, has something in its unused bytes", n, kind)
+			}
+			continue
+		}
+		got := 0
+		for _, part := range unusedParts(page, n == 1) {
+			got += len(part)
+			if !isZero(part) {
+				t.Errorf("page %d, %s, has something in its unused bytes", n, kind)
+			}
+		}
+		// The heads of free blocks, of 4 bytes, and fragments are unused too.
+		if blocks := countFreeBlocks(page, n == 1); got+4*blocks > unused || got+4*blocks+60 < unused {
+			t.Errorf("page %d, %s, has %d unused bytes and %d were looked at", n, kind, unused, got)
+		}
+	}
+	if err := rows.Err(); err != nil || pages == 0 {
+		t.Fatal(pages, err)
+	}
+}
+
+func countFreeBlocks(page []byte, first bool) int { return max(len(unusedParts(page, first)), 1) - 1 }
 
 // TestCutLogAfterReader has another program read while envelopes are removed, so that the log
 // of SQLite keeps them until it has ended.

@@ -125,6 +125,8 @@ type Store struct {
 	triedAt  time.Time  // to open it
 	cutsLog  bool       // whether the log of SQLite has removed envelopes and must be cut off
 	cutAt    time.Time  // when that was tried
+	wiped    bool       // whether nothing was removed since the last wipe
+	wipe     *wipe      // under way, or nil
 
 	writeError atomic.Pointer[error] // why there is no writer
 

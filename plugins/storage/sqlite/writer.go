@@ -30,9 +30,8 @@ type writer struct {
 	spend, spentOn            *sql.Stmt
 	addToHour, emptyHour      *sql.Stmt
 	older, remove, next, sum  *sql.Stmt
-	signature, erase          *sql.Stmt
-	erasePieces, removePieces *sql.Stmt
-	free                      *sql.Stmt
+	removePieces              *sql.Stmt
+	free, getPage, putPage    *sql.Stmt
 	prepared                  []*sql.Stmt
 }
 
@@ -43,6 +42,7 @@ func writerSource(path string, maxWAL int64) string {
 	return dataSource(path, url.Values{
 		"mode":          {"rw"},
 		"psow":          {"0"},
+		"_defensive":    {"0"}, // pages are wiped, see wipe.go
 		"_busy_timeout": {"1000"},
 	},
 		"journal_mode(wal)", // another program may have changed that
@@ -93,15 +93,14 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.spentOn, "SELECT t.paid, e.id, e.born FROM tokens t LEFT JOIN envelopes e ON e.seq = t.paid WHERE t.token = ?"},
 		{&w.addToHour, "INSERT INTO hours (hour, count, bytes) VALUES (?, ?, ?) ON CONFLICT (hour) DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes"},
 		{&w.emptyHour, "DELETE FROM hours WHERE hour = ? AND count = 0"},
-		{&w.older, "SELECT seq FROM envelopes WHERE born < ? ORDER BY born, id LIMIT ?"},
-		{&w.remove, "DELETE FROM envelopes WHERE seq = ? RETURNING born, pieces, length(signature) + length(ciphertext)"},
-		{&w.signature, "SELECT signature FROM envelopes WHERE seq = ?"},
-		{&w.erase, "UPDATE envelopes SET signature = zeroblob(length(signature)), ciphertext = zeroblob(length(ciphertext)) WHERE seq = ?"},
-		{&w.erasePieces, "UPDATE pieces SET bytes = zeroblob(length(bytes)) WHERE n BETWEEN ? AND ?"},
+		{&w.older, "SELECT seq, born, pieces, length(ciphertext), signature FROM envelopes WHERE born < ? ORDER BY born, id LIMIT ?"},
+		{&w.remove, "DELETE FROM envelopes WHERE seq BETWEEN ? AND ?"},
 		{&w.removePieces, "DELETE FROM pieces WHERE n BETWEEN ? AND ?"},
 		{&w.next, "SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM envelopes WHERE seq >= ? AND born >= ? ORDER BY seq LIMIT 1)"},
 		{&w.sum, "SELECT coalesce(sum(count), 0) FROM hours WHERE hour >= ? AND hour < ?"},
 		{&w.free, "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"},
+		{&w.getPage, "SELECT data FROM sqlite_dbpage WHERE pgno = ?"},
+		{&w.putPage, "UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?"},
 	} {
 		if *s.to, err = w.conn.PrepareContext(uncanceled, s.text); err != nil {
 			return nil, err
