@@ -167,16 +167,11 @@ func (b *batch) changeHour(at storage.Hour, count, bytes int64) {
 	b.hours[at] = hourDelta{d.count + count, d.bytes + bytes}
 }
 
+// appendRecord looks for what refuses a record or makes it a duplicate before it spends the token,
+// so that the one statement which spends it also finds out whether it was spent.
 func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
-	var token storage.TokenID
-	if r.Nullifier != nil {
-		token = storage.NewTokenID(*r.Nullifier)
-		if o, err := b.checkToken(token, r.ID); o.Status != 0 || err != nil {
-			return o, err
-		}
-	}
 	if r.Born < b.meta.floor {
-		return storage.Outcome{Status: storage.Expired}, nil
+		return b.refuseRecord(r, storage.Expired)
 	}
 	known, err := b.findEnvelope(r.ID)
 	if err != nil {
@@ -186,14 +181,21 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	var signed bool
 	if seq == 0 {
 		seq = b.meta.last + 1
-		signed, err = b.hasSignature(r.Signature)
-		if err != nil || signed && r.Nullifier != nil && len(r.Signature) > 0 {
-			return storage.Outcome{Status: storage.Conflict}, err
+		if signed, err = b.hasSignature(r.Signature); err != nil {
+			return storage.Outcome{}, err
+		}
+		if signed && r.Nullifier != nil && len(r.Signature) > 0 {
+			return b.refuseRecord(r, storage.Conflict)
 		}
 	}
 	if r.Nullifier != nil {
-		if _, err := b.spendToken(token, int64(seq)); err != nil {
+		token := storage.NewTokenID(*r.Nullifier)
+		unspent, err := b.spendToken(token, int64(seq))
+		if err != nil {
 			return storage.Outcome{}, err
+		}
+		if !unspent {
+			return b.checkToken(token, r.ID)
 		}
 	}
 	if known.seq > 0 {
@@ -201,6 +203,16 @@ func (b *batch) appendRecord(r *storage.Record) (storage.Outcome, error) {
 	}
 	e := storage.Entry{Seq: seq, ID: r.ID, Born: r.Born, Signature: r.Signature, Ciphertext: r.Ciphertext}
 	return storage.Outcome{Status: storage.Stored, Seq: seq}, b.storeEntry(&e, int64(checksumOf(&e, 0)), signed)
+}
+
+// refuseRecord returns the outcome of a record that is refused, unless its token is spent.
+func (b *batch) refuseRecord(r *storage.Record, status storage.OutcomeStatus) (storage.Outcome, error) {
+	if r.Nullifier != nil {
+		if o, err := b.checkToken(storage.NewTokenID(*r.Nullifier), r.ID); o.Status != 0 || err != nil {
+			return o, err
+		}
+	}
+	return storage.Outcome{Status: status}, nil
 }
 
 // storeEntry puts an entry at the end of the log, and its signature into the table of those
@@ -211,9 +223,8 @@ func (b *batch) storeEntry(e *storage.Entry, checksum int64, signed bool) error 
 	if _, err := b.writer.store.ExecContext(uncanceled, int64(e.Seq), e.ID[:], int64(e.Born), 0, checksum, n, emptyIfNil(e.Signature), emptyIfNil(e.Ciphertext[:head])); err != nil {
 		return err
 	}
-	for i := range n {
-		piece := e.Ciphertext[head+i*pieceSize:][:pieceSize]
-		if _, err := b.storePiece.ExecContext(uncanceled, firstPiece(e.Seq)+int64(i), piece); err != nil {
+	if n > 0 {
+		if _, err := b.storePieces.ExecContext(uncanceled, firstPiece(e.Seq), e.Ciphertext[head:], n); err != nil {
 			return err
 		}
 	}

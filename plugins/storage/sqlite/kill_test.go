@@ -77,7 +77,8 @@ func TestKillWorker(t *testing.T) {
 		say("done")
 		for more := true; more; {
 			say("compact")
-			c, err := s.Compact(t.Context(), storage.CompactRequest{Room: 1 << 20, Max: 1 << (13 + rand.IntN(4))})
+			// Transactions of a page or two, so that most kills come in a compaction.
+			c, err := s.Compact(t.Context(), storage.CompactRequest{Room: 1 << 20, Max: 1 << (13 + rand.IntN(2))})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql"
+	"fmt"
 
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefile"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -82,6 +83,11 @@ func (p *partial) toEntry() (storage.Entry, error) {
 	}
 	return p.entry, nil
 }
+
+// insertPieces cuts the end of a ciphertext into pieces. One statement costs less than one for
+// each piece.
+var insertPieces = fmt.Sprintf(`WITH piece(i) AS (VALUES (0), (1), (2), (3), (4), (5), (6))
+	INSERT INTO pieces (n, bytes) SELECT ?1 + i, substr(?2, 1 + i * %d, %[1]d) FROM piece WHERE i < ?3`, pieceSize)
 
 const selectPieces = "SELECT n, bytes FROM pieces WHERE n BETWEEN ? AND ? ORDER BY n"
 

@@ -96,7 +96,6 @@ func (r *row) toPartial() (partial, error) {
 var (
 	errMissingEntry   = storefile.CorruptError("an entry of the log is missing")
 	errSenselessEntry = storefile.CorruptError("an entry of the log makes no sense")
-	errBadPage        = storefile.CorruptError("a page has the wrong size")
 	errWrongChecksum  = storefile.CorruptError("the checksum of an entry of the log is wrong")
 )
 

@@ -49,18 +49,27 @@
 //
 // # Pruning
 //
-// What Prune removes is overwritten with zeros in the database in the same transaction
-// (https://www.sqlite.org/pragma.html#pragma_secure_delete). The log of
-// SQLite still has the pages as they were before. The Prune that removes the last pruned
-// envelope copies the log and cuts it off before it returns, unless another program reads
-// the database just then; later appends do so when that has ended, and so does the next
-// Open. What may stay for longer, where pages of the indexes have unused space, are ids and
-// 8 bytes of hashes of signatures. Of an envelope that SQLite has moved from page to page before
-// it was pruned, a copy may stay in the unused space of one, until that page is free or filled.
+// What Prune removes leaves the disk in two steps:
+//
+//   - In the transaction that removes a row of a table or of an index, SQLite overwrites it with
+//     zeros (https://www.sqlite.org/pragma.html#pragma_secure_delete). Its log still has the
+//     pages as they were before. The Prune that removes the last pruned envelope copies the log
+//     and cuts it off before it returns.
+//   - SQLite may have left copies of a row in unused bytes of pages, when it moved rows to
+//     balance a tree. Compact overwrites all unused bytes of all pages with zeros, and cuts the
+//     log off again. When it has said that nothing is left to do, the files have nothing of what
+//     was removed before it began: no signature, ciphertext, id or hour, and no hash of a
+//     signature. The relay compacts at the latest a day after a removal.
+//
+// While another program reads the database, the log cannot be cut off; later appends do so when
+// that has ended, and so does the next Open. Spent tokens stay. What a file system or a disk
+// keeps of blocks that were overwritten or cut off is out of reach.
 //
 // The pages that become free are used again by later appends. Compact gives them back to the
 // disk: it moves pages from the end of the database into their places, in transactions of at
-// most 2 MiB, and cuts off the end. It needs little room, for one transaction in the log.
+// most 2 MiB, and cuts off the end. Then it reads all pages once, if anything was removed, and
+// writes those with something in unused bytes. It needs little room, for one transaction in the
+// log.
 //
 // # Inspection
 //

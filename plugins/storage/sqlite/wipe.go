@@ -2,9 +2,11 @@ package sqlite
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
 	"math/bits"
 	"os"
+	"slices"
 )
 
 // SQLite overwrites what it removes, but leaves copies of rows behind in the unused bytes of
@@ -43,16 +45,24 @@ func (x *wipe) markPage(n int64) {
 	x.from = min(x.from, i)
 }
 
-// takePage returns the first page that is to be wiped, and takes its mark away; 0 if there is
-// none.
-func (x *wipe) takePage() int64 {
-	for ; x.from < len(x.unwiped); x.from++ {
-		if word := x.unwiped[x.from]; word != 0 {
-			x.unwiped[x.from] &= word - 1
-			return int64(x.from*64+bits.TrailingZeros64(word)) + 1
-		}
+// takeRun returns the first page that is to be wiped, and how many follow one another from it
+// on, at most limit. It takes their marks away. It returns 0 pages if there are none.
+func (x *wipe) takeRun(limit int64) (first, n int64) {
+	for x.from < len(x.unwiped) && x.unwiped[x.from] == 0 {
+		x.from++
 	}
-	return 0
+	if x.from == len(x.unwiped) {
+		return 0, 0
+	}
+	first = int64(x.from*64+bits.TrailingZeros64(x.unwiped[x.from])) + 1
+	for ; n < limit; n++ {
+		i, bit := int((first+n-1)/64), uint64(1)<<((first+n-1)%64)
+		if i == len(x.unwiped) || x.unwiped[i]&bit == 0 {
+			break
+		}
+		x.unwiped[i] &^= bit
+	}
+	return first, n
 }
 
 // markCommits marks the pages in the log at path that commits have written since the last call.
@@ -102,58 +112,53 @@ func (s *Store) wipeStep(pages, limit int64) (written uint64, err error) {
 		s.wipe = newWipe(pages)
 	}
 	var kinds pageKinds
-	n := int64(0)
-	for read := 0; read < wipePages && n < limit; read++ {
-		page := s.wipe.takePage()
-		if page == 0 || page > pages {
+	changed := int64(0)
+	for read := int64(0); read < wipePages && changed < limit; {
+		first, n := s.wipe.takeRun(min(wipePages-read, limit-changed))
+		if n == 0 || first > pages {
 			s.wipe, s.wiped = nil, true
 			break
 		}
-		changed, err := s.writer.wipePage(&kinds, page)
+		k, err := s.writer.wipeRun(&kinds, first, n)
 		if err != nil {
 			return 0, err
 		}
-		if changed {
-			n++
-		}
+		read += n
+		changed += k
 	}
-	if n == 0 {
+	if changed == 0 {
 		s.writer.rollBack()
 		return 0, nil
 	}
-	return uint64(n) * pageSize, s.writer.commitAndRelease()
+	return uint64(changed) * pageSize, s.writer.commitAndRelease()
 }
 
-// wipePage writes zeros to the unused bytes of a page, if it is one of a tree, and reports
-// whether it has changed the page.
-func (w *writer) wipePage(kinds *pageKinds, n int64) (changed bool, err error) {
-	isTree, err := kinds.isTree(w, n)
-	if err != nil || !isTree {
-		return false, err
-	}
-	page, err := w.readPage(n)
-	if err != nil {
-		return false, err
-	}
-	for _, part := range unusedParts(page, n == 1) {
-		if !isZero(part) {
+// wipeRun writes zeros to the unused bytes of pages of trees, from one on, and returns how many
+// pages it has changed.
+func (w *writer) wipeRun(kinds *pageKinds, first, n int64) (changed int64, err error) {
+	var numbers []int64
+	var pages [][]byte
+	err = readRows(w.getPages, []any{first, first + n - 1}, func(rows *sql.Rows) error {
+		var n int64
+		var page sql.RawBytes
+		if err := rows.Scan(&n, &page); err != nil {
+			return err
+		}
+		isTree, err := kinds.isTree(w, n)
+		if isTree && slices.ContainsFunc(unusedParts(page, n == 1), hasBytes) {
+			numbers, pages = append(numbers, n), append(pages, bytes.Clone(page))
+		}
+		return err
+	})
+	for i, page := range pages {
+		for _, part := range unusedParts(page, numbers[i] == 1) {
 			clear(part)
-			changed = true
+		}
+		if err == nil {
+			_, err = w.putPage.ExecContext(uncanceled, page, numbers[i])
 		}
 	}
-	if changed {
-		_, err = w.putPage.ExecContext(uncanceled, page, n)
-	}
-	return changed, err
-}
-
-// readPage returns a page as the open transaction sees it.
-func (w *writer) readPage(n int64) (page []byte, err error) {
-	err = explainScanError(w.getPage.QueryRowContext(uncanceled, n).Scan(&page))
-	if err == nil && len(page) != pageSize {
-		err = errBadPage
-	}
-	return page, err
+	return int64(len(pages)), err
 }
 
 // pageKinds tells which pages belong to trees. It keeps the map that was read last, see
@@ -174,7 +179,7 @@ func (k *pageKinds) isTree(w *writer, n int64) (_ bool, err error) {
 	case n == mapPage || n == lockPage:
 		return false, nil
 	case k.mapPage != mapPage:
-		if k.entries, err = w.readPage(mapPage); err != nil {
+		if err = explainScanError(w.getPage.QueryRowContext(uncanceled, mapPage).Scan(&k.entries)); err != nil {
 			return false, err
 		}
 		k.mapPage = mapPage
@@ -218,7 +223,8 @@ func unusedParts(page []byte, first bool) (parts [][]byte) {
 	return parts
 }
 
-func isZero(b []byte) bool {
+// hasBytes reports whether a part of a page has others than zeros.
+func hasBytes(part []byte) bool {
 	var zeros [pageSize]byte
-	return bytes.Equal(b, zeros[:len(b)])
+	return !bytes.Equal(part, zeros[:len(part)])
 }

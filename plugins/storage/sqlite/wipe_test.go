@@ -39,19 +39,26 @@ func TestUnusedPartsOfDamagedPage(t *testing.T) {
 
 // TestWipeMarks takes marks in order, also those that were made again.
 func TestWipeMarks(t *testing.T) {
-	x := newWipe(130)
-	for want := int64(1); want <= 130; want++ {
-		if got := x.takePage(); got != want {
-			t.Fatalf("page %d, want %d", got, want)
-		}
-		if want == 100 {
-			x.markPage(1000)
+	x := newWipe(200)
+	expect := func(limit, first, n int64) {
+		t.Helper()
+		if gotFirst, got := x.takeRun(limit); gotFirst != first || got != n {
+			t.Fatalf("%d pages from %d on, want %d from %d on", got, gotFirst, n, first)
 		}
 	}
-	x.markPage(3)
-	for _, want := range []int64{3, 1000, 0, 0} {
-		if got := x.takePage(); got != want {
-			t.Fatalf("page %d, want %d", got, want)
-		}
-	}
+	expect(100, 1, 100)
+	x.markPage(1000)
+	expect(1, 101, 1)
+	expect(1000, 102, 99)
+	x.markPage(63)
+	x.markPage(64)
+	x.markPage(65)
+	x.markPage(67)
+	expect(1000, 63, 3)
+	expect(1000, 67, 1)
+	expect(1000, 1000, 1)
+	expect(1000, 0, 0)
+	x.markPage(1024) // the last bit of a word
+	expect(1000, 1024, 1)
+	expect(1000, 0, 0)
 }

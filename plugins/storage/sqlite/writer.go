@@ -25,13 +25,14 @@ type writer struct {
 
 	meta, advance             *sql.Stmt
 	store, byID, bySeq, age   *sql.Stmt
-	storePiece, pieces        *sql.Stmt
+	storePieces, pieces       *sql.Stmt
 	sign, bySignature, forget *sql.Stmt
 	spend, spentOn            *sql.Stmt
 	addToHour, emptyHour      *sql.Stmt
 	older, remove, next, sum  *sql.Stmt
 	removePieces              *sql.Stmt
-	free, getPage, putPage    *sql.Stmt
+	getPage, getPages         *sql.Stmt
+	free, putPage             *sql.Stmt
 	prepared                  []*sql.Stmt
 }
 
@@ -81,7 +82,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.meta, selectMeta},
 		{&w.advance, "UPDATE meta SET last = ?, tokens = ?, sum = ?, floor = ?, first = ?, count = ? WHERE one = 1"},
 		{&w.store, "INSERT INTO envelopes (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
-		{&w.storePiece, "INSERT INTO pieces (n, bytes) VALUES (?, ?)"},
+		{&w.storePieces, insertPieces},
 		{&w.pieces, selectPieces},
 		{&w.byID, "SELECT seq, born, lowered" + selectByID},
 		{&w.bySeq, "SELECT " + entryColumns + " FROM envelopes WHERE seq = ?"},
@@ -100,6 +101,7 @@ func openWriter(path string, maxWAL int64) (_ *writer, err error) {
 		{&w.sum, "SELECT coalesce(sum(count), 0) FROM hours WHERE hour >= ? AND hour < ?"},
 		{&w.free, "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"},
 		{&w.getPage, "SELECT data FROM sqlite_dbpage WHERE pgno = ?"},
+		{&w.getPages, "WITH RECURSIVE range(n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM range WHERE n < ?2) SELECT n, data FROM range JOIN sqlite_dbpage ON pgno = n"},
 		{&w.putPage, "UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?"},
 	} {
 		if *s.to, err = w.conn.PrepareContext(uncanceled, s.text); err != nil {
