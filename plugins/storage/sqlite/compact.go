@@ -25,13 +25,15 @@ const (
 // it wipes what is unused in the others, if anything was removed since it did so last. At the
 // end the log of SQLite is copied and cut off.
 //
-// Pages that are only read do not count as moved, so a call may read all of the database. The
-// end of ctx ends that; the next call goes on there.
+// Pages that are only read do not count as moved, so a call may read all of the database. It ends
+// when half of the time until the deadline of ctx has passed, and the next one goes on there.
 func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (storage.Compacted, error) {
 	limit, err := req.Bound()
 	if err != nil {
 		return storage.Compacted{}, fmt.Errorf("compact %s: %w", s.path, err)
 	}
+	begin := time.Now()
+	deadline, hasDeadline := ctx.Deadline()
 	var done storage.Compacted
 	for {
 		moved, more, err := s.compactStep(ctx, req.Room, limit-int(done.Moved))
@@ -41,7 +43,9 @@ func (s *Store) Compact(ctx context.Context, req storage.CompactRequest) (storag
 		done.Moved += moved
 		done.More = more
 		// The last part of the limit would be too small for a step.
-		if !more || done.Moved > 0 && int(done.Moved) > limit-2*compactLeast*pageSize || ctx.Err() != nil {
+		isFull := done.Moved > 0 && int(done.Moved) > limit-2*compactLeast*pageSize
+		isLate := hasDeadline && time.Since(begin) > deadline.Sub(begin)/2
+		if !more || isFull || isLate || ctx.Err() != nil {
 			return done, nil
 		}
 	}
@@ -87,7 +91,7 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 			moved, err = s.wipeStep(pages, n)
 		}
 		if err != nil {
-			s.wipe = nil
+			s.wipe, s.wiped = nil, false
 			return s.failTransaction(err, &before)
 		}
 		moved = min(moved, uint64(limit)) // one page is moved however little the limit is

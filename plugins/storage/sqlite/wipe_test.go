@@ -2,7 +2,11 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
 	"testing"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // TestUnusedPartsOfDamagedPage leaves a page as it is that makes no sense.
@@ -61,4 +65,39 @@ func TestWipeMarks(t *testing.T) {
 	x.markPage(1024) // the last bit of a word
 	expect(1000, 1024, 1)
 	expect(1000, 0, 0)
+}
+
+// lateContext is a context whose deadline is near, and that has not ended.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now(), true }
+
+// TestCompactKeepsDeadline compacts in calls that have no time, each of which goes on where the
+// one before has ended.
+func TestCompactKeepsDeadline(t *testing.T) {
+	s := openNewStore(t, Options{})
+	for hour := range storage.Hour(80) {
+		if _, err := s.Append(t.Context(), markedRecords(100, hour, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pruneAll(t, s, 8, 0)
+	pages := fileSize(s.path) / pageSize
+	calls := int64(0)
+	for more := true; more; calls++ {
+		c, err := s.Compact(lateContext{t.Context()}, storage.CompactRequest{Room: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more = c.More; calls > pages {
+			t.Fatal("the compaction does not end")
+		}
+	}
+	if calls < 3 { // one cuts off pages, the others wipe
+		t.Errorf("%d calls for %d pages", calls, pages)
+	}
+	expectUnusedZero(t, s)
+	if c, err := s.Compact(t.Context(), storage.CompactRequest{}); err != nil || c != (storage.Compacted{}) {
+		t.Errorf("a compaction with nothing to do: %+v, %v", c, err)
+	}
 }
