@@ -402,6 +402,13 @@ func (k *Keeper) raiseFloor(ctx context.Context, d Decision) error {
 		return err
 	}
 	k.noteFloor(d.Floor) //nolint:errcheck // it has risen
+	info, err := k.readInfo(ctx)
+	if err == nil {
+		err = k.noteFloor(info.Floor) // the answer of Prune may be wrong
+	}
+	if err != nil {
+		return err
+	}
 	if d.Hours > 0 {
 		k.cfg.Logger.Info("old envelopes are removed", "hours", d.Hours, "envelopes", d.Gone.Count, "bytes", d.Gone.Bytes)
 	}
