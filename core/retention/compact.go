@@ -55,10 +55,9 @@ type CompactionStatus struct {
 // compaction is a compaction that has begun.
 type compaction struct {
 	Compaction
-	room    uint64 // as it was at the beginning
-	most    uint64 // bytes that it may move
-	idle    int    // steps in a row that have moved nothing
-	removed storage.Hour
+	room uint64 // as it was at the beginning
+	most uint64 // bytes that it may move
+	idle int    // steps in a row that have moved nothing
 }
 
 func newCompaction(info storage.Info, room uint64) *compaction {
@@ -127,8 +126,7 @@ func (k *Keeper) beginCompaction(ctx context.Context, r limits.Retention) bool {
 		return false
 	}
 	k.compaction = newCompaction(info, compactionRoom(r, d))
-	k.compaction.removed = k.state.Removed
-	k.state.Removed, k.state.Compacting = 0, true
+	k.state.beginCompaction()
 	if err := k.saveState(); err != nil {
 		k.endCompaction(ctx, err, compactRetry)
 		return false
@@ -144,7 +142,7 @@ func (k *Keeper) isCompactionDue(info storage.Info) bool {
 	if k.state.Compacting || free-min(free, k.freeLeft) >= max(info.Bytes/8, minFree) {
 		return true
 	}
-	now, removed := storage.HourOf(k.cfg.Now()), k.state.Removed
+	now, removed := storage.HourOf(k.cfg.Now()), k.state.oldestRemoval()
 	return removed > 0 && (now < removed || now-removed >= hoursOf(compactAfter))
 }
 
@@ -222,10 +220,10 @@ func (k *Keeper) endCompaction(ctx context.Context, err error, next time.Duratio
 			if info, infoErr := k.readInfo(ctx); infoErr == nil {
 				result.After, k.freeLeft = info.Bytes, freeBytes(info)
 			}
-		} else if k.state.Removed == 0 {
-			k.state.Removed = c.removed
 		}
-		k.state.Compacting = err != nil && !errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrCorrupt)
+		if err == nil || errors.Is(err, storage.ErrFull) || errors.Is(err, storage.ErrCorrupt) {
+			k.state.endCompaction(err == nil)
+		}
 		if err == nil {
 			err = k.saveState()
 		} else {
@@ -263,10 +261,11 @@ func (k *Keeper) logCompaction(result Compaction, err error) {
 
 // compactionDue returns when the next compaction begins at the latest, or nil.
 func (k *Keeper) compactionDue() *time.Time {
-	if k.state.Removed == 0 || k.compactor == nil {
+	removed := k.state.oldestRemoval()
+	if removed == 0 || k.compactor == nil {
 		return nil
 	}
-	return timeOf(k.state.Removed + hoursOf(compactAfter))
+	return timeOf(removed + hoursOf(compactAfter))
 }
 
 func (k *Keeper) noteCompaction(change func(*CompactionStatus)) {

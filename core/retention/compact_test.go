@@ -343,3 +343,51 @@ func TestCompactionThatNeverEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestRemovalWhileCompacting shows that what is removed while a compaction runs is compacted
+// within a day of that, although the relay is restarted in the middle or the compaction fails.
+func TestRemovalWhileCompacting(t *testing.T) {
+	for name, c := range map[string]struct {
+		restart, full bool
+	}{"it ends": {}, "a restart": {restart: true}, "a full disk": {full: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, store := newCompactTest(t, limits.Retention{MaxAge: 5 * day, KeepFree: 1 << 20})
+				now := storage.HourOf(time.Now())
+				earlier := now - 20
+				if err := (state{Clock: Clock{Hour: now}, Removed: earlier}).save(k.config.Dir); err != nil {
+					t.Fatal(err)
+				}
+				store.set(200<<20, 100<<20) // a compaction is due at once
+				keeper := k.start()
+				sleep(time.Second)
+				k.post(5, 4*day)
+				k.config.Limits.MaxAge = 3 * day
+				keeper.SetRetention(k.config.Limits)
+				sleep(2 * time.Second)
+				if st := keeper.Status(); !st.Compaction.Running || st.Removed != 5 {
+					t.Fatalf("%d removed while a compaction is running: %v", st.Removed, st.Compaction.Running)
+				}
+				if c.restart {
+					keeper.Stop()
+					keeper = k.start()
+				}
+				want := now // of the removal
+				if c.full {
+					k.setDisk(Disk{})
+					want = earlier
+				}
+				sleep(3 * time.Minute)
+				st := keeper.Status().Compaction
+				if st.Running || (st.Last == nil) != c.full || st.Due == nil || *st.Due != *timeOf(want + 24) {
+					t.Errorf("%+v, want another one by %v", st, timeOf(want+24))
+				}
+				k.setDisk(Disk{Free: 1 << 40})
+				sleep(25 * time.Hour)
+				if n, _ := store.counts(); c.full && n != 1 || !c.full && n != 2 || keeper.Status().Compaction.Due != nil {
+					t.Errorf("%d compactions, %+v", n, keeper.Status().Compaction)
+				}
+			})
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,29 @@ type state struct {
 	Undecided bool `json:"undecided,omitempty"`
 	// Removed is the hour of the oldest removal that no compaction has followed; 0: none.
 	Removed storage.Hour `json:"removed,omitempty"`
-	// Compacting reports whether a compaction has begun and not ended.
-	Compacting bool `json:"compacting,omitempty"`
+	// Compacting reports whether a compaction has begun and not ended. Clearing is what
+	// Removed was when it began: what is removed while it runs may stay in the new files.
+	Compacting bool         `json:"compacting,omitempty"`
+	Clearing   storage.Hour `json:"clearing,omitempty"`
+}
+
+// oldestRemoval returns the hour of the oldest removal that no compaction has cleared; 0: none.
+func (s state) oldestRemoval() storage.Hour { return cmp.Or(s.Clearing, s.Removed) }
+
+// beginCompaction notes that a compaction begins, or goes on.
+func (s *state) beginCompaction() {
+	if !s.Compacting {
+		s.Clearing, s.Removed, s.Compacting = s.Removed, 0, true
+	}
+}
+
+// endCompaction notes that a compaction has ended and whether it has cleared what was removed
+// before it.
+func (s *state) endCompaction(cleared bool) {
+	if !cleared {
+		s.Removed = s.oldestRemoval()
+	}
+	s.Clearing, s.Compacting = 0, false
 }
 
 // stateName is the file of the state, beside the keys, where no plugin can write.
