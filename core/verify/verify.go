@@ -37,6 +37,10 @@ const MaxFaults = 256
 // maxStill is how many parts of its own check a store may verify without getting further.
 const maxStill = 100
 
+// maxParts is how many parts the own check of a store may have. A store of a tebibyte has as
+// many with parts of one mebibyte.
+const maxParts = 1 << 20
+
 // Phase is a part of the work. The phases follow each other in this order.
 type Phase int
 
@@ -125,7 +129,7 @@ func (c *checker) checkBytes(ctx context.Context) error {
 	}
 	var req storage.CheckRequest
 	done, still := uint64(0), 0
-	for {
+	for range maxParts {
 		part, err := self.Check(ctx, req)
 		if err != nil {
 			return c.noteFailure("the check of the store by its plugin", err)
@@ -146,6 +150,8 @@ func (c *checker) checkBytes(ctx context.Context) error {
 		}
 		req.After = part.Next
 	}
+	c.report.addFault("the check of the store by its plugin", fmt.Sprintf("is not finished after %d parts", maxParts))
+	return nil
 }
 
 // noteFailure notes that a part of the store could not be read, which is a fault if that is

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -272,6 +273,13 @@ func TestFaultsAreFound(t *testing.T) {
 		{"a check without end", lying{check: func(req storage.CheckRequest) (storage.Checked, error) {
 			return storage.Checked{Next: fmt.Append(nil, len(req.After)%2, "x")[:1+len(req.After)%2]}, nil
 		}}, "does not get further than 0 of 0 bytes"},
+		{"a check that always gets further", lying{check: func(req storage.CheckRequest) (storage.Checked, error) {
+			done := uint64(1)
+			if len(req.After) > 0 {
+				done += binary.BigEndian.Uint64(req.After)
+			}
+			return storage.Checked{Next: binary.BigEndian.AppendUint64(nil, done), Done: done, Total: 2 * done}, nil
+		}}, "is not finished after 1048576 parts"},
 		{"a check that stays", lying{check: func(req storage.CheckRequest) (storage.Checked, error) {
 			return storage.Checked{Next: []byte{1}, Done: uint64(len(req.After))}, nil
 		}}, "does not get further"},
