@@ -98,7 +98,11 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 		if more = free > 0 || !s.wiped; !more {
 			s.cutsLog, s.cutAt = true, time.Time{}
 		}
+		wiping := s.wipe != nil
 		s.checkpointAndRelock()
+		if wiping && s.wipe == nil {
+			return errWipeEnded
+		}
 		return nil
 	})
 	return moved, more, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"math/bits"
 	"os"
 	"slices"
@@ -34,6 +35,9 @@ func newWipe(pages int64) *wipe {
 	}
 	return x
 }
+
+// errWipeEnded is the error of a compaction whose wipe has ended before its end.
+var errWipeEnded = errors.New("the log of SQLite cannot be read, so it is not known which pages must be wiped again; the next compaction begins anew")
 
 // markPage notes that a page may have something in its unused bytes.
 func (x *wipe) markPage(n int64) {
@@ -68,6 +72,9 @@ func (x *wipe) takeRun(limit int64) (first, n int64) {
 // markCommits marks the pages in the log at path that commits have written since the last call.
 // The log has so many frames.
 func (x *wipe) markCommits(path string, frames int64) error {
+	if frames == 0 {
+		return nil // it was cut off, and will begin anew
+	}
 	log, err := os.Open(path)
 	if err != nil {
 		return err
@@ -91,7 +98,7 @@ func (x *wipe) markCommits(path string, frames int64) error {
 }
 
 // markCommits marks the pages that the last commit has written, for a wipe that is under way.
-// Where they cannot be told, the wipe begins anew.
+// Where they cannot be told, it ends the wipe.
 func (s *Store) markCommits() {
 	if s.wipe == nil {
 		return
