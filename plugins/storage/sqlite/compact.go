@@ -80,7 +80,10 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 		}
 		n, err := boundStep(pages, room, limit)
 		if err != nil {
-			s.wipe = nil
+			// What earlier steps took of the disk is given back.
+			s.writer.rollBack()
+			s.wipe, s.cutsLog, s.cutAt = nil, true, time.Time{}
+			s.checkpointAndRelock()
 			return err
 		}
 		if free > 0 {
@@ -95,7 +98,8 @@ func (s *Store) compactStep(ctx context.Context, room uint64, limit int) (moved 
 			return s.failTransaction(err, &before)
 		}
 		moved = min(moved, uint64(limit)) // one page is moved however little the limit is
-		if more = free > 0 || !s.wiped; !more {
+		more = free > 0 || !s.wiped
+		if !more || uint64(fileSize(s.path+walSuffix)) > room {
 			s.cutsLog, s.cutAt = true, time.Time{}
 		}
 		wiping := s.wipe != nil
