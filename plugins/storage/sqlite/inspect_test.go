@@ -298,7 +298,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	kinds := map[string]func(data []byte, n int){
 		"zeros":   func(data []byte, n int) { clear(page(data, n)) },
 		"random":  func(data []byte, n int) { copy(page(data, n), bytes.Repeat([]byte("garbage "), pageSize/8)) },
-		"foreign": func(data []byte, n int) { copy(page(data, n), page(foreign, n)) },
+		"foreign": func(data []byte, n int) { copy(page(data, n), page(foreign, min(n, len(foreign)/pageSize))) },
 	}
 	for _, table := range []string{"envelopes", "pieces", "tokens", "signatures", "hours", "meta", "envelopes_by_id", "envelopes_by_key"} {
 		pages := pagesOf(t, path, table)
