@@ -19,7 +19,7 @@ demo: tor build ## a private Tor network, a relay, three people who talk through
 	bin/cwtch-demo
 
 test: tor gcc build ## every test, those over Tor included, except the examples
-	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
+	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
 	# powerloss traces processes call by call; the race detector only makes it slower.
 	go test -timeout 10m ./plugins/storage/internal/powerloss
 	# With as many envelopes as the contract asks for; with the race detector a tenth.
