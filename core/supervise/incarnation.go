@@ -100,7 +100,7 @@ func (l *loop) sendConfig(ctx context.Context, inc *incarnation) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, storage.ErrUnavailable), ctx.Err() != nil:
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), ctx.Err() != nil: // the plugin may notice the deadline first
 		return inc.endReason(err)
 	case inc.policy != nil && refusedSocket.MatchString(err.Error()):
 		err = explainRefusedSocket(err)
