@@ -20,7 +20,7 @@ func TestLimitsOfPlugins(t *testing.T) {
 		fmt.Sprintf("| start, until the handshake line | %s |", spoken(host.StartTimeout)),
 		fmt.Sprintf("| the handshake line | %s, with", size(host.MaxHandshakeLine)),
 		fmt.Sprintf("| Describe, Validate | %s |", spoken(host.DescribeTimeout)),
-		fmt.Sprintf("| Configure | %s |", spoken(host.ConfigureTimeout)),
+		fmt.Sprintf("| Configure | %s; %s for a store,", spoken(host.ConfigureTimeout), spoken(host.OpenTimeout)),
 		fmt.Sprintf("| Health | %s;", spoken(host.HealthTimeout)),
 		fmt.Sprintf("| a call of the kind | %s; `Info` %s, `Compact` and `Check` %s, `Export` and `ForceFlush` %s, `Handle` %s; the plugin is killed when calls of one method go unanswered for %s (`Compact` and `Check`: %s) |",
 			spoken(host.CallTimeout), spoken(host.InfoTimeout), spoken(host.StepTimeout), spoken(host.ExportTimeout), spoken(host.HandleTimeout), spoken(host.HangTimeout), spoken(host.StepTimeout)),

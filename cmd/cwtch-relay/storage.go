@@ -20,7 +20,8 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// storeTimeout is how long a store may take to open.
+// storeTimeout is how long a store may take to open, unless it takes over a file of an
+// earlier release.
 const storeTimeout = time.Minute
 
 // openedStore is a store that a command opens while no relay runs.
@@ -87,10 +88,8 @@ func (l *loadedConfig) openStores(ctx context.Context, stderr io.Writer, stores 
 		pc.Logger = log.With("side", s.role)
 		s.store = supervise.Start(pc.Config)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, storeTimeout, fmt.Errorf("gave up after %v", storeTimeout))
-	defer cancel()
 	for _, s := range stores {
-		if err := s.store.WaitReady(ctx); err != nil {
+		if err := s.store.WaitOpened(ctx, storeTimeout, nil); err != nil {
 			return &storeError{s, err}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -83,7 +84,15 @@ func (l *loop) configureAndAdmit(ctx context.Context, inc *incarnation) error {
 
 // sendConfig sends the plugin its configuration.
 func (l *loop) sendConfig(ctx context.Context, inc *incarnation) error {
-	ctx, cancel := context.WithTimeout(ctx, l.timing.configure)
+	limit := l.timing.configure
+	if l.kind == plugin.KindStorage {
+		limit = l.timing.open
+		slow := time.AfterFunc(l.timing.slowOpen, func() {
+			l.log.Warn("the store is still being opened; it may take minutes to take over a file of an earlier release, once", "limit", limit)
+		})
+		defer slow.Stop()
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	dir := inc.config.Dir
 	if inc.policy != nil {

@@ -118,6 +118,8 @@ type Config struct {
 type timing struct {
 	start       time.Duration // until the handshake
 	configure   time.Duration // until configured
+	open        time.Duration // the same of a store
+	slowOpen    time.Duration // of a store, until the log says that this takes long
 	healthEvery time.Duration // between two questions
 	limitsEvery time.Duration // between two looks at memory and threads
 	health      time.Duration // until the answer
@@ -135,6 +137,8 @@ type timing struct {
 var defaultTiming = timing{
 	start:         host.StartTimeout,
 	configure:     host.ConfigureTimeout,
+	open:          host.OpenTimeout,
+	slowOpen:      10 * time.Second,
 	healthEvery:   5 * time.Second,
 	limitsEvery:   time.Second,
 	health:        host.HealthTimeout,
@@ -225,6 +229,35 @@ func (p *Plugin) WaitTried(ctx context.Context) error {
 }
 
 var errRetrying = errors.New("it is tried again")
+
+// WaitOpened is WaitReady for a caller that waits no longer than patience, unless the plugin
+// is being configured by then: a store may need up to [host.OpenTimeout] for that. It
+// then waits until that has ended, or until enough is closed.
+func (p *Plugin) WaitOpened(ctx context.Context, patience time.Duration, enough <-chan struct{}) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	over, leave := false, (<-chan struct{})(nil)
+	for {
+		inc, changed, err := p.currentIncarnation()
+		if inc != nil || err != nil {
+			return err
+		}
+		if state := p.Status().State; over && state != Configuring && !state.Serving() {
+			return p.notReady(fmt.Errorf("gave up after %v", patience))
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			over, leave = true, enough
+		case <-leave:
+			return p.notReady(errOpening)
+		case <-ctx.Done():
+			return p.notReady(context.Cause(ctx))
+		}
+	}
+}
+
+var errOpening = errors.New("it is still being opened, and is used as soon as that is done")
 
 // awaitReady waits for an incarnation that can be called.
 func (p *Plugin) awaitReady(ctx context.Context) (*incarnation, error) {

@@ -12,6 +12,7 @@ const (
 	StartTimeout     = 10 * time.Second // until the handshake
 	DescribeTimeout  = 5 * time.Second  // Describe and Validate, which only compute
 	ConfigureTimeout = time.Minute
+	OpenTimeout      = 15 * time.Minute // Configure of a store, which may have to take over the files of an earlier release
 	HealthTimeout    = 10 * time.Second
 	HangTimeout      = 30 * time.Second // while no call of one method is answered
 	EndTimeout       = 10 * time.Second // Drain, Shutdown and the end of the process together
