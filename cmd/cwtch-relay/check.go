@@ -97,8 +97,14 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 	return all
 }
 
+// slowOpening is how long a store may take to open before that needs an explanation.
+const slowOpening = 10 * time.Second
+
 // serverFindings returns what is wrong with a server.
 func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
+	if s.Relay == nil && s.Storage.State == supervise.Configuring && now.Sub(s.Storage.Since) >= slowOpening {
+		return []finding{{critical, fmt.Sprintf("its store has been opening for %s; it may take minutes to take over a file of an earlier release, once: wait, and do not reload", formatAge(now, s.Storage.Since)), ""}}
+	}
 	if s.Problem != "" {
 		return []finding{{critical, s.Problem + "; a reload tries it again", ""}}
 	}

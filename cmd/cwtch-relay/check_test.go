@@ -47,6 +47,12 @@ func TestFindings(t *testing.T) {
 		{"a server does not run", func(st *manager.Status) {
 			st.Servers[1] = manager.ServerStatus{Name: "server01", Problem: "its key file is damaged"}
 		}, critical, "server server01: its key file is damaged; a reload tries it again"},
+		{"a store takes long to open", func(st *manager.Status) {
+			st.Servers[1] = manager.ServerStatus{Name: "server01", Problem: "it is not ready", Storage: supervise.Status{State: supervise.Configuring, Since: now.Add(-time.Minute)}}
+		}, critical, "server server01: its store has been opening for 1m0s; it may take minutes to take over a file of an earlier release"},
+		{"a store has been opening for a moment", func(st *manager.Status) {
+			st.Servers[1] = manager.ServerStatus{Name: "server01", Storage: supervise.Status{Kind: "storage", Name: "bolt", State: supervise.Configuring, Since: now}}
+		}, critical, "server server01: storage bolt is configuring, so posts are refused"},
 		{"the board has a problem", func(st *manager.Status) { st.Servers[1].Relay.Problem = "the store lost its log" }, critical, "server server01: the store lost its log"},
 		{"the disk is full", func(st *manager.Status) { st.Servers[0].Relay.Refusing = "no space left for the store" }, critical, "server server00: posts are refused, because of the store: no space left for the store"},
 		{"the server is full", func(st *manager.Status) { st.Servers[0].Relay.NoRoom = "the disk has less room than keep_free" }, critical, "server server00: posts are refused: the disk has less room than keep_free"},

@@ -141,8 +141,9 @@ type ServerConfig struct {
 	Others    []PluginConfig // stats and peersync, no two of the same kind and instance
 }
 
-// storesTimeout is how long a store may take to open at the start, a few tries
-// included. After that its server counts as one that does not run.
+// storesTimeout is how long a store may take to open, a few tries included. After that its
+// server counts as one that does not run. But a start goes on waiting for a store that is being
+// opened as long as no other server runs, because ending would only begin that again.
 const storesTimeout = time.Minute
 
 // Manager is a running relay.
@@ -163,6 +164,8 @@ type Manager struct {
 	changing   *semaphore.Weighted // of one
 	socketDirs atomic.Int64        // number of socket directories so far
 	compacting sync.Mutex          // held while a store is compacted
+
+	opened chan struct{} // closed when the network is open
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs
@@ -191,7 +194,7 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, log: cfg.Logger, since: time.Now(), dir: dir, changing: semaphore.NewWeighted(1)}
+	m := &Manager{cfg: cfg, log: cfg.Logger, since: time.Now(), dir: dir, changing: semaphore.NewWeighted(1), opened: make(chan struct{})}
 	m.closing, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.OnStart != nil {
 		cfg.OnStart(m)

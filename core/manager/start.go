@@ -71,9 +71,9 @@ func (m *Manager) prepareServer(s *server) (err error) {
 // copy, and a store that is not the one the server ran on last.
 func (m *Manager) awaitAndCheckStore(ctx context.Context, s *server) error {
 	timeout := cmp.Or(m.cfg.storesTimeout, storesTimeout)
+	err := s.store.plugin.WaitOpened(ctx, timeout, m.opened)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("gave up after %v", timeout))
 	defer cancel()
-	err := s.store.plugin.WaitReady(ctx)
 	if err == nil {
 		if err = transfer.CheckFinished(ctx, s.dir, s.store.plugin.Storage()); err != nil {
 			err = refusedStoreError{err}
@@ -99,7 +99,6 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	usable := make(chan bool, len(m.servers))
-	opened := make(chan struct{}) // closed when the network is open
 	lasting := make([]bool, len(m.servers))
 	var wg sync.WaitGroup
 	for i, s := range m.servers {
@@ -109,7 +108,7 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 			}
 			usable <- faults[i] == nil
 			if faults[i] == nil {
-				faults[i] = m.publishWhenOpen(ctx, s, opened)
+				faults[i] = m.publishWhenOpen(ctx, s)
 			}
 			if faults[i] != nil && ctx.Err() == nil {
 				lasting[i] = s.isLasting(faults[i])
@@ -121,7 +120,7 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	if err != nil && !errors.Is(err, errNoneUsable) {
 		cancel(err)
 	} else if err == nil {
-		close(opened)
+		close(m.opened)
 	}
 	wg.Wait()
 	switch {
@@ -157,9 +156,9 @@ var errNoneUsable = errors.New("no server can be published")
 
 // publishWhenOpen publishes a server once the network is open, and starts its other
 // plugins.
-func (m *Manager) publishWhenOpen(ctx context.Context, s *server, opened <-chan struct{}) error {
+func (m *Manager) publishWhenOpen(ctx context.Context, s *server) error {
 	select {
-	case <-opened:
+	case <-m.opened:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

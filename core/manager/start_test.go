@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
@@ -23,8 +25,12 @@ import (
 )
 
 // envStore makes of this binary the plugin "memory". It names a file: while that is
-// there, the plugin ends when it is configured.
-const envStore = "CWTCH_RELAY_TEST_STORE"
+// there, the plugin ends when it is configured. A named pipe with gateSuffix behind that name
+// keeps the store from opening until somebody opens it to write.
+const (
+	envStore   = "CWTCH_RELAY_TEST_STORE"
+	gateSuffix = ".gate"
+)
 
 func serveTestStore(state string) {
 	plugin.Serve(plugin.Plugin{
@@ -33,6 +39,9 @@ func serveTestStore(state string) {
 		Storage: func(context.Context, plugin.Config) (storage.Store, error) {
 			if _, err := os.Stat(state); err == nil {
 				os.Exit(3)
+			}
+			if gate, err := os.Open(state + gateSuffix); err == nil { // waits for the test
+				gate.Close()
 			}
 			return storagetest.NewMemory(), nil
 		},
@@ -170,6 +179,75 @@ func TestLateStoreRunsItsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.waitUntilRunning(m, "late")
+}
+
+// closeGate keeps the store of a server in its Configure until openGate is called.
+func (h *testRelay) closeGate(name string) (openGate func()) {
+	h.Helper()
+	path := h.awayFile(name) + gateSuffix
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		h.Fatal(err)
+	}
+	return func() {
+		h.Helper()
+		gate, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err == nil {
+			err = errors.Join(gate.Close(), os.Remove(path))
+		}
+		if err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
+// TestStartWaitsForTheOnlyStore shows that a start waits for a store that takes longer to open
+// than a store may, since no other server runs, and that the status tells what it does.
+func TestStartWaitsForTheOnlyStore(t *testing.T) {
+	h := newTestRelay(t, "main")
+	openGate := h.closeGate("main")
+	started, returned := make(chan *Manager, 1), make(chan struct{})
+	h.cfg.OnStart = func(m *Manager) { started <- m }
+	go func() {
+		defer close(returned)
+		m, err := Start(t.Context(), h.cfg)
+		if err != nil {
+			t.Errorf("the start fails: %v", err)
+			return
+		}
+		if len(m.Servers()) != 1 {
+			t.Errorf("after the start: %+v", m.Status(t.Context()))
+		}
+		if err := m.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { <-returned })
+	m := <-started
+	h.waitUntil("the store has been opened for long", func() bool {
+		select {
+		case <-returned:
+			t.Fatal("the start has not waited")
+		default:
+		}
+		st := m.Status(t.Context())
+		return len(st.Servers) == 1 && st.Servers[0].Storage.State == supervise.Configuring && time.Since(st.Servers[0].Storage.Since) > h.cfg.storesTimeout
+	})
+	openGate()
+	<-returned
+}
+
+// TestStoreThatOpensForLongHoldsUpNoOther shows that the other server runs, that a reload can
+// begin, and that the server of that store runs once it is open.
+func TestStoreThatOpensForLongHoldsUpNoOther(t *testing.T) {
+	h := newTestRelay(t, "slow", "good")
+	openGate := h.closeGate("slow")
+	m := h.start()
+	h.expectBroken(m, "slow", "it is still being opened, and is used as soon as that is done")
+	if plan, err := m.Reload(t.Context(), true); err != nil || len(plan.Refused) > 0 {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	openGate()
+	h.waitUntilRunning(m, "slow")
 }
 
 // The server is retried without a reload, and the other server is left alone.
