@@ -15,7 +15,8 @@ import (
 
 // What the service manager is asked to wait for.
 const (
-	startTimeout = 5 * time.Minute // until the stores are open and tor answers
+	startTimeout = 5 * time.Minute // until tor answers; and while stores are opened, again and again
+	extendEvery  = time.Minute     // of a start while stores are opened
 	stopTimeout  = drainTimeout + 10*time.Second
 	// statusEvery is how often it hears of a changed status.
 	statusEvery = 2 * time.Second
@@ -40,11 +41,15 @@ func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) 
 	d.notify(sdnotify.Status("opening stores"))
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	opening, opened := context.WithCancel(ctx)
+	wg.Go(func() { d.extendStart(opening) })
 	var m *manager.Manager
 	c.OnStart = func(starting *manager.Manager) { m = starting }
 	open := c.Network.Open
-	c.Network.Open = func(opening context.Context) (onion.Network, error) {
-		n, err := open(opening)
+	c.Network.Open = func(starting context.Context) (onion.Network, error) {
+		opened()
+		d.notify(sdnotify.Extend(startTimeout))
+		n, err := open(starting)
 		if err == nil {
 			d.notify("READY=1", sdnotify.Status(describePublication(n.Status())))
 			wg.Go(func() { d.tellStatus(ctx, n) })
@@ -58,7 +63,23 @@ func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) 
 	}
 	return func() {
 		cancel()
+		opened()
 		wg.Wait()
+	}
+}
+
+// extendStart asks the service manager for more time until ctx ends. The manager bounds how long
+// stores may take.
+func (d *daemon) extendStart(ctx context.Context) {
+	tick := time.NewTicker(extendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.notify(sdnotify.Extend(startTimeout))
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
