@@ -76,16 +76,7 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 	for _, d := range plan.Down {
 		fmt.Fprintf(w, "  FAILED  %s of server %s does not run, it is in state %s\n", d.Plugin, d.Server, d.State)
 	}
-	switch { // what an operator fears most of a change
-	case plan.Deletes() && plan.Applied:
-		fmt.Fprintln(w, "the envelopes above are being deleted, and nothing else")
-	case plan.Deletes():
-		fmt.Fprintln(w, "the envelopes above would be deleted, and nothing else; they cannot be brought back")
-	case plan.Applied:
-		fmt.Fprintln(w, "no data was deleted")
-	default:
-		fmt.Fprintln(w, "no data would be deleted")
-	}
+	fmt.Fprintln(w, describeDeletions(plan))
 	for _, s := range plan.Steps {
 		if s.Bundle == "" {
 			continue
@@ -99,6 +90,24 @@ func writePlan(w io.Writer, path string, plan *manager.Plan) error {
 		}
 	}
 	return nil
+}
+
+// describeDeletions says what an operator fears most of a change.
+func describeDeletions(plan *manager.Plan) string {
+	deletes, later := plan.Deletes(), plan.DeletesLater()
+	switch {
+	case deletes && plan.Applied:
+		return "the envelopes above are being deleted, and nothing else"
+	case deletes:
+		return "the envelopes above would be deleted, and nothing else; they cannot be brought back"
+	case later && plan.Applied:
+		return "no data was deleted yet; the envelopes above will be, and nothing else"
+	case later:
+		return "no data would be deleted at once; the envelopes above would be later, and nothing else; they cannot be brought back"
+	case plan.Applied:
+		return "no data was deleted"
+	}
+	return "no data would be deleted"
 }
 
 // planError writes what was refused and what failed, each with its own hint, and returns

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
@@ -43,5 +44,33 @@ func TestReloadTellsWhatIsDown(t *testing.T) {
 				t.Errorf("it says\n%s", &stderr)
 			}
 		})
+	}
+}
+
+// TestReloadTellsWhatItDeletes shows the line for what goes at once, for what goes when the
+// clock is believed, and for nothing.
+func TestReloadTellsWhatItDeletes(t *testing.T) {
+	gone := manager.Deletion{Hours: 2, Envelopes: 3, Bytes: 1 << 20, Newest: time.Unix(0, 0).UTC()}
+	later := &manager.LaterDeletion{Deletion: gone, After: "24h0m0s"}
+	for _, c := range []struct {
+		step       manager.Step
+		dry, after string // the ends of the outputs
+	}{
+		{manager.Step{}, "\nno data would be deleted\n", "\nno data was deleted\n"},
+		{manager.Step{Deletes: &gone}, "UTC\nthe envelopes above would be deleted, and nothing else; they cannot be brought back\n", "\nthe envelopes above are being deleted, and nothing else\n"},
+		{
+			manager.Step{DeletesLater: later},
+			"from 1970-01-01 00:00 UTC, after the relay has run for another 24h0m0s, since the clock of this machine is far ahead and not believed yet; if it is wrong, set it\nno data would be deleted at once; the envelopes above would be later, and nothing else; they cannot be brought back\n",
+			"\nno data was deleted yet; the envelopes above will be, and nothing else\n",
+		},
+		{manager.Step{Deletes: &gone, DeletesLater: later}, "\nthe envelopes above would be deleted, and nothing else; they cannot be brought back\n", "\nthe envelopes above are being deleted, and nothing else\n"},
+	} {
+		for applied, want := range map[bool]string{false: c.dry, true: c.after} {
+			c.step.Action, c.step.Server, c.step.Done = manager.ActionSet, "main", applied
+			var out bytes.Buffer
+			if err := writePlan(&out, "f", &manager.Plan{Applied: applied, Steps: []manager.Step{c.step}}); err != nil || !strings.HasSuffix(out.String(), want) {
+				t.Errorf("applied %v: it prints\n%s%v", applied, &out, err)
+			}
+		}
 	}
 }

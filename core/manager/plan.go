@@ -7,11 +7,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
 
 // Plan is what a reload does, or would do. The only steps that delete data are those with
-// Deletes.
+// Deletes or DeletesLater.
 type Plan struct {
 	Config string `json:"config"` // the path of the file
 	// Applied reports whether the steps were taken. They are not in a dry run, nor if
@@ -64,9 +65,12 @@ type Step struct {
 	Note     string   `json:"note,omitempty"`
 	// Deletes is what another retention would remove at once; absent if that is nothing.
 	Deletes *Deletion `json:"deletes,omitempty"`
-	Done    bool      `json:"done"`
-	Bundle  string    `json:"bundle,omitempty"` // of a server that was started: what clients import
-	Error   string    `json:"error,omitempty"`  // why the step is not done
+	// DeletesLater is what it would remove besides once the clock of the machine is
+	// believed; absent if that is nothing.
+	DeletesLater *LaterDeletion `json:"deletes_later,omitempty"`
+	Done         bool           `json:"done"`
+	Bundle       string         `json:"bundle,omitempty"` // of a server that was started: what clients import
+	Error        string         `json:"error,omitempty"`  // why the step is not done
 
 	do           func(context.Context) error
 	listenFailed bool // Error may be that another plugin has the address
@@ -95,6 +99,9 @@ func (s Step) String() string {
 	if s.Deletes != nil {
 		text += ": " + s.Deletes.String()
 	}
+	if s.DeletesLater != nil {
+		text += ": " + s.DeletesLater.String()
+	}
 	return text
 }
 
@@ -106,13 +113,37 @@ type Deletion struct {
 	Newest    time.Time `json:"newest"` // the hour in which the newest of them were born
 }
 
+// newDeletion returns what a decision removes, or nil if it removes nothing.
+func newDeletion(d retention.Decision) *Deletion {
+	if d.Hours == 0 {
+		return nil
+	}
+	return &Deletion{Hours: d.Hours, Envelopes: d.Gone.Count, Bytes: d.Gone.Bytes, Newest: time.Unix(int64(d.Newest)*3600, 0).UTC()}
+}
+
+// LaterDeletion is what a change of a retention removes when the clock of the machine, which
+// is far ahead, is believed.
+type LaterDeletion struct {
+	Deletion
+	After string `json:"after"` // how long the relay has to run until then
+}
+
+func (d LaterDeletion) String() string {
+	return fmt.Sprintf("%s, after the relay has run for another %s, since the clock of this machine is far ahead and not believed yet; if it is wrong, set it", d.Deletion, d.After)
+}
+
 func (d Deletion) String() string {
 	return fmt.Sprintf("deletes %d envelopes with %.1f MiB, of %d hours, the newest from %s", d.Envelopes, float64(d.Bytes)/(1<<20), d.Hours, d.Newest.Format("2006-01-02 15:04 MST"))
 }
 
-// Deletes reports whether a step of the plan deletes data.
+// Deletes reports whether a step of the plan deletes data at once.
 func (p *Plan) Deletes() bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Deletes != nil })
+}
+
+// DeletesLater reports whether a step of the plan deletes data that it does not delete at once.
+func (p *Plan) DeletesLater() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.DeletesLater != nil })
 }
 
 // DownPlugin is a plugin that does not run.

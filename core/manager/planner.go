@@ -209,12 +209,13 @@ func (p *planner) planRetention(s *server, next limits.Retention) {
 	if s.keeper != nil {
 		ctx, cancel := context.WithTimeout(p.m.closing, previewTimeout)
 		defer cancel()
-		d, err := s.keeper.Preview(ctx, next)
-		switch {
-		case err != nil:
+		preview, err := s.keeper.Preview(ctx, next)
+		if err != nil {
 			step.Note = fmt.Sprintf("what that deletes is not known (%v)", err)
-		case d.Hours > 0:
-			step.Deletes = &Deletion{Hours: d.Hours, Envelopes: d.Gone.Count, Bytes: d.Gone.Bytes, Newest: time.Unix(int64(d.Newest)*3600, 0).UTC()}
+		}
+		step.Deletes = newDeletion(preview.Now)
+		if later := newDeletion(preview.Later); later != nil {
+			step.DeletesLater = &LaterDeletion{*later, preview.Waits.Round(time.Hour).String()}
 		}
 	}
 	p.addStep(step)

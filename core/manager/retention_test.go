@@ -136,8 +136,11 @@ func TestClockJumpDeletesNothing(t *testing.T) {
 		}
 	}
 	h.cfg.Servers[0].Retention.MaxAge = 60 * time.Hour
-	if plan, err := m.Reload(t.Context(), true); err != nil || plan.Deletes() {
+	plan, err := m.Reload(t.Context(), true)
+	if err != nil || plan.Deletes() {
 		t.Errorf("another retention would delete by the wrong clock: %+v, %v", plan, err)
+	} else if later := plan.Steps[0].DeletesLater; !plan.DeletesLater() || later.Envelopes != 3 || later.After != "24h0m0s" {
+		t.Errorf("the plan does not say what is deleted when the clock is believed: %+v", later)
 	}
 	ahead.Store(0)
 	h.cfg.Servers[0].Retention.MaxAge = 45 * time.Hour

@@ -73,8 +73,8 @@ type Keeper struct {
 	mu        sync.Mutex
 	limits    limits.Retention
 	status    Status
-	hour      storage.Hour // of the clock
-	undecided bool         // as in state
+	clock     Clock // as in state
+	undecided bool  // as in state
 
 	// Of the loop alone.
 	loaded    bool  // whether state was loaded
@@ -141,22 +141,37 @@ func (k *Keeper) SetRetention(r limits.Retention) {
 	}
 }
 
-// Preview returns what another retention would remove now.
-func (k *Keeper) Preview(ctx context.Context, r limits.Retention) (Decision, error) {
+// Preview is what a retention would remove.
+type Preview struct {
+	Now Decision
+	// Later is what would go besides once the clock of the machine is believed, and Waits
+	// how long the relay has to run until then; both are zero if it is believed.
+	Later Decision
+	Waits time.Duration
+}
+
+// Preview returns what another retention would remove.
+func (k *Keeper) Preview(ctx context.Context, r limits.Retention) (p Preview, err error) {
 	if k.pruner == nil {
-		return Decision{}, nil
+		return p, nil
 	}
 	info, hours, err := ReadHours(ctx, k.cfg.Store, k.pruner)
 	if err != nil {
-		return Decision{}, err
+		return p, err
 	}
 	k.mu.Lock()
-	now, undecided := k.hour, k.undecided
+	clock, undecided := k.clock, k.undecided
 	k.mu.Unlock()
-	if now == 0 { // the clock is not set yet
-		now = NewClock(newestHour(hours), storage.HourOf(k.cfg.Now())).Hour
+	machine := storage.HourOf(k.cfg.Now())
+	if clock.Hour == 0 { // it is not set yet
+		clock = NewClock(newestHour(hours), machine)
 	}
-	return Decide(inForce(r, undecided), hours, info.Floor, now), nil
+	clock, r = clock.Advance(machine, 0), inForce(r, undecided)
+	p.Now, p.Waits = Decide(r, hours, info.Floor, clock.Hour), clock.Waits()
+	if p.Waits > 0 {
+		p.Later = Decide(r, hours[p.Now.Hours:], p.Now.Floor, machine)
+	}
+	return p, nil
 }
 
 // Undecided reports whether everything is kept because nobody has said yet how long the
@@ -379,7 +394,7 @@ func (k *Keeper) advanceClock(hours []storage.HourSize) error {
 	}
 	k.state.Clock = clock
 	k.mu.Lock()
-	k.hour = clock.Hour
+	k.clock = clock
 	k.mu.Unlock()
 	return k.saveState()
 }

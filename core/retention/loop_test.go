@@ -593,12 +593,43 @@ func TestKeeperPreviews(t *testing.T) {
 		k.post(3, 8*day)
 		k.post(2, 0)
 		keeper := k.start()
-		d, err := keeper.Preview(t.Context(), limits.Retention{MaxAge: day, Written: true})
-		if err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) {
-			t.Errorf("%+v, %v", d, err)
+		p, err := keeper.Preview(t.Context(), limits.Retention{MaxAge: day, Written: true})
+		if d := p.Now; err != nil || d.Hours != 2 || d.Gone.Count != 8 || d.Gone.Bytes != 800 || d.Newest != storage.HourOf(time.Now().Add(-8*day)) || p.Waits != 0 || p.Later.Hours != 0 {
+			t.Errorf("%+v, %v", p, err)
 		}
 		if n := k.info().Count; n != 10 {
 			t.Errorf("%d envelopes are left", n)
+		}
+	})
+}
+
+// TestPreviewWithAClockAhead shows what goes at once, by the time that is certain, and what goes
+// when the clock of the machine is believed, and that this comes true.
+func TestPreviewWithAClockAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{})
+		k.post(5, 9*day)
+		k.post(3, 2*day)
+		k.post(2, 0)
+		k.mu.Lock()
+		k.wrong = 30 * day
+		k.mu.Unlock()
+		keeper, r, newest := k.start(), limits.Retention{MaxAge: 7 * day, Written: true}, storage.HourOf(time.Now())
+		for _, wait := range []time.Duration{Leap, Leap - 5*time.Hour} {
+			p, err := keeper.Preview(t.Context(), r)
+			if err != nil || p.Now.Gone.Count != 5 || p.Later.Gone.Count != 5 || p.Later.Hours != 2 || p.Later.Newest != newest || p.Waits > wait || p.Waits == 0 {
+				t.Errorf("with %v to wait: %+v, %v", wait, p, err)
+			}
+			time.Sleep(6 * time.Hour)
+		}
+		keeper.SetRetention(r)
+		time.Sleep(time.Minute)
+		if n := k.info().Count; n != 5 {
+			t.Errorf("%d envelopes are left at once, want 5", n)
+		}
+		time.Sleep(Leap)
+		if n := k.info().Count; n != 0 {
+			t.Errorf("%d envelopes are left a day later, want none", n)
 		}
 	})
 }

@@ -54,7 +54,7 @@ func TestOldServerKeepsAllUntilItsRetentionIsWritten(t *testing.T) {
 		keeper := k.start()
 		written := defaults
 		written.Written = true
-		if d, err := keeper.Preview(t.Context(), written); err != nil || d.Gone.Count != 20 {
+		if d, err := keeper.Preview(t.Context(), written); err != nil || d.Now.Gone.Count != 20 {
 			t.Errorf("preview: %+v, %v", d, err)
 		}
 		keeper.SetRetention(written)
