@@ -70,28 +70,30 @@ func (l *loadedConfig) canInspect(ctx context.Context, s *openedStore) (bool, er
 	return slices.Contains(description.Capabilities, plugin.Check), err
 }
 
-// openStores starts the processes of stores, confined as in a relay.
-func (l *loadedConfig) openStores(ctx context.Context, stderr io.Writer, stores ...*openedStore) error {
+// newStoreLogger returns the log of a command that opens stores, and warns in it of what a
+// relay warns of.
+func (l *loadedConfig) newStoreLogger(stderr io.Writer) *slog.Logger {
 	level := &slog.LevelVar{}
 	level.Set(max(l.Log.Level, slog.LevelWarn))
 	log := newLogger(l.Log, level, stderr)
 	l.logWarnings(log)
-	for _, s := range stores {
-		pc, err := l.pluginConfig(&s.server.Storage)
-		if err != nil {
-			return err
-		}
-		pc.Dir, pc.Inspect = s.dir(), s.inspect
-		if !s.inspect { // which writes nothing below data_dir, so the sockets are elsewhere, too
-			pc.SocketDir = filepath.Join(l.DataDir, "run", s.role)
-		}
-		pc.Logger = log.With("side", s.role)
-		s.store = supervise.Start(pc.Config)
+	return log
+}
+
+// openStore starts the process of a store, confined as in a relay, and waits until it is open.
+func (l *loadedConfig) openStore(ctx context.Context, s *openedStore, log *slog.Logger) error {
+	pc, err := l.pluginConfig(&s.server.Storage)
+	if err != nil {
+		return err
 	}
-	for _, s := range stores {
-		if err := s.store.WaitOpened(ctx, storeTimeout, nil); err != nil {
-			return &storeError{s, err}
-		}
+	pc.Dir, pc.Inspect = s.dir(), s.inspect
+	if !s.inspect { // which writes nothing below data_dir, so the sockets are elsewhere, too
+		pc.SocketDir = filepath.Join(l.DataDir, "run", s.role)
+	}
+	pc.Logger = log.With("side", s.role)
+	s.store = supervise.Start(pc.Config)
+	if err := s.store.WaitOpened(ctx, storeTimeout, nil); err != nil {
+		return &storeError{s, err}
 	}
 	return nil
 }

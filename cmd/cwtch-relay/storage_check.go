@@ -77,7 +77,7 @@ func (c *checkJob) runCheck(ctx context.Context) (r verify.Report, err error) {
 	if c.inspect, err = c.canInspect(ctx, c.openedStore); err != nil {
 		return r, err
 	}
-	if err := c.openStores(ctx, c.stderr, c.openedStore); err != nil {
+	if err := c.openStore(ctx, c.openedStore, c.newStoreLogger(c.stderr)); err != nil {
 		return r, errors.Join(err, c.closeStores(c.openedStore))
 	}
 	r, err = verifyStore(ctx, c.openedStore, c.stderr)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -110,11 +111,12 @@ func compactStopped(ctx context.Context, path, name string, stderr io.Writer) ([
 		return nil, err
 	}
 	defer release()
+	log := cfg.newStoreLogger(stderr)
 	var done []manager.CompactedStore
 	for _, server := range servers {
 		c := manager.CompactedStore{Server: server.Name}
 		s := &openedStore{role: "compact", server: server}
-		if c.Compaction, err = cfg.compactStore(ctx, s, stderr); err != nil {
+		if c.Compaction, err = cfg.compactStore(ctx, s, log, stderr); err != nil {
 			if located, ok := locateFaults(err); ok {
 				err = located
 			}
@@ -129,7 +131,7 @@ func compactStopped(ctx context.Context, path, name string, stderr io.Writer) ([
 }
 
 // compactStore compacts one store that no relay uses.
-func (l *loadedConfig) compactStore(ctx context.Context, s *openedStore, stderr io.Writer) (c retention.Compaction, err error) {
+func (l *loadedConfig) compactStore(ctx context.Context, s *openedStore, log *slog.Logger, stderr io.Writer) (c retention.Compaction, err error) {
 	if s.server.Storage.Fault != nil {
 		return c, s.server.Storage.Fault
 	}
@@ -140,7 +142,7 @@ func (l *loadedConfig) compactStore(ctx context.Context, s *openedStore, stderr 
 	if err != nil {
 		return c, err
 	}
-	if err := l.openStores(ctx, stderr, s); err != nil {
+	if err := l.openStore(ctx, s, log); err != nil {
 		return c, errors.Join(err, l.closeStores(s))
 	}
 	last := time.Now()

@@ -95,10 +95,7 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 			return r, err
 		}
 	}
-	if _, err := manager.LoadOrCreateKeys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
-		return r, err
-	}
-	if err := c.openStores(ctx, c.stderr, c.from, c.to); err != nil {
+	if err := c.openBoth(ctx); err != nil {
 		return r, errors.Join(err, c.closeStores(c.from, c.to))
 	}
 	if c.salvage {
@@ -117,6 +114,18 @@ func (c *copyJob) runCopy(ctx context.Context) (r transfer.Result, err error) {
 		err = c.noteCopy(ctx)
 	}
 	return r, errors.Join(err, c.closeStores(c.from, c.to))
+}
+
+// openBoth opens the source, and only then makes anything of the destination.
+func (c *copyJob) openBoth(ctx context.Context) error {
+	log := c.newStoreLogger(c.stderr)
+	if err := c.openStore(ctx, c.from, log); err != nil {
+		return err
+	}
+	if _, err := manager.LoadOrCreateKeys(c.DataDir, c.to.server.Dir); err != nil { // or no server could start on the copy
+		return err
+	}
+	return c.openStore(ctx, c.to, log)
 }
 
 // noteCopy lets the server use the copy without a warning at its next start.
