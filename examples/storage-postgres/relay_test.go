@@ -362,6 +362,9 @@ func TestTwoRelays(t *testing.T) {
 func expectOneLog(t *testing.T, s *server, one, two *relay, n int) {
 	t.Helper()
 	entries := readAll(t, s.openShared(t))
+	for _, r := range []*relay{one, two} {
+		r.awaitLength(n) // what the other relay has stored comes a moment later
+	}
 	a, b := one.read(), two.read()
 	if len(entries) != n || len(a) != n || len(b) != n {
 		t.Fatalf("the database has %d envelopes and the relays show %d and %d, want %d", len(entries), len(a), len(b), n)
