@@ -17,7 +17,7 @@ import (
 // there is room again.
 func TestFullDisksAreToldOnce(t *testing.T) {
 	if _, err := os.Stat("/dev/shm"); err != nil {
-		t.Skip("this machine has no second file system that anybody may read")
+		t.Skip("this machine has no /dev/shm, a file system that is never that of the store")
 	}
 	var log bytes.Buffer
 	m := newIdleManager(t)

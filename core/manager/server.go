@@ -48,7 +48,7 @@ type server struct {
 	problem   string            // why the server does not run
 	relay     *relay.Server     // nil while it is not published
 	limits    limits.Limits     // of relay
-	retention limits.Retention  // of keeper; what the configuration asks for while there is none
+	retention limits.Retention  // of keeper, or of the configuration while keeper is nil
 	keeper    *retention.Keeper // prunes the store of relay
 	stopMark  func()            // saves the mark of relay for the last time
 	files     *watchedFiles     // of relay

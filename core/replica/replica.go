@@ -70,7 +70,7 @@ type Replica struct {
 	cursors  *cursors
 	log      *slog.Logger
 	maxKeys  int                      // that are held
-	followed atomic.Pointer[follower] // of the board whose keys have been read; nil if there is none
+	followed atomic.Pointer[follower] // of the board whose keys have been read; nil before
 	wake     chan struct{}
 
 	mu     sync.Mutex

@@ -299,6 +299,7 @@ func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	case errors.Is(k.trouble, storage.ErrCorrupt) && time.Since(k.triedAt) < wholeEvery: // it may cost as much again
 		return k.trouble
 	case time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit):
+		k.noteSize(size)
 		return cmp.Or(k.followFloor(ctx), k.trouble)
 	}
 	k.triedAt, k.trouble = time.Now(), k.look(ctx, r, grown)

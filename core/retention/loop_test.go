@@ -643,3 +643,19 @@ func TestReadDisk(t *testing.T) {
 		t.Error("a directory that is not there has room")
 	}
 }
+
+// TestStatusCountsWhatCameSince shows that the status agrees with the store soon after posts,
+// although the keeper looks at all hours only now and then.
+func TestStatusCountsWhatCameSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxCount: 1000})
+		k.post(10, 0)
+		keeper := k.start()
+		looked := *keeper.Status().Looked
+		k.post(3, 0)
+		sleep(2 * every)
+		if st := keeper.Status(); st.Envelopes != 13 || st.Bytes != 1300 || !st.Looked.Equal(looked) {
+			t.Errorf("%+v", st)
+		}
+	})
+}

@@ -14,11 +14,12 @@ type Status struct {
 	// Undecided: nothing is removed, because the server is older than its retention and
 	// nobody has written one.
 	Undecided bool `json:"undecided,omitempty"`
-	// Floor is the hour before which nothing is kept, and Oldest that of the oldest
-	// envelope; absent if there is none.
+	// Floor is the hour before which nothing is kept; absent if nothing was ever pruned. Oldest
+	// is the hour of the oldest envelope; absent if the store is empty.
 	Floor  *time.Time `json:"floor,omitempty"`
 	Oldest *time.Time `json:"oldest,omitempty"`
-	// Envelopes and Bytes are what the limits count, as of Looked.
+	// Envelopes and Bytes are what the limits count. Other relays of a shared store are
+	// counted as of Looked.
 	Envelopes uint64     `json:"envelopes"`
 	Bytes     uint64     `json:"bytes"`
 	Looked    *time.Time `json:"looked,omitempty"`
@@ -43,6 +44,13 @@ func (k *Keeper) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.status
+}
+
+// noteSize notes what the limits count now.
+func (k *Keeper) noteSize(size storage.HourSize) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.status.Envelopes, k.status.Bytes = size.Count, size.Bytes
 }
 
 func (k *Keeper) noteStatus(r limits.Retention, d Decision, hours []storage.HourSize) {

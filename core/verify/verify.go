@@ -93,7 +93,7 @@ type checker struct {
 	report   Report
 
 	index  storage.Index  // nil if the store has none
-	pruner storage.Pruner // nil if the store is none
+	pruner storage.Pruner // nil if the store cannot prune
 	log    logState
 }
 

@@ -125,7 +125,7 @@ func checkStore(t *testing.T, s storage.Store) Report {
 	return r
 }
 
-// TestWholeStores shows that no fault is found where there is none.
+// TestWholeStores shows that the check of a whole store finds no fault.
 func TestWholeStores(t *testing.T) {
 	pruned := filledStore(t, 900)
 	if p, err := pruned.Prune(t.Context(), storage.PruneRequest{Floor: 130, Max: 5}); err != nil || !p.More {

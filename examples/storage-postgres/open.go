@@ -78,7 +78,7 @@ var (
 	_ plugin.HealthReporter = (*Store)(nil)
 )
 
-// openStore opens the board in its schema, and makes it if there is none.
+// openStore opens the board in its schema, and creates it in an empty database.
 func openStore(ctx context.Context, o options, log *slog.Logger) (*Store, error) {
 	if _, err := os.Stat(o.Socket); errors.Is(err, fs.ErrNotExist) {
 		return nil, plugin.Invalid("There is no directory "+o.Socket, "Write the unix_socket_directories of PostgreSQL, and grant the plugin the same directory: "+

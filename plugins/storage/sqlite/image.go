@@ -17,7 +17,7 @@ import (
 // without a file beside it: SQLite itself would have to make one, messages.sqlite-shm, to read
 // a log. It is the one file of a file system. The pages that the log has are taken from there.
 type image struct {
-	file, log *os.File         // log is nil if there is none
+	file, log *os.File         // log is nil if the database has no log
 	size      int64            // of the database, in bytes
 	pages     map[uint32]int64 // where in the log pages are
 	first     []byte           // stands in for the first page, if that is damaged

@@ -51,7 +51,7 @@ func workerRecords(first, n int) (records []storage.Record) {
 func TestKillWorker(t *testing.T) {
 	path := os.Getenv(workerPath)
 	if path == "" {
-		t.Skip("it is for another test")
+		t.Skip("only runs as the process that TestKilledWhilePruning kills")
 	}
 	path, start, _ := strings.Cut(path, "|")
 	next, err := strconv.Atoi(start)

@@ -64,7 +64,7 @@ const upgradedPath = "SQLITE_TEST_UPGRADE"
 func TestUpgradeProcess(t *testing.T) {
 	path := os.Getenv(upgradedPath)
 	if path == "" {
-		t.Skip("it is for another test")
+		t.Skip("only runs as the process that TestUpgradeKilled kills")
 	}
 	s, err := Open(path, Options{MaxWAL: 64 << 10})
 	if err != nil {
