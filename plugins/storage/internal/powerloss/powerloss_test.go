@@ -344,21 +344,21 @@ var compactedSteps = []step{
 	{Do: "append", First: 105, N: 3},
 }
 
-// TestPowerCutOfCompaction cuts the power while a bolt store prunes and compacts, at once, and
-// after a kill and another process.
+// TestPowerCutOfCompaction cuts the power while a store prunes and compacts, at once, and after
+// a kill and another process.
 func TestPowerCutOfCompaction(t *testing.T) {
-	t.Parallel()
-	l := newExperiment(t, "bolt")
-	l.checkCompaction(300)
-	r := l.runFresh(compactedSteps, failure{})
-	at := l.player(r)
-	for _, point := range l.choosePoints(r, 30*effort()) {
-		d, p := at.at(point)
-		second := l.runAfter(d, p, repeatSteps(compactedSteps))
-		l.mustSucceed(second)
-		l.checkCuts(second, 3)
-	}
-	l.report()
+	forEach(t, func(l *experiment) {
+		l.checkCompaction(300)
+		r := l.runFresh(compactedSteps, failure{})
+		at := l.player(r)
+		for _, point := range l.choosePoints(r, 30*effort()) {
+			d, p := at.at(point)
+			second := l.runAfter(d, p, repeatSteps(compactedSteps))
+			l.mustSucceed(second)
+			l.checkCuts(second, 3)
+		}
+		l.report()
+	})
 }
 
 func (l *experiment) checkCompaction(states int) {
