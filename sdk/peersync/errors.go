@@ -5,8 +5,8 @@ import "errors"
 // The errors of [HostServices]. errors.Is recognises them across processes; of any other error
 // only the text arrives.
 var (
-	// ErrBusy: too much is already waiting for the peer. Nothing was queued. Another attempt
-	// at a later Tick may succeed.
+	// ErrBusy: too much is already under way with the peer. Nothing was queued. PeerReady
+	// follows when another attempt may succeed.
 	ErrBusy = errors.New("too much is under way to the peer")
 	// ErrPeerUnknown: the peer is not up. PeerDown may come later.
 	ErrPeerUnknown = errors.New("peer unknown")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -26,10 +27,18 @@ const (
 	MaxEntries = 1024
 	// MaxKeys is the greatest number of keys that Keys returns.
 	MaxKeys = 4096
-	// MaxRanges is the greatest number of ranges in a RangeSum.
+	// MaxRanges is the greatest number of ranges in a call of Keys, RangeSum or Split.
 	MaxRanges = 1024
-	// MaxParts is the greatest number of parts of a Split.
-	MaxParts = 1024
+	// MaxParts is the greatest number of parts of all ranges of a Split.
+	MaxParts = 4096
+	// MaxUnderWay is how many ids that are pushed or offered to one peer, and how many that
+	// are requested from it, may be without an outcome.
+	MaxUnderWay = 4096
+	// MaxQueued bounds the messages that wait for one peer.
+	MaxQueued = 8 << 20
+	// MaxWake is the longest time of a Wake, and MaxRest that of a Rest.
+	MaxWake = time.Hour
+	MaxRest = 24 * time.Hour
 	// MaxCursors is the greatest number of cursors of a replicator.
 	MaxCursors = 256
 	// MaxCursor bounds the value of a cursor, and MaxCursorName its name.
@@ -37,6 +46,8 @@ const (
 	MaxCursorName = 64
 	// MaxPeers is the greatest number of peers of a relay; a [Peer] may be higher.
 	MaxPeers = 64
+	// MaxVersion bounds the version of a twin.
+	MaxVersion = 128
 	// MaxText bounds a text for operators.
 	MaxText = 256
 )
@@ -51,6 +62,12 @@ func CheckEvents(events []Event) error {
 	for _, e := range events {
 		var err error
 		switch e := e.(type) {
+		case Start:
+			err = atMost("peers", len(e.Peers), MaxPeers)
+		case PeersChanged:
+			err = atMost("peers", len(e.Peers), MaxPeers)
+		case PeerUp:
+			err = atMost("bytes of a version", len(e.Version), MaxVersion)
 		case PeerMessage:
 			size += len(e.Data)
 			err = CheckMessage(e.Data)
@@ -76,17 +93,40 @@ func CheckMessage(message []byte) error {
 	return between("bytes of a message", len(message), 1, MaxMessage)
 }
 
-// CheckIDs checks the ids of a Transfer or a Request, as CheckMessage does.
-func CheckIDs(ids []storage.ID) error { return between("ids", len(ids), 1, MaxIDs) }
-
-// CheckKeys checks the last argument of Keys, as CheckMessage does.
-func CheckKeys(max int) error { return between("keys", max, 1, MaxKeys) }
-
-// CheckParts checks the last argument of Split, as CheckMessage does.
-func CheckParts(parts int) error { return between("parts", parts, 1, MaxParts) }
+// CheckIDs checks how many ids a Push, an Offer or a Request has, as CheckMessage does.
+func CheckIDs(n int) error { return between("ids", n, 1, MaxIDs) }
 
 // CheckRanges checks the ranges of a RangeSum, as CheckMessage does.
-func CheckRanges(ranges []Range) error { return atMost("ranges", len(ranges), MaxRanges) }
+func CheckRanges(ranges []Range) error { return between("ranges", len(ranges), 1, MaxRanges) }
+
+// CheckKeys checks the arguments of Keys, as CheckMessage does.
+func CheckKeys(ranges []Range, max int) error {
+	if err := CheckRanges(ranges); err != nil {
+		return err
+	}
+	return between("keys", max, 1, MaxKeys)
+}
+
+// CheckSplit checks the arguments of Split, as CheckMessage does.
+func CheckSplit(ranges []Range, parts int) error {
+	if err := CheckRanges(ranges); err != nil {
+		return err
+	}
+	return between("parts of each range", parts, 1, MaxParts/len(ranges))
+}
+
+// CheckWake checks the argument of Wake, as CheckMessage does.
+func CheckWake(after time.Duration) error { return checkTime("a wake", after, MaxWake) }
+
+// CheckRest checks the pause of Rest, as CheckMessage does.
+func CheckRest(pause time.Duration) error { return checkTime("a rest", pause, MaxRest) }
+
+func checkTime(what string, d, limit time.Duration) error {
+	if d < 0 || d > limit {
+		return fmt.Errorf("%s of %v, allowed are 0 to %v: %w", what, d, limit, ErrTooLarge)
+	}
+	return nil
+}
 
 // Bounds returns the first sequence number that r asks for, and how many entries at most, with
 // the defaults filled in.
@@ -97,15 +137,36 @@ func (r LogRequest) Bounds() (from storage.Seq, entries int, err error) {
 	return max(r.From, 1), cmp.Or(r.Max, MaxEntries), nil
 }
 
-// CheckCursor checks the name and value of a cursor, as CheckMessage does.
-func CheckCursor(name string, value []byte) error {
+// CheckCursors checks the cursors of a Save, as CheckMessage does.
+func CheckCursors(cursors []Cursor) error {
+	if err := between("cursors", len(cursors), 1, MaxCursors); err != nil {
+		return err
+	}
+	seen := make(map[string]bool, len(cursors))
+	for _, c := range cursors {
+		if err := CheckCursorName(c.Name); err != nil {
+			return err
+		}
+		if seen[c.Name] {
+			return fmt.Errorf("cursor %q occurs twice: %w", c.Name, ErrTooLarge)
+		}
+		seen[c.Name] = true
+		if err := atMost("bytes of a cursor", len(c.Value), MaxCursor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckCursorName checks the name of a cursor, as CheckMessage does.
+func CheckCursorName(name string) error {
 	if err := between("bytes of a cursor's name", len(name), 1, MaxCursorName); err != nil {
 		return err
 	}
 	if strings.IndexFunc(name, notInName) >= 0 {
 		return fmt.Errorf("cursor %q: a name has letters a-z, digits and \"./_-\" only: %w", name, ErrTooLarge)
 	}
-	return atMost("bytes of a cursor", len(value), MaxCursor)
+	return nil
 }
 
 func notInName(r rune) bool {

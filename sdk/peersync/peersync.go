@@ -34,6 +34,18 @@
 // Every list, message and text has a limit, see [MaxMessage] and the constants after it. A call
 // beyond a limit fails with [ErrTooLarge] and does nothing.
 //
+// # Order on a link
+//
+// A link carries messages before envelopes. Of the envelopes, those of Push go first, then
+// those that were requested, then those of Offer; within each, in the order of the calls.
+// A message that is sent after an Offer therefore arrives before the envelopes of it.
+//
+// # One key for one envelope
+//
+// An envelope has one id on all relays, but two relays may have accepted it in different hours.
+// Then the earlier hour wins, and its key moves: a relay that learns of an earlier hour from an
+// Offer, a Push or a Request lowers its own, by at most [storage.MaxAging] hours in all.
+//
 // # Proof
 //
 // Package peersynctest checks an implementation against this contract in a small simulation,
@@ -73,6 +85,11 @@ type HostServices interface {
 	Links
 	Cursors
 
+	// Wake asks for a Tick as soon as Now has grown by after, 0 to [MaxWake]. It replaces
+	// an earlier Wake. With 0 the Tick comes when this Handle has returned, and the relay
+	// has done what is more urgent: so long work is cut into pieces.
+	Wake(ctx context.Context, after time.Duration) error
+
 	// Report replaces what the relay shows its operator about the replication.
 	Report(ctx context.Context, report Report) error
 }
@@ -80,57 +97,95 @@ type HostServices interface {
 // Replica is the board of this relay as a replicator sees it. Keys, RangeSum and Split fail
 // with [ErrUnavailable] until the relay has read the keys of its store, and while it has more
 // than it can hold.
+//
+// Each call shows one moment of each range. What clients post meanwhile has the present hour,
+// so two calls differ only in it, in what the replicator has replicated itself, and below a
+// floor that has risen.
 type Replica interface {
 	// Log returns the entries from req.From on, in the order of the log, up to the limit
 	// of the request.
 	Log(ctx context.Context, req LogRequest) (LogPage, error)
 
-	// Keys returns the first keys of a range, ascending. max is 1 to [MaxKeys]. Fewer
-	// keys than max are all keys of the range.
-	Keys(ctx context.Context, in Range, max int) ([]Key, error)
+	// Keys returns the keys of 1 to [MaxRanges] ranges, ascending within each, and at most max
+	// keys in all, which is 1 to [MaxKeys]. There is a list for each range, unless max ends
+	// the answer: then the last list may lack keys, and those of later ranges are left out.
+	Keys(ctx context.Context, ranges []Range, max int) ([][]Key, error)
 
-	// RangeSum returns one sum for each of at most [MaxRanges] ranges.
-	RangeSum(ctx context.Context, ranges []Range) ([]Sum, error)
+	// RangeSum returns one sum for each of 1 to [MaxRanges] ranges. Sums for a peer are keyed:
+	// in the place of each id is a hash of it, SHA-256(secret ‖ id), with a secret of 32 bytes
+	// that only the two ends of the present link know. Both ends compute the same sum for the
+	// same envelopes, and nobody else can craft ids whose sums agree. For peer 0 the ids
+	// themselves are added.
+	RangeSum(ctx context.Context, peer Peer, ranges []Range) ([]Sum, error)
 
-	// Split cuts a range into parts of equal count, in order: of n keys in the range, the
-	// first n mod parts of the parts have one key more than the others. Parts without keys
-	// are left out, so an empty range has none. parts is 1 to [MaxParts].
-	Split(ctx context.Context, in Range, parts int) ([]Part, error)
+	// Split cuts each of 1 to [MaxRanges] ranges into parts of equal count, in order: of n keys
+	// in the range, the first n mod parts of the parts have one key more than the others.
+	// Parts without keys are left out, so an empty range has none. parts is at least 1, and
+	// times the number of ranges at most [MaxParts]. The sums are those of RangeSum.
+	Split(ctx context.Context, peer Peer, ranges []Range, parts int) ([][]Part, error)
 }
 
 // Links are the connections to other relays. A replicator calls them only for peers that are
 // up: from [PeerUp] until [PeerDown].
+//
+// Envelopes are under way from the call until their outcome. Of one peer there are at most
+// [MaxUnderWay] that are pushed or offered, and as many that are requested. Beyond that, and if
+// messages of [MaxQueued] bytes wait, a call fails with [ErrBusy] and queues nothing; [PeerReady]
+// says when another one may succeed.
+//
+// An id that occurs twice in a call is read once. An id that is under way to the peer already is
+// not sent a second time: both calls get the outcome.
 type Links interface {
 	// Send queues a message of 1 to [MaxMessage] bytes for the twin of this replicator at
 	// the peer. Messages arrive in the order of Send. When the link breaks they are lost;
 	// only [PeerDown] says so.
 	Send(ctx context.Context, to Peer, message []byte) error
 
-	// Transfer queues 1 to [MaxIDs] envelopes, which the relay reads from the log and sends
-	// to the peer. Each id is settled once by an outcome in a [Sent] event.
-	Transfer(ctx context.Context, to Peer, ids []storage.ID) error
+	// Push sends 1 to [MaxIDs] envelopes to the peer, without asking whether it has them. Each
+	// id is settled once by an outcome in a [Sent] event.
+	Push(ctx context.Context, to Peer, ids []storage.ID) error
 
-	// Request asks the peer for 1 to [MaxIDs] envelopes. Each id is settled once by an
-	// outcome in a [Received] event. An id that is in the log already is settled as [Known],
-	// without asking the peer.
-	Request(ctx context.Context, from Peer, ids []storage.ID) error
+	// Offer tells the relay of the peer the keys of 1 to [MaxIDs] envelopes, and sends it
+	// those that it lacks. Each id is settled once by an outcome in a [Sent] event. It takes
+	// a turn longer than Push, and costs 40 bytes for an envelope that the peer has.
+	Offer(ctx context.Context, to Peer, ids []storage.ID) error
+
+	// Request asks the peer for 1 to [MaxIDs] envelopes, with the keys that they have there.
+	// Each id is settled once by an outcome in a [Received] event. An id that is in the log
+	// already is settled as [Known], one that another peer is sending as [UnderWay]; for
+	// neither is the peer asked.
+	Request(ctx context.Context, from Peer, keys []Key) error
 
 	// Drop closes the link to a peer that breaks the protocol, and keeps it closed for a
-	// while. The reason is for the operators on this side, with the limits of the texts in a
-	// [Report]. PeerDown follows.
+	// while, longer each time. The reason is for the operators on this side, with the limits
+	// of the texts in a [Report]. PeerDown follows.
 	Drop(ctx context.Context, peer Peer, reason string) error
+
+	// Rest closes the link to a peer, without blame, and keeps it closed until Now has grown
+	// by pause, which is 0 to [MaxRest]. PeerDown follows. For algorithms that need few links
+	// at a time, or save power.
+	Rest(ctx context.Context, peer Peer, pause time.Duration) error
 }
 
 // Cursors are values that survive the process of a replicator.
 type Cursors interface {
-	// Save stores a value of at most [MaxCursor] bytes under a name and replaces the one
-	// before; an empty value deletes it. Names are 1 to [MaxCursorName] bytes of a-z, 0-9 and
-	// "./_-". The value is durable when Save returns. If a Save survives a crash, so does
-	// every Save before it.
-	Save(ctx context.Context, name string, value []byte) error
+	// Save stores values of at most [MaxCursor] bytes under their names, all or none of them,
+	// and replaces those before; an empty value deletes its cursor. Names are 1 to
+	// [MaxCursorName] bytes of a-z, 0-9 and "./_-", and occur once in a call. The values are
+	// durable when Save returns. If a Save survives a crash, so does every Save before it.
+	Save(ctx context.Context, cursors ...Cursor) error
 
 	// Load returns the value under a name, and an empty one if there is none.
 	Load(ctx context.Context, name string) ([]byte, error)
+
+	// List returns the names of all cursors, ascending.
+	List(ctx context.Context) ([]string, error)
+}
+
+// Cursor is a value under a name.
+type Cursor struct {
+	Name  string
+	Value []byte
 }
 
 // Peer is the number of another relay with a replica of the board. Numbers start at 1. A peer
@@ -147,8 +202,8 @@ type Range = storage.Range
 // Sum describes a set of envelopes. Sums of disjoint sets add up, see [Sum.Join].
 type Sum struct {
 	Count uint64
-	// IDs is the sum of the ids, each a little-endian number of 256 bits,
-	// modulo 2^256.
+	// IDs is the sum of the ids, or of the keyed hashes in their place, each a little-endian
+	// number of 256 bits, modulo 2^256.
 	IDs [32]byte
 }
 
@@ -165,7 +220,7 @@ type State struct {
 	Last  storage.Seq   // highest ever assigned; 0 before the first
 	Count uint64        // envelopes kept
 	// Floor is the hour below which the relay neither keeps nor accepts
-	// envelopes: what was born before is in no answer, and is Refused when it
+	// envelopes: what was born before is in no answer, and is TooOld when it
 	// comes. It only rises within an epoch.
 	Floor storage.Hour
 }
@@ -223,6 +278,14 @@ type Start struct {
 	// Seed is the only randomness of the replicator. Every Start has a new one, and nobody
 	// else knows it.
 	Seed [32]byte
+	// Peers are all peers that are configured, ascending, at most MaxPeers. Most algorithms
+	// need only those that are up.
+	Peers []Peer
+}
+
+// PeersChanged says that other peers are configured now. Those that are gone are down.
+type PeersChanged struct {
+	Peers []Peer // as in Start
 }
 
 // LogAdvanced says that the log or the floor has moved, or that the epoch has changed. One event
@@ -230,20 +293,39 @@ type Start struct {
 type LogAdvanced struct{ State State }
 
 // Tick tells the time: about every second while a peer is up, otherwise about every ten
-// seconds or with a LogAdvanced. Its frequency means nothing; a replicator calculates with Now.
+// seconds or with a LogAdvanced, and when a Wake is due. Its frequency means nothing; a
+// replicator calculates with Now.
 type Tick struct {
 	Now  time.Duration // since Start; never falls
 	Hour storage.Hour  // by the clock of the relay, which may be wrong and may jump
 }
 
-// PeerUp says that the link to a peer and the twin there are ready.
+// PeerUp says that the link to a peer and the twin there are ready. Both run a plugin of the same
+// name.
 type PeerUp struct {
 	Peer Peer
 	// Initiator is true at exactly one of the two ends.
 	Initiator bool
 	// State is the state of the peer's replica, as the peer claims.
 	State State
+	// Version is the version of the twin's plugin, as the peer claims.
+	Version string
+	// Gives says that this relay stores envelopes from the peer. If not, they are NotAllowed.
+	// Takes says the same of the peer's relay, as the peer claims. The operators decide: a
+	// mirror takes and does not give.
+	Gives, Takes bool
 }
+
+// PeerMoved says that the epoch or the floor of a peer's replica has changed, or that its log has
+// moved, as the peer claims. Its relay says so after a change of epoch or floor at once, and else
+// now and then.
+type PeerMoved struct {
+	Peer  Peer
+	State State
+}
+
+// PeerReady says that a call for a peer may succeed that failed with ErrBusy before.
+type PeerReady struct{ Peer Peer }
 
 // PeerDown says that the link is gone. No message of the peer follows, and every id is settled.
 type PeerDown struct{ Peer Peer }
@@ -255,20 +337,28 @@ type PeerMessage struct {
 	Data []byte
 }
 
-// Sent settles ids of a Transfer: as [Passed], [Gone] or [Lost].
+// Sent settles ids of a Push or an Offer. Whether the peer's relay took them is its word:
+// [Stored], [Known], [TooOld], [OverQuota], [NotAllowed] or [Invalid]. What did not get so far
+// is [Gone] or [Lost].
 type Sent struct {
 	Peer     Peer
 	Outcomes []Outcome // at most MaxIDs
+	// RetryAfter is how long the peer's relay takes nothing more, if it was OverQuota.
+	RetryAfter time.Duration
 }
 
-// Received settles ids of a Request, and reports envelopes that the peer transferred without a
-// Request: as [Stored], [Known], [Gone], [Refused] or [Lost].
+// Received settles ids of a Request: as [Stored], [Known], [UnderWay], [TooOld], [OverQuota],
+// [NotAllowed], [Invalid], [Gone] or [Lost]. It also reports envelopes that the peer pushed or
+// offered, in the same words except the last two; of these, Known says that the peer has it as
+// well.
 type Received struct {
 	Peer     Peer
 	Outcomes []Outcome // at most MaxIDs
+	// RetryAfter is how long this relay takes nothing more from the peer, if it was OverQuota.
+	RetryAfter time.Duration
 }
 
-// Outcome says what became of one envelope of a Transfer or a Request.
+// Outcome says what became of one envelope.
 type Outcome struct {
 	ID     storage.ID
 	Status OutcomeStatus
@@ -279,45 +369,59 @@ type Outcome struct {
 type OutcomeStatus uint8
 
 const (
-	// Passed: the relay has passed the envelope to the link. Only the twin can say whether it
-	// arrived.
-	Passed OutcomeStatus = 1
-	// Stored: the envelope is new, and durable in the log here.
-	Stored OutcomeStatus = 2
-	// Known: the envelope was in the log here before.
-	Known OutcomeStatus = 3
-	// Gone: the sender does not have the envelope.
+	// Stored: the envelope is new, and durable in the log of the relay that received it.
+	Stored OutcomeStatus = 1
+	// Known: the envelope was in that log before.
+	Known OutcomeStatus = 2
+	// UnderWay: another peer is sending the envelope. If its outcome there is not Stored, it
+	// can be requested again.
+	UnderWay OutcomeStatus = 3
+	// Gone: the sender does not have the envelope, or no longer.
 	Gone OutcomeStatus = 4
-	// Refused: the envelope was not stored, because it is below the floor here, over a quota,
-	// or not an envelope at all.
-	Refused OutcomeStatus = 5
-	// Lost: the link broke before.
-	Lost OutcomeStatus = 6
+	// TooOld: not stored, because it was born below the floor of the relay that received it.
+	TooOld OutcomeStatus = 5
+	// OverQuota: not stored, because the sender has used up what its operator allows it.
+	OverQuota OutcomeStatus = 6
+	// NotAllowed: not stored, because the relay takes nothing from the sender.
+	NotAllowed OutcomeStatus = 7
+	// Invalid: not stored, because it is not the envelope that has the id, or none at all.
+	Invalid OutcomeStatus = 8
+	// Lost: the link broke before, or the store of the relay that received it failed.
+	Lost OutcomeStatus = 9
 )
 
 func (s OutcomeStatus) String() string {
 	switch s {
-	case Passed:
-		return "passed"
 	case Stored:
 		return "stored"
 	case Known:
 		return "known"
+	case UnderWay:
+		return "under way"
 	case Gone:
 		return "gone"
-	case Refused:
-		return "refused"
+	case TooOld:
+		return "too old"
+	case OverQuota:
+		return "over quota"
+	case NotAllowed:
+		return "not allowed"
+	case Invalid:
+		return "invalid"
 	case Lost:
 		return "lost"
 	}
 	return "unknown"
 }
 
-func (Start) event()       {}
-func (LogAdvanced) event() {}
-func (Tick) event()        {}
-func (PeerUp) event()      {}
-func (PeerDown) event()    {}
-func (PeerMessage) event() {}
-func (Sent) event()        {}
-func (Received) event()    {}
+func (Start) event()        {}
+func (PeersChanged) event() {}
+func (LogAdvanced) event()  {}
+func (Tick) event()         {}
+func (PeerUp) event()       {}
+func (PeerMoved) event()    {}
+func (PeerReady) event()    {}
+func (PeerDown) event()     {}
+func (PeerMessage) event()  {}
+func (Sent) event()         {}
+func (Received) event()     {}

@@ -7,7 +7,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Add adds an envelope to the set.
+// Add adds an envelope to the set, whose sum is not keyed.
 func (s *Sum) Add(id storage.ID) { s.Join(Sum{Count: 1, IDs: id}) }
 
 // Join adds a set that has no envelope in common with this one.
