@@ -122,7 +122,7 @@ func (m *Manager) superviseConfig(s *server, i *instance, c PluginConfig) superv
 	case plugin.KindStats:
 		full.OnReady = func(int) { m.wg.Go(func() { s.feed.Distribute(m.closing) }) }
 	case plugin.KindPeerSync:
-		full.OnReady = func(int) { i.replica.Wake() } // without a replica it never is
+		full.OnReady = func(int) { i.replica.NoteRestart() } // without a replica it never is
 	}
 	return full
 }

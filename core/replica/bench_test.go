@@ -48,7 +48,7 @@ type reconciliation struct {
 }
 
 func (c *reconciliation) compare(in peersync.Range) {
-	parts, err := c.ours.Split(c.b.Context(), in, 16)
+	parts, err := splitRange(c.b.Context(), c.ours, in, 16)
 	if err != nil {
 		c.b.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func (c *reconciliation) compare(in peersync.Range) {
 			ranges[i-1].Hi = parts[i].First
 		}
 	}
-	sums, err := c.other.RangeSum(c.b.Context(), ranges)
+	sums, err := c.other.RangeSum(c.b.Context(), 0, ranges)
 	if err != nil {
 		c.b.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func (c *reconciliation) compare(in peersync.Range) {
 
 func (c *reconciliation) listKeys(in peersync.Range) {
 	for _, side := range []*Replica{c.ours, c.other} {
-		keys, err := side.Keys(c.b.Context(), in, peersync.MaxKeys)
+		keys, err := listKeys(c.b.Context(), side, in, peersync.MaxKeys)
 		if err != nil {
 			c.b.Fatal(err)
 		}

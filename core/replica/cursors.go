@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
@@ -81,7 +82,7 @@ func (c *cursors) decodeJSON(data []byte) error {
 		return fmt.Errorf("it holds %d cursors", len(c.values))
 	}
 	for name, value := range c.values {
-		if err := peersync.CheckCursor(name, value); err != nil {
+		if err := peersync.CheckCursors([]peersync.Cursor{{Name: name, Value: value}}); err != nil {
 			return err
 		}
 	}
@@ -94,22 +95,32 @@ func (c *cursors) loadCursor(name string) []byte {
 	return bytes.Clone(c.values[name])
 }
 
-func (c *cursors) saveCursor(name string, value []byte) error {
+// listCursors returns the names of all cursors, ascending.
+func (c *cursors) listCursors() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old, kept := c.values[name]; kept == (len(value) > 0) && bytes.Equal(old, value) {
-		return nil
-	}
+	return slices.Sorted(maps.Keys(c.values))
+}
+
+// saveCursors writes all of them to the file at once, or none.
+func (c *cursors) saveCursors(cursors []peersync.Cursor) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	next := maps.Clone(c.values)
-	next[name] = bytes.Clone(value)
-	if len(value) == 0 {
-		delete(next, name)
+	for _, cursor := range cursors {
+		next[cursor.Name] = bytes.Clone(cursor.Value)
+		if len(cursor.Value) == 0 {
+			delete(next, cursor.Name)
+		}
+	}
+	if maps.EqualFunc(next, c.values, bytes.Equal) {
+		return nil
 	}
 	if len(next) > peersync.MaxCursors {
 		return fmt.Errorf("save: %d cursors, limit %d: %w", len(next), peersync.MaxCursors, peersync.ErrTooLarge)
 	}
 	if err := c.writeFile(next); err != nil {
-		return fmt.Errorf("save cursor in %s: %w", c.path, err)
+		return fmt.Errorf("save cursors in %s: %w", c.path, err)
 	}
 	c.values = next
 	return nil

@@ -20,7 +20,7 @@ func TestCursorsAreKept(t *testing.T) {
 		return c
 	}
 	save := func(c *cursors, name, value string) {
-		if err := c.saveCursor(name, []byte(value)); err != nil {
+		if err := c.saveCursors([]peersync.Cursor{{Name: name, Value: []byte(value)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +38,7 @@ func TestCursorsAreKept(t *testing.T) {
 	for i := 2; i < peersync.MaxCursors; i++ {
 		c.values[fmt.Sprint(i)] = []byte("x") // saved with the next one
 	}
-	if err := c.saveCursor("more", []byte("x")); !errors.Is(err, peersync.ErrTooLarge) {
+	if err := c.saveCursors([]peersync.Cursor{{Name: "more", Value: []byte("x")}}); !errors.Is(err, peersync.ErrTooLarge) {
 		t.Errorf("one cursor too many: %v", err)
 	}
 	save(c, "a", "5")
@@ -64,7 +64,7 @@ func FuzzCursors(f *testing.F) {
 			t.Errorf("%d cursors", len(c.values))
 		}
 		for name, value := range c.values {
-			if err := peersync.CheckCursor(name, value); err != nil {
+			if err := peersync.CheckCursors([]peersync.Cursor{{Name: name, Value: value}}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -70,11 +70,11 @@ func expectKeys(t *testing.T, r *Replica, store storage.Index, when string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := r.Keys(t.Context(), peersync.Range{}, peersync.MaxKeys)
+	got, err := listKeys(t.Context(), r, peersync.Range{}, peersync.MaxKeys)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%s: %d keys, %v; the store has %d", when, len(got), err, len(want))
 	}
-	sums, err := r.RangeSum(t.Context(), []peersync.Range{{}})
+	sums, err := r.RangeSum(t.Context(), 0, []peersync.Range{{}})
 	if err != nil || sums[0] != sumOf(want) {
 		t.Errorf("%s: the sum is %v, %v", when, sums, err)
 	}
@@ -136,7 +136,7 @@ func TestKeysFollowASharedStore(t *testing.T) {
 		for n := range 100 {
 			appendAs(t, store, n, now-storage.Hour(n%40))
 		}
-		if got, err := r.Keys(t.Context(), peersync.Range{}, 1); err != nil || got[0].Born != now {
+		if got, err := listKeys(t.Context(), r, peersync.Range{}, 1); err != nil || got[0].Born != now {
 			t.Fatalf("the store does not tell of a lower Born, and yet the lowest key is %v, %v", got, err)
 		}
 		time.Sleep(rereadEvery + lookEvery)
@@ -231,12 +231,12 @@ func TestOtherBoard(t *testing.T) {
 			return nil, errors.New("the server is not published")
 		}
 		followBoards(t, r)
-		if err := r.Save(t.Context(), "up", []byte("here")); err != nil {
+		if err := r.Save(t.Context(), peersync.Cursor{Name: "up", Value: []byte("here")}); err != nil {
 			t.Fatal(err)
 		}
 		expect := func(want []peersync.Key) {
 			t.Helper()
-			if got, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(got, want) {
+			if got, err := listKeys(t.Context(), r, peersync.Range{}, 100); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%d keys, %v; want %d", len(got), err, len(want))
 			}
 		}
@@ -246,14 +246,14 @@ func TestOtherBoard(t *testing.T) {
 			t.Fatal(err)
 		}
 		published.Store(nil)
-		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+		if _, err := listKeys(t.Context(), r, peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys of nothing: %v", err)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		second.Store(true)
 		published.Store(&testBoard{store: inUse})
-		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+		if _, err := listKeys(t.Context(), r, peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys before they were read: %v", err)
 		}
 		time.Sleep(2 * lookEvery)
@@ -301,7 +301,7 @@ func TestTooManyKeys(t *testing.T) {
 					t.Helper()
 					time.Sleep(2 * lastWait)
 					synctest.Wait()
-					_, err := r.Keys(t.Context(), peersync.Range{}, 1)
+					_, err := listKeys(t.Context(), r, peersync.Range{}, 1)
 					if !errors.Is(err, peersync.ErrUnavailable) || !strings.Contains(err.Error(), want) || !strings.Contains(r.Status().NoKeys, want) {
 						t.Errorf("%v; the status says %q", err, r.Status().NoKeys)
 					}
@@ -414,7 +414,7 @@ func TestManyThingsAtOnce(t *testing.T) {
 	}
 	repeat(func() error { return f.readKeys(t.Context(), store) })
 	repeat(func() error {
-		parts, err := r.Split(t.Context(), peersync.Range{}, 7)
+		parts, err := splitRange(t.Context(), r, peersync.Range{}, 7)
 		for i := 1; i < len(parts); i++ {
 			if parts[i-1].Last.Compare(parts[i].First) >= 0 {
 				return fmt.Errorf("part %d overlaps the next one", i-1)
@@ -422,7 +422,7 @@ func TestManyThingsAtOnce(t *testing.T) {
 		}
 		return err
 	})
-	repeat(func() error { _, err := r.RangeSum(t.Context(), make([]peersync.Range, 20)); return err })
+	repeat(func() error { _, err := r.RangeSum(t.Context(), 0, make([]peersync.Range, 20)); return err })
 	work.Wait()
 	close(done)
 	reading.Wait()

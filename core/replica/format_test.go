@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
 // TestFormatOfCursors: another content of the file needs another number, and what
@@ -13,7 +15,7 @@ func TestFormatOfTheCursorFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursors")
 	c, err := loadCursors(path)
 	if err == nil {
-		err = c.saveCursor("a", []byte("one"))
+		err = c.saveCursors([]peersync.Cursor{{Name: "a", Value: []byte("one")}})
 	}
 	if err != nil {
 		t.Fatal(err)

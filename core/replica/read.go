@@ -31,22 +31,33 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 }
 
 // Keys implements [peersync.Replica].
-func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	if err := peersync.CheckKeys(max); err != nil {
+func (r *Replica) Keys(ctx context.Context, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
+	if err := peersync.CheckKeys(ranges, max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	index, err := r.findIndex(ctx)
 	if err != nil {
 		return nil, translateError("keys", err)
 	}
-	return index.Keys(in, max), nil
+	lists := make([][]peersync.Key, 0, len(ranges))
+	for _, in := range ranges {
+		if max == 0 {
+			break
+		}
+		keys := index.Keys(in, max)
+		lists, max = append(lists, keys), max-len(keys)
+	}
+	return lists, nil
 }
 
 // RangeSum implements [peersync.Replica]. Each sum is of a moment of its own, so that
 // nobody who posts waits for all of them.
-func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+func (r *Replica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
+	}
+	if peer != 0 {
+		return nil, fmt.Errorf("range sum: %w", errNoLinks)
 	}
 	index, err := r.findIndex(ctx)
 	if err != nil {
@@ -61,16 +72,23 @@ func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peer
 }
 
 // Split implements [peersync.Replica].
-func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	if err := peersync.CheckParts(parts); err != nil {
+func (r *Replica) Split(ctx context.Context, peer peersync.Peer, ranges []peersync.Range, parts int) ([][]peersync.Part, error) {
+	if err := peersync.CheckSplit(ranges, parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
+	}
+	if peer != 0 {
+		return nil, fmt.Errorf("split: %w", errNoLinks)
 	}
 	index, err := r.findIndex(ctx)
 	if err != nil {
 		return nil, translateError("split", err)
 	}
 	defer restAfter(ctx, time.Now())
-	return index.Split(in, parts), nil
+	lists := make([][]peersync.Part, len(ranges))
+	for i, in := range ranges {
+		lists[i] = index.Split(in, parts)
+	}
+	return lists, nil
 }
 
 // restAfter waits for as long as a call has computed, unless that was too short to matter.

@@ -50,16 +50,16 @@ func TestKeysSumsAndPartsAreRight(t *testing.T) {
 			}
 			want := keys[lo:max(lo, hi)]
 			limit := 1 + rng.IntN(100)
-			got, err := r.Keys(t.Context(), in, limit)
+			got, err := listKeys(t.Context(), r, in, limit)
 			if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
 				t.Fatalf("keys %d to %d, at most %d: %d keys, %v", lo, hi, limit, len(got), err)
 			}
-			sums, err := r.RangeSum(t.Context(), []peersync.Range{{}, in})
+			sums, err := r.RangeSum(t.Context(), 0, []peersync.Range{{}, in})
 			if err != nil || !slices.Equal(sums, []peersync.Sum{sumOf(keys), sumOf(want)}) {
 				t.Fatalf("sum of keys %d to %d: %v, %v", lo, hi, sums, err)
 			}
 			parts := 1 + rng.IntN(20)
-			split, err := r.Split(t.Context(), in, parts)
+			split, err := splitRange(t.Context(), r, in, parts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +214,7 @@ func TestStoreThatFailsIsUnavailable(t *testing.T) {
 			return store.Memory.Keys(ctx, req)
 		}
 		followBoards(t, r)
-		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+		if _, err := listKeys(t.Context(), r, peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("a store is away: %v", err)
 		}
 		if got := r.Status().NoKeys; !strings.Contains(got, storage.ErrUnavailable.Error()) {
@@ -223,12 +223,12 @@ func TestStoreThatFailsIsUnavailable(t *testing.T) {
 		back.Store(true)
 		time.Sleep(2 * firstWait)
 		synctest.Wait()
-		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); err != nil || r.Status().NoKeys != "" {
+		if _, err := listKeys(t.Context(), r, peersync.Range{}, 1); err != nil || r.Status().NoKeys != "" {
 			t.Errorf("the store is back: %v, %q", err, r.Status().NoKeys)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := r.Keys(ctx, peersync.Range{}, 1); !errors.Is(err, context.Canceled) {
+		if _, err := listKeys(ctx, r, peersync.Range{}, 1); !errors.Is(err, context.Canceled) {
 			t.Errorf("with a canceled context: %v", err)
 		}
 	})

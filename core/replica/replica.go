@@ -41,6 +41,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -63,18 +64,19 @@ type Config struct {
 }
 
 // Replica is the [peersync.HostServices] of one plugin. The plugin's calls come from one
-// goroutine at a time; Status and Wake are safe for concurrent use.
+// goroutine at a time; Status and NoteRestart are safe for concurrent use.
 type Replica struct {
-	store    storage.Store
-	board    func() (Board, error)
-	cursors  *cursors
-	log      *slog.Logger
-	maxKeys  int                      // that are held
-	followed atomic.Pointer[follower] // of the board whose keys have been read; nil before
-	wake     chan struct{}
+	store     storage.Store
+	board     func() (Board, error)
+	cursors   *cursors
+	log       *slog.Logger
+	maxKeys   int                      // that are held
+	followed  atomic.Pointer[follower] // of the board whose keys have been read; nil before
+	restarted chan struct{}
 
 	mu     sync.Mutex
 	status Status
+	wakeAt time.Time // when the plugin asked for a tick; zero: it did not
 }
 
 var _ peersync.HostServices = (*Replica)(nil)
@@ -94,16 +96,39 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys, wake: make(chan struct{}, 1)}, nil
+	return &Replica{store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys, restarted: make(chan struct{}, 1)}, nil
 }
 
-// Wake makes Run send a Tick within a second, and does not wait for it. A plugin that was
-// restarted reveals itself by ErrNotStarted.
-func (r *Replica) Wake() {
+// NoteRestart makes Run send a Tick within a second, and does not wait for it. A plugin
+// that was restarted reveals itself by ErrNotStarted.
+func (r *Replica) NoteRestart() {
 	select {
-	case r.wake <- struct{}{}:
+	case r.restarted <- struct{}{}:
 	default:
 	}
+}
+
+// Wake implements [peersync.HostServices].
+func (r *Replica) Wake(_ context.Context, after time.Duration) error {
+	if err := peersync.CheckWake(after); err != nil {
+		return fmt.Errorf("wake: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wakeAt = time.Now().Add(after)
+	return nil
+}
+
+// takeWake returns and forgets the time for which the plugin has asked for a tick, if it is
+// not after end.
+func (r *Replica) takeWake(end time.Time) (at time.Time, asked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wakeAt.IsZero() || r.wakeAt.After(end) {
+		return time.Time{}, false
+	}
+	at, r.wakeAt = r.wakeAt, time.Time{}
+	return at, true
 }
 
 // Status returns how the replication goes.
@@ -134,32 +159,41 @@ func (r *Replica) noteTrouble(err error) {
 }
 
 // Save implements [peersync.Cursors].
-func (r *Replica) Save(_ context.Context, name string, value []byte) error {
-	if err := peersync.CheckCursor(name, value); err != nil {
+func (r *Replica) Save(_ context.Context, cursors ...peersync.Cursor) error {
+	if err := peersync.CheckCursors(cursors); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	return r.cursors.saveCursor(name, value)
+	return r.cursors.saveCursors(cursors)
 }
 
 // Load implements [peersync.Cursors].
 func (r *Replica) Load(_ context.Context, name string) ([]byte, error) {
-	if err := peersync.CheckCursor(name, nil); err != nil {
+	if err := peersync.CheckCursorName(name); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	return r.cursors.loadCursor(name), nil
 }
 
+// List implements [peersync.Cursors].
+func (r *Replica) List(context.Context) ([]string, error) { return r.cursors.listCursors(), nil }
+
 // Send implements [peersync.Links]: there are none.
 func (r *Replica) Send(context.Context, peersync.Peer, []byte) error { return errNoLinks }
 
-// Transfer implements [peersync.Links]: there are none.
-func (r *Replica) Transfer(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
+// Push implements [peersync.Links]: there are none.
+func (r *Replica) Push(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
+
+// Offer implements [peersync.Links]: there are none.
+func (r *Replica) Offer(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
 
 // Request implements [peersync.Links]: there are none.
-func (r *Replica) Request(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
+func (r *Replica) Request(context.Context, peersync.Peer, []peersync.Key) error { return errNoLinks }
 
 // Drop implements [peersync.Links]: there are none.
 func (r *Replica) Drop(context.Context, peersync.Peer, string) error { return errNoLinks }
+
+// Rest implements [peersync.Links]: there are none.
+func (r *Replica) Rest(context.Context, peersync.Peer, time.Duration) error { return errNoLinks }
 
 var errNoLinks = fmt.Errorf("%w: this relay has no links to others", peersync.ErrPeerUnknown)
 

@@ -97,7 +97,7 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if keys, err := r.Keys(t.Context(), peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
+			if keys, err := listKeys(t.Context(), r, peersync.Range{}, 100); err != nil || !slices.Equal(keys, published) {
 				t.Errorf("keys: %d, %v", len(keys), err)
 			}
 			(*b.follower.Load())(board.Change{Unsure: true}) // so that all keys are read again
@@ -107,10 +107,10 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 		if page, err := r.Log(t.Context(), peersync.LogRequest{}); err != nil || len(page.Entries) != 10 || page.Last != 10 {
 			t.Errorf("log: %d entries to %d, %v", len(page.Entries), page.Last, err)
 		}
-		if sums, err := r.RangeSum(t.Context(), []peersync.Range{{}}); err != nil || sums[0] != sumOf(published) {
+		if sums, err := r.RangeSum(t.Context(), 0, []peersync.Range{{}}); err != nil || sums[0] != sumOf(published) {
 			t.Errorf("range sum: %v, %v", sums, err)
 		}
-		if parts, err := r.Split(t.Context(), peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
+		if parts, err := splitRange(t.Context(), r, peersync.Range{}, 1); err != nil || parts[0].Sum != sumOf(published) {
 			t.Errorf("split: %v, %v", parts, err)
 		}
 		if state, err := r.readState(t.Context()); err != nil || state.Last != 10 || state.Count != 10 || state.First != 1 {
@@ -122,7 +122,7 @@ func TestOnlyPublishedEntriesAreSeen(t *testing.T) {
 		}
 		refuses := errors.New("the board refuses to serve")
 		b.err.Store(&refuses)
-		if _, err := r.Keys(t.Context(), peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
+		if _, err := listKeys(t.Context(), r, peersync.Range{}, 1); !errors.Is(err, peersync.ErrUnavailable) {
 			t.Errorf("keys of a board that serves nothing: %v", err)
 		}
 	})
@@ -149,10 +149,11 @@ func TestLimitsAreChecked(t *testing.T) {
 	ctx := t.Context()
 	for name, call := range map[string]func() error{
 		"log":       func() error { _, err := r.Log(ctx, peersync.LogRequest{Max: -1}); return err },
-		"keys":      func() error { _, err := r.Keys(ctx, peersync.Range{}, 0); return err },
-		"range sum": func() error { _, err := r.RangeSum(ctx, make([]peersync.Range, peersync.MaxRanges+1)); return err },
-		"split":     func() error { _, err := r.Split(ctx, peersync.Range{}, peersync.MaxParts+1); return err },
-		"save":      func() error { return r.Save(ctx, "UP", []byte("x")) },
+		"keys":      func() error { _, err := listKeys(ctx, r, peersync.Range{}, 0); return err },
+		"range sum": func() error { _, err := r.RangeSum(ctx, 0, make([]peersync.Range, peersync.MaxRanges+1)); return err },
+		"split":     func() error { _, err := splitRange(ctx, r, peersync.Range{}, peersync.MaxParts+1); return err },
+		"save":      func() error { return r.Save(ctx, peersync.Cursor{Name: "UP", Value: []byte("x")}) },
+		"wake":      func() error { return r.Wake(ctx, -1) },
 		"load":      func() error { _, err := r.Load(ctx, ""); return err },
 		"report":    func() error { return r.Report(ctx, peersync.Report{Summary: "\n"}) },
 	} {
@@ -160,9 +161,12 @@ func TestLimitsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	_, rangeSum := r.RangeSum(ctx, 1, make([]peersync.Range, 1))
+	_, split := r.Split(ctx, 1, make([]peersync.Range, 1), 1)
 	for name, err := range map[string]error{
-		"send": r.Send(ctx, 1, []byte("x")), "transfer": r.Transfer(ctx, 1, nil),
-		"request": r.Request(ctx, 1, nil), "drop": r.Drop(ctx, 1, ""),
+		"send": r.Send(ctx, 1, []byte("x")), "push": r.Push(ctx, 1, nil), "offer": r.Offer(ctx, 1, nil),
+		"request": r.Request(ctx, 1, nil), "drop": r.Drop(ctx, 1, ""), "rest": r.Rest(ctx, 1, 0),
+		"range sum": rangeSum, "split": split,
 	} {
 		if !errors.Is(err, peersync.ErrPeerUnknown) {
 			t.Errorf("%s: %v", name, err)
@@ -179,4 +183,16 @@ func TestStatusShowsTheReport(t *testing.T) {
 	if s := r.Status(); s.Report.Summary != "in step" || len(s.Report.Peers) != 1 || s.Trouble != "" {
 		t.Errorf("status %+v", s)
 	}
+}
+
+// listKeys returns the keys of one range.
+func listKeys(ctx context.Context, r *Replica, in peersync.Range, max int) ([]peersync.Key, error) {
+	lists, err := r.Keys(ctx, []peersync.Range{in}, max)
+	return slices.Concat(lists...), err
+}
+
+// splitRange returns the parts of one range.
+func splitRange(ctx context.Context, r *Replica, in peersync.Range, parts int) ([]peersync.Part, error) {
+	lists, err := r.Split(ctx, 0, []peersync.Range{in}, parts)
+	return slices.Concat(lists...), err
 }

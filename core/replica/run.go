@@ -64,6 +64,7 @@ func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) e
 	if err != nil {
 		return err
 	}
+	r.takeWake(time.Now().Add(peersync.MaxWake)) // of the replicator before
 	begin := time.Now()
 	start := peersync.Start{State: told, Hour: storage.HourOf(begin)}
 	rand.Read(start.Seed[:])
@@ -105,16 +106,22 @@ func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bo
 	}
 }
 
-// waitForLook waits for at most lookEvery, and reports whether Wake was called.
+// waitForLook waits for at most lookEvery, and reports whether the replicator waits for a
+// tick: it has asked for one that is due, or was restarted.
 func (r *Replica) waitForLook(ctx context.Context) (woken bool, err error) {
-	if !sleepContext(ctx, untilLook()) {
+	end := time.Now().Add(untilLook())
+	at, woken := r.takeWake(end)
+	if woken {
+		end = at
+	}
+	if !sleepContext(ctx, time.Until(end)) {
 		return false, ctx.Err()
 	}
 	select {
-	case <-r.wake:
+	case <-r.restarted:
 		return true, nil
 	default:
-		return false, nil
+		return woken, nil
 	}
 }
 

@@ -90,7 +90,7 @@ func (r *replicator) readLog(ctx context.Context) error {
 		summary += fmt.Sprintf(", of which nothing from before hour %d is kept", r.floor)
 	}
 	r.reportToOperator(ctx, summary)
-	return r.host.Save(ctx, cursor, binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen)))
+	return r.host.Save(ctx, peersync.Cursor{Name: cursor, Value: binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen))})
 }
 
 // loadCursor restores the position of the replicator before this one.

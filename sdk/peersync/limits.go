@@ -63,20 +63,20 @@ func CheckEvents(events []Event) error {
 		var err error
 		switch e := e.(type) {
 		case Start:
-			err = atMost("peers", len(e.Peers), MaxPeers)
+			err = checkPeers(e.Peers)
 		case PeersChanged:
-			err = atMost("peers", len(e.Peers), MaxPeers)
+			err = checkPeers(e.Peers)
 		case PeerUp:
-			err = atMost("bytes of a version", len(e.Version), MaxVersion)
+			err = CheckVersion(e.Version)
 		case PeerMessage:
 			size += len(e.Data)
 			err = CheckMessage(e.Data)
 		case Sent:
 			ids += len(e.Outcomes)
-			err = between("outcomes", len(e.Outcomes), 1, MaxIDs)
+			err = checkOutcomes(e.Outcomes, e.RetryAfter)
 		case Received:
 			ids += len(e.Outcomes)
-			err = between("outcomes", len(e.Outcomes), 1, MaxIDs)
+			err = checkOutcomes(e.Outcomes, e.RetryAfter)
 		}
 		if err != nil {
 			return err
@@ -86,6 +86,36 @@ func CheckEvents(events []Event) error {
 		return err
 	}
 	return atMost("outcomes", ids, MaxEventIDs)
+}
+
+// checkPeers checks a list of peers: their number and order.
+func checkPeers(peers []Peer) error {
+	if err := atMost("peers", len(peers), MaxPeers); err != nil {
+		return err
+	}
+	last := Peer(0)
+	for _, p := range peers {
+		if p <= last {
+			return fmt.Errorf("peer %d follows peer %d in a list: %w", p, last, ErrTooLarge)
+		}
+		last = p
+	}
+	return nil
+}
+
+func checkOutcomes(outcomes []Outcome, retryAfter time.Duration) error {
+	if retryAfter < 0 {
+		return fmt.Errorf("another attempt after %v: %w", retryAfter, ErrTooLarge)
+	}
+	return between("outcomes", len(outcomes), 1, MaxIDs)
+}
+
+// CheckVersion checks the version of a twin, as CheckMessage does. It may be empty.
+func CheckVersion(version string) error {
+	if err := atMost("bytes of a version", len(version), MaxVersion); err != nil {
+		return err
+	}
+	return CheckText(version)
 }
 
 // CheckMessage returns an error that matches [ErrTooLarge] if a message is empty or too long.

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +17,13 @@ import (
 func TestLimits(t *testing.T) {
 	message := func(n int) peersync.Event { return peersync.PeerMessage{Data: make([]byte, n)} }
 	outcomes := func(n int) peersync.Event { return peersync.Received{Outcomes: make([]peersync.Outcome, n)} }
+	ranges := func(n int) []peersync.Range { return make([]peersync.Range, n) }
+	cursors := func(n int) (out []peersync.Cursor) {
+		for i := range n {
+			out = append(out, peersync.Cursor{Name: strconv.Itoa(i)})
+		}
+		return out
+	}
 	for name, c := range map[string]struct{ good, bad error }{
 		"events": {
 			peersync.CheckEvents(make([]peersync.Event, peersync.MaxEvents)),
@@ -38,22 +46,33 @@ func TestLimits(t *testing.T) {
 			peersync.CheckEvents(slices.Repeat([]peersync.Event{outcomes(peersync.MaxIDs)}, 16)),
 			peersync.CheckEvents(append(slices.Repeat([]peersync.Event{outcomes(peersync.MaxIDs)}, 16), outcomes(1))),
 		},
-		"ids":         {peersync.CheckIDs(make([]storage.ID, peersync.MaxIDs)), peersync.CheckIDs(make([]storage.ID, peersync.MaxIDs+1))},
-		"no ids":      {nil, peersync.CheckIDs(nil)},
-		"keys":        {peersync.CheckKeys(peersync.MaxKeys), peersync.CheckKeys(peersync.MaxKeys + 1)},
-		"no keys":     {peersync.CheckKeys(1), peersync.CheckKeys(0)},
-		"parts":       {peersync.CheckParts(peersync.MaxParts), peersync.CheckParts(0)},
-		"ranges":      {peersync.CheckRanges(make([]peersync.Range, peersync.MaxRanges)), peersync.CheckRanges(make([]peersync.Range, peersync.MaxRanges+1))},
-		"name":        {peersync.CheckCursor("a/0._-z", nil), peersync.CheckCursor("aXz", nil)},
-		"long name":   {peersync.CheckCursor(strings.Repeat("x", peersync.MaxCursorName), nil), peersync.CheckCursor(strings.Repeat("x", peersync.MaxCursorName+1), nil)},
-		"no name":     {nil, peersync.CheckCursor("", nil)},
-		"cursor":      {peersync.CheckCursor("a", make([]byte, peersync.MaxCursor)), peersync.CheckCursor("a", make([]byte, peersync.MaxCursor+1))},
-		"text":        {peersync.CheckText("naïve"), peersync.CheckText("two\nlines")},
-		"not a text":  {nil, peersync.CheckText("\xff")},
-		"long text":   {peersync.CheckText(strings.Repeat("x", peersync.MaxText)), peersync.CheckText(strings.Repeat("x", peersync.MaxText+1))},
-		"report":      {peersync.Report{Peers: []peersync.PeerReport{{Peer: 1}, {Peer: 2}}}.Check(), peersync.Report{Peers: []peersync.PeerReport{{Peer: 1}, {Peer: 1}}}.Check()},
-		"report text": {nil, peersync.Report{Peers: []peersync.PeerReport{{Summary: "\x00"}}}.Check()},
-		"long report": {nil, peersync.Report{Peers: make([]peersync.PeerReport, peersync.MaxPeers+1)}.Check()},
+		"ids":             {peersync.CheckIDs(peersync.MaxIDs), peersync.CheckIDs(peersync.MaxIDs + 1)},
+		"no ids":          {nil, peersync.CheckIDs(0)},
+		"keys":            {peersync.CheckKeys(ranges(1), peersync.MaxKeys), peersync.CheckKeys(ranges(1), peersync.MaxKeys+1)},
+		"no keys":         {peersync.CheckKeys(ranges(1), 1), peersync.CheckKeys(ranges(1), 0)},
+		"keys of ranges":  {peersync.CheckKeys(ranges(peersync.MaxRanges), 1), peersync.CheckKeys(ranges(peersync.MaxRanges+1), 1)},
+		"parts":           {peersync.CheckSplit(ranges(1), peersync.MaxParts), peersync.CheckSplit(ranges(1), peersync.MaxParts+1)},
+		"parts of ranges": {peersync.CheckSplit(ranges(3), peersync.MaxParts/3), peersync.CheckSplit(ranges(3), peersync.MaxParts/3+1)},
+		"no parts":        {nil, peersync.CheckSplit(ranges(1), 0)},
+		"split nothing":   {nil, peersync.CheckSplit(nil, 1)},
+		"ranges":          {peersync.CheckRanges(ranges(peersync.MaxRanges)), peersync.CheckRanges(ranges(peersync.MaxRanges + 1))},
+		"no ranges":       {nil, peersync.CheckRanges(nil)},
+		"wake":            {peersync.CheckWake(peersync.MaxWake), peersync.CheckWake(peersync.MaxWake + 1)},
+		"wake before":     {peersync.CheckWake(0), peersync.CheckWake(-1)},
+		"rest":            {peersync.CheckRest(peersync.MaxRest), peersync.CheckRest(peersync.MaxRest + 1)},
+		"cursors":         {peersync.CheckCursors(cursors(peersync.MaxCursors)), peersync.CheckCursors(cursors(peersync.MaxCursors + 1))},
+		"no cursors":      {nil, peersync.CheckCursors(nil)},
+		"cursor twice":    {peersync.CheckCursors(cursors(2)), peersync.CheckCursors(append(cursors(1), cursors(1)...))},
+		"name":            {peersync.CheckCursorName("a/0._-z"), peersync.CheckCursorName("aXz")},
+		"long name":       {peersync.CheckCursorName(strings.Repeat("x", peersync.MaxCursorName)), peersync.CheckCursorName(strings.Repeat("x", peersync.MaxCursorName+1))},
+		"no name":         {nil, peersync.CheckCursorName("")},
+		"cursor":          {peersync.CheckCursors([]peersync.Cursor{{"a", make([]byte, peersync.MaxCursor)}}), peersync.CheckCursors([]peersync.Cursor{{"a", make([]byte, peersync.MaxCursor+1)}})},
+		"text":            {peersync.CheckText("naïve"), peersync.CheckText("two\nlines")},
+		"not a text":      {nil, peersync.CheckText("\xff")},
+		"long text":       {peersync.CheckText(strings.Repeat("x", peersync.MaxText)), peersync.CheckText(strings.Repeat("x", peersync.MaxText+1))},
+		"report":          {peersync.Report{Peers: []peersync.PeerReport{{Peer: 1}, {Peer: 2}}}.Check(), peersync.Report{Peers: []peersync.PeerReport{{Peer: 1}, {Peer: 1}}}.Check()},
+		"report text":     {nil, peersync.Report{Peers: []peersync.PeerReport{{Summary: "\x00"}}}.Check()},
+		"long report":     {nil, peersync.Report{Peers: make([]peersync.PeerReport, peersync.MaxPeers+1)}.Check()},
 	} {
 		if c.good != nil {
 			t.Errorf("%s: within the limit: %v", name, c.good)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -77,6 +78,9 @@ func callHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) 
 		return callSplit(ctx, host, c.Split)
 	case *pb.HostCall_Load:
 		return callLoad(ctx, host, c.Load)
+	case *pb.HostCall_List:
+		names, err := host.List(ctx)
+		return &pb.HostAnswer{Answer: &pb.HostAnswer_List{List: &pb.ListResponse{Names: names}}}, err
 	}
 	return &pb.HostAnswer{}, tellHost(ctx, host, in)
 }
@@ -84,39 +88,65 @@ func callHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) 
 // tellHost makes a call that returns only an error.
 func tellHost(ctx context.Context, host peersync.HostServices, in *pb.HostCall) error {
 	switch c := in.GetCall().(type) {
-	case *pb.HostCall_Send:
-		if err := peersync.CheckMessage(c.Send.GetMessage()); err != nil {
-			return err
-		}
-		return host.Send(ctx, peersync.Peer(c.Send.GetPeer()), c.Send.GetMessage())
-	case *pb.HostCall_Transfer:
-		ids, err := unpackSomeIDs(c.Transfer.GetIds())
-		if err != nil {
-			return err
-		}
-		return host.Transfer(ctx, peersync.Peer(c.Transfer.GetPeer()), ids)
-	case *pb.HostCall_Request:
-		ids, err := unpackSomeIDs(c.Request.GetIds())
-		if err != nil {
-			return err
-		}
-		return host.Request(ctx, peersync.Peer(c.Request.GetPeer()), ids)
-	case *pb.HostCall_Drop:
-		if err := peersync.CheckText(c.Drop.GetReason()); err != nil {
-			return err
-		}
-		return host.Drop(ctx, peersync.Peer(c.Drop.GetPeer()), c.Drop.GetReason())
 	case *pb.HostCall_Save:
-		if err := peersync.CheckCursor(c.Save.GetName(), c.Save.GetValue()); err != nil {
+		cursors, err := decodeCursors(c.Save)
+		if err != nil {
 			return err
 		}
-		return host.Save(ctx, c.Save.GetName(), c.Save.GetValue())
+		return host.Save(ctx, cursors...)
+	case *pb.HostCall_Wake:
+		after := time.Duration(c.Wake.GetAfter())
+		if err := peersync.CheckWake(after); err != nil {
+			return err
+		}
+		return host.Wake(ctx, after)
 	case *pb.HostCall_Report:
 		r, err := decodeReport(c.Report)
 		if err != nil {
 			return err
 		}
 		return host.Report(ctx, r)
+	}
+	return tellPeer(ctx, host, in)
+}
+
+// tellPeer makes a call for a peer.
+func tellPeer(ctx context.Context, host peersync.HostServices, in *pb.HostCall) error {
+	switch c := in.GetCall().(type) {
+	case *pb.HostCall_Send:
+		if err := peersync.CheckMessage(c.Send.GetMessage()); err != nil {
+			return err
+		}
+		return host.Send(ctx, peersync.Peer(c.Send.GetPeer()), c.Send.GetMessage())
+	case *pb.HostCall_Push:
+		ids, err := unpackSomeIDs(c.Push.GetIds())
+		if err != nil {
+			return err
+		}
+		return host.Push(ctx, peersync.Peer(c.Push.GetPeer()), ids)
+	case *pb.HostCall_Offer:
+		ids, err := unpackSomeIDs(c.Offer.GetIds())
+		if err != nil {
+			return err
+		}
+		return host.Offer(ctx, peersync.Peer(c.Offer.GetPeer()), ids)
+	case *pb.HostCall_Request:
+		keys, err := unpackSomeKeys(c.Request.GetKeys())
+		if err != nil {
+			return err
+		}
+		return host.Request(ctx, peersync.Peer(c.Request.GetPeer()), keys)
+	case *pb.HostCall_Drop:
+		if err := peersync.CheckText(c.Drop.GetReason()); err != nil {
+			return err
+		}
+		return host.Drop(ctx, peersync.Peer(c.Drop.GetPeer()), c.Drop.GetReason())
+	case *pb.HostCall_Rest:
+		pause := time.Duration(c.Rest.GetPause())
+		if err := peersync.CheckRest(pause); err != nil {
+			return err
+		}
+		return host.Rest(ctx, peersync.Peer(c.Rest.GetPeer()), pause)
 	}
 	return errUnknownCall
 }
@@ -133,42 +163,45 @@ func callLog(ctx context.Context, host peersync.HostServices, in *pb.ReplicaLogR
 }
 
 func callKeys(ctx context.Context, host peersync.HostServices, in *pb.ReplicaKeysRequest) (*pb.HostAnswer, error) {
-	r, err := unpackRange(in.GetRange())
+	ranges, err := unpackRanges(in.GetRanges())
 	limit := clampCount(in.GetMax())
 	if err == nil {
-		err = peersync.CheckKeys(limit)
+		err = peersync.CheckKeys(ranges, limit)
 	}
 	if err != nil {
 		return nil, err
 	}
-	keys, err := host.Keys(ctx, r, limit)
-	return &pb.HostAnswer{Answer: &pb.HostAnswer_Keys{Keys: &pb.ReplicaKeysResponse{Keys: packKeys(keys...)}}}, err
+	lists, err := host.Keys(ctx, ranges, limit)
+	return &pb.HostAnswer{Answer: &pb.HostAnswer_Keys{Keys: encodeKeyLists(lists)}}, err
 }
 
 func callRangeSum(ctx context.Context, host peersync.HostServices, in *pb.RangeSumRequest) (*pb.HostAnswer, error) {
-	ranges, err := unpackRanges(in.GetRanges(), peersync.MaxRanges)
+	ranges, err := unpackRanges(in.GetRanges())
+	if err == nil {
+		err = peersync.CheckRanges(ranges)
+	}
 	if err != nil {
 		return nil, err
 	}
-	sums, err := host.RangeSum(ctx, ranges)
+	sums, err := host.RangeSum(ctx, peersync.Peer(in.GetPeer()), ranges)
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_RangeSum{RangeSum: encodeSums(sums)}}, err
 }
 
 func callSplit(ctx context.Context, host peersync.HostServices, in *pb.SplitRequest) (*pb.HostAnswer, error) {
-	r, err := unpackRange(in.GetRange())
+	ranges, err := unpackRanges(in.GetRanges())
 	parts := clampCount(in.GetParts())
 	if err == nil {
-		err = peersync.CheckParts(parts)
+		err = peersync.CheckSplit(ranges, parts)
 	}
 	if err != nil {
 		return nil, err
 	}
-	out, err := host.Split(ctx, r, parts)
+	out, err := host.Split(ctx, peersync.Peer(in.GetPeer()), ranges, parts)
 	return &pb.HostAnswer{Answer: &pb.HostAnswer_Split{Split: encodeParts(out)}}, err
 }
 
 func callLoad(ctx context.Context, host peersync.HostServices, in *pb.LoadRequest) (*pb.HostAnswer, error) {
-	if err := peersync.CheckCursor(in.GetName(), nil); err != nil {
+	if err := peersync.CheckCursorName(in.GetName()); err != nil {
 		return nil, err
 	}
 	value, err := host.Load(ctx, in.GetName())

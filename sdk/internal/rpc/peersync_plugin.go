@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -161,28 +162,28 @@ func (h *HostClient) Log(ctx context.Context, req peersync.LogRequest) (peersync
 	return decodeAnswer("log", func(m *pb.ReplicaLogResponse) (peersync.LogPage, error) { return decodeLogPage(m, req) }, resp.GetLog(), err)
 }
 
-func (h *HostClient) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	if err := peersync.CheckKeys(max); err != nil {
+func (h *HostClient) Keys(ctx context.Context, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
+	if err := peersync.CheckKeys(ranges, max); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: packRanges(in), Max: uint32(max)}}})
-	return decodeAnswer("keys", func(m *pb.ReplicaKeysResponse) ([]peersync.Key, error) { return unpackKeys(m.GetKeys(), max) }, resp.GetKeys(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Ranges: packRanges(ranges...), Max: uint32(max)}}})
+	return decodeAnswer("keys", func(m *pb.ReplicaKeysResponse) ([][]peersync.Key, error) { return decodeKeyLists(m, ranges, max) }, resp.GetKeys(), err)
 }
 
-func (h *HostClient) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
+func (h *HostClient) RangeSum(ctx context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
-	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...)}}})
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: packRanges(ranges...), Peer: uint32(peer)}}})
 	return decodeAnswer("range sum", func(m *pb.RangeSumResponse) ([]peersync.Sum, error) { return decodeSums(m, len(ranges)) }, resp.GetRangeSum(), err)
 }
 
-func (h *HostClient) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	if err := peersync.CheckParts(parts); err != nil {
+func (h *HostClient) Split(ctx context.Context, peer peersync.Peer, ranges []peersync.Range, parts int) ([][]peersync.Part, error) {
+	if err := peersync.CheckSplit(ranges, parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: packRanges(in), Parts: uint32(parts)}}})
-	return decodeAnswer("split", func(m *pb.SplitResponse) ([]peersync.Part, error) { return decodeParts(m, parts) }, resp.GetSplit(), err)
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Ranges: packRanges(ranges...), Parts: uint32(parts), Peer: uint32(peer)}}})
+	return decodeAnswer("split", func(m *pb.SplitResponse) ([][]peersync.Part, error) { return decodeParts(m, ranges, parts) }, resp.GetSplit(), err)
 }
 
 func (h *HostClient) Send(ctx context.Context, to peersync.Peer, message []byte) error {
@@ -192,18 +193,25 @@ func (h *HostClient) Send(ctx context.Context, to peersync.Peer, message []byte)
 	return h.callWithoutResult(ctx, "send", &pb.HostCall{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: uint32(to), Message: message}}})
 }
 
-func (h *HostClient) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	if err := peersync.CheckIDs(ids); err != nil {
-		return fmt.Errorf("transfer: %w", err)
+func (h *HostClient) Push(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	if err := peersync.CheckIDs(len(ids)); err != nil {
+		return fmt.Errorf("push: %w", err)
 	}
-	return h.callWithoutResult(ctx, "transfer", &pb.HostCall{Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
+	return h.callWithoutResult(ctx, "push", &pb.HostCall{Call: &pb.HostCall_Push{Push: &pb.PushRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
 }
 
-func (h *HostClient) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
-	if err := peersync.CheckIDs(ids); err != nil {
+func (h *HostClient) Offer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	if err := peersync.CheckIDs(len(ids)); err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	return h.callWithoutResult(ctx, "offer", &pb.HostCall{Call: &pb.HostCall_Offer{Offer: &pb.OfferRequest{Peer: uint32(to), Ids: packIDs(ids)}}})
+}
+
+func (h *HostClient) Request(ctx context.Context, from peersync.Peer, keys []peersync.Key) error {
+	if err := peersync.CheckIDs(len(keys)); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	return h.callWithoutResult(ctx, "request", &pb.HostCall{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: uint32(from), Ids: packIDs(ids)}}})
+	return h.callWithoutResult(ctx, "request", &pb.HostCall{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: uint32(from), Keys: packKeys(keys...)}}})
 }
 
 func (h *HostClient) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
@@ -213,19 +221,38 @@ func (h *HostClient) Drop(ctx context.Context, peer peersync.Peer, reason string
 	return h.callWithoutResult(ctx, "drop", &pb.HostCall{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: uint32(peer), Reason: reason}}})
 }
 
-func (h *HostClient) Save(ctx context.Context, name string, value []byte) error {
-	if err := peersync.CheckCursor(name, value); err != nil {
+func (h *HostClient) Rest(ctx context.Context, peer peersync.Peer, pause time.Duration) error {
+	if err := peersync.CheckRest(pause); err != nil {
+		return fmt.Errorf("rest: %w", err)
+	}
+	return h.callWithoutResult(ctx, "rest", &pb.HostCall{Call: &pb.HostCall_Rest{Rest: &pb.RestRequest{Peer: uint32(peer), Pause: int64(pause)}}})
+}
+
+func (h *HostClient) Save(ctx context.Context, cursors ...peersync.Cursor) error {
+	if err := peersync.CheckCursors(cursors); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	return h.callWithoutResult(ctx, "save", &pb.HostCall{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: name, Value: value}}})
+	return h.callWithoutResult(ctx, "save", &pb.HostCall{Call: &pb.HostCall_Save{Save: encodeCursors(cursors)}})
 }
 
 func (h *HostClient) Load(ctx context.Context, name string) ([]byte, error) {
-	if err := peersync.CheckCursor(name, nil); err != nil {
+	if err := peersync.CheckCursorName(name); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: name}}})
-	return decodeAnswer("load", func(m *pb.LoadResponse) ([]byte, error) { return m.GetValue(), nil }, resp.GetLoad(), err)
+	return decodeAnswer("load", decodeValue, resp.GetLoad(), err)
+}
+
+func (h *HostClient) List(ctx context.Context) ([]string, error) {
+	resp, err := h.callHost(ctx, &pb.HostCall{Call: &pb.HostCall_List{List: &pb.ListRequest{}}})
+	return decodeAnswer("list", decodeNames, resp.GetList(), err)
+}
+
+func (h *HostClient) Wake(ctx context.Context, after time.Duration) error {
+	if err := peersync.CheckWake(after); err != nil {
+		return fmt.Errorf("wake: %w", err)
+	}
+	return h.callWithoutResult(ctx, "wake", &pb.HostCall{Call: &pb.HostCall_Wake{Wake: &pb.WakeRequest{After: int64(after)}}})
 }
 
 func (h *HostClient) Report(ctx context.Context, report peersync.Report) error {

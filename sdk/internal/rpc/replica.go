@@ -45,9 +45,9 @@ func packRanges(ranges ...peersync.Range) []byte {
 	return out
 }
 
-// unpackRanges reads at most limit ranges.
-func unpackRanges(data []byte, limit int) ([]peersync.Range, error) {
-	ends, err := unpackKeys(data, 2*limit)
+// unpackRanges reads the ranges of a call.
+func unpackRanges(data []byte) ([]peersync.Range, error) {
+	ends, err := unpackKeys(data, 2*peersync.MaxRanges)
 	if err != nil {
 		return nil, err
 	}
@@ -61,16 +61,63 @@ func unpackRanges(data []byte, limit int) ([]peersync.Range, error) {
 	return ranges, nil
 }
 
+func encodeKeyLists(lists [][]peersync.Key) *pb.ReplicaKeysResponse {
+	out := &pb.ReplicaKeysResponse{}
+	for _, keys := range lists {
+		out.Keys = append(out.Keys, packKeys(keys...))
+	}
+	return out
+}
+
+// decodeKeyLists checks and returns the answer to Keys.
+func decodeKeyLists(in *pb.ReplicaKeysResponse, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
+	if n := len(in.GetKeys()); n > len(ranges) {
+		return nil, fmt.Errorf("%d lists of keys for %d ranges", n, len(ranges))
+	}
+	lists, left := make([][]peersync.Key, 0, len(in.GetKeys())), max
+	for i, data := range in.GetKeys() {
+		if left == 0 {
+			return nil, fmt.Errorf("a list of keys behind the last of %d keys", max)
+		}
+		keys, err := unpackKeys(data, left)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkAscending(keys, ranges[i]); err != nil {
+			return nil, err
+		}
+		left -= len(keys)
+		lists = append(lists, keys)
+	}
+	if left > 0 && len(lists) < len(ranges) {
+		return nil, fmt.Errorf("%d lists of keys for %d ranges, although %d more keys were asked for", len(lists), len(ranges), left)
+	}
+	return lists, nil
+}
+
+// checkAscending returns an error if keys do not ascend, or are not all in a range.
+func checkAscending(keys []peersync.Key, in peersync.Range) error {
+	for i, k := range keys {
+		if !in.Has(k) {
+			return fmt.Errorf("a key that is not in its range")
+		}
+		if i > 0 && k.Compare(keys[i-1]) <= 0 {
+			return fmt.Errorf("keys that do not ascend")
+		}
+	}
+	return nil
+}
+
 // unpackRange reads exactly one range.
 func unpackRange(data []byte) (peersync.Range, error) {
-	ranges, err := unpackRanges(data, 1)
+	ends, err := unpackKeys(data, 2)
 	if err != nil {
 		return peersync.Range{}, err
 	}
-	if len(ranges) != 1 {
-		return peersync.Range{}, fmt.Errorf("no range")
+	if len(ends) != 2 {
+		return peersync.Range{}, fmt.Errorf("%d ends where a range has two", len(ends))
 	}
-	return ranges[0], nil
+	return peersync.Range{Lo: ends[0], Hi: ends[1]}, nil
 }
 
 func encodeLogPage(page peersync.LogPage) *pb.ReplicaLogResponse {
@@ -146,32 +193,100 @@ func decodeSums(in *pb.RangeSumResponse, n int) ([]peersync.Sum, error) {
 	return sums, nil
 }
 
-func encodeParts(parts []peersync.Part) *pb.SplitResponse {
+func encodeParts(lists [][]peersync.Part) *pb.SplitResponse {
 	out := &pb.SplitResponse{}
-	for _, p := range parts {
-		out.Parts = append(out.Parts, &pb.SplitResponse_Part{Ends: packKeys(p.First, p.Last), Sum: encodeSum(p.Sum)})
+	for _, parts := range lists {
+		list := &pb.SplitResponse_Parts{}
+		for _, p := range parts {
+			list.Parts = append(list.Parts, &pb.SplitResponse_Part{Ends: packKeys(p.First, p.Last), Sum: encodeSum(p.Sum)})
+		}
+		out.Ranges = append(out.Ranges, list)
 	}
 	return out
 }
 
-// decodeParts checks and returns the answer to a Split into at most n parts.
-func decodeParts(in *pb.SplitResponse, n int) ([]peersync.Part, error) {
-	if got := len(in.GetParts()); got > n {
-		return nil, fmt.Errorf("%d parts instead of %d", got, n)
+// decodeParts checks and returns the answer to a Split into at most n parts each.
+func decodeParts(in *pb.SplitResponse, ranges []peersync.Range, n int) ([][]peersync.Part, error) {
+	if got := len(in.GetRanges()); got != len(ranges) {
+		return nil, fmt.Errorf("the parts of %d ranges instead of %d", got, len(ranges))
 	}
-	var parts []peersync.Part
-	for _, p := range in.GetParts() {
-		ends, err := unpackRange(p.GetEnds())
-		if err != nil {
+	lists := make([][]peersync.Part, len(ranges))
+	for i, list := range in.GetRanges() {
+		if got := len(list.GetParts()); got > n {
+			return nil, fmt.Errorf("%d parts instead of %d", got, n)
+		}
+		for at, p := range list.GetParts() {
+			part, err := decodePart(p, ranges[i])
+			if err != nil {
+				return nil, err
+			}
+			if at > 0 && part.First.Compare(lists[i][at-1].Last) <= 0 {
+				return nil, fmt.Errorf("a part that is not behind the one before")
+			}
+			lists[i] = append(lists[i], part)
+		}
+	}
+	return lists, nil
+}
+
+// decodePart checks and returns a part, which must be within a range.
+func decodePart(in *pb.SplitResponse_Part, within peersync.Range) (peersync.Part, error) {
+	ends, err := unpackRange(in.GetEnds())
+	if err != nil {
+		return peersync.Part{}, err
+	}
+	s, err := decodeSum(in.GetSum())
+	if err != nil {
+		return peersync.Part{}, err
+	}
+	switch {
+	case !within.Has(ends.Lo) || !within.Has(ends.Hi) || ends.Lo.Compare(ends.Hi) > 0:
+		return peersync.Part{}, fmt.Errorf("a part that is not within its range")
+	case s.Count == 0:
+		return peersync.Part{}, fmt.Errorf("a part without keys")
+	}
+	return peersync.Part{First: ends.Lo, Last: ends.Hi, Sum: s}, nil
+}
+
+func encodeCursors(cursors []peersync.Cursor) *pb.SaveRequest {
+	out := &pb.SaveRequest{}
+	for _, c := range cursors {
+		out.Cursors = append(out.Cursors, &pb.SaveRequest_Cursor{Name: c.Name, Value: c.Value})
+	}
+	return out
+}
+
+func decodeCursors(in *pb.SaveRequest) ([]peersync.Cursor, error) {
+	var cursors []peersync.Cursor
+	for _, c := range in.GetCursors()[:min(len(in.GetCursors()), peersync.MaxCursors+1)] {
+		cursors = append(cursors, peersync.Cursor{Name: c.GetName(), Value: c.GetValue()})
+	}
+	return cursors, peersync.CheckCursors(cursors)
+}
+
+// decodeValue checks and returns the answer to Load.
+func decodeValue(in *pb.LoadResponse) ([]byte, error) {
+	if n := len(in.GetValue()); n > peersync.MaxCursor {
+		return nil, fmt.Errorf("a cursor of %d bytes", n)
+	}
+	return in.GetValue(), nil
+}
+
+// decodeNames checks and returns the answer to List.
+func decodeNames(in *pb.ListResponse) ([]string, error) {
+	names := in.GetNames()
+	if n := len(names); n > peersync.MaxCursors {
+		return nil, fmt.Errorf("%d names of cursors", n)
+	}
+	for i, name := range names {
+		if err := peersync.CheckCursorName(name); err != nil {
 			return nil, err
 		}
-		s, err := decodeSum(p.GetSum())
-		if err != nil {
-			return nil, err
+		if i > 0 && name <= names[i-1] {
+			return nil, fmt.Errorf("names of cursors that do not ascend")
 		}
-		parts = append(parts, peersync.Part{First: ends.Lo, Last: ends.Hi, Sum: s})
 	}
-	return parts, nil
+	return names, nil
 }
 
 func encodeReport(r peersync.Report) *pb.ReportRequest {
@@ -198,9 +313,18 @@ func decodeReport(in *pb.ReportRequest) (peersync.Report, error) {
 func unpackSomeIDs(data []byte) ([]storage.ID, error) {
 	ids, err := unpackIDs(data, peersync.MaxIDs)
 	if err == nil {
-		err = peersync.CheckIDs(ids)
+		err = peersync.CheckIDs(len(ids))
 	}
 	return ids, err
+}
+
+// unpackSomeKeys reads the keys of a call, which needs at least one.
+func unpackSomeKeys(data []byte) ([]peersync.Key, error) {
+	keys, err := unpackKeys(data, peersync.MaxIDs)
+	if err == nil {
+		err = peersync.CheckIDs(len(keys))
+	}
+	return keys, err
 }
 
 // clampSeq keeps arithmetic on an untrusted sequence number from overflowing.

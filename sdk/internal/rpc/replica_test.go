@@ -1,12 +1,15 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,10 +32,11 @@ type fakeHost struct {
 	wait func(context.Context) // called by Load
 
 	page  peersync.LogPage
-	keys  []peersync.Key
+	keys  [][]peersync.Key
 	sums  []peersync.Sum
-	parts []peersync.Part
+	parts [][]peersync.Part
 	value []byte
+	names []string
 	err   error
 }
 
@@ -49,43 +53,57 @@ func (h *fakeHost) Log(_ context.Context, req peersync.LogRequest) (peersync.Log
 	return h.page, h.record(err, "log %v", req)
 }
 
-func (h *fakeHost) Keys(_ context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	return h.keys, h.record(peersync.CheckKeys(max), "keys %v %d", in, max)
+func (h *fakeHost) Keys(_ context.Context, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
+	return h.keys, h.record(peersync.CheckKeys(ranges, max), "keys %v %d", ranges, max)
 }
 
-func (h *fakeHost) RangeSum(_ context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
-	return h.sums, h.record(peersync.CheckRanges(ranges), "range sum %v", ranges)
+func (h *fakeHost) RangeSum(_ context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
+	return h.sums, h.record(peersync.CheckRanges(ranges), "range sum %d %v", peer, ranges)
 }
 
-func (h *fakeHost) Split(_ context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	return h.parts, h.record(peersync.CheckParts(parts), "split %v %d", in, parts)
+func (h *fakeHost) Split(_ context.Context, peer peersync.Peer, ranges []peersync.Range, parts int) ([][]peersync.Part, error) {
+	return h.parts, h.record(peersync.CheckSplit(ranges, parts), "split %d %v %d", peer, ranges, parts)
 }
 
 func (h *fakeHost) Send(_ context.Context, to peersync.Peer, message []byte) error {
 	return h.record(peersync.CheckMessage(message), "send %d %q", to, message)
 }
 
-func (h *fakeHost) Transfer(_ context.Context, to peersync.Peer, ids []storage.ID) error {
-	return h.record(peersync.CheckIDs(ids), "transfer %d %v", to, ids)
+func (h *fakeHost) Push(_ context.Context, to peersync.Peer, ids []storage.ID) error {
+	return h.record(peersync.CheckIDs(len(ids)), "push %d %v", to, ids)
 }
 
-func (h *fakeHost) Request(_ context.Context, from peersync.Peer, ids []storage.ID) error {
-	return h.record(peersync.CheckIDs(ids), "request %d %v", from, ids)
+func (h *fakeHost) Offer(_ context.Context, to peersync.Peer, ids []storage.ID) error {
+	return h.record(peersync.CheckIDs(len(ids)), "offer %d %v", to, ids)
+}
+
+func (h *fakeHost) Request(_ context.Context, from peersync.Peer, keys []peersync.Key) error {
+	return h.record(peersync.CheckIDs(len(keys)), "request %d %v", from, keys)
 }
 
 func (h *fakeHost) Drop(_ context.Context, peer peersync.Peer, reason string) error {
 	return h.record(peersync.CheckText(reason), "drop %d %s", peer, reason)
 }
 
-func (h *fakeHost) Save(_ context.Context, name string, value []byte) error {
-	return h.record(peersync.CheckCursor(name, value), "save %s %q", name, value)
+func (h *fakeHost) Rest(_ context.Context, peer peersync.Peer, pause time.Duration) error {
+	return h.record(peersync.CheckRest(pause), "rest %d %v", peer, pause)
+}
+
+func (h *fakeHost) Save(_ context.Context, cursors ...peersync.Cursor) error {
+	return h.record(peersync.CheckCursors(cursors), "save %q", cursors)
+}
+
+func (h *fakeHost) List(context.Context) ([]string, error) { return h.names, h.record(nil, "list") }
+
+func (h *fakeHost) Wake(_ context.Context, after time.Duration) error {
+	return h.record(peersync.CheckWake(after), "wake %v", after)
 }
 
 func (h *fakeHost) Load(ctx context.Context, name string) ([]byte, error) {
 	if h.wait != nil {
 		h.wait(ctx)
 	}
-	return h.value, h.record(peersync.CheckCursor(name, nil), "load %s", name)
+	return h.value, h.record(peersync.CheckCursorName(name), "load %s", name)
 }
 
 func (h *fakeHost) Report(_ context.Context, r peersync.Report) error {
@@ -145,15 +163,19 @@ func runDuringHandle(t *testing.T, h peersync.HostServices, do func(context.Cont
 
 func TestHostCallsCrossTheWire(t *testing.T) {
 	key := peersync.Key{Born: 1 << 31, ID: storage.ID{1, 31: 2}}
-	in := peersync.Range{Lo: key, Hi: peersync.Key{Born: 3}}
-	sum := peersync.Sum{Count: 4, IDs: [32]byte{5, 31: 6}}
+	in := []peersync.Range{{Lo: peersync.Key{Born: 3}, Hi: key}, {Lo: key}}
+	first, last := peersync.Key{Born: 3}, peersync.Key{Born: math.MaxUint32, ID: storage.ID(bytes.Repeat([]byte{255}, 32))}
+	sum := peersync.Sum{Count: math.MaxUint64, IDs: [32]byte{5, 31: 6}}
 	h := &fakeHost{
-		page: peersync.LogPage{Epoch: storage.Epoch{7}, Last: 9, Entries: []peersync.Entry{{Seq: 8, Key: key, Size: 9, Via: 10}}},
-		keys: []peersync.Key{key, in.Hi}, sums: []peersync.Sum{sum, {}}, parts: []peersync.Part{{First: key, Last: in.Hi, Sum: sum}},
+		page:  peersync.LogPage{Epoch: storage.Epoch{7}, Last: 9, Entries: []peersync.Entry{{Seq: 8, Key: key, Size: 9, Via: 10}}},
+		keys:  [][]peersync.Key{{first}, {key, last}},
+		sums:  []peersync.Sum{sum, {}},
+		parts: [][]peersync.Part{nil, {{First: key, Last: key, Sum: sum}, {First: key.Next(), Last: last, Sum: sum}}},
 		value: []byte("value"),
+		names: []string{"a", "b/1"},
 	}
 	if err := runDuringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
-		checkEveryHostCall(ctx, t, h, r, key, in)
+		checkEveryHostCall(ctx, t, h, r, in)
 		return nil
 	}); err != nil {
 		t.Error(err)
@@ -161,9 +183,10 @@ func TestHostCallsCrossTheWire(t *testing.T) {
 }
 
 // checkEveryHostCall makes each call to r, the plugin's side of the host h.
-func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersync.HostServices, key peersync.Key, in peersync.Range) {
-	ids := []storage.ID{{1}, {2}}
+func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersync.HostServices, in []peersync.Range) {
+	ids, keys := []storage.ID{{1}, {2}}, []peersync.Key{in[1].Lo, {}}
 	report := peersync.Report{Summary: "well", Peers: []peersync.PeerReport{{Peer: 1, Summary: "so so", Lacks: 2, Missing: 3}}}
+	cursors := []peersync.Cursor{{Name: "a", Value: []byte("b")}, {Name: "c"}}
 	calls := []struct {
 		line string
 		call func() (any, error)
@@ -171,14 +194,18 @@ func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersy
 	}{
 		{"log {3 4}", func() (any, error) { return r.Log(ctx, peersync.LogRequest{From: 3, Max: 4}) }, h.page},
 		{fmt.Sprintf("keys %v 5", in), func() (any, error) { return r.Keys(ctx, in, 5) }, h.keys},
-		{fmt.Sprintf("range sum %v", []peersync.Range{in, {}}), func() (any, error) { return r.RangeSum(ctx, []peersync.Range{in, {}}) }, h.sums},
-		{fmt.Sprintf("split %v 6", in), func() (any, error) { return r.Split(ctx, in, 6) }, h.parts},
+		{fmt.Sprintf("range sum 4294967295 %v", in), func() (any, error) { return r.RangeSum(ctx, math.MaxUint32, in) }, h.sums},
+		{fmt.Sprintf("split 0 %v 6", in), func() (any, error) { return r.Split(ctx, 0, in, 6) }, h.parts},
 		{`send 7 "hello"`, func() (any, error) { return nil, r.Send(ctx, 7, []byte("hello")) }, nil},
-		{fmt.Sprintf("transfer 8 %v", ids), func() (any, error) { return nil, r.Transfer(ctx, 8, ids) }, nil},
-		{fmt.Sprintf("request 9 %v", ids), func() (any, error) { return nil, r.Request(ctx, 9, ids) }, nil},
+		{fmt.Sprintf("push 8 %v", ids), func() (any, error) { return nil, r.Push(ctx, 8, ids) }, nil},
+		{fmt.Sprintf("offer 8 %v", ids), func() (any, error) { return nil, r.Offer(ctx, 8, ids) }, nil},
+		{fmt.Sprintf("request 9 %v", keys), func() (any, error) { return nil, r.Request(ctx, 9, keys) }, nil},
 		{"drop 10 rude", func() (any, error) { return nil, r.Drop(ctx, 10, "rude") }, nil},
-		{`save a "b"`, func() (any, error) { return nil, r.Save(ctx, "a", []byte("b")) }, nil},
+		{"rest 10 24h0m0s", func() (any, error) { return nil, r.Rest(ctx, 10, peersync.MaxRest) }, nil},
+		{fmt.Sprintf("save %q", cursors), func() (any, error) { return nil, r.Save(ctx, cursors...) }, nil},
 		{"load a", func() (any, error) { return r.Load(ctx, "a") }, h.value},
+		{"list", func() (any, error) { return r.List(ctx) }, h.names},
+		{"wake 0s", func() (any, error) { return nil, r.Wake(ctx, 0) }, nil},
 		{fmt.Sprintf("report %v", report), func() (any, error) { return nil, r.Report(ctx, report) }, nil},
 	}
 	for _, c := range calls {
@@ -195,24 +222,43 @@ func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersy
 	}
 }
 
+func saveCall(name string, size int) *pb.HostCall {
+	return &pb.HostCall{Call: &pb.HostCall_Save{Save: encodeCursors([]peersync.Cursor{{Name: name, Value: make([]byte, size)}})}}
+}
+
 // TestCallsBeyondLimitsDoNotReachTheHost answers calls that no plugin may make.
 func TestCallsBeyondLimitsDoNotReachTheHost(t *testing.T) {
 	h := &fakeHost{} // panics if a call reaches it
 	for name, call := range map[string]*pb.HostCall{
 		"log":          {Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{Max: peersync.MaxEntries + 1}}},
-		"keys":         {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: make([]byte, 72), Max: 1 << 31}}},
+		"keys":         {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Ranges: make([]byte, 72), Max: 1 << 31}}},
 		"no range":     {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Max: 1}}},
-		"half a range": {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: make([]byte, 36), Parts: 1}}},
+		"many ranges":  {Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Max: 1, Ranges: make([]byte, 72*(peersync.MaxRanges+1))}}},
+		"half a range": {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Ranges: make([]byte, 36), Parts: 1}}},
 		"ranges":       {Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: make([]byte, 72*(peersync.MaxRanges+1))}}},
-		"parts":        {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: make([]byte, 72)}}},
+		"no ranges":    {Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{}}},
+		"no parts":     {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Ranges: make([]byte, 72)}}},
+		"parts":        {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Ranges: make([]byte, 72*3), Parts: peersync.MaxParts/3 + 1}}},
+		"split none":   {Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Parts: 1}}},
 		"message":      {Call: &pb.HostCall_Send{Send: &pb.SendRequest{}}},
 		"long message": {Call: &pb.HostCall_Send{Send: &pb.SendRequest{Message: make([]byte, peersync.MaxMessage+1)}}},
-		"ids":          {Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Ids: make([]byte, 33)}}},
-		"many ids":     {Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Ids: make([]byte, 32*(peersync.MaxIDs+1))}}},
-		"no ids":       {Call: &pb.HostCall_Request{Request: &pb.RequestRequest{}}},
+		"ids":          {Call: &pb.HostCall_Push{Push: &pb.PushRequest{Ids: make([]byte, 33)}}},
+		"push none":    {Call: &pb.HostCall_Push{Push: &pb.PushRequest{}}},
+		"offer none":   {Call: &pb.HostCall_Offer{Offer: &pb.OfferRequest{}}},
+		"many ids":     {Call: &pb.HostCall_Offer{Offer: &pb.OfferRequest{Ids: make([]byte, 32*(peersync.MaxIDs+1))}}},
+		"many keys":    {Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Keys: make([]byte, keySize*(peersync.MaxIDs+1))}}},
+		"half a key":   {Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Keys: make([]byte, 32)}}},
+		"no keys":      {Call: &pb.HostCall_Request{Request: &pb.RequestRequest{}}},
 		"reason":       {Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Reason: "\n"}}},
-		"name":         {Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: "../x y"}}},
-		"value":        {Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: "x", Value: make([]byte, 2000)}}},
+		"long rest":    {Call: &pb.HostCall_Rest{Rest: &pb.RestRequest{Pause: int64(peersync.MaxRest) + 1}}},
+		"past rest":    {Call: &pb.HostCall_Rest{Rest: &pb.RestRequest{Pause: -1}}},
+		"long wake":    {Call: &pb.HostCall_Wake{Wake: &pb.WakeRequest{After: math.MaxInt64}}},
+		"past wake":    {Call: &pb.HostCall_Wake{Wake: &pb.WakeRequest{After: math.MinInt64}}},
+		"name":         saveCall("../x y", 1),
+		"value":        saveCall("x", peersync.MaxCursor+1),
+		"cursor twice": {Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Cursors: []*pb.SaveRequest_Cursor{{Name: "x"}, {Name: "x"}}}}},
+		"many cursors": {Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Cursors: make([]*pb.SaveRequest_Cursor, 1<<16)}}},
+		"no cursors":   {Call: &pb.HostCall_Save{Save: &pb.SaveRequest{}}},
 		"load":         {Call: &pb.HostCall_Load{Load: &pb.LoadRequest{}}},
 		"peers":        {Call: &pb.HostCall_Report{Report: &pb.ReportRequest{Peers: make([]*pb.ReportRequest_Peer, 1000)}}},
 		"unknown":      {},
@@ -323,7 +369,7 @@ func TestLateAnswerIsDropped(t *testing.T) {
 			t.Errorf("a call with a context that has ended: %v", err)
 		}
 		close(release)
-		sums, err := r.RangeSum(ctx, make([]peersync.Range, 1))
+		sums, err := r.RangeSum(ctx, 0, make([]peersync.Range, 1))
 		if err == nil && !reflect.DeepEqual(sums, h.sums) {
 			t.Errorf("the next call gave %v", sums)
 		}
@@ -369,15 +415,19 @@ func FuzzHostRequests(f *testing.F) {
 	in := packRanges(peersync.Range{Lo: peersync.Key{Born: 1}})
 	for _, call := range []*pb.HostCall{
 		{Call: &pb.HostCall_Log{Log: &pb.ReplicaLogRequest{From: 1, Max: 2}}},
-		{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Range: in, Max: 1}}},
-		{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: in}}},
-		{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Range: in, Parts: 2}}},
+		{Call: &pb.HostCall_Keys{Keys: &pb.ReplicaKeysRequest{Ranges: in, Max: 1}}},
+		{Call: &pb.HostCall_RangeSum{RangeSum: &pb.RangeSumRequest{Ranges: in, Peer: 1}}},
+		{Call: &pb.HostCall_Split{Split: &pb.SplitRequest{Ranges: in, Parts: 2}}},
 		{Call: &pb.HostCall_Send{Send: &pb.SendRequest{Peer: 1, Message: []byte{1}}}},
-		{Call: &pb.HostCall_Transfer{Transfer: &pb.TransferRequest{Peer: 1, Ids: make([]byte, 64)}}},
-		{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: 1, Ids: make([]byte, 32)}}},
+		{Call: &pb.HostCall_Push{Push: &pb.PushRequest{Peer: 1, Ids: make([]byte, 64)}}},
+		{Call: &pb.HostCall_Offer{Offer: &pb.OfferRequest{Peer: 1, Ids: make([]byte, 64)}}},
+		{Call: &pb.HostCall_Request{Request: &pb.RequestRequest{Peer: 1, Keys: make([]byte, keySize)}}},
 		{Call: &pb.HostCall_Drop{Drop: &pb.DropRequest{Peer: 1, Reason: "x"}}},
-		{Call: &pb.HostCall_Save{Save: &pb.SaveRequest{Name: "a", Value: []byte{1}}}},
+		{Call: &pb.HostCall_Rest{Rest: &pb.RestRequest{Peer: 1, Pause: 1}}},
+		saveCall("a", 1),
 		{Call: &pb.HostCall_Load{Load: &pb.LoadRequest{Name: "a"}}},
+		{Call: &pb.HostCall_List{List: &pb.ListRequest{}}},
+		{Call: &pb.HostCall_Wake{Wake: &pb.WakeRequest{After: 1}}},
 		{Call: &pb.HostCall_Report{Report: encodeReport(peersync.Report{Summary: "x", Peers: []peersync.PeerReport{{Peer: 1}}})}},
 	} {
 		data, err := proto.Marshal(call)
@@ -394,12 +444,86 @@ func FuzzHostRequests(f *testing.F) {
 	})
 }
 
+// TestAnswersThatDoNotFitTheCallAreRefused gives a plugin answers that no relay may give.
+func TestAnswersThatDoNotFitTheCallAreRefused(t *testing.T) {
+	key := func(born storage.Hour) peersync.Key { return peersync.Key{Born: born} }
+	ranges := []peersync.Range{{Lo: key(1), Hi: key(5)}, {Lo: key(5)}}
+	sum := peersync.Sum{Count: 1}
+	keys := func(lists ...[]peersync.Key) error {
+		_, err := decodeKeyLists(encodeKeyLists(lists), ranges, 3)
+		return err
+	}
+	parts := func(lists ...[]peersync.Part) error {
+		_, err := decodeParts(encodeParts(lists), ranges, 2)
+		return err
+	}
+	sums := func(in *pb.RangeSumResponse) error { _, err := decodeSums(in, 2); return err }
+	names := func(names ...string) error { _, err := decodeNames(&pb.ListResponse{Names: names}); return err }
+	part := func(first, last storage.Hour) peersync.Part {
+		return peersync.Part{First: key(first), Last: key(last), Sum: sum}
+	}
+	last := peersync.Part{First: key(6), Last: peersync.Key{Born: math.MaxUint32, ID: storage.ID(bytes.Repeat([]byte{255}, 32))}, Sum: sum}
+	_, rawKeys := decodeKeyLists(&pb.ReplicaKeysResponse{Keys: [][]byte{make([]byte, keySize+1)}}, ranges, 3)
+	_, rawPart := decodeParts(&pb.SplitResponse{Ranges: []*pb.SplitResponse_Parts{{Parts: []*pb.SplitResponse_Part{{Ends: make([]byte, keySize), Sum: encodeSum(sum)}}}, {}}}, ranges, 2)
+	_, value := decodeValue(&pb.LoadResponse{Value: make([]byte, peersync.MaxCursor+1)})
+	for name, err := range map[string]error{
+		"more keys than were asked for": keys([]peersync.Key{key(1), key(2)}, []peersync.Key{key(5), key(6)}),
+		"more lists than ranges":        keys(nil, nil, nil),
+		"a list behind the last key":    keys([]peersync.Key{key(1), key(2), key(3)}, nil),
+		"too few lists":                 keys([]peersync.Key{key(1)}),
+		"no lists":                      keys(),
+		"keys that do not ascend":       keys([]peersync.Key{key(2), key(1)}, nil),
+		"a key twice":                   keys([]peersync.Key{key(2), key(2)}, nil),
+		"a key before its range":        keys([]peersync.Key{key(0)}, nil),
+		"a key behind its range":        keys([]peersync.Key{key(5)}, nil),
+		"half a key":                    rawKeys,
+		"one sum for two ranges":        sums(encodeSums(make([]peersync.Sum, 1))),
+		"three sums for two ranges":     sums(encodeSums(make([]peersync.Sum, 3))),
+		"a short sum":                   sums(&pb.RangeSumResponse{Sums: []*pb.Sum{{Ids: make([]byte, 31)}, {Ids: make([]byte, 32)}}}),
+		"parts of one range":            parts(nil),
+		"parts of three ranges":         parts(nil, nil, nil),
+		"too many parts":                parts([]peersync.Part{part(1, 1), part(2, 2), part(3, 3)}, nil),
+		"parts out of order":            parts([]peersync.Part{part(3, 3), part(1, 2)}, nil),
+		"parts that overlap":            parts([]peersync.Part{part(1, 3), part(3, 4)}, nil),
+		"a part behind the last key":    parts(nil, []peersync.Part{last, part(5, 5)}),
+		"a part that ends before":       parts([]peersync.Part{part(3, 2)}, nil),
+		"a part before its range":       parts([]peersync.Part{part(0, 2)}, nil),
+		"a part behind its range":       parts([]peersync.Part{part(2, 5)}, nil),
+		"a part without keys":           parts([]peersync.Part{{First: key(1), Last: key(2)}}, nil),
+		"a part with one end":           rawPart,
+		"names that do not ascend":      names("b", "a"),
+		"a name twice":                  names("a", "a"),
+		"not a name":                    names("A"),
+		"too many names":                names(make([]string, peersync.MaxCursors+1)...),
+		"a long value":                  value,
+	} {
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for name, err := range map[string]error{
+		"as many keys as were asked for": keys([]peersync.Key{key(1), key(2)}, []peersync.Key{key(5)}),
+		"keys end in the first range":    keys([]peersync.Key{key(1), key(2), key(4)}),
+		"no keys":                        keys(nil, nil),
+		"parts":                          parts([]peersync.Part{part(1, 3), part(4, 4)}, []peersync.Part{last}),
+		"no parts":                       parts(nil, nil),
+		"names":                          names("a", "a/b", "b"),
+		"no names":                       names(),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // FuzzHostAnswers decodes arbitrary answers of a relay. Accepted answers fit the request.
 func FuzzHostAnswers(f *testing.F) {
 	for _, m := range []proto.Message{
 		encodeLogPage(peersync.LogPage{Last: 3, Entries: []peersync.Entry{{Seq: 2}, {Seq: 3}}}),
-		&pb.ReplicaKeysResponse{Keys: make([]byte, 2*keySize)},
-		encodeSums(make([]peersync.Sum, 2)), encodeParts(make([]peersync.Part, 2)),
+		encodeKeyLists([][]peersync.Key{{{}, {Born: 1}}, {}}),
+		encodeSums(make([]peersync.Sum, 2)),
+		encodeParts([][]peersync.Part{{{Sum: peersync.Sum{Count: 1}}, {First: peersync.Key{Born: 1}, Last: peersync.Key{Born: 1}, Sum: peersync.Sum{Count: 2}}}, nil}),
+		&pb.ListResponse{Names: []string{"a", "b"}},
 	} {
 		data, err := proto.Marshal(m)
 		if err != nil {
@@ -427,8 +551,11 @@ func FuzzHostAnswers(f *testing.F) {
 			}
 		}
 		if proto.Unmarshal(data, &keys) == nil {
-			if k, err := unpackKeys(keys.GetKeys(), 2); err == nil && (len(k) > 2 || string(packKeys(k...)) != string(keys.GetKeys())) {
-				t.Fatalf("keys %v", k)
+			if lists, err := decodeKeyLists(&keys, make([]peersync.Range, 2), 2); err == nil {
+				k := slices.Concat(lists...)
+				if len(lists) > 2 || len(k) > 2 || len(lists[0]) == 2 && k[0].Compare(k[1]) >= 0 {
+					t.Fatalf("keys %v", lists)
+				}
 			}
 		}
 		if proto.Unmarshal(data, &sums) == nil {
@@ -437,8 +564,14 @@ func FuzzHostAnswers(f *testing.F) {
 			}
 		}
 		if proto.Unmarshal(data, &parts) == nil {
-			if p, err := decodeParts(&parts, 2); err == nil && len(p) > 2 {
-				t.Fatalf("%d parts", len(p))
+			if p, err := decodeParts(&parts, make([]peersync.Range, 2), 2); err == nil && (len(p) != 2 || len(p[0]) > 2 || len(p[1]) > 2) {
+				t.Fatalf("parts %v", p)
+			}
+		}
+		var names pb.ListResponse
+		if proto.Unmarshal(data, &names) == nil {
+			if n, err := decodeNames(&names); err == nil && (len(n) > peersync.MaxCursors || !slices.IsSorted(n)) {
+				t.Fatalf("names %q", n)
 			}
 		}
 	})

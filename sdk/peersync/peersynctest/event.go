@@ -19,7 +19,7 @@ var eventChecks = []check{
 	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).checkLongMessages},
 	{"TooMuch", "A call beyond a limit fails with ErrTooLarge and does nothing", (*fixture).checkTooMuch},
 	{"UpAndDown", "A replicator calls Links only for peers that are up: from PeerUp until PeerDown", (*fixture).checkUpAndDown},
-	{"Floor", "What was born before the floor is in no answer, and is Refused when it comes", (*fixture).checkFloor},
+	{"Floor", "What was born before the floor is in no answer, and is TooOld when it comes", (*fixture).checkFloor},
 	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).checkBacklog},
 }
 
@@ -51,7 +51,7 @@ func (f *fixture) checkUnknownEvents() {
 func (f *fixture) checkUnknownIDs() {
 	f.newConnectedWorld(1, 2)
 	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
-	for status := peersync.Passed; status <= peersync.Lost; status++ {
+	for status := peersync.Stored; status <= peersync.Lost; status++ {
 		o := []peersync.Outcome{{ID: storage.NewID([]byte{byte(status)}, nil), Status: status}}
 		f.mustHandle(peersync.Sent{Peer: peer, Outcomes: o}, peersync.Received{Peer: peer, Outcomes: o})
 	}
@@ -121,7 +121,7 @@ func (f *fixture) checkFullBatch() {
 	f.mustHandle(events...)
 	ids := make([]peersync.Outcome, peersync.MaxIDs)
 	for i := range ids {
-		ids[i] = peersync.Outcome{ID: storage.NewID([]byte{byte(i), byte(i >> 8)}, nil), Status: peersync.Passed}
+		ids[i] = peersync.Outcome{ID: storage.NewID([]byte{byte(i), byte(i >> 8)}, nil), Status: peersync.Stored}
 	}
 	f.mustHandle(peersync.Sent{Peer: unknownPeer, Outcomes: ids}, peersync.Received{Peer: unknownPeer, Outcomes: ids})
 }

@@ -96,7 +96,7 @@ func (f *flood) pushPage(ctx context.Context, p *peer) {
 				ids = append(ids, e.ID)
 			}
 		}
-		if len(ids) > 0 && f.host.Transfer(ctx, p.number, ids) != nil {
+		if len(ids) > 0 && f.host.Push(ctx, p.number, ids) != nil {
 			return
 		}
 		p.upTo, p.left, p.lost = page.Entries[len(page.Entries)-1].Seq, len(ids), false
@@ -147,7 +147,7 @@ func (f *flood) loadTrack(ctx context.Context, t *track) bool {
 }
 
 func (f *flood) saveTrack(ctx context.Context, t *track) {
-	f.host.Save(ctx, t.cursor, binary.BigEndian.AppendUint64(t.epoch[:], uint64(t.next)))
+	f.host.Save(ctx, peersync.Cursor{Name: t.cursor, Value: binary.BigEndian.AppendUint64(t.epoch[:], uint64(t.next))})
 }
 
 func (f *flood) Close() error { return nil }

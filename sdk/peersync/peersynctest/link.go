@@ -3,6 +3,7 @@ package peersynctest
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -67,7 +68,9 @@ func (l *link) connectFrom(initiator int) {
 	l.up = true
 	for i, end := range l.ends {
 		if other := l.ends[1-i]; end.replicator != nil {
-			end.queueEvent(peersync.PeerUp{Peer: end.peerNumber(other), Initiator: i == initiator, State: other.logState()})
+			end.queueEvent(peersync.PeerUp{
+				Peer: end.peerNumber(other), Initiator: i == initiator, State: other.logState(), Gives: true, Takes: true,
+			})
 		}
 	}
 }
@@ -118,8 +121,7 @@ func (l *link) deliverFrom(from int) {
 			l.settleSent(from, p.id, peersync.Gone)
 			return
 		}
-		l.settleSent(from, p.id, peersync.Passed)
-		l.acceptEntry(1-from, *entry)
+		l.settleSent(from, p.id, l.acceptEntry(1-from, *entry))
 	case request:
 		kind := answer
 		if sender, held := l.ends[1-from], l.ends[1-from].findEntry(p.id); held == nil || sender.replicator == nil {
@@ -138,17 +140,19 @@ func (l *link) deliverFrom(from int) {
 	}
 }
 
-// acceptEntry adds an envelope to the log at one end, or refuses it, and settles its id.
-func (l *link) acceptEntry(end int, e peersync.Entry) {
+// acceptEntry adds an envelope to the log at one end, or refuses it, and settles its id. It
+// returns what became of it.
+func (l *link) acceptEntry(end int, e peersync.Entry) peersync.OutcomeStatus {
 	r := l.ends[end]
 	status := peersync.Known
 	switch {
 	case e.Born < r.floor:
-		status = peersync.Refused
+		status = peersync.TooOld
 	case r.addEnvelope(e.Key, e.Size, r.peerNumber(l.ends[1-end])):
 		status = peersync.Stored
 	}
 	l.settleReceived(end, e.ID, status)
+	return status
 }
 
 // beginLinkCall begins a call that needs a link. If it returns no error, the caller holds the mutex of
@@ -186,9 +190,18 @@ func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error
 	return nil
 }
 
-// Transfer implements [peersync.Links].
-func (r *Replica) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	l, end, err := r.beginLinkCall(ctx, "transfer", peersync.CheckIDs(ids), to, ids)
+// Push implements [peersync.Links].
+func (r *Replica) Push(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	return r.sendEnvelopes(ctx, "push", to, ids)
+}
+
+// Offer implements [peersync.Links].
+func (r *Replica) Offer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	return r.sendEnvelopes(ctx, "offer", to, ids)
+}
+
+func (r *Replica) sendEnvelopes(ctx context.Context, call string, to peersync.Peer, ids []storage.ID) error {
+	l, end, err := r.beginLinkCall(ctx, call, peersync.CheckIDs(len(ids)), to, ids)
 	if err != nil {
 		return err
 	}
@@ -200,20 +213,31 @@ func (r *Replica) Transfer(ctx context.Context, to peersync.Peer, ids []storage.
 }
 
 // Request implements [peersync.Links].
-func (r *Replica) Request(ctx context.Context, from peersync.Peer, ids []storage.ID) error {
-	l, end, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(ids), from, ids)
+func (r *Replica) Request(ctx context.Context, from peersync.Peer, keys []peersync.Key) error {
+	l, end, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(len(keys)), from, keys)
 	if err != nil {
 		return err
 	}
 	defer r.world.mu.Unlock()
-	for _, id := range ids {
-		if r.findEntry(id) != nil {
-			l.settleReceived(end, id, peersync.Known)
+	for _, k := range keys {
+		if r.findEntry(k.ID) != nil {
+			l.settleReceived(end, k.ID, peersync.Known)
 			continue
 		}
-		l.asked[end] = append(l.asked[end], id)
-		l.queues[end] = append(l.queues[end], parcel{kind: request, id: id})
+		l.asked[end] = append(l.asked[end], k.ID)
+		l.queues[end] = append(l.queues[end], parcel{kind: request, id: k.ID})
 	}
+	return nil
+}
+
+// Rest implements [peersync.Links]. The World decides when the link comes back.
+func (r *Replica) Rest(ctx context.Context, peer peersync.Peer, pause time.Duration) error {
+	l, _, err := r.beginLinkCall(ctx, "rest", peersync.CheckRest(pause), peer, pause)
+	if err != nil {
+		return err
+	}
+	defer r.world.mu.Unlock()
+	l.cutLink()
 	return nil
 }
 

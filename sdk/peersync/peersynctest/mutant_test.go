@@ -118,9 +118,9 @@ func (h *changedHost) Log(ctx context.Context, req peersync.LogRequest) (peersyn
 	return h.log(ctx, req)
 }
 
-func (h *changedHost) Transfer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+func (h *changedHost) Push(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
 	if h.send == nil {
-		return h.HostServices.Transfer(ctx, to, ids)
+		return h.HostServices.Push(ctx, to, ids)
 	}
 	return h.send(ctx, to, ids)
 }
@@ -168,7 +168,8 @@ var mutants = map[string]fault{
 	"UnknownPeers": failsAt(func(e peersync.Event) bool { m, ok := e.(peersync.PeerDown); return ok && m.Peer == unknownPeer }),
 	"UnknownEvents": failsAt(func(e peersync.Event) bool {
 		switch e.(type) {
-		case peersync.Start, peersync.LogAdvanced, peersync.Tick, peersync.PeerUp, peersync.PeerDown, peersync.PeerMessage, peersync.Sent, peersync.Received:
+		case peersync.Start, peersync.LogAdvanced, peersync.Tick, peersync.PeerUp, peersync.PeerDown, peersync.PeerMessage, peersync.Sent, peersync.Received,
+			peersync.PeersChanged, peersync.PeerMoved, peersync.PeerReady:
 			return false
 		}
 		return true
@@ -217,7 +218,7 @@ var mutants = map[string]fault{
 	}),
 	"Converges": {host: func(host peersync.HostServices) peersync.HostServices {
 		return &changedHost{HostServices: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-			return host.Transfer(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves the first id out
+			return host.Push(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves the first id out
 		}}
 	}},
 	"Resumes": {host: func(host peersync.HostServices) peersync.HostServices {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -221,18 +222,26 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 }
 
 // Keys implements [peersync.Replica].
-func (r *Replica) Keys(ctx context.Context, in peersync.Range, max int) ([]peersync.Key, error) {
-	if err := r.beginCall(ctx, "keys", peersync.CheckKeys(max), in, max); err != nil {
+func (r *Replica) Keys(ctx context.Context, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
+	if err := r.beginCall(ctx, "keys", peersync.CheckKeys(ranges, max), ranges, max); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
-	keys := r.keysWithin(in)
-	return slices.Clone(keys[:min(max, len(keys))]), nil
+	var lists [][]peersync.Key
+	for _, in := range ranges {
+		if max == 0 {
+			break
+		}
+		keys := r.keysWithin(in)
+		keys = slices.Clone(keys[:min(max, len(keys))])
+		lists, max = append(lists, keys), max-len(keys)
+	}
+	return lists, nil
 }
 
 // RangeSum implements [peersync.Replica].
-func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peersync.Sum, error) {
-	if err := r.beginCall(ctx, "range sum", peersync.CheckRanges(ranges), ranges); err != nil {
+func (r *Replica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
+	if err := r.beginCall(ctx, "range sum", peersync.CheckRanges(ranges), peer, ranges); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
@@ -244,12 +253,19 @@ func (r *Replica) RangeSum(ctx context.Context, ranges []peersync.Range) ([]peer
 }
 
 // Split implements [peersync.Replica].
-func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]peersync.Part, error) {
-	if err := r.beginCall(ctx, "split", peersync.CheckParts(parts), in, parts); err != nil {
+func (r *Replica) Split(ctx context.Context, peer peersync.Peer, ranges []peersync.Range, parts int) ([][]peersync.Part, error) {
+	if err := r.beginCall(ctx, "split", peersync.CheckSplit(ranges, parts), peer, ranges, parts); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
-	var out []peersync.Part
+	lists := make([][]peersync.Part, len(ranges))
+	for i, in := range ranges {
+		lists[i] = r.splitRange(in, parts)
+	}
+	return lists, nil
+}
+
+func (r *Replica) splitRange(in peersync.Range, parts int) (out []peersync.Part) {
 	for keys := r.keysWithin(in); len(keys) > 0; parts-- {
 		n := (len(keys) + parts - 1) / parts
 		part := peersync.Part{First: keys[0], Last: keys[n-1]}
@@ -258,7 +274,7 @@ func (r *Replica) Split(ctx context.Context, in peersync.Range, parts int) ([]pe
 		}
 		out, keys = append(out, part), keys[n:]
 	}
-	return out, nil
+	return out
 }
 
 func (r *Replica) keysWithin(in peersync.Range) []peersync.Key {
@@ -278,29 +294,55 @@ func (r *Replica) sumWithin(in peersync.Range) (sum peersync.Sum) {
 }
 
 // Save implements [peersync.Cursors].
-func (r *Replica) Save(ctx context.Context, name string, value []byte) error {
-	if err := r.beginCall(ctx, "save", peersync.CheckCursor(name, value), name, digestOf(value)); err != nil {
+func (r *Replica) Save(ctx context.Context, cursors ...peersync.Cursor) error {
+	var args []any
+	for _, c := range cursors {
+		args = append(args, c.Name, digestOf(c.Value))
+	}
+	if err := r.beginCall(ctx, "save", peersync.CheckCursors(cursors), args...); err != nil {
 		return err
 	}
 	defer r.world.mu.Unlock()
-	if _, kept := r.cursors[name]; !kept && len(r.cursors) == peersync.MaxCursors && len(value) > 0 {
+	next := maps.Clone(r.cursors)
+	for _, c := range cursors {
+		next[c.Name] = bytes.Clone(c.Value)
+		if len(c.Value) == 0 {
+			delete(next, c.Name)
+		}
+	}
+	if len(next) > peersync.MaxCursors {
 		r.recordFault("save: more than %d cursors", peersync.MaxCursors)
 		return peersync.ErrTooLarge
 	}
-	r.cursors[name] = bytes.Clone(value)
-	if len(value) == 0 {
-		delete(r.cursors, name)
-	}
+	r.cursors = next
 	return nil
 }
 
 // Load implements [peersync.Cursors].
 func (r *Replica) Load(ctx context.Context, name string) ([]byte, error) {
-	if err := r.beginCall(ctx, "load", peersync.CheckCursor(name, nil), name); err != nil {
+	if err := r.beginCall(ctx, "load", peersync.CheckCursorName(name), name); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
 	return bytes.Clone(r.cursors[name]), nil
+}
+
+// List implements [peersync.Cursors].
+func (r *Replica) List(ctx context.Context) ([]string, error) {
+	if err := r.beginCall(ctx, "list", nil); err != nil {
+		return nil, err
+	}
+	defer r.world.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.cursors)), nil
+}
+
+// Wake implements [peersync.HostServices]. The Tick comes with the next second of the World.
+func (r *Replica) Wake(ctx context.Context, after time.Duration) error {
+	if err := r.beginCall(ctx, "wake", peersync.CheckWake(after), after); err != nil {
+		return err
+	}
+	r.world.mu.Unlock()
+	return nil
 }
 
 // Report implements [peersync.HostServices].

@@ -41,7 +41,7 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 	if !r.changed {
 		return ctx.Err()
 	}
-	sums, err := r.host.RangeSum(ctx, []peersync.Range{{}})
+	sums, err := r.host.RangeSum(ctx, 0, []peersync.Range{{}})
 	if err != nil {
 		return ctx.Err() // another attempt comes with the next event
 	}

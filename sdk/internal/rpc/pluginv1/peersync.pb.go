@@ -33,6 +33,16 @@
 // gets the same number later. The peer may be anybody's relay, so everything that comes
 // from it may be a lie.
 //
+// Links. A link carries messages before envelopes. Of the envelopes, those of Push go first,
+// then those that were requested, then those of Offer; within each, in the order of the
+// calls. Envelopes are under way from the call until their outcome. An id that occurs
+// twice in a call is read once. An id that is under way to the peer already is not sent a
+// second time: both calls get the outcome.
+//
+// One key for one envelope. Two relays may have accepted an envelope in different hours.
+// Then the earlier hour wins, and its key moves: a relay that learns of an earlier hour
+// from an Offer, a Push or a Request lowers its own, by at most 24 hours in all.
+//
 // Limits. A call beyond a limit fails with OUT_OF_RANGE and does nothing. Numbers alone
 // are counts, the others bytes.
 //
@@ -40,15 +50,21 @@
 //   max_events       256     events of one Handle
 //   max_event_bytes  4 MiB   messages of peers in one Handle
 //   max_event_ids    16384   ids of all Moved events of one Handle
-//   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
+//   max_ids          1024    ids of a Push, an Offer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
 //   max_keys         4096    keys of a ReplicaKeysResponse
-//   max_ranges       1024    ranges of a RangeSumRequest
-//   max_parts        1024    parts of a SplitResponse
+//   max_ranges       1024    ranges of a call; at least 1
+//   max_parts        4096    parts of a SplitResponse
+//   max_under_way    4096    ids pushed or offered to a peer, and as many requested, without
+//                            an outcome
+//   max_queued       8 MiB   messages that wait for one peer
+//   max_wake         1 h     time of a Wake
+//   max_rest         24 h    time of a Rest
 //   max_cursors      256     cursors
 //   max_cursor       1 KiB   value of a cursor
 //   max_cursor_name  64      bytes of the name of a cursor; at least 1
 //   max_peers        64      peers at a time; their numbers may be higher
+//   max_version      128     bytes of the version of a twin
 //   max_text         256     bytes of a summary or a reason
 //
 // Errors. A Handle, or the answer to a HostCall, has one of these codes. The text is for
@@ -57,8 +73,8 @@
 //   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown may come later
 //   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits or has an invalid form.
 //                        Nothing was done
-//   ABORTED              ErrBusy: too much is already waiting for the peer. Nothing was
-//                        queued. Another attempt at a later Tick may succeed
+//   ABORTED              ErrBusy: too much is already under way with the peer. Nothing was
+//                        queued. PeerReady follows when another attempt may succeed
 //   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
 //                        again with Start
 //   UNAVAILABLE          ErrUnavailable: not now, for example because the store of the
@@ -98,33 +114,42 @@ type Moved_Status int32
 
 const (
 	Moved_STATUS_UNSPECIFIED Moved_Status = 0 // never sent
-	Moved_STATUS_PASSED      Moved_Status = 1 // passed to the link; only the twin can say whether it arrived
-	Moved_STATUS_STORED      Moved_Status = 2 // new, and durable in the log here
-	Moved_STATUS_KNOWN       Moved_Status = 3 // was in the log here before
-	Moved_STATUS_GONE        Moved_Status = 4 // the sender does not have it
-	Moved_STATUS_REFUSED     Moved_Status = 5 // not stored: below the floor here, over a quota, or not an envelope at all
-	Moved_STATUS_LOST        Moved_Status = 6 // the link broke before
+	Moved_STATUS_STORED      Moved_Status = 1 // new, and durable in the log of the relay that received it
+	Moved_STATUS_KNOWN       Moved_Status = 2 // was in that log before
+	Moved_STATUS_UNDER_WAY   Moved_Status = 3 // another peer is sending it; if its outcome there is not STORED, it can be requested again
+	Moved_STATUS_GONE        Moved_Status = 4 // the sender does not have it, or no longer
+	Moved_STATUS_TOO_OLD     Moved_Status = 5 // not stored: born below the floor of the relay that received it
+	Moved_STATUS_OVER_QUOTA  Moved_Status = 6 // not stored: the sender has used up what its operator allows it
+	Moved_STATUS_NOT_ALLOWED Moved_Status = 7 // not stored: the relay takes nothing from the sender
+	Moved_STATUS_INVALID     Moved_Status = 8 // not stored: not the envelope that has the id, or none at all
+	Moved_STATUS_LOST        Moved_Status = 9 // the link broke before, or the store of the relay that received it failed
 )
 
 // Enum value maps for Moved_Status.
 var (
 	Moved_Status_name = map[int32]string{
 		0: "STATUS_UNSPECIFIED",
-		1: "STATUS_PASSED",
-		2: "STATUS_STORED",
-		3: "STATUS_KNOWN",
+		1: "STATUS_STORED",
+		2: "STATUS_KNOWN",
+		3: "STATUS_UNDER_WAY",
 		4: "STATUS_GONE",
-		5: "STATUS_REFUSED",
-		6: "STATUS_LOST",
+		5: "STATUS_TOO_OLD",
+		6: "STATUS_OVER_QUOTA",
+		7: "STATUS_NOT_ALLOWED",
+		8: "STATUS_INVALID",
+		9: "STATUS_LOST",
 	}
 	Moved_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
-		"STATUS_PASSED":      1,
-		"STATUS_STORED":      2,
-		"STATUS_KNOWN":       3,
+		"STATUS_STORED":      1,
+		"STATUS_KNOWN":       2,
+		"STATUS_UNDER_WAY":   3,
 		"STATUS_GONE":        4,
-		"STATUS_REFUSED":     5,
-		"STATUS_LOST":        6,
+		"STATUS_TOO_OLD":     5,
+		"STATUS_OVER_QUOTA":  6,
+		"STATUS_NOT_ALLOWED": 7,
+		"STATUS_INVALID":     8,
+		"STATUS_LOST":        9,
 	}
 )
 
@@ -152,7 +177,7 @@ func (x Moved_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Moved_Status.Descriptor instead.
 func (Moved_Status) EnumDescriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type HandleRequest struct {
@@ -261,11 +286,15 @@ type HostCall struct {
 	//	*HostCall_RangeSum
 	//	*HostCall_Split
 	//	*HostCall_Send
-	//	*HostCall_Transfer
+	//	*HostCall_Push
+	//	*HostCall_Offer
 	//	*HostCall_Request
 	//	*HostCall_Drop
+	//	*HostCall_Rest
 	//	*HostCall_Save
 	//	*HostCall_Load
+	//	*HostCall_List
+	//	*HostCall_Wake
 	//	*HostCall_Report
 	Call          isHostCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
@@ -354,10 +383,19 @@ func (x *HostCall) GetSend() *SendRequest {
 	return nil
 }
 
-func (x *HostCall) GetTransfer() *TransferRequest {
+func (x *HostCall) GetPush() *PushRequest {
 	if x != nil {
-		if x, ok := x.Call.(*HostCall_Transfer); ok {
-			return x.Transfer
+		if x, ok := x.Call.(*HostCall_Push); ok {
+			return x.Push
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetOffer() *OfferRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Offer); ok {
+			return x.Offer
 		}
 	}
 	return nil
@@ -381,6 +419,15 @@ func (x *HostCall) GetDrop() *DropRequest {
 	return nil
 }
 
+func (x *HostCall) GetRest() *RestRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Rest); ok {
+			return x.Rest
+		}
+	}
+	return nil
+}
+
 func (x *HostCall) GetSave() *SaveRequest {
 	if x != nil {
 		if x, ok := x.Call.(*HostCall_Save); ok {
@@ -394,6 +441,24 @@ func (x *HostCall) GetLoad() *LoadRequest {
 	if x != nil {
 		if x, ok := x.Call.(*HostCall_Load); ok {
 			return x.Load
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetList() *ListRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *HostCall) GetWake() *WakeRequest {
+	if x != nil {
+		if x, ok := x.Call.(*HostCall_Wake); ok {
+			return x.Wake
 		}
 	}
 	return nil
@@ -419,9 +484,10 @@ type HostCall_Log struct {
 }
 
 type HostCall_Keys struct {
-	// Reads the first keys of a range, ascending. Fewer keys than max are all keys of the
-	// range. This and the next two calls fail with UNAVAILABLE until the relay has read the
-	// keys of its store, and while it has more than it can hold.
+	// Reads the keys of ranges, ascending within each, and at most max in all. There is a
+	// list for each range, unless max ends the answer: then the last list may lack keys, and
+	// those of later ranges are left out. This and the next two calls fail with UNAVAILABLE
+	// until the relay has read the keys of its store, and while it has more than it can hold.
 	Keys *ReplicaKeysRequest `protobuf:"bytes,2,opt,name=keys,proto3,oneof"`
 }
 
@@ -431,7 +497,7 @@ type HostCall_RangeSum struct {
 }
 
 type HostCall_Split struct {
-	// Cuts a range into parts of equal count, in order: of n keys in the range, the first
+	// Cuts each range into parts of equal count, in order: of n keys in the range, the first
 	// n mod parts of the parts have one key more than the others. Parts without keys are
 	// left out, so an empty range has none.
 	Split *SplitRequest `protobuf:"bytes,4,opt,name=split,proto3,oneof"`
@@ -439,43 +505,70 @@ type HostCall_Split struct {
 
 type HostCall_Send struct {
 	// Queues a message for the twin at a peer. Messages arrive in the order of Send. When
-	// the link breaks they are lost; only PeerDown says so. This and the next three calls
+	// the link breaks they are lost; only PeerDown says so. This and the next five calls
 	// are only for peers that are up: from PeerUp until PeerDown.
 	Send *SendRequest `protobuf:"bytes,5,opt,name=send,proto3,oneof"`
 }
 
-type HostCall_Transfer struct {
-	// Queues envelopes, which the relay reads from the log and sends to the peer. Each id
-	// is settled once by a Moved of `sent`: PASSED, GONE or LOST.
-	Transfer *TransferRequest `protobuf:"bytes,6,opt,name=transfer,proto3,oneof"`
+type HostCall_Push struct {
+	// Sends envelopes to the peer, without asking whether it has them. Each id is settled
+	// once by a Moved of `sent`.
+	Push *PushRequest `protobuf:"bytes,6,opt,name=push,proto3,oneof"`
+}
+
+type HostCall_Offer struct {
+	// Tells the relay of the peer the keys of envelopes, and sends it those that it lacks.
+	// Each id is settled once by a Moved of `sent`. It takes a turn longer than push, and
+	// costs 40 bytes for an envelope that the peer has.
+	Offer *OfferRequest `protobuf:"bytes,7,opt,name=offer,proto3,oneof"`
 }
 
 type HostCall_Request struct {
-	// Asks the peer for envelopes. Each id is settled once by a Moved of `received`. An id
-	// that is in the log already is settled as KNOWN, without asking the peer.
-	Request *RequestRequest `protobuf:"bytes,7,opt,name=request,proto3,oneof"`
+	// Asks the peer for envelopes, with the keys that they have there. Each id is settled
+	// once by a Moved of `received`. An id that is in the log already is settled as KNOWN,
+	// one that another peer is sending as UNDER_WAY; for neither is the peer asked.
+	Request *RequestRequest `protobuf:"bytes,8,opt,name=request,proto3,oneof"`
 }
 
 type HostCall_Drop struct {
-	// Closes the link to a peer that breaks the protocol, and keeps it closed for a while.
-	// PeerDown follows.
-	Drop *DropRequest `protobuf:"bytes,8,opt,name=drop,proto3,oneof"`
+	// Closes the link to a peer that breaks the protocol, and keeps it closed for a while,
+	// longer each time. PeerDown follows.
+	Drop *DropRequest `protobuf:"bytes,9,opt,name=drop,proto3,oneof"`
+}
+
+type HostCall_Rest struct {
+	// Closes the link to a peer, without blame, and keeps it closed for a time. PeerDown
+	// follows.
+	Rest *RestRequest `protobuf:"bytes,10,opt,name=rest,proto3,oneof"`
 }
 
 type HostCall_Save struct {
-	// Stores a value under a name and replaces the one before. It is durable when the
-	// answer comes. If a Save survives a crash, so does every Save before it.
-	Save *SaveRequest `protobuf:"bytes,9,opt,name=save,proto3,oneof"`
+	// Stores values under their names, all or none of them, and replaces those before. They
+	// are durable when the answer comes. If a Save survives a crash, so does every Save
+	// before it.
+	Save *SaveRequest `protobuf:"bytes,11,opt,name=save,proto3,oneof"`
 }
 
 type HostCall_Load struct {
 	// Reads the value under a name. It is empty if there is none.
-	Load *LoadRequest `protobuf:"bytes,10,opt,name=load,proto3,oneof"`
+	Load *LoadRequest `protobuf:"bytes,12,opt,name=load,proto3,oneof"`
+}
+
+type HostCall_List struct {
+	// Reads the names of all cursors.
+	List *ListRequest `protobuf:"bytes,13,opt,name=list,proto3,oneof"`
+}
+
+type HostCall_Wake struct {
+	// Asks for a tick as soon as `now` has grown by a time, and replaces an earlier wake. With
+	// 0 the tick comes when this Handle has ended, and the relay has done what is more
+	// urgent: so long work is cut into pieces.
+	Wake *WakeRequest `protobuf:"bytes,14,opt,name=wake,proto3,oneof"`
 }
 
 type HostCall_Report struct {
 	// Replaces what the relay shows its operator about the replication.
-	Report *ReportRequest `protobuf:"bytes,11,opt,name=report,proto3,oneof"`
+	Report *ReportRequest `protobuf:"bytes,15,opt,name=report,proto3,oneof"`
 }
 
 func (*HostCall_Log) isHostCall_Call() {}
@@ -488,15 +581,23 @@ func (*HostCall_Split) isHostCall_Call() {}
 
 func (*HostCall_Send) isHostCall_Call() {}
 
-func (*HostCall_Transfer) isHostCall_Call() {}
+func (*HostCall_Push) isHostCall_Call() {}
+
+func (*HostCall_Offer) isHostCall_Call() {}
 
 func (*HostCall_Request) isHostCall_Call() {}
 
 func (*HostCall_Drop) isHostCall_Call() {}
 
+func (*HostCall_Rest) isHostCall_Call() {}
+
 func (*HostCall_Save) isHostCall_Call() {}
 
 func (*HostCall_Load) isHostCall_Call() {}
+
+func (*HostCall_List) isHostCall_Call() {}
+
+func (*HostCall_Wake) isHostCall_Call() {}
 
 func (*HostCall_Report) isHostCall_Call() {}
 
@@ -513,6 +614,7 @@ type HostAnswer struct {
 	//	*HostAnswer_RangeSum
 	//	*HostAnswer_Split
 	//	*HostAnswer_Load
+	//	*HostAnswer_List
 	Answer        isHostAnswer_Answer `protobuf_oneof:"answer"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -614,6 +716,15 @@ func (x *HostAnswer) GetLoad() *LoadResponse {
 	return nil
 }
 
+func (x *HostAnswer) GetList() *ListResponse {
+	if x != nil {
+		if x, ok := x.Answer.(*HostAnswer_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
 type isHostAnswer_Answer interface {
 	isHostAnswer_Answer()
 }
@@ -638,6 +749,10 @@ type HostAnswer_Load struct {
 	Load *LoadResponse `protobuf:"bytes,7,opt,name=load,proto3,oneof"`
 }
 
+type HostAnswer_List struct {
+	List *ListResponse `protobuf:"bytes,8,opt,name=list,proto3,oneof"`
+}
+
 func (*HostAnswer_Log) isHostAnswer_Answer() {}
 
 func (*HostAnswer_Keys) isHostAnswer_Answer() {}
@@ -648,6 +763,8 @@ func (*HostAnswer_Split) isHostAnswer_Answer() {}
 
 func (*HostAnswer_Load) isHostAnswer_Answer() {}
 
+func (*HostAnswer_List) isHostAnswer_Answer() {}
+
 // Event is one of these. A plugin ignores events that it does not know.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -656,7 +773,10 @@ type Event struct {
 	//	*Event_Start
 	//	*Event_LogAdvanced
 	//	*Event_Tick
+	//	*Event_PeersChanged
 	//	*Event_PeerUp
+	//	*Event_PeerMoved
+	//	*Event_PeerReady
 	//	*Event_PeerDown
 	//	*Event_PeerMessage
 	//	*Event_Sent
@@ -730,10 +850,37 @@ func (x *Event) GetTick() *Tick {
 	return nil
 }
 
+func (x *Event) GetPeersChanged() *PeersChanged {
+	if x != nil {
+		if x, ok := x.Event.(*Event_PeersChanged); ok {
+			return x.PeersChanged
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetPeerUp() *PeerUp {
 	if x != nil {
 		if x, ok := x.Event.(*Event_PeerUp); ok {
 			return x.PeerUp
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPeerMoved() *PeerMoved {
+	if x != nil {
+		if x, ok := x.Event.(*Event_PeerMoved); ok {
+			return x.PeerMoved
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPeerReady() *PeerReady {
+	if x != nil {
+		if x, ok := x.Event.(*Event_PeerReady); ok {
+			return x.PeerReady
 		}
 	}
 	return nil
@@ -792,34 +939,52 @@ type Event_LogAdvanced struct {
 
 type Event_Tick struct {
 	// The time: about every second while a peer is up, otherwise about every ten seconds
-	// or with a log_advanced. Its frequency means nothing; calculate with now.
+	// or with a log_advanced, and when a wake is due. Its frequency means nothing; calculate
+	// with now.
 	Tick *Tick `protobuf:"bytes,3,opt,name=tick,proto3,oneof"`
+}
+
+type Event_PeersChanged struct {
+	// Other peers are configured now. Those that are gone are down.
+	PeersChanged *PeersChanged `protobuf:"bytes,4,opt,name=peers_changed,json=peersChanged,proto3,oneof"`
 }
 
 type Event_PeerUp struct {
 	// The link to a peer and the twin there are ready.
-	PeerUp *PeerUp `protobuf:"bytes,4,opt,name=peer_up,json=peerUp,proto3,oneof"`
+	PeerUp *PeerUp `protobuf:"bytes,5,opt,name=peer_up,json=peerUp,proto3,oneof"`
+}
+
+type Event_PeerMoved struct {
+	// The epoch or the floor of a peer's replica has changed, or its log has moved.
+	PeerMoved *PeerMoved `protobuf:"bytes,6,opt,name=peer_moved,json=peerMoved,proto3,oneof"`
+}
+
+type Event_PeerReady struct {
+	// A call for a peer may succeed that was answered with ABORTED before.
+	PeerReady *PeerReady `protobuf:"bytes,7,opt,name=peer_ready,json=peerReady,proto3,oneof"`
 }
 
 type Event_PeerDown struct {
 	// The link is gone. No message of the peer follows, and every id is settled.
-	PeerDown *PeerDown `protobuf:"bytes,5,opt,name=peer_down,json=peerDown,proto3,oneof"`
+	PeerDown *PeerDown `protobuf:"bytes,8,opt,name=peer_down,json=peerDown,proto3,oneof"`
 }
 
 type Event_PeerMessage struct {
 	// A message from the twin at a peer.
-	PeerMessage *PeerMessage `protobuf:"bytes,6,opt,name=peer_message,json=peerMessage,proto3,oneof"`
+	PeerMessage *PeerMessage `protobuf:"bytes,9,opt,name=peer_message,json=peerMessage,proto3,oneof"`
 }
 
 type Event_Sent struct {
-	// Settles ids of a Transfer: PASSED, GONE or LOST.
-	Sent *Moved `protobuf:"bytes,7,opt,name=sent,proto3,oneof"`
+	// Settles ids of a Push or an Offer. Whether the peer's relay took them is its word:
+	// STORED, KNOWN, TOO_OLD, OVER_QUOTA, NOT_ALLOWED or INVALID. What did not get so far is
+	// GONE or LOST.
+	Sent *Moved `protobuf:"bytes,10,opt,name=sent,proto3,oneof"`
 }
 
 type Event_Received struct {
-	// Settles ids of a Request, and reports envelopes that the peer transferred without a
-	// Request: STORED, KNOWN, GONE, REFUSED or LOST.
-	Received *Moved `protobuf:"bytes,8,opt,name=received,proto3,oneof"`
+	// Settles ids of a Request. It also reports envelopes that the peer pushed or offered;
+	// those are never GONE or LOST, and KNOWN says that the peer has it as well.
+	Received *Moved `protobuf:"bytes,11,opt,name=received,proto3,oneof"`
 }
 
 func (*Event_Start) isEvent_Event() {}
@@ -828,7 +993,13 @@ func (*Event_LogAdvanced) isEvent_Event() {}
 
 func (*Event_Tick) isEvent_Event() {}
 
+func (*Event_PeersChanged) isEvent_Event() {}
+
 func (*Event_PeerUp) isEvent_Event() {}
+
+func (*Event_PeerMoved) isEvent_Event() {}
+
+func (*Event_PeerReady) isEvent_Event() {}
 
 func (*Event_PeerDown) isEvent_Event() {}
 
@@ -846,7 +1017,7 @@ type ReplicaState struct {
 	Last  uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`   // highest ever assigned, at most 2^63-1; 0: none yet
 	Count uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"` // envelopes kept
 	// Hour below which the relay neither keeps nor accepts envelopes: what was born before is
-	// in no answer, and is REFUSED when it comes. It only rises within an epoch.
+	// in no answer, and is TOO_OLD when it comes. It only rises within an epoch.
 	Floor         uint32 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -920,8 +1091,9 @@ func (x *ReplicaState) GetFloor() uint32 {
 type Start struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         *ReplicaState          `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"` // as in Tick
-	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`  // 32 bytes, the only randomness; every Start has a new one, and nobody else knows it
+	Hour          uint32                 `protobuf:"varint,2,opt,name=hour,proto3" json:"hour,omitempty"`          // as in Tick
+	Seed          []byte                 `protobuf:"bytes,3,opt,name=seed,proto3" json:"seed,omitempty"`           // 32 bytes, the only randomness; every Start has a new one, and nobody else knows it
+	Peers         []uint32               `protobuf:"varint,4,rep,packed,name=peers,proto3" json:"peers,omitempty"` // all that are configured, ascending, up to max_peers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -977,6 +1149,57 @@ func (x *Start) GetSeed() []byte {
 	return nil
 }
 
+func (x *Start) GetPeers() []uint32 {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+type PeersChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peers         []uint32               `protobuf:"varint,1,rep,packed,name=peers,proto3" json:"peers,omitempty"` // as in Start
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersChanged) Reset() {
+	*x = PeersChanged{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersChanged) ProtoMessage() {}
+
+func (x *PeersChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersChanged.ProtoReflect.Descriptor instead.
+func (*PeersChanged) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PeersChanged) GetPeers() []uint32 {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
 type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Now           int64                  `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`   // nanoseconds since Start; never falls
@@ -987,7 +1210,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1222,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[7]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1235,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{7}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Tick) GetNow() int64 {
@@ -1034,13 +1257,16 @@ type PeerUp struct {
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Initiator     bool                   `protobuf:"varint,2,opt,name=initiator,proto3" json:"initiator,omitempty"` // true at exactly one of the two ends
 	State         *ReplicaState          `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`          // of the peer's replica, as the peer claims
+	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`      // of the twin's plugin, which has the same name, as the peer claims
+	Gives         bool                   `protobuf:"varint,5,opt,name=gives,proto3" json:"gives,omitempty"`         // this relay stores envelopes from the peer; if not, they are NOT_ALLOWED
+	Takes         bool                   `protobuf:"varint,6,opt,name=takes,proto3" json:"takes,omitempty"`         // the peer's relay stores envelopes from here, as the peer claims
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerUp) Reset() {
 	*x = PeerUp{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1278,7 @@ func (x *PeerUp) String() string {
 func (*PeerUp) ProtoMessage() {}
 
 func (x *PeerUp) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[8]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1291,7 @@ func (x *PeerUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerUp.ProtoReflect.Descriptor instead.
 func (*PeerUp) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{8}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PeerUp) GetPeer() uint32 {
@@ -1089,6 +1315,124 @@ func (x *PeerUp) GetState() *ReplicaState {
 	return nil
 }
 
+func (x *PeerUp) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PeerUp) GetGives() bool {
+	if x != nil {
+		return x.Gives
+	}
+	return false
+}
+
+func (x *PeerUp) GetTakes() bool {
+	if x != nil {
+		return x.Takes
+	}
+	return false
+}
+
+// PeerMoved comes after a change of epoch or floor at once, and else now and then.
+type PeerMoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	State         *ReplicaState          `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // of the peer's replica, as the peer claims
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerMoved) Reset() {
+	*x = PeerMoved{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerMoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerMoved) ProtoMessage() {}
+
+func (x *PeerMoved) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerMoved.ProtoReflect.Descriptor instead.
+func (*PeerMoved) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PeerMoved) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
+func (x *PeerMoved) GetState() *ReplicaState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type PeerReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerReady) Reset() {
+	*x = PeerReady{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerReady) ProtoMessage() {}
+
+func (x *PeerReady) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerReady.ProtoReflect.Descriptor instead.
+func (*PeerReady) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PeerReady) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
 type PeerDown struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -1098,7 +1442,7 @@ type PeerDown struct {
 
 func (x *PeerDown) Reset() {
 	*x = PeerDown{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1454,7 @@ func (x *PeerDown) String() string {
 func (*PeerDown) ProtoMessage() {}
 
 func (x *PeerDown) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[9]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1467,7 @@ func (x *PeerDown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerDown.ProtoReflect.Descriptor instead.
 func (*PeerDown) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{9}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PeerDown) GetPeer() uint32 {
@@ -1143,7 +1487,7 @@ type PeerMessage struct {
 
 func (x *PeerMessage) Reset() {
 	*x = PeerMessage{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1499,7 @@ func (x *PeerMessage) String() string {
 func (*PeerMessage) ProtoMessage() {}
 
 func (x *PeerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[10]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1512,7 @@ func (x *PeerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerMessage.ProtoReflect.Descriptor instead.
 func (*PeerMessage) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{10}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PeerMessage) GetPeer() uint32 {
@@ -1185,19 +1529,20 @@ func (x *PeerMessage) GetData() []byte {
 	return nil
 }
 
-// Moved says what became of envelopes of a Transfer or a Request.
+// Moved says what became of envelopes.
 type Moved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"`                                                           // 1 to max_ids
 	Statuses      []Moved_Status         `protobuf:"varint,3,rep,packed,name=statuses,proto3,enum=cwtch.relay.plugin.v1.Moved_Status" json:"statuses,omitempty"` // one for each id
+	RetryAfter    int64                  `protobuf:"varint,4,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`                          // nanoseconds for which nothing more is taken, with OVER_QUOTA
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Moved) Reset() {
 	*x = Moved{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1554,7 @@ func (x *Moved) String() string {
 func (*Moved) ProtoMessage() {}
 
 func (x *Moved) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[11]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1567,7 @@ func (x *Moved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moved.ProtoReflect.Descriptor instead.
 func (*Moved) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{11}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Moved) GetPeer() uint32 {
@@ -1246,6 +1591,13 @@ func (x *Moved) GetStatuses() []Moved_Status {
 	return nil
 }
 
+func (x *Moved) GetRetryAfter() int64 {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return 0
+}
+
 type ReplicaLogRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // sequence number of the first entry wanted; 0 is read as 1
@@ -1256,7 +1608,7 @@ type ReplicaLogRequest struct {
 
 func (x *ReplicaLogRequest) Reset() {
 	*x = ReplicaLogRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1620,7 @@ func (x *ReplicaLogRequest) String() string {
 func (*ReplicaLogRequest) ProtoMessage() {}
 
 func (x *ReplicaLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[12]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1633,7 @@ func (x *ReplicaLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogRequest.ProtoReflect.Descriptor instead.
 func (*ReplicaLogRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{12}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplicaLogRequest) GetFrom() uint64 {
@@ -1313,7 +1665,7 @@ type ReplicaLogResponse struct {
 
 func (x *ReplicaLogResponse) Reset() {
 	*x = ReplicaLogResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1677,7 @@ func (x *ReplicaLogResponse) String() string {
 func (*ReplicaLogResponse) ProtoMessage() {}
 
 func (x *ReplicaLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[13]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1690,7 @@ func (x *ReplicaLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogResponse.ProtoReflect.Descriptor instead.
 func (*ReplicaLogResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplicaLogResponse) GetEpoch() []byte {
@@ -1364,15 +1716,15 @@ func (x *ReplicaLogResponse) GetLast() uint64 {
 
 type ReplicaKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"` // 72 bytes, see "Keys" above
-	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`    // 1 to max_keys
+	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // 72 bytes each, see "Keys" above
+	Max           uint32                 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`      // keys in all, 1 to max_keys
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplicaKeysRequest) Reset() {
 	*x = ReplicaKeysRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1736,7 @@ func (x *ReplicaKeysRequest) String() string {
 func (*ReplicaKeysRequest) ProtoMessage() {}
 
 func (x *ReplicaKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[14]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,12 +1749,12 @@ func (x *ReplicaKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaKeysRequest.ProtoReflect.Descriptor instead.
 func (*ReplicaKeysRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{14}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *ReplicaKeysRequest) GetRange() []byte {
+func (x *ReplicaKeysRequest) GetRanges() []byte {
 	if x != nil {
-		return x.Range
+		return x.Ranges
 	}
 	return nil
 }
@@ -1416,14 +1768,14 @@ func (x *ReplicaKeysRequest) GetMax() uint32 {
 
 type ReplicaKeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []byte                 `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"` // of one range each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplicaKeysResponse) Reset() {
 	*x = ReplicaKeysResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1787,7 @@ func (x *ReplicaKeysResponse) String() string {
 func (*ReplicaKeysResponse) ProtoMessage() {}
 
 func (x *ReplicaKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[15]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,28 +1800,31 @@ func (x *ReplicaKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaKeysResponse.ProtoReflect.Descriptor instead.
 func (*ReplicaKeysResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{15}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{18}
 }
 
-func (x *ReplicaKeysResponse) GetKeys() []byte {
+func (x *ReplicaKeysResponse) GetKeys() [][]byte {
 	if x != nil {
 		return x.Keys
 	}
 	return nil
 }
 
-// Sum describes a set of envelopes. Sums of disjoint sets add up.
+// Sum describes a set of envelopes. Sums of disjoint sets add up. Sums for a peer are keyed:
+// in the place of each id is SHA-256(secret ‖ id), with a secret of 32 bytes that only the two
+// ends of the present link know. Both ends compute the same sum for the same envelopes, and
+// nobody else can craft ids whose sums agree.
 type Sum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 32 bytes: the sum of the ids, each a little-endian number, modulo 2^256; little-endian
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 32 bytes: the sum of the ids, or of what is in their place, each a little-endian number, modulo 2^256; little-endian
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1836,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[16]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1849,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{16}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Sum) GetCount() uint64 {
@@ -1513,14 +1868,15 @@ func (x *Sum) GetIds() []byte {
 
 type RangeSumRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // 72 bytes each, up to max_ranges
+	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // 72 bytes each
+	Peer          uint32                 `protobuf:"varint,2,opt,name=peer,proto3" json:"peer,omitempty"`    // whose sums; 0: those of the ids themselves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RangeSumRequest) Reset() {
 	*x = RangeSumRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1888,7 @@ func (x *RangeSumRequest) String() string {
 func (*RangeSumRequest) ProtoMessage() {}
 
 func (x *RangeSumRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[17]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1901,7 @@ func (x *RangeSumRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeSumRequest.ProtoReflect.Descriptor instead.
 func (*RangeSumRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{17}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RangeSumRequest) GetRanges() []byte {
@@ -1553,6 +1909,13 @@ func (x *RangeSumRequest) GetRanges() []byte {
 		return x.Ranges
 	}
 	return nil
+}
+
+func (x *RangeSumRequest) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
 }
 
 type RangeSumResponse struct {
@@ -1564,7 +1927,7 @@ type RangeSumResponse struct {
 
 func (x *RangeSumResponse) Reset() {
 	*x = RangeSumResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1939,7 @@ func (x *RangeSumResponse) String() string {
 func (*RangeSumResponse) ProtoMessage() {}
 
 func (x *RangeSumResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[18]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1952,7 @@ func (x *RangeSumResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeSumResponse.ProtoReflect.Descriptor instead.
 func (*RangeSumResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{18}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RangeSumResponse) GetSums() []*Sum {
@@ -1601,15 +1964,16 @@ func (x *RangeSumResponse) GetSums() []*Sum {
 
 type SplitRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Range         []byte                 `protobuf:"bytes,1,opt,name=range,proto3" json:"range,omitempty"`  // 72 bytes
-	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"` // 1 to max_parts
+	Ranges        []byte                 `protobuf:"bytes,1,opt,name=ranges,proto3" json:"ranges,omitempty"` // 72 bytes each
+	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`  // of each range, at least 1; times the number of ranges at most max_parts
+	Peer          uint32                 `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`    // as in RangeSumRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SplitRequest) Reset() {
 	*x = SplitRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1985,7 @@ func (x *SplitRequest) String() string {
 func (*SplitRequest) ProtoMessage() {}
 
 func (x *SplitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[19]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,12 +1998,12 @@ func (x *SplitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitRequest.ProtoReflect.Descriptor instead.
 func (*SplitRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{19}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *SplitRequest) GetRange() []byte {
+func (x *SplitRequest) GetRanges() []byte {
 	if x != nil {
-		return x.Range
+		return x.Ranges
 	}
 	return nil
 }
@@ -1651,16 +2015,23 @@ func (x *SplitRequest) GetParts() uint32 {
 	return 0
 }
 
+func (x *SplitRequest) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
 type SplitResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Parts         []*SplitResponse_Part  `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	Ranges        []*SplitResponse_Parts `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"` // one for each range
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SplitResponse) Reset() {
 	*x = SplitResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +2043,7 @@ func (x *SplitResponse) String() string {
 func (*SplitResponse) ProtoMessage() {}
 
 func (x *SplitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[20]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,12 +2056,12 @@ func (x *SplitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitResponse.ProtoReflect.Descriptor instead.
 func (*SplitResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{23}
 }
 
-func (x *SplitResponse) GetParts() []*SplitResponse_Part {
+func (x *SplitResponse) GetRanges() []*SplitResponse_Parts {
 	if x != nil {
-		return x.Parts
+		return x.Ranges
 	}
 	return nil
 }
@@ -1705,7 +2076,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +2088,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[21]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +2101,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{21}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SendRequest) GetPeer() uint32 {
@@ -1747,7 +2118,7 @@ func (x *SendRequest) GetMessage() []byte {
 	return nil
 }
 
-type TransferRequest struct {
+type PushRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 1 to max_ids
@@ -1755,21 +2126,21 @@ type TransferRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *TransferRequest) Reset() {
-	*x = TransferRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
+func (x *PushRequest) Reset() {
+	*x = PushRequest{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *TransferRequest) String() string {
+func (x *PushRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*TransferRequest) ProtoMessage() {}
+func (*PushRequest) ProtoMessage() {}
 
-func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[22]
+func (x *PushRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,19 +2151,71 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
-func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{22}
+// Deprecated: Use PushRequest.ProtoReflect.Descriptor instead.
+func (*PushRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *TransferRequest) GetPeer() uint32 {
+func (x *PushRequest) GetPeer() uint32 {
 	if x != nil {
 		return x.Peer
 	}
 	return 0
 }
 
-func (x *TransferRequest) GetIds() []byte {
+func (x *PushRequest) GetIds() []byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type OfferRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 1 to max_ids
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferRequest) Reset() {
+	*x = OfferRequest{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferRequest) ProtoMessage() {}
+
+func (x *OfferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferRequest.ProtoReflect.Descriptor instead.
+func (*OfferRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *OfferRequest) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
+func (x *OfferRequest) GetIds() []byte {
 	if x != nil {
 		return x.Ids
 	}
@@ -1802,14 +2225,14 @@ func (x *TransferRequest) GetIds() []byte {
 type RequestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	Ids           []byte                 `protobuf:"bytes,2,opt,name=ids,proto3" json:"ids,omitempty"` // 1 to max_ids
+	Keys          []byte                 `protobuf:"bytes,2,opt,name=keys,proto3" json:"keys,omitempty"` // 1 to max_ids, 36 bytes each
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RequestRequest) Reset() {
 	*x = RequestRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[23]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +2244,7 @@ func (x *RequestRequest) String() string {
 func (*RequestRequest) ProtoMessage() {}
 
 func (x *RequestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[23]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2257,7 @@ func (x *RequestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRequest.ProtoReflect.Descriptor instead.
 func (*RequestRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{23}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RequestRequest) GetPeer() uint32 {
@@ -1844,9 +2267,9 @@ func (x *RequestRequest) GetPeer() uint32 {
 	return 0
 }
 
-func (x *RequestRequest) GetIds() []byte {
+func (x *RequestRequest) GetKeys() []byte {
 	if x != nil {
-		return x.Ids
+		return x.Keys
 	}
 	return nil
 }
@@ -1861,7 +2284,7 @@ type DropRequest struct {
 
 func (x *DropRequest) Reset() {
 	*x = DropRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2296,7 @@ func (x *DropRequest) String() string {
 func (*DropRequest) ProtoMessage() {}
 
 func (x *DropRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[24]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2309,7 @@ func (x *DropRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropRequest.ProtoReflect.Descriptor instead.
 func (*DropRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{24}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DropRequest) GetPeer() uint32 {
@@ -1903,17 +2326,68 @@ func (x *DropRequest) GetReason() string {
 	return ""
 }
 
+type RestRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Pause         int64                  `protobuf:"varint,2,opt,name=pause,proto3" json:"pause,omitempty"` // nanoseconds, up to max_rest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestRequest) Reset() {
+	*x = RestRequest{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestRequest) ProtoMessage() {}
+
+func (x *RestRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestRequest.ProtoReflect.Descriptor instead.
+func (*RestRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RestRequest) GetPeer() uint32 {
+	if x != nil {
+		return x.Peer
+	}
+	return 0
+}
+
+func (x *RestRequest) GetPause() int64 {
+	if x != nil {
+		return x.Pause
+	}
+	return 0
+}
+
 type SaveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // a-z, 0-9 and "./_-"
-	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // empty: deletes the value
+	Cursors       []*SaveRequest_Cursor  `protobuf:"bytes,1,rep,name=cursors,proto3" json:"cursors,omitempty"` // 1 to max_cursors
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2399,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[25]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,19 +2412,12 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{25}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{30}
 }
 
-func (x *SaveRequest) GetName() string {
+func (x *SaveRequest) GetCursors() []*SaveRequest_Cursor {
 	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *SaveRequest) GetValue() []byte {
-	if x != nil {
-		return x.Value
+		return x.Cursors
 	}
 	return nil
 }
@@ -1964,7 +2431,7 @@ type LoadRequest struct {
 
 func (x *LoadRequest) Reset() {
 	*x = LoadRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2443,7 @@ func (x *LoadRequest) String() string {
 func (*LoadRequest) ProtoMessage() {}
 
 func (x *LoadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[26]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2456,7 @@ func (x *LoadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRequest.ProtoReflect.Descriptor instead.
 func (*LoadRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{26}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LoadRequest) GetName() string {
@@ -2008,7 +2475,7 @@ type LoadResponse struct {
 
 func (x *LoadResponse) Reset() {
 	*x = LoadResponse{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2487,7 @@ func (x *LoadResponse) String() string {
 func (*LoadResponse) ProtoMessage() {}
 
 func (x *LoadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[27]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2500,7 @@ func (x *LoadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadResponse.ProtoReflect.Descriptor instead.
 func (*LoadResponse) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{27}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LoadResponse) GetValue() []byte {
@@ -2041,6 +2508,130 @@ func (x *LoadResponse) GetValue() []byte {
 		return x.Value
 	}
 	return nil
+}
+
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{33}
+}
+
+type ListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []string               `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"` // ascending
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListResponse) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type WakeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         int64                  `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"` // nanoseconds, up to max_wake
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WakeRequest) Reset() {
+	*x = WakeRequest{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WakeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WakeRequest) ProtoMessage() {}
+
+func (x *WakeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WakeRequest.ProtoReflect.Descriptor instead.
+func (*WakeRequest) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *WakeRequest) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // ReportRequest is for the operator. Summaries are at most max_text bytes of UTF-8 without
@@ -2055,7 +2646,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2658,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[28]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2671,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportRequest) GetSummary() string {
@@ -2109,7 +2700,7 @@ type ReplicaLogResponse_Entry struct {
 
 func (x *ReplicaLogResponse_Entry) Reset() {
 	*x = ReplicaLogResponse_Entry{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2712,7 @@ func (x *ReplicaLogResponse_Entry) String() string {
 func (*ReplicaLogResponse_Entry) ProtoMessage() {}
 
 func (x *ReplicaLogResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[29]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2725,7 @@ func (x *ReplicaLogResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaLogResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ReplicaLogResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{13, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *ReplicaLogResponse_Entry) GetSeq() uint64 {
@@ -2175,7 +2766,7 @@ type SplitResponse_Part struct {
 
 func (x *SplitResponse_Part) Reset() {
 	*x = SplitResponse_Part{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2778,7 @@ func (x *SplitResponse_Part) String() string {
 func (*SplitResponse_Part) ProtoMessage() {}
 
 func (x *SplitResponse_Part) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[30]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2791,7 @@ func (x *SplitResponse_Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitResponse_Part.ProtoReflect.Descriptor instead.
 func (*SplitResponse_Part) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{20, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *SplitResponse_Part) GetEnds() []byte {
@@ -2217,6 +2808,102 @@ func (x *SplitResponse_Part) GetSum() *Sum {
 	return nil
 }
 
+type SplitResponse_Parts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parts         []*SplitResponse_Part  `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitResponse_Parts) Reset() {
+	*x = SplitResponse_Parts{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitResponse_Parts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitResponse_Parts) ProtoMessage() {}
+
+func (x *SplitResponse_Parts) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitResponse_Parts.ProtoReflect.Descriptor instead.
+func (*SplitResponse_Parts) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{23, 1}
+}
+
+func (x *SplitResponse_Parts) GetParts() []*SplitResponse_Part {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+type SaveRequest_Cursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // a-z, 0-9 and "./_-"; once in a call
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // empty: deletes the cursor
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SaveRequest_Cursor) Reset() {
+	*x = SaveRequest_Cursor{}
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SaveRequest_Cursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SaveRequest_Cursor) ProtoMessage() {}
+
+func (x *SaveRequest_Cursor) ProtoReflect() protoreflect.Message {
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SaveRequest_Cursor.ProtoReflect.Descriptor instead.
+func (*SaveRequest_Cursor) Descriptor() ([]byte, []int) {
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{30, 0}
+}
+
+func (x *SaveRequest_Cursor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SaveRequest_Cursor) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type ReportRequest_Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          uint32                 `protobuf:"varint,1,opt,name=peer,proto3" json:"peer,omitempty"`
@@ -2229,7 +2916,7 @@ type ReportRequest_Peer struct {
 
 func (x *ReportRequest_Peer) Reset() {
 	*x = ReportRequest_Peer{}
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2928,7 @@ func (x *ReportRequest_Peer) String() string {
 func (*ReportRequest_Peer) ProtoMessage() {}
 
 func (x *ReportRequest_Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[31]
+	mi := &file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2941,7 @@ func (x *ReportRequest_Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest_Peer.ProtoReflect.Descriptor instead.
 func (*ReportRequest_Peer) Descriptor() ([]byte, []int) {
-	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{28, 0}
+	return file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP(), []int{36, 0}
 }
 
 func (x *ReportRequest_Peer) GetPeer() uint32 {
@@ -2294,21 +2981,25 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x1c.cwtch.relay.plugin.v1.EventR\x06events\x129\n" +
 	"\x06answer\x18\x02 \x01(\v2!.cwtch.relay.plugin.v1.HostAnswerR\x06answer\"E\n" +
 	"\x0eHandleResponse\x123\n" +
-	"\x04call\x18\x01 \x01(\v2\x1f.cwtch.relay.plugin.v1.HostCallR\x04call\"\xc6\x05\n" +
+	"\x04call\x18\x01 \x01(\v2\x1f.cwtch.relay.plugin.v1.HostCallR\x04call\"\xa5\a\n" +
 	"\bHostCall\x12<\n" +
 	"\x03log\x18\x01 \x01(\v2(.cwtch.relay.plugin.v1.ReplicaLogRequestH\x00R\x03log\x12?\n" +
 	"\x04keys\x18\x02 \x01(\v2).cwtch.relay.plugin.v1.ReplicaKeysRequestH\x00R\x04keys\x12E\n" +
 	"\trange_sum\x18\x03 \x01(\v2&.cwtch.relay.plugin.v1.RangeSumRequestH\x00R\brangeSum\x12;\n" +
 	"\x05split\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.SplitRequestH\x00R\x05split\x128\n" +
-	"\x04send\x18\x05 \x01(\v2\".cwtch.relay.plugin.v1.SendRequestH\x00R\x04send\x12D\n" +
-	"\btransfer\x18\x06 \x01(\v2&.cwtch.relay.plugin.v1.TransferRequestH\x00R\btransfer\x12A\n" +
-	"\arequest\x18\a \x01(\v2%.cwtch.relay.plugin.v1.RequestRequestH\x00R\arequest\x128\n" +
-	"\x04drop\x18\b \x01(\v2\".cwtch.relay.plugin.v1.DropRequestH\x00R\x04drop\x128\n" +
-	"\x04save\x18\t \x01(\v2\".cwtch.relay.plugin.v1.SaveRequestH\x00R\x04save\x128\n" +
-	"\x04load\x18\n" +
-	" \x01(\v2\".cwtch.relay.plugin.v1.LoadRequestH\x00R\x04load\x12>\n" +
-	"\x06report\x18\v \x01(\v2$.cwtch.relay.plugin.v1.ReportRequestH\x00R\x06reportB\x06\n" +
-	"\x04call\"\x80\x03\n" +
+	"\x04send\x18\x05 \x01(\v2\".cwtch.relay.plugin.v1.SendRequestH\x00R\x04send\x128\n" +
+	"\x04push\x18\x06 \x01(\v2\".cwtch.relay.plugin.v1.PushRequestH\x00R\x04push\x12;\n" +
+	"\x05offer\x18\a \x01(\v2#.cwtch.relay.plugin.v1.OfferRequestH\x00R\x05offer\x12A\n" +
+	"\arequest\x18\b \x01(\v2%.cwtch.relay.plugin.v1.RequestRequestH\x00R\arequest\x128\n" +
+	"\x04drop\x18\t \x01(\v2\".cwtch.relay.plugin.v1.DropRequestH\x00R\x04drop\x128\n" +
+	"\x04rest\x18\n" +
+	" \x01(\v2\".cwtch.relay.plugin.v1.RestRequestH\x00R\x04rest\x128\n" +
+	"\x04save\x18\v \x01(\v2\".cwtch.relay.plugin.v1.SaveRequestH\x00R\x04save\x128\n" +
+	"\x04load\x18\f \x01(\v2\".cwtch.relay.plugin.v1.LoadRequestH\x00R\x04load\x128\n" +
+	"\x04list\x18\r \x01(\v2\".cwtch.relay.plugin.v1.ListRequestH\x00R\x04list\x128\n" +
+	"\x04wake\x18\x0e \x01(\v2\".cwtch.relay.plugin.v1.WakeRequestH\x00R\x04wake\x12>\n" +
+	"\x06report\x18\x0f \x01(\v2$.cwtch.relay.plugin.v1.ReportRequestH\x00R\x06reportB\x06\n" +
+	"\x04call\"\xbb\x03\n" +
 	"\n" +
 	"HostAnswer\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x12\n" +
@@ -2317,52 +3008,75 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x01(\v2*.cwtch.relay.plugin.v1.ReplicaKeysResponseH\x00R\x04keys\x12F\n" +
 	"\trange_sum\x18\x05 \x01(\v2'.cwtch.relay.plugin.v1.RangeSumResponseH\x00R\brangeSum\x12<\n" +
 	"\x05split\x18\x06 \x01(\v2$.cwtch.relay.plugin.v1.SplitResponseH\x00R\x05split\x129\n" +
-	"\x04load\x18\a \x01(\v2#.cwtch.relay.plugin.v1.LoadResponseH\x00R\x04loadB\b\n" +
-	"\x06answer\"\xf6\x03\n" +
+	"\x04load\x18\a \x01(\v2#.cwtch.relay.plugin.v1.LoadResponseH\x00R\x04load\x129\n" +
+	"\x04list\x18\b \x01(\v2#.cwtch.relay.plugin.v1.ListResponseH\x00R\x04listB\b\n" +
+	"\x06answer\"\xc8\x05\n" +
 	"\x05Event\x124\n" +
 	"\x05start\x18\x01 \x01(\v2\x1c.cwtch.relay.plugin.v1.StartH\x00R\x05start\x12H\n" +
 	"\flog_advanced\x18\x02 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateH\x00R\vlogAdvanced\x121\n" +
-	"\x04tick\x18\x03 \x01(\v2\x1b.cwtch.relay.plugin.v1.TickH\x00R\x04tick\x128\n" +
-	"\apeer_up\x18\x04 \x01(\v2\x1d.cwtch.relay.plugin.v1.PeerUpH\x00R\x06peerUp\x12>\n" +
-	"\tpeer_down\x18\x05 \x01(\v2\x1f.cwtch.relay.plugin.v1.PeerDownH\x00R\bpeerDown\x12G\n" +
-	"\fpeer_message\x18\x06 \x01(\v2\".cwtch.relay.plugin.v1.PeerMessageH\x00R\vpeerMessage\x122\n" +
-	"\x04sent\x18\a \x01(\v2\x1c.cwtch.relay.plugin.v1.MovedH\x00R\x04sent\x12:\n" +
-	"\breceived\x18\b \x01(\v2\x1c.cwtch.relay.plugin.v1.MovedH\x00R\breceivedB\a\n" +
+	"\x04tick\x18\x03 \x01(\v2\x1b.cwtch.relay.plugin.v1.TickH\x00R\x04tick\x12J\n" +
+	"\rpeers_changed\x18\x04 \x01(\v2#.cwtch.relay.plugin.v1.PeersChangedH\x00R\fpeersChanged\x128\n" +
+	"\apeer_up\x18\x05 \x01(\v2\x1d.cwtch.relay.plugin.v1.PeerUpH\x00R\x06peerUp\x12A\n" +
+	"\n" +
+	"peer_moved\x18\x06 \x01(\v2 .cwtch.relay.plugin.v1.PeerMovedH\x00R\tpeerMoved\x12A\n" +
+	"\n" +
+	"peer_ready\x18\a \x01(\v2 .cwtch.relay.plugin.v1.PeerReadyH\x00R\tpeerReady\x12>\n" +
+	"\tpeer_down\x18\b \x01(\v2\x1f.cwtch.relay.plugin.v1.PeerDownH\x00R\bpeerDown\x12G\n" +
+	"\fpeer_message\x18\t \x01(\v2\".cwtch.relay.plugin.v1.PeerMessageH\x00R\vpeerMessage\x122\n" +
+	"\x04sent\x18\n" +
+	" \x01(\v2\x1c.cwtch.relay.plugin.v1.MovedH\x00R\x04sent\x12:\n" +
+	"\breceived\x18\v \x01(\v2\x1c.cwtch.relay.plugin.v1.MovedH\x00R\breceivedB\a\n" +
 	"\x05event\"z\n" +
 	"\fReplicaState\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x14\n" +
-	"\x05floor\x18\x05 \x01(\rR\x05floor\"j\n" +
+	"\x05floor\x18\x05 \x01(\rR\x05floor\"\x80\x01\n" +
 	"\x05Start\x129\n" +
 	"\x05state\x18\x01 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateR\x05state\x12\x12\n" +
 	"\x04hour\x18\x02 \x01(\rR\x04hour\x12\x12\n" +
-	"\x04seed\x18\x03 \x01(\fR\x04seed\",\n" +
+	"\x04seed\x18\x03 \x01(\fR\x04seed\x12\x14\n" +
+	"\x05peers\x18\x04 \x03(\rR\x05peers\"$\n" +
+	"\fPeersChanged\x12\x14\n" +
+	"\x05peers\x18\x01 \x03(\rR\x05peers\",\n" +
 	"\x04Tick\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x12\n" +
-	"\x04hour\x18\x02 \x01(\rR\x04hour\"u\n" +
+	"\x04hour\x18\x02 \x01(\rR\x04hour\"\xbb\x01\n" +
 	"\x06PeerUp\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x1c\n" +
 	"\tinitiator\x18\x02 \x01(\bR\tinitiator\x129\n" +
-	"\x05state\x18\x03 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateR\x05state\"\x1e\n" +
+	"\x05state\x18\x03 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateR\x05state\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
+	"\x05gives\x18\x05 \x01(\bR\x05gives\x12\x14\n" +
+	"\x05takes\x18\x06 \x01(\bR\x05takes\"Z\n" +
+	"\tPeerMoved\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\rR\x04peer\x129\n" +
+	"\x05state\x18\x02 \x01(\v2#.cwtch.relay.plugin.v1.ReplicaStateR\x05state\"\x1f\n" +
+	"\tPeerReady\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\rR\x04peer\"\x1e\n" +
 	"\bPeerDown\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\"5\n" +
 	"\vPeerMessage\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xff\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xe6\x02\n" +
 	"\x05Moved\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
 	"\x03ids\x18\x02 \x01(\fR\x03ids\x12?\n" +
-	"\bstatuses\x18\x03 \x03(\x0e2#.cwtch.relay.plugin.v1.Moved.StatusR\bstatuses\"\x8e\x01\n" +
+	"\bstatuses\x18\x03 \x03(\x0e2#.cwtch.relay.plugin.v1.Moved.StatusR\bstatuses\x12\x1f\n" +
+	"\vretry_after\x18\x04 \x01(\x03R\n" +
+	"retryAfter\"\xd4\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rSTATUS_PASSED\x10\x01\x12\x11\n" +
-	"\rSTATUS_STORED\x10\x02\x12\x10\n" +
-	"\fSTATUS_KNOWN\x10\x03\x12\x0f\n" +
+	"\rSTATUS_STORED\x10\x01\x12\x10\n" +
+	"\fSTATUS_KNOWN\x10\x02\x12\x14\n" +
+	"\x10STATUS_UNDER_WAY\x10\x03\x12\x0f\n" +
 	"\vSTATUS_GONE\x10\x04\x12\x12\n" +
-	"\x0eSTATUS_REFUSED\x10\x05\x12\x0f\n" +
-	"\vSTATUS_LOST\x10\x06\"9\n" +
+	"\x0eSTATUS_TOO_OLD\x10\x05\x12\x15\n" +
+	"\x11STATUS_OVER_QUOTA\x10\x06\x12\x16\n" +
+	"\x12STATUS_NOT_ALLOWED\x10\a\x12\x12\n" +
+	"\x0eSTATUS_INVALID\x10\b\x12\x0f\n" +
+	"\vSTATUS_LOST\x10\t\"9\n" +
 	"\x11ReplicaLogRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x10\n" +
 	"\x03max\x18\x02 \x01(\rR\x03max\"\xdc\x01\n" +
@@ -2374,46 +3088,63 @@ const file_cwtch_relay_plugin_v1_peersync_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\rR\x04size\x12\x10\n" +
-	"\x03via\x18\x04 \x01(\rR\x03via\"<\n" +
-	"\x12ReplicaKeysRequest\x12\x14\n" +
-	"\x05range\x18\x01 \x01(\fR\x05range\x12\x10\n" +
+	"\x03via\x18\x04 \x01(\rR\x03via\">\n" +
+	"\x12ReplicaKeysRequest\x12\x16\n" +
+	"\x06ranges\x18\x01 \x01(\fR\x06ranges\x12\x10\n" +
 	"\x03max\x18\x02 \x01(\rR\x03max\")\n" +
 	"\x13ReplicaKeysResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\fR\x04keys\"-\n" +
+	"\x04keys\x18\x01 \x03(\fR\x04keys\"-\n" +
 	"\x03Sum\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x10\n" +
-	"\x03ids\x18\x02 \x01(\fR\x03ids\")\n" +
+	"\x03ids\x18\x02 \x01(\fR\x03ids\"=\n" +
 	"\x0fRangeSumRequest\x12\x16\n" +
-	"\x06ranges\x18\x01 \x01(\fR\x06ranges\"B\n" +
+	"\x06ranges\x18\x01 \x01(\fR\x06ranges\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\rR\x04peer\"B\n" +
 	"\x10RangeSumResponse\x12.\n" +
-	"\x04sums\x18\x01 \x03(\v2\x1a.cwtch.relay.plugin.v1.SumR\x04sums\":\n" +
-	"\fSplitRequest\x12\x14\n" +
-	"\x05range\x18\x01 \x01(\fR\x05range\x12\x14\n" +
-	"\x05parts\x18\x02 \x01(\rR\x05parts\"\x9a\x01\n" +
-	"\rSplitResponse\x12?\n" +
-	"\x05parts\x18\x01 \x03(\v2).cwtch.relay.plugin.v1.SplitResponse.PartR\x05parts\x1aH\n" +
+	"\x04sums\x18\x01 \x03(\v2\x1a.cwtch.relay.plugin.v1.SumR\x04sums\"P\n" +
+	"\fSplitRequest\x12\x16\n" +
+	"\x06ranges\x18\x01 \x01(\fR\x06ranges\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\rR\x05parts\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\rR\x04peer\"\xe7\x01\n" +
+	"\rSplitResponse\x12B\n" +
+	"\x06ranges\x18\x01 \x03(\v2*.cwtch.relay.plugin.v1.SplitResponse.PartsR\x06ranges\x1aH\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04ends\x18\x01 \x01(\fR\x04ends\x12,\n" +
-	"\x03sum\x18\x02 \x01(\v2\x1a.cwtch.relay.plugin.v1.SumR\x03sum\";\n" +
+	"\x03sum\x18\x02 \x01(\v2\x1a.cwtch.relay.plugin.v1.SumR\x03sum\x1aH\n" +
+	"\x05Parts\x12?\n" +
+	"\x05parts\x18\x01 \x03(\v2).cwtch.relay.plugin.v1.SplitResponse.PartR\x05parts\";\n" +
 	"\vSendRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"7\n" +
-	"\x0fTransferRequest\x12\x12\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"3\n" +
+	"\vPushRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
-	"\x03ids\x18\x02 \x01(\fR\x03ids\"6\n" +
+	"\x03ids\x18\x02 \x01(\fR\x03ids\"4\n" +
+	"\fOfferRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
+	"\x03ids\x18\x02 \x01(\fR\x03ids\"8\n" +
 	"\x0eRequestRequest\x12\x12\n" +
-	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x10\n" +
-	"\x03ids\x18\x02 \x01(\fR\x03ids\"9\n" +
+	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x12\n" +
+	"\x04keys\x18\x02 \x01(\fR\x04keys\"9\n" +
 	"\vDropRequest\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
-	"\vSaveRequest\x12\x12\n" +
+	"\vRestRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\rR\x04peer\x12\x14\n" +
+	"\x05pause\x18\x02 \x01(\x03R\x05pause\"\x86\x01\n" +
+	"\vSaveRequest\x12C\n" +
+	"\acursors\x18\x01 \x03(\v2).cwtch.relay.plugin.v1.SaveRequest.CursorR\acursors\x1a2\n" +
+	"\x06Cursor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"!\n" +
 	"\vLoadRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"$\n" +
 	"\fLoadResponse\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\fR\x05value\"\xd0\x01\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\"\r\n" +
+	"\vListRequest\"$\n" +
+	"\fListResponse\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\"#\n" +
+	"\vWakeRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x03R\x05after\"\xd0\x01\n" +
 	"\rReportRequest\x12\x18\n" +
 	"\asummary\x18\x01 \x01(\tR\asummary\x12?\n" +
 	"\x05peers\x18\x02 \x03(\v2).cwtch.relay.plugin.v1.ReportRequest.PeerR\x05peers\x1ad\n" +
@@ -2438,7 +3169,7 @@ func file_cwtch_relay_plugin_v1_peersync_proto_rawDescGZIP() []byte {
 }
 
 var file_cwtch_relay_plugin_v1_peersync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cwtch_relay_plugin_v1_peersync_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_cwtch_relay_plugin_v1_peersync_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_cwtch_relay_plugin_v1_peersync_proto_goTypes = []any{
 	(Moved_Status)(0),                // 0: cwtch.relay.plugin.v1.Moved.Status
 	(*HandleRequest)(nil),            // 1: cwtch.relay.plugin.v1.HandleRequest
@@ -2448,75 +3179,96 @@ var file_cwtch_relay_plugin_v1_peersync_proto_goTypes = []any{
 	(*Event)(nil),                    // 5: cwtch.relay.plugin.v1.Event
 	(*ReplicaState)(nil),             // 6: cwtch.relay.plugin.v1.ReplicaState
 	(*Start)(nil),                    // 7: cwtch.relay.plugin.v1.Start
-	(*Tick)(nil),                     // 8: cwtch.relay.plugin.v1.Tick
-	(*PeerUp)(nil),                   // 9: cwtch.relay.plugin.v1.PeerUp
-	(*PeerDown)(nil),                 // 10: cwtch.relay.plugin.v1.PeerDown
-	(*PeerMessage)(nil),              // 11: cwtch.relay.plugin.v1.PeerMessage
-	(*Moved)(nil),                    // 12: cwtch.relay.plugin.v1.Moved
-	(*ReplicaLogRequest)(nil),        // 13: cwtch.relay.plugin.v1.ReplicaLogRequest
-	(*ReplicaLogResponse)(nil),       // 14: cwtch.relay.plugin.v1.ReplicaLogResponse
-	(*ReplicaKeysRequest)(nil),       // 15: cwtch.relay.plugin.v1.ReplicaKeysRequest
-	(*ReplicaKeysResponse)(nil),      // 16: cwtch.relay.plugin.v1.ReplicaKeysResponse
-	(*Sum)(nil),                      // 17: cwtch.relay.plugin.v1.Sum
-	(*RangeSumRequest)(nil),          // 18: cwtch.relay.plugin.v1.RangeSumRequest
-	(*RangeSumResponse)(nil),         // 19: cwtch.relay.plugin.v1.RangeSumResponse
-	(*SplitRequest)(nil),             // 20: cwtch.relay.plugin.v1.SplitRequest
-	(*SplitResponse)(nil),            // 21: cwtch.relay.plugin.v1.SplitResponse
-	(*SendRequest)(nil),              // 22: cwtch.relay.plugin.v1.SendRequest
-	(*TransferRequest)(nil),          // 23: cwtch.relay.plugin.v1.TransferRequest
-	(*RequestRequest)(nil),           // 24: cwtch.relay.plugin.v1.RequestRequest
-	(*DropRequest)(nil),              // 25: cwtch.relay.plugin.v1.DropRequest
-	(*SaveRequest)(nil),              // 26: cwtch.relay.plugin.v1.SaveRequest
-	(*LoadRequest)(nil),              // 27: cwtch.relay.plugin.v1.LoadRequest
-	(*LoadResponse)(nil),             // 28: cwtch.relay.plugin.v1.LoadResponse
-	(*ReportRequest)(nil),            // 29: cwtch.relay.plugin.v1.ReportRequest
-	(*ReplicaLogResponse_Entry)(nil), // 30: cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
-	(*SplitResponse_Part)(nil),       // 31: cwtch.relay.plugin.v1.SplitResponse.Part
-	(*ReportRequest_Peer)(nil),       // 32: cwtch.relay.plugin.v1.ReportRequest.Peer
+	(*PeersChanged)(nil),             // 8: cwtch.relay.plugin.v1.PeersChanged
+	(*Tick)(nil),                     // 9: cwtch.relay.plugin.v1.Tick
+	(*PeerUp)(nil),                   // 10: cwtch.relay.plugin.v1.PeerUp
+	(*PeerMoved)(nil),                // 11: cwtch.relay.plugin.v1.PeerMoved
+	(*PeerReady)(nil),                // 12: cwtch.relay.plugin.v1.PeerReady
+	(*PeerDown)(nil),                 // 13: cwtch.relay.plugin.v1.PeerDown
+	(*PeerMessage)(nil),              // 14: cwtch.relay.plugin.v1.PeerMessage
+	(*Moved)(nil),                    // 15: cwtch.relay.plugin.v1.Moved
+	(*ReplicaLogRequest)(nil),        // 16: cwtch.relay.plugin.v1.ReplicaLogRequest
+	(*ReplicaLogResponse)(nil),       // 17: cwtch.relay.plugin.v1.ReplicaLogResponse
+	(*ReplicaKeysRequest)(nil),       // 18: cwtch.relay.plugin.v1.ReplicaKeysRequest
+	(*ReplicaKeysResponse)(nil),      // 19: cwtch.relay.plugin.v1.ReplicaKeysResponse
+	(*Sum)(nil),                      // 20: cwtch.relay.plugin.v1.Sum
+	(*RangeSumRequest)(nil),          // 21: cwtch.relay.plugin.v1.RangeSumRequest
+	(*RangeSumResponse)(nil),         // 22: cwtch.relay.plugin.v1.RangeSumResponse
+	(*SplitRequest)(nil),             // 23: cwtch.relay.plugin.v1.SplitRequest
+	(*SplitResponse)(nil),            // 24: cwtch.relay.plugin.v1.SplitResponse
+	(*SendRequest)(nil),              // 25: cwtch.relay.plugin.v1.SendRequest
+	(*PushRequest)(nil),              // 26: cwtch.relay.plugin.v1.PushRequest
+	(*OfferRequest)(nil),             // 27: cwtch.relay.plugin.v1.OfferRequest
+	(*RequestRequest)(nil),           // 28: cwtch.relay.plugin.v1.RequestRequest
+	(*DropRequest)(nil),              // 29: cwtch.relay.plugin.v1.DropRequest
+	(*RestRequest)(nil),              // 30: cwtch.relay.plugin.v1.RestRequest
+	(*SaveRequest)(nil),              // 31: cwtch.relay.plugin.v1.SaveRequest
+	(*LoadRequest)(nil),              // 32: cwtch.relay.plugin.v1.LoadRequest
+	(*LoadResponse)(nil),             // 33: cwtch.relay.plugin.v1.LoadResponse
+	(*ListRequest)(nil),              // 34: cwtch.relay.plugin.v1.ListRequest
+	(*ListResponse)(nil),             // 35: cwtch.relay.plugin.v1.ListResponse
+	(*WakeRequest)(nil),              // 36: cwtch.relay.plugin.v1.WakeRequest
+	(*ReportRequest)(nil),            // 37: cwtch.relay.plugin.v1.ReportRequest
+	(*ReplicaLogResponse_Entry)(nil), // 38: cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
+	(*SplitResponse_Part)(nil),       // 39: cwtch.relay.plugin.v1.SplitResponse.Part
+	(*SplitResponse_Parts)(nil),      // 40: cwtch.relay.plugin.v1.SplitResponse.Parts
+	(*SaveRequest_Cursor)(nil),       // 41: cwtch.relay.plugin.v1.SaveRequest.Cursor
+	(*ReportRequest_Peer)(nil),       // 42: cwtch.relay.plugin.v1.ReportRequest.Peer
 }
 var file_cwtch_relay_plugin_v1_peersync_proto_depIdxs = []int32{
 	5,  // 0: cwtch.relay.plugin.v1.HandleRequest.events:type_name -> cwtch.relay.plugin.v1.Event
 	4,  // 1: cwtch.relay.plugin.v1.HandleRequest.answer:type_name -> cwtch.relay.plugin.v1.HostAnswer
 	3,  // 2: cwtch.relay.plugin.v1.HandleResponse.call:type_name -> cwtch.relay.plugin.v1.HostCall
-	13, // 3: cwtch.relay.plugin.v1.HostCall.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogRequest
-	15, // 4: cwtch.relay.plugin.v1.HostCall.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysRequest
-	18, // 5: cwtch.relay.plugin.v1.HostCall.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumRequest
-	20, // 6: cwtch.relay.plugin.v1.HostCall.split:type_name -> cwtch.relay.plugin.v1.SplitRequest
-	22, // 7: cwtch.relay.plugin.v1.HostCall.send:type_name -> cwtch.relay.plugin.v1.SendRequest
-	23, // 8: cwtch.relay.plugin.v1.HostCall.transfer:type_name -> cwtch.relay.plugin.v1.TransferRequest
-	24, // 9: cwtch.relay.plugin.v1.HostCall.request:type_name -> cwtch.relay.plugin.v1.RequestRequest
-	25, // 10: cwtch.relay.plugin.v1.HostCall.drop:type_name -> cwtch.relay.plugin.v1.DropRequest
-	26, // 11: cwtch.relay.plugin.v1.HostCall.save:type_name -> cwtch.relay.plugin.v1.SaveRequest
-	27, // 12: cwtch.relay.plugin.v1.HostCall.load:type_name -> cwtch.relay.plugin.v1.LoadRequest
-	29, // 13: cwtch.relay.plugin.v1.HostCall.report:type_name -> cwtch.relay.plugin.v1.ReportRequest
-	14, // 14: cwtch.relay.plugin.v1.HostAnswer.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse
-	16, // 15: cwtch.relay.plugin.v1.HostAnswer.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysResponse
-	19, // 16: cwtch.relay.plugin.v1.HostAnswer.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumResponse
-	21, // 17: cwtch.relay.plugin.v1.HostAnswer.split:type_name -> cwtch.relay.plugin.v1.SplitResponse
-	28, // 18: cwtch.relay.plugin.v1.HostAnswer.load:type_name -> cwtch.relay.plugin.v1.LoadResponse
-	7,  // 19: cwtch.relay.plugin.v1.Event.start:type_name -> cwtch.relay.plugin.v1.Start
-	6,  // 20: cwtch.relay.plugin.v1.Event.log_advanced:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	8,  // 21: cwtch.relay.plugin.v1.Event.tick:type_name -> cwtch.relay.plugin.v1.Tick
-	9,  // 22: cwtch.relay.plugin.v1.Event.peer_up:type_name -> cwtch.relay.plugin.v1.PeerUp
-	10, // 23: cwtch.relay.plugin.v1.Event.peer_down:type_name -> cwtch.relay.plugin.v1.PeerDown
-	11, // 24: cwtch.relay.plugin.v1.Event.peer_message:type_name -> cwtch.relay.plugin.v1.PeerMessage
-	12, // 25: cwtch.relay.plugin.v1.Event.sent:type_name -> cwtch.relay.plugin.v1.Moved
-	12, // 26: cwtch.relay.plugin.v1.Event.received:type_name -> cwtch.relay.plugin.v1.Moved
-	6,  // 27: cwtch.relay.plugin.v1.Start.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	6,  // 28: cwtch.relay.plugin.v1.PeerUp.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
-	0,  // 29: cwtch.relay.plugin.v1.Moved.statuses:type_name -> cwtch.relay.plugin.v1.Moved.Status
-	30, // 30: cwtch.relay.plugin.v1.ReplicaLogResponse.entries:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
-	17, // 31: cwtch.relay.plugin.v1.RangeSumResponse.sums:type_name -> cwtch.relay.plugin.v1.Sum
-	31, // 32: cwtch.relay.plugin.v1.SplitResponse.parts:type_name -> cwtch.relay.plugin.v1.SplitResponse.Part
-	32, // 33: cwtch.relay.plugin.v1.ReportRequest.peers:type_name -> cwtch.relay.plugin.v1.ReportRequest.Peer
-	17, // 34: cwtch.relay.plugin.v1.SplitResponse.Part.sum:type_name -> cwtch.relay.plugin.v1.Sum
-	1,  // 35: cwtch.relay.plugin.v1.PeerSync.Handle:input_type -> cwtch.relay.plugin.v1.HandleRequest
-	2,  // 36: cwtch.relay.plugin.v1.PeerSync.Handle:output_type -> cwtch.relay.plugin.v1.HandleResponse
-	36, // [36:37] is the sub-list for method output_type
-	35, // [35:36] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	16, // 3: cwtch.relay.plugin.v1.HostCall.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogRequest
+	18, // 4: cwtch.relay.plugin.v1.HostCall.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysRequest
+	21, // 5: cwtch.relay.plugin.v1.HostCall.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumRequest
+	23, // 6: cwtch.relay.plugin.v1.HostCall.split:type_name -> cwtch.relay.plugin.v1.SplitRequest
+	25, // 7: cwtch.relay.plugin.v1.HostCall.send:type_name -> cwtch.relay.plugin.v1.SendRequest
+	26, // 8: cwtch.relay.plugin.v1.HostCall.push:type_name -> cwtch.relay.plugin.v1.PushRequest
+	27, // 9: cwtch.relay.plugin.v1.HostCall.offer:type_name -> cwtch.relay.plugin.v1.OfferRequest
+	28, // 10: cwtch.relay.plugin.v1.HostCall.request:type_name -> cwtch.relay.plugin.v1.RequestRequest
+	29, // 11: cwtch.relay.plugin.v1.HostCall.drop:type_name -> cwtch.relay.plugin.v1.DropRequest
+	30, // 12: cwtch.relay.plugin.v1.HostCall.rest:type_name -> cwtch.relay.plugin.v1.RestRequest
+	31, // 13: cwtch.relay.plugin.v1.HostCall.save:type_name -> cwtch.relay.plugin.v1.SaveRequest
+	32, // 14: cwtch.relay.plugin.v1.HostCall.load:type_name -> cwtch.relay.plugin.v1.LoadRequest
+	34, // 15: cwtch.relay.plugin.v1.HostCall.list:type_name -> cwtch.relay.plugin.v1.ListRequest
+	36, // 16: cwtch.relay.plugin.v1.HostCall.wake:type_name -> cwtch.relay.plugin.v1.WakeRequest
+	37, // 17: cwtch.relay.plugin.v1.HostCall.report:type_name -> cwtch.relay.plugin.v1.ReportRequest
+	17, // 18: cwtch.relay.plugin.v1.HostAnswer.log:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse
+	19, // 19: cwtch.relay.plugin.v1.HostAnswer.keys:type_name -> cwtch.relay.plugin.v1.ReplicaKeysResponse
+	22, // 20: cwtch.relay.plugin.v1.HostAnswer.range_sum:type_name -> cwtch.relay.plugin.v1.RangeSumResponse
+	24, // 21: cwtch.relay.plugin.v1.HostAnswer.split:type_name -> cwtch.relay.plugin.v1.SplitResponse
+	33, // 22: cwtch.relay.plugin.v1.HostAnswer.load:type_name -> cwtch.relay.plugin.v1.LoadResponse
+	35, // 23: cwtch.relay.plugin.v1.HostAnswer.list:type_name -> cwtch.relay.plugin.v1.ListResponse
+	7,  // 24: cwtch.relay.plugin.v1.Event.start:type_name -> cwtch.relay.plugin.v1.Start
+	6,  // 25: cwtch.relay.plugin.v1.Event.log_advanced:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	9,  // 26: cwtch.relay.plugin.v1.Event.tick:type_name -> cwtch.relay.plugin.v1.Tick
+	8,  // 27: cwtch.relay.plugin.v1.Event.peers_changed:type_name -> cwtch.relay.plugin.v1.PeersChanged
+	10, // 28: cwtch.relay.plugin.v1.Event.peer_up:type_name -> cwtch.relay.plugin.v1.PeerUp
+	11, // 29: cwtch.relay.plugin.v1.Event.peer_moved:type_name -> cwtch.relay.plugin.v1.PeerMoved
+	12, // 30: cwtch.relay.plugin.v1.Event.peer_ready:type_name -> cwtch.relay.plugin.v1.PeerReady
+	13, // 31: cwtch.relay.plugin.v1.Event.peer_down:type_name -> cwtch.relay.plugin.v1.PeerDown
+	14, // 32: cwtch.relay.plugin.v1.Event.peer_message:type_name -> cwtch.relay.plugin.v1.PeerMessage
+	15, // 33: cwtch.relay.plugin.v1.Event.sent:type_name -> cwtch.relay.plugin.v1.Moved
+	15, // 34: cwtch.relay.plugin.v1.Event.received:type_name -> cwtch.relay.plugin.v1.Moved
+	6,  // 35: cwtch.relay.plugin.v1.Start.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	6,  // 36: cwtch.relay.plugin.v1.PeerUp.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	6,  // 37: cwtch.relay.plugin.v1.PeerMoved.state:type_name -> cwtch.relay.plugin.v1.ReplicaState
+	0,  // 38: cwtch.relay.plugin.v1.Moved.statuses:type_name -> cwtch.relay.plugin.v1.Moved.Status
+	38, // 39: cwtch.relay.plugin.v1.ReplicaLogResponse.entries:type_name -> cwtch.relay.plugin.v1.ReplicaLogResponse.Entry
+	20, // 40: cwtch.relay.plugin.v1.RangeSumResponse.sums:type_name -> cwtch.relay.plugin.v1.Sum
+	40, // 41: cwtch.relay.plugin.v1.SplitResponse.ranges:type_name -> cwtch.relay.plugin.v1.SplitResponse.Parts
+	41, // 42: cwtch.relay.plugin.v1.SaveRequest.cursors:type_name -> cwtch.relay.plugin.v1.SaveRequest.Cursor
+	42, // 43: cwtch.relay.plugin.v1.ReportRequest.peers:type_name -> cwtch.relay.plugin.v1.ReportRequest.Peer
+	20, // 44: cwtch.relay.plugin.v1.SplitResponse.Part.sum:type_name -> cwtch.relay.plugin.v1.Sum
+	39, // 45: cwtch.relay.plugin.v1.SplitResponse.Parts.parts:type_name -> cwtch.relay.plugin.v1.SplitResponse.Part
+	1,  // 46: cwtch.relay.plugin.v1.PeerSync.Handle:input_type -> cwtch.relay.plugin.v1.HandleRequest
+	2,  // 47: cwtch.relay.plugin.v1.PeerSync.Handle:output_type -> cwtch.relay.plugin.v1.HandleResponse
+	47, // [47:48] is the sub-list for method output_type
+	46, // [46:47] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_cwtch_relay_plugin_v1_peersync_proto_init() }
@@ -2530,11 +3282,15 @@ func file_cwtch_relay_plugin_v1_peersync_proto_init() {
 		(*HostCall_RangeSum)(nil),
 		(*HostCall_Split)(nil),
 		(*HostCall_Send)(nil),
-		(*HostCall_Transfer)(nil),
+		(*HostCall_Push)(nil),
+		(*HostCall_Offer)(nil),
 		(*HostCall_Request)(nil),
 		(*HostCall_Drop)(nil),
+		(*HostCall_Rest)(nil),
 		(*HostCall_Save)(nil),
 		(*HostCall_Load)(nil),
+		(*HostCall_List)(nil),
+		(*HostCall_Wake)(nil),
 		(*HostCall_Report)(nil),
 	}
 	file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[3].OneofWrappers = []any{
@@ -2543,12 +3299,16 @@ func file_cwtch_relay_plugin_v1_peersync_proto_init() {
 		(*HostAnswer_RangeSum)(nil),
 		(*HostAnswer_Split)(nil),
 		(*HostAnswer_Load)(nil),
+		(*HostAnswer_List)(nil),
 	}
 	file_cwtch_relay_plugin_v1_peersync_proto_msgTypes[4].OneofWrappers = []any{
 		(*Event_Start)(nil),
 		(*Event_LogAdvanced)(nil),
 		(*Event_Tick)(nil),
+		(*Event_PeersChanged)(nil),
 		(*Event_PeerUp)(nil),
+		(*Event_PeerMoved)(nil),
+		(*Event_PeerReady)(nil),
 		(*Event_PeerDown)(nil),
 		(*Event_PeerMessage)(nil),
 		(*Event_Sent)(nil),
@@ -2560,7 +3320,7 @@ func file_cwtch_relay_plugin_v1_peersync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cwtch_relay_plugin_v1_peersync_proto_rawDesc), len(file_cwtch_relay_plugin_v1_peersync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

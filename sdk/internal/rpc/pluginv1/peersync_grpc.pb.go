@@ -33,6 +33,16 @@
 // gets the same number later. The peer may be anybody's relay, so everything that comes
 // from it may be a lie.
 //
+// Links. A link carries messages before envelopes. Of the envelopes, those of Push go first,
+// then those that were requested, then those of Offer; within each, in the order of the
+// calls. Envelopes are under way from the call until their outcome. An id that occurs
+// twice in a call is read once. An id that is under way to the peer already is not sent a
+// second time: both calls get the outcome.
+//
+// One key for one envelope. Two relays may have accepted an envelope in different hours.
+// Then the earlier hour wins, and its key moves: a relay that learns of an earlier hour
+// from an Offer, a Push or a Request lowers its own, by at most 24 hours in all.
+//
 // Limits. A call beyond a limit fails with OUT_OF_RANGE and does nothing. Numbers alone
 // are counts, the others bytes.
 //
@@ -40,15 +50,21 @@
 //   max_events       256     events of one Handle
 //   max_event_bytes  4 MiB   messages of peers in one Handle
 //   max_event_ids    16384   ids of all Moved events of one Handle
-//   max_ids          1024    ids of a Transfer, a Request or a Moved; at least 1
+//   max_ids          1024    ids of a Push, an Offer, a Request or a Moved; at least 1
 //   max_entries      1024    entries of a ReplicaLogResponse
 //   max_keys         4096    keys of a ReplicaKeysResponse
-//   max_ranges       1024    ranges of a RangeSumRequest
-//   max_parts        1024    parts of a SplitResponse
+//   max_ranges       1024    ranges of a call; at least 1
+//   max_parts        4096    parts of a SplitResponse
+//   max_under_way    4096    ids pushed or offered to a peer, and as many requested, without
+//                            an outcome
+//   max_queued       8 MiB   messages that wait for one peer
+//   max_wake         1 h     time of a Wake
+//   max_rest         24 h    time of a Rest
 //   max_cursors      256     cursors
 //   max_cursor       1 KiB   value of a cursor
 //   max_cursor_name  64      bytes of the name of a cursor; at least 1
 //   max_peers        64      peers at a time; their numbers may be higher
+//   max_version      128     bytes of the version of a twin
 //   max_text         256     bytes of a summary or a reason
 //
 // Errors. A Handle, or the answer to a HostCall, has one of these codes. The text is for
@@ -57,8 +73,8 @@
 //   NOT_FOUND            ErrPeerUnknown: the peer is not up. PeerDown may come later
 //   OUT_OF_RANGE         ErrTooLarge: a call exceeds the limits or has an invalid form.
 //                        Nothing was done
-//   ABORTED              ErrBusy: too much is already waiting for the peer. Nothing was
-//                        queued. Another attempt at a later Tick may succeed
+//   ABORTED              ErrBusy: too much is already under way with the peer. Nothing was
+//                        queued. PeerReady follows when another attempt may succeed
 //   FAILED_PRECONDITION  ErrNotStarted: the first event must be a Start. The relay begins
 //                        again with Start
 //   UNAVAILABLE          ErrUnavailable: not now, for example because the store of the
