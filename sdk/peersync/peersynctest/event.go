@@ -50,7 +50,7 @@ func (f *fixture) checkUnknownEvents() {
 
 func (f *fixture) checkUnknownIDs() {
 	f.newConnectedWorld(1, 2)
-	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
+	peer := f.peer(1)
 	for status := peersync.Stored; status <= peersync.Lost; status++ {
 		o := []peersync.Outcome{{ID: storage.NewID([]byte{byte(status)}, nil), Status: status}}
 		f.mustHandle(peersync.Sent{Peer: peer, Outcomes: o}, peersync.Received{Peer: peer, Outcomes: o})
@@ -63,7 +63,7 @@ func (f *fixture) checkUnknownIDs() {
 func (f *fixture) checkGarbage() {
 	f.newConnectedWorld(1, 2)
 	r, rng := f.world.Replicas[0], f.world.rng
-	peer := r.peerNumber(f.world.Replicas[1])
+	peer := f.peer(1)
 	f.world.Post(0, 20)
 	f.world.Post(1, 20)
 	said := [][]byte{{0}, []byte("hello")}
@@ -130,7 +130,7 @@ func (f *fixture) checkLongMessages() {
 	f.newConnectedWorld(1, 2)
 	var events []peersync.Event
 	for range peersync.MaxEventBytes / peersync.MaxMessage {
-		peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
+		peer := f.peer(1)
 		events = append(events, peersync.PeerMessage{Peer: peer, Data: make([]byte, peersync.MaxMessage)})
 	}
 	f.mustHandle(events...)
@@ -139,7 +139,7 @@ func (f *fixture) checkLongMessages() {
 
 func (f *fixture) checkTooMuch() {
 	f.newConnectedWorld(1, 2)
-	peer := f.world.Replicas[0].peerNumber(f.world.Replicas[1])
+	peer := f.peer(1)
 	for _, events := range [][]peersync.Event{
 		make([]peersync.Event, peersync.MaxEvents+1),
 		{peersync.PeerMessage{Peer: peer}},
@@ -162,7 +162,7 @@ func (f *fixture) checkUpAndDown() {
 	for range 10 {
 		f.world.Post(0, 3)
 		f.world.Cut(0, 1)
-		f.world.Tick()
+		f.world.tick()
 		f.world.Connect(0, 1) // perhaps in the same batch
 		f.world.Cut(0, 1)
 		f.runTicks(1)

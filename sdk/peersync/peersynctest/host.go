@@ -21,7 +21,7 @@ func (f *fixture) checkHostErrors() {
 		refuse := func(one int) {
 			for _, r := range f.world.Replicas {
 				n := 0
-				r.Refuse = func(string) error {
+				r.Refuse = func(string, peersync.Peer) error {
 					if n++; n%one == 0 {
 						return refusal
 					}

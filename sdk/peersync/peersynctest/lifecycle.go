@@ -108,7 +108,7 @@ func (f *fixture) checkKilled() {
 	}
 	r := f.world.Replicas[0]
 	f.world.Post(0, 20)
-	r.Refuse = func(string) error {
+	r.Refuse = func(string, peersync.Peer) error {
 		r.Refuse = nil
 		f.opened[0].Kill()
 		return errors.New("the process is dead")

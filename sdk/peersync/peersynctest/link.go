@@ -1,7 +1,7 @@
 package peersynctest
 
 import (
-	"context"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -9,245 +9,359 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// maxQueue is how many parcels may wait in one direction of a link before its sender gets
-// ErrBusy.
-const maxQueue = 2 * peersync.MaxIDs
+// Line is how a link carries what relays send. The zero Line carries everything at once.
+type Line struct {
+	Latency   time.Duration
+	Bandwidth int // bytes a second in each direction; 0 means no limit
+	// Corrupt has one in so many envelopes arrive as something that is not an envelope; 0
+	// means none.
+	Corrupt int
+}
 
 // link connects two relays. The mutex of the world guards it.
 type link struct {
-	ends   [2]*Replica
+	world  *World
+	ends   [2]*linkEnd
+	line   Line
+	wanted bool // by Connect, until Cut
 	up     bool
-	queues [2][]parcel     // queues[i] comes from ends[i]
-	asked  [2][]storage.ID // asked[i] was requested by ends[i]
+	secret [32]byte // of the keyed sums; another one at each connect
+	// A Drop or Rest keeps the link closed until then. drops counts, because each Drop lasts
+	// longer.
+	closedUntil time.Duration
+	drops       int
 }
 
-// parcel is one thing under way: a message, a transferred envelope, the request for an envelope,
-// or the answer to a request, with the envelope or without.
+// linkEnd is one end of a link, with the direction that leads away from it.
+type linkEnd struct {
+	*Replica
+	queues [classes][]parcel
+	queued int           // bytes of messages in queues
+	flight []parcel      // sent and not arrived, in order
+	freeAt time.Duration // when the line can carry more
+
+	sending   idSet          // what this end pushed or offered, without outcome
+	requested idSet          // what this end requested, without outcome
+	expected  idSet          // what was offered to this end, which wants it
+	denied    denied         // calls that failed with ErrBusy
+	told      peersync.State // what the other end knows of this one
+}
+
+// denied says how much the greatest call needs that failed with ErrBusy; 0: none.
+type denied struct{ ids, requests, bytes int }
+
+// parcel is one thing under way.
 type parcel struct {
 	kind    parcelKind
-	message []byte
-	id      storage.ID
+	arrives time.Duration
+
+	message  []byte
+	state    peersync.State
+	ids      []storage.ID       // of an offer before it is sent, a want, or a gone
+	entries  []peersync.Entry   // of an offer, or one of a body
+	outcomes []peersync.Outcome // of a taken
+	retry    time.Duration
 }
 
 type parcelKind int
 
 const (
 	message parcelKind = iota
-	transfer
-	request
-	answer
-	refusal
+	stateNews
+	offer       // keys of envelopes
+	wantRequest // ids that the replicator asked for
+	wantOffered // ids that the relay wants of an offer
+	goneRequest // ids that were asked for and are not there
+	goneOffered
+	taken // outcomes of what was pushed or offered
+	pushed
+	requested
+	offered
 )
 
-// linkTo returns the link to another relay, and the index of its end at r.
-func (r *Replica) linkTo(other *Replica) (*link, int) {
-	for _, l := range r.world.links {
-		if end := slices.Index(l.ends[:], r); end >= 0 && l.ends[1-end] == other {
-			return l, end
+// class is the place of a kind in the order on a link.
+func (k parcelKind) class() int {
+	switch k {
+	case message:
+		return 0
+	case pushed:
+		return 2
+	case requested:
+		return 3
+	case offered:
+		return 4
+	}
+	return 1
+}
+
+const classes = 5
+
+// size is how many bytes a parcel takes on the line, about as many as it would on a real one.
+func (p parcel) size() int {
+	n := 32 + len(p.message) + 32*len(p.ids) + 33*len(p.outcomes)
+	for _, e := range p.entries {
+		n += 40
+		if p.kind != offer {
+			n += int(e.Size)
 		}
 	}
-	return nil, 0
+	return n
 }
 
-// peerNumber is the number by which r knows another relay.
-func (r *Replica) peerNumber(other *Replica) peersync.Peer {
-	return peersync.Peer(100*(r.index+1) + other.index)
+func newLink(a, b *Replica) *link {
+	return &link{world: a.world, ends: [2]*linkEnd{{Replica: a}, {Replica: b}}}
 }
 
-// linkWith returns the link to a peer, and the index of its end at r.
-func (r *Replica) linkWith(peer peersync.Peer) (*link, int) {
-	for _, other := range r.world.Replicas {
-		if other != r && r.peerNumber(other) == peer {
-			return r.linkTo(other)
+// peerAt returns the number by which the relay at one end knows the other.
+func (l *link) peerAt(end int) peersync.Peer {
+	return l.ends[end].numbers[l.ends[1-end].index]
+}
+
+// isPossible reports whether both ends run and know each other.
+func (l *link) isPossible() bool {
+	for i, end := range l.ends {
+		if end.replicator == nil || l.peerAt(i) == 0 {
+			return false
 		}
 	}
-	return nil, 0
+	return true
 }
 
-func (l *link) connectFrom(initiator int) {
+// reconnect brings up a link that is wanted and was not closed for longer.
+func (l *link) reconnect() {
+	if l.up || !l.wanted || l.world.now < l.closedUntil || !l.isPossible() {
+		return
+	}
 	l.up = true
+	for i := 0; i < len(l.secret); i += 8 {
+		binary.LittleEndian.PutUint64(l.secret[i:], l.world.rng.Uint64())
+	}
+	initiator := l.world.rng.IntN(2)
 	for i, end := range l.ends {
-		if other := l.ends[1-i]; end.replicator != nil {
-			end.queueEvent(peersync.PeerUp{
-				Peer: end.peerNumber(other), Initiator: i == initiator, State: other.logState(), Gives: true, Takes: true,
-			})
+		other := l.ends[1-i]
+		other.told = other.logState()
+		end.queueEvent(peersync.PeerUp{
+			Peer: l.peerAt(i), Initiator: i == initiator, State: other.told, Version: "simulated",
+			Gives: !end.terms[other.index].Mirror, Takes: !other.terms[end.index].Mirror,
+		})
+	}
+}
+
+// cutLink loses what is on the link, and settles all ids.
+func (l *link) cutLink() {
+	if !l.up {
+		return
+	}
+	l.up = false
+	var orphans [2][]storage.ID
+	for i, end := range l.ends {
+		for _, id := range slices.Clone(end.sending.order) {
+			l.settleSent(i, peersync.Outcome{ID: id, Status: peersync.Lost}, 0)
+		}
+		orphans[i] = append(slices.Clone(end.requested.order), end.expected.order...)
+		for _, id := range slices.Clone(end.requested.order) {
+			l.settleReceived(i, peersync.Outcome{ID: id, Status: peersync.Lost}, 0, false)
+		}
+		end.queueEvent(peersync.PeerDown{Peer: l.peerAt(i)})
+		end.forgetParked(l)
+		l.ends[i] = &linkEnd{Replica: end.Replica}
+	}
+	for i, end := range l.ends {
+		for _, id := range orphans[i] {
+			end.endIncoming(l, id)
 		}
 	}
 }
 
-func (l *link) cutLink() {
-	l.up = false
-	for i, end := range l.ends {
-		for _, p := range l.queues[i] {
-			if p.kind == transfer {
-				l.settleSent(i, p.id, peersync.Lost)
+// closeFor closes a link that comes back by itself.
+func (l *link) closeFor(d time.Duration) {
+	l.closedUntil = l.world.now + d
+	l.cutLink()
+}
+
+// queueParcel queues what an end sends. Ids and outcomes join those that wait already.
+func (l *link) queueParcel(from int, p parcel) {
+	queue := &l.ends[from].queues[p.kind.class()]
+	if n := len(*queue); n > 0 {
+		last := &(*queue)[n-1]
+		if last.kind == p.kind && last.retry == p.retry && len(p.ids)+len(p.outcomes) > 0 && p.kind != offer &&
+			len(last.ids)+len(p.ids)+len(last.outcomes)+len(p.outcomes) <= peersync.MaxIDs {
+			last.ids, last.outcomes = append(last.ids, p.ids...), append(last.outcomes, p.outcomes...)
+			return
+		}
+	}
+	*queue = append(*queue, p)
+	l.ends[from].queued += len(p.message)
+}
+
+// queueBody queues an envelope, which is read when its turn has come.
+func (l *link) queueBody(from int, kind parcelKind, id storage.ID) {
+	queue := &l.ends[from].queues[kind.class()]
+	*queue = append(*queue, parcel{kind: kind, ids: []storage.ID{id}})
+}
+
+// nextClass returns the class of the first parcel that waits at an end, or classes.
+func (l *link) nextClass(from int) int {
+	if !l.ends[from].Silent {
+		for class, queue := range l.ends[from].queues {
+			if len(queue) > 0 {
+				return class
 			}
 		}
-		for _, id := range l.asked[i] {
-			l.settleReceived(i, id, peersync.Lost)
-		}
-		l.queues[i], l.asked[i] = nil, nil
-		if end.replicator != nil {
-			end.queueEvent(peersync.PeerDown{Peer: end.peerNumber(l.ends[1-i])})
-		}
 	}
+	return classes
 }
 
-// settleSent settles an id of a Transfer at one end.
-func (l *link) settleSent(end int, id storage.ID, status peersync.OutcomeStatus) {
-	r := l.ends[end]
-	r.queueEvent(peersync.Sent{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+// nextMove returns when a link carries something next.
+func (l *link) nextMove(from int) time.Duration {
+	end, next := l.ends[from], never
+	if len(end.flight) > 0 {
+		next = end.flight[0].arrives
+	}
+	if l.nextClass(from) < classes {
+		next = min(next, end.freeAt)
+	}
+	return next
 }
 
-// settleReceived settles an id of a Request, or of a Transfer by the other end, at one end.
-func (l *link) settleReceived(end int, id storage.ID, status peersync.OutcomeStatus) {
-	r := l.ends[end]
-	r.queueEvent(peersync.Received{Peer: r.peerNumber(l.ends[1-end]), Outcomes: []peersync.Outcome{{ID: id, Status: status}}})
+func (l *link) canMove(from int) bool { return l.up && l.nextMove(from) <= l.world.now }
+
+// moveFrom delivers the first parcel that has arrived, or else sends the first one that waits.
+func (l *link) moveFrom(from int) {
+	end, now := l.ends[from], l.world.now
+	if len(end.flight) > 0 && end.flight[0].arrives <= now {
+		p := end.flight[0]
+		end.flight = end.flight[1:]
+		l.deliverTo(1-from, p)
+		return
+	}
+	queue := &end.queues[l.nextClass(from)]
+	p := (*queue)[0]
+	*queue = (*queue)[1:]
+	if !l.loadParcel(from, &p) {
+		return
+	}
+	p.arrives = now + l.line.Latency
+	if l.line.Bandwidth > 0 {
+		end.freeAt = now + time.Duration(p.size())*time.Second/time.Duration(l.line.Bandwidth)
+		p.arrives = end.freeAt + l.line.Latency
+	}
+	if p.arrives <= now && len(end.flight) == 0 {
+		l.deliverTo(1-from, p)
+		return
+	}
+	end.flight = append(end.flight, p)
 }
 
-// deliverFrom delivers the first parcel of an end to the other one.
-func (l *link) deliverFrom(from int) {
-	sender, receiver := l.ends[from], l.ends[1-from]
-	sender.world.mu.Lock()
-	defer sender.world.mu.Unlock()
-	p := l.queues[from][0]
-	l.queues[from] = l.queues[from][1:]
+// loadParcel reads what a parcel carries, and reports whether it has to be sent.
+func (l *link) loadParcel(from int, p *parcel) bool {
+	end := l.ends[from]
 	switch p.kind {
 	case message:
-		receiver.queueEvent(peersync.PeerMessage{Peer: receiver.peerNumber(sender), Data: p.message})
-	case transfer:
-		entry := sender.findEntry(p.id)
-		if entry == nil {
-			l.settleSent(from, p.id, peersync.Gone)
-			return
+		end.queued -= len(p.message)
+		l.announceRoom(from)
+	case offer, pushed, requested, offered:
+		for _, id := range p.ids {
+			switch e := end.findEntry(id); {
+			case e != nil:
+				p.entries = append(p.entries, *e)
+			case p.kind == requested:
+				l.queueParcel(from, parcel{kind: goneRequest, ids: []storage.ID{id}})
+			default:
+				if p.kind == offered {
+					l.queueParcel(from, parcel{kind: goneOffered, ids: []storage.ID{id}})
+				}
+				l.settleSent(from, peersync.Outcome{ID: id, Status: peersync.Gone}, 0)
+			}
 		}
-		l.settleSent(from, p.id, l.acceptEntry(1-from, *entry))
-	case request:
-		kind := answer
-		if sender, held := l.ends[1-from], l.ends[1-from].findEntry(p.id); held == nil || sender.replicator == nil {
-			kind = refusal
+		p.ids = nil
+		return len(p.entries) > 0
+	}
+	return true
+}
+
+// exchangeStates tells each end now and then that the log of the other has moved.
+func (l *link) exchangeStates() {
+	for i, end := range l.ends {
+		if l.up && end.told != end.logState() && l.world.rng.IntN(20) == 0 {
+			l.tellState(i)
 		}
-		l.queues[1-from] = append(l.queues[1-from], parcel{kind: kind, id: p.id})
-	case answer, refusal:
-		if i := slices.Index(l.asked[1-from], p.id); i >= 0 {
-			l.asked[1-from] = slices.Delete(l.asked[1-from], i, i+1)
-		}
-		if entry := sender.findEntry(p.id); p.kind == answer && entry != nil {
-			l.acceptEntry(1-from, *entry)
-			return
-		}
-		l.settleReceived(1-from, p.id, peersync.Gone)
 	}
 }
 
-// acceptEntry adds an envelope to the log at one end, or refuses it, and settles its id. It
-// returns what became of it.
-func (l *link) acceptEntry(end int, e peersync.Entry) peersync.OutcomeStatus {
-	r := l.ends[end]
-	status := peersync.Known
-	switch {
-	case e.Born < r.floor:
-		status = peersync.TooOld
-	case r.addEnvelope(e.Key, e.Size, r.peerNumber(l.ends[1-end])):
-		status = peersync.Stored
-	}
-	l.settleReceived(end, e.ID, status)
-	return status
+// tellState tells the other end the state of an end.
+func (l *link) tellState(from int) {
+	end := l.ends[from]
+	end.told = end.logState()
+	l.queueParcel(from, parcel{kind: stateNews, state: end.told})
 }
 
-// beginLinkCall begins a call that needs a link. If it returns no error, the caller holds the mutex of
-// the world and must unlock it.
-func (r *Replica) beginLinkCall(ctx context.Context, name string, broken error, peer peersync.Peer, args ...any) (*link, int, error) {
-	if err := r.beginCall(ctx, name, broken, append([]any{peer}, args...)...); err != nil {
-		return nil, 0, err
+// settleSent settles an id of a Push or an Offer at one end, once for each call.
+func (l *link) settleSent(at int, o peersync.Outcome, retry time.Duration) {
+	end := l.ends[at]
+	for range end.sending.take(o.ID) {
+		end.queueEvent(peersync.Sent{Peer: l.peerAt(at), Outcomes: []peersync.Outcome{o}, RetryAfter: retry})
 	}
-	if !r.up[peer] {
-		r.recordFault("%s to peer %d, which is not up", name, peer)
-	}
-	l, end := r.linkWith(peer)
-	err := error(nil)
-	switch {
-	case l == nil || !l.up:
-		err = peersync.ErrPeerUnknown
-	case len(l.queues[end]) >= maxQueue || len(l.asked[end]) >= maxQueue:
-		err = peersync.ErrBusy
-	}
-	if err != nil {
-		r.world.mu.Unlock()
-		return nil, 0, err
-	}
-	return l, end, nil
+	l.announceRoom(at)
 }
 
-// Send implements [peersync.Links].
-func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error {
-	l, end, err := r.beginLinkCall(ctx, "send", peersync.CheckMessage(data), to, digestOf(data))
-	if err != nil {
-		return err
+// settleReceived settles an id of a Request at one end, once for each call, or reports an envelope
+// that the other end pushed or offered.
+func (l *link) settleReceived(at int, o peersync.Outcome, retry time.Duration, report bool) {
+	end := l.ends[at]
+	calls := end.requested.take(o.ID)
+	if report {
+		calls = max(calls, 1)
 	}
-	defer r.world.mu.Unlock()
-	l.queues[end] = append(l.queues[end], parcel{kind: message, message: slices.Clone(data)})
-	return nil
+	for range calls {
+		end.queueEvent(peersync.Received{Peer: l.peerAt(at), Outcomes: []peersync.Outcome{o}, RetryAfter: retry})
+	}
+	l.announceRoom(at)
 }
 
-// Push implements [peersync.Links].
-func (r *Replica) Push(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	return r.sendEnvelopes(ctx, "push", to, ids)
+// announceRoom says that a call may succeed that failed with ErrBusy.
+func (l *link) announceRoom(at int) {
+	end := l.ends[at]
+	d := end.denied
+	if l.up && d != (denied{}) && hasRoom(&end.sending, d.ids) && hasRoom(&end.requested, d.requests) && end.queued+d.bytes <= peersync.MaxQueued {
+		end.denied = denied{}
+		end.queueEvent(peersync.PeerReady{Peer: l.peerAt(at)})
+	}
 }
 
-// Offer implements [peersync.Links].
-func (r *Replica) Offer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	return r.sendEnvelopes(ctx, "offer", to, ids)
+func hasRoom(underWay *idSet, more int) bool {
+	return underWay.len()+more <= peersync.MaxUnderWay
 }
 
-func (r *Replica) sendEnvelopes(ctx context.Context, call string, to peersync.Peer, ids []storage.ID) error {
-	l, end, err := r.beginLinkCall(ctx, call, peersync.CheckIDs(len(ids)), to, ids)
-	if err != nil {
-		return err
-	}
-	defer r.world.mu.Unlock()
-	for _, id := range ids {
-		l.queues[end] = append(l.queues[end], parcel{kind: transfer, id: id})
-	}
-	return nil
+// idSet counts how often each id was added. Its order is that of the first time.
+type idSet struct {
+	order []storage.ID
+	calls map[storage.ID]int
 }
 
-// Request implements [peersync.Links].
-func (r *Replica) Request(ctx context.Context, from peersync.Peer, keys []peersync.Key) error {
-	l, end, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(len(keys)), from, keys)
-	if err != nil {
-		return err
+func (s *idSet) len() int { return len(s.order) }
+
+func (s *idSet) has(id storage.ID) bool { return s.calls[id] > 0 }
+
+// add adds an id and reports whether it is new.
+func (s *idSet) add(id storage.ID) bool {
+	if s.calls == nil {
+		s.calls = make(map[storage.ID]int)
 	}
-	defer r.world.mu.Unlock()
-	for _, k := range keys {
-		if r.findEntry(k.ID) != nil {
-			l.settleReceived(end, k.ID, peersync.Known)
-			continue
-		}
-		l.asked[end] = append(l.asked[end], k.ID)
-		l.queues[end] = append(l.queues[end], parcel{kind: request, id: k.ID})
+	if s.calls[id]++; s.calls[id] > 1 {
+		return false
 	}
-	return nil
+	s.order = append(s.order, id)
+	return true
 }
 
-// Rest implements [peersync.Links]. The World decides when the link comes back.
-func (r *Replica) Rest(ctx context.Context, peer peersync.Peer, pause time.Duration) error {
-	l, _, err := r.beginLinkCall(ctx, "rest", peersync.CheckRest(pause), peer, pause)
-	if err != nil {
-		return err
+// take removes an id and returns how often it was added.
+func (s *idSet) take(id storage.ID) int {
+	n := s.calls[id]
+	if n > 0 {
+		delete(s.calls, id)
+		i := slices.Index(s.order, id)
+		s.order = slices.Delete(s.order, i, i+1)
 	}
-	defer r.world.mu.Unlock()
-	l.cutLink()
-	return nil
-}
-
-// Drop implements [peersync.Links].
-func (r *Replica) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
-	l, _, err := r.beginLinkCall(ctx, "drop", peersync.CheckText(reason), peer, reason)
-	if err != nil {
-		return err
-	}
-	defer r.world.mu.Unlock()
-	l.cutLink()
-	return nil
+	return n
 }

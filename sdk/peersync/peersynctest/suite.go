@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugintest"
@@ -131,13 +132,21 @@ func (f *fixture) runUntilQuiet() {
 	}
 }
 
-// runTicks runs the world until it is quiet, then through n ticks.
+// runTicks runs the world until it is quiet, then through n ticks of every replicator.
 func (f *fixture) runTicks(n int) {
 	f.Helper()
 	f.runUntilQuiet()
 	for range n {
-		f.world.Tick()
+		f.world.tick()
 		f.runUntilQuiet()
+	}
+}
+
+// runFor runs the world while some time passes.
+func (f *fixture) runFor(d time.Duration) {
+	f.Helper()
+	if err := f.world.RunFor(f.Context(), d); err != nil {
+		f.Fatal(err)
 	}
 }
 
@@ -155,7 +164,7 @@ func (f *fixture) runRandomSteps(moments int) {
 		case what < 6 && a != b:
 			w.Cut(a, b)
 		case what < 8:
-			w.Tick()
+			w.tick()
 		}
 		for range w.rng.IntN(12) {
 			if _, err := w.runStep(f.Context()); err != nil {
@@ -194,3 +203,6 @@ var canceled = func() context.Context {
 }()
 
 func isNotStarted(err error) bool { return errors.Is(err, peersync.ErrNotStarted) }
+
+// peer returns the number by which the first relay knows another one.
+func (f *fixture) peer(other int) peersync.Peer { return f.world.Replicas[0].Peer(other) }

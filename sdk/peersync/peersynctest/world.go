@@ -13,20 +13,24 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// World simulates relays that replicate one board, without clocks, networks and disks. A seed
-// decides what happens next. If the replicators keep the contract, the same seed and the same
-// calls of World lead to the same history.
+// World simulates relays that replicate one board, on a virtual clock, with simulated links and
+// stores. A seed decides what happens next. If the replicators keep the contract, the same seed
+// and the same calls of World lead to the same history.
+//
+// Time stands still except in [World.RunFor]. At first all relays are configured as peers of each
+// other, nothing limits what they take, links are as fast as can be, and all of them are down.
 //
 // A World belongs to one goroutine.
 type World struct {
-	// Replicas are the relays. Links between them are down at first.
+	// Replicas are the relays.
 	Replicas []*Replica
 
-	rng   *rand.Rand
-	mu    sync.Mutex // guards the fields below and the replicas, from replicators that call outside of Handle
-	links []*link
-	now   time.Duration
-	posts uint64
+	rng     *rand.Rand
+	mu      sync.Mutex // guards the fields below and the replicas, from replicators that call outside of Handle
+	links   []*link
+	now     time.Duration
+	posts   uint64
+	choices []choice // reused by runStep
 }
 
 // firstHour is the hour in which a World begins.
@@ -36,10 +40,9 @@ const firstHour storage.Hour = 480_000
 func NewWorld(seed uint64, n int) *World {
 	w := &World{rng: rand.New(rand.NewPCG(seed, uint64(n)))}
 	for i := range n {
-		r := &Replica{world: w, index: i, cursors: make(map[string][]byte)}
-		r.Renew()
+		r := newReplica(w, i, n)
 		for _, other := range w.Replicas {
-			w.links = append(w.links, &link{ends: [2]*Replica{other, r}})
+			w.links = append(w.links, newLink(other, r))
 		}
 		w.Replicas = append(w.Replicas, r)
 	}
@@ -49,39 +52,73 @@ func NewWorld(seed uint64, n int) *World {
 // Start starts a replicator at a relay. It replaces the previous one, which must be dead or
 // closed. Its links are down.
 func (w *World) Start(at int, replicator peersync.Replicator) {
-	r := w.Replicas[at]
-	for i := range w.Replicas {
-		if i != at {
-			w.Cut(at, i)
-		}
-	}
+	w.Stop(at)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	start := peersync.Start{State: r.logState(), Hour: w.presentHour()}
+	r := w.Replicas[at]
+	start := peersync.Start{State: r.logState(), Hour: r.presentHour(), Peers: r.configuredPeers()}
 	for i := 0; i < len(start.Seed); i += 8 {
 		binary.LittleEndian.PutUint64(start.Seed[i:], w.rng.Uint64())
 	}
-	r.replicator, r.up, r.startedAt = replicator, make(map[peersync.Peer]bool), w.now
+	r.replicator, r.up, r.startedAt, r.wakeAt = replicator, make(map[peersync.Peer]bool), w.now, never
 	r.pending = []peersync.Event{start}
 }
 
-// Post posts n envelopes at a relay, as a client does.
+// Stop turns a relay off: its links are down, and nothing calls its replicator any more.
+func (w *World) Stop(at int) {
+	for i := range w.Replicas {
+		w.Cut(at, i)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.Replicas[at]
+	r.replicator, r.pending, r.wakeAt = nil, nil, never
+}
+
+// Post posts n envelopes at a relay, as clients do.
 func (w *World) Post(at, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for range n {
-		w.posts++
-		key := peersync.Key{Born: w.presentHour(), ID: storage.NewID(binary.BigEndian.AppendUint64(nil, w.posts), nil)}
-		w.Replicas[at].addEnvelope(key, uint32(w.rng.IntN(storage.MaxEnvelope)), 0)
+		r := w.Replicas[at]
+		r.addEnvelope(w.newKey(r.presentHour()), w.newSize(), 0)
 	}
 }
 
-// Connect brings the link between two relays up, if it is down.
+// PostTwice posts one envelope at two relays. The first one accepts it an hour before the second.
+func (w *World) PostTwice(first, second int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key, size := w.newKey(w.Replicas[second].presentHour()), w.newSize()
+	w.Replicas[second].addEnvelope(key, size, 0)
+	key.Born--
+	w.Replicas[first].addEnvelope(key, size, 0)
+}
+
+func (w *World) newKey(born storage.Hour) peersync.Key {
+	w.posts++
+	return peersync.Key{Born: born, ID: storage.NewID(binary.BigEndian.AppendUint64(nil, w.posts), nil)}
+}
+
+func (w *World) newSize() uint32 { return uint32(w.rng.IntN(storage.MaxEnvelope)) }
+
+// SetLine changes the link between two relays.
+func (w *World) SetLine(a, b int, line Line) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l != nil {
+		l.line = line
+	}
+}
+
+// Connect brings the link between two relays up, if both have a replicator, and the peers are
+// configured. After a Drop or a Rest the link comes back by itself, until Cut.
 func (w *World) Connect(a, b int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); !l.up {
-		l.connectFrom(w.rng.IntN(2))
+	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l != nil && l.isPossible() {
+		l.wanted = true
+		l.reconnect()
 	}
 }
 
@@ -89,28 +126,130 @@ func (w *World) Connect(a, b int) {
 func (w *World) Cut(a, b int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l.up {
+	if l, _ := w.Replicas[a].linkTo(w.Replicas[b]); l != nil {
+		l.wanted = false
 		l.cutLink()
 	}
 }
 
-// Tick lets a second pass, and sometimes an hour more.
-func (w *World) Tick() {
+// maxSteps is after how many steps a world that nobody touches must be quiet.
+const maxSteps = 1 << 20
+
+// Run runs the world until nothing more happens without the passing of time. The seed decides the
+// order. It returns the first error of a Handle.
+func (w *World) Run(ctx context.Context) error {
+	for range maxSteps {
+		if quiet, err := w.runStep(ctx); quiet || err != nil {
+			return err
+		}
+	}
+	return errors.New("the replicators never become quiet although no time passes")
+}
+
+// RunFor runs the world while some time passes. Replicators get a Tick every second.
+func (w *World) RunFor(ctx context.Context, d time.Duration) error {
+	for end := w.now + d; ; {
+		if err := w.Run(ctx); err != nil || w.now >= end {
+			return err
+		}
+		w.advanceClock(end)
+	}
+}
+
+// choice is something that can happen now: one of a direction of a link, and a relay.
+type choice struct {
+	link *link
+	from int
+	r    *Replica
+}
+
+// runStep lets one thing happen: a link carries something, or a relay calls Handle.
+func (w *World) runStep(ctx context.Context) (quiet bool, err error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now += time.Second
-	if w.rng.IntN(50) == 0 {
-		w.now += time.Hour
+	w.choices = w.choices[:0]
+	for _, l := range w.links {
+		for from := range l.ends {
+			if l.canMove(from) {
+				w.choices = append(w.choices, choice{link: l, from: from})
+			}
+		}
 	}
 	for _, r := range w.Replicas {
-		if r.replicator != nil {
-			r.queueEvent(peersync.Tick{Now: w.now - r.startedAt, Hour: w.presentHour()})
+		if len(r.pending) > 0 || r.wakeAt <= w.now {
+			w.choices = append(w.choices, choice{r: r})
+		}
+	}
+	if len(w.choices) == 0 {
+		w.mu.Unlock()
+		return true, nil
+	}
+	c := w.choices[w.rng.IntN(len(w.choices))]
+	if c.link != nil {
+		for range 1 + w.rng.IntN(8) {
+			if c.link.canMove(c.from) {
+				c.link.moveFrom(c.from)
+			}
+		}
+		w.mu.Unlock()
+		return false, nil
+	}
+	w.mu.Unlock()
+	return false, c.r.handleQueued(ctx)
+}
+
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)
+
+// advanceClock moves the clock to the next moment at which something can happen, but not beyond end.
+func (w *World) advanceClock(end time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := min(end, w.now.Truncate(time.Second)+time.Second)
+	for _, l := range w.links {
+		for from := range l.ends {
+			next = min(next, l.nextMove(from))
+		}
+	}
+	for _, r := range w.Replicas {
+		next = min(next, r.wakeAt)
+	}
+	w.setClock(next)
+}
+
+// setClock moves the clock. The caller holds w.mu.
+func (w *World) setClock(now time.Duration) {
+	w.now = now
+	if now%time.Second != 0 {
+		return
+	}
+	for _, l := range w.links {
+		l.reconnect()
+		l.exchangeStates()
+		for i := range l.ends {
+			l.announceRoom(i)
+		}
+	}
+	for _, r := range w.Replicas {
+		if r.replicator != nil && (now%idleTick == 0 || r.isConnected()) {
+			r.queueTick()
 		}
 	}
 }
 
-// presentHour returns the hour of the simulation. The caller holds w.mu.
-func (w *World) presentHour() storage.Hour { return firstHour + storage.Hour(w.now/time.Hour) }
+// idleTick is how often a replicator without links gets a Tick.
+const idleTick = 10 * time.Second
+
+// tick lets a second pass without running the world meanwhile, and gives each replicator a Tick.
+func (w *World) tick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setClock(w.now.Truncate(time.Second) + time.Second)
+	for _, r := range w.Replicas {
+		if r.replicator != nil {
+			r.queueTick()
+		}
+	}
+}
 
 // passHour lets an hour pass, which replicators learn with the next Tick, and returns the new
 // one.
@@ -118,60 +257,36 @@ func (w *World) passHour() storage.Hour {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now += time.Hour
-	return w.presentHour()
+	return w.Replicas[0].presentHour()
 }
 
-// maxSteps is after how many steps a world that nobody touches must be quiet.
-const maxSteps = 1 << 20
-
-// Run runs the world until nothing is under way. The seed decides the order. It returns the
-// first error of a Handle.
-func (w *World) Run(ctx context.Context) error {
-	for range maxSteps {
-		if quiet, err := w.runStep(ctx); quiet || err != nil {
-			return err
-		}
-	}
-	return errors.New("the replicators never become quiet between two ticks")
-}
-
-// runStep delivers one parcel or calls one Handle.
-func (w *World) runStep(ctx context.Context) (quiet bool, err error) {
-	w.mu.Lock()
-	var choices []func(context.Context) error
-	for _, l := range w.links {
-		for from := range l.queues {
-			if len(l.queues[from]) > 0 {
-				choices = append(choices, func(context.Context) error { l.deliverFrom(from); return nil })
-			}
-		}
-	}
-	for _, r := range w.Replicas {
-		if len(r.pending) > 0 && r.replicator != nil {
-			choices = append(choices, r.handleQueued)
-		}
-	}
-	if len(choices) == 0 {
-		w.mu.Unlock()
-		return true, nil
-	}
-	choice := choices[w.rng.IntN(len(choices))]
-	w.mu.Unlock()
-	return false, choice(ctx)
-}
-
-// Equal returns an error if the boards differ above the highest of their floors.
-func (w *World) Equal() error {
+// Equal returns an error if an envelope that was born at or after the highest of the floors is at
+// one relay and not at another. It compares the relays with the given indexes, or all.
+func (w *World) Equal(at ...int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	compared := w.Replicas
+	if len(at) > 0 {
+		compared = nil
+		for _, i := range at {
+			compared = append(compared, w.Replicas[i])
+		}
+	}
 	var above peersync.Range
-	for _, r := range w.Replicas {
+	for _, r := range compared {
 		above.Lo.Born = max(above.Lo.Born, r.floor)
 	}
-	first := w.Replicas[0]
-	for _, r := range w.Replicas[1:] {
-		if got, want := r.sumWithin(above), first.sumWithin(above); got != want {
-			return fmt.Errorf("relay %d has other envelopes than relay 0: %d and %d", r.index, got.Count, want.Count)
+	for _, r := range compared {
+		for _, other := range compared {
+			lacks := 0
+			for _, k := range r.keysWithin(above) {
+				if other.findEntry(k.ID) == nil {
+					lacks++
+				}
+			}
+			if lacks > 0 {
+				return fmt.Errorf("relay %d lacks %d of the %d envelopes of relay %d", other.index, lacks, len(r.keysWithin(above)), r.index)
+			}
 		}
 	}
 	return nil

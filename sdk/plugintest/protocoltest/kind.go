@@ -266,7 +266,7 @@ func (k *peersyncKind) hasMark(ctx context.Context) (bool, error) {
 func (k *peersyncKind) holdCall(ctx context.Context) (heldCall, error) {
 	released, reached, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var once, release sync.Once
-	k.world.Replicas[0].Refuse = func(string) error {
+	k.world.Replicas[0].Refuse = func(string, peersync.Peer) error {
 		once.Do(func() { close(reached) })
 		<-released
 		return nil
