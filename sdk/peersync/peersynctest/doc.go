@@ -14,7 +14,7 @@
 //					Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
 //						return transport.OpenPeerSync(tb, dir, nil, host)
 //					},
-//					Resumes: true,
+//					Converges: true, Resumes: true,
 //				})
 //			})
 //		}
@@ -24,6 +24,25 @@
 //
 // Most checks hold for every replicator, even one that does nothing. An [Opener] can claim
 // further promises of an algorithm, which are then checked as well.
+//
+// # The simulated world
+//
+// A [World] has relays, links between them and a clock that moves only in [World.RunFor]. A test
+// starts a replicator at each relay, posts, connects, and makes the world as bad as it likes:
+// slow or damaging lines ([World.SetLine]), quotas and mirrors ([Replica.SetTerms]), floors, new
+// epochs, wrong clocks, peers that come and go, calls that fail ([Replica.Refuse]), relays that
+// never answer ([Replica.Silent]) and hostile twins ([NewTwist]). A line for each call of the
+// host is in [Replica.Calls]. What is a breach of the contract is in [Replica.Faults], and a
+// test should fail if there are any.
+//
+//	w := peersynctest.NewWorld(seed, 2)
+//	for i, r := range w.Replicas {
+//		w.Start(i, newReplicator(r))
+//	}
+//	w.Post(0, 100)
+//	w.Connect(0, 1)
+//	if err := w.RunFor(ctx, time.Minute); err != nil { … }
+//	if err := w.Equal(); err != nil { … }
 //
 // # What it cannot prove
 //

@@ -18,8 +18,14 @@ var eventChecks = []check{
 	{"FullBatch", "MaxEvents is the greatest number of events in one Handle", (*fixture).checkFullBatch},
 	{"LongMessages", "MaxMessage bounds a message to or from a peer", (*fixture).checkLongMessages},
 	{"TooMuch", "A call beyond a limit fails with ErrTooLarge and does nothing", (*fixture).checkTooMuch},
+	{"Busy", "Beyond that, a call fails with ErrBusy and queues nothing; PeerReady says when another one may succeed", (*fixture).checkBusy},
+	{"UnderWay", "Envelopes are under way from the call until their outcome", (*fixture).checkUnderWay},
+	{"Outcomes", "Outcome says what became of one envelope", (*fixture).checkOutcomes},
+	{"Peers", "PeersChanged says that other peers are configured now", (*fixture).checkPeers},
+	{"Epochs", "LogAdvanced says that the epoch has changed, PeerMoved the same of a peer", (*fixture).checkEpochs},
+	{"Clocks", "Hour is by the clock of the relay, which may be wrong and may jump", (*fixture).checkClocks},
 	{"UpAndDown", "A replicator calls Links only for peers that are up: from PeerUp until PeerDown", (*fixture).checkUpAndDown},
-	{"Floor", "What was born before the floor is in no answer, and is TooOld when it comes", (*fixture).checkFloor},
+	{"Floor", "Floor: what was born before is in no answer, and is TooOld when it comes", (*fixture).checkFloor},
 	{"Backlog", "Handle may take seconds, but not longer than ctx", (*fixture).checkBacklog},
 }
 
@@ -33,6 +39,8 @@ func (f *fixture) checkUnknownPeers() {
 		peersync.PeerMessage{Peer: unknownPeer, Data: []byte("hello")},
 		peersync.Sent{Peer: unknownPeer, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Lost}}},
 		peersync.Received{Peer: unknownPeer, Outcomes: []peersync.Outcome{{ID: id, Status: peersync.Gone}}},
+		peersync.PeerMoved{Peer: unknownPeer, State: peersync.State{Floor: firstHour}},
+		peersync.PeerReady{Peer: unknownPeer},
 		peersync.PeerDown{Peer: unknownPeer},
 		peersync.PeerDown{},
 	} {
@@ -98,11 +106,23 @@ func (f *fixture) checkGarbage() {
 }
 
 func (f *fixture) checkExtremes() {
+	f.newConnectedWorld(1, 2)
+	last := storage.Seq(math.MaxInt64)
+	far := peersync.State{First: last, Last: last, Count: math.MaxUint64, Floor: math.MaxUint32}
+	lost := []peersync.Outcome{{ID: storage.NewID([]byte("far"), nil), Status: peersync.OverQuota}}
+	f.mustHandle(
+		peersync.PeerMoved{Peer: f.peer(1), State: far},
+		peersync.PeerMoved{Peer: f.peer(1)},
+		peersync.Sent{Peer: f.peer(1), Outcomes: lost, RetryAfter: math.MaxInt64},
+		peersync.Received{Peer: f.peer(1), Outcomes: lost, RetryAfter: math.MaxInt64},
+	)
+	f.runTicks(1)
+	for at := range f.opened {
+		f.closeAt(at)
+	}
 	f.newWorld(1, 1)
 	f.world.Start(0, f.opened[0].Replicator)
 	f.runUntilQuiet()
-	last := storage.Seq(math.MaxInt64)
-	far := peersync.State{First: last, Last: last, Count: math.MaxUint64, Floor: math.MaxUint32}
 	f.mustHandle(
 		peersync.LogAdvanced{State: far}, // although the log ends at 0
 		peersync.LogAdvanced{},
@@ -155,6 +175,118 @@ func (f *fixture) checkTooMuch() {
 		}
 	}
 	f.runTicks(1) // the replicator goes on
+}
+
+// checkBusy gives a replicator more than may be under way, to a peer that never answers and to one
+// that does.
+func (f *fixture) checkBusy() {
+	f.newConnectedWorld(1, 3)
+	f.world.Replicas[1].Silent = true
+	f.world.Post(0, peersync.MaxUnderWay+2*peersync.MaxIDs)
+	f.runFor(time.Minute)
+	for _, r := range f.world.Replicas[:2] {
+		number := r.Peer(2)
+		r.Refuse = func(_ string, peer peersync.Peer) error {
+			if peer == number {
+				return peersync.ErrBusy
+			}
+			return nil
+		}
+	}
+	f.world.Post(1, 10)
+	f.runFor(30 * time.Second)
+	f.world.Replicas[0].Refuse, f.world.Replicas[1].Refuse, f.world.Replicas[1].Silent = nil, nil, false
+	f.runFor(30 * time.Second)
+}
+
+// checkUnderWay has slow links, so that outcomes come much later than other events.
+func (f *fixture) checkUnderWay() {
+	f.newWorld(1, 3)
+	f.eachPair(func(a, b int) { f.world.SetLine(a, b, Line{Latency: 20 * time.Second, Bandwidth: 20_000}) })
+	for at := range f.opened {
+		f.world.Start(at, f.opened[at].Replicator)
+	}
+	f.connectAll()
+	for at := range f.opened {
+		f.world.PostTwice(at, (at+1)%3)
+		f.world.Post(at, 20)
+		f.runFor(30 * time.Second)
+	}
+	f.runRandomSteps(40)
+	f.runFor(time.Minute)
+}
+
+// checkOutcomes has envelopes refused for each reason that there is.
+func (f *fixture) checkOutcomes() {
+	for what, change := range []func(){
+		func() { f.world.Replicas[1].SetTerms(0, Terms{Mirror: true}) },
+		func() { f.world.Replicas[1].SetTerms(0, Terms{Quota: 2, QuotaTime: 10 * time.Second}) },
+		func() { f.world.Replicas[1].RaiseFloor(firstHour + 1000) },
+		func() { f.world.SetLine(0, 1, Line{Corrupt: 2}) },
+		func() {
+			f.world.Replicas[1].Refuse = func(call string, _ peersync.Peer) error {
+				if call == "store" {
+					return peersync.ErrUnavailable
+				}
+				return nil
+			}
+		},
+	} {
+		f.newConnectedWorld(uint64(what), 2)
+		change()
+		f.connectAll()
+		for range 5 {
+			f.world.Post(0, 5)
+			f.world.PostTwice(0, 1)
+			f.runFor(10 * time.Second)
+		}
+		for at := range f.opened {
+			f.closeAt(at)
+		}
+	}
+}
+
+// checkPeers removes peers and adds them with other numbers, up to as many as there may be.
+func (f *fixture) checkPeers() {
+	f.newConnectedWorld(1, 3)
+	for range 5 {
+		f.world.Post(0, 3)
+		f.world.Replicas[0].RemovePeer(1)
+		f.runTicks(1)
+		f.world.Replicas[0].AddPeer(1)
+		f.connectAll()
+		f.runTicks(1)
+	}
+	many := make([]peersync.Peer, peersync.MaxPeers)
+	for i := range many {
+		many[i] = unknownPeer - peersync.Peer(len(many)-i)
+	}
+	f.mustHandle(peersync.PeersChanged{Peers: many})
+	f.mustHandle(peersync.PeersChanged{}, peersync.PeersChanged{Peers: f.world.Replicas[0].configuredPeers()})
+	f.runTicks(2)
+}
+
+// checkEpochs gives a relay and its peer new epochs while replicators run.
+func (f *fixture) checkEpochs() {
+	f.newConnectedWorld(1, 2)
+	for round := range 4 {
+		f.world.Post(0, 20)
+		f.world.Post(1, 20)
+		f.runRandomSteps(10)
+		f.world.Replicas[round%2].Renew()
+		f.connectAll()
+		f.runTicks(3)
+	}
+}
+
+func (f *fixture) checkClocks() {
+	f.newConnectedWorld(1, 2)
+	for _, hours := range []int{1, -1, 10_000, 0, -10_000, 2} {
+		f.world.Replicas[0].SetClock(hours)
+		f.world.Post(0, 5)
+		f.world.Post(1, 5)
+		f.runTicks(3)
+	}
 }
 
 func (f *fixture) checkUpAndDown() {

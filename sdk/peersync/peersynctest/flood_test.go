@@ -27,6 +27,7 @@ var floodPlugin = plugin.Plugin{
 // if the sums differ, or something did not arrive, each offers all that it has.
 type flood struct {
 	host  peersync.HostServices
+	atEnd bool // begins at the end of the log, because twins compare their boards anyway
 	now   time.Duration
 	state peersync.State
 	track track
@@ -254,6 +255,9 @@ func (f *flood) loadTrack(ctx context.Context) bool {
 		return false
 	}
 	f.track = track{loaded: true, next: 1}
+	if f.atEnd {
+		f.track.epoch, f.track.next = f.state.Epoch, f.state.Last+1
+	}
 	if len(value) == 24 {
 		f.track.next = storage.Seq(binary.BigEndian.Uint64(value[copy(f.track.epoch[:], value):]))
 	}

@@ -167,6 +167,9 @@ func (l *link) requestKey(at int, k peersync.Key) {
 	o, retry := l.judgeKey(at, k, end.expected.len()+end.requested.len())
 	if by := end.incoming[k.ID]; o.Status == 0 && by != nil && by != l {
 		o.Status = peersync.UnderWay
+		if by.ends[by.endOf(end.Replica)].requested.has(k.ID) {
+			end.doubleRequests++
+		}
 	}
 	switch {
 	case o.Status != 0 && !asked:

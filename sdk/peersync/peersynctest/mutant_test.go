@@ -3,6 +3,7 @@ package peersynctest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -21,6 +22,8 @@ type mutant struct {
 	fault  fault
 	starts int
 	down   peersync.Peer // the last one
+	waited int           // ticks since something changed
+	up     []peersync.Peer
 }
 
 // fault is what a mutant does differently. Fields that are nil change nothing.
@@ -99,9 +102,10 @@ func alsoDoes(besides func(ctx context.Context, m *mutant, e peersync.Event)) fa
 // changedHost is a host with some methods replaced.
 type changedHost struct {
 	peersync.HostServices
-	load func(ctx context.Context, name string) ([]byte, error)
-	log  func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error)
-	send func(ctx context.Context, to peersync.Peer, ids []storage.ID) error
+	load  func(ctx context.Context, name string) ([]byte, error)
+	log   func(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error)
+	push  func(ctx context.Context, to peersync.Peer, ids []storage.ID) error
+	offer func(ctx context.Context, to peersync.Peer, ids []storage.ID) error
 }
 
 func (h *changedHost) Load(ctx context.Context, name string) ([]byte, error) {
@@ -119,10 +123,17 @@ func (h *changedHost) Log(ctx context.Context, req peersync.LogRequest) (peersyn
 }
 
 func (h *changedHost) Push(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-	if h.send == nil {
+	if h.push == nil {
 		return h.HostServices.Push(ctx, to, ids)
 	}
-	return h.send(ctx, to, ids)
+	return h.push(ctx, to, ids)
+}
+
+func (h *changedHost) Offer(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
+	if h.offer == nil {
+		return h.HostServices.Offer(ctx, to, ids)
+	}
+	return h.offer(ctx, to, ids)
 }
 
 const unknownPeer = ^peersync.Peer(0)
@@ -193,6 +204,39 @@ var mutants = map[string]fault{
 		}
 		return m.Replicator.Handle(ctx, events)
 	}},
+	"Busy": failsAt(func(e peersync.Event) bool { _, ok := e.(peersync.PeerReady); return ok }),
+	"UnderWay": {before: func(m *mutant, events []peersync.Event) error { // expects outcomes within seconds
+		for _, e := range events {
+			switch e.(type) {
+			case peersync.PeerUp:
+				m.waited = 1
+			case peersync.LogAdvanced:
+				if m.waited > 0 {
+					m.waited = 2
+				}
+			case peersync.Sent, peersync.Received:
+				m.waited = 1
+			case peersync.Tick:
+				if m.waited > 1 {
+					m.waited++
+				}
+			}
+		}
+		if m.waited > 10 {
+			return errMutant
+		}
+		return nil
+	}},
+	"Outcomes": failsAt(func(e peersync.Event) bool {
+		sent, ok := e.(peersync.Sent)
+		return ok && sent.Outcomes[0].Status == peersync.Invalid
+	}),
+	"Peers": failsAt(func(e peersync.Event) bool {
+		changed, ok := e.(peersync.PeersChanged)
+		return ok && len(changed.Peers) == peersync.MaxPeers
+	}),
+	"Epochs": failsAt(func(e peersync.Event) bool { moved, ok := e.(peersync.PeerMoved); return ok && moved.State.Count == 0 }),
+	"Clocks": failsAt(func(e peersync.Event) bool { tick, ok := e.(peersync.Tick); return ok && tick.Hour < 479_000 }),
 	"UpAndDown": alsoDoes(func(ctx context.Context, m *mutant, e peersync.Event) {
 		switch e := e.(type) {
 		case peersync.PeerDown:
@@ -217,10 +261,48 @@ var mutants = map[string]fault{
 		}
 	}),
 	"Converges": {host: func(host peersync.HostServices) peersync.HostServices {
-		return &changedHost{HostServices: host, send: func(ctx context.Context, to peersync.Peer, ids []storage.ID) error {
-			return host.Push(ctx, to, append(ids[1:], ids[1%len(ids)])) // leaves the first id out
-		}}
+		leaveOut := func(call func(context.Context, peersync.Peer, []storage.ID) error) func(context.Context, peersync.Peer, []storage.ID) error {
+			return func(ctx context.Context, to peersync.Peer, ids []storage.ID) error { // leaves the first id out
+				return call(ctx, to, append(ids[1:], ids[1%len(ids)]))
+			}
+		}
+		return &changedHost{HostServices: host, push: leaveOut(host.Push), offer: leaveOut(host.Offer)}
 	}},
+	"Hostile": {before: func(m *mutant, events []peersync.Event) error { // ends its work at a message that makes no sense
+		for i, e := range events {
+			if message, ok := e.(peersync.PeerMessage); m.starts > 0 || ok && len(message.Data) != messageSize {
+				m.starts++
+				events[i] = peersync.PeerDown{Peer: m.down}
+			}
+			if up, ok := e.(peersync.PeerUp); ok {
+				m.down = up.Peer
+			}
+		}
+		return nil
+	}},
+	"EqualIsQuiet": {host: func(host peersync.HostServices) peersync.HostServices { // sends what the peer may have
+		return &changedHost{HostServices: host, offer: host.Push}
+	}, before: func(m *mutant, events []peersync.Event) error { // and begins again and again
+		for i, e := range events {
+			if tick, ok := e.(peersync.Tick); ok && tick.Now%(10*time.Minute) == 0 && m.down > 0 {
+				events[i] = peersync.Sent{Peer: m.down, Outcomes: []peersync.Outcome{{Status: peersync.Lost}}}
+			}
+			if up, ok := e.(peersync.PeerUp); ok {
+				m.down = up.Peer
+			}
+		}
+		return nil
+	}},
+	"OneAtATime": alsoDoes(func(ctx context.Context, m *mutant, e peersync.Event) {
+		switch e := e.(type) {
+		case peersync.PeerUp:
+			m.up = append(m.up, e.Peer)
+		case peersync.Tick:
+			for _, p := range m.up { // asks everybody for an envelope that nobody has
+				m.host.Request(ctx, p, []peersync.Key{{Born: 480_000, ID: storage.ID{1}}})
+			}
+		}
+	}),
 	"Resumes": {host: func(host peersync.HostServices) peersync.HostServices {
 		return &changedHost{HostServices: host, load: func(context.Context, string) ([]byte, error) { return nil, nil }}
 	}},
@@ -231,6 +313,11 @@ var mutants = map[string]fault{
 			return page, err
 		}}
 	}},
+	"CursorsOfGone": alsoDoes(func(ctx context.Context, m *mutant, e peersync.Event) {
+		if up, ok := e.(peersync.PeerUp); ok {
+			m.host.Save(ctx, peersync.Cursor{Name: fmt.Sprintf("peer/%d", up.Peer), Value: []byte("x")})
+		}
+	}),
 }
 
 // TestChecksFindMutants shows that each check finds its fault.

@@ -42,6 +42,21 @@ func TestIdleReplicatorPasses(t *testing.T) {
 	})
 }
 
+// TestBeginAtEndPasses shows that a replicator that resumes may begin at the end of the log.
+func TestBeginAtEndPasses(t *testing.T) {
+	atEnd := floodPlugin
+	atEnd.PeerSync = func(_ context.Context, _ plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
+		return &flood{host: host, atEnd: true}, nil
+	}
+	peersynctest.Run(t, peersynctest.Opener{
+		Open: func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error) {
+			return plugintest.Transports(tb, atEnd)[0].OpenPeerSync(tb, dir, nil, host)
+		},
+		Converges: true,
+		Resumes:   true,
+	})
+}
+
 type idleReplicator struct{}
 
 func (idleReplicator) Handle(context.Context, []peersync.Event) error { return nil }

@@ -54,6 +54,9 @@ type Replica struct {
 	incoming   map[storage.ID]*link         // what a link will bring, or say that it is gone
 	parked     map[storage.ID][]parkedOffer // offers of what is incoming
 	traffic    Traffic
+	// doubleRequests counts requests for what the replicator had requested from another peer,
+	// without outcome yet.
+	doubleRequests int
 
 	replicator peersync.Replicator // nil: the relay is off
 	startedAt  time.Duration

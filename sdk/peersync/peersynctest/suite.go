@@ -1,6 +1,7 @@
 package peersynctest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
@@ -17,11 +18,11 @@ type Opener struct {
 	Open func(tb testing.TB, dir string, host peersync.HostServices) (*plugintest.Opened, error)
 
 	// Converges claims that the boards of connected relays become equal above the highest of
-	// their floors, whatever happened before.
+	// their floors, whatever happened before, and that no envelope moves without need.
 	Converges bool
-	// Resumes claims that a replicator follows the log from a cursor: a replicator that is
-	// opened again reads no entry that the previous one had handled. In a new epoch it reads
-	// the log from the beginning.
+	// Resumes claims that a replicator keeps its place in the log: one that is opened again
+	// reads no entry that one before it had read and had time to save. Where the first one
+	// begins is its own affair. Its cursors stay few, however many peers come and go.
 	Resumes bool
 }
 
@@ -56,6 +57,9 @@ type fixture struct {
 	world  *World
 	dirs   []string
 	opened []*plugintest.Opened
+
+	mayLink func(a, b int) bool // nil: all relays may be linked
+	posters int                 // clients post at the first relays; 0: at all
 }
 
 // newWorld makes a new world of n relays and opens a replicator at each, without starting it.
@@ -116,11 +120,12 @@ func (f *fixture) restartAt(at int) {
 }
 
 // connectAll brings up all links.
-func (f *fixture) connectAll() {
-	for a := range f.world.Replicas {
-		for b := range a {
-			f.world.Connect(a, b)
-		}
+func (f *fixture) connectAll() { f.eachPair(f.connect) }
+
+// connect brings up a link, if there may be one.
+func (f *fixture) connect(a, b int) {
+	if f.mayLink == nil || f.mayLink(a, b) {
+		f.world.Connect(a, b)
 	}
 }
 
@@ -154,22 +159,30 @@ func (f *fixture) runFor(d time.Duration) {
 func (f *fixture) runRandomSteps(moments int) {
 	f.Helper()
 	w := f.world
+	posters := cmp.Or(f.posters, len(w.Replicas))
 	for range moments {
 		a, b := w.rng.IntN(len(w.Replicas)), w.rng.IntN(len(w.Replicas))
-		switch what := w.rng.IntN(10); {
-		case what < 3:
-			w.Post(a, 1+w.rng.IntN(4))
-		case what < 5 && a != b:
-			w.Connect(a, b)
-		case what < 6 && a != b:
+		switch what := w.rng.IntN(20); {
+		case what < 5:
+			w.Post(a%posters, 1+w.rng.IntN(4))
+		case what < 6 && posters > 1:
+			w.PostTwice(a%posters, (a+1)%posters)
+		case what < 10 && a != b:
+			f.connect(a, b)
+		case what < 12 && a != b:
 			w.Cut(a, b)
-		case what < 8:
+		case what < 16:
 			w.tick()
+		case what < 17:
+			f.runFor(time.Duration(w.rng.IntN(10_000)) * time.Millisecond)
 		}
 		for range w.rng.IntN(12) {
 			if _, err := w.runStep(f.Context()); err != nil {
 				f.Fatal(err)
 			}
+		}
+		if w.rng.IntN(50) == 0 {
+			w.passHour()
 		}
 	}
 }
