@@ -31,6 +31,8 @@ type testReport struct {
 	Sandbox bool               `json:"sandbox"`
 	// Attached is the process that was started by hand, or 0.
 	Attached int `json:"attached,omitempty"`
+	// Claims are what the author promises beyond the contract, ascending.
+	Claims []string `json:"claims,omitempty"`
 
 	Results []reportedResult `json:"results"`
 	Failed  int              `json:"failed"`
@@ -52,6 +54,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	invalidBody := f.Path("invalid")
 	traced := f.Bool("trace", false, "")
 	only := f.String("run", "", "")
+	claimed := f.String("claim", "", "")
 	granted := f.Grants()
 	shown := addStatsOutput(f)
 	named, err := f.ParseArgs(args, "PATH")
@@ -80,6 +83,9 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err := shown.validate(run.Plugin.Kind); err != nil {
 		return err
 	}
+	if run.Claims, err = parseClaims(*claimed, run.Plugin.Kind); err != nil {
+		return err
+	}
 	values, err := readBody(*body, run.Plugin.Schema)
 	if err != nil {
 		return err
@@ -92,7 +98,7 @@ func testPlugin(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if *traced {
 		t = &tracer{w: stderr}
 	}
-	checks := selectChecks(s.buildChecks(values, invalid, t, shown), pattern)
+	checks := selectChecks(s.buildChecks(values, invalid, t, shown, run.Claims), pattern)
 	begin := time.Now()
 	if !f.JSON {
 		writeDescribed(stdout, run, len(checks))
@@ -135,7 +141,7 @@ func (c testReport) verdictError(ctx context.Context, checks int) error {
 
 // suiteOf returns the suite of the kind of a plugin. The suite may fill the disk of a store: a plugin in
 // the sandbox writes in its directory only.
-func suiteOf(d plugin.Description, t plugintest.Transport, values map[string]any, shown *statsOutput) []plugintest.Check {
+func suiteOf(d plugin.Description, t plugintest.Transport, values map[string]any, shown *statsOutput, claims []string) []plugintest.Check {
 	open := func(tb testing.TB, dir string) (*plugintest.Opened, error) { return t.Open(tb, dir, values) }
 	switch d.Kind {
 	case plugin.KindStorage:
@@ -151,6 +157,8 @@ func suiteOf(d plugin.Description, t plugintest.Transport, values map[string]any
 			Open: func(tb testing.TB, dir string, h peersync.HostServices) (*plugintest.Opened, error) {
 				return t.OpenPeerSync(tb, dir, values, h)
 			},
+			Converges: slices.Contains(claims, peersynctest.ClaimConverges),
+			Resumes:   slices.Contains(claims, peersynctest.ClaimResumes),
 		})
 	}
 }
@@ -202,6 +210,7 @@ func writeSummary(w io.Writer, c testReport, took time.Duration) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s in %s: %d passed, %d failed, %d skipped\n", command.CountOf(len(c.Results), "check"),
 		took.Round(time.Second/10), counts[plugintest.Passed], counts[plugintest.Failed], counts[plugintest.Skipped])
+	writeClaims(w, c)
 	if len(broken) > 0 {
 		_, err = fmt.Fprintf(w, "again, only what failed: -run %s\n", pathname.Quote("^("+strings.Join(broken, "|")+")$"))
 	}

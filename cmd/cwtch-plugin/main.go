@@ -35,7 +35,7 @@ func program() command.Program {
 		Intro: "cwtch-plugin is for authors of plugins for cwtch-relay.",
 		Commands: []command.Command{
 			{Name: "new", Args: "KIND NAME [-lang go|python|node] [-dir DIR] [-module PATH] [-sdk DIR]", About: "write the first files of a plugin", Run: newPlugin},
-			{Name: "test", Args: "PATH|KIND/NAME [-config BODY] [-invalid BODY] [-run REGEXP] [-trace] [-shows URL|FILE [-prefix TEXT]] [GRANTS] [-json]", About: "does a plugin keep the protocol and the contract of its kind? BODY is a file with what would stand in its block, or, for -invalid, what it has to refuse; FILE or URL is where a stats plugin shows its numbers; KIND/NAME is one that $CWTCH_REATTACH_PLUGINS names", Run: testPlugin},
+			{Name: "test", Args: "PATH|KIND/NAME [-config BODY] [-invalid BODY] [-run REGEXP] [-claim CLAIMS] [-trace] [-shows URL|FILE [-prefix TEXT]] [GRANTS] [-json]", About: "does a plugin keep the protocol and the contract of its kind? BODY is a file with what would stand in its block, or, for -invalid, what it has to refuse; CLAIMS are what a peersync plugin promises, of converges,resumes; FILE or URL is where a stats plugin shows its numbers; KIND/NAME is one that $CWTCH_REATTACH_PLUGINS names", Run: testPlugin},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-plugin")},
 		},
 		Trailer: command.GrantsHelp,

@@ -64,7 +64,7 @@ func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.D
 }
 
 // buildChecks returns the checks of the protocol and then those of the kind.
-func (s subject) buildChecks(values, invalid map[string]any, t *tracer, shown *statsOutput) []plugintest.Check {
+func (s subject) buildChecks(values, invalid map[string]any, t *tracer, shown *statsOutput, claims []string) []plugintest.Check {
 	opener := protocoltest.Opener{Attach: s.attach, Config: values, Invalid: invalid}
 	var transport plugintest.Transport
 	if s.attach != nil {
@@ -76,7 +76,7 @@ func (s subject) buildChecks(values, invalid map[string]any, t *tracer, shown *s
 	if t != nil {
 		opener.Tracer, transport = t, transport.Traced(t)
 	}
-	return t.traceChecks(append(protocoltest.Checks(opener), suiteOf(s.description, transport, values, shown)...))
+	return t.traceChecks(append(protocoltest.Checks(opener), suiteOf(s.description, transport, values, shown, claims)...))
 }
 
 // maxTraced bounds the lines for one check. The suite of a store makes some hundred
