@@ -37,13 +37,19 @@ func findSubject(ctx context.Context, granted *command.Grants, name string) (sub
 		if err == nil && string(d.Kind)+"/"+d.Name != name {
 			err = fmt.Errorf("the process at %s is the %s plugin %q, not %s", at.Socket, d.Kind, d.Name, name)
 		}
+		if err == nil {
+			err = d.CheckContract()
+		}
 		return subject{description: d, attach: &at}, err
 	}
 	s := subject{}
 	if s.program, err = granted.Program(name); err != nil {
 		return subject{}, err
 	}
-	if s.description, err = s.program.Describe(ctx); err != nil {
+	if s.description, err = s.program.Describe(ctx); err == nil {
+		err = s.description.CheckContract()
+	}
+	if err != nil {
 		return subject{}, err
 	}
 	if at, ok := attachments[string(s.description.Kind)+"/"+s.description.Name]; ok {

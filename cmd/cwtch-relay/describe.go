@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
@@ -60,7 +61,11 @@ func writeDescription(w io.Writer, d plugin.Description, origin string) error {
 	if d.Doc != "" {
 		fmt.Fprintf(&b, "%s\n", d.Doc)
 	}
-	fmt.Fprintf(&b, "\nprotocol      %s\ncapabilities  %s\nsandbox       %s\n", command.Join(d.Protocols), command.Join(d.Capabilities), network)
+	contract := strconv.Itoa(d.Contract)
+	if err := d.CheckContract(); err != nil {
+		contract += ": " + err.Error()
+	}
+	fmt.Fprintf(&b, "\nprotocol      %s\ncontract      %s\ncapabilities  %s\nsandbox       %s\n", command.Join(d.Protocols), contract, command.Join(d.Capabilities), network)
 	fmt.Fprintf(&b, "\nIn a server of the configuration:\n\n%s", indentText(config.Sample(d)))
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -18,6 +18,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -41,6 +44,10 @@ func TestMain(m *testing.M) {
 			p.Doc = "confined"
 		}
 		plugin.Serve(p)
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == "earlier contract" {
+		serveDescription("\n\x08peersync\x12\x07outside\x1a\x051.2.3*\x00B\x01\x01")
 		return
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cwtch-relay/cwtch-relay/sdk/pluginproc.spawnLoop"))
@@ -456,6 +463,36 @@ func TestDescribeRefusesAnotherPlugin(t *testing.T) {
 	if _, err := declare(t, x).Describe(t.Context()); err == nil || !strings.Contains(err.Error(), `is the storage plugin "outside"`) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestDescribeRefusesAnEarlierContract: the configuration has no plugin that was built before
+// version 1 of the contract of peersync, and a person can still look at it.
+func TestDescribeRefusesAnEarlierContract(t *testing.T) {
+	x := install(t)
+	x.Kind, x.Args = plugin.KindPeerSync, []string{"earlier contract"}
+	_, err := declare(t, x).Describe(t.Context())
+	if want := "cannot be used: it was built for an earlier contract of peersync than version 1: build it anew"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	named := declare(t, x)
+	named.named = x.Path
+	if d, err := named.Describe(t.Context()); err != nil || d.Contract != 0 || d.CheckContract() == nil {
+		t.Errorf("named: %+v, %v", d, err)
+	}
+}
+
+// serveDescription is a plugin that answers every call with the encoded description of a plugin.
+func serveDescription(description string) {
+	answer := &emptypb.Empty{}
+	answer.ProtoReflect().SetUnknown([]byte(description))
+	plugin.ServeInterceptor(plugin.Interceptor{
+		Name: "outside", Codec: encoding.GetCodecV2("proto"),
+		Open: func(context.Context, *slog.Logger) (grpc.StreamHandler, func(context.Context) error, error) {
+			return func(_ any, stream grpc.ServerStream) error {
+				return errors.Join(stream.RecvMsg(&emptypb.Empty{}), stream.SendMsg(answer))
+			}, func(context.Context) error { return nil }, nil
+		},
+	})
 }
 
 func TestDescribeRefusesWhatIsNoPlugin(t *testing.T) {

@@ -164,6 +164,11 @@ func (p *Program) Describe(ctx context.Context) (plugin.Description, error) {
 		return plugin.Description{}, fmt.Errorf("%v: %s does not say what it is: %w; %s asks again", p, p.Path, err, pathname.Command("cwtch-relay", "plugin", "describe", p.Path))
 	case p.named == "" && (d.Kind != p.Kind || d.Name != p.Name):
 		return plugin.Description{}, fmt.Errorf("%v: %s is the %s plugin %q", p, p.Path, d.Kind, d.Name)
+	case p.named != "": // only to be looked at
+		return d, nil
+	}
+	if err := d.CheckContract(); err != nil {
+		return plugin.Description{}, fmt.Errorf("%v: %s cannot be used: %w", p, p.Path, err)
 	}
 	return d, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -47,6 +48,37 @@ func TestCursorsAreKept(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".cursors-*")); err != nil || len(left) > 0 {
 		t.Errorf("files left behind: %v, %v", left, err)
+	}
+}
+
+// TestSaveIsAllOrNothing shows that cursors of one Save are all kept, or none of them.
+func TestSaveIsAllOrNothing(t *testing.T) {
+	c, err := loadCursors(filepath.Join(t.TempDir(), "cursors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	save := func(cursors ...peersync.Cursor) error { return c.saveCursors(cursors) }
+	one := []byte("1")
+	if err := save(peersync.Cursor{Name: "b", Value: one}, peersync.Cursor{Name: "a", Value: one}, peersync.Cursor{Name: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	var many []peersync.Cursor
+	for i := range peersync.MaxCursors - 1 {
+		many = append(many, peersync.Cursor{Name: fmt.Sprint(i), Value: one})
+	}
+	many = append(many, peersync.Cursor{Name: "a"}) // leaves 256 with b
+	if err := save(append(many[:len(many)-1:len(many)-1], peersync.Cursor{Name: "a", Value: []byte("2")})...); !errors.Is(err, peersync.ErrTooLarge) {
+		t.Errorf("257 cursors: %v", err)
+	}
+	if got := c.listCursors(); !slices.Equal(got, []string{"a", "b"}) || string(c.loadCursor("a")) != "1" {
+		t.Errorf("after a Save that failed there are %v", got)
+	}
+	if err := save(many...); err != nil {
+		t.Errorf("256 cursors after one was deleted: %v", err)
+	}
+	again, err := loadCursors(c.path)
+	if err != nil || !slices.Equal(again.listCursors(), c.listCursors()) || len(again.values) != peersync.MaxCursors || len(again.loadCursor("a")) > 0 {
+		t.Errorf("the file has %d cursors, %v", len(again.values), err)
 	}
 }
 

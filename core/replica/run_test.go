@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
@@ -62,6 +63,69 @@ func TestRunTellsOfNewsAndTime(t *testing.T) {
 			t.Errorf("then came %+v, want %+v", h.events[1:], want)
 		}
 	})
+}
+
+// wakingReplicator asks for a tick in each Handle, after one of the times in turn.
+type wakingReplicator struct {
+	recordingReplicator
+	host  peersync.HostServices
+	after []time.Duration
+}
+
+func (h *wakingReplicator) Handle(ctx context.Context, events []peersync.Event) error {
+	if len(h.after) > 0 {
+		if err := h.host.Wake(ctx, h.after[0]); err != nil {
+			return err
+		}
+		h.after = h.after[1:]
+	}
+	return h.recordingReplicator.Handle(ctx, events)
+}
+
+// TestWakeBringsATick shows that a Tick comes when a replicator has asked for it, once, and
+// that a later wish replaces an earlier one.
+func TestWakeBringsATick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, storagetest.NewMemory())
+		h := &wakingReplicator{host: r, after: []time.Duration{3700 * time.Millisecond, 0, time.Hour, 300 * time.Millisecond}}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		r.Run(ctx, h)
+		var got []time.Duration
+		for _, e := range h.events {
+			if tick, ok := e.(peersync.Tick); ok {
+				got = append(got, tick.Now)
+			}
+		}
+		// 0 brings a tick at once. The next one comes ten seconds later, at a full second.
+		want := []time.Duration{3700, 3700, 14000, 14300}
+		for i := range want {
+			want[i] *= time.Millisecond
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("ticks at %v, want %v", got, want)
+		}
+	})
+}
+
+// TestLongHandleIsCut shows that a Handle has the time that the contract gives it, and no more.
+func TestLongHandleIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, storagetest.NewMemory())
+		begin := time.Now()
+		err := r.runOnce(t.Context(), stuckReplicator{})
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took != host.HandleTimeout {
+			t.Errorf("a Handle that never returns: %v after %v", err, took)
+		}
+	})
+}
+
+// stuckReplicator returns from no Handle before its context has ended.
+type stuckReplicator struct{ peersync.Replicator }
+
+func (stuckReplicator) Handle(ctx context.Context, _ []peersync.Event) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // TestRunStartsAFailedReplicatorAgain shows that a replicator that fails is given Start

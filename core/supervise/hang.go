@@ -14,6 +14,7 @@ const (
 	healthMethod  = "health"
 	compactMethod = "compact"
 	checkMethod   = "check"
+	handleMethod  = "handle"
 )
 
 // hangDetector decides that a plugin hangs. It remembers the calls that the plugin
@@ -69,7 +70,7 @@ func (t timing) hangLimit(method string) time.Duration {
 	switch method {
 	case healthMethod:
 		return t.health
-	case compactMethod, checkMethod:
+	case compactMethod, checkMethod, handleMethod:
 		return t.step
 	}
 	return t.hang

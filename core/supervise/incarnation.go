@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +20,8 @@ type incarnation struct {
 	number int
 	config *Config
 	*process
-	hangs hangDetector
+	hangs    hangDetector
+	handling atomic.Pointer[time.Time] // when the Handle under way began; nil: there is none
 }
 
 // fatalError is a fault that a new start would meet again.
@@ -57,6 +59,9 @@ func (l *loop) describePlugin(ctx context.Context, inc *incarnation) error {
 	}
 	if d.Kind != l.kind || d.Name != l.name {
 		return fatalError{error: fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
+	}
+	if err := d.CheckContract(); err != nil {
+		return fatalError{error: fmt.Errorf("the binary cannot be used: %w", err), always: true}
 	}
 	l.updateStatus(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
 	return nil
@@ -129,6 +134,9 @@ func (l *loop) checkHealth(ctx context.Context, inc *incarnation) error {
 	}
 	if health.State == host.Failed {
 		return fmt.Errorf("the plugin cannot go on: %s", health.Reason)
+	}
+	if begin := inc.handling.Load(); begin != nil && health.State == host.Ready && time.Since(*begin) >= l.timing.hang {
+		health = host.Health{State: host.Degraded, Reason: fmt.Sprintf("a Handle has taken %v already; after %v the process is killed", l.timing.hang, l.timing.step)}
 	}
 	l.showHealth(health)
 	return nil

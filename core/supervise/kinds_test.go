@@ -99,6 +99,49 @@ func TestReplicatorStartsAnew(t *testing.T) {
 	}
 }
 
+// TestLongHandleIsShownAndThenEnded shows that the status tells of a Handle that takes long
+// while it is under way, and that a Handle which never returns ends the process.
+func TestLongHandleIsShownAndThenEnded(t *testing.T) {
+	h := reportRecorder{got: make(chan string, 1)}
+	r := startSupervised(t, func(c *setup) {
+		c.Kind, c.Host = plugin.KindPeerSync, h
+		c.timing.hang, c.timing.step = 50*time.Millisecond, 200*time.Millisecond
+	}, "peersync")
+	r.mustBeReady()
+	replicator := r.PeerSync()
+	if err := replicator.Handle(r.ctx(), []peersync.Event{peersync.Start{}}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, giveUp := context.WithTimeout(r.ctx(), time.Second)
+	defer giveUp()
+	go func() { ended <- replicator.Handle(ctx, []peersync.Event{peersync.PeerReady{Peer: 1}}) }()
+	s := r.await("shown", func(s Status) bool { return s.State == Degraded })
+	if want := "a Handle has taken 50ms already; after 200ms the process is killed"; s.Reason != want || len(ended) > 0 {
+		t.Errorf("the status has %q, and the Handle has ended: %v", s.Reason, len(ended) > 0)
+	}
+	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("handle: %v", err)
+	}
+	s = r.await("replaced", func(s Status) bool { return s.State == Ready && s.Incarnation == 2 })
+	if s.LastError != "handle: no answer within 200ms" {
+		t.Errorf("the last error is %q", s.LastError)
+	}
+}
+
+// TestEarlierContractIsRefused starts a plugin with the description of one that was built
+// before version 1 of the contract of peersync.
+func TestEarlierContractIsRefused(t *testing.T) {
+	r := startSupervised(t, func(c *setup) { c.Kind = plugin.KindPeerSync }, "earlier contract")
+	err := r.WaitReady(r.ctx())
+	if want := "it was built for an earlier contract of peersync than version 1: build it anew with the sdk of this release"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if s := r.Status(); s.State != Failed || s.Incarnation != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestStoreKeepsALedger(t *testing.T) {
 	r := startSupervised(t, nil, "good")
 	r.mustBeReady()

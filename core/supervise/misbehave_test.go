@@ -18,6 +18,9 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -73,6 +76,8 @@ func TestMain(m *testing.M) {
 		select {}
 	case "deaf": // handshakes, and then accepts nothing
 		listenDeaf()
+	case "earlier contract":
+		serveDescription("\n\x08peersync\x12\x04test\x1a\x051.2.3*\x00B\x01\x01")
 	default:
 		plugin.Serve(testPlugin(mode))
 	}
@@ -95,6 +100,20 @@ func announce(path string) {
 }
 
 var presenceConn net.Conn // from the garbage collector
+
+// serveDescription is a plugin that answers every call with the encoded description of a plugin.
+func serveDescription(description string) {
+	answer := &emptypb.Empty{}
+	answer.ProtoReflect().SetUnknown([]byte(description))
+	plugin.ServeInterceptor(plugin.Interceptor{
+		Name: "test", Codec: encoding.GetCodecV2("proto"),
+		Open: func(context.Context, *slog.Logger) (grpc.StreamHandler, func(context.Context) error, error) {
+			return func(_ any, stream grpc.ServerStream) error {
+				return errors.Join(stream.RecvMsg(&emptypb.Empty{}), stream.SendMsg(answer))
+			}, func(context.Context) error { return nil }, nil
+		},
+	})
+}
 
 func listenDeaf() {
 	l, err := net.Listen("unix", os.Getenv("PLUGIN_UNIX_SOCKET_DIR")+"/deaf")
@@ -371,11 +390,14 @@ func (*testExporter) Export(_ context.Context, s stats.Snapshot) error {
 func (*testExporter) ForceFlush(context.Context) error { return nil }
 func (*testExporter) Close() error                     { return nil }
 
-// testReplicator reports every event, and returns an error for a message.
+// testReplicator reports every event, returns an error for a message, and hangs at a PeerReady.
 type testReplicator struct{ host peersync.HostServices }
 
 func (r *testReplicator) Handle(ctx context.Context, events []peersync.Event) error {
 	for _, e := range events {
+		if _, ok := e.(peersync.PeerReady); ok {
+			select {}
+		}
 		if m, ok := e.(peersync.PeerMessage); ok {
 			return fmt.Errorf("cannot go on after %q", m.Data)
 		}

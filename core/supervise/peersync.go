@@ -31,9 +31,11 @@ func isReplicatorFault(err error) bool {
 type replicator struct{ *proxy }
 
 func (r replicator) Handle(ctx context.Context, events []peersync.Event) error {
-	call, err := r.beginCall(ctx, "handle")
+	call, err := r.beginCall(ctx, handleMethod)
 	if err != nil {
 		return err
 	}
+	call.incarnation.handling.Store(&call.begin)
+	defer call.incarnation.handling.Store(nil)
 	return r.endCall(ctx, call, call.PeerSync().Handle(ctx, events))
 }

@@ -124,7 +124,7 @@ type timing struct {
 	limitsEvery time.Duration // between two looks at memory and threads
 	health      time.Duration // until the answer
 	hang        time.Duration // calls of one method going unanswered
-	step        time.Duration // the same of Compact and Check
+	step        time.Duration // the same of Compact, Check and Handle
 	backoffMin  time.Duration // before the first restart
 	backoffMax  time.Duration // before any
 	stable      time.Duration // ready this long: the next delay is short

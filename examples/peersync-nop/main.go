@@ -51,38 +51,46 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 		}
 	}
 	if r.behind && ctx.Err() == nil {
-		err := r.readLog(ctx)
-		r.behind = err != nil
-		if r.behind && ctx.Err() == nil {
+		more, err := r.readLog(ctx)
+		r.behind = more || err != nil
+		switch {
+		case more:
+			_ = r.host.Wake(ctx, 0) // without it, the next event continues
+		case r.behind && ctx.Err() == nil:
 			r.reportToOperator(ctx, fmt.Sprintf("waits after entry %d: the relay could not answer", r.seen))
 		}
 	}
 	return ctx.Err()
 }
 
-// readLog reads the log to its end.
-func (r *replicator) readLog(ctx context.Context) error {
+// maxPages is how many pages of the log one Handle reads. The relay waits only two minutes
+// for it, and a log may be long.
+const maxPages = 16
+
+// readLog reads on in the log. It reports whether there may be more.
+func (r *replicator) readLog(ctx context.Context) (more bool, err error) {
 	if err := r.loadCursor(ctx); err != nil {
-		return err
+		return false, err
 	}
 	epoch, seen := r.epoch, r.seen
-	for {
+	for range maxPages {
 		page, err := r.host.Log(ctx, peersync.LogRequest{From: r.seen + 1})
 		if err != nil {
-			return err
+			return false, err
 		}
+		more = len(page.Entries) > 0 || page.Epoch != r.epoch
 		if page.Epoch != r.epoch { // another store: begin at its start
 			r.epoch, r.seen = page.Epoch, 0
 			continue
 		}
-		if len(page.Entries) == 0 {
+		if !more {
 			break
 		}
 		// A real plugin would tell its peers about the entries here.
 		r.seen = page.Entries[len(page.Entries)-1].Seq
 	}
 	if r.epoch == epoch && r.seen == seen && r.floor == r.told {
-		return nil
+		return more, nil
 	}
 	r.told = r.floor
 	summary := fmt.Sprintf("has seen the log up to entry %d", r.seen)
@@ -90,7 +98,7 @@ func (r *replicator) readLog(ctx context.Context) error {
 		summary += fmt.Sprintf(", of which nothing from before hour %d is kept", r.floor)
 	}
 	r.reportToOperator(ctx, summary)
-	return r.host.Save(ctx, peersync.Cursor{Name: cursor, Value: binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen))})
+	return more, r.host.Save(ctx, peersync.Cursor{Name: cursor, Value: binary.BigEndian.AppendUint64(r.epoch[:], uint64(r.seen))})
 }
 
 // loadCursor restores the position of the replicator before this one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net"
 	"reflect"
 	"strings"
@@ -91,7 +92,7 @@ func TestDescribe(t *testing.T) {
 	}})
 	got, err := c.Describe(t.Context())
 	want := plugin.Description{
-		Kind: plugin.KindStorage, Name: "x", Version: "1", Doc: "A store.", Protocols: []int{1},
+		Kind: plugin.KindStorage, Name: "x", Version: "1", Contract: 1, Doc: "A store.", Protocols: []int{1},
 		Schema: plugin.Schema{
 			Attributes: []plugin.Attribute{{Name: "n", Type: plugin.Int, Default: "3", Min: new(int64(1)), Max: new(int64(9))}},
 			Blocks:     []plugin.Block{{Name: "b", Labelled: true, Schema: plugin.Schema{Attributes: []plugin.Attribute{{Name: "s", Type: plugin.String, OneOf: []string{"a"}, Required: true}}}}},
@@ -99,6 +100,31 @@ func TestDescribe(t *testing.T) {
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// TestContracts tells which versions of the contract of each kind the relay uses.
+func TestContracts(t *testing.T) {
+	for _, c := range []struct {
+		kind plugin.Kind
+		says uint32
+		want string // in the error; empty: it is used
+	}{
+		{plugin.KindStorage, 0, ""}, {plugin.KindStorage, 1, ""},
+		{plugin.KindStorage, 2, "built for version 2 of the contract of storage, and this release knows version 1"},
+		{plugin.KindStats, 0, ""}, {plugin.KindStats, 1, ""},
+		{plugin.KindPeerSync, 0, "built for an earlier contract of peersync than version 1: build it anew"},
+		{plugin.KindPeerSync, 1, ""},
+		{plugin.KindPeerSync, math.MaxUint32, "and this release knows version 1: run a later release"},
+	} {
+		client := dialPlugin(t, &fakePlugin{describe: &pb.DescribeResponse{Kind: string(c.kind), Name: "x", Version: "1", Contract: c.says}})
+		d, err := client.Describe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.CheckContract(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s that says %d: %v, want %q", c.kind, c.says, err, c.want)
+		}
 	}
 }
 

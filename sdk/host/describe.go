@@ -27,6 +27,7 @@ func decodeDescription(resp *pb.DescribeResponse) (plugin.Description, error) {
 	}
 	d := plugin.Description{
 		Kind: plugin.Kind(resp.GetKind()), Name: resp.GetName(), Version: resp.GetVersion(), Doc: resp.GetDoc(),
+		Contract:  decodeContract(plugin.Kind(resp.GetKind()), resp.GetContract()),
 		Protocols: decodeProtocols(resp.GetProtocols()), Network: resp.GetNetwork(),
 		Capabilities: decodeCapabilities(resp.GetCapabilities()), Schema: schema,
 	}
@@ -34,6 +35,15 @@ func decodeDescription(resp *pb.DescribeResponse) (plugin.Description, error) {
 		return plugin.Description{}, &ContractError{What: err.Error()}
 	}
 	return d, nil
+}
+
+// decodeContract reads the version of the contract. Plugins of storage and stats did not say it
+// at first.
+func decodeContract(kind plugin.Kind, n uint32) int {
+	if n == 0 && kind != plugin.KindPeerSync {
+		return 1
+	}
+	return int(n)
 }
 
 // decodeProtocols reads the versions of the framing. An empty list stands for version 1. A

@@ -24,7 +24,7 @@ const (
 	CallTimeout   = 30 * time.Second // calls of a store
 	StepTimeout   = 2 * time.Minute  // Compact and Check, which move and read much
 	ExportTimeout = 10 * time.Second // Export and ForceFlush
-	HandleTimeout = 5 * time.Minute  // it may have to read a whole log
+	HandleTimeout = 2 * time.Minute  // a replicator cuts longer work into pieces
 )
 
 // Sizes, in bytes.

@@ -46,6 +46,25 @@
 // Then the earlier hour wins, and its key moves: a relay that learns of an earlier hour from an
 // Offer, a Push or a Request lowers its own, by at most [storage.MaxAging] hours in all.
 //
+// # Version 1, frozen
+//
+// This is version 1 of the contract, and it is frozen: a plugin that keeps it works with
+// every later relay of version 1, without a new build. None of this changes:
+//
+//   - the methods of [Replicator] and [HostServices], and what their comments demand
+//   - the events, and when they come
+//   - the limits
+//   - the numbers on the wire: of fields, events, outcomes and errors
+//
+// This may be added:
+//
+//   - events, which a replicator ignores that does not know them
+//   - calls of the host, without which a replicator works as before
+//   - fields of events, calls and answers, whose zero value means what their absence means now
+//   - checks of sentences that stand here already
+//
+// A plugin that was built before version 1 is refused: its description names no contract.
+//
 // # Proof
 //
 // Package peersynctest checks an implementation against this contract in a small simulation,
@@ -62,8 +81,9 @@ import (
 // Replicator is the algorithm of a peer-sync plugin.
 type Replicator interface {
 	// Handle processes events in order. Without events it returns no error. It may take
-	// seconds, for example to read the whole log, but not longer than ctx, which it passes
-	// to its calls of the host. If ctx has ended before the call, Handle does nothing and
+	// seconds, but not longer than ctx, which it passes to its calls of the host. The relay
+	// gives it two minutes, and then replaces the process; Wake cuts longer work, such as
+	// reading the whole log, into pieces. If ctx has ended before the call, Handle does nothing and
 	// returns the error of ctx.
 	//
 	// A replicator ignores what it does not understand: messages that make no sense, peers

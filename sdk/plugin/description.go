@@ -73,6 +73,7 @@ type Description struct {
 	Kind         Kind         `json:"kind"`
 	Name         string       `json:"name"`
 	Version      string       `json:"version"`
+	Contract     int          `json:"contract"` // version of the contract of the kind; 0 stands for one before 1
 	Doc          string       `json:"doc,omitempty"`
 	Protocols    []int        `json:"protocols"`         // versions of the framing, ascending; none stands for 1
 	Network      string       `json:"network,omitempty"` // see Plugin.Network
@@ -91,6 +92,7 @@ const (
 func (p Plugin) Describe() Description {
 	d := Description{
 		Name: p.Name, Version: p.Version, Doc: p.Doc, Network: p.Network, Schema: p.Schema,
+		Contract:  contract,
 		Protocols: []int{int(rpc.Handshake.ProtocolVersion)}, Capabilities: slices.Clone(p.Capabilities),
 	}
 	switch storage, stats, peersync := p.Storage != nil, p.Stats != nil, p.PeerSync != nil; {
@@ -102,6 +104,22 @@ func (p Plugin) Describe() Description {
 		d.Kind = KindPeerSync
 	}
 	return d
+}
+
+// contract is the version of the contract of every kind. Contracts differ in what came before:
+// that of peersync had calls that are no more.
+const contract = 1
+
+// CheckContract returns an error if the plugin keeps another version of the contract of its
+// kind than this release: the relay would misunderstand it. The error says what to do.
+func (d Description) CheckContract() error {
+	switch {
+	case d.Contract < contract:
+		return fmt.Errorf("it was built for an earlier contract of %s than version %d: build it anew with the sdk of this release, or ask its author to", d.Kind, contract)
+	case d.Contract > contract:
+		return fmt.Errorf("it was built for version %d of the contract of %s, and this release knows version %d: run a later release of the relay", d.Contract, d.Kind, contract)
+	}
+	return nil
 }
 
 // Validate reports whether the names and texts can be printed, the capabilities belong to the

@@ -9,7 +9,7 @@ import (
 
 func encodeDescription(d Description) *pb.DescribeResponse {
 	out := &pb.DescribeResponse{
-		Kind: string(d.Kind), Name: d.Name, Version: d.Version, Doc: d.Doc, Network: d.Network,
+		Kind: string(d.Kind), Name: d.Name, Version: d.Version, Doc: d.Doc, Network: d.Network, Contract: uint32(d.Contract),
 		Capabilities: encodeCapabilities(d.Capabilities), Schema: encodeSchema(d.Schema),
 	}
 	for _, v := range d.Protocols {

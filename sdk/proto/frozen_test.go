@@ -14,17 +14,27 @@ import (
 	pb "github.com/cwtch-relay/cwtch-relay/sdk/internal/rpc/pluginv1"
 )
 
-var update = flag.Bool("update", false, "write testdata/storage-v1.txt; lines may come, none may change or go")
+var update = flag.Bool("update", false, "write the files in testdata; lines may come, none may change or go")
 
-// TestStorageIsFrozen compares the contract of storage with what version 1 has: every call,
-// field, number and limit.
+// TestStorageIsFrozen compares the contract of storage, and of all kinds, with what version 1
+// has: every call, field, number and limit.
 func TestStorageIsFrozen(t *testing.T) {
-	const name = "testdata/storage-v1.txt"
+	compareFrozen(t, "storage", pb.File_cwtch_relay_plugin_v1_plugin_proto, pb.File_cwtch_relay_plugin_v1_storage_proto)
+}
+
+// TestPeerSyncIsFrozen does so for the contract of peersync.
+func TestPeerSyncIsFrozen(t *testing.T) {
+	compareFrozen(t, "peersync", pb.File_cwtch_relay_plugin_v1_peersync_proto)
+}
+
+func compareFrozen(t *testing.T, kind string, files ...protoreflect.FileDescriptor) {
+	t.Helper()
+	name := "testdata/" + kind + "-v1.txt"
 	var lines []string
-	for _, file := range []protoreflect.FileDescriptor{pb.File_cwtch_relay_plugin_v1_plugin_proto, pb.File_cwtch_relay_plugin_v1_storage_proto} {
+	for _, file := range files {
 		lines = append(lines, linesOfFile(file)...)
 	}
-	limits := limits(t, read(t, "storage"))
+	limits := limits(t, read(t, kind))
 	for _, limit := range slices.Sorted(maps.Keys(limits)) {
 		lines = append(lines, fmt.Sprintf("limit %s = %d", limit, limits[limit]))
 	}
@@ -55,8 +65,13 @@ func linesOfFile(file protoreflect.FileDescriptor) (lines []string) {
 			lines = append(lines, fmt.Sprintf("call %s(%s) %s", call.FullName(), call.Input().Name(), call.Output().Name()))
 		}
 	}
-	for m := range file.Messages().Len() {
-		message := file.Messages().Get(m)
+	return slices.Concat(lines, linesOfMessages(file.Messages()), linesOfEnums(file.Enums()))
+}
+
+func linesOfMessages(messages protoreflect.MessageDescriptors) (lines []string) {
+	for m := range messages.Len() {
+		message := messages.Get(m)
+		lines = append(lines, linesOfMessages(message.Messages())...)
 		lines = append(lines, linesOfEnums(message.Enums())...)
 		for f := range message.Fields().Len() {
 			field := message.Fields().Get(f)
@@ -67,7 +82,7 @@ func linesOfFile(file protoreflect.FileDescriptor) (lines []string) {
 			lines = append(lines, fmt.Sprintf("field %s.%s = %d, %v %s", message.Name(), field.Name(), field.Number(), field.Cardinality(), kind))
 		}
 	}
-	return append(lines, linesOfEnums(file.Enums())...)
+	return lines
 }
 
 func linesOfEnums(enums protoreflect.EnumDescriptors) (lines []string) {

@@ -181,8 +181,8 @@ func compare(t *testing.T, what string, got, want map[string]int64) {
 func limits(t *testing.T, head string) map[string]int64 {
 	t.Helper()
 	found := make(map[string]int64)
-	units := map[string]int64{"": 1, " KiB": 1 << 10, " MiB": 1 << 20}
-	for _, m := range regexp.MustCompile(`(?m)^//   ([a-z_]+) +([0-9]+)( KiB| MiB)? `).FindAllStringSubmatch(head, -1) {
+	units := map[string]int64{"": 1, " KiB": 1 << 10, " MiB": 1 << 20, " h": 3600}
+	for _, m := range regexp.MustCompile(`(?m)^//   ([a-z_]+) +([0-9]+)( KiB| MiB| h)? `).FindAllStringSubmatch(head, -1) {
 		n, err := strconv.ParseInt(m[2], 10, 64)
 		if err != nil {
 			t.Fatal(err)
@@ -192,7 +192,8 @@ func limits(t *testing.T, head string) map[string]int64 {
 	return found
 }
 
-// constants are the whole numbers that a package declares by themselves.
+// constants are the whole numbers that a package declares by themselves, and its durations
+// in seconds.
 func constants(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	found := make(map[string]int64)
@@ -207,7 +208,7 @@ func constants(t *testing.T, dir string) map[string]int64 {
 				return true
 			}
 			for i, value := range spec.Values {
-				tv, err := types.Eval(token.NewFileSet(), nil, token.NoPos, types.ExprString(value))
+				tv, err := types.Eval(token.NewFileSet(), nil, token.NoPos, inSeconds.Replace(types.ExprString(value)))
 				if err == nil && tv.Value != nil && tv.Value.Kind() == constant.Int {
 					found[spec.Names[i].Name], _ = constant.Int64Val(tv.Value)
 				}
@@ -217,6 +218,8 @@ func constants(t *testing.T, dir string) map[string]int64 {
 	}
 	return found
 }
+
+var inSeconds = strings.NewReplacer("time.Hour", "3600", "time.Minute", "60", "time.Second", "1")
 
 func evaluate(t *testing.T, expression string) int64 {
 	t.Helper()

@@ -3,6 +3,10 @@
 // the same to authors in Go, where the calls of the plugin are the interface
 // HostServices. A test compares the limits and the codes.
 //
+// This is version 1 of the contract, and it is frozen: calls, events, numbers of fields and
+// limits stay. A plugin says so in its description, by `contract`: 1. The contract before
+// had other calls under these numbers, so the relay refuses a plugin that says nothing.
+//
 // A plugin is only the algorithm. It sees the id of each envelope, the hour in which it
 // was born and its place in the log. It exchanges messages with its twin on the other
 // relay, and decides which envelopes go where. The relay does the rest: links, flow

@@ -3,6 +3,10 @@
 // the same to authors in Go, where the calls of the plugin are the interface
 // HostServices. A test compares the limits and the codes.
 //
+// This is version 1 of the contract, and it is frozen: calls, events, numbers of fields and
+// limits stay. A plugin says so in its description, by `contract`: 1. The contract before
+// had other calls under these numbers, so the relay refuses a plugin that says nothing.
+//
 // A plugin is only the algorithm. It sees the id of each envelope, the hour in which it
 // was born and its place in the log. It exchanges messages with its twin on the other
 // relay, and decides which envelopes go where. The relay does the rest: links, flow
@@ -118,7 +122,8 @@ const (
 // PeerSync is served by the plugin.
 type PeerSyncClient interface {
 	// Handle processes events in order. Without events it succeeds. The relay makes one call
-	// at a time. It may take seconds, for example to read the whole log. Deadline 5 min.
+	// at a time. It may take seconds. Deadline 120 s: after that, the relay replaces the
+	// process. Longer work is cut into pieces by Wake.
 	//
 	// The first event after Configure is a Start. To any other one a plugin answers
 	// FAILED_PRECONDITION. A later Start means that the relay begins again: the plugin
@@ -158,7 +163,8 @@ type PeerSync_HandleClient = grpc.BidiStreamingClient[HandleRequest, HandleRespo
 // PeerSync is served by the plugin.
 type PeerSyncServer interface {
 	// Handle processes events in order. Without events it succeeds. The relay makes one call
-	// at a time. It may take seconds, for example to read the whole log. Deadline 5 min.
+	// at a time. It may take seconds. Deadline 120 s: after that, the relay replaces the
+	// process. Longer work is cut into pieces by Wake.
 	//
 	// The first event after Configure is a Start. To any other one a plugin answers
 	// FAILED_PRECONDITION. A later Start means that the relay begins again: the plugin

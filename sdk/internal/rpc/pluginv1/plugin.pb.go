@@ -328,7 +328,10 @@ type DescribeResponse struct {
 	Capabilities []Capability `protobuf:"varint,7,rep,packed,name=capabilities,proto3,enum=cwtch.relay.plugin.v1.Capability" json:"capabilities,omitempty"`
 	// The versions of the framing that it speaks (the second field of the handshake line),
 	// ascending. None means 1.
-	Protocols     []uint32 `protobuf:"varint,8,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
+	Protocols []uint32 `protobuf:"varint,8,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
+	// The version of the contract of its kind that it keeps: 1. For storage and stats, 0 means
+	// 1. For peersync, 0 means the contract before version 1, which the relay refuses.
+	Contract      uint32 `protobuf:"varint,9,opt,name=contract,proto3" json:"contract,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +420,13 @@ func (x *DescribeResponse) GetProtocols() []uint32 {
 		return x.Protocols
 	}
 	return nil
+}
+
+func (x *DescribeResponse) GetContract() uint32 {
+	if x != nil {
+		return x.Contract
+	}
+	return 0
 }
 
 // Schema describes the configuration: what an operator may write in the block of the
@@ -1176,7 +1186,7 @@ var File_cwtch_relay_plugin_v1_plugin_proto protoreflect.FileDescriptor
 const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	"\"cwtch/relay/plugin/v1/plugin.proto\x12\x15cwtch.relay.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\x9c\x02\n" +
+	"\x0fDescribeRequest\"\xb8\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1185,7 +1195,8 @@ const file_cwtch_relay_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x06schema\x18\x05 \x01(\v2\x1d.cwtch.relay.plugin.v1.SchemaR\x06schema\x12\x18\n" +
 	"\anetwork\x18\x06 \x01(\tR\anetwork\x12E\n" +
 	"\fcapabilities\x18\a \x03(\x0e2!.cwtch.relay.plugin.v1.CapabilityR\fcapabilities\x12\x1c\n" +
-	"\tprotocols\x18\b \x03(\rR\tprotocols\"\x80\x01\n" +
+	"\tprotocols\x18\b \x03(\rR\tprotocols\x12\x1a\n" +
+	"\bcontract\x18\t \x01(\rR\bcontract\"\x80\x01\n" +
 	"\x06Schema\x12@\n" +
 	"\n" +
 	"attributes\x18\x01 \x03(\v2 .cwtch.relay.plugin.v1.AttributeR\n" +
