@@ -23,6 +23,9 @@
 // randomness with [Start]. The same events and answers therefore lead to the same calls, and
 // a plugin runs unchanged in a simulator that replays years of bad networks from a seed.
 //
+// For the same reason a replicator keeps nothing in files, although its plugin has a directory
+// as any other. Nor would files fit the board after a backup was restored; cursors do.
+//
 // # Failure
 //
 // After an error of Handle, the relay closes the replicator and opens another one, which

@@ -79,7 +79,7 @@ import (
 // Return a fault that the operator can mend in the configuration as [Diagnostics]. Any other
 // error is shown as it is, so it should name the file and say what to do.
 //
-// After an error the plugin has failed until the operator reloads, unless it was ready with
+// After either, the plugin has failed until the operator reloads, unless it was ready with
 // the same configuration before. If the error may pass by itself, for example because a
 // database cannot be reached, wrap the ErrUnavailable of the kind: the relay then starts the
 // plugin again after a delay. A constructor need not care whether the address of a listener
