@@ -38,7 +38,7 @@ func findSubject(ctx context.Context, granted *command.Grants, name string) (sub
 			err = fmt.Errorf("the process at %s is the %s plugin %q, not %s", at.Socket, d.Kind, d.Name, name)
 		}
 		if err == nil {
-			err = d.CheckContract()
+			err = checkContract(name, d)
 		}
 		return subject{description: d, attach: &at}, err
 	}
@@ -47,7 +47,7 @@ func findSubject(ctx context.Context, granted *command.Grants, name string) (sub
 		return subject{}, err
 	}
 	if s.description, err = s.program.Describe(ctx); err == nil {
-		err = s.description.CheckContract()
+		err = checkContract(name, s.description)
 	}
 	if err != nil {
 		return subject{}, err
@@ -56,6 +56,14 @@ func findSubject(ctx context.Context, granted *command.Grants, name string) (sub
 		s.attach = &at
 	}
 	return s, nil
+}
+
+// checkContract refuses a plugin for which the suites are not.
+func checkContract(name string, d plugin.Description) error {
+	if err := d.CheckContract(); err != nil {
+		return fmt.Errorf("%s %w", name, err)
+	}
+	return nil
 }
 
 func describeAttached(ctx context.Context, at pluginproc.AttachConfig) (plugin.Description, error) {

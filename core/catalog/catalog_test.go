@@ -471,7 +471,7 @@ func TestDescribeRefusesAnEarlierContract(t *testing.T) {
 	x := install(t)
 	x.Kind, x.Args = plugin.KindPeerSync, []string{"earlier contract"}
 	_, err := declare(t, x).Describe(t.Context())
-	if want := "cannot be used: it was built for an earlier contract of peersync than version 1: build it anew"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "outside was built for an earlier contract of peersync than version 1: build it anew"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	named := declare(t, x)

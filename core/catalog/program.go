@@ -168,7 +168,7 @@ func (p *Program) Describe(ctx context.Context) (plugin.Description, error) {
 		return d, nil
 	}
 	if err := d.CheckContract(); err != nil {
-		return plugin.Description{}, fmt.Errorf("%v: %s cannot be used: %w", p, p.Path, err)
+		return plugin.Description{}, fmt.Errorf("%v: %s %w", p, p.Path, err)
 	}
 	return d, nil
 }

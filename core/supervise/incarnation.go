@@ -61,7 +61,7 @@ func (l *loop) describePlugin(ctx context.Context, inc *incarnation) error {
 		return fatalError{error: fmt.Errorf("the binary is the %s plugin %q", d.Kind, d.Name)}
 	}
 	if err := d.CheckContract(); err != nil {
-		return fatalError{error: fmt.Errorf("the binary cannot be used: %w", err), always: true}
+		return fatalError{error: fmt.Errorf("the binary %w", err), always: true}
 	}
 	l.updateStatus(func(s *Status) { s.Version, s.Capabilities = d.Version, d.Capabilities })
 	return nil

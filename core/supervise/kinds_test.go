@@ -134,7 +134,7 @@ func TestLongHandleIsShownAndThenEnded(t *testing.T) {
 func TestEarlierContractIsRefused(t *testing.T) {
 	r := startSupervised(t, func(c *setup) { c.Kind = plugin.KindPeerSync }, "earlier contract")
 	err := r.WaitReady(r.ctx())
-	if want := "it was built for an earlier contract of peersync than version 1: build it anew with the sdk of this release"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "the binary was built for an earlier contract of peersync than version 1: build it anew with the sdk of this release"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if s := r.Status(); s.State != Failed || s.Incarnation != 1 {

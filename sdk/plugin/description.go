@@ -111,13 +111,14 @@ func (p Plugin) Describe() Description {
 const contract = 1
 
 // CheckContract returns an error if the plugin keeps another version of the contract of its
-// kind than this release: the relay would misunderstand it. The error says what to do.
+// kind than this release: the relay would misunderstand it. The error says what to do, and
+// begins with a verb, since the caller knows the path of the plugin.
 func (d Description) CheckContract() error {
 	switch {
 	case d.Contract < contract:
-		return fmt.Errorf("it was built for an earlier contract of %s than version %d: build it anew with the sdk of this release, or ask its author to", d.Kind, contract)
+		return fmt.Errorf("was built for an earlier contract of %s than version %d: build it anew with the sdk of this release, or ask its author to", d.Kind, contract)
 	case d.Contract > contract:
-		return fmt.Errorf("it was built for version %d of the contract of %s, and this release knows version %d: run a later release of the relay", d.Contract, d.Kind, contract)
+		return fmt.Errorf("was built for version %d of the contract of %s, and this release knows version %d: run a later release of the relay", d.Contract, d.Kind, contract)
 	}
 	return nil
 }
