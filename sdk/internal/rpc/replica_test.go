@@ -222,6 +222,56 @@ func checkEveryHostCall(ctx context.Context, t *testing.T, h *fakeHost, r peersy
 	}
 }
 
+// TestLargestCallsCrossTheWire makes calls, and gives answers, that reach the limits.
+func TestLargestCallsCrossTheWire(t *testing.T) {
+	key := func(n int) peersync.Key {
+		return peersync.Key{Born: math.MaxUint32, ID: storage.ID{1: byte(n >> 8), 2: byte(n), 31: 255}}
+	}
+	h := &fakeHost{sums: make([]peersync.Sum, peersync.MaxRanges), value: make([]byte, peersync.MaxCursor)}
+	var ranges []peersync.Range
+	for n := range peersync.MaxRanges {
+		const each = peersync.MaxKeys / peersync.MaxRanges
+		ranges = append(ranges, peersync.Range{Lo: key(each * n), Hi: key(each * (n + 1))})
+		var keys []peersync.Key
+		var parts []peersync.Part
+		for i := range each {
+			k := key(each*n + i)
+			keys, parts = append(keys, k), append(parts, peersync.Part{First: k, Last: k, Sum: peersync.Sum{Count: math.MaxUint64}})
+		}
+		h.keys, h.parts = append(h.keys, keys), append(h.parts, parts)
+	}
+	var ids []storage.ID
+	var keys []peersync.Key
+	for n := range peersync.MaxIDs {
+		ids, keys = append(ids, key(n).ID), append(keys, key(n))
+	}
+	var cursors []peersync.Cursor
+	for n := range peersync.MaxCursors {
+		name := fmt.Sprintf("%0*d", peersync.MaxCursorName, n)
+		h.names = append(h.names, name)
+		cursors = append(cursors, peersync.Cursor{Name: name, Value: make([]byte, peersync.MaxCursor)})
+	}
+	var report peersync.Report
+	for n := range peersync.MaxPeers {
+		report.Peers = append(report.Peers, peersync.PeerReport{Peer: math.MaxUint32 - peersync.Peer(n), Summary: strings.Repeat("x", peersync.MaxText), Lacks: math.MaxUint64, Missing: math.MaxUint64})
+	}
+	err := runDuringHandle(t, h, func(ctx context.Context, r peersync.HostServices) error {
+		lists, err := r.Keys(ctx, ranges, peersync.MaxKeys)
+		sums, err2 := r.RangeSum(ctx, 1, ranges)
+		parts, err3 := r.Split(ctx, 1, ranges, peersync.MaxParts/peersync.MaxRanges)
+		names, err4 := r.List(ctx)
+		if !reflect.DeepEqual(lists, h.keys) || !reflect.DeepEqual(sums, h.sums) || !reflect.DeepEqual(parts, h.parts) || !slices.Equal(names, h.names) {
+			t.Error("the answers are not those of the host")
+		}
+		return errors.Join(err, err2, err3, err4,
+			r.Send(ctx, 1, make([]byte, peersync.MaxMessage)),
+			r.Push(ctx, 1, ids), r.Offer(ctx, 1, ids), r.Request(ctx, 1, keys), r.Save(ctx, cursors...), r.Report(ctx, report))
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func saveCall(name string, size int) *pb.HostCall {
 	return &pb.HostCall{Call: &pb.HostCall_Save{Save: encodeCursors([]peersync.Cursor{{Name: name, Value: make([]byte, size)}})}}
 }
