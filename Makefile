@@ -46,8 +46,9 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: build ## the relay against a load generator; writes bench.json
 	bin/cwtch-bench -relay bin/cwtch-relay -json bench.json
 
-interop: ## authentication with the Rust client of Cwtch's author, in both roles
+interop: ## programs of third parties, in both roles: the Rust client of Cwtch's author, Negentropy of go-nostr
 	core/tapir/interop/run.sh
+	cd sdk/negentropy/difftest && go test -count=1 ./...
 
 generate: ## protobuf code and docs/configuration.md
 	go generate ./...
