@@ -294,7 +294,7 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// FuzzDecode: what is accepted has one encoding, and is decoded without allocating.
+// FuzzDecode: what is accepted has one encoding. What is refused is ErrInvalid.
 func FuzzDecode(f *testing.F) {
 	addSeeds(f)
 	windows := []storage.Range{{}, {Lo: storage.Key{Born: 2, ID: storage.ID{9}}, Hi: storage.Key{Born: 8}}}

@@ -80,8 +80,17 @@ func TestHoursSettle(t *testing.T) {
 		moved := rapid.IntRange(0, len(keys)).Draw(t, "moved")
 		aging := rapid.SampledFrom([]storage.Hour{storage.MaxAging, storage.MaxAging + 1}).Draw(t, "hours")
 		a, b := keys, moveHours(keys, moved, aging)
+		born := make(map[storage.ID]storage.Hour)
+		for _, k := range a {
+			born[k.ID] = k.Born
+		}
+		later := rapid.Bool().Draw(t, "the end with later hours initiates")
 		for session := 0; ; session++ {
-			found := mustReconcileRapid(t, newKeySet(a, nil), newKeySet(b, nil))
+			one, other := newKeySet(a, nil), newKeySet(b, nil)
+			if later {
+				one, other = other, one
+			}
+			found := mustReconcileRapid(t, one, other)
 			if !slices.Equal(idsOf(found.have), idsOf(found.need)) {
 				t.Fatal("have and need are not the same ids")
 			}
@@ -91,18 +100,19 @@ func TestHoursSettle(t *testing.T) {
 			if session == 20 {
 				t.Fatal("the hours do not settle")
 			}
+			// Both ends have offered what was found, so b learns the hours of a.
 			hours := make(map[storage.ID]storage.Hour)
-			for _, k := range found.have {
-				hours[k.ID] = k.Born
+			for _, id := range idsOf(found.have) {
+				hours[id] = born[id]
 			}
 			lowered := slices.Clone(b)
 			for i := range lowered {
-				if hour, ok := hours[lowered[i].ID]; ok { // the Offer of a told b this hour
+				if hour, ok := hours[lowered[i].ID]; ok {
 					lowered[i].Born = storage.LowerBorn(keys[i].Born+aging, lowered[i].Born, hour)
 				}
 			}
 			if slices.Equal(lowered, b) { // as low as they may be
-				again := mustReconcileRapid(t, newKeySet(a, nil), newKeySet(b, nil))
+				again := mustReconcileRapid(t, one, other)
 				if aging <= storage.MaxAging || again.bytes != found.bytes || !slices.Equal(again.have, found.have) {
 					t.Fatalf("%d ids remain, then %d", len(found.have), len(again.have))
 				}

@@ -3,9 +3,9 @@
 //
 // Both ends hold a set of keys. They exchange messages that describe the set range by range: with
 // a fingerprint, or with the ids if there are few. Ranges whose fingerprints agree are done, the
-// others are divided further. The cost depends on the differences: with 10^5 envelopes in each
-// set, equal sets cost 339 bytes and one round, and 100 envelopes that one end has more,
-// 10 kB and two rounds if they are among the newest.
+// others are divided further. The cost depends on the differences: of two sets of 10^5 keys, equal
+// ones cost 323 bytes and one round, and 100 differences among the newest keys 6.4 kB and
+// two rounds.
 //
 // # A session
 //
@@ -162,8 +162,10 @@ func Reconcile(ctx context.Context, s Storage, in storage.Range, message []byte)
 }
 
 // Compare divides the range into windows of equal count and returns them, with a message that
-// has a fingerprint for each. The message is one of V1, about 22 bytes for each window. There are
-// 1 to [peersync.MaxParts] windows, but not more than there are keys, and always one.
+// has a fingerprint for each. The message is one of V1, about 21 bytes for each window. There are
+// at most count windows, which is 1 to [peersync.MaxParts], but not more than there are keys, and
+// always one. Of up to 7900 keys in a window, differences are found after two rounds, including
+// that of Compare. Larger windows take a third, and fewer bytes for many scattered differences.
 func Compare(ctx context.Context, s Storage, in storage.Range, count int) (message []byte, windows []storage.Range, err error) {
 	if err := checkWindow(in); err != nil {
 		return nil, nil, err

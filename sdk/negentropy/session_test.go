@@ -271,6 +271,77 @@ func (s *brokenStorage) Keys(ctx context.Context, ranges []storage.Range, max in
 	return s.keySet.Keys(ctx, ranges, max)
 }
 
+// tornStorage has changed after the sums were read.
+type tornStorage struct{ before, after *keySet }
+
+func (s tornStorage) Sums(ctx context.Context, ranges []storage.Range) ([]peersync.Sum, error) {
+	return s.before.Sums(ctx, ranges)
+}
+
+func (s tornStorage) Split(ctx context.Context, ranges []storage.Range, parts int) ([][]peersync.Part, error) {
+	return s.after.Split(ctx, ranges, parts)
+}
+
+func (s tornStorage) Keys(ctx context.Context, ranges []storage.Range, max int) ([][]storage.Key, error) {
+	return s.after.Keys(ctx, ranges, max)
+}
+
+// TestTornStorage: a set that changes between two calls for one message leads to valid messages,
+// and no key of both ends is taken for one that only this end has.
+func TestTornStorage(t *testing.T) {
+	keys := drawKeys(newRand(1), 2000, 1, 10)
+	sets := []*keySet{newKeySet(nil, nil), newKeySet(keys[:10], nil), newKeySet(keys[:100], nil), newKeySet(keys, nil)}
+	other := newKeySet(keys[5:600], nil)
+	for _, before := range sets {
+		for _, after := range sets {
+			r := mustReconcile(t, tornStorage{before, after}, other)
+			for _, message := range r.transcript {
+				if err := negentropy.CheckMessage(storage.Range{}, message); err != nil {
+					t.Error(err)
+				}
+			}
+			for _, k := range r.have {
+				if _, there := slices.BinarySearchFunc(other.keys, k, storage.Key.Compare); there {
+					t.Errorf("%d keys, then %d: a key of both is listed", len(before.keys), len(after.keys))
+				}
+			}
+		}
+	}
+}
+
+// peerReplica notes for which peer it was asked.
+type peerReplica struct {
+	peersync.Replica
+	*keySet
+	peer peersync.Peer
+}
+
+func (r *peerReplica) Keys(ctx context.Context, ranges []storage.Range, max int) ([][]storage.Key, error) {
+	return r.keySet.Keys(ctx, ranges, max)
+}
+
+func (r *peerReplica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []storage.Range) ([]peersync.Sum, error) {
+	r.peer = peer
+	return r.keySet.Sums(ctx, ranges)
+}
+
+func (r *peerReplica) Split(ctx context.Context, peer peersync.Peer, ranges []storage.Range, parts int) ([][]peersync.Part, error) {
+	if peer != r.peer {
+		return nil, errors.New("sums were for another peer")
+	}
+	return r.keySet.Split(ctx, ranges, parts)
+}
+
+// TestForPeer: a replica is asked for the sums of the peer.
+func TestForPeer(t *testing.T) {
+	keys := drawKeys(newRand(1), 500, 1, 10)
+	replica := &peerReplica{keySet: newKeySet(keys[1:], nil)}
+	r := mustReconcile(t, negentropy.ForPeer(replica, 7), newKeySet(keys, nil))
+	if replica.peer != 7 || len(r.need) != 1 {
+		t.Errorf("peer %d, need %d", replica.peer, len(r.need))
+	}
+}
+
 // TestSumsThatAgree shows an attack on plain sums: crafted ids hide an envelope that one end
 // lacks. With keyed sums it fails.
 //

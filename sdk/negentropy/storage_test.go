@@ -45,7 +45,7 @@ func newKeySet(keys []storage.Key, secret []byte) *keySet {
 // findRange returns the indices of the first key of a range and of the first one after it. It
 // begins at the end of the range before, because ranges of a message follow each other.
 func (s *keySet) findRange(r storage.Range) (from, to int) {
-	if s.last >= len(s.keys) || s.keys[s.last].Compare(r.Lo) > 0 {
+	if s.last > 0 && s.keys[s.last-1].Compare(r.Lo) >= 0 {
 		s.last = 0
 	}
 	from = s.findKey(r.Lo, s.last)
@@ -59,7 +59,7 @@ func (s *keySet) findRange(r storage.Range) (from, to int) {
 
 // findKey returns the index of the first key that is not before k, at least from.
 func (s *keySet) findKey(k storage.Key, from int) int {
-	step := 16
+	step := 1
 	for from+step < len(s.keys) && s.keys[from+step].Compare(k) < 0 {
 		from, step = from+step, 2*step
 	}

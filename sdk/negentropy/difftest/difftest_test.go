@@ -110,7 +110,7 @@ type outcome struct {
 	have, need []string
 }
 
-func ask(t *testing.T, message string) []byte {
+func decodeHex(t *testing.T, message string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(message)
 	if err != nil {
@@ -126,7 +126,7 @@ func runSession(t *testing.T, initiator, responder keySet, ourInitiator, ourResp
 	server := newTheirs(responder)
 	answer := func(message string) string {
 		if ourResponder {
-			b, err := negentropy.Respond(ctx, responder, all, ask(t, message))
+			b, err := negentropy.Respond(ctx, responder, all, decodeHex(t, message))
 			if err != nil {
 				t.Fatalf("our responder: %v", err)
 			}
@@ -158,7 +158,7 @@ func runSession(t *testing.T, initiator, responder keySet, ourInitiator, ourResp
 		reply := answer(hex.EncodeToString(message))
 		o.messages = append(o.messages, hex.EncodeToString(message), reply)
 		var h, n []storage.Key
-		message, h, n, err = negentropy.Reconcile(ctx, initiator, all, ask(t, reply))
+		message, h, n, err = negentropy.Reconcile(ctx, initiator, all, decodeHex(t, reply))
 		have, need = append(have, h...), append(need, n...)
 	}
 	if err != nil {
@@ -218,4 +218,30 @@ func TestTranscriptsAgree(t *testing.T) {
 		}
 	}
 	t.Logf("%d sessions, %d messages", sessions, messages)
+}
+
+// TestCompareIsAnswered: their responder answers a comparison of windows as ours does, with the
+// first messages of the sessions of those that differ.
+func TestCompareIsAnswered(t *testing.T) {
+	ctx, all := context.Background(), storage.Range{}
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		keys := drawKeys(r, 3000, 200, seed%2 == 1)
+		a, b := sortKeys(keys[10:]), sortKeys(keys[:2990])
+		message, windows, err := negentropy.Compare(ctx, a, all, 1+int(seed)*3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(windows) != 1+int(seed)*3 {
+			t.Fatalf("%d windows", len(windows))
+		}
+		want, err := newTheirs(b).Reconcile(hex.EncodeToString(message))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := negentropy.Respond(ctx, b, all, message)
+		if err != nil || hex.EncodeToString(got) != want {
+			t.Fatalf("seed %d: the answers differ, %v", seed, err)
+		}
+	}
 }
