@@ -39,7 +39,7 @@ var hostile = []struct{ what, hex string }{
 	{"no version", "00"},
 	{"a bound that does not advance", "61" + "050120" + print16 + "0100" + print16},
 	{"a bound at the beginning", "61" + "0100" + print16},
-	{"an hour beyond 32 bits", "61" + "9080808001" + "00" + print16},
+	{"an hour beyond 32 bits", "61" + "9080808009" + "00" + print16},
 	{"a number that begins with zeros", "61" + "8005" + "00" + print16},
 	{"a number beyond 64 bits", "61" + "8380808080808080808000" + "00" + print16},
 	{"infinity with a prefix", "61" + "000101" + print16},
@@ -102,6 +102,26 @@ func TestHostileWindow(t *testing.T) {
 				t.Errorf("empty window: %v", err)
 			}
 		}
+	}
+}
+
+// TestRepeatedID: an id that a list has twice is needed once.
+func TestRepeatedID(t *testing.T) {
+	list, _ := hex.DecodeString("61" + infinity + "0203" + strings.Repeat("22", 32) + strings.Repeat("11", 32) + strings.Repeat("22", 32))
+	_, _, need, err := negentropy.Reconcile(context.Background(), newKeySet(nil, nil), storage.Range{}, list)
+	if err != nil || len(need) != 2 {
+		t.Errorf("need %d, %v", len(need), err)
+	}
+}
+
+// TestLastKey: a list that ends with the last key there is, and fills a call, ends there.
+func TestLastKey(t *testing.T) {
+	last := storage.Key{Born: math.MaxUint32, ID: storage.ID(bytes.Repeat([]byte{0xff}, 32))}
+	s := newKeySet(append(drawKeys(newRand(1), peersync.MaxKeys-1, 1, 10), last), nil)
+	ask, _ := hex.DecodeString("61" + infinity + "0200")
+	answer, err := negentropy.Respond(context.Background(), s, storage.Range{}, ask)
+	if err != nil || len(answer) != 1+2+1+2+32*peersync.MaxKeys || s.keyCalls != 1 {
+		t.Errorf("%d bytes after %d calls, %v", len(answer), s.keyCalls, err)
 	}
 }
 
@@ -175,7 +195,7 @@ func TestCostOfHostileMessages(t *testing.T) {
 	if err := negentropy.CheckMessage(storage.Range{}, append(lists, 2, 0, 2, 0)); !errors.Is(err, negentropy.ErrInvalid) {
 		t.Errorf("one range too many: %v", err)
 	}
-	if err := negentropy.CheckMessage(storage.Range{}, append(prints, prints[1:50]...)); !errors.Is(err, negentropy.ErrInvalid) {
+	if err := negentropy.CheckMessage(storage.Range{}, append(prints, prints[1:39]...)); !errors.Is(err, negentropy.ErrInvalid) {
 		t.Errorf("a message that is too long: %v", err)
 	}
 }
