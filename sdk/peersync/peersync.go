@@ -174,7 +174,8 @@ type Links interface {
 	Offer(ctx context.Context, to Peer, ids []storage.ID) error
 
 	// Request asks the peer for 1 to [MaxIDs] envelopes, with the keys that they have there.
-	// Each id is settled once by an outcome in a [Received] event. An id that is in the log
+	// A replicator that does not know the Born there passes a later one; the envelope comes
+	// with the true one. Each id is settled once by an outcome in a [Received] event. An id that is in the log
 	// already is settled as [Known], one that another peer is sending as [UnderWay]; for
 	// neither is the peer asked.
 	Request(ctx context.Context, from Peer, keys []Key) error

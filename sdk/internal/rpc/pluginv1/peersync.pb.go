@@ -528,8 +528,9 @@ type HostCall_Offer struct {
 }
 
 type HostCall_Request struct {
-	// Asks the peer for envelopes, with the keys that they have there. Each id is settled
-	// once by a Moved of `received`. An id that is in the log already is settled as KNOWN,
+	// Asks the peer for envelopes, with the keys that they have there. A plugin that does not
+	// know the hour there passes a later one; the envelope comes with the true one. Each id is
+	// settled once by a Moved of `received`. An id that is in the log already is settled as KNOWN,
 	// one that another peer is sending as UNDER_WAY; for neither is the peer asked.
 	Request *RequestRequest `protobuf:"bytes,8,opt,name=request,proto3,oneof"`
 }
