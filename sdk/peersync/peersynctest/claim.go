@@ -228,12 +228,16 @@ func (f *fixture) checkOneAtATime() {
 // timeToSettle is how long a replicator may take to follow the log and save its place.
 const timeToSettle = time.Minute
 
-// followLog has a replicator follow a log that grows, and returns the end of the log.
+// followLog has a replicator follow a log that grows, and returns the end of the log. A peer is
+// up, because some algorithms need the log only then.
 func (f *fixture) followLog() storage.Seq {
 	f.requireClaim(f.opener.Resumes, ClaimResumes)
-	f.newWorld(1, 1)
+	f.newWorld(1, 2)
 	f.world.Post(0, 2*peersync.MaxEntries+7)
-	f.world.Start(0, f.opened[0].Replicator)
+	for at := range f.opened {
+		f.world.Start(at, f.opened[at].Replicator)
+	}
+	f.connectAll()
 	f.runFor(timeToSettle)
 	f.expectNewRead("after the first start")
 	return f.world.Replicas[0].Last()
@@ -265,6 +269,7 @@ func (f *fixture) checkResumes() {
 	f.world.Post(0, 2) // while it is away
 	f.openAt(0)
 	f.world.Start(0, f.opened[0].Replicator)
+	f.connectAll()
 	f.runFor(timeToSettle)
 	f.expectNewRead("after a restart")
 	for _, page := range r.readings {
@@ -277,15 +282,23 @@ func (f *fixture) checkResumes() {
 func (f *fixture) checkOtherEpoch() {
 	f.followLog()
 	f.closeAt(0)
-	f.world.Replicas[0].Renew()
+	f.renewAll()
 	f.world.Post(0, 5)
 	f.openAt(0)
 	f.world.Start(0, f.opened[0].Replicator)
+	f.connectAll()
 	f.runFor(timeToSettle)
 	f.expectNewRead("after a restart in another epoch")
-	f.world.Replicas[0].Renew()
+	f.renewAll()
 	f.runFor(timeToSettle)
 	f.expectNewRead("after a change of the epoch")
+}
+
+// renewAll empties all boards, so that the logs stay short.
+func (f *fixture) renewAll() {
+	for _, r := range f.world.Replicas {
+		r.Renew()
+	}
 }
 
 // peersOverTime is more than a quarter of the cursors that there may be, so that a cursor for each

@@ -11,14 +11,15 @@ import (
 )
 
 // beginLinkCall begins a call that needs a link. If it returns no error, the caller holds the
-// mutex of the world and must unlock it. need is what the call needs of the limits of the link.
-func (r *Replica) beginLinkCall(ctx context.Context, name string, broken error, peer peersync.Peer, need denied, args ...any) (*link, int, error) {
+// mutex of the world and must unlock it. measure returns what the call needs of the limits of
+// the link.
+func (r *Replica) beginLinkCall(ctx context.Context, name string, broken error, peer peersync.Peer, measure func(end *linkEnd) denied, args ...any) (*link, int, error) {
 	err := r.beginCall(ctx, name, broken, peer, append([]any{peer}, args...)...)
 	if errors.Is(err, peersync.ErrBusy) { // by Refuse: PeerReady has to follow
 		r.world.mu.Lock()
 		defer r.world.mu.Unlock()
 		if l, at := r.linkWith(peer); l != nil && l.up {
-			l.ends[at].noteDenied(need)
+			l.ends[at].noteDenied(measure(l.ends[at]))
 		}
 	}
 	if err != nil {
@@ -33,6 +34,7 @@ func (r *Replica) beginLinkCall(ctx context.Context, name string, broken error, 
 		return nil, 0, peersync.ErrPeerUnknown
 	}
 	end := l.ends[at]
+	need := measure(end)
 	if !hasRoom(&end.sending, need.ids) || !hasRoom(&end.requested, need.requests) || need.bytes > 0 && end.queued+need.bytes > peersync.MaxQueued {
 		end.noteDenied(need)
 		r.world.mu.Unlock()
@@ -58,19 +60,13 @@ func countNew(underWay *idSet, ids []storage.ID) int {
 	return len(seen)
 }
 
-// endWith returns the present end of the link to a peer, and an empty one if there is none.
-func (r *Replica) endWith(peer peersync.Peer) *linkEnd {
-	r.world.mu.Lock()
-	defer r.world.mu.Unlock()
-	if l, at := r.linkWith(peer); l != nil {
-		return l.ends[at]
-	}
-	return &linkEnd{}
-}
+// needNothing measures a call that no limit keeps from succeeding.
+func needNothing(*linkEnd) denied { return denied{} }
 
 // Send implements [peersync.Links].
 func (r *Replica) Send(ctx context.Context, to peersync.Peer, data []byte) error {
-	l, at, err := r.beginLinkCall(ctx, "send", peersync.CheckMessage(data), to, denied{bytes: len(data)}, digestOf(data))
+	measure := func(*linkEnd) denied { return denied{bytes: len(data)} }
+	l, at, err := r.beginLinkCall(ctx, "send", peersync.CheckMessage(data), to, measure, digestOf(data))
 	if err != nil {
 		return err
 	}
@@ -113,8 +109,8 @@ func (r *Replica) Offer(ctx context.Context, to peersync.Peer, ids []storage.ID)
 
 // beginSending begins a Push or an Offer, and returns the ids that are not under way already.
 func (r *Replica) beginSending(ctx context.Context, name string, to peersync.Peer, ids []storage.ID) (l *link, at int, fresh []storage.ID, err error) {
-	need := denied{ids: countNew(&r.endWith(to).sending, ids)}
-	l, at, err = r.beginLinkCall(ctx, name, peersync.CheckIDs(len(ids)), to, need, ids)
+	measure := func(end *linkEnd) denied { return denied{ids: countNew(&end.sending, ids)} }
+	l, at, err = r.beginLinkCall(ctx, name, peersync.CheckIDs(len(ids)), to, measure, digestIDs(ids))
 	if err != nil {
 		return nil, 0, nil, err
 	}
@@ -144,8 +140,8 @@ func (r *Replica) Request(ctx context.Context, from peersync.Peer, keys []peersy
 	for _, k := range keys {
 		ids = append(ids, k.ID)
 	}
-	need := denied{requests: countNew(&r.endWith(from).requested, ids)}
-	l, at, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(len(keys)), from, need, keys)
+	measure := func(end *linkEnd) denied { return denied{requests: countNew(&end.requested, ids)} }
+	l, at, err := r.beginLinkCall(ctx, "request", peersync.CheckIDs(len(keys)), from, measure, digestKeys(keys))
 	if err != nil {
 		return err
 	}
@@ -183,7 +179,7 @@ func (l *link) requestKey(at int, k peersync.Key) {
 
 // Drop implements [peersync.Links].
 func (r *Replica) Drop(ctx context.Context, peer peersync.Peer, reason string) error {
-	l, _, err := r.beginLinkCall(ctx, "drop", peersync.CheckText(reason), peer, denied{}, reason)
+	l, _, err := r.beginLinkCall(ctx, "drop", peersync.CheckText(reason), peer, needNothing, reason)
 	if err != nil {
 		return err
 	}
@@ -198,7 +194,7 @@ const maxDrop = 6 * time.Hour
 
 // Rest implements [peersync.Links].
 func (r *Replica) Rest(ctx context.Context, peer peersync.Peer, pause time.Duration) error {
-	l, _, err := r.beginLinkCall(ctx, "rest", peersync.CheckRest(pause), peer, denied{}, pause)
+	l, _, err := r.beginLinkCall(ctx, "rest", peersync.CheckRest(pause), peer, needNothing, pause)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type Replica struct {
 	epoch    storage.Epoch
 	floor    storage.Hour
 	log      []peersync.Entry // log[i] has sequence number i+1
+	pruned   int              // so many entries at the beginning of log are below floor
 	seqs     map[storage.ID]storage.Seq
 	first    map[storage.ID]storage.Hour // Born with which the entry was stored
 	keys     []peersync.Key              // of what is in log and not below floor, ascending
@@ -177,7 +178,7 @@ func (r *Replica) Traffic() Traffic {
 func (r *Replica) Renew() {
 	r.world.mu.Lock()
 	defer r.world.mu.Unlock()
-	r.log, r.keys, r.readings, r.floor = nil, nil, nil, 0
+	r.log, r.pruned, r.keys, r.readings, r.floor = nil, 0, nil, nil, 0
 	r.seqs, r.first = make(map[storage.ID]storage.Seq), make(map[storage.ID]storage.Hour)
 	binary.BigEndian.PutUint64(r.epoch[:], r.world.rng.Uint64())
 	r.tellLog()
@@ -208,8 +209,11 @@ func (r *Replica) LastReport() peersync.Report {
 
 func (r *Replica) logState() peersync.State {
 	s := peersync.State{Epoch: r.epoch, Last: r.lastSeq(), Count: uint64(len(r.keys)), Floor: r.floor}
-	if i := slices.IndexFunc(r.log, r.keeps); i >= 0 {
-		s.First = r.log[i].Seq
+	for r.pruned < len(r.log) && !r.keeps(r.log[r.pruned]) { // the floor only rises
+		r.pruned++
+	}
+	if r.pruned < len(r.log) {
+		s.First = r.log[r.pruned].Seq
 	}
 	return s
 }
@@ -444,6 +448,31 @@ func digestOf(data []byte) string {
 	return fmt.Sprintf("%d:%x", len(data), h.Sum64())
 }
 
+// digestIDs, digestKeys and digestRanges do the same for lists.
+func digestIDs(ids []storage.ID) string {
+	var b []byte
+	for _, id := range ids {
+		b = append(b, id[:]...)
+	}
+	return digestOf(b)
+}
+
+func digestKeys(keys []peersync.Key) string {
+	var b []byte
+	for _, k := range keys {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(k.Born)), k.ID[:]...)
+	}
+	return digestOf(b)
+}
+
+func digestRanges(ranges []peersync.Range) string {
+	var keys []peersync.Key
+	for _, in := range ranges {
+		keys = append(keys, in.Lo, in.Hi)
+	}
+	return digestKeys(keys)
+}
+
 // Log implements [peersync.Replica].
 func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	from, limit, err := req.Bounds()
@@ -465,7 +494,7 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 
 // Keys implements [peersync.Replica].
 func (r *Replica) Keys(ctx context.Context, ranges []peersync.Range, max int) ([][]peersync.Key, error) {
-	if err := r.beginCall(ctx, "keys", peersync.CheckKeys(ranges, max), 0, ranges, max); err != nil {
+	if err := r.beginCall(ctx, "keys", peersync.CheckKeys(ranges, max), 0, digestRanges(ranges), max); err != nil {
 		return nil, err
 	}
 	defer r.world.mu.Unlock()
@@ -488,13 +517,13 @@ func (r *Replica) beginSums(ctx context.Context, name string, broken error, peer
 	if peer == 0 {
 		return nil, r.beginCall(ctx, name, broken, 0, args...)
 	}
-	l, _, err := r.beginLinkCall(ctx, name, broken, peer, denied{}, args...)
+	l, _, err := r.beginLinkCall(ctx, name, broken, peer, needNothing, args...)
 	return l, err
 }
 
 // RangeSum implements [peersync.Replica].
 func (r *Replica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
-	l, err := r.beginSums(ctx, "range sum", peersync.CheckRanges(ranges), peer, ranges)
+	l, err := r.beginSums(ctx, "range sum", peersync.CheckRanges(ranges), peer, digestRanges(ranges))
 	if err != nil {
 		return nil, err
 	}
@@ -508,7 +537,7 @@ func (r *Replica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []pee
 
 // Split implements [peersync.Replica].
 func (r *Replica) Split(ctx context.Context, peer peersync.Peer, ranges []peersync.Range, parts int) ([][]peersync.Part, error) {
-	l, err := r.beginSums(ctx, "split", peersync.CheckSplit(ranges, parts), peer, ranges, parts)
+	l, err := r.beginSums(ctx, "split", peersync.CheckSplit(ranges, parts), peer, digestRanges(ranges), parts)
 	if err != nil {
 		return nil, err
 	}

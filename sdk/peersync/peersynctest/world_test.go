@@ -720,3 +720,33 @@ func TestCutSettles(t *testing.T) {
 		t.Errorf("faults %q", s.Replicas[0].Faults)
 	}
 }
+
+// TestTwist shows that a hostile twin loses, repeats and changes messages, within the limits.
+func TestTwist(t *testing.T) {
+	twist := peersynctest.NewTwist(1)
+	said := make(map[string]bool)
+	var lost, honest, repeated, strange int
+	for i := range 300 {
+		message := []byte(strings.Repeat("message", 1+i))
+		said[string(message)] = true
+		out := twist(slices.Clone(message))
+		if len(out) == 0 {
+			lost++
+		}
+		for _, m := range out {
+			switch {
+			case peersync.CheckMessage(m) != nil:
+				t.Fatalf("a message of %d bytes", len(m))
+			case slices.Equal(m, message):
+				honest++
+			case said[string(m)]:
+				repeated++
+			default:
+				strange++
+			}
+		}
+	}
+	if lost < 10 || honest < 100 || repeated < 10 || strange < 50 {
+		t.Errorf("%d lost, %d honest, %d repeated, %d strange", lost, honest, repeated, strange)
+	}
+}
