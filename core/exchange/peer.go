@@ -1,0 +1,5 @@
+package exchange
+
+type peer struct{}
+type arrival struct{}
+type jobContext struct{}

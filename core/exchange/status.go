@@ -1,0 +1,33 @@
+package exchange
+
+import (
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+)
+
+// PeerStatus is a peer as an operator sees it.
+type PeerStatus struct {
+	Up    bool          // HELLO has come
+	Since time.Duration // when the link came up or went down
+	// Reason is why the last link has ended; empty before.
+	Reason string
+	// Version, State and Takes are what the peer says in its HELLO and later; Clock is
+	// by how much its clock was ahead then.
+	Version string
+	State   peersync.State
+	Takes   bool
+	Clock   time.Duration
+
+	Spent  Quota // what it has used up of its quota now
+	Memory int   // bytes that it takes in the engine, at most MaxMemory
+
+	// Since the engine is new:
+	BodiesIn, BodiesOut     uint64 // bytes of bodies
+	Stored, Known           uint64 // envelopes that came or were offered
+	Refused                 uint64 // with any other outcome
+	MessagesIn, MessagesOut uint64 // bytes of messages
+}
+
+// Status returns the status of a peer; ok is false if it is not configured.
+func (e *Engine) Status(id peersync.Peer) (s PeerStatus, ok bool) { return PeerStatus{}, false }
