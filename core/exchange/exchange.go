@@ -50,7 +50,9 @@
 package exchange
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/peerlink"
@@ -94,103 +96,137 @@ type Engine struct {
 	rand  *rand.Rand
 	now   time.Duration
 	wall  time.Time
-	state peersync.State
-	begun bool // state is known
+	state peersync.State // of the own board
+	begun bool           // state is known
 
-	peers    []*peer // ascending
-	incoming map[storage.ID]arrival
-	waiting  int // ids that wait for what another peer sends
+	peers    []*peer                // ascending
+	incoming map[storage.ID]arrival // envelopes that peers are sending
+	timersAt time.Duration          // when the timers are looked at next
+	stealAt  time.Duration          // when offers that wait are looked at next
 
-	jobs      map[uint64]*jobContext
-	lastJob   uint64
-	jobTurn   int // index of the peer whose jobs come next
-	closes    []Close
-	eventTurn int     // index of the peer whose events come first next
+	jobs    map[uint64]*pending
+	lastJob uint64
+	jobTurn int // counts jobs, so that all peers get their turn
+	closes  []Close
+
 	advanced  bool    // a LogAdvanced is due
 	changed   bool    // a PeersChanged is due
 	removed   []*peer // that have events left
+	eventTurn int     // counts batches, as jobTurn does
 }
 
 // New returns an engine without links.
 func New(cfg Config) *Engine {
-	panic("not implemented")
+	e := &Engine{
+		cfg: cfg, rand: rand.New(rand.NewChaCha8(cfg.Seed)),
+		incoming: make(map[storage.ID]arrival), jobs: make(map[uint64]*pending),
+	}
+	e.SetPeers(cfg.Peers)
+	e.changed = false
+	return e
 }
 
-// Advance tells the time: now never falls and has any origin, and wall is the clock of the relay.
-// It is called before everything that happens later than the call before, and about every second
+// Advance tells the time: now is the time since New and never falls, and wall is the clock of
+// the relay. It is called before everything that happens later than the call before, and about every second
 // in any case.
-func (e *Engine) Advance(now time.Duration, wall time.Time) {}
+func (e *Engine) Advance(now time.Duration, wall time.Time) {
+	e.now, e.wall = max(e.now, now), wall
+	if e.now < e.timersAt {
+		return
+	}
+	elapsed := e.now - (e.timersAt - timerStep)
+	e.timersAt = e.now + timerStep
+	for _, p := range e.peers {
+		if p.link != nil {
+			e.runTimers(p.link, elapsed)
+		}
+	}
+	if e.now >= e.stealAt {
+		e.stealAt = e.now + stealStep
+		e.stealWaiting()
+	}
+}
+
+// hour returns the present hour by the clock of the relay.
+func (e *Engine) hour() storage.Hour { return storage.HourOf(e.wall) }
 
 // SetState tells the state of the own board: at the beginning, and whenever it has moved. Before
 // the first one no link says HELLO. The replicator is told by a LogAdvanced, except of the first.
-func (e *Engine) SetState(state peersync.State) {}
+func (e *Engine) SetState(state peersync.State) {
+	if e.begun && state == e.state {
+		return
+	}
+	urgent := state.Epoch != e.state.Epoch || state.Floor != e.state.Floor
+	e.advanced = e.begun
+	e.state, e.begun = state, true
+	for _, p := range e.peers {
+		if p.link != nil {
+			p.link.stateDue = true
+			p.link.stateUrgent = p.link.stateUrgent || urgent
+		}
+	}
+}
 
 // SetPeers replaces the peers. Links to peers that are gone or paused are closed, and so are those
 // to peers whose Gives has changed.
-func (e *Engine) SetPeers(peers []PeerConfig) {}
+func (e *Engine) SetPeers(peers []PeerConfig) {
+	peers = slices.SortedFunc(slices.Values(peers), func(a, b PeerConfig) int { return cmp.Compare(a.Peer, b.Peer) })
+	old := e.peers
+	e.peers = make([]*peer, len(peers))
+	kept := 0
+	for i, cfg := range peers {
+		at := slices.IndexFunc(old, func(p *peer) bool { return p.cfg.Peer == cfg.Peer })
+		if at < 0 {
+			e.peers[i] = newPeer(cfg, e.now)
+			continue
+		}
+		e.peers[i] = old[at]
+		e.reconfigure(old[at], cfg)
+		old = slices.Delete(old, at, at+1)
+		kept++
+	}
+	for _, p := range old {
+		if p.link != nil {
+			e.closeLink(p.link, ending{kind: rested, code: peerlink.CodeResting, reason: errRemoved})
+		}
+		e.removed = append(e.removed, p)
+	}
+	e.changed = e.changed || len(old) > 0 || kept < len(peers)
+}
 
 // Restart forgets what waits for the replicator and closes all links, because another replicator
 // begins with Start. The owner makes the Start, and the Ticks.
-func (e *Engine) Restart() {}
-
-// Connect says that a link to a peer stands: both ends are authenticated, and no frame has passed.
-// There is no other link to the peer. A link that is not wanted is closed by NextClose.
-func (e *Engine) Connect(id peersync.Peer, initiator bool) {}
-
-// Disconnect says that the link to a peer has broken. It does nothing if there is none, so the
-// owner may call it for each connection that ends, provided that it is the latest one.
-func (e *Engine) Disconnect(id peersync.Peer) {}
-
-// DialFailed says that a link to a peer that NextDial had asked for did not come about.
-func (e *Engine) DialFailed(id peersync.Peer) {}
-
-// Receive passes a frame from the link to a peer. The engine keeps what the frame points to.
-func (e *Engine) Receive(id peersync.Peer, f peerlink.Frame) {}
-
-// Breach says that a peer has broken the protocol below the frames: it has sent bytes that are
-// none. NextClose follows.
-func (e *Engine) Breach(id peersync.Peer, err error) {}
-
-// Next returns the frame to be written to the link next. The owner calls it when the link has room
-// for one, and writes what it gets.
-func (e *Engine) Next(id peersync.Peer) (peerlink.Frame, bool) { return nil, false }
-
-// Close is a link that the owner has to close. For the engine it does not exist any more: the
-// owner passes no further frame of it.
-type Close struct {
-	Peer peersync.Peer
-	// Last is worth a short attempt to write it; nil if there is none.
-	Last *peerlink.Err
-	// Reason is for the operator.
-	Reason error
-	Breach bool // the peer has broken the protocol
+func (e *Engine) Restart() {
+	for _, p := range e.peers {
+		if p.link != nil {
+			e.closeLink(p.link, ending{kind: cut, code: peerlink.CodeResting, reason: errRestarted})
+		}
+		p.clearEvents()
+	}
+	e.removed, e.advanced, e.changed = nil, false, false
 }
 
-// NextClose returns the next link to close.
-func (e *Engine) NextClose() (Close, bool) { return Close{}, false }
+// find returns a configured peer, or nil.
+func (e *Engine) find(id peersync.Peer) *peer {
+	at, ok := slices.BinarySearchFunc(e.peers, id, func(p *peer, id peersync.Peer) int { return cmp.Compare(p.cfg.Peer, id) })
+	if !ok {
+		return nil
+	}
+	return e.peers[at]
+}
 
-// Events takes what has happened for the replicator, in order, as much as fits one Handle and two
-// events fewer; none if there is nothing. It is called until there is nothing, but not before the
-// Handle of the events before has returned.
-func (e *Engine) Events() []peersync.Event { return nil }
+// findLink returns the link to a peer, or nil.
+func (e *Engine) findLink(id peersync.Peer) *link {
+	if p := e.find(id); p != nil {
+		return p.link
+	}
+	return nil
+}
 
-// Send implements [peersync.Links]. The engine keeps the message.
-func (e *Engine) Send(to peersync.Peer, message []byte) error { return nil }
-
-// Push implements [peersync.Links].
-func (e *Engine) Push(to peersync.Peer, ids []storage.ID) error { return nil }
-
-// Offer implements [peersync.Links].
-func (e *Engine) Offer(to peersync.Peer, ids []storage.ID) error { return nil }
-
-// Request implements [peersync.Links].
-func (e *Engine) Request(from peersync.Peer, keys []storage.Key) error { return nil }
-
-// Drop implements [peersync.Links].
-func (e *Engine) Drop(id peersync.Peer, reason string) error { return nil }
-
-// Rest implements [peersync.Links].
-func (e *Engine) Rest(id peersync.Peer, pause time.Duration) error { return nil }
-
-// NextDial says whether a link to the peer is wanted, and from when on the owner may dial.
-func (e *Engine) NextDial(id peersync.Peer) (at time.Duration, wanted bool) { return 0, false }
+// findUp returns the link to a peer that the replicator knows to be up.
+func (e *Engine) findUp(id peersync.Peer) (*link, error) {
+	if l := e.findLink(id); l != nil && l.told {
+		return l, nil
+	}
+	return nil, peersync.ErrPeerUnknown
+}

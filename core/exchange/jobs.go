@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"github.com/cwtch-relay/cwtch-relay/core/peerlink"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -59,8 +60,100 @@ type Found struct {
 	Size uint32 // bytes of ciphertext and signature together; 0 if that costs a read
 }
 
+// pending is a job that is not done.
+type pending struct {
+	p      *peer
+	l      *link // which may have ended
+	kind   JobKind
+	looks  []lookup
+	bodies []arrivedBody     // of Store
+	fetch  peerlink.BodyKind // of Fetch
+}
+
 // NextJob returns the next job for the store. The owner answers each one once with Done.
-func (e *Engine) NextJob() (Job, bool) { return Job{}, false }
+func (e *Engine) NextJob() (Job, bool) {
+	for i := range e.peers {
+		p := e.peers[(i+e.jobTurn)%len(e.peers)]
+		if p.link == nil {
+			continue
+		}
+		for _, kind := range []JobKind{Store, Look, Fetch, Lower} {
+			if p.busy[kind] {
+				continue
+			}
+			if job, todo, ok := e.makeJob(p.link, kind); ok {
+				e.jobTurn++
+				e.lastJob++
+				job.Number, job.Kind, job.Peer = e.lastJob, kind, p.cfg.Peer
+				todo.p, todo.l, todo.kind = p, p.link, kind
+				e.jobs[job.Number] = todo
+				p.busy[kind] = true
+				return job, true
+			}
+		}
+	}
+	return Job{}, false
+}
+
+func (e *Engine) makeJob(l *link, kind JobKind) (job Job, todo *pending, ok bool) {
+	todo = &pending{}
+	switch kind {
+	case Store:
+		todo.bodies = l.takeArrived()
+		for _, b := range todo.bodies {
+			job.Records = append(job.Records, b.record)
+			l.p.appending += b.size()
+		}
+		return job, todo, len(todo.bodies) > 0
+	case Look:
+		n := min(len(l.lookups), MaxLook)
+		todo.looks, l.lookups = l.lookups[:n:n], l.lookups[n:]
+		for _, look := range todo.looks {
+			job.IDs = append(job.IDs, look.id)
+		}
+		return job, todo, n > 0
+	case Fetch:
+		todo.fetch, job.IDs = l.nextFetch()
+		l.p.fetching = len(job.IDs)
+		return job, todo, len(job.IDs) > 0
+	default:
+		job.Keys, l.lowerings = l.lowerings, nil
+		return job, todo, len(job.Keys) > 0
+	}
+}
 
 // Done passes the result of a job. The engine keeps what the result points to.
-func (e *Engine) Done(job Job, result Result) {}
+func (e *Engine) Done(job Job, result Result) {
+	todo := e.jobs[job.Number]
+	delete(e.jobs, job.Number)
+	p, l := todo.p, todo.l
+	p.busy[todo.kind] = false
+	switch todo.kind {
+	case Store:
+		p.appending = 0
+		e.finishStore(p, l, todo.bodies, result)
+	case Look:
+		if p.link == l {
+			e.finishLook(l, todo.looks, result)
+		}
+	case Fetch:
+		p.fetching = 0
+		if p.link == l {
+			e.addFetched(l, todo.fetch, job.IDs, result)
+		}
+	}
+}
+
+func (e *Engine) finishLook(l *link, looks []lookup, result Result) {
+	for i, look := range looks {
+		var found Found
+		if result.Err == nil {
+			found = result.Found[i]
+		}
+		if look.out {
+			e.announceFound(l, look.id, found, result.Err != nil)
+		} else {
+			e.decideFound(l, look.id, found, result.Err != nil)
+		}
+	}
+}

@@ -12,8 +12,8 @@ type PeerStatus struct {
 	Since time.Duration // when the link came up or went down
 	// Reason is why the last link has ended; empty before.
 	Reason string
-	// Version, State and Takes are what the peer says in its HELLO and later; Clock is
-	// by how much its clock was ahead then.
+	// Version is what the peer said in its last HELLO, and Clock by how much its clock was
+	// ahead then. State and Takes are what it says now, if it is up.
 	Version string
 	State   peersync.State
 	Takes   bool
@@ -30,4 +30,16 @@ type PeerStatus struct {
 }
 
 // Status returns the status of a peer; ok is false if it is not configured.
-func (e *Engine) Status(id peersync.Peer) (s PeerStatus, ok bool) { return PeerStatus{}, false }
+func (e *Engine) Status(id peersync.Peer) (s PeerStatus, ok bool) {
+	p := e.find(id)
+	if p == nil {
+		return PeerStatus{}, false
+	}
+	s = p.status
+	s.Spent = Quota{p.envelopes.spent(e.now), p.bytes.spent(e.now)}
+	s.Memory = p.memory()
+	if l := p.link; l != nil && l.ready {
+		s.Up, s.State, s.Takes = true, l.state, l.takes
+	}
+	return s, true
+}

@@ -44,10 +44,11 @@
 // # Envelopes
 //
 // A BODY is pushed without being asked for, or answers a WANT. The receiver computes the id from
-// the bytes. BODY and GONE answer each id of a WANT once. TAKEN and WANT answer each id of an
-// OFFER once, and TAKEN answers each BODY that was pushed or offered. At most [MaxOutstanding]
-// ids are offered and unanswered, and as many are wanted of each kind. An id that awaits an
-// answer is not sent again in a frame of the same kind.
+// the bytes. An id that is offered is settled by TAKEN, or else by WANT, BODY and then TAKEN. An
+// id that is pushed is settled by TAKEN, and one that is requested by its BODY. In the place of a
+// BODY that was wanted, GONE settles it. At most [MaxOffered] ids are offered and not settled, and
+// at most [MaxRequested] are requested and not settled. An id is offered or pushed again only when
+// it is settled, and so for requests.
 //
 // # Records
 //

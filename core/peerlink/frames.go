@@ -20,11 +20,12 @@ const (
 	MaxFragment = 32 << 10
 	// MaxIDs is the greatest number of ids in a frame.
 	MaxIDs = 1024
-	// MaxOutstanding is the greatest number of ids that are offered, or wanted, and
-	// unanswered.
-	MaxOutstanding = 4096
+	// MaxOffered is the greatest number of ids that are offered and not settled, and
+	// MaxRequested that of ids that are requested and not answered.
+	MaxOffered   = 2048
+	MaxRequested = 4096
 	// InitialMessages and InitialEnvelopes are the credits of a new link.
-	InitialMessages  = 2 << 20
+	InitialMessages  = 5 << 18
 	InitialEnvelopes = 2 << 20
 	// FrameCost is what a MESSAGE or a BODY costs besides its length.
 	FrameCost = 512
@@ -93,7 +94,7 @@ const (
 	Pushed BodyKind = 0
 	// Requested: the plugin of the receiver wants it.
 	Requested BodyKind = 1
-	// Taken from an Offer: the relay of the receiver wants it.
+	// FromOffer: the relay of the receiver wants it.
 	FromOffer BodyKind = 2
 )
 

@@ -35,7 +35,7 @@ const (
 	// are requested from it, may be without an outcome.
 	MaxUnderWay = 4096
 	// MaxQueued bounds the messages that wait for one peer.
-	MaxQueued = 8 << 20
+	MaxQueued = 2 << 20
 	// MaxWake is the longest time of a Wake, and MaxRest that of a Rest.
 	MaxWake = time.Hour
 	MaxRest = 24 * time.Hour

@@ -1,0 +1,74 @@
+package exchange
+
+import (
+	"math"
+	"math/bits"
+	"time"
+)
+
+// bucket is a quota that refills evenly: it holds limit, and gets as much in each period. It may
+// be overdrawn by what was promised before; then it has no room until that is made up for.
+type bucket struct {
+	limit  uint64 // 0 means none
+	period time.Duration
+	full   time.Duration // when it will be full again; before now if it is
+}
+
+// hasRoom reports whether the bucket has anything left.
+func (b *bucket) hasRoom(now time.Duration) bool { return b.wait(now) == 0 }
+
+// wait returns the time until the bucket has room, at least a second if that is not now.
+func (b *bucket) wait(now time.Duration) time.Duration {
+	if b.limit == 0 || b.full-now < b.period {
+		return 0
+	}
+	return max(b.full-now-b.period+1, time.Second)
+}
+
+// spend takes n out.
+func (b *bucket) spend(now time.Duration, n uint64) {
+	if b.limit > 0 {
+		b.full = max(b.full, now) + b.refillTime(n)
+	}
+}
+
+// giveBack puts n in that were taken out.
+func (b *bucket) giveBack(n uint64) {
+	if b.limit > 0 {
+		b.full -= b.refillTime(n)
+	}
+}
+
+// spent returns how much is missing.
+func (b *bucket) spent(now time.Duration) uint64 {
+	if b.limit == 0 || b.full <= now {
+		return 0
+	}
+	return mulDiv(uint64(b.full-now), b.limit, uint64(b.period))
+}
+
+// setLimit changes the limit. What is missing stays missing.
+func (b *bucket) setLimit(now time.Duration, limit uint64) {
+	if limit == b.limit {
+		return
+	}
+	missing := b.spent(now)
+	b.limit, b.full = limit, now
+	b.spend(now, missing)
+}
+
+// refillTime returns how long the bucket takes to get n, at most a year.
+func (b *bucket) refillTime(n uint64) time.Duration {
+	const year = 365 * 24 * time.Hour
+	return time.Duration(min(mulDiv(n, uint64(b.period), b.limit), uint64(year)))
+}
+
+// mulDiv returns a*b/c, or the greatest number if that is too large.
+func mulDiv(a, b, c uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	if hi >= c {
+		return math.MaxUint64
+	}
+	q, _ := bits.Div64(hi, lo, c)
+	return q
+}
