@@ -84,16 +84,22 @@ func (e *Engine) addFetched(l *link, kind peerlink.BodyKind, ids []storage.ID, r
 				continue
 			}
 		}
-		if kind != peerlink.Pushed {
-			l.gone = append(l.gone, missing{id, kind == peerlink.Requested})
+		status := peersync.Gone
+		if result.Err != nil {
+			status = peersync.Lost
 		}
-		switch {
-		case kind == peerlink.Requested:
-		case result.Err != nil:
-			l.settleOut(id, peersync.Lost)
-		default:
-			l.settleOut(id, peersync.Gone)
-		}
+		e.settleMissing(l, kind, id, status)
+	}
+}
+
+// settleMissing settles an envelope that was to be sent and cannot be read. The peer waits for it,
+// unless it was to be pushed.
+func (e *Engine) settleMissing(l *link, kind peerlink.BodyKind, id storage.ID, status peersync.OutcomeStatus) {
+	if kind != peerlink.Pushed {
+		l.gone = append(l.gone, missing{id, kind == peerlink.Requested})
+	}
+	if kind != peerlink.Requested {
+		l.settleOut(id, status)
 	}
 }
 
@@ -114,38 +120,57 @@ func (l *link) makeGone() *peerlink.Gone {
 	return f
 }
 
-// makeBody returns the next BODY, or nil if there is none or no credit for it.
-func (e *Engine) makeBody(l *link) *peerlink.Body {
+// dropFetched settles the first bodies of each kind that have become useless since they were
+// fetched: the floor has risen above them, or the peer takes no pushes now.
+func (e *Engine) dropFetched(l *link) {
 	for kind := range l.fetched {
 		for len(l.fetched[kind]) > 0 {
 			next := l.fetched[kind][0]
-			size := len(next.frame.Signature) + len(next.frame.Ciphertext)
 			status := peersync.OutcomeStatus(0)
 			if kind == int(peerlink.Pushed) {
 				status = e.refusal(l)
 			}
-			if cost := peerlink.CreditCost(next.frame); status == 0 {
-				if cost > l.credit[envelopes] {
-					return nil
-				}
-				l.credit[envelopes] -= cost
+			if next.frame.Born < e.state.Floor {
+				status = peersync.Gone
 			}
-			l.fetched[kind][0] = fetched{}
-			l.fetched[kind] = l.fetched[kind][1:]
-			l.bodyBytes -= size + 256
-			if status != 0 {
-				l.settleOut(next.id, status)
-				continue
+			if status == 0 {
+				break
 			}
-			if kind == int(peerlink.Requested) {
-				l.wantedByPeer--
-			} else {
-				l.setStage(next.id, outSent)
-			}
-			l.progress = e.now
-			l.p.status.BodiesOut += uint64(size)
-			return next.frame
+			l.popFetched(kind)
+			e.settleMissing(l, next.frame.Kind, next.id, status)
 		}
+	}
+}
+
+// popFetched removes the first body of a kind.
+func (l *link) popFetched(kind int) {
+	f := l.fetched[kind][0].frame
+	l.bodyBytes -= len(f.Signature) + len(f.Ciphertext) + 256
+	l.fetched[kind][0] = fetched{}
+	l.fetched[kind] = l.fetched[kind][1:]
+}
+
+// makeBody returns the next BODY, or nil if there is none or no credit for it.
+func (e *Engine) makeBody(l *link) *peerlink.Body {
+	for kind := range l.fetched {
+		if len(l.fetched[kind]) == 0 {
+			continue
+		}
+		next := l.fetched[kind][0]
+		cost := peerlink.CreditCost(next.frame)
+		if cost > l.credit[envelopes] {
+			return nil
+		}
+		l.credit[envelopes] -= cost
+		l.popFetched(kind)
+		if kind == int(peerlink.Requested) {
+			l.wantedByPeer--
+		} else {
+			l.setStage(next.id, outSent)
+		}
+		l.progress = e.now
+		l.p.status.BodiesOut += uint64(len(next.frame.Signature) + len(next.frame.Ciphertext))
+		return next.frame
 	}
 	return nil
 }

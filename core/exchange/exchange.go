@@ -39,7 +39,7 @@
 // quota each time; by how much is for the store to limit.
 //
 // Quotas are soft: what exceeds them is answered with OverQuota and the time until there is room,
-// on both ends. The credit for a body that came all the same is withheld for so long.
+// on both ends. The credit for a body that came all the same returns slowly, so a flood is slow.
 //
 // # Bounds
 //

@@ -18,6 +18,7 @@ func (e *Engine) Next(id peersync.Peer) (peerlink.Frame, bool) {
 	if !l.ready {
 		return nil, false
 	}
+	e.dropFetched(l)
 	if f := e.nextControl(l); f != nil {
 		return f, true
 	}

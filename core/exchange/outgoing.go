@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -130,15 +131,20 @@ func (e *Engine) announceFound(l *link, id storage.ID, found Found, failed bool)
 
 // makeOffer returns the next OFFER, or nil.
 func (e *Engine) makeOffer(l *link) *peerlink.Offer {
-	if status := e.refusal(l); status != 0 {
-		for _, o := range l.announce {
-			l.settleOut(o.ID, status)
-		}
-		l.announce = nil
+	status := e.refusal(l)
+	for len(l.announce) > 0 && (status != 0 || l.announce[0].Born < e.state.Floor) {
+		l.settleOut(l.announce[0].ID, cmp.Or(status, peersync.Gone))
+		l.announce = l.announce[1:]
 	}
 	n := min(len(l.announce), peerlink.MaxIDs, peerlink.MaxOffered-l.offers)
 	if n <= 0 {
 		return nil
+	}
+	for i, o := range l.announce[:n] {
+		if o.Born < e.state.Floor {
+			n = i // the rest comes next time
+			break
+		}
 	}
 	f := &peerlink.Offer{Envelopes: l.announce[:n:n]}
 	l.announce = l.announce[n:]

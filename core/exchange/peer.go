@@ -6,6 +6,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/peerlink"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // Reasons why a link ends that the operator has caused.
@@ -41,8 +42,8 @@ type peer struct {
 
 func newPeer(cfg PeerConfig, now time.Duration) *peer {
 	p := &peer{cfg: cfg}
-	p.envelopes = bucket{limit: cfg.Quota.EnvelopesPerHour, period: time.Hour}
-	p.bytes = bucket{limit: cfg.Quota.BytesPerDay, period: 24 * time.Hour}
+	p.envelopes = bucket{limit: cfg.Quota.EnvelopesPerHour, unit: 1, period: time.Hour}
+	p.bytes = bucket{limit: cfg.Quota.BytesPerDay, unit: storage.MaxEnvelope, period: 24 * time.Hour}
 	p.envelopes.spend(now, cfg.Spent.EnvelopesPerHour)
 	p.bytes.spend(now, cfg.Spent.BytesPerDay)
 	p.dial.at, p.status.Since = now, now
@@ -66,7 +67,7 @@ func (e *Engine) reconfigure(p *peer, cfg PeerConfig) {
 
 // hasQuota reports whether another envelope may be taken from the peer now.
 func (e *Engine) hasQuota(p *peer) bool {
-	return p.envelopes.hasRoom(e.now) && p.bytes.hasRoom(e.now)
+	return e.retryAfter(p) == 0
 }
 
 // retryAfter returns how long nothing is taken from the peer.

@@ -10,19 +10,19 @@ import (
 // be overdrawn by what was promised before; then it has no room until that is made up for.
 type bucket struct {
 	limit  uint64 // 0 means none
+	unit   uint64 // how much counts as room
 	period time.Duration
 	full   time.Duration // when it will be full again; before now if it is
 }
 
-// hasRoom reports whether the bucket has anything left.
-func (b *bucket) hasRoom(now time.Duration) bool { return b.wait(now) == 0 }
-
-// wait returns the time until the bucket has room, at least a second if that is not now.
+// wait returns the time until the bucket has room: as much as a unit, or half of it when that is
+// less.
 func (b *bucket) wait(now time.Duration) time.Duration {
-	if b.limit == 0 || b.full-now < b.period {
+	if b.limit == 0 {
 		return 0
 	}
-	return max(b.full-now-b.period+1, time.Second)
+	unit := min(b.unit, max(b.limit/2, 1))
+	return max(0, max(b.full, now)+b.refillTime(unit)-now-b.period)
 }
 
 // spend takes n out.

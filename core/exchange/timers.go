@@ -18,8 +18,8 @@ const (
 	minPing    = 45 * time.Second
 	maxPing    = 75 * time.Second
 	maxMissed  = 3 // pings
-	// withheldRate is how many bytes of withheld credit return in a second: so what
-	// was asked for still comes, and a flood does not.
+	// withheldRate is how many bytes of withheld credit return in a second: what was
+	// asked for still comes, and a flood is slow.
 	withheldRate = 16 << 10
 )
 
@@ -43,16 +43,12 @@ func (e *Engine) runTimers(l *link, elapsed time.Duration) {
 		e.closeLink(l, ending{kind: cut, code: peerlink.CodeSilent, reason: reason})
 		return
 	}
-	e.returnWithheld(l, elapsed)
+	l.returnWithheld(elapsed)
 }
 
-// returnWithheld grants credit that was withheld: all of it once there is quota, and a little in
-// any case.
-func (e *Engine) returnWithheld(l *link, elapsed time.Duration) {
-	n := l.withheld
-	if !l.p.cfg.Gives || !e.hasQuota(l.p) {
-		n = min(n, int(min(elapsed, time.Hour)*withheldRate/time.Second))
-	}
+// returnWithheld grants a little of the credit that was withheld.
+func (l *link) returnWithheld(elapsed time.Duration) {
+	n := min(l.withheld, int(min(elapsed, time.Hour)*withheldRate/time.Second))
 	l.withheld -= n
 	l.grants[envelopes] += n
 }
@@ -79,10 +75,11 @@ func (e *Engine) makePing(l *link) *peerlink.Ping {
 }
 
 func (l *link) receivePong(f *peerlink.Pong) error {
-	if !slices.Contains(l.pings, f.Token) {
+	at := slices.Index(l.pings, f.Token)
+	if at < 0 {
 		return errors.New("a PONG without its PING")
 	}
-	l.pings = nil // also the earlier ones, which it stands for
+	l.pings = l.pings[at+1:] // it stands for those before, too
 	return nil
 }
 

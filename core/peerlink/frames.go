@@ -274,7 +274,7 @@ func (f *Ping) appendPayload(b []byte) []byte { return append(b, f.Token[:]...) 
 func (f *Pong) appendPayload(b []byte) []byte { return append(b, f.Token[:]...) }
 
 func (f *Message) appendPayload(b []byte) []byte {
-	return append(append(b, flag(f.More)), f.Data...)
+	return append(append(b, flagByte(f.More)), f.Data...)
 }
 
 func (f *Offer) appendPayload(b []byte) []byte {
@@ -286,7 +286,7 @@ func (f *Offer) appendPayload(b []byte) []byte {
 	return b
 }
 
-func (f *Want) appendPayload(b []byte) []byte { return appendIDs(append(b, flag(f.Offered)), f.IDs) }
+func (f *Want) appendPayload(b []byte) []byte { return appendIDs(append(b, flagByte(f.Offered)), f.IDs) }
 
 func (f *Body) appendPayload(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(append(b, byte(f.Kind)), uint32(f.Born))
@@ -323,7 +323,7 @@ func appendIDs(b []byte, ids []storage.ID) []byte {
 	return b
 }
 
-func flag(set bool) byte {
+func flagByte(set bool) byte {
 	if set {
 		return 1
 	}

@@ -34,7 +34,7 @@ func (f *Hello) appendPayload(b []byte) []byte {
 	b = append(append(b, byte(len(f.Version))), f.Version...)
 	b = appendState(b, f.State)
 	b = binary.BigEndian.AppendUint64(b, f.Unix)
-	b = append(b, flag(f.Takes))
+	b = append(b, flagByte(f.Takes))
 	return append(b, f.Nonce[:]...)
 }
 
