@@ -16,7 +16,7 @@ func BenchmarkBodies(b *testing.B) {
 
 func moveBodies(b *testing.B, offer bool) {
 	const batch = 1024
-	from, to := newSolo(nil), newSolo(nil)
+	from, to := newSolo(b), newSolo(b)
 	from.up(1)
 	to.up(1)
 	ids := from.hold(0, batch, 4088)

@@ -16,7 +16,7 @@ import (
 
 // solo is one engine whose peers are the test itself.
 type solo struct {
-	t   *testing.T
+	t   testing.TB
 	e   *Engine
 	now time.Duration
 	log map[storage.ID]storage.Record
@@ -29,7 +29,7 @@ const floor = 1000
 
 var soloHour = storage.HourOf(worldStart)
 
-func newSolo(t *testing.T, peers ...PeerConfig) *solo {
+func newSolo(t testing.TB, peers ...PeerConfig) *solo {
 	if len(peers) == 0 {
 		peers = []PeerConfig{{Peer: 1, Gives: true}, {Peer: 2, Gives: true}}
 	}

@@ -589,7 +589,7 @@ func TestInvariantsHoldInAnyWeather(t *testing.T) {
 
 func TestSameSeedHasSameTrace(t *testing.T) {
 	for seed := range uint64(20) {
-		if runWorld(t, seed, 2000) != runWorld(t, seed, 2000) {
+		if first, second := runWorld(t, seed, 2000), runWorld(t, seed, 2000); first != second {
 			t.Fatalf("seed %d has two traces", seed)
 		}
 	}

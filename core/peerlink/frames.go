@@ -246,22 +246,24 @@ func ReadFrame(r io.Reader) (Frame, error) {
 	return DecodePayload(kind, payload)
 }
 
-// readPayload reads size bytes into a slice of about that capacity.
+// readPayload reads size bytes. The slice doubles as they come.
 func readPayload(r io.Reader, size int) ([]byte, error) {
-	const step = 16<<10 + 64 // the greatest BODY at once
-	payload := make([]byte, 0, min(size, step))
-	for len(payload) < size {
-		at := len(payload)
-		next := min(size, max(2*at, step))
-		payload = append(make([]byte, 0, next), payload...)[:next]
+	const step = 7 + storage.MaxEnvelope // the longest BODY is read at once
+	payload := make([]byte, min(size, step))
+	for at := 0; ; {
 		if _, err := io.ReadFull(r, payload[at:]); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
 		}
+		if at = len(payload); at == size {
+			return payload, nil
+		}
+		grown := make([]byte, min(size, 2*at))
+		copy(grown, payload)
+		payload = grown
 	}
-	return payload, nil
 }
 
 func (f *State) appendPayload(b []byte) []byte { return appendState(b, f.State) }
@@ -286,7 +288,9 @@ func (f *Offer) appendPayload(b []byte) []byte {
 	return b
 }
 
-func (f *Want) appendPayload(b []byte) []byte { return appendIDs(append(b, flagByte(f.Offered)), f.IDs) }
+func (f *Want) appendPayload(b []byte) []byte {
+	return appendIDs(append(b, flagByte(f.Offered)), f.IDs)
+}
 
 func (f *Body) appendPayload(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(append(b, byte(f.Kind)), uint32(f.Born))
