@@ -21,7 +21,7 @@ func (b arrivedBody) size() int { return b.cost }
 
 // receiveBody checks an envelope that came.
 func (e *Engine) receiveBody(l *link, f *peerlink.Body) error {
-	if err := l.charge(envelopes, f); err != nil {
+	if err := l.chargeCredit(envelopes, f); err != nil {
 		return err
 	}
 	size := len(f.Signature) + len(f.Ciphertext)
@@ -30,7 +30,7 @@ func (e *Engine) receiveBody(l *link, f *peerlink.Body) error {
 		record: storage.Record{ID: storage.NewID(f.Signature, f.Ciphertext), Born: f.Born, Signature: f.Signature, Ciphertext: f.Ciphertext},
 		kind:   f.Kind, cost: peerlink.CreditCost(f),
 	}
-	if hour := e.hour(); b.record.Born > hour+aheadHours {
+	if hour := e.presentHour(); b.record.Born > hour+aheadHours {
 		b.record.Born = hour
 	}
 	if f.Kind == peerlink.Pushed {
@@ -178,6 +178,8 @@ func storeStatus(s storage.OutcomeStatus) peersync.OutcomeStatus {
 		return peersync.Known
 	case storage.Expired:
 		return peersync.TooOld
+	case storage.Conflict:
+		return peersync.Invalid
 	}
-	return peersync.Lost // a store gives no other outcome to records without a nullifier
+	return peersync.Lost
 }

@@ -128,7 +128,7 @@ func (e *Engine) dropFetched(l *link) {
 			next := l.fetched[kind][0]
 			status := peersync.OutcomeStatus(0)
 			if kind == int(peerlink.Pushed) {
-				status = e.refusal(l)
+				status = e.refusalBy(l)
 			}
 			if next.frame.Born < e.state.Floor {
 				status = peersync.Gone

@@ -43,7 +43,7 @@ type dialing struct {
 
 // NextDial says whether a link to the peer is wanted, and from when on the owner may dial.
 func (e *Engine) NextDial(id peersync.Peer) (at time.Duration, wanted bool) {
-	p := e.find(id)
+	p := e.findPeer(id)
 	if p == nil || p.link != nil || p.cfg.Paused {
 		return 0, false
 	}
@@ -52,7 +52,7 @@ func (e *Engine) NextDial(id peersync.Peer) (at time.Duration, wanted bool) {
 
 // DialFailed says that a link to a peer that NextDial had asked for did not come about.
 func (e *Engine) DialFailed(id peersync.Peer) {
-	if p := e.find(id); p != nil && p.link == nil {
+	if p := e.findPeer(id); p != nil && p.link == nil {
 		e.planDial(p, ending{kind: cut}, 0)
 	}
 }
@@ -68,19 +68,19 @@ func (e *Engine) planDial(p *peer, end ending, up time.Duration) {
 	}
 	switch end.kind {
 	case cut:
-		bound := doubled(minCut, maxCut, d.cuts)
+		bound := doubleOften(minCut, maxCut, d.cuts)
 		d.cuts++
 		d.at = e.now + max(time.Duration(e.rand.Int64N(int64(bound)))+1, end.pause)
 	case blamed:
-		d.closedUntil = e.now + doubled(minBlame, maxBlame, d.blames)
+		d.closedUntil = e.now + doubleOften(minBlame, maxBlame, d.blames)
 		d.blames++
 	case rested:
 		d.closedUntil = e.now + end.pause
 	}
 }
 
-// doubled returns least, doubled as often as it has happened before, at most most.
-func doubled(least, most time.Duration, times int) time.Duration {
+// doubleOften returns least, doubled as often as it has happened before, at most most.
+func doubleOften(least, most time.Duration, times int) time.Duration {
 	for ; times > 0 && least < most; times-- {
 		least *= 2
 	}

@@ -147,8 +147,8 @@ func (e *Engine) Advance(now time.Duration, wall time.Time) {
 	}
 }
 
-// hour returns the present hour by the clock of the relay.
-func (e *Engine) hour() storage.Hour { return storage.HourOf(e.wall) }
+// presentHour returns the present hour by the clock of the relay.
+func (e *Engine) presentHour() storage.Hour { return storage.HourOf(e.wall) }
 
 // SetState tells the state of the own board: at the beginning, and whenever it has moved. Before
 // the first one no link says HELLO. The replicator is told by a LogAdvanced, except of the first.
@@ -206,8 +206,8 @@ func (e *Engine) Restart() {
 	e.removed, e.advanced, e.changed = nil, false, false
 }
 
-// find returns a configured peer, or nil.
-func (e *Engine) find(id peersync.Peer) *peer {
+// findPeer returns a configured peer, or nil.
+func (e *Engine) findPeer(id peersync.Peer) *peer {
 	at, ok := slices.BinarySearchFunc(e.peers, id, func(p *peer, id peersync.Peer) int { return cmp.Compare(p.cfg.Peer, id) })
 	if !ok {
 		return nil
@@ -217,7 +217,7 @@ func (e *Engine) find(id peersync.Peer) *peer {
 
 // findLink returns the link to a peer, or nil.
 func (e *Engine) findLink(id peersync.Peer) *link {
-	if p := e.find(id); p != nil {
+	if p := e.findPeer(id); p != nil {
 		return p.link
 	}
 	return nil

@@ -84,8 +84,8 @@ func (e *Engine) Request(from peersync.Peer, keys []storage.Key) error {
 	if err != nil {
 		return err
 	}
-	keys = distinct(keys, func(k storage.Key) storage.ID { return k.ID })
-	if err := l.admit(denied{asked: len(keys)}); err != nil {
+	keys = dropRepeated(keys, func(k storage.Key) storage.ID { return k.ID })
+	if err := l.admitCall(denied{asked: len(keys)}); err != nil {
 		return err
 	}
 	for _, k := range keys {
@@ -97,7 +97,7 @@ func (e *Engine) Request(from peersync.Peer, keys []storage.Key) error {
 		l.askedOwed++
 		l.in[k.ID] = n
 		if !underWay {
-			e.consider(l, k)
+			e.considerKey(l, k)
 		}
 	}
 	return nil
@@ -119,14 +119,14 @@ func (e *Engine) receiveOffer(l *link, f *peerlink.Offer) error {
 		n.offered = true
 		l.in[o.ID] = n
 		if !underWay {
-			e.consider(l, o.Key)
+			e.considerKey(l, o.Key)
 		}
 	}
 	return nil
 }
 
-// consider settles a new id by its key, or looks it up.
-func (e *Engine) consider(l *link, k storage.Key) {
+// considerKey settles a new id by its key, or looks it up.
+func (e *Engine) considerKey(l *link, k storage.Key) {
 	switch {
 	case !l.p.cfg.Gives:
 		e.settleIn(l, k.ID, peersync.NotAllowed)
@@ -144,24 +144,24 @@ func (e *Engine) decideFound(l *link, id storage.ID, found Found, failed bool) {
 	case failed:
 		e.settleIn(l, id, peersync.Lost)
 	case found.Held:
-		e.lower(l, storage.Key{Born: n.born, ID: id}, found.Born)
+		e.lowerBorn(l, storage.Key{Born: n.born, ID: id}, found.Born)
 		e.settleIn(l, id, peersync.Known)
 	default:
-		e.decide(l, id)
+		e.askOrWait(l, id)
 	}
 }
 
-// lower has the store take over a lower Born, if there is quota for the work.
-func (e *Engine) lower(l *link, k storage.Key, born storage.Hour) {
+// lowerBorn has the store take over a lower Born, if there is quota for the work.
+func (e *Engine) lowerBorn(l *link, k storage.Key, born storage.Hour) {
 	if k.Born < born && len(l.lowerings) < MaxLower && e.hasQuota(l.p) {
 		l.p.envelopes.spend(e.now, 1)
 		l.lowerings = append(l.lowerings, k)
 	}
 }
 
-// decide asks the peer for an envelope that is not in the log, unless another peer is sending it
+// askOrWait asks the peer for an envelope that is not in the log, unless another peer is sending it
 // or there is no quota.
-func (e *Engine) decide(l *link, id storage.ID) {
+func (e *Engine) askOrWait(l *link, id storage.ID) {
 	n := l.in[id]
 	if a, underWay := e.incoming[id]; underWay && e.now-a.since < underWayLimit {
 		if n.calls > 0 && a.p != l.p {
@@ -265,7 +265,7 @@ func (e *Engine) endArrival(p *peer, id storage.ID, status peersync.OutcomeStatu
 		if status == peersync.Stored || status == peersync.Known {
 			e.settleIn(l, id, peersync.Known)
 		} else {
-			e.decide(l, id)
+			e.askOrWait(l, id)
 		}
 	}
 }
@@ -278,7 +278,7 @@ func (e *Engine) stealWaiting() {
 		}
 		for _, id := range sortedIDs(p.link.in) {
 			if p.link.in[id].stage == inWaiting && e.now-e.incoming[id].since >= underWayLimit {
-				e.decide(p.link, id)
+				e.askOrWait(p.link, id)
 			}
 		}
 	}

@@ -50,6 +50,7 @@ type Result struct {
 	// others are left out.
 	Records []storage.Record
 	// Outcomes is the answer to Store: one for each record, as Append has returned them.
+	// Conflict stands for a record that the board refuses, and 0 for one that was lost.
 	Outcomes []storage.OutcomeStatus
 }
 

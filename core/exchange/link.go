@@ -67,7 +67,7 @@ type link struct {
 // Connect says that a link to a peer stands: both ends are authenticated, and no frame has passed.
 // There is no other link to the peer. A link that is not wanted is closed by NextClose.
 func (e *Engine) Connect(id peersync.Peer, initiator bool) {
-	p := e.find(id)
+	p := e.findPeer(id)
 	if p == nil || p.cfg.Paused || e.now < p.dial.closedUntil {
 		last := &peerlink.Err{Code: peerlink.CodeResting}
 		if p != nil {
@@ -195,13 +195,13 @@ func (e *Engine) Receive(id peersync.Peer, f peerlink.Frame) {
 	if l == nil {
 		return // of a link that NextClose will name
 	}
-	if err := e.receive(l, f); err != nil && l.p.link == l {
+	if err := e.receiveFrame(l, f); err != nil && l.p.link == l {
 		e.closeForBreach(l, err)
 	}
 }
 
-// receive returns an error if the frame breaks the protocol.
-func (e *Engine) receive(l *link, f peerlink.Frame) error {
+// receiveFrame returns an error if the frame breaks the protocol.
+func (e *Engine) receiveFrame(l *link, f peerlink.Frame) error {
 	switch f := f.(type) {
 	case *peerlink.Hello:
 		return e.receiveHello(l, f)

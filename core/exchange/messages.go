@@ -17,7 +17,7 @@ func (e *Engine) Send(to peersync.Peer, message []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := l.admit(denied{bytes: len(message)}); err != nil {
+	if err := l.admitCall(denied{bytes: len(message)}); err != nil {
 		return err
 	}
 	l.outbox = append(l.outbox, message)
@@ -53,7 +53,7 @@ func (e *Engine) makeMessage(l *link) *peerlink.Message {
 
 // receiveMessage joins the fragments of a message.
 func (e *Engine) receiveMessage(l *link, f *peerlink.Message) error {
-	if err := l.charge(messages, f); err != nil {
+	if err := l.chargeCredit(messages, f); err != nil {
 		return err
 	}
 	l.inbox = append(l.inbox, f.Data)
@@ -76,8 +76,8 @@ func (e *Engine) receiveMessage(l *link, f *peerlink.Message) error {
 	return nil
 }
 
-// charge takes what a frame costs from the credit of the peer.
-func (l *link) charge(channel int, f peerlink.Frame) error {
+// chargeCredit takes what a frame costs from the credit of the peer.
+func (l *link) chargeCredit(channel int, f peerlink.Frame) error {
 	cost := peerlink.CreditCost(f)
 	if cost > l.granted[channel] {
 		return errors.New("a frame without credit")

@@ -38,12 +38,16 @@ const (
 )
 
 // Push implements [peersync.Links].
-func (e *Engine) Push(to peersync.Peer, ids []storage.ID) error { return e.send(to, ids, false) }
+func (e *Engine) Push(to peersync.Peer, ids []storage.ID) error {
+	return e.sendEnvelopes(to, ids, false)
+}
 
 // Offer implements [peersync.Links].
-func (e *Engine) Offer(to peersync.Peer, ids []storage.ID) error { return e.send(to, ids, true) }
+func (e *Engine) Offer(to peersync.Peer, ids []storage.ID) error {
+	return e.sendEnvelopes(to, ids, true)
+}
 
-func (e *Engine) send(to peersync.Peer, ids []storage.ID, offer bool) error {
+func (e *Engine) sendEnvelopes(to peersync.Peer, ids []storage.ID, offer bool) error {
 	if err := peersync.CheckIDs(len(ids)); err != nil {
 		return err
 	}
@@ -51,8 +55,8 @@ func (e *Engine) send(to peersync.Peer, ids []storage.ID, offer bool) error {
 	if err != nil {
 		return err
 	}
-	ids = distinct(ids, func(id storage.ID) storage.ID { return id })
-	if err := l.admit(denied{sent: len(ids)}); err != nil {
+	ids = dropRepeated(ids, func(id storage.ID) storage.ID { return id })
+	if err := l.admitCall(denied{sent: len(ids)}); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -62,7 +66,7 @@ func (e *Engine) send(to peersync.Peer, ids []storage.ID, offer bool) error {
 			l.outOwed++
 			continue
 		}
-		if status := e.refusal(l); status != 0 {
+		if status := e.refusalBy(l); status != 0 {
 			l.p.addSent(id, status, 1)
 			continue
 		}
@@ -77,8 +81,8 @@ func (e *Engine) send(to peersync.Peer, ids []storage.ID, offer bool) error {
 	return nil
 }
 
-// distinct returns the items without those whose id has occurred before.
-func distinct[T any](items []T, id func(T) storage.ID) []T {
+// dropRepeated returns the items without those whose id has occurred before.
+func dropRepeated[T any](items []T, id func(T) storage.ID) []T {
 	seen := make(map[storage.ID]bool, len(items))
 	kept := make([]T, 0, len(items))
 	for _, item := range items {
@@ -90,8 +94,8 @@ func distinct[T any](items []T, id func(T) storage.ID) []T {
 	return kept
 }
 
-// refusal says why the peer takes nothing now, as it has said itself; 0 if it has not.
-func (e *Engine) refusal(l *link) peersync.OutcomeStatus {
+// refusalBy says why the peer takes nothing now, as it has said itself; 0 if it has not.
+func (e *Engine) refusalBy(l *link) peersync.OutcomeStatus {
 	switch {
 	case !l.takes:
 		return peersync.NotAllowed
@@ -131,7 +135,7 @@ func (e *Engine) announceFound(l *link, id storage.ID, found Found, failed bool)
 
 // makeOffer returns the next OFFER, or nil.
 func (e *Engine) makeOffer(l *link) *peerlink.Offer {
-	status := e.refusal(l)
+	status := e.refusalBy(l)
 	for len(l.announce) > 0 && (status != 0 || l.announce[0].Born < e.state.Floor) {
 		l.settleOut(l.announce[0].ID, cmp.Or(status, peersync.Gone))
 		l.announce = l.announce[1:]

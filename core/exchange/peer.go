@@ -108,8 +108,8 @@ func (l *link) hasRoom(d denied) bool {
 		l.queued+d.bytes <= peersync.MaxQueued
 }
 
-// admit returns ErrBusy if a call has no room, and remembers it for PeerReady.
-func (l *link) admit(d denied) error {
+// admitCall returns ErrBusy if a call has no room, and remembers it for PeerReady.
+func (l *link) admitCall(d denied) error {
 	if l.hasRoom(d) {
 		return nil
 	}

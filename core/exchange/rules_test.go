@@ -299,7 +299,7 @@ func TestQuotaOfBytesIsSoft(t *testing.T) {
 	if want := uint32(24 * 3600); taken[0].RetryAfter != want && taken[0].RetryAfter != want+1 {
 		t.Errorf("the peer may retry after %d s, want %d", taken[0].RetryAfter, want)
 	}
-	if s.e.find(1).link.withheld == 0 {
+	if s.e.findPeer(1).link.withheld == 0 {
 		t.Error("the credit of a body over the quota comes back at once")
 	}
 	if st, _ := s.e.Status(1); st.Spent.BytesPerDay != 1500 {
@@ -579,7 +579,7 @@ func TestSilentPeerIsCut(t *testing.T) {
 		s := newSolo(t)
 		s.up(1)
 		pings := 0
-		for s.now < 4*maxPing+2*time.Second && s.e.find(1).link != nil {
+		for s.now < 4*maxPing+2*time.Second && s.e.findPeer(1).link != nil {
 			s.pass(time.Second)
 			pings += len(only[*peerlink.Ping](s, 1))
 		}
@@ -601,7 +601,7 @@ func TestSilentPeerIsCut(t *testing.T) {
 				s.must(s.e.Send(1, make([]byte, peersync.MaxMessage)))
 				s.must(s.e.Send(1, make([]byte, peersync.MaxMessage)))
 			}
-			for s.now < oweLimit+2*time.Second && s.e.find(1).link != nil {
+			for s.now < oweLimit+2*time.Second && s.e.findPeer(1).link != nil {
 				s.pass(time.Second)
 				pong(s)
 			}
@@ -661,7 +661,7 @@ func TestDialWaitsLongerEachTime(t *testing.T) {
 	s.pass(dial())
 	s.up(1)
 	s.pass(time.Second)
-	for s.now%goodBlame < goodBlame-time.Second || s.e.now-s.e.find(1).link.since < goodBlame {
+	for s.now%goodBlame < goodBlame-time.Second || s.e.now-s.e.findPeer(1).link.since < goodBlame {
 		s.pass(time.Second)
 		for _, f := range only[*peerlink.Ping](s, 1) {
 			s.e.Receive(1, &peerlink.Pong{Token: f.Token})

@@ -31,7 +31,7 @@ type PeerStatus struct {
 
 // Status returns the status of a peer; ok is false if it is not configured.
 func (e *Engine) Status(id peersync.Peer) (s PeerStatus, ok bool) {
-	p := e.find(id)
+	p := e.findPeer(id)
 	if p == nil {
 		return PeerStatus{}, false
 	}

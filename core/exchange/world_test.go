@@ -427,7 +427,7 @@ func (d *node) call(other int) {
 	case err != nil:
 		w.fail("%v", err)
 	default:
-		for _, id := range distinct(ids, func(id storage.ID) storage.ID { return id }) {
+		for _, id := range dropRepeated(ids, func(id storage.ID) storage.ID { return id }) {
 			calls[id]++
 			n.announced[id] = n.announced[id] || !asks
 		}

@@ -14,70 +14,70 @@ type decoder struct {
 	ok   bool
 }
 
-func (d *decoder) frame(kind byte) Frame {
+func (d *decoder) decodeFrame(kind byte) Frame {
 	d.ok = true
 	switch kind {
 	case 0x01:
-		return d.hello()
+		return d.decodeHello()
 	case 0x02:
-		return &State{d.state()}
+		return &State{d.decodeState()}
 	case 0x03:
-		f := &Credit{Channel(d.uint8()), d.uint32()}
+		f := &Credit{Channel(d.takeUint8()), d.takeUint32()}
 		d.require(f.Channel == Messages || f.Channel == Envelopes)
 		d.require(f.Bytes > 0)
 		return f
 	case 0x04:
-		return &Ping{[8]byte(d.bytes(8))}
+		return &Ping{[8]byte(d.takeBytes(8))}
 	case 0x05:
-		return &Pong{[8]byte(d.bytes(8))}
+		return &Pong{[8]byte(d.takeBytes(8))}
 	case 0x10:
-		return d.message()
+		return d.decodeMessage()
 	case 0x20:
-		return d.offer()
+		return d.decodeOffer()
 	case 0x21:
-		return &Want{d.flag(), d.ids()}
+		return &Want{d.takeFlag(), d.takeIDs()}
 	case 0x22:
-		return d.body()
+		return d.decodeBody()
 	case 0x23:
-		return &Gone{d.ids()}
+		return &Gone{d.takeIDs()}
 	case 0x24:
-		return d.taken()
+		return d.decodeTaken()
 	case 0x3F:
-		return &Err{ErrCode(d.uint16()), d.uint32()}
+		return &Err{ErrCode(d.takeUint16()), d.takeUint32()}
 	}
 	d.ok = false
 	return nil
 }
 
-func (d *decoder) message() *Message {
-	f := &Message{More: d.flag(), Data: d.remaining()}
+func (d *decoder) decodeMessage() *Message {
+	f := &Message{More: d.takeFlag(), Data: d.takeRest()}
 	d.require(!f.More || len(f.Data) == MaxFragment)
 	return f
 }
 
-func (d *decoder) offer() *Offer {
-	f := &Offer{Envelopes: make([]Offered, d.count(40))}
+func (d *decoder) decodeOffer() *Offer {
+	f := &Offer{Envelopes: make([]Offered, d.countItems(40))}
 	for i := range f.Envelopes {
-		f.Envelopes[i] = Offered{storage.Key{Born: storage.Hour(d.uint32()), ID: d.id()}, d.uint32()}
+		f.Envelopes[i] = Offered{storage.Key{Born: storage.Hour(d.takeUint32()), ID: d.takeID()}, d.takeUint32()}
 		d.require(f.Envelopes[i].Size <= storage.MaxEnvelope)
 	}
 	return f
 }
 
-func (d *decoder) body() *Body {
-	f := &Body{Kind: BodyKind(d.uint8()), Born: storage.Hour(d.uint32())}
+func (d *decoder) decodeBody() *Body {
+	f := &Body{Kind: BodyKind(d.takeUint8()), Born: storage.Hour(d.takeUint32())}
 	d.require(f.Kind <= FromOffer)
-	f.Signature = d.bytes(int(d.uint16()))
-	f.Ciphertext = d.remaining()
+	f.Signature = d.takeBytes(int(d.takeUint16()))
+	f.Ciphertext = d.takeRest()
 	return f
 }
 
-func (d *decoder) taken() *Taken {
-	f := &Taken{RetryAfter: d.uint32()}
-	f.Outcomes = make([]peersync.Outcome, d.count(33))
+func (d *decoder) decodeTaken() *Taken {
+	f := &Taken{RetryAfter: d.takeUint32()}
+	f.Outcomes = make([]peersync.Outcome, d.countItems(33))
 	over := false
 	for i := range f.Outcomes {
-		f.Outcomes[i] = peersync.Outcome{ID: d.id(), Status: peersync.OutcomeStatus(d.uint8())}
+		f.Outcomes[i] = peersync.Outcome{ID: d.takeID(), Status: peersync.OutcomeStatus(d.takeUint8())}
 		switch f.Outcomes[i].Status {
 		case peersync.OverQuota:
 			over = true
@@ -90,51 +90,51 @@ func (d *decoder) taken() *Taken {
 	return f
 }
 
-func (d *decoder) state() (s peersync.State) {
-	copy(s.Epoch[:], d.bytes(16))
-	s.First, s.Last = storage.Seq(d.uint64()), storage.Seq(d.uint64())
-	s.Count = d.uint64()
-	s.Floor = storage.Hour(d.uint32())
+func (d *decoder) decodeState() (s peersync.State) {
+	copy(s.Epoch[:], d.takeBytes(16))
+	s.First, s.Last = storage.Seq(d.takeUint64()), storage.Seq(d.takeUint64())
+	s.Count = d.takeUint64()
+	s.Floor = storage.Hour(d.takeUint32())
 	return s
 }
 
-func (d *decoder) ids() []storage.ID {
-	ids := make([]storage.ID, d.count(32))
+func (d *decoder) takeIDs() []storage.ID {
+	ids := make([]storage.ID, d.countItems(32))
 	for i := range ids {
-		ids[i] = d.id()
+		ids[i] = d.takeID()
 	}
 	return ids
 }
 
-// text takes a length and a text that operators may read.
-func (d *decoder) text(least, most int) string {
-	n := int(d.uint8())
+// takeText takes a length and a text that operators may read.
+func (d *decoder) takeText(least, most int) string {
+	n := int(d.takeUint8())
 	d.require(n >= least && n <= most)
-	s := string(d.bytes(n))
+	s := string(d.takeBytes(n))
 	d.require(peersync.CheckText(s) == nil)
 	return s
 }
 
-func (d *decoder) flag() bool {
-	b := d.uint8()
+func (d *decoder) takeFlag() bool {
+	b := d.takeUint8()
 	d.require(b <= 1)
 	return b == 1
 }
 
-// count returns how many items of a size the rest consists of.
-func (d *decoder) count(size int) int {
+// countItems returns how many items of a size the rest consists of.
+func (d *decoder) countItems(size int) int {
 	d.require(len(d.rest)%size == 0)
 	return len(d.rest) / size
 }
 
-func (d *decoder) id() storage.ID { return storage.ID(d.bytes(32)) }
-func (d *decoder) uint8() uint8   { return d.bytes(1)[0] }
-func (d *decoder) uint16() uint16 { return binary.BigEndian.Uint16(d.bytes(2)) }
-func (d *decoder) uint32() uint32 { return binary.BigEndian.Uint32(d.bytes(4)) }
-func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.bytes(8)) }
+func (d *decoder) takeID() storage.ID { return storage.ID(d.takeBytes(32)) }
+func (d *decoder) takeUint8() uint8   { return d.takeBytes(1)[0] }
+func (d *decoder) takeUint16() uint16 { return binary.BigEndian.Uint16(d.takeBytes(2)) }
+func (d *decoder) takeUint32() uint32 { return binary.BigEndian.Uint32(d.takeBytes(4)) }
+func (d *decoder) takeUint64() uint64 { return binary.BigEndian.Uint64(d.takeBytes(8)) }
 
-// bytes takes n bytes. If there are fewer, it returns zeros.
-func (d *decoder) bytes(n int) []byte {
+// takeBytes takes n bytes. If there are fewer, it returns zeros.
+func (d *decoder) takeBytes(n int) []byte {
 	if len(d.rest) < n {
 		d.ok, d.rest = false, nil
 		return missing[:min(n, len(missing))]
@@ -147,7 +147,7 @@ func (d *decoder) bytes(n int) []byte {
 // missing stands for bytes that are not there.
 var missing [64]byte
 
-func (d *decoder) remaining() []byte {
+func (d *decoder) takeRest() []byte {
 	b := d.rest
 	d.rest = nil
 	return b

@@ -26,9 +26,9 @@ const (
 	MaxRequested = 4096
 	// InitialMessages and InitialEnvelopes are the credits of a new link.
 	InitialMessages  = 5 << 18
-	InitialEnvelopes = 2 << 20
+	InitialEnvelopes = 5 << 19
 	// FrameCost is what a MESSAGE or a BODY costs besides its length.
-	FrameCost = 512
+	FrameCost = 256
 )
 
 // ErrFrame: bytes that are no frame. The link is closed.
@@ -221,7 +221,7 @@ func DecodePayload(kind byte, payload []byte) (Frame, error) {
 		return nil, err
 	}
 	d := &decoder{rest: payload}
-	f := d.frame(kind)
+	f := d.decodeFrame(kind)
 	if !d.ok || len(d.rest) != 0 {
 		return nil, fmt.Errorf("type %#02x with a payload of invalid form: %w", kind, ErrFrame)
 	}

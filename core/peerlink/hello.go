@@ -38,13 +38,13 @@ func (f *Hello) appendPayload(b []byte) []byte {
 	return append(b, f.Nonce[:]...)
 }
 
-func (d *decoder) hello() *Hello {
-	f := &Hello{Proto: d.uint16()}
-	f.Plugin = d.text(1, MaxPlugin)
-	f.Version = d.text(0, peersync.MaxVersion)
-	f.State = d.state()
-	f.Unix = d.uint64()
-	f.Takes = d.flag()
-	copy(f.Nonce[:], d.bytes(32))
+func (d *decoder) decodeHello() *Hello {
+	f := &Hello{Proto: d.takeUint16()}
+	f.Plugin = d.takeText(1, MaxPlugin)
+	f.Version = d.takeText(0, peersync.MaxVersion)
+	f.State = d.decodeState()
+	f.Unix = d.takeUint64()
+	f.Takes = d.takeFlag()
+	copy(f.Nonce[:], d.takeBytes(32))
 	return f
 }
