@@ -79,7 +79,7 @@ func (e *Engine) NextJob() (Job, bool) {
 			continue
 		}
 		for _, kind := range []JobKind{Store, Look, Fetch, Lower} {
-			if p.busy[kind] {
+			if p.busy[kind] || !p.link.hasWork(kind) {
 				continue
 			}
 			if job, todo, ok := e.makeJob(p.link, kind); ok {
@@ -96,6 +96,22 @@ func (e *Engine) NextJob() (Job, bool) {
 	return Job{}, false
 }
 
+// hasWork reports whether there may be a job of a kind. The owner asks after everything that
+// happens, so this is cheap.
+func (l *link) hasWork(kind JobKind) bool {
+	switch kind {
+	case Store:
+		return len(l.arrived) > 0
+	case Look:
+		return len(l.lookups) > 0
+	case Fetch:
+		return len(l.toFetch[0])+len(l.toFetch[1])+len(l.toFetch[2]) > 0
+	default:
+		return len(l.lowerings) > 0
+	}
+}
+
+// makeJob takes the work of a job from a link; ok is false if there is none that can be done now.
 func (e *Engine) makeJob(l *link, kind JobKind) (job Job, todo *pending, ok bool) {
 	todo = &pending{}
 	switch kind {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -691,4 +692,186 @@ func TestRestClosesTheLinkForThePause(t *testing.T) {
 	if at, _ := s.e.NextDial(2); at != time.Hour {
 		t.Errorf("the next dial to a resting peer is at %v", at)
 	}
+}
+
+func TestOutcomesOfTheStore(t *testing.T) {
+	for status, want := range map[storage.OutcomeStatus]peersync.OutcomeStatus{
+		storage.Stored: peersync.Stored, storage.Duplicate: peersync.Known, storage.Replayed: peersync.Known,
+		storage.Expired: peersync.TooOld, storage.Conflict: peersync.Invalid, 0: peersync.Lost,
+	} {
+		s := newSolo(t)
+		s.up(1)
+		s.e.Receive(1, body(peerlink.Pushed, envelope(0, 10)))
+		job, _ := s.e.NextJob()
+		s.e.Done(job, Result{Outcomes: []storage.OutcomeStatus{status}})
+		wantEqual(t, status.String(), statuses(only[*peerlink.Taken](s, 1)), []string{want.String()})
+	}
+}
+
+func TestQuotaChangesAtOnceAndKeepsWhatWasSpent(t *testing.T) {
+	quota := func(n uint64) PeerConfig {
+		return PeerConfig{Peer: 1, Gives: true, Quota: Quota{EnvelopesPerHour: n}}
+	}
+	s := newSolo(t, quota(4))
+	s.up(1)
+	request := func(number int) {
+		t.Helper()
+		s.must(s.e.Request(1, []storage.Key{keyOf(envelope(number, 10))}))
+		s.frames(1)
+	}
+	for i := range 5 {
+		request(i)
+	}
+	s.wantEvents("received 1: over quota retry 15m0s")
+	s.e.SetPeers([]PeerConfig{quota(6)})
+	for i := 10; i < 13; i++ {
+		request(i)
+	}
+	s.wantEvents("received 1: over quota retry 10m0s")
+	if st, _ := s.e.Status(1); st.Spent.EnvelopesPerHour != 6 || !st.Up {
+		t.Errorf("the status is %+v", st)
+	}
+	s.e.SetPeers([]PeerConfig{quota(0)})
+	request(20)
+	s.wantEvents()
+	s.wantOpen()
+}
+
+func TestChangedGivesCutsTheLink(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.e.SetPeers([]PeerConfig{{Peer: 1}, {Peer: 2, Gives: true}})
+	s.wantClose("has changed", false)
+	s.wantEvents("down 1")
+	if _, ok := s.e.Status(3); ok {
+		t.Error("a peer that is not configured has a status")
+	}
+}
+
+func TestReasonsOfThePeerAreShown(t *testing.T) {
+	for code, reason := range map[peerlink.ErrCode]string{
+		peerlink.CodeBreach: "broke the protocol", peerlink.CodeVersion: "another version", peerlink.CodePlugin: "another peer-sync plugin",
+		peerlink.CodeDropped: "has dropped", peerlink.CodeResting: "wants no link", peerlink.CodeSilent: "waited too long", 99: "code 99",
+	} {
+		s := newSolo(t)
+		s.up(1)
+		s.e.Receive(1, &peerlink.Err{Code: code, RetryAfter: 1<<32 - 1})
+		s.wantClose(reason, false)
+		if st, _ := s.e.Status(1); st.Up || !strings.Contains(st.Reason, reason) {
+			t.Errorf("the status is %+v", st)
+		}
+		if at, _ := s.e.NextDial(1); at != peersync.MaxRest {
+			t.Errorf("code %d: the next dial is at %v", code, at)
+		}
+	}
+}
+
+func TestClockOfThePeerIsShown(t *testing.T) {
+	s := newSolo(t)
+	s.up(1, func(h *peerlink.Hello) { h.Unix += 7200 })
+	s.up(2, func(h *peerlink.Hello) { h.Unix = 1<<64 - 1 })
+	one, _ := s.e.Status(1)
+	two, _ := s.e.Status(2)
+	if one.Clock != 2*time.Hour || two.Clock != 365*24*time.Hour {
+		t.Errorf("the clocks are ahead by %v and %v", one.Clock, two.Clock)
+	}
+}
+
+func TestBatchesOfEventsKeepToTheLimits(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.up(2)
+	for range 300 {
+		s.e.Receive(1, &peerlink.Message{Data: []byte("x")})
+	}
+	s.e.Receive(2, &peerlink.Message{Data: []byte("x")})
+	s.e.SetState(peersync.State{Last: 1})
+	s.e.SetState(peersync.State{Last: 2})
+	fromTwo, logs, all := -1, 0, 0
+	for batch := 0; ; batch++ {
+		events := s.e.Events()
+		if len(events) == 0 {
+			break
+		}
+		if err := peersync.CheckEvents(events); err != nil || len(events) > peersync.MaxEvents-2 {
+			t.Fatalf("%d events: %v", len(events), err)
+		}
+		for _, event := range events {
+			switch event := event.(type) {
+			case peersync.LogAdvanced:
+				logs++
+			case peersync.PeerMessage:
+				if all++; event.Peer == 2 {
+					fromTwo = batch
+				}
+			}
+		}
+	}
+	if fromTwo > 1 || logs != 1 || all != 301 {
+		t.Errorf("peer 2 is heard in batch %d, with %d LogAdvanced and %d messages in all", fromTwo, logs, all)
+	}
+}
+
+func TestBodyWaitsForCredit(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.must(s.e.Push(1, s.hold(0, 1, 100)))
+	s.work()
+	l := s.e.findPeer(1).link
+	cost := peerlink.CreditCost(l.fetched[peerlink.Pushed][0].frame)
+	l.credit[envelopes] = cost - 1
+	if frames := s.frames(1); len(frames) > 0 {
+		t.Errorf("%d frames are sent without credit", len(frames))
+	}
+	s.e.Receive(1, &peerlink.Credit{Channel: peerlink.Envelopes, Bytes: 1})
+	if bodies := only[*peerlink.Body](s, 1); len(bodies) != 1 || l.credit[envelopes] != 0 {
+		t.Errorf("%d bodies are sent, and %d bytes of credit are left", len(bodies), l.credit[envelopes])
+	}
+}
+
+func TestAppendThatOutlivesItsLinkStaysUnderWay(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.up(2)
+	r := envelope(0, 100)
+	s.must(s.e.Request(1, []storage.Key{keyOf(r)}))
+	s.frames(1)
+	s.e.Receive(1, body(peerlink.Requested, r))
+	job, _ := s.e.NextJob()
+	s.e.Disconnect(1)
+	s.e.Receive(2, offer(r))
+	if frames := s.frames(2); len(frames) > 0 {
+		t.Errorf("another peer gets %T for an envelope that is being appended", frames[0])
+	}
+	s.e.Done(job, s.result(job))
+	wantEqual(t, "outcomes", statuses(only[*peerlink.Taken](s, 2)), []string{"known"})
+}
+
+func TestRequestThatIsGoneLeavesItsOfferToBeAnswered(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	r := envelope(0, 100)
+	s.must(s.e.Request(1, []storage.Key{keyOf(r)}))
+	s.frames(1)
+	s.e.Receive(1, offer(r))
+	s.e.Receive(1, &peerlink.Gone{IDs: []storage.ID{r.ID}})
+	s.wantEvents("received 1: gone")
+	wantEqual(t, "outcomes", statuses(only[*peerlink.Taken](s, 1)), []string{"lost"})
+	s.e.Receive(1, offer(r)) // it is settled, so it may come again
+	if wants := only[*peerlink.Want](s, 1); len(wants) != 1 {
+		t.Error("the second offer is not taken")
+	}
+	s.wantOpen()
+}
+
+func TestGoneMakesRoomForFurtherWants(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	for range 3 * peerlink.MaxRequested / peerlink.MaxIDs {
+		s.e.Receive(1, &peerlink.Want{IDs: make([]storage.ID, peerlink.MaxIDs)})
+		if gone := only[*peerlink.Gone](s, 1); len(gone) == 0 {
+			t.Fatal("a WANT of what is not there has no answer")
+		}
+	}
+	s.wantOpen()
 }

@@ -28,6 +28,8 @@ type world struct {
 	ids   []storage.ID // of all envelopes that were ever posted, and of some that never were
 	calm  bool         // no cuts, no failures
 	seed  uint64
+	// hostile is the index of a node that sends frames of its own making; -1 for none.
+	hostile int
 }
 
 type node struct {
@@ -64,7 +66,7 @@ type end struct {
 var worldStart = time.Unix(1_800_000_000, 0)
 
 func newWorld(t *testing.T, seed uint64, n int) *world {
-	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), trace: sha256.New()}
+	w := &world{t: t, seed: seed, hostile: -1, rng: rand.New(rand.NewPCG(seed, 1)), trace: sha256.New()}
 	for i := range n {
 		w.nodes = append(w.nodes, w.newNode(i, n))
 	}
@@ -176,7 +178,10 @@ func (d *node) do(job Job) {
 				w.fail("an invented id is stored")
 			}
 			if !slices.Contains(w.ids, rec.ID) {
-				w.fail("an invented envelope is stored")
+				if int(job.Peer)-1 != w.hostile {
+					w.fail("an invented envelope is stored")
+				}
+				w.ids = append(w.ids, rec.ID)
 			}
 			r.Outcomes = append(r.Outcomes, d.append(rec))
 		}
@@ -225,6 +230,10 @@ func (d *node) write(other int) bool {
 		before = len(l.outbox)
 	}
 	f, ok := d.engine.Next(peersync.Peer(other + 1))
+	if d.w.isHostile(d.index) && d.w.rng.IntN(8) == 0 {
+		n.queue = append(n.queue, peerlink.AppendFrame(nil, d.w.inventFrame()))
+		return true
+	}
 	if !ok {
 		return false
 	}
@@ -245,6 +254,10 @@ func (d *node) write(other int) bool {
 				d.w.fail("a key below the floor is offered")
 			}
 		}
+	}
+	if d.w.hostile >= 0 {
+		n.queue = append(n.queue, peerlink.AppendFrame(nil, f))
+		return true // its credits are not those of an engine
 	}
 	if n.budget[messages] < 0 || n.budget[envelopes] < 0 {
 		d.w.fail("node %d exceeds its credit", d.index)
@@ -280,7 +293,7 @@ func (w *world) settle() {
 			if !ok {
 				break
 			}
-			if c.Breach {
+			if c.Breach && !w.isHostile(d.index) && !w.isHostile(int(c.Peer)-1) {
 				w.fail("node %d closes the link to %d: %v", d.index, c.Peer, c.Reason)
 			}
 			w.cut(d.index, int(c.Peer)-1)
@@ -344,6 +357,9 @@ func (d *node) handle() bool {
 
 func (d *node) checkMessage(m peersync.PeerMessage) {
 	n := d.ends[m.Peer-1]
+	if d.w.hostile == int(m.Peer)-1 {
+		return
+	}
 	session, number := int(binary.BigEndian.Uint32(m.Data)), int(binary.BigEndian.Uint32(m.Data[4:]))
 	if !n.up || session != n.session || number != n.received {
 		d.w.fail("message %d of session %d, expected %d of %d", number, session, n.received, n.session)
@@ -368,7 +384,7 @@ func (d *node) checkReceived(from peersync.Peer, o peersync.Outcome) {
 	announced := d.w.nodes[from-1].ends[d.index].announced[o.ID]
 	report := o.Status != peersync.Gone && o.Status != peersync.Lost
 	if n.asked[o.ID] > 0 {
-		if d.settleCall(n.asked, o); announced && report {
+		if d.settleCall(n.asked, o); report {
 			n.maybe[o.ID]++ // it may be a report, and the answer is still to come
 		}
 		return
@@ -377,7 +393,7 @@ func (d *node) checkReceived(from peersync.Peer, o peersync.Outcome) {
 		n.maybe[o.ID]--
 		return
 	}
-	if !announced || !report {
+	if !announced && d.w.hostile != int(from)-1 || !report {
 		d.w.fail("node %d: a report (%v) of what was not sent", d.index, o.Status)
 	}
 }
@@ -521,7 +537,7 @@ func (w *world) heal() {
 			w.cut(a, b)
 		}
 	}
-	w.now += 20 * time.Minute
+	w.now += maxBlame
 	w.advance()
 	for a := range w.nodes {
 		for b := range a {
@@ -529,6 +545,11 @@ func (w *world) heal() {
 		}
 	}
 	for range 4 {
+		w.rest()
+		for range 10 * len(w.nodes) {
+			a := w.rng.IntN(len(w.nodes))
+			w.nodes[a].call((a + 1 + w.rng.IntN(len(w.nodes)-1)) % len(w.nodes))
+		}
 		w.rest()
 		w.now += 20 * time.Second // also for offers that wait
 		w.advance()
@@ -566,9 +587,40 @@ func (w *world) checkIdle(d *node, p *peer) {
 	}
 }
 
-// run simulates a seed, and returns the digest of its trace.
+// isHostile reports whether a node is the hostile one, and still is.
+func (w *world) isHostile(index int) bool { return index == w.hostile && !w.calm }
+
+// inventFrame returns a frame that may be anything.
+func (w *world) inventFrame() peerlink.Frame {
+	ids := []storage.ID{w.ids[w.rng.IntN(len(w.ids))], {byte(w.rng.Uint32())}}[w.rng.IntN(2):]
+	born := storage.HourOf(w.wall()) + 100 - storage.Hour(w.rng.IntN(200))
+	switch w.rng.IntN(10) {
+	case 0:
+		return &peerlink.Credit{Channel: peerlink.Channel(1 + w.rng.IntN(2)), Bytes: 1 + w.rng.Uint32N(2000)}
+	case 1:
+		return &peerlink.Pong{Token: [8]byte{1}}
+	case 2:
+		return &peerlink.Message{Data: make([]byte, 1+w.rng.IntN(peerlink.MaxFragment))}
+	case 3:
+		return &peerlink.Offer{Envelopes: []peerlink.Offered{{Key: storage.Key{Born: born, ID: ids[0]}}}}
+	case 4:
+		return &peerlink.Want{Offered: w.rng.IntN(2) == 0, IDs: ids}
+	case 5, 6:
+		return &peerlink.Body{Kind: peerlink.BodyKind(w.rng.IntN(3)), Born: born, Signature: []byte{byte(w.rng.Uint32())}, Ciphertext: make([]byte, w.rng.IntN(2000))}
+	case 7:
+		return &peerlink.Gone{IDs: ids}
+	case 8:
+		return &peerlink.Taken{Outcomes: []peersync.Outcome{{ID: ids[0], Status: peersync.Stored}}}
+	}
+	return &peerlink.State{State: peersync.State{Epoch: storage.Epoch{byte(w.rng.Uint32())}, Floor: born}}
+}
+
+// runWorld simulates a seed, and returns the digest of its trace.
 func runWorld(t *testing.T, seed uint64, steps int) [32]byte {
 	w := newWorld(t, seed, 2+int(seed%3))
+	if seed%4 == 3 {
+		w.hostile = w.rng.IntN(len(w.nodes))
+	}
 	w.ids = append(w.ids, storage.ID{1}, storage.ID{2}) // nobody has them
 	for range steps {
 		w.step()
