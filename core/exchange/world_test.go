@@ -320,7 +320,11 @@ func (d *node) handle() bool {
 		d.w.fail("%v", err)
 	}
 	for _, event := range events {
-		d.w.note("event", d.index, event)
+		if m, ok := event.(peersync.PeerMessage); ok {
+			d.w.note("message", d.index, m.Peer, sha256.Sum256(m.Data))
+		} else {
+			d.w.note("event", d.index, event)
+		}
 		switch ev := event.(type) {
 		case peersync.PeerUp:
 			if n := d.ends[ev.Peer-1]; n.up {
@@ -546,7 +550,7 @@ func (w *world) heal() {
 	}
 	for range 4 {
 		w.rest()
-		for range 10 * len(w.nodes) {
+		for range 2 * len(w.nodes) {
 			a := w.rng.IntN(len(w.nodes))
 			w.nodes[a].call((a + 1 + w.rng.IntN(len(w.nodes)-1)) % len(w.nodes))
 		}
