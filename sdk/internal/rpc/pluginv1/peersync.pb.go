@@ -61,7 +61,7 @@
 //   max_parts        4096    parts of a SplitResponse
 //   max_under_way    4096    ids pushed or offered to a peer, and as many requested, without
 //                            an outcome
-//   max_queued       8 MiB   messages that wait for one peer
+//   max_queued       2 MiB   messages that wait for one peer
 //   max_wake         1 h     time of a Wake
 //   max_rest         24 h    time of a Rest
 //   max_cursors      256     cursors
