@@ -22,7 +22,11 @@ const (
 	// maxIdleSteps is how many steps in a row may move nothing.
 	maxIdleSteps = 16
 
-	minCompact = 256 << 10 // bytes that a step moves
+	// compactTime is how long a step should take, and compactRest how many times as long
+	// there is none after it. Posts wait for the least part of a step.
+	compactTime = 50 * time.Millisecond
+	compactRest = 3
+	minCompact  = 256 << 10 // bytes that a step moves
 )
 
 // errStopped: the keeper ends.
@@ -183,9 +187,9 @@ func (k *Keeper) compactStep(ctx context.Context, r limits.Retention) time.Durat
 		return every
 	}
 	took := time.Since(begin)
-	k.compactBytes = adaptStep(k.compactBytes, took, minCompact, storage.MaxCompact)
+	k.compactBytes = adaptStep(k.compactBytes, took, compactTime, minCompact, storage.MaxCompact)
 	k.noteCompaction(func(st *CompactionStatus) { st.Moved = c.Moved })
-	return max(rest*took, 10*time.Millisecond)
+	return max(compactRest*took, 10*time.Millisecond)
 }
 
 // takeStep takes one step, and reports whether the compaction is not finished. A store that
@@ -275,11 +279,11 @@ func (k *Keeper) noteCompaction(change func(*CompactionStatus)) {
 }
 
 // adaptStep makes the next step of a work larger or smaller, by how long the last one took.
-func adaptStep(step int, took time.Duration, least, most int) int {
+func adaptStep(step int, took, wanted time.Duration, least, most int) int {
 	switch {
-	case took > 2*stepTime:
+	case took > 2*wanted:
 		return max(step/2, least)
-	case took < stepTime/2:
+	case took < wanted/2:
 		return min(step*2, most)
 	}
 	return step

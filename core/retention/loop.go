@@ -26,9 +26,11 @@ const (
 	// maxHours is how many hours a store may have, more than a century.
 	maxHours = 1 << 20
 
-	stepTime = 50 * time.Millisecond // that a step of the removal or the compaction should take
-	minStep  = 64                    // envelopes
-	rest     = 3                     // times the duration of a step
+	// removeTime is how long a step of the removal should take, and removeRest how many
+	// times as long there is none after it: every post that comes meanwhile waits for it.
+	removeTime = 10 * time.Millisecond
+	removeRest = 9
+	minStep    = 16 // envelopes
 )
 
 // Config says what a [Keeper] keeps.
@@ -488,7 +490,7 @@ func (k *Keeper) removeStep(ctx context.Context) time.Duration {
 	if k.trouble = nil; !k.removing {
 		return every
 	}
-	return max(rest*time.Since(begin), 10*time.Millisecond)
+	return max(removeRest*time.Since(begin), 10*time.Millisecond)
 }
 
 // prune is one Prune of the store.
@@ -506,7 +508,7 @@ func (k *Keeper) prune(ctx context.Context, floor storage.Hour) error {
 	case pruned.More && pruned.Envelopes == 0:
 		return fmt.Errorf("prune the store: %w: it says that there is more to remove, and removes nothing", storage.ErrCorrupt)
 	}
-	k.step = adaptStep(k.step, time.Since(begin), minStep, storage.MaxPrune)
+	k.step = adaptStep(k.step, time.Since(begin), removeTime, minStep, storage.MaxPrune)
 	k.removing = pruned.More
 	if k.removed += pruned.Envelopes; k.removed > uint64(k.last) {
 		info, err := k.readInfo(ctx)

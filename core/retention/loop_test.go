@@ -422,6 +422,45 @@ func TestKeeperRemovesAHugeHour(t *testing.T) {
 	})
 }
 
+// slowStore is a hugeStore that takes 50 µs to remove an envelope, and notes what posts would
+// have waited for.
+type slowStore struct {
+	hugeStore
+	busy, longest time.Duration
+}
+
+func (s *slowStore) Prune(ctx context.Context, req storage.PruneRequest) (storage.Pruned, error) {
+	begin := time.Now()
+	p, err := s.hugeStore.Prune(ctx, req)
+	time.Sleep(time.Duration(p.Envelopes) * 50 * time.Microsecond)
+	took := time.Since(begin)
+	s.busy, s.longest = s.busy+took, max(s.longest, took)
+	return p, err
+}
+
+// TestPostersWaitLittleForARemoval shows that a removal leaves a store nine tenths of the time
+// to posters, and none of them waits for it longer than a few hundredths of a second.
+func TestPostersWaitLittleForARemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeperTest(t, limits.Retention{MaxCount: 1000, MinAge: day})
+		now := storage.HourOf(time.Now())
+		store := &slowStore{hugeStore: hugeStore{
+			Memory: k.store, info: storage.Info{First: 1, Last: 1_000_500, Count: 1_000_500},
+			hours: []storage.HourSize{{Hour: now - 30, Count: 1_000_000}, {Hour: now - 3, Count: 500}},
+		}}
+		k.config.Store = store
+		keeper := k.start()
+		sleep(time.Minute)
+		if st := keeper.Status(); !st.Removing || store.busy < 5*time.Second || store.busy > 6100*time.Millisecond || store.longest > 30*time.Millisecond {
+			t.Errorf("in a minute the store removed for %v, at most %v at a time: %+v", store.busy, store.longest, st)
+		}
+		sleep(10 * time.Minute)
+		if st := keeper.Status(); st.Removed != 1_000_000 {
+			t.Errorf("after ten minutes %d are removed", st.Removed)
+		}
+	})
+}
+
 // endlessStore is a store whose hours never end.
 type endlessStore struct {
 	*storagetest.Memory

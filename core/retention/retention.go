@@ -32,8 +32,9 @@
 // # Work
 //
 // Prune runs in the background in small steps. A step that took long makes the next one
-// smaller, and after each the loop rests three times as long as the step took, in which
-// posts have the store for themselves.
+// smaller, and after each the loop rests nine times as long as the step took, in which
+// posts have the store for themselves. Steps of a compaction are longer, and it rests three
+// times as long, because posts do not wait for most of a step.
 //
 // # Disk reserve
 //
