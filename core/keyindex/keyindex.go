@@ -18,6 +18,14 @@
 // A block takes 18 KiB, and two neighbors are never less than half full together. A key
 // takes 36 bytes if it was read from a store, 41 to 51 if it came as it was posted, and 145
 // in the worst case, which only removals at chosen places reach.
+//
+// # Keyed sums
+//
+// Sums of plain ids can be planned for: whoever can try enough hashes finds envelopes whose
+// ids cancel each other out. The sums of a [Keyed] have a hash of a secret and the id in the
+// place of each id. It hashes each id once and keeps the sum of each block, less than 200 KiB
+// for a million keys. Later sums hash the blocks that have changed, and those that are only
+// partly in a range.
 package keyindex
 
 import (
@@ -43,16 +51,19 @@ type Index struct {
 	blocks []block // ascending
 	count  int
 	floor  storage.Hour
+	states uint64 // of blocks that there have been
 }
 
 // block is a run of keys.
 type block struct {
-	keys []storage.Key // ascending, at least one
-	sum  total         // of their ids
+	keys  []storage.Key // ascending, at least one
+	sum   total         // of their ids
+	state uint64        // no other block, and no other keys of this one, have the same
 }
 
-func newBlock(keys []storage.Key) block {
-	return block{append(make([]storage.Key, 0, blockKeys), keys...), totalOf(keys)}
+func (x *Index) newBlock(keys []storage.Key) block {
+	x.states++
+	return block{append(make([]storage.Key, 0, blockKeys), keys...), totalOf(keys), x.states}
 }
 
 // total is a sum of ids modulo 2^256, lowest limb first.
@@ -180,7 +191,7 @@ func (x *Index) insertKey(k storage.Key) {
 		at = place{at.block - 1, len(x.blocks[at.block-1].keys)}
 	}
 	if at.block == len(x.blocks) || at.offset == blockKeys {
-		x.blocks = append(x.blocks, newBlock([]storage.Key{k}))
+		x.blocks = append(x.blocks, x.newBlock([]storage.Key{k}))
 		return
 	}
 	if len(x.blocks[at.block].keys) == blockKeys {
@@ -190,6 +201,8 @@ func (x *Index) insertKey(k storage.Key) {
 	b := &x.blocks[at.block]
 	b.keys = slices.Insert(b.keys, at.offset, k)
 	b.sum.addID(&k.ID)
+	x.states++
+	b.state = x.states
 }
 
 // splitBlock makes two blocks of one. The last block is cut before its last hour, if that
@@ -202,7 +215,7 @@ func (x *Index) splitBlock(n int) {
 		hour, _ := slices.BinarySearchFunc(keys, storage.Key{Born: keys[len(keys)-1].Born}, storage.Key.Compare)
 		cut = max(cut, hour)
 	}
-	x.blocks = slices.Replace(x.blocks, n, n+1, newBlock(keys[:cut]), newBlock(keys[cut:]))
+	x.blocks = slices.Replace(x.blocks, n, n+1, x.newBlock(keys[:cut]), x.newBlock(keys[cut:]))
 }
 
 // cutBlocks replaces the blocks from one number to another by the given keys, in as few
@@ -212,7 +225,7 @@ func (x *Index) cutBlocks(from, to int, keys []storage.Key) {
 	blocks := make([]block, 0, n)
 	for ; n > 0; n-- {
 		size := (len(keys) + n - 1) / n
-		blocks = append(blocks, newBlock(keys[:size]))
+		blocks = append(blocks, x.newBlock(keys[:size]))
 		keys = keys[size:]
 	}
 	x.blocks = slices.Replace(x.blocks, from, to, blocks...)
@@ -334,17 +347,17 @@ func (x *Index) Sum(in storage.Range) peersync.Sum {
 	lo, hi := x.findRange(in)
 	count, ids := 0, total{}
 	for i := lo.block; i < lastBlock(hi); i++ {
-		count += len(x.keysOf(i, lo, hi))
-		ids.add(x.totalWithin(i, lo, hi))
+		keys := x.keysOf(i, lo, hi)
+		count += len(keys)
+		ids.add(x.blocks[i].totalWithin(keys))
 	}
 	return sumOf(count, ids)
 }
 
-// totalWithin returns the total of the keys of a block between two places.
-func (x *Index) totalWithin(block int, lo, hi place) total {
-	keys := x.keysOf(block, lo, hi)
-	if len(keys) == len(x.blocks[block].keys) {
-		return x.blocks[block].sum
+// totalWithin returns the total of a run of keys of the block.
+func (b *block) totalWithin(keys []storage.Key) total {
+	if len(keys) == len(b.keys) {
+		return b.sum
 	}
 	return totalOf(keys)
 }
@@ -353,25 +366,34 @@ func (x *Index) totalWithin(block int, lo, hi place) total {
 func (x *Index) Split(in storage.Range, parts int) []peersync.Part {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
+	ids := make([]total, parts)
+	out := x.cutRange(in, parts, func(part int, b *block, keys []storage.Key) { ids[part].add(b.totalWithin(keys)) })
+	for i := range out {
+		out[i].Sum = sumOf(int(out[i].Sum.Count), ids[i])
+	}
+	return out
+}
+
+// cutRange cuts a range into parts of equal count. It calls add with every run of keys that is
+// in one part and one block, and leaves the sums to it, except their counts.
+func (x *Index) cutRange(in storage.Range, parts int, add func(part int, b *block, keys []storage.Key)) []peersync.Part {
 	lo, hi := x.findRange(in)
 	left := x.countKeys(lo, hi)
 	out := make([]peersync.Part, 0, min(parts, left))
 	for ; left > 0; parts-- {
 		size := (left + parts - 1) / parts
-		part, ids := peersync.Part{First: x.blocks[lo.block].keys[lo.offset]}, total{}
+		part := peersync.Part{First: x.blocks[lo.block].keys[lo.offset], Sum: peersync.Sum{Count: uint64(size)}}
 		for rest := size; rest > 0; {
 			keys := x.keysOf(lo.block, lo, hi)
 			keys = keys[:min(rest, len(keys))]
-			end := place{lo.block, lo.offset + len(keys)}
-			ids.add(x.totalWithin(lo.block, lo, end))
+			add(len(out), &x.blocks[lo.block], keys)
 			part.Last = keys[len(keys)-1]
 			rest -= len(keys)
-			if lo = end; lo.offset == len(x.blocks[lo.block].keys) {
+			if lo.offset += len(keys); lo.offset == len(x.blocks[lo.block].keys) {
 				lo = place{lo.block + 1, 0}
 			}
 		}
 		left -= size
-		part.Sum = sumOf(size, ids)
 		out = append(out, part)
 	}
 	return out
