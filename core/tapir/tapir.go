@@ -40,6 +40,8 @@
 package tapir
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"net"
 	"sync"
@@ -78,6 +80,21 @@ func Plain(nc net.Conn) *Conn { return &Conn{nc: nc} }
 
 // Peer returns the authenticated name of the other side, "" if there is none.
 func (c *Conn) Peer() identity.Onion { return c.peer }
+
+// Export derives a key for another protocol from the session key of an authenticated
+// connection, by HKDF-SHA256. Both sides get the same key for the same purpose, and nobody
+// else knows it. It says nothing about which side is which, so a purpose should.
+func (c *Conn) Export(purpose string) [32]byte {
+	key, err := hkdf.Key(sha256.New, c.key[:], nil, purpose, 32)
+	if err != nil {
+		panic("tapir: " + err.Error()) // 32 bytes are never too many
+	}
+	return [32]byte(key)
+}
+
+// NetConn returns the stream under the packets, for two sides that both go on with another
+// protocol. Send and Receive must not be called any more.
+func (c *Conn) NetConn() net.Conn { return c.nc }
 
 // SetReadDeadline sets the time at which Receive gives up, as
 // [net.Conn.SetReadDeadline]. It holds for a packet as a whole.
