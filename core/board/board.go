@@ -9,6 +9,12 @@
 // a lone post is committed at once, and many posts share the cost of a commit. While a
 // batch is in flight the next one gathers.
 //
+// # Envelopes from other relays
+//
+// [Board.Replicate] takes envelopes that another relay has accepted. They go the way of posts,
+// without a token, and reach readers as posts do. Each append has room for posts first and
+// takes at most a quarter of its size from peers, so neither keeps the other out.
+//
 // # The log
 //
 // The store numbers the envelopes. A [Cursor] is a position in that numbering.
@@ -74,6 +80,7 @@ type Config struct {
 	PostTimeout  time.Duration // wait for the queue, and again for the store; 10 s
 	ReadTimeout  time.Duration // wait of a reader for its turn, and again for the store; 15 s
 	RecentBytes  int           // envelopes kept in memory for cursors; 8 MiB
+	MaxJSON      int           // longest encoding of an envelope that clients can receive; no limit
 
 	// Check, where set, returns an error when what is stored may not be found again,
 	// for instance because somebody has moved the files of the server. It is called
@@ -150,6 +157,7 @@ type Board struct {
 // who did it.
 type Counts struct {
 	Stored     atomic.Uint64 // envelopes made durable
+	FromPeers  atomic.Uint64 // those of Stored that came from other relays
 	Duplicate  atomic.Uint64 // posts of an envelope that was there before
 	Spent      atomic.Uint64 // posts refused because of a spent token
 	Conflict   atomic.Uint64 // posts refused because another envelope has their signature

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
@@ -17,6 +18,8 @@ type Result struct {
 	// Earlier is the position of the envelope when it was in the log before this
 	// post, so that cursors may have passed it already; else 0.
 	Earlier storage.Seq
+	// outcome is the word of the store, or 0 without one.
+	outcome storage.OutcomeStatus
 }
 
 // Post queues an envelope with the nullifier of the token that pays for it.
@@ -76,17 +79,27 @@ func (b *Board) commitPosts(ctx context.Context) {
 
 // refuseExpired refuses the posts that have waited too long and returns the others.
 func (b *Board) refuseExpired(batch []*post) []*post {
-	n := 0
-	for n < len(batch) && time.Since(batch[n].since) > b.cfg.PostTimeout {
-		n++
+	isExpired := func(p *post) bool { return time.Since(p.since) > b.cfg.PostTimeout }
+	if !slices.ContainsFunc(batch, isExpired) {
+		return batch
 	}
-	b.refuseBatch(batch[:n], &b.Counts.Timeout)
-	return batch[n:]
+	var expired, others []*post
+	for _, p := range batch {
+		if isExpired(p) {
+			expired = append(expired, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	b.refuseBatch(expired, &b.Counts.Timeout)
+	return others
 }
 
 func (b *Board) refuseBatch(batch []*post, count interface{ Add(uint64) uint64 }) {
 	for _, p := range batch {
-		count.Add(1)
+		if !p.fromPeer {
+			count.Add(1)
+		}
 		b.sendResult(p, Result{})
 	}
 }
@@ -116,7 +129,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		return
 	}
 	b.lastRefusal.Store(nil)
-	b.noteExpired(outcomes)
+	b.noteExpired(batch, outcomes)
 	b.Counts.Batches.Add(1)
 	fresh := make([]entry, 0, len(batch))
 	var reached storage.Seq
@@ -128,7 +141,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 		}
 	}
 	for i, p := range batch {
-		b.sendResult(p, b.countOutcome(outcomes[i], repeated))
+		b.sendResult(p, b.countOutcome(p, outcomes[i], repeated))
 	}
 	b.publishEntries(ctx, fresh, b.keysOf(batch, outcomes, storage.Stored), reached)
 	b.tellFollowers(Change{Found: b.keysOf(batch, outcomes, storage.Duplicate), Unsure: repeated})
@@ -154,10 +167,10 @@ var errClockBehind = errors.New("the store keeps nothing from before an hour tha
 
 // noteExpired notes that the store has refused posts as expired. Their tokens are not
 // spent.
-func (b *Board) noteExpired(outcomes []storage.Outcome) {
+func (b *Board) noteExpired(batch []*post, outcomes []storage.Outcome) {
 	n := 0
-	for _, o := range outcomes {
-		if o.Status == storage.Expired {
+	for i, o := range outcomes {
+		if o.Status == storage.Expired && !batch[i].fromPeer {
 			n++
 		}
 	}
@@ -220,8 +233,14 @@ func (b *Board) checkOutcomes(outcomes []storage.Outcome, want int) error {
 }
 
 // countOutcome counts the outcome of a post and returns what its poster is told.
-func (b *Board) countOutcome(o storage.Outcome, repeated bool) Result {
+func (b *Board) countOutcome(p *post, o storage.Outcome, repeated bool) Result {
 	switch {
+	case p.fromPeer:
+		if o.Status == storage.Stored {
+			b.Counts.Stored.Add(1)
+			b.Counts.FromPeers.Add(1)
+		}
+		return Result{outcome: o.Status}
 	case o.Status == storage.Stored:
 		b.Counts.Stored.Add(1)
 		return Result{Success: true}

@@ -22,7 +22,10 @@ const stallTimeouts = 6
 func (b *Board) Stalled() bool {
 	b.queue.mu.Lock()
 	defer b.queue.mu.Unlock()
-	return len(b.queue.waiting) > 0 && time.Since(b.queue.waiting[0].since) > stallTimeouts*b.cfg.PostTimeout
+	isOld := func(list []*post) bool {
+		return len(list) > 0 && time.Since(list[0].since) > stallTimeouts*b.cfg.PostTimeout
+	}
+	return isOld(b.queue.waiting) || isOld(b.queue.fromPeers)
 }
 
 // SetNoRoom makes the board refuse posts for a reason, or take them again if it is nil.

@@ -16,6 +16,8 @@ type post struct {
 	json   []byte // the envelope, encoded
 	since  time.Time
 	done   func(Result)
+	// fromPeer: another relay has accepted the envelope, and nobody waits for it here.
+	fromPeer bool
 }
 
 // memorySize returns how many bytes the post holds in memory.
@@ -23,16 +25,25 @@ func (p *post) memorySize() int64 {
 	return int64(len(p.record.Ciphertext) + len(p.record.Signature) + len(p.json))
 }
 
+// Of each append, so much is for envelopes from peers if others wait too: enough that the
+// boards come together while clients post as fast as they can, and little enough that clients
+// hardly notice.
+const (
+	peerRecords = storage.MaxBatch / 4
+	peerBytes   = storage.MaxBatchBytes / 4
+)
+
 // queue holds the posts that wait for the committer, bounded in number and in
 // bytes. Posts that find it full wait in the order of their arrival.
 type queue struct {
 	records *semaphore.Weighted
 	bytes   *semaphore.Weighted
 
-	mu      sync.Mutex
-	waiting []*post
-	closed  bool
-	wake    chan struct{} // holds a signal while there may be something to take
+	mu        sync.Mutex
+	waiting   []*post // of clients
+	fromPeers []*post // the same of other relays
+	closed    bool
+	wake      chan struct{} // holds a signal while there may be something to take
 }
 
 func newQueue(records int, bytes int64) *queue {
@@ -58,7 +69,11 @@ func (q *queue) putPost(ctx context.Context, p *post) error {
 		q.releaseRoom(p)
 		return errClosed
 	}
-	q.waiting = append(q.waiting, p)
+	if p.fromPeer {
+		q.fromPeers = append(q.fromPeers, p)
+	} else {
+		q.waiting = append(q.waiting, p)
+	}
 	q.signalTaker()
 	return nil
 }
@@ -96,13 +111,27 @@ func (q *queue) takeBatch(ctx context.Context) []*post {
 	}
 }
 
-// cutBatch removes the longest prefix that fits the limits of an append.
+// cutBatch removes what fits the limits of an append: posts of clients, and then envelopes
+// from peers.
 func (q *queue) cutBatch() []*post {
+	records, bytes := storage.MaxBatch, storage.MaxBatchBytes
+	if len(q.fromPeers) > 0 {
+		records, bytes = records-peerRecords, bytes-peerBytes
+	}
+	posts := cutPrefix(&q.waiting, records, bytes)
+	if len(posts) == 0 {
+		return cutPrefix(&q.fromPeers, peerRecords, peerBytes)
+	}
+	return append(posts, cutPrefix(&q.fromPeers, peerRecords, peerBytes)...)
+}
+
+// cutPrefix removes the longest prefix of a list that fits the limits, but at least one post.
+func cutPrefix(list *[]*post, records, maxBytes int) []*post {
 	n, bytes := 0, 0
-	for n < len(q.waiting) && n < storage.MaxBatch {
-		r := &q.waiting[n].record
+	for n < len(*list) && n < records {
+		r := &(*list)[n].record
 		bytes += len(r.Signature) + len(r.Ciphertext)
-		if n > 0 && bytes > storage.MaxBatchBytes {
+		if n > 0 && bytes > maxBytes {
 			break
 		}
 		n++
@@ -110,10 +139,10 @@ func (q *queue) cutBatch() []*post {
 	if n == 0 {
 		return nil
 	}
-	batch := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	if len(q.waiting) == 0 {
-		q.waiting = nil // lets go of the array
+	batch := (*list)[:n:n]
+	*list = (*list)[n:]
+	if len(*list) == 0 {
+		*list = nil // lets go of the array
 	}
 	return batch
 }

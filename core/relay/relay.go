@@ -54,7 +54,9 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -124,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		QueueRecords: l.QueueRecords,
 		QueueBytes:   l.QueueBytes,
 		PostTimeout:  l.PostTimeout,
+		MaxJSON:      tapir.MaxPayload - wire.NewOverhead,
 		Check:        cfg.Check,
 		Logger:       cfg.Logger,
 	})

@@ -85,6 +85,7 @@ type StoreStatus struct {
 // PostCounts tells what became of posts since the start.
 type PostCounts struct {
 	Stored          uint64 `json:"stored"`
+	FromPeers       uint64 `json:"from_peers,omitempty"` // stored besides, from other relays
 	Duplicate       uint64 `json:"duplicate"`
 	SpentToken      uint64 `json:"spent_token"`
 	Conflict        uint64 `json:"conflict"`    // another envelope has the signature
@@ -153,7 +154,8 @@ func (s *Server) Status(ctx context.Context) Status {
 		Board:        s.cfg.Keys.Board.Onion(),
 		TokenService: s.cfg.Keys.Token.Onion(),
 		Posts: PostCounts{
-			Stored:          b.Stored.Load(),
+			Stored:          b.Stored.Load() - b.FromPeers.Load(),
+			FromPeers:       b.FromPeers.Load(),
 			Duplicate:       b.Duplicate.Load(),
 			SpentToken:      b.Spent.Load(),
 			Conflict:        b.Conflict.Load(),
