@@ -262,7 +262,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		default:
 			lines[name] = b.DefRange.Start.Line
 		}
-		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, append(pluginBlocks(), hcl.BlockHeaderSchema{Type: "retention"})...)
+		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, append(pluginBlocks(), hcl.BlockHeaderSchema{Type: "retention"}, hcl.BlockHeaderSchema{Type: "peer", LabelNames: []string{"name"}})...)
 		of := blocks.ByType()
 		server := Server{
 			Name:        name,
@@ -273,6 +273,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		server.Storage = l.loadStorage(of[string(plugin.KindStorage)], b.DefRange, cfg)
 		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
 		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
+		server.Peers = l.loadPeers(of["peer"], of[string(plugin.KindPeerSync)])
 		server.Retention = l.loadRetention(l.singleBlock(of["retention"], limits.RetentionSchema()), &server.Storage)
 		server.Retention.Written = len(of["retention"]) > 0
 		servers = append(servers, server)

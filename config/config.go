@@ -130,7 +130,8 @@ type Server struct {
 	Retention   limits.Retention
 	Storage     PluginUse
 	Stats       []PluginUse // in the order of the file
-	PeerSync    []PluginUse
+	PeerSync    []PluginUse // one if there are peers
+	Peers       []Peer
 	Range       Range // header of the block
 }
 

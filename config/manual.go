@@ -56,7 +56,7 @@ var externalBlock = plugin.Schema{Attributes: externalOptions.Attributes, Blocks
 var kindDocs = map[plugin.Kind]string{
 	plugin.KindStorage:  "Where the server keeps its messages. At most one block; if it is left out, it is storage \"" + defaultStorage + "\" with its defaults.",
 	plugin.KindStats:    "Where the metrics of the server go every ten seconds, for example to a monitoring system. docs/metrics.md lists them. Any number of blocks.",
-	plugin.KindPeerSync: "Keeps the server in step with its replicas on other relays. Any number of blocks.",
+	plugin.KindPeerSync: "Keeps the server in step with its replicas on other relays, which are peer blocks. A server with peers has one block.",
 }
 
 const retentionDoc = "How long messages stay, and how large the server gets. Without this block, a message stays for a year, and the oldest go earlier once there are 2 GiB or a million of them. But a server that has messages from a release that removed nothing, or from a backup, keeps them all until this block is written, even if it is empty; the status says so. Messages go in whole hours, the oldest first, and cannot be brought back. Spent tokens stay. \"cwtch-relay reload -dry-run\" shows what a change would delete. To keep all, write max_age = \"36500d\" and limits that are larger than your disk."
@@ -71,6 +71,8 @@ var serverBlock = manualBlock{
 // serverManual has the retention as a block of its schema; see externalBlock.
 var serverManual = plugin.Schema{Attributes: serverOptions.Attributes, Blocks: []plugin.Block{{
 	Name: "retention", Schema: limits.RetentionSchema(), Doc: retentionDoc,
+}, {
+	Name: "peer", Labelled: true, Schema: peerOptions, Doc: peerDoc,
 }}}
 
 const templateIntro = `What this relay does. A line that starts with # and a name shows an option with its default (null: not set); ` +
@@ -103,6 +105,9 @@ func Template(builtIn []plugin.Description) string {
 		for _, kind := range plugin.Kinds() {
 			t.writePlugins(kind, builtIn)
 		}
+		t.writeLine("")
+		t.writeComment(peerDoc)
+		t.writeBlock(`peer "NAME"`, true, func(t *template) { t.writeOptions(peerOptions) })
 	})
 	return t.String()
 }
