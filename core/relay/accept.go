@@ -41,6 +41,7 @@ type place struct {
 	list     *list.List // the one it is in; nil if the place is kept, evicted or released
 	element  *list.Element
 	evicted  bool
+	isLink   bool // has left its place, see leaveToLink
 }
 
 func newAcceptor(ln net.Listener, places func(limits.Limits) int, l limits.Limits, count *connectionCounts, log *slog.Logger) *acceptor {
@@ -83,7 +84,6 @@ func (a *acceptor) serveAll(ctx context.Context, serve connHandler) {
 			continue
 		}
 		a.wg.Go(func() {
-			defer a.count.open.Add(-1)
 			defer evict(nil)
 			defer p.releasePlace()
 			defer nc.Close()
@@ -176,9 +176,28 @@ func (p *place) releasePlace() {
 	p.acceptor.mu.Lock()
 	defer p.acceptor.mu.Unlock()
 	p.leaveList()
+	if p.isLink {
+		return
+	}
+	p.acceptor.count.open.Add(-1)
 	if !p.evicted {
 		p.acceptor.taken--
 	}
+}
+
+// leaveToLink gives the place back while the connection goes on, as the link of a peer. It
+// reports false if the connection has just been evicted.
+func (p *place) leaveToLink() bool {
+	p.acceptor.mu.Lock()
+	defer p.acceptor.mu.Unlock()
+	if p.evicted {
+		return false
+	}
+	p.leaveList()
+	p.isLink = true
+	p.acceptor.taken--
+	p.acceptor.count.open.Add(-1)
+	return true
 }
 
 func (p *place) joinList(l *list.List) { p.list, p.element = l, l.PushBack(p) }

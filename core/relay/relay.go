@@ -9,6 +9,13 @@
 // included. A connection that breaks the protocol is closed without a word. The
 // token service has no authentication; one connection buys one batch.
 //
+// # Peers
+//
+// Another relay that has a replica of the board dials the same service at the same port, and
+// authenticates as a client does, with the key of its own board. Only then does [Config.Peer]
+// tell it apart. Anybody else is a client, so nothing tells that the board has replicas.
+// The connection of a peer does not keep a place.
+//
 // # Bounds
 //
 // [limits.Limits] bounds what strangers may cost.
@@ -72,6 +79,10 @@ type Config struct {
 	Limits  limits.Limits
 	Check   func() error // see [board.Config]
 	Logger  *slog.Logger // nil discards
+
+	// Peer, unless nil, returns what serves the connections of a peer of the board until they
+	// end, or nil if the name is not that of a peer. It is called for every connection.
+	Peer func(identity.Onion) func(context.Context, *tapir.Conn)
 }
 
 func boardPlaces(l limits.Limits) int { return l.Connections }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
@@ -53,11 +54,25 @@ func (s *Server) serveBoard(ctx context.Context, nc net.Conn, p *place) {
 		s.log.Debug("connection did not authenticate", "error", dropAddresses(err))
 		return
 	}
+	if serve := s.findPeer(conn.Peer()); serve != nil {
+		if p.leaveToLink() {
+			serve(ctx, conn)
+		}
+		return
+	}
 	ses := newSession(s, conn)
 	ses.noteActivity = p.noteActivity
 	err = ses.runSession(ctx)
 	s.countEnd(err)
 	s.log.Debug("connection ended", "reason", dropAddresses(err))
+}
+
+// findPeer returns what serves the connections of a peer, or nil if nobody is a peer by that name.
+func (s *Server) findPeer(name identity.Onion) func(context.Context, *tapir.Conn) {
+	if s.cfg.Peer == nil {
+		return nil
+	}
+	return s.cfg.Peer(name)
 }
 
 // authenticate authenticates a connection, on a goroutine of its own. Cryptography
