@@ -31,7 +31,7 @@ func newReplicaWith(b *testing.B, keys []peersync.Key) *Replica {
 	store := storagetest.NewMemory()
 	published := Board(&testBoard{store: store})
 	r := &Replica{store: store, board: func() (Board, error) { return published, nil }}
-	f := &follower{board: published}
+	f := &follower{board: published, recent: new(recent)}
 	for page := range slices.Chunk(keys, storage.MaxKeys) {
 		f.index.Replace(peersync.Range{Lo: page[0], Hi: page[len(page)-1].Next()}, page)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/backoff"
 	"github.com/cwtch-relay/cwtch-relay/core/board"
 	"github.com/cwtch-relay/cwtch-relay/core/keyindex"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -19,6 +20,8 @@ type Board interface {
 	Err() error
 	End() board.Position
 	Follow(func(board.Change)) (stop func())
+	// Replicate is [board.Board.Replicate].
+	Replicate(ctx context.Context, records []storage.Record) []peersync.OutcomeStatus
 }
 
 const (
@@ -40,6 +43,8 @@ type follower struct {
 	index keyindex.Index
 	max   int // keys
 
+	recent *recent
+
 	mu     sync.Mutex
 	paging bool          // a page of keys is being read
 	added  []storage.Key // by the board since then
@@ -51,6 +56,9 @@ type follower struct {
 func (f *follower) noteChange(c board.Change) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, k := range c.Added {
+		f.recent.note(k.ID, func(known *facts) { known.born, known.held = k.Born, true })
+	}
 	f.unsure = f.unsure || c.Unsure
 	if f.found = append(f.found, c.Found...); len(f.found) > maxFound {
 		f.found, f.unsure = nil, true
@@ -181,6 +189,7 @@ func (f *follower) lowerIDs(ctx context.Context, index storage.Index, ids []stor
 		}
 		for _, e := range entries {
 			f.index.Lower(keyOf(e))
+			f.recent.note(e.ID, func(known *facts) { known.born = e.Born })
 		}
 		n := len(asked)
 		if len(entries) > 0 { // behind the last one, the answer may have been full
@@ -216,7 +225,7 @@ func (r *Replica) followBoards(ctx context.Context) {
 // followBoard reads the keys of a board, and follows it until another one is published,
 // which is no error, or something fails.
 func (r *Replica) followBoard(ctx context.Context, b Board) error {
-	f := &follower{board: b, store: r.store, max: r.maxKeys}
+	f := &follower{board: b, store: r.store, max: r.maxKeys, recent: &r.recent}
 	defer b.Follow(f.noteChange)() // before anything is read: nothing falls in between
 	begin := time.Now()
 	index, indexed, err := r.readAll(ctx, f)

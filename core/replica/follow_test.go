@@ -101,6 +101,7 @@ func TestKeysFollowTheBoard(t *testing.T) {
 				expectKeys(t, r, memory, "at first")
 				postEnvelope(t, b, 3)
 				postEnvelope(t, b, 4)
+				synctest.Wait() // followers learn of a post after its poster
 				expectKeys(t, r, memory, "after posts")
 				if !plain { // a store that is no Index leaves the Born as it is
 					postEnvelope(t, b, 2)
@@ -335,7 +336,7 @@ func TestStoreThatUnderstatesItsCount(t *testing.T) {
 		appendEnvelopes(t, store, rand.New(rand.NewPCG(1, 2)), 3*storage.MaxKeys)
 		r := newReplica(t, store)
 		r.maxKeys = 20
-		f := &follower{board: &testBoard{store: store}, store: store, max: 20}
+		f := &follower{board: &testBoard{store: store}, store: store, recent: new(recent), max: 20}
 		if _, _, err := r.readAll(t.Context(), f); err == nil || f.index.Len() > storage.MaxKeys {
 			t.Errorf("%d keys are held, %v", f.index.Len(), err)
 		}
@@ -377,7 +378,7 @@ func TestManyThingsAtOnce(t *testing.T) {
 	store := storagetest.NewMemory()
 	b := openBoard(t, store)
 	r := newReplicaOf(t, store, b)
-	f := &follower{board: b, store: store, max: maxKeys}
+	f := &follower{board: b, store: store, recent: new(recent), max: maxKeys}
 	defer b.Follow(f.noteChange)()
 	r.followed.Store(f)
 	now := storage.HourOf(time.Now())

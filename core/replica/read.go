@@ -18,9 +18,9 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	}
 	var page peersync.LogPage
 	state, err := r.scanLog(ctx, from, limit, func(e storage.Entry) bool {
-		page.Entries = append(page.Entries, peersync.Entry{
-			Seq: e.Seq, Key: keyOf(e), Size: uint32(len(e.Signature) + len(e.Ciphertext)),
-		})
+		size := uint32(len(e.Signature) + len(e.Ciphertext))
+		known := r.recent.note(e.ID, func(f *facts) { f.born, f.size, f.held = e.Born, size, true })
+		page.Entries = append(page.Entries, peersync.Entry{Seq: e.Seq, Key: keyOf(e), Size: size, Via: known.via})
 		return len(page.Entries) < limit
 	})
 	if err != nil {
@@ -46,6 +46,9 @@ func (r *Replica) Keys(ctx context.Context, ranges []peersync.Range, max int) ([
 		}
 		keys := index.Keys(in, max)
 		lists, max = append(lists, keys), max-len(keys)
+		for _, k := range keys {
+			r.recent.note(k.ID, func(f *facts) { f.born, f.held = k.Born, true })
+		}
 	}
 	return lists, nil
 }
@@ -56,12 +59,9 @@ func (r *Replica) RangeSum(ctx context.Context, peer peersync.Peer, ranges []pee
 	if err := peersync.CheckRanges(ranges); err != nil {
 		return nil, fmt.Errorf("range sum: %w", err)
 	}
-	if peer != 0 {
-		return nil, fmt.Errorf("range sum: %w", errNoLinks)
-	}
-	index, err := r.findIndex(ctx)
+	index, err := r.findSums(ctx, peer)
 	if err != nil {
-		return nil, translateError("range sum", err)
+		return nil, fmt.Errorf("range sum: %w", err)
 	}
 	defer restAfter(ctx, time.Now())
 	sums := make([]peersync.Sum, len(ranges))
@@ -76,12 +76,9 @@ func (r *Replica) Split(ctx context.Context, peer peersync.Peer, ranges []peersy
 	if err := peersync.CheckSplit(ranges, parts); err != nil {
 		return nil, fmt.Errorf("split: %w", err)
 	}
-	if peer != 0 {
-		return nil, fmt.Errorf("split: %w", errNoLinks)
-	}
-	index, err := r.findIndex(ctx)
+	index, err := r.findSums(ctx, peer)
 	if err != nil {
-		return nil, translateError("split", err)
+		return nil, fmt.Errorf("split: %w", err)
 	}
 	defer restAfter(ctx, time.Now())
 	lists := make([][]peersync.Part, len(ranges))
@@ -89,6 +86,33 @@ func (r *Replica) Split(ctx context.Context, peer peersync.Peer, ranges []peersy
 		lists[i] = index.Split(in, parts)
 	}
 	return lists, nil
+}
+
+// sums computes sums of keys: a [keyindex.Index], or a [keyindex.Keyed] of one.
+type sums interface {
+	Sum(in storage.Range) peersync.Sum
+	Split(in storage.Range, parts int) []peersync.Part
+}
+
+// findSums returns what computes the sums for a peer, or those of plain ids for peer 0.
+func (r *Replica) findSums(ctx context.Context, peer peersync.Peer) (sums, error) {
+	var l *link
+	if peer != 0 {
+		r.linksMu.Lock()
+		l = r.links[peer]
+		r.linksMu.Unlock()
+		if l == nil {
+			return nil, peersync.ErrPeerUnknown
+		}
+	}
+	index, err := r.findIndex(ctx)
+	if err != nil {
+		return nil, translateError("look at the keys", err)
+	}
+	if l == nil {
+		return index, nil
+	}
+	return l.sums(index), nil
 }
 
 // restAfter waits for as long as a call has computed, unless that was too short to matter.

@@ -181,7 +181,7 @@ func TestReadingLeavesTheStoreHalfOfTheTime(t *testing.T) {
 		for _, store := range []storage.Store{store, plainStore{store}} {
 			r, begin := newReplica(t, store), time.Now()
 			busy = 0
-			if _, _, err := r.readAll(t.Context(), &follower{board: &testBoard{store: store}, store: store, max: maxKeys}); err != nil {
+			if _, _, err := r.readAll(t.Context(), &follower{board: &testBoard{store: store}, store: store, recent: new(recent), max: maxKeys}); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(begin); busy < 300*time.Millisecond || took < 2*busy-100*time.Millisecond {

@@ -9,11 +9,26 @@
 // # What a plugin can do
 //
 // The plugin can read the log, and the keys in their order with sums over them. It keeps
-// cursors, and reports to the operator. It learns of a change of the log within a second,
-// and of the time every ten seconds.
+// cursors, and reports to the operator. It exchanges messages and envelopes with peers. It
+// learns of a commit at once, and of the time every second while there is a link, otherwise
+// every ten seconds.
 //
-// There are no links between relays yet. No peer is ever up, and a plugin that sends to
-// one gets [peersync.ErrPeerUnknown].
+// # Links
+//
+// The peers are in the configuration ([Replica.SetPeers]). This relay dials them, and they
+// dial it: core/relay passes a connection on whose authenticated name is that of a peer
+// ([Replica.HasPeer], [Replica.Accept]). Of two connections one stays. Links stand while the
+// plugin runs, and are closed when it fails.
+//
+// [exchange.Engine] decides what passes over them. One goroutine at a time has it, see
+// connections. A link has a goroutine that reads and one that writes. At most four calls of the
+// store and of the board are under way for peers, and at most four peers are dialled at
+// a time. A peer costs at most [exchange.MaxMemory], and about 150 KiB for its link.
+//
+// Numbers of peers, and what they have used up of their quotas, are in a file. Which peer an
+// envelope came from is remembered of the latest thirty thousand, and not beyond a restart.
+//
+// A store that is no [storage.Index] exchanges nothing: the relay cannot find what peers ask for.
 //
 // # What it costs
 //
@@ -43,6 +58,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/exchange"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -61,10 +79,20 @@ type Config struct {
 	// the plugin cannot write.
 	Cursors string
 	Logger  *slog.Logger
+
+	// Plugin is the name of the plugin, which peers have to run too, and Version returns its
+	// version once it runs; nil: not told.
+	Plugin  string
+	Version func() string
+	// Onion is the name of the board, PeersFile the file for the numbers of peers, beside
+	// Cursors. Dial connects to a board as this one; without it nobody is dialled.
+	Onion     identity.Onion
+	PeersFile string
+	Dial      func(context.Context, identity.Onion) (*tapir.Conn, error)
 }
 
 // Replica is the [peersync.HostServices] of one plugin. The plugin's calls come from one
-// goroutine at a time; Status and NoteRestart are safe for concurrent use.
+// goroutine at a time; the other methods are safe for concurrent use.
 type Replica struct {
 	store     storage.Store
 	board     func() (Board, error)
@@ -73,6 +101,14 @@ type Replica struct {
 	maxKeys   int                      // that are held
 	followed  atomic.Pointer[follower] // of the board whose keys have been read; nil before
 	restarted chan struct{}
+	wakeSet   chan struct{} // holds a signal when wakeAt was set
+	recent    recent
+
+	plugin  string
+	version func() string
+	onion   identity.Onion
+	dial    func(context.Context, identity.Onion) (*tapir.Conn, error)
+	connections
 
 	mu     sync.Mutex
 	status Status
@@ -87,6 +123,8 @@ type Status struct {
 	peersync.Report        // the plugin's last one
 	Trouble         string `json:"trouble,omitempty"` // why the plugin gets no events now
 	NoKeys          string `json:"no_keys,omitempty"` // why it cannot compare boards now
+	// Links are the links to the peers that are configured, in the order of the file.
+	Links []LinkStatus `json:"links,omitempty"`
 }
 
 // New returns a Replica with the cursors of its file. It fails if the file exists and
@@ -96,17 +134,27 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys, restarted: make(chan struct{}, 1)}, nil
+	n, err := loadPeerNumbers(cfg.PeersFile)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Version == nil {
+		cfg.Version = func() string { return "" }
+	}
+	return &Replica{
+		store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys,
+		restarted: make(chan struct{}, 1), wakeSet: make(chan struct{}, 1),
+		plugin: cfg.Plugin, version: cfg.Version, onion: cfg.Onion, dial: cfg.Dial,
+		connections: connections{
+			numbers: n, links: make(map[peersync.Peer]*link), dialing: make(map[peersync.Peer]bool), dialErrors: make(map[peersync.Peer]string),
+			traffic: make(map[peersync.Peer]traffic), news: make(chan struct{}, 1), poke: make(chan struct{}, 1),
+		},
+	}, nil
 }
 
-// NoteRestart makes Run send a Tick within a second, and does not wait for it. A plugin
+// NoteRestart makes Run send a Tick, and does not wait for it. A plugin
 // that was restarted reveals itself by ErrNotStarted.
-func (r *Replica) NoteRestart() {
-	select {
-	case r.restarted <- struct{}{}:
-	default:
-	}
-}
+func (r *Replica) NoteRestart() { signal(r.restarted) }
 
 // Wake implements [peersync.HostServices].
 func (r *Replica) Wake(_ context.Context, after time.Duration) error {
@@ -116,7 +164,15 @@ func (r *Replica) Wake(_ context.Context, after time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wakeAt = time.Now().Add(after)
+	signal(r.wakeSet)
 	return nil
+}
+
+// nextWake returns the time for which the plugin has asked for a tick; zero: it has not.
+func (r *Replica) nextWake() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wakeAt
 }
 
 // takeWake returns and forgets the time for which the plugin has asked for a tick, if it is
@@ -133,9 +189,12 @@ func (r *Replica) takeWake(end time.Time) (at time.Time, asked bool) {
 
 // Status returns how the replication goes.
 func (r *Replica) Status() Status {
+	links := r.linkStatuses()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.status
+	s := r.status
+	s.Links = links
+	return s
 }
 
 // Report implements [peersync.HostServices].
@@ -177,25 +236,67 @@ func (r *Replica) Load(_ context.Context, name string) ([]byte, error) {
 // List implements [peersync.Cursors].
 func (r *Replica) List(context.Context) ([]string, error) { return r.cursors.listCursors(), nil }
 
-// Send implements [peersync.Links]: there are none.
-func (r *Replica) Send(context.Context, peersync.Peer, []byte) error { return errNoLinks }
+// Send implements [peersync.Links].
+func (r *Replica) Send(_ context.Context, to peersync.Peer, message []byte) error {
+	if err := peersync.CheckMessage(message); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	return r.callEngine("send", func(e *exchange.Engine) error { return e.Send(to, message) })
+}
 
-// Push implements [peersync.Links]: there are none.
-func (r *Replica) Push(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
+// Push implements [peersync.Links].
+func (r *Replica) Push(_ context.Context, to peersync.Peer, ids []storage.ID) error {
+	if err := peersync.CheckIDs(len(ids)); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	return r.callEngine("push", func(e *exchange.Engine) error { return e.Push(to, ids) })
+}
 
-// Offer implements [peersync.Links]: there are none.
-func (r *Replica) Offer(context.Context, peersync.Peer, []storage.ID) error { return errNoLinks }
+// Offer implements [peersync.Links].
+func (r *Replica) Offer(_ context.Context, to peersync.Peer, ids []storage.ID) error {
+	if err := peersync.CheckIDs(len(ids)); err != nil {
+		return fmt.Errorf("offer: %w", err)
+	}
+	return r.callEngine("offer", func(e *exchange.Engine) error { return e.Offer(to, ids) })
+}
 
-// Request implements [peersync.Links]: there are none.
-func (r *Replica) Request(context.Context, peersync.Peer, []peersync.Key) error { return errNoLinks }
+// Request implements [peersync.Links].
+func (r *Replica) Request(_ context.Context, from peersync.Peer, keys []peersync.Key) error {
+	if err := peersync.CheckIDs(len(keys)); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	return r.callEngine("request", func(e *exchange.Engine) error { return e.Request(from, keys) })
+}
 
-// Drop implements [peersync.Links]: there are none.
-func (r *Replica) Drop(context.Context, peersync.Peer, string) error { return errNoLinks }
+// Drop implements [peersync.Links].
+func (r *Replica) Drop(_ context.Context, peer peersync.Peer, reason string) error {
+	if err := peersync.CheckText(reason); err != nil {
+		return fmt.Errorf("drop: %w", err)
+	}
+	return r.callEngine("drop", func(e *exchange.Engine) error { return e.Drop(peer, reason) })
+}
 
-// Rest implements [peersync.Links]: there are none.
-func (r *Replica) Rest(context.Context, peersync.Peer, time.Duration) error { return errNoLinks }
+// Rest implements [peersync.Links].
+func (r *Replica) Rest(_ context.Context, peer peersync.Peer, pause time.Duration) error {
+	if err := peersync.CheckRest(pause); err != nil {
+		return fmt.Errorf("rest: %w", err)
+	}
+	return r.callEngine("rest", func(e *exchange.Engine) error { return e.Rest(peer, pause) })
+}
 
-var errNoLinks = fmt.Errorf("%w: this relay has no links to others", peersync.ErrPeerUnknown)
+// callEngine passes a call of the replicator to the engine. Before the first replicator has
+// handled Start there is none, and no peer is up.
+func (r *Replica) callEngine(what string, call func(*exchange.Engine) error) error {
+	r.lockEngine()
+	defer r.unlockEngine()
+	if !r.open {
+		return fmt.Errorf("%s: %w", what, peersync.ErrPeerUnknown)
+	}
+	if err := call(r.engine); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
 
 // translateError turns an error of the store into one of peer sync.
 func translateError(what string, err error) error {

@@ -32,7 +32,7 @@ func newReplica(t *testing.T, store storage.Store) *Replica {
 func newReplicaOf(t *testing.T, store storage.Store, b Board) *Replica {
 	t.Helper()
 	published := func() (Board, error) { return b, nil }
-	r, err := New(Config{Store: store, Board: published, Cursors: filepath.Join(t.TempDir(), "cursors"), Logger: slog.New(slog.DiscardHandler)})
+	r, err := New(Config{Store: store, Board: published, Cursors: filepath.Join(t.TempDir(), "cursors"), PeersFile: filepath.Join(t.TempDir(), "peers.json"), Plugin: "test", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,10 @@ func (b *testBoard) End() board.Position {
 		panic(err)
 	}
 	return board.Position{Seq: info.Last}
+}
+
+func (b *testBoard) Replicate(_ context.Context, records []storage.Record) []peersync.OutcomeStatus {
+	return make([]peersync.OutcomeStatus, len(records))
 }
 
 func (b *testBoard) Follow(f func(board.Change)) (stop func()) {
@@ -156,6 +160,12 @@ func TestLimitsAreChecked(t *testing.T) {
 		"wake":      func() error { return r.Wake(ctx, -1) },
 		"load":      func() error { _, err := r.Load(ctx, ""); return err },
 		"report":    func() error { return r.Report(ctx, peersync.Report{Summary: "\n"}) },
+		"send":      func() error { return r.Send(ctx, 1, nil) },
+		"push":      func() error { return r.Push(ctx, 1, nil) },
+		"offer":     func() error { return r.Offer(ctx, 1, make([]storage.ID, peersync.MaxIDs+1)) },
+		"request":   func() error { return r.Request(ctx, 1, nil) },
+		"drop":      func() error { return r.Drop(ctx, 1, "\n") },
+		"rest":      func() error { return r.Rest(ctx, 1, -1) },
 	} {
 		if err := call(); !errors.Is(err, peersync.ErrTooLarge) {
 			t.Errorf("%s: %v", name, err)
@@ -164,8 +174,8 @@ func TestLimitsAreChecked(t *testing.T) {
 	_, rangeSum := r.RangeSum(ctx, 1, make([]peersync.Range, 1))
 	_, split := r.Split(ctx, 1, make([]peersync.Range, 1), 1)
 	for name, err := range map[string]error{
-		"send": r.Send(ctx, 1, []byte("x")), "push": r.Push(ctx, 1, nil), "offer": r.Offer(ctx, 1, nil),
-		"request": r.Request(ctx, 1, nil), "drop": r.Drop(ctx, 1, ""), "rest": r.Rest(ctx, 1, 0),
+		"send": r.Send(ctx, 1, []byte("x")), "push": r.Push(ctx, 1, make([]storage.ID, 1)), "offer": r.Offer(ctx, 1, make([]storage.ID, 1)),
+		"request": r.Request(ctx, 1, make([]peersync.Key, 1)), "drop": r.Drop(ctx, 1, ""), "rest": r.Rest(ctx, 1, 0),
 		"range sum": rangeSum, "split": split,
 	} {
 		if !errors.Is(err, peersync.ErrPeerUnknown) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,21 +20,25 @@ const (
 	// tickEvery is the time between two ticks when there is nothing else to tell. While
 	// no peer is up, nobody waits for a replicator, and each tick wakes up two processes.
 	tickEvery = 10 * time.Second
+	// linkedTickEvery is the same while there is a link.
+	linkedTickEvery = time.Second
 	// firstWait and lastWait bound the time before a replicator that failed is given
 	// Start again.
 	firstWait = time.Second
 	lastWait  = time.Minute
 )
 
-// Run tells a replicator what happens, until ctx ends. It begins with Start. Then it sends
-// the state of the log within a second of a change, and the time with it, or every ten
-// seconds if nothing changes. If the replicator fails, or was restarted, it is given Start
-// again after a while. Run does not close the replicator. Only one Run may be under way.
-// As long as it is, the keys of the board are held in memory.
+// Run tells a replicator what happens, until ctx ends. It begins with Start. Then it passes on
+// what the peers send, and that the log has grown, as soon as the replicator has returned from
+// the events before; and the time every second while a peer is up, otherwise every ten seconds
+// or with a change of the log. If the replicator fails, or was restarted, all links are closed
+// and it is given Start again after a while. Run does not close the replicator. Only one Run
+// may be under way. As long as it is, the keys of the board are held in memory.
 func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.followBoards(ctx) })
+	wg.Go(func() { r.runClock(ctx) })
 	defer wg.Wait()
 	defer cancel()
 	retry := backoff.Backoff{Min: firstWait, Max: lastWait}
@@ -60,69 +65,131 @@ func (r *Replica) Run(ctx context.Context, replicator peersync.Replicator) {
 // runOnce gives a replicator Start and tells it what happens until it fails. It returns
 // why.
 func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) error {
-	told, err := r.readState(ctx)
+	state, err := r.readState(ctx)
 	if err != nil {
 		return err
 	}
 	r.takeWake(time.Now().Add(peersync.MaxWake)) // of the replicator before
 	begin := time.Now()
-	start := peersync.Start{State: told, Hour: storage.HourOf(begin)}
+	start := peersync.Start{State: state, Hour: storage.HourOf(begin), Peers: r.listPeers()}
 	rand.Read(start.Seed[:])
-	events := []peersync.Event{start}
-	for {
+	if err := handleEvents(ctx, replicator, []peersync.Event{start}); err != nil {
+		return err
+	}
+	r.noteTrouble(nil)
+	r.openLinks(ctx, start)
+	defer r.closeLinks()
+	ctx, cancel := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { r.watchLog(ctx, state) })
+	defer watcher.Wait()
+	defer cancel()
+	for ticked := begin; ; {
+		events, tick, err := r.awaitEvents(ctx, ticked)
+		if err != nil {
+			return err
+		}
+		if tick {
+			ticked = time.Now()
+			events = append(events, peersync.Tick{Now: ticked.Sub(begin), Hour: storage.HourOf(ticked)})
+		}
 		if err := handleEvents(ctx, replicator, events); err != nil {
 			return err
 		}
-		r.noteTrouble(nil)
-		moved, err := r.awaitNews(ctx, &told)
-		if err != nil {
-			return err
-		}
-		events = nil // the last ones are the replicator's
-		if moved {
-			events = append(events, peersync.LogAdvanced{State: told})
-		}
-		events = append(events, peersync.Tick{Now: time.Since(begin), Hour: storage.HourOf(time.Now())})
 	}
 }
 
-// awaitNews returns when there is something to tell: that the log is no longer as told,
-// which it then updates, or only the time.
-func (r *Replica) awaitNews(ctx context.Context, told *peersync.State) (moved bool, err error) {
-	due := time.Now().Add(tickEvery)
+// watchLog tells the engine how the log grows, and the floor rises, until ctx ends. It learns
+// of a commit at once, and asks the store every second.
+func (r *Replica) watchLog(ctx context.Context, state peersync.State) {
+	look := time.NewTimer(untilLook())
+	defer look.Stop()
 	for {
-		woken, err := r.waitForLook(ctx)
-		if err != nil {
-			return false, err
+		b, err := r.board()
+		var changed <-chan struct{}
+		if err == nil {
+			end := b.End()
+			if end.Seq > state.Last {
+				state = grownState(state, end.Seq)
+				r.setState(state)
+			}
+			changed = end.Changed
 		}
-		// Without the store a replicator still gets the time.
-		if now, err := r.readState(ctx); err == nil && now != *told {
-			*told = now
-			return true, nil
-		}
-		if woken || !time.Now().Before(due) {
-			return false, nil
+		select {
+		case <-changed:
+		case <-look.C:
+			// Without the store, a replicator is still told what is committed.
+			if now, err := r.readState(ctx); err == nil && now != state {
+				state = now
+				r.setState(state)
+			}
+			look.Reset(untilLook())
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
-// waitForLook waits for at most lookEvery, and reports whether the replicator waits for a
-// tick: it has asked for one that is due, or was restarted.
-func (r *Replica) waitForLook(ctx context.Context) (woken bool, err error) {
-	end := time.Now().Add(untilLook())
-	at, woken := r.takeWake(end)
-	if woken {
-		end = at
+// grownState is the state of a log that has grown up to a position.
+func grownState(s peersync.State, last storage.Seq) peersync.State {
+	if s.First == 0 {
+		s.First = s.Last + 1
 	}
-	if !sleepContext(ctx, time.Until(end)) {
-		return false, ctx.Err()
+	s.Count += uint64(last - s.Last)
+	s.Last = last
+	return s
+}
+
+func (r *Replica) setState(state peersync.State) {
+	r.lockEngine()
+	defer r.unlockEngine()
+	r.engine.SetState(state)
+}
+
+// awaitEvents waits until there is something to tell, and returns it. tick says that the time
+// has to be told with it. The last tick was at ticked.
+func (r *Replica) awaitEvents(ctx context.Context, ticked time.Time) (events []peersync.Event, tick bool, err error) {
+	for {
+		events, linked := r.takeEvents()
+		hasMoved := slices.ContainsFunc(events, func(e peersync.Event) bool { _, ok := e.(peersync.LogAdvanced); return ok })
+		due := nextSecond(ticked.Add(tickEvery))
+		if linked {
+			due = nextSecond(ticked.Add(linkedTickEvery))
+		}
+		at, woken := r.takeWake(time.Now())
+		if tick = hasMoved || woken || !time.Now().Before(due); tick || len(events) > 0 {
+			return events, tick, nil
+		}
+		if at = r.nextWake(); !at.IsZero() && at.Before(due) {
+			due = at
+		}
+		timer := time.NewTimer(time.Until(due))
+		select {
+		case <-timer.C:
+		case <-r.news:
+		case <-r.wakeSet:
+		case <-r.restarted:
+			timer.Stop()
+			return nil, true, nil
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, false, ctx.Err()
+		}
+		timer.Stop()
 	}
-	select {
-	case <-r.restarted:
-		return true, nil
-	default:
-		return woken, nil
-	}
+}
+
+// nextSecond returns the first full second that is not before t; see untilLook.
+func nextSecond(t time.Time) time.Time {
+	return t.Add((time.Second - time.Duration(t.Nanosecond())) % time.Second)
+}
+
+// takeEvents takes what the engine has for the replicator, and reports whether there is a link.
+func (r *Replica) takeEvents() (events []peersync.Event, linked bool) {
+	r.lockEngine()
+	defer r.unlockQuietly()
+	events = r.engine.Events()
+	return events, len(r.links) > 0
 }
 
 // untilLook returns how long it is until the next look. The supervisor looks at the plugins

@@ -1,0 +1,161 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/core/exchange"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// maxJobs is how many calls of the store are under way for peers at a time.
+const maxJobs = 4
+
+// errNoIndex is why there are no links with some stores.
+var errNoIndex = errors.New("the store does not find envelopes by their ids, so it cannot exchange any")
+
+var errNotStored = errors.New("the board has not stored envelopes of a peer: its log says why")
+
+// runJob does a job for the engine and passes its result.
+func (r *Replica) runJob(job exchange.Job) {
+	result := r.doJob(r.workCtx, job)
+	r.lockEngine()
+	defer r.unlockEngine()
+	r.jobs--
+	r.engine.Done(job, result)
+}
+
+func (r *Replica) doJob(ctx context.Context, job exchange.Job) (result exchange.Result) {
+	switch job.Kind {
+	case exchange.Look:
+		result.Found, result.Err = r.lookUp(ctx, job.IDs)
+	case exchange.Fetch:
+		result.Records, result.Err = r.fetchRecords(ctx, job.IDs)
+	case exchange.Store:
+		result.Outcomes, result.Err = r.storeRecords(ctx, job.Peer, job.Records)
+	case exchange.Lower:
+		result.Err = r.lowerKeys(ctx, job.Keys)
+	}
+	return result
+}
+
+// getEntries calls do with the entries of the log that have the ids.
+func (r *Replica) getEntries(ctx context.Context, ids []storage.ID, do func(storage.Entry)) error {
+	index, ok := storage.As[storage.Index](r.store)
+	if !ok {
+		return errNoIndex
+	}
+	for len(ids) > 0 {
+		asked := ids[:min(len(ids), storage.MaxGet)]
+		call, cancel := context.WithTimeout(ctx, pageTimeout)
+		entries, err := index.Get(call, asked)
+		cancel()
+		if err != nil {
+			return err
+		}
+		n := len(asked)
+		if len(entries) > 0 { // behind the last one, the answer may have been full
+			n = 1 + slices.Index(asked, entries[len(entries)-1].ID)
+		}
+		for _, e := range entries {
+			do(e)
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// lookUp finds out which envelopes are in the log.
+func (r *Replica) lookUp(ctx context.Context, ids []storage.ID) ([]exchange.Found, error) {
+	found := make([]exchange.Found, len(ids))
+	var unknown []storage.ID
+	at := make(map[storage.ID]int)
+	for i, id := range ids {
+		if f := r.recent.find(id); f.held {
+			found[i] = exchange.Found{Held: true, Born: f.born, Size: f.size}
+		} else {
+			unknown, at[id] = append(unknown, id), i
+		}
+	}
+	err := r.getEntries(ctx, unknown, func(e storage.Entry) {
+		f := exchange.Found{Held: true, Born: e.Born, Size: uint32(len(e.Signature) + len(e.Ciphertext))}
+		found[at[e.ID]] = f
+		r.recent.note(e.ID, func(known *facts) { known.born, known.size, known.held = f.Born, f.Size, true })
+	})
+	return found, err
+}
+
+// fetchRecords reads envelopes for a peer.
+func (r *Replica) fetchRecords(ctx context.Context, ids []storage.ID) (records []storage.Record, err error) {
+	err = r.getEntries(ctx, ids, func(e storage.Entry) {
+		records = append(records, storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext})
+	})
+	return records, err
+}
+
+// storeRecords has the board store envelopes that came from a peer.
+func (r *Replica) storeRecords(ctx context.Context, via peersync.Peer, records []storage.Record) ([]storage.OutcomeStatus, error) {
+	b, err := r.board()
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range records { // before anybody reads it in the log
+		r.recent.note(rec.ID, func(f *facts) {
+			if !f.held {
+				f.via = via
+			}
+		})
+	}
+	outcomes := make([]storage.OutcomeStatus, len(records))
+	lost := false
+	for i, status := range b.Replicate(ctx, records) {
+		switch status {
+		case peersync.Stored:
+			outcomes[i] = storage.Stored
+		case peersync.Known:
+			outcomes[i] = storage.Duplicate
+		case peersync.TooOld:
+			outcomes[i] = storage.Expired
+		case peersync.Invalid:
+			outcomes[i] = storage.Conflict
+		default:
+			lost = true
+		}
+		if status != peersync.Stored {
+			r.recent.note(records[i].ID, func(f *facts) {
+				if !f.held {
+					f.via = 0
+				}
+			})
+		}
+	}
+	if lost {
+		return nil, errNotStored
+	}
+	return outcomes, nil
+}
+
+// lowerKeys has the store lower the hours of envelopes that it has, as far as it does.
+func (r *Replica) lowerKeys(ctx context.Context, keys []storage.Key) error {
+	b, err := r.board()
+	if err != nil {
+		return err
+	}
+	born := make(map[storage.ID]storage.Hour, len(keys))
+	ids := make([]storage.ID, len(keys))
+	for i, k := range keys {
+		born[k.ID], ids[i] = k.Born, k.ID
+	}
+	records, err := r.fetchRecords(ctx, ids)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	for i := range records {
+		records[i].Born = min(records[i].Born, born[records[i].ID])
+		r.recent.note(records[i].ID, func(f *facts) { f.held = false }) // its hour is looked up again
+	}
+	b.Replicate(ctx, records)
+	return nil
+}

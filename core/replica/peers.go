@@ -1,0 +1,139 @@
+package replica
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/exchange"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+// Peer is another relay with a replica of the board, as the operator has configured it.
+type Peer struct {
+	Name   string // for the operator
+	Onion  identity.Onion
+	Gives  bool // what it sends is stored
+	Paused bool
+	Quota  exchange.Quota
+}
+
+// peersFormat is the version of the file that this package writes.
+const peersFormat = 1
+
+// peersFile is the file of the numbers of peers as JSON.
+type peersFile struct {
+	Format int            `json:"format"`
+	Next   peersync.Peer  `json:"next"` // the lowest number that no peer has ever had
+	Peers  []numberedPeer `json:"peers"`
+}
+
+// numberedPeer is what is remembered of a peer while it is configured: its number, and what it
+// has used up of its quota by a certain hour.
+type numberedPeer struct {
+	Onion     identity.Onion `json:"onion"`
+	Number    peersync.Peer  `json:"number"`
+	Envelopes uint64         `json:"envelopes"`
+	Bytes     uint64         `json:"bytes"`
+	Hour      storage.Hour   `json:"hour"`
+}
+
+// peerNumbers gives peers their numbers, which are in a file so that they last.
+type peerNumbers struct {
+	path string
+	file peersFile
+}
+
+func loadPeerNumbers(path string) (*peerNumbers, error) {
+	n := &peerNumbers{path: path, file: peersFile{Format: peersFormat, Next: 1}}
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return n, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the numbers of peers: %w", err)
+	}
+	defer file.Close()
+	if err := durable.Confirm(file); err != nil {
+		return nil, fmt.Errorf("make %s durable: %w; check the disk", path, err)
+	}
+	if err := json.NewDecoder(file).Decode(&n.file); err != nil {
+		return nil, fmt.Errorf("read the numbers of peers in %s: %w; restore it, or move it and the cursors beside it aside, and the boards are compared anew", path, err)
+	}
+	if n.file.Format != peersFormat {
+		return nil, fmt.Errorf("the numbers of peers in %s have format %d and this release knows %d: run the release that wrote them, or a later one", path, n.file.Format, peersFormat)
+	}
+	return n, nil
+}
+
+// setPeers gives new peers a number, and forgets those that are not among them. It returns the
+// numbers in the order of peers, when they are durable.
+func (n *peerNumbers) setPeers(peers []Peer) ([]numberedPeer, error) {
+	next := peersFile{Format: peersFormat, Next: max(n.file.Next, 1)}
+	for _, p := range peers {
+		i := slices.IndexFunc(n.file.Peers, func(known numberedPeer) bool { return known.Onion == p.Onion })
+		if i >= 0 {
+			next.Peers = append(next.Peers, n.file.Peers[i])
+			continue
+		}
+		next.Peers = append(next.Peers, numberedPeer{Onion: p.Onion, Number: next.Next})
+		next.Next++
+	}
+	if next.Next == n.file.Next && len(next.Peers) == len(n.file.Peers) {
+		n.file = next // only the order may differ
+		return next.Peers, nil
+	}
+	return next.Peers, n.writeFile(next)
+}
+
+// saveSpent notes what the peers have used up of their quotas.
+func (n *peerNumbers) saveSpent(spent func(peersync.Peer) exchange.Quota, now time.Time) error {
+	next := n.file
+	next.Peers = slices.Clone(next.Peers)
+	for i := range next.Peers {
+		p := &next.Peers[i]
+		q := spent(p.Number)
+		p.Envelopes, p.Bytes, p.Hour = q.EnvelopesPerHour, q.BytesPerDay, storage.HourOf(now)
+	}
+	withoutHours := func(a, b numberedPeer) bool { b.Hour = a.Hour; return a == b }
+	if slices.EqualFunc(next.Peers, n.file.Peers, withoutHours) {
+		return nil
+	}
+	return n.writeFile(next)
+}
+
+// spentOf returns what a peer has used up of its quota, after what has refilled since then. A
+// clock that went back refills nothing.
+func (p numberedPeer) spentOf(q exchange.Quota, now time.Time) exchange.Quota {
+	hours := uint64(0)
+	if hour := storage.HourOf(now); hour > p.Hour {
+		hours = uint64(hour - p.Hour)
+	}
+	var spent exchange.Quota
+	if hours == 0 {
+		spent.EnvelopesPerHour = p.Envelopes
+	}
+	if refilled := q.BytesPerDay / 24 * hours; refilled < p.Bytes && hours < 24 {
+		spent.BytesPerDay = p.Bytes - refilled
+	}
+	return spent
+}
+
+func (n *peerNumbers) writeFile(next peersFile) error {
+	data, err := json.Marshal(next)
+	if err == nil {
+		err = durable.WriteFile(n.path, data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the numbers of peers: %w", err)
+	}
+	n.file = next
+	return nil
+}
