@@ -9,8 +9,11 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/exchange"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
@@ -47,6 +50,9 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 				sc.Others = append(sc.Others, pc)
 			}
 		}
+		for _, p := range s.Peers {
+			sc.Peers = append(sc.Peers, peerConfig(p))
+		}
 		m.Servers = append(m.Servers, sc)
 	}
 	return m, attachDebugged(&m)
@@ -74,6 +80,13 @@ func (l *loadedConfig) pluginConfig(use *config.PluginUse) (manager.PluginConfig
 	// Strangers may be why it ends, and no operator may be at hand.
 	c.RetryForever = p.Kind == plugin.KindStorage && p.IsBuiltIn()
 	return c, nil
+}
+
+func peerConfig(p config.Peer) manager.PeerConfig {
+	return manager.PeerConfig{Where: p.Range.String(), Peer: replica.Peer{
+		Name: p.Name, Onion: identity.Onion(p.Onion), Gives: !p.Mirror, Paused: p.Paused,
+		Quota: exchange.Quota{EnvelopesPerHour: p.EnvelopesPerHour, BytesPerDay: p.BytesPerDay},
+	}}
 }
 
 // attachDebugged connects plugins to processes that somebody started by hand. Such a

@@ -19,6 +19,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 )
 
 // statusView selects what of a status is shown.
@@ -306,8 +307,19 @@ func writeReplication(w io.Writer, r replica.Status) {
 	if r.Summary != "" {
 		fmt.Fprintf(w, "  \t%s\n", r.Summary)
 	}
+	reports := make(map[peersync.Peer]peersync.PeerReport)
 	for _, p := range r.Peers {
-		fmt.Fprintf(w, "  \tpeer %d: %s; it lacks %d, and has %d that are missing here\n", p.Peer, p.Summary, p.Lacks, p.Missing)
+		reports[p.Peer] = p
+	}
+	for _, l := range r.Links {
+		writeLink(w, l)
+		if p, ok := reports[l.Number]; ok {
+			fmt.Fprintf(w, "  \t  it lacks %d, and has %d that are missing here", p.Lacks, p.Missing)
+			if p.Summary != "" {
+				fmt.Fprintf(w, "; %s", p.Summary)
+			}
+			fmt.Fprintln(w)
+		}
 	}
 	if r.Trouble != "" {
 		fmt.Fprintf(w, "  \tit gets no events now: %s\n", r.Trouble)
@@ -316,6 +328,30 @@ func writeReplication(w io.Writer, r replica.Status) {
 		fmt.Fprintf(w, "  \tit cannot compare boards now: %s\n", r.NoKeys)
 	}
 }
+
+// writeLink writes the link to a peer.
+func writeLink(w io.Writer, l replica.LinkStatus) {
+	fmt.Fprintf(w, "  \tpeer %s is %s", l.Name, l.State)
+	if l.Since != nil {
+		fmt.Fprintf(w, " since %s", l.Since.Format(dateLayout))
+	}
+	if l.Reason != "" {
+		fmt.Fprintf(w, ": %s", l.Reason)
+	}
+	if l.NextDial != nil {
+		fmt.Fprintf(w, "; next attempt %s", l.NextDial.Format("15:04:05 MST"))
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "  \t  %s in, %s out; of its envelopes %d were new here, %d known, %d refused; %d of its hour and %s of its day are used up\n",
+		formatSize(l.BytesIn), formatSize(l.BytesOut), l.Stored, l.Known, l.Refused, l.QuotaEnvelopes, formatSize(l.QuotaBytes))
+	if l.ClockAhead > maxClockAhead || l.ClockAhead < -maxClockAhead {
+		fmt.Fprintf(w, "  \t  its clock is %d minutes ahead of ours: compare both with another one\n", l.ClockAhead/60)
+	}
+}
+
+// maxClockAhead is by how many seconds the clocks of two relays may differ before somebody should
+// look at them.
+const maxClockAhead = 15 * 60
 
 func writeSnapshots(w io.Writer, s metrics.Status) {
 	if s.Dropped == 0 && s.LastError == "" {

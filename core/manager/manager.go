@@ -63,6 +63,7 @@
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
 //	DATA_DIR/servers/NAME/retention  what removals go by: up to which hour the server has run, and when it last removed something
+//	DATA_DIR/servers/NAME/peers.json  the numbers of its peers, and what they have used up of their quotas
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers
@@ -83,6 +84,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/limits"
 )
 
@@ -139,6 +141,13 @@ type ServerConfig struct {
 	// Retention is how much of the store is kept; the zero value keeps all.
 	Retention limits.Retention
 	Others    []PluginConfig // stats and peersync, no two of the same kind and instance
+	Peers     []PeerConfig   // of the one peersync plugin, if there are any
+}
+
+// PeerConfig is another relay that has a replica of a server.
+type PeerConfig struct {
+	replica.Peer
+	Where string // in the file
 }
 
 // storesTimeout is how long a store may take to open, a few tries included. After that its

@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
@@ -72,6 +74,7 @@ func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 	case c.Kind == plugin.KindStats:
 		i.outlet = s.feed.Add(c.String(), i.plugin.Stats())
 	case i.replica != nil:
+		s.replica.Store(i.replica)
 		i.startEvents()
 	}
 	return i
@@ -82,7 +85,15 @@ func (m *Manager) launchPlugin(s *server, c PluginConfig) *instance {
 func (m *Manager) prepareSync(s *server, i *instance, c supervise.Config) supervise.Config {
 	err := durable.MakeDir(filepath.Dir(c.Dir), 0o700)
 	if err == nil {
-		i.replica, err = replica.New(replica.Config{Store: s.store.plugin.Storage(), Board: s.publishedBoard, Cursors: c.Dir + ".cursors", Logger: c.Logger})
+		i.replica, err = replica.New(replica.Config{
+			Store: s.store.plugin.Storage(), Board: s.publishedBoard, Cursors: c.Dir + ".cursors", Logger: c.Logger,
+			Plugin: c.Name, Version: func() string { return i.plugin.Status().Version },
+			Onion: s.keys.Board.Onion(), PeersFile: peersFile(s.dir),
+			Dial: func(ctx context.Context, peer identity.Onion) (*tapir.Conn, error) { return m.dialBoard(ctx, s, peer) },
+		})
+	}
+	if err == nil {
+		err = i.replica.SetPeers(plainPeers(s.peers))
 	}
 	if err != nil { // is shown as the reason of the failed plugin
 		c.Command = func() (pluginproc.Command, error) { return pluginproc.Command{}, err }

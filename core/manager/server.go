@@ -38,6 +38,9 @@ type server struct {
 	// published; nil while the server has no board.
 	board atomic.Pointer[board.Board]
 
+	// replica keeps the links to peers; nil while there is no peersync plugin.
+	replica atomic.Pointer[replica.Replica]
+
 	// pastRestarts counts the restarts of plugins that were removed, by kind; written
 	// under Manager.mu.
 	pastRestarts map[plugin.Kind]int
@@ -45,6 +48,7 @@ type server struct {
 	// Written by the holder of Manager.changing, under Manager.mu.
 	store     *instance // nil without keys
 	others    []*instance
+	peers     []PeerConfig
 	problem   string            // why the server does not run
 	relay     *relay.Server     // nil while it is not published
 	limits    limits.Limits     // of relay
@@ -55,7 +59,7 @@ type server struct {
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
-	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, since: time.Now()}
+	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, peers: c.Peers, since: time.Now()}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
@@ -139,7 +143,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err != nil {
 		return err
 	}
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log})
+	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log, Peer: s.findPeer})
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,9 @@ func (m *Manager) prepareServer(s *server) (err error) {
 	if s.keys, err = LoadOrCreateKeys(m.cfg.DataDir, s.dir); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
+	if err := s.checkPeers(s.peers); err != nil {
+		return err
+	}
 	if err := checkStoreFiles(s.dir); err != nil {
 		return m.lostStoreError(s, err)
 	}

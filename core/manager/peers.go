@@ -1,0 +1,110 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/relay"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+)
+
+// peersFile is where a server keeps the numbers of its peers.
+func peersFile(dir string) string { return filepath.Join(dir, "peers.json") }
+
+// checkPeers finds what is wrong with peers that the configuration alone cannot tell.
+func (s *server) checkPeers(peers []PeerConfig) error {
+	for _, p := range peers {
+		if _, err := identity.ParseOnion(string(p.Onion)); err != nil {
+			return fmt.Errorf("server %s: peer %q (%s): %w: ask its operator for the address of the board", s.name, p.Name, p.Where, err)
+		}
+		if p.Onion == s.keys.Board.Onion() {
+			return fmt.Errorf("server %s: peer %q (%s) has the address of this server itself: write that of the board at the other relay, which lists %s.onion in turn", s.name, p.Name, p.Where, p.Onion)
+		}
+	}
+	return nil
+}
+
+// plainPeers returns the peers without their places in the file.
+func plainPeers(peers []PeerConfig) []replica.Peer {
+	list := make([]replica.Peer, len(peers))
+	for i, p := range peers {
+		list[i] = p.Peer
+	}
+	return list
+}
+
+// findPeer returns what serves the connections of a peer of the server, or nil if nobody is a
+// peer by that name.
+func (s *server) findPeer(name identity.Onion) func(context.Context, *tapir.Conn) {
+	r := s.replica.Load()
+	if r == nil || !r.HasPeer(name) {
+		return nil
+	}
+	return r.Accept
+}
+
+// dialBoard connects to the board of a peer, as the board of the server.
+func (m *Manager) dialBoard(ctx context.Context, s *server, peer identity.Onion) (*tapir.Conn, error) {
+	m.mu.Lock()
+	network := m.network
+	m.mu.Unlock()
+	nc, err := network.Dial(ctx, peer, relay.Port)
+	if err != nil {
+		return nil, err
+	}
+	return tapir.Client(ctx, nc, s.keys.Board, peer)
+}
+
+// setPeers changes the peers of a server that runs.
+func (m *Manager) setPeers(s *server, peers []PeerConfig) error {
+	m.updateShared(func() { s.peers = peers })
+	if r := s.replica.Load(); r != nil {
+		return r.SetPeers(plainPeers(peers))
+	}
+	return nil
+}
+
+// planPeers plans the peers of a server that stays. Its plugins run on, and so do the links of
+// peers that are as before.
+func (p *planner) planPeers(s *server, next []PeerConfig) {
+	if err := s.checkPeers(next); err != nil {
+		p.addRefusal("", err.Error(), "nothing was changed")
+		return
+	}
+	if slices.Equal(plainPeers(s.peers), plainPeers(next)) {
+		return
+	}
+	p.addStep(Step{Action: ActionSet, Server: s.name, Settings: changedPeers(s.peers, next), do: func(context.Context) error {
+		return p.m.setPeers(s, next)
+	}})
+}
+
+// changedPeers names the peers that differ, as the file does.
+func changedPeers(was, is []PeerConfig) (names []string) {
+	find := func(list []PeerConfig, name string) replica.Peer {
+		for _, p := range list {
+			if p.Name == name {
+				return p.Peer
+			}
+		}
+		return replica.Peer{}
+	}
+	for _, p := range is {
+		if old := find(was, p.Name); old != p.Peer {
+			names = append(names, "peer."+p.Name)
+		}
+	}
+	for _, p := range was {
+		if find(is, p.Name) == (replica.Peer{}) {
+			names = append(names, "peer."+p.Name)
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"peer"} // another order
+	}
+	return names
+}
