@@ -19,7 +19,7 @@ const patience = 3 * time.Minute
 
 // testPlugins names the external plugins of the tests. Each is a directory below
 // testdata.
-var testPlugins = []string{"agedstore", "badstore", "teststats", "testsync"}
+var testPlugins = []string{"agedstore", "badstore", "testfeed", "teststats", "testsync"}
 
 // bin is the directory of the programs under test.
 var bin string
