@@ -13,7 +13,7 @@
 //
 // [Board.Replicate] takes envelopes that another relay has accepted. They go the way of posts,
 // without a token, and reach readers as posts do. Each append has room for posts first and
-// takes at most a quarter of its size from peers, so neither keeps the other out.
+// takes at most an eighth of its size from peers, so neither keeps the other out.
 //
 // # The log
 //

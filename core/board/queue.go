@@ -29,8 +29,8 @@ func (p *post) memorySize() int64 {
 // boards come together while clients post as fast as they can, and little enough that clients
 // hardly notice.
 const (
-	peerRecords = storage.MaxBatch / 4
-	peerBytes   = storage.MaxBatchBytes / 4
+	peerRecords = storage.MaxBatch / 8
+	peerBytes   = storage.MaxBatchBytes / 8
 )
 
 // queue holds the posts that wait for the committer, bounded in number and in

@@ -1,10 +1,12 @@
 package board
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,11 +106,11 @@ func TestPostsAndPeersShareABatch(t *testing.T) {
 	}
 	for _, c := range []struct{ posts, peers, size, wantPosts, wantPeers int }{
 		{1000, 0, 10, 256, 0},
-		{1000, 1000, 10, 192, 64},
-		{1000, 3, 10, 192, 3},
-		{3, 1000, 10, 3, 64},
-		{0, 1000, 10, 0, 64},
-		{1000, 1000, 16 << 10, 48, 16},
+		{1000, 1000, 10, 224, 32},
+		{1000, 3, 10, 224, 3},
+		{3, 1000, 10, 3, 32},
+		{0, 1000, 10, 0, 32},
+		{1000, 1000, 16 << 10, 56, 8},
 		{1000, 0, 16 << 10, 64, 0},
 	} {
 		posts, peers := 0, 0
@@ -158,4 +160,57 @@ func TestPostersAreServedWhilePeersFlood(t *testing.T) {
 	if b.Counts.FromPeers.Load() == 0 {
 		t.Error("nothing came from peers, so the test shows nothing")
 	}
+}
+
+// BenchmarkPostsWhilePeersSend posts one after the other on 16 connections, without peers and
+// while three peers send as fast as the board takes.
+func BenchmarkPostsWhilePeersSend(b *testing.B) {
+	for _, peers := range []int{0, 3} {
+		b.Run(fmt.Sprint(peers, " peers"), func(b *testing.B) {
+			board, err := Open(b.Context(), Config{Store: slowStore{storagetest.NewMemory()}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			done := make(chan struct{})
+			var wg sync.WaitGroup
+			for peer := range peers {
+				wg.Go(func() {
+					for n := 0; ; n += 64 {
+						select {
+						case <-done:
+							return
+						default:
+						}
+						records := make([]storage.Record, 64)
+						for i := range records {
+							records[i] = arrival(envelope((peer+1)*100_000_000+n+i), 200)
+						}
+						board.Replicate(b.Context(), records)
+					}
+				})
+			}
+			var next atomic.Int64
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					n := int(next.Add(1))
+					if !postAndWait(board, n, n).Success {
+						b.Error("a post failed")
+					}
+				}
+			})
+			b.StopTimer()
+			close(done)
+			wg.Wait()
+			board.Close(b.Context())
+		})
+	}
+}
+
+// slowStore takes 2 ms for an append, as a sync of a disk does, and 5 µs for each record.
+type slowStore struct{ storage.Store }
+
+func (s slowStore) Append(ctx context.Context, rs []storage.Record) ([]storage.Outcome, error) {
+	time.Sleep(2*time.Millisecond + time.Duration(len(rs))*5*time.Microsecond)
+	return s.Store.Append(ctx, rs)
 }

@@ -94,7 +94,7 @@ func newConn(nc net.Conn, in, out, secret [32]byte) *Conn {
 func (c *Conn) Secret() [32]byte { return c.secret }
 
 // Close closes the stream, which ends Read and Write.
-func (c *Conn) Close() error { return c.nc.Close() }
+func (c *Conn) Close() { c.nc.Close() }
 
 // Write sends p in as few records as there can be, and pads what is left over to a class. Few
 // calls with much to send are therefore better than many. After an error the link is closed.
@@ -109,8 +109,11 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 			c.outBuffer = c.out.appendRecord(c.outBuffer, rest[:size])
 			rest = rest[size:]
 		}
-		c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if _, err := c.nc.Write(c.outBuffer); err != nil {
+		err := c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			_, err = c.nc.Write(c.outBuffer)
+		}
+		if err != nil {
 			c.nc.Close()
 			return n, err
 		}
@@ -136,9 +139,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if len(c.rest) == 0 {
-		c.nc.SetReadDeadline(time.Now().Add(readTimeout))
-		var err error
-		if c.rest, err = c.in.readRecord(c.nc, c.inRecord[:]); err != nil {
+		err := c.nc.SetReadDeadline(time.Now().Add(readTimeout))
+		if err == nil {
+			c.rest, err = c.in.readRecord(c.nc, c.inRecord[:])
+		}
+		if err != nil {
 			c.nc.Close()
 			return 0, err
 		}

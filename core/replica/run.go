@@ -156,11 +156,11 @@ func (r *Replica) awaitEvents(ctx context.Context, ticked time.Time) (events []p
 		if linked {
 			due = nextSecond(ticked.Add(linkedTickEvery))
 		}
-		at, woken := r.takeWake(time.Now())
+		_, woken := r.takeWake(time.Now())
 		if tick = hasMoved || woken || !time.Now().Before(due); tick || len(events) > 0 {
 			return events, tick, nil
 		}
-		if at = r.nextWake(); !at.IsZero() && at.Before(due) {
+		if at := r.nextWake(); !at.IsZero() && at.Before(due) {
 			due = at
 		}
 		timer := time.NewTimer(time.Until(due))
