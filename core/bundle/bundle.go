@@ -1,7 +1,8 @@
 // Package bundle makes and reads the texts with which people pass servers and
 // groups to each other: the signed key bundle of a server ("server:…"), the
-// invite to a group ("torv3…"), and both in one ("tofubundle:…"). It is for the
-// relay, which publishes its bundle, and for clients, which import them.
+// invite to a group ("torv3…"), both in one ("tofubundle:…"), and the invite to a
+// server-less group, which has several hosts ("serverless1:…"). It is for the relay,
+// which publishes its bundle, and for clients, which import them.
 //
 // # Guarantees
 //
