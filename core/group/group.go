@@ -20,6 +20,14 @@
 // 2021 for 1800 characters. Its length tells a short text from a long one. On the
 // network all packets have the same length.
 //
+// # Server-less groups
+//
+// A group can have several hosts, which replicate one board or are bridged by a bot. Its
+// id and its signatures are then bound to a manager's key in place of a server, so that
+// one envelope is valid at every host. The manager signs the list of hosts, which comes
+// with the invite and in messages of the group ([UnwrapHosts]). [SortByChain] orders
+// what came from several hosts.
+//
 // # Compatibility
 //
 // The JSON that is signed, its escaping and the padding are documented by Cwtch or
@@ -40,8 +48,10 @@ import (
 // Group is what the members of a group share. It holds the secret key; it prints as
 // its name.
 type Group struct {
-	ID     [16]byte // follows from the key and the server
-	Name   string   // chosen by the member who made it; may hold anything
+	ID   [16]byte // follows from the key and the server
+	Name string   // chosen by the member who made it; may hold anything
+	// Server is the board, or of a server-less group the onion of its manager's key,
+	// under which nobody listens. Signatures are bound to it.
 	Server identity.Onion
 
 	key [32]byte
