@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
@@ -21,8 +22,9 @@ import (
 
 // version is the format of profile.json. A program refuses a newer one. In version
 // 1 a position was a single signature, and there were no histories, names and
-// printed messages; version 2 had no nicknames and no unfinished posts.
-const version = 3
+// printed messages; version 2 had no nicknames and no unfinished posts; version 3 had
+// no server-less groups and no servers on this machine.
+const version = 4
 
 // document is profile.json. It has servers and groups in the text forms that
 // people pass on: reading these checks them.
@@ -39,6 +41,7 @@ type serverEntry struct {
 	Last     []byte          `json:",omitempty"` // version 1
 	Position client.Position `json:"Place"`
 	History  []byte          `json:"Trail"`
+	Local    string          `json:",omitempty"`
 }
 
 type groupEntry struct {
@@ -53,6 +56,19 @@ type groupEntry struct {
 	Printed        []byte
 	Names          []nameEntry
 	Unfinished     *Unfinished `json:",omitempty"`
+
+	// Of a server-less group, whose invite has the list of its hosts.
+	Manager  []byte      `json:",omitempty"` // seed
+	HeadTime int64       `json:",omitempty"` // Unix seconds
+	Hosts    []hostEntry `json:",omitempty"`
+}
+
+type hostEntry struct {
+	Board         identity.Onion
+	Read, Bridged client.Position `json:",omitempty"`
+	Seen, Failed  int64           `json:",omitempty"` // Unix seconds
+	Error         string          `json:",omitempty"`
+	Alone         int             `json:",omitempty"`
 }
 
 type nameEntry struct {
@@ -91,7 +107,7 @@ func (d document) toState() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("server %d", i)
 		}
-		server := &Server{Bundle: b, Position: e.Position, History: client.NewHistory()}
+		server := &Server{Bundle: b, Position: e.Position, History: client.NewHistory(), Local: e.Local}
 		if len(e.Last) > 0 {
 			server.Position = client.Position{{Signature: e.Last, Number: server.History.Add(e.Last)}}
 		}
@@ -109,29 +125,91 @@ func (d document) toState() (*State, error) {
 		s.Servers = append(s.Servers, server)
 	}
 	for i, e := range d.Groups {
-		invite, err := bundle.ParseInvite(e.Invite)
+		g, err := e.toGroup(s, d.Version)
 		if err != nil {
-			return nil, fmt.Errorf("group %d", i)
+			return nil, fmt.Errorf("group %d: %w", i, err)
 		}
-		g := &Group{Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.SyncedPosition, Read: e.ReadPosition}
-		if server, err := s.Server(invite.Server); err == nil && d.Version == 1 {
-			g.Synced, g.Read = server.version1Position(e.Synced), server.version1Position(e.Read)
-		}
-		if err := g.Printed.decode(e.Printed); err != nil {
-			return nil, fmt.Errorf("printed messages of group %d", i)
-		}
-		for _, n := range e.Names {
-			if !g.Names.restoreName(n.Name, n.From) {
-				return nil, fmt.Errorf("names of group %d", i)
-			}
-			if n.Nick != "" {
-				g.Names.putNick(n.From, n.Nick)
-			}
-		}
-		g.Unfinished = e.Unfinished
 		s.Groups = append(s.Groups, g)
 	}
 	return s, nil
+}
+
+// toGroup returns the group of an entry. s has the servers.
+func (e groupEntry) toGroup(s *State, version int) (*Group, error) {
+	invite, hosts, err := e.parseInvite()
+	if err != nil {
+		return nil, errors.New("invite")
+	}
+	g := &Group{Name: e.Name, Group: group.FromInvite(invite), Head: e.Head, Synced: e.SyncedPosition, Read: e.ReadPosition}
+	if server, err := s.Server(invite.Server); err == nil && version == 1 {
+		g.Synced, g.Read = server.version1Position(e.Synced), server.version1Position(e.Read)
+	}
+	if hosts != nil {
+		if g.Serverless, err = e.toServerless(*hosts); err != nil {
+			return nil, err
+		}
+		g.Printed.large = true
+	}
+	if err := g.Printed.decode(e.Printed); err != nil {
+		return nil, errors.New("printed messages")
+	}
+	for _, n := range e.Names {
+		if !g.Names.restoreName(n.Name, n.From) {
+			return nil, errors.New("names")
+		}
+		if n.Nick != "" {
+			g.Names.putNick(n.From, n.Nick)
+		}
+	}
+	g.Unfinished = e.Unfinished
+	return g, nil
+}
+
+// parseInvite parses the invite of either kind of group; hosts is nil for one server.
+func (e groupEntry) parseInvite() (i bundle.Invite, hosts *bundle.HostList, err error) {
+	if !bundle.IsHostInvite(e.Invite) {
+		i, err = bundle.ParseInvite(e.Invite)
+		return i, nil, err
+	}
+	h, err := bundle.ParseHostInvite(e.Invite)
+	return h.Invite, &h.Hosts, err
+}
+
+func (e groupEntry) toServerless(l bundle.HostList) (*Serverless, error) {
+	x := &Serverless{List: l, HeadTime: fromUnix(e.HeadTime)}
+	if len(e.Manager) == 32 {
+		key := identity.KeyFromSeed([32]byte(e.Manager))
+		x.Manager = &key
+	}
+	for i, h := range e.Hosts {
+		if i >= len(l.Hosts) || h.Board != l.Hosts[i].Board {
+			return nil, errors.New("hosts")
+		}
+		x.Hosts = append(x.Hosts, &Host{
+			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
+			Seen: fromUnix(h.Seen), Failed: fromUnix(h.Failed), Error: h.Error, Alone: h.Alone,
+		})
+	}
+	if len(x.Hosts) != len(l.Hosts) {
+		return nil, errors.New("hosts")
+	}
+	return x, nil
+}
+
+// fromUnix is the inverse of toUnix.
+func fromUnix(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
+}
+
+// toUnix returns Unix seconds, and 0 for the zero time.
+func toUnix(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
 }
 
 // version1Position returns the position of version 1, which was a signature.
@@ -149,7 +227,7 @@ func (s *State) toDocument() document {
 	seed := s.Identity.Seed()
 	d := document{Version: version, Identity: seed[:]}
 	for _, server := range s.Servers {
-		e := serverEntry{Bundle: server.Bundle.String(), Position: server.Position}
+		e := serverEntry{Bundle: server.Bundle.String(), Position: server.Position, Local: server.Local}
 		e.History, _ = server.History.MarshalBinary() // never fails
 		for _, t := range server.Tokens {
 			e.Tokens = append(e.Tokens, append(t.T[:], t.W[:]...))
@@ -158,16 +236,33 @@ func (s *State) toDocument() document {
 	}
 	for _, g := range s.Groups {
 		e := groupEntry{
-			Name: g.Name, Invite: g.Group.Invite().String(), Head: g.Head,
+			Name: g.Name, Invite: g.InviteText(), Head: g.Head,
 			SyncedPosition: g.Synced, ReadPosition: g.Read, Printed: g.Printed.encode(),
 			Unfinished: g.Unfinished,
 		}
 		for _, m := range g.Names.Members() {
 			e.Names = append(e.Names, nameEntry{m.Name, m.Onion, m.Nick})
 		}
+		if g.Serverless != nil {
+			g.Serverless.toEntry(&e)
+		}
 		d.Groups = append(d.Groups, e)
 	}
 	return d
+}
+
+func (x *Serverless) toEntry(e *groupEntry) {
+	e.HeadTime = toUnix(x.HeadTime)
+	if x.Manager != nil {
+		seed := x.Manager.Seed()
+		e.Manager = seed[:]
+	}
+	for _, h := range x.Hosts {
+		e.Hosts = append(e.Hosts, hostEntry{
+			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
+			Seen: toUnix(h.Seen), Failed: toUnix(h.Failed), Error: h.Error, Alone: h.Alone,
+		})
+	}
 }
 
 // readPrivate reads a file that nobody else may read.

@@ -20,6 +20,15 @@ type Printed struct {
 	key    [16]byte
 	hashes []uint64 // oldest first
 	known  map[uint64]bool
+	large  bool // of a server-less group
+}
+
+// Max is how many messages are remembered.
+func (p *Printed) Max() int {
+	if p.large {
+		return maxHostPrinted
+	}
+	return MaxPrinted
 }
 
 func (p *Printed) hashID(id MessageID) uint64 {
@@ -30,7 +39,8 @@ func (p *Printed) hashID(id MessageID) uint64 {
 // Has reports whether a message was printed.
 func (p *Printed) Has(id MessageID) bool { return p.known[p.hashID(id)] }
 
-func (p *Printed) addAll(ids []MessageID) {
+// Add remembers messages that were printed.
+func (p *Printed) Add(ids []MessageID) {
 	if p.key == [16]byte{} {
 		rand.Read(p.key[:]) // never fails
 	}
@@ -46,7 +56,7 @@ func (p *Printed) addHash(h uint64) {
 	if p.known[h] {
 		return
 	}
-	if len(p.hashes) == MaxPrinted {
+	if len(p.hashes) >= p.Max() {
 		delete(p.known, p.hashes[0])
 		p.hashes = p.hashes[1:]
 	}
@@ -69,7 +79,7 @@ func (p *Printed) decode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if len(b)%8 != 0 || len(b) < 16 || len(b) > 16+8*MaxPrinted {
+	if len(b)%8 != 0 || len(b) < 16 || len(b) > 16+8*p.Max() {
 		return errors.New("wrong length")
 	}
 	p.key = [16]byte(b)

@@ -23,7 +23,7 @@ var (
 	ErrWhichServer   = errors.New("more than one server matches")
 	ErrNoGroup       = errors.New("no such group")
 	ErrNameTaken     = errors.New("another group has this name")
-	errMember        = errors.New("already a member of this group")
+	ErrMember        = errors.New("already a member of this group")
 )
 
 // State is the contents of a profile.
@@ -37,6 +37,9 @@ type State struct {
 type Server struct {
 	Bundle bundle.Bundle
 	Tokens []token.Token // unspent
+	// Local is the directory of the server, if it runs on this machine and is reached
+	// through the sockets in there; empty otherwise.
+	Local string
 	// Position is how far any command has read the board. A new group starts there:
 	// no earlier envelope can belong to it.
 	Position client.Position
@@ -58,6 +61,10 @@ type Group struct {
 	Names   Names   // of the members
 
 	Unfinished *Unfinished // nil where the last post is complete
+
+	// Serverless is nil for a group with one server. Otherwise it has the positions,
+	// and Synced and Read are not used.
+	Serverless *Serverless
 }
 
 // Session is what a command received from a board since it last saved.
@@ -76,21 +83,23 @@ func (s *State) Advance(g *Group, x Session) error {
 		return err
 	}
 	reached := x.Reader.MergeInto(server.History)
-	move := func(p *client.Position) bool {
-		if len(reached) == 0 || reached.Last().Number < p.Last().Number {
-			return false
-		}
-		*p = reached
-		return true
-	}
-	move(&server.Position)
-	if move(&g.Synced) {
+	advanceTo(&server.Position, reached)
+	if advanceTo(&g.Synced, reached) {
 		g.Head = x.Head
 	}
-	if x.Read && move(&g.Read) {
-		g.Printed.addAll(x.Shown)
+	if x.Read && advanceTo(&g.Read, reached) {
+		g.Printed.Add(x.Shown)
 	}
 	return nil
+}
+
+// advanceTo moves a position, unless it is further already.
+func advanceTo(p *client.Position, reached client.Position) bool {
+	if len(reached) == 0 || reached.Last().Number < p.Last().Number {
+		return false
+	}
+	*p = reached
+	return true
 }
 
 // AddServer trusts a bundle on first use; added is false if it was known.
@@ -134,14 +143,16 @@ func (s *State) FindServer(prefix string) (*Server, error) {
 	return found, nil
 }
 
-// AddGroup adds a group whose server is known.
+// AddGroup adds a group whose servers are known.
 func (s *State) AddGroup(g *Group) error {
-	if _, err := s.Server(g.Group.Server); err != nil {
-		return err
+	for _, board := range g.Boards() {
+		if _, err := s.Server(board); err != nil {
+			return err
+		}
 	}
 	for _, known := range s.Groups {
 		if known.Group.ID == g.Group.ID {
-			return fmt.Errorf("%w, as %q", errMember, known.Name)
+			return fmt.Errorf("%w, as %q", ErrMember, known.Name)
 		}
 		if known.Name == g.Name {
 			return ErrNameTaken

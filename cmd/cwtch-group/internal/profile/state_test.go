@@ -72,7 +72,7 @@ func TestGroups(t *testing.T) {
 	if err := s.AddGroup(club); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddGroup(&Group{Name: "again", Group: club.Group}); !errors.Is(err, errMember) {
+	if err := s.AddGroup(&Group{Name: "again", Group: club.Group}); !errors.Is(err, ErrMember) {
 		t.Errorf("the same group: %v", err)
 	}
 	if err := s.AddGroup(&Group{Name: "book club", Group: newGroup(t, "x", b.Board)}); !errors.Is(err, ErrNameTaken) {

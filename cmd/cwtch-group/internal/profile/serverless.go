@@ -1,0 +1,174 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// maxHostPrinted is how many printed messages a server-less group remembers, in place
+// of [MaxPrinted]: a host that was away for months gets all of them from the others,
+// and sends them behind the position where reading ended.
+const maxHostPrinted = 32768
+
+// maxHostError bounds the error that is kept of a host, in bytes.
+const maxHostError = 200
+
+// Reasons why a change of a server-less group is refused.
+var (
+	ErrNotServerless = errors.New("the group has one server, which it keeps")
+	ErrNotManager    = errors.New("this profile did not make the group, and only the one that did can change its core peers")
+	// ErrSplit means that the manager has signed two lists with one serial, and may
+	// show different lists to different members.
+	ErrSplit = errors.New("the manager of the group has signed two different lists of core peers under one number")
+)
+
+// Serverless is what a profile knows of a group with several hosts.
+type Serverless struct {
+	List    bundle.HostList
+	Manager *identity.Key // signs the list; nil unless this profile made the group
+	Hosts   []*Host       // those of List, in its order
+	// HeadTime is the time of the group's Head.
+	HeadTime time.Time
+}
+
+// Host is what a profile knows of one host of a group.
+type Host struct {
+	Board   identity.Onion
+	Read    client.Position // up to which messages were printed
+	Bridged client.Position // up to which the bot has brought messages to the other hosts
+
+	Seen   time.Time // when it last answered; zero if never
+	Failed time.Time // when it last did not; zero if never
+	Error  string    // why
+	Alone  int       // messages that no other host had when they were read
+}
+
+// IsUp reports whether the host answered when it was last asked, or was never asked.
+func (h *Host) IsUp() bool { return !h.Failed.After(h.Seen) }
+
+// NoteSeen notes that the host answered.
+func (h *Host) NoteSeen(now time.Time) { h.Seen = now.Truncate(time.Second) }
+
+// NoteFailed notes that the host did not answer as it should.
+func (h *Host) NoteFailed(now time.Time, err error) {
+	h.Failed = now.Truncate(time.Second)
+	if h.Failed.Equal(h.Seen) {
+		h.Failed = h.Failed.Add(time.Second) // it is what happened last
+	}
+	h.Error = err.Error()
+	for len(h.Error) > maxHostError {
+		_, size := utf8.DecodeLastRuneInString(h.Error)
+		h.Error = h.Error[:len(h.Error)-size]
+	}
+}
+
+// NewServerless returns a group with several hosts for [State.JoinServerless]. manager is
+// nil unless this profile makes the group.
+func NewServerless(name string, i bundle.Invite, manager *identity.Key) *Group {
+	return &Group{Name: name, Group: group.FromInvite(i), Printed: Printed{large: true}, Serverless: &Serverless{Manager: manager}}
+}
+
+// JoinServerless adds a group that NewServerless returned, and trusts its hosts.
+func (s *State) JoinServerless(g *Group, l bundle.HostList) error {
+	if _, err := s.SetHosts(g, l); err != nil {
+		return err
+	}
+	return s.AddGroup(g)
+}
+
+// Host returns what is known of a host, or nil.
+func (x *Serverless) Host(board identity.Onion) *Host {
+	for _, h := range x.Hosts {
+		if h.Board == board {
+			return h
+		}
+	}
+	return nil
+}
+
+// InviteText returns the invite to the group, which is a secret.
+func (g *Group) InviteText() string {
+	if g.Serverless != nil {
+		return bundle.HostInvite{Invite: g.Group.Invite(), Hosts: g.Serverless.List}.String()
+	}
+	return g.Group.Invite().String()
+}
+
+// Boards returns the boards of the group.
+func (g *Group) Boards() []identity.Onion {
+	if g.Serverless == nil {
+		return []identity.Onion{g.Group.Server}
+	}
+	var boards []identity.Onion
+	for _, h := range g.Serverless.Hosts {
+		boards = append(boards, h.Board)
+	}
+	return boards
+}
+
+// SetHosts takes over a list of hosts that the group's manager has signed, and trusts
+// its servers as [State.AddServer] does. changed is false if the list is not newer. Two
+// lists with one serial are [ErrSplit].
+func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) {
+	x := g.Serverless
+	if x == nil {
+		return false, ErrNotServerless
+	}
+	if err := l.Verify(g.Group.Server, g.Group.ID); err != nil {
+		return false, err
+	}
+	switch {
+	case len(x.Hosts) == 0: // of a group that is new
+	case l.Serial < x.List.Serial || l.Serial == x.List.Serial && l.Equal(x.List):
+		return false, nil
+	case l.Serial == x.List.Serial:
+		return false, ErrSplit
+	}
+	var hosts []*Host
+	for _, b := range l.Hosts {
+		if _, err := s.AddServer(b); err != nil {
+			return false, fmt.Errorf("%s: %w", b.Board, err)
+		}
+		h := x.Host(b.Board)
+		if h == nil {
+			h = &Host{Board: b.Board}
+		}
+		hosts = append(hosts, h)
+	}
+	x.List, x.Hosts = l, hosts
+	return true, nil
+}
+
+// HostSession is what a command received from one host since it last saved.
+type HostSession struct {
+	Reader  *client.Reader
+	Bridged bool // the bot took care of the messages; otherwise they were printed
+}
+
+// AdvanceHost merges what a command received from a host. Positions only move forward.
+// A host that has left the group meanwhile is no error.
+func (s *State) AdvanceHost(g *Group, board identity.Onion, x HostSession) error {
+	server, err := s.Server(board)
+	if err != nil {
+		return err
+	}
+	reached := x.Reader.MergeInto(server.History)
+	advanceTo(&server.Position, reached)
+	if g.Serverless == nil || g.Serverless.Host(board) == nil {
+		return nil
+	}
+	h := g.Serverless.Host(board)
+	if x.Bridged {
+		advanceTo(&h.Bridged, reached)
+	} else {
+		advanceTo(&h.Read, reached)
+	}
+	return nil
+}
