@@ -143,7 +143,8 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err != nil {
 		return err
 	}
-	r, err := relay.Open(ctx, relay.Config{Network: m.network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log, Peer: s.findPeer})
+	network := onion.WithSockets(m.network, s.dir)
+	r, err := relay.Open(ctx, relay.Config{Network: network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log, Peer: s.findPeer})
 	if err != nil {
 		return err
 	}
