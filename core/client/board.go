@@ -223,6 +223,24 @@ func (b *Board) Post(ctx context.Context, env wire.Envelope, t token.Token, use 
 	return err
 }
 
+// Deliver posts an envelope over a connection that does not read the board, and returns
+// when the server has said that it is durable. For errors it is like [Board.Post].
+func (b *Board) Deliver(ctx context.Context, env wire.Envelope, t token.Token) error {
+	post, err := b.Submit(env, t)
+	if err != nil {
+		return err
+	}
+	stored := false
+	err = b.receiveUntil(ctx, nil, func(e Event) bool {
+		stored = e.Success
+		return e.Kind == Posted && e.Post == post // other events may come before
+	})
+	if err == nil && !stored {
+		err = fmt.Errorf("post: %w", ErrRefused)
+	}
+	return err
+}
+
 // receiveUntil calls use with each event up to the one for which done is true.
 func (b *Board) receiveUntil(ctx context.Context, use func(Event) error, done func(Event) bool) error {
 	for e, err := range b.Events(ctx) {

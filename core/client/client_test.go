@@ -122,6 +122,29 @@ func TestSpentTokenIsRefused(t *testing.T) {
 	}
 }
 
+// Deliver needs no replay, and ends with the answer to its own post.
+func TestDeliver(t *testing.T) {
+	s := startFakeServer(t)
+	tokens := buyTokens(t, s, 2)
+	b := openBoard(t, s)
+	if err := b.Deliver(t.Context(), testEnvelope(0), tokens[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Deliver(t.Context(), testEnvelope(1), tokens[0]); !errors.Is(err, ErrRefused) {
+		t.Errorf("with a spent token: %v", err)
+	}
+	if err := b.Deliver(t.Context(), testEnvelope(1), tokens[1]); err != nil {
+		t.Errorf("after a refusal: %v", err)
+	}
+	var replayed recorder
+	if err := openBoard(t, s).Sync(t.Context(), nil, replayed.use); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"signature 0", "signature 1"}; !slices.Equal(replayed, want) {
+		t.Errorf("the board has %q, want %q", replayed, want)
+	}
+}
+
 // Posts under way at the same time are answered in order, with the numbers that Submit
 // returned.
 func TestSubmitKeepsManyUnderWay(t *testing.T) {
