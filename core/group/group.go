@@ -25,7 +25,7 @@
 // A group can have several hosts, which replicate one board or are bridged by a bot. Its
 // id and its signatures are then bound to a manager's key in place of a server, so that
 // one envelope is valid at every host. The manager signs the list of hosts, which comes
-// with the invite and in messages of the group ([UnwrapHosts]). [SortByChain] orders
+// with the invite and in messages of the group ([UnwrapHosts]). [ChainOrder] orders
 // what came from several hosts.
 //
 // # Compatibility

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// SortByChain sorts the messages of a group that came from several hosts. A message
-// comes behind the one that its sender named as previous, if that is among them. What
-// the chain leaves open is decided by the times that the senders claim, then by the
-// signatures. So all members see the same messages in the same order, whatever order
-// the hosts sent them in.
+// ChainOrder returns in which order to show the messages of a group that came from
+// several hosts, as indexes. A message comes behind the one that its sender named as
+// previous, if that is among them. What the chain leaves open is decided by the times
+// that the senders claim, then by the signatures. So all members see the same messages
+// in the same order, whatever order the hosts sent them in.
 //
 // Only a verified message can be the previous one of another: whoever holds the key can
 // seal something else under a signature that is known.
-func SortByChain(messages []Message) {
+func ChainOrder(messages []Message) []int {
 	parents := make(map[string]int, len(messages))
 	for i, m := range messages {
 		if m.Verified {
@@ -34,10 +34,10 @@ func SortByChain(messages []Message) {
 		}
 	}
 	heap.Init(ready)
-	sorted := make([]Message, 0, len(messages))
+	order := make([]int, 0, len(messages))
 	for ready.Len() > 0 {
 		i := heap.Pop(ready).(int)
-		sorted = append(sorted, messages[i])
+		order = append(order, i)
 		for _, child := range children[i] {
 			waiting[child] = false
 			heap.Push(ready, child)
@@ -47,10 +47,10 @@ func SortByChain(messages []Message) {
 	// before they are made. They must not get lost all the same.
 	for i, w := range waiting {
 		if w {
-			sorted = append(sorted, messages[i])
+			order = append(order, i)
 		}
 	}
-	copy(messages, sorted)
+	return order
 }
 
 // readyMessages is a heap of messages that wait for no other one, the earliest on top.

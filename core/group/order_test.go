@@ -25,15 +25,16 @@ func chain(words ...string) []Message {
 	return messages
 }
 
-func textsOf(messages []Message) string {
+// sortedTexts returns the texts of messages in the order of their chain.
+func sortedTexts(messages []Message) string {
 	var texts []string
-	for _, m := range messages {
-		texts = append(texts, m.Text)
+	for _, i := range ChainOrder(messages) {
+		texts = append(texts, messages[i].Text)
 	}
 	return strings.Join(texts, " ")
 }
 
-func TestSortByChain(t *testing.T) {
+func TestChainOrder(t *testing.T) {
 	for name, want := range map[string]string{
 		"a chain against the clocks":                              "a@9 b<a@5 c<b@1",
 		"two answers, the earlier one first":                      "a@1 c<a@2 b<a@3",
@@ -46,23 +47,24 @@ func TestSortByChain(t *testing.T) {
 		messages := chain(strings.Fields(want)...)
 		for range 20 {
 			rand.Shuffle(len(messages), func(i, j int) { messages[i], messages[j] = messages[j], messages[i] })
-			if SortByChain(messages); textsOf(messages) != want {
-				t.Errorf("%s: got %s, want %s", name, textsOf(messages), want)
+			if got := sortedTexts(messages); got != want {
+				t.Errorf("%s: got %s, want %s", name, got, want)
 				break
 			}
 		}
 	}
 }
 
-func TestSortByChainLosesNothing(t *testing.T) {
+func TestChainOrderLosesNothing(t *testing.T) {
 	circle := chain("a<b@1", "b<a@2", "c<b@3", "d@4")
-	SortByChain(circle)
-	texts := strings.Fields(textsOf(circle))
+	texts := strings.Fields(sortedTexts(circle))
 	slices.Sort(texts)
 	if got := strings.Join(texts, " "); got != "a<b@1 b<a@2 c<b@3 d@4" {
 		t.Errorf("got %s", got)
 	}
-	SortByChain(nil)
+	if got := ChainOrder(nil); len(got) != 0 {
+		t.Errorf("of nothing: %v", got)
+	}
 }
 
 func TestHostsOverlay(t *testing.T) {
