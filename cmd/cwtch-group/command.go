@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
@@ -21,6 +22,7 @@ type environment struct {
 	stdout, stderr io.Writer
 	terminal       bool // stderr is a terminal
 	getenv         func(string) string
+	waits          waits // the usual ones if zero
 }
 
 // command is a command of cwtch-group.
@@ -40,14 +42,19 @@ func listCommands() []command {
 	return []command{
 		{"init", "", "make a profile, and with it a new identity", initHelp, 0, nil, (*app).runInit},
 		{"import-server", "server:…", "trust a server, by the key bundle that its operator gave you", "", 1, nil, (*app).runImportServer},
-		{"create", `[-server ADDR] "NAME"`, "make a group; ADDR is the address of the server or the beginning of it", "", 1, createFlags, (*app).runCreate},
+		{"create", `[-server ADDR] [-serverless -core-peer P …] "NAME"`, "make a group; ADDR is the address of the server or the beginning of it", createHelp, 1, createFlags, (*app).runCreate},
 		{"invite", `[-with-server] "NAME"`, "print the invite to a group, which is as secret as the group itself", inviteHelp, 1, inviteFlags, (*app).runInvite},
-		{"join", `[-name NAME] torv3…|tofubundle:…`, "join a group; a tofubundle also adds its server", joinHelp, 1, joinFlags, (*app).runJoin},
+		{"join", `[-name NAME] torv3…|tofubundle:…|serverless1:…`, "join a group; a tofubundle also adds its server", joinHelp, 1, joinFlags, (*app).runJoin},
 		{"post", `"NAME" "TEXT"`, "post a text to a group, and buy tokens first if there are none", postHelp, 2, nil, (*app).runPost},
 		{"read", `[-new] [-since WHEN] "NAME"`, "print all messages of a group, or those not printed yet", readHelp, 1, readFlags, (*app).runRead},
 		{"follow", `[-all] [-n N] [-timeout D] "NAME"`, "print messages not printed yet, then new ones as they come, until ^C", followHelp, 1, followFlags, (*app).runFollow},
 		{"members", `"NAME"`, "print the members of a group whose messages you have read", membersHelp, 1, nil, (*app).runMembers},
 		{"nick", `"NAME" MEMBER "NICK"`, "give a member a nickname", nickHelp, 3, nil, (*app).runNick},
+		{"peer list", `"NAME"`, "print the core peers of a server-less group, and when each was seen", peerListHelp, 1, nil, (*app).runPeerList},
+		{"peer add", `"NAME" server:…|ADDR`, "add a core peer to a group that this profile made, and tell the members", peerHelp, 2, nil, (*app).runPeerAdd},
+		{"peer remove", `"NAME" ADDR`, "remove a core peer from a group that this profile made, and tell the members", peerHelp, 2, nil, (*app).runPeerRemove},
+		{"peer announce", `"NAME"`, "send the list of core peers to the members again", peerHelp, 1, nil, (*app).runPeerAnnounce},
+		{"local", `ADDR DIR|tor`, "reach a server that runs on this machine without Tor", localHelp, 2, nil, (*app).runLocal},
 		{"rename", `"NAME" "NEW"`, "rename a group, for yourself only", renameHelp, 2, nil, (*app).runRename},
 		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).runLeave},
 		{"list", "", "print your address, your servers and your groups", "", 0, nil, (*app).runList},
@@ -68,6 +75,8 @@ type options struct {
 	quiet      bool
 
 	server     string
+	serverless bool
+	corePeers  []string
 	withServer bool
 	name       string
 	onlyNew    bool
@@ -88,7 +97,21 @@ func (o *options) addCommon(fs *flag.FlagSet) {
 	fs.BoolVar(&o.quiet, "q", o.quiet, "")
 }
 
-func createFlags(o *options, fs *flag.FlagSet) { fs.StringVar(&o.server, "server", "", "") }
+func createFlags(o *options, fs *flag.FlagSet) {
+	fs.StringVar(&o.server, "server", "", "")
+	fs.BoolVar(&o.serverless, "serverless", false, "")
+	fs.Var((*textList)(&o.corePeers), "core-peer", "")
+}
+
+// textList is a flag that can be given several times.
+type textList []string
+
+func (l *textList) String() string { return strings.Join(*l, " ") }
+func (l *textList) Set(text string) error {
+	*l = append(*l, text)
+	return nil
+}
+
 func inviteFlags(o *options, fs *flag.FlagSet) { fs.BoolVar(&o.withServer, "with-server", false, "") }
 func joinFlags(o *options, fs *flag.FlagSet)   { fs.StringVar(&o.name, "name", "", "") }
 
@@ -108,6 +131,7 @@ type app struct {
 	environment
 	options
 	profile  *profile.Profile // nil for version
+	waits    waits
 	progress *progress
 	out      *bufio.Writer // stdout
 }
@@ -156,11 +180,20 @@ func dispatchCommand(ctx context.Context, args []string, s environment) error {
 	if name == "help" {
 		return printHelp(s.stdout, args)
 	}
+	name, args = joinCommand(name, args)
 	c, err := findCommand(name)
 	if err != nil {
 		return err
 	}
 	return startCommand(ctx, c, args, o, s)
+}
+
+// joinCommand takes the second word of a command that has two.
+func joinCommand(name string, args []string) (string, []string) {
+	if name == "peer" && len(args) > 0 {
+		return name + " " + args[0], args[1:]
+	}
+	return name, args
 }
 
 func findCommand(name string) (command, error) {
@@ -177,7 +210,10 @@ func findCommand(name string) (command, error) {
 // startCommand parses the rest of the command line and runs c.
 func startCommand(ctx context.Context, c command, args []string, o options, s environment) error {
 	fs := newFlagSet()
-	a := &app{environment: s, options: o, out: bufio.NewWriter(s.stdout)}
+	a := &app{environment: s, options: o, waits: s.waits, out: bufio.NewWriter(s.stdout)}
+	if a.waits == (waits{}) {
+		a.waits = defaultWaits
+	}
 	a.addCommon(fs)
 	if c.flags != nil {
 		c.flags(&a.options, fs)

@@ -42,22 +42,22 @@ func (a *app) runFollow(ctx context.Context, args []string) error {
 		return err
 	}
 	defer hangUp()
-	r.limit = a.n
-	err = r.followBoard(ctx)
+	err = r.followUntil(ctx, a.n)
 	if errors.As(err, new(final)) && !errors.Is(err, errEnough) {
 		return err // what could not be printed does not count as read
 	}
+	connected, lost := r.connection()
 	switch {
 	case errors.Is(err, errEnough), outer.Err() != nil: // as asked, or ^C
 		err = nil
-	case ctx.Err() != nil && !r.connected:
-		err = notConnected(a.timeout, r.lost)
-	case ctx.Err() != nil && r.limit == 0:
+	case ctx.Err() != nil && !connected:
+		err = notConnected(a.timeout, lost)
+	case ctx.Err() != nil && a.n == 0:
 		err = nil
 	case ctx.Err() != nil:
-		err = fmt.Errorf("follow: %d of %d messages came within %s", r.messages.messageCount(), r.limit, a.timeout)
+		err = fmt.Errorf("follow: %d of %d messages came within %s", r.counted().messageCount(), a.n, a.timeout)
 	}
-	return errors.Join(err, r.messages.saveProgress(ctx, a.profile, true))
+	return errors.Join(err, r.save(ctx, true))
 }
 
 // notConnected returns the error after a whole -timeout without a connection.
@@ -76,8 +76,9 @@ func (f final) Unwrap() error { return f.error }
 // errEnough ends follow after -n messages.
 var errEnough error = final{errors.New("enough")}
 
-// followBoard reads over one connection after the other. It returns an error always.
-func (r *readJob) followBoard(ctx context.Context) error {
+// followUntil reads over one connection after the other.
+func (r *readJob) followUntil(ctx context.Context, limit int) error {
+	r.limit = limit
 	retry := backoff.Backoff{Min: firstBackoff, Max: lastBackoff}
 	for {
 		board, err := r.syncAndPrint(ctx)

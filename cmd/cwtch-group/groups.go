@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -23,9 +25,10 @@ type (
 		Tokens       int            `json:"tokens"` // unspent
 	}
 	groupFact struct {
-		Name   string         `json:"name"`
-		ID     string         `json:"id"`
-		Server identity.Onion `json:"server"`
+		Name      string           `json:"name"`
+		ID        string           `json:"id"`
+		Server    identity.Onion   `json:"server,omitempty"`     // of a group with one
+		CorePeers []identity.Onion `json:"core_peers,omitempty"` // of a server-less group
 	}
 )
 
@@ -34,7 +37,21 @@ func factOfServer(s *profile.Server) serverFact {
 }
 
 func factOfGroup(g *profile.Group) groupFact {
-	return groupFact{g.Name, fmt.Sprintf("%x", g.Group.ID), g.Group.Server}
+	f := groupFact{Name: g.Name, ID: fmt.Sprintf("%x", g.Group.ID)}
+	if g.Serverless != nil {
+		f.CorePeers = g.Boards()
+	} else {
+		f.Server = g.Group.Server
+	}
+	return f
+}
+
+// where says where the group is, for people.
+func (f groupFact) where() string {
+	if len(f.CorePeers) > 0 {
+		return pluralOf(len(f.CorePeers), "core peer")
+	}
+	return string(f.Server)
 }
 
 func (a *app) runImportServer(ctx context.Context, args []string) error {
@@ -69,6 +86,9 @@ func (a *app) runCreate(ctx context.Context, args []string) error {
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("create group: %w", err)
 	}
+	if a.serverless || len(a.corePeers) > 0 {
+		return a.createServerless(ctx, name)
+	}
 	var fact groupFact
 	err := a.profile.Update(ctx, func(s *profile.State) error {
 		server, err := s.FindServer(a.server)
@@ -92,6 +112,49 @@ func (a *app) runCreate(ctx context.Context, args []string) error {
 	return a.printFact(fact, "created %q on %s", fact.Name, fact.Server)
 }
 
+// createServerless makes a group whose hosts are core peers. This profile is its manager.
+func (a *app) createServerless(ctx context.Context, name string) error {
+	switch {
+	case !a.serverless:
+		return usageError{"-core-peer is for groups that are made with -serverless", "add -serverless, or name one server with -server"}
+	case a.server != "":
+		return usageError{"-serverless and -server cannot be used together", "name each host with -core-peer"}
+	case len(a.corePeers) == 0:
+		return usageError{"-serverless needs core peers", "name each with -core-peer and its bundle, which begins with server:"}
+	}
+	manager, key := identity.NewKey(), [32]byte{}
+	rand.Read(key[:]) // never fails
+	var fact groupFact
+	err := a.profile.Update(ctx, func(s *profile.State) error {
+		var hosts []bundle.Bundle
+		for _, arg := range a.corePeers {
+			b, err := a.readPeer(ctx, s, arg)
+			if err != nil {
+				return fmt.Errorf("create group: core peer: %w", err)
+			}
+			hosts = append(hosts, b)
+		}
+		invite, err := bundle.NewInvite(name, key, manager.Onion())
+		if err != nil {
+			return fmt.Errorf("create group: %w", err)
+		}
+		list, err := bundle.SignHosts(manager, invite.GroupID, 1, hosts)
+		if err != nil {
+			return fmt.Errorf("create group: %w", err)
+		}
+		made := profile.NewServerless(name, invite, &manager)
+		if err := s.JoinServerless(made, list); err != nil {
+			return fmt.Errorf("create group: %w", err)
+		}
+		fact = factOfGroup(made)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.printFact(fact, "created %q on %s", fact.Name, fact.where())
+}
+
 func (a *app) runInvite(ctx context.Context, args []string) error {
 	s, err := a.profile.View()
 	if err != nil {
@@ -101,8 +164,8 @@ func (a *app) runInvite(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("invite: %w", err)
 	}
-	text := g.Group.Invite().String()
-	if a.withServer {
+	text := g.InviteText()
+	if a.withServer && g.Serverless == nil { // the other kind always has its servers with it
 		server, err := s.Server(g.Group.Server)
 		if err != nil {
 			return fmt.Errorf("invite: %w", err)
@@ -120,7 +183,11 @@ func (a *app) runJoin(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	invite, server, err := parseInvite(strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	if bundle.IsHostInvite(text) {
+		return a.joinServerless(ctx, text)
+	}
+	invite, server, err := parseInvite(text)
 	if err != nil {
 		return err
 	}
@@ -152,6 +219,47 @@ func (a *app) runJoin(ctx context.Context, args []string) error {
 	return a.printFact(factOfGroup(joined), "joined %q on %s", name, invite.Server)
 }
 
+// joinServerless joins a group with several hosts. The invite of a group that is joined
+// already brings its newer list of hosts.
+func (a *app) joinServerless(ctx context.Context, text string) error {
+	invite, err := bundle.ParseHostInvite(text)
+	switch {
+	case errors.Is(err, bundle.ErrNewerFormat):
+		return hinted{fmt.Errorf("join: %w", err), "use a newer cwtch-group"}
+	case err != nil:
+		return hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with serverless1:"}
+	}
+	var fact groupFact
+	joined := true
+	err = a.profile.Update(ctx, func(s *profile.State) error {
+		if known, err := s.Group(invite.GroupID); err == nil {
+			joined = false
+			if _, err := s.SetHosts(known, invite.Hosts); err != nil {
+				return fmt.Errorf("join: %w", err)
+			}
+			fact = factOfGroup(known)
+			return nil
+		}
+		name := cmp.Or(a.name, strings.TrimSpace(invite.GroupName))
+		if err := checkName(name); err != nil {
+			return hinted{fmt.Errorf("join: %w", err), "choose a name for the group with -name"}
+		}
+		g := profile.NewServerless(name, invite.Invite, nil)
+		if err := s.JoinServerless(g, invite.Hosts); err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		fact = factOfGroup(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !joined {
+		return a.printFact(fact, "already a member of this group, as %q on %s now", fact.Name, fact.where())
+	}
+	return a.printFact(fact, "joined %q on %s", fact.Name, fact.where())
+}
+
 // parseInvite parses either form of an invite; server is nil for the plain one.
 func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err error) {
 	if strings.HasPrefix(text, "tofubundle:") {
@@ -162,7 +270,7 @@ func parseInvite(text string) (invite bundle.Invite, server *bundle.Bundle, err 
 		invite, err = bundle.ParseInvite(text)
 	}
 	if err != nil {
-		err = hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with torv3 or tofubundle:"}
+		err = hinted{fmt.Errorf("join: %w", err), "copy the whole text that cwtch-group invite prints; it begins with torv3, tofubundle: or serverless1:"}
 	}
 	return invite, server, err
 }
@@ -226,7 +334,11 @@ func (a *app) runList(ctx context.Context, _ []string) error {
 	for _, g := range s.Groups {
 		f := factOfGroup(g)
 		facts.Groups = append(facts.Groups, f)
-		fmt.Fprintf(&text, "\ngroup   %q on %s", f.Name, shortServer(s, f.Server))
+		where := f.where()
+		if f.Server != "" {
+			where = shortServer(s, f.Server)
+		}
+		fmt.Fprintf(&text, "\ngroup   %q on %s", f.Name, where)
 	}
 	return a.printFact(facts, "%s", text.String())
 }

@@ -11,6 +11,20 @@ const (
 	initHelp = `A profile is a directory; -profile or CWTCH_GROUP_PROFILE names it. The default profile is made when it is
 first used. Only init makes any other, so that a typing mistake does not make a new identity.`
 
+	createHelp = `-server ADDR  the server, if there are several
+-serverless   make a group without a server: it is on core peers, such as the relays of its members
+-core-peer P  a core peer, at most 7 times; P is its bundle, or the address of a server that you have imported
+Only this profile can add and remove core peers later: keep a copy of it.`
+
+	peerListHelp = `A core peer that only has messages which no other one has, or lacks what the others have, may be hostile, or have
+been away. "only here" counts the messages that only it had when the group was last read.`
+
+	peerHelp = `The list of core peers is signed with a key that only the profile which made the group has. Members take over a
+newer list when they read it in the group, or when they join again with a new invite.`
+
+	localHelp = `ADDR is the address of the server or the beginning of it. DIR is its directory, servers/NAME in the data
+directory of the relay, which the same user must run. "tor" in place of DIR goes back to Tor.`
+
 	inviteHelp = `-with-server  include the server's key bundle, for somebody who does not have it yet
 Everybody who has the invite is a member, forever, and can read everything that was ever posted.`
 
@@ -49,7 +63,8 @@ func (c command) usageLine() string { return strings.TrimSpace("cwtch-group " + 
 func printHelp(w io.Writer, args []string) error {
 	text := usageText()
 	if len(args) > 0 {
-		c, err := findCommand(args[0])
+		name, _ := joinCommand(args[0], args[1:])
+		c, err := findCommand(name)
 		if err != nil {
 			return err
 		}

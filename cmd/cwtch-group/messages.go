@@ -14,7 +14,6 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
@@ -40,10 +39,16 @@ type messageReader struct {
 
 // newMessageReader goes on from a position on the group's server.
 func newMessageReader(g *profile.Group, server *profile.Server, from client.Position) *messageReader {
+	c := newHostMessages(g)
+	c.reader = client.NewReader(server.History, from)
+	return c
+}
+
+// newHostMessages returns a reader without a position, for a group with several hosts.
+func newHostMessages(g *profile.Group) *messageReader {
 	return &messageReader{
 		name: g.Name, group: g.Group, head: g.Head,
-		reader: client.NewReader(server.History, from),
-		seen:   make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
+		seen: make(map[profile.MessageID]struct{}), verified: make(map[identity.Onion]int),
 	}
 }
 
@@ -53,44 +58,68 @@ func (c *messageReader) takeEvent(e client.Event) (m group.Message, ok bool, err
 	if err := c.reader.Accept(e); err != nil {
 		return m, false, err
 	}
+	o, ok := c.openEvent(e)
+	if !ok || !c.noteSeen(o.id) {
+		return m, false, nil
+	}
+	if o.message.Verified {
+		c.head = o.message.Signature
+	}
+	if c.printed.Has(o.id) {
+		return m, false, nil
+	}
+	c.noteShown(o.id)
+	return o.message, c.countMessage(o), nil
+}
+
+// openedMessage is what an envelope of the group holds.
+type openedMessage struct {
+	message  group.Message
+	id       profile.MessageID
+	envelope wire.Envelope
+	err      error // it holds no message
+}
+
+// openEvent opens the envelope of an event. ok is false if there is none, one of another
+// group, or one that this connection has sent before.
+func (c *messageReader) openEvent(e client.Event) (o openedMessage, ok bool) {
 	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat {
-		return m, false, nil
+		return o, false
 	}
-	m, err = c.group.Open(e.Envelope)
+	m, err := c.group.Open(e.Envelope)
 	if errors.Is(err, group.ErrForeign) {
-		return m, false, nil
+		return o, false
 	}
-	id := messageID(e.Envelope, m, err)
+	return openedMessage{m, messageID(e.Envelope, m, err), e.Envelope, err}, true
+}
+
+// noteSeen reports whether the message has not come before, and remembers it.
+func (c *messageReader) noteSeen(id profile.MessageID) bool {
 	_, known := c.seen[id]
 	c.seen[id] = struct{}{}
-	if known {
-		return m, false, nil
-	}
-	if m.Verified {
-		c.head = m.Signature
-	}
-	if c.printed.Has(id) {
-		return m, false, nil
-	}
-	c.noteShown(id)
+	return !known
+}
+
+// countMessage counts a message for the summary. It reports whether to print it.
+func (c *messageReader) countMessage(o openedMessage) bool {
 	switch {
-	case err == nil && m.Time.Before(c.since):
+	case o.err == nil && o.message.Time.Before(c.since):
 		c.older++
-		return m, false, nil
-	case err != nil:
+		return false
+	case o.err != nil:
 		c.malformed++
-		return m, false, nil
-	case m.Verified:
-		c.verified[m.From]++
+		return false
+	case o.message.Verified:
+		c.verified[o.message.From]++
 	default:
 		c.unverified++
 	}
-	return m, true, nil
+	return true
 }
 
 // noteShown remembers a message for the profile.
 func (c *messageReader) noteShown(id profile.MessageID) {
-	if len(c.shown) == profile.MaxPrinted {
+	if len(c.shown) >= c.printed.Max() {
 		c.shown = c.shown[1:]
 	}
 	c.shown = append(c.shown, id)
@@ -179,7 +208,7 @@ func (c *messageReader) saveProgress(ctx context.Context, p *profile.Profile, re
 
 // syncBoard connects to the board and processes everything after the position of m. If a replay begins elsewhere, it connects again and asks from
 // another of the few checkpoints of the position. The connection stays open.
-func (a *app) syncBoard(ctx context.Context, network onion.Network, name identity.Onion, c *messageReader, use func(client.Event) error) (*client.Board, error) {
+func (a *app) syncBoard(ctx context.Context, network client.Dialer, name identity.Onion, c *messageReader, use func(client.Event) error) (*client.Board, error) {
 	for {
 		board, err := a.openBoard(ctx, network, name)
 		if err != nil {

@@ -12,9 +12,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/token"
-	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 // postTries is how many tokens a message may cost: those of a profile that was
@@ -30,10 +28,6 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("post: %w", err)
 	}
-	server, err := s.Server(g.Group.Server)
-	if err != nil {
-		return fmt.Errorf("post: %w", err)
-	}
 	chat, err := a.readChat(ctx, args[1])
 	if err != nil {
 		return err
@@ -46,22 +40,36 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	if g, err = a.viewGroup(g.Group.ID); err != nil { // another command may have posted until now
 		return err
 	}
-	p := &postJob{app: a, bundle: server.Bundle, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded}
+	p := &postJob{app: a, from: s.Identity, parts: group.SplitChat(chat), recorded: recorded, network: a.newNetwork(s)}
+	defer p.network.Close()
 	p.resumePost(g)
-	p.messages = newMessageReader(g, server, p.progress.Position)
-	network, hangUp, err := a.dialNetwork(ctx)
-	if err != nil {
-		return err
+	if g.Serverless != nil {
+		p.messages = newHostMessages(g)
+		err = p.postToHosts(ctx, s, g)
+	} else {
+		err = p.postToServer(ctx, s, g)
 	}
-	defer hangUp()
-	p.network = network
-	if err := p.postMessages(ctx); err != nil {
+	if err != nil {
 		return p.explainFailure(ctx, err)
 	}
 	if err := p.printPosted(g.Name); err != nil {
 		return p.explainFailure(ctx, err)
 	}
 	return p.recordProgress(ctx, nil) // only now: without that report the person may give the command again
+}
+
+// postToServer posts to the only server of a group.
+func (p *postJob) postToServer(ctx context.Context, s *profile.State, g *profile.Group) error {
+	server, err := s.Server(g.Group.Server)
+	if err != nil {
+		return fmt.Errorf("post: %w", err)
+	}
+	p.bundle = server.Bundle
+	p.messages = newMessageReader(g, server, p.progress.Position)
+	if err := p.network.start(ctx, p.bundle.Board); err != nil {
+		return err
+	}
+	return p.postMessages(ctx)
 }
 
 // printPosted prints that the text is posted.
@@ -102,7 +110,7 @@ func (a *app) viewGroup(id [16]byte) (*profile.Group, error) {
 // postJob posts a text as one or more messages.
 type postJob struct {
 	app      *app
-	network  onion.Network
+	network  *memberNetwork
 	bundle   bundle.Bundle
 	messages *messageReader
 	from     identity.Key
@@ -162,25 +170,33 @@ func (p *postJob) takeEvent(e client.Event) error {
 // command did. It writes the envelope to the profile before it sends it: a board
 // stores the same envelope only once.
 func (p *postJob) postNext(ctx context.Context, board *client.Board) error {
-	if p.progress.Pending == nil {
-		text := group.WrapText(p.parts[p.progress.Done])
-		e, err := p.messages.group.Seal(p.from, group.Draft{Text: text, Time: time.Now(), Previous: p.messages.head})
-		if err != nil {
-			return err
-		}
-		p.progress.Pending = &e
-		if err := p.recordProgress(ctx, p.progress); err != nil {
-			return err
-		}
+	if err := p.sealNext(ctx); err != nil {
+		return err
 	}
 	if !p.stored {
-		if err := p.deliverEnvelope(ctx, board, *p.progress.Pending); err != nil {
+		e := *p.progress.Pending
+		err := p.deliverEnvelope(ctx, func(paid token.Token) error { return board.Post(ctx, e, paid, p.takeEvent) })
+		if err != nil {
 			return err
 		}
 	}
 	p.progress.Done++
 	p.progress.Pending, p.stored = nil, false
 	return nil
+}
+
+// sealNext seals the next message, unless it is sealed, and writes it to the profile.
+func (p *postJob) sealNext(ctx context.Context) error {
+	if p.progress.Pending != nil {
+		return nil
+	}
+	text := group.WrapText(p.parts[p.progress.Done])
+	e, err := p.messages.group.Seal(p.from, group.Draft{Text: text, Time: time.Now(), Previous: p.messages.head})
+	if err != nil {
+		return err
+	}
+	p.progress.Pending = &e
+	return p.recordProgress(ctx, p.progress)
 }
 
 // recordProgress writes to the profile how far the post got; nil means complete.
@@ -212,8 +228,8 @@ func (p *postJob) explainFailure(ctx context.Context, err error) error {
 	return hinted{err, hint + again}
 }
 
-// deliverEnvelope posts the envelope, with another token if one is refused.
-func (p *postJob) deliverEnvelope(ctx context.Context, board *client.Board, e wire.Envelope) error {
+// deliverEnvelope posts an envelope, with another token if one is refused.
+func (p *postJob) deliverEnvelope(ctx context.Context, post func(token.Token) error) error {
 	for try := 1; ; try++ {
 		paid, err := p.takeToken(ctx)
 		if err != nil {
@@ -224,7 +240,7 @@ func (p *postJob) deliverEnvelope(ctx context.Context, board *client.Board, e wi
 		} else {
 			p.app.progress.Stage("posting message %d of %d", p.progress.Done+1, len(p.parts))
 		}
-		err = board.Post(ctx, e, paid, p.takeEvent)
+		err = post(paid)
 		if !errors.Is(err, client.ErrRefused) || try == postTries {
 			return err
 		}
@@ -279,7 +295,7 @@ func (p *postJob) buyBatch(ctx context.Context) error {
 	return a.profile.AddTokens(ctx, p.bundle.Board, tokens)
 }
 
-func (a *app) openBoard(ctx context.Context, network onion.Network, name identity.Onion) (*client.Board, error) {
+func (a *app) openBoard(ctx context.Context, network client.Dialer, name identity.Onion) (*client.Board, error) {
 	a.progress.Stage("connecting to the board")
 	return client.Open(ctx, network, name)
 }

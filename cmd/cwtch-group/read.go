@@ -9,7 +9,6 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
-	"github.com/cwtch-relay/cwtch-relay/core/onion"
 )
 
 // readJob prints the messages of a group, for read and follow.
@@ -18,7 +17,7 @@ type readJob struct {
 	board    identity.Onion
 	messages *messageReader
 	printer  printer
-	network  onion.Network
+	network  *memberNetwork
 
 	limit int       // messages to print; 0 is no limit
 	saved time.Time // last save to the profile
@@ -27,9 +26,24 @@ type readJob struct {
 	lost      error // why the last connection ended
 }
 
+// groupReader prints the messages of a group, from one server or several hosts.
+type groupReader interface {
+	// readAll prints all messages, up to the end of the board.
+	readAll(ctx context.Context) error
+	// followUntil prints messages until ctx ends, or until there were limit ones unless
+	// that is 0. It always returns an error.
+	followUntil(ctx context.Context, limit int) error
+	// save writes to the profile how far reading got, even when ctx has ended; read tells
+	// whether the messages were printed.
+	save(ctx context.Context, read bool) error
+	// connection tells whether there was one, and why the last one ended.
+	connection() (connected bool, lost error)
+	counted() *messageReader
+}
+
 // startReading prepares to print a group from the beginning, or from where reading
 // last ended. The caller calls hangUp at the end.
-func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r *readJob, hangUp func(), err error) {
+func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r groupReader, hangUp func(), err error) {
 	s, err := a.profile.View()
 	if err != nil {
 		return nil, nil, err
@@ -37,6 +51,13 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 	g, err := findGroup(s, name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read group: %w", err)
+	}
+	if g.Serverless != nil {
+		hosts, err := a.newHostReader(ctx, s, g, fromStart)
+		if err != nil {
+			return nil, nil, err
+		}
+		return hosts, hosts.network.Close, nil
 	}
 	server, err := s.Server(g.Group.Server)
 	if err != nil {
@@ -47,14 +68,14 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 		messages = newMessageReader(g, server, g.Read)
 		messages.printed = g.Printed
 	}
-	network, hangUp, err := a.dialNetwork(ctx)
-	if err != nil {
+	network := a.newNetwork(s)
+	if err := network.start(ctx, g.Group.Server); err != nil {
 		return nil, nil, err
 	}
 	return &readJob{
 		app: a, board: g.Group.Server, messages: messages, network: network,
 		printer: printer{a, a.newNames(ctx, s.Identity.Onion(), g), time.Local},
-	}, hangUp, nil
+	}, network.Close, nil
 }
 
 func (a *app) runRead(ctx context.Context, args []string) error {
@@ -70,15 +91,29 @@ func (a *app) runRead(ctx context.Context, args []string) error {
 		return err
 	}
 	defer hangUp()
-	r.messages.since = since
+	r.counted().since = since
+	if err := r.readAll(ctx); err != nil {
+		return err
+	}
+	return r.save(ctx, since.IsZero()) // older messages stay unread
+}
+
+func (r *readJob) readAll(ctx context.Context) error {
 	board, err := r.syncAndPrint(ctx)
 	if err != nil {
 		return err
 	}
 	board.Close()
-	a.progress.Note("%s", r.messages.summaryText(r.printer.names))
-	return r.messages.saveProgress(ctx, a.profile, since.IsZero()) // older messages stay unread
+	r.app.progress.Note("%s", r.messages.summaryText(r.printer.names))
+	return nil
 }
+
+func (r *readJob) save(ctx context.Context, read bool) error {
+	return r.messages.saveProgress(ctx, r.app.profile, read)
+}
+
+func (r *readJob) connection() (bool, error) { return r.connected, r.lost }
+func (r *readJob) counted() *messageReader   { return r.messages }
 
 // parseSince parses how long ago, or a local time. "" is the zero time.
 func parseSince(s string, now time.Time) (time.Time, error) {

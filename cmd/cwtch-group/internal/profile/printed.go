@@ -31,6 +31,9 @@ func (p *Printed) Max() int {
 	return MaxPrinted
 }
 
+// WithoutMessages returns a Printed of the same size that remembers nothing.
+func (p *Printed) WithoutMessages() Printed { return Printed{large: p.large} }
+
 func (p *Printed) hashID(id MessageID) uint64 {
 	sum := sha256.Sum256(append(p.key[:], id[:]...))
 	return binary.BigEndian.Uint64(sum[:])

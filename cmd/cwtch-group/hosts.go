@@ -1,0 +1,463 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/backoff"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/client"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// waits are how long to wait for hosts of a server-less group.
+type waits struct {
+	// patience is how long messages wait for what other hosts send, so that all can be
+	// printed in order.
+	patience time.Duration
+	// second is how long read waits for a second host once the first has sent
+	// everything, and others for the rest once two have.
+	second, others time.Duration
+	// attempt is how long a host may take for one step of a post.
+	attempt time.Duration
+}
+
+var defaultWaits = waits{patience: 3 * time.Second, second: 30 * time.Second, others: 10 * time.Second, attempt: client.Timeout}
+
+// enoughHosts is how many hosts have to answer: one alone decides what a member sees.
+const enoughHosts = 2
+
+// hostReader prints the messages of a server-less group, for read and follow. It reads
+// all hosts at the same time. Each message is printed once, whichever host sends it, and
+// in the order of [group.ChainOrder], as far as the hosts send it in time.
+//
+// A host that does not answer, or does not come to an end, does not hold up the others.
+// Positions are saved only when everything that hosts sent up to them was printed.
+type hostReader struct {
+	app      *app
+	group    [16]byte
+	messages *messageReader
+	printer  printer
+	network  *memberNetwork
+	waits    waits
+	stay     bool // connected, until ctx ends
+	limit    int  // messages to print; 0 is no limit
+
+	running   sync.WaitGroup
+	stop      context.CancelCauseFunc // ends all hosts
+	startHost func(*hostSource)       // reads a host; r.mu is held
+
+	mu       sync.Mutex
+	ended    bool // run is about to return
+	hosts    []*hostSource
+	list     bundle.HostList
+	pending  []openedMessage // not printed yet
+	timer    *time.Timer     // prints them; nil while it does not run
+	headTime time.Time
+	sight    sightings
+	saved    time.Time
+	synced   int   // hosts that have sent everything, at least once
+	lost     error // why a connection ended last
+	said     int   // how many hosts answered when that was last said; -1 before
+}
+
+// hostSource is one host of the group.
+type hostSource struct {
+	board  identity.Onion
+	label  string // beginning of the address
+	reader *client.Reader
+	stop   context.CancelFunc
+
+	connecting bool // its first attempt has not ended
+	replaying  bool
+	slow       bool // is not waited for
+	up         bool // connected, and has sent everything
+	synced     bool // was up once
+	seen       time.Time
+	failed     time.Time
+	err        error
+	alone      int // messages that no other host had
+	gone       bool
+}
+
+// isAwaited reports whether messages wait for what the host sends.
+func (h *hostSource) isAwaited() bool { return (h.connecting || h.replaying) && !h.slow && !h.gone }
+
+// newHostReader prepares to print a server-less group.
+func (a *app) newHostReader(ctx context.Context, s *profile.State, g *profile.Group, fromStart bool) (*hostReader, error) {
+	r := &hostReader{
+		app: a, group: g.Group.ID, messages: newHostMessages(g), network: a.newNetwork(s), waits: a.waits, said: -1,
+		printer: printer{a, a.newNames(ctx, s.Identity.Onion(), g), time.Local},
+		list:    g.Serverless.List, headTime: g.Serverless.HeadTime,
+	}
+	r.messages.printed = g.Printed
+	if fromStart {
+		r.messages.printed = g.Printed.WithoutMessages()
+	}
+	for _, h := range g.Serverless.Hosts {
+		position := h.Read
+		if fromStart {
+			position = nil
+		}
+		if err := r.addHost(s, h.Board, position); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// addHost adds a host of the profile. r.mu is held, or nothing runs yet.
+func (r *hostReader) addHost(s *profile.State, board identity.Onion, from client.Position) error {
+	server, err := s.Server(board)
+	if err != nil {
+		return fmt.Errorf("read group: %w", err)
+	}
+	r.hosts = append(r.hosts, &hostSource{
+		board: board, label: shortServer(s, board), reader: client.NewReader(server.History, from), connecting: true,
+	})
+	return nil
+}
+
+// run reads all hosts. It returns when all of them have ended: with nil after a whole
+// read, or the cause. In between, what they send is printed.
+func (r *hostReader) run(ctx context.Context) error {
+	ctx, r.stop = context.WithCancelCause(ctx)
+	defer r.stop(nil)
+	r.startHost = func(h *hostSource) {
+		ctx, cancel := context.WithCancel(ctx)
+		h.stop = cancel
+		r.running.Go(func() { r.readHost(ctx, h) })
+	}
+	r.mu.Lock()
+	for _, h := range r.hosts {
+		r.startHost(h)
+	}
+	r.mu.Unlock()
+	r.running.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	cause := context.Cause(ctx)
+	if cause == nil || errors.Is(cause, errStopWaiting) {
+		cause = r.printPending()
+	}
+	return cause
+}
+
+func (r *hostReader) readAll(ctx context.Context) error {
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	r.app.progress.Note("%s", r.messages.summaryText(r.printer.names))
+	return r.result()
+}
+
+func (r *hostReader) followUntil(ctx context.Context, limit int) error {
+	r.stay, r.limit = true, limit
+	return r.run(ctx)
+}
+
+func (r *hostReader) connection() (bool, error) { return r.synced > 0, r.lost }
+func (r *hostReader) counted() *messageReader   { return r.messages }
+
+// errStopWaiting ends a read when enough hosts have sent everything.
+var errStopWaiting = errors.New("it did not send everything while others did")
+
+// readHost reads a host over one connection or, if r.stay, one after the other.
+func (r *hostReader) readHost(ctx context.Context, h *hostSource) {
+	retry := backoff.Backoff{Min: firstBackoff, Max: lastBackoff}
+	for {
+		err := r.readConnection(ctx, h, &retry)
+		if errors.As(err, new(final)) {
+			r.stop(err)
+		}
+		r.noteEnded(ctx, h, err)
+		if ctx.Err() != nil || !r.stay {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retry.Next()):
+		}
+	}
+}
+
+// readConnection reads a host until it has sent everything or, if r.stay, until the
+// connection ends.
+func (r *hostReader) readConnection(ctx context.Context, h *hostSource, retry *backoff.Backoff) error {
+	board, err := r.syncHost(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer board.Close()
+	retry.Reset()
+	for r.stay {
+		r.mu.Lock()
+		last := h.reader.Position().Last().Signature
+		r.mu.Unlock()
+		probe := time.AfterFunc(quietLimit, func() {
+			board.Replay(last) //nolint:errcheck // its answer, or its absence, is for Next
+		})
+		e, err := board.Next(ctx)
+		probe.Stop()
+		if err != nil {
+			return err
+		}
+		if err := r.takeEvent(ctx, h, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncHost connects and takes in everything after the position. After a wrong start it
+// connects again, from another of the few checkpoints.
+func (r *hostReader) syncHost(ctx context.Context, h *hostSource) (*client.Board, error) {
+	for {
+		r.app.progress.Stage("connecting to %s", h.label)
+		board, err := client.Open(ctx, r.network, h.board)
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		from := h.reader.ReplayFrom()
+		h.replaying = true
+		r.mu.Unlock()
+		if err = board.Sync(ctx, from, func(e client.Event) error { return r.takeEvent(ctx, h, e) }); err == nil {
+			return board, nil
+		}
+		board.Close()
+		if !errors.Is(err, client.ErrWrongStart) {
+			return nil, err
+		}
+	}
+}
+
+// takeEvent takes in what a host sent. Its errors are final, except
+// [client.ErrWrongStart].
+func (r *hostReader) takeEvent(ctx context.Context, h *hostSource, e client.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.gone {
+		return errStopWaiting
+	}
+	if err := h.reader.Accept(e); err != nil {
+		return err
+	}
+	if o, ok := r.messages.openEvent(e); ok {
+		r.takeMessage(h, o)
+	}
+	if (e.Kind == client.Count || e.Kind == client.Replayed) && e.Left == 0 {
+		r.noteSynced(h)
+	}
+	return r.printInTime(ctx)
+}
+
+// takeMessage takes in a message, unless another host has sent it or it was printed.
+func (r *hostReader) takeMessage(h *hostSource, o openedMessage) {
+	if r.messages.printed.Has(o.id) {
+		return
+	}
+	fresh := r.messages.noteSeen(o.id)
+	r.sight.note(o.id, h, fresh, time.Now())
+	if fresh {
+		r.pending = append(r.pending, o)
+	}
+}
+
+// noteSynced notes that a host has sent everything. r.mu is held.
+func (r *hostReader) noteSynced(h *hostSource) {
+	h.connecting, h.replaying, h.slow, h.up, h.err, h.seen = false, false, false, true, nil, time.Now()
+	r.sayHosts()
+	if h.synced {
+		return
+	}
+	h.synced = true
+	r.synced++
+	if r.stay {
+		return
+	}
+	switch r.synced {
+	case 1:
+		time.AfterFunc(r.waits.second, r.stopIfAlone)
+	case enoughHosts:
+		time.AfterFunc(r.waits.others, func() { r.stop(errStopWaiting) })
+	}
+}
+
+// stopIfAlone ends a read for which no second host has come.
+func (r *hostReader) stopIfAlone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.synced < enoughHosts {
+		r.stop(errStopWaiting)
+	}
+}
+
+// noteEnded notes that a connection to a host has ended, or could not be made.
+func (r *hostReader) noteEnded(ctx context.Context, h *hostSource, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h.connecting, h.replaying = false, false
+	if errors.Is(context.Cause(ctx), errStopWaiting) && err != nil {
+		err = errStopWaiting
+	} else if ctx.Err() != nil {
+		err = nil
+	}
+	if err != nil && !h.gone {
+		h.up, h.err, h.failed, r.lost = false, err, time.Now(), err
+		if r.stay {
+			r.app.progress.Stage("no connection to %s, trying again: %v", h.label, err)
+		}
+		r.sayHosts()
+	}
+	if err := r.printInTime(ctx); err != nil {
+		r.stop(err)
+	}
+}
+
+// sayHosts says how many hosts answer, if that has changed and is worth a line. r.mu is
+// held.
+func (r *hostReader) sayHosts() {
+	up, all := 0, 0
+	for _, h := range r.hosts {
+		switch {
+		case h.gone:
+			continue
+		case h.isAwaited() && r.said < 0:
+			return // at the beginning, each has a chance
+		case h.up:
+			up++
+		}
+		all++
+	}
+	if !r.stay || up == r.said {
+		return
+	}
+	before := r.said
+	r.said = up
+	switch {
+	case up == 0:
+		r.app.progress.Warn(fmt.Sprintf("none of %s answers; trying again", pluralOf(all, "core peer")))
+	case up < enoughHosts:
+		r.app.progress.Warn(fmt.Sprintf("only 1 of %s answers: it alone decides which messages you see", pluralOf(all, "core peer")))
+	case before < enoughHosts:
+		r.app.progress.Note("following %q on %d of %s", r.messages.name, up, pluralOf(all, "core peer"))
+	}
+}
+
+// printInTime prints what is pending if no host is waited for, and otherwise has it
+// printed a little later. r.mu is held. Its errors are final.
+func (r *hostReader) printInTime(ctx context.Context) error {
+	if len(r.pending) == 0 && time.Since(r.saved) < saveEvery {
+		return nil
+	}
+	for _, h := range r.hosts {
+		if h.isAwaited() {
+			if r.timer == nil && r.synced > 0 && len(r.pending) > 0 {
+				r.timer = time.AfterFunc(r.waits.patience, func() { r.printLate(ctx) })
+			}
+			return nil
+		}
+	}
+	if err := r.printPending(); err != nil {
+		return err
+	}
+	if r.stay && time.Since(r.saved) >= saveEvery {
+		r.saved = time.Now()
+		if err := r.saveLocked(ctx, true); err != nil {
+			return final{err}
+		}
+	}
+	return nil
+}
+
+// printLate prints what is pending when patience has ended. The hosts that it waited for
+// are not waited for any more until they have sent everything.
+func (r *hostReader) printLate(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return
+	}
+	r.timer = nil
+	for _, h := range r.hosts {
+		h.slow = h.slow || h.isAwaited()
+	}
+	r.sayHosts()
+	if err := r.printInTime(ctx); err != nil {
+		r.stop(err)
+	}
+}
+
+// printPending prints the pending messages in order. Those that it could not print stay
+// pending. r.mu is held. Its errors are final.
+func (r *hostReader) printPending() error {
+	messages := make([]group.Message, len(r.pending))
+	for i, o := range r.pending {
+		messages[i] = o.message
+	}
+	order := group.ChainOrder(messages)
+	for n, i := range order {
+		if r.hasEnough() {
+			return r.keepPending(order[n:], errEnough)
+		}
+		if err := r.printOne(r.pending[i]); err != nil {
+			return r.keepPending(order[n:], err)
+		}
+	}
+	r.pending = nil
+	if r.hasEnough() {
+		return errEnough
+	}
+	return nil
+}
+
+func (r *hostReader) hasEnough() bool { return r.limit > 0 && r.messages.messageCount() >= r.limit }
+
+// keepPending keeps only some of the pending messages, and returns err.
+func (r *hostReader) keepPending(indexes []int, err error) error {
+	var rest []openedMessage
+	for _, i := range indexes {
+		rest = append(rest, r.pending[i])
+	}
+	r.pending = rest
+	return err
+}
+
+// printOne prints a message. A list of hosts is taken over instead.
+func (r *hostReader) printOne(o openedMessage) error {
+	if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
+		if err := r.takeHosts(list); err != nil {
+			return final{err}
+		}
+	} else if r.messages.countMessage(o) {
+		r.app.progress.Done()
+		if err := r.printer.printMessage(o.message); err != nil {
+			return final{err}
+		}
+		if err := r.app.out.Flush(); err != nil {
+			return final{fmt.Errorf("write output: %w", err)}
+		}
+	}
+	r.messages.noteShown(o.id)
+	r.moveHead(o.message)
+	return nil
+}
+
+// moveHead makes a message the one to which the next post refers, if it follows the
+// present one or is not older. What a host sends late is older.
+func (r *hostReader) moveHead(m group.Message) {
+	if m.Verified && (string(m.Previous) == string(r.messages.head) || !m.Time.Before(r.headTime)) {
+		r.messages.head, r.headTime = m.Signature, m.Time
+	}
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// save writes to the profile how far each host was read, and what became known of it.
+// read tells whether the messages were printed and count as read.
+func (r *hostReader) save(ctx context.Context, read bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saveLocked(ctx, read)
+}
+
+// saveLocked is save while r.mu is held. A position is saved only while nothing is
+// pending: what was not printed must come again.
+func (r *hostReader) saveLocked(ctx context.Context, read bool) error {
+	r.sight.countAlone(r.hosts, time.Now().Add(-r.lag()))
+	err := r.app.profile.Update(context.WithoutCancel(ctx), func(s *profile.State) error {
+		g, err := s.Group(r.group)
+		if err != nil {
+			return err
+		}
+		if read {
+			g.Printed.Add(r.messages.shown)
+		}
+		for _, h := range r.hosts {
+			h.saveStatus(g.Serverless.Host(h.board))
+			if !read || len(r.pending) > 0 {
+				continue
+			}
+			if err := s.AdvanceHost(g, h.board, profile.HostSession{Reader: h.reader}); err != nil {
+				return err
+			}
+		}
+		g.Head, g.Serverless.HeadTime = r.messages.head, r.headTime
+		return nil
+	})
+	if err == nil {
+		r.messages.shown = nil
+	}
+	return err
+}
+
+// saveStatus writes down when a host answered. known is nil if it has left the group.
+func (h *hostSource) saveStatus(known *profile.Host) {
+	if known == nil {
+		return
+	}
+	if h.up {
+		h.seen = time.Now()
+	}
+	if !h.seen.IsZero() {
+		known.NoteSeen(h.seen)
+	}
+	if !h.failed.IsZero() && !h.up {
+		known.NoteFailed(h.failed, h.err)
+	}
+	if h.synced {
+		known.Alone = h.alone
+	}
+}
+
+// takeHosts takes over a list of hosts that came in a message. Anybody in the group can
+// send one, so a list that the manager did not sign is ignored. r.mu is held.
+func (r *hostReader) takeHosts(encoded []byte) error {
+	l, err := bundle.DecodeHostList(encoded, r.messages.group.Server, r.group)
+	if errors.Is(err, bundle.ErrNewerFormat) {
+		r.app.progress.Warn(fmt.Sprintf("the core peers of %q have changed in a way that this program does not understand; use a newer one", r.messages.name))
+	}
+	if err != nil || l.Serial < r.list.Serial || l.Equal(r.list) {
+		return nil
+	}
+	var state *profile.State
+	err = r.app.profile.Update(context.Background(), func(s *profile.State) error {
+		g, err := s.Group(r.group)
+		if err != nil {
+			return err
+		}
+		state = s
+		_, err = s.SetHosts(g, l)
+		return err
+	})
+	if errors.Is(err, profile.ErrSplit) || errors.Is(err, profile.ErrServerChanged) {
+		r.app.progress.Warn(fmt.Sprintf("warning: a new list of the core peers of %q was not taken over: %v", r.messages.name, err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.changeHosts(state)
+}
+
+// changeHosts reads the hosts that the profile has now. r.mu is held.
+func (r *hostReader) changeHosts(s *profile.State) error {
+	g, err := s.Group(r.group)
+	if err != nil {
+		return err
+	}
+	r.list = g.Serverless.List
+	known := make(map[identity.Onion]bool)
+	for _, h := range r.hosts {
+		if !h.gone && g.Serverless.Host(h.board) == nil {
+			h.gone, h.up = true, false
+			h.stop()
+		}
+		known[h.board] = !h.gone
+	}
+	for _, h := range g.Serverless.Hosts {
+		if known[h.Board] {
+			continue
+		}
+		if err := r.addHost(s, h.Board, h.Read); err != nil {
+			return err
+		}
+		if !r.ended {
+			r.startHost(r.hosts[len(r.hosts)-1])
+		}
+	}
+	r.app.progress.Note("the core peers of %q have changed: there are %d now", r.messages.name, len(g.Serverless.Hosts))
+	return nil
+}
+
+// result returns the error of a whole read if no host could be read, and otherwise says
+// which ones could not.
+func (r *hostReader) result() error {
+	var errs []error
+	var names []string
+	all := 0
+	for _, h := range r.hosts {
+		if h.gone {
+			continue
+		}
+		all++
+		if !h.synced {
+			err := h.err
+			if err == nil {
+				err = errStopWaiting
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", h.label, err))
+			names = append(names, fmt.Sprintf("%s: %v", h.label, err))
+		}
+	}
+	switch read := all - len(errs); {
+	case read == 0:
+		return fmt.Errorf("read group: no core peer could be read: %w", errors.Join(errs...))
+	case read < enoughHosts:
+		r.app.progress.Warn(fmt.Sprintf("only 1 of %s was read: it alone decided which messages you see", pluralOf(all, "core peer")))
+		fallthrough
+	case len(names) > 0:
+		if len(names) > 0 {
+			r.app.progress.Note("not read: %s", strings.Join(names, "; "))
+		}
+	}
+	return nil
+}
+
+// maxSightings bounds the messages of which it is remembered which host sent them.
+const maxSightings = 8192
+
+// sightings remember which messages only one host has sent.
+type sightings struct {
+	order []profile.MessageID // oldest first
+	by    map[profile.MessageID]*sighting
+}
+
+type sighting struct {
+	at     time.Time
+	first  *hostSource
+	shared bool // another host has sent it as well
+}
+
+// note notes that a host has sent a message, which is fresh if none had sent it.
+func (x *sightings) note(id profile.MessageID, h *hostSource, fresh bool, now time.Time) {
+	if s := x.by[id]; s != nil {
+		s.shared = s.shared || s.first != h
+	}
+	if !fresh {
+		return
+	}
+	if x.by == nil {
+		x.by = make(map[profile.MessageID]*sighting)
+	}
+	if len(x.order) == maxSightings {
+		delete(x.by, x.order[0])
+		x.order = x.order[1:]
+	}
+	x.order = append(x.order, id)
+	x.by[id] = &sighting{at: now, first: h}
+}
+
+// countAlone counts the messages that came before a time and that only one host has sent,
+// although another one had sent everything that it has.
+func (x *sightings) countAlone(hosts []*hostSource, before time.Time) {
+	synced := 0
+	for _, h := range hosts {
+		h.alone = 0
+		if h.synced && !h.gone {
+			synced++
+		}
+	}
+	for _, id := range x.order {
+		if s := x.by[id]; synced >= enoughHosts && !s.shared && !s.at.After(before) {
+			s.first.alone++
+		}
+	}
+}
+
+// lag is how long another host may take to have what one has.
+func (r *hostReader) lag() time.Duration {
+	if r.stay {
+		return time.Minute
+	}
+	return 0
+}
