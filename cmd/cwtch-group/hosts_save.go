@@ -33,7 +33,11 @@ func (r *hostReader) saveLocked(ctx context.Context, read bool) error {
 			g.Printed.Add(r.messages.shown)
 		}
 		for _, h := range r.hosts {
-			h.saveStatus(g.Serverless.Host(h.board))
+			known := g.Serverless.Host(h.board)
+			h.saveStatus(known)
+			if known != nil && h.synced && len(r.sight.order) > 0 { // there was something to compare
+				known.Alone = h.alone
+			}
 			if !read || len(r.pending) > 0 {
 				continue
 			}
@@ -63,9 +67,6 @@ func (h *hostSource) saveStatus(known *profile.Host) {
 	}
 	if !h.failed.IsZero() && !h.up {
 		known.NoteFailed(h.failed, h.err)
-	}
-	if h.synced {
-		known.Alone = h.alone
 	}
 }
 

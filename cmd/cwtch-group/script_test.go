@@ -17,11 +17,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/limits"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage/storagetest"
 )
 
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	if os.Getenv(hostVariable) != "" {
+		serveTestHost()
+		return
+	}
 	testscript.Main(m, map[string]func(){"cwtch-group": main})
 }
 
@@ -115,8 +120,12 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func startRelay(network onion.Network, keys *identity.Server) (*relay.Server, error) {
+	return startRelayOn(network, keys, storagetest.NewMemory())
+}
+
+func startRelayOn(network onion.Network, keys *identity.Server, store storage.Store) (*relay.Server, error) {
 	return relay.Start(context.Background(), relay.Config{
-		Network: network, Keys: keys, Store: storagetest.NewMemory(),
+		Network: network, Keys: keys, Store: store,
 		Limits: limits.Limits{
 			Connections: 100, ConnectionsPerSecond: 1000,
 			HandshakeTimeout: time.Minute, IdleTimeout: time.Hour,
