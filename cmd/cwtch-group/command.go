@@ -54,6 +54,7 @@ func listCommands() []command {
 		{"peer add", `"NAME" server:…|ADDR`, "add a core peer to a group that this profile made, and tell the members", peerHelp, 2, nil, (*app).runPeerAdd},
 		{"peer remove", `"NAME" ADDR`, "remove a core peer from a group that this profile made, and tell the members", peerHelp, 2, nil, (*app).runPeerRemove},
 		{"peer announce", `"NAME"`, "send the list of core peers to the members again", peerHelp, 1, nil, (*app).runPeerAnnounce},
+		{"bot", `[-settle D] [-rate N] [-announce D] "NAME"`, "bring to each core peer what it lacks, and announce the core peers, until ^C", botHelp, 1, botFlags, (*app).runBot},
 		{"local", `ADDR DIR|tor`, "reach a server that runs on this machine without Tor", localHelp, 2, nil, (*app).runLocal},
 		{"rename", `"NAME" "NEW"`, "rename a group, for yourself only", renameHelp, 2, nil, (*app).runRename},
 		{"leave", `"NAME"`, "forget a group and its key", leaveHelp, 1, nil, (*app).runLeave},
@@ -84,6 +85,9 @@ type options struct {
 	all        bool
 	n          int
 	timeout    time.Duration
+	settle     time.Duration
+	rate       int
+	announce   time.Duration
 }
 
 func (o *options) addCommon(fs *flag.FlagSet) {
@@ -124,6 +128,12 @@ func followFlags(o *options, fs *flag.FlagSet) {
 	fs.BoolVar(&o.all, "all", false, "")
 	fs.IntVar(&o.n, "n", 0, "")
 	fs.DurationVar(&o.timeout, "timeout", 0, "")
+}
+
+func botFlags(o *options, fs *flag.FlagSet) {
+	fs.DurationVar(&o.settle, "settle", 2*time.Minute, "")
+	fs.IntVar(&o.rate, "rate", 600, "")
+	fs.DurationVar(&o.announce, "announce", 24*time.Hour, "")
 }
 
 // app is one run of a command.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
@@ -26,7 +27,7 @@ func hostOrder(g *profile.Group, isLocal func(identity.Onion) bool) []identity.O
 		switch {
 		case isLocal(h.Board):
 			return 0
-		case h.IsUp():
+		case !h.Down:
 			return 1
 		}
 		return 2
@@ -153,7 +154,11 @@ func (a *app) deliverToAll(ctx context.Context, s *profile.State, network *membe
 	}
 	var failed []error
 	for _, board := range boards {
-		if err := a.deliverTo(ctx, s, network, board, e); err != nil {
+		server, err := s.Server(board)
+		if err == nil {
+			err = a.deliverTo(ctx, network, server.Bundle, e)
+		}
+		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", shortServer(s, board), err))
 			continue
 		}
@@ -163,20 +168,16 @@ func (a *app) deliverToAll(ctx context.Context, s *profile.State, network *membe
 }
 
 // deliverTo posts an envelope to one host, over a connection of its own.
-func (a *app) deliverTo(ctx context.Context, s *profile.State, network *memberNetwork, name identity.Onion, e wire.Envelope) error {
-	server, err := s.Server(name)
-	if err != nil {
+func (a *app) deliverTo(ctx context.Context, network *memberNetwork, b bundle.Bundle, e wire.Envelope) error {
+	if err := network.start(ctx, b.Board); err != nil {
 		return err
 	}
-	if err := network.start(ctx, name); err != nil {
-		return err
-	}
-	p := &postJob{app: a, network: network, bundle: server.Bundle, parts: []string{""}, progress: &profile.Unfinished{}}
+	p := &postJob{app: a, network: network, bundle: b, parts: []string{""}, progress: &profile.Unfinished{}}
 	return a.attempt(ctx, func(ctx context.Context) error {
 		if err := p.buyTokens(ctx, 1); err != nil {
 			return err
 		}
-		board, err := a.openBoard(ctx, network, name)
+		board, err := a.openBoard(ctx, network, b.Board)
 		if err != nil {
 			return err
 		}

@@ -22,6 +22,12 @@ been away. "only here" counts the messages that only it had when the group was l
 	peerHelp = `The list of core peers is signed with a key that only the profile which made the group has. Members take over a
 newer list when they read it in the group, or when they join again with a new invite.`
 
+	botHelp = `-settle D     give replication between the core peers this time before doing its work; default: 2m
+-rate N       bring at most N messages an hour to each core peer, after the first 30; default: 600
+-announce D   announce the list of core peers this often, or 0: only when it has changed; default: 24h
+It brings messages of the last 7 days that a member has signed, each with a token of its own. It prints no
+messages. One bot can serve a group for each profile; with two for a group, the work is done twice at worst.`
+
 	localHelp = `ADDR is the address of the server or the beginning of it. DIR is its directory, servers/NAME in the data
 directory of the relay, which the same user must run. "tor" in place of DIR goes back to Tor.`
 

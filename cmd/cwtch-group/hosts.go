@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,8 @@ type hostReader struct {
 	startHost func(*hostSource)       // reads a host; r.mu is held
 
 	mu       sync.Mutex
-	ended    bool // run is about to return
+	ended    bool    // run is about to return
+	bridge   *bridge // of a bot, which prints no messages; otherwise nil
 	hosts    []*hostSource
 	list     bundle.HostList
 	pending  []openedMessage // not printed yet
@@ -69,6 +71,7 @@ type hostReader struct {
 // hostSource is one host of the group.
 type hostSource struct {
 	board  identity.Onion
+	bundle bundle.Bundle
 	label  string // beginning of the address
 	reader *client.Reader
 	stop   context.CancelFunc
@@ -88,23 +91,19 @@ type hostSource struct {
 // isAwaited reports whether messages wait for what the host sends.
 func (h *hostSource) isAwaited() bool { return (h.connecting || h.replaying) && !h.slow && !h.gone }
 
-// newHostReader prepares to print a server-less group.
-func (a *app) newHostReader(ctx context.Context, s *profile.State, g *profile.Group, fromStart bool) (*hostReader, error) {
+// position is how far a host was read.
+type position = client.Position
+
+// newHostReader prepares to read a server-less group, each host from a position.
+func (a *app) newHostReader(ctx context.Context, s *profile.State, g *profile.Group, from func(*profile.Host) position) (*hostReader, error) {
 	r := &hostReader{
 		app: a, group: g.Group.ID, messages: newHostMessages(g), network: a.newNetwork(s), waits: a.waits, said: -1,
 		printer: printer{a, a.newNames(ctx, s.Identity.Onion(), g), time.Local},
 		list:    g.Serverless.List, headTime: g.Serverless.HeadTime,
 	}
-	r.messages.printed = g.Printed
-	if fromStart {
-		r.messages.printed = g.Printed.WithoutMessages()
-	}
+	r.messages.printed = g.Printed.WithoutMessages()
 	for _, h := range g.Serverless.Hosts {
-		position := h.Read
-		if fromStart {
-			position = nil
-		}
-		if err := r.addHost(s, h.Board, position); err != nil {
+		if err := r.addHost(s, h.Board, from(h)); err != nil {
 			return nil, err
 		}
 	}
@@ -118,7 +117,7 @@ func (r *hostReader) addHost(s *profile.State, board identity.Onion, from client
 		return fmt.Errorf("read group: %w", err)
 	}
 	r.hosts = append(r.hosts, &hostSource{
-		board: board, label: shortServer(s, board), reader: client.NewReader(server.History, from), connecting: true,
+		board: board, bundle: server.Bundle, label: shortServer(s, board), reader: client.NewReader(server.History, from), connecting: true,
 	})
 	return nil
 }
@@ -132,6 +131,12 @@ func (r *hostReader) run(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		h.stop = cancel
 		r.running.Go(func() { r.readHost(ctx, h) })
+		if r.bridge != nil {
+			r.running.Go(func() { r.bringMessages(ctx, h) })
+		}
+	}
+	if r.bridge != nil {
+		r.running.Go(func() { r.announceHosts(ctx) })
 	}
 	r.mu.Lock()
 	for _, h := range r.hosts {
@@ -254,7 +259,9 @@ func (r *hostReader) takeEvent(ctx context.Context, h *hostSource, e client.Even
 		return err
 	}
 	if o, ok := r.messages.openEvent(e); ok {
-		r.takeMessage(h, o)
+		if err := r.takeMessage(h, o); err != nil {
+			return err
+		}
 	}
 	if (e.Kind == client.Count || e.Kind == client.Replayed) && e.Left == 0 {
 		r.noteSynced(h)
@@ -263,21 +270,29 @@ func (r *hostReader) takeEvent(ctx context.Context, h *hostSource, e client.Even
 }
 
 // takeMessage takes in a message, unless another host has sent it or it was printed.
-func (r *hostReader) takeMessage(h *hostSource, o openedMessage) {
+// Its errors are final.
+func (r *hostReader) takeMessage(h *hostSource, o openedMessage) error {
 	if r.messages.printed.Has(o.id) {
-		return
+		return nil
 	}
 	fresh := r.messages.noteSeen(o.id)
 	r.sight.note(o.id, h, fresh, time.Now())
+	if r.bridge != nil {
+		return r.noteBridged(h, o)
+	}
 	if fresh {
 		r.pending = append(r.pending, o)
 	}
+	return nil
 }
 
 // noteSynced notes that a host has sent everything. r.mu is held.
 func (r *hostReader) noteSynced(h *hostSource) {
 	h.connecting, h.replaying, h.slow, h.up, h.err, h.seen = false, false, false, true, nil, time.Now()
 	r.sayHosts()
+	if r.bridge != nil {
+		r.bridge.wake()
+	}
 	if h.synced {
 		return
 	}
@@ -356,27 +371,24 @@ func (r *hostReader) sayHosts() {
 }
 
 // printInTime prints what is pending if no host is waited for, and otherwise has it
-// printed a little later. r.mu is held. Its errors are final.
+// printed a little later. Now and then it saves. r.mu is held. Its errors are final.
 func (r *hostReader) printInTime(ctx context.Context) error {
-	if len(r.pending) == 0 && time.Since(r.saved) < saveEvery {
+	awaited := slices.ContainsFunc(r.hosts, (*hostSource).isAwaited)
+	switch {
+	case len(r.pending) == 0:
+	case !awaited:
+		if err := r.printPending(); err != nil {
+			return err
+		}
+	case r.timer == nil && r.synced > 0:
+		r.timer = time.AfterFunc(r.waits.patience, func() { r.printLate(ctx) })
+	}
+	if !r.stay || time.Since(r.saved) < saveEvery {
 		return nil
 	}
-	for _, h := range r.hosts {
-		if h.isAwaited() {
-			if r.timer == nil && r.synced > 0 && len(r.pending) > 0 {
-				r.timer = time.AfterFunc(r.waits.patience, func() { r.printLate(ctx) })
-			}
-			return nil
-		}
-	}
-	if err := r.printPending(); err != nil {
-		return err
-	}
-	if r.stay && time.Since(r.saved) >= saveEvery {
-		r.saved = time.Now()
-		if err := r.saveLocked(ctx, true); err != nil {
-			return final{err}
-		}
+	r.saved = time.Now()
+	if err := r.saveLocked(ctx, true); err != nil {
+		return final{err}
 	}
 	return nil
 }

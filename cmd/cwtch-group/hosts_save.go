@@ -24,6 +24,14 @@ func (r *hostReader) save(ctx context.Context, read bool) error {
 // pending: what was not printed must come again.
 func (r *hostReader) saveLocked(ctx context.Context, read bool) error {
 	r.sight.countAlone(r.hosts, time.Now().Add(-r.lag()))
+	advance := read && len(r.pending) == 0
+	if r.bridge != nil {
+		done, err := r.saveBridge()
+		if err != nil {
+			return err
+		}
+		advance = done
+	}
 	err := r.app.profile.Update(context.WithoutCancel(ctx), func(s *profile.State) error {
 		g, err := s.Group(r.group)
 		if err != nil {
@@ -38,10 +46,10 @@ func (r *hostReader) saveLocked(ctx context.Context, read bool) error {
 			if known != nil && h.synced && len(r.sight.order) > 0 { // there was something to compare
 				known.Alone = h.alone
 			}
-			if !read || len(r.pending) > 0 {
+			if !advance {
 				continue
 			}
-			if err := s.AdvanceHost(g, h.board, profile.HostSession{Reader: h.reader}); err != nil {
+			if err := s.AdvanceHost(g, h.board, profile.HostSession{Reader: h.reader, Bridged: r.bridge != nil}); err != nil {
 				return err
 			}
 		}
@@ -107,24 +115,32 @@ func (r *hostReader) changeHosts(s *profile.State) error {
 		return err
 	}
 	r.list = g.Serverless.List
+	from := func(h *profile.Host) position { return h.Read }
+	if r.bridge != nil {
+		from = bridgeFrom(g)
+	}
 	known := make(map[identity.Onion]bool)
 	for _, h := range r.hosts {
-		if !h.gone && g.Serverless.Host(h.board) == nil {
+		now := g.Serverless.Host(h.board)
+		if !h.gone && (now == nil || r.bridge != nil && from(now) == nil) { // left, or is read anew
 			h.gone, h.up = true, false
 			h.stop()
 		}
-		known[h.board] = !h.gone
+		known[h.board] = known[h.board] || !h.gone
 	}
 	for _, h := range g.Serverless.Hosts {
 		if known[h.Board] {
 			continue
 		}
-		if err := r.addHost(s, h.Board, h.Read); err != nil {
+		if err := r.addHost(s, h.Board, from(h)); err != nil {
 			return err
 		}
 		if !r.ended {
 			r.startHost(r.hosts[len(r.hosts)-1])
 		}
+	}
+	if r.bridge != nil {
+		r.bridge.wake()
 	}
 	r.app.progress.Note("the core peers of %q have changed: there are %d now", r.messages.name, len(g.Serverless.Hosts))
 	return nil

@@ -56,7 +56,7 @@ func (a *app) runPeerList(ctx context.Context, args []string) error {
 			seen := h.Seen.UTC()
 			f.Seen = &seen
 		}
-		if !h.IsUp() {
+		if h.Down {
 			failed := h.Failed.UTC()
 			f.Failed, f.Error = &failed, h.Error
 		}

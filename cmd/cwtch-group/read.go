@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
@@ -53,9 +54,17 @@ func (a *app) startReading(ctx context.Context, name string, fromStart bool) (r 
 		return nil, nil, fmt.Errorf("read group: %w", err)
 	}
 	if g.Serverless != nil {
-		hosts, err := a.newHostReader(ctx, s, g, fromStart)
+		hosts, err := a.newHostReader(ctx, s, g, func(h *profile.Host) position {
+			if fromStart {
+				return nil
+			}
+			return h.Read
+		})
 		if err != nil {
 			return nil, nil, err
+		}
+		if !fromStart {
+			hosts.messages.printed = g.Printed
 		}
 		return hosts, hosts.network.Close, nil
 	}

@@ -67,6 +67,7 @@ type hostEntry struct {
 	Board         identity.Onion
 	Read, Bridged client.Position `json:",omitempty"`
 	Seen, Failed  int64           `json:",omitempty"` // Unix seconds
+	Down          bool            `json:",omitempty"`
 	Error         string          `json:",omitempty"`
 	Alone         int             `json:",omitempty"`
 }
@@ -187,7 +188,7 @@ func (e groupEntry) toServerless(l bundle.HostList) (*Serverless, error) {
 		}
 		x.Hosts = append(x.Hosts, &Host{
 			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
-			Seen: fromUnix(h.Seen), Failed: fromUnix(h.Failed), Error: h.Error, Alone: h.Alone,
+			Seen: fromUnix(h.Seen), Failed: fromUnix(h.Failed), Down: h.Down, Error: h.Error, Alone: h.Alone,
 		})
 	}
 	if len(x.Hosts) != len(l.Hosts) {
@@ -260,7 +261,7 @@ func (x *Serverless) toEntry(e *groupEntry) {
 	for _, h := range x.Hosts {
 		e.Hosts = append(e.Hosts, hostEntry{
 			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
-			Seen: toUnix(h.Seen), Failed: toUnix(h.Failed), Error: h.Error, Alone: h.Alone,
+			Seen: toUnix(h.Seen), Failed: toUnix(h.Failed), Down: h.Down, Error: h.Error, Alone: h.Alone,
 		})
 	}
 }

@@ -46,23 +46,17 @@ type Host struct {
 
 	Seen   time.Time // when it last answered; zero if never
 	Failed time.Time // when it last did not; zero if never
+	Down   bool      // it did not when it was last asked
 	Error  string    // why
 	Alone  int       // messages that no other host had when they were read
 }
 
-// IsUp reports whether the host answered when it was last asked, or was never asked.
-func (h *Host) IsUp() bool { return !h.Failed.After(h.Seen) }
-
 // NoteSeen notes that the host answered.
-func (h *Host) NoteSeen(now time.Time) { h.Seen = now.Truncate(time.Second) }
+func (h *Host) NoteSeen(now time.Time) { h.Seen, h.Down = now.Truncate(time.Second), false }
 
 // NoteFailed notes that the host did not answer as it should.
 func (h *Host) NoteFailed(now time.Time, err error) {
-	h.Failed = now.Truncate(time.Second)
-	if h.Failed.Equal(h.Seen) {
-		h.Failed = h.Failed.Add(time.Second) // it is what happened last
-	}
-	h.Error = err.Error()
+	h.Failed, h.Down, h.Error = now.Truncate(time.Second), true, err.Error()
 	for len(h.Error) > maxHostError {
 		_, size := utf8.DecodeLastRuneInString(h.Error)
 		h.Error = h.Error[:len(h.Error)-size]

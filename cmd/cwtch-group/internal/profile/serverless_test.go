@@ -78,7 +78,7 @@ func TestServerlessGroupSurvives(t *testing.T) {
 		len(g.Serverless.Hosts) != 2 || g.InviteText() != view(t, p).Groups[0].InviteText() || !strings.HasPrefix(g.InviteText(), "serverless1:") {
 		t.Errorf("group %+v", g.Serverless)
 	}
-	if h.Alone != 3 || !h.Seen.Equal(now) || h.IsUp() || len(h.Error) != maxHostError || fmt.Sprint(h.Read) != fmt.Sprint(read) {
+	if h.Alone != 3 || !h.Seen.Equal(now) || !h.Down || len(h.Error) != maxHostError || fmt.Sprint(h.Read) != fmt.Sprint(read) {
 		t.Errorf("host %+v", h)
 	}
 	if g.Printed.Has(MessageID{0, 0}) || !g.Printed.Has(MessageID{1, 0}) || g.Printed.Max() != maxHostPrinted {
