@@ -47,7 +47,7 @@ type testHost struct {
 func newHostsTest(t *testing.T, n int) *hostsTest {
 	t.Helper()
 	x := &hostsTest{T: t, dir: t.TempDir(), waits: waits{
-		patience: 50 * time.Millisecond, second: time.Minute, others: 50 * time.Millisecond, attempt: time.Minute,
+		patience: time.Minute, second: time.Minute, others: time.Minute, attempt: time.Minute, // for hosts that answer
 	}}
 	x.registry = filepath.Join(x.dir, "net")
 	var err error
@@ -425,6 +425,7 @@ func TestSlowHostHoldsUpNobody(t *testing.T) {
 	for name, serve := range map[string]func(*tapir.Conn) error{"endless": endless, "silent": silent} {
 		t.Run(name, func(t *testing.T) {
 			x := newHostsTest(t, 3)
+			x.waits.patience, x.waits.others = 50*time.Millisecond, 50*time.Millisecond
 			x.withdraw(1)
 			x.withdraw(2)
 			x.run("alice", "post", "club", "one")

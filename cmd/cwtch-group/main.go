@@ -13,6 +13,13 @@
 //	cwtch-group nick "book club" nn44k7tk Anna    call a member Anna
 //	cwtch-group rename "book club" books
 //	cwtch-group leave books
+//	cwtch-group create -serverless -core-peer server:… -core-peer server:… "night shift"
+//	cwtch-group peer list "night shift"           see which core peers answer
+//	cwtch-group peer add "night shift" server:…
+//	cwtch-group peer remove "night shift" ADDR
+//	cwtch-group peer announce "night shift"       tell the members again
+//	cwtch-group bot "night shift"                 keep the core peers at the same state
+//	cwtch-group local ADDR DIR                    reach an own server without Tor
 //	cwtch-group list
 //	cwtch-group version
 //

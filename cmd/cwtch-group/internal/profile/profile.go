@@ -7,6 +7,8 @@
 //	profile.json   everything below; mode 0600, replaced as a whole
 //	lock           held while profile.json is read and replaced
 //	post.lock      held while a command posts; see [Profile.LockPosting]
+//	bot-ID.json    what the bot of a group knows; see [Bot]
+//	bot-ID.lock    held by the bot
 //	tor/           data directory of tor, so that the next start is fast
 //	tor.lock       held while a tor uses it
 //
