@@ -266,7 +266,7 @@ func (x *hostsTest) replaceHost(i int, serve func(*tapir.Conn) error) {
 				defer nc.Close()
 				defer context.AfterFunc(ctx, func() { nc.Close() })()
 				if c, err := tapir.Server(ctx, nc, x.hosts[i].keys.Board); err == nil {
-					serve(c) //nolint:errcheck // the client has gone
+					serve(c)
 				}
 			})
 		}

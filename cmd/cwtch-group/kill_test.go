@@ -79,7 +79,7 @@ func (x *hostsTest) startProcess(i int) (kill func()) {
 	kill = func() {
 		once.Do(func() {
 			cmd.Process.Kill() // SIGKILL
-			cmd.Wait()         //nolint:errcheck // it was killed
+			cmd.Wait()
 			stdin.Close()
 		})
 	}
