@@ -30,7 +30,7 @@ func openCopy(t *testing.T, file string) *Profile {
 // A file that an earlier release wrote is read, and keeps everything when it is
 // written in the present format.
 func TestFormatsOnDisk(t *testing.T) {
-	for _, file := range []string{"version2.json", "version3.json"} {
+	for _, file := range []string{"version2.json", "version3.json", "version4.json"} {
 		t.Run(file, func(t *testing.T) {
 			p := openCopy(t, file)
 			check := func() {
@@ -44,9 +44,12 @@ func TestFormatsOnDisk(t *testing.T) {
 					len(members) != 2 || members[0].Name != "nn44k7tk" || string(g.Group.Invite().GroupName) != "book club" {
 					t.Fatalf("server %+v, group %+v, members %+v", server, g, members)
 				}
-				if file == "version3.json" && (members[0].Nick != "Anna" || g.Unfinished == nil || g.Unfinished.Done != 1 ||
+				if file != "version2.json" && (members[0].Nick != "Anna" || g.Unfinished == nil || g.Unfinished.Done != 1 ||
 					string(g.Unfinished.Pending.Signature) != "signature" || !g.Unfinished.Fits(unfinishedText, g.Unfinished.Begun)) {
 					t.Fatalf("members %+v, unfinished %+v", members, g.Unfinished)
+				}
+				if file == "version4.json" {
+					checkServerless(t, s)
 				}
 			}
 			check()
@@ -55,6 +58,22 @@ func TestFormatsOnDisk(t *testing.T) {
 			}
 			check()
 		})
+	}
+}
+
+// checkServerless checks what version4.json has in addition.
+func checkServerless(t *testing.T, s *State) {
+	t.Helper()
+	g, err := s.FindGroup("club")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, at := g.Serverless, time.Unix(1_800_000_000, 0)
+	if h := x.Hosts[1]; x.Manager == nil || x.Manager.Onion() != g.Group.Server || x.List.Serial != 1 || !x.HeadTime.Equal(at) ||
+		!h.Seen.Equal(at) || !h.Failed.Equal(at.Add(time.Second)) || !h.Down || h.Error != "gone" || h.Alone != 3 ||
+		h.Read.Last().Number != 30 || h.Bridged.Last().Number != 30 || x.Hosts[0].Read != nil || !g.Printed.Has(MessageID{1}) ||
+		s.Servers[1].Local != "/home/alice/relay/servers/main" {
+		t.Fatalf("group %+v, host %+v", x, h)
 	}
 }
 
