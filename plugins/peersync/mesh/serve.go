@@ -1,0 +1,219 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/negentropy"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
+)
+
+const (
+	// maxRequests is how many requests of a repair may wait, maxRequestBytes how long they may
+	// be together. An initiator has at most maxSessions, and those of a repair that it has given up.
+	maxRequests     = 2*maxSessions + 2
+	maxRequestBytes = 5 << 20
+	// workRate is how many bytes of repairs are worked on in a second for each peer, those
+	// that come and those that are the answer; workBurst is how many may be at once. Each
+	// message counts workMessage bytes more.
+	workRate    = 512 << 10
+	workBurst   = 8 << 20
+	workMessage = 4 << 10
+	// maxServed is how many keys a window may have here. The ids of all of them fit into an
+	// answer.
+	maxServed = 2 * windowKeys
+	// copyRatio is how many times more keys one end has of a window that is copied, copyLeast
+	// how many it has at least. A window with more than maxCompared keys is always copied.
+	copyRatio   = 20
+	copyLeast   = 256
+	maxCompared = 3 * windowKeys / 2
+)
+
+// workBudget bounds how much work a peer makes.
+type workBudget struct {
+	left int // may be less than 0
+	at   time.Duration
+}
+
+// mayGo reports whether there is something left of the budget.
+func (b *workBudget) mayGo(now time.Duration) bool {
+	earned := (now - b.at).Seconds() * workRate
+	b.left, b.at = int(min(float64(b.left)+earned, workBurst)), now
+	return b.left >= 0
+}
+
+func (b *workBudget) charge(size int) { b.left -= size + workMessage }
+
+// serving is what the initiator of the other end has asked for.
+type serving struct {
+	requests []message
+	bytes    int             // of their payloads
+	open     []storage.Range // windows whose sessions are to be opened
+	repair   uint64          // that they belong to
+	whole    uint64          // repair that covers everything; 0: none since everything was wanted
+	copies   bool            // a copy was promised, and its end not told
+}
+
+// noteRequest keeps a message of the initiator until it is its turn.
+func (p *peer) noteRequest(m message) {
+	s := &p.serving
+	s.bytes += len(m.payload)
+	if len(s.requests) == maxRequests || s.bytes > maxRequestBytes {
+		p.fault("it sent more requests than a repair has, without waiting for the answers")
+		return
+	}
+	s.requests = append(s.requests, m)
+}
+
+// serveTwin answers what the initiator has asked for.
+func (r *replicator) serveTwin(ctx context.Context, p *peer) {
+	s := &p.serving
+	for steps := 0; p.isUsable() && r.flushOutbox(ctx, p) && p.work.mayGo(r.now) && len(s.requests)+len(s.open) > 0; steps++ {
+		if steps == stepsAtOnce {
+			r.more = true
+			return
+		}
+		if len(s.open) > 0 {
+			if !r.openSession(ctx, p, s.open[0]) {
+				return
+			}
+			takeFront(&s.open, 1)
+			continue
+		}
+		m := s.requests[0]
+		if !r.answerRequest(ctx, p, m) {
+			return
+		}
+		s.bytes -= len(m.payload)
+		takeFront(&s.requests, 1)
+	}
+	if s.copies && p.isUsable() && p.transfer.isCopied() && p.outbox == nil {
+		s.copies = !r.send(ctx, p, message{kind: typeCopied, repair: s.repair})
+	}
+}
+
+// answerRequest answers a message of the initiator, and reports whether it could.
+func (r *replicator) answerRequest(ctx context.Context, p *peer, m message) bool {
+	switch m.kind {
+	case typeCompare:
+		return r.answerCompare(ctx, p, m)
+	case typeSession:
+		return r.answerSession(ctx, p, m)
+	case typeDone:
+		p.schedule.doneAt, p.schedule.done = r.now, true
+		if m.flag && m.repair == p.serving.whole {
+			p.schedule.whole, p.tail.valid = false, p.tail.loaded
+		}
+	}
+	return true
+}
+
+// answerCompare says which windows differ, and what is to be done about each.
+func (r *replicator) answerCompare(ctx context.Context, p *peer, m message) bool {
+	s := &p.serving
+	differing, err := negentropy.Differing(ctx, negentropy.ForPeer(r.host, p.number), m.in, m.payload)
+	if errors.Is(err, negentropy.ErrInvalid) || len(differing) > maxWindows {
+		p.fault("it sent a comparison that is not Negentropy")
+		return false
+	}
+	var sums []peersync.Sum
+	if err == nil && len(differing) > 0 {
+		sums, err = r.host.RangeSum(ctx, p.number, differing)
+	}
+	if err != nil {
+		return false
+	}
+	p.work.charge(len(m.payload))
+	s.repair, s.open, s.copies = m.repair, nil, false
+	if s.whole = 0; m.in.Hi == (storage.Key{}) {
+		s.whole = m.repair
+	}
+	p.transfer.copies = nil
+	answer := message{kind: typeDiffer, repair: m.repair}
+	for i, in := range differing {
+		here, there := sums[i].Count, m.perPart
+		switch {
+		case isLopsided(here, there) && p.takes:
+			s.copies = true
+			p.transfer.addCopy(in)
+		case isLopsided(there, here) && p.gives:
+			answer.copies = append(answer.copies, in)
+		case here <= maxServed:
+			s.open = append(s.open, in)
+		}
+	}
+	answer.sessions, answer.flag = uint64(len(s.open)), s.copies
+	r.send(ctx, p, answer)
+	return true
+}
+
+// isLopsided reports whether one end has so many more keys that it copies all of them.
+func isLopsided(more, less uint64) bool {
+	return more > less && (more >= copyLeast && more/copyRatio >= less || more > maxCompared)
+}
+
+// openSession sends the first message of a session, which the other end goes on with.
+func (r *replicator) openSession(ctx context.Context, p *peer, in storage.Range) bool {
+	payload, err := negentropy.Initiate(ctx, negentropy.ForPeer(r.host, p.number), in)
+	switch {
+	case errors.Is(err, negentropy.ErrTooLarge):
+		payload = nil
+	case err != nil:
+		return false
+	}
+	p.work.charge(len(payload))
+	r.send(ctx, p, message{kind: typeAnswer, repair: p.serving.repair, in: in, payload: payload})
+	return true
+}
+
+// answerSession answers a message of a session.
+func (r *replicator) answerSession(ctx context.Context, p *peer, m message) bool {
+	sums, err := r.host.RangeSum(ctx, p.number, []peersync.Range{m.in})
+	if err != nil {
+		return false
+	}
+	var payload []byte
+	if sums[0].Count <= maxServed {
+		payload, err = negentropy.Respond(ctx, negentropy.ForPeer(r.host, p.number), m.in, m.payload)
+	}
+	switch {
+	case errors.Is(err, negentropy.ErrInvalid):
+		p.fault("it sent a request that is not Negentropy")
+		return false
+	case errors.Is(err, negentropy.ErrTooLarge):
+		payload = nil
+	case err != nil:
+		return false
+	}
+	p.work.charge(len(m.payload) + len(payload))
+	r.send(ctx, p, message{kind: typeAnswer, repair: m.repair, in: m.in, payload: payload})
+	return true
+}
+
+// send sends a message, now or when the link takes it. It reports false if another one waits.
+func (r *replicator) send(ctx context.Context, p *peer, m message) bool {
+	if !r.flushOutbox(ctx, p) {
+		return false
+	}
+	p.outbox = m.encode()
+	r.flushOutbox(ctx, p)
+	return true
+}
+
+// flushOutbox sends the message that waits, and reports whether none waits any more.
+func (r *replicator) flushOutbox(ctx context.Context, p *peer) bool {
+	if p.outbox == nil {
+		return true
+	}
+	if r.now < p.outboxAt {
+		return false
+	}
+	if r.host.Send(ctx, p.number, p.outbox) != nil {
+		p.outboxAt = r.now + retryWait
+		return false
+	}
+	p.outbox = nil
+	return true
+}
