@@ -8,6 +8,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
+	"github.com/cwtch-relay/cwtch-relay/plugins/peersync/mesh"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -19,7 +20,7 @@ var update = flag.Bool("update", false, "write the generated pages")
 
 func TestGenerated(t *testing.T) {
 	for page, want := range map[string]string{
-		"configuration.md": config.Markdown([]plugin.Description{bolt.Plugin().Describe(), sqlite.Plugin().Describe()}),
+		"configuration.md": config.Markdown([]plugin.Description{bolt.Plugin().Describe(), sqlite.Plugin().Describe(), mesh.Plugin().Describe()}),
 		"metrics.md":       metrics.Markdown(),
 	} {
 		if *update {

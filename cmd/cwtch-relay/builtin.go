@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
+	"github.com/cwtch-relay/cwtch-relay/plugins/peersync/mesh"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/bolt"
 	"github.com/cwtch-relay/cwtch-relay/plugins/storage/sqlite"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -13,7 +14,7 @@ import (
 
 // builtInPlugins are the plugins that come with the relay.
 func builtInPlugins() []plugin.Plugin {
-	return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin()}
+	return []plugin.Plugin{bolt.Plugin(), sqlite.Plugin(), mesh.Plugin()}
 }
 
 func builtInDescriptions() (out []plugin.Description) {

@@ -18,7 +18,7 @@ const (
 	minWindows = 16
 	maxWindows = peersync.MaxRanges
 	// maxSessions is how many sessions wait for an answer at a time. Each answer may have a
-	// megabyte, and MaxQueued of them fit into the queue of the other end.
+	// megabyte; what the queue of the other end does not take, waits there.
 	maxSessions = 4
 	// maxFirstAnswer bounds the answer that opens a session: 16 fingerprints or 31 ids.
 	maxFirstAnswer = 2 << 10
