@@ -15,6 +15,17 @@
 // without a token, and reach readers as posts do. Each append has room for posts first and
 // takes at most an eighth of its size from peers, so neither keeps the other out.
 //
+// # Clients that change replicas
+//
+// A client names an envelope, and a replay begins there. If the board has replicas, the client may
+// have that envelope from another one, which got it before others that were here already. The
+// board cannot tell such a client from one of its own. So a replay begins at what was shown here
+// [ReplicationHours] before the envelope was born, and clients drop what they know by its
+// signature. A client that asks each replica only from what it has from there needs none of that. A
+// table says which entry was the first of each hour (overlap.go). It is written before the entry is shown,
+// and what it does not know makes a replay begin earlier. It believes the clock: if that
+// is ahead by more than the overlap, a replay may begin too late until the clock is right.
+//
 // # The log
 //
 // The store numbers the envelopes. A [Cursor] is a position in that numbering.
@@ -87,6 +98,11 @@ type Config struct {
 	// before and after every append and must be quick.
 	Check func() error
 
+	// HoursFile is where the board keeps its table of hours while it has replicas; see
+	// [Board.SetReplicated].
+	HoursFile string
+	Now       func() time.Time // the clock of that table; time.Now
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -108,6 +124,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RecentBytes == 0 {
 		c.RecentBytes = 8 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -138,6 +157,8 @@ type Board struct {
 
 	readSlots *semaphore.Weighted // bounds the calls that are made for readers
 	findSlots *semaphore.Weighted // bounds those of them that look for a signature
+
+	hours atomic.Pointer[hourTable] // nil while the board has no replicas
 
 	failure     atomic.Pointer[error] // why the board refuses to serve; set once
 	lastRefusal atomic.Pointer[error] // why the last batch was refused; nil if it was not
@@ -337,6 +358,7 @@ func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 		if err != nil {
 			return fmt.Errorf("read the log from %d: %w", from, b.failIfCorrupt(err))
 		}
+		b.noteHour()
 		entries := entriesUpTo(last, page.Entries)
 		if len(entries) == 0 {
 			b.tail.skipTo(last)

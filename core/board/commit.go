@@ -120,6 +120,7 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	}
 	b.appendMu.Lock()
 	defer b.appendMu.Unlock()
+	b.noteHour()
 	outcomes, repeated, err := b.appendBatch(ctx, records)
 	if err != nil {
 		b.logRefused(len(batch), b.failIfCorrupt(err))

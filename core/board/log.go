@@ -124,7 +124,10 @@ func (b *Board) End() Position {
 }
 
 // FloorRose tells the board that the store has pruned what was born before its floor.
-func (b *Board) FloorRose() { b.tail.forgetEntries() }
+func (b *Board) FloorRose() {
+	b.tail.forgetEntries()
+	b.pruneHours()
+}
 
 // Cursor is a reader's place in the log. It belongs to one goroutine.
 type Cursor struct {

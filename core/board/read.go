@@ -111,6 +111,8 @@ func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
 // the beginning of the log if no envelope has it. An envelope that is stored and not
 // shown yet is found right behind the end of the log. The search is not repeated,
 // because a client chose the signature.
+//
+// If the board has replicas, the position is that of an earlier envelope; see [Board.SetReplicated].
 func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if err := b.Err(); err != nil {
 		return 0, err
@@ -120,9 +122,12 @@ func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error)
 			return b.store.Find(ctx, signature)
 		})
 		if err == nil {
-			return min(seq, b.tail.lastSeq()+1), nil
+			start, err := b.findOverlap(ctx, min(seq, b.tail.lastSeq()+1))
+			if err != nil || start > 0 {
+				return start, err
+			}
 		}
-		if !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
+		if err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrTooLarge) {
 			return 0, fmt.Errorf("find the last commit: %w", b.failIfCorrupt(err))
 		}
 	}

@@ -64,6 +64,7 @@
 //	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
 //	DATA_DIR/servers/NAME/retention  what removals go by: up to which hour the server has run, and when it last removed something
 //	DATA_DIR/servers/NAME/peers.json  the numbers of its peers, and what they have used up of their quotas
+//	DATA_DIR/servers/NAME/hours.json  while it has peers: the first entry of each hour
 //	DATA_DIR/servers/NAME/storage the directory of its storage plugin
 //	DATA_DIR/servers/NAME/KIND/INSTANCE          that of any other plugin
 //	DATA_DIR/servers/NAME/peersync/INSTANCE.cursors  what a peersync plugin remembers

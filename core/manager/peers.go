@@ -15,6 +15,9 @@ import (
 // peersFile is where a server keeps the numbers of its peers.
 func peersFile(dir string) string { return filepath.Join(dir, "peers.json") }
 
+// hoursFile is where the board of a server keeps its table of hours.
+func hoursFile(dir string) string { return filepath.Join(dir, "hours.json") }
+
 // checkPeers finds what is wrong with peers that the configuration alone cannot tell.
 func (s *server) checkPeers(peers []PeerConfig) error {
 	for _, p := range peers {
@@ -62,6 +65,9 @@ func (m *Manager) dialBoard(ctx context.Context, s *server, peer identity.Onion)
 // setPeers changes the peers of a server that runs.
 func (m *Manager) setPeers(s *server, peers []PeerConfig) error {
 	m.updateShared(func() { s.peers = peers })
+	if b := s.board.Load(); b != nil {
+		b.SetReplicated(len(peers) > 0)
+	}
 	if r := s.replica.Load(); r != nil {
 		return r.SetPeers(plainPeers(peers))
 	}

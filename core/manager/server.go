@@ -143,8 +143,10 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err != nil {
 		return err
 	}
-	network := onion.WithSockets(m.network, s.dir)
-	r, err := relay.Open(ctx, relay.Config{Network: network, Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention), Check: files.checkFiles, Logger: log, Peer: s.findPeer})
+	r, err := relay.Open(ctx, relay.Config{
+		Network: onion.WithSockets(m.network, s.dir), Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention),
+		Check: files.checkFiles, Logger: log, Peer: s.findPeer, HoursFile: hoursFile(s.dir),
+	})
 	if err != nil {
 		return err
 	}
@@ -161,6 +163,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err == nil {
 		old = b.End().Seq > 0
 		end = startMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
+		b.SetReplicated(len(s.peers) > 0)
 		err = r.Publish(ctx)
 	}
 	if err != nil {

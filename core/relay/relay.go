@@ -80,6 +80,8 @@ type Config struct {
 	Check   func() error // see [board.Config]
 	Logger  *slog.Logger // nil discards
 
+	HoursFile string // see [board.Config]
+
 	// Peer, unless nil, returns what serves the connections of a peer of the board until they
 	// end, or nil if the name is not that of a peer. It is called for every connection.
 	Peer func(identity.Onion) func(context.Context, *tapir.Conn)
@@ -139,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		PostTimeout:  l.PostTimeout,
 		MaxJSON:      tapir.MaxPayload - wire.NewOverhead,
 		Check:        cfg.Check,
+		HoursFile:    cfg.HoursFile,
 		Logger:       cfg.Logger,
 	})
 	if err != nil {
