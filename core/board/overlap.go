@@ -134,7 +134,7 @@ func (t *hourTable) noteHour(first storage.Seq, now storage.Hour) (changed bool,
 	case isBehind(now, last.Until):
 		t.rows = []hourRow{{first, now, now}}
 		return true, errClockWentBack
-	case now <= last.Until:
+	case now < last.Until, now == last.Hour:
 		return false, nil
 	case last.First == first: // without entries so far
 		last.Hour, last.Until = now, now

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
@@ -190,4 +191,31 @@ func FuzzHistory(f *testing.F) {
 		}
 		history.Add(b)
 	})
+}
+
+// A server whose board has replicas begins a replay some way before the envelope that it was asked
+// from. That is no wrong start, and costs nothing but the envelopes.
+func TestReplaysThatBeginEarlier(t *testing.T) {
+	for _, c := range []struct{ envelopes, earlier int }{{500, 100}, {500, 1000}, {historyLength + 2000, historyLength + 1000}} {
+		b := new(oldBoard)
+		for i := range c.envelopes {
+			b.post(fmt.Sprint(i))
+		}
+		r := NewReader(NewHistory(), nil)
+		b.read(t, r)
+		for round := range 3 {
+			b.post(fmt.Sprint("new ", round))
+			r = restart(t, r)
+			from := r.ReplayFrom()
+			start := max(slices.IndexFunc(*b, func(e wire.Envelope) bool { return string(e.Signature) == string(from) })-c.earlier, 0)
+			for i, e := range (*b)[start:] {
+				if err := r.Accept(Event{Kind: Replayed, Envelope: e, Left: len(*b) - start - i - 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := r.Position().Last(); string(got.Signature) != fmt.Sprint("new ", round) || got.Number != uint64(len(*b)) {
+				t.Errorf("of %d, %d earlier: the position is %s, %d", c.envelopes, c.earlier, got.Signature, got.Number)
+			}
+		}
+	}
 }
