@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // TestPlanChangesPeersInPlace: another list of peers starts and stops nothing.
@@ -64,5 +66,51 @@ func TestPlanChangesPeersInPlace(t *testing.T) {
 		if refused := plan(a, p).Refused; len(refused) != 1 || !strings.HasPrefix(refused[0].What, want) {
 			t.Errorf("refused: %+v, want %q", refused, want)
 		}
+	}
+}
+
+// TestTableOfHoursFollowsPeers: a board keeps its table while the server has peers, from its start
+// or from a reload on.
+func TestTableOfHoursFollowsPeers(t *testing.T) {
+	peers := []PeerConfig{{Peer: replica.Peer{Name: "a", Onion: identity.NewKey().Onion()}}}
+	m, s := newLoopbackServer(t, func() error { return nil })
+	store := newStoreWith(t, "a", "b", "c")
+	hasTable := func() bool {
+		_, err := os.Lstat(hoursFile(s.dir))
+		return err == nil
+	}
+	// An envelope that is older than the table has the whole log replayed.
+	expectStart := func(want storage.Seq) {
+		t.Helper()
+		if got, err := s.board.Load().Find(t.Context(), []byte("c")); err != nil || got != want {
+			t.Errorf("a replay begins at %d, %v; want %d", got, err, want)
+		}
+	}
+	publish := func() {
+		t.Helper()
+		if err := m.publishOn(t.Context(), s, someLimits, store); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	expectStart(3)
+	if hasTable() {
+		t.Error("a server without peers has a table")
+	}
+	if err := m.setPeers(s, peers); err != nil || !hasTable() {
+		t.Errorf("no table after a reload: %v", err)
+	}
+	expectStart(1)
+	if err := m.withdrawServer(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	expectStart(1)
+	if err := m.setPeers(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	expectStart(3)
+	if err := m.withdrawServer(t.Context(), s); err != nil {
+		t.Fatal(err)
 	}
 }
