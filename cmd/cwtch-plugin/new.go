@@ -39,7 +39,7 @@ func newPlugin(_ context.Context, args []string, stdout, _ io.Writer) error {
 	case !slices.Contains(skeleton.Languages(), o.Language):
 		return command.UsageError{Text: fmt.Sprintf("there is no skeleton in %q, only in: %s; for other languages read docs/plugin-protocol.md", o.Language, command.Join(skeleton.Languages()))}
 	case !slices.Contains(kinds, o.Kind):
-		return command.UsageError{Text: fmt.Sprintf("there is no skeleton of a %q plugin, only of: %s; for stats and peersync begin with a copy of what is in examples", named[0], command.Join(kinds))}
+		return command.UsageError{Text: fmt.Sprintf("there is no skeleton of a %q plugin in %s, only of: %s", named[0], o.Language, command.Join(kinds))}
 	case o.Language != "go" && (*module != "" || *sdk != ""):
 		return command.UsageError{Text: "-module and -sdk are for plugins in Go"}
 	}
