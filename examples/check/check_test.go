@@ -40,6 +40,10 @@ func TestExamples(t *testing.T) {
 		t.Skip("it builds modules from nothing")
 	}
 	o := newOutside(t)
+	checkout, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -49,6 +53,7 @@ func TestExamples(t *testing.T) {
 			}
 			e.Setenv("PATH", o.bin+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("RELAY", checkout) // peersync-python builds with files of it
 			// The directory of the script is too long for sockets of plugins.
 			sockets, err := os.MkdirTemp("", "cwtch-check-")
 			if err != nil {
@@ -126,6 +131,7 @@ var runtimes = map[string][]string{
 func runBuild(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "RELAY="+ts.Getenv("RELAY"))
 	out, err := cmd.CombinedOutput()
 	ts.Logf("%s", out)
 	ts.Check(err)

@@ -1,5 +1,5 @@
-"""The part that is the same for all storage plugins: how a relay starts, calls and
-ends them. Do not change this file; replace it with that of a newer cwtch-relay. Your
+"""The part that is the same for all plugins: how a relay starts, calls and ends them.
+A class Plugin of another kind overrides kind, capabilities and add_service. Do not change this file; replace it with that of a newer cwtch-relay. Your
 own code is in main.py and store.py.
 
 This file implements docs/plugin-protocol.md of cwtch-relay. The comments in proto/ are
@@ -53,6 +53,8 @@ MAGIC_COOKIE = ("CWTCH_RELAY_PLUGIN", "b3c1f0b1-6d0f-4c6a-9a0e-5f6f0a5a7f3e")
 # The versions of go-plugin's handshake line and of the framing.
 GO_PLUGIN_PROTOCOL = 1
 PROTOCOL = 1
+
+CONTRACT = 1  # the version of the contract of each kind
 
 # ---- contract ----
 
@@ -204,6 +206,12 @@ class Plugin:
     pruner: bool = True  # hours and prune
     index: bool = True  # keys and get
 
+    kind = "storage"
+
+    def add_service(self, server: grpc.Server, lifecycle: "Lifecycle", log: "Log") -> None:
+        """Adds the service of the kind to the server."""
+        storage_pb2_grpc.add_StorageServicer_to_server(StorageService(lifecycle, log), server)
+
     def capabilities(self) -> "list[plugin_pb2.Capability]":
         # Watch is left out: nothing else appends to a store in the plugin's own directory.
         offered = {
@@ -215,11 +223,12 @@ class Plugin:
 
     def describe(self) -> plugin_pb2.DescribeResponse:
         return plugin_pb2.DescribeResponse(
-            kind="storage",
+            kind=self.kind,
             name=self.name,
             version=self.version,
             doc=self.doc,
             protocols=[PROTOCOL],
+            contract=CONTRACT,
             capabilities=self.capabilities(),
             schema=plugin_pb2.Schema(attributes=self.attributes),
         )
@@ -766,7 +775,7 @@ def debug(plugin: Plugin, log: Log) -> int:
         socket = os.path.join(directory, "plugin.sock")
         server.add_insecure_port(f"unix:{socket}")
         server.start()
-        name = f"storage/{plugin.name}"
+        name = f"{plugin.kind}/{plugin.name}"
         line = json.dumps({name: {"pid": os.getpid(), "socket": socket, "protocol": PROTOCOL}})
         print(f"CWTCH_REATTACH_PLUGINS='{line}'", flush=True)
         try:
@@ -786,7 +795,7 @@ def set_process_name(name: str) -> None:
 
 def explain_start(plugin: Plugin) -> int:
     print(
-        f'error: this is the storage plugin "{plugin.name}" of cwtch-relay,'
+        f'error: this is the {plugin.kind} plugin "{plugin.name}" of cwtch-relay,'
         f" version {plugin.version}, which a relay starts by itself\n"
         "hint: name it in the configuration of the relay,"
         ' or run it with "debug" to have a relay attach to it',
@@ -801,7 +810,7 @@ def new_server(plugin: Plugin, lifecycle: Lifecycle, log: Log) -> grpc.Server:
         options=[("grpc.max_receive_message_length", MAX_REQUEST), ("grpc.max_send_message_length", -1)],
     )
     plugin_pb2_grpc.add_PluginServicer_to_server(PluginService(plugin, lifecycle, log), server)
-    storage_pb2_grpc.add_StorageServicer_to_server(StorageService(lifecycle, log), server)
+    plugin.add_service(server, lifecycle, log)
     return server
 
 
