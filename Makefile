@@ -59,7 +59,7 @@ tor: ## install tor if it is missing
 gcc: ## install a C compiler if it is missing; the race detector needs one
 	@command -v gcc >/dev/null || .ci/install gcc libc6-dev
 
-python: ## install Python if it is missing; one skeleton uses it
+python: ## install Python if it is missing; a skeleton and an example use it
 	@/usr/bin/python3 -c 'import ensurepip, sqlite3' 2>/dev/null || .ci/install python3 python3-venv
 
 node: ## install Node if it is missing; one skeleton uses it
