@@ -18,7 +18,16 @@ import (
 // plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file could
 // not be read. A file with syntax errors is not examined further.
 func Load(path string, plugins Plugins) (*Config, error) {
-	l, body, err := beginLoad(path, plugins)
+	dir, src, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return loadText(path, dir, src, plugins)
+}
+
+// loadText is Load for a text that is that of a file, or is to become it.
+func loadText(path, dir string, src []byte, plugins Plugins) (*Config, error) {
+	l, body, err := newLoader(path, dir, src, plugins)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +44,11 @@ func beginLoad(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return newLoader(path, dir, src, plugins)
+}
+
+// newLoader parses the text of a file.
+func newLoader(path, dir string, src []byte, plugins Plugins) (*loader, *hclsyntax.Body, error) {
 	doc, body, err := parseFile(path, src)
 	if err != nil {
 		return nil, nil, err

@@ -44,6 +44,46 @@ func WriteOutput(path string, data []byte, mode fs.FileMode) error {
 	return WriteFile(path, data, mode)
 }
 
+// ReplaceFile writes a file that exists and that belongs to a person. It follows links, keeps the
+// mode, the owner and the group, and writes as WriteFile does.
+func ReplaceFile(path string, data []byte) error {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return writeTemporary(target, data, info.Mode().Perm(), func(temporary, path string) error {
+		if err := setOwner(temporary, int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+		return os.Rename(temporary, path)
+	})
+}
+
+// setOwner changes the owner and the group of a file durably, if it has to.
+func setOwner(path string, uid, gid int) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if is := info.Sys().(*syscall.Stat_t); int(is.Uid) == uid && int(is.Gid) == gid {
+		return nil
+	}
+	if err := f.Chown(uid, gid); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
 func writeDirectly(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -1,0 +1,213 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/cwtch-relay/cwtch-relay/sdk/durable"
+)
+
+// Draft is a file that a command changes for the operator. What the command does not change
+// stays as it was written, with its comments, order and spaces. Nothing is written before
+// [Draft.Save].
+//
+// Blocks are named by their type and label, from the outermost to the innermost: "server",
+// "main", "peer", "alice".
+type Draft struct {
+	path, dir string
+	plugins   Plugins
+	original  []byte
+	text      []byte
+}
+
+// OpenDraft reads a file, and refuses one with errors as [Load] does.
+func OpenDraft(path string, plugins Plugins) (*Draft, *Config, error) {
+	dir, src, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := loadText(path, dir, src, plugins)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Draft{path: path, dir: dir, plugins: plugins, original: src, text: src}, cfg, nil
+}
+
+// Setting is an attribute of a block that a command writes.
+type Setting struct {
+	Name  string
+	Value cty.Value
+}
+
+// FormatBlock returns the text of a block.
+func FormatBlock(kind, label string, settings ...Setting) string {
+	block := hclwrite.NewBlock(kind, []string{label})
+	for _, s := range settings {
+		block.Body().SetAttributeValue(s.Name, s.Value)
+	}
+	return strings.Replace(string(hclwrite.Format(block.BuildTokens(nil).Bytes())), "{\n}", "{}", 1)
+}
+
+// AddBlock adds the text of a block at the end of the named one.
+func (d *Draft) AddBlock(block string, within ...string) error { return d.addText(block, within) }
+
+// SetAttribute sets an attribute of the named block to a value. The line of one that is there
+// stays where it is, with its comment.
+func (d *Draft) SetAttribute(name string, value cty.Value, within ...string) error {
+	block, err := d.findBlock(within)
+	if err != nil {
+		return err
+	}
+	literal := hclwrite.TokensForValue(value).Bytes()
+	attribute := block.Body.Attributes[name]
+	if attribute == nil {
+		return d.addText(fmt.Sprintf("%s = %s\n", name, literal), within)
+	}
+	at := attribute.Expr.Range()
+	d.text = slices.Replace(slices.Clone(d.text), at.Start.Byte, at.End.Byte, literal...)
+	return nil
+}
+
+// RemoveBlock removes the named block, with the lines of comment directly above it.
+func (d *Draft) RemoveBlock(names ...string) error {
+	block, err := d.findBlock(names)
+	if err != nil {
+		return err
+	}
+	begin := d.lineOf(block.TypeRange.Start.Byte)
+	for begin > 0 {
+		above := d.lineOf(begin - 1)
+		line := bytes.TrimLeft(d.text[above:begin], " \t")
+		if !bytes.HasPrefix(line, []byte("#")) && !bytes.HasPrefix(line, []byte("//")) {
+			break
+		}
+		begin = above
+	}
+	end := len(d.text)
+	if n := bytes.IndexByte(d.text[block.CloseBraceRange.End.Byte:], '\n'); n >= 0 {
+		end = block.CloseBraceRange.End.Byte + n + 1
+	}
+	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	return nil
+}
+
+// lineOf returns where the line of a place begins.
+func (d *Draft) lineOf(at int) int { return bytes.LastIndexByte(d.text[:at], '\n') + 1 }
+
+// addText adds lines at the end of the named block. A block on one line becomes one on several.
+func (d *Draft) addText(lines string, within []string) error {
+	if err := d.widenBlock(within); err != nil {
+		return err
+	}
+	block, err := d.findBlock(within)
+	if err != nil {
+		return err
+	}
+	brace := block.CloseBraceRange.Start.Byte
+	begin := d.lineOf(brace)
+	outer := d.indentAt(block.TypeRange.Start.Byte)
+	var added strings.Builder
+	for line := range strings.Lines(lines) {
+		added.WriteString(outer + "  " + line)
+	}
+	if len(bytes.TrimLeft(d.text[begin:brace], " \t")) > 0 { // a comment is in front of the brace
+		d.insert(brace, "\n"+added.String()+outer)
+	} else {
+		d.insert(begin, added.String())
+	}
+	return nil
+}
+
+// widenBlock puts what is between the braces of a block on lines of its own.
+func (d *Draft) widenBlock(names []string) error {
+	block, err := d.findBlock(names)
+	if err != nil || block.OpenBraceRange.Start.Line != block.CloseBraceRange.Start.Line {
+		return err
+	}
+	open, end := block.OpenBraceRange.End.Byte, block.CloseBraceRange.Start.Byte
+	outer := d.indentAt(block.TypeRange.Start.Byte)
+	inside := strings.TrimSpace(string(d.text[open:end]))
+	if inside != "" {
+		inside = outer + "  " + inside + "\n"
+	}
+	d.text = slices.Delete(slices.Clone(d.text), open, end)
+	d.insert(open, "\n"+inside+outer)
+	return nil
+}
+
+// insert puts text at a place, with the ends of lines that the file has.
+func (d *Draft) insert(at int, text string) {
+	if bytes.Contains(d.text, []byte("\r\n")) {
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	d.text = slices.Insert(slices.Clone(d.text), at, []byte(text)...)
+}
+
+// indentAt returns the spaces in front of the line of a place.
+func (d *Draft) indentAt(at int) string {
+	line := d.text[d.lineOf(at):at]
+	return string(line[:len(line)-len(bytes.TrimLeft(line, " \t"))])
+}
+
+// findBlock returns where the named block is in the text.
+func (d *Draft) findBlock(names []string) (*hclsyntax.Block, error) {
+	_, body, err := parseFile(d.path, d.text)
+	if err != nil {
+		return nil, err
+	}
+	var found *hclsyntax.Block
+	for pair := range slices.Chunk(names, 2) {
+		i := slices.IndexFunc(body.Blocks, func(b *hclsyntax.Block) bool {
+			return b.Type == pair[0] && slices.Equal(b.Labels, pair[1:])
+		})
+		if i < 0 {
+			return nil, d.missingError(names)
+		}
+		found, body = body.Blocks[i], body.Blocks[i].Body
+	}
+	return found, nil
+}
+
+func (d *Draft) missingError(names []string) error {
+	return fmt.Errorf("%s has no block %s", d.path, strings.Join(names, " "))
+}
+
+// ErrInvalidDraft: the file would have errors, which the error names, with their places in the
+// file as it would be.
+var ErrInvalidDraft = errors.New("the file would not be valid")
+
+// Save writes the file, whole or not at all. Its mode and owner stay. It refuses a text with
+// errors, and a file that somebody else has changed since [OpenDraft]. It does nothing if nothing
+// was changed.
+func (d *Draft) Save() error {
+	if bytes.Equal(d.text, d.original) {
+		return nil
+	}
+	if len(d.text) > maxFile {
+		return fmt.Errorf("%w: it would have more than %d KiB", ErrInvalidDraft, maxFile>>10)
+	}
+	if _, err := loadText(d.path, d.dir, d.text, d.plugins); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidDraft, err)
+	}
+	return d.replace(d.original, d.text)
+}
+
+// Revert writes back what was there before Save.
+func (d *Draft) Revert() error { return d.replace(d.text, d.original) }
+
+func (d *Draft) replace(was, text []byte) error {
+	if _, now, err := readFile(d.path); err != nil || !bytes.Equal(now, was) {
+		return errors.Join(err, fmt.Errorf("%s has been changed by somebody else meanwhile, and was left as it is: try again", d.path))
+	}
+	if err := durable.ReplaceFile(d.path, text); err != nil {
+		return fmt.Errorf("write %s: %w", d.path, err)
+	}
+	return nil
+}
