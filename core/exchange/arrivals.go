@@ -26,6 +26,7 @@ func (e *Engine) receiveBody(l *link, f *peerlink.Body) error {
 	}
 	size := len(f.Signature) + len(f.Ciphertext)
 	l.p.status.BodiesIn += uint64(size)
+	l.p.status.EnvelopesIn++
 	b := arrivedBody{
 		record: storage.Record{ID: storage.NewID(f.Signature, f.Ciphertext), Born: f.Born, Signature: f.Signature, Ciphertext: f.Ciphertext},
 		kind:   f.Kind, cost: peerlink.CreditCost(f),

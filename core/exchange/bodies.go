@@ -169,6 +169,7 @@ func (e *Engine) makeBody(l *link) *peerlink.Body {
 			l.setStage(next.id, outSent)
 		}
 		l.progress = e.now
+		l.p.status.EnvelopesOut++
 		l.p.status.BodiesOut += uint64(len(next.frame.Signature) + len(next.frame.Ciphertext))
 		return next.frame
 	}

@@ -37,6 +37,7 @@ type ending struct {
 type dialing struct {
 	at          time.Duration // from when on to dial
 	closedUntil time.Duration // no link before, whoever dials
+	refused     bool          // for blame
 	cuts        int           // in a row
 	blames      int
 }
@@ -57,6 +58,20 @@ func (e *Engine) DialFailed(id peersync.Peer) {
 	}
 }
 
+// Reconnect closes the link to a peer, if there is one, and lets the next one come at once,
+// whatever has happened before: the operator wants it. NextClose follows.
+func (e *Engine) Reconnect(id peersync.Peer) error {
+	p := e.findPeer(id)
+	if p == nil || p.cfg.Paused {
+		return peersync.ErrPeerUnknown
+	}
+	if p.link != nil {
+		e.closeLink(p.link, ending{kind: rested, code: peerlink.CodeResting, reason: errReconnected})
+	}
+	p.dial.at, p.dial.closedUntil = e.now, e.now
+	return nil
+}
+
 // planDial decides when the next link may come, after one that was up for some time.
 func (e *Engine) planDial(p *peer, end ending, up time.Duration) {
 	d := &p.dial
@@ -72,10 +87,10 @@ func (e *Engine) planDial(p *peer, end ending, up time.Duration) {
 		d.cuts++
 		d.at = e.now + max(time.Duration(e.rand.Int64N(int64(bound)))+1, end.pause)
 	case blamed:
-		d.closedUntil = e.now + doubleOften(minBlame, maxBlame, d.blames)
+		d.closedUntil, d.refused = e.now+doubleOften(minBlame, maxBlame, d.blames), true
 		d.blames++
 	case rested:
-		d.closedUntil = e.now + end.pause
+		d.closedUntil, d.refused = e.now+end.pause, false
 	}
 }
 

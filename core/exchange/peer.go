@@ -11,10 +11,11 @@ import (
 
 // Reasons why a link ends that the operator has caused.
 var (
-	errRemoved   = errors.New("the peer is no longer configured")
-	errPaused    = errors.New("the link is paused")
-	errChanged   = errors.New("the configuration of the peer has changed")
-	errRestarted = errors.New("the peer-sync plugin was restarted")
+	errRemoved     = errors.New("the peer is no longer configured")
+	errPaused      = errors.New("the link is paused")
+	errChanged     = errors.New("the configuration of the peer has changed")
+	errReconnected = errors.New("the link is opened anew")
+	errRestarted   = errors.New("the peer-sync plugin was restarted")
 )
 
 // peer is what stays of a peer when its link breaks.

@@ -875,3 +875,31 @@ func TestGoneMakesRoomForFurtherWants(t *testing.T) {
 	}
 	s.wantOpen()
 }
+
+func TestReconnectLetsTheNextLinkComeAtOnce(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.must(s.e.Reconnect(1))
+	c, _ := s.e.NextClose()
+	if c.Last == nil || c.Last.Code != peerlink.CodeResting || c.Last.RetryAfter != 0 || c.Breach {
+		t.Errorf("the peer is told %+v", c.Last)
+	}
+	s.wantEvents("down 1")
+	s.up(1)
+	s.must(s.e.Drop(1, "lies"))
+	s.wantClose("lies", false)
+	if st, _ := s.e.Status(1); !st.Barred {
+		t.Errorf("a peer that was dropped: %+v", st)
+	}
+	s.must(s.e.Reconnect(1)) // forgives
+	if at, wanted := s.e.NextDial(1); !wanted || at > s.now {
+		t.Errorf("the next dial is at %v (%v)", at, wanted)
+	}
+	if st, _ := s.e.Status(1); st.Barred {
+		t.Errorf("a peer that was forgiven: %+v", st)
+	}
+	s.up(1)
+	if err := s.e.Reconnect(9); !errors.Is(err, peersync.ErrPeerUnknown) {
+		t.Errorf("an unknown peer: %v", err)
+	}
+}

@@ -12,6 +12,8 @@ type PeerStatus struct {
 	Since time.Duration // when the link came up or went down
 	// Reason is why the last link has ended; empty before.
 	Reason string
+	// Barred: the peer may have no link for now, for that reason.
+	Barred bool
 	// Version is what the peer said in its last HELLO, and Clock by how much its clock was
 	// ahead then. State and Takes are what it says now, if it is up.
 	Version string
@@ -24,6 +26,8 @@ type PeerStatus struct {
 
 	// Since the engine is new:
 	BodiesIn, BodiesOut     uint64 // bytes of bodies
+	EnvelopesIn             uint64 // bodies that came, new or not
+	EnvelopesOut            uint64
 	Stored, Known           uint64 // envelopes that came or were offered
 	Refused                 uint64 // with any other outcome
 	MessagesIn, MessagesOut uint64 // bytes of messages
@@ -38,6 +42,7 @@ func (e *Engine) Status(id peersync.Peer) (s PeerStatus, ok bool) {
 	s = p.status
 	s.Spent = Quota{p.envelopes.spent(e.now), p.bytes.spent(e.now)}
 	s.Memory = p.memory()
+	s.Barred = p.dial.refused && e.now < p.dial.closedUntil
 	if l := p.link; l != nil && l.ready {
 		s.Up, s.State, s.Takes = true, l.state, l.takes
 	}

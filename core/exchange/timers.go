@@ -32,7 +32,7 @@ func (e *Engine) runTimers(l *link, elapsed time.Duration) {
 	switch {
 	case !l.ready:
 		if e.now-l.since >= helloLimit {
-			reason = errors.New("the peer says no HELLO")
+			reason = errors.New("the peer says no HELLO: it may take this relay for a client, because it does not list it")
 		}
 	case len(l.pings) >= maxMissed && e.now >= l.nextPing:
 		reason = errors.New("the peer answers no PING")

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
@@ -67,6 +68,18 @@ func AskCompact(ctx context.Context, dataDir, server string) ([]CompactedStore, 
 		err = notUnderstoodError(dataDir)
 	}
 	return answer.Servers, err
+}
+
+// AskCompare asks the relay that uses a data directory to compare a server with a peer, and waits
+// for what comes of it. The error is a [RefusedError] if there is no comparison.
+func AskCompare(ctx context.Context, dataDir, server, peer string, scrub bool) (replica.Comparison, error) {
+	var c replica.Comparison
+	req := request{Command: "compare", Server: server, Peer: peer, Scrub: scrub}
+	err := askRelay(ctx, dataDir, req, compareTimeout+requestTimeout, &c)
+	if err == nil && c.Link.Name == "" {
+		err = notUnderstoodError(dataDir)
+	}
+	return c, err
 }
 
 func askRelay(ctx context.Context, dataDir string, req request, timeout time.Duration, answer any) error {

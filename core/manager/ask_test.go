@@ -34,7 +34,8 @@ func TestUnusableAnswersAreOneSentence(t *testing.T) {
 			dir := startFakeRelay(t, c.answer)
 			_, statusErr := AskStatus(t.Context(), dir)
 			_, reloadErr := AskReload(t.Context(), dir, "/server.hcl", false)
-			for _, err := range []error{statusErr, reloadErr} {
+			_, compareErr := AskCompare(t.Context(), dir, "main", "alice", false)
+			for _, err := range []error{statusErr, reloadErr, compareErr} {
 				if err == nil || !strings.Contains(err.Error(), "the relay on "+dir+" "+c.want) {
 					t.Errorf("got %v, want %s", err, c.want)
 				} else if strings.Contains(err.Error(), "JSON") || strings.ContainsAny(err.Error(), "\n\x1b") {

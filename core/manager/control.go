@@ -22,6 +22,7 @@ const (
 	requestTimeout    = 10 * time.Second // for a request to arrive, and for a status to be read
 	turnTimeout       = 30 * time.Second // for a reload to begin
 	reloadTimeout     = 30 * time.Minute // until the client of a reload gives up; the relay goes on
+	compareTimeout    = 10 * time.Minute // for a comparison, which ends by itself before
 	compactTimeout    = 6 * time.Hour    // for a compaction; the relay goes on
 	lastAnswerTimeout = time.Second      // for an answer to be read when the relay ends
 	maxRequest        = 8 << 10
@@ -31,12 +32,14 @@ const (
 
 // request is what a command asks of the running relay.
 type request struct {
-	Command string `json:"command"`          // "status", "reload" or "compact"
+	Command string `json:"command"`          // "status", "reload", "compact" or "compare"
 	Config  string `json:"config,omitempty"` // of a reload: the path of the operator's file
 	// ConfigBytes replaces Config for a path that is not UTF-8, which JSON cannot hold.
 	ConfigBytes []byte `json:"config_bytes,omitempty"`
 	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
-	Server      string `json:"server,omitempty"`  // to compact; empty: all
+	Server      string `json:"server,omitempty"`  // to compact, empty: all; to compare
+	Peer        string `json:"peer,omitempty"`    // to compare with
+	Scrub       bool   `json:"scrub,omitempty"`   // of a comparison
 }
 
 // errorAnswer is the answer to a request that is refused.
@@ -156,6 +159,14 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 			return errorAnswer{err.Error()}
 		}
 		return compactAnswer{done}
+	case "compare":
+		ctx, cancel := context.WithTimeout(m.closing, compareTimeout)
+		defer cancel()
+		c, err := m.Compare(ctx, req.Server, req.Peer, req.Scrub)
+		if err != nil {
+			return errorAnswer{err.Error()}
+		}
+		return c
 	}
 	return errorAnswer{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 }

@@ -48,11 +48,12 @@ func newIdleManager(t testing.TB) *Manager {
 func TestControlAnswersOneLine(t *testing.T) {
 	m := newIdleManager(t)
 	for line, want := range map[string]string{
-		`{"command":"status"}` + "\n":                        `"servers":[]`,
-		`{"command":"dance"}` + "\n":                         `"error":"the relay does not know the command \"dance\"`,
-		`{"command":"reload"}` + "\n":                        `"error":"the relay on this data directory runs with another file`,
-		"{\n":                                                "", // broken
-		strings.Repeat(" ", maxRequest+1) + "\n":             "", // too long
+		`{"command":"status"}` + "\n":               `"servers":[]`,
+		`{"command":"dance"}` + "\n":                `"error":"the relay does not know the command \"dance\"`,
+		`{"command":"reload"}` + "\n":               `"error":"the relay on this data directory runs with another file`,
+		`{"command":"compare","server":"x"}` + "\n": `"error":"the relay has no server \"x\""`,
+		"{\n":                                    "", // broken
+		strings.Repeat(" ", maxRequest+1) + "\n": "", // too long
 		`{"command":"reload","config":"/etc/passwd"}` + "\n": "another file",
 	} {
 		if got := sendCommand(t, m, line); !strings.Contains(got, want) || want == "" && got != "" {

@@ -62,6 +62,24 @@ func (m *Manager) dialBoard(ctx context.Context, s *server, peer identity.Onion)
 	return tapir.Client(ctx, nc, s.keys.Board, peer)
 }
 
+// Compare compares a server with a peer, see [replica.Replica.Compare].
+func (m *Manager) Compare(ctx context.Context, name, peer string, scrub bool) (replica.Comparison, error) {
+	var r *replica.Replica
+	m.mu.Lock()
+	i := slices.IndexFunc(m.servers, func(s *server) bool { return s.name == name })
+	if i >= 0 {
+		r = m.servers[i].replica.Load()
+	}
+	m.mu.Unlock()
+	switch {
+	case i < 0:
+		return replica.Comparison{}, fmt.Errorf("the relay has no server %.80q", name)
+	case r == nil:
+		return replica.Comparison{}, fmt.Errorf("server %s has no peersync plugin that runs", name)
+	}
+	return r.Compare(ctx, peer, scrub)
+}
+
 // setPeers changes the peers of a server that runs.
 func (m *Manager) setPeers(s *server, peers []PeerConfig) error {
 	m.updateShared(func() { s.peers = peers })

@@ -45,6 +45,8 @@ type follower struct {
 
 	recent *recent
 
+	reading sync.Mutex // is held while all keys are read: pages of two readings would mix
+
 	mu     sync.Mutex
 	paging bool          // a page of keys is being read
 	added  []storage.Key // by the board since then
@@ -98,6 +100,8 @@ func (f *follower) checkCount(n uint64) error {
 
 // readKeys makes the index equal to the keys that the store has, page by page.
 func (f *follower) readKeys(ctx context.Context, index storage.Index) error {
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	defer f.endPage()
 	for in := (storage.Range{}); ; {
 		begin := time.Now()

@@ -451,7 +451,7 @@ func TestPeersThatBreakTheProtocol(t *testing.T) {
 			if !ok || e.Code != peerlink.CodeBreach || e.RetryAfter == 0 {
 				t.Errorf("answered by %#v, %v", f, err)
 			}
-			await(t, "the end", func() bool { return x.Status().Links[0].State == "down" && x.Status().Links[0].Reason != "" })
+			await(t, "the end", func() bool { return x.Status().Links[0].State == "refused" && x.Status().Links[0].Reason != "" })
 			_, link = dial() // too early
 			if f, err := peerlink.ReadFrame(link); err == nil {
 				if _, ok := f.(*peerlink.Err); !ok {

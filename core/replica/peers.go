@@ -25,6 +25,13 @@ type Peer struct {
 	Quota  exchange.Quota
 }
 
+func (p Peer) role() string {
+	if p.Gives {
+		return "replica"
+	}
+	return "mirror"
+}
+
 // peersFormat is the version of the file that this package writes.
 const peersFormat = 1
 

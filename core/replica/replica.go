@@ -103,6 +103,7 @@ type Replica struct {
 	restarted chan struct{}
 	wakeSet   chan struct{} // holds a signal when wakeAt was set
 	recent    recent
+	quietTime time.Duration // see quietTime
 
 	plugin  string
 	version func() string
@@ -142,7 +143,7 @@ func New(cfg Config) (*Replica, error) {
 		cfg.Version = func() string { return "" }
 	}
 	return &Replica{
-		store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys,
+		store: cfg.Store, board: cfg.Board, cursors: c, log: cfg.Logger, maxKeys: maxKeys, quietTime: quietTime,
 		restarted: make(chan struct{}, 1), wakeSet: make(chan struct{}, 1),
 		plugin: cfg.Plugin, version: cfg.Version, onion: cfg.Onion, dial: cfg.Dial,
 		connections: connections{
