@@ -7,6 +7,9 @@
 //	cwtch-relay bundle -config F             print the text that clients import
 //	cwtch-relay status -config F             ask the running relay how it is
 //	cwtch-relay reload -config F             apply a changed configuration to the running relay
+//	cwtch-relay peer list -config F          the other relays with a replica of a server, and how the links are
+//	cwtch-relay peer add|remove|pause|resume change them in the configuration, and reload it
+//	cwtch-relay peer sync|scrub NAME         compare with a peer now
 //	cwtch-relay storage check -config F      verify a store, and say what is damaged
 //	cwtch-relay storage compact -config F    give the room of what a store has removed back to the disk
 //	cwtch-relay storage copy -config F       copy what one store holds into another
@@ -46,6 +49,13 @@ func program() command.Program {
 			{Name: "bundle", Args: "-config FILE [-server NAME] [-o FILE] [-json]", About: "print the text that clients import", Run: printBundle},
 			{Name: "status", Args: "-config FILE [-server NAME] [-v] [-check] [-json]", About: "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", Run: printStatus},
 			{Name: "reload", Args: "-config FILE [-dry-run] [-json]", About: "apply a changed configuration to the running relay", Run: runReload},
+			{Name: "peer list", Args: "-config FILE [-server NAME] [-json]", About: "the other relays with a replica of a server, and how the links to them are", Run: listPeers},
+			{Name: "peer add", Args: "NAME ONION -config FILE [-server NAME] [-role replica|mirror] [-envelopes-per-hour N] [-bytes-per-day SIZE] [-yes] [-json]", About: "add a peer to the configuration, reload it, and print what the other side needs; with -yes, add a peersync plugin if the server has none", Run: addPeer},
+			{Name: "peer remove", Args: "NAME -config FILE [-server NAME] [-json]", About: "remove a peer from the configuration, and reload it; what came from the peer stays", Run: removePeer},
+			{Name: "peer pause", Args: "NAME -config FILE [-server NAME] [-json]", About: "keep a peer, and have no link to it", Run: pausePeer},
+			{Name: "peer resume", Args: "NAME -config FILE [-server NAME] [-json]", About: "end a pause", Run: resumePeer},
+			{Name: "peer sync", Args: "NAME -config FILE [-server NAME] [-json]", About: "compare with a peer now, and say what came of it", Run: syncPeer},
+			{Name: "peer scrub", Args: "NAME -config FILE [-server NAME] [-json]", About: "the same, after the keys of the store were read anew", Run: scrubPeer},
 			{Name: "plugin list", Args: "[-config FILE] [-json]", About: "which plugins there are, and how they are", Run: listPlugins},
 			{Name: "plugin describe", Args: "PATH|KIND/NAME [GRANTS] [-json]", About: "what a plugin says of itself, and what its block may hold", Run: describePlugin},
 			{Name: "plugin sum", Args: "PATH [-json]", About: "print the line checksum = … for a plugin block", Run: sumPlugin},
@@ -111,11 +121,15 @@ func newFlags() *flags {
 }
 
 func (f *flags) parseArgs(args []string) error {
-	if _, err := f.ParseArgs(args); err != nil {
-		return err
+	_, err := f.parseValues(args)
+	return err
+}
+
+// parseValues is parseArgs for a command that takes values too.
+func (f *flags) parseValues(args []string, names ...string) ([]string, error) {
+	values, err := f.ParseArgs(args, names...)
+	if err == nil && f.config == "" {
+		err = command.UsageError{Text: "no configuration given: say -config FILE"}
 	}
-	if f.config == "" {
-		return command.UsageError{Text: "no configuration given: say -config FILE"}
-	}
-	return nil
+	return values, err
 }

@@ -139,7 +139,7 @@ func startServeAs(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = os.Environ()
-	for _, name := range []string{"WORK", "AGEDSTORE", "BADSTORE", "TESTSTATS", "TESTSYNC", "SUM", "TMPDIR", pluginproc.EnvReattach} { // as exec has them
+	for _, name := range []string{"WORK", "AGEDSTORE", "BADSTORE", "TESTFEED", "TESTSTATS", "TESTSYNC", "SUM", "TMPDIR", pluginproc.EnvReattach} { // as exec has them
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p, err := startRelay(cmd)

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/suggest"
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
+	"github.com/cwtch-relay/cwtch-relay/core/supervise"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
+	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
+)
+
+// peerList is what peer list prints as JSON.
+type peerList struct {
+	Running bool          `json:"running"` // otherwise it has what is configured
+	Servers []serverPeers `json:"servers"`
+}
+
+// serverPeers are the peers of one server.
+type serverPeers struct {
+	Server  string       `json:"server"`
+	Summary string       `json:"summary,omitempty"` // of the plugin
+	Problem string       `json:"problem,omitempty"` // why boards are not compared now
+	Peers   []listedPeer `json:"peers"`
+}
+
+// listedPeer is a peer, with what the plugin has reported of it last.
+type listedPeer struct {
+	replica.LinkStatus
+	Report *peersync.PeerReport `json:"report,omitempty"`
+}
+
+// stateUnknown is the state of a link while no relay runs.
+const stateUnknown = "not running"
+
+// listPeers prints the peers of the servers: of the running relay, or those that are configured.
+func listPeers(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	f := newFlags()
+	server := f.String("server", "", "")
+	if err := f.parseArgs(args); err != nil {
+		return err
+	}
+	list := peerList{Running: true}
+	st, err := askStatus(ctx, f.config, *server)
+	switch {
+	case errors.Is(err, manager.ErrNotRunning):
+		list, err = configuredPeers(ctx, f.config, *server)
+	case err == nil:
+		for _, s := range st.Servers {
+			list.Servers = append(list.Servers, runningPeers(s))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if f.JSON {
+		return command.PrintJSON(stdout, list)
+	}
+	return writePeers(stdout, f.config, list, time.Now())
+}
+
+// runningPeers returns the peers of a server of the running relay.
+func runningPeers(s manager.ServerStatus) serverPeers {
+	p := serverPeers{Server: s.Name, Problem: s.Problem, Peers: []listedPeer{}}
+	for _, o := range s.Others {
+		r := o.Replication
+		switch {
+		case o.Kind != plugin.KindPeerSync:
+			continue
+		case o.State != supervise.Ready && o.State != supervise.Degraded:
+			p.Problem = fmt.Sprintf("peersync %q is in state %s: %s", o.Name, o.State, o.LastError)
+		case r != nil:
+			p.Problem = cmp.Or(r.Trouble, r.NoKeys)
+		}
+		if r == nil {
+			continue
+		}
+		p.Summary = r.Summary
+		for _, l := range r.Links {
+			row := listedPeer{LinkStatus: l}
+			if i := slices.IndexFunc(r.Peers, func(x peersync.PeerReport) bool { return x.Peer == l.Number }); i >= 0 {
+				row.Report = &r.Peers[i]
+			}
+			p.Peers = append(p.Peers, row)
+		}
+	}
+	return p
+}
+
+// configuredPeers returns the peers of a file.
+func configuredPeers(ctx context.Context, path, name string) (list peerList, err error) {
+	cfg, err := loadTolerant(ctx, path)
+	if err != nil {
+		return list, err
+	}
+	servers := cfg.Servers
+	if name != "" {
+		server, err := pickServer(cfg.Config, name)
+		if err != nil {
+			return list, err
+		}
+		servers = []config.Server{server}
+	}
+	for _, s := range servers {
+		p := serverPeers{Server: s.Name, Peers: []listedPeer{}}
+		for _, c := range s.Peers {
+			peer := peerConfig(c)
+			l := replica.LinkStatus{
+				Name: c.Name, Onion: peer.Onion, Role: "replica", State: stateUnknown,
+				EnvelopesPerHour: c.EnvelopesPerHour, BytesPerDay: c.BytesPerDay,
+			}
+			if c.Mirror {
+				l.Role = "mirror"
+			}
+			if c.Paused {
+				l.State = "paused"
+			}
+			p.Peers = append(p.Peers, listedPeer{LinkStatus: l})
+		}
+		list.Servers = append(list.Servers, p)
+	}
+	return list, nil
+}
+
+// writePeers writes peers for people: a table for each server, and below it what does not fit
+// into a column.
+func writePeers(out io.Writer, path string, list peerList, now time.Time) error {
+	if !list.Running {
+		fmt.Fprintf(out, "no relay is running; %s has:\n", path)
+	}
+	for i, s := range list.Servers {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		if len(s.Peers) == 0 && s.Problem == "" {
+			fmt.Fprintf(out, "server %s has no peers; add one with: %s\n", s.Server, pathname.Command("cwtch-relay", "peer", "add", "NAME", "ONION", "-server", s.Server, "-config", path))
+			continue
+		}
+		fmt.Fprintf(out, "server %s", s.Server)
+		if s.Summary != "" {
+			fmt.Fprintf(out, ": %s", s.Summary)
+		}
+		fmt.Fprintln(out)
+		if s.Problem != "" {
+			fmt.Fprintf(out, "  it does not compare boards now: %s\n", s.Problem)
+		}
+		if len(s.Peers) == 0 {
+			continue
+		}
+		if err := writePeerTable(out, s, list.Running, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writePeerTable(out io.Writer, s serverPeers, running bool, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if !running {
+		fmt.Fprintln(w, "  PEER\tROLE\tSTATE\tENVELOPES PER HOUR\tBYTES PER DAY\tONION")
+		for _, p := range s.Peers {
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%d\t%s\t%s.onion\n", p.Name, p.Role, p.State, p.EnvelopesPerHour, formatSize(p.BytesPerDay), p.Onion)
+		}
+		return w.Flush()
+	}
+	fmt.Fprintln(w, "  PEER\tROLE\tSTATE\tIT LACKS\tWE LACK\tRECEIVED\tSENT\tQUOTA USED\tONLY IT HAD")
+	for _, p := range s.Peers {
+		lacks, missing := "?", "?"
+		if p.Report != nil && p.State == "up" {
+			lacks, missing = fmt.Sprint(p.Report.Lacks), fmt.Sprint(p.Report.Missing)
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s, %d\t%s, %d\t%s\t%d\n", p.Name, p.Role, describeLinkState(p.LinkStatus, now), lacks, missing,
+			formatSize(p.BytesIn), p.EnvelopesIn, formatSize(p.BytesOut), p.EnvelopesOut, describeQuota(p.LinkStatus), p.Stored)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, p := range s.Peers {
+		var notes []string
+		if p.Report != nil && p.Report.Summary != "" {
+			notes = append(notes, p.Report.Summary)
+		}
+		if p.Reason != "" && p.State != "up" {
+			notes = append(notes, p.Reason)
+		}
+		if p.ClockAhead > maxClockAhead || p.ClockAhead < -maxClockAhead {
+			notes = append(notes, fmt.Sprintf("its clock is %d minutes ahead of ours: compare both with another one", p.ClockAhead/60))
+		}
+		if len(notes) > 0 {
+			fmt.Fprintf(out, "  %s: %s\n", p.Name, strings.Join(notes, "; "))
+		}
+	}
+	return nil
+}
+
+// describeLinkState says in a few words how a link is.
+func describeLinkState(l replica.LinkStatus, now time.Time) string {
+	switch {
+	case l.State == "up" && l.Since != nil:
+		return "up for " + formatAge(now, *l.Since)
+	case l.State == "down" && l.NextDial != nil && l.NextDial.After(now):
+		return "waiting until " + l.NextDial.Format("15:04:05 MST")
+	case l.State == "refused" && l.NextDial != nil:
+		return "refused until " + l.NextDial.Format("15:04:05 MST")
+	}
+	return l.State
+}
+
+// describeQuota says how much a peer has used up of the quota that is nearer to its end.
+func describeQuota(l replica.LinkStatus) string {
+	percent := func(used, of uint64) float64 {
+		if of == 0 {
+			return 0
+		}
+		return 100 * float64(used) / float64(of)
+	}
+	hour, day := percent(l.QuotaEnvelopes, l.EnvelopesPerHour), percent(l.QuotaBytes, l.BytesPerDay)
+	if hour >= day {
+		return fmt.Sprintf("%.0f %% of the hour", hour)
+	}
+	return fmt.Sprintf("%.0f %% of the day", day)
+}
+
+// checkPeerName refuses the name of a peer that a server has not, and suggests one that it has.
+func checkPeerName(server, name string, known []string) error {
+	if slices.Contains(known, name) {
+		return nil
+	}
+	hint := "it has no peers"
+	if len(known) > 0 {
+		hint = suggest.Name("", name, known) + "It has: " + strings.Join(known, ", ")
+	}
+	return command.WithHint(fmt.Errorf("server %s has no peer %q", server, name), hint)
+}
+
+func syncPeer(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	return comparePeer(ctx, args, stdout, false)
+}
+
+func scrubPeer(ctx context.Context, args []string, stdout, _ io.Writer) error {
+	return comparePeer(ctx, args, stdout, true)
+}
+
+// comparePeer has the running relay compare a server with a peer.
+func comparePeer(ctx context.Context, args []string, stdout io.Writer, scrub bool) error {
+	f := newFlags()
+	name := f.String("server", "", "")
+	values, err := f.parseValues(args, "NAME")
+	if err != nil {
+		return err
+	}
+	st, err := askStatus(ctx, f.config, *name)
+	if errors.Is(err, manager.ErrNotRunning) {
+		return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+	}
+	if err != nil {
+		return err
+	}
+	if len(st.Servers) > 1 {
+		return command.WithHint(errors.New("the relay has several servers"), "say which one: -server "+st.Servers[0].Name)
+	}
+	if len(st.Servers) == 0 {
+		return command.WithHint(errors.New("the relay has no server yet"), "it is starting: try again when it has")
+	}
+	server := runningPeers(st.Servers[0])
+	var known []string
+	for _, p := range server.Peers {
+		known = append(known, p.Name)
+	}
+	if err := checkPeerName(server.Server, values[0], known); err != nil {
+		return err
+	}
+	dataDir, err := config.DataDir(f.config)
+	if err != nil {
+		return err
+	}
+	c, err := manager.AskCompare(ctx, dataDir, server.Server, values[0], scrub)
+	if err != nil {
+		return err
+	}
+	if f.JSON {
+		return command.PrintJSON(stdout, c)
+	}
+	writeComparison(stdout, server.Server, c)
+	return nil
+}
+
+// writeComparison writes what came of a comparison.
+func writeComparison(w io.Writer, server string, c replica.Comparison) {
+	if c.Keys > 0 {
+		fmt.Fprintf(w, "the keys of the store were read anew: %d\n", c.Keys)
+	}
+	state := "the comparison goes on, see peer list"
+	if c.Done {
+		state = "nothing more is exchanged"
+	}
+	fmt.Fprintf(w, "server %s and peer %s, after %.0f s: %s\n", server, c.Link.Name, c.Seconds, state)
+	fmt.Fprintf(w, "  %s new here, %d known here, %d refused; %d sent; %s in, %s out\n",
+		command.CountOf(int(c.New), "envelope"), c.Known, c.Refused, c.Sent, formatSize(c.BytesIn), formatSize(c.BytesOut))
+	if c.Report != nil {
+		fmt.Fprintf(w, "  the plugin says: %s; it lacks %d, we lack %d\n", c.Report.Summary, c.Report.Lacks, c.Report.Missing)
+	}
+}
