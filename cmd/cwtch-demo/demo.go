@@ -25,9 +25,16 @@ type demo struct {
 	dir    string
 	begun  time.Time
 	tor    *tornet.Network
-	relay  *exec.Cmd
-	config string // of the relay
-	failed error  // the first command that went wrong; the rest is skipped
+	hosts  []*host
+	failed error // the first command that went wrong; the rest is skipped
+}
+
+// host is somebody who hosts a relay.
+type host struct {
+	*demo
+	name  string
+	home  string    // directory of the relay
+	relay *exec.Cmd // nil while none runs
 }
 
 func newDemo(bin string) (*demo, error) {
@@ -50,8 +57,10 @@ func newDemo(bin string) (*demo, error) {
 // endAll ends whatever is still running and removes the directory.
 func (s *demo) endAll() error {
 	var errs []error
-	if s.relay != nil {
-		errs = append(errs, s.stopRelay())
+	for _, h := range s.hosts {
+		if h.relay != nil {
+			errs = append(errs, h.stopRelay())
+		}
 	}
 	if s.tor != nil {
 		errs = append(errs, s.tor.Close())
@@ -78,16 +87,12 @@ func (s *demo) startTorNetwork(ctx context.Context) (err error) {
 	return os.WriteFile(filepath.Join(s.dir, "torrc"), []byte(torrc), 0o600)
 }
 
-// makePrivateConfig returns the example with its network kept on this machine.
-func (s *demo) makePrivateConfig(example string) (string, error) {
-	text, err := os.ReadFile(example)
-	if err != nil {
-		return "", err
-	}
+// makePrivateConfig returns a configuration with its network kept on this machine.
+func (s *demo) makePrivateConfig(text string) (string, error) {
 	const public = `network "tor" {}`
-	before, after, ok := strings.Cut(string(text), public)
+	before, after, ok := strings.Cut(text, public)
 	if !ok {
-		return "", fmt.Errorf("%s has no line %s to keep on this machine", example, public)
+		return "", fmt.Errorf("the configuration has no line %s to keep on this machine", public)
 	}
 	var b strings.Builder
 	b.WriteString(before)
@@ -100,39 +105,46 @@ func (s *demo) makePrivateConfig(example string) (string, error) {
 	return b.String(), nil
 }
 
+// addHost makes the directory of a relay.
+func (s *demo) addHost(name string) (*host, error) {
+	h := &host{demo: s, name: name, home: filepath.Join(s.dir, name+"-relay")}
+	s.hosts = append(s.hosts, h)
+	return h, s.tor.Seed(h.dataDir())
+}
+
+func (h *host) dataDir() string    { return filepath.Join(h.home, "data") }
+func (h *host) configFile() string { return filepath.Join(h.home, "server.hcl") }
+
+// writeConfig writes the configuration of the relay, kept on this machine.
+func (h *host) writeConfig(text string) error {
+	text, err := h.makePrivateConfig(text)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(h.configFile(), []byte(text), 0o600)
+}
+
 // startRelay starts the relay and returns the bundle that it prints once both
 // its services are published.
-func (s *demo) startRelay(ctx context.Context, example string) (bundle string, err error) {
-	home := filepath.Join(s.dir, "relay")
-	if err := s.tor.Seed(filepath.Join(home, "data", "tor")); err != nil {
-		return "", err
-	}
-	text, err := s.makePrivateConfig(example)
-	if err != nil {
-		return "", err
-	}
-	s.config = filepath.Join(home, "server.hcl")
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		return "", err
-	}
-	log, err := os.Create(filepath.Join(s.dir, "relay.log"))
+func (h *host) startRelay(ctx context.Context) (bundle string, err error) {
+	log, err := os.Create(filepath.Join(h.home, "relay.log"))
 	if err != nil {
 		return "", err
 	}
 	defer log.Close()
-	fmt.Printf("\n  host$ cwtch-relay -config server.hcl\n")
-	s.relay = exec.Command(filepath.Join(s.bin, "cwtch-relay"), "-config", s.config)
-	s.relay.Stderr = log
-	s.relay.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	out, err := s.relay.StdoutPipe()
+	fmt.Printf("\n  %s$ cwtch-relay -config server.hcl\n", h.name)
+	relay := exec.Command(filepath.Join(h.bin, "cwtch-relay"), "-config", h.configFile())
+	relay.Stderr = log
+	relay.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	out, err := relay.StdoutPipe()
 	if err != nil {
 		return "", err
 	}
-	if err := s.relay.Start(); err != nil {
-		s.relay = nil
+	if err := relay.Start(); err != nil {
 		return "", err
 	}
-	stop := context.AfterFunc(ctx, func() { s.relay.Process.Signal(syscall.SIGTERM) }) //nolint:errcheck // it may have ended
+	h.relay = relay
+	stop := context.AfterFunc(ctx, func() { relay.Process.Signal(syscall.SIGTERM) }) //nolint:errcheck // it may have ended
 	defer stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		fmt.Printf("  %s\n", shortenLine(lines.Text()))
@@ -146,29 +158,30 @@ func (s *demo) startRelay(ctx context.Context, example string) (bundle string, e
 }
 
 // stopRelay ends the relay as a host would, and insists on a good end.
-func (s *demo) stopRelay() error {
-	cmd := s.relay
-	s.relay = nil
-	fmt.Printf("\n  host$ kill -TERM %d\n", cmd.Process.Pid)
+func (h *host) stopRelay() error {
+	cmd := h.relay
+	h.relay = nil
+	fmt.Printf("\n  %s$ kill -TERM %d\n", h.name, cmd.Process.Pid)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop the relay: %w", err)
+		return fmt.Errorf("stop the relay of %s: %w", h.name, err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
 	case err := <-ended:
 		if err != nil {
-			return fmt.Errorf("the relay ended badly: %w", err)
+			return fmt.Errorf("the relay of %s ended badly: %w", h.name, err)
 		}
 		return nil
 	case <-time.After(40 * time.Second):
 		cmd.Process.Kill() //nolint:errcheck // it may have ended just now
-		return errors.New("the relay did not end when it was told to")
+		return fmt.Errorf("the relay of %s did not end when it was told to", h.name)
 	}
 }
 
-func (s *demo) showStatus(ctx context.Context) {
-	s.runShown(ctx, "host", nil, "cwtch-relay", "status", "-config", s.config)
+// runRelay runs a command of cwtch-relay as the host.
+func (h *host) runRelay(ctx context.Context, command string) {
+	h.runShown(ctx, h.name, nil, "cwtch-relay", command, "-config", h.configFile())
 }
 
 // person is somebody with a profile of their own.
@@ -212,8 +225,8 @@ func (s *demo) runShown(ctx context.Context, who string, env []string, program s
 	}
 	shown := []string{program}
 	for _, a := range args {
-		if strings.HasPrefix(a, s.dir) {
-			a = filepath.Base(a)
+		if a = strings.TrimPrefix(a, s.dir+"/"); filepath.Base(a) == "server.hcl" {
+			a = "server.hcl"
 		}
 		if strings.Contains(a, " ") {
 			a = strconv.Quote(a)
@@ -242,7 +255,7 @@ func (s *demo) runShown(ctx context.Context, who string, env []string, program s
 
 // shortenLine cuts the long texts that only programs read.
 func shortenLine(line string) string {
-	for _, prefix := range []string{"server:", "tofubundle:server:", "torv3"} {
+	for _, prefix := range []string{"server:", "tofubundle:server:", "serverless1:", "torv3"} {
 		if i := strings.Index(line, prefix+"ey"); i >= 0 && len(line) > i+60 {
 			return line[:i+len(prefix)+16] + "…"
 		}
