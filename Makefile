@@ -10,13 +10,16 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo test systemd-test lint examples fuzz bench interop generate tor gcc python node postgres clean
+.PHONY: build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc python node postgres clean
 
 build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
 
 demo: tor build ## a private Tor network, a relay, three people who talk through it
 	bin/cwtch-demo
+
+cluster-demo: tor build ## the same network, three relays that replicate, and a group that lives on them without a server
+	bin/cwtch-demo -cluster
 
 test: tor gcc build ## every test, those over Tor included, except the examples
 	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ -e /powerloss)

@@ -202,11 +202,23 @@ func (p testPerson) runGroup(args ...string) string {
 
 // TestDemo runs what "make demo" does.
 func TestDemo(t *testing.T) {
+	checkDemo(t, []string{"-config", "../../examples/quickstart/server.hcl"},
+		"alice$ cwtch-group create", "carol$ cwtch-group read")
+}
+
+// TestClusterDemo runs what "make cluster-demo" does.
+func TestClusterDemo(t *testing.T) {
+	checkDemo(t, []string{"-cluster"}, "the three boards has everything", "half took at most", "all links of carol are paused",
+		"Only Bob's is left.", "bob$ cwtch-group read")
+}
+
+// checkDemo runs a demonstration, which checks itself, and looks for some lines of it.
+func checkDemo(t *testing.T, args []string, lines ...string) {
+	t.Helper()
 	if _, err := exec.LookPath("tor"); err != nil {
 		tornet.ForTest(t) // says what is missing
 	}
-	cmd := exec.Command(filepath.Join(bin, "cwtch-demo"), "-bin", bin, "-config", "../../examples/quickstart/server.hcl")
-	p, err := start(cmd)
+	p, err := start(exec.Command(filepath.Join(bin, "cwtch-demo"), append([]string{"-bin", bin}, args...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +231,7 @@ func TestDemo(t *testing.T) {
 	if status != 0 {
 		t.Errorf("exit status %d\n%s\n%s", status, out, p.log.String())
 	}
-	for _, want := range []string{"alice$ cwtch-group create", "carol$ cwtch-group read", "Nothing is left running."} {
+	for _, want := range append(lines, "Nothing is left running.") {
 		if !strings.Contains(out, want) {
 			t.Errorf("it does not show %q:\n%s", want, out)
 		}
