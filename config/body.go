@@ -9,8 +9,8 @@ import (
 
 // LoadBody reads a file with the body of one plugin block, without its braces. It returns
 // the body in the form that [plugin.Schema.Value] takes, with defaults filled in. Errors are
-// those of [Load].
-func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
+// those of [Load]. So are the faults that check finds in values that keep to the schema.
+func LoadBody(path string, s plugin.Schema, check ...func(map[string]any) plugin.Diagnostics) (map[string]any, error) {
 	dir, src, err := readFile(path)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,17 @@ func LoadBody(path string, s plugin.Schema) (map[string]any, error) {
 	if err := doc.failureOf(diags); err != nil {
 		return nil, err
 	}
-	return plainMap(value), nil
+	values := plainMap(value)
+	for _, find := range check {
+		for _, f := range find(values) {
+			at := schema.Locate(body, s, body.MissingItemRange(), f.Path)
+			diags = append(diags, faultAt(at, f.Summary, f.Detail)...)
+		}
+	}
+	if err := doc.failureOf(diags); err != nil {
+		return nil, err
+	}
+	return values, nil
 }
 
 // plainMap turns an object into a map, without null values.

@@ -35,17 +35,33 @@ func (f *Flags) Path(name string) *string {
 // ParseArgs parses arguments, which usage calls names, before, between and behind the
 // flags.
 func (f *Flags) ParseArgs(args []string, names ...string) (values []string, err error) {
+	values, err = f.parseAll(args, len(names))
+	if err == nil && len(values) < len(names) {
+		return nil, UsageError{Text: "missing: " + names[len(values)]}
+	}
+	return values, err
+}
+
+// ParseList does the same for one argument or more, which usage calls name.
+func (f *Flags) ParseList(args []string, name string) (values []string, err error) {
+	values, err = f.parseAll(args, len(args))
+	if err == nil && len(values) == 0 {
+		return nil, UsageError{Text: "missing: " + name}
+	}
+	return values, err
+}
+
+// parseAll parses flags, and at most so many arguments.
+func (f *Flags) parseAll(args []string, most int) (values []string, err error) {
 	for {
 		switch err := f.Parse(args); {
 		case errors.Is(err, flag.ErrHelp):
 			return nil, err
 		case err != nil:
 			return nil, UsageError{err.Error(), suggest.Flag(f.FlagSet, err)}
-		case f.NArg() == 0 && len(values) < len(names):
-			return nil, UsageError{Text: "missing: " + names[len(values)]}
 		case f.NArg() == 0:
 			return values, nil
-		case len(values) == len(names):
+		case len(values) == most:
 			return nil, UsageError{Text: fmt.Sprintf("unexpected argument %q", f.Arg(0))}
 		}
 		values = append(values, f.Arg(0))
