@@ -16,6 +16,7 @@
 //	cwtch-relay storage accept -config F     let a server go on with another store than its last
 //	cwtch-relay plugin list|describe|sum     which plugins there are, what one is, its checksum
 //	cwtch-relay plugin test|new              execute cwtch-plugin, for authors of plugins
+//	cwtch-relay lab run FILE… -o DIR         simulate relays that replicate a board
 //	cwtch-relay version
 //
 // Facts go to standard output, with -json as JSON; logs, errors and hints go to
@@ -65,6 +66,7 @@ func program() command.Program {
 			{Name: "storage compact", Args: "-config FILE [-server NAME] [-json]", About: "give the room of what was removed back to the disk, of all servers or of one; the running relay does it, if there is one", Run: runStorageCompact},
 			{Name: "storage copy", Args: "-config FILE -from STORE -to STORE [-salvage] [-server NAME] [-json]", About: "copy what one store holds into another; with -salvage, what is whole of a damaged one; a STORE is 'server \"NAME\"', 'server \"NAME\" storage \"PLUGIN\" { … }' or 'storage \"PLUGIN\" { … }'", Run: runStorageCopy},
 			{Name: "storage accept", Args: "-config FILE [-server NAME] [-json]", About: "let a server that refuses its store, as not the one it ran on last, go on with it", Run: runStorageAccept},
+			{Name: "lab run", Args: "FILE… [-o DIR] [-seeds N] [-seed N] [-workers N] [GRANTS] [-json]", About: "simulate the scenarios of files: relays that replicate a board, their links and their members; with -o, write DIR/report.json and DIR/report.html", Run: runLab},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-relay")},
 		},
 		Trailer: command.GrantsHelp + "\n\nStart with: cwtch-relay init -dir my-server",

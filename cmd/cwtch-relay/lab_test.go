@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// failedLabSeeds have broken an invariant once.
+var failedLabSeeds = []string{}
+
+// TestLabSeeds runs a thousand short and rough simulations of mesh. A seed that fails is added to
+// failedLabSeeds.
+func TestLabSeeds(t *testing.T) {
+	seeds := "1000"
+	if testing.Short() {
+		seeds = "50"
+	}
+	runs := [][]string{{"-seed", "1", "-seeds", seeds}}
+	for _, seed := range failedLabSeeds {
+		runs = append(runs, []string{"-seed", seed, "-seeds", "1"})
+	}
+	for _, args := range runs {
+		t.Log(args)
+		if err := runLab(t.Context(), append(args, "../../examples/lab/rough.hcl"), t.Output(), io.Discard); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLabWritesReports runs the command as a person does.
+func TestLabWritesReports(t *testing.T) {
+	dir := t.TempDir()
+	scenario := filepath.Join(dir, "two.hcl")
+	text := "duration = \"1h\"\nsettle = \"10m\"\nalgorithms = [\"mesh\", \"flood\"]\npeers \"home\" { count = 2 }\n"
+	if err := os.WriteFile(scenario, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	out := filepath.Join(dir, "report")
+	if err := runLab(t.Context(), []string{scenario, "-o", out}, &stdout, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"two\n", "mesh ", "flood "} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, &stdout)
+		}
+	}
+	for _, name := range []string{"report.json", "report.html"} {
+		if text, err := os.ReadFile(filepath.Join(out, name)); err != nil || !bytes.Contains(text, []byte("mesh")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestLabMistakes(t *testing.T) {
+	scenario := filepath.Join(t.TempDir(), "bad.hcl")
+	if err := os.WriteFile(scenario, []byte("algorithms = [\"mehs\"]\npeers \"home\" {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"missing: FILE":                        nil,
+		`there is no peer-sync plugin "mehs"`:  {scenario},
+		"read configuration: open ./none.hcl:": {"./none.hcl"},
+	} {
+		if err := runLab(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+}

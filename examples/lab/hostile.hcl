@@ -1,0 +1,28 @@
+about      = "Four honest core peers, and four listed ones that do all that is wrong. Members read from honest ones."
+duration   = "36h"
+settle     = "12h"
+algorithms = ["mesh", "flood"]
+seeds      = 3
+
+peers "home" {
+  count   = 4
+  trace   = "churn"
+  online  = "80%"
+  session = "6h"
+}
+
+peers "withholding" { hostile = ["withholds", "lies"] }
+
+peers "flooding" {
+  hostile            = ["floods"]
+  flood_per_hour     = 2000
+  envelopes_per_hour = 100
+}
+
+peers "replaying" { hostile = ["replays", "wrong-born"] }
+
+peers "confused" { hostile = ["rolls-back", "garbage"] }
+
+members "people" { count = 20 }
+
+posts { per_hour = 30 }
