@@ -137,7 +137,7 @@ func walkTexts(t *testing.T, f func(path string, text []byte)) {
 		switch name := d.Name(); {
 		case err != nil:
 			return err
-		case d.IsDir() && (name == ".git" || name == ".cache" || name == "bin"):
+		case d.IsDir() && (name == ".git" || name == ".cache" || name == "bin" || name == "build" || name == "venv"):
 			return fs.SkipDir
 		case !d.Type().IsRegular():
 			return nil
