@@ -13,7 +13,12 @@ type bucket struct {
 	unit   uint64 // how much counts as room
 	period time.Duration
 	full   time.Duration // when it will be full again; before now if it is
+	closed time.Duration // until when it has no room, although it may have refilled a little
 }
+
+// refillRest is how long a bucket that had no room stays closed at least. Without it a peer with a
+// backlog would offer thousands of ids whenever there is room for one.
+const refillRest = time.Minute
 
 // wait returns the time until the bucket has room: as much as a unit, or half of it when that is
 // less.
@@ -22,7 +27,10 @@ func (b *bucket) wait(now time.Duration) time.Duration {
 		return 0
 	}
 	unit := min(b.unit, max(b.limit/2, 1))
-	return max(0, max(b.full, now)+b.refillTime(unit)-now-b.period)
+	if wait := max(b.full, now) + b.refillTime(unit) - now - b.period; wait > 0 {
+		b.closed = max(b.closed, now+max(wait, refillRest))
+	}
+	return max(0, b.closed-now)
 }
 
 // spend takes n out.
@@ -32,10 +40,11 @@ func (b *bucket) spend(now time.Duration, n uint64) {
 	}
 }
 
-// giveBack puts n in that were taken out.
+// giveBack puts n in that were taken out, and opens the bucket.
 func (b *bucket) giveBack(n uint64) {
 	if b.limit > 0 {
 		b.full -= b.refillTime(n)
+		b.closed = 0
 	}
 }
 
@@ -53,7 +62,7 @@ func (b *bucket) setLimit(now time.Duration, limit uint64) {
 		return
 	}
 	missing := b.spent(now)
-	b.limit, b.full = limit, now
+	b.limit, b.full, b.closed = limit, now, 0
 	b.spend(now, missing)
 }
 

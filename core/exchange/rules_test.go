@@ -279,6 +279,50 @@ func TestQuotaOfEnvelopesIsSoft(t *testing.T) {
 	}
 }
 
+// TestBacklogOverQuotaIsOfferedOnceAMinute shows that a peer which offers its backlog whenever it
+// may does so once a minute, and gets as much taken as the quota permits.
+func TestBacklogOverQuotaIsOfferedOnceAMinute(t *testing.T) {
+	const quota = 6000
+	s := newSolo(t, PeerConfig{Peer: 1, Gives: true, Quota: Quota{EnvelopesPerHour: quota}})
+	s.up(1)
+	next, offers, wanted := 0, 0, 0
+	for begin := s.now; s.now < begin+time.Hour; {
+		batch := make([]storage.Record, 400)
+		for i := range batch {
+			batch[i] = envelope(next+i, 10)
+		}
+		s.e.Receive(1, offer(batch...))
+		s.work()
+		offers++
+		var retry time.Duration
+		took := 0
+		for _, f := range s.frames(1) {
+			switch f := f.(type) {
+			case *peerlink.Want:
+				for _, id := range f.IDs {
+					at := slices.IndexFunc(batch, func(r storage.Record) bool { return r.ID == id })
+					s.e.Receive(1, &peerlink.Body{Kind: peerlink.FromOffer, Born: batch[at].Born, Signature: batch[at].Signature, Ciphertext: batch[at].Ciphertext})
+				}
+				took += len(f.IDs)
+			case *peerlink.Ping:
+				s.e.Receive(1, &peerlink.Pong{Token: f.Token})
+			case *peerlink.Taken:
+				retry = time.Duration(f.RetryAfter) * time.Second
+			}
+		}
+		s.work()
+		s.frames(1)
+		s.e.Events()
+		wanted += took
+		next += took
+		s.pass(max(retry, time.Second))
+	}
+	// The quota is full at first, and refills within the hour.
+	if offers > 15+62 || wanted < 2*quota*95/100 || wanted > 2*quota+400 {
+		t.Errorf("%d offers in an hour, of which %d envelopes were wanted", offers, wanted)
+	}
+}
+
 func keyOf(r storage.Record) storage.Key { return storage.Key{Born: r.Born, ID: r.ID} }
 
 func onlyOf[F peerlink.Frame](frames []peerlink.Frame) (all []F) {
