@@ -22,9 +22,11 @@ cluster-demo: tor build ## the same network, three relays that replicate, and a 
 	bin/cwtch-demo -cluster
 
 test: tor gcc build ## every test, those over Tor included, except the examples
-	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ -e /powerloss)
-	# powerloss traces processes call by call; the race detector only makes it slower.
-	go test -timeout 10m ./plugins/storage/internal/powerloss
+	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ -e /powerloss -e /mesh$$)
+	# powerloss traces processes call by call, and mesh starts no goroutine; the race detector
+	# only makes them slower, like a thousand simulations of relays.
+	go test -timeout 10m ./plugins/storage/internal/powerloss ./plugins/peersync/mesh
+	go test -timeout 10m -run TestLabSeeds ./cmd/cwtch-relay
 	# With as many envelopes as the contract asks for; with the race detector a tenth.
 	go test -run TestContractOfDefaults/CrowdedSignature ./plugins/storage/bolt ./plugins/storage/sqlite
 
