@@ -196,7 +196,7 @@ func writePeerTable(out io.Writer, s serverPeers, running bool, now time.Time) e
 			notes = append(notes, p.Reason)
 		}
 		if p.ClockAhead > maxClockAhead || p.ClockAhead < -maxClockAhead {
-			notes = append(notes, fmt.Sprintf("its clock is %d minutes ahead of ours: compare both with another one", p.ClockAhead/60))
+			notes = append(notes, describeClock(p.ClockAhead))
 		}
 		if len(notes) > 0 {
 			fmt.Fprintf(out, "  %s: %s\n", p.Name, strings.Join(notes, "; "))

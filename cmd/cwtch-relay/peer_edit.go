@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -153,6 +154,9 @@ func (e *peerEdit) finish(ctx context.Context, c peerChange, stdout, stderr io.W
 	c.Config, c.Server = e.flags.config, e.server.Name
 	var err error
 	if c.Reload, err = e.saveAndReload(ctx, stderr); err != nil {
+		if errors.Is(err, fs.ErrPermission) && !e.flags.JSON { // somebody else will write the file
+			err = errors.Join(writeOtherSide(stdout, c), err)
+		}
 		return err
 	}
 	if e.flags.JSON {
@@ -173,18 +177,25 @@ func (e *peerEdit) writeChange(w io.Writer, c peerChange) error {
 	} else if err := writePlan(w, c.Config, c.Reload); err != nil {
 		return err
 	}
-	if c.Block != "" {
-		fmt.Fprintf(w, "\nThe other side has to list this server in turn. Its operator says\n\n  %s\n\nor adds this to the server there, and reloads:\n\n%s",
-			pathname.Command("cwtch-relay", "peer", "add", c.Server, string(c.Board)+".onion", "-config", "server.hcl"), c.Block)
+	return writeOtherSide(w, c)
+}
+
+// writeOtherSide says what the operator of the peer has to do after an addition.
+func writeOtherSide(w io.Writer, c peerChange) error {
+	if c.Block == "" {
+		return nil
 	}
-	return nil
+	_, err := fmt.Fprintf(w, "\nThe other side has to list this server in turn, by a NAME of its choice. Its operator says\n\n  %s\n\nwith -yes if there is no peersync plugin yet, or adds this to the server there, and reloads:\n\n%s",
+		pathname.Command("cwtch-relay", "peer", "add", "NAME", string(c.Board)+".onion", "-config", "server.hcl"), c.Block)
+	return err
 }
 
 // addPeer adds a peer.
 func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f := newFlags()
 	server, role, size := f.String("server", "", ""), f.String("role", "", ""), f.String("bytes-per-day", "", "")
-	rate := f.Int64("envelopes-per-hour", 0, "")
+	const unset = math.MinInt64
+	rate := f.Int64("envelopes-per-hour", unset, "")
 	yes := f.Bool("yes", false, "")
 	values, err := f.parseValues(args, "NAME", "ONION")
 	if err != nil {
@@ -213,7 +224,7 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if *role != "" {
 		settings = append(settings, config.Setting{Name: "role", Value: cty.StringVal(*role)})
 	}
-	if *rate != 0 {
+	if *rate != unset {
 		settings = append(settings, config.Setting{Name: "envelopes_per_hour", Value: cty.NumberIntVal(*rate)})
 	}
 	if *size != "" {
@@ -227,7 +238,7 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		peer = config.FormatBlock("peersync", defaultPeerSync) + peer
 	}
 	e.byHand = fmt.Sprintf("add to server %q in %s:\n%s", e.server.Name, f.config, peer)
-	block := fmt.Sprintf("  peer %q {\n    onion = \"%s.onion\"\n  }\n", e.server.Name, board)
+	block := fmt.Sprintf("  peer \"NAME\" {\n    onion = \"%s.onion\"\n  }\n", board)
 	return e.finish(ctx, peerChange{Peer: name, Change: "added", Board: board, Block: block}, stdout, stderr)
 }
 
@@ -257,7 +268,11 @@ func (e *peerEdit) checkNewPeer(name string, onion, board identity.Onion) error 
 		return command.WithHint(fmt.Errorf("%s.onion is the address of server %s itself", onion, e.server.Name), "give that of the board at the other relay")
 	}
 	for _, p := range e.server.Peers {
-		if p.Name == name || p.Onion == string(onion) {
+		if p.Name == name && p.Onion != string(onion) {
+			return command.WithHint(fmt.Errorf("server %s has another peer %s already, with the address %s.onion (%s)", e.server.Name, p.Name, p.Onion, p.Range),
+				"choose another name")
+		}
+		if p.Onion == string(onion) {
 			return command.WithHint(fmt.Errorf("server %s has peer %s already, with the address %s.onion (%s)", e.server.Name, p.Name, p.Onion, p.Range),
 				"to change its role or quotas, edit the file and reload")
 		}

@@ -345,7 +345,7 @@ func writeLink(w io.Writer, l replica.LinkStatus) {
 	fmt.Fprintf(w, "  \t  %s in, %s out; of its envelopes %d were new here, %d known, %d refused; %d of its hour and %s of its day are used up\n",
 		formatSize(l.BytesIn), formatSize(l.BytesOut), l.Stored, l.Known, l.Refused, l.QuotaEnvelopes, formatSize(l.QuotaBytes))
 	if l.ClockAhead > maxClockAhead || l.ClockAhead < -maxClockAhead {
-		fmt.Fprintf(w, "  \t  its clock is %d minutes ahead of ours: compare both with another one\n", l.ClockAhead/60)
+		fmt.Fprintf(w, "  \t  %s\n", describeClock(l.ClockAhead))
 	}
 }
 
@@ -407,4 +407,13 @@ func formatSize(n uint64) string {
 		prefix++
 	}
 	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[prefix])
+}
+
+// describeClock says how far the clock of a peer is ahead of ours, in seconds.
+func describeClock(ahead int64) string {
+	side := "ahead of"
+	if ahead < 0 {
+		ahead, side = -ahead, "behind"
+	}
+	return fmt.Sprintf("its clock is %d minutes %s ours: compare both with another one", ahead/60, side)
 }
