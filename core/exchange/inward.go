@@ -143,7 +143,7 @@ func (e *Engine) decideFound(l *link, id storage.ID, found Found, failed bool) {
 	switch {
 	case failed:
 		e.settleIn(l, id, peersync.Lost)
-	case found.Held:
+	case found.Held && found.Born >= e.state.Floor: // what is below is as good as gone
 		e.lowerBorn(l, storage.Key{Born: n.born, ID: id}, found.Born)
 		e.settleIn(l, id, peersync.Known)
 	default:

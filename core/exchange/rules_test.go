@@ -279,6 +279,27 @@ func TestQuotaOfEnvelopesIsSoft(t *testing.T) {
 	}
 }
 
+// TestPrunedEnvelopesAreTakenAgain shows that an envelope which was known under an hour below the
+// floor is taken again under a later one: it has been removed, or is about to be.
+func TestPrunedEnvelopesAreTakenAgain(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	old := envelope(1, 10)
+	old.Born = floor - 1
+	s.log[old.ID] = old
+	s.e.Receive(1, offer(envelope(1, 10)))
+	if wants := only[*peerlink.Want](s, 1); len(wants) != 1 {
+		t.Error("an envelope that was pruned counts as known")
+	}
+	s.must(s.e.Request(1, []storage.Key{keyOf(envelope(2, 10))}))
+	old = envelope(2, 10)
+	old.Born = floor - 1
+	s.log[old.ID] = old
+	if wants := only[*peerlink.Want](s, 1); len(wants) != 1 {
+		t.Error("a requested envelope that was pruned counts as known")
+	}
+}
+
 // TestBacklogOverQuotaIsOfferedOnceAMinute shows that a peer which offers its backlog whenever it
 // may does so once a minute, and gets as much taken as the quota permits.
 func TestBacklogOverQuotaIsOfferedOnceAMinute(t *testing.T) {

@@ -229,6 +229,7 @@ func (r *Replica) followBoards(ctx context.Context) {
 // followBoard reads the keys of a board, and follows it until another one is published,
 // which is no error, or something fails.
 func (r *Replica) followBoard(ctx context.Context, b Board) error {
+	r.recent.forgetAll() // it may be another store
 	f := &follower{board: b, store: r.store, max: r.maxKeys, recent: &r.recent}
 	defer b.Follow(f.noteChange)() // before anything is read: nothing falls in between
 	begin := time.Now()

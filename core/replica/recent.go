@@ -55,3 +55,10 @@ func (r *recent) find(id storage.ID) facts {
 	defer r.mu.Unlock()
 	return r.facts[id]
 }
+
+// forgetAll forgets all envelopes.
+func (r *recent) forgetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.facts, r.order, r.next = nil, nil, 0
+}
