@@ -267,6 +267,7 @@ func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) 
 		server := Server{
 			Name:        name,
 			Description: sec.textOf("description"),
+			Roaming:     sec.flagOf("roaming_clients"),
 			Dir:         filepath.Join(cfg.DataDir, "servers", name),
 			Range:       rangeOf(b.DefRange),
 		}

@@ -132,6 +132,7 @@ type Server struct {
 	Stats       []PluginUse // in the order of the file
 	PeerSync    []PluginUse // one if there are peers
 	Peers       []Peer
+	Roaming     bool  // clients may have positions of other replicas
 	Range       Range // header of the block
 }
 

@@ -46,6 +46,9 @@ var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 var serverOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "description", Type: plugin.String,
 	Doc: "A note for the operator. It never leaves this machine.",
+}, {
+	Name: "roaming_clients", Type: plugin.Bool, Default: "false",
+	Doc: "For replicas: let clients go from one replica to another with one position. A replay then begins up to two days of messages earlier, which strangers notice. Not needed for cwtch-group, which has a position for each host, nor for clients that stay at one server.",
 }}}
 
 var externalOptions = plugin.Schema{Attributes: []plugin.Attribute{{

@@ -38,7 +38,7 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 		Explain:   l.explainError,
 	}
 	for _, s := range l.Servers {
-		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention}
+		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention, Roaming: s.Roaming}
 		for use := range s.Plugins() {
 			pc, err := l.pluginConfig(use)
 			if err != nil {

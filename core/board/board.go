@@ -17,7 +17,7 @@
 //
 // # Clients that change replicas
 //
-// A client names an envelope, and a replay begins there. If the board has replicas, the client may
+// A client names an envelope, and a replay begins there. If clients may roam, the client may
 // have that envelope from another one, which got it before others that were here already. The
 // board cannot tell such a client from one of its own. So a replay begins at what was shown here
 // [ReplicationHours] before the envelope was born, and clients drop what they know by its
@@ -98,8 +98,8 @@ type Config struct {
 	// before and after every append and must be quick.
 	Check func() error
 
-	// HoursFile is where the board keeps its table of hours while it has replicas; see
-	// [Board.SetReplicated].
+	// HoursFile is where the board keeps its table of hours while clients may roam; see
+	// [Board.SetRoaming].
 	HoursFile string
 	Now       func() time.Time // the clock of that table; time.Now
 

@@ -193,13 +193,13 @@ func (t *hourTable) writeFile() error {
 	return durable.WriteFile(t.path, data, 0o600)
 }
 
-// SetReplicated tells the board whether it has replicas at other relays. If so, a client may ask
-// from an envelope that it has from there, and the board lets its replays begin earlier, as
-// [Board.Find] says. For that it keeps a table of hours in [Config.HoursFile].
-func (b *Board) SetReplicated(replicated bool) {
+// SetRoaming tells the board whether clients may ask from an envelope that they have from a replica
+// at another relay. Then the board lets replays begin earlier, as [Board.Find] says, and keeps a
+// table of hours for that in [Config.HoursFile]. Strangers notice it.
+func (b *Board) SetRoaming(roaming bool) {
 	b.appendMu.Lock()
 	defer b.appendMu.Unlock()
-	if !replicated {
+	if !roaming {
 		b.hours.Store(nil)
 		return
 	}

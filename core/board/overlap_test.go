@@ -33,7 +33,7 @@ func openReplicated(t *testing.T, store storage.Store, path string, now storage.
 		Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
 	}
 	r.Board = openBoard(t, r.cfg)
-	r.SetReplicated(true)
+	r.SetRoaming(true)
 	return r
 }
 
@@ -95,14 +95,14 @@ func TestReplayBeginsADayEarlier(t *testing.T) {
 	r.appendBorn(r.now-1000, 62) // as its peer says
 	r.appendBorn(r.now+1000, 63)
 	r.expectStarts(map[int]storage.Seq{61: 26, 62: 12, 63: 36})
-	r.SetReplicated(false)
+	r.SetRoaming(false)
 	r.expectStarts(map[int]storage.Seq{20: 20, 61: 61})
 }
 
 func TestBoardWithoutReplicasKeepsNoTable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hours.json")
 	b := openBoard(t, Config{Store: storagetest.NewMemory(), HoursFile: path})
-	b.SetReplicated(false)
+	b.SetRoaming(false)
 	for i := range 3 {
 		postAndWait(b, i, i)
 	}
@@ -157,11 +157,11 @@ func TestTableOutlivesItsProcess(t *testing.T) {
 // What came while nobody noted hours may have come at any of them.
 func TestHoursWithoutATable(t *testing.T) {
 	r := fillTable(t, filepath.Join(t.TempDir(), "hours.json"), storagetest.NewMemory(), 40)
-	r.SetReplicated(false)
+	r.SetRoaming(false)
 	r.now += 100
 	r.appendBorn(r.now, 41)
 	r.now += 100
-	r.SetReplicated(true)
+	r.SetRoaming(true)
 	r.now++
 	r.appendBorn(r.now, 42)
 	r.expectStarts(map[int]storage.Seq{41: 16, 42: 40})

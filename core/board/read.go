@@ -112,7 +112,7 @@ func (b *Board) readInfo(ctx context.Context) (storage.Info, error) {
 // shown yet is found right behind the end of the log. The search is not repeated,
 // because a client chose the signature.
 //
-// If the board has replicas, the position is that of an earlier envelope; see [Board.SetReplicated].
+// If clients may roam, the position is that of an earlier envelope; see [Board.SetRoaming].
 func (b *Board) Find(ctx context.Context, signature []byte) (storage.Seq, error) {
 	if err := b.Err(); err != nil {
 		return 0, err

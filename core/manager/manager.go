@@ -143,6 +143,7 @@ type ServerConfig struct {
 	Retention limits.Retention
 	Others    []PluginConfig // stats and peersync, no two of the same kind and instance
 	Peers     []PeerConfig   // of the one peersync plugin, if there are any
+	Roaming   bool           // clients may have positions of replicas, see [board.Board.SetRoaming]
 }
 
 // PeerConfig is another relay that has a replica of a server.

@@ -80,16 +80,34 @@ func (m *Manager) Compare(ctx context.Context, name, peer string, scrub bool) (r
 	return r.Compare(ctx, peer, scrub)
 }
 
-// setPeers changes the peers of a server that runs.
+// setPeers changes the peers of a server that runs. After an error the next reload tries again.
 func (m *Manager) setPeers(s *server, peers []PeerConfig) error {
-	m.updateShared(func() { s.peers = peers })
-	if b := s.board.Load(); b != nil {
-		b.SetReplicated(len(peers) > 0)
-	}
 	if r := s.replica.Load(); r != nil {
-		return r.SetPeers(plainPeers(peers))
+		if err := r.SetPeers(plainPeers(peers)); err != nil {
+			return err
+		}
 	}
+	m.updateShared(func() { s.peers = peers })
 	return nil
+}
+
+// setRoaming changes whether clients of a server that runs may have positions of replicas.
+func (m *Manager) setRoaming(s *server, roaming bool) {
+	m.updateShared(func() { s.roaming = roaming })
+	if b := s.board.Load(); b != nil {
+		b.SetRoaming(roaming)
+	}
+}
+
+// planRoaming plans that of a server that stays.
+func (p *planner) planRoaming(s *server, next bool) {
+	if s.roaming == next {
+		return
+	}
+	p.addStep(Step{Action: ActionSet, Server: s.name, Settings: []string{"roaming_clients"}, do: func(context.Context) error {
+		p.m.setRoaming(s, next)
+		return nil
+	}})
 }
 
 // planPeers plans the peers of a server that stays. Its plugins run on, and so do the links of

@@ -69,10 +69,9 @@ func TestPlanChangesPeersInPlace(t *testing.T) {
 	}
 }
 
-// TestTableOfHoursFollowsPeers: a board keeps its table while the server has peers, from its start
+// TestTableOfHoursFollowsTheOption: a board keeps its table while clients may roam, from its start
 // or from a reload on.
-func TestTableOfHoursFollowsPeers(t *testing.T) {
-	peers := []PeerConfig{{Peer: replica.Peer{Name: "a", Onion: identity.NewKey().Onion()}}}
+func TestTableOfHoursFollowsTheOption(t *testing.T) {
 	m, s := newLoopbackServer(t, func() error { return nil })
 	store := newStoreWith(t, "a", "b", "c")
 	hasTable := func() bool {
@@ -95,10 +94,10 @@ func TestTableOfHoursFollowsPeers(t *testing.T) {
 	publish()
 	expectStart(3)
 	if hasTable() {
-		t.Error("a server without peers has a table")
+		t.Error("a server whose clients stay has a table")
 	}
-	if err := m.setPeers(s, peers); err != nil || !hasTable() {
-		t.Errorf("no table after a reload: %v", err)
+	if m.setRoaming(s, true); !hasTable() {
+		t.Error("no table after a reload")
 	}
 	expectStart(1)
 	if err := m.withdrawServer(t.Context(), s); err != nil {
@@ -106,9 +105,7 @@ func TestTableOfHoursFollowsPeers(t *testing.T) {
 	}
 	publish()
 	expectStart(1)
-	if err := m.setPeers(s, nil); err != nil {
-		t.Fatal(err)
-	}
+	m.setRoaming(s, false)
 	expectStart(3)
 	if err := m.withdrawServer(t.Context(), s); err != nil {
 		t.Fatal(err)

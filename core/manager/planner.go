@@ -129,6 +129,7 @@ func (p *planner) planServer(s *server, c ServerConfig) {
 	p.planStore(s, c.Storage)
 	p.planRetention(s, c.Retention)
 	p.planPeers(s, c.Peers)
+	p.planRoaming(s, c.Roaming)
 	for _, i := range s.others {
 		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
 			p.addStep(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",

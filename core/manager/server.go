@@ -49,6 +49,7 @@ type server struct {
 	store     *instance // nil without keys
 	others    []*instance
 	peers     []PeerConfig
+	roaming   bool
 	problem   string            // why the server does not run
 	relay     *relay.Server     // nil while it is not published
 	limits    limits.Limits     // of relay
@@ -59,7 +60,7 @@ type server struct {
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {
-	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, peers: c.Peers, since: time.Now()}
+	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, peers: c.Peers, roaming: c.Roaming, since: time.Now()}
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
@@ -163,7 +164,7 @@ func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits
 	if err == nil {
 		old = b.End().Seq > 0
 		end = startMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
-		b.SetReplicated(len(s.peers) > 0)
+		b.SetRoaming(s.roaming)
 		err = r.Publish(ctx)
 	}
 	if err != nil {

@@ -62,14 +62,14 @@ func TestReplayOfAReplicatedBoard(t *testing.T) {
 	p := r.connect()
 	p.replay("m8")
 	p.expect("count 2", "old m8", "old m9")
-	r.Board().SetReplicated(true)
+	r.Board().SetRoaming(true)
 	p.replay("m8")
 	p.expect("count 5", "old m4", "old m5", "old m6", "old m8", "old m9")
 	p.replay("unknown")
 	p.expect("count 8", "old m1", "old m2", "old m3", "old m4", "old m5", "old m6", "old m8", "old m9")
 	p.post("m10", r.token())
 	p.expect("posted true", "new m10")
-	r.Board().SetReplicated(false)
+	r.Board().SetRoaming(false)
 	p.replay("m9")
 	p.expect("count 2", "old m9", "old m10")
 }
@@ -84,7 +84,7 @@ func BenchmarkReplayOverlap(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer brd.Close(b.Context())
-			brd.SetReplicated(replicated)
+			brd.SetRoaming(replicated)
 			var envelopes int
 			for b.Loop() {
 				from, err := brd.Find(b.Context(), envelopeOf("m4000").Signature)
