@@ -15,6 +15,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
+	"github.com/cwtch-relay/cwtch-relay/core/replica"
 	"github.com/cwtch-relay/cwtch-relay/core/retention"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 )
@@ -137,6 +138,25 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 	}
 	for _, p := range s.Others {
 		all = append(all, otherFindings(p)...)
+		if p.Replication != nil {
+			all = append(all, linkFindings(p.Replication.Links, now)...)
+		}
+	}
+	return all
+}
+
+// maxUnlinked is how long a peer may be away: many are off at night.
+const maxUnlinked = 24 * time.Hour
+
+// linkFindings returns which peers an operator should ask about.
+func linkFindings(links []replica.LinkStatus, now time.Time) (all []finding) {
+	for _, l := range links {
+		switch {
+		case l.State == "refused":
+			all = append(all, finding{warning, "peer " + l.Name + " is refused", l.Reason})
+		case l.State != "up" && l.State != "paused" && l.Since != nil && now.Sub(*l.Since) > maxUnlinked:
+			all = append(all, finding{warning, "no link to peer " + l.Name + " since " + l.Since.Format(dateLayout), l.Reason})
+		}
 	}
 	return all
 }

@@ -83,6 +83,17 @@ func TestFindings(t *testing.T) {
 		{"peer sync has no keys", func(st *manager.Status) {
 			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{NoKeys: "too many"}}}
 		}, warning, "peersync x cannot compare boards now: too many"},
+		{"a peer is away for two days", func(st *manager.Status) {
+			since := now.Add(-48 * time.Hour)
+			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{Name: "alice", State: "down", Since: &since, Reason: "it does not answer"})}
+		}, warning, "no link to peer alice since " + now.Add(-48*time.Hour).Format(dateLayout) + ": it does not answer"},
+		{"peers are away at night, or paused", func(st *manager.Status) {
+			night, month := now.Add(-8*time.Hour), now.Add(-720*time.Hour)
+			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{State: "down", Since: &night}, replica.LinkStatus{State: "paused", Since: &month}, replica.LinkStatus{State: "up", Since: &month})}
+		}, ok, ""},
+		{"a peer breaks the protocol", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{Name: "eve", State: "refused", Reason: "it breaks the protocol"})}
+		}, warning, "peer eve is refused: it breaks the protocol"},
 		{"tor is away", func(st *manager.Status) { st.Network.State, st.Network.Summary = onion.Backoff, "tor has ended" }, critical, "tor is backoff, so nobody can reach the servers: tor has ended"},
 		{"tor is on its way for a day", func(st *manager.Status) { st.Network.State = onion.Bootstrapping }, critical, "tor is bootstrapping"},
 		{"tor is on its way at first", func(st *manager.Status) { young(st); st.Network.State = onion.Bootstrapping }, warning, "tor is bootstrapping"},
@@ -177,4 +188,9 @@ func TestRetentionInWords(t *testing.T) {
 			t.Errorf("got %q, want %q", got.String(), want)
 		}
 	}
+}
+
+// linked is the status of a peersync plugin with links.
+func linked(links ...replica.LinkStatus) manager.PluginStatus {
+	return manager.PluginStatus{Instance: "mesh", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{Links: links}}
 }
