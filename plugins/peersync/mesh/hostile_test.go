@@ -304,6 +304,43 @@ func TestSilentTwin(t *testing.T) {
 	s.converge(repairEvery)
 }
 
+// TestUnavailableKeys: an end that cannot read its keys for hours keeps the link, and no more than
+// the last comparison. Later repairs work.
+func TestUnavailableKeys(t *testing.T) {
+	s := newSimulation(t, 1, 2)
+	s.Post(0, 30)
+	s.connectAll()
+	s.runFor(3 * time.Minute)
+	down := 0
+	if s.meshes[0].peers[0].initiator {
+		down = 1
+	}
+	s.Replicas[down].Refuse = func(call string, _ peersync.Peer) error {
+		if call == "range sum" || call == "keys" || call == "split" {
+			return peersync.ErrUnavailable
+		}
+		return nil
+	}
+	served := &s.meshes[down].peers[0].serving
+	most := 0
+	for range 3 * 60 {
+		s.runFor(time.Minute)
+		most = max(most, len(served.requests))
+	}
+	if m := s.meshes[down]; len(m.peers) == 0 || &m.peers[0].serving != served {
+		t.Fatal("the link was closed")
+	}
+	if most != 1 {
+		t.Errorf("%d requests waited, want 1", most)
+	}
+	s.Replicas[down].Refuse = nil
+	before := s.meshes[down].peers[0].schedule.doneAt
+	s.runFor(repairEvery)
+	if done := s.meshes[down].peers[0].schedule.doneAt; done == before {
+		t.Error("no repair has ended since the keys are available")
+	}
+}
+
 // TestMemoryUnderAttack fills all that a peer can fill, in both roles.
 func TestMemoryUnderAttack(t *testing.T) {
 	expect := func(t *testing.T, e *end) {

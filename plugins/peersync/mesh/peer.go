@@ -132,7 +132,7 @@ func (r *replicator) noteMessage(p *peer, data []byte) {
 			p.transfer.addHave(m.ids...)
 		}
 	default:
-		p.noteRequest(m)
+		r.noteRequest(p, m)
 	}
 }
 

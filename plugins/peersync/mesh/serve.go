@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxRequests is how many requests of a repair may wait, maxRequestBytes how long they may
-	// be together. An initiator has at most maxSessions, and those of a repair that it has given up.
+	// be together. An initiator has at most maxSessions at a time.
 	maxRequests     = 2*maxSessions + 2
 	maxRequestBytes = 5 << 20
 	// workRate is how many bytes of repairs are worked on in a second for each peer, those
@@ -56,15 +56,31 @@ type serving struct {
 	copies   bool            // a copy was promised, and its end not told
 }
 
-// noteRequest keeps a message of the initiator until it is its turn.
-func (p *peer) noteRequest(m message) {
+// noteRequest keeps a message of the initiator until it is its turn. A repair that ends, or that
+// another one follows, needs no answers any more.
+func (r *replicator) noteRequest(p *peer, m message) {
 	s := &p.serving
+	if m.kind == typeCompare || m.kind == typeDone {
+		s.requests, s.bytes, s.open = nil, 0, nil
+	}
+	if m.kind == typeDone {
+		r.noteDone(p, m)
+		return
+	}
 	s.bytes += len(m.payload)
 	if len(s.requests) == maxRequests || s.bytes > maxRequestBytes {
 		p.fault("it sent more requests than a repair has, without waiting for the answers")
 		return
 	}
 	s.requests = append(s.requests, m)
+}
+
+// noteDone notes that the initiator has ended a repair.
+func (r *replicator) noteDone(p *peer, m message) {
+	p.schedule.doneAt, p.schedule.done = r.now, true
+	if m.flag && m.repair == p.serving.whole {
+		p.schedule.whole, p.tail.valid = false, p.tail.loaded
+	}
 }
 
 // serveTwin answers what the initiator has asked for.
@@ -96,18 +112,10 @@ func (r *replicator) serveTwin(ctx context.Context, p *peer) {
 
 // answerRequest answers a message of the initiator, and reports whether it could.
 func (r *replicator) answerRequest(ctx context.Context, p *peer, m message) bool {
-	switch m.kind {
-	case typeCompare:
+	if m.kind == typeCompare {
 		return r.answerCompare(ctx, p, m)
-	case typeSession:
-		return r.answerSession(ctx, p, m)
-	case typeDone:
-		p.schedule.doneAt, p.schedule.done = r.now, true
-		if m.flag && m.repair == p.serving.whole {
-			p.schedule.whole, p.tail.valid = false, p.tail.loaded
-		}
 	}
-	return true
+	return r.answerSession(ctx, p, m)
 }
 
 // answerCompare says which windows differ, and what is to be done about each.
