@@ -90,6 +90,29 @@ func (s *simulation) liveEntryArrived(after storage.Seq) bool {
 	return len(keys) > 0 && keys[len(keys)-1].Born >= 480_003 && s.Replicas[1].Last() > after
 }
 
+// TestLargeMirror: a mirror that has far more in a window than fits an answer is offered the window
+// by the end it reads from. Nothing more can be done, so the repair is settled.
+func TestLargeMirror(t *testing.T) {
+	source, mirror := idsAt(1, 1000), idsAt(2, 2*maxServed)
+	for i := range mirror {
+		mirror[i].Born = source[500].Born // all in one window, or two
+	}
+	p := newPair(t, source, slices.Concat(mirror, source[:400]))
+	p.a.peers[0].gives, p.b.peers[0].takes = false, false
+	p.run()
+	for _, k := range source[400:] {
+		if !slices.Contains(p.a.offered, k.ID) {
+			t.Fatal("a key that the mirror lacks is not offered")
+		}
+	}
+	if n := len(p.a.offered); n > 600+2*1000/minWindows {
+		t.Errorf("%d of 600 ids are offered", n)
+	}
+	if s := p.a.peers[0].schedule; s.whole || !s.done || s.at < p.a.clock+repairEvery/4 {
+		t.Errorf("the repair is not settled: %+v", s)
+	}
+}
+
 // TestQuotaIsKept: a relay that takes little at a time gets all of a board in the end, and is not
 // offered what it refuses again and again.
 func TestQuotaIsKept(t *testing.T) {

@@ -184,7 +184,7 @@ func (r *replicator) noteDiffer(p *peer, m message) {
 			p.transfer.addCopy(in)
 		}
 	}
-	if m.flag || len(m.copies) > 0 {
+	if m.flag || len(m.copies) > 0 && p.gives {
 		re.unsettled = true // the next repair compares what was copied
 	}
 }

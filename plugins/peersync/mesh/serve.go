@@ -150,6 +150,8 @@ func (r *replicator) answerCompare(ctx context.Context, p *peer, m message) bool
 			answer.copies = append(answer.copies, in)
 		case here <= maxServed:
 			s.open = append(s.open, in)
+		case p.gives: // the ids here do not fit an answer, and the other end does not want them
+			answer.copies = append(answer.copies, in)
 		}
 	}
 	answer.sessions, answer.flag = uint64(len(s.open)), s.copies
