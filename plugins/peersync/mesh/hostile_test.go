@@ -250,6 +250,52 @@ func TestRequestsAreBounded(t *testing.T) {
 	})
 }
 
+// TestComputingIsBounded: comparisons whose bounds lie in the middle of blocks, one after the other
+// for a minute, make the relay hash few keys. An honest repair of 10^6 keys need not wait.
+func TestComputingIsBounded(t *testing.T) {
+	const n, seconds = 1_000_000, 60
+	b := newBoard(idsAt(1, n))
+	compare := func(keys *board, count int) message {
+		payload, windows, err := negentropy.Compare(t.Context(), negentropy.ForPeer(keys, thePeer), storage.Range{}, count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return message{kind: typeCompare, repair: 1, perPart: n / uint64(len(windows)), payload: payload}
+	}
+	other := newBoard(idsAt(2, 10*maxWindows))
+	for name, test := range map[string]struct {
+		request message
+		times   int // in a second
+		most    int // keys
+	}{
+		"an honest one":           {compare(b, n/windowKeys+1), 1, seconds * 50_000},
+		"as many as there can be": {compare(b, maxWindows), 50, (workBurst+workRate*seconds)/workKey + n},
+		"with lies":               {compare(other, maxWindows), 50, seconds * 150_000},
+		"with lies and sessions":  {compare(other, n/windowKeys+1), 50, seconds * 500_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.sent, b.hashed, b.dropped = nil, 0, ""
+			e := newEnd(t, b, false, peersync.State{Epoch: storage.Epoch{2}})
+			least := workBurst
+			for second := range seconds {
+				e.clock = time.Duration(second) * time.Second
+				e.handle(peersync.Tick{Now: e.clock, Hour: pairHour})
+				for range test.times {
+					e.message(test.request)
+					least = min(least, e.peers[0].work.left)
+				}
+			}
+			t.Logf("%d keys hashed in a second, %d of the budget used", e.hashed/seconds, workBurst-least)
+			if e.hashed > test.most || e.hashed < n || e.dropped != "" {
+				t.Errorf("%d keys hashed, want at most %d; dropped: %q", e.hashed, test.most, e.dropped)
+			}
+			if honest := test.times == 1; honest != (least > workBurst*7/8) {
+				t.Errorf("%d of the budget is left", least)
+			}
+		})
+	}
+}
+
 // TestHugeWindowsAreRefused: the answer about a window with more keys than fit is empty, and costs
 // one sum.
 func TestHugeWindowsAreRefused(t *testing.T) {

@@ -27,7 +27,11 @@ type board struct {
 	requested []storage.Key
 	dropped   string
 	calls     int
+	hashed    int // keys
 }
+
+// blockKeys is how many keys have a sum at hand in the key index of a relay.
+const blockKeys = 512
 
 // thePeer is the number of the only peer.
 const thePeer peersync.Peer = 7
@@ -52,7 +56,13 @@ func (b *board) within(in storage.Range) (lo, hi int) {
 	return lo, max(lo, hi)
 }
 
+// sumOf returns the sum of keys, and counts those that lie in no whole block.
 func (b *board) sumOf(lo, hi int) peersync.Sum {
+	if first, last := (lo+blockKeys-1)/blockKeys, hi/blockKeys; first < last {
+		b.hashed += hi - lo - blockKeys*(last-first)
+	} else {
+		b.hashed += hi - lo
+	}
 	sum := peersync.Sum{Count: uint64(hi - lo)}
 	var borrow uint64
 	for i := 0; i < 32; i += 8 {

@@ -17,10 +17,14 @@ const (
 	maxRequestBytes = 5 << 20
 	// workRate is how many bytes of repairs are worked on in a second for each peer, those
 	// that come and those that are the answer; workBurst is how many may be at once. Each
-	// message counts workMessage bytes more.
+	// message counts workMessage bytes more, and each key that a comparison makes the relay
+	// hash workKey. The relay has sums of blocks of 512 keys, so bounds that lie within
+	// blocks have it hash about maxHashed keys for each range.
 	workRate    = 512 << 10
 	workBurst   = 8 << 20
 	workMessage = 4 << 10
+	workKey     = 8
+	maxHashed   = 512
 	// maxServed is how many keys a window may have here. The ids of all of them fit into an
 	// answer.
 	maxServed = 2 * windowKeys
@@ -121,27 +125,23 @@ func (r *replicator) answerRequest(ctx context.Context, p *peer, m message) bool
 // answerCompare says which windows differ, and what is to be done about each.
 func (r *replicator) answerCompare(ctx context.Context, p *peer, m message) bool {
 	s := &p.serving
-	differing, err := negentropy.Differing(ctx, negentropy.ForPeer(r.host, p.number), m.in, m.payload)
+	board := countingStorage{negentropy.ForPeer(r.host, p.number), make(map[storage.Key]uint64)}
+	differing, err := negentropy.Differing(ctx, board, m.in, m.payload)
 	if errors.Is(err, negentropy.ErrInvalid) || len(differing) > maxWindows {
 		p.fault("it sent a comparison that is not Negentropy")
 		return false
 	}
-	var sums []peersync.Sum
-	if err == nil && len(differing) > 0 {
-		sums, err = r.host.RangeSum(ctx, p.number, differing)
-	}
 	if err != nil {
 		return false
 	}
-	p.work.charge(len(m.payload))
 	s.repair, s.open, s.copies = m.repair, nil, false
 	if s.whole = 0; m.in.Hi == (storage.Key{}) {
 		s.whole = m.repair
 	}
 	p.transfer.copies = nil
 	answer := message{kind: typeDiffer, repair: m.repair}
-	for i, in := range differing {
-		here, there := sums[i].Count, m.perPart
+	for _, in := range differing {
+		here, there := board.counts[in.Lo], m.perPart
 		switch {
 		case isLopsided(here, there) && p.takes:
 			s.copies = true
@@ -155,8 +155,32 @@ func (r *replicator) answerCompare(ctx context.Context, p *peer, m message) bool
 		}
 	}
 	answer.sessions, answer.flag = uint64(len(s.open)), s.copies
+	p.work.charge(workKey*board.countHashed() + len(m.payload) + len(answer.encode()))
 	r.send(ctx, p, answer)
 	return true
+}
+
+// countingStorage keeps how many keys there are in the ranges whose sums are read.
+type countingStorage struct {
+	negentropy.Storage
+	counts map[storage.Key]uint64 // by the first key that is in a range
+}
+
+// Sums returns the sums of the ranges, which have no key in common.
+func (c countingStorage) Sums(ctx context.Context, ranges []storage.Range) ([]peersync.Sum, error) {
+	sums, err := c.Storage.Sums(ctx, ranges)
+	for i, sum := range sums {
+		c.counts[ranges[i].Lo] = sum.Count
+	}
+	return sums, err
+}
+
+// countHashed returns about how many keys the relay had to hash for the sums.
+func (c countingStorage) countHashed() (n int) {
+	for _, count := range c.counts {
+		n += int(min(count, maxHashed))
+	}
+	return n
 }
 
 // isLopsided reports whether one end has so many more keys that it copies all of them.
