@@ -387,6 +387,33 @@ func TestUnavailableKeys(t *testing.T) {
 	}
 }
 
+// TestAskDuringRepair: an end that gets another epoch while everything is being compared has
+// everything compared once more, and then has a cursor.
+func TestAskDuringRepair(t *testing.T) {
+	keys := idsAt(1, 1000)
+	p := newPair(t, keys, withoutEvery(keys, 0, 100))
+	p.deliver(p.b, p.a)
+	p.deliver(p.a, p.b) // the comparison
+	p.deliver(p.b, p.a)
+	if p.a.peers[0].repair == nil {
+		t.Fatal("the repair has ended")
+	}
+	p.b.handle(peersync.LogAdvanced{State: p.b.stateOf(9)})
+	twin := p.b.peers[0]
+	if !twin.schedule.whole || !twin.schedule.asked {
+		t.Fatal("it does not ask")
+	}
+	for range 90 {
+		p.run()
+	}
+	if twin.schedule.whole || !twin.tail.valid {
+		t.Errorf("after %v it still waits for a repair: %+v", p.b.clock, twin.schedule)
+	}
+	if n := p.a.peers[0].schedule.begun; n != 2 {
+		t.Errorf("%d repairs, want 2", n)
+	}
+}
+
 // TestMemoryUnderAttack fills all that a peer can fill, in both roles.
 func TestMemoryUnderAttack(t *testing.T) {
 	expect := func(t *testing.T, e *end) {

@@ -82,8 +82,12 @@ func (r *replicator) noteRequest(p *peer, m message) {
 // noteDone notes that the initiator has ended a repair.
 func (r *replicator) noteDone(p *peer, m message) {
 	p.schedule.doneAt, p.schedule.done = r.now, true
-	if m.flag && m.repair == p.serving.whole {
+	switch {
+	case !m.flag: // the initiator compares everything again
+	case m.repair == p.serving.whole:
 		p.schedule.whole, p.tail.valid = false, p.tail.loaded
+	default: // it takes for done what this end has asked for since
+		p.schedule.asked = false
 	}
 }
 
@@ -169,8 +173,8 @@ type countingStorage struct {
 // Sums returns the sums of the ranges, which have no key in common.
 func (c countingStorage) Sums(ctx context.Context, ranges []storage.Range) ([]peersync.Sum, error) {
 	sums, err := c.Storage.Sums(ctx, ranges)
-	for i, sum := range sums {
-		c.counts[ranges[i].Lo] = sum.Count
+	for i := range min(len(sums), len(ranges)) {
+		c.counts[ranges[i].Lo] = sums[i].Count
 	}
 	return sums, err
 }
