@@ -61,7 +61,8 @@
 //
 // A peer learns when an envelope came to this relay, and mostly whether from a client. Whoever is
 // connected to this board as a client learns as much. So by default nothing is delayed; see the
-// option delay for when that is wrong.
+// option delay for when that is wrong. A comparison of everything shows what the delay still
+// holds back.
 package mesh
 
 import (
@@ -97,7 +98,9 @@ func Plugin() plugin.Plugin {
 			Max:     &most,
 			Doc: "How long what clients post here is collected before it is sent to other relays, in random order; up to twice as long, drawn each time. " +
 				"With 0 it is sent at once. Operators of other relays then see the moment and the order in which messages were posted, but so does everybody who " +
-				"is connected to this board as a client. A delay makes sense if the address of the board is known to fewer people than those of the other relays.",
+				"is connected to this board as a client. A delay makes sense if the address of the board is known to fewer people than those of the other relays. " +
+				"It does not hold back what a comparison of everything finds. The first link to a peer begins with one, and the relay of a peer can ask for one " +
+				"each minute. So it hides the moment and the order only from peers whose relays run mesh as it is.",
 		}}},
 		PeerSync: func(_ context.Context, cfg plugin.Config, host peersync.HostServices) (peersync.Replicator, error) {
 			var options struct {
