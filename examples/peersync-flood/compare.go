@@ -15,7 +15,8 @@ import (
 // only the list has. No answer means that all is equal.
 //
 // Nothing has to be remembered meanwhile: a message has all that its answer depends on. If too much
-// differs for one answer, the rest is left out, and the boards are compared again.
+// differs for one answer, the rest is left out, and the next comparison begins there. Otherwise
+// differences that stay, because a peer takes or gives nothing, would hide those behind them.
 const (
 	maxParts  = 8
 	maxList   = 32  // keys of a list
@@ -38,6 +39,10 @@ func (f *flood) clip(p *peer, in *peersync.Range) bool {
 func (f *flood) startComparison(ctx context.Context, p *peer) {
 	p.compareAt = f.now + comparePeriod
 	in := f.compared(p)
+	if in.Lo.Compare(p.compareFrom) < 0 {
+		in.Lo, p.compareFrom = p.compareFrom, peersync.Key{}
+		f.compareAgain(p) // from the beginning, if nothing is left out this time
+	}
 	sums, err := f.host.RangeSum(ctx, p.number, []peersync.Range{in})
 	if err == nil {
 		err = f.host.Send(ctx, p.number, encodeSums([]rangeSum{{in, sums[0]}}))
@@ -88,6 +93,7 @@ func (f *flood) answerSums(ctx context.Context, p *peer, theirs []rangeSum) {
 	var list, split []peersync.Range
 	for i, s := range theirs {
 		if len(answer)+len(list)+len(split) == maxDiffer {
+			p.compareFrom = s.in.Lo
 			f.compareAgain(p)
 			break
 		}

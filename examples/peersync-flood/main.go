@@ -74,6 +74,7 @@ type peer struct {
 	gives, takes bool
 	floor        storage.Hour
 	compareAt    time.Duration   // when to compare the boards
+	compareFrom  peersync.Key    // where to begin then
 	fullUntil    time.Duration   // until when the peer takes nothing, because of its quota
 	busy         bool            // too much is under way; PeerReady follows
 	rest         *peersync.Range // what is offered piece by piece; nil: nothing

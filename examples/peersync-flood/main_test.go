@@ -107,6 +107,22 @@ func TestFewDifferences(t *testing.T) {
 	}
 }
 
+// TestDifferencesThatStay brings everything to a mirror that has as much itself that nobody takes.
+func TestDifferencesThatStay(t *testing.T) {
+	w := newWorld(t, 2)
+	w.Replicas[0].SetTerms(1, peersynctest.Terms{Mirror: true})
+	for range 8 {
+		w.Post(0, 1000)
+		w.Post(1, 1000)
+	}
+	run(t, w, time.Minute)
+	w.Connect(0, 1)
+	run(t, w, 2*time.Minute)
+	if got := w.Replicas[1].Traffic().Envelopes; got != 8000 {
+		t.Errorf("of 8000 envelopes that the mirror lacks, it got %d", got)
+	}
+}
+
 // TestLivePush shows that a post reaches the whole row of relays without a comparison, and the last
 // link of it once.
 func TestLivePush(t *testing.T) {
