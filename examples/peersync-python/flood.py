@@ -116,6 +116,7 @@ class Peer:
     floor: int
     compare_at: int
     minute: int
+    compare_from: bytes = bytes(KEY)  # where the next comparison begins
     messages: int = 0  # since minute
     full_until: int = 0  # because of its quota
     busy: bool = False  # peer_ready follows
@@ -267,9 +268,12 @@ class Flood:
 
     def start_comparison(self, peer: Peer) -> Call:
         peer.compare_at = self.now + COMPARE_PERIOD
-        whole = self.clip(peer, bytes(RANGE))
-        sums = yield from self.host.sums(peer.number, [whole])
-        yield from self.host.send(peer.number, encode_sums([(whole, sums[0])]))
+        in_range = self.clip(peer, peer.compare_from + END)
+        if any(peer.compare_from):
+            peer.compare_from = bytes(KEY)
+            self.compare_again(peer)  # from the beginning, if nothing is left out this time
+        sums = yield from self.host.sums(peer.number, [in_range])
+        yield from self.host.send(peer.number, encode_sums([(in_range, sums[0])]))
 
     def answer_message(self, message: pb.PeerMessage) -> Call:
         """Ignores what makes no sense, and closes the link to a peer that sends too much."""
@@ -297,7 +301,8 @@ class Flood:
             return
         mine = yield from self.host.sums(peer.number, [r for r, _ in theirs])
         different = [(r, my, their) for (r, their), my in zip(theirs, mine, strict=True) if my != their]
-        if len(different) > MAX_DIFFER:
+        if len(different) > MAX_DIFFER:  # differences that stay must not hide those behind them
+            peer.compare_from = different[MAX_DIFFER][0][:KEY]
             self.compare_again(peer)
         answer, lists, splits = [], [], []
         for r, my, their in different[:MAX_DIFFER]:

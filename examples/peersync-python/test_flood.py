@@ -1,9 +1,9 @@
-"""Tests of the messages. "cwtch-plugin test" checks the contract and what the plugin claims."""
+"""Tests of the messages and of comparisons. "cwtch-plugin test" checks the contract and what the plugin claims."""
 
 import unittest
 
-from flood import END, KEY, MAX_DIFFER, MAX_KEYS, MAX_RANGES, RANGE, Malformed
-from flood import decode_lists, decode_sums, encode_lists, encode_sums, next_key
+from flood import END, KEY, MAX_DIFFER, MAX_KEYS, MAX_RANGES, RANGE, RETRY_TIME, Call, Flood, Malformed, Peer
+from flood import cut, decode_lists, decode_sums, encode_lists, encode_sums, next_key, pb
 
 WHOLE = bytes(RANGE)
 LOW, HIGH = b"\1" * KEY, b"\3" * KEY
@@ -44,6 +44,37 @@ class MessagesTest(unittest.TestCase):
         ]:
             with self.subTest(decode=decode.__name__, size=len(message)), self.assertRaises(Malformed):
                 decode(message)
+
+
+class ComparisonTest(unittest.TestCase):
+    """The relay of these tests has no keys."""
+
+    def run_call(self, call: Call) -> list[pb.HostCall]:
+        calls, answer = [], None
+        try:
+            while True:
+                calls.append(call.send(answer))
+                answer = pb.HostAnswer()
+                if calls[-1].HasField("range_sum"):
+                    for _ in cut(calls[-1].range_sum.ranges, RANGE):
+                        answer.range_sum.sums.add(ids=bytes(32))
+                if calls[-1].HasField("keys"):
+                    for _ in cut(calls[-1].keys.ranges, RANGE):
+                        answer.keys.keys.append(b"")
+        except StopIteration:
+            return calls
+
+    def test_left_out(self) -> None:
+        """What one comparison leaves out begins the next one, and then it is the beginning's turn."""
+        flood, peer = Flood(), Peer(1, gives=True, takes=True, floor=0, compare_at=0, minute=0)
+        bounds = make_keys(MAX_DIFFER + 3)
+        theirs = [(low + high, (1, b"\1" * 32)) for low, high in zip(bounds, bounds[1:], strict=False)]
+        self.run_call(flood.answer_sums(peer, theirs))
+        self.assertEqual(peer.compare_from, bounds[MAX_DIFFER])
+        for begin in [bounds[MAX_DIFFER], bytes(KEY)]:
+            calls = self.run_call(flood.start_comparison(peer))
+            self.assertEqual(calls[0].range_sum.ranges, begin + END)
+            self.assertEqual(peer.compare_at == RETRY_TIME, begin != bytes(KEY))
 
 
 if __name__ == "__main__":
