@@ -16,8 +16,6 @@ const maxJobs = 4
 // errNoIndex is why there are no links with some stores.
 var errNoIndex = errors.New("the store does not find envelopes by their ids, so it cannot exchange any")
 
-var errNotStored = errors.New("the board has not stored envelopes of a peer: its log says why")
-
 // runJob does a job for the engine and passes its result.
 func (r *Replica) runJob(job exchange.Job) {
 	result := r.doJob(r.workCtx, job)
@@ -108,8 +106,7 @@ func (r *Replica) storeRecords(ctx context.Context, via peersync.Peer, records [
 			}
 		})
 	}
-	outcomes := make([]storage.OutcomeStatus, len(records))
-	lost := false
+	outcomes := make([]storage.OutcomeStatus, len(records)) // 0 is lost
 	for i, status := range b.Replicate(ctx, records) {
 		switch status {
 		case peersync.Stored:
@@ -120,8 +117,6 @@ func (r *Replica) storeRecords(ctx context.Context, via peersync.Peer, records [
 			outcomes[i] = storage.Expired
 		case peersync.Invalid:
 			outcomes[i] = storage.Conflict
-		default:
-			lost = true
 		}
 		if status != peersync.Stored {
 			r.recent.note(records[i].ID, func(f *facts) {
@@ -130,9 +125,6 @@ func (r *Replica) storeRecords(ctx context.Context, via peersync.Peer, records [
 				}
 			})
 		}
-	}
-	if lost {
-		return nil, errNotStored
 	}
 	return outcomes, nil
 }

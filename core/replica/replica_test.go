@@ -44,6 +44,7 @@ type testBoard struct {
 	store    storage.Store
 	end      func() storage.Seq // nil: that of the store
 	err      atomic.Pointer[error]
+	statuses []peersync.OutcomeStatus // that Replicate returns; nil: zeros
 	follower atomic.Pointer[func(board.Change)]
 }
 
@@ -66,6 +67,9 @@ func (b *testBoard) End() board.Position {
 }
 
 func (b *testBoard) Replicate(_ context.Context, records []storage.Record) []peersync.OutcomeStatus {
+	if b.statuses != nil {
+		return b.statuses
+	}
 	return make([]peersync.OutcomeStatus, len(records))
 }
 
@@ -205,4 +209,23 @@ func listKeys(ctx context.Context, r *Replica, in peersync.Range, max int) ([]pe
 func splitRange(ctx context.Context, r *Replica, in peersync.Range, parts int) ([]peersync.Part, error) {
 	lists, err := r.Split(ctx, 0, []peersync.Range{in}, parts)
 	return slices.Concat(lists...), err
+}
+
+// TestOneLostEnvelopeLeavesTheOthers: what the board has stored with it is stored.
+func TestOneLostEnvelopeLeavesTheOthers(t *testing.T) {
+	store := storagetest.NewMemory()
+	r := newReplicaOf(t, store, &testBoard{store: store, statuses: []peersync.OutcomeStatus{
+		peersync.Stored, peersync.Lost, peersync.Known, peersync.TooOld, peersync.Invalid,
+	}})
+	records := make([]storage.Record, 5)
+	for i := range records {
+		records[i].ID = storage.ID{byte(i)}
+	}
+	want := []storage.OutcomeStatus{storage.Stored, 0, storage.Duplicate, storage.Expired, storage.Conflict}
+	if got, err := r.storeRecords(t.Context(), 7, records); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	if r.recent.find(records[0].ID).via != 7 || r.recent.find(records[1].ID).via != 0 {
+		t.Error("the peer is remembered of another envelope than it sent")
+	}
 }
