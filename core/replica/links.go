@@ -274,6 +274,7 @@ func (r *Replica) admitLink(conn *tapir.Conn, dialled bool) *link {
 	if !ok || !r.open || r.configured[i].Paused {
 		return nil
 	}
+	r.settleEngine() // the time may have ended the old link: that Close is not for the new one
 	number := r.peers[i].Number
 	if old := r.links[number]; old != nil {
 		if !r.replacesLink(old, conn.Peer(), dialled) {

@@ -462,6 +462,68 @@ func TestPeersThatBreakTheProtocol(t *testing.T) {
 	}
 }
 
+// openReplica returns a replica with peers whose links may stand, without Run.
+func openReplica(t *testing.T, peers ...Peer) *Replica {
+	t.Helper()
+	r := newReplica(t, storagetest.NewMemory())
+	if err := r.SetPeers(peers); err != nil {
+		t.Fatal(err)
+	}
+	r.openLinks(t.Context(), peersync.Start{Peers: r.listPeers()})
+	t.Cleanup(r.closeLinks)
+	return r
+}
+
+// dialIn returns a connection that a peer has dialled.
+func dialIn(t *testing.T, peer identity.Key) *tapir.Conn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	far, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	own := identity.NewKey()
+	done := make(chan struct{})
+	go func() { defer close(done); tapir.Client(t.Context(), far, peer, own.Onion()) }()
+	conn, err := tapir.Server(t.Context(), near, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	return conn
+}
+
+// TestEndOfAnOldLinkSparesTheNewOne: the engine gives a link up at the very moment when the peer
+// dials anew.
+func TestEndOfAnOldLinkSparesTheNewOne(t *testing.T) {
+	peer := identity.NewKey()
+	r := openReplica(t, Peer{Name: "peer", Onion: peer.Onion(), Gives: true})
+	old := r.admitLink(dialIn(t, peer), false)
+	defer r.work.Done()
+	r.linksMu.Lock() // two minutes pass, and it has said no HELLO
+	r.begin, old.since = r.begin.Add(-2*time.Minute), old.since.Add(-2*time.Minute)
+	r.linksMu.Unlock()
+	link := r.admitLink(dialIn(t, peer), false)
+	if link == nil {
+		t.Fatal("the new link is refused")
+	}
+	defer r.work.Done()
+	r.linksMu.Lock()
+	defer r.linksMu.Unlock()
+	if r.links[1] != link || link.last != nil || old.last == nil {
+		t.Error("the end of the old link closes the new one")
+	}
+}
+
 // TestNumbersOfPeersLast: a number belongs to one peer for ever.
 func TestNumbersOfPeersLast(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.json")
