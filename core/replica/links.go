@@ -71,19 +71,19 @@ func (r *Replica) findPeer(onion identity.Onion) (int, bool) {
 }
 
 // SetPeers replaces the peers. Links to those that are gone or paused are closed, the others
-// stay. A new peer gets a number that none had before.
+// stay. A new peer gets a number that none had before. When the numbers cannot be written, it
+// returns an error and does the same without the new peers.
 func (r *Replica) SetPeers(peers []Peer) error {
 	r.lockEngine()
 	defer r.unlockEngine()
 	numbered, err := r.numbers.setPeers(peers)
-	if err != nil {
-		return err
-	}
-	r.peers, r.configured = numbered, slices.Clone(peers)
+	r.peers, r.configured = numbered, slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool {
+		return !slices.ContainsFunc(numbered, func(n numberedPeer) bool { return n.Onion == p.Onion })
+	})
 	if r.engine != nil {
 		r.engine.SetPeers(r.peerConfigs())
 	}
-	return nil
+	return err
 }
 
 // peerConfigs returns the peers as the engine knows them, ascending.

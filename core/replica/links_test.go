@@ -524,6 +524,33 @@ func TestEndOfAnOldLinkSparesTheNewOne(t *testing.T) {
 	}
 }
 
+// TestRemovedPeerLosesItsLinkOnAFullDisk: what the operator takes away is away, even if it cannot
+// be written down.
+func TestRemovedPeerLosesItsLinkOnAFullDisk(t *testing.T) {
+	removed, stays, added := identity.NewKey(), identity.NewKey(), identity.NewKey()
+	peerNamed := func(k identity.Key) Peer { return Peer{Onion: k.Onion(), Gives: true} }
+	r := openReplica(t, peerNamed(removed), peerNamed(stays))
+	if r.admitLink(dialIn(t, removed), false) == nil {
+		t.Fatal("there is no link")
+	}
+	defer r.work.Done()
+	path := r.numbers.path
+	r.numbers.path = filepath.Join(t.TempDir(), "missing", "peers.json")
+	if err := r.SetPeers([]Peer{peerNamed(added), peerNamed(stays)}); err == nil {
+		t.Error("numbers that are not written are no error")
+	}
+	if r.HasPeer(removed.Onion()) || !r.HasPeer(stays.Onion()) || r.HasPeer(added.Onion()) || len(r.links) > 0 {
+		t.Errorf("%d links, peers %+v", len(r.links), r.configured)
+	}
+	r.numbers.path = path
+	if err := r.SetPeers([]Peer{peerNamed(added), peerNamed(removed), peerNamed(stays)}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []peersync.Peer{2, 3, 4}; !slices.Equal(r.listPeers(), want) || r.nameOf(2) != "" || r.peers[2].Number != 2 {
+		t.Errorf("the numbers are %+v", r.peers)
+	}
+}
+
 // TestNumbersOfPeersLast: a number belongs to one peer for ever.
 func TestNumbersOfPeersLast(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.json")

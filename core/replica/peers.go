@@ -81,13 +81,16 @@ func loadPeerNumbers(path string) (*peerNumbers, error) {
 }
 
 // setPeers gives new peers a number, and forgets those that are not among them. It returns the
-// numbers in the order of peers, when they are durable.
-func (n *peerNumbers) setPeers(peers []Peer) ([]numberedPeer, error) {
+// numbers in the order of peers, when they are durable. If they cannot be, it returns those of
+// the peers that had one: to forget the others nothing has to be durable.
+func (n *peerNumbers) setPeers(peers []Peer) (numbered []numberedPeer, err error) {
+	var kept []numberedPeer
 	next := peersFile{Format: peersFormat, Next: max(n.file.Next, 1)}
 	for _, p := range peers {
 		i := slices.IndexFunc(n.file.Peers, func(known numberedPeer) bool { return known.Onion == p.Onion })
 		if i >= 0 {
 			next.Peers = append(next.Peers, n.file.Peers[i])
+			kept = append(kept, n.file.Peers[i])
 			continue
 		}
 		next.Peers = append(next.Peers, numberedPeer{Onion: p.Onion, Number: next.Next})
@@ -97,7 +100,11 @@ func (n *peerNumbers) setPeers(peers []Peer) ([]numberedPeer, error) {
 		n.file = next // only the order may differ
 		return next.Peers, nil
 	}
-	return next.Peers, n.writeFile(next)
+	if err := n.writeFile(next); err != nil {
+		n.file.Peers = kept
+		return kept, err
+	}
+	return next.Peers, nil
 }
 
 // saveSpent notes what the peers have used up of their quotas.
