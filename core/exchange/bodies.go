@@ -36,10 +36,12 @@ type fetched struct {
 func (e *Engine) receiveWant(l *link, f *peerlink.Want) error {
 	l.progress = e.now
 	if !f.Offered {
-		if l.wantedByPeer += len(f.IDs); l.wantedByPeer > peerlink.MaxRequested {
+		if l.wantedByPeer+len(f.IDs) > peerlink.MaxRequested {
 			return errors.New("more ids wanted than there may be")
 		}
-		l.toFetch[peerlink.Requested] = append(l.toFetch[peerlink.Requested], f.IDs...)
+		ids := dropRepeated(f.IDs, func(id storage.ID) storage.ID { return id })
+		l.wantedByPeer += len(ids)
+		l.toFetch[peerlink.Requested] = append(l.toFetch[peerlink.Requested], ids...)
 		return nil
 	}
 	for _, id := range f.IDs {

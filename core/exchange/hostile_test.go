@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,6 +233,15 @@ func TestFloodOfPingsAndStatesIsJoined(t *testing.T) {
 	}
 	s.wantEvents("moved 1 to floor 99999")
 	s.wantOpen()
+}
+
+func TestWantSendsEachEnvelopeOnce(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.e.Receive(1, &peerlink.Want{IDs: slices.Repeat(s.hold(0, 2, 10), 500)})
+	if bodies := only[*peerlink.Body](s, 1); len(bodies) != 2 || s.e.findLink(1).wantedByPeer != 0 {
+		t.Errorf("%d bodies are sent, and %d wanted", len(bodies), s.e.findLink(1).wantedByPeer)
+	}
 }
 
 // attack fills whatever a peer can fill, as fast as it can, at an owner that does not work.

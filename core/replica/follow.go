@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -183,23 +182,12 @@ func (f *follower) awaitPublished(ctx context.Context, seq storage.Seq) error {
 
 // lowerIDs asks the store for the Born of ids, and lowers their keys.
 func (f *follower) lowerIDs(ctx context.Context, index storage.Index, ids []storage.ID) error {
-	for len(ids) > 0 {
-		asked := ids[:min(len(ids), storage.MaxGet)]
-		call, cancel := context.WithTimeout(ctx, pageTimeout)
-		entries, err := index.Get(call, asked)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("look up ids: %w", err)
-		}
-		for _, e := range entries {
-			f.index.Lower(keyOf(e))
-			f.recent.note(e.ID, func(known *facts) { known.born = e.Born })
-		}
-		n := len(asked)
-		if len(entries) > 0 { // behind the last one, the answer may have been full
-			n = 1 + slices.Index(asked, entries[len(entries)-1].ID)
-		}
-		ids = ids[n:]
+	err := getEntries(ctx, index, ids, func(e storage.Entry) {
+		f.index.Lower(keyOf(e))
+		f.recent.note(e.ID, func(known *facts) { known.born = e.Born })
+	})
+	if err != nil {
+		return fmt.Errorf("look up ids: %w", err)
 	}
 	return nil
 }

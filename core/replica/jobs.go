@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -15,6 +16,9 @@ const maxJobs = 4
 
 // errNoIndex is why there are no links with some stores.
 var errNoIndex = errors.New("the store does not find envelopes by their ids, so it cannot exchange any")
+
+// errOtherEntries is the fault of a store.
+var errOtherEntries = errors.New("the store returns other envelopes than it was asked for, or in another order")
 
 // runJob does a job for the engine and passes its result.
 func (r *Replica) runJob(job exchange.Job) {
@@ -39,12 +43,11 @@ func (r *Replica) doJob(ctx context.Context, job exchange.Job) (result exchange.
 	return result
 }
 
-// getEntries calls do with the entries of the log that have the ids.
-func (r *Replica) getEntries(ctx context.Context, ids []storage.ID, do func(storage.Entry)) error {
-	index, ok := storage.As[storage.Index](r.store)
-	if !ok {
-		return errNoIndex
-	}
+// getEntries calls do with the entries of the log that have the ids, once for each.
+func getEntries(ctx context.Context, index storage.Index, ids []storage.ID, do func(storage.Entry)) error {
+	ids = slices.Clone(ids)
+	slices.SortFunc(ids, func(a, b storage.ID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
 	for len(ids) > 0 {
 		asked := ids[:min(len(ids), storage.MaxGet)]
 		call, cancel := context.WithTimeout(ctx, pageTimeout)
@@ -53,12 +56,17 @@ func (r *Replica) getEntries(ctx context.Context, ids []storage.ID, do func(stor
 		if err != nil {
 			return err
 		}
-		n := len(asked)
-		if len(entries) > 0 { // behind the last one, the answer may have been full
-			n = 1 + slices.Index(asked, entries[len(entries)-1].ID)
-		}
+		n := 0 // ids that were answered
 		for _, e := range entries {
+			at := slices.Index(asked[n:], e.ID)
+			if at < 0 {
+				return errOtherEntries
+			}
+			n += at + 1
 			do(e)
+		}
+		if n == 0 { // behind the last entry, the answer may have been full
+			n = len(asked)
 		}
 		ids = ids[n:]
 	}
@@ -67,29 +75,48 @@ func (r *Replica) getEntries(ctx context.Context, ids []storage.ID, do func(stor
 
 // lookUp finds out which envelopes are in the log.
 func (r *Replica) lookUp(ctx context.Context, ids []storage.ID) ([]exchange.Found, error) {
+	index, ok := storage.As[storage.Index](r.store)
+	if !ok {
+		return nil, errNoIndex
+	}
 	found := make([]exchange.Found, len(ids))
 	var unknown []storage.ID
-	at := make(map[storage.ID]int)
 	for i, id := range ids {
 		if f := r.recent.find(id); f.held {
 			found[i] = exchange.Found{Held: true, Born: f.born, Size: f.size}
 		} else {
-			unknown, at[id] = append(unknown, id), i
+			unknown = append(unknown, id)
 		}
 	}
-	err := r.getEntries(ctx, unknown, func(e storage.Entry) {
+	stored := make(map[storage.ID]exchange.Found)
+	err := getEntries(ctx, index, unknown, func(e storage.Entry) {
 		f := exchange.Found{Held: true, Born: e.Born, Size: uint32(len(e.Signature) + len(e.Ciphertext))}
-		found[at[e.ID]] = f
+		stored[e.ID] = f
 		r.recent.note(e.ID, func(known *facts) { known.born, known.size, known.held = f.Born, f.Size, true })
 	})
+	for i, id := range ids {
+		if !found[i].Held {
+			found[i] = stored[id]
+		}
+	}
 	return found, err
 }
 
 // fetchRecords reads envelopes for a peer.
 func (r *Replica) fetchRecords(ctx context.Context, ids []storage.ID) (records []storage.Record, err error) {
-	err = r.getEntries(ctx, ids, func(e storage.Entry) {
-		records = append(records, storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext})
+	index, ok := storage.As[storage.Index](r.store)
+	if !ok {
+		return nil, errNoIndex
+	}
+	stored := make(map[storage.ID]storage.Record)
+	err = getEntries(ctx, index, ids, func(e storage.Entry) {
+		stored[e.ID] = storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}
 	})
+	for _, id := range ids {
+		if rec, held := stored[id]; held {
+			records = append(records, rec)
+		}
+	}
 	return records, err
 }
 

@@ -229,3 +229,50 @@ func TestOneLostEnvelopeLeavesTheOthers(t *testing.T) {
 		t.Error("the peer is remembered of another envelope than it sent")
 	}
 }
+
+// countingIndex counts calls of Get.
+type countingIndex struct {
+	*storagetest.Memory
+	calls int
+}
+
+func (c *countingIndex) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, error) {
+	c.calls++
+	return c.Memory.Get(ctx, ids)
+}
+
+// TestRepeatedIDsAreReadOnce: a peer chooses the ids. It gets every place answered, and costs one
+// read.
+func TestRepeatedIDsAreReadOnce(t *testing.T) {
+	store := &countingIndex{Memory: storagetest.NewMemory()}
+	var held []storage.ID
+	for i := range 2 {
+		r := storage.Record{Born: 100, Signature: []byte{byte(i)}, Ciphertext: make([]byte, 16000)}
+		r.ID = storage.NewID(r.Signature, r.Ciphertext)
+		if _, err := store.Append(t.Context(), []storage.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, r.ID)
+	}
+	r := newReplica(t, store)
+	ids := append(slices.Repeat([]storage.ID{held[0], {1}, held[1], held[1]}, 16), held[0])
+	found, err := r.lookUp(t.Context(), ids)
+	if err != nil || store.calls != 1 {
+		t.Errorf("%d reads to look up, %v", store.calls, err)
+	}
+	records, err := r.fetchRecords(t.Context(), ids)
+	if err != nil || store.calls != 2 {
+		t.Errorf("%d reads to fetch, %v", store.calls-1, err)
+	}
+	for i, id := range ids {
+		if found[i].Held != (id != storage.ID{1}) {
+			t.Errorf("place %d: %+v", i, found[i])
+		}
+		if found[i].Held {
+			if records[0].ID != id {
+				t.Fatalf("place %d has another record", i)
+			}
+			records = records[1:]
+		}
+	}
+}
