@@ -309,15 +309,27 @@ func (r *Replica) dialPeers() {
 		return
 	}
 	now := time.Since(r.begin)
+	for len(r.dialing) < maxDials {
+		i, at, ok := r.nextDial()
+		if !ok || at > now {
+			return
+		}
+		number, onion := r.peers[i].Number, r.configured[i].Onion
+		r.dialing[number] = true
+		r.work.Go(func() { r.dialPeer(number, onion) })
+	}
+}
+
+// nextDial returns the index of the peer that is to be dialled next, and from when on. It is the
+// one that has waited longest, so that peers which never answer keep nobody out.
+func (r *Replica) nextDial() (index int, from time.Duration, ok bool) {
 	for i, p := range r.peers {
 		at, wanted := r.engine.NextDial(p.Number)
-		if !wanted || at > now || r.dialing[p.Number] || r.links[p.Number] != nil || len(r.dialing) >= maxDials {
-			continue
+		if wanted && !r.dialing[p.Number] && r.links[p.Number] == nil && (!ok || at < from) {
+			index, from, ok = i, at, true
 		}
-		r.dialing[p.Number] = true
-		onion := r.configured[i].Onion
-		r.work.Go(func() { r.dialPeer(p.Number, onion) })
 	}
+	return index, from, ok
 }
 
 // dialPeer dials a peer and serves the link.
@@ -387,13 +399,9 @@ func (r *Replica) nextAdvance() (wait time.Duration, waits bool) {
 	if len(r.links) > 0 {
 		return untilLook(), true
 	}
-	now := time.Since(r.begin)
-	for _, p := range r.peers {
-		if at, wanted := r.engine.NextDial(p.Number); wanted && !r.dialing[p.Number] {
-			if d := max(at-now, 10*time.Millisecond); !waits || d < wait {
-				wait, waits = d, true
-			}
-		}
+	if len(r.dialing) >= maxDials {
+		return 0, false // the end of a dial begins the next one
 	}
-	return wait, waits
+	_, at, waits := r.nextDial()
+	return max(at-time.Since(r.begin), 10*time.Millisecond), waits
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/board"
@@ -549,6 +550,46 @@ func TestRemovedPeerLosesItsLinkOnAFullDisk(t *testing.T) {
 	if want := []peersync.Peer{2, 3, 4}; !slices.Equal(r.listPeers(), want) || r.nameOf(2) != "" || r.peers[2].Number != 2 {
 		t.Errorf("the numbers are %+v", r.peers)
 	}
+}
+
+// TestPeersThatDoNotAnswerKeepNobodyOut: each dial takes as long as it may, and all peers are dialled
+// before the first one is dialled again.
+func TestPeersThatDoNotAnswerKeepNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var peers []Peer
+		for range 4 * maxDials {
+			peers = append(peers, Peer{Onion: identity.NewKey().Onion()})
+		}
+		var mu sync.Mutex
+		dialled := make(map[identity.Onion]int)
+		r := newReplica(t, storagetest.NewMemory())
+		r.dial = func(ctx context.Context, onion identity.Onion) (*tapir.Conn, error) {
+			mu.Lock()
+			dialled[onion]++
+			mu.Unlock()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		if err := r.SetPeers(peers); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx, &recordingReplicator{}) }()
+		time.Sleep(3*dialTimeout + dialTimeout/2)
+		r.linksMu.Lock()
+		if wait, waits := r.nextAdvance(); waits || len(r.dialing) != maxDials {
+			t.Errorf("with %d dials, the clock runs every %v", len(r.dialing), wait)
+		}
+		r.linksMu.Unlock()
+		mu.Lock()
+		if len(dialled) != len(peers) {
+			t.Errorf("%d of %d peers were dialled", len(dialled), len(peers))
+		}
+		mu.Unlock()
+		cancel()
+		<-done
+	})
 }
 
 // TestNumbersOfPeersLast: a number belongs to one peer for ever.
