@@ -195,15 +195,17 @@ func (e *Engine) SetPeers(peers []PeerConfig) {
 }
 
 // Restart forgets what waits for the replicator and closes all links, because another replicator
-// begins with Start. The owner makes the Start, and the Ticks.
-func (e *Engine) Restart() {
+// begins with Start. The owner makes the Start, and the Ticks. known are the peers in Start: if
+// there are others by now, a PeersChanged follows.
+func (e *Engine) Restart(known []peersync.Peer) {
 	for _, p := range e.peers {
 		if p.link != nil {
 			e.closeLink(p.link, ending{kind: cut, code: peerlink.CodeResting, reason: errRestarted})
 		}
 		p.clearEvents()
 	}
-	e.removed, e.advanced, e.changed = nil, false, false
+	e.removed, e.advanced = nil, false
+	e.changed = !slices.Equal(known, e.peerNumbers())
 }
 
 // findPeer returns a configured peer, or nil.

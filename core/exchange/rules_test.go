@@ -621,11 +621,18 @@ func TestRestartCutsAllLinks(t *testing.T) {
 	s.up(1)
 	s.must(s.e.Push(1, s.hold(0, 1, 10)))
 	s.e.SetState(peersync.State{Last: 4})
-	s.e.Restart()
+	s.e.Restart([]peersync.Peer{1, 2})
 	s.wantClose("restarted", false)
 	s.wantEvents()
 	s.up(1)
 	s.must(s.e.Push(1, s.hold(0, 1, 10)))
+}
+
+func TestPeersThatChangeWhileAReplicatorStartsAreTold(t *testing.T) {
+	s := newSolo(t)
+	s.e.SetPeers([]PeerConfig{{Peer: 2, Gives: true}, {Peer: 3}})
+	s.e.Restart([]peersync.Peer{1, 2})
+	s.wantEvents("peers [2 3]")
 }
 
 func TestSilentPeerIsCut(t *testing.T) {

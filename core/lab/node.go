@@ -137,11 +137,18 @@ func (n *node) openReplicator() {
 	for i := range start.Seed {
 		start.Seed[i] = byte(w.chance.Uint32())
 	}
-	for _, i := range n.neighbours {
-		start.Peers = append(start.Peers, w.nodes[i].peer())
-	}
+	start.Peers = n.listPeers()
 	n.batch = []peersync.Event{start}
 	n.planHandle()
+}
+
+// listPeers returns the numbers of the peers, ascending.
+func (n *node) listPeers() (numbers []peersync.Peer) {
+	for _, i := range n.neighbours {
+		numbers = append(numbers, n.w.nodes[i].peer())
+	}
+	slices.Sort(numbers)
+	return numbers
 }
 
 func (n *node) closeReplicator() {
@@ -252,7 +259,7 @@ func firstOf(events []peersync.Event) peersync.Event {
 func (n *node) restartReplicator(err error) {
 	n.w.noteFailure(err)
 	n.closeReplicator()
-	n.engine.Restart()
+	n.engine.Restart(n.listPeers())
 	life := n.life
 	n.w.after(time.Second, func() {
 		if n.life == life && n.replicator == nil {

@@ -218,7 +218,7 @@ func (r *Replica) openLinks(ctx context.Context, start peersync.Start) {
 	r.lockEngine()
 	defer r.unlockEngine()
 	r.engine.SetState(start.State)
-	r.engine.Restart() // what has happened is in Start
+	r.engine.Restart(start.Peers) // what has happened is in Start
 	r.open = true
 	r.workCtx, r.stopWork = context.WithCancel(ctx)
 }
@@ -236,7 +236,7 @@ func (r *Replica) closeLinks() {
 	r.linksMu.Unlock()
 	r.work.Wait()
 	r.lockEngine()
-	r.engine.Restart()
+	r.engine.Restart(nil) // and again when the next one begins
 	r.saveSpent()
 	r.unlockEngine()
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/sdk/host"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
@@ -61,6 +63,40 @@ func TestRunTellsOfNewsAndTime(t *testing.T) {
 		}
 		if !slices.EqualFunc(h.events[1:], want, func(a, b peersync.Event) bool { return reflect.DeepEqual(a, b) }) {
 			t.Errorf("then came %+v, want %+v", h.events[1:], want)
+		}
+	})
+}
+
+// TestPeersChangeWhileAPluginStarts shows that a replicator hears of peers that came while it handled
+// Start, the first time and later.
+func TestPeersChangeWhileAPluginStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, h := newReplica(t, storagetest.NewMemory()), &recordingReplicator{}
+		var peers []Peer
+		h.fail = func() error {
+			if _, ok := h.events[len(h.events)-1].(peersync.Start); ok {
+				peers = append(peers, Peer{Onion: identity.NewKey().Onion()})
+				return r.SetPeers(peers)
+			}
+			if len(peers) == 1 {
+				return errors.New("lost")
+			}
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		r.Run(ctx, h)
+		var got []string
+		for _, e := range h.events {
+			switch e := e.(type) {
+			case peersync.Start:
+				got = append(got, fmt.Sprint("start ", e.Peers))
+			case peersync.PeersChanged:
+				got = append(got, fmt.Sprint("changed ", e.Peers))
+			}
+		}
+		if want := []string{"start []", "changed [1]", "start [1]", "changed [1 2]"}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
 		}
 	})
 }
