@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"errors"
+	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/peerlink"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
@@ -104,6 +105,19 @@ func (l *link) addArrived(b arrivedBody) {
 	l.storeBytes += b.size()
 }
 
+// settleCost charges a peer for an append, once its outcome is known. An envelope that is not new
+// costs none of the envelopes. A push that is not new has cost an append for nothing, so it takes
+// as many bytes as credit: many small ones would be free otherwise. What this relay has lost is free.
+func (p *peer) settleCost(now time.Duration, b arrivedBody, status peersync.OutcomeStatus) {
+	size := uint64(len(b.record.Signature) + len(b.record.Ciphertext))
+	switch {
+	case status == peersync.Lost:
+		p.bytes.giveBack(size)
+	case status != peersync.Stored && b.kind == peerlink.Pushed:
+		p.bytes.spend(now, uint64(b.cost)-size)
+	}
+}
+
 // settlePush tells both sides what became of a push.
 func (e *Engine) settlePush(l *link, id storage.ID, status peersync.OutcomeStatus) {
 	if status != peersync.Lost {
@@ -147,6 +161,7 @@ func (e *Engine) finishStore(p *peer, l *link, bodies []arrivedBody, result Resu
 			status = storeStatus(result.Outcomes[i])
 		}
 		id := b.record.ID
+		p.settleCost(e.now, b, status)
 		switch {
 		case p.link != l:
 			p.countOutcome(status)

@@ -36,7 +36,7 @@
 // The id of a body is computed from its bytes. A body that was not wanted and is no push breaks
 // the protocol. What was born below the own floor is TooOld; what is born more than two hours
 // ahead is taken as born now. A peer may age a known envelope, at the price of one envelope of its
-// quota each time; by how much is for the store to limit.
+// quota each time, or of the bytes of a push; by how much is for the store to limit.
 //
 // Quotas are soft: what exceeds them is answered with OverQuota and the time until there is room,
 // on both ends. The credit for a body that came all the same returns slowly, so a flood is slow.
@@ -84,7 +84,8 @@ type PeerConfig struct {
 
 // Quota bounds what is taken from a peer. 0 means no limit. Each is a bucket that is full at
 // first, and refills evenly within an hour or a day. A body is charged when it comes, and an
-// envelope when the peer is asked for it; one that turns out not to be new is given back.
+// envelope when the peer is asked for it; one that turns out not to be new is given back. A push
+// that is not new costs as many bytes as credit. What this relay loses costs nothing.
 type Quota struct {
 	EnvelopesPerHour uint64
 	BytesPerDay      uint64

@@ -373,6 +373,28 @@ func TestQuotaOfBytesIsSoft(t *testing.T) {
 	}
 }
 
+func TestKnownPushesCostBytes(t *testing.T) {
+	s := newSolo(t, PeerConfig{Peer: 1, Gives: true, Quota: Quota{EnvelopesPerHour: 60, BytesPerDay: 24 * 3600}})
+	s.up(1)
+	push := body(peerlink.Pushed, envelope(0, 0))
+	size := uint64(len(push.Signature))
+	for i, want := range []uint64{size, size + uint64(peerlink.CreditCost(push)), size + 2*uint64(peerlink.CreditCost(push))} {
+		s.e.Receive(1, push)
+		s.work()
+		if st, _ := s.e.Status(1); st.Spent != (Quota{1, want}) {
+			t.Errorf("after %d pushes, %+v are spent, want 1 and %d", i+1, st.Spent, want)
+		}
+	}
+	s.broken = true
+	before, _ := s.e.Status(1)
+	s.e.Receive(1, push)
+	s.e.Receive(1, offer(envelope(1, 100)))
+	s.work()
+	if after, _ := s.e.Status(1); after.Spent != before.Spent {
+		t.Errorf("what this relay has lost costs the peer: %+v, before %+v", after.Spent, before.Spent)
+	}
+}
+
 func TestSpentQuotaSurvives(t *testing.T) {
 	s := newSolo(t, PeerConfig{Peer: 1, Gives: true, Quota: Quota{EnvelopesPerHour: 10}, Spent: Quota{EnvelopesPerHour: 10}})
 	s.up(1)
