@@ -8,6 +8,7 @@
 //	e := exchange.New(cfg)
 //	e.Advance(now, wall)             // the time, before anything else
 //	e.SetState(state)                // the own board
+//	e.SetTaking(true)                // whether it has room
 //	e.Connect(peer, initiator)       // a link stands
 //	e.Receive(peer, frame)           // from the link
 //	for { c, ok := e.NextClose() }   // links to close
@@ -99,6 +100,8 @@ type Engine struct {
 	wall  time.Time
 	state peersync.State // of the own board
 	begun bool           // state is known
+	// refuses holds while nothing can be stored, whoever sends it.
+	refuses bool
 
 	peers    []*peer                // ascending
 	incoming map[storage.ID]arrival // envelopes that peers are sending
@@ -167,6 +170,10 @@ func (e *Engine) SetState(state peersync.State) {
 		}
 	}
 }
+
+// SetTaking says whether the own board has room for envelopes; at first it has. While it has none,
+// peers are told OverQuota before they send a body, and to come again in a minute.
+func (e *Engine) SetTaking(taking bool) { e.refuses = !taking }
 
 // SetPeers replaces the peers. Links to peers that are gone or paused are closed, and so are those
 // to peers whose Gives has changed.

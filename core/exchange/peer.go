@@ -66,6 +66,9 @@ func (e *Engine) reconfigure(p *peer, cfg PeerConfig) {
 	}
 }
 
+// noRoomRest is how long a peer is told to wait while nothing can be stored.
+const noRoomRest = time.Minute
+
 // hasQuota reports whether another envelope may be taken from the peer now.
 func (e *Engine) hasQuota(p *peer) bool {
 	return e.retryAfter(p) == 0
@@ -73,7 +76,11 @@ func (e *Engine) hasQuota(p *peer) bool {
 
 // retryAfter returns how long nothing is taken from the peer.
 func (e *Engine) retryAfter(p *peer) time.Duration {
-	return max(p.envelopes.wait(e.now), p.bytes.wait(e.now))
+	wait := max(p.envelopes.wait(e.now), p.bytes.wait(e.now))
+	if e.refuses {
+		wait = max(wait, noRoomRest)
+	}
+	return wait
 }
 
 // memory returns what the peer takes, see MaxMemory. The costs of ids cover the maps and the

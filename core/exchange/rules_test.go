@@ -395,6 +395,27 @@ func TestKnownPushesCostBytes(t *testing.T) {
 	}
 }
 
+func TestRelayWithoutRoomTakesNothing(t *testing.T) {
+	s := newSolo(t)
+	s.up(1)
+	s.e.SetTaking(false)
+	s.e.Receive(1, body(peerlink.Pushed, envelope(0, 100)))
+	s.e.Receive(1, offer(envelope(1, 100)))
+	s.must(s.e.Request(1, []storage.Key{keyOf(envelope(2, 100))}))
+	frames := s.frames(1)
+	taken := onlyOf[*peerlink.Taken](frames)
+	wantEqual(t, "outcomes", statuses(taken), []string{"over quota", "over quota"})
+	if taken[0].RetryAfter != 60 || len(onlyOf[*peerlink.Want](frames)) > 0 || len(s.log) > 0 {
+		t.Errorf("the frames are %v, and %d envelopes are stored", frames, len(s.log))
+	}
+	s.wantEvents("received 1: over quota over quota over quota retry 1m0s")
+	s.e.SetTaking(true)
+	s.e.Receive(1, offer(envelope(1, 100)))
+	if wants := only[*peerlink.Want](s, 1); len(wants) != 1 {
+		t.Error("nothing is taken when there is room again")
+	}
+}
+
 func TestSpentQuotaSurvives(t *testing.T) {
 	s := newSolo(t, PeerConfig{Peer: 1, Gives: true, Quota: Quota{EnvelopesPerHour: 10}, Spent: Quota{EnvelopesPerHour: 10}})
 	s.up(1)

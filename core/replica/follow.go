@@ -17,6 +17,7 @@ import (
 // Board is the board of a server while it is published, a [*board.Board].
 type Board interface {
 	Err() error
+	NoRoom() error
 	End() board.Position
 	Follow(func(board.Change)) (stop func())
 	// Replicate is [board.Board.Replicate].

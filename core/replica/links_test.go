@@ -33,7 +33,7 @@ type feeder struct {
 	next     map[peersync.Peer]storage.Seq
 	advanced atomic.Pointer[chan time.Time] // is told of each LogAdvanced; nil: nobody looks
 
-	notAllowed atomic.Int64 // outcomes
+	notAllowed, overQuota atomic.Int64 // outcomes
 }
 
 func (f *feeder) Handle(ctx context.Context, events []peersync.Event) error {
@@ -45,8 +45,11 @@ func (f *feeder) Handle(ctx context.Context, events []peersync.Event) error {
 			delete(f.next, e.Peer)
 		case peersync.Sent:
 			for _, o := range e.Outcomes {
-				if o.Status == peersync.NotAllowed {
+				switch o.Status {
+				case peersync.NotAllowed:
 					f.notAllowed.Add(1)
+				case peersync.OverQuota:
+					f.overQuota.Add(1)
 				}
 			}
 		case peersync.LogAdvanced:
@@ -317,6 +320,23 @@ func TestReplicasConverge(t *testing.T) {
 	s := nodes[0].linkOf(nodes[1])
 	if s.BytesIn == 0 || s.BytesOut == 0 || s.Stored == 0 || s.Version != "v1" || !s.Takes || s.Since == nil {
 		t.Errorf("the link that is up: %+v", s)
+	}
+}
+
+// TestBoardWithoutRoomSaysSo: the peer is told not to send, instead of being charged for nothing.
+func TestBoardWithoutRoomSaysSo(t *testing.T) {
+	_, nodes := newCluster(t, 2)
+	x, y := nodes[0], nodes[1]
+	x.board.SetNoRoom(errors.New("the disk is full"))
+	awaitUp(t, nodes...)
+	posted := 0
+	await(t, "the refusal", func() bool { // the replica looks every second
+		postEnvelope(t, y.board, posted)
+		posted++
+		return y.feeder.overQuota.Load() > 0
+	})
+	if x.count() > 0 {
+		t.Errorf("%d envelopes are stored", x.count())
 	}
 }
 

@@ -55,6 +55,8 @@ func (b *testBoard) Err() error {
 	return nil
 }
 
+func (*testBoard) NoRoom() error { return nil }
+
 func (b *testBoard) End() board.Position {
 	if b.end != nil {
 		return board.Position{Seq: b.end()}

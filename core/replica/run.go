@@ -99,13 +99,14 @@ func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) e
 	}
 }
 
-// watchLog tells the engine how the log grows, and the floor rises, until ctx ends. It learns
-// of a commit at once, and asks the store every second.
+// watchLog tells the engine how the log grows, the floor rises and whether there is room, until ctx
+// ends. It learns of a commit at once, and asks the store every second.
 func (r *Replica) watchLog(ctx context.Context, state peersync.State) {
 	look := time.NewTimer(untilLook())
 	defer look.Stop()
 	for {
 		b, err := r.board()
+		r.setTaking(err == nil && b.Err() == nil && b.NoRoom() == nil)
 		var changed <-chan struct{}
 		if err == nil {
 			end := b.End()
@@ -144,6 +145,13 @@ func (r *Replica) setState(state peersync.State) {
 	r.lockEngine()
 	defer r.unlockEngine()
 	r.engine.SetState(state)
+}
+
+// setTaking tells the engine whether the board takes envelopes.
+func (r *Replica) setTaking(taking bool) {
+	r.lockEngine()
+	defer r.unlockQuietly()
+	r.engine.SetTaking(taking)
 }
 
 // awaitEvents waits until there is something to tell, and returns it. tick says that the time
