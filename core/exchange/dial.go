@@ -13,6 +13,11 @@ const (
 	minBlame, maxBlame = time.Minute, 6 * time.Hour
 	goodCut            = time.Minute // a link that was up for so long forgives cuts
 	goodBlame          = time.Hour   // and blame
+
+	// A new link renews what bounds the work for a peer, so short ones get fewer: after freeCuts in
+	// a row, the peer may have no link for a while.
+	freeCuts             = 3
+	minPacing, maxPacing = 5 * time.Second, time.Minute
 )
 
 // endingKind says what follows from the end of a link.
@@ -39,6 +44,7 @@ type dialing struct {
 	closedUntil time.Duration // no link before, whoever dials
 	refused     bool          // for blame
 	cuts        int           // in a row
+	shortLinks  int           // in a row: those that were cut early
 	blames      int
 }
 
@@ -76,7 +82,7 @@ func (e *Engine) Reconnect(id peersync.Peer) error {
 func (e *Engine) planDial(p *peer, end ending, up time.Duration) {
 	d := &p.dial
 	if up >= goodCut {
-		d.cuts = 0
+		d.cuts, d.shortLinks = 0, 0
 	}
 	if up >= goodBlame {
 		d.blames = 0
@@ -86,11 +92,23 @@ func (e *Engine) planDial(p *peer, end ending, up time.Duration) {
 		bound := doubleOften(minCut, maxCut, d.cuts)
 		d.cuts++
 		d.at = e.now + max(time.Duration(e.rand.Int64N(int64(bound)))+1, end.pause)
+		e.paceLinks(d, up)
 	case blamed:
 		d.closedUntil, d.refused = e.now+doubleOften(minBlame, maxBlame, d.blames), true
 		d.blames++
 	case rested:
 		d.closedUntil, d.refused = e.now+end.pause, false
+	}
+}
+
+// paceLinks lets no link come for a while when many were short. Attempts without a link do not count,
+// and neither do links that a peer has refused: two peers would keep each other out.
+func (e *Engine) paceLinks(d *dialing, up time.Duration) {
+	if up == 0 || up >= goodCut {
+		return
+	}
+	if d.shortLinks++; d.shortLinks > freeCuts {
+		d.closedUntil, d.refused = e.now+doubleOften(minPacing, maxPacing, d.shortLinks-freeCuts-1), false
 	}
 }
 

@@ -65,10 +65,12 @@ type link struct {
 }
 
 // Connect says that a link to a peer stands: both ends are authenticated, and no frame has passed.
-// There is no other link to the peer. A link that is not wanted is closed by NextClose.
+// It replaces another link to the peer, if there is one. A link that is not wanted is closed by NextClose.
 func (e *Engine) Connect(id peersync.Peer, initiator bool) {
 	p := e.findPeer(id)
-	if p == nil || p.cfg.Paused || e.now < p.dial.closedUntil {
+	refused := p == nil || p.cfg.Paused || e.now < p.dial.closedUntil
+	e.Disconnect(id) // of the old link that this one replaces, which does not keep it out
+	if refused {
 		last := &peerlink.Err{Code: peerlink.CodeResting}
 		if p != nil {
 			last.RetryAfter = wholeSeconds(p.dial.closedUntil - e.now)
@@ -76,7 +78,6 @@ func (e *Engine) Connect(id peersync.Peer, initiator bool) {
 		e.closes = append(e.closes, Close{Peer: id, Last: last, Reason: errors.New("no link to the peer is wanted now")})
 		return
 	}
-	e.Disconnect(id) // if the owner has not
 	l := &link{p: p, initiator: initiator, since: e.now, progress: e.now, credit: initialCredit, granted: initialCredit}
 	l.out = make(map[storage.ID]outbound)
 	l.in = make(map[storage.ID]inbound)
@@ -171,9 +172,9 @@ func (e *Engine) endLink(l *link, end ending) {
 	p.link = nil
 	e.abandonIncoming(l)
 	p.endEvents(l.told)
-	up := time.Duration(0)
+	up := time.Duration(0) // there was none yet
 	if l.ready {
-		up = e.now - l.since
+		up = max(e.now-l.since, 1)
 	}
 	e.planDial(p, end, up)
 	p.status.Since, p.status.Reason = e.now, end.reason.Error()

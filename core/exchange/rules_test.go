@@ -789,6 +789,69 @@ func TestDialWaitsLongerEachTime(t *testing.T) {
 	}
 }
 
+func TestShortLinksArePaced(t *testing.T) {
+	s := newSolo(t)
+	for i, want := range []time.Duration{0, 0, 0, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
+		s.up(1)
+		s.pass(time.Second)
+		s.e.Disconnect(1)
+		s.events()
+		s.e.DialFailed(1) // changes nothing
+		if want > 0 {
+			s.e.Connect(1, false)
+			if c, ok := s.e.NextClose(); !ok || c.Last.Code != peerlink.CodeResting || c.Last.RetryAfter != wholeSeconds(want) {
+				t.Errorf("after %d short links: %v %+v, want a pause of %v", i+1, ok, c.Last, want)
+			}
+		}
+		s.pass(want)
+	}
+	s.up(1)
+	s.pass(goodCut)
+	s.e.Disconnect(1)
+	s.events()
+	s.up(1) // a good minute forgives
+	s.wantOpen()
+}
+
+// TestPacedPeersFindEachOther: each end refuses the other until its own pause is over, and that
+// prolongs none.
+func TestPacedPeersFindEachOther(t *testing.T) {
+	s := newSolo(t)
+	for range freeCuts + 8 {
+		s.up(1)
+		s.e.Disconnect(1)
+		s.pass(maxPacing)
+	}
+	s.up(1)
+	s.e.Disconnect(1)
+	s.events()
+	for range 6 {
+		s.e.Connect(1, false) // by the other end, which is refused
+		if c, ok := s.e.NextClose(); !ok || c.Last.Code != peerlink.CodeResting {
+			t.Error("the peer is not told to rest")
+		}
+		s.pass(maxPacing / 6)
+	}
+	s.e.Connect(1, true)
+	s.e.Receive(1, &peerlink.Err{Code: peerlink.CodeResting, RetryAfter: 60})
+	s.wantClose("wants no link", false)
+	s.up(1) // it dials when its pause is over
+	s.wantOpen()
+}
+
+func TestRefusedLinkLeavesNoOldOne(t *testing.T) {
+	s := newSolo(t)
+	for range freeCuts + 2 { // each replaces the one before
+		s.up(1)
+		s.pass(time.Second)
+	}
+	s.e.Connect(1, false)
+	s.wantClose("no link to the peer", false)
+	if s.e.findLink(1) != nil {
+		t.Error("the engine has a link that its owner has closed")
+	}
+}
+
 func TestRestClosesTheLinkForThePause(t *testing.T) {
 	s := newSolo(t)
 	s.up(1)

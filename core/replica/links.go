@@ -281,8 +281,7 @@ func (r *Replica) admitLink(conn *tapir.Conn, dialled bool) *link {
 			return nil
 		}
 		r.forgetLink(old)
-		old.conn.Close()
-		r.engine.Disconnect(number)
+		old.conn.Close() // Connect tells the engine
 	}
 	l := newLink(number, secure, dialled)
 	r.links[number] = l
