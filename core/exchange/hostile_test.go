@@ -224,15 +224,25 @@ func TestRestoredPeerIsToldToTheReplicator(t *testing.T) {
 func TestFloodOfPingsAndStatesIsJoined(t *testing.T) {
 	s := newSolo(t)
 	s.up(1)
-	for i := range 100_000 {
+	for i := range noticeBurst / 2 {
 		s.e.Receive(1, &peerlink.Ping{Token: [8]byte{byte(i)}})
 		s.e.Receive(1, &peerlink.State{State: peersync.State{Floor: storage.Hour(i)}})
 	}
 	if frames := s.frames(1); len(frames) != 1 {
 		t.Errorf("%d frames answer", len(frames))
 	}
-	s.wantEvents("moved 1 to floor 99999")
+	s.wantEvents("moved 1 to floor 255")
+	for range 1000 { // for ever, what the peer may
+		s.now += noticeStep
+		s.e.Advance(s.now, worldStart.Add(s.now))
+		for _, f := range only[*peerlink.Ping](s, 1) {
+			s.e.Receive(1, &peerlink.Pong{Token: f.Token})
+		}
+		s.e.Receive(1, &peerlink.State{State: peersync.State{Floor: storage.Hour(s.now)}})
+	}
 	s.wantOpen()
+	s.e.Receive(1, &peerlink.Ping{})
+	s.wantClose("too many", true)
 }
 
 func TestWantSendsEachEnvelopeOnce(t *testing.T) {

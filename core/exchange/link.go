@@ -42,6 +42,7 @@ type link struct {
 	stateDue    bool // a STATE has to be sent, at once if urgent
 	stateUrgent bool
 	stateSent   time.Duration
+	notices     bucket         // PINGs and STATEs that may come
 	pong        *peerlink.Pong // to be sent
 	pings       [][8]byte      // unanswered
 	nextPing    time.Duration
@@ -79,6 +80,7 @@ func (e *Engine) Connect(id peersync.Peer, initiator bool) {
 		return
 	}
 	l := &link{p: p, initiator: initiator, since: e.now, progress: e.now, credit: initialCredit, granted: initialCredit}
+	l.notices = bucket{limit: noticeBurst, period: noticeBurst * noticeStep}
 	l.out = make(map[storage.ID]outbound)
 	l.in = make(map[storage.ID]inbound)
 	for i := range l.nonce {
@@ -215,11 +217,17 @@ func (e *Engine) receiveFrame(l *link, f peerlink.Frame) error {
 	}
 	switch f := f.(type) {
 	case *peerlink.State:
+		if err := l.chargeNotice(e.now); err != nil {
+			return err
+		}
 		l.moved = l.moved || f.State != l.state
 		l.state = f.State
 	case *peerlink.Credit:
 		return e.receiveCredit(l, f)
 	case *peerlink.Ping:
+		if err := l.chargeNotice(e.now); err != nil {
+			return err
+		}
 		l.pong = &peerlink.Pong{Token: f.Token}
 	case *peerlink.Pong:
 		return l.receivePong(f)

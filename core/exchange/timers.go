@@ -18,6 +18,11 @@ const (
 	minPing    = 45 * time.Second
 	maxPing    = 75 * time.Second
 	maxMissed  = 3 // pings
+	// A peer may send noticeBurst PINGs and STATEs at once, and one each noticeStep. An honest
+	// one sends twelve a minute to one a second, the latter while its floor rises. What Tor held
+	// back comes at once, but no more than that of five minutes: the peer misses PONGs then.
+	noticeBurst = 512
+	noticeStep  = time.Second / 2
 	// withheldRate is how many bytes of withheld credit return in a second: what was
 	// asked for still comes, and a flood is slow.
 	withheldRate = 16 << 10
@@ -72,6 +77,15 @@ func (e *Engine) makePing(l *link) *peerlink.Ping {
 	l.pings = append(l.pings, f.Token)
 	e.planPing(l)
 	return f
+}
+
+// chargeNotice counts a frame that costs the peer nothing.
+func (l *link) chargeNotice(now time.Duration) error {
+	if l.notices.spent(now) >= noticeBurst {
+		return errors.New("a PING or STATE after too many of them")
+	}
+	l.notices.spend(now, 1)
+	return nil
 }
 
 func (l *link) receivePong(f *peerlink.Pong) error {
