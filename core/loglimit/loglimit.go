@@ -35,7 +35,7 @@ const (
 
 // subjectAttrs are the attributes that name the subject of a line. The configuration
 // bounds how many values they have.
-var subjectAttrs = map[string]bool{"server": true, "plugin": true, "instance": true, "onion": true, "at": true}
+var subjectAttrs = map[string]bool{"server": true, "plugin": true, "instance": true, "onion": true, "peer": true, "at": true}
 
 // Handler is a [slog.Handler] that passes on the lines to be written.
 type Handler struct {

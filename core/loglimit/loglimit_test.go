@@ -103,7 +103,7 @@ func TestNewAgain(t *testing.T) {
 	})
 }
 
-// TestSubjects shows that the lines of one server, plugin or onion service do not
+// TestSubjects shows that the lines of one server, plugin, onion service or peer do not
 // keep those of others out of the log.
 func TestSubjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -112,9 +112,10 @@ func TestSubjects(t *testing.T) {
 		for i := range 100 {
 			log.Info("onion service is published", "onion", fmt.Sprint("o", i))
 			log.With("server", fmt.Sprint("s", i)).Error("board stops serving", "reason", "the same")
+			log.With("server", "one").Info("the link to a peer is closed", "peer", fmt.Sprint("p", i), "reason", "the same")
 		}
-		if n := len(out.lines()); n != 200 {
-			t.Errorf("%d of 200 lines were written", n)
+		if n := len(out.lines()); n != 300 {
+			t.Errorf("%d of 300 lines were written", n)
 		}
 		time.Sleep(time.Hour)
 	})
