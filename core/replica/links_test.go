@@ -666,11 +666,21 @@ func TestNumbersOfPeersLast(t *testing.T) {
 	}
 	quota := exchange.Quota{EnvelopesPerHour: 10, BytesPerDay: 480}
 	for after, want := range map[time.Duration]exchange.Quota{
-		0: spent, -time.Hour: spent, 2 * time.Hour: {BytesPerDay: 200}, 12 * time.Hour: {}, 24 * time.Hour: {},
+		0: spent, -time.Hour: spent, 30 * time.Minute: {EnvelopesPerHour: 2, BytesPerDay: 230}, 2 * time.Hour: {BytesPerDay: 200}, 12 * time.Hour: {}, 24 * time.Hour: {},
 	} {
 		if got := n.file.Peers[0].spentOf(quota, now.Add(after)); got != want {
 			t.Errorf("after %v, %+v are used up, want %+v", after, got, want)
 		}
+	}
+	// What is the same an hour later has been used up anew.
+	if err := n.saveSpent(func(peersync.Peer) exchange.Quota { return spent }, now.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err = loadPeerNumbers(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.file.Peers[0].spentOf(quota, now.Add(time.Hour)); got != spent {
+		t.Errorf("%+v are used up, want %+v", got, spent)
 	}
 }
 

@@ -32,8 +32,9 @@ func (p Peer) role() string {
 	return "mirror"
 }
 
-// peersFormat is the version of the file that this package writes.
-const peersFormat = 1
+// peersFormat is the version of the file that this package writes. Version 1 has hours in the
+// place of seconds.
+const peersFormat = 2
 
 // peersFile is the file of the numbers of peers as JSON.
 type peersFile struct {
@@ -43,13 +44,14 @@ type peersFile struct {
 }
 
 // numberedPeer is what is remembered of a peer while it is configured: its number, and what it
-// has used up of its quota by a certain hour.
+// has used up of its quota by a certain time.
 type numberedPeer struct {
 	Onion     identity.Onion `json:"onion"`
 	Number    peersync.Peer  `json:"number"`
 	Envelopes uint64         `json:"envelopes"`
 	Bytes     uint64         `json:"bytes"`
-	Hour      storage.Hour   `json:"hour"`
+	Unix      int64          `json:"unix"`           // seconds
+	Hour      storage.Hour   `json:"hour,omitempty"` // of version 1
 }
 
 // peerNumbers gives peers their numbers, which are in a file so that they last.
@@ -74,8 +76,15 @@ func loadPeerNumbers(path string) (*peerNumbers, error) {
 	if err := json.NewDecoder(file).Decode(&n.file); err != nil {
 		return nil, fmt.Errorf("read the numbers of peers in %s: %w; restore it, or move it and the cursors beside it aside, and the boards are compared anew", path, err)
 	}
-	if n.file.Format != peersFormat {
-		return nil, fmt.Errorf("the numbers of peers in %s have format %d and this release knows %d: run the release that wrote them, or a later one", path, n.file.Format, peersFormat)
+	switch n.file.Format {
+	case peersFormat:
+	case 1:
+		for i := range n.file.Peers { // nothing refills within the hour
+			p := &n.file.Peers[i]
+			p.Unix, p.Hour = int64(p.Hour+1)*3600, 0
+		}
+	default:
+		return nil, fmt.Errorf("the numbers of peers in %s have format %d and this release knows formats up to %d: run the release that wrote them, or a later one", path, n.file.Format, peersFormat)
 	}
 	return n, nil
 }
@@ -107,17 +116,18 @@ func (n *peerNumbers) setPeers(peers []Peer) (numbered []numberedPeer, err error
 	return next.Peers, nil
 }
 
-// saveSpent notes what the peers have used up of their quotas.
+// saveSpent notes what the peers have used up of their quotas, and when: what is the same as before
+// has been used up anew. It writes nothing as long as nothing is used up.
 func (n *peerNumbers) saveSpent(spent func(peersync.Peer) exchange.Quota, now time.Time) error {
-	next := n.file
-	next.Peers = slices.Clone(next.Peers)
+	next := peersFile{Format: peersFormat, Next: n.file.Next, Peers: slices.Clone(n.file.Peers)}
+	matters := false
 	for i := range next.Peers {
 		p := &next.Peers[i]
 		q := spent(p.Number)
-		p.Envelopes, p.Bytes, p.Hour = q.EnvelopesPerHour, q.BytesPerDay, storage.HourOf(now)
+		matters = matters || p.Envelopes+p.Bytes+q.EnvelopesPerHour+q.BytesPerDay > 0
+		p.Envelopes, p.Bytes, p.Unix = q.EnvelopesPerHour, q.BytesPerDay, now.Unix()
 	}
-	withoutHours := func(a, b numberedPeer) bool { b.Hour = a.Hour; return a == b }
-	if slices.EqualFunc(next.Peers, n.file.Peers, withoutHours) {
+	if !matters {
 		return nil
 	}
 	return n.writeFile(next)
@@ -126,18 +136,20 @@ func (n *peerNumbers) saveSpent(spent func(peersync.Peer) exchange.Quota, now ti
 // spentOf returns what a peer has used up of its quota, after what has refilled since then. A
 // clock that went back refills nothing.
 func (p numberedPeer) spentOf(q exchange.Quota, now time.Time) exchange.Quota {
-	hours := uint64(0)
-	if hour := storage.HourOf(now); hour > p.Hour {
-		hours = uint64(hour - p.Hour)
+	seconds := max(now.Unix()-p.Unix, 0)
+	return exchange.Quota{
+		EnvelopesPerHour: spentAfter(p.Envelopes, q.EnvelopesPerHour, float64(seconds)/3600),
+		BytesPerDay:      spentAfter(p.Bytes, q.BytesPerDay, float64(seconds)/(24*3600)),
 	}
-	var spent exchange.Quota
-	if hours == 0 {
-		spent.EnvelopesPerHour = p.Envelopes
+}
+
+// spentAfter returns what is left of what was used up when so many periods have refilled the limit.
+func spentAfter(spent, limit uint64, periods float64) uint64 {
+	refilled := float64(limit) * periods
+	if refilled >= float64(spent) {
+		return 0
 	}
-	if refilled := q.BytesPerDay / 24 * hours; refilled < p.Bytes && hours < 24 {
-		spent.BytesPerDay = p.Bytes - refilled
-	}
-	return spent
+	return spent - uint64(refilled)
 }
 
 func (n *peerNumbers) writeFile(next peersFile) error {
