@@ -189,8 +189,8 @@ func (r *hostReader) bringMessages(ctx context.Context, h *hostSource) {
 		r.mu.Lock()
 		id, e, wait := r.bridge.next(h.board, time.Now())
 		changed := r.bridge.changed
-		if !h.up {
-			wait = time.Hour // noteSynced wakes it
+		if !h.up || !h.isMember() {
+			wait = time.Hour // noteSynced or changeHosts wakes it
 		}
 		r.mu.Unlock()
 		if wait > 0 {
@@ -244,16 +244,19 @@ type bridgeFact struct {
 // r.mu is held.
 func (r *hostReader) saveBridge() (done bool, err error) {
 	b := r.bridge
-	var boards []identity.Onion
+	var boards, left []identity.Onion
 	synced := true
 	for _, h := range r.hosts {
-		if !h.gone {
+		switch {
+		case h.isMember():
 			boards = append(boards, h.board)
 			synced = synced && h.synced
+		case !h.gone:
+			left = append(left, h.board)
 		}
 	}
 	b.forgetDone(boards, time.Now())
-	if err := b.kept.Save(boards); err != nil {
+	if err := b.kept.Save(slices.Concat(boards, left)); err != nil {
 		return false, err
 	}
 	for _, board := range slices.Sorted(maps.Keys(b.brought)) {

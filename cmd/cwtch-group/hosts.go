@@ -86,7 +86,12 @@ type hostSource struct {
 	err        error
 	alone      int // messages that no other host had
 	gone       bool
+	// until is how long it is read although it has left the group; zero if it is in it.
+	until time.Time
 }
+
+// isMember reports whether the host is in the group.
+func (h *hostSource) isMember() bool { return !h.gone && h.until.IsZero() }
 
 // isAwaited reports whether messages wait for what the host sends.
 func (h *hostSource) isAwaited() bool { return (h.connecting || h.replaying) && !h.slow && !h.gone }
@@ -102,22 +107,37 @@ func (a *app) newHostReader(ctx context.Context, s *profile.State, g *profile.Gr
 		list:    g.Serverless.List, headTime: g.Serverless.HeadTime,
 	}
 	r.messages.printed = g.Printed.WithoutMessages()
-	for _, h := range g.Serverless.Hosts {
-		if err := r.addHost(s, h.Board, from(h)); err != nil {
+	for _, h := range readHosts(g) {
+		if err := r.addHost(s, h, from(h)); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
+// readHosts returns the hosts of a group that are read: its own, and those that left it
+// not long ago, where members post who do not know that.
+func readHosts(g *profile.Group) []*profile.Host {
+	return slices.Concat(g.Serverless.Hosts, g.Serverless.StillRead(time.Now()))
+}
+
+// readUntil returns how long to read a host that has left the group; zero if it is in it.
+func readUntil(h *profile.Host) time.Time {
+	if h.Left.IsZero() {
+		return time.Time{}
+	}
+	return h.Left.Add(profile.LeftWindow)
+}
+
 // addHost adds a host of the profile. r.mu is held, or nothing runs yet.
-func (r *hostReader) addHost(s *profile.State, board identity.Onion, from client.Position) error {
-	server, err := s.Server(board)
+func (r *hostReader) addHost(s *profile.State, h *profile.Host, from client.Position) error {
+	server, err := s.Server(h.Board)
 	if err != nil {
 		return fmt.Errorf("read group: %w", err)
 	}
 	r.hosts = append(r.hosts, &hostSource{
-		board: board, bundle: server.Bundle, label: shortServer(s, board), reader: client.NewReader(server.History, from), connecting: true,
+		board: h.Board, bundle: server.Bundle, label: shortServer(s, h.Board), reader: client.NewReader(server.History, from),
+		connecting: true, until: readUntil(h),
 	})
 	return nil
 }
@@ -179,7 +199,7 @@ var errStopWaiting = errors.New("it did not send everything while others did")
 // readHost reads a host over one connection or, if r.stay, one after the other.
 func (r *hostReader) readHost(ctx context.Context, h *hostSource) {
 	retry := backoff.Backoff{Min: firstBackoff, Max: lastBackoff}
-	for {
+	for r.isRead(h, time.Now()) {
 		err := r.readConnection(ctx, h, &retry)
 		if errors.As(err, new(final)) {
 			r.stop(err)
@@ -194,6 +214,15 @@ func (r *hostReader) readHost(ctx context.Context, h *hostSource) {
 		case <-time.After(retry.Next()):
 		}
 	}
+}
+
+// isRead reports whether to go on with a host. One that left the group long ago is given
+// up.
+func (r *hostReader) isRead(h *hostSource, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h.gone = h.gone || !h.until.IsZero() && !now.Before(h.until)
+	return !h.gone
 }
 
 // readConnection reads a host until it has sent everything or, if r.stay, until the
@@ -346,7 +375,7 @@ func (r *hostReader) sayHosts() {
 	up, all := 0, 0
 	for _, h := range r.hosts {
 		switch {
-		case h.gone:
+		case !h.isMember():
 			continue
 		case h.isAwaited() && r.said < 0:
 			return // at the beginning, each has a chance

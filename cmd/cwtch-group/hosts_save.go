@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,20 +120,23 @@ func (r *hostReader) changeHosts(s *profile.State) error {
 	if r.bridge != nil {
 		from = bridgeFrom(g)
 	}
-	known := make(map[identity.Onion]bool)
+	now, known := readHosts(g), make(map[identity.Onion]bool)
 	for _, h := range r.hosts {
-		now := g.Serverless.Host(h.board)
-		if !h.gone && (now == nil || r.bridge != nil && from(now) == nil) { // left, or is read anew
+		i := slices.IndexFunc(now, func(x *profile.Host) bool { return x.Board == h.board })
+		if !h.gone && (i < 0 || r.bridge != nil && from(now[i]) == nil) { // left long ago, or is read anew
 			h.gone, h.up = true, false
 			h.stop()
 		}
-		known[h.board] = known[h.board] || !h.gone
+		if !h.gone {
+			known[h.board] = true
+			h.until = readUntil(now[i])
+		}
 	}
-	for _, h := range g.Serverless.Hosts {
+	for _, h := range now {
 		if known[h.Board] {
 			continue
 		}
-		if err := r.addHost(s, h.Board, from(h)); err != nil {
+		if err := r.addHost(s, h, from(h)); err != nil {
 			return err
 		}
 		if !r.ended {
@@ -153,7 +157,7 @@ func (r *hostReader) result() error {
 	var names []string
 	all := 0
 	for _, h := range r.hosts {
-		if h.gone {
+		if !h.isMember() {
 			continue
 		}
 		all++
@@ -220,7 +224,7 @@ func (x *sightings) countAlone(hosts []*hostSource, before time.Time) {
 	synced := 0
 	for _, h := range hosts {
 		h.alone = 0
-		if h.synced && !h.gone {
+		if h.synced && h.isMember() {
 			synced++
 		}
 	}

@@ -61,6 +61,7 @@ type groupEntry struct {
 	Manager  []byte      `json:",omitempty"` // seed
 	HeadTime int64       `json:",omitempty"` // Unix seconds
 	Hosts    []hostEntry `json:",omitempty"`
+	Left     []hostEntry `json:",omitempty"` // hosts that left
 }
 
 type hostEntry struct {
@@ -70,6 +71,7 @@ type hostEntry struct {
 	Down          bool            `json:",omitempty"`
 	Error         string          `json:",omitempty"`
 	Alone         int             `json:",omitempty"`
+	Left          int64           `json:",omitempty"` // Unix seconds
 }
 
 type nameEntry struct {
@@ -186,15 +188,29 @@ func (e groupEntry) toServerless(l bundle.HostList) (*Serverless, error) {
 		if i >= len(l.Hosts) || h.Board != l.Hosts[i].Board {
 			return nil, errors.New("hosts")
 		}
-		x.Hosts = append(x.Hosts, &Host{
-			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
-			Seen: fromUnix(h.Seen), Failed: fromUnix(h.Failed), Down: h.Down, Error: h.Error, Alone: h.Alone,
-		})
+		x.Hosts = append(x.Hosts, h.toHost())
+	}
+	for _, h := range e.Left {
+		x.Left = append(x.Left, h.toHost())
 	}
 	if len(x.Hosts) != len(l.Hosts) {
 		return nil, errors.New("hosts")
 	}
 	return x, nil
+}
+
+func (e hostEntry) toHost() *Host {
+	return &Host{
+		Board: e.Board, Read: e.Read, Bridged: e.Bridged, Seen: fromUnix(e.Seen), Failed: fromUnix(e.Failed),
+		Down: e.Down, Error: e.Error, Alone: e.Alone, Left: fromUnix(e.Left),
+	}
+}
+
+func (h *Host) toEntry() hostEntry {
+	return hostEntry{
+		Board: h.Board, Read: h.Read, Bridged: h.Bridged, Seen: toUnix(h.Seen), Failed: toUnix(h.Failed),
+		Down: h.Down, Error: h.Error, Alone: h.Alone, Left: toUnix(h.Left),
+	}
 }
 
 // fromUnix is the inverse of toUnix.
@@ -259,10 +275,10 @@ func (x *Serverless) toEntry(e *groupEntry) {
 		e.Manager = seed[:]
 	}
 	for _, h := range x.Hosts {
-		e.Hosts = append(e.Hosts, hostEntry{
-			Board: h.Board, Read: h.Read, Bridged: h.Bridged,
-			Seen: toUnix(h.Seen), Failed: toUnix(h.Failed), Down: h.Down, Error: h.Error, Alone: h.Alone,
-		})
+		e.Hosts = append(e.Hosts, h.toEntry())
+	}
+	for _, h := range x.Left {
+		e.Left = append(e.Left, h.toEntry())
 	}
 }
 

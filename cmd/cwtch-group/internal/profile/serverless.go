@@ -3,6 +3,7 @@ package profile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -16,6 +17,13 @@ import (
 // of [MaxPrinted]: a host that was away for months gets all of them from the others,
 // and sends them behind the position where reading ended.
 const maxHostPrinted = 32768
+
+// LeftWindow is how long a host is still read that has left the group: members who do not
+// know that yet post there.
+const LeftWindow = 7 * 24 * time.Hour
+
+// maxLeft bounds the hosts that have left and are still read.
+const maxLeft = bundle.MaxHosts
 
 // maxHostError bounds the error that is kept of a host, in bytes.
 const maxHostError = 200
@@ -34,6 +42,7 @@ type Serverless struct {
 	List    bundle.HostList
 	Manager *identity.Key // signs the list; nil unless this profile made the group
 	Hosts   []*Host       // those of List, in its order
+	Left    []*Host       // those that left the group, the last one last; see [Serverless.StillRead]
 	// HeadTime is the time of the group's Head.
 	HeadTime time.Time
 }
@@ -49,6 +58,7 @@ type Host struct {
 	Down   bool      // it did not when it was last asked
 	Error  string    // why
 	Alone  int       // messages that no other host had when they were read
+	Left   time.Time // when this profile learned that it left the group; zero if it is in it
 }
 
 // NoteSeen notes that the host answered.
@@ -77,7 +87,17 @@ func (s *State) JoinServerless(g *Group, l bundle.HostList) error {
 	return s.AddGroup(g)
 }
 
-// Host returns what is known of a host, or nil.
+// KnownHost returns what is known of a host, also of one that left, or nil.
+func (x *Serverless) KnownHost(board identity.Onion) *Host {
+	for _, h := range x.Left {
+		if h.Board == board {
+			return h
+		}
+	}
+	return x.Host(board)
+}
+
+// Host returns what is known of a host of the group, or nil.
 func (x *Serverless) Host(board identity.Onion) *Host {
 	for _, h := range x.Hosts {
 		if h.Board == board {
@@ -85,6 +105,37 @@ func (x *Serverless) Host(board identity.Onion) *Host {
 		}
 	}
 	return nil
+}
+
+// StillRead returns the hosts that left the group so short a time ago that they are read.
+// Nothing is posted to them.
+func (x *Serverless) StillRead(now time.Time) []*Host {
+	return slices.DeleteFunc(slices.Clone(x.Left), func(h *Host) bool { return !now.Before(h.Left.Add(LeftWindow)) })
+}
+
+// takeLeft removes a host from those that left, and returns it, or nil.
+func (x *Serverless) takeLeft(board identity.Onion) *Host {
+	i := slices.IndexFunc(x.Left, func(h *Host) bool { return h.Board == board })
+	if i < 0 {
+		return nil
+	}
+	h := x.Left[i]
+	x.Left = slices.Delete(x.Left, i, i+1)
+	h.Left, h.Bridged = time.Time{}, nil // nothing was brought to it meanwhile
+	return h
+}
+
+// setLeft notes which hosts leave with a change to other ones, and forgets those that left
+// long ago.
+func (x *Serverless) setLeft(hosts []*Host, now time.Time) {
+	for _, h := range x.Hosts {
+		if !slices.Contains(hosts, h) {
+			h.Left = now.Truncate(time.Second)
+			x.Left = append(x.Left, h)
+		}
+	}
+	x.Left = x.StillRead(now)
+	x.Left = x.Left[max(0, len(x.Left)-maxLeft):]
 }
 
 // InviteText returns the invite to the group, which is a secret.
@@ -109,7 +160,7 @@ func (g *Group) Boards() []identity.Onion {
 
 // SetHosts takes over a list of hosts that the group's manager has signed, and trusts
 // its servers as [State.AddServer] does. changed is false if the list is not newer. Two
-// lists with one serial are [ErrSplit].
+// lists with one serial are [ErrSplit]. Hosts that leave are still read for [LeftWindow].
 func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) {
 	x := g.Serverless
 	if x == nil {
@@ -132,10 +183,14 @@ func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) 
 		}
 		h := x.Host(b.Board)
 		if h == nil {
+			h = x.takeLeft(b.Board)
+		}
+		if h == nil {
 			h = &Host{Board: b.Board}
 		}
 		hosts = append(hosts, h)
 	}
+	x.setLeft(hosts, time.Now())
 	x.List, x.Hosts = l, hosts
 	return true, nil
 }
@@ -155,10 +210,13 @@ func (s *State) AdvanceHost(g *Group, board identity.Onion, x HostSession) error
 	}
 	reached := x.Reader.MergeInto(server.History)
 	advanceTo(&server.Position, reached)
-	if g.Serverless == nil || g.Serverless.Host(board) == nil {
+	if g.Serverless == nil {
 		return nil
 	}
-	h := g.Serverless.Host(board)
+	h := g.Serverless.KnownHost(board)
+	if h == nil {
+		return nil
+	}
 	if x.Bridged {
 		advanceTo(&h.Bridged, reached)
 	} else {

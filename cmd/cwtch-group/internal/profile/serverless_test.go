@@ -184,3 +184,47 @@ func TestPositionsOfHosts(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A host that left is kept for a while, bounded in number, and comes back with its position.
+func TestHostsThatLeft(t *testing.T) {
+	p, x := newProfile(t), newServerlessTest(t)
+	x.join(t, p, nil)
+	a, b, c := x.hosts[0], x.hosts[1], x.hosts[2]
+	set := func(serial uint64, hosts ...bundle.Bundle) *Serverless {
+		t.Helper()
+		err := p.Update(t.Context(), func(s *State) error {
+			_, err := s.SetHosts(s.Groups[0], x.sign(t, serial, hosts...))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return view(t, p).Groups[0].Serverless
+	}
+	read := client.Position{{Signature: []byte("read"), Number: 2}}
+	if err := p.Update(t.Context(), func(s *State) error {
+		h := s.Groups[0].Serverless.Hosts[0]
+		h.Read, h.Bridged = read, read
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	g := set(2, b, c)
+	left := g.StillRead(time.Now())
+	if len(left) != 1 || left[0].Board != a.Board || left[0].Read.Last().Number != 2 || time.Since(left[0].Left) > time.Minute {
+		t.Fatalf("left: %+v", left)
+	}
+	if g.Host(a.Board) != nil || len(g.StillRead(left[0].Left.Add(LeftWindow))) != 0 {
+		t.Error("it is in the group, or read for ever")
+	}
+	g = set(3, a, b, c)
+	if h := g.Host(a.Board); len(g.Left) != 0 || !h.Left.IsZero() || h.Read.Last().Number != 2 || h.Bridged != nil {
+		t.Errorf("after it came back: %+v", h)
+	}
+	for n := range uint64(maxLeft + 3) {
+		g = set(4+n, newBundle(t, newServer(t)))
+	}
+	if len(g.Left) != maxLeft {
+		t.Errorf("%d that left are kept", len(g.Left))
+	}
+}
