@@ -13,8 +13,10 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/backoff"
+	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
@@ -22,8 +24,9 @@ const (
 	// maxBridged bounds the messages that a bot holds because a host lacks them, of some
 	// 3 kB each.
 	maxBridged = 4096
-	// bridgeWindow is how old a message may be, by its sender, that a bot brings to a
-	// host. A host that joins the group gets as many days of it.
+	// bridgeWindow is how old a message may be, by its sender, that a bot finds when it
+	// reads all that a host has. A host that joins the group gets as many days of it. What
+	// a host sends later is brought to others whatever time it claims: clocks are wrong.
 	bridgeWindow = 7 * 24 * time.Hour
 	// bridgeBurst is how many messages a bot brings to a host at once, before the rate
 	// limits it.
@@ -60,7 +63,7 @@ func (a *app) runBot(ctx context.Context, args []string) error {
 	}
 	defer r.network.Close()
 	r.stay = true
-	r.bridge = &bridge{kept: kept, settle: a.settle, messages: make(map[profile.MessageID]*bridgedMessage), changed: make(chan struct{})}
+	r.bridge = newBridge(kept, a.settle)
 	err = r.run(ctx)
 	if ctx.Err() != nil {
 		err = nil // ^C
@@ -89,41 +92,124 @@ type bridge struct {
 
 	messages map[profile.MessageID]*bridgedMessage
 	order    []profile.MessageID // oldest first
-	dropped  bool                // messages were dropped because there were too many
+	held     map[identity.Onion]int
+	served   map[identity.Onion]identity.Onion // whose message each host got last, by from
+	limiters map[identity.Onion]*rate.Limiter  // what may be posted to each host
+	warned   map[error]bool                    // why messages were left out, where that was said
 	brought  map[identity.Onion]int
+}
+
+func newBridge(kept *profile.Bot, settle time.Duration) *bridge {
+	return &bridge{
+		kept: kept, settle: settle, changed: make(chan struct{}), messages: make(map[profile.MessageID]*bridgedMessage),
+		held: make(map[identity.Onion]int), served: make(map[identity.Onion]identity.Onion),
+		limiters: make(map[identity.Onion]*rate.Limiter), warned: make(map[error]bool), brought: make(map[identity.Onion]int),
+	}
 }
 
 type bridgedMessage struct {
 	envelope wire.Envelope
-	due      time.Time // when replication had its chance
+	from     identity.Onion // the host that sent it first
+	due      time.Time      // when replication had its chance
 	expires  time.Time
 	has      map[identity.Onion]bool
+	retries  map[identity.Onion]*bridgeRetry // hosts that did not take it
 }
 
-// note notes that a host has a message. It returns false if messages had to be dropped.
+// bridgeRetry is when a host that did not take a message is asked again.
+type bridgeRetry struct {
+	at   time.Time
+	wait backoff.Backoff
+}
+
+// Why a bot leaves out messages.
+var (
+	errBridgeFull = fmt.Errorf("more than %d messages wait for core peers that are away or slow; those of the core peer with the most are left out until the bot is started again", maxBridged)
+	errBridgeOld  = errors.New("messages that are older than 7 days, by their senders, are not brought to core peers that are new; if they are not so old, check the clock of this machine")
+	errBridgeSize = errors.New("a message that does not fit into a post is not brought to other core peers; a member or a core peer has made it so")
+)
+
+// note notes that a host has a message; old says that it came with everything that the
+// host has. The error says why a message was left out, this one or another.
 // Only verified messages are brought to others: nobody misses what no member signed.
-func (b *bridge) note(o openedMessage, board identity.Onion, now time.Time) (ok bool) {
+func (b *bridge) note(o openedMessage, board identity.Onion, old bool, now time.Time) error {
 	if o.err != nil || !o.message.Verified {
-		return true
+		return nil
 	}
 	b.kept.HadBy(board).Add([]profile.MessageID{o.id})
 	if m := b.messages[o.id]; m != nil {
 		m.has[board] = true
-		return true
+		return nil
 	}
-	if o.message.Time.Before(now.Add(-bridgeWindow)) {
-		return true
+	switch {
+	case old && o.message.Time.Before(now.Add(-bridgeWindow)):
+		return errBridgeOld
+	case !fitsPost(o.envelope):
+		return errBridgeSize
 	}
 	settle := b.settle + rand.N(b.settle/2+1) // so that two bots do not do the same
-	b.messages[o.id] = &bridgedMessage{o.envelope, now.Add(settle), now.Add(bridgeWindow), map[identity.Onion]bool{board: true}}
+	b.messages[o.id] = &bridgedMessage{
+		envelope: o.envelope, from: board, due: now.Add(settle), expires: now.Add(bridgeWindow),
+		has: map[identity.Onion]bool{board: true}, retries: make(map[identity.Onion]*bridgeRetry),
+	}
 	b.order = append(b.order, o.id)
+	b.held[board]++
 	b.wake()
 	if len(b.order) <= maxBridged {
-		return true
+		return nil
 	}
-	delete(b.messages, b.order[0])
-	b.order = b.order[1:]
-	return false
+	b.dropOne(board)
+	return errBridgeFull
+}
+
+// fitsPost reports whether a host can be sent an envelope in a post. One that another
+// host sent can be a little too long for that.
+func fitsPost(e wire.Envelope) bool {
+	paid := wire.Token{T: make([]byte, 32), MAC: make([]byte, 64)}
+	return len(wire.AppendRequest(nil, wire.Request{Post: &wire.Post{Token: paid, EGM: e}})) <= tapir.MaxPayload
+}
+
+// dropOne forgets the oldest message of the host from which the most came, so that one that
+// floods the bot does that to itself. Among equals it is the one that sent the last message.
+func (b *bridge) dropOne(most identity.Onion) {
+	for board, n := range b.held {
+		if n > b.held[most] {
+			most = board
+		}
+	}
+	i := slices.IndexFunc(b.order, func(id profile.MessageID) bool { return b.messages[id].from == most })
+	b.forget(b.order[i])
+	b.order = slices.Delete(b.order, i, i+1)
+}
+
+// forget forgets a message, which the caller takes out of b.order.
+func (b *bridge) forget(id profile.MessageID) {
+	from := b.messages[id].from
+	if b.held[from]--; b.held[from] == 0 {
+		delete(b.held, from)
+	}
+	delete(b.messages, id)
+}
+
+// noteFailed notes that a host did not take a message. Others go before it for a while.
+func (b *bridge) noteFailed(id profile.MessageID, board identity.Onion, now time.Time) {
+	m := b.messages[id]
+	if m == nil {
+		return
+	}
+	if m.retries[board] == nil {
+		m.retries[board] = &bridgeRetry{wait: backoff.Backoff{Min: firstBackoff, Max: lastBridgeBackoff}}
+	}
+	r := m.retries[board]
+	r.at = now.Add(r.wait.Next())
+}
+
+// limiter returns the limiter of what is posted to a host, hour by hour.
+func (b *bridge) limiter(board identity.Onion, hourly int) *rate.Limiter {
+	if b.limiters[board] == nil {
+		b.limiters[board] = rate.NewLimiter(rate.Every(time.Hour/time.Duration(hourly)), bridgeBurst)
+	}
+	return b.limiters[board]
 }
 
 // wake has all that wait look again.
@@ -139,7 +225,7 @@ func (b *bridge) forgetDone(boards []identity.Onion, now time.Time) {
 		if now.Before(b.messages[id].expires) && slices.ContainsFunc(boards, lacks) {
 			return false
 		}
-		delete(b.messages, id)
+		b.forget(id)
 		return true
 	})
 }
@@ -149,21 +235,38 @@ func (b *bridge) lacks(id profile.MessageID, board identity.Onion) bool {
 	return !b.messages[id].has[board] && !b.kept.HadBy(board).Has(id)
 }
 
-// next returns the next message for a host, or how long to wait for one.
+// next returns the next message for a host, or how long to wait for one. The hosts from
+// which messages came take turns, so none of them can keep back what others sent.
 func (b *bridge) next(board identity.Onion, now time.Time) (id profile.MessageID, e wire.Envelope, wait time.Duration) {
 	wait = time.Hour
+	oldest := make(map[identity.Onion]profile.MessageID) // by from
 	for _, id := range b.order {
 		m := b.messages[id]
-		if !b.lacks(id, board) {
+		if _, ok := oldest[m.from]; ok || !b.lacks(id, board) {
 			continue
 		}
-		if until := m.due.Sub(now); until > 0 {
+		due := m.due
+		if r := m.retries[board]; r != nil && r.at.After(due) {
+			due = r.at
+		}
+		if until := due.Sub(now); until > 0 {
 			wait = min(wait, until)
 			continue
 		}
-		return id, m.envelope, 0
+		oldest[m.from] = id
 	}
-	return id, e, wait
+	if len(oldest) == 0 {
+		return id, e, wait
+	}
+	sources := slices.Sorted(maps.Keys(oldest))
+	turn := sources[0]
+	for _, from := range slices.Backward(sources) {
+		if from > b.served[board] {
+			turn = from
+		}
+	}
+	b.served[board] = turn
+	return oldest[turn], b.messages[oldest[turn]].envelope, 0
 }
 
 // noteBridged notes what a host has sent, for a bot. r.mu is held.
@@ -174,16 +277,18 @@ func (r *hostReader) noteBridged(h *hostSource, o openedMessage) error {
 		}
 	}
 	r.moveHead(o.message)
-	if !r.bridge.note(o, h.board, time.Now()) && !r.bridge.dropped {
-		r.bridge.dropped = true
-		r.app.progress.Warn(fmt.Sprintf("warning: more than %d messages wait for core peers that are away or slow; the oldest are left out until the bot is started again", maxBridged))
+	if err := r.bridge.note(o, h.board, h.replaying && h.whole, time.Now()); err != nil && !r.bridge.warned[err] {
+		r.bridge.warned[err] = true
+		r.app.progress.Warn("warning: " + err.Error())
 	}
 	return nil
 }
 
 // bringMessages brings to a host what it lacks, within the rate, until ctx ends.
 func (r *hostReader) bringMessages(ctx context.Context, h *hostSource) {
-	limiter := rate.NewLimiter(rate.Every(time.Hour/time.Duration(r.app.rate)), bridgeBurst)
+	r.mu.Lock()
+	limiter := r.bridge.limiter(h.board, r.app.rate)
+	r.mu.Unlock()
 	retry := backoff.Backoff{Min: firstBackoff, Max: lastBridgeBackoff}
 	for {
 		r.mu.Lock()
@@ -207,6 +312,12 @@ func (r *hostReader) bringMessages(ctx context.Context, h *hostSource) {
 		}
 		if err := r.app.deliverTo(ctx, r.network, h.bundle, e); err != nil {
 			r.app.progress.Stage("%s did not take a message, trying again: %v", h.label, err)
+			r.mu.Lock()
+			r.bridge.noteFailed(id, h.board, time.Now())
+			r.mu.Unlock()
+			if errors.Is(err, client.ErrRefused) {
+				continue // it answers, and may take another one
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -224,9 +335,6 @@ func (r *hostReader) noteBrought(h *hostSource, id profile.MessageID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.bridge.kept.HadBy(h.board).Add([]profile.MessageID{id})
-	if r.bridge.brought == nil {
-		r.bridge.brought = make(map[identity.Onion]int)
-	}
 	r.bridge.brought[h.board]++
 	if err := r.saveLocked(context.Background(), true); err != nil {
 		r.stop(final{err})
@@ -256,6 +364,8 @@ func (r *hostReader) saveBridge() (done bool, err error) {
 		}
 	}
 	b.forgetDone(boards, time.Now())
+	maps.DeleteFunc(b.limiters, func(board identity.Onion, _ *rate.Limiter) bool { return !slices.Contains(boards, board) })
+	maps.DeleteFunc(b.served, func(board, _ identity.Onion) bool { return !slices.Contains(boards, board) })
 	if err := b.kept.Save(slices.Concat(boards, left)); err != nil {
 		return false, err
 	}
@@ -265,11 +375,11 @@ func (r *hostReader) saveBridge() (done bool, err error) {
 			return false, err
 		}
 	}
-	b.brought = nil
+	clear(b.brought)
 	if err := r.app.out.Flush(); err != nil {
 		return false, fmt.Errorf("write output: %w", err)
 	}
-	return synced && len(b.order) == 0 && !b.dropped, nil
+	return synced && len(b.order) == 0 && !b.warned[errBridgeFull], nil
 }
 
 // announceHosts announces the list of hosts whenever it has changed, and from time to
@@ -305,6 +415,7 @@ func (r *hostReader) announceDue(now time.Time) (wait time.Duration, changed <-c
 	case r.list.Serial > kept.Announced:
 	case r.app.announce == 0:
 		wait = time.Hour
+	case kept.AnnouncedAt.After(now): // by a clock that was wrong
 	default:
 		wait = kept.AnnouncedAt.Add(r.app.announce).Sub(now)
 	}
@@ -324,6 +435,12 @@ func (r *hostReader) announceOnce(ctx context.Context) error {
 	list := g.Serverless.List
 	var failed []error
 	for _, board := range hostOrder(g, r.network.isLocal) {
+		r.mu.Lock()
+		limiter := r.bridge.limiter(board, r.app.rate)
+		r.mu.Unlock()
+		if err := limiter.Wait(ctx); err != nil {
+			return err
+		}
 		took, err := r.app.deliverToAll(ctx, s, r.network, g, group.WrapHosts(list.Encode()), []identity.Onion{board})
 		if len(took) == 0 {
 			failed = append(failed, err)

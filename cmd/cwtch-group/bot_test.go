@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -12,10 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/nacl/secretbox"
+
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 // testBot is a bot that runs.
@@ -210,6 +217,11 @@ func TestOneBotForAProfile(t *testing.T) {
 	}
 }
 
+// bridgeMessage returns a message of a member, with the name n.
+func bridgeMessage(n int, at time.Time) openedMessage {
+	return openedMessage{id: profile.MessageID{byte(n), byte(n >> 8), 1}, message: group.Message{Verified: true, Time: at}}
+}
+
 // What a bot holds is bounded, in number and time, and it brings only what a member has
 // signed and what is not old.
 func TestBridgeIsBounded(t *testing.T) {
@@ -223,20 +235,21 @@ func TestBridgeIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release()
-	b := &bridge{kept: kept, settle: time.Minute, messages: make(map[profile.MessageID]*bridgedMessage), changed: make(chan struct{})}
+	b := newBridge(kept, time.Minute)
 	one, two := identity.Onion("one"), identity.Onion("two")
-	message := func(n int, at time.Time) openedMessage {
-		id := profile.MessageID{byte(n), byte(n >> 8), 1}
-		return openedMessage{id: id, message: group.Message{Verified: true, Time: at}}
-	}
+	message := bridgeMessage
 	unsigned := message(1, now)
 	unsigned.message.Verified = false
-	b.note(unsigned, one, now)
-	b.note(message(2, now.Add(-bridgeWindow-time.Hour)), one, now)
-	if len(b.order) != 0 {
-		t.Errorf("it holds %d messages", len(b.order))
+	b.note(unsigned, one, false, now)
+	old := message(2, now.Add(-bridgeWindow-time.Hour))
+	if err := b.note(old, one, true, now); !errors.Is(err, errBridgeOld) || len(b.order) != 0 {
+		t.Errorf("it holds %d messages, %v", len(b.order), err)
 	}
-	b.note(message(3, now), one, now)
+	if err := b.note(old, one, false, now); err != nil || len(b.order) != 1 {
+		t.Errorf("of one that is old and comes now: %d messages, %v", len(b.order), err)
+	}
+	b.forgetDone([]identity.Onion{one}, now)
+	b.note(message(3, now), one, false, now)
 	if _, _, wait := b.next(two, now); wait < time.Minute || wait > 2*time.Minute {
 		t.Errorf("the first waits %s", wait)
 	}
@@ -247,8 +260,8 @@ func TestBridgeIsBounded(t *testing.T) {
 		t.Error("it goes back to where it came from")
 	}
 	for n := range maxBridged {
-		if ok := b.note(message(n+4, now), one, now); ok != (n < maxBridged-1) {
-			t.Fatalf("message %d: %t", n, ok)
+		if err := b.note(message(n+4, now), one, false, now); (err != nil) != (n == maxBridged-1) {
+			t.Fatalf("message %d: %v", n, err)
 		}
 	}
 	if len(b.order) != maxBridged || len(b.messages) != maxBridged || slices.Contains(b.order, message(3, now).id) {
@@ -260,5 +273,106 @@ func TestBridgeIsBounded(t *testing.T) {
 	}
 	if b.forgetDone([]identity.Onion{one, two}, now.Add(bridgeWindow)); len(b.order)+len(b.messages) != 0 {
 		t.Errorf("after the window it holds %d", len(b.order))
+	}
+}
+
+// A host that floods a bot pushes out its own messages only, and those of others take turns
+// with them. A message that a host does not take goes behind the others.
+func TestBridgeIsFair(t *testing.T) {
+	now := time.Now()
+	b := newBridge(&profile.Bot{Had: make(map[identity.Onion]*profile.Printed)}, 0)
+	flood, good, target := identity.Onion("flood"), identity.Onion("good"), identity.Onion("target")
+	b.note(bridgeMessage(1, now), good, false, now)
+	for n := range 2 * maxBridged {
+		b.note(bridgeMessage(n+10, now), flood, false, now)
+	}
+	b.note(bridgeMessage(2, now), good, false, now)
+	if len(b.order) != maxBridged || b.held[good] != 2 || b.held[flood] != maxBridged-2 {
+		t.Fatalf("it holds %d, %v", len(b.order), b.held)
+	}
+	var got []bool
+	for range 4 {
+		id, _, wait := b.next(target, now)
+		if wait != 0 {
+			t.Fatalf("waits %s", wait)
+		}
+		got = append(got, b.messages[id].from == good)
+		b.messages[id].has[target] = true
+	}
+	if !slices.Equal(got, []bool{false, true, false, true}) {
+		t.Errorf("messages of the good host come as %v", got)
+	}
+
+	id, _, _ := b.next(target, now)
+	b.noteFailed(id, target, now)
+	if other, _, wait := b.next(target, now); other == id || wait != 0 {
+		t.Errorf("after a failure: the same %t, %s", other == id, wait)
+	}
+	if other, _, _ := b.next(target, now.Add(lastBridgeBackoff)); other != id {
+		t.Error("it is not tried again")
+	}
+}
+
+// A message that fits what a host sends, but no post, keeps nobody from what comes behind.
+func TestBotPassesWhatFitsNoPost(t *testing.T) {
+	x := newHostsTest(t, 3)
+	g := x.group("alice").Group
+	long := sealTooLong(t, g, identity.NewKey())
+	if m, err := g.Open(long); err != nil || !m.Verified {
+		t.Fatal(err, m.Verified)
+	}
+	x.onlyHost(1, func() { x.run("alice", "post", "club", "hello") })
+	x.replaceHost(0, serveLog(append([]wire.Envelope{long}, x.envelopes(1)...)))
+	x.join("bot")
+	bot := x.startBot("bot")
+	bot.awaitMessages(2) // hello, and the announcement
+	bot.stop()
+	if got := len(x.envelopes(2)); got != 2 {
+		t.Errorf("the third host has %d envelopes", got)
+	}
+	if says := bot.says.text(); !strings.Contains(says, errBridgeSize.Error()) {
+		t.Errorf("it says %s", says)
+	}
+}
+
+// sealTooLong seals a message of the smallest size that fits no post.
+func sealTooLong(t *testing.T, g group.Group, k identity.Key) wire.Envelope {
+	t.Helper()
+	for n := 2000; n < 6000; n++ {
+		text, err := json.Marshal(struct {
+			Text, Onion                                string
+			Timestamp                                  uint64
+			SignedGroupID, PreviousMessageSig, Padding []byte
+		}{group.WrapText("long"), string(k.Onion()), uint64(time.Now().Unix()), g.ID[:], []byte{}, make([]byte, n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var nonce [24]byte
+		rand.Read(nonce[:])
+		key := g.Invite().SharedKey
+		signed := append(hex.AppendEncode(nil, g.ID[:]), g.Server...)
+		e := wire.Envelope{
+			Ciphertext: secretbox.Seal(nonce[:], text, &nonce, &key),
+			Signature:  k.Sign(base64.StdEncoding.AppendEncode(signed, text)),
+		}
+		if !fitsPost(e) {
+			return e
+		}
+	}
+	t.Fatal("every message fits")
+	return wire.Envelope{}
+}
+
+// What a clock says that was wrong does not put off an announcement.
+func TestAnnouncementAfterAWrongClock(t *testing.T) {
+	now := time.Now()
+	r := &hostReader{app: &app{}, synced: 1, bridge: newBridge(&profile.Bot{AnnouncedAt: now.AddDate(1, 0, 0)}, 0)}
+	r.app.announce = 24 * time.Hour
+	if wait, _ := r.announceDue(now); wait > 0 {
+		t.Errorf("it waits %s", wait)
+	}
+	r.bridge.kept.AnnouncedAt = now
+	if wait, _ := r.announceDue(now); wait != r.app.announce {
+		t.Errorf("after one it waits %s", wait)
 	}
 }

@@ -78,6 +78,7 @@ type hostSource struct {
 
 	connecting bool // its first attempt has not ended
 	replaying  bool
+	whole      bool // it sends or has sent everything, not only what is new
 	slow       bool // is not waited for
 	up         bool // connected, and has sent everything
 	synced     bool // was up once
@@ -264,7 +265,7 @@ func (r *hostReader) syncHost(ctx context.Context, h *hostSource) (*client.Board
 		}
 		r.mu.Lock()
 		from := h.reader.ReplayFrom()
-		h.replaying = true
+		h.replaying, h.whole = true, from == nil
 		r.mu.Unlock()
 		if err = board.Sync(ctx, from, func(e client.Event) error { return r.takeEvent(ctx, h, e) }); err == nil {
 			return board, nil
