@@ -67,7 +67,8 @@ func DialSocket(ctx context.Context, dir string, service identity.Onion) (net.Co
 	return conn, nil
 }
 
-// openSocketDir opens a directory, unless others could put their own sockets there.
+// openSocketDir opens a directory, unless others could put their own sockets there. It
+// belongs to this user, or to root, who could do so anywhere.
 func openSocketDir(path string) (*os.File, error) {
 	d, err := os.Open(path)
 	if err != nil {
@@ -76,6 +77,9 @@ func openSocketDir(path string) (*os.File, error) {
 	info, err := d.Stat()
 	if err == nil && !info.IsDir() {
 		err = fmt.Errorf("%s is not a directory", path)
+	}
+	if err == nil && ownership.UID(info) != 0 {
+		err = ownership.CheckOwner(path, info)
 	}
 	if err == nil {
 		err = ownership.CheckMode(path, info, 0o022)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/ownership"
 )
 
 // newSockets returns a loopback network with sockets in a directory with a long path.
@@ -123,5 +124,25 @@ func TestSocketsOfOthersAreRefused(t *testing.T) {
 	}
 	if _, err := DialSocket(t.Context(), dir, "../../../etc/passwd"); err == nil {
 		t.Error("a path for an onion")
+	}
+}
+
+// Another user who owns the directory could put a socket of their own there.
+func TestSocketDirOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a directory to another user")
+	}
+	network, dir := newSockets(t)
+	key := identity.NewKey()
+	ln, err := network.Listen(t.Context(), key, 9878)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if err := os.Chown(dir, 12345, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DialSocket(t.Context(), dir, key.Onion()); !errors.As(err, new(*ownership.Error)) {
+		t.Errorf("got %v", err)
 	}
 }
