@@ -63,9 +63,11 @@ type hostReader struct {
 	headTime time.Time
 	sight    sightings
 	saved    time.Time
-	synced   int   // hosts that have sent everything, at least once
-	lost     error // why a connection ended last
-	said     int   // how many hosts answered when that was last said; -1 before
+	synced   int         // hosts that have sent everything, at least once, also those that left
+	waitFor  int         // for which of its waits the deadline is; 0 is none
+	deadline *time.Timer // ends a whole read
+	lost     error       // why a connection ended last
+	said     int         // how many hosts answered when that was last said; -1 before
 }
 
 // hostSource is one host of the group.
@@ -146,8 +148,10 @@ func (r *hostReader) addHost(s *profile.State, h *profile.Host, from client.Posi
 // run reads all hosts. It returns when all of them have ended: with nil after a whole
 // read, or the cause. In between, what they send is printed.
 func (r *hostReader) run(ctx context.Context) error {
-	ctx, r.stop = context.WithCancelCause(ctx)
-	defer r.stop(nil)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.mu.Lock()
+	r.stop, r.ended = stop, false
 	r.startHost = func(h *hostSource) {
 		ctx, cancel := context.WithCancel(ctx)
 		h.stop = cancel
@@ -159,18 +163,24 @@ func (r *hostReader) run(ctx context.Context) error {
 	if r.bridge != nil {
 		r.running.Go(func() { r.announceHosts(ctx) })
 	}
-	r.mu.Lock()
 	for _, h := range r.hosts {
-		r.startHost(h)
+		if h.stop == nil {
+			r.startHost(h)
+		}
 	}
+	r.waitFor = 0
+	r.limitRead()
 	r.mu.Unlock()
 	r.running.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	if r.timer != nil {
-		r.timer.Stop()
+	for _, t := range []*time.Timer{r.timer, r.deadline} {
+		if t != nil {
+			t.Stop()
+		}
 	}
+	r.timer, r.deadline = nil, nil
 	cause := context.Cause(ctx)
 	if cause == nil || errors.Is(cause, errStopWaiting) {
 		cause = r.printPending()
@@ -178,9 +188,17 @@ func (r *hostReader) run(ctx context.Context) error {
 	return cause
 }
 
+// maxReadRounds bounds how often a whole read goes on with hosts that it has just learned of.
+const maxReadRounds = 3
+
 func (r *hostReader) readAll(ctx context.Context) error {
-	if err := r.run(ctx); err != nil {
-		return err
+	for range maxReadRounds {
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(r.hosts, func(h *hostSource) bool { return h.stop == nil }) {
+			break
+		}
 	}
 	r.app.progress.Note("%s", r.messages.summaryText(r.printer.names))
 	return r.result()
@@ -328,24 +346,40 @@ func (r *hostReader) noteSynced(h *hostSource) {
 	}
 	h.synced = true
 	r.synced++
-	if r.stay {
-		return
-	}
-	switch r.synced {
-	case 1:
-		time.AfterFunc(r.waits.second, r.stopIfAlone)
-	case enoughHosts:
-		time.AfterFunc(r.waits.others, func() { r.stop(errStopWaiting) })
-	}
+	r.limitRead()
 }
 
-// stopIfAlone ends a read for which no second host has come.
-func (r *hostReader) stopIfAlone() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.synced < enoughHosts {
-		r.stop(errStopWaiting)
+// limitRead bounds how long a whole read waits for hosts that have not sent everything. r.mu
+// is held.
+func (r *hostReader) limitRead() {
+	synced, all := 0, 0
+	for _, h := range r.hosts {
+		if h.isMember() {
+			all++
+			if h.synced {
+				synced++
+			}
+		}
 	}
+	waitFor, wait := 1, r.waits.second
+	if synced >= min(enoughHosts, all) {
+		waitFor, wait = 2, r.waits.others
+	}
+	if r.stay || r.ended || r.synced == 0 || waitFor == r.waitFor {
+		return
+	}
+	if r.deadline != nil {
+		r.deadline.Stop()
+	}
+	var deadline *time.Timer
+	deadline = time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.deadline == deadline { // not one that is stopped too late
+			r.stop(errStopWaiting)
+		}
+	})
+	r.waitFor, r.deadline = waitFor, deadline
 }
 
 // noteEnded notes that a connection to a host has ended, or could not be made.

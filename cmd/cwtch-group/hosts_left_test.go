@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/tapir"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 // removeHost takes a host out of the group.
@@ -74,5 +78,49 @@ func (x *hostsTest) changeProfile(who string, change func(*profile.Group)) {
 	})
 	if err != nil {
 		x.Fatal(err)
+	}
+}
+
+// A member who was away while all hosts were replaced reads what the old ones have, and goes
+// on with the new ones. Nothing is printed twice, also if the new ones cannot be reached.
+func TestReadAfterAllHostsWereReplaced(t *testing.T) {
+	x := newHostsTest(t, 2)
+	x.join("bob")
+	x.join("carol")
+	x.run("alice", "post", "club", "one")
+	for range 2 {
+		x.run("alice", "peer", "add", "club", x.addHost().bundle.String())
+	}
+	x.removeHost(0)
+	x.removeHost(1)
+	x.run("alice", "post", "club", "two")
+	expectTexts(t, x.read("bob", "-new"), "one", "two")
+	expectTexts(t, x.read("bob", "-new"))
+	x.withdraw(2)
+	x.withdraw(3)
+	out, errs := x.runBoth("carol", "-json", "read", "-new", "club")
+	expectTexts(t, textsOf(t, out), "one")
+	if !strings.Contains(errs, "none of 2 core peers was read") {
+		t.Errorf("read says %s", errs)
+	}
+	expectTexts(t, x.read("carol", "-new"))
+}
+
+// What was printed counts as read although no host came to an end.
+func TestPrintedCountsAsReadWithoutAnEnd(t *testing.T) {
+	x := newHostsTest(t, 1)
+	x.run("alice", "post", "club", "one")
+	log := x.envelopes(0)
+	x.replaceHost(0, func(c *tapir.Conn) error {
+		return c.Receive(func([]byte) error {
+			return c.Send(wire.AppendCount(nil, 2), log[0].AppendJSON(nil))
+		})
+	})
+	for _, want := range []string{"one", ""} {
+		var out, errs bytes.Buffer
+		status := x.start(t.Context(), "alice", nil, &out, &errs, "-json", "read", "-new", "club")
+		if status != 1 || strings.Join(textsOf(t, out.String()), "") != want {
+			t.Errorf("status %d, %s, %s; want %q", status, &out, &errs, want)
+		}
 	}
 }

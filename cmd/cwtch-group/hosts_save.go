@@ -146,12 +146,18 @@ func (r *hostReader) changeHosts(s *profile.State) error {
 	if r.bridge != nil {
 		r.bridge.wake()
 	}
+	r.waitFor = 0
+	r.limitRead()
 	r.app.progress.Note("the core peers of %q have changed: there are %d now", r.messages.name, len(g.Serverless.Hosts))
 	return nil
 }
 
-// result returns the error of a whole read if no host could be read, and otherwise says
-// which ones could not.
+// errNoneRead ends a whole read in which no host has sent everything. Some may have sent
+// messages, which were printed.
+var errNoneRead = errors.New("no core peer could be read")
+
+// result returns the error of a whole read if no host could be read, not even one that has
+// left, and otherwise says which ones could not.
 func (r *hostReader) result() error {
 	var errs []error
 	var names []string
@@ -171,15 +177,15 @@ func (r *hostReader) result() error {
 		}
 	}
 	switch read := all - len(errs); {
+	case read == 0 && r.synced == 0:
+		return fmt.Errorf("read group: %w: %w", errNoneRead, errors.Join(errs...))
 	case read == 0:
-		return fmt.Errorf("read group: no core peer could be read: %w", errors.Join(errs...))
+		r.app.progress.Warn(fmt.Sprintf("none of %s was read, only one that has left the group", pluralOf(all, "core peer")))
 	case read < enoughHosts:
 		r.app.progress.Warn(fmt.Sprintf("only 1 of %s was read: it alone decided which messages you see", pluralOf(all, "core peer")))
-		fallthrough
-	case len(names) > 0:
-		if len(names) > 0 {
-			r.app.progress.Note("not read: %s", strings.Join(names, "; "))
-		}
+	}
+	if len(names) > 0 {
+		r.app.progress.Note("not read: %s", strings.Join(names, "; "))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -101,10 +102,11 @@ func (a *app) runRead(ctx context.Context, args []string) error {
 	}
 	defer hangUp()
 	r.counted().since = since
-	if err := r.readAll(ctx); err != nil {
+	err = r.readAll(ctx)
+	if err != nil && !errors.Is(err, errNoneRead) {
 		return err
 	}
-	return r.save(ctx, since.IsZero()) // older messages stay unread
+	return errors.Join(err, r.save(ctx, since.IsZero())) // older messages stay unread
 }
 
 func (r *readJob) readAll(ctx context.Context) error {
