@@ -22,13 +22,17 @@ type waits struct {
 	// printed in order.
 	patience time.Duration
 	// second is how long read waits for a second host once the first has sent
-	// everything, and others for the rest once two have.
+	// everything, and how long messages wait while none has. others is how long it waits
+	// for the rest once two have.
 	second, others time.Duration
 	// attempt is how long a host may take for one step of a post.
 	attempt time.Duration
 }
 
 var defaultWaits = waits{patience: 3 * time.Second, second: 30 * time.Second, others: 10 * time.Second, attempt: client.Timeout}
+
+// maxPending bounds the messages that wait to be printed in order, of some 3 kB each.
+const maxPending = 16384
 
 // enoughHosts is how many hosts have to answer: one alone decides what a member sees.
 const enoughHosts = 2
@@ -60,6 +64,8 @@ type hostReader struct {
 	list     bundle.HostList
 	pending  []openedMessage // not printed yet
 	timer    *time.Timer     // prints them; nil while it does not run
+	due      time.Time       // when it does
+	waited   bool            // it ran once: each host had its chance to answer
 	headTime time.Time
 	sight    sightings
 	saved    time.Time
@@ -170,6 +176,7 @@ func (r *hostReader) run(ctx context.Context) error {
 	}
 	r.waitFor = 0
 	r.limitRead()
+	r.printIn(ctx, r.waits.second)
 	r.mu.Unlock()
 	r.running.Wait()
 	r.mu.Lock()
@@ -412,7 +419,7 @@ func (r *hostReader) sayHosts() {
 		switch {
 		case !h.isMember():
 			continue
-		case h.isAwaited() && r.said < 0:
+		case h.isAwaited() && r.said < 0 && !r.waited:
 			return // at the beginning, each has a chance
 		case h.up:
 			up++
@@ -440,12 +447,14 @@ func (r *hostReader) printInTime(ctx context.Context) error {
 	awaited := slices.ContainsFunc(r.hosts, (*hostSource).isAwaited)
 	switch {
 	case len(r.pending) == 0:
-	case !awaited:
+	case !awaited || len(r.pending) >= maxPending:
 		if err := r.printPending(); err != nil {
 			return err
 		}
-	case r.timer == nil && r.synced > 0:
-		r.timer = time.AfterFunc(r.waits.patience, func() { r.printLate(ctx) })
+	case r.synced > 0:
+		r.printIn(ctx, r.waits.patience)
+	default:
+		r.printIn(ctx, r.waits.second)
 	}
 	if !r.stay || time.Since(r.saved) < saveEvery {
 		return nil
@@ -457,20 +466,41 @@ func (r *hostReader) printInTime(ctx context.Context) error {
 	return nil
 }
 
-// printLate prints what is pending when patience has ended. The hosts that it waited for
-// are not waited for any more until they have sent everything.
-func (r *hostReader) printLate(ctx context.Context) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ended {
+// printIn has printed what is pending after a wait, or earlier if that is due. r.mu is held.
+func (r *hostReader) printIn(ctx context.Context, wait time.Duration) {
+	due := time.Now().Add(wait)
+	if r.timer != nil && !due.Before(r.due) {
 		return
 	}
-	r.timer = nil
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.timer == timer { // not one that is stopped too late
+			r.timer = nil
+			r.printLate(ctx)
+		}
+	})
+	r.timer, r.due = timer, due
+}
+
+// printLate prints what is pending when patience has ended. The hosts that it waited for
+// are not waited for any more until they have sent everything. While no host has, all go
+// on to be waited for: their messages are printed in parts, each in order. r.mu is held.
+func (r *hostReader) printLate(ctx context.Context) {
+	r.waited = true
 	for _, h := range r.hosts {
-		h.slow = h.slow || h.isAwaited()
+		h.slow = h.slow || r.synced > 0 && h.isAwaited()
 	}
 	r.sayHosts()
-	if err := r.printInTime(ctx); err != nil {
+	err := r.printPending()
+	if err == nil {
+		err = r.printInTime(ctx) // saves
+	}
+	if err != nil {
 		r.stop(err)
 	}
 }

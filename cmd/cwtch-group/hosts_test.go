@@ -719,3 +719,68 @@ func TestLocalServer(t *testing.T) {
 	x.registry = registry
 	expectTexts(t, x.read("alice"), "hello")
 }
+
+// What hosts send is printed after a while although none of them comes to an end, and follow
+// says that none answers.
+func TestNoHostComesToAnEnd(t *testing.T) {
+	x := newHostsTest(t, 2)
+	x.onlyHost(0, func() { x.run("alice", "post", "club", "one") })
+	log := x.envelopes(0)
+	serve := func(c *tapir.Conn) error {
+		for {
+			err := c.Receive(func([]byte) error { return c.Send(wire.AppendCount(nil, 2), log[0].AppendJSON(nil)) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+	x.replaceHost(0, serve)
+	x.replaceHost(1, serve)
+	x.waits.second = 50 * time.Millisecond
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	read, write := io.Pipe()
+	says := newLineWatcher()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- x.start(ctx, "alice", nil, write, says, "-json", "follow", "-all", "club")
+		write.Close()
+	}()
+	var m messageFact
+	if err := json.NewDecoder(read).Decode(&m); err != nil || m.Text != "one" {
+		t.Errorf("it prints %q, %v", m.Text, err)
+	}
+	says.await(t, "none of 2 core peers answers")
+	interrupt()
+	if status := <-ended; status != 0 {
+		t.Errorf("status %d: %s", status, says.text())
+	}
+}
+
+// The messages that wait to be printed are bounded, and so is what is remembered of those
+// that came.
+func TestWaitingMessagesAreBounded(t *testing.T) {
+	r := &hostReader{
+		app: &app{}, messages: newHostMessages(&profile.Group{}), hosts: []*hostSource{{connecting: true}},
+		waits: waits{patience: time.Hour, second: time.Hour},
+	}
+	for n := 1; n <= maxPending; n++ {
+		r.pending = append(r.pending, openedMessage{err: io.EOF})
+		if n < maxPending-1 {
+			continue
+		}
+		if err := r.printInTime(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := n % maxPending; len(r.pending) != want {
+			t.Errorf("%d wait, want %d", len(r.pending), want)
+		}
+	}
+	r.timer.Stop()
+	for n := range maxSeen + 10 {
+		r.messages.noteSeen(profile.MessageID{byte(n), byte(n >> 8), byte(n >> 16)})
+	}
+	if len(r.messages.seen) != maxSeen || len(r.messages.seenOrder) != maxSeen {
+		t.Errorf("%d are remembered", len(r.messages.seen))
+	}
+}

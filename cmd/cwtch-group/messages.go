@@ -31,6 +31,7 @@ type messageReader struct {
 	shown   []profile.MessageID // messages since the last save, the last few thousand
 
 	seen       map[profile.MessageID]struct{}
+	seenOrder  []profile.MessageID    // oldest first
 	verified   map[identity.Onion]int // messages of each member
 	unverified int
 	malformed  int
@@ -93,11 +94,22 @@ func (c *messageReader) openEvent(e client.Event) (o openedMessage, ok bool) {
 	return openedMessage{m, messageID(e.Envelope, m, err), e.Envelope, err}, true
 }
 
+// maxSeen bounds the messages of which it is remembered that they came, of some 100 bytes
+// each.
+const maxSeen = 1 << 18
+
 // noteSeen reports whether the message has not come before, and remembers it.
 func (c *messageReader) noteSeen(id profile.MessageID) bool {
-	_, known := c.seen[id]
+	if _, known := c.seen[id]; known {
+		return false
+	}
+	if len(c.seenOrder) == maxSeen {
+		delete(c.seen, c.seenOrder[0])
+		c.seenOrder = c.seenOrder[1:]
+	}
 	c.seen[id] = struct{}{}
-	return !known
+	c.seenOrder = append(c.seenOrder, id)
+	return true
 }
 
 // countMessage counts a message for the summary. It reports whether to print it.
