@@ -272,7 +272,7 @@ func (b *bridge) next(board identity.Onion, now time.Time) (id profile.MessageID
 // noteBridged notes what a host has sent, for a bot. r.mu is held.
 func (r *hostReader) noteBridged(h *hostSource, o openedMessage) error {
 	if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
-		if err := r.takeHosts(list); err != nil {
+		if _, err := r.takeHosts(list); err != nil {
 			return final{err}
 		}
 	}

@@ -57,23 +57,24 @@ type hostReader struct {
 	stop      context.CancelCauseFunc // ends all hosts
 	startHost func(*hostSource)       // reads a host; r.mu is held
 
-	mu       sync.Mutex
-	ended    bool    // run is about to return
-	bridge   *bridge // of a bot, which prints no messages; otherwise nil
-	hosts    []*hostSource
-	list     bundle.HostList
-	pending  []openedMessage // not printed yet
-	timer    *time.Timer     // prints them; nil while it does not run
-	due      time.Time       // when it does
-	waited   bool            // it ran once: each host had its chance to answer
-	headTime time.Time
-	sight    sightings
-	saved    time.Time
-	synced   int         // hosts that have sent everything, at least once, also those that left
-	waitFor  int         // for which of its waits the deadline is; 0 is none
-	deadline *time.Timer // ends a whole read
-	lost     error       // why a connection ended last
-	said     int         // how many hosts answered when that was last said; -1 before
+	mu        sync.Mutex
+	ended     bool    // run is about to return
+	bridge    *bridge // of a bot, which prints no messages; otherwise nil
+	hosts     []*hostSource
+	list      bundle.HostList
+	pending   []openedMessage // not printed yet
+	timer     *time.Timer     // prints them; nil while it does not run
+	due       time.Time       // when it does
+	waited    bool            // it ran once: each host had its chance to answer
+	saidNewer bool            // that there is a list for a newer program
+	headTime  time.Time
+	sight     sightings
+	saved     time.Time
+	synced    int         // hosts that have sent everything, at least once, also those that left
+	waitFor   int         // for which of its waits the deadline is; 0 is none
+	deadline  *time.Timer // ends a whole read
+	lost      error       // why a connection ended last
+	said      int         // how many hosts answered when that was last said; -1 before
 }
 
 // hostSource is one host of the group.
@@ -540,13 +541,16 @@ func (r *hostReader) keepPending(indexes []int, err error) error {
 	return err
 }
 
-// printOne prints a message. A list of hosts is taken over instead.
+// printOne prints a message. A list of hosts is taken over instead. Only what was printed or
+// taken over is not looked at again.
 func (r *hostReader) printOne(o openedMessage) error {
+	shown := false
 	if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
-		if err := r.takeHosts(list); err != nil {
+		var err error
+		if shown, err = r.takeHosts(list); err != nil {
 			return final{err}
 		}
-	} else if r.messages.countMessage(o) {
+	} else if shown = r.messages.countMessage(o); shown {
 		r.app.progress.Done()
 		if err := r.printer.printMessage(o.message); err != nil {
 			return final{err}
@@ -555,7 +559,9 @@ func (r *hostReader) printOne(o openedMessage) error {
 			return final{fmt.Errorf("write output: %w", err)}
 		}
 	}
-	r.messages.noteShown(o.id)
+	if shown {
+		r.messages.noteShown(o.id)
+	}
 	r.moveHead(o.message)
 	return nil
 }

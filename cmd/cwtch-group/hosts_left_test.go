@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
 	"github.com/cwtch-relay/cwtch-relay/core/wire"
@@ -104,6 +105,27 @@ func TestReadAfterAllHostsWereReplaced(t *testing.T) {
 		t.Errorf("read says %s", errs)
 	}
 	expectTexts(t, x.read("carol", "-new"))
+}
+
+// Messages that were left out, and lists that were not taken over, do not count as printed.
+func TestOnlyWhatWasShownIsRemembered(t *testing.T) {
+	now := time.Now()
+	var says bytes.Buffer
+	r := &hostReader{app: &app{progress: newProgress(&says, false, true)}, messages: newHostMessages(&profile.Group{})}
+	r.messages.since = now
+	list := openedMessage{id: profile.MessageID{1}, message: group.Message{Text: group.WrapHosts([]byte("no list")), Time: now}}
+	older := openedMessage{id: profile.MessageID{2}, message: group.Message{Text: "older", Time: now.Add(-time.Hour)}}
+	for _, o := range []openedMessage{list, older, list} {
+		if err := r.printOne(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.messages.shown != nil {
+		t.Errorf("%d count as printed", len(r.messages.shown))
+	}
+	if strings.Count(says.String(), "newer program") != 1 {
+		t.Errorf("it says %s", &says)
+	}
 }
 
 // What was printed counts as read although no host came to an end.

@@ -81,13 +81,14 @@ func (h *hostSource) saveStatus(known *profile.Host) {
 
 // takeHosts takes over a list of hosts that came in a message. Anybody in the group can
 // send one, so a list that the manager did not sign is ignored. r.mu is held.
-func (r *hostReader) takeHosts(encoded []byte) error {
+func (r *hostReader) takeHosts(encoded []byte) (taken bool, err error) {
 	l, err := bundle.DecodeHostList(encoded, r.messages.group.Server, r.group)
-	if errors.Is(err, bundle.ErrNewerFormat) {
-		r.app.progress.Warn(fmt.Sprintf("the core peers of %q have changed in a way that this program does not understand; use a newer one", r.messages.name))
+	if errors.Is(err, bundle.ErrNewerFormat) && !r.saidNewer {
+		r.saidNewer = true
+		r.app.progress.Warn(fmt.Sprintf("a message in %q has a list of core peers for a newer program; who sent it cannot be checked, so ask the manager whether there is one before you look for it", r.messages.name))
 	}
 	if err != nil || l.Serial < r.list.Serial || l.Equal(r.list) {
-		return nil
+		return false, nil
 	}
 	var state *profile.State
 	err = r.app.profile.Update(context.Background(), func(s *profile.State) error {
@@ -101,12 +102,12 @@ func (r *hostReader) takeHosts(encoded []byte) error {
 	})
 	if errors.Is(err, profile.ErrSplit) || errors.Is(err, profile.ErrServerChanged) {
 		r.app.progress.Warn(fmt.Sprintf("warning: a new list of the core peers of %q was not taken over: %v", r.messages.name, err))
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return r.changeHosts(state)
+	return true, r.changeHosts(state)
 }
 
 // changeHosts reads the hosts that the profile has now. r.mu is held.

@@ -69,8 +69,10 @@ func (c *messageReader) takeEvent(e client.Event) (m group.Message, ok bool, err
 	if c.printed.Has(o.id) {
 		return m, false, nil
 	}
-	c.noteShown(o.id)
-	return o.message, c.countMessage(o), nil
+	if ok = c.countMessage(o); ok {
+		c.noteShown(o.id)
+	}
+	return o.message, ok, nil
 }
 
 // openedMessage is what an envelope of the group holds.
