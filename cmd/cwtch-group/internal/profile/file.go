@@ -42,6 +42,7 @@ type serverEntry struct {
 	Position client.Position `json:"Place"`
 	History  []byte          `json:"Trail"`
 	Local    string          `json:",omitempty"`
+	Listed   bool            `json:",omitempty"`
 }
 
 type groupEntry struct {
@@ -110,7 +111,7 @@ func (d document) toState() (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("server %d", i)
 		}
-		server := &Server{Bundle: b, Position: e.Position, History: client.NewHistory(), Local: e.Local}
+		server := &Server{Bundle: b, Position: e.Position, History: client.NewHistory(), Local: e.Local, Listed: e.Listed}
 		if len(e.Last) > 0 {
 			server.Position = client.Position{{Signature: e.Last, Number: server.History.Add(e.Last)}}
 		}
@@ -244,7 +245,7 @@ func (s *State) toDocument() document {
 	seed := s.Identity.Seed()
 	d := document{Version: version, Identity: seed[:]}
 	for _, server := range s.Servers {
-		e := serverEntry{Bundle: server.Bundle.String(), Position: server.Position, Local: server.Local}
+		e := serverEntry{Bundle: server.Bundle.String(), Position: server.Position, Local: server.Local, Listed: server.Listed}
 		e.History, _ = server.History.MarshalBinary() // never fails
 		for _, t := range server.Tokens {
 			e.Tokens = append(e.Tokens, append(t.T[:], t.W[:]...))

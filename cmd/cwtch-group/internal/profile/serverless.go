@@ -159,7 +159,7 @@ func (g *Group) Boards() []identity.Onion {
 }
 
 // SetHosts takes over a list of hosts that the group's manager has signed, and trusts
-// its servers as [State.AddServer] does. changed is false if the list is not newer. Two
+// its servers as [State.AddServer] does, for as long as a group needs them. changed is false if the list is not newer. Two
 // lists with one serial are [ErrSplit]. Hosts that leave are still read for [LeftWindow].
 func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) {
 	x := g.Serverless
@@ -178,7 +178,7 @@ func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) 
 	}
 	var hosts []*Host
 	for _, b := range l.Hosts {
-		if _, err := s.AddServer(b); err != nil {
+		if _, err := s.trustServer(b, true); err != nil {
 			return false, fmt.Errorf("%s: %w", b.Board, err)
 		}
 		h := x.Host(b.Board)
@@ -192,6 +192,7 @@ func (s *State) SetHosts(g *Group, l bundle.HostList) (changed bool, err error) 
 	}
 	x.setLeft(hosts, time.Now())
 	x.List, x.Hosts = l, hosts
+	s.forgetListed(g)
 	return true, nil
 }
 
@@ -202,9 +203,12 @@ type HostSession struct {
 }
 
 // AdvanceHost merges what a command received from a host. Positions only move forward.
-// A host that has left the group meanwhile is no error.
+// A host that has left the group meanwhile, or is forgotten, is no error.
 func (s *State) AdvanceHost(g *Group, board identity.Onion, x HostSession) error {
 	server, err := s.Server(board)
+	if err != nil && (g.Serverless == nil || g.Serverless.KnownHost(board) == nil) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

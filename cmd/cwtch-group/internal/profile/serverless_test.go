@@ -10,6 +10,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
 )
 
 // serverlessTest is a server-less group with its manager and three servers.
@@ -226,5 +227,48 @@ func TestHostsThatLeft(t *testing.T) {
 	}
 	if len(g.Left) != maxLeft {
 		t.Errorf("%d that left are kept", len(g.Left))
+	}
+}
+
+// However many lists the manager signs, a profile keeps the servers of the last ones only,
+// and those that are the person's own.
+func TestServersOfListsAreBounded(t *testing.T) {
+	p, x := newProfile(t), newServerlessTest(t)
+	x.join(t, p, nil)
+	imported, paid := newBundle(t, newServer(t)), newBundle(t, newServer(t))
+	set := func(serial uint64, hosts ...bundle.Bundle) {
+		t.Helper()
+		err := p.Update(t.Context(), func(s *State) error {
+			_, err := s.SetHosts(s.Groups[0], x.sign(t, serial, hosts...))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(2, imported, paid)
+	if err := p.Update(t.Context(), func(s *State) error { _, err := s.AddServer(imported); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.AddTokens(t.Context(), paid.Board, make([]token.Token, 1)); err != nil {
+		t.Fatal(err)
+	}
+	const lists = 20
+	for n := range uint64(lists) {
+		set(3+n, newBundle(t, newServer(t)))
+	}
+	s := view(t, p)
+	if len(s.Servers) != 2+maxLeft+1 {
+		t.Errorf("%d servers are kept", len(s.Servers))
+	}
+	for _, b := range []bundle.Bundle{imported, paid} {
+		if _, err := s.Server(b.Board); err != nil {
+			t.Error("a server of the person is forgotten")
+		}
+	}
+	forgotten := x.hosts[0].Board
+	r := client.NewReader(client.NewHistory(), nil)
+	if err := s.AdvanceHost(s.Groups[0], forgotten, HostSession{Reader: r}); err != nil {
+		t.Errorf("a reader of a server that is forgotten: %v", err)
 	}
 }

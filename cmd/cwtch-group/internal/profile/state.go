@@ -37,6 +37,9 @@ type State struct {
 type Server struct {
 	Bundle bundle.Bundle
 	Tokens []token.Token // unspent
+	// Listed tells that the server came with a list of hosts, and nobody has imported it. It
+	// is forgotten when no group needs it.
+	Listed bool
 	// Local is the directory of the server, if it runs on this machine and is reached
 	// through the sockets in there; empty otherwise.
 	Local string
@@ -104,15 +107,45 @@ func advanceTo(p *client.Position, reached client.Position) bool {
 
 // AddServer trusts a bundle on first use; added is false if it was known.
 func (s *State) AddServer(b bundle.Bundle) (added bool, err error) {
+	before := len(s.Servers)
+	known, err := s.trustServer(b, false)
+	if err != nil {
+		return false, err
+	}
+	known.Listed = false
+	return len(s.Servers) > before, nil
+}
+
+// trustServer trusts a bundle on first use, and returns its server.
+func (s *State) trustServer(b bundle.Bundle, listed bool) (*Server, error) {
 	known, err := s.Server(b.Board)
 	if err != nil {
-		s.Servers = append(s.Servers, &Server{Bundle: b, History: client.NewHistory()})
-		return true, nil
+		known = &Server{Bundle: b, History: client.NewHistory(), Listed: listed}
+		s.Servers = append(s.Servers, known)
 	}
 	if !known.Bundle.SameKeys(b) {
-		return false, ErrServerChanged
+		return nil, ErrServerChanged
 	}
-	return false, nil
+	return known, nil
+}
+
+// forgetListed forgets servers that came with a list of hosts, unless a group needs them or
+// there is something of the person in them.
+func (s *State) forgetListed(also *Group) {
+	needed := make(map[identity.Onion]bool)
+	for _, g := range append(slices.Clone(s.Groups), also) {
+		for _, board := range g.Boards() {
+			needed[board] = true
+		}
+		if g.Serverless != nil {
+			for _, h := range g.Serverless.Left {
+				needed[h.Board] = true
+			}
+		}
+	}
+	s.Servers = slices.DeleteFunc(s.Servers, func(x *Server) bool {
+		return x.Listed && len(x.Tokens) == 0 && x.Local == "" && !needed[x.Bundle.Board]
+	})
 }
 
 // Server finds a server by the full name of its board.
