@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,6 +98,8 @@ type bridge struct {
 	limiters map[identity.Onion]*rate.Limiter  // what may be posted to each host
 	warned   map[error]bool                    // why messages were left out, where that was said
 	brought  map[identity.Onion]int
+	lists    [][]byte  // of hosts, the newest that came
+	listsDue time.Time // when they are taken over at the latest
 }
 
 func newBridge(kept *profile.Bot, settle time.Duration) *bridge {
@@ -272,14 +275,51 @@ func (b *bridge) next(board identity.Onion, now time.Time) (id profile.MessageID
 // noteBridged notes what a host has sent, for a bot. r.mu is held.
 func (r *hostReader) noteBridged(h *hostSource, o openedMessage) error {
 	if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
-		if _, err := r.takeHosts(list); err != nil {
-			return final{err}
-		}
+		r.noteBridgedList(list)
 	}
 	r.moveHead(o.message)
 	if err := r.bridge.note(o, h.board, h.replaying && h.whole, time.Now()); err != nil && !r.bridge.warned[err] {
 		r.bridge.warned[err] = true
 		r.app.progress.Warn("warning: " + err.Error())
+	}
+	return nil
+}
+
+// maxBridgedLists bounds the lists that a bot holds: two under one number are a split.
+const maxBridgedLists = 2
+
+// noteBridgedList holds a list of hosts until its host has sent everything, unless another
+// one is newer. r.mu is held.
+func (r *hostReader) noteBridgedList(list []byte) {
+	b, before := r.bridge, r.newest
+	l, err := r.noteList(list)
+	if err == nil && l.Serial < before {
+		return
+	}
+	if err == nil && l.Serial > before {
+		b.lists = nil
+	}
+	if len(b.lists) < maxBridgedLists && !slices.ContainsFunc(b.lists, func(x []byte) bool { return bytes.Equal(x, list) }) {
+		b.lists = append(b.lists, list)
+	}
+	if b.listsDue.IsZero() {
+		b.listsDue = time.Now().Add(r.waits.second)
+	}
+}
+
+// takeBridgedLists takes over the lists that wait, if the host that has sent something now
+// has sent everything, or they have waited long enough. r.mu is held. Its errors are final.
+func (r *hostReader) takeBridgedLists(h *hostSource) error {
+	b := r.bridge
+	if b == nil || len(b.lists) == 0 || h.replaying && time.Now().Before(b.listsDue) {
+		return nil
+	}
+	lists := b.lists
+	b.lists, b.listsDue = nil, time.Time{}
+	for _, list := range lists {
+		if _, err := r.takeHosts(list); err != nil {
+			return final{err}
+		}
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ type hostReader struct {
 	timer     *time.Timer     // prints them; nil while it does not run
 	due       time.Time       // when it does
 	waited    bool            // it ran once: each host had its chance to answer
+	newest    uint64          // serial of a list that came: older ones are not taken over before it
 	saidNewer bool            // that there is a list for a newer program
 	headTime  time.Time
 	sight     sightings
@@ -322,6 +323,9 @@ func (r *hostReader) takeEvent(ctx context.Context, h *hostSource, e client.Even
 	if (e.Kind == client.Count || e.Kind == client.Replayed) && e.Left == 0 {
 		r.noteSynced(h)
 	}
+	if err := r.takeBridgedLists(h); err != nil {
+		return err
+	}
 	return r.printInTime(ctx)
 }
 
@@ -337,6 +341,9 @@ func (r *hostReader) takeMessage(h *hostSource, o openedMessage) error {
 		return r.noteBridged(h, o)
 	}
 	if fresh {
+		if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
+			r.noteList(list)
+		}
 		r.pending = append(r.pending, o)
 	}
 	return nil

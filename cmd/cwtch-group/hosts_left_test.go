@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/tapir"
@@ -145,4 +146,37 @@ func TestPrintedCountsAsReadWithoutAnEnd(t *testing.T) {
 			t.Errorf("status %d, %s, %s; want %q", status, &out, &errs, want)
 		}
 	}
+}
+
+// Of many lists that come at once, a reader and a bot take over the newest only, so a
+// manager who signs many has nobody write and connect for each.
+func TestOnlyTheNewestListIsTakenOver(t *testing.T) {
+	x := newHostsTest(t, 2)
+	x.join("bob")
+	x.join("bot")
+	g := x.group("alice")
+	x.onlyHost(0, func() {
+		for n := range uint64(5) {
+			hosts := g.Serverless.List.Hosts
+			if n%2 == 0 {
+				hosts = hosts[:1]
+			}
+			l, err := bundle.SignHosts(*g.Serverless.Manager, g.Group.ID, 2+n, hosts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.put(0, sealMessage(t, g.Group, member(3), group.WrapHosts(l.Encode())))
+		}
+	})
+	_, errs := x.runBoth("bob", "-q=false", "read", "-new", "club")
+	if n := strings.Count(errs, "have changed"); n != 1 || x.group("bob").Serverless.List.Serial != 6 {
+		t.Errorf("bob takes over %d lists: %s", n, errs)
+	}
+	bot := x.startBot("bot")
+	for serial := uint64(0); serial != 6; {
+		if serial = bot.next().Serial; serial > 1 && serial < 6 {
+			t.Errorf("the bot announces list %d", serial)
+		}
+	}
+	bot.stop()
 }

@@ -79,15 +79,25 @@ func (h *hostSource) saveStatus(known *profile.Host) {
 	}
 }
 
+// noteList notes the serial of a list of hosts that waits to be taken over, so that of
+// many only the newest is. r.mu is held.
+func (r *hostReader) noteList(encoded []byte) (l bundle.HostList, err error) {
+	l, err = bundle.DecodeHostList(encoded, r.messages.group.Server, r.group)
+	if err == nil {
+		r.newest = max(r.newest, l.Serial)
+	}
+	return l, err
+}
+
 // takeHosts takes over a list of hosts that came in a message. Anybody in the group can
 // send one, so a list that the manager did not sign is ignored. r.mu is held.
 func (r *hostReader) takeHosts(encoded []byte) (taken bool, err error) {
-	l, err := bundle.DecodeHostList(encoded, r.messages.group.Server, r.group)
+	l, err := r.noteList(encoded)
 	if errors.Is(err, bundle.ErrNewerFormat) && !r.saidNewer {
 		r.saidNewer = true
 		r.app.progress.Warn(fmt.Sprintf("a message in %q has a list of core peers for a newer program; who sent it cannot be checked, so ask the manager whether there is one before you look for it", r.messages.name))
 	}
-	if err != nil || l.Serial < r.list.Serial || l.Equal(r.list) {
+	if err != nil || l.Serial < max(r.list.Serial, r.newest) || l.Equal(r.list) {
 		return false, nil
 	}
 	var state *profile.State
