@@ -342,7 +342,7 @@ func (r *hostReader) takeMessage(h *hostSource, o openedMessage) error {
 	}
 	if fresh {
 		if list, ok := group.UnwrapHosts(o.message.Text); ok && o.err == nil {
-			r.noteList(list)
+			r.noteList(list) //nolint:errcheck // takeHosts says what is wrong with it
 		}
 		r.pending = append(r.pending, o)
 	}
