@@ -146,86 +146,110 @@ func (n *node) checkSums() {
 	}
 }
 
-// maxFloor is the highest floor of the honest peers.
-func (w *world) maxFloor() (floor storage.Hour) {
-	for _, n := range w.nodes {
-		if n.hostile.isHonest() {
-			floor = max(floor, n.store.floor)
-		}
-	}
-	return floor
-}
-
-// areEqual reports whether all honest peers have the same envelopes above the highest floor, and
-// nobody waits to post.
+// areEqual reports whether no honest peer lacks an envelope, and nobody waits to post.
 func (w *world) areEqual() bool {
 	for _, m := range w.members {
 		if len(m.outbox) > 0 {
 			return false
 		}
 	}
-	return w.countMissing() == 0
+	missing, _ := w.compareBoards(false)
+	return missing == 0
 }
 
-// countMissing counts envelopes that an honest peer has, and another one lacks. What hostile peers
+// compareBoards compares each honest peer with those that it takes from, above its own floor. What
+// it has pruned it does not lack, although another one may keep it longer or under a later hour.
+// Peers without a link are equal by way of those between them, or need not be. What hostile peers
 // made up does not count: quotas let it through for days.
-func (w *world) countMissing() (missing int) {
-	var first *node
-	above := storage.Range{Lo: storage.Key{Born: w.maxFloor() + storage.MaxAging}}
-	if w.maxFloor() == 0 {
-		above = storage.Range{}
-	}
-	equal := true
+// compared is how many envelopes some peer has to have because another one has them, if all are to be
+// looked at; otherwise pairs of peers with equal sums are skipped.
+func (w *world) compareBoards(all bool) (missing, compared int) {
+	seen := make([]bool, len(w.envelopes))
 	for _, n := range w.nodes {
 		if !n.hostile.isHonest() {
 			continue
 		}
-		if first == nil {
-			first = n
+		lacks := make(map[int32]bool)
+		for _, i := range n.neighbours {
+			giver := w.nodes[i]
+			if !giver.hostile.isHonest() || giver.group.Mirror {
+				continue
+			}
+			above := storage.Range{Lo: storage.Key{Born: n.store.floor}}
+			if all || n.store.index.Sum(above) != giver.store.index.Sum(above) {
+				n.compareWith(giver, lacks, seen)
+			}
 		}
-		equal = equal && n.store.index.Sum(above) == first.store.index.Sum(above)
+		missing += len(lacks)
 	}
-	if equal {
-		return 0
-	}
-	for number := range w.envelopes {
-		if w.envelopes[number].author < 0 {
-			continue
+	for _, yes := range seen {
+		if yes {
+			compared++
 		}
-		missing += w.lacking(int32(number), above)
 	}
-	return missing
+	return missing, compared
 }
 
-// lacking returns how many honest peers lack an envelope that another one has within a range.
-func (w *world) lacking(number int32, in storage.Range) int {
-	have, within := 0, false
-	for _, n := range w.nodes {
-		if n.hostile.isHonest() && n.store.holds(number) {
-			have++
-			within = within || in.Has(n.store.key(number))
+// compareWith notes what a node lacks of what another one has, and all that was compared.
+func (n *node) compareWith(giver *node, lacks map[int32]bool, seen []bool) {
+	for number := range n.w.envelopes {
+		id := int32(number)
+		if n.w.envelopes[number].author < 0 || !giver.store.holds(id) || giver.store.key(id).Born < n.store.floor {
+			continue
+		}
+		if n.store.hasPruned(id) {
+			continue
+		}
+		seen[number] = true
+		if !n.store.holds(id) {
+			lacks[id] = true
 		}
 	}
-	if !within {
-		return 0
+}
+
+// checkCompared demands that the comparison of the boards was about something. Otherwise a run says
+// that they are equal, and has looked at nothing.
+func (w *world) checkCompared() {
+	_, w.tally.Compared = w.compareBoards(true)
+	if w.tally.Compared > 0 {
+		return
 	}
-	return w.honest - have
+	for number := range w.envelopes {
+		e := &w.envelopes[number]
+		if e.author >= 0 && !e.lost && e.committed > 0 && w.isExpected(storage.HourOf(beginning.Add(e.committed))) {
+			w.violate("I7", "envelope %d was acknowledged above the floors of two peers with a link, and the boards were compared without any envelope", number)
+			return
+		}
+	}
+}
+
+// isExpected reports whether what is born in an hour is above the floors of two honest peers of
+// which one takes from the other.
+func (w *world) isExpected(born storage.Hour) bool {
+	for _, n := range w.nodes {
+		for _, i := range n.neighbours {
+			giver := w.nodes[i]
+			if n.hostile.isHonest() && giver.hostile.isHonest() && !giver.group.Mirror && born >= max(n.store.floor, giver.store.floor) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // checkEnd checks what holds when everything has healed.
 func (w *world) checkEnd() {
-	above := storage.Range{Lo: storage.Key{Born: w.maxFloor() + storage.MaxAging}}
+	w.checkCompared()
 	for number := range w.envelopes {
 		e := &w.envelopes[number]
 		if e.author < 0 || e.lost || e.committed == 0 {
 			continue
 		}
-		if storage.HourOf(beginning.Add(e.committed)) < above.Lo.Born && w.maxFloor() > 0 {
-			continue
-		}
-		held := slices.ContainsFunc(w.nodes, func(n *node) bool { return n.hostile.isHonest() && n.store.holds(int32(number)) })
-		if !held {
-			w.violate("I7", "envelope %d was acknowledged, and no peer has it", number)
+		known := slices.ContainsFunc(w.nodes, func(n *node) bool {
+			return n.hostile.isHonest() && (n.store.holds(int32(number)) || n.store.hasPruned(int32(number)))
+		})
+		if !known {
+			w.violate("I7", "envelope %d was acknowledged, and no peer has it or has pruned it", number)
 		}
 	}
 	for _, m := range w.members {

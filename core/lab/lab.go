@@ -104,7 +104,8 @@ func (j *job) run(ctx context.Context) {
 	if !w.frozen {
 		w.freeze()
 	}
-	w.measured.tally.Missing, w.measured.tally.HealedAfter, w.measured.tally.QuietBytes = w.tally.Missing, w.tally.HealedAfter, w.tally.QuietBytes
+	w.measured.tally.Missing, w.measured.tally.Compared = w.tally.Missing, w.tally.Compared
+	w.measured.tally.HealedAfter, w.measured.tally.QuietBytes = w.tally.HealedAfter, w.tally.QuietBytes
 	w.measured.steps = w.steps
 	j.measures = w.measured
 }

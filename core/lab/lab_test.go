@@ -308,6 +308,57 @@ func TestInvariantsAreChecked(t *testing.T) {
 	}
 }
 
+// TestShortRetentionHidesNothing shows that boards are compared above the floor of each peer, although
+// one of them keeps envelopes only for an hour.
+func TestShortRetentionHidesNothing(t *testing.T) {
+	for name, sabotage := range map[string]func(w *world){
+		"between two that keep all":    func(w *world) { w.nodes[0].store.forget(w, 0) },
+		"of the one that keeps little": func(w *world) { w.nodes[2].store.forget(w, int32(len(w.envelopes)-1)) },
+	} {
+		s := loadText(t, "duration = \"3h\"\nsettle = \"10m\"\npeers \"home\" { count = 2 }\npeers \"short\" { retention = \"1h\" }\nmembers \"people\" { count = 4 }\nposts { per_hour = 60 }\nlink { cut_every = \"0s\" }\n")
+		w := newWorld(t.Context(), s, Baseline("flood"), 1)
+		w.at(3*time.Hour+9*time.Minute, func() { sabotage(w) })
+		if err := w.run(); err != nil {
+			t.Fatal(err)
+		}
+		w.close()
+		if w.violation == nil || w.violation.Invariant != "I7" {
+			t.Errorf("%s: %v, want I7", name, w.violation)
+		}
+	}
+}
+
+// forget loses an envelope without a trace.
+func (s *store) forget(w *world, number int32) {
+	if !s.holds(number) {
+		w.violate("test", "there is nothing to forget")
+		return
+	}
+	s.remove(number)
+	s.places[number] = place{}
+	s.rebuildIndex()
+	s.mark++
+}
+
+// TestComparisonOfNothingIsNoted breaks a run in which boards are called equal without a look at any
+// envelope.
+func TestComparisonOfNothingIsNoted(t *testing.T) {
+	s := loadText(t, "duration = \"1h\"\nsettle = \"10m\"\npeers \"home\" { count = 2 }\nposts { per_hour = 30 }\n")
+	w := newWorld(t.Context(), s, Baseline("flood"), 1)
+	defer w.close()
+	if err := w.run(); err != nil || w.violation != nil || w.tally.Compared != w.tally.Posted || w.tally.Posted == 0 {
+		t.Fatalf("%v, %v: %d compared of %d", err, w.violation, w.tally.Compared, w.tally.Posted)
+	}
+	for _, n := range w.nodes {
+		for number := range w.envelopes {
+			n.store.remove(int32(number))
+		}
+	}
+	if w.checkCompared(); w.violation == nil || w.violation.Invariant != "I7" {
+		t.Errorf("%v, want I7", w.violation)
+	}
+}
+
 // TestOverheadIsBounded shows that I10 is checked.
 func TestOverheadIsBounded(t *testing.T) {
 	r := runText(t, "duration = \"2h\"\nalgorithms = [\"copy\"]\nmax_overhead_percent = 10\npeers \"home\" { count = 2 }\n", 1)

@@ -35,6 +35,7 @@ type Tally struct {
 	PluginError  string `json:"plugin_error,omitempty"` // the first one
 
 	Missing     int           `json:"missing,omitempty"` // after everything has healed
+	Compared    int           `json:"compared"`          // envelopes of which that was found out
 	HealedAfter time.Duration `json:"healed_after_ns"`
 	QuietBytes  uint64        `json:"quiet_bytes"` // in an hour in which all boards are equal
 }
@@ -70,6 +71,7 @@ func (t *Tally) add(o Tally) {
 	t.PluginErrors += o.PluginErrors
 	t.PluginError = cmp.Or(t.PluginError, o.PluginError)
 	t.Missing += o.Missing
+	t.Compared += o.Compared
 	t.HealedAfter = max(t.HealedAfter, o.HealedAfter)
 	t.QuietBytes += o.QuietBytes
 }

@@ -293,10 +293,10 @@ func (n *node) tick() {
 	}
 }
 
-// prune raises the floor by the retention of the relay.
+// prune raises the floor by the retention of the relay, until the world heals.
 func (n *node) prune() {
 	hours := storage.Hour(n.group.Retention / time.Hour)
-	if hours == 0 {
+	if hours == 0 || n.w.calm {
 		return
 	}
 	n.store.prune(n.hour() - min(hours, n.hour()))

@@ -93,7 +93,7 @@ type logEntry struct {
 
 // place is where an envelope is in the log.
 type place struct {
-	seq         uint32 // 0: not in it
+	seq         uint32 // 0: not in it; then first is not 0 if it was pruned
 	first, born storage.Hour
 }
 
@@ -115,6 +115,12 @@ func (s *store) placeOf(number int32) *place {
 }
 
 func (s *store) holds(number int32) bool { return s.placeOf(number).seq > 0 }
+
+// hasPruned reports whether an envelope was in the log and fell below the floor.
+func (s *store) hasPruned(number int32) bool {
+	p := s.placeOf(number)
+	return p.seq == 0 && p.first > 0
+}
 
 // append stores one envelope.
 func (s *store) append(number int32, born storage.Hour, via peersync.Peer) storage.OutcomeStatus {
@@ -198,7 +204,7 @@ func (s *store) truncate(after time.Duration) (removed []int32) {
 			continue
 		}
 		removed = append(removed, e.number)
-		s.places[e.number].seq = 0
+		s.places[e.number] = place{}
 		s.count--
 	}
 	s.log = s.log[:cut]

@@ -332,7 +332,8 @@ const (
 )
 
 // heal brings everybody online, without any more faults, and demands that all become equal and
-// quiet.
+// quiet. Floors rest from now on: otherwise what a peer of short retention lacks falls below its
+// floor before anybody looks.
 func (w *world) heal() error {
 	w.calm = true
 	for i := range w.parted {
@@ -348,7 +349,7 @@ func (w *world) heal() error {
 	begin := w.now
 	for !w.areEqual() {
 		if w.now-begin > healTime {
-			w.tally.Missing = w.countMissing()
+			w.tally.Missing, w.tally.Compared = w.compareBoards(true)
 			if w.algorithm.Converges {
 				w.violate("I7", "%d envelopes are still missing somewhere %v after everything has healed", w.tally.Missing, healTime)
 			}
