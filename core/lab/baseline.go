@@ -52,6 +52,7 @@ type pusher struct {
 	copies bool
 	now    time.Duration
 	epoch  storage.Epoch
+	last   storage.Seq
 	peers  []*pushedPeer // that are up and take envelopes, ascending
 }
 
@@ -60,6 +61,7 @@ type pushedPeer struct {
 	peer     peersync.Peer
 	epoch    storage.Epoch // of its board
 	next     storage.Seq   // the first entry that was not pushed
+	back     storage.Seq   // up to this entry, what came from the peer is pushed as well: its board is another one
 	settled  storage.Seq   // the first entry that may be lost
 	waiting  int           // ids without an outcome
 	again    bool          // something was lost, or refused for a while
@@ -88,8 +90,9 @@ func (p *pusher) Handle(ctx context.Context, events []peersync.Event) error {
 func (p *pusher) handleEvent(ctx context.Context, e peersync.Event) error {
 	switch e := e.(type) {
 	case peersync.Start:
-		p.epoch = e.State.Epoch
+		p.epoch, p.last = e.State.Epoch, e.State.Last
 	case peersync.LogAdvanced:
+		p.last = e.State.Last
 		if p.epoch != e.State.Epoch {
 			p.epoch = e.State.Epoch
 			for _, peer := range p.peers {
@@ -116,7 +119,7 @@ func (p *pusher) handleEvent(ctx context.Context, e peersync.Event) error {
 
 // addPeer begins where the peer was when it was last up.
 func (p *pusher) addPeer(ctx context.Context, e peersync.PeerUp) error {
-	peer := &pushedPeer{peer: e.Peer, epoch: e.State.Epoch, next: 1, settled: 1, nextCopy: p.now + copyEvery}
+	peer := &pushedPeer{peer: e.Peer, epoch: e.State.Epoch, next: 1, settled: 1, back: p.last, nextCopy: p.now + copyEvery}
 	if !p.copies {
 		value, err := p.host.Load(ctx, cursorName(e.Peer))
 		if err != nil {
@@ -124,7 +127,7 @@ func (p *pusher) addPeer(ctx context.Context, e peersync.PeerUp) error {
 		}
 		if len(value) == 40 && [16]byte(value) == p.epoch && [16]byte(value[16:]) == peer.epoch {
 			peer.next = storage.Seq(binary.BigEndian.Uint64(value[32:]))
-			peer.settled = peer.next
+			peer.settled, peer.back = peer.next, 0
 		}
 	}
 	at, _ := slices.BinarySearchFunc(p.peers, e.Peer, func(x *pushedPeer, y peersync.Peer) int { return int(x.peer) - int(y) })
@@ -154,7 +157,7 @@ func (p *pusher) settle(ctx context.Context, peer *pushedPeer, e peersync.Sent) 
 		return nil
 	}
 	peer.settled = peer.next
-	if p.copies {
+	if p.copies || peer.next <= peer.back {
 		return nil
 	}
 	value := append(slices.Clone(p.epoch[:]), peer.epoch[:]...)
@@ -168,12 +171,15 @@ func (p *pusher) push(ctx context.Context, peer *pushedPeer) error {
 	}
 	for !peer.again && p.now >= peer.resume {
 		page, err := p.host.Log(ctx, peersync.LogRequest{From: peer.next})
+		if errors.Is(err, peersync.ErrUnavailable) {
+			return nil // a later Tick calls Handle again
+		}
 		if err != nil || page.Epoch != p.epoch || len(page.Entries) == 0 {
 			return err
 		}
 		ids := make([]storage.ID, 0, len(page.Entries))
 		for _, e := range page.Entries {
-			if p.copies || e.Via != peer.peer {
+			if p.copies || e.Via != peer.peer || e.Seq <= peer.back {
 				ids = append(ids, e.ID)
 			}
 		}

@@ -14,7 +14,7 @@ var hostileKinds = []string{"withholds", "floods", "lies", "replays", "rolls-bac
 
 // behaviour is what a peer does wrong.
 type behaviour struct {
-	withholds bool // it names envelopes, and gives no body
+	withholds bool // it names envelopes, and gives no body: it says that they are gone, or nothing
 	floods    bool // it posts what nobody wrote, within what its clients may
 	lies      bool // its sums are wrong
 	replays   bool // it sends bodies again
@@ -96,6 +96,10 @@ func (n *node) alter(e *end, f peerlink.Frame) []peerlink.Frame {
 				altered.Envelopes[i].Born = wrongHour(n, altered.Envelopes[i].Born)
 			}
 			out[0] = &altered
+		}
+	case *peerlink.Gone:
+		if b.withholds && chance.IntN(2) == 0 {
+			return nil
 		}
 	case *peerlink.Message:
 		if b.garbage && chance.IntN(4) == 0 {

@@ -269,7 +269,7 @@ func (w *world) checkReader(a *attachment) {
 		return
 	}
 	for _, e := range a.node.store.log {
-		if e.number >= 0 && !a.m.hasRead(e.number) {
+		if e.number >= 0 && !a.m.has.has(e.number) {
 			w.violate("I6", "a member that follows %s lacks envelope %d of it", a.node.name, e.number)
 			return
 		}

@@ -18,9 +18,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cwtch-relay/cwtch-relay/config" //nolint:depguard // the errors of scenarios
+	"github.com/cwtch-relay/cwtch-relay/core/peerlink"
 	"github.com/cwtch-relay/cwtch-relay/sdk/peersync"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pluginproc"
+	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
 // TestMain makes this binary a plugin as well.
@@ -356,6 +358,74 @@ func TestComparisonOfNothingIsNoted(t *testing.T) {
 	}
 	if w.checkCompared(); w.violation == nil || w.violation.Invariant != "I7" {
 		t.Errorf("%v, want I7", w.violation)
+	}
+}
+
+// TestDropBetweenHonestPeersIsNoted breaks a run in which a plugin drops an honest peer.
+func TestDropBetweenHonestPeersIsNoted(t *testing.T) {
+	s := loadText(t, "duration = \"1h\"\npeers \"home\" { count = 2 }\n")
+	w := newWorld(t.Context(), s, Baseline("flood"), 1)
+	defer w.close()
+	w.at(30*time.Minute, func() {
+		if err := (&services{w.nodes[0]}).Drop(t.Context(), w.nodes[1].peer(), "a test"); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := w.run(); err != nil || w.violation == nil || w.violation.Invariant != "I11" {
+		t.Errorf("%v, %v, want I11", err, w.violation)
+	}
+}
+
+// TestDisksFail shows that as much fails as the scenario says, that plugins and members get over it,
+// and that nothing fails while the world heals.
+func TestDisksFail(t *testing.T) {
+	s := loadText(t, "duration = \"4h\"\nsettle = \"1h\"\npeers \"home\" { count = 3 }\nposts { per_hour = 60 }\ndisk { fail = \"20%\" }\n")
+	w := newWorld(t.Context(), s, Baseline("flood"), 1)
+	defer w.close()
+	failed := 0
+	for range 1000 {
+		if w.nodes[0].failNow() != nil {
+			failed++
+		}
+	}
+	if failed < 150 || failed > 250 {
+		t.Errorf("%d of 1000 fail, want a fifth", failed)
+	}
+	if err := w.run(); err != nil || w.violation != nil || w.tally.PluginErrors > 0 || w.tally.Replicated == 0 || w.tally.Posted != w.tally.Written {
+		t.Errorf("%v, %v, %+v", err, w.violation, w.tally)
+	}
+	for range 1000 {
+		if err := w.nodes[0].failNow(); err != nil {
+			t.Fatal("a disk fails while the world heals")
+		}
+	}
+}
+
+// TestWithholdingIsSilentOrNot shows both forms: the word that envelopes are gone, and none.
+func TestWithholdingIsSilentOrNot(t *testing.T) {
+	s := loadText(t, "duration = \"1h\"\npeers \"home\" {}\npeers \"bad\" { hostile = [\"withholds\"] }\n")
+	w := newWorld(t.Context(), s, Baseline("flood"), 1)
+	said := 0
+	for range 1000 {
+		said += len(w.nodesOf([]string{"bad"})[0].alter(nil, &peerlink.Gone{IDs: make([]storage.ID, 1)}))
+	}
+	if said < 400 || said > 600 {
+		t.Errorf("%d of 1000 are said, want half", said)
+	}
+}
+
+// TestArrivalCountsOnce shows that what comes again after a restore is no second arrival.
+func TestArrivalCountsOnce(t *testing.T) {
+	s := loadText(t, "duration = \"2h\"\npeers \"home\" { count = 2 }\nposts { per_hour = 60 }\nrestore \"backup\" {\n peers = [\"home.0\"]\n at = \"1h\"\n age = \"50m\"\n}\n")
+	w := newWorld(t.Context(), s, Baseline("flood"), 1)
+	defer w.close()
+	if err := w.run(); err != nil || w.violation != nil {
+		t.Fatalf("%v, %v", err, w.violation)
+	}
+	for number := range w.envelopes {
+		if have := w.envelopes[number].peers.have; have > 2 {
+			t.Fatalf("envelope %d has arrived %d times at 2 peers", number, have)
+		}
 	}
 }
 

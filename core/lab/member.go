@@ -19,7 +19,7 @@ type member struct {
 	on       bool
 	session  int           // changes with each session
 	until    time.Duration // end of the session
-	has      []uint64      // bits, by number of the envelope
+	has      bitSet        // envelopes that it has read
 	outbox   []outgoing
 	attached []*attachment
 	cursors  []memberCursor // by index of the node
@@ -127,7 +127,7 @@ func (m *member) connect(n *node) {
 	}
 	at := m.w.now + m.latency(n)
 	for i := max(c.seq, n.store.first); i < len(n.store.log); i++ {
-		if e := n.store.log[i]; e.number >= 0 && !m.hasRead(e.number) {
+		if e := n.store.log[i]; e.number >= 0 && !m.has.has(e.number) {
 			at += m.transferTime(n, e.number)
 			if at > m.until {
 				return
@@ -182,20 +182,12 @@ func (m *member) transferTime(n *node, number int32) time.Duration {
 	return time.Duration(float64(m.w.sizeOf(number)) / float64(bandwidth) * float64(time.Second))
 }
 
-func (m *member) hasRead(number int32) bool {
-	i := int(number) / 64
-	return i < len(m.has) && m.has[i]&(1<<(number%64)) != 0
-}
-
 // receive records that the member has an envelope at a time.
 func (m *member) receive(number int32, at time.Duration) {
-	if m.hasRead(number) {
+	if m.has.has(number) {
 		return
 	}
-	for int(number)/64 >= len(m.has) {
-		m.has = append(m.has, make([]uint64, 64)...)
-	}
-	m.has[number/64] |= 1 << (number % 64)
+	m.has.add(number)
 	e := &m.w.envelopes[number]
 	if e.sought && e.author != m.index && !m.w.frozen {
 		e.readers.arrive(at, len(m.w.members)-1)

@@ -27,6 +27,7 @@ type node struct {
 	// What survives the process of the relay:
 	store   *store
 	cursors map[string][]byte
+	had     bitSet // envelopes that it has ever stored
 
 	// Of the present process:
 	on         bool
@@ -369,6 +370,9 @@ func (n *node) onDisk(took time.Duration, do func()) {
 
 // perform does a job.
 func (n *node) perform(job exchange.Job) (result exchange.Result) {
+	if err := n.failNow(); err != nil {
+		return exchange.Result{Err: err}
+	}
 	switch job.Kind {
 	case exchange.Look:
 		for _, id := range job.IDs {
@@ -418,11 +422,21 @@ func (n *node) storeRecords(job exchange.Job) (outcomes []storage.OutcomeStatus)
 	return outcomes
 }
 
+// failNow returns an error if the store is to fail now.
+func (n *node) failNow() error {
+	if share := n.w.scenario.Disk.Fail; share > 0 && !n.w.calm && n.w.chance.Float64() < share {
+		return errDiskFails
+	}
+	return nil
+}
+
+var errDiskFails = fmt.Errorf("the simulated disk fails: %w", peersync.ErrUnavailable)
+
 // post takes an envelope from a client, and calls done when it is durable.
 func (n *node) post(number int32, done func()) {
 	life := n.life
 	n.onDisk(n.w.scenario.Disk.Append, func() {
-		if n.life != life && n.w.chance.IntN(2) == 0 {
+		if n.life != life && n.w.chance.IntN(2) == 0 || n.failNow() != nil {
 			return
 		}
 		outcome := n.store.append(number, n.hour(), 0)
@@ -445,9 +459,10 @@ func (n *node) noteStored(number int32, via peersync.Peer) {
 		if e.committed == 0 {
 			e.committed = n.w.now
 		}
-		if e.sought && !n.w.frozen {
+		if e.sought && !n.w.frozen && !n.had.has(number) {
 			e.peers.arrive(n.w.now, n.w.honest)
 		}
+		n.had.add(number)
 		if via != 0 {
 			n.w.tally.Replicated++
 			n.w.tally.ReplicatedBytes += uint64(n.w.sizeOf(number))
@@ -513,6 +528,9 @@ func (h *services) Report(_ context.Context, r peersync.Report) error {
 
 func (h *services) Log(_ context.Context, req peersync.LogRequest) (peersync.LogPage, error) {
 	from, most, err := req.Bounds()
+	if err == nil {
+		err = h.n.failNow()
+	}
 	if err != nil {
 		return peersync.LogPage{}, err
 	}
@@ -528,6 +546,9 @@ func (h *services) Log(_ context.Context, req peersync.LogRequest) (peersync.Log
 
 func (h *services) Keys(_ context.Context, ranges []peersync.Range, most int) ([][]peersync.Key, error) {
 	if err := peersync.CheckKeys(ranges, most); err != nil {
+		return nil, err
+	}
+	if err := h.n.failNow(); err != nil {
 		return nil, err
 	}
 	var lists [][]peersync.Key
@@ -546,12 +567,12 @@ func (h *services) Keys(_ context.Context, ranges []peersync.Range, most int) ([
 func (h *services) findSums(peer peersync.Peer) (*keyindex.Index, error) {
 	n := h.n
 	if peer == 0 {
-		return n.store.index, nil
+		return n.store.index, n.failNow()
 	}
 	if i := int(peer) - 1; i >= len(n.conns) || n.conns[i] == nil {
 		return nil, peersync.ErrPeerUnknown
 	}
-	return n.store.index, nil
+	return n.store.index, n.failNow()
 }
 
 func (h *services) RangeSum(_ context.Context, peer peersync.Peer, ranges []peersync.Range) ([]peersync.Sum, error) {
@@ -605,7 +626,13 @@ func (h *services) Request(_ context.Context, from peersync.Peer, keys []peersyn
 }
 
 func (h *services) Drop(_ context.Context, peer peersync.Peer, reason string) error {
+	if _, known := h.n.engine.Status(peer); !known {
+		return h.n.engine.Drop(peer, reason)
+	}
 	h.n.w.tally.Drops++
+	if other := h.n.w.nodes[peer-1]; h.n.hostile.isHonest() && other.hostile.isHonest() {
+		h.n.w.violate("I11", "%s drops %s, which is honest: %s", h.n.name, other.name, reason)
+	}
 	return h.n.engine.Drop(peer, reason)
 }
 

@@ -56,7 +56,10 @@ type Link struct {
 }
 
 // Disk is how long a store takes.
-type Disk struct{ Append, Read time.Duration }
+type Disk struct {
+	Append, Read time.Duration
+	Fail         float64 // share of what it is asked for that fails
+}
 
 // Group is a group of core peers.
 type Group struct {
@@ -212,6 +215,7 @@ func Schema() plugin.Schema {
 			{Name: "disk", Doc: "How long stores take.", Schema: plugin.Schema{Attributes: []plugin.Attribute{
 				between(attribute("append", plugin.Duration, "8ms", "To append."), 0, int64(time.Minute)),
 				between(attribute("read", plugin.Duration, "2ms", "To read."), 0, int64(time.Minute)),
+				attribute("fail", plugin.String, "0%", "Share of what a store is asked for that fails, until the world heals: appends, reads, and the calls Log, Keys, RangeSum and Split of the plugin."),
 			}}},
 			{Name: "peers", Labelled: true, Doc: "A group of core peers: relays that replicate the board.", Schema: plugin.Schema{Attributes: append(traceAttributes(),
 				between(attribute("count", plugin.Int, "1", "How many."), 1, maxPeers),
@@ -361,6 +365,12 @@ func (r *reader) readScenario(name string) *Scenario {
 	s.Link = Link{Latency: l.time("latency"), Jitter: l.time("jitter"), Bandwidth: l.number("bandwidth"), CutEvery: l.time("cut_every"), Dial: l.time("dial")}
 	d := r.block("disk")
 	s.Disk = Disk{Append: d.time("append"), Read: d.time("read")}
+	share, ok := parsePercent(d.text("fail"), 0)
+	if !ok {
+		d.refuse("fail", "fail is not a share", `Write a number from 0 to 100 and a percent sign, as in "1%".`)
+	}
+	s.Disk.Fail = share
+	r.faults = append(r.faults, d.faults...)
 	r.readGroups(s)
 	r.readMembers(s)
 	r.readPosts(s)
@@ -488,7 +498,7 @@ func (r *reader) readSweep(s *Scenario) {
 		s.Sweep.Counts = append(s.Sweep.Counts, n)
 	}
 	for _, text := range w.texts("online") {
-		share, ok := parsePercent(text)
+		share, ok := parsePercent(text, 1)
 		if !ok {
 			w.refuse("online", fmt.Sprintf("%q is not a share of the time", text), `Write a number from 1 to 100 and a percent sign, as in "25%".`)
 		}
@@ -500,10 +510,10 @@ func (r *reader) readSweep(s *Scenario) {
 	r.faults = append(r.faults, w.faults...)
 }
 
-// parsePercent reads a share such as "25%".
-func parsePercent(text string) (share float64, ok bool) {
+// parsePercent reads a share such as "25%", of at least so many percent.
+func parsePercent(text string, least float64) (share float64, ok bool) {
 	n, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
-	return n / 100, err == nil && strings.HasSuffix(text, "%") && n >= 1 && n <= 100
+	return n / 100, err == nil && strings.HasSuffix(text, "%") && n >= least && n <= 100
 }
 
 func (s *Scenario) findGroup(name string) *Group {

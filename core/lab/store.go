@@ -44,6 +44,21 @@ func (s *spread) arrive(now time.Duration, n int) {
 	}
 }
 
+// bitSet is a set of numbers of envelopes.
+type bitSet []uint64
+
+func (s bitSet) has(number int32) bool {
+	i := int(number) / 64
+	return i < len(s) && s[i]&(1<<(number%64)) != 0
+}
+
+func (s *bitSet) add(number int32) {
+	for int(number)/64 >= len(*s) {
+		*s = append(*s, make([]uint64, 64)...)
+	}
+	(*s)[number/64] |= 1 << (number % 64)
+}
+
 // newEnvelope makes up an envelope of a size. Its signature has its number, so that it is found
 // without a hash.
 func (w *world) newEnvelope(size int64, author int) int32 {

@@ -44,7 +44,7 @@ func (r *reader) readTrace() Trace {
 	if t.To <= t.From {
 		r.refuse("to", "The day ends before it begins", "")
 	}
-	share, ok := parsePercent(r.text("online"))
+	share, ok := parsePercent(r.text("online"), 1)
 	if !ok {
 		r.refuse("online", "online is not a share of the time", `Write a number from 1 to 100 and a percent sign, as in "25%".`)
 	}

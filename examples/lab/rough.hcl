@@ -14,6 +14,7 @@ peers "hostile" { hostile = ["withholds", "lies", "replays", "wrong-born", "garb
 members "people" { count = 4 }
 posts { per_hour = 12 }
 link { cut_every = "15m" }
+disk { fail = "1%" }
 restart "crash" {
   peers = ["home"]
   at    = "20m"
