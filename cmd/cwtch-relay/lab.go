@@ -42,7 +42,7 @@ func runLab(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		if path, err = command.CheckPath(path); err != nil {
 			return err
 		}
-		s, err := lab.Load(path)
+		s, err := lab.Load(path, builtInAlgorithms()...)
 		if err != nil {
 			return err
 		}
@@ -115,18 +115,21 @@ func namedAlgorithm(name string) (*lab.Algorithm, error) {
 	if a := lab.Baseline(name); a != nil {
 		return a, nil
 	}
-	var known []string
-	for _, p := range slices.Concat(builtInPlugins(), lab.Baselines()) {
-		if p.Describe().Kind != plugin.KindPeerSync {
-			continue
-		}
-		if p.Name == name {
-			return lab.FromPlugin(p)
-		}
-		known = append(known, p.Name)
+	i := slices.IndexFunc(builtInPlugins(), func(p plugin.Plugin) bool { return p.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no peer-sync plugin %q", name)
 	}
-	return nil, command.WithHint(fmt.Errorf("there is no peer-sync plugin %q", name),
-		"There are: "+strings.Join(known, ", ")+"; for a program, write its path with a slash, as in \"./"+name+"\".")
+	return lab.FromPlugin(builtInPlugins()[i])
+}
+
+// builtInAlgorithms returns the names of the built-in peer-sync plugins.
+func builtInAlgorithms() (names []string) {
+	for _, p := range builtInPlugins() {
+		if p.Describe().Kind == plugin.KindPeerSync {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // describeProgram asks a program what it is. Its processes are confined as in a relay.

@@ -64,6 +64,7 @@ func TestLabMistakes(t *testing.T) {
 	for want, args := range map[string][]string{
 		"missing: FILE":                        nil,
 		`there is no peer-sync plugin "mehs"`:  {scenario},
+		"bad.hcl line 1, column 14":            {scenario},
 		"read configuration: open ./none.hcl:": {"./none.hcl"},
 	} {
 		if err := runLab(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {

@@ -14,6 +14,8 @@ import (
 // Algorithm is a peer-sync plugin that is tried.
 type Algorithm struct {
 	Name, Version string
+	// Label is how the scenario names it; [Run] sets it.
+	Label string
 	// Converges says that all boards become equal when nothing disturbs it. It is an error if
 	// they do not.
 	Converges bool

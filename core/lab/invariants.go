@@ -258,7 +258,7 @@ func (w *world) checkEnd() {
 		}
 	}
 	s := w.scenario
-	if s.MaxOverhead > 0 && w.algorithm.Name == s.Algorithms[0] && w.measured.tally.overhead() > float64(s.MaxOverhead)/100 {
+	if s.MaxOverhead > 0 && w.algorithm.Label == s.Algorithms[0] && w.measured.tally.overhead() > float64(s.MaxOverhead)/100 {
 		w.violate("I10", "besides the bodies that the receiver lacked, %.0f %% of them were sent, and allowed are %d %%", 100*w.measured.tally.overhead(), s.MaxOverhead)
 	}
 }

@@ -68,7 +68,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	wg.Wait()
 	for _, j := range jobs {
 		if j.err != nil && j.err != context.Canceled { //nolint:errorlint // the others were cancelled because of this one
-			return nil, fmt.Errorf("scenario %s, algorithm %s, seed %d: %w", j.scenario.Name, j.algorithm.Name, j.seed, j.err)
+			return nil, fmt.Errorf("scenario %s, algorithm %s, seed %d: %w", j.scenario.Name, j.algorithm.Label, j.seed, j.err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -86,8 +86,10 @@ func planJobs(cfg Config) (jobs []*job, err error) {
 				if err != nil {
 					return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
 				}
+				labelled := *a
+				labelled.Label = name
 				for i := range s.Seeds {
-					jobs = append(jobs, &job{scenario: s.at(p), algorithm: a, seed: s.FirstSeed + uint64(i)})
+					jobs = append(jobs, &job{scenario: s.at(p), algorithm: &labelled, seed: s.FirstSeed + uint64(i)})
 				}
 			}
 		}

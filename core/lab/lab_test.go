@@ -54,7 +54,7 @@ func writeScenario(t testing.TB, text string) string {
 // loadText loads a scenario from a text.
 func loadText(t testing.TB, text string) *Scenario {
 	t.Helper()
-	s, err := Load(writeScenario(t, text))
+	s, err := Load(writeScenario(t, text), "mesh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,19 +137,27 @@ func TestMistakesHaveTheirPlace(t *testing.T) {
 	for text, want := range map[string]string{
 		`peers "a" { cuont = 3 }`: "test.hcl line 1, column 13",
 		`duration = "1h"`:         "there are no peers",
-		"peers \"a\" {}\npartition \"p\" {\n at = \"1h\"\n heal = \"2h\"\n peers = [\"b\"]\n}":   "line 5, column 10, in partition \"p\"",
-		"peers \"a\" {}\npartition \"p\" {\n at = \"3h\"\n heal = \"2h\"\n peers = [\"a.0\"]\n}": "the partition heals before it begins",
-		"peers \"a\" {}\nsweep {\n group = \"a\"\n online = [\"150%\"]\n}":                       `"150%" is not a share of the time`,
-		"peers \"a\" { count = 40 }\npeers \"b\" { count = 40 }":                                 "there are 80 peers",
-		"peers \"a\" {\n trace = \"explicit\"\n}":                                                "explicit needs times",
-		"peers \"a\" {\n trace = \"explicit\"\n on = [\"3h-2h\"]\n}":                             `"3h-2h" is not a time after the one before`,
-		"peers \"a\" {}\nposts { per_hour = 1000000 }":                                           "envelopes, and at most",
-		"peers \"a\" {}\nmembers \"m\" { own = \"b\" }":                                          `there is no group of peers "b"`,
-		"peers \"a\" { hostile = [\"rude\"] }":                                                   `hostile must be`,
-		"peers \"a\" {}\nrestart \"r\" {\n peers = [\"a.1\"]\n at = \"1h\"\n}":                   `there are no peers "a.1"`,
-		"peers \"a\" {\n zones = [\"99\"]\n}":                                                    `"99" is not a time zone`,
+		"peers \"a\" {}\npartition \"p\" {\n at = \"1h\"\n heal = \"2h\"\n peers = [\"b\"]\n}":                                     "line 5, column 10, in partition \"p\"",
+		"peers \"a\" {}\npartition \"p\" {\n at = \"3h\"\n heal = \"2h\"\n peers = [\"a.0\"]\n}":                                   "the partition heals before it begins",
+		"peers \"a\" {}\nsweep {\n group = \"a\"\n online = [\"150%\"]\n}":                                                         `"150%" is not a share of the time`,
+		"peers \"a\" { count = 40 }\npeers \"b\" { count = 40 }":                                                                   "there are 80 peers",
+		"peers \"a\" {\n trace = \"explicit\"\n}":                                                                                  "explicit needs times",
+		"peers \"a\" {\n trace = \"explicit\"\n on = [\"3h-2h\"]\n}":                                                               `"3h-2h" is not a time after the one before`,
+		"peers \"a\" {}\nposts { per_hour = 1000000 }":                                                                             "envelopes, and at most",
+		"peers \"a\" {}\nmembers \"m\" { own = \"b\" }":                                                                            `there is no group of peers "b"`,
+		"peers \"a\" { hostile = [\"rude\"] }":                                                                                     `hostile must be`,
+		"peers \"a\" {}\nrestart \"r\" {\n peers = [\"a.1\"]\n at = \"1h\"\n}":                                                     `there are no peers "a.1"`,
+		"peers \"a\" {}\nalgorithms = [\"mash\"]":                                                                                  `line 2, column 14`,
+		"algorithms = [\"flood\", \"mash\"]\npeers \"a\" {}":                                                                       `There are: mesh, flood, copy; for a program, write its path with a slash, as in "./mash".`,
+		"peers \"a\" { online = \"10%\" }":                                                                                         `online has no effect with the trace "always"`,
+		"peers \"a\" {\n trace = \"churn\"\n on = [\"1h-2h\"]\n}":                                                                  `on has no effect with the trace "churn"`,
+		"peers \"a\" { hostile = [\"lies\"] }":                                                                                     "all peers are hostile",
+		"peers \"a\" {}\nduration = \"1h\"\nsettle = \"1h\"\npartition \"p\" {\n at = \"2h\"\n heal = \"3h\"\n peers = [\"a\"]\n}": "this happens at 2h0m0s, and the run ends at 2h0m0s",
+		"peers \"a\" { count = 2 }\npeers \"b\" { hostile = [\"lies\"] }\nmembers \"m\" { reads = 3 }":                             "reads is 3, and there are never more than 2 honest peers",
+		"peers \"a\" {}\ndisk { fail = \"101%\" }":                                                                                 "fail is not a share",
+		"peers \"a\" {\n trace = \"office\"\n zones = [\"99\"]\n}":                                                                 `"99" is not a time zone`,
 	} {
-		_, err := Load(writeScenario(t, text))
+		_, err := Load(writeScenario(t, text), "mesh")
 		if _, located := err.(*config.Error); !located || !strings.Contains(err.Error(), want) { //nolint:errorlint // it is not wrapped
 			t.Errorf("%s\ngives %v, want %q", text, err, want)
 		}
@@ -164,7 +172,7 @@ func TestExamplesLoad(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			s, err := Load(path)
+			s, err := Load(path, "mesh")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +205,7 @@ func TestSeeds(t *testing.T) {
 	if testing.Short() {
 		*seedCount = 50
 	}
-	s, err := Load("../../examples/lab/rough.hcl")
+	s, err := Load("../../examples/lab/rough.hcl", "mesh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +259,10 @@ posts { per_hour = 20 }
 		t.Fatal(err)
 	}
 	inside, outside := r.Scenarios[0].Results[0], r.Scenarios[0].Results[1]
+	if inside.Algorithm != "flood" || outside.Algorithm != "./flood" {
+		t.Errorf("the rows are of %q and %q, and the scenario has flood and ./flood", inside.Algorithm, outside.Algorithm)
+	}
+	outside.Algorithm = inside.Algorithm
 	a, errA := json.Marshal(inside)
 	b, errB := json.Marshal(outside)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) || inside.Replicated == 0 {

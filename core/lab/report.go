@@ -28,7 +28,7 @@ type ScenarioReport struct {
 
 // Result has what one algorithm did at one point of the sweep, all seeds together.
 type Result struct {
-	Algorithm string `json:"algorithm"`
+	Algorithm string `json:"algorithm"` // as the scenario names it
 	Point
 	FirstSeed  uint64      `json:"first_seed"`
 	Seeds      int         `json:"seeds"`
@@ -73,7 +73,7 @@ func newReport(cfg Config, jobs []*job) *Report {
 // newResult summarizes the runs of one algorithm at one point.
 func newResult(p Point, jobs []*job) Result {
 	var m measures
-	out := Result{Algorithm: jobs[0].algorithm.Name, Point: p, FirstSeed: jobs[0].seed, Seeds: len(jobs)}
+	out := Result{Algorithm: jobs[0].algorithm.Label, Point: p, FirstSeed: jobs[0].seed, Seeds: len(jobs)}
 	for _, j := range jobs {
 		m.add(&j.measures)
 		if j.violation != nil {

@@ -169,9 +169,9 @@ func oneOf(a plugin.Attribute, choices ...string) plugin.Attribute {
 func traceAttributes() []plugin.Attribute {
 	return []plugin.Attribute{
 		oneOf(attribute("trace", plugin.String, "always", "When it is online: always; in office hours; as a phone, in short sessions while its owner is awake; churn, by chance for a share of the time; or explicit, as on says."), "always", "office", "phone", "churn", "explicit"),
-		attribute("online", plugin.String, "50%", "Of churn: the share of the time that it is online, as in \"25%\"."),
+		attribute("online", plugin.String, "", "Of churn: the share of the time that it is online, as in \"25%\". 50% if it is not written."),
 		between(attribute("session", plugin.Duration, "", "Of churn and phone: how long it is online at a time, on average. 3h for churn, and 5m for phone, if it is not written."), int64(time.Second), int64(maxDuration)),
-		between(attribute("sessions", plugin.Int, "12", "Of phone: sessions a day."), 1, 1000),
+		between(attribute("sessions", plugin.Int, "", "Of phone: sessions a day. 12 if it is not written."), 1, 1000),
 		between(attribute("from", plugin.Int, "", "Of office and phone: hour of the day, local time, at which it begins. 9 for office, 7 for phone, if it is not written."), 0, 24),
 		between(attribute("to", plugin.Int, "", "Of office and phone: hour of the day at which it ends. 17 for office, 23 for phone, if it is not written."), 0, 24),
 		attribute("zones", plugin.StringList, "", "Of office and phone: hours by which the local time is ahead of UTC, as in [\"-8\", \"0\", \"+8\"]. The peers of the group take turns."),
@@ -232,7 +232,7 @@ func Schema() plugin.Schema {
 			{Name: "members", Labelled: true, Doc: "A group of members, who write and read. Without any, each peer has one.", Schema: plugin.Schema{Attributes: append(traceAttributes(),
 				between(attribute("count", plugin.Int, "1", "How many. With own, one for each peer of the group instead."), 1, maxMembers),
 				attribute("own", plugin.String, "", "A group of peers. Each member has one of it on the same machine, is online with it and reaches it without Tor."),
-				between(attribute("reads", plugin.Int, "2", "From how many core peers a member reads at a time."), 1, maxPeers),
+				between(attribute("reads", plugin.Int, "", "From how many honest core peers a member reads at a time. 2, or the only one, if it is not written."), 1, maxPeers),
 			)}},
 			{Name: "posts", Doc: "What the members write.", Schema: plugin.Schema{Attributes: []plugin.Attribute{
 				between(attribute("per_hour", plugin.Int, "10", "All members together, when all are online. Each writes only while online."), 0, 1_000_000),
@@ -271,13 +271,15 @@ func Schema() plugin.Schema {
 	}
 }
 
-// Load reads a scenario from a file. Mistakes in it are a [config.Error].
-func Load(path string) (*Scenario, error) {
+// Load reads a scenario from a file. Mistakes in it are a [config.Error]. builtIn are the names of
+// the peer-sync plugins that there are.
+func Load(path string, builtIn ...string) (*Scenario, error) {
 	var s *Scenario
 	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	_, err := config.LoadBody(path, Schema(), func(values map[string]any) plugin.Diagnostics {
 		r := reader{values: values}
 		s = r.readScenario(name)
+		r.checkAlgorithms(s, builtIn)
 		return r.faults
 	})
 	if err != nil {
@@ -372,15 +374,29 @@ func (r *reader) readScenario(name string) *Scenario {
 	s.Disk.Fail = share
 	r.faults = append(r.faults, d.faults...)
 	r.readGroups(s)
+	r.readSweep(s)
 	r.readMembers(s)
 	r.readPosts(s)
 	r.readIncidents(s)
-	r.readSweep(s)
 	return s
 }
 
+// checkAlgorithms refuses names that nobody knows. What a path leads to is found out later.
+func (r *reader) checkAlgorithms(s *Scenario, builtIn []string) {
+	known := slices.Clone(builtIn)
+	for _, p := range Baselines() {
+		known = append(known, p.Name)
+	}
+	for _, name := range s.Algorithms {
+		if !strings.ContainsRune(name, filepath.Separator) && !slices.Contains(known, name) {
+			r.refuse("algorithms", fmt.Sprintf("There is no peer-sync plugin %q", name),
+				"There are: "+strings.Join(known, ", ")+"; for a program, write its path with a slash, as in \"./"+name+"\".")
+		}
+	}
+}
+
 func (r *reader) readGroups(s *Scenario) {
-	total := 0
+	total, honest := 0, 0
 	r.forEach("peers", func(label string, r *reader) {
 		g := Group{
 			Name: label, Count: int(r.number("count")), Trace: r.readTrace(),
@@ -392,6 +408,9 @@ func (r *reader) readGroups(s *Scenario) {
 			r.refuse("bandwidth", "The bandwidth is too small", "Write 0 for that of the link, or at least 128.")
 		}
 		total += g.Count
+		if len(g.Hostile) == 0 {
+			honest += g.Count
+		}
 		s.Groups = append(s.Groups, g)
 	})
 	switch {
@@ -399,6 +418,8 @@ func (r *reader) readGroups(s *Scenario) {
 		r.refuse("peers", "There are no peers", `Write for example: peers "home" { count = 3 }`)
 	case total > maxPeers:
 		r.refuse("peers", fmt.Sprintf("There are %d peers, and at most %d are possible", total, maxPeers), "")
+	case honest == 0:
+		r.refuse("peers", "All peers are hostile", "Members read from honest ones only, and only these are measured. Write at least one group without hostile.")
 	}
 }
 
@@ -412,6 +433,13 @@ func (r *reader) readMembers(s *Scenario) {
 			} else {
 				r.refuse("own", fmt.Sprintf("There is no group of peers %q", m.Own), "")
 			}
+		}
+		honest := s.countHonest()
+		if m.Reads > honest {
+			r.refuse("reads", fmt.Sprintf("reads is %d, and there are never more than %d honest peers", m.Reads, honest), "")
+		}
+		if m.Reads == 0 {
+			m.Reads = 2 // there may be fewer
 		}
 		total += m.Count
 		s.Members = append(s.Members, m)
@@ -446,25 +474,34 @@ func (r *reader) readPosts(s *Scenario) {
 
 func (r *reader) readIncidents(s *Scenario) {
 	r.forEach("partition", func(label string, r *reader) {
-		p := Partition{Name: label, At: r.time("at"), Heal: r.time("heal"), Peers: r.readPeers(s)}
+		p := Partition{Name: label, At: r.readMoment(s), Heal: r.time("heal"), Peers: r.readPeers(s)}
 		if p.Heal <= p.At {
 			r.refuse("heal", "The partition heals before it begins", "")
 		}
 		s.Partitions = append(s.Partitions, p)
 	})
 	r.forEach("restart", func(label string, r *reader) {
-		x := Restart{Name: label, At: r.time("at"), Every: r.time("every"), Down: r.time("down"), Crash: r.flag("crash"), Peers: r.readPeers(s)}
+		x := Restart{Name: label, At: r.readMoment(s), Every: r.time("every"), Down: r.time("down"), Crash: r.flag("crash"), Peers: r.readPeers(s)}
 		if x.Every > 0 && x.Every <= x.Down {
 			r.refuse("every", "The peers restart before they are up again", "")
 		}
 		s.Restarts = append(s.Restarts, x)
 	})
 	r.forEach("restore", func(label string, r *reader) {
-		s.Restores = append(s.Restores, Restore{Name: label, At: r.time("at"), Age: r.time("age"), Peers: r.readPeers(s)})
+		s.Restores = append(s.Restores, Restore{Name: label, At: r.readMoment(s), Age: r.time("age"), Peers: r.readPeers(s)})
 	})
 	r.forEach("clock", func(label string, r *reader) {
-		s.Clocks = append(s.Clocks, Clock{Name: label, At: r.time("at"), Until: r.time("until"), By: r.time("by"), Peers: r.readPeers(s)})
+		s.Clocks = append(s.Clocks, Clock{Name: label, At: r.readMoment(s), Until: r.time("until"), By: r.time("by"), Peers: r.readPeers(s)})
 	})
+}
+
+// readMoment refuses what would happen after the end.
+func (r *reader) readMoment(s *Scenario) time.Duration {
+	at := r.time("at")
+	if end := s.Duration + s.Settle; at >= end {
+		r.refuse("at", fmt.Sprintf("This happens at %v, and the run ends at %v", at, end), "The end is duration and settle together.")
+	}
+	return at
 }
 
 // readPeers checks names of peers.
@@ -514,6 +551,20 @@ func (r *reader) readSweep(s *Scenario) {
 func parsePercent(text string, least float64) (share float64, ok bool) {
 	n, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
 	return n / 100, err == nil && strings.HasSuffix(text, "%") && n >= least && n <= 100
+}
+
+// countHonest returns how many honest peers there are at the point of the sweep that has most.
+func (s *Scenario) countHonest() (n int) {
+	for _, g := range s.Groups {
+		switch {
+		case len(g.Hostile) > 0:
+		case g.Name == s.Sweep.Group && len(s.Sweep.Counts) > 0:
+			n += slices.Max(s.Sweep.Counts)
+		default:
+			n += g.Count
+		}
+	}
+	return n
 }
 
 func (s *Scenario) findGroup(name string) *Group {

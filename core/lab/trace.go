@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -29,9 +31,25 @@ const (
 	day          = 24 * time.Hour
 )
 
+// tracesOf are the kinds of trace that an attribute is for.
+var tracesOf = map[string][]string{
+	"online": {"churn"}, "session": {"churn", "phone"}, "sessions": {"phone"}, "on": {"explicit"},
+	"from": {"office", "phone"}, "to": {"office", "phone"}, "zones": {"office", "phone"},
+}
+
+// checkTrace refuses attributes that say nothing for the trace.
+func (r *reader) checkTrace(kind string) {
+	for _, name := range slices.Sorted(maps.Keys(tracesOf)) {
+		if kinds := tracesOf[name]; r.values[name] != nil && !slices.Contains(kinds, kind) {
+			r.refuse(name, fmt.Sprintf("%s has no effect with the trace %q", name, kind), "It is for "+strings.Join(kinds, " and ")+`. Write for example: trace = "`+kinds[0]+`"`)
+		}
+	}
+}
+
 // readTrace reads the attributes of traceAttributes.
 func (r *reader) readTrace() Trace {
-	t := Trace{Kind: r.text("trace"), Session: r.time("session"), Sessions: int(r.number("sessions")), From: 9, To: 17}
+	t := Trace{Kind: r.text("trace"), Session: r.time("session"), Sessions: int(cmp.Or(r.number("sessions"), 12)), From: 9, To: 17}
+	r.checkTrace(t.Kind)
 	if t.Kind == "phone" {
 		t.From, t.To = 7, 23
 	}
@@ -44,7 +62,7 @@ func (r *reader) readTrace() Trace {
 	if t.To <= t.From {
 		r.refuse("to", "The day ends before it begins", "")
 	}
-	share, ok := parsePercent(r.text("online"), 1)
+	share, ok := parsePercent(cmp.Or(r.text("online"), "50%"), 1)
 	if !ok {
 		r.refuse("online", "online is not a share of the time", `Write a number from 1 to 100 and a percent sign, as in "25%".`)
 	}
