@@ -426,6 +426,39 @@ func TestWithholdingIsSilentOrNot(t *testing.T) {
 	}
 }
 
+// TestPartitionConfinesMembers shows that members of one side neither read nor post on the other one,
+// that those with an own core peer share its side, and that all reach both sides otherwise.
+func TestPartitionConfinesMembers(t *testing.T) {
+	for _, confined := range []bool{true, false} {
+		members := ""
+		if confined {
+			members = "members = [\"easterners\"]\n"
+		}
+		s := loadText(t, "duration = \"4h\"\npeers \"west\" { count = 2 }\npeers \"east\" { count = 2 }\nmembers \"easterners\" { count = 4 }\nmembers \"others\" { count = 4 }\nmembers \"owners\" { own = \"east\" }\nposts { per_hour = 60 }\npartition \"cable\" {\n peers = [\"east\"]\n"+members+" at = \"1h\"\n heal = \"3h\"\n}\n")
+		w := newWorld(t.Context(), s, Baseline("flood"), 1)
+		across := 0
+		w.at(2*time.Hour, func() {
+			for _, m := range w.members {
+				if len(m.attached) == 0 {
+					t.Errorf("a member of %s reaches nobody", m.group.Name)
+				}
+				for _, a := range m.attached {
+					if (m.group.Name == "others") != (a.node.group.Name == "west") {
+						across++
+					}
+				}
+			}
+		})
+		if err := w.run(); err != nil || w.violation != nil || w.tally.Posted != w.tally.Written {
+			t.Errorf("%v, %v, %d posted of %d", err, w.violation, w.tally.Posted, w.tally.Written)
+		}
+		w.close()
+		if confined != (across == 0) {
+			t.Errorf("with confined %v, %d members reach across", confined, across)
+		}
+	}
+}
+
 // TestArrivalCountsOnce shows that what comes again after a restore is no second arrival.
 func TestArrivalCountsOnce(t *testing.T) {
 	s := loadText(t, "duration = \"2h\"\npeers \"home\" { count = 2 }\nposts { per_hour = 60 }\nrestore \"backup\" {\n peers = [\"home.0\"]\n at = \"1h\"\n age = \"50m\"\n}\n")

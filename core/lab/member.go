@@ -17,6 +17,7 @@ type member struct {
 	spans    []span
 	chance   *rand.Rand
 	on       bool
+	parted   int           // partitions it is in, as bits; with an own core peer, that of it counts
 	session  int           // changes with each session
 	until    time.Duration // end of the session
 	has      bitSet        // envelopes that it has read
@@ -93,17 +94,26 @@ func (m *member) attach() {
 		if missing <= 0 {
 			return
 		}
-		if !n.on || n == m.own || !n.hostile.isHonest() || m.isAttached(n) {
+		if !n.on || n == m.own || !n.hostile.isHonest() || m.isAttached(n) || m.isSeparated(n) {
 			continue
 		}
 		missing--
 		m.w.after(m.w.scenario.Link.Dial, m.inSession(func() {
-			if n.on && !m.isAttached(n) && len(m.attached) < m.group.Reads {
+			if n.on && !m.isAttached(n) && !m.isSeparated(n) && len(m.attached) < m.group.Reads {
 				m.connect(n)
 				m.send()
 			}
 		}))
 	}
+}
+
+// isSeparated reports whether a partition that members feel is between the member and a core peer.
+func (m *member) isSeparated(n *node) bool {
+	side := m.parted
+	if m.own != nil {
+		side = m.w.parted[m.own.index]
+	}
+	return (side^m.w.parted[n.index])&m.w.confining != 0
 }
 
 func (m *member) isAttached(n *node) bool {
@@ -242,7 +252,7 @@ func (m *member) send() {
 		o.sentTo = attempt
 		number := o.number
 		m.w.after(m.latency(n)+m.transferTime(n, number), func() {
-			if n.on {
+			if n.on && !m.isSeparated(n) {
 				n.post(number, func() { m.acknowledge(number) })
 			}
 		})

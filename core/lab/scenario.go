@@ -93,11 +93,13 @@ type Posts struct {
 	MinSize, MaxSize int64
 }
 
-// Partition separates some peers from all others. Members reach both sides.
+// Partition separates some peers from all others, and some members from all others. Without
+// members, all of them reach both sides.
 type Partition struct {
 	Name     string
 	At, Heal time.Duration
 	Peers    []string
+	Members  []string // groups that are on the side of the peers
 }
 
 // Restart ends some peers, and starts them again.
@@ -239,8 +241,9 @@ func Schema() plugin.Schema {
 				between(attribute("min_size", plugin.Bytes, "2KiB", "Bytes of an envelope, at least."), 64, 16<<10),
 				between(attribute("max_size", plugin.Bytes, "6KiB", "Bytes of an envelope, at most."), 64, 16<<10),
 			}}},
-			{Name: "partition", Labelled: true, Doc: "Separates some peers from all others. Members reach both sides.", Schema: plugin.Schema{Attributes: []plugin.Attribute{
+			{Name: "partition", Labelled: true, Doc: "Separates some peers from all others.", Schema: plugin.Schema{Attributes: []plugin.Attribute{
 				peersAttribute(),
+				attribute("members", plugin.StringList, "", "Groups of members that reach only these peers; then the other members reach only the other peers. All reach both sides if it is not written. A member always reaches its own core peer, and is on the side of it."),
 				between(required(attribute("at", plugin.Duration, "", "When it begins.")), 0, hours),
 				between(required(attribute("heal", plugin.Duration, "", "When it ends.")), 0, hours),
 			}}},
@@ -475,6 +478,12 @@ func (r *reader) readPosts(s *Scenario) {
 func (r *reader) readIncidents(s *Scenario) {
 	r.forEach("partition", func(label string, r *reader) {
 		p := Partition{Name: label, At: r.readMoment(s), Heal: r.time("heal"), Peers: r.readPeers(s)}
+		p.Members = r.texts("members")
+		for _, name := range p.Members {
+			if !slices.ContainsFunc(s.Members, func(m MemberGroup) bool { return m.Name == name && m.Own == "" }) {
+				r.refuse("members", fmt.Sprintf("There are no members %q without core peers of their own", name), "Write the label of a members block.")
+			}
+		}
 		if p.Heal <= p.At {
 			r.refuse("heal", "The partition heals before it begins", "")
 		}

@@ -32,6 +32,7 @@ type world struct {
 	attempts  int
 
 	parted    []int // by node: number of partitions it is in, as bits
+	confining int   // bits of the partitions that members feel
 	calm      bool  // no more cuts: the world heals
 	frozen    bool  // no more measures
 	tally     Tally
@@ -195,8 +196,15 @@ func (w *world) schedule() {
 	}
 	for i, p := range w.scenario.Partitions {
 		side := w.nodesOf(p.Peers)
-		w.at(p.At, func() { w.part(side, 1<<i) })
-		w.at(p.Heal, func() { w.part(side, 1<<i) })
+		if len(p.Members) > 0 {
+			w.confining |= 1 << i
+		}
+		for _, at := range []time.Duration{p.At, p.Heal} {
+			w.at(at, func() {
+				w.partMembers(p.Members, 1<<i)
+				w.part(side, 1<<i)
+			})
+		}
 	}
 	for _, r := range w.scenario.Restarts {
 		w.at(r.At, func() { w.restart(r) })
@@ -231,11 +239,27 @@ func (w *world) part(side []*node, bit int) {
 	for _, n := range side {
 		w.parted[n.index] ^= bit
 	}
+	for _, m := range w.members {
+		for _, a := range m.attached {
+			if m.isSeparated(a.node) {
+				a.detach()
+			}
+		}
+	}
 	for _, n := range w.nodes {
 		for _, e := range n.conns {
 			if e != nil && w.areSeparated(n, e.other.node) {
 				e.conn.cut()
 			}
+		}
+	}
+}
+
+// partMembers moves groups of members to the other side of a partition.
+func (w *world) partMembers(groups []string, bit int) {
+	for _, m := range w.members {
+		if slices.Contains(groups, m.group.Name) {
+			m.parted ^= bit
 		}
 	}
 }
@@ -335,7 +359,7 @@ const (
 // quiet. Floors rest from now on: otherwise what a peer of short retention lacks falls below its
 // floor before anybody looks.
 func (w *world) heal() error {
-	w.calm = true
+	w.calm, w.confining = true, 0
 	for i := range w.parted {
 		w.parted[i] = 0
 	}
