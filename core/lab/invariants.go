@@ -216,25 +216,21 @@ func (w *world) checkCompared() {
 	}
 	for number := range w.envelopes {
 		e := &w.envelopes[number]
-		if e.author >= 0 && !e.lost && e.committed > 0 && w.isExpected(storage.HourOf(beginning.Add(e.committed))) {
+		if e.author >= 0 && !e.lost && e.committed > 0 && e.isExpectedElsewhere() {
 			w.violate("I7", "envelope %d was acknowledged above the floors of two peers with a link, and the boards were compared without any envelope", number)
 			return
 		}
 	}
 }
 
-// isExpected reports whether what is born in an hour is above the floors of two honest peers of
-// which one takes from the other.
-func (w *world) isExpected(born storage.Hour) bool {
-	for _, n := range w.nodes {
-		for _, i := range n.neighbours {
-			giver := w.nodes[i]
-			if n.hostile.isHonest() && giver.hostile.isHonest() && !giver.group.Mirror && born >= max(n.store.floor, giver.store.floor) {
-				return true
-			}
-		}
-	}
-	return false
+// isExpectedElsewhere reports whether an honest peer takes envelopes from the first one that had this
+// one, and keeps as old ones as well.
+func (e *envelope) isExpectedElsewhere() bool {
+	from, born := e.origin, storage.HourOf(beginning.Add(e.committed))
+	return !from.group.Mirror && slices.ContainsFunc(from.neighbours, func(i int) bool {
+		n := from.w.nodes[i]
+		return n.hostile.isHonest() && born >= max(n.store.floor, from.store.floor)
+	})
 }
 
 // checkEnd checks what holds when everything has healed.

@@ -457,7 +457,7 @@ func (n *node) noteStored(number int32, via peersync.Peer) {
 	e := &n.w.envelopes[number]
 	if n.hostile.isHonest() {
 		if e.committed == 0 {
-			e.committed = n.w.now
+			e.committed, e.origin = n.w.now, n
 		}
 		if e.sought && !n.w.frozen && !n.had.has(number) {
 			e.peers.arrive(n.w.now, n.w.honest)

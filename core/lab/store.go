@@ -19,6 +19,7 @@ type envelope struct {
 
 	written   time.Duration
 	committed time.Duration // at the first peer; 0: nowhere yet
+	origin    *node         // this peer
 	lost      bool          // the only copies were lost with a store that was restored
 	peers     spread
 	readers   spread
