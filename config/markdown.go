@@ -42,6 +42,14 @@ func Markdown(builtIn []plugin.Description) string {
 	return b.String()
 }
 
+// OptionsMarkdown returns the tables of a schema, in the form of docs/configuration.md. title names
+// what has the options.
+func OptionsMarkdown(s plugin.Schema, title string) string {
+	var b strings.Builder
+	writeOptions(&b, s, title)
+	return b.String()
+}
+
 // writeOptions writes the table of a schema and those of the blocks in it.
 func writeOptions(b *strings.Builder, s plugin.Schema, title string) {
 	if len(s.Attributes) > 0 {

@@ -1,8 +1,7 @@
 about      = "Four honest core peers, and four listed ones that do all that is wrong. Members read from honest ones."
-duration   = "36h"
-settle     = "12h"
+duration   = "12h"
+settle     = "6h"
 algorithms = ["mesh", "flood"]
-seeds      = 3
 
 peers "home" {
   count   = 4
@@ -15,7 +14,7 @@ peers "withholding" { hostile = ["withholds", "lies"] }
 
 peers "flooding" {
   hostile            = ["floods"]
-  flood_per_hour     = 2000
+  flood_per_hour     = 200
   envelopes_per_hour = 100
 }
 
