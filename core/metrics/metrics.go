@@ -55,6 +55,10 @@ var serverTable = []metric[relay.Status]{{
 			labelValue{"spent_token", p.SpentToken}, labelValue{"store_failed", p.StoreFailed}, labelValue{"stored", p.Stored}, labelValue{"timeout", p.Timeout})
 	},
 }, {
+	name: "replicated_envelopes", kind: stats.Counter,
+	doc:    "Envelopes that were new here and came from peers, not from posts.",
+	points: func(st relay.Status) []stats.Point { return singlePoint(st.Posts.FromPeers) },
+}, {
 	name: "budget_posts", kind: stats.Gauge,
 	doc: "Posts that the server still takes of those of a day; see posts_per_hour. The metric is left out without that limit.",
 	points: func(st relay.Status) []stats.Point {
