@@ -404,7 +404,8 @@ const (
 	Gone OutcomeStatus = 4
 	// TooOld: not stored, because it was born below the floor of the relay that received it.
 	TooOld OutcomeStatus = 5
-	// OverQuota: not stored, because the sender has used up what its operator allows it.
+	// OverQuota: not stored, because the sender has used up what its operator allows it, or the
+	// receiver has no room now.
 	OverQuota OutcomeStatus = 6
 	// NotAllowed: not stored, because the relay takes nothing from the sender.
 	NotAllowed OutcomeStatus = 7
