@@ -72,7 +72,7 @@ type hostReader struct {
 	sight     sightings
 	saved     time.Time
 	synced    int         // hosts that have sent everything, at least once, also those that left
-	waitFor   int         // for which of its waits the deadline is; 0 is none
+	waitFor   int         // the number of the wait that the deadline ends; 0 if it ends no wait
 	deadline  *time.Timer // ends a whole read
 	lost      error       // why a connection ended last
 	said      int         // how many hosts answered when that was last said; -1 before

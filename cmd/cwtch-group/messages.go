@@ -83,8 +83,8 @@ type openedMessage struct {
 	err      error // it holds no message
 }
 
-// openEvent opens the envelope of an event. ok is false if there is none, one of another
-// group, or one that this connection has sent before.
+// openEvent opens the envelope of an event. ok is false if the event has no envelope, or
+// one of another group, or one that this connection has sent before.
 func (c *messageReader) openEvent(e client.Event) (o openedMessage, ok bool) {
 	if e.Kind != client.Replayed && e.Kind != client.New || e.Repeat {
 		return o, false

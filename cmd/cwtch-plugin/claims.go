@@ -24,7 +24,7 @@ func parseClaims(text string, kind plugin.Kind) (claims []string, err error) {
 	}
 	for claim := range strings.SplitSeq(text, ",") {
 		if !slices.Contains(possibleClaims, claim) {
-			return nil, command.UsageError{Text: fmt.Sprintf("-claim: %q is none of %s", claim, strings.Join(possibleClaims, ", "))}
+			return nil, command.UsageError{Text: fmt.Sprintf("-claim: unknown claim %q; possible are %s", claim, strings.Join(possibleClaims, ", "))}
 		}
 		claims = append(claims, claim)
 	}

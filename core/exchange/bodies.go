@@ -152,7 +152,7 @@ func (l *link) popFetched(kind int) {
 	l.fetched[kind] = l.fetched[kind][1:]
 }
 
-// makeBody returns the next BODY, or nil if there is none or no credit for it.
+// makeBody returns the next BODY, or nil if no body waits or the credit does not suffice.
 func (e *Engine) makeBody(l *link) *peerlink.Body {
 	for kind := range l.fetched {
 		if len(l.fetched[kind]) == 0 {

@@ -47,9 +47,9 @@
 // One peer takes at most [MaxMemory] bytes, whatever it sends; [PeerStatus].Memory is the account.
 // A peer that breaks the protocol is cut off for a minute, and twice as long each time, up to six
 // hours. A new link renews what bounds the work for a peer, so after a few short ones in a row
-// there is none for some seconds, and twice as long each time, up to a minute. More PINGs and
-// STATEs than an honest peer ever sends break the protocol. A peer that owes an answer and gives
-// none for ten minutes is cut, and one that answers no ping for about four.
+// the peer gets no link for some seconds, and for twice as long each time, up to a minute. More PINGs and
+// STATEs than an honest peer ever sends break the protocol. A peer that owes an answer for ten
+// minutes is cut, and one that answers no ping for about four.
 package exchange
 
 import (

@@ -111,7 +111,7 @@ func (l *link) hasWork(kind JobKind) bool {
 	}
 }
 
-// makeJob takes the work of a job from a link; ok is false if there is none that can be done now.
+// makeJob takes the work of a job from a link; ok is false if the link has no work that can be done now.
 func (e *Engine) makeJob(l *link, kind JobKind) (job Job, todo *pending, ok bool) {
 	todo = &pending{}
 	switch kind {

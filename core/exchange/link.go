@@ -90,7 +90,7 @@ func (e *Engine) Connect(id peersync.Peer, initiator bool) {
 	p.link = l
 }
 
-// Disconnect says that the link to a peer has broken. It does nothing if there is none, so the
+// Disconnect says that the link to a peer has broken. Without a link it does nothing, so the
 // owner may call it for each connection that ends, provided that it is the latest one.
 func (e *Engine) Disconnect(id peersync.Peer) {
 	if l := e.findLink(id); l != nil {
@@ -138,7 +138,7 @@ func (e *Engine) Rest(id peersync.Peer, pause time.Duration) error {
 // owner passes no further frame of it.
 type Close struct {
 	Peer peersync.Peer
-	// Last is worth a short attempt to write it; nil if there is none.
+	// Last is worth a short attempt to write it; nil if the peer is to get no last frame.
 	Last *peerlink.Err
 	// Reason is for the operator.
 	Reason error

@@ -25,7 +25,7 @@ func (e *Engine) Send(to peersync.Peer, message []byte) error {
 	return nil
 }
 
-// makeMessage returns the next fragment, or nil if there is none or no credit for it.
+// makeMessage returns the next fragment, or nil if no message waits or the credit does not suffice.
 func (e *Engine) makeMessage(l *link) *peerlink.Message {
 	if len(l.outbox) == 0 {
 		return nil

@@ -259,17 +259,17 @@ func TestReport(t *testing.T) {
 			}
 		}
 	}
-	expect("2 peers, 0 connected, 0 in step", "not connected", "not connected")
+	expect("0 of 2 peers connected, 0 in step", "not connected", "not connected")
 	s.Connect(0, 1)
 	s.runFor(5 * time.Second)
-	expect("2 peers, 1 connected, 1 in step", "in step; compared within the last minute", "not connected")
+	expect("1 of 2 peers connected, 1 in step", "in step; compared within the last minute", "not connected")
 	s.runFor(5 * time.Minute)
-	expect("2 peers, 1 connected, 1 in step", "in step; compared 5 min ago", "not connected")
+	expect("1 of 2 peers connected, 1 in step", "in step; compared 5 min ago", "not connected")
 	s.Replicas[1].SetTerms(0, peersynctest.Terms{Quota: 10, QuotaTime: 10 * time.Minute})
 	s.Connect(0, 1)
 	s.Post(0, 25)
 	s.runFor(10 * time.Second)
-	expect("2 peers, 1 connected, 0 in step",
+	expect("1 of 2 peers connected, 0 in step",
 		"takes nothing more for now, because its quota is used up or its store fails; not compared yet", "not connected")
 	if r := s.Replicas[0].LastReport(); r.Peers[0].Lacks != 15 {
 		t.Errorf("the peer lacks %d", r.Peers[0].Lacks)

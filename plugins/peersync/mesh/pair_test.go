@@ -337,7 +337,7 @@ func TestThirtyThousandKeys(t *testing.T) {
 // TestMillion: 10 000 differences scattered over 10^6 envelopes.
 func TestMillion(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some seconds")
+		t.Skip("a million keys take some seconds; -short is for the tests that take less")
 	}
 	const n = 1_000_000
 	const differences = 10_000

@@ -48,7 +48,7 @@ func (r *replicator) makeReport() peersync.Report {
 		}
 		report.Peers = append(report.Peers, entry)
 	}
-	report.Summary = fmt.Sprintf("%d peers, %d connected, %d in step", len(r.configured), len(r.peers), inStep)
+	report.Summary = fmt.Sprintf("%d of %d peers connected, %d in step", len(r.peers), len(r.configured), inStep)
 	return report
 }
 
