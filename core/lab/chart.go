@@ -93,19 +93,29 @@ type series struct {
 
 type point struct{ x, y float64 }
 
+// chart is a drawing with its height.
+type chart struct {
+	SVG    template.HTML
+	Height float64
+}
+
 // drawing collects the elements of a chart.
-type drawing struct{ strings.Builder }
+type drawing struct {
+	strings.Builder
+	height float64
+}
 
 func (d *drawing) addf(format string, args ...any) { fmt.Fprintf(d, format, args...) }
 
 // begin starts a chart. A person who cannot see it hears its title and description.
 func (d *drawing) begin(height float64, title, description string) {
+	d.height = height
 	d.addf(`<svg viewBox="0 0 %g %g" role="img" aria-label="%s"><title>%s</title><desc>%s</desc>`, chartWidth, height, html.EscapeString(title+". "+description), html.EscapeString(title), html.EscapeString(description))
 }
 
-func (d *drawing) end() template.HTML {
+func (d *drawing) end() chart {
 	d.addf("</svg>")
-	return template.HTML(d.String()) //nolint:gosec // all texts were escaped
+	return chart{template.HTML(d.String()), d.height} //nolint:gosec // all texts were escaped
 }
 
 func (d *drawing) text(x, y float64, anchor, class, text string) {
@@ -152,7 +162,7 @@ func (d *drawing) mark(n int, x, y float64) {
 }
 
 // lineChart draws lines.
-func lineChart(title string, x, y axis, lines []series) template.HTML {
+func lineChart(title string, x, y axis, lines []series) chart {
 	var d drawing
 	d.begin(chartHeight, title, describeLines(x, y, lines))
 	d.horizontal(x, chartHeight)
@@ -198,7 +208,7 @@ const (
 )
 
 // barChart draws bars of parts, one below the other.
-func barChart(title, label string, parts []string, bars []bar) template.HTML {
+func barChart(title, label string, parts []string, bars []bar) chart {
 	most := 1.0
 	for _, b := range bars {
 		most = max(most, sumOf(b.parts))
@@ -266,7 +276,7 @@ type interval struct {
 }
 
 // intervalChart draws intervals on an axis of time, one below the other.
-func intervalChart(title, label string, rows []interval) template.HTML {
+func intervalChart(title, label string, rows []interval) chart {
 	least, most, description := math.Inf(1), 1.0, "Intervals from the median to the 95th percentile."
 	for _, r := range rows {
 		if r.from >= 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -589,5 +590,17 @@ func TestPage(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil || json.Unmarshal(text, new(Report)) != nil {
 		t.Errorf("report.json: %v", err)
+	}
+	charts, err := filepath.Glob(filepath.Join(dir, "charts", "*.svg"))
+	if err != nil || len(charts) < 4 {
+		t.Fatalf("charts: %q, %v", charts, err)
+	}
+	for _, chart := range charts {
+		text, err := os.ReadFile(chart)
+		if err != nil || xml.Unmarshal(text, new(struct {
+			XMLName xml.Name `xml:"http://www.w3.org/2000/svg svg"`
+		})) != nil {
+			t.Errorf("%s is not a drawing: %v", chart, err)
+		}
 	}
 }

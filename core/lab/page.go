@@ -11,6 +11,11 @@ import (
 //go:embed page.html
 var pageText string
 
+// chartStyle has the colours and the lines of charts, on the page and in files of their own.
+//
+//go:embed chart.css
+var chartStyle string
+
 // pageTemplate has everything in it: the page makes no request.
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"share": formatShare, "bytes": func(n uint64) string { return formatBytes(float64(n)) }, "seconds": formatSeconds,
@@ -22,7 +27,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 // figure is a chart with its legend.
 type figure struct {
 	Title   string
-	Chart   template.HTML
+	Chart   chart
 	Legend  []string
 	Caption string
 }
@@ -39,8 +44,8 @@ func (r *Report) renderPage() []byte {
 		Sections []section
 		Broken   []Violation
 		Runs     int
-		Colours  [maxSeries]struct{}
-	}{Broken: r.Broken()}
+		Style    template.CSS
+	}{Broken: r.Broken(), Style: template.CSS(chartStyle)}
 	for _, s := range r.Scenarios {
 		data.Sections = append(data.Sections, section{s, s.drawFigures()})
 		for _, res := range s.Results {
@@ -59,7 +64,29 @@ func drawSwatch(n int) template.HTML {
 	var d drawing
 	d.addf(`<svg viewBox="0 0 16 16" aria-hidden="true">`)
 	d.mark(n, 8, 8)
-	return d.end()
+	return d.end().SVG
+}
+
+// renderPicture draws a figure as a file of its own, with its title and its legend.
+func (f *figure) renderPicture() []byte {
+	const lineHeight, top = 20.0, 30.0
+	var legend drawing
+	x, y := marginLeft, top+f.Chart.Height+lineHeight
+	for i, name := range f.Legend {
+		width := 34 + 6.5*float64(len([]rune(name)))
+		if x > marginLeft && x+width > chartWidth {
+			x, y = marginLeft, y+lineHeight
+		}
+		legend.mark(i, x, y-4)
+		legend.text(x+12, y, "start", "label", name)
+		x += width
+	}
+	height := y + lineHeight/2
+	var d drawing
+	d.addf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%g" height="%g"><style>%s</style>`, chartWidth, height, chartWidth*1.5, height*1.5, chartStyle)
+	d.addf(`<rect width="100%%" height="100%%" class="back"/><text x="%g" y="20" class="label title">%s</text>`, marginTop, template.HTMLEscapeString(f.Title))
+	d.addf(`<svg y="%g" width="%g" height="%g">%s</svg>%s</svg>`, top, chartWidth, f.Chart.Height, f.Chart.SVG, legend.String())
+	return []byte(d.String() + "\n")
 }
 
 // drawFigures draws the charts of a scenario.
@@ -104,6 +131,14 @@ func (s *ScenarioReport) name(r Result) string {
 		return r.Point.label()
 	}
 	return r.Algorithm + ", " + r.Point.label()
+}
+
+// RowsAre says what the rows of the table are: algorithms, or points of the sweep.
+func (s *ScenarioReport) RowsAre() string {
+	if len(s.points()) > 1 && len(s.algorithms()) == 1 {
+		return "point"
+	}
+	return "algorithm"
 }
 
 // drawSweep draws a share against the online share, with a chart for each algorithm and a line for

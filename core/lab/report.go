@@ -195,10 +195,20 @@ func (p Point) label() string {
 	return strings.Join(parts, ", ")
 }
 
-// WriteFiles writes report.json and report.html into a directory, which it makes.
+// WriteFiles writes report.json, report.html and the charts of the page, as charts/NAME-N.svg, into
+// a directory, which it makes.
 func (r *Report) WriteFiles(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	charts := filepath.Join(dir, "charts")
+	if err := os.MkdirAll(charts, 0o755); err != nil {
 		return err
+	}
+	for _, s := range r.Scenarios {
+		for i, f := range s.drawFigures() {
+			name := fmt.Sprintf("%s-%d.svg", s.Name, i+1)
+			if err := os.WriteFile(filepath.Join(charts, name), f.renderPicture(), 0o644); err != nil {
+				return err
+			}
+		}
 	}
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
