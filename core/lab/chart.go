@@ -204,7 +204,7 @@ type bar struct {
 
 const (
 	rowHeight = 30.0
-	nameWidth = 92.0
+	nameWidth = 120.0
 )
 
 // barChart draws bars of parts, one below the other.
@@ -232,7 +232,7 @@ func barChart(title, label string, parts []string, bars []bar) chart {
 	d.horizontal(x, height)
 	for row, b := range bars {
 		y := marginTop + rowHeight*float64(row)
-		d.text(nameWidth-6, y+rowHeight/2+4, "end", "tick", shorten(b.name, 14))
+		d.text(nameWidth-6, y+rowHeight/2+4, "end", "tick", shorten(b.name, 17))
 		at := 0.0
 		for i, p := range b.parts {
 			d.addf(`<rect x="%.1f" y="%.1f" width="%.2f" height="%g" class="bar s%d"/>`, x.place(at), y+5, max(x.place(at+p)-x.place(at), 0), rowHeight-10, i%maxSeries)
