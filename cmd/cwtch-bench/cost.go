@@ -29,14 +29,13 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// cpuTime returns the processor time of relay and plugin together.
+// cpuTime returns the processor time of relay and plugins together.
 func (r *relay) cpuTime() (time.Duration, error) {
-	own, err := cpuTime(r.cmd.Process.Pid)
-	if err != nil {
-		return 0, err
+	pids := []int{r.cmd.Process.Pid, r.plugin}
+	if r.peersync != 0 {
+		pids = append(pids, r.peersync)
 	}
-	plugin, err := cpuTime(r.plugin)
-	return own + plugin, err
+	return cpuTimeOf(pids)
 }
 
 // cost is what a call took.
@@ -93,6 +92,19 @@ func (r *relay) anonymousMemory() (int, error) {
 
 // peakMemory returns the most anonymous memory, in KiB, that is seen while f runs.
 func (r *relay) peakMemory(f func() error) (most int, err error) {
+	peak, err := peakMemoryOf([]int{r.cmd.Process.Pid, r.plugin}, f)
+	return peak.sum, err
+}
+
+// peak is the most memory that was seen of processes, in KiB.
+type peak struct {
+	each []int
+	sum  int // of all at the same time
+}
+
+// peakMemoryOf returns the most anonymous memory of processes that is seen while f runs.
+func peakMemoryOf(pids []int, f func() error) (most peak, err error) {
+	most.each = make([]int, len(pids))
 	done := make(chan struct{})
 	var sampling sync.WaitGroup
 	var sampleErr error
@@ -100,9 +112,16 @@ func (r *relay) peakMemory(f func() error) (most int, err error) {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for sampleErr == nil {
-			var now int
-			now, sampleErr = r.anonymousMemory()
-			most = max(most, now)
+			sum := 0
+			for i, pid := range pids {
+				var now int
+				if now, sampleErr = readMemory(pid, "RssAnon"); sampleErr != nil {
+					return
+				}
+				most.each[i] = max(most.each[i], now)
+				sum += now
+			}
+			most.sum = max(most.sum, sum)
 			select {
 			case <-done:
 				return

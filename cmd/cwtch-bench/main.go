@@ -47,6 +47,18 @@
 // TLS. They get the same batches in turn. The processor time includes both sides. The
 // wall time is measured by one caller, who waits for each batch to be durable.
 //
+// # Peers
+//
+// A relay with three peers that are up, and one without, take turns with the same posts.
+// All run on the processors of this machine, so the rates say what such a machine can do as
+// a whole. What the peers cost the relay that is posted to is in its processor time, and that
+// of its plugins, from the first post until all peers have the last one. A second load is slow
+// enough to leave a processor free.
+//
+// The part "hostile" has peers fill all that a peer may fill of a relay. The part "catchup"
+// needs tor: it starts a private Tor network, in which a relay without envelopes gets those of
+// another one, and compares that with a plain stream over two Tors of the same kind.
+//
 // # A relay that does nothing
 //
 // A relay of its own, with a plugin of each kind, is left alone for half a minute.

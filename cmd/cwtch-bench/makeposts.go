@@ -52,9 +52,14 @@ type envelopeSource struct {
 }
 
 func newEnvelopeSource(post int) *envelopeSource {
+	return &envelopeSource{newRandom(), ciphertextSize(post)}
+}
+
+// newRandom returns a source of its own.
+func newRandom() *mathrand.ChaCha8 {
 	var seed [32]byte
 	rand.Read(seed[:])
-	return &envelopeSource{mathrand.NewChaCha8(seed), ciphertextSize(post)}
+	return mathrand.NewChaCha8(seed)
 }
 
 func (s *envelopeSource) newEnvelope() wire.Envelope {

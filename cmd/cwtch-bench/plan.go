@@ -47,6 +47,9 @@ type plan struct {
 	IdleConnections int           `json:"idle_connections"`
 	IdleTime        time.Duration `json:"idle_ns"` // for which a relay is left alone
 
+	PeerPaced int `json:"peer_paced_posts"`
+	CatchUp   int `json:"catch_up"` // envelopes
+
 	Limit time.Duration `json:"limit_ns"` // for each look at a limit of the machine
 }
 
@@ -65,6 +68,7 @@ func choosePlan(o options) (plan, error) {
 		Readers: 32, ReaderPart: 3_000,
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
 		IdleConnections: 1_000, IdleTime: 30 * time.Second,
+		PeerPaced: 600, CatchUp: 10_000,
 		Limit: 500 * time.Millisecond,
 	}
 	if o.large {
@@ -79,6 +83,7 @@ func choosePlan(o options) (plan, error) {
 		p.Readers, p.ReaderPart = 8, 200
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
 		p.IdleConnections, p.IdleTime = 50, time.Second
+		p.PeerPaced, p.CatchUp = 40, 300
 		p.Limit = 20 * time.Millisecond
 	}
 	if !slices.ContainsFunc(storagePlugins(), func(x plugin.Plugin) bool { return x.Name == o.storage }) {
@@ -111,6 +116,9 @@ func allParts() []part {
 		{name: "posts", small: true, large: true, run: (*bench).measurePosts},
 		{name: "tokens", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measurePurchases(ctx, small) }},
 		{name: "fanout", small: true, run: func(b *bench, ctx context.Context, small, _ *relay) error { return b.measureFanOut(ctx, small) }},
+		{name: "peers", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measurePeers(ctx) }},
+		{name: "hostile", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureHostilePeers(ctx) }},
+		{name: "catchup", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureCatchUp(ctx) }},
 		{name: "retention", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureRetention(ctx) }},
 		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureStores(ctx) }},
 	}
@@ -137,6 +145,7 @@ type bench struct {
 	progress io.Writer
 
 	large    *relayHome
+	linked   *relayHome // as many envelopes, with and without peers
 	retained *relayHome // a tenth of what it stores is old, for each round
 	examples string     // directory of the built example plugins; empty: there are none
 }
@@ -156,10 +165,10 @@ type relayHome struct {
 	last   []byte // signature of the last envelope that was put in beforehand
 	rounds int    // that have removed a tenth
 
-	// Of the configuration: plugins that it declares, and those that the server
+	// Of the configuration: its network, plugins that it declares, and those that the server
 	// uses beside its store.
-	declared, used string
-	maxAge         time.Duration // of what is kept
+	network, declared, used string
+	maxAge                  time.Duration // of what is kept
 }
 
 func (b *bench) printf(format string, args ...any) {
@@ -238,7 +247,7 @@ func (b *bench) runRound(ctx context.Context, n int) error {
 // prepareHome makes a directory for a relay with n envelopes in its store; born returns the
 // hour of each.
 func (b *bench) prepareHome(ctx context.Context, name string, n int, born func(i int) storage.Hour) (*relayHome, error) {
-	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n, maxAge: 36500 * day}
+	s := &relayHome{dir: filepath.Join(b.dir, name), stored: n, network: loopbackNetwork, maxAge: 36500 * day}
 	if err := os.MkdirAll(s.serverDir(), 0o700); err != nil {
 		return nil, err
 	}

@@ -21,10 +21,10 @@ import (
 const serverName = "bench"
 
 // configuration has limits that the bench does not meet, and defaults else. It is filled in
-// with the declared plugins, the storage plugin, the age in days up to which envelopes are
+// with the network, the declared plugins, the storage plugin, the age in days up to which envelopes are
 // kept, and the other plugins of the server.
 const configuration = `data_dir = "data"
-network "loopback" { registry = "net" }
+%s
 log { level = "warn" }
 limits {
   connections              = 20000
@@ -45,10 +45,13 @@ server "` + serverName + `" {
 %s}
 `
 
+// loopbackNetwork is the network of the relays: all of a run reach each other.
+const loopbackNetwork = `network "loopback" { registry = "../net" }`
+
 func (s *relayHome) dataDir() string     { return filepath.Join(s.dir, "data") }
 func (s *relayHome) serverDir() string   { return filepath.Join(s.dataDir(), "servers", serverName) }
 func (s *relayHome) configFile() string  { return filepath.Join(s.dir, "server.hcl") }
-func (s *relayHome) registryDir() string { return filepath.Join(s.dir, "net") }
+func (s *relayHome) registryDir() string { return filepath.Join(filepath.Dir(s.dir), "net") }
 func (s *relayHome) storageDir() string  { return manager.StorageDir(s.serverDir()) }
 
 // relay is a running relay and the process of its storage plugin.
@@ -58,15 +61,16 @@ type relay struct {
 	bundle  bundle.Bundle
 	log     *os.File
 
-	cmd    *exec.Cmd
-	plugin int // process
+	cmd *exec.Cmd
+	// Processes: the storage plugin, and the peersync plugin if there is one and links were awaited.
+	plugin, peersync int
 
 	posts *postMaker
 }
 
 // writeConfig writes the configuration of a relay.
 func (b *bench) writeConfig(s *relayHome) error {
-	return os.WriteFile(s.configFile(), fmt.Appendf(nil, configuration, s.declared, b.plan.Storage, s.maxAge/day, s.used), 0o600)
+	return os.WriteFile(s.configFile(), fmt.Appendf(nil, configuration, s.network, s.declared, b.plan.Storage, s.maxAge/day, s.used), 0o600)
 }
 
 // startRelay starts the program and returns when its server can be reached.

@@ -119,13 +119,15 @@ func newSheet(p plan) *sheet {
 			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
 			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
 		}},
-	}, append(storeGroups(), idleRows(p))...)}
+	}, slices.Concat(peersRows(p), []group{catchUpRows(p)}, storeGroups(), []group{idleRows(p)})...)}
 }
 
 // leaveOut takes a group out of the table, and notes why.
 func (s *sheet) leaveOut(title string, why error) {
 	s.groups = slices.DeleteFunc(s.groups, func(g group) bool { return g.title == title })
-	s.notes = append(s.notes, fmt.Sprintf("left out: %s: %v", title, why))
+	if note := fmt.Sprintf("left out: %s: %v", title, why); !slices.Contains(s.notes, note) {
+		s.notes = append(s.notes, note)
+	}
 }
 
 // eachRow visits all rows in the order of the table.
