@@ -219,6 +219,7 @@ func (r *Replica) followBoards(ctx context.Context) {
 // which is no error, or something fails.
 func (r *Replica) followBoard(ctx context.Context, b Board) error {
 	r.recent.forgetAll() // it may be another store
+	r.bodies.forgetAll()
 	f := &follower{board: b, store: r.store, max: r.maxKeys, recent: &r.recent}
 	defer b.Follow(f.noteChange)() // before anything is read: nothing falls in between
 	begin := time.Now()

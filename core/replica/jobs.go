@@ -109,9 +109,19 @@ func (r *Replica) fetchRecords(ctx context.Context, ids []storage.ID) (records [
 		return nil, errNoIndex
 	}
 	stored := make(map[storage.ID]storage.Record)
-	err = getEntries(ctx, index, ids, func(e storage.Entry) {
-		stored[e.ID] = storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}
-	})
+	var unread []storage.ID
+	for _, id := range ids {
+		rec, cached := r.bodies.find(id)
+		if !cached {
+			unread = append(unread, id)
+			continue
+		}
+		if f := r.recent.find(id); f.held {
+			rec.Born = min(rec.Born, f.born) // which was lowered since
+		}
+		stored[id] = rec
+	}
+	err = getEntries(ctx, index, unread, func(e storage.Entry) { stored[e.ID] = recordOf(e) })
 	for _, id := range ids {
 		if rec, held := stored[id]; held {
 			records = append(records, rec)

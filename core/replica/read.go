@@ -21,6 +21,7 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 		size := uint32(len(e.Signature) + len(e.Ciphertext))
 		known := r.recent.note(e.ID, func(f *facts) { f.born, f.size, f.held = e.Born, size, true })
 		page.Entries = append(page.Entries, peersync.Entry{Seq: e.Seq, Key: keyOf(e), Size: size, Via: known.via})
+		r.bodies.keep(recordOf(e))
 		return len(page.Entries) < limit
 	})
 	if err != nil {
@@ -123,6 +124,10 @@ func restAfter(ctx context.Context, begin time.Time) {
 }
 
 func keyOf(e storage.Entry) peersync.Key { return peersync.Key{Born: e.Born, ID: e.ID} }
+
+func recordOf(e storage.Entry) storage.Record {
+	return storage.Record{ID: e.ID, Born: e.Born, Signature: e.Signature, Ciphertext: e.Ciphertext}
+}
 
 // scanLog calls do with the entries of the log from a sequence number on, until do returns
 // false or the log ends. It leaves out entries that come meanwhile, and fails if the store

@@ -103,6 +103,7 @@ type Replica struct {
 	restarted chan struct{}
 	wakeSet   chan struct{} // holds a signal when wakeAt was set
 	recent    recent
+	bodies    bodyCache
 	quietTime time.Duration // see quietTime
 
 	plugin  string
