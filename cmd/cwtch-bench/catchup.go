@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,13 +21,21 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
 )
 
-const catchUpGroup = "an empty peer over a private Tor network"
+const (
+	catchUpGroup = "an empty peer over a private Tor network"
+	// lineRate is the bandwidth of the Tors at both ends where the processors are to be faster
+	// than the line. Without it, they are what limits a Tor network on one machine.
+	lineRate = "3 MBytes"
+)
 
 func catchUpRows(p plan) group {
 	return group{catchUpGroup, []*row{
 		{Name: "catchup.plain", Text: "a plain stream of as many bytes", Unit: "MB/s"},
 		{Name: "catchup.rate", Text: fmt.Sprintf("%d envelopes, bytes of envelopes", p.CatchUp), Unit: "MB/s"},
 		{Name: "catchup.ratio", Text: "envelopes / plain stream", Unit: "×", Target: atLeast(0.8)},
+		{Name: "catchup.line.plain", Text: "a plain stream, each Tor with a line of " + lineRate, Unit: "MB/s"},
+		{Name: "catchup.line.rate", Text: "envelopes", Unit: "MB/s"},
+		{Name: "catchup.line.ratio", Text: "envelopes / plain stream", Unit: "×", Target: atLeast(0.8)},
 	}}
 }
 
@@ -46,16 +53,28 @@ func (b *bench) measureCatchUp(ctx context.Context) error {
 	}
 	defer os.RemoveAll(filepath.Join(b.dir, "tornet"))
 	defer network.Close() //nolint:errcheck // nothing is measured any more
-	full, err := b.prepareTorHome(ctx, network, "full", b.plan.CatchUp)
+	full, err := b.prepareHome(ctx, "full", b.plan.CatchUp, bornNow)
+	if err == nil {
+		err = network.Seed(full.dataDir())
+	}
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(full.dir)
+	torrc := network.ClientTorrc()
+	if err := b.compareCatchUp(ctx, "catchup", network, full, torrc); err != nil {
+		return err
+	}
+	return b.compareCatchUp(ctx, "catchup.line", network, full, append(torrc, "BandwidthRate "+lineRate, "BandwidthBurst "+lineRate))
+}
+
+// compareCatchUp has a stream and an empty relay take turns, over Tors with such a configuration.
+func (b *bench) compareCatchUp(ctx context.Context, name string, network *tornet.Network, full *relayHome, torrc []string) error {
 	size := b.plan.CatchUp * (ciphertextSize(b.plan.Size) + signatureSize)
 	var plain, caught time.Duration
-	for turn := range 4 {
-		if turn == 0 || turn == 3 {
-			took, err := b.timePlainStream(ctx, network, size)
+	for _, stream := range []bool{true, false, false, true} {
+		if stream {
+			took, err := b.timePlainStream(ctx, network, torrc, size)
 			if err != nil {
 				return fmt.Errorf("plain stream: %w", err)
 			}
@@ -63,41 +82,40 @@ func (b *bench) measureCatchUp(ctx context.Context) error {
 			plain += took
 			continue
 		}
-		took, err := b.timeCatchUp(ctx, network, full)
+		took, err := b.timeCatchUp(ctx, network, torrc, full)
 		if err != nil {
 			return fmt.Errorf("catch up: %w", err)
 		}
 		b.printf("    the empty peer took %.1f s", took.Seconds())
 		caught += took
 	}
-	b.sheet.setFigure("catchup.plain", float64(2*size)/plain.Seconds()/1e6)
-	b.sheet.setFigure("catchup.rate", float64(2*size)/caught.Seconds()/1e6)
-	b.sheet.setFigure("catchup.ratio", plain.Seconds()/caught.Seconds())
+	b.sheet.setFigure(name+".plain", float64(2*size)/plain.Seconds()/1e6)
+	b.sheet.setFigure(name+".rate", float64(2*size)/caught.Seconds()/1e6)
+	b.sheet.setFigure(name+".ratio", plain.Seconds()/caught.Seconds())
 	return nil
 }
 
-// prepareTorHome makes a directory for a relay with a Tor of its own.
-func (b *bench) prepareTorHome(ctx context.Context, network *tornet.Network, name string, n int) (*relayHome, error) {
-	s, err := b.prepareHome(ctx, name, n, bornNow)
-	if err != nil {
-		return nil, err
-	}
+// torBlock returns the block of a configuration for a Tor of the relay's own.
+func torBlock(torrc []string) string {
 	var lines strings.Builder
-	for _, line := range network.ClientTorrc() {
+	for _, line := range torrc {
 		fmt.Fprintf(&lines, "    %s,\n", strconv.Quote(line))
 	}
-	s.network = "network \"tor\" {\n  torrc = [\n" + lines.String() + "  ]\n}"
-	return s, network.Seed(s.dataDir())
+	return "network \"tor\" {\n  torrc = [\n" + lines.String() + "  ]\n}"
 }
 
 // timeCatchUp returns how long an empty relay takes from when its link to a full one is up until
 // it has stored everything.
-func (b *bench) timeCatchUp(ctx context.Context, network *tornet.Network, full *relayHome) (time.Duration, error) {
-	empty, err := b.prepareTorHome(ctx, network, "empty", 0)
+func (b *bench) timeCatchUp(ctx context.Context, network *tornet.Network, torrc []string, full *relayHome) (time.Duration, error) {
+	empty, err := b.prepareHome(ctx, "empty", 0, bornNow)
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(empty.dir)
+	if err := network.Seed(empty.dataDir()); err != nil {
+		return 0, err
+	}
+	full.network, empty.network = torBlock(torrc), torBlock(torrc)
 	full.used, empty.used = peerBlocks(empty), peerBlocks(full)
 	from, err := b.startRelay(ctx, full)
 	if err != nil {
@@ -125,7 +143,7 @@ func (b *bench) timeCatchUp(ctx context.Context, network *tornet.Network, full *
 
 // timePlainStream returns how long the client of an onion service takes to read so many bytes
 // from when it is connected.
-func (b *bench) timePlainStream(ctx context.Context, network *tornet.Network, size int) (time.Duration, error) {
+func (b *bench) timePlainStream(ctx context.Context, network *tornet.Network, torrc []string, size int) (time.Duration, error) {
 	var ends [2]*onion.Tor
 	for i, name := range []string{"service", "client"} {
 		dir := filepath.Join(b.dir, name)
@@ -134,10 +152,10 @@ func (b *bench) timePlainStream(ctx context.Context, network *tornet.Network, si
 			return 0, err
 		}
 		var err error
-		if ends[i], err = onion.StartTor(ctx, onion.TorConfig{DataDir: dir, Torrc: network.ClientTorrc()}); err != nil {
+		if ends[i], err = onion.StartTor(ctx, onion.TorConfig{DataDir: dir, Torrc: torrc}); err != nil {
 			return 0, err
 		}
-		defer ends[i].Close() //nolint:errcheck // nothing is measured any more
+		defer ends[i].Close()
 	}
 	key := identity.NewKey()
 	listener, err := ends[0].Listen(ctx, key, client.Port)
@@ -145,15 +163,8 @@ func (b *bench) timePlainStream(ctx context.Context, network *tornet.Network, si
 		return 0, err
 	}
 	defer listener.Close()
-	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			return // the listener was closed
-		}
-		io.CopyN(bufio.NewWriterSize(conn, 32<<10), rand.Reader, int64(size)+32<<10) //nolint:errcheck // the reader notices
-		conn.Close()
-	}()
-	conn, err := dialPublished(ctx, ends[1], key.Onion())
+	go serveStream(listener)
+	conn, err := b.dialPublished(ctx, ends[1], key.Onion())
 	if err != nil {
 		return 0, err
 	}
@@ -164,9 +175,23 @@ func (b *bench) timePlainStream(ctx context.Context, network *tornet.Network, si
 	return time.Since(begun), err
 }
 
+// serveStream sends random bytes to whoever connects, until the listener is closed.
+func serveStream(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			io.Copy(conn, mathrand.NewChaCha8([32]byte{})) //nolint:errcheck // ends with the connection
+			conn.Close()
+		}()
+	}
+}
+
 // dialPublished dials a service until its descriptor is found: the directories get it one after
 // the other.
-func dialPublished(ctx context.Context, tor *onion.Tor, service identity.Onion) (net.Conn, error) {
+func (b *bench) dialPublished(ctx context.Context, tor *onion.Tor, service identity.Onion) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, peersTimeout)
 	defer cancel()
 	for {
@@ -174,6 +199,7 @@ func dialPublished(ctx context.Context, tor *onion.Tor, service identity.Onion) 
 		if err == nil {
 			return conn, nil
 		}
+		b.printf("    dial again: %v", err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
