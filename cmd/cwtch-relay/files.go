@@ -82,6 +82,9 @@ func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error 
 	names := make([]string, len(cfg.Servers))
 	for i, s := range cfg.Servers {
 		names[i] = s.Name
+		if err := manager.CheckPeers(cfg.DataDir, manager.ServerConfig{Name: s.Name, Dir: s.Dir, Peers: peerConfigs(s.Peers)}); err != nil {
+			return configFault{err}
+		}
 	}
 	if f.JSON {
 		return command.PrintJSON(stdout, map[string]any{"config": f.config, "valid": true, "servers": names})

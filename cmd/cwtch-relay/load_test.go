@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -65,6 +68,41 @@ plugin "storage" "diary" {
 		if status != command.ExitConfig || !strings.HasPrefix(stderr.String(), c.want) || stdout.Len() > 0 {
 			t.Errorf("%s: status %d\n%s%s", name, status, &stdout, &stderr)
 		}
+	}
+}
+
+// TestValidateKnowsTheServerItself: a server cannot be its own peer, which shows as soon as it
+// has keys.
+func TestValidateKnowsTheServerItself(t *testing.T) {
+	onion := string(identity.NewKey().Onion())
+	text := func(onion string) string {
+		return network + "server \"main\" {\n  peersync \"mesh\" {}\n  peer \"bob\" {\n    onion = \"" + onion + ".onion\"\n  }\n}\n"
+	}
+	path := writeConfig(t, text(onion))
+	run := func(command string) (status int, stdout, stderr string) {
+		var out, errors bytes.Buffer
+		status = runCommand(t.Context(), []string{command, "-config", path, "-json"}, &out, &errors)
+		return status, out.String(), errors.String()
+	}
+	if status, _, stderr := run("validate"); status != 0 {
+		t.Fatalf("before there are keys: status %d\n%s", status, stderr)
+	}
+	if _, err := os.Lstat("data"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("validate has made keys: %v", err)
+	}
+	var own startedServer
+	if _, stdout, stderr := run("bundle"); json.Unmarshal([]byte(stdout), &own) != nil {
+		t.Fatal(stderr)
+	}
+	if status, _, stderr := run("validate"); status != 0 {
+		t.Fatalf("another server: status %d\n%s", status, stderr)
+	}
+	if err := os.WriteFile(path, []byte(text(string(own.Board))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr := run("validate")
+	if want := `server main: peer "bob" (server.hcl:4,3) has the address of this server itself`; status != command.ExitConfig || !strings.Contains(stderr, want) {
+		t.Errorf("the server itself: status %d\n%s", status, stderr)
 	}
 }
 

@@ -38,7 +38,7 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 		Explain:   l.explainError,
 	}
 	for _, s := range l.Servers {
-		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention, Roaming: s.Roaming}
+		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention, Roaming: s.Roaming, Peers: peerConfigs(s.Peers)}
 		for use := range s.Plugins() {
 			pc, err := l.pluginConfig(use)
 			if err != nil {
@@ -49,9 +49,6 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 			} else {
 				sc.Others = append(sc.Others, pc)
 			}
-		}
-		for _, p := range s.Peers {
-			sc.Peers = append(sc.Peers, peerConfig(p))
 		}
 		m.Servers = append(m.Servers, sc)
 	}
@@ -80,6 +77,13 @@ func (l *loadedConfig) pluginConfig(use *config.PluginUse) (manager.PluginConfig
 	// Strangers may be why it ends, and no operator may be at hand.
 	c.RetryForever = p.Kind == plugin.KindStorage && p.IsBuiltIn()
 	return c, nil
+}
+
+func peerConfigs(peers []config.Peer) (list []manager.PeerConfig) {
+	for _, p := range peers {
+		list = append(list, peerConfig(p))
+	}
+	return list
 }
 
 func peerConfig(p config.Peer) manager.PeerConfig {

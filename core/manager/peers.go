@@ -18,14 +18,33 @@ func peersFile(dir string) string { return filepath.Join(dir, "peers.json") }
 // hoursFile is where the board of a server keeps its table of hours.
 func hoursFile(dir string) string { return filepath.Join(dir, "hours.json") }
 
-// checkPeers finds what is wrong with peers that the configuration alone cannot tell.
+// CheckPeers finds what is wrong with the peers of a server that the configuration alone cannot
+// tell. It needs no keys: the address of a server that was started before, or whose bundle was
+// printed, is in its record. Without a record that this user can read, it checks less.
+func CheckPeers(dataDir string, s ServerConfig) error {
+	var own identity.Onion
+	if record, err := loadRecord(dataDir, s.Dir); err == nil {
+		own = record.board
+	}
+	return checkPeersOf(s.Name, own, s.Peers)
+}
+
+// checkPeers is CheckPeers for a server that has its keys, unless it has no peers.
 func (s *server) checkPeers(peers []PeerConfig) error {
+	if len(peers) == 0 {
+		return nil
+	}
+	return checkPeersOf(s.name, s.keys.Board.Onion(), peers)
+}
+
+// checkPeersOf checks the peers of a server with the address own, which may be empty.
+func checkPeersOf(server string, own identity.Onion, peers []PeerConfig) error {
 	for _, p := range peers {
 		if _, err := identity.ParseOnion(string(p.Onion)); err != nil {
-			return fmt.Errorf("server %s: peer %q (%s): %w: ask its operator for the address of the board", s.name, p.Name, p.Where, err)
+			return fmt.Errorf("server %s: peer %q (%s): %w: ask its operator for the address of the board", server, p.Name, p.Where, err)
 		}
-		if p.Onion == s.keys.Board.Onion() {
-			return fmt.Errorf("server %s: peer %q (%s) has the address of this server itself: write that of the board at the other relay, which lists %s.onion in turn", s.name, p.Name, p.Where, p.Onion)
+		if p.Onion == own {
+			return fmt.Errorf("server %s: peer %q (%s) has the address of this server itself: write that of the board at the other relay, which lists %s.onion in turn", server, p.Name, p.Where, p.Onion)
 		}
 	}
 	return nil
