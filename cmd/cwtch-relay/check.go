@@ -157,8 +157,16 @@ func linkFindings(links []replica.LinkStatus, now time.Time) (all []finding) {
 		case l.State != "up" && l.State != "paused" && l.Since != nil && now.Sub(*l.Since) > maxUnlinked:
 			all = append(all, finding{warning, "no link to peer " + l.Name + " since " + l.Since.Format(dateLayout), l.Reason})
 		}
+		if isWrongClock(l) {
+			all = append(all, finding{warning, "peer " + l.Name + ": " + describeWrongClock(l.Name, l.ClockAhead), ""})
+		}
 	}
 	return all
+}
+
+// isWrongClock reports whether the clock of a peer is too far from ours, as far as it is known.
+func isWrongClock(l replica.LinkStatus) bool {
+	return l.State != "paused" && max(l.ClockAhead, -l.ClockAhead) > wrongClock
 }
 
 // retentionFindings returns what keeps a server from removing old envelopes.

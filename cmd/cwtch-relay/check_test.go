@@ -94,6 +94,12 @@ func TestFindings(t *testing.T) {
 		{"a peer breaks the protocol", func(st *manager.Status) {
 			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{Name: "eve", State: "refused", Reason: "it breaks the protocol"})}
 		}, warning, "peer eve is refused: it breaks the protocol"},
+		{"the clock of a peer is three hours behind", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{Name: "alice", State: "up", ClockAhead: -3 * 3600})}
+		}, warning, "server server00: peer alice: its clock is 180 minutes behind ours: compare both with another one, and have the wrong one set; \"peer sync alice\" then measures anew"},
+		{"clocks of peers are an hour ahead, or of no account", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{State: "up", ClockAhead: 3600}, replica.LinkStatus{State: "paused", ClockAhead: 86400})}
+		}, ok, ""},
 		{"tor is away", func(st *manager.Status) { st.Network.State, st.Network.Summary = onion.Backoff, "tor has ended" }, critical, "tor is backoff, so nobody can reach the servers: tor has ended"},
 		{"tor is on its way for a day", func(st *manager.Status) { st.Network.State = onion.Bootstrapping }, critical, "tor is bootstrapping"},
 		{"tor is on its way at first", func(st *manager.Status) { young(st); st.Network.State = onion.Bootstrapping }, warning, "tor is bootstrapping"},

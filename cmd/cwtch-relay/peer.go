@@ -195,7 +195,10 @@ func writePeerTable(out io.Writer, s serverPeers, running bool, now time.Time) e
 		if p.Reason != "" && p.State != "up" {
 			notes = append(notes, p.Reason)
 		}
-		if p.ClockAhead > maxClockAhead || p.ClockAhead < -maxClockAhead {
+		switch {
+		case isWrongClock(p.LinkStatus):
+			notes = append(notes, "WARNING: "+describeWrongClock(p.Name, p.ClockAhead))
+		case p.ClockAhead > maxClockAhead || p.ClockAhead < -maxClockAhead:
 			notes = append(notes, describeClock(p.ClockAhead))
 		}
 		if len(notes) > 0 {

@@ -33,11 +33,13 @@ func TestWritePeers(t *testing.T) {
 	up.Since, up.NextDial = &hourAgo, nil
 	up.BytesIn, up.EnvelopesIn, up.BytesOut, up.EnvelopesOut, up.Stored, up.QuotaEnvelopes, up.QuotaBytes = 2048, 3, 10, 1, 2, 30, 400
 	up.ClockAhead = 3600
+	mallory := link("mallory", "refused", "it lies")
+	mallory.ClockAhead = 2 * 86400
 	s := manager.ServerStatus{Name: "main", Others: []manager.PluginStatus{{Status: supervise.Status{Kind: plugin.KindPeerSync, State: supervise.Ready}, Replication: &replica.Status{
 		Report: peersync.Report{Summary: "5 peers", Peers: []peersync.PeerReport{{Peer: 5, Summary: "in step", Lacks: 4, Missing: 7}}},
 		NoKeys: "the keys are being read",
 		Links: []replica.LinkStatus{
-			up, link("bo", "down", "it was not reached"), link("mallory", "refused", "it lies"), link("eve", "paused", ""), link("frankk", "connecting", ""),
+			up, link("bo", "down", "it was not reached"), mallory, link("eve", "paused", ""), link("frankk", "connecting", ""),
 		},
 	}}}}
 	failed := manager.ServerStatus{Name: "cellar", Others: []manager.PluginStatus{{Status: supervise.Status{
@@ -57,7 +59,7 @@ func TestWritePeers(t *testing.T) {
   frankk   replica  connecting                  ?         ?        0 B, 0      0 B, 0   0 % of the hour  0
   alice: in step; its clock is 60 minutes ahead of ours: compare both with another one
   bo: it was not reached
-  mallory: it lies
+  mallory: it lies; WARNING: its clock is 2880 minutes ahead of ours: compare both with another one, and have the wrong one set; "peer sync mallory" then measures anew. Until then both relays go by the earlier time of a message, so messages go sooner, and beyond a day each comparison finds differences that are none
 
 server attic has no peers; add one with: cwtch-relay peer add NAME ONION -server attic -config server.hcl
 

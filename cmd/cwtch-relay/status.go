@@ -11,6 +11,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/exchange"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
@@ -353,6 +354,10 @@ func writeLink(w io.Writer, l replica.LinkStatus) {
 // look at them.
 const maxClockAhead = 15 * 60
 
+// wrongClock is by how many seconds they differ when that is worth a warning: a relay takes over
+// hours that are less ahead of its own clock.
+const wrongClock = int64(exchange.MaxAhead / time.Second)
+
 func writeSnapshots(w io.Writer, s metrics.Status) {
 	if s.Dropped == 0 && s.LastError == "" {
 		return
@@ -416,4 +421,11 @@ func describeClock(ahead int64) string {
 		ahead, side = -ahead, "behind"
 	}
 	return fmt.Sprintf("its clock is %d minutes %s ours: compare both with another one", ahead/60, side)
+}
+
+// describeWrongClock says what to do about the clock of a peer that is further from ours than
+// relays put up with.
+func describeWrongClock(name string, ahead int64) string {
+	return fmt.Sprintf("%s, and have the wrong one set; \"peer sync %s\" then measures anew. Until then both relays go by the earlier time of a message, so messages go sooner, and beyond a day each comparison finds differences that are none",
+		describeClock(ahead), name)
 }

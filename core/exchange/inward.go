@@ -9,8 +9,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
+// MaxAhead is how far a Born may be ahead of the own clock. Beyond that it becomes the present
+// hour, so clocks that differ by more give one envelope two hours.
+const MaxAhead = aheadHours * time.Hour
+
 const (
-	// aheadHours is how many hours a Born may be ahead of the own clock.
 	aheadHours = 2
 	// underWayLimit is how long a peer may take to send an envelope before another one is
 	// asked for it. Otherwise a peer that withholds it would keep it away.
