@@ -203,6 +203,9 @@ func otherFindings(p manager.PluginStatus) (all []finding) {
 		if p.Replication != nil && p.Replication.Trouble != "" {
 			all = append(all, finding{warning, fmt.Sprintf("%s %s gets no events now", p.Kind, p.Instance), p.Replication.Trouble})
 		}
+		if p.Replication != nil && p.Replication.Crowded != "" {
+			all = append(all, finding{warning, fmt.Sprintf("%s %s takes nothing from peers now", p.Kind, p.Instance), p.Replication.Crowded})
+		}
 		if p.Replication != nil && p.Replication.NoKeys != "" {
 			all = append(all, finding{warning, fmt.Sprintf("%s %s cannot compare boards now", p.Kind, p.Instance), p.Replication.NoKeys})
 		}

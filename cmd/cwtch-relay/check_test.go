@@ -83,6 +83,9 @@ func TestFindings(t *testing.T) {
 		{"peer sync has no keys", func(st *manager.Status) {
 			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{NoKeys: "too many"}}}
 		}, warning, "peersync x cannot compare boards now: too many"},
+		{"peers wait for room", func(st *manager.Status) {
+			st.Servers[0].Others = []manager.PluginStatus{{Instance: "x", Status: supervise.Status{Kind: "peersync", State: supervise.Ready}, Replication: &replica.Status{Crowded: "the rest is for posts"}}}
+		}, warning, "peersync x takes nothing from peers now: the rest is for posts"},
 		{"a peer is away for two days", func(st *manager.Status) {
 			since := now.Add(-48 * time.Hour)
 			st.Servers[0].Others = []manager.PluginStatus{linked(replica.LinkStatus{Name: "alice", State: "down", Since: &since, Reason: "it does not answer"})}

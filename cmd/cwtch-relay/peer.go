@@ -33,6 +33,7 @@ type serverPeers struct {
 	Server  string       `json:"server"`
 	Summary string       `json:"summary,omitempty"` // of the plugin
 	Problem string       `json:"problem,omitempty"` // why boards are not compared now
+	Crowded string       `json:"crowded,omitempty"` // why nothing is taken from peers now
 	Peers   []listedPeer `json:"peers"`
 }
 
@@ -87,7 +88,7 @@ func runningPeers(s manager.ServerStatus) serverPeers {
 		if r == nil {
 			continue
 		}
-		p.Summary = r.Summary
+		p.Summary, p.Crowded = r.Summary, r.Crowded
 		for _, l := range r.Links {
 			row := listedPeer{LinkStatus: l}
 			if i := slices.IndexFunc(r.Peers, func(x peersync.PeerReport) bool { return x.Peer == l.Number }); i >= 0 {
@@ -155,6 +156,9 @@ func writePeers(out io.Writer, path string, list peerList, now time.Time) error 
 		fmt.Fprintln(out)
 		if s.Problem != "" {
 			fmt.Fprintf(out, "  it does not compare boards now: %s\n", s.Problem)
+		}
+		if s.Crowded != "" {
+			fmt.Fprintf(out, "  it takes nothing from peers now: %s\n", s.Crowded)
 		}
 		if len(s.Peers) == 0 {
 			continue

@@ -37,7 +37,7 @@ func TestWritePeers(t *testing.T) {
 	mallory.ClockAhead = 2 * 86400
 	s := manager.ServerStatus{Name: "main", Others: []manager.PluginStatus{{Status: supervise.Status{Kind: plugin.KindPeerSync, State: supervise.Ready}, Replication: &replica.Status{
 		Report: peersync.Report{Summary: "5 peers", Peers: []peersync.PeerReport{{Peer: 5, Summary: "in step", Lacks: 4, Missing: 7}}},
-		NoKeys: "the keys are being read",
+		NoKeys: "the keys are being read", Crowded: "the rest is for posts",
 		Links: []replica.LinkStatus{
 			up, link("bo", "down", "it was not reached"), mallory, link("eve", "paused", ""), link("frankk", "connecting", ""),
 		},
@@ -51,6 +51,7 @@ func TestWritePeers(t *testing.T) {
 	}
 	want := `server main: 5 peers
   it does not compare boards now: the keys are being read
+  it takes nothing from peers now: the rest is for posts
   PEER     ROLE     STATE                       IT LACKS  WE LACK  RECEIVED    SENT     QUOTA USED       ONLY IT HAD
   alice    replica  up for 1h00m                4         7        2.0 KiB, 3  10 B, 1  40 % of the day  2
   bo       replica  waiting until 12:00:05 UTC  ?         ?        0 B, 0      0 B, 0   0 % of the hour  0

@@ -163,6 +163,7 @@ type Board struct {
 	failure     atomic.Pointer[error] // why the board refuses to serve; set once
 	lastRefusal atomic.Pointer[error] // why the last batch was refused; nil if it was not
 	noRoom      atomic.Pointer[error] // why no post is taken now; nil if posts are
+	crowded     atomic.Pointer[error] // why nothing is taken from peers now; nil, or nil in it, if it is
 
 	followMu  sync.Mutex // held while followers are exchanged
 	followers atomic.Pointer[[]*func(Change)]

@@ -38,6 +38,18 @@ func (b *Board) SetNoRoom(reason error) {
 	b.noRoom.Store(&reason)
 }
 
+// SetCrowded makes [Board.Crowded] return a reason, or nil.
+func (b *Board) SetCrowded(reason error) { b.crowded.Store(&reason) }
+
+// Crowded returns why nothing should be taken from peers now, or nil. Posts go on, and so does
+// [Board.Replicate]: whoever calls it asks its peers to wait.
+func (b *Board) Crowded() error {
+	if err := b.crowded.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // NoRoom returns why no post is taken now, or nil if posts are.
 func (b *Board) NoRoom() error {
 	if err := b.noRoom.Load(); err != nil {

@@ -203,9 +203,9 @@ func (m *Manager) startKeeper(s *server, store storage.Store, b *board.Board, ol
 		Store: store, Limits: s.retention, Dir: s.dir, Old: old, Compacting: &m.compacting, Now: m.cfg.now, Logger: log,
 		Grown:     func() (envelopes, bytes uint64) { return b.Counts.Stored.Load(), b.Counts.Bytes.Load() },
 		FloorRose: b.FloorRose,
-		Refuse:    b.SetNoRoom,
-		Open:      func() bool { return m.network.Status().State == onion.Ready },
-		Disk:      func() (retention.Disk, error) { return retention.ReadDisk(dir) },
+		Refuse:    b.SetNoRoom, RefusePeers: b.SetCrowded,
+		Open: func() bool { return m.network.Status().State == onion.Ready },
+		Disk: func() (retention.Disk, error) { return retention.ReadDisk(dir) },
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 type Board interface {
 	Err() error
 	NoRoom() error
+	Crowded() error
 	End() board.Position
 	Follow(func(board.Change)) (stop func())
 	// Replicate is [board.Board.Replicate].

@@ -323,20 +323,46 @@ func TestReplicasConverge(t *testing.T) {
 	}
 }
 
+// awaitRefusal posts at a node until its peer has no room for that.
+func awaitRefusal(t *testing.T, x *node, nodes []*node) {
+	t.Helper()
+	awaitUp(t, nodes...)
+	posted := 0
+	await(t, "the refusal", func() bool { // the replica looks every second
+		postEnvelope(t, x.board, posted)
+		posted++
+		return x.feeder.overQuota.Load() > 0
+	})
+}
+
 // TestBoardWithoutRoomSaysSo: the peer is told not to send, instead of being charged for nothing.
 func TestBoardWithoutRoomSaysSo(t *testing.T) {
 	_, nodes := newCluster(t, 2)
 	x, y := nodes[0], nodes[1]
 	x.board.SetNoRoom(errors.New("the disk is full"))
-	awaitUp(t, nodes...)
-	posted := 0
-	await(t, "the refusal", func() bool { // the replica looks every second
-		postEnvelope(t, y.board, posted)
-		posted++
-		return y.feeder.overQuota.Load() > 0
-	})
+	awaitRefusal(t, y, nodes)
 	if x.count() > 0 {
 		t.Errorf("%d envelopes are stored", x.count())
+	}
+}
+
+// TestCrowdedBoardTakesPostsOnly: the peer is told not to send, and own posts go on.
+func TestCrowdedBoardTakesPostsOnly(t *testing.T) {
+	_, nodes := newCluster(t, 2)
+	x, y := nodes[0], nodes[1]
+	x.board.SetCrowded(errors.New("three quarters are taken"))
+	awaitRefusal(t, y, nodes)
+	if got := x.Status().Crowded; got != "three quarters are taken" {
+		t.Errorf("the status says %q", got)
+	}
+	before := x.count()
+	postEnvelope(t, x.board, 1<<20)
+	if got := x.count(); got != before+1 {
+		t.Errorf("%d envelopes are stored, want %d and one post", got, before)
+	}
+	x.board.SetCrowded(nil)
+	if got := x.Status().Crowded; got != "" {
+		t.Errorf("the status says %q", got)
 	}
 }
 

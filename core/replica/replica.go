@@ -125,6 +125,7 @@ type Status struct {
 	peersync.Report        // the plugin's last one
 	Trouble         string `json:"trouble,omitempty"` // why the plugin gets no events now
 	NoKeys          string `json:"no_keys,omitempty"` // why it cannot compare boards now
+	Crowded         string `json:"crowded,omitempty"` // why nothing is taken from peers now, while posts are
 	// Links are the links to the peers that are configured, in the order of the file.
 	Links []LinkStatus `json:"links,omitempty"`
 }
@@ -192,10 +193,16 @@ func (r *Replica) takeWake(end time.Time) (at time.Time, asked bool) {
 // Status returns how the replication goes.
 func (r *Replica) Status() Status {
 	links := r.linkStatuses()
+	crowded := ""
+	if b, err := r.board(); err == nil && len(links) > 0 {
+		if reason := b.Crowded(); reason != nil {
+			crowded = reason.Error()
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
-	s.Links = links
+	s.Links, s.Crowded = links, crowded
 	return s
 }
 

@@ -55,7 +55,8 @@ func (b *testBoard) Err() error {
 	return nil
 }
 
-func (*testBoard) NoRoom() error { return nil }
+func (*testBoard) NoRoom() error  { return nil }
+func (*testBoard) Crowded() error { return nil }
 
 func (b *testBoard) End() board.Position {
 	if b.end != nil {

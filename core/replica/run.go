@@ -106,7 +106,7 @@ func (r *Replica) watchLog(ctx context.Context, state peersync.State) {
 	defer look.Stop()
 	for {
 		b, err := r.board()
-		r.setTaking(err == nil && b.Err() == nil && b.NoRoom() == nil)
+		r.setTaking(err == nil && b.Err() == nil && b.NoRoom() == nil && b.Crowded() == nil)
 		var changed <-chan struct{}
 		if err == nil {
 			end := b.End()

@@ -46,6 +46,9 @@ type Config struct {
 	FloorRose func()
 	// Refuse makes the board refuse posts for a reason, or take them again if it is nil.
 	Refuse func(reason error)
+	// RefusePeers makes the board take nothing from peers for a reason, or again if it is nil;
+	// posts go on.
+	RefusePeers func(reason error)
 	// Open reports whether the network is open, which it is not for long if the clock is
 	// wrong.
 	Open func() bool
@@ -86,10 +89,12 @@ type Keeper struct {
 	wholeAt   time.Time        // of the last look at all hours
 	grown     storage.HourSize // as Grown was at that look
 	left      storage.HourSize // as it was left
+	young     storage.HourSize // of that, what is younger than MinAge
 	step      int              // envelopes that the next step removes at the most
 	removing  bool
 	samples   []Disk // of the last day, one an hour, while there was room
 	full      error  // why the size refuses posts
+	crowded   Limit  // for which it takes nothing from peers
 	short     error  // why the disk does
 	refused   string // the reason that the board has
 	loggedErr time.Time
@@ -296,16 +301,22 @@ func (k *Keeper) logError(what string, err error) {
 func (k *Keeper) keep(ctx context.Context, r limits.Retention) error {
 	var grown storage.HourSize
 	grown.Count, grown.Bytes = k.cfg.Grown()
-	size := storage.HourSize{Count: k.left.Count + grown.Count - k.grown.Count, Bytes: k.left.Bytes + grown.Bytes - k.grown.Bytes}
+	size := k.addGrown(k.left, grown)
 	switch {
 	case errors.Is(k.trouble, storage.ErrCorrupt) && time.Since(k.triedAt) < wholeEvery: // it may cost as much again
 		return k.trouble
 	case time.Since(k.wholeAt) < wholeEvery && (k.full != nil || exceeded(r, size) == NoLimit):
 		k.noteSize(size)
+		k.noteCrowded(r, k.addGrown(k.young, grown))
 		return cmp.Or(k.followFloor(ctx), k.trouble)
 	}
 	k.triedAt, k.trouble = time.Now(), k.look(ctx, r, grown)
 	return k.trouble
+}
+
+// addGrown returns a size of the last look with what the board has stored since.
+func (k *Keeper) addGrown(size, grown storage.HourSize) storage.HourSize {
+	return storage.HourSize{Count: size.Count + grown.Count - k.grown.Count, Bytes: size.Bytes + grown.Bytes - k.grown.Bytes}
 }
 
 // look reads all hours of the store and raises its floor if they say so.
@@ -327,8 +338,9 @@ func (k *Keeper) look(ctx context.Context, r limits.Retention, grown storage.Hou
 	} else if k.wholeAt.IsZero() {
 		k.removing = true // what an earlier run may have left
 	}
-	k.wholeAt, k.grown, k.left = time.Now(), grown, d.Left
+	k.wholeAt, k.grown, k.left, k.young = time.Now(), grown, d.Left, d.Young
 	k.noteFull(r, d)
+	k.noteCrowded(r, d.Young)
 	k.noteStatus(r, d, hours)
 	return fell
 }
@@ -538,6 +550,20 @@ func (k *Keeper) noteFull(r limits.Retention, d Decision) {
 		k.full = fmt.Errorf("the server is full: it has %d envelopes with %d bytes, more than %s, and all of them are younger than min_age, %d days",
 			d.Left.Count, d.Left.Bytes, d.Over, int(r.MinAge.Hours()/24))
 	}
+}
+
+// noteCrowded notes whether nothing is taken from peers because of the size of the store.
+func (k *Keeper) noteCrowded(r limits.Retention, young storage.HourSize) {
+	limit := crowdedLimit(r, young, k.crowded != NoLimit)
+	if limit == k.crowded {
+		return
+	}
+	k.crowded = limit
+	if limit == NoLimit {
+		k.cfg.RefusePeers(nil)
+		return
+	}
+	k.cfg.RefusePeers(fmt.Errorf("what is younger than min_age takes more than three quarters of %s, and the rest is for posts: if a peer floods, pause it; to take more, raise %[1]s or lower min_age in the retention of the server", limit))
 }
 
 // tellBoard tells the board whether to refuse posts, and the log when that changes.

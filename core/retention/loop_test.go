@@ -45,6 +45,7 @@ type keeperTest struct {
 	mu      sync.Mutex
 	grown   storage.HourSize
 	refused error
+	crowded error
 	floors  int // how often the floor rose
 	disk    Disk
 	open    bool
@@ -71,6 +72,11 @@ func newKeeperTest(t *testing.T, p limits.Retention) *keeperTest {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			k.refused = reason
+		},
+		RefusePeers: func(reason error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.crowded = reason
 		},
 		Open: func() bool {
 			k.mu.Lock()
@@ -214,6 +220,46 @@ func TestKeeperRefusesPostsWhenAllIsYoung(t *testing.T) {
 			t.Errorf("%q, and %d envelopes", r, k.info().Count)
 		}
 	})
+}
+
+// TestFloodByAPeerLeavesRoomForPosts: a peer that brings as much as it is let, with hours of its
+// choice, keeps no post out, and pushes out nothing that is younger than min_age.
+func TestFloodByAPeerLeavesRoomForPosts(t *testing.T) {
+	for name, ago := range map[string]time.Duration{"new envelopes": 0, "old envelopes": day, "hours to come": -2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeperTest(t, limits.Retention{MaxCount: 10_000, MinAge: 3 * day})
+				keeper := k.start()
+				taken, waits := 0, 0
+				for hour := range 12 * 24 {
+					if k.isCrowded() {
+						waits++
+					} else {
+						k.post(200, ago)
+						taken += 200
+					}
+					k.post(24, 0) // 1 728 in three days, of the quarter that is left
+					sleep(time.Hour)
+					if r := k.reason(); r != "" {
+						t.Fatalf("after %d hours posts are refused: %s", hour, r)
+					}
+				}
+				st := keeper.Status()
+				if st.Envelopes > 10_000 || st.Floor != nil && time.Since(*st.Floor) < 3*day {
+					t.Errorf("status: %+v", st)
+				}
+				if taken < 10_000 || waits == 0 {
+					t.Errorf("%d were taken, and it waited for %d hours: that is no flood", taken, waits)
+				}
+			})
+		})
+	}
+}
+
+func (k *keeperTest) isCrowded() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.crowded != nil
 }
 
 func TestKeeperFollowsAnotherRetention(t *testing.T) {

@@ -20,6 +20,11 @@
 // refuses posts until it is, and the status says why. Hours in the future count as young:
 // they are the last to go.
 //
+// Peers bring envelopes outside of the budget for posts. They must not be able to have posts
+// refused, so the last quarter of a limit on size is for posts alone: while what is younger than
+// MinAge takes more than three quarters, nothing is taken from peers. Nothing is lost by that, it
+// comes later.
+//
 // # Time
 //
 // A clock that jumps deletes nothing by itself. Ages are measured from the [Clock],
@@ -65,6 +70,8 @@ type Decision struct {
 	// Newest is the newest hour that goes; 0 if none does.
 	Newest storage.Hour
 	Over   Limit // that cannot be kept, because everything left is younger than MinAge
+	// Young is what of Left is younger than MinAge.
+	Young storage.HourSize
 }
 
 // Limit names a limit of a retention.
@@ -105,6 +112,11 @@ func Decide(r limits.Retention, hours []storage.HourSize, floor, now storage.Hou
 	if len(rest) > 0 {
 		d.Left.Hour = rest[0].Hour
 	}
+	for _, h := range rest {
+		if h.Hour >= spared {
+			d.Young.Count, d.Young.Bytes = d.Young.Count+h.Count, d.Young.Bytes+h.Bytes
+		}
+	}
 	d.Over = exceeded(r, d.Left)
 	return d
 }
@@ -118,6 +130,16 @@ func exceeded(r limits.Retention, size storage.HourSize) Limit {
 		return MaxCount
 	}
 	return NoLimit
+}
+
+// crowdedLimit returns a limit on size of which young envelopes take more than peers may fill. Once
+// they did, they have to take a tenth less until they no longer do: every hour, some become old.
+func crowdedLimit(r limits.Retention, young storage.HourSize, was bool) Limit {
+	most := limits.Retention{MaxBytes: r.MaxBytes / 4 * 3, MaxCount: r.MaxCount / 4 * 3}
+	if was {
+		most.MaxBytes, most.MaxCount = most.MaxBytes/10*9, most.MaxCount/10*9
+	}
+	return exceeded(most, young)
 }
 
 // fits reports whether size is what a limit on size leaves once it was exceeded.
