@@ -37,7 +37,9 @@ func Decode(body hcl.Body, s plugin.Schema, ctx *hcl.EvalContext, others ...hcl.
 		reader = strict{native, others}
 	}
 	value, diags := hcldec.Decode(reader, specOf(s), ctx)
-	content, _, more := body.PartialContent(&hcl.BodySchema{Blocks: others})
+	known := &hcl.BodySchema{Blocks: others}
+	content, _, more := body.PartialContent(known)
+	explainLabels(more, known)
 	return value, content.Blocks, append(diags, more...)
 }
 

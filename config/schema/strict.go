@@ -27,10 +27,31 @@ func (b strict) Content(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Diagnostic
 // returns are strict in turn.
 func (b strict) PartialContent(known *hcl.BodySchema) (*hcl.BodyContent, hcl.Body, hcl.Diagnostics) {
 	content, rest, diags := b.Body.PartialContent(known)
+	explainLabels(diags, known)
 	for _, block := range content.Blocks {
 		block.Body = strict{Body: block.Body.(*hclsyntax.Body)}
 	}
 	return content, rest, diags
+}
+
+// explainLabels shows how to write a block that has too few names behind its kind, or too many.
+// hcl counts "labels", a word that nobody has read before.
+func explainLabels(diags hcl.Diagnostics, known *hcl.BodySchema) {
+	for _, d := range diags {
+		if !strings.HasPrefix(d.Detail, "All ") && !strings.HasPrefix(d.Detail, "Only ") && !strings.HasPrefix(d.Detail, "No labels ") {
+			continue
+		}
+		for _, block := range known.Blocks {
+			if !strings.HasSuffix(d.Summary, " for "+block.Type) {
+				continue
+			}
+			form := block.Type
+			for _, label := range block.LabelNames {
+				form += fmt.Sprintf(" %q", strings.ToUpper(label))
+			}
+			d.Detail = fmt.Sprintf("Write it as: %s { … }.", form)
+		}
+	}
 }
 
 func (b strict) unknownNames(known *hcl.BodySchema) (diags hcl.Diagnostics) {

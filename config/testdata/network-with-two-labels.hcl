@@ -4,4 +4,4 @@ server "main" {}
 error: extraneous label for network
   on server.hcl line 1, column 15, in network "tor" "two":
   1: network "tor" "two" {}
-  hint: Only 1 labels (kind) are expected for network blocks.
+  hint: Write it as: network "KIND" { … }.

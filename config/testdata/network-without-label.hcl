@@ -4,4 +4,4 @@ server "main" {}
 error: missing kind for network
   on server.hcl line 1, column 9, in network:
   1: network {}
-  hint: All network blocks must have 1 labels (kind).
+  hint: Write it as: network "KIND" { … }.

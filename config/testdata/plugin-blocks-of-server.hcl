@@ -23,7 +23,7 @@ error: unknown block "stat"
 error: missing name for stats
   on server.hcl line 5, column 9, in server "main", stats:
   5:   stats {}
-  hint: All stats blocks must have 1 labels (name).
+  hint: Write it as: stats "NAME" { … }.
 
 error: second storage block
   on server.hcl line 7, column 3, in server "main", storage "bolt":

@@ -7,4 +7,4 @@ plugin "storage" {
 error: missing name for plugin
   on server.hcl line 3, column 18, in plugin "storage":
   3: plugin "storage" {
-  hint: All plugin blocks must have 2 labels (kind, name).
+  hint: Write it as: plugin "KIND" "NAME" { … }.

@@ -4,4 +4,4 @@ server {}
 error: missing name for server
   on server.hcl line 2, column 8, in server:
   2: server {}
-  hint: All server blocks must have 1 labels (name).
+  hint: Write it as: server "NAME" { … }.

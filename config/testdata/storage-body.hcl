@@ -61,7 +61,7 @@ error: unknown option "name"
 error: missing name for peer
   on server.hcl line 14, column 10, in server "main", storage "bolt", peer:
   14:     peer {}
-  hint: All peer blocks must have 1 labels (name).
+  hint: Write it as: peer "NAME" { … }.
 
 error: mode must be one of "read", "write"
   on server.hcl line 15, column 27, in server "main", storage "bolt", peer "alice":
