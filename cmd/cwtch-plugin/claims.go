@@ -23,6 +23,7 @@ func parseClaims(text string, kind plugin.Kind) (claims []string, err error) {
 		return nil, command.UsageError{Text: fmt.Sprintf("-claim is for peersync plugins; a %s plugin has nothing to claim", kind)}
 	}
 	for claim := range strings.SplitSeq(text, ",") {
+		claim = strings.TrimSpace(claim)
 		if !slices.Contains(possibleClaims, claim) {
 			return nil, command.UsageError{Text: fmt.Sprintf("-claim: unknown claim %q; possible are %s", claim, strings.Join(possibleClaims, ", "))}
 		}

@@ -12,12 +12,13 @@ import (
 func TestParseClaims(t *testing.T) {
 	for text, want := range map[string][]string{
 		"": nil, "resumes": {"resumes"}, "resumes,converges,resumes": {"converges", "resumes"},
+		"resumes, converges ": {"converges", "resumes"},
 	} {
 		if got, err := parseClaims(text, plugin.KindPeerSync); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{",", "converges,", "Converges", "all"} {
+	for _, text := range []string{",", "converges,", "converges, ", "converges resumes", "Converges", "all"} {
 		if _, err := parseClaims(text, plugin.KindPeerSync); err == nil {
 			t.Errorf("%q is accepted", text)
 		}
