@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha3"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -73,11 +74,12 @@ func (l *loader) loadPeers(blocks hcl.Blocks, plugins hcl.Blocks) (peers []Peer)
 			EnvelopesPerHour: uint64(sec.numberOf("envelopes_per_hour")), BytesPerDay: uint64(sec.numberOf("bytes_per_day")),
 			Range: rangeOf(b.DefRange),
 		}
-		p.Onion = strings.TrimSuffix(sec.textOf("onion"), ".onion")
+		onion, err := ParseOnion(sec.textOf("onion"))
+		p.Onion = onion
 		switch {
 		case !sec.isSet("onion"):
-		case !isOnion(p.Onion):
-			l.addFault(sec.rangeOf("onion"), "onion is not the address of an onion service", "Write the 56 characters and .onion as the other relay shows them; one may be wrong or missing.")
+		case err != nil:
+			l.addFault(sec.rangeOf("onion"), "onion is not the address of an onion service", "It "+err.Error()+". Write the 56 characters and .onion as the other relay shows them.")
 		case onions[p.Onion] > 0:
 			l.addFault(sec.rangeOf("onion"), "second peer with this onion", fmt.Sprintf("There is one already, on line %d.", onions[p.Onion]))
 		default:
@@ -89,6 +91,23 @@ func (l *loader) loadPeers(blocks hcl.Blocks, plugins hcl.Blocks) (peers []Peer)
 }
 
 var onionEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// ParseOnion returns the name of the onion service that a person means: capitals, spaces around it
+// and ".onion" behind it are no mistakes. The error says in a few words what is wrong.
+func ParseOnion(text string) (onion string, err error) {
+	onion = strings.TrimSuffix(strings.ToLower(strings.TrimSpace(text)), ".onion")
+	switch {
+	case strings.Contains(onion, "/"):
+		return "", errors.New("is written as a link: leave out what is before and behind the address")
+	case strings.Contains(onion, ":"):
+		return "", errors.New("has a port: leave it out, all boards have the same one")
+	case len(onion) != 56:
+		return "", fmt.Errorf("has %d characters before .onion instead of 56", len(onion))
+	case !isOnion(onion):
+		return "", errors.New("has a wrong character somewhere")
+	}
+	return onion, nil
+}
 
 // isOnion reports whether text is the name of a Tor v3 onion service, by its checksum. Whether
 // its key is usable is left to the relay.

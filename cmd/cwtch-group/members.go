@@ -81,8 +81,14 @@ func (a *app) runNick(ctx context.Context, args []string) error {
 // read yet: it came another way, which is the best reason for a nickname.
 func findMember(s *profile.State, g *profile.Group, word string) (profile.Member, error) {
 	m, err := g.Names.Find(word)
+	address := strings.TrimSuffix(strings.ToLower(word), ".onion")
+	if err != nil {
+		if known, addressErr := g.Names.Find(address); addressErr == nil {
+			return known, nil
+		}
+	}
 	own := s.Identity.Onion()
-	switch onion, parsed := identity.ParseOnion(word); {
+	switch onion, parsed := identity.ParseOnion(address); {
 	case err == nil:
 		return m, nil
 	case word == "you" || parsed == nil && onion == own:

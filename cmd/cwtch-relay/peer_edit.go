@@ -9,7 +9,6 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -202,7 +201,14 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	name := values[0]
-	onion, err := identity.ParseOnion(strings.TrimSuffix(values[1], ".onion"))
+	address, err := config.ParseOnion(values[1])
+	if err != nil {
+		err = fmt.Errorf("it %w", err)
+	}
+	onion := identity.Onion(address)
+	if err == nil {
+		onion, err = identity.ParseOnion(address)
+	}
 	if err != nil {
 		return command.WithHint(fmt.Errorf("the address of peer %s is not usable: %w", name, err), "copy the address of the board as the other relay shows it in its status")
 	}

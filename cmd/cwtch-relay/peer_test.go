@@ -78,18 +78,21 @@ func TestPeerEditsAreRefused(t *testing.T) {
 	const broken = network + "server \"main\" {\n  peersink \"mesh\" {}\n}\n"
 	const two = network + "server \"attic\" {}\nserver \"main\" {}\n"
 	for args, c := range map[string]struct{ text, want string }{
-		"add bob " + onion:                         {two, "error: the configuration has several servers\nhint: say which one: -server attic\n"},
-		"add bob " + onion + " -server kitchen":    {two, "error: the configuration has no server \"kitchen\"\n"},
-		"add bob " + onion + " -server attic":      {two, "error: server attic has no peersync plugin, which keeps it in step with peers\nhint: say -yes to add peersync \"mesh\" {} too"},
-		"add bob " + onion[1:] + " -server attic":  {two, "error: the address of peer bob is not usable: parse onion name: it has 55 characters"},
-		"add Bob " + onion + " -server attic -yes": {two, "error: server.hcl was left as it is: the file would not be valid: error: "},
-		"remove bob -server attic":                 {two, "error: server attic has no peer \"bob\"\nhint: it has no peers\n"},
-		"pause bob":                                {broken, "error: unknown block \"peersink\"\n  on server.hcl line 3, column 3"},
-		"pause":                                    {two, "error: missing: NAME\n"},
-		"add bob":                                  {two, "error: missing: ONION\n"},
-		"sync bob":                                 {two, "error: no relay is running on "},
-		"scrub bob":                                {two, "error: no relay is running on "},
-		"add bob " + onion + " -envelopes-per-hour some": {two, "error: invalid value \"some\""},
+		"add bob " + onion:                                     {two, "error: the configuration has several servers\nhint: say which one: -server attic\n"},
+		"add bob " + onion + " -server kitchen":                {two, "error: the configuration has no server \"kitchen\"\n"},
+		"add bob " + onion + " -server attic":                  {two, "error: server attic has no peersync plugin, which keeps it in step with peers\nhint: say -yes to add peersync \"mesh\" {} too"},
+		"add bob " + onion[1:] + " -server attic":              {two, "error: the address of peer bob is not usable: it has 55 characters before .onion instead of 56\n"},
+		"add bob " + onion + ".onion:9878 -server attic":       {two, "error: the address of peer bob is not usable: it has a port: leave it out, "},
+		"add bob http://" + onion + ".onion -server attic":     {two, "error: the address of peer bob is not usable: it is written as a link: leave out "},
+		"add bob " + strings.ToUpper(onion) + " -server attic": {two, "error: server attic has no peersync plugin"},
+		"add Bob " + onion + " -server attic -yes":             {two, "error: server.hcl was left as it is: the file would not be valid: error: "},
+		"remove bob -server attic":                             {two, "error: server attic has no peer \"bob\"\nhint: it has no peers\n"},
+		"pause bob":                                            {broken, "error: unknown block \"peersink\"\n  on server.hcl line 3, column 3"},
+		"pause":                                                {two, "error: missing: NAME\n"},
+		"add bob":                                              {two, "error: missing: ONION\n"},
+		"sync bob":                                             {two, "error: no relay is running on "},
+		"scrub bob":                                            {two, "error: no relay is running on "},
+		"add bob " + onion + " -envelopes-per-hour some":       {two, "error: invalid value \"some\""},
 	} {
 		path := writeConfig(t, c.text)
 		var stdout, stderr bytes.Buffer

@@ -26,6 +26,15 @@ server "two" {
   peer "carol" {
     pause = true
   }
+  peer "dan" {
+    onion = "http://lbtgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztmn5ad.onion/"
+  }
+  peer "erin" {
+    onion = "lbtgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztmn5ad.onion:9878"
+  }
+  peer "frank" {
+    onion = "LBTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTMN5AD.onion"
+  }
 }
 ----------
 error: peer of a server without a peersync plugin
@@ -71,7 +80,7 @@ error: second peer "bob"
 error: onion is not the address of an onion service
   on server.hcl line 24, column 13, in server "two", peer "bob":
   24:     onion = "lbtgmztgmztgmztgmztgzztgmztgmztgmztgmztgmztgmztgmztmn5ad.onion"
-  hint: Write the 56 characters and .onion as the other relay shows them; one may be wrong or missing.
+  hint: It has a wrong character somewhere. Write the 56 characters and .onion as the other relay shows them.
 
 error: onion is missing
   on server.hcl line 26, column 16, in server "two", peer "carol":
@@ -82,3 +91,18 @@ error: unknown option "pause"
   on server.hcl line 27, column 5, in server "two", peer "carol":
   27:     pause = true
   hint: Did you mean "paused"?
+
+error: onion is not the address of an onion service
+  on server.hcl line 30, column 13, in server "two", peer "dan":
+  30:     onion = "http://lbtgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztmn5ad.onion/"
+  hint: It is written as a link: leave out what is before and behind the address. Write the 56 characters and .onion as the other relay shows them.
+
+error: onion is not the address of an onion service
+  on server.hcl line 33, column 13, in server "two", peer "erin":
+  33:     onion = "lbtgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztgmztmn5ad.onion:9878"
+  hint: It has a port: leave it out, all boards have the same one. Write the 56 characters and .onion as the other relay shows them.
+
+error: second peer with this onion
+  on server.hcl line 36, column 13, in server "two", peer "frank":
+  36:     onion = "LBTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTGMZTMN5AD.onion"
+  hint: There is one already, on line 14.
