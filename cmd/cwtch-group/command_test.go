@@ -40,6 +40,10 @@ func TestExitStatus(t *testing.T) {
 	}{
 		{"list", 0},
 		{"-help", 0},
+		{"help peer", 0},
+		{"help peer add", 0},
+		{"help peer dance", 2},
+		{"help dance", 2},
 		{"read club", 1},
 		{"join nonsense", 1},
 		{"", 2},
@@ -57,6 +61,19 @@ func TestExitStatus(t *testing.T) {
 		}
 		if (status != 0) != strings.HasPrefix(stderr, "error: ") {
 			t.Errorf("%q: stderr is %q", c.args, stderr)
+		}
+	}
+}
+
+// The first word of several commands gets the help of all of them, and what they share once.
+func TestHelpOfCommandsWithOneFirstWord(t *testing.T) {
+	var out bytes.Buffer
+	if err := printHelp(&out, []string{"peer"}); err != nil {
+		t.Fatal(err)
+	}
+	for want, n := range map[string]int{"usage: cwtch-group peer ": 4, "usage: cwtch-group peer add \"NAME\"": 1, peerHelp: 1, peerListHelp: 1, "-help prints": 1} {
+		if got := strings.Count(out.String(), want); got != n {
+			t.Errorf("%d times %q, want %d:\n%s", got, want, n, &out)
 		}
 	}
 }

@@ -69,21 +69,34 @@ func (c command) usageLine() string { return strings.TrimSpace("cwtch-group " + 
 func printHelp(w io.Writer, args []string) error {
 	text := usageText()
 	if len(args) > 0 {
-		name, _ := joinCommand(args[0], args[1:])
-		c, err := findCommand(name)
-		if err != nil {
+		var err error
+		if text, err = helpText(args); err != nil {
 			return err
 		}
-		text = fmt.Sprintf("usage: %s\n\n%s\n", c.usageLine(), c.about)
-		if c.more != "" {
-			text += "\n" + c.more + "\n"
-		}
-		text += "\n" + "cwtch-group -help prints the flags of every command.\n"
 	}
 	if _, err := io.WriteString(w, text); err != nil {
 		return fmt.Errorf("write output: %w", err)
 	}
 	return nil
+}
+
+// helpText returns the help of a command, or of all that begin with a word such as "peer".
+func helpText(args []string) (string, error) {
+	name, _ := joinCommand(args[0], args[1:])
+	var text string
+	for _, c := range listCommands() {
+		if c.name == name || strings.HasPrefix(c.name, name+" ") {
+			text += fmt.Sprintf("usage: %s\n\n%s\n\n", c.usageLine(), c.about)
+			if c.more != "" && !strings.Contains(text, c.more) {
+				text += c.more + "\n\n"
+			}
+		}
+	}
+	if text == "" {
+		_, err := findCommand(name)
+		return "", err
+	}
+	return text + "cwtch-group -help prints the flags of every command.\n", nil
 }
 
 func usageText() string {
