@@ -705,6 +705,11 @@ func TestLocalServer(t *testing.T) {
 	x.startHost(0)
 	defer x.stopHost(0)
 	x.run("alice", "local", string(x.hosts[0].bundle.Board[:6]), dir)
+	var errs bytes.Buffer
+	nowhere := filepath.Join(dir, "nowhere")
+	if status := x.start(t.Context(), "alice", nil, io.Discard, &errs, "local", string(x.hosts[0].bundle.Board[:6]), nowhere); status != 1 || !strings.Contains(errs.String(), nowhere) {
+		t.Errorf("a directory that is not there: status %d, %s", status, &errs)
+	}
 	registry := x.registry
 	x.registry = filepath.Join(x.dir, "no", "\x00such") // a network that cannot start
 	x.run("alice", "post", "club", "hello")

@@ -14,6 +14,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/group"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
@@ -229,6 +230,9 @@ func (a *app) runLocal(ctx context.Context, args []string) error {
 		}
 		if !utf8.ValidString(dir) {
 			return fmt.Errorf("set directory of server: the path %q is not UTF-8", dir)
+		}
+		if err := onion.CheckSocketDir(dir); err != nil {
+			return hinted{fmt.Errorf("set directory of server: %w", err), "DIR is servers/NAME in the data directory of the relay, which the same user runs; start the relay once to have it made"}
 		}
 	}
 	var board identity.Onion

@@ -67,6 +67,16 @@ func DialSocket(ctx context.Context, dir string, service identity.Onion) (net.Co
 	return conn, nil
 }
 
+// CheckSocketDir returns why [DialSocket] would not use a directory, or nil. Services need not
+// have their sockets there yet.
+func CheckSocketDir(dir string) error {
+	d, err := openSocketDir(dir)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
 // openSocketDir opens a directory, unless others could put their own sockets there. It
 // belongs to this user, or to root, who could do so anywhere.
 func openSocketDir(path string) (*os.File, error) {
