@@ -25,11 +25,14 @@ type waits struct {
 	// everything, and how long messages wait while none has. others is how long it waits
 	// for the rest once two have.
 	second, others time.Duration
+	// whole is how long a whole read goes on while no host has sent everything. It is longer
+	// than the largest board with the default limits takes over a slow circuit.
+	whole time.Duration
 	// attempt is how long a host may take for one step of a post.
 	attempt time.Duration
 }
 
-var defaultWaits = waits{patience: 3 * time.Second, second: 30 * time.Second, others: 10 * time.Second, attempt: client.Timeout}
+var defaultWaits = waits{patience: 3 * time.Second, second: 30 * time.Second, others: 10 * time.Second, whole: 6 * time.Hour, attempt: client.Timeout}
 
 // maxPending bounds the messages that wait to be printed in order, of some 3 kB each.
 const maxPending = 16384
@@ -180,6 +183,9 @@ func (r *hostReader) run(ctx context.Context) error {
 	r.limitRead()
 	r.printIn(ctx, r.waits.second)
 	r.mu.Unlock()
+	if !r.stay {
+		defer time.AfterFunc(r.waits.whole, func() { stop(noEndError(r.waits.whole)) }).Stop()
+	}
 	r.running.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,7 +197,7 @@ func (r *hostReader) run(ctx context.Context) error {
 	}
 	r.timer, r.deadline = nil, nil
 	cause := context.Cause(ctx)
-	if cause == nil || errors.Is(cause, errStopWaiting) {
+	if cause == nil || isStopWaiting(cause) {
 		cause = r.printPending()
 	}
 	return cause
@@ -223,6 +229,18 @@ func (r *hostReader) counted() *messageReader   { return r.messages }
 
 // errStopWaiting ends a read when enough hosts have sent everything.
 var errStopWaiting = errors.New("it did not send everything while others did")
+
+// noEndError ends a read in which no host has sent everything within this time.
+type noEndError time.Duration
+
+func (e noEndError) Error() string {
+	return fmt.Sprintf("it did not come to an end within %v", time.Duration(e))
+}
+
+// isStopWaiting reports whether err ends a read that has waited long enough.
+func isStopWaiting(err error) bool {
+	return errors.Is(err, errStopWaiting) || errors.As(err, new(noEndError))
+}
 
 // readHost reads a host over one connection or, if r.stay, one after the other.
 func (r *hostReader) readHost(ctx context.Context, h *hostSource) {
@@ -402,8 +420,8 @@ func (r *hostReader) noteEnded(ctx context.Context, h *hostSource, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.connecting, h.replaying = false, false
-	if errors.Is(context.Cause(ctx), errStopWaiting) && err != nil {
-		err = errStopWaiting
+	if cause := context.Cause(ctx); isStopWaiting(cause) && err != nil {
+		err = cause
 	} else if ctx.Err() != nil {
 		err = nil
 	}

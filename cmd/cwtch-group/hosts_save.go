@@ -11,6 +11,7 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/cmd/cwtch-group/internal/profile"
 	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
 // save writes to the profile how far each host was read, and what became known of it.
@@ -189,7 +190,11 @@ func (r *hostReader) result() error {
 	}
 	switch read := all - len(errs); {
 	case read == 0 && r.synced == 0:
-		return fmt.Errorf("read group: %w: %w", errNoneRead, errors.Join(errs...))
+		err := fmt.Errorf("read group: %w: %w", errNoneRead, errors.Join(errs...))
+		if errors.As(err, new(noEndError)) {
+			err = hinted{err, "what came until now is printed, and " + pathname.Command("cwtch-group", "read", "-new", r.messages.name) + " goes on from there; a core peer that never comes to an end may be hostile"}
+		}
+		return err
 	case read == 0:
 		r.app.progress.Warn(fmt.Sprintf("none of %s was read, only one that has left the group", pluralOf(all, "core peer")))
 	case read < enoughHosts:

@@ -47,7 +47,7 @@ type testHost struct {
 func newHostsTest(t *testing.T, n int) *hostsTest {
 	t.Helper()
 	x := &hostsTest{T: t, dir: t.TempDir(), waits: waits{
-		patience: time.Minute, second: time.Minute, others: time.Minute, attempt: time.Minute, // for hosts that answer
+		patience: time.Minute, second: time.Minute, others: time.Minute, whole: time.Minute, attempt: time.Minute, // for hosts that answer
 	}}
 	x.registry = filepath.Join(x.dir, "net")
 	var err error
@@ -760,6 +760,31 @@ func TestNoHostComesToAnEnd(t *testing.T) {
 	if status := <-ended; status != 0 {
 		t.Errorf("status %d: %s", status, says.text())
 	}
+}
+
+// A read ends although no host comes to an end: with an error, after all that came was printed.
+func TestReadEndsThoughNoHostDoes(t *testing.T) {
+	x := newHostsTest(t, 2)
+	x.onlyHost(0, func() { x.run("alice", "post", "club", "one") })
+	log := x.envelopes(0)
+	for i := range x.hosts {
+		x.replaceHost(i, func(c *tapir.Conn) error {
+			return c.Receive(func([]byte) error {
+				err := c.Send(wire.AppendCount(nil, 1<<40), log[0].AppendJSON(nil))
+				for n := 0; err == nil; n++ {
+					err = c.Send(wire.Envelope{Ciphertext: []byte("x"), Signature: fmt.Append(nil, n)}.AppendJSON(nil))
+				}
+				return err
+			})
+		})
+	}
+	x.waits.whole = time.Second
+	var out, errs bytes.Buffer
+	status := x.start(t.Context(), "alice", nil, &out, &errs, "-json", "read", "club")
+	if status != 1 || strings.Count(errs.String(), "it did not come to an end within 1s") != 2 || !strings.Contains(errs.String(), "goes on from there") {
+		t.Errorf("status %d, %s", status, &errs)
+	}
+	expectTexts(t, textsOf(t, out.String()), "one")
 }
 
 // The messages that wait to be printed are bounded, and so is what is remembered of those
