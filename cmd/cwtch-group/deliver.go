@@ -40,6 +40,53 @@ func hostOrder(g *profile.Group, isLocal func(identity.Onion) bool) []identity.O
 	return order
 }
 
+// listAge is after what time a post looks for a newer list of hosts first. Hosts that have left
+// are read by others for longer, see [profile.LeftWindow].
+const listAge = 24 * time.Hour
+
+// findNewerHosts takes over a newer list of hosts, unless somebody has looked for one lately. It
+// prints no messages, and takes no longer than a step of a post. A host on this machine is asked
+// alone, without Tor. It returns the profile as it is then.
+func (p *postJob) findNewerHosts(ctx context.Context, s *profile.State, g *profile.Group) (*profile.State, *profile.Group, error) {
+	x := g.Serverless
+	if age := time.Since(x.Checked); x.Manager != nil || age >= 0 && age < listAge { // the manager makes the lists
+		return s, g, nil
+	}
+	r, err := p.app.newHostReader(ctx, s, g, func(h *profile.Host) position { return h.Read })
+	if err != nil {
+		return nil, nil, err
+	}
+	r.network, r.listsOnly, r.waits.whole = p.network, true, r.waits.attempt
+	isLocal := func(h *hostSource) bool { return p.network.isLocal(h.board) }
+	if slices.ContainsFunc(r.hosts, isLocal) {
+		r.hosts = slices.DeleteFunc(r.hosts, func(h *hostSource) bool { return !isLocal(h) })
+	} else if err := p.network.start(ctx, r.hosts[0].board); err != nil { // takes longer than an attempt may
+		return nil, nil, err
+	}
+	if err := r.run(ctx); err != nil {
+		return nil, nil, err
+	}
+	if r.synced == 0 {
+		p.app.progress.Note("no core peer has said within %v whether there is a newer list of them; if you were away for long, read first", r.waits.whole)
+		return s, g, nil
+	}
+	err = p.app.profile.Update(ctx, func(s *profile.State) error {
+		g, err := s.Group(r.group)
+		if err == nil {
+			g.Serverless.Checked = time.Now()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = p.app.profile.View(); err != nil {
+		return nil, nil, err
+	}
+	g, err = s.Group(r.group)
+	return s, g, err
+}
+
 // postToHosts posts to the first host that takes it. If a host fails, even in the middle
 // of a text, the next one gets what is not known to be stored. An envelope whose answer
 // was lost goes to the next host as it is, so a board that gets it from both has it once.

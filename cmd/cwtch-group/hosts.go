@@ -55,6 +55,8 @@ type hostReader struct {
 	waits    waits
 	stay     bool // connected, until ctx ends
 	limit    int  // messages to print; 0 is no limit
+	// listsOnly: it looks for lists of hosts, and prints no messages.
+	listsOnly bool
 
 	running   sync.WaitGroup
 	stop      context.CancelCauseFunc // ends all hosts
@@ -575,6 +577,8 @@ func (r *hostReader) printOne(o openedMessage) error {
 		if shown, err = r.takeHosts(list); err != nil {
 			return final{err}
 		}
+	} else if r.listsOnly {
+		return nil
 	} else if shown = r.messages.countMessage(o); shown {
 		r.app.progress.Done()
 		if err := r.printer.printMessage(o.message); err != nil {

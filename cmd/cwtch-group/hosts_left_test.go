@@ -34,6 +34,7 @@ func TestHostThatLeftIsStillRead(t *testing.T) {
 	if slices.Contains(g.Boards(), left) || slices.Contains(hostOrder(g, func(identity.Onion) bool { return false }), left) {
 		t.Fatal("bob posts to the host that left")
 	}
+	x.forgoCheck("carol")
 	x.onlyHost(2, func() { x.run("carol", "post", "club", "hello") })
 	expectTexts(t, x.read("bob", "-new"), "hello")
 	expectTexts(t, x.read("bob", "-new"))
@@ -52,6 +53,7 @@ func TestBotReadsHostThatLeft(t *testing.T) {
 	x.join("carol")
 	x.removeHost(2)
 	before := len(x.envelopes(2))
+	x.forgoCheck("carol")
 	x.onlyHost(2, func() { x.run("carol", "post", "club", "hello") })
 	bot := x.startBot("bot")
 	bot.awaitMessages(2 + 1) // to two hosts, and the announcement to the other one
@@ -61,6 +63,41 @@ func TestBotReadsHostThatLeft(t *testing.T) {
 	}
 	if got := len(x.envelopes(2)); got != before+1 {
 		t.Errorf("the host that left has %d envelopes, and had %d and one post", got, before)
+	}
+}
+
+// forgoCheck has the next posts of a member look for no newer list.
+func (x *hostsTest) forgoCheck(who string) {
+	x.Helper()
+	x.changeProfile(who, func(g *profile.Group) { g.Serverless.Checked = time.Now() })
+}
+
+// Who has not read for a day, or joined with an old invite, posts to the hosts that the group has
+// now. The message is still printed by the next read, and a post soon after looks for no list.
+func TestPostFindsNewerHosts(t *testing.T) {
+	x := newHostsTest(t, 2)
+	x.join("bob")
+	x.run("alice", "post", "club", "one")
+	for range 2 {
+		x.run("alice", "peer", "add", "club", x.addHost().bundle.String())
+	}
+	x.removeHost(0)
+	x.removeHost(1)
+	count := func(a, b int) int { return len(x.envelopes(a)) + len(x.envelopes(b)) }
+	old, current := count(0, 1), count(2, 3)
+	out := x.run("bob", "post", "club", "hello")
+	if got := count(0, 1); got != old || count(2, 3) != current+1 {
+		t.Errorf("the hosts that left have %d envelopes, and had %d; the others %d, and had %d", got, old, count(2, 3), current)
+	}
+	if strings.Contains(out, "one") || x.group("bob").Serverless.Checked.IsZero() {
+		t.Errorf("post printed %s", out)
+	}
+	expectTexts(t, x.read("bob", "-new"), "one", "hello")
+
+	x.removeHost(2)
+	x.run("bob", "post", "club", "again")
+	if len(x.group("bob").Boards()) != 2 {
+		t.Error("a post looks for a list although another one has just done so")
 	}
 }
 

@@ -39,6 +39,9 @@ func (r *hostReader) saveLocked(ctx context.Context, read bool) error {
 		if err != nil {
 			return err
 		}
+		if r.synced > 0 {
+			g.Serverless.Checked = time.Now()
+		}
 		if read {
 			g.Printed.Add(r.messages.shown)
 		}

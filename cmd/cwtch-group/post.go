@@ -44,8 +44,10 @@ func (a *app) runPost(ctx context.Context, args []string) error {
 	defer p.network.Close()
 	p.resumePost(g)
 	if g.Serverless != nil {
-		p.messages = newHostMessages(g)
-		err = p.postToHosts(ctx, s, g)
+		if s, g, err = p.findNewerHosts(ctx, s, g); err == nil {
+			p.messages = newHostMessages(g)
+			err = p.postToHosts(ctx, s, g)
+		}
 	} else {
 		err = p.postToServer(ctx, s, g)
 	}

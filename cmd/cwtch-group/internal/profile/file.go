@@ -61,6 +61,7 @@ type groupEntry struct {
 	// Of a server-less group, whose invite has the list of its hosts.
 	Manager  []byte      `json:",omitempty"` // seed
 	HeadTime int64       `json:",omitempty"` // Unix seconds
+	Checked  int64       `json:",omitempty"` // Unix seconds
 	Hosts    []hostEntry `json:",omitempty"`
 	Left     []hostEntry `json:",omitempty"` // hosts that left
 }
@@ -180,7 +181,7 @@ func (e groupEntry) parseInvite() (i bundle.Invite, hosts *bundle.HostList, err 
 }
 
 func (e groupEntry) toServerless(l bundle.HostList) (*Serverless, error) {
-	x := &Serverless{List: l, HeadTime: fromUnix(e.HeadTime)}
+	x := &Serverless{List: l, HeadTime: fromUnix(e.HeadTime), Checked: fromUnix(e.Checked)}
 	if len(e.Manager) == 32 {
 		key := identity.KeyFromSeed([32]byte(e.Manager))
 		x.Manager = &key
@@ -270,7 +271,7 @@ func (s *State) toDocument() document {
 }
 
 func (x *Serverless) toEntry(e *groupEntry) {
-	e.HeadTime = toUnix(x.HeadTime)
+	e.HeadTime, e.Checked = toUnix(x.HeadTime), toUnix(x.Checked)
 	if x.Manager != nil {
 		seed := x.Manager.Seed()
 		e.Manager = seed[:]

@@ -45,6 +45,9 @@ type Serverless struct {
 	Left    []*Host       // those that left the group, the last one last; see [Serverless.StillRead]
 	// HeadTime is the time of the group's Head.
 	HeadTime time.Time
+	// Checked is when a host was last read to its end, so that a newer list would have been
+	// found; zero if never.
+	Checked time.Time
 }
 
 // Host is what a profile knows of one host of a group.

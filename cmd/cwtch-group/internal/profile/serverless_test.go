@@ -60,7 +60,7 @@ func TestServerlessGroupSurvives(t *testing.T) {
 	read := client.Position{{Signature: []byte("read"), Number: 2}}
 	err := p.Update(t.Context(), func(s *State) error {
 		g := s.Groups[0]
-		g.Serverless.HeadTime = now
+		g.Serverless.HeadTime, g.Serverless.Checked = now, now
 		h := g.Serverless.Hosts[1]
 		h.Read, h.Alone = read, 3
 		h.NoteSeen(now)
@@ -75,7 +75,7 @@ func TestServerlessGroupSurvives(t *testing.T) {
 	}
 	g := view(t, p).Groups[0]
 	h := g.Serverless.Host(x.hosts[1].Board)
-	if g.Serverless.Manager == nil || g.Serverless.Manager.Onion() != x.manager.Onion() || !g.Serverless.HeadTime.Equal(now) ||
+	if g.Serverless.Manager == nil || g.Serverless.Manager.Onion() != x.manager.Onion() || !g.Serverless.HeadTime.Equal(now) || !g.Serverless.Checked.Equal(now) ||
 		len(g.Serverless.Hosts) != 2 || g.InviteText() != view(t, p).Groups[0].InviteText() || !strings.HasPrefix(g.InviteText(), "serverless1:") {
 		t.Errorf("group %+v", g.Serverless)
 	}
