@@ -307,11 +307,15 @@ func (r *hostReader) noteBridgedList(list []byte) {
 	}
 }
 
-// takeBridgedLists takes over the lists that wait, if the host that has sent something now
-// has sent everything, or they have waited long enough. r.mu is held. Its errors are final.
-func (r *hostReader) takeBridgedLists(h *hostSource) error {
+// takeBridgedLists takes over the lists that wait, if no host is still sending what it has,
+// or they have waited long enough. r.mu is held. Its errors are final.
+func (r *hostReader) takeBridgedLists() error {
 	b := r.bridge
-	if b == nil || len(b.lists) == 0 || h.replaying && time.Now().Before(b.listsDue) {
+	if b == nil || len(b.lists) == 0 {
+		return nil
+	}
+	sending := slices.ContainsFunc(r.hosts, func(h *hostSource) bool { return h.replaying })
+	if sending && time.Now().Before(b.listsDue) {
 		return nil
 	}
 	lists := b.lists

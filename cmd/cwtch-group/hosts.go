@@ -343,7 +343,7 @@ func (r *hostReader) takeEvent(ctx context.Context, h *hostSource, e client.Even
 	if (e.Kind == client.Count || e.Kind == client.Replayed) && e.Left == 0 {
 		r.noteSynced(h)
 	}
-	if err := r.takeBridgedLists(h); err != nil {
+	if err := r.takeBridgedLists(); err != nil {
 		return err
 	}
 	return r.printInTime(ctx)
