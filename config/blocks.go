@@ -138,9 +138,15 @@ func (l *loader) refuseOverfilling(sec section, cfg *Config) {
 	} {
 		for _, s := range cfg.Servers {
 			if most := c.most(s.Retention); c.set > most && most > 0 && !s.Storage.cannotPrune {
-				l.addFault(sec.rangeOf(c.option), fmt.Sprintf("%s lets more into server %q than its %s holds within its min_age, so it could be full and refuse posts for days", c.option, s.Name, c.of),
+				at := sec.rangeOf(c.option)
+				if s.File != l.path {
+					at = l.names[s.Name] // it stops this server alone
+				}
+				l.addFault(at, fmt.Sprintf("%s lets more into server %q than its %s holds within its min_age, so it could be full and refuse posts for days", c.option, s.Name, c.of),
 					fmt.Sprintf("Write at most %s, or leave it out. To take more, give the retention of the server a shorter min_age or a larger %s.", c.text(most), c.of))
-				break
+				if s.File == l.path { // one is enough
+					break
+				}
 			}
 		}
 	}
@@ -170,7 +176,7 @@ func (l *loader) loadExternals(blocks hcl.Blocks) (externals []External) {
 		}
 		l.nameExternal(b, e)
 		externals = append(externals, e)
-		l.declared = append(l.declared, &declared{External: e, sandbox: confined, sound: len(l.diags) == faults})
+		l.declared = append(l.declared, &declared{External: e, header: b.DefRange, sandbox: confined, sound: len(l.diags) == faults})
 	}
 	return externals
 }
@@ -247,39 +253,6 @@ func (l *loader) nameExternal(b *hcl.Block, e External) {
 				fmt.Sprintf("There is one already, on line %d.", other.Range.Line))
 		}
 	}
-}
-
-func (l *loader) loadServers(blocks hcl.Blocks, cfg *Config) (servers []Server) {
-	lines := make(map[string]int)
-	for _, b := range blocks {
-		name := b.Labels[0]
-		switch line, twice := lines[name]; {
-		case !serverName.MatchString(name):
-			l.addFault(b.LabelRanges[0], "the name of a server is 1 to 64 of a-z, 0-9 and -", `For example: server "book-club". A description may hold anything.`)
-		case twice:
-			l.addFault(b.LabelRanges[0], fmt.Sprintf("second server %q", name),
-				fmt.Sprintf("There is one already, on line %d. Servers need names of their own.", line))
-		default:
-			lines[name] = b.DefRange.Start.Line
-		}
-		sec, blocks := l.openSection(b.Body, b.DefRange, serverOptions, append(pluginBlocks(), hcl.BlockHeaderSchema{Type: "retention"}, hcl.BlockHeaderSchema{Type: "peer", LabelNames: []string{"name"}})...)
-		of := blocks.ByType()
-		server := Server{
-			Name:        name,
-			Description: sec.textOf("description"),
-			Roaming:     sec.flagOf("roaming_clients"),
-			Dir:         filepath.Join(cfg.DataDir, "servers", name),
-			Range:       rangeOf(b.DefRange),
-		}
-		server.Storage = l.loadStorage(of[string(plugin.KindStorage)], b.DefRange, cfg)
-		server.Stats = l.loadUses(plugin.KindStats, of[string(plugin.KindStats)], cfg)
-		server.PeerSync = l.loadUses(plugin.KindPeerSync, of[string(plugin.KindPeerSync)], cfg)
-		server.Peers = l.loadPeers(of["peer"], of[string(plugin.KindPeerSync)])
-		server.Retention = l.loadRetention(l.singleBlock(of["retention"], limits.RetentionSchema()), &server.Storage)
-		server.Retention.Written = len(of["retention"]) > 0
-		servers = append(servers, server)
-	}
-	return servers
 }
 
 // loadRetention reads the retention block of a server and refuses what contradicts itself,

@@ -19,7 +19,7 @@ func LoadBody(path string, s plugin.Schema, check ...func(map[string]any) plugin
 	if err != nil {
 		return nil, err
 	}
-	value, _, diags := schema.Decode(body, s, evalContext(dir))
+	value, _, diags := schema.Decode(body, s, evalContext(dir, maxSecrets))
 	if err := doc.failureOf(diags); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,17 @@
-// Package config reads the file that says what a relay does: server.hcl. The daemon
-// and its commands get plain Go values. The people who write the file get errors that
-// say where to look and what to write.
+// Package config reads the files that say what a relay does: server.hcl, and one file for
+// each server in a directory beside it. The daemon and its commands get plain Go values. The
+// people who write the files get errors that say where to look and what to write.
+//
+// # Files
+//
+// A server stands in server.hcl, or in a file of its own in servers_dir: NAME.hcl, which has
+// the block server "NAME" and nothing else. People write both. The console and the commands
+// add files, and change both; see [ServerFiles]. Whoever can write to servers_dir decides
+// what the relay runs, so it belongs to the user of the relay or to root, and so do the files
+// in it. Links are refused.
+//
+// What is wrong with a file of a server stops this server and no other, see [Server.Fault].
+// What is wrong with server.hcl is an error of the whole configuration.
 //
 // # Errors
 //
@@ -25,18 +36,21 @@
 // # Bounds
 //
 // A file has at most 256 KiB and nests at most 64 levels deep, and its functions return
-// at most 1 MiB together. Loops are refused. No text makes Load panic, or use memory or
+// at most 1 MiB together. A file in servers_dir has at most 64 KiB, and so have the results
+// of its functions; there are at most 256 of them. Loops are refused. No text makes Load panic, or use memory or
 // time out of proportion to these bounds.
 //
 // # Caveats
 //
-// Error texts quote the line at fault. Secrets belong in files and in the environment,
-// whose content is never shown.
+// Error texts quote the line at fault, except what follows passphrase. Secrets belong in
+// files and in the environment, whose content is never shown.
 package config
 
 import (
 	"iter"
 	"log/slog"
+
+	"github.com/hashicorp/hcl/v2"
 
 	"github.com/cwtch-relay/cwtch-relay/limits"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -48,14 +62,40 @@ type Config struct {
 	// DataDir holds everything the relay writes. It belongs to this user and nobody else
 	// can write to it, or it does not exist yet and can be made.
 	DataDir string
-	Network Network
-	Log     Log
-	Limits  limits.Limits
+	// ServersDir has the files of servers. It may not exist.
+	ServersDir string
+	Network    Network
+	Console    *Console // nil: none
+	Log        Log
+	Limits     limits.Limits
 	// Plugins are the external ones, in the order of the file.
 	Plugins []External
-	// Servers has at least one server, in the order of the file. No two have the same
-	// name.
+	// Servers are those of the file, in its order, and then those of ServersDir, by name. No
+	// two have the same name. There may be none.
 	Servers []Server
+	// UnusedFiles are the files of ServersDir that make no server, with Plugins.KeepFaults.
+	UnusedFiles []UnusedFile
+}
+
+// UnusedFile is a file whose name cannot be that of a server, or is that of a server of the
+// main file.
+type UnusedFile struct {
+	File  string // an absolute path
+	Fault error  // an [*Error]
+}
+
+// Console says where the pages for the operator are.
+type Console struct {
+	// Listen is a loopback address with a port, of which 0 stands for any, or "unix:" and
+	// an absolute path.
+	Listen string
+	// Onion publishes the pages as an onion service too, for OnionClients alone: the public
+	// keys of clients, 52 characters in base32.
+	Onion        bool
+	OnionClients []string
+	Range        Range // header of the block
+
+	header hcl.Range
 }
 
 // Network says how servers are reached. Exactly one of its pointers is set.
@@ -125,15 +165,22 @@ type Sandbox struct {
 // Server is one hosted server.
 type Server struct {
 	Name        string // 1 to 64 of a-z, 0-9 and -
-	Description string // for the operator; may be empty
+	Description string // for the operator; printable, at most 1000 bytes, may be empty
 	Dir         string // where it keeps its files, below DataDir
-	Retention   limits.Retention
-	Storage     PluginUse
-	Stats       []PluginUse // in the order of the file
-	PeerSync    []PluginUse // one if there are peers
-	Peers       []Peer
-	Roaming     bool  // clients may have positions of other replicas
-	Range       Range // header of the block
+	File        string // where its block stands, an absolute path
+	Autostart   bool   // start it with the relay
+	Passphrase  Secret // opens its keys; empty: none is configured
+	// Fault is what is wrong with its file in ServersDir, an [*Error], with
+	// Plugins.KeepFaults. All but Name, Description, Dir, File and Range is meaningless then,
+	// and Storage.Fault has the same fault.
+	Fault     error
+	Retention limits.Retention
+	Storage   PluginUse
+	Stats     []PluginUse // in the order of the file
+	PeerSync  []PluginUse // one if there are peers
+	Peers     []Peer
+	Roaming   bool  // clients may have positions of other replicas
+	Range     Range // header of the block
 }
 
 // Plugins returns all plugins that the server uses, the store first.
@@ -165,8 +212,11 @@ type Plugins struct {
 	// as [plugin.Diagnostics] are shown where they are, any other error at the
 	// header of the block. May be nil.
 	Validate func(PluginUse) error
-	// KeepFaults leaves a plugin that cannot be asked, and a server whose directory
-	// cannot be used, to the servers concerned; see [PluginUse.Fault]. The file
-	// is refused for that only when no server is left, or when it has other errors.
+	// KeepFaults leaves a plugin that cannot be asked, a server whose directory cannot be
+	// used, and a broken file in ServersDir to the servers concerned; see [PluginUse.Fault]
+	// and [Server.Fault]. The configuration is refused for that only when no server is left
+	// and there is no console, or when the file has other errors.
 	KeepFaults bool
+
+	keepAll bool // with KeepFaults, and even when no server is left
 }

@@ -23,7 +23,7 @@ func DataDir(path string) (string, error) {
 		return "", err
 	}
 	doc.src = src
-	l := &loader{doc: doc, dir: dir, eval: evalContext(dir)}
+	l := &loader{doc: doc, dir: dir, eval: evalContext(dir, maxSecrets)}
 	top, _ := l.openSection(body, body.MissingItemRange(), fileOptions)
 	return l.pathOption(top, "data_dir"), doc.failureOf(l.diags)
 }

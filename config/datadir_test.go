@@ -122,9 +122,10 @@ func TestCarriageReturns(t *testing.T) {
 func TestEveryPathIsChecked(t *testing.T) {
 	t.Setenv("HOME", "/home/ann")
 	other := map[string]bool{ // options that are texts, and no paths
-		"log.level": true, "log.format": true, "server.description": true, "tor.control_user": true,
-		"tor.torrc":       true,                                          // whose lines the room of tor checks
-		"plugin.checksum": true, "plugin.args": true, "plugin.env": true, // which the plugin is given as they are
+		"log.level": true, "log.format": true, "server.description": true, "server.passphrase": true, "tor.control_user": true,
+		"console.onion_clients": true,
+		"tor.torrc":             true,                                          // whose lines the room of tor checks
+		"plugin.checksum":       true, "plugin.args": true, "plugin.env": true, // which the plugin is given as they are
 	}
 	blocks := map[string]struct {
 		options []string
@@ -133,6 +134,7 @@ func TestEveryPathIsChecked(t *testing.T) {
 		"file":      {stringOptions(fileOptions), "%s\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
 		"tor":       {stringOptions(torOptions), "network \"tor\" {\n%s\n}\nserver \"main\" {}\n"},
 		"loopback":  {stringOptions(loopbackOptions), "network \"loopback\" {\n%s\n}\nserver \"main\" {}\n"},
+		"console":   {stringOptions(consoleOptions), "console {\n%s\n}\nnetwork \"tor\" {}\n"},
 		"log":       {stringOptions(logOptions), "log {\n%s\n}\nnetwork \"tor\" {}\nserver \"main\" {}\n"},
 		"limits":    {stringOptions(limits.Schema()), ""},
 		"retention": {stringOptions(limits.RetentionSchema()), ""},
@@ -146,13 +148,13 @@ func TestEveryPathIsChecked(t *testing.T) {
 			for _, begin := range []string{"~", "$HOME", "%h"} {
 				value := begin + "/relay"
 				switch name {
-				case "tor.control":
+				case "tor.control", "console.listen":
 					value = "unix:" + value
 				case "tor.control_cookie":
 					option = "control = \"127.0.0.1:9051\"\ncontrol_cookie"
 				}
 				line := option + " = \"" + value + "\""
-				if strings.HasPrefix(name, "sandbox.read") || name == "sandbox.sockets" || name == "plugin.args" || name == "plugin.env" || name == "tor.torrc" {
+				if strings.HasPrefix(name, "sandbox.read") || name == "sandbox.sockets" || name == "plugin.args" || name == "plugin.env" || name == "tor.torrc" || name == "console.onion_clients" {
 					line = option + " = [\"" + value + "\"]"
 				}
 				_, err := Load(writeConfig(t, strings.Replace(b.text, "%s", line, 1)), testPlugins)

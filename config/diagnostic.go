@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -20,8 +21,8 @@ const (
 	maxText        = 600 // characters of a summary or a hint
 )
 
-// Error is what [Load] returns for a file that was read and is not valid. It has everything
-// that is wrong with the file, in the order of the file, but at most 50 mistakes.
+// Error is what [Load] returns for files that were read and are not valid. It has everything
+// that is wrong with them, in the order of each file, but at most 50 mistakes.
 type Error struct {
 	Diagnostics []Diagnostic `json:"diagnostics"`
 }
@@ -60,7 +61,7 @@ type Diagnostic struct {
 //	  hint: Did you mean "path"?
 func (d Diagnostic) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "error: %s\n  on %s line %d, column %d", d.Summary, d.Range.File, d.Range.Line, d.Range.Column)
+	fmt.Fprintf(&b, "error: %s\n  on %s line %d, column %d", d.Summary, printableText(d.Range.File, maxText), d.Range.Line, d.Range.Column)
 	if d.Block != "" {
 		fmt.Fprintf(&b, ", in %s", d.Block)
 	}
@@ -85,7 +86,9 @@ type Range struct {
 }
 
 // String returns "file:line,column".
-func (r Range) String() string { return fmt.Sprintf("%s:%d,%d", r.File, r.Line, r.Column) }
+func (r Range) String() string {
+	return fmt.Sprintf("%s:%d,%d", printableText(r.File, maxText), r.Line, r.Column)
+}
 
 func rangeOf(r hcl.Range) Range {
 	return Range{
@@ -100,19 +103,37 @@ type document struct {
 	name string
 	file *hcl.File // nil while parsing
 	src  []byte
+	// included are other files that diagnostics may be about.
+	included []*document
 }
 
-// failureOf returns diagnostics as an error, in the order of the file, or nil if there are
-// none.
+// indexOf returns which of the files a place is in: 0 for this one, and from 1 on for those
+// that are included.
+func (doc *document) indexOf(at hcl.Range) int {
+	return slices.IndexFunc(doc.included, func(d *document) bool { return d.name == at.Filename }) + 1
+}
+
+// documentOf returns the file that a place is in.
+func (doc *document) documentOf(at hcl.Range) *document {
+	if i := doc.indexOf(at); i > 0 {
+		return doc.included[i-1]
+	}
+	return doc
+}
+
+// failureOf returns diagnostics as an error, in the order of the files, or nil if there are
+// none. Two servers may have found the same fault.
 func (doc *document) failureOf(diags hcl.Diagnostics) error {
 	if len(diags) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
-		return cmp.Or(
-			cmp.Compare(doc.subjectOf(a).Start.Byte, doc.subjectOf(b).Start.Byte),
-			cmp.Compare(a.Summary, b.Summary))
-	})
+	compare := func(a, b *hcl.Diagnostic) int {
+		x, y := doc.subjectOf(a), doc.subjectOf(b)
+		return cmp.Or(cmp.Compare(doc.indexOf(x), doc.indexOf(y)), cmp.Compare(x.Start.Byte, y.Start.Byte), cmp.Compare(a.Summary, b.Summary))
+	}
+	diags = slices.Clone(diags)
+	slices.SortStableFunc(diags, compare)
+	diags = slices.CompactFunc(diags, func(a, b *hcl.Diagnostic) bool { return compare(a, b) == 0 && a.Detail == b.Detail })
 	diags = diags[:min(len(diags), maxDiagnostics)]
 	e := &Error{Diagnostics: make([]Diagnostic, len(diags))}
 	for i, d := range diags {
@@ -123,16 +144,19 @@ func (doc *document) failureOf(diags hcl.Diagnostics) error {
 
 func (doc *document) newDiagnostic(d *hcl.Diagnostic) Diagnostic {
 	at := doc.subjectOf(d)
+	doc = doc.documentOf(at)
 	summary, hint := lowerFirst(d.Summary), d.Detail
 	if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
 		summary = fmt.Sprintf("%s: %v", call.CalledFunctionName(), call.FunctionCallError())
 		hint = functionHints[call.CalledFunctionName()]
 	}
-	switch d.Summary {
-	case "Variables not allowed":
+	switch secret := doc.hasSecret(at); {
+	case d.Summary == "Variables not allowed" && !secret:
 		summary, hint = doc.explainVariable(at)
-	case "Call to unknown function":
+	case d.Summary == "Call to unknown function" && !secret:
 		hint += " There are " + callHint + "."
+	case secret && (d.Summary == "Variables not allowed" || d.Summary == "Call to unknown function"):
+		summary, hint = literalPassphrase, passphraseHint
 	}
 	return Diagnostic{
 		Summary: printableText(summary, maxText),
@@ -169,12 +193,28 @@ func (doc *document) blocksAt(at hcl.Range) string {
 	return strings.Join(names, ", ")
 }
 
-// lineAt returns the line of a position.
+// lineAt returns the line of a position, without a passphrase in it.
 func (doc *document) lineAt(pos hcl.Pos) string {
+	line := doc.sourceLine(pos)
+	if secret := passphraseOption.FindIndex(line); secret != nil {
+		line = append(line[:secret[1]:secret[1]], " …"...)
+	}
+	return printableText(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
+}
+
+func (doc *document) sourceLine(pos hcl.Pos) []byte {
 	at := min(max(pos.Byte, 0), len(doc.src))
 	start := bytes.LastIndexByte(doc.src[:at], '\n') + 1
 	line, _, _ := bytes.Cut(doc.src[start:], []byte("\n"))
-	return printableText(string(bytes.TrimRight(line, "\r \t")), maxSourceLine)
+	return line
+}
+
+// passphraseOption matches what may be in front of a passphrase in a line.
+var passphraseOption = regexp.MustCompile(`\bpassphrase\s*=`)
+
+// hasSecret reports whether a place is in a line with a passphrase.
+func (doc *document) hasSecret(at hcl.Range) bool {
+	return passphraseOption.Match(doc.sourceLine(at.Start))
 }
 
 // printableText makes text from a file or a plugin safe to show on a terminal, and at most

@@ -61,7 +61,7 @@ func (l *loader) refuseUnexpanded(sec section, name, path string) bool {
 // HCL composes them, which gives the name of another file.
 func (l *loader) refuseDecomposed(sec section, name string) bool {
 	at := sec.rangeOf(name)
-	if norm.NFC.IsNormal(at.SliceBytes(l.doc.src)) {
+	if norm.NFC.IsNormal(at.SliceBytes(l.doc.documentOf(at).src)) {
 		return false
 	}
 	l.addFault(at, name+" has letters with separate accents, which this language puts together: it would be another name",

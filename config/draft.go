@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
@@ -19,25 +22,67 @@ import (
 // [Draft.Save].
 //
 // Blocks are named by their type and label, from the outermost to the innermost: "server",
-// "main", "peer", "alice".
+// "main", "peer", "alice". The label of a block without one is empty.
 type Draft struct {
-	path, dir string
-	plugins   Plugins
-	original  []byte
-	text      []byte
+	path     string // of the file
+	main     string // of the configuration
+	plugins  Plugins
+	original []byte
+	text     []byte
+	broken   map[string]bool // servers in other files that had a fault before
 }
 
-// OpenDraft reads a file, and refuses one with errors as [Load] does.
+// OpenDraft reads a configuration, and refuses one with errors as [Load] does. The draft is that
+// of the main file.
 func OpenDraft(path string, plugins Plugins) (*Draft, *Config, error) {
-	dir, src, err := readFile(path)
+	_, src, err := readFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg, err := loadText(path, dir, src, plugins)
+	main, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find configuration: %w", err)
+	}
+	cfg, err := loadWith(path, plugins, map[string][]byte{main: src})
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Draft{path: path, dir: dir, plugins: plugins, original: src, text: src}, cfg, nil
+	d := &Draft{path: path, main: path, plugins: plugins, original: src, text: src, broken: make(map[string]bool)}
+	for _, s := range cfg.Servers {
+		d.broken[s.Name] = s.Fault != nil
+	}
+	return d, cfg, nil
+}
+
+// ForServer returns a draft of the file in which a server of the configuration stands.
+func (d *Draft) ForServer(s Server) (*Draft, error) {
+	if main, err := filepath.Abs(d.main); err != nil || s.File == main {
+		return d, err
+	}
+	src, err := readServerText(s.File)
+	if err != nil {
+		return nil, err
+	}
+	of := *d
+	of.path, of.original, of.text = s.File, src, src
+	of.broken = maps.Clone(d.broken)
+	delete(of.broken, s.Name)
+	return &of, nil
+}
+
+// Path returns the path of the file.
+func (d *Draft) Path() string { return d.path }
+
+// readServerText returns the text of a file in servers_dir.
+func readServerText(path string) ([]byte, error) {
+	src, summary, hint := readServerFile(path)
+	doc, diags := &document{name: path, src: src}, hcl.Diagnostics(nil)
+	if summary != "" {
+		diags = faultAt(doc.rangeOfByte(0), summary, hint)
+	} else {
+		src, diags = utf8Text(path, src)
+	}
+	return src, doc.failureOf(diags)
 }
 
 // Setting is an attribute of a block that a command writes.
@@ -71,7 +116,43 @@ func (d *Draft) SetAttribute(name string, value cty.Value, within ...string) err
 		return d.addText(fmt.Sprintf("%s = %s\n", name, literal), within)
 	}
 	at := attribute.Expr.Range()
+	if d.text[at.End.Byte-1] == '\n' { // of a heredoc
+		literal = append(literal, '\n')
+	}
 	d.text = slices.Replace(slices.Clone(d.text), at.Start.Byte, at.End.Byte, literal...)
+	return nil
+}
+
+// RemoveAttribute removes an attribute of the named block, if it is there, and its line.
+func (d *Draft) RemoveAttribute(name string, within ...string) error {
+	block, err := d.findBlock(within)
+	if err != nil {
+		return err
+	}
+	attribute := block.Body.Attributes[name]
+	if attribute == nil {
+		return nil
+	}
+	begin, end := attribute.SrcRange.Start.Byte, attribute.SrcRange.End.Byte
+	if block.OpenBraceRange.Start.Line == block.CloseBraceRange.Start.Line {
+		begin, end = block.OpenBraceRange.End.Byte, block.CloseBraceRange.Start.Byte // there is nothing else
+	} else if begin = d.lineOf(begin); d.text[end-1] != '\n' {
+		end += bytes.IndexByte(d.text[end:], '\n') + 1 // the brace is behind it
+	}
+	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	return nil
+}
+
+// ReplaceBlock puts the text of a block in the place of the named one.
+func (d *Draft) ReplaceBlock(block string, names ...string) error {
+	old, err := d.findBlock(names)
+	if err != nil {
+		return err
+	}
+	begin, end := old.TypeRange.Start.Byte, old.CloseBraceRange.End.Byte
+	text := strings.ReplaceAll(strings.TrimSpace(block), "\n", "\n"+d.indentAt(begin))
+	d.text = slices.Delete(slices.Clone(d.text), begin, end)
+	d.insert(begin, text)
 	return nil
 }
 
@@ -165,7 +246,7 @@ func (d *Draft) findBlock(names []string) (*hclsyntax.Block, error) {
 	var found *hclsyntax.Block
 	for pair := range slices.Chunk(names, 2) {
 		i := slices.IndexFunc(body.Blocks, func(b *hclsyntax.Block) bool {
-			return b.Type == pair[0] && slices.Equal(b.Labels, pair[1:])
+			return b.Type == pair[0] && strings.Join(b.Labels, "\x00") == pair[1]
 		})
 		if i < 0 {
 			return nil, d.missingError(names)
@@ -184,30 +265,75 @@ func (d *Draft) missingError(names []string) error {
 var ErrInvalidDraft = errors.New("the file would not be valid")
 
 // Save writes the file, whole or not at all. Its mode and owner stay. It refuses a text with
-// errors, and a file that somebody else has changed since [OpenDraft]. It does nothing if nothing
-// was changed.
+// errors, one because of which another server could not run any more, and a file that somebody
+// else has changed since [OpenDraft]. It does nothing if nothing was changed.
 func (d *Draft) Save() error {
 	if bytes.Equal(d.text, d.original) {
 		return nil
 	}
-	if len(d.text) > maxFile {
-		return fmt.Errorf("%w: it would have more than %d KiB", ErrInvalidDraft, maxFile>>10)
+	if _, err := d.loadChanged(); err != nil {
+		return err
 	}
-	if _, err := loadText(d.path, d.dir, d.text, d.plugins); err != nil {
-		return fmt.Errorf("%w: %w", ErrInvalidDraft, err)
+	return d.writeChanged()
+}
+
+// writeChanged is Save for a text that was checked.
+func (d *Draft) writeChanged() error {
+	if bytes.Equal(d.text, d.original) {
+		return nil
 	}
 	return d.replace(d.original, d.text)
 }
 
+// loadChanged loads the configuration as it would be.
+func (d *Draft) loadChanged() (*Config, error) {
+	most := maxServerFile
+	if d.path == d.main {
+		most = maxFile
+	}
+	if len(d.text) > most {
+		return nil, fmt.Errorf("%w: it would have more than %d KiB", ErrInvalidDraft, most>>10)
+	}
+	path, err := filepath.Abs(d.path)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := loadWith(d.main, d.plugins, map[string][]byte{path: d.text})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidDraft, err)
+	}
+	for _, s := range cfg.Servers {
+		if s.Fault != nil && !d.broken[s.Name] {
+			return nil, fmt.Errorf("%w: %w", ErrInvalidDraft, s.Fault)
+		}
+	}
+	return cfg, nil
+}
+
 // Revert writes back what was there before Save.
-func (d *Draft) Revert() error { return d.replace(d.text, d.original) }
+func (d *Draft) Revert() error {
+	if bytes.Equal(d.text, d.original) {
+		return nil
+	}
+	return d.replace(d.text, d.original)
+}
 
 func (d *Draft) replace(was, text []byte) error {
-	if _, now, err := readFile(d.path); err != nil || !bytes.Equal(now, was) {
+	now, err := d.readAgain()
+	if err != nil || !bytes.Equal(now, was) {
 		return errors.Join(err, fmt.Errorf("%s has been changed by somebody else meanwhile, and was left as it is: try again", d.path))
 	}
 	if err := durable.ReplaceFile(d.path, text); err != nil {
 		return fmt.Errorf("write %s: %w", d.path, err)
 	}
 	return nil
+}
+
+// readAgain returns what the file has now.
+func (d *Draft) readAgain() ([]byte, error) {
+	if d.path != d.main {
+		return readServerText(d.path)
+	}
+	_, src, err := readFile(d.path)
+	return src, err
 }

@@ -119,7 +119,7 @@ func TestDraftIsWritten(t *testing.T) {
 	if err := errors.Join(os.Chmod(d.path, 0o640), os.Symlink(d.path, link)); err != nil {
 		t.Fatal(err)
 	}
-	d.path = link
+	d.path, d.main = link, link
 	if err := d.RemoveBlock("server", "two"); err != nil {
 		t.Fatal(err)
 	}

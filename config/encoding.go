@@ -11,23 +11,23 @@ import (
 )
 
 // utf8Text returns the text of a UTF-8 file, without the byte order mark that some editors
-// write. For any other file it returns one error, where the parser would report every
+// write. For any other file it returns one fault, where the parser would report every
 // character.
-func utf8Text(name string, src []byte) ([]byte, error) {
+func utf8Text(name string, src []byte) ([]byte, hcl.Diagnostics) {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	doc := &document{name: name, src: src}
 	encoding, at := encodingOf(src), findInvalidByte(src)
 	if encoding == "" && at < 0 {
 		if at := bytes.IndexByte(src, '\r'); at >= 0 && bytes.IndexByte(src, '\n') < 0 {
-			return nil, doc.failureOf(faultAt(doc.rangeOfByte(at), "lines end in carriage returns", "Save it with the ends of lines of Unix."))
+			return src, faultAt(doc.rangeOfByte(at), "lines end in carriage returns", "Save it with the ends of lines of Unix.")
 		}
 		return src, nil
 	}
 	if encoding != "" {
-		return nil, doc.failureOf(faultAt(doc.rangeOfByte(0), "the file is not UTF-8 text but "+encoding,
-			fmt.Sprintf("Save it as UTF-8, in an editor or so: iconv -f %s -t UTF-8 %s > server-utf8.hcl", encoding, pathname.Quote(name))))
+		return src, faultAt(doc.rangeOfByte(0), "the file is not UTF-8 text but "+encoding,
+			fmt.Sprintf("Save it as UTF-8, in an editor or so: iconv -f %s -t UTF-8 %s > server-utf8.hcl", encoding, pathname.Quote(name)))
 	}
-	return nil, doc.failureOf(faultAt(doc.rangeOfByte(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?"))
+	return src, faultAt(doc.rangeOfByte(at), "the file is not UTF-8 text", "Save it as UTF-8. Is it a configuration at all?")
 }
 
 // encodingOf recognizes what editors may write instead of UTF-8. ASCII characters in these

@@ -19,7 +19,7 @@ import (
 
 const (
 	maxSecret  = 64 << 10 // bytes that file reads
-	maxSecrets = 1 << 20  // bytes that all calls in one configuration give
+	maxSecrets = 1 << 20  // bytes that all calls in one file give
 )
 
 // functionHints say what would be right where a call fails.
@@ -28,12 +28,13 @@ var functionHints = map[string]string{
 	"file": "The path of a text file of at most 64 KiB; a relative one starts at the directory of this file.",
 }
 
-// evalContext returns what expressions can use, for one configuration in the directory dir.
-func evalContext(dir string) *hcl.EvalContext {
-	left := maxSecrets
+// evalContext returns what expressions can use, for one file in the directory dir. All calls
+// together give at most so many bytes.
+func evalContext(dir string, most int) *hcl.EvalContext {
+	left := most
 	bounded := func(value string) (cty.Value, error) {
 		if left -= len(value); left < 0 {
-			return cty.NilVal, fmt.Errorf("the functions of one configuration may give at most %d bytes together", maxSecrets)
+			return cty.NilVal, fmt.Errorf("the functions of one file may give at most %d bytes together", most)
 		}
 		return cty.StringVal(value), nil
 	}
@@ -84,10 +85,17 @@ func readBounded(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	switch info, err := f.Stat(); {
-	case err != nil:
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
-	case !info.Mode().IsRegular():
+	}
+	return readRegular(f, info, limit)
+}
+
+// readRegular reads an open file of at most limit bytes.
+func readRegular(f *os.File, info os.FileInfo, limit int64) ([]byte, error) {
+	path := f.Name()
+	if !info.Mode().IsRegular() {
 		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
 	content, err := io.ReadAll(io.LimitReader(f, limit+1))

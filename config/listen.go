@@ -26,8 +26,13 @@ func (l listener) overlaps(o listener) bool {
 func collectListeners(cfg *Config) (all []listener) {
 	if t := cfg.Network.Tor; t != nil {
 		if at, err := netip.ParseAddrPort(t.Control); err == nil {
-			line := hcl.Pos{Line: cfg.Network.Range.Line}
-			all = append(all, listener{address: at, name: "the control port of tor", at: hcl.Range{Start: line}})
+			block := hcl.Range{Filename: cfg.Network.Range.File, Start: hcl.Pos{Line: cfg.Network.Range.Line}}
+			all = append(all, listener{address: at, name: "the control port of tor", at: block})
+		}
+	}
+	if c := cfg.Console; c != nil {
+		if at, err := netip.ParseAddrPort(c.Listen); err == nil && at.Port() != 0 {
+			all = append(all, listener{address: at, name: "the console", at: c.header, attribute: "listen"})
 		}
 	}
 	for i := range cfg.Servers {
@@ -63,8 +68,8 @@ func (l *loader) refuseSharedListeners(cfg *Config) {
 			}
 			used[port] = true
 			l.addFault(this.at, fmt.Sprintf("%s cannot listen at %s, where %s does already", this.name, this.address, other.name),
-				fmt.Sprintf("That is on line %d. Each listener needs a port of its own. For example: %s = %q.",
-					other.at.Start.Line, this.attribute, netip.AddrPortFrom(this.address.Addr(), port)))
+				fmt.Sprintf("That is on %s. Each listener needs a port of its own. For example: %s = %q.",
+					l.describePlace(other.at, this.at), this.attribute, netip.AddrPortFrom(this.address.Addr(), port)))
 			break
 		}
 	}

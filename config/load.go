@@ -14,20 +14,17 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
-// Load reads, decodes and checks a file. It starts and writes nothing, apart from what
-// plugins.Describe and plugins.Validate do. The error is an [*Error] unless the file could
-// not be read. A file with syntax errors is not examined further.
+// Load reads, decodes and checks a file, and those of servers beside it. It starts and writes
+// nothing, apart from what plugins.Describe and plugins.Validate do. The error is an [*Error]
+// unless the file could not be read. A file with syntax errors is not examined further.
 func Load(path string, plugins Plugins) (*Config, error) {
-	dir, src, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return loadText(path, dir, src, plugins)
+	return loadWith(path, plugins, nil)
 }
 
-// loadText is Load for a text that is that of a file, or is to become it.
-func loadText(path, dir string, src []byte, plugins Plugins) (*Config, error) {
-	l, body, err := newLoader(path, dir, src, plugins)
+// loadWith is Load with other texts for some files than they have, or for files that are not
+// there. The key is an absolute path.
+func loadWith(path string, plugins Plugins, texts map[string][]byte) (*Config, error) {
+	l, body, err := beginLoad(path, plugins, texts)
 	if err != nil {
 		return nil, err
 	}
@@ -39,21 +36,26 @@ func loadText(path, dir string, src []byte, plugins Plugins) (*Config, error) {
 }
 
 // beginLoad reads and parses a file.
-func beginLoad(path string, plugins Plugins) (*loader, *hclsyntax.Body, error) {
-	dir, src, err := readFile(path)
+func beginLoad(path string, plugins Plugins, texts map[string][]byte) (*loader, *hclsyntax.Body, error) {
+	main, err := filepath.Abs(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("find configuration: %w", err)
 	}
-	return newLoader(path, dir, src, plugins)
-}
-
-// newLoader parses the text of a file.
-func newLoader(path, dir string, src []byte, plugins Plugins) (*loader, *hclsyntax.Body, error) {
+	src, given := texts[main]
+	if !given {
+		if _, src, err = readFile(path); err != nil {
+			return nil, nil, err
+		}
+	}
 	doc, body, err := parseFile(path, src)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &loader{doc: doc, dir: dir, plugins: plugins, eval: evalContext(dir)}, body, nil
+	dir := filepath.Dir(main)
+	return &loader{
+		doc: doc, path: main, dir: dir, plugins: plugins, texts: texts, eval: evalContext(dir, maxSecrets),
+		names: make(map[string]hcl.Range), files: make(map[string]string),
+	}, body, nil
 }
 
 // readFile returns the text of a file and the directory of the file.
@@ -64,43 +66,65 @@ func readFile(path string) (dir string, src []byte, err error) {
 	if src, err = readBounded(path, maxFile); err != nil {
 		return "", nil, fmt.Errorf("read configuration: %w", err)
 	}
-	src, err = utf8Text(path, src)
-	return dir, src, err
+	src, diags := utf8Text(path, src)
+	return dir, src, (&document{name: path, src: src}).failureOf(diags)
 }
 
 // parseFile parses a text. After an error the file is not examined further.
 func parseFile(name string, src []byte) (*document, *hclsyntax.Body, error) {
-	doc := &document{name: name, src: src}
-	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser repeats the errors
-	if diags := checkTokens(tokens); diags.HasErrors() {
-		return nil, nil, doc.failureOf(diags)
-	}
-	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
-	doc.file = file
-	if diags.HasErrors() {
-		return nil, nil, doc.failureOf(diags)
-	}
-	body := file.Body.(*hclsyntax.Body)
-	if diags := refuseLoops(body); diags.HasErrors() {
-		return nil, nil, doc.failureOf(diags)
+	doc, body, diags := parseText(name, src)
+	if err := doc.failureOf(diags); err != nil {
+		return nil, nil, err
 	}
 	return doc, body, nil
 }
 
-// loader collects the mistakes of one file while it is read.
+// parseText parses a text. If there are diagnostics, there is no body.
+func parseText(name string, src []byte) (*document, *hclsyntax.Body, hcl.Diagnostics) {
+	doc := &document{name: name, src: src}
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // the parser repeats the errors
+	if diags := checkTokens(tokens); diags.HasErrors() {
+		return doc, nil, diags
+	}
+	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	doc.file = file
+	if diags.HasErrors() {
+		return doc, nil, diags
+	}
+	body := file.Body.(*hclsyntax.Body)
+	if diags := refuseLoops(body); diags.HasErrors() {
+		return doc, nil, diags
+	}
+	return doc, body, nil
+}
+
+// loader collects the mistakes of a configuration while it is read.
 type loader struct {
-	doc      *document
-	dir      string // of the file
+	doc      *document // of the main file, which includes the others
+	path     string    // of the main file, absolute
+	dir      string    // of the main file
 	plugins  Plugins
+	texts    map[string][]byte // see loadWith
 	eval     *hcl.EvalContext
-	private  []string    // directories with keys
-	declared []*declared // as in Config.Plugins
+	private  []string             // directories with keys
+	declared []*declared          // as in Config.Plugins
+	names    map[string]hcl.Range // the headers of servers
+	files    map[string]string    // the files of servers_dir, by path; the value is the name of the server
 	diags    hcl.Diagnostics
-	kept     hcl.Diagnostics // faults of plugins that stay with their server
+	kept     hcl.Diagnostics // faults that stay with their server
 }
 
 func (l *loader) addFault(at hcl.Range, summary, hint string) {
 	l.diags = append(l.diags, faultAt(at, summary, hint)...)
+}
+
+// describePlace returns the line of a place, and its file if it is another one than that
+// of the text in which the place is named.
+func (l *loader) describePlace(at, from hcl.Range) string {
+	if l.doc.indexOf(at) == l.doc.indexOf(from) {
+		return fmt.Sprintf("line %d", at.Start.Line)
+	}
+	return fmt.Sprintf("line %d of %s", at.Start.Line, l.doc.documentOf(at).name)
 }
 
 // loadFile reads the blocks of a file. Plugin blocks come before server blocks, so that a
@@ -108,6 +132,7 @@ func (l *loader) addFault(at hcl.Range, summary, hint string) {
 func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 	top, blocks := l.openSection(body, body.MissingItemRange(), fileOptions,
 		hcl.BlockHeaderSchema{Type: "network", LabelNames: []string{"kind"}},
+		hcl.BlockHeaderSchema{Type: "console"},
 		hcl.BlockHeaderSchema{Type: "log"},
 		hcl.BlockHeaderSchema{Type: "limits"},
 		hcl.BlockHeaderSchema{Type: "plugin", LabelNames: []string{"kind", "name"}},
@@ -116,28 +141,41 @@ func (l *loader) loadFile(body *hclsyntax.Body) *Config {
 
 	cfg := &Config{DataDir: l.pathOption(top, "data_dir")}
 	usable := l.checkDirectory(top.rangeOf("data_dir"), cfg.DataDir, true)
+	if top.isSet("servers_dir") || top.hasError("servers_dir") {
+		cfg.ServersDir = l.pathOption(top, "servers_dir")
+	} else if usable {
+		cfg.ServersDir = filepath.Join(cfg.DataDir, defaultServersDir)
+	}
 	cfg.Network = l.loadNetwork(of["network"], cfg.DataDir)
 	l.private = []string{cfg.DataDir}
 	if t := cfg.Network.Tor; t != nil {
 		l.private = append(l.private, t.DataDir)
 	}
+	cfg.Console = l.loadConsole(of["console"])
 	cfg.Log = l.loadLog(l.singleBlock(of["log"], logOptions))
 	bounds := l.singleBlock(of["limits"], limits.Schema())
 	cfg.Limits = l.loadLimits(bounds)
 	cfg.Plugins = l.loadExternals(of["plugin"])
-	cfg.Servers = l.loadServers(of["server"], cfg)
+	for _, b := range of["server"] {
+		cfg.Servers = append(cfg.Servers, l.loadServer(b, l.path, cfg))
+	}
+	l.loadServerFiles(top.rangeOf("servers_dir"), cfg)
 	l.refuseOverfilling(bounds, cfg)
 	l.refuseSharedListeners(cfg)
 	l.requireBlock(body, "network", `Add network "tor" {}.`)
-	l.requireBlock(body, "server", `Add server "main" {}.`)
 	if usable {
 		for i, s := range cfg.Servers {
 			if summary, hint := examineDirectory(s.Dir, true); summary != "" {
-				l.failUse(&cfg.Servers[i].Storage, faultAt(of["server"][i].DefRange, summary, hint))
+				l.failUse(&cfg.Servers[i].Storage, faultAt(l.names[s.Name], summary, hint))
 			}
 		}
 	}
-	if l.diags.HasErrors() || !slices.ContainsFunc(cfg.Servers, func(s Server) bool { return s.Storage.Fault == nil }) {
+	if l.plugins.KeepFaults {
+		l.keepFileFaults(cfg)
+	}
+	isUsable := func(s Server) bool { return s.Storage.Fault == nil }
+	noneLeft := len(cfg.Servers) > 0 && cfg.Console == nil && !slices.ContainsFunc(cfg.Servers, isUsable)
+	if l.diags.HasErrors() || noneLeft && !l.plugins.keepAll {
 		l.diags = append(l.diags, l.kept...)
 	}
 	return cfg

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,7 +112,8 @@ func TestDefaultsOfAMinimalFile(t *testing.T) {
 	}
 	cfg.Servers[0].Storage = PluginUse{}
 	want := &Config{
-		DataDir: filepath.Join(dir, "data"),
+		DataDir:    filepath.Join(dir, "data"),
+		ServersDir: filepath.Join(dir, "data", "servers.d"),
 		Network: Network{
 			Tor:   &Tor{Path: "tor", DataDir: filepath.Join(dir, "data", "tor")},
 			Range: Range{path, 1, 1, 1, 14},
@@ -119,7 +121,7 @@ func TestDefaultsOfAMinimalFile(t *testing.T) {
 		Log:    Log{Level: slog.LevelInfo},
 		Limits: defaultLimits,
 		Servers: []Server{{
-			Name: "main", Dir: filepath.Join(dir, "data", "servers", "main"), Retention: defaultRetention, Range: Range{path, 2, 1, 2, 14},
+			Name: "main", Dir: filepath.Join(dir, "data", "servers", "main"), File: path, Autostart: true, Retention: defaultRetention, Range: Range{path, 2, 1, 2, 14},
 		}},
 	}
 	if !reflect.DeepEqual(cfg, want) {
@@ -143,8 +145,14 @@ func defaultStorageValue() cty.Value {
 func TestEveryOptionIsRead(t *testing.T) {
 	t.Setenv("CWTCH_RELAY_TEST", "debug")
 	path := writeConfig(t, `
-		data_dir = "d"
+		data_dir    = "d"
+		servers_dir = "servers"
 		network "loopback" { registry = "reg" }
+		console {
+		  listen        = "unix:console.sock"
+		  onion         = true
+		  onion_clients = ["descriptor:x25519:`+strings.Repeat("a", 52)+`"]
+		}
 		log {
 		  level  = env("CWTCH_RELAY_TEST")
 		  format = "json"
@@ -167,6 +175,8 @@ func TestEveryOptionIsRead(t *testing.T) {
 		}
 		server "one" {
 		  description = file("note")
+		  autostart   = false
+		  passphrase  = file("note")
 		  storage "sqlite" {
 		    path = "x"
 		    wait = "90s"
@@ -267,6 +277,9 @@ func TestEveryOptionIsRead(t *testing.T) {
 	cfg.Plugins = cfg.Plugins[:1]
 
 	names := []string{cfg.Servers[0].Name, cfg.Servers[0].Description, cfg.Servers[1].Name}
+	if one, two := cfg.Servers[0], cfg.Servers[1]; one.Autostart || !two.Autostart || one.Passphrase != "reading group" || one.File != path {
+		t.Errorf("the start of the servers is %+v and %+v", one, two)
+	}
 	for i := range cfg.Servers {
 		cfg.Servers[i] = Server{}
 	}
@@ -274,9 +287,14 @@ func TestEveryOptionIsRead(t *testing.T) {
 		t.Errorf("servers are %q, want %q", names, want)
 	}
 	want := &Config{
-		DataDir: filepath.Join(dir, "d"),
-		Network: Network{Loopback: &Loopback{Registry: filepath.Join(dir, "reg")}, Range: cfg.Network.Range},
-		Log:     Log{Level: slog.LevelDebug, JSON: true},
+		DataDir:    filepath.Join(dir, "d"),
+		ServersDir: filepath.Join(dir, "servers"),
+		Network:    Network{Loopback: &Loopback{Registry: filepath.Join(dir, "reg")}, Range: cfg.Network.Range},
+		Console: &Console{
+			Listen: "unix:" + filepath.Join(dir, "console.sock"), Onion: true, OnionClients: []string{strings.Repeat("A", 52)},
+			Range: cfg.Console.Range, header: cfg.Console.header,
+		},
+		Log: Log{Level: slog.LevelDebug, JSON: true},
 		Limits: limits.Limits{
 			Connections: 1, ConnectionsPerSecond: 2, HandshakeTimeout: 3 * time.Second, IdleTimeout: 4 * time.Minute,
 			OutstandingPosts: 5, QueueRecords: 600, QueueBytes: 7 << 20, PostTimeout: 8 * time.Second,

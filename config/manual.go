@@ -31,6 +31,11 @@ var manualBlocks = []manualBlock{{
 	options:  loopbackOptions,
 	optional: true,
 }, {
+	header:   "console",
+	doc:      "Pages in the browser on which the operator adds, changes and watches servers. Without this block there are none.",
+	options:  consoleOptions,
+	optional: true,
+}, {
 	header:  "log",
 	doc:     "The log of the relay.",
 	options: logOptions,

@@ -8,7 +8,13 @@ import "github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 var fileOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "data_dir", Type: plugin.String, Default: "data",
 	Doc: "Directory for everything the relay writes: keys, envelopes, the state of tor. It is made with mode 0700 and must belong to the user that runs the relay. Whoever can read it can impersonate the servers.",
+}, {
+	Name: "servers_dir", Type: plugin.String,
+	Doc: "Directory with servers in files of their own: NAME.hcl has the block server \"NAME\" and nothing else. The console and the commands add servers there. It may be missing. The directory and the files must belong to the user that runs the relay or to root, and nobody else may write to them. If it is left out, it is the directory servers.d in the data_dir.",
 }}}
+
+// defaultServersDir is the servers_dir in the data_dir.
+const defaultServersDir = "servers.d"
 
 var torOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "path", Type: plugin.String, Default: "tor",
@@ -35,6 +41,17 @@ var loopbackOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Doc: "Directory in which the programs of this machine find each other. It has one file for each service.",
 }}}
 
+var consoleOptions = plugin.Schema{Attributes: []plugin.Attribute{{
+	Name: "listen", Type: plugin.String, Default: "127.0.0.1:7480",
+	Doc: "Where the pages are: a loopback address with a port, of which 0 stands for any, or \"unix:\" and the path of a socket. Whoever has the address needs a key besides, which the relay gives to its user alone. To see the pages from another machine, use ssh -L.",
+}, {
+	Name: "onion", Type: plugin.Bool, Default: "false",
+	Doc: "Have the pages at an onion service of their own, too. Only the clients in onion_clients find it.",
+}, {
+	Name: "onion_clients", Type: plugin.StringList, Max: new(int64(64)),
+	Doc: "Public keys of the clients that may reach the onion service, each 52 characters in base32, as in an .auth file of tor. The private key, which is in an .auth_private file, stays with the client.",
+}}}
+
 var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "level", Type: plugin.String, Default: "info", OneOf: []string{"debug", "info", "warn", "error"},
 	Doc: "The least important entries to write. No level shows keys, tokens, messages or who is connected.",
@@ -46,6 +63,12 @@ var logOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 var serverOptions = plugin.Schema{Attributes: []plugin.Attribute{{
 	Name: "description", Type: plugin.String,
 	Doc: "A note for the operator. It never leaves this machine.",
+}, {
+	Name: "autostart", Type: plugin.Bool, Default: "true",
+	Doc: "Start the server with the relay.",
+}, {
+	Name: "passphrase", Type: plugin.String,
+	Doc: "Opens the keys of a protected server when it starts. Write file(\"PATH\") or env(\"NAME\"), so that the passphrase is not in this file. If it is left out, the relay starts and the server stays locked until you unlock it.",
 }, {
 	Name: "roaming_clients", Type: plugin.Bool, Default: "false",
 	Doc: "For replicas: let clients go from one replica to another with one position. A replay then begins up to two days of messages earlier, which strangers notice. Not needed for cwtch-group, which has a position for each host, nor for clients that stay at one server.",

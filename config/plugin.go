@@ -196,6 +196,7 @@ func (l *loader) builtInNames(kind plugin.Kind) (names []string) {
 // declared is an external plugin on the way through the file.
 type declared struct {
 	External
+	header  hcl.Range
 	sandbox section
 	sound   bool // its block is in order
 	asked   bool
@@ -212,13 +213,15 @@ func (l *loader) describeExternal(d *declared, p *PluginUse, label hcl.Range) (p
 	first := !d.asked
 	if first {
 		d.asked = true
-		if d.answer, d.err = l.askExternal(d.External); d.err == nil {
-			l.checkGrants(d, label)
-		}
+		d.answer, d.err = l.askExternal(d.External)
 	}
-	if d.err != nil && (first || l.plugins.KeepFaults) {
+	switch {
+	case !first && !l.plugins.KeepFaults: // was reported
+	case d.err == nil:
+		l.checkGrants(d, label)
+	default:
 		l.failUse(p, faultAt(label, fmt.Sprintf("plugin %q cannot be used: %v", d.Name, d.err),
-			fmt.Sprintf("It is declared on line %d.", d.Range.Line)))
+			fmt.Sprintf("It is declared on %s.", l.describePlace(d.header, label))))
 	}
 	return d.answer, d.err == nil
 }
@@ -252,6 +255,6 @@ func (l *loader) checkGrants(d *declared, label hcl.Range) {
 		l.addFault(label, fmt.Sprintf("plugin %q wants the network, and no peersync plugin gets it: %s", d.Name, d.answer.Network), "Use another plugin.")
 	case asks && !granted && !d.Sandbox.Off:
 		l.addFault(label, fmt.Sprintf("plugin %q needs the network: %s", d.Name, d.answer.Network),
-			fmt.Sprintf("If you agree, grant it in its block on line %d: sandbox { sockets = [\"/DIRECTORY\"] } for the unix sockets in a directory, or sandbox { network = true } for the whole network.", d.Range.Line))
+			fmt.Sprintf("If you agree, grant it in its block on %s: sandbox { sockets = [\"/DIRECTORY\"] } for the unix sockets in a directory, or sandbox { network = true } for the whole network.", l.describePlace(d.header, label)))
 	}
 }

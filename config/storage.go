@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ const maxStoreText = 64 << 10
 // out. The name may be empty if the file has one server. LoadStores returns, for each text,
 // the server with that storage.
 func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Config, []Server, error) {
-	l, body, err := beginLoad(path, plugins)
+	l, body, err := beginLoad(path, plugins, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,7 +46,7 @@ func LoadStores(path string, plugins Plugins, name string, texts ...Text) (*Conf
 	for _, text := range texts {
 		s, err := l.loadStoreText(text, name, cfg)
 		if err == nil {
-			err = s.Storage.Fault
+			err = cmp.Or(s.Fault, s.Storage.Fault)
 		}
 		if err != nil {
 			return nil, nil, err
@@ -68,10 +69,10 @@ func (l *loader) loadStoreText(text Text, name string, cfg *Config) (Server, err
 	if err != nil {
 		return Server{}, err
 	}
-	of := *l // with the plugins of the file
-	of.doc, of.diags = doc, nil
-	s := of.storeIn(body, name, cfg)
-	return s, doc.failureOf(of.diags)
+	l.doc.included = append(l.doc.included, doc)
+	l.diags = nil
+	s := l.storeIn(body, name, cfg)
+	return s, l.doc.failureOf(l.diags)
 }
 
 // storeIn decodes the one block of a text, which names a store.
@@ -115,6 +116,10 @@ func (l *loader) serverNamed(name string, at hcl.Range, cfg *Config) Server {
 		return Server{}
 	}
 	i := slices.IndexFunc(cfg.Servers, func(s Server) bool { return name == "" || s.Name == name })
+	if len(names) == 0 {
+		l.addFault(at, "the configuration has no servers", "")
+		return Server{}
+	}
 	if i < 0 {
 		l.addFault(at, fmt.Sprintf("the configuration has no server %.80q", name), schema.Suggest(name, "servers", names))
 		return Server{}

@@ -3,8 +3,3 @@ error: no network block
   on server.hcl line 1, column 1:
   1:
   hint: Add network "tor" {}.
-
-error: no server block
-  on server.hcl line 1, column 1:
-  1:
-  hint: Add server "main" {}.

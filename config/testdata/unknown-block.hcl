@@ -2,11 +2,6 @@ network "tor" {}
 serer "main" {}
 web {}
 ----------
-error: no server block
-  on server.hcl line 1, column 1:
-  1: network "tor" {}
-  hint: Add server "main" {}.
-
 error: unknown block "serer"
   on server.hcl line 2, column 1, in serer "main":
   2: serer "main" {}
@@ -15,4 +10,4 @@ error: unknown block "serer"
 error: unknown block "web"
   on server.hcl line 3, column 1, in web:
   3: web {}
-  hint: Known blocks: limits, log, network, plugin, server.
+  hint: Known blocks: console, limits, log, network, plugin, server.
