@@ -11,8 +11,8 @@ import (
 )
 
 // runStorageAccept lets a server that refuses its store go on with it at the next start.
-func runStorageAccept(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags()
+func runStorageAccept(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
 		return err

@@ -65,8 +65,8 @@ func describeRetention() string {
 		strings.Replace(defaults["max_age"], "d", " days", 1), strings.Replace(defaults["max_bytes"], "GiB", " GiB", 1), strings.Replace(defaults["max_count"], "000000", " million", 1))
 }
 
-func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags()
+func runValidate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func runValidate(ctx context.Context, args []string, stdout, _ io.Writer) error 
 
 // printBundle prints what clients import, from the keys on disk. It makes the keys if the
 // relay was never started, so that an operator can hand out the text before.
-func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags()
+func printBundle(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	file := f.Path("o")
 	if err := f.parseArgs(args); err != nil {
@@ -131,6 +131,9 @@ func printBundle(ctx context.Context, args []string, stdout, _ io.Writer) error 
 }
 
 func pickServer(cfg *config.Config, name string) (config.Server, error) {
+	if len(cfg.Servers) == 0 {
+		return config.Server{}, command.WithHint(errors.New("the configuration has no servers"), "add one: cwtch-relay server add NAME")
+	}
 	if name == "" && len(cfg.Servers) > 1 {
 		return config.Server{}, command.WithHint(errors.New("the configuration has several servers"), "say which one: -server "+cfg.Servers[0].Name)
 	}

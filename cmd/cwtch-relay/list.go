@@ -35,18 +35,18 @@ type pluginUse struct {
 
 // listPlugins prints the built-in plugins and, with a configuration, those that it
 // declares and where each is used.
-func listPlugins(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := command.NewFlags()
-	path := f.Path("config")
-	if _, err := f.ParseArgs(args); err != nil {
+func listPlugins(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
+	err := f.parseArgs(args)
+	if missing := (*config.NotFoundError)(nil); err != nil && !errors.As(err, &missing) {
 		return err
 	}
 	var list []listedPlugin
 	for _, d := range builtInDescriptions() {
 		list = append(list, rowOf(d))
 	}
-	if *path != "" {
-		cfg, err := loadConfig(ctx, *path)
+	if f.config != "" {
+		cfg, err := loadConfig(ctx, f.config)
 		if err != nil {
 			return err
 		}

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
 	"github.com/cwtch-relay/cwtch-relay/core/catalog"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/sandbox"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
 )
 
@@ -92,9 +95,21 @@ func programOf(x config.External) catalog.Program {
 	return p
 }
 
-// logWarnings warns at every start of checks that the operator has switched off. The
-// supervisor warns of sandboxes.
+// requireWork refuses a configuration with which a relay would do nothing.
+func (l *loadedConfig) requireWork() error {
+	if len(l.Servers) > 0 || l.Console != nil {
+		return nil
+	}
+	return configFault{command.WithHint(fmt.Errorf("%s has no server and no console, so a relay would have nothing to do", l.path),
+		"add a server: "+pathname.Command("cwtch-relay", "server", "add", "NAME", "-config", l.path)+"; or write console {} into the file, and add servers in the browser")}
+}
+
+// logWarnings warns at every start of checks that the operator has switched off, and of files
+// that are not used. The supervisor warns of sandboxes.
 func (l *loadedConfig) logWarnings(log *slog.Logger) {
+	for _, unused := range l.UnusedFiles {
+		log.Warn("this file makes no server", "file", unused.File, "error", strings.ReplaceAll(unused.Fault.Error(), "\n", " "))
+	}
 	for _, x := range l.Plugins {
 		if x.Dev && x.Checksum == "" {
 			log.Warn("this plugin is started whatever its checksum: whoever can write its file can read and change what the plugin can",

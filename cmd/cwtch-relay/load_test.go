@@ -314,10 +314,8 @@ func TestExitStatuses(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for line, want := range map[string]string{
-		"":                            "no configuration given",
 		"plugin-serve storage":        "plugin-serve takes a kind and a name",
 		"plugin-serve storage nobody": "no built-in storage plugin \"nobody\"",
-		"status":                      "no configuration given: say -config FILE",
 		"init":                        "no directory given: say -dir DIR",
 		"storage copy -config f":      "say what to copy: -from 'server \"NAME\"' -to 'server \"NAME\" storage \"PLUGIN\" { … }'",
 		"storage acept -config f":     "unknown command \"storage acept\", only: check, compact, copy, accept",

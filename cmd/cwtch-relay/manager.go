@@ -39,6 +39,11 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 	}
 	for _, s := range l.Servers {
 		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention, Roaming: s.Roaming, Peers: peerConfigs(s.Peers)}
+		if s.Fault != nil {
+			sc.Storage = faultyStorage(s)
+			m.Servers = append(m.Servers, sc)
+			continue
+		}
 		for use := range s.Plugins() {
 			pc, err := l.pluginConfig(use)
 			if err != nil {
@@ -53,6 +58,14 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 		m.Servers = append(m.Servers, sc)
 	}
 	return m, attachDebugged(&m)
+}
+
+// faultyStorage stands for the plugins of a server whose file cannot be used.
+func faultyStorage(s config.Server) manager.PluginConfig {
+	return manager.PluginConfig{
+		Config:   supervise.Config{Kind: plugin.KindStorage, Name: s.Storage.Name},
+		Instance: s.Storage.Instance, Where: s.Range.String(), Fault: s.Fault,
+	}
 }
 
 // pluginConfig returns what to run for the use of a plugin.

@@ -47,8 +47,8 @@ type listedPeer struct {
 const stateUnknown = "not running"
 
 // listPeers prints the peers of the servers: of the running relay, or those that are configured.
-func listPeers(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags()
+func listPeers(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
 	server := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
 		return err
@@ -252,17 +252,17 @@ func checkPeerName(server, name string, known []string) error {
 	return command.WithHint(fmt.Errorf("server %s has no peer %q", server, name), hint)
 }
 
-func syncPeer(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	return comparePeer(ctx, args, stdout, false)
+func syncPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	return comparePeer(ctx, args, stdout, stderr, false)
 }
 
-func scrubPeer(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	return comparePeer(ctx, args, stdout, true)
+func scrubPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	return comparePeer(ctx, args, stdout, stderr, true)
 }
 
 // comparePeer has the running relay compare a server with a peer.
-func comparePeer(ctx context.Context, args []string, stdout io.Writer, scrub bool) error {
-	f := newFlags()
+func comparePeer(ctx context.Context, args []string, stdout, stderr io.Writer, scrub bool) error {
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	values, err := f.parseValues(args, "NAME")
 	if err != nil {

@@ -27,7 +27,7 @@ const defaultPeerSync = "mesh"
 type peerEdit struct {
 	flags  *flags
 	cfg    *loadedConfig
-	draft  *config.Draft
+	draft  *config.Draft // of the file in which the server stands
 	server config.Server
 	// running: a relay runs with the file, and had nothing to reload before the change.
 	running bool
@@ -72,6 +72,12 @@ func beginEdit(ctx context.Context, f *flags, server string) (*peerEdit, error) 
 	if e.server, err = pickServer(cfg.Config, server); err != nil {
 		return nil, err
 	}
+	if e.server.Fault != nil {
+		return nil, configFault{e.server.Fault}
+	}
+	if e.draft, err = draft.ForServer(e.server); err != nil {
+		return nil, configFault{err}
+	}
 	plan, err := e.askReload(ctx, true)
 	if errors.Is(err, manager.ErrNotRunning) {
 		e.running = false
@@ -111,7 +117,7 @@ func (e *peerEdit) findPeer(name string) (config.Peer, error) {
 // saveAndReload writes the file and has the running relay reload it. If the relay refuses, the
 // file is as before.
 func (e *peerEdit) saveAndReload(ctx context.Context, stderr io.Writer) (*manager.Plan, error) {
-	path := e.flags.config
+	path := e.draft.Path()
 	err := e.draft.Save()
 	switch {
 	case errors.Is(err, config.ErrInvalidDraft):
@@ -133,7 +139,7 @@ func (e *peerEdit) saveAndReload(ctx context.Context, stderr io.Writer) (*manage
 		err = planError(plan, stderr)
 	}
 	if err != nil && !refused {
-		err = command.WithHint(fmt.Errorf("%s was changed, but the relay has not said that it reloaded it: %w", path, err), "try: "+pathname.Command("cwtch-relay", "reload", "-config", path))
+		err = command.WithHint(fmt.Errorf("%s was changed, but the relay has not said that it reloaded it: %w", path, err), "try: "+pathname.Command("cwtch-relay", "reload", "-config", e.flags.config))
 	}
 	return plan, err
 }
@@ -143,9 +149,8 @@ func (e *peerEdit) explainUnwritten(err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	path := e.flags.config
 	return command.WithHint(err, fmt.Sprintf("in a service, the user of the relay may not write the configuration. As root, %s. Then, as the user of the relay: %s",
-		e.byHand, pathname.Command("cwtch-relay", "reload", "-config", path)))
+		e.byHand, pathname.Command("cwtch-relay", "reload", "-config", e.flags.config)))
 }
 
 // finish writes the file and says what was done.
@@ -170,7 +175,7 @@ func (e *peerEdit) finish(ctx context.Context, c peerChange, stdout, stderr io.W
 }
 
 func (e *peerEdit) writeChange(w io.Writer, c peerChange) error {
-	fmt.Fprintf(w, "%s: peer %s of server %s was %s\n", c.Config, c.Peer, c.Server, c.Change)
+	fmt.Fprintf(w, "%s: peer %s of server %s was %s\n", e.draft.Path(), c.Peer, c.Server, c.Change)
 	if c.Reload == nil {
 		fmt.Fprintln(w, "no relay is running: this holds from its next start on")
 	} else if err := writePlan(w, c.Config, c.Reload); err != nil {
@@ -191,7 +196,7 @@ func writeOtherSide(w io.Writer, c peerChange) error {
 
 // addPeer adds a peer.
 func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	server, role, size := f.String("server", "", ""), f.String("role", "", ""), f.String("bytes-per-day", "", "")
 	const unset = math.MinInt64
 	rate := f.Int64("envelopes-per-hour", unset, "")
@@ -243,7 +248,7 @@ func addPeer(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if len(e.server.PeerSync) == 0 {
 		peer = config.FormatBlock("peersync", defaultPeerSync) + peer
 	}
-	e.byHand = fmt.Sprintf("add to server %q in %s:\n%s", e.server.Name, f.config, peer)
+	e.byHand = fmt.Sprintf("add to server %q in %s:\n%s", e.server.Name, e.draft.Path(), peer)
 	block := fmt.Sprintf("  peer \"NAME\" {\n    onion = \"%s.onion\"\n  }\n", board)
 	return e.finish(ctx, peerChange{Peer: name, Change: "added", Board: board, Block: block}, stdout, stderr)
 }
@@ -301,7 +306,7 @@ func (e *peerEdit) requirePeerSync(add bool) error {
 // removePeer removes a peer.
 func removePeer(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return changePeer(ctx, args, stdout, stderr, func(e *peerEdit, p config.Peer) (change string, err error) {
-		e.byHand = fmt.Sprintf("remove peer %q of server %q from %s", p.Name, e.server.Name, e.flags.config)
+		e.byHand = fmt.Sprintf("remove peer %q of server %q from %s", p.Name, e.server.Name, e.draft.Path())
 		return "removed", e.draft.RemoveBlock("server", e.server.Name, "peer", p.Name)
 	})
 }
@@ -319,14 +324,14 @@ func setPaused(ctx context.Context, args []string, stdout, stderr io.Writer, pau
 		if p.Paused == paused {
 			return change, nil // again
 		}
-		e.byHand = fmt.Sprintf("write paused = %t in peer %q of server %q in %s", paused, p.Name, e.server.Name, e.flags.config)
+		e.byHand = fmt.Sprintf("write paused = %t in peer %q of server %q in %s", paused, p.Name, e.server.Name, e.draft.Path())
 		return change, e.draft.SetAttribute("paused", cty.BoolVal(paused), "server", e.server.Name, "peer", p.Name)
 	})
 }
 
 // changePeer changes a peer that is there.
 func changePeer(ctx context.Context, args []string, stdout, stderr io.Writer, edit func(*peerEdit, config.Peer) (change string, err error)) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	server := f.String("server", "", "")
 	values, err := f.parseValues(args, "NAME")
 	if err != nil {

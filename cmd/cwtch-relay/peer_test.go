@@ -108,7 +108,7 @@ func TestPeerEditsAreRefused(t *testing.T) {
 
 // TestUnwritableFileSaysWhatToWrite: in a service, the configuration belongs to root.
 func TestUnwritableFileSaysWhatToWrite(t *testing.T) {
-	f := newFlags()
+	f := newFlags(io.Discard)
 	f.config = "server.hcl"
 	e := &peerEdit{flags: f, byHand: `remove peer "bob" of server "main" from server.hcl`}
 	var hint interface{ Hint() string }
@@ -161,7 +161,7 @@ func TestRefusedChangeIsPutBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := newFlags()
+		f := newFlags(io.Discard)
 		f.config = path
 		e := &peerEdit{flags: f, cfg: cfg, draft: draft, server: cfg.Servers[0], running: true}
 		if err := draft.SetAttribute("description", cty.StringVal("x"), "server", "main"); err != nil {

@@ -17,7 +17,7 @@ import (
 
 // runReload tells the running relay to read its configuration again.
 func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	dryRun := f.Bool("dry-run", false, "")
 	if err := f.parseArgs(args); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,8 @@ type daemon struct {
 // second signal ends it at once. It never waits for the readers of its outputs, and goes
 // on without any.
 func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
-	f := newFlags()
+	var found bytes.Buffer
+	f := newFlags(&found)
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
@@ -68,6 +70,7 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
+	found.WriteTo(d.log)                                       //nolint:errcheck // a log that cannot be written is reported elsewhere
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
 	status := report(d.run(ctx), d.stdout, d.errorOutput())
 	var closing sync.WaitGroup
@@ -81,6 +84,9 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 func (d *daemon) run(ctx context.Context) error {
 	d.notify(sdnotify.Status("reading the configuration"), sdnotify.Extend(startTimeout))
 	cfg, err := loadTolerant(ctx, d.config)
+	if err == nil {
+		err = cfg.requireWork()
+	}
 	if err != nil {
 		return err
 	}
@@ -172,6 +178,9 @@ func reloadOnSignal(ctx context.Context, m *manager.Manager, hangups <-chan os.S
 // invalid one, whether a person or a signal asked.
 func reloadConfig(ctx context.Context, path string, log *slog.Logger) (manager.Config, error) {
 	cfg, err := loadTolerant(ctx, path)
+	if err == nil {
+		err = cfg.requireWork()
+	}
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		for _, d := range wrong.Diagnostics {
 			log.Error("error in the configuration", "at", d.Range.String(), "error", d.Summary, "hint", d.Hint)

@@ -29,8 +29,11 @@ type statusView struct {
 	details bool   // of every server
 }
 
-func printStatus(ctx context.Context, args []string, stdout, _ io.Writer) error {
-	f := newFlags()
+func printStatus(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if wantsCheck(args) {
+		stderr = io.Discard // some monitors show it
+	}
+	f := newFlags(stderr)
 	var view statusView
 	f.StringVar(&view.server, "server", "", "")
 	f.BoolVar(&view.details, "v", false, "")

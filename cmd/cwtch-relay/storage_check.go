@@ -24,7 +24,7 @@ const restartTimeout = 5 * time.Second
 
 // runStorageCheck verifies the store of a server while no relay runs.
 func runStorageCheck(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 // runStorageCompact gives the room of what was removed back to the disk, for one server or
 // for all: the running relay does it, or the command itself if none runs.
 func runStorageCompact(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	if err := f.parseArgs(args); err != nil {
 		return err

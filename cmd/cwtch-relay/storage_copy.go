@@ -20,7 +20,7 @@ import (
 // runStorageCopy copies what one store holds into another, for an operator who changes
 // the configuration afterwards.
 func runStorageCopy(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	f := newFlags()
+	f := newFlags(stderr)
 	name := f.String("server", "", "")
 	from := f.String("from", "", "")
 	to := f.String("to", "", "")
