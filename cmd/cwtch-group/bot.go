@@ -320,12 +320,22 @@ func (r *hostReader) takeBridgedLists() error {
 	}
 	lists := b.lists
 	b.lists, b.listsDue = nil, time.Time{}
+	b.wake()
 	for _, list := range lists {
 		if _, err := r.takeHosts(list); err != nil {
 			return final{err}
 		}
 	}
 	return nil
+}
+
+// awaitLists returns how long nothing is announced or brought because a list waits: it may say
+// that a host has left.
+func (b *bridge) awaitLists(now time.Time) time.Duration {
+	if len(b.lists) == 0 {
+		return 0
+	}
+	return max(0, b.listsDue.Sub(now))
 }
 
 // bringMessages brings to a host what it lacks, within the rate, until ctx ends.
@@ -341,6 +351,7 @@ func (r *hostReader) bringMessages(ctx context.Context, h *hostSource) {
 		if !h.up || !h.isMember() {
 			wait = time.Hour // noteSynced or changeHosts wakes it
 		}
+		wait = max(wait, r.bridge.awaitLists(time.Now()))
 		r.mu.Unlock()
 		if wait > 0 {
 			select {
@@ -453,7 +464,10 @@ func (r *hostReader) announceDue(now time.Time) (wait time.Duration, changed <-c
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := r.bridge.kept
+	lists := r.bridge.awaitLists(now)
 	switch {
+	case lists > 0:
+		wait = lists
 	case r.synced == 0: // noteSynced wakes it
 		wait = time.Hour
 	case r.list.Serial > kept.Announced:
