@@ -18,14 +18,16 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
 )
 
-// fileFormat is the version of the key file that this package writes.
-const fileFormat = 1
+// Formats of the key file that this package reads and writes.
+const (
+	plainFormat     = 1 // the secrets as they are
+	protectedFormat = 2 // the secrets encrypted with a passphrase
+)
 
-// maxFileSize bounds what is read of a key file, in bytes. A real one has about
-// 300.
+// maxFileSize bounds what is read of a key file, in bytes. A real one has 300 to 500.
 const maxFileSize = 4 << 10
 
-// serverFile is the key file as JSON. Secrets are standard base64.
+// serverFile is the key file of format 1 as JSON. Secrets are standard base64.
 type serverFile struct {
 	Format      int    `json:"format"`
 	BoardSeed   []byte `json:"board_seed"`
@@ -45,15 +47,15 @@ type serverFile struct {
 // It never changes a file that exists, and it refuses one that it cannot trust:
 // a symbolic link, not a regular file, of another user, open to group or others,
 // damaged or of an unknown format. Every error is one sentence with the path and
-// what to do about it.
+// what to do about it. For a protected file the error matches [ErrLocked].
 func LoadOrCreate(path string) (*Server, error) {
 	s, err := Load(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	err = createFile(path, newServer())
+	err = Create(path, nil)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("create key file %s: nothing was kept, make room or permit writing to %s and start again: %w", path, filepath.Dir(path), err)
+		return nil, err
 	}
 	// Read back what is there now: ours, or that of a process that was faster.
 	return Load(path)
@@ -62,39 +64,67 @@ func LoadOrCreate(path string) (*Server, error) {
 // Load returns the keys in the file at path and refuses what [LoadOrCreate]
 // refuses. If there is no file the error matches [fs.ErrNotExist].
 func Load(path string) (*Server, error) {
-	if err := checkDirectory(filepath.Dir(path)); err != nil {
+	f, err := readFile(path)
+	if err != nil {
 		return nil, err
 	}
+	if f.protected != nil {
+		return nil, &fileError{path, "is protected with a passphrase: unlock the server with its passphrase", ErrLocked}
+	}
+	return f.keys, nil
+}
+
+// fileError is a mistake that callers tell from others, as one sentence about a key file.
+type fileError struct {
+	path, text string
+	kind       error
+}
+
+func (e *fileError) Error() string { return "key file " + e.path + " " + e.text }
+func (e *fileError) Unwrap() error { return e.kind }
+
+// keyFile is what a key file holds: keys, or keys that are still encrypted.
+type keyFile struct {
+	keys      *Server
+	protected *protectedFile
+}
+
+// readFile reads a key file and refuses what [LoadOrCreate] refuses.
+func readFile(path string) (keyFile, error) {
+	if err := checkDirectory(filepath.Dir(path)); err != nil {
+		return keyFile{}, err
+	}
+	removeUnfinished(path)
 	// O_NONBLOCK so that a named pipe does not hold us up before it is refused.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, syscall.ELOOP):
-		return nil, fmt.Errorf("key file %s is a symbolic link: put the file itself there", path)
+		return keyFile{}, fmt.Errorf("key file %s is a symbolic link: put the file itself there", path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, explainUnreadable(path, err)
+		return keyFile{}, explainUnreadable(path, err)
 	case err != nil:
-		return nil, fmt.Errorf("open key file: %w", err)
+		return keyFile{}, fmt.Errorf("open key file: %w", err)
 	}
 	defer f.Close()
 	if err := checkFile(path, f); err != nil {
-		return nil, err
+		return keyFile{}, err
 	}
 	// The process that made the file may have been killed before it was durable,
 	// and the keys of a published server must not vanish.
 	if err := durable.Confirm(f); err != nil {
-		return nil, fmt.Errorf("make key file %s durable: %w: check its disk", path, err)
+		return keyFile{}, fmt.Errorf("make key file %s durable: %w: check its disk", path, err)
 	}
 	text := make([]byte, maxFileSize+1)
 	defer clear(text)
 	n, err := io.ReadFull(f, text)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("read key file %s: %w", path, err)
+		return keyFile{}, fmt.Errorf("read key file %s: %w", path, err)
 	}
-	s, err := decodeServer(text[:n])
+	file, err := decodeFile(text[:n])
 	if err != nil {
-		return nil, fmt.Errorf("key file %s %w", path, err)
+		return keyFile{}, fmt.Errorf("key file %s %w", path, err)
 	}
-	return s, nil
+	return file, nil
 }
 
 // checkDirectory refuses a directory in which another user could swap the key
@@ -152,13 +182,14 @@ func checkFile(path string, f *os.File) error {
 	return nil
 }
 
-// createFile writes s to a new file at path. The file appears there with its whole
-// content or not at all; if there is one already the error matches
-// [fs.ErrExist].
-func createFile(path string, s *Server) error {
-	text := encodeServer(s)
-	defer clear(text)
-	return durable.CreateFile(path, text, 0o600)
+// createFile writes a new file at path. The file appears there with its whole content or
+// not at all; if there is one already the error matches [fs.ErrExist].
+func createFile(path string, text []byte) error {
+	err := durable.CreateFile(path, text, 0o600)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create key file %s: nothing was kept, make room or permit writing to %s and start again: %w", path, filepath.Dir(path), err)
+	}
+	return err
 }
 
 func encodeServer(s *Server) []byte {
@@ -166,7 +197,7 @@ func encodeServer(s *Server) []byte {
 	defer clear(board[:])
 	defer clear(token[:])
 	// Not by encoding/json, whose buffers keep copies of the text.
-	text := append(make([]byte, 0, maxFileSize), fmt.Sprintf("{\n  \"format\": %d", fileFormat)...)
+	text := append(make([]byte, 0, maxFileSize), fmt.Sprintf("{\n  \"format\": %d", plainFormat)...)
 	for _, field := range []struct {
 		name  string
 		value []byte
@@ -183,19 +214,35 @@ func encodeServer(s *Server) []byte {
 	return append(text, "\n}\n"...)
 }
 
-// decodeServer reads what encodeServer wrote. Its errors continue the words
-// "key file PATH" and hold nothing of the text.
-func decodeServer(text []byte) (*Server, error) {
-	errDamaged := errors.New("is damaged: restore it from a backup; without one its address is lost, and a new server needs a name of its own")
+// errDamaged continues the words "key file PATH", and holds nothing of the text.
+var errDamaged = errors.New("is damaged: restore it from a backup; without one its address is lost, and a new server needs a name of its own")
+
+// decodeFile reads what encodeServer or encodeProtected wrote. Its errors are like errDamaged.
+func decodeFile(text []byte) (keyFile, error) {
 	if len(text) > maxFileSize {
-		return nil, errDamaged
+		return keyFile{}, errDamaged
 	}
 	var version struct {
 		Format int `json:"format"`
 	}
-	if json.Unmarshal(text, &version) == nil && version.Format > fileFormat {
-		return nil, fmt.Errorf("has format %d but this program knows only up to %d: use the newer program that wrote it", version.Format, fileFormat)
+	if json.Unmarshal(text, &version) != nil {
+		return keyFile{}, errDamaged
 	}
+	var f keyFile
+	var err error
+	switch {
+	case version.Format > protectedFormat:
+		err = fmt.Errorf("has format %d but this program knows only up to %d: use the newer program that wrote it", version.Format, protectedFormat)
+	case version.Format == protectedFormat:
+		f.protected, err = decodeProtected(text)
+	default:
+		f.keys, err = decodeServer(text)
+	}
+	return f, err
+}
+
+// decodeServer reads what encodeServer wrote.
+func decodeServer(text []byte) (*Server, error) {
 	var f serverFile
 	defer func() {
 		clear(f.BoardSeed)
@@ -203,21 +250,21 @@ func decodeServer(text []byte) (*Server, error) {
 		clear(f.TokenScalar)
 	}()
 	// Not by a Decoder that knows unknown fields: it keeps a copy of the text.
-	if json.Unmarshal(text, &f) != nil || !hasOnlyFields(text) ||
-		f.Format != fileFormat ||
-		len(f.BoardSeed) != 32 || len(f.TokenSeed) != 32 || len(f.TokenScalar) != 32 ||
-		!bytes.Equal(f.Checksum, checksumOf(f.BoardSeed, f.TokenSeed, f.TokenScalar)) {
+	if json.Unmarshal(text, &f) != nil || !hasOnlyFields(text) || f.Format != plainFormat {
 		return nil, errDamaged
 	}
-	s := &Server{
-		Board:  keyFromSeed(f.BoardSeed),
-		Token:  keyFromSeed(f.TokenSeed),
-		Scalar: [32]byte(f.TokenScalar),
-	}
-	if !checkScalar(s.Scalar) {
+	return newServerFrom(f.BoardSeed, f.TokenSeed, f.TokenScalar, f.Checksum)
+}
+
+// newServerFrom returns the server with these secrets if they are whole. It keeps none of
+// the slices.
+func newServerFrom(board, token, tokenScalar, checksum []byte) (*Server, error) {
+	if len(board) != 32 || len(token) != 32 || len(tokenScalar) != 32 ||
+		!bytes.Equal(checksum, checksumOf(board, token, tokenScalar)) ||
+		!checkScalar([32]byte(tokenScalar)) {
 		return nil, errDamaged
 	}
-	return s, nil
+	return &Server{Board: keyFromSeed(board), Token: keyFromSeed(token), Scalar: [32]byte(tokenScalar)}, nil
 }
 
 // hasOnlyFields reports whether text has all fields of a serverFile and no other.

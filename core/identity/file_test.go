@@ -81,10 +81,10 @@ func TestConcurrentCreatesGetTheSameKeys(t *testing.T) {
 func TestCreateNeverReplaces(t *testing.T) {
 	path := filepath.Join(privateDir(t), "keys.json")
 	first := newServer()
-	if err := createFile(path, first); err != nil {
+	if err := createFile(path, encodeServer(first)); err != nil {
 		t.Fatal(err)
 	}
-	if err := createFile(path, newServer()); !errors.Is(err, fs.ErrExist) {
+	if err := createFile(path, encodeServer(newServer())); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second create: %v", err)
 	}
 	if s, err := Load(path); err != nil || !sameServer(s, first) {
@@ -130,7 +130,7 @@ func TestBadKeyFilesAreRefused(t *testing.T) {
 		"another seed":     {write(replace(base64Of(seed[:]), base64Of(otherSeed[:])), 0o600), "is damaged: restore"},
 		"short seed":       {write(replace(base64Of(seed[:]), base64Of(seed[:31])), 0o600), "is damaged: restore"},
 		"no format":        {write(replace(`"format": 1`, `"format": 0`), 0o600), "is damaged: restore"},
-		"newer format":     {write(`{"format": 2, "keys": []}`, 0o600), "has format 2 but this program knows only up to 1: use the newer"},
+		"newer format":     {write(`{"format": 3, "keys": []}`, 0o600), "has format 3 but this program knows only up to 2: use the newer"},
 		"zero scalar":      {write(string(encodeServer(&zero)), 0o600), "is damaged: restore"},
 		"scalar too great": {write(string(encodeServer(&order)), 0o600), "is damaged: restore"},
 		"group may read":   {write(good, 0o640), "(mode 0640): run chmod 600"},

@@ -21,8 +21,19 @@
 //
 // [LoadOrCreate] keeps the keys of one server in one file. The keys are durable before
 // the caller sees them, and two processes that create the file at the same moment get the
-// same keys. An existing file is never changed: without it the server would have a new
+// same keys. It never changes an existing file: without it the server would have a new
 // address.
+//
+// # Protected keys
+//
+// [Create] and [ChangePassphrase] encrypt the keys with a passphrase, and then only [Unlock]
+// opens the file. This is for a disk that is stolen while the machine is off. It does not help
+// against somebody who has the running machine, or who guesses the passphrase; without the
+// passphrase the keys are lost. The ADR "A passphrase protects the keys of a server, and
+// nothing else on the disk" has the format and the reasons.
+//
+// Secrets are wiped from memory where this package has them. What the runtime, or a library,
+// has copied may stay until the memory is used again.
 package identity
 
 import (

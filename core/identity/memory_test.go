@@ -30,47 +30,109 @@ func TestNoSecretsStayInMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The child gets the seed with every bit turned, so that it does not find that.
-	turned := s.Board.Seed()
-	for i := range turned {
-		turned[i] = ^turned[i]
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoSecretsStayInMemory$")
-	cmd.Env = append(os.Environ(), "IDENTITY_SCAN="+path, fmt.Sprintf("IDENTITY_SCAN_FOR=%x", turned))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var raw, text int
-	if _, err := fmt.Sscanf(string(out), "%d %d", &raw, &text); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Logf("%d copies of the seed, %d of its text", raw, text)
+	raw, text, _ := runScan(t, path, s, nil)
 	if raw < 1 || raw > 2 || text != 0 {
 		t.Errorf("%d copies of the seed and %d of its text, want 2 and 0", raw, text)
 	}
 }
 
+// The same with a protected file: it is unlocked, its passphrase is changed and used again, and
+// the process looks for the seed and for both passphrases, which begin alike.
+func TestNoPassphraseStaysInMemory(t *testing.T) {
+	path := filepath.Join(privateDir(t), "keys")
+	passphrase := []byte(strings.Repeat("correct horse battery staple ", 2))
+	s := newServer()
+	writeProtected(t, path, s, passphrase)
+	raw, text, phrase := runScan(t, path, s, passphrase)
+	if raw < 1 || raw > 2 || text != 0 || phrase != 0 {
+		t.Errorf("%d copies of the seed, %d of its text and %d of the passphrase, want 2, 0 and 0", raw, text, phrase)
+	}
+}
+
+// runScan counts copies of the seed, its text and the passphrase in another process.
+func runScan(t *testing.T, path string, s *Server, passphrase []byte) (raw, text, phrase int) {
+	t.Helper()
+	// The child gets secrets with every bit turned, so that it does not find those.
+	seed := s.Board.Seed()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoSecretsStayInMemory$")
+	cmd.Env = append(os.Environ(), "IDENTITY_SCAN="+path,
+		fmt.Sprintf("IDENTITY_SCAN_FOR=%x", turnBits(seed[:])), fmt.Sprintf("IDENTITY_SCAN_PASSPHRASE=%x", turnBits(passphrase)))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := fmt.Sscanf(string(out), "%d %d %d", &raw, &text, &phrase); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Logf("%d copies of the seed, %d of its text, %d of the passphrase", raw, text, phrase)
+	return raw, text, phrase
+}
+
+func turnBits(b []byte) []byte {
+	turned := make([]byte, len(b))
+	for i := range b {
+		turned[i] = ^b[i]
+	}
+	return turned
+}
+
 func scanMain(path string) {
-	s, err := Load(path)
-	if err == nil {
-		s.Board.Sign([]byte("message"))
-		err = createFile(path+" again", s)
-	}
-	if err == nil {
-		var turned []byte
-		if turned, err = hex.DecodeString(os.Getenv("IDENTITY_SCAN_FOR")); err == nil {
-			var raw, text int
-			raw, text, err = scanMemory(turned)
-			fmt.Println(raw, text)
-		}
-	}
-	runtime.KeepAlive(s)
+	derivationTime = 0
+	raw, text, phrase, err := scanAfterUse(path)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	fmt.Println(raw, text, phrase)
 	os.Exit(0)
+}
+
+func scanAfterUse(path string) (raw, text, phrase int, err error) {
+	turnedSeed, err := hex.DecodeString(os.Getenv("IDENTITY_SCAN_FOR"))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	turnedPhrase, err := hex.DecodeString(os.Getenv("IDENTITY_SCAN_PASSPHRASE"))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	var s *Server
+	if len(turnedPhrase) == 0 {
+		s, err = Load(path)
+	} else {
+		s, err = usePassphrases(path, turnedPhrase)
+	}
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	s.Board.Sign([]byte("message"))
+	again := encodeServer(s)
+	err = createFile(path+" again", again)
+	clear(again)
+	if err == nil {
+		raw, text, err = scanMemory(turnedSeed)
+	}
+	if err == nil && len(turnedPhrase) > 0 {
+		phrase, _, err = scanMemory(turnedPhrase)
+	}
+	runtime.KeepAlive(s)
+	return raw, text, phrase, err
+}
+
+// usePassphrases changes a passphrase to one that begins with it and returns the keys.
+func usePassphrases(path string, turned []byte) (*Server, error) {
+	old := turnBits(turned)
+	longer := append(make([]byte, 0, len(old)+1), old...)
+	longer = append(longer, '!')
+	defer clear(old)
+	defer clear(longer)
+	if err := ChangePassphrase(path, old, longer); err != nil {
+		return nil, err
+	}
+	if _, err := Unlock(path, old); !errors.Is(err, ErrWrongPassphrase) {
+		return nil, fmt.Errorf("the old passphrase: %w", err)
+	}
+	return Unlock(path, longer)
 }
 
 // scanMemory counts the copies of a turned secret, and of its base64, in what

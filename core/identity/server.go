@@ -31,6 +31,13 @@ func newServer() *Server {
 	return &Server{Board: NewKey(), Token: NewKey(), Scalar: newScalar()}
 }
 
+// wipeKeys overwrites the secrets. The server cannot be used any more.
+func (s *Server) wipeKeys() {
+	clear(s.Board.secret().private)
+	clear(s.Token.secret().private)
+	clear(s.Scalar[:])
+}
+
 // newScalar draws a scalar uniformly: 64 bytes leave no bias that matters when
 // they are reduced to the 252 bits of the group order.
 func newScalar() [32]byte {
