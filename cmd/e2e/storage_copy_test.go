@@ -179,12 +179,15 @@ var expectedCopyErrors = []string{"unavailable", "not ready", stillOpen}
 
 const stillOpen = "another process has the store open"
 
+// childPIDs returns the children of a process, without a probe of what its sandbox can do:
+// the plugin of a copy whose probe was killed gets another sandbox, or none.
 func childPIDs(pid int) (pids []int) {
 	tasks, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "children"))
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task)
 		for _, field := range strings.Fields(string(text)) {
-			if n, err := strconv.Atoi(field); err == nil {
+			args, _ := os.ReadFile(filepath.Join("/proc", field, "cmdline"))
+			if n, err := strconv.Atoi(field); err == nil && !bytes.Contains(args, []byte("\x00probe\x00")) {
 				pids = append(pids, n)
 			}
 		}
