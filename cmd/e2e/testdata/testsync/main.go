@@ -46,6 +46,9 @@ func (r *replicator) Handle(ctx context.Context, events []peersync.Event) error 
 		return ctx.Err() // another attempt comes with the next event
 	}
 	r.changed = false
+	if sums[0].Count == 0 { // an empty store that was opened anew
+		return nil
+	}
 	return r.host.Report(ctx, peersync.Report{Summary: fmt.Sprintf("in step with nobody, keys: %d", sums[0].Count)})
 }
 
