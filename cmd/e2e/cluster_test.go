@@ -34,6 +34,7 @@ func TestClusterHeals(t *testing.T) {
 // TestClusterHealsOverTor is TestClusterHeals over a private Tor network. Each relay has a tor
 // of its own, which dies with it.
 func TestClusterHealsOverTor(t *testing.T) {
+	t.Parallel()
 	startCluster(t, tornet.ForTest(t)).killAndHeal(killRounds(t))
 }
 

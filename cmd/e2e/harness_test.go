@@ -31,6 +31,7 @@ type harness struct {
 	ctx   context.Context // of the test, with the end of patience
 	dir   string
 	net   onion.Network // to be a client on
+	env   []string      // of the programs
 	relay *process      // the last that was started
 }
 
@@ -47,7 +48,7 @@ func newHarness(t testing.TB, blocks string) *harness {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &harness{TB: t, ctx: ctx, dir: dir}
+	h := &harness{TB: t, ctx: ctx, dir: dir, env: os.Environ()}
 	if h.net, err = onion.Loopback(filepath.Join(dir, "net")); err != nil {
 		t.Fatal(err)
 	}
@@ -73,14 +74,18 @@ func (h *harness) writeFile(name, text string) {
 // runRelay runs cwtch-relay and waits for it to end.
 func (h *harness) runRelay(args ...string) (output string, err error) {
 	args = append(args, "-config", h.path("server.hcl"))
-	out, err := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-relay"), args...).CombinedOutput()
+	cmd := exec.CommandContext(h.ctx, filepath.Join(bin, "cwtch-relay"), args...)
+	cmd.Env = h.env
+	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
 // start starts the relay and returns when clients can reach it.
 func (h *harness) start() {
 	h.Helper()
-	p, err := startRelay(exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl")))
+	cmd := exec.Command(filepath.Join(bin, "cwtch-relay"), "-config", h.path("server.hcl"))
+	cmd.Env = h.env
+	p, err := startRelay(cmd)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -47,6 +48,9 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "adopt orphans:", err)
 		return 1
 	}
+	// Most tests wait most of the time: for a timeout, for Tor, for a process to end.
+	flag.Parse()
+	flag.Set("test.parallel", "6")
 	status := m.Run()
 	if err := errors.Join(checkNoProcessLeft(), goleak.Find()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)

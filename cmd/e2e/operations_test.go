@@ -20,6 +20,7 @@ import (
 // directory, the relay is on the loopback network, and the line of the unit starts
 // the service. Stubs replace what changes a machine: users, packages, systemd.
 func TestOperationsPage(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.root = filepath.Join(m.dir, "r")
 	m.replacePrograms(machineStubs)
@@ -415,6 +416,7 @@ func (m *testMachine) validateConfig(b docBlock) {
 // TestReadmePage runs the blocks of README.md that host a server and talk through
 // it. The script plugin_new has those for plugin authors.
 func TestReadmePage(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	m.root = filepath.Join(m.dir, "r")
 	m.replacePrograms(machineStubs)

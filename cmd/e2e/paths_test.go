@@ -23,6 +23,7 @@ const oddName = " it's \"a\" caf\u00e9 cafe\u0301 #1?%41&x=[*] \t~$HOME %h `id`;
 // TestOddDirectoryOverTor runs a conversation over a private Tor network with all
 // files, temporary ones included, in a directory with an odd name.
 func TestOddDirectoryOverTor(t *testing.T) {
+	t.Parallel()
 	network := tornet.ForTest(t)
 	h := newHarness(t, "")
 	h.dir = filepath.Join(h.dir, oddName)
@@ -31,7 +32,7 @@ func TestOddDirectoryOverTor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv("TMPDIR", h.path("temp"))
+	h.env = append(h.env, "TMPDIR="+h.path("temp"))
 	var torrc strings.Builder
 	for _, line := range network.ClientTorrc() {
 		fmt.Fprintf(&torrc, "%s,\n", strconv.Quote(line))
@@ -109,6 +110,7 @@ func runAsUnprivileged(t *testing.T) (dir string, run func(mask string, program 
 // TestModesIgnoreUmask runs commands and a relay with umasks that are too strict or
 // empty, and checks the modes of all files.
 func TestModesIgnoreUmask(t *testing.T) {
+	t.Parallel()
 	for _, mask := range []string{"0", "0177", "0777"} {
 		t.Run(mask, func(t *testing.T) {
 			dir, run := runAsUnprivileged(t)
@@ -182,6 +184,7 @@ func checkModes(t *testing.T, dir string) {
 // with room. What the first run left must not be in the way and must not pass for a
 // complete file.
 func TestCommandsOnFullDisk(t *testing.T) {
+	t.Parallel()
 	work := t.TempDir()
 	config := filepath.Join(work, "server.hcl")
 	if err := os.WriteFile(config, []byte("network \"loopback\" { registry = \"net\" }\nserver \"main\" {}\n"), 0o600); err != nil {
@@ -238,6 +241,7 @@ func TestCommandsOnFullDisk(t *testing.T) {
 
 // TestCopyOnFullDisk fills the disk before a store is copied.
 func TestCopyOnFullDisk(t *testing.T) {
+	t.Parallel()
 	disk, fill, empty := mountSmallDisk(t, "2m")
 	h := newHarness(t, "")
 	text := fmt.Sprintf("network \"loopback\" { registry = %q }\nserver \"main\" {}\n", h.path("net"))
@@ -268,6 +272,7 @@ func TestCopyOnFullDisk(t *testing.T) {
 // TestPrintedCommandsRunInShell pastes the commands that the programs print into a
 // shell, in a directory with an odd name.
 func TestPrintedCommandsRunInShell(t *testing.T) {
+	t.Parallel()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("there is no bash; other shells may not know $'…', which the odd name takes")

@@ -119,6 +119,7 @@ func (c *replicas) awaitEqual(when string) {
 // TestRelaysReplicate has three relays with a small replicator. What is posted at one is at all in
 // the end: after a pause, after the store of one was killed, and after a relay was.
 func TestRelaysReplicate(t *testing.T) {
+	t.Parallel()
 	c := startReplicas(t, 3)
 	c.post(100, 0)
 	for _, h := range c.relays {

@@ -11,6 +11,7 @@ import (
 // plugin understands. The error names file, line and column, shows the line and says
 // what to write instead, before anything has started.
 func TestPromise7ErrorsPoint(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		block   string // ‸ stands before the fault
 		want    string

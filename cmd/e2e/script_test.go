@@ -56,6 +56,7 @@ import (
 //
 // and the conditions [root] and [mount], without which tmpfs and chown fail.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 // installed: the relay runs its own tor, and so does each command of cwtch-group.
 // The test kills the tor of the relay in between.
 func TestOverTor(t *testing.T) {
+	t.Parallel()
 	network := tornet.ForTest(t)
 	h := newHarness(t, `server "main" {}`)
 	var torrc strings.Builder
@@ -95,6 +97,7 @@ func TestOverTor(t *testing.T) {
 // TestOverSystemTor runs a conversation through a tor of the system: the relay
 // reaches it by its socket or its port, and cwtch-group by the other.
 func TestOverSystemTor(t *testing.T) {
+	t.Parallel()
 	network := tornet.ForTest(t)
 	h := newHarness(t, `server "main" {}`)
 	dir, err := os.MkdirTemp("", "") // short, for a socket
@@ -181,7 +184,7 @@ func newPerson(h *harness, network *tornet.Network, name string) testPerson {
 	if err := network.Seed(filepath.Join(profile, "tor")); err != nil {
 		h.Fatal(err)
 	}
-	p := testPerson{h, append(os.Environ(), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
+	p := testPerson{h, append(slices.Clip(h.env), "CWTCH_GROUP_PROFILE="+profile, "CWTCH_GROUP_TORRC="+h.path("torrc"))}
 	p.runGroup("init")
 	return p
 }
