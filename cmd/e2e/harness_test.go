@@ -122,7 +122,7 @@ func (h *harness) status() manager.Status {
 // it, so tests have none.
 func (h *harness) awaitStatus(what string, wanted func(manager.Status) bool) manager.Status {
 	h.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		st := h.status()

@@ -192,7 +192,8 @@ func awaitEnded(ts *testscript.TestScript, args []string) {
 func awaitOutput(ts *testscript.TestScript, args []string) {
 	wanted, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	// With the race detector, the start of a program takes a twentieth of a second of a processor.
+	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		cmd := exec.Command(filepath.Join(bin, args[1]), args[2:]...)
 		cmd.Dir = ts.MkAbs(".")
 		out, err := cmd.CombinedOutput()
