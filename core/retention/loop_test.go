@@ -551,7 +551,7 @@ func TestHoursWithoutEndAreBounded(t *testing.T) {
 // leaves nothing behind: when its floor is true again, all goes on.
 func TestFloorInTheFuture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, limits.Retention{MaxAge: 10 * day})
+		k := newKeeperTest(t, limits.Retention{MaxAge: 2 * day})
 		now := storage.HourOf(time.Now())
 		store := &hugeStore{Memory: k.store, info: storage.Info{First: 1, Last: 500, Count: 500, Floor: now + 1000}, hours: []storage.HourSize{{Hour: now, Count: 500}}}
 		k.config.Store = store
@@ -561,10 +561,10 @@ func TestFloorInTheFuture(t *testing.T) {
 			t.Errorf("said %d times: %s", n, k.log.String())
 		}
 		store.mu.Lock()
-		store.info.Floor = now - 300
+		store.info.Floor = now - 60
 		store.mu.Unlock()
-		sleep(11 * day)
-		if info, _ := store.Info(t.Context()); info.Floor < storage.HourOf(time.Now())-241 || len(store.hours) > 0 {
+		sleep(3 * day)
+		if info, _ := store.Info(t.Context()); info.Floor < storage.HourOf(time.Now())-49 || len(store.hours) > 0 {
 			t.Errorf("%+v at hour %d", info, storage.HourOf(time.Now()))
 		}
 		if strings.Contains(k.log.String(), storage.ErrCorrupt.Error()) {

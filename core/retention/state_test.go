@@ -68,13 +68,13 @@ func TestOldServerKeepsAllUntilItsRetentionIsWritten(t *testing.T) {
 // TestNewServerHasTheDefaults shows that nobody has to write them.
 func TestNewServerHasTheDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeperTest(t, limits.Retention{MaxAge: 30 * day})
+		k := newKeeperTest(t, limits.Retention{MaxAge: 3 * day})
 		k.config.Limits.Written = false
 		k.post(20, 0) // the first ones, before the keeper has looked
 		k.start().Stop()
 		k.config.Old = true
 		keeper := k.start()
-		sleep(32 * day)
+		sleep(4 * day)
 		if st := keeper.Status(); k.info().Count != 0 || st.Undecided {
 			t.Errorf("%d envelopes are left: %+v", k.info().Count, st)
 		}
