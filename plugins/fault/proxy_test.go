@@ -94,6 +94,7 @@ func TestProxyWithoutFaultsIsTransparent(t *testing.T) {
 		return &plugintest.Opened{Store: store, Close: store.Close}, configure(client)
 	}
 	storagetest.Run(t, storagetest.Opener{
+		Crowd: 10_000, // the proxy passes on one call as it does another
 		Open: func(tb testing.TB, dir string) (*plugintest.Opened, error) {
 			return open(tb, dir, func(c *host.Client) error { return c.Configure(tb.Context(), nil, "/") })
 		},
