@@ -265,6 +265,7 @@ func checkImage(t testing.TB) (data []byte, pages map[string][]uint64, content c
 // TestCheckFindsDamage damages a file in each way, and checks it. What can still be read
 // is whole, and nothing of the directory changes.
 func TestCheckFindsDamage(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	good, pages, content := checkImage(t)
 	other, _, _ := checkImage(t)
 	at := func(data []byte, id uint64) []byte { return data[id*pageSize : (id+1)*pageSize] }
@@ -347,6 +348,7 @@ func inspectDamaged(t *testing.T, name string, data []byte, was *content) []stor
 // TestCheckFindsOneBit flips bits in every part of a file. Those that are not found change
 // nothing that the store reads.
 func TestCheckFindsOneBit(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	good, pages, content := checkImage(t)
 	random := rand.New(rand.NewPCG(5, 6))
 	missed := 0

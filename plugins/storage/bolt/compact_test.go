@@ -113,6 +113,7 @@ func expectEqualContent(t *testing.T, got, want storage.Store) {
 // compacts all the while in steps of any size. It does so with firsts, removed and older
 // entries, tokens of any kind and starts in between.
 func TestCompactionChangesNothing(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	opts := Options{MaxRecent: 128}
 	s, twin := openNewStore(t, opts), openNewStore(t, opts)
 	s.db.NoSync, twin.db.NoSync = true, true

@@ -198,6 +198,7 @@ func TestTagsDependOnSecret(t *testing.T) {
 // TestGroundKeysFillNoShard fills one shard of tokens, and one of a signature, while others
 // get little: no shard grows beyond its bound, and all marks follow the log.
 func TestGroundKeysFillNoShard(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	const most = 1024
 	opts := Options{MaxRecent: most}
 	s := openNewStore(t, opts)

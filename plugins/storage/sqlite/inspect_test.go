@@ -290,6 +290,7 @@ func closedImage(t *testing.T, records []storage.Record) (path string, data []by
 // TestCheckFindsDamage damages a store in every way and place, and checks that this is found
 // and that what is still shown is true.
 func TestCheckFindsDamage(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	records := checkedRecords(1000)
 	path, good := closedImage(t, records)
 	other := checkedRecords(1000)
@@ -355,6 +356,7 @@ func TestCheckFindsDamagedHeader(t *testing.T) {
 // TestCheckFindsBits flips bits all over a file: those that are not found change nothing that
 // the store shows.
 func TestCheckFindsBits(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	records := checkedRecords(200)
 	for i := range records {
 		records[i].Born = storage.Hour(100 + i/20)

@@ -31,6 +31,7 @@ const liveBytes = 124
 // TestSizeOfFile stores envelopes of one size after the other, and compares the file with what
 // has to be kept.
 func TestSizeOfFile(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	for _, size := range []int{100, 300, 630, 800, 1 << 10, 1536, 2150, 3 << 10, 4160, 5 << 10, 15 << 10, storage.MaxEnvelope} {
 		s := openNewStore(t, Options{})
 		const n = 4000

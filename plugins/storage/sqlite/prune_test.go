@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/plugins/storage/internal/storefiletest"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
@@ -123,6 +124,7 @@ func (x *wipeTest) countRemoved(t *testing.T) (bodies, ids int) {
 // when a compaction has ended, with stores that were filled and pruned in many ways. Others
 // append while the store is pruned and compacted.
 func TestPrunedBytesAreGone(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	left := 0
 	for seed := range 24 {
 		seedBytes := [32]byte{byte(seed)}

@@ -77,6 +77,7 @@ func TestUpgradeProcess(t *testing.T) {
 
 // TestUpgradeKilled kills the process that upgrades a file, again and again.
 func TestUpgradeKilled(t *testing.T) {
+	storefiletest.SkipUnderRace(t)
 	records := markedRecords(3000, 5, "")
 	for i := range records {
 		records[i].Born = storage.Hour(i / 100)

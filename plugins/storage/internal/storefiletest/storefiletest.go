@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package storefiletest checks what the stores of this repository promise about their
-// files, beyond the contract of a store: who may open them, and what happens when a
-// file is taken away or its disk is full or mounted for reading only.
+// Package storefiletest proves the contract of a store for the stores of this repository,
+// and checks what they promise about their files beyond it: who may open them, and what
+// happens when a file is taken away or its disk is full or mounted for reading only.
 package storefiletest
 
 import (

@@ -1,0 +1,5 @@
+//go:build !race
+
+package storefiletest
+
+const raceEnabled = false
