@@ -21,14 +21,17 @@ demo: tor build ## a private Tor network, a relay, three people who talk through
 cluster-demo: tor build ## the same network, three relays that replicate, and a group that lives on them without a server
 	bin/cwtch-demo -cluster
 
+# Packages of one goroutine, or one for each simulation, and tests that trace processes call by
+# call: the race detector would only make them slower.
+UNRACED := ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss
+
 test: tor gcc build ## every test, those over Tor included, except the examples
-	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ -e /powerloss -e /mesh$$)
-	# powerloss traces processes call by call, and mesh starts no goroutine; the race detector
-	# only makes them slower, like a thousand simulations of relays.
-	go test -timeout 10m ./plugins/storage/internal/powerloss ./plugins/peersync/mesh
-	go test -timeout 10m -run TestLabSeeds ./cmd/cwtch-relay
+	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
 	# With the race detector the stores prove less.
-	go test -timeout 20m ./plugins/storage/bolt ./plugins/storage/sqlite
+	go test -timeout 20m $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite
+	go test -timeout 10m -run TestLabSeeds ./cmd/cwtch-relay
+	# Several simulations at a time, and a plugin in a process of its own.
+	CGO_ENABLED=1 go test -race -run 'TestSameSeedSameBytes|TestProcess' ./core/lab
 
 systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
 	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v
