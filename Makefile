@@ -27,8 +27,8 @@ UNRACED := ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/
 
 test: tor gcc build ## every test, those over Tor included, except the examples
 	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
-	# With the race detector the stores prove less.
-	go test -timeout 20m $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite
+	# With the race detector the stores prove less, and the suite of the protocol meets fewer faults.
+	go test -timeout 20m $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite ./sdk/plugintest/protocoltest
 	go test -timeout 10m -run TestLabSeeds ./cmd/cwtch-relay
 	# Several simulations at a time, and a plugin in a process of its own.
 	CGO_ENABLED=1 go test -race -run 'TestSameSeedSameBytes|TestProcess' ./core/lab
