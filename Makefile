@@ -25,13 +25,17 @@ cluster-demo: tor build ## the same network, three relays that replicate, and a 
 # call: the race detector would only make them slower.
 UNRACED := ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss
 
+# One package more at a time than there are processors, because many tests wait. make lint has
+# all that go vet finds.
+TEST := go test -vet=off -timeout 40m -p $(shell expr $$(nproc) + 1)
+
 test: tor gcc build ## every test, those over Tor included, except the examples
-	CGO_ENABLED=1 go test -race -timeout 40m $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
+	CGO_ENABLED=1 $(TEST) -race $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
 	# With the race detector the stores prove less, and the suite of the protocol meets fewer faults.
-	go test -timeout 20m $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite ./sdk/plugintest/protocoltest
-	go test -timeout 10m -run TestLabSeeds ./cmd/cwtch-relay
+	$(TEST) $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite ./sdk/plugintest/protocoltest
+	$(TEST) -run TestLabSeeds ./cmd/cwtch-relay
 	# Several simulations at a time, and a plugin in a process of its own.
-	CGO_ENABLED=1 go test -race -run 'TestSameSeedSameBytes|TestProcess' ./core/lab
+	CGO_ENABLED=1 $(TEST) -race -run 'TestSameSeedSameBytes|TestProcess' ./core/lab
 
 systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
 	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v
