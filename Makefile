@@ -23,7 +23,7 @@ cluster-demo: tor build ## the same network, three relays that replicate, and a 
 
 # Packages of one goroutine, or one for each simulation, and tests that trace processes call by
 # call: the race detector would only make them slower.
-UNRACED := ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss
+UNRACED := ./core/exchange ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss ./sdk/negentropy
 
 # One package more at a time than there are processors, because many tests wait. make lint has
 # all that go vet finds.
