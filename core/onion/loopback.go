@@ -71,7 +71,7 @@ func (l *loopback) Listen(ctx context.Context, key identity.Key, port int) (net.
 	if err := writeEntry(l.registry, onion, ln.Addr().String()); err != nil {
 		return nil, errors.Join(fmt.Errorf("publish onion service %s: %w", onion, err), ln.Close())
 	}
-	s := &loopbackListener{Listener: ln, net: l, onion: onion, port: port}
+	s := &loopbackListener{Listener: ln, net: l, onion: onion, port: port, uploaded: time.Now()}
 	l.services[onion] = s
 	return s, nil
 }
@@ -108,7 +108,7 @@ func (l *loopback) Status() Status {
 		s.State, s.Progress = Closed, 0
 	}
 	for _, ln := range l.services {
-		s.Services = append(s.Services, Service{Onion: ln.onion, Port: ln.port, Published: true})
+		s.Services = append(s.Services, Service{Onion: ln.onion, Port: ln.port, Published: true, Directories: 1, Uploaded: new(ln.uploaded)})
 	}
 	sortServices(s.Services)
 	return s
@@ -138,7 +138,9 @@ type loopbackListener struct {
 	onion identity.Onion
 	port  int // virtual
 	once  sync.Once
-	err   error
+
+	uploaded time.Time // when the entry was last written; guarded by net.mu
+	err      error
 }
 
 func (s *loopbackListener) Addr() net.Addr { return onionAddr{s.onion, strconv.Itoa(s.port)} }

@@ -71,6 +71,8 @@ type Network interface {
 	// network started. Calls that wait return an error that wraps
 	// [net.ErrClosed]. Closing twice does nothing.
 	Close() error
+
+	Inspector
 }
 
 // State is what a network is doing.
@@ -104,6 +106,11 @@ type Service struct {
 	Onion     identity.Onion `json:"onion"`
 	Port      int            `json:"port"`      // virtual port
 	Published bool           `json:"published"` // by the present tor, since it was started or connected to
+	// Directories is how many directories have accepted the descriptor within
+	// [DescriptorLifetime], and Uploaded when the last of them did. The loopback
+	// network has one directory.
+	Directories int        `json:"directories"`
+	Uploaded    *time.Time `json:"uploaded,omitempty"`
 }
 
 // onionAddr is the address of a listener.

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cretz/bine/control"
 
@@ -26,10 +27,10 @@ type service struct {
 	port   int    // virtual
 	target string // of ADD_ONION
 
-	uploaded chan struct{} // closed when a directory first has the descriptor
-	once     sync.Once     // closes uploaded
-
-	published bool // in the present session; guarded by Tor.mu
+	// Guarded by Tor.mu.
+	uploaded  chan struct{}        // closed when a directory first has the descriptor; Republish replaces it
+	published bool                 // in the present session
+	uploads   map[string]time.Time // by directory, in the present session: when it accepted the descriptor
 
 	mu     sync.Mutex // held while tor is asked
 	on     *session   // session that has the service
@@ -48,6 +49,11 @@ func (s *service) addTo(session *session) error {
 	if s.closed || s.on == session {
 		return nil
 	}
+	return s.addLocked(session)
+}
+
+// addLocked adds the service to the tor of a session; s.mu is held.
+func (s *service) addLocked(session *session) error {
 	err := session.runRequest(func(c *control.Conn) error {
 		// Tor since 0.4.8 has a defence against floods of introductions (proof of
 		// work, proposal 327), if it was built with it.
@@ -140,7 +146,8 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 	if err != nil {
 		return nil, fmt.Errorf("publish onion service %s: %w", key.Onion(), err)
 	}
-	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target, uploaded: make(chan struct{})}
+	s := &service{Listener: ln, tor: t, key: key, onion: key.Onion(), port: port, target: target}
+	uploaded := s.expectUpload()
 	session, err := t.registerService(s)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("publish onion service %s: %w", s.onion, err), ln.Close())
@@ -151,7 +158,7 @@ func (t *Tor) Listen(ctx context.Context, key identity.Key, port int) (net.Liste
 		}
 	}
 	select {
-	case <-s.uploaded:
+	case <-uploaded:
 		return s, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)

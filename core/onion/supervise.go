@@ -113,7 +113,7 @@ func (t *Tor) endSession(s *session) {
 	t.session = nil
 	t.status.Progress, t.status.Pid, t.circuits = 0, 0, false
 	for _, svc := range t.services {
-		svc.published = false
+		svc.published, svc.uploads = false, nil
 	}
 	t.mu.Unlock()
 	if why := s.closeSession(); t.ctx.Err() == nil {
@@ -152,8 +152,11 @@ func (t *Tor) handleEvent(s *session, e control.Event) {
 			t.setProgress(s, percent, summary)
 		}
 	case *control.HSDescEvent:
-		if e.Action == "UPLOADED" {
-			t.noteUpload(s, identity.Onion(e.Address))
+		switch e.Action {
+		case "UPLOADED":
+			t.noteUpload(s, identity.Onion(e.Address), e.HSDir)
+		case "RECEIVED", "FAILED":
+			t.noteFetch(identity.Onion(e.Address), fetchResult{e.Action == "RECEIVED", e.Reason})
 		}
 	case *control.StatusEvent:
 		switch e.Action {
@@ -171,15 +174,23 @@ func (t *Tor) handleEvent(s *session, e control.Event) {
 
 // noteUpload records that a directory has the descriptor of a service. This action
 // comes only for services of ours.
-func (t *Tor) noteUpload(s *session, onion identity.Onion) {
+func (t *Tor) noteUpload(s *session, onion identity.Onion, directory string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	svc := t.services[onion]
-	if svc == nil || t.session != s || svc.published {
+	if svc == nil || t.session != s {
+		return
+	}
+	svc.recordUpload(directory, time.Now())
+	if svc.published {
 		return
 	}
 	svc.published = true
-	svc.once.Do(func() { close(svc.uploaded) })
+	select {
+	case <-svc.uploaded: // before the last session ended
+	default:
+		close(svc.uploaded)
+	}
 	t.log.Info("onion service is published", "onion", onion)
 }
 

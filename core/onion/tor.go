@@ -75,8 +75,9 @@ type Tor struct {
 	changed  chan struct{} // closed and replaced when session or status change
 	session  *session      // nil while no session is open
 	services map[identity.Onion]*service
-	status   Status // Services is not kept here
-	circuits bool   // tor has working circuits
+	fetches  map[identity.Onion][]chan fetchResult // that wait for a descriptor
+	status   Status                                // Services is not kept here
+	circuits bool                                  // tor has working circuits
 }
 
 // StartTor starts tor, or connects to a running one, and returns when tor answers or
@@ -100,7 +101,7 @@ func startTor(ctx context.Context, config TorConfig, timing timing) (*Tor, error
 	}
 	t := &Tor{
 		config: config, log: loggerOf(config), source: source, timing: timing,
-		ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{},
+		ended: make(chan struct{}), changed: make(chan struct{}), services: map[identity.Onion]*service{}, fetches: map[identity.Onion][]chan fetchResult{},
 		status: Status{Network: "tor", State: Starting, Since: time.Now()},
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -143,7 +144,7 @@ func (t *Tor) Status() Status {
 	s := t.status
 	s.Services = []Service{}
 	for _, svc := range t.services {
-		s.Services = append(s.Services, Service{Onion: svc.onion, Port: svc.port, Published: svc.published})
+		s.Services = append(s.Services, svc.describe(time.Now()))
 	}
 	sortServices(s.Services)
 	return s

@@ -126,6 +126,7 @@ func TestTor(t *testing.T) {
 	t.Run("MaxStreams", func(t *testing.T) { testMaxStreams(t, n) })
 	t.Run("Dial", func(t *testing.T) { testDial(t, n) })
 	t.Run("Configuration", func(t *testing.T) { testConfiguration(t, n) })
+	t.Run("Inspect", func(t *testing.T) { testInspect(t, n) })
 	t.Run("ParentKilled", func(t *testing.T) { testParentKilled(t, n) })
 }
 
@@ -152,6 +153,10 @@ func testRoundTrip(t *testing.T, n *tornet.Network) {
 	t.Logf("published after %v, first round trip after %v", published, time.Since(start))
 
 	s := server.Status()
+	if up := s.Services[0].Uploaded; up == nil || up.Before(start) || s.Services[0].Directories < 1 {
+		t.Errorf("the upload is not in the status: %+v", s.Services[0])
+	}
+	s.Services[0].Uploaded, s.Services[0].Directories = nil, 0
 	want := Service{Onion: service, Port: port, Published: true}
 	if s.State != Ready || s.Progress != 100 || s.Version == "" || s.Pid == 0 || s.Restarts != 0 || len(s.Services) != 1 || s.Services[0] != want {
 		t.Errorf("status: %+v", s)
