@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/replica"
@@ -133,6 +134,9 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 			all = append(all, finding{critical, "posts are not taken from their queue, which is a defect of the relay, please report it", ""})
 		}
 	}
+	if r := s.Reachability; r != nil && !r.OK {
+		all = append(all, reachFinding(*r, now))
+	}
 	if r := s.Retention; r != nil {
 		all = append(all, retentionFindings(*r, now)...)
 	}
@@ -143,6 +147,15 @@ func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
 		}
 	}
 	return all
+}
+
+// reachFinding says that others cannot reach a server. A single attempt may fail by chance.
+func reachFinding(r doctor.Reachability, now time.Time) finding {
+	l := critical
+	if max(r.BoardFailures, r.TokenFailures) < 2 {
+		l = warning
+	}
+	return finding{l, fmt.Sprintf("it cannot be reached from outside, as of %s ago (cwtch-relay doctor tries again)", formatAge(now, r.At)), r.Problem}
 }
 
 // maxUnlinked is how long a peer may be away: many are off at night.

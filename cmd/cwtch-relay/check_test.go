@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
@@ -59,6 +60,15 @@ func TestFindings(t *testing.T) {
 		{"the clock leaps", func(st *manager.Status) {
 			st.Servers[0].Retention = &retention.Status{Waits: "the clock is far ahead"}
 		}, warning, "server server00: the clock is far ahead"},
+		{"an attempt from outside failed", func(st *manager.Status) {
+			st.Servers[0].Reachability = &doctor.Reachability{At: now.Add(-time.Minute), Board: true, TokenFailures: 1, Problem: "the token onion cannot be reached: timeout"}
+		}, warning, "server server00: it cannot be reached from outside, as of 1m0s ago (cwtch-relay doctor tries again): the token onion cannot be reached: timeout"},
+		{"nobody reaches it", func(st *manager.Status) {
+			st.Servers[0].Reachability = &doctor.Reachability{At: now, BoardFailures: 2, TokenFailures: 1}
+		}, critical, "cannot be reached from outside"},
+		{"it was reached", func(st *manager.Status) {
+			st.Servers[0].Reachability = &doctor.Reachability{At: now, OK: true, Board: true, Token: true}
+		}, ok, ""},
 		{"the committer is stuck", func(st *manager.Status) { st.Servers[0].Relay.Stalled = true }, critical, "defect of the relay"},
 		{"the store is away", func(st *manager.Status) {
 			st.Servers[0].Storage.State, st.Servers[0].Storage.LastError = supervise.Backoff, "signal: killed"

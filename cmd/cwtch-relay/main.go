@@ -6,6 +6,7 @@
 //	cwtch-relay                              run
 //	cwtch-relay bundle                       print the text that clients import
 //	cwtch-relay status                       ask the running relay how it is
+//	cwtch-relay doctor                       what is wrong, what to do, and whether others reach the servers
 //	cwtch-relay reload                       apply a changed configuration to the running relay
 //	cwtch-relay peer list                    the other relays with a replica of a server, and how the links are
 //	cwtch-relay peer add|remove|pause|resume change them in the configuration, and reload it
@@ -54,6 +55,7 @@ func program() command.Program {
 			{Name: "validate", Args: "[-config FILE] [-json]", About: "check a configuration without running it", Run: runValidate},
 			{Name: "bundle", Args: "[-config FILE] [-server NAME] [-o FILE] [-json]", About: "print the text that clients import", Run: printBundle},
 			{Name: "status", Args: "[-config FILE] [-server NAME] [-v] [-check] [-json]", About: "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", Run: printStatus},
+			{Name: "doctor", Args: "[NAME] [-config FILE] [-json]", About: "check configuration, files, clock, disks, memory and Tor, and whether others can reach the servers, or the one that is named; one line each: ok, or what is wrong and what to do", Run: runDoctor},
 			{Name: "reload", Args: "[-config FILE] [-dry-run] [-json]", About: "apply a changed configuration to the running relay", Run: runReload},
 			{Name: "peer list", Args: "[-config FILE] [-server NAME] [-json]", About: "the other relays with a replica of a server, and how the links to them are", Run: listPeers},
 			{Name: "peer add", Args: "NAME ONION [-config FILE] [-server NAME] [-role replica|mirror] [-envelopes-per-hour N] [-bytes-per-day SIZE] [-yes] [-json]", About: "add a peer to the configuration, reload it, and print what the other side needs; with -yes, add a peersync plugin if the server has none", Run: addPeer},

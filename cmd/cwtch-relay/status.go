@@ -11,6 +11,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/exchange"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
@@ -184,6 +185,7 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	}
 	fmt.Fprintf(w, "  board\t%s.onion\n", r.Board)
 	fmt.Fprintf(w, "  token service\t%s.onion\n", r.TokenService)
+	writeReachability(w, s.Reachability, now)
 	if r.Store != nil {
 		fmt.Fprintf(w, "  stored\t%s in %s", command.CountOf(int(r.Store.Envelopes), "envelope"), formatSize(r.Store.Bytes))
 		if r.Store.InUse > 0 {
@@ -205,6 +207,23 @@ func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 		r.Tokens.Sold, command.CountOf(int(r.Tokens.Purchases), "purchase"), r.Tokens.Failed-r.Tokens.Refused, r.Tokens.Refused)
 	writeConnections(w, "board", r.BoardConnections)
 	writeConnections(w, "token", r.TokenConnections)
+}
+
+// writeReachability writes whether the last attempt from outside reached a server.
+func writeReachability(w io.Writer, r *doctor.Reachability, now time.Time) {
+	switch {
+	case r == nil:
+		fmt.Fprintln(w, "  reachable\tnot tried yet")
+		return
+	case r.OK:
+		fmt.Fprintf(w, "  reachable\tfrom outside, %s ago", formatAge(now, r.At))
+	default:
+		fmt.Fprintf(w, "  reachable\tNO, %s ago", formatAge(now, r.At))
+	}
+	if r.Republished != nil {
+		fmt.Fprintf(w, "; published anew %s, %s ago", formatTimes(r.BoardRepublished+r.TokenRepublished), formatAge(now, *r.Republished))
+	}
+	fmt.Fprintln(w)
 }
 
 // writePlugin writes the state of a plugin, and below it what is wrong with it.

@@ -167,7 +167,7 @@ func CheckPublished(server string, b bundle.Bundle, network onion.Status) Check 
 	if network.Network == "loopback" {
 		return passed(name, "the registry has both onions")
 	}
-	return passed(name, fmt.Sprintf("%d directories have each descriptor, or more", least))
+	return passed(name, fmt.Sprintf("each descriptor is at %d directories at least", least))
 }
 
 func findService(network onion.Status, service identity.Onion) (onion.Service, bool) {

@@ -85,6 +85,11 @@ func CheckNetwork(ctx context.Context, n onion.Network) (checks []Check, consens
 	return append(checks, checkVersion(st.Version, consensus.Advice)), consensus, true
 }
 
+// NetworkNotOpen is the check of a network that is not open yet.
+func NetworkNotOpen() Check {
+	return failed("network", "it is not open yet: no store has opened", "wait; see the status for what keeps the stores")
+}
+
 // checkState says whether Tor is up, which does not mean that anybody can be reached.
 func checkState(st onion.Status) Check {
 	const unreached = "; nobody can reach the servers, and that was not tried"
@@ -111,13 +116,13 @@ func orNothing(text string) string {
 
 // CheckRunningTor connects for a moment to a tor that somebody else runs, and looks at it as
 // [CheckNetwork] does. It is for a relay that does not run.
-func CheckRunningTor(ctx context.Context, config onion.TorConfig) []Check {
+func CheckRunningTor(ctx context.Context, config onion.TorConfig) Check {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	n, err := onion.StartTor(ctx, config)
 	if err != nil {
-		return []Check{failed("tor", strings.Join(strings.Fields(err.Error()), " "), "start that tor, or let the relay use it as the text says")}
+		return failed("tor", strings.Join(strings.Fields(err.Error()), " "), "start that tor, or let the relay use it as the text says")
 	}
 	defer n.Close()
-	return []Check{checkVersion(n.Status().Version, "")}
+	return checkVersion(n.Status().Version, "")
 }

@@ -32,12 +32,12 @@ const (
 
 // request is what a command asks of the running relay.
 type request struct {
-	Command string `json:"command"`          // "status", "reload", "compact" or "compare"
+	Command string `json:"command"`          // "status", "reload", "compact", "compare" or "doctor"
 	Config  string `json:"config,omitempty"` // of a reload: the path of the operator's file
 	// ConfigBytes replaces Config for a path that is not UTF-8, which JSON cannot hold.
 	ConfigBytes []byte `json:"config_bytes,omitempty"`
 	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
-	Server      string `json:"server,omitempty"`  // to compact, empty: all; to compare
+	Server      string `json:"server,omitempty"`  // to compact, empty: all; to compare; to check, empty: the machine
 	Peer        string `json:"peer,omitempty"`    // to compare with
 	Scrub       bool   `json:"scrub,omitempty"`   // of a comparison
 }
@@ -167,6 +167,14 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 			return errorAnswer{err.Error()}
 		}
 		return c
+	case "doctor":
+		ctx, cancel := context.WithTimeout(m.closing, doctorTimeout)
+		defer cancel()
+		answer, err := m.answerDoctor(ctx, req.Server)
+		if err != nil {
+			return errorAnswer{err.Error()}
+		}
+		return answer
 	}
 	return errorAnswer{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 }

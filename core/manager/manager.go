@@ -121,6 +121,7 @@ type Config struct {
 	Explain func(error) error
 
 	storesTimeout, retryEvery time.Duration    // 0: the constants; tests use less
+	reachEvery                time.Duration    // likewise
 	now                       func() time.Time // nil: time.Now; of the retention
 }
 
@@ -175,6 +176,7 @@ type Manager struct {
 	changing   *semaphore.Weighted // of one
 	socketDirs atomic.Int64        // number of socket directories so far
 	compacting sync.Mutex          // held while a store is compacted
+	reaching   sync.Mutex          // held while a server is tried from outside
 
 	opened chan struct{} // closed when the network is open
 
@@ -231,6 +233,7 @@ func (m *Manager) startAll(ctx context.Context) error {
 	m.wg.Go(func() { m.keepControlSocket(control, ln, lost) })
 	m.wg.Go(func() { m.watchFiles(control, lost) })
 	m.wg.Go(func() { m.watchDisks(control) })
+	m.wg.Go(func() { m.watchReach(m.closing) })
 	faults, err := m.openServers()
 	if err != nil {
 		return err

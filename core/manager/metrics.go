@@ -33,6 +33,9 @@ func (m *Manager) relayStatus(s *server, st relay.Status) metrics.RelayStatus {
 		r.Plugins = append(r.Plugins, i.plugin.Status())
 	}
 	r.PastRestarts = maps.Clone(s.pastRestarts)
+	if last := s.reachability(); last != nil {
+		r.Reachability = *last
+	}
 	r.Network = m.network.Status() // not nil once a server is published
 	output := m.cfg.Log
 	m.mu.Unlock()

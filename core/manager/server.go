@@ -57,6 +57,8 @@ type server struct {
 	keeper    *retention.Keeper // prunes the store of relay
 	stopMark  func()            // saves the mark of relay for the last time
 	files     *watchedFiles     // of relay
+
+	reach reachRecord // guarded by Manager.mu
 }
 
 func (m *Manager) newServer(c ServerConfig) *server {

@@ -11,18 +11,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
-
-// releaseDate is when this version was made. A clock before that is wrong.
-var releaseDate = time.Date(2026, time.November, 1, 0, 0, 0, 0, time.UTC)
 
 // checkClock refuses a clock that is certainly wrong, like that of a machine without
 // a battery before it has asked for the time. Tor could not connect, and envelopes would
 // be kept under a wrong hour.
 func checkClock(now time.Time) error {
-	if now.Before(releaseDate) {
+	if now.Before(doctor.ReleaseDate) {
 		return fmt.Errorf("the clock of this machine says %s, which is before this version was made: set it (timedatectl set-ntp true) and start again",
 			now.UTC().Format("2006-01-02 15:04 MST"))
 	}

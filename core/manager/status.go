@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
@@ -37,6 +38,8 @@ type ServerStatus struct {
 	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
 	// Retention says what is kept of the store; absent until the server is published.
 	Retention *retention.Status `json:"retention,omitempty"`
+	// Reachability says whether others can reach the server; absent until that was tried.
+	Reachability *doctor.Reachability `json:"reachability,omitempty"`
 	// Problem says why the server does not run, on one line.
 	Problem string           `json:"problem,omitempty"`
 	Storage supervise.Status `json:"storage"`
@@ -82,7 +85,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 // knownStatus is what is known of a server without asking its store; the caller holds
 // Manager.mu.
 func (s *server) knownStatus() ServerStatus {
-	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus()}
+	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus(), Reachability: s.reachability()}
 	if s.keeper != nil {
 		st.Retention = new(s.keeper.Status())
 	}

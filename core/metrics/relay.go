@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
 	"github.com/cwtch-relay/cwtch-relay/sdk/plugin"
@@ -14,6 +15,7 @@ type RelayStatus struct {
 	PastRestarts map[plugin.Kind]int // of plugins that the server no longer has
 
 	BoardPublished, TokenPublished bool
+	Reachability                   doctor.Reachability // the zero value before the first attempt
 
 	Network  onion.Status
 	Memory   int64  // of the process of the relay, in bytes
@@ -71,6 +73,18 @@ var relayTable = []metric[relayFigures]{{
 	doc: "1 while the network can find the onion service.",
 	points: func(r relayFigures) []stats.Point {
 		return labelledPoints("service", labelValue{"board", uint64(oneIf(r.BoardPublished))}, labelValue{"token", uint64(oneIf(r.TokenPublished))})
+	},
+}, {
+	name: "reach_failures", kind: stats.Gauge,
+	doc: "Attempts of the relay, the last ones in a row, that did not reach the onion service from outside or could not use it; 0 before the first. The relay tries every half hour.",
+	points: func(r relayFigures) []stats.Point {
+		return labelledPoints("service", labelValue{"board", uint64(r.Reachability.BoardFailures)}, labelValue{"token", uint64(r.Reachability.TokenFailures)})
+	},
+}, {
+	name: "services_republished", kind: stats.Counter,
+	doc: "How often the relay published the onion service anew because it could not reach it.",
+	points: func(r relayFigures) []stats.Point {
+		return labelledPoints("service", labelValue{"board", uint64(r.Reachability.BoardRepublished)}, labelValue{"token", uint64(r.Reachability.TokenRepublished)})
 	},
 }, {
 	name: "network_ready", kind: stats.Gauge,

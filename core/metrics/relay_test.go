@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/relay"
 	"github.com/cwtch-relay/cwtch-relay/core/supervise"
@@ -29,6 +30,7 @@ func fullRelayStatus() relayFigures {
 		},
 		PastRestarts:   map[plugin.Kind]int{plugin.KindStats: 8, plugin.KindPeerSync: 16},
 		TokenPublished: true,
+		Reachability:   doctor.Reachability{Problem: "a secret", BoardFailures: 30, TokenFailures: 31, BoardRepublished: 32, TokenRepublished: 33},
 		Network: onion.Status{
 			Network: "tor", State: onion.Ready, Restarts: 3, Summary: "a secret", Version: "0.4.9",
 			Services: []onion.Service{{Onion: "asecret", Published: true}},
@@ -54,7 +56,8 @@ func TestRelayMetrics(t *testing.T) {
 		"plugin_memory_bytes storage": 6 << 20, "plugin_memory_bytes stats": 3 << 20,
 		"snapshots exported": 20, "snapshots dropped": 21, "snapshots failed": 22,
 		"services_published token": 1,
-		"network_ready":            1, "network_restarts": 3,
+		"reach_failures board":     30, "reach_failures token": 31, "services_republished board": 32, "services_republished token": 33,
+		"network_ready": 1, "network_restarts": 3,
 		"relay_memory_bytes": 9 << 20, "log_lines_dropped": 7,
 	}
 	for name, value := range got {

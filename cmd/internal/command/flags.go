@@ -51,6 +51,15 @@ func (f *Flags) ParseList(args []string, name string) (values []string, err erro
 	return values, err
 }
 
+// ParseOptional does the same for one argument that may be left out, and is then empty.
+func (f *Flags) ParseOptional(args []string) (value string, err error) {
+	values, err := f.parseAll(args, 1)
+	if err == nil && len(values) == 1 {
+		value = values[0]
+	}
+	return value, err
+}
+
 // parseAll parses flags, and at most so many arguments.
 func (f *Flags) parseAll(args []string, most int) (values []string, err error) {
 	for {
