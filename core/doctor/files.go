@@ -72,7 +72,7 @@ func (m Machine) checkFiles() (checks []Check) {
 func (f checkedFile) checkInfo(info fs.FileInfo) (c Check, wrong bool) {
 	if f.dir != info.IsDir() {
 		kind := map[bool]string{true: "a directory", false: "a file"}
-		return failed("files", fmt.Sprintf("%s is %s and should be %s", f.path, kind[info.IsDir()], kind[f.dir]), "move it away, and restore it from a backup"), true
+		return failed("files", fmt.Sprintf("%s is %s and should be %s", f.path, kind[info.IsDir()], kind[f.dir]), "restore it from a backup, and keep what is there until that works"), true
 	}
 	err := ownership.CheckMode(f.path, info, f.denied, f.names...)
 	if !f.shared || ownership.UID(info) != 0 {

@@ -140,6 +140,7 @@ func TestFetchDescriptor(t *testing.T) {
 	}{
 		"received":       {[]string{"RECEIVED %s NO_AUTH $A~a x"}, 1, ""},
 		"second":         {[]string{"FAILED %s NO_AUTH $A~a x REASON=NOT_FOUND", "RECEIVED %s NO_AUTH $A~a x"}, 2, ""},
+		"not an upload":  {[]string{"FAILED %s UNKNOWN $A~a x REASON=UPLOAD_REJECTED\r\n650 HS_DESC RECEIVED %s NO_AUTH $A~a x"}, 1, ""},
 		"not found":      {[]string{"FAILED %s NO_AUTH $A~a x REASON=NOT_FOUND"}, 3, ErrNotPublished.Error()},
 		"no other":       {[]string{"FAILED %s NO_AUTH UNKNOWN REASON=QUERY_NO_HSDIR"}, 1, ErrNotPublished.Error()},
 		"another reason": {[]string{"FAILED %s NO_AUTH $A~a x REASON=UNEXPECTED"}, 3, "UNEXPECTED"},
@@ -153,7 +154,7 @@ func TestFetchDescriptor(t *testing.T) {
 					return "552 Unrecognized " + string(service)
 				}
 				at := min(len(s.said("HSFETCH")), len(c.events)) - 1
-				return "250 OK\r\n650 HS_DESC " + fmt.Sprintf(c.events[at], service)
+				return "250 OK\r\n650 HS_DESC " + strings.ReplaceAll(c.events[at], "%s", string(service))
 			})
 			err := tor.fetchDescriptor(within(t, watchdog), service)
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

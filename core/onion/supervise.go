@@ -156,7 +156,9 @@ func (t *Tor) handleEvent(s *session, e control.Event) {
 		case "UPLOADED":
 			t.noteUpload(s, identity.Onion(e.Address), e.HSDir)
 		case "RECEIVED", "FAILED":
-			t.noteFetch(identity.Onion(e.Address), fetchResult{e.Action == "RECEIVED", e.Reason})
+			if e.Reason != "UPLOAD_REJECTED" { // that failure is of an upload
+				t.noteFetch(identity.Onion(e.Address), fetchResult{e.Action == "RECEIVED", e.Reason})
+			}
 		}
 	case *control.StatusEvent:
 		switch e.Action {
