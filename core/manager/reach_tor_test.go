@@ -13,11 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/bundle"
 	"github.com/cwtch-relay/cwtch-relay/core/client"
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/onion/tornet"
+	"github.com/cwtch-relay/cwtch-relay/core/token"
+	"github.com/cwtch-relay/cwtch-relay/core/wire"
 )
 
 // controlProxy is between the relay and the control socket of a tor. The test can say
@@ -137,6 +140,7 @@ func TestLostServiceIsMendedOverTor(t *testing.T) {
 	h.awaitReach(m, "main", "reached", func(r doctor.Reachability) bool { return r.OK })
 	b := m.Servers()[0].Bundle
 	before := openPatiently(t, m.openedNetwork(), b.Board)
+	stopPosts := startPosts(t, m.openedNetwork(), b, before)
 
 	if reply := proxy.say("DEL_ONION " + string(b.Board)); reply != "250 OK" {
 		t.Fatalf("tor says %q", reply)
@@ -149,13 +153,51 @@ func TestLostServiceIsMendedOverTor(t *testing.T) {
 	}
 	r = h.awaitReach(m, "main", "mended", func(r doctor.Reachability) bool { return r.OK && r.BoardRepublished > 0 })
 	t.Logf("mended after %v", time.Since(begun))
-	if err := before.Sync(t.Context(), nil, nil); err != nil {
-		t.Errorf("the connection from before: %v", err)
+	posted := stopPosts()
+	if st := m.Status(t.Context()).Servers[0].Relay; posted < 3 || st.Posts.Stored != uint64(posted) {
+		t.Errorf("%d posts were acknowledged, and %d stored", posted, st.Posts.Stored)
 	}
+	t.Logf("%d posts went on meanwhile", posted)
 	openPatiently(t, m.openedNetwork(), b.Board)
 	checks, err := m.CheckServer(t.Context(), "main")
 	if err != nil || !doctor.AllOK(checks) {
 		t.Errorf("%+v %v", checks, err)
+	}
+}
+
+// startPosts posts over one connection until it is told to stop, or has no tokens left, and
+// then says how many posts were acknowledged. Each has to be.
+func startPosts(t *testing.T, n onion.Network, b bundle.Bundle, board *client.Board) (stopPosts func() int) {
+	t.Helper()
+	var tokens []token.Token
+	for range 4 {
+		more, err := client.Buy(t.Context(), n, b, 10, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, more...)
+	}
+	stop, ended, posted := make(chan struct{}), make(chan struct{}), 0
+	go func() {
+		defer close(ended)
+		for i, spend := range tokens {
+			envelope := wire.Envelope{Ciphertext: fmt.Appendf(nil, "message %d", i), Signature: fmt.Appendf(nil, "signature %d", i)}
+			if err := board.Post(t.Context(), envelope, spend, nil); err != nil {
+				t.Errorf("post %d: %v", i, err)
+				return
+			}
+			posted++
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Second): // so that the tokens last
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		<-ended
+		return posted
 	}
 }
 
