@@ -90,8 +90,12 @@ func TestLoopbackRoundTrip(t *testing.T) {
 	if err := roundTrip(t.Context(), client, key.Onion()); err != nil {
 		t.Fatal(err)
 	}
-	want := Service{Onion: key.Onion(), Port: port, Published: true}
-	if s := server.Status(); s.State != Ready || len(s.Services) != 1 || s.Services[0] != want {
+	s := server.Status()
+	if s.State != Ready || len(s.Services) != 1 || s.Services[0].Uploaded == nil {
+		t.Fatalf("status = %+v", s)
+	}
+	want := Service{Onion: key.Onion(), Port: port, Published: true, Directories: 1, Uploaded: s.Services[0].Uploaded}
+	if s.Services[0] != want {
 		t.Errorf("status = %+v", s)
 	}
 }
