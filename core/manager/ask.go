@@ -27,9 +27,11 @@ var (
 // RefusedError is the answer of a running relay that refuses a request.
 type RefusedError struct {
 	Text string // for an invalid configuration: all diagnostics, each beginning with "error:"
+	kind error  // which the error of the relay matches; may be nil
 }
 
 func (e *RefusedError) Error() string { return e.Text }
+func (e *RefusedError) Unwrap() error { return e.kind }
 
 // AskStatus asks the relay that uses a data directory for its status.
 func AskStatus(ctx context.Context, dataDir string) (Status, error) {
@@ -91,7 +93,7 @@ func askRelay(ctx context.Context, dataDir string, req request, timeout time.Dur
 	}
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	err = json.NewEncoder(nc).Encode(req)
+	err = sendRequest(nc, req)
 	var line []byte
 	if err == nil {
 		line, err = io.ReadAll(io.LimitReader(nc, maxAnswer+1))
@@ -104,9 +106,21 @@ func askRelay(ctx context.Context, dataDir string, req request, timeout time.Dur
 		return notUnderstoodError(dataDir)
 	}
 	if refused.Error != "" {
-		return &RefusedError{refused.Error}
+		return refused.asError()
 	}
 	return nil
+}
+
+// sendRequest writes a request, which may have passphrases.
+func sendRequest(w io.Writer, req request) error {
+	line, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	defer clear(line)
+	_, err = w.Write(line)
+	return err
 }
 
 // noAnswerError is an error that matches [ErrNoAnswer].

@@ -25,26 +25,30 @@ const (
 	compareTimeout    = 10 * time.Minute // for a comparison, which ends by itself before
 	compactTimeout    = 6 * time.Hour    // for a compaction; the relay goes on
 	lastAnswerTimeout = time.Second      // for an answer to be read when the relay ends
-	maxRequest        = 8 << 10
+	maxRequest        = 64 << 10
 	maxAnswer         = 4 << 20
 	maxClients        = 16 // at a time
 )
 
 // request is what a command asks of the running relay.
 type request struct {
-	Command string `json:"command"`          // "status", "reload", "compact", "compare" or "doctor"
+	Command string `json:"command"`          // "status", "reload", "compact", "compare", "doctor", or one of control_server.go
 	Config  string `json:"config,omitempty"` // of a reload: the path of the operator's file
 	// ConfigBytes replaces Config for a path that is not UTF-8, which JSON cannot hold.
-	ConfigBytes []byte `json:"config_bytes,omitempty"`
-	DryRun      bool   `json:"dry_run,omitempty"` // of a reload
-	Server      string `json:"server,omitempty"`  // to compact, empty: all; to compare; to check, empty: the machine
-	Peer        string `json:"peer,omitempty"`    // to compare with
-	Scrub       bool   `json:"scrub,omitempty"`   // of a comparison
+	ConfigBytes []byte        `json:"config_bytes,omitempty"`
+	DryRun      bool          `json:"dry_run,omitempty"` // of a reload
+	Server      string        `json:"server,omitempty"`  // to compact, empty: all; to examine, empty: the machine; to compare or change
+	Peer        string        `json:"peer,omitempty"`    // to compare with
+	Scrub       bool          `json:"scrub,omitempty"`   // of a comparison
+	Change      serverRequest `json:"change,omitzero"`
 }
 
 // errorAnswer is the answer to a request that is refused.
 type errorAnswer struct {
-	Error string `json:"error"`
+	Error      string    `json:"error"`
+	Kind       errorKind `json:"kind,omitempty"`
+	Field      string    `json:"field,omitempty"`       // of the form, at fault
+	RetryAfter int64     `json:"retry_after,omitempty"` // seconds; passphrases were tried too often
 }
 
 // keepControlSocket answers the commands of the operator until ctx ends. It makes a new
@@ -125,7 +129,9 @@ func (m *Manager) serveCommand(ctx context.Context, nc net.Conn) error {
 	if !stopClosing() || err != nil {
 		return fmt.Errorf("read request: %w", cmp.Or(err, ctx.Err()))
 	}
-	if err := json.Unmarshal(line, &req); err != nil {
+	err = json.Unmarshal(line, &req)
+	clear(line) // it may have passphrases
+	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
 	answer := m.answerRequest(ctx, req)
@@ -142,13 +148,13 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		return m.Status(ctx)
 	case "reload":
 		if err := m.checkSameFile(cmp.Or(req.Config, string(req.ConfigBytes))); err != nil {
-			return errorAnswer{err.Error()}
+			return refusalOf(err)
 		}
 		ctx, cancel := context.WithTimeout(m.closing, turnTimeout)
 		defer cancel()
 		plan, err := m.Reload(ctx, req.DryRun)
 		if err != nil {
-			return errorAnswer{err.Error()}
+			return refusalOf(err)
 		}
 		return plan
 	case "compact":
@@ -156,7 +162,7 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		defer cancel()
 		done, err := m.Compact(ctx, req.Server)
 		if err != nil {
-			return errorAnswer{err.Error()}
+			return refusalOf(err)
 		}
 		return compactAnswer{done}
 	case "compare":
@@ -164,7 +170,7 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		defer cancel()
 		c, err := m.Compare(ctx, req.Server, req.Peer, req.Scrub)
 		if err != nil {
-			return errorAnswer{err.Error()}
+			return refusalOf(err)
 		}
 		return c
 	case "doctor":
@@ -176,7 +182,7 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		}
 		return answer
 	}
-	return errorAnswer{fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
+	return m.answerServerRequest(req)
 }
 
 // sleepContext waits for d. It returns false if ctx ends first.

@@ -1,11 +1,8 @@
 package manager
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,63 +25,28 @@ const closeTimeout = 10 * time.Second
 // tried again; otherwise it waits for a reload. The caller holds changing.
 func (m *Manager) failServer(s *server, fault error, explain func(error) error) error {
 	refused := errors.As(fault, new(refusedStoreError))
+	fault = m.recordFault(s, fault, explain)
+	if s.store != nil && !refused {
+		s.comingUp.Store(true)
+		m.wg.Go(func() { m.bringUp(s, true) })
+	}
+	return fault
+}
+
+// recordFault is failServer without another try.
+func (m *Manager) recordFault(s *server, fault error, explain func(error) error) error {
+	refused := errors.As(fault, new(refusedStoreError))
 	if explain != nil {
 		fault = explain(fault)
 	}
 	m.updateShared(func() { s.problem = s.problemText(fault) })
 	m.log.Error("server does not run", "server", s.name, "error", fault)
-	switch {
-	case s.store == nil:
-	case refused: // an operator may need the files
+	if s.store != nil && refused { // an operator may need the files
 		ctx, cancel := context.WithTimeout(m.closing, closeTimeout)
 		defer cancel()
 		s.store.stopPlugin(ctx) //nolint:errcheck // nothing was posted
-	default:
-		m.wg.Go(func() { m.retryServer(s) })
 	}
 	return fault
-}
-
-// retryServer publishes a server as soon as its store is ready, and tries again until
-// the server runs. It gives up when the store has failed for good.
-func (m *Manager) retryServer(s *server) {
-	for {
-		if s.store.plugin.WaitReady(m.closing) != nil || m.changing.Acquire(m.closing, 1) != nil {
-			return
-		}
-		done := m.reviveServer(s)
-		m.changing.Release(1)
-		if done || !sleepContext(m.closing, cmp.Or(m.cfg.retryEvery, retryEvery)) {
-			return
-		}
-	}
-}
-
-// reviveServer tries once to run a server that does not run. It reports whether
-// no further attempt is needed.
-func (m *Manager) reviveServer(s *server) (done bool) {
-	if m.closing.Err() != nil || s.relay != nil || !slices.Contains(m.servers, s) {
-		return true
-	}
-	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
-	defer cancel()
-	err := m.awaitAndCheckStore(ctx, s)
-	if err == nil {
-		err = m.publishServer(ctx, s, m.cfg.Limits)
-	}
-	switch {
-	case err == nil:
-		if len(s.others) == 0 {
-			m.addOthers(s)
-		}
-		m.log.Info("server runs now", "server", s.name)
-		return true
-	case errors.As(err, new(refusedStoreError)):
-		m.failServer(s, err, m.cfg.Explain) //nolint:errcheck // is err
-		return true
-	}
-	m.updateShared(func() { s.problem = s.problemText(err) })
-	return false
 }
 
 // isLasting reports whether the server can run only after somebody has mended the fault,

@@ -14,7 +14,25 @@ import (
 )
 
 // LoadOrCreateKeys returns the keys of the server in dir. It makes new keys for a new server.
+// The error matches [identity.ErrLocked] if they need a passphrase.
 func LoadOrCreateKeys(dataDir, dir string) (*identity.Server, error) {
+	return openKeys(dataDir, dir, identity.LoadOrCreate)
+}
+
+// UnlockKeys is LoadOrCreateKeys with the passphrase of a protected server. It protects the
+// keys of a new one with it.
+func UnlockKeys(dataDir, dir string, passphrase []byte) (*identity.Server, error) {
+	return openKeys(dataDir, dir, func(path string) (*identity.Server, error) {
+		err := identity.Create(path, passphrase)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		return identity.Unlock(path, passphrase)
+	})
+}
+
+// openKeys returns the keys of the server in dir, which open reads or makes.
+func openKeys(dataDir, dir string, open func(path string) (*identity.Server, error)) (*identity.Server, error) {
 	record, err := loadRecord(dataDir, dir)
 	if err != nil {
 		return nil, err
@@ -27,15 +45,40 @@ func LoadOrCreateKeys(dataDir, dir string) (*identity.Server, error) {
 		return nil, err
 	}
 	defer d.releaseDir()
-	path := filepath.Join(dir, "keys")
+	path := keysPath(dir)
 	if err := checkKeysLost(dir, path); err != nil {
 		return nil, err
 	}
-	keys, err := identity.LoadOrCreate(path)
+	keys, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	return keys, record.confirmKeys(keys.Board.Onion())
+}
+
+// loadKeys loads the keys of a server, unless somebody has unlocked them already. It unlocks
+// them if the configuration has the passphrase.
+func (m *Manager) loadKeys(s *server) error {
+	keys, err := m.readKeys(s)
+	address, protected := readKeyFacts(m.cfg.DataDir, s.dir)
+	if err == nil {
+		address = keys.Board.Onion()
+	}
+	m.updateShared(func() { s.keys, s.address, s.protected = keys, address, protected })
+	return err
+}
+
+func (m *Manager) readKeys(s *server) (keys *identity.Server, err error) {
+	switch {
+	case s.keys != nil:
+		return openKeys(m.cfg.DataDir, s.dir, func(string) (*identity.Server, error) { return s.keys, nil })
+	case len(s.cfg.Passphrase) > 0:
+		keys, err = UnlockKeys(m.cfg.DataDir, s.dir, s.cfg.Passphrase)
+		if !errors.Is(err, identity.ErrNotProtected) {
+			return keys, err
+		}
+	}
+	return LoadOrCreateKeys(m.cfg.DataDir, s.dir)
 }
 
 // checkKeysLost refuses to make new keys for a server that has run. With new keys it would
@@ -63,10 +106,15 @@ type serverRecord struct {
 // recordDir is below the data directory. It has a file for each server.
 const recordDir = "known"
 
+// recordPath is the record of the server in dir.
+func recordPath(dataDir, dir string) string {
+	return filepath.Join(dataDir, recordDir, filepath.Base(dir))
+}
+
 // loadRecord reads the record of the server in dir. It fails if there is a record and
 // the keys are missing.
 func loadRecord(dataDir, dir string) (serverRecord, error) {
-	r := serverRecord{path: filepath.Join(dataDir, recordDir, filepath.Base(dir))}
+	r := serverRecord{path: recordPath(dataDir, dir)}
 	text, err := os.ReadFile(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil

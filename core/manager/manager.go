@@ -1,7 +1,8 @@
 // Package manager runs the servers of one relay process. It starts them, changes
 // what runs when the configuration changes, answers the commands of the operator,
 // and takes everything down again. It is for the daemon; the commands of the operator
-// use [AskStatus], [AskReload], [ClaimDataDir] and [AcceptStore].
+// use [AskStatus], [AskReload] and the other functions that ask a relay, or [ClaimDataDir],
+// [Offline] and [AcceptStore] while none runs.
 //
 // # Start and end
 //
@@ -31,6 +32,10 @@
 // the network. It also fails if no server is left, before it opens the network; the
 // error is [ErrNoServer] if another start would find the same faults.
 //
+// With Config.KeepRunning, or if a server is stopped or locked and can be started later,
+// Start fails for the data directory and the control socket alone. It opens the network at once,
+// in the background, tries again until that works, and publishes the servers when it has.
+//
 // # Reload
 //
 // [Manager.Reload] compares a configuration with what runs and makes a [Plan]. If the
@@ -38,6 +43,19 @@
 // data, and to change the data directory, the network or the format of the log.
 // Otherwise every step is taken, whether or not other steps fail; the next plan has the
 // failed ones again.
+//
+// # Servers that change while others run
+//
+// [Manager.AddServer], [Manager.EditServer], [Manager.StartServer], [Manager.StopServer],
+// [Manager.UnlockServer], [Manager.DeleteServer] and [Manager.ChangePassphrase] concern one
+// server. They edit a file, read the configuration again and take the steps of a plan that has
+// this server alone. They disturb no other server. If the process is killed at any moment, the
+// next start finds the server as it was or as it was asked for, or makes it so.
+//
+// Each server has a [State]. Whether a server runs is decided by its autostart when the relay
+// starts, and by StartServer and StopServer from then on; a reload changes nothing of that.
+// The keys of a protected server are in memory from when they are unlocked until the server
+// is stopped. Attempts at a passphrase are limited, see [TooManyAttemptsError].
 //
 // # What the manager remembers of a server
 //
@@ -50,16 +68,24 @@
 //
 // # Locks
 //
-// One caller at a time starts or ends anything: Start, Reload, Close and the retries of
-// a server take turns (Manager.changing). What they change is also guarded by Manager.mu,
-// so that a status never waits for them.
+// One caller at a time starts or ends anything: Start, Reload, Close, the changes of one server
+// and the retries of a server take turns (Manager.changing). What they change is also guarded by
+// Manager.mu, so that a status never waits for them.
+//
+// Publishing takes seconds or hours, so a server that is started while the relay runs is
+// published by a goroutine of its own (bringUp). That holds changing only to open the board and to
+// adopt what was published. Whoever ends the server meanwhile holds changing, ends server.life,
+// and takes back the publication. Other files and passphrases of a server are touched only by
+// the holder of changing.
 //
 // # Files
 //
 //	DATA_DIR/lock                 locked by the running relay
-//	DATA_DIR/status.sock          mode 0600; who can connect may ask and reload
+//	DATA_DIR/status.sock          mode 0600; who can connect may ask, reload, and change servers
 //	DATA_DIR/known/NAME           the record: the address of the server
 //	DATA_DIR/run/N/               sockets of one plugin
+//	DATA_DIR/servers/NAME/adding  while the server is being added: what there is of it can go
+//	DATA_DIR/servers/NAME/deleted while the server is being deleted: what there is of it has to go
 //	DATA_DIR/servers/NAME/keys    the identity of a server
 //	DATA_DIR/servers/NAME/mark    the mark: its store, and how far the log has come
 //	DATA_DIR/servers/NAME/retention  what removals go by: up to which hour the server has run, and when it last removed something
@@ -102,9 +128,22 @@ type Config struct {
 	Level     *slog.LevelVar
 	LogLevel  slog.Level
 	LogFormat string // a reload cannot change it
-	// Load reads the configuration again. Logger, Level, Version, OnStart, OnReload,
-	// Log, Stdout and Load of what it returns are ignored.
+	// Load reads the configuration again. Only what a file can say is used of what it
+	// returns: no functions and outputs.
 	Load func(context.Context) (Config, error)
+	// Files edits the configuration; nil: servers cannot be added, edited or deleted.
+	Files ServerFiles
+	// KeepRunning is for a relay with a console: it runs also when none of its servers can
+	// run, or when it has none.
+	KeepRunning bool
+	// OnPublished, if set, is called for each server that starts with the relay, when it is
+	// published: by Start in the order of the configuration, or later.
+	OnPublished func(RunningServer)
+	// OpenConsole, if set, returns an address that opens the console once.
+	OpenConsole func() (string, error)
+	// Examine, if set, checks a server, or all if the name is empty. What it returns is the
+	// answer to the command doctor.
+	Examine func(ctx context.Context, server string) (any, error)
 	// OnStart, if set, is called by Start before it starts anything. Only Status may be
 	// called until Start has returned.
 	OnStart func(*Manager)
@@ -137,8 +176,16 @@ type NetworkConfig struct {
 
 // ServerConfig describes one server.
 type ServerConfig struct {
-	Name    string
-	Dir     string // of its files; made if it is missing
+	Name        string
+	Dir         string // of its files; made if it is missing
+	File        string // in which it is configured
+	Description string // for the operator alone
+	NoAutostart bool   // listed, and not started with the relay
+	// Passphrase unlocks protected keys; empty: somebody has to do that.
+	Passphrase []byte
+	// Fault is why the server cannot be used, as its file was read. What the file says of
+	// it is not known then.
+	Fault   error
 	Storage PluginConfig
 	// Retention is how much of the store is kept; the zero value keeps all.
 	Retention limits.Retention
@@ -178,12 +225,18 @@ type Manager struct {
 	compacting sync.Mutex          // held while a store is compacted
 	reaching   sync.Mutex          // held while a server is tried from outside
 
-	opened chan struct{} // closed when the network is open
+	opened  chan struct{} // closed when the network is open
+	openNow chan struct{} // has keepOpeningNetwork try at once
+
+	attempts    attempts      // at passphrases
+	changeSlots chan struct{} // of those who wait for a change over the control socket
 
 	mu      sync.Mutex
 	cfg     Config        // as it runs
 	network onion.Network // nil until it is open
 	servers []*server     // in the order of the configuration
+
+	networkProblem string // why the network is not open yet; written by keepOpeningNetwork
 
 	lowDisks []DiskStatus // replaced by watchDisks under mu
 }
@@ -207,7 +260,7 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, log: cfg.Logger, since: time.Now(), dir: dir, changing: semaphore.NewWeighted(1), opened: make(chan struct{})}
+	m := &Manager{cfg: cfg, log: cfg.Logger, since: time.Now(), dir: dir, changing: semaphore.NewWeighted(1), opened: make(chan struct{}), openNow: make(chan struct{}, 1), changeSlots: make(chan struct{}, maxChanges)}
 	m.closing, m.end = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.OnStart != nil {
 		cfg.OnStart(m)
@@ -234,11 +287,24 @@ func (m *Manager) startAll(ctx context.Context) error {
 	m.wg.Go(func() { m.watchFiles(control, lost) })
 	m.wg.Go(func() { m.watchDisks(control) })
 	m.wg.Go(func() { m.watchReach(m.closing) })
-	faults, err := m.openServers()
+	m.finishInterrupted()
+	starting, err := m.openServers()
 	if err != nil {
 		return err
 	}
-	return m.startServers(ctx, faults)
+	if m.runsOn(starting) {
+		m.startInBackground(starting)
+		return nil
+	}
+	if err := m.startServers(ctx, starting); err != nil {
+		return err
+	}
+	if m.cfg.OnPublished != nil {
+		for _, s := range m.Servers() {
+			m.cfg.OnPublished(s)
+		}
+	}
+	return nil
 }
 
 // runExclusive calls f while it holds changing.

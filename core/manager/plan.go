@@ -49,6 +49,7 @@ type Action string
 const (
 	ActionStart       Action = "start"
 	ActionStop        Action = "stop"
+	ActionAdd         Action = "add"         // to the servers that do not run
 	ActionRestart     Action = "restart"     // stop and start; what depends on it waits meanwhile
 	ActionReconfigure Action = "reconfigure" // in the same process
 	ActionRetry       Action = "retry"       // a failed plugin, or a server that does not run

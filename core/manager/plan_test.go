@@ -69,7 +69,7 @@ func newManagerWith(t *testing.T, cfg Config) *Manager {
 	t.Helper()
 	cfg.Logger, cfg.Level = slog.New(slog.DiscardHandler), &slog.LevelVar{}
 	cfg.DataDir = t.TempDir()
-	m := &Manager{cfg: cfg, log: cfg.Logger}
+	m := &Manager{cfg: cfg, log: cfg.Logger, closing: t.Context()}
 	for _, c := range cfg.Servers {
 		s := &server{name: c.Name, dir: t.TempDir(), limits: cfg.Limits}
 		for i, p := range append([]PluginConfig{c.Storage}, c.Others...) {

@@ -18,44 +18,139 @@ type planner struct {
 	m    *Manager
 	next Config
 	plan Plan
+
+	// change is the change of one server that an operator asks for; nil for a reload.
+	change *change
 }
 
 // makePlan plans how to get from what runs to next; the caller holds changing.
 func (m *Manager) makePlan(next Config) *Plan {
-	p := &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}}}
+	p := m.newPlanner(next)
 	p.planRelay()
 	for _, s := range m.servers {
-		if !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
-			p.addStep(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
-				do: func(ctx context.Context) error { return m.dropServer(ctx, s) }})
+		if !s.deleting && !slices.ContainsFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name }) {
+			p.planRemoval(s)
 		}
 	}
 	p.planLimits()
 	var added []ServerConfig
 	for _, c := range next.Servers {
-		switch s := m.findServer(c.Name); {
-		case s == nil:
+		if s := m.findServer(c.Name); s != nil {
+			p.planExisting(s, c)
+		} else {
 			added = append(added, c)
-		case s.problem != "":
-			p.planAdding(ActionRetry, c, "it does not run")
-		case s.boardHasFailed():
-			p.planAdding(ActionRetry, c, "it has stopped serving")
-		default:
-			p.planServer(s, c)
 		}
 	}
 	for _, c := range added {
-		p.planAdding(ActionStart, c, "")
+		p.planNewServer(c)
 	}
 	for _, c := range added {
-		p.planPluginsOfNewServer(c)
+		if !c.NoAutostart {
+			p.planPluginsOfNewServer(c)
+		}
 	}
 	return &p.plan
+}
+
+// makePlanFor plans what a change of one server does to it, and nothing else.
+func (m *Manager) makePlanFor(c *change, next Config) *Plan {
+	p := m.newPlanner(next)
+	p.change = c
+	s := m.findServer(c.name)
+	i := slices.IndexFunc(next.Servers, func(sc ServerConfig) bool { return sc.Name == c.name })
+	switch {
+	case i < 0:
+		p.planRemoval(s)
+	case s == nil:
+		p.planNewServer(next.Servers[i])
+	case c.wish == wishStop:
+		p.planStop(s, next.Servers[i])
+	default:
+		p.planExisting(s, next.Servers[i])
+	}
+	return &p.plan
+}
+
+func (m *Manager) newPlanner(next Config) *planner {
+	return &planner{m: m, next: next, plan: Plan{Config: next.Path, Refused: []Refusal{}, Steps: []Step{}}}
+}
+
+// planRemoval plans the end of a server that the configuration no longer has.
+func (p *planner) planRemoval(s *server) {
+	p.addStep(Step{Action: ActionStop, Server: s.name, Note: "its files stay in " + s.dir,
+		do: func(ctx context.Context) error { return p.m.dropServer(ctx, s) }})
+}
+
+// planNewServer plans a server that the configuration has not had.
+func (p *planner) planNewServer(c ServerConfig) {
+	if !c.NoAutostart || p.wishesStart() {
+		p.planAdding(ActionStart, c, "")
+		return
+	}
+	p.addStep(Step{Action: ActionAdd, Server: c.Name, Note: "it is not started, since its autostart is off", do: func(ctx context.Context) error {
+		return p.m.haltServer(ctx, c, StateStopped)
+	}})
+}
+
+// planExisting plans a server that the configuration has had.
+func (p *planner) planExisting(s *server, c ServerConfig) {
+	if s.deleting {
+		return
+	}
+	p.planLabels(s, c)
+	switch {
+	case s.halted != "" && p.wishesStart():
+		p.planAdding(ActionStart, c, "")
+	case s.halted == StateLocked && len(c.Passphrase) > 0:
+		p.planAdding(ActionRetry, c, "it is locked")
+	case s.halted != "": // adoptSharedSettings keeps c for its next start
+	case s.cfg.Fault != nil && c.Fault == nil: // its file was mended
+		p.planNewServer(c)
+	case s.problem != "":
+		p.planAdding(ActionRetry, c, "it does not run")
+	case s.boardHasFailed():
+		p.planAdding(ActionRetry, c, "it has stopped serving")
+	case s.pending != nil && !s.pending.limits.Live(p.next.Limits):
+		p.planAdding(ActionRestart, c, "it is being published")
+	default:
+		p.planServer(s, c)
+	}
+}
+
+// planStop plans the end of a server that stays in the configuration.
+func (p *planner) planStop(s *server, c ServerConfig) {
+	if s.halted == StateStopped {
+		return
+	}
+	p.addStep(Step{Action: ActionStop, Server: s.name, do: func(ctx context.Context) error {
+		return p.m.haltServer(ctx, c, StateStopped)
+	}})
+}
+
+func (p *planner) wishesStart() bool { return p.change != nil && p.change.wish == wishStart }
+
+// planLabels plans what the file says of a server that changes nothing while it runs.
+func (p *planner) planLabels(s *server, c ServerConfig) {
+	var names []string
+	note := ""
+	if s.cfg.Description != c.Description {
+		names = append(names, "description")
+	}
+	if s.cfg.NoAutostart != c.NoAutostart {
+		names, note = append(names, "autostart"), "of the next start of the relay"
+	}
+	if len(names) == 0 || c.Fault != nil {
+		return
+	}
+	p.addStep(Step{Action: ActionSet, Server: s.name, Settings: names, Note: note, do: func(context.Context) error { return nil }})
 }
 
 // planAdding plans to start a server that is new, or that has to be started again.
 func (p *planner) planAdding(action Action, c ServerConfig, note string) {
 	p.addStep(Step{Action: action, Server: c.Name, Note: note, do: func(ctx context.Context) error {
+		if p.change != nil {
+			return p.m.addServerInBackground(ctx, c, p.change.keys, p.next.Explain)
+		}
 		return p.m.addServer(ctx, c, p.next.Limits, p.next.Explain)
 	}})
 }
@@ -130,6 +225,9 @@ func (p *planner) planServer(s *server, c ServerConfig) {
 	p.planRetention(s, c.Retention)
 	p.planPeers(s, c.Peers)
 	p.planRoaming(s, c.Roaming)
+	if s.isComingUp() { // adoptSharedSettings keeps the other plugins for when it is published
+		return
+	}
 	for _, i := range s.others {
 		if !slices.ContainsFunc(c.Others, func(o PluginConfig) bool { return o.String() == i.cfg.String() }) {
 			p.addStep(Step{Action: ActionStop, Server: s.name, Plugin: i.cfg.String(), Note: "its files stay",
@@ -248,7 +346,10 @@ func (p *planner) planPluginsOfNewServer(c ServerConfig) {
 	for _, o := range c.Others {
 		p.addStep(Step{Action: ActionStart, Server: c.Name, Plugin: o.String(), do: func(ctx context.Context) error {
 			s := p.m.findServer(c.Name)
-			if s == nil || s.relay == nil {
+			switch {
+			case s != nil && s.isComingUp() && s.problem == "":
+				return nil
+			case s == nil || s.relay == nil:
 				return fmt.Errorf("server %s was not started", c.Name)
 			}
 			return p.m.addAndAwait(ctx, s, o)

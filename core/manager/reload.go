@@ -17,8 +17,8 @@ const (
 	stepTimeout = 3 * time.Minute // for one step: onion services are published within that, or not at all
 )
 
-// ErrBusy: the relay is starting or ending, or another reload takes long.
-var ErrBusy = errors.New("the relay is starting, ending, or at another reload: try again when that is done")
+// ErrBusy: the relay is starting or ending, or another change takes long.
+var ErrBusy = errors.New("the relay is starting, ending, or at another change: try again when that is done")
 
 // Reload reads the configuration again and changes what runs accordingly; a dry run
 // only says what it would change. The error is that of an invalid configuration. After
@@ -48,6 +48,10 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	if dryRun {
 		return plan, nil
 	}
+	select {
+	case m.openNow <- struct{}{}:
+	default: // nobody waits for it, or it is known already
+	}
 	for _, r := range plan.Refused {
 		m.log.Error("the configuration was not reloaded", "at", r.Where, "refused", r.What, "hint", r.Hint)
 	}
@@ -56,7 +60,7 @@ func (m *Manager) Reload(ctx context.Context, dryRun bool) (*Plan, error) {
 	}
 	plan.Applied = true
 	for i := range plan.Steps {
-		m.applyStep(&plan.Steps[i], next)
+		m.applyStep(&plan.Steps[i], next, "reload")
 	}
 	m.retryListening(plan, next)
 	m.adoptSharedSettings(next)
@@ -77,8 +81,11 @@ func (m *Manager) loadConfig() (Config, error) {
 func (m *Manager) findNewFault(next Config) error {
 	for _, c := range next.Servers {
 		s := m.findServer(c.Name)
-		if s != nil && (s.problem != "" || s.boardHasFailed()) {
+		if s != nil && (s.halted != "" || s.problem != "" || s.boardHasFailed()) {
 			continue
+		}
+		if c.Fault != nil {
+			return c.Fault
 		}
 		if c.Storage.Fault != nil {
 			return c.Storage.Fault
@@ -93,8 +100,9 @@ func (m *Manager) findNewFault(next Config) error {
 	return nil
 }
 
-// applyStep takes one step, and notes the result in the step and in the log.
-func (m *Manager) applyStep(step *Step, next Config) {
+// applyStep takes one step, and notes the result in the step and in the log, which says of what
+// the step is.
+func (m *Manager) applyStep(step *Step, next Config, what string) {
 	ctx, cancel := context.WithTimeoutCause(m.closing, stepTimeout, fmt.Errorf("gave up after %v", stepTimeout))
 	defer cancel()
 	err := ctx.Err()
@@ -103,7 +111,7 @@ func (m *Manager) applyStep(step *Step, next Config) {
 	}
 	if err == nil {
 		step.Done, step.Error = true, ""
-		m.log.Info("reload: " + step.String())
+		m.log.Info(what + ": " + step.String())
 		return
 	}
 	step.listenFailed = isListenError(err)
@@ -111,7 +119,7 @@ func (m *Manager) applyStep(step *Step, next Config) {
 		err = next.Explain(err)
 	}
 	step.Error = err.Error()
-	m.log.Error("reload: could not "+step.String(), "error", err)
+	m.log.Error(what+": could not "+step.String(), "error", err)
 }
 
 // retryListening takes those steps again that failed because another plugin still had the
@@ -121,7 +129,7 @@ func (m *Manager) retryListening(plan *Plan, next Config) {
 		helped = false
 		for i := range plan.Steps {
 			if step := &plan.Steps[i]; step.listenFailed && !step.Done {
-				m.applyStep(step, next)
+				m.applyStep(step, next, "reload")
 				helped = helped || step.Done
 			}
 		}
@@ -139,10 +147,27 @@ func (m *Manager) adoptSharedSettings(next Config) {
 	order := func(s *server) int {
 		return slices.IndexFunc(next.Servers, func(c ServerConfig) bool { return c.Name == s.name })
 	}
+	for _, s := range m.servers {
+		if i := order(s); i >= 0 && next.Servers[i].Fault == nil {
+			m.updateShared(func() { s.adoptLabels(next.Servers[i]) })
+		}
+	}
 	m.updateShared(func() {
 		m.cfg.Limits, m.cfg.Servers, m.cfg.Explain = next.Limits, next.Servers, next.Explain
 		m.servers = slices.SortedStableFunc(slices.Values(m.servers), func(a, b *server) int { return order(a) - order(b) })
 	})
+}
+
+// adoptLabels takes over what changes nothing while a server runs, what it starts when it is
+// published, and all of the configuration of one that is not to run.
+func (s *server) adoptLabels(c ServerConfig) {
+	if s.halted != "" {
+		s.cfg = c
+	}
+	if s.isComingUp() {
+		s.cfg.Others = c.Others
+	}
+	s.cfg.Description, s.cfg.NoAutostart, s.cfg.File, s.cfg.Passphrase = c.Description, c.NoAutostart, c.File, c.Passphrase
 }
 
 // addBundles adds the bundles of the servers that were started to the plan.

@@ -104,7 +104,7 @@ func TestStepIsTakenAgainWhenItsAddressIsFree(t *testing.T) {
 		{Server: "e", do: move("e", "z")}, // is c's for good
 	}}
 	for i := range plan.Steps {
-		m.applyStep(&plan.Steps[i], m.cfg)
+		m.applyStep(&plan.Steps[i], m.cfg, "reload")
 	}
 	m.retryListening(plan, m.cfg)
 	for i, want := range []bool{true, true, true, false, false} {

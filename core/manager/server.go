@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -34,6 +33,15 @@ type server struct {
 	keys  *identity.Server // nil if they could not be loaded
 	feed  *metrics.Feed
 
+	life    context.Context // ends when the server is closed
+	endLife context.CancelFunc
+	settled chan struct{} // closed when bringUp has published it, or has failed to
+
+	announced    bool        // it is to start with the relay, which has returned from Start
+	comingUp     atomic.Bool // bringUp tries to run it
+	storeChecked atomic.Bool // the store is open and the right one
+	keysChanging atomic.Bool // ChangePassphrase is replacing the key file
+
 	// board knows the store: it is that of relay, or of what will be relay once it is
 	// published; nil while the server has no board.
 	board atomic.Pointer[board.Board]
@@ -50,7 +58,12 @@ type server struct {
 	others    []*instance
 	peers     []PeerConfig
 	roaming   bool
+	halted    State             // stopped or locked; empty while the server is to run
+	protected bool              // its keys need a passphrase
+	address   identity.Onion    // of its board; empty if not known
+	deleting  bool              // see DeleteServer
 	problem   string            // why the server does not run
+	pending   *publication      // nil unless bringUp is publishing it
 	relay     *relay.Server     // nil while it is not published
 	limits    limits.Limits     // of relay
 	retention limits.Retention  // of keeper, or of the configuration while keeper is nil
@@ -63,6 +76,8 @@ type server struct {
 
 func (m *Manager) newServer(c ServerConfig) *server {
 	s := &server{name: c.Name, dir: c.Dir, cfg: c, retention: c.Retention, peers: c.Peers, roaming: c.Roaming, since: time.Now()}
+	s.life, s.endLife = context.WithCancel(m.closing)
+	s.settled = make(chan struct{})
 	s.feed = metrics.NewFeed(s.name, func(ctx context.Context) (relay.Status, metrics.RelayStatus, bool) { return m.collectMetrics(ctx, s) }, m.log.With("server", s.name))
 	return s
 }
@@ -130,56 +145,6 @@ func (m *Manager) recheckStore(s *server) {
 	if err := b.Reopened(ctx); err != nil && m.closing.Err() == nil {
 		m.log.Warn("store came back but could not be checked", "server", s.name, "error", err)
 	}
-}
-
-// publishServer opens the board of a server and makes it reachable.
-func (m *Manager) publishServer(ctx context.Context, s *server, limits limits.Limits) error {
-	if err := m.publishOn(ctx, s, limits, s.store.plugin.Storage()); err != nil {
-		return fmt.Errorf("server %s: %w", s.name, err)
-	}
-	return nil
-}
-
-func (m *Manager) publishOn(ctx context.Context, s *server, limits limits.Limits, store storage.Store) error {
-	log := m.log.With("server", s.name)
-	files, err := m.filesOf(s)
-	if err != nil {
-		return err
-	}
-	r, err := relay.Open(ctx, relay.Config{
-		Network: onion.WithSockets(m.network, s.dir), Keys: s.keys, Store: store, Limits: withBudget(limits, s.retention),
-		Check: files.checkFiles, Logger: log, Peer: s.findPeer, HoursFile: hoursFile(s.dir),
-	})
-	if err != nil {
-		return err
-	}
-	b := r.Board()
-	s.board.Store(b)
-	// A store that was restarted before there was a board was compared with nothing.
-	end, old := func() {}, false
-	err = b.Reopened(ctx)
-	if err == nil {
-		if lost := checkMark(s.dir, b.Epoch(), b.End().Seq); lost != nil {
-			err = m.lostStoreError(s, lost)
-		}
-	}
-	if err == nil {
-		old = b.End().Seq > 0
-		end = startMark(s.dir, s.cfg.Storage.Name, b, log) // before anything is posted
-		b.SetRoaming(s.roaming)
-		err = r.Publish(ctx)
-	}
-	if err != nil {
-		end()
-		s.board.Store(nil)
-		r.Close(ctx) //nolint:errcheck // nothing was posted yet
-		return err
-	}
-	keeper := m.startKeeper(s, store, b, old, log)
-	m.updateShared(func() {
-		s.relay, s.limits, s.stopMark, s.files, s.keeper, s.problem = r, limits, end, files, keeper, ""
-	})
-	return nil
 }
 
 // withBudget returns limits with what a server with the retention may take in, where the
@@ -268,17 +233,19 @@ func (m *Manager) removePlugin(ctx context.Context, s *server, i *instance) erro
 }
 
 // addServer starts a server that is new or that did not run. If that fails, the server
-// stays in the status with its fault.
+// stays in the status with its fault. It does not wait for the network if that is not open.
 func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.Limits, explain func(error) error) error {
-	old := m.findServer(c.Name)
-	if old != nil {
-		m.closeServer(ctx, old) //nolint:errcheck // it did not run
-	}
 	s := m.newServer(c)
-	m.updateShared(func() {
-		m.servers = append(slices.DeleteFunc(slices.Clone(m.servers), func(other *server) bool { return other == old }), s)
-	})
+	s.keys = m.unlockedKeys(c.Name)
+	m.replaceServer(ctx, s) //nolint:errcheck // it did not run
 	err := m.prepareServer(s)
+	if m.lockServer(s, err) {
+		return err
+	}
+	if err == nil && m.network == nil {
+		m.launchServer(s)
+		return nil
+	}
 	if err == nil {
 		m.launchStore(s, c.Storage)
 		err = m.awaitAndCheckStore(ctx, s)
@@ -293,6 +260,55 @@ func (m *Manager) addServer(ctx context.Context, c ServerConfig, limits limits.L
 	return nil
 }
 
+// addServerInBackground is addServer without waiting for the store and the network. If keys is
+// nil they are loaded.
+func (m *Manager) addServerInBackground(ctx context.Context, c ServerConfig, keys *identity.Server, explain func(error) error) error {
+	s := m.newServer(c)
+	if s.keys = keys; keys == nil {
+		s.keys = m.unlockedKeys(c.Name)
+	}
+	m.replaceServer(ctx, s) //nolint:errcheck // it did not run
+	err := m.prepareServer(s)
+	if m.lockServer(s, err) {
+		return err
+	}
+	if err != nil {
+		return m.failServer(s, err, explain)
+	}
+	m.launchServer(s)
+	return nil
+}
+
+// unlockedKeys returns the keys of a protected server that was unlocked and is to be started
+// again, or nil.
+func (m *Manager) unlockedKeys(name string) *identity.Server {
+	if s := m.findServer(name); s != nil && s.protected && s.halted == "" {
+		return s.keys
+	}
+	return nil
+}
+
+// haltServer ends a server, or none if it is new, and lists it as one that does not run.
+func (m *Manager) haltServer(ctx context.Context, c ServerConfig, state State) error {
+	return m.replaceServer(ctx, m.haltedServer(c, state))
+}
+
+// replaceServer ends the server that has the name of s, if there is one, and puts s in its
+// place.
+func (m *Manager) replaceServer(ctx context.Context, s *server) (err error) {
+	i := slices.IndexFunc(m.servers, func(other *server) bool { return other.name == s.name })
+	if i < 0 {
+		m.updateShared(func() { m.servers = append(slices.Clip(m.servers), s) })
+		return nil
+	}
+	err = m.closeServer(ctx, m.servers[i])
+	m.updateShared(func() {
+		m.servers = slices.Clone(m.servers)
+		m.servers[i] = s
+	})
+	return err
+}
+
 // dropServer withdraws a server and ends it. Its files stay.
 func (m *Manager) dropServer(ctx context.Context, s *server) error {
 	err := m.closeServer(ctx, s)
@@ -305,6 +321,10 @@ func (m *Manager) dropServer(ctx context.Context, s *server) error {
 // closeServer ends a server and its plugins, each while it still has what it needs.
 func (m *Manager) closeServer(ctx context.Context, s *server) error {
 	var errs []error
+	if s.endLife != nil {
+		s.endLife()
+	}
+	m.endPublication(ctx, s)
 	if s.relay != nil {
 		errs = append(errs, s.closeRelay(ctx)) // keeps its counts, for the last snapshot
 	}

@@ -11,7 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cwtch-relay/cwtch-relay/core/backoff"
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/onion"
 	"github.com/cwtch-relay/cwtch-relay/core/transfer"
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
@@ -27,36 +30,76 @@ func checkClock(now time.Time) error {
 	return nil
 }
 
-// openServers loads the keys of all servers and starts the processes of their
-// stores. It returns the fault of each server, or nil.
-func (m *Manager) openServers() (faults []error, err error) {
+// startingServer is a server that is to start with the relay.
+type startingServer struct {
+	*server
+	fault error // why it cannot
+}
+
+// openServers loads the keys of the servers and starts the processes of their stores. It
+// returns those that are to run; the others are listed as stopped or locked.
+func (m *Manager) openServers() (starting []*startingServer, err error) {
 	for _, c := range m.cfg.Servers {
+		if c.NoAutostart && c.Fault == nil {
+			s := m.haltedServer(c, StateStopped)
+			m.updateShared(func() { m.servers = append(m.servers, s) })
+			continue
+		}
 		s := m.newServer(c)
 		m.updateShared(func() { m.servers = append(m.servers, s) })
-		faults = append(faults, m.prepareServer(s))
+		if fault := m.prepareServer(s); !m.lockServer(s, fault) {
+			starting = append(starting, &startingServer{s, fault})
+		}
 	}
-	if !slices.Contains(faults, nil) {
-		return faults, nil
+	if !m.runsOn(starting) && !slices.ContainsFunc(starting, func(s *startingServer) bool { return s.fault == nil }) {
+		return starting, nil // a relay that ends changes nothing
 	}
 	// A relay that was killed leaves its sockets. The directory is ours, so nobody
 	// uses them any more.
 	if err := os.RemoveAll(filepath.Join(m.cfg.DataDir, "run")); err != nil {
 		return nil, fmt.Errorf("remove stale sockets: %w", err)
 	}
-	for i, s := range m.servers {
-		if faults[i] == nil {
-			m.launchStore(s, s.cfg.Storage)
+	for _, s := range starting {
+		if s.fault == nil {
+			m.launchStore(s.server, s.cfg.Storage)
 		}
 	}
-	return faults, nil
+	return starting, nil
+}
+
+// runsOn reports whether the relay runs even if no server can be started now: it has a console,
+// or a server that can be started later.
+func (m *Manager) runsOn(starting []*startingServer) bool {
+	return m.cfg.KeepRunning || len(starting) < len(m.servers)
+}
+
+// lockServer lists a server as locked if its fault is that its passphrase is not known. It
+// reports whether it is.
+func (m *Manager) lockServer(s *server, fault error) bool {
+	switch {
+	case errors.Is(fault, identity.ErrLocked):
+		m.updateShared(func() { s.halted = StateLocked })
+		m.log.Info("server is locked until somebody gives its passphrase", "server", s.name)
+	case errors.Is(fault, identity.ErrWrongPassphrase):
+		m.updateShared(func() {
+			s.halted, s.problem = StateLocked, "the passphrase of the configuration is wrong"
+		})
+		m.log.Error("server is locked, since the passphrase of the configuration is wrong", "server", s.name, "file", s.cfg.File)
+	default:
+		return false
+	}
+	return true
 }
 
 // prepareServer loads the keys of a server and checks that its store is not gone.
-func (m *Manager) prepareServer(s *server) (err error) {
-	if s.cfg.Storage.Fault != nil {
+func (m *Manager) prepareServer(s *server) error {
+	switch {
+	case s.cfg.Fault != nil:
+		return s.cfg.Fault
+	case s.cfg.Storage.Fault != nil:
 		return s.cfg.Storage.Fault
 	}
-	if s.keys, err = LoadOrCreateKeys(m.cfg.DataDir, s.dir); err != nil {
+	if err := m.loadKeys(s); err != nil {
 		return fmt.Errorf("server %s: %w", s.name, err)
 	}
 	if err := s.checkPeers(s.peers); err != nil {
@@ -96,32 +139,34 @@ func (m *Manager) awaitAndCheckStore(ctx context.Context, s *server) error {
 // startServers publishes each server whose store opens, without waiting for the
 // other stores. It opens the network as soon as the first server is usable. The fault
 // of one server stops no other; it is an error only if no server is left.
-func (m *Manager) startServers(ctx context.Context, faults []error) error {
+func (m *Manager) startServers(ctx context.Context, starting []*startingServer) error {
+	if len(starting) == 0 {
+		return noServerError{errNotConfigured}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	usable := make(chan bool, len(m.servers))
-	lasting := make([]bool, len(m.servers))
+	usable := make(chan bool, len(starting))
+	lasting := make([]bool, len(starting))
+	faults := make([]error, len(starting))
 	var wg sync.WaitGroup
-	for i, s := range m.servers {
+	for i, s := range starting {
 		wg.Go(func() {
-			if faults[i] == nil {
-				faults[i] = m.awaitAndCheckStore(ctx, s)
+			if s.fault == nil {
+				s.fault = m.awaitAndCheckStore(ctx, s.server)
 			}
-			usable <- faults[i] == nil
-			if faults[i] == nil {
-				faults[i] = m.publishWhenOpen(ctx, s)
+			usable <- s.fault == nil
+			if s.fault == nil {
+				s.fault = m.publishWhenOpen(ctx, s.server)
 			}
-			if faults[i] != nil && ctx.Err() == nil {
-				lasting[i] = s.isLasting(faults[i])
-				faults[i] = m.failServer(s, faults[i], m.cfg.Explain)
+			if s.fault != nil && ctx.Err() == nil {
+				lasting[i] = s.isLasting(s.fault)
+				faults[i] = m.failServer(s.server, s.fault, m.cfg.Explain)
 			}
 		})
 	}
-	err := m.openNetwork(ctx, usable)
+	err := m.openNetworkFor(ctx, usable)
 	if err != nil && !errors.Is(err, errNoneUsable) {
 		cancel(err)
-	} else if err == nil {
-		close(m.opened)
 	}
 	wg.Wait()
 	switch {
@@ -135,21 +180,85 @@ func (m *Manager) startServers(ctx context.Context, faults []error) error {
 	return noServerError{errors.Join(faults...)}
 }
 
-// openNetwork opens the network once there is a server to publish.
-func (m *Manager) openNetwork(ctx context.Context, usable <-chan bool) error {
+// startInBackground is startServers for a relay that goes on whatever becomes of its servers.
+// It waits for nothing.
+func (m *Manager) startInBackground(starting []*startingServer) {
+	m.wg.Go(m.keepOpeningNetwork)
+	for _, s := range starting {
+		if s.fault != nil {
+			m.failServer(s.server, s.fault, m.cfg.Explain) //nolint:errcheck // is in the log and the status
+			continue
+		}
+		s.announced = true
+		s.comingUp.Store(true)
+		m.wg.Go(func() { m.bringUp(s.server, false) })
+	}
+}
+
+// openNetworkFor opens the network once there is a server to publish.
+func (m *Manager) openNetworkFor(ctx context.Context, usable <-chan bool) error {
 	found := false
-	for n := 0; n < len(m.servers) && !found; n++ {
+	for n := 0; n < cap(usable) && !found; n++ {
 		found = <-usable
 	}
 	if !found {
 		return errNoneUsable
 	}
+	return m.openNetwork(ctx)
+}
+
+// openNetwork opens the network, and lets those go on who wait for it; the caller holds
+// changing.
+func (m *Manager) openNetwork(ctx context.Context) error {
 	network, err := m.cfg.Network.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open the network: %w", err)
 	}
-	m.updateShared(func() { m.network = network })
+	m.adoptNetwork(network)
 	return nil
+}
+
+func (m *Manager) adoptNetwork(network onion.Network) {
+	m.updateShared(func() { m.network, m.networkProblem = network, "" })
+	close(m.opened)
+}
+
+// keepOpeningNetwork opens the network of a relay that runs already. It tries again until that
+// works, after a while or at once when a reload asks for it.
+func (m *Manager) keepOpeningNetwork() {
+	delay := backoff.Backoff{Min: cmp.Or(m.cfg.retryEvery, time.Second), Max: cmp.Or(m.cfg.retryEvery, retryEvery)}
+	for {
+		network, err := m.cfg.Network.Open(m.closing)
+		if err == nil && m.changing.Acquire(m.closing, 1) != nil {
+			network.Close() // the relay ends, and nothing was published
+			return
+		}
+		if err == nil {
+			m.adoptNetwork(network)
+			m.changing.Release(1)
+			return
+		}
+		m.noteNetworkProblem(err)
+		select {
+		case <-time.After(delay.Next()):
+		case <-m.openNow:
+			delay.Reset()
+		case <-m.closing.Done():
+			return
+		}
+	}
+}
+
+// noteNetworkProblem records why the network is not open, and logs that once.
+func (m *Manager) noteNetworkProblem(err error) {
+	m.mu.Lock()
+	was := m.networkProblem
+	m.networkProblem = oneLine(err)
+	is := m.networkProblem
+	m.mu.Unlock()
+	if was != is && m.closing.Err() == nil {
+		m.log.Error("cannot open the network, will keep trying; the servers are published when it is open", "error", err)
+	}
 }
 
 // errNoneUsable: there is no server to open the network for.
@@ -183,6 +292,8 @@ var ErrNoServer = errors.New("no server can run")
 
 // noServerError holds the faults of all servers.
 type noServerError struct{ error }
+
+var errNotConfigured = errors.New("the configuration has no server")
 
 func (e noServerError) Unwrap() error        { return e.error }
 func (e noServerError) Is(target error) bool { return target == ErrNoServer }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cwtch-relay/cwtch-relay/core/doctor"
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
 	"github.com/cwtch-relay/cwtch-relay/core/logwriter"
 	"github.com/cwtch-relay/cwtch-relay/core/metrics"
 	"github.com/cwtch-relay/cwtch-relay/core/onion"
@@ -20,12 +21,14 @@ import (
 // Status is a relay as its operator sees it. Its JSON form is what the status command
 // prints. Each part has a Status in its own package, which is shown as it is.
 type Status struct {
-	Version string         `json:"version"`
-	PID     int            `json:"pid"`
-	Since   time.Time      `json:"since"`
-	Network *onion.Status  `json:"network,omitempty"` // absent before the network is opened
-	Servers []ServerStatus `json:"servers"`
-	Disks   []DiskStatus   `json:"disks,omitempty"` // that are nearly full and hold no store
+	Version string        `json:"version"`
+	PID     int           `json:"pid"`
+	Since   time.Time     `json:"since"`
+	Network *onion.Status `json:"network,omitempty"` // absent before the network is opened
+	// NetworkProblem says why the network could not be opened yet; it is tried again.
+	NetworkProblem string         `json:"network_problem,omitempty"`
+	Servers        []ServerStatus `json:"servers"`
+	Disks          []DiskStatus   `json:"disks,omitempty"` // that are nearly full and hold no store
 	// Log and Stdout say what is wrong with the outputs of the relay; absent while
 	// everything is written.
 	Log    *logwriter.Trouble `json:"log,omitempty"`
@@ -34,8 +37,17 @@ type Status struct {
 
 // ServerStatus is one server of a relay.
 type ServerStatus struct {
-	Name  string        `json:"name"`
-	Relay *relay.Status `json:"relay,omitempty"` // absent until the server is published
+	Name        string `json:"name"`
+	State       State  `json:"state"`
+	Description string `json:"description,omitempty"`
+	Autostart   bool   `json:"autostart"`           // it starts with the relay
+	Protected   bool   `json:"protected,omitempty"` // its keys need a passphrase
+	Deleting    bool   `json:"deleting,omitempty"`  // it was deleted, and not everything could be removed yet
+	// Address is that of its board; empty until it has keys, and while the keys of a protected
+	// server have never been unlocked.
+	Address identity.Onion `json:"address,omitempty"`
+	File    string         `json:"file,omitempty"`  // in which it is configured
+	Relay   *relay.Status  `json:"relay,omitempty"` // absent until the server is published
 	// Retention says what is kept of the store; absent until the server is published.
 	Retention *retention.Status `json:"retention,omitempty"`
 	// Reachability says whether others can reach the server; absent until that was tried.
@@ -61,6 +73,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 	m.mu.Lock()
 	st.Version = m.cfg.Version
 	st.Disks = m.lowDisks
+	st.NetworkProblem = m.networkProblem
 	st.Log, st.Stdout = m.cfg.Log.Trouble(), m.cfg.Stdout.Trouble()
 	if m.network != nil {
 		st.Network = new(m.network.Status())
@@ -85,7 +98,10 @@ func (m *Manager) Status(ctx context.Context) Status {
 // knownStatus is what is known of a server without asking its store; the caller holds
 // Manager.mu.
 func (s *server) knownStatus() ServerStatus {
-	st := ServerStatus{Name: s.name, Problem: s.problem, Storage: s.storeStatus(), Reachability: s.reachability()}
+	st := ServerStatus{
+		Name: s.name, State: s.state(), Description: s.cfg.Description, Autostart: !s.cfg.NoAutostart, Protected: s.protected,
+		Address: s.address, File: s.cfg.File, Deleting: s.deleting, Problem: s.problem, Storage: s.storeStatus(), Reachability: s.reachability(),
+	}
 	if s.keeper != nil {
 		st.Retention = new(s.keeper.Status())
 	}

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,15 +73,30 @@ func (f *watchedFile) checkFile() error {
 	return nil
 }
 
+// adoptFile takes the file that is now at a path for the one that has to stay there.
+func (w *watchedFiles) adoptFile(path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.list {
+		if info, err := os.Stat(path); err == nil && w.list[i].path == path {
+			w.list[i].info = info
+		}
+	}
+}
+
 // filesOf returns the files that a server needs. The lock stands for the data
 // directory.
 func (m *Manager) filesOf(s *server) (*watchedFiles, error) {
 	w := &watchedFiles{}
-	keys := filepath.Join(s.dir, "keys")
-	err := w.addFile("key file", keys, func() bool { // a backup may have been put in its place
-		other, err := identity.Load(keys)
-		return err == nil && other.Board.Onion() == s.keys.Board.Onion() && other.Token.Onion() == s.keys.Token.Onion() && other.Scalar == s.keys.Scalar
-	})
+	keys := keysPath(s.dir)
+	known, err := os.ReadFile(keys)
+	sum := sha256.Sum256(known)
+	clear(known)
+	if err == nil {
+		err = w.addFile("key file", keys, func() bool { // a backup may have been put in its place
+			return s.keysChanging.Load() || s.areKeys(keys, sum)
+		})
+	}
 	if store := StorageDir(s.dir); err == nil && holdsFiles(store) {
 		err = w.addFile("directory", store, nil)
 	}
@@ -88,6 +104,17 @@ func (m *Manager) filesOf(s *server) (*watchedFiles, error) {
 		err = w.addFile("lock file", filepath.Join(m.dir.path, lockName), nil)
 	}
 	return w, err
+}
+
+// areKeys reports whether a file has the keys of the server. One that is protected has to be
+// the same file as before, whose SHA-256 is sum: nobody has the passphrase now.
+func (s *server) areKeys(path string, sum [sha256.Size]byte) bool {
+	other, err := identity.Load(path)
+	if errors.Is(err, identity.ErrLocked) {
+		now, err := os.ReadFile(path)
+		return err == nil && sha256.Sum256(now) == sum
+	}
+	return err == nil && other.Board.Onion() == s.keys.Board.Onion() && other.Token.Onion() == s.keys.Token.Onion() && other.Scalar == s.keys.Scalar
 }
 
 // watchFiles logs what is missing while nobody posts, writes a deleted mark again, and

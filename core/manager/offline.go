@@ -1,0 +1,119 @@
+package manager
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+)
+
+// Offline changes servers while no relay runs. Its methods are those of [Manager] of the same
+// name, for a caller who holds the data directory, see [ClaimDataDir]. Attempts at passphrases
+// are not limited: who calls this can read the key file.
+type Offline struct{ Config Config }
+
+// findServer returns a server of the configuration, or one whose deletion was interrupted.
+func (o Offline) findServer(name string) (ServerConfig, error) {
+	for _, c := range o.Config.Servers {
+		if c.Name == name {
+			return c, nil
+		}
+	}
+	c := ServerConfig{Name: name, Dir: filepath.Join(serversDir(o.Config.DataDir), name)}
+	if checkName(name) == nil && isDeleted(c.Dir) {
+		return c, nil
+	}
+	return c, ErrNoSuchServer
+}
+
+// AddServer adds a server, which starts with the relay if n says so.
+func (o Offline) AddServer(n NewServer) error {
+	if err := n.checkInput(); err != nil {
+		return err
+	}
+	if _, err := o.findServer(n.Name); err == nil {
+		return nameTakenError()
+	}
+	_, _, err := createServer(o.Config.DataDir, o.Config.Files, n)
+	if errors.Is(err, fs.ErrExist) {
+		return nameTakenError()
+	}
+	return err
+}
+
+// EditServer changes the file of a server.
+func (o Offline) EditServer(name string, c ServerChange) error {
+	if o.Config.Files == nil {
+		return errNoFiles
+	}
+	_, err := o.Config.Files.Edit(name, c)
+	return err
+}
+
+// ChangePassphrase changes the passphrase of a server.
+func (o Offline) ChangePassphrase(name string, old, new []byte) error {
+	c, err := o.findServer(name)
+	if err != nil {
+		return err
+	}
+	if len(new) > 0 {
+		if err := checkNewPassphrase(new); err != nil {
+			return err
+		}
+	}
+	return identity.ChangePassphrase(keysPath(c.Dir), noneIfEmpty(old), noneIfEmpty(new))
+}
+
+// DeleteServer removes everything that the relay has of a server. It can be called again for
+// one that was not removed to the end.
+func (o Offline) DeleteServer(name string, passphrase []byte) error {
+	c, err := o.findServer(name)
+	if err != nil {
+		return err
+	}
+	if !isDeleted(c.Dir) {
+		if err := o.allowDeletion(c.Dir, passphrase); err != nil {
+			return err
+		}
+		if err := markDeleted(c.Dir); err != nil {
+			return fmt.Errorf("server %s was not deleted: %w", name, err)
+		}
+	}
+	return removeServer(o.Config.DataDir, o.Config.Files, name)
+}
+
+func (o Offline) allowDeletion(dir string, passphrase []byte) error {
+	if _, err := os.Lstat(keysPath(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	protected, err := identity.Protected(keysPath(dir))
+	switch {
+	case err != nil:
+		return err
+	case protected && len(passphrase) == 0:
+		return fmt.Errorf("server %s: %w: give its passphrase to delete it", filepath.Base(dir), identity.ErrLocked)
+	case protected:
+		_, err = identity.Unlock(keysPath(dir), passphrase)
+	}
+	return err
+}
+
+// ListServers returns the servers of the configuration as [Status] would list them.
+func (o Offline) ListServers() []ServerStatus {
+	list := make([]ServerStatus, len(o.Config.Servers))
+	for i, c := range o.Config.Servers {
+		s := &server{name: c.Name, dir: c.Dir, cfg: c, halted: StateStopped}
+		s.address, s.protected = readKeyFacts(o.Config.DataDir, c.Dir)
+		switch s.deleting = isDeleted(c.Dir); {
+		case s.deleting:
+			s.problem = "it was deleted, and not everything could be removed yet: delete it again"
+		case c.Fault != nil:
+			s.halted, s.problem = "", s.problemText(c.Fault)
+		}
+		list[i] = s.knownStatus()
+	}
+	return list
+}
