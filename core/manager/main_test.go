@@ -12,6 +12,9 @@ func TestMain(m *testing.M) {
 		askAsChild(dir)
 		return
 	}
+	if args := os.Getenv(envCrash); args != "" {
+		crashAsChild(args)
+	}
 	if state := os.Getenv(envStore); state != "" {
 		serveTestStore(state)
 		return

@@ -52,11 +52,18 @@ func serveTestStore(state string) {
 type refusingNetwork struct {
 	onion.Network
 	refuses atomic.Pointer[func(identity.Key) bool]
+	delays  atomic.Pointer[func(context.Context, identity.Key)]
 }
 
 func (u *refusingNetwork) Listen(ctx context.Context, key identity.Key, port int) (net.Listener, error) {
 	if refuses := u.refuses.Load(); refuses != nil && (*refuses)(key) {
 		return nil, errors.New("the network does not want it")
+	}
+	if delay := u.delays.Load(); delay != nil {
+		(*delay)(ctx, key)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	return u.Network.Listen(ctx, key, port)
 }
@@ -66,6 +73,8 @@ type testRelay struct {
 	*testing.T
 	cfg     Config
 	network *refusingNetwork
+
+	passphrases map[string][]byte // of the configuration, by server
 }
 
 func newTestRelay(t *testing.T, servers ...string) *testRelay {
@@ -81,23 +90,27 @@ func newTestRelay(t *testing.T, servers ...string) *testRelay {
 		h.network.Network = loopback
 		return h.network, err
 	}
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range servers {
-		dir := filepath.Join(dataDir, "servers", name)
-		h.cfg.Servers = append(h.cfg.Servers, ServerConfig{Name: name, Dir: dir, Storage: PluginConfig{
-			Config: supervise.Config{
-				Kind: plugin.KindStorage, Name: "memory", RetryForever: true,
-				Command: func() (pluginproc.Command, error) {
-					return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.awayFile(name)}}, nil
-				},
-			},
-			Instance: "memory",
-		}})
+		h.cfg.Servers = append(h.cfg.Servers, h.serverConfig(name))
 	}
 	return h
+}
+
+// serverConfig is a server whose store is in the memory of its process.
+func (h *testRelay) serverConfig(name string) ServerConfig {
+	program, err := os.Executable()
+	if err != nil {
+		h.Fatal(err)
+	}
+	return ServerConfig{Name: name, Dir: filepath.Join(h.cfg.DataDir, "servers", name), Storage: PluginConfig{
+		Config: supervise.Config{
+			Kind: plugin.KindStorage, Name: "memory", RetryForever: true,
+			Command: func() (pluginproc.Command, error) {
+				return pluginproc.Command{Path: program, Env: []string{envStore + "=" + h.awayFile(name)}}, nil
+			},
+		},
+		Instance: "memory",
+	}}
 }
 
 // awayFile is the file that keeps the store of a server from opening while it exists.

@@ -142,8 +142,20 @@ func (m *Manager) watchFiles(ctx context.Context, lost chan<- struct{}) {
 				m.log.Info("posts are taken again", "server", s.name)
 			}
 			logged[s.name] = problem
-			restoreDeletedMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
+			m.restoreMark(s)
 		}
+	}
+}
+
+// restoreMark writes the mark of a server again if it was deleted, unless the server is being
+// stopped or deleted just now.
+func (m *Manager) restoreMark(s publishedServer) {
+	if !m.changing.TryAcquire(1) {
+		return
+	}
+	defer m.changing.Release(1)
+	if now := m.findServer(s.name); now != nil && now.board.Load() == s.board {
+		restoreDeletedMark(s.dir, s.plugin, s.board, m.log.With("server", s.name))
 	}
 }
 
