@@ -78,6 +78,8 @@ func relayFindings(st manager.Status, now time.Time) (all []finding) {
 		away = warning
 	}
 	switch n := st.Network; {
+	case n == nil && st.NetworkProblem != "":
+		all = append(all, finding{critical, "the network cannot be opened, so nobody can reach the servers; it is tried again", st.NetworkProblem})
 	case n == nil:
 		all = append(all, finding{away, "the network is not open yet", ""})
 	case n.State == onion.Backoff, n.State == onion.Offline:
@@ -104,6 +106,14 @@ const slowOpening = 10 * time.Second
 
 // serverFindings returns what is wrong with a server.
 func serverFindings(s manager.ServerStatus, now time.Time) (all []finding) {
+	switch {
+	case s.Deleting:
+		return []finding{{critical, s.Problem, ""}}
+	case s.State == manager.StateStopped:
+		return nil // as its operator wants it
+	case s.State == manager.StateLocked:
+		return []finding{{warning, "it is locked, so nobody can reach it: cwtch-relay server unlock " + s.Name, s.Problem}}
+	}
 	if s.Relay == nil && s.Storage.State == supervise.Configuring && now.Sub(s.Storage.Since) >= slowOpening {
 		return []finding{{critical, fmt.Sprintf("its store has been opening for %s; it may take minutes to take over a file of an earlier release, once: wait, and do not reload", formatAge(now, s.Storage.Since)), ""}}
 	}

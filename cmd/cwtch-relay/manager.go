@@ -33,12 +33,18 @@ func (l *loadedConfig) managerConfig(log *slog.Logger) (manager.Config, error) {
 			Dir:      torDir(l.Network),
 			Where:    l.Network.Range.String(),
 		},
-		LogLevel:  l.Log.Level,
-		LogFormat: logFormat(l.Log),
-		Explain:   l.explainError,
+		LogLevel:    l.Log.Level,
+		LogFormat:   logFormat(l.Log),
+		Explain:     l.explainError,
+		Files:       serverFiles(l.path),
+		KeepRunning: l.Console != nil,
 	}
 	for _, s := range l.Servers {
-		sc := manager.ServerConfig{Name: s.Name, Dir: s.Dir, Retention: s.Retention, Roaming: s.Roaming, Peers: peerConfigs(s.Peers)}
+		sc := manager.ServerConfig{
+			Name: s.Name, Dir: s.Dir, File: s.File, Description: s.Description, NoAutostart: !s.Autostart,
+			Passphrase: []byte(s.Passphrase), Fault: s.Fault, Retention: s.Retention, Roaming: s.Roaming,
+			Peers: peerConfigs(s.Peers),
+		}
 		if s.Fault != nil {
 			sc.Storage = faultyStorage(s)
 			m.Servers = append(m.Servers, sc)

@@ -120,10 +120,11 @@ func (d *daemon) run(ctx context.Context) error {
 	mc.Level = level
 	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloadConfig(ctx, d.config, log) }
 	mc.Log, mc.Stdout = d.log, d.stdout
+	mc.OnPublished = d.printPublished
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() {
 		mc.LogPath = "/proc/self/fd/2"
 	}
-	watched := d.reportToServiceManager(ctx, &mc)
+	ready, watched := d.reportToServiceManager(ctx, &mc)
 	defer watched()
 	cfg.logWarnings(log)
 	sandbox.ReserveThreads(reservedThreads)
@@ -134,10 +135,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		return cfg.explainError(err)
 	}
-	for _, s := range m.Servers() {
-		b := s.Bundle
-		printStarted(d.stdout, d.json, startedServer{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
-	}
+	ready() // also while the network cannot be opened
 	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer done()
@@ -146,6 +144,12 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// printPublished prints a server that clients can reach.
+func (d *daemon) printPublished(s manager.RunningServer) {
+	b := s.Bundle
+	printStarted(d.stdout, d.json, startedServer{Server: s.Name, Board: b.Board, TokenService: b.TokenService, Bundle: b.String()}) //nolint:errcheck // the status tells what could not be written
 }
 
 // reservedThreads are made at the start, in case the system has none to give later.

@@ -36,8 +36,8 @@ func (d *daemon) notify(assignments ...string) {
 //
 // The relay is ready when stores are open and tor runs: by then it has found whatever can
 // be wrong on this machine. Until the services are published it depends on the Tor network,
-// which may take any time.
-func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) (end func()) {
+// which may take any time. A relay that runs whatever is wrong is ready once ready is called.
+func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) (ready, end func()) {
 	d.notify(sdnotify.Status("opening stores"))
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -45,15 +45,18 @@ func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) 
 	wg.Go(func() { d.extendStart(opening) })
 	var m *manager.Manager
 	c.OnStart = func(starting *manager.Manager) { m = starting }
+	beReady := sync.OnceFunc(func() {
+		d.notify("READY=1")
+		wg.Go(func() { d.feedWatchdog(ctx, m) })
+	})
 	open := c.Network.Open
 	c.Network.Open = func(starting context.Context) (onion.Network, error) {
 		opened()
 		d.notify(sdnotify.Extend(startTimeout))
 		n, err := open(starting)
 		if err == nil {
-			d.notify("READY=1", sdnotify.Status(describePublication(n.Status())))
+			beReady()
 			wg.Go(func() { d.tellStatus(ctx, n) })
-			wg.Go(func() { d.feedWatchdog(ctx, m) })
 		}
 		return n, err
 	}
@@ -61,7 +64,11 @@ func (d *daemon) reportToServiceManager(ctx context.Context, c *manager.Config) 
 		d.notify(sdnotify.Reloading()...)
 		return func() { d.notify("READY=1") }
 	}
-	return func() {
+	ready = func() {
+		opened()
+		beReady()
+	}
+	return ready, func() {
 		cancel()
 		opened()
 		wg.Wait()

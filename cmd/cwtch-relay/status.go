@@ -142,6 +142,9 @@ func countPublished(n onion.Status) (published int) {
 // writeServerLine writes a server on one line.
 func writeServerLine(w io.Writer, s manager.ServerStatus, now time.Time) {
 	state := "ok"
+	if s.State == manager.StateStopped || s.State == manager.StateLocked {
+		state = string(s.State)
+	}
 	if level := worstLevel(serverFindings(s, now)); level > ok {
 		state = level.label()
 	}
@@ -168,6 +171,9 @@ func writeFindings(w io.Writer, indent string, all []finding) {
 func writeServer(w io.Writer, s manager.ServerStatus, now time.Time) {
 	fmt.Fprintf(w, "\nserver %s\n", s.Name)
 	writeFindings(w, "  ", serverFindings(s, now))
+	if s.State == manager.StateStopped && !s.Deleting {
+		fmt.Fprintf(w, "  stopped\tstart it with: cwtch-relay server start %s\n", s.Name)
+	}
 	writePlugin(w, s.Storage, s.Storage.Name, now)
 	for _, p := range s.Others {
 		writePlugin(w, p.Status, p.Instance, now)
