@@ -179,6 +179,11 @@ func findService(network onion.Status, service identity.Onion) (onion.Service, b
 	return onion.Service{}, false
 }
 
+// Halted is the check of a server that is not meant to run now: it is stopped or locked.
+func Halted(server, state string) Check {
+	return passed(serverCheck(server, "running"), "it is "+state+", so nothing else was tried")
+}
+
 // NotRunning is the check of a server that does not run, and why.
 func NotRunning(server, why string) Check {
 	if why == "" {

@@ -85,9 +85,12 @@ func CheckNetwork(ctx context.Context, n onion.Network) (checks []Check, consens
 	return append(checks, checkVersion(st.Version, consensus.Advice)), consensus, true
 }
 
-// NetworkNotOpen is the check of a network that is not open yet.
-func NetworkNotOpen() Check {
-	return failed("network", "it is not open yet: no store has opened", "wait; see the status for what keeps the stores")
+// NetworkNotOpen is the check of a network that is not open yet, for a reason if one is known.
+func NetworkNotOpen(reason string) Check {
+	if reason != "" {
+		return failed("network", "it could not be opened: "+reason, "mend that; the relay tries again by itself, and at once after cwtch-relay reload")
+	}
+	return failed("network", "it is not open yet", "wait; see the status for what keeps the servers")
 }
 
 // checkState says whether Tor is up, which does not mean that anybody can be reached.

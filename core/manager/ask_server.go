@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"encoding/json"
 )
 
 // The functions of this file ask the relay that uses a data directory to change one server. Their
@@ -62,13 +61,6 @@ func AskConsole(ctx context.Context, dataDir string) (address string, err error)
 		err = notUnderstoodError(dataDir)
 	}
 	return answer.Address, err
-}
-
-// AskDoctor asks for what Config.Examine returns of a server, or of all if the name is empty.
-func AskDoctor(ctx context.Context, dataDir, server string) (json.RawMessage, error) {
-	var answer json.RawMessage
-	err := askRelay(ctx, dataDir, request{Command: "doctor", Server: server}, doctorTimeout+requestTimeout, &answer)
-	return answer, err
 }
 
 func askChange(ctx context.Context, dataDir string, req request) (*Plan, error) {

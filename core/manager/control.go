@@ -178,7 +178,7 @@ func (m *Manager) answerRequest(ctx context.Context, req request) any {
 		defer cancel()
 		answer, err := m.answerDoctor(ctx, req.Server)
 		if err != nil {
-			return errorAnswer{err.Error()}
+			return refusalOf(err)
 		}
 		return answer
 	}

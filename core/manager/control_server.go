@@ -11,12 +11,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/core/identity"
 )
 
-// The commands of the control socket that concern one server, and those of console and doctor.
+// The commands of the control socket that concern one server, and that of the console.
 
 const (
 	// changeTimeout bounds a change of one server, until it runs or has failed.
 	changeTimeout = turnTimeout + stepTimeout
-	doctorTimeout = 5 * time.Minute
 	// maxChanges is how many clients may wait for such commands at a time. The other slots
 	// are for those who only ask.
 	maxChanges = maxClients / 2
@@ -100,7 +99,7 @@ type consoleAnswer struct {
 }
 
 // serverCommands are the commands of this file.
-var serverCommands = []string{"servers", "add", "edit", "start", "stop", "unlock", "delete", "passwd", "console", "doctor"}
+var serverCommands = []string{"servers", "add", "edit", "start", "stop", "unlock", "delete", "passwd", "console"}
 
 // answerServerRequest answers the commands of this file.
 func (m *Manager) answerServerRequest(req request) any {
@@ -130,8 +129,6 @@ func (m *Manager) answerServerRequest(req request) any {
 		answer, err = doneAnswer{true}, m.ChangePassphrase(ctx, req.Server, req.Change.Passphrase, req.Change.New)
 	case "console":
 		answer, err = m.openConsole()
-	case "doctor":
-		answer, err = m.examineServers(req.Server)
 	}
 	if err != nil {
 		return refusalOf(err)
@@ -175,13 +172,4 @@ func (m *Manager) openConsole() (consoleAnswer, error) {
 	}
 	address, err := m.cfg.OpenConsole()
 	return consoleAnswer{address}, err
-}
-
-func (m *Manager) examineServers(server string) (any, error) {
-	if m.cfg.Examine == nil {
-		return nil, errors.New("this relay cannot check whether its servers are reachable")
-	}
-	ctx, cancel := context.WithTimeout(m.closing, doctorTimeout)
-	defer cancel()
-	return m.cfg.Examine(ctx, server)
 }

@@ -141,9 +141,6 @@ type Config struct {
 	OnPublished func(RunningServer)
 	// OpenConsole, if set, returns an address that opens the console once.
 	OpenConsole func() (string, error)
-	// Examine, if set, checks a server, or all if the name is empty. What it returns is the
-	// answer to the command doctor.
-	Examine func(ctx context.Context, server string) (any, error)
 	// OnStart, if set, is called by Start before it starts anything. Only Status may be
 	// called until Start has returned.
 	OnStart func(*Manager)

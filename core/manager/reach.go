@@ -228,9 +228,16 @@ func (m *Manager) CheckMachine(ctx context.Context) []doctor.Check {
 	if n := m.openedNetwork(); n != nil {
 		network, machine.Consensus, _ = doctor.CheckNetwork(ctx, n)
 	} else {
-		network = []doctor.Check{doctor.NetworkNotOpen()}
+		network = []doctor.Check{doctor.NetworkNotOpen(m.whyNotOpen())}
 	}
 	return append(machine.Check(), network...)
+}
+
+// whyNotOpen says why the network is not open; empty if nothing is wrong.
+func (m *Manager) whyNotOpen() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.networkProblem
 }
 
 func (m *Manager) describeMachine() doctor.Machine {
@@ -253,13 +260,16 @@ func (m *Manager) CheckServer(ctx context.Context, name string) ([]doctor.Check,
 	m.mu.Lock()
 	s := m.findServer(name)
 	var r *relay.Server
-	problem := ""
+	problem, halted := "", State("")
 	if s != nil {
-		r, problem = s.relay, s.problem
+		r, problem, halted = s.relay, s.problem, s.halted
 	}
 	m.mu.Unlock()
 	if s == nil {
 		return nil, fmt.Errorf("the relay has no server %.80q", name)
+	}
+	if halted != "" {
+		return []doctor.Check{doctor.Halted(name, string(halted))}, nil
 	}
 	network := m.openedNetwork()
 	if problem == "" && (network == nil || network.Status().State != onion.Ready) {
