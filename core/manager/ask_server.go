@@ -53,6 +53,16 @@ func AskServers(ctx context.Context, dataDir string) ([]ServerStatus, error) {
 	return answer.Servers, err
 }
 
+// AskBundle asks for [Manager.Bundle].
+func AskBundle(ctx context.Context, dataDir, name string) (string, error) {
+	var answer bundleAnswer
+	err := askRelay(ctx, dataDir, request{Command: "bundle", Server: name}, requestTimeout, &answer)
+	if err == nil && answer.Bundle == "" {
+		err = notUnderstoodError(dataDir)
+	}
+	return answer.Bundle, err
+}
+
 // AskConsole asks for an address that opens the console once.
 func AskConsole(ctx context.Context, dataDir string) (address string, err error) {
 	var answer consoleAnswer

@@ -98,8 +98,13 @@ type consoleAnswer struct {
 	Address string `json:"address"`
 }
 
+// bundleAnswer is the answer to the command bundle.
+type bundleAnswer struct {
+	Bundle string `json:"bundle"`
+}
+
 // serverCommands are the commands of this file.
-var serverCommands = []string{"servers", "add", "edit", "start", "stop", "unlock", "delete", "passwd", "console"}
+var serverCommands = []string{"servers", "bundle", "add", "edit", "start", "stop", "unlock", "delete", "passwd", "console"}
 
 // answerServerRequest answers the commands of this file.
 func (m *Manager) answerServerRequest(req request) any {
@@ -108,6 +113,12 @@ func (m *Manager) answerServerRequest(req request) any {
 		return errorAnswer{Error: fmt.Sprintf("the relay does not know the command %.40q; it may be of another version", req.Command)}
 	case req.Command == "servers":
 		return serversAnswer{m.listServers()}
+	case req.Command == "bundle":
+		text, err := m.Bundle(req.Server)
+		if err != nil {
+			return refusalOf(err)
+		}
+		return bundleAnswer{text}
 	}
 	select {
 	case m.changeSlots <- struct{}{}:
