@@ -8,6 +8,9 @@
 //	cwtch-relay status                       ask the running relay how it is
 //	cwtch-relay doctor                       what is wrong, what to do, and whether others reach the servers
 //	cwtch-relay reload                       apply a changed configuration to the running relay
+//	cwtch-relay server list|show             the servers, and everything about one
+//	cwtch-relay server add|edit|start|stop|delete|passwd|unlock
+//	                                         change one, while the others run
 //	cwtch-relay peer list                    the other relays with a replica of a server, and how the links are
 //	cwtch-relay peer add|remove|pause|resume change them in the configuration, and reload it
 //	cwtch-relay peer sync|scrub NAME         compare with a peer now
@@ -57,6 +60,15 @@ func program() command.Program {
 			{Name: "status", Args: "[-config FILE] [-server NAME] [-v] [-check] [-json]", About: "ask the running relay how it is; with -check, one line and the exit status of a monitor: 0, 1, 2 or 3", Run: printStatus},
 			{Name: "doctor", Args: "[NAME] [-config FILE] [-json]", About: "check configuration, files, clock, disks, memory and Tor, and whether others can reach the servers, or the one that is named; one line each: ok, or what is wrong and what to do", Run: runDoctor},
 			{Name: "reload", Args: "[-config FILE] [-dry-run] [-json]", About: "apply a changed configuration to the running relay", Run: runReload},
+			{Name: "server list", Args: "[-config FILE] [-json]", About: "the servers, and how they are", Run: listServers},
+			{Name: "server show", Args: "NAME [-config FILE] [-json]", About: "everything about a server, and the text that clients import", Run: showServer},
+			{Name: "server add", Args: "NAME [-config FILE] [-description TEXT] [-autostart=false] [-passphrase] [-passphrase-file FILE] [-storage 'PLUGIN { … }'] [-max-age AGE] [-max-bytes SIZE] [-json]", About: "add a server, start it, and print its address and the text that clients import; with -passphrase, ask for a passphrase that protects its keys", Run: addServer},
+			{Name: "server edit", Args: "NAME [-config FILE] [-description TEXT] [-autostart=true|false] [-storage 'PLUGIN { … }'] [-max-age AGE] [-max-bytes SIZE] [-json]", About: "change what the configuration says of a server; an empty value stands for the default", Run: editServer},
+			{Name: "server start", Args: "NAME [-config FILE] [-passphrase-file FILE] [-json]", About: "start a server of the running relay", Run: startServer},
+			{Name: "server stop", Args: "NAME [-config FILE] [-json]", About: "stop a server until it is started again, or the relay is", Run: stopServer},
+			{Name: "server delete", Args: "NAME [-config FILE] [-yes] [-passphrase-file FILE] [-json]", About: "delete a server with its keys and messages, after saying what will be lost", Run: deleteServer},
+			{Name: "server passwd", Args: "NAME [-config FILE] [-remove] [-passphrase-file FILE] [-new-passphrase-file FILE] [-json]", About: "set, change or remove the passphrase that protects the keys of a server", Run: changePassphrase},
+			{Name: "server unlock", Args: "NAME [-config FILE] [-passphrase-file FILE] [-json]", About: "start a server whose keys are protected", Run: unlockServer},
 			{Name: "peer list", Args: "[-config FILE] [-server NAME] [-json]", About: "the other relays with a replica of a server, and how the links to them are", Run: listPeers},
 			{Name: "peer add", Args: "NAME ONION [-config FILE] [-server NAME] [-role replica|mirror] [-envelopes-per-hour N] [-bytes-per-day SIZE] [-yes] [-json]", About: "add a peer to the configuration, reload it, and print what the other side needs; with -yes, add a peersync plugin if the server has none", Run: addPeer},
 			{Name: "peer remove", Args: "NAME [-config FILE] [-server NAME] [-json]", About: "remove a peer from the configuration, and reload it; what came from the peer stays", Run: removePeer},
@@ -76,7 +88,7 @@ func program() command.Program {
 			{Name: "lab run", Args: "FILE… [-o DIR] [-seeds N] [-seed N] [-workers N] [GRANTS] [-json]", About: "simulate the scenarios of files: relays that replicate a board, their links and their members; with -o, write DIR/report.json and DIR/report.html", Run: runLab},
 			{Name: "version", Args: "[-json]", About: "print the version", Run: command.PrintVersion("cwtch-relay")},
 		},
-		Trailer: command.GrantsHelp + "\n\nStart with: cwtch-relay init -dir my-server",
+		Trailer: "Where a passphrase is needed, it is asked for at the terminal, or read from the FILE of -passphrase-file;\n\"-\" is standard input.\n\n" + command.GrantsHelp + "\n\nStart with: cwtch-relay init -dir my-server",
 	}
 }
 

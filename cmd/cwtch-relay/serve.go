@@ -136,6 +136,9 @@ func (d *daemon) run(ctx context.Context) error {
 		return cfg.explainError(err)
 	}
 	ready() // also while the network cannot be opened
+	if isAttended() {
+		go unlockAtTerminal(ctx, m)
+	}
 	reloadOnSignal(ctx, m, hangups, log)
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer done()

@@ -14,7 +14,8 @@ import (
 var notPaths = []string{
 	"cwtch-attack -storage", "cwtch-bench -storage", "cwtch-bench -only", "cwtch-fault -mix",
 	"cwtch-group -tor-control-user", "cwtch-group -server", "cwtch-group -name", "cwtch-group -since",
-	"cwtch-relay -server", "cwtch-relay -role", "cwtch-relay -bytes-per-day", "cwtch-plugin -claim", "cwtch-plugin -run", "cwtch-plugin -module", "cwtch-plugin -prefix", "cwtch-plugin -lang",
+	"cwtch-relay -server", "cwtch-relay -role", "cwtch-relay -bytes-per-day", "cwtch-relay -description", "cwtch-relay -storage", "cwtch-relay -max-age", "cwtch-relay -max-bytes",
+	"cwtch-plugin -claim", "cwtch-plugin -run", "cwtch-plugin -module", "cwtch-plugin -prefix", "cwtch-plugin -lang",
 	"cwtch-plugin -shows",                  // a URL, or a path that checks by itself
 	"cwtch-relay -from", "cwtch-relay -to", // in the language of the file, in which paths are checked
 	"command -read", "command -sockets", // check by themselves

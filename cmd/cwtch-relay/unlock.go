@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/identity"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+)
+
+// unlockWait is how long the question for the next passphrase waits for a server to be
+// published.
+const unlockWait = 10 * time.Second
+
+// unlockAtTerminal asks the person who starts the relay for the passphrase of each locked server
+// that is to start with it.
+func unlockAtTerminal(ctx context.Context, m *manager.Manager) {
+	t, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer t.Close()
+	for _, s := range m.Status(ctx).Servers {
+		if s.State != manager.StateLocked || !s.Autostart {
+			continue
+		}
+		if !unlockNamed(ctx, m, t, s.Name) {
+			fmt.Fprintf(t, "server %s stays locked; unlock it later with: %s\n", s.Name, pathname.Command("cwtch-relay", "server", "unlock", s.Name))
+		}
+	}
+}
+
+// unlockNamed asks for the passphrase of a server until it is right, or the person gives up.
+func unlockNamed(ctx context.Context, m *manager.Manager, t *os.File, name string) bool {
+	for ctx.Err() == nil {
+		passphrase, err := askSecret(ctx, t, fmt.Sprintf("Passphrase of server %s (Enter: leave it locked): ", name))
+		if err != nil || len(passphrase) == 0 {
+			return false
+		}
+		wait, cancel := context.WithTimeout(manager.WithOrigin(ctx, "terminal"), unlockWait)
+		_, err = m.UnlockServer(wait, name, passphrase)
+		cancel()
+		clear(passphrase)
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, identity.ErrWrongPassphrase):
+			fmt.Fprintln(t, "This is not the passphrase.")
+		default:
+			fmt.Fprintf(t, "%v\n", err)
+			return false
+		}
+	}
+	return false
+}
