@@ -216,7 +216,7 @@ func TestWrongPassphraseCostsTheSame(t *testing.T) {
 func costOfUnlock(t *testing.T, path string, passphrase []byte) time.Duration {
 	t.Helper()
 	before := processorTime(t)
-	Unlock(path, passphrase) //nolint:errcheck // others test the result
+	Unlock(path, passphrase)
 	return processorTime(t) - before
 }
 
@@ -558,7 +558,7 @@ func killMain(t *testing.T) {
 	check(t, err)
 	atStep = func() {
 		if left--; left < 0 {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL) //nolint:errcheck // it does not return
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	}
@@ -632,7 +632,7 @@ func killAfterEvents(t *testing.T, cmd *exec.Cmd, dir string, events int) (ended
 				at += unix.SizeofInotifyEvent + int(buffer[at+12]) // the length of the name is below 256
 			}
 		}
-		cmd.Process.Kill() //nolint:errcheck // it may have ended
+		cmd.Process.Kill()
 	}()
 	err = cmd.Wait()
 	watch.Close()
