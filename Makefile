@@ -10,7 +10,7 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc python node postgres clean
+.PHONY: build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc chromium python node postgres clean
 
 build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
@@ -29,7 +29,7 @@ UNRACED := ./core/exchange ./core/lab ./docs ./plugins/peersync/mesh ./plugins/s
 # all that go vet finds.
 TEST := go test -vet=off -timeout 40m -p $(shell expr $$(nproc) + 1)
 
-test: tor gcc build ## every test, those over Tor included, except the examples
+test: tor gcc chromium build ## every test, those over Tor included, except the examples
 	CGO_ENABLED=1 $(TEST) -race $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
 	# With the race detector the stores prove less, and the suite of the protocol meets fewer faults.
 	$(TEST) $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite ./sdk/plugintest/protocoltest
@@ -73,6 +73,9 @@ gcc: ## install a C compiler if it is missing; the race detector needs one
 
 python: ## install Python if it is missing; a skeleton and an example use it
 	@/usr/bin/python3 -c 'import ensurepip, sqlite3' 2>/dev/null || .ci/install python3 python3-venv
+
+chromium: ## install Chromium if it is missing, and the npm that fetches axe-core; tests look at the console in it
+	@command -v chromium >/dev/null && command -v npm >/dev/null || .ci/install chromium npm
 
 node: ## install Node if it is missing; one skeleton uses it
 	@command -v npm >/dev/null || .ci/install nodejs npm
