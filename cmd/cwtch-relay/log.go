@@ -12,13 +12,18 @@ import (
 )
 
 // newLogger returns the logger of the relay, which libraries without one of their own use
-// as well.
-func (d *daemon) newLogger(cfg config.Log, level *slog.LevelVar) *slog.Logger {
+// as well. Its lines go to the console, too, if there is one.
+func (d *daemon) newLogger(cfg config.Log, level *slog.LevelVar, pages *consoleServer) *slog.Logger {
+	var handler slog.Handler
 	if d.journal {
-		d.limited = loglimit.New(newJournalHandler(cfg, level, d.log))
+		handler = newJournalHandler(cfg, level, d.log)
 	} else {
-		d.limited = loglimit.New(newHandler(cfg, &slog.HandlerOptions{Level: level}, d.log))
+		handler = newHandler(cfg, &slog.HandlerOptions{Level: level}, d.log)
 	}
+	if pages != nil {
+		handler = slog.NewMultiHandler(handler, pages.ring.Handler())
+	}
+	d.limited = loglimit.New(handler)
 	log := slog.New(d.limited)
 	d.log.SetNotice(func(t logwriter.Trouble) {
 		log.Warn("lines of the log were lost", "lines", t.Lost, "since", t.Since, "reason", t.Reason)

@@ -92,7 +92,11 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
-	log := d.newLogger(cfg.Log, level)
+	pages, err := openConsole(cfg.Console, level)
+	if err != nil {
+		return err
+	}
+	log := d.newLogger(cfg.Log, level, pages)
 	defer d.limited.Flush()
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -121,6 +125,10 @@ func (d *daemon) run(ctx context.Context) error {
 	mc.Load = func(ctx context.Context) (manager.Config, error) { return reloadConfig(ctx, d.config, log) }
 	mc.Log, mc.Stdout = d.log, d.stdout
 	mc.OnPublished = d.printPublished
+	if pages != nil {
+		defer pages.ln.Close()
+		mc.OpenConsole = pages.address
+	}
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode().IsRegular() {
 		mc.LogPath = "/proc/self/fd/2"
 	}
@@ -139,7 +147,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if isAttended() {
 		go unlockAtTerminal(ctx, m)
 	}
+	endConsole := func() {}
+	if pages != nil {
+		endConsole = pages.serve(ctx, m, log)
+	}
 	reloadOnSignal(ctx, m, hangups, log)
+	endConsole()
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer done()
 	if err := m.Close(drain); err != nil {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
+	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/console"
+	"github.com/cwtch-relay/cwtch-relay/core/logring"
+	"github.com/cwtch-relay/cwtch-relay/core/manager"
+	"github.com/cwtch-relay/cwtch-relay/sdk/pathname"
+)
+
+const (
+	unixPrefix = "unix:"
+	// tunnelAddress is where the console of a socket is, with the tunnel of tunnelHint.
+	tunnelAddress = "127.0.0.1:7480"
+)
+
+// consoleServer serves the console of a relay.
+type consoleServer struct {
+	ln    net.Listener
+	ring  *logring.Ring
+	pages atomic.Pointer[console.Console] // nil until the relay has started
+}
+
+// openConsole listens for the console of a configuration; nil if it has none.
+func openConsole(cfg *config.Console, level slog.Leveler) (*consoleServer, error) {
+	if cfg == nil {
+		return nil, nil
+	}
+	if cfg.Onion {
+		return nil, configFault{command.WithHint(fmt.Errorf("%s: the console cannot be an onion service in this version", cfg.Range),
+			"leave onion and onion_clients out, and reach the console with: ssh -L 7480:"+strings.TrimPrefix(cfg.Listen, unixPrefix)+" HOST")}
+	}
+	ln, err := listenConsole(cfg.Listen)
+	if err != nil {
+		return nil, command.WithHint(fmt.Errorf("%s: open the console: %w", cfg.Range, err), "choose another address with listen in the block console")
+	}
+	return &consoleServer{ln: ln, ring: logring.New(level)}, nil
+}
+
+// listenConsole listens on a loopback address, or on a socket for this user only.
+func listenConsole(address string) (net.Listener, error) {
+	path, isSocket := strings.CutPrefix(address, unixPrefix)
+	if !isSocket {
+		return net.Listen("tcp", address)
+	}
+	if err := removeDeadSocket(path); err != nil {
+		return nil, err
+	}
+	// The mode is set before the socket gets its name, so that it is never open to others.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, failed)
+	}}
+	return lc.Listen(context.Background(), "unix", path)
+}
+
+// removeDeadSocket removes the socket of a relay that has ended without doing so.
+func removeDeadSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil // to listen says what is there
+	}
+	if err != nil {
+		return err
+	}
+	nc, err := net.Dial("unix", path)
+	if err == nil {
+		nc.Close()
+		return fmt.Errorf("another program uses the socket %s", pathname.Quote(path))
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	return err
+}
+
+// address returns an address that opens the console once.
+func (s *consoleServer) address() (string, error) {
+	pages := s.pages.Load()
+	if pages == nil {
+		return "", errors.New("the relay is starting: try again in a moment")
+	}
+	at := tunnelAddress
+	if tcp, ok := s.ln.Addr().(*net.TCPAddr); ok {
+		at = tcp.String()
+	}
+	return "http://" + at + pages.IssueKey(), nil
+}
+
+// serve shows the pages of a relay until end is called. A console that fails does not end the relay.
+func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	pages := console.New(console.Config{Relay: m, Log: s.ring, Logger: log})
+	s.pages.Store(pages)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := pages.Serve(ctx, s.ln); err != nil {
+			log.Error("the console has ended; the servers go on, and a restart brings it back", "error", err)
+		}
+	}()
+	log.Info("the console is open", "listen", s.ln.Addr().String())
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// openedConsole is what the command console prints.
+type openedConsole struct {
+	Address string `json:"address"`
+	Tunnel  string `json:"tunnel,omitempty"` // what reaches the socket from another machine
+}
+
+// printConsole prints an address that opens the console of the running relay once.
+func printConsole(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	f := newFlags(stderr)
+	if err := f.parseArgs(args); err != nil {
+		return err
+	}
+	cfg, err := loadTolerant(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	opened := openedConsole{}
+	if opened.Address, err = manager.AskConsole(ctx, cfg.DataDir); err != nil {
+		if errors.Is(err, manager.ErrNotRunning) {
+			return command.WithHint(err, "start it with: "+pathname.Command("cwtch-relay", "-config", f.config))
+		}
+		return err
+	}
+	if cfg.Console != nil && strings.HasPrefix(cfg.Console.Listen, unixPrefix) {
+		_, port, _ := net.SplitHostPort(tunnelAddress)
+		opened.Tunnel = pathname.Command("ssh", "-N", "-L", port+":"+strings.TrimPrefix(cfg.Console.Listen, unixPrefix), "HOST")
+	}
+	if f.JSON {
+		return command.PrintJSON(stdout, opened)
+	}
+	fmt.Fprintln(stdout, opened.Address)
+	fmt.Fprintln(stderr, "The address works once, in the next five minutes. Whoever opens it controls the relay.")
+	if opened.Tunnel != "" {
+		fmt.Fprintln(stderr, "Reach the socket of the console first: "+opened.Tunnel)
+	}
+	return nil
+}
