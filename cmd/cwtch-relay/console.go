@@ -106,7 +106,7 @@ func (s *consoleServer) address() (string, error) {
 // serve shows the pages of a relay until end is called. A console that fails does not end the relay.
 func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, log *slog.Logger) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	pages := console.New(console.Config{Relay: m, Log: s.ring, Logger: log})
+	pages := console.New(console.Config{Relay: m, Log: s.ring, Doctor: m.Doctor, Logger: log})
 	s.pages.Store(pages)
 	ended := make(chan struct{})
 	go func() {

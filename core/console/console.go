@@ -43,6 +43,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/logring"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
@@ -60,20 +61,12 @@ type Relay interface {
 	DeleteServer(ctx context.Context, name string, passphrase []byte) error
 }
 
-// Check is one result of the doctor.
-type Check struct {
-	Name string
-	OK   bool
-	Text string // what was found
-	Do   string // what to do about it; empty if it is OK
-}
-
 // Config says what to show.
 type Config struct {
 	Relay  Relay
-	Log    *logring.Ring                 // of the log page
-	Doctor func(context.Context) []Check // of the doctor page; ends when the context does; nil: no such page
-	Logger *slog.Logger                  // gets a line for each change
+	Log    *logring.Ring                        // of the log page
+	Doctor func(context.Context) []doctor.Check // of the doctor page; ends when the context does; nil: no such page
+	Logger *slog.Logger                         // gets a line for each change
 	// Hosts are further names under which browsers may reach the console, such as its
 	// onion address.
 	Hosts []string

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 	"github.com/cwtch-relay/cwtch-relay/core/logring"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
 )
@@ -62,8 +63,8 @@ func startConsole(t testing.TB) *testConsole {
 	logger := slog.New(slog.NewMultiHandler(slog.NewTextHandler(tc.log, &slog.HandlerOptions{Level: slog.LevelDebug}), tc.ring.Handler()))
 	tc.Console = New(Config{
 		Relay: tc.relay, Log: tc.ring, Logger: logger,
-		Doctor: func(context.Context) []Check {
-			return []Check{
+		Doctor: func(context.Context) []doctor.Check {
+			return []doctor.Check{
 				{Name: "clock", OK: true, Text: "The clock is right."},
 				{Name: "disk", Text: "The disk has 200 MB left.", Do: "Remove files that you do not need."},
 			}

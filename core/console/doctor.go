@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/cwtch-relay/cwtch-relay/core/doctor"
 )
 
 // doctorTimeout bounds an examination. Circuits of Tor take long to build.
@@ -14,7 +16,7 @@ type doctorRun struct {
 	mu     sync.Mutex
 	begun  time.Time     // zero: never
 	done   chan struct{} // closed when it is over; nil: never
-	checks []Check
+	checks []doctor.Check
 	ended  time.Time
 }
 
@@ -35,7 +37,7 @@ func (d *doctorRun) wait() {
 }
 
 // start begins an examination unless one is under way.
-func (d *doctorRun) start(ctx context.Context, examine func(context.Context) []Check) {
+func (d *doctorRun) start(ctx context.Context, examine func(context.Context) []doctor.Check) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.done != nil && d.ended.IsZero() {
@@ -60,7 +62,7 @@ type doctorView struct {
 	At       string // of the results
 	Problems int
 	Summary  string
-	Checks   []Check
+	Checks   []doctor.Check
 	// NewToken returns a token for the button.
 	NewToken func() string `json:"-"`
 }

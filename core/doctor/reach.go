@@ -184,6 +184,11 @@ func Halted(server, state string) Check {
 	return passed(serverCheck(server, "running"), "it is "+state+", so nothing else was tried")
 }
 
+// NotTried is the check of a server for which no time was left.
+func NotTried(server string) Check {
+	return failed(serverCheck(server, "reached"), "it was not tried, because the others took too long", "try it alone: cwtch-relay doctor "+server)
+}
+
 // NotRunning is the check of a server that does not run, and why.
 func NotRunning(server, why string) Check {
 	if why == "" {

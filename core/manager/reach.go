@@ -294,22 +294,20 @@ func (m *Manager) CheckServer(ctx context.Context, name string) ([]doctor.Check,
 	return append([]doctor.Check{published}, result.Checks(name, network.Status())...), nil
 }
 
-// Doctor runs all checks of one server, or of all servers one after the other if the name is
-// empty, after those that are not about one server.
-func (m *Manager) Doctor(ctx context.Context, name string) ([]doctor.Check, error) {
+// Doctor runs all checks: those that are not about one server, and then those of all servers,
+// one after the other. When ctx ends, the servers that are left get a check that says so.
+func (m *Manager) Doctor(ctx context.Context) []doctor.Check {
 	checks := m.CheckMachine(ctx)
-	names := []string{name}
-	if name == "" {
-		names = m.serverNames()
-	}
-	for _, name := range names {
+	for _, name := range m.serverNames() {
 		of, err := m.CheckServer(ctx, name)
-		if err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			of = []doctor.Check{doctor.NotTried(name)}
+		} else if err != nil {
+			continue // it was deleted meanwhile
 		}
 		checks = append(checks, of...)
 	}
-	return checks, nil
+	return checks
 }
 
 func (m *Manager) serverNames() (names []string) {
