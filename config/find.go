@@ -44,12 +44,25 @@ func Find() (path string, err error) { return findIn(usualPlaces()) }
 // usualPlaces returns where a configuration may be, in the order in which Find looks.
 func usualPlaces() []string {
 	places := []string{fileName}
-	if home := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(home) { // others are to be ignored
-		places = append(places, filepath.Join(home, "cwtch-relay", fileName))
-	} else if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {
-		places = append(places, filepath.Join(home, ".config", "cwtch-relay", fileName))
+	if path, err := UserPath(); err == nil {
+		places = append(places, path)
 	}
 	return append(places, filepath.Join(systemDir, fileName))
+}
+
+// UserPath returns where the configuration of this user is, or would be.
+func UserPath() (string, error) {
+	if home := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(home) { // others are to be ignored
+		return filepath.Join(home, "cwtch-relay", fileName), nil
+	}
+	home, err := os.UserHomeDir()
+	if err == nil && !filepath.IsAbs(home) {
+		err = fmt.Errorf("it is %q, which is not absolute", home)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the home directory: %w", err)
+	}
+	return filepath.Join(home, ".config", "cwtch-relay", fileName), nil
 }
 
 func findIn(places []string) (string, error) {

@@ -47,6 +47,7 @@ type startedServer struct {
 type daemon struct {
 	config      string // the file
 	json        bool
+	opened      func(address string) // gets an address of the console; may be nil
 	stdout, log *logwriter.Writer
 	service     *sdnotify.Manager
 	journal     bool // the log is the journal's
@@ -62,15 +63,23 @@ func runServe(ctx context.Context, args []string, _, _ io.Writer) error {
 	if err := f.parseArgs(args); err != nil {
 		return err
 	}
+	return serveConfig(ctx, f.config, f.JSON, nil, found.String())
+}
+
+// serveConfig runs the servers of a configuration. opened, if set, is called with an address of
+// the console when that is open. The notices are the first lines of the log.
+func serveConfig(ctx context.Context, path string, asJSON bool, opened func(address string), notices ...string) error {
 	// Without this, a closed pipe at a standard descriptor ends the process. signal.Ignore
 	// would do too, but tor would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	d := &daemon{
-		config: f.config, json: f.JSON, service: sdnotify.FromEnvironment(),
+		config: path, json: asJSON, opened: opened, service: sdnotify.FromEnvironment(),
 		stdout: logwriter.New(os.Stdout, maxQueued), log: logwriter.New(os.Stderr, maxQueued),
 	}
 	d.journal = d.service.Journal(os.Stderr)
-	found.WriteTo(d.log)                                       //nolint:errcheck // a log that cannot be written is reported elsewhere
+	for _, line := range notices {
+		io.WriteString(d.log, line) // a log that cannot be written is reported elsewhere
+	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(d.log, nil))) // until there is a configuration
 	status := report(d.run(ctx), d.stdout, d.errorOutput())
 	var closing sync.WaitGroup
@@ -150,6 +159,7 @@ func (d *daemon) run(ctx context.Context) error {
 	endConsole := func() {}
 	if pages != nil {
 		endConsole = pages.serve(ctx, m, log)
+		d.announceConsole(pages)
 	}
 	reloadOnSignal(ctx, m, hangups, log)
 	endConsole()
@@ -160,6 +170,16 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// announceConsole hands an address of the console to who waits for it.
+func (d *daemon) announceConsole(pages *consoleServer) {
+	if d.opened == nil {
+		return
+	}
+	if address, err := pages.address(); err == nil { // it was just opened
+		go d.opened(address)
+	}
 }
 
 // printPublished prints a server that clients can reach.
