@@ -365,7 +365,7 @@ func (b *Board) catchUp(ctx context.Context, last storage.Seq) error {
 			b.tail.skipTo(last)
 			break
 		}
-		b.tellFollowers(Change{Added: keysOfEntries(entries)})
+		b.tellFollowers(Change{Added: entries})
 		b.tail.appendEntries(encodeEntries(entries))
 	}
 	return nil

@@ -144,8 +144,8 @@ func (b *Board) commitBatch(ctx context.Context, batch []*post) {
 	for i, p := range batch {
 		b.sendResult(p, b.countOutcome(p, outcomes[i], repeated))
 	}
-	b.publishEntries(ctx, fresh, b.keysOf(batch, outcomes, storage.Stored), reached)
-	b.tellFollowers(Change{Found: b.keysOf(batch, outcomes, storage.Duplicate), Unsure: repeated})
+	b.publishEntries(ctx, fresh, b.addedBy(batch, outcomes), reached)
+	b.tellFollowers(Change{Found: b.foundBy(batch, outcomes), Unsure: repeated})
 }
 
 // logRefusedEvery limits how often refused posts are logged. While a store is down
@@ -263,21 +263,21 @@ func (b *Board) countOutcome(p *post, o storage.Outcome, repeated bool) Result {
 	return Result{}
 }
 
-// publishEntries makes the entries of a batch, which have the given keys, visible to
-// followers and cursors. The log reaches at least to reached, and may hold more than the
-// entries: after an append that was cut or refused though the store had done it, and where
-// other relays have appended in between. That is read from the store. If reading fails,
-// the next append or the next Reopened shows it.
-func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storage.Key, reached storage.Seq) {
+// publishEntries makes the entries of a batch visible: as added to followers, as fresh to
+// cursors. The log reaches at least to reached, and may hold more than the entries: after an
+// append that was cut or refused though the store had done it, and where other relays have
+// appended in between. That is read from the store. If reading fails, the next append or the
+// next Reopened shows it.
+func (b *Board) publishEntries(ctx context.Context, fresh []entry, added []storage.Entry, reached storage.Seq) {
 	last := b.tail.lastSeq()
 	if followsWithoutGap(fresh, last) && reached <= last+storage.Seq(len(fresh)) {
-		b.tellFollowers(Change{Added: keys})
+		b.tellFollowers(Change{Added: added})
 		b.tail.appendEntries(fresh)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.PostTimeout)
 	defer cancel()
-	if b.publishAfterGap(ctx, fresh, keys, reached) {
+	if b.publishAfterGap(ctx, fresh, added, reached) {
 		return
 	}
 	if err := b.resyncTail(ctx); err != nil {
@@ -287,7 +287,7 @@ func (b *Board) publishEntries(ctx context.Context, fresh []entry, keys []storag
 
 // publishAfterGap reads what other relays have appended before the entries, and then shows the
 // entries, which need not be read again. It reports whether it could.
-func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, keys []storage.Key, reached storage.Seq) bool {
+func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, added []storage.Entry, reached storage.Seq) bool {
 	n := len(fresh)
 	if n == 0 || reached != fresh[n-1].seq || !followsWithoutGap(fresh, fresh[0].seq-1) {
 		return false
@@ -295,7 +295,7 @@ func (b *Board) publishAfterGap(ctx context.Context, fresh []entry, keys []stora
 	if err := b.catchUp(ctx, fresh[0].seq-1); err != nil || b.tail.lastSeq() != fresh[0].seq-1 {
 		return false
 	}
-	b.tellFollowers(Change{Added: keys})
+	b.tellFollowers(Change{Added: added})
 	b.tail.appendEntries(fresh)
 	return true
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/cwtch-relay/cwtch-relay/sdk/storage"
 )
 
-// Change tells a follower of the board what has become of keys.
+// Change tells a follower of the board what has become of envelopes.
 type Change struct {
-	// Added are the keys of entries that the log has grown by, in its order. Cursors see
-	// them from now on.
-	Added []storage.Key
+	// Added are the entries that the log has grown by, in its order. Cursors see them from
+	// now on. A follower may keep the envelopes, and must not change them.
+	Added []storage.Entry
 	// Found are envelopes that were appended again, with the Born that they had this time.
 	// If that was lower, the store has lowered the Born of their entries; see
 	// [storage.Index].
@@ -20,7 +20,7 @@ type Change struct {
 	Unsure bool
 }
 
-// Follow calls f with every change of keys, until stop is called. An entry that is in no
+// Follow calls f with every change, until stop is called. An entry that is in no
 // Change was in the store before Follow returned. Calls come one at a time and in the
 // order of the log, and one may still be under way when stop returns. Posts wait for f, so
 // it must be quick.
@@ -55,24 +55,29 @@ func (b *Board) tellFollowers(c Change) {
 	}
 }
 
-// keysOf returns the keys of the records of a batch that have an outcome, or nothing if
-// nobody follows: who begins later finds them in the store.
-func (b *Board) keysOf(batch []*post, outcomes []storage.Outcome, status storage.OutcomeStatus) (keys []storage.Key) {
+// addedBy returns the entries that the log has grown by with a batch, or nothing if nobody
+// follows: who begins later finds them in the store.
+func (b *Board) addedBy(batch []*post, outcomes []storage.Outcome) (added []storage.Entry) {
 	if len(b.loadFollowers()) == 0 {
 		return nil
 	}
 	for i, o := range outcomes {
-		if o.Status == status {
-			keys = append(keys, storage.Key{Born: batch[i].record.Born, ID: batch[i].record.ID})
+		if r := &batch[i].record; o.Status == storage.Stored {
+			added = append(added, storage.Entry{Seq: o.Seq, ID: r.ID, Born: r.Born, Signature: r.Signature, Ciphertext: r.Ciphertext})
 		}
 	}
-	return keys
+	return added
 }
 
-func keysOfEntries(entries []storage.Entry) []storage.Key {
-	keys := make([]storage.Key, len(entries))
-	for i, e := range entries {
-		keys[i] = storage.Key{Born: e.Born, ID: e.ID}
+// foundBy returns the keys of a batch that were in the log before, or nothing if nobody follows.
+func (b *Board) foundBy(batch []*post, outcomes []storage.Outcome) (found []storage.Key) {
+	if len(b.loadFollowers()) == 0 {
+		return nil
 	}
-	return keys
+	for i, o := range outcomes {
+		if o.Status == storage.Duplicate {
+			found = append(found, storage.Key{Born: batch[i].record.Born, ID: batch[i].record.ID})
+		}
+	}
+	return found
 }

@@ -3,7 +3,7 @@ package board
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"sync"
 	"testing"
 
@@ -14,7 +14,7 @@ import (
 // recorder records the changes that a board tells of.
 type recorder struct {
 	mu     sync.Mutex
-	added  []storage.Key
+	added  []storage.Entry
 	found  []storage.Key
 	unsure int
 }
@@ -29,7 +29,7 @@ func (r *recorder) note(c Change) {
 }
 
 // TestFollowersLearnEveryKey has followers come and go while clients and another relay
-// fill the store. Each learns every key that was not in the store when it came, once and in
+// fill the store. Each learns every entry that was not in the store when it came, once and in
 // the order of the log.
 func TestFollowersLearnEveryKey(t *testing.T) {
 	store := storagetest.NewMemory()
@@ -68,9 +68,9 @@ func TestFollowersLearnEveryKey(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			all := keysOfEntries(page.Entries)
-			if len(r.added) < len(all)-len(before) || !slices.Equal(r.added, all[len(all)-len(r.added):]) {
-				t.Errorf("%d keys came, or not those at the end; there are %d, and were %d", len(r.added), len(all), len(before))
+			all := page.Entries
+			if len(r.added) < len(all)-len(before) || !reflect.DeepEqual(r.added, all[len(all)-len(r.added):]) {
+				t.Errorf("%d entries came, or not those at the end; there are %d, and were %d", len(r.added), len(all), len(before))
 			}
 		})
 	}

@@ -9,8 +9,8 @@ import (
 // maxBodies bounds the bytes of envelopes in bodyCache.
 const maxBodies = 2 << 20
 
-// bodyCache keeps the envelopes that were read last with the log. What is new in the log is sent to
-// several peers right after, and without it the store would be asked for it by each of them.
+// bodyCache keeps the envelopes that were committed last, or read last with the log. What is new in
+// the log is sent to several peers right after, and without it the store would be asked for it by each of them.
 type bodyCache struct {
 	mu      sync.Mutex
 	records map[storage.ID]storage.Record

@@ -20,6 +20,7 @@ type Board interface {
 	NoRoom() error
 	Crowded() error
 	End() board.Position
+	Epoch() storage.Epoch
 	Follow(func(board.Change)) (stop func())
 	// Replicate is [board.Board.Replicate].
 	Replicate(ctx context.Context, records []storage.Record) []peersync.OutcomeStatus
@@ -45,6 +46,8 @@ type follower struct {
 	max   int // keys
 
 	recent *recent
+	bodies *bodyCache
+	newest *newestEntries
 
 	reading sync.Mutex // is held while all keys are read: pages of two readings would mix
 
@@ -59,8 +62,15 @@ type follower struct {
 func (f *follower) noteChange(c board.Change) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, k := range c.Added {
-		f.recent.note(k.ID, func(known *facts) { known.born, known.held = k.Born, true })
+	keys := make([]storage.Key, len(c.Added))
+	for i, e := range c.Added {
+		keys[i] = keyOf(e)
+		f.recent.noteEntry(e)
+		f.bodies.keep(recordOf(e))
+	}
+	f.newest.addEntries(f.board, c.Added)
+	for _, k := range c.Found {
+		f.recent.doubtBorn(k)
 	}
 	f.unsure = f.unsure || c.Unsure
 	if f.found = append(f.found, c.Found...); len(f.found) > maxFound {
@@ -70,9 +80,9 @@ func (f *follower) noteChange(c board.Change) {
 		return // the next look gives the board up
 	}
 	if f.paging {
-		f.added = append(f.added, c.Added...)
+		f.added = append(f.added, keys...)
 	}
-	f.index.Insert(c.Added...)
+	f.index.Insert(keys...)
 }
 
 // takeDoubts returns the ids whose Born may have been lowered, and whether all may, and
@@ -221,7 +231,8 @@ func (r *Replica) followBoards(ctx context.Context) {
 func (r *Replica) followBoard(ctx context.Context, b Board) error {
 	r.recent.forgetAll() // it may be another store
 	r.bodies.forgetAll()
-	f := &follower{board: b, store: r.store, max: r.maxKeys, recent: &r.recent}
+	r.newest.beginLog(b)
+	f := &follower{board: b, store: r.store, max: r.maxKeys, recent: &r.recent, bodies: &r.bodies, newest: &r.newest}
 	defer b.Follow(f.noteChange)() // before anything is read: nothing falls in between
 	begin := time.Now()
 	index, indexed, err := r.readAll(ctx, f)

@@ -378,7 +378,7 @@ func TestManyThingsAtOnce(t *testing.T) {
 	store := storagetest.NewMemory()
 	b := openBoard(t, store)
 	r := newReplicaOf(t, store, b)
-	f := &follower{board: b, store: store, recent: new(recent), max: maxKeys}
+	f := &follower{board: b, store: store, recent: &r.recent, bodies: &r.bodies, newest: &r.newest, max: maxKeys}
 	defer b.Follow(f.noteChange)()
 	r.followed.Store(f)
 	now := storage.HourOf(time.Now())

@@ -16,11 +16,13 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	if err != nil {
 		return peersync.LogPage{}, fmt.Errorf("log: %w", err)
 	}
-	var page peersync.LogPage
+	page, ok := r.readNewest(from, limit)
+	if ok {
+		return page, nil
+	}
 	state, err := r.scanLog(ctx, from, limit, func(e storage.Entry) bool {
-		size := uint32(len(e.Signature) + len(e.Ciphertext))
-		known := r.recent.note(e.ID, func(f *facts) { f.born, f.size, f.held = e.Born, size, true })
-		page.Entries = append(page.Entries, peersync.Entry{Seq: e.Seq, Key: keyOf(e), Size: size, Via: known.via})
+		known := r.recent.noteEntry(e)
+		page.Entries = append(page.Entries, peersync.Entry{Seq: e.Seq, Key: keyOf(e), Size: known.size, Via: known.via})
 		r.bodies.keep(recordOf(e))
 		return len(page.Entries) < limit
 	})
@@ -29,6 +31,30 @@ func (r *Replica) Log(ctx context.Context, req peersync.LogRequest) (peersync.Lo
 	}
 	page.Epoch, page.Last = state.Epoch, state.Last
 	return page, nil
+}
+
+// readNewest returns a page of the log without asking the store. It reports whether all of the page is
+// in memory and not in doubt: above the floor, with the Born that the log has.
+func (r *Replica) readNewest(from storage.Seq, limit int) (page peersync.LogPage, ok bool) {
+	b, err := r.board()
+	if err != nil || b.Err() != nil {
+		return page, false
+	}
+	end := b.End().Seq
+	entries, ok := r.newest.entriesFrom(b, from, end, limit)
+	if !ok {
+		return page, false
+	}
+	floor := storage.Hour(r.floor.Load())
+	for i := range entries {
+		e := &entries[i]
+		known := r.recent.find(e.ID)
+		if !known.held || known.lowered || known.born < floor {
+			return page, false
+		}
+		e.Born, e.Via = known.born, known.via
+	}
+	return peersync.LogPage{Epoch: b.Epoch(), Entries: entries, Last: end}, true
 }
 
 // Keys implements [peersync.Replica].

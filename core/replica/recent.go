@@ -26,6 +26,8 @@ type facts struct {
 	size uint32        // 0 if unknown
 	via  peersync.Peer // 0 if a client posted it, or unknown
 	held bool          // in the log
+	// lowered means that the Born in the log may be lower, until the log is read again.
+	lowered bool
 }
 
 // note changes what is remembered of an envelope, and returns it.
@@ -48,6 +50,23 @@ func (r *recent) note(id storage.ID, change func(*facts)) facts {
 	change(&f)
 	r.facts[id] = f
 	return f
+}
+
+// noteEntry notes an envelope that is in the log, and returns what is known of it.
+func (r *recent) noteEntry(e storage.Entry) facts {
+	return r.note(e.ID, func(f *facts) {
+		f.born, f.size, f.held, f.lowered = e.Born, uint32(len(e.Signature)+len(e.Ciphertext)), true, false
+	})
+}
+
+// doubtBorn notes that the Born of an envelope may have been lowered to that of the key.
+func (r *recent) doubtBorn(k storage.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f, known := r.facts[k.ID]; known && k.Born < f.born {
+		f.lowered = true
+		r.facts[k.ID] = f
+	}
 }
 
 func (r *recent) find(id storage.ID) facts {

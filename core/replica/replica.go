@@ -10,8 +10,12 @@
 //
 // The plugin can read the log, and the keys in their order with sums over them. It keeps
 // cursors, and reports to the operator. It exchanges messages and envelopes with peers. It
-// learns of a commit at once, and of the time every second while there is a link, otherwise
-// every ten seconds.
+// learns of a commit at once, of those that follow within 50 ms together, and of the time every
+// second while there is a link, otherwise every ten seconds.
+//
+// What the board has just committed goes to the plugin and to the peers from memory: the keys of
+// the latest 8192 envelopes, and 2 MiB of the latest bodies. The store is asked for what is older,
+// for what may have another Born by now, and where the floor lies between.
 //
 // # Links
 //
@@ -104,6 +108,8 @@ type Replica struct {
 	wakeSet   chan struct{} // holds a signal when wakeAt was set
 	recent    recent
 	bodies    bodyCache
+	newest    newestEntries
+	floor     atomic.Uint32 // of the store, when it was asked last
 	quietTime time.Duration // see quietTime
 
 	plugin  string
@@ -338,6 +344,7 @@ func (r *Replica) readState(ctx context.Context) (peersync.State, error) {
 	if err != nil {
 		return peersync.State{}, translateError("look at the store", err)
 	}
+	r.floor.Store(uint32(info.Floor))
 	if info.Last > end { // the rest has just been appended
 		info.Count -= min(info.Count, uint64(info.Last-end))
 		info.Last = end

@@ -58,6 +58,14 @@ func (b *testBoard) Err() error {
 func (*testBoard) NoRoom() error  { return nil }
 func (*testBoard) Crowded() error { return nil }
 
+func (b *testBoard) Epoch() storage.Epoch {
+	info, err := b.store.Info(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return info.Epoch
+}
+
 func (b *testBoard) End() board.Position {
 	if b.end != nil {
 		return board.Position{Seq: b.end()}
@@ -236,11 +244,11 @@ func TestOneLostEnvelopeLeavesTheOthers(t *testing.T) {
 // countingIndex counts calls of Get.
 type countingIndex struct {
 	*storagetest.Memory
-	calls int
+	calls atomic.Int64
 }
 
 func (c *countingIndex) Get(ctx context.Context, ids []storage.ID) ([]storage.Entry, error) {
-	c.calls++
+	c.calls.Add(1)
 	return c.Memory.Get(ctx, ids)
 }
 
@@ -260,12 +268,12 @@ func TestRepeatedIDsAreReadOnce(t *testing.T) {
 	r := newReplica(t, store)
 	ids := append(slices.Repeat([]storage.ID{held[0], {1}, held[1], held[1]}, 16), held[0])
 	found, err := r.lookUp(t.Context(), ids)
-	if err != nil || store.calls != 1 {
-		t.Errorf("%d reads to look up, %v", store.calls, err)
+	if err != nil || store.calls.Load() != 1 {
+		t.Errorf("%d reads to look up, %v", store.calls.Load(), err)
 	}
 	records, err := r.fetchRecords(t.Context(), ids)
-	if err != nil || store.calls != 2 {
-		t.Errorf("%d reads to fetch, %v", store.calls-1, err)
+	if err != nil || store.calls.Load() != 2 {
+		t.Errorf("%d reads to fetch, %v", store.calls.Load()-1, err)
 	}
 	for i, id := range ids {
 		if found[i].Held != (id != storage.ID{1}) {
