@@ -29,6 +29,28 @@ func (r *Replica) runJob(job exchange.Job) {
 	r.engine.Done(job, result)
 }
 
+// fetchKept does a job at once if it only fetches envelopes that are in memory, and reports whether it
+// did: no other goroutine is needed for that. The caller has the engine.
+func (r *Replica) fetchKept(job exchange.Job) bool {
+	if _, ok := storage.As[storage.Index](r.store); !ok || job.Kind != exchange.Fetch {
+		return false
+	}
+	records, unread := r.findKept(job.IDs)
+	if len(unread) > 0 {
+		return false
+	}
+	result := exchange.Result{Records: make([]storage.Record, len(job.IDs))}
+	for i, id := range job.IDs {
+		result.Records[i] = records[id]
+	}
+	r.engine.Done(job, result)
+	if l := r.links[job.Peer]; l != nil {
+		l.signalWriter()
+	}
+	signal(r.news)
+	return true
+}
+
 func (r *Replica) doJob(ctx context.Context, job exchange.Job) (result exchange.Result) {
 	switch job.Kind {
 	case exchange.Look:
@@ -108,19 +130,7 @@ func (r *Replica) fetchRecords(ctx context.Context, ids []storage.ID) (records [
 	if !ok {
 		return nil, errNoIndex
 	}
-	stored := make(map[storage.ID]storage.Record)
-	var unread []storage.ID
-	for _, id := range ids {
-		rec, cached := r.bodies.find(id)
-		if !cached {
-			unread = append(unread, id)
-			continue
-		}
-		if f := r.recent.find(id); f.held {
-			rec.Born = min(rec.Born, f.born) // which was lowered since
-		}
-		stored[id] = rec
-	}
+	stored, unread := r.findKept(ids)
 	err = getEntries(ctx, index, unread, func(e storage.Entry) { stored[e.ID] = recordOf(e) })
 	for _, id := range ids {
 		if rec, held := stored[id]; held {
@@ -128,6 +138,23 @@ func (r *Replica) fetchRecords(ctx context.Context, ids []storage.ID) (records [
 		}
 	}
 	return records, err
+}
+
+// findKept returns the envelopes that are in memory, and the ids of the others.
+func (r *Replica) findKept(ids []storage.ID) (kept map[storage.ID]storage.Record, unread []storage.ID) {
+	kept = make(map[storage.ID]storage.Record, len(ids))
+	for _, id := range ids {
+		rec, ok := r.bodies.find(id)
+		if !ok {
+			unread = append(unread, id)
+			continue
+		}
+		if f := r.recent.find(id); f.held {
+			rec.Born = min(rec.Born, f.born) // which was lowered since
+		}
+		kept[id] = rec
+	}
+	return kept, unread
 }
 
 // storeRecords has the board store envelopes that came from a peer.

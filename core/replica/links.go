@@ -157,6 +157,9 @@ func (r *Replica) settleEngine() (closed bool) {
 		if !ok {
 			break
 		}
+		if r.fetchKept(job) {
+			continue
+		}
 		r.jobs++
 		r.work.Go(func() { r.runJob(job) })
 	}
