@@ -26,10 +26,14 @@ const (
 	// Start again.
 	firstWait = time.Second
 	lastWait  = time.Minute
+	// handlePause is the time between the end of a Handle with events and the next one, so that a call
+	// carries what has happened meanwhile: many posts, and what peers have answered. Each call wakes
+	// up two processes, and leads to more calls. After a quiet moment there is no delay.
+	handlePause = 50 * time.Millisecond
 )
 
 // Run tells a replicator what happens, until ctx ends. It begins with Start. Then it passes on
-// what the peers send, and that the log has grown, as soon as the replicator has returned from
+// what the peers send, and that the log has grown, a moment after the replicator has returned from
 // the events before; and the time every second while a peer is up, otherwise every ten seconds
 // or with a change of the log. If the replicator fails, or was restarted, all links are closed
 // and it is given Start again after a while. Run does not close the replicator. Only one Run
@@ -89,6 +93,7 @@ func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) e
 		if err != nil {
 			return err
 		}
+		busy := len(events) > 0
 		if tick {
 			ticked = time.Now()
 			events = append(events, peersync.Tick{Now: ticked.Sub(begin), Hour: storage.HourOf(ticked)})
@@ -96,11 +101,15 @@ func (r *Replica) runOnce(ctx context.Context, replicator peersync.Replicator) e
 		if err := handleEvents(ctx, replicator, events); err != nil {
 			return err
 		}
+		if busy && !sleepContext(ctx, handlePause) {
+			return ctx.Err()
+		}
 	}
 }
 
 // watchLog tells the engine how the log grows, the floor rises and whether there is room, until ctx
-// ends. It learns of a commit at once, and asks the store every second.
+// ends. It learns of a commit at once, of those that follow within handlePause together, and asks the
+// store every second.
 func (r *Replica) watchLog(ctx context.Context, state peersync.State) {
 	look := time.NewTimer(untilLook())
 	defer look.Stop()
@@ -113,6 +122,9 @@ func (r *Replica) watchLog(ctx context.Context, state peersync.State) {
 			if end.Seq > state.Last {
 				state = grownState(state, end.Seq)
 				r.setState(state)
+				if !sleepContext(ctx, handlePause) {
+					return
+				}
 			}
 			changed = end.Changed
 		}

@@ -219,3 +219,46 @@ func TestRunTellsOfTheFloor(t *testing.T) {
 		}
 	})
 }
+
+// advances is a replicator that records when it was told how far the log goes.
+type advances struct {
+	at   []time.Time
+	last storage.Seq
+}
+
+func (a *advances) Handle(_ context.Context, events []peersync.Event) error {
+	for _, e := range events {
+		if e, ok := e.(peersync.LogAdvanced); ok {
+			a.at, a.last = append(a.at, time.Now()), e.State.Last
+		}
+	}
+	return nil
+}
+
+func (*advances) Close() error { return nil }
+
+// TestManyCommitsAreToldTogether shows that the first of many posts is told at once, and that the others
+// do not cost a call each.
+func TestManyCommitsAreToldTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storagetest.NewMemory()
+		b := openBoard(t, store)
+		r, a := newReplicaOf(t, store, b), &advances{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx, a) }()
+		time.Sleep(3*time.Second + 300*time.Millisecond) // no look at the store comes in between
+		begin := time.Now()
+		for n := range 500 {
+			postEnvelope(t, b, n)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * handlePause)
+		cancel()
+		<-done
+		most := int(500*time.Millisecond/handlePause) + 2
+		if n := len(a.at); n < most/2 || n > most || a.at[0] != begin || a.last != 500 {
+			t.Errorf("told %d times, at most %d are due, first after %v and last of %d", n, most, a.at[0].Sub(begin), a.last)
+		}
+	})
+}
