@@ -222,11 +222,13 @@ func TestRunTellsOfTheFloor(t *testing.T) {
 
 // advances is a replicator that records when it was told how far the log goes.
 type advances struct {
-	at   []time.Time
-	last storage.Seq
+	at    []time.Time
+	last  storage.Seq
+	calls int
 }
 
 func (a *advances) Handle(_ context.Context, events []peersync.Event) error {
+	a.calls++
 	for _, e := range events {
 		if e, ok := e.(peersync.LogAdvanced); ok {
 			a.at, a.last = append(a.at, time.Now()), e.State.Last
@@ -238,7 +240,7 @@ func (a *advances) Handle(_ context.Context, events []peersync.Event) error {
 func (*advances) Close() error { return nil }
 
 // TestManyCommitsAreToldTogether shows that the first of many posts is told at once, and that the others
-// do not cost a call each.
+// do not cost a call each; and neither do other events.
 func TestManyCommitsAreToldTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := storagetest.NewMemory()
@@ -254,9 +256,20 @@ func TestManyCommitsAreToldTogether(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(2 * handlePause)
+		synctest.Wait()
+		before, peers := a.calls, []Peer{{Onion: identity.NewKey().Onion()}}
+		for n := range 500 {
+			if err := r.SetPeers(peers[:n%2]); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
 		cancel()
 		<-done
 		most := int(500*time.Millisecond/handlePause) + 2
+		if n := a.calls - before; n < most/2 || n > most+1 { // and a Tick
+			t.Errorf("500 changes of the peers took %d calls, at most %d are due", n, most+1)
+		}
 		if n := len(a.at); n < most/2 || n > most || a.at[0] != begin || a.last != 500 {
 			t.Errorf("told %d times, at most %d are due, first after %v and last of %d", n, most, a.at[0].Sub(begin), a.last)
 		}
