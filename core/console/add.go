@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -84,11 +85,16 @@ func hasServer(st manager.Status, name string) bool {
 
 const nameTaken = "There is a server of that name already. Choose another."
 
+// usableName is the rule of the manager, to say all that is wrong with a form at once.
+var usableName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+
 // checkNew refuses what a person can put right before the relay is asked.
 func (v *visit) checkNew(f *form, n manager.NewServer) {
 	switch {
 	case n.Name == "":
 		f.refuse("name", "Give the server a name, such as book-club.")
+	case !usableName.MatchString(n.Name):
+		f.refuse("name", "Use only small letters a to z, digits and hyphens, 64 at most, and no hyphen at either end.")
 	case hasServer(v.c.watch.status(v.r.Context()), n.Name):
 		f.refuse("name", nameTaken)
 	}
