@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -337,16 +338,16 @@ func TestChangeGoesOnWithoutItsBrowser(t *testing.T) {
 }
 
 // zeros is an endless form.
-type zeros struct{ sent int }
+type zeros struct{ sent atomic.Int64 }
 
 func (z *zeros) Read(p []byte) (int, error) {
-	if z.sent >= 1<<30 {
+	if z.sent.Load() >= 1<<30 {
 		return 0, io.EOF
 	}
 	for i := range p {
 		p[i] = 'a'
 	}
-	z.sent += len(p)
+	z.sent.Add(int64(len(p)))
 	return len(p), nil
 }
 
@@ -364,8 +365,8 @@ func TestHugeUploadIsCutOff(t *testing.T) {
 			t.Errorf("the answer is %d", res.StatusCode)
 		}
 	}
-	if body.sent > 32<<20 { // what the buffers of the system take
-		t.Errorf("%d bytes were taken", body.sent)
+	if sent := body.sent.Load(); sent > 32<<20 { // what the buffers of the system take
+		t.Errorf("%d bytes were taken", sent)
 	}
 	if len(c.relay.called()) > 0 {
 		t.Error("a server was added")
