@@ -10,7 +10,11 @@ export CGO_ENABLED ?= 0
 LINT_VERSION := v2.15.0
 LINT := .cache/golangci-lint-$(LINT_VERSION)
 
-.PHONY: build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc chromium python node postgres clean
+NFPM_VERSION := v2.41.3
+NFPM := .cache/nfpm-$(NFPM_VERSION)
+PREFIX ?= /usr/local
+
+.PHONY: install release build demo cluster-demo test systemd-test lint examples fuzz bench interop generate tor gcc chromium python node postgres clean
 
 build: ## all programs, into bin/
 	go build -trimpath -o bin/ ./cmd/...
@@ -61,6 +65,17 @@ bench: build ## the relay against a load generator; writes bench.json
 interop: ## programs of third parties, in both roles: the Rust client of Cwtch's author, Negentropy of go-nostr
 	core/tapir/interop/run.sh
 	cd sdk/negentropy/difftest && go test -count=1 ./...
+
+install: build ## the programs, units and the entry of the menu, into DESTDIR/PREFIX
+	packaging/install $(PREFIX) $(DESTDIR)
+
+release: $(NFPM) ## archives and Debian packages for amd64, arm64 and armv7, into dist/
+	NFPM=$(CURDIR)/$(NFPM) packaging/build-release dist
+
+$(NFPM):
+	mkdir -p .cache
+	GOBIN=$(CURDIR)/.cache go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	mv .cache/nfpm $(NFPM)
 
 generate: ## protobuf code and docs/configuration.md
 	go generate ./...
