@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cwtch-relay/cwtch-relay/cmd/internal/command"
 	"github.com/cwtch-relay/cwtch-relay/config"
+	"github.com/cwtch-relay/cwtch-relay/core/autostart"
 	"github.com/cwtch-relay/cwtch-relay/core/console"
 	"github.com/cwtch-relay/cwtch-relay/core/logring"
 	"github.com/cwtch-relay/cwtch-relay/core/manager"
@@ -31,13 +33,16 @@ const (
 
 // consoleServer serves the console of a relay.
 type consoleServer struct {
-	ln    net.Listener
-	ring  *logring.Ring
-	pages atomic.Pointer[console.Console] // nil until the relay has started
+	ln   net.Listener
+	ring *logring.Ring
+	// atLogin starts the relay when its user logs in; nil for another relay than that of
+	// the desktop.
+	atLogin *autostart.Switch
+	pages   atomic.Pointer[console.Console] // nil until the relay has started
 }
 
 // openConsole listens for the console of a configuration; nil if it has none.
-func openConsole(cfg *config.Console, level slog.Leveler) (*consoleServer, error) {
+func openConsole(cfg *config.Console, path string, level slog.Leveler) (*consoleServer, error) {
 	if cfg == nil {
 		return nil, nil
 	}
@@ -49,7 +54,24 @@ func openConsole(cfg *config.Console, level slog.Leveler) (*consoleServer, error
 	if err != nil {
 		return nil, command.WithHint(fmt.Errorf("%s: open the console: %w", cfg.Range, err), "choose another address with listen in the block console")
 	}
-	return &consoleServer{ln: ln, ring: logring.New(level)}, nil
+	return &consoleServer{ln: ln, ring: logring.New(level), atLogin: switchAtLogin(path)}, nil
+}
+
+// switchAtLogin returns what starts the relay of a configuration when its user logs in; nil if
+// it is not the configuration of the desktop.
+func switchAtLogin(path string) *autostart.Switch {
+	of, err := config.UserPath()
+	if err != nil {
+		return nil
+	}
+	if path, err = filepath.Abs(path); err != nil || path != of {
+		return nil
+	}
+	s, err := autostart.New(path)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // listenConsole listens on a loopback address, or on a socket for this user only.
@@ -106,7 +128,11 @@ func (s *consoleServer) address() (string, error) {
 // serve shows the pages of a relay until end is called. A console that fails does not end the relay.
 func (s *consoleServer) serve(ctx context.Context, m *manager.Manager, log *slog.Logger) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	pages := console.New(console.Config{Relay: m, Log: s.ring, Doctor: m.Doctor, Logger: log})
+	cfg := console.Config{Relay: m, Log: s.ring, Doctor: m.Doctor, Logger: log}
+	if s.atLogin != nil {
+		cfg.AtLogin = s.atLogin
+	}
+	pages := console.New(cfg)
 	s.pages.Store(pages)
 	ended := make(chan struct{})
 	go func() {

@@ -101,7 +101,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	level := &slog.LevelVar{}
 	level.Set(cfg.Log.Level)
-	pages, err := openConsole(cfg.Console, level)
+	pages, err := openConsole(cfg.Console, d.config, level)
 	if err != nil {
 		return err
 	}

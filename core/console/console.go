@@ -61,12 +61,22 @@ type Relay interface {
 	DeleteServer(ctx context.Context, name string, passphrase []byte) error
 }
 
+// Switch turns something on and off.
+type Switch interface {
+	IsOn() bool
+	TurnOn() error
+	TurnOff() error
+}
+
 // Config says what to show.
 type Config struct {
 	Relay  Relay
 	Log    *logring.Ring                        // of the log page
 	Doctor func(context.Context) []doctor.Check // of the doctor page; ends when the context does; nil: no such page
-	Logger *slog.Logger                         // gets a line for each change
+	// AtLogin starts the relay when its user logs in; nil where that is not the console's
+	// business, as for a service of the machine.
+	AtLogin Switch
+	Logger  *slog.Logger // gets a line for each change
 	// Hosts are further names under which browsers may reach the console, such as its
 	// onion address.
 	Hosts []string

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,7 @@ type testConsole struct {
 	relay *fakeRelay
 	ring  *logring.Ring
 	log   *lockedBuffer
+	login *fakeSwitch
 	addr  string // host:port
 	end   func() // ends Serve
 }
@@ -52,6 +55,23 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// fakeSwitch is on or off, or refuses to change.
+type fakeSwitch struct {
+	on  atomic.Bool
+	err error
+}
+
+func (f *fakeSwitch) IsOn() bool     { return f.on.Load() }
+func (f *fakeSwitch) TurnOn() error  { return f.set(true) }
+func (f *fakeSwitch) TurnOff() error { return f.set(false) }
+
+func (f *fakeSwitch) set(on bool) error {
+	if f.err == nil {
+		f.on.Store(on)
+	}
+	return f.err
+}
+
 // startConsole serves the console of a relay on loopback until the test ends.
 func startConsole(t testing.TB) *testConsole {
 	t.Helper()
@@ -59,10 +79,10 @@ func startConsole(t testing.TB) *testConsole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tc := &testConsole{t: t, relay: newFakeRelay(), ring: logring.New(slog.LevelDebug), log: &lockedBuffer{}, addr: ln.Addr().String()}
+	tc := &testConsole{t: t, relay: newFakeRelay(), ring: logring.New(slog.LevelDebug), log: &lockedBuffer{}, login: &fakeSwitch{}, addr: ln.Addr().String()}
 	logger := slog.New(slog.NewMultiHandler(slog.NewTextHandler(tc.log, &slog.HandlerOptions{Level: slog.LevelDebug}), tc.ring.Handler()))
 	tc.Console = New(Config{
-		Relay: tc.relay, Log: tc.ring, Logger: logger,
+		Relay: tc.relay, Log: tc.ring, Logger: logger, AtLogin: tc.login,
 		Doctor: func(context.Context) []doctor.Check {
 			return []doctor.Check{
 				{Name: "clock", OK: true, Text: "The clock is right."},
@@ -282,6 +302,24 @@ func TestOtherPages(t *testing.T) {
 
 	b.post("/signout", b.form("/", "/signout")).wantRedirect(t, "/")
 	b.get(c.prefix+"/").want(t, http.StatusForbidden, "Open the console")
+}
+
+func TestSwitchAtLogin(t *testing.T) {
+	c := startConsole(t)
+	b := c.signIn()
+	b.page("/").want(t, http.StatusOK, "only when you click")
+	b.send("/", "/at-login", "on", "yes").wantRedirect(t, "/")
+	b.page("/").want(t, http.StatusOK, "starts by itself from now on", "when you log in")
+	if !c.login.IsOn() {
+		t.Error("it is not on")
+	}
+	b.send("/", "/at-login", "on", "no").wantRedirect(t, "/")
+	if c.login.IsOn() {
+		t.Error("it is still on")
+	}
+	c.login.err = errors.New("the disk is full")
+	b.send("/", "/at-login", "on", "yes").wantRedirect(t, "/")
+	b.page("/").want(t, http.StatusOK, "That could not be changed: the disk is full", "only when you click")
 }
 
 func (c *testConsole) logLine(text string, args ...any) { c.cfg.Logger.Info(text, args...) }

@@ -147,6 +147,9 @@ func (c *Console) routes() http.Handler {
 	} {
 		c.handleVisit(mux, pattern, serve)
 	}
+	if c.cfg.AtLogin != nil {
+		c.handleVisit(mux, "POST /at-login", (*visit).switchAtLogin)
+	}
 	if c.cfg.Doctor != nil {
 		c.handlePage(mux, "/doctor", "/doctor/events", page{"doctor", c.viewDoctor})
 		c.handleVisit(mux, "POST /doctor", (*visit).runDoctor)

@@ -42,15 +42,40 @@ func (s serverView) AsksPassphrase() bool {
 type serversView struct {
 	Servers []serverView
 	Tor     torView
+	// Switched reports whether the relay can be made to start at log-in, and AtLogin whether
+	// it does.
+	Switched, AtLogin bool
+	// NewToken returns a token for the form of that switch.
+	NewToken func() string `json:"-"`
 }
 
 func (c *Console) viewServers(v *visit) (any, bool) {
 	st := c.watch.status(v.r.Context())
-	view := serversView{Tor: viewNetwork(st)}
+	view := serversView{Tor: viewNetwork(st), NewToken: v.session.newToken}
+	if c.cfg.AtLogin != nil {
+		view.Switched, view.AtLogin = true, c.cfg.AtLogin.IsOn()
+	}
 	for _, s := range st.Servers {
 		view.Servers = append(view.Servers, c.viewOne(s, view.Tor))
 	}
 	return view, true
+}
+
+// switchAtLogin decides whether the relay starts when its user logs in.
+func (v *visit) switchAtLogin() {
+	v.submit(func() string {
+		do, done := v.c.cfg.AtLogin.TurnOff, "The relay does not start by itself any more."
+		if v.value("on") == "yes" {
+			do, done = v.c.cfg.AtLogin.TurnOn, "The relay starts by itself from now on, when you log in."
+		}
+		if err := do(); err != nil {
+			v.session.setNotice(notice{"That could not be changed: " + err.Error(), true})
+			return "/"
+		}
+		v.c.log.Info("change", "change", "start at log-in", "on", v.value("on") == "yes", "from", "console")
+		v.session.setNotice(notice{Text: done})
+		return "/"
+	})
 }
 
 // viewOne returns what pages show of one server.
