@@ -200,7 +200,7 @@ func readUsage(t *testing.T, program string) commandFlags {
 // "plugin test".
 func commandName(words []string) string {
 	switch {
-	case len(words) == 0 || strings.HasPrefix(words[0], "-"):
+	case len(words) == 0 || strings.HasPrefix(strings.TrimPrefix(words[0], "["), "-"): // [-config FILE]
 		return ""
 	case (words[0] == "plugin" || words[0] == "storage") && len(words) > 1:
 		return words[0] + " " + words[1]

@@ -83,7 +83,7 @@ func newTestRelay(t *testing.T, servers ...string) *testRelay {
 	h.cfg = Config{
 		DataDir: dataDir, Level: &slog.LevelVar{}, Logger: slog.New(slog.DiscardHandler),
 		Limits:        limits.Limits{Connections: 10, ConnectionsPerSecond: 10, TokenBatchesPerSecond: 10, TokenBatch: 10, QueueRecords: 10, QueueBytes: 1 << 20, PostTimeout: time.Minute, HandshakeTimeout: time.Minute, IdleTimeout: time.Minute, StuckReader: time.Minute, ReaderBuffer: 1 << 20, OutstandingPosts: 4},
-		storesTimeout: 2 * time.Second, retryEvery: 10 * time.Millisecond,
+		storesTimeout: 6 * time.Second, retryEvery: 10 * time.Millisecond,
 	}
 	h.cfg.Network.Open = func(context.Context) (onion.Network, error) {
 		loopback, err := onion.Loopback(registry)
@@ -197,6 +197,7 @@ func TestLateStoreRunsItsServer(t *testing.T) {
 // closeGate keeps the store of a server in its Configure until openGate is called.
 func (h *testRelay) closeGate(name string) (openGate func()) {
 	h.Helper()
+	h.cfg.storesTimeout = 2 * time.Second // which passes while it is closed
 	path := h.awayFile(name) + gateSuffix
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		h.Fatal(err)
