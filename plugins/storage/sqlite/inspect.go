@@ -346,6 +346,9 @@ func (s snapshot) salvageLog(ctx context.Context, from storage.Seq, floor storag
 			}
 			from = found[i].entry.Seq + 1
 			e, err := s.completeEntry(found[i : i+1])
+			if err == nil && !s.isListed(ctx, e) {
+				e, err = storage.Entry{Seq: e.Seq}, errForeign
+			}
 			if err != nil {
 				damaged(e.Seq, e.Seq, err)
 				continue
@@ -383,6 +386,29 @@ func (s snapshot) completeEntry(p []partial) (storage.Entry, error) {
 		return bad, storefile.CorruptError("it is not the envelope of its id")
 	}
 	return e, nil
+}
+
+// errForeign is damage that brought a whole entry along.
+var errForeign = storefile.CorruptError("no index has it, so it is of another file")
+
+// isListed reports whether an index has an entry. A page of another store of this form brings
+// whole entries along, which neither index knows; if the page of an index is damaged, the other
+// index still knows its entries. A file of the first format, and an index that cannot be read,
+// tell nothing.
+func (s snapshot) isListed(ctx context.Context, e storage.Entry) bool {
+	for _, look := range []struct {
+		query string
+		args  []any
+	}{
+		{"SELECT seq FROM envelopes INDEXED BY envelopes_by_id WHERE substr(id, 1, 8) = ? AND seq = ?", []any{e.ID[:8], int64(e.Seq)}},
+		{"SELECT seq FROM envelopes INDEXED BY envelopes_by_key WHERE born = ? AND id = ? AND seq = ?", []any{int64(e.Born), e.ID[:], int64(e.Seq)}},
+	} {
+		var seq int64
+		if err := s.conn.QueryRowContext(ctx, look.query, look.args...).Scan(&seq); !errors.Is(err, sql.ErrNoRows) {
+			return true
+		}
+	}
+	return false
 }
 
 // errOutOfOrder is damage that would lead readers back to where they were.
