@@ -25,21 +25,28 @@ demo: tor build ## a private Tor network, a relay, three people who talk through
 cluster-demo: tor build ## the same network, three relays that replicate, and a group that lives on them without a server
 	bin/cwtch-demo -cluster
 
-# Packages of one goroutine, or one for each simulation, and tests that trace processes call by
-# call: the race detector would only make them slower.
-UNRACED := ./core/exchange ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss ./sdk/negentropy
+# Packages of one goroutine, or one for each simulation or derivation of a key, and tests that
+# trace processes call by call: the race detector would only make them slower.
+UNRACED := ./core/exchange ./core/identity ./core/lab ./docs ./plugins/peersync/mesh ./plugins/storage/internal/powerloss ./sdk/negentropy
+
+# Tests of commands, of damaged files and of whole programs in the others, which the race
+# detector makes take minutes more and which meet no concurrency that the rest does not.
+PLAIN_TESTS := ^(TestClusterDemo|TestDamageIsFoundAndTheRestSalvaged|TestDemo|TestFloodPassesOverEveryTransport|TestKilledCopyResumes|TestOperationsPage|TestQuick|TestScripts)$$
+PLAIN_PACKAGES := ./cmd/cwtch-bench ./cmd/cwtch-group ./cmd/e2e ./sdk/peersync/peersynctest
 
 # One package more at a time than there are processors, because many tests wait. make lint has
 # all that go vet finds.
 TEST := go test -vet=off -timeout 40m -p $(shell expr $$(nproc) + 1)
 
 test: tor gcc chromium build ## every test, those over Tor included, except the examples
-	CGO_ENABLED=1 $(TEST) -race $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED)))
+	CGO_ENABLED=1 $(TEST) -race -skip '$(PLAIN_TESTS)' $$(go list ./... | grep -v -e /examples/ $(patsubst ./%,-e /%$$,$(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite))
+	$(TEST) -run '$(PLAIN_TESTS)' $(PLAIN_PACKAGES)
 	# With the race detector the stores prove less, and the suite of the protocol meets fewer faults.
+	CGO_ENABLED=1 $(TEST) -race -run 'TestContract/^direct$$|Reader|Compaction|WhileMerging' ./plugins/storage/bolt ./plugins/storage/sqlite
 	$(TEST) $(UNRACED) ./plugins/storage/bolt ./plugins/storage/sqlite ./sdk/plugintest/protocoltest
 	$(TEST) -run TestLabSeeds ./cmd/cwtch-relay
-	# Several simulations at a time, and a plugin in a process of its own.
-	CGO_ENABLED=1 $(TEST) -race -run 'TestSameSeedSameBytes|TestProcess' ./core/lab
+	# Several simulations at a time, a plugin in a process of its own, and derivations that take turns.
+	CGO_ENABLED=1 $(TEST) -race -run 'TestSameSeedSameBytes|TestProcess|TakeTurns' ./core/lab ./core/identity
 
 systemd-test: tor ## docs/operations.md as written, on a copy of this machine with a real systemd; needs root
 	CWTCH_RELAY_CHANGE_THIS_MACHINE=1 cmd/e2e/testdata/systemd go test -count=1 ./cmd/e2e -run TestOperationsUnderSystemd -v
