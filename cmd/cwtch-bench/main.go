@@ -59,6 +59,13 @@
 // needs tor: it starts a private Tor network, in which a relay without envelopes gets those of
 // another one, and compares that with a plain stream over two Tors of the same kind.
 //
+// # Many servers
+//
+// The part "hosting" needs tor too. It adds servers to a running relay one after the other, as
+// the console does, until others can reach them; loads the page of the console that lists them;
+// and starts the relay anew with all of them. The memory of a server is what anonymous memory
+// grows by from the first server to the last, for each.
+//
 // # A relay that does nothing
 //
 // A relay of its own, with a plugin of each kind, is left alone for half a minute.

@@ -50,6 +50,9 @@ type plan struct {
 	PeerPaced int `json:"peer_paced_posts"`
 	CatchUp   int `json:"catch_up"` // envelopes
 
+	Hosted   int           `json:"hosted_servers"`
+	Guessing time.Duration `json:"guessing_ns"` // for which passphrases are guessed
+
 	Limit time.Duration `json:"limit_ns"` // for each look at a limit of the machine
 }
 
@@ -69,6 +72,7 @@ func choosePlan(o options) (plan, error) {
 		Subscribers: 100, Paced: 150, Pace: 20 * time.Millisecond, Closed: 600, Window: 16,
 		IdleConnections: 1_000, IdleTime: 30 * time.Second,
 		PeerPaced: 600, CatchUp: 10_000,
+		Hosted: 50, Guessing: time.Minute,
 		Limit: 500 * time.Millisecond,
 	}
 	if o.large {
@@ -84,6 +88,7 @@ func choosePlan(o options) (plan, error) {
 		p.Subscribers, p.Paced, p.Closed = 20, 20, 40
 		p.IdleConnections, p.IdleTime = 50, time.Second
 		p.PeerPaced, p.CatchUp = 40, 300
+		p.Hosted, p.Guessing = 3, time.Second
 		p.Limit = 20 * time.Millisecond
 	}
 	if !slices.ContainsFunc(storagePlugins(), func(x plugin.Plugin) bool { return x.Name == o.storage }) {
@@ -119,6 +124,7 @@ func allParts() []part {
 		{name: "peers", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measurePeers(ctx) }},
 		{name: "hostile", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureHostilePeers(ctx) }},
 		{name: "catchup", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureCatchUp(ctx) }},
+		{name: "hosting", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureHosting(ctx) }},
 		{name: "retention", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureRetention(ctx) }},
 		{name: "stores", run: func(b *bench, ctx context.Context, _, _ *relay) error { return b.measureStores(ctx) }},
 	}

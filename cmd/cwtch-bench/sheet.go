@@ -119,7 +119,7 @@ func newSheet(p plan) *sheet {
 			{Name: "buy.time", Text: "average purchase of 10, client side", Unit: "s"},
 			{Name: "buy.cpu", Text: "average purchase of 10, client side", Unit: "s CPU"},
 		}},
-	}, slices.Concat(peersRows(p), []group{catchUpRows(p)}, storeGroups(), []group{idleRows(p)})...)}
+	}, slices.Concat(peersRows(p), []group{catchUpRows(p), hostingRows(p)}, storeGroups(), []group{idleRows(p)})...)}
 }
 
 // leaveOut takes a group out of the table, and notes why.
