@@ -39,7 +39,6 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -84,7 +83,7 @@ type Config struct {
 
 // Bounds of what strangers and browsers can make the console do.
 const (
-	maxConnections    = 64 // for each listener
+	maxConnections    = 64 // for each listener; see connections
 	maxHeader         = 16 << 10
 	maxBody           = 64 << 10
 	readHeaderTimeout = 5 * time.Second
@@ -140,13 +139,13 @@ func (c *Console) Serve(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, ln := range listeners {
 		server := &http.Server{
-			Handler: c, BaseContext: func(net.Listener) context.Context { return ctx },
+			Handler: c, BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withConnection,
 			ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 			MaxHeaderBytes: maxHeader,
 			ErrorLog:       slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 		}
 		group.Go(func() error {
-			if err := server.Serve(netutil.LimitListener(ln, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(&connections{Listener: ln, ended: ctx.Done()}); !errors.Is(err, http.ErrServerClosed) {
 				return err
 			}
 			return nil

@@ -25,6 +25,8 @@ const (
 	streamTimeout = 10 * time.Second
 	// liveHeader marks requests of the script, which do not keep a session from ending.
 	liveHeader = "Cwtch-Relay-Live"
+	// eventStream is what a browser that follows a page says it takes.
+	eventStream = "text/event-stream"
 )
 
 // streamEvents sends an event whenever the page would look different from what the browser
@@ -42,7 +44,7 @@ func (v *visit) streamEvents(p page) {
 		return
 	}
 	v.allowTime(streamTimeout)
-	v.w.Header().Set("Content-Type", "text/event-stream")
+	v.w.Header().Set("Content-Type", eventStream)
 	shown, written := v.r.URL.Query().Get("from"), time.Time{}
 	for v.c.sessions.findSession(v.r) != nil {
 		digest := "" // of a page that is gone

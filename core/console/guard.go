@@ -67,7 +67,8 @@ func (c *Console) handleVisit(mux *http.ServeMux, pattern string, serve func(*vi
 			c.renderPlain(w, http.StatusForbidden, "welcome", welcomePage{})
 			return
 		}
-		if r.Header.Get(liveHeader) == "" { // a person has asked
+		keepConnection(r.Context())
+		if r.Header.Get(liveHeader) == "" && r.Header.Get("Accept") != eventStream { // a person has asked
 			s.touch()
 		}
 		v := &visit{c, w, r, s}

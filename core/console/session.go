@@ -224,6 +224,7 @@ func (c *Console) openSession(w http.ResponseWriter, r *http.Request) {
 		c.renderPlain(w, http.StatusForbidden, "welcome", welcomePage{KeyUsed: true})
 		return
 	}
+	keepConnection(r.Context())
 	c.setCookie(w, c.sessions.addSession(), sessionLifetime)
 	c.log.Info("a browser has signed in to the console")
 	c.renderPlain(w, http.StatusOK, "opened", openedPage{To: c.prefix + "/"})
